@@ -1,0 +1,40 @@
+//! Identities: of a process, of a handoff, of a state on disk.
+use core::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A process, told apart from a later one that was given the same pid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ProcessId {
+    /// The process id, as in `getpid(2)`.
+    pub pid: u32,
+    /// When it started, in clock ticks since boot (`starttime`, field 22 of `proc_pid_stat(5)`); 0 where the
+    /// system has no such figure, and then the pid alone identifies it.
+    pub start_time: u64,
+}
+
+impl fmt::Display for ProcessId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.pid)
+    }
+}
+
+/// One handoff. Drawn at random by the supervisor; every message of the handoff carries it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct HandoffId(pub [u8; 16]);
+
+impl fmt::Display for HandoffId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// A digest of the state on disk, by which a successor can tell that it opened what the incumbent sealed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Fingerprint {
+    /// How `digest` was made. The daemon's author chooses numbers; 0 means that there is no fingerprint. Two
+    /// fingerprints are compared only if their schemes are equal.
+    pub scheme: u16,
+    /// The digest itself.
+    pub digest: [u8; 32],
+}

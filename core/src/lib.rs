@@ -1,0 +1,25 @@
+//! Replaces the binary of a running, stateful daemon with no refused connection, no lost acknowledged write
+//! and never two writers.
+//!
+//! The protocol lives in three pure state machines ([`machine`]) that know no clock, thread, descriptor or
+//! random number. [`drive`] runs a machine on a [`host`]; the feature `unix` (on by default) brings the host
+//! for real sockets and processes and the blocking API on top of it. Without that feature the crate is
+//! `no_std` + `alloc`.
+#![cfg_attr(not(feature = "unix"), no_std)]
+#![deny(unsafe_code)]
+
+extern crate alloc;
+
+pub mod error;
+pub mod id;
+pub mod message;
+pub mod record;
+pub mod time;
+
+#[cfg(feature = "unix")]
+pub mod unix;
+
+pub use error::{Error, Result};
+pub use id::{Fingerprint, HandoffId, ProcessId};
+#[cfg(feature = "unix")]
+pub use unix::*;

@@ -1,0 +1,297 @@
+//! What travels between supervisor, incumbent and successor.
+//!
+//! The layout of [`Hello`] is the same in every version of the protocol, and enums grow only at their end. All
+//! times are durations.
+use alloc::{boxed::Box, string::String, vec::Vec};
+use core::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{Fingerprint, HandoffId, ProcessId};
+
+/// A version of the protocol.
+pub type ProtoVersion = u16;
+
+/// The oldest version that this build speaks.
+pub const PROTO_MIN: ProtoVersion = 1;
+/// The newest version that this build speaks.
+pub const PROTO_MAX: ProtoVersion = 1;
+
+/// What a process is in the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Role {
+    /// Holds the listening sockets and drives the swap.
+    Supervisor,
+    /// Serves, and is to be replaced.
+    Incumbent,
+    /// Is to replace the incumbent.
+    Successor,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Role::Supervisor => "supervisor",
+            Role::Incumbent => "incumbent",
+            Role::Successor => "successor",
+        })
+    }
+}
+
+/// What a peer can do beyond its version, a bit each. None is defined yet; unknown bits are ignored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Capabilities(pub u64);
+
+/// Who a process is. The first frame of an incumbent (to whoever connects) and of a successor.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Hello {
+    /// What the sender is.
+    pub role: Role,
+    /// The sender's pid.
+    pub pid: u32,
+    /// The sender's start time, as in [`ProcessId`].
+    pub start_time: u64,
+    /// Names the build, to people; the library does not interpret it.
+    pub build_id: Vec<u8>,
+    /// The oldest version that the sender speaks.
+    pub proto_min: ProtoVersion,
+    /// The newest version that the sender speaks.
+    pub proto_max: ProtoVersion,
+    /// What else the sender can do.
+    pub capabilities: Capabilities,
+}
+
+impl Hello {
+    /// The sender's identity.
+    pub fn process(&self) -> ProcessId {
+        ProcessId { pid: self.pid, start_time: self.start_time }
+    }
+}
+
+/// The supervisor's answer to [`Hello`]: from here on the peer belongs to this handoff.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct HelloAck {
+    /// The highest version that both speak.
+    pub proto_version_chosen: ProtoVersion,
+    /// The handoff.
+    pub handoff_id: HandoffId,
+    /// Whom the successor is to replace; nobody in a cold start.
+    pub incumbent: Option<ProcessId>,
+    /// A peer that was silent for so long counts as hung; heartbeats come at a fifth of it.
+    pub liveness_ms: u64,
+    /// How long the whole handoff may take.
+    pub deadline_ms: u64,
+    /// How long one hook of the daemon may run before its process ends itself.
+    pub hook_limit_ms: u64,
+}
+
+/// How far a seal has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SealProgress {
+    /// Shards sealed so far.
+    pub shards_sealed: u32,
+    /// Shards in all.
+    pub shards_total: u32,
+    /// The last revision sealed.
+    pub last_revision: u64,
+}
+
+/// What was sealed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Sealed {
+    /// The generation of the record under which it was sealed.
+    pub generation: u64,
+    /// The last revision of each shard.
+    pub last_revision_per_shard: Vec<u64>,
+    /// The fingerprint of what is on disk.
+    pub data_dir_fingerprint: Fingerprint,
+}
+
+/// Where a daemon stands; part of every heartbeat and of a status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Standing {
+    /// A supervisor that drives a handoff.
+    Supervising,
+    /// A successor before or in its warm-up.
+    Warming,
+    /// A successor that waits to begin.
+    Warmed,
+    /// A successor that takes the lock and opens the state.
+    Opening,
+    /// A successor that holds the lock and the open state.
+    Ready,
+    /// The one that serves.
+    Serving,
+    /// An incumbent that drains or has drained.
+    Draining,
+    /// An incumbent that seals.
+    Sealing,
+    /// An incumbent that has sealed and freed the lock.
+    Sealed,
+    /// An incumbent on its way back to serving.
+    Resuming,
+    /// On its way out.
+    Leaving,
+}
+
+/// The answer to a status query.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Status {
+    /// Where the daemon stands.
+    pub standing: Standing,
+    /// The daemon's shards, as it says itself.
+    pub shard_count: u32,
+    /// The daemon's open connections, as it says itself.
+    pub open_conns: u32,
+    /// The last revision of each shard, as it says itself.
+    pub last_revision_per_shard: Vec<u64>,
+}
+
+/// One message.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Message {
+    /// O, N → S: who I am.
+    Hello(Hello),
+    /// S → O, N: you are part of this handoff.
+    HelloAck(HelloAck),
+    /// N → S: read-only warm-up is done; nothing was disturbed.
+    Warmed {
+        /// The handoff.
+        handoff_id: HandoffId,
+    },
+    /// S → O: drain.
+    PrepareHandoff {
+        /// The handoff.
+        handoff_id: HandoffId,
+        /// For whom to seal.
+        successor: ProcessId,
+        /// What is left of the handoff's time.
+        deadline_ms: u64,
+        /// How long open requests may take to finish.
+        drain_grace_ms: u64,
+    },
+    /// O → S: drained.
+    Drained {
+        /// The handoff.
+        handoff_id: HandoffId,
+        /// Connections still open.
+        open_conns_remaining: u32,
+        /// Nothing is accepted any more.
+        accept_closed: bool,
+    },
+    /// O → S: the drain failed; O resumes.
+    DrainFailed {
+        /// The handoff.
+        handoff_id: HandoffId,
+        /// Why.
+        error: String,
+    },
+    /// S → O: seal.
+    SealRequest {
+        /// The handoff.
+        handoff_id: HandoffId,
+    },
+    /// O → S: how far the seal has come.
+    SealProgress {
+        /// The handoff.
+        handoff_id: HandoffId,
+        /// How far.
+        progress: SealProgress,
+    },
+    /// O → S: sealed, fsynced, recorded, unlocked.
+    SealComplete {
+        /// The handoff.
+        handoff_id: HandoffId,
+        /// What was sealed.
+        sealed: Sealed,
+    },
+    /// O → S: the seal failed; O keeps the lock and resumes.
+    SealFailed {
+        /// The handoff.
+        handoff_id: HandoffId,
+        /// Why.
+        error: String,
+        /// How far it came, in words.
+        partial_state: String,
+    },
+    /// S → N: take the lock and open the state.
+    Begin {
+        /// The handoff.
+        handoff_id: HandoffId,
+        /// What the incumbent sealed; nothing if it ended, or if there was none.
+        sealed: Option<Sealed>,
+    },
+    /// N → S: I hold the lock and the open state.
+    Ready {
+        /// The handoff.
+        handoff_id: HandoffId,
+        /// The listeners it is about to serve, by name.
+        listening_on: Vec<String>,
+        /// The daemon calls itself healthy.
+        healthz_ok: bool,
+        /// The last revision of each shard that it opened.
+        advertised_revision_per_shard: Vec<u64>,
+    },
+    /// N → S: I can't; I have unlocked and leave.
+    Failed {
+        /// The handoff.
+        handoff_id: HandoffId,
+        /// Why.
+        error: String,
+    },
+    /// S → N: take the control path and serve.
+    Commit {
+        /// The handoff.
+        handoff_id: HandoffId,
+    },
+    /// N → S: I serve.
+    Serving {
+        /// The handoff.
+        handoff_id: HandoffId,
+    },
+    /// S → O: the successor serves; leave.
+    Retire {
+        /// The handoff.
+        handoff_id: HandoffId,
+    },
+    /// S → N: your predecessor has ended; you may do what it could not undo.
+    Final {
+        /// The handoff.
+        handoff_id: HandoffId,
+    },
+    /// S → N: leave.
+    Abort {
+        /// The handoff.
+        handoff_id: HandoffId,
+        /// Why.
+        reason: String,
+    },
+    /// S → O: serve again.
+    ResumeAfterAbort {
+        /// The handoff.
+        handoff_id: HandoffId,
+    },
+    /// O → S: I hold the lock and serve again.
+    Resumed {
+        /// The handoff.
+        handoff_id: HandoffId,
+    },
+    /// O → S: another handoff is under way.
+    Busy,
+    /// Any → any: I live. Repeats the sender's last message, so that a lost one is mended.
+    Heartbeat {
+        /// Where the sender stands.
+        standing: Standing,
+        /// The sender's last message of the protocol, if it sent one.
+        repeats: Option<Box<Message>>,
+    },
+    /// Anyone → O: where do you stand?
+    StatusQuery,
+    /// O → whoever asked.
+    Status(Status),
+    /// Anyone → anyone, before it closes the link: what was wrong.
+    Refused {
+        /// What was wrong.
+        error: String,
+    },
+}

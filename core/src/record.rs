@@ -1,0 +1,62 @@
+//! The record beside the lock: who held it last, and who may take it next.
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{Fingerprint, ProcessId};
+
+/// What a holder of the data directory's lock leaves for the next one. Written only under the lock; whoever
+/// reads it without the lock has a hint, not a fact. It arbitrates among living processes and therefore is not
+/// fsynced.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Record {
+    /// Raised by every taker.
+    pub generation: u64,
+    /// The last process that took the lock.
+    pub holder: ProcessId,
+    /// Whom the holder sealed the state for, if it did.
+    pub sealed_for: Option<ProcessId>,
+    /// The holder serves: it has taken the control path and accepts connections.
+    pub serving: bool,
+    /// What was sealed: the last revision of each shard.
+    pub revisions: Vec<u64>,
+    /// What was sealed: the state's fingerprint.
+    pub fingerprint: Fingerprint,
+}
+
+/// On what ground a process wants the free lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Claim {
+    /// A successor, spawned against `incumbent`.
+    Successor {
+        /// The process that it is to replace.
+        incumbent: ProcessId,
+    },
+    /// An incumbent that resumes, after a handoff to `successor` that came to nothing.
+    Incumbent {
+        /// The process that was to replace it.
+        successor: ProcessId,
+    },
+    /// A process that replaces nobody. `generation` is what it read when it was spawned.
+    ColdStart {
+        /// The generation at its spawn; 0 if there was no record.
+        generation: u64,
+    },
+}
+
+impl Claim {
+    /// Whether `me`, who has just got the lock and read `last` under it, may keep it. With no record at all the
+    /// lock itself is the only arbiter.
+    pub fn holds(self, me: ProcessId, last: Option<&Record>) -> bool {
+        let Some(last) = last else { return true };
+        match self {
+            Claim::Successor { incumbent } => {
+                last.holder == incumbent && last.sealed_for.is_none_or(|to| to == me)
+            }
+            Claim::Incumbent { successor } => {
+                last.holder == me || (last.holder == successor && last.sealed_for.is_none())
+            }
+            Claim::ColdStart { generation } => last.generation == generation,
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! What a daemon's author implements.
+use std::error::Error as StdError;
+use std::time::Duration;
+
+use crate::id::Fingerprint;
+use crate::message::{SealProgress, Sealed};
+use crate::unix::listeners::Listeners;
+
+/// What a hook returns. An error, like a panic, is a hook that failed: the library rolls back.
+pub type HookResult<T> = Result<T, Box<dyn StdError + Send + Sync>>;
+
+/// What a drain left.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DrainReport {
+    /// Connections still open when the grace was over.
+    pub open_conns_remaining: u32,
+    /// Nothing is accepted any more. `false` rolls the handoff back.
+    pub accept_closed: bool,
+}
+
+/// What a seal made durable.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SealReport {
+    /// The last revision of each shard. The successor must not be behind.
+    pub last_revision_per_shard: Vec<u64>,
+    /// A digest of what is on disk; the default claims nothing.
+    pub data_dir_fingerprint: Fingerprint,
+}
+
+/// What a daemon says of itself in a status.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StateSnapshot {
+    /// How many shards it has.
+    pub shard_count: u32,
+    /// How many connections are open.
+    pub open_conns: u32,
+    /// The last revision of each shard.
+    pub last_revision_per_shard: Vec<u64>,
+}
+
+/// What a successor opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReadinessSnapshot {
+    /// The listeners that it is about to serve, by name.
+    pub listening_on: Vec<String>,
+    /// It calls itself healthy. `false` rolls the handoff back.
+    pub healthz_ok: bool,
+    /// The last revision of each shard. One that is behind what was sealed rolls the handoff back.
+    pub advertised_revision_per_shard: Vec<u64>,
+    /// A digest of what it opened; compared with the sealed one if both name the same scheme.
+    pub data_dir_fingerprint: Fingerprint,
+}
+
+/// From where to resume after an aborted handoff.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResumeFrom {
+    /// Only a drain has run: what is in memory is still true.
+    Memory,
+    /// A seal was at least tried, and another process may have written since: close what is still open and
+    /// open the state again.
+    Disk,
+}
+
+/// The hooks of a daemon that can be replaced. They run one at a time on a thread of their own; the library
+/// sends the heartbeats meanwhile.
+pub trait Drainable: Send {
+    /// Stops accepting, answers what is in flight within `grace`, refuses what comes after.
+    fn drain(&mut self, grace: Duration) -> HookResult<DrainReport>;
+
+    /// Makes every acknowledged write durable (`fsync`) and closes the state for writing. The library frees the
+    /// lock afterwards. `progress` may be called, for people who watch.
+    fn seal(&mut self, progress: &mut dyn FnMut(SealProgress)) -> HookResult<SealReport>;
+
+    /// Serves again, accepting included. Called after `drain`, whether it succeeded or not, and whatever came
+    /// after. Must be idempotent.
+    fn resume_after_abort(&mut self, from: ResumeFrom) -> HookResult<()>;
+
+    /// What a status shows.
+    fn snapshot_state(&self) -> StateSnapshot;
+
+    /// The predecessor has ended: from here on the daemon may write what the old binary could not read.
+    fn finalize(&mut self) {}
+}
+
+/// A whole daemon, for [`crate::run`]: the hooks, and what a start does. `main` builds it with its
+/// configuration; nothing is opened before the library says so.
+pub trait Daemon: Drainable {
+    /// Opens what can be opened read-only, fills caches. The lock is not held: an older binary may be writing.
+    /// What is read here is a hint, to be checked again in [`Daemon::open`]. Must not truncate or repair.
+    fn warm_up(&mut self) -> HookResult<()> {
+        Ok(())
+    }
+
+    /// Opens the state for writing, recovers if need be. The lock is held. Accepts nothing yet. `sealed` is what
+    /// the predecessor sealed; `None` in a cold start and after a crash.
+    fn open(&mut self, sealed: Option<&Sealed>) -> HookResult<ReadinessSnapshot>;
+
+    /// Starts to accept on `listeners`, and returns: the threads that serve are the daemon's own.
+    fn serve(&mut self, listeners: Listeners) -> HookResult<()>;
+}

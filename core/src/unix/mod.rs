@@ -1,0 +1,10 @@
+//! The real host: Unix sockets, processes, `flock(2)`, one `poll(2)` loop a role, and the blocking API.
+pub mod hooks;
+pub mod run;
+pub mod supervisor;
+pub mod listeners;
+
+pub use hooks::*;
+pub use listeners::*;
+pub use run::*;
+pub use supervisor::*;
