@@ -11,7 +11,11 @@ pub enum Error {
     Caller(String),
     /// The system.
     #[error("{context}: {source}")]
-    System { context: String, #[source] source: io::Error },
+    System {
+        context: String,
+        #[source]
+        source: io::Error,
+    },
     /// Another handoff is under way.
     #[error("another handoff is under way")]
     Busy,

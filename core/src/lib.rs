@@ -10,8 +10,11 @@
 
 extern crate alloc;
 
+pub mod drive;
 pub mod error;
+pub mod host;
 pub mod id;
+pub mod machine;
 pub mod message;
 pub mod record;
 pub mod time;

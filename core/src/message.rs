@@ -2,8 +2,8 @@
 //!
 //! The layout of [`Hello`] is the same in every version of the protocol, and enums grow only at their end. All
 //! times are durations.
-use alloc::{boxed::Box, string::String, vec::Vec};
-use core::fmt;
+use alloc::{boxed::Box, format, string::String, vec::Vec};
+use core::{fmt, ops::RangeInclusive, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -294,4 +294,94 @@ pub enum Message {
         /// What was wrong.
         error: String,
     },
+}
+
+impl Message {
+    /// The message's name, for logs and traces.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Message::Hello(_) => "Hello",
+            Message::HelloAck(_) => "HelloAck",
+            Message::Warmed { .. } => "Warmed",
+            Message::PrepareHandoff { .. } => "PrepareHandoff",
+            Message::Drained { .. } => "Drained",
+            Message::DrainFailed { .. } => "DrainFailed",
+            Message::SealRequest { .. } => "SealRequest",
+            Message::SealProgress { .. } => "SealProgress",
+            Message::SealComplete { .. } => "SealComplete",
+            Message::SealFailed { .. } => "SealFailed",
+            Message::Begin { .. } => "Begin",
+            Message::Ready { .. } => "Ready",
+            Message::Failed { .. } => "Failed",
+            Message::Commit { .. } => "Commit",
+            Message::Serving { .. } => "Serving",
+            Message::Retire { .. } => "Retire",
+            Message::Final { .. } => "Final",
+            Message::Abort { .. } => "Abort",
+            Message::ResumeAfterAbort { .. } => "ResumeAfterAbort",
+            Message::Resumed { .. } => "Resumed",
+            Message::Busy => "Busy",
+            Message::Heartbeat { .. } => "Heartbeat",
+            Message::StatusQuery => "StatusQuery",
+            Message::Status(_) => "Status",
+            Message::Refused { .. } => "Refused",
+        }
+    }
+
+    /// The handoff that the message belongs to, if it belongs to one. A heartbeat belongs to that of what it
+    /// repeats.
+    pub fn handoff_id(&self) -> Option<HandoffId> {
+        match self {
+            Message::HelloAck(HelloAck { handoff_id, .. })
+            | Message::Warmed { handoff_id }
+            | Message::PrepareHandoff { handoff_id, .. }
+            | Message::Drained { handoff_id, .. }
+            | Message::DrainFailed { handoff_id, .. }
+            | Message::SealRequest { handoff_id }
+            | Message::SealProgress { handoff_id, .. }
+            | Message::SealComplete { handoff_id, .. }
+            | Message::SealFailed { handoff_id, .. }
+            | Message::Begin { handoff_id, .. }
+            | Message::Ready { handoff_id, .. }
+            | Message::Failed { handoff_id, .. }
+            | Message::Commit { handoff_id }
+            | Message::Serving { handoff_id }
+            | Message::Retire { handoff_id }
+            | Message::Final { handoff_id }
+            | Message::Abort { handoff_id, .. }
+            | Message::ResumeAfterAbort { handoff_id }
+            | Message::Resumed { handoff_id } => Some(*handoff_id),
+            Message::Heartbeat { repeats, .. } => repeats.as_ref().and_then(|message| message.handoff_id()),
+            Message::Hello(_)
+            | Message::Busy
+            | Message::StatusQuery
+            | Message::Status(_)
+            | Message::Refused { .. } => None,
+        }
+    }
+}
+
+/// The highest version that is in both ranges, if there is one.
+pub fn negotiate_version(
+    ours: RangeInclusive<ProtoVersion>,
+    theirs: RangeInclusive<ProtoVersion>,
+) -> Option<ProtoVersion> {
+    let highest = *ours.end().min(theirs.end());
+    (highest >= *ours.start().max(theirs.start())).then_some(highest)
+}
+
+/// `duration` as it travels: whole milliseconds.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Whether every shard of `opened` is at least where `sealed` has it.
+pub(crate) fn not_behind(opened: &[u64], sealed: &[u64]) -> bool {
+    opened.len() >= sealed.len() && opened.iter().zip(sealed).all(|(opened, sealed)| opened >= sealed)
+}
+
+/// The same in words, if it isn't so.
+pub(crate) fn behind(opened: &[u64], sealed: &[u64]) -> String {
+    let list = |revisions: &[u64]| revisions.iter().map(|r| format!("{r}")).collect::<Vec<_>>().join(", ");
+    format!("opened revisions [{}], behind the sealed [{}]", list(opened), list(sealed))
 }

@@ -12,12 +12,22 @@ pub struct Listeners {
 
 impl Listeners {
     /// The names, in the supervisor's order.
-    pub fn names(&self) -> Vec<String> { todo!() }
+    pub fn names(&self) -> Vec<String> {
+        todo!()
+    }
     /// Takes the TCP listener called `name`.
-    pub fn take_tcp(&mut self, name: &str) -> Option<TcpListener> { todo!() }
+    pub fn take_tcp(&mut self, name: &str) -> Option<TcpListener> {
+        todo!()
+    }
     /// Takes the Unix listener called `name`.
-    pub fn take_unix(&mut self, name: &str) -> Option<UnixListener> { todo!() }
+    pub fn take_unix(&mut self, name: &str) -> Option<UnixListener> {
+        todo!()
+    }
     /// Takes whatever is called `name`.
-    pub fn take(&mut self, name: &str) -> Option<OwnedFd> { todo!() }
-    pub fn is_empty(&self) -> bool { self.entries.is_empty() }
+    pub fn take(&mut self, name: &str) -> Option<OwnedFd> {
+        todo!()
+    }
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
 }

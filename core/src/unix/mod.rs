@@ -1,8 +1,8 @@
 //! The real host: Unix sockets, processes, `flock(2)`, one `poll(2)` loop a role, and the blocking API.
 pub mod hooks;
+pub mod listeners;
 pub mod run;
 pub mod supervisor;
-pub mod listeners;
 
 pub use hooks::*;
 pub use listeners::*;

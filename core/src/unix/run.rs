@@ -1,7 +1,7 @@
 //! The high-level entry: cold start and successor alike.
-use std::path::PathBuf;
-use crate::unix::hooks::Daemon;
 use crate::error::Result;
+use crate::unix::hooks::Daemon;
+use std::path::PathBuf;
 
 /// Where a daemon lives.
 #[derive(Clone, Debug)]
@@ -14,10 +14,16 @@ pub struct Options {
 }
 
 impl Options {
-    pub fn new(data_dir: impl Into<PathBuf>, control_socket: impl Into<PathBuf>) -> Self { todo!() }
-    pub fn build_id(self, id: impl Into<Vec<u8>>) -> Self { todo!() }
+    pub fn new(data_dir: impl Into<PathBuf>, control_socket: impl Into<PathBuf>) -> Self {
+        todo!()
+    }
+    pub fn build_id(self, id: impl Into<Vec<u8>>) -> Self {
+        todo!()
+    }
     /// addr: `127.0.0.1:6379` or `unix:/path`
-    pub fn listener(self, name: impl Into<String>, addr: impl Into<String>) -> Self { todo!() }
+    pub fn listener(self, name: impl Into<String>, addr: impl Into<String>) -> Self {
+        todo!()
+    }
 }
 
 /// Why `run` returned.
@@ -32,4 +38,6 @@ pub enum Ended {
 }
 
 /// Runs `daemon` until it is replaced or stopped. Handles SIGTERM and SIGINT (drain, seal, leave).
-pub fn run(options: Options, daemon: impl Daemon + 'static) -> Result<Ended> { todo!() }
+pub fn run(options: Options, daemon: impl Daemon + 'static) -> Result<Ended> {
+    todo!()
+}

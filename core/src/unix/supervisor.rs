@@ -1,10 +1,10 @@
 //! The supervisor's side of the blocking API.
+use crate::error::Result;
+use crate::id::{HandoffId, ProcessId};
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use crate::error::Result;
-use crate::id::{HandoffId, ProcessId};
 
 #[derive(Clone, Debug)]
 pub struct SpawnSpec {
@@ -19,7 +19,11 @@ pub struct SpawnSpec {
     /// default 5 s
     pub liveness: Duration,
 }
-impl SpawnSpec { pub fn new(binary: impl Into<PathBuf>) -> Self { todo!() } }
+impl SpawnSpec {
+    pub fn new(binary: impl Into<PathBuf>) -> Self {
+        todo!()
+    }
+}
 
 /// What became of a handoff
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +41,16 @@ pub enum Verdict {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Phases { pub spawn: Duration, pub warm_up: Duration, pub drain: Duration, pub seal: Duration, pub open: Duration, pub commit: Duration, pub retire: Duration, pub total: Duration }
+pub struct Phases {
+    pub spawn: Duration,
+    pub warm_up: Duration,
+    pub drain: Duration,
+    pub seal: Duration,
+    pub open: Duration,
+    pub commit: Duration,
+    pub retire: Duration,
+    pub total: Duration,
+}
 
 #[derive(Debug)]
 pub struct HandoffOutcome {
@@ -56,39 +69,71 @@ pub struct HandoffOutcome {
 
 /// A process that the supervisor watches: a child (reaped by `try_wait`).  Dropping doesn't kill.
 #[derive(Debug)]
-pub struct Child { }
+pub struct Child {}
 impl Child {
-    pub fn id(&self) -> ProcessId { todo!() }
+    pub fn id(&self) -> ProcessId {
+        todo!()
+    }
     /// reaps; Some(text such as "exited with 1", "killed by SIGKILL") if it has ended
-    pub fn try_wait(&mut self) -> Result<Option<String>> { todo!() }
-    pub fn wait_timeout(&mut self, t: Duration) -> Result<Option<String>> { todo!() }
-    /// signal to the process (SIGTERM) 
-    pub fn terminate(&self) -> Result<()> { todo!() }
+    pub fn try_wait(&mut self) -> Result<Option<String>> {
+        todo!()
+    }
+    pub fn wait_timeout(&mut self, t: Duration) -> Result<Option<String>> {
+        todo!()
+    }
+    /// signal to the process (SIGTERM)
+    pub fn terminate(&self) -> Result<()> {
+        todo!()
+    }
     /// SIGKILL to the process group
-    pub fn kill(&self) -> Result<()> { todo!() }
+    pub fn kill(&self) -> Result<()> {
+        todo!()
+    }
     /// a pollable descriptor readable when it has ended (pidfd on Linux), if the system has one
-    pub fn as_pollable(&self) -> Option<std::os::fd::BorrowedFd<'_>> { todo!() }
+    pub fn as_pollable(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+        todo!()
+    }
 }
 
 /// Ends a running handoff one way or the other: before Commit it is rolled back, after it goes on
 #[derive(Clone, Debug)]
 pub struct CancelHandle {}
-impl CancelHandle { pub fn cancel(&self) { todo!() } }
+impl CancelHandle {
+    pub fn cancel(&self) {
+        todo!()
+    }
+}
 
 #[derive(Debug)]
-pub struct Supervisor { }
+pub struct Supervisor {}
 impl Supervisor {
     /// control_socket: where the incumbent answers
-    pub fn new(control_socket: impl AsRef<Path>) -> Result<Self> { todo!() }
-    pub fn with_listener(self, name: impl Into<String>, fd: impl Into<OwnedFd>) -> Self { todo!() }
+    pub fn new(control_socket: impl AsRef<Path>) -> Result<Self> {
+        todo!()
+    }
+    pub fn with_listener(self, name: impl Into<String>, fd: impl Into<OwnedFd>) -> Self {
+        todo!()
+    }
     /// Err if another supervisor holds the journal
-    pub fn with_journal(self, path: impl AsRef<Path>) -> Result<Self> { todo!() }
-    pub fn with_build_id(self, id: impl Into<Vec<u8>>) -> Self { todo!() }
+    pub fn with_journal(self, path: impl AsRef<Path>) -> Result<Self> {
+        todo!()
+    }
+    pub fn with_build_id(self, id: impl Into<Vec<u8>>) -> Self {
+        todo!()
+    }
     /// replaces whoever answers at the control path; blocks. Err(Busy) if another call is under way on this Supervisor or if O is in another handoff. Err = nothing was touched; otherwise an outcome.
-    pub fn perform_handoff(&self, spec: SpawnSpec) -> Result<HandoffOutcome> { todo!() }
+    pub fn perform_handoff(&self, spec: SpawnSpec) -> Result<HandoffOutcome> {
+        todo!()
+    }
     /// starts a daemon where nobody serves (the same protocol with no incumbent)
-    pub fn cold_start(&self, spec: SpawnSpec) -> Result<HandoffOutcome> { todo!() }
-    pub fn cancel_handle(&self) -> CancelHandle { todo!() }
+    pub fn cold_start(&self, spec: SpawnSpec) -> Result<HandoffOutcome> {
+        todo!()
+    }
+    pub fn cancel_handle(&self) -> CancelHandle {
+        todo!()
+    }
     /// asks whoever answers at the control path
-    pub fn status(&self) -> Result<crate::message::Status> { todo!() }
+    pub fn status(&self) -> Result<crate::message::Status> {
+        todo!()
+    }
 }

@@ -1,0 +1,106 @@
+//! What a machine stands on: clock, transport, processes, storage.
+//!
+//! There are two hosts: real sockets and processes (feature `unix`), and a simulated kernel. Both are driven by
+//! [`crate::drive`]. A method that returns `Option` may put its answer off: `None` means that the host will
+//! hand in the answer as an event later.
+use alloc::string::String;
+use core::ops::ControlFlow;
+
+use crate::{
+    id::ProcessId,
+    machine::{Exit, LinkId, LockAnswer, Op, supervisor},
+    message::Message,
+    record::Record,
+    time::Time,
+};
+
+/// A monotonic clock.
+pub trait Clock {
+    /// Now.
+    fn now(&self) -> Time;
+}
+
+/// Links to peers. `L` tells them apart.
+pub trait Transport<L> {
+    /// Sends `message`: buffered, not received. A send that fails is the link's end, which comes as an event.
+    fn send(&mut self, to: L, message: &Message);
+
+    /// Closes a link, after what was sent.
+    fn close(&mut self, link: L);
+}
+
+/// Where a process can die: in the gap before an effect, or after the last one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Gap {
+    /// The role that dies.
+    pub role: &'static str,
+    /// The state that it was in when the event came.
+    pub state: &'static str,
+    /// The effect that it does not live to see; none if it dies after the last.
+    pub before: Option<&'static str>,
+}
+
+/// The process is dead: nothing that follows happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Crashed;
+
+/// Lets a host end a process between two effects. Real hosts let it live.
+pub trait Gaps {
+    /// Called before every effect and after the last.
+    fn gap(&mut self, _gap: Gap) -> ControlFlow<Crashed> {
+        ControlFlow::Continue(())
+    }
+}
+
+/// The processes that a supervisor starts and ends.
+pub trait Process {
+    /// Connects to the control path. The incumbent's `Hello` is the sign that it worked.
+    fn connect(&mut self);
+
+    /// Starts the successor.
+    fn spawn(&mut self) -> Option<Result<ProcessId, String>>;
+
+    /// Kills a peer's process and what it has forked.
+    fn kill(&mut self, peer: supervisor::Peer);
+}
+
+/// The supervisor's durable record.
+pub trait Journal {
+    /// Makes `note` durable.
+    fn persist(&mut self, note: supervisor::Note) -> Option<Result<(), String>>;
+}
+
+/// All that a supervisor stands on.
+pub trait SupervisorHost: Clock + Transport<supervisor::Peer> + Process + Journal + Gaps {
+    /// The handoff is over.
+    fn finish(&mut self, outcome: supervisor::Outcome);
+}
+
+/// A daemon's own process and hooks. `H` are the role's hooks.
+pub trait Hooks<H> {
+    /// Runs `hook` beside the machine; its result comes as an event that carries `op`.
+    fn start_hook(&mut self, op: Op, hook: H);
+
+    /// Leaves.
+    fn exit(&mut self, exit: Exit);
+}
+
+/// What daemons share: the data directory's lock, its record, the control path.
+pub trait Storage {
+    /// Tries the lock, without waiting for it, and reads the record.
+    fn lock(&mut self) -> Option<LockAnswer>;
+
+    /// Frees the lock.
+    fn unlock(&mut self);
+
+    /// Writes the record. The lock is held.
+    fn write_record(&mut self, record: &Record) -> Option<Result<(), String>>;
+
+    /// Makes the control path lead to this process.
+    fn take_path(&mut self) -> Option<Result<(), String>>;
+}
+
+/// All that a daemon stands on.
+pub trait DaemonHost<H>: Clock + Transport<LinkId> + Hooks<H> + Storage + Gaps {}
+
+impl<H, T: Clock + Transport<LinkId> + Hooks<H> + Storage + Gaps> DaemonHost<H> for T {}

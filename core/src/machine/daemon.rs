@@ -1,0 +1,109 @@
+//! What incumbent and successor have in common: links, the lock, hooks, the way out.
+use alloc::string::String;
+
+use crate::{message::Message, record::Record};
+
+use super::Timer;
+
+/// A connection to a daemon, as its host numbers it. Never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkId(pub u64);
+
+/// An operation whose result comes later. A result that carries another number than the machine waits for is
+/// stale and ignored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Op(pub u32);
+
+impl Op {
+    /// An operation whose result nobody waits for.
+    pub const UNAWAITED: Op = Op(u32::MAX);
+
+    /// The next operation's number.
+    pub(super) fn bump(&mut self) -> Op {
+        self.0 = self.0.wrapping_add(1);
+        *self
+    }
+}
+
+/// What an attempt to take the lock found.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum LockAnswer {
+    /// The lock is held now; `last` is the record that was read under it.
+    Held {
+        /// What the last holder left.
+        last: Option<Record>,
+    },
+    /// Another process holds it; `hint` was read without the lock.
+    Busy {
+        /// What the holder has written so far.
+        hint: Option<Record>,
+    },
+    /// The lock could not even be tried.
+    Error(String),
+}
+
+/// Why a daemon's process leaves.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Exit {
+    /// A successor serves.
+    Retired,
+    /// It was asked to stop.
+    Stopped,
+    /// The handoff was rolled back, or somebody else serves: this successor is not needed.
+    Aborted(String),
+    /// It can't serve.
+    Failed(String),
+    /// A hook ran past its limit: leave at once, running nothing.
+    HookLimit,
+}
+
+/// What can happen to a daemon. `D` is what its hooks report.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum DaemonEvent<D> {
+    /// The process has started.
+    Start,
+    /// Somebody connected to the control socket.
+    Connected(LinkId),
+    /// A message came.
+    Frame(LinkId, Message),
+    /// A link is at its end, whether closed, reset or broken by what came over it.
+    Closed(LinkId),
+    /// A hook has returned, or panicked.
+    HookDone(Op, Result<D, String>),
+    /// The lock was tried.
+    Locked(Op, LockAnswer),
+    /// The record was written, or could not be.
+    Recorded(Op, Result<(), String>),
+    /// The control path was taken, or could not be.
+    PathTaken(Op, Result<(), String>),
+    /// A timer has expired.
+    Timer(Timer),
+    /// The process was asked to stop.
+    Stop,
+}
+
+/// What a daemon asks for without waiting. `H` are its hooks.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum DaemonEffect<H> {
+    /// Send a message. Buffered, not received.
+    Send(LinkId, Message),
+    /// Close a link, after what was sent.
+    Close(LinkId),
+    /// Run a hook beside the machine.
+    StartHook(Op, H),
+    /// Free the lock.
+    Unlock,
+}
+
+/// What a daemon asks for and waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Awaited {
+    /// Try the lock, without waiting for it.
+    Lock(Op),
+    /// Write the record. The lock is held.
+    WriteRecord(Op, Record),
+    /// Take the control path.
+    TakePath(Op),
+    /// Leave. No result ever comes.
+    Exit(Exit),
+}

@@ -1,0 +1,641 @@
+//! The incumbent's side: serves, drains, seals, frees the lock; and comes back when nothing came of it.
+//!
+//! It writes only between a lock it got and the unlock that follows; a supervisor that is gone or silent never
+//! keeps it from serving again, and a `Retire` never makes it leave while the lock is free.
+use alloc::{boxed::Box, format, string::String, vec::Vec};
+
+use super::{Awaited, DaemonEffect, DaemonEvent, Exit, LinkId, LockAnswer, Machine, Op, Out, Timer, Timers};
+use crate::{
+    id::{Fingerprint, HandoffId, ProcessId},
+    message::{Hello, HelloAck, Message, SealProgress, Sealed, Standing},
+    record::{Claim, Record},
+    time::{Duration, Time},
+};
+
+mod frames;
+
+/// What an incumbent's hooks are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Hook {
+    /// Stop accepting, answer what is in flight.
+    Drain {
+        /// For how long at most.
+        grace: Duration,
+    },
+    /// Make everything durable and close it for writing.
+    Seal,
+    /// Serve again.
+    Resume {
+        /// Open the state again: a seal was at least tried.
+        from_disk: bool,
+    },
+    /// The predecessor has ended.
+    Finalize,
+}
+
+/// What an incumbent's hooks report.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Done {
+    /// Drained.
+    Drained {
+        /// Connections still open.
+        open_conns_remaining: u32,
+        /// Nothing is accepted any more.
+        accept_closed: bool,
+    },
+    /// Sealed.
+    Sealed {
+        /// The last revision of each shard.
+        last_revision_per_shard: Vec<u64>,
+        /// A digest of what is on disk.
+        data_dir_fingerprint: Fingerprint,
+    },
+    /// The hook had nothing to report.
+    Ok,
+}
+
+/// What can happen to an incumbent.
+pub type Event = DaemonEvent<Done>;
+/// What an incumbent asks for.
+pub type Effect = DaemonEffect<Hook>;
+
+/// Why the lock is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Why {
+    /// Told to retire: once, to see that somebody holds it.
+    Retire,
+    /// Told to resume: until it is free.
+    Resume,
+    /// The supervisor is silent: until it is free or somebody else serves.
+    Orphan,
+}
+
+/// What the incumbent waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum State {
+    /// Serves: a supervisor, or its `PrepareHandoff`.
+    Serving,
+    /// The drain hook.
+    Draining,
+    /// `SealRequest`.
+    Drained,
+    /// The seal hook.
+    Sealing,
+    /// The record of what was sealed.
+    NotingSeal,
+    /// Holds nothing: `Retire` or `ResumeAfterAbort`.
+    Sealed,
+    /// The lock: its answer if it was asked, the time of the next attempt if not.
+    Locking { why: Why, asked: bool },
+    /// The record, having got the lock back.
+    Claiming,
+    /// The resume hook.
+    Resuming,
+    /// The control path.
+    TakingPath,
+    /// The record of serving.
+    NotingServing,
+    /// Nothing more.
+    Gone,
+}
+
+/// A handoff that this incumbent is, or was, part of.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Session {
+    handoff_id: HandoffId,
+    /// `None` once it is closed.
+    link: Option<LinkId>,
+    successor: Option<ProcessId>,
+    liveness: Duration,
+    hook_limit: Duration,
+    /// It came to nothing, or is complete: nothing more is done for it.
+    over: bool,
+    /// What was last said, for the heartbeats.
+    last: Option<Message>,
+}
+
+/// The incumbent's machine.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Incumbent {
+    hello: Hello,
+    stop_grace: Duration,
+    /// Of the record that this process wrote last.
+    generation: u64,
+    state: State,
+    session: Option<Session>,
+    /// Serve again as soon as the running hook returns.
+    back: bool,
+    /// A seal was at least tried since it last served.
+    tried_seal: bool,
+    /// What the seal hook reported, for `SealComplete`.
+    sealed: Option<Sealed>,
+    /// Asked to stop.
+    stopping: bool,
+    /// The handoff by which it came to serve, until its predecessor has ended.
+    promoted_by: Option<HandoffId>,
+    op: Op,
+    timers: Timers,
+}
+
+impl Incumbent {
+    /// A process that holds the lock, has written the record with `generation`, and serves.
+    pub fn new(hello: Hello, generation: u64, stop_grace: Duration) -> Self {
+        Incumbent {
+            hello,
+            stop_grace,
+            generation,
+            state: State::Serving,
+            session: None,
+            back: false,
+            tried_seal: false,
+            sealed: None,
+            stopping: false,
+            promoted_by: None,
+            op: Op::default(),
+            timers: Timers::default(),
+        }
+    }
+
+    /// A successor that serves, still linked to the supervisor that let it.
+    pub(super) fn promoted(mut self, now: Time, link: Option<LinkId>, ack: &HelloAck, op: Op) -> Self {
+        self.op = op;
+        self.promoted_by = Some(ack.handoff_id);
+        if link.is_some() {
+            self.join(now, link, ack);
+            let handoff_id = ack.handoff_id;
+            self.session = self.session.map(|s| Session {
+                over: true,
+                last: Some(Message::Serving { handoff_id }),
+                ..s
+            });
+        }
+        self
+    }
+
+    /// Where it stands, for a status.
+    pub fn standing(&self) -> Standing {
+        match self.state {
+            State::Serving => Standing::Serving,
+            State::Draining | State::Drained => Standing::Draining,
+            State::Sealing | State::NotingSeal => Standing::Sealing,
+            State::Sealed | State::Locking { .. } => Standing::Sealed,
+            State::Claiming | State::Resuming | State::TakingPath | State::NotingServing => {
+                Standing::Resuming
+            }
+            State::Gone => Standing::Leaving,
+        }
+    }
+
+    /// Whether the predecessor may still be there, so that nothing may be written that it could not read.
+    pub fn is_probationary(&self) -> bool {
+        self.promoted_by.is_some()
+    }
+
+    fn me(&self) -> ProcessId {
+        self.hello.process()
+    }
+
+    /// Becomes part of the handoff that `ack` names.
+    fn join(&mut self, now: Time, link: Option<LinkId>, ack: &HelloAck) {
+        let liveness = Duration::from_millis(ack.liveness_ms);
+        self.timers.arm(Timer::SupervisorSilent, now, liveness);
+        self.timers.arm(Timer::Heartbeat, now, liveness / 5);
+        self.session = Some(Session {
+            handoff_id: ack.handoff_id,
+            link,
+            successor: None,
+            liveness,
+            hook_limit: Duration::from_millis(ack.hook_limit_ms),
+            over: false,
+            last: None,
+        });
+    }
+
+    fn say(&mut self, message: Message, out: &mut Out<'_, Self>) {
+        let Some(session) = &mut self.session else { return };
+        session.last = Some(message.clone());
+        if let Some(link) = session.link {
+            out.push(Effect::Send(link, message));
+        }
+    }
+
+    /// Says what `message` makes of the handoff's id, if there is a handoff.
+    fn report(&mut self, message: impl FnOnce(HandoffId) -> Message, out: &mut Out<'_, Self>) {
+        if let Some(id) = self.session.as_ref().map(|session| session.handoff_id) {
+            self.say(message(id), out);
+        }
+    }
+
+    fn start_hook(&mut self, now: Time, hook: Hook, out: &mut Out<'_, Self>) {
+        if let Some(session) = &self.session {
+            self.timers.arm(Timer::HookLimit, now, session.hook_limit);
+        }
+        out.push(Effect::StartHook(self.op.bump(), hook));
+    }
+
+    fn drain(&mut self, now: Time, grace: Duration, out: &mut Out<'_, Self>) {
+        self.state = State::Draining;
+        self.back = false;
+        self.tried_seal = false;
+        self.start_hook(now, Hook::Drain { grace }, out);
+    }
+
+    fn seal(&mut self, now: Time, out: &mut Out<'_, Self>) {
+        self.state = State::Sealing;
+        self.tried_seal = true;
+        self.start_hook(now, Hook::Seal, out);
+    }
+
+    /// Serves again; the lock is held.
+    fn resume(&mut self, now: Time, out: &mut Out<'_, Self>) {
+        self.state = State::Resuming;
+        self.back = false;
+        self.start_hook(now, Hook::Resume { from_disk: self.tried_seal }, out);
+    }
+
+    /// Serves again after a seal that was recorded or at least tried; the lock is held.
+    fn claim(&mut self, generation: u64, out: Out<'_, Self>) {
+        self.state = State::Claiming;
+        self.generation = generation;
+        self.write_record(false, None, out);
+    }
+
+    fn write_record(&mut self, serving: bool, sealed_for: Option<ProcessId>, out: Out<'_, Self>) {
+        let sealed = self.sealed.clone().filter(|_| sealed_for.is_some()).unwrap_or_default();
+        let record = Record {
+            generation: self.generation,
+            holder: self.me(),
+            sealed_for,
+            serving,
+            revisions: sealed.last_revision_per_shard,
+            fingerprint: sealed.data_dir_fingerprint,
+        };
+        out.last(Awaited::WriteRecord(self.op.bump(), record));
+    }
+
+    fn try_lock(&mut self, why: Why, out: Out<'_, Self>) {
+        self.state = State::Locking { why, asked: true };
+        self.timers.disarm(Timer::Retry);
+        out.last(Awaited::Lock(self.op));
+    }
+
+    fn exit(&mut self, exit: Exit, out: Out<'_, Self>) {
+        self.state = State::Gone;
+        self.timers.clear();
+        out.last(Awaited::Exit(exit));
+    }
+
+    fn unlock_and_exit(&mut self, exit: Exit, mut out: Out<'_, Self>) {
+        out.push(Effect::Unlock);
+        self.exit(exit, out);
+    }
+
+    fn hook_done(&mut self, now: Time, op: Op, result: Result<Done, String>, mut out: Out<'_, Self>) {
+        if op != self.op {
+            return;
+        }
+        self.timers.disarm(Timer::HookLimit);
+        match self.state {
+            State::Draining => self.drained(now, result, out),
+            State::Sealing => self.seal_done(now, result, out),
+            State::Resuming => match result {
+                Ok(_) => self.take_path(out),
+                Err(why) => self.unlock_and_exit(Exit::Failed(format!("can't serve again: {why}")), out),
+            },
+            State::Serving
+            | State::Drained
+            | State::NotingSeal
+            | State::Sealed
+            | State::Locking { .. }
+            | State::Claiming
+            | State::TakingPath
+            | State::NotingServing
+            | State::Gone => {}
+        }
+    }
+
+    fn drained(&mut self, now: Time, result: Result<Done, String>, mut out: Out<'_, Self>) {
+        if self.stopping {
+            return self.seal(now, &mut out);
+        }
+        match result {
+            Ok(Done::Drained { open_conns_remaining, accept_closed }) if !self.back => {
+                self.state = State::Drained;
+                self.report(
+                    |handoff_id| Message::Drained { handoff_id, open_conns_remaining, accept_closed },
+                    &mut out,
+                );
+            }
+            Ok(_) => self.resume(now, &mut out),
+            Err(error) => {
+                self.report(|handoff_id| Message::DrainFailed { handoff_id, error }, &mut out);
+                self.resume(now, &mut out);
+            }
+        }
+    }
+
+    fn seal_done(&mut self, now: Time, result: Result<Done, String>, mut out: Out<'_, Self>) {
+        match result {
+            Ok(Done::Sealed { last_revision_per_shard, data_dir_fingerprint }) if !self.back => {
+                let generation = self.generation;
+                self.sealed = Some(Sealed { generation, last_revision_per_shard, data_dir_fingerprint });
+                self.state = State::NotingSeal;
+                let successor = self.session.as_ref().and_then(|session| session.successor);
+                self.write_record(false, successor, out);
+            }
+            Ok(_) => self.claim(self.generation, out),
+            Err(error) if self.stopping => {
+                self.unlock_and_exit(Exit::Failed(format!("the seal failed: {error}")), out);
+            }
+            Err(error) => {
+                self.seal_failed(error, &mut out);
+                self.claim(self.generation, out);
+            }
+        }
+    }
+
+    fn seal_failed(&mut self, error: String, out: &mut Out<'_, Self>) {
+        let partial_state = "the lock is still held, the state is opened again from disk".into();
+        self.report(|handoff_id| Message::SealFailed { handoff_id, error, partial_state }, out);
+    }
+
+    fn recorded(&mut self, now: Time, op: Op, result: Result<(), String>, mut out: Out<'_, Self>) {
+        if op != self.op {
+            return;
+        }
+        match (self.state, result) {
+            (State::NotingSeal, Ok(())) if !self.back => self.seal_noted(out),
+            (State::NotingSeal, Ok(())) => self.claim(self.generation, out),
+            (State::NotingSeal, Err(why)) => {
+                self.seal_failed(format!("the record can't be written: {why}"), &mut out);
+                self.claim(self.generation, out);
+            }
+            (State::Claiming, Ok(())) => self.resume(now, &mut out),
+            (State::Claiming, Err(why)) => {
+                self.unlock_and_exit(Exit::Failed(format!("the record can't be written: {why}")), out);
+            }
+            // Only a hint: it serves, whether that could be noted or not.
+            (State::NotingServing, _) => self.serving_again(now, out),
+            (
+                State::Serving
+                | State::Draining
+                | State::Drained
+                | State::Sealing
+                | State::Sealed
+                | State::Locking { .. }
+                | State::Resuming
+                | State::TakingPath
+                | State::Gone,
+                _,
+            ) => {}
+        }
+    }
+
+    fn seal_noted(&mut self, mut out: Out<'_, Self>) {
+        self.state = State::Sealed;
+        out.push(Effect::Unlock);
+        let sealed = self.sealed.clone().unwrap_or_default();
+        self.report(|handoff_id| Message::SealComplete { handoff_id, sealed }, &mut out);
+        if self.stopping {
+            self.exit(Exit::Stopped, out);
+        } else if self.session.as_ref().is_none_or(|session| session.link.is_none()) {
+            self.try_lock(Why::Orphan, out);
+        }
+    }
+
+    fn locked(&mut self, now: Time, op: Op, answer: LockAnswer, mut out: Out<'_, Self>) {
+        let State::Locking { why, asked: true } = self.state else {
+            if matches!(answer, LockAnswer::Held { .. }) && self.state == State::Gone {
+                out.push(Effect::Unlock);
+            }
+            return;
+        };
+        if op != self.op {
+            return;
+        }
+        match answer {
+            LockAnswer::Held { last } => {
+                let successor =
+                    self.session.as_ref().and_then(|session| session.successor).unwrap_or(self.me());
+                if self.stopping {
+                    self.unlock_and_exit(Exit::Stopped, out);
+                } else if (Claim::Incumbent { successor }).holds(self.me(), last.as_ref()) {
+                    let generation = last.map_or(self.generation, |record| record.generation);
+                    self.claim(generation + 1, out);
+                } else {
+                    self.unlock_and_exit(Exit::Retired, out);
+                }
+            }
+            LockAnswer::Busy { hint } => self.lock_busy(now, why, hint, out),
+            LockAnswer::Error(_) => self.lock_busy(now, why, None, out),
+        }
+    }
+
+    fn lock_busy(&mut self, now: Time, why: Why, hint: Option<Record>, out: Out<'_, Self>) {
+        let another_serves = hint.is_some_and(|record| record.serving && record.holder != self.me());
+        let liveness = self.session.as_ref().map_or(Duration::from_secs(5), |session| session.liveness);
+        let pause = match why {
+            Why::Retire => return self.exit(Exit::Retired, out),
+            Why::Orphan if another_serves || self.stopping => return self.exit(Exit::Retired, out),
+            Why::Orphan => liveness / 5,
+            Why::Resume => liveness / 100,
+        };
+        self.state = State::Locking { why, asked: false };
+        self.timers.arm(Timer::Retry, now, pause);
+    }
+
+    fn take_path(&mut self, out: Out<'_, Self>) {
+        self.state = State::TakingPath;
+        out.last(Awaited::TakePath(self.op.bump()));
+    }
+
+    fn path_taken(&mut self, now: Time, op: Op, result: Result<(), String>, out: Out<'_, Self>) {
+        if op != self.op || self.state != State::TakingPath {
+            return;
+        }
+        match result {
+            Ok(()) => {
+                self.state = State::NotingServing;
+                self.write_record(true, None, out);
+            }
+            // It serves, but can't be reached: that may pass.
+            Err(_) => self.timers.arm(Timer::Retry, now, Duration::from_millis(100)),
+        }
+    }
+
+    fn serving_again(&mut self, now: Time, mut out: Out<'_, Self>) {
+        self.state = State::Serving;
+        self.tried_seal = false;
+        self.sealed = None;
+        self.report(|handoff_id| Message::Resumed { handoff_id }, &mut out);
+        match &mut self.session {
+            Some(session) if session.link.is_some() => session.over = true,
+            _ => self.leave_session(),
+        }
+        if self.stopping {
+            self.drain(now, self.stop_grace, &mut out);
+        }
+    }
+
+    fn leave_session(&mut self) {
+        self.session = None;
+        self.timers.clear();
+    }
+
+    fn expired(&mut self, now: Time, timer: Timer, mut out: Out<'_, Self>) {
+        self.timers.disarm(timer);
+        match timer {
+            Timer::Heartbeat => self.heartbeat(now, out),
+            Timer::SupervisorSilent => self.supervisor_gone(now, out),
+            Timer::Retry => match self.state {
+                State::Locking { why, asked: false } => self.try_lock(why, out),
+                State::TakingPath => self.take_path(out),
+                State::Serving
+                | State::Draining
+                | State::Drained
+                | State::Sealing
+                | State::NotingSeal
+                | State::Sealed
+                | State::Locking { .. }
+                | State::Claiming
+                | State::Resuming
+                | State::NotingServing
+                | State::Gone => {}
+            },
+            Timer::HookLimit => self.exit(Exit::HookLimit, out),
+            Timer::IncumbentSilent | Timer::SuccessorSilent | Timer::Deadline | Timer::Patience => {}
+        }
+    }
+
+    fn heartbeat(&mut self, now: Time, mut out: Out<'_, Self>) {
+        let standing = self.standing();
+        if let Some(Session { link: Some(link), liveness, last, .. }) = &self.session {
+            self.timers.arm(Timer::Heartbeat, now, *liveness / 5);
+            let repeats = last.clone().map(Box::new);
+            out.push(Effect::Send(*link, Message::Heartbeat { standing, repeats }));
+        }
+    }
+
+    /// The supervisor is silent, or its link is closed: nobody will say what comes next.
+    fn supervisor_gone(&mut self, now: Time, mut out: Out<'_, Self>) {
+        match self.state {
+            State::Serving => {
+                if let Some(link) = self.session.as_ref().and_then(|session| session.link) {
+                    out.push(Effect::Close(link));
+                }
+                self.leave_session();
+            }
+            State::Draining | State::Sealing | State::NotingSeal => self.back = true,
+            State::Drained => self.resume(now, &mut out),
+            State::Sealed => self.try_lock(Why::Orphan, out),
+            State::Locking { .. }
+            | State::Claiming
+            | State::Resuming
+            | State::TakingPath
+            | State::NotingServing
+            | State::Gone => {}
+        }
+    }
+
+    fn closed(&mut self, now: Time, link: LinkId, out: Out<'_, Self>) {
+        let Some(session) = &mut self.session else { return };
+        if session.link == Some(link) {
+            session.link = None;
+            self.timers.disarm(Timer::SupervisorSilent);
+            self.timers.disarm(Timer::Heartbeat);
+            self.supervisor_gone(now, out);
+        }
+    }
+
+    fn stop(&mut self, now: Time, mut out: Out<'_, Self>) {
+        if core::mem::replace(&mut self.stopping, true) {
+            return;
+        }
+        match self.state {
+            State::Serving => self.drain(now, self.stop_grace, &mut out),
+            State::Drained => self.seal(now, &mut out),
+            State::Sealed | State::Locking { asked: false, .. } => self.exit(Exit::Stopped, out),
+            // When what is under way is done.
+            State::Draining
+            | State::Sealing
+            | State::NotingSeal
+            | State::Locking { .. }
+            | State::Claiming
+            | State::Resuming
+            | State::TakingPath
+            | State::NotingServing
+            | State::Gone => {}
+        }
+    }
+
+    /// A seal's progress, on its way to the supervisor.
+    pub fn seal_progress(&mut self, progress: SealProgress, mut out: Out<'_, Self>) {
+        if let (State::Sealing, Some(Session { link: Some(link), handoff_id, .. })) =
+            (self.state, &self.session)
+        {
+            out.push(Effect::Send(*link, Message::SealProgress { handoff_id: *handoff_id, progress }));
+        }
+    }
+}
+
+impl Machine for Incumbent {
+    type Event = Event;
+    type Effect = Effect;
+    type Awaited = Awaited;
+
+    const ROLE: &'static str = "incumbent";
+
+    fn handle(&mut self, now: Time, event: Event, out: Out<'_, Self>) {
+        match event {
+            _ if self.state == State::Gone && !matches!(event, Event::Locked(..)) => {}
+            Event::Start => {}
+            Event::Connected(link) => self.connected(link, out),
+            Event::Frame(link, message) => self.frame(now, link, message, out),
+            Event::Closed(link) => self.closed(now, link, out),
+            Event::HookDone(op, result) => self.hook_done(now, op, result, out),
+            Event::Locked(op, answer) => self.locked(now, op, answer, out),
+            Event::Recorded(op, result) => self.recorded(now, op, result, out),
+            Event::PathTaken(op, result) => self.path_taken(now, op, result, out),
+            Event::Timer(timer) => self.expired(now, timer, out),
+            Event::Stop => self.stop(now, out),
+        }
+    }
+
+    fn timers(&self) -> &Timers {
+        &self.timers
+    }
+
+    fn state(&self) -> &'static str {
+        match self.state {
+            State::Serving if self.session.is_some() => "serving-in-session",
+            State::Serving => "serving",
+            State::Draining => "draining",
+            State::Drained => "drained",
+            State::Sealing => "sealing",
+            State::NotingSeal => "noting-seal",
+            State::Sealed => "sealed",
+            State::Locking { why: Why::Retire, .. } => "locking-to-retire",
+            State::Locking { why: Why::Resume, .. } => "locking-to-resume",
+            State::Locking { why: Why::Orphan, .. } => "locking-as-orphan",
+            State::Claiming => "claiming",
+            State::Resuming => "resuming",
+            State::TakingPath => "taking-path",
+            State::NotingServing => "noting-serving",
+            State::Gone => "gone",
+        }
+    }
+}
+
+impl crate::drive::Daemon for Incumbent {
+    type Hook = Hook;
+    type Done = Done;
+
+    fn hook_name(hook: &Hook) -> &'static str {
+        match hook {
+            Hook::Drain { .. } => "StartDrain",
+            Hook::Seal => "StartSeal",
+            Hook::Resume { .. } => "StartResume",
+            Hook::Finalize => "StartFinalize",
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! What supervisors say to an incumbent.
+use alloc::format;
+
+use super::{DaemonEffect as Effect, Hook, Incumbent, LinkId, Message, Op, Out, State, Timer, Why};
+use crate::{
+    message::HelloAck,
+    time::{Duration, Time},
+};
+
+impl Incumbent {
+    /// Whoever connects is told who this is, and decides what to make of it.
+    pub(super) fn connected(&mut self, link: LinkId, mut out: Out<'_, Self>) {
+        out.push(Effect::<Hook>::Send(link, Message::Hello(self.hello.clone())));
+    }
+
+    pub(super) fn frame(&mut self, now: Time, link: LinkId, message: Message, mut out: Out<'_, Self>) {
+        let in_session = self.session.as_ref().is_some_and(|session| session.link == Some(link));
+        if in_session {
+            self.heard_supervisor(now);
+        }
+        let message = match message {
+            Message::Heartbeat { repeats: Some(repeated), .. } => *repeated,
+            Message::Heartbeat { repeats: None, .. } => return,
+            other => other,
+        };
+        match message {
+            Message::HelloAck(ack) => self.acknowledged(now, link, &ack, &mut out),
+            message if in_session => self.command(now, link, message, out),
+            message => refuse(link, format!("{} from one that is in no handoff", message.name()), &mut out),
+        }
+    }
+
+    /// The supervisor lives. An attempt to do without it ends, if it has not begun.
+    fn heard_supervisor(&mut self, now: Time) {
+        if let Some(session) = &self.session {
+            self.timers.arm(Timer::SupervisorSilent, now, session.liveness);
+        }
+        if self.state == (State::Locking { why: Why::Orphan, asked: false }) {
+            self.timers.disarm(Timer::Retry);
+            self.state = State::Sealed;
+        }
+    }
+
+    /// A supervisor wants this process in its handoff: the first gets it, and may come back over a new link.
+    fn acknowledged(&mut self, now: Time, link: LinkId, ack: &HelloAck, out: &mut Out<'_, Self>) {
+        match &mut self.session {
+            Some(session) if session.handoff_id == ack.handoff_id => {
+                if let Some(old) = session.link.replace(link).filter(|old| *old != link) {
+                    out.push(Effect::Close(old));
+                }
+                self.timers.arm(Timer::SupervisorSilent, now, session.liveness);
+                self.timers.arm(Timer::Heartbeat, now, session.liveness / 5);
+            }
+            None if self.state == State::Serving && !self.stopping => {
+                let spoken = self.hello.proto_min..=self.hello.proto_max;
+                if spoken.contains(&ack.proto_version_chosen) {
+                    self.join(now, Some(link), ack);
+                } else {
+                    let why =
+                        format!("version {} was chosen, which is not spoken here", ack.proto_version_chosen);
+                    refuse(link, why, out);
+                }
+            }
+            _ => {
+                out.push(Effect::Send(link, Message::Busy));
+                out.push(Effect::Close(link));
+            }
+        }
+    }
+
+    /// A command of the supervisor whose handoff this is.
+    fn command(&mut self, now: Time, link: LinkId, message: Message, mut out: Out<'_, Self>) {
+        let Some(session) = &mut self.session else { return };
+        let over = session.over;
+        if message.handoff_id().is_some_and(|id| id != session.handoff_id) {
+            refuse(link, format!("{} belongs to another handoff", message.name()), &mut out);
+            return self.closed(now, link, out);
+        }
+        match message {
+            Message::PrepareHandoff { successor, drain_grace_ms, .. }
+                if self.state == State::Serving && !over =>
+            {
+                session.successor = Some(successor);
+                self.drain(now, Duration::from_millis(drain_grace_ms), &mut out);
+            }
+            Message::SealRequest { .. } if self.state == State::Drained => self.seal(now, &mut out),
+            Message::Final { handoff_id } if self.promoted_by == Some(handoff_id) => {
+                self.promoted_by = None;
+                out.push(Effect::StartHook(Op::UNAWAITED, Hook::Finalize));
+            }
+            Message::Retire { .. } => self.retire(out),
+            Message::ResumeAfterAbort { .. } => self.resume_after_abort(now, out),
+            // Repeated, though it was heard, or though this incumbent went back on its own.
+            Message::PrepareHandoff { .. } | Message::SealRequest { .. }
+                if over && self.state == State::Serving =>
+            {
+                self.report(|handoff_id| Message::Resumed { handoff_id }, &mut out);
+            }
+            Message::PrepareHandoff { .. } | Message::SealRequest { .. } | Message::Final { .. } => {}
+            // What made this process serve, repeated.
+            Message::Begin { .. } | Message::Commit { .. } if over => {}
+            Message::StatusQuery => {}
+            other => {
+                refuse(link, format!("{} does not go to an incumbent", other.name()), &mut out);
+                self.closed(now, link, out);
+            }
+        }
+    }
+
+    /// The successor serves, it is said: so somebody must hold the lock.
+    fn retire(&mut self, mut out: Out<'_, Self>) {
+        match self.state {
+            State::Sealed | State::Locking { asked: false, .. } => self.try_lock(Why::Retire, out),
+            State::Locking { asked: true, .. } => {
+                self.state = State::Locking { why: Why::Retire, asked: true }
+            }
+            State::Serving => self.report(|handoff_id| Message::Resumed { handoff_id }, &mut out),
+            // It holds the lock: the successor can't. What is under way ends in `Resumed`.
+            State::Draining
+            | State::Drained
+            | State::Sealing
+            | State::NotingSeal
+            | State::Claiming
+            | State::Resuming
+            | State::TakingPath
+            | State::NotingServing
+            | State::Gone => {}
+        }
+    }
+
+    fn resume_after_abort(&mut self, now: Time, mut out: Out<'_, Self>) {
+        match self.state {
+            State::Serving => {
+                if let Some(session) = &mut self.session {
+                    session.over = true;
+                }
+                self.report(|handoff_id| Message::Resumed { handoff_id }, &mut out);
+            }
+            State::Draining | State::Sealing | State::NotingSeal => self.back = true,
+            State::Drained => self.resume(now, &mut out),
+            State::Sealed | State::Locking { why: Why::Orphan, asked: false } => {
+                self.try_lock(Why::Resume, out)
+            }
+            State::Locking { why: Why::Orphan, asked: true } => {
+                self.state = State::Locking { why: Why::Resume, asked: true };
+            }
+            State::Locking { why: Why::Retire | Why::Resume, .. }
+            | State::Claiming
+            | State::Resuming
+            | State::TakingPath
+            | State::NotingServing
+            | State::Gone => {}
+        }
+    }
+}
+
+/// Tells a peer what was wrong, and is done with it.
+fn refuse(link: LinkId, error: alloc::string::String, out: &mut Out<'_, Incumbent>) {
+    out.push(Effect::Send(link, Message::Refused { error }));
+    out.push(Effect::Close(link));
+}

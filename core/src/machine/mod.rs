@@ -1,0 +1,85 @@
+//! The three roles as pure state machines: an event in, effects out; no clock, no thread, no I/O.
+//!
+//! A machine is `Clone + Eq + Hash`, so that it can be explored, and every collection in it is ordered. What a
+//! machine asks of its host comes as a [`Batch`]: effects in order and at most one *last* effect whose result
+//! matters. Nothing can follow that one in its batch; its result comes back as an event. "Persist before you
+//! say so" therefore is a matter of types.
+use alloc::vec::Vec;
+
+use crate::time::Time;
+
+mod daemon;
+pub mod incumbent;
+pub mod successor;
+pub mod supervisor;
+mod timer;
+
+pub use daemon::{Awaited, DaemonEffect, DaemonEvent, Exit, LinkId, LockAnswer, Op};
+pub use incumbent::Incumbent;
+pub use successor::Successor;
+pub use supervisor::Supervisor;
+pub use timer::{Timer, Timers};
+
+/// One role of the protocol.
+pub trait Machine {
+    /// What can happen to it.
+    type Event;
+    /// What it can ask for, without waiting for a result.
+    type Effect;
+    /// What it can ask for and must wait for.
+    type Awaited;
+
+    /// Handles one event at `now`.
+    fn handle(&mut self, now: Time, event: Self::Event, out: Out<'_, Self>);
+
+    /// When each timer expires. The host reports one that has with a timer event, after everything that could
+    /// be read has been handled.
+    fn timers(&self) -> &Timers;
+
+    /// The name of the state, after what it awaits.
+    fn state(&self) -> &'static str;
+
+    /// The role's name, for crash points and logs.
+    const ROLE: &'static str;
+}
+
+/// What a machine asks for in answer to one event.
+pub struct Batch<M: Machine + ?Sized> {
+    /// In this order.
+    pub effects: Vec<M::Effect>,
+    /// After all the others; its result comes back as an event.
+    pub last: Option<M::Awaited>,
+}
+
+impl<M: Machine + ?Sized> Batch<M> {
+    /// An empty batch.
+    pub fn new() -> Self {
+        Batch { effects: Vec::new(), last: None }
+    }
+
+    /// Where a machine puts its effects.
+    pub fn out(&mut self) -> Out<'_, M> {
+        Out(self)
+    }
+}
+
+impl<M: Machine + ?Sized> Default for Batch<M> {
+    fn default() -> Self {
+        Batch::new()
+    }
+}
+
+/// The end of a [`Batch`] at which a machine writes.
+pub struct Out<'a, M: Machine + ?Sized>(&'a mut Batch<M>);
+
+impl<M: Machine + ?Sized> Out<'_, M> {
+    /// Adds an effect.
+    pub fn push(&mut self, effect: M::Effect) {
+        self.0.effects.push(effect);
+    }
+
+    /// Adds the last effect, the one whose result matters. Consumes the batch's end: nothing can follow.
+    pub fn last(self, awaited: M::Awaited) {
+        self.0.last = Some(awaited);
+    }
+}

@@ -1,0 +1,388 @@
+//! The successor's side: warms up, takes the lock, opens, is ready, and serves when told to.
+//!
+//! Before `Begin` it is harmless. It serves without being told only when the supervisor is gone, and then
+//! only under the lock and the rule of the record.
+use alloc::{boxed::Box, format, string::String, vec::Vec};
+
+use super::{
+    Awaited, DaemonEffect, DaemonEvent, Exit, Incumbent, LinkId, LockAnswer, Machine, Op, Out, Timer, Timers,
+};
+use crate::{
+    id::{Fingerprint, HandoffId, ProcessId},
+    message::{Hello, HelloAck, Message, Role, Sealed, Standing},
+    record::{Claim, Record},
+    time::{Duration, Time},
+};
+
+mod steps;
+
+/// What a successor's hooks are.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Hook {
+    /// Open read-only, fill caches.
+    WarmUp,
+    /// Open the state for writing; the lock is held.
+    Open {
+        /// What the incumbent sealed, if it did.
+        sealed: Option<Sealed>,
+    },
+    /// Accept connections.
+    Serve,
+}
+
+/// What a successor's hooks report.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Done {
+    /// The state is open.
+    Opened {
+        /// The listeners it is about to serve, by name.
+        listening_on: Vec<String>,
+        /// The daemon calls itself healthy.
+        healthz_ok: bool,
+        /// The last revision of each shard.
+        advertised_revision_per_shard: Vec<u64>,
+        /// A digest of what was opened.
+        data_dir_fingerprint: Fingerprint,
+    },
+    /// The hook had nothing to report.
+    Ok,
+}
+
+/// What can happen to a successor.
+pub type Event = DaemonEvent<Done>;
+/// What a successor asks for.
+pub type Effect = DaemonEffect<Hook>;
+
+/// A supervisor that was not met yet is given so long.
+const FIRST_LIVENESS: Duration = Duration::from_secs(5);
+
+/// What the successor waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum State {
+    /// `HelloAck`.
+    AwaitAck,
+    /// The warm-up hook.
+    Warming,
+    /// `Begin`.
+    Warmed,
+    /// The lock: its answer if it was asked, the time of the next attempt if not.
+    Locking { asked: bool },
+    /// The record, having got the lock.
+    Claiming,
+    /// The open hook.
+    Opening,
+    /// `Commit`.
+    Ready,
+    /// The control path.
+    TakingPath,
+    /// The record of serving.
+    NotingServing,
+    /// The serve hook.
+    Starting,
+    /// Serves; what comes next is an incumbent's business.
+    Serving,
+    /// Nothing more.
+    Gone,
+}
+
+/// The successor's machine.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Successor {
+    hello: Hello,
+    /// Of the record that it found when it was spawned.
+    generation: u64,
+    state: State,
+    /// `None` once it is closed.
+    link: Option<LinkId>,
+    ack: Option<HelloAck>,
+    /// Told to begin.
+    begun: bool,
+    sealed: Option<Sealed>,
+    /// The supervisor is silent or gone.
+    orphan: bool,
+    /// The handoff's time is over, or the lock's.
+    late: bool,
+    /// Told to leave while a hook runs.
+    abort: Option<Exit>,
+    last: Option<Message>,
+    op: Op,
+    timers: Timers,
+}
+
+impl Successor {
+    /// A process that was spawned to succeed another, with a link to its supervisor. `generation` is that of
+    /// the record as it found it, 0 if there was none.
+    pub fn new(hello: Hello, generation: u64, link: LinkId) -> Self {
+        Successor {
+            hello,
+            generation,
+            state: State::AwaitAck,
+            link: Some(link),
+            ack: None,
+            begun: false,
+            sealed: None,
+            orphan: false,
+            late: false,
+            abort: None,
+            last: None,
+            op: Op::default(),
+            timers: Timers::default(),
+        }
+    }
+
+    /// Once it serves, what it is from here on.
+    pub fn promoted(&self, now: Time, stop_grace: Duration) -> Option<Incumbent> {
+        let ack = self.ack.as_ref().filter(|_| self.state == State::Serving)?;
+        let hello = Hello { role: Role::Incumbent, ..self.hello.clone() };
+        Some(Incumbent::new(hello, self.generation, stop_grace).promoted(now, self.link, ack, self.op))
+    }
+
+    /// Where it stands, for a status.
+    pub fn standing(&self) -> Standing {
+        match self.state {
+            State::AwaitAck | State::Warming => Standing::Warming,
+            State::Warmed => Standing::Warmed,
+            State::Locking { .. } | State::Claiming | State::Opening => Standing::Opening,
+            State::Ready | State::TakingPath | State::NotingServing | State::Starting => Standing::Ready,
+            State::Serving => Standing::Serving,
+            State::Gone => Standing::Leaving,
+        }
+    }
+
+    /// The handoff, once the supervisor has named it.
+    pub fn handoff_id(&self) -> Option<HandoffId> {
+        self.ack.as_ref().map(|ack| ack.handoff_id)
+    }
+
+    fn liveness(&self) -> Duration {
+        self.ack.as_ref().map_or(FIRST_LIVENESS, |ack| Duration::from_millis(ack.liveness_ms))
+    }
+
+    /// How long the supervisor may be silent: longer while the incumbent may be the one to act.
+    fn patience(&self) -> Duration {
+        if self.begun { self.liveness() } else { 2 * self.liveness() }
+    }
+
+    fn say(&mut self, message: Message, out: &mut Out<'_, Self>) {
+        self.last = Some(message.clone());
+        if let Some(link) = self.link {
+            out.push(Effect::Send(link, message));
+        }
+    }
+
+    fn report(&mut self, message: impl FnOnce(HandoffId) -> Message, out: &mut Out<'_, Self>) {
+        if let Some(id) = self.handoff_id() {
+            self.say(message(id), out);
+        }
+    }
+
+    fn heard(&mut self, now: Time, link: LinkId, message: Message, mut out: Out<'_, Self>) {
+        if self.link != Some(link) {
+            // Whoever comes to the control socket before this process serves.
+            out.push(Effect::Send(
+                link,
+                Message::Refused { error: "this process does not serve yet".into() },
+            ));
+            return out.push(Effect::Close(link));
+        }
+        self.timers.arm(Timer::SupervisorSilent, now, self.patience());
+        self.not_orphaned();
+        let message = match message {
+            Message::Heartbeat { repeats: Some(repeated), .. } => *repeated,
+            Message::Heartbeat { repeats: None, .. } => return,
+            other => other,
+        };
+        let ours = self.handoff_id();
+        if ours.is_some() && message.handoff_id().is_some_and(|id| Some(id) != ours) {
+            let error = format!("{} belongs to another handoff", message.name());
+            out.push(Effect::Send(link, Message::Refused { error }));
+            out.push(Effect::Close(link));
+            return self.closed(link, out);
+        }
+        self.command(now, link, message, out);
+    }
+
+    /// The supervisor lives. An attempt to do without it ends, if it has not begun.
+    fn not_orphaned(&mut self) {
+        self.orphan = false;
+        if !self.begun && self.state == (State::Locking { asked: false }) {
+            self.timers.disarm(Timer::Retry);
+            self.state = State::Warmed;
+        }
+    }
+
+    fn command(&mut self, now: Time, link: LinkId, message: Message, mut out: Out<'_, Self>) {
+        match message {
+            Message::HelloAck(ack) if self.state == State::AwaitAck => self.acknowledged(now, ack, &mut out),
+            Message::Begin { sealed, .. } => self.begin(now, sealed, out),
+            Message::Commit { .. } if self.state == State::Ready => self.take_path(out),
+            Message::Abort { reason, .. } => self.abort(Exit::Aborted(reason), out),
+            Message::Refused { error } => self.abort(Exit::Aborted(error), out),
+            // Repeated, though it was heard.
+            Message::HelloAck(_) | Message::Commit { .. } => {}
+            other => {
+                let error = format!("{} does not go to a successor", other.name());
+                out.push(Effect::Send(link, Message::Refused { error }));
+                out.push(Effect::Close(link));
+                self.closed(link, out);
+            }
+        }
+    }
+
+    fn hook_done(&mut self, now: Time, op: Op, result: Result<Done, String>, mut out: Out<'_, Self>) {
+        if op != self.op {
+            return;
+        }
+        self.timers.disarm(Timer::HookLimit);
+        match (self.state, result) {
+            (State::Warming, Err(why)) => self.fail(false, format!("warm-up: {why}"), out),
+            (State::Warming, Ok(_)) => self.warmed(now, out),
+            (State::Opening, Err(why)) => self.fail(true, format!("can't open: {why}"), out),
+            (State::Opening, Ok(done)) => self.opened(done, out),
+            (State::Starting, Err(why)) => self.fail(true, format!("can't serve: {why}"), out),
+            (State::Starting, Ok(_)) => {
+                self.state = State::Serving;
+                self.report(|handoff_id| Message::Serving { handoff_id }, &mut out);
+            }
+            (
+                State::AwaitAck
+                | State::Warmed
+                | State::Locking { .. }
+                | State::Claiming
+                | State::Ready
+                | State::TakingPath
+                | State::NotingServing
+                | State::Serving
+                | State::Gone,
+                _,
+            ) => {}
+        }
+    }
+
+    fn expired(&mut self, now: Time, timer: Timer, mut out: Out<'_, Self>) {
+        self.timers.disarm(timer);
+        match timer {
+            Timer::Heartbeat => {
+                self.timers.arm(Timer::Heartbeat, now, self.liveness() / 5);
+                if let Some(link) = self.link {
+                    let repeats = self.last.clone().map(Box::new);
+                    out.push(Effect::Send(link, Message::Heartbeat { standing: self.standing(), repeats }));
+                }
+            }
+            Timer::SupervisorSilent => self.supervisor_gone(out),
+            // The lock may be somebody's who serves: as an orphan it is worth waiting for longer.
+            Timer::Patience if self.orphan => {}
+            Timer::Deadline | Timer::Patience => self.late = true,
+            Timer::Retry if self.state == (State::Locking { asked: false }) => self.try_lock(out),
+            Timer::HookLimit => self.exit(Exit::HookLimit, out),
+            Timer::Retry | Timer::IncumbentSilent | Timer::SuccessorSilent => {}
+        }
+    }
+
+    /// The supervisor is silent, or its link is closed: nobody will say what comes next.
+    fn supervisor_gone(&mut self, out: Out<'_, Self>) {
+        self.orphan = true;
+        match self.state {
+            State::AwaitAck => self.exit(Exit::Aborted("the supervisor is gone".into()), out),
+            State::Warmed => self.try_lock(out),
+            State::Ready => self.take_path(out),
+            State::Locking { .. }
+            | State::Warming
+            | State::Claiming
+            | State::Opening
+            | State::TakingPath
+            | State::NotingServing
+            | State::Starting
+            | State::Serving
+            | State::Gone => {}
+        }
+    }
+
+    fn closed(&mut self, link: LinkId, out: Out<'_, Self>) {
+        if self.link == Some(link) {
+            self.link = None;
+            self.timers.disarm(Timer::SupervisorSilent);
+            self.timers.disarm(Timer::Heartbeat);
+            self.supervisor_gone(out);
+        }
+    }
+
+    /// Told to leave. What has taken the path is past that.
+    fn abort(&mut self, exit: Exit, out: Out<'_, Self>) {
+        match self.state {
+            State::AwaitAck | State::Warmed | State::Locking { asked: false } => self.exit(exit, out),
+            State::Ready => self.unlock_and_exit(exit, out),
+            State::Warming | State::Locking { asked: true } | State::Claiming | State::Opening => {
+                self.abort = Some(exit);
+            }
+            State::TakingPath | State::NotingServing | State::Starting | State::Serving | State::Gone => {}
+        }
+    }
+}
+
+impl Machine for Successor {
+    type Event = Event;
+    type Effect = Effect;
+    type Awaited = Awaited;
+
+    const ROLE: &'static str = "successor";
+
+    fn handle(&mut self, now: Time, event: Event, mut out: Out<'_, Self>) {
+        match event {
+            _ if self.state == State::Gone => {}
+            Event::Start => {
+                self.timers.arm(Timer::Heartbeat, now, self.liveness() / 5);
+                self.timers.arm(Timer::SupervisorSilent, now, self.patience());
+                let hello = Message::Hello(self.hello.clone());
+                self.say(hello, &mut out);
+            }
+            Event::Connected(link) => {
+                let hello = Hello { role: Role::Successor, ..self.hello.clone() };
+                out.push(Effect::Send(link, Message::Hello(hello)));
+            }
+            Event::Frame(link, message) => self.heard(now, link, message, out),
+            Event::Closed(link) => self.closed(link, out),
+            Event::HookDone(op, result) => self.hook_done(now, op, result, out),
+            Event::Locked(op, answer) => self.locked(now, op, answer, out),
+            Event::Recorded(op, result) => self.recorded(now, op, result, out),
+            Event::PathTaken(op, result) => self.path_taken(op, result, out),
+            Event::Timer(timer) => self.expired(now, timer, out),
+            Event::Stop => self.abort(Exit::Stopped, out),
+        }
+    }
+
+    fn timers(&self) -> &Timers {
+        &self.timers
+    }
+
+    fn state(&self) -> &'static str {
+        match self.state {
+            State::AwaitAck => "await-ack",
+            State::Warming => "warming",
+            State::Warmed => "warmed",
+            State::Locking { .. } if self.begun => "locking",
+            State::Locking { .. } => "locking-as-orphan",
+            State::Claiming => "claiming",
+            State::Opening => "opening",
+            State::Ready => "ready",
+            State::TakingPath => "taking-path",
+            State::NotingServing => "noting-serving",
+            State::Starting => "starting",
+            State::Serving => "serving",
+            State::Gone => "gone",
+        }
+    }
+}
+
+impl crate::drive::Daemon for Successor {
+    type Hook = Hook;
+    type Done = Done;
+
+    fn hook_name(hook: &Hook) -> &'static str {
+        match hook {
+            Hook::WarmUp => "StartWarmUp",
+            Hook::Open { .. } => "StartOpen",
+            Hook::Serve => "StartServe",
+        }
+    }
+}

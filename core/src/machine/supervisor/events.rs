@@ -1,0 +1,346 @@
+//! What happens to processes, links, timers and storage.
+use alloc::{format, string::String};
+
+use super::{Awaited, Effect, Note, Out, Peer, Phase, Supervisor, Then, Timer, Verdict};
+use crate::{id::ProcessId, time::Time};
+
+impl Supervisor {
+    pub(super) fn connect_failed(&mut self, now: Time, why: String, out: Out<'_, Self>) {
+        match self.phase {
+            Phase::AwaitIncumbent => {
+                self.blame(why);
+                self.finish(Verdict::Unreachable, out);
+            }
+            Phase::AwaitResumed => self.timers.arm(Timer::Retry, now, self.config.heartbeat() / 4),
+            Phase::Start
+            | Phase::AwaitSpawn
+            | Phase::AwaitWarmed
+            | Phase::AwaitDrained
+            | Phase::AwaitSealed
+            | Phase::AwaitReady
+            | Phase::AwaitServing
+            | Phase::AwaitCommitted
+            | Phase::AwaitRetired
+            | Phase::AwaitSuccessorEnd(_)
+            | Phase::AwaitIncumbentEnd
+            | Phase::AwaitNoted(_)
+            | Phase::Done => {}
+        }
+    }
+
+    pub(super) fn spawned(&mut self, now: Time, result: Result<ProcessId, String>, out: Out<'_, Self>) {
+        match result {
+            Ok(id) => {
+                self.successor.lives = true;
+                self.successor.id = Some(id);
+                if self.phase != Phase::AwaitSpawn {
+                    return; // too late: the phase it was started for is over
+                }
+                if self.incumbent.failed {
+                    return self.incumbent_busy(now, out);
+                }
+                self.phase = Phase::AwaitWarmed;
+                self.timers.arm(Timer::SuccessorSilent, now, self.config.liveness);
+                out.last(Awaited::Persist(Note::UnderWay));
+            }
+            Err(why) if self.phase == Phase::AwaitSpawn => self.roll_back(now, why, out),
+            Err(_) => {}
+        }
+    }
+
+    pub(super) fn persisted(
+        &mut self,
+        now: Time,
+        note: Note,
+        result: Result<(), String>,
+        mut out: Out<'_, Self>,
+    ) {
+        match (note, self.phase, result) {
+            (Note::UnderWay, phase, Ok(())) => {
+                self.journalled = true;
+                if phase == Phase::AwaitWarmed {
+                    self.prepare(now, &mut out);
+                }
+            }
+            (Note::UnderWay, Phase::AwaitWarmed, Err(why)) if self.incumbent.lives => {
+                self.journal_error = Some(why.clone());
+                self.roll_back(now, format!("the journal can't be written: {why}"), out);
+            }
+            // Nobody serves: better a start without a journal than none.
+            (Note::UnderWay, phase, Err(why)) => {
+                self.journal_error = Some(why);
+                self.journalled = true;
+                if phase == Phase::AwaitWarmed {
+                    self.prepare(now, &mut out);
+                }
+            }
+            // A journal that can't be written never costs the service: the successor has it.
+            (Note::Committed, Phase::AwaitCommitted, result) => {
+                self.journal_error = result.err();
+                self.retire(now, out);
+            }
+            (Note::Over(_), Phase::AwaitNoted(verdict), result) => {
+                self.journal_error = self.journal_error.take().or(result.err());
+                self.report(verdict, out);
+            }
+            // The handoff went another way meanwhile.
+            (Note::Committed | Note::Over(_), _, _) => {}
+        }
+    }
+
+    pub(super) fn ended(&mut self, now: Time, peer: Peer, how: String, out: Out<'_, Self>) {
+        if !self.party(peer).lives {
+            return;
+        }
+        *self.party(peer) = super::Party { id: self.party(peer).id, ..Default::default() };
+        self.timers.disarm(peer.silent());
+        match peer {
+            Peer::Incumbent => self.incumbent_ended(now, how, out),
+            Peer::Successor => self.successor_ended(now, how, out),
+        }
+    }
+
+    /// A crash of the incumbent becomes an early takeover, if there is somebody to take over.
+    fn incumbent_ended(&mut self, now: Time, how: String, mut out: Out<'_, Self>) {
+        match self.phase {
+            Phase::AwaitRetired if self.successor.lives => return self.finalize(out),
+            Phase::AwaitRetired => return self.finish(Verdict::NobodyServes, out),
+            _ => {}
+        }
+        self.incumbent_ended_early = true;
+        self.timers.arm(Timer::Deadline, now, self.config.deadline);
+        match self.phase {
+            Phase::AwaitIncumbent => self.spawn(out),
+            Phase::AwaitWarmed if self.successor.greeted => self.begin(&mut out),
+            Phase::AwaitDrained | Phase::AwaitSealed | Phase::AwaitIncumbentEnd => {
+                self.take_over_or_end(now, how, out);
+            }
+            Phase::AwaitResumed if !self.begun => self.take_over_or_end(now, how, out),
+            Phase::AwaitResumed => {
+                self.blame(format!("the incumbent {how}"));
+                self.end_successor(now, Then::Finish(Verdict::NobodyServes), out);
+            }
+            Phase::AwaitSuccessorEnd(_) => {
+                self.phase = Phase::AwaitSuccessorEnd(Then::Finish(Verdict::NobodyServes));
+                self.timers.disarm(Timer::Deadline);
+            }
+            Phase::AwaitNoted(_) => self.phase = Phase::AwaitNoted(Verdict::NobodyServes),
+            Phase::Start
+            | Phase::AwaitSpawn
+            | Phase::AwaitWarmed
+            | Phase::AwaitReady
+            | Phase::AwaitServing
+            | Phase::AwaitCommitted
+            | Phase::AwaitRetired
+            | Phase::Done => {}
+        }
+    }
+
+    fn take_over_or_end(&mut self, now: Time, how: String, mut out: Out<'_, Self>) {
+        if self.successor_usable() {
+            self.begin(&mut out);
+        } else {
+            self.blame(format!("the incumbent {how}"));
+            self.end_successor(now, Then::Finish(Verdict::NobodyServes), out);
+        }
+    }
+
+    fn successor_ended(&mut self, now: Time, how: String, out: Out<'_, Self>) {
+        let why = format!("the successor {how}");
+        match self.phase {
+            Phase::AwaitWarmed
+            | Phase::AwaitDrained
+            | Phase::AwaitSealed
+            | Phase::AwaitReady
+            | Phase::AwaitServing
+            | Phase::AwaitCommitted => self.roll_back(now, why, out),
+            Phase::AwaitRetired => {
+                // It is the incumbent's turn: told to retire, it finds the lock free.
+                self.blame(why);
+                self.timers.arm(Timer::IncumbentSilent, now, self.config.liveness);
+            }
+            Phase::AwaitResumed => self.blame(why),
+            Phase::AwaitSuccessorEnd(then) => self.after_successor(now, then, out),
+            Phase::AwaitNoted(Verdict::Committed) => self.phase = Phase::AwaitNoted(Verdict::NobodyServes),
+            Phase::Start
+            | Phase::AwaitIncumbent
+            | Phase::AwaitSpawn
+            | Phase::AwaitIncumbentEnd
+            | Phase::AwaitNoted(_)
+            | Phase::Done => {}
+        }
+    }
+
+    /// A link is at its end. A process that can't be reached is as good as silent.
+    pub(super) fn closed(&mut self, now: Time, peer: Peer, why: String, mut out: Out<'_, Self>) {
+        if !self.party(peer).lives {
+            return;
+        }
+        self.party(peer).greeted = false;
+        out.push(Effect::Close(peer));
+        match peer {
+            Peer::Incumbent => match self.phase {
+                Phase::AwaitIncumbent => {
+                    self.blame(format!("the incumbent closed the link: {why}"));
+                    self.finish(Verdict::Unreachable, out);
+                }
+                Phase::AwaitResumed => self.timers.arm(Timer::Retry, now, self.config.heartbeat() / 4),
+                _ => self.incumbent_silent(now, format!("the incumbent closed the link: {why}"), out),
+            },
+            Peer::Successor => {
+                self.successor_failed(now, format!("the successor closed the link: {why}"), out)
+            }
+        }
+    }
+
+    pub(super) fn expired(&mut self, now: Time, timer: Timer, mut out: Out<'_, Self>) {
+        match timer {
+            Timer::Heartbeat => self.heartbeat(now, out),
+            Timer::IncumbentSilent => {
+                self.timers.arm(timer, now, self.config.liveness);
+                self.incumbent_silent(now, "the incumbent was silent for too long".into(), out);
+            }
+            Timer::SuccessorSilent => {
+                self.timers.arm(timer, now, self.config.liveness);
+                self.successor_failed(now, "the successor was silent for too long".into(), out);
+            }
+            Timer::Deadline => {
+                self.timers.disarm(timer);
+                self.deadline(now, out);
+            }
+            Timer::Retry => {
+                self.timers.disarm(timer);
+                if self.phase == Phase::AwaitResumed && !self.incumbent.greeted {
+                    out.push(Effect::Connect);
+                }
+            }
+            Timer::Patience => {
+                self.timers.disarm(timer);
+                self.out_of_patience(&mut out);
+            }
+            Timer::SupervisorSilent | Timer::HookLimit => self.timers.disarm(timer),
+        }
+    }
+
+    /// The incumbent can't be heard. Before `Begin` it may serve or hold the lock, so it is asked to resume;
+    /// if it stays silent it is killed for the successor's sake, if there is one.
+    fn incumbent_silent(&mut self, now: Time, why: String, mut out: Out<'_, Self>) {
+        match self.phase {
+            Phase::AwaitIncumbent => {
+                self.blame(why);
+                self.finish(Verdict::Unreachable, out);
+            }
+            Phase::AwaitWarmed | Phase::AwaitDrained | Phase::AwaitSealed => self.roll_back(now, why, out),
+            Phase::AwaitResumed if self.successor_usable() && !self.begun => {
+                self.phase = Phase::AwaitIncumbentEnd;
+                self.timers.disarm(Timer::Retry);
+                out.push(Effect::Kill(Peer::Incumbent));
+            }
+            Phase::AwaitResumed => self.end_successor(now, Then::Finish(Verdict::Unconfirmed), out),
+            Phase::AwaitRetired if !self.successor.lives => self.finish(Verdict::Unconfirmed, out),
+            // Sealed, it is not needed; before the successor is there, `Busy` or its end is heard in time.
+            Phase::Start
+            | Phase::AwaitSpawn
+            | Phase::AwaitReady
+            | Phase::AwaitServing
+            | Phase::AwaitCommitted
+            | Phase::AwaitRetired
+            | Phase::AwaitSuccessorEnd(_)
+            | Phase::AwaitIncumbentEnd
+            | Phase::AwaitNoted(_)
+            | Phase::Done => {}
+        }
+    }
+
+    /// The successor can't, or can't be heard. It is never killed once the incumbent was told to retire.
+    pub(super) fn successor_failed(&mut self, now: Time, why: String, out: Out<'_, Self>) {
+        self.successor.failed = true;
+        match self.phase {
+            Phase::AwaitWarmed
+            | Phase::AwaitDrained
+            | Phase::AwaitSealed
+            | Phase::AwaitReady
+            | Phase::AwaitServing
+            | Phase::AwaitCommitted => self.roll_back(now, why, out),
+            Phase::AwaitResumed => self.blame(why),
+            Phase::AwaitIncumbentEnd => self.blame(why),
+            Phase::Start
+            | Phase::AwaitIncumbent
+            | Phase::AwaitSpawn
+            | Phase::AwaitRetired
+            | Phase::AwaitSuccessorEnd(_)
+            | Phase::AwaitNoted(_)
+            | Phase::Done => {}
+        }
+    }
+
+    fn deadline(&mut self, now: Time, out: Out<'_, Self>) {
+        let why = "the deadline has passed";
+        match self.phase {
+            Phase::AwaitIncumbent => {
+                self.blame(why);
+                self.finish(Verdict::Unreachable, out);
+            }
+            Phase::AwaitWarmed | Phase::AwaitDrained | Phase::AwaitSealed | Phase::AwaitReady => {
+                self.roll_back(now, why, out);
+            }
+            Phase::AwaitServing if !self.incumbent.lives => self.roll_back(now, why, out),
+            // Told to commit, a successor that lives is let be.
+            Phase::Start
+            | Phase::AwaitSpawn
+            | Phase::AwaitServing
+            | Phase::AwaitCommitted
+            | Phase::AwaitRetired
+            | Phase::AwaitResumed
+            | Phase::AwaitSuccessorEnd(_)
+            | Phase::AwaitIncumbentEnd
+            | Phase::AwaitNoted(_)
+            | Phase::Done => {}
+        }
+    }
+
+    fn out_of_patience(&mut self, out: &mut Out<'_, Self>) {
+        match self.phase {
+            Phase::AwaitSuccessorEnd(_) => out.push(Effect::Kill(Peer::Successor)),
+            Phase::AwaitRetired if self.successor.lives => out.push(Effect::Kill(Peer::Incumbent)),
+            Phase::Start
+            | Phase::AwaitIncumbent
+            | Phase::AwaitSpawn
+            | Phase::AwaitWarmed
+            | Phase::AwaitDrained
+            | Phase::AwaitSealed
+            | Phase::AwaitReady
+            | Phase::AwaitServing
+            | Phase::AwaitCommitted
+            | Phase::AwaitRetired
+            | Phase::AwaitResumed
+            | Phase::AwaitIncumbentEnd
+            | Phase::AwaitNoted(_)
+            | Phase::Done => {}
+        }
+    }
+
+    /// Before `Commit`: back. After it: on.
+    pub(super) fn cancel(&mut self, now: Time, out: Out<'_, Self>) {
+        let why = "cancelled";
+        match self.phase {
+            Phase::AwaitIncumbent => {
+                self.blame(why);
+                self.finish(Verdict::Unreachable, out);
+            }
+            Phase::AwaitWarmed | Phase::AwaitDrained | Phase::AwaitSealed | Phase::AwaitReady => {
+                self.roll_back(now, why, out);
+            }
+            Phase::Start
+            | Phase::AwaitSpawn
+            | Phase::AwaitServing
+            | Phase::AwaitCommitted
+            | Phase::AwaitRetired
+            | Phase::AwaitResumed
+            | Phase::AwaitSuccessorEnd(_)
+            | Phase::AwaitIncumbentEnd
+            | Phase::AwaitNoted(_)
+            | Phase::Done => {}
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! What peers say.
+use alloc::{format, string::String};
+
+use super::{Out, Peer, Phase, Supervisor, Then, Verdict};
+use crate::{
+    message::{Hello, Message, PROTO_MAX, PROTO_MIN, Role, behind, negotiate_version, not_behind},
+    time::Time,
+};
+
+impl Supervisor {
+    /// A message came: its sender is not silent. A heartbeat stands for what it repeats.
+    pub(super) fn heard(&mut self, now: Time, peer: Peer, message: Message, out: Out<'_, Self>) {
+        if !self.party(peer).lives {
+            return;
+        }
+        if self.timers.is_armed(peer.silent()) {
+            self.timers.arm(peer.silent(), now, self.config.liveness);
+        }
+        let message = match message {
+            Message::Heartbeat { repeats: Some(repeated), .. } => *repeated,
+            Message::Heartbeat { repeats: None, .. } => return,
+            other => other,
+        };
+        match peer {
+            Peer::Incumbent => self.heard_incumbent(now, message, out),
+            Peer::Successor => self.heard_successor(now, message, out),
+        }
+    }
+
+    fn heard_incumbent(&mut self, now: Time, message: Message, mut out: Out<'_, Self>) {
+        match (message, self.phase) {
+            (Message::Hello(hello), Phase::AwaitIncumbent) => self.met_incumbent(now, hello, out),
+            (Message::Hello(hello), Phase::AwaitResumed) if !self.incumbent.greeted => {
+                if let Ok(version) = check_hello(&hello, Role::Incumbent) {
+                    self.acknowledge(now, Peer::Incumbent, version, &mut out);
+                    self.ask_to_resume(now, &mut out);
+                }
+            }
+            // The successor's process must be known before it can be ended.
+            (Message::Busy, Phase::AwaitSpawn) => self.incumbent.failed = true,
+            (Message::Busy, Phase::AwaitWarmed) => self.incumbent_busy(now, out),
+            (Message::Drained { accept_closed: false, .. }, Phase::AwaitDrained) => {
+                self.roll_back(now, "the incumbent still accepts connections after its drain", out);
+            }
+            (Message::Drained { open_conns_remaining, .. }, Phase::AwaitDrained) => {
+                self.open_conns_remaining = open_conns_remaining;
+                self.phase = Phase::AwaitSealed;
+                self.say(Peer::Incumbent, Message::SealRequest { handoff_id: self.handoff_id }, &mut out);
+            }
+            (Message::DrainFailed { error, .. }, Phase::AwaitDrained) => {
+                self.roll_back(now, format!("the incumbent's drain failed: {error}"), out);
+            }
+            (Message::SealComplete { sealed, .. }, Phase::AwaitSealed) => {
+                self.sealed = Some(sealed);
+                self.begin(&mut out);
+            }
+            (Message::SealFailed { error, partial_state, .. }, Phase::AwaitSealed) => {
+                self.roll_back(now, format!("the incumbent's seal failed: {error} ({partial_state})"), out);
+            }
+            (Message::Resumed { .. }, _) => self.incumbent_resumed(now, out),
+            (Message::Refused { error }, _) => self.closed(now, Peer::Incumbent, error, out),
+            // What is left repeats something that was handled, or says nothing.
+            (_, _) => {}
+        }
+    }
+
+    fn met_incumbent(&mut self, now: Time, hello: Hello, mut out: Out<'_, Self>) {
+        match check_hello(&hello, Role::Incumbent) {
+            Ok(version) => {
+                self.incumbent.id = Some(hello.process());
+                self.acknowledge(now, Peer::Incumbent, version, &mut out);
+                self.spawn(out);
+            }
+            Err(why) => {
+                self.blame(why);
+                self.finish(Verdict::Unreachable, out);
+            }
+        }
+    }
+
+    pub(super) fn incumbent_busy(&mut self, now: Time, out: Out<'_, Self>) {
+        self.blame("another supervisor has a handoff with this incumbent under way");
+        self.end_successor(now, Then::Finish(Verdict::Busy), out);
+    }
+
+    /// The incumbent holds the lock and serves, whether it was told to or found the supervisor silent.
+    fn incumbent_resumed(&mut self, now: Time, out: Out<'_, Self>) {
+        self.blame("the incumbent resumed on its own");
+        match self.phase {
+            Phase::AwaitDrained
+            | Phase::AwaitSealed
+            | Phase::AwaitReady
+            | Phase::AwaitServing
+            | Phase::AwaitResumed
+            | Phase::AwaitSuccessorEnd(Then::Resume) => {
+                self.end_successor(now, Then::Finish(Verdict::RolledBack), out);
+            }
+            Phase::AwaitCommitted | Phase::AwaitRetired => {
+                self.end_successor(now, Then::Finish(Verdict::FellBack), out);
+            }
+            Phase::Start
+            | Phase::AwaitIncumbent
+            | Phase::AwaitSpawn
+            | Phase::AwaitWarmed
+            | Phase::AwaitSuccessorEnd(Then::Finish(_))
+            | Phase::AwaitIncumbentEnd
+            | Phase::AwaitNoted(_)
+            | Phase::Done => {}
+        }
+    }
+
+    fn heard_successor(&mut self, now: Time, message: Message, mut out: Out<'_, Self>) {
+        match message {
+            Message::Hello(hello) if self.phase == Phase::AwaitWarmed && !self.successor.greeted => {
+                self.met_successor(now, hello, out);
+            }
+            Message::Warmed { .. } if self.phase == Phase::AwaitWarmed => {
+                self.warmed = true;
+                self.prepare(now, &mut out);
+            }
+            Message::Ready { healthz_ok, advertised_revision_per_shard, .. } if self.may_commit() => {
+                let sealed = self.sealed.as_ref().map_or(&[][..], |s| &s.last_revision_per_shard);
+                if !healthz_ok {
+                    self.begun = true;
+                    self.roll_back(now, "the successor calls itself unhealthy", out);
+                } else if !not_behind(&advertised_revision_per_shard, sealed) {
+                    let why = behind(&advertised_revision_per_shard, sealed);
+                    self.begun = true;
+                    self.roll_back(now, why, out);
+                } else {
+                    self.begun = true;
+                    self.commit(&mut out);
+                }
+            }
+            Message::Serving { .. } if self.may_commit() || self.phase == Phase::AwaitServing => {
+                self.served(out)
+            }
+            Message::Failed { error, .. } => {
+                self.successor_failed(now, format!("the successor failed: {error}"), out);
+            }
+            Message::Refused { error } => self.closed(now, Peer::Successor, error, out),
+            // What is left repeats something that was handled, or says nothing.
+            _ => {}
+        }
+    }
+
+    /// A `Ready` or `Serving` that comes now counts: the successor holds the lock, told to or not.
+    fn may_commit(&self) -> bool {
+        match self.phase {
+            Phase::AwaitWarmed
+            | Phase::AwaitDrained
+            | Phase::AwaitSealed
+            | Phase::AwaitReady
+            | Phase::AwaitResumed => true,
+            Phase::Start
+            | Phase::AwaitIncumbent
+            | Phase::AwaitSpawn
+            | Phase::AwaitServing
+            | Phase::AwaitCommitted
+            | Phase::AwaitRetired
+            | Phase::AwaitSuccessorEnd(_)
+            | Phase::AwaitIncumbentEnd
+            | Phase::AwaitNoted(_)
+            | Phase::Done => false,
+        }
+    }
+
+    fn met_successor(&mut self, now: Time, hello: Hello, mut out: Out<'_, Self>) {
+        let checked = check_hello(&hello, Role::Successor);
+        let wrong_pid = self.successor.id.is_some_and(|spawned| spawned.pid != hello.pid);
+        match checked {
+            Ok(_) if wrong_pid => {
+                let why = format!("the successor calls itself process {}, but is another", hello.pid);
+                self.successor_failed(now, why, out);
+            }
+            Ok(version) => {
+                self.successor.id = Some(hello.process());
+                self.acknowledge(now, Peer::Successor, version, &mut out);
+                if !self.incumbent.lives && self.incumbent_ended_early {
+                    self.begin(&mut out);
+                }
+            }
+            Err(why) => self.successor_failed(now, why, out),
+        }
+    }
+}
+
+/// Whether `hello` is from a `role` that speaks a version that this build speaks.
+fn check_hello(hello: &Hello, role: Role) -> Result<u16, String> {
+    if hello.role != role {
+        return Err(format!("expected the {role}, but the peer calls itself the {}", hello.role));
+    }
+    negotiate_version(PROTO_MIN..=PROTO_MAX, hello.proto_min..=hello.proto_max)
+        .ok_or_else(|| {
+            format!(
+                "no common protocol version: the supervisor speaks {PROTO_MIN} to {PROTO_MAX}, the {role} {} to {}",
+                hello.proto_min, hello.proto_max
+            )
+        })
+}

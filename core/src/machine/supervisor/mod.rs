@@ -1,0 +1,344 @@
+//! The supervisor's side of one handoff: decides, and waits for nobody for ever.
+//!
+//! Two rules shape it. The successor is harmless before `Begin` and is killed only while the incumbent lives to
+//! take over (or when both ways are closed and a cold start is what remains). And what is reported is what
+//! a process said of itself: `RolledBack` only on the incumbent's `Resumed`.
+//!
+//! `mod.rs` holds the state and the event's way in, `frames.rs` what peers say, `events.rs` what happens to
+//! processes, timers and storage, `steps.rs` the moves from one phase to the next.
+use alloc::string::String;
+
+use super::{Machine, Out, Timer, Timers};
+use crate::{
+    id::{HandoffId, ProcessId},
+    message::{Message, Sealed},
+    time::{Duration, Time},
+};
+
+mod events;
+mod frames;
+mod steps;
+
+/// How long things may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Config {
+    /// A peer that was silent for so long counts as hung. Heartbeats go out at a fifth of it.
+    pub liveness: Duration,
+    /// The whole handoff. A successor whose incumbent has ended is given it once more.
+    pub deadline: Duration,
+    /// How long the incumbent's open requests may take to finish.
+    pub drain_grace: Duration,
+    /// How long one hook of a daemon may run before its process ends itself.
+    pub hook_limit: Duration,
+    /// How long a retired incumbent may take to end before it is killed.
+    pub retire_limit: Duration,
+}
+
+impl Config {
+    /// The time between two heartbeats.
+    pub fn heartbeat(&self) -> Duration {
+        self.liveness / 5
+    }
+}
+
+/// Whom the supervisor talks to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Peer {
+    /// The process that serves.
+    Incumbent,
+    /// The process that is to serve.
+    Successor,
+}
+
+impl Peer {
+    fn silent(self) -> Timer {
+        match self {
+            Peer::Incumbent => Timer::IncumbentSilent,
+            Peer::Successor => Timer::SuccessorSilent,
+        }
+    }
+}
+
+/// What can happen to a supervisor.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Event {
+    /// Begin. Without an incumbent it is a cold start.
+    Start {
+        /// Drawn at random by the host.
+        handoff_id: HandoffId,
+        /// Somebody should answer at the control path.
+        replace: bool,
+    },
+    /// Nobody could be reached at the control path.
+    ConnectFailed(String),
+    /// A message came.
+    Frame(Peer, Message),
+    /// A link is at its end, whether closed, reset or broken by what came over it.
+    Closed(Peer, String),
+    /// A process has ended. Hosts report it before anything that it sent and that wasn't read yet.
+    Ended(Peer, String),
+    /// The successor was started, or could not be.
+    Spawned(Result<ProcessId, String>),
+    /// The journal was written, or could not be. Carries the note that was asked for.
+    Persisted(Note, Result<(), String>),
+    /// A timer has expired.
+    Timer(Timer),
+    /// The caller wants it to end, one way or the other.
+    Cancel,
+}
+
+/// What a supervisor asks for without waiting.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Effect {
+    /// Connect to the control path; the incumbent speaks first.
+    Connect,
+    /// Send a message. Buffered, not received.
+    Send(Peer, Message),
+    /// Close a link.
+    Close(Peer),
+    /// Kill a process, and what it has forked. Its end comes as an event.
+    Kill(Peer),
+}
+
+/// What a supervisor asks for and waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Awaited {
+    /// Start the successor.
+    Spawn,
+    /// Write the journal, durably.
+    Persist(Note),
+    /// The handoff is over. No result ever comes.
+    Finish(Outcome),
+}
+
+/// What the journal is to say of this handoff.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Note {
+    /// It is under way; the successor's process is known.
+    UnderWay,
+    /// The successor serves.
+    Committed,
+    /// It is over, and this is what became of it.
+    Over(Verdict),
+}
+
+/// What became of a handoff.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Verdict {
+    /// The successor serves and the incumbent has ended.
+    Committed,
+    /// The incumbent serves, as it said itself.
+    RolledBack,
+    /// The successor served and died; the incumbent serves again, as it said itself.
+    FellBack,
+    /// The incumbent is there, but did not say that it serves.
+    Unconfirmed,
+    /// Every process that could serve has ended: a cold start is due.
+    NobodyServes,
+    /// Another supervisor has a handoff under way; nothing was touched.
+    Busy,
+    /// The incumbent can't be reached or doesn't speak this protocol; nothing was touched.
+    Unreachable,
+}
+
+/// How a handoff ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Outcome {
+    /// What became of it.
+    pub verdict: Verdict,
+    /// Why it wasn't committed, or what went wrong before it was.
+    pub reason: Option<String>,
+    /// Connections that were still open when the incumbent's grace was over.
+    pub open_conns_remaining: u32,
+    /// The incumbent ended before it had handed over.
+    pub incumbent_ended_early: bool,
+    /// The journal could not be written.
+    pub journal_error: Option<String>,
+}
+
+/// What the supervisor waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Phase {
+    /// Nothing has begun.
+    Start,
+    /// The incumbent's `Hello`.
+    AwaitIncumbent,
+    /// The successor's process.
+    AwaitSpawn,
+    /// The successor's `Hello` and `Warmed`, and the journal.
+    AwaitWarmed,
+    /// The incumbent's `Drained`.
+    AwaitDrained,
+    /// The incumbent's `SealComplete`.
+    AwaitSealed,
+    /// The successor's `Ready`.
+    AwaitReady,
+    /// The successor's `Serving`.
+    AwaitServing,
+    /// The journal, before the incumbent is retired.
+    AwaitCommitted,
+    /// The incumbent's end.
+    AwaitRetired,
+    /// The incumbent's `Resumed`.
+    AwaitResumed,
+    /// The successor's end, and what then.
+    AwaitSuccessorEnd(Then),
+    /// The end of a silent incumbent; then the successor begins.
+    AwaitIncumbentEnd,
+    /// The journal's last note.
+    AwaitNoted(Verdict),
+    /// Nothing more.
+    Done,
+}
+
+/// What comes after the successor's end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Then {
+    /// The incumbent is told to resume.
+    Resume,
+    /// It is over.
+    Finish(Verdict),
+}
+
+/// What is known of a peer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Party {
+    /// There is, or may be, such a process.
+    lives: bool,
+    id: Option<ProcessId>,
+    /// It has said `Hello` on a link that is still open.
+    greeted: bool,
+    /// It has said that it can't, or gave reason to think so.
+    failed: bool,
+    /// What was last said to it, for the heartbeats.
+    last: Option<Message>,
+}
+
+/// The supervisor's machine: one handoff, or one cold start.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Supervisor {
+    config: Config,
+    phase: Phase,
+    handoff_id: HandoffId,
+    incumbent: Party,
+    successor: Party,
+    /// `UnderWay` is in the journal.
+    journalled: bool,
+    /// The successor has said `Warmed`.
+    warmed: bool,
+    /// `Begin` was sent: the successor may hold the lock.
+    begun: bool,
+    /// What the incumbent sealed.
+    sealed: Option<Sealed>,
+    reason: Option<String>,
+    open_conns_remaining: u32,
+    incumbent_ended_early: bool,
+    journal_error: Option<String>,
+    timers: Timers,
+}
+
+impl Supervisor {
+    /// A supervisor that has not begun.
+    pub fn new(config: Config) -> Self {
+        Supervisor {
+            config,
+            phase: Phase::Start,
+            handoff_id: HandoffId([0; 16]),
+            incumbent: Party::default(),
+            successor: Party::default(),
+            journalled: false,
+            warmed: false,
+            begun: false,
+            sealed: None,
+            reason: None,
+            open_conns_remaining: 0,
+            incumbent_ended_early: false,
+            journal_error: None,
+            timers: Timers::default(),
+        }
+    }
+
+    /// The incumbent, once it has said who it is.
+    pub fn incumbent(&self) -> Option<ProcessId> {
+        self.incumbent.id
+    }
+
+    /// Whether the handoff is over.
+    pub fn is_done(&self) -> bool {
+        self.phase == Phase::Done
+    }
+
+    fn party(&mut self, peer: Peer) -> &mut Party {
+        match peer {
+            Peer::Incumbent => &mut self.incumbent,
+            Peer::Successor => &mut self.successor,
+        }
+    }
+
+    /// Says `message` to `peer`, if there is a link; heartbeats repeat it until something else is said.
+    fn say(&mut self, peer: Peer, message: Message, out: &mut Out<'_, Self>) {
+        let party = self.party(peer);
+        if party.greeted {
+            party.last = Some(message.clone());
+            out.push(Effect::Send(peer, message));
+        }
+    }
+
+    /// Notes why this won't be committed; the first reason stands.
+    fn blame(&mut self, why: impl Into<String>) {
+        self.reason.get_or_insert(why.into());
+    }
+
+    /// The successor could take over if it were told to.
+    fn successor_usable(&self) -> bool {
+        self.successor.lives && self.successor.greeted && !self.successor.failed
+    }
+}
+
+impl Machine for Supervisor {
+    type Event = Event;
+    type Effect = Effect;
+    type Awaited = Awaited;
+
+    const ROLE: &'static str = "supervisor";
+
+    fn handle(&mut self, now: Time, event: Event, out: Out<'_, Self>) {
+        match event {
+            _ if self.is_done() => {}
+            Event::Start { handoff_id, replace } => self.start(now, handoff_id, replace, out),
+            Event::ConnectFailed(why) => self.connect_failed(now, why, out),
+            Event::Frame(peer, message) => self.heard(now, peer, message, out),
+            Event::Closed(peer, why) => self.closed(now, peer, why, out),
+            Event::Ended(peer, how) => self.ended(now, peer, how, out),
+            Event::Spawned(result) => self.spawned(now, result, out),
+            Event::Persisted(note, result) => self.persisted(now, note, result, out),
+            Event::Timer(timer) => self.expired(now, timer, out),
+            Event::Cancel => self.cancel(now, out),
+        }
+    }
+
+    fn timers(&self) -> &Timers {
+        &self.timers
+    }
+
+    fn state(&self) -> &'static str {
+        match self.phase {
+            Phase::Start => "start",
+            Phase::AwaitIncumbent => "await-incumbent",
+            Phase::AwaitSpawn => "await-spawn",
+            Phase::AwaitWarmed => "await-warmed",
+            Phase::AwaitDrained => "await-drained",
+            Phase::AwaitSealed => "await-sealed",
+            Phase::AwaitReady => "await-ready",
+            Phase::AwaitServing => "await-serving",
+            Phase::AwaitCommitted => "await-committed",
+            Phase::AwaitRetired => "await-retired",
+            Phase::AwaitResumed => "await-resumed",
+            Phase::AwaitSuccessorEnd(Then::Resume) => "await-successor-end-to-resume",
+            Phase::AwaitSuccessorEnd(Then::Finish(_)) => "await-successor-end",
+            Phase::AwaitIncumbentEnd => "await-incumbent-end",
+            Phase::AwaitNoted(_) => "await-noted",
+            Phase::Done => "done",
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! The moves from one phase to the next.
+use alloc::{boxed::Box, string::String};
+
+use super::{Awaited, Effect, Note, Out, Outcome, Peer, Phase, Supervisor, Then, Timer, Verdict};
+use crate::{
+    id::HandoffId,
+    message::{self, HelloAck, Message, ProtoVersion, Standing},
+    time::Time,
+};
+
+impl Supervisor {
+    pub(super) fn start(&mut self, now: Time, handoff_id: HandoffId, replace: bool, mut out: Out<'_, Self>) {
+        self.handoff_id = handoff_id;
+        self.timers.arm(Timer::Deadline, now, self.config.deadline);
+        self.timers.arm(Timer::Heartbeat, now, self.config.heartbeat());
+        if !replace {
+            return self.spawn(out);
+        }
+        self.incumbent.lives = true;
+        self.phase = Phase::AwaitIncumbent;
+        self.timers.arm(Timer::IncumbentSilent, now, self.config.liveness);
+        out.push(Effect::Connect);
+    }
+
+    pub(super) fn spawn(&mut self, out: Out<'_, Self>) {
+        self.phase = Phase::AwaitSpawn;
+        out.last(Awaited::Spawn);
+    }
+
+    /// Makes `peer` part of this handoff.
+    pub(super) fn acknowledge(
+        &mut self,
+        now: Time,
+        peer: Peer,
+        version: ProtoVersion,
+        out: &mut Out<'_, Self>,
+    ) {
+        let incumbent = self.incumbent.id;
+        self.party(peer).greeted = true;
+        self.timers.arm(peer.silent(), now, self.config.liveness);
+        let ack = HelloAck {
+            proto_version_chosen: version,
+            handoff_id: self.handoff_id,
+            incumbent,
+            liveness_ms: message::millis(self.config.liveness),
+            deadline_ms: message::millis(self.config.deadline),
+            hook_limit_ms: message::millis(self.config.hook_limit),
+        };
+        self.say(peer, Message::HelloAck(ack), out);
+    }
+
+    /// Goes on once the successor is warm and the journal knows of it: the first step that the incumbent feels.
+    pub(super) fn prepare(&mut self, now: Time, out: &mut Out<'_, Self>) {
+        let (true, true, Some(successor)) = (self.warmed, self.journalled, self.successor.id) else { return };
+        if !self.incumbent.lives {
+            return self.begin(out);
+        }
+        self.phase = Phase::AwaitDrained;
+        let prepare = Message::PrepareHandoff {
+            handoff_id: self.handoff_id,
+            successor,
+            deadline_ms: message::millis(self.timers.left(Timer::Deadline, now)),
+            drain_grace_ms: message::millis(self.config.drain_grace),
+        };
+        self.say(Peer::Incumbent, prepare, out);
+    }
+
+    /// Lets the successor take the lock. From here on it may hold it.
+    pub(super) fn begin(&mut self, out: &mut Out<'_, Self>) {
+        self.begun = true;
+        self.phase = Phase::AwaitReady;
+        let begin = Message::Begin { handoff_id: self.handoff_id, sealed: self.sealed.clone() };
+        self.say(Peer::Successor, begin, out);
+    }
+
+    pub(super) fn commit(&mut self, out: &mut Out<'_, Self>) {
+        self.phase = Phase::AwaitServing;
+        self.say(Peer::Successor, Message::Commit { handoff_id: self.handoff_id }, out);
+    }
+
+    /// The successor serves: durably so before the incumbent is told to leave.
+    pub(super) fn served(&mut self, out: Out<'_, Self>) {
+        self.begun = true;
+        self.phase = Phase::AwaitCommitted;
+        out.last(Awaited::Persist(Note::Committed));
+    }
+
+    /// The successor serves and the journal says so.
+    pub(super) fn retire(&mut self, now: Time, mut out: Out<'_, Self>) {
+        if !self.incumbent.lives {
+            return self.finalize(out);
+        }
+        self.phase = Phase::AwaitRetired;
+        self.timers.arm(Timer::Patience, now, self.config.retire_limit);
+        self.say(Peer::Incumbent, Message::Retire { handoff_id: self.handoff_id }, &mut out);
+    }
+
+    /// The successor serves and the incumbent has ended.
+    pub(super) fn finalize(&mut self, mut out: Out<'_, Self>) {
+        self.say(Peer::Successor, Message::Final { handoff_id: self.handoff_id }, &mut out);
+        self.finish(Verdict::Committed, out);
+    }
+
+    /// Back to the incumbent if it lives, to a cold start if not.
+    pub(super) fn roll_back(&mut self, now: Time, why: impl Into<String>, mut out: Out<'_, Self>) {
+        self.blame(why);
+        if !self.incumbent.lives {
+            self.end_successor(now, Then::Finish(Verdict::NobodyServes), out);
+        } else if self.begun && self.successor.lives {
+            self.end_successor(now, Then::Resume, out);
+        } else {
+            self.ask_to_resume(now, &mut out);
+        }
+    }
+
+    /// Tells the incumbent to serve again, over a new link if the old one is gone.
+    pub(super) fn ask_to_resume(&mut self, now: Time, out: &mut Out<'_, Self>) {
+        self.phase = Phase::AwaitResumed;
+        self.timers.disarm(Timer::Deadline);
+        self.timers.disarm(Timer::Patience);
+        self.timers.arm(Timer::IncumbentSilent, now, self.config.liveness);
+        if self.incumbent.greeted {
+            self.say(Peer::Incumbent, Message::ResumeAfterAbort { handoff_id: self.handoff_id }, out);
+        } else {
+            out.push(Effect::Connect);
+        }
+    }
+
+    /// Sees the successor end. One that was never told to begin is asked first, others are killed at once:
+    /// the incumbent waits.
+    pub(super) fn end_successor(&mut self, now: Time, then: Then, mut out: Out<'_, Self>) {
+        if !self.successor.lives {
+            return self.after_successor(now, then, out);
+        }
+        self.phase = Phase::AwaitSuccessorEnd(then);
+        self.timers.disarm(Timer::Deadline);
+        if self.begun || !self.successor.greeted {
+            return out.push(Effect::Kill(Peer::Successor));
+        }
+        self.timers.arm(Timer::Patience, now, self.config.heartbeat());
+        let reason = self.reason.clone().unwrap_or_default();
+        self.say(Peer::Successor, Message::Abort { handoff_id: self.handoff_id, reason }, &mut out);
+    }
+
+    pub(super) fn after_successor(&mut self, now: Time, then: Then, mut out: Out<'_, Self>) {
+        match then {
+            Then::Resume if self.incumbent.lives => self.ask_to_resume(now, &mut out),
+            Then::Resume => self.finish(Verdict::NobodyServes, out),
+            Then::Finish(verdict) => self.finish(verdict, out),
+        }
+    }
+
+    /// Leaves the last note in the journal and reports.
+    pub(super) fn finish(&mut self, verdict: Verdict, out: Out<'_, Self>) {
+        self.timers.clear();
+        if self.journalled && verdict != Verdict::Committed {
+            self.phase = Phase::AwaitNoted(verdict);
+            return out.last(Awaited::Persist(Note::Over(verdict)));
+        }
+        self.report(verdict, out);
+    }
+
+    pub(super) fn report(&mut self, verdict: Verdict, out: Out<'_, Self>) {
+        self.phase = Phase::Done;
+        out.last(Awaited::Finish(Outcome {
+            verdict,
+            reason: self.reason.take(),
+            open_conns_remaining: self.open_conns_remaining,
+            incumbent_ended_early: self.incumbent_ended_early,
+            journal_error: self.journal_error.take(),
+        }));
+    }
+
+    /// Tells both peers that the supervisor lives, and again what it said last.
+    pub(super) fn heartbeat(&mut self, now: Time, mut out: Out<'_, Self>) {
+        self.timers.arm(Timer::Heartbeat, now, self.config.heartbeat());
+        for peer in [Peer::Incumbent, Peer::Successor] {
+            let party = self.party(peer);
+            if party.greeted {
+                let repeats = party.last.clone().map(Box::new);
+                let beat = Message::Heartbeat { standing: Standing::Supervising, repeats };
+                out.push(Effect::Send(peer, beat));
+            }
+        }
+    }
+}
