@@ -10,10 +10,13 @@
 
 extern crate alloc;
 
+pub mod codec;
 pub mod error;
 pub mod id;
+pub mod journal;
 pub mod message;
 pub mod record;
+pub mod slots;
 pub mod time;
 
 #[cfg(feature = "unix")]
