@@ -12,6 +12,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use handoff::Error;
 use handoff::unix::control::socketpair;
@@ -176,12 +177,16 @@ fn signals_are_as_they_are_by_default() {
 
 #[test]
 fn the_pid_and_the_start_time_are_those_of_the_child() {
-    let script = "test $LISTEN_PID = $$ && read line <&3 && exit 7";
+    // The link does not block, so the shell asks until there is an answer.
+    let script = "test $LISTEN_PID = $$ || exit 8; until read line <&3; do :; done; exit 7";
     let (spawned, link) = start(Path::new("/bin/sh"), &["-c".into(), script.into()], &[], &[]);
     let spawned = spawned.unwrap();
     assert_eq!(start_time_of(spawned.process.pid).unwrap(), Some(spawned.process.start_time));
     std::io::Write::write_all(&mut &link, b"go\n").unwrap();
     assert_eq!(wait(&mut Watch::child(spawned.process.pid).unwrap()), Exit::Code(7));
+    // Another test's child may have a copy for the moment between its fork and its exec.
+    link.set_nonblocking(false).unwrap();
+    link.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let end = (&link).read(&mut [0; 8]).unwrap();
     assert_eq!(end, 0, "nobody else has the child's end of the link");
 }
