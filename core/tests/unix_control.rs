@@ -1,5 +1,6 @@
 //! Control sockets, on a real filesystem.
 #![cfg(feature = "unix")]
+#![expect(clippy::unwrap_used, reason = "tests, of which the helpers are part")]
 
 use std::fs;
 use std::io::{Read, Write};
@@ -21,8 +22,10 @@ fn place() -> (TempDir, PathBuf) {
 }
 
 fn names(dir: &TempDir) -> Vec<String> {
-    let mut names: Vec<_> =
-        fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<_> = fs::read_dir(dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     names.sort();
     names
 }
@@ -192,7 +195,11 @@ fn a_bad_path_is_refused_with_a_remedy() {
     let (dir, path) = place();
     let refusal = |path: &Path| ControlSocket::bind_beside(path).unwrap_err().to_string();
     let long = dir.path().join("x".repeat(100));
-    assert!(refusal(&long).contains("at most 99 are possible here; choose a shorter path"), "{}", refusal(&long));
+    assert!(
+        refusal(&long).contains("at most 99 are possible here; choose a shorter path"),
+        "{}",
+        refusal(&long)
+    );
     let lost = dir.path().join("missing/control");
     assert!(refusal(&lost).contains("create the directory"), "{}", refusal(&lost));
     fs::write(&path, "precious").unwrap();

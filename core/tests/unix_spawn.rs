@@ -1,6 +1,7 @@
 //! Spawning a successor, with real processes. What the child sees it writes itself: [`child`] is this test
 //! binary, executed again.
 #![cfg(feature = "unix")]
+#![expect(clippy::unwrap_used, reason = "tests, of which the helpers are part")]
 
 use std::collections::BTreeMap;
 use std::env;
@@ -121,7 +122,7 @@ fn report_of(listeners: &[(String, TcpListener)]) -> (Spawned, BTreeMap<String, 
     let args = ["child", "--exact", "--test-threads=1", "--quiet"].map(OsString::from);
     let (spawned, _link) = start(&env::current_exe().unwrap(), &args, &env, listeners);
     let spawned = spawned.unwrap();
-    assert_eq!(wait(&mut Watch::child(spawned.process.pid).unwrap()), Exit::Code(0));
+    assert_eq!(wait(&mut Watch::child(spawned.process).unwrap()), Exit::Code(0));
     let report = fs::read_to_string(path).unwrap();
     let pairs = report.lines().map(|line| {
         let words = if line.starts_with("listener") { 1 } else { 0 };
@@ -170,7 +171,7 @@ fn signals_are_as_they_are_by_default() {
     let (spawned, _link) = start(Path::new("/bin/sh"), &["-c".into(), script.into()], &[], &[]);
     assert!(nix::sys::signal::SigSet::thread_get_mask().unwrap().contains(nix::sys::signal::Signal::SIGUSR1));
     blocked.thread_unblock().unwrap();
-    assert_eq!(wait(&mut Watch::child(spawned.unwrap().process.pid).unwrap()), Exit::Code(0));
+    assert_eq!(wait(&mut Watch::child(spawned.unwrap().process).unwrap()), Exit::Code(0));
     let status = fs::read_to_string(path).unwrap();
     assert_eq!((signal_set(&status, "SigBlk"), signal_set(&status, "SigIgn")), (0, 0));
 }
@@ -183,7 +184,7 @@ fn the_pid_and_the_start_time_are_those_of_the_child() {
     let spawned = spawned.unwrap();
     assert_eq!(start_time_of(spawned.process.pid).unwrap(), Some(spawned.process.start_time));
     std::io::Write::write_all(&mut &link, b"go\n").unwrap();
-    assert_eq!(wait(&mut Watch::child(spawned.process.pid).unwrap()), Exit::Code(7));
+    assert_eq!(wait(&mut Watch::child(spawned.process).unwrap()), Exit::Code(7));
     // Another test's child may have a copy for the moment between its fork and its exec.
     link.set_nonblocking(false).unwrap();
     link.set_read_timeout(Some(Duration::from_secs(10))).unwrap();

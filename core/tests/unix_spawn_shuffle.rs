@@ -2,6 +2,7 @@
 //!
 //! Alone in its binary: it puts listeners onto chosen descriptors, which no other test may use meanwhile.
 #![cfg(feature = "unix")]
+#![expect(clippy::unwrap_used, reason = "tests, of which the helpers are part")]
 #![allow(unsafe_code)]
 
 use std::env;
@@ -59,7 +60,7 @@ fn check(sources: &[RawFd], listeners: &[TcpListener]) {
         link: theirs.into(),
         role: StartRole::ColdStart,
     });
-    let mut watch = Watch::child(spawned.unwrap().process.pid).unwrap();
+    let mut watch = Watch::child(spawned.unwrap().process).unwrap();
     while watch.ended().unwrap().is_none() {
         let mut fds: Vec<_> = watch.pollable().iter().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
         poll(&mut fds, PollTimeout::from(1_000_u16)).unwrap();

@@ -91,8 +91,9 @@ pub(crate) fn try_flock(file: &File) -> io::Result<bool> {
     }
 }
 
+/// Frees the lock, though a forked child may have a copy of the descriptor.
 #[allow(unsafe_code)]
-fn unflock(file: &File) -> io::Result<()> {
+pub(crate) fn unflock(file: &File) -> io::Result<()> {
     // SAFETY: as above.
     Errno::result(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_UN) }).map(drop).map_err(io::Error::from)
 }

@@ -73,17 +73,12 @@ pub struct Watch {
 
 impl Watch {
     /// Watches a child of this process. Nobody else may wait for it (a `waitpid(-1)` in a reaper would take its
-    /// status).
+    /// status): then the watch is that of an ended process.
     ///
     /// # Errors
     /// Descriptors are exhausted, or `/proc` can't be read.
-    pub fn child(pid: u32) -> io::Result<Watch> {
-        let process = ProcessId { pid, start_time: start_time_of(pid)?.unwrap_or(0) };
-        let pidfd = match open_pidfd(pid) {
-            Err(Errno::ESRCH) => None,
-            opened => opened?,
-        };
-        Ok(Watch { process, is_child: true, pidfd, exit: None })
+    pub fn child(process: ProcessId) -> io::Result<Watch> {
+        Watch::open(process, true)
     }
 
     /// Watches a process that is not our child. If it has gone already, its number maybe given to another, the
@@ -92,7 +87,11 @@ impl Watch {
     /// # Errors
     /// As [`Watch::child`].
     pub fn other(process: ProcessId) -> io::Result<Watch> {
-        let mut watch = Watch { process, is_child: false, pidfd: None, exit: None };
+        Watch::open(process, false)
+    }
+
+    fn open(process: ProcessId, is_child: bool) -> io::Result<Watch> {
+        let mut watch = Watch { process, is_child, pidfd: None, exit: None };
         match open_pidfd(process.pid) {
             Err(Errno::ESRCH) => watch.exit = Some(Exit::Unknown),
             // Whose start time is compared now is, or was, who the pidfd is for.
@@ -137,7 +136,7 @@ impl Watch {
         }
         let sent = match &self.pidfd {
             Some(pidfd) => pidfd_signal(pidfd, signal),
-            None if self.is_child || self.is_same()? => kill(self.pid(), signal),
+            None if self.is_same()? => kill(self.pid(), signal),
             None => Ok(()),
         };
         ignore_gone(sent)
@@ -152,7 +151,7 @@ impl Watch {
         if self.exit.is_some() {
             return Ok(());
         }
-        let leads = (self.is_child || self.is_same()?) && getpgid(Some(self.pid())) == Ok(self.pid());
+        let leads = self.is_same()? && getpgid(Some(self.pid())) == Ok(self.pid());
         // The group first: its leader's end may let somebody else reap it.
         let group = if leads { ignore_gone(killpg(self.pid(), Signal::SIGKILL)) } else { Ok(()) };
         self.signal(Signal::SIGKILL).and(group)
@@ -297,6 +296,49 @@ fn parse_stat(text: &[u8]) -> Option<Stat> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::process::CommandExt;
+    use std::process::{Child, Command};
+
+    /// As on a system without pidfds.
+    fn without_pidfd(child: &Child, is_child: bool) -> Watch {
+        let start_time = start_time_of(child.id()).unwrap().unwrap();
+        Watch { process: ProcessId { pid: child.id(), start_time }, is_child, pidfd: None, exit: None }
+    }
+
+    fn sleep() -> Child {
+        Command::new("/bin/sleep").arg("1000").process_group(0).spawn().unwrap()
+    }
+
+    fn poll_until_ended(watch: &mut Watch) -> Exit {
+        (0..10_000)
+            .find_map(|_| {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+                watch.ended().unwrap()
+            })
+            .expect("it was killed")
+    }
+
+    #[test]
+    #[expect(clippy::zombie_processes, reason = "the watch reaps it")]
+    fn without_pidfds_a_child_is_asked_for_and_reaped() {
+        let child = sleep();
+        let mut watch = without_pidfd(&child, true);
+        assert!(watch.pollable().is_none());
+        assert_eq!(watch.ended().unwrap(), None);
+        watch.kill_group().unwrap();
+        assert_eq!(poll_until_ended(&mut watch), Exit::Signal(9));
+        assert_eq!(start_time_of(child.id()).unwrap(), None);
+    }
+
+    #[test]
+    fn without_pidfds_another_process_has_ended_when_it_is_a_zombie() {
+        let mut child = sleep();
+        let mut watch = without_pidfd(&child, false);
+        assert_eq!(watch.ended().unwrap(), None);
+        watch.signal(Signal::SIGTERM).unwrap();
+        assert_eq!(poll_until_ended(&mut watch), Exit::Unknown);
+        child.wait().unwrap();
+    }
 
     #[test]
     fn a_name_may_look_like_fields() {
