@@ -10,13 +10,16 @@
 
 extern crate alloc;
 
+pub mod codec;
 pub mod drive;
 pub mod error;
 pub mod host;
 pub mod id;
+pub mod journal;
 pub mod machine;
 pub mod message;
 pub mod record;
+pub mod slots;
 pub mod time;
 
 #[cfg(feature = "unix")]

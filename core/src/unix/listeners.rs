@@ -1,7 +1,22 @@
 //! The listening sockets that a process was given, by name.
-use std::net::TcpListener;
-use std::os::fd::OwnedFd;
+use std::env;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, SockType, SockaddrIn, SockaddrIn6, SockaddrLike, SockaddrStorage, bind as bind_to,
+    getsockname, getsockopt, setsockopt, sockopt,
+};
+
+use crate::error::{Error, Result};
+use crate::unix::bind::{bind_unix, listen_socket, set_close_on_exec, stream_socket};
+use crate::unix::context::Context;
+use crate::unix::env::{FIRST_FD, LISTEN_FDNAMES, LISTEN_FDS, adopt, is_for_us, look_at};
+use crate::unix::spawn::check_names;
 
 /// Listening sockets by name, in the supervisor's order. `O_NONBLOCK` lives on the open file description that
 /// all processes share: leave it as it is (`poll(2)` before `accept(2)`, and expect `EWOULDBLOCK`).
@@ -11,23 +26,167 @@ pub struct Listeners {
 }
 
 impl Listeners {
+    /// The listeners that this process inherited, by systemd's protocol (`sd_listen_fds(3)`); none, if none are
+    /// meant for it. Each is checked, and gets its close-on-exec flag back. To be called once in the life of a
+    /// process: the descriptors have an owner then.
+    ///
+    /// # Errors
+    /// [`Error::Caller`] if the variables contradict themselves, a descriptor is not a listening stream socket of
+    /// TCP or Unix, or this has been called before. Nothing has been taken or changed then.
+    pub fn from_env() -> Result<Listeners> {
+        static TAKEN: AtomicBool = AtomicBool::new(false);
+
+        if !is_for_us() {
+            return Ok(Listeners::default());
+        }
+        let (count, names) = (env::var(LISTEN_FDS).ok(), env::var(LISTEN_FDNAMES).ok());
+        let names = parse(count.as_deref(), names.as_deref())?;
+        let last = FIRST_FD + names.len() as RawFd;
+        for (fd, name) in (FIRST_FD..last).zip(&names) {
+            check_inherited(fd, name)?;
+        }
+        if TAKEN.swap(true, Ordering::Relaxed) {
+            return Err(Error::Caller("the inherited listeners have been taken already".into()));
+        }
+        let entries: Vec<_> = names.into_iter().zip((FIRST_FD..last).map(adopt)).collect();
+        for (name, fd) in &entries {
+            set_close_on_exec(fd).context(|| format!("can't keep listener {name:?} from children"))?;
+        }
+        Ok(Listeners { entries })
+    }
+
+    /// Listeners that this process opened itself.
+    ///
+    /// # Errors
+    /// [`Error::Caller`] for names that a successor could not be given (see [`crate::unix::spawn::SpawnRequest`]).
+    pub fn from_entries(entries: Vec<(String, OwnedFd)>) -> Result<Listeners> {
+        check_names(&entries)?;
+        Ok(Listeners { entries })
+    }
+
     /// The names, in the supervisor's order.
     pub fn names(&self) -> Vec<String> {
-        todo!()
+        self.entries.iter().map(|(name, _)| name.clone()).collect()
     }
+
     /// Takes the TCP listener called `name`.
     pub fn take_tcp(&mut self, name: &str) -> Option<TcpListener> {
-        todo!()
+        self.take_if(name, |family| matches!(family, AddressFamily::Inet | AddressFamily::Inet6))
+            .map(TcpListener::from)
     }
+
     /// Takes the Unix listener called `name`.
     pub fn take_unix(&mut self, name: &str) -> Option<UnixListener> {
-        todo!()
+        self.take_if(name, |family| family == AddressFamily::Unix).map(UnixListener::from)
     }
+
     /// Takes whatever is called `name`.
     pub fn take(&mut self, name: &str) -> Option<OwnedFd> {
-        todo!()
+        self.take_if(name, |_| true)
     }
+
+    /// Whether nothing is left to take.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
+
+    fn take_if(&mut self, name: &str, wanted: impl Fn(AddressFamily) -> bool) -> Option<OwnedFd> {
+        let at = self.entries.iter().position(|(entry, fd)| {
+            entry == name && wanted(family_of(fd).unwrap_or(AddressFamily::Unspec))
+        })?;
+        Some(self.entries.remove(at).1)
+    }
+}
+
+/// Opens a listener: `127.0.0.1:6379`, `[::]:80` or `unix:/path`. It is non-blocking and close-on-exec. A Unix
+/// socket gets its mode from the umask, as any daemon's does; one that is there already is replaced if nobody
+/// answers at it.
+///
+/// # Errors
+/// [`Error::Caller`] for an address of another form, [`Error::System`] if it can't be bound.
+pub fn bind(addr: &str) -> Result<OwnedFd> {
+    let listener = match addr.strip_prefix("unix:") {
+        Some("") => return Err(Error::Caller("\"unix:\" lacks a path, as in unix:/run/daemon.sock".into())),
+        Some(path) => bind_unix(Path::new(path))?,
+        None => bind_tcp(addr)?,
+    };
+    listen_socket(&listener).context(|| format!("can't listen at {addr}"))?;
+    Ok(listener)
+}
+
+fn bind_tcp(addr: &str) -> Result<OwnedFd> {
+    let address: SocketAddr = addr.parse().map_err(|_| {
+        Error::Caller(format!("{addr:?} is no address: expected 127.0.0.1:6379, [::]:6379 or unix:/path"))
+    })?;
+    let bind_in = |family, address: &dyn SockaddrLike| {
+        let socket = stream_socket(family)?;
+        setsockopt(&socket, sockopt::ReuseAddr, &true)?;
+        bind_to(socket.as_raw_fd(), address)?;
+        Ok::<_, Errno>(socket)
+    };
+    let bound = match address {
+        SocketAddr::V4(address) => bind_in(AddressFamily::Inet, &SockaddrIn::from(address)),
+        SocketAddr::V6(address) => bind_in(AddressFamily::Inet6, &SockaddrIn6::from(address)),
+    };
+    bound.context(|| format!("can't bind {addr}"))
+}
+
+/// The names, as many as there are descriptors.
+fn parse(count: Option<&str>, names: Option<&str>) -> Result<Vec<String>> {
+    let Some(count) = count else { return Ok(Vec::new()) };
+    let count = count
+        .parse()
+        .ok()
+        .filter(|count: &RawFd| (0..=RawFd::MAX - FIRST_FD).contains(count))
+        .ok_or_else(|| Error::Caller(format!("{LISTEN_FDS}={count} is no number of descriptors")))?
+        as usize;
+    let names: Vec<String> = match names {
+        _ if count == 0 => Vec::new(),
+        Some(names) => names.split(':').map(String::from).collect(),
+        // What systemd calls them, of which it takes one: bounded by what is open, so look before allocating.
+        None => {
+            (FIRST_FD..).take(count).take_while(|fd| look_at(*fd).is_ok()).map(|_| "unknown".into()).collect()
+        }
+    };
+    if names.len() != count {
+        let named = names.len();
+        return Err(Error::Caller(format!(
+            "{LISTEN_FDS} says {count} descriptors, but {named} are open and named"
+        )));
+    }
+    Ok(names)
+}
+
+/// Sees that descriptor `fd` is a listener.
+fn check_inherited(fd: RawFd, name: &str) -> Result<()> {
+    let complaint = match listener_fault(fd) {
+        Ok(None) => return Ok(()),
+        Ok(Some(fault)) => fault.to_string(),
+        Err(Errno::EBADF) => "is not open".into(),
+        Err(Errno::ENOTSOCK) => "is not a socket".into(),
+        Err(error) => format!("can't be examined ({error})"),
+    };
+    Err(Error::Caller(format!(
+        "inherited descriptor {fd}, listener {name:?}, {complaint}: whoever started this process must leave its \
+         listening sockets at {FIRST_FD} and up and set {LISTEN_FDS} to their number"
+    )))
+}
+
+/// What keeps an inherited descriptor from being a listener.
+fn listener_fault(fd: RawFd) -> nix::Result<Option<&'static str>> {
+    let fd = look_at(fd)?;
+    if getsockopt(&fd, sockopt::SockType)? != SockType::Stream {
+        return Ok(Some("is not a stream socket"));
+    }
+    if !getsockopt(&fd, sockopt::AcceptConn)? {
+        return Ok(Some("does not listen"));
+    }
+    Ok(match family_of(&fd) {
+        Some(AddressFamily::Inet | AddressFamily::Inet6 | AddressFamily::Unix) => None,
+        _ => Some("is neither TCP nor Unix"),
+    })
+}
+
+fn family_of(fd: &impl AsFd) -> Option<AddressFamily> {
+    getsockname::<SockaddrStorage>(fd.as_fd().as_raw_fd()).ok()?.family()
 }

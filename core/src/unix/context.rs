@@ -1,0 +1,16 @@
+//! Errors of the system, with what was tried and what helps in front of them.
+use std::io;
+
+use crate::error::{Error, Result};
+
+/// Turns an error of the system into [`Error::System`].
+pub(crate) trait Context<T> {
+    /// `text` says what was tried, on what, and, where there is one, the remedy.
+    fn context(self, text: impl FnOnce() -> String) -> Result<T>;
+}
+
+impl<T, E: Into<io::Error>> Context<T> for std::result::Result<T, E> {
+    fn context(self, text: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(|error| Error::System { context: text(), source: error.into() })
+    }
+}

@@ -1,0 +1,264 @@
+//! The control sockets: where a daemon answers its supervisor.
+//!
+//! Every process listens from birth at `<path>.<pid>`; to take `<path>` is one `rename(2)` of a link that lies
+//! ready. So what can fail fails before anyone is disturbed, and at every moment somebody is bound at the path.
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::unistd::geteuid;
+
+use crate::error::{Error, Result};
+use crate::unix::bind::{bind_unix, check_path, connect_unix, listen_socket, remove_unanswered};
+use crate::unix::context::Context;
+
+/// Room for `.` and a pid: Linux has none above 4194304.
+const SUFFIX_MAX: usize = 8;
+
+/// The socket at which this process answers, at mode 0600.
+#[derive(Debug)]
+pub struct ControlSocket {
+    listener: UnixListener,
+    path: PathBuf,
+    beside: PathBuf,
+    next: PathBuf,
+    inode: (u64, u64),
+}
+
+impl ControlSocket {
+    /// Listens at `<path>.<pid>` and makes ready to take `path`. Nobody is disturbed.
+    ///
+    /// # Errors
+    /// [`Error::Caller`] if the path is too long or something that is not a socket is there; [`Error::System`] if
+    /// the directory is missing, or another process answers at our name.
+    pub fn bind_beside(path: impl AsRef<Path>) -> Result<ControlSocket> {
+        let path = path.as_ref().to_path_buf();
+        check_path(&path, SUFFIX_MAX)?;
+        refuse_other_file(&path)?;
+        let beside = beside(&path, std::process::id());
+        let next = with_suffix(&beside, ".next");
+        let listener = UnixListener::from(bind_unix(&beside)?);
+        let shown = beside.display().to_string();
+        let inode = inode_of(&beside).context(|| format!("can't look at {shown}"))?;
+        let control = ControlSocket { listener, path, beside, next, inode };
+        // Nobody can connect before `listen`, so the wider mode of the moment between lets nobody in.
+        let narrowed = fs::set_permissions(&control.beside, fs::Permissions::from_mode(0o600));
+        narrowed.context(|| format!("can't restrict {shown} to its owner"))?;
+        listen_socket(&control.listener).context(|| format!("can't listen at {shown}"))?;
+        control.make_ready()?;
+        Ok(control)
+    }
+
+    /// Takes the control path: whoever connects from now on reaches this process.
+    ///
+    /// # Errors
+    /// The directory is gone or not writable. Nothing has changed then.
+    pub fn take_path(&self) -> Result<()> {
+        if self.holds_path() {
+            return Ok(());
+        }
+        refuse_other_file(&self.path)?;
+        self.make_ready()?;
+        fs::rename(&self.next, &self.path).context(|| format!("can't take {}", self.path.display()))
+    }
+
+    /// Whether the control path leads to this process.
+    pub fn holds_path(&self) -> bool {
+        inode_of(&self.path).is_ok_and(|inode| inode == self.inode)
+    }
+
+    /// The control path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Accepts a connection: non-blocking and close-on-exec. `None` if nobody waits.
+    ///
+    /// # Errors
+    /// Descriptors or memory are exhausted: the connection still waits, so pause before the next try.
+    pub fn accept(&self) -> io::Result<Option<(UnixStream, Peer)>> {
+        loop {
+            let stream = match self.listener.accept() {
+                Ok((stream, _)) => stream,
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => return Ok(None),
+                    io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => continue,
+                    _ => return Err(error),
+                },
+            };
+            stream.set_nonblocking(true)?;
+            // Some systems forget who it was once it has gone.
+            if let Ok(peer) = peer(&stream) {
+                return Ok(Some((stream, peer)));
+            }
+        }
+    }
+
+    /// Sees that the link lies ready that the next rename consumes. (A rename of two links of one inode would do
+    /// nothing and leave both; [`Self::take_path`] does not come to that.)
+    fn make_ready(&self) -> Result<()> {
+        let made = match fs::hard_link(&self.beside, &self.next) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match inode_of(&self.next) {
+                Ok(inode) if inode == self.inode => Ok(()),
+                // A process that had our pid before us left it.
+                _ => fs::remove_file(&self.next).and_then(|()| fs::hard_link(&self.beside, &self.next)),
+            },
+            made => made,
+        };
+        made.context(|| {
+            let (next, directory) = (self.next.display(), parent_of(&self.path).display());
+            format!("can't link {next}: {directory} must be writable and on a filesystem with hard links")
+        })
+    }
+}
+
+impl AsFd for ControlSocket {
+    /// Readable (`POLLIN`) when somebody waits to be accepted.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.listener.as_fd()
+    }
+}
+
+impl Drop for ControlSocket {
+    /// Removes our names; the control path only if nobody has taken it from us.
+    fn drop(&mut self) {
+        for name in [&self.path, &self.beside, &self.next] {
+            if inode_of(name).is_ok_and(|inode| inode == self.inode) {
+                let _ = fs::remove_file(name);
+            }
+        }
+    }
+}
+
+/// Where the process `pid` listens, whether or not it holds the control path `path`.
+pub fn beside(path: &Path, pid: u32) -> PathBuf {
+    with_suffix(path, &format!(".{pid}"))
+}
+
+/// The pids whose sockets lie beside the control path `path`, in ascending order, dead ones included.
+///
+/// # Errors
+/// The directory can't be read.
+pub fn pids_beside(path: &Path) -> io::Result<Vec<u32>> {
+    let Some(name) = path.file_name() else { return Ok(Vec::new()) };
+    let mut pids: Vec<u32> = Vec::new();
+    for entry in fs::read_dir(parent_of(path))? {
+        let entry = entry?.file_name();
+        let suffix = entry.as_encoded_bytes().strip_prefix(name.as_encoded_bytes());
+        let digits = suffix.and_then(|suffix| std::str::from_utf8(suffix.strip_prefix(b".")?).ok());
+        pids.extend(digits.and_then(|digits| digits.parse::<u32>().ok()));
+    }
+    pids.sort_unstable();
+    Ok(pids)
+}
+
+/// Removes what the ended process `pid` left beside `path`.
+///
+/// # Errors
+/// Somebody answers there, or it can't be removed.
+pub fn remove_stale(path: &Path, pid: u32) -> Result<()> {
+    let beside = beside(path, pid);
+    remove_unanswered(&beside)?;
+    remove_unanswered(&with_suffix(&beside, ".next"))
+}
+
+/// What became of a [`connect`]. To be connected isn't to be answered: a stopped process's socket connects too.
+#[derive(Debug)]
+pub enum Connect {
+    /// Connected: non-blocking and close-on-exec.
+    Connected(UnixStream),
+    /// Nobody listens there.
+    NotThere,
+    /// Somebody listens, but the queue is full: try again.
+    Retry,
+}
+
+/// Connects to the control socket at `path`, without blocking.
+///
+/// # Errors
+/// What is neither absence nor a full queue: no permission, descriptors exhausted, a path that is too long.
+pub fn connect(path: &Path) -> Result<Connect> {
+    check_path(path, 0)?;
+    match connect_unix(path) {
+        Ok(socket) => Ok(Connect::Connected(UnixStream::from(socket))),
+        Err(Errno::ENOENT | Errno::ECONNREFUSED) => Ok(Connect::NotThere),
+        // ECONNRESET: it was closed, its path taken by another, while we waited in the queue.
+        Err(Errno::EAGAIN | Errno::EINTR | Errno::ECONNRESET) => Ok(Connect::Retry),
+        Err(error) => Err(error).context(|| format!("can't connect to {}", path.display())),
+    }
+}
+
+/// Who is at the other end of a Unix socket, as the kernel says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its effective user id, when it connected or began to listen.
+    pub uid: u32,
+    /// Its pid at that time, where the system tells. 0 is a process of another pid namespace.
+    pub pid: Option<u32>,
+}
+
+/// Who is at the other end: who called `connect(2)`; seen from there, who called `listen(2)`; for a
+/// `socketpair(2)`, who made it.
+///
+/// # Errors
+/// The system's; some have forgotten a peer that has gone.
+pub fn peer(stream: &UnixStream) -> io::Result<Peer> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        let credentials = nix::sys::socket::getsockopt(stream, nix::sys::socket::sockopt::PeerCredentials)?;
+        Ok(Peer { uid: credentials.uid(), pid: u32::try_from(credentials.pid()).ok() })
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    {
+        let (uid, _) = nix::unistd::getpeereid(stream)?;
+        Ok(Peer { uid: uid.as_raw(), pid: None })
+    }
+}
+
+/// Whether `uid` may control this process: its own user, root, and whoever is in `extra`.
+pub fn uid_allowed(uid: u32, extra: &[u32]) -> bool {
+    uid == geteuid().as_raw() || uid == 0 || extra.contains(&uid)
+}
+
+/// A link between a supervisor and a process that it spawns: non-blocking and close-on-exec on both ends.
+///
+/// # Errors
+/// Descriptors are exhausted.
+pub fn socketpair() -> io::Result<(UnixStream, UnixStream)> {
+    let (a, b) = UnixStream::pair()?;
+    a.set_nonblocking(true)?;
+    b.set_nonblocking(true)?;
+    Ok((a, b))
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+fn parent_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn inode_of(path: &Path) -> io::Result<(u64, u64)> {
+    path.symlink_metadata().map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+/// A rename would replace whatever is at the path: it must be a socket, or nothing.
+fn refuse_other_file(path: &Path) -> Result<()> {
+    match path.symlink_metadata() {
+        Ok(metadata) if !metadata.file_type().is_socket() => {
+            let path = path.display();
+            Err(Error::Caller(format!(
+                "{path} exists and is not a socket: remove it, or choose another control path"
+            )))
+        }
+        _ => Ok(()),
+    }
+}

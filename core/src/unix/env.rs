@@ -1,0 +1,121 @@
+//! The environment variables through which a process learns what it inherited: the one place that names them.
+//!
+//! The first three are systemd's protocol (`sd_listen_fds(3)`), so that a daemon may read them with libsystemd
+//! as well. All of them count only in the process whose pid `LISTEN_PID` is: a helper that the daemon starts
+//! inherits the variables but not the descriptors, and must not take them for its own. That is also why nothing
+//! is unset: to change the environment is unsafe as soon as a second thread runs, and nobody is misled by it.
+use std::env;
+use std::fmt;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::socket::{AddressFamily, SockaddrLike, SockaddrStorage, getsockname};
+
+use crate::error::{Error, Result};
+use crate::unix::bind::{set_close_on_exec, set_nonblocking};
+use crate::unix::context::Context;
+
+/// The pid that the variables are meant for.
+pub const LISTEN_PID: &str = "LISTEN_PID";
+/// How many listeners there are; they are the descriptors from [`FIRST_FD`] on.
+pub const LISTEN_FDS: &str = "LISTEN_FDS";
+/// Their names, joined by `:`.
+pub const LISTEN_FDNAMES: &str = "LISTEN_FDNAMES";
+/// What the process is started as: a [`StartRole`].
+pub const HANDOFF_ROLE: &str = "HANDOFF_ROLE";
+/// The descriptor of the link to the supervisor.
+pub const HANDOFF_SOCK_FD: &str = "HANDOFF_SOCK_FD";
+
+/// Where inherited descriptors begin (`SD_LISTEN_FDS_START`).
+pub const FIRST_FD: RawFd = 3;
+
+/// Variables that a child never inherits as they are: its own are set, the rest would mislead it.
+pub(crate) const RESERVED: [&str; 6] =
+    [LISTEN_PID, LISTEN_FDS, LISTEN_FDNAMES, HANDOFF_ROLE, HANDOFF_SOCK_FD, "LISTEN_PIDFDID"];
+
+/// What a supervisor starts a process as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StartRole {
+    /// It is to replace an incumbent.
+    Successor,
+    /// It replaces nobody.
+    ColdStart,
+}
+
+impl fmt::Display for StartRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            StartRole::Successor => "successor",
+            StartRole::ColdStart => "cold-start",
+        })
+    }
+}
+
+/// What a supervisor gave this process besides its listeners.
+#[derive(Debug)]
+pub struct Inherited {
+    /// What this process was started as.
+    pub role: StartRole,
+    /// The link to the supervisor: non-blocking and close-on-exec.
+    pub link: UnixStream,
+}
+
+/// Whether the variables are meant for this process.
+pub(crate) fn is_for_us() -> bool {
+    env::var(LISTEN_PID).is_ok_and(|pid| pid.parse() == Ok(std::process::id()))
+}
+
+/// Takes what a supervisor gave this process; `None` if no supervisor started it. To be called once in the life
+/// of a process: whoever calls it again gets an error, because the descriptor has an owner by then.
+///
+/// # Errors
+/// Variables that contradict themselves, or a descriptor that is not a Unix socket.
+pub fn inherited() -> Result<Option<Inherited>> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+
+    let Some(role) = env::var_os(HANDOFF_ROLE).filter(|_| is_for_us()) else { return Ok(None) };
+    let role = [StartRole::Successor, StartRole::ColdStart]
+        .into_iter()
+        .find(|known| role.to_str() == Some(&known.to_string()))
+        .ok_or_else(|| Error::Caller(format!("{HANDOFF_ROLE}={role:?} is unknown to this version")))?;
+    let fd: RawFd = env::var(HANDOFF_SOCK_FD)
+        .ok()
+        .and_then(|fd| fd.parse().ok())
+        .filter(|fd| *fd >= FIRST_FD)
+        .ok_or_else(|| {
+            Error::Caller(format!("{HANDOFF_ROLE} is set but {HANDOFF_SOCK_FD} names no descriptor"))
+        })?;
+    let what = || format!("descriptor {fd} ({HANDOFF_SOCK_FD}), the link to the supervisor");
+    look_at(fd).and_then(check_unix).context(what)?;
+    if TAKEN.swap(true, Ordering::Relaxed) {
+        return Err(Error::Caller("the link to the supervisor has been taken already".into()));
+    }
+    let link = adopt(fd);
+    set_close_on_exec(&link).and_then(|()| set_nonblocking(&link)).context(what)?;
+    Ok(Some(Inherited { role, link: UnixStream::from(link) }))
+}
+
+/// Looks at an inherited descriptor; an error unless it is open.
+#[allow(unsafe_code)]
+pub(crate) fn look_at<'a>(fd: RawFd) -> nix::Result<BorrowedFd<'a>> {
+    // SAFETY: F_GETFD touches no memory and changes nothing, whatever `fd` is.
+    Errno::result(unsafe { libc::fcntl(fd, libc::F_GETFD) })?;
+    // SAFETY: it is open, and until it is adopted nobody here knows of it who could close it.
+    Ok(unsafe { BorrowedFd::borrow_raw(fd) })
+}
+
+/// Takes ownership of an inherited descriptor that [`look_at`] found open.
+#[allow(unsafe_code)]
+pub(crate) fn adopt(fd: RawFd) -> OwnedFd {
+    // SAFETY: `fd` is open. The environment says that whoever started this process left it here for us, and the
+    // callers take each descriptor at most once in the life of the process; so nobody else owns it.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+fn check_unix(fd: BorrowedFd<'_>) -> nix::Result<()> {
+    let address: SockaddrStorage = getsockname(fd.as_raw_fd())?;
+    if address.family() == Some(AddressFamily::Unix) { Ok(()) } else { Err(Errno::EAFNOSUPPORT) }
+}

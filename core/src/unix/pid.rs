@@ -1,0 +1,359 @@
+//! Processes: who they are, and watching one until it ends.
+//!
+//! A [`Watch`] means one process and never a later one with its number: on Linux it holds a pidfd
+//! (`pidfd_open(2)`), and elsewhere it signals nobody but an unreaped child, or a process whose start time still
+//! is the known one.
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{Pid, getpgid};
+
+use crate::id::ProcessId;
+
+/// This process.
+///
+/// # Errors
+/// `/proc` can't be read.
+pub fn this_process() -> io::Result<ProcessId> {
+    let pid = std::process::id();
+    Ok(ProcessId { pid, start_time: start_time_of(pid)?.unwrap_or(0) })
+}
+
+/// When the process `pid` started, as in [`ProcessId`]; `None` if there is no such process (or no `/proc`), 0
+/// where the system has no such figure.
+///
+/// # Errors
+/// `/proc` can't be read, or its text isn't `proc_pid_stat(5)`'s.
+pub fn start_time_of(pid: u32) -> io::Result<Option<u64>> {
+    if !cfg!(any(target_os = "linux", target_os = "android")) {
+        return Ok(Some(0));
+    }
+    Ok(stat_of(pid)?.map(|stat| stat.start_time))
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Exit {
+    /// It exited with this status.
+    Code(i32),
+    /// This signal killed it.
+    Signal(i32),
+    /// It has ended, but not as our child: nobody told us how.
+    Unknown,
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Exit::Code(code) => write!(f, "exited with {code}"),
+            Exit::Signal(number) => match Signal::try_from(number) {
+                Ok(signal) => write!(f, "killed by {signal} ({number})"),
+                Err(_) => write!(f, "killed by signal {number}"),
+            },
+            Exit::Unknown => f.write_str("ended"),
+        }
+    }
+}
+
+/// Watches one process until it ends. Dropping it does nothing to the process; a child that nobody watches to
+/// its end stays a zombie.
+#[derive(Debug)]
+pub struct Watch {
+    process: ProcessId,
+    is_child: bool,
+    pidfd: Option<OwnedFd>,
+    exit: Option<Exit>,
+}
+
+impl Watch {
+    /// Watches a child of this process. Nobody else may wait for it (a `waitpid(-1)` in a reaper would take its
+    /// status): then the watch is that of an ended process.
+    ///
+    /// # Errors
+    /// Descriptors are exhausted, or `/proc` can't be read.
+    pub fn child(process: ProcessId) -> io::Result<Watch> {
+        Watch::open(process, true)
+    }
+
+    /// Watches a process that is not our child. If it has gone already, its number maybe given to another, the
+    /// watch is that of an ended process.
+    ///
+    /// # Errors
+    /// As [`Watch::child`].
+    pub fn other(process: ProcessId) -> io::Result<Watch> {
+        Watch::open(process, false)
+    }
+
+    fn open(process: ProcessId, is_child: bool) -> io::Result<Watch> {
+        let mut watch = Watch { process, is_child, pidfd: None, exit: None };
+        match open_pidfd(process.pid) {
+            Err(Errno::ESRCH) => watch.exit = Some(Exit::Unknown),
+            // Whose start time is compared now is, or was, who the pidfd is for.
+            opened => watch.pidfd = opened?,
+        }
+        if !watch.is_same()? {
+            watch.pidfd = None;
+            watch.exit = Some(Exit::Unknown);
+        }
+        Ok(watch)
+    }
+
+    /// Whom this watches.
+    pub fn id(&self) -> ProcessId {
+        self.process
+    }
+
+    /// Readable (`POLLIN`) once the process has ended. `None` if it is known to have ended, or if the system has
+    /// no such descriptor: then [`Watch::ended`] is to be asked now and then.
+    pub fn pollable(&self) -> Option<BorrowedFd<'_>> {
+        self.pidfd.as_ref().filter(|_| self.exit.is_none()).map(AsFd::as_fd)
+    }
+
+    /// Whether it has ended, and how. Reaps it if it is a child. Never blocks.
+    ///
+    /// # Errors
+    /// The system's; none is expected.
+    pub fn ended(&mut self) -> io::Result<Option<Exit>> {
+        if self.exit.is_none() {
+            self.exit = if self.is_child { self.reap()? } else { self.gone()?.then_some(Exit::Unknown) };
+        }
+        Ok(self.exit)
+    }
+
+    /// Sends `signal` to the process; nothing, if it has ended.
+    ///
+    /// # Errors
+    /// No permission.
+    pub fn signal(&self, signal: Signal) -> io::Result<()> {
+        if self.exit.is_some() {
+            return Ok(());
+        }
+        let sent = match &self.pidfd {
+            Some(pidfd) => pidfd_signal(pidfd, signal),
+            None if self.is_same()? => kill(self.pid(), signal),
+            None => Ok(()),
+        };
+        ignore_gone(sent)
+    }
+
+    /// Kills (SIGKILL) the process, and the group that it leads, if it leads one. The group is left alone once
+    /// the leader has been reaped: until then no other group can have its number.
+    ///
+    /// # Errors
+    /// No permission.
+    pub fn kill_group(&self) -> io::Result<()> {
+        if self.exit.is_some() {
+            return Ok(());
+        }
+        let leads = self.is_same()? && getpgid(Some(self.pid())) == Ok(self.pid());
+        // The group first: its leader's end may let somebody else reap it.
+        let group = if leads { ignore_gone(killpg(self.pid(), Signal::SIGKILL)) } else { Ok(()) };
+        self.signal(Signal::SIGKILL).and(group)
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(self.process.pid.cast_signed())
+    }
+
+    /// Whether the number still belongs to the known process.
+    fn is_same(&self) -> io::Result<bool> {
+        let now = start_time_of(self.process.pid)?;
+        Ok(self.process.start_time == 0 || now.is_none_or(|now| now == self.process.start_time))
+    }
+
+    fn reap(&mut self) -> io::Result<Option<Exit>> {
+        match self.wait_status() {
+            Ok(WaitStatus::Exited(_, code)) => Ok(Some(Exit::Code(code))),
+            Ok(WaitStatus::Signaled(_, signal, _)) => Ok(Some(Exit::Signal(signal as i32))),
+            Ok(_) => Ok(None),
+            // Somebody else has reaped it, or ignores SIGCHLD.
+            Err(Errno::ECHILD) => Ok(self.gone()?.then_some(Exit::Unknown)),
+            // A real-time signal, which nix has no name for: it has been reaped.
+            Err(Errno::EINVAL) if self.gone()? => Ok(Some(Exit::Unknown)),
+            Err(Errno::EINTR) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn wait_status(&self) -> nix::Result<WaitStatus> {
+        use nix::sys::wait::{Id, waitid};
+        match &self.pidfd {
+            Some(pidfd) => {
+                match waitid(Id::PIDFd(pidfd.as_fd()), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG) {
+                    // Linux 5.3 has pidfds, but can't wait for them.
+                    Err(Errno::EINVAL) => waitpid(self.pid(), Some(WaitPidFlag::WNOHANG)),
+                    status => status,
+                }
+            }
+            None => waitpid(self.pid(), Some(WaitPidFlag::WNOHANG)),
+        }
+    }
+
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    fn wait_status(&self) -> nix::Result<WaitStatus> {
+        waitpid(self.pid(), Some(WaitPidFlag::WNOHANG))
+    }
+
+    /// Whether the process runs no more, reaped or not. Without a pidfd and without `/proc` a zombie still
+    /// counts as running.
+    fn gone(&self) -> io::Result<bool> {
+        if let Some(pidfd) = &self.pidfd {
+            let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+            return match poll(&mut fds, PollTimeout::ZERO) {
+                Ok(ready) => Ok(ready > 0),
+                Err(Errno::EINTR) => Ok(false),
+                Err(error) => Err(error.into()),
+            };
+        }
+        if kill(self.pid(), None) == Err(Errno::ESRCH) || !self.is_same()? {
+            return Ok(true);
+        }
+        Ok(stat_of(self.process.pid)?.is_some_and(|stat| matches!(stat.state, b'Z' | b'X')))
+    }
+}
+
+fn ignore_gone(sent: nix::Result<()>) -> io::Result<()> {
+    match sent {
+        Err(Errno::ESRCH) => Ok(()),
+        sent => sent.map_err(io::Error::from),
+    }
+}
+
+/// `None` if the system has no pidfds.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[allow(unsafe_code)]
+fn open_pidfd(pid: u32) -> nix::Result<Option<OwnedFd>> {
+    use std::os::fd::FromRawFd;
+    // SAFETY: pidfd_open takes plain numbers. It sets close-on-exec itself.
+    match Errno::result(unsafe {
+        libc::syscall(libc::SYS_pidfd_open, libc::pid_t::from_ne_bytes(pid.to_ne_bytes()), 0)
+    }) {
+        // SAFETY: a new descriptor, which nobody else owns.
+        Ok(fd) => Ok(Some(unsafe { OwnedFd::from_raw_fd(fd as libc::c_int) })),
+        // EPERM: a sandbox older than the call.
+        Err(Errno::ENOSYS | Errno::EPERM) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn open_pidfd(_pid: u32) -> nix::Result<Option<OwnedFd>> {
+    Ok(None)
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[allow(unsafe_code)]
+fn pidfd_signal(pidfd: &OwnedFd, signal: Signal) -> nix::Result<()> {
+    let (fd, info) = (pidfd.as_raw_fd(), std::ptr::null::<libc::siginfo_t>());
+    // SAFETY: the descriptor is open; a null siginfo asks for what kill(2) sends.
+    Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal as libc::c_int, info, 0) })
+        .map(drop)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn pidfd_signal(_pidfd: &OwnedFd, _signal: Signal) -> nix::Result<()> {
+    Err(Errno::ENOSYS)
+}
+
+struct Stat {
+    state: u8,
+    start_time: u64,
+}
+
+/// The process's `proc_pid_stat(5)`; `None` if there is none.
+fn stat_of(pid: u32) -> io::Result<Option<Stat>> {
+    match std::fs::read(format!("/proc/{pid}/stat")) {
+        Ok(text) => parse_stat(&text).map(Some).ok_or_else(|| {
+            io::Error::new(io::ErrorKind::InvalidData, format!("can't understand /proc/{pid}/stat"))
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        // It ended between open and read.
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The name, in parentheses, may contain spaces and parentheses itself: what counts begins after the last one.
+fn parse_stat(text: &[u8]) -> Option<Stat> {
+    /// Fields are numbered from 1; the one after the name is the third.
+    const STATE: usize = 3;
+    const START_TIME: usize = 22;
+
+    let after_name = text.iter().rposition(|byte| *byte == b')')? + 1;
+    let mut fields = text[after_name..].split(u8::is_ascii_whitespace).filter(|field| !field.is_empty());
+    let state = *fields.next()?.first()?;
+    let start_time = std::str::from_utf8(fields.nth(START_TIME - STATE - 1)?).ok()?.parse().ok()?;
+    Some(Stat { state, start_time })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::CommandExt;
+    use std::process::{Child, Command};
+
+    /// As on a system without pidfds.
+    fn without_pidfd(child: &Child, is_child: bool) -> Watch {
+        let start_time = start_time_of(child.id()).unwrap().unwrap();
+        Watch { process: ProcessId { pid: child.id(), start_time }, is_child, pidfd: None, exit: None }
+    }
+
+    fn sleep() -> Child {
+        Command::new("/bin/sleep").arg("1000").process_group(0).spawn().unwrap()
+    }
+
+    fn poll_until_ended(watch: &mut Watch) -> Exit {
+        (0..10_000)
+            .find_map(|_| {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+                watch.ended().unwrap()
+            })
+            .expect("it was killed")
+    }
+
+    #[test]
+    #[expect(clippy::zombie_processes, reason = "the watch reaps it")]
+    fn without_pidfds_a_child_is_asked_for_and_reaped() {
+        let child = sleep();
+        let mut watch = without_pidfd(&child, true);
+        assert!(watch.pollable().is_none());
+        assert_eq!(watch.ended().unwrap(), None);
+        watch.kill_group().unwrap();
+        assert_eq!(poll_until_ended(&mut watch), Exit::Signal(9));
+        assert_eq!(start_time_of(child.id()).unwrap(), None);
+    }
+
+    #[test]
+    fn without_pidfds_another_process_has_ended_when_it_is_a_zombie() {
+        let mut child = sleep();
+        let mut watch = without_pidfd(&child, false);
+        assert_eq!(watch.ended().unwrap(), None);
+        watch.signal(Signal::SIGTERM).unwrap();
+        assert_eq!(poll_until_ended(&mut watch), Exit::Unknown);
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn a_name_may_look_like_fields() {
+        let stat = b"42 (a) S 1 (b ) 2) Z 1 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 777 9 10\n";
+        let stat = parse_stat(stat).expect("well-formed");
+        assert_eq!((stat.state, stat.start_time), (b'Z', 777));
+        assert!(parse_stat(b"42 (cut) S 1").is_none());
+        assert!(parse_stat(b"").is_none());
+    }
+
+    #[test]
+    fn an_exit_is_told_in_words() {
+        assert_eq!(Exit::Code(3).to_string(), "exited with 3");
+        assert_eq!(Exit::Signal(9).to_string(), "killed by SIGKILL (9)");
+        assert_eq!(Exit::Signal(40).to_string(), "killed by signal 40");
+        assert_eq!(Exit::Unknown.to_string(), "ended");
+    }
+}

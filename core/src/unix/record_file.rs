@@ -1,0 +1,131 @@
+//! The record's file, beside the lock: `handoff.record` in the data directory.
+//!
+//! Opened for each operation, so that a file that was removed or replaced never leaves two processes with two
+//! records. Never fsynced: it arbitrates among living processes, and after a power failure there are none.
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::error::Result;
+use crate::record::Record;
+use crate::slots::{self, Magic, Problem, SLOTS, Slots};
+use crate::unix::context::Context;
+
+/// The file's name.
+pub const NAME: &str = "handoff.record";
+
+const MAGIC: Magic = Magic { name: *b"HORECD", version: 1 };
+/// Room for about two thousand shards.
+const SLOT_SIZE: usize = 16 * 1024;
+/// How often a read that met a write is done again. A write takes microseconds.
+const READS: usize = 3;
+
+/// The record's file.
+#[derive(Debug)]
+pub struct RecordFile {
+    path: PathBuf,
+}
+
+impl RecordFile {
+    /// The record of the data directory `dir`. Creates the file, at its full size and at mode 0600, if it is
+    /// missing, so that a full disk shows here.
+    ///
+    /// # Errors
+    /// The directory is missing, full or not writable.
+    pub fn open(dir: impl AsRef<Path>) -> Result<RecordFile> {
+        let record = RecordFile { path: dir.as_ref().join(NAME) };
+        record.open_or_create().context(|| {
+            let dir = dir.as_ref().display();
+            format!("can't create {NAME} in {dir}: the data directory must be writable and have 32 KiB free")
+        })?;
+        Ok(record)
+    }
+
+    /// Reads the record: a fact under the lock, a hint without it. What is wrong with the file comes along; a
+    /// write in progress doesn't count as that.
+    ///
+    /// # Errors
+    /// The file can't be read. That it is missing is no error: then there is no record.
+    pub fn read(&self) -> io::Result<(Option<Record>, Vec<Problem>)> {
+        match self.file_options().open(&self.path) {
+            Ok(file) => {
+                let slots = read_slots(&file)?;
+                Ok((slots.newest.map(|(_, record)| record), slots.problems))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok((None, Vec::new())),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes the record. Only under the lock.
+    ///
+    /// # Errors
+    /// The file can't be written, or the record has too many shards for it.
+    pub fn write(&self, record: &Record) -> io::Result<()> {
+        let file = self.open_or_create()?;
+        let slots = read_slots(&file)?;
+        let bytes = slots::encode_slot(MAGIC, slots.next_sequence(), record, SLOT_SIZE)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        file.write_all_at(&bytes, (slots.next * SLOT_SIZE) as u64)
+    }
+
+    fn file_options(&self) -> fs::OpenOptions {
+        let mut options = File::options();
+        options.read(true);
+        options
+    }
+
+    fn open_or_create(&self) -> io::Result<File> {
+        loop {
+            match self.file_options().write(true).open(&self.path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => self.create()?,
+                opened => return opened,
+            }
+        }
+    }
+
+    /// Creates the file at once with its full size: whoever sees it sees all of it. Zeros are written and not a
+    /// hole left, so that the blocks are there. If another process creates it meanwhile, its file stays.
+    fn create(&self) -> io::Result<()> {
+        let draft = self.path.with_extension(format!("record.{}.new", std::process::id()));
+        let filled = File::options()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&draft)
+            .and_then(|mut file| file.write_all(&[0; SLOT_SIZE * SLOTS]));
+        let linked = match filled.and_then(|()| fs::hard_link(&draft, &self.path)) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            linked => linked,
+        };
+        let _ = fs::remove_file(&draft);
+        linked
+    }
+}
+
+fn read_slots(file: &File) -> io::Result<Slots<Record>> {
+    let mut slots = read_slots_once(file)?;
+    for _ in 1..READS {
+        if slots.problems.is_empty() {
+            break;
+        }
+        slots = read_slots_once(file)?;
+    }
+    Ok(slots)
+}
+
+fn read_slots_once(file: &File) -> io::Result<Slots<Record>> {
+    let mut bytes = Vec::with_capacity(SLOT_SIZE * SLOTS);
+    let mut window = [0; SLOT_SIZE];
+    while bytes.len() < SLOT_SIZE * SLOTS {
+        match file.read_at(&mut window, bytes.len() as u64) {
+            Ok(0) => break,
+            Ok(count) => bytes.extend_from_slice(&window[..count]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(slots::decode_slots(&bytes, MAGIC, SLOT_SIZE))
+}

@@ -1,0 +1,236 @@
+//! Starts a process that inherits the listeners and a link to the supervisor, and nothing else.
+//!
+//! `std::process::Command` can't do it: what a `pre_exec` closure puts into the environment is lost once the
+//! command has an environment of its own, and a `dup2` onto 3 and up may hit the pipe through which std hears of
+//! a failed `exec`, so that a missing binary "starts". So this is `fork` and `execve`: everything is prepared
+//! before the fork, and what runs after it ([`after_fork`]) is async-signal-safe.
+mod after_fork;
+
+use std::ffi::{CString, OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use nix::fcntl::OFlag;
+use nix::libc;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill};
+use nix::sys::wait::waitpid;
+use nix::unistd::{ForkResult, Pid, fork, pipe2};
+
+use crate::error::{Error, Result};
+use crate::id::ProcessId;
+use crate::unix::context::Context;
+use crate::unix::env::{
+    FIRST_FD, HANDOFF_ROLE, HANDOFF_SOCK_FD, LISTEN_FDNAMES, LISTEN_FDS, LISTEN_PID, RESERVED, StartRole,
+};
+use crate::unix::pid::start_time_of;
+use after_fork::{Failure, Plan, Step};
+
+/// The longest name of a listener, in bytes: systemd's limit.
+pub const NAME_MAX: usize = 255;
+
+/// What to start, and with what.
+#[derive(Debug)]
+pub struct SpawnRequest<'a> {
+    /// The executable. `PATH` is not searched; a relative path starts at the current directory.
+    pub binary: &'a Path,
+    /// The arguments after the zeroth, which is `binary`.
+    pub args: &'a [OsString],
+    /// Added to this process's environment, or replacing in it. The variables of [`crate::unix::env`] are set
+    /// by the library, whatever is given here.
+    pub env: &'a [(OsString, OsString)],
+    /// What it inherits from descriptor 3 on, in this order. Names are unique, neither empty nor longer than
+    /// [`NAME_MAX`], of printable ASCII and without `:`.
+    pub listeners: &'a [(String, BorrowedFd<'a>)],
+    /// Its end of the link; it lands right after the listeners, and is closed here.
+    pub link: OwnedFd,
+    /// What it is started as.
+    pub role: StartRole,
+}
+
+/// A process that was started: a child of this one, leader of a session and process group of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spawned {
+    /// Who it is.
+    pub process: ProcessId,
+}
+
+/// Starts a process. It runs the binary by the time this returns: `execve(2)` has succeeded. Its stdin is
+/// `/dev/null`, stdout and stderr are ours, no signal is blocked or ignored, and besides the listeners and the
+/// link it has no descriptor of ours. It outlives this process.
+///
+/// # Errors
+/// [`Error::Caller`] for a name, argument or variable that can't be passed on; [`Error::System`] if the binary
+/// is missing or not executable, or the system refuses. In each case no process is left.
+pub fn spawn(request: SpawnRequest<'_>) -> Result<Spawned> {
+    check_names(request.listeners)?;
+    let binary = c_string(request.binary.as_os_str(), "the path of the binary")?;
+    let argv = arguments(&binary, request.args)?;
+    let mut listen_pid = listen_pid_entry();
+    let environment = environment(&request)?;
+
+    let (report, report_child) =
+        pipe2(OFlag::O_CLOEXEC).context(|| "can't open a pipe to a new process".into())?;
+    let argv = pointers(argv.iter().map(|entry| entry.as_ptr()));
+    let listen_pid_at = listen_pid.as_mut_ptr();
+    let envp =
+        pointers(environment.iter().map(|entry| entry.as_ptr()).chain([listen_pid_at.cast_const().cast()]));
+    let mut plan = Plan {
+        sources: sources(&request),
+        report: report_child.as_raw_fd(),
+        binary: binary.as_ptr(),
+        argv: argv.as_ptr(),
+        envp: envp.as_ptr(),
+        listen_pid_digits: listen_pid_at.wrapping_add(LISTEN_PID.len() + 1),
+        open_max: open_max(),
+    };
+    let child = fork_into(&mut plan).context(|| "can't fork".into())?;
+    drop(report_child);
+
+    // While the child gets on to its exec. It is not reaped, so its entry is there.
+    let start_time = start_time_of(child.as_raw().unsigned_abs());
+    let failure = read_failure(report);
+    let started = match (failure, start_time) {
+        (Ok(None), Ok(start_time)) => Ok(start_time.unwrap_or(0)),
+        (Ok(Some(failure)), _) => Err(explain(&failure, request.binary)),
+        (Err(error), _) | (_, Err(error)) => {
+            Err(error).context(|| format!("can't tell how {} started", request.binary.display()))
+        }
+    };
+    if started.is_err() {
+        end(child);
+    }
+    let pid = child.as_raw().unsigned_abs();
+    started.map(|start_time| Spawned { process: ProcessId { pid, start_time } })
+}
+
+/// Refuses names that `LISTEN_FDNAMES` can't carry.
+pub(crate) fn check_names<F>(entries: &[(String, F)]) -> Result<()> {
+    for (at, (name, _)) in entries.iter().enumerate() {
+        let complaint = match name.as_bytes() {
+            [] => "is empty",
+            bytes if bytes.len() > NAME_MAX => "is longer than 255 bytes",
+            bytes if bytes.contains(&b':') => "contains ':', which separates names",
+            bytes if !bytes.iter().all(|byte| (b' '..=b'~').contains(byte)) => "is not printable ASCII",
+            _ if entries[..at].iter().any(|(other, _)| other == name) => "is given twice",
+            _ => continue,
+        };
+        return Err(Error::Caller(format!("listener name {name:?} {complaint}")));
+    }
+    Ok(())
+}
+
+fn sources(request: &SpawnRequest<'_>) -> Vec<RawFd> {
+    request.listeners.iter().map(|(_, fd)| fd.as_raw_fd()).chain([request.link.as_raw_fd()]).collect()
+}
+
+fn c_string(text: &OsStr, what: &str) -> Result<CString> {
+    CString::new(text.as_bytes()).map_err(|_| Error::Caller(format!("{what} contains a NUL byte: {text:?}")))
+}
+
+fn arguments(binary: &CString, args: &[OsString]) -> Result<Vec<CString>> {
+    let rest = args.iter().map(|arg| c_string(arg, "an argument"));
+    [Ok(binary.clone())].into_iter().chain(rest).collect()
+}
+
+/// All of the environment but `LISTEN_PID`.
+fn environment(request: &SpawnRequest<'_>) -> Result<Vec<CString>> {
+    let names: Vec<&str> = request.listeners.iter().map(|(name, _)| name.as_str()).collect();
+    let count = names.len();
+    let ours = [
+        (LISTEN_FDS, count.to_string()),
+        (LISTEN_FDNAMES, names.join(":")),
+        (HANDOFF_ROLE, request.role.to_string()),
+        (HANDOFF_SOCK_FD, (FIRST_FD as usize + count).to_string()),
+    ];
+    let replaced = |name: &OsStr| request.env.iter().any(|(given, _)| given == name);
+    std::env::vars_os()
+        .filter(|(name, _)| !replaced(name))
+        .chain(request.env.iter().cloned())
+        .filter(|(name, _)| !RESERVED.iter().any(|reserved| name == reserved))
+        .chain(ours.map(|(name, value)| (name.into(), value.into())))
+        .map(|(name, value)| variable(&name, &value))
+        .collect()
+}
+
+fn variable(name: &OsStr, value: &OsStr) -> Result<CString> {
+    if name.is_empty() || name.as_bytes().contains(&b'=') {
+        return Err(Error::Caller(format!("{name:?} can't be the name of an environment variable")));
+    }
+    let mut entry = name.to_owned();
+    entry.push("=");
+    entry.push(value);
+    c_string(&entry, "an environment variable")
+}
+
+/// `LISTEN_PID=`, and room for the digits and a NUL: only the child knows its pid.
+fn listen_pid_entry() -> Vec<u8> {
+    let mut entry = format!("{LISTEN_PID}=").into_bytes();
+    entry.resize(entry.len() + after_fork::PID_DIGITS + 1, 0);
+    entry
+}
+
+/// A null-terminated array, as `execve(2)` wants it.
+fn pointers(entries: impl Iterator<Item = *const libc::c_char>) -> Vec<*const libc::c_char> {
+    entries.chain([std::ptr::null()]).collect()
+}
+
+/// No descriptor is above this, unless the limit was lowered since.
+#[allow(unsafe_code)]
+fn open_max() -> RawFd {
+    // SAFETY: sysconf takes a plain number and touches no memory of ours.
+    let limit = unsafe { libc::sysconf(libc::_SC_OPEN_MAX) };
+    RawFd::try_from(limit).unwrap_or(RawFd::MAX).max(FIRST_FD)
+}
+
+/// Forks. All signals are blocked meanwhile: a handler of ours that ran in the child would speak for it through
+/// descriptors that both share.
+#[allow(unsafe_code)]
+fn fork_into(plan: &mut Plan) -> nix::Result<Pid> {
+    let mask = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
+    // SAFETY: the child does nothing but `after_fork::run`, which is async-signal-safe and never returns.
+    let forked = match unsafe { fork() } {
+        // SAFETY: this is the child, and `plan` points to what `spawn` owns until the fork has returned.
+        Ok(ForkResult::Child) => unsafe { after_fork::run(plan) },
+        Ok(ForkResult::Parent { child }) => Ok(child),
+        Err(error) => Err(error),
+    };
+    mask.thread_set_mask()?;
+    forked
+}
+
+/// What the child reported; nothing, if the pipe was closed by its `exec` (or its death, which whoever watches
+/// it will see).
+fn read_failure(report: OwnedFd) -> io::Result<Option<Failure>> {
+    let mut bytes = Vec::new();
+    File::from(report).read_to_end(&mut bytes)?;
+    Ok(Failure::from_bytes(&bytes))
+}
+
+/// Makes sure that nothing is left of a process that did not start.
+fn end(child: Pid) {
+    // It has usually gone by itself, and it can't be anybody else before it is reaped.
+    let _ = kill(child, Signal::SIGKILL);
+    while waitpid(child, None) == Err(nix::errno::Errno::EINTR) {}
+}
+
+fn explain(failure: &Failure, binary: &Path) -> Error {
+    let path = binary.display();
+    let context = match (failure.step, failure.errno) {
+        (Step::Exec, libc::ENOENT) if binary.exists() => {
+            format!("can't execute {path}: the interpreter or dynamic loader that it names is missing")
+        }
+        (Step::Exec, libc::EACCES) => {
+            format!("can't execute {path}: a regular file with execute permission is needed")
+        }
+        (Step::Exec, libc::ENOEXEC) => format!("can't execute {path}: not a program for this machine"),
+        (Step::Exec, _) => format!("can't execute {path}"),
+        (Step::Stdin, _) => "can't give a new process /dev/null as its stdin".into(),
+        (Step::Descriptors, _) => "can't give a new process its descriptors".into(),
+        (Step::CloseOnExec, _) => "can't keep our descriptors from a new process".into(),
+        (Step::Session, _) => "can't give a new process a session of its own".into(),
+    };
+    Error::System { context, source: io::Error::from_raw_os_error(failure.errno) }
+}

@@ -1,0 +1,256 @@
+//! What the child does between `fork` and `execve`.
+//!
+//! Invariant: async-signal-safe (`signal-safety(7)`) throughout. Another thread may have held any lock at the
+//! fork, that of the allocator included: so nothing here allocates, panics or formats; it makes system calls on
+//! what was prepared, and writes into memory that was set aside for it.
+use std::os::fd::RawFd;
+
+use nix::errno::Errno;
+use nix::libc::{self, c_char, c_int};
+
+use crate::unix::env::FIRST_FD;
+
+/// The room that a pid takes, in decimal digits.
+pub(super) const PID_DIGITS: usize = 10;
+
+/// What the child needs, prepared before the fork.
+pub(super) struct Plan {
+    /// What is to become descriptor 3 and those after it. May be any descriptors, in any order, twice too.
+    pub(super) sources: Vec<RawFd>,
+    /// Where a failure is reported: close-on-exec, so that a success is an end of file.
+    pub(super) report: RawFd,
+    /// The executable.
+    pub(super) binary: *const c_char,
+    /// Null-terminated.
+    pub(super) argv: *const *const c_char,
+    /// Null-terminated.
+    pub(super) envp: *const *const c_char,
+    /// Inside one entry of `envp`: where the digits of the pid go, [`PID_DIGITS`] and a NUL.
+    pub(super) listen_pid_digits: *mut u8,
+    /// The limit up to which descriptors are looked for where `close_range(2)` is missing.
+    pub(super) open_max: RawFd,
+}
+
+/// What the child was at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Step {
+    Session,
+    Stdin,
+    Descriptors,
+    CloseOnExec,
+    Exec,
+}
+
+/// What it failed with.
+pub(super) struct Failure {
+    pub(super) step: Step,
+    pub(super) errno: i32,
+}
+
+impl Failure {
+    fn at(step: Step) -> impl Fn(Errno) -> Failure {
+        move |errno| Failure { step, errno: errno as i32 }
+    }
+
+    fn to_bytes(&self) -> [u8; 5] {
+        let [a, b, c, d] = self.errno.to_ne_bytes();
+        [self.step as u8, a, b, c, d]
+    }
+
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Failure> {
+        let (&step, errno) = bytes.split_first()?;
+        let step = [Step::Session, Step::Stdin, Step::Descriptors, Step::CloseOnExec, Step::Exec]
+            .into_iter()
+            .find(|known| *known as u8 == step)?;
+        Some(Failure { step, errno: i32::from_ne_bytes(errno.try_into().ok()?) })
+    }
+}
+
+/// Becomes the new process, or reports why not and exits.
+///
+/// # Safety
+/// Only in the child of a fork; all pointers of `plan` must be valid, its arrays null-terminated.
+#[allow(unsafe_code)]
+pub(super) unsafe fn run(plan: &mut Plan) -> ! {
+    // SAFETY: as promised by the caller.
+    let failure = unsafe { prepare_and_exec(plan) };
+    let bytes = failure.to_bytes();
+    // SAFETY: `bytes` is ours; five bytes go into a pipe at once. `_exit` runs no handlers of the parent.
+    unsafe {
+        libc::write(plan.report, bytes.as_ptr().cast(), bytes.len());
+        libc::_exit(127)
+    }
+}
+
+/// # Safety
+/// As [`run`].
+#[allow(unsafe_code)]
+unsafe fn prepare_and_exec(plan: &mut Plan) -> Failure {
+    // SAFETY: system calls on the child's own state; `listen_pid_digits` has the room, `execve`'s arrays are
+    // null-terminated (the caller's promise).
+    unsafe {
+        if let Err(failure) = leave_session().and_then(|()| place(plan)) {
+            return failure;
+        }
+        write_pid(plan.listen_pid_digits, libc::getpid());
+        reset_signals();
+        libc::execve(plan.binary, plan.argv, plan.envp);
+    }
+    Failure::at(Step::Exec)(Errno::last())
+}
+
+/// A session, and with it a process group, of its own: a Ctrl-C at the supervisor's terminal must not reach the
+/// daemon, and the group is what gets killed.
+#[allow(unsafe_code)]
+fn leave_session() -> Result<(), Failure> {
+    // SAFETY: setsid touches no memory.
+    Errno::result(unsafe { libc::setsid() }).map(drop).map_err(Failure::at(Step::Session))
+}
+
+/// Puts every descriptor where it belongs. First everything that lies where something else will go is moved
+/// above all targets; from there each is copied down. So no copy can overwrite what is still needed, whatever
+/// the order.
+fn place(plan: &mut Plan) -> Result<(), Failure> {
+    let above = FIRST_FD + plan.sources.len() as RawFd;
+    for fd in plan.sources.iter_mut().chain([&mut plan.report]) {
+        if *fd < above {
+            *fd = move_above(*fd, above).map_err(Failure::at(Step::Descriptors))?;
+        }
+    }
+    stdin_from_null().map_err(Failure::at(Step::Stdin))?;
+    for (target, source) in (FIRST_FD..).zip(&plan.sources) {
+        // `dup2` leaves the copy open across `exec`; the source is not the target, so there always is a copy.
+        copy(*source, target).map_err(Failure::at(Step::Descriptors))?;
+    }
+    close_on_exec_from(above, plan.open_max).map_err(Failure::at(Step::CloseOnExec))
+}
+
+#[allow(unsafe_code)]
+fn move_above(fd: RawFd, least: RawFd) -> nix::Result<RawFd> {
+    // SAFETY: F_DUPFD_CLOEXEC touches no memory.
+    Errno::result(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, least) })
+}
+
+#[allow(unsafe_code)]
+fn copy(source: RawFd, target: RawFd) -> nix::Result<()> {
+    loop {
+        // SAFETY: dup2 touches no memory, and what it closes in the child nobody needs any more.
+        match Errno::result(unsafe { libc::dup2(source, target) }) {
+            Ok(_) => return Ok(()),
+            Err(Errno::EINTR | Errno::EBUSY) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+#[allow(unsafe_code)]
+fn stdin_from_null() -> nix::Result<()> {
+    // SAFETY: the path is a C string; `open` changes no memory.
+    let null = Errno::result(unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDONLY) })?;
+    if null == 0 {
+        return Ok(());
+    }
+    copy(null, 0)?;
+    // SAFETY: `null` was opened above and has been copied.
+    Errno::result(unsafe { libc::close(null) }).map(drop)
+}
+
+/// Keeps everything from `first` on from the new program.
+fn close_on_exec_from(first: RawFd, open_max: RawFd) -> nix::Result<()> {
+    match close_on_exec_range(first) {
+        // Linux before 5.9 has no such call, before 5.11 no such flag.
+        Err(Errno::ENOSYS | Errno::EINVAL | Errno::EPERM) => {}
+        result => return result,
+    }
+    (first..open_max).for_each(close_on_exec);
+    Ok(())
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[allow(unsafe_code)]
+fn close_on_exec_range(first: RawFd) -> nix::Result<()> {
+    // SAFETY: close_range takes plain numbers. Through `syscall`, because old C libraries lack the function.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            first as libc::c_uint,
+            libc::c_uint::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        )
+    };
+    Errno::result(result).map(drop)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn close_on_exec_range(_first: RawFd) -> nix::Result<()> {
+    Err(Errno::ENOSYS)
+}
+
+#[allow(unsafe_code)]
+fn close_on_exec(fd: RawFd) {
+    // SAFETY: F_SETFD touches no memory; on a closed descriptor it does nothing.
+    unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+}
+
+/// Every signal does what it does by default, and none is blocked.
+#[allow(unsafe_code)]
+fn reset_signals() {
+    // SAFETY: an all-zero sigaction is SIG_DFL with an empty mask; what can't be changed (SIGKILL, SIGSTOP, the C
+    // library's own) is refused, and that is fine.
+    // All signals are blocked until the last call, so that no handler of the parent runs here.
+    unsafe {
+        let default: libc::sigaction = std::mem::zeroed();
+        for signal in 1..=MAX_SIGNAL {
+            libc::sigaction(signal, &default, std::ptr::null_mut());
+        }
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut());
+    }
+}
+
+/// The highest signal number: 64 on Linux (mips: 127), at most 128 on the BSDs.
+const MAX_SIGNAL: c_int =
+    if cfg!(target_os = "linux") && !cfg!(any(target_arch = "mips", target_arch = "mips64")) {
+        64
+    } else {
+        127
+    };
+
+/// Writes `pid` in decimal, without a formatter.
+///
+/// # Safety
+/// `to` must have room for [`PID_DIGITS`] bytes.
+#[allow(unsafe_code)]
+unsafe fn write_pid(mut to: *mut u8, pid: libc::pid_t) {
+    let mut divisor: libc::pid_t = 1;
+    while pid / divisor >= 10 {
+        divisor *= 10;
+    }
+    while divisor > 0 {
+        // SAFETY: a pid is positive and has at most ten digits, each of which is written once.
+        unsafe {
+            *to = b'0' + ((pid / divisor) % 10) as u8;
+            to = to.add(1);
+        }
+        divisor /= 10;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[allow(unsafe_code)]
+    fn pids_are_written_in_decimal() {
+        for pid in [1, 9, 10, 4_194_304, i32::MAX] {
+            let mut room = [0; PID_DIGITS];
+            // SAFETY: `room` is as large as it must be.
+            unsafe { write_pid(room.as_mut_ptr(), pid) };
+            let end = room.iter().position(|byte| *byte == 0).unwrap_or(PID_DIGITS);
+            assert_eq!(room[..end], *pid.to_string().as_bytes());
+        }
+    }
+}

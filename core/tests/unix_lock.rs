@@ -1,0 +1,221 @@
+//! The lock and the record beside it, with real processes.
+#![cfg(feature = "unix")]
+#![expect(clippy::unwrap_used, reason = "tests, of which the helpers are part")]
+#![allow(unsafe_code)]
+
+use std::env;
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use handoff::DataDirLock;
+use handoff::id::{Fingerprint, ProcessId};
+use handoff::record::Record;
+use handoff::slots::Fault;
+use handoff::unix::record_file::{NAME, RecordFile};
+use nix::sys::wait::waitpid;
+use nix::unistd::{ForkResult, fork};
+
+const DIR: &str = "LOCK_TEST_DIR";
+
+/// Not a test but a process that takes the lock, says whether it got it, and holds it until its stdin ends.
+#[test]
+fn holder_process() {
+    let Some(dir) = env::var_os(DIR) else { return };
+    let mut lock = DataDirLock::open(dir).unwrap();
+    let got = lock.try_lock().unwrap();
+    let mut stderr = std::io::stderr();
+    stderr.write_all(if got { b"y" } else { b"n" }).unwrap();
+    std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+}
+
+/// A process that tried the lock, and whether it got it.
+fn other(dir: &Path) -> (Child, bool) {
+    let mut child = Command::new(env::current_exe().unwrap())
+        .args(["holder_process", "--exact", "--test-threads=1", "--quiet", "--nocapture"])
+        .env(DIR, dir)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = [0];
+    child.stderr.as_mut().unwrap().read_exact(&mut said).unwrap();
+    (child, said == *b"y")
+}
+
+fn leave(mut child: Child) {
+    drop(child.stdin.take());
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn of_two_processes_one_holds_the_lock() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut lock = DataDirLock::open(dir.path()).unwrap();
+    assert!(!lock.is_held());
+    assert_eq!(lock.holder(), None);
+    let (first, got) = other(dir.path());
+    assert!(got && !lock.try_lock().unwrap() && !lock.is_held());
+    assert_eq!(lock.holder(), Some(first.id()));
+    leave(first);
+    assert!(lock.try_lock().unwrap() && lock.try_lock().unwrap() && lock.is_held());
+    let (second, got) = other(dir.path());
+    assert!(!got);
+    leave(second);
+    lock.unlock().unwrap();
+    assert!(!lock.is_held());
+    let (third, got) = other(dir.path());
+    assert!(got);
+    leave(third);
+}
+
+#[test]
+fn a_killed_holder_leaves_no_lock() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut holder, got) = other(dir.path());
+    assert!(got);
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    assert!(DataDirLock::open(dir.path()).unwrap().try_lock().unwrap());
+}
+
+#[test]
+fn unlocking_frees_the_lock_though_a_forked_child_has_the_descriptor() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut waiting, mut go_on) = std::io::pipe().unwrap();
+    let mut lock = DataDirLock::open(dir.path()).unwrap();
+    assert!(lock.try_lock().unwrap());
+    // SAFETY: the child only reads from a pipe and exits.
+    let child = match unsafe { fork() }.unwrap() {
+        ForkResult::Child => {
+            let mut byte = 0_u8;
+            // SAFETY: as above.
+            unsafe {
+                nix::libc::read(std::os::fd::AsRawFd::as_raw_fd(&waiting), (&raw mut byte).cast(), 1);
+                nix::libc::_exit(0)
+            }
+        }
+        ForkResult::Parent { child } => child,
+    };
+    let (refused, got) = other(dir.path());
+    assert!(!got);
+    leave(refused);
+    lock.unlock().unwrap();
+    let (second, got) = other(dir.path());
+    assert!(got, "the child still has the descriptor");
+    leave(second);
+    go_on.write_all(b"x").unwrap();
+    waitpid(child, None).unwrap();
+    drop(waiting.read(&mut []));
+}
+
+#[test]
+fn no_file_in_the_directory_matters_to_the_lock() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    fs::create_dir(&data).unwrap();
+    RecordFile::open(&data).unwrap();
+    let mut lock = DataDirLock::open(&data).unwrap();
+    assert!(lock.try_lock().unwrap());
+    for entry in fs::read_dir(&data).unwrap() {
+        fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    let (refused, got) = other(&data);
+    assert!(!got, "it was emptied, and still is the same directory");
+    leave(refused);
+    // Moved, it takes its lock along; what is at its old place is another directory, with other data.
+    let moved = dir.path().join("moved");
+    fs::rename(&data, &moved).unwrap();
+    fs::create_dir(&data).unwrap();
+    for (place, free) in [(&moved, false), (&data, true)] {
+        let (process, got) = other(place);
+        assert_eq!(got, free);
+        leave(process);
+    }
+}
+
+#[test]
+fn a_missing_directory_is_named_with_the_remedy() {
+    let dir = tempfile::tempdir().unwrap();
+    let missing = dir.path().join("data");
+    let refusal = DataDirLock::open(&missing).unwrap_err().to_string();
+    assert!(refusal.contains(&format!("mkdir {}", missing.display())), "{refusal}");
+    fs::write(&missing, "").unwrap();
+    assert!(DataDirLock::open(&missing).is_err(), "a file is no directory");
+    assert!(RecordFile::open(dir.path().join("nowhere")).unwrap_err().to_string().contains("writable"));
+}
+
+fn record(generation: u64) -> Record {
+    let holder = ProcessId { pid: generation as u32, start_time: generation };
+    Record {
+        generation,
+        holder,
+        sealed_for: Some(holder),
+        serving: generation.is_multiple_of(2),
+        revisions: vec![generation; 100],
+        fingerprint: Fingerprint::default(),
+    }
+}
+
+#[test]
+fn the_record_is_what_was_written_last() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = RecordFile::open(dir.path()).unwrap();
+    assert_eq!(file.read().unwrap(), (None, vec![]));
+    for generation in 1..=5 {
+        file.write(&record(generation)).unwrap();
+        let reopened = RecordFile::open(dir.path()).unwrap();
+        assert_eq!(reopened.read().unwrap(), (Some(record(generation)), vec![]));
+    }
+    let metadata = fs::metadata(dir.path().join(NAME)).unwrap();
+    assert_eq!((metadata.len(), metadata.permissions().mode() & 0o7777), (32 * 1024, 0o600));
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no draft is left");
+    let wide = Record { revisions: vec![0; 3_000], ..record(6) };
+    assert_eq!(file.write(&wide).unwrap_err().kind(), std::io::ErrorKind::InvalidInput);
+    assert_eq!(file.read().unwrap().0, Some(record(5)));
+}
+
+#[test]
+fn a_record_that_was_removed_or_damaged_is_written_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(NAME);
+    let file = RecordFile::open(dir.path()).unwrap();
+    file.write(&record(1)).unwrap();
+    fs::remove_file(&path).unwrap();
+    assert_eq!(file.read().unwrap(), (None, vec![]));
+    file.write(&record(2)).unwrap();
+    assert_eq!(file.read().unwrap().0, Some(record(2)));
+    fs::write(&path, "garbage").unwrap();
+    let (read, problems) = file.read().unwrap();
+    assert_eq!((read, problems[0].fault.clone()), (None, Fault::Torn));
+    file.write(&record(3)).unwrap();
+    assert_eq!(file.read().unwrap().0, Some(record(3)));
+}
+
+#[test]
+fn whoever_reads_without_the_lock_sees_whole_records() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = RecordFile::open(dir.path()).unwrap();
+    file.write(&record(1)).unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let (mut last, mut reads) = (1, 0);
+            while !done.load(Ordering::Relaxed) || reads == 0 {
+                let read = file.read().unwrap().0.unwrap();
+                assert_eq!(read, record(read.generation));
+                assert!(read.generation >= last);
+                (last, reads) = (read.generation, reads + 1);
+            }
+        });
+        for generation in 2..3_000 {
+            file.write(&record(generation)).unwrap();
+        }
+        done.store(true, Ordering::Relaxed);
+        reader.join().unwrap();
+    });
+}
