@@ -2,7 +2,8 @@
 //!
 //! Operators install a new build over the old one's path, and a crash must bring back what was committed, not
 //! what lies there by now. So the file is kept open from before its start; while the path still leads to it the
-//! path is used, and afterwards the open descriptor.
+//! path is used, and afterwards the open descriptor. Only who writes into the very file while nobody runs it (the
+//! kernel forbids it otherwise) gets what he wrote.
 use std::fs::{File, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};

@@ -39,7 +39,7 @@ pub(crate) enum Event {
     /// A client has sent a request.
     Asked(Asked),
     /// The job has ended.
-    Finished(handoff::Result<HandoffOutcome>),
+    Finished(Result<HandoffOutcome, Failure>),
 }
 
 /// Runs the supervisor of the configuration at `path` until it is told to stop.
@@ -47,6 +47,7 @@ pub(crate) enum Event {
 /// # Errors
 /// Whatever keeps it from starting; once it runs, only that the system can't be waited on any more.
 pub(crate) fn run(path: &Path) -> Result<(), Failure> {
+    let path = &std::path::absolute(path).map_err(|error| system("working directory", &error))?;
     let config = Config::load(path).map_err(|problems| config::failure(path, &problems))?;
     for warning in &config.warnings {
         tracing::warn!("{}: {warning}", path.display());
@@ -66,7 +67,7 @@ pub(crate) fn run(path: &Path) -> Result<(), Failure> {
 
     Runner {
         daemon: Daemon::new(Backoff::new(config.restart_min, config.restart_max)),
-        path: path.to_path_buf(),
+        path: path.clone(),
         supervisor: Arc::new(supervisor),
         outbox,
         inbox,
@@ -253,16 +254,16 @@ impl Runner {
     }
 
     fn begin(&mut self, job: Job) {
-        tracing::info!(binary = %job.binary().display(), kind = ?job.kind, "started");
+        tracing::info!(binary = %job.binary().display(), "{:?}", job.kind);
         let started = job.start(&self.supervisor, &self.outbox);
         self.job = Some(job);
-        if let Err(source) = started {
-            self.finish(Err(handoff::Error::System { context: "start a thread".into(), source }));
+        if let Err(error) = started {
+            self.finish(Err(system("can't start a thread", &error)));
         }
     }
 
     /// The job has ended: draws the consequences, then answers, so that who has the answer may ask again.
-    fn finish(&mut self, result: handoff::Result<HandoffOutcome>) {
+    fn finish(&mut self, result: Result<HandoffOutcome, Failure>) {
         let Some(job) = self.job.take() else { return };
         let binary = job.binary();
         log_result(&binary, &result);
@@ -280,9 +281,9 @@ impl Runner {
                     if asked { Some((Instant::now(), report.clone())) } else { self.last_swap.take() };
                 Answer::Swap(report)
             }
-            Err(error) => {
+            Err(failure) => {
                 self.settle_failed(kind);
-                Answer::Error(error.into())
+                Answer::Error(failure)
             }
         };
         reply.into_iter().for_each(|reply| reply.send(answer.clone()));
@@ -388,7 +389,7 @@ impl Runner {
     }
 }
 
-fn log_result(binary: &Path, result: &handoff::Result<HandoffOutcome>) {
+fn log_result(binary: &Path, result: &Result<HandoffOutcome, Failure>) {
     let binary = binary.display();
     match result {
         Ok(outcome) => {
@@ -404,7 +405,7 @@ fn log_result(binary: &Path, result: &handoff::Result<HandoffOutcome>) {
                 tracing::error!(%binary, handoff = %id, ?total, reason, "{verdict:?}");
             }
         }
-        Err(error) => tracing::error!(%binary, "nothing was changed: {error}"),
+        Err(failure) => tracing::error!(%binary, code = ?failure.code, "{failure}"),
     }
 }
 

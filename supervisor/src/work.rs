@@ -7,6 +7,7 @@ use std::{io, thread};
 use handoff::{HandoffOutcome, SpawnSpec, Supervisor};
 
 use crate::config::Config;
+use crate::exit::{Code, Failure};
 use crate::inbox::Outbox;
 use crate::launch::Launch;
 use crate::run::Event;
@@ -57,12 +58,14 @@ impl Job {
     }
 }
 
-/// A panic would leave the main loop waiting for ever: it is reported as an error of the library.
-fn perform(supervisor: &Supervisor, kind: Kind, spec: SpawnSpec) -> handoff::Result<HandoffOutcome> {
+/// A panic would leave the main loop waiting for ever. What it left behind is not known, and that is reported.
+fn perform(supervisor: &Supervisor, kind: Kind, spec: SpawnSpec) -> Result<HandoffOutcome, Failure> {
     let call = AssertUnwindSafe(|| match kind {
         Kind::ColdStart => supervisor.cold_start(spec),
         Kind::Handoff => supervisor.perform_handoff(spec),
     });
-    catch_unwind(call)
-        .unwrap_or_else(|_| Err(handoff::Error::Caller("the library panicked; see the log".into())))
+    match catch_unwind(call) {
+        Ok(result) => result.map_err(Failure::from),
+        Err(_) => Err(Failure::new(Code::Unconfirmed, "the library panicked; see the supervisor's log")),
+    }
 }

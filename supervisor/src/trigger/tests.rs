@@ -122,6 +122,9 @@ fn peers_that_are_silent_or_drip_delay_nobody_however_many_they_are() {
     send(&peer, b"{\"cmd\":\"status\"}\n");
     served.next().reply.send(note("here"));
     assert_eq!(answer_to(&peer).message, "here");
+    let mut rest = Vec::new();
+    let cut = (&silent[0]).read_to_end(&mut rest);
+    assert!(rest.is_empty(), "the oldest has made room, without a word: {cut:?} {rest:?}");
     assert!(started.elapsed() < PEER_LIMIT, "it waited for the silent ones: {:?}", started.elapsed());
 }
 
