@@ -1,1 +1,36 @@
-//! To be written.
+//! The reference supervisor: owns a daemon's listening sockets, keeps the daemon running, and replaces its
+//! binary without an interruption.
+//!
+//! ```text
+//! handoff-supervisor run    --config handoff.toml
+//! handoff-supervisor swap   --config handoff.toml [--binary PATH]
+//! handoff-supervisor status --config handoff.toml
+//! handoff-supervisor check  --config handoff.toml
+//! ```
+//!
+//! The program is [`main`], so that any package can have it as a thin binary; [`client`] is what `swap` and
+//! `status` do, for programs. The handoff itself is the library's: see the crate `handoff`.
+use std::process::ExitCode;
+
+mod backoff;
+mod cli;
+pub mod client;
+pub mod config;
+mod daemon;
+pub mod exit;
+mod fields;
+mod inbox;
+mod instance;
+mod launch;
+mod listen;
+pub mod protocol;
+mod reap;
+mod run;
+mod text;
+mod trigger;
+mod work;
+
+/// The program: reads the command line, does what it says, returns the exit status that [`exit::Code`] lists.
+pub fn main() -> ExitCode {
+    cli::main()
+}

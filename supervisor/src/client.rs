@@ -1,0 +1,124 @@
+//! The other end of the trigger socket.
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::exit::{Code, Failure};
+use crate::protocol::{ANSWER_MAX, Answer, Request, StatusReport, SwapReport, line};
+
+/// How long a supervisor may take to say what runs. It asks the daemon, which may be silent for a while.
+const STATUS_LIMIT: Duration = Duration::from_secs(30);
+
+/// Replaces the daemon of the supervisor at `trigger_socket` by `binary`, or by the configured binary. Returns
+/// when that has ended, which the supervisor's own deadline bounds.
+///
+/// # Errors
+/// The swap was refused, or ([`Code::Unconfirmed`]) the supervisor ended before it could tell the outcome.
+pub fn swap(trigger_socket: &Path, binary: Option<&Path>) -> Result<SwapReport, Failure> {
+    let binary = binary.map(absolute).transpose()?;
+    match ask(trigger_socket, &Request::Swap { binary }, None)? {
+        Answer::Swap(report) => Ok(report),
+        Answer::Error(failure) => Err(failure),
+        Answer::Status(_) => Err(Failure::new(Code::Data, "the supervisor answered something else")),
+    }
+}
+
+/// Asks the supervisor at `trigger_socket` what runs.
+///
+/// # Errors
+/// It does not run, does not let this user in, or does not answer.
+pub fn status(trigger_socket: &Path) -> Result<StatusReport, Failure> {
+    match ask(trigger_socket, &Request::Status {}, Some(STATUS_LIMIT))? {
+        Answer::Status(report) => Ok(report),
+        Answer::Error(failure) => Err(failure),
+        Answer::Swap(_) => Err(Failure::new(Code::Data, "the supervisor answered something else")),
+    }
+}
+
+/// The supervisor has a working directory of its own.
+fn absolute(binary: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(binary)
+        .map_err(|error| Failure::new(Code::Usage, format!("{}: {error}", binary.display())))
+}
+
+fn ask(trigger_socket: &Path, request: &Request, limit: Option<Duration>) -> Result<Answer, Failure> {
+    let mut stream =
+        UnixStream::connect(trigger_socket).map_err(|error| unreachable(trigger_socket, &error))?;
+    let limited = stream.set_read_timeout(limit);
+    limited.map_err(|error| Failure::new(Code::System, error.to_string()))?;
+    // A supervisor that refuses this user closes before it reads: its answer matters, not the failed write.
+    let sent = stream.write_all(&line(request)?);
+    let mut answer = Vec::new();
+    let read = BufReader::new(stream).take(ANSWER_MAX as u64).read_until(b'\n', &mut answer);
+    if answer.ends_with(b"\n") {
+        return serde_json::from_slice(&answer)
+            .map_err(|error| Failure::new(Code::Data, format!("not an answer: {error}")));
+    }
+    let code = match request {
+        // It may have been on its way with the swap, and the daemon may have been replaced.
+        Request::Swap { .. } if sent.is_ok() => Code::Unconfirmed,
+        _ => Code::Unavailable,
+    };
+    let why =
+        sent.and(read).err().map_or_else(|| "the connection was closed".into(), |error| error.to_string());
+    Err(Failure::new(code, format!("no answer from the supervisor at {}: {why}", trigger_socket.display())))
+}
+
+fn unreachable(trigger_socket: &Path, error: &io::Error) -> Failure {
+    let path = trigger_socket.display();
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            Failure::new(Code::Unavailable, format!("no supervisor runs at {path}"))
+        }
+        io::ErrorKind::PermissionDenied => {
+            Failure::new(Code::NotAllowed, format!("{path}: {error}; see allowed_uids"))
+        }
+        _ => Failure::new(Code::System, format!("{path}: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+    use std::thread;
+
+    use super::*;
+
+    /// What a client that asks for a swap makes of a supervisor that sends `answer`.
+    fn swap_answered_with(answer: &'static [u8]) -> Failure {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("trigger.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let supervisor = thread::spawn(move || {
+            let (stream, _) = listener.accept().unwrap();
+            BufReader::new(&stream).read_until(b'\n', &mut Vec::new()).unwrap();
+            (&stream).write_all(answer).unwrap();
+        });
+        let failure = swap(&path, None).unwrap_err();
+        supervisor.join().unwrap();
+        failure
+    }
+
+    #[test]
+    fn no_supervisor_is_not_a_failed_swap() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("trigger.sock");
+        assert_eq!(status(&path).unwrap_err().code, Code::Unavailable);
+        drop(UnixListener::bind(&path).unwrap());
+        assert_eq!(swap(&path, None).unwrap_err().code, Code::Unavailable);
+    }
+
+    #[test]
+    fn a_supervisor_that_ends_in_the_middle_leaves_the_outcome_open() {
+        assert_eq!(swap_answered_with(b"").code, Code::Unconfirmed);
+        assert_eq!(swap_answered_with(br#"{"swap":{"outco"#).code, Code::Unconfirmed);
+    }
+
+    #[test]
+    fn a_refusal_keeps_its_code_and_its_words() {
+        let failure = swap_answered_with(b"{\"error\":{\"code\":\"busy\",\"message\":\"later\"}}\n");
+        assert_eq!(failure, Failure::new(Code::Busy, "later"));
+        assert_eq!(swap_answered_with(b"hello\n").code, Code::Data);
+    }
+}

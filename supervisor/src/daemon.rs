@@ -1,0 +1,135 @@
+//! The daemon as the supervisor knows it: what runs, what to start if it ends, and when.
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use handoff::Child;
+
+use crate::backoff::Backoff;
+use crate::launch::Launch;
+use crate::protocol::DaemonReport;
+
+/// What runs now, and what comes next.
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    current: Option<Current>,
+    /// Predecessors that are still to be collected.
+    former: Vec<Child>,
+    /// What was committed last; restarts use it.
+    committed: Option<Launch>,
+    backoff: Backoff,
+    start_at: Option<Instant>,
+    restarts: u64,
+}
+
+#[derive(Debug)]
+struct Current {
+    child: Child,
+    binary: PathBuf,
+    since: Instant,
+    since_wall: SystemTime,
+}
+
+impl Daemon {
+    /// No daemon yet, to be started at once.
+    pub(crate) fn new(backoff: Backoff) -> Daemon {
+        let start_at = Some(Instant::now());
+        Daemon { current: None, former: Vec::new(), committed: None, backoff, start_at, restarts: 0 }
+    }
+
+    pub(crate) fn child(&self) -> Option<&Child> {
+        self.current.as_ref().map(|current| &current.child)
+    }
+
+    pub(crate) fn committed(&self) -> Option<&Launch> {
+        self.committed.as_ref()
+    }
+
+    /// When to start a daemon, if none runs.
+    pub(crate) fn start_at(&self) -> Option<Instant> {
+        self.start_at
+    }
+
+    pub(crate) fn restarts(&self) -> u64 {
+        self.restarts
+    }
+
+    /// Whether `pid` is for this to collect.
+    pub(crate) fn owns(&self, pid: u32) -> bool {
+        self.children().any(|child| child.id().pid == pid)
+    }
+
+    /// Nothing is left to wait for.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.current.is_none() && self.former.is_empty()
+    }
+
+    /// Everyone who has not been collected yet.
+    pub(crate) fn children(&self) -> impl Iterator<Item = &Child> {
+        self.child().into_iter().chain(&self.former)
+    }
+
+    /// `child`, started from `launch`, serves.
+    pub(crate) fn commit(&mut self, child: Child, launch: Launch) {
+        let binary = launch.binary().to_path_buf();
+        let current = Current { child, binary, since: Instant::now(), since_wall: SystemTime::now() };
+        self.former.extend(self.current.replace(current).map(|current| current.child));
+        self.committed = Some(launch);
+        self.start_at = None;
+    }
+
+    /// Takes over the pauses of a fresh configuration.
+    pub(crate) fn set_backoff(&mut self, backoff: Backoff) {
+        self.backoff = backoff;
+    }
+
+    /// Nobody serves, and that is not the fault of what was committed last: it is started at once.
+    pub(crate) fn start_now(&mut self) {
+        self.former.extend(self.current.take().map(|current| current.child));
+        self.restarts += 1;
+        self.start_at = Some(Instant::now());
+    }
+
+    /// A start is under way, or will not be tried any more.
+    pub(crate) fn start_taken(&mut self) {
+        self.start_at = None;
+    }
+
+    /// A start came to nothing; the next one is due after a pause.
+    pub(crate) fn start_failed(&mut self) -> Duration {
+        self.pause(Duration::ZERO)
+    }
+
+    /// Collects whoever has ended. If that is the daemon, it is to be started again after a pause: how it ended,
+    /// and the pause.
+    pub(crate) fn collect(&mut self) -> Option<(String, Duration)> {
+        self.former.retain_mut(|child| ended(child).is_none());
+        let current = self.current.as_mut()?;
+        let how = ended(&mut current.child)?;
+        let lived = current.since.elapsed();
+        self.current = None;
+        self.restarts += 1;
+        Some((how, self.pause(lived)))
+    }
+
+    pub(crate) fn report(&self) -> Option<DaemonReport> {
+        let current = self.current.as_ref()?;
+        Some(DaemonReport {
+            pid: current.child.id().pid,
+            binary: current.binary.clone(),
+            since_unix_secs: current.since_wall.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+            up_secs: current.since.elapsed().as_secs_f64(),
+        })
+    }
+
+    fn pause(&mut self, lived: Duration) -> Duration {
+        let pause = self.backoff.pause(lived);
+        self.start_at = Some(Instant::now() + pause);
+        pause
+    }
+}
+
+/// How `child` ended, if it has. One that can't be asked any more counts as ended: should it live nevertheless,
+/// its lock on the state keeps the next one out, and that is tried again.
+fn ended(child: &mut Child) -> Option<String> {
+    child.try_wait().unwrap_or_else(|error| Some(format!("lost: {error}")))
+}

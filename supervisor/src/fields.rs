@@ -1,0 +1,215 @@
+//! Reads the keys of a TOML table one by one and remembers everything that is wrong with them.
+//!
+//! Deriving a struct would stop at the first mistake, and whoever fixes a configuration wants to see them all.
+//! What a table may hold is not listed anywhere: it is what was asked for.
+use std::cell::RefCell;
+use std::fmt;
+use std::ops::Range;
+
+use serde::Serialize;
+use toml::Spanned;
+use toml::de::{DeArray, DeTable, DeValue};
+
+/// One mistake in a configuration file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// The line, counted from 1; 0 if it concerns the file as a whole.
+    pub line: usize,
+    /// The key, with its table; empty if the text is not TOML at that place.
+    pub key: String,
+    /// What is wrong, and what is allowed.
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.line > 0 {
+            write!(f, "line {}: ", self.line)?;
+        }
+        if !self.key.is_empty() {
+            write!(f, "{}: ", self.key)?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+/// The text of a file and the mistakes found in it so far.
+#[derive(Debug)]
+pub(crate) struct Source<'a> {
+    text: &'a str,
+    problems: RefCell<Vec<Problem>>,
+}
+
+impl<'a> Source<'a> {
+    pub(crate) fn new(text: &'a str) -> Self {
+        Source { text, problems: RefCell::default() }
+    }
+
+    /// Parses the text; a syntax error is noted, and what can be read nevertheless is returned.
+    pub(crate) fn parse(&self) -> DeTable<'a> {
+        let (table, errors) = DeTable::parse_recoverable(self.text);
+        for error in errors {
+            let line = error.span().map_or(0, |span| self.line(&span));
+            self.note(line, "", error.message());
+        }
+        table.into_inner()
+    }
+
+    pub(crate) fn note(&self, line: usize, key: impl Into<String>, message: impl Into<String>) {
+        self.problems.borrow_mut().push(Problem { line, key: key.into(), message: message.into() });
+    }
+
+    /// The mistakes, in the order of the lines.
+    pub(crate) fn into_problems(self) -> Vec<Problem> {
+        let mut problems = self.problems.into_inner();
+        problems.sort_by_key(|problem| problem.line);
+        problems
+    }
+
+    fn line(&self, span: &Range<usize>) -> usize {
+        let before = &self.text.as_bytes()[..span.start.min(self.text.len())];
+        1 + before.iter().filter(|byte| **byte == b'\n').count()
+    }
+}
+
+/// A value and the line that it stands on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct At<T> {
+    pub(crate) line: usize,
+    pub(crate) value: T,
+}
+
+/// One table of the file.
+#[derive(Debug)]
+pub(crate) struct Fields<'a> {
+    source: &'a Source<'a>,
+    table: &'a DeTable<'a>,
+    prefix: String,
+    line: usize,
+    asked: Vec<&'static str>,
+}
+
+impl<'a> Fields<'a> {
+    pub(crate) fn new(source: &'a Source<'a>, table: &'a DeTable<'a>) -> Self {
+        Fields { source, table, prefix: String::new(), line: 0, asked: Vec::new() }
+    }
+
+    /// The value of `key`, as `read` understands it. `read` says what it expects where it doesn't.
+    pub(crate) fn optional<T>(
+        &mut self,
+        key: &'static str,
+        read: impl FnOnce(&'a DeValue<'a>) -> Result<T, String>,
+    ) -> Option<At<T>> {
+        self.asked.push(key);
+        let (_, value) = self.table.iter().find(|(name, _)| name.get_ref() == key)?;
+        let line = self.source.line(&value.span());
+        match read(value.get_ref()) {
+            Ok(value) => Some(At { line, value }),
+            Err(message) => {
+                self.source.note(line, self.full(key), message);
+                None
+            }
+        }
+    }
+
+    /// As [`Fields::optional`], and a missing key is a mistake.
+    pub(crate) fn required<T>(
+        &mut self,
+        key: &'static str,
+        read: impl FnOnce(&'a DeValue<'a>) -> Result<T, String>,
+    ) -> Option<At<T>> {
+        if !self.table.iter().any(|(name, _)| name.get_ref() == key) {
+            self.asked.push(key);
+            self.source.note(self.line, self.full(key), "is missing");
+            return None;
+        }
+        self.optional(key, read)
+    }
+
+    /// The entries of the array `key`, each as `read` understands it.
+    pub(crate) fn list<T>(
+        &mut self,
+        key: &'static str,
+        read: impl Fn(&'a DeValue<'a>) -> Result<T, String>,
+    ) -> Vec<At<T>> {
+        let Some(entries) = self.optional(key, array) else { return Vec::new() };
+        let mut read_entry = |(index, entry): (usize, &'a Spanned<DeValue<'a>>)| {
+            let line = self.source.line(&entry.span());
+            let note = |message| self.source.note(line, format!("{}[{index}]", self.full(key)), message);
+            read(entry.get_ref()).map_err(note).ok().map(|value| At { line, value })
+        };
+        entries.value.iter().enumerate().filter_map(&mut read_entry).collect()
+    }
+
+    /// The tables of the array of tables `key`.
+    pub(crate) fn tables(&mut self, key: &'static str) -> Vec<Fields<'a>> {
+        let tables = self.list(key, table);
+        let fields = |(index, table): (usize, At<&'a DeTable<'a>>)| Fields {
+            source: self.source,
+            table: table.value,
+            prefix: format!("{}[{index}].", self.full(key)),
+            line: table.line,
+            asked: Vec::new(),
+        };
+        tables.into_iter().enumerate().map(fields).collect()
+    }
+
+    /// Notes a mistake in `key` that its type did not show.
+    pub(crate) fn note(&self, line: usize, key: &str, message: impl Into<String>) {
+        self.source.note(line, self.full(key), message);
+    }
+
+    /// Every key that nobody asked for is a mistake.
+    pub(crate) fn finish(self) {
+        for (name, _) in self.table.iter() {
+            if !self.asked.contains(&name.get_ref().as_ref()) {
+                let line = self.source.line(&name.span());
+                let message = format!("unknown key; allowed here: {}", self.asked.join(", "));
+                self.source.note(line, self.full(name.get_ref()), message);
+            }
+        }
+    }
+
+    fn full(&self, key: &str) -> String {
+        format!("{}{key}", self.prefix)
+    }
+}
+
+/// Reads a string.
+pub(crate) fn string<'a>(value: &'a DeValue<'a>) -> Result<&'a str, String> {
+    value.as_str().ok_or_else(|| unexpected("a string", value))
+}
+
+/// Reads a table.
+pub(crate) fn table<'a>(value: &'a DeValue<'a>) -> Result<&'a DeTable<'a>, String> {
+    value.as_table().ok_or_else(|| unexpected("a table", value))
+}
+
+/// Reads an integer within `range`.
+pub(crate) fn integer(value: &DeValue<'_>, range: Range<u64>) -> Result<u64, String> {
+    let expected = format!("a whole number from {} to {}", range.start, range.end - 1);
+    let digits = value.as_integer().ok_or_else(|| unexpected(&expected, value))?;
+    u64::from_str_radix(digits.as_str(), digits.radix())
+        .ok()
+        .filter(|number| range.contains(number))
+        .ok_or_else(|| format!("must be {expected}, not {digits}"))
+}
+
+/// Reads a number, whole or not.
+pub(crate) fn number(value: &DeValue<'_>) -> Result<f64, String> {
+    let parsed = match value {
+        DeValue::Float(float) => float.as_str().parse().ok(),
+        DeValue::Integer(int) => i64::from_str_radix(int.as_str(), int.radix()).ok().map(|int| int as f64),
+        _ => None,
+    };
+    parsed.ok_or_else(|| unexpected("a number", value))
+}
+
+fn array<'a>(value: &'a DeValue<'a>) -> Result<&'a DeArray<'a>, String> {
+    value.as_array().ok_or_else(|| unexpected("an array", value))
+}
+
+fn unexpected(expected: &str, found: &DeValue<'_>) -> String {
+    let article = if found.type_str().starts_with(['a', 'i']) { "an" } else { "a" };
+    format!("must be {expected}, not {article} {}", found.type_str())
+}

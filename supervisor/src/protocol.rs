@@ -1,0 +1,328 @@
+//! What travels over the trigger socket: one JSON object a line, one request and one answer a connection.
+use std::path::PathBuf;
+use std::time::Duration;
+
+use handoff::message::Standing;
+use handoff::{HandoffOutcome, Phases, Verdict};
+use serde::{Deserialize, Serialize};
+
+use crate::exit::{Code, Failure};
+
+/// No request is longer, its newline included.
+pub const REQUEST_MAX: usize = 64 * 1024;
+/// No answer is longer, its newline included.
+pub const ANSWER_MAX: usize = 4 * 1024 * 1024;
+
+/// What a client asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "cmd", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Request {
+    /// Replace the daemon; the answer comes when that has ended.
+    Swap {
+        /// By this binary, an absolute path; by the configured one if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        binary: Option<PathBuf>,
+    },
+    /// Say what runs.
+    Status {},
+}
+
+/// What the supervisor answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// What became of a swap.
+    Swap(SwapReport),
+    /// What runs.
+    Status(StatusReport),
+    /// The request was not carried out.
+    Error(Failure),
+}
+
+/// What became of a swap.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SwapReport {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The new binary serves.
+    pub committed: bool,
+    /// Why it was not committed.
+    pub reason: Option<String>,
+    /// The old daemon has said itself that it serves again.
+    pub resumed_confirmed: bool,
+    /// Identifies the handoff in the logs of all three processes.
+    pub handoff_id: String,
+    /// What was swapped to.
+    pub binary: PathBuf,
+    /// The new daemon, if it serves.
+    pub pid: Option<u32>,
+    /// How long each phase took.
+    pub phases_ms: PhasesMs,
+    /// What went wrong without changing the outcome.
+    pub warnings: Vec<String>,
+}
+
+impl SwapReport {
+    /// The report on `outcome` of a swap to `binary`.
+    pub(crate) fn new(outcome: &HandoffOutcome, binary: PathBuf, mut warnings: Vec<String>) -> SwapReport {
+        warnings.extend(outcome.warnings.iter().cloned());
+        SwapReport {
+            outcome: outcome.verdict.into(),
+            committed: outcome.verdict == Verdict::Committed,
+            reason: outcome.abort_reason.clone(),
+            resumed_confirmed: outcome.resumed_confirmed,
+            handoff_id: outcome.handoff_id.to_string(),
+            binary,
+            pid: outcome.child.as_ref().map(|child| child.id().pid),
+            phases_ms: outcome.phases.into(),
+            warnings,
+        }
+    }
+
+    /// The exit status that `swap` ends with.
+    pub fn code(&self) -> Code {
+        Verdict::from(self.outcome).into()
+    }
+}
+
+/// How a swap ended; [`Verdict`] for the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The new daemon serves, the old one has ended.
+    Committed,
+    /// The old daemon serves.
+    RolledBack,
+    /// The new daemon was committed and ended; the old one serves.
+    FellBack,
+    /// The old daemon may serve; it did not say so.
+    Unconfirmed,
+    /// Nobody serves until the supervisor has started the last committed binary.
+    NobodyServes,
+}
+
+impl From<Verdict> for Outcome {
+    fn from(verdict: Verdict) -> Outcome {
+        match verdict {
+            Verdict::Committed => Outcome::Committed,
+            Verdict::RolledBack => Outcome::RolledBack,
+            Verdict::FellBack => Outcome::FellBack,
+            Verdict::Unconfirmed => Outcome::Unconfirmed,
+            Verdict::NobodyServes => Outcome::NobodyServes,
+        }
+    }
+}
+
+impl From<Outcome> for Verdict {
+    fn from(outcome: Outcome) -> Verdict {
+        match outcome {
+            Outcome::Committed => Verdict::Committed,
+            Outcome::RolledBack => Verdict::RolledBack,
+            Outcome::FellBack => Verdict::FellBack,
+            Outcome::Unconfirmed => Verdict::Unconfirmed,
+            Outcome::NobodyServes => Verdict::NobodyServes,
+        }
+    }
+}
+
+/// What each phase took, in milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PhasesMs {
+    /// Until the new daemon said who it is.
+    pub spawn: f64,
+    /// Until it had warmed up; the old daemon is undisturbed so far.
+    pub warm_up: f64,
+    /// Until the old daemon had answered what was in flight.
+    pub drain: f64,
+    /// Until its state was sealed and unlocked.
+    pub seal: f64,
+    /// Until the new daemon had opened it.
+    pub open: f64,
+    /// Until the new daemon served.
+    pub commit: f64,
+    /// Until the old daemon had ended.
+    pub retire: f64,
+    /// All of it.
+    pub total: f64,
+}
+
+impl From<Phases> for PhasesMs {
+    fn from(phases: Phases) -> PhasesMs {
+        // Whole microseconds: more digits would only be noise to whoever reads them.
+        let ms = |phase: Duration| phase.as_micros() as f64 / 1000.0;
+        PhasesMs {
+            spawn: ms(phases.spawn),
+            warm_up: ms(phases.warm_up),
+            drain: ms(phases.drain),
+            seal: ms(phases.seal),
+            open: ms(phases.open),
+            commit: ms(phases.commit),
+            retire: ms(phases.retire),
+            total: ms(phases.total),
+        }
+    }
+}
+
+/// What runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StatusReport {
+    /// What the supervisor is doing.
+    pub activity: Activity,
+    /// The supervisor's pid.
+    pub supervisor_pid: u32,
+    /// The supervisor's version.
+    pub supervisor_version: String,
+    /// How long the supervisor has been running.
+    pub supervisor_up_secs: f64,
+    /// The daemon's process, if there is one.
+    pub daemon: Option<DaemonReport>,
+    /// What the daemon says of itself, if it answers.
+    pub answer: Option<DaemonAnswer>,
+    /// Why it does not answer.
+    pub silence: Option<String>,
+    /// How often the daemon had to be started again because it ended by itself.
+    pub restarts: u64,
+    /// The last swap.
+    pub last_swap: Option<LastSwap>,
+}
+
+impl StatusReport {
+    /// The exit status that `status` ends with.
+    pub fn code(&self) -> Code {
+        if self.answer.is_some() { Code::Ok } else { Code::Unavailable }
+    }
+}
+
+/// What the supervisor is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activity {
+    /// It watches the daemon.
+    Watching,
+    /// It starts a daemon where none serves.
+    Starting,
+    /// It swaps.
+    Swapping,
+    /// The daemon has ended; it is started again after a pause.
+    BackingOff,
+    /// It stops the daemon, and then itself.
+    Stopping,
+}
+
+/// The daemon's process, as the supervisor knows it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DaemonReport {
+    /// Its pid.
+    pub pid: u32,
+    /// What it was started from.
+    pub binary: PathBuf,
+    /// When it began to serve, in seconds since the Unix epoch.
+    pub since_unix_secs: u64,
+    /// For how long it has been serving.
+    pub up_secs: f64,
+}
+
+/// What the daemon says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DaemonAnswer {
+    /// Where it stands in the protocol.
+    pub standing: Standing,
+    /// Its open connections.
+    pub open_conns: u32,
+    /// The last revision of each of its shards.
+    pub last_revision_per_shard: Vec<u64>,
+}
+
+impl From<handoff::message::Status> for DaemonAnswer {
+    fn from(status: handoff::message::Status) -> DaemonAnswer {
+        DaemonAnswer {
+            standing: status.standing,
+            open_conns: status.open_conns,
+            last_revision_per_shard: status.last_revision_per_shard,
+        }
+    }
+}
+
+/// A swap that has ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LastSwap {
+    /// How long ago it ended.
+    pub ended_secs_ago: f64,
+    /// What became of it.
+    pub report: SwapReport,
+}
+
+/// One line for the wire.
+///
+/// # Errors
+/// The value can't be expressed in JSON: a path that is not UTF-8.
+pub(crate) fn line(value: &impl Serialize) -> Result<Vec<u8>, Failure> {
+    let mut line = serde_json::to_vec(value).map_err(|error| Failure::new(Code::Data, error.to_string()))?;
+    line.push(b'\n');
+    Ok(line)
+}
+
+/// Reads a request from its line.
+///
+/// # Errors
+/// [`Code::Data`], saying what is wrong with it.
+pub(crate) fn parse_request(line: &[u8]) -> Result<Request, Failure> {
+    let request: Request = serde_json::from_slice(line)
+        .map_err(|error| Failure::new(Code::Data, format!("not a request: {error}")))?;
+    match &request {
+        Request::Swap { binary: Some(path) } if !path.is_absolute() => {
+            Err(Failure::new(Code::Data, format!("binary: {} is not an absolute path", path.display())))
+        }
+        _ => Ok(request),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(line: &str) -> String {
+        let failure = parse_request(line.as_bytes()).unwrap_err();
+        assert_eq!(failure.code, Code::Data);
+        failure.message
+    }
+
+    #[test]
+    fn requests_are_what_the_documentation_shows() {
+        let swap = |binary: Option<&str>| Request::Swap { binary: binary.map(PathBuf::from) };
+        let cases = [
+            (r#"{"cmd":"swap"}"#, swap(None)),
+            (r#"{"cmd":"swap","binary":"/bin/d"}"#, swap(Some("/bin/d"))),
+            (r#"{"cmd":"status"}"#, Request::Status {}),
+        ];
+        for (text, request) in cases {
+            assert_eq!(parse_request(text.as_bytes()).unwrap(), request);
+            assert_eq!(line(&request).unwrap(), format!("{text}\n").into_bytes());
+        }
+    }
+
+    #[test]
+    fn a_request_that_makes_no_sense_is_told_why() {
+        assert!(refusal(r#"{"cmd":"reboot"}"#).contains("`swap`"), "what is allowed is named");
+        assert!(refusal(r#"{"cmd":"status","verbose":true}"#).contains("verbose"));
+        assert!(refusal(r#"{"cmd":"swap","binary":"bin/d"}"#).contains("absolute"));
+        assert!(refusal(r#"{"cmd":"status"} {}"#).contains("trailing"));
+        refusal("");
+        refusal("\u{0}");
+    }
+
+    #[test]
+    fn an_outcome_survives_the_wire() {
+        for verdict in [
+            Verdict::Committed,
+            Verdict::RolledBack,
+            Verdict::FellBack,
+            Verdict::Unconfirmed,
+            Verdict::NobodyServes,
+        ] {
+            let json = serde_json::to_string(&Outcome::from(verdict)).unwrap();
+            let back: Outcome = serde_json::from_str(&json).unwrap();
+            assert_eq!(Verdict::from(back), verdict);
+        }
+    }
+}

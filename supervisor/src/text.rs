@@ -1,0 +1,113 @@
+//! Reports, as people read them.
+use std::time::Duration;
+
+use crate::protocol::{Activity, DaemonAnswer, LastSwap, Outcome, PhasesMs, StatusReport, SwapReport};
+
+/// What became of a swap: a line for the outcome, one for the phases, one for each warning.
+pub(crate) fn swap(report: &SwapReport) -> String {
+    let mut lines = vec![headline(report), format!("  {}", phases(&report.phases_ms))];
+    lines.extend(report.warnings.iter().map(|warning| format!("  warning: {warning}")));
+    lines.join("\n")
+}
+
+/// What runs, one subject a line.
+pub(crate) fn status(report: &StatusReport) -> String {
+    let mut lines = vec![format!(
+        "supervisor: pid {}, version {}, up {}, {}",
+        report.supervisor_pid,
+        report.supervisor_version,
+        duration(report.supervisor_up_secs),
+        activity(report.activity)
+    )];
+    lines.push(match &report.daemon {
+        Some(daemon) => format!(
+            "daemon:     pid {}, {}, up {}, restarts {}",
+            daemon.pid,
+            daemon.binary.display(),
+            duration(daemon.up_secs),
+            report.restarts
+        ),
+        None => format!("daemon:     none, restarts {}", report.restarts),
+    });
+    lines.push(match (&report.answer, &report.silence) {
+        (Some(answer), _) => format!("says:       {}", says(answer)),
+        (None, Some(why)) => format!("says:       nothing: {why}"),
+        (None, None) => "says:       nothing".into(),
+    });
+    lines.extend(report.last_swap.as_ref().map(last_swap));
+    lines.join("\n")
+}
+
+fn headline(report: &SwapReport) -> String {
+    let binary = report.binary.display();
+    let reason = report.reason.as_deref().unwrap_or("no reason was given");
+    match report.outcome {
+        Outcome::Committed => match report.pid {
+            Some(pid) => format!("committed: {binary} serves as pid {pid}"),
+            None => format!("committed: {binary} serves"),
+        },
+        Outcome::RolledBack => format!("rolled back: {reason}; the old daemon serves"),
+        Outcome::FellBack => format!("committed, then fell back: {reason}; the old daemon serves"),
+        Outcome::Unconfirmed => {
+            format!("unconfirmed: {reason}; it is not known whether the old daemon serves")
+        }
+        Outcome::NobodyServes => {
+            format!("nobody serves: {reason}; the last committed binary is being started")
+        }
+    }
+}
+
+fn phases(phases: &PhasesMs) -> String {
+    let PhasesMs { spawn, warm_up, drain, seal, open, commit, retire, total } = phases;
+    format!(
+        "spawn {spawn:.1} ms, warm-up {warm_up:.1}, drain {drain:.1}, seal {seal:.1}, open {open:.1}, \
+         commit {commit:.1}, retire {retire:.1}; total {total:.1} ms"
+    )
+}
+
+fn says(answer: &DaemonAnswer) -> String {
+    let revisions: Vec<String> = answer.last_revision_per_shard.iter().map(u64::to_string).collect();
+    let revisions = if revisions.is_empty() { "none".into() } else { revisions.join(" ") };
+    let standing = format!("{:?}", answer.standing).to_lowercase();
+    format!("{standing}, connections {}, revisions {revisions}", answer.open_conns)
+}
+
+fn last_swap(last: &LastSwap) -> String {
+    format!("last swap:  {} ago, {}", duration(last.ended_secs_ago), headline(&last.report))
+}
+
+fn activity(activity: Activity) -> &'static str {
+    match activity {
+        Activity::Watching => "watching",
+        Activity::Starting => "starting the daemon",
+        Activity::Swapping => "swapping",
+        Activity::BackingOff => "waiting to start the daemon again",
+        Activity::Stopping => "stopping",
+    }
+}
+
+/// The two largest units of a duration.
+fn duration(secs: f64) -> String {
+    let secs = Duration::try_from_secs_f64(secs).unwrap_or_default().as_secs();
+    let (days, hours, minutes) = (secs / 86_400, secs / 3600 % 24, secs / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{secs} s"),
+        (0, 0, _) => format!("{minutes} min {} s", secs % 60),
+        (0, _, _) => format!("{hours} h {minutes} min"),
+        _ => format!("{days} d {hours} h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_shows_its_two_largest_units() {
+        let cases = [(59.9, "59 s"), (60.0, "1 min 0 s"), (3_720.0, "1 h 2 min"), (90_000.0, "1 d 1 h")];
+        for (secs, text) in cases {
+            assert_eq!(duration(secs), text);
+        }
+        assert_eq!(duration(f64::NAN), "0 s");
+    }
+}

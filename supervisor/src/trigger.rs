@@ -1,0 +1,284 @@
+//! The trigger socket: who may connect, and how requests get from there to the main loop.
+//!
+//! A thread accepts, and each connection has a thread of its own, so that a peer that says nothing or drips
+//! delays nobody. Their number is bounded: of those that have not yet said what they want, the oldest makes room
+//! for the newest.
+use std::collections::VecDeque;
+use std::fs::{self, Permissions};
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::exit::{Code, Failure};
+use crate::inbox::Outbox;
+use crate::protocol::{Answer, REQUEST_MAX, Request, line, parse_request};
+
+/// How long a peer may take to send its request, and to take its answer.
+const PEER_LIMIT: Duration = Duration::from_secs(2);
+/// How many peers may be without a request at the same time.
+const READING_MAX: usize = 32;
+/// How many answers may be in the making at the same time.
+const ANSWERING_MAX: usize = 32;
+/// How long to wait when nothing can be accepted for want of descriptors or threads.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Who may use the trigger socket.
+#[derive(Clone, Debug)]
+pub(crate) struct Access {
+    own: u32,
+    others: Vec<u32>,
+}
+
+impl Access {
+    /// The user `own` who runs the supervisor, root, and those of `allowed`.
+    pub(crate) fn new(own: u32, allowed: &[u32]) -> Access {
+        let others = allowed.iter().copied().filter(|uid| *uid != own && *uid != 0).collect();
+        Access { own, others }
+    }
+
+    pub(crate) fn admits(&self, uid: u32) -> bool {
+        uid == 0 || uid == self.own || self.others.contains(&uid)
+    }
+
+    /// The socket's mode. A mode knows one owner and one group and can't express a list of users: if there are
+    /// others, the file lets everybody connect, and the check of the peer's uid, done in any case, decides.
+    pub(crate) fn mode(&self) -> u32 {
+        if self.others.is_empty() { 0o600 } else { 0o666 }
+    }
+}
+
+/// A request on its way to whoever answers it.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) request: Request,
+    pub(crate) reply: Reply,
+}
+
+/// Where an answer goes; if it is dropped, the peer is told that the supervisor has ended.
+#[derive(Debug)]
+pub(crate) struct Reply(SyncSender<Answer>);
+
+impl Reply {
+    /// Answers. A peer that has gone away is none of the supervisor's business.
+    pub(crate) fn send(self, answer: Answer) {
+        let _ = self.0.try_send(answer);
+    }
+}
+
+/// The bound socket; dropped, it is removed.
+#[derive(Debug)]
+pub(crate) struct TriggerSocket {
+    path: PathBuf,
+    listener: Option<UnixListener>,
+    access: Access,
+}
+
+impl TriggerSocket {
+    /// Binds `path`. The caller holds the lock beside it, so whatever socket is there is a dead supervisor's.
+    pub(crate) fn bind(path: &Path, access: Access) -> io::Result<TriggerSocket> {
+        match fs::symlink_metadata(path) {
+            Ok(found) if !found.file_type().is_socket() => {
+                return Err(io::Error::new(io::ErrorKind::AlreadyExists, "exists and is not a socket"));
+            }
+            _ => {}
+        }
+        let mut temporary = path.as_os_str().to_owned();
+        temporary.push(".new");
+        let temporary = PathBuf::from(temporary);
+        remove_if_there(&temporary)?;
+        let listener = UnixListener::bind(&temporary)?;
+        // Renamed only now: at its own path the socket never has another mode than the right one.
+        fs::set_permissions(&temporary, Permissions::from_mode(access.mode()))?;
+        fs::rename(&temporary, path)?;
+        Ok(TriggerSocket { path: path.to_path_buf(), listener: Some(listener), access })
+    }
+
+    /// Starts to pass requests on to `outbox`.
+    pub(crate) fn serve<T: Send + 'static>(
+        &mut self,
+        outbox: Outbox<T>,
+        wrap: fn(Asked) -> T,
+    ) -> io::Result<()> {
+        let Some(listener) = self.listener.take() else { return Ok(()) };
+        let access = self.access.clone();
+        let post: Post = Arc::new(move |asked| outbox.post(wrap(asked)));
+        let accept = move || accept_all(&listener, &access, &post);
+        thread::Builder::new().name("trigger".into()).spawn(accept).map(drop)
+    }
+}
+
+impl Drop for TriggerSocket {
+    fn drop(&mut self) {
+        if let Err(error) = remove_if_there(&self.path) {
+            tracing::warn!("{}: {error}", self.path.display());
+        }
+    }
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
+
+type Post = Arc<dyn Fn(Asked) -> bool + Send + Sync>;
+
+fn accept_all(listener: &UnixListener, access: &Access, post: &Post) {
+    let peers = Arc::new(Peers::default());
+    loop {
+        let admitted = listener.accept().and_then(|(stream, _)| {
+            let uid = peer_uid(&stream)?;
+            admit(stream, uid, access, &peers, post)
+        });
+        if let Err(error) = admitted {
+            tracing::warn!("trigger socket: {error}");
+            thread::sleep(ACCEPT_PAUSE);
+        }
+    }
+}
+
+/// Gives a peer a thread, if it runs as a user who may be there.
+fn admit(stream: UnixStream, uid: u32, access: &Access, peers: &Arc<Peers>, post: &Post) -> io::Result<()> {
+    stream.set_write_timeout(Some(PEER_LIMIT))?;
+    if !access.admits(uid) {
+        tracing::warn!(uid, "trigger socket: not allowed");
+        // The answer fits the empty buffer of a new connection, and so delays nobody.
+        answer(&stream, &refused(Code::NotAllowed, format!("uid {uid} is not in allowed_uids")));
+        return Ok(());
+    }
+    let ticket = peers.enter(stream.try_clone()?);
+    let (peers_of_thread, post) = (Arc::clone(peers), Arc::clone(post));
+    let converse = move || {
+        let request = read_request(&stream);
+        peers_of_thread.leave(ticket);
+        let reply = match request {
+            Ok(request) => peers_of_thread.ask(request, &post),
+            Err(failure) => Answer::Error(failure),
+        };
+        answer(&stream, &reply);
+    };
+    let started = thread::Builder::new().name("trigger-peer".into()).spawn(converse);
+    started.map(drop).inspect_err(|_| peers.leave(ticket))
+}
+
+/// The peers that are being served.
+#[derive(Debug, Default)]
+struct Peers {
+    reading: Mutex<Reading>,
+    answering: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
+struct Reading {
+    next_ticket: u64,
+    streams: VecDeque<(u64, UnixStream)>,
+}
+
+impl Peers {
+    fn enter(&self, stream: UnixStream) -> u64 {
+        let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        if reading.streams.len() >= READING_MAX
+            && let Some((_, oldest)) = reading.streams.pop_front()
+        {
+            // Its thread sees the end of file and leaves. An error means that the peer has left already.
+            let _ = oldest.shutdown(Shutdown::Both);
+        }
+        let ticket = reading.next_ticket;
+        reading.next_ticket += 1;
+        reading.streams.push_back((ticket, stream));
+        ticket
+    }
+
+    fn leave(&self, ticket: u64) {
+        let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        reading.streams.retain(|(other, _)| *other != ticket);
+    }
+
+    /// Passes `request` on and waits for its answer.
+    fn ask(&self, request: Request, post: &Post) -> Answer {
+        // Statuses wait for the daemon and could pile up. Swaps can't: there is one, all others are refused.
+        let counted = matches!(request, Request::Status {});
+        if counted && self.answering.fetch_add(1, Ordering::Relaxed) >= ANSWERING_MAX {
+            self.answering.fetch_sub(1, Ordering::Relaxed);
+            return refused(Code::Busy, "too many requests at the same time");
+        }
+        let (sender, receiver) = sync_channel(1);
+        post(Asked { request, reply: Reply(sender) });
+        let unknown = if counted { Code::Unavailable } else { Code::Unconfirmed };
+        let answer =
+            receiver.recv().unwrap_or_else(|_| refused(unknown, "the supervisor has ended meanwhile"));
+        if counted {
+            self.answering.fetch_sub(1, Ordering::Relaxed);
+        }
+        answer
+    }
+}
+
+/// Reads one line within the time and size that a peer has.
+fn read_request(mut stream: &UnixStream) -> Result<Request, Failure> {
+    let started = Instant::now();
+    let mut read = Vec::new();
+    let mut chunk = [0; 4096];
+    loop {
+        let left = PEER_LIMIT.saturating_sub(started.elapsed());
+        if left.is_zero() {
+            return Err(Failure::new(Code::Data, format!("no request within {PEER_LIMIT:?}")));
+        }
+        let received = stream.set_read_timeout(Some(left)).and_then(|()| stream.read(&mut chunk));
+        match received {
+            Ok(0) => return Err(Failure::new(Code::Data, "the request has no newline at its end")),
+            Ok(count) => read.extend_from_slice(&chunk[..count]),
+            Err(error) if is_transient(&error) => {}
+            Err(error) => return Err(Failure::new(Code::Data, error.to_string())),
+        }
+        if let Some(end) = read.iter().position(|byte| *byte == b'\n') {
+            return parse_request(&read[..end]);
+        }
+        if read.len() >= REQUEST_MAX {
+            return Err(Failure::new(Code::Data, format!("the request is longer than {REQUEST_MAX} bytes")));
+        }
+    }
+}
+
+fn is_transient(error: &io::Error) -> bool {
+    use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
+    matches!(error.kind(), Interrupted | TimedOut | WouldBlock)
+}
+
+fn refused(code: Code, message: impl Into<String>) -> Answer {
+    Answer::Error(Failure::new(code, message))
+}
+
+fn answer(mut stream: &UnixStream, answer: &Answer) {
+    let sent = match line(answer).or_else(|failure| line(&Answer::Error(failure))) {
+        Ok(line) => stream.write_all(&line),
+        Err(failure) => Err(io::Error::other(failure)),
+    };
+    if let Err(error) = sent {
+        tracing::debug!("trigger socket: the answer was not taken: {error}");
+    }
+}
+
+/// The user who called `connect`, as the kernel knows him.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn peer_uid(stream: &UnixStream) -> io::Result<u32> {
+    use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+    Ok(getsockopt(stream, PeerCredentials)?.uid())
+}
+
+/// The user who called `connect`, as the kernel knows him.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn peer_uid(stream: &UnixStream) -> io::Result<u32> {
+    Ok(nix::unistd::getpeereid(stream)?.0.as_raw())
+}
+
+#[cfg(test)]
+mod tests;

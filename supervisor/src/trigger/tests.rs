@@ -1,0 +1,195 @@
+//! Real peers on a real socket; the main loop is played by the test.
+use std::io::{BufRead, BufReader};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+
+use nix::poll::{PollFd, PollFlags, poll};
+use nix::unistd::geteuid;
+
+use super::*;
+use crate::inbox::{Inbox, inbox};
+
+const LONG: Duration = Duration::from_secs(20);
+
+struct Served {
+    dir: tempfile::TempDir,
+    _socket: TriggerSocket,
+    inbox: Inbox<Asked>,
+}
+
+impl Served {
+    fn new() -> Served {
+        Served::with_access(Access::new(geteuid().as_raw(), &[]))
+    }
+
+    fn with_access(access: Access) -> Served {
+        let dir = tempfile::tempdir().unwrap();
+        let (outbox, inbox) = inbox().unwrap();
+        let mut socket = TriggerSocket::bind(&dir.path().join("t"), access).unwrap();
+        socket.serve(outbox, |asked| asked).unwrap();
+        Served { dir, _socket: socket, inbox }
+    }
+
+    fn connect(&self) -> UnixStream {
+        let stream = UnixStream::connect(self.dir.path().join("t")).unwrap();
+        stream.set_read_timeout(Some(LONG)).unwrap();
+        stream
+    }
+
+    /// The next request, as the main loop gets it.
+    fn next(&mut self) -> Asked {
+        let mut fds = [PollFd::new(self.inbox.as_fd(), PollFlags::POLLIN)];
+        assert_eq!(poll(&mut fds, 20_000u16).unwrap(), 1, "no request came");
+        self.inbox.take().pop().unwrap()
+    }
+}
+
+fn send(mut stream: &UnixStream, text: &[u8]) {
+    stream.write_all(text).unwrap();
+}
+
+fn answer_to(stream: &UnixStream) -> Failure {
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).unwrap();
+    match serde_json::from_str(&line) {
+        Ok(Answer::Error(failure)) => failure,
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+fn note(text: &str) -> Answer {
+    refused(Code::Busy, text)
+}
+
+#[test]
+fn the_mode_follows_from_who_may_connect() {
+    assert_eq!(Access::new(1000, &[]).mode(), 0o600);
+    assert_eq!(Access::new(1000, &[0, 1000]).mode(), 0o600, "root needs no mode");
+    assert_eq!(Access::new(1000, &[33]).mode(), 0o666);
+    for access in [Access::new(geteuid().as_raw(), &[]), Access::new(geteuid().as_raw(), &[4242])] {
+        let mode = access.mode();
+        let served = Served::with_access(access);
+        let found = fs::metadata(served.dir.path().join("t")).unwrap().mode();
+        assert_eq!(found & 0o777, mode);
+    }
+}
+
+#[test]
+fn only_root_oneself_and_those_listed_are_admitted() {
+    let access = Access::new(1000, &[33]);
+    assert_eq!([0, 1000, 33].map(|uid| access.admits(uid)), [true; 3]);
+    assert_eq!([1, 34, u32::MAX].map(|uid| access.admits(uid)), [false; 3]);
+}
+
+#[test]
+fn the_peer_s_uid_comes_from_the_kernel() {
+    let (one, _other) = UnixStream::pair().unwrap();
+    assert_eq!(peer_uid(&one).unwrap(), geteuid().as_raw());
+}
+
+#[test]
+fn a_request_reaches_the_loop_and_its_answer_the_peer() {
+    let mut served = Served::new();
+    let peer = served.connect();
+    send(&peer, b"{\"cmd\":\"sw");
+    send(&peer, b"ap\"}\n");
+    let asked = served.next();
+    assert_eq!(asked.request, Request::Swap { binary: None });
+    asked.reply.send(note("done"));
+    assert_eq!(answer_to(&peer).message, "done");
+}
+
+#[test]
+fn while_one_is_waiting_for_its_answer_others_are_served() {
+    let mut served = Served::new();
+    let (first, second) = (served.connect(), served.connect());
+    send(&first, b"{\"cmd\":\"swap\"}\n");
+    let waiting = served.next();
+    send(&second, b"{\"cmd\":\"status\"}\n");
+    served.next().reply.send(note("second"));
+    assert_eq!(answer_to(&second).message, "second");
+    waiting.reply.send(note("first"));
+    assert_eq!(answer_to(&first).message, "first");
+}
+
+#[test]
+fn peers_that_are_silent_or_drip_delay_nobody_however_many_they_are() {
+    let mut served = Served::new();
+    let silent: Vec<UnixStream> = (0..3 * READING_MAX).map(|_| served.connect()).collect();
+    silent.iter().for_each(|mut peer| drop(peer.write(b"{")));
+    let started = Instant::now();
+    let peer = served.connect();
+    send(&peer, b"{\"cmd\":\"status\"}\n");
+    served.next().reply.send(note("here"));
+    assert_eq!(answer_to(&peer).message, "here");
+    let mut rest = Vec::new();
+    let cut = (&silent[0]).read_to_end(&mut rest);
+    assert!(rest.is_empty(), "the oldest has made room, without a word: {cut:?} {rest:?}");
+    assert!(started.elapsed() < PEER_LIMIT, "it waited for the silent ones: {:?}", started.elapsed());
+}
+
+#[test]
+fn a_peer_that_drips_is_cut_off_at_an_absolute_time() {
+    let served = Served::new();
+    let peer = served.connect();
+    let started = Instant::now();
+    let limit = started + LONG;
+    let mut dripping = peer.try_clone().unwrap();
+    while dripping.write_all(b" ").is_ok() {
+        assert!(Instant::now() < limit, "it may drip for ever");
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert!(started.elapsed() >= PEER_LIMIT - Duration::from_millis(100));
+}
+
+#[test]
+fn what_is_torn_too_long_or_nonsense_is_told_so() {
+    let served = Served::new();
+    let cases: [(&[u8], &str); 3] = [
+        (b"{\"cmd\":\"swap\"}", "no newline"),
+        (b"{\"cmd\":\"reboot\"}\n", "not a request"),
+        (&[b' '; REQUEST_MAX], "longer than"),
+    ];
+    for (text, why) in cases {
+        let peer = served.connect();
+        send(&peer, text);
+        peer.shutdown(Shutdown::Write).unwrap();
+        let failure = answer_to(&peer);
+        assert!(failure.code == Code::Data && failure.message.contains(why), "{failure:?}");
+    }
+}
+
+#[test]
+fn a_stranger_is_told_that_he_is_not_listed_and_is_not_heard() {
+    let (stranger, stream) = UnixStream::pair().unwrap();
+    send(&stranger, b"{\"cmd\":\"swap\"}\n");
+    let post: Post = Arc::new(|asked| panic!("{asked:?}"));
+    admit(stream, 4242, &Access::new(1000, &[33]), &Arc::default(), &post).unwrap();
+    let failure = answer_to(&stranger);
+    assert!(failure.code == Code::NotAllowed && failure.message.contains("4242"), "{failure:?}");
+}
+
+#[test]
+fn a_request_nobody_answers_is_not_left_waiting() {
+    let mut served = Served::new();
+    for (request, code) in [("swap", Code::Unconfirmed), ("status", Code::Unavailable)] {
+        let peer = served.connect();
+        send(&peer, format!("{{\"cmd\":\"{request}\"}}\n").as_bytes());
+        drop(served.next());
+        assert_eq!(answer_to(&peer).code, code);
+    }
+}
+
+#[test]
+fn a_dead_socket_is_replaced_a_file_is_not_and_nothing_is_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let access = Access::new(geteuid().as_raw(), &[]);
+    let path = dir.path().join("t");
+    drop(UnixListener::bind(&path).unwrap());
+    drop(TriggerSocket::bind(&path, access.clone()).unwrap());
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+
+    fs::write(&path, "precious").unwrap();
+    assert!(TriggerSocket::bind(&path, access).is_err());
+    assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+}
