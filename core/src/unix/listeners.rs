@@ -11,13 +11,34 @@ pub struct Listeners {
 }
 
 impl Listeners {
+    /// Listeners made of sockets that the caller has; for those who call a daemon's hooks themselves.
+    pub fn from_entries(entries: Vec<(String, OwnedFd)>) -> Listeners {
+        Listeners { entries }
+    }
+
     /// The names, in the supervisor's order.
-    pub fn names(&self) -> Vec<String> { todo!() }
+    pub fn names(&self) -> Vec<String> {
+        self.entries.iter().map(|(name, _)| name.clone()).collect()
+    }
+
     /// Takes the TCP listener called `name`.
-    pub fn take_tcp(&mut self, name: &str) -> Option<TcpListener> { todo!() }
+    pub fn take_tcp(&mut self, name: &str) -> Option<TcpListener> {
+        self.take(name).map(TcpListener::from)
+    }
+
     /// Takes the Unix listener called `name`.
-    pub fn take_unix(&mut self, name: &str) -> Option<UnixListener> { todo!() }
+    pub fn take_unix(&mut self, name: &str) -> Option<UnixListener> {
+        self.take(name).map(UnixListener::from)
+    }
+
     /// Takes whatever is called `name`.
-    pub fn take(&mut self, name: &str) -> Option<OwnedFd> { todo!() }
-    pub fn is_empty(&self) -> bool { self.entries.is_empty() }
+    pub fn take(&mut self, name: &str) -> Option<OwnedFd> {
+        let at = self.entries.iter().position(|(other, _)| other == name)?;
+        Some(self.entries.remove(at).1)
+    }
+
+    /// Whether all have been taken.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
 }
