@@ -28,6 +28,8 @@ use crate::sync::lock;
 const MAX_CONNECTIONS: u32 = 1024;
 /// How long to let things be when there are no more descriptors, threads or connections to be had.
 const BACK_OFF: Duration = Duration::from_millis(20);
+/// What the threads that accept are given to notice a drain, even if its grace is shorter.
+const ACCEPT_STOPS: Duration = Duration::from_secs(1);
 /// What a connection's thread needs: its buffers are on the heap.
 const STACK_BYTES: usize = 256 * 1024;
 
@@ -64,8 +66,11 @@ impl Server {
 
     /// Stops accepting, has every connection answer what has come and close, and waits for that, `grace` at most.
     pub(crate) fn drain(&self, grace: Duration) -> DrainReport {
+        let started = Instant::now();
         self.gate.close();
-        let left = self.census.wait_idle(grace);
+        // Accepting stops at once, however short the grace; only a busy machine makes it take a moment.
+        self.census.wait(grace.max(ACCEPT_STOPS), |counts| counts.acceptors == 0);
+        let left = self.census.wait(grace.saturating_sub(started.elapsed()), |counts| counts.open == 0);
         DrainReport { open_conns_remaining: left.open, accept_closed: left.acceptors == 0 }
     }
 
@@ -231,16 +236,12 @@ impl Census {
         *lock(&self.counts)
     }
 
-    /// Waits until nothing accepts and nothing is open, `grace` at most; returns what is left.
-    fn wait_idle(&self, grace: Duration) -> Counts {
-        self.wait(grace, |counts| counts.acceptors == 0 && counts.open == 0)
-    }
-
     /// Waits until all clients have closed as well, or were given the time to.
     pub(crate) fn wait_lingering(&self) {
         self.wait(LINGER, |counts| counts.lingering == 0);
     }
 
+    /// Waits until `done`, `time` at most; returns how it stands then.
     fn wait(&self, time: Duration, mut done: impl FnMut(&Counts) -> bool) -> Counts {
         // A grace that no clock can express is one that never ends.
         let until = Instant::now().checked_add(time);

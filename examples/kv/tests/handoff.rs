@@ -36,6 +36,9 @@ fn ten_successors_under_load_lose_nothing_and_reset_nobody() {
     assert!(report.is_clean(), "{report:#?}");
     assert!(report.counters.acknowledged_writes > 1000, "{report:#?}");
     assert_eq!(report.counters.seen.len(), 11, "{report:#?}");
+    // The histogram keeps three digits.
+    let (max, longest) = (report.latency.max_ms, report.counters.longest_pause_ms);
+    assert!((max - longest).abs() <= longest / 100.0, "{report:#?}");
 }
 
 /// Sends increments without ever waiting for a reply, until the server ends the connection. Returns the replies.
