@@ -1,1 +1,29 @@
-//! To be written.
+//! A durable key-value server that speaks RESP (the protocol of Redis) and can be replaced while it serves: the
+//! daemon that `handoff` is shown and tested with, and a small but honest one. A write is acknowledged when it is on
+//! disk, not before.
+//!
+//! - [`Kv`] is the server, with the hooks by which it is warmed up, opened, drained, sealed and resumed;
+//! - [`main`] is the whole program, so that a binary in any package is one line;
+//! - [`load`] is the client that keeps it busy and keeps the books: what was acknowledged, what came back.
+//!
+//! Inside, `resp` and `command` know no I/O; `store` is the database (and says why it is LMDB), `writer` the group
+//! commit, `connection` one socket and its end, `server` all of them, `daemon` the hooks.
+#![deny(unsafe_code)]
+
+mod cli;
+mod command;
+mod connection;
+mod daemon;
+mod engine;
+mod gate;
+mod http;
+pub mod load;
+mod resp;
+mod server;
+mod session;
+mod store;
+mod sync;
+mod writer;
+
+pub use cli::{main, main_as};
+pub use daemon::{Config, Farewell, HTTP, Kv, RESP};

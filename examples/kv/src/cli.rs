@@ -1,0 +1,85 @@
+//! The command line.
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use handoff::{Ended, Error, Options};
+use tracing_subscriber::EnvFilter;
+
+use crate::daemon::{Config, HTTP, Kv, RESP};
+
+/// A durable key-value server that speaks RESP and can be replaced while it serves.
+#[derive(Debug, Parser)]
+#[command(name = "handoff-kv", version)]
+struct Args {
+    /// The directory of the database; created if need be
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// The control socket, by which a supervisor replaces this process
+    #[arg(long, value_name = "PATH")]
+    control: PathBuf,
+    /// Where to speak RESP, unless a listener `resp` was inherited
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:6379")]
+    resp: String,
+    /// Where to answer /healthz and /metrics, unless a listener `http` was inherited
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:6380")]
+    http: String,
+    /// How large the database may become, in MiB (address space, not memory)
+    #[arg(long, value_name = "N", default_value_t = 16 * 1024, value_parser = clap::value_parser!(u32).range(1..))]
+    map_size_mb: u32,
+    /// Fail to open the database, as a broken build would
+    #[arg(long, hide = true)]
+    fail_open: bool,
+}
+
+/// Runs the server with the process's arguments until it is replaced or stopped. The build is called what
+/// `HANDOFF_KV_BUILD_ID` was set to at compile time, or by the package's version.
+///
+/// Exit status: 0 when it was replaced or stopped; otherwise as in `sysexits.h`: 64 for bad arguments, 70 if it
+/// failed, 75 if another process has the data directory or if, as a successor, it was turned away.
+pub fn main() -> ExitCode {
+    main_as(option_env!("HANDOFF_KV_BUILD_ID").unwrap_or(env!("CARGO_PKG_VERSION")))
+}
+
+/// [`main`] for a build called `build_id`.
+pub fn main_as(build_id: &str) -> ExitCode {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            // Nobody is left to tell if that fails.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(64) } else { ExitCode::SUCCESS };
+        }
+    };
+    run(args, build_id)
+}
+
+fn run(args: Args, build_id: &str) -> ExitCode {
+    let config = Config {
+        map_bytes: args.map_size_mb as usize * 1024 * 1024,
+        fail_open: args.fail_open,
+        ..Config::new(&args.data, build_id)
+    };
+    let options = Options::new(args.data, args.control)
+        .build_id(build_id)
+        .listener(RESP, args.resp)
+        .listener(HTTP, args.http);
+    let kv = Kv::new(&config);
+    let farewell = kv.farewell();
+    let ended = handoff::run(options, kv);
+    farewell.wait();
+    match ended {
+        Ok(Ended::Retired | Ended::Stopped) => ExitCode::SUCCESS,
+        Ok(Ended::Aborted) => ExitCode::from(75),
+        Err(error) => {
+            tracing::error!(%error, "handoff-kv failed");
+            match error {
+                Error::Caller(_) => ExitCode::from(64),
+                Error::Busy | Error::Locked => ExitCode::from(75),
+                _ => ExitCode::from(70),
+            }
+        }
+    }
+}

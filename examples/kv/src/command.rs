@@ -1,0 +1,201 @@
+//! The commands: from arguments to what is to be done, and doing it on the database.
+use crate::resp::{Reply, parse_integer};
+use crate::store::{Edit, MAX_KEY_BYTES, Result, View};
+
+/// What a request comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Plan {
+    /// Known without the database.
+    Answer(Reply),
+    /// Say how the server is.
+    Info,
+    /// Look something up.
+    Read(Read),
+    /// Change something.
+    Write(Write),
+    /// Answer, and close the connection.
+    Quit(Reply),
+}
+
+/// A look at the database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Read {
+    /// The value of a key.
+    Get(Vec<u8>),
+    /// How many of these keys exist.
+    Exists(Vec<Vec<u8>>),
+    /// How many keys there are.
+    DbSize,
+}
+
+/// A change of the database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Write {
+    /// Set a key to a value.
+    Set(Vec<u8>, Vec<u8>),
+    /// Delete keys.
+    Del(Vec<Vec<u8>>),
+    /// Add one to a key's value.
+    Incr(Vec<u8>),
+}
+
+/// What `args` ask for. `args` are not empty.
+pub(crate) fn plan(args: &[&[u8]]) -> Plan {
+    let Some((name, rest)) = args.split_first() else { return Plan::Answer(Reply::error("empty command")) };
+    let name = String::from_utf8_lossy(name).to_ascii_lowercase();
+    match (name.as_str(), rest) {
+        ("get", [key]) => with_keys(&[key], || Plan::Read(Read::Get(key.to_vec()))),
+        ("set", [key, value]) => with_keys(&[key], || Plan::Write(Write::Set(key.to_vec(), value.to_vec()))),
+        ("set", [_, _, ..]) => Plan::Answer(Reply::error("syntax error")),
+        ("incr", [key]) => with_keys(&[key], || Plan::Write(Write::Incr(key.to_vec()))),
+        ("del", [_, ..]) => with_keys(rest, || Plan::Write(Write::Del(owned(rest)))),
+        ("exists", [_, ..]) => with_keys(rest, || Plan::Read(Read::Exists(owned(rest)))),
+        ("dbsize", []) => Plan::Read(Read::DbSize),
+        ("ping", []) => Plan::Answer(Reply::Simple("PONG".into())),
+        ("ping" | "echo", [text]) => Plan::Answer(Reply::Bulk(text.to_vec())),
+        ("info", _) => Plan::Info,
+        ("command", _) => Plan::Answer(command(rest)),
+        ("config", [sub, names @ ..]) if sub.eq_ignore_ascii_case(b"get") => Plan::Answer(config(names)),
+        ("config", _) => Plan::Answer(Reply::error("only CONFIG GET is supported")),
+        ("select", [index]) => Plan::Answer(select(index)),
+        ("quit", _) => Plan::Quit(Reply::ok()),
+        (known, _) if KNOWN.contains(&known) => {
+            Plan::Answer(Reply::error(format_args!("wrong number of arguments for '{known}' command")))
+        }
+        (unknown, _) => {
+            let shown: String = unknown.chars().take(128).collect();
+            Plan::Answer(Reply::error(format_args!("unknown command '{shown}'")))
+        }
+    }
+}
+
+const KNOWN: [&str; 13] = [
+    "command", "config", "dbsize", "del", "echo", "exists", "get", "incr", "info", "ping", "quit", "select",
+    "set",
+];
+
+fn with_keys(keys: &[&[u8]], plan: impl FnOnce() -> Plan) -> Plan {
+    if keys.iter().all(|key| (1..=MAX_KEY_BYTES).contains(&key.len())) {
+        plan()
+    } else {
+        Plan::Answer(Reply::error(format_args!("a key has 1 to {MAX_KEY_BYTES} bytes")))
+    }
+}
+
+fn owned(keys: &[&[u8]]) -> Vec<Vec<u8>> {
+    keys.iter().map(|key| key.to_vec()).collect()
+}
+
+/// `COMMAND COUNT`, and no descriptions of the commands: clients that ask for them do without.
+fn command(args: &[&[u8]]) -> Reply {
+    match args {
+        [sub] if sub.eq_ignore_ascii_case(b"count") => Reply::Integer(KNOWN.len() as i64),
+        _ => Reply::Array(Vec::new()),
+    }
+}
+
+/// The two parameters that benchmarks ask for, in terms of Redis: no snapshots, every write is logged and synced.
+fn config(names: &[&[u8]]) -> Reply {
+    let known = [("save", ""), ("appendonly", "yes"), ("appendfsync", "always")];
+    let asked =
+        known.iter().filter(|(name, _)| names.iter().any(|n| n.eq_ignore_ascii_case(name.as_bytes())));
+    Reply::Array(
+        asked.flat_map(|(name, value)| [name, value]).map(|s| Reply::Bulk(s.as_bytes().into())).collect(),
+    )
+}
+
+fn select(index: &[u8]) -> Reply {
+    match parse_integer(index) {
+        Some(0) => Reply::ok(),
+        Some(_) => Reply::error("DB index is out of range"),
+        None => Reply::error("invalid DB index"),
+    }
+}
+
+impl Read {
+    /// Looks it up in a snapshot.
+    pub(crate) fn run(&self, view: &View<'_>) -> Result<Reply> {
+        Ok(match self {
+            Read::Get(key) => view.get(key)?.map_or(Reply::Nil, |value| Reply::Bulk(value.to_vec())),
+            Read::DbSize => Reply::Integer(view.len()? as i64),
+            Read::Exists(keys) => {
+                let mut found = 0;
+                for key in keys {
+                    found += i64::from(view.get(key)?.is_some());
+                }
+                Reply::Integer(found)
+            }
+        })
+    }
+}
+
+impl Write {
+    /// Applies it within a transaction. An error is one of the transaction; what is wrong with this write alone is
+    /// said in the reply, and changes nothing.
+    pub(crate) fn run(&self, edit: &mut Edit<'_>) -> Result<Reply> {
+        Ok(match self {
+            Write::Set(key, value) => {
+                edit.put(key, value)?;
+                Reply::ok()
+            }
+            Write::Del(keys) => Reply::Integer(edit.delete(keys)? as i64),
+            Write::Incr(key) => match edit.get(key)?.map_or(Some(0), parse_integer) {
+                None => Reply::error("value is not an integer or out of range"),
+                Some(i64::MAX) => Reply::error("increment or decrement would overflow"),
+                Some(old) => {
+                    edit.put(key, (old + 1).to_string().as_bytes())?;
+                    Reply::Integer(old + 1)
+                }
+            },
+        })
+    }
+
+    /// Roughly how many bytes it writes.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Write::Set(key, value) => key.len() + value.len(),
+            Write::Del(keys) => keys.iter().map(Vec::len).sum(),
+            Write::Incr(key) => key.len(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error_of(args: &[&[u8]]) -> String {
+        match plan(args) {
+            Plan::Answer(Reply::Error(text)) => text,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_command_is_known_in_any_case() {
+        assert_eq!(plan(&[b"gEt", b"k"]), Plan::Read(Read::Get(b"k".to_vec())));
+        assert_eq!(plan(&[b"SET", b"k", b"V"]), Plan::Write(Write::Set(b"k".to_vec(), b"V".to_vec())));
+    }
+
+    #[test]
+    fn an_error_says_what_is_wrong() {
+        assert_eq!(error_of(&[b"FLUSHALL"]), "ERR unknown command 'flushall'");
+        assert_eq!(error_of(&[b"GET"]), "ERR wrong number of arguments for 'get' command");
+        assert_eq!(error_of(&[b"SET", b"k", b"v", b"NX"]), "ERR syntax error");
+        assert_eq!(error_of(&[b"SET", &[b'k'; MAX_KEY_BYTES + 1], b"v"]), "ERR a key has 1 to 511 bytes");
+        assert_eq!(error_of(&[b"DEL", b"k", b""]), "ERR a key has 1 to 511 bytes");
+        assert_eq!(error_of(&[b"SELECT", b"1"]), "ERR DB index is out of range");
+    }
+
+    #[test]
+    fn every_command_that_is_called_known_is() {
+        for name in KNOWN {
+            for args in
+                [vec![name.as_bytes()], vec![name.as_bytes(), b"0"], vec![name.as_bytes(), b"k", b"v"]]
+            {
+                let plan = format!("{:?}", plan(&args));
+                assert!(!plan.contains("unknown command"), "{name}: {plan}");
+            }
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! The server as a daemon that can be replaced: the hooks of `handoff`, each in terms of engine and server.
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use handoff::message::{SealProgress, Sealed, Standing};
+use handoff::{
+    Daemon, DrainReport, Drainable, HookResult, Listeners, ReadinessSnapshot, ResumeFrom, SealReport,
+    StateSnapshot,
+};
+
+use crate::engine::Engine;
+use crate::server::{Census, Protocol, Server};
+
+/// The name of the listener that speaks RESP.
+pub const RESP: &str = "resp";
+/// The name of the listener that speaks HTTP.
+pub const HTTP: &str = "http";
+/// What a warm-up reads at most.
+const WARM_UP_BYTES: u64 = 1 << 30;
+/// What a warm-up takes at most.
+const WARM_UP_TIME: Duration = Duration::from_secs(5);
+
+/// What the server needs to know.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where the database is.
+    pub data_dir: PathBuf,
+    /// How large the database may become, in bytes; a multiple of the page size. It is address space, not memory.
+    pub map_bytes: usize,
+    /// What `INFO` calls the build.
+    pub build_id: String,
+    /// Refuse to open the database: a build that is broken, for demonstrations and tests.
+    pub fail_open: bool,
+}
+
+impl Config {
+    /// A server on `data_dir` with a database of at most 16 GiB.
+    pub fn new(data_dir: impl Into<PathBuf>, build_id: impl Into<String>) -> Config {
+        Config { data_dir: data_dir.into(), map_bytes: 16 << 30, build_id: build_id.into(), fail_open: false }
+    }
+}
+
+/// The key-value server. It touches nothing until its hooks are called.
+#[derive(Debug)]
+pub struct Kv {
+    engine: Arc<Engine>,
+    census: Arc<Census>,
+    server: Option<Server>,
+    fail_open: bool,
+}
+
+/// What is left to do for connections when the daemon itself is done.
+#[derive(Debug)]
+pub struct Farewell(Arc<Census>);
+
+impl Farewell {
+    /// Waits, for half a second at most, until the clients that were sent the end of their stream have closed as
+    /// well. To exit before that could cut off replies that are still on their way.
+    pub fn wait(self) {
+        self.0.wait_lingering();
+    }
+}
+
+impl Kv {
+    /// A server that has not been started.
+    pub fn new(config: &Config) -> Kv {
+        Kv {
+            engine: Arc::new(Engine::new(config)),
+            census: Arc::default(),
+            server: None,
+            fail_open: config.fail_open,
+        }
+    }
+
+    /// To be waited for after the last hook, before the process exits.
+    pub fn farewell(&self) -> Farewell {
+        Farewell(self.census.clone())
+    }
+
+    fn start_writing(&self) -> HookResult<()> {
+        self.engine.store.open()?;
+        Ok(self.engine.writer.start(self.engine.store.clone())?)
+    }
+
+    fn stop_writing(&self) {
+        self.engine.writer.stop();
+        self.engine.store.close();
+    }
+}
+
+impl Daemon for Kv {
+    fn warm_up(&mut self) -> HookResult<()> {
+        match self.engine.store.warm_up(WARM_UP_BYTES, WARM_UP_TIME)? {
+            Some(warmth) => tracing::info!(
+                revision = warmth.summary.revision,
+                keys = warmth.summary.keys,
+                bytes = warmth.bytes,
+                "warmed up"
+            ),
+            None => tracing::info!("nothing to warm up: no database yet"),
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, _sealed: Option<&Sealed>) -> HookResult<ReadinessSnapshot> {
+        self.engine.set_standing(Standing::Opening);
+        if self.fail_open {
+            return Err("told not to open the database (--fail-open)".into());
+        }
+        self.start_writing()?;
+        self.engine.set_standing(Standing::Ready);
+        Ok(ReadinessSnapshot {
+            listening_on: vec![RESP.into(), HTTP.into()],
+            healthz_ok: true,
+            advertised_revision_per_shard: vec![self.engine.store.summary().revision],
+            data_dir_fingerprint: self.engine.store.fingerprint()?,
+        })
+    }
+
+    fn serve(&mut self, mut listeners: Listeners) -> HookResult<()> {
+        let mut take = |name| -> HookResult<TcpListener> {
+            listeners.take_tcp(name).ok_or_else(|| format!("there is no TCP listener called {name:?}").into())
+        };
+        let sockets = vec![(Protocol::Resp, take(RESP)?), (Protocol::Http, take(HTTP)?)];
+        self.engine.set_standing(Standing::Serving);
+        self.server = Some(Server::start(sockets, self.engine.clone(), self.census.clone())?);
+        Ok(())
+    }
+}
+
+impl Drainable for Kv {
+    fn drain(&mut self, grace: Duration) -> HookResult<DrainReport> {
+        self.engine.set_standing(Standing::Draining);
+        let nothing = DrainReport { open_conns_remaining: 0, accept_closed: true };
+        Ok(self.server.as_ref().map_or(nothing, |server| server.drain(grace)))
+    }
+
+    /// Every acknowledged write is on disk already; what is left is to execute what is queued and to close.
+    fn seal(&mut self, progress: &mut dyn FnMut(SealProgress)) -> HookResult<SealReport> {
+        self.engine.set_standing(Standing::Sealing);
+        self.engine.writer.stop();
+        let data_dir_fingerprint = self.engine.store.fingerprint()?;
+        self.engine.store.close();
+        let last_revision = self.engine.store.summary().revision;
+        progress(SealProgress { shards_sealed: 1, shards_total: 1, last_revision });
+        self.engine.set_standing(Standing::Sealed);
+        Ok(SealReport { last_revision_per_shard: vec![last_revision], data_dir_fingerprint })
+    }
+
+    fn resume_after_abort(&mut self, from: ResumeFrom) -> HookResult<()> {
+        self.engine.set_standing(Standing::Resuming);
+        if from == ResumeFrom::Disk {
+            self.stop_writing();
+        }
+        self.start_writing()?;
+        self.engine.store.forget_dead_readers()?;
+        if let Some(server) = &mut self.server {
+            server.resume()?;
+        }
+        self.engine.set_standing(Standing::Serving);
+        Ok(())
+    }
+
+    fn snapshot_state(&self) -> StateSnapshot {
+        StateSnapshot {
+            shard_count: 1,
+            open_conns: self.census.counts().open,
+            last_revision_per_shard: vec![self.engine.store.summary().revision],
+        }
+    }
+}

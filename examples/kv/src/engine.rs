@@ -1,0 +1,126 @@
+//! What all connections share: the database, the writer, and what the server says of itself.
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use handoff::message::Standing;
+
+use crate::command::{Read, Write};
+use crate::daemon::Config;
+use crate::resp::Reply;
+use crate::store::{Store, StoreError};
+use crate::sync::lock;
+use crate::writer::Writer;
+
+/// The server without its sockets.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    pub(crate) store: Arc<Store>,
+    pub(crate) writer: Writer,
+    /// RESP connections that are open.
+    pub(crate) clients: AtomicU32,
+    requests: AtomicU64,
+    standing: Mutex<Standing>,
+    build_id: String,
+    started: Instant,
+}
+
+impl Engine {
+    pub(crate) fn new(config: &Config) -> Engine {
+        Engine {
+            store: Arc::new(Store::new(config.data_dir.clone(), config.map_bytes)),
+            writer: Writer::default(),
+            clients: AtomicU32::new(0),
+            requests: AtomicU64::new(0),
+            standing: Mutex::new(Standing::Warming),
+            build_id: config.build_id.clone(),
+            started: Instant::now(),
+        }
+    }
+
+    pub(crate) fn set_standing(&self, standing: Standing) {
+        *lock(&self.standing) = standing;
+    }
+
+    /// Looks something up; `None` if the database is closed.
+    pub(crate) fn read(&self, read: &Read) -> Option<Reply> {
+        match self.store.read(|view| read.run(view)) {
+            Err(StoreError::Closed) => None,
+            other => Some(other.unwrap_or_else(Reply::error)),
+        }
+    }
+
+    /// Writes, all or nothing, and returns when it is durable; `None` if it was not executed and won't be.
+    pub(crate) fn write(&self, writes: Vec<Write>) -> Option<Vec<Reply>> {
+        self.writer.execute(writes)
+    }
+
+    pub(crate) fn count_request(&self) {
+        self.requests.fetch_add(1, Relaxed);
+    }
+
+    /// Why the server should get no traffic, if so.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        match *lock(&self.standing) {
+            Standing::Serving => self.writer.trouble(),
+            other => Some(word(other)),
+        }
+    }
+
+    /// The answer to `INFO`: lines of `name:value`.
+    pub(crate) fn info(&self) -> String {
+        let summary = self.store.summary();
+        let lines = [
+            ("build_id", self.build_id.clone()),
+            ("process_id", std::process::id().to_string()),
+            ("uptime_in_seconds", self.started.elapsed().as_secs().to_string()),
+            ("standing", word(*lock(&self.standing))),
+            ("connected_clients", self.clients.load(Relaxed).to_string()),
+            ("total_commands_processed", self.requests.load(Relaxed).to_string()),
+            ("revision", summary.revision.to_string()),
+            ("keys", summary.keys.to_string()),
+        ];
+        let mut text = String::from("# Server\r\n");
+        for (name, value) in lines {
+            // A String takes whatever is written.
+            let _ = write!(text, "{name}:{value}\r\n");
+        }
+        text
+    }
+
+    /// The answer to `/metrics`, as
+    /// <https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format> has it.
+    pub(crate) fn metrics(&self) -> String {
+        let summary = self.store.summary();
+        let figures = [
+            ("kv_revision", "counter", "Writes committed since the database was created.", summary.revision),
+            ("kv_keys", "gauge", "Keys in the database.", summary.keys),
+            (
+                "kv_requests_total",
+                "counter",
+                "Requests answered by this process.",
+                self.requests.load(Relaxed),
+            ),
+            ("kv_connected_clients", "gauge", "Open client connections.", self.clients.load(Relaxed).into()),
+            ("kv_uptime_seconds", "gauge", "Age of this process.", self.started.elapsed().as_secs()),
+            ("kv_healthy", "gauge", "1 if /healthz says so.", self.trouble().is_none().into()),
+        ];
+        let mut text = String::new();
+        for (name, kind, help, value) in figures {
+            let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n");
+        }
+        let build = self.build_id.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        let _ = write!(
+            text,
+            "# HELP kv_build_info The build and the process that answer.\n# TYPE kv_build_info gauge\n\
+             kv_build_info{{build_id=\"{build}\",pid=\"{}\"}} 1\n",
+            std::process::id()
+        );
+        text
+    }
+}
+
+fn word(standing: Standing) -> String {
+    format!("{standing:?}").to_ascii_lowercase()
+}

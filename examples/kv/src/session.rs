@@ -1,0 +1,89 @@
+//! A RESP connection's requests, in order. Consecutive writes of a batch are one job of the writer, so that a
+//! pipeline of writes costs one sync, not one each.
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use crate::command::{Plan, Write, plan};
+use crate::connection::{Next, Out, Session};
+use crate::engine::Engine;
+use crate::resp::{Reply, parse_request};
+
+pub(crate) struct RespSession {
+    engine: Arc<Engine>,
+}
+
+impl RespSession {
+    pub(crate) fn new(engine: Arc<Engine>) -> RespSession {
+        engine.clients.fetch_add(1, Relaxed);
+        RespSession { engine }
+    }
+
+    /// Does what one request asks for; writes are only gathered.
+    fn request(&self, args: &[&[u8]], writes: &mut Vec<Write>, out: &mut Out<'_>) -> io::Result<Next> {
+        let plan = plan(args);
+        if !matches!(plan, Plan::Write(_)) && self.commit(writes, out)? == Next::Close {
+            return Ok(Next::Close);
+        }
+        let (reply, next) = match plan {
+            Plan::Write(write) => {
+                writes.push(write);
+                return Ok(Next::Continue);
+            }
+            Plan::Answer(reply) => (reply, Next::Continue),
+            Plan::Quit(reply) => (reply, Next::Close),
+            Plan::Info => (Reply::Bulk(self.engine.info().into_bytes()), Next::Continue),
+            Plan::Read(read) => match self.engine.read(&read) {
+                Some(reply) => (reply, Next::Continue),
+                None => return Ok(Next::Close),
+            },
+        };
+        out.push(|bytes| reply.encode(bytes))?;
+        Ok(next)
+    }
+
+    /// Executes `writes` and empties it. Where the database has been closed nothing is executed, and the end of
+    /// the stream instead of a reply says so.
+    fn commit(&self, writes: &mut Vec<Write>, out: &mut Out<'_>) -> io::Result<Next> {
+        if writes.is_empty() {
+            return Ok(Next::Continue);
+        }
+        let Some(replies) = self.engine.write(std::mem::take(writes)) else { return Ok(Next::Close) };
+        replies.iter().try_for_each(|reply| out.push(|bytes| reply.encode(bytes)))?;
+        Ok(Next::Continue)
+    }
+}
+
+impl Session for RespSession {
+    fn serve(&mut self, input: &[u8], out: &mut Out<'_>) -> io::Result<(usize, Next)> {
+        let mut used = 0;
+        let mut writes = Vec::new();
+        loop {
+            match parse_request(&input[used..]) {
+                Ok(None) => return Ok((used, self.commit(&mut writes, out)?)),
+                Ok(Some(request)) => {
+                    used += request.used;
+                    if request.args.is_empty() {
+                        continue;
+                    }
+                    self.engine.count_request();
+                    if self.request(&request.args, &mut writes, out)? == Next::Close {
+                        return Ok((used, Next::Close));
+                    }
+                }
+                Err(error) => {
+                    if self.commit(&mut writes, out)? == Next::Continue {
+                        out.push(|bytes| Reply::error(error).encode(bytes))?;
+                    }
+                    return Ok((used, Next::Close));
+                }
+            }
+        }
+    }
+}
+
+impl Drop for RespSession {
+    fn drop(&mut self) {
+        self.engine.clients.fetch_sub(1, Relaxed);
+    }
+}
