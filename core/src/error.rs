@@ -1,27 +1,36 @@
 //! Errors, by whose fault they are.
-use std::io;
+use alloc::string::String;
+
+/// What can go wrong in a call of this library.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The peer broke the protocol, went silent, or refused.
-    #[error("peer: {0}")]
+    /// The peer broke the protocol, went silent, or can't be reached.
+    #[error("{0}")]
     Peer(String),
-    /// The caller's argument or order of calls.
+    /// The caller's argument, configuration or order of calls.
     #[error("{0}")]
     Caller(String),
-    /// The system.
+    /// The system refused.
+    #[cfg(feature = "unix")]
     #[error("{context}: {source}")]
     System {
+        /// What was tried, on what, and what helps.
         context: String,
+        /// What the system said.
         #[source]
-        source: io::Error,
+        source: std::io::Error,
     },
-    /// Another handoff is under way.
-    #[error("another handoff is under way")]
+    /// A hook of the daemon failed.
+    #[error("{0}")]
+    Hook(String),
+    /// Another handoff is under way; nothing was touched. Try again when it is over.
+    #[error("another handoff is under way; try again when it is over")]
     Busy,
-    /// Another process holds the lock.
-    #[error("locked")]
-    Locked,
+    /// Another process holds what only one can have.
+    #[error("{0}")]
+    Locked(String),
 }
-/// ..
-pub type Result<T> = std::result::Result<T, Error>;
+
+/// The result of a call of this library.
+pub type Result<T> = core::result::Result<T, Error>;

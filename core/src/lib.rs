@@ -13,6 +13,7 @@ extern crate alloc;
 pub mod codec;
 pub mod drive;
 pub mod error;
+pub mod frame;
 pub mod host;
 pub mod id;
 pub mod journal;
@@ -28,4 +29,8 @@ pub mod unix;
 pub use error::{Error, Result};
 pub use id::{Fingerprint, HandoffId, ProcessId};
 #[cfg(feature = "unix")]
-pub use unix::*;
+pub use unix::{
+    CancelHandle, Child, Daemon, DaemonStatus, DataDirLock, DrainReport, Drainable, Ended, HandoffOutcome,
+    HookResult, Incumbent, Listeners, Options, Phases, ReadinessSnapshot, ResumeFrom, Role, SealReport,
+    SpawnSpec, StateSnapshot, StopHandle, Successor, Supervisor, Verdict, bind, detect_role, run,
+};

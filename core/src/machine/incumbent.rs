@@ -568,13 +568,15 @@ impl Incumbent {
         }
     }
 
-    /// A seal's progress, on its way to the supervisor.
-    pub fn seal_progress(&mut self, progress: SealProgress, mut out: Out<'_, Self>) {
-        if let (State::Sealing, Some(Session { link: Some(link), handoff_id, .. })) =
-            (self.state, &self.session)
-        {
-            out.push(Effect::Send(*link, Message::SealProgress { handoff_id: *handoff_id, progress }));
-        }
+    /// A seal's progress, and to whom it is to be sent; nothing if nobody waits for it.
+    pub fn seal_progress(&self, progress: SealProgress) -> Option<(LinkId, Message)> {
+        let session = self.session.as_ref().filter(|_| self.state == State::Sealing)?;
+        Some((session.link?, Message::SealProgress { handoff_id: session.handoff_id, progress }))
+    }
+
+    /// The link of the supervisor whose handoff this process is part of.
+    pub fn session_link(&self) -> Option<LinkId> {
+        self.session.as_ref()?.link
     }
 }
 

@@ -135,6 +135,11 @@ impl Drop for ControlSocket {
     }
 }
 
+/// Refuses a control path that leaves no room for the sockets of the daemons beside it.
+pub(crate) fn check_path_for_daemons(path: &Path) -> Result<()> {
+    check_path(path, SUFFIX_MAX)
+}
+
 /// Where the process `pid` listens, whether or not it holds the control path `path`.
 pub fn beside(path: &Path, pid: u32) -> PathBuf {
     with_suffix(path, &format!(".{pid}"))

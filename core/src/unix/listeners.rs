@@ -64,6 +64,11 @@ impl Listeners {
         Ok(Listeners { entries })
     }
 
+    /// The listeners themselves, with their names.
+    pub fn into_entries(self) -> Vec<(String, OwnedFd)> {
+        self.entries
+    }
+
     /// The names, in the supervisor's order.
     pub fn names(&self) -> Vec<String> {
         self.entries.iter().map(|(name, _)| name.clone()).collect()

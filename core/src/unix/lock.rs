@@ -3,7 +3,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::libc;
@@ -16,6 +16,7 @@ use crate::unix::context::Context;
 /// [`DataDirLock::unlock`], whatever children there are, and when the last process with the descriptor ends.
 #[derive(Debug)]
 pub struct DataDirLock {
+    path: PathBuf,
     directory: File,
     is_held: bool,
 }
@@ -32,7 +33,7 @@ impl DataDirLock {
             let dir = dir.display();
             format!("can't open the data directory {dir}: it must exist and be readable (mkdir {dir})")
         })?;
-        Ok(DataDirLock { directory, is_held: false })
+        Ok(DataDirLock { path: dir.to_path_buf(), directory, is_held: false })
     }
 
     /// Locks it, without waiting. `false` if another process holds the lock.
@@ -52,6 +53,11 @@ impl DataDirLock {
         unflock(&self.directory)?;
         self.is_held = false;
         Ok(())
+    }
+
+    /// The directory's path.
+    pub fn dir(&self) -> &Path {
+        &self.path
     }
 
     /// Whether this process took the lock here.

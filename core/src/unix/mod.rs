@@ -7,6 +7,7 @@ pub mod listeners;
 pub mod lock;
 pub mod pid;
 pub mod record_file;
+pub mod role;
 pub mod run;
 pub mod spawn;
 pub mod supervisor;
@@ -14,9 +15,18 @@ pub mod wake;
 
 mod bind;
 mod context;
+mod daemon;
+mod link;
+mod poller;
 
-pub use hooks::*;
-pub use listeners::*;
+pub use daemon::StopHandle;
+pub use hooks::{
+    Daemon, DrainReport, Drainable, HookResult, ReadinessSnapshot, ResumeFrom, SealReport, StateSnapshot,
+};
+pub use listeners::{Listeners, bind};
 pub use lock::DataDirLock;
-pub use run::*;
-pub use supervisor::*;
+pub use role::{Incumbent, Role, Successor, detect_role};
+pub use run::{Ended, Options, run};
+pub use supervisor::{
+    CancelHandle, Child, DaemonStatus, HandoffOutcome, Phases, SpawnSpec, Supervisor, Verdict,
+};

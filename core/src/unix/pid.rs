@@ -53,10 +53,10 @@ impl fmt::Display for Exit {
         match *self {
             Exit::Code(code) => write!(f, "exited with {code}"),
             Exit::Signal(number) => match Signal::try_from(number) {
-                Ok(signal) => write!(f, "killed by {signal} ({number})"),
-                Err(_) => write!(f, "killed by signal {number}"),
+                Ok(signal) => write!(f, "was killed by {signal} ({number})"),
+                Err(_) => write!(f, "was killed by signal {number}"),
             },
-            Exit::Unknown => f.write_str("ended"),
+            Exit::Unknown => f.write_str("has ended"),
         }
     }
 }
@@ -353,7 +353,7 @@ mod tests {
     fn an_exit_is_told_in_words() {
         assert_eq!(Exit::Code(3).to_string(), "exited with 3");
         assert_eq!(Exit::Signal(9).to_string(), "killed by SIGKILL (9)");
-        assert_eq!(Exit::Signal(40).to_string(), "killed by signal 40");
+        assert_eq!(Exit::Signal(40).to_string(), "was killed by signal 40");
         assert_eq!(Exit::Unknown.to_string(), "ended");
     }
 }

@@ -1,43 +1,188 @@
-//! The high-level entry: cold start and successor alike.
-use crate::error::Result;
-use crate::unix::hooks::Daemon;
+//! The high-level entry: a daemon in one call, cold start and successor alike.
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+
+use crate::error::{Error, Result};
+use crate::machine::Exit;
+use crate::unix::daemon::{Call, Place, Protocol, Replies, Reply, stop_on_signals};
+use crate::unix::env::{self, Inherited};
+use crate::unix::hooks::{Daemon, Drainable, HookResult, ResumeFrom};
+use crate::unix::listeners::{Listeners, bind};
 
 /// Where a daemon lives.
 #[derive(Clone, Debug)]
 pub struct Options {
-    pub data_dir: PathBuf,
-    pub control_socket: PathBuf,
-    pub build_id: Vec<u8>,
-    /// bound if the process did not inherit a listener of that name
-    pub listeners: Vec<(String, String)>,
+    data_dir: PathBuf,
+    control_socket: PathBuf,
+    build_id: Vec<u8>,
+    listeners: Vec<(String, String)>,
 }
 
 impl Options {
+    /// `data_dir` is what only one process may write; it must exist. `control_socket` is where supervisors find
+    /// whoever serves: the same path for every build.
     pub fn new(data_dir: impl Into<PathBuf>, control_socket: impl Into<PathBuf>) -> Self {
-        todo!()
+        Options {
+            data_dir: data_dir.into(),
+            control_socket: control_socket.into(),
+            build_id: Vec::new(),
+            listeners: Vec::new(),
+        }
     }
-    pub fn build_id(self, id: impl Into<Vec<u8>>) -> Self {
-        todo!()
+
+    /// Names the build, to people.
+    #[must_use]
+    pub fn build_id(mut self, id: impl Into<Vec<u8>>) -> Self {
+        self.build_id = id.into();
+        self
     }
-    /// addr: `127.0.0.1:6379` or `unix:/path`
-    pub fn listener(self, name: impl Into<String>, addr: impl Into<String>) -> Self {
-        todo!()
+
+    /// Names a listener that the daemon needs. A supervisor must pass it; without one it is bound at `addr`
+    /// (`127.0.0.1:6379`, `[::]:80`, `unix:/path`), unless the process inherited it from systemd or the like.
+    #[must_use]
+    pub fn listener(mut self, name: impl Into<String>, addr: impl Into<String>) -> Self {
+        self.listeners.push((name.into(), addr.into()));
+        self
     }
 }
 
-/// Why `run` returned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why a daemon is not needed any more. The process is to exit.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ended {
     /// A successor serves.
     Retired,
-    /// SIGTERM or SIGINT: drained, sealed, unlocked.
+    /// It was asked to stop, and has drained, sealed and unlocked.
     Stopped,
-    /// As a successor: the handoff was rolled back.
-    Aborted,
+    /// It was a successor and is not to serve; with the reason.
+    Aborted(String),
 }
 
-/// Runs `daemon` until it is replaced or stopped. Handles SIGTERM and SIGINT (drain, seal, leave).
-pub fn run(options: Options, daemon: impl Daemon + 'static) -> Result<Ended> {
-    todo!()
+/// Runs `daemon` until it is replaced or stopped: as a successor if a supervisor started this process, else by
+/// itself. SIGTERM and SIGINT stop it: drain, seal, leave. The hooks run on this thread.
+///
+/// # Errors
+/// [`Error::Locked`] if another process serves; [`Error::Hook`] if a hook failed so that the daemon can't serve;
+/// [`Error::Caller`] and [`Error::System`] for what is wrong with the options or the machine.
+pub fn run(options: Options, daemon: impl Daemon) -> Result<Ended> {
+    match env::inherited()? {
+        Some(inherited) => run_supervised(options, daemon, inherited),
+        None => run_alone(options, daemon),
+    }
+}
+
+fn run_supervised(options: Options, mut daemon: impl Daemon, inherited: Inherited) -> Result<Ended> {
+    let listeners = Listeners::from_env()?;
+    let names = listeners.names();
+    if let Some((missing, _)) = options.listeners.iter().find(|(name, _)| !names.contains(name)) {
+        let why =
+            format!("the supervisor passed no listener called {missing:?}, only {names:?}: add it there");
+        return Err(Error::Caller(why));
+    }
+    let place = Place::open(&options.data_dir, &options.control_socket, options.build_id)?;
+    let protocol = Protocol::successor(place, inherited)?;
+    stop_on_signals(&protocol.stop_handle())?;
+    let mut listeners = Some(listeners);
+    loop {
+        let reply = match protocol.next() {
+            Call::WarmUp(op) => Reply::Done(op, guarded(|| daemon.warm_up())),
+            Call::Open(op, sealed) => Reply::Opened(op, guarded(|| daemon.open(sealed.as_ref()))),
+            Call::Serve(op) => {
+                let listeners = listeners.take().unwrap_or_default();
+                Reply::Done(op, guarded(|| daemon.serve(listeners)))
+            }
+            Call::Exit(exit) => return ended(exit),
+            call => match perform(call, &mut daemon, &protocol.replies) {
+                Some(reply) => reply,
+                None => continue,
+            },
+        };
+        protocol.replies.send(reply);
+    }
+}
+
+fn run_alone(options: Options, mut daemon: impl Daemon) -> Result<Ended> {
+    let mut place = Place::open(&options.data_dir, &options.control_socket, options.build_id)?;
+    guarded(|| daemon.warm_up()).map_err(Error::Hook)?;
+    place.claim()?;
+    let opened = guarded(|| daemon.open(None)).map_err(Error::Hook)?;
+    if !opened.healthz_ok {
+        return Err(Error::Hook("the daemon calls itself unhealthy".into()));
+    }
+    let listeners = bind_missing(Listeners::from_env()?, &options.listeners)?;
+    guarded(|| daemon.serve(listeners)).map_err(Error::Hook)?;
+    let protocol = Protocol::incumbent(place)?;
+    stop_on_signals(&protocol.stop_handle())?;
+    serve_calls(&protocol, &mut daemon)
+}
+
+/// Lets `daemon` do what the protocol asks of one that serves, until it is over.
+pub(crate) fn serve_calls(protocol: &Protocol, daemon: &mut dyn Drainable) -> Result<Ended> {
+    loop {
+        match protocol.next() {
+            Call::Exit(exit) => return ended(exit),
+            call => {
+                if let Some(reply) = perform(call, daemon, &protocol.replies) {
+                    protocol.replies.send(reply);
+                }
+            }
+        }
+    }
+}
+
+/// What one that serves can be asked for. `None` if there is nothing to reply.
+fn perform(call: Call, daemon: &mut dyn Drainable, replies: &Replies) -> Option<Reply> {
+    Some(match call {
+        Call::Drain(op, grace) => Reply::Drained(op, guarded(|| daemon.drain(grace))),
+        Call::Seal(op) => {
+            let mut progress = |progress| replies.send(Reply::Progress(progress));
+            Reply::Sealed(op, guarded(|| daemon.seal(&mut progress)))
+        }
+        Call::Resume(op, from_disk) => {
+            let from = if from_disk { ResumeFrom::Disk } else { ResumeFrom::Memory };
+            Reply::Done(op, guarded(|| daemon.resume_after_abort(from)))
+        }
+        Call::Snapshot => Reply::Snapshot(guarded(|| Ok(daemon.snapshot_state())).unwrap_or_default()),
+        Call::Finalize => {
+            if let Err(error) = guarded(|| Ok(daemon.finalize())) {
+                tracing::error!(target: "handoff", error, "finalize failed");
+            }
+            return None;
+        }
+        Call::WarmUp(op) | Call::Open(op, _) | Call::Serve(op) => {
+            Reply::Done(op, Err("this process serves already".into()))
+        }
+        Call::Exit(_) => return None,
+    })
+}
+
+/// Runs a hook. A panic is a hook that failed, in words.
+fn guarded<T>(hook: impl FnOnce() -> HookResult<T>) -> std::result::Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(hook)) {
+        Ok(result) => result.map_err(|error| error.to_string()),
+        Err(panic) => {
+            let text = panic.downcast_ref::<&str>().map(|text| (*text).to_string());
+            let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+            Err(format!("the hook panicked: {}", text.as_deref().unwrap_or("without a message")))
+        }
+    }
+}
+
+fn bind_missing(inherited: Listeners, wanted: &[(String, String)]) -> Result<Listeners> {
+    let names = inherited.names();
+    let mut entries = inherited.into_entries();
+    for (name, addr) in wanted.iter().filter(|(name, _)| !names.contains(name)) {
+        entries.push((name.clone(), bind(addr)?));
+    }
+    Listeners::from_entries(entries)
+}
+
+/// What the end of the protocol means to the caller.
+pub(crate) fn ended(exit: Exit) -> Result<Ended> {
+    match exit {
+        Exit::Retired => Ok(Ended::Retired),
+        Exit::Stopped => Ok(Ended::Stopped),
+        Exit::Aborted(why) => Ok(Ended::Aborted(why)),
+        Exit::Failed(why) => Err(Error::Hook(why)),
+        Exit::HookLimit => Err(Error::Hook("a hook ran past its limit".into())),
+    }
 }

@@ -48,5 +48,6 @@ pub fn at_rest(world: &World) -> bool {
         let process = &world.processes[pid];
         process.accepts && !process.hung && world.lock == Some(*pid) && world.path == Some(*pid)
     };
-    world.idle() && (world.processes.is_empty() || world.processes.keys().filter(|pid| serves(pid)).count() == 1)
+    world.idle()
+        && (world.processes.is_empty() || world.processes.keys().filter(|pid| serves(pid)).count() == 1)
 }

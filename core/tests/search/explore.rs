@@ -48,7 +48,11 @@ pub fn explore(faults: Faults, handoffs: u8) -> Report {
     let mut queue = VecDeque::from([(0, first)]);
     let mut report = Report { states: 0, transitions: 0, depth: 0, verdicts: BTreeSet::new() };
     while let Some((index, world)) = queue.pop_front() {
-        assert!(seen.len() < MOST_STATES, "more states than a search is meant for; the last:\n{}", way(&seen, index));
+        assert!(
+            seen.len() < MOST_STATES,
+            "more states than a search is meant for; the last:\n{}",
+            way(&seen, index)
+        );
         for step in world.steps() {
             for (n, (label, next)) in world.after(&step).into_iter().enumerate() {
                 report.transitions += 1;

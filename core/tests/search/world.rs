@@ -255,7 +255,9 @@ impl World {
     }
 
     fn ends(&self, steps: &mut Vec<Step>) {
-        let Some(boss) = self.boss.as_ref().filter(|boss| !boss.stopped && !boss.machine.is_done()) else { return };
+        let Some(boss) = self.boss.as_ref().filter(|boss| !boss.stopped && !boss.machine.is_done()) else {
+            return;
+        };
         for pid in [boss.incumbent, boss.successor].into_iter().flatten() {
             if !self.processes.contains_key(&pid) && !boss.told.contains(&pid) {
                 steps.push(Step::Ended(pid));
@@ -307,7 +309,8 @@ impl World {
 
     /// The supervisor hears nothing from a peer that has not ended: it is stopped, or there is no link.
     fn unheard(&self, quiet: bool, peer: Peer, pid: Option<u32>) -> bool {
-        let linked = |pid| self.links.iter().any(|l| l.peer == peer && l.pid == pid && l.boss_open && l.daemon_open);
+        let linked =
+            |pid| self.links.iter().any(|l| l.peer == peer && l.pid == pid && l.boss_open && l.daemon_open);
         let stopped = |pid: u32| self.processes.get(&pid).is_some_and(|process| process.stopped);
         pid.is_some_and(|pid| stopped(pid) || (quiet && !linked(pid)))
     }
@@ -334,7 +337,9 @@ impl World {
         });
         if self.processes.is_empty() && (lost || self.boss.is_some()) {
             steps.push(Step::ColdStart);
-        } else if self.started < self.handoffs && self.path.is_some_and(|pid| self.processes.contains_key(&pid)) {
+        } else if self.started < self.handoffs
+            && self.path.is_some_and(|pid| self.processes.contains_key(&pid))
+        {
             steps.push(Step::Handoff);
         }
     }
@@ -572,7 +577,9 @@ impl World {
 
     /// Lets the supervisor handle `event`.
     fn boss(&mut self, event: supervisor::Event, crash: Option<usize>) -> Vec<Gap> {
-        let Some(mut machine) = self.boss.as_ref().map(|boss| boss.machine.clone()) else { return Vec::new() };
+        let Some(mut machine) = self.boss.as_ref().map(|boss| boss.machine.clone()) else {
+            return Vec::new();
+        };
         let mut host = Host { world: self, pid: 0, crash, gaps: Vec::new() };
         let lives = turn(&mut machine, &mut host, event).is_continue();
         let gaps = host.gaps;
@@ -586,7 +593,9 @@ impl World {
 
     /// Lets a daemon handle `input`.
     fn daemon(&mut self, pid: u32, input: Input, crash: Option<usize>) -> Vec<Gap> {
-        let Some(daemon) = self.processes.get(&pid).map(|process| process.daemon.clone()) else { return Vec::new() };
+        let Some(daemon) = self.processes.get(&pid).map(|process| process.daemon.clone()) else {
+            return Vec::new();
+        };
         let mut host = Host { world: self, pid, crash, gaps: Vec::new() };
         let (daemon, flow) = match daemon {
             Daemon::Incumbent(mut machine) => {

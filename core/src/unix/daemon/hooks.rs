@@ -1,0 +1,106 @@
+//! What the protocol's thread and the hooks' thread say to each other.
+use std::sync::mpsc;
+use std::time::Duration;
+
+use crate::machine::{Exit, Op, incumbent, successor};
+use crate::message::{SealProgress, Sealed};
+use crate::unix::hooks::{DrainReport, ReadinessSnapshot, SealReport, StateSnapshot};
+use crate::unix::wake::Waker;
+
+/// What the protocol wants done.
+#[derive(Debug)]
+pub(crate) enum Call {
+    /// A successor's read-only warm-up.
+    WarmUp(Op),
+    /// A successor's opening, under the lock.
+    Open(Op, Option<Sealed>),
+    /// A successor's start of serving.
+    Serve(Op),
+    /// An incumbent's drain.
+    Drain(Op, Duration),
+    /// An incumbent's seal.
+    Seal(Op),
+    /// An incumbent's way back.
+    Resume(Op, bool),
+    /// The predecessor has ended.
+    Finalize,
+    /// What a status is to show.
+    Snapshot,
+    /// It is over.
+    Exit(Exit),
+}
+
+/// What a hook came to. An `Err` says why it failed.
+#[derive(Debug)]
+pub(crate) enum Reply {
+    /// Nothing to report.
+    Done(Op, Result<(), String>),
+    /// A drain.
+    Drained(Op, Result<DrainReport, String>),
+    /// A seal.
+    Sealed(Op, Result<SealReport, String>),
+    /// An opening.
+    Opened(Op, Result<ReadinessSnapshot, String>),
+    /// How far a seal has come.
+    Progress(SealProgress),
+    /// What a status is to show.
+    Snapshot(StateSnapshot),
+}
+
+impl Reply {
+    /// As an incumbent's machine takes it; `None` if it isn't for one.
+    pub(crate) fn for_incumbent(self) -> Option<(Op, Result<incumbent::Done, String>)> {
+        match self {
+            Reply::Done(op, result) => Some((op, result.map(|()| incumbent::Done::Ok))),
+            Reply::Drained(op, result) => {
+                let drained = |DrainReport { open_conns_remaining, accept_closed }| {
+                    incumbent::Done::Drained { open_conns_remaining, accept_closed }
+                };
+                Some((op, result.map(drained)))
+            }
+            Reply::Sealed(op, result) => {
+                let sealed = |SealReport { last_revision_per_shard, data_dir_fingerprint }| {
+                    incumbent::Done::Sealed { last_revision_per_shard, data_dir_fingerprint }
+                };
+                Some((op, result.map(sealed)))
+            }
+            Reply::Opened(..) | Reply::Progress(_) | Reply::Snapshot(_) => None,
+        }
+    }
+
+    /// As a successor's machine takes it; `None` if it isn't for one.
+    pub(crate) fn for_successor(self) -> Option<(Op, Result<successor::Done, String>)> {
+        match self {
+            Reply::Done(op, result) => Some((op, result.map(|()| successor::Done::Ok))),
+            Reply::Opened(op, result) => {
+                let opened = |readiness: ReadinessSnapshot| successor::Done::Opened {
+                    listening_on: readiness.listening_on,
+                    healthz_ok: readiness.healthz_ok,
+                    advertised_revision_per_shard: readiness.advertised_revision_per_shard,
+                    data_dir_fingerprint: readiness.data_dir_fingerprint,
+                };
+                Some((op, result.map(opened)))
+            }
+            Reply::Drained(..) | Reply::Sealed(..) | Reply::Progress(_) | Reply::Snapshot(_) => None,
+        }
+    }
+}
+
+/// Where replies go.
+#[derive(Clone, Debug)]
+pub(crate) struct Replies {
+    sender: mpsc::Sender<Reply>,
+    waker: Waker,
+}
+
+impl Replies {
+    pub(super) fn new(sender: mpsc::Sender<Reply>, waker: Waker) -> Self {
+        Replies { sender, waker }
+    }
+
+    /// Hands in `reply`. If the protocol's thread is gone, nobody needs it.
+    pub(crate) fn send(&self, reply: Reply) {
+        let _ = self.sender.send(reply);
+        self.waker.wake();
+    }
+}

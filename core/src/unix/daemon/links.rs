@@ -1,0 +1,77 @@
+//! A daemon's connections: the supervisor's, and those of whoever comes to the control socket.
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+
+use crate::machine::LinkId;
+use crate::message::Message;
+use crate::unix::control::{self, Peer};
+use crate::unix::link::{Link, Read1};
+
+/// More connections are not kept: the oldest that nobody needs makes room. A peer that says nothing therefore
+/// keeps nobody out.
+const MOST: usize = 32;
+
+/// The open connections, the oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Links {
+    open: BTreeMap<LinkId, Link>,
+    next: u64,
+}
+
+impl Links {
+    /// Adds the link that a supervisor gave this process at its birth: number 0.
+    pub(super) fn inherit(&mut self, stream: UnixStream) {
+        self.open.insert(LinkId(0), Link::new(stream));
+    }
+
+    /// Adds a connection to the control socket, if its peer may speak here; `needed` is not made room of.
+    pub(super) fn admit(&mut self, stream: UnixStream, peer: Peer, needed: Option<LinkId>) -> Option<LinkId> {
+        let mut link = Link::new(stream);
+        if !control::uid_allowed(peer.uid, &[]) {
+            let error = format!("uid {} is not allowed here", peer.uid);
+            tracing::warn!(target: "handoff.control", uid = peer.uid, pid = ?peer.pid, "refused");
+            link.send(&Message::Refused { error });
+            return None;
+        }
+        if self.open.len() >= MOST {
+            let oldest = self.open.keys().copied().find(|id| Some(*id) != needed && id.0 != 0);
+            oldest.and_then(|id| self.open.remove(&id));
+        }
+        self.next += 1;
+        self.open.insert(LinkId(self.next), link);
+        Some(LinkId(self.next))
+    }
+
+    pub(super) fn send(&mut self, to: LinkId, message: &Message) {
+        if let Some(link) = self.open.get_mut(&to) {
+            link.send(message);
+        }
+    }
+
+    pub(super) fn close(&mut self, id: LinkId) {
+        self.open.remove(&id);
+    }
+
+    /// The numbers, the oldest first.
+    pub(super) fn ids(&self) -> Vec<LinkId> {
+        self.open.keys().copied().collect()
+    }
+
+    /// What came over a link next. One that is at its end is forgotten.
+    pub(super) fn read(&mut self, id: LinkId) -> Read1 {
+        let Some(link) = self.open.get_mut(&id) else { return Read1::Nothing };
+        link.flush();
+        let read = link.read();
+        if let Read1::Closed(why) = &read {
+            tracing::debug!(target: "handoff.control", link = id.0, why, "closed");
+            self.open.remove(&id);
+        }
+        read
+    }
+
+    /// For `poll(2)`: each descriptor, and whether it waits for room.
+    pub(super) fn pollables(&self) -> impl Iterator<Item = (BorrowedFd<'_>, bool)> {
+        self.open.values().map(|link| (link.as_fd(), link.wants_write()))
+    }
+}

@@ -1,0 +1,190 @@
+//! A daemon's side: the protocol runs on a thread of its own, the hooks on the caller's.
+//!
+//! So heartbeats go out, and the supervisor is heard, whatever a hook does; and no thread is started in the pause.
+//! `engine.rs` is the protocol's thread, `hooks.rs` what the two threads say to each other.
+mod engine;
+mod hooks;
+mod links;
+
+use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+pub(crate) use engine::Role;
+pub(crate) use hooks::{Call, Replies, Reply};
+
+use crate::error::{Error, Result};
+use crate::id::ProcessId;
+use crate::machine::{Incumbent, LinkId, Successor};
+use crate::message::{Capabilities, Hello, PROTO_MAX, PROTO_MIN};
+use crate::record::{Claim, Record};
+use crate::unix::context::Context;
+use crate::unix::control::ControlSocket;
+use crate::unix::env::Inherited;
+use crate::unix::lock::DataDirLock;
+use crate::unix::pid::this_process;
+use crate::unix::record_file::RecordFile;
+use crate::unix::wake::{Waker, waker};
+
+/// How long a daemon that is asked to stop lets open requests finish.
+pub(crate) const STOP_GRACE: Duration = Duration::from_secs(10);
+
+/// What a daemon is, besides its hooks: its place, its lock, its control socket.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) process: ProcessId,
+    pub(crate) control: ControlSocket,
+    pub(crate) lock: DataDirLock,
+    pub(crate) record: RecordFile,
+    pub(crate) build_id: Vec<u8>,
+}
+
+impl Place {
+    /// Binds the control socket beside its path and opens the lock; disturbs nobody.
+    pub(crate) fn open(data_dir: &Path, control: &Path, build_id: Vec<u8>) -> Result<Place> {
+        Place::with_lock(DataDirLock::open(data_dir)?, control, build_id)
+    }
+
+    pub(crate) fn with_lock(lock: DataDirLock, control: &Path, build_id: Vec<u8>) -> Result<Place> {
+        Ok(Place {
+            process: this_process().context(|| "can't tell when this process started".into())?,
+            control: ControlSocket::bind_beside(control)?,
+            record: RecordFile::open(lock.dir())?,
+            lock,
+            build_id,
+        })
+    }
+
+    /// The generation of the record as it lies there.
+    pub(crate) fn generation(&self) -> Result<u64> {
+        let (record, problems) = self.record.read().context(|| "can't read the record".into())?;
+        for problem in problems {
+            tracing::warn!(target: "handoff.record", %problem);
+        }
+        Ok(record.map_or(0, |record| record.generation))
+    }
+
+    /// Takes the lock for a start that replaces nobody, and writes the record.
+    pub(crate) fn claim(&mut self) -> Result<()> {
+        let generation = self.generation()?;
+        let locked = self.lock.try_lock().context(|| "can't lock the data directory".into())?;
+        if !locked {
+            let holder = self.lock.holder().map_or("another process".into(), |pid| format!("process {pid}"));
+            return Err(Error::Locked(format!(
+                "{holder} has the data directory locked; stop it, or swap it"
+            )));
+        }
+        let (last, _) = self.record.read().context(|| "can't read the record".into())?;
+        if !(Claim::ColdStart { generation }).holds(self.process, last.as_ref()) {
+            return Err(Error::Locked("another process has taken the data directory meanwhile".into()));
+        }
+        self.note(generation + 1, false)
+    }
+
+    /// Writes the record of a process that holds the lock.
+    fn note(&self, generation: u64, serving: bool) -> Result<()> {
+        let holder = self.process;
+        let (sealed_for, revisions, fingerprint) = (None, Vec::new(), Default::default());
+        let record = Record { generation, holder, sealed_for, serving, revisions, fingerprint };
+        self.record.write(&record).context(|| "can't write the record".into())
+    }
+
+    pub(crate) fn hello(&self, role: crate::message::Role) -> Hello {
+        Hello {
+            role,
+            pid: self.process.pid,
+            start_time: self.process.start_time,
+            build_id: self.build_id.clone(),
+            proto_min: PROTO_MIN,
+            proto_max: PROTO_MAX,
+            capabilities: Capabilities::default(),
+        }
+    }
+}
+
+/// The running protocol, as the thread of the hooks sees it.
+#[derive(Debug)]
+pub(crate) struct Protocol {
+    pub(crate) calls: mpsc::Receiver<Call>,
+    pub(crate) replies: Replies,
+    stop: StopHandle,
+}
+
+impl Protocol {
+    /// Starts the protocol of a successor, spawned with `inherited`.
+    pub(crate) fn successor(place: Place, inherited: Inherited) -> Result<Protocol> {
+        let hello = place.hello(crate::message::Role::Successor);
+        let machine = Successor::new(hello, place.generation()?, LinkId(0));
+        Protocol::start(place, Role::Successor(machine), Some(inherited))
+    }
+
+    /// Starts the protocol of a process that holds the lock, has claimed it, and serves.
+    pub(crate) fn incumbent(place: Place) -> Result<Protocol> {
+        place.control.take_path()?;
+        let generation = place.generation()?;
+        place.note(generation, true)?;
+        let hello = place.hello(crate::message::Role::Incumbent);
+        Protocol::start(place, Role::Incumbent(Incumbent::new(hello, generation, STOP_GRACE)), None)
+    }
+
+    fn start(place: Place, role: Role, inherited: Option<Inherited>) -> Result<Protocol> {
+        let (waker, wake) = waker().context(|| "can't open a pipe".into())?;
+        let (call, calls) = mpsc::channel();
+        let (reply, results) = mpsc::channel();
+        let stop = StopHandle::new(waker.clone());
+        let engine = engine::Engine::new(place, wake, call, results, stop.clone());
+        thread::Builder::new()
+            .name("handoff".into())
+            .spawn(move || engine.run(role, inherited))
+            .context(|| "can't start the protocol's thread".into())?;
+        Ok(Protocol { calls, replies: Replies::new(reply, waker), stop })
+    }
+
+    pub(crate) fn stop_handle(&self) -> StopHandle {
+        self.stop.clone()
+    }
+
+    /// The next thing that the protocol wants done. If its thread is gone, that is the end.
+    pub(crate) fn next(&self) -> Call {
+        self.calls
+            .recv()
+            .unwrap_or(Call::Exit(crate::machine::Exit::Failed("the protocol's thread died".into())))
+    }
+}
+
+/// Asks a daemon to stop: it drains, seals, unlocks and leaves. Usable from any thread.
+#[derive(Clone, Debug)]
+pub struct StopHandle {
+    asked: std::sync::Arc<std::sync::atomic::AtomicBool>,
+    waker: Waker,
+}
+
+impl StopHandle {
+    fn new(waker: Waker) -> Self {
+        StopHandle { asked: Default::default(), waker }
+    }
+
+    /// Asks. It stays so.
+    pub fn stop(&self) {
+        self.asked.store(true, std::sync::atomic::Ordering::SeqCst);
+        self.waker.wake();
+    }
+
+    fn is_asked(&self) -> bool {
+        self.asked.load(std::sync::atomic::Ordering::SeqCst)
+    }
+}
+
+/// Lets SIGTERM and SIGINT stop the daemon. What the process did on them before is replaced.
+pub(crate) fn stop_on_signals(stop: &StopHandle) -> Result<()> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    let mut signals =
+        signal_hook::iterator::Signals::new([SIGTERM, SIGINT]).context(|| "can't handle signals".into())?;
+    let stop = stop.clone();
+    thread::Builder::new()
+        .name("signals".into())
+        .spawn(move || signals.forever().for_each(|_| stop.stop()))
+        .context(|| "can't start a thread for signals".into())?;
+    Ok(())
+}

@@ -1,0 +1,79 @@
+//! The daemon that a supervisor started.
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use crate::error::Result;
+use crate::id::ProcessId;
+use crate::unix::context::Context;
+use crate::unix::pid::{Exit, Watch};
+use crate::unix::poller;
+
+/// A daemon that a supervisor started, a child of this process. Dropping it neither ends nor reaps it.
+#[derive(Debug)]
+pub struct Child {
+    watch: Watch,
+}
+
+impl Child {
+    pub(super) fn new(process: ProcessId) -> io::Result<Child> {
+        Ok(Child { watch: Watch::child(process)? })
+    }
+
+    /// Who it is.
+    pub fn id(&self) -> ProcessId {
+        self.watch.id()
+    }
+
+    /// Whether it has ended, and how. Reaps it.
+    ///
+    /// # Errors
+    /// The system's; none is expected.
+    pub fn try_wait(&mut self) -> Result<Option<Exit>> {
+        self.watch.ended().context(|| format!("can't wait for process {}", self.watch.id()))
+    }
+
+    /// As [`Child::try_wait`], for up to `timeout`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn wait_timeout(&mut self, timeout: Duration) -> Result<Option<Exit>> {
+        let until = Instant::now() + timeout;
+        loop {
+            let ended = self.try_wait()?;
+            let left = until.saturating_duration_since(Instant::now());
+            if ended.is_some() || left.is_zero() {
+                return Ok(ended);
+            }
+            let (fds, pause) = match self.as_pollable() {
+                Some(fd) => (vec![(fd, false)], left),
+                None => (Vec::new(), left.min(Duration::from_millis(10))),
+            };
+            poller::wait(&fds, Some(pause)).context(|| "can't wait".into())?;
+        }
+    }
+
+    /// Asks it to stop (SIGTERM).
+    ///
+    /// # Errors
+    /// No permission.
+    pub fn terminate(&self) -> Result<()> {
+        self.watch.signal(Signal::SIGTERM).context(|| format!("can't signal process {}", self.id()))
+    }
+
+    /// Kills it (SIGKILL) and its process group.
+    ///
+    /// # Errors
+    /// No permission.
+    pub fn kill(&self) -> Result<()> {
+        self.watch.kill_group().context(|| format!("can't kill process {}", self.id()))
+    }
+
+    /// Readable once it has ended (a pidfd). `None` if it is known to have, or where the system has no such
+    /// thing: ask [`Child::try_wait`] now and then.
+    pub fn as_pollable(&self) -> Option<BorrowedFd<'_>> {
+        self.watch.pollable()
+    }
+}

@@ -1,0 +1,261 @@
+//! The supervisor's side of the blocking API.
+//!
+//! ```no_run
+//! use std::net::TcpListener;
+//!
+//! use handoff::{SpawnSpec, Supervisor};
+//!
+//! # fn main() -> handoff::Result<()> {
+//! let listener = TcpListener::bind("127.0.0.1:6379").expect("the port is free");
+//! let supervisor = Supervisor::new("/run/kv/control.sock")?
+//!     .with_listener("resp", listener)?
+//!     .with_journal("/var/lib/kv/handoff.journal")?;
+//! supervisor.cold_start(SpawnSpec::new("/usr/bin/kv-1"))?;
+//! let outcome = supervisor.perform_handoff(SpawnSpec::new("/usr/bin/kv-2"))?;
+//! assert!(outcome.committed, "{:?}", outcome.abort_reason);
+//! # Ok(())
+//! # }
+//! ```
+mod child;
+mod host;
+mod journal;
+mod outcome;
+mod query;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, TryLockError};
+use std::time::Duration;
+
+pub use child::Child;
+pub use outcome::{HandoffOutcome, Phases};
+pub use query::DaemonStatus;
+
+pub use crate::machine::supervisor::Verdict;
+
+use crate::error::{Error, Result};
+use crate::unix::context::Context;
+use crate::unix::control;
+use crate::unix::journal::{JournalFile, Recovered};
+use crate::unix::pid::Watch;
+use crate::unix::spawn::check_names;
+use crate::unix::wake::{WakeReceiver, Waker, waker};
+
+/// What to start as the successor, and how long things may take.
+#[derive(Clone, Debug)]
+pub struct SpawnSpec {
+    /// The executable. `PATH` is not searched.
+    pub binary: PathBuf,
+    /// Its arguments after the zeroth.
+    pub args: Vec<OsString>,
+    /// Added to this process's environment, or replacing in it.
+    pub env: Vec<(OsString, OsString)>,
+    /// The whole handoff; when it is over and the successor has not been committed, all is rolled back. Absolute:
+    /// neither a drain nor a peer that drips extends it. 5 minutes by default.
+    pub deadline: Duration,
+    /// How long the incumbent's open requests may take to finish. 60 seconds by default.
+    pub drain_grace: Duration,
+    /// A process that was silent for so long counts as hung; heartbeats come at a fifth of it. 5 seconds by
+    /// default.
+    pub liveness: Duration,
+    /// How long one hook of a daemon may run before its process ends itself: it would hold everyone. The
+    /// deadline by default.
+    pub hook_limit: Option<Duration>,
+    /// How long a retired incumbent may take to end before it is killed. 10 seconds by default.
+    pub retire_limit: Duration,
+}
+
+impl SpawnSpec {
+    /// `binary`, without arguments, and the default times.
+    pub fn new(binary: impl Into<PathBuf>) -> Self {
+        SpawnSpec {
+            binary: binary.into(),
+            args: Vec::new(),
+            env: Vec::new(),
+            deadline: Duration::from_secs(300),
+            drain_grace: Duration::from_secs(60),
+            liveness: Duration::from_secs(5),
+            hook_limit: None,
+            retire_limit: Duration::from_secs(10),
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.liveness < Duration::from_millis(50) {
+            let given = self.liveness;
+            return Err(Error::Caller(format!("a liveness of {given:?} is too short: at least 50 ms")));
+        }
+        match std::fs::metadata(&self.binary) {
+            Ok(found) if found.is_dir() => {
+                Err(Error::Caller(format!("the binary {} is a directory", self.binary.display())))
+            }
+            found => found.map(drop).context(|| format!("the binary {}", self.binary.display())),
+        }
+    }
+}
+
+/// Ends what a [`Supervisor`] has under way, and whatever it is asked for afterwards, one way or the other: what
+/// was not committed is rolled back, what was goes on.
+#[derive(Clone)]
+pub struct CancelHandle {
+    cancelled: Arc<AtomicBool>,
+    waker: Waker,
+}
+
+impl CancelHandle {
+    /// Cancels. It stays so.
+    pub fn cancel(&self) {
+        self.cancelled.store(true, Ordering::SeqCst);
+        self.waker.wake();
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::SeqCst)
+    }
+}
+
+impl fmt::Debug for CancelHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CancelHandle").field("cancelled", &self.is_cancelled()).finish()
+    }
+}
+
+/// Holds the listening sockets and replaces the daemon behind them. Usable from any thread; one handoff at a
+/// time.
+#[derive(Debug)]
+pub struct Supervisor {
+    control: PathBuf,
+    listeners: Vec<(String, OwnedFd)>,
+    build_id: Vec<u8>,
+    recovered: Recovered,
+    cancel: CancelHandle,
+    /// What only the handoff that is under way may touch.
+    busy: Mutex<Workshop>,
+}
+
+/// What a handoff works with.
+#[derive(Debug)]
+struct Workshop {
+    wake: WakeReceiver,
+    journal: Option<JournalFile>,
+    /// What the journal says, or would say.
+    knows: crate::journal::Journal,
+    /// Processes that were started here and have not been reaped.
+    children: Vec<Watch>,
+}
+
+impl Supervisor {
+    /// A supervisor of the daemon whose control socket is at `control_socket`. Nothing is touched yet.
+    ///
+    /// # Errors
+    /// [`Error::Caller`] if the path is too long for a socket.
+    pub fn new(control_socket: impl AsRef<Path>) -> Result<Self> {
+        let control = control_socket.as_ref().to_path_buf();
+        control::check_path_for_daemons(&control)?;
+        let (waker, wake) = waker().context(|| "can't open a pipe".into())?;
+        let knows = crate::journal::Journal::default();
+        Ok(Supervisor {
+            control,
+            listeners: Vec::new(),
+            build_id: Vec::new(),
+            recovered: Recovered::default(),
+            cancel: CancelHandle { cancelled: Arc::default(), waker },
+            busy: Mutex::new(Workshop { wake, journal: None, knows, children: Vec::new() }),
+        })
+    }
+
+    /// Lets successors inherit `listener`, a listening socket, under `name`. Their order is the order of calls.
+    ///
+    /// # Errors
+    /// [`Error::Caller`] if the name can't be passed on: empty, given twice, or with a `:` in it.
+    pub fn with_listener(mut self, name: impl Into<String>, listener: impl Into<OwnedFd>) -> Result<Self> {
+        self.listeners.push((name.into(), listener.into()));
+        check_names(&self.listeners)?;
+        Ok(self)
+    }
+
+    /// Keeps a durable record of what runs and what is under way at `path`. What an earlier supervisor left
+    /// there is in [`Supervisor::resume_from_journal`].
+    ///
+    /// # Errors
+    /// Another supervisor holds it ([`Error::Locked`]), or it can't be read or written.
+    pub fn with_journal(mut self, path: impl AsRef<Path>) -> Result<Self> {
+        let (journal, recovered) = JournalFile::open(path)?;
+        for report in &recovered.reports {
+            tracing::warn!(target: "handoff.journal", "{report}");
+        }
+        let workshop = self.busy.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner());
+        workshop.journal = Some(journal);
+        workshop.knows = recovered.journal.clone();
+        self.recovered = recovered;
+        Ok(self)
+    }
+
+    /// Names the supervisor's own build in its logs.
+    #[must_use]
+    pub fn with_build_id(mut self, build_id: impl Into<Vec<u8>>) -> Self {
+        self.build_id = build_id.into();
+        self
+    }
+
+    /// Replaces whoever answers at the control path by what `spec` says. Blocks until that has come to an end,
+    /// whichever; the outcome says which.
+    ///
+    /// # Errors
+    /// In all of these nothing was touched: [`Error::Busy`] if another handoff is under way, here or by another
+    /// supervisor; [`Error::Peer`] if nobody can be reached at the control path; [`Error::Caller`] and
+    /// [`Error::System`] if `spec` can't be carried out.
+    pub fn perform_handoff(&self, spec: SpawnSpec) -> Result<HandoffOutcome> {
+        self.run(spec, true)
+    }
+
+    /// Starts a daemon where none serves: the same protocol, without an incumbent. If another process serves
+    /// after all, it holds the lock, and the outcome is [`Verdict::NobodyServes`] with that reason.
+    ///
+    /// # Errors
+    /// As [`Supervisor::perform_handoff`].
+    pub fn cold_start(&self, spec: SpawnSpec) -> Result<HandoffOutcome> {
+        self.run(spec, false)
+    }
+
+    /// What an earlier supervisor left in the journal, and what was wrong with it.
+    pub fn resume_from_journal(&self) -> &Recovered {
+        &self.recovered
+    }
+
+    /// A handle that ends what is under way, from any thread or a signal's thread.
+    pub fn cancel_handle(&self) -> CancelHandle {
+        self.cancel.clone()
+    }
+
+    /// Asks whoever answers at the control path. Works while a handoff is under way; takes a second at most.
+    ///
+    /// # Errors
+    /// [`Error::Peer`] if nobody answers.
+    pub fn status(&self) -> Result<DaemonStatus> {
+        query::ask(&self.control, Duration::from_secs(1))
+    }
+
+    fn run(&self, spec: SpawnSpec, replace: bool) -> Result<HandoffOutcome> {
+        spec.check()?;
+        let mut workshop = match self.busy.try_lock() {
+            Ok(workshop) => workshop,
+            Err(TryLockError::WouldBlock) => return Err(Error::Busy),
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+        };
+        workshop.reap();
+        let outcome = host::run(self, &mut workshop, &spec, replace);
+        workshop.reap();
+        outcome
+    }
+}
+
+impl Workshop {
+    /// Forgets the children that have ended.
+    fn reap(&mut self) {
+        self.children.retain_mut(|child| matches!(child.ended(), Ok(None)));
+    }
+}

@@ -1,0 +1,140 @@
+//! What became of a handoff, and what each phase took.
+use crate::id::HandoffId;
+use crate::machine::supervisor::{Outcome, Verdict};
+use crate::time::{Duration, Time};
+
+use super::Child;
+
+/// What became of a handoff.
+#[derive(Debug)]
+pub struct HandoffOutcome {
+    /// The handoff; it is in the log lines of all three processes.
+    pub handoff_id: HandoffId,
+    /// What became of it.
+    pub verdict: Verdict,
+    /// Whether the successor serves: the verdict is [`Verdict::Committed`].
+    pub committed: bool,
+    /// Why it was not committed.
+    pub abort_reason: Option<String>,
+    /// The incumbent said that it serves again.
+    pub resumed_confirmed: bool,
+    /// The successor, if it serves.
+    pub child: Option<Child>,
+    /// What each phase took.
+    pub phases: Phases,
+    /// What went wrong without changing the outcome.
+    pub warnings: Vec<String>,
+}
+
+impl HandoffOutcome {
+    pub(super) fn new(handoff_id: HandoffId, outcome: Outcome, child: Option<Child>, phases: Phases) -> Self {
+        let committed = outcome.verdict == Verdict::Committed;
+        let mut warnings = Vec::new();
+        if outcome.open_conns_remaining > 0 {
+            let count = outcome.open_conns_remaining;
+            warnings.push(format!("{count} connections were still open when the drain's grace was over"));
+        }
+        if outcome.incumbent_ended_early && committed {
+            warnings.push("the incumbent ended before it had handed over; the successor recovered".into());
+        }
+        if let Some(error) = outcome.journal_error {
+            warnings.push(format!("the journal could not be written: {error}"));
+        }
+        HandoffOutcome {
+            handoff_id,
+            verdict: outcome.verdict,
+            committed,
+            abort_reason: outcome.reason.filter(|_| !committed),
+            resumed_confirmed: matches!(outcome.verdict, Verdict::RolledBack | Verdict::FellBack),
+            child,
+            phases,
+            warnings,
+        }
+    }
+}
+
+/// What each phase of a handoff took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Phases {
+    /// To reach the incumbent and to start the successor's process.
+    pub spawn: Duration,
+    /// Until the successor was warm; the incumbent serves.
+    pub warm_up: Duration,
+    /// The incumbent's drain: the pause begins.
+    pub drain: Duration,
+    /// The incumbent's seal.
+    pub seal: Duration,
+    /// Until the successor held the lock and the open state.
+    pub open: Duration,
+    /// Until the successor served (the pause ends) and the journal said so.
+    pub commit: Duration,
+    /// Until the incumbent had ended.
+    pub retire: Duration,
+    /// The way back, if it was taken.
+    pub roll_back: Duration,
+    /// All of it.
+    pub total: Duration,
+}
+
+impl Phases {
+    /// The phase that a state of the supervisor's machine belongs to, with its name.
+    fn of(&mut self, state: &str) -> (&'static str, &mut Duration) {
+        match state {
+            "start" | "await-incumbent" | "await-spawn" => ("spawn", &mut self.spawn),
+            "await-warmed" => ("warm_up", &mut self.warm_up),
+            "await-drained" => ("drain", &mut self.drain),
+            "await-sealed" => ("seal", &mut self.seal),
+            "await-ready" => ("open", &mut self.open),
+            "await-serving" | "await-committed" => ("commit", &mut self.commit),
+            "await-retired" => ("retire", &mut self.retire),
+            _ => ("roll_back", &mut self.roll_back),
+        }
+    }
+}
+
+/// Measures the phases, and says in the log what each took.
+#[derive(Debug)]
+pub(super) struct Stopwatch {
+    phases: Phases,
+    started: Time,
+    since: Time,
+    state: &'static str,
+}
+
+impl Stopwatch {
+    pub(super) fn new(now: Time, state: &'static str) -> Self {
+        Stopwatch { phases: Phases::default(), started: now, since: now, state }
+    }
+
+    /// The machine is in `state` now.
+    pub(super) fn at(&mut self, now: Time, state: &'static str, handoff_id: HandoffId) {
+        let name = self.phases.of(state).0;
+        let (left, took) = self.phases.of(self.state);
+        *took += now.since(self.since);
+        self.phases.total = now.since(self.started);
+        if left != name {
+            let seconds = self.phases.of(self.state).1.as_secs_f64();
+            log_phase(left, handoff_id, seconds);
+        }
+        self.since = now;
+        self.state = state;
+    }
+
+    pub(super) fn phases(&self) -> Phases {
+        self.phases
+    }
+}
+
+/// One target a phase, so that each can be filtered and measured by itself.
+fn log_phase(phase: &'static str, id: HandoffId, seconds: f64) {
+    match phase {
+        "spawn" => tracing::debug!(target: "handoff.spawn", %id, seconds, "started"),
+        "warm_up" => tracing::debug!(target: "handoff.warm_up", %id, seconds, "warm"),
+        "drain" => tracing::info!(target: "handoff.drain", %id, seconds, "drained"),
+        "seal" => tracing::info!(target: "handoff.seal", %id, seconds, "sealed"),
+        "open" => tracing::info!(target: "handoff.open", %id, seconds, "ready"),
+        "commit" => tracing::info!(target: "handoff.commit", %id, seconds, "serving"),
+        "retire" => tracing::debug!(target: "handoff.retire", %id, seconds, "retired"),
+        _ => tracing::info!(target: "handoff.roll_back", %id, seconds, "over"),
+    }
+}

@@ -1,0 +1,70 @@
+//! Asks a daemon where it stands.
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Result};
+use crate::message::{Hello, Message, Status};
+use crate::unix::context::Context;
+use crate::unix::control::{self, Connect};
+use crate::unix::link::{Link, Read1};
+use crate::unix::poller;
+
+/// What a daemon says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DaemonStatus {
+    /// Who it is.
+    pub hello: Hello,
+    /// Where it stands.
+    pub status: Status,
+}
+
+/// Asks whoever answers at `path`, for `limit` at most.
+pub(crate) fn ask(path: &Path, limit: Duration) -> Result<DaemonStatus> {
+    let until = Instant::now() + limit;
+    let mut link = connect(path, until)?;
+    link.send(&Message::StatusQuery);
+    let mut hello = None;
+    loop {
+        match (link.read(), hello.take()) {
+            (Read1::Message(Message::Hello(said)), _) => hello = Some(said),
+            (Read1::Message(Message::Status(status)), Some(hello)) => {
+                return Ok(DaemonStatus { hello, status });
+            }
+            (Read1::Message(Message::Refused { error }), _) => return Err(Error::Peer(error)),
+            (Read1::Message(_), said) => hello = said,
+            (Read1::Closed(why), _) => {
+                return Err(Error::Peer(format!("{} closed the link: {why}", path.display())));
+            }
+            (Read1::Nothing, said) => {
+                hello = said;
+                let left = until.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return Err(Error::Peer(format!(
+                        "nobody answered at {} within {limit:?}",
+                        path.display()
+                    )));
+                }
+                let fds = [(std::os::fd::AsFd::as_fd(&link), link.wants_write())];
+                poller::wait(&fds, Some(left)).context(|| "can't wait".into())?;
+                link.flush();
+            }
+        }
+    }
+}
+
+fn connect(path: &Path, until: Instant) -> Result<Link> {
+    loop {
+        match control::connect(path)? {
+            Connect::Connected(stream) => return Ok(Link::new(stream)),
+            Connect::NotThere => {
+                return Err(Error::Peer(format!("nobody listens at the control socket {}", path.display())));
+            }
+            Connect::Retry if Instant::now() >= until => {
+                return Err(Error::Peer(format!("the control socket {} is not answered", path.display())));
+            }
+            Connect::Retry => {
+                poller::wait(&[], Some(Duration::from_millis(10))).context(|| "can't wait".into())?;
+            }
+        }
+    }
+}
