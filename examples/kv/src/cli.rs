@@ -44,7 +44,8 @@ pub fn main() -> ExitCode {
 /// [`main`] for a build called `build_id`.
 pub fn main_as(build_id: &str) -> ExitCode {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // It fails where the caller has set up logging already, and then that is what is wanted.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {

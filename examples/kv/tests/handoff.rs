@@ -1,5 +1,6 @@
 //! What clients see when the server is drained, sealed, replaced, or resumed. Incumbent and successor live in one
 //! process here; the sockets are shared as they would be between two.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic, its helpers included")]
 mod common;
 
 use std::io::{ErrorKind, Read, Write};
@@ -36,6 +37,8 @@ fn ten_successors_under_load_lose_nothing_and_reset_nobody() {
     assert!(report.is_clean(), "{report:#?}");
     assert!(report.counters.acknowledged_writes > 1000, "{report:#?}");
     assert_eq!(report.counters.seen.len(), 11, "{report:#?}");
+    let json = serde_json::to_value(&report).unwrap();
+    assert_eq!((&json["failed"], &json["seen"][10]["build_id"]), (&0.into(), &"build 10".into()));
     // The histogram keeps three digits.
     let (max, longest) = (report.latency.max_ms, report.counters.longest_pause_ms);
     assert!((max - longest).abs() <= longest / 100.0, "{report:#?}");

@@ -1,4 +1,5 @@
 //! The server as a process of its own: killed, watched while it writes, out of descriptors.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic, its helpers included")]
 mod common;
 
 use std::env;
@@ -8,8 +9,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use common::{Raw, until};
-use handoff::{Daemon, Listeners};
+use common::{GRACE, Raw, Sockets, start, until};
+use handoff::{Daemon, Drainable, Listeners, ResumeFrom};
 use handoff_kv::load::{Load, Options};
 use handoff_kv::{Config, HTTP, Kv, RESP};
 
@@ -108,6 +109,19 @@ fn a_warm_up_beside_a_process_that_writes_disturbs_nobody() {
     // The environment that was open read-only has been closed properly: it opens for writing.
     let ready = successor.open(None).unwrap();
     assert_eq!(ready.advertised_revision_per_shard, [report.counters.acknowledged_writes]);
+}
+
+#[test]
+fn what_was_written_after_a_drain_without_a_seal_is_seen_when_resuming_from_disk() {
+    let (dir, sockets) = (tempfile::tempdir().unwrap(), Sockets::bind());
+    let (mut kv, _) = start(dir.path(), &sockets, "incumbent");
+    kv.drain(GRACE).unwrap();
+    let other = Process::start(dir.path(), "127.0.0.1:0");
+    Raw::connect(other.addr).ask("INCR n\r\n", ":1\r\n");
+    drop(other);
+    kv.resume_after_abort(ResumeFrom::Disk).unwrap();
+    Raw::connect(sockets.resp()).ask("INCR n\r\n", ":2\r\n");
+    assert_eq!(kv.snapshot_state().last_revision_per_shard, [2]);
 }
 
 #[test]

@@ -1,4 +1,5 @@
 //! What a client sees of a server that nobody disturbs.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic, its helpers included")]
 mod common;
 
 use std::thread;
@@ -120,6 +121,26 @@ fn a_full_database_says_so_and_goes_on_reading() {
     client.ask("GET small\r\n", "$1\r\nv\r\n");
     client.ask("EXISTS l\r\n", ":0\r\n");
     client.ask("SET small w\r\n", "+OK\r\n");
+}
+
+#[test]
+fn a_write_that_does_not_fit_fails_alone() {
+    let (dir, sockets) = (tempfile::tempdir().unwrap(), Sockets::bind());
+    let config = Config { map_bytes: 1 << 20, ..Config::new(dir.path(), "one") };
+    let (_kv, _) = start_with(&config, &sockets);
+    let large = format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1048576\r\n{}\r\n", "x".repeat(1 << 20));
+    thread::scope(|scope| {
+        let small: Vec<_> = (0..4)
+            .map(|id| {
+                let mut client = Raw::connect(sockets.resp());
+                scope.spawn(move || (0..100).for_each(|_| client.ask(format!("SET {id} v\r\n"), "+OK\r\n")))
+            })
+            .collect();
+        let mut client = Raw::connect(sockets.resp());
+        while !small.iter().all(|thread| thread.is_finished()) {
+            client.ask(&large, "-ERR the database is full\r\n");
+        }
+    });
 }
 
 #[test]
