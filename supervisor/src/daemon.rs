@@ -131,5 +131,8 @@ impl Daemon {
 /// How `child` ended, if it has. One that can't be asked any more counts as ended: should it live nevertheless,
 /// its lock on the state keeps the next one out, and that is tried again.
 fn ended(child: &mut Child) -> Option<String> {
-    child.try_wait().unwrap_or_else(|error| Some(format!("lost: {error}")))
+    match child.try_wait() {
+        Ok(exit) => exit.map(|exit| exit.to_string()),
+        Err(error) => Some(format!("is lost: {error}")),
+    }
 }

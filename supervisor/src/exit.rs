@@ -141,7 +141,7 @@ impl std::error::Error for Failure {}
 impl From<handoff::Error> for Failure {
     fn from(error: handoff::Error) -> Failure {
         let code = match &error {
-            handoff::Error::Busy | handoff::Error::Locked => Code::Busy,
+            handoff::Error::Busy | handoff::Error::Locked(_) => Code::Busy,
             handoff::Error::Peer(_) => Code::Protocol,
             handoff::Error::System { .. } => Code::System,
             _ => Code::Software,

@@ -1,13 +1,7 @@
 //! Binds the listening sockets that the daemon inherits.
 use std::fs;
-use std::io;
-use std::net::TcpListener;
+use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileTypeExt;
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
-
-use nix::sys::socket::{Backlog, listen};
 
 use crate::config::{Addr, Listener};
 use crate::exit::{Code, Failure};
@@ -17,21 +11,11 @@ use crate::exit::{Code, Failure};
 /// # Errors
 /// [`Code::CantCreate`], with what helps if the address is in use.
 pub(crate) fn bind(listener: &Listener) -> Result<OwnedFd, Failure> {
-    let bound = match &listener.addr {
-        Addr::Tcp(addr) => TcpListener::bind(addr).map(OwnedFd::from),
-        Addr::Unix(path) => bind_unix(path).map(OwnedFd::from),
-    };
-    // As long a queue as the system allows: during a swap connections wait in it.
-    let bound = bound.and_then(|socket| Ok(listen(&socket, Backlog::MAXCONN).map(|()| socket)?));
-    bound.map_err(|error| {
-        let remedy = match error.kind() {
-            io::ErrorKind::AddrInUse => {
-                "; a daemon left by an earlier supervisor may hold it: stop that first"
-            }
-            _ => "",
-        };
-        let Listener { name, addr } = listener;
-        Failure::new(Code::CantCreate, format!("listener {name:?}: {addr}: {error}{remedy}"))
+    let Listener { name, addr } = listener;
+    handoff::bind(&addr.to_string()).map_err(|error| {
+        let in_use = matches!(&error, handoff::Error::System { source, .. } if source.kind() == ErrorKind::AddrInUse);
+        let remedy = if in_use { "; a daemon left by an earlier supervisor may hold it: stop that first" } else { "" };
+        Failure::new(Code::CantCreate, format!("listener {name:?}: {error}{remedy}"))
     })
 }
 
@@ -46,18 +30,11 @@ pub(crate) fn unlink(listeners: &[Listener]) {
     }
 }
 
-/// A socket that nobody listens on any more is replaced, a living one is not.
-fn bind_unix(path: &Path) -> io::Result<UnixListener> {
-    let is_socket = fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
-    let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
-    if is_socket && UnixStream::connect(path).is_err_and(refused) {
-        fs::remove_file(path)?;
-    }
-    UnixListener::bind(path)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+    use std::os::unix::net::{UnixListener, UnixStream};
+
     use super::*;
 
     #[test]

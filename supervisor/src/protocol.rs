@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use handoff::message::Standing;
-use handoff::{HandoffOutcome, Phases, Verdict};
+use handoff::{DaemonStatus, HandoffOutcome, Phases, Verdict};
 use serde::{Deserialize, Serialize};
 
 use crate::exit::{Code, Failure};
@@ -225,6 +225,8 @@ pub struct DaemonReport {
 /// What the daemon says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DaemonAnswer {
+    /// What it calls its build.
+    pub build_id: String,
     /// Where it stands in the protocol.
     pub standing: Standing,
     /// Its open connections.
@@ -233,9 +235,10 @@ pub struct DaemonAnswer {
     pub last_revision_per_shard: Vec<u64>,
 }
 
-impl From<handoff::message::Status> for DaemonAnswer {
-    fn from(status: handoff::message::Status) -> DaemonAnswer {
+impl From<DaemonStatus> for DaemonAnswer {
+    fn from(DaemonStatus { hello, status }: DaemonStatus) -> DaemonAnswer {
         DaemonAnswer {
+            build_id: String::from_utf8_lossy(&hello.build_id).into_owned(),
             standing: status.standing,
             open_conns: status.open_conns,
             last_revision_per_shard: status.last_revision_per_shard,

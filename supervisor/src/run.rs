@@ -92,7 +92,7 @@ fn supervisor(config: &Config) -> Result<Supervisor, Failure> {
     let supervisor = Supervisor::new(&config.control_socket)?;
     let mut supervisor = supervisor.with_journal(&config.journal)?.with_build_id(env!("CARGO_PKG_VERSION"));
     for listener in &config.listeners {
-        supervisor = supervisor.with_listener(&listener.name, listen::bind(listener)?);
+        supervisor = supervisor.with_listener(&listener.name, listen::bind(listener)?)?;
         tracing::info!(name = listener.name, addr = %listener.addr, "listening");
     }
     Ok(supervisor)

@@ -69,7 +69,7 @@ fn says(answer: &DaemonAnswer) -> String {
     let revisions: Vec<String> = answer.last_revision_per_shard.iter().map(u64::to_string).collect();
     let revisions = if revisions.is_empty() { "none".into() } else { revisions.join(" ") };
     let standing = format!("{:?}", answer.standing).to_lowercase();
-    format!("{standing}, connections {}, revisions {revisions}", answer.open_conns)
+    format!("{standing}, build {}, connections {}, revisions {revisions}", answer.build_id, answer.open_conns)
 }
 
 fn last_swap(last: &LastSwap) -> String {

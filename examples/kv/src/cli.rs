@@ -73,12 +73,12 @@ fn run(args: Args, build_id: &str) -> ExitCode {
     farewell.wait();
     match ended {
         Ok(Ended::Retired | Ended::Stopped) => ExitCode::SUCCESS,
-        Ok(Ended::Aborted) => ExitCode::from(75),
+        Ok(Ended::Aborted(_)) => ExitCode::from(75),
         Err(error) => {
             tracing::error!(%error, "handoff-kv failed");
             match error {
                 Error::Caller(_) => ExitCode::from(64),
-                Error::Busy | Error::Locked => ExitCode::from(75),
+                Error::Busy | Error::Locked(_) => ExitCode::from(75),
                 _ => ExitCode::from(70),
             }
         }

@@ -295,17 +295,12 @@ impl<'a> Host<'a> {
         let id = self.parties.handoff_id;
         let reason = outcome.reason.clone().unwrap_or_default();
         tracing::info!(target: "handoff", %id, verdict = ?outcome.verdict, reason, "over");
-        match outcome.verdict {
-            Verdict::Busy => return Err(Error::Busy),
-            Verdict::Unreachable => return Err(Error::Peer(reason)),
-            _ => {}
-        }
         let committed = outcome.verdict == Verdict::Committed;
         let child = match self.parties.successor.filter(|_| committed) {
             Some(process) => Some(Child::new(process).context(|| format!("can't watch process {process}"))?),
             None => None,
         };
-        Ok(HandoffOutcome::new(id, outcome, child, self.stopwatch.phases()))
+        HandoffOutcome::new(id, outcome, child, self.stopwatch.phases())
     }
 }
 

@@ -31,10 +31,8 @@ use std::sync::{Arc, Mutex, TryLockError};
 use std::time::Duration;
 
 pub use child::Child;
-pub use outcome::{HandoffOutcome, Phases};
+pub use outcome::{HandoffOutcome, Phases, Verdict};
 pub use query::DaemonStatus;
-
-pub use crate::machine::supervisor::Verdict;
 
 use crate::error::{Error, Result};
 use crate::unix::context::Context;

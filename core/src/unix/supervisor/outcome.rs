@@ -1,9 +1,40 @@
 //! What became of a handoff, and what each phase took.
+use crate::error::{Error, Result};
 use crate::id::HandoffId;
-use crate::machine::supervisor::{Outcome, Verdict};
+use crate::machine::supervisor::{self as machine, Outcome};
 use crate::time::{Duration, Time};
 
 use super::Child;
+
+/// Who serves after a handoff that was begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Verdict {
+    /// The successor serves and the incumbent has ended.
+    Committed,
+    /// The incumbent serves, as it said itself.
+    RolledBack,
+    /// The successor served and died; the incumbent serves again, as it said itself.
+    FellBack,
+    /// The incumbent is there, but did not say that it serves.
+    Unconfirmed,
+    /// Every process that could serve has ended: a cold start is due.
+    NobodyServes,
+}
+
+impl Verdict {
+    /// What the caller is told. That nothing was begun is an error, with its `reason`.
+    fn new(verdict: machine::Verdict, reason: &str) -> Result<Verdict> {
+        Ok(match verdict {
+            machine::Verdict::Committed => Verdict::Committed,
+            machine::Verdict::RolledBack => Verdict::RolledBack,
+            machine::Verdict::FellBack => Verdict::FellBack,
+            machine::Verdict::Unconfirmed => Verdict::Unconfirmed,
+            machine::Verdict::NobodyServes => Verdict::NobodyServes,
+            machine::Verdict::Busy => return Err(Error::Busy),
+            machine::Verdict::Unreachable => return Err(Error::Peer(reason.into())),
+        })
+    }
+}
 
 /// What became of a handoff.
 #[derive(Debug)]
@@ -27,8 +58,14 @@ pub struct HandoffOutcome {
 }
 
 impl HandoffOutcome {
-    pub(super) fn new(handoff_id: HandoffId, outcome: Outcome, child: Option<Child>, phases: Phases) -> Self {
-        let committed = outcome.verdict == Verdict::Committed;
+    pub(super) fn new(
+        handoff_id: HandoffId,
+        outcome: Outcome,
+        child: Option<Child>,
+        phases: Phases,
+    ) -> Result<Self> {
+        let verdict = Verdict::new(outcome.verdict, outcome.reason.as_deref().unwrap_or_default())?;
+        let committed = verdict == Verdict::Committed;
         let mut warnings = Vec::new();
         if outcome.open_conns_remaining > 0 {
             let count = outcome.open_conns_remaining;
@@ -40,16 +77,16 @@ impl HandoffOutcome {
         if let Some(error) = outcome.journal_error {
             warnings.push(format!("the journal could not be written: {error}"));
         }
-        HandoffOutcome {
+        Ok(HandoffOutcome {
             handoff_id,
-            verdict: outcome.verdict,
+            verdict,
             committed,
             abort_reason: outcome.reason.filter(|_| !committed),
-            resumed_confirmed: matches!(outcome.verdict, Verdict::RolledBack | Verdict::FellBack),
+            resumed_confirmed: matches!(verdict, Verdict::RolledBack | Verdict::FellBack),
             child,
             phases,
             warnings,
-        }
+        })
     }
 }
 
