@@ -282,7 +282,8 @@ pub enum Message {
     Heartbeat {
         /// Where the sender stands.
         standing: Standing,
-        /// The sender's last message of the protocol, if it sent one.
+        /// The sender's last message of the protocol, if it sent one. Never a heartbeat.
+        #[serde(with = "repeated")]
         repeats: Option<Box<Message>>,
     },
     /// Anyone → O: where do you stand?
@@ -358,6 +359,37 @@ impl Message {
             | Message::Status(_)
             | Message::Refused { .. } => None,
         }
+    }
+}
+
+/// What a heartbeat repeats travels as bytes of its own: a heartbeat in a heartbeat in a heartbeat would be decoded
+/// by recursion, and a hostile peer would choose how deep.
+mod repeated {
+    use alloc::{boxed::Box, vec::Vec};
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
+
+    use super::{Message, Standing};
+    use crate::codec;
+
+    pub(super) fn serialize<S: Serializer>(
+        repeats: &Option<Box<Message>>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let bytes = repeats.as_ref().map(|message| codec::encode(&**message)).transpose();
+        bytes.map_err(ser::Error::custom)?.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Box<Message>>, D::Error> {
+        let Some(bytes) = Option::<Vec<u8>>::deserialize(deserializer)? else { return Ok(None) };
+        let heartbeat = Message::Heartbeat { standing: Standing::Serving, repeats: None };
+        let tag = codec::encode(&heartbeat).map_err(de::Error::custom)?;
+        if bytes.get(..4) == tag.get(..4) {
+            return Err(de::Error::custom("a heartbeat repeats a heartbeat"));
+        }
+        codec::decode(&bytes).map(|message| Some(Box::new(message))).map_err(de::Error::custom)
     }
 }
 
