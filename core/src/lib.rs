@@ -19,6 +19,8 @@ pub mod id;
 pub mod journal;
 pub mod machine;
 pub mod message;
+#[cfg(feature = "unix")]
+pub mod metrics;
 pub mod record;
 pub mod slots;
 pub mod time;
