@@ -143,7 +143,11 @@ fn perform(call: Call, daemon: &mut dyn Drainable, replies: &Replies) -> Option<
         }
         Call::Snapshot => Reply::Snapshot(guarded(|| Ok(daemon.snapshot_state())).unwrap_or_default()),
         Call::Finalize => {
-            if let Err(error) = guarded(|| Ok(daemon.finalize())) {
+            let finalized = guarded(|| {
+                daemon.finalize();
+                Ok(())
+            });
+            if let Err(error) = finalized {
                 tracing::error!(target: "handoff", error, "finalize failed");
             }
             return None;
