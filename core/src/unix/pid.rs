@@ -4,7 +4,8 @@
 //! (`pidfd_open(2)`), and elsewhere it signals nobody but an unreaped child, or a process whose start time still
 //! is the known one.
 use std::fmt;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
@@ -269,8 +270,11 @@ struct Stat {
 
 /// The process's `proc_pid_stat(5)`; `None` if there is none.
 fn stat_of(pid: u32) -> io::Result<Option<Stat>> {
-    match std::fs::read(format!("/proc/{pid}/stat")) {
-        Ok(text) => parse_stat(&text).map(Some).ok_or_else(|| {
+    // Longer than any: one read, which sees one state.
+    let mut text = [0; 2048];
+    let read = File::open(format!("/proc/{pid}/stat")).and_then(|mut file| file.read(&mut text));
+    match read {
+        Ok(length) => parse_stat(&text[..length]).map(Some).ok_or_else(|| {
             io::Error::new(io::ErrorKind::InvalidData, format!("can't understand /proc/{pid}/stat"))
         }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -278,6 +282,11 @@ fn stat_of(pid: u32) -> io::Result<Option<Stat>> {
         Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// The start time in a `proc_pid_stat(5)`.
+pub(crate) fn start_time_in(stat: &[u8]) -> Option<u64> {
+    parse_stat(stat).map(|stat| stat.start_time)
 }
 
 /// The name, in parentheses, may contain spaces and parentheses itself: what counts begins after the last one.
