@@ -1,7 +1,8 @@
 //! The journal's file: durable before a write returns, never fatal when damaged, and held by one supervisor.
 //!
-//! The lock is `flock(2)` on the file itself. Files come to the path complete and locked, by `link` or `rename`,
-//! and who locks one looks again whether it still is the one at the path: so no two can hold the journal.
+//! The lock is `flock(2)` on the file itself. Files come to the path complete and locked, by `link` or
+//! `rename`, and who locks one looks again whether it still is the one at the path: so no two can hold the
+//! journal.
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -34,13 +35,13 @@ pub struct Recovered {
 }
 
 impl JournalFile {
-    /// Opens the journal at `path`, or creates it, and locks it. A file that can't be used is set aside, under
-    /// the name `<path>.set-aside-<UTC date and time>`, and replaced by an empty journal; with one slot damaged,
-    /// the other one is used. Both are reported.
+    /// Opens the journal at `path`, or creates it, and locks it. A file that can't be used is set aside,
+    /// under the name `<path>.set-aside-<UTC date and time>`, and replaced by an empty journal; with one slot
+    /// damaged, the other one is used. Both are reported.
     ///
     /// # Errors
-    /// [`Error::Caller`] if another supervisor holds it, or it is no regular file; [`Error::System`] if it can't
-    /// be read or written.
+    /// [`Error::Caller`] if another supervisor holds it, or it is no regular file; [`Error::System`] if it
+    /// can't be read or written.
     pub fn open(path: impl AsRef<Path>) -> Result<(JournalFile, Recovered)> {
         let path = path.as_ref();
         loop {

@@ -1,9 +1,10 @@
 //! Starts a process that inherits the listeners and a link to the supervisor, and nothing else.
 //!
 //! `std::process::Command` can't do it: what a `pre_exec` closure puts into the environment is lost once the
-//! command has an environment of its own, and a `dup2` onto 3 and up may hit the pipe through which std hears of
-//! a failed `exec`, so that a missing binary "starts". So this is a fork (on Linux one that borrows our memory) and
-//! `execve`: everything is prepared before, and what runs between ([`after_fork`]) is async-signal-safe.
+//! command has an environment of its own, and a `dup2` onto 3 and up may hit the pipe through which std hears
+//! of a failed `exec`, so that a missing binary "starts". So this is a fork (on Linux one that borrows our
+//! memory) and `execve`: everything is prepared before, and what runs between ([`after_fork`]) is
+//! async-signal-safe.
 mod after_fork;
 
 use std::ffi::{CString, OsStr, OsString};
@@ -58,12 +59,12 @@ pub struct Spawned {
 }
 
 /// Starts a process. It runs the binary by the time this returns: `execve(2)` has succeeded. Its stdin is
-/// `/dev/null`, stdout and stderr are ours, no signal is blocked or ignored, and besides the listeners and the
-/// link it has no descriptor of ours. It outlives this process.
+/// `/dev/null`, stdout and stderr are ours, no signal is blocked or ignored, and besides the listeners and
+/// the link it has no descriptor of ours. It outlives this process.
 ///
 /// # Errors
-/// [`Error::Caller`] for a name, argument or variable that can't be passed on; [`Error::System`] if the binary
-/// is missing or not executable, or the system refuses. In each case no process is left.
+/// [`Error::Caller`] for a name, argument or variable that can't be passed on; [`Error::System`] if the
+/// binary is missing or not executable, or the system refuses. In each case no process is left.
 pub fn spawn(request: SpawnRequest<'_>) -> Result<Spawned> {
     check_names(request.listeners)?;
     let binary = c_string(request.binary.as_os_str(), "the path of the binary")?;
@@ -188,8 +189,8 @@ fn open_max() -> RawFd {
     RawFd::try_from(limit).unwrap_or(RawFd::MAX).max(FIRST_FD)
 }
 
-/// Makes the child, which goes on in [`after_fork`]. All signals are blocked meanwhile: a handler of ours that
-/// ran in the child would speak for it through descriptors that both share.
+/// Makes the child, which goes on in [`after_fork`]. All signals are blocked meanwhile: a handler of ours
+/// that ran in the child would speak for it through descriptors that both share.
 fn start(plan: &mut Plan) -> nix::Result<Pid> {
     let mask = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
     let child = new_process(plan);
@@ -197,9 +198,9 @@ fn start(plan: &mut Plan) -> nix::Result<Pid> {
     child
 }
 
-/// As `posix_spawn(3)` does it: the child borrows our memory, and this thread stands still until it has executed
-/// the binary or exited. Copying the page tables would take longer than all the rest, and the longer the larger
-/// the program is.
+/// As `posix_spawn(3)` does it: the child borrows our memory, and this thread stands still until it has
+/// executed the binary or exited. Copying the page tables would take longer than all the rest, and the longer
+/// the larger the program is.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 #[allow(unsafe_code)]
 fn new_process(plan: &mut Plan) -> nix::Result<Pid> {
@@ -209,10 +210,10 @@ fn new_process(plan: &mut Plan) -> nix::Result<Pid> {
 
     let mut stack = vec![0; STACK];
     let flags = CloneFlags::CLONE_VM | CloneFlags::CLONE_VFORK;
-    // SAFETY: the child runs nothing but `after_fork::run`, which never returns, touches no memory but its stack
-    // and `plan`, and neither allocates nor takes a lock. `plan`, what it points to and the stack outlive its use
-    // of them: this thread, whose they are, goes on only when the child has left our memory. With all signals
-    // blocked nothing else of this program can run in it.
+    // SAFETY: the child runs nothing but `after_fork::run`, which never returns, touches no memory but its
+    // stack and `plan`, and neither allocates nor takes a lock. `plan`, what it points to and the stack
+    // outlive its use of them: this thread, whose they are, goes on only when the child has left our memory.
+    // With all signals blocked nothing else of this program can run in it.
     unsafe { clone(Box::new(|| after_fork::run(plan)), &mut stack, flags, Some(libc::SIGCHLD)) }
 }
 
@@ -228,8 +229,8 @@ fn new_process(plan: &mut Plan) -> nix::Result<Pid> {
     }
 }
 
-/// What the child reported; nothing, if the pipe was closed by its `exec` (or its death, which whoever watches
-/// it will see).
+/// What the child reported; nothing, if the pipe was closed by its `exec` (or its death, which whoever
+/// watches it will see).
 fn read_failure(report: OwnedFd) -> io::Result<Option<Failure>> {
     let mut report = File::from(report);
     let mut bytes = [0; Failure::SIZE];

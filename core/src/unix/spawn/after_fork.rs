@@ -1,8 +1,8 @@
 //! What the child does between `fork` and `execve`.
 //!
 //! Invariant: async-signal-safe (`signal-safety(7)`) throughout. Another thread may have held any lock at the
-//! fork, that of the allocator included: so nothing here allocates, panics or formats; it makes system calls on
-//! what was prepared, and writes into memory that was set aside for it.
+//! fork, that of the allocator included: so nothing here allocates, panics or formats; it makes system calls
+//! on what was prepared, and writes into memory that was set aside for it.
 use std::os::fd::RawFd;
 
 use nix::errno::Errno;
@@ -30,8 +30,8 @@ pub(super) struct Plan {
     pub(super) envp: *const *const c_char,
     /// Inside one entry of `envp`: where the digits of the pid go, [`PID_DIGITS`] and a NUL.
     pub(super) listen_pid_digits: *mut u8,
-    /// What the child leaves for the parent, if they share their memory: its own `proc_pid_stat(5)`, or as much
-    /// of it as fits. The parent would have to wait for the whole `execve` to see it.
+    /// What the child leaves for the parent, if they share their memory: its own `proc_pid_stat(5)`, or as
+    /// much of it as fits. The parent would have to wait for the whole `execve` to see it.
     pub(super) stat: [u8; STAT],
     /// The limit up to which descriptors are looked for where `close_range(2)` is missing.
     pub(super) open_max: RawFd,
@@ -127,8 +127,8 @@ fn read_own_stat(stat: &mut [u8; STAT]) {
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn read_own_stat(_stat: &mut [u8; STAT]) {}
 
-/// A session, and with it a process group, of its own: a Ctrl-C at the supervisor's terminal must not reach the
-/// daemon, and the group is what gets killed.
+/// A session, and with it a process group, of its own: a Ctrl-C at the supervisor's terminal must not reach
+/// the daemon, and the group is what gets killed.
 #[allow(unsafe_code)]
 fn leave_session() -> Result<(), Failure> {
     // SAFETY: setsid touches no memory.
@@ -223,9 +223,9 @@ fn close_on_exec(fd: RawFd) {
 /// Every signal does what it does by default, and none is blocked.
 #[allow(unsafe_code)]
 fn reset_signals() {
-    // SAFETY: an all-zero sigaction is SIG_DFL with an empty mask; what can't be changed (SIGKILL, SIGSTOP, the C
-    // library's own) is refused, and that is fine.
-    // All signals are blocked until the last call, so that no handler of the parent runs here.
+    // SAFETY: an all-zero sigaction is SIG_DFL with an empty mask; what can't be changed (SIGKILL, SIGSTOP,
+    // the C library's own) is refused, and that is fine. All signals are blocked until the last call, so that
+    // no handler of the parent runs here.
     unsafe {
         let default: libc::sigaction = std::mem::zeroed();
         for signal in 1..=MAX_SIGNAL {
