@@ -93,8 +93,9 @@ fn unlocking_frees_the_lock_though_a_forked_child_has_the_descriptor() {
     let child = match unsafe { fork() }.unwrap() {
         ForkResult::Child => {
             let mut byte = 0_u8;
-            // SAFETY: as above.
+            // SAFETY: as above. Without its copy of the other end, it reads the end of the file when we die.
             unsafe {
+                nix::libc::close(std::os::fd::AsRawFd::as_raw_fd(&go_on));
                 nix::libc::read(std::os::fd::AsRawFd::as_raw_fd(&waiting), (&raw mut byte).cast(), 1);
                 nix::libc::_exit(0)
             }

@@ -203,8 +203,8 @@ fn lock(file: &File, path: &Path) -> Result<()> {
 
 /// Whether `path` still leads to `file`.
 fn is_at(file: &File, path: &Path) -> bool {
-    let inode = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
-    matches!((file.metadata(), path.metadata()), (Ok(file), Ok(path)) if inode(file.clone()) == inode(path.clone()))
+    let inode = |metadata: io::Result<fs::Metadata>| metadata.map(|one| (one.dev(), one.ino())).ok();
+    inode(file.metadata()).is_some_and(|ours| inode(path.metadata()) == Some(ours))
 }
 
 fn sync_directory(path: &Path) -> io::Result<()> {
@@ -214,7 +214,7 @@ fn sync_directory(path: &Path) -> io::Result<()> {
 
 fn unusable(path: &Path) -> String {
     format!(
-        "can't open the journal {}: its directory must exist, be writable for this user and have 128 KiB free",
+        "can't open the journal {}: its directory must exist, be writable and have 128 KiB free",
         path.display()
     )
 }
