@@ -198,6 +198,24 @@ fn a_record_that_was_removed_or_damaged_is_written_anew() {
 }
 
 #[test]
+fn a_torn_write_leaves_the_record_before_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(NAME);
+    let file = RecordFile::open(dir.path()).unwrap();
+    for generation in 1..=4 {
+        file.write(&record(generation)).unwrap();
+    }
+    let mut bytes = fs::read(&path).unwrap();
+    // The second write and the fourth went to the second slot.
+    bytes[16 * 1024 + 100..][..100].fill(0xff);
+    fs::write(&path, bytes).unwrap();
+    let (read, problems) = file.read().unwrap();
+    assert_eq!((read, problems[0].fault.clone()), (Some(record(3)), Fault::Checksum));
+    file.write(&record(5)).unwrap();
+    assert_eq!(file.read().unwrap(), (Some(record(5)), vec![]));
+}
+
+#[test]
 fn whoever_reads_without_the_lock_sees_whole_records() {
     let dir = tempfile::tempdir().unwrap();
     let file = RecordFile::open(dir.path()).unwrap();
