@@ -56,7 +56,7 @@ pub struct Slots<T> {
 impl<T> Slots<T> {
     /// The sequence number of the next value.
     pub fn next_sequence(&self) -> u64 {
-        self.newest.as_ref().map_or(1, |(sequence, _)| sequence + 1)
+        self.newest.as_ref().map_or(1, |(sequence, _)| sequence.saturating_add(1))
     }
 }
 

@@ -3,7 +3,7 @@
 //! `std::process::Command` can't do it: what a `pre_exec` closure puts into the environment is lost once the
 //! command has an environment of its own, and a `dup2` onto 3 and up may hit the pipe through which std hears
 //! of a failed `exec`, so that a missing binary "starts". So this is a fork (on Linux one that borrows our
-//! memory) and `execve`: everything is prepared before, and what runs between ([`after_fork`]) is
+//! memory) and `execve`: everything is prepared before, and what runs between (`after_fork`) is
 //! async-signal-safe.
 mod after_fork;
 
