@@ -1,9 +1,10 @@
-//! A value in a file of two slots: a write goes to the slot that doesn't hold the newest value, so that a write
-//! that was torn leaves the value before it.
+//! A value in a file of two slots: a write goes to the slot that doesn't hold the newest value, so that a
+//! write that was torn leaves the value before it.
 //!
-//! A slot is a fixed number of bytes: the [`Magic`] (name, then version in two decimal digits), `u64` sequence
-//! number, `u32` length of the payload, `u32` CRC-32 of all that and the payload, the payload (see
-//! [`crate::codec`]), and whatever follows. Integers are little-endian. A slot of zeros has never been written.
+//! A slot is a fixed number of bytes: the [`Magic`] (name, then version in two decimal digits), `u64`
+//! sequence number, `u32` length of the payload, `u32` CRC-32 of all that and the payload, the payload (see
+//! [`crate::codec`]), and whatever follows. Integers are little-endian. A slot of zeros has never been
+//! written.
 use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::fmt;
@@ -55,7 +56,7 @@ pub struct Slots<T> {
 impl<T> Slots<T> {
     /// The sequence number of the next value.
     pub fn next_sequence(&self) -> u64 {
-        self.newest.as_ref().map_or(1, |(sequence, _)| sequence + 1)
+        self.newest.as_ref().map_or(1, |(sequence, _)| sequence.saturating_add(1))
     }
 }
 

@@ -93,8 +93,9 @@ fn unlocking_frees_the_lock_though_a_forked_child_has_the_descriptor() {
     let child = match unsafe { fork() }.unwrap() {
         ForkResult::Child => {
             let mut byte = 0_u8;
-            // SAFETY: as above.
+            // SAFETY: as above. Without its copy of the other end, it reads the end of the file when we die.
             unsafe {
+                nix::libc::close(std::os::fd::AsRawFd::as_raw_fd(&go_on));
                 nix::libc::read(std::os::fd::AsRawFd::as_raw_fd(&waiting), (&raw mut byte).cast(), 1);
                 nix::libc::_exit(0)
             }
@@ -194,6 +195,24 @@ fn a_record_that_was_removed_or_damaged_is_written_anew() {
     assert_eq!((read, problems[0].fault.clone()), (None, Fault::Torn));
     file.write(&record(3)).unwrap();
     assert_eq!(file.read().unwrap().0, Some(record(3)));
+}
+
+#[test]
+fn a_torn_write_leaves_the_record_before_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(NAME);
+    let file = RecordFile::open(dir.path()).unwrap();
+    for generation in 1..=4 {
+        file.write(&record(generation)).unwrap();
+    }
+    let mut bytes = fs::read(&path).unwrap();
+    // The second write and the fourth went to the second slot.
+    bytes[16 * 1024 + 100..][..100].fill(0xff);
+    fs::write(&path, bytes).unwrap();
+    let (read, problems) = file.read().unwrap();
+    assert_eq!((read, problems[0].fault.clone()), (Some(record(3)), Fault::Checksum));
+    file.write(&record(5)).unwrap();
+    assert_eq!(file.read().unwrap(), (Some(record(5)), vec![]));
 }
 
 #[test]

@@ -31,7 +31,8 @@ pub(crate) fn check_path(path: &Path, reserve: usize) -> Result<()> {
     if length + reserve > PATH_MAX {
         let (limit, path) = (PATH_MAX - reserve, path.display());
         return Err(Error::Caller(format!(
-            "{path} is too long for a Unix socket: {length} bytes, at most {limit} are possible here; choose a shorter path"
+            "{path} is too long for a Unix socket: {length} bytes, at most {limit} are possible here; \
+             choose a shorter path"
         )));
     }
     Ok(())

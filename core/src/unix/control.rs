@@ -1,7 +1,8 @@
 //! The control sockets: where a daemon answers its supervisor.
 //!
-//! Every process listens from birth at `<path>.<pid>`; to take `<path>` is one `rename(2)` of a link that lies
-//! ready. So what can fail fails before anyone is disturbed, and at every moment somebody is bound at the path.
+//! Every process listens from birth at `<path>.<pid>`; to take `<path>` is one `rename(2)` of a link that
+//! lies ready. So what can fail fails before anyone is disturbed, and at every moment somebody is bound at
+//! the path.
 use std::ffi::OsString;
 use std::fs;
 use std::io;
@@ -34,8 +35,8 @@ impl ControlSocket {
     /// Listens at `<path>.<pid>` and makes ready to take `path`. Nobody is disturbed.
     ///
     /// # Errors
-    /// [`Error::Caller`] if the path is too long or something that is not a socket is there; [`Error::System`] if
-    /// the directory is missing, or another process answers at our name.
+    /// [`Error::Caller`] if the path is too long or something that is not a socket is there;
+    /// [`Error::System`] if the directory is missing, or another process answers at our name.
     pub fn bind_beside(path: impl AsRef<Path>) -> Result<ControlSocket> {
         let path = path.as_ref().to_path_buf();
         check_path(&path, SUFFIX_MAX)?;
@@ -99,8 +100,8 @@ impl ControlSocket {
         }
     }
 
-    /// Sees that the link lies ready that the next rename consumes. (A rename of two links of one inode would do
-    /// nothing and leave both; [`Self::take_path`] does not come to that.)
+    /// Sees that the link lies ready that the next rename consumes. (A rename of two links of one inode would
+    /// do nothing and leave both; [`Self::take_path`] does not come to that.)
     fn make_ready(&self) -> Result<()> {
         let made = match fs::hard_link(&self.beside, &self.next) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match inode_of(&self.next) {
@@ -172,7 +173,8 @@ pub fn remove_stale(path: &Path, pid: u32) -> Result<()> {
     remove_unanswered(&with_suffix(&beside, ".next"))
 }
 
-/// What became of a [`connect`]. To be connected isn't to be answered: a stopped process's socket connects too.
+/// What became of a [`connect`]. To be connected isn't to be answered: a stopped process's socket connects
+/// too.
 #[derive(Debug)]
 pub enum Connect {
     /// Connected: non-blocking and close-on-exec.

@@ -1,9 +1,10 @@
 //! The environment variables through which a process learns what it inherited: the one place that names them.
 //!
-//! The first three are systemd's protocol (`sd_listen_fds(3)`), so that a daemon may read them with libsystemd
-//! as well. All of them count only in the process whose pid `LISTEN_PID` is: a helper that the daemon starts
-//! inherits the variables but not the descriptors, and must not take them for its own. That is also why nothing
-//! is unset: to change the environment is unsafe as soon as a second thread runs, and nobody is misled by it.
+//! The first three are systemd's protocol (`sd_listen_fds(3)`), so that a daemon may read them with
+//! libsystemd as well. All of them count only in the process whose pid `LISTEN_PID` is: a helper that the
+//! daemon starts inherits the variables but not the descriptors, and must not take them for its own. That is
+//! also why nothing is unset: to change the environment is unsafe as soon as a second thread runs, and nobody
+//! is misled by it.
 use std::env;
 use std::fmt;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -68,8 +69,8 @@ pub(crate) fn is_for_us() -> bool {
     env::var(LISTEN_PID).is_ok_and(|pid| pid.parse() == Ok(std::process::id()))
 }
 
-/// Takes what a supervisor gave this process; `None` if no supervisor started it. To be called once in the life
-/// of a process: whoever calls it again gets an error, because the descriptor has an owner by then.
+/// Takes what a supervisor gave this process; `None` if no supervisor started it. To be called once in the
+/// life of a process: whoever calls it again gets an error, because the descriptor has an owner by then.
 ///
 /// # Errors
 /// Variables that contradict themselves, or a descriptor that is not a Unix socket.
@@ -110,8 +111,8 @@ pub(crate) fn look_at<'a>(fd: RawFd) -> nix::Result<BorrowedFd<'a>> {
 /// Takes ownership of an inherited descriptor that [`look_at`] found open.
 #[allow(unsafe_code)]
 pub(crate) fn adopt(fd: RawFd) -> OwnedFd {
-    // SAFETY: `fd` is open. The environment says that whoever started this process left it here for us, and the
-    // callers take each descriptor at most once in the life of the process; so nobody else owns it.
+    // SAFETY: `fd` is open. The environment says that whoever started this process left it here for us, and
+    // the callers take each descriptor at most once in the life of the process; so nobody else owns it.
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 

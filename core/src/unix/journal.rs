@@ -1,7 +1,8 @@
 //! The journal's file: durable before a write returns, never fatal when damaged, and held by one supervisor.
 //!
-//! The lock is `flock(2)` on the file itself. Files come to the path complete and locked, by `link` or `rename`,
-//! and who locks one looks again whether it still is the one at the path: so no two can hold the journal.
+//! The lock is `flock(2)` on the file itself. Files come to the path complete and locked, by `link` or
+//! `rename`, and who locks one looks again whether it still is the one at the path: so no two can hold the
+//! journal.
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -34,13 +35,13 @@ pub struct Recovered {
 }
 
 impl JournalFile {
-    /// Opens the journal at `path`, or creates it, and locks it. A file that can't be used is set aside, under
-    /// the name `<path>.set-aside-<UTC date and time>`, and replaced by an empty journal; with one slot damaged,
-    /// the other one is used. Both are reported.
+    /// Opens the journal at `path`, or creates it, and locks it. A file that can't be used is set aside,
+    /// under the name `<path>.set-aside-<UTC date and time>`, and replaced by an empty journal; with one slot
+    /// damaged, the other one is used. Both are reported.
     ///
     /// # Errors
-    /// [`Error::Caller`] if another supervisor holds it, or it is no regular file; [`Error::System`] if it can't
-    /// be read or written.
+    /// [`Error::Caller`] if another supervisor holds it, or it is no regular file; [`Error::System`] if it
+    /// can't be read or written.
     pub fn open(path: impl AsRef<Path>) -> Result<(JournalFile, Recovered)> {
         let path = path.as_ref();
         loop {
@@ -202,8 +203,8 @@ fn lock(file: &File, path: &Path) -> Result<()> {
 
 /// Whether `path` still leads to `file`.
 fn is_at(file: &File, path: &Path) -> bool {
-    let inode = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
-    matches!((file.metadata(), path.metadata()), (Ok(file), Ok(path)) if inode(file.clone()) == inode(path.clone()))
+    let inode = |metadata: io::Result<fs::Metadata>| metadata.map(|one| (one.dev(), one.ino())).ok();
+    inode(file.metadata()).is_some_and(|ours| inode(path.metadata()) == Some(ours))
 }
 
 fn sync_directory(path: &Path) -> io::Result<()> {
@@ -213,7 +214,7 @@ fn sync_directory(path: &Path) -> io::Result<()> {
 
 fn unusable(path: &Path) -> String {
     format!(
-        "can't open the journal {}: its directory must exist, be writable for this user and have 128 KiB free",
+        "can't open the journal {}: its directory must exist, be writable and have 128 KiB free",
         path.display()
     )
 }

@@ -26,13 +26,13 @@ pub struct Listeners {
 }
 
 impl Listeners {
-    /// The listeners that this process inherited, by systemd's protocol (`sd_listen_fds(3)`); none, if none are
-    /// meant for it. Each is checked, and gets its close-on-exec flag back. To be called once in the life of a
-    /// process: the descriptors have an owner then.
+    /// The listeners that this process inherited, by systemd's protocol (`sd_listen_fds(3)`); none, if none
+    /// are meant for it. Each is checked, and gets its close-on-exec flag back. To be called once in the life
+    /// of a process: the descriptors have an owner then.
     ///
     /// # Errors
-    /// [`Error::Caller`] if the variables contradict themselves, a descriptor is not a listening stream socket of
-    /// TCP or Unix, or this has been called before. Nothing has been taken or changed then.
+    /// [`Error::Caller`] if the variables contradict themselves, a descriptor is not a listening stream
+    /// socket of TCP or Unix, or this has been called before. Nothing has been taken or changed then.
     pub fn from_env() -> Result<Listeners> {
         static TAKEN: AtomicBool = AtomicBool::new(false);
 
@@ -58,7 +58,8 @@ impl Listeners {
     /// Listeners that this process opened itself.
     ///
     /// # Errors
-    /// [`Error::Caller`] for names that a successor could not be given (see [`crate::unix::spawn::SpawnRequest`]).
+    /// [`Error::Caller`] for names that a successor could not be given (see
+    /// [`crate::unix::spawn::SpawnRequest`]).
     pub fn from_entries(entries: Vec<(String, OwnedFd)>) -> Result<Listeners> {
         check_names(&entries)?;
         Ok(Listeners { entries })
@@ -103,9 +104,9 @@ impl Listeners {
     }
 }
 
-/// Opens a listener: `127.0.0.1:6379`, `[::]:80` or `unix:/path`. It is non-blocking and close-on-exec. A Unix
-/// socket gets its mode from the umask, as any daemon's does; one that is there already is replaced if nobody
-/// answers at it.
+/// Opens a listener: `127.0.0.1:6379`, `[::]:80` or `unix:/path`. It is non-blocking and close-on-exec. A
+/// Unix socket gets its mode from the umask, as any daemon's does; one that is there already is replaced if
+/// nobody answers at it.
 ///
 /// # Errors
 /// [`Error::Caller`] for an address of another form, [`Error::System`] if it can't be bound.

@@ -11,8 +11,8 @@ use nix::libc;
 use crate::error::Result;
 use crate::unix::context::Context;
 
-/// `flock(2)` on the data directory itself: there is no lock file whose removal could make two locks of one. The
-/// lock belongs to the open file description, so a forked child holds it too: it is freed by
+/// `flock(2)` on the data directory itself: there is no lock file whose removal could make two locks of one.
+/// The lock belongs to the open file description, so a forked child holds it too: it is freed by
 /// [`DataDirLock::unlock`], whatever children there are, and when the last process with the descriptor ends.
 #[derive(Debug)]
 pub struct DataDirLock {
@@ -104,7 +104,8 @@ pub(crate) fn unflock(file: &File) -> io::Result<()> {
     Errno::result(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_UN) }).map(drop).map_err(io::Error::from)
 }
 
-/// The pid that `proc_locks(5)` has for the lock of `file`. For people: it may have ended since, or be unknown.
+/// The pid that `proc_locks(5)` has for the lock of `file`. For people: it may have ended since, or be
+/// unknown.
 pub(crate) fn holder_of(file: &File) -> Option<u32> {
     let metadata = file.metadata().ok()?;
     find_holder(&std::fs::read_to_string("/proc/locks").ok()?, metadata.dev(), metadata.ino())

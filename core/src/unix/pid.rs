@@ -1,10 +1,11 @@
 //! Processes: who they are, and watching one until it ends.
 //!
 //! A [`Watch`] means one process and never a later one with its number: on Linux it holds a pidfd
-//! (`pidfd_open(2)`), and elsewhere it signals nobody but an unreaped child, or a process whose start time still
-//! is the known one.
+//! (`pidfd_open(2)`), and elsewhere it signals nobody but an unreaped child, or a process whose start time
+//! still is the known one.
 use std::fmt;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
@@ -72,8 +73,8 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Watches a child of this process. Nobody else may wait for it (a `waitpid(-1)` in a reaper would take its
-    /// status): then the watch is that of an ended process.
+    /// Watches a child of this process. Nobody else may wait for it (a `waitpid(-1)` in a reaper would take
+    /// its status): then the watch is that of an ended process.
     ///
     /// # Errors
     /// Descriptors are exhausted, or `/proc` can't be read.
@@ -81,8 +82,8 @@ impl Watch {
         Watch::open(process, true)
     }
 
-    /// Watches a process that is not our child. If it has gone already, its number maybe given to another, the
-    /// watch is that of an ended process.
+    /// Watches a process that is not our child. If it has gone already, its number maybe given to another,
+    /// the watch is that of an ended process.
     ///
     /// # Errors
     /// As [`Watch::child`].
@@ -109,8 +110,8 @@ impl Watch {
         self.process
     }
 
-    /// Readable (`POLLIN`) once the process has ended. `None` if it is known to have ended, or if the system has
-    /// no such descriptor: then [`Watch::ended`] is to be asked now and then.
+    /// Readable (`POLLIN`) once the process has ended. `None` if it is known to have ended, or if the system
+    /// has no such descriptor: then [`Watch::ended`] is to be asked now and then.
     pub fn pollable(&self) -> Option<BorrowedFd<'_>> {
         self.pidfd.as_ref().filter(|_| self.exit.is_none()).map(AsFd::as_fd)
     }
@@ -142,8 +143,8 @@ impl Watch {
         ignore_gone(sent)
     }
 
-    /// Kills (SIGKILL) the process, and the group that it leads, if it leads one. The group is left alone once
-    /// the leader has been reaped: until then no other group can have its number.
+    /// Kills (SIGKILL) the process, and the group that it leads, if it leads one. The group is left alone
+    /// once the leader has been reaped: until then no other group can have its number.
     ///
     /// # Errors
     /// No permission.
@@ -269,8 +270,11 @@ struct Stat {
 
 /// The process's `proc_pid_stat(5)`; `None` if there is none.
 fn stat_of(pid: u32) -> io::Result<Option<Stat>> {
-    match std::fs::read(format!("/proc/{pid}/stat")) {
-        Ok(text) => parse_stat(&text).map(Some).ok_or_else(|| {
+    // Longer than any: one read, which sees one state.
+    let mut text = [0; 2048];
+    let read = File::open(format!("/proc/{pid}/stat")).and_then(|mut file| file.read(&mut text));
+    match read {
+        Ok(length) => parse_stat(&text[..length]).map(Some).ok_or_else(|| {
             io::Error::new(io::ErrorKind::InvalidData, format!("can't understand /proc/{pid}/stat"))
         }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -280,7 +284,13 @@ fn stat_of(pid: u32) -> io::Result<Option<Stat>> {
     }
 }
 
-/// The name, in parentheses, may contain spaces and parentheses itself: what counts begins after the last one.
+/// The start time in a `proc_pid_stat(5)`.
+pub(crate) fn start_time_in(stat: &[u8]) -> Option<u64> {
+    parse_stat(stat).map(|stat| stat.start_time)
+}
+
+/// The name, in parentheses, may contain spaces and parentheses itself: what counts begins after the last
+/// one.
 fn parse_stat(text: &[u8]) -> Option<Stat> {
     /// Fields are numbered from 1; the one after the name is the third.
     const STATE: usize = 3;

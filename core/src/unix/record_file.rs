@@ -85,8 +85,8 @@ impl RecordFile {
         }
     }
 
-    /// Creates the file at once with its full size: whoever sees it sees all of it. Zeros are written and not a
-    /// hole left, so that the blocks are there. If another process creates it meanwhile, its file stays.
+    /// Creates the file at once with its full size: whoever sees it sees all of it. Zeros are written and not
+    /// a hole left, so that the blocks are there. If another process creates it meanwhile, its file stays.
     fn create(&self) -> io::Result<()> {
         let draft = self.path.with_extension(format!("record.{}.new", std::process::id()));
         let filled = File::options()

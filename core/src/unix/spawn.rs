@@ -1,9 +1,10 @@
 //! Starts a process that inherits the listeners and a link to the supervisor, and nothing else.
 //!
 //! `std::process::Command` can't do it: what a `pre_exec` closure puts into the environment is lost once the
-//! command has an environment of its own, and a `dup2` onto 3 and up may hit the pipe through which std hears of
-//! a failed `exec`, so that a missing binary "starts". So this is `fork` and `execve`: everything is prepared
-//! before the fork, and what runs after it ([`after_fork`]) is async-signal-safe.
+//! command has an environment of its own, and a `dup2` onto 3 and up may hit the pipe through which std hears
+//! of a failed `exec`, so that a missing binary "starts". So this is a fork (on Linux one that borrows our
+//! memory) and `execve`: everything is prepared before, and what runs between (`after_fork`) is
+//! async-signal-safe.
 mod after_fork;
 
 use std::ffi::{CString, OsStr, OsString};
@@ -17,7 +18,7 @@ use nix::fcntl::OFlag;
 use nix::libc;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill};
 use nix::sys::wait::waitpid;
-use nix::unistd::{ForkResult, Pid, fork, pipe2};
+use nix::unistd::{Pid, pipe2};
 
 use crate::error::{Error, Result};
 use crate::id::ProcessId;
@@ -25,7 +26,7 @@ use crate::unix::context::Context;
 use crate::unix::env::{
     FIRST_FD, HANDOFF_ROLE, HANDOFF_SOCK_FD, LISTEN_FDNAMES, LISTEN_FDS, LISTEN_PID, RESERVED, StartRole,
 };
-use crate::unix::pid::start_time_of;
+use crate::unix::pid::{start_time_in, start_time_of};
 use after_fork::{Failure, Plan, Step};
 
 /// The longest name of a listener, in bytes: systemd's limit.
@@ -58,12 +59,12 @@ pub struct Spawned {
 }
 
 /// Starts a process. It runs the binary by the time this returns: `execve(2)` has succeeded. Its stdin is
-/// `/dev/null`, stdout and stderr are ours, no signal is blocked or ignored, and besides the listeners and the
-/// link it has no descriptor of ours. It outlives this process.
+/// `/dev/null`, stdout and stderr are ours, no signal is blocked or ignored, and besides the listeners and
+/// the link it has no descriptor of ours. It outlives this process.
 ///
 /// # Errors
-/// [`Error::Caller`] for a name, argument or variable that can't be passed on; [`Error::System`] if the binary
-/// is missing or not executable, or the system refuses. In each case no process is left.
+/// [`Error::Caller`] for a name, argument or variable that can't be passed on; [`Error::System`] if the
+/// binary is missing or not executable, or the system refuses. In each case no process is left.
 pub fn spawn(request: SpawnRequest<'_>) -> Result<Spawned> {
     check_names(request.listeners)?;
     let binary = c_string(request.binary.as_os_str(), "the path of the binary")?;
@@ -84,14 +85,18 @@ pub fn spawn(request: SpawnRequest<'_>) -> Result<Spawned> {
         argv: argv.as_ptr(),
         envp: envp.as_ptr(),
         listen_pid_digits: listen_pid_at.wrapping_add(LISTEN_PID.len() + 1),
+        stat: [0; after_fork::STAT],
         open_max: open_max(),
     };
-    let child = fork_into(&mut plan).context(|| "can't fork".into())?;
+    let child = start(&mut plan).context(|| "can't start another process".into())?;
     drop(report_child);
 
-    // While the child gets on to its exec. It is not reaped, so its entry is there.
-    let start_time = start_time_of(child.as_raw().unsigned_abs());
+    let pid = child.as_raw().unsigned_abs();
     let failure = read_failure(report);
+    let start_time = match start_time_in(&plan.stat) {
+        None => start_time_of(pid),
+        known => Ok(known),
+    };
     let started = match (failure, start_time) {
         (Ok(None), Ok(start_time)) => Ok(start_time.unwrap_or(0)),
         (Ok(Some(failure)), _) => Err(explain(&failure, request.binary)),
@@ -102,7 +107,6 @@ pub fn spawn(request: SpawnRequest<'_>) -> Result<Spawned> {
     if started.is_err() {
         end(child);
     }
-    let pid = child.as_raw().unsigned_abs();
     started.map(|start_time| Spawned { process: ProcessId { pid, start_time } })
 }
 
@@ -185,28 +189,58 @@ fn open_max() -> RawFd {
     RawFd::try_from(limit).unwrap_or(RawFd::MAX).max(FIRST_FD)
 }
 
-/// Forks. All signals are blocked meanwhile: a handler of ours that ran in the child would speak for it through
-/// descriptors that both share.
-#[allow(unsafe_code)]
-fn fork_into(plan: &mut Plan) -> nix::Result<Pid> {
+/// Makes the child, which goes on in [`after_fork`]. All signals are blocked meanwhile: a handler of ours
+/// that ran in the child would speak for it through descriptors that both share.
+fn start(plan: &mut Plan) -> nix::Result<Pid> {
     let mask = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
-    // SAFETY: the child does nothing but `after_fork::run`, which is async-signal-safe and never returns.
-    let forked = match unsafe { fork() } {
-        // SAFETY: this is the child, and `plan` points to what `spawn` owns until the fork has returned.
-        Ok(ForkResult::Child) => unsafe { after_fork::run(plan) },
-        Ok(ForkResult::Parent { child }) => Ok(child),
-        Err(error) => Err(error),
-    };
+    let child = new_process(plan);
     mask.thread_set_mask()?;
-    forked
+    child
 }
 
-/// What the child reported; nothing, if the pipe was closed by its `exec` (or its death, which whoever watches
-/// it will see).
+/// As `posix_spawn(3)` does it: the child borrows our memory, and this thread stands still until it has
+/// executed the binary or exited. Copying the page tables would take longer than all the rest, and the longer
+/// the larger the program is.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[allow(unsafe_code)]
+fn new_process(plan: &mut Plan) -> nix::Result<Pid> {
+    use nix::sched::{CloneFlags, clone};
+    /// `after_fork` needs less than a tenth, without optimisation too.
+    const STACK: usize = 64 * 1024;
+
+    let mut stack = vec![0; STACK];
+    let flags = CloneFlags::CLONE_VM | CloneFlags::CLONE_VFORK;
+    // SAFETY: the child runs nothing but `after_fork::run`, which never returns, touches no memory but its
+    // stack and `plan`, and neither allocates nor takes a lock. `plan`, what it points to and the stack
+    // outlive its use of them: this thread, whose they are, goes on only when the child has left our memory.
+    // With all signals blocked nothing else of this program can run in it.
+    unsafe { clone(Box::new(|| after_fork::run(plan)), &mut stack, flags, Some(libc::SIGCHLD)) }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[allow(unsafe_code)]
+fn new_process(plan: &mut Plan) -> nix::Result<Pid> {
+    use nix::unistd::{ForkResult, fork};
+    // SAFETY: the child does nothing but `after_fork::run`, which is async-signal-safe and never returns.
+    match unsafe { fork() }? {
+        // SAFETY: this is the child, and `plan` points to what `spawn` owns until the fork has returned.
+        ForkResult::Child => unsafe { after_fork::run(plan) },
+        ForkResult::Parent { child } => Ok(child),
+    }
+}
+
+/// What the child reported; nothing, if the pipe was closed by its `exec` (or its death, which whoever
+/// watches it will see).
 fn read_failure(report: OwnedFd) -> io::Result<Option<Failure>> {
-    let mut bytes = Vec::new();
-    File::from(report).read_to_end(&mut bytes)?;
-    Ok(Failure::from_bytes(&bytes))
+    let mut report = File::from(report);
+    let mut bytes = [0; Failure::SIZE];
+    loop {
+        match report.read(&mut bytes) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // It was written at once, and is read at once.
+            read => return Ok(Failure::from_bytes(&bytes[..read?])),
+        }
+    }
 }
 
 /// Makes sure that nothing is left of a process that did not start.

@@ -34,8 +34,8 @@ impl Waker {
 }
 
 impl WakeReceiver {
-    /// Takes back all wakes so far. To be called *before* looking for what one was woken for: what comes later
-    /// wakes again.
+    /// Takes back all wakes so far. To be called *before* looking for what one was woken for: what comes
+    /// later wakes again.
     pub fn drain(&self) {
         let mut bytes = [0; 64];
         loop {

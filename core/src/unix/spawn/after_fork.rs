@@ -1,8 +1,8 @@
 //! What the child does between `fork` and `execve`.
 //!
 //! Invariant: async-signal-safe (`signal-safety(7)`) throughout. Another thread may have held any lock at the
-//! fork, that of the allocator included: so nothing here allocates, panics or formats; it makes system calls on
-//! what was prepared, and writes into memory that was set aside for it.
+//! fork, that of the allocator included: so nothing here allocates, panics or formats; it makes system calls
+//! on what was prepared, and writes into memory that was set aside for it.
 use std::os::fd::RawFd;
 
 use nix::errno::Errno;
@@ -12,6 +12,9 @@ use crate::unix::env::FIRST_FD;
 
 /// The room that a pid takes, in decimal digits.
 pub(super) const PID_DIGITS: usize = 10;
+
+/// Room for the first half of a `proc_pid_stat(5)`, where the start time is.
+pub(super) const STAT: usize = 512;
 
 /// What the child needs, prepared before the fork.
 pub(super) struct Plan {
@@ -27,6 +30,9 @@ pub(super) struct Plan {
     pub(super) envp: *const *const c_char,
     /// Inside one entry of `envp`: where the digits of the pid go, [`PID_DIGITS`] and a NUL.
     pub(super) listen_pid_digits: *mut u8,
+    /// What the child leaves for the parent, if they share their memory: its own `proc_pid_stat(5)`, or as
+    /// much of it as fits. The parent would have to wait for the whole `execve` to see it.
+    pub(super) stat: [u8; STAT],
     /// The limit up to which descriptors are looked for where `close_range(2)` is missing.
     pub(super) open_max: RawFd,
 }
@@ -49,11 +55,14 @@ pub(super) struct Failure {
 }
 
 impl Failure {
+    /// Its length in the pipe, in bytes.
+    pub(super) const SIZE: usize = 5;
+
     fn at(step: Step) -> impl Fn(Errno) -> Failure {
         move |errno| Failure { step, errno: errno as i32 }
     }
 
-    fn to_bytes(&self) -> [u8; 5] {
+    fn to_bytes(&self) -> [u8; Failure::SIZE] {
         let [a, b, c, d] = self.errno.to_ne_bytes();
         [self.step as u8, a, b, c, d]
     }
@@ -90,6 +99,7 @@ unsafe fn prepare_and_exec(plan: &mut Plan) -> Failure {
     // SAFETY: system calls on the child's own state; `listen_pid_digits` has the room, `execve`'s arrays are
     // null-terminated (the caller's promise).
     unsafe {
+        read_own_stat(&mut plan.stat);
         if let Err(failure) = leave_session().and_then(|()| place(plan)) {
             return failure;
         }
@@ -100,8 +110,25 @@ unsafe fn prepare_and_exec(plan: &mut Plan) -> Failure {
     Failure::at(Step::Exec)(Errno::last())
 }
 
-/// A session, and with it a process group, of its own: a Ctrl-C at the supervisor's terminal must not reach the
-/// daemon, and the group is what gets killed.
+/// Leaves zeros where there is no `/proc`.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[allow(unsafe_code)]
+fn read_own_stat(stat: &mut [u8; STAT]) {
+    // SAFETY: the path is a C string, the buffer as long as is said, and the descriptor was opened here.
+    unsafe {
+        let fd = libc::open(c"/proc/self/stat".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
+        if fd >= 0 {
+            libc::read(fd, stat.as_mut_ptr().cast(), stat.len());
+            libc::close(fd);
+        }
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn read_own_stat(_stat: &mut [u8; STAT]) {}
+
+/// A session, and with it a process group, of its own: a Ctrl-C at the supervisor's terminal must not reach
+/// the daemon, and the group is what gets killed.
 #[allow(unsafe_code)]
 fn leave_session() -> Result<(), Failure> {
     // SAFETY: setsid touches no memory.
@@ -196,9 +223,9 @@ fn close_on_exec(fd: RawFd) {
 /// Every signal does what it does by default, and none is blocked.
 #[allow(unsafe_code)]
 fn reset_signals() {
-    // SAFETY: an all-zero sigaction is SIG_DFL with an empty mask; what can't be changed (SIGKILL, SIGSTOP, the C
-    // library's own) is refused, and that is fine.
-    // All signals are blocked until the last call, so that no handler of the parent runs here.
+    // SAFETY: an all-zero sigaction is SIG_DFL with an empty mask; what can't be changed (SIGKILL, SIGSTOP,
+    // the C library's own) is refused, and that is fine. All signals are blocked until the last call, so that
+    // no handler of the parent runs here.
     unsafe {
         let default: libc::sigaction = std::mem::zeroed();
         for signal in 1..=MAX_SIGNAL {
