@@ -362,8 +362,8 @@ mod tests {
     #[test]
     fn an_exit_is_told_in_words() {
         assert_eq!(Exit::Code(3).to_string(), "exited with 3");
-        assert_eq!(Exit::Signal(9).to_string(), "killed by SIGKILL (9)");
+        assert_eq!(Exit::Signal(9).to_string(), "was killed by SIGKILL (9)");
         assert_eq!(Exit::Signal(40).to_string(), "was killed by signal 40");
-        assert_eq!(Exit::Unknown.to_string(), "ended");
+        assert_eq!(Exit::Unknown.to_string(), "has ended");
     }
 }

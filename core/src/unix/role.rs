@@ -16,13 +16,13 @@
 //! let incumbent = match detect_role()? {
 //!     Role::ColdStart => Incumbent::bind_cold_start(control, DataDirLock::open(data)?)?,
 //!     Role::Successor(successor) => {
-//!         let begun = successor.handshake(data, control, "1.2.3")?.warmed()?.wait_for_begin()?;
+//!         let begun = successor.handshake(data, control, "1.2.3")?.warmed().wait_for_begin()?;
 //!         let (listeners, opening) = begun.take_listeners()?;
 //!         db = Db::open();
 //!         let ready = ReadinessSnapshot { healthz_ok: true, ..Default::default() };
-//!         let committed = opening.ready(ready)?.wait_for_commit()?;
+//!         let committed = opening.ready(ready).wait_for_commit()?;
 //!         db.accept(listeners);
-//!         committed.serving()?
+//!         committed.serving()
 //!     }
 //! };
 //! incumbent.serve(&mut db)?;
@@ -99,12 +99,9 @@ pub struct HandshookSuccessor {
 
 impl HandshookSuccessor {
     /// The warm-up is done.
-    ///
-    /// # Errors
-    /// None now; kept for steps that may fail.
-    pub fn warmed(self) -> Result<WarmSuccessor> {
+    pub fn warmed(self) -> WarmSuccessor {
         self.steps.protocol.replies.send(Reply::Done(self.op, Ok(())));
-        Ok(WarmSuccessor { steps: self.steps })
+        WarmSuccessor { steps: self.steps }
     }
 }
 
@@ -157,13 +154,10 @@ pub struct OpeningSuccessor {
 }
 
 impl OpeningSuccessor {
-    /// The state is open. What is unhealthy or behind what was sealed is refused, here.
-    ///
-    /// # Errors
-    /// None now; a refusal shows in the step that follows.
-    pub fn ready(self, readiness: ReadinessSnapshot) -> Result<ReadySuccessor> {
+    /// The state is open. What is unhealthy or behind what was sealed is refused: that shows in the next step.
+    pub fn ready(self, readiness: ReadinessSnapshot) -> ReadySuccessor {
         self.steps.protocol.replies.send(Reply::Opened(self.op, Ok(readiness)));
-        Ok(ReadySuccessor { steps: self.steps })
+        ReadySuccessor { steps: self.steps }
     }
 
     /// The state can't be opened: gives the lock back. The process is to exit.
@@ -205,12 +199,9 @@ pub struct CommittedSuccessor {
 
 impl CommittedSuccessor {
     /// Connections are accepted: the predecessor may leave.
-    ///
-    /// # Errors
-    /// None now; kept for steps that may fail.
-    pub fn serving(self) -> Result<Incumbent> {
+    pub fn serving(self) -> Incumbent {
         self.steps.protocol.replies.send(Reply::Done(self.op, Ok(())));
-        Ok(Incumbent { protocol: self.steps.protocol })
+        Incumbent { protocol: self.steps.protocol }
     }
 }
 
