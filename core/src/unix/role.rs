@@ -6,12 +6,11 @@
 //! ```no_run
 //! use handoff::{DataDirLock, Incumbent, Role, detect_role};
 //! # use handoff::{Drainable, Listeners, ReadinessSnapshot, Result};
-//! # struct Db;
-//! # impl Db {
-//! #     fn open() -> Db { Db }
-//! #     fn accept(&mut self, _: Listeners) {}
+//! # trait Store: Drainable {
+//! #     fn open() -> Self;
+//! #     fn accept(&mut self, _: Listeners);
 //! # }
-//! # fn serve(mut db: Db) -> Result<()> where Db: Drainable {
+//! # fn serve<Db: Store>(mut db: Db) -> Result<()> {
 //! let (data, control) = ("/var/lib/db", "/run/db/control.sock");
 //! let incumbent = match detect_role()? {
 //!     Role::ColdStart => Incumbent::bind_cold_start(control, DataDirLock::open(data)?)?,
