@@ -1,14 +1,12 @@
 //! The real host: Unix sockets, processes, `flock(2)`, one `poll(2)` loop a role, and the blocking API.
 pub mod control;
 pub mod env;
-pub mod hooks;
 pub mod journal;
 pub mod listeners;
 pub mod lock;
 pub mod pid;
 pub mod record_file;
 pub mod role;
-pub mod run;
 pub mod spawn;
 pub mod supervisor;
 pub mod wake;
@@ -16,8 +14,10 @@ pub mod wake;
 mod bind;
 mod context;
 mod daemon;
+mod hooks;
 mod link;
 mod poller;
+mod run;
 
 pub use daemon::StopHandle;
 pub use hooks::{
