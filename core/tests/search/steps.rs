@@ -173,7 +173,9 @@ impl World {
     fn unheard(&self, quiet: bool, peer: Peer, pid: Option<u32>) -> bool {
         let mut links = self.links.iter().filter(|link| link.peer == peer && link.boss_open);
         let linked = links.any(|link| link.daemon_open && link.accepted);
-        let inert = |pid: u32| self.processes.contains_key(&pid) && !self.runs(pid);
+        let inert = |pid: u32| {
+            self.processes.get(&pid).is_some_and(|p| matches!(p.life, Life::Stopped | Life::Dying))
+        };
         pid.is_some_and(inert) || (quiet && !linked)
     }
 
