@@ -530,7 +530,11 @@ impl Incumbent {
             State::Draining | State::Sealing | State::NotingSeal => self.back = !self.stopping,
             State::Drained => self.resume(now, &mut out),
             State::Sealed => self.try_lock(Why::Orphan, out),
-            State::Locking { .. }
+            // Nobody is left to see to it that the lock becomes free.
+            State::Locking { why: Why::Resume, asked } => {
+                self.state = State::Locking { why: Why::Orphan, asked };
+            }
+            State::Locking { why: Why::Retire | Why::Orphan, .. }
             | State::Claiming
             | State::Resuming
             | State::TakingPath

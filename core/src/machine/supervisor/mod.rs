@@ -226,7 +226,7 @@ pub struct Supervisor {
     journalled: bool,
     /// The successor has said `Warmed`.
     warmed: bool,
-    /// `Begin` was sent: the successor may hold the lock.
+    /// The successor may hold the lock: it was told to take it, or can't be told not to.
     begun: bool,
     /// What the incumbent sealed.
     sealed: Option<Sealed>,
