@@ -167,6 +167,7 @@ impl World {
             }
             Fault::Signal(pid) => {
                 self.fault(|faults| &mut faults.signals);
+                self.signalled = Some(pid);
                 return self.daemon(pid, Input::Stop, crash);
             }
         }

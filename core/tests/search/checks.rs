@@ -47,7 +47,7 @@ fn others_live(world: &World, pid: u32) -> bool {
     let lives = |(other, process): (&u32, &Process)| {
         *other != pid && (process.life != Life::Dying || world.lock == Some(*other))
     };
-    world.processes.iter().any(lives)
+    world.signalled.is_some() || world.processes.iter().any(lives)
 }
 
 /// What the supervisor reports is so, but for an end that it can't have heard of.
@@ -58,11 +58,8 @@ pub fn truth(world: &World, outcome: &Outcome) -> Option<String> {
     let so = match outcome.verdict {
         Verdict::Committed => serves(boss.successor) && !lives(boss.incumbent),
         Verdict::RolledBack | Verdict::FellBack => serves(boss.incumbent) && !lives(boss.successor),
-        Verdict::NobodyServes => {
-            !lives(boss.incumbent)
-                && !lives(boss.successor)
-                && world.processes.values().all(|process| !process.accepts)
-        }
+        // Of the two. A successor that an earlier supervisor left behind may serve: recovery asks for it.
+        Verdict::NobodyServes => !lives(boss.incumbent) && !lives(boss.successor),
         Verdict::Unconfirmed => !boss.incumbent.is_some_and(|pid| boss.told.contains(&pid)),
         Verdict::Busy | Verdict::Unreachable => !lives(boss.successor),
     };
@@ -77,7 +74,7 @@ pub fn truth(world: &World, outcome: &Outcome) -> Option<String> {
 fn is_dead_unheard(world: &World, pid: u32) -> bool {
     let told = world.boss.as_ref().is_some_and(|boss| boss.told.contains(&pid));
     match world.processes.get(&pid) {
-        Some(process) => process.life == Life::Dying,
+        Some(process) => process.life == Life::Dying || world.signalled == Some(pid),
         None => !told,
     }
 }

@@ -20,8 +20,8 @@ pub struct Report {
     pub states: usize,
     pub transitions: usize,
     pub depth: usize,
-    /// What supervisors reported.
-    pub verdicts: BTreeSet<Verdict>,
+    /// What supervisors reported, and the shortest way to it.
+    pub verdicts: BTreeMap<Verdict, String>,
     /// Where processes died.
     pub gaps: BTreeSet<Gap>,
     pub samples: Samples,
@@ -97,7 +97,9 @@ impl Search {
         self.seen.push(Seen { from, step: Some(step.clone()), died, depth, at_rest });
         self.report.depth = depth;
         self.report.samples.collect(&world);
-        self.report.verdicts.extend(world.boss.iter().filter_map(|boss| Some(boss.outcome.as_ref()?.verdict)));
+        if let Some(outcome) = world.boss.as_ref().and_then(|boss| boss.outcome.as_ref()) {
+            self.report.verdicts.entry(outcome.verdict).or_insert_with(|| way(&self.seen, index));
+        }
         match &world.violation {
             Some(violation) => {
                 let way = || format!("{}{world:?}", way(&self.seen, index));

@@ -56,8 +56,10 @@ impl World {
         self.deaths(&mut steps);
         self.work(&mut steps);
         let quiet = steps.is_empty();
-        self.boss_timers(quiet, &mut steps);
-        self.daemon_timers(quiet, &mut steps);
+        if !self.processes.iter().any(|(pid, process)| process.life == Life::Dying && self.lock != Some(*pid)) {
+            self.boss_timers(quiet, &mut steps);
+            self.daemon_timers(quiet, &mut steps);
+        }
         self.continues(&mut steps);
         self.starts(&mut steps);
         self.bad_luck(&mut steps);

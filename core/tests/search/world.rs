@@ -6,7 +6,8 @@
 //! the caller cancels. All of them are to be survived.
 //!
 //! No time passes. A timer fires when what it waits for has happened (`steps.rs` says what that is), and only if
-//! its process has nothing to read: that is rule 11. What keeps the search finite without hiding anything: a
+//! its process has nothing to read: that is rule 11; none does in the moment between a process's freeing the lock and
+//! its end. What keeps the search finite without hiding anything: a
 //! heartbeat goes out only if no link of its sender has an unread frame (it would repeat it), and frames are lost
 //! from the head of a queue (each is at its head once). Links have numbers that are used again once free.
 use std::collections::{BTreeMap, VecDeque};
@@ -129,6 +130,8 @@ pub struct World {
     pub record: Option<Record>,
     pub path: Option<u32>,
     pub next_pid: u32,
+    /// A daemon was told to stop: that nobody serves then is what was wanted.
+    pub signalled: Option<u32>,
     pub violation: Option<String>,
 }
 
@@ -178,6 +181,7 @@ impl World {
             record: Some(record),
             path: Some(1),
             next_pid: 2,
+            signalled: None,
             violation: None,
         }
     }

@@ -139,6 +139,9 @@ impl Supervisor {
     fn take_over_or_end(&mut self, now: Time, how: String, mut out: Out<'_, Self>) {
         if self.successor_usable() {
             self.begin(&mut out);
+        } else if self.successor.lives && !self.successor.failed {
+            // It has just been started: it begins when it says `Hello`.
+            self.phase = Phase::AwaitWarmed;
         } else {
             self.blame(format!("the incumbent {how}"));
             self.end_successor(now, Then::Finish(Verdict::NobodyServes), out);
