@@ -51,8 +51,8 @@ impl World {
             Step::Handoff => return self.start(true, crash),
             Step::ColdStart => return self.start(false, crash),
             Step::Connect => return self.connect(crash),
-            Step::Born(pid) => {
-                self.set_life(pid, Life::Runs);
+            Step::Begin(pid) => {
+                self.processes.get_mut(&pid).into_iter().for_each(|process| process.begun = true);
                 return self.daemon(pid, Input::Start, crash);
             }
             Step::Accept(i) => {

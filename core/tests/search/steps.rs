@@ -9,7 +9,7 @@ pub enum Step {
     Handoff,
     ColdStart,
     Connect,
-    Born(u32),
+    Begin(u32),
     Accept(usize),
     Down(usize),
     DownClosed(usize),
@@ -56,7 +56,7 @@ impl World {
         self.deaths(&mut steps);
         self.work(&mut steps);
         let quiet = steps.is_empty();
-        if !self.processes.iter().any(|(pid, process)| process.life == Life::Dying && self.lock != Some(*pid)) {
+        if !self.processes.iter().any(|(pid, process)| self.is_prompt(*pid, process)) {
             self.boss_timers(quiet, &mut steps);
             self.daemon_timers(quiet, &mut steps);
         }
@@ -64,6 +64,15 @@ impl World {
         self.starts(&mut steps);
         self.bad_luck(&mut steps);
         steps
+    }
+
+    /// What is next for a process takes less time than any timer.
+    fn is_prompt(&self, pid: u32, process: &Process) -> bool {
+        match process.life {
+            Life::Runs => !process.begun,
+            Life::Dying => self.lock != Some(pid),
+            Life::Stopped => false,
+        }
     }
 
     fn reads(&self, steps: &mut Vec<Step>) {
@@ -78,7 +87,7 @@ impl World {
     fn daemon_reads(&self, pid: u32) -> Option<Step> {
         let mut links = self.links.iter().enumerate().filter(|(_, link)| link.pid == pid && link.daemon_open);
         links.find_map(|(i, link)| match () {
-            () if !self.runs(pid) => None,
+            () if !self.runs(pid) || !self.processes[&pid].begun => None,
             () if !link.accepted => Some(Step::Accept(i)),
             () if !link.down.is_empty() => Some(Step::Down(i)),
             () if !link.boss_open || link.reset => Some(Step::DownClosed(i)),
@@ -116,7 +125,7 @@ impl World {
     fn work(&self, steps: &mut Vec<Step>) {
         for (pid, process) in &self.processes {
             match process.life {
-                Life::Born => steps.push(Step::Born(*pid)),
+                Life::Runs if !process.begun => steps.push(Step::Begin(*pid)),
                 Life::Runs => {
                     steps.extend(process.hook_returns().then_some(Step::Hook(*pid)));
                     steps.extend((!process.pending.is_empty()).then_some(Step::Complete(*pid)));

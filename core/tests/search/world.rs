@@ -6,8 +6,8 @@
 //! the caller cancels. All of them are to be survived.
 //!
 //! No time passes. A timer fires when what it waits for has happened (`steps.rs` says what that is), and only if
-//! its process has nothing to read: that is rule 11; none does in the moment between a process's freeing the lock and
-//! its end. What keeps the search finite without hiding anything: a
+//! its process has nothing to read: that is rule 11; none does in the moment before a process's first turn, nor in the one between its freeing
+//! the lock and its end. What keeps the search finite without hiding anything: a
 //! heartbeat goes out only if no link of its sender has an unread frame (it would repeat it), and frames are lost
 //! from the head of a queue (each is at its head once). Links have numbers that are used again once free.
 use std::collections::{BTreeMap, VecDeque};
@@ -57,8 +57,6 @@ pub enum AnyHook {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Life {
-    /// Its first turn is yet to come.
-    Born,
     Runs,
     Stopped,
     /// Its links are closed; it still holds the lock, if it did.
@@ -70,6 +68,8 @@ pub enum Life {
 pub struct Process {
     pub daemon: Daemon,
     pub life: Life,
+    /// It has had its first turn.
+    pub begun: bool,
     /// The incumbent of the handoff for which it was spawned.
     pub predecessor: Option<u32>,
     /// Run one after the other.
@@ -158,7 +158,7 @@ impl World {
     pub fn new(faults: Faults, handoffs: u8) -> World {
         let machine = Incumbent::new(hello(1, Role::Incumbent), 1, SECOND);
         let first = Process {
-            life: Life::Runs,
+            begun: true,
             accepts: true,
             ..Process::new(Daemon::Incumbent(machine), None)
         };
@@ -292,7 +292,8 @@ impl Process {
     pub fn new(daemon: Daemon, predecessor: Option<u32>) -> Self {
         Process {
             daemon,
-            life: Life::Born,
+            life: Life::Runs,
+            begun: false,
             predecessor,
             hooks: Vec::new(),
             hung: false,
