@@ -213,10 +213,10 @@ impl World {
 
     /// Connecting to a process that is stopped succeeds. The incumbent is whoever was there at first.
     fn connect(&mut self, crash: Option<usize>) -> Vec<Gap> {
+        let there = self.path.filter(|pid| self.listens(*pid));
         let Some(boss) = &mut self.boss else { return Vec::new() };
         boss.wants_connect = false;
-        let listens = |pid: &u32| self.processes.get(pid).is_some_and(|process| process.life != Life::Dying);
-        match self.path.filter(listens) {
+        match there {
             Some(pid) => {
                 boss.incumbent.get_or_insert(pid);
                 self.link(Peer::Incumbent, pid);

@@ -144,14 +144,21 @@ impl World {
         }
         let mine = |link: &&Link| link.boss_open && link.daemon_open;
         let unread = self.links.iter().filter(mine).any(|link| !link.down.is_empty());
-        for timer in Timer::ALL.into_iter().filter(|timer| boss.machine.timers().is_armed(*timer)) {
+        let armed = |timer: &Timer| boss.machine.timers().is_armed(*timer);
+        // A connection that is tried again, and will succeed, comes before any silence; silence before the deadline.
+        let quiet = quiet && !(armed(&Timer::Retry) && self.path.is_some_and(|pid| self.listens(pid)));
+        let silent = |timer: &Timer| match timer {
+            Timer::IncumbentSilent => self.unheard(quiet, Peer::Incumbent, boss.incumbent),
+            Timer::SuccessorSilent => self.unheard(quiet, Peer::Successor, boss.successor),
+            _ => false,
+        };
+        for timer in Timer::ALL.into_iter().filter(armed) {
             let fires = match timer {
                 Timer::Heartbeat => !unread,
-                Timer::IncumbentSilent => self.unheard(quiet, Peer::Incumbent, boss.incumbent),
-                Timer::SuccessorSilent => self.unheard(quiet, Peer::Successor, boss.successor),
+                Timer::IncumbentSilent | Timer::SuccessorSilent => silent(&timer),
                 // Somebody is slow.
                 Timer::Patience => quiet || self.processes.values().any(Process::is_slow),
-                Timer::Deadline => quiet,
+                Timer::Deadline => quiet && !Timer::ALL.iter().filter(|timer| armed(timer)).any(silent),
                 Timer::Retry => !boss.wants_connect,
                 Timer::SupervisorSilent | Timer::HookLimit => false,
             };

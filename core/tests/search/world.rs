@@ -198,6 +198,10 @@ impl World {
         self.processes.get(&pid).is_some_and(|process| process.life == Life::Runs)
     }
 
+    pub fn listens(&self, pid: u32) -> bool {
+        self.processes.get(&pid).is_some_and(|process| process.life != Life::Dying)
+    }
+
     /// Nobody is at work on a handoff.
     pub fn idle(&self) -> bool {
         self.boss.as_ref().is_none_or(|boss| boss.machine.is_done())

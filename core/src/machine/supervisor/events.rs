@@ -191,6 +191,8 @@ impl Supervisor {
                     self.finish(Verdict::Unreachable, out);
                 }
                 Phase::AwaitResumed => self.timers.arm(Timer::Retry, now, self.config.heartbeat() / 4),
+                // It has been told what there is to tell: its end is awaited, and comes later than its link's.
+                Phase::AwaitRetired => {}
                 _ => self.incumbent_silent(now, format!("the incumbent closed the link: {why}"), out),
             },
             Peer::Successor => {
