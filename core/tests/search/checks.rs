@@ -1,8 +1,8 @@
 //! What must hold. Reads the kernel, never a machine's own state.
 use handoff::machine::Exit;
-use handoff::machine::supervisor::{Outcome, Verdict};
+use handoff::machine::supervisor::{Outcome, Peer, Verdict};
 
-use crate::world::{Life, Process, World};
+use crate::world::{Life, Link, Process, World};
 
 /// In every state: at most one process writes, and it holds the lock; and nothing is made that a predecessor which
 /// may have to come back could not undo.
@@ -21,23 +21,30 @@ pub fn safety(world: &World) -> Option<String> {
     Some(format!("{pid} finalizes while its predecessor lives"))
 }
 
-/// When a process leaves: not as the last one, unless that is what it was told, or it can't serve.
+/// When a process leaves because another serves: there is one.
 pub fn exit(world: &World, pid: u32, exit: &Exit) -> Option<String> {
     let last = match exit {
-        Exit::Retired | Exit::Aborted(_) => !others_live(world, pid),
-        Exit::Stopped | Exit::Failed(_) | Exit::HookLimit => false,
+        Exit::Retired => !others_live(world, pid),
+        Exit::Stopped | Exit::Failed(_) | Exit::HookLimit | Exit::Aborted(_) => false,
     };
     last.then(|| format!("{pid} leaves ({exit:?}), and nobody else is there"))
 }
 
-/// When the supervisor kills somebody: not one that serves and can be talked to, nor the last one that could.
-pub fn kill(world: &World, pid: u32) -> Option<String> {
-    let process = &world.processes[&pid];
-    let linked = |link: &crate::world::Link| link.pid == pid && link.boss_open && link.daemon_open && !link.reset;
+/// When the supervisor gives somebody up, by a word or a kill: not one that serves and can be talked to, nor the last
+/// one that it knows of.
+pub fn gives_up(world: &World, peer: Peer, how: &str) -> Option<String> {
+    let boss = world.boss.as_ref()?;
+    let (pid, other) = match peer {
+        Peer::Incumbent => (boss.incumbent?, boss.successor),
+        Peer::Successor => (boss.successor?, boss.incumbent),
+    };
+    let process = world.processes.get(&pid)?;
+    let linked = |link: &Link| link.pid == pid && link.boss_open && link.daemon_open && !link.reset;
     let well = process.life == Life::Runs && !process.hung && world.links.iter().any(linked);
+    let last = other.is_none_or(|other| boss.told.contains(&other));
     match () {
-        () if well && process.accepts => Some(format!("the supervisor kills {pid}, which serves")),
-        () if well && !others_live(world, pid) => Some(format!("the supervisor kills {pid}, the last one")),
+        () if well && process.accepts => Some(format!("the supervisor {how} {pid}, which serves")),
+        () if well && last => Some(format!("the supervisor {how} {pid}, the last one")),
         () => None,
     }
 }

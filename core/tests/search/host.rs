@@ -72,6 +72,9 @@ impl Gaps for Host<'_> {
 
 impl Transport<Peer> for Host<'_> {
     fn send(&mut self, to: Peer, message: &Message) {
+        if matches!(message, Message::Abort { .. } | Message::Retire { .. }) {
+            self.world.violated(checks::gives_up(self.world, to, message.name()));
+        }
         let mut links = self.world.links.iter_mut().filter(|link| link.peer == to && link.boss_open);
         if let Some(link) = links.find(|link| link.daemon_open && !link.reset) {
             link.down.push_back(message.clone());
@@ -120,7 +123,7 @@ impl Process for Host<'_> {
             Peer::Successor => boss.successor,
         });
         if let Some(pid) = pid.filter(|pid| self.world.processes.contains_key(pid)) {
-            self.world.violated(checks::kill(self.world, pid));
+            self.world.violated(checks::gives_up(self.world, peer, "kills"));
             self.world.dies(pid);
         }
     }

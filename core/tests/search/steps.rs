@@ -147,6 +147,8 @@ impl World {
         let armed = |timer: &Timer| boss.machine.timers().is_armed(*timer);
         // A connection that is tried again, and will succeed, comes before any silence; silence before the deadline.
         let quiet = quiet && !(armed(&Timer::Retry) && self.path.is_some_and(|pid| self.listens(pid)));
+        // A hook that began before the first deadline has reached its limit before the second.
+        let second = matches!(boss.machine.state(), "await-resumed" | "await-retired");
         let silent = |timer: &Timer| match timer {
             Timer::IncumbentSilent => self.unheard(quiet, Peer::Incumbent, boss.incumbent),
             Timer::SuccessorSilent => self.unheard(quiet, Peer::Successor, boss.successor),
@@ -158,6 +160,7 @@ impl World {
                 Timer::IncumbentSilent | Timer::SuccessorSilent => silent(&timer),
                 // Somebody is slow.
                 Timer::Patience => quiet || self.processes.values().any(Process::is_slow),
+                Timer::Deadline if second && self.processes.values().any(|process| process.hung) => false,
                 Timer::Deadline => quiet && !Timer::ALL.iter().filter(|timer| armed(timer)).any(silent),
                 Timer::Retry => !boss.wants_connect,
                 Timer::SupervisorSilent | Timer::HookLimit => false,

@@ -78,12 +78,13 @@ impl Supervisor {
         }
     }
 
-    /// Whoever answers at the control path now. If it is another than before, it took the path from the
-    /// incumbent, which therefore is not the one that serves.
+    /// Whoever answers at the control path now. If it is another than before, it is an earlier handoff's successor,
+    /// which took the path from the incumbent.
     fn met_again(&mut self, now: Time, hello: Hello, mut out: Out<'_, Self>) {
         if self.incumbent.id != Some(hello.process()) {
             self.blame(format!("process {}, not the incumbent, answers at the control path", hello.process()));
-            return self.end_successor(now, Then::Finish(Verdict::Unconfirmed), out);
+            let verdict = if self.begun { Verdict::Unconfirmed } else { Verdict::Busy };
+            return self.end_successor(now, Then::Finish(verdict), out);
         }
         if let Ok(version) = check_hello(&hello, Role::Incumbent) {
             self.acknowledge(now, Peer::Incumbent, version, &mut out);
