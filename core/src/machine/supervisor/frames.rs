@@ -1,7 +1,7 @@
 //! What peers say.
 use alloc::{format, string::String};
 
-use super::{Out, Peer, Phase, Supervisor, Then, Verdict};
+use super::{Effect, Out, Peer, Phase, Supervisor, Then, Verdict};
 use crate::{
     message::{Hello, Message, PROTO_MAX, PROTO_MIN, Role, behind, negotiate_version, not_behind},
     time::Time,
@@ -81,6 +81,10 @@ impl Supervisor {
     /// Whoever answers at the control path now. If it is another than before, it is an earlier handoff's successor,
     /// which took the path from the incumbent.
     fn met_again(&mut self, now: Time, hello: Hello, mut out: Out<'_, Self>) {
+        if self.successor.id == Some(hello.process()) && self.successor.greeted {
+            // It says so itself, over its own link.
+            return out.push(Effect::Close(Peer::Incumbent));
+        }
         if self.incumbent.id != Some(hello.process()) {
             self.blame(format!("process {}, not the incumbent, answers at the control path", hello.process()));
             let verdict = if self.begun { Verdict::Unconfirmed } else { Verdict::Busy };
