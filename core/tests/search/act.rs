@@ -156,9 +156,11 @@ impl World {
             Fault::Stop(pid) => {
                 self.fault(|faults| &mut faults.stops);
                 self.set_life(pid, Life::Stopped);
+                self.processes.get_mut(&pid).into_iter().for_each(|process| process.suspect = true);
             }
             Fault::Late => {
                 self.fault(|faults| &mut faults.late);
+                self.boss.iter_mut().for_each(|boss| boss.late = true);
                 return self.boss(supervisor::Event::Timer(Timer::Deadline), crash);
             }
             Fault::Cancel => {
@@ -205,6 +207,7 @@ impl World {
             wants_connect: false,
             pending: Vec::new(),
             outcome: None,
+            late: false,
             must_commit,
         });
         let handoff_id = HandoffId([self.started; 16]);

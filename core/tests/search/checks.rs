@@ -41,7 +41,8 @@ pub fn gives_up(world: &World, peer: Peer, how: &str) -> Option<String> {
     let process = world.processes.get(&pid)?;
     let linked = |link: &Link| link.pid == pid && link.boss_open && link.daemon_open && !link.reset;
     let well = process.life == Life::Runs && !process.hung && world.links.iter().any(linked);
-    let last = other.is_none_or(|other| boss.told.contains(&other));
+    let excused = process.suspect || boss.late || world.signalled.is_some();
+    let last = !excused && other.is_none_or(|other| boss.told.contains(&other));
     match () {
         () if well && process.accepts => Some(format!("the supervisor {how} {pid}, which serves")),
         () if well && last => Some(format!("the supervisor {how} {pid}, the last one")),

@@ -106,6 +106,10 @@ impl World {
         }
     }
 
+    fn boss_can_read(&self) -> bool {
+        (0..self.links.len()).any(|i| self.boss_reads(i).is_some()) || self.untold().next().is_some()
+    }
+
     fn deaths(&self, steps: &mut Vec<Step>) {
         for pid in self.processes.iter().filter(|(_, p)| p.life == Life::Dying).map(|(pid, _)| *pid) {
             steps.push(if self.lock == Some(pid) { Step::FreesLock(pid) } else { Step::Ends(pid) });
@@ -139,7 +143,7 @@ impl World {
 
     fn boss_timers(&self, quiet: bool, steps: &mut Vec<Step>) {
         let Some(boss) = self.boss.as_ref().filter(|boss| !boss.stopped) else { return };
-        if (0..self.links.len()).any(|i| self.boss_reads(i).is_some()) || self.untold().next().is_some() {
+        if self.boss_can_read() {
             return;
         }
         let mine = |link: &&Link| link.boss_open && link.daemon_open;
@@ -161,6 +165,7 @@ impl World {
                 // Somebody is slow.
                 Timer::Patience => quiet || self.processes.values().any(Process::is_slow),
                 Timer::Deadline if second && self.processes.values().any(|process| process.hung) => false,
+                Timer::Deadline if !self.is_stuck() => false,
                 Timer::Deadline => quiet && !Timer::ALL.iter().filter(|timer| armed(timer)).any(silent),
                 Timer::Retry => !boss.wants_connect,
                 Timer::SupervisorSilent | Timer::HookLimit => false,
@@ -188,6 +193,13 @@ impl World {
                 steps.extend(fires.then_some(Step::DaemonTimer(*pid, timer)));
             }
         }
+    }
+
+    /// Not all are there and talk to each other. If they are, heartbeats mend what was lost, long before a deadline.
+    fn is_stuck(&self) -> bool {
+        let linked = |pid: u32| self.links.iter().any(|link| link.pid == pid && link.boss_open && link.daemon_open);
+        let well = |process: &Process| process.life == Life::Runs && !process.hung;
+        self.processes.iter().any(|(pid, process)| !linked(*pid) || !well(process))
     }
 
     /// The supervisor hears nothing from a peer that has not ended: it does not run, or there is no link.
@@ -229,7 +241,7 @@ impl World {
         self.bad_links(&mut faults);
         self.bad_work(&mut faults);
         if let Some(boss) = self.boss.as_ref().filter(|boss| !boss.stopped && !boss.machine.is_done()) {
-            let late = self.faults.late > 0 && boss.machine.timers().is_armed(Timer::Deadline);
+            let late = self.faults.late > 0 && !self.boss_can_read() && boss.machine.timers().is_armed(Timer::Deadline);
             faults.extend(late.then_some(Fault::Late));
             faults.extend((self.faults.cancels > 0).then_some(Fault::Cancel));
         }

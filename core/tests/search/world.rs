@@ -68,6 +68,8 @@ pub enum Life {
 pub struct Process {
     pub daemon: Daemon,
     pub life: Life,
+    /// It was stopped, so the supervisor may think that it hangs.
+    pub suspect: bool,
     /// It has had its first turn.
     pub begun: bool,
     /// The incumbent of the handoff for which it was spawned.
@@ -97,6 +99,8 @@ pub struct Boss {
     pub wants_connect: bool,
     pub pending: Vec<supervisor::Awaited>,
     pub outcome: Option<Outcome>,
+    /// Its deadline came early.
+    pub late: bool,
     /// It began with one idle process that serves, and no fault has happened since: it must commit.
     pub must_commit: bool,
 }
@@ -297,6 +301,7 @@ impl Process {
         Process {
             daemon,
             life: Life::Runs,
+            suspect: false,
             begun: false,
             predecessor,
             hooks: Vec::new(),
