@@ -39,7 +39,9 @@ pub fn gives_up(world: &World, peer: Peer, how: &str) -> Option<String> {
         Peer::Successor => (boss.successor?, boss.incumbent),
     };
     let process = world.processes.get(&pid)?;
-    let linked = |link: &Link| link.pid == pid && link.boss_open && link.daemon_open && !link.reset;
+    let linked = |link: &Link| {
+        link.pid == pid && link.peer == peer && link.boss_open && link.daemon_open && !link.reset
+    };
     let well = process.life == Life::Runs && !process.hung && world.links.iter().any(linked);
     let excused = process.suspect || boss.late || world.signalled.is_some();
     let last = !excused && other.is_none_or(|other| boss.told.contains(&other));

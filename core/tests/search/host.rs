@@ -74,6 +74,10 @@ impl Transport<Peer> for Host<'_> {
     fn send(&mut self, to: Peer, message: &Message) {
         if matches!(message, Message::Abort { .. } | Message::Retire { .. }) {
             self.world.violated(checks::gives_up(self.world, to, message.name()));
+            let successor = self.world.boss.as_ref().and_then(|boss| boss.successor);
+            let told = successor.filter(|_| to == Peer::Successor);
+            let process = told.and_then(|pid| self.world.processes.get_mut(&pid));
+            process.into_iter().for_each(|process| process.suspect = true);
         }
         let mut links = self.world.links.iter_mut().filter(|link| link.peer == to && link.boss_open);
         if let Some(link) = links.find(|link| link.daemon_open && !link.reset) {

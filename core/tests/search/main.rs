@@ -28,6 +28,7 @@ const NONE: Faults = Faults {
     signals: 0,
     errors: 0,
     deferred: false,
+    sparse: false,
 };
 
 fn search(name: &str, faults: Faults, handoffs: u8, verdicts: &[Verdict]) -> Report {
@@ -61,12 +62,12 @@ fn one_crash() {
 #[test]
 fn one_crash_deferred() {
     let verdicts = [Committed, RolledBack, FellBack, NobodyServes, Busy, Unreachable];
-    search("one crash, deferred", Faults { crashes: 1, deferred: true, ..NONE }, 2, &verdicts);
+    search("one crash, deferred", Faults { crashes: 1, deferred: true, sparse: true, ..NONE }, 2, &verdicts);
 }
 
 #[test]
 fn two_crashes() {
-    search("two crashes", Faults { crashes: 2, ..NONE }, 2, &[]);
+    search("two crashes", Faults { crashes: 2, sparse: true, ..NONE }, 2, &[]);
 }
 
 #[test]

@@ -160,7 +160,7 @@ impl World {
         };
         for timer in Timer::ALL.into_iter().filter(armed) {
             let fires = match timer {
-                Timer::Heartbeat => !unread,
+                Timer::Heartbeat => !unread && (quiet || !self.faults.sparse),
                 Timer::IncumbentSilent | Timer::SuccessorSilent => silent(&timer),
                 // Somebody is slow.
                 Timer::Patience => quiet || self.processes.values().any(Process::is_slow),
@@ -183,7 +183,7 @@ impl World {
             let unread = self.links.iter().filter(mine).any(|link| !link.up.is_empty());
             for timer in Timer::ALL.into_iter().filter(|timer| process.timers().is_armed(*timer)) {
                 let fires = match timer {
-                    Timer::Heartbeat => !unread,
+                    Timer::Heartbeat => !unread && (quiet || !self.faults.sparse),
                     Timer::SupervisorSilent => self.boss_unheard(quiet, *pid),
                     Timer::Patience | Timer::Deadline => quiet,
                     Timer::Retry => true,
@@ -209,7 +209,8 @@ impl World {
         let inert = |pid: u32| {
             self.processes.get(&pid).is_some_and(|p| matches!(p.life, Life::Stopped | Life::Dying))
         };
-        pid.is_some_and(inert) || (quiet && !linked)
+        let beats = |pid| self.processes.get(&pid).is_some_and(|p: &Process| p.timers().is_armed(Timer::Heartbeat));
+        pid.is_some_and(inert) || (quiet && !(linked && pid.is_some_and(beats)))
     }
 
     fn boss_unheard(&self, quiet: bool, pid: u32) -> bool {

@@ -40,6 +40,8 @@ pub struct Faults {
     pub errors: u8,
     /// No fault: results of awaited operations come later, in any order with other events.
     pub deferred: bool,
+    /// No fault: heartbeats go out only when nothing else happens.
+    pub sparse: bool,
 }
 
 /// A daemon's machine, in whichever role.
@@ -68,7 +70,7 @@ pub enum Life {
 pub struct Process {
     pub daemon: Daemon,
     pub life: Life,
-    /// It was stopped, so the supervisor may think that it hangs.
+    /// It was stopped, so the supervisor may think that it hangs; or it was told to leave.
     pub suspect: bool,
     /// It has had its first turn.
     pub begun: bool,

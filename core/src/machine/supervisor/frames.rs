@@ -173,7 +173,10 @@ impl Supervisor {
             | Phase::AwaitDrained
             | Phase::AwaitSealed
             | Phase::AwaitReady
-            | Phase::AwaitResumed => true,
+            | Phase::AwaitResumed
+            | Phase::AwaitIncumbentEnd => true,
+            // The incumbent has resumed, and died since.
+            Phase::AwaitSuccessorEnd(Then::Finish(Verdict::RolledBack)) => !self.begun,
             Phase::Start
             | Phase::AwaitIncumbent
             | Phase::AwaitSpawn
