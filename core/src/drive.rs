@@ -121,11 +121,11 @@ impl<M: Daemon, H: DaemonHost<M::Hook>> Runs<H> for M {
 
     fn perform_last(awaited: Awaited, host: &mut H) -> Option<DaemonEvent<M::Done>> {
         match awaited {
-            Awaited::Lock(op) => host.lock().map(|answer| DaemonEvent::Locked(op, answer)),
+            Awaited::Lock(op) => host.lock(op).map(|answer| DaemonEvent::Locked(op, answer)),
             Awaited::WriteRecord(op, record) => {
-                host.write_record(&record).map(|result| DaemonEvent::Recorded(op, result))
+                host.write_record(op, &record).map(|result| DaemonEvent::Recorded(op, result))
             }
-            Awaited::TakePath(op) => host.take_path().map(|result| DaemonEvent::PathTaken(op, result)),
+            Awaited::TakePath(op) => host.take_path(op).map(|result| DaemonEvent::PathTaken(op, result)),
             Awaited::Exit(exit) => {
                 host.exit(exit);
                 None

@@ -85,19 +85,20 @@ pub trait Hooks<H> {
     fn exit(&mut self, exit: Exit);
 }
 
-/// What daemons share: the data directory's lock, its record, the control path.
+/// What daemons share: the data directory's lock, its record, the control path. `op` comes back with an answer
+/// that was put off.
 pub trait Storage {
     /// Tries the lock, without waiting for it, and reads the record.
-    fn lock(&mut self) -> Option<LockAnswer>;
+    fn lock(&mut self, op: Op) -> Option<LockAnswer>;
 
     /// Frees the lock.
     fn unlock(&mut self);
 
     /// Writes the record. The lock is held.
-    fn write_record(&mut self, record: &Record) -> Option<Result<(), String>>;
+    fn write_record(&mut self, op: Op, record: &Record) -> Option<Result<(), String>>;
 
     /// Makes the control path lead to this process.
-    fn take_path(&mut self) -> Option<Result<(), String>>;
+    fn take_path(&mut self, op: Op) -> Option<Result<(), String>>;
 }
 
 /// All that a daemon stands on.

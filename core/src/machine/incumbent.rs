@@ -436,7 +436,8 @@ impl Incumbent {
         let liveness = self.session.as_ref().map_or(Duration::from_secs(5), |session| session.liveness);
         let pause = match why {
             Why::Retire => return self.exit(Exit::Retired, out),
-            Why::Orphan if another_serves || self.stopping => return self.exit(Exit::Retired, out),
+            Why::Orphan | Why::Resume if self.stopping => return self.exit(Exit::Stopped, out),
+            Why::Orphan if another_serves => return self.exit(Exit::Retired, out),
             Why::Orphan => liveness / 5,
             Why::Resume => liveness / 100,
         };
@@ -449,7 +450,7 @@ impl Incumbent {
         out.last(Awaited::TakePath(self.op.bump()));
     }
 
-    fn path_taken(&mut self, now: Time, op: Op, result: Result<(), String>, out: Out<'_, Self>) {
+    fn path_taken(&mut self, now: Time, op: Op, result: Result<(), String>, mut out: Out<'_, Self>) {
         if op != self.op || self.state != State::TakingPath {
             return;
         }
@@ -458,6 +459,7 @@ impl Incumbent {
                 self.state = State::NotingServing;
                 self.write_record(true, None, out);
             }
+            Err(_) if self.stopping => self.drain(now, self.stop_grace, &mut out),
             // It serves, but can't be reached: that may pass.
             Err(_) => self.timers.arm(Timer::Retry, now, Duration::from_millis(100)),
         }
@@ -525,10 +527,14 @@ impl Incumbent {
                 }
                 self.leave_session();
             }
-            State::Draining | State::Sealing | State::NotingSeal => self.back = true,
+            State::Draining | State::Sealing | State::NotingSeal => self.back = !self.stopping,
             State::Drained => self.resume(now, &mut out),
             State::Sealed => self.try_lock(Why::Orphan, out),
-            State::Locking { .. }
+            // Nobody is left to see to it that the lock becomes free.
+            State::Locking { why: Why::Resume, asked } => {
+                self.state = State::Locking { why: Why::Orphan, asked };
+            }
+            State::Locking { why: Why::Retire | Why::Orphan, .. }
             | State::Claiming
             | State::Resuming
             | State::TakingPath
@@ -555,11 +561,10 @@ impl Incumbent {
             State::Serving => self.drain(now, self.stop_grace, &mut out),
             State::Drained => self.seal(now, &mut out),
             State::Sealed | State::Locking { asked: false, .. } => self.exit(Exit::Stopped, out),
+            // To stop takes the same way: what was to follow it is no more.
+            State::Draining | State::Sealing | State::NotingSeal => self.back = false,
             // When what is under way is done.
-            State::Draining
-            | State::Sealing
-            | State::NotingSeal
-            | State::Locking { .. }
+            State::Locking { asked: true, .. }
             | State::Claiming
             | State::Resuming
             | State::TakingPath

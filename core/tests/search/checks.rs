@@ -1,53 +1,114 @@
 //! What must hold. Reads the kernel, never a machine's own state.
+use handoff::machine::Exit;
 use handoff::machine::supervisor::{Outcome, Peer, Verdict};
 
-use crate::world::World;
+use crate::world::{Life, Link, Process, World};
 
-/// In every state: at most one process writes, and it holds the lock.
+/// In every state: at most one process writes, and it holds the lock; and nothing is made that a predecessor which
+/// may have to come back could not undo.
 pub fn safety(world: &World) -> Option<String> {
     let writers: Vec<u32> = world.processes.iter().filter(|(_, p)| p.writes()).map(|(pid, _)| *pid).collect();
     if writers.len() > 1 {
         return Some(format!("{writers:?} write at the same time"));
     }
-    let lawless = writers.into_iter().find(|pid| world.lock != Some(*pid))?;
-    Some(format!("{lawless} writes without the lock"))
+    if let Some(lawless) = writers.into_iter().find(|pid| world.lock != Some(*pid)) {
+        return Some(format!("{lawless} writes without the lock"));
+    }
+    let early = |process: &Process| {
+        process.finalizes() && process.predecessor.is_some_and(|pid| world.processes.contains_key(&pid))
+    };
+    let (pid, _) = world.processes.iter().find(|(_, process)| early(process))?;
+    Some(format!("{pid} finalizes while its predecessor lives"))
 }
 
-/// When the supervisor kills somebody: not the one that serves, unless it is stopped or hangs.
-pub fn kill(world: &World, peer: Peer, pid: u32) -> Option<String> {
+/// When a process leaves because another serves: there is one.
+pub fn exit(world: &World, pid: u32, exit: &Exit) -> Option<String> {
+    let last = match exit {
+        Exit::Retired => !others_live(world, pid),
+        Exit::Stopped | Exit::Failed(_) | Exit::HookLimit | Exit::Aborted(_) => false,
+    };
+    last.then(|| format!("{pid} leaves ({exit:?}), and nobody else is there"))
+}
+
+/// When the supervisor gives somebody up, by a word or a kill: not one that serves and can be talked to, nor the last
+/// one that it knows of.
+pub fn gives_up(world: &World, peer: Peer, how: &str) -> Option<String> {
+    let boss = world.boss.as_ref()?;
+    let (pid, other) = match peer {
+        Peer::Incumbent => (boss.incumbent?, boss.successor),
+        Peer::Successor => (boss.successor?, boss.incumbent),
+    };
     let process = world.processes.get(&pid)?;
-    let well = !process.stopped && !process.hung;
-    let linked = world.links.iter().any(|l| l.pid == pid && l.boss_open && l.daemon_open);
-    (process.accepts && well && linked && peer == Peer::Incumbent)
-        .then(|| format!("the supervisor kills {pid}, which serves and can be reached"))
+    let linked = |link: &Link| {
+        link.pid == pid && link.peer == peer && link.boss_open && link.daemon_open && !link.reset
+    };
+    let well = process.life == Life::Runs && !process.hung && world.links.iter().any(linked);
+    let excused = process.suspect || boss.late || world.signalled.is_some();
+    let last = !excused && other.is_none_or(|other| boss.told.contains(&other));
+    match () {
+        () if well && process.accepts => Some(format!("the supervisor {how} {pid}, which serves")),
+        () if well && last => Some(format!("the supervisor {how} {pid}, the last one")),
+        () => None,
+    }
+}
+
+/// A process that is about to end counts while it holds the lock: nobody can tell.
+fn others_live(world: &World, pid: u32) -> bool {
+    let lives = |(other, process): (&u32, &Process)| {
+        *other != pid && (process.life != Life::Dying || world.lock == Some(*other))
+    };
+    world.signalled.is_some() || world.processes.iter().any(lives)
 }
 
 /// What the supervisor reports is so, but for an end that it can't have heard of.
 pub fn truth(world: &World, outcome: &Outcome) -> Option<String> {
     let boss = world.boss.as_ref()?;
-    let serves = |pid: Option<u32>| {
-        pid.is_some_and(|pid| match world.processes.get(&pid) {
-            Some(process) => process.accepts && world.lock == Some(pid) && world.path == Some(pid),
-            None => !boss.told.contains(&pid),
-        })
-    };
+    let serves = |pid: Option<u32>| pid.is_some_and(|pid| serves(world, pid) || is_dead_unheard(world, pid));
     let lives = |pid: Option<u32>| pid.is_some_and(|pid| world.processes.contains_key(&pid));
-    let true_ = match outcome.verdict {
+    let so = match outcome.verdict {
         Verdict::Committed => serves(boss.successor) && !lives(boss.incumbent),
         Verdict::RolledBack | Verdict::FellBack => serves(boss.incumbent) && !lives(boss.successor),
+        // Of the two. A successor that an earlier supervisor left behind may serve: recovery asks for it.
         Verdict::NobodyServes => !lives(boss.incumbent) && !lives(boss.successor),
-        Verdict::Unconfirmed | Verdict::Busy | Verdict::Unreachable => true,
+        Verdict::Unconfirmed => !boss.incumbent.is_some_and(|pid| boss.told.contains(&pid)),
+        Verdict::Busy | Verdict::Unreachable => !lives(boss.successor),
     };
-    (!true_).then(|| format!("the supervisor reports {:?}, which is not so", outcome.verdict))
+    let missed = boss.must_commit && outcome.verdict != Verdict::Committed;
+    match () {
+        () if !so => Some(format!("the supervisor reports {:?}, which is not so", outcome.verdict)),
+        () if missed => Some(format!("nothing went wrong, but the supervisor reports {:?}", outcome.verdict)),
+        () => None,
+    }
 }
 
-/// A state that a run may rest in: nobody is at work on a handoff, and one process serves and can be reached, or
-/// all that could serve have ended.
-pub fn at_rest(world: &World) -> bool {
-    let serves = |pid: &u32| {
-        let process = &world.processes[pid];
-        process.accepts && !process.hung && world.lock == Some(*pid) && world.path == Some(*pid)
+fn is_dead_unheard(world: &World, pid: u32) -> bool {
+    let told = world.boss.as_ref().is_some_and(|boss| boss.told.contains(&pid));
+    match world.processes.get(&pid) {
+        Some(process) => process.life == Life::Dying || world.signalled == Some(pid),
+        None => !told,
+    }
+}
+
+fn serves(world: &World, pid: u32) -> bool {
+    let accepts = world.processes.get(&pid).is_some_and(|process| process.accepts);
+    accepts && world.lock == Some(pid) && world.path == Some(pid)
+}
+
+/// There is one process; it serves, and can be reached.
+pub fn one_serves(world: &World) -> bool {
+    let idle = |process: &Process| {
+        process.life == Life::Runs && process.hooks.is_empty() && process.pending.is_empty()
     };
-    world.idle()
-        && (world.processes.is_empty() || world.processes.keys().filter(|pid| serves(pid)).count() == 1)
+    world.processes.len() == 1 && world.processes.iter().all(|(pid, p)| idle(p) && serves(world, *pid))
+}
+
+/// A state that a run may rest in: nobody is at work on a handoff nor could be, and one process is left, which
+/// serves and can be reached, unless all have ended.
+pub fn at_rest(world: &World) -> bool {
+    let serves = |(pid, process): (&u32, &Process)| {
+        let free = process.hooks.is_empty() || process.finalizes() && process.hung;
+        serves(world, *pid) && process.life == Life::Runs && free && process.pending.is_empty()
+    };
+    let over = world.processes.is_empty() || world.handoffs == 0;
+    world.idle() && over && world.processes.len() <= 1 && world.processes.iter().all(serves)
 }

@@ -136,7 +136,7 @@ impl Incumbent {
                 }
                 self.report(|handoff_id| Message::Resumed { handoff_id }, &mut out);
             }
-            State::Draining | State::Sealing | State::NotingSeal => self.back = true,
+            State::Draining | State::Sealing | State::NotingSeal => self.back = !self.stopping,
             State::Drained => self.resume(now, &mut out),
             State::Sealed | State::Locking { why: Why::Orphan, asked: false } => {
                 self.try_lock(Why::Resume, out)

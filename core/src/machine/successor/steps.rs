@@ -83,6 +83,9 @@ impl Successor {
     fn lock_until(&mut self, now: Time) {
         self.late = false;
         self.timers.arm(Timer::Patience, now, self.liveness());
+        if let Some(ack) = &self.ack {
+            self.timers.arm(Timer::Deadline, now, Duration::from_millis(ack.deadline_ms));
+        }
     }
 
     pub(super) fn try_lock(&mut self, out: Out<'_, Self>) {

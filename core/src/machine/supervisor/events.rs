@@ -139,6 +139,9 @@ impl Supervisor {
     fn take_over_or_end(&mut self, now: Time, how: String, mut out: Out<'_, Self>) {
         if self.successor_usable() {
             self.begin(&mut out);
+        } else if self.successor.lives && !self.successor.failed {
+            // It has just been started: it begins when it says `Hello`.
+            self.phase = Phase::AwaitWarmed;
         } else {
             self.blame(format!("the incumbent {how}"));
             self.end_successor(now, Then::Finish(Verdict::NobodyServes), out);
@@ -158,6 +161,7 @@ impl Supervisor {
                 // It is the incumbent's turn: told to retire, it finds the lock free.
                 self.blame(why);
                 self.timers.arm(Timer::IncumbentSilent, now, self.config.liveness);
+                self.timers.arm(Timer::Deadline, now, self.config.deadline);
             }
             Phase::AwaitResumed => self.blame(why),
             Phase::AwaitSuccessorEnd(then) => self.after_successor(now, then, out),
@@ -176,7 +180,9 @@ impl Supervisor {
         if !self.party(peer).lives {
             return;
         }
-        self.party(peer).greeted = false;
+        let greeted = core::mem::replace(&mut self.party(peer).greeted, false);
+        // One that knows of this handoff and can't hear that its supervisor lives takes a free lock.
+        self.begun |= peer == Peer::Successor && greeted;
         out.push(Effect::Close(peer));
         match peer {
             Peer::Incumbent => match self.phase {
@@ -185,6 +191,8 @@ impl Supervisor {
                     self.finish(Verdict::Unreachable, out);
                 }
                 Phase::AwaitResumed => self.timers.arm(Timer::Retry, now, self.config.heartbeat() / 4),
+                // It has been told what there is to tell: its end is awaited, and comes later than its link's.
+                Phase::AwaitRetired => {}
                 _ => self.incumbent_silent(now, format!("the incumbent closed the link: {why}"), out),
             },
             Peer::Successor => {
@@ -285,13 +293,15 @@ impl Supervisor {
                 self.roll_back(now, why, out);
             }
             Phase::AwaitServing if !self.incumbent.lives => self.roll_back(now, why, out),
+            // It lives, but something keeps it from serving.
+            Phase::AwaitResumed => self.end_successor(now, Then::Finish(Verdict::Unconfirmed), out),
+            Phase::AwaitRetired if !self.successor.lives => self.finish(Verdict::Unconfirmed, out),
             // Told to commit, a successor that lives is let be.
             Phase::Start
             | Phase::AwaitSpawn
             | Phase::AwaitServing
             | Phase::AwaitCommitted
             | Phase::AwaitRetired
-            | Phase::AwaitResumed
             | Phase::AwaitSuccessorEnd(_)
             | Phase::AwaitIncumbentEnd
             | Phase::AwaitNoted(_)

@@ -1,7 +1,7 @@
 //! What peers say.
 use alloc::{format, string::String};
 
-use super::{Out, Peer, Phase, Supervisor, Then, Verdict};
+use super::{Effect, Out, Peer, Phase, Supervisor, Then, Verdict};
 use crate::{
     message::{Hello, Message, PROTO_MAX, PROTO_MIN, Role, behind, negotiate_version, not_behind},
     time::Time,
@@ -31,14 +31,14 @@ impl Supervisor {
         match (message, self.phase) {
             (Message::Hello(hello), Phase::AwaitIncumbent) => self.met_incumbent(now, hello, out),
             (Message::Hello(hello), Phase::AwaitResumed) if !self.incumbent.greeted => {
-                if let Ok(version) = check_hello(&hello, Role::Incumbent) {
-                    self.acknowledge(now, Peer::Incumbent, version, &mut out);
-                    self.ask_to_resume(now, &mut out);
-                }
+                self.met_again(now, hello, out);
             }
             // The successor's process must be known before it can be ended.
             (Message::Busy, Phase::AwaitSpawn) => self.incumbent.failed = true,
-            (Message::Busy, Phase::AwaitWarmed) => self.incumbent_busy(now, out),
+            // It may come late: the successor may have been warm before.
+            (Message::Busy, Phase::AwaitWarmed | Phase::AwaitDrained | Phase::AwaitResumed) => {
+                self.incumbent_busy(now, out);
+            }
             (Message::Drained { accept_closed: false, .. }, Phase::AwaitDrained) => {
                 self.roll_back(now, "the incumbent still accepts connections after its drain", out);
             }
@@ -78,6 +78,24 @@ impl Supervisor {
         }
     }
 
+    /// Whoever answers at the control path now. If it is another than before, it is an earlier handoff's successor,
+    /// which took the path from the incumbent.
+    fn met_again(&mut self, now: Time, hello: Hello, mut out: Out<'_, Self>) {
+        if self.successor.id == Some(hello.process()) && self.successor.greeted {
+            // It says so itself, over its own link.
+            return out.push(Effect::Close(Peer::Incumbent));
+        }
+        if self.incumbent.id != Some(hello.process()) {
+            self.blame(format!("process {}, not the incumbent, answers at the control path", hello.process()));
+            let verdict = if self.begun { Verdict::Unconfirmed } else { Verdict::Busy };
+            return self.end_successor(now, Then::Finish(verdict), out);
+        }
+        if let Ok(version) = check_hello(&hello, Role::Incumbent) {
+            self.acknowledge(now, Peer::Incumbent, version, &mut out);
+            self.ask_to_resume(now, &mut out);
+        }
+    }
+
     pub(super) fn incumbent_busy(&mut self, now: Time, out: Out<'_, Self>) {
         self.blame("another supervisor has a handoff with this incumbent under way");
         self.end_successor(now, Then::Finish(Verdict::Busy), out);
@@ -111,9 +129,7 @@ impl Supervisor {
 
     fn heard_successor(&mut self, now: Time, message: Message, mut out: Out<'_, Self>) {
         match message {
-            Message::Hello(hello) if self.phase == Phase::AwaitWarmed && !self.successor.greeted => {
-                self.met_successor(now, hello, out);
-            }
+            Message::Hello(hello) if self.may_meet() => self.met_successor(now, hello, out),
             Message::Warmed { .. } if self.phase == Phase::AwaitWarmed => {
                 self.warmed = true;
                 self.prepare(now, &mut out);
@@ -144,6 +160,12 @@ impl Supervisor {
         }
     }
 
+    /// A successor's first word, which may come while the incumbent is asked whether it still serves.
+    fn may_meet(&self) -> bool {
+        let waits = self.phase == Phase::AwaitWarmed || self.phase == Phase::AwaitResumed;
+        waits && !self.successor.greeted && !self.successor.failed
+    }
+
     /// A `Ready` or `Serving` that comes now counts: the successor holds the lock, told to or not.
     fn may_commit(&self) -> bool {
         match self.phase {
@@ -151,7 +173,10 @@ impl Supervisor {
             | Phase::AwaitDrained
             | Phase::AwaitSealed
             | Phase::AwaitReady
-            | Phase::AwaitResumed => true,
+            | Phase::AwaitResumed
+            | Phase::AwaitIncumbentEnd => true,
+            // The incumbent has resumed, and died since.
+            Phase::AwaitSuccessorEnd(Then::Finish(Verdict::RolledBack)) => !self.begun,
             Phase::Start
             | Phase::AwaitIncumbent
             | Phase::AwaitSpawn

@@ -133,9 +133,10 @@ pub enum Verdict {
     FellBack,
     /// The incumbent is there, but did not say that it serves.
     Unconfirmed,
-    /// Every process that could serve has ended: a cold start is due.
+    /// Incumbent and successor have ended. If nobody else answers at the control path, such as a successor that a
+    /// supervisor before this one left behind, a cold start is due.
     NobodyServes,
-    /// Another supervisor has a handoff under way; nothing was touched.
+    /// Another supervisor has, or had, a handoff with the incumbent that is not over; nothing was touched.
     Busy,
     /// The incumbent can't be reached or doesn't speak this protocol; nothing was touched.
     Unreachable,
@@ -226,7 +227,7 @@ pub struct Supervisor {
     journalled: bool,
     /// The successor has said `Warmed`.
     warmed: bool,
-    /// `Begin` was sent: the successor may hold the lock.
+    /// The successor may hold the lock: it was told to take it, or can't be told not to.
     begun: bool,
     /// What the incumbent sealed.
     sealed: Option<Sealed>,

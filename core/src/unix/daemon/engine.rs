@@ -361,7 +361,7 @@ impl Host {
 }
 
 impl Storage for Host {
-    fn lock(&mut self) -> Option<LockAnswer> {
+    fn lock(&mut self, _op: Op) -> Option<LockAnswer> {
         let locked = self.place.lock.try_lock();
         let record = self.place.record.read();
         Some(match (locked, record) {
@@ -386,11 +386,11 @@ impl Storage for Host {
         }
     }
 
-    fn write_record(&mut self, record: &Record) -> Option<Result<(), String>> {
+    fn write_record(&mut self, _op: Op, record: &Record) -> Option<Result<(), String>> {
         Some(self.place.record.write(record).map_err(|error| error.to_string()))
     }
 
-    fn take_path(&mut self) -> Option<Result<(), String>> {
+    fn take_path(&mut self, _op: Op) -> Option<Result<(), String>> {
         Some(self.place.control.take_path().map_err(|error| error.to_string()))
     }
 }

@@ -1,0 +1,203 @@
+//! The hosts of the machines, on the searched kernel.
+use std::ops::ControlFlow;
+
+use handoff::ProcessId;
+use handoff::host::*;
+use handoff::machine::{
+    Awaited, Exit, LinkId, LockAnswer, Op, incumbent, successor,
+    supervisor::{self, Note, Outcome, Peer},
+};
+use handoff::message::Message;
+use handoff::record::Record;
+use handoff::time::Time;
+
+use crate::checks;
+use crate::world::{AnyHook, World, id};
+
+/// The host of one process; pid 0 is the supervisor.
+pub struct Host<'a> {
+    pub world: &'a mut World,
+    pub pid: u32,
+    pub crash: Option<usize>,
+    pub gaps: Vec<Gap>,
+}
+
+impl Host<'_> {
+    /// Results come later.
+    fn defers(&self) -> bool {
+        self.world.faults.deferred || self.world.faults.errors > 0
+    }
+
+    fn put_off(&mut self, awaited: Awaited) {
+        if let Some(process) = self.world.processes.get_mut(&self.pid) {
+            process.last_op = crate::act::op_of(&awaited).unwrap_or(process.last_op);
+            process.pending.push(awaited);
+        }
+    }
+
+    fn put_off_boss(&mut self, awaited: supervisor::Awaited) {
+        self.world.boss.iter_mut().for_each(|boss| boss.pending.push(awaited.clone()));
+    }
+
+    fn run(&mut self, op: Op, hook: AnyHook) {
+        if let Some(process) = self.world.processes.get_mut(&self.pid) {
+            process.last_op = op;
+            process.hooks.push((op, hook));
+        }
+    }
+
+    fn leave(&mut self, exit: Exit) {
+        self.world.violated(checks::exit(self.world, self.pid, &exit));
+        if let Some(process) = self.world.processes.get_mut(&self.pid) {
+            process.exited = Some(exit);
+        }
+    }
+}
+
+impl Clock for Host<'_> {
+    fn now(&self) -> Time {
+        Time::ZERO
+    }
+}
+
+impl Gaps for Host<'_> {
+    fn gap(&mut self, gap: Gap) -> ControlFlow<Crashed> {
+        self.gaps.push(gap);
+        match self.crash {
+            Some(n) if n + 1 == self.gaps.len() => ControlFlow::Break(Crashed),
+            _ => ControlFlow::Continue(()),
+        }
+    }
+}
+
+impl Transport<Peer> for Host<'_> {
+    fn send(&mut self, to: Peer, message: &Message) {
+        if matches!(message, Message::Abort { .. } | Message::Retire { .. }) {
+            self.world.violated(checks::gives_up(self.world, to, message.name()));
+            let successor = self.world.boss.as_ref().and_then(|boss| boss.successor);
+            let told = successor.filter(|_| to == Peer::Successor);
+            let process = told.and_then(|pid| self.world.processes.get_mut(&pid));
+            process.into_iter().for_each(|process| process.suspect = true);
+        }
+        let mut links = self.world.links.iter_mut().filter(|link| link.peer == to && link.boss_open);
+        if let Some(link) = links.find(|link| link.daemon_open && !link.reset) {
+            link.down.push_back(message.clone());
+        }
+    }
+
+    fn close(&mut self, peer: Peer) {
+        for link in self.world.links.iter_mut().filter(|link| link.peer == peer) {
+            link.boss_open = false;
+        }
+    }
+}
+
+impl Transport<LinkId> for Host<'_> {
+    fn send(&mut self, to: LinkId, message: &Message) {
+        let mut links = self.world.links.iter_mut().filter(|link| link.id == to && link.daemon_open);
+        if let Some(link) = links.find(|link| link.boss_open && !link.reset) {
+            link.up.push_back(message.clone());
+        }
+    }
+
+    fn close(&mut self, link: LinkId) {
+        for link in self.world.links.iter_mut().filter(|l| l.id == link) {
+            link.daemon_open = false;
+        }
+    }
+}
+
+impl Process for Host<'_> {
+    fn connect(&mut self) {
+        self.world.boss.iter_mut().for_each(|boss| boss.wants_connect = true);
+    }
+
+    fn spawn(&mut self) -> Option<Result<ProcessId, String>> {
+        if self.defers() {
+            self.put_off_boss(supervisor::Awaited::Spawn);
+            return None;
+        }
+        Some(Ok(id(self.world.spawn())))
+    }
+
+    fn kill(&mut self, peer: Peer) {
+        let boss = self.world.boss.as_ref();
+        let pid = boss.and_then(|boss| match peer {
+            Peer::Incumbent => boss.incumbent,
+            Peer::Successor => boss.successor,
+        });
+        if let Some(pid) = pid.filter(|pid| self.world.processes.contains_key(pid)) {
+            self.world.violated(checks::gives_up(self.world, peer, "kills"));
+            self.world.dies(pid);
+        }
+    }
+}
+
+impl Journal for Host<'_> {
+    fn persist(&mut self, note: Note) -> Option<Result<(), String>> {
+        if self.defers() {
+            self.put_off_boss(supervisor::Awaited::Persist(note));
+            return None;
+        }
+        Some(Ok(()))
+    }
+}
+
+impl SupervisorHost for Host<'_> {
+    fn finish(&mut self, outcome: Outcome) {
+        self.world.violated(checks::truth(self.world, &outcome));
+        self.world.boss.iter_mut().for_each(|boss| boss.outcome = Some(outcome.clone()));
+    }
+}
+
+impl Hooks<incumbent::Hook> for Host<'_> {
+    fn start_hook(&mut self, op: Op, hook: incumbent::Hook) {
+        self.run(op, AnyHook::Incumbent(hook));
+    }
+
+    fn exit(&mut self, exit: Exit) {
+        self.leave(exit);
+    }
+}
+
+impl Hooks<successor::Hook> for Host<'_> {
+    fn start_hook(&mut self, op: Op, hook: successor::Hook) {
+        self.run(op, AnyHook::Successor(hook));
+    }
+
+    fn exit(&mut self, exit: Exit) {
+        self.leave(exit);
+    }
+}
+
+impl Storage for Host<'_> {
+    fn lock(&mut self, op: Op) -> Option<LockAnswer> {
+        if self.defers() {
+            self.put_off(Awaited::Lock(op));
+            return None;
+        }
+        Some(self.world.try_lock(self.pid))
+    }
+
+    fn unlock(&mut self) {
+        self.world.lock = self.world.lock.filter(|holder| *holder != self.pid);
+    }
+
+    fn write_record(&mut self, op: Op, record: &Record) -> Option<Result<(), String>> {
+        if self.defers() {
+            self.put_off(Awaited::WriteRecord(op, record.clone()));
+            return None;
+        }
+        self.world.write_record(self.pid, record.clone());
+        Some(Ok(()))
+    }
+
+    fn take_path(&mut self, op: Op) -> Option<Result<(), String>> {
+        if self.defers() {
+            self.put_off(Awaited::TakePath(op));
+            return None;
+        }
+        self.world.path = Some(self.pid);
+        Some(Ok(()))
+    }
+}

@@ -1,0 +1,303 @@
+//! What can happen next: what the world does by itself, when a timer fires, and what faults are left.
+use handoff::machine::{Machine, Timer, supervisor::Peer};
+
+use crate::world::{AnyHook, Boss, Life, Link, Process, World};
+
+/// One thing that can happen next. Daemons are named by their pid, links by their place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    Handoff,
+    ColdStart,
+    Connect,
+    Begin(u32),
+    Accept(usize),
+    Down(usize),
+    DownClosed(usize),
+    Up(usize),
+    UpClosed(usize),
+    Hook(u32),
+    Complete(u32),
+    BossComplete,
+    FreesLock(u32),
+    Ends(u32),
+    TellEnded(u32),
+    BossTimer(Timer),
+    DaemonTimer(u32, Timer),
+    ContinueBoss,
+    Continue(u32),
+    Fault(Fault),
+}
+
+/// What goes wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    HookFails(u32),
+    HookHangs(u32),
+    /// A drain that leaves the door open, an open that is unhealthy.
+    HookUnfit(u32),
+    OperationFails(u32),
+    BossOperationFails,
+    DropDown(usize),
+    DropUp(usize),
+    Reset(usize),
+    CrashBoss,
+    Crash(u32),
+    StopBoss,
+    Stop(u32),
+    Late,
+    Cancel,
+    Signal(u32),
+}
+
+impl World {
+    pub fn steps(&self) -> Vec<Step> {
+        let mut steps = Vec::new();
+        self.reads(&mut steps);
+        self.deaths(&mut steps);
+        self.work(&mut steps);
+        let quiet = steps.is_empty();
+        if !self.processes.iter().any(|(pid, process)| self.is_prompt(*pid, process)) {
+            self.boss_timers(quiet, &mut steps);
+            self.daemon_timers(quiet, &mut steps);
+        }
+        self.continues(&mut steps);
+        self.starts(&mut steps);
+        self.bad_luck(&mut steps);
+        steps
+    }
+
+    /// What is next for a process takes less time than any timer.
+    fn is_prompt(&self, pid: u32, process: &Process) -> bool {
+        match process.life {
+            Life::Runs => !process.begun,
+            Life::Dying => self.lock != Some(pid),
+            Life::Stopped => false,
+        }
+    }
+
+    fn reads(&self, steps: &mut Vec<Step>) {
+        steps.extend(self.processes.keys().filter_map(|pid| self.daemon_reads(*pid)));
+        steps.extend((0..self.links.len()).filter_map(|i| self.boss_reads(i)));
+        if self.boss_runs() && self.boss.as_ref().is_some_and(|boss| boss.wants_connect) {
+            steps.push(Step::Connect);
+        }
+    }
+
+    /// Hosts read older links first: what came over one is handled before what its sender says over the next.
+    fn daemon_reads(&self, pid: u32) -> Option<Step> {
+        let mut links = self.links.iter().enumerate().filter(|(_, link)| link.pid == pid && link.daemon_open);
+        links.find_map(|(i, link)| match () {
+            () if !self.runs(pid) || !self.processes[&pid].begun => None,
+            () if !link.accepted => Some(Step::Accept(i)),
+            () if !link.down.is_empty() => Some(Step::Down(i)),
+            () if !link.boss_open || link.reset => Some(Step::DownClosed(i)),
+            () => None,
+        })
+    }
+
+    /// Nothing of what a process has sent is read after its end has been seen.
+    fn boss_reads(&self, i: usize) -> Option<Step> {
+        let link = &self.links[i];
+        match () {
+            () if !self.boss_runs() || !link.boss_open || !self.processes.contains_key(&link.pid) => None,
+            () if !link.up.is_empty() => Some(Step::Up(i)),
+            () if !link.daemon_open || link.reset => Some(Step::UpClosed(i)),
+            () => None,
+        }
+    }
+
+    fn boss_can_read(&self) -> bool {
+        (0..self.links.len()).any(|i| self.boss_reads(i).is_some()) || self.untold().next().is_some()
+    }
+
+    fn deaths(&self, steps: &mut Vec<Step>) {
+        for pid in self.processes.iter().filter(|(_, p)| p.life == Life::Dying).map(|(pid, _)| *pid) {
+            steps.push(if self.lock == Some(pid) { Step::FreesLock(pid) } else { Step::Ends(pid) });
+        }
+        steps.extend(self.untold().map(Step::TellEnded));
+    }
+
+    /// Ends that the supervisor can see and has not seen.
+    fn untold(&self) -> impl Iterator<Item = u32> {
+        let boss = self.boss.as_ref().filter(|boss| !boss.stopped && !boss.machine.is_done());
+        let unseen = |boss: &Boss, pid: u32| !self.processes.contains_key(&pid) && !boss.told.contains(&pid);
+        boss.into_iter().flat_map(move |boss| {
+            [boss.incumbent, boss.successor].into_iter().flatten().filter(move |pid| unseen(boss, *pid))
+        })
+    }
+
+    fn work(&self, steps: &mut Vec<Step>) {
+        for (pid, process) in &self.processes {
+            match process.life {
+                Life::Runs if !process.begun => steps.push(Step::Begin(*pid)),
+                Life::Runs => {
+                    steps.extend(process.hook_returns().then_some(Step::Hook(*pid)));
+                    steps.extend((!process.pending.is_empty()).then_some(Step::Complete(*pid)));
+                }
+                Life::Stopped | Life::Dying => {}
+            }
+        }
+        let pending = self.boss.as_ref().is_some_and(|boss| !boss.stopped && !boss.pending.is_empty());
+        steps.extend(pending.then_some(Step::BossComplete));
+    }
+
+    fn boss_timers(&self, quiet: bool, steps: &mut Vec<Step>) {
+        let Some(boss) = self.boss.as_ref().filter(|boss| !boss.stopped) else { return };
+        if self.boss_can_read() {
+            return;
+        }
+        let mine = |link: &&Link| link.boss_open && link.daemon_open;
+        let unread = self.links.iter().filter(mine).any(|link| !link.down.is_empty());
+        let armed = |timer: &Timer| boss.machine.timers().is_armed(*timer);
+        // A connection that is tried again, and will succeed, comes before any silence; silence before the deadline.
+        let quiet = quiet && !(armed(&Timer::Retry) && self.path.is_some_and(|pid| self.listens(pid)));
+        // A hook that began before the first deadline has reached its limit before the second.
+        let second = matches!(boss.machine.state(), "await-resumed" | "await-retired");
+        let silent = |timer: &Timer| match timer {
+            Timer::IncumbentSilent => self.unheard(quiet, Peer::Incumbent, boss.incumbent),
+            Timer::SuccessorSilent => self.unheard(quiet, Peer::Successor, boss.successor),
+            _ => false,
+        };
+        for timer in Timer::ALL.into_iter().filter(armed) {
+            let fires = match timer {
+                Timer::Heartbeat => !unread && (quiet || !self.faults.sparse),
+                Timer::IncumbentSilent | Timer::SuccessorSilent => silent(&timer),
+                // Somebody is slow.
+                Timer::Patience => quiet || self.processes.values().any(Process::is_slow),
+                Timer::Deadline if second && self.processes.values().any(|process| process.hung) => false,
+                Timer::Deadline if !self.is_stuck() => false,
+                Timer::Deadline => quiet && !Timer::ALL.iter().filter(|timer| armed(timer)).any(silent),
+                Timer::Retry => !boss.wants_connect,
+                Timer::SupervisorSilent | Timer::HookLimit => false,
+            };
+            steps.extend(fires.then_some(Step::BossTimer(timer)));
+        }
+    }
+
+    fn daemon_timers(&self, quiet: bool, steps: &mut Vec<Step>) {
+        for (pid, process) in self.processes.iter().filter(|(_, p)| p.life == Life::Runs) {
+            if self.daemon_reads(*pid).is_some() {
+                continue;
+            }
+            let mine = |link: &&Link| link.pid == *pid && link.boss_open && link.daemon_open;
+            let unread = self.links.iter().filter(mine).any(|link| !link.up.is_empty());
+            for timer in Timer::ALL.into_iter().filter(|timer| process.timers().is_armed(*timer)) {
+                let fires = match timer {
+                    Timer::Heartbeat => !unread && (quiet || !self.faults.sparse),
+                    Timer::SupervisorSilent => self.boss_unheard(quiet, *pid),
+                    Timer::Patience | Timer::Deadline => quiet,
+                    Timer::Retry => true,
+                    Timer::HookLimit => process.hung,
+                    Timer::IncumbentSilent | Timer::SuccessorSilent => false,
+                };
+                steps.extend(fires.then_some(Step::DaemonTimer(*pid, timer)));
+            }
+        }
+    }
+
+    /// Not all are there and talk to each other. If they are, heartbeats mend what was lost, long before a deadline.
+    fn is_stuck(&self) -> bool {
+        let linked = |pid: u32| self.links.iter().any(|link| link.pid == pid && link.boss_open && link.daemon_open);
+        let well = |process: &Process| process.life == Life::Runs && !process.hung;
+        self.processes.iter().any(|(pid, process)| !linked(*pid) || !well(process))
+    }
+
+    /// The supervisor hears nothing from a peer that has not ended: it does not run, or there is no link.
+    fn unheard(&self, quiet: bool, peer: Peer, pid: Option<u32>) -> bool {
+        let mut links = self.links.iter().filter(|link| link.peer == peer && link.boss_open);
+        let linked = links.any(|link| link.daemon_open && link.accepted);
+        let inert = |pid: u32| {
+            self.processes.get(&pid).is_some_and(|p| matches!(p.life, Life::Stopped | Life::Dying))
+        };
+        let beats = |pid| self.processes.get(&pid).is_some_and(|p: &Process| p.timers().is_armed(Timer::Heartbeat));
+        pid.is_some_and(inert) || (quiet && !(linked && pid.is_some_and(beats)))
+    }
+
+    fn boss_unheard(&self, quiet: bool, pid: u32) -> bool {
+        let linked = self.links.iter().any(|link| link.pid == pid && link.boss_open && link.daemon_open);
+        let stopped = self.boss.as_ref().is_some_and(|boss| boss.stopped);
+        stopped || (quiet && !linked)
+    }
+
+    fn continues(&self, steps: &mut Vec<Step>) {
+        steps.extend(self.boss.iter().filter(|boss| boss.stopped).map(|_| Step::ContinueBoss));
+        let stopped = self.processes.iter().filter(|(_, process)| process.life == Life::Stopped);
+        steps.extend(stopped.map(|(pid, _)| Step::Continue(*pid)));
+    }
+
+    fn starts(&self, steps: &mut Vec<Step>) {
+        if !self.idle() {
+            return;
+        }
+        if self.processes.is_empty() {
+            steps.push(Step::ColdStart);
+        } else if self.handoffs > 0 && self.path.is_some_and(|pid| self.processes.contains_key(&pid)) {
+            steps.push(Step::Handoff);
+        }
+    }
+
+    fn bad_luck(&self, steps: &mut Vec<Step>) {
+        let mut faults = Vec::new();
+        self.bad_processes(&mut faults);
+        self.bad_links(&mut faults);
+        self.bad_work(&mut faults);
+        if let Some(boss) = self.boss.as_ref().filter(|boss| !boss.stopped && !boss.machine.is_done()) {
+            let late = self.faults.late > 0 && !self.boss_can_read() && boss.machine.timers().is_armed(Timer::Deadline);
+            faults.extend(late.then_some(Fault::Late));
+            faults.extend((self.faults.cancels > 0).then_some(Fault::Cancel));
+        }
+        steps.extend(faults.into_iter().map(Step::Fault));
+    }
+
+    fn bad_processes(&self, faults: &mut Vec<Fault>) {
+        if self.faults.crashes > 0 {
+            faults.extend(self.boss.iter().map(|_| Fault::CrashBoss));
+            let alive = self.processes.iter().filter(|(_, process)| process.life != Life::Dying);
+            faults.extend(alive.map(|(pid, _)| Fault::Crash(*pid)));
+        }
+        if self.faults.stops > 0 {
+            let at_work = |boss: &&Boss| !boss.stopped && !boss.machine.is_done();
+            faults.extend(self.boss.iter().filter(at_work).map(|_| Fault::StopBoss));
+        }
+        for pid in self.processes.keys().filter(|pid| self.runs(**pid)) {
+            faults.extend((self.faults.stops > 0).then_some(Fault::Stop(*pid)));
+            faults.extend((self.faults.signals > 0).then_some(Fault::Signal(*pid)));
+        }
+    }
+
+    fn bad_links(&self, faults: &mut Vec<Fault>) {
+        for (i, link) in self.links.iter().enumerate() {
+            let drops = self.faults.drops > 0;
+            faults.extend((drops && !link.down.is_empty()).then_some(Fault::DropDown(i)));
+            faults.extend((drops && !link.up.is_empty()).then_some(Fault::DropUp(i)));
+            let whole = link.boss_open && link.daemon_open && link.accepted && !link.reset;
+            faults.extend((self.faults.resets > 0 && whole).then_some(Fault::Reset(i)));
+        }
+    }
+
+    fn bad_work(&self, faults: &mut Vec<Fault>) {
+        for (pid, process) in &self.processes {
+            if self.faults.bad_hooks > 0 && process.hook_returns() {
+                faults.extend([Fault::HookFails(*pid), Fault::HookHangs(*pid), Fault::HookUnfit(*pid)]);
+            }
+            let fails = self.faults.errors > 0 && !process.pending.is_empty();
+            faults.extend(fails.then_some(Fault::OperationFails(*pid)));
+        }
+        let pending = self.boss.as_ref().is_some_and(|boss| !boss.stopped && !boss.pending.is_empty());
+        faults.extend((self.faults.errors > 0 && pending).then_some(Fault::BossOperationFails));
+    }
+}
+
+impl Process {
+    /// The hook that runs, if one does, returns some day.
+    fn hook_returns(&self) -> bool {
+        !self.hooks.is_empty() && !self.hung
+    }
+
+    fn is_slow(&self) -> bool {
+        let finalize = |(_, hook): &(_, AnyHook)| {
+            *hook == AnyHook::Incumbent(handoff::machine::incumbent::Hook::Finalize)
+        };
+        self.life == Life::Stopped || self.hooks.iter().any(|hook| !finalize(hook))
+    }
+}
