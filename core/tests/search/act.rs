@@ -95,7 +95,10 @@ impl World {
                 self.processes.remove(&pid);
             }
             Step::TellEnded(pid) => return self.tell_ended(pid, crash),
-            Step::BossTimer(timer) => return self.boss(supervisor::Event::Timer(timer), crash),
+            Step::BossTimer(timer) => {
+                self.boss.iter_mut().for_each(|boss| boss.late |= timer == Timer::Deadline);
+                self.boss(supervisor::Event::Timer(timer), crash);
+            }
             Step::DaemonTimer(pid, timer) => return self.daemon(pid, Input::Timer(timer), crash),
             Step::ContinueBoss => self.boss.iter_mut().for_each(|boss| boss.stopped = false),
             Step::Continue(pid) => self.set_life(pid, Life::Runs),

@@ -21,13 +21,17 @@ pub fn safety(world: &World) -> Option<String> {
     Some(format!("{pid} finalizes while its predecessor lives"))
 }
 
-/// When a process leaves because another serves: there is one.
+/// When a process leaves because another serves: there is one, or it has no right to the lock.
 pub fn exit(world: &World, pid: u32, exit: &Exit) -> Option<String> {
     let last = match exit {
-        Exit::Retired => !others_live(world, pid),
+        Exit::Retired => rightful(world, pid) && !others_live(world, pid),
         Exit::Stopped | Exit::Failed(_) | Exit::HookLimit | Exit::Aborted(_) => false,
     };
     last.then(|| format!("{pid} leaves ({exit:?}), and nobody else is there"))
+}
+
+fn rightful(world: &World, pid: u32) -> bool {
+    world.before_holder == Some(pid) || world.record.as_ref().is_none_or(|record| record.holder.pid == pid)
 }
 
 /// When the supervisor gives somebody up, by a word or a kill: not one that serves and can be talked to, nor the last
@@ -45,8 +49,10 @@ pub fn gives_up(world: &World, peer: Peer, how: &str) -> Option<String> {
     let well = process.life == Life::Runs && !process.hung && world.links.iter().any(linked);
     let excused = process.suspect || boss.late || world.signalled.is_some();
     let last = !excused && other.is_none_or(|other| boss.told.contains(&other));
+    // The last word of one that is about to end can't be told from one that lives.
+    let dying = other.and_then(|other| world.processes.get(&other)).is_some_and(|p| p.life == Life::Dying);
     match () {
-        () if well && process.accepts => Some(format!("the supervisor {how} {pid}, which serves")),
+        () if well && process.accepts && !dying => Some(format!("the supervisor {how} {pid}, which serves")),
         () if well && last => Some(format!("the supervisor {how} {pid}, the last one")),
         () => None,
     }

@@ -1,5 +1,6 @@
 //! What can happen next: what the world does by itself, when a timer fires, and what faults are left.
 use handoff::machine::{Machine, Timer, supervisor::Peer};
+use handoff::message::Message;
 
 use crate::world::{AnyHook, Boss, Life, Link, Process, World};
 
@@ -269,7 +270,9 @@ impl World {
         for (i, link) in self.links.iter().enumerate() {
             let drops = self.faults.drops > 0;
             faults.extend((drops && !link.down.is_empty()).then_some(Fault::DropDown(i)));
-            faults.extend((drops && !link.up.is_empty()).then_some(Fault::DropUp(i)));
+            // What nobody repeats is not lost: an incumbent's `Hello`, before it is part of a handoff.
+            let repeated = !matches!((link.peer, link.up.front()), (Peer::Incumbent, None | Some(Message::Hello(_))));
+            faults.extend((drops && repeated && !link.up.is_empty()).then_some(Fault::DropUp(i)));
             let whole = link.boss_open && link.daemon_open && link.accepted && !link.reset;
             faults.extend((self.faults.resets > 0 && whole).then_some(Fault::Reset(i)));
         }

@@ -101,7 +101,7 @@ pub struct Boss {
     pub wants_connect: bool,
     pub pending: Vec<supervisor::Awaited>,
     pub outcome: Option<Outcome>,
-    /// Its deadline came early.
+    /// Its deadline has passed.
     pub late: bool,
     /// It began with one idle process that serves, and no fault has happened since: it must commit.
     pub must_commit: bool,
@@ -134,6 +134,8 @@ pub struct World {
     pub links: Vec<Link>,
     pub lock: Option<u32>,
     pub record: Option<Record>,
+    /// The incumbent of the handoff for which the record's holder was spawned.
+    pub before_holder: Option<u32>,
     pub path: Option<u32>,
     pub next_pid: u32,
     /// A daemon was told to stop: that nobody serves then is what was wanted.
@@ -185,6 +187,7 @@ impl World {
             links: Vec::new(),
             lock: Some(1),
             record: Some(record),
+            before_holder: None,
             path: Some(1),
             next_pid: 2,
             signalled: None,
@@ -260,6 +263,7 @@ impl World {
         let lawful = self.lock == Some(pid);
         self.violated((!lawful).then(|| format!("{pid} writes the record without the lock")));
         self.record = Some(record);
+        self.before_holder = self.processes.get(&pid).and_then(|process| process.predecessor);
     }
 
     /// A process is about to end, however: its links close at once.
