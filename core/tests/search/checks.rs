@@ -77,7 +77,7 @@ pub fn truth(world: &World, outcome: &Outcome) -> Option<String> {
         // Of the two. A successor that an earlier supervisor left behind may serve: recovery asks for it.
         Verdict::NobodyServes => !lives(boss.incumbent) && !lives(boss.successor),
         Verdict::Unconfirmed => !boss.incumbent.is_some_and(|pid| boss.told.contains(&pid)),
-        Verdict::Busy | Verdict::Unreachable => !lives(boss.successor),
+        Verdict::Busy | Verdict::Unreachable | Verdict::Cancelled => !lives(boss.successor),
     };
     let missed = boss.must_commit && outcome.verdict != Verdict::Committed;
     match () {

@@ -149,7 +149,7 @@ pub fn id(pid: u32) -> ProcessId {
     ProcessId { pid, start_time: 0 }
 }
 
-fn hello(pid: u32, role: Role) -> Hello {
+pub fn hello(pid: u32, role: Role) -> Hello {
     Hello {
         role,
         pid,

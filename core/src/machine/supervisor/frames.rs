@@ -184,7 +184,7 @@ impl Supervisor {
             | Phase::AwaitResumed
             | Phase::AwaitIncumbentEnd => true,
             // The incumbent has resumed, and died since.
-            Phase::AwaitSuccessorEnd(Then::Finish(Verdict::RolledBack)) => !self.begun,
+            Phase::AwaitSuccessorEnd(Then::Finish(Verdict::RolledBack | Verdict::NobodyServes)) => !self.begun,
             Phase::Start
             | Phase::AwaitIncumbent
             | Phase::AwaitSpawn
