@@ -243,7 +243,9 @@ impl World {
 
     /// Lets the supervisor handle `event`.
     fn boss(&mut self, event: supervisor::Event, crash: Option<usize>) -> Vec<Gap> {
-        let Some(mut machine) = self.boss.as_ref().map(|boss| boss.machine.clone()) else { return Vec::new() };
+        let Some(mut machine) = self.boss.as_ref().map(|boss| boss.machine.clone()) else {
+            return Vec::new();
+        };
         let mut host = Host { world: self, pid: 0, crash, gaps: Vec::new() };
         let lives = turn(&mut machine, &mut host, event).is_continue();
         let gaps = host.gaps;
@@ -256,7 +258,9 @@ impl World {
 
     /// Lets a daemon handle `input`.
     fn daemon(&mut self, pid: u32, input: Input, crash: Option<usize>) -> Vec<Gap> {
-        let Some(daemon) = self.processes.get(&pid).map(|process| process.daemon.clone()) else { return Vec::new() };
+        let Some(daemon) = self.processes.get(&pid).map(|process| process.daemon.clone()) else {
+            return Vec::new();
+        };
         let mut host = Host { world: self, pid, crash, gaps: Vec::new() };
         let (daemon, flow) = match daemon {
             Daemon::Incumbent(mut machine) => {

@@ -51,11 +51,25 @@ pub fn gives_up(world: &World, peer: Peer, how: &str) -> Option<String> {
     let last = !excused && other.is_none_or(|other| boss.told.contains(&other));
     // The last word of one that is about to end can't be told from one that lives.
     let dying = other.and_then(|other| world.processes.get(&other)).is_some_and(|p| p.life == Life::Dying);
+    let committed = peer == Peer::Successor && process.told_to_commit && !process.suspect && !dying && !last;
+    let other_lives = other.is_some_and(|other| !boss.told.contains(&other));
     match () {
+        () if well && committed && other_lives && how == "kills" => {
+            Some(format!("the supervisor kills {pid}, which was told to commit and is heard"))
+        }
         () if well && process.accepts && !dying => Some(format!("the supervisor {how} {pid}, which serves")),
         () if well && last => Some(format!("the supervisor {how} {pid}, the last one")),
         () => None,
     }
+}
+
+/// When the incumbent is told to resume: a successor that was told to begin has been seen to end.
+pub fn resumes(world: &World) -> Option<String> {
+    let boss = world.boss.as_ref()?;
+    let pid = boss.successor.filter(|pid| !boss.told.contains(pid))?;
+    let begun = world.processes.get(&pid).is_some_and(|process| process.told_to_begin);
+    begun
+        .then(|| format!("the incumbent is told to resume, though {pid} was told to begin and has not ended"))
 }
 
 /// A process that is about to end counts while it holds the lock: nobody can tell.

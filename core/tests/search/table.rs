@@ -58,13 +58,18 @@ impl Samples {
         for (machine, around) in &self.incumbents {
             let done = [
                 ("Drained", incumbent::Done::Drained { open_conns_remaining: 0, accept_closed: true }),
-                ("Sealed", incumbent::Done::Sealed {
-                    last_revision_per_shard: vec![1],
-                    data_dir_fingerprint: Default::default(),
-                }),
+                (
+                    "Sealed",
+                    incumbent::Done::Sealed {
+                        last_revision_per_shard: vec![1],
+                        data_dir_fingerprint: Default::default(),
+                    },
+                ),
                 ("Ok", incumbent::Done::Ok),
             ];
-            daemon_events(around, done).into_iter().for_each(|(name, event)| cells.fill(machine, &name, event));
+            daemon_events(around, done)
+                .into_iter()
+                .for_each(|(name, event)| cells.fill(machine, &name, event));
         }
         for (machine, around) in &self.successors {
             let opened = |healthz_ok| successor::Done::Opened {
@@ -74,7 +79,9 @@ impl Samples {
                 data_dir_fingerprint: Default::default(),
             };
             let done = [("Opened", opened(true)), ("unhealthy", opened(false)), ("Ok", successor::Done::Ok)];
-            daemon_events(around, done).into_iter().for_each(|(name, event)| cells.fill(machine, &name, event));
+            daemon_events(around, done)
+                .into_iter()
+                .for_each(|(name, event)| cells.fill(machine, &name, event));
         }
     }
 }
@@ -227,10 +234,12 @@ fn daemon_events<D: Clone>(around: &Around, done: [(&str, D); 3]) -> Vec<(String
         let hears = |message: Message| (name(&message), Event::Frame(link, message));
         events.extend(messages(around.handoff_id).into_iter().map(hears));
     }
-    let hears = |message: Message| (format!("a stranger's {}", name(&message)), Event::Frame(stranger, message));
+    let hears =
+        |message: Message| (format!("a stranger's {}", name(&message)), Event::Frame(stranger, message));
     events.extend(messages(HandoffId([99; 16])).into_iter().map(hears));
     // Another supervisor, or another role of this program: how it is told so does not depend on what it says.
-    events.retain(|(name, _)| !name.starts_with("a stranger's") || name.ends_with("HelloAck") || name.ends_with("Retire"));
+    events.retain(|(name, _)| {
+        !name.starts_with("a stranger's") || name.ends_with("HelloAck") || name.ends_with("Retire")
+    });
     events
 }
-

@@ -72,6 +72,9 @@ pub struct Process {
     pub life: Life,
     /// It was stopped, so the supervisor may think that it hangs; or it was told to leave.
     pub suspect: bool,
+    /// What its supervisor has told it.
+    pub told_to_begin: bool,
+    pub told_to_commit: bool,
     /// It has had its first turn.
     pub begun: bool,
     /// The incumbent of the handoff for which it was spawned.
@@ -165,11 +168,7 @@ impl World {
     /// One daemon serves; a supervisor is about to replace it.
     pub fn new(faults: Faults, handoffs: u8) -> World {
         let machine = Incumbent::new(hello(1, Role::Incumbent), 1, SECOND);
-        let first = Process {
-            begun: true,
-            accepts: true,
-            ..Process::new(Daemon::Incumbent(machine), None)
-        };
+        let first = Process { begun: true, accepts: true, ..Process::new(Daemon::Incumbent(machine), None) };
         let record = Record {
             generation: 1,
             holder: id(1),
@@ -308,6 +307,8 @@ impl Process {
             daemon,
             life: Life::Runs,
             suspect: false,
+            told_to_begin: false,
+            told_to_commit: false,
             begun: false,
             predecessor,
             hooks: Vec::new(),

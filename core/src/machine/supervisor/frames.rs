@@ -86,7 +86,10 @@ impl Supervisor {
             return out.push(Effect::Close(Peer::Incumbent));
         }
         if self.incumbent.id != Some(hello.process()) {
-            self.blame(format!("process {}, not the incumbent, answers at the control path", hello.process()));
+            self.blame(format!(
+                "process {}, not the incumbent, answers at the control path",
+                hello.process()
+            ));
             let verdict = if self.begun { Verdict::Unconfirmed } else { Verdict::Busy };
             return self.end_successor(now, Then::Finish(verdict), out);
         }
@@ -184,7 +187,9 @@ impl Supervisor {
             | Phase::AwaitResumed
             | Phase::AwaitIncumbentEnd => true,
             // The incumbent has resumed, and died since.
-            Phase::AwaitSuccessorEnd(Then::Finish(Verdict::RolledBack | Verdict::NobodyServes)) => !self.begun,
+            Phase::AwaitSuccessorEnd(Then::Finish(Verdict::RolledBack | Verdict::NobodyServes)) => {
+                !self.begun
+            }
             Phase::Start
             | Phase::AwaitIncumbent
             | Phase::AwaitSpawn

@@ -311,6 +311,7 @@ impl Machine for Supervisor {
     fn handle(&mut self, now: Time, event: Event, out: Out<'_, Self>) {
         match event {
             _ if self.is_done() => {}
+            Event::Start { .. } if self.phase != Phase::Start => {}
             Event::Start { handoff_id, replace } => self.start(now, handoff_id, replace, out),
             Event::ConnectFailed(why) => self.connect_failed(now, why, out),
             Event::Frame(peer, message) => self.heard(now, peer, message, out),
