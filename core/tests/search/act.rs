@@ -95,7 +95,10 @@ impl World {
                 self.processes.remove(&pid);
             }
             Step::TellEnded(pid) => return self.tell_ended(pid, crash),
-            Step::BossTimer(timer) => return self.boss(supervisor::Event::Timer(timer), crash),
+            Step::BossTimer(timer) => {
+                self.boss.iter_mut().for_each(|boss| boss.late |= timer == Timer::Deadline);
+                self.boss(supervisor::Event::Timer(timer), crash);
+            }
             Step::DaemonTimer(pid, timer) => return self.daemon(pid, Input::Timer(timer), crash),
             Step::ContinueBoss => self.boss.iter_mut().for_each(|boss| boss.stopped = false),
             Step::Continue(pid) => self.set_life(pid, Life::Runs),
@@ -240,7 +243,9 @@ impl World {
 
     /// Lets the supervisor handle `event`.
     fn boss(&mut self, event: supervisor::Event, crash: Option<usize>) -> Vec<Gap> {
-        let Some(mut machine) = self.boss.as_ref().map(|boss| boss.machine.clone()) else { return Vec::new() };
+        let Some(mut machine) = self.boss.as_ref().map(|boss| boss.machine.clone()) else {
+            return Vec::new();
+        };
         let mut host = Host { world: self, pid: 0, crash, gaps: Vec::new() };
         let lives = turn(&mut machine, &mut host, event).is_continue();
         let gaps = host.gaps;
@@ -253,7 +258,9 @@ impl World {
 
     /// Lets a daemon handle `input`.
     fn daemon(&mut self, pid: u32, input: Input, crash: Option<usize>) -> Vec<Gap> {
-        let Some(daemon) = self.processes.get(&pid).map(|process| process.daemon.clone()) else { return Vec::new() };
+        let Some(daemon) = self.processes.get(&pid).map(|process| process.daemon.clone()) else {
+            return Vec::new();
+        };
         let mut host = Host { world: self, pid, crash, gaps: Vec::new() };
         let (daemon, flow) = match daemon {
             Daemon::Incumbent(mut machine) => {

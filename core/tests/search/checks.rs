@@ -21,13 +21,17 @@ pub fn safety(world: &World) -> Option<String> {
     Some(format!("{pid} finalizes while its predecessor lives"))
 }
 
-/// When a process leaves because another serves: there is one.
+/// When a process leaves because another serves: there is one, or it has no right to the lock.
 pub fn exit(world: &World, pid: u32, exit: &Exit) -> Option<String> {
     let last = match exit {
-        Exit::Retired => !others_live(world, pid),
+        Exit::Retired => rightful(world, pid) && !others_live(world, pid),
         Exit::Stopped | Exit::Failed(_) | Exit::HookLimit | Exit::Aborted(_) => false,
     };
     last.then(|| format!("{pid} leaves ({exit:?}), and nobody else is there"))
+}
+
+fn rightful(world: &World, pid: u32) -> bool {
+    world.before_holder == Some(pid) || world.record.as_ref().is_none_or(|record| record.holder.pid == pid)
 }
 
 /// When the supervisor gives somebody up, by a word or a kill: not one that serves and can be talked to, nor the last
@@ -45,11 +49,27 @@ pub fn gives_up(world: &World, peer: Peer, how: &str) -> Option<String> {
     let well = process.life == Life::Runs && !process.hung && world.links.iter().any(linked);
     let excused = process.suspect || boss.late || world.signalled.is_some();
     let last = !excused && other.is_none_or(|other| boss.told.contains(&other));
+    // The last word of one that is about to end can't be told from one that lives.
+    let dying = other.and_then(|other| world.processes.get(&other)).is_some_and(|p| p.life == Life::Dying);
+    let committed = peer == Peer::Successor && process.told_to_commit && !process.suspect && !dying && !last;
+    let other_lives = other.is_some_and(|other| !boss.told.contains(&other));
     match () {
-        () if well && process.accepts => Some(format!("the supervisor {how} {pid}, which serves")),
+        () if well && committed && other_lives && how == "kills" => {
+            Some(format!("the supervisor kills {pid}, which was told to commit and is heard"))
+        }
+        () if well && process.accepts && !dying => Some(format!("the supervisor {how} {pid}, which serves")),
         () if well && last => Some(format!("the supervisor {how} {pid}, the last one")),
         () => None,
     }
+}
+
+/// When the incumbent is told to resume: a successor that was told to begin has been seen to end.
+pub fn resumes(world: &World) -> Option<String> {
+    let boss = world.boss.as_ref()?;
+    let pid = boss.successor.filter(|pid| !boss.told.contains(pid))?;
+    let begun = world.processes.get(&pid).is_some_and(|process| process.told_to_begin);
+    begun
+        .then(|| format!("the incumbent is told to resume, though {pid} was told to begin and has not ended"))
 }
 
 /// A process that is about to end counts while it holds the lock: nobody can tell.
@@ -71,7 +91,7 @@ pub fn truth(world: &World, outcome: &Outcome) -> Option<String> {
         // Of the two. A successor that an earlier supervisor left behind may serve: recovery asks for it.
         Verdict::NobodyServes => !lives(boss.incumbent) && !lives(boss.successor),
         Verdict::Unconfirmed => !boss.incumbent.is_some_and(|pid| boss.told.contains(&pid)),
-        Verdict::Busy | Verdict::Unreachable => !lives(boss.successor),
+        Verdict::Busy | Verdict::Unreachable | Verdict::Cancelled => !lives(boss.successor),
     };
     let missed = boss.must_commit && outcome.verdict != Verdict::Committed;
     match () {

@@ -12,7 +12,7 @@ use crate::table::Samples;
 use crate::world::{Faults, World};
 
 /// More are a sign of something that grows without bound.
-const MOST_STATES: usize = 400_000;
+const MOST_STATES: usize = 500_000;
 
 /// What a search found out.
 #[derive(Default)]
@@ -124,7 +124,8 @@ impl Search {
             }
         }
         if let Some(stuck) = fine.iter().position(|fine| !fine) {
-            let violation = "no way from here to a state in which one process serves and can be reached".into();
+            let violation =
+                "no way from here to a state in which one process serves and can be reached".into();
             self.report.violations.insert(violation, way(&self.seen, stuck));
         }
     }

@@ -39,6 +39,24 @@ impl Host<'_> {
         self.world.boss.iter_mut().for_each(|boss| boss.pending.push(awaited.clone()));
     }
 
+    /// Looks at what the supervisor says, and notes what a daemon may take it for.
+    fn note(&mut self, to: Peer, message: &Message) {
+        match message {
+            Message::Abort { .. } | Message::Retire { .. } => {
+                self.world.violated(checks::gives_up(self.world, to, message.name()));
+            }
+            Message::ResumeAfterAbort { .. } => self.world.violated(checks::resumes(self.world)),
+            _ => {}
+        }
+        let successor = self.world.boss.as_ref().and_then(|boss| boss.successor);
+        let told = successor.filter(|_| to == Peer::Successor);
+        if let Some(process) = told.and_then(|pid| self.world.processes.get_mut(&pid)) {
+            process.suspect |= matches!(message, Message::Abort { .. });
+            process.told_to_begin |= matches!(message, Message::Begin { .. });
+            process.told_to_commit |= matches!(message, Message::Commit { .. });
+        }
+    }
+
     fn run(&mut self, op: Op, hook: AnyHook) {
         if let Some(process) = self.world.processes.get_mut(&self.pid) {
             process.last_op = op;
@@ -72,13 +90,7 @@ impl Gaps for Host<'_> {
 
 impl Transport<Peer> for Host<'_> {
     fn send(&mut self, to: Peer, message: &Message) {
-        if matches!(message, Message::Abort { .. } | Message::Retire { .. }) {
-            self.world.violated(checks::gives_up(self.world, to, message.name()));
-            let successor = self.world.boss.as_ref().and_then(|boss| boss.successor);
-            let told = successor.filter(|_| to == Peer::Successor);
-            let process = told.and_then(|pid| self.world.processes.get_mut(&pid));
-            process.into_iter().for_each(|process| process.suspect = true);
-        }
+        self.note(to, message);
         let mut links = self.world.links.iter_mut().filter(|link| link.peer == to && link.boss_open);
         if let Some(link) = links.find(|link| link.daemon_open && !link.reset) {
             link.down.push_back(message.clone());

@@ -1,5 +1,6 @@
 //! What can happen next: what the world does by itself, when a timer fires, and what faults are left.
 use handoff::machine::{Machine, Timer, supervisor::Peer};
+use handoff::message::Message;
 
 use crate::world::{AnyHook, Boss, Life, Link, Process, World};
 
@@ -197,7 +198,8 @@ impl World {
 
     /// Not all are there and talk to each other. If they are, heartbeats mend what was lost, long before a deadline.
     fn is_stuck(&self) -> bool {
-        let linked = |pid: u32| self.links.iter().any(|link| link.pid == pid && link.boss_open && link.daemon_open);
+        let linked =
+            |pid: u32| self.links.iter().any(|link| link.pid == pid && link.boss_open && link.daemon_open);
         let well = |process: &Process| process.life == Life::Runs && !process.hung;
         self.processes.iter().any(|(pid, process)| !linked(*pid) || !well(process))
     }
@@ -209,7 +211,8 @@ impl World {
         let inert = |pid: u32| {
             self.processes.get(&pid).is_some_and(|p| matches!(p.life, Life::Stopped | Life::Dying))
         };
-        let beats = |pid| self.processes.get(&pid).is_some_and(|p: &Process| p.timers().is_armed(Timer::Heartbeat));
+        let beats =
+            |pid| self.processes.get(&pid).is_some_and(|p: &Process| p.timers().is_armed(Timer::Heartbeat));
         pid.is_some_and(inert) || (quiet && !(linked && pid.is_some_and(beats)))
     }
 
@@ -242,7 +245,9 @@ impl World {
         self.bad_links(&mut faults);
         self.bad_work(&mut faults);
         if let Some(boss) = self.boss.as_ref().filter(|boss| !boss.stopped && !boss.machine.is_done()) {
-            let late = self.faults.late > 0 && !self.boss_can_read() && boss.machine.timers().is_armed(Timer::Deadline);
+            let late = self.faults.late > 0
+                && !self.boss_can_read()
+                && boss.machine.timers().is_armed(Timer::Deadline);
             faults.extend(late.then_some(Fault::Late));
             faults.extend((self.faults.cancels > 0).then_some(Fault::Cancel));
         }
@@ -269,7 +274,10 @@ impl World {
         for (i, link) in self.links.iter().enumerate() {
             let drops = self.faults.drops > 0;
             faults.extend((drops && !link.down.is_empty()).then_some(Fault::DropDown(i)));
-            faults.extend((drops && !link.up.is_empty()).then_some(Fault::DropUp(i)));
+            // What nobody repeats is not lost: an incumbent's `Hello`, before it is part of a handoff.
+            let repeated =
+                !matches!((link.peer, link.up.front()), (Peer::Incumbent, None | Some(Message::Hello(_))));
+            faults.extend((drops && repeated && !link.up.is_empty()).then_some(Fault::DropUp(i)));
             let whole = link.boss_open && link.daemon_open && link.accepted && !link.reset;
             faults.extend((self.faults.resets > 0 && whole).then_some(Fault::Reset(i)));
         }

@@ -72,6 +72,9 @@ pub struct Process {
     pub life: Life,
     /// It was stopped, so the supervisor may think that it hangs; or it was told to leave.
     pub suspect: bool,
+    /// What its supervisor has told it.
+    pub told_to_begin: bool,
+    pub told_to_commit: bool,
     /// It has had its first turn.
     pub begun: bool,
     /// The incumbent of the handoff for which it was spawned.
@@ -101,7 +104,7 @@ pub struct Boss {
     pub wants_connect: bool,
     pub pending: Vec<supervisor::Awaited>,
     pub outcome: Option<Outcome>,
-    /// Its deadline came early.
+    /// Its deadline has passed.
     pub late: bool,
     /// It began with one idle process that serves, and no fault has happened since: it must commit.
     pub must_commit: bool,
@@ -134,6 +137,8 @@ pub struct World {
     pub links: Vec<Link>,
     pub lock: Option<u32>,
     pub record: Option<Record>,
+    /// The incumbent of the handoff for which the record's holder was spawned.
+    pub before_holder: Option<u32>,
     pub path: Option<u32>,
     pub next_pid: u32,
     /// A daemon was told to stop: that nobody serves then is what was wanted.
@@ -147,7 +152,7 @@ pub fn id(pid: u32) -> ProcessId {
     ProcessId { pid, start_time: 0 }
 }
 
-fn hello(pid: u32, role: Role) -> Hello {
+pub fn hello(pid: u32, role: Role) -> Hello {
     Hello {
         role,
         pid,
@@ -163,11 +168,7 @@ impl World {
     /// One daemon serves; a supervisor is about to replace it.
     pub fn new(faults: Faults, handoffs: u8) -> World {
         let machine = Incumbent::new(hello(1, Role::Incumbent), 1, SECOND);
-        let first = Process {
-            begun: true,
-            accepts: true,
-            ..Process::new(Daemon::Incumbent(machine), None)
-        };
+        let first = Process { begun: true, accepts: true, ..Process::new(Daemon::Incumbent(machine), None) };
         let record = Record {
             generation: 1,
             holder: id(1),
@@ -185,6 +186,7 @@ impl World {
             links: Vec::new(),
             lock: Some(1),
             record: Some(record),
+            before_holder: None,
             path: Some(1),
             next_pid: 2,
             signalled: None,
@@ -260,6 +262,7 @@ impl World {
         let lawful = self.lock == Some(pid);
         self.violated((!lawful).then(|| format!("{pid} writes the record without the lock")));
         self.record = Some(record);
+        self.before_holder = self.processes.get(&pid).and_then(|process| process.predecessor);
     }
 
     /// A process is about to end, however: its links close at once.
@@ -304,6 +307,8 @@ impl Process {
             daemon,
             life: Life::Runs,
             suspect: false,
+            told_to_begin: false,
+            told_to_commit: false,
             begun: false,
             predecessor,
             hooks: Vec::new(),

@@ -39,6 +39,9 @@ impl Supervisor {
                 if self.incumbent.failed {
                     return self.incumbent_busy(now, out);
                 }
+                if self.called_off {
+                    return self.roll_back(now, "called off", out);
+                }
                 self.phase = Phase::AwaitWarmed;
                 self.timers.arm(Timer::SuccessorSilent, now, self.config.liveness);
                 out.last(Awaited::Persist(Note::UnderWay));
@@ -292,13 +295,13 @@ impl Supervisor {
             Phase::AwaitWarmed | Phase::AwaitDrained | Phase::AwaitSealed | Phase::AwaitReady => {
                 self.roll_back(now, why, out);
             }
+            Phase::AwaitSpawn => self.call_off(why),
             Phase::AwaitServing if !self.incumbent.lives => self.roll_back(now, why, out),
             // It lives, but something keeps it from serving.
             Phase::AwaitResumed => self.end_successor(now, Then::Finish(Verdict::Unconfirmed), out),
             Phase::AwaitRetired if !self.successor.lives => self.finish(Verdict::Unconfirmed, out),
             // Told to commit, a successor that lives is let be.
             Phase::Start
-            | Phase::AwaitSpawn
             | Phase::AwaitServing
             | Phase::AwaitCommitted
             | Phase::AwaitRetired
@@ -336,13 +339,13 @@ impl Supervisor {
         match self.phase {
             Phase::AwaitIncumbent => {
                 self.blame(why);
-                self.finish(Verdict::Unreachable, out);
+                self.finish(Verdict::Cancelled, out);
             }
             Phase::AwaitWarmed | Phase::AwaitDrained | Phase::AwaitSealed | Phase::AwaitReady => {
                 self.roll_back(now, why, out);
             }
+            Phase::AwaitSpawn => self.call_off(why),
             Phase::Start
-            | Phase::AwaitSpawn
             | Phase::AwaitServing
             | Phase::AwaitCommitted
             | Phase::AwaitRetired
@@ -352,5 +355,11 @@ impl Supervisor {
             | Phase::AwaitNoted(_)
             | Phase::Done => {}
         }
+    }
+
+    /// The successor must be known before it can be ended.
+    fn call_off(&mut self, why: &str) {
+        self.blame(why);
+        self.called_off = true;
     }
 }

@@ -86,7 +86,10 @@ impl Supervisor {
             return out.push(Effect::Close(Peer::Incumbent));
         }
         if self.incumbent.id != Some(hello.process()) {
-            self.blame(format!("process {}, not the incumbent, answers at the control path", hello.process()));
+            self.blame(format!(
+                "process {}, not the incumbent, answers at the control path",
+                hello.process()
+            ));
             let verdict = if self.begun { Verdict::Unconfirmed } else { Verdict::Busy };
             return self.end_successor(now, Then::Finish(verdict), out);
         }
@@ -103,19 +106,21 @@ impl Supervisor {
 
     /// The incumbent holds the lock and serves, whether it was told to or found the supervisor silent.
     fn incumbent_resumed(&mut self, now: Time, out: Out<'_, Self>) {
-        self.blame("the incumbent resumed on its own");
         match self.phase {
             Phase::AwaitDrained
             | Phase::AwaitSealed
             | Phase::AwaitReady
-            | Phase::AwaitServing
             | Phase::AwaitResumed
             | Phase::AwaitSuccessorEnd(Then::Resume) => {
+                self.blame("the incumbent resumed on its own");
                 self.end_successor(now, Then::Finish(Verdict::RolledBack), out);
             }
-            Phase::AwaitCommitted | Phase::AwaitRetired => {
-                self.end_successor(now, Then::Finish(Verdict::FellBack), out);
+            Phase::AwaitCommitted | Phase::AwaitRetired if !self.successor.lives => {
+                self.blame("the incumbent resumed on its own");
+                self.finish(Verdict::FellBack, out);
             }
+            // Both have said that they hold the lock, so one of them is about to end; it is seen which.
+            Phase::AwaitServing | Phase::AwaitCommitted | Phase::AwaitRetired => {}
             Phase::Start
             | Phase::AwaitIncumbent
             | Phase::AwaitSpawn
@@ -130,6 +135,12 @@ impl Supervisor {
     fn heard_successor(&mut self, now: Time, message: Message, mut out: Out<'_, Self>) {
         match message {
             Message::Hello(hello) if self.may_meet() => self.met_successor(now, hello, out),
+            // Said again: it has not heard the answer.
+            Message::Hello(hello) if self.successor.greeted && !self.warmed => {
+                if let Ok(version) = check_hello(&hello, Role::Successor) {
+                    out.push(Effect::Send(Peer::Successor, Message::HelloAck(self.ack(version))));
+                }
+            }
             Message::Warmed { .. } if self.phase == Phase::AwaitWarmed => {
                 self.warmed = true;
                 self.prepare(now, &mut out);
@@ -176,7 +187,9 @@ impl Supervisor {
             | Phase::AwaitResumed
             | Phase::AwaitIncumbentEnd => true,
             // The incumbent has resumed, and died since.
-            Phase::AwaitSuccessorEnd(Then::Finish(Verdict::RolledBack)) => !self.begun,
+            Phase::AwaitSuccessorEnd(Then::Finish(Verdict::RolledBack | Verdict::NobodyServes)) => {
+                !self.begun
+            }
             Phase::Start
             | Phase::AwaitIncumbent
             | Phase::AwaitSpawn

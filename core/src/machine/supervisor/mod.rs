@@ -140,6 +140,8 @@ pub enum Verdict {
     Busy,
     /// The incumbent can't be reached or doesn't speak this protocol; nothing was touched.
     Unreachable,
+    /// The caller called it off before anything was touched.
+    Cancelled,
 }
 
 /// How a handoff ended.
@@ -223,6 +225,8 @@ pub struct Supervisor {
     handoff_id: HandoffId,
     incumbent: Party,
     successor: Party,
+    /// Cancelled, or out of time, while the successor was being started.
+    called_off: bool,
     /// `UnderWay` is in the journal.
     journalled: bool,
     /// The successor has said `Warmed`.
@@ -247,6 +251,7 @@ impl Supervisor {
             handoff_id: HandoffId([0; 16]),
             incumbent: Party::default(),
             successor: Party::default(),
+            called_off: false,
             journalled: false,
             warmed: false,
             begun: false,
@@ -306,6 +311,7 @@ impl Machine for Supervisor {
     fn handle(&mut self, now: Time, event: Event, out: Out<'_, Self>) {
         match event {
             _ if self.is_done() => {}
+            Event::Start { .. } if self.phase != Phase::Start => {}
             Event::Start { handoff_id, replace } => self.start(now, handoff_id, replace, out),
             Event::ConnectFailed(why) => self.connect_failed(now, why, out),
             Event::Frame(peer, message) => self.heard(now, peer, message, out),

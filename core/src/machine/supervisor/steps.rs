@@ -35,18 +35,21 @@ impl Supervisor {
         version: ProtoVersion,
         out: &mut Out<'_, Self>,
     ) {
-        let incumbent = self.incumbent.id;
         self.party(peer).greeted = true;
         self.timers.arm(peer.silent(), now, self.config.liveness);
-        let ack = HelloAck {
+        let ack = self.ack(version);
+        self.say(peer, Message::HelloAck(ack), out);
+    }
+
+    pub(super) fn ack(&self, version: ProtoVersion) -> HelloAck {
+        HelloAck {
             proto_version_chosen: version,
             handoff_id: self.handoff_id,
-            incumbent,
+            incumbent: self.incumbent.id,
             liveness_ms: message::millis(self.config.liveness),
             deadline_ms: message::millis(self.config.deadline),
             hook_limit_ms: message::millis(self.config.hook_limit),
-        };
-        self.say(peer, Message::HelloAck(ack), out);
+        }
     }
 
     /// Goes on once the successor is warm and the journal knows of it: the first step that the incumbent feels.
