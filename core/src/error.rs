@@ -27,6 +27,9 @@ pub enum Error {
     /// Another handoff is under way; nothing was touched. Try again when it is over.
     #[error("another handoff is under way; try again when it is over")]
     Busy,
+    /// The caller cancelled before anything was touched.
+    #[error("cancelled before anything was touched")]
+    Cancelled,
     /// Another process holds what only one can have.
     #[error("{0}")]
     Locked(String),

@@ -144,6 +144,8 @@ impl From<handoff::Error> for Failure {
             handoff::Error::Busy | handoff::Error::Locked(_) => Code::Busy,
             handoff::Error::Peer(_) => Code::Protocol,
             handoff::Error::System { .. } => Code::System,
+            handoff::Error::Caller(_) => Code::Config,
+            handoff::Error::Cancelled => Code::Unavailable,
             _ => Code::Software,
         };
         Failure::new(code, error.to_string())

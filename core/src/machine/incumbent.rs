@@ -297,7 +297,7 @@ impl Incumbent {
         self.timers.disarm(Timer::HookLimit);
         match self.state {
             State::Draining => self.drained(now, result, out),
-            State::Sealing => self.seal_done(now, result, out),
+            State::Sealing => self.seal_done(result, out),
             State::Resuming => match result {
                 Ok(_) => self.take_path(out),
                 Err(why) => self.unlock_and_exit(Exit::Failed(format!("can't serve again: {why}")), out),
@@ -334,7 +334,7 @@ impl Incumbent {
         }
     }
 
-    fn seal_done(&mut self, now: Time, result: Result<Done, String>, mut out: Out<'_, Self>) {
+    fn seal_done(&mut self, result: Result<Done, String>, mut out: Out<'_, Self>) {
         match result {
             Ok(Done::Sealed { last_revision_per_shard, data_dir_fingerprint }) if !self.back => {
                 let generation = self.generation;

@@ -31,6 +31,7 @@ impl Verdict {
             machine::Verdict::Unconfirmed => Verdict::Unconfirmed,
             machine::Verdict::NobodyServes => Verdict::NobodyServes,
             machine::Verdict::Busy => return Err(Error::Busy),
+            machine::Verdict::Cancelled => return Err(Error::Cancelled),
             machine::Verdict::Unreachable => return Err(Error::Peer(reason.into())),
         })
     }
