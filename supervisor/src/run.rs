@@ -39,7 +39,7 @@ pub(crate) enum Event {
     /// A client has sent a request.
     Asked(Asked),
     /// The job has ended.
-    Finished(Result<HandoffOutcome, Failure>),
+    Finished(Box<Result<HandoffOutcome, Failure>>),
 }
 
 /// Runs the supervisor of the configuration at `path` until it is told to stop.
@@ -135,7 +135,7 @@ impl Runner {
             for event in self.inbox.take() {
                 match event {
                     Event::Asked(asked) => self.on_request(asked),
-                    Event::Finished(result) => self.finish(result),
+                    Event::Finished(result) => self.finish(*result),
                 }
             }
             if self.job.is_none() {

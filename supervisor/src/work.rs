@@ -52,7 +52,7 @@ impl Job {
         let (kind, spec) = (self.kind, self.launch.spec());
         let (supervisor, outbox) = (Arc::clone(supervisor), outbox.clone());
         let work = move || {
-            outbox.post(Event::Finished(perform(&supervisor, kind, spec)));
+            outbox.post(Event::Finished(Box::new(perform(&supervisor, kind, spec))));
         };
         thread::Builder::new().name("handoff".into()).spawn(work).map(drop)
     }

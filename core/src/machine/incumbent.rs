@@ -2,17 +2,17 @@
 //!
 //! It writes only between a lock it got and the unlock that follows; a supervisor that is gone or silent never
 //! keeps it from serving again, and a `Retire` never makes it leave while the lock is free.
-use alloc::{boxed::Box, format, string::String, vec::Vec};
+use alloc::{boxed::Box, vec::Vec};
 
 use super::{Awaited, DaemonEffect, DaemonEvent, Exit, LinkId, LockAnswer, Machine, Op, Out, Timer, Timers};
 use crate::{
     id::{Fingerprint, HandoffId, ProcessId},
     message::{Hello, HelloAck, Message, SealProgress, Sealed, Standing},
-    record::{Claim, Record},
     time::{Duration, Time},
 };
 
 mod frames;
+mod steps;
 
 /// What an incumbent's hooks are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -226,265 +226,12 @@ impl Incumbent {
         }
     }
 
-    fn start_hook(&mut self, now: Time, hook: Hook, out: &mut Out<'_, Self>) {
-        if let Some(session) = &self.session {
-            self.timers.arm(Timer::HookLimit, now, session.hook_limit);
-        }
-        out.push(Effect::StartHook(self.op.bump(), hook));
-    }
-
-    fn drain(&mut self, now: Time, grace: Duration, out: &mut Out<'_, Self>) {
-        self.state = State::Draining;
-        self.back = false;
-        self.tried_seal = false;
-        self.start_hook(now, Hook::Drain { grace }, out);
-    }
-
-    fn seal(&mut self, now: Time, out: &mut Out<'_, Self>) {
-        self.state = State::Sealing;
-        self.tried_seal = true;
-        self.start_hook(now, Hook::Seal, out);
-    }
-
-    /// Serves again; the lock is held.
-    fn resume(&mut self, now: Time, out: &mut Out<'_, Self>) {
-        self.state = State::Resuming;
-        self.back = false;
-        self.start_hook(now, Hook::Resume { from_disk: self.tried_seal }, out);
-    }
-
-    /// Serves again after a seal that was recorded or at least tried; the lock is held.
-    fn claim(&mut self, generation: u64, out: Out<'_, Self>) {
-        self.state = State::Claiming;
-        self.generation = generation;
-        self.write_record(false, None, out);
-    }
-
-    fn write_record(&mut self, serving: bool, sealed_for: Option<ProcessId>, out: Out<'_, Self>) {
-        let sealed = self.sealed.clone().filter(|_| sealed_for.is_some()).unwrap_or_default();
-        let record = Record {
-            generation: self.generation,
-            holder: self.me(),
-            sealed_for,
-            serving,
-            revisions: sealed.last_revision_per_shard,
-            fingerprint: sealed.data_dir_fingerprint,
-        };
-        out.last(Awaited::WriteRecord(self.op.bump(), record));
-    }
-
-    fn try_lock(&mut self, why: Why, out: Out<'_, Self>) {
-        self.state = State::Locking { why, asked: true };
-        self.timers.disarm(Timer::Retry);
-        out.last(Awaited::Lock(self.op));
-    }
-
-    fn exit(&mut self, exit: Exit, out: Out<'_, Self>) {
-        self.state = State::Gone;
-        self.timers.clear();
-        out.last(Awaited::Exit(exit));
-    }
-
-    fn unlock_and_exit(&mut self, exit: Exit, mut out: Out<'_, Self>) {
-        out.push(Effect::Unlock);
-        self.exit(exit, out);
-    }
-
-    fn hook_done(&mut self, now: Time, op: Op, result: Result<Done, String>, mut out: Out<'_, Self>) {
-        if op != self.op {
-            return;
-        }
-        self.timers.disarm(Timer::HookLimit);
-        match self.state {
-            State::Draining => self.drained(now, result, out),
-            State::Sealing => self.seal_done(result, out),
-            State::Resuming => match result {
-                Ok(_) => self.take_path(out),
-                Err(why) => self.unlock_and_exit(Exit::Failed(format!("can't serve again: {why}")), out),
-            },
-            State::Serving
-            | State::Drained
-            | State::NotingSeal
-            | State::Sealed
-            | State::Locking { .. }
-            | State::Claiming
-            | State::TakingPath
-            | State::NotingServing
-            | State::Gone => {}
-        }
-    }
-
-    fn drained(&mut self, now: Time, result: Result<Done, String>, mut out: Out<'_, Self>) {
-        if self.stopping {
-            return self.seal(now, &mut out);
-        }
-        match result {
-            Ok(Done::Drained { open_conns_remaining, accept_closed }) if !self.back => {
-                self.state = State::Drained;
-                self.report(
-                    |handoff_id| Message::Drained { handoff_id, open_conns_remaining, accept_closed },
-                    &mut out,
-                );
-            }
-            Ok(_) => self.resume(now, &mut out),
-            Err(error) => {
-                self.report(|handoff_id| Message::DrainFailed { handoff_id, error }, &mut out);
-                self.resume(now, &mut out);
-            }
-        }
-    }
-
-    fn seal_done(&mut self, result: Result<Done, String>, mut out: Out<'_, Self>) {
-        match result {
-            Ok(Done::Sealed { last_revision_per_shard, data_dir_fingerprint }) if !self.back => {
-                let generation = self.generation;
-                self.sealed = Some(Sealed { generation, last_revision_per_shard, data_dir_fingerprint });
-                self.state = State::NotingSeal;
-                let successor = self.session.as_ref().and_then(|session| session.successor);
-                self.write_record(false, successor, out);
-            }
-            Ok(_) => self.claim(self.generation, out),
-            Err(error) if self.stopping => {
-                self.unlock_and_exit(Exit::Failed(format!("the seal failed: {error}")), out);
-            }
-            Err(error) => {
-                self.seal_failed(error, &mut out);
-                self.claim(self.generation, out);
-            }
-        }
-    }
-
-    fn seal_failed(&mut self, error: String, out: &mut Out<'_, Self>) {
-        let partial_state = "the lock is still held, the state is opened again from disk".into();
-        self.report(|handoff_id| Message::SealFailed { handoff_id, error, partial_state }, out);
-    }
-
-    fn recorded(&mut self, now: Time, op: Op, result: Result<(), String>, mut out: Out<'_, Self>) {
-        if op != self.op {
-            return;
-        }
-        match (self.state, result) {
-            (State::NotingSeal, Ok(())) if !self.back => self.seal_noted(out),
-            (State::NotingSeal, Ok(())) => self.claim(self.generation, out),
-            (State::NotingSeal, Err(why)) => {
-                self.seal_failed(format!("the record can't be written: {why}"), &mut out);
-                self.claim(self.generation, out);
-            }
-            (State::Claiming, Ok(())) => self.resume(now, &mut out),
-            (State::Claiming, Err(why)) => {
-                self.unlock_and_exit(Exit::Failed(format!("the record can't be written: {why}")), out);
-            }
-            // Only a hint: it serves, whether that could be noted or not.
-            (State::NotingServing, _) => self.serving_again(now, out),
-            (
-                State::Serving
-                | State::Draining
-                | State::Drained
-                | State::Sealing
-                | State::Sealed
-                | State::Locking { .. }
-                | State::Resuming
-                | State::TakingPath
-                | State::Gone,
-                _,
-            ) => {}
-        }
-    }
-
-    fn seal_noted(&mut self, mut out: Out<'_, Self>) {
-        self.state = State::Sealed;
-        out.push(Effect::Unlock);
-        let sealed = self.sealed.clone().unwrap_or_default();
-        self.report(|handoff_id| Message::SealComplete { handoff_id, sealed }, &mut out);
-        if self.stopping {
-            self.exit(Exit::Stopped, out);
-        } else if self.session.as_ref().is_none_or(|session| session.link.is_none()) {
-            self.try_lock(Why::Orphan, out);
-        }
-    }
-
-    fn locked(&mut self, now: Time, op: Op, answer: LockAnswer, mut out: Out<'_, Self>) {
-        let State::Locking { why, asked: true } = self.state else {
-            if matches!(answer, LockAnswer::Held { .. }) && self.state == State::Gone {
-                out.push(Effect::Unlock);
-            }
-            return;
-        };
-        if op != self.op {
-            return;
-        }
-        match answer {
-            LockAnswer::Held { last } => {
-                let successor =
-                    self.session.as_ref().and_then(|session| session.successor).unwrap_or(self.me());
-                if self.stopping {
-                    self.unlock_and_exit(Exit::Stopped, out);
-                } else if (Claim::Incumbent { successor }).holds(self.me(), last.as_ref()) {
-                    let generation = last.map_or(self.generation, |record| record.generation);
-                    self.claim(generation + 1, out);
-                } else {
-                    self.unlock_and_exit(Exit::Retired, out);
-                }
-            }
-            LockAnswer::Busy { hint } => self.lock_busy(now, why, hint, out),
-            LockAnswer::Error(_) => self.lock_busy(now, why, None, out),
-        }
-    }
-
-    fn lock_busy(&mut self, now: Time, why: Why, hint: Option<Record>, out: Out<'_, Self>) {
-        let another_serves = hint.is_some_and(|record| record.serving && record.holder != self.me());
-        let liveness = self.session.as_ref().map_or(Duration::from_secs(5), |session| session.liveness);
-        let pause = match why {
-            Why::Retire => return self.exit(Exit::Retired, out),
-            Why::Orphan | Why::Resume if self.stopping => return self.exit(Exit::Stopped, out),
-            Why::Orphan if another_serves => return self.exit(Exit::Retired, out),
-            Why::Orphan => liveness / 5,
-            Why::Resume => liveness / 100,
-        };
-        self.state = State::Locking { why, asked: false };
-        self.timers.arm(Timer::Retry, now, pause);
-    }
-
-    fn take_path(&mut self, out: Out<'_, Self>) {
-        self.state = State::TakingPath;
-        out.last(Awaited::TakePath(self.op.bump()));
-    }
-
-    fn path_taken(&mut self, now: Time, op: Op, result: Result<(), String>, mut out: Out<'_, Self>) {
-        if op != self.op || self.state != State::TakingPath {
-            return;
-        }
-        match result {
-            Ok(()) => {
-                self.state = State::NotingServing;
-                self.write_record(true, None, out);
-            }
-            Err(_) if self.stopping => self.drain(now, self.stop_grace, &mut out),
-            // It serves, but can't be reached: that may pass.
-            Err(_) => self.timers.arm(Timer::Retry, now, Duration::from_millis(100)),
-        }
-    }
-
-    fn serving_again(&mut self, now: Time, mut out: Out<'_, Self>) {
-        self.state = State::Serving;
-        self.tried_seal = false;
-        self.sealed = None;
-        self.report(|handoff_id| Message::Resumed { handoff_id }, &mut out);
-        match &mut self.session {
-            Some(session) if session.link.is_some() => session.over = true,
-            _ => self.leave_session(),
-        }
-        if self.stopping {
-            self.drain(now, self.stop_grace, &mut out);
-        }
-    }
-
     fn leave_session(&mut self) {
         self.session = None;
         self.timers.clear();
     }
 
-    fn expired(&mut self, now: Time, timer: Timer, mut out: Out<'_, Self>) {
+    fn expired(&mut self, now: Time, timer: Timer, out: Out<'_, Self>) {
         self.timers.disarm(timer);
         match timer {
             Timer::Heartbeat => self.heartbeat(now, out),

@@ -14,7 +14,7 @@ use crate::steps::{Fault, Step};
 use crate::world::{AnyHook, Boss, Daemon, Life, SECOND, World, id};
 
 /// A hook that has returned.
-pub struct Ran {
+pub(crate) struct Ran {
     hook: AnyHook,
     /// What it reports is good enough to go on.
     fit: bool,
@@ -24,7 +24,7 @@ type Input = DaemonEvent<Ran>;
 
 impl World {
     /// What becomes of the world: the one in which whoever acts lives, then one for every gap in which it dies.
-    pub fn after(&self, step: &Step) -> (World, Vec<(Gap, World)>) {
+    pub(crate) fn after(&self, step: &Step) -> (World, Vec<(Gap, World)>) {
         let mut lived = self.clone();
         let gaps = lived.apply(step, None);
         let mut died = Vec::new();
@@ -384,7 +384,7 @@ impl From<Ran> for successor::Done {
 }
 
 /// An operation's number, to be kept for the table.
-pub fn op_of(awaited: &Awaited) -> Option<Op> {
+pub(crate) fn op_of(awaited: &Awaited) -> Option<Op> {
     match awaited {
         Awaited::Lock(op) | Awaited::WriteRecord(op, _) | Awaited::TakePath(op) => Some(*op),
         Awaited::Exit(_) => None,

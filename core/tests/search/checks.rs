@@ -6,7 +6,7 @@ use crate::world::{Life, Link, Process, World};
 
 /// In every state: at most one process writes, and it holds the lock; and nothing is made that a predecessor which
 /// may have to come back could not undo.
-pub fn safety(world: &World) -> Option<String> {
+pub(crate) fn safety(world: &World) -> Option<String> {
     let writers: Vec<u32> = world.processes.iter().filter(|(_, p)| p.writes()).map(|(pid, _)| *pid).collect();
     if writers.len() > 1 {
         return Some(format!("{writers:?} write at the same time"));
@@ -22,7 +22,7 @@ pub fn safety(world: &World) -> Option<String> {
 }
 
 /// When a process leaves because another serves: there is one, or it has no right to the lock.
-pub fn exit(world: &World, pid: u32, exit: &Exit) -> Option<String> {
+pub(crate) fn exit(world: &World, pid: u32, exit: &Exit) -> Option<String> {
     let last = match exit {
         Exit::Retired => rightful(world, pid) && !others_live(world, pid),
         Exit::Stopped | Exit::Failed(_) | Exit::HookLimit | Exit::Aborted(_) => false,
@@ -36,7 +36,7 @@ fn rightful(world: &World, pid: u32) -> bool {
 
 /// When the supervisor gives somebody up, by a word or a kill: not one that serves and can be talked to, nor the last
 /// one that it knows of.
-pub fn gives_up(world: &World, peer: Peer, how: &str) -> Option<String> {
+pub(crate) fn gives_up(world: &World, peer: Peer, how: &str) -> Option<String> {
     let boss = world.boss.as_ref()?;
     let (pid, other) = match peer {
         Peer::Incumbent => (boss.incumbent?, boss.successor),
@@ -64,7 +64,7 @@ pub fn gives_up(world: &World, peer: Peer, how: &str) -> Option<String> {
 }
 
 /// When the incumbent is told to resume: a successor that was told to begin has been seen to end.
-pub fn resumes(world: &World) -> Option<String> {
+pub(crate) fn resumes(world: &World) -> Option<String> {
     let boss = world.boss.as_ref()?;
     let pid = boss.successor.filter(|pid| !boss.told.contains(pid))?;
     let begun = world.processes.get(&pid).is_some_and(|process| process.told_to_begin);
@@ -81,7 +81,7 @@ fn others_live(world: &World, pid: u32) -> bool {
 }
 
 /// What the supervisor reports is so, but for an end that it can't have heard of.
-pub fn truth(world: &World, outcome: &Outcome) -> Option<String> {
+pub(crate) fn truth(world: &World, outcome: &Outcome) -> Option<String> {
     let boss = world.boss.as_ref()?;
     let serves = |pid: Option<u32>| pid.is_some_and(|pid| serves(world, pid) || is_dead_unheard(world, pid));
     let lives = |pid: Option<u32>| pid.is_some_and(|pid| world.processes.contains_key(&pid));
@@ -115,7 +115,7 @@ fn serves(world: &World, pid: u32) -> bool {
 }
 
 /// There is one process; it serves, and can be reached.
-pub fn one_serves(world: &World) -> bool {
+pub(crate) fn one_serves(world: &World) -> bool {
     let idle = |process: &Process| {
         process.life == Life::Runs && process.hooks.is_empty() && process.pending.is_empty()
     };
@@ -124,7 +124,7 @@ pub fn one_serves(world: &World) -> bool {
 
 /// A state that a run may rest in: nobody is at work on a handoff nor could be, and one process is left, which
 /// serves and can be reached, unless all have ended.
-pub fn at_rest(world: &World) -> bool {
+pub(crate) fn at_rest(world: &World) -> bool {
     let serves = |(pid, process): (&u32, &Process)| {
         let free = process.hooks.is_empty() || process.finalizes() && process.hung;
         serves(world, *pid) && process.life == Life::Runs && free && process.pending.is_empty()

@@ -16,7 +16,7 @@ const MOST_STATES: usize = 500_000;
 
 /// What a search found out.
 #[derive(Default)]
-pub struct Report {
+pub(crate) struct Report {
     pub states: usize,
     pub transitions: usize,
     pub depth: usize,
@@ -51,7 +51,7 @@ struct Search {
 ///
 /// # Panics
 /// If there are too many states.
-pub fn explore(faults: Faults, handoffs: u8) -> Report {
+pub(crate) fn explore(faults: Faults, handoffs: u8) -> Report {
     let first = World::new(faults, handoffs);
     let start = Seen { from: 0, step: None, died: None, depth: 0, at_rest: false };
     let mut search = Search {

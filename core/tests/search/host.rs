@@ -15,7 +15,7 @@ use crate::checks;
 use crate::world::{AnyHook, World, id};
 
 /// The host of one process; pid 0 is the supervisor.
-pub struct Host<'a> {
+pub(crate) struct Host<'a> {
     pub world: &'a mut World,
     pub pid: u32,
     pub crash: Option<usize>,

@@ -6,7 +6,7 @@ use crate::world::{AnyHook, Boss, Life, Link, Process, World};
 
 /// One thing that can happen next. Daemons are named by their pid, links by their place.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
+pub(crate) enum Step {
     Handoff,
     ColdStart,
     Connect,
@@ -31,7 +31,7 @@ pub enum Step {
 
 /// What goes wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub(crate) enum Fault {
     HookFails(u32),
     HookHangs(u32),
     /// A drain that leaves the door open, an open that is unhealthy.
@@ -51,7 +51,7 @@ pub enum Fault {
 }
 
 impl World {
-    pub fn steps(&self) -> Vec<Step> {
+    pub(crate) fn steps(&self) -> Vec<Step> {
         let mut steps = Vec::new();
         self.reads(&mut steps);
         self.deaths(&mut steps);

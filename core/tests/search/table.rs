@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use handoff::HandoffId;
 use handoff::drive::Runs;
 use handoff::machine::{
-    Batch, DaemonEvent, Incumbent, LinkId, LockAnswer, Machine, Op, Successor, Supervisor, Timer, incumbent,
+    Batch, DaemonEvent, Incumbent, LinkId, LockAnswer, Op, Successor, Supervisor, Timer, incumbent,
     successor,
     supervisor::{self, Note, Peer, Verdict},
 };
@@ -24,14 +24,14 @@ struct Around {
 
 /// The machines that were met, each once.
 #[derive(Default)]
-pub struct Samples {
+pub(crate) struct Samples {
     incumbents: HashSet<(Incumbent, Around)>,
     successors: HashSet<(Successor, Around)>,
     supervisors: HashSet<Supervisor>,
 }
 
 impl Samples {
-    pub fn collect(&mut self, world: &World) {
+    pub(crate) fn collect(&mut self, world: &World) {
         if let Some(boss) = &world.boss {
             self.supervisors.insert(boss.machine.clone());
         }
@@ -51,7 +51,7 @@ impl Samples {
     }
 
     /// Applies every event to every machine.
-    pub fn fill(&self, cells: &mut Cells) {
+    pub(crate) fn fill(&self, cells: &mut Cells) {
         for machine in &self.supervisors {
             supervisor_events().into_iter().for_each(|(name, event)| cells.fill(machine, &name, event));
         }
@@ -90,7 +90,7 @@ type Cell = (&'static str, String);
 
 /// What was seen in each cell: the next state and the effects.
 #[derive(Default)]
-pub struct Cells(BTreeMap<&'static str, BTreeMap<Cell, BTreeSet<String>>>);
+pub(crate) struct Cells(BTreeMap<&'static str, BTreeMap<Cell, BTreeSet<String>>>);
 
 impl Cells {
     fn fill<M>(&mut self, machine: &M, event_name: &str, event: M::Event)
@@ -114,7 +114,7 @@ impl Cells {
     }
 
     /// One line a cell and what can become of it; what a state always ignores is in one line.
-    pub fn tables(&self) -> Vec<(&'static str, String)> {
+    pub(crate) fn tables(&self) -> Vec<(&'static str, String)> {
         self.0.iter().map(|(role, cells)| (*role, table(cells))).collect()
     }
 }

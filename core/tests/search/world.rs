@@ -26,7 +26,7 @@ use crate::checks;
 
 /// How many faults of each kind may still happen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Faults {
+pub(crate) struct Faults {
     pub crashes: u8,
     pub stops: u8,
     pub drops: u8,
@@ -46,19 +46,19 @@ pub struct Faults {
 
 /// A daemon's machine, in whichever role.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Daemon {
+pub(crate) enum Daemon {
     Incumbent(Incumbent),
     Successor(Successor),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum AnyHook {
+pub(crate) enum AnyHook {
     Incumbent(incumbent::Hook),
     Successor(successor::Hook),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Life {
+pub(crate) enum Life {
     Runs,
     Stopped,
     /// Its links are closed; it still holds the lock, if it did.
@@ -67,7 +67,7 @@ pub enum Life {
 
 /// A daemon's process, as the kernel and its clients see it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Process {
+pub(crate) struct Process {
     pub daemon: Daemon,
     pub life: Life,
     /// It was stopped, so the supervisor may think that it hangs; or it was told to leave.
@@ -94,7 +94,7 @@ pub struct Process {
 
 /// The supervisor's process.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Boss {
+pub(crate) struct Boss {
     pub machine: Supervisor,
     pub stopped: bool,
     pub incumbent: Option<u32>,
@@ -112,7 +112,7 @@ pub struct Boss {
 
 /// A connection between the supervisor and a daemon. An end that is not open has closed it, or has read its end.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Link {
+pub(crate) struct Link {
     pub peer: Peer,
     pub pid: u32,
     pub id: LinkId,
@@ -127,7 +127,7 @@ pub struct Link {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct World {
+pub(crate) struct World {
     pub faults: Faults,
     /// How many may still be started.
     pub handoffs: u8,
@@ -146,13 +146,13 @@ pub struct World {
     pub violation: Option<String>,
 }
 
-pub const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
-pub fn id(pid: u32) -> ProcessId {
+pub(crate) fn id(pid: u32) -> ProcessId {
     ProcessId { pid, start_time: 0 }
 }
 
-pub fn hello(pid: u32, role: Role) -> Hello {
+pub(crate) fn hello(pid: u32, role: Role) -> Hello {
     Hello {
         role,
         pid,
@@ -166,7 +166,7 @@ pub fn hello(pid: u32, role: Role) -> Hello {
 
 impl World {
     /// One daemon serves; a supervisor is about to replace it.
-    pub fn new(faults: Faults, handoffs: u8) -> World {
+    pub(crate) fn new(faults: Faults, handoffs: u8) -> World {
         let machine = Incumbent::new(hello(1, Role::Incumbent), 1, SECOND);
         let first = Process { begun: true, accepts: true, ..Process::new(Daemon::Incumbent(machine), None) };
         let record = Record {
@@ -194,29 +194,29 @@ impl World {
         }
     }
 
-    pub fn violated(&mut self, violation: Option<String>) {
+    pub(crate) fn violated(&mut self, violation: Option<String>) {
         self.violation = self.violation.take().or(violation);
     }
 
-    pub fn boss_runs(&self) -> bool {
+    pub(crate) fn boss_runs(&self) -> bool {
         self.boss.as_ref().is_some_and(|boss| !boss.stopped)
     }
 
-    pub fn runs(&self, pid: u32) -> bool {
+    pub(crate) fn runs(&self, pid: u32) -> bool {
         self.processes.get(&pid).is_some_and(|process| process.life == Life::Runs)
     }
 
-    pub fn listens(&self, pid: u32) -> bool {
+    pub(crate) fn listens(&self, pid: u32) -> bool {
         self.processes.get(&pid).is_some_and(|process| process.life != Life::Dying)
     }
 
     /// Nobody is at work on a handoff.
-    pub fn idle(&self) -> bool {
+    pub(crate) fn idle(&self) -> bool {
         self.boss.as_ref().is_none_or(|boss| boss.machine.is_done())
     }
 
     /// Connects the supervisor to `pid`.
-    pub fn link(&mut self, peer: Peer, pid: u32) -> LinkId {
+    pub(crate) fn link(&mut self, peer: Peer, pid: u32) -> LinkId {
         let id = LinkId((0..).find(|n| self.links.iter().all(|link| link.id.0 != *n)).unwrap_or_default());
         self.links.push(Link {
             peer,
@@ -233,7 +233,7 @@ impl World {
         id
     }
 
-    pub fn spawn(&mut self) -> u32 {
+    pub(crate) fn spawn(&mut self) -> u32 {
         let pid = self.next_pid;
         self.next_pid += 1;
         let link = self.link(Peer::Successor, pid);
@@ -247,7 +247,7 @@ impl World {
         pid
     }
 
-    pub fn try_lock(&mut self, pid: u32) -> LockAnswer {
+    pub(crate) fn try_lock(&mut self, pid: u32) -> LockAnswer {
         let record = self.record.clone();
         match self.lock {
             Some(holder) if holder != pid => LockAnswer::Busy { hint: record },
@@ -258,7 +258,7 @@ impl World {
         }
     }
 
-    pub fn write_record(&mut self, pid: u32, record: Record) {
+    pub(crate) fn write_record(&mut self, pid: u32, record: Record) {
         let lawful = self.lock == Some(pid);
         self.violated((!lawful).then(|| format!("{pid} writes the record without the lock")));
         self.record = Some(record);
@@ -266,7 +266,7 @@ impl World {
     }
 
     /// A process is about to end, however: its links close at once.
-    pub fn dies(&mut self, pid: u32) {
+    pub(crate) fn dies(&mut self, pid: u32) {
         if let Some(process) = self.processes.get_mut(&pid) {
             process.life = Life::Dying;
             process.accepts = false;
@@ -279,13 +279,13 @@ impl World {
         }
     }
 
-    pub fn boss_dies(&mut self) {
+    pub(crate) fn boss_dies(&mut self) {
         self.boss = None;
         self.links.iter_mut().for_each(|link| link.boss_open = false);
     }
 
     /// Forgets what nobody can see any more, and looks at what is left.
-    pub fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         let idle = self.idle();
         for link in &mut self.links {
             link.boss_open &= !idle;
@@ -302,7 +302,7 @@ impl World {
 }
 
 impl Process {
-    pub fn new(daemon: Daemon, predecessor: Option<u32>) -> Self {
+    pub(crate) fn new(daemon: Daemon, predecessor: Option<u32>) -> Self {
         Process {
             daemon,
             life: Life::Runs,
@@ -320,7 +320,7 @@ impl Process {
         }
     }
 
-    pub fn timers(&self) -> &Timers {
+    pub(crate) fn timers(&self) -> &Timers {
         match &self.daemon {
             Daemon::Incumbent(machine) => machine.timers(),
             Daemon::Successor(machine) => machine.timers(),
@@ -328,7 +328,7 @@ impl Process {
     }
 
     /// It writes, or may write, what is in the data directory.
-    pub fn writes(&self) -> bool {
+    pub(crate) fn writes(&self) -> bool {
         let by_hook = |hook: &AnyHook| match hook {
             AnyHook::Incumbent(incumbent::Hook::Drain { .. }) => false,
             AnyHook::Incumbent(
@@ -341,7 +341,7 @@ impl Process {
     }
 
     /// It may make what its predecessor can't undo.
-    pub fn finalizes(&self) -> bool {
+    pub(crate) fn finalizes(&self) -> bool {
         self.hooks.iter().any(|(_, hook)| *hook == AnyHook::Incumbent(incumbent::Hook::Finalize))
     }
 }

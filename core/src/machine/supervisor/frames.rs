@@ -197,7 +197,6 @@ impl Supervisor {
             | Phase::AwaitCommitted
             | Phase::AwaitRetired
             | Phase::AwaitSuccessorEnd(_)
-            | Phase::AwaitIncumbentEnd
             | Phase::AwaitNoted(_)
             | Phase::Done => false,
         }
