@@ -1,8 +1,8 @@
-//! What the child does between `fork` and `execve`.
+//! What the child does between its start and `execve`.
 //!
-//! Invariant: async-signal-safe (`signal-safety(7)`) throughout. Another thread may have held any lock at the
-//! fork, that of the allocator included: so nothing here allocates, panics or formats; it makes system calls on
-//! what was prepared, and writes into memory that was set aside for it.
+//! Invariant: async-signal-safe (`signal-safety(7)`) throughout. The memory may be the parent's own, and another
+//! thread may hold any lock, that of the allocator included: so nothing here allocates, panics or formats; it makes
+//! system calls on what was prepared, and writes into memory that was set aside for it.
 use std::os::fd::RawFd;
 
 use nix::errno::Errno;
@@ -70,7 +70,7 @@ impl Failure {
 /// Becomes the new process, or reports why not and exits.
 ///
 /// # Safety
-/// Only in the child of a fork; all pointers of `plan` must be valid, its arrays null-terminated.
+/// Only in a child with descriptors and signal handlers of its own; all pointers of `plan` must be valid, its arrays null-terminated.
 #[allow(unsafe_code)]
 pub(super) unsafe fn run(plan: &mut Plan) -> ! {
     // SAFETY: as promised by the caller.
