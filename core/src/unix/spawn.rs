@@ -2,8 +2,8 @@
 //!
 //! `std::process::Command` can't do it: what a `pre_exec` closure puts into the environment is lost once the
 //! command has an environment of its own, and a `dup2` onto 3 and up may hit the pipe through which std hears of
-//! a failed `exec`, so that a missing binary "starts". So this is `fork` and `execve`: everything is prepared
-//! before the fork, and what runs after it ([`after_fork`]) is async-signal-safe.
+//! a failed `exec`, so that a missing binary "starts". So this is a child of our own making and `execve`: everything
+//! is prepared before it starts, and what it runs ([`after_fork`]) is async-signal-safe.
 mod after_fork;
 
 use std::ffi::{CString, OsStr, OsString};

@@ -86,6 +86,17 @@ mod tests {
     }
 
     #[test]
+    fn a_signal_is_a_wake() {
+        let (waker, receiver) = waker().unwrap();
+        waker.wake_on(signal_hook::consts::SIGUSR2).unwrap();
+        assert!(!is_woken(&receiver, PollTimeout::ZERO));
+        signal_hook::low_level::raise(signal_hook::consts::SIGUSR2).unwrap();
+        assert!(is_woken(&receiver, 5_000_u16));
+        receiver.drain();
+        assert!(!is_woken(&receiver, PollTimeout::ZERO));
+    }
+
+    #[test]
     fn wakes_without_end_never_block_and_are_drained_at_once() {
         let (waker, receiver) = waker().unwrap();
         (0..100_000).for_each(|_| waker.wake());
