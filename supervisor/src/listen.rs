@@ -13,8 +13,10 @@ use crate::exit::{Code, Failure};
 pub(crate) fn bind(listener: &Listener) -> Result<OwnedFd, Failure> {
     let Listener { name, addr } = listener;
     handoff::bind(&addr.to_string()).map_err(|error| {
-        let in_use = matches!(&error, handoff::Error::System { source, .. } if source.kind() == ErrorKind::AddrInUse);
-        let remedy = if in_use { "; a daemon left by an earlier supervisor may hold it: stop that first" } else { "" };
+        let in_use =
+            matches!(&error, handoff::Error::System { source, .. } if source.kind() == ErrorKind::AddrInUse);
+        let remedy =
+            if in_use { "; a daemon left by an earlier supervisor may hold it: stop that first" } else { "" };
         Failure::new(Code::CantCreate, format!("listener {name:?}: {error}{remedy}"))
     })
 }
