@@ -16,7 +16,7 @@ mod watch;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::Parser;
@@ -34,7 +34,7 @@ use crate::watch::{Stop, Watch};
 /// How long building may take: it begins with a fresh clone on a slow machine.
 const BUILD_LIMIT: Duration = Duration::from_secs(30 * 60);
 /// How long the rest may take, and how much more for each swap.
-const SHOW_LIMIT: Duration = Duration::from_secs(120);
+const SHOW_LIMIT: Duration = Duration::from_secs(60);
 const SWAP_LIMIT: Duration = Duration::from_secs(5);
 /// A client that gets no reply for so long counts as failed.
 const REPLY_LIMIT: Duration = Duration::from_secs(20);
@@ -46,7 +46,10 @@ fn main() -> ExitCode {
     report.conclude();
     let text = if options.json { json(&report) } else { format!("\n{report}") };
     // The exit status tells the outcome also to those who have closed the pipe.
-    let _ = writeln!(std::io::stdout(), "{text}");
+    let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
+    if !report.ok && !options.keep {
+        eprintln!("\n--keep keeps data, configuration and log");
+    }
     match stop {
         // As a shell reports it.
         Some(Stop::Signal(signal)) => ExitCode::from(128 + u8::try_from(signal).unwrap_or(0)),
@@ -105,23 +108,29 @@ fn perform(options: &Options, dir: &TempDir, watch: &Watch, report: &mut Report)
     watch.own(dir.path());
     report.data_dir = dir.path().into();
     report.filesystem = filesystem::of(dir.path());
+    let swaps = options.swaps;
     let cast = Cast::assemble(options, dir.path(), watch)?;
     watch.check()?;
-    watch.limit(SHOW_LIMIT + SWAP_LIMIT * options.swaps);
+    watch.limit(SHOW_LIMIT + SWAP_LIMIT * swaps);
     let stage = Stage::set(dir.path(), &cast.supervisor, &cast.builds[0], watch)?;
-    let load = Load::start(stage.resp(), load_options(options)).context("can't start threads")?;
-    let progress = Progress::new(u64::from(options.swaps) + 1);
-    progress.say(&format!("{} serves at {}", cast.builds[0].name, stage.resp()));
-    let shown = Show { stage: &stage, load: &load, builds: &cast.builds, progress: &progress, report }
-        .run(options.swaps);
-    drop(progress);
+    let options = load_options(options);
+    let (load, started) = (Load::start(stage.resp(), options.clone())?, Instant::now());
+    let shown = show(&stage, &cast, &load, swaps, report);
     if let Err(error) = shown {
         // No use in reading everything back from who may not answer.
-        report.load.counters = load.progress();
+        let (connections, seconds) = (options.connections, started.elapsed().as_secs_f64());
+        report.load =
+            load::Report { connections, seconds, counters: load.progress(), ..load::Report::default() };
         return Err(error);
     }
     report.load = load.stop();
     stage.strike()
+}
+
+fn show(stage: &Stage, cast: &Cast, load: &Load, swaps: u32, report: &mut Report) -> Result<()> {
+    let progress = Progress::new(u64::from(swaps) + 1);
+    progress.say(&format!("{} serves at {}", cast.builds[0].name, stage.resp()));
+    Show { stage, load, builds: &cast.builds, progress: &progress, report }.run(swaps)
 }
 
 fn load_options(options: &Options) -> load::Options {

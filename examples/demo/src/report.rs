@@ -84,10 +84,13 @@ impl Display for Report {
         writeln!(
             f,
             "{}",
-            if self.ok { "Nothing failed, nothing was lost." } else { "NOT as it should be:" }
+            if self.ok { "Nothing failed, nothing was lost." } else { "It did not go as it should:" }
         )?;
         self.problems.iter().try_for_each(|problem| writeln!(f, "  - {problem}"))?;
-        self.rows().iter().try_for_each(|(name, text)| write!(f, "\n  {name:<14} {text}"))
+        if self.load.counters.requests == 0 {
+            return Ok(());
+        }
+        self.rows().iter().try_for_each(|(name, text)| writeln!(f, "  {name:<14} {text}"))
     }
 }
 
@@ -125,7 +128,7 @@ impl Report {
                     "{handover:.1} ms (drain {drain:.1}, seal {seal:.1}, open {open:.1}, commit {commit:.1})"
                 ),
             ),
-            ("data", format!("{} on {filesystem}", self.data_dir.display())),
+            ("data", format!("on {filesystem}, in {}", self.data_dir.display())),
         ]
     }
 

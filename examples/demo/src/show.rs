@@ -36,17 +36,23 @@ impl Show<'_> {
         self.report.longest_pause_before_ms = self.load.progress().longest_pause_ms;
         let (mut now, mut next) = (first, second);
         for swap in 1..=swaps {
-            self.commit(swap, now, next)?;
-            (now, next) = (next, now);
+            if self.commit(swap, now, next)? {
+                (now, next) = (next, now);
+            }
             if swap == swaps.div_ceil(2) {
                 self.roll_back(now, next)?;
             }
         }
+        let restarts = self.stage.status()?.restarts;
+        if restarts > 0 {
+            self.report
+                .problem(format!("the daemon ended by itself and was started again, {restarts} times"));
+        }
         Ok(())
     }
 
-    /// A swap from `now` to `next`.
-    fn commit(&mut self, number: u32, now: &Build, next: &Build) -> Result<()> {
+    /// A swap from `now` to `next`; returns whether that serves.
+    fn commit(&mut self, number: u32, now: &Build, next: &Build) -> Result<bool> {
         let swap = self.stage.swap(next, false)?;
         let total = swap.phases_ms.total;
         self.progress.step();
@@ -56,12 +62,14 @@ impl Show<'_> {
             next.name,
             outcome(&swap)
         ));
-        match swap.pid.filter(|_| swap.outcome == Outcome::Committed) {
+        let pid = swap.pid.filter(|_| swap.outcome == Outcome::Committed);
+        match pid {
             Some(pid) => self.see(next, pid)?,
             None => self.report.problem(format!("swap {number} was not committed: {}", reason(&swap))),
         }
         self.report.swaps.push(swap);
-        self.breathe()
+        self.breathe()?;
+        Ok(pid.is_some())
     }
 
     /// A swap from `now` to `next`, which can't open the database.
