@@ -87,13 +87,14 @@ fn run(options: &Options, report: &mut Report) -> Option<Stop> {
 /// writes cost nothing.
 fn make_dir(options: &Options) -> Result<TempDir> {
     let parent = match &options.dir {
-        Some(dir) => std::path::absolute(dir)?,
+        Some(dir) => dir.clone(),
         None => {
             build_dir().context("can't tell where the build directory is; --dir says where to put data")?
         }
     };
     let help = || format!("can't make a directory in {}; --dir can name another place", parent.display());
-    std::fs::create_dir_all(&parent).with_context(help)?;
+    // Without links in it, so that the programs that run from there are recognized.
+    let parent = std::fs::create_dir_all(&parent).and_then(|()| parent.canonicalize()).with_context(help)?;
     let dir = tempfile::Builder::new().prefix("handoff-demo-").tempdir_in(&parent);
     dir.with_context(help)
 }
