@@ -98,7 +98,8 @@ impl Report {
     fn rows(&self) -> [(&'static str, String); 11] {
         let (counters, latency) = (&self.load.counters, &self.load.latency);
         let PhasesMs { spawn, warm_up, drain, seal, open, commit, retire, total, .. } = self.median_phases_ms;
-        let (pause, before) = (counters.longest_pause_ms, self.longest_pause_before_ms);
+        let (pause, again) = (counters.longest_pause_ms, counters.longest_retry_ms);
+        let before = self.longest_pause_before_ms;
         let handover = self.median_handover_ms;
         let filesystem = self.filesystem.as_deref().unwrap_or("an unknown file system");
         [
@@ -107,7 +108,13 @@ impl Report {
             ("requests", self.requests()),
             ("failed", counters.failed.to_string()),
             ("lost writes", format!("{}, reordered {}", self.lost(), counters.reordered)),
-            ("sent again", format!("{} (the connection was closed in place of a reply)", counters.retried)),
+            (
+                "sent again",
+                format!(
+                    "{} (the connection was closed before a reply), the slowest took {again:.1} ms",
+                    counters.retried
+                ),
+            ),
             ("longest pause", format!("{pause:.1} ms (before the first swap: {before:.1} ms)")),
             (
                 "latency",
