@@ -33,7 +33,7 @@ fn server_process() {
     let resp = bind(&env::var(ADDR).unwrap());
     let addr = resp.local_addr().unwrap();
     let entries = vec![(RESP.into(), resp.into()), (HTTP.into(), bind("127.0.0.1:0").into())];
-    kv.serve(Listeners::from_entries(entries)).unwrap();
+    kv.serve(Listeners::from_entries(entries).unwrap()).unwrap();
     println!("{SAYS}{addr}");
     io::stdin().read_to_end(&mut Vec::new()).unwrap();
 }

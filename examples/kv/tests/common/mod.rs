@@ -37,7 +37,7 @@ impl Sockets {
     /// The same open file descriptions again, as a child inherits them.
     pub(crate) fn share(&self) -> Listeners {
         let share = |name: &str, socket: &TcpListener| (name.to_owned(), socket.try_clone().unwrap().into());
-        Listeners::from_entries(vec![share(RESP, &self.resp), share(HTTP, &self.http)])
+        Listeners::from_entries(vec![share(RESP, &self.resp), share(HTTP, &self.http)]).unwrap()
     }
 }
 
