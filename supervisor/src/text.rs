@@ -52,7 +52,7 @@ fn headline(report: &SwapReport) -> String {
             format!("unconfirmed: {reason}; it is not known whether the old daemon serves")
         }
         Outcome::NobodyServes => {
-            format!("nobody serves: {reason}; the last committed binary is being started")
+            format!("nobody serves: {reason}; the supervisor starts the daemon again")
         }
     }
 }
