@@ -1,0 +1,2 @@
+//! A successor that is no user of the library: `rogue MISDEED`.
+fn main() {}
