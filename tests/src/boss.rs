@@ -59,13 +59,14 @@ impl Pending {
 }
 
 impl Boss {
-    /// Starts one that passes on `listeners`, has a journal, and leaks `leaks` descriptors to its children.
-    pub(crate) fn start(layout: &Layout, listeners: &[OwnedFd], leaks: u32) -> Boss {
+    /// Starts one that passes on `listeners`, and has `leaks` descriptors without close-on-exec.
+    pub(crate) fn start(layout: &Layout, listeners: &[OwnedFd], journal: bool, leaks: u32) -> Boss {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let output = || File::options().append(true).create(true).open(layout.output()).unwrap();
         let child = Command::new(Bin::Boss.path())
             .arg(layout.dir())
             .arg(leaks.to_string())
+            .args(journal.then_some("journal"))
             .env(Layout::MARK, layout.dir())
             .stdin(OwnedFd::from(theirs))
             .stdout(output())

@@ -26,6 +26,8 @@ mod layout;
 mod order;
 pub mod processes;
 mod reference;
+
+mod scene;
 pub mod script;
 mod wait;
 mod world;
@@ -36,7 +38,8 @@ pub use build::Build;
 pub use checks::Report;
 pub use layout::Layout;
 pub use order::{Deed, Order, Outcome, Told};
-pub use reference::Reference;
+pub use reference::{Reference, free_address};
+pub use scene::Scene;
 pub use script::{Act, Gate, Hook};
 pub use wait::{PATIENCE, until, until_ok, until_some};
 pub use world::{Bin, World, start_log};

@@ -4,13 +4,16 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::sys::signal::Signal;
 
+use crate::build::Build;
 use crate::layout::Layout;
 use crate::processes;
 use crate::wait::until_some;
 use crate::world::{Bin, World};
+use crate::writer::{Server, Writer};
 
 /// A configuration, and the supervisor that runs on it, if one does. Dropped, it is killed.
 #[derive(Debug)]
@@ -28,6 +31,26 @@ impl Reference {
             write!(text, "[[listeners]]\nname = {name:?}\naddr = {addr:?}\n").unwrap();
         }
         Reference { layout: world.layout().clone(), listeners: text, child: Mutex::default() }
+    }
+
+    /// One that runs the actor; its listeners are its own, not the world's.
+    pub fn for_actor(world: &World) -> Reference {
+        let socket = format!("unix:{}", world.layout().dir().join("served").display());
+        let [tcp, unix] = Layout::LISTENERS;
+        let reference = Reference::new(world, &[(tcp, free_address()), (unix, socket)]);
+        reference.configure_build(&world.build());
+        reference
+    }
+
+    /// A client that writes to the actor all the time.
+    pub fn writer(&self) -> Writer {
+        Writer::start("r", Server::Unix(self.layout.dir().join("served")))
+    }
+
+    /// `build` is what is swapped to from now on.
+    pub fn configure_build(&self, build: &Build) {
+        let args: Vec<&str> = build.args.iter().map(|arg| arg.to_str().unwrap()).collect();
+        self.configure(&build.binary, &args);
     }
 
     /// The configuration file.
@@ -105,6 +128,14 @@ impl Reference {
         let mut child = self.child.lock().unwrap().take().expect("it runs");
         until_some("the supervisor ends", || child.try_wait().unwrap())
     }
+}
+
+/// An address that nothing else listens at: the loopback network has sixteen million, and the port is below those
+/// that the system gives away.
+pub fn free_address() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    let (pid, next) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    format!("127.{}.{}.{}:7100", 10 + pid / 250 % 240, pid % 250, next)
 }
 
 impl Drop for Reference {

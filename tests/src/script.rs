@@ -2,6 +2,7 @@
 //! that each script is played once.
 use std::fmt;
 use std::fs;
+use std::process::Command;
 use std::str::FromStr;
 use std::thread;
 use std::time::Duration;
@@ -66,6 +67,8 @@ pub enum Act {
     Gate,
     /// End the process at once.
     Exit,
+    /// Start a process of its own, which sleeps.
+    Child,
     /// Open: call itself unhealthy.
     Unhealthy,
     /// Open: be a revision behind.
@@ -87,6 +90,7 @@ impl fmt::Display for Act {
             Act::Hang => f.write_str("hang"),
             Act::Gate => f.write_str("gate"),
             Act::Exit => f.write_str("exit"),
+            Act::Child => f.write_str("child"),
             Act::Unhealthy => f.write_str("unhealthy"),
             Act::Behind => f.write_str("behind"),
             Act::Foreign => f.write_str("foreign"),
@@ -109,6 +113,7 @@ impl FromStr for Act {
             "hang" => Act::Hang,
             "gate" => Act::Gate,
             "exit" => Act::Exit,
+            "child" => Act::Child,
             "unhealthy" => Act::Unhealthy,
             "behind" => Act::Behind,
             "foreign" => Act::Foreign,
@@ -145,6 +150,7 @@ pub fn play(layout: &Layout, name: &str, hook: Hook) -> HookResult<Vec<Act>> {
             Act::Hang => thread::sleep(Duration::from_secs(3600)),
             Act::Gate => wait_at_gate(layout, name, hook)?,
             Act::Exit => std::process::exit(9),
+            Act::Child => drop(Command::new("sleep").arg("3600").spawn()?),
             act => rest.push(act),
         }
     }

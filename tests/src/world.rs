@@ -98,12 +98,17 @@ impl World {
 
     /// Starts a supervisor with this world's listeners and journal.
     pub fn boss(&self) -> Boss {
-        Boss::start(&self.layout, &self.listeners, 0)
+        Boss::start(&self.layout, &self.listeners, true, 0)
+    }
+
+    /// Starts one without a journal: a rival, since only one supervisor can hold that.
+    pub fn boss_without_journal(&self) -> Boss {
+        Boss::start(&self.layout, &self.listeners, false, 0)
     }
 
     /// Starts a supervisor that has leaked `count` descriptors without close-on-exec.
     pub fn leaky_boss(&self, count: u32) -> Boss {
-        Boss::start(&self.layout, &self.listeners, count)
+        Boss::start(&self.layout, &self.listeners, true, count)
     }
 
     /// Another build of the actor, with a name of its own.

@@ -1,4 +1,4 @@
-//! A supervisor on the library that does what a test says: `boss WORLD LEAKS`. Its standard input is a socket, over
+//! A supervisor on the library that does what a test says: `boss WORLD LEAKS [journal]`. Its standard input is a socket, over
 //! which come the listeners, then orders; back go outcomes. It ends with that socket.
 #![allow(clippy::unwrap_used, reason = "a process of a test that cannot go on should panic")]
 use std::io::{BufRead, BufReader, IoSliceMut, Write};
@@ -19,7 +19,10 @@ fn main() {
     let leaks: u32 = args.next().unwrap().parse().unwrap();
     (0..leaks).for_each(|_| leak());
     let orders = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned().unwrap());
-    let mut supervisor = Supervisor::new(layout.control()).unwrap().with_journal(layout.journal()).unwrap();
+    let mut supervisor = Supervisor::new(layout.control()).unwrap();
+    if args.next().is_some() {
+        supervisor = supervisor.with_journal(layout.journal()).unwrap();
+    }
     for (name, listener) in Layout::LISTENERS.into_iter().zip(receive_listeners(&orders)) {
         supervisor = supervisor.with_listener(name, listener).unwrap();
     }
