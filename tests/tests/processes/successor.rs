@@ -54,7 +54,7 @@ fn no_program_at_all() {
 #[test]
 fn exits_at_once() {
     let scene = Scene::new();
-    let outcome = scene.assert_rolls_back(&scene.world.rogue("exit"), "status 3");
+    let outcome = scene.assert_rolls_back(&scene.world.rogue("exit"), "exited with 3");
     assert!(outcome.total_ms < 300, "an end is noticed at once: {outcome:?}");
 }
 
@@ -200,7 +200,7 @@ fn ends_in_a_hook() {
     let scene = Scene::new();
     for hook in Hook::OF_SUCCESSOR {
         let build = scene.world.build().on(hook, [Act::Exit]);
-        scene.boss.handoff(&build).assert_rolled_back("status 9");
+        scene.boss.handoff(&build).assert_rolled_back("exited with 9");
     }
     scene.assert_unharmed();
 }

@@ -174,24 +174,26 @@ impl Supervisor {
     }
 
     /// A link is at its end. A process that can't be reached is as good as silent.
-    pub(super) fn closed(&mut self, now: Time, peer: Peer, why: String, mut out: Out<'_, Self>) {
-        if !self.party(peer).lives {
-            return;
+    pub(super) fn closed(&mut self, now: Time, peer: Peer, why: String, out: Out<'_, Self>) {
+        if self.party(peer).lives {
+            self.parted(now, peer, format!("the {} closed the link: {why}", peer.role()), out);
         }
+    }
+
+    /// There is no link to a peer any more.
+    pub(super) fn parted(&mut self, now: Time, peer: Peer, why: String, mut out: Out<'_, Self>) {
         self.party(peer).greeted = false;
         out.push(Effect::Close(peer));
         match peer {
             Peer::Incumbent => match self.phase {
                 Phase::AwaitIncumbent => {
-                    self.blame(format!("the incumbent closed the link: {why}"));
+                    self.blame(why);
                     self.finish(Verdict::Unreachable, out);
                 }
                 Phase::AwaitResumed => self.timers.arm(Timer::Retry, now, self.config.heartbeat() / 4),
-                _ => self.incumbent_silent(now, format!("the incumbent closed the link: {why}"), out),
+                _ => self.incumbent_silent(now, why, out),
             },
-            Peer::Successor => {
-                self.successor_failed(now, format!("the successor closed the link: {why}"), out)
-            }
+            Peer::Successor => self.successor_failed(now, why, out),
         }
     }
 
