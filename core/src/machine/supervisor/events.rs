@@ -220,7 +220,7 @@ impl Supervisor {
             }
             Timer::Patience => {
                 self.timers.disarm(timer);
-                self.out_of_patience(&mut out);
+                self.out_of_patience(now, out);
             }
             Timer::SupervisorSilent | Timer::HookLimit => self.timers.disarm(timer),
         }
@@ -303,8 +303,16 @@ impl Supervisor {
         }
     }
 
-    fn out_of_patience(&mut self, out: &mut Out<'_, Self>) {
+    fn out_of_patience(&mut self, now: Time, mut out: Out<'_, Self>) {
         match self.phase {
+            // The incumbent was not told to retire: once the successor has ended, it can serve.
+            Phase::AwaitServing => {
+                self.roll_back(
+                    now,
+                    "the successor did not serve, a whole deadline after it was told to",
+                    out,
+                );
+            }
             Phase::AwaitSuccessorEnd(_) => out.push(Effect::Kill(Peer::Successor)),
             Phase::AwaitRetired if self.successor.lives => out.push(Effect::Kill(Peer::Incumbent)),
             Phase::Start
@@ -314,7 +322,6 @@ impl Supervisor {
             | Phase::AwaitDrained
             | Phase::AwaitSealed
             | Phase::AwaitReady
-            | Phase::AwaitServing
             | Phase::AwaitCommitted
             | Phase::AwaitRetired
             | Phase::AwaitResumed

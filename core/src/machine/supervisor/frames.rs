@@ -168,7 +168,7 @@ impl Supervisor {
                     self.roll_back(now, why, out);
                 } else {
                     self.begun = true;
-                    self.commit(&mut out);
+                    self.commit(now, &mut out);
                 }
             }
             Message::Serving { .. } if self.may_commit() || self.phase == Phase::AwaitServing => {
