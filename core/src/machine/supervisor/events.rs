@@ -123,6 +123,8 @@ impl Supervisor {
                 self.blame(format!("the incumbent {how}"));
                 self.end_successor(now, Then::Finish(Verdict::NobodyServes), out);
             }
+            // The other supervisor has retired it: that handoff is not ours to judge.
+            Phase::AwaitSuccessorEnd(Then::Finish(Verdict::Busy)) | Phase::AwaitNoted(Verdict::Busy) => {}
             Phase::AwaitSuccessorEnd(_) => {
                 self.phase = Phase::AwaitSuccessorEnd(Then::Finish(Verdict::NobodyServes));
                 self.timers.disarm(Timer::Deadline);
@@ -179,10 +181,14 @@ impl Supervisor {
     }
 
     /// A link is at its end. A process that can't be reached is as good as silent.
-    pub(super) fn closed(&mut self, now: Time, peer: Peer, why: String, mut out: Out<'_, Self>) {
-        if !self.party(peer).lives {
-            return;
+    pub(super) fn closed(&mut self, now: Time, peer: Peer, why: String, out: Out<'_, Self>) {
+        if self.party(peer).lives {
+            self.parted(now, peer, format!("the {} closed the link: {why}", peer.role()), out);
         }
+    }
+
+    /// There is no link to a peer any more.
+    pub(super) fn parted(&mut self, now: Time, peer: Peer, why: String, mut out: Out<'_, Self>) {
         let greeted = core::mem::replace(&mut self.party(peer).greeted, false);
         // One that knows of this handoff and can't hear that its supervisor lives takes a free lock.
         self.begun |= peer == Peer::Successor && greeted;
@@ -190,17 +196,15 @@ impl Supervisor {
         match peer {
             Peer::Incumbent => match self.phase {
                 Phase::AwaitIncumbent => {
-                    self.blame(format!("the incumbent closed the link: {why}"));
+                    self.blame(why);
                     self.finish(Verdict::Unreachable, out);
                 }
                 Phase::AwaitResumed => self.timers.arm(Timer::Retry, now, self.config.heartbeat() / 4),
                 // It has been told what there is to tell: its end is awaited, and comes later than its link's.
                 Phase::AwaitRetired => {}
-                _ => self.incumbent_silent(now, format!("the incumbent closed the link: {why}"), out),
+                _ => self.incumbent_silent(now, why, out),
             },
-            Peer::Successor => {
-                self.successor_failed(now, format!("the successor closed the link: {why}"), out)
-            }
+            Peer::Successor => self.successor_failed(now, why, out),
         }
     }
 
@@ -296,13 +300,13 @@ impl Supervisor {
                 self.roll_back(now, why, out);
             }
             Phase::AwaitSpawn => self.call_off(why),
-            Phase::AwaitServing if !self.incumbent.lives => self.roll_back(now, why, out),
+            // The second, which began with `Commit`. The incumbent was not told to retire: it can serve.
+            Phase::AwaitServing => self.roll_back(now, "the successor was told to serve and did not", out),
             // It lives, but something keeps it from serving.
             Phase::AwaitResumed => self.end_successor(now, Then::Finish(Verdict::Unconfirmed), out),
             Phase::AwaitRetired if !self.successor.lives => self.finish(Verdict::Unconfirmed, out),
-            // Told to commit, a successor that lives is let be.
+            // What is awaited here has another bound.
             Phase::Start
-            | Phase::AwaitServing
             | Phase::AwaitCommitted
             | Phase::AwaitRetired
             | Phase::AwaitSuccessorEnd(_)

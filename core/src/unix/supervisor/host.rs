@@ -206,12 +206,15 @@ impl<'a> Host<'a> {
         let how = watch.ended().ok().flatten()?;
         let pid = watch.id().pid;
         party.end_told = true;
-        party.link = None;
+        let how = match party.link.take().and_then(last_words) {
+            Some(why) => format!("{how}: {why}"),
+            None => how.to_string(),
+        };
         // Its control sockets are nobody's now.
         if let Err(error) = control::remove_stale(&self.supervisor.control, pid) {
             tracing::debug!(target: "handoff", pid, %error, "an ended process's socket is still there");
         }
-        Some(Event::Ended(peer, how.to_string()))
+        Some(Event::Ended(peer, how))
     }
 
     fn read(&mut self, peer: Peer) -> Option<Event> {
@@ -287,6 +290,20 @@ impl<'a> Host<'a> {
         Ok(started.process)
     }
 
+    /// That nobody serves is not so if somebody answers: another supervisor has replaced the incumbent meanwhile.
+    fn doubted(&self, outcome: Outcome) -> Outcome {
+        if outcome.verdict != Verdict::NobodyServes {
+            return outcome;
+        }
+        let Ok(found) = super::query::ask(&self.supervisor.control, SHORTLY * 10) else { return outcome };
+        let reason = format!(
+            "{}; but process {} answers at the control path",
+            outcome.reason.unwrap_or_default(),
+            found.hello.pid
+        );
+        Outcome { verdict: Verdict::Unconfirmed, reason: Some(reason), ..outcome }
+    }
+
     /// What the caller gets.
     fn conclude(mut self) -> Result<HandoffOutcome> {
         let Some(outcome) = self.outcome.take() else {
@@ -296,11 +313,23 @@ impl<'a> Host<'a> {
         let reason = outcome.reason.clone().unwrap_or_default();
         tracing::info!(target: "handoff", %id, verdict = ?outcome.verdict, reason, "over");
         let committed = outcome.verdict == Verdict::Committed;
+        let outcome = self.doubted(outcome);
         let child = match self.parties.successor.filter(|_| committed) {
             Some(process) => Some(Child::new(process).context(|| format!("can't watch process {process}"))?),
             None => None,
         };
         HandoffOutcome::new(id, outcome, child, self.stopwatch.phases())
+    }
+}
+
+/// Why a process has ended, if it said so: nobody acts on the word of the dead, but that is for people.
+fn last_words(mut link: Link) -> Option<String> {
+    loop {
+        match link.read() {
+            Read1::Message(Message::Failed { error, .. } | Message::Refused { error }) => return Some(error),
+            Read1::Message(_) => {}
+            Read1::Nothing | Read1::Closed(_) => return None,
+        }
     }
 }
 
