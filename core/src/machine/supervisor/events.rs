@@ -231,7 +231,7 @@ impl Supervisor {
             }
             Timer::Patience => {
                 self.timers.disarm(timer);
-                self.out_of_patience(&mut out);
+                self.out_of_patience(now, out);
             }
             Timer::SupervisorSilent | Timer::HookLimit => self.timers.disarm(timer),
         }
@@ -301,7 +301,7 @@ impl Supervisor {
             }
             Phase::AwaitSpawn => self.call_off(why),
             // The second, which began with `Commit`. The incumbent was not told to retire: it can serve.
-            Phase::AwaitServing => self.roll_back(now, "the successor was told to serve and did not", out),
+            Phase::AwaitServing => self.roll_back(now, "told to, the successor did not serve", out),
             // It lives, but something keeps it from serving.
             Phase::AwaitResumed => self.end_successor(now, Then::Finish(Verdict::Unconfirmed), out),
             Phase::AwaitRetired if !self.successor.lives => self.finish(Verdict::Unconfirmed, out),
@@ -316,9 +316,14 @@ impl Supervisor {
         }
     }
 
-    fn out_of_patience(&mut self, out: &mut Out<'_, Self>) {
+    fn out_of_patience(&mut self, now: Time, mut out: Out<'_, Self>) {
         match self.phase {
             Phase::AwaitSuccessorEnd(_) => out.push(Effect::Kill(Peer::Successor)),
+            // Told to retire, it found the lock its own: what the successor says can't be so.
+            Phase::AwaitRetired if self.successor.lives && self.incumbent_serves => {
+                self.blame("the incumbent holds the lock and serves, whatever the successor says");
+                self.end_successor(now, Then::Finish(Verdict::FellBack), out);
+            }
             Phase::AwaitRetired if self.successor.lives => out.push(Effect::Kill(Peer::Incumbent)),
             Phase::Start
             | Phase::AwaitIncumbent

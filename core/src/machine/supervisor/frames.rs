@@ -3,7 +3,7 @@ use alloc::{format, string::String};
 
 use super::{Effect, Out, Peer, Phase, Supervisor, Then, Verdict};
 use crate::{
-    message::{Hello, Message, PROTO_MAX, PROTO_MIN, Role, behind, negotiate_version, not_behind},
+    message::{Hello, Message, PROTO_MAX, PROTO_MIN, Role, Standing, behind, negotiate_version, not_behind},
     time::Time,
 };
 
@@ -15,6 +15,11 @@ impl Supervisor {
         }
         if self.timers.is_armed(peer.silent()) {
             self.timers.arm(peer.silent(), now, self.config.liveness);
+        }
+        if let Message::Heartbeat { standing, .. } = &message
+            && (peer, self.phase) == (Peer::Incumbent, Phase::AwaitRetired)
+        {
+            self.incumbent_serves = *standing == Standing::Serving;
         }
         let message = match message {
             Message::Heartbeat { repeats: Some(repeated), .. } => *repeated,

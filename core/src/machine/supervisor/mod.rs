@@ -35,6 +35,12 @@ pub struct Config {
 }
 
 impl Config {
+    /// How long an incumbent that is heard may take to serve again: what runs in it, and the way back itself,
+    /// may each take a hook's limit.
+    fn resume_limit(&self) -> Duration {
+        2 * self.deadline.max(self.hook_limit)
+    }
+
     /// The time between two heartbeats.
     pub fn heartbeat(&self) -> Duration {
         self.liveness / 5
@@ -240,6 +246,8 @@ pub struct Supervisor {
     warmed: bool,
     /// The successor may hold the lock: it was told to take it, or can't be told not to.
     begun: bool,
+    /// Told to retire, the incumbent goes on saying that it serves.
+    incumbent_serves: bool,
     /// What the incumbent sealed.
     sealed: Option<Sealed>,
     reason: Option<String>,
@@ -262,6 +270,7 @@ impl Supervisor {
             journalled: false,
             warmed: false,
             begun: false,
+            incumbent_serves: false,
             sealed: None,
             reason: None,
             open_conns_remaining: 0,

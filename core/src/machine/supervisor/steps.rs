@@ -121,7 +121,7 @@ impl Supervisor {
     /// Tells the incumbent to serve again, over a new link if the old one is gone.
     pub(super) fn ask_to_resume(&mut self, now: Time, out: &mut Out<'_, Self>) {
         self.phase = Phase::AwaitResumed;
-        self.timers.arm(Timer::Deadline, now, self.config.deadline);
+        self.timers.arm(Timer::Deadline, now, self.config.resume_limit());
         self.timers.disarm(Timer::Patience);
         self.timers.arm(Timer::IncumbentSilent, now, self.config.liveness);
         if self.incumbent.greeted {
