@@ -113,25 +113,28 @@ impl Cells {
         self.0.entry(M::ROLE).or_default().entry(cell).or_default().insert(seen);
     }
 
-    /// One line a cell and what can become of it; what a state always ignores is in one line.
+    /// A role's table: for each state and event, what can become of it.
     pub(crate) fn tables(&self) -> Vec<(&'static str, String)> {
         self.0.iter().map(|(role, cells)| (*role, table(cells))).collect()
     }
 }
 
+/// A paragraph a state: the events that can do the same, and what each of them can do.
 fn table(cells: &BTreeMap<Cell, BTreeSet<String>>) -> String {
-    let states: BTreeSet<&str> = cells.keys().map(|(state, _)| *state).collect();
+    let mut states: BTreeMap<&str, BTreeMap<&BTreeSet<String>, Vec<&str>>> = BTreeMap::new();
+    for ((state, event), seen) in cells {
+        states.entry(state).or_default().entry(seen).or_default().push(event);
+    }
     let mut lines = Vec::new();
-    for state in states {
-        let mut ignored = Vec::new();
-        for ((_, event), seen) in cells.iter().filter(|((of, _), _)| *of == state) {
-            if seen.iter().all(|seen| seen == "-") {
-                ignored.push(event.as_str());
-            } else {
-                lines.extend(seen.iter().map(|seen| format!("{state} | {event} {seen}")));
-            }
+    for (state, groups) in states {
+        lines.push(format!("\n{state}"));
+        for (seen, events) in groups {
+            lines.push(format!("    {}", events.join(", ")));
+            lines.extend(seen.iter().map(|seen| match seen.as_str() {
+                "-" => "        ignored".into(),
+                seen => format!("        {seen}"),
+            }));
         }
-        lines.push(format!("{state} | ignores {}\n", ignored.join(", ")));
     }
     lines.join("\n")
 }
