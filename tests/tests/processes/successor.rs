@@ -259,7 +259,7 @@ fn warms_up_for_long_while_the_incumbent_serves() {
 fn calls_itself_unhealthy() {
     let scene = Scene::new();
     let build = scene.world.build().on(Hook::Open, [Act::Unhealthy]);
-    scene.assert_rolls_back(&build, "calls itself unhealthy");
+    scene.assert_rolls_back(&build, "it calls itself unhealthy");
 }
 
 #[test]
