@@ -44,3 +44,8 @@ pub use script::{Act, Gate, Hook};
 pub use wait::{PATIENCE, until, until_ok, until_some};
 pub use world::{Bin, World, start_log};
 pub use writer::{History, Server, Writer};
+
+/// What the README shows compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
