@@ -123,6 +123,8 @@ impl Supervisor {
                 self.blame(format!("the incumbent {how}"));
                 self.end_successor(now, Then::Finish(Verdict::NobodyServes), out);
             }
+            // The other supervisor has retired it: that handoff is not ours to judge.
+            Phase::AwaitSuccessorEnd(Then::Finish(Verdict::Busy)) | Phase::AwaitNoted(Verdict::Busy) => {}
             Phase::AwaitSuccessorEnd(_) => {
                 self.phase = Phase::AwaitSuccessorEnd(Then::Finish(Verdict::NobodyServes));
                 self.timers.disarm(Timer::Deadline);

@@ -206,12 +206,15 @@ impl<'a> Host<'a> {
         let how = watch.ended().ok().flatten()?;
         let pid = watch.id().pid;
         party.end_told = true;
-        party.link = None;
+        let how = match party.link.take().and_then(last_words) {
+            Some(why) => format!("{how}: {why}"),
+            None => how.to_string(),
+        };
         // Its control sockets are nobody's now.
         if let Err(error) = control::remove_stale(&self.supervisor.control, pid) {
             tracing::debug!(target: "handoff", pid, %error, "an ended process's socket is still there");
         }
-        Some(Event::Ended(peer, how.to_string()))
+        Some(Event::Ended(peer, how))
     }
 
     fn read(&mut self, peer: Peer) -> Option<Event> {
@@ -301,6 +304,17 @@ impl<'a> Host<'a> {
             None => None,
         };
         HandoffOutcome::new(id, outcome, child, self.stopwatch.phases())
+    }
+}
+
+/// Why a process has ended, if it said so: nobody acts on the word of the dead, but that is for people.
+fn last_words(mut link: Link) -> Option<String> {
+    loop {
+        match link.read() {
+            Read1::Message(Message::Failed { error, .. } | Message::Refused { error }) => return Some(error),
+            Read1::Message(_) => {}
+            Read1::Nothing | Read1::Closed(_) => return None,
+        }
     }
 }
 

@@ -1,0 +1,129 @@
+//! A small durable daemon that misbehaves as its script says: `actor WORLD NAME`.
+//!
+//! What it does well: a line that comes over one of its listeners is appended to a log, with a sequence number and
+//! the process's pid, and synced; then it answers `ok SEQ PID`. The checks read that log.
+#![allow(clippy::unwrap_used, reason = "a process of a test that cannot go on should panic")]
+mod server;
+mod store;
+
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use handoff::message::{SealProgress, Sealed};
+use handoff::{
+    Daemon, DrainReport, Drainable, Ended, HookResult, Listeners, Options, ReadinessSnapshot, ResumeFrom,
+    SealReport, StateSnapshot,
+};
+use handoff_tests::{Act, Hook, Layout, script, start_log};
+use server::Server;
+use store::Store;
+
+struct Actor {
+    layout: Layout,
+    name: String,
+    store: Arc<Mutex<Store>>,
+    server: Arc<Server>,
+}
+
+impl Actor {
+    fn play(&self, hook: Hook) -> HookResult<Vec<Act>> {
+        script::play(&self.layout, &self.name, hook)
+    }
+}
+
+impl Daemon for Actor {
+    fn warm_up(&mut self) -> HookResult<()> {
+        self.play(Hook::WarmUp).map(drop)
+    }
+
+    fn open(&mut self, _sealed: Option<&Sealed>) -> HookResult<ReadinessSnapshot> {
+        let acts = self.play(Hook::Open)?;
+        let mut store = self.store.lock().unwrap();
+        store.open()?;
+        let behind = u64::from(acts.contains(&Act::Behind));
+        let mut fingerprint = store.fingerprint();
+        fingerprint.digest[31] = acts.contains(&Act::Foreign).into();
+        Ok(ReadinessSnapshot {
+            listening_on: Layout::LISTENERS.map(String::from).to_vec(),
+            healthz_ok: !acts.contains(&Act::Unhealthy),
+            advertised_revision_per_shard: vec![store.last() - behind],
+            data_dir_fingerprint: fingerprint,
+        })
+    }
+
+    fn serve(&mut self, listeners: Listeners) -> HookResult<()> {
+        self.play(Hook::Serve)?;
+        self.server.set_listeners(listeners)?;
+        Ok(self.server.start(&self.store)?)
+    }
+}
+
+impl Drainable for Actor {
+    fn drain(&mut self, grace: Duration) -> HookResult<DrainReport> {
+        // Stop first: a drain that fails afterwards has already turned clients away.
+        let open = self.server.drain(grace);
+        let acts = self.play(Hook::Drain)?;
+        let told =
+            acts.iter().find_map(|act| if let Act::Remaining(count) = act { Some(*count) } else { None });
+        Ok(DrainReport {
+            open_conns_remaining: told.unwrap_or(open),
+            accept_closed: !acts.contains(&Act::StillAccepting),
+        })
+    }
+
+    fn seal(&mut self, progress: &mut dyn FnMut(SealProgress)) -> HookResult<SealReport> {
+        self.play(Hook::Seal)?;
+        let mut store = self.store.lock().unwrap();
+        store.close()?;
+        progress(SealProgress { shards_sealed: 1, shards_total: 1, last_revision: store.last() });
+        Ok(SealReport {
+            last_revision_per_shard: vec![store.last()],
+            data_dir_fingerprint: store.fingerprint(),
+        })
+    }
+
+    fn resume_after_abort(&mut self, from: ResumeFrom) -> HookResult<()> {
+        self.play(Hook::Resume)?;
+        if from == ResumeFrom::Disk {
+            let mut store = self.store.lock().unwrap();
+            store.close()?;
+            store.open()?;
+        }
+        Ok(self.server.start(&self.store)?)
+    }
+
+    fn snapshot_state(&self) -> StateSnapshot {
+        let last_revision_per_shard = vec![self.store.lock().unwrap().last()];
+        StateSnapshot { shard_count: 1, open_conns: self.server.open_connections(), last_revision_per_shard }
+    }
+
+    fn finalize(&mut self) {
+        let _ = self.play(Hook::Finalize);
+    }
+}
+
+fn main() -> ExitCode {
+    start_log();
+    let mut args = std::env::args().skip(1);
+    let (layout, name) = (Layout::new(args.next().unwrap()), args.next().unwrap());
+    let server = Arc::new(Server::default());
+    let store = Arc::new(Mutex::new(Store::new(layout.log())));
+    let mut options = Options::new(layout.data(), layout.control()).build_id(name.clone());
+    for listener in Layout::LISTENERS {
+        options = options.listener(listener, "127.0.0.1:0");
+    }
+    let ended = handoff::run(options, Actor { layout, name, store, server: Arc::clone(&server) });
+    server.linger();
+    match ended {
+        Ok(Ended::Retired | Ended::Stopped) => ExitCode::SUCCESS,
+        Ok(Ended::Aborted(why)) => {
+            tracing::warn!(why, "aborted");
+            ExitCode::from(75)
+        }
+        Err(error) => {
+            tracing::error!(%error, "failed");
+            ExitCode::from(70)
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! A build of the daemon: what a handoff swaps to.
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::layout::Layout;
+use crate::order::{Deed, Order};
+use crate::script::{self, Act, Gate, Hook};
+
+/// What to start, under a name of its own, and the times of the handoff.
+#[derive(Clone, Debug)]
+pub struct Build {
+    /// By which scripts know it.
+    pub name: String,
+    /// The executable.
+    pub binary: PathBuf,
+    /// Its arguments.
+    pub args: Vec<OsString>,
+    /// The whole handoff.
+    pub deadline: Duration,
+    /// For open requests.
+    pub drain_grace: Duration,
+    /// Silence that counts as a hang.
+    pub liveness: Duration,
+    /// For one hook; the deadline if absent.
+    pub hook_limit: Option<Duration>,
+    /// For a retired incumbent.
+    pub retire_limit: Duration,
+    layout: Layout,
+}
+
+impl Build {
+    pub(crate) fn new(layout: &Layout, name: String, binary: PathBuf, args: Vec<OsString>) -> Build {
+        Build {
+            name,
+            binary,
+            args,
+            deadline: Duration::from_secs(15),
+            drain_grace: Duration::from_secs(5),
+            liveness: Duration::from_millis(400),
+            hook_limit: None,
+            retire_limit: Duration::from_secs(5),
+            layout: layout.clone(),
+        }
+    }
+
+    /// Lets it do `acts` when `hook` is called next; may be said before and while it runs.
+    #[must_use]
+    pub fn on(self, hook: Hook, acts: impl IntoIterator<Item = Act>) -> Build {
+        self.script(hook, acts);
+        self
+    }
+
+    /// The same for a build that runs.
+    pub fn script(&self, hook: Hook, acts: impl IntoIterator<Item = Act>) {
+        script::write(&self.layout, &self.name, hook, &acts.into_iter().collect::<Vec<_>>());
+    }
+
+    /// Lets it wait at a gate in `hook`, when that is called next.
+    pub fn gate(&self, hook: Hook) -> Gate {
+        self.script(hook, [Act::Gate]);
+        Gate::new(&self.layout, &self.name, hook)
+    }
+
+    /// The whole handoff takes this long at most.
+    #[must_use]
+    pub fn deadline(self, deadline: Duration) -> Build {
+        Build { deadline, ..self }
+    }
+
+    /// Silence of so long counts as a hang.
+    #[must_use]
+    pub fn liveness(self, liveness: Duration) -> Build {
+        Build { liveness, ..self }
+    }
+
+    /// One hook takes this long at most.
+    #[must_use]
+    pub fn hook_limit(self, limit: Duration) -> Build {
+        Build { hook_limit: Some(limit), ..self }
+    }
+
+    /// Open requests get so long.
+    #[must_use]
+    pub fn drain_grace(self, drain_grace: Duration) -> Build {
+        Build { drain_grace, ..self }
+    }
+
+    pub(crate) fn order(&self, id: u64, deed: Deed) -> Order {
+        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap();
+        Order {
+            id,
+            deed,
+            binary: self.binary.clone(),
+            args: self.args.clone(),
+            env: Vec::new(),
+            deadline_ms: millis(self.deadline),
+            drain_grace_ms: millis(self.drain_grace),
+            liveness_ms: millis(self.liveness),
+            hook_limit_ms: self.hook_limit.map(millis),
+            retire_limit_ms: millis(self.retire_limit),
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! What holds after whatever has happened.
+use std::collections::BTreeMap;
+use std::fs;
+use std::time::Duration;
+
+use handoff::Supervisor;
+use handoff::message::Standing;
+
+use crate::boss::Boss;
+use crate::layout::Layout;
+use crate::processes;
+use crate::wait::until_ok;
+use crate::world::World;
+use crate::writer::Writer;
+
+/// What a check found out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The process that serves.
+    pub pid: u32,
+    /// The last sequence number in the log, when it was read.
+    pub last_seq: u64,
+}
+
+impl World {
+    /// One process serves, everything acknowledged is in the log once and in order, the next handoff commits, and
+    /// after that the same holds again. Nothing stray is left: no process, no file.
+    #[track_caller]
+    pub fn assert_one_serves_and_nothing_lost(&self, boss: &Boss, writer: &Writer) -> Report {
+        let before = self.assert_one_serves(&[boss.pid()]);
+        writer.wait_for_write_by(before);
+        self.assert_nothing_lost(writer);
+        let next = boss.handoff(&self.build()).assert_committed();
+        let pid = self.assert_one_serves(&[boss.pid()]);
+        assert_eq!(pid, next, "what was committed serves");
+        writer.wait_for_write_by(pid);
+        let last_seq = self.assert_nothing_lost(writer);
+        Report { pid, last_seq }
+    }
+
+    /// Comes to rest with one process besides `supervisors`: it holds the lock, and it answers at the control path
+    /// that it serves. No other file is left where sockets and the journal are. Returns its pid.
+    #[track_caller]
+    pub fn assert_one_serves(&self, supervisors: &[u32]) -> u32 {
+        until_ok("one process serves", || self.who_serves(supervisors))
+    }
+
+    /// The process that serves, if everything is at rest.
+    fn who_serves(&self, supervisors: &[u32]) -> Result<u32, String> {
+        let mut others = processes::of_world(self.layout());
+        others.retain(|pid| !supervisors.contains(pid));
+        let [pid] = others[..] else { return Err(format!("processes besides the supervisor: {others:?}")) };
+        let holders = processes::lock_holders(&self.layout().data());
+        if holders != [pid] {
+            return Err(format!("{pid} runs, and the lock is held by {holders:?}"));
+        }
+        let asked = Supervisor::new(self.layout().control()).and_then(|supervisor| supervisor.status());
+        let status = asked.map_err(|error| format!("{pid} does not answer: {error}"))?;
+        let (answers, standing) = (status.hello.pid, status.status.standing);
+        if (answers, standing) != (pid, Standing::Serving) {
+            return Err(format!("{pid} runs, and {answers} answers that it is {standing:?}"));
+        }
+        let stray = stray_files(self.layout(), pid);
+        if !stray.is_empty() {
+            return Err(format!("{pid} serves, but there are stray files: {stray:?}"));
+        }
+        Ok(pid)
+    }
+
+    /// Every acknowledged write is in the log, once, where it was said to be; the log has no gap, no line twice,
+    /// and no line of a process after a line of its successor. Returns the log's last sequence number.
+    #[track_caller]
+    pub fn assert_nothing_lost(&self, writer: &Writer) -> u64 {
+        // First the history: what is acknowledged by then must be in the log that is read afterwards.
+        let history = writer.history();
+        let log = Log::read(self.layout());
+        for (seq, token) in &history.acknowledged {
+            assert_eq!(log.seqs.get(token), Some(seq), "write {token} was acknowledged as {seq}");
+        }
+        let in_order = history.acknowledged.windows(2).all(|pair| pair[0].0 < pair[1].0);
+        assert!(in_order, "the sequence numbers of one client's acknowledgements go up");
+        log.last
+    }
+
+    /// As [`World::assert_nothing_lost`], and what the client may expect while nobody is killed: no failure, and
+    /// nothing executed of which it saw no reply.
+    #[track_caller]
+    pub fn assert_clean(&self, writer: &Writer) {
+        self.assert_nothing_lost(writer);
+        writer.assert_no_failure();
+        let log = Log::read(self.layout());
+        for token in writer.history().unanswered {
+            assert!(
+                !log.seqs.contains_key(&token),
+                "write {token} got the end of the stream but is in the log"
+            );
+        }
+    }
+}
+
+/// The actor's log.
+struct Log {
+    /// The sequence number of each token.
+    seqs: BTreeMap<String, u64>,
+    last: u64,
+}
+
+impl Log {
+    /// Reads it; a last line without its end is being written.
+    #[track_caller]
+    fn read(layout: &Layout) -> Log {
+        let text = fs::read_to_string(layout.log()).unwrap_or_default();
+        let mut log = Log { seqs: BTreeMap::new(), last: 0 };
+        let mut writers: Vec<u32> = Vec::new();
+        for line in text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')) {
+            let words: Vec<&str> = line.split(' ').collect();
+            let [seq, pid, token] = words[..] else { panic!("not a line of the log: {line:?}") };
+            let (seq, pid): (u64, u32) = (seq.parse().unwrap(), pid.parse().unwrap());
+            assert_eq!(seq, log.last + 1, "two writers, or a gap: {line:?}");
+            assert_eq!(log.seqs.insert(token.into(), seq), None, "a token twice: {line:?}");
+            log.last = seq;
+            if writers.last() != Some(&pid) {
+                writers.push(pid);
+            }
+        }
+        log
+    }
+}
+
+/// Files that have no business where they are, once `pid` serves and nothing is under way.
+fn stray_files(layout: &Layout, pid: u32) -> Vec<String> {
+    let names = |dir: std::path::PathBuf| -> Vec<String> {
+        let entries = fs::read_dir(dir).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
+    };
+    let beside = format!("control.{pid}");
+    let known =
+        ["control", &beside, "journal", "handoff.toml", "trigger", "trigger.lock", "log", "handoff.record"];
+    let all = names(layout.run()).into_iter().chain(names(layout.data()));
+    all.filter(|name| !known.contains(&name.as_str())).collect()
+}
+
+/// The longest that a client waited, for a message.
+impl Writer {
+    /// No write took longer than `limit`.
+    #[track_caller]
+    pub fn assert_pause_below(&self, limit: Duration) {
+        let longest = self.history().longest_pause;
+        assert!(longest < limit, "a write took {longest:?}, {limit:?} are allowed");
+    }
+}

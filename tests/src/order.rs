@@ -1,0 +1,155 @@
+//! What a test and its boss say to each other: one JSON object a line.
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use handoff::{Error, HandoffOutcome, SpawnSpec};
+use serde::{Deserialize, Serialize};
+
+/// What a boss is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Deed {
+    /// Start a daemon where none serves.
+    ColdStart,
+    /// Replace the one that serves.
+    Handoff,
+    /// End what is under way.
+    Cancel,
+}
+
+/// An order to a boss; durations in milliseconds.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Order {
+    /// Comes back with the outcome.
+    pub id: u64,
+    /// What to do.
+    pub deed: Deed,
+    /// As in [`SpawnSpec`], and so are the rest.
+    pub binary: PathBuf,
+    /// Its arguments.
+    pub args: Vec<OsString>,
+    /// Added to the environment.
+    pub env: Vec<(OsString, OsString)>,
+    /// The whole handoff.
+    pub deadline_ms: u64,
+    /// For open requests.
+    pub drain_grace_ms: u64,
+    /// Silence that counts as a hang.
+    pub liveness_ms: u64,
+    /// For one hook; the deadline if absent.
+    pub hook_limit_ms: Option<u64>,
+    /// For a retired incumbent.
+    pub retire_limit_ms: u64,
+}
+
+impl Order {
+    /// What the library is to be given.
+    pub fn spec(&self) -> SpawnSpec {
+        SpawnSpec {
+            args: self.args.clone(),
+            env: self.env.clone(),
+            deadline: Duration::from_millis(self.deadline_ms),
+            drain_grace: Duration::from_millis(self.drain_grace_ms),
+            liveness: Duration::from_millis(self.liveness_ms),
+            hook_limit: self.hook_limit_ms.map(Duration::from_millis),
+            retire_limit: Duration::from_millis(self.retire_limit_ms),
+            ..SpawnSpec::new(&self.binary)
+        }
+    }
+}
+
+/// What a boss says of an order.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Told {
+    /// The order's.
+    pub id: u64,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// What became of an order.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Outcome {
+    /// The name of the [`handoff::Verdict`], or of the [`handoff::Error`].
+    pub verdict: String,
+    /// Why it was not committed, or what the error says.
+    pub reason: String,
+    /// The incumbent said that it serves again.
+    pub resumed_confirmed: bool,
+    /// The successor, if it serves.
+    pub pid: Option<u32>,
+    /// How long it took, in milliseconds.
+    pub total_ms: u64,
+    /// How long the drain took, in milliseconds.
+    pub drain_ms: u64,
+    /// What else went wrong.
+    pub warnings: Vec<String>,
+}
+
+impl From<handoff::Result<HandoffOutcome>> for Outcome {
+    fn from(result: handoff::Result<HandoffOutcome>) -> Outcome {
+        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        match result {
+            Ok(outcome) => Outcome {
+                verdict: format!("{:?}", outcome.verdict),
+                reason: outcome.abort_reason.unwrap_or_default(),
+                resumed_confirmed: outcome.resumed_confirmed,
+                pid: outcome.child.map(|child| child.id().pid),
+                total_ms: millis(outcome.phases.total),
+                drain_ms: millis(outcome.phases.drain),
+                warnings: outcome.warnings,
+            },
+            Err(error) => Outcome {
+                verdict: name(&error).into(),
+                reason: error.to_string(),
+                resumed_confirmed: false,
+                pid: None,
+                total_ms: 0,
+                drain_ms: 0,
+                warnings: Vec::new(),
+            },
+        }
+    }
+}
+
+fn name(error: &Error) -> &'static str {
+    match error {
+        Error::Peer(_) => "Peer",
+        Error::Caller(_) => "Caller",
+        Error::System { .. } => "System",
+        Error::Busy => "Busy",
+        Error::Locked(_) => "Locked",
+        Error::Hook(_) => "Hook",
+        #[allow(unreachable_patterns, reason = "the list may grow")]
+        _ => "other",
+    }
+}
+
+impl Outcome {
+    /// The successor serves; returns its pid.
+    #[track_caller]
+    pub fn assert_committed(&self) -> u32 {
+        assert_eq!(self.verdict, "Committed", "{self:#?}");
+        self.pid.expect("a committed successor has a pid")
+    }
+
+    /// The incumbent has said that it serves again, and the reason has `why` in it.
+    #[track_caller]
+    pub fn assert_rolled_back(&self, why: &str) {
+        assert_eq!(self.verdict, "RolledBack", "{self:#?}");
+        assert!(self.resumed_confirmed, "{self:#?}");
+        self.assert_names(why);
+    }
+
+    /// Nothing was begun: the error is called `error`, and what it says has `why` in it.
+    #[track_caller]
+    pub fn assert_refused(&self, error: &str, why: &str) {
+        assert_eq!(self.verdict, error, "{self:#?}");
+        self.assert_names(why);
+    }
+
+    #[track_caller]
+    fn assert_names(&self, why: &str) {
+        assert!(self.reason.contains(why), "the reason does not say {why:?}: {self:#?}");
+    }
+}

@@ -1,0 +1,148 @@
+//! The reference supervisor, as people run it.
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use nix::sys::signal::Signal;
+
+use crate::build::Build;
+use crate::layout::Layout;
+use crate::processes;
+use crate::wait::until_some;
+use crate::world::{Bin, World};
+use crate::writer::{Server, Writer};
+
+/// A configuration, and the supervisor that runs on it, if one does. Dropped, it is killed.
+#[derive(Debug)]
+pub struct Reference {
+    layout: Layout,
+    listeners: String,
+    child: Mutex<Option<Child>>,
+}
+
+impl Reference {
+    /// Nothing runs yet. `listeners` are names and addresses.
+    pub fn new(world: &World, listeners: &[(&str, String)]) -> Reference {
+        let mut text = String::new();
+        for (name, addr) in listeners {
+            write!(text, "[[listeners]]\nname = {name:?}\naddr = {addr:?}\n").unwrap();
+        }
+        Reference { layout: world.layout().clone(), listeners: text, child: Mutex::default() }
+    }
+
+    /// One that runs the actor; its listeners are its own, not the world's.
+    pub fn for_actor(world: &World) -> Reference {
+        let socket = format!("unix:{}", world.layout().dir().join("served").display());
+        let [tcp, unix] = Layout::LISTENERS;
+        let reference = Reference::new(world, &[(tcp, free_address()), (unix, socket)]);
+        reference.configure_build(&world.build());
+        reference
+    }
+
+    /// A client that writes to the actor all the time.
+    pub fn writer(&self) -> Writer {
+        Writer::start("r", Server::Unix(self.layout.dir().join("served")))
+    }
+
+    /// `build` is what is swapped to from now on.
+    pub fn configure_build(&self, build: &Build) {
+        let args: Vec<&str> = build.args.iter().map(|arg| arg.to_str().unwrap()).collect();
+        self.configure(&build.binary, &args);
+    }
+
+    /// The configuration file.
+    pub fn config(&self) -> PathBuf {
+        self.layout.run().join("handoff.toml")
+    }
+
+    /// The trigger socket.
+    pub fn trigger(&self) -> PathBuf {
+        self.layout.run().join("trigger")
+    }
+
+    /// Writes the configuration: `binary` with `args` is what is swapped to from now on.
+    pub fn configure(&self, binary: &Path, args: &[&str]) {
+        let text = format!(
+            "control_socket = {:?}\ntrigger_socket = {:?}\njournal = {:?}\nbinary = {binary:?}\nargs = {args:?}\n\
+             drain_grace_secs = 5\ndeadline_secs = 15\nliveness_secs = 0.5\n{}",
+            self.layout.control(),
+            self.trigger(),
+            self.layout.journal(),
+            self.listeners,
+        );
+        fs::write(self.config(), text).unwrap();
+    }
+
+    /// Runs it, and waits until the trigger socket answers and a daemon serves. Returns its pid.
+    #[track_caller]
+    pub fn start(&self) -> u32 {
+        let child = self.command("run").spawn().unwrap();
+        let pid = child.id();
+        *self.child.lock().unwrap() = Some(child);
+        until_some("the supervisor has started the daemon", || {
+            let status = self.ask("status");
+            status.status.success().then_some(())
+        });
+        pid
+    }
+
+    /// `run`, `swap` or `status`, on the configuration.
+    pub fn command(&self, name: &str) -> Command {
+        let output = || File::options().append(true).create(true).open(self.layout.output()).unwrap();
+        let mut command = Command::new(Bin::Supervisor.path());
+        command.arg(name).arg("--config").arg(self.config()).env(Layout::MARK, self.layout.dir());
+        command.stdin(Stdio::null()).stdout(output()).stderr(output());
+        command
+    }
+
+    /// What `swap` or `status` says, as JSON.
+    pub fn ask(&self, name: &str) -> Output {
+        self.command(name).arg("--json").stdout(Stdio::piped()).stderr(Stdio::piped()).output().unwrap()
+    }
+
+    /// The same, parsed, with the exit status.
+    #[track_caller]
+    pub fn ask_json(&self, name: &str) -> (i32, serde_json::Value) {
+        let output = self.ask(name);
+        let text = String::from_utf8_lossy(&output.stdout);
+        let value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {output:?}"));
+        (output.status.code().expect("it was not killed"), value)
+    }
+
+    /// Its pid, if it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.lock().unwrap().as_ref().map(Child::id)
+    }
+
+    /// Sends it `signal`.
+    pub fn signal(&self, signal: Signal) {
+        self.pid().into_iter().for_each(|pid| processes::send(pid, signal));
+    }
+
+    /// Waits until it has ended.
+    #[track_caller]
+    pub fn wait(&self) -> ExitStatus {
+        let mut child = self.child.lock().unwrap().take().expect("it runs");
+        until_some("the supervisor ends", || child.try_wait().unwrap())
+    }
+}
+
+/// An address that nothing else listens at: the loopback network has sixteen million, and the port is below those
+/// that the system gives away.
+pub fn free_address() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    let (pid, next) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    format!("127.{}.{}.{}:7100", 10 + pid / 250 % 240, pid % 250, next)
+}
+
+impl Drop for Reference {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.lock().unwrap().take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}

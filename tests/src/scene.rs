@@ -1,0 +1,67 @@
+//! Where most tests begin: a daemon that serves, a supervisor, a client that writes.
+use crate::boss::Boss;
+use crate::build::Build;
+use crate::order::Outcome;
+use crate::world::World;
+use crate::writer::Writer;
+
+/// A daemon serves, and a client writes to it.
+#[derive(Debug)]
+pub struct Scene {
+    /// The supervisor.
+    pub boss: Boss,
+    /// The client.
+    pub writer: Writer,
+    /// What serves.
+    pub incumbent: Build,
+    /// Its pid.
+    pub pid: u32,
+    /// Where everything happens. Last, so that it sees the others end.
+    pub world: World,
+}
+
+impl Scene {
+    /// Starts all of it.
+    #[allow(clippy::new_without_default, reason = "to make one is an act")]
+    #[track_caller]
+    pub fn new() -> Scene {
+        Scene::with(World::boss)
+    }
+
+    /// The same, with a supervisor of your own.
+    #[track_caller]
+    pub fn with(boss: impl FnOnce(&World) -> Boss) -> Scene {
+        let world = World::new();
+        let boss = boss(&world);
+        let incumbent = world.build();
+        let pid = boss.cold_start(&incumbent).assert_committed();
+        let writer = world.writer();
+        writer.wait_for_write_by(pid);
+        Scene { boss, writer, incumbent, pid, world }
+    }
+
+    /// Swaps to `build` and sees it rolled back for a reason that has `why` in it; the incumbent serves on, and
+    /// everything is well.
+    #[track_caller]
+    pub fn assert_rolls_back(&self, build: &Build, why: &str) -> Outcome {
+        let outcome = self.boss.handoff(build);
+        outcome.assert_rolled_back(why);
+        self.assert_unharmed();
+        outcome
+    }
+
+    /// The incumbent serves on, clients have seen no failure, nothing is left over, and the next swap commits.
+    #[track_caller]
+    pub fn assert_unharmed(&self) {
+        let serving = self.world.assert_one_serves(&[self.boss.pid()]);
+        assert_eq!(serving, self.pid, "the incumbent serves on");
+        self.assert_well();
+    }
+
+    /// Whoever serves now: clients have seen no failure, nothing is left over, and the next swap commits.
+    #[track_caller]
+    pub fn assert_well(&self) {
+        self.world.assert_one_serves_and_nothing_lost(&self.boss, &self.writer);
+        self.world.assert_clean(&self.writer);
+    }
+}

@@ -1,0 +1,192 @@
+//! How an actor is made to misbehave: for each hook a file that says what to do. A hook takes its file away, so
+//! that each script is played once.
+use std::fmt;
+use std::fs;
+use std::process::Command;
+use std::str::FromStr;
+use std::thread;
+use std::time::Duration;
+
+use handoff::HookResult;
+
+use crate::layout::Layout;
+use crate::wait::until;
+
+/// A hook of a daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hook {
+    /// Before the incumbent is touched.
+    WarmUp,
+    /// With the lock.
+    Open,
+    /// After the commit.
+    Serve,
+    /// The incumbent's first.
+    Drain,
+    /// The incumbent's second.
+    Seal,
+    /// The incumbent's way back.
+    Resume,
+    /// The predecessor has ended.
+    Finalize,
+}
+
+impl Hook {
+    /// Those of a successor that can undo a handoff.
+    pub const OF_SUCCESSOR: [Hook; 3] = [Hook::WarmUp, Hook::Open, Hook::Serve];
+    /// Those of an incumbent on its way out.
+    pub const OF_INCUMBENT: [Hook; 2] = [Hook::Drain, Hook::Seal];
+}
+
+impl fmt::Display for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Hook::WarmUp => "warm_up",
+            Hook::Open => "open",
+            Hook::Serve => "serve",
+            Hook::Drain => "drain",
+            Hook::Seal => "seal",
+            Hook::Resume => "resume",
+            Hook::Finalize => "finalize",
+        })
+    }
+}
+
+/// What to do in a hook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// Return an error.
+    Fail,
+    /// Panic.
+    Panic,
+    /// Take so many milliseconds.
+    Slow(u64),
+    /// Never return.
+    Hang,
+    /// Say that it is there, and wait until it may go on: [`Gate`].
+    Gate,
+    /// End the process at once.
+    Exit,
+    /// Start a process of its own, which sleeps.
+    Child,
+    /// Open: call itself unhealthy.
+    Unhealthy,
+    /// Open: be a revision behind.
+    Behind,
+    /// Open: have another fingerprint.
+    Foreign,
+    /// Drain: say that connections are still accepted.
+    StillAccepting,
+    /// Drain: say that so many connections are left.
+    Remaining(u32),
+}
+
+impl fmt::Display for Act {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Act::Fail => f.write_str("fail"),
+            Act::Panic => f.write_str("panic"),
+            Act::Slow(ms) => write!(f, "slow {ms}"),
+            Act::Hang => f.write_str("hang"),
+            Act::Gate => f.write_str("gate"),
+            Act::Exit => f.write_str("exit"),
+            Act::Child => f.write_str("child"),
+            Act::Unhealthy => f.write_str("unhealthy"),
+            Act::Behind => f.write_str("behind"),
+            Act::Foreign => f.write_str("foreign"),
+            Act::StillAccepting => f.write_str("still-accepting"),
+            Act::Remaining(count) => write!(f, "remaining {count}"),
+        }
+    }
+}
+
+impl FromStr for Act {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Act, String> {
+        let (word, number) = text.split_once(' ').unwrap_or((text, "0"));
+        let number: u32 = number.parse().map_err(|error| format!("{text:?}: {error}"))?;
+        Ok(match word {
+            "fail" => Act::Fail,
+            "panic" => Act::Panic,
+            "slow" => Act::Slow(number.into()),
+            "hang" => Act::Hang,
+            "gate" => Act::Gate,
+            "exit" => Act::Exit,
+            "child" => Act::Child,
+            "unhealthy" => Act::Unhealthy,
+            "behind" => Act::Behind,
+            "foreign" => Act::Foreign,
+            "still-accepting" => Act::StillAccepting,
+            "remaining" => Act::Remaining(number),
+            _ => return Err(format!("nobody can {text:?}")),
+        })
+    }
+}
+
+/// Writes the script of `hook` for the actor called `name`.
+pub fn write(layout: &Layout, name: &str, hook: Hook, acts: &[Act]) {
+    let text: String = acts.iter().map(|act| format!("{act}\n")).collect();
+    let path = layout.script(name, hook);
+    let new = path.with_extension("new");
+    fs::write(&new, text).unwrap();
+    fs::rename(new, path).unwrap();
+}
+
+/// Plays the script of `hook`, if there is one: for the actor. Returns what concerns the hook's result.
+///
+/// # Errors
+/// It is to fail.
+pub fn play(layout: &Layout, name: &str, hook: Hook) -> HookResult<Vec<Act>> {
+    let path = layout.script(name, hook);
+    let Ok(text) = fs::read_to_string(&path) else { return Ok(Vec::new()) };
+    fs::remove_file(path)?;
+    let mut rest = Vec::new();
+    for act in text.lines().map(Act::from_str) {
+        match act? {
+            Act::Fail => return Err(format!("told to fail in {hook}").into()),
+            Act::Panic => panic!("told to panic in {hook}"),
+            Act::Slow(ms) => thread::sleep(Duration::from_millis(ms)),
+            Act::Hang => thread::sleep(Duration::from_secs(3600)),
+            Act::Gate => wait_at_gate(layout, name, hook)?,
+            Act::Exit => std::process::exit(9),
+            Act::Child => drop(Command::new("sleep").arg("3600").spawn()?),
+            act => rest.push(act),
+        }
+    }
+    Ok(rest)
+}
+
+fn wait_at_gate(layout: &Layout, name: &str, hook: Hook) -> HookResult<()> {
+    fs::write(layout.at(name, hook), "")?;
+    while !layout.go(name, hook).exists() {
+        thread::sleep(Duration::from_millis(1));
+    }
+    fs::remove_file(layout.at(name, hook))?;
+    Ok(fs::remove_file(layout.go(name, hook))?)
+}
+
+/// Where an actor waits ([`Act::Gate`]).
+#[derive(Clone, Debug)]
+pub struct Gate {
+    layout: Layout,
+    name: String,
+    hook: Hook,
+}
+
+impl Gate {
+    pub(crate) fn new(layout: &Layout, name: &str, hook: Hook) -> Gate {
+        Gate { layout: layout.clone(), name: name.into(), hook }
+    }
+
+    /// Waits until the actor is there.
+    #[track_caller]
+    pub fn wait(&self) {
+        until(&format!("{} in {}", self.name, self.hook), || self.layout.at(&self.name, self.hook).exists());
+    }
+
+    /// Lets it go on, now or when it comes.
+    pub fn open(&self) {
+        fs::write(self.layout.go(&self.name, self.hook), "").unwrap();
+    }
+}

@@ -1,0 +1,34 @@
+//! Waiting for something, never for a time.
+use std::fmt::Display;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long anything may take that is expected to happen. Generous: the machine may be busy.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits until `done`, for [`PATIENCE`] at most.
+#[track_caller]
+pub fn until(what: &str, mut done: impl FnMut() -> bool) {
+    until_some(what, || done().then_some(()));
+}
+
+/// Waits until `find` finds something, for [`PATIENCE`] at most.
+#[track_caller]
+pub fn until_some<T>(what: &str, mut find: impl FnMut() -> Option<T>) -> T {
+    until_ok(what, || find().ok_or(""))
+}
+
+/// Waits until `check` has nothing to complain of, for [`PATIENCE`] at most.
+#[track_caller]
+pub fn until_ok<T, E: Display>(what: &str, mut check: impl FnMut() -> Result<T, E>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match check() {
+            Ok(found) => return found,
+            Err(error) if Instant::now() >= deadline => {
+                panic!("waited {PATIENCE:?} in vain: {what}. {error}");
+            }
+            Err(_) => thread::sleep(Duration::from_millis(1)),
+        }
+    }
+}

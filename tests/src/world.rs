@@ -1,0 +1,165 @@
+//! A world: what belongs to one test, and what is over when the test is.
+use std::ffi::OsString;
+use std::fs;
+use std::io::IsTerminal;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+use tracing_subscriber::EnvFilter;
+
+use crate::boss::Boss;
+use crate::build::Build;
+use crate::layout::Layout;
+use crate::processes;
+use crate::wait::until;
+use crate::writer::{Server, Writer};
+
+/// A binary of this package.
+#[derive(Clone, Copy, Debug)]
+pub enum Bin {
+    /// The daemon that does what a script says.
+    Actor,
+    /// The supervisor that does what a test says.
+    Boss,
+    /// `handoff-kv`.
+    Kv,
+    /// The successor that is no user of the library.
+    Rogue,
+    /// `handoff-supervisor`.
+    Supervisor,
+}
+
+impl Bin {
+    /// Where it is: cargo builds a package's binaries beside the directory of its tests.
+    pub fn path(self) -> PathBuf {
+        let test = std::env::current_exe().unwrap();
+        let name = match self {
+            Bin::Actor => "actor",
+            Bin::Boss => "boss",
+            Bin::Kv => "kv",
+            Bin::Rogue => "rogue",
+            Bin::Supervisor => "supervisor",
+        };
+        test.parent().and_then(|deps| deps.parent()).unwrap().join(name)
+    }
+}
+
+/// Logs to standard error as `RUST_LOG` says: for the processes of a world.
+pub fn start_log() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    log.with_ansi(std::io::stderr().is_terminal()).init();
+}
+
+/// A directory, listening sockets, and every process that has the directory's name in its environment. All of
+/// them are killed when it is dropped, whether or not the test has passed.
+#[derive(Debug)]
+pub struct World {
+    layout: Layout,
+    tcp: SocketAddr,
+    listeners: Vec<OwnedFd>,
+    builds: AtomicU32,
+    _dir: TempDir,
+}
+
+impl World {
+    /// A new world in which nothing runs yet.
+    #[allow(clippy::new_without_default, reason = "to make one is an act")]
+    pub fn new() -> World {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        for sub in ["data", "run", "script"] {
+            fs::create_dir(dir.path().join(sub)).unwrap();
+        }
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        tcp.set_nonblocking(true).unwrap();
+        let addr = tcp.local_addr().unwrap();
+        let unix = UnixListener::bind(layout.socket()).unwrap();
+        unix.set_nonblocking(true).unwrap();
+        let listeners = vec![tcp.into(), unix.into()];
+        World { layout, tcp: addr, listeners, builds: AtomicU32::new(0), _dir: dir }
+    }
+
+    /// Where everything is.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Where clients reach the TCP listener, which outlives every process of the world.
+    pub fn addr(&self) -> SocketAddr {
+        self.tcp
+    }
+
+    /// Starts a supervisor with this world's listeners and journal.
+    pub fn boss(&self) -> Boss {
+        Boss::start(&self.layout, &self.listeners, true, 0)
+    }
+
+    /// Starts one without a journal: a rival, since only one supervisor can hold that.
+    pub fn boss_without_journal(&self) -> Boss {
+        Boss::start(&self.layout, &self.listeners, false, 0)
+    }
+
+    /// Starts a supervisor that has leaked `count` descriptors without close-on-exec.
+    pub fn leaky_boss(&self, count: u32) -> Boss {
+        Boss::start(&self.layout, &self.listeners, true, count)
+    }
+
+    /// Another build of the actor, with a name of its own.
+    pub fn build(&self) -> Build {
+        let name = format!("b{}", self.builds.fetch_add(1, Ordering::Relaxed));
+        let args = vec![self.layout.dir().into(), OsString::from(&name)];
+        Build::new(&self.layout, name, Bin::Actor.path(), args)
+    }
+
+    /// A successor that is no user of the library: it does what `misdeed` says (see `src/bin/rogue.rs`).
+    pub fn rogue(&self, misdeed: &str) -> Build {
+        Build::new(&self.layout, "rogue".into(), Bin::Rogue.path(), vec![misdeed.into()])
+    }
+
+    /// A build whose binary is whatever lies at `binary`.
+    pub fn build_at(&self, binary: impl Into<PathBuf>) -> Build {
+        Build::new(&self.layout, "other".into(), binary.into(), Vec::new())
+    }
+
+    /// A client that writes over TCP all the time.
+    pub fn writer(&self) -> Writer {
+        Writer::start("t", Server::Tcp(self.tcp))
+    }
+
+    /// A client that writes over the Unix socket all the time.
+    pub fn unix_writer(&self) -> Writer {
+        Writer::start("u", Server::Unix(self.layout.socket()))
+    }
+
+    /// What all processes have logged so far.
+    pub fn output(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.layout.output()).unwrap_or_default()).into_owned()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("---- what the processes logged ----\n{}", self.output());
+        }
+        // Again and again, since one that is being ended may have been starting another.
+        let alive = || processes::of_world(&self.layout);
+        let killed = || {
+            let alive = alive();
+            alive.iter().for_each(|pid| processes::send(*pid, Signal::SIGKILL));
+            alive.is_empty()
+        };
+        if thread::panicking() {
+            (0..1000).find(|_| killed());
+        } else {
+            until("all processes of the world are gone", killed);
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! What a daemon inherits: what it is to have, and nothing else.
+use handoff_tests::{Act, Hook, Scene, World, processes};
+
+/// The descriptors that the daemon was born with, seen before its library has opened any: it waits in a rogue.
+fn inherited(scene: &Scene) -> (u32, Vec<(u32, String)>) {
+    let swap = scene.boss.begin_handoff(&scene.world.rogue("hang"));
+    let ours = [scene.boss.pid(), scene.pid];
+    let rogue = handoff_tests::until_some("the successor runs", || {
+        let mut pids = processes::of_world(scene.world.layout());
+        pids.retain(|pid| !ours.contains(pid));
+        // Before its `exec` it is still a copy of the supervisor.
+        pids.into_iter().find(|pid| processes::variable(*pid, "LISTEN_PID").is_some())
+    });
+    let seen = (rogue, processes::descriptors(rogue));
+    assert_eq!(processes::variable(rogue, "LISTEN_PID"), Some(rogue.to_string()), "as libsystemd wants it");
+    assert_eq!(processes::variable(rogue, "LISTEN_FDS").as_deref(), Some("2"));
+    assert_eq!(processes::variable(rogue, "LISTEN_FDNAMES").as_deref(), Some("tcp:unix"));
+    assert_eq!(processes::variable(rogue, "HANDOFF_SOCK_FD").as_deref(), Some("5"));
+    swap.outcome().assert_rolled_back("silent");
+    seen
+}
+
+#[test]
+fn a_successor_inherits_the_listeners_the_link_and_nothing_that_the_supervisor_has_leaked() {
+    let scene = Scene::with(|world: &World| world.leaky_boss(40));
+    let leaked = processes::descriptors(scene.boss.pid());
+    let zero = leaked.iter().filter(|(_, leads_to)| leads_to == "/dev/zero").count();
+    assert_eq!(zero, 40, "the supervisor has leaked what it should have");
+
+    let (_, descriptors) = inherited(&scene);
+    let numbers: Vec<u32> = descriptors.iter().map(|(number, _)| *number).collect();
+    assert_eq!(numbers, [0, 1, 2, 3, 4, 5], "{descriptors:#?}");
+    assert_eq!(descriptors[0].1, "/dev/null");
+    let output = scene.world.layout().output().display().to_string();
+    assert!(descriptors[1..3].iter().all(|(_, leads_to)| *leads_to == output), "{descriptors:#?}");
+    assert!(descriptors[3..].iter().all(|(_, leads_to)| leads_to.starts_with("socket:")), "{descriptors:#?}");
+    scene.assert_unharmed();
+}
+
+#[test]
+fn the_listeners_are_the_very_sockets_and_stay_in_order() {
+    let scene = Scene::new();
+    let socket_of = |pid: u32, number: u32| {
+        let all = processes::descriptors(pid);
+        all.into_iter().find(|(found, _)| *found == number).map(|(_, leads_to)| leads_to)
+    };
+    let (tcp, unix) = (socket_of(scene.pid, 3), socket_of(scene.pid, 4));
+    let boss: Vec<String> =
+        processes::descriptors(scene.boss.pid()).into_iter().map(|(_, leads_to)| leads_to).collect();
+    for socket in [&tcp, &unix] {
+        assert!(boss.contains(socket.as_ref().unwrap()), "{socket:?} is not one of {boss:?}");
+    }
+    let mut pid = scene.pid;
+    for _ in 0..3 {
+        pid = scene.boss.handoff(&scene.world.build()).assert_committed();
+        assert_eq!((socket_of(pid, 3), socket_of(pid, 4)), (tcp.clone(), unix.clone()));
+    }
+    let unix_writer = scene.world.unix_writer();
+    unix_writer.wait_for_write_by(pid);
+    scene.writer.wait_for_write_by(pid);
+    scene.assert_well();
+}
+
+#[test]
+fn what_a_daemon_starts_itself_inherits_none_of_it() {
+    let scene = Scene::new();
+    let build = scene.world.build().on(Hook::Serve, [Act::Child]);
+    let pid = scene.boss.handoff(&build).assert_committed();
+    let child = handoff_tests::until_some("the daemon's own child runs", || {
+        let children = processes::children(pid);
+        children.into_iter().find(|child| {
+            // After its `exec`: close-on-exec has done what it does.
+            std::fs::read_to_string(format!("/proc/{child}/comm")).is_ok_and(|name| name.trim() == "sleep")
+        })
+    });
+    let descriptors = processes::descriptors(child);
+    assert!(descriptors.iter().all(|(number, _)| *number < 3), "{descriptors:#?}");
+    processes::send(child, nix::sys::signal::Signal::SIGKILL);
+}

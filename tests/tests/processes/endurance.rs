@@ -1,0 +1,114 @@
+//! Many swaps in a row leave nothing behind.
+use std::fs;
+
+use handoff_tests::{Act, Hook, Reference, Scene, World, processes};
+
+const SWAPS: usize = 100;
+
+/// What must not grow.
+#[derive(Debug, PartialEq, Eq)]
+struct Inventory {
+    supervisor_descriptors: usize,
+    daemon_descriptors: usize,
+    children: usize,
+    threads: [usize; 2],
+    files: Vec<String>,
+}
+
+/// Taken at rest, with nobody connected; names with the daemon's pid in them are made equal.
+fn inventory(world: &World, supervisor: u32) -> Inventory {
+    let daemon = world.assert_one_serves(&[supervisor]);
+    let count = |what: &str, pid: u32| fs::read_dir(format!("/proc/{pid}/{what}")).unwrap().count();
+    let names =
+        |dir| fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut files: Vec<String> = names(world.layout().run())
+        .chain(names(world.layout().data()))
+        .chain(names(world.layout().dir().to_path_buf()))
+        .map(|name| name.replace(&daemon.to_string(), "PID"))
+        .collect();
+    files.sort_unstable();
+    Inventory {
+        supervisor_descriptors: count("fd", supervisor),
+        daemon_descriptors: count("fd", daemon),
+        children: processes::children(supervisor).len(),
+        threads: [count("task", supervisor), count("task", daemon)],
+        files,
+    }
+}
+
+/// Connections and threads of the last swap may take a moment to go.
+#[track_caller]
+fn assert_back_at(before: &Inventory, world: &World, supervisor: u32) {
+    handoff_tests::until_ok("nothing is left over", || {
+        let now = inventory(world, supervisor);
+        if now == *before { Ok(()) } else { Err(format!("before: {before:#?}\nnow: {now:#?}")) }
+    });
+}
+
+#[test]
+fn a_hundred_swaps_leave_no_descriptor_no_process_and_no_file() {
+    let scene = Scene::new();
+    // The first swap has made all that is made once.
+    scene.boss.handoff(&scene.world.build()).assert_committed();
+    let Scene { boss, writer, world, .. } = scene;
+    drop(writer);
+    let before = {
+        world.assert_one_serves(&[boss.pid()]);
+        settled(&world, boss.pid())
+    };
+    let writer = world.writer();
+    for _ in 0..SWAPS {
+        boss.handoff(&world.build()).assert_committed();
+    }
+    world.assert_clean(&writer);
+    drop(writer);
+    assert_back_at(&before, &world, boss.pid());
+}
+
+/// The inventory once it has stopped changing.
+fn settled(world: &World, supervisor: u32) -> Inventory {
+    let mut last = inventory(world, supervisor);
+    let mut same = 0;
+    handoff_tests::until("everything is at rest", || {
+        let now = inventory(world, supervisor);
+        same = if now == last { same + 1 } else { 0 };
+        last = inventory(world, supervisor);
+        same >= 20
+    });
+    last
+}
+
+#[test]
+fn thirty_swaps_that_are_rolled_back_leave_nothing_either() {
+    let scene = Scene::new();
+    scene.boss.handoff(&scene.world.build().on(Hook::Open, [Act::Fail])).assert_rolled_back("");
+    let Scene { boss, writer, world, .. } = scene;
+    drop(writer);
+    let before = settled(&world, boss.pid());
+    for round in 0..30 {
+        let build = match round % 5 {
+            0 => world.build().on(Hook::WarmUp, [Act::Fail]),
+            1 => world.build().on(Hook::Open, [Act::Fail]),
+            2 => world.build().on(Hook::Serve, [Act::Exit]),
+            3 => world.rogue("garbage"),
+            _ => world.rogue("exit"),
+        };
+        boss.handoff(&build).assert_rolled_back("");
+    }
+    assert_back_at(&before, &world, boss.pid());
+}
+
+#[test]
+fn the_reference_supervisor_keeps_nothing_of_thirty_swaps() {
+    let world = World::new();
+    let reference = Reference::for_actor(&world);
+    let supervisor = reference.start();
+    let (code, _) = reference.ask_json("swap");
+    assert_eq!(code, 0);
+    let before = settled(&world, supervisor);
+    for _ in 0..30 {
+        let (code, swap) = reference.ask_json("swap");
+        assert_eq!(code, 0, "{swap}");
+    }
+    assert_back_at(&before, &world, supervisor);
+}

@@ -1,0 +1,126 @@
+//! Every way in which an incumbent's hooks can be bad.
+use std::time::Duration;
+
+use handoff_tests::{Act, Hook, Scene};
+
+#[test]
+fn fails_to_drain_or_to_seal() {
+    let scene = Scene::new();
+    for hook in Hook::OF_INCUMBENT {
+        scene.incumbent.script(hook, [Act::Fail]);
+        let outcome = scene.boss.handoff(&scene.world.build());
+        outcome.assert_rolled_back(&format!("told to fail in {hook}"));
+        scene.writer.wait_for_write_by(scene.pid);
+    }
+    scene.assert_unharmed();
+}
+
+#[test]
+fn panics_in_drain_or_seal() {
+    let scene = Scene::new();
+    for hook in Hook::OF_INCUMBENT {
+        scene.incumbent.script(hook, [Act::Panic]);
+        let outcome = scene.boss.handoff(&scene.world.build());
+        outcome.assert_rolled_back(&format!("told to panic in {hook}"));
+        scene.writer.wait_for_write_by(scene.pid);
+    }
+    scene.assert_unharmed();
+}
+
+#[test]
+fn is_slow_in_drain_and_seal_but_within_the_deadline() {
+    let scene = Scene::new();
+    for hook in Hook::OF_INCUMBENT {
+        scene.incumbent.script(hook, [Act::Slow(600)]);
+    }
+    scene.boss.handoff(&scene.world.build()).assert_committed();
+    scene.assert_well();
+}
+
+#[test]
+fn still_accepts_after_its_drain() {
+    let scene = Scene::new();
+    scene.incumbent.script(Hook::Drain, [Act::StillAccepting]);
+    scene.assert_rolls_back(&scene.world.build(), "still accepts");
+}
+
+#[test]
+fn has_connections_left_after_its_drain() {
+    let scene = Scene::new();
+    scene.incumbent.script(Hook::Drain, [Act::Remaining(3)]);
+    let outcome = scene.boss.handoff(&scene.world.build());
+    outcome.assert_committed();
+    let warned = outcome.warnings.iter().any(|warning| warning.contains("3 connections"));
+    assert!(warned, "{outcome:?}");
+    scene.assert_well();
+}
+
+#[test]
+fn drains_for_longer_than_the_deadline_whatever_the_grace() {
+    let scene = Scene::new();
+    scene.incumbent.script(Hook::Drain, [Act::Slow(2500)]);
+    let build = scene.world.build().deadline(Duration::from_secs(1)).drain_grace(Duration::from_secs(60));
+    let outcome = scene.boss.handoff(&build);
+    outcome.assert_rolled_back("deadline");
+    // The decision comes at the deadline; the way back waits for the hook, which nobody can interrupt.
+    assert!(outcome.drain_ms < 1500, "{outcome:?}");
+    assert!(outcome.total_ms < 4500, "{outcome:?}");
+    scene.assert_unharmed();
+}
+
+#[test]
+fn seals_for_longer_than_the_deadline() {
+    let scene = Scene::new();
+    scene.incumbent.script(Hook::Seal, [Act::Slow(2000)]);
+    let outcome = scene.boss.handoff(&scene.world.build().deadline(Duration::from_secs(1)));
+    outcome.assert_rolled_back("deadline");
+    assert!(outcome.total_ms < 4000, "{outcome:?}");
+    scene.assert_unharmed();
+}
+
+#[test]
+fn hangs_in_drain_or_seal() {
+    for hook in Hook::OF_INCUMBENT {
+        let scene = Scene::new();
+        scene.incumbent.script(hook, [Act::Hang]);
+        let build = scene.world.build().hook_limit(Duration::from_millis(500));
+        // It ends itself, and its end is the successor's beginning.
+        let outcome = scene.boss.handoff(&build);
+        let pid = outcome.assert_committed();
+        assert!(outcome.total_ms < 3000, "{outcome:?}");
+        assert!(outcome.warnings.iter().any(|warning| warning.contains("ended before")), "{outcome:?}");
+        scene.writer.wait_for_write_by(pid);
+        scene.world.assert_one_serves_and_nothing_lost(&scene.boss, &scene.writer);
+    }
+}
+
+#[test]
+fn is_slow_to_resume() {
+    let scene = Scene::new();
+    scene.incumbent.script(Hook::Resume, [Act::Slow(1000)]);
+    let build = scene.world.build().on(Hook::Open, [Act::Fail]);
+    scene.assert_rolls_back(&build, "told to fail in open");
+}
+
+#[test]
+fn can_not_resume() {
+    for act in [Act::Fail, Act::Panic] {
+        let scene = Scene::new();
+        scene.incumbent.script(Hook::Resume, [act]);
+        let outcome = scene.boss.handoff(&scene.world.build().on(Hook::Open, [Act::Fail]));
+        assert_eq!(outcome.verdict, "NobodyServes", "the truth is told: {outcome:?}");
+        // It has left and freed everything, so that a cold start is possible at once.
+        scene.boss.cold_start(&scene.world.build()).assert_committed();
+        scene.assert_well();
+    }
+}
+
+#[test]
+fn fails_to_drain_again_and_again() {
+    let scene = Scene::new();
+    for _ in 0..10 {
+        scene.incumbent.script(Hook::Drain, [Act::Fail]);
+        scene.boss.handoff(&scene.world.build()).assert_rolled_back("told to fail in drain");
+    }
+    scene.assert_unharmed();
+}

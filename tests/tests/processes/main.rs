@@ -1,0 +1,12 @@
+//! Real processes, sockets and files: what a swap does when all goes well, and when a successor, an incumbent, a
+//! peer or a rival does not behave. After each of them one process serves, nothing is lost, and the next swap
+//! commits.
+mod descriptors;
+mod endurance;
+mod happy;
+mod hostile_peers;
+mod incumbent;
+mod key_value;
+mod reference;
+mod rivals;
+mod successor;

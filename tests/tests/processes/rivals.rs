@@ -1,0 +1,110 @@
+//! Two of something of which there can be one.
+use std::process::Stdio;
+
+use handoff::Supervisor;
+use handoff_tests::{Hook, Reference, Scene, World, until};
+
+#[test]
+fn the_second_swap_of_one_supervisor_is_refused_at_once() {
+    let scene = Scene::new();
+    let build = scene.world.build();
+    let gate = build.gate(Hook::Open);
+    let first = scene.boss.begin_handoff(&build);
+    gate.wait();
+    let second = scene.boss.handoff(&scene.world.build());
+    second.assert_refused("Busy", "another handoff is under way");
+    gate.open();
+    let pid = first.outcome().assert_committed();
+    scene.writer.wait_for_write_by(pid);
+    scene.assert_well();
+}
+
+#[test]
+fn a_second_supervisor_is_told_that_the_daemon_is_busy() {
+    let scene = Scene::new();
+    let gate = scene.incumbent.gate(Hook::Drain);
+    let first = scene.boss.begin_handoff(&scene.world.build());
+    gate.wait();
+    let rival = scene.world.boss_without_journal();
+    rival.handoff(&scene.world.build()).assert_refused("Busy", "under way");
+    gate.open();
+    let pid = first.outcome().assert_committed();
+    drop(rival);
+    scene.writer.wait_for_write_by(pid);
+    scene.assert_well();
+}
+
+#[test]
+fn of_two_supervisors_at_the_same_moment_one_commits_at_most_and_both_tell_the_truth() {
+    let scene = Scene::new();
+    let rival = scene.world.boss_without_journal();
+    for _ in 0..20 {
+        let before = scene.world.assert_one_serves(&[scene.boss.pid(), rival.pid()]);
+        let ours = scene.boss.begin_handoff(&scene.world.build());
+        let theirs = rival.begin_handoff(&scene.world.build());
+        let outcomes = [ours.outcome(), theirs.outcome()];
+        let known = ["Committed", "Busy", "Peer"];
+        assert!(outcomes.iter().all(|outcome| known.contains(&outcome.verdict.as_str())), "{outcomes:#?}");
+        let committed: Vec<u32> = outcomes.iter().filter_map(|outcome| outcome.pid).collect();
+        let after = scene.world.assert_one_serves(&[scene.boss.pid(), rival.pid()]);
+        assert!(!committed.is_empty(), "neither of them got its way: {outcomes:#?}");
+        assert!(committed.contains(&after) && after != before, "{after} serves: {outcomes:#?}");
+    }
+    drop(rival);
+    scene.assert_well();
+}
+
+#[test]
+fn a_second_supervisor_on_the_same_configuration_is_refused_with_a_remedy() {
+    let world = World::new();
+    let reference = Reference::for_actor(&world);
+    let pid = reference.start();
+    let second = reference.command("run").stderr(Stdio::piped()).output().unwrap();
+    let words = String::from_utf8_lossy(&second.stderr);
+    assert_eq!(second.status.code(), Some(75), "{words}");
+    assert!(words.contains(&pid.to_string()), "it names the first: {words}");
+    let (code, swap) = reference.ask_json("swap");
+    assert_eq!(code, 0, "the first goes on: {swap}");
+}
+
+#[test]
+fn two_triggers_at_the_same_time_get_one_swap_and_one_refusal() {
+    let world = World::new();
+    let reference = Reference::for_actor(&world);
+    reference.start();
+    let writer = reference.writer();
+    writer.wait_for_writes(1);
+    let build = world.build();
+    let gate = build.gate(Hook::Open);
+    reference.configure_build(&build);
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| reference.ask_json("swap"));
+        gate.wait();
+        let (code, second) = reference.ask_json("swap");
+        assert_eq!((code, &second["error"]["code"]), (75, &"busy".into()), "{second}");
+        let (code, status) = reference.ask_json("status");
+        assert_eq!((code, &status["activity"]), (0, &"swapping".into()), "{status}");
+        gate.open();
+        let (code, first) = first.join().unwrap();
+        assert_eq!((code, &first["outcome"]), (0, &"committed".into()), "{first}");
+    });
+    world.assert_one_serves(&[reference.pid().unwrap()]);
+    world.assert_clean(&writer);
+}
+
+#[test]
+fn a_status_is_answered_whatever_is_under_way() {
+    let scene = Scene::new();
+    let asks = Supervisor::new(scene.world.layout().control()).unwrap();
+    let gates = Hook::OF_INCUMBENT.map(|hook| scene.incumbent.gate(hook));
+    let build = scene.world.build();
+    let swap = scene.boss.begin_handoff(&build);
+    for gate in gates {
+        gate.wait();
+        assert_eq!(asks.status().unwrap().hello.pid, scene.pid);
+        gate.open();
+    }
+    let pid = swap.outcome().assert_committed();
+    until("the successor answers", || asks.status().is_ok_and(|status| status.hello.pid == pid));
+    scene.assert_well();
+}

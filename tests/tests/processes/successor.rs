@@ -1,0 +1,273 @@
+//! Every way in which a successor can be bad. The incumbent serves on, and the reason says what it was.
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use handoff_tests::{Act, Hook, Scene, World};
+
+/// A file that can't be run as it is.
+fn file(world: &World, text: &str, mode: u32) -> PathBuf {
+    let path = world.layout().dir().join("binary");
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    path
+}
+
+#[test]
+fn missing() {
+    let scene = Scene::new();
+    let build = scene.world.build_at("/nowhere/daemon");
+    scene.boss.handoff(&build).assert_refused("System", "/nowhere/daemon: No such file");
+    scene.assert_unharmed();
+}
+
+#[test]
+fn a_directory() {
+    let scene = Scene::new();
+    let build = scene.world.build_at(scene.world.layout().dir());
+    scene.boss.handoff(&build).assert_refused("Caller", "is a directory");
+    scene.assert_unharmed();
+}
+
+#[test]
+fn not_executable() {
+    let scene = Scene::new();
+    let build = scene.world.build_at(file(&scene.world, "#!/bin/sh\n", 0o644));
+    scene.assert_rolls_back(&build, "ermission denied");
+}
+
+#[test]
+fn a_script_whose_interpreter_is_missing() {
+    let scene = Scene::new();
+    let build = scene.world.build_at(file(&scene.world, "#!/nowhere/interpreter\n", 0o755));
+    scene.assert_rolls_back(&build, "No such file");
+}
+
+#[test]
+fn no_program_at_all() {
+    let scene = Scene::new();
+    let build = scene.world.build_at(file(&scene.world, "neither ELF nor script", 0o755));
+    scene.assert_rolls_back(&build, "xec format error");
+}
+
+#[test]
+fn exits_at_once() {
+    let scene = Scene::new();
+    let outcome = scene.assert_rolls_back(&scene.world.rogue("exit"), "status 3");
+    assert!(outcome.total_ms < 300, "an end is noticed at once: {outcome:?}");
+}
+
+#[test]
+fn closes_its_link() {
+    let scene = Scene::new();
+    scene.assert_rolls_back(&scene.world.rogue("close"), "closed the link");
+}
+
+#[test]
+fn hangs_before_it_says_hello() {
+    let scene = Scene::new();
+    scene.assert_rolls_back(&scene.world.rogue("hang"), "silent");
+}
+
+#[test]
+fn hangs_after_it_said_hello() {
+    let scene = Scene::new();
+    scene.assert_rolls_back(&scene.world.rogue("silent"), "silent");
+}
+
+#[test]
+fn drips_its_hello_a_byte_at_a_time() {
+    let scene = Scene::new();
+    scene.assert_rolls_back(&scene.world.rogue("drip"), "silent");
+}
+
+#[test]
+fn sends_garbage() {
+    let scene = Scene::new();
+    scene.assert_rolls_back(&scene.world.rogue("garbage"), "a frame of");
+}
+
+#[test]
+fn sends_garbage_later() {
+    let scene = Scene::new();
+    scene.assert_rolls_back(&scene.world.rogue("garbage-later"), "a frame of");
+}
+
+#[test]
+fn announces_a_frame_of_four_gigabytes() {
+    let scene = Scene::new();
+    scene.assert_rolls_back(&scene.world.rogue("oversize"), "a frame of 4294967295 bytes");
+}
+
+#[test]
+fn ends_its_link_inside_a_frame() {
+    let scene = Scene::new();
+    scene.assert_rolls_back(&scene.world.rogue("torn"), "before the end of a frame");
+}
+
+#[test]
+fn sends_a_frame_that_is_longer_than_its_message() {
+    let scene = Scene::new();
+    scene.assert_rolls_back(&scene.world.rogue("trailing"), "not a message");
+}
+
+#[test]
+fn calls_itself_another_process() {
+    let scene = Scene::new();
+    scene.assert_rolls_back(&scene.world.rogue("wrong-pid"), "but is another");
+}
+
+#[test]
+fn calls_itself_the_incumbent() {
+    let scene = Scene::new();
+    scene.assert_rolls_back(&scene.world.rogue("wrong-role"), "calls itself the incumbent");
+}
+
+#[test]
+fn speaks_versions_that_are_too_old_or_too_new() {
+    let scene = Scene::new();
+    let why = "the supervisor speaks 1 to 1, the successor 0 to 0";
+    scene.boss.handoff(&scene.world.rogue("too-old")).assert_rolled_back(why);
+    scene.assert_rolls_back(&scene.world.rogue("too-new"), "the successor 900 to 901");
+}
+
+#[test]
+fn speaks_of_another_handoff() {
+    let scene = Scene::new();
+    scene.assert_rolls_back(&scene.world.rogue("other-handoff"), "another handoff");
+}
+
+#[test]
+fn speaks_as_the_incumbent_does() {
+    let scene = Scene::new();
+    scene.assert_rolls_back(&scene.world.rogue("incumbents-word"), "Drained");
+}
+
+#[test]
+fn says_that_it_is_ready_before_it_was_told_to_begin() {
+    let scene = Scene::new();
+    scene.assert_rolls_back(&scene.world.rogue("ready-unasked"), "before");
+}
+
+#[test]
+fn says_that_it_serves_before_it_was_told_to() {
+    let scene = Scene::new();
+    scene.assert_rolls_back(&scene.world.rogue("serving-unasked"), "before");
+}
+
+#[test]
+fn says_that_it_is_ready_and_never_serves() {
+    let scene = Scene::new();
+    let build = scene.world.rogue("ready-without-lock").deadline(Duration::from_secs(2));
+    scene.assert_rolls_back(&build, "");
+}
+
+#[test]
+fn says_itself_that_it_is_unhealthy() {
+    let scene = Scene::new();
+    scene.assert_rolls_back(&scene.world.rogue("unhealthy"), "unhealthy");
+}
+
+#[test]
+fn is_silent_after_it_was_told_to_begin() {
+    let scene = Scene::new();
+    scene.assert_rolls_back(&scene.world.rogue("silent-after-begin"), "silent");
+}
+
+#[test]
+fn fails_in_a_hook() {
+    let scene = Scene::new();
+    for hook in Hook::OF_SUCCESSOR {
+        let build = scene.world.build().on(hook, [Act::Fail]);
+        scene.boss.handoff(&build).assert_rolled_back(&format!("told to fail in {hook}"));
+    }
+    scene.assert_unharmed();
+}
+
+#[test]
+fn panics_in_a_hook() {
+    let scene = Scene::new();
+    for hook in Hook::OF_SUCCESSOR {
+        let build = scene.world.build().on(hook, [Act::Panic]);
+        scene.boss.handoff(&build).assert_rolled_back(&format!("told to panic in {hook}"));
+    }
+    scene.assert_unharmed();
+}
+
+#[test]
+fn ends_in_a_hook() {
+    let scene = Scene::new();
+    for hook in Hook::OF_SUCCESSOR {
+        let build = scene.world.build().on(hook, [Act::Exit]);
+        scene.boss.handoff(&build).assert_rolled_back("status 9");
+    }
+    scene.assert_unharmed();
+}
+
+#[test]
+fn hangs_in_a_hook_for_longer_than_the_limit_of_one() {
+    let scene = Scene::new();
+    for hook in Hook::OF_SUCCESSOR {
+        let limit = Duration::from_millis(300);
+        let build = scene.world.build().on(hook, [Act::Hang]).hook_limit(limit);
+        let outcome = scene.boss.handoff(&build);
+        outcome.assert_rolled_back("SIGKILL");
+        assert!(outcome.total_ms < 2000, "{hook}: {outcome:?}");
+    }
+    scene.assert_unharmed();
+}
+
+#[test]
+fn opens_for_longer_than_the_deadline() {
+    let scene = Scene::new();
+    let build = scene.world.build().on(Hook::Open, [Act::Hang]).deadline(Duration::from_secs(1));
+    let outcome = scene.boss.handoff(&build);
+    outcome.assert_rolled_back("deadline");
+    assert!((950..3000).contains(&outcome.total_ms), "{outcome:?}");
+    scene.assert_unharmed();
+}
+
+#[test]
+fn opens_for_longer_than_liveness_but_within_the_deadline() {
+    let scene = Scene::new();
+    let build = scene.world.build().on(Hook::Open, [Act::Slow(1200)]);
+    let pid = scene.boss.handoff(&build).assert_committed();
+    assert_eq!(scene.world.assert_one_serves(&[scene.boss.pid()]), pid);
+    scene.assert_well();
+}
+
+#[test]
+fn warms_up_for_long_while_the_incumbent_serves() {
+    let scene = Scene::new();
+    let build = scene.world.build();
+    let gate = build.gate(Hook::WarmUp);
+    let swap = scene.boss.begin_handoff(&build);
+    gate.wait();
+    scene.writer.wait_for_write_by(scene.pid);
+    gate.open();
+    let pid = swap.outcome().assert_committed();
+    scene.writer.wait_for_write_by(pid);
+    scene.assert_well();
+}
+
+#[test]
+fn calls_itself_unhealthy() {
+    let scene = Scene::new();
+    let build = scene.world.build().on(Hook::Open, [Act::Unhealthy]);
+    scene.assert_rolls_back(&build, "calls itself unhealthy");
+}
+
+#[test]
+fn is_a_revision_behind_what_was_sealed() {
+    let scene = Scene::new();
+    let build = scene.world.build().on(Hook::Open, [Act::Behind]);
+    scene.assert_rolls_back(&build, "behind the sealed");
+}
+
+#[test]
+fn has_another_fingerprint_than_what_was_sealed() {
+    let scene = Scene::new();
+    let build = scene.world.build().on(Hook::Open, [Act::Foreign]);
+    scene.assert_rolls_back(&build, "another fingerprint");
+}
