@@ -295,6 +295,7 @@ impl<'a> Host<'a> {
         let Some(outcome) = self.outcome.take() else {
             return Err(Error::Peer("the handoff has no end".into()));
         };
+        control::sweep(&self.supervisor.control);
         let id = self.parties.handoff_id;
         let reason = outcome.reason.clone().unwrap_or_default();
         tracing::info!(target: "handoff", %id, verdict = ?outcome.verdict, reason, "over");
