@@ -114,7 +114,7 @@ impl Held {
     /// Takes away what holds it.
     pub fn go_on(&self) {
         match self.phase {
-            Phase::Retire => processes::send(self.old, Signal::SIGCONT),
+            Phase::Retire => go_on(self.old),
             _ => self.gate.open(),
         }
     }
@@ -184,6 +184,7 @@ impl Held {
             "RolledBack" | "FellBack" => self.old,
             _ => panic!("nobody said who serves: {outcome:#?}"),
         };
+        self.assert_serves_soon(said);
         self.assert_serves(said);
         said
     }
@@ -212,4 +213,9 @@ pub fn kill(pid: u32) {
 pub fn stop(pid: u32) {
     processes::send(pid, Signal::SIGSTOP);
     until("it is stopped", || processes::is_stopped(pid));
+}
+
+/// Lets `pid` go on, if it still is there.
+pub fn go_on(pid: u32) {
+    processes::send(pid, Signal::SIGCONT);
 }
