@@ -67,7 +67,7 @@ impl Reference {
     pub fn configure(&self, binary: &Path, args: &[&str]) {
         let text = format!(
             "control_socket = {:?}\ntrigger_socket = {:?}\njournal = {:?}\nbinary = {binary:?}\nargs = {args:?}\n\
-             drain_grace_secs = 5\ndeadline_secs = 15\nliveness_secs = 0.5\n{}",
+             drain_grace_secs = 5\ndeadline_secs = 15\nliveness_ms = 500\n{}",
             self.layout.control(),
             self.trigger(),
             self.layout.journal(),

@@ -4,7 +4,7 @@ use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -71,10 +71,12 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Starts to write to `server`; `name` tells its writes from another's.
+    /// Starts to write to `server`; its writes begin with `name` and a number of its own.
     pub fn start(name: &str, server: Server) -> Writer {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
         let (history, stop) = (Arc::<Mutex<History>>::default(), Arc::<AtomicBool>::default());
-        let (name, books, stopped) = (name.to_string(), Arc::clone(&history), Arc::clone(&stop));
+        let name = format!("{name}{}.", NEXT.fetch_add(1, Ordering::Relaxed));
+        let (books, stopped) = (Arc::clone(&history), Arc::clone(&stop));
         let work = move || write_all(&name, &server, &books, &stopped);
         Writer { history, stop, thread: Some(thread::spawn(work)) }
     }

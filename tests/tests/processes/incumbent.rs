@@ -56,26 +56,32 @@ fn has_connections_left_after_its_drain() {
 }
 
 #[test]
-fn drains_for_longer_than_the_deadline_whatever_the_grace() {
-    let scene = Scene::new();
-    scene.incumbent.script(Hook::Drain, [Act::Slow(2500)]);
-    let build = scene.world.build().deadline(Duration::from_secs(1)).drain_grace(Duration::from_secs(60));
-    let outcome = scene.boss.handoff(&build);
-    outcome.assert_rolled_back("deadline");
-    // The decision comes at the deadline; the way back waits for the hook, which nobody can interrupt.
-    assert!(outcome.drain_ms < 1500, "{outcome:?}");
-    assert!(outcome.total_ms < 4500, "{outcome:?}");
-    scene.assert_unharmed();
+fn takes_longer_than_the_deadline_whatever_the_grace() {
+    for hook in Hook::OF_INCUMBENT {
+        let scene = Scene::new();
+        scene.incumbent.script(hook, [Act::Slow(2000)]);
+        let build = scene.world.build().deadline(Duration::from_secs(1));
+        let build = build.drain_grace(Duration::from_secs(60)).hook_limit(Duration::from_secs(10));
+        let outcome = scene.boss.handoff(&build);
+        outcome.assert_rolled_back("deadline");
+        // The decision comes at the deadline; the way back waits for the hook, which nobody can interrupt.
+        assert!(outcome.drain_ms < 1500 && outcome.total_ms < 4000, "{hook}: {outcome:?}");
+        scene.assert_unharmed();
+    }
 }
 
 #[test]
-fn seals_for_longer_than_the_deadline() {
-    let scene = Scene::new();
-    scene.incumbent.script(Hook::Seal, [Act::Slow(2000)]);
-    let outcome = scene.boss.handoff(&scene.world.build().deadline(Duration::from_secs(1)));
-    outcome.assert_rolled_back("deadline");
-    assert!(outcome.total_ms < 4000, "{outcome:?}");
-    scene.assert_unharmed();
+fn takes_longer_than_the_deadline_which_is_the_limit_of_a_hook_unless_another_is_given() {
+    for hook in Hook::OF_INCUMBENT {
+        let scene = Scene::new();
+        scene.incumbent.script(hook, [Act::Slow(4000)]);
+        let build = scene.world.build().deadline(Duration::from_secs(1));
+        let outcome = scene.boss.handoff(&build.drain_grace(Duration::from_secs(60)));
+        // It has ended itself, and the successor, warm by then, has taken over at once.
+        assert!(outcome.total_ms < 2000, "{hook}: {outcome:?}");
+        scene.writer.wait_for_write_by(outcome.assert_committed());
+        scene.world.assert_one_serves_and_nothing_lost(&scene.boss, &scene.writer);
+    }
 }
 
 #[test]

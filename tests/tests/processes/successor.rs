@@ -54,7 +54,7 @@ fn no_program_at_all() {
 #[test]
 fn exits_at_once() {
     let scene = Scene::new();
-    let outcome = scene.assert_rolls_back(&scene.world.rogue("exit"), "status 3");
+    let outcome = scene.assert_rolls_back(&scene.world.rogue("exit"), "exited with 3");
     assert!(outcome.total_ms < 300, "an end is noticed at once: {outcome:?}");
 }
 
@@ -147,20 +147,24 @@ fn speaks_as_the_incumbent_does() {
 #[test]
 fn says_that_it_is_ready_before_it_was_told_to_begin() {
     let scene = Scene::new();
-    scene.assert_rolls_back(&scene.world.rogue("ready-unasked"), "before");
+    let build = scene.world.rogue("ready-unasked").deadline(Duration::from_secs(1));
+    scene.assert_rolls_back(&build, "did not serve");
 }
 
 #[test]
 fn says_that_it_serves_before_it_was_told_to() {
     let scene = Scene::new();
-    scene.assert_rolls_back(&scene.world.rogue("serving-unasked"), "before");
+    // It is believed, until the incumbent, told to retire, finds that it holds the lock itself.
+    let outcome = scene.boss.handoff(&scene.world.rogue("serving-unasked"));
+    assert_eq!((outcome.verdict.as_str(), outcome.resumed_confirmed), ("FellBack", true), "{outcome:?}");
+    scene.assert_unharmed();
 }
 
 #[test]
 fn says_that_it_is_ready_and_never_serves() {
     let scene = Scene::new();
-    let build = scene.world.rogue("ready-without-lock").deadline(Duration::from_secs(2));
-    scene.assert_rolls_back(&build, "");
+    let build = scene.world.rogue("ready-without-lock").deadline(Duration::from_secs(1));
+    scene.assert_rolls_back(&build, "did not serve");
 }
 
 #[test]
@@ -200,7 +204,8 @@ fn ends_in_a_hook() {
     let scene = Scene::new();
     for hook in Hook::OF_SUCCESSOR {
         let build = scene.world.build().on(hook, [Act::Exit]);
-        scene.boss.handoff(&build).assert_rolled_back("status 9");
+        // Its link may be seen to end before it is.
+        scene.boss.handoff(&build).assert_rolled_back("the successor");
     }
     scene.assert_unharmed();
 }

@@ -181,10 +181,14 @@ impl Supervisor {
     }
 
     /// A link is at its end. A process that can't be reached is as good as silent.
-    pub(super) fn closed(&mut self, now: Time, peer: Peer, why: String, mut out: Out<'_, Self>) {
-        if !self.party(peer).lives {
-            return;
+    pub(super) fn closed(&mut self, now: Time, peer: Peer, why: String, out: Out<'_, Self>) {
+        if self.party(peer).lives {
+            self.parted(now, peer, format!("the {} closed the link: {why}", peer.role()), out);
         }
+    }
+
+    /// There is no link to a peer any more.
+    pub(super) fn parted(&mut self, now: Time, peer: Peer, why: String, mut out: Out<'_, Self>) {
         let greeted = core::mem::replace(&mut self.party(peer).greeted, false);
         // One that knows of this handoff and can't hear that its supervisor lives takes a free lock.
         self.begun |= peer == Peer::Successor && greeted;
@@ -192,17 +196,15 @@ impl Supervisor {
         match peer {
             Peer::Incumbent => match self.phase {
                 Phase::AwaitIncumbent => {
-                    self.blame(format!("the incumbent closed the link: {why}"));
+                    self.blame(why);
                     self.finish(Verdict::Unreachable, out);
                 }
                 Phase::AwaitResumed => self.timers.arm(Timer::Retry, now, self.config.heartbeat() / 4),
                 // It has been told what there is to tell: its end is awaited, and comes later than its link's.
                 Phase::AwaitRetired => {}
-                _ => self.incumbent_silent(now, format!("the incumbent closed the link: {why}"), out),
+                _ => self.incumbent_silent(now, why, out),
             },
-            Peer::Successor => {
-                self.successor_failed(now, format!("the successor closed the link: {why}"), out)
-            }
+            Peer::Successor => self.successor_failed(now, why, out),
         }
     }
 
@@ -229,7 +231,7 @@ impl Supervisor {
             }
             Timer::Patience => {
                 self.timers.disarm(timer);
-                self.out_of_patience(&mut out);
+                self.out_of_patience(now, out);
             }
             Timer::SupervisorSilent | Timer::HookLimit => self.timers.disarm(timer),
         }
@@ -314,8 +316,16 @@ impl Supervisor {
         }
     }
 
-    fn out_of_patience(&mut self, out: &mut Out<'_, Self>) {
+    fn out_of_patience(&mut self, now: Time, mut out: Out<'_, Self>) {
         match self.phase {
+            // The incumbent was not told to retire: once the successor has ended, it can serve.
+            Phase::AwaitServing => {
+                self.roll_back(
+                    now,
+                    "the successor did not serve, a whole deadline after it was told to",
+                    out,
+                );
+            }
             Phase::AwaitSuccessorEnd(_) => out.push(Effect::Kill(Peer::Successor)),
             Phase::AwaitRetired if self.successor.lives => out.push(Effect::Kill(Peer::Incumbent)),
             Phase::Start
@@ -325,7 +335,6 @@ impl Supervisor {
             | Phase::AwaitDrained
             | Phase::AwaitSealed
             | Phase::AwaitReady
-            | Phase::AwaitServing
             | Phase::AwaitCommitted
             | Phase::AwaitRetired
             | Phase::AwaitResumed

@@ -9,7 +9,7 @@ use crate::{
 
 impl Supervisor {
     /// A message came: its sender is not silent. A heartbeat stands for what it repeats.
-    pub(super) fn heard(&mut self, now: Time, peer: Peer, message: Message, out: Out<'_, Self>) {
+    pub(super) fn heard(&mut self, now: Time, peer: Peer, message: Message, mut out: Out<'_, Self>) {
         if !self.party(peer).lives {
             return;
         }
@@ -21,10 +21,49 @@ impl Supervisor {
             Message::Heartbeat { repeats: None, .. } => return,
             other => other,
         };
+        if let Some(why) = self.objection(peer, &message) {
+            out.push(super::Effect::Send(peer, Message::Refused { error: why.clone() }));
+            return self.parted(now, peer, format!("the {} broke the protocol: {why}", peer.role()), out);
+        }
         match peer {
             Peer::Incumbent => self.heard_incumbent(now, message, out),
             Peer::Successor => self.heard_successor(now, message, out),
         }
+    }
+
+    /// What is wrong with `message`, wherever in the handoff it comes: it belongs to another one, or it is not its
+    /// sender's to say.
+    fn objection(&self, peer: Peer, message: &Message) -> Option<String> {
+        if message.handoff_id().is_some_and(|id| id != self.handoff_id) {
+            return Some(format!("{} belongs to another handoff", message.name()));
+        }
+        let is_its_to_say = match message {
+            Message::Hello(_) | Message::Status(_) | Message::Refused { .. } | Message::Heartbeat { .. } => {
+                true
+            }
+            Message::Drained { .. }
+            | Message::DrainFailed { .. }
+            | Message::SealProgress { .. }
+            | Message::SealComplete { .. }
+            | Message::SealFailed { .. }
+            | Message::Resumed { .. }
+            | Message::Busy => peer == Peer::Incumbent,
+            Message::Warmed { .. }
+            | Message::Ready { .. }
+            | Message::Failed { .. }
+            | Message::Serving { .. } => peer == Peer::Successor,
+            Message::HelloAck(_)
+            | Message::PrepareHandoff { .. }
+            | Message::SealRequest { .. }
+            | Message::Begin { .. }
+            | Message::Commit { .. }
+            | Message::Retire { .. }
+            | Message::Final { .. }
+            | Message::Abort { .. }
+            | Message::ResumeAfterAbort { .. }
+            | Message::StatusQuery => false,
+        };
+        (!is_its_to_say).then(|| format!("{} does not come from the {}", message.name(), peer.role()))
     }
 
     fn heard_incumbent(&mut self, now: Time, message: Message, mut out: Out<'_, Self>) {
@@ -156,7 +195,7 @@ impl Supervisor {
                     self.roll_back(now, why, out);
                 } else {
                     self.begun = true;
-                    self.commit(&mut out);
+                    self.commit(now, &mut out);
                 }
             }
             Message::Serving { .. } if self.may_commit() || self.phase == Phase::AwaitServing => {

@@ -11,7 +11,7 @@ use alloc::string::String;
 use super::{Machine, Out, Timer, Timers};
 use crate::{
     id::{HandoffId, ProcessId},
-    message::{Message, Sealed},
+    message::{Message, Role, Sealed},
     time::{Duration, Time},
 };
 
@@ -51,6 +51,13 @@ pub enum Peer {
 }
 
 impl Peer {
+    fn role(self) -> Role {
+        match self {
+            Peer::Incumbent => Role::Incumbent,
+            Peer::Successor => Role::Successor,
+        }
+    }
+
     fn silent(self) -> Timer {
         match self {
             Peer::Incumbent => Timer::IncumbentSilent,

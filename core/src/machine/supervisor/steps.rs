@@ -76,8 +76,10 @@ impl Supervisor {
         self.say(Peer::Successor, begin, out);
     }
 
-    pub(super) fn commit(&mut self, out: &mut Out<'_, Self>) {
+    /// Lets the successor serve. One that lives and doesn't, for a whole deadline, is no successor.
+    pub(super) fn commit(&mut self, now: Time, out: &mut Out<'_, Self>) {
         self.phase = Phase::AwaitServing;
+        self.timers.arm(Timer::Patience, now, self.config.deadline);
         self.say(Peer::Successor, Message::Commit { handoff_id: self.handoff_id }, out);
     }
 

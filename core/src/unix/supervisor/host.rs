@@ -297,6 +297,20 @@ impl<'a> Host<'a> {
         Ok(started.process)
     }
 
+    /// That nobody serves is not so if somebody answers: another supervisor has replaced the incumbent meanwhile.
+    fn doubted(&self, outcome: Outcome) -> Outcome {
+        if outcome.verdict != Verdict::NobodyServes {
+            return outcome;
+        }
+        let Ok(found) = super::query::ask(&self.supervisor.control, SHORTLY * 10) else { return outcome };
+        let reason = format!(
+            "{}; but process {} answers at the control path",
+            outcome.reason.unwrap_or_default(),
+            found.hello.pid
+        );
+        Outcome { verdict: Verdict::Unconfirmed, reason: Some(reason), ..outcome }
+    }
+
     /// What the caller gets.
     fn conclude(mut self) -> Result<HandoffOutcome> {
         let Some(outcome) = self.outcome.take() else {
@@ -307,6 +321,7 @@ impl<'a> Host<'a> {
         let reason = outcome.reason.clone().unwrap_or_default();
         tracing::info!(target: "handoff", %id, verdict = ?outcome.verdict, reason, "over");
         let committed = outcome.verdict == Verdict::Committed;
+        let outcome = self.doubted(outcome);
         let child = match self.parties.successor.filter(|_| committed) {
             Some(process) => Some(Child::new(process).context(|| format!("can't watch process {process}"))?),
             None => None,
