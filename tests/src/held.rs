@@ -10,6 +10,7 @@ use crate::boss::{Boss, Pending};
 use crate::build::Build;
 use crate::order::Outcome;
 use crate::processes;
+use crate::scene::Scene;
 use crate::script::{Gate, Hook};
 use crate::wait::{until, until_some};
 use crate::world::World;
@@ -90,12 +91,8 @@ impl Held {
     /// Lets a handoff come to `phase`; `change` says what is special about the successor or the handoff's times.
     #[track_caller]
     pub fn with(phase: Phase, change: impl FnOnce(Build) -> Build) -> Held {
-        let world = World::new();
-        let boss = world.boss();
-        let (incumbent, successor) = (world.build(), change(world.build()));
-        let old = boss.cold_start(&incumbent).assert_committed();
-        let writer = world.writer();
-        writer.wait_for_write_by(old);
+        let Scene { boss, writer, incumbent, pid: old, world } = Scene::new();
+        let successor = change(world.build());
         let gate = if phase.is_old() { &incumbent } else { &successor }.gate(phase.hook());
         let pending = Some(boss.begin_handoff(&successor));
         gate.wait();
