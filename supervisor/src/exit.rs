@@ -75,7 +75,7 @@ impl Code {
             Code::Ok => "done; a swap was committed",
             Code::RolledBack => "rolled back: the old daemon serves",
             Code::Unconfirmed => "not known who serves: ask `status`",
-            Code::NobodyServes => "nobody served; the last committed binary is being started",
+            Code::NobodyServes => "nobody served; the supervisor starts the daemon again",
             Code::Usage => "wrong command line",
             Code::Data => "a request or an answer that makes no sense",
             Code::NoBinary => "the binary is missing or not executable",

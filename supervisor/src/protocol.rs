@@ -142,6 +142,9 @@ pub struct PhasesMs {
     pub commit: f64,
     /// Until the old daemon had ended.
     pub retire: f64,
+    /// Until the old daemon served again, if it was rolled back.
+    #[serde(default)]
+    pub roll_back: f64,
     /// All of it.
     pub total: f64,
 }
@@ -158,6 +161,7 @@ impl From<Phases> for PhasesMs {
             open: ms(phases.open),
             commit: ms(phases.commit),
             retire: ms(phases.retire),
+            roll_back: ms(phases.roll_back),
             total: ms(phases.total),
         }
     }

@@ -52,16 +52,20 @@ fn headline(report: &SwapReport) -> String {
             format!("unconfirmed: {reason}; it is not known whether the old daemon serves")
         }
         Outcome::NobodyServes => {
-            format!("nobody serves: {reason}; the last committed binary is being started")
+            format!("nobody serves: {reason}; the supervisor starts the daemon again")
         }
     }
 }
 
 fn phases(phases: &PhasesMs) -> String {
-    let PhasesMs { spawn, warm_up, drain, seal, open, commit, retire, total } = phases;
+    let PhasesMs { spawn, warm_up, drain, seal, open, commit, retire, roll_back, total } = phases;
+    let end = match *roll_back > 0.0 {
+        true => format!("roll-back {roll_back:.1}"),
+        false => format!("commit {commit:.1}, retire {retire:.1}"),
+    };
     format!(
-        "spawn {spawn:.1} ms, warm-up {warm_up:.1}, drain {drain:.1}, seal {seal:.1}, open {open:.1}, \
-         commit {commit:.1}, retire {retire:.1}; total {total:.1} ms"
+        "spawn {spawn:.1} ms, warm-up {warm_up:.1}, drain {drain:.1}, seal {seal:.1}, open {open:.1}, {end}; \
+         total {total:.1} ms"
     )
 }
 

@@ -31,6 +31,11 @@ impl Waker {
         // Full: it is being woken. Closed: nobody is left to wake.
         while matches!((&*self.end).write(&[1]), Err(error) if error.kind() == io::ErrorKind::Interrupted) {}
     }
+
+    /// Wakes the receiver on each `signal` from now on, besides whatever else is done on it.
+    pub(crate) fn wake_on(&self, signal: nix::libc::c_int) -> io::Result<()> {
+        signal_hook::low_level::pipe::register(signal, self.end.try_clone()?).map(drop)
+    }
 }
 
 impl WakeReceiver {
@@ -76,6 +81,17 @@ mod tests {
         });
         assert!(is_woken(&receiver, 5_000_u16));
         thread.join().unwrap();
+        receiver.drain();
+        assert!(!is_woken(&receiver, PollTimeout::ZERO));
+    }
+
+    #[test]
+    fn a_signal_is_a_wake() {
+        let (waker, receiver) = waker().unwrap();
+        waker.wake_on(signal_hook::consts::SIGUSR2).unwrap();
+        assert!(!is_woken(&receiver, PollTimeout::ZERO));
+        signal_hook::low_level::raise(signal_hook::consts::SIGUSR2).unwrap();
+        assert!(is_woken(&receiver, 5_000_u16));
         receiver.drain();
         assert!(!is_woken(&receiver, PollTimeout::ZERO));
     }

@@ -153,7 +153,7 @@ impl World {
         // A connection that is tried again, and will succeed, comes before any silence; silence before the deadline.
         let quiet = quiet && !(armed(&Timer::Retry) && self.path.is_some_and(|pid| self.listens(pid)));
         // A hook that began before the first deadline has reached its limit before the second.
-        let second = matches!(boss.machine.state(), "await-resumed" | "await-retired");
+        let second = matches!(boss.machine.state(), "await-serving" | "await-resumed" | "await-retired");
         let silent = |timer: &Timer| match timer {
             Timer::IncumbentSilent => self.unheard(quiet, Peer::Incumbent, boss.incumbent),
             Timer::SuccessorSilent => self.unheard(quiet, Peer::Successor, boss.successor),
@@ -245,7 +245,9 @@ impl World {
         self.bad_links(&mut faults);
         self.bad_work(&mut faults);
         if let Some(boss) = self.boss.as_ref().filter(|boss| !boss.stopped && !boss.machine.is_done()) {
+            // The first deadline may come early, at the worst moment; a second is a whole one.
             let late = self.faults.late > 0
+                && boss.machine.state() != "await-serving"
                 && !self.boss_can_read()
                 && boss.machine.timers().is_armed(Timer::Deadline);
             faults.extend(late.then_some(Fault::Late));

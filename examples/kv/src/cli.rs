@@ -1,4 +1,5 @@
 //! The command line.
+use std::io::{IsTerminal, stderr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -32,20 +33,22 @@ struct Args {
     fail_open: bool,
 }
 
-/// Runs the server with the process's arguments until it is replaced or stopped. The build is called what
-/// `HANDOFF_KV_BUILD_ID` was set to at compile time, or by the package's version.
+/// Runs the server with the process's arguments until it is replaced or stopped. The build is called by the
+/// package's version.
 ///
 /// Exit status: 0 when it was replaced or stopped; otherwise as in `sysexits.h`: 64 for bad arguments, 70 if it
-/// failed, 75 if another process has the data directory or if, as a successor, it was turned away.
+/// failed, 73 if the data directory can't be created, 75 if another process has it or if, as a successor, it was
+/// turned away.
 pub fn main() -> ExitCode {
-    main_as(option_env!("HANDOFF_KV_BUILD_ID").unwrap_or(env!("CARGO_PKG_VERSION")))
+    main_as(env!("CARGO_PKG_VERSION"))
 }
 
 /// [`main`] for a build called `build_id`.
 pub fn main_as(build_id: &str) -> ExitCode {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
     // It fails where the caller has set up logging already, and then that is what is wanted.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let _ = log.with_ansi(stderr().is_terminal()).try_init();
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {
@@ -58,6 +61,11 @@ pub fn main_as(build_id: &str) -> ExitCode {
 }
 
 fn run(args: Args, build_id: &str) -> ExitCode {
+    // The library locks the directory, so it must be there before anything else.
+    if let Err(error) = std::fs::create_dir_all(&args.data) {
+        tracing::error!(%error, data = %args.data.display(), "can't create the data directory");
+        return ExitCode::from(73);
+    }
     let config = Config {
         map_bytes: args.map_size_mb as usize * 1024 * 1024,
         fail_open: args.fail_open,

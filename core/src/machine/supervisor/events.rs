@@ -231,7 +231,7 @@ impl Supervisor {
             }
             Timer::Patience => {
                 self.timers.disarm(timer);
-                self.out_of_patience(now, out);
+                self.out_of_patience(&mut out);
             }
             Timer::SupervisorSilent | Timer::HookLimit => self.timers.disarm(timer),
         }
@@ -300,13 +300,13 @@ impl Supervisor {
                 self.roll_back(now, why, out);
             }
             Phase::AwaitSpawn => self.call_off(why),
-            Phase::AwaitServing if !self.incumbent.lives => self.roll_back(now, why, out),
+            // The second, which began with `Commit`. The incumbent was not told to retire: it can serve.
+            Phase::AwaitServing => self.roll_back(now, "the successor was told to serve and did not", out),
             // It lives, but something keeps it from serving.
             Phase::AwaitResumed => self.end_successor(now, Then::Finish(Verdict::Unconfirmed), out),
             Phase::AwaitRetired if !self.successor.lives => self.finish(Verdict::Unconfirmed, out),
-            // Told to commit, a successor that lives is let be.
+            // What is awaited here has another bound.
             Phase::Start
-            | Phase::AwaitServing
             | Phase::AwaitCommitted
             | Phase::AwaitRetired
             | Phase::AwaitSuccessorEnd(_)
@@ -316,16 +316,8 @@ impl Supervisor {
         }
     }
 
-    fn out_of_patience(&mut self, now: Time, mut out: Out<'_, Self>) {
+    fn out_of_patience(&mut self, out: &mut Out<'_, Self>) {
         match self.phase {
-            // The incumbent was not told to retire: once the successor has ended, it can serve.
-            Phase::AwaitServing => {
-                self.roll_back(
-                    now,
-                    "the successor did not serve, a whole deadline after it was told to",
-                    out,
-                );
-            }
             Phase::AwaitSuccessorEnd(_) => out.push(Effect::Kill(Peer::Successor)),
             Phase::AwaitRetired if self.successor.lives => out.push(Effect::Kill(Peer::Incumbent)),
             Phase::Start
@@ -335,6 +327,7 @@ impl Supervisor {
             | Phase::AwaitDrained
             | Phase::AwaitSealed
             | Phase::AwaitReady
+            | Phase::AwaitServing
             | Phase::AwaitCommitted
             | Phase::AwaitRetired
             | Phase::AwaitResumed

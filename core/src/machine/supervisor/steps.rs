@@ -79,7 +79,7 @@ impl Supervisor {
     /// Lets the successor serve. One that lives and doesn't, for a whole deadline, is no successor.
     pub(super) fn commit(&mut self, now: Time, out: &mut Out<'_, Self>) {
         self.phase = Phase::AwaitServing;
-        self.timers.arm(Timer::Patience, now, self.config.deadline);
+        self.timers.arm(Timer::Deadline, now, self.config.deadline);
         self.say(Peer::Successor, Message::Commit { handoff_id: self.handoff_id }, out);
     }
 

@@ -176,15 +176,14 @@ impl StopHandle {
     }
 }
 
-/// Lets SIGTERM and SIGINT stop the daemon. What the process did on them before is replaced.
+/// Lets SIGTERM and SIGINT stop the daemon, without a thread of their own. What the process did on them before is
+/// replaced.
 pub(crate) fn stop_on_signals(stop: &StopHandle) -> Result<()> {
     use signal_hook::consts::{SIGINT, SIGTERM};
-    let mut signals =
-        signal_hook::iterator::Signals::new([SIGTERM, SIGINT]).context(|| "can't handle signals".into())?;
-    let stop = stop.clone();
-    thread::Builder::new()
-        .name("signals".into())
-        .spawn(move || signals.forever().for_each(|_| stop.stop()))
-        .context(|| "can't start a thread for signals".into())?;
+    for signal in [SIGTERM, SIGINT] {
+        // In the order of registration: whoever is woken finds it asked.
+        let asked = signal_hook::flag::register(signal, std::sync::Arc::clone(&stop.asked));
+        asked.and_then(|_| stop.waker.wake_on(signal)).context(|| "can't handle signals".into())?;
+    }
     Ok(())
 }

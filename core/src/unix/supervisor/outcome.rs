@@ -104,9 +104,9 @@ pub struct Phases {
     pub seal: Duration,
     /// Until the successor held the lock and the open state.
     pub open: Duration,
-    /// Until the successor served (the pause ends) and the journal said so.
+    /// Until the successor served: the pause ends.
     pub commit: Duration,
-    /// Until the incumbent had ended.
+    /// Until the journal said so and the incumbent had ended.
     pub retire: Duration,
     /// The way back, if it was taken.
     pub roll_back: Duration,
@@ -123,8 +123,8 @@ impl Phases {
             "await-drained" => ("drain", &mut self.drain),
             "await-sealed" => ("seal", &mut self.seal),
             "await-ready" => ("open", &mut self.open),
-            "await-serving" | "await-committed" => ("commit", &mut self.commit),
-            "await-retired" => ("retire", &mut self.retire),
+            "await-serving" => ("commit", &mut self.commit),
+            "await-committed" | "await-retired" => ("retire", &mut self.retire),
             _ => ("roll_back", &mut self.roll_back),
         }
     }

@@ -42,6 +42,9 @@ pub struct Counters {
     pub skipped: u64,
     /// The longest time from a request's first byte sent to its reply, repetitions included.
     pub longest_pause_ms: f64,
+    /// The same among the requests that had to be sent again: what a replacement costs, without what the disk does at
+    /// other times.
+    pub longest_retry_ms: f64,
     /// The longest time in which no connection got any reply.
     pub longest_silence_ms: f64,
     /// Which processes answered, in the order in which they were first seen.
@@ -100,6 +103,7 @@ pub(super) struct Tally {
     duplicated: AtomicU64,
     skipped: AtomicU64,
     longest_pause_us: AtomicU64,
+    longest_retry_us: AtomicU64,
     longest_silence_us: AtomicU64,
     last_reply_us: AtomicU64,
     seen: Mutex<Vec<Seen>>,
@@ -123,6 +127,7 @@ impl Tally {
             duplicated: AtomicU64::new(0),
             skipped: AtomicU64::new(0),
             longest_pause_us: AtomicU64::new(0),
+            longest_retry_us: AtomicU64::new(0),
             longest_silence_us: AtomicU64::new(0),
             last_reply_us: AtomicU64::new(0),
             seen: Mutex::default(),
@@ -153,9 +158,13 @@ impl Tally {
         }
     }
 
-    pub(super) fn replied(&self, took: Duration) {
+    /// A request got its reply, after `took` and, if `again`, not at the first attempt.
+    pub(super) fn replied(&self, took: Duration, again: bool) {
         self.requests.fetch_add(1, Relaxed);
         self.longest_pause_us.fetch_max(micros(took), Relaxed);
+        if again {
+            self.longest_retry_us.fetch_max(micros(took), Relaxed);
+        }
         let now = micros(self.started.elapsed());
         let silence = now.saturating_sub(self.last_reply_us.swap(now, Relaxed));
         // Before the first reply there is nothing to be silent after.
@@ -222,6 +231,7 @@ impl Tally {
             duplicated: self.duplicated.load(Relaxed),
             skipped: self.skipped.load(Relaxed),
             longest_pause_ms: millis(self.longest_pause_us.load(Relaxed)),
+            longest_retry_ms: millis(self.longest_retry_us.load(Relaxed)),
             longest_silence_ms: millis(self.longest_silence_us.load(Relaxed)),
             seen: lock(&self.seen).clone(),
         }

@@ -135,12 +135,12 @@ impl Worker {
 
     /// Sends a request until there is a reply.
     fn request(&mut self, args: &[&[u8]]) -> Result<Reply, GaveUp> {
-        let started = Instant::now();
+        let (started, mut again) = (Instant::now(), false);
         loop {
             match self.attempt(args) {
                 Ok(reply) => {
                     let took = started.elapsed();
-                    self.tally.replied(took);
+                    self.tally.replied(took, again);
                     if let Some(latencies) = &mut self.latencies {
                         // It resizes itself, so nothing is out of range.
                         let _ = latencies.record(micros(took));
@@ -153,7 +153,7 @@ impl Worker {
                     std::thread::sleep(BACK_OFF);
                 }
             }
-            self.client = None;
+            (self.client, again) = (None, true);
             if started.elapsed() > self.options.give_up {
                 return Err(GaveUp);
             }

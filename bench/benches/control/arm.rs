@@ -1,0 +1,113 @@
+//! What is measured: an arm is one chain of handoffs, each replacing the daemon that the one before it started.
+use std::error::Error;
+use std::fs;
+use std::io::{self, Read};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use handoff::Phases;
+
+use super::ours::Ours;
+use super::theirs::Theirs;
+
+pub(crate) type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// Both libraries' daemons, and the floor's.
+pub(crate) const DAEMON: &str = env!("CARGO_BIN_EXE_idle-daemon");
+
+/// A new process answers within this, or something is broken.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+
+/// The arms, in the order of the table.
+pub(crate) const NAMES: [&str; 5] = ["floor", "ours", "ours+journal", "peer", "peer+journal"];
+
+/// One measurement.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sample {
+    /// Until the call returned.
+    pub(crate) returned: Duration,
+    /// Until, besides, the old process had ended and the new one answered at the control path.
+    pub(crate) complete: Duration,
+    /// What the library says of its phases.
+    pub(crate) phases: Option<Phases>,
+}
+
+/// Something to be measured again and again.
+pub(crate) trait Arm {
+    /// Does it once.
+    fn round(&mut self) -> Outcome<Sample>;
+}
+
+/// The arm called `name`, one of [`NAMES`], with its files in `dir`.
+pub(crate) fn start(name: &str, dir: &Path) -> Outcome<Box<dyn Arm>> {
+    Ok(match name {
+        "floor" => Box::new(Floor),
+        "ours" => Box::new(Ours::start(Place::make(dir, name)?, false)?),
+        "ours+journal" => Box::new(Ours::start(Place::make(dir, name)?, true)?),
+        "peer" => Box::new(Theirs::start(Place::make(dir, name)?, false)?),
+        "peer+journal" => Box::new(Theirs::start(Place::make(dir, name)?, true)?),
+        _ => return Err(format!("there is no arm {name:?}, only {NAMES:?}").into()),
+    })
+}
+
+/// The least that replacing a process takes: to start the binary, and to see it end.
+struct Floor;
+
+impl Arm for Floor {
+    fn round(&mut self) -> Outcome<Sample> {
+        let started = Instant::now();
+        let status = Command::new(DAEMON).arg("exit").stdin(Stdio::null()).status()?;
+        let took = started.elapsed();
+        if !status.success() {
+            return Err(format!("{DAEMON} exit: {status}").into());
+        }
+        Ok(Sample { returned: took, complete: took, phases: None })
+    }
+}
+
+/// Where a chain's files are.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) data: PathBuf,
+    pub(crate) control: PathBuf,
+    pub(crate) journal: PathBuf,
+}
+
+impl Place {
+    fn make(dir: &Path, name: &str) -> io::Result<Place> {
+        let dir = dir.join(name);
+        let data = dir.join("data");
+        fs::create_dir_all(&data)?;
+        Ok(Place { data, control: dir.join("sock"), journal: dir.join("journal") })
+    }
+
+    /// The daemon's arguments.
+    pub(crate) fn args(&self, library: &str) -> [String; 3] {
+        [library.into(), self.data.display().to_string(), self.control.display().to_string()]
+    }
+}
+
+/// Waits until somebody answers at `control`: says the first byte of his greeting. Connected is not enough, a
+/// process that hangs is that as well.
+pub(crate) fn wait_for_answer(control: &Path) -> Outcome<()> {
+    let limit = Instant::now() + ANSWER_LIMIT;
+    loop {
+        match greeted(control) {
+            Ok(()) => return Ok(()),
+            Err(error) if Instant::now() > limit => {
+                return Err(format!("nobody answers at {}: {error}", control.display()).into());
+            }
+            // No sleep: it would be longer than what is measured.
+            Err(_) => thread::yield_now(),
+        }
+    }
+}
+
+fn greeted(control: &Path) -> io::Result<()> {
+    let mut stream = UnixStream::connect(control)?;
+    stream.set_read_timeout(Some(ANSWER_LIMIT))?;
+    stream.read_exact(&mut [0])
+}
