@@ -83,8 +83,9 @@ impl Reference {
         let pid = child.id();
         *self.child.lock().unwrap() = Some(child);
         until_some("the supervisor has started the daemon", || {
-            let status = self.ask("status");
-            status.status.success().then_some(())
+            let status = self.ask("status").stdout;
+            let status: serde_json::Value = serde_json::from_slice(&status).ok()?;
+            (status["activity"] == "watching").then_some(())
         });
         pid
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use handoff::HandoffId;
 use handoff::frame::{self, Decoder};
 use handoff::message::{HelloAck, Message, PROTO_MAX};
-use handoff_tests::{Act, Hook, PATIENCE, Reference, Scene, World, until};
+use handoff_tests::{Hook, PATIENCE, Reference, Scene, World, until};
 
 /// The longest that a swap may take beside them: far less than any of them is waited for.
 const PROMPT_MS: u64 = 1500;
@@ -154,7 +154,6 @@ fn a_command_of_another_handoff_or_in_the_wrong_direction_is_refused() {
 #[test]
 fn many_that_come_while_a_swap_runs_do_not_end_it() {
     let scene = Scene::new();
-    scene.incumbent.script(Hook::Drain, [Act::Gate]);
     let build = scene.world.build();
     let gate = scene.incumbent.gate(Hook::Drain);
     let swap = scene.boss.begin_handoff(&build);

@@ -1,6 +1,7 @@
 //! Real processes, sockets and files: what a swap does when all goes well, and when a successor, an incumbent, a
 //! peer or a rival does not behave. After each of them one process serves, nothing is lost, and the next swap
 //! commits.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic, its helpers included")]
 mod descriptors;
 mod endurance;
 mod happy;

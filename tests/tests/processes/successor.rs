@@ -204,8 +204,7 @@ fn ends_in_a_hook() {
     let scene = Scene::new();
     for hook in Hook::OF_SUCCESSOR {
         let build = scene.world.build().on(hook, [Act::Exit]);
-        // Its link may be seen to end before it is.
-        scene.boss.handoff(&build).assert_rolled_back("the successor");
+        scene.boss.handoff(&build).assert_rolled_back("exited with 9");
     }
     scene.assert_unharmed();
 }
@@ -260,7 +259,7 @@ fn warms_up_for_long_while_the_incumbent_serves() {
 fn calls_itself_unhealthy() {
     let scene = Scene::new();
     let build = scene.world.build().on(Hook::Open, [Act::Unhealthy]);
-    scene.assert_rolls_back(&build, "calls itself unhealthy");
+    scene.assert_rolls_back(&build, "it calls itself unhealthy");
 }
 
 #[test]

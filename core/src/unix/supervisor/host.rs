@@ -235,8 +235,19 @@ impl<'a> Host<'a> {
             },
             Read1::Closed(why) => Event::Closed(peer, why),
         };
+        if let Some(ended) = self.end_at_hand(peer) {
+            return Some(ended);
+        }
         self.party(peer).link = None;
         Some(event)
+    }
+
+    /// A process that ends closes its links first, up to some milliseconds. That it has ended says more, to people
+    /// and to the machine, than that a link is closed.
+    fn end_at_hand(&mut self, peer: Peer) -> Option<Event> {
+        let watched = self.party(peer).watch.as_ref().and_then(Watch::pollable);
+        watched.and_then(|fd| poller::wait(&[(fd, false)], Some(SHORTLY * 2)).ok());
+        self.end_of(peer)
     }
 
     /// Sees that `Hello` comes from the process that it names, and watches that process from here on.

@@ -60,8 +60,9 @@ impl Server {
         }
         let (ours, theirs) = UnixStream::pair()?;
         let stop = Arc::new(OwnedFd::from(theirs));
-        for socket in self.listeners.lock().unwrap().iter().cloned() {
-            let (server, store, stop) = (Arc::clone(self), Arc::clone(store), Arc::clone(&stop));
+        for socket in self.listeners.lock().unwrap().iter() {
+            let (socket, stop) = (Arc::clone(socket), Arc::clone(&stop));
+            let (server, store) = (Arc::clone(self), Arc::clone(store));
             self.counts.lock().unwrap().busy += 1;
             thread::spawn(move || {
                 server.accept_all(&socket, &store, &stop);
