@@ -179,6 +179,8 @@ impl Held {
         let said = match outcome.verdict.as_str() {
             "Committed" => self.new,
             "RolledBack" | "FellBack" => self.old,
+            // It is there, and serves as soon as nothing keeps it from that.
+            "Unconfirmed" => self.old,
             _ => panic!("nobody said who serves: {outcome:#?}"),
         };
         self.assert_serves_soon(said);

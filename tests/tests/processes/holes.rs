@@ -126,7 +126,7 @@ fn a_journal_that_is_empty_torn_or_foreign_is_set_aside_and_costs_no_swap() {
     let mut scene = Scene::new();
     let path = scene.world.layout().journal();
     let whole = fs::read(&path).unwrap();
-    for content in [&[][..], &whole[..whole.len() / 2], &b"a letter to somebody else"[..], &[0xff; 200_000]] {
+    for content in [&[][..], &whole[..40], &b"a letter to somebody else"[..], &[0xff; 200_000]] {
         scene.boss.kill();
         fs::write(&path, content).unwrap();
         scene.boss = scene.world.boss();
