@@ -22,6 +22,7 @@
 mod boss;
 mod build;
 mod checks;
+pub mod held;
 mod layout;
 mod order;
 pub mod processes;
@@ -36,6 +37,7 @@ mod writer;
 pub use boss::{Boss, Pending};
 pub use build::Build;
 pub use checks::Report;
+pub use held::{Held, Phase};
 pub use layout::Layout;
 pub use order::{Deed, Order, Outcome, Told};
 pub use reference::{Reference, free_address};

@@ -66,6 +66,11 @@ impl Timers {
         self.0[timer as usize].map_or(Duration::ZERO, |at| at.since(now))
     }
 
+    /// How long ago `timer` was to expire; zero if it was not.
+    pub fn overdue(&self, timer: Timer, now: Time) -> Duration {
+        self.0[timer as usize].map_or(Duration::ZERO, |at| now.since(at))
+    }
+
     /// The one that expires first, and when.
     pub fn next(&self) -> Option<(Time, Timer)> {
         Timer::ALL.into_iter().filter_map(|timer| Some((self.0[timer as usize]?, timer))).min()

@@ -17,6 +17,7 @@ use nix::unistd::geteuid;
 use crate::error::{Error, Result};
 use crate::unix::bind::{bind_unix, check_path, connect_unix, listen_socket, remove_unanswered};
 use crate::unix::context::Context;
+use crate::unix::pid::may_live;
 
 /// Room for `.` and a pid: Linux has none above 4194304.
 const SUFFIX_MAX: usize = 8;
@@ -171,6 +172,17 @@ pub fn remove_stale(path: &Path, pid: u32) -> Result<()> {
     let beside = beside(path, pid);
     remove_unanswered(&beside)?;
     remove_unanswered(&with_suffix(&beside, ".next"))
+}
+
+/// Removes what processes that have ended left beside `path`, where nobody could do so when they were killed.
+/// What can't be removed is of no harm.
+pub fn sweep(path: &Path) {
+    let ended = pids_beside(path).unwrap_or_default().into_iter().filter(|pid| !may_live(*pid));
+    for pid in ended {
+        if let Err(error) = remove_stale(path, pid) {
+            tracing::debug!(target: "handoff", pid, %error, "an ended process's socket is still there");
+        }
+    }
 }
 
 /// What became of a [`connect`]. To be connected isn't to be answered: a stopped process's socket connects

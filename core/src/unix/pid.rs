@@ -38,6 +38,13 @@ pub fn start_time_of(pid: u32) -> io::Result<Option<u64>> {
     Ok(stat_of(pid)?.map(|stat| stat.start_time))
 }
 
+/// Whether there is a process `pid` that has not ended. One that nobody has waited for counts as ended; what can't
+/// be told counts as alive.
+pub(crate) fn may_live(pid: u32) -> bool {
+    let there = i32::try_from(pid).is_ok_and(|pid| kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH));
+    there && !matches!(stat_of(pid), Ok(Some(Stat { state: b'Z' | b'X', .. })))
+}
+
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Exit {

@@ -5,9 +5,12 @@
 mod descriptors;
 mod endurance;
 mod happy;
+mod holes;
 mod hostile_peers;
 mod incumbent;
 mod key_value;
+mod killed;
 mod reference;
 mod rivals;
+mod stopped;
 mod successor;

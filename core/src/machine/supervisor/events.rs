@@ -211,14 +211,7 @@ impl Supervisor {
     pub(super) fn expired(&mut self, now: Time, timer: Timer, mut out: Out<'_, Self>) {
         match timer {
             Timer::Heartbeat => self.heartbeat(now, out),
-            Timer::IncumbentSilent => {
-                self.timers.arm(timer, now, self.config.liveness);
-                self.incumbent_silent(now, "the incumbent was silent for too long".into(), out);
-            }
-            Timer::SuccessorSilent => {
-                self.timers.arm(timer, now, self.config.liveness);
-                self.successor_failed(now, "the successor was silent for too long".into(), out);
-            }
+            Timer::IncumbentSilent | Timer::SuccessorSilent => self.silent(now, timer, out),
             Timer::Deadline => {
                 self.timers.disarm(timer);
                 self.deadline(now, out);
@@ -234,6 +227,20 @@ impl Supervisor {
                 self.out_of_patience(now, out);
             }
             Timer::SupervisorSilent | Timer::HookLimit => self.timers.disarm(timer),
+        }
+    }
+
+    /// Nothing came from a peer for too long. If this process slept over its timer, it was stopped itself, perhaps
+    /// with all others (a virtual machine that is moved): that nothing came meanwhile says nothing of the peer.
+    fn silent(&mut self, now: Time, timer: Timer, out: Out<'_, Self>) {
+        let slept = self.timers.overdue(timer, now) > self.config.heartbeat();
+        self.timers.arm(timer, now, self.config.liveness);
+        match timer {
+            _ if slept => {}
+            Timer::IncumbentSilent => {
+                self.incumbent_silent(now, "the incumbent was silent for too long".into(), out);
+            }
+            _ => self.successor_failed(now, "the successor was silent for too long".into(), out),
         }
     }
 

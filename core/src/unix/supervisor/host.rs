@@ -26,6 +26,8 @@ use crate::unix::spawn::{SpawnRequest, spawn};
 /// How soon a full control socket is tried again, and how often a process is looked at where there is no pidfd.
 const SHORTLY: Duration = Duration::from_millis(10);
 
+const PEERS: [Peer; 2] = [Peer::Incumbent, Peer::Successor];
+
 /// Runs one handoff to its end.
 pub(super) fn run(
     supervisor: &Supervisor,
@@ -180,7 +182,12 @@ impl<'a> Host<'a> {
             self.connect();
             handled |= !self.pending.is_empty();
         }
-        for peer in [Peer::Incumbent, Peer::Successor] {
+        // Both ends come before what either says: nobody is told to seal for, or to leave to, one that is not there.
+        for event in PEERS.map(|peer| self.end_of(peer)).into_iter().flatten() {
+            handled = true;
+            self.step(machine, event);
+        }
+        for peer in PEERS {
             while self.outcome.is_none() {
                 // Ends come before what was sent before them: nobody acts on the word of the dead.
                 let Some(event) = self.end_of(peer).or_else(|| self.read(peer)) else { break };
@@ -320,6 +327,7 @@ impl<'a> Host<'a> {
         let Some(outcome) = self.outcome.take() else {
             return Err(Error::Peer("the handoff has no end".into()));
         };
+        control::sweep(&self.supervisor.control);
         let id = self.parties.handoff_id;
         let reason = outcome.reason.clone().unwrap_or_default();
         tracing::info!(target: "handoff", %id, verdict = ?outcome.verdict, reason, "over");

@@ -245,23 +245,9 @@ impl Supervisor {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
         };
         workshop.reap();
-        if !replace {
-            self.remove_stale_sockets();
-        }
         let outcome = host::run(self, &mut workshop, &spec, replace);
         workshop.reap();
         outcome
-    }
-}
-
-impl Supervisor {
-    /// Removes what daemons that ended outside a handoff have left beside the control path.
-    fn remove_stale_sockets(&self) {
-        for pid in control::pids_beside(&self.control).unwrap_or_default() {
-            if let Err(error) = control::remove_stale(&self.control, pid) {
-                tracing::debug!(target: "handoff", pid, %error, "a control socket stays");
-            }
-        }
     }
 }
 

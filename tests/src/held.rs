@@ -1,0 +1,220 @@
+//! A handoff that is held in one of its phases, for something to happen to it there.
+use std::fs;
+use std::time::{Duration, Instant};
+
+use handoff::Supervisor;
+use handoff::message::Standing;
+use nix::sys::signal::Signal;
+
+use crate::boss::{Boss, Pending};
+use crate::build::Build;
+use crate::order::Outcome;
+use crate::processes;
+use crate::scene::Scene;
+use crate::script::{Gate, Hook};
+use crate::wait::{until, until_some};
+use crate::world::World;
+use crate::writer::Writer;
+
+/// How long it may take until a client is served again, once nothing is in the way: many times what the protocol
+/// needs, and far less than any deadline. The machine may be busy.
+pub const BOUND: Duration = Duration::from_secs(4);
+
+/// Where a handoff can be held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// The successor warms up, the incumbent serves.
+    WarmUp,
+    /// The incumbent drains.
+    Drain,
+    /// The incumbent seals.
+    Seal,
+    /// The incumbent has sealed, the successor opens.
+    Open,
+    /// The successor was told to commit, and starts to serve.
+    Serve,
+    /// The successor serves, the incumbent was told to retire: it is stopped, so that it can't.
+    Retire,
+}
+
+impl Phase {
+    /// All of them, in their order.
+    pub const ALL: [Phase; 6] =
+        [Phase::WarmUp, Phase::Drain, Phase::Seal, Phase::Open, Phase::Serve, Phase::Retire];
+
+    /// Whether it is the incumbent that holds the handoff in it.
+    fn is_old(self) -> bool {
+        matches!(self, Phase::Drain | Phase::Seal)
+    }
+
+    /// The hook at whose gate somebody waits.
+    fn hook(self) -> Hook {
+        match self {
+            Phase::WarmUp => Hook::WarmUp,
+            Phase::Drain => Hook::Drain,
+            Phase::Seal => Hook::Seal,
+            Phase::Open => Hook::Open,
+            Phase::Serve | Phase::Retire => Hook::Serve,
+        }
+    }
+}
+
+/// A handoff from `old` to `new` that waits in a phase, and a client that writes all the while.
+#[derive(Debug)]
+pub struct Held {
+    /// The supervisor, or the one that was started after it.
+    pub boss: Boss,
+    /// The client.
+    pub writer: Writer,
+    /// The incumbent's pid.
+    pub old: u32,
+    /// The successor's pid.
+    pub new: u32,
+    /// What serves.
+    pub incumbent: Build,
+    /// What is to serve.
+    pub successor: Build,
+    phase: Phase,
+    gate: Gate,
+    pending: Option<Pending>,
+    /// The last to be dropped: it ends every process.
+    pub world: World,
+}
+
+impl Held {
+    /// Lets a handoff come to `phase`.
+    #[track_caller]
+    pub fn at(phase: Phase) -> Held {
+        Held::with(phase, |build| build)
+    }
+
+    /// Lets a handoff come to `phase`; `change` says what is special about the successor or the handoff's times.
+    #[track_caller]
+    pub fn with(phase: Phase, change: impl FnOnce(Build) -> Build) -> Held {
+        let Scene { boss, writer, incumbent, pid: old, world } = Scene::new();
+        let successor = change(world.build());
+        let gate = if phase.is_old() { &incumbent } else { &successor }.gate(phase.hook());
+        let pending = Some(boss.begin_handoff(&successor));
+        gate.wait();
+        let new = find_new(&world, &[boss.pid(), old]);
+        if phase == Phase::Retire {
+            stop(old);
+            gate.open();
+            // It says so, last of all, when it has told the incumbent to leave.
+            until("the supervisor knows that it serves", || {
+                world.output().matches("handoff.commit: serving").count() == 2
+            });
+        }
+        Held { boss, writer, old, new, incumbent, successor, phase, gate, pending, world }
+    }
+
+    /// Takes away what holds it.
+    pub fn go_on(&self) {
+        match self.phase {
+            Phase::Retire => go_on(self.old),
+            _ => self.gate.open(),
+        }
+    }
+
+    /// Takes away what holds it while the supervisor is stopped, which therefore does not hear what comes of it.
+    #[track_caller]
+    pub fn go_on_unheard(&self) {
+        self.boss.stop();
+        let (pid, build) =
+            if self.phase.is_old() { (self.old, &self.incumbent) } else { (self.new, &self.successor) };
+        let before = self.standing(pid);
+        self.go_on();
+        if self.phase == Phase::Retire {
+            return until("the incumbent has left", || !processes::lives(self.old));
+        }
+        until("the gate is passed", || !self.is_at(build, self.phase.hook()));
+        // One that has drained says the same of itself as one that drains, but nothing else keeps it.
+        until("it is past its hook", || self.phase == Phase::Drain || self.standing(pid) != before);
+    }
+
+    /// Where `pid` says that it stands.
+    pub fn standing(&self, pid: u32) -> Option<Standing> {
+        let control = self.world.layout().control();
+        let beside = handoff::unix::control::beside(&control, pid);
+        Some(Supervisor::new(beside).ok()?.status().ok()?.status.standing)
+    }
+
+    /// Whether `build` waits at a gate in `hook`.
+    pub fn is_at(&self, build: &Build, hook: Hook) -> bool {
+        self.world.layout().at(&build.name, hook).exists()
+    }
+
+    /// What the supervisor tells.
+    #[track_caller]
+    pub fn outcome(&mut self) -> Outcome {
+        self.pending.take().expect("the outcome is told once").outcome()
+    }
+
+    /// Kills the supervisor and starts another, on the same sockets and journal.
+    pub fn replace_boss(&mut self) {
+        self.boss.kill();
+        self.boss = self.world.boss();
+    }
+
+    /// `pid`, and it alone, serves a client again within [`BOUND`].
+    #[track_caller]
+    pub fn assert_serves_soon(&self, pid: u32) {
+        let since = Instant::now();
+        self.writer.wait_for_write_by(pid);
+        let took = since.elapsed();
+        assert!(took < BOUND, "it took {took:?} until {pid} served again");
+    }
+
+    /// In the end: `pid` serves and nobody else is left, nothing is lost, and the next handoff commits.
+    #[track_caller]
+    pub fn assert_serves(&self, pid: u32) {
+        let serves = self.world.assert_one_serves(&[self.boss.pid()]);
+        assert_eq!(serves, pid, "{} was replaced by {}", self.old, self.new);
+        self.world.assert_one_serves_and_nothing_lost(&self.boss, &self.writer);
+    }
+
+    /// What the supervisor said is what holds in the end. Returns who serves.
+    #[track_caller]
+    pub fn assert_told_the_truth(&self, outcome: &Outcome) -> u32 {
+        let said = match outcome.verdict.as_str() {
+            "Committed" => self.new,
+            "RolledBack" | "FellBack" => self.old,
+            // It is there, and serves as soon as nothing keeps it from that.
+            "Unconfirmed" => self.old,
+            _ => panic!("nobody said who serves: {outcome:#?}"),
+        };
+        self.assert_serves_soon(said);
+        self.assert_serves(said);
+        said
+    }
+}
+
+/// The one process besides `known`.
+#[track_caller]
+fn find_new(world: &World, known: &[u32]) -> u32 {
+    until_some("the successor is there", || {
+        let mut others = processes::of_world(world.layout());
+        others.retain(|pid| !known.contains(pid));
+        <[u32; 1]>::try_from(others).ok().map(|[pid]| pid)
+    })
+}
+
+/// Kills `pid` and waits until it has ended, with all of its threads: only then is what it held free.
+#[track_caller]
+pub fn kill(pid: u32) {
+    processes::send(pid, Signal::SIGKILL);
+    let threads = || fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+    until("it has been killed", || !processes::lives(pid) && threads() <= 1);
+}
+
+/// Stops `pid` and waits until it is stopped.
+#[track_caller]
+pub fn stop(pid: u32) {
+    processes::send(pid, Signal::SIGSTOP);
+    until("it is stopped", || processes::is_stopped(pid));
+}
+
+/// Lets `pid` go on, if it still is there.
+pub fn go_on(pid: u32) {
+    processes::send(pid, Signal::SIGCONT);
+}

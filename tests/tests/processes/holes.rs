@@ -1,0 +1,273 @@
+//! Situations in which other handoff protocols leave nobody serving, or two, or say what is not so. Some are the
+//! subject of other modules:
+//!
+//! | the situation | tested as |
+//! |---|---|
+//! | the incumbent dies after it drained, or after it freed the lock | `killed::the_incumbent_is_killed_when_it_has_drained`, `…_freed_the_lock` |
+//! | unhealthy, a revision behind, still accepting, connections left | `successor::calls_itself_unhealthy`, `…::is_a_revision_behind_what_was_sealed`, `incumbent::still_accepts_after_its_drain`, `…::has_connections_left_after_its_drain` |
+//! | the deadline isn't one: long graces, a dripping `Hello`, a hook that hangs | `incumbent::takes_longer_than_the_deadline_whatever_the_grace`, `successor::drips_its_hello_a_byte_at_a_time`, `incumbent::hangs_in_drain_or_seal` |
+//! | a local peer that is silent, joins and is silent, or drips | `hostile_peers` |
+//! | a hook panics | `incumbent::panics_in_drain_or_seal`, `successor::panics_in_a_hook` |
+//! | a drain fails after it stopped accepting | `incumbent::fails_to_drain_again_and_again` |
+//! | the successor opens for long | `successor::opens_for_longer_than_liveness_but_within_the_deadline` |
+//! | the successor dies during the drain | `killed::the_successor_is_killed_during_the_drain_and_nothing_is_sealed` |
+//! | leaked descriptors, `LISTEN_PID` | `descriptors` |
+use std::fs;
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+
+use handoff::Supervisor;
+use handoff::journal::Journal;
+use handoff_tests::held::{Held, Phase, go_on, kill};
+use handoff_tests::processes::{lives, of_world};
+use handoff_tests::{Act, Hook, Reference, Scene, World, until};
+use nix::sys::signal::Signal;
+
+/// A deadline that is over soon.
+const SOON: Duration = Duration::from_millis(1500);
+/// What counts as silence here.
+const LIVENESS: Duration = Duration::from_millis(300);
+
+#[test]
+fn the_supervisor_dies_and_the_successor_opens_for_many_times_the_liveness() {
+    let mut held = Held::with(Phase::Open, |build| build.liveness(LIVENESS));
+    held.boss.kill();
+    // It opens for so long; nobody may lose patience.
+    thread::sleep(10 * LIVENESS);
+    assert!(lives(held.old), "the incumbent does not leave before it knows that another serves");
+    held.go_on();
+    held.assert_serves_soon(held.new);
+    until("the incumbent has left", || !lives(held.old));
+    held.replace_boss();
+    held.assert_serves(held.new);
+}
+
+/// The supervisor is stopped past its own deadline: `heir` serves meanwhile, and when it goes on it says so.
+fn stopped_past_the_deadline(phase: Phase, heir: impl Fn(&Held) -> u32, verdict: &str) {
+    let mut held = Held::with(phase, |build| build.liveness(LIVENESS).deadline(SOON));
+    let heir = heir(&held);
+    held.boss.stop();
+    held.go_on();
+    held.assert_serves_soon(heir);
+    thread::sleep(SOON);
+    go_on(held.boss.pid());
+    let outcome = held.outcome();
+    assert_eq!(outcome.verdict, verdict, "{outcome:#?}");
+    assert_eq!(held.assert_told_the_truth(&outcome), heir);
+}
+
+#[test]
+fn the_supervisor_is_stopped_past_its_deadline_when_the_incumbent_has_drained() {
+    stopped_past_the_deadline(Phase::Drain, |held| held.old, "RolledBack");
+}
+
+#[test]
+fn the_supervisor_is_stopped_past_its_deadline_when_the_incumbent_has_sealed() {
+    stopped_past_the_deadline(Phase::Seal, |held| held.old, "RolledBack");
+}
+
+#[test]
+fn the_successor_serves_by_itself_and_the_supervisor_goes_on_past_its_deadline() {
+    stopped_past_the_deadline(Phase::Open, |held| held.new, "Committed");
+}
+
+#[test]
+fn the_successor_was_told_to_commit_and_serves_past_the_deadline() {
+    let mut held = Held::with(Phase::Serve, |build| build.liveness(LIVENESS).deadline(SOON));
+    held.boss.stop();
+    held.go_on();
+    held.assert_serves_soon(held.new);
+    thread::sleep(SOON);
+    go_on(held.boss.pid());
+    let outcome = held.outcome();
+    assert_eq!(outcome.assert_committed(), held.new);
+    held.assert_told_the_truth(&outcome);
+}
+
+/// What the journal says once its supervisor is dead.
+fn journal(world: &World) -> Journal {
+    let reader = Supervisor::new(world.layout().control()).unwrap();
+    let reader = reader.with_journal(world.layout().journal()).unwrap();
+    let recovered = reader.resume_from_journal();
+    assert!(recovered.reports.is_empty(), "{:?}", recovered.reports);
+    recovered.journal.clone()
+}
+
+#[test]
+fn the_journal_names_the_incumbent_and_the_successor_that_are_under_way() {
+    let mut held = Held::at(Phase::Drain);
+    held.boss.kill();
+    let under_way = journal(&held.world).under_way.expect("a handoff was under way");
+    assert_eq!(under_way.incumbent.map(|incumbent| incumbent.pid), Some(held.old));
+    assert_eq!(under_way.successor.pid, held.new);
+    held.go_on();
+    kill(held.new);
+    held.replace_boss();
+    held.boss.handoff(&held.world.build()).assert_committed();
+    held.world.assert_one_serves_and_nothing_lost(&held.boss, &held.writer);
+}
+
+#[test]
+fn nothing_is_under_way_in_the_journal_after_a_drain_that_failed() {
+    let scene = Scene::new();
+    scene.incumbent.script(Hook::Drain, [Act::Fail]);
+    scene.boss.handoff(&scene.world.build()).assert_rolled_back("told to fail in drain");
+    scene.boss.kill();
+    let journal = journal(&scene.world);
+    assert!(journal.under_way.is_none(), "{journal:?}");
+    assert_eq!(journal.running.map(|running| running.process.pid), Some(scene.pid));
+    let boss = scene.world.boss();
+    scene.world.assert_one_serves_and_nothing_lost(&boss, &scene.writer);
+}
+
+#[test]
+fn a_journal_that_is_empty_torn_or_foreign_is_set_aside_and_costs_no_swap() {
+    let mut scene = Scene::new();
+    let path = scene.world.layout().journal();
+    let whole = fs::read(&path).unwrap();
+    for content in [&[][..], &whole[..40], &b"a letter to somebody else"[..], &[0xff; 200_000]] {
+        scene.boss.kill();
+        fs::write(&path, content).unwrap();
+        scene.boss = scene.world.boss();
+        scene.boss.handoff(&scene.world.build()).assert_committed();
+        let kept = set_aside(&scene.world);
+        assert_eq!(kept.len(), 1, "of {} bytes: {kept:?}", content.len());
+        assert_eq!(fs::read(&kept[0]).unwrap(), content);
+        fs::remove_file(&kept[0]).unwrap();
+    }
+    scene.assert_well();
+}
+
+/// What was a journal and could not be used.
+fn set_aside(world: &World) -> Vec<PathBuf> {
+    let entries = fs::read_dir(world.layout().run()).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let is_aside =
+        |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with("journal.");
+    paths.filter(is_aside).collect()
+}
+
+/// Something lies at the control path that no process can replace.
+fn block_path(world: &World) -> PathBuf {
+    let control = world.layout().control();
+    fs::remove_file(&control).unwrap();
+    fs::create_dir(&control).unwrap();
+    control
+}
+
+#[test]
+fn the_control_path_can_not_be_taken_and_the_incumbent_serves_again() {
+    let mut held = Held::at(Phase::Open);
+    let blocked = block_path(&held.world);
+    held.go_on();
+    held.assert_serves_soon(held.old);
+    assert!(!lives(held.new), "the successor was seen to end first");
+    // It serves, and goes on to try: only then can the supervisor say that all is well.
+    fs::remove_dir(blocked).unwrap();
+    held.outcome().assert_rolled_back("can't take the control path");
+    held.assert_serves(held.old);
+}
+
+#[test]
+fn fifty_handoffs_without_a_pause_between_them_all_commit() {
+    let scene = Scene::new();
+    for _ in 0..50 {
+        scene.boss.handoff(&scene.world.build()).assert_committed();
+    }
+    scene.assert_well();
+}
+
+/// The reference supervisor is asked to stop while a swap is held at `build`'s gate in `hook`.
+fn terminated(hook: Hook, of_incumbent: bool) {
+    let world = World::new();
+    let reference = Reference::for_actor(&world);
+    let (old, new) = (world.build(), world.build());
+    reference.configure_build(&old);
+    reference.start();
+    let writer = reference.writer();
+    writer.wait_for_writes(1);
+    let gate = if of_incumbent { &old } else { &new }.gate(hook);
+    reference.configure_build(&new);
+    thread::scope(|scope| {
+        let swap = scope.spawn(|| reference.ask_json("swap"));
+        gate.wait();
+        reference.signal(Signal::SIGTERM);
+        gate.open();
+        let (code, swap) = swap.join().unwrap();
+        let expected = if hook == Hook::Serve { 0 } else { 1 };
+        assert_eq!(code, expected, "{swap}");
+    });
+    assert_eq!(reference.wait().code(), Some(0));
+    assert!(of_world(world.layout()).is_empty(), "nobody is left");
+    world.assert_nothing_lost(&writer);
+    // And whoever starts it again finds everything.
+    reference.start();
+    writer.wait_for_writes(1);
+    assert_eq!(reference.ask_json("swap").0, 0);
+    world.assert_nothing_lost(&writer);
+}
+
+#[test]
+fn the_supervisor_is_asked_to_stop_during_the_drain() {
+    terminated(Hook::Drain, true);
+}
+
+#[test]
+fn the_supervisor_is_asked_to_stop_during_the_seal() {
+    terminated(Hook::Seal, true);
+}
+
+#[test]
+fn the_supervisor_is_asked_to_stop_while_the_successor_opens() {
+    terminated(Hook::Open, false);
+}
+
+#[test]
+fn the_supervisor_is_asked_to_stop_while_the_successor_begins_to_serve() {
+    terminated(Hook::Serve, false);
+}
+
+/// All that could serve is dead: the swap says so, and the supervisor starts what was committed last.
+#[test]
+fn both_daemons_die_and_the_supervisor_starts_the_committed_build() {
+    let world = World::new();
+    let reference = Reference::for_actor(&world);
+    let supervisor = reference.start();
+    let old = world.assert_one_serves(&[supervisor]);
+    let writer = reference.writer();
+    writer.wait_for_write_by(old);
+    let build = world.build();
+    let gate = build.gate(Hook::Open);
+    reference.configure_build(&build);
+    thread::scope(|scope| {
+        let swap = scope.spawn(|| reference.ask_json("swap"));
+        gate.wait();
+        of_world(world.layout()).into_iter().filter(|pid| is_actor(*pid)).for_each(kill);
+        let (code, swap) = swap.join().unwrap();
+        assert_eq!((code, &swap["outcome"]), (4, &"nobody_serves".into()), "{swap}");
+    });
+    let restarted = world.assert_one_serves(&[supervisor]);
+    writer.wait_for_write_by(restarted);
+    let arguments = fs::read_to_string(format!("/proc/{restarted}/cmdline")).unwrap();
+    assert!(arguments.ends_with("\0b0\0"), "the build that was committed: {arguments:?}");
+    world.assert_nothing_lost(&writer);
+    assert_eq!(reference.ask_json("swap").0, 0);
+    world.assert_nothing_lost(&writer);
+}
+
+fn is_actor(pid: u32) -> bool {
+    fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe.ends_with("actor"))
+}
+
+#[test]
+fn a_daemon_that_was_replaced_has_ended_by_the_time_that_the_handoff_returns() {
+    let scene = Scene::new();
+    let mut before = scene.pid;
+    for _ in 0..10 {
+        let after = scene.boss.handoff(&scene.world.build()).assert_committed();
+        assert!(!lives(before), "{before} was replaced and is still there");
+        before = after;
+    }
+    scene.assert_well();
+}

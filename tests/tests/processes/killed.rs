@@ -1,0 +1,337 @@
+//! Each process is killed in each phase of a handoff.
+use std::time::Duration;
+
+use handoff_tests::held::{Held, Phase, kill};
+use handoff_tests::processes::lives;
+use handoff_tests::Hook;
+
+/// A liveness within which a test can do several things.
+const PATIENT: Duration = Duration::from_secs(2);
+/// A deadline after which a successor whom nobody needs leaves.
+const SHORT: Duration = Duration::from_secs(2);
+
+/// The incumbent ends: the successor takes over at once, recovering as in a cold start.
+#[track_caller]
+fn assert_taken_over_early(mut held: Held) {
+    let outcome = held.outcome();
+    assert_eq!(outcome.assert_committed(), held.new);
+    assert!(outcome.warnings.iter().any(|warning| warning.contains("ended before")), "{outcome:#?}");
+    held.assert_serves_soon(held.new);
+    held.assert_serves(held.new);
+}
+
+/// The successor ends: the incumbent serves again, and says so.
+#[track_caller]
+fn assert_rolled_back(mut held: Held) {
+    // Killed, or the end of its link: whichever is seen first.
+    held.outcome().assert_rolled_back("the successor ");
+    held.assert_serves_soon(held.old);
+    held.assert_serves(held.old);
+}
+
+#[test]
+fn the_incumbent_is_killed_while_the_successor_warms_up() {
+    let held = Held::at(Phase::WarmUp);
+    kill(held.old);
+    held.go_on();
+    assert_taken_over_early(held);
+}
+
+#[test]
+fn the_incumbent_is_killed_in_its_drain() {
+    let held = Held::at(Phase::Drain);
+    kill(held.old);
+    assert_taken_over_early(held);
+}
+
+#[test]
+fn the_incumbent_is_killed_when_it_has_drained() {
+    let held = Held::at(Phase::Drain);
+    held.go_on_unheard();
+    kill(held.old);
+    held.boss.go_on();
+    assert_taken_over_early(held);
+}
+
+#[test]
+fn the_incumbent_is_killed_in_its_seal() {
+    let held = Held::at(Phase::Seal);
+    kill(held.old);
+    assert_taken_over_early(held);
+}
+
+#[test]
+fn the_incumbent_is_killed_when_it_has_freed_the_lock() {
+    let held = Held::at(Phase::Seal);
+    held.go_on_unheard();
+    kill(held.old);
+    held.boss.go_on();
+    assert_taken_over_early(held);
+}
+
+#[test]
+fn the_incumbent_is_killed_while_the_successor_opens() {
+    let held = Held::at(Phase::Open);
+    kill(held.old);
+    held.go_on();
+    assert_taken_over_early(held);
+}
+
+#[test]
+fn the_incumbent_is_killed_when_the_successor_is_ready() {
+    let held = Held::at(Phase::Open);
+    held.go_on_unheard();
+    kill(held.old);
+    held.boss.go_on();
+    assert_taken_over_early(held);
+}
+
+#[test]
+fn the_incumbent_is_killed_while_the_successor_begins_to_serve() {
+    let held = Held::at(Phase::Serve);
+    kill(held.old);
+    held.go_on();
+    assert_taken_over_early(held);
+}
+
+#[test]
+fn the_incumbent_is_killed_instead_of_leaving() {
+    let mut held = Held::at(Phase::Retire);
+    kill(held.old);
+    let outcome = held.outcome();
+    assert_eq!(outcome.assert_committed(), held.new);
+    assert!(outcome.warnings.is_empty(), "it had handed over: {outcome:#?}");
+    held.assert_serves(held.new);
+}
+
+#[test]
+fn the_successor_is_killed_in_its_warm_up() {
+    let held = Held::at(Phase::WarmUp);
+    kill(held.new);
+    held.assert_serves_soon(held.old);
+    assert_rolled_back(held);
+}
+
+#[test]
+fn the_successor_is_killed_when_it_is_warm() {
+    let held = Held::at(Phase::WarmUp);
+    held.go_on_unheard();
+    kill(held.new);
+    held.boss.go_on();
+    held.assert_serves_soon(held.old);
+    held.writer.assert_no_failure();
+    assert_rolled_back(held);
+}
+
+#[test]
+fn the_successor_is_killed_during_the_drain_and_nothing_is_sealed() {
+    let held = Held::at(Phase::Drain);
+    let seal = held.incumbent.gate(Hook::Seal);
+    kill(held.new);
+    held.go_on();
+    held.assert_serves_soon(held.old);
+    assert!(!held.is_at(&held.incumbent, Hook::Seal), "the incumbent was told to seal for a successor that had ended");
+    held.writer.assert_no_failure();
+    seal.open();
+    assert_rolled_back(held);
+}
+
+#[test]
+fn the_successor_is_killed_during_the_seal() {
+    let held = Held::at(Phase::Seal);
+    kill(held.new);
+    held.go_on();
+    assert_rolled_back(held);
+}
+
+#[test]
+fn the_successor_is_killed_before_it_hears_that_it_may_begin() {
+    let held = Held::at(Phase::Seal);
+    held.go_on_unheard();
+    kill(held.new);
+    held.boss.go_on();
+    assert_rolled_back(held);
+}
+
+#[test]
+fn the_successor_is_killed_while_it_opens() {
+    let held = Held::at(Phase::Open);
+    kill(held.new);
+    assert_rolled_back(held);
+}
+
+#[test]
+fn the_successor_is_killed_when_it_is_ready() {
+    let held = Held::at(Phase::Open);
+    held.go_on_unheard();
+    kill(held.new);
+    held.boss.go_on();
+    assert_rolled_back(held);
+}
+
+#[test]
+fn the_successor_is_killed_while_it_begins_to_serve() {
+    let held = Held::at(Phase::Serve);
+    kill(held.new);
+    assert_rolled_back(held);
+}
+
+#[test]
+fn the_successor_is_killed_after_it_has_served_clients_but_before_the_supervisor_knows() {
+    let held = Held::with(Phase::Serve, |build| build.liveness(PATIENT));
+    held.go_on_unheard();
+    held.assert_serves_soon(held.new);
+    kill(held.new);
+    held.boss.go_on();
+    assert_rolled_back(held);
+}
+
+#[test]
+fn the_successor_is_killed_before_the_incumbent_has_left() {
+    let mut held = Held::with(Phase::Retire, |build| build.liveness(PATIENT));
+    kill(held.new);
+    held.go_on();
+    let outcome = held.outcome();
+    assert_eq!(outcome.verdict, "FellBack", "{outcome:#?}");
+    assert!(outcome.resumed_confirmed);
+    held.assert_serves_soon(held.old);
+    held.assert_serves(held.old);
+}
+
+/// The supervisor ends: `heir` serves on its own, while nobody supervises; a new supervisor can replace it.
+#[track_caller]
+fn assert_goes_on_alone(mut held: Held, heir: impl Fn(&Held) -> u32) {
+    let heir = heir(&held);
+    held.assert_serves_soon(heir);
+    held.replace_boss();
+    held.assert_serves(heir);
+}
+
+#[test]
+fn the_supervisor_is_killed_while_the_successor_warms_up() {
+    let held = Held::with(Phase::WarmUp, |build| build.deadline(SHORT));
+    held.boss.kill();
+    held.assert_serves_soon(held.old);
+    held.go_on();
+    held.writer.assert_no_failure();
+    assert_goes_on_alone(held, |held| held.old);
+}
+
+#[test]
+fn the_supervisor_is_killed_during_the_drain() {
+    let held = Held::with(Phase::Drain, |build| build.deadline(SHORT));
+    held.boss.kill();
+    held.go_on();
+    assert_goes_on_alone(held, |held| held.old);
+}
+
+#[test]
+fn the_supervisor_is_killed_when_the_incumbent_has_drained() {
+    let held = Held::with(Phase::Drain, |build| build.deadline(SHORT));
+    held.go_on_unheard();
+    held.boss.kill();
+    assert_goes_on_alone(held, |held| held.old);
+}
+
+#[test]
+fn the_supervisor_is_killed_during_the_seal() {
+    let held = Held::with(Phase::Seal, |build| build.deadline(SHORT));
+    held.boss.kill();
+    held.go_on();
+    assert_goes_on_alone(held, |held| held.old);
+}
+
+#[test]
+fn the_supervisor_is_killed_when_nobody_holds_the_lock() {
+    let mut held = Held::with(Phase::Seal, |build| build.deadline(SHORT));
+    held.go_on_unheard();
+    held.boss.kill();
+    // Both of them may: the incumbent has sealed it for the successor.
+    held.writer.wait_for_writes(3);
+    held.replace_boss();
+    let heir = held.world.assert_one_serves(&[held.boss.pid()]);
+    held.assert_serves(heir);
+}
+
+#[test]
+fn the_supervisor_is_killed_while_the_successor_opens() {
+    let held = Held::at(Phase::Open);
+    held.boss.kill();
+    held.go_on();
+    assert_goes_on_alone(held, |held| held.new);
+}
+
+#[test]
+fn the_supervisor_is_killed_when_the_successor_is_ready() {
+    let held = Held::at(Phase::Open);
+    held.go_on_unheard();
+    held.boss.kill();
+    assert_goes_on_alone(held, |held| held.new);
+}
+
+#[test]
+fn the_supervisor_is_killed_while_the_successor_begins_to_serve() {
+    let held = Held::at(Phase::Serve);
+    held.boss.kill();
+    held.go_on();
+    assert_goes_on_alone(held, |held| held.new);
+}
+
+#[test]
+fn the_supervisor_is_killed_before_it_hears_that_the_successor_serves() {
+    let held = Held::at(Phase::Serve);
+    held.go_on_unheard();
+    held.boss.kill();
+    assert_goes_on_alone(held, |held| held.new);
+}
+
+#[test]
+fn the_supervisor_is_killed_before_the_incumbent_has_left() {
+    let held = Held::at(Phase::Retire);
+    held.boss.kill();
+    held.go_on();
+    assert_goes_on_alone(held, |held| held.new);
+}
+
+#[test]
+fn a_successor_that_outlives_its_supervisor_disturbs_no_later_handoff() {
+    let mut held = Held::at(Phase::WarmUp);
+    held.replace_boss();
+    // From here on it tries the lock again and again, also while it passes from one to the next.
+    held.go_on();
+    for _ in 0..50 {
+        held.boss.handoff(&held.world.build()).assert_committed();
+    }
+    assert!(lives(held.new), "it should have been there all the time");
+    kill(held.new);
+    let last = held.boss.handoff(&held.world.build()).assert_committed();
+    held.assert_serves(last);
+    held.world.assert_clean(&held.writer);
+}
+
+/// Who is killed when nobody sees it leaves its sockets behind: until a supervisor's next handoff.
+#[track_caller]
+fn assert_next_supervisor_clears_up(mut held: Held) {
+    held.replace_boss();
+    let next = held.boss.handoff(&held.world.build()).assert_committed();
+    held.assert_serves(next);
+}
+
+#[test]
+fn supervisor_and_incumbent_are_killed_and_the_successor_that_may_begins() {
+    let held = Held::at(Phase::Open);
+    held.boss.kill();
+    kill(held.old);
+    held.go_on();
+    held.assert_serves_soon(held.new);
+    assert_next_supervisor_clears_up(held);
+}
+
+#[test]
+fn supervisor_and_successor_are_killed_after_the_seal() {
+    let held = Held::at(Phase::Open);
+    held.boss.kill();
+    kill(held.new);
+    held.assert_serves_soon(held.old);
+    assert_next_supervisor_clears_up(held);
+}
