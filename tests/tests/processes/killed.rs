@@ -1,9 +1,9 @@
 //! Each process is killed in each phase of a handoff.
 use std::time::Duration;
 
+use handoff_tests::Hook;
 use handoff_tests::held::{Held, Phase, kill};
 use handoff_tests::processes::lives;
-use handoff_tests::Hook;
 
 /// A liveness within which a test can do several things.
 const PATIENT: Duration = Duration::from_secs(2);
@@ -130,7 +130,10 @@ fn the_successor_is_killed_during_the_drain_and_nothing_is_sealed() {
     kill(held.new);
     held.go_on();
     held.assert_serves_soon(held.old);
-    assert!(!held.is_at(&held.incumbent, Hook::Seal), "the incumbent was told to seal for a successor that had ended");
+    assert!(
+        !held.is_at(&held.incumbent, Hook::Seal),
+        "the incumbent was told to seal for a successor that had ended"
+    );
     held.writer.assert_no_failure();
     seal.open();
     assert_rolled_back(held);

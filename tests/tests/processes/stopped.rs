@@ -84,7 +84,10 @@ fn assert_asked_then_killed(phase: Phase) {
         scope.spawn(move || assert_verdict(Who::Incumbent, phase, LONG, "RolledBack"));
         scope.spawn(move || {
             for outcome in assert_verdict(Who::Incumbent, phase, VERY_LONG, "Committed") {
-                assert!(outcome.warnings.iter().any(|warning| warning.contains("ended before")), "{outcome:#?}");
+                assert!(
+                    outcome.warnings.iter().any(|warning| warning.contains("ended before")),
+                    "{outcome:#?}"
+                );
             }
         });
     });
@@ -197,7 +200,9 @@ fn assert_truth(who: &'static [Who]) {
     thread::scope(|scope| {
         for passes in [Passes::Meanwhile, Passes::Afterwards] {
             for phases in Phase::ALL.chunks(2) {
-                scope.spawn(move || phases.iter().for_each(|phase| drop(stopped(who, *phase, VERY_LONG, passes))));
+                scope.spawn(move || {
+                    phases.iter().for_each(|phase| drop(stopped(who, *phase, VERY_LONG, passes)))
+                });
             }
         }
     });
