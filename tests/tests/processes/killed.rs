@@ -1,9 +1,9 @@
 //! Each process is killed in each phase of a handoff.
 use std::time::Duration;
 
-use handoff_tests::Hook;
 use handoff_tests::held::{Held, Phase, kill};
 use handoff_tests::processes::lives;
+use handoff_tests::{Hook, until};
 
 /// A liveness within which a test can do several things.
 const PATIENT: Duration = Duration::from_secs(2);
@@ -308,6 +308,25 @@ fn a_successor_that_outlives_its_supervisor_disturbs_no_later_handoff() {
     assert!(lives(held.new), "it should have been there all the time");
     kill(held.new);
     let last = held.boss.handoff(&held.world.build()).assert_committed();
+    held.assert_serves(last);
+    held.world.assert_clean(&held.writer);
+}
+
+#[test]
+fn a_successor_that_outlives_its_supervisor_does_not_take_the_lock_that_is_freed_for_another() {
+    let mut held = Held::at(Phase::WarmUp);
+    held.replace_boss();
+    held.go_on();
+    let next = held.world.build().liveness(PATIENT);
+    let gate = held.incumbent.gate(Hook::Seal);
+    let swap = held.boss.begin_handoff(&next);
+    gate.wait();
+    // The lock is free until the supervisor goes on, long enough for one that tries it again and again.
+    held.boss.stop();
+    gate.open();
+    until("it has found the lock free, and left", || !lives(held.new));
+    held.boss.go_on();
+    let last = swap.outcome().assert_committed();
     held.assert_serves(last);
     held.world.assert_clean(&held.writer);
 }
