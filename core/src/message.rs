@@ -17,6 +17,10 @@ pub const PROTO_MIN: ProtoVersion = 1;
 /// The newest version that this build speaks.
 pub const PROTO_MAX: ProtoVersion = 1;
 
+/// The longest time for which a supervisor may be silent, whatever it asks for: until it is over, no other one is
+/// heard.
+pub const MAX_LIVENESS: Duration = Duration::from_secs(60);
+
 /// What a process is in the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Role {
@@ -83,6 +87,13 @@ pub struct HelloAck {
     pub deadline_ms: u64,
     /// How long one hook of the daemon may run before its process ends itself.
     pub hook_limit_ms: u64,
+}
+
+impl HelloAck {
+    /// For how long the supervisor may be silent: what it asks for, but not longer than [`MAX_LIVENESS`].
+    pub fn liveness(&self) -> Duration {
+        Duration::from_millis(self.liveness_ms).min(MAX_LIVENESS)
+    }
 }
 
 /// How far a seal has come.

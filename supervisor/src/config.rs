@@ -227,7 +227,7 @@ impl Reader<'_> {
         let env = self.env();
         let drain_grace = self.seconds("drain_grace_secs", 60.0);
         let deadline = self.seconds("deadline_secs", 300.0);
-        let liveness = self.fields.optional("liveness_ms", |value| integer(value, 50..600_001));
+        let liveness = self.fields.optional("liveness_ms", |value| integer(value, 50..60_001));
         let stop_grace = self.seconds("stop_grace_secs", 60.0);
         let restart_min = self.seconds("restart_min_secs", 0.1);
         let restart_max = self.seconds("restart_max_secs", 30.0);

@@ -197,7 +197,7 @@ impl Incumbent {
 
     /// Becomes part of the handoff that `ack` names.
     fn join(&mut self, now: Time, link: Option<LinkId>, ack: &HelloAck) {
-        let liveness = Duration::from_millis(ack.liveness_ms);
+        let liveness = ack.liveness();
         self.timers.arm(Timer::SupervisorSilent, now, liveness);
         self.timers.arm(Timer::Heartbeat, now, liveness / 5);
         self.session = Some(Session {

@@ -155,7 +155,7 @@ impl Successor {
     }
 
     fn liveness(&self) -> Duration {
-        self.ack.as_ref().map_or(FIRST_LIVENESS, |ack| Duration::from_millis(ack.liveness_ms))
+        self.ack.as_ref().map_or(FIRST_LIVENESS, HelloAck::liveness)
     }
 
     /// How long the supervisor may be silent: longer while the incumbent may be the one to act.

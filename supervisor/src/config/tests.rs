@@ -106,8 +106,8 @@ fn a_bad_value_names_its_key_its_line_and_what_is_allowed() {
             "restart_min_secs = 60",
             "line 4: restart_min_secs: must not be more than restart_max_secs (30), but is 60",
         ),
-        ("liveness_ms = 5", "line 4: liveness_ms: must be a whole number from 50 to 600000, not 5"),
-        ("liveness_ms = 0.5", "line 4: liveness_ms: must be a whole number from 50 to 600000, not a float"),
+        ("liveness_ms = 5", "line 4: liveness_ms: must be a whole number from 50 to 60000, not 5"),
+        ("liveness_ms = 0.5", "line 4: liveness_ms: must be a whole number from 50 to 60000, not a float"),
         (
             "allowed_uids = [-1]",
             "line 4: allowed_uids[0]: must be a whole number from 0 to 4294967294, not -1",

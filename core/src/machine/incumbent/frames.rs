@@ -44,10 +44,10 @@ impl Incumbent {
     /// A supervisor wants this process in its handoff: the first gets it, and may come back over a new link.
     fn acknowledged(&mut self, now: Time, link: LinkId, ack: &HelloAck, out: &mut Out<'_, Self>) {
         match &mut self.session {
+            // Repeated by a heartbeat: it changes nothing, the time of our own next heartbeat least of all.
+            Some(session) if session.handoff_id == ack.handoff_id && session.link == Some(link) => {}
             Some(session) if session.handoff_id == ack.handoff_id => {
-                if let Some(old) = session.link.replace(link).filter(|old| *old != link) {
-                    out.push(Effect::Close(old));
-                }
+                session.link.replace(link).into_iter().for_each(|old| out.push(Effect::Close(old)));
                 self.timers.arm(Timer::SupervisorSilent, now, session.liveness);
                 self.timers.arm(Timer::Heartbeat, now, session.liveness / 5);
             }

@@ -90,11 +90,11 @@ impl Engine {
     }
 
     fn wait_and_handle(&mut self, role: &mut Role) -> std::io::Result<()> {
-        let timer = role.timers().next();
         let now = self.host.now();
         let accepting = now >= self.accept_again;
         let accept_pause = (!accepting).then(|| self.accept_again.since(now));
-        let timeout = [timer.map(|(at, _)| at.since(now)), accept_pause].into_iter().flatten().min();
+        let timeout =
+            [role.timers().next().map(|(at, _)| at.since(now)), accept_pause].into_iter().flatten().min();
         let ready = {
             let mut fds = vec![(self.wake.as_fd(), false)];
             fds.extend(self.host.links.pollables());
@@ -103,7 +103,7 @@ impl Engine {
         };
         let handled = ready.contains(&true) && self.handle_ready(role);
         // Frames before timers: one that has expired waits until nothing is left to read.
-        if let Some((_, timer)) = timer.filter(|(at, _)| !handled && *at <= self.host.now()) {
+        if let Some((_, timer)) = role.timers().next().filter(|(at, _)| !handled && *at <= self.host.now()) {
             self.step(role, Happening::Timer(timer));
         }
         Ok(())

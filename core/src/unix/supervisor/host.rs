@@ -137,8 +137,7 @@ impl<'a> Host<'a> {
 
     /// Waits for what comes next. Timers are looked at only when there was nothing else.
     fn wait_and_handle(&mut self, machine: &mut machine::Supervisor) -> Result<()> {
-        let timer = machine.timers().next();
-        let until_timer = timer.map(|(at, _)| at.since(self.now()));
+        let until_timer = machine.timers().next().map(|(at, _)| at.since(self.now()));
         let shortly = (self.connecting || !self.all_pollable()).then_some(SHORTLY);
         let timeout = [until_timer, shortly].into_iter().flatten().min();
         let ready =
@@ -149,7 +148,7 @@ impl<'a> Host<'a> {
                 return Ok(());
             }
         }
-        if let Some((at, timer)) = timer.filter(|(at, _)| *at <= self.now()) {
+        if let Some((at, timer)) = machine.timers().next().filter(|(at, _)| *at <= self.now()) {
             tracing::trace!(target: "handoff.event", ?timer, ?at);
             self.step(machine, Event::Timer(timer));
         }

@@ -35,12 +35,16 @@ pub use outcome::{HandoffOutcome, Phases, Verdict};
 pub use query::DaemonStatus;
 
 use crate::error::{Error, Result};
+use crate::message::MAX_LIVENESS;
 use crate::unix::context::Context;
 use crate::unix::control;
 use crate::unix::journal::{JournalFile, Recovered};
 use crate::unix::pid::Watch;
 use crate::unix::spawn::check_names;
 use crate::unix::wake::{WakeReceiver, Waker, waker};
+
+/// Below that, a loaded machine would look like a hung process.
+const MIN_LIVENESS: Duration = Duration::from_millis(50);
 
 /// What to start as the successor, and how long things may take.
 #[derive(Clone, Debug)]
@@ -56,8 +60,8 @@ pub struct SpawnSpec {
     pub deadline: Duration,
     /// How long the incumbent's open requests may take to finish. 60 seconds by default.
     pub drain_grace: Duration,
-    /// A process that was silent for so long counts as hung; heartbeats come at a fifth of it. 5 seconds by
-    /// default.
+    /// A process that was silent for so long counts as hung; heartbeats come at a fifth of it. 50 ms to 60 seconds,
+    /// 5 seconds by default.
     pub liveness: Duration,
     /// How long one hook of a daemon may run before its process ends itself: it would hold everyone. The
     /// deadline by default.
@@ -82,9 +86,11 @@ impl SpawnSpec {
     }
 
     fn check(&self) -> Result<()> {
-        if self.liveness < Duration::from_millis(50) {
+        if !(MIN_LIVENESS..=MAX_LIVENESS).contains(&self.liveness) {
             let given = self.liveness;
-            return Err(Error::Caller(format!("a liveness of {given:?} is too short: at least 50 ms")));
+            let why =
+                format!("a liveness of {given:?} is out of range: {MIN_LIVENESS:?} to {MAX_LIVENESS:?}");
+            return Err(Error::Caller(why));
         }
         match std::fs::metadata(&self.binary) {
             Ok(found) if found.is_dir() => {
