@@ -336,10 +336,7 @@ impl Machine for Successor {
                 let hello = Message::Hello(self.hello.clone());
                 self.say(hello, &mut out);
             }
-            Event::Connected(link) => {
-                let hello = Hello { role: Role::Successor, ..self.hello.clone() };
-                out.push(Effect::Send(link, Message::Hello(hello)));
-            }
+            Event::Connected(link) => out.push(Effect::Send(link, Message::Hello(self.hello.clone()))),
             Event::Frame(link, message) => self.heard(now, link, message, out),
             Event::Closed(link) => self.closed(link, out),
             Event::HookDone(op, result) => self.hook_done(now, op, result, out),

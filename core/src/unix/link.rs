@@ -9,6 +9,9 @@ use crate::message::{Message, PROTO_MAX};
 /// A peer that does not read is given so many bytes; then the link counts as closed.
 const MOST_UNSENT: usize = 4 << 20;
 
+/// More messages are not taken from one link in one turn of a loop: whoever floods it delays nobody else.
+pub(crate) const FLOOD: usize = 256;
+
 /// A connection, what came over it in part, and what could not be sent yet.
 #[derive(Debug)]
 pub(crate) struct Link {

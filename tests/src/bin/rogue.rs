@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use handoff::HandoffId;
 use handoff::frame::{self, Decoder};
-use handoff::message::{Capabilities, Hello, Message, PROTO_MAX, PROTO_MIN, Role};
+use handoff::message::{Capabilities, Hello, Message, PROTO_MAX, PROTO_MIN, Role, Standing};
 use handoff::unix::env::inherited;
 
 fn main() {
@@ -59,6 +59,7 @@ impl Rogue {
         let other = HandoffId([7; 16]);
         match misdeed {
             "silent" => {}
+            "flood" => self.flood(),
             "garbage-later" => self.send(&[0x5a; 4096]),
             "other-handoff" => self.say(&Message::Warmed { handoff_id: other }),
             "incumbents-word" => {
@@ -119,6 +120,13 @@ impl Rogue {
         while frame::encode(PROTO_MAX, message).is_ok_and(|bytes| self.link.write_all(&bytes).is_ok()) {
             sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Says that it lives, without end and as fast as it can.
+    fn flood(&mut self) {
+        let beat = Message::Heartbeat { standing: Standing::Warming, repeats: None };
+        let beats = encode(&beat).repeat(1000);
+        while self.link.write_all(&beats).is_ok() {}
     }
 
     fn say(&mut self, message: &Message) {

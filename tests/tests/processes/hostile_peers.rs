@@ -67,6 +67,22 @@ fn one_that_drips_delays_no_swap() {
 }
 
 #[test]
+fn one_that_asks_without_end_delays_no_swap() {
+    let scene = Scene::new();
+    let mut asking = connect(&scene.world.layout().control());
+    let mut hearing = asking.try_clone().unwrap();
+    let questions = encode(&Message::StatusQuery).repeat(1000);
+    let asks = std::thread::spawn(move || while asking.write_all(&questions).is_ok() {});
+    let hears =
+        std::thread::spawn(move || while hearing.read(&mut [0; 4096]).is_ok_and(|count| count > 0) {});
+    swap_is_prompt(&scene);
+    scene.assert_well();
+    // The incumbent that was asked has left.
+    asks.join().unwrap();
+    hears.join().unwrap();
+}
+
+#[test]
 fn garbage_closes_that_session_and_nothing_else() {
     let scene = Scene::new();
     for bytes in [&[0x5a; 4096][..], &[0; 64], b"GET / HTTP/1.1\r\n\r\n"] {

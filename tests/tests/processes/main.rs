@@ -2,6 +2,7 @@
 //! peer or a rival does not behave. After each of them one process serves, nothing is lost, and the next swap
 //! commits.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic, its helpers included")]
+mod access;
 mod descriptors;
 mod endurance;
 mod happy;

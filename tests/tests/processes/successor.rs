@@ -83,6 +83,13 @@ fn drips_its_hello_a_byte_at_a_time() {
 }
 
 #[test]
+fn floods_the_supervisor_with_heartbeats() {
+    let scene = Scene::new();
+    let build = scene.world.rogue("flood").deadline(Duration::from_secs(1));
+    scene.assert_rolls_back(&build, "deadline");
+}
+
+#[test]
 fn sends_garbage() {
     let scene = Scene::new();
     scene.assert_rolls_back(&scene.world.rogue("garbage"), "a frame of");

@@ -16,7 +16,7 @@ use crate::record::Record;
 use crate::time::{Duration, Time};
 use crate::unix::env::Inherited;
 use crate::unix::hooks::StateSnapshot;
-use crate::unix::link::Read1;
+use crate::unix::link::{FLOOD, Read1};
 use crate::unix::poller::{self, MonotonicClock};
 use crate::unix::wake::WakeReceiver;
 
@@ -109,25 +109,17 @@ impl Engine {
         Ok(())
     }
 
-    /// Handles all that has happened; `false` if nothing has.
+    /// Handles all that has happened; `false` if nothing has, or if there is no end to it: then timers have
+    /// their turn as well.
     fn handle_ready(&mut self, role: &mut Role) -> bool {
         self.wake.drain();
         let mut handled = false;
         // The older links first: what a supervisor said last over one comes before what it says over the next.
+        let mut flooded = false;
         for id in self.host.links.ids() {
-            while self.host.exit.is_none() {
-                let happening = match self.host.links.read(id) {
-                    Read1::Nothing => break,
-                    Read1::Message(message) => Happening::Frame(id, message),
-                    Read1::Closed(_) => Happening::Closed(id),
-                };
-                handled = true;
-                let closed = matches!(happening, Happening::Closed(_));
-                self.step(role, happening);
-                if closed {
-                    break;
-                }
-            }
+            let read = self.read(role, id);
+            handled |= read > 0;
+            flooded |= read == FLOOD;
         }
         while let Some(reply) = self.results.try_recv().ok().filter(|_| self.host.exit.is_none()) {
             handled = true;
@@ -137,7 +129,24 @@ impl Engine {
             handled = true;
             self.step(role, Happening::Stop);
         }
-        handled | self.accept(role)
+        (handled | self.accept(role)) && !flooded
+    }
+
+    /// Handles what came over one link, but not without end. Returns how much that was.
+    fn read(&mut self, role: &mut Role, id: LinkId) -> usize {
+        for read in 0..FLOOD {
+            let happening = match self.host.links.read(id) {
+                Read1::Message(message) => Happening::Frame(id, message),
+                Read1::Closed(_) => Happening::Closed(id),
+                Read1::Nothing => return read,
+            };
+            let closed = matches!(happening, Happening::Closed(_));
+            self.step(role, happening);
+            if closed || self.host.exit.is_some() {
+                return read + 1;
+            }
+        }
+        FLOOD
     }
 
     fn accept(&mut self, role: &mut Role) -> bool {

@@ -18,7 +18,7 @@ use crate::time::{Duration, Time};
 use crate::unix::context::Context;
 use crate::unix::control::{self, Connect};
 use crate::unix::env::StartRole;
-use crate::unix::link::{Link, Read1, random_id};
+use crate::unix::link::{FLOOD, Link, Read1, random_id};
 use crate::unix::pid::Watch;
 use crate::unix::poller::{self, MonotonicClock};
 use crate::unix::spawn::{SpawnRequest, spawn};
@@ -122,6 +122,11 @@ impl<'a> Host<'a> {
     /// Lets the machine handle `event`, and what came of performing its effects.
     fn step(&mut self, machine: &mut machine::Supervisor, event: Event) {
         self.pending.push_back(event);
+        self.settle(machine);
+    }
+
+    /// Hands the machine what has happened and was not handed to it yet.
+    fn settle(&mut self, machine: &mut machine::Supervisor) {
         while let Some(event) = self.pending.pop_front() {
             tracing::trace!(target: "handoff.event", state = machine.state(), ?event);
             let ControlFlow::Continue(()) = turn(machine, self, event) else { return };
@@ -174,28 +179,34 @@ impl<'a> Host<'a> {
         })
     }
 
-    /// Handles all that has happened; `false` if nothing has.
+    /// Handles all that has happened; `false` if nothing has, or if there is no end to it: then timers have
+    /// their turn as well.
     fn handle_ready(&mut self, machine: &mut machine::Supervisor) -> bool {
         let mut handled = self.cancelled(machine);
         if self.connecting {
             self.connecting = false;
             self.connect();
             handled |= !self.pending.is_empty();
+            self.settle(machine);
         }
         // Both ends come before what either says: nobody is told to seal for, or to leave to, one that is not there.
         for event in PEERS.map(|peer| self.end_of(peer)).into_iter().flatten() {
             handled = true;
             self.step(machine, event);
         }
+        let mut flooded = false;
         for peer in PEERS {
-            while self.outcome.is_none() {
+            let mut left = FLOOD;
+            while self.outcome.is_none() && left > 0 {
                 // Ends come before what was sent before them: nobody acts on the word of the dead.
                 let Some(event) = self.end_of(peer).or_else(|| self.read(peer)) else { break };
                 handled = true;
+                left -= 1;
                 self.step(machine, event);
             }
+            flooded |= left == 0;
         }
-        handled
+        handled && !flooded
     }
 
     fn cancelled(&mut self, machine: &mut machine::Supervisor) -> bool {
