@@ -12,7 +12,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -72,12 +72,13 @@ impl Reply {
     }
 }
 
-/// The bound socket; dropped, it is removed.
+/// The bound socket; dropped, it is removed, when those who wait for an answer have got it.
 #[derive(Debug)]
 pub(crate) struct TriggerSocket {
     path: PathBuf,
     listener: Option<UnixListener>,
     access: Access,
+    peers: Arc<Peers>,
 }
 
 impl TriggerSocket {
@@ -97,7 +98,12 @@ impl TriggerSocket {
         // Renamed only now: at its own path the socket never has another mode than the right one.
         fs::set_permissions(&temporary, Permissions::from_mode(access.mode()))?;
         fs::rename(&temporary, path)?;
-        Ok(TriggerSocket { path: path.to_path_buf(), listener: Some(listener), access })
+        Ok(TriggerSocket {
+            path: path.to_path_buf(),
+            listener: Some(listener),
+            access,
+            peers: Arc::default(),
+        })
     }
 
     /// Starts to pass requests on to `outbox`.
@@ -109,7 +115,8 @@ impl TriggerSocket {
         let Some(listener) = self.listener.take() else { return Ok(()) };
         let access = self.access.clone();
         let post: Post = Arc::new(move |asked| outbox.post(wrap(asked)));
-        let accept = move || accept_all(&listener, &access, &post);
+        let peers = Arc::clone(&self.peers);
+        let accept = move || accept_all(&listener, &access, &peers, &post);
         thread::Builder::new().name("trigger".into()).spawn(accept).map(drop)
     }
 }
@@ -119,6 +126,7 @@ impl Drop for TriggerSocket {
         if let Err(error) = remove_if_there(&self.path) {
             tracing::warn!("{}: {error}", self.path.display());
         }
+        self.peers.wait_until_answered();
     }
 }
 
@@ -131,12 +139,11 @@ fn remove_if_there(path: &Path) -> io::Result<()> {
 
 type Post = Arc<dyn Fn(Asked) -> bool + Send + Sync>;
 
-fn accept_all(listener: &UnixListener, access: &Access, post: &Post) {
-    let peers = Arc::new(Peers::default());
+fn accept_all(listener: &UnixListener, access: &Access, peers: &Arc<Peers>, post: &Post) {
     loop {
         let admitted = listener.accept().and_then(|(stream, _)| {
             let uid = peer_uid(&stream)?;
-            admit(stream, uid, access, &peers, post)
+            admit(stream, uid, access, peers, post)
         });
         if let Err(error) = admitted {
             tracing::warn!("trigger socket: {error}");
@@ -159,6 +166,7 @@ fn admit(stream: UnixStream, uid: u32, access: &Access, peers: &Arc<Peers>, post
     let converse = move || {
         let request = read_request(&stream);
         peers_of_thread.leave(ticket);
+        let _owed = Owed::new(&peers_of_thread);
         let reply = match request {
             Ok(request) => peers_of_thread.ask(request, &post),
             Err(failure) => Answer::Error(failure),
@@ -174,6 +182,25 @@ fn admit(stream: UnixStream, uid: u32, access: &Access, peers: &Arc<Peers>, post
 struct Peers {
     reading: Mutex<Reading>,
     answering: AtomicUsize,
+    owed: Mutex<usize>,
+    settled: Condvar,
+}
+
+/// An answer that a peer waits for, until it is written.
+struct Owed<'a>(&'a Peers);
+
+impl Owed<'_> {
+    fn new(peers: &Peers) -> Owed<'_> {
+        *peers.owed.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        Owed(peers)
+    }
+}
+
+impl Drop for Owed<'_> {
+    fn drop(&mut self) {
+        *self.0.owed.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        self.0.settled.notify_all();
+    }
 }
 
 #[derive(Debug, Default)]
@@ -200,6 +227,12 @@ impl Peers {
     fn leave(&self, ticket: u64) {
         let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
         reading.streams.retain(|(other, _)| *other != ticket);
+    }
+
+    /// Waits until nobody is owed an answer: this process ends next, and its threads with it.
+    fn wait_until_answered(&self) {
+        let owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.settled.wait_timeout_while(owed, PEER_LIMIT, |owed| *owed > 0));
     }
 
     /// Passes `request` on and waits for its answer.
