@@ -31,8 +31,7 @@ fn swap_as(world: &World, reference: &Reference, uid: u32) -> Option<Output> {
     // The built one may lie where `uid` can't look.
     let binary = world.layout().dir().join("handoff-supervisor");
     if !binary.exists() {
-        fs::copy(Bin::Supervisor.path(), &binary).unwrap();
-        fs::set_permissions(&binary, Permissions::from_mode(0o755)).unwrap();
+        copy(&Bin::Supervisor.path(), &binary);
     }
     Some(swap(&binary, reference).uid(uid).gid(uid).output().unwrap())
 }
@@ -41,6 +40,13 @@ fn swap(binary: &Path, reference: &Reference) -> Command {
     let mut command = Command::new(binary);
     command.arg("swap").arg("--trigger").arg(reference.trigger()).current_dir("/");
     command
+}
+
+/// Copies an executable in a process of its own: a child that another test forks meanwhile would hold what this
+/// process has open for writing, and the copy could not be executed (ETXTBSY).
+fn copy(from: &Path, to: &Path) {
+    assert!(Command::new("cp").arg(from).arg(to).status().unwrap().success());
+    fs::set_permissions(to, Permissions::from_mode(0o755)).unwrap();
 }
 
 fn mode(path: &Path) -> u32 {
@@ -82,7 +88,7 @@ fn a_listed_uid_may_swap_and_another_is_told_that_it_may_not() {
 fn only_listed_binaries_can_be_named() {
     let world = World::new();
     let next: PathBuf = world.layout().dir().join("next");
-    fs::copy(world.build().binary, &next).unwrap();
+    copy(&world.build().binary, &next);
     let reference = supervised(&world, &format!("allowed_binaries = [{next:?}]"));
 
     let named =
