@@ -435,6 +435,10 @@ impl Process for Host<'_> {
 
 impl Journal for Host<'_> {
     fn persist(&mut self, note: Note) -> Option<std::result::Result<(), String>> {
+        if note == Note::Committed {
+            // The pause is over: what the journal takes is no part of it.
+            self.stopwatch.at(self.clock.now(), "await-committed", self.parties.handoff_id);
+        }
         let journal = journal::noted(note, &self.workshop.knows, &self.parties);
         let written = journal::write(self.workshop.journal.as_mut(), &journal);
         // What could not be written is known all the same, and comes with the next write.
