@@ -80,6 +80,9 @@ struct Host<'a> {
     pending: VecDeque<Event>,
     stopwatch: Stopwatch,
     outcome: Option<Outcome>,
+    /// The successor is the incumbent's or the caller's business from here on: it was told to serve, or the machine
+    /// has come to its end.
+    decided: bool,
 }
 
 impl<'a> Host<'a> {
@@ -109,6 +112,7 @@ impl<'a> Host<'a> {
             pending: VecDeque::new(),
             stopwatch: Stopwatch::new(Time::ZERO, ""),
             outcome: None,
+            decided: false,
         }
     }
 
@@ -337,6 +341,7 @@ impl<'a> Host<'a> {
         let Some(outcome) = self.outcome.take() else {
             return Err(Error::Peer("the handoff has no end".into()));
         };
+        self.decided = true;
         control::sweep(&self.supervisor.control);
         let id = self.parties.handoff_id;
         let reason = outcome.reason.clone().unwrap_or_default();
@@ -363,12 +368,11 @@ fn last_words(mut link: Link) -> Option<String> {
 }
 
 impl Drop for Host<'_> {
-    /// Keeps what is not reaped for the next time. A successor of whom nothing was decided (a panic, an error of
-    /// the system) does not outlive the handoff.
+    /// Keeps what is not reaped for the next time. After a panic, or an error of the system, nobody would tell a
+    /// successor that waits what comes next: it is ended, and the incumbent goes on by itself.
     fn drop(&mut self) {
-        let undecided = self.outcome.is_none() && self.stopwatch.phases().commit.is_zero();
         if let Some(watch) = self.successor.watch.take().filter(|_| !self.successor.end_told) {
-            if undecided && std::thread::panicking() {
+            if !self.decided {
                 let _ = watch.kill_group();
             }
             self.workshop.children.push(watch);
@@ -388,6 +392,7 @@ impl Gaps for Host<'_> {}
 impl Transport<Peer> for Host<'_> {
     fn send(&mut self, to: Peer, message: &Message) {
         tracing::trace!(target: "handoff.send", ?to, message = message.name());
+        self.decided |= matches!(message, Message::Commit { .. });
         if let Some(link) = &mut self.party(to).link {
             link.send(message);
         }
