@@ -186,11 +186,6 @@ impl Incumbent {
         }
     }
 
-    /// Whether the predecessor may still be there, so that nothing may be written that it could not read.
-    pub fn is_probationary(&self) -> bool {
-        self.promoted_by.is_some()
-    }
-
     fn me(&self) -> ProcessId {
         self.hello.process()
     }
