@@ -116,6 +116,7 @@ impl<M: Daemon, H: DaemonHost<M::Hook>> Runs<H> for M {
             DaemonEffect::Close(link) => host.close(link),
             DaemonEffect::StartHook(op, hook) => host.start_hook(op, hook),
             DaemonEffect::Unlock => host.unlock(),
+            DaemonEffect::SendListeners(link) => host.send_listeners(link),
         }
     }
 
@@ -139,6 +140,7 @@ impl<M: Daemon, H: DaemonHost<M::Hook>> Runs<H> for M {
             DaemonEffect::Close(_) => "Close",
             DaemonEffect::StartHook(_, hook) => M::hook_name(hook),
             DaemonEffect::Unlock => "Unlock",
+            DaemonEffect::SendListeners(_) => "SendListeners",
         }
     }
 

@@ -85,6 +85,12 @@ pub trait Hooks<H> {
     fn exit(&mut self, exit: Exit);
 }
 
+/// The listening sockets that a daemon serves.
+pub trait Listeners {
+    /// Sends them to whoever is at the other end of `to` ([`Message::Listeners`]); this process keeps its own.
+    fn send_listeners(&mut self, to: LinkId);
+}
+
 /// What daemons share: the data directory's lock, its record, the control path. `op` comes back with an answer
 /// that was put off.
 pub trait Storage {
@@ -102,6 +108,6 @@ pub trait Storage {
 }
 
 /// All that a daemon stands on.
-pub trait DaemonHost<H>: Clock + Transport<LinkId> + Hooks<H> + Storage + Gaps {}
+pub trait DaemonHost<H>: Clock + Transport<LinkId> + Listeners + Hooks<H> + Storage + Gaps {}
 
-impl<H, T: Clock + Transport<LinkId> + Hooks<H> + Storage + Gaps> DaemonHost<H> for T {}
+impl<H, T: Clock + Transport<LinkId> + Listeners + Hooks<H> + Storage + Gaps> DaemonHost<H> for T {}

@@ -158,6 +158,16 @@ pub struct Status {
     pub last_revision_per_shard: Vec<u64>,
 }
 
+/// A process that serves and was not yet told that its predecessor has ended: until then it does nothing that the
+/// predecessor could not undo.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct AwaitsFinal {
+    /// The handoff by which it came to serve.
+    pub handoff_id: HandoffId,
+    /// Whom it replaced; nobody in a cold start.
+    pub predecessor: Option<ProcessId>,
+}
+
 /// One message.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Message {
@@ -306,6 +316,24 @@ pub enum Message {
         /// What was wrong.
         error: String,
     },
+    /// A supervisor that comes anew → any daemon: where do you stand?
+    StandingQuery,
+    /// The answer, whatever else is under way.
+    StandingReport {
+        /// Where it stands.
+        standing: Standing,
+        /// It serves, and waits for `Final`.
+        awaits_final: Option<AwaitsFinal>,
+    },
+    /// A supervisor that comes anew → any daemon: give me the listening sockets.
+    ListenersQuery,
+    /// The answer. The sockets themselves travel beside the frame (`SCM_RIGHTS`, `unix(7)`), in this order.
+    Listeners {
+        /// Their names.
+        names: Vec<String>,
+        /// Another such message follows: one can carry only so many.
+        more: bool,
+    },
 }
 
 impl Message {
@@ -337,6 +365,10 @@ impl Message {
             Message::StatusQuery => "StatusQuery",
             Message::Status(_) => "Status",
             Message::Refused { .. } => "Refused",
+            Message::StandingQuery => "StandingQuery",
+            Message::StandingReport { .. } => "StandingReport",
+            Message::ListenersQuery => "ListenersQuery",
+            Message::Listeners { .. } => "Listeners",
         }
     }
 
@@ -368,7 +400,11 @@ impl Message {
             | Message::Busy
             | Message::StatusQuery
             | Message::Status(_)
-            | Message::Refused { .. } => None,
+            | Message::Refused { .. }
+            | Message::StandingQuery
+            | Message::StandingReport { .. }
+            | Message::ListenersQuery
+            | Message::Listeners { .. } => None,
         }
     }
 }

@@ -85,6 +85,16 @@ fn every_message() -> Vec<Message> {
             last_revision_per_shard: vec![3],
         }),
         Message::Refused { error: "why".into() },
+        Message::StandingQuery,
+        Message::StandingReport {
+            standing: Standing::Serving,
+            awaits_final: Some(AwaitsFinal {
+                handoff_id,
+                predecessor: Some(ProcessId { pid: 7, start_time: 8 }),
+            }),
+        },
+        Message::ListenersQuery,
+        Message::Listeners { names: vec!["resp".into()], more: false },
     ]
 }
 

@@ -93,6 +93,8 @@ pub enum DaemonEffect<H> {
     StartHook(Op, H),
     /// Free the lock.
     Unlock,
+    /// Give the listening sockets to whoever is at the other end of a link, and go on using them.
+    SendListeners(LinkId),
 }
 
 /// What a daemon asks for and waits for.

@@ -7,7 +7,7 @@ use alloc::{boxed::Box, vec::Vec};
 use super::{Awaited, DaemonEffect, DaemonEvent, Exit, LinkId, LockAnswer, Machine, Op, Out, Timer, Timers};
 use crate::{
     id::{Fingerprint, HandoffId, ProcessId},
-    message::{Hello, HelloAck, Message, SealProgress, Sealed, Standing},
+    message::{AwaitsFinal, Hello, HelloAck, Message, SealProgress, Sealed, Standing},
     time::{Duration, Time},
 };
 
@@ -131,8 +131,8 @@ pub struct Incumbent {
     sealed: Option<Sealed>,
     /// Asked to stop.
     stopping: bool,
-    /// The handoff by which it came to serve, until its predecessor has ended.
-    promoted_by: Option<HandoffId>,
+    /// Until it is told that its predecessor has ended.
+    awaits_final: Option<AwaitsFinal>,
     op: Op,
     timers: Timers,
 }
@@ -150,7 +150,7 @@ impl Incumbent {
             tried_seal: false,
             sealed: None,
             stopping: false,
-            promoted_by: None,
+            awaits_final: None,
             op: Op::default(),
             timers: Timers::default(),
         }
@@ -159,7 +159,7 @@ impl Incumbent {
     /// A successor that serves, still linked to the supervisor that let it.
     pub(super) fn promoted(mut self, now: Time, link: Option<LinkId>, ack: &HelloAck, op: Op) -> Self {
         self.op = op;
-        self.promoted_by = Some(ack.handoff_id);
+        self.awaits_final = Some(AwaitsFinal { handoff_id: ack.handoff_id, predecessor: ack.incumbent });
         if link.is_some() {
             self.join(now, link, ack);
             let handoff_id = ack.handoff_id;

@@ -177,13 +177,15 @@ impl Successor {
     }
 
     fn heard(&mut self, now: Time, link: LinkId, message: Message, mut out: Out<'_, Self>) {
-        if self.link != Some(link) {
-            // Whoever comes to the control socket before this process serves.
-            out.push(Effect::Send(
-                link,
-                Message::Refused { error: "this process does not serve yet".into() },
-            ));
-            return out.push(Effect::Close(link));
+        match message {
+            Message::StandingQuery => {
+                let standing = self.standing();
+                return out
+                    .push(Effect::Send(link, Message::StandingReport { standing, awaits_final: None }));
+            }
+            Message::ListenersQuery => return out.push(Effect::SendListeners(link)),
+            _ if self.link != Some(link) => return refuse(link, "this process does not serve yet", &mut out),
+            _ => {}
         }
         self.timers.arm(Timer::SupervisorSilent, now, self.patience());
         self.not_orphaned();
@@ -194,9 +196,7 @@ impl Successor {
         };
         let ours = self.handoff_id();
         if ours.is_some() && message.handoff_id().is_some_and(|id| Some(id) != ours) {
-            let error = format!("{} belongs to another handoff", message.name());
-            out.push(Effect::Send(link, Message::Refused { error }));
-            out.push(Effect::Close(link));
+            refuse(link, &format!("{} belongs to another handoff", message.name()), &mut out);
             return self.closed(link, out);
         }
         self.command(now, link, message, out);
@@ -221,9 +221,7 @@ impl Successor {
             // Repeated, though it was heard.
             Message::HelloAck(_) | Message::Commit { .. } => {}
             other => {
-                let error = format!("{} does not go to a successor", other.name());
-                out.push(Effect::Send(link, Message::Refused { error }));
-                out.push(Effect::Close(link));
+                refuse(link, &format!("{} does not go to a successor", other.name()), &mut out);
                 self.closed(link, out);
             }
         }
@@ -318,6 +316,12 @@ impl Successor {
             State::TakingPath | State::NotingServing | State::Starting | State::Serving | State::Gone => {}
         }
     }
+}
+
+/// Tells a peer what was wrong, and is done with it.
+fn refuse(link: LinkId, error: &str, out: &mut Out<'_, Successor>) {
+    out.push(Effect::Send(link, Message::Refused { error: error.into() }));
+    out.push(Effect::Close(link));
 }
 
 impl Machine for Successor {

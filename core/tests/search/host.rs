@@ -162,6 +162,12 @@ impl SupervisorHost for Host<'_> {
     }
 }
 
+impl Listeners for Host<'_> {
+    fn send_listeners(&mut self, to: LinkId) {
+        Transport::<LinkId>::send(self, to, &Message::Listeners { names: Vec::new(), more: false });
+    }
+}
+
 impl Hooks<incumbent::Hook> for Host<'_> {
     fn start_hook(&mut self, op: Op, hook: incumbent::Hook) {
         self.run(op, AnyHook::Incumbent(hook));

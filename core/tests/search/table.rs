@@ -177,6 +177,10 @@ fn messages(handoff_id: HandoffId) -> Vec<Message> {
         Message::Failed { handoff_id, error: "why".into() },
         Message::Serving { handoff_id },
         Message::Resumed { handoff_id },
+        Message::StandingQuery,
+        Message::StandingReport { standing: Standing::Serving, awaits_final: None },
+        Message::ListenersQuery,
+        Message::Listeners { names: Vec::new(), more: false },
     ]
 }
 

@@ -3,6 +3,7 @@ use alloc::format;
 
 use super::{DaemonEffect as Effect, Hook, Incumbent, LinkId, Message, Op, Out, State, Timer, Why};
 use crate::{
+    id::HandoffId,
     message::HelloAck,
     time::{Duration, Time},
 };
@@ -25,9 +26,27 @@ impl Incumbent {
         };
         match message {
             Message::HelloAck(ack) => self.acknowledged(now, link, &ack, &mut out),
+            // Of any supervisor, whatever handoff is under way: one that comes anew takes stock.
+            Message::StandingQuery => {
+                let (standing, awaits_final) = (self.standing(), self.awaits_final);
+                out.push(Effect::Send(link, Message::StandingReport { standing, awaits_final }));
+            }
+            Message::ListenersQuery => out.push(Effect::SendListeners(link)),
+            Message::Final { handoff_id } if self.awaits(handoff_id) => self.finalize(&mut out),
+            Message::Final { .. } if !in_session => {}
             message if in_session => self.command(now, link, message, out),
             message => refuse(link, format!("{} from one that is in no handoff", message.name()), &mut out),
         }
+    }
+
+    fn awaits(&self, handoff_id: HandoffId) -> bool {
+        self.awaits_final.is_some_and(|awaited| awaited.handoff_id == handoff_id)
+    }
+
+    /// The predecessor has ended, as whichever supervisor saw to it says.
+    fn finalize(&mut self, out: &mut Out<'_, Self>) {
+        self.awaits_final = None;
+        out.push(Effect::StartHook(Op::UNAWAITED, Hook::Finalize));
     }
 
     /// The supervisor lives. An attempt to do without it ends, if it has not begun.
@@ -84,10 +103,6 @@ impl Incumbent {
                 self.drain(now, Duration::from_millis(drain_grace_ms), &mut out);
             }
             Message::SealRequest { .. } if self.state == State::Drained => self.seal(now, &mut out),
-            Message::Final { handoff_id } if self.promoted_by == Some(handoff_id) => {
-                self.promoted_by = None;
-                out.push(Effect::StartHook(Op::UNAWAITED, Hook::Finalize));
-            }
             Message::Retire { .. } => self.retire(out),
             Message::ResumeAfterAbort { .. } => self.resume_after_abort(now, out),
             // Repeated, though it was heard, or though this incumbent went back on its own.

@@ -43,9 +43,12 @@ impl Supervisor {
             return Some(format!("{} belongs to another handoff", message.name()));
         }
         let is_its_to_say = match message {
-            Message::Hello(_) | Message::Status(_) | Message::Refused { .. } | Message::Heartbeat { .. } => {
-                true
-            }
+            Message::Hello(_)
+            | Message::Status(_)
+            | Message::StandingReport { .. }
+            | Message::Listeners { .. }
+            | Message::Refused { .. }
+            | Message::Heartbeat { .. } => true,
             Message::Drained { .. }
             | Message::DrainFailed { .. }
             | Message::SealProgress { .. }
@@ -66,7 +69,9 @@ impl Supervisor {
             | Message::Final { .. }
             | Message::Abort { .. }
             | Message::ResumeAfterAbort { .. }
-            | Message::StatusQuery => false,
+            | Message::StatusQuery
+            | Message::StandingQuery
+            | Message::ListenersQuery => false,
         };
         (!is_its_to_say).then(|| format!("{} does not come from the {}", message.name(), peer.role()))
     }

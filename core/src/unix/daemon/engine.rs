@@ -7,7 +7,7 @@ use super::hooks::{Call, Reply};
 use super::links::Links;
 use super::{Place, STOP_GRACE, StopHandle};
 use crate::drive::turn;
-use crate::host::{Clock, Gaps, Hooks, Storage, Transport};
+use crate::host::{Clock, Gaps, Hooks, Listeners, Storage, Transport};
 use crate::machine::{
     DaemonEvent, Exit, Incumbent, LinkId, LockAnswer, Machine, Op, Successor, Timer, incumbent, successor,
 };
@@ -326,6 +326,13 @@ impl Transport<LinkId> for Host {
 
     fn close(&mut self, link: LinkId) {
         self.links.close(link);
+    }
+}
+
+impl Listeners for Host {
+    fn send_listeners(&mut self, to: LinkId) {
+        // Not kept yet: whoever asks learns that there are none.
+        self.links.send(to, &Message::Listeners { names: Vec::new(), more: false });
     }
 }
 
