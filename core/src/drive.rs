@@ -5,8 +5,10 @@
 use core::ops::ControlFlow;
 
 use crate::{
-    host::{Clock, Crashed, DaemonHost, Gap, Gaps, SupervisorHost},
-    machine::{Awaited, Batch, DaemonEffect, DaemonEvent, Machine, Supervisor, supervisor},
+    host::{Clock, Crashed, DaemonHost, Gap, Gaps, RecoveryHost, SupervisorHost},
+    machine::{
+        Awaited, Batch, DaemonEffect, DaemonEvent, Machine, Recovery, Supervisor, recovery, supervisor,
+    },
 };
 
 /// A machine whose effects `H` can perform.
@@ -92,6 +94,45 @@ impl<H: SupervisorHost> Runs<H> for Supervisor {
             supervisor::Awaited::Persist(supervisor::Note::Committed) => "PersistCommitted",
             supervisor::Awaited::Persist(supervisor::Note::Over(_)) => "PersistOver",
             supervisor::Awaited::Finish(_) => "Finish",
+        }
+    }
+}
+
+impl<H: RecoveryHost> Runs<H> for Recovery {
+    fn perform(effect: recovery::Effect, host: &mut H) {
+        match effect {
+            recovery::Effect::Connect(process) => host.connect(process),
+            recovery::Effect::Send(process, message) => host.send(process, &message),
+            recovery::Effect::Kill(process) => host.kill(process),
+        }
+    }
+
+    fn perform_last(awaited: recovery::Awaited, host: &mut H) -> Option<recovery::Event> {
+        match awaited {
+            recovery::Awaited::Look(also) => host.look(also).map(recovery::Event::Looked),
+            recovery::Awaited::Note(verdict) => {
+                host.note(verdict).map(|result| recovery::Event::Noted(verdict, result))
+            }
+            recovery::Awaited::Finish(outcome) => {
+                host.finish(outcome);
+                None
+            }
+        }
+    }
+
+    fn effect_name(effect: &recovery::Effect) -> &'static str {
+        match effect {
+            recovery::Effect::Connect(_) => "Connect",
+            recovery::Effect::Send(_, message) => message.name(),
+            recovery::Effect::Kill(_) => "Kill",
+        }
+    }
+
+    fn awaited_name(awaited: &recovery::Awaited) -> &'static str {
+        match awaited {
+            recovery::Awaited::Look(_) => "Look",
+            recovery::Awaited::Note(_) => "Note",
+            recovery::Awaited::Finish(_) => "Finish",
         }
     }
 }

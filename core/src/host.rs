@@ -8,7 +8,7 @@ use core::ops::ControlFlow;
 
 use crate::{
     id::ProcessId,
-    machine::{Exit, LinkId, LockAnswer, Op, supervisor},
+    machine::{Exit, LinkId, LockAnswer, Op, recovery, supervisor},
     message::Message,
     record::Record,
     time::Time,
@@ -74,6 +74,28 @@ pub trait Journal {
 pub trait SupervisorHost: Clock + Transport<supervisor::Peer> + Process + Journal + Gaps {
     /// The handoff is over.
     fn finish(&mut self, outcome: supervisor::Outcome);
+}
+
+/// What a supervisor can find out and do about daemons that it did not start.
+pub trait Survey {
+    /// Who may be a daemon at this control path and has not ended: those whose sockets lie beside it, whom the
+    /// journal or the record names, and `also`. Their ends come as events from here on.
+    fn look(&mut self, also: Option<ProcessId>) -> Option<Vec<recovery::Sighting>>;
+
+    /// Connects to a process's own control socket. That it can't be is the link's end.
+    fn connect(&mut self, to: ProcessId);
+
+    /// Kills a process and what it has forked.
+    fn kill(&mut self, process: ProcessId);
+
+    /// Makes durable who serves, and that nothing is under way.
+    fn note(&mut self, verdict: recovery::Verdict) -> Option<Result<(), String>>;
+}
+
+/// All that a recovery stands on.
+pub trait RecoveryHost: Clock + Transport<ProcessId> + Survey + Gaps {
+    /// The recovery is over.
+    fn finish(&mut self, outcome: recovery::Outcome);
 }
 
 /// A daemon's own process and hooks. `H` are the role's hooks.

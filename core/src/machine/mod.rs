@@ -1,4 +1,5 @@
-//! The three roles as pure state machines: an event in, effects out; no clock, no thread, no I/O.
+//! The three roles, and a supervisor's recovery, as pure state machines: an event in, effects out; no clock, no
+//! thread, no I/O.
 //!
 //! A machine is `Clone + Eq + Hash`, so that it can be explored, and every collection in it is ordered. What a
 //! machine asks of its host comes as a [`Batch`]: effects in order and at most one *last* effect whose result
@@ -10,12 +11,14 @@ use crate::time::Time;
 
 mod daemon;
 pub mod incumbent;
+pub mod recovery;
 pub mod successor;
 pub mod supervisor;
 mod timer;
 
 pub use daemon::{Awaited, DaemonEffect, DaemonEvent, Exit, LinkId, LockAnswer, Op};
 pub use incumbent::Incumbent;
+pub use recovery::Recovery;
 pub use successor::Successor;
 pub use supervisor::Supervisor;
 pub use timer::{Timer, Timers};

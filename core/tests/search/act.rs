@@ -3,7 +3,7 @@ use handoff::HandoffId;
 use handoff::drive::turn;
 use handoff::host::Gap;
 use handoff::machine::{
-    Awaited, DaemonEvent, LockAnswer, Op, Supervisor, Timer, incumbent, successor,
+    Awaited, DaemonEvent, LockAnswer, Op, Supervisor, Timer, incumbent, recovery, successor,
     supervisor::{self, Config, Peer},
 };
 use handoff::time::Time;
@@ -11,7 +11,7 @@ use handoff::time::Time;
 use crate::checks;
 use crate::host::Host;
 use crate::steps::{Fault, Step};
-use crate::world::{AnyHook, Boss, Daemon, Life, SECOND, World, id};
+use crate::world::{AnyHook, Boss, Daemon, End, Life, SECOND, World, id};
 
 /// A hook that has returned.
 pub(crate) struct Ran {
@@ -48,6 +48,27 @@ impl World {
 
     fn act(&mut self, step: &Step, crash: Option<usize>) -> Vec<Gap> {
         match *step {
+            Step::Recover => return self.survey(crash),
+            Step::TellSurveyor(pid) => {
+                self.links
+                    .iter_mut()
+                    .filter(|l| l.pid == pid && l.end == End::Surveyor)
+                    .for_each(|l| l.boss_open = false);
+                if let Some(surveyor) = &mut self.surveyor {
+                    surveyor.watched.retain(|watched| *watched != pid);
+                    surveyor.asked.remove(&pid);
+                }
+                return self.surveys(recovery::Event::Ended(id(pid)), crash);
+            }
+            Step::Refused(pid) => {
+                self.surveyor.iter_mut().for_each(|surveyor| {
+                    surveyor.refused.remove(0);
+                });
+                return self.surveys(recovery::Event::Closed(id(pid)), crash);
+            }
+            Step::SurveyorComplete => return self.surveyor_complete(true, crash),
+            Step::SurveyorTimer(timer) => return self.surveys(recovery::Event::Timer(timer), crash),
+            Step::ContinueSurveyor => self.surveyor.iter_mut().for_each(|surveyor| surveyor.stopped = false),
             Step::Handoff => return self.start(true, crash),
             Step::ColdStart => return self.start(false, crash),
             Step::Connect => return self.connect(crash),
@@ -76,16 +97,24 @@ impl World {
             }
             Step::Up(i) => {
                 let link = &mut self.links[i];
-                let peer = link.peer;
+                let (end, pid) = (link.end, link.pid);
                 if let Some(message) = link.up.pop_front() {
-                    return self.boss(supervisor::Event::Frame(peer, message), crash);
+                    return match end {
+                        End::Boss(peer) => self.boss(supervisor::Event::Frame(peer, message), crash),
+                        End::Surveyor => self.surveyor_hears(pid, message, crash),
+                    };
                 }
             }
             Step::UpClosed(i) => {
                 let link = &mut self.links[i];
                 link.boss_open = false;
-                let peer = link.peer;
-                return self.boss(supervisor::Event::Closed(peer, "end of file".into()), crash);
+                let (end, pid) = (link.end, link.pid);
+                return match end {
+                    End::Boss(peer) => {
+                        self.boss(supervisor::Event::Closed(peer, "end of file".into()), crash)
+                    }
+                    End::Surveyor => self.surveys(recovery::Event::Closed(id(pid)), crash),
+                };
             }
             Step::Hook(pid) => return self.finish_hook(pid, Ok(true), crash),
             Step::Complete(pid) => return self.complete(pid, true, crash),
@@ -152,6 +181,18 @@ impl World {
                 self.fault(|faults| &mut faults.crashes);
                 self.dies(pid);
             }
+            Fault::SurveyorOperationFails => {
+                self.fault(|faults| &mut faults.errors);
+                return self.surveyor_complete(false, crash);
+            }
+            Fault::CrashSurveyor => {
+                self.fault(|faults| &mut faults.crashes);
+                self.surveyor_dies();
+            }
+            Fault::StopSurveyor => {
+                self.fault(|faults| &mut faults.stops);
+                self.surveyor.iter_mut().for_each(|surveyor| surveyor.stopped = true);
+            }
             Fault::StopBoss => {
                 self.fault(|faults| &mut faults.stops);
                 self.boss.iter_mut().for_each(|boss| boss.stopped = true);
@@ -191,6 +232,7 @@ impl World {
 
     /// A new supervisor, which knows nothing of those before it.
     fn start(&mut self, replace: bool, crash: Option<usize>) -> Vec<Gap> {
+        self.surveyor = None;
         let must_commit = replace && checks::one_serves(self) && self.links.is_empty();
         self.handoffs -= u8::from(replace);
         self.started += 1;
@@ -225,7 +267,7 @@ impl World {
         match there {
             Some(pid) => {
                 boss.incumbent.get_or_insert(pid);
-                self.link(Peer::Incumbent, pid);
+                self.link(End::Boss(Peer::Incumbent), pid);
                 Vec::new()
             }
             None => self.boss(supervisor::Event::ConnectFailed("nobody answers".into()), crash),
@@ -237,7 +279,8 @@ impl World {
         boss.told.push(pid);
         boss.told.sort_unstable();
         let peer = if boss.incumbent == Some(pid) { Peer::Incumbent } else { Peer::Successor };
-        self.links.iter_mut().filter(|link| link.pid == pid).for_each(|link| link.boss_open = false);
+        let its = |link: &&mut crate::world::Link| link.pid == pid && link.end != End::Surveyor;
+        self.links.iter_mut().filter(its).for_each(|link| link.boss_open = false);
         self.boss(supervisor::Event::Ended(peer, "was killed".into()), crash)
     }
 
@@ -326,6 +369,9 @@ impl World {
             supervisor::Awaited::Spawn if good => supervisor::Event::Spawned(Ok(id(self.spawn()))),
             supervisor::Awaited::Spawn => supervisor::Event::Spawned(Err("injected".into())),
             supervisor::Awaited::Persist(note) => {
+                if good {
+                    self.note(note);
+                }
                 supervisor::Event::Persisted(note, if good { Ok(()) } else { Err("injected".into()) })
             }
             supervisor::Awaited::Finish(_) => return Vec::new(),

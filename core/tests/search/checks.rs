@@ -2,7 +2,7 @@
 use handoff::machine::Exit;
 use handoff::machine::supervisor::{Outcome, Peer, Verdict};
 
-use crate::world::{Life, Link, Process, World};
+use crate::world::{End, Life, Link, Process, World};
 
 /// In every state: at most one process writes, and it holds the lock; and nothing is made that a predecessor which
 /// may have to come back could not undo.
@@ -44,7 +44,7 @@ pub(crate) fn gives_up(world: &World, peer: Peer, how: &str) -> Option<String> {
     };
     let process = world.processes.get(&pid)?;
     let linked = |link: &Link| {
-        link.pid == pid && link.peer == peer && link.boss_open && link.daemon_open && !link.reset
+        link.pid == pid && link.end == End::Boss(peer) && link.boss_open && link.daemon_open && !link.reset
     };
     let well = process.life == Life::Runs && !process.hung && world.links.iter().any(linked);
     let excused = process.suspect || boss.late || world.signalled.is_some();
@@ -83,7 +83,10 @@ fn others_live(world: &World, pid: u32) -> bool {
 /// What the supervisor reports is so, but for an end that it can't have heard of.
 pub(crate) fn truth(world: &World, outcome: &Outcome) -> Option<String> {
     let boss = world.boss.as_ref()?;
-    let serves = |pid: Option<u32>| pid.is_some_and(|pid| serves(world, pid) || is_dead_unheard(world, pid));
+    let untold: Vec<u32> = boss.incumbent.into_iter().chain(boss.successor).collect();
+    let untold: Vec<u32> = untold.into_iter().filter(|pid| !boss.told.contains(pid)).collect();
+    let serves =
+        |pid: Option<u32>| pid.is_some_and(|pid| serves(world, pid) || is_dead_unheard(world, &untold, pid));
     let lives = |pid: Option<u32>| pid.is_some_and(|pid| world.processes.contains_key(&pid));
     let so = match outcome.verdict {
         Verdict::Committed => serves(boss.successor) && !lives(boss.incumbent),
@@ -101,15 +104,15 @@ pub(crate) fn truth(world: &World, outcome: &Outcome) -> Option<String> {
     }
 }
 
-fn is_dead_unheard(world: &World, pid: u32) -> bool {
-    let told = world.boss.as_ref().is_some_and(|boss| boss.told.contains(&pid));
+/// It is about to end, or has ended and is among those whose end was not told.
+pub(crate) fn is_dead_unheard(world: &World, untold: &[u32], pid: u32) -> bool {
     match world.processes.get(&pid) {
         Some(process) => process.life == Life::Dying || world.signalled == Some(pid),
-        None => !told,
+        None => untold.contains(&pid),
     }
 }
 
-fn serves(world: &World, pid: u32) -> bool {
+pub(crate) fn serves(world: &World, pid: u32) -> bool {
     let accepts = world.processes.get(&pid).is_some_and(|process| process.accepts);
     accepts && world.lock == Some(pid) && world.path == Some(pid)
 }
@@ -130,5 +133,6 @@ pub(crate) fn at_rest(world: &World) -> bool {
         serves(world, *pid) && process.life == Life::Runs && free && process.pending.is_empty()
     };
     let over = world.processes.is_empty() || world.handoffs == 0;
-    world.idle() && over && world.processes.len() <= 1 && world.processes.iter().all(serves)
+    let known = !world.faults.recovers || !world.astray && world.surveyed();
+    world.idle() && known && over && world.processes.len() <= 1 && world.processes.iter().all(serves)
 }

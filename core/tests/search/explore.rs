@@ -12,7 +12,7 @@ use crate::table::Samples;
 use crate::world::{Faults, World};
 
 /// More are a sign of something that grows without bound.
-const MOST_STATES: usize = 500_000;
+const MOST_STATES: usize = 1_500_000;
 
 /// What a search found out.
 #[derive(Default)]
@@ -22,6 +22,8 @@ pub(crate) struct Report {
     pub depth: usize,
     /// What supervisors reported, and the shortest way to it.
     pub verdicts: BTreeMap<Verdict, String>,
+    /// The same of those who took stock.
+    pub recoveries: BTreeMap<&'static str, String>,
     /// Where processes died.
     pub gaps: BTreeSet<Gap>,
     pub samples: Samples,
@@ -99,6 +101,12 @@ impl Search {
         self.report.samples.collect(&world);
         if let Some(outcome) = world.boss.as_ref().and_then(|boss| boss.outcome.as_ref()) {
             self.report.verdicts.entry(outcome.verdict).or_insert_with(|| way(&self.seen, index));
+        }
+        if let Some(outcome) = world.surveyor.as_ref().and_then(|surveyor| surveyor.outcome.as_ref()) {
+            self.report
+                .recoveries
+                .entry(crate::surveyor::name(outcome.verdict))
+                .or_insert_with(|| way(&self.seen, index));
         }
         match &world.violation {
             Some(violation) => {

@@ -12,7 +12,7 @@ use handoff::record::Record;
 use handoff::time::Time;
 
 use crate::checks;
-use crate::world::{AnyHook, World, id};
+use crate::world::{AnyHook, End, World, id};
 
 /// The host of one process; pid 0 is the supervisor.
 pub(crate) struct Host<'a> {
@@ -24,7 +24,7 @@ pub(crate) struct Host<'a> {
 
 impl Host<'_> {
     /// Results come later.
-    fn defers(&self) -> bool {
+    pub(crate) fn defers(&self) -> bool {
         self.world.faults.deferred || self.world.faults.errors > 0
     }
 
@@ -91,14 +91,15 @@ impl Gaps for Host<'_> {
 impl Transport<Peer> for Host<'_> {
     fn send(&mut self, to: Peer, message: &Message) {
         self.note(to, message);
-        let mut links = self.world.links.iter_mut().filter(|link| link.peer == to && link.boss_open);
+        let mut links =
+            self.world.links.iter_mut().filter(|link| link.end == End::Boss(to) && link.boss_open);
         if let Some(link) = links.find(|link| link.daemon_open && !link.reset) {
             link.down.push_back(message.clone());
         }
     }
 
     fn close(&mut self, peer: Peer) {
-        for link in self.world.links.iter_mut().filter(|link| link.peer == peer) {
+        for link in self.world.links.iter_mut().filter(|link| link.end == End::Boss(peer)) {
             link.boss_open = false;
         }
     }
@@ -151,6 +152,7 @@ impl Journal for Host<'_> {
             self.put_off_boss(supervisor::Awaited::Persist(note));
             return None;
         }
+        self.world.note(note);
         Some(Ok(()))
     }
 }
@@ -158,6 +160,7 @@ impl Journal for Host<'_> {
 impl SupervisorHost for Host<'_> {
     fn finish(&mut self, outcome: Outcome) {
         self.world.violated(checks::truth(self.world, &outcome));
+        self.world.finished(outcome.verdict);
         self.world.boss.iter_mut().for_each(|boss| boss.outcome = Some(outcome.clone()));
     }
 }

@@ -8,6 +8,7 @@ mod checks;
 mod explore;
 mod host;
 mod steps;
+mod surveyor;
 mod table;
 mod world;
 
@@ -30,6 +31,8 @@ const NONE: Faults = Faults {
     errors: 0,
     deferred: false,
     sparse: false,
+    recovers: false,
+    prompt: false,
 };
 
 /// A search, run once however many tests look at its report.
@@ -53,6 +56,7 @@ impl Search {
     fn passes(&self) {
         let report = self.report();
         println!("{} states, {} transitions, depth {}", report.states, report.transitions, report.depth);
+        println!("recoveries: {:?}", report.recoveries.keys());
         for (violation, way) in &report.violations {
             println!("{violation}\n{way}");
         }
@@ -111,6 +115,26 @@ searches! {
         [Committed, RolledBack, Unconfirmed, NobodyServes, Unreachable];
     drop_and_stop: 1 handoffs, { drops: 1, stops: 1 } =>
         [Committed, RolledBack, Unconfirmed, NobodyServes, Unreachable];
+    one_crash_recovered: 2 handoffs, { crashes: 1, recovers: true } =>
+        [Committed, RolledBack, FellBack, NobodyServes, Unreachable];
+    one_crash_recovered_deferred: 2 handoffs, { crashes: 1, recovers: true, deferred: true, sparse: true } =>
+        [Committed, RolledBack, FellBack, NobodyServes, Unreachable];
+    one_stop_recovered: 1 handoffs, { stops: 1, recovers: true, prompt: true, sparse: true } =>
+        [Committed, RolledBack, Unreachable];
+    two_crashes_recovered: 1 handoffs, { crashes: 2, recovers: true, sparse: true } =>
+        [Committed, RolledBack, FellBack, Unconfirmed, NobodyServes, Unreachable];
+    stop_and_crash_recovered: 1 handoffs, { stops: 1, crashes: 1, recovers: true, prompt: true, sparse: true } =>
+        [Committed, RolledBack, FellBack, Unconfirmed, NobodyServes, Unreachable];
+    bad_hook_and_crash_recovered: 1 handoffs, { bad_hooks: 1, crashes: 1, recovers: true, sparse: true } =>
+        [Committed, RolledBack, FellBack, Unconfirmed, NobodyServes, Unreachable];
+    drop_and_crash_recovered: 1 handoffs, { drops: 1, crashes: 1, recovers: true, sparse: true } =>
+        [Committed, RolledBack, FellBack, Unconfirmed, NobodyServes, Unreachable];
+    reset_and_crash_recovered: 1 handoffs, { resets: 1, crashes: 1, recovers: true, sparse: true } =>
+        [Committed, RolledBack, FellBack, Unconfirmed, NobodyServes, Unreachable];
+    error_and_crash_recovered: 1 handoffs, { errors: 1, crashes: 1, recovers: true, sparse: true } =>
+        [Committed, RolledBack, FellBack, Unconfirmed, NobodyServes, Unreachable];
+    told_to_stop_and_recovered: 1 handoffs, { signals: 1, crashes: 1, recovers: true, sparse: true } =>
+        [Committed, RolledBack, FellBack, Unconfirmed, NobodyServes, Busy, Unreachable];
     reset_and_crash: 1 handoffs, { resets: 1, crashes: 1 } =>
         [Committed, RolledBack, FellBack, Unconfirmed, NobodyServes, Unreachable];
 }

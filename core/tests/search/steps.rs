@@ -1,12 +1,18 @@
 //! What can happen next: what the world does by itself, when a timer fires, and what faults are left.
-use handoff::machine::{Machine, Timer, supervisor::Peer};
+use handoff::machine::{Machine, Timer, recovery, supervisor::Peer};
 use handoff::message::Message;
 
-use crate::world::{AnyHook, Boss, Life, Link, Process, World};
+use crate::world::{AnyHook, Boss, End, Life, Link, Process, World};
 
 /// One thing that can happen next. Daemons are named by their pid, links by their place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
+    Recover,
+    TellSurveyor(u32),
+    Refused(u32),
+    SurveyorComplete,
+    SurveyorTimer(Timer),
+    ContinueSurveyor,
     Handoff,
     ColdStart,
     Connect,
@@ -38,6 +44,9 @@ pub(crate) enum Fault {
     HookUnfit(u32),
     OperationFails(u32),
     BossOperationFails,
+    SurveyorOperationFails,
+    CrashSurveyor,
+    StopSurveyor,
     DropDown(usize),
     DropUp(usize),
     Reset(usize),
@@ -53,13 +62,21 @@ pub(crate) enum Fault {
 impl World {
     pub(crate) fn steps(&self) -> Vec<Step> {
         let mut steps = Vec::new();
+        if self.faults.prompt {
+            self.survey_steps(&mut steps);
+            if !steps.is_empty() {
+                return steps;
+            }
+        }
         self.reads(&mut steps);
         self.deaths(&mut steps);
         self.work(&mut steps);
+        self.surveyor_steps(&mut steps);
         let quiet = steps.is_empty();
         if !self.processes.iter().any(|(pid, process)| self.is_prompt(*pid, process)) {
             self.boss_timers(quiet, &mut steps);
             self.daemon_timers(quiet, &mut steps);
+            self.surveyor_timers(quiet, &mut steps);
         }
         self.continues(&mut steps);
         self.starts(&mut steps);
@@ -74,6 +91,18 @@ impl World {
             Life::Dying => self.lock != Some(pid),
             Life::Stopped => false,
         }
+    }
+
+    /// What is under way between one who takes stock and those that run.
+    fn survey_steps(&self, steps: &mut Vec<Step>) {
+        self.surveyor_steps(steps);
+        let surveyed = |(pid, _): &(&u32, &Process)| {
+            let reads = |link: &Link| {
+                link.end == End::Surveyor && link.pid == **pid && link.boss_open && !link.down.is_empty()
+            };
+            self.surveyor_runs() && self.links.iter().any(reads)
+        };
+        steps.extend(self.processes.iter().filter(surveyed).filter_map(|(pid, _)| self.daemon_reads(*pid)));
     }
 
     fn reads(&self, steps: &mut Vec<Step>) {
@@ -100,6 +129,7 @@ impl World {
     fn boss_reads(&self, i: usize) -> Option<Step> {
         let link = &self.links[i];
         match () {
+            () if link.end == End::Surveyor => None,
             () if !self.boss_runs() || !link.boss_open || !self.processes.contains_key(&link.pid) => None,
             () if !link.up.is_empty() => Some(Step::Up(i)),
             () if !link.daemon_open || link.reset => Some(Step::UpClosed(i)),
@@ -147,7 +177,7 @@ impl World {
         if self.boss_can_read() {
             return;
         }
-        let mine = |link: &&Link| link.boss_open && link.daemon_open;
+        let mine = |link: &&Link| link.end != End::Surveyor && link.boss_open && link.daemon_open;
         let unread = self.links.iter().filter(mine).any(|link| !link.down.is_empty());
         let armed = |timer: &Timer| boss.machine.timers().is_armed(*timer);
         // A connection that is tried again, and will succeed, comes before any silence; silence before the deadline.
@@ -196,17 +226,22 @@ impl World {
         }
     }
 
+    /// It has a link to the supervisor of a handoff.
+    fn is_linked(&self, pid: u32) -> bool {
+        let its = |link: &Link| link.pid == pid && link.end != End::Surveyor;
+        self.links.iter().any(|link| its(link) && link.boss_open && link.daemon_open)
+    }
+
     /// Not all are there and talk to each other. If they are, heartbeats mend what was lost, long before a deadline.
     fn is_stuck(&self) -> bool {
-        let linked =
-            |pid: u32| self.links.iter().any(|link| link.pid == pid && link.boss_open && link.daemon_open);
+        let linked = |pid: u32| self.is_linked(pid);
         let well = |process: &Process| process.life == Life::Runs && !process.hung;
         self.processes.iter().any(|(pid, process)| !linked(*pid) || !well(process))
     }
 
     /// The supervisor hears nothing from a peer that has not ended: it does not run, or there is no link.
     fn unheard(&self, quiet: bool, peer: Peer, pid: Option<u32>) -> bool {
-        let mut links = self.links.iter().filter(|link| link.peer == peer && link.boss_open);
+        let mut links = self.links.iter().filter(|link| link.end == End::Boss(peer) && link.boss_open);
         let linked = links.any(|link| link.daemon_open && link.accepted);
         let inert = |pid: u32| {
             self.processes.get(&pid).is_some_and(|p| matches!(p.life, Life::Stopped | Life::Dying))
@@ -217,19 +252,27 @@ impl World {
     }
 
     fn boss_unheard(&self, quiet: bool, pid: u32) -> bool {
-        let linked = self.links.iter().any(|link| link.pid == pid && link.boss_open && link.daemon_open);
+        let linked = self.is_linked(pid);
         let stopped = self.boss.as_ref().is_some_and(|boss| boss.stopped);
         stopped || (quiet && !linked)
     }
 
     fn continues(&self, steps: &mut Vec<Step>) {
         steps.extend(self.boss.iter().filter(|boss| boss.stopped).map(|_| Step::ContinueBoss));
+        let surveyor = self.surveyor.iter().filter(|surveyor| surveyor.stopped);
+        steps.extend(surveyor.map(|_| Step::ContinueSurveyor));
         let stopped = self.processes.iter().filter(|(_, process)| process.life == Life::Stopped);
         steps.extend(stopped.map(|(pid, _)| Step::Continue(*pid)));
     }
 
     fn starts(&self, steps: &mut Vec<Step>) {
-        if !self.idle() {
+        let stopped = self.boss.as_ref().is_some_and(|boss| boss.stopped);
+        if self.faults.recovers && (self.astray && self.idle() || stopped) && self.surveyed() {
+            // Once, beside a supervisor that is stopped.
+            steps.extend((!stopped || self.surveyor.is_none()).then_some(Step::Recover));
+            return;
+        }
+        if !self.idle() || !self.surveyed() {
             return;
         }
         if self.processes.is_empty() {
@@ -259,12 +302,16 @@ impl World {
     fn bad_processes(&self, faults: &mut Vec<Fault>) {
         if self.faults.crashes > 0 {
             faults.extend(self.boss.iter().map(|_| Fault::CrashBoss));
+            let surveys = self.surveyor.iter().filter(|surveyor| !surveyor.machine.is_done());
+            faults.extend(surveys.map(|_| Fault::CrashSurveyor));
             let alive = self.processes.iter().filter(|(_, process)| process.life != Life::Dying);
             faults.extend(alive.map(|(pid, _)| Fault::Crash(*pid)));
         }
         if self.faults.stops > 0 {
             let at_work = |boss: &&Boss| !boss.stopped && !boss.machine.is_done();
             faults.extend(self.boss.iter().filter(at_work).map(|_| Fault::StopBoss));
+            let surveys = self.surveyor.iter().filter(|s| !s.stopped && !s.machine.is_done());
+            faults.extend(surveys.map(|_| Fault::StopSurveyor));
         }
         for pid in self.processes.keys().filter(|pid| self.runs(**pid)) {
             faults.extend((self.faults.stops > 0).then_some(Fault::Stop(*pid)));
@@ -277,8 +324,10 @@ impl World {
             let drops = self.faults.drops > 0;
             faults.extend((drops && !link.down.is_empty()).then_some(Fault::DropDown(i)));
             // What nobody repeats is not lost: an incumbent's `Hello`, before it is part of a handoff.
-            let repeated =
-                !matches!((link.peer, link.up.front()), (Peer::Incumbent, None | Some(Message::Hello(_))));
+            let repeated = !matches!(
+                (link.end, link.up.front()),
+                (End::Boss(Peer::Incumbent), None | Some(Message::Hello(_)))
+            );
             faults.extend((drops && repeated && !link.up.is_empty()).then_some(Fault::DropUp(i)));
             let whole = link.boss_open && link.daemon_open && link.accepted && !link.reset;
             faults.extend((self.faults.resets > 0 && whole).then_some(Fault::Reset(i)));
@@ -295,6 +344,11 @@ impl World {
         }
         let pending = self.boss.as_ref().is_some_and(|boss| !boss.stopped && !boss.pending.is_empty());
         faults.extend((self.faults.errors > 0 && pending).then_some(Fault::BossOperationFails));
+        let notes = |surveyor: &crate::world::Surveyor| {
+            matches!(surveyor.pending.first(), Some(recovery::Awaited::Note(_)))
+        };
+        let noting = self.surveyor_runs() && self.surveyor.as_ref().is_some_and(notes);
+        faults.extend((self.faults.errors > 0 && noting).then_some(Fault::SurveyorOperationFails));
     }
 }
 
@@ -304,7 +358,7 @@ impl Process {
         !self.hooks.is_empty() && !self.hung
     }
 
-    fn is_slow(&self) -> bool {
+    pub(crate) fn is_slow(&self) -> bool {
         let finalize = |(_, hook): &(_, AnyHook)| {
             *hook == AnyHook::Incumbent(handoff::machine::incumbent::Hook::Finalize)
         };

@@ -10,13 +10,13 @@
 //! the lock and its end. What keeps the search finite without hiding anything: a
 //! heartbeat goes out only if no link of its sender has an unread frame (it would repeat it), and frames are lost
 //! from the head of a queue (each is at its head once). Links have numbers that are used again once free.
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use handoff::machine::{
-    Awaited, Exit, Incumbent, LinkId, LockAnswer, Machine, Op, Successor, Supervisor, Timers, incumbent,
-    successor,
-    supervisor::{self, Outcome, Peer},
+    Awaited, Exit, Incumbent, LinkId, LockAnswer, Machine, Op, Recovery, Successor, Supervisor, Timers,
+    incumbent, recovery, successor,
+    supervisor::{self, Note, Outcome, Peer, Verdict},
 };
 use handoff::message::{Capabilities, Hello, Message, PROTO_MAX, PROTO_MIN, Role};
 use handoff::record::Record;
@@ -40,8 +40,12 @@ pub(crate) struct Faults {
     pub errors: u8,
     /// No fault: results of awaited operations come later, in any order with other events.
     pub deferred: bool,
-    /// No fault: heartbeats go out only when nothing else happens.
+    /// No fault: heartbeats go out, and questions are asked again, only when nothing else happens.
     pub sparse: bool,
+    /// No fault: a supervisor that comes anew takes stock before it does anything else.
+    pub recovers: bool,
+    /// No fault: one who takes stock has its answers at once. Who is asked when is still anybody's guess.
+    pub prompt: bool,
 }
 
 /// A daemon's machine, in whichever role.
@@ -110,10 +114,42 @@ pub(crate) struct Boss {
     pub must_commit: bool,
 }
 
-/// A connection between the supervisor and a daemon. An end that is not open has closed it, or has read its end.
+/// A supervisor that takes stock: another process than [`Boss`], which is gone, at its end, or stopped.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Surveyor {
+    pub machine: Recovery,
+    pub stopped: bool,
+    /// The journal is its own: nobody holds it.
+    pub has_journal: bool,
+    /// Whom it watches, and whose end it was not told.
+    pub watched: Vec<u32>,
+    /// Whose answer is still to come.
+    pub asked: BTreeSet<u32>,
+    /// Who could not be connected to.
+    pub refused: Vec<u32>,
+    pub pending: Vec<recovery::Awaited>,
+    pub outcome: Option<recovery::Outcome>,
+}
+
+/// What the journal says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Journal {
+    pub running: Option<u32>,
+    /// The incumbent and the successor.
+    pub under_way: Option<(Option<u32>, u32)>,
+}
+
+/// Who has a link to a daemon, and what the daemon is to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum End {
+    Boss(Peer),
+    Surveyor,
+}
+
+/// A connection between a supervisor and a daemon. An end that is not open has closed it, or has read its end.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Link {
-    pub peer: Peer,
+    pub end: End,
     pub pid: u32,
     pub id: LinkId,
     pub handoff_id: HandoffId,
@@ -134,6 +170,10 @@ pub(crate) struct World {
     pub started: u8,
     pub processes: BTreeMap<u32, Process>,
     pub boss: Option<Boss>,
+    pub surveyor: Option<Surveyor>,
+    pub journal: Journal,
+    /// A supervisor died, or has lost track.
+    pub astray: bool,
     pub links: Vec<Link>,
     pub lock: Option<u32>,
     pub record: Option<Record>,
@@ -183,6 +223,9 @@ impl World {
             started: 0,
             processes: BTreeMap::from([(1, first)]),
             boss: None,
+            surveyor: None,
+            journal: Journal { running: Some(1), under_way: None },
+            astray: false,
             links: Vec::new(),
             lock: Some(1),
             record: Some(record),
@@ -215,15 +258,24 @@ impl World {
         self.boss.as_ref().is_none_or(|boss| boss.machine.is_done())
     }
 
-    /// Connects the supervisor to `pid`.
-    pub(crate) fn link(&mut self, peer: Peer, pid: u32) -> LinkId {
+    /// Nobody takes stock.
+    pub(crate) fn surveyed(&self) -> bool {
+        self.surveyor.as_ref().is_none_or(|surveyor| surveyor.machine.is_done())
+    }
+
+    pub(crate) fn surveyor_runs(&self) -> bool {
+        self.surveyor.as_ref().is_some_and(|surveyor| !surveyor.stopped)
+    }
+
+    /// Connects a supervisor to `pid`.
+    pub(crate) fn link(&mut self, end: End, pid: u32) -> LinkId {
         let id = LinkId((0..).find(|n| self.links.iter().all(|link| link.id.0 != *n)).unwrap_or_default());
         self.links.push(Link {
-            peer,
+            end,
             pid,
             id,
             handoff_id: HandoffId([self.started; 16]),
-            accepted: peer == Peer::Successor,
+            accepted: end == End::Boss(Peer::Successor),
             reset: false,
             down: VecDeque::new(),
             up: VecDeque::new(),
@@ -236,7 +288,7 @@ impl World {
     pub(crate) fn spawn(&mut self) -> u32 {
         let pid = self.next_pid;
         self.next_pid += 1;
-        let link = self.link(Peer::Successor, pid);
+        let link = self.link(End::Boss(Peer::Successor), pid);
         let generation = self.record.as_ref().map_or(0, |record| record.generation);
         let machine = Successor::new(hello(pid, Role::Successor), generation, link);
         let predecessor = self.boss.as_ref().and_then(|boss| boss.incumbent);
@@ -281,14 +333,52 @@ impl World {
 
     pub(crate) fn boss_dies(&mut self) {
         self.boss = None;
-        self.links.iter_mut().for_each(|link| link.boss_open = false);
+        self.astray = true;
+    }
+
+    pub(crate) fn surveyor_dies(&mut self) {
+        self.surveyor = None;
+        self.astray = true;
+    }
+
+    /// Whether the supervisor at this end of a link is there and at work.
+    fn is_at_work(&self, end: End) -> bool {
+        match end {
+            End::Boss(_) => !self.idle(),
+            End::Surveyor => !self.surveyed(),
+        }
+    }
+
+    /// What a handoff's notes make of the journal.
+    pub(crate) fn note(&mut self, note: Note) {
+        let Some(boss) = &self.boss else { return };
+        let journal = &mut self.journal;
+        match note {
+            Note::UnderWay => journal.under_way = boss.successor.map(|successor| (boss.incumbent, successor)),
+            // The incumbent is still to leave.
+            Note::Committed => journal.running = boss.successor,
+            Note::Over(Verdict::Unconfirmed) => {}
+            Note::Over(verdict) => {
+                journal.under_way = None;
+                match verdict {
+                    Verdict::FellBack => journal.running = boss.incumbent,
+                    Verdict::NobodyServes => journal.running = None,
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// What supervisors know once a handoff is over.
+    pub(crate) fn finished(&mut self, verdict: Verdict) {
+        self.astray |= !matches!(verdict, Verdict::Committed | Verdict::RolledBack | Verdict::Cancelled);
     }
 
     /// Forgets what nobody can see any more, and looks at what is left.
     pub(crate) fn settle(&mut self) {
-        let idle = self.idle();
-        for link in &mut self.links {
-            link.boss_open &= !idle;
+        let at_work = self.links.iter().map(|link| self.is_at_work(link.end)).collect::<Vec<_>>();
+        for (link, at_work) in self.links.iter_mut().zip(at_work) {
+            link.boss_open &= at_work;
             if !link.boss_open {
                 link.up.clear();
             }

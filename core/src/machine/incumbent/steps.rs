@@ -213,19 +213,26 @@ impl Incumbent {
                 }
             }
             LockAnswer::Busy { hint } => self.lock_busy(now, why, hint, out),
-            LockAnswer::Error(_) => self.lock_busy(now, why, None, out),
+            // That says nothing of whether somebody holds it: to leave on it could leave nobody.
+            LockAnswer::Error(_) => self.lock_later(now, why),
         }
     }
 
     pub(super) fn lock_busy(&mut self, now: Time, why: Why, hint: Option<Record>, out: Out<'_, Self>) {
         let another_serves = hint.is_some_and(|record| record.serving && record.holder != self.me());
+        match why {
+            Why::Retire => self.exit(Exit::Retired, out),
+            Why::Orphan | Why::Resume if self.stopping => self.exit(Exit::Stopped, out),
+            Why::Orphan if another_serves => self.exit(Exit::Retired, out),
+            Why::Orphan | Why::Resume => self.lock_later(now, why),
+        }
+    }
+
+    fn lock_later(&mut self, now: Time, why: Why) {
         let liveness = self.session.as_ref().map_or(Duration::from_secs(5), |session| session.liveness);
         let pause = match why {
-            Why::Retire => return self.exit(Exit::Retired, out),
-            Why::Orphan | Why::Resume if self.stopping => return self.exit(Exit::Stopped, out),
-            Why::Orphan if another_serves => return self.exit(Exit::Retired, out),
             Why::Orphan => liveness / 5,
-            Why::Resume => liveness / 100,
+            Why::Retire | Why::Resume => liveness / 100,
         };
         self.state = State::Locking { why, asked: false };
         self.timers.arm(Timer::Retry, now, pause);

@@ -1,0 +1,249 @@
+//! A supervisor that comes anew, or has lost track: who serves, and what is to become of the others.
+//!
+//! It asks and waits, because daemons without a supervisor come to an end by themselves: whoever gets the lock under
+//! the rule of the record serves, the others leave. It ends only what is in the way: a stray that the journal
+//! names, once another serves; and one that may hold the lock and says nothing past a bound. It never tries the lock.
+//!
+//! `mod.rs` holds the state and the event's way in, `steps.rs` what follows from what is known.
+use alloc::{collections::BTreeMap, string::String, vec::Vec};
+
+use super::{Machine, Out, Timer, Timers};
+use crate::{
+    id::ProcessId,
+    message::{AwaitsFinal, Message, Standing},
+    time::{Duration, Time},
+};
+
+mod steps;
+
+/// How long things may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Config {
+    /// Everyone is asked again after a small part of it.
+    pub liveness: Duration,
+    /// A process that may hold the lock is killed when it has said nothing for so long, and nobody serves. At most
+    /// twice as long if it went silent later than another.
+    pub unreachable_limit: Duration,
+    /// A predecessor of the one that serves is killed when it has not left after so long.
+    pub retire_limit: Duration,
+    /// How long all of it may take, while nobody serves.
+    pub deadline: Duration,
+    /// The listening sockets are wanted from whoever answers.
+    pub take_listeners: bool,
+}
+
+impl Config {
+    /// The time between two questions.
+    fn pause(&self) -> Duration {
+        self.liveness / 50
+    }
+}
+
+/// Why a process may be a daemon of this control path, and whether it may be ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Sight {
+    /// A socket lies beside the control path. It may be another supervisor's business.
+    Beside,
+    /// It may hold the lock: the journal, the record or the control path names it.
+    Incumbent,
+    /// The journal names it as the successor in a handoff that has no end.
+    Successor,
+}
+
+/// A process that may be a daemon of this control path, and has not ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Sighting {
+    /// Who.
+    pub process: ProcessId,
+    /// Why.
+    pub sight: Sight,
+}
+
+/// What can happen to a recovery.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Event {
+    /// Begin.
+    Start,
+    /// Who is there. Processes that are known already may be among them or not.
+    Looked(Vec<Sighting>),
+    /// A message came.
+    Frame(ProcessId, Message),
+    /// There is no link, or no link any more.
+    Closed(ProcessId),
+    /// A process has ended.
+    Ended(ProcessId),
+    /// The journal was written, or could not be.
+    Noted(Verdict, Result<(), String>),
+    /// A timer has expired.
+    Timer(Timer),
+    /// The caller wants it to end. Nothing was disturbed.
+    Cancel,
+}
+
+/// What a recovery asks for without waiting.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Effect {
+    /// Connect to a process's own control socket.
+    Connect(ProcessId),
+    /// Send a message. Buffered, not received.
+    Send(ProcessId, Message),
+    /// Kill a process, and what it has forked. Its end comes as an event.
+    Kill(ProcessId),
+}
+
+/// What a recovery asks for and waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Awaited {
+    /// Look who is there, and whether this process is.
+    Look(Option<ProcessId>),
+    /// Write into the journal who serves, and that nothing is under way.
+    Note(Verdict),
+    /// It is over. No result ever comes.
+    Finish(Outcome),
+}
+
+/// What was found in the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Verdict {
+    /// This process serves, as it said itself; no stray is left, and it knows that its predecessor has ended.
+    Serves(ProcessId),
+    /// Every process that could serve has ended: a cold start is due.
+    NobodyServes,
+    /// The time is over: somebody lives, but nobody has said that it serves.
+    Unconfirmed,
+    /// The caller called it off.
+    Cancelled,
+}
+
+/// How a recovery ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Outcome {
+    /// What was found.
+    pub verdict: Verdict,
+    /// Strays, and processes past a bound.
+    pub killed: Vec<ProcessId>,
+    /// Other processes that may be daemons of this control path, and were still there.
+    pub left: Vec<ProcessId>,
+    /// The journal could not be written.
+    pub journal_error: Option<String>,
+}
+
+/// What the recovery waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Phase {
+    /// Nothing has begun.
+    Start,
+    /// To see who is there.
+    AwaitLook,
+    /// Answers, ends, the next question.
+    AwaitAnswers,
+    /// The journal.
+    AwaitNoted(Verdict),
+    /// Nothing more.
+    Done,
+}
+
+/// What a process is to the recovery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Part {
+    /// It is in nobody's way.
+    Free,
+    /// It is in the way, for less than the limit that runs.
+    InTheWay,
+    /// It has been in the way since that limit began: at its end it is overdue.
+    Overdue,
+    /// It was killed, and has not ended.
+    Killed,
+    /// It says nothing, and is not this supervisor's to end.
+    Ignored,
+}
+
+/// What is known of a process.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Party {
+    sight: Sight,
+    part: Part,
+    /// There is, or may be, a link.
+    linked: bool,
+    /// It was asked, and has not answered.
+    asked: bool,
+    /// Its last answer.
+    standing: Option<Standing>,
+    awaits_final: Option<AwaitsFinal>,
+}
+
+/// The machine of a supervisor that takes stock.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Recovery {
+    config: Config,
+    phase: Phase,
+    parties: BTreeMap<ProcessId, Party>,
+    /// The one that serves.
+    heir: Option<ProcessId>,
+    /// Looked for, and not there: it has ended.
+    missing: Option<ProcessId>,
+    has_listeners: bool,
+    killed: Vec<ProcessId>,
+    journal_error: Option<String>,
+    timers: Timers,
+}
+
+impl Recovery {
+    /// A recovery that has not begun.
+    pub fn new(config: Config) -> Self {
+        Recovery {
+            config,
+            phase: Phase::Start,
+            parties: BTreeMap::new(),
+            heir: None,
+            missing: None,
+            has_listeners: !config.take_listeners,
+            killed: Vec::new(),
+            journal_error: None,
+            timers: Timers::default(),
+        }
+    }
+
+    /// Whether it is over.
+    pub fn is_done(&self) -> bool {
+        self.phase == Phase::Done
+    }
+}
+
+impl Machine for Recovery {
+    type Event = Event;
+    type Effect = Effect;
+    type Awaited = Awaited;
+
+    const ROLE: &'static str = "recovery";
+
+    fn handle(&mut self, now: Time, event: Event, out: Out<'_, Self>) {
+        match event {
+            _ if self.is_done() => {}
+            Event::Start if self.phase != Phase::Start => {}
+            Event::Start => self.look(out),
+            Event::Looked(sightings) => self.looked(now, sightings, out),
+            Event::Frame(process, message) => self.heard(now, process, message, out),
+            Event::Closed(process) => self.closed(process),
+            Event::Ended(process) => self.ended(process, out),
+            Event::Noted(verdict, result) => self.noted(verdict, result, out),
+            Event::Timer(timer) => self.expired(now, timer, out),
+            Event::Cancel => self.report(Verdict::Cancelled, out),
+        }
+    }
+
+    fn timers(&self) -> &Timers {
+        &self.timers
+    }
+
+    fn state(&self) -> &'static str {
+        match self.phase {
+            Phase::Start => "start",
+            Phase::AwaitLook => "await-look",
+            Phase::AwaitAnswers if self.heir.is_some() => "await-others",
+            Phase::AwaitAnswers => "await-serving",
+            Phase::AwaitNoted(_) => "await-noted",
+            Phase::Done => "done",
+        }
+    }
+}

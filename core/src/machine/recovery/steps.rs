@@ -1,0 +1,260 @@
+//! What follows from what is known.
+use alloc::{string::String, vec::Vec};
+
+use super::{Awaited, Effect, Out, Outcome, Part, Party, Phase, Recovery, Sight, Sighting, Timer, Verdict};
+use crate::{
+    id::{HandoffId, ProcessId},
+    message::{AwaitsFinal, Message, Standing},
+    time::Time,
+};
+
+impl Recovery {
+    /// Looks who is there: at first, after every end, and before everyone is asked again.
+    pub(super) fn look(&mut self, out: Out<'_, Self>) {
+        self.phase = Phase::AwaitLook;
+        out.last(Awaited::Look(self.predecessor()));
+    }
+
+    pub(super) fn looked(&mut self, now: Time, sightings: Vec<Sighting>, mut out: Out<'_, Self>) {
+        if self.phase != Phase::AwaitLook {
+            return;
+        }
+        let is_there = |process: &ProcessId| sightings.iter().any(|sighting| sighting.process == *process);
+        self.missing = self.predecessor().filter(|process| !is_there(process));
+        // The end of one that is gone comes as an event, but nobody acts on the word of the dead meanwhile.
+        let gone = self.parties.iter_mut().filter(|(process, _)| !is_there(process));
+        gone.for_each(|(_, party)| party.standing = None);
+        for Sighting { process, sight } in sightings {
+            let party = self.parties.entry(process).or_insert_with(|| Party::new(sight));
+            party.sight = party.sight.max(sight);
+        }
+        self.phase = Phase::AwaitAnswers;
+        self.timers.arm(Timer::Heartbeat, now, self.config.pause());
+        if !self.timers.is_armed(Timer::Deadline) {
+            self.timers.arm(Timer::Deadline, now, self.config.deadline);
+        }
+        self.ask(&mut out);
+        self.decide(now, out);
+    }
+
+    /// Asks everyone where it stands.
+    fn ask(&mut self, out: &mut Out<'_, Self>) {
+        for (process, party) in self.parties.iter_mut().filter(|(_, party)| party.part != Part::Killed) {
+            if !core::mem::replace(&mut party.linked, true) {
+                out.push(Effect::Connect(*process));
+            }
+            out.push(Effect::Send(*process, Message::StandingQuery));
+            let silent = core::mem::replace(&mut party.asked, true);
+            if silent && self.heir.is_none() && party.part == Part::Free {
+                party.part = Part::InTheWay;
+            }
+        }
+    }
+
+    pub(super) fn heard(&mut self, now: Time, process: ProcessId, message: Message, mut out: Out<'_, Self>) {
+        let Some(party) = self.parties.get_mut(&process).filter(|party| party.part != Part::Killed) else {
+            return;
+        };
+        match message {
+            Message::StandingReport { standing, awaits_final } => {
+                party.asked = false;
+                party.standing = Some(standing);
+                party.awaits_final = awaits_final;
+                if self.heir.is_none() || party.part == Part::Ignored {
+                    party.part = Part::Free;
+                }
+                if !self.has_listeners {
+                    out.push(Effect::Send(process, Message::ListenersQuery));
+                }
+            }
+            Message::Listeners { more, .. } => self.has_listeners |= !more,
+            // Nothing else says where it stands.
+            _ => return,
+        }
+        if self.phase == Phase::AwaitAnswers {
+            self.decide(now, out);
+        }
+    }
+
+    /// It is connected to again with the next question.
+    pub(super) fn closed(&mut self, process: ProcessId) {
+        if let Some(party) = self.parties.get_mut(&process) {
+            party.linked = false;
+        }
+    }
+
+    pub(super) fn ended(&mut self, process: ProcessId, out: Out<'_, Self>) {
+        let known = self.parties.remove(&process).is_some();
+        match self.phase {
+            Phase::AwaitAnswers if known => self.look(out),
+            Phase::AwaitNoted(Verdict::Serves(heir)) if heir == process => self.look(out),
+            Phase::Start | Phase::AwaitLook | Phase::AwaitAnswers | Phase::AwaitNoted(_) | Phase::Done => {}
+        }
+    }
+
+    pub(super) fn expired(&mut self, now: Time, timer: Timer, mut out: Out<'_, Self>) {
+        self.timers.disarm(timer);
+        if self.phase != Phase::AwaitAnswers {
+            return;
+        }
+        match timer {
+            Timer::Heartbeat => self.look(out),
+            Timer::Patience => {
+                self.out_of_patience(&mut out);
+                self.decide(now, out);
+            }
+            // Whatever else is there: one serves.
+            Timer::Deadline => match self.heir {
+                Some(heir) => self.conclude(Verdict::Serves(heir), out),
+                None => self.report(Verdict::Unconfirmed, out),
+            },
+            Timer::SupervisorSilent
+            | Timer::IncumbentSilent
+            | Timer::SuccessorSilent
+            | Timer::Retry
+            | Timer::HookLimit => {}
+        }
+    }
+
+    /// Draws the consequences of what is known now.
+    fn decide(&mut self, now: Time, out: Out<'_, Self>) {
+        let serves = |party: &Party| party.standing == Some(Standing::Serving) && party.part != Part::Killed;
+        let heir = self.parties.iter().find(|(_, party)| serves(party)).map(|(process, _)| *process);
+        if heir != self.heir {
+            self.heir = heir;
+            self.timers.disarm(Timer::Patience);
+            let waiting = |party: &&mut Party| matches!(party.part, Part::InTheWay | Part::Overdue);
+            self.parties.values_mut().filter(waiting).for_each(|party| party.part = Part::Free);
+        }
+        match heir {
+            Some(heir) => self.settle(now, heir, out),
+            None => {
+                self.be_patient(now);
+                if self.parties.values().all(|party| party.part == Part::Ignored) {
+                    self.conclude(Verdict::NobodyServes, out);
+                }
+            }
+        }
+    }
+
+    /// One serves: the others end, and it is told so.
+    fn settle(&mut self, now: Time, heir: ProcessId, mut out: Out<'_, Self>) {
+        let predecessor = self.predecessor();
+        for (process, party) in self.parties.iter_mut().filter(|(process, _)| **process != heir) {
+            let is_predecessor = Some(*process) == predecessor;
+            match (party.sight, party.part) {
+                (Sight::Beside, Part::Free) if !is_predecessor => {}
+                // It was to serve in a handoff that nobody drives any more.
+                (Sight::Successor, Part::Free) if !is_predecessor => {
+                    kill(*process, party, &mut self.killed, &mut out);
+                }
+                (_, Part::Free) => party.part = Part::InTheWay,
+                (_, Part::InTheWay | Part::Overdue | Part::Killed | Part::Ignored) => {}
+            }
+        }
+        self.be_patient(now);
+        match self.awaits_final() {
+            Some(AwaitsFinal { predecessor: Some(predecessor), .. })
+                if !self.parties.contains_key(&predecessor) && self.missing != Some(predecessor) =>
+            {
+                self.look(out);
+            }
+            Some(awaited) if awaited.predecessor.is_none_or(|process| self.missing == Some(process)) => {
+                self.finalize(heir, awaited.handoff_id, &mut out);
+            }
+            None if self.has_listeners && !self.is_anyone_in_the_way() => {
+                self.conclude(Verdict::Serves(heir), out);
+            }
+            _ => {}
+        }
+    }
+
+    /// Tells the one that serves that its predecessor has ended, unless it is yet to say what it made of that.
+    fn finalize(&mut self, heir: ProcessId, handoff_id: HandoffId, out: &mut Out<'_, Self>) {
+        let Some(party) = self.parties.get_mut(&heir).filter(|party| !party.asked) else { return };
+        party.asked = true;
+        out.push(Effect::Send(heir, Message::Final { handoff_id }));
+        out.push(Effect::Send(heir, Message::StandingQuery));
+    }
+
+    /// What the one that serves waits for.
+    fn awaits_final(&self) -> Option<AwaitsFinal> {
+        self.parties.get(&self.heir?)?.awaits_final
+    }
+
+    fn predecessor(&self) -> Option<ProcessId> {
+        self.awaits_final()?.predecessor
+    }
+
+    fn is_anyone_in_the_way(&self) -> bool {
+        self.parties.values().any(|party| matches!(party.part, Part::InTheWay | Part::Overdue | Part::Killed))
+    }
+
+    /// Gives those in the way their time. One that comes later has that of the others first, and then a whole one.
+    fn be_patient(&mut self, now: Time) {
+        let waits = |party: &Party| matches!(party.part, Part::InTheWay | Part::Overdue);
+        if !self.parties.values().any(waits) {
+            return self.timers.disarm(Timer::Patience);
+        }
+        if self.timers.is_armed(Timer::Patience) {
+            return;
+        }
+        let limit = match self.heir {
+            Some(_) => self.config.retire_limit,
+            None => self.config.unreachable_limit,
+        };
+        self.timers.arm(Timer::Patience, now, limit);
+        let begins = self.parties.values_mut().filter(|party| party.part == Part::InTheWay);
+        begins.for_each(|party| party.part = Part::Overdue);
+    }
+
+    /// Those that were in the way all the time are ended, if that is this supervisor's to do.
+    fn out_of_patience(&mut self, out: &mut Out<'_, Self>) {
+        let nobody_serves = self.heir.is_none();
+        for (process, party) in self.parties.iter_mut().filter(|(_, party)| party.part == Part::Overdue) {
+            if nobody_serves && party.sight == Sight::Beside {
+                party.part = Part::Ignored;
+            } else {
+                kill(*process, party, &mut self.killed, out);
+            }
+        }
+    }
+
+    /// Leaves in the journal what was found, and reports it.
+    fn conclude(&mut self, verdict: Verdict, out: Out<'_, Self>) {
+        self.phase = Phase::AwaitNoted(verdict);
+        out.last(Awaited::Note(verdict));
+    }
+
+    pub(super) fn noted(&mut self, verdict: Verdict, result: Result<(), String>, out: Out<'_, Self>) {
+        if self.phase == Phase::AwaitNoted(verdict) {
+            self.journal_error = result.err();
+            self.report(verdict, out);
+        }
+    }
+
+    pub(super) fn report(&mut self, verdict: Verdict, out: Out<'_, Self>) {
+        self.phase = Phase::Done;
+        self.timers.clear();
+        let left = |process: &ProcessId| verdict != Verdict::Serves(*process);
+        out.last(Awaited::Finish(Outcome {
+            verdict,
+            killed: core::mem::take(&mut self.killed),
+            left: self.parties.keys().copied().filter(left).collect(),
+            journal_error: self.journal_error.take(),
+        }));
+    }
+}
+
+impl Party {
+    fn new(sight: Sight) -> Self {
+        Party { sight, part: Part::Free, linked: false, asked: false, standing: None, awaits_final: None }
+    }
+}
+
+fn kill(process: ProcessId, party: &mut Party, killed: &mut Vec<ProcessId>, out: &mut Out<'_, Recovery>) {
+    party.part = Part::Killed;
+    party.standing = None;
+    killed.push(process);
+    out.push(Effect::Kill(process));
+}

@@ -1,0 +1,265 @@
+//! The supervisor that takes stock, on the searched kernel: its host, what can happen to it, what must hold of it.
+use std::collections::BTreeSet;
+
+use handoff::ProcessId;
+use handoff::drive::turn;
+use handoff::host::*;
+use handoff::machine::{
+    Machine, Recovery, Timer,
+    recovery::{self, Awaited, Config, Event, Outcome, Sight, Sighting, Verdict},
+};
+use handoff::message::Message;
+
+use crate::checks;
+use crate::host::Host;
+use crate::steps::Step;
+use crate::world::{Daemon, End, Life, Process, SECOND, Surveyor, World, id};
+
+impl World {
+    pub(crate) fn survey(&mut self, crash: Option<usize>) -> Vec<Gap> {
+        let config = Config {
+            liveness: 5 * SECOND,
+            unreachable_limit: 60 * SECOND,
+            retire_limit: 10 * SECOND,
+            deadline: 300 * SECOND,
+            take_listeners: true,
+        };
+        self.surveyor = Some(Surveyor {
+            machine: Recovery::new(config),
+            stopped: false,
+            // A supervisor that is merely stopped holds its journal.
+            has_journal: self.idle(),
+            watched: Vec::new(),
+            asked: BTreeSet::new(),
+            refused: Vec::new(),
+            pending: Vec::new(),
+            outcome: None,
+        });
+        self.surveys(Event::Start, crash)
+    }
+
+    /// Lets the surveyor handle `event`.
+    pub(crate) fn surveys(&mut self, event: Event, crash: Option<usize>) -> Vec<Gap> {
+        let Some(mut machine) = self.surveyor.as_ref().map(|surveyor| surveyor.machine.clone()) else {
+            return Vec::new();
+        };
+        let mut host = Host { world: self, pid: 0, crash, gaps: Vec::new() };
+        let lives = turn(&mut machine, &mut host, event).is_continue();
+        let gaps = host.gaps;
+        match &mut self.surveyor {
+            Some(surveyor) if lives => surveyor.machine = machine,
+            _ => self.surveyor_dies(),
+        }
+        gaps
+    }
+
+    /// What can happen to it next, but for timers. Ends come before anything else.
+    pub(crate) fn surveyor_steps(&self, steps: &mut Vec<Step>) {
+        let Some(surveyor) = self.surveyor.as_ref().filter(|_| self.surveyor_runs() && !self.surveyed())
+        else {
+            return;
+        };
+        let ended = surveyor.watched.iter().find(|pid| !self.processes.contains_key(pid));
+        if let Some(pid) = ended {
+            return steps.push(Step::TellSurveyor(*pid));
+        }
+        steps.extend(surveyor.refused.first().map(|pid| Step::Refused(*pid)));
+        steps.extend((!surveyor.pending.is_empty()).then_some(Step::SurveyorComplete));
+        for (i, link) in self.links.iter().enumerate().filter(|(_, l)| l.end == End::Surveyor && l.boss_open)
+        {
+            if !link.up.is_empty() {
+                steps.push(Step::Up(i));
+            } else if !link.daemon_open || link.reset {
+                steps.push(Step::UpClosed(i));
+            }
+        }
+    }
+
+    pub(crate) fn surveyor_timers(&self, quiet: bool, steps: &mut Vec<Step>) {
+        let Some(surveyor) = self.surveyor.as_ref().filter(|surveyor| !surveyor.stopped) else { return };
+        let mut busy = Vec::new();
+        self.surveyor_steps(&mut busy);
+        // Whoever runs has answered before it is asked again.
+        let waits = self.links.iter().any(|link| {
+            link.end == End::Surveyor && self.runs(link.pid) && link.boss_open && !link.down.is_empty()
+        });
+        if !busy.is_empty() || waits {
+            return;
+        }
+        let armed = |timer: &Timer| surveyor.machine.timers().is_armed(*timer);
+        for timer in Timer::ALL.into_iter().filter(armed) {
+            let fires = match timer {
+                Timer::Heartbeat => quiet || !self.faults.sparse,
+                // Many questions fit into it: whoever runs has answered one.
+                Timer::Patience => !surveyor.asked.iter().any(|pid| self.runs(*pid)),
+                // All have answered, and a hook keeps one from serving.
+                Timer::Deadline => {
+                    let hung = self.processes.values().any(|process| process.hung);
+                    quiet && hung && surveyor.asked.is_empty() && !armed(&Timer::Patience)
+                }
+                _ => false,
+            };
+            steps.extend(fires.then_some(Step::SurveyorTimer(timer)));
+        }
+    }
+
+    pub(crate) fn surveyor_hears(&mut self, pid: u32, message: Message, crash: Option<usize>) -> Vec<Gap> {
+        if let (Some(surveyor), Message::StandingReport { .. }) = (&mut self.surveyor, &message) {
+            surveyor.asked.remove(&pid);
+        }
+        self.surveys(Event::Frame(id(pid), message), crash)
+    }
+
+    pub(crate) fn surveyor_complete(&mut self, good: bool, crash: Option<usize>) -> Vec<Gap> {
+        let Some(surveyor) = &mut self.surveyor else { return Vec::new() };
+        let event = match surveyor.pending.remove(0) {
+            Awaited::Look(also) => Event::Looked(self.sightings(also)),
+            Awaited::Note(verdict) if good => {
+                self.note_survey(verdict);
+                Event::Noted(verdict, Ok(()))
+            }
+            Awaited::Note(verdict) => Event::Noted(verdict, Err("injected".into())),
+            Awaited::Finish(_) => return Vec::new(),
+        };
+        self.surveys(event, crash)
+    }
+
+    /// Sockets lie beside the path from a process's first turn to its end.
+    fn sightings(&mut self, also: Option<ProcessId>) -> Vec<Sighting> {
+        let Some(surveyor) = &mut self.surveyor else { return Vec::new() };
+        let journal = self.journal.clone();
+        let (incumbent, successor) = journal.under_way.filter(|_| surveyor.has_journal).unzip();
+        let holder = self.record.as_ref().map(|record| record.holder.pid);
+        let running = journal.running.filter(|_| surveyor.has_journal);
+        let named = [incumbent.flatten(), running, holder, self.path, also.map(|also| also.pid)];
+        let seen = self.processes.iter().filter_map(|(pid, process)| {
+            let sight = match () {
+                () if successor == Some(*pid) => Sight::Successor,
+                () if named.contains(&Some(*pid)) => Sight::Incumbent,
+                () if process.begun => Sight::Beside,
+                () => return None,
+            };
+            Some(Sighting { process: id(*pid), sight })
+        });
+        let sightings: Vec<Sighting> = seen.collect();
+        surveyor.watched.extend(sightings.iter().map(|sighting| sighting.process.pid));
+        surveyor.watched.sort_unstable();
+        surveyor.watched.dedup();
+        sightings
+    }
+
+    fn note_survey(&mut self, verdict: Verdict) {
+        let Some(surveyor) = self.surveyor.as_ref().filter(|surveyor| surveyor.has_journal) else { return };
+        debug_assert!(!surveyor.stopped);
+        self.journal.under_way = None;
+        self.journal.running = match verdict {
+            Verdict::Serves(process) => Some(process.pid),
+            _ => None,
+        };
+    }
+}
+
+impl Transport<ProcessId> for Host<'_> {
+    fn send(&mut self, to: ProcessId, message: &Message) {
+        if let (Some(surveyor), Message::StandingQuery) = (&mut self.world.surveyor, message) {
+            surveyor.asked.insert(to.pid);
+        }
+        let mine = |link: &&mut crate::world::Link| link.end == End::Surveyor && link.pid == to.pid;
+        let mut links = self.world.links.iter_mut().filter(mine).filter(|link| link.boss_open);
+        if let Some(link) = links.find(|link| link.daemon_open && !link.reset) {
+            // A question that was not read yet is not asked twice.
+            if link.down.back() != Some(message) {
+                link.down.push_back(message.clone());
+            }
+        }
+    }
+
+    fn close(&mut self, _link: ProcessId) {}
+}
+
+impl Survey for Host<'_> {
+    fn look(&mut self, also: Option<ProcessId>) -> Option<Vec<Sighting>> {
+        if self.defers() {
+            self.world.surveyor.iter_mut().for_each(|s| s.pending.push(Awaited::Look(also)));
+            return None;
+        }
+        Some(self.world.sightings(also))
+    }
+
+    fn connect(&mut self, to: ProcessId) {
+        let listens = self.world.processes.get(&to.pid).is_some_and(|process| process.begun);
+        if listens && self.world.listens(to.pid) {
+            self.world.link(End::Surveyor, to.pid);
+        } else {
+            self.world.surveyor.iter_mut().for_each(|surveyor| surveyor.refused.push(to.pid));
+        }
+    }
+
+    fn kill(&mut self, process: ProcessId) {
+        self.world.violated(kills(self.world, process.pid));
+        if self.world.processes.contains_key(&process.pid) {
+            self.world.dies(process.pid);
+        }
+    }
+
+    fn note(&mut self, verdict: Verdict) -> Option<Result<(), String>> {
+        if self.defers() {
+            self.world.surveyor.iter_mut().for_each(|s| s.pending.push(Awaited::Note(verdict)));
+            return None;
+        }
+        self.world.note_survey(verdict);
+        Some(Ok(()))
+    }
+}
+
+impl RecoveryHost for Host<'_> {
+    fn finish(&mut self, outcome: Outcome) {
+        self.world.violated(truth(self.world, &outcome));
+        self.world.astray &= matches!(outcome.verdict, Verdict::Unconfirmed | Verdict::Cancelled);
+        self.world.surveyor.iter_mut().for_each(|surveyor| surveyor.outcome = Some(outcome.clone()));
+    }
+}
+
+/// When it kills somebody: not one that serves, nor the last one that could.
+fn kills(world: &World, pid: u32) -> Option<String> {
+    let process = world.processes.get(&pid)?;
+    let well = process.life == Life::Runs && !process.hung && !process.suspect;
+    let lives = |(other, process): (&u32, &Process)| *other != pid && process.life != Life::Dying;
+    let dying = world.processes.values().any(|process| process.life == Life::Dying);
+    match () {
+        () if !well || dying || world.signalled.is_some() => None,
+        () if process.accepts => Some(format!("the recovery kills {pid}, which serves")),
+        () if !world.processes.iter().any(lives) => Some(format!("the recovery kills {pid}, the last one")),
+        () => None,
+    }
+}
+
+/// What it reports is so, but for an end that it can't have heard of.
+fn truth(world: &World, outcome: &Outcome) -> Option<String> {
+    let surveyor = world.surveyor.as_ref()?;
+    // One that has not said `Hello` yet knows of no handoff, and leaves when it sees that its supervisor is gone.
+    let matters = |process: &Process| match &process.daemon {
+        Daemon::Incumbent(_) => process.life != Life::Dying,
+        Daemon::Successor(machine) => machine.handoff_id().is_some() && process.life != Life::Dying,
+    };
+    let so = match outcome.verdict {
+        Verdict::Serves(process) => {
+            checks::serves(world, process.pid)
+                || checks::is_dead_unheard(world, &surveyor.watched, process.pid)
+        }
+        Verdict::NobodyServes => !world.processes.values().any(matters),
+        Verdict::Unconfirmed => world.processes.values().any(Process::is_slow),
+        Verdict::Cancelled => true,
+    };
+    (!so).then(|| format!("the recovery reports {:?}, which is not so", outcome.verdict))
+}
+
+/// Its name, for the list of verdicts that a search met.
+pub(crate) fn name(verdict: recovery::Verdict) -> &'static str {
+    match verdict {
+        Verdict::Serves(_) => "Serves",
+        Verdict::NobodyServes => "NobodyServes",
+        Verdict::Unconfirmed => "Unconfirmed",
+        Verdict::Cancelled => "Cancelled",
+    }
+}
