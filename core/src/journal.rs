@@ -19,6 +19,8 @@ pub struct Journal {
     pub running: Option<Running>,
     /// The binary to start if nobody serves.
     pub committed: Option<Binary>,
+    /// What was committed before that: another binary, or the same with other arguments.
+    pub previous: Option<Binary>,
     /// A handoff or cold start that has not come to its end.
     pub under_way: Option<UnderWay>,
     /// When this was written, in milliseconds since 1970; for people only.
@@ -34,13 +36,32 @@ pub struct Running {
     pub build_id: Vec<u8>,
 }
 
-/// A binary that was committed.
+/// A binary that was committed, or may be.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Binary {
+    /// The first handoff that started this very file; names the copy that is kept of it.
+    pub handoff_id: HandoffId,
     /// Its path, in the system's encoding.
     pub path: Vec<u8>,
     /// Its arguments after the zeroth, in the system's encoding.
     pub args: Vec<Vec<u8>>,
+    /// The file that was started; unknown if it could not be looked at.
+    pub identity: Option<FileIdentity>,
+}
+
+/// Tells a file from any other at its path, and from itself after a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct FileIdentity {
+    /// The device.
+    pub dev: u64,
+    /// The inode.
+    pub ino: u64,
+    /// The size, in bytes.
+    pub size: u64,
+    /// When the inode last changed, in seconds since 1970: every write sets it, and nobody can set it back.
+    pub changed_secs: i64,
+    /// The nanoseconds of that.
+    pub changed_nanos: i64,
 }
 
 /// A handoff or cold start that has not come to its end.
@@ -52,6 +73,8 @@ pub struct UnderWay {
     pub incumbent: Option<ProcessId>,
     /// Who is to serve.
     pub successor: ProcessId,
+    /// What the successor was started from: a later supervisor may have to note its commit.
+    pub binary: Binary,
     /// `Commit` has been, or is about to be, sent: the successor may serve.
     pub committing: bool,
 }

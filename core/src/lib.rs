@@ -32,7 +32,8 @@ pub use error::{Error, Result};
 pub use id::{Fingerprint, HandoffId, ProcessId};
 #[cfg(feature = "unix")]
 pub use unix::{
-    CancelHandle, Child, Daemon, DaemonStatus, DataDirLock, DrainReport, Drainable, Ended, HandoffOutcome,
-    HookResult, Incumbent, Listeners, Options, Phases, ReadinessSnapshot, ResumeFrom, Role, SealReport,
-    SpawnSpec, StateSnapshot, StopHandle, Successor, Supervisor, Verdict, bind, detect_role, run,
+    CancelHandle, Child, CommittedBinary, Daemon, DaemonStatus, DataDirLock, DrainReport, Drainable, Ended,
+    HandoffOutcome, HookResult, Image, Incumbent, Listeners, Options, Phases, ReadinessSnapshot, ResumeFrom,
+    Role, SealReport, SpawnSpec, StateSnapshot, StopHandle, Successor, Supervisor, Verdict, bind,
+    detect_role, run,
 };

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use handoff::Error;
 use handoff::id::{HandoffId, ProcessId};
-use handoff::journal::{Binary, Journal, Running, SLOT_SIZE, UnderWay};
+use handoff::journal::{Binary, FileIdentity, Journal, Running, SLOT_SIZE, UnderWay};
 use handoff::unix::journal::{JournalFile, Recovered};
 use nix::libc;
 use tempfile::TempDir;
@@ -22,15 +22,28 @@ fn place() -> (TempDir, PathBuf) {
     (dir, path)
 }
 
+fn binary(number: u8) -> Binary {
+    let changed = i64::from(number);
+    let identity = FileIdentity { dev: 1, ino: 2, size: 3, changed_secs: changed, changed_nanos: 4 };
+    Binary {
+        handoff_id: HandoffId([number; 16]),
+        path: b"/usr/bin/kv".into(),
+        args: vec![b"--port".into(), b"1".into()],
+        identity: Some(identity),
+    }
+}
+
 fn journal(number: u8) -> Journal {
     let process = ProcessId { pid: number.into(), start_time: 99 };
     Journal {
         running: Some(Running { process, build_id: vec![number; 3] }),
-        committed: Some(Binary { path: b"/usr/bin/kv".into(), args: vec![b"--port".into(), b"1".into()] }),
+        committed: Some(binary(number)),
+        previous: Some(binary(number + 1)),
         under_way: Some(UnderWay {
             handoff_id: HandoffId([number; 16]),
             incumbent: None,
             successor: process,
+            binary: binary(number + 2),
             committing: true,
         }),
         written_at_unix_ms: 1,
@@ -199,7 +212,7 @@ fn a_value_that_is_too_long_is_refused_and_the_last_one_stays() {
     let (_dir, path) = place();
     let (mut file, _) = JournalFile::open(&path).unwrap();
     file.write(&journal(1)).unwrap();
-    let long = Binary { path: vec![b'x'; SLOT_SIZE], args: vec![] };
+    let long = Binary { path: vec![b'x'; SLOT_SIZE], ..binary(2) };
     assert!(file.write(&Journal { committed: Some(long), ..journal(2) }).is_err());
     drop(file);
     assert_eq!(recover(&path), Recovered { journal: journal(1), reports: vec![] });

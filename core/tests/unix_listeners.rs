@@ -58,6 +58,7 @@ fn heir(fds: &[(&str, BorrowedFd<'_>)], wrapper: &str) -> String {
     let (_ours, theirs) = socketpair().unwrap();
     let spawned = spawn(SpawnRequest {
         binary: Path::new("/bin/sh"),
+        image: None,
         args: &["-c".into(), script.into()],
         env: &[(REPORT.into(), path.clone().into())],
         listeners: &listeners,

@@ -90,6 +90,7 @@ fn start(
     let listeners = borrow(listeners);
     let request = SpawnRequest {
         binary,
+        image: None,
         args,
         env,
         listeners: &listeners,

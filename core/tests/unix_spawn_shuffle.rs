@@ -54,6 +54,7 @@ fn check(sources: &[RawFd], listeners: &[TcpListener]) {
     let (_link, theirs) = socketpair().unwrap();
     let spawned = spawn(SpawnRequest {
         binary: &env::current_exe().unwrap(),
+        image: None,
         args: &["child", "--exact", "--test-threads=1", "--quiet"].map(OsString::from),
         env: &[(REPORT.into(), path.clone().into())],
         listeners: &named,

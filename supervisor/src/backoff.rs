@@ -15,9 +15,14 @@ impl Backoff {
         Backoff { min, max, next: Duration::ZERO }
     }
 
+    /// Whether a daemon that served for `lived` has not proved itself.
+    pub(crate) fn is_young(&self, lived: Duration) -> bool {
+        lived <= self.max
+    }
+
     /// The pause before the next start, after a daemon that served for `lived`; zero if it never did.
     pub(crate) fn pause(&mut self, lived: Duration) -> Duration {
-        if lived > self.max {
+        if !self.is_young(lived) {
             self.next = Duration::ZERO;
         }
         let pause = self.next;

@@ -79,6 +79,9 @@ pub struct Config {
     /// The longest pause between two restarts; a daemon that lived for longer starts anew with the shortest.
     /// Default 30 s.
     pub restart_max: Duration,
+    /// After so many starts in a row that came to nothing, or whose daemon died young, the binary committed before
+    /// is started instead; never if 0. Default 0.
+    pub fall_back_after: u32,
     /// Users who may use the trigger socket beside root and the supervisor's own.
     pub allowed_uids: Vec<u32>,
     /// What may be swapped to beside `binary`.
@@ -131,6 +134,15 @@ impl Config {
             liveness: self.liveness,
             ..SpawnSpec::new(binary)
         }
+    }
+
+    /// The same for a binary that was never started here.
+    ///
+    /// # Errors
+    /// [`Code::NoBinary`] if it can't be executed.
+    pub fn checked_spec(&self, binary: &Path) -> Result<SpawnSpec, Failure> {
+        executable(binary).map_err(|message| Failure::new(Code::NoBinary, message))?;
+        Ok(self.spawn_spec(binary))
     }
 
     /// The listed path that `asked` means, or the configured binary if nothing was asked for. It is the listed
@@ -232,6 +244,8 @@ impl Reader<'_> {
         let restart_min = self.seconds("restart_min_secs", 0.1);
         let restart_max = self.seconds("restart_max_secs", 30.0);
         let allowed_uids = self.fields.list("allowed_uids", |value| integer(value, 0..u32::MAX.into()));
+        let fall_back_after =
+            self.fields.optional("fall_back_after", |value| integer(value, 0..u64::from(u32::MAX) + 1));
         let (allowed_binaries, warnings) = self.allowed_binaries();
         let listeners = self.listeners();
         self.ordered("drain_grace_secs", &drain_grace, "deadline_secs", &deadline);
@@ -254,6 +268,7 @@ impl Reader<'_> {
             stop_grace: stop_grace.value,
             restart_min: restart_min.value,
             restart_max: restart_max.value,
+            fall_back_after: fall_back_after.and_then(|count| count.value.try_into().ok()).unwrap_or(0),
             allowed_uids: allowed_uids.into_iter().filter_map(|uid| u32::try_from(uid.value).ok()).collect(),
             allowed_binaries,
             listeners,

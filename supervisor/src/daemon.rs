@@ -5,8 +5,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use handoff::Child;
 
 use crate::backoff::Backoff;
-use crate::launch::Launch;
 use crate::protocol::DaemonReport;
+use crate::turn::Turn;
 
 /// What runs now, and what comes next.
 #[derive(Debug)]
@@ -14,8 +14,7 @@ pub(crate) struct Daemon {
     current: Option<Current>,
     /// Predecessors that are still to be collected.
     former: Vec<Child>,
-    /// What was committed last; restarts use it.
-    committed: Option<Launch>,
+    turn: Turn,
     backoff: Backoff,
     start_at: Option<Instant>,
     restarts: u64,
@@ -25,6 +24,7 @@ pub(crate) struct Daemon {
 struct Current {
     child: Child,
     binary: PathBuf,
+    fell_back: bool,
     since: Instant,
     since_wall: SystemTime,
 }
@@ -33,15 +33,16 @@ impl Daemon {
     /// No daemon yet, to be started at once.
     pub(crate) fn new(backoff: Backoff) -> Daemon {
         let start_at = Some(Instant::now());
-        Daemon { current: None, former: Vec::new(), committed: None, backoff, start_at, restarts: 0 }
+        Daemon { current: None, former: Vec::new(), turn: Turn::default(), backoff, start_at, restarts: 0 }
     }
 
     pub(crate) fn child(&self) -> Option<&Child> {
         self.current.as_ref().map(|current| &current.child)
     }
 
-    pub(crate) fn committed(&self) -> Option<&Launch> {
-        self.committed.as_ref()
+    /// Which binary is to be started next.
+    pub(crate) fn turn(&mut self) -> &mut Turn {
+        &mut self.turn
     }
 
     /// When to start a daemon, if none runs.
@@ -68,12 +69,13 @@ impl Daemon {
         self.child().into_iter().chain(&self.former)
     }
 
-    /// `child`, started from `launch`, serves.
-    pub(crate) fn commit(&mut self, child: Child, launch: Launch) {
-        let binary = launch.binary().to_path_buf();
-        let current = Current { child, binary, since: Instant::now(), since_wall: SystemTime::now() };
+    /// `child`, started from `binary`, serves. It was `asked` for, or is the one whose turn it was.
+    pub(crate) fn commit(&mut self, child: Child, binary: PathBuf, asked: bool) {
+        self.turn.committed(asked);
+        let fell_back = self.turn.is_older();
+        let current =
+            Current { child, binary, fell_back, since: Instant::now(), since_wall: SystemTime::now() };
         self.former.extend(self.current.replace(current).map(|current| current.child));
-        self.committed = Some(launch);
         self.start_at = None;
     }
 
@@ -94,8 +96,12 @@ impl Daemon {
         self.start_at = None;
     }
 
-    /// A start came to nothing; the next one is due after a pause.
-    pub(crate) fn start_failed(&mut self) -> Duration {
+    /// A start came to nothing; the next one is due after a pause. One that was `asked` for says nothing about the
+    /// binary whose turn it is.
+    pub(crate) fn start_failed(&mut self, asked: bool) -> Duration {
+        if !asked {
+            self.turn.failed();
+        }
         self.pause(Duration::ZERO)
     }
 
@@ -107,6 +113,11 @@ impl Daemon {
         let how = ended(&mut current.child)?;
         let lived = current.since.elapsed();
         self.current = None;
+        if self.backoff.is_young(lived) {
+            self.turn.failed();
+        } else {
+            self.turn.proved();
+        }
         self.restarts += 1;
         Some((how, self.pause(lived)))
     }
@@ -116,6 +127,7 @@ impl Daemon {
         Some(DaemonReport {
             pid: current.child.id().pid,
             binary: current.binary.clone(),
+            fell_back: current.fell_back,
             since_unix_secs: current.since_wall.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
             up_secs: current.since.elapsed().as_secs_f64(),
         })

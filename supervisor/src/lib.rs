@@ -21,13 +21,13 @@ pub mod exit;
 mod fields;
 mod inbox;
 mod instance;
-mod launch;
 mod listen;
 pub mod protocol;
 mod reap;
 mod run;
 mod text;
 mod trigger;
+mod turn;
 mod work;
 
 /// The program: reads the command line, does what it says, returns the exit status that [`exit::Code`] lists.

@@ -220,6 +220,9 @@ pub struct DaemonReport {
     pub pid: u32,
     /// What it was started from.
     pub binary: PathBuf,
+    /// It is not what was swapped to last, which kept failing, but what was committed before.
+    #[serde(default)]
+    pub fell_back: bool,
     /// When it began to serve, in seconds since the Unix epoch.
     pub since_unix_secs: u64,
     /// For how long it has been serving.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use handoff::{Child, HandoffOutcome, Supervisor, Verdict};
+use handoff::{Child, HandoffOutcome, SpawnSpec, Supervisor, Verdict};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::geteuid;
@@ -24,7 +24,6 @@ use crate::daemon::Daemon;
 use crate::exit::{Code, Failure};
 use crate::inbox::{Inbox, Outbox, inbox};
 use crate::instance::Instance;
-use crate::launch::Launch;
 use crate::listen;
 use crate::protocol::{Activity, Answer, LastSwap, Request, StatusReport, SwapReport};
 use crate::reap;
@@ -74,6 +73,7 @@ pub(crate) fn run(path: &Path) -> Result<(), Failure> {
         signals,
         job: None,
         stop: None,
+        committed: false,
         started: Instant::now(),
         last_swap: None,
         config: config.clone(),
@@ -114,6 +114,8 @@ struct Runner {
     daemon: Daemon,
     job: Option<Job>,
     stop: Option<Stop>,
+    /// A daemon has been started here.
+    committed: bool,
     started: Instant,
     last_swap: Option<(Instant, SwapReport)>,
 }
@@ -203,28 +205,43 @@ impl Runner {
     /// Starts a daemon because none runs: what was committed last, or what is configured if nothing ever was.
     fn start(&mut self) {
         self.daemon.start_taken();
-        let launch = match self.daemon.committed() {
-            Some(launch) => Ok(launch.clone()),
-            None => self.load().and_then(|fresh| Launch::new(&fresh, &fresh.binary)),
+        let again = if self.committed { self.committed_spec() } else { None };
+        let spec = match again {
+            Some(spec) => Ok(spec),
+            None => self.load().and_then(|fresh| fresh.checked_spec(&fresh.binary)),
         };
-        match launch {
-            Ok(launch) => self.begin(Job { kind: Kind::ColdStart, launch, swap: None }),
+        match spec {
+            Ok(spec) => self.begin(Job { kind: Kind::ColdStart, spec, swap: None }),
             Err(failure) => {
-                let pause = self.daemon.start_failed();
+                let pause = self.daemon.start_failed(false);
                 tracing::error!("can't start the daemon, next try in {pause:?}: {failure}");
             }
         }
     }
 
+    /// What was committed, as it was committed: the last binary or, if that keeps failing, the one before.
+    fn committed_spec(&mut self) -> Option<SpawnSpec> {
+        let (last, before) = (self.supervisor.last_committed()?, self.supervisor.committed_before());
+        let turn = self.daemon.turn();
+        let changed = before.is_some().then(|| turn.change_after(self.config.fall_back_after)).flatten();
+        let again = before.filter(|_| turn.is_before_last()).unwrap_or(last);
+        if let Some(failures) = changed {
+            let (binary, older) = (again.binary.display(), turn.is_older());
+            tracing::error!(%binary, older, failures, "FALL-BACK: starts keep failing, the other committed binary is tried");
+        }
+        let times = self.config.spawn_spec(&again.binary);
+        Some(again.spec(times))
+    }
+
     /// Starts a swap, or refuses it with nothing touched.
     fn swap(&mut self, asked: Option<&Path>, reply: Option<Reply>) {
         match self.prepare(asked) {
-            Ok((kind, launch, fresh)) => {
+            Ok((kind, spec, fresh)) => {
                 let needs_restart = self.config.needs_restart(&fresh);
                 let warning =
                     |key| format!("{key} has changed: that takes effect when the supervisor is restarted");
                 let warnings = needs_restart.into_iter().map(warning).collect();
-                self.begin(Job { kind, launch, swap: Some(Swap { reply, fresh, warnings }) });
+                self.begin(Job { kind, spec, swap: Some(Swap { reply, fresh, warnings }) });
             }
             Err(failure) => {
                 tracing::warn!("swap refused: {failure}");
@@ -233,7 +250,7 @@ impl Runner {
         }
     }
 
-    fn prepare(&self, asked: Option<&Path>) -> Result<(Kind, Launch, Config), Failure> {
+    fn prepare(&self, asked: Option<&Path>) -> Result<(Kind, SpawnSpec, Config), Failure> {
         if self.stop.is_some() {
             return Err(Failure::new(Code::Unavailable, "the supervisor is about to stop"));
         }
@@ -243,10 +260,10 @@ impl Runner {
             None => {}
         }
         let fresh = self.load()?;
-        let launch = Launch::new(&fresh, fresh.allowed_binary(asked)?)?;
+        let spec = fresh.checked_spec(fresh.allowed_binary(asked)?)?;
         // With no daemon there is nobody to replace, but a good build is the way out of a crash loop.
         let kind = if self.daemon.child().is_some() { Kind::Handoff } else { Kind::ColdStart };
-        Ok((kind, launch, fresh))
+        Ok((kind, spec, fresh))
     }
 
     fn load(&self) -> Result<Config, Failure> {
@@ -267,7 +284,7 @@ impl Runner {
         let Some(job) = self.job.take() else { return };
         let binary = job.binary();
         log_result(&binary, &result);
-        let Job { kind, launch, swap } = job;
+        let Job { kind, swap, .. } = job;
         let (reply, fresh, warnings) = match swap {
             Some(Swap { reply, fresh, warnings }) => (reply, Some(fresh), warnings),
             None => (None, None, Vec::new()),
@@ -275,14 +292,14 @@ impl Runner {
         let asked = fresh.is_some();
         let answer = match result {
             Ok(outcome) => {
-                let report = SwapReport::new(&outcome, binary, warnings);
-                self.settle(kind, launch, outcome, fresh);
+                let report = SwapReport::new(&outcome, binary.clone(), warnings);
+                self.settle(kind, binary, outcome, fresh);
                 self.last_swap =
                     if asked { Some((Instant::now(), report.clone())) } else { self.last_swap.take() };
                 Answer::Swap(report)
             }
             Err(failure) => {
-                self.settle_failed(kind);
+                self.settle_failed(kind, asked);
                 Answer::Error(failure)
             }
         };
@@ -292,24 +309,26 @@ impl Runner {
         }
     }
 
-    fn settle(&mut self, kind: Kind, launch: Launch, outcome: HandoffOutcome, fresh: Option<Config>) {
+    fn settle(&mut self, kind: Kind, binary: PathBuf, outcome: HandoffOutcome, fresh: Option<Config>) {
+        let asked = fresh.is_some();
         match (outcome.verdict, outcome.child) {
             (Verdict::Committed, Some(child)) => {
-                self.daemon.commit(child, launch);
+                self.committed = true;
+                self.daemon.commit(child, binary, asked);
                 if let Some(fresh) = fresh {
                     self.daemon.set_backoff(Backoff::new(fresh.restart_min, fresh.restart_max));
                     self.config = self.config.clone().updated(fresh);
                 }
             }
             (Verdict::NobodyServes, _) if kind == Kind::Handoff => self.daemon.start_now(),
-            _ => self.settle_failed(kind),
+            _ => self.settle_failed(kind, asked),
         }
     }
 
     /// Nothing has changed: who served before does so still, and if nobody did, that is tried again.
-    fn settle_failed(&mut self, kind: Kind) {
+    fn settle_failed(&mut self, kind: Kind, asked: bool) {
         if kind == Kind::ColdStart {
-            let pause = self.daemon.start_failed();
+            let pause = self.daemon.start_failed(asked);
             tracing::warn!("no daemon runs; next try in {pause:?}");
         }
     }

@@ -21,9 +21,14 @@ pub(crate) fn status(report: &StatusReport) -> String {
     )];
     lines.push(match &report.daemon {
         Some(daemon) => format!(
-            "daemon:     pid {}, {}, up {}, restarts {}",
+            "daemon:     pid {}, {}{}, up {}, restarts {}",
             daemon.pid,
             daemon.binary.display(),
+            if daemon.fell_back {
+                " as committed before: a FALL-BACK, the newer one kept failing"
+            } else {
+                ""
+            },
             duration(daemon.up_secs),
             report.restarts
         ),

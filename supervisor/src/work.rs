@@ -9,7 +9,6 @@ use handoff::{HandoffOutcome, SpawnSpec, Supervisor};
 use crate::config::Config;
 use crate::exit::{Code, Failure};
 use crate::inbox::Outbox;
-use crate::launch::Launch;
 use crate::run::Event;
 use crate::trigger::Reply;
 
@@ -26,7 +25,7 @@ pub(crate) enum Kind {
 #[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) kind: Kind,
-    pub(crate) launch: Launch,
+    pub(crate) spec: SpawnSpec,
     /// `None` if nobody asked for it: a restart.
     pub(crate) swap: Option<Swap>,
 }
@@ -44,12 +43,12 @@ pub(crate) struct Swap {
 
 impl Job {
     pub(crate) fn binary(&self) -> PathBuf {
-        self.launch.binary().to_path_buf()
+        self.spec.binary.clone()
     }
 
     /// Starts it; [`Event::Finished`] comes when it has ended, whichever way.
     pub(crate) fn start(&self, supervisor: &Arc<Supervisor>, outbox: &Outbox<Event>) -> io::Result<()> {
-        let (kind, spec) = (self.kind, self.launch.spec());
+        let (kind, spec) = (self.kind, self.spec.clone());
         let (supervisor, outbox) = (Arc::clone(supervisor), outbox.clone());
         let work = move || {
             outbox.post(Event::Finished(Box::new(perform(&supervisor, kind, spec))));

@@ -207,7 +207,7 @@ fn is_at(file: &File, path: &Path) -> bool {
     inode(file.metadata()).is_some_and(|ours| inode(path.metadata()) == Some(ours))
 }
 
-fn sync_directory(path: &Path) -> io::Result<()> {
+pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(parent)?.sync_all()
 }
@@ -219,7 +219,7 @@ fn unusable(path: &Path) -> String {
     )
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)

@@ -28,5 +28,6 @@ pub use lock::DataDirLock;
 pub use role::{Incumbent, Role, Successor, detect_role};
 pub use run::{Ended, Options, run};
 pub use supervisor::{
-    CancelHandle, Child, DaemonStatus, HandoffOutcome, Phases, SpawnSpec, Supervisor, Verdict,
+    CancelHandle, Child, CommittedBinary, DaemonStatus, HandoffOutcome, Image, Phases, SpawnSpec, Supervisor,
+    Verdict,
 };

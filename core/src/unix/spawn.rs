@@ -37,6 +37,8 @@ pub const NAME_MAX: usize = 255;
 pub struct SpawnRequest<'a> {
     /// The executable. `PATH` is not searched; a relative path starts at the current directory.
     pub binary: &'a Path,
+    /// What is executed in place of the file at `binary`, which stays the zeroth argument.
+    pub image: Option<&'a Path>,
     /// The arguments after the zeroth, which is `binary`.
     pub args: &'a [OsString],
     /// Added to this process's environment, or replacing in it. The variables of [`crate::unix::env`] are set
@@ -68,6 +70,8 @@ pub struct Spawned {
 pub fn spawn(request: SpawnRequest<'_>) -> Result<Spawned> {
     check_names(request.listeners)?;
     let binary = c_string(request.binary.as_os_str(), "the path of the binary")?;
+    let image = request.image.unwrap_or(request.binary);
+    let executed = c_string(image.as_os_str(), "the path of what is executed")?;
     let argv = arguments(&binary, request.args)?;
     let mut listen_pid = listen_pid_entry();
     let environment = environment(&request)?;
@@ -81,7 +85,7 @@ pub fn spawn(request: SpawnRequest<'_>) -> Result<Spawned> {
     let mut plan = Plan {
         sources: sources(&request),
         report: report_child.as_raw_fd(),
-        binary: binary.as_ptr(),
+        binary: executed.as_ptr(),
         argv: argv.as_ptr(),
         envp: envp.as_ptr(),
         listen_pid_digits: listen_pid_at.wrapping_add(LISTEN_PID.len() + 1),
@@ -99,7 +103,7 @@ pub fn spawn(request: SpawnRequest<'_>) -> Result<Spawned> {
     };
     let started = match (failure, start_time) {
         (Ok(None), Ok(start_time)) => Ok(start_time.unwrap_or(0)),
-        (Ok(Some(failure)), _) => Err(explain(&failure, request.binary)),
+        (Ok(Some(failure)), _) => Err(explain(&failure, image)),
         (Err(error), _) | (_, Err(error)) => {
             Err(error).context(|| format!("can't tell how {} started", request.binary.display()))
         }

@@ -46,6 +46,7 @@ fn the_three_keys_without_a_default_are_enough() {
     assert_eq!(config.drain_grace, Duration::from_secs(60));
     assert_eq!(config.deadline, Duration::from_secs(300));
     assert_eq!(config.liveness, Duration::from_secs(5));
+    assert_eq!(config.fall_back_after, 0, "never");
     assert!(config.listeners.is_empty() && config.allowed_uids.is_empty() && config.warnings.is_empty());
 }
 
@@ -55,7 +56,7 @@ fn every_key_is_read() {
     let config = dir
         .load(
             "journal = '/var/lib/d/journal'\nargs = ['--port', '1']\ndrain_grace_secs = 0.5\ndeadline_secs = 7\n\
-             liveness_ms = 200\nstop_grace_secs = 3\nrestart_min_secs = 0.01\nrestart_max_secs = 1\n\
+             liveness_ms = 200\nstop_grace_secs = 3\nrestart_min_secs = 0.01\nrestart_max_secs = 1\nfall_back_after = 3\n\
              allowed_uids = [33, 34]\nallowed_binaries = ['/bin/ls', 'next']\nenv = { RUST_LOG = 'debug' }\n\
              [[listeners]]\nname = 'resp'\naddr = '127.0.0.1:6379'\n\
              [[listeners]]\nname = 'v6'\naddr = '[::]:80'\n[[listeners]]\nname = 'local'\naddr = 'unix:local.sock'\n",
@@ -68,7 +69,7 @@ fn every_key_is_read() {
     let local = format!("unix:{}", dir.path().join("local.sock").display());
     assert_eq!(addrs, ["127.0.0.1:6379", "[::]:80", &local]);
     let [warning] = &config.warnings[..] else { panic!("{:?}", config.warnings) };
-    assert_eq!((warning.line, warning.key.as_str()), (13, "allowed_binaries"), "missing yet");
+    assert_eq!((warning.line, warning.key.as_str()), (14, "allowed_binaries"), "missing yet");
 
     let spec = config.spawn_spec(&config.binary);
     assert_eq!(spec.args, ["--port", "1"]);
@@ -76,6 +77,7 @@ fn every_key_is_read() {
     assert_eq!((spec.drain_grace, spec.deadline), (Duration::from_millis(500), Duration::from_secs(7)));
     assert_eq!(spec.liveness, Duration::from_millis(200));
     assert_eq!((config.stop_grace, config.restart_max), (Duration::from_secs(3), Duration::from_secs(1)));
+    assert_eq!(config.fall_back_after, 3);
 }
 
 #[test]
@@ -264,4 +266,15 @@ fn the_example_shows_every_key_and_its_default() {
     };
     assert_eq!(figures(&config), figures(&defaults));
     assert_eq!(config.listeners.len(), 3);
+}
+
+#[test]
+fn what_can_not_be_executed_is_refused_before_anything_is_touched() {
+    let dir = Dir::new();
+    let config = dir.load("").unwrap();
+    for (name, why) in [("missing", "No such file"), ("", "not a file")] {
+        let failure = config.checked_spec(&dir.path().join(name)).unwrap_err();
+        assert_eq!(failure.code, Code::NoBinary);
+        assert!(failure.message.contains(why), "{failure}");
+    }
 }

@@ -4,7 +4,8 @@ use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
-use super::journal::{self, Parties};
+use super::committed::Launch;
+use super::journal::{self, Parties, Successor};
 use super::outcome::Stopwatch;
 use super::{Child, HandoffOutcome, SpawnSpec, Supervisor, Workshop};
 use crate::drive::turn;
@@ -70,7 +71,8 @@ struct Host<'a> {
     clock: MonotonicClock,
     supervisor: &'a Supervisor,
     workshop: &'a mut Workshop,
-    parties: Parties<'a>,
+    spec: &'a SpawnSpec,
+    parties: Parties,
     incumbent: Party,
     successor: Party,
     /// The control socket's queue was full.
@@ -97,9 +99,9 @@ impl<'a> Host<'a> {
             clock: MonotonicClock::new(),
             supervisor,
             workshop,
+            spec,
             parties: Parties {
                 handoff_id,
-                spec,
                 incumbent: None,
                 successor: None,
                 successor_build: Vec::new(),
@@ -302,24 +304,29 @@ impl<'a> Host<'a> {
         Ok(())
     }
 
-    fn start_successor(&mut self) -> Result<ProcessId> {
+    fn start_successor(&mut self) -> Result<Successor> {
         let cant = || "can't open a link to a new process".into();
         let (ours, theirs) = control::socketpair().context(cant)?;
         let listeners: Vec<_> =
             self.supervisor.listeners.iter().map(|(name, fd)| (name.clone(), fd.as_fd())).collect();
         let replaces = self.parties.incumbent.is_some();
+        let launch = Launch::new(self.spec);
         let started = spawn(SpawnRequest {
-            binary: &self.parties.spec.binary,
-            args: &self.parties.spec.args,
-            env: &self.parties.spec.env,
+            binary: &self.spec.binary,
+            image: launch.image.as_deref(),
+            args: &self.spec.args,
+            env: &self.spec.env,
             listeners: &listeners,
             link: theirs.into(),
             role: if replaces { StartRole::Successor } else { StartRole::ColdStart },
-        })?;
+        });
+        let process = started.map_err(|error| launch.explain(error))?.process;
         self.successor.link = Some(Link::new(ours));
-        let watch = Watch::child(started.process);
-        self.successor.watch = Some(watch.context(|| format!("can't watch process {}", started.process))?);
-        Ok(started.process)
+        let watch = Watch::child(process);
+        self.successor.watch = Some(watch.context(|| format!("can't watch process {process}"))?);
+        let (binary, opened) = launch.started(process.pid, self.parties.handoff_id, &self.workshop.knows);
+        opened.into_iter().for_each(|opened| self.supervisor.shelf().hold(binary.handoff_id, opened));
+        Ok(Successor { process, binary })
     }
 
     /// That nobody serves is not so if somebody answers: another supervisor has replaced the incumbent meanwhile.
@@ -348,8 +355,10 @@ impl<'a> Host<'a> {
         tracing::info!(target: "handoff", %id, verdict = ?outcome.verdict, reason, "over");
         let committed = outcome.verdict == Verdict::Committed;
         let outcome = self.doubted(outcome);
-        let child = match self.parties.successor.filter(|_| committed) {
-            Some(process) => Some(Child::new(process).context(|| format!("can't watch process {process}"))?),
+        let child = match self.parties.successor.as_ref().filter(|_| committed) {
+            Some(&Successor { process, .. }) => {
+                Some(Child::new(process).context(|| format!("can't watch process {process}"))?)
+            }
             None => None,
         };
         HandoffOutcome::new(id, outcome, child, self.stopwatch.phases())
@@ -424,8 +433,8 @@ impl Process for Host<'_> {
 
     fn spawn(&mut self) -> Option<std::result::Result<ProcessId, String>> {
         let started = self.start_successor();
-        self.parties.successor = started.as_ref().ok().copied();
-        Some(started.map_err(|error| error.to_string()))
+        self.parties.successor = started.as_ref().ok().cloned();
+        Some(started.map(|successor| successor.process).map_err(|error| error.to_string()))
     }
 
     fn kill(&mut self, peer: Peer) {
@@ -448,6 +457,7 @@ impl Journal for Host<'_> {
         let written = journal::write(self.workshop.journal.as_mut(), &journal);
         // What could not be written is known all the same, and comes with the next write.
         self.workshop.knows = journal;
+        self.workshop.is_written = written.is_ok();
         Some(written.map_err(|error| error.to_string()))
     }
 }

@@ -1,5 +1,4 @@
 //! What a handoff's notes make of the journal.
-use std::os::unix::ffi::OsStrExt;
 use std::time::SystemTime;
 
 use crate::error::Result;
@@ -8,32 +7,40 @@ use crate::journal::{Binary, Journal, Running, UnderWay};
 use crate::machine::supervisor::{Note, Verdict};
 use crate::unix::journal::JournalFile;
 
-use super::SpawnSpec;
-
 /// Who takes part in the handoff that is noted.
 #[derive(Clone, Debug)]
-pub(super) struct Parties<'a> {
+pub(super) struct Parties {
     pub(super) handoff_id: HandoffId,
-    pub(super) spec: &'a SpawnSpec,
     pub(super) incumbent: Option<ProcessId>,
-    pub(super) successor: Option<ProcessId>,
+    pub(super) successor: Option<Successor>,
     pub(super) successor_build: Vec<u8>,
     /// What the journal said before this handoff.
     pub(super) before: Journal,
 }
 
+/// Who is to serve.
+#[derive(Clone, Debug)]
+pub(super) struct Successor {
+    pub(super) process: ProcessId,
+    pub(super) binary: Binary,
+}
+
 /// What the journal says after `note`.
-pub(super) fn noted(note: Note, knows: &Journal, parties: &Parties<'_>) -> Journal {
+pub(super) fn noted(note: Note, knows: &Journal, parties: &Parties) -> Journal {
     let mut journal = knows.clone();
     journal.written_at_unix_ms = unix_ms();
-    match (note, parties.successor) {
-        (Note::UnderWay, Some(successor)) => {
+    match (note, parties.successor.clone()) {
+        (Note::UnderWay, Some(Successor { process, binary })) => {
             let (handoff_id, incumbent) = (parties.handoff_id, parties.incumbent);
-            journal.under_way = Some(UnderWay { handoff_id, incumbent, successor, committing: false });
+            let (successor, committing) = (process, false);
+            journal.under_way = Some(UnderWay { handoff_id, incumbent, successor, binary, committing });
         }
-        (Note::Committed, Some(process)) => {
+        (Note::Committed, Some(Successor { process, binary })) => {
             journal.running = Some(Running { process, build_id: parties.successor_build.clone() });
-            journal.committed = Some(binary(parties.spec));
+            // To start the same once more replaces nothing: what went before stays known.
+            if journal.committed.as_ref() != Some(&binary) {
+                journal.previous = journal.committed.replace(binary);
+            }
             journal.under_way = None;
         }
         (Note::Over(Verdict::FellBack), _) => {
@@ -53,13 +60,6 @@ pub(super) fn noted(note: Note, knows: &Journal, parties: &Parties<'_>) -> Journ
 /// Writes `journal`, if there is a file for it.
 pub(super) fn write(file: Option<&mut JournalFile>, journal: &Journal) -> Result<()> {
     file.map_or(Ok(()), |file| file.write(journal))
-}
-
-fn binary(spec: &SpawnSpec) -> Binary {
-    Binary {
-        path: spec.binary.as_os_str().as_bytes().to_vec(),
-        args: spec.args.iter().map(|arg| arg.as_bytes().to_vec()).collect(),
-    }
 }
 
 fn unix_ms() -> u64 {

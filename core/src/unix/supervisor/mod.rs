@@ -17,8 +17,10 @@
 //! # }
 //! ```
 mod child;
+mod committed;
 mod host;
 mod journal;
+mod keep;
 mod outcome;
 mod query;
 
@@ -27,10 +29,11 @@ use std::fmt;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 pub use child::Child;
+pub use committed::{CommittedBinary, Image};
 pub use outcome::{HandoffOutcome, Phases, Verdict};
 pub use query::DaemonStatus;
 
@@ -42,6 +45,7 @@ use crate::unix::journal::{JournalFile, Recovered};
 use crate::unix::pid::Watch;
 use crate::unix::spawn::check_names;
 use crate::unix::wake::{WakeReceiver, Waker, waker};
+use keep::{Copier, Shelf};
 
 /// Below that, a loaded machine would look like a hung process.
 const MIN_LIVENESS: Duration = Duration::from_millis(50);
@@ -51,6 +55,9 @@ const MIN_LIVENESS: Duration = Duration::from_millis(50);
 pub struct SpawnSpec {
     /// The executable. `PATH` is not searched.
     pub binary: PathBuf,
+    /// What is executed in place of the file at `binary`, which stays the zeroth argument; see
+    /// [`CommittedBinary::spec`]. `None` by default.
+    pub image: Option<Image>,
     /// Its arguments after the zeroth.
     pub args: Vec<OsString>,
     /// Added to this process's environment, or replacing in it.
@@ -75,6 +82,7 @@ impl SpawnSpec {
     pub fn new(binary: impl Into<PathBuf>) -> Self {
         SpawnSpec {
             binary: binary.into(),
+            image: None,
             args: Vec::new(),
             env: Vec::new(),
             deadline: Duration::from_secs(300),
@@ -92,7 +100,7 @@ impl SpawnSpec {
                 format!("a liveness of {given:?} is out of range: {MIN_LIVENESS:?} to {MAX_LIVENESS:?}");
             return Err(Error::Caller(why));
         }
-        match std::fs::metadata(&self.binary) {
+        match std::fs::metadata(self.image_path().as_ref().unwrap_or(&self.binary)) {
             Ok(found) if found.is_dir() => {
                 Err(Error::Caller(format!("the binary {} is a directory", self.binary.display())))
             }
@@ -136,6 +144,7 @@ pub struct Supervisor {
     build_id: Vec<u8>,
     recovered: Recovered,
     cancel: CancelHandle,
+    shelf: Mutex<Shelf>,
     /// What only the handoff that is under way may touch.
     busy: Mutex<Workshop>,
 }
@@ -147,6 +156,9 @@ struct Workshop {
     journal: Option<JournalFile>,
     /// What the journal says, or would say.
     knows: crate::journal::Journal,
+    /// The journal says so.
+    is_written: bool,
+    copier: Copier,
     /// Processes that were started here and have not been reaped.
     children: Vec<Watch>,
 }
@@ -167,7 +179,15 @@ impl Supervisor {
             build_id: Vec::new(),
             recovered: Recovered::default(),
             cancel: CancelHandle { cancelled: Arc::default(), waker },
-            busy: Mutex::new(Workshop { wake, journal: None, knows, children: Vec::new() }),
+            shelf: Mutex::default(),
+            busy: Mutex::new(Workshop {
+                wake,
+                journal: None,
+                knows,
+                is_written: false,
+                copier: Copier::default(),
+                children: Vec::new(),
+            }),
         })
     }
 
@@ -184,16 +204,26 @@ impl Supervisor {
     /// Keeps a durable record of what runs and what is under way at `path`. What an earlier supervisor left
     /// there is in [`Supervisor::resume_from_journal`].
     ///
+    /// The binary that was committed last, and the one before, are kept beside it, as `<path>.binary-<handoff id>`:
+    /// see [`Supervisor::last_committed`]. So the journal should lie where there is room for them and programs can
+    /// be executed. That a copy can't be made is logged, and costs no handoff.
+    ///
     /// # Errors
     /// Another supervisor holds it ([`Error::Locked`]), or it can't be read or written.
     pub fn with_journal(mut self, path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
         let (journal, recovered) = JournalFile::open(path)?;
+        let shelf = self.shelf.get_mut().unwrap_or_else(PoisonError::into_inner);
+        shelf.keep_beside(path).context(|| "can't tell the current directory".into())?;
         for report in &recovered.reports {
             tracing::warn!(target: "handoff.journal", "{report}");
         }
-        let workshop = self.busy.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let workshop = self.busy.get_mut().unwrap_or_else(PoisonError::into_inner);
         workshop.journal = Some(journal);
         workshop.knows = recovered.journal.clone();
+        // Where something was wrong, more may have been known than what is left.
+        workshop.is_written = recovered.reports.is_empty();
+        keep(&self.shelf, workshop);
         self.recovered = recovered;
         Ok(self)
     }
@@ -230,6 +260,21 @@ impl Supervisor {
         &self.recovered
     }
 
+    /// The binary that was committed last, to be started again if nobody serves: the very bytes that were committed,
+    /// though the file at its path was replaced or overwritten since. With a journal this outlives the supervisor;
+    /// without one it holds while this lives, and not against a file that is overwritten in place. `None` if nothing
+    /// was committed. What finds other files beside its executable may not find them beside the kept copy.
+    pub fn last_committed(&self) -> Option<CommittedBinary> {
+        let shelf = self.shelf();
+        shelf.committed.as_ref().map(|binary| CommittedBinary::new(binary, &shelf))
+    }
+
+    /// What was committed before [`Supervisor::last_committed`]: another binary, or the same with other arguments.
+    pub fn committed_before(&self) -> Option<CommittedBinary> {
+        let shelf = self.shelf();
+        shelf.previous.as_ref().map(|binary| CommittedBinary::new(binary, &shelf))
+    }
+
     /// A handle that ends what is under way, from any thread or a signal's thread.
     pub fn cancel_handle(&self) -> CancelHandle {
         self.cancel.clone()
@@ -253,7 +298,25 @@ impl Supervisor {
         workshop.reap();
         let outcome = host::run(self, &mut workshop, &spec, replace);
         workshop.reap();
+        keep(&self.shelf, &mut workshop);
         outcome
+    }
+
+    fn shelf(&self) -> MutexGuard<'_, Shelf> {
+        lock(&self.shelf)
+    }
+}
+
+fn lock(shelf: &Mutex<Shelf>) -> MutexGuard<'_, Shelf> {
+    shelf.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Keeps what was committed by what is known now, and removes other copies. To be called whenever that has changed.
+/// Returns before the copies are made.
+fn keep(shelf: &Mutex<Shelf>, workshop: &mut Workshop) {
+    let chores = lock(shelf).update(&workshop.knows, workshop.is_written);
+    if let Some(chores) = chores {
+        workshop.copier.begin(chores);
     }
 }
 

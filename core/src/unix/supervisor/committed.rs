@@ -1,0 +1,167 @@
+//! What was committed, as a caller starts it again.
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::SpawnSpec;
+use super::keep::{Executable, Opened, Shelf, identity_at, is_executable, is_kept};
+use crate::error::Error;
+use crate::id::HandoffId;
+use crate::journal::{Binary, FileIdentity, Journal};
+
+/// A binary that was committed; see [`Supervisor::last_committed`](super::Supervisor::last_committed).
+#[derive(Clone, Debug)]
+pub struct CommittedBinary {
+    /// The path that it was started from.
+    pub binary: PathBuf,
+    /// Its arguments after the zeroth.
+    pub args: Vec<OsString>,
+    handoff_id: HandoffId,
+    identity: Option<FileIdentity>,
+    copy: Option<PathBuf>,
+    opened: Option<Arc<Opened>>,
+}
+
+impl CommittedBinary {
+    pub(super) fn new(binary: &Binary, shelf: &Shelf) -> CommittedBinary {
+        let text = |bytes: &[u8]| OsStr::from_bytes(bytes).to_owned();
+        CommittedBinary {
+            binary: text(&binary.path).into(),
+            args: binary.args.iter().map(|arg| text(arg)).collect(),
+            handoff_id: binary.handoff_id,
+            identity: binary.identity,
+            copy: shelf.copy_of(binary),
+            opened: shelf.held(binary.handoff_id),
+        }
+    }
+
+    /// How to start it again: environment and times are those of `times`, binary and arguments its own. The file at
+    /// its path is started as long as it is the one that was committed, and the kept one otherwise. If there is
+    /// none, whatever is at the path is started after all, and the log warns of that.
+    pub fn spec(self, times: SpawnSpec) -> SpawnSpec {
+        let image = self.image();
+        SpawnSpec { binary: self.binary, args: self.args, image, ..times }
+    }
+
+    fn image(&self) -> Option<Image> {
+        if self.identity.is_some() && identity_at(&self.binary) == self.identity {
+            return None;
+        }
+        let copy = self.copy.as_ref().filter(|copy| is_kept(copy));
+        let opened = self.opened.as_ref().filter(|opened| opened.is_intact() && opened.path().is_some());
+        let source = match (copy, opened) {
+            (Some(copy), None) => Source::Copy(copy.clone()),
+            (Some(copy), Some(_)) if is_executable(copy) => Source::Copy(copy.clone()),
+            (_, Some(opened)) => Source::Opened(Arc::clone(opened)),
+            (None, None) => {
+                let binary = self.binary.display();
+                tracing::warn!(
+                    target: "handoff.keep",
+                    "{binary} is not what was committed: it was changed or removed, and no copy was kept"
+                );
+                return None;
+            }
+        };
+        let (binary, handoff_id, identity) = (self.binary.clone(), self.handoff_id, self.identity);
+        Some(Image { binary, handoff_id, identity, source })
+    }
+}
+
+/// What is executed in place of the file at one path; made by [`CommittedBinary::spec`].
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// The path: for another one it means nothing.
+    binary: PathBuf,
+    handoff_id: HandoffId,
+    identity: Option<FileIdentity>,
+    source: Source,
+}
+
+#[derive(Clone, Debug)]
+enum Source {
+    Copy(PathBuf),
+    Opened(Arc<Opened>),
+}
+
+impl Image {
+    /// What to execute. `None` only where there is no `/proc` any more.
+    fn path(&self) -> Option<PathBuf> {
+        match &self.source {
+            Source::Copy(path) => Some(path.clone()),
+            Source::Opened(opened) => opened.path(),
+        }
+    }
+
+    /// `error`, with what helps if it is a copy that can't be executed.
+    fn explain(&self, error: Error) -> Error {
+        match (error, &self.source) {
+            (Error::System { context, source }, Source::Copy(copy)) if !is_executable(copy) => {
+                let context = format!(
+                    "{context}: this copy of {} lies beside the journal, and its filesystem may be mounted noexec: \
+                     put the journal where programs can be executed",
+                    self.binary.display()
+                );
+                Error::System { context, source }
+            }
+            (error, _) => error,
+        }
+    }
+}
+
+impl SpawnSpec {
+    fn image(&self) -> Option<&Image> {
+        self.image.as_ref().filter(|image| image.binary == self.binary)
+    }
+
+    /// What is executed, if not the file at `binary`.
+    pub(super) fn image_path(&self) -> Option<PathBuf> {
+        self.image().and_then(Image::path)
+    }
+}
+
+/// What a handoff starts.
+#[derive(Debug)]
+pub(super) struct Launch<'a> {
+    spec: &'a SpawnSpec,
+    /// What is executed, if not the file at `spec.binary`.
+    pub(super) image: Option<PathBuf>,
+    executable: Executable,
+}
+
+impl<'a> Launch<'a> {
+    /// Before it is started.
+    pub(super) fn new(spec: &'a SpawnSpec) -> Launch<'a> {
+        let image = spec.image_path();
+        let executable = match spec.image().map(|image| &image.source) {
+            Some(Source::Opened(opened)) => Executable { opened: Some(Arc::clone(opened)), identity: None },
+            _ => Executable::at(image.as_deref().unwrap_or(&spec.binary)),
+        };
+        Launch { spec, image, executable }
+    }
+
+    /// `error` of its start, with what helps.
+    pub(super) fn explain(&self, error: Error) -> Error {
+        match self.spec.image() {
+            Some(image) => image.explain(error),
+            None => error,
+        }
+    }
+
+    /// The process `pid` was started: what the journal calls it, and its file. One that is known to `knows` keeps
+    /// the name of its copy.
+    pub(super) fn started(self, pid: u32, id: HandoffId, knows: &Journal) -> (Binary, Option<Arc<Opened>>) {
+        let (handoff_id, identity, opened) = match self.spec.image() {
+            Some(image) => (image.handoff_id, image.identity, self.executable.opened),
+            None => {
+                let Executable { opened, identity } = self.executable.started(&self.spec.binary, pid);
+                let mut known = knows.committed.iter().chain(&knows.previous);
+                let same = known.find(|known| identity.is_some() && known.identity == identity);
+                (same.map_or(id, |same| same.handoff_id), identity, opened)
+            }
+        };
+        let bytes = |text: &OsStr| text.as_bytes().to_vec();
+        let args = self.spec.args.iter().map(|arg| bytes(arg)).collect();
+        (Binary { handoff_id, path: bytes(self.spec.binary.as_os_str()), args, identity }, opened)
+    }
+}
