@@ -137,7 +137,8 @@ fn stray_files(layout: &Layout, pid: u32) -> Vec<String> {
     let known =
         ["control", &beside, "journal", "handoff.toml", "trigger", "trigger.lock", "log", "handoff.record"];
     let all = names(layout.run()).into_iter().chain(names(layout.data()));
-    all.filter(|name| !known.contains(&name.as_str())).collect()
+    // What was committed is kept beside the journal, complete or in the making.
+    all.filter(|name| !known.contains(&name.as_str()) && !name.starts_with("journal.binary-")).collect()
 }
 
 /// The longest that a client waited, for a message.

@@ -143,7 +143,8 @@ fn a_journal_that_is_empty_torn_or_foreign_is_set_aside_and_costs_no_swap() {
 fn set_aside(world: &World) -> Vec<PathBuf> {
     let entries = fs::read_dir(world.layout().run()).unwrap();
     let paths = entries.map(|entry| entry.unwrap().path());
-    let is_aside = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with("journal.");
+    let is_aside =
+        |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with("journal.set-aside-");
     paths.filter(is_aside).collect()
 }
 

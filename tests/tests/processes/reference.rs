@@ -86,6 +86,7 @@ fn sigterm_stops_the_daemon_gracefully_and_leaves_nothing() {
     world.assert_nothing_lost(&writer);
     let mut left: Vec<_> =
         fs::read_dir(world.layout().run()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    left.retain(|name| !name.to_string_lossy().starts_with("journal.binary-"));
     left.sort_unstable();
     assert_eq!(left, ["handoff.toml", "journal", "trigger.lock"], "no socket is left");
     let (code, _) = reference.ask_json("status");
