@@ -92,11 +92,16 @@ impl Decoder {
         if self.buffer.is_empty() {
             return Ok(());
         }
+        Err(FrameError::Torn { missing: self.missing()? })
+    }
+
+    /// How many bytes are still to come, of the header or of the payload.
+    pub(crate) fn missing(&self) -> Result<usize, FrameError> {
         let whole = match self.header()? {
             Some((length, _)) => HEADER + length,
             None => HEADER,
         };
-        Err(FrameError::Torn { missing: whole.saturating_sub(self.buffer.len()) })
+        Ok(whole.saturating_sub(self.buffer.len()))
     }
 
     fn header(&self) -> Result<Option<(usize, ProtoVersion)>, FrameError> {

@@ -3,7 +3,7 @@
 //! There are two hosts: real sockets and processes (feature `unix`), and a simulated kernel. Both are driven by
 //! [`crate::drive`]. A method that returns `Option` may put its answer off: `None` means that the host will
 //! hand in the answer as an event later.
-use alloc::string::String;
+use alloc::{string::String, vec::Vec};
 use core::ops::ControlFlow;
 
 use crate::{
@@ -108,7 +108,7 @@ pub trait Hooks<H> {
 }
 
 /// The listening sockets that a daemon serves.
-pub trait Listeners {
+pub trait Sockets {
     /// Sends them to whoever is at the other end of `to` ([`Message::Listeners`]); this process keeps its own.
     fn send_listeners(&mut self, to: LinkId);
 }
@@ -130,6 +130,6 @@ pub trait Storage {
 }
 
 /// All that a daemon stands on.
-pub trait DaemonHost<H>: Clock + Transport<LinkId> + Listeners + Hooks<H> + Storage + Gaps {}
+pub trait DaemonHost<H>: Clock + Transport<LinkId> + Sockets + Hooks<H> + Storage + Gaps {}
 
-impl<H, T: Clock + Transport<LinkId> + Listeners + Hooks<H> + Storage + Gaps> DaemonHost<H> for T {}
+impl<H, T: Clock + Transport<LinkId> + Sockets + Hooks<H> + Storage + Gaps> DaemonHost<H> for T {}

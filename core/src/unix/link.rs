@@ -1,10 +1,13 @@
-//! One connection that carries frames, without blocking.
+//! One connection that carries frames, without blocking; and descriptors beside them.
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 
 use crate::frame::{self, Decoder};
 use crate::message::{Message, PROTO_MAX};
+use crate::unix::rights;
 
 /// A peer that does not read is given so many bytes; then the link counts as closed.
 const MOST_UNSENT: usize = 4 << 20;
@@ -18,6 +21,12 @@ pub(crate) struct Link {
     stream: UnixStream,
     decoder: Decoder,
     unsent: Vec<u8>,
+    /// Descriptors that go with a byte of `unsent`, and that byte's place in it; the first first.
+    unsent_fds: VecDeque<(usize, Arc<[OwnedFd]>)>,
+    /// Whether descriptors are accepted: else the system closes those that come.
+    receives: bool,
+    /// What came beside the frame that is being read, or was read last.
+    received: Vec<OwnedFd>,
     /// A send failed: what came before it is still read, then it is the end.
     broken: bool,
 }
@@ -34,9 +43,22 @@ pub(crate) enum Read1 {
 }
 
 impl Link {
-    /// A link over `stream`, which is non-blocking.
+    /// A link over `stream`, which is non-blocking. It accepts no descriptors.
     pub(crate) fn new(stream: UnixStream) -> Link {
-        Link { stream, decoder: Decoder::default(), unsent: Vec::new(), broken: false }
+        Link {
+            stream,
+            decoder: Decoder::default(),
+            unsent: Vec::new(),
+            unsent_fds: VecDeque::new(),
+            receives: false,
+            received: Vec::new(),
+            broken: false,
+        }
+    }
+
+    /// A link that accepts descriptors beside [`Message::Listeners`]. Whoever reads one takes them.
+    pub(crate) fn receiving(stream: UnixStream) -> Link {
+        Link { receives: true, ..Link::new(stream) }
     }
 
     /// Sends `message`, now or when the peer reads again. A heartbeat that would have to wait is left out: a
@@ -45,23 +67,53 @@ impl Link {
         if !self.unsent.is_empty() && matches!(message, Message::Heartbeat { .. }) {
             return;
         }
+        self.queue(message);
+        self.flush();
+    }
+
+    /// Sends `message` and, with its first byte, `fds`: [`rights::MOST`] at most. They are shared, so that a peer
+    /// that asks again and again and does not read costs no descriptors.
+    pub(crate) fn send_with(&mut self, message: &Message, fds: Arc<[OwnedFd]>) {
+        if !fds.is_empty() {
+            self.unsent_fds.push_back((self.unsent.len(), fds));
+        }
+        self.queue(message);
+        self.flush();
+    }
+
+    fn queue(&mut self, message: &Message) {
         match frame::encode(PROTO_MAX, message) {
             Ok(bytes) if self.unsent.len() + bytes.len() <= MOST_UNSENT => self.unsent.extend(bytes),
             Ok(_) | Err(_) => self.broken = true,
         }
-        self.flush();
     }
 
     /// Sends what can be sent. A peer that has gone is noticed by the read that follows.
     pub(crate) fn flush(&mut self) {
         while !self.unsent.is_empty() && !self.broken {
-            match self.stream.write(&self.unsent) {
-                Ok(count) => drop(self.unsent.drain(..count)),
+            match self.send_some() {
+                Ok(count) => self.sent(count),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(_) => self.broken = true,
             }
         }
+    }
+
+    /// Sends up to the next byte with which descriptors go: they are to be there with it, and not before.
+    fn send_some(&mut self) -> io::Result<usize> {
+        let next = self.unsent_fds.iter().map(|(at, _)| *at).find(|at| *at > 0);
+        let bytes = &self.unsent[..next.unwrap_or(self.unsent.len())];
+        match self.unsent_fds.front() {
+            Some((0, fds)) => rights::send(&self.stream, bytes, fds),
+            _ => self.stream.write(bytes),
+        }
+    }
+
+    fn sent(&mut self, count: usize) {
+        self.unsent.drain(..count);
+        self.unsent_fds.retain(|(at, _)| *at > 0);
+        self.unsent_fds.iter_mut().for_each(|(at, _)| *at -= count);
     }
 
     /// Whether it waits for the peer to read.
@@ -73,23 +125,59 @@ impl Link {
     pub(crate) fn read(&mut self) -> Read1 {
         loop {
             match self.decoder.next() {
-                Ok(Some(message)) => return Read1::Message(message),
+                Ok(Some(message)) if self.is_due(&message) => return Read1::Message(message),
+                Ok(Some(message)) => {
+                    return self.closed(format!("descriptors came beside {}", message.name()));
+                }
                 Ok(None) => {}
-                Err(error) => return Read1::Closed(error.to_string()),
+                Err(error) => return self.closed(error.to_string()),
             }
-            let mut bytes = [0; 16 * 1024];
-            match self.stream.read(&mut bytes) {
-                Ok(0) => return Read1::Closed(frame::why_closed(self.decoder.finish())),
-                Ok(count) => self.decoder.push(&bytes[..count]),
+            match self.fill() {
+                Ok(0) => return self.closed(frame::why_closed(self.decoder.finish())),
+                Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock && !self.broken => return Read1::Nothing,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    return Read1::Closed("the peer does not read".into());
+                    return self.closed("the peer does not read".into());
                 }
                 // Closed with unread data: what it sent has been read by now.
-                Err(error) => return Read1::Closed(error.to_string()),
+                Err(error) => return self.closed(error.to_string()),
             }
         }
+    }
+
+    /// The descriptors that came beside the message that was read last, in the peer's order.
+    pub(crate) fn take_descriptors(&mut self) -> Vec<OwnedFd> {
+        std::mem::take(&mut self.received)
+    }
+
+    /// Takes in some of what has come. If descriptors are accepted, no more than one frame: so it is known to which
+    /// they belong.
+    fn fill(&mut self) -> io::Result<usize> {
+        let mut bytes = [0; 16 * 1024];
+        if !self.receives {
+            let count = self.stream.read(&mut bytes)?;
+            self.decoder.push(&bytes[..count]);
+            return Ok(count);
+        }
+        let length = self.decoder.missing().map_err(io::Error::other)?.min(bytes.len());
+        let (count, fds) = rights::receive(&self.stream, &mut bytes[..length])?;
+        if !fds.is_empty() && !self.received.is_empty() {
+            return Err(io::Error::other("more descriptors came than belong to one message"));
+        }
+        self.received.extend(fds);
+        self.decoder.push(&bytes[..count]);
+        Ok(count)
+    }
+
+    /// Whether descriptors may have come beside `message`, if some have.
+    fn is_due(&self, message: &Message) -> bool {
+        self.received.is_empty() || matches!(message, Message::Listeners { .. })
+    }
+
+    fn closed(&mut self, why: String) -> Read1 {
+        self.received.clear();
+        Read1::Closed(why)
     }
 
     /// The stream, for who is at its other end.
@@ -110,3 +198,6 @@ pub(crate) fn random_id() -> io::Result<crate::id::HandoffId> {
     std::fs::File::open("/dev/urandom")?.read_exact(&mut id)?;
     Ok(crate::id::HandoffId(id))
 }
+
+#[cfg(test)]
+mod tests;

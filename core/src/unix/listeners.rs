@@ -65,6 +65,59 @@ impl Listeners {
         Ok(Listeners { entries })
     }
 
+    /// Adds one, as the last.
+    ///
+    /// # Errors
+    /// As [`Listeners::from_entries`].
+    pub(crate) fn push(&mut self, name: String, listener: OwnedFd) -> Result<()> {
+        self.entries.push((name, listener));
+        check_names(&self.entries)
+    }
+
+    /// Each with its name.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&str, &OwnedFd)> {
+        self.entries.iter().map(|(name, fd)| (name.as_str(), fd))
+    }
+
+    /// What a peer sent: descriptors, by name.
+    ///
+    /// # Errors
+    /// There are more or fewer of one than of the other, a name can't be passed on, or a descriptor is no listening
+    /// socket. All are closed then.
+    pub(crate) fn received(names: &[String], fds: Vec<OwnedFd>) -> Result<Listeners> {
+        let (count, expected) = (fds.len(), names.len());
+        if count != expected {
+            return Err(Error::Peer(format!("{count} descriptors came for {expected} listeners")));
+        }
+        for (name, fd) in names.iter().zip(&fds) {
+            if let Some(complaint) = complaint(listener_fault(fd)) {
+                return Err(Error::Peer(format!("the descriptor for listener {name:?} {complaint}")));
+            }
+        }
+        Listeners::from_entries(names.iter().cloned().zip(fds).collect())
+    }
+
+    /// Duplicates of all of them: the same sockets, other descriptors.
+    ///
+    /// # Errors
+    /// Descriptors are exhausted.
+    pub fn try_clone(&self) -> Result<Listeners> {
+        let copies = self.entries.iter().map(|(name, fd)| Ok((name.clone(), fd.try_clone()?)));
+        let entries =
+            copies.collect::<std::io::Result<_>>().context(|| "can't duplicate a listener".into())?;
+        Ok(Listeners { entries })
+    }
+
+    /// Where the listener called `name` is bound, as [`bind`] takes it.
+    pub fn address(&self, name: &str) -> Option<String> {
+        let (_, fd) = self.entries.iter().find(|(entry, _)| entry == name)?;
+        let address: SockaddrStorage = getsockname(fd.as_raw_fd()).ok()?;
+        match address.family()? {
+            AddressFamily::Unix => Some(format!("unix:{}", address.as_unix_addr()?.path()?.display())),
+            _ => Some(address.to_string()),
+        }
+    }
+
     /// The listeners themselves, with their names.
     pub fn into_entries(self) -> Vec<(String, OwnedFd)> {
         self.entries
@@ -165,29 +218,32 @@ fn parse(count: Option<&str>, names: Option<&str>) -> Result<Vec<String>> {
 
 /// Sees that descriptor `fd` is a listener.
 fn check_inherited(fd: RawFd, name: &str) -> Result<()> {
-    let complaint = match listener_fault(fd) {
-        Ok(None) => return Ok(()),
-        Ok(Some(fault)) => fault.to_string(),
-        Err(Errno::EBADF) => "is not open".into(),
-        Err(Errno::ENOTSOCK) => "is not a socket".into(),
-        Err(error) => format!("can't be examined ({error})"),
-    };
+    let Some(complaint) = complaint(look_at(fd).and_then(|fd| listener_fault(&fd))) else { return Ok(()) };
     Err(Error::Caller(format!(
         "inherited descriptor {fd}, listener {name:?}, {complaint}: whoever started this process must leave its \
          listening sockets at {FIRST_FD} and up and set {LISTEN_FDS} to their number"
     )))
 }
 
-/// What keeps an inherited descriptor from being a listener.
-fn listener_fault(fd: RawFd) -> nix::Result<Option<&'static str>> {
-    let fd = look_at(fd)?;
-    if getsockopt(&fd, sockopt::SockType)? != SockType::Stream {
+/// What is wrong with a descriptor, in words.
+fn complaint(fault: nix::Result<Option<&'static str>>) -> Option<String> {
+    match fault {
+        Ok(fault) => fault.map(String::from),
+        Err(Errno::EBADF) => Some("is not open".into()),
+        Err(Errno::ENOTSOCK) => Some("is not a socket".into()),
+        Err(error) => Some(format!("can't be examined ({error})")),
+    }
+}
+
+/// What keeps a descriptor from being a listener.
+fn listener_fault(fd: &impl AsFd) -> nix::Result<Option<&'static str>> {
+    if getsockopt(fd, sockopt::SockType)? != SockType::Stream {
         return Ok(Some("is not a stream socket"));
     }
-    if !getsockopt(&fd, sockopt::AcceptConn)? {
+    if !getsockopt(fd, sockopt::AcceptConn)? {
         return Ok(Some("does not listen"));
     }
-    Ok(match family_of(&fd) {
+    Ok(match family_of(fd) {
         Some(AddressFamily::Inet | AddressFamily::Inet6 | AddressFamily::Unix) => None,
         _ => Some("is neither TCP nor Unix"),
     })

@@ -13,10 +13,16 @@
 //! # fn serve<Db: Store>(mut db: Db) -> Result<()> {
 //! let (data, control) = ("/var/lib/db", "/run/db/control.sock");
 //! let incumbent = match detect_role()? {
-//!     Role::ColdStart => Incumbent::bind_cold_start(control, DataDirLock::open(data)?)?,
+//!     Role::ColdStart => {
+//!         let listeners = Listeners::from_env()?;
+//!         let incumbent = Incumbent::bind_cold_start(control, DataDirLock::open(data)?, &listeners)?;
+//!         db = Db::open();
+//!         db.accept(listeners);
+//!         incumbent
+//!     }
 //!     Role::Successor(successor) => {
 //!         let begun = successor.handshake(data, control, "1.2.3")?.warmed().wait_for_begin()?;
-//!         let (listeners, opening) = begun.take_listeners()?;
+//!         let (listeners, opening) = begun.take_listeners();
 //!         db = Db::open();
 //!         let ready = ReadinessSnapshot { healthz_ok: true, ..Default::default() };
 //!         let committed = opening.ready(ready).wait_for_commit()?;
@@ -75,15 +81,18 @@ impl Successor {
     /// Binds the control socket beside its path, says who this is, and waits to become part of the handoff.
     ///
     /// # Errors
-    /// The supervisor is gone or refused; the data directory or the socket can't be used.
+    /// The supervisor is gone or refused; the data directory or the socket can't be used; a listener is not what the
+    /// environment says.
     pub fn handshake(
         self,
         data_dir: impl AsRef<Path>,
         control_socket: impl AsRef<Path>,
         build_id: impl Into<Vec<u8>>,
     ) -> Result<HandshookSuccessor> {
-        let place = Place::open(data_dir.as_ref(), control_socket.as_ref(), build_id.into())?;
-        let steps = Steps { protocol: Protocol::successor(place, self.inherited)? };
+        let listeners = Listeners::from_env()?;
+        let mut place = Place::open(data_dir.as_ref(), control_socket.as_ref(), build_id.into())?;
+        place.listeners = listeners.try_clone()?;
+        let steps = Steps { protocol: Protocol::successor(place, self.inherited)?, listeners };
         let op = steps.wait(|call| if let Call::WarmUp(op) = call { Ok(op) } else { Err(call) })?;
         Ok(HandshookSuccessor { steps, op })
     }
@@ -137,11 +146,9 @@ impl BegunSuccessor {
     }
 
     /// Takes the listeners that the supervisor passed. Nothing is to be accepted yet.
-    ///
-    /// # Errors
-    /// A descriptor is not what the environment says.
-    pub fn take_listeners(self) -> Result<(Listeners, OpeningSuccessor)> {
-        Ok((Listeners::from_env()?, OpeningSuccessor { steps: self.steps, op: self.op }))
+    pub fn take_listeners(mut self) -> (Listeners, OpeningSuccessor) {
+        let listeners = std::mem::take(&mut self.steps.listeners);
+        (listeners, OpeningSuccessor { steps: self.steps, op: self.op })
     }
 }
 
@@ -208,6 +215,7 @@ impl CommittedSuccessor {
 #[derive(Debug)]
 struct Steps {
     protocol: Protocol,
+    listeners: Listeners,
 }
 
 impl Steps {
@@ -236,12 +244,18 @@ pub struct Incumbent {
 }
 
 impl Incumbent {
-    /// Of a process that no supervisor started: takes `lock`, if it isn't taken yet, and the control path.
+    /// Of a process that no supervisor started: takes `lock`, if it isn't taken yet, and the control path. A supervisor
+    /// that comes later is given duplicates of `listeners`.
     ///
     /// # Errors
     /// [`Error::Locked`] if another process serves; the socket can't be bound.
-    pub fn bind_cold_start(control_socket: impl AsRef<Path>, lock: DataDirLock) -> Result<Self> {
+    pub fn bind_cold_start(
+        control_socket: impl AsRef<Path>,
+        lock: DataDirLock,
+        listeners: &Listeners,
+    ) -> Result<Self> {
         let mut place = Place::with_lock(lock, control_socket.as_ref(), Vec::new())?;
+        place.listeners = listeners.try_clone()?;
         place.claim()?;
         Ok(Incumbent { protocol: Protocol::incumbent(place)? })
     }

@@ -78,7 +78,8 @@ fn run_supervised(options: Options, mut daemon: impl Daemon, inherited: Inherite
             format!("the supervisor passed no listener called {missing:?}, only {names:?}: add it there");
         return Err(Error::Caller(why));
     }
-    let place = Place::open(&options.data_dir, &options.control_socket, options.build_id)?;
+    let mut place = Place::open(&options.data_dir, &options.control_socket, options.build_id)?;
+    place.listeners = listeners.try_clone()?;
     let protocol = Protocol::successor(place, inherited)?;
     stop_on_signals(&protocol.stop_handle())?;
     let mut listeners = Some(listeners);
@@ -109,6 +110,7 @@ fn run_alone(options: Options, mut daemon: impl Daemon) -> Result<Ended> {
         return Err(Error::Hook("the daemon calls itself unhealthy".into()));
     }
     let listeners = bind_missing(Listeners::from_env()?, &options.listeners)?;
+    place.listeners = listeners.try_clone()?;
     guarded(|| daemon.serve(listeners)).map_err(Error::Hook)?;
     let protocol = Protocol::incumbent(place)?;
     stop_on_signals(&protocol.stop_handle())?;

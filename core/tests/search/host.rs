@@ -59,6 +59,7 @@ impl Host<'_> {
 
     fn run(&mut self, op: Op, hook: AnyHook) {
         if let Some(process) = self.world.processes.get_mut(&self.pid) {
+            process.finalized |= hook == AnyHook::Incumbent(incumbent::Hook::Finalize);
             process.last_op = op;
             process.hooks.push((op, hook));
         }
@@ -165,7 +166,7 @@ impl SupervisorHost for Host<'_> {
     }
 }
 
-impl Listeners for Host<'_> {
+impl Sockets for Host<'_> {
     fn send_listeners(&mut self, to: LinkId) {
         Transport::<LinkId>::send(self, to, &Message::Listeners { names: Vec::new(), more: false });
     }

@@ -7,7 +7,7 @@ use super::hooks::{Call, Reply};
 use super::links::Links;
 use super::{Place, STOP_GRACE, StopHandle};
 use crate::drive::turn;
-use crate::host::{Clock, Gaps, Hooks, Listeners, Storage, Transport};
+use crate::host::{Clock, Gaps, Hooks, Sockets, Storage, Transport};
 use crate::machine::{
     DaemonEvent, Exit, Incumbent, LinkId, LockAnswer, Machine, Op, Successor, Timer, incumbent, successor,
 };
@@ -17,6 +17,7 @@ use crate::time::{Duration, Time};
 use crate::unix::env::Inherited;
 use crate::unix::hooks::StateSnapshot;
 use crate::unix::link::{FLOOD, Read1};
+use crate::unix::listeners::Listeners;
 use crate::unix::poller::{self, MonotonicClock};
 use crate::unix::wake::WakeReceiver;
 
@@ -329,10 +330,13 @@ impl Transport<LinkId> for Host {
     }
 }
 
-impl Listeners for Host {
+impl Sockets for Host {
     fn send_listeners(&mut self, to: LinkId) {
-        // Not kept yet: whoever asks learns that there are none.
-        self.links.send(to, &Message::Listeners { names: Vec::new(), more: false });
+        match self.place.listeners.try_clone().map(Listeners::into_entries) {
+            Ok(entries) => self.links.send_listeners(to, entries),
+            // It asks again.
+            Err(error) => tracing::warn!(target: "handoff.control", %error, "can't give the listeners away"),
+        }
     }
 }
 

@@ -1,12 +1,13 @@
 //! A daemon's connections: the supervisor's, and those of whoever comes to the control socket.
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use crate::machine::LinkId;
 use crate::message::Message;
 use crate::unix::control::{self, Peer};
 use crate::unix::link::{Link, Read1};
+use crate::unix::rights;
 
 /// More connections are not kept: the oldest that nobody needs makes room. A peer that says nothing therefore
 /// keeps nobody out.
@@ -49,6 +50,21 @@ impl Links {
         }
     }
 
+    /// Sends listeners, as many messages as it takes.
+    pub(super) fn send_listeners(&mut self, to: LinkId, mut entries: Vec<(String, OwnedFd)>) {
+        let Some(link) = self.open.get_mut(&to) else { return };
+        loop {
+            let rest = entries.split_off(entries.len().min(rights::MOST));
+            let (names, fds): (_, Vec<_>) = entries.into_iter().unzip();
+            let more = !rest.is_empty();
+            link.send_with(&Message::Listeners { names, more }, fds.into());
+            if !more {
+                return;
+            }
+            entries = rest;
+        }
+    }
+
     pub(super) fn close(&mut self, id: LinkId) {
         self.open.remove(&id);
     }
@@ -73,5 +89,36 @@ impl Links {
     /// For `poll(2)`: each descriptor, and whether it waits for room.
     pub(super) fn pollables(&self) -> impl Iterator<Item = (BorrowedFd<'_>, bool)> {
         self.open.values().map(|link| (link.as_fd(), link.wants_write()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::unix::listeners::Listeners;
+
+    #[test]
+    fn more_listeners_than_one_message_carries_come_in_several() {
+        let (ours, theirs) = control::socketpair().unwrap();
+        let mut links = Links::default();
+        links.inherit(ours);
+        let one: OwnedFd = std::net::TcpListener::bind("127.0.0.1:0").unwrap().into();
+        let entries: Vec<_> = (0..300).map(|n| (format!("l{n}"), one.try_clone().unwrap())).collect();
+        links.send_listeners(LinkId(0), entries);
+        let mut to = Link::receiving(theirs);
+        let mut all = Vec::new();
+        loop {
+            match to.read() {
+                Read1::Message(Message::Listeners { names, more }) => {
+                    all.extend(Listeners::received(&names, to.take_descriptors()).unwrap().into_entries());
+                    if !more {
+                        break;
+                    }
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        let expected: Vec<_> = (0..300).map(|n| format!("l{n}")).collect();
+        assert_eq!(all.into_iter().map(|(name, _)| name).collect::<Vec<_>>(), expected);
     }
 }

@@ -22,6 +22,7 @@ use crate::record::{Claim, Record};
 use crate::unix::context::Context;
 use crate::unix::control::ControlSocket;
 use crate::unix::env::Inherited;
+use crate::unix::listeners::Listeners;
 use crate::unix::lock::DataDirLock;
 use crate::unix::pid::this_process;
 use crate::unix::record_file::RecordFile;
@@ -37,6 +38,8 @@ pub(crate) struct Place {
     pub(crate) control: ControlSocket,
     pub(crate) lock: DataDirLock,
     pub(crate) record: RecordFile,
+    /// For a supervisor that comes anew: the last one may have died, and nobody could bind them again.
+    pub(crate) listeners: Listeners,
     pub(crate) build_id: Vec<u8>,
 }
 
@@ -52,6 +55,7 @@ impl Place {
             control: ControlSocket::bind_beside(control)?,
             record: RecordFile::open(lock.dir())?,
             lock,
+            listeners: Listeners::default(),
             build_id,
         })
     }
