@@ -1,9 +1,14 @@
 //! What depends on time itself, which the search does not model: there, a timer fires when what it waits for has
 //! happened.
-use handoff::HandoffId;
-use handoff::machine::{Batch, DaemonEffect, DaemonEvent, Incumbent, LinkId, Machine, Timer};
-use handoff::message::{Capabilities, Hello, HelloAck, Message, PROTO_MAX, PROTO_MIN, Role, Standing};
+use handoff::machine::{
+    Awaited, Batch, DaemonEffect, DaemonEvent, Incumbent, LinkId, LockAnswer, Machine, Recovery, Timer,
+    incumbent, recovery,
+};
+use handoff::message::{
+    AwaitsFinal, Capabilities, Hello, HelloAck, Message, PROTO_MAX, PROTO_MIN, Role, Standing,
+};
 use handoff::time::{Duration, Time};
+use handoff::{HandoffId, ProcessId};
 
 const LINK: LinkId = LinkId(1);
 
@@ -59,4 +64,174 @@ fn a_supervisor_that_is_always_a_moment_earlier_does_not_silence_the_incumbent()
     }
     assert_eq!(beats, 25, "one each 200 ms");
     assert_eq!(incumbent.timers().next().unwrap().1, Timer::Heartbeat);
+}
+
+/// One that resumed because its supervisor was silent is free for another, however long the first is stopped.
+#[test]
+fn a_supervisor_that_stays_silent_keeps_no_other_away() {
+    let mut incumbent = incumbent();
+    let mut now = 0;
+    let mut handle = |now: u64, event| {
+        let mut batch = Batch::new();
+        incumbent.handle(at_ms(now), event, batch.out());
+        // What it asks for is done at once.
+        let op = batch.effects.iter().find_map(|effect| match effect {
+            DaemonEffect::StartHook(op, incumbent::Hook::Resume { .. }) => Some((*op, incumbent::Done::Ok)),
+            DaemonEffect::StartHook(op, _) => {
+                Some((*op, incumbent::Done::Drained { open_conns_remaining: 0, accept_closed: true }))
+            }
+            _ => None,
+        });
+        let mut next = op.map(|(op, done)| DaemonEvent::HookDone(op, Ok(done)));
+        let mut sent = batch.effects;
+        while let Some(event) = next {
+            let mut batch = Batch::new();
+            incumbent.handle(at_ms(now), event, batch.out());
+            next = batch.last.and_then(|awaited| match awaited {
+                Awaited::TakePath(op) => Some(DaemonEvent::PathTaken(op, Ok(()))),
+                Awaited::WriteRecord(op, _) => Some(DaemonEvent::Recorded(op, Ok(()))),
+                Awaited::Lock(op) => Some(DaemonEvent::Locked(op, LockAnswer::Held { last: None })),
+                Awaited::Exit(_) => None,
+            });
+            sent.extend(batch.effects);
+        }
+        (sent, incumbent.state(), incumbent.timers().next())
+    };
+    let prepare = Message::PrepareHandoff {
+        handoff_id: HandoffId([1; 16]),
+        successor: process(2),
+        deadline_ms: 60_000,
+        drain_grace_ms: 0,
+    };
+    handle(now, DaemonEvent::Frame(LINK, ack()));
+    let (_, mut state, mut timer) = handle(now, DaemonEvent::Frame(LINK, prepare));
+    assert_eq!(state, "drained");
+    while let Some((at, which)) = timer.filter(|_| now < 10_000) {
+        now = u64::try_from(at.since(Time::ZERO).as_millis()).unwrap_or(u64::MAX);
+        (_, state, timer) = handle(now, DaemonEvent::Timer(which));
+    }
+    assert_eq!((state, now), ("serving", 2_000), "after twice the liveness");
+    let other = LinkId(2);
+    let (sent, state, _) = handle(now, DaemonEvent::Frame(other, ack()));
+    assert_eq!(state, "serving-in-session", "{sent:?}");
+}
+
+fn process(pid: u32) -> ProcessId {
+    ProcessId { pid, start_time: 1 }
+}
+
+/// A recovery, and a process that may hold the lock.
+struct Silence {
+    machine: Recovery,
+    now_ms: u64,
+    killed_at_ms: Option<u64>,
+    verdict: Option<recovery::Verdict>,
+}
+
+impl Silence {
+    fn new() -> Silence {
+        let config = recovery::Config {
+            liveness: Duration::from_secs(1),
+            unreachable_limit: Duration::from_secs(10),
+            retire_limit: Duration::from_secs(1),
+            deadline: Duration::from_secs(100),
+            take_listeners: false,
+        };
+        let (machine, now_ms) = (Recovery::new(config), 0);
+        let mut silence = Silence { machine, now_ms, killed_at_ms: None, verdict: None };
+        silence.handle(recovery::Event::Start);
+        silence
+    }
+
+    fn handle(&mut self, event: recovery::Event) {
+        let mut next = Some(event);
+        while let Some(event) = next.take() {
+            let mut batch = Batch::new();
+            self.machine.handle(at_ms(self.now_ms), event, batch.out());
+            if batch.effects.iter().any(|effect| matches!(effect, recovery::Effect::Kill(_))) {
+                self.killed_at_ms = Some(self.now_ms);
+            }
+            let sighting = recovery::Sighting { process: process(2), sight: recovery::Sight::Incumbent };
+            match batch.last {
+                Some(recovery::Awaited::Look(_)) => next = Some(recovery::Event::Looked(vec![sighting])),
+                Some(recovery::Awaited::Finish(outcome)) => self.verdict = Some(outcome.verdict),
+                Some(recovery::Awaited::Note(_)) | None => {}
+            }
+        }
+    }
+
+    /// Lets time pass; with `standing`, the process answers every question.
+    fn pass(&mut self, until_ms: u64, standing: Option<Standing>) {
+        while self.verdict.is_none() {
+            let Some((at, timer)) = self.machine.timers().next() else { return };
+            let at_ms = u64::try_from(at.since(Time::ZERO).as_millis()).unwrap_or(u64::MAX);
+            if at_ms > until_ms {
+                break;
+            }
+            self.now_ms = at_ms;
+            self.handle(recovery::Event::Timer(timer));
+            if let Some(standing) = standing {
+                let report = Message::StandingReport { standing, awaits_final: None };
+                self.handle(recovery::Event::Frame(process(2), report));
+            }
+        }
+        self.now_ms = self.now_ms.max(until_ms);
+    }
+}
+
+#[test]
+fn a_process_that_says_nothing_is_killed_after_the_limit_and_before_twice_of_it() {
+    let mut silence = Silence::new();
+    silence.pass(9_900, None);
+    assert_eq!(silence.killed_at_ms, None);
+    silence.pass(20_000, None);
+    assert!(
+        silence.killed_at_ms.is_some_and(|at| (10_000..20_000).contains(&at)),
+        "{:?}",
+        silence.killed_at_ms
+    );
+}
+
+#[test]
+fn an_answer_begins_the_limit_anew() {
+    let mut silence = Silence::new();
+    silence.pass(9_000, None);
+    silence.pass(9_100, Some(Standing::Sealed));
+    silence.pass(19_000, None);
+    assert_eq!(silence.killed_at_ms, None);
+    silence.pass(30_000, None);
+    assert!(silence.killed_at_ms.is_some());
+}
+
+#[test]
+fn one_that_answers_and_never_serves_is_left_alone_and_that_is_reported() {
+    let mut silence = Silence::new();
+    silence.pass(99_000, Some(Standing::Opening));
+    assert_eq!(silence.verdict, None);
+    silence.pass(101_000, Some(Standing::Opening));
+    assert_eq!((silence.killed_at_ms, silence.verdict), (None, Some(recovery::Verdict::Unconfirmed)));
+}
+
+#[test]
+fn one_that_ends_while_the_journal_is_written_is_not_reported_to_serve() {
+    let mut silence = Silence::new();
+    silence.pass(500, Some(Standing::Serving));
+    assert_eq!(silence.machine.state(), "await-noted");
+    silence.handle(recovery::Event::Ended(process(2)));
+    silence.handle(recovery::Event::Noted(recovery::Verdict::Serves(process(2)), Ok(())));
+    assert_eq!((silence.verdict, silence.machine.state()), (None, "await-serving"));
+}
+
+#[test]
+fn one_that_said_that_it_serves_and_then_says_nothing_is_given_its_time_and_killed() {
+    let mut silence = Silence::new();
+    silence.pass(500, Some(Standing::Draining));
+    let awaits = AwaitsFinal { handoff_id: HandoffId([1; 16]), predecessor: Some(process(2)) };
+    let report = Message::StandingReport { standing: Standing::Serving, awaits_final: Some(awaits) };
+    silence.handle(recovery::Event::Frame(process(2), report));
+    assert_eq!(silence.machine.state(), "await-others");
+    silence.pass(10_000, None);
+    assert_eq!((silence.machine.state(), silence.killed_at_ms), ("await-serving", None));
+    silence.pass(25_000, None);
+    assert!(silence.killed_at_ms.is_some());
 }

@@ -30,6 +30,8 @@ impl World {
             // A supervisor that is merely stopped holds its journal.
             has_journal: self.idle(),
             watched: Vec::new(),
+            named: BTreeSet::new(),
+            has_listeners: false,
             asked: BTreeSet::new(),
             refused: Vec::new(),
             pending: Vec::new(),
@@ -92,6 +94,7 @@ impl World {
                 Timer::Heartbeat => quiet || !self.faults.sparse,
                 // Many questions fit into it: whoever runs has answered one.
                 Timer::Patience => !surveyor.asked.iter().any(|pid| self.runs(*pid)),
+                Timer::IncumbentSilent => surveyor.asked.iter().any(|pid| !self.runs(*pid)),
                 // All have answered, and a hook keeps one from serving.
                 Timer::Deadline => {
                     let hung = self.processes.values().any(|process| process.hung);
@@ -104,8 +107,12 @@ impl World {
     }
 
     pub(crate) fn surveyor_hears(&mut self, pid: u32, message: Message, crash: Option<usize>) -> Vec<Gap> {
-        if let (Some(surveyor), Message::StandingReport { .. }) = (&mut self.surveyor, &message) {
-            surveyor.asked.remove(&pid);
+        match (&mut self.surveyor, &message) {
+            (Some(surveyor), Message::StandingReport { .. }) => {
+                surveyor.asked.remove(&pid);
+            }
+            (Some(surveyor), Message::Listeners { more: false, .. }) => surveyor.has_listeners = true,
+            _ => {}
         }
         self.surveys(Event::Frame(id(pid), message), crash)
     }
@@ -142,6 +149,8 @@ impl World {
             Some(Sighting { process: id(*pid), sight })
         });
         let sightings: Vec<Sighting> = seen.collect();
+        let is_named = |sighting: &&Sighting| sighting.sight != Sight::Beside;
+        surveyor.named.extend(sightings.iter().filter(is_named).map(|sighting| sighting.process.pid));
         surveyor.watched.extend(sightings.iter().map(|sighting| sighting.process.pid));
         surveyor.watched.sort_unstable();
         surveyor.watched.dedup();
@@ -220,9 +229,13 @@ impl RecoveryHost for Host<'_> {
     }
 }
 
-/// When it kills somebody: not one that serves, nor the last one that could.
+/// When it kills somebody: one that is its to end; not one that serves, nor the last one that could.
 fn kills(world: &World, pid: u32) -> Option<String> {
     let process = world.processes.get(&pid)?;
+    let succeeded = world.processes.values().any(|other| other.predecessor == Some(pid));
+    if !succeeded && !world.surveyor.as_ref()?.named.contains(&pid) {
+        return Some(format!("the recovery kills {pid}, which is another's"));
+    }
     let well = process.life == Life::Runs && !process.hung && !process.suspect;
     let lives = |(other, process): (&u32, &Process)| *other != pid && process.life != Life::Dying;
     let dying = world.processes.values().any(|process| process.life == Life::Dying);
@@ -244,13 +257,22 @@ fn truth(world: &World, outcome: &Outcome) -> Option<String> {
     };
     let so = match outcome.verdict {
         Verdict::Serves(process) => {
-            checks::serves(world, process.pid)
-                || checks::is_dead_unheard(world, &surveyor.watched, process.pid)
+            let serves = world.processes.get(&process.pid).is_some_and(|process| process.finalized)
+                && checks::serves(world, process.pid);
+            serves || checks::is_dead_unheard(world, &surveyor.watched, process.pid)
         }
         Verdict::NobodyServes => !world.processes.values().any(matters),
         Verdict::Unconfirmed => world.processes.values().any(Process::is_slow),
         Verdict::Cancelled => true,
     };
+    let stray =
+        |pid: &&u32| outcome.verdict != Verdict::Serves(id(**pid)) && world.processes.contains_key(pid);
+    if let (Verdict::Serves(_), Some(stray)) = (outcome.verdict, surveyor.named.iter().find(stray)) {
+        return Some(format!("the recovery is over, and {stray} is left"));
+    }
+    if matches!(outcome.verdict, Verdict::Serves(_)) && !surveyor.has_listeners {
+        return Some("the recovery is over without the listening sockets".into());
+    }
     (!so).then(|| format!("the recovery reports {:?}, which is not so", outcome.verdict))
 }
 

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use handoff::HandoffId;
 use handoff::drive::Runs;
 use handoff::machine::{
-    Batch, DaemonEvent, Incumbent, LinkId, LockAnswer, Op, Successor, Supervisor, Timer, incumbent,
-    successor,
+    Batch, DaemonEvent, Incumbent, LinkId, LockAnswer, Op, Recovery, Successor, Supervisor, Timer, incumbent,
+    recovery, successor,
     supervisor::{self, Note, Peer, Verdict},
 };
-use handoff::message::{HelloAck, Message, Role, Sealed, Standing};
+use handoff::message::{AwaitsFinal, HelloAck, Message, Role, Sealed, Standing};
 use handoff::time::Time;
 
 use crate::host::Host;
@@ -28,12 +28,16 @@ pub(crate) struct Samples {
     incumbents: HashSet<(Incumbent, Around)>,
     successors: HashSet<(Successor, Around)>,
     supervisors: HashSet<Supervisor>,
+    recoveries: HashSet<Recovery>,
 }
 
 impl Samples {
     pub(crate) fn collect(&mut self, world: &World) {
         if let Some(boss) = &world.boss {
             self.supervisors.insert(boss.machine.clone());
+        }
+        if let Some(surveyor) = &world.surveyor {
+            self.recoveries.insert(surveyor.machine.clone());
         }
         for (pid, process) in &world.processes {
             let link = world.links.iter().rfind(|link| link.pid == *pid && link.daemon_open);
@@ -54,6 +58,9 @@ impl Samples {
     pub(crate) fn fill(&self, cells: &mut Cells) {
         for machine in &self.supervisors {
             supervisor_events().into_iter().for_each(|(name, event)| cells.fill(machine, &name, event));
+        }
+        for machine in &self.recoveries {
+            recovery_events().into_iter().for_each(|(name, event)| cells.fill(machine, &name, event));
         }
         for (machine, around) in &self.incumbents {
             let done = [
@@ -213,6 +220,41 @@ fn supervisor_events() -> Vec<(String, supervisor::Event)> {
         events.push((format!("{peer:?} ended"), Event::Ended(peer, "why".into())));
         let says = |message: Message| (format!("{peer:?} {}", name(&message)), Event::Frame(peer, message));
         events.extend(messages(HandoffId([1; 16])).into_iter().map(says));
+    }
+    events.extend(Timer::ALL.map(|timer| (format!("Timer({timer:?})"), Event::Timer(timer))));
+    events
+}
+
+/// Of two processes, so that one may serve and the other be in the way.
+fn recovery_events() -> Vec<(String, recovery::Event)> {
+    use recovery::{Event, Sight, Sighting, Verdict};
+    let mut events = vec![
+        ("Start".to_owned(), Event::Start),
+        ("Cancel".to_owned(), Event::Cancel),
+        ("Looked(nobody)".to_owned(), Event::Looked(Vec::new())),
+        ("Noted(NobodyServes)".to_owned(), Event::Noted(Verdict::NobodyServes, Ok(()))),
+    ];
+    for sight in [Sight::Beside, Sight::Incumbent, Sight::Successor] {
+        let sightings = [1, 2].map(|pid| Sighting { process: id(pid), sight }).to_vec();
+        events.push((format!("Looked({sight:?})"), Event::Looked(sightings)));
+    }
+    for process in [id(1), id(2)] {
+        let says = |message: Message| (message.name().to_owned(), Event::Frame(process, message));
+        let awaits = AwaitsFinal { handoff_id: HandoffId([1; 16]), predecessor: Some(id(1)) };
+        for (standing, awaits_final) in
+            [(Standing::Serving, None), (Standing::Serving, Some(awaits)), (Standing::Sealed, None)]
+        {
+            let name = format!("StandingReport({standing:?}, awaits final: {})", awaits_final.is_some());
+            events.push((name, Event::Frame(process, Message::StandingReport { standing, awaits_final })));
+        }
+        events.push(says(Message::Listeners { names: Vec::new(), more: false }));
+        events.push(says(Message::Hello(hello(process.pid, Role::Incumbent))));
+        events.push(("Closed".to_owned(), Event::Closed(process)));
+        events.push(("Ended".to_owned(), Event::Ended(process)));
+        for result in [Ok(()), Err("why".to_string())] {
+            let name = format!("Noted(Serves, {})", if result.is_ok() { "ok" } else { "error" });
+            events.push((name, Event::Noted(Verdict::Serves(process), result)));
+        }
     }
     events.extend(Timer::ALL.map(|timer| (format!("Timer({timer:?})"), Event::Timer(timer))));
     events

@@ -5,6 +5,9 @@
 //! that fails, hangs or opens something unfit; has an operation fail; is told to stop; the deadline comes early,
 //! the caller cancels. All of them are to be survived.
 //!
+//! A supervisor that died, or has lost track, may be followed by one that takes stock ([`Surveyor`]); so may one that is
+//! merely stopped, by another, which begins no handoff of its own.
+//!
 //! No time passes. A timer fires when what it waits for has happened (`steps.rs` says what that is), and only if
 //! its process has nothing to read: that is rule 11; none does in the moment before a process's first turn, nor in the one between its freeing
 //! the lock and its end. What keeps the search finite without hiding anything: a
@@ -89,6 +92,8 @@ pub(crate) struct Process {
     pub hung: bool,
     /// It accepts connections and writes what they ask for.
     pub accepts: bool,
+    /// It was told that its predecessor has ended; or it never had one.
+    pub finalized: bool,
     /// Operations whose results are put off.
     pub pending: Vec<Awaited>,
     /// The last operation that carried a number.
@@ -123,6 +128,10 @@ pub(crate) struct Surveyor {
     pub has_journal: bool,
     /// Whom it watches, and whose end it was not told.
     pub watched: Vec<u32>,
+    /// Whom the journal, the record, the control path or the one that serves has named.
+    pub named: BTreeSet<u32>,
+    /// It was given the listening sockets.
+    pub has_listeners: bool,
     /// Whose answer is still to come.
     pub asked: BTreeSet<u32>,
     /// Who could not be connected to.
@@ -208,7 +217,12 @@ impl World {
     /// One daemon serves; a supervisor is about to replace it.
     pub(crate) fn new(faults: Faults, handoffs: u8) -> World {
         let machine = Incumbent::new(hello(1, Role::Incumbent), 1, SECOND);
-        let first = Process { begun: true, accepts: true, ..Process::new(Daemon::Incumbent(machine), None) };
+        let first = Process {
+            begun: true,
+            accepts: true,
+            finalized: true,
+            ..Process::new(Daemon::Incumbent(machine), None)
+        };
         let record = Record {
             generation: 1,
             holder: id(1),
@@ -404,6 +418,7 @@ impl Process {
             hooks: Vec::new(),
             hung: false,
             accepts: false,
+            finalized: false,
             pending: Vec::new(),
             last_op: Op::default(),
             exited: None,

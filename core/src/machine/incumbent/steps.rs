@@ -270,7 +270,11 @@ impl Incumbent {
         self.sealed = None;
         self.report(|handoff_id| Message::Resumed { handoff_id }, &mut out);
         match &mut self.session {
-            Some(session) if session.link.is_some() => session.over = true,
+            Some(session) if session.link.is_some() => {
+                session.over = true;
+                // One that stays silent does not keep every other supervisor away.
+                self.timers.arm(Timer::SupervisorSilent, now, session.liveness);
+            }
             _ => self.leave_session(),
         }
         if self.stopping {

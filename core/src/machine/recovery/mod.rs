@@ -19,7 +19,7 @@ mod steps;
 /// How long things may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Config {
-    /// Everyone is asked again after a small part of it.
+    /// Everyone is asked again after a small part of it; what one that serves has said holds for so long.
     pub liveness: Duration,
     /// A process that may hold the lock is killed when it has said nothing for so long, and nobody serves. At most
     /// twice as long if it went silent later than another.

@@ -21,9 +21,6 @@ impl Recovery {
         }
         let is_there = |process: &ProcessId| sightings.iter().any(|sighting| sighting.process == *process);
         self.missing = self.predecessor().filter(|process| !is_there(process));
-        // The end of one that is gone comes as an event, but nobody acts on the word of the dead meanwhile.
-        let gone = self.parties.iter_mut().filter(|(process, _)| !is_there(process));
-        gone.for_each(|(_, party)| party.standing = None);
         for Sighting { process, sight } in sightings {
             let party = self.parties.entry(process).or_insert_with(|| Party::new(sight));
             party.sight = party.sight.max(sight);
@@ -66,6 +63,9 @@ impl Recovery {
                 if !self.has_listeners {
                     out.push(Effect::Send(process, Message::ListenersQuery));
                 }
+                if standing == Standing::Serving {
+                    self.timers.arm(Timer::IncumbentSilent, now, self.config.liveness);
+                }
             }
             Message::Listeners { more, .. } => self.has_listeners |= !more,
             // Nothing else says where it stands.
@@ -103,16 +103,18 @@ impl Recovery {
                 self.out_of_patience(&mut out);
                 self.decide(now, out);
             }
+            // What it said is not known to be so any more.
+            Timer::IncumbentSilent => {
+                let heir = self.heir.and_then(|heir| self.parties.get_mut(&heir));
+                heir.into_iter().for_each(|party| party.standing = None);
+                self.decide(now, out);
+            }
             // Whatever else is there: one serves.
             Timer::Deadline => match self.heir {
                 Some(heir) => self.conclude(Verdict::Serves(heir), out),
                 None => self.report(Verdict::Unconfirmed, out),
             },
-            Timer::SupervisorSilent
-            | Timer::IncumbentSilent
-            | Timer::SuccessorSilent
-            | Timer::Retry
-            | Timer::HookLimit => {}
+            Timer::SupervisorSilent | Timer::SuccessorSilent | Timer::Retry | Timer::HookLimit => {}
         }
     }
 

@@ -142,7 +142,9 @@ impl Supervisor {
     }
 
     fn take_over_or_end(&mut self, now: Time, how: String, mut out: Out<'_, Self>) {
-        if self.successor_usable() {
+        if self.successor.lives && self.successor.greeted {
+            // However silent it was: it may serve by now, and nobody else can.
+            self.successor.failed = false;
             self.begin(&mut out);
         } else if self.successor.lives && !self.successor.failed {
             // It has just been started: it begins when it says `Hello`.
