@@ -21,7 +21,7 @@ pub struct Journal {
     pub committed: Option<Binary>,
     /// What was committed before that: another binary, or the same with other arguments.
     pub previous: Option<Binary>,
-    /// A handoff or cold start that has not come to its end.
+    /// The handoff or cold start that was not seen to come to its end, or, with `retiring`, that was last.
     pub under_way: Option<UnderWay>,
     /// When this was written, in milliseconds since 1970; for people only.
     pub written_at_unix_ms: u64,
@@ -75,6 +75,6 @@ pub struct UnderWay {
     pub successor: ProcessId,
     /// What the successor was started from: a later supervisor may have to note its commit.
     pub binary: Binary,
-    /// `Commit` has been, or is about to be, sent: the successor may serve.
-    pub committing: bool,
+    /// The successor serves, and is the binary that was committed; only the incumbent was still to leave.
+    pub retiring: bool,
 }

@@ -1,8 +1,8 @@
 //! Replaces the binary of a running, stateful daemon with no refused connection, no lost acknowledged write
 //! and never two writers.
 //!
-//! The protocol lives in three pure state machines ([`machine`]) that know no clock, thread, descriptor or
-//! random number. [`drive`] runs a machine on a [`host`]; the feature `unix` (on by default) brings the host
+//! The protocol lives in pure state machines ([`machine`]) that know no clock, thread, descriptor or random
+//! number. [`drive`] runs a machine on a [`host`]; the feature `unix` (on by default) brings the host
 //! for real sockets and processes and the blocking API on top of it. Without that feature the crate is
 //! `no_std` + `alloc`.
 #![cfg_attr(not(feature = "unix"), no_std)]
@@ -33,7 +33,7 @@ pub use id::{Fingerprint, HandoffId, ProcessId};
 #[cfg(feature = "unix")]
 pub use unix::{
     CancelHandle, Child, CommittedBinary, Daemon, DaemonStatus, DataDirLock, DrainReport, Drainable, Ended,
-    HandoffOutcome, HookResult, Image, Incumbent, Listeners, Options, Phases, ReadinessSnapshot, ResumeFrom,
-    Role, SealReport, SpawnSpec, StateSnapshot, StopHandle, Successor, Supervisor, Verdict, bind,
-    detect_role, run,
+    HandoffOutcome, HookResult, Image, Incumbent, Interrupted, InterruptedEnd, Listeners, Options, Phases,
+    ReadinessSnapshot, RecoveryOutcome, RecoverySpec, ResumeFrom, Role, SealReport, SpawnSpec, StateSnapshot,
+    StopHandle, Successor, Supervisor, Verdict, bind, detect_role, run,
 };

@@ -44,7 +44,7 @@ fn journal(number: u8) -> Journal {
             incumbent: None,
             successor: process,
             binary: binary(number + 2),
-            committing: true,
+            retiring: true,
         }),
         written_at_unix_ms: 1,
     }

@@ -164,6 +164,30 @@ pub fn pids_beside(path: &Path) -> io::Result<Vec<u32>> {
     Ok(pids)
 }
 
+/// The process that the control path `path` leads to: one of `pids`, if its socket beside the path is the same, or
+/// else whoever the kernel says listens there.
+pub(crate) fn owner(path: &Path, pids: &[u32]) -> Option<u32> {
+    let inode = inode_of(path).ok()?;
+    let same = |pid: &&u32| inode_of(&beside(path, **pid)).is_ok_and(|found| found == inode);
+    if let Some(pid) = pids.iter().find(same) {
+        return Some(*pid);
+    }
+    let Ok(Connect::Connected(stream)) = connect(path) else { return None };
+    peer(&stream).ok()?.pid.filter(|pid| *pid != 0)
+}
+
+/// Connects to the process `pid`: at its socket beside `path`, or at `path` itself if that was removed. Who answers
+/// is to be checked.
+///
+/// # Errors
+/// As [`connect`].
+pub(crate) fn connect_to(path: &Path, pid: u32) -> Result<Connect> {
+    match connect(&beside(path, pid))? {
+        Connect::NotThere => connect(path),
+        there => Ok(there),
+    }
+}
+
 /// Removes what the ended process `pid` left beside `path`.
 ///
 /// # Errors

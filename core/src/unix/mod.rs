@@ -17,6 +17,7 @@ mod daemon;
 mod hooks;
 mod link;
 mod poller;
+mod rights;
 mod run;
 
 pub use daemon::StopHandle;
@@ -28,6 +29,6 @@ pub use lock::DataDirLock;
 pub use role::{Incumbent, Role, Successor, detect_role};
 pub use run::{Ended, Options, run};
 pub use supervisor::{
-    CancelHandle, Child, CommittedBinary, DaemonStatus, HandoffOutcome, Image, Phases, SpawnSpec, Supervisor,
-    Verdict,
+    CancelHandle, Child, CommittedBinary, DaemonStatus, HandoffOutcome, Image, Interrupted, InterruptedEnd,
+    Phases, RecoveryOutcome, RecoverySpec, SpawnSpec, Supervisor, Verdict,
 };

@@ -45,6 +45,25 @@ pub(crate) fn may_live(pid: u32) -> bool {
     there && !matches!(stat_of(pid), Ok(Some(Stat { state: b'Z' | b'X', .. })))
 }
 
+/// Kills (SIGKILL) what is left of the process group that the ended `process` led; whether there was anything. A number
+/// is not given to another process while a group has it, so who is in the group belonged to `process`.
+///
+/// # Errors
+/// No permission.
+pub(crate) fn kill_leftovers(process: ProcessId) -> io::Result<bool> {
+    let is_another =
+        || Ok::<_, io::Error>(start_time_of(process.pid)?.is_some_and(|now| now != process.start_time));
+    let Ok(group) = i32::try_from(process.pid) else { return Ok(false) };
+    if group <= 1 || may_live(process.pid) || is_another()? {
+        return Ok(false);
+    }
+    match killpg(Pid::from_raw(group), Signal::SIGKILL) {
+        Ok(()) => Ok(true),
+        Err(Errno::ESRCH) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Exit {

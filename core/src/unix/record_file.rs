@@ -105,6 +105,12 @@ impl RecordFile {
     }
 }
 
+/// Who holds, or held last, the lock of the data directory `dir`, as the record says: a hint. Creates nothing.
+pub(crate) fn holder(dir: &Path) -> Option<crate::id::ProcessId> {
+    let (record, _) = RecordFile { path: dir.join(NAME) }.read().ok()?;
+    record.map(|record| record.holder)
+}
+
 fn read_slots(file: &File) -> io::Result<Slots<Record>> {
     let mut slots = read_slots_once(file)?;
     for _ in 1..READS {

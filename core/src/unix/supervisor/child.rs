@@ -1,4 +1,4 @@
-//! The daemon that a supervisor started.
+//! The daemon that serves, as a process.
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
@@ -11,7 +11,8 @@ use crate::unix::context::Context;
 use crate::unix::pid::{Exit, Watch};
 use crate::unix::poller;
 
-/// A daemon that a supervisor started, a child of this process. Dropping it neither ends nor reaps it.
+/// A daemon that this supervisor started, or found running: then it is no child of this process, and how it ends is
+/// not known. Dropping it neither ends nor reaps it.
 #[derive(Debug)]
 pub struct Child {
     watch: Watch,
@@ -20,6 +21,11 @@ pub struct Child {
 impl Child {
     pub(super) fn new(process: ProcessId) -> io::Result<Child> {
         Ok(Child { watch: Watch::child(process)? })
+    }
+
+    /// One that is watched already: a child, or a process that an earlier supervisor started.
+    pub(super) fn from_watch(watch: Watch) -> Child {
+        Child { watch }
     }
 
     /// Who it is.

@@ -308,7 +308,7 @@ impl<'a> Host<'a> {
         let cant = || "can't open a link to a new process".into();
         let (ours, theirs) = control::socketpair().context(cant)?;
         let listeners: Vec<_> =
-            self.supervisor.listeners.iter().map(|(name, fd)| (name.clone(), fd.as_fd())).collect();
+            self.workshop.listeners.entries().map(|(name, fd)| (name.to_string(), fd.as_fd())).collect();
         let replaces = self.parties.incumbent.is_some();
         let launch = Launch::new(self.spec);
         let started = spawn(SpawnRequest {

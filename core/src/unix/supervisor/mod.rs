@@ -3,14 +3,17 @@
 //! ```no_run
 //! use std::net::TcpListener;
 //!
-//! use handoff::{SpawnSpec, Supervisor};
+//! use handoff::{Listeners, RecoverySpec, SpawnSpec, Supervisor};
 //!
 //! # fn main() -> handoff::Result<()> {
-//! let listener = TcpListener::bind("127.0.0.1:6379").expect("the port is free");
-//! let supervisor = Supervisor::new("/run/kv/control.sock")?
-//!     .with_listener("resp", listener)?
-//!     .with_journal("/var/lib/kv/handoff.journal")?;
-//! supervisor.cold_start(SpawnSpec::new("/usr/bin/kv-1"))?;
+//! let supervisor =
+//!     Supervisor::new("/run/kv/control.sock")?.with_journal("/var/lib/kv/handoff.journal")?;
+//! // A daemon may run already: then it is taken over, with its listeners.
+//! if supervisor.recover(&RecoverySpec::default())?.nobody_serves {
+//!     let listener = TcpListener::bind("127.0.0.1:6379").expect("the port is free");
+//!     supervisor.set_listeners(Listeners::from_entries(vec![("resp".into(), listener.into())])?)?;
+//!     supervisor.cold_start(SpawnSpec::new("/usr/bin/kv-1"))?;
+//! }
 //! let outcome = supervisor.perform_handoff(SpawnSpec::new("/usr/bin/kv-2"))?;
 //! assert!(outcome.committed, "{:?}", outcome.abort_reason);
 //! # Ok(())
@@ -23,6 +26,9 @@ mod journal;
 mod keep;
 mod outcome;
 mod query;
+mod recover;
+mod recovery;
+mod survey;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -36,14 +42,15 @@ pub use child::Child;
 pub use committed::{CommittedBinary, Image};
 pub use outcome::{HandoffOutcome, Phases, Verdict};
 pub use query::DaemonStatus;
+pub use recovery::{Interrupted, InterruptedEnd, RecoveryOutcome, RecoverySpec};
 
 use crate::error::{Error, Result};
 use crate::message::MAX_LIVENESS;
 use crate::unix::context::Context;
 use crate::unix::control;
 use crate::unix::journal::{JournalFile, Recovered};
+use crate::unix::listeners::Listeners;
 use crate::unix::pid::Watch;
-use crate::unix::spawn::check_names;
 use crate::unix::wake::{WakeReceiver, Waker, waker};
 use keep::{Copier, Shelf};
 
@@ -140,7 +147,7 @@ impl fmt::Debug for CancelHandle {
 #[derive(Debug)]
 pub struct Supervisor {
     control: PathBuf,
-    listeners: Vec<(String, OwnedFd)>,
+    data_dir: Option<PathBuf>,
     build_id: Vec<u8>,
     recovered: Recovered,
     cancel: CancelHandle,
@@ -153,6 +160,8 @@ pub struct Supervisor {
 #[derive(Debug)]
 struct Workshop {
     wake: WakeReceiver,
+    /// What successors inherit.
+    listeners: Listeners,
     journal: Option<JournalFile>,
     /// What the journal says, or would say.
     knows: crate::journal::Journal,
@@ -175,13 +184,14 @@ impl Supervisor {
         let knows = crate::journal::Journal::default();
         Ok(Supervisor {
             control,
-            listeners: Vec::new(),
+            data_dir: None,
             build_id: Vec::new(),
             recovered: Recovered::default(),
             cancel: CancelHandle { cancelled: Arc::default(), waker },
             shelf: Mutex::default(),
             busy: Mutex::new(Workshop {
                 wake,
+                listeners: Listeners::default(),
                 journal: None,
                 knows,
                 is_written: false,
@@ -196,8 +206,8 @@ impl Supervisor {
     /// # Errors
     /// [`Error::Caller`] if the name can't be passed on: empty, given twice, or with a `:` in it.
     pub fn with_listener(mut self, name: impl Into<String>, listener: impl Into<OwnedFd>) -> Result<Self> {
-        self.listeners.push((name.into(), listener.into()));
-        check_names(&self.listeners)?;
+        let listeners = &mut self.busy.get_mut().unwrap_or_else(PoisonError::into_inner).listeners;
+        listeners.push(name.into(), listener.into())?;
         Ok(self)
     }
 
@@ -228,6 +238,14 @@ impl Supervisor {
         Ok(self)
     }
 
+    /// Says where the daemon's data directory is: a recovery then finds whoever holds its lock, though its sockets and
+    /// the journal are gone.
+    #[must_use]
+    pub fn with_data_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.data_dir = Some(dir.into());
+        self
+    }
+
     /// Names the supervisor's own build in its logs.
     #[must_use]
     pub fn with_build_id(mut self, build_id: impl Into<Vec<u8>>) -> Self {
@@ -253,6 +271,61 @@ impl Supervisor {
     /// As [`Supervisor::perform_handoff`].
     pub fn cold_start(&self, spec: SpawnSpec) -> Result<HandoffOutcome> {
         self.run(spec, false)
+    }
+
+    /// Finds out who serves, when this process can't know: at its start, when the daemon has ended by itself, and after
+    /// a handoff that was neither committed nor rolled back. Asks everyone who may be a daemon at the control path,
+    /// waits until one serves, ends strays that the journal names, and brings what was under way to its end. If this
+    /// supervisor has no listeners, it takes those that the daemons have: see [`Supervisor::listeners`].
+    ///
+    /// If nobody serves ([`RecoveryOutcome::nobody_serves`]), a cold start is the caller's to ask for.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] while something else is under way, [`Error::Cancelled`]; [`Error::System`] if the system
+    /// refuses what nobody can do without.
+    pub fn recover(&self, spec: &RecoverySpec) -> Result<RecoveryOutcome> {
+        let mut workshop = self.workshop()?;
+        workshop.reap();
+        let outcome = recover::run(self, &mut workshop, spec);
+        workshop.reap();
+        keep(&self.shelf, &mut workshop);
+        outcome
+    }
+
+    /// Notes that the daemon was stopped on purpose. If it is not, and nobody serves when a supervisor comes anew, that
+    /// is an accident, and what was committed is to be started again: see [`Supervisor::was_serving`].
+    ///
+    /// # Errors
+    /// [`Error::Busy`] while something is under way; the journal can't be written.
+    pub fn note_stopped(&self) -> Result<()> {
+        let mut workshop = self.workshop()?;
+        let stopped = journal::stopped(&workshop.knows);
+        let written = journal::write(workshop.journal.as_mut(), &stopped);
+        workshop.knows = stopped;
+        written
+    }
+
+    /// Whether a daemon served, or was about to, when an earlier supervisor wrote its journal last.
+    pub fn was_serving(&self) -> bool {
+        let Recovered { journal, .. } = &self.recovered;
+        journal.running.is_some() || journal.under_way.is_some()
+    }
+
+    /// Duplicates of the listening sockets that successors inherit.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] while a handoff is under way; descriptors are exhausted.
+    pub fn listeners(&self) -> Result<Listeners> {
+        self.workshop()?.listeners.try_clone()
+    }
+
+    /// From now on successors inherit these. The daemon that serves keeps what it has until it is replaced.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] while a handoff is under way.
+    pub fn set_listeners(&self, listeners: Listeners) -> Result<()> {
+        self.workshop()?.listeners = listeners;
+        Ok(())
     }
 
     /// What an earlier supervisor left in the journal, and what was wrong with it.
@@ -288,13 +361,17 @@ impl Supervisor {
         query::ask(&self.control, Duration::from_secs(1))
     }
 
+    fn workshop(&self) -> Result<MutexGuard<'_, Workshop>> {
+        match self.busy.try_lock() {
+            Ok(workshop) => Ok(workshop),
+            Err(TryLockError::WouldBlock) => Err(Error::Busy),
+            Err(TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
+        }
+    }
+
     fn run(&self, spec: SpawnSpec, replace: bool) -> Result<HandoffOutcome> {
         spec.check()?;
-        let mut workshop = match self.busy.try_lock() {
-            Ok(workshop) => workshop,
-            Err(TryLockError::WouldBlock) => return Err(Error::Busy),
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-        };
+        let mut workshop = self.workshop()?;
         workshop.reap();
         let outcome = host::run(self, &mut workshop, &spec, replace);
         workshop.reap();

@@ -1,0 +1,117 @@
+//! What a recovery is asked for, and what it found.
+use crate::error::{Error, Result};
+use crate::id::{HandoffId, ProcessId};
+use crate::journal::UnderWay;
+use crate::machine::recovery::{Outcome, Verdict};
+use crate::time::Duration;
+
+use super::Child;
+
+/// How long things may take in a recovery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecoverySpec {
+    /// Everyone is asked again after a fiftieth of it. 5 seconds by default.
+    pub liveness: Duration,
+    /// A process that may hold the lock is killed when it has said nothing for so long and nobody serves: it hangs,
+    /// is stopped, or dumps its memory. 60 seconds by default.
+    pub unreachable_limit: Duration,
+    /// A predecessor of the one that serves is killed when it has not left after so long. 10 seconds by default.
+    pub retire_limit: Duration,
+    /// How long all of it may take, while nobody serves. 5 minutes by default.
+    pub deadline: Duration,
+}
+
+impl Default for RecoverySpec {
+    fn default() -> Self {
+        RecoverySpec {
+            liveness: Duration::from_secs(5),
+            unreachable_limit: Duration::from_secs(60),
+            retire_limit: Duration::from_secs(10),
+            deadline: Duration::from_secs(300),
+        }
+    }
+}
+
+/// What a recovery found.
+#[derive(Debug)]
+pub struct RecoveryOutcome {
+    /// The daemon that serves, as it said itself. Nothing stray is left beside it, and it knows that its predecessor
+    /// has ended. If nobody serves, a cold start is due.
+    pub daemon: Option<Child>,
+    /// What the daemon calls its build.
+    pub build_id: Vec<u8>,
+    /// Every process that could serve has ended. If not, and nobody serves, somebody is there who did not say so in
+    /// time: try again later.
+    pub nobody_serves: bool,
+    /// A handoff that an earlier supervisor did not bring to its end.
+    pub interrupted: Option<Interrupted>,
+    /// Whom it killed: strays, and processes past a bound.
+    pub killed: Vec<ProcessId>,
+    /// Others that may be daemons here, and are not this supervisor's to end.
+    pub left: Vec<ProcessId>,
+    /// What went wrong without changing what was found.
+    pub warnings: Vec<String>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// A handoff that an earlier supervisor did not bring to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interrupted {
+    /// The handoff; it is in the log lines of all processes.
+    pub handoff_id: HandoffId,
+    /// What became of it.
+    pub end: InterruptedEnd,
+}
+
+/// What became of an interrupted handoff.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InterruptedEnd {
+    /// The successor serves.
+    Finished,
+    /// The incumbent serves.
+    Undone,
+    /// Neither of them does.
+    Lost,
+}
+
+impl Interrupted {
+    /// What became of `under_way`, if `serves` does.
+    pub(super) fn new(under_way: UnderWay, serves: Option<ProcessId>) -> Interrupted {
+        let end = match serves {
+            Some(process) if process == under_way.successor => InterruptedEnd::Finished,
+            Some(process) if Some(process) == under_way.incumbent => InterruptedEnd::Undone,
+            _ => InterruptedEnd::Lost,
+        };
+        Interrupted { handoff_id: under_way.handoff_id, end }
+    }
+}
+
+impl RecoveryOutcome {
+    pub(super) fn new(
+        outcome: Outcome,
+        daemon: Option<Child>,
+        build_id: Vec<u8>,
+        under_way: Option<UnderWay>,
+        took: Duration,
+    ) -> Result<RecoveryOutcome> {
+        if outcome.verdict == Verdict::Cancelled {
+            return Err(Error::Cancelled);
+        }
+        let serves = daemon.as_ref().map(Child::id);
+        let warning = |error| format!("the journal could not be written: {error}");
+        Ok(RecoveryOutcome {
+            daemon,
+            build_id,
+            nobody_serves: outcome.verdict == Verdict::NobodyServes,
+            // What was committed and is still there needs no word: only the incumbent's end was to be seen.
+            interrupted: under_way
+                .filter(|under_way| !under_way.retiring || serves != Some(under_way.successor))
+                .map(|under_way| Interrupted::new(under_way, serves)),
+            killed: outcome.killed,
+            left: outcome.left,
+            warnings: outcome.journal_error.map(warning).into_iter().collect(),
+            took,
+        })
+    }
+}
