@@ -52,6 +52,14 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// End the supervisor and leave the daemon serving; the next supervisor takes it over.
+    Detach {
+        #[command(flatten)]
+        supervisor: Target,
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
     /// Check a configuration file and show all that is wrong with it.
     Check {
         /// The configuration file.
@@ -119,6 +127,14 @@ pub(crate) fn main() -> ExitCode {
         Command::Status { supervisor, json } => {
             let report = supervisor.trigger_socket().and_then(|trigger| client::status(&trigger));
             show(report, json, |report| (report.code(), text::status(report)))
+        }
+        Command::Detach { supervisor, json } => {
+            let pid = supervisor.trigger_socket().and_then(|trigger| client::detach(&trigger));
+            let answer = pid.map(|pid| Answer::Detached { pid });
+            show(answer, json, |answer| match answer {
+                Answer::Detached { pid } => (Code::Ok, format!("detached: pid {pid} serves on")),
+                _ => (Code::Data, String::new()),
+            })
         }
         Command::Check { config, json } => check(&config, json),
     }

@@ -19,8 +19,28 @@ pub fn swap(trigger_socket: &Path, binary: Option<&Path>) -> Result<SwapReport, 
     let binary = binary.map(absolute).transpose()?;
     match ask(trigger_socket, &Request::Swap { binary }, None)? {
         Answer::Swap(report) => Ok(report),
-        Answer::Error(failure) => Err(failure),
-        Answer::Status(_) => Err(Failure::new(Code::Data, "the supervisor answered something else")),
+        answer => Err(unexpected(answer)),
+    }
+}
+
+/// Ends the supervisor at `trigger_socket` and leaves its daemon serving. Returns the daemon's pid.
+///
+/// # Errors
+/// Something is under way, no daemon serves, or the supervisor can't leave one behind: it goes on then.
+pub fn detach(trigger_socket: &Path) -> Result<u32, Failure> {
+    match ask(trigger_socket, &Request::Detach {}, Some(STATUS_LIMIT))? {
+        Answer::Detached { pid } => Ok(pid),
+        answer => Err(unexpected(answer)),
+    }
+}
+
+/// Why it was refused, or that the answer belongs to another question.
+fn unexpected(answer: Answer) -> Failure {
+    match answer {
+        Answer::Error(failure) => failure,
+        Answer::Swap(_) | Answer::Status(_) | Answer::Detached { .. } => {
+            Failure::new(Code::Data, "the supervisor answered something else")
+        }
     }
 }
 
@@ -30,9 +50,8 @@ pub fn swap(trigger_socket: &Path, binary: Option<&Path>) -> Result<SwapReport, 
 /// It does not run, does not let this user in, or does not answer.
 pub fn status(trigger_socket: &Path) -> Result<StatusReport, Failure> {
     match ask(trigger_socket, &Request::Status {}, Some(STATUS_LIMIT))? {
-        Answer::Status(report) => Ok(report),
-        Answer::Error(failure) => Err(failure),
-        Answer::Swap(_) => Err(Failure::new(Code::Data, "the supervisor answered something else")),
+        Answer::Status(report) => Ok(*report),
+        answer => Err(unexpected(answer)),
     }
 }
 

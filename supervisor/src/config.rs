@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use handoff::SpawnSpec;
+use handoff::{RecoverySpec, SpawnSpec};
 use nix::unistd::{AccessFlags, access};
 use toml::de::DeValue;
 
@@ -74,6 +74,11 @@ pub struct Config {
     pub liveness: Duration,
     /// How long the daemon may take to stop before it is killed. Default 60 s.
     pub stop_grace: Duration,
+    /// A daemon that may hold the state and says nothing for so long, while none serves, is killed and replaced.
+    /// Default 60 s.
+    pub unreachable: Duration,
+    /// The daemon's data directory: its lock's holder is then found though its sockets and the journal are gone.
+    pub data_dir: Option<PathBuf>,
     /// The first pause between two restarts. Default 0.1 s.
     pub restart_min: Duration,
     /// The longest pause between two restarts; a daemon that lived for longer starts anew with the shortest.
@@ -136,6 +141,16 @@ impl Config {
         }
     }
 
+    /// How to find out who serves.
+    pub(crate) fn recovery_spec(&self) -> RecoverySpec {
+        RecoverySpec {
+            liveness: self.liveness,
+            unreachable_limit: self.unreachable,
+            deadline: self.deadline.max(3 * self.unreachable),
+            ..RecoverySpec::default()
+        }
+    }
+
     /// The same for a binary that was never started here.
     ///
     /// # Errors
@@ -171,6 +186,7 @@ impl Config {
             control_socket: self.control_socket.clone(),
             trigger_socket: self.trigger_socket.clone(),
             journal: self.journal.clone(),
+            data_dir: self.data_dir.clone(),
             allowed_uids: self.allowed_uids.clone(),
             listeners: self.listeners.clone(),
             ..fresh
@@ -183,6 +199,7 @@ impl Config {
             ("control_socket", self.control_socket != fresh.control_socket),
             ("trigger_socket", self.trigger_socket != fresh.trigger_socket),
             ("journal", self.journal != fresh.journal),
+            ("data_dir", self.data_dir != fresh.data_dir),
             ("allowed_uids", self.allowed_uids != fresh.allowed_uids),
             ("listeners", self.listeners != fresh.listeners),
         ];
@@ -241,6 +258,8 @@ impl Reader<'_> {
         let deadline = self.seconds("deadline_secs", 300.0);
         let liveness = self.fields.optional("liveness_ms", |value| integer(value, 50..60_001));
         let stop_grace = self.seconds("stop_grace_secs", 60.0);
+        let unreachable = self.seconds("unreachable_secs", 60.0);
+        let data_dir = self.path("data_dir");
         let restart_min = self.seconds("restart_min_secs", 0.1);
         let restart_max = self.seconds("restart_max_secs", 30.0);
         let allowed_uids = self.fields.list("allowed_uids", |value| integer(value, 0..u32::MAX.into()));
@@ -266,6 +285,8 @@ impl Reader<'_> {
             deadline: deadline.value,
             liveness: Duration::from_millis(liveness.map_or(5000, |liveness| liveness.value)),
             stop_grace: stop_grace.value,
+            unreachable: unreachable.value,
+            data_dir: data_dir.map(|dir| dir.value),
             restart_min: restart_min.value,
             restart_max: restart_max.value,
             fall_back_after: fall_back_after.and_then(|count| count.value.try_into().ok()).unwrap_or(0),

@@ -2,7 +2,8 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use handoff::Child;
+use handoff::{Child, ProcessId};
+use nix::unistd::{SysconfVar, sysconf};
 
 use crate::backoff::Backoff;
 use crate::protocol::DaemonReport;
@@ -16,6 +17,8 @@ pub(crate) struct Daemon {
     former: Vec<Child>,
     turn: Turn,
     backoff: Backoff,
+    /// When to find out who serves. Nothing is started before.
+    recover_at: Option<Instant>,
     start_at: Option<Instant>,
     restarts: u64,
 }
@@ -30,10 +33,17 @@ struct Current {
 }
 
 impl Daemon {
-    /// No daemon yet, to be started at once.
+    /// It is not known yet whether one runs.
     pub(crate) fn new(backoff: Backoff) -> Daemon {
-        let start_at = Some(Instant::now());
-        Daemon { current: None, former: Vec::new(), turn: Turn::default(), backoff, start_at, restarts: 0 }
+        Daemon {
+            current: None,
+            former: Vec::new(),
+            turn: Turn::default(),
+            backoff,
+            recover_at: Some(Instant::now()),
+            start_at: None,
+            restarts: 0,
+        }
     }
 
     pub(crate) fn child(&self) -> Option<&Child> {
@@ -45,9 +55,14 @@ impl Daemon {
         &mut self.turn
     }
 
+    /// When to find out who serves, if that is not known.
+    pub(crate) fn recover_at(&self) -> Option<Instant> {
+        self.recover_at
+    }
+
     /// When to start a daemon, if none runs.
     pub(crate) fn start_at(&self) -> Option<Instant> {
-        self.start_at
+        self.start_at.filter(|_| self.recover_at.is_none())
     }
 
     pub(crate) fn restarts(&self) -> u64 {
@@ -75,20 +90,45 @@ impl Daemon {
         let fell_back = self.turn.is_older();
         let current =
             Current { child, binary, fell_back, since: Instant::now(), since_wall: SystemTime::now() };
+        self.serves(current);
+    }
+
+    /// `child`, which an earlier supervisor or somebody else started from `binary`, serves.
+    pub(crate) fn adopt(&mut self, child: Child, binary: PathBuf) {
+        (self.start_at, self.recover_at) = (None, None);
+        if self.child().is_none_or(|known| known.id() != child.id()) {
+            let age = age_of(child.id()).unwrap_or_default();
+            let since = Instant::now().checked_sub(age).unwrap_or_else(Instant::now);
+            let since_wall = SystemTime::now() - age;
+            self.serves(Current { child, binary, fell_back: false, since, since_wall });
+        }
+    }
+
+    fn serves(&mut self, current: Current) {
         self.former.extend(self.current.replace(current).map(|current| current.child));
-        self.start_at = None;
+        (self.start_at, self.recover_at) = (None, None);
+    }
+
+    /// Every process that could serve has ended: one is started, as soon as the pause allows.
+    pub(crate) fn is_nobody(&mut self) {
+        self.recover_at = None;
+        self.former.extend(self.current.take().map(|current| current.child));
+        self.start_at.get_or_insert_with(Instant::now);
+    }
+
+    /// It is not known who serves: that is found out after `pause`.
+    pub(crate) fn astray(&mut self, pause: Duration) {
+        self.recover_at = Some(Instant::now() + pause);
+    }
+
+    /// It is being found out who serves.
+    pub(crate) fn recovery_taken(&mut self) {
+        self.recover_at = None;
     }
 
     /// Takes over the pauses of a fresh configuration.
     pub(crate) fn set_backoff(&mut self, backoff: Backoff) {
         self.backoff = backoff;
-    }
-
-    /// Nobody serves, and that is not the fault of what was committed last: it is started at once.
-    pub(crate) fn start_now(&mut self) {
-        self.former.extend(self.current.take().map(|current| current.child));
-        self.restarts += 1;
-        self.start_at = Some(Instant::now());
     }
 
     /// A start is under way, or will not be tried any more.
@@ -119,6 +159,7 @@ impl Daemon {
             self.turn.proved();
         }
         self.restarts += 1;
+        self.recover_at = Some(Instant::now());
         Some((how, self.pause(lived)))
     }
 
@@ -138,6 +179,15 @@ impl Daemon {
         self.start_at = Some(Instant::now() + pause);
         pause
     }
+}
+
+/// For how long a process has been running, where `/proc/uptime` tells.
+fn age_of(process: ProcessId) -> Option<Duration> {
+    let uptime = std::fs::read_to_string("/proc/uptime").ok()?;
+    let uptime: f64 = uptime.split(' ').next()?.parse().ok()?;
+    let ticks_per_second = sysconf(SysconfVar::CLK_TCK).ok()??;
+    let started = process.start_time as f64 / ticks_per_second as f64;
+    Duration::try_from_secs_f64(uptime - started).ok()
 }
 
 /// How `child` ended, if it has. One that can't be asked any more counts as ended: should it live nevertheless,

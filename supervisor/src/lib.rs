@@ -5,6 +5,7 @@
 //! handoff-supervisor run    --config handoff.toml
 //! handoff-supervisor swap   --config handoff.toml [--binary PATH]
 //! handoff-supervisor status --config handoff.toml
+//! handoff-supervisor detach --config handoff.toml
 //! handoff-supervisor check  --config handoff.toml
 //! ```
 //!
@@ -24,6 +25,7 @@ mod instance;
 mod listen;
 pub mod protocol;
 mod reap;
+mod recovery;
 mod run;
 mod text;
 mod trigger;

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use handoff::message::Standing;
-use handoff::{DaemonStatus, HandoffOutcome, Phases, Verdict};
+use handoff::{DaemonStatus, HandoffOutcome, InterruptedEnd, Phases, ProcessId, RecoveryOutcome, Verdict};
 use serde::{Deserialize, Serialize};
 
 use crate::exit::{Code, Failure};
@@ -25,6 +25,8 @@ pub enum Request {
     },
     /// Say what runs.
     Status {},
+    /// End the supervisor and leave the daemon serving, for whoever comes next.
+    Detach {},
 }
 
 /// What the supervisor answers.
@@ -34,7 +36,12 @@ pub enum Answer {
     /// What became of a swap.
     Swap(SwapReport),
     /// What runs.
-    Status(StatusReport),
+    Status(Box<StatusReport>),
+    /// The supervisor ends; this daemon serves on.
+    Detached {
+        /// Its pid.
+        pid: u32,
+    },
     /// The request was not carried out.
     Error(Failure),
 }
@@ -151,8 +158,6 @@ pub struct PhasesMs {
 
 impl From<Phases> for PhasesMs {
     fn from(phases: Phases) -> PhasesMs {
-        // Whole microseconds: more digits would only be noise to whoever reads them.
-        let ms = |phase: Duration| phase.as_micros() as f64 / 1000.0;
         PhasesMs {
             spawn: ms(phases.spawn),
             warm_up: ms(phases.warm_up),
@@ -165,6 +170,11 @@ impl From<Phases> for PhasesMs {
             total: ms(phases.total),
         }
     }
+}
+
+/// Whole microseconds, in milliseconds: more digits would only be noise to whoever reads them.
+fn ms(duration: Duration) -> f64 {
+    duration.as_micros() as f64 / 1000.0
 }
 
 /// What runs.
@@ -188,6 +198,104 @@ pub struct StatusReport {
     pub restarts: u64,
     /// The last swap.
     pub last_swap: Option<LastSwap>,
+    /// The last time that it had to find out who serves: at its start, and after the daemon ended by itself or a
+    /// swap had no clear end.
+    pub recovery: Option<RecoveryReport>,
+}
+
+/// What a recovery found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RecoveryReport {
+    /// How it ended.
+    pub found: Found,
+    /// The daemon that serves.
+    pub pid: Option<u32>,
+    /// The swap that an earlier supervisor did not bring to its end, and what became of it.
+    pub interrupted: Option<InterruptedSwap>,
+    /// The listeners that were taken over from a daemon.
+    pub listeners_taken: Vec<String>,
+    /// The listeners that had to be opened: new in the configuration, or nobody had them.
+    pub listeners_opened: Vec<String>,
+    /// Processes that were killed: strays of a swap, and those that were silent past their bound.
+    pub killed: Vec<u32>,
+    /// Other processes that may be daemons here, and were left alone.
+    pub left: Vec<u32>,
+    /// What went wrong without changing what was found; of the journal, too.
+    pub warnings: Vec<String>,
+    /// How long it took.
+    pub took_ms: f64,
+    /// How long ago it ended.
+    pub ended_secs_ago: f64,
+}
+
+/// How a recovery ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Found {
+    /// A daemon serves, and was taken over.
+    Serving,
+    /// Nobody served: the daemon is started.
+    Nobody,
+    /// Somebody is there, but has not said that it serves; it is asked again.
+    Unconfirmed,
+}
+
+/// A swap that an earlier supervisor did not bring to its end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterruptedSwap {
+    /// Identifies the handoff in the logs of all processes.
+    pub handoff_id: String,
+    /// What became of it.
+    pub end: SwapEnd,
+}
+
+/// What became of a swap that was interrupted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SwapEnd {
+    /// The new daemon serves.
+    Finished,
+    /// The old daemon serves.
+    Undone,
+    /// Neither of them does.
+    Lost,
+}
+
+impl From<InterruptedEnd> for SwapEnd {
+    fn from(end: InterruptedEnd) -> SwapEnd {
+        match end {
+            InterruptedEnd::Finished => SwapEnd::Finished,
+            InterruptedEnd::Undone => SwapEnd::Undone,
+            InterruptedEnd::Lost => SwapEnd::Lost,
+        }
+    }
+}
+
+impl RecoveryReport {
+    /// The report on `outcome`; what became of the listeners is yet to be filled in.
+    pub(crate) fn new(outcome: &RecoveryOutcome) -> RecoveryReport {
+        let pids = |processes: &[ProcessId]| processes.iter().map(|process| process.pid).collect();
+        let interrupted = outcome.interrupted.map(|interrupted| InterruptedSwap {
+            handoff_id: interrupted.handoff_id.to_string(),
+            end: interrupted.end.into(),
+        });
+        RecoveryReport {
+            found: match &outcome.daemon {
+                Some(_) => Found::Serving,
+                None if outcome.nobody_serves => Found::Nobody,
+                None => Found::Unconfirmed,
+            },
+            pid: outcome.daemon.as_ref().map(|daemon| daemon.id().pid),
+            interrupted,
+            listeners_taken: Vec::new(),
+            listeners_opened: Vec::new(),
+            killed: pids(&outcome.killed),
+            left: pids(&outcome.left),
+            warnings: outcome.warnings.clone(),
+            took_ms: ms(outcome.took),
+            ended_secs_ago: 0.0,
+        }
+    }
 }
 
 impl StatusReport {
@@ -205,6 +313,8 @@ pub enum Activity {
     Watching,
     /// It starts a daemon where none serves.
     Starting,
+    /// It finds out who serves.
+    Recovering,
     /// It swaps.
     Swapping,
     /// The daemon has ended; it is started again after a pause.
@@ -304,6 +414,7 @@ mod tests {
             (r#"{"cmd":"swap"}"#, swap(None)),
             (r#"{"cmd":"swap","binary":"/bin/d"}"#, swap(Some("/bin/d"))),
             (r#"{"cmd":"status"}"#, Request::Status {}),
+            (r#"{"cmd":"detach"}"#, Request::Detach {}),
         ];
         for (text, request) in cases {
             assert_eq!(parse_request(text.as_bytes()).unwrap(), request);

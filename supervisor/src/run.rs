@@ -3,6 +3,7 @@
 //!
 //! The library blocks, so it works on a thread of its own, one job at a time; the loop never waits for it. While
 //! a job is under way nobody's end is collected here: which children there are is the library's to know.
+use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use handoff::{Child, HandoffOutcome, SpawnSpec, Supervisor, Verdict};
+use handoff::{Child, HandoffOutcome, RecoveryOutcome, SpawnSpec, Supervisor, Verdict};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::geteuid;
@@ -25,10 +26,14 @@ use crate::exit::{Code, Failure};
 use crate::inbox::{Inbox, Outbox, inbox};
 use crate::instance::Instance;
 use crate::listen;
-use crate::protocol::{Activity, Answer, LastSwap, Request, StatusReport, SwapReport};
+use crate::protocol::{Activity, Answer, LastSwap, RecoveryReport, Request, StatusReport, SwapReport};
 use crate::reap;
+use crate::recovery;
 use crate::trigger::{Access, Asked, Reply, TriggerSocket};
-use crate::work::{Job, Kind, Swap};
+use crate::work::{Done, Job, Swap, Task};
+
+/// When nobody has said in time that it serves, all are asked again after this pause.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 type Signals = SignalDelivery<UnixStream, SignalOnly>;
 
@@ -38,7 +43,7 @@ pub(crate) enum Event {
     /// A client has sent a request.
     Asked(Asked),
     /// The job has ended.
-    Finished(Box<Result<HandoffOutcome, Failure>>),
+    Finished(Box<Result<Done, Failure>>),
 }
 
 /// Runs the supervisor of the configuration at `path` until it is told to stop.
@@ -64,7 +69,8 @@ pub(crate) fn run(path: &Path) -> Result<(), Failure> {
         Failure::new(Code::CantCreate, format!("{}: {error}", config.trigger_socket.display()))
     })?;
 
-    Runner {
+    let committed = supervisor.was_serving();
+    let end = Runner {
         daemon: Daemon::new(Backoff::new(config.restart_min, config.restart_max)),
         path: path.clone(),
         supervisor: Arc::new(supervisor),
@@ -73,13 +79,17 @@ pub(crate) fn run(path: &Path) -> Result<(), Failure> {
         signals,
         job: None,
         stop: None,
-        committed: false,
+        committed,
+        has_listeners: false,
         started: Instant::now(),
         last_swap: None,
+        recovery: None,
         config: config.clone(),
     }
     .run()?;
-    listen::unlink(&config.listeners);
+    if end == End::Stopped {
+        listen::unlink(&config.listeners);
+    }
     Ok(())
 }
 
@@ -89,13 +99,12 @@ fn signals() -> std::io::Result<Signals> {
 }
 
 fn supervisor(config: &Config) -> Result<Supervisor, Failure> {
-    let supervisor = Supervisor::new(&config.control_socket)?;
-    let mut supervisor = supervisor.with_journal(&config.journal)?.with_build_id(env!("CARGO_PKG_VERSION"));
-    for listener in &config.listeners {
-        supervisor = supervisor.with_listener(&listener.name, listen::bind(listener)?)?;
-        tracing::info!(name = listener.name, addr = %listener.addr, "listening");
-    }
-    Ok(supervisor)
+    let supervisor = Supervisor::new(&config.control_socket)?.with_build_id(env!("CARGO_PKG_VERSION"));
+    let supervisor = match &config.data_dir {
+        Some(dir) => supervisor.with_data_dir(dir),
+        None => supervisor,
+    };
+    Ok(supervisor.with_journal(&config.journal)?)
 }
 
 fn system(what: &str, error: &dyn std::error::Error) -> Failure {
@@ -114,10 +123,22 @@ struct Runner {
     daemon: Daemon,
     job: Option<Job>,
     stop: Option<Stop>,
-    /// A daemon has been started here.
+    /// A daemon serves or has served, and was not stopped on purpose: what was committed is started again.
     committed: bool,
+    /// The listeners were taken over or opened.
+    has_listeners: bool,
     started: Instant,
     last_swap: Option<(Instant, SwapReport)>,
+    recovery: Option<(Instant, RecoveryReport)>,
+}
+
+/// How the loop ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// The daemon was stopped first.
+    Stopped,
+    /// The daemon serves on.
+    Detached,
 }
 
 /// The way out.
@@ -128,7 +149,7 @@ struct Stop {
 }
 
 impl Runner {
-    fn run(mut self) -> Result<(), Failure> {
+    fn run(mut self) -> Result<End, Failure> {
         loop {
             self.on_time();
             self.wait()?;
@@ -136,15 +157,19 @@ impl Runner {
             signals.into_iter().for_each(|signal| self.on_signal(signal));
             for event in self.inbox.take() {
                 match event {
-                    Event::Asked(asked) => self.on_request(asked),
-                    Event::Finished(result) => self.finish(*result),
+                    Event::Asked(asked) => match self.on_request(asked) {
+                        ControlFlow::Continue(()) => {}
+                        ControlFlow::Break(end) => return Ok(end),
+                    },
+                    Event::Finished(result) => self.finish(*result)?,
                 }
             }
             if self.job.is_none() {
                 self.collect();
                 if self.stop.is_some() && self.daemon.is_gone() {
+                    log_errors("journal", [self.supervisor.note_stopped()].into_iter());
                     tracing::info!("stopped");
-                    return Ok(());
+                    return Ok(End::Stopped);
                 }
             }
         }
@@ -166,8 +191,9 @@ impl Runner {
 
     fn timeout(&self) -> PollTimeout {
         let kill_at = self.stop.as_ref().and_then(|stop| stop.kill_at);
-        let start_at = self.daemon.start_at().filter(|_| self.job.is_none() && self.stop.is_none());
-        let Some(next) = kill_at.into_iter().chain(start_at).min() else { return PollTimeout::NONE };
+        let due = [self.daemon.recover_at(), self.daemon.start_at()].into_iter().flatten();
+        let due = due.filter(|_| self.job.is_none() && self.stop.is_none());
+        let Some(next) = kill_at.into_iter().chain(due).min() else { return PollTimeout::NONE };
         // Rounded up: to wake early would only be to wait again.
         let left = next.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
         PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
@@ -185,21 +211,100 @@ impl Runner {
     fn on_time(&mut self) {
         let now = Instant::now();
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if self.stop.is_none() && self.job.is_none() && due(self.daemon.recover_at()) {
+            self.recover();
+        }
         if self.stop.is_none() && self.job.is_none() && due(self.daemon.start_at()) {
             self.start();
         }
         if let Some(stop) = self.stop.as_mut().filter(|stop| due(stop.kill_at)) {
             stop.kill_at = None;
-            tracing::warn!("the daemon did not stop within {:?}: killed", self.config.stop_grace);
-            log_errors("kill", self.daemon.children().map(Child::kill));
+            self.out_of_grace();
         }
     }
 
-    fn on_request(&mut self, Asked { request, reply }: Asked) {
+    /// The time to stop is over.
+    fn out_of_grace(&self) {
+        let grace = self.config.stop_grace;
+        if self.job.is_some() {
+            return self.supervisor.cancel_handle().cancel();
+        }
+        tracing::warn!("the daemon did not stop within {grace:?}: killed");
+        log_errors("kill", self.daemon.children().map(Child::kill));
+    }
+
+    fn on_request(&mut self, Asked { request, reply }: Asked) -> ControlFlow<End> {
         match request {
             Request::Swap { binary } => self.swap(binary.as_deref(), Some(reply)),
             Request::Status {} => self.status(reply),
+            Request::Detach {} => match self.may_detach() {
+                Ok(pid) => {
+                    reply.send(Answer::Detached { pid });
+                    return ControlFlow::Break(End::Detached);
+                }
+                Err(failure) => reply.send(Answer::Error(failure)),
+            },
         }
+        ControlFlow::Continue(())
+    }
+
+    /// Whether the daemon may be left to itself: its pid.
+    fn may_detach(&self) -> Result<u32, Failure> {
+        let refused = |code, why: &str| Err(Failure::new(code, why));
+        match self.daemon.child() {
+            _ if std::process::id() == 1 => refused(
+                Code::Unavailable,
+                "the supervisor is PID 1: with it all processes of its container end; swap the daemon instead",
+            ),
+            _ if self.job.is_some() => {
+                refused(Code::Busy, "something is under way; try again when it is over")
+            }
+            _ if self.stop.is_some() => refused(Code::Unavailable, "the supervisor is about to stop"),
+            None => refused(Code::Unavailable, "no daemon serves that could be left"),
+            Some(child) => {
+                tracing::info!(pid = child.id().pid, "detached: the daemon serves on");
+                Ok(child.id().pid)
+            }
+        }
+    }
+
+    /// Finds out who serves.
+    fn recover(&mut self) {
+        self.daemon.recovery_taken();
+        self.begin(Job { task: Task::Recover(self.config.recovery_spec()), swap: None });
+    }
+
+    /// It is known who serves, or that nobody does. At the first time the listeners are what was found, or opened.
+    fn recovered(&mut self, outcome: RecoveryOutcome) -> Result<(), Failure> {
+        let mut report = RecoveryReport::new(&outcome);
+        if !self.has_listeners && (outcome.daemon.is_some() || outcome.nobody_serves) {
+            self.has_listeners = true;
+            report.warnings.extend(self.supervisor.resume_from_journal().reports.iter().cloned());
+            recovery::reconcile(&self.supervisor, &self.config, &mut report)?;
+        }
+        match outcome.daemon {
+            Some(child) => {
+                self.committed = true;
+                let binary = self.binary_of(&child);
+                self.daemon.adopt(child, binary);
+            }
+            None if outcome.nobody_serves => self.daemon.is_nobody(),
+            None if self.stop.is_some() => return Err(left_alone()),
+            None => self.daemon.astray(ASK_AGAIN),
+        }
+        tracing::info!(found = ?report.found, pid = report.pid, took_ms = report.took_ms, "recovered");
+        for warning in &report.warnings {
+            tracing::warn!("{warning}");
+        }
+        self.recovery = Some((Instant::now(), report));
+        Ok(())
+    }
+
+    /// What a daemon was started from, as far as that is known.
+    fn binary_of(&self, child: &Child) -> PathBuf {
+        let committed = self.supervisor.last_committed().map(|committed| committed.binary);
+        let executed = || std::fs::read_link(format!("/proc/{}/exe", child.id().pid)).ok();
+        committed.or_else(executed).unwrap_or_default()
     }
 
     /// Starts a daemon because none runs: what was committed last, or what is configured if nothing ever was.
@@ -211,7 +316,7 @@ impl Runner {
             None => self.load().and_then(|fresh| fresh.checked_spec(&fresh.binary)),
         };
         match spec {
-            Ok(spec) => self.begin(Job { kind: Kind::ColdStart, spec, swap: None }),
+            Ok(spec) => self.begin(Job { task: Task::ColdStart(spec), swap: None }),
             Err(failure) => {
                 let pause = self.daemon.start_failed(false);
                 tracing::error!("can't start the daemon, next try in {pause:?}: {failure}");
@@ -236,12 +341,12 @@ impl Runner {
     /// Starts a swap, or refuses it with nothing touched.
     fn swap(&mut self, asked: Option<&Path>, reply: Option<Reply>) {
         match self.prepare(asked) {
-            Ok((kind, spec, fresh)) => {
+            Ok((task, fresh)) => {
                 let needs_restart = self.config.needs_restart(&fresh);
                 let warning =
                     |key| format!("{key} has changed: that takes effect when the supervisor is restarted");
                 let warnings = needs_restart.into_iter().map(warning).collect();
-                self.begin(Job { kind, spec, swap: Some(Swap { reply, fresh, warnings }) });
+                self.begin(Job { task, swap: Some(Swap { reply, fresh, warnings }) });
             }
             Err(failure) => {
                 tracing::warn!("swap refused: {failure}");
@@ -250,20 +355,24 @@ impl Runner {
         }
     }
 
-    fn prepare(&self, asked: Option<&Path>) -> Result<(Kind, SpawnSpec, Config), Failure> {
+    fn prepare(&self, asked: Option<&Path>) -> Result<(Task, Config), Failure> {
         if self.stop.is_some() {
             return Err(Failure::new(Code::Unavailable, "the supervisor is about to stop"));
         }
         match &self.job {
             Some(Job { swap: Some(_), .. }) => return Err(handoff::Error::Busy.into()),
-            Some(_) => return Err(Failure::new(Code::Busy, "the daemon is being started; try again")),
+            Some(Job { task: Task::ColdStart(_) | Task::Handoff(_), .. }) => {
+                return Err(Failure::new(Code::Busy, "the daemon is being started; try again"));
+            }
+            Some(Job { task: Task::Recover(_), .. }) => return Err(recovering()),
+            None if self.daemon.recover_at().is_some() => return Err(recovering()),
             None => {}
         }
         let fresh = self.load()?;
         let spec = fresh.checked_spec(fresh.allowed_binary(asked)?)?;
         // With no daemon there is nobody to replace, but a good build is the way out of a crash loop.
-        let kind = if self.daemon.child().is_some() { Kind::Handoff } else { Kind::ColdStart };
-        Ok((kind, spec, fresh))
+        let task = if self.daemon.child().is_some() { Task::Handoff(spec) } else { Task::ColdStart(spec) };
+        Ok((task, fresh))
     }
 
     fn load(&self) -> Result<Config, Failure> {
@@ -271,45 +380,51 @@ impl Runner {
     }
 
     fn begin(&mut self, job: Job) {
-        tracing::info!(binary = %job.binary().display(), "{:?}", job.kind);
+        match job.task.binary() {
+            Some(binary) => tracing::info!(binary = %binary.display(), "{}", job.task.name()),
+            None => tracing::info!("{}", job.task.name()),
+        }
         let started = job.start(&self.supervisor, &self.outbox);
         self.job = Some(job);
         if let Err(error) = started {
-            self.finish(Err(system("can't start a thread", &error)));
+            let failed = Event::Finished(Box::new(Err(system("can't start a thread", &error))));
+            self.outbox.post(failed);
         }
     }
 
     /// The job has ended: draws the consequences, then answers, so that who has the answer may ask again.
-    fn finish(&mut self, result: Result<HandoffOutcome, Failure>) {
-        let Some(job) = self.job.take() else { return };
-        let binary = job.binary();
-        log_result(&binary, &result);
-        let Job { kind, swap, .. } = job;
-        let (reply, fresh, warnings) = match swap {
-            Some(Swap { reply, fresh, warnings }) => (reply, Some(fresh), warnings),
-            None => (None, None, Vec::new()),
-        };
-        let asked = fresh.is_some();
-        let answer = match result {
-            Ok(outcome) => {
-                let report = SwapReport::new(&outcome, binary.clone(), warnings);
-                self.settle(kind, binary, outcome, fresh);
-                self.last_swap =
-                    if asked { Some((Instant::now(), report.clone())) } else { self.last_swap.take() };
-                Answer::Swap(report)
-            }
-            Err(failure) => {
-                self.settle_failed(kind, asked);
-                Answer::Error(failure)
-            }
-        };
-        reply.into_iter().for_each(|reply| reply.send(answer.clone()));
+    ///
+    /// # Errors
+    /// What keeps a supervisor from starting; and, told to stop, it could not find out whom to stop.
+    fn finish(&mut self, result: Result<Done, Failure>) -> Result<(), Failure> {
+        let Some(Job { task, swap }) = self.job.take() else { return Ok(()) };
+        match result {
+            Ok(Done::Recovered(outcome)) => self.recovered(outcome)?,
+            Ok(Done::Started(outcome)) => self.started(&task, swap, outcome),
+            Err(_) if self.stop.is_some() && matches!(task, Task::Recover(_)) => return Err(left_alone()),
+            Err(failure) => self.failed(&task, swap, failure),
+        }
         if self.stop.is_some() {
             self.terminate();
         }
+        Ok(())
     }
 
-    fn settle(&mut self, kind: Kind, binary: PathBuf, outcome: HandoffOutcome, fresh: Option<Config>) {
+    /// A swap or a start has ended, one way or the other.
+    fn started(&mut self, task: &Task, swap: Option<Swap>, outcome: HandoffOutcome) {
+        let binary = task.binary().unwrap_or_default();
+        log_outcome(&binary, &outcome);
+        let warnings = swap.as_ref().map(|swap| swap.warnings.clone()).unwrap_or_default();
+        let report = SwapReport::new(&outcome, binary.clone(), warnings);
+        let (reply, fresh) = swap.map(|swap| (swap.reply, swap.fresh)).unzip();
+        if fresh.is_some() {
+            self.last_swap = Some((Instant::now(), report.clone()));
+        }
+        self.settle(task, binary, outcome, fresh);
+        reply.flatten().into_iter().for_each(|reply| reply.send(Answer::Swap(report.clone())));
+    }
+
+    fn settle(&mut self, task: &Task, binary: PathBuf, outcome: HandoffOutcome, fresh: Option<Config>) {
         let asked = fresh.is_some();
         match (outcome.verdict, outcome.child) {
             (Verdict::Committed, Some(child)) => {
@@ -320,14 +435,31 @@ impl Runner {
                     self.config = self.config.clone().updated(fresh);
                 }
             }
-            (Verdict::NobodyServes, _) if kind == Kind::Handoff => self.daemon.start_now(),
-            _ => self.settle_failed(kind, asked),
+            (Verdict::RolledBack, _) => {}
+            _ => self.lost_track(task, asked),
         }
     }
 
-    /// Nothing has changed: who served before does so still, and if nobody did, that is tried again.
-    fn settle_failed(&mut self, kind: Kind, asked: bool) {
-        if kind == Kind::ColdStart {
+    /// What the library was asked for came to nothing.
+    fn failed(&mut self, task: &Task, swap: Option<Swap>, failure: Failure) {
+        tracing::error!(code = ?failure.code, "{}: {failure}", task.name());
+        match task {
+            Task::Recover(_) => self.daemon.astray(ASK_AGAIN),
+            Task::ColdStart(_) => self.lost_track(task, swap.is_some()),
+            // In all other cases nothing was touched, and who served does so still.
+            Task::Handoff(_) => match failure.code {
+                Code::Protocol | Code::Unconfirmed | Code::Software => self.lost_track(task, true),
+                _ => {}
+            },
+        }
+        let reply = swap.and_then(|swap| swap.reply);
+        reply.into_iter().for_each(|reply| reply.send(Answer::Error(failure.clone())));
+    }
+
+    /// It is not known who serves. If nobody does, one is started after the pause.
+    fn lost_track(&mut self, task: &Task, asked: bool) {
+        self.daemon.astray(Duration::ZERO);
+        if let Task::ColdStart(_) = task {
             let pause = self.daemon.start_failed(asked);
             tracing::warn!("no daemon runs; next try in {pause:?}");
         }
@@ -351,15 +483,20 @@ impl Runner {
         }
         tracing::info!("stopping");
         self.stop = Some(Stop::default());
-        if self.job.is_some() {
-            self.supervisor.cancel_handle().cancel();
-        } else {
-            self.terminate();
+        match &self.job {
+            // Who serves is to be stopped, and must be known for that. That takes no longer than to stop it.
+            Some(Job { task: Task::Recover(_), .. }) => self.stop_within_grace(),
+            Some(_) => self.supervisor.cancel_handle().cancel(),
+            None => self.terminate(),
         }
     }
 
     fn terminate(&mut self) {
         log_errors("terminate", self.daemon.children().map(Child::terminate));
+        self.stop_within_grace();
+    }
+
+    fn stop_within_grace(&mut self) {
         self.stop = Some(Stop { kill_at: Some(Instant::now() + self.config.stop_grace) });
     }
 
@@ -372,7 +509,7 @@ impl Runner {
                 Ok(status) => (Some(status.into()), None),
                 Err(error) => (None, Some(error.to_string())),
             };
-            reply.send(Answer::Status(StatusReport { answer, silence, ..report }));
+            reply.send(Answer::Status(Box::new(StatusReport { answer, silence, ..report })));
         };
         if let Err(error) = thread::Builder::new().name("status".into()).spawn(ask) {
             tracing::warn!("status: {error}");
@@ -384,6 +521,10 @@ impl Runner {
             ended_secs_ago: ended.elapsed().as_secs_f64(),
             report: report.clone(),
         });
+        let recovery = self.recovery.as_ref().map(|(ended, report)| RecoveryReport {
+            ended_secs_ago: ended.elapsed().as_secs_f64(),
+            ..report.clone()
+        });
         StatusReport {
             activity: self.activity(),
             supervisor_pid: std::process::id(),
@@ -394,6 +535,7 @@ impl Runner {
             silence: None,
             restarts: self.daemon.restarts(),
             last_swap,
+            recovery,
         }
     }
 
@@ -401,6 +543,8 @@ impl Runner {
         match (&self.stop, &self.job, self.daemon.start_at()) {
             (Some(_), _, _) => Activity::Stopping,
             (None, Some(Job { swap: Some(_), .. }), _) => Activity::Swapping,
+            (None, Some(Job { task: Task::Recover(_), .. }), _) => Activity::Recovering,
+            (None, None, _) if self.daemon.recover_at().is_some() => Activity::Recovering,
             (None, Some(_), _) => Activity::Starting,
             (None, None, Some(_)) => Activity::BackingOff,
             (None, None, None) => Activity::Watching,
@@ -408,23 +552,27 @@ impl Runner {
     }
 }
 
-fn log_result(binary: &Path, result: &Result<HandoffOutcome, Failure>) {
+fn left_alone() -> Failure {
+    let message =
+        "told to stop, but nobody has said in time that it serves: whoever is there is left to itself";
+    Failure::new(Code::Unconfirmed, message)
+}
+
+fn recovering() -> Failure {
+    Failure::new(Code::Busy, "it is being found out who serves; try again")
+}
+
+fn log_outcome(binary: &Path, outcome: &HandoffOutcome) {
     let binary = binary.display();
-    match result {
-        Ok(outcome) => {
-            for warning in &outcome.warnings {
-                tracing::warn!("{warning}");
-            }
-            let (verdict, total) = (outcome.verdict, outcome.phases.total);
-            let id = outcome.handoff_id;
-            let reason = outcome.abort_reason.as_deref().unwrap_or("");
-            if verdict == Verdict::Committed {
-                tracing::info!(%binary, handoff = %id, ?total, "committed");
-            } else {
-                tracing::error!(%binary, handoff = %id, ?total, reason, "{verdict:?}");
-            }
-        }
-        Err(failure) => tracing::error!(%binary, code = ?failure.code, "{failure}"),
+    for warning in &outcome.warnings {
+        tracing::warn!("{warning}");
+    }
+    let (id, verdict, total) = (outcome.handoff_id, outcome.verdict, outcome.phases.total);
+    let reason = outcome.abort_reason.as_deref().unwrap_or("");
+    if verdict == Verdict::Committed {
+        tracing::info!(%binary, handoff = %id, ?total, "committed");
+    } else {
+        tracing::error!(%binary, handoff = %id, ?total, reason, "{verdict:?}");
     }
 }
 

@@ -1,7 +1,10 @@
 //! Reports, as people read them.
 use std::time::Duration;
 
-use crate::protocol::{Activity, DaemonAnswer, LastSwap, Outcome, PhasesMs, StatusReport, SwapReport};
+use crate::protocol::{
+    Activity, DaemonAnswer, Found, LastSwap, Outcome, PhasesMs, RecoveryReport, StatusReport, SwapEnd,
+    SwapReport,
+};
 
 /// What became of a swap: a line for the outcome, one for the phases, one for each warning.
 pub(crate) fn swap(report: &SwapReport) -> String {
@@ -40,7 +43,37 @@ pub(crate) fn status(report: &StatusReport) -> String {
         (None, None) => "says:       nothing".into(),
     });
     lines.extend(report.last_swap.as_ref().map(last_swap));
+    lines.extend(report.recovery.iter().flat_map(recovery));
     lines.join("\n")
+}
+
+/// What a recovery found: a line, and one for each warning.
+fn recovery(report: &RecoveryReport) -> Vec<String> {
+    let found = match (report.found, report.pid) {
+        (Found::Serving, Some(pid)) => format!("pid {pid} serves"),
+        (Found::Serving, None) => "a daemon serves".into(),
+        (Found::Nobody, _) => "nobody served".into(),
+        (Found::Unconfirmed, _) => "nobody has said that it serves".into(),
+    };
+    let mut parts = vec![format!("{found} (found in {:.1} ms)", report.took_ms)];
+    parts.extend(report.interrupted.as_ref().map(|swap| {
+        let end = match swap.end {
+            SwapEnd::Finished => "was finished",
+            SwapEnd::Undone => "was undone",
+            SwapEnd::Lost => "has left neither daemon serving",
+        };
+        format!("swap {} {end}", swap.handoff_id)
+    }));
+    let named =
+        |what: &str, names: &[String]| (!names.is_empty()).then(|| format!("{what} {}", names.join(" ")));
+    let pids = |pids: &[u32]| pids.iter().map(u32::to_string).collect::<Vec<_>>();
+    parts.extend(named("listeners taken over:", &report.listeners_taken));
+    parts.extend(named("listeners opened:", &report.listeners_opened));
+    parts.extend(named("killed:", &pids(&report.killed)));
+    parts.extend(named("left alone:", &pids(&report.left)));
+    let headline = format!("recovered:  {} ago, {}", duration(report.ended_secs_ago), parts.join("; "));
+    let warnings = report.warnings.iter().map(|warning| format!("            warning: {warning}"));
+    [headline].into_iter().chain(warnings).collect()
 }
 
 fn headline(report: &SwapReport) -> String {
@@ -89,6 +122,7 @@ fn activity(activity: Activity) -> &'static str {
     match activity {
         Activity::Watching => "watching",
         Activity::Starting => "starting the daemon",
+        Activity::Recovering => "finding out who serves",
         Activity::Swapping => "swapping",
         Activity::BackingOff => "waiting to start the daemon again",
         Activity::Stopping => "stopping",

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::{io, thread};
 
-use handoff::{HandoffOutcome, SpawnSpec, Supervisor};
+use handoff::{HandoffOutcome, RecoveryOutcome, RecoverySpec, SpawnSpec, Supervisor};
 
 use crate::config::Config;
 use crate::exit::{Code, Failure};
@@ -12,21 +12,50 @@ use crate::inbox::Outbox;
 use crate::run::Event;
 use crate::trigger::Reply;
 
-/// The two things that the library can be asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+/// What the library can be asked for.
+#[derive(Clone, Debug)]
+pub(crate) enum Task {
+    /// Find out who serves.
+    Recover(RecoverySpec),
     /// Start a daemon where none serves.
-    ColdStart,
+    ColdStart(SpawnSpec),
     /// Replace the one that serves.
-    Handoff,
+    Handoff(SpawnSpec),
+}
+
+impl Task {
+    /// In a word, for the log.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Task::Recover(_) => "recovery",
+            Task::ColdStart(_) => "cold start",
+            Task::Handoff(_) => "handoff",
+        }
+    }
+
+    /// What is started, if something is.
+    pub(crate) fn binary(&self) -> Option<PathBuf> {
+        match self {
+            Task::Recover(_) => None,
+            Task::ColdStart(spec) | Task::Handoff(spec) => Some(spec.binary.clone()),
+        }
+    }
+}
+
+/// What the library answers.
+#[derive(Debug)]
+pub(crate) enum Done {
+    /// To a recovery.
+    Recovered(RecoveryOutcome),
+    /// To everything else.
+    Started(HandoffOutcome),
 }
 
 /// What is under way.
 #[derive(Debug)]
 pub(crate) struct Job {
-    pub(crate) kind: Kind,
-    pub(crate) spec: SpawnSpec,
-    /// `None` if nobody asked for it: a restart.
+    pub(crate) task: Task,
+    /// `None` if nobody asked for it: a recovery, a restart.
     pub(crate) swap: Option<Swap>,
 }
 
@@ -42,26 +71,23 @@ pub(crate) struct Swap {
 }
 
 impl Job {
-    pub(crate) fn binary(&self) -> PathBuf {
-        self.spec.binary.clone()
-    }
-
     /// Starts it; [`Event::Finished`] comes when it has ended, whichever way.
     pub(crate) fn start(&self, supervisor: &Arc<Supervisor>, outbox: &Outbox<Event>) -> io::Result<()> {
-        let (kind, spec) = (self.kind, self.spec.clone());
+        let task = self.task.clone();
         let (supervisor, outbox) = (Arc::clone(supervisor), outbox.clone());
         let work = move || {
-            outbox.post(Event::Finished(Box::new(perform(&supervisor, kind, spec))));
+            outbox.post(Event::Finished(Box::new(perform(&supervisor, task))));
         };
         thread::Builder::new().name("handoff".into()).spawn(work).map(drop)
     }
 }
 
 /// A panic would leave the main loop waiting for ever. What it left behind is not known, and that is reported.
-fn perform(supervisor: &Supervisor, kind: Kind, spec: SpawnSpec) -> Result<HandoffOutcome, Failure> {
-    let call = AssertUnwindSafe(|| match kind {
-        Kind::ColdStart => supervisor.cold_start(spec),
-        Kind::Handoff => supervisor.perform_handoff(spec),
+fn perform(supervisor: &Supervisor, task: Task) -> Result<Done, Failure> {
+    let call = AssertUnwindSafe(|| match task {
+        Task::Recover(spec) => supervisor.recover(&spec).map(Done::Recovered),
+        Task::ColdStart(spec) => supervisor.cold_start(spec).map(Done::Started),
+        Task::Handoff(spec) => supervisor.perform_handoff(spec).map(Done::Started),
     });
     match catch_unwind(call) {
         Ok(result) => result.map_err(Failure::from),

@@ -56,7 +56,7 @@ fn every_key_is_read() {
     let config = dir
         .load(
             "journal = '/var/lib/d/journal'\nargs = ['--port', '1']\ndrain_grace_secs = 0.5\ndeadline_secs = 7\n\
-             liveness_ms = 200\nstop_grace_secs = 3\nrestart_min_secs = 0.01\nrestart_max_secs = 1\nfall_back_after = 3\n\
+             liveness_ms = 200\nstop_grace_secs = 3\nunreachable_secs = 4\ndata_dir = 'data'\nrestart_min_secs = 0.01\nrestart_max_secs = 1\nfall_back_after = 3\n\
              allowed_uids = [33, 34]\nallowed_binaries = ['/bin/ls', 'next']\nenv = { RUST_LOG = 'debug' }\n\
              [[listeners]]\nname = 'resp'\naddr = '127.0.0.1:6379'\n\
              [[listeners]]\nname = 'v6'\naddr = '[::]:80'\n[[listeners]]\nname = 'local'\naddr = 'unix:local.sock'\n",
@@ -69,13 +69,15 @@ fn every_key_is_read() {
     let local = format!("unix:{}", dir.path().join("local.sock").display());
     assert_eq!(addrs, ["127.0.0.1:6379", "[::]:80", &local]);
     let [warning] = &config.warnings[..] else { panic!("{:?}", config.warnings) };
-    assert_eq!((warning.line, warning.key.as_str()), (14, "allowed_binaries"), "missing yet");
+    assert_eq!((warning.line, warning.key.as_str()), (16, "allowed_binaries"), "missing yet");
 
     let spec = config.spawn_spec(&config.binary);
     assert_eq!(spec.args, ["--port", "1"]);
     assert_eq!(spec.env, [("RUST_LOG".into(), "debug".into())]);
     assert_eq!((spec.drain_grace, spec.deadline), (Duration::from_millis(500), Duration::from_secs(7)));
     assert_eq!(spec.liveness, Duration::from_millis(200));
+    assert_eq!(config.data_dir, Some(dir.path().join("data")));
+    assert_eq!(config.recovery_spec().unreachable_limit, Duration::from_secs(4));
     assert_eq!((config.stop_grace, config.restart_max), (Duration::from_secs(3), Duration::from_secs(1)));
     assert_eq!(config.fall_back_after, 3);
 }
@@ -261,8 +263,10 @@ fn the_example_shows_every_key_and_its_default() {
     let config = dir.load_exactly(&text.replace("/run/kv/", "")).unwrap();
     let defaults = dir.load("").unwrap();
     let figures = |config: &Config| {
-        let Config { drain_grace, deadline, liveness, stop_grace, restart_min, restart_max, .. } = config;
-        [*drain_grace, *deadline, *liveness, *stop_grace, *restart_min, *restart_max]
+        let Config {
+            drain_grace, deadline, liveness, stop_grace, unreachable, restart_min, restart_max, ..
+        } = config;
+        [*drain_grace, *deadline, *liveness, *stop_grace, *unreachable, *restart_min, *restart_max]
     };
     assert_eq!(figures(&config), figures(&defaults));
     assert_eq!(config.listeners.len(), 3);

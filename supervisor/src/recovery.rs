@@ -1,0 +1,80 @@
+//! What a supervisor makes of what it finds: the listening sockets of a daemon that runs already, beside the
+//! configuration as it is by now.
+use handoff::{Listeners, Supervisor};
+
+use crate::config::{Addr, Config, Listener};
+use crate::exit::Failure;
+use crate::listen;
+use crate::protocol::RecoveryReport;
+
+/// Lets successors inherit what the configuration lists: what was taken from a daemon as it is, the rest opened. What
+/// can't be applied is said in `report`.
+///
+/// # Errors
+/// A listener can't be opened, and no daemon serves meanwhile.
+pub(crate) fn reconcile(
+    supervisor: &Supervisor,
+    config: &Config,
+    report: &mut RecoveryReport,
+) -> Result<(), Failure> {
+    let mut held = supervisor.listeners()?;
+    let mut entries = Vec::new();
+    for listener in &config.listeners {
+        let Listener { name, addr } = listener;
+        if let Some(held_as) = find(&held, listener) {
+            entries.extend(held.take(&held_as).map(|fd| (name.clone(), fd)));
+            report.listeners_taken.push(name.clone());
+            continue;
+        }
+        let elsewhere = held.address(name);
+        match (listen::bind(listener), elsewhere) {
+            (Ok(fd), elsewhere) => {
+                tracing::info!(name, %addr, "listening");
+                report.listeners_opened.push(name.clone());
+                entries.push((name.clone(), fd));
+                if let Some(old) = elsewhere {
+                    drop(held.take(name));
+                    report.warnings.push(format!(
+                        "listener {name:?} has moved: the daemon serves {old} until it is swapped, and {addr} from then on"
+                    ));
+                }
+            }
+            (Err(failure), Some(old)) => {
+                entries.extend(held.take(name).map(|fd| (name.clone(), fd)));
+                report.listeners_taken.push(name.clone());
+                report.warnings.push(format!("{failure}; it stays at {old}"));
+            }
+            (Err(failure), None) if report.pid.is_some() => {
+                report
+                    .warnings
+                    .push(format!("{failure}; swaps go without it until the supervisor is restarted"));
+            }
+            (Err(failure), None) => return Err(failure),
+        }
+    }
+    report.warnings.extend(held.names().into_iter().map(|name| {
+        format!(
+            "listener {name:?} is not in the configuration any more: it is closed when the daemon is swapped"
+        )
+    }));
+    Ok(supervisor.set_listeners(Listeners::from_entries(entries)?)?)
+}
+
+/// The name under which the daemon has `listener`: its own, or that of another at the same address.
+fn find(held: &Listeners, listener: &Listener) -> Option<String> {
+    let is_there = |name: &String| held.address(name).is_some_and(|addr| is_at(&addr, &listener.addr));
+    let names = held.names();
+    let own = names.iter().find(|name| **name == listener.name && is_there(name));
+    // Any free port is no address that another name could be known by.
+    let fixed = !matches!(listener.addr, Addr::Tcp(addr) if addr.port() == 0);
+    own.or_else(|| names.iter().find(|name| fixed && is_there(name))).cloned()
+}
+
+fn is_at(held: &str, wanted: &Addr) -> bool {
+    match wanted {
+        Addr::Tcp(wanted) if wanted.port() == 0 => {
+            held.parse::<std::net::SocketAddr>().is_ok_and(|held| held.ip() == wanted.ip())
+        }
+        wanted => held == wanted.to_string(),
+    }
+}
