@@ -43,12 +43,12 @@ impl Phase {
         [Phase::WarmUp, Phase::Drain, Phase::Seal, Phase::Open, Phase::Serve, Phase::Retire];
 
     /// Whether it is the incumbent that holds the handoff in it.
-    fn is_old(self) -> bool {
+    pub fn is_old(self) -> bool {
         matches!(self, Phase::Drain | Phase::Seal)
     }
 
     /// The hook at whose gate somebody waits.
-    fn hook(self) -> Hook {
+    pub fn hook(self) -> Hook {
         match self {
             Phase::WarmUp => Hook::WarmUp,
             Phase::Drain => Hook::Drain,

@@ -3,7 +3,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use handoff::{Error, HandoffOutcome, SpawnSpec};
+use handoff::{Error, HandoffOutcome, RecoveryOutcome, SpawnSpec};
 use serde::{Deserialize, Serialize};
 
 /// What a boss is to do.
@@ -13,6 +13,8 @@ pub enum Deed {
     ColdStart,
     /// Replace the one that serves.
     Handoff,
+    /// Find out who serves.
+    Recover,
     /// End what is under way.
     Cancel,
 }
@@ -99,15 +101,38 @@ impl From<handoff::Result<HandoffOutcome>> for Outcome {
                 drain_ms: millis(outcome.phases.drain),
                 warnings: outcome.warnings,
             },
-            Err(error) => Outcome {
-                verdict: name(&error).into(),
-                reason: error.to_string(),
+            Err(error) => error.into(),
+        }
+    }
+}
+
+impl From<handoff::Result<RecoveryOutcome>> for Outcome {
+    fn from(result: handoff::Result<RecoveryOutcome>) -> Outcome {
+        match result {
+            Ok(outcome) => Outcome {
+                verdict: if outcome.daemon.is_some() { "Serves" } else { "NobodyServes" }.into(),
+                reason: String::new(),
                 resumed_confirmed: false,
-                pid: None,
+                pid: outcome.daemon.map(|child| child.id().pid),
                 total_ms: 0,
                 drain_ms: 0,
-                warnings: Vec::new(),
+                warnings: outcome.warnings,
             },
+            Err(error) => error.into(),
+        }
+    }
+}
+
+impl From<Error> for Outcome {
+    fn from(error: Error) -> Outcome {
+        Outcome {
+            verdict: name(&error).into(),
+            reason: error.to_string(),
+            resumed_confirmed: false,
+            pid: None,
+            total_ms: 0,
+            drain_ms: 0,
+            warnings: Vec::new(),
         }
     }
 }

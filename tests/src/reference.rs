@@ -19,18 +19,37 @@ use crate::writer::{Server, Writer};
 #[derive(Debug)]
 pub struct Reference {
     layout: Layout,
-    listeners: String,
+    listeners: Mutex<Vec<(String, String)>>,
+    /// More lines of the configuration.
+    extra: Mutex<String>,
     child: Mutex<Option<Child>>,
 }
 
 impl Reference {
     /// Nothing runs yet. `listeners` are names and addresses.
     pub fn new(world: &World, listeners: &[(&str, String)]) -> Reference {
-        let mut text = String::new();
-        for (name, addr) in listeners {
-            write!(text, "[[listeners]]\nname = {name:?}\naddr = {addr:?}\n").unwrap();
+        let reference = Reference {
+            layout: world.layout().clone(),
+            listeners: Mutex::default(),
+            extra: Mutex::default(),
+            child: Mutex::default(),
+        };
+        listeners.iter().for_each(|(name, addr)| reference.set_listener(name, addr));
+        reference
+    }
+
+    /// Adds the listener `name` at `addr`, or moves it there, from the next configuration on.
+    pub fn set_listener(&self, name: &str, addr: &str) {
+        let mut listeners = self.listeners.lock().unwrap();
+        match listeners.iter_mut().find(|(known, _)| known == name) {
+            Some((_, known)) => *known = addr.into(),
+            None => listeners.push((name.into(), addr.into())),
         }
-        Reference { layout: world.layout().clone(), listeners: text, child: Mutex::default() }
+    }
+
+    /// Adds lines to the configuration, from the next one on.
+    pub fn add(&self, lines: &str) {
+        self.extra.lock().unwrap().push_str(lines);
     }
 
     /// One that runs the actor; its listeners are its own, not the world's.
@@ -65,13 +84,17 @@ impl Reference {
 
     /// Writes the configuration: `binary` with `args` is what is swapped to from now on.
     pub fn configure(&self, binary: &Path, args: &[&str]) {
+        let mut listeners = String::new();
+        for (name, addr) in self.listeners.lock().unwrap().iter() {
+            write!(listeners, "[[listeners]]\nname = {name:?}\naddr = {addr:?}\n").unwrap();
+        }
         let text = format!(
             "control_socket = {:?}\ntrigger_socket = {:?}\njournal = {:?}\nbinary = {binary:?}\nargs = {args:?}\n\
-             drain_grace_secs = 5\ndeadline_secs = 15\nliveness_ms = 500\n{}",
+             drain_grace_secs = 5\ndeadline_secs = 15\nliveness_ms = 500\n{}{listeners}",
             self.layout.control(),
             self.trigger(),
             self.layout.journal(),
-            self.listeners,
+            self.extra.lock().unwrap(),
         );
         fs::write(self.config(), text).unwrap();
     }
@@ -79,15 +102,40 @@ impl Reference {
     /// Runs it, and waits until the trigger socket answers and a daemon serves. Returns its pid.
     #[track_caller]
     pub fn start(&self) -> u32 {
+        let pid = self.launch();
+        self.wait_until_watching();
+        pid
+    }
+
+    /// Runs it, and waits for nothing. Returns its pid.
+    pub fn launch(&self) -> u32 {
         let child = self.command("run").spawn().unwrap();
         let pid = child.id();
         *self.child.lock().unwrap() = Some(child);
+        pid
+    }
+
+    /// Waits until the trigger socket answers and a daemon serves.
+    #[track_caller]
+    pub fn wait_until_watching(&self) {
         until_some("the supervisor has started the daemon", || {
             let status = self.ask("status").stdout;
             let status: serde_json::Value = serde_json::from_slice(&status).ok()?;
             (status["activity"] == "watching").then_some(())
         });
-        pid
+    }
+
+    /// Ends it without a word, and sees it end.
+    pub fn kill(&self) {
+        if let Some(mut child) = self.child.lock().unwrap().take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// How it has ended, if it has.
+    pub fn try_wait(&self) -> Option<ExitStatus> {
+        self.child.lock().unwrap().as_mut().and_then(|child| child.try_wait().unwrap())
     }
 
     /// `run`, `swap` or `status`, on the configuration.
@@ -141,9 +189,6 @@ pub fn free_address() -> String {
 
 impl Drop for Reference {
     fn drop(&mut self) {
-        if let Some(mut child) = self.child.lock().unwrap().take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        self.kill();
     }
 }

@@ -69,6 +69,8 @@ pub enum Act {
     Exit,
     /// Start a process of its own, which sleeps.
     Child,
+    /// The same, and it keeps the data directory's descriptor, as one that is forked does.
+    Fork,
     /// Open: call itself unhealthy.
     Unhealthy,
     /// Open: be a revision behind.
@@ -91,6 +93,7 @@ impl fmt::Display for Act {
             Act::Gate => f.write_str("gate"),
             Act::Exit => f.write_str("exit"),
             Act::Child => f.write_str("child"),
+            Act::Fork => f.write_str("fork"),
             Act::Unhealthy => f.write_str("unhealthy"),
             Act::Behind => f.write_str("behind"),
             Act::Foreign => f.write_str("foreign"),
@@ -114,6 +117,7 @@ impl FromStr for Act {
             "gate" => Act::Gate,
             "exit" => Act::Exit,
             "child" => Act::Child,
+            "fork" => Act::Fork,
             "unhealthy" => Act::Unhealthy,
             "behind" => Act::Behind,
             "foreign" => Act::Foreign,
@@ -151,10 +155,23 @@ pub fn play(layout: &Layout, name: &str, hook: Hook) -> HookResult<Vec<Act>> {
             Act::Gate => wait_at_gate(layout, name, hook)?,
             Act::Exit => std::process::exit(9),
             Act::Child => drop(Command::new("sleep").arg("3600").spawn()?),
+            Act::Fork => fork(layout)?,
             act => rest.push(act),
         }
     }
     Ok(rest)
+}
+
+/// Starts a process that has this one's descriptor of the data directory, and with it the lock.
+fn fork(layout: &Layout) -> HookResult<()> {
+    let is_data = |entry: &fs::DirEntry| fs::read_link(entry.path()).is_ok_and(|to| to == layout.data());
+    let kept = fs::read_dir("/proc/self/fd")?.filter_map(Result::ok).find(is_data).ok_or("no descriptor")?;
+    let kept: i32 = kept.file_name().to_string_lossy().parse()?;
+    #[allow(unsafe_code, reason = "a descriptor of another part of this process is passed on")]
+    // SAFETY: it is open as long as the daemon holds the lock, which it does while its hooks run.
+    let kept = unsafe { std::os::fd::BorrowedFd::borrow_raw(kept) }.try_clone_to_owned()?;
+    Command::new("sleep").arg("3600").stdin(kept).spawn()?;
+    Ok(())
 }
 
 fn wait_at_gate(layout: &Layout, name: &str, hook: Hook) -> HookResult<()> {

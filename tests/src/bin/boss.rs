@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use handoff::Supervisor;
+use handoff::{RecoverySpec, Supervisor};
 use handoff_tests::{Deed, Layout, Order, Told, start_log};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
@@ -61,12 +61,13 @@ fn serve(supervisor: Arc<Supervisor>, orders: UnixStream) {
 }
 
 fn carry_out(supervisor: &Supervisor, order: &Order, answers: &Mutex<UnixStream>) {
-    let result = match order.deed {
-        Deed::ColdStart => supervisor.cold_start(order.spec()),
-        Deed::Handoff => supervisor.perform_handoff(order.spec()),
+    let outcome = match order.deed {
+        Deed::ColdStart => supervisor.cold_start(order.spec()).into(),
+        Deed::Handoff => supervisor.perform_handoff(order.spec()).into(),
+        Deed::Recover => supervisor.recover(&RecoverySpec::default()).into(),
         Deed::Cancel => return supervisor.cancel_handle().cancel(),
     };
-    let mut line = serde_json::to_vec(&Told { id: order.id, outcome: result.into() }).unwrap();
+    let mut line = serde_json::to_vec(&Told { id: order.id, outcome }).unwrap();
     line.push(b'\n');
     answers.lock().unwrap().write_all(&line).unwrap();
 }

@@ -12,6 +12,7 @@
 //! | the successor opens for long | `successor::opens_for_longer_than_liveness_but_within_the_deadline` |
 //! | the successor dies during the drain | `killed::the_successor_is_killed_during_the_drain_and_nothing_is_sealed` |
 //! | leaked descriptors, `LISTEN_PID` | `descriptors` |
+//! | the supervisor is started again: "address in use", nobody's child, no pid | `survives` |
 use std::fs;
 use std::path::PathBuf;
 use std::thread;

@@ -16,3 +16,4 @@ mod reference;
 mod rivals;
 mod stopped;
 mod successor;
+mod survives;

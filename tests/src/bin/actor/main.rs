@@ -100,6 +100,7 @@ impl Drainable for Actor {
 
     fn finalize(&mut self) {
         let _ = self.play(Hook::Finalize);
+        tracing::info!("finalized");
     }
 }
 
