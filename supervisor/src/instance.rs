@@ -2,6 +2,8 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
@@ -26,7 +28,7 @@ impl Instance {
         let unusable =
             |error: io::Error| Failure::new(Code::CantCreate, format!("{}: {error}", path.display()));
         let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-        match Flock::lock(open.map_err(unusable)?, FlockArg::LockExclusiveNonblock) {
+        match lock_for_a_moment(open.map_err(unusable)?) {
             Ok(mut lock) => {
                 lock.set_len(0).and_then(|()| write!(lock, "{}", std::process::id())).map_err(unusable)?;
                 Ok(Instance { _lock: lock })
@@ -35,6 +37,19 @@ impl Instance {
             Err((_, errno)) => Err(unusable(errno.into())),
         }
     }
+}
+
+/// Half a second: what a supervisor that was killed was just starting has its descriptors until it has executed.
+fn lock_for_a_moment(mut file: File) -> Result<Flock<File>, (File, Errno)> {
+    const TRIES: u32 = 50;
+    for _ in 1..TRIES {
+        file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Err((file, Errno::EWOULDBLOCK)) => file,
+            done => return done,
+        };
+        thread::sleep(Duration::from_millis(10));
+    }
+    Flock::lock(file, FlockArg::LockExclusiveNonblock)
 }
 
 fn taken(mut file: File, trigger_socket: &Path) -> Failure {

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::journal::{Journal, MAGIC, SLOT_SIZE};
 use crate::slots::{self, Fault, SLOTS, Slots, describe};
 use crate::unix::context::Context;
-use crate::unix::lock::{holder_of, try_flock, unflock};
+use crate::unix::lock::{holder_of, try_flock, try_flock_for_a_moment, unflock};
 
 /// The open journal. Other supervisors are kept out until it is dropped.
 #[derive(Debug)]
@@ -35,13 +35,13 @@ pub struct Recovered {
 }
 
 impl JournalFile {
-    /// Opens the journal at `path`, or creates it, and locks it. A file that can't be used is set aside,
+    /// Opens the journal at `path`, or creates it, and locks it, for which it waits half a second. A file that can't be used is set aside,
     /// under the name `<path>.set-aside-<UTC date and time>`, and replaced by an empty journal; with one slot
     /// damaged, the other one is used. Both are reported.
     ///
     /// # Errors
-    /// [`Error::Caller`] if another supervisor holds it, or it is no regular file; [`Error::System`] if it
-    /// can't be read or written.
+    /// [`Error::Locked`] if another supervisor holds it; [`Error::Caller`] if it is no regular file;
+    /// [`Error::System`] if it can't be read or written.
     pub fn open(path: impl AsRef<Path>) -> Result<(JournalFile, Recovered)> {
         let path = path.as_ref();
         loop {
@@ -192,11 +192,11 @@ fn lock(file: &File, path: &Path) -> Result<()> {
             "{path} is not a regular file: choose another path for the journal"
         )));
     }
-    if try_flock(file).context(|| format!("can't lock the journal {path}"))? {
+    if try_flock_for_a_moment(file).context(|| format!("can't lock the journal {path}"))? {
         return Ok(());
     }
     let holder = holder_of(file).map_or(String::new(), |pid| format!(" (pid {pid})"));
-    Err(Error::Caller(format!(
+    Err(Error::Locked(format!(
         "another supervisor{holder} holds the journal {path}: stop it, or give this one a journal of its own"
     )))
 }

@@ -97,6 +97,19 @@ pub(crate) fn try_flock(file: &File) -> io::Result<bool> {
     }
 }
 
+/// The same, again and again for a moment: a process that was killed while it started another leaves its descriptors to
+/// that one until it has executed its binary.
+pub(crate) fn try_flock_for_a_moment(file: &File) -> io::Result<bool> {
+    const TRIES: u32 = 50;
+    for _ in 1..TRIES {
+        if try_flock(file)? {
+            return Ok(true);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    try_flock(file)
+}
+
 /// Frees the lock, though a forked child may have a copy of the descriptor.
 #[allow(unsafe_code)]
 pub(crate) fn unflock(file: &File) -> io::Result<()> {
