@@ -39,9 +39,9 @@ fn ten_successors_under_load_lose_nothing_and_reset_nobody() {
     assert_eq!(report.counters.seen.len(), 11, "{report:#?}");
     let json = serde_json::to_value(&report).unwrap();
     assert_eq!((&json["failed"], &json["seen"][10]["build_id"]), (&0.into(), &"build 10".into()));
-    // The histogram keeps three digits.
+    // The histogram keeps three digits, and leaves out what asks who serves.
     let (max, longest) = (report.latency.max_ms, report.counters.longest_pause_ms);
-    assert!((max - longest).abs() <= longest / 100.0, "{report:#?}");
+    assert!(max > 0.0 && max <= longest * 1.01, "{report:#?}");
 }
 
 /// Sends increments without ever waiting for a reply, until the server ends the connection. Returns the replies.
