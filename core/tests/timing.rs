@@ -126,6 +126,8 @@ struct Silence {
     now_ms: u64,
     killed_at_ms: Option<u64>,
     verdict: Option<recovery::Verdict>,
+    /// Who else is there.
+    beside: Vec<recovery::Sighting>,
 }
 
 impl Silence {
@@ -138,7 +140,7 @@ impl Silence {
             take_listeners: false,
         };
         let (machine, now_ms) = (Recovery::new(config), 0);
-        let mut silence = Silence { machine, now_ms, killed_at_ms: None, verdict: None };
+        let mut silence = Silence { machine, now_ms, killed_at_ms: None, verdict: None, beside: Vec::new() };
         silence.handle(recovery::Event::Start);
         silence
     }
@@ -153,7 +155,10 @@ impl Silence {
             }
             let sighting = recovery::Sighting { process: process(2), sight: recovery::Sight::Incumbent };
             match batch.last {
-                Some(recovery::Awaited::Look(_)) => next = Some(recovery::Event::Looked(vec![sighting])),
+                Some(recovery::Awaited::Look(_)) => {
+                    let all = self.beside.iter().copied().chain([sighting]).collect();
+                    next = Some(recovery::Event::Looked(all));
+                }
                 Some(recovery::Awaited::Finish(outcome)) => self.verdict = Some(outcome.verdict),
                 Some(recovery::Awaited::Note(_)) | None => {}
             }
@@ -234,4 +239,19 @@ fn one_that_said_that_it_serves_and_then_says_nothing_is_given_its_time_and_kill
     assert_eq!((silence.machine.state(), silence.killed_at_ms), ("await-serving", None));
     silence.pass(25_000, None);
     assert!(silence.killed_at_ms.is_some());
+}
+
+#[test]
+fn a_predecessor_that_hangs_and_is_anothers_is_left_alone_and_holds_nobody_up() {
+    let mut silence = Silence::new();
+    silence.pass(100, Some(Standing::Opening));
+    let other = recovery::Sighting { process: process(1), sight: recovery::Sight::Beside };
+    silence.beside.push(other);
+    let awaits = AwaitsFinal { handoff_id: HandoffId([1; 16]), predecessor: Some(process(1)) };
+    let report = Message::StandingReport { standing: Standing::Serving, awaits_final: Some(awaits) };
+    for now in (200..5_000).step_by(100) {
+        silence.handle(recovery::Event::Frame(process(2), report.clone()));
+        silence.pass(now, None);
+    }
+    assert_eq!((silence.machine.state(), silence.killed_at_ms), ("await-noted", None));
 }

@@ -164,16 +164,25 @@ pub fn pids_beside(path: &Path) -> io::Result<Vec<u32>> {
     Ok(pids)
 }
 
-/// The process that the control path `path` leads to: one of `pids`, if its socket beside the path is the same, or
-/// else whoever the kernel says listens there.
-pub(crate) fn owner(path: &Path, pids: &[u32]) -> Option<u32> {
-    let inode = inode_of(path).ok()?;
-    let same = |pid: &&u32| inode_of(&beside(path, **pid)).is_ok_and(|found| found == inode);
-    if let Some(pid) = pids.iter().find(same) {
-        return Some(*pid);
+/// Who listens at the control path, as the kernel says: a file's name could name anybody.
+#[derive(Debug, Default)]
+pub(crate) struct Owner {
+    /// For this socket, so that one that does not accept is not filled with connections.
+    known: Option<((u64, u64), u32)>,
+}
+
+impl Owner {
+    /// The process that `path` leads to.
+    pub(crate) fn of(&mut self, path: &Path) -> Option<u32> {
+        let inode = inode_of(path).ok()?;
+        if let Some((_, pid)) = self.known.filter(|(known, _)| *known == inode) {
+            return Some(pid);
+        }
+        let Ok(Connect::Connected(stream)) = connect(path) else { return None };
+        let pid = peer(&stream).ok()?.pid.filter(|pid| *pid != 0)?;
+        self.known = Some((inode, pid));
+        Some(pid)
     }
-    let Ok(Connect::Connected(stream)) = connect(path) else { return None };
-    peer(&stream).ok()?.pid.filter(|pid| *pid != 0)
 }
 
 /// Connects to the process `pid`: at its socket beside `path`, or at `path` itself if that was removed. Who answers

@@ -117,6 +117,11 @@ pub(crate) fn unflock(file: &File) -> io::Result<()> {
     Errno::result(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_UN) }).map(drop).map_err(io::Error::from)
 }
 
+/// The pid of whoever holds the lock of the directory `dir`, as the kernel says.
+pub(crate) fn holder_at(dir: &Path) -> Option<u32> {
+    holder_of(&File::open(dir).ok()?)
+}
+
 /// The pid that `proc_locks(5)` has for the lock of `file`. For people: it may have ended since, or be
 /// unknown.
 pub(crate) fn holder_of(file: &File) -> Option<u32> {

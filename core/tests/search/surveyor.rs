@@ -138,12 +138,12 @@ impl World {
         let (incumbent, successor) = journal.under_way.filter(|_| surveyor.has_journal).unzip();
         let holder = self.record.as_ref().map(|record| record.holder.pid);
         let running = journal.running.filter(|_| surveyor.has_journal);
-        let named = [incumbent.flatten(), running, holder, self.path, also.map(|also| also.pid)];
+        let named = [incumbent.flatten(), running, holder, self.path];
         let seen = self.processes.iter().filter_map(|(pid, process)| {
             let sight = match () {
                 () if successor == Some(*pid) => Sight::Successor,
                 () if named.contains(&Some(*pid)) => Sight::Incumbent,
-                () if process.begun => Sight::Beside,
+                () if process.begun || also == Some(id(*pid)) => Sight::Beside,
                 () => return None,
             };
             Some(Sighting { process: id(*pid), sight })
@@ -232,8 +232,7 @@ impl RecoveryHost for Host<'_> {
 /// When it kills somebody: one that is its to end; not one that serves, nor the last one that could.
 fn kills(world: &World, pid: u32) -> Option<String> {
     let process = world.processes.get(&pid)?;
-    let succeeded = world.processes.values().any(|other| other.predecessor == Some(pid));
-    if !succeeded && !world.surveyor.as_ref()?.named.contains(&pid) {
+    if !world.surveyor.as_ref()?.named.contains(&pid) {
         return Some(format!("the recovery kills {pid}, which is another's"));
     }
     let well = process.life == Life::Runs && !process.hung && !process.suspect;
@@ -257,8 +256,11 @@ fn truth(world: &World, outcome: &Outcome) -> Option<String> {
     };
     let so = match outcome.verdict {
         Verdict::Serves(process) => {
-            let serves = world.processes.get(&process.pid).is_some_and(|process| process.finalized)
-                && checks::serves(world, process.pid);
+            let is_final = |process: &Process| {
+                process.finalized || process.predecessor.is_some_and(|pid| world.processes.contains_key(&pid))
+            };
+            let serves =
+                world.processes.get(&process.pid).is_some_and(is_final) && checks::serves(world, process.pid);
             serves || checks::is_dead_unheard(world, &surveyor.watched, process.pid)
         }
         Verdict::NobodyServes => !world.processes.values().any(matters),

@@ -42,7 +42,8 @@ impl Config {
 /// Why a process may be a daemon of this control path, and whether it may be ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Sight {
-    /// A socket lies beside the control path. It may be another supervisor's business.
+    /// A socket lies beside the control path, or the one that serves says that it succeeded it. It may be another
+    /// supervisor's business.
     Beside,
     /// It may hold the lock: the journal, the record or the control path names it.
     Incumbent,
@@ -105,7 +106,8 @@ pub enum Awaited {
 /// What was found in the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Verdict {
-    /// This process serves, as it said itself; no stray is left, and it knows that its predecessor has ended.
+    /// This process serves, as it said itself; no stray is left, and it knows that its predecessor has ended, unless
+    /// that is among [`Outcome::left`].
     Serves(ProcessId),
     /// Every process that could serve has ended: a cold start is due.
     NobodyServes,

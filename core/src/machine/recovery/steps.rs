@@ -155,7 +155,10 @@ impl Recovery {
             }
         }
         self.be_patient(now);
-        match self.awaits_final() {
+        // A predecessor that lives, and is not to be ended here, is somebody else's to wait for.
+        let ignored =
+            |process: &ProcessId| self.parties.get(process).is_some_and(|party| party.part == Part::Ignored);
+        match self.awaits_final().filter(|awaited| !awaited.predecessor.as_ref().is_some_and(ignored)) {
             Some(AwaitsFinal { predecessor: Some(predecessor), .. })
                 if !self.parties.contains_key(&predecessor) && self.missing != Some(predecessor) =>
             {
@@ -212,9 +215,8 @@ impl Recovery {
 
     /// Those that were in the way all the time are ended, if that is this supervisor's to do.
     fn out_of_patience(&mut self, out: &mut Out<'_, Self>) {
-        let nobody_serves = self.heir.is_none();
         for (process, party) in self.parties.iter_mut().filter(|(_, party)| party.part == Part::Overdue) {
-            if nobody_serves && party.sight == Sight::Beside {
+            if party.sight == Sight::Beside {
                 party.part = Part::Ignored;
             } else {
                 kill(*process, party, &mut self.killed, out);

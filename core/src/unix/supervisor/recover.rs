@@ -16,7 +16,7 @@ use crate::machine::{Machine, Recovery};
 use crate::message::{Hello, Message};
 use crate::time::{Duration, Time};
 use crate::unix::context::Context;
-use crate::unix::control::{self, Connect};
+use crate::unix::control::{self, Connect, Owner};
 use crate::unix::link::{FLOOD, Link, Read1};
 use crate::unix::listeners::Listeners;
 use crate::unix::pid::{Watch, kill_leftovers};
@@ -24,6 +24,9 @@ use crate::unix::poller::{self, MonotonicClock};
 
 /// How often a process is looked at where there is no pidfd.
 const SHORTLY: Duration = Duration::from_millis(10);
+
+/// No daemon is taken more listeners from: it must not exhaust this process's descriptors.
+const MOST_LISTENERS: usize = 512;
 
 /// Finds out who serves, and sees to the others.
 pub(super) fn run(
@@ -46,6 +49,7 @@ pub(super) fn run(
         parties: BTreeMap::new(),
         pending: VecDeque::from([Event::Start]),
         cancel_told: false,
+        owner: Owner::default(),
         listeners: None,
         outcome: None,
     };
@@ -76,6 +80,7 @@ struct Host<'a> {
     /// What happened while an effect was performed.
     pending: VecDeque<Event>,
     cancel_told: bool,
+    owner: Owner,
     /// The first complete set that anybody gave.
     listeners: Option<Listeners>,
     outcome: Option<Outcome>,
@@ -208,7 +213,7 @@ impl Host<'_> {
     /// Ends what daemons that have ended left in their process groups: it may hold a copy of the lock's descriptor,
     /// and nobody could serve then.
     fn end_leftovers(&self, before: &Journal) {
-        for process in survey::names(self.supervisor, before, None).all() {
+        for process in survey::names(self.supervisor, before, None, None).all() {
             match kill_leftovers(process) {
                 Ok(true) => {
                     tracing::warn!(target: "handoff.recovery", pid = process.pid, "killed what it left behind")
@@ -221,8 +226,9 @@ impl Host<'_> {
         }
     }
 
-    fn names(&self, also: Option<ProcessId>) -> Names {
-        survey::names(self.supervisor, &self.workshop.knows, also)
+    fn names(&mut self, also: Option<ProcessId>) -> Names {
+        let owner = self.owner.of(&self.supervisor.control);
+        survey::names(self.supervisor, &self.workshop.knows, owner, also)
     }
 
     /// Watches `process`, unless it has ended.
@@ -256,6 +262,10 @@ fn admit(process: ProcessId, party: &mut Party, message: Message) -> std::result
         _ if party.hello.is_none() => return Err(format!("{} before Hello", message.name())),
         Message::Listeners { names, .. } => {
             let fds = link.take_descriptors();
+            let so_far: usize = party.listeners.iter().map(|listeners| listeners.entries().count()).sum();
+            if so_far + names.len() > MOST_LISTENERS {
+                return Err(format!("more than {MOST_LISTENERS} listeners"));
+            }
             party.listeners.push(Listeners::received(names, fds).map_err(|error| error.to_string())?);
         }
         Message::Refused { error } => return Err(error.clone()),

@@ -36,7 +36,7 @@ impl Default for RecoverySpec {
 #[derive(Debug)]
 pub struct RecoveryOutcome {
     /// The daemon that serves, as it said itself. Nothing stray is left beside it, and it knows that its predecessor
-    /// has ended. If nobody serves, a cold start is due.
+    /// has ended, unless that is in `left`. If nobody serves, a cold start is due.
     pub daemon: Option<Child>,
     /// What the daemon calls its build.
     pub build_id: Vec<u8>,

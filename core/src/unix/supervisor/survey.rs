@@ -1,12 +1,14 @@
 //! Who may be a daemon of a control path: what the journal, the record and the sockets say.
 use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 use super::Supervisor;
 use crate::id::ProcessId;
 use crate::journal::Journal;
 use crate::machine::recovery::{Sight, Sighting};
 use crate::unix::control;
+use crate::unix::lock;
 use crate::unix::pid::{may_live, start_time_of};
 use crate::unix::record_file;
 
@@ -33,19 +35,30 @@ impl Names {
     }
 }
 
-/// Collects the names: of the journal, of the record, of the sockets beside the control path, and `also`.
-pub(super) fn names(supervisor: &Supervisor, journal: &Journal, also: Option<ProcessId>) -> Names {
+/// Collects the names. Only what this supervisor has written itself, or the kernel says, makes a process one that may be
+/// ended: the files beside the control path, the record and a daemon's word could name anybody.
+pub(super) fn names(
+    supervisor: &Supervisor,
+    journal: &Journal,
+    owner: Option<u32>,
+    also: Option<ProcessId>,
+) -> Names {
     let mut names = Names::default();
     let under_way = journal.under_way.as_ref();
     let beside = control::pids_beside(&supervisor.control).unwrap_or_default();
-    names.add(Sight::Beside, beside.iter().filter_map(|pid| process_of(*pid)));
-    names.add(Sight::Incumbent, also);
+    names.add(Sight::Beside, beside.into_iter().filter_map(process_of));
+    names.add(Sight::Beside, also);
     names.add(Sight::Incumbent, journal.running.as_ref().map(|running| running.process));
     names.add(Sight::Incumbent, under_way.and_then(|under_way| under_way.incumbent));
-    names.add(Sight::Incumbent, control::owner(&supervisor.control, &beside).and_then(process_of));
-    names.add(Sight::Incumbent, supervisor.data_dir.as_ref().and_then(|dir| record_file::holder(dir)));
+    names.add(Sight::Incumbent, owner.and_then(process_of));
+    names.add(Sight::Incumbent, supervisor.data_dir.as_deref().and_then(lock_holder));
     names.add(Sight::Successor, under_way.map(|under_way| under_way.successor));
     names
+}
+
+/// Who holds the lock of a data directory, if the record and the kernel say the same.
+fn lock_holder(dir: &Path) -> Option<ProcessId> {
+    record_file::holder(dir).filter(|holder| lock::holder_at(dir) == Some(holder.pid))
 }
 
 /// The living process with this number.
