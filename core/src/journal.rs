@@ -4,6 +4,8 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{HandoffId, ProcessId};
+use crate::machine::recovery;
+use crate::machine::supervisor::{Note, Verdict};
 use crate::slots::Magic;
 
 /// What a journal's file begins with.
@@ -77,4 +79,85 @@ pub struct UnderWay {
     pub binary: Binary,
     /// The successor serves, and is the binary that was committed; only the incumbent was still to leave.
     pub retiring: bool,
+}
+
+/// Who takes part in a handoff that is noted.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Parties {
+    /// The handoff.
+    pub handoff_id: HandoffId,
+    /// Whom it is to replace; nobody in a cold start.
+    pub incumbent: Option<ProcessId>,
+    /// Who is to serve, and what it was started from, once it was started.
+    pub successor: Option<(ProcessId, Binary)>,
+    /// What the successor calls its build.
+    pub successor_build: Vec<u8>,
+    /// What the journal said before this handoff.
+    pub before: Journal,
+}
+
+impl Journal {
+    /// What the journal says after a handoff's `note`. When it was written is the host's to say.
+    #[must_use]
+    pub fn noted(&self, note: Note, parties: &Parties) -> Journal {
+        let mut journal = self.clone();
+        match (note, parties.successor.clone()) {
+            (Note::UnderWay, Some((successor, binary))) => {
+                let (handoff_id, incumbent, retiring) = (parties.handoff_id, parties.incumbent, false);
+                journal.under_way = Some(UnderWay { handoff_id, incumbent, successor, binary, retiring });
+            }
+            (Note::Committed, Some((process, binary))) => {
+                journal.running = Some(Running { process, build_id: parties.successor_build.clone() });
+                journal.commit(binary);
+                // The incumbent is still to leave. If it hangs instead, a later supervisor must know its name.
+                if let Some(under_way) = &mut journal.under_way {
+                    under_way.retiring = true;
+                }
+            }
+            (Note::Over(Verdict::FellBack), _) => {
+                journal = Journal { under_way: None, ..parties.before.clone() };
+            }
+            (Note::Over(Verdict::NobodyServes), _) => {
+                journal.running = None;
+                journal.under_way = None;
+            }
+            // Nobody has said that it serves, so all that take part are still to be known.
+            (Note::Over(Verdict::Unconfirmed), _) => {}
+            (Note::Over(_), _) => journal.under_way = None,
+            (Note::UnderWay | Note::Committed, None) => {}
+        }
+        journal
+    }
+
+    /// What the journal says after a recovery; `build_id` is that of the one that serves.
+    #[must_use]
+    pub fn recovered(&self, found: recovery::Verdict, build_id: Vec<u8>) -> Journal {
+        let mut journal = self.clone();
+        let under_way = journal.under_way.take();
+        journal.running = match found {
+            recovery::Verdict::Serves(process) => Some(Running { process, build_id }),
+            _ => None,
+        };
+        // Its supervisor was to write that it is committed, and could not.
+        match under_way {
+            Some(under_way) if found == recovery::Verdict::Serves(under_way.successor) => {
+                journal.commit(under_way.binary);
+            }
+            _ => {}
+        }
+        journal
+    }
+
+    /// What the journal says when the daemon was stopped on purpose.
+    #[must_use]
+    pub fn stopped(&self) -> Journal {
+        Journal { running: None, under_way: None, ..self.clone() }
+    }
+
+    /// To start the same once more replaces nothing: what went before stays known.
+    fn commit(&mut self, binary: Binary) {
+        if self.committed.as_ref() != Some(&binary) {
+            self.previous = self.committed.replace(binary);
+        }
+    }
 }

@@ -4,6 +4,13 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{Fingerprint, ProcessId};
+use crate::slots::Magic;
+
+/// What a record's file begins with.
+pub const MAGIC: Magic = Magic { name: *b"HORECD", version: 1 };
+
+/// The size of each of its two slots, in bytes: room for about two thousand shards.
+pub const SLOT_SIZE: usize = 16 * 1024;
 
 /// What a holder of the data directory's lock leaves for the next one. Written only under the lock; whoever
 /// reads it without the lock has a hint, not a fact. It arbitrates among living processes and therefore is not

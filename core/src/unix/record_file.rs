@@ -8,16 +8,13 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::error::Result;
-use crate::record::Record;
-use crate::slots::{self, Magic, Problem, SLOTS, Slots};
+use crate::record::{MAGIC, Record, SLOT_SIZE};
+use crate::slots::{self, Problem, SLOTS, Slots};
 use crate::unix::context::Context;
 
 /// The file's name.
 pub const NAME: &str = "handoff.record";
 
-const MAGIC: Magic = Magic { name: *b"HORECD", version: 1 };
-/// Room for about two thousand shards.
-const SLOT_SIZE: usize = 16 * 1024;
 /// How often a read that met a write is done again. A write takes microseconds.
 const READS: usize = 3;
 

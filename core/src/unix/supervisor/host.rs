@@ -5,13 +5,14 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use super::committed::Launch;
-use super::journal::{self, Parties, Successor};
+use super::journal;
 use super::outcome::Stopwatch;
 use super::{Child, HandoffOutcome, SpawnSpec, Supervisor, Workshop};
 use crate::drive::turn;
 use crate::error::{Error, Result};
 use crate::host::{Clock, Gaps, Journal, Process, SupervisorHost, Transport};
 use crate::id::{HandoffId, ProcessId};
+use crate::journal::{Binary, Parties};
 use crate::machine::Machine;
 use crate::machine::supervisor::{self as machine, Config, Event, Note, Outcome, Peer, Verdict};
 use crate::message::{Hello, Message};
@@ -304,7 +305,7 @@ impl<'a> Host<'a> {
         Ok(())
     }
 
-    fn start_successor(&mut self) -> Result<Successor> {
+    fn start_successor(&mut self) -> Result<(ProcessId, Binary)> {
         let cant = || "can't open a link to a new process".into();
         let (ours, theirs) = control::socketpair().context(cant)?;
         let listeners: Vec<_> =
@@ -326,7 +327,7 @@ impl<'a> Host<'a> {
         self.successor.watch = Some(watch.context(|| format!("can't watch process {process}"))?);
         let (binary, opened) = launch.started(process.pid, self.parties.handoff_id, &self.workshop.knows);
         opened.into_iter().for_each(|opened| self.supervisor.shelf().hold(binary.handoff_id, opened));
-        Ok(Successor { process, binary })
+        Ok((process, binary))
     }
 
     /// That nobody serves is not so if somebody answers: another supervisor has replaced the incumbent meanwhile.
@@ -356,7 +357,7 @@ impl<'a> Host<'a> {
         let committed = outcome.verdict == Verdict::Committed;
         let outcome = self.doubted(outcome);
         let child = match self.parties.successor.as_ref().filter(|_| committed) {
-            Some(&Successor { process, .. }) => {
+            Some(&(process, _)) => {
                 Some(Child::new(process).context(|| format!("can't watch process {process}"))?)
             }
             None => None,
@@ -434,7 +435,7 @@ impl Process for Host<'_> {
     fn spawn(&mut self) -> Option<std::result::Result<ProcessId, String>> {
         let started = self.start_successor();
         self.parties.successor = started.as_ref().ok().cloned();
-        Some(started.map(|successor| successor.process).map_err(|error| error.to_string()))
+        Some(started.map(|(process, _)| process).map_err(|error| error.to_string()))
     }
 
     fn kill(&mut self, peer: Peer) {
@@ -453,7 +454,7 @@ impl Journal for Host<'_> {
             // The pause is over: what the journal takes is no part of it.
             self.stopwatch.at(self.clock.now(), "await-committed", self.parties.handoff_id);
         }
-        let journal = journal::noted(note, &self.workshop.knows, &self.parties);
+        let journal = journal::dated(self.workshop.knows.noted(note, &self.parties));
         let written = journal::write(self.workshop.journal.as_mut(), &journal);
         // What could not be written is known all the same, and comes with the next write.
         self.workshop.knows = journal;

@@ -299,7 +299,7 @@ impl Supervisor {
     /// [`Error::Busy`] while something is under way; the journal can't be written.
     pub fn note_stopped(&self) -> Result<()> {
         let mut workshop = self.workshop()?;
-        let stopped = journal::stopped(&workshop.knows);
+        let stopped = journal::dated(workshop.knows.stopped());
         let written = journal::write(workshop.journal.as_mut(), &stopped);
         workshop.knows = stopped;
         written

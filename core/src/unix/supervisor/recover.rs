@@ -342,10 +342,11 @@ impl Survey for Host<'_> {
 
     fn note(&mut self, verdict: Verdict) -> Option<std::result::Result<(), String>> {
         let hello = match verdict {
-            Verdict::Serves(process) => self.parties.get(&process).and_then(|party| party.hello.clone()),
+            Verdict::Serves(process) => self.parties.get(&process).and_then(|party| party.hello.as_ref()),
             _ => None,
         };
-        let journal = journal::recovered(&self.workshop.knows, verdict, hello.as_ref());
+        let build_id = hello.map(|hello| hello.build_id.clone()).unwrap_or_default();
+        let journal = journal::dated(self.workshop.knows.recovered(verdict, build_id));
         let written = journal::write(self.workshop.journal.as_mut(), &journal);
         self.workshop.knows = journal;
         self.workshop.is_written = written.is_ok();
