@@ -55,6 +55,8 @@ pub type Effect = DaemonEffect<Hook>;
 
 /// A supervisor that was not met yet is given so long.
 const FIRST_LIVENESS: Duration = Duration::from_secs(5);
+/// `Hello` is said again after so long, until it is answered: well within the shortest liveness.
+const FIRST_REPEAT: Duration = Duration::from_millis(20);
 
 /// What the successor waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -163,6 +165,11 @@ impl Successor {
         if self.begun { self.liveness() } else { 2 * self.liveness() }
     }
 
+    /// The time between two heartbeats.
+    fn heartbeat(&self) -> Duration {
+        if self.ack.is_some() { self.liveness() / 5 } else { FIRST_REPEAT }
+    }
+
     fn say(&mut self, message: Message, out: &mut Out<'_, Self>) {
         self.last = Some(message.clone());
         if let Some(link) = self.link {
@@ -261,7 +268,7 @@ impl Successor {
         self.timers.disarm(timer);
         match timer {
             Timer::Heartbeat => {
-                self.timers.arm(Timer::Heartbeat, now, self.liveness() / 5);
+                self.timers.arm(Timer::Heartbeat, now, self.heartbeat());
                 if let Some(link) = self.link {
                     let repeats = self.last.clone().map(Box::new);
                     out.push(Effect::Send(link, Message::Heartbeat { standing: self.standing(), repeats }));
@@ -335,7 +342,7 @@ impl Machine for Successor {
         match event {
             _ if self.state == State::Gone => {}
             Event::Start => {
-                self.timers.arm(Timer::Heartbeat, now, self.liveness() / 5);
+                self.timers.arm(Timer::Heartbeat, now, self.heartbeat());
                 self.timers.arm(Timer::SupervisorSilent, now, self.patience());
                 let hello = Message::Hello(self.hello.clone());
                 self.say(hello, &mut out);

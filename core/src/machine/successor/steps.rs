@@ -12,7 +12,7 @@ impl Successor {
         self.timers.arm(Timer::Deadline, now, Duration::from_millis(ack.deadline_ms));
         self.ack = Some(ack);
         self.timers.arm(Timer::SupervisorSilent, now, self.patience());
-        self.timers.arm(Timer::Heartbeat, now, self.liveness() / 5);
+        self.timers.arm(Timer::Heartbeat, now, self.heartbeat());
         self.state = State::Warming;
         self.start_hook(now, Hook::WarmUp, out);
     }
