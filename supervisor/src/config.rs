@@ -146,7 +146,7 @@ impl Config {
         RecoverySpec {
             liveness: self.liveness,
             unreachable_limit: self.unreachable,
-            deadline: self.deadline.max(3 * self.unreachable),
+            deadline: self.deadline,
             ..RecoverySpec::default()
         }
     }

@@ -426,6 +426,7 @@ impl Runner {
 
     fn settle(&mut self, task: &Task, binary: PathBuf, outcome: HandoffOutcome, fresh: Option<Config>) {
         let asked = fresh.is_some();
+        let journalled = outcome.journalled;
         match (outcome.verdict, outcome.child) {
             (Verdict::Committed, Some(child)) => {
                 self.committed = true;
@@ -433,6 +434,10 @@ impl Runner {
                 if let Some(fresh) = fresh {
                     self.daemon.set_backoff(Backoff::new(fresh.restart_min, fresh.restart_max));
                     self.config = self.config.clone().updated(fresh);
+                }
+                // It is not told that it may migrate before a supervisor that comes anew would start the same.
+                if !journalled {
+                    self.daemon.astray(Duration::ZERO);
                 }
             }
             (Verdict::RolledBack, _) => {}

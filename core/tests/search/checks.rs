@@ -72,6 +72,14 @@ pub(crate) fn resumes(world: &World) -> Option<String> {
         .then(|| format!("the incumbent is told to resume, though {pid} was told to begin and has not ended"))
 }
 
+/// When a daemon is told that it may make what its predecessor can't undo: the journal names it, and so does a supervisor
+/// that comes anew.
+pub(crate) fn finalizes(world: &World, pid: u32) -> Option<String> {
+    let known = world.journal.running == Some(pid);
+    (!known)
+        .then(|| format!("{pid} is told that its predecessor has ended, and the journal doesn't know {pid}"))
+}
+
 /// A process that is about to end counts while it holds the lock: nobody can tell.
 fn others_live(world: &World, pid: u32) -> bool {
     let lives = |(other, process): (&u32, &Process)| {

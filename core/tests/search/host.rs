@@ -45,6 +45,10 @@ impl Host<'_> {
             Message::Abort { .. } | Message::Retire { .. } => {
                 self.world.violated(checks::gives_up(self.world, to, message.name()));
             }
+            Message::Final { .. } => {
+                let successor = self.world.boss.as_ref().and_then(|boss| boss.successor);
+                self.world.violated(successor.and_then(|pid| checks::finalizes(self.world, pid)));
+            }
             Message::ResumeAfterAbort { .. } => self.world.violated(checks::resumes(self.world)),
             _ => {}
         }

@@ -170,6 +170,10 @@ impl World {
 
 impl Transport<ProcessId> for Host<'_> {
     fn send(&mut self, to: ProcessId, message: &Message) {
+        let has_journal = self.world.surveyor.as_ref().is_some_and(|surveyor| surveyor.has_journal);
+        if let (true, Message::Final { .. }) = (has_journal, message) {
+            self.world.violated(checks::finalizes(self.world, to.pid));
+        }
         if let (Some(surveyor), Message::StandingQuery) = (&mut self.world.surveyor, message) {
             surveyor.asked.insert(to.pid);
         }
@@ -259,8 +263,10 @@ fn truth(world: &World, outcome: &Outcome) -> Option<String> {
             let is_final = |process: &Process| {
                 process.finalized || process.predecessor.is_some_and(|pid| world.processes.contains_key(&pid))
             };
-            let serves =
-                world.processes.get(&process.pid).is_some_and(is_final) && checks::serves(world, process.pid);
+            // What may not be known to the next supervisor must not be final.
+            let told =
+                outcome.journal_error.is_some() || world.processes.get(&process.pid).is_some_and(is_final);
+            let serves = told && checks::serves(world, process.pid);
             serves || checks::is_dead_unheard(world, &surveyor.watched, process.pid)
         }
         Verdict::NobodyServes => !world.processes.values().any(matters),

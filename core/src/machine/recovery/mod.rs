@@ -26,13 +26,18 @@ pub struct Config {
     pub unreachable_limit: Duration,
     /// A predecessor of the one that serves is killed when it has not left after so long.
     pub retire_limit: Duration,
-    /// How long all of it may take, while nobody serves.
+    /// How long all of it may take, while nobody serves; at least three times `unreachable_limit`, so that a process in
+    /// the way does not outlast it.
     pub deadline: Duration,
     /// The listening sockets are wanted from whoever answers.
     pub take_listeners: bool,
 }
 
 impl Config {
+    fn whole(&self) -> Duration {
+        self.deadline.max(3 * self.unreachable_limit)
+    }
+
     /// The time between two questions.
     fn pause(&self) -> Duration {
         self.liveness / 50
@@ -184,6 +189,12 @@ pub struct Recovery {
     heir: Option<ProcessId>,
     /// Looked for, and not there: it has ended.
     missing: Option<ProcessId>,
+    /// Have ended while it looked: what is seen may be older.
+    ended: Vec<ProcessId>,
+    /// The journal says so.
+    noted: Option<Verdict>,
+    /// The deadline has passed.
+    late: bool,
     has_listeners: bool,
     killed: Vec<ProcessId>,
     journal_error: Option<String>,
@@ -199,6 +210,9 @@ impl Recovery {
             parties: BTreeMap::new(),
             heir: None,
             missing: None,
+            ended: Vec::new(),
+            noted: None,
+            late: false,
             has_listeners: !config.take_listeners,
             killed: Vec::new(),
             journal_error: None,
@@ -228,7 +242,7 @@ impl Machine for Recovery {
             Event::Frame(process, message) => self.heard(now, process, message, out),
             Event::Closed(process) => self.closed(process),
             Event::Ended(process) => self.ended(process, out),
-            Event::Noted(verdict, result) => self.noted(verdict, result, out),
+            Event::Noted(verdict, result) => self.noted(now, verdict, result, out),
             Event::Timer(timer) => self.expired(now, timer, out),
             Event::Cancel => self.report(Verdict::Cancelled, out),
         }

@@ -19,6 +19,9 @@ impl Recovery {
         if self.phase != Phase::AwaitLook {
             return;
         }
+        let ended = core::mem::take(&mut self.ended);
+        let lives = |sighting: &Sighting| !ended.contains(&sighting.process);
+        let sightings: Vec<Sighting> = sightings.into_iter().filter(lives).collect();
         let is_there = |process: &ProcessId| sightings.iter().any(|sighting| sighting.process == *process);
         self.missing = self.predecessor().filter(|process| !is_there(process));
         for Sighting { process, sight } in sightings {
@@ -28,7 +31,7 @@ impl Recovery {
         self.phase = Phase::AwaitAnswers;
         self.timers.arm(Timer::Heartbeat, now, self.config.pause());
         if !self.timers.is_armed(Timer::Deadline) {
-            self.timers.arm(Timer::Deadline, now, self.config.deadline);
+            self.timers.arm(Timer::Deadline, now, self.config.whole());
         }
         self.ask(&mut out);
         self.decide(now, out);
@@ -88,12 +91,19 @@ impl Recovery {
         match self.phase {
             Phase::AwaitAnswers if known => self.look(out),
             Phase::AwaitNoted(Verdict::Serves(heir)) if heir == process => self.look(out),
-            Phase::Start | Phase::AwaitLook | Phase::AwaitAnswers | Phase::AwaitNoted(_) | Phase::Done => {}
+            Phase::AwaitLook => self.ended.push(process),
+            Phase::Start | Phase::AwaitAnswers | Phase::AwaitNoted(_) | Phase::Done => {}
         }
     }
 
     pub(super) fn expired(&mut self, now: Time, timer: Timer, mut out: Out<'_, Self>) {
         self.timers.disarm(timer);
+        self.late |= timer == Timer::Deadline;
+        // What it said is not known to be so any more.
+        if timer == Timer::IncumbentSilent {
+            let heir = self.heir.and_then(|heir| self.parties.get_mut(&heir));
+            heir.into_iter().for_each(|party| party.standing = None);
+        }
         if self.phase != Phase::AwaitAnswers {
             return;
         }
@@ -103,12 +113,7 @@ impl Recovery {
                 self.out_of_patience(&mut out);
                 self.decide(now, out);
             }
-            // What it said is not known to be so any more.
-            Timer::IncumbentSilent => {
-                let heir = self.heir.and_then(|heir| self.parties.get_mut(&heir));
-                heir.into_iter().for_each(|party| party.standing = None);
-                self.decide(now, out);
-            }
+            Timer::IncumbentSilent => self.decide(now, out),
             // Whatever else is there: one serves.
             Timer::Deadline => match self.heir {
                 Some(heir) => self.conclude(Verdict::Serves(heir), out),
@@ -159,18 +164,16 @@ impl Recovery {
         let ignored =
             |process: &ProcessId| self.parties.get(process).is_some_and(|party| party.part == Part::Ignored);
         match self.awaits_final().filter(|awaited| !awaited.predecessor.as_ref().is_some_and(ignored)) {
-            Some(AwaitsFinal { predecessor: Some(predecessor), .. })
-                if !self.parties.contains_key(&predecessor) && self.missing != Some(predecessor) =>
-            {
+            Some(AwaitsFinal { predecessor: Some(process), .. }) if self.parties.contains_key(&process) => {}
+            Some(AwaitsFinal { predecessor: Some(process), .. }) if self.missing != Some(process) => {
                 self.look(out);
             }
-            Some(awaited) if awaited.predecessor.is_none_or(|process| self.missing == Some(process)) => {
+            _ if !self.has_listeners || self.is_anyone_in_the_way() => {}
+            // It makes what its predecessor can't undo: not before it is sure which binary is started next.
+            Some(awaited) if self.noted == Some(Verdict::Serves(heir)) && !self.late => {
                 self.finalize(heir, awaited.handoff_id, &mut out);
             }
-            None if self.has_listeners && !self.is_anyone_in_the_way() => {
-                self.conclude(Verdict::Serves(heir), out);
-            }
-            _ => {}
+            _ => self.conclude(Verdict::Serves(heir), out),
         }
     }
 
@@ -226,14 +229,34 @@ impl Recovery {
 
     /// Leaves in the journal what was found, and reports it.
     fn conclude(&mut self, verdict: Verdict, out: Out<'_, Self>) {
+        if self.noted == Some(verdict) {
+            return self.report(verdict, out);
+        }
         self.phase = Phase::AwaitNoted(verdict);
         out.last(Awaited::Note(verdict));
     }
 
-    pub(super) fn noted(&mut self, verdict: Verdict, result: Result<(), String>, out: Out<'_, Self>) {
-        if self.phase == Phase::AwaitNoted(verdict) {
-            self.journal_error = result.err();
-            self.report(verdict, out);
+    pub(super) fn noted(
+        &mut self,
+        now: Time,
+        verdict: Verdict,
+        result: Result<(), String>,
+        out: Out<'_, Self>,
+    ) {
+        if self.phase != Phase::AwaitNoted(verdict) {
+            return;
+        }
+        match (verdict, result) {
+            (Verdict::Serves(_), Ok(())) => {
+                self.noted = Some(verdict);
+                self.phase = Phase::AwaitAnswers;
+                self.timers.arm(Timer::Heartbeat, now, self.config.pause());
+                self.decide(now, out);
+            }
+            (_, result) => {
+                self.journal_error = result.err();
+                self.report(verdict, out);
+            }
         }
     }
 

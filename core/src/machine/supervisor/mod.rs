@@ -168,7 +168,8 @@ pub struct Outcome {
     pub open_conns_remaining: u32,
     /// The incumbent ended before it had handed over.
     pub incumbent_ended_early: bool,
-    /// The journal could not be written.
+    /// The journal could not be written. A successor that serves all the same was not told that its predecessor has
+    /// ended: a recovery tells it once it is written who serves.
     pub journal_error: Option<String>,
 }
 

@@ -100,9 +100,12 @@ impl Supervisor {
         self.say(Peer::Incumbent, Message::Retire { handoff_id: self.handoff_id }, &mut out);
     }
 
-    /// The successor serves and the incumbent has ended.
+    /// The successor serves and the incumbent has ended. What the successor does then, the binary before it can't undo: so
+    /// it is not told unless a supervisor that comes anew is sure to start the right one.
     pub(super) fn finalize(&mut self, mut out: Out<'_, Self>) {
-        self.say(Peer::Successor, Message::Final { handoff_id: self.handoff_id }, &mut out);
+        if self.journal_error.is_none() {
+            self.say(Peer::Successor, Message::Final { handoff_id: self.handoff_id }, &mut out);
+        }
         self.finish(Verdict::Committed, out);
     }
 

@@ -195,10 +195,13 @@ impl<'a> Host<'a> {
             handled |= !self.pending.is_empty();
             self.settle(machine);
         }
-        // Both ends come before what either says: nobody is told to seal for, or to leave to, one that is not there.
-        for event in PEERS.map(|peer| self.end_of(peer)).into_iter().flatten() {
-            handled = true;
-            self.step(machine, event);
+        // Both ends come before what either says: nobody is told to seal for, or to leave to, one that is not there. The
+        // successor's comes first: that the incumbent has left for it is worth nothing then.
+        for peer in [Peer::Successor, Peer::Incumbent] {
+            if let Some(event) = self.end_of(peer) {
+                handled = true;
+                self.step(machine, event);
+            }
         }
         let mut flooded = false;
         for peer in PEERS {

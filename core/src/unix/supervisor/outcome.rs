@@ -54,6 +54,9 @@ pub struct HandoffOutcome {
     pub child: Option<Child>,
     /// What each phase took.
     pub phases: Phases,
+    /// The journal says so. A successor that serves although it does not was not told that its predecessor has ended:
+    /// [`Supervisor::recover`](super::Supervisor::recover) writes who serves, and tells it then.
+    pub journalled: bool,
     /// What went wrong without changing the outcome.
     pub warnings: Vec<String>,
 }
@@ -67,6 +70,7 @@ impl HandoffOutcome {
     ) -> Result<Self> {
         let verdict = Verdict::new(outcome.verdict, outcome.reason.as_deref().unwrap_or_default())?;
         let committed = verdict == Verdict::Committed;
+        let journalled = outcome.journal_error.is_none();
         let mut warnings = Vec::new();
         if outcome.open_conns_remaining > 0 {
             let count = outcome.open_conns_remaining;
@@ -86,6 +90,7 @@ impl HandoffOutcome {
             resumed_confirmed: matches!(verdict, Verdict::RolledBack | Verdict::FellBack),
             child,
             phases,
+            journalled,
             warnings,
         })
     }

@@ -17,7 +17,7 @@ pub struct RecoverySpec {
     pub unreachable_limit: Duration,
     /// A predecessor of the one that serves is killed when it has not left after so long. 10 seconds by default.
     pub retire_limit: Duration,
-    /// How long all of it may take, while nobody serves. 5 minutes by default.
+    /// How long all of it may take, while nobody serves; at least three times `unreachable_limit`. 5 minutes by default.
     pub deadline: Duration,
 }
 
