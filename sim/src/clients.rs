@@ -1,0 +1,213 @@
+//! Clients that write and read all the time, each on a key of its own, and what they were promised.
+//!
+//! A client has one request under way. A write that was not acknowledged is sent again until it is: the values of a key
+//! only grow, so that a read says at once whether anything was lost.
+use crate::kernel::{Kind, Micros, Request};
+use crate::world::{Happening, World};
+
+/// A client.
+#[derive(Debug, Default)]
+pub(crate) struct Client {
+    conn: Option<u64>,
+    /// Sent, and not answered.
+    request: Option<Request>,
+    /// A read must find at least this: it was acknowledged when the read was sent.
+    floor: u64,
+    answer: Option<Result<u64, String>>,
+    /// The last value that it has tried to write, and the last that was acknowledged.
+    tried: u64,
+    acknowledged: u64,
+    /// What was acknowledged when its daemon was last sealed.
+    sealed: u64,
+    requests: u64,
+    draws: [u32; 2],
+}
+
+impl World {
+    pub(crate) fn clients_come(&mut self) {
+        for client in 0..self.plan.clients as usize {
+            self.clients.push(Client::default());
+            let after = self.client_length(client, Kind::Think);
+            self.after(after, Happening::Client(client));
+        }
+    }
+
+    fn client_length(&mut self, client: usize, kind: Kind) -> Micros {
+        let nth = &mut self.clients[client].draws[usize::from(kind == Kind::Think)];
+        *nth += 1;
+        self.noise.length(kind, ('C' as u32) << 24 | client as u32, *nth)
+    }
+
+    /// A client sends its next request, over a new connection if it has none.
+    pub(crate) fn client_goes_on(&mut self, client: usize) {
+        if self.clients[client].request.is_some() {
+            return;
+        }
+        let conn = match self.clients[client].conn {
+            Some(conn) => conn,
+            None => match self.door.connect(client) {
+                Ok(conn) => conn,
+                Err(refused) => {
+                    self.is_refused(refused);
+                    let after = self.client_length(client, Kind::Think);
+                    return self.after(after, Happening::Client(client));
+                }
+            },
+        };
+        let request = self.next_request(client);
+        self.clients[client].conn = Some(conn);
+        self.clients[client].request = Some(request);
+        let after = self.client_length(client, Kind::Request);
+        self.after(after, Happening::Request(conn));
+    }
+
+    /// Writes and reads by turns: its own key, and everybody's.
+    fn next_request(&mut self, client: usize) -> Request {
+        let all = self.clients.len() as u64;
+        let me = &mut self.clients[client];
+        if me.tried > me.acknowledged {
+            return Request::Write { key: client as u32, value: me.tried };
+        }
+        me.requests += 1;
+        if me.requests % 2 == 1 {
+            me.tried += 1;
+            return Request::Write { key: client as u32, value: me.tried };
+        }
+        let key = (client as u64 + me.requests / 2) % all;
+        self.clients[client].floor = self.clients[key as usize].acknowledged;
+        Request::Read { key: key as u32 }
+    }
+
+    pub(crate) fn request_arrives(&mut self, id: u64) {
+        let Some(conn) = self.door.conns.get_mut(&id) else { return };
+        conn.unread = self.clients[conn.client].request;
+        match conn.owner {
+            Some(pid) => self.serve_unread(pid),
+            None => {
+                let accepting = self.daemons().find(|(.., daemon)| daemon.accepts).map(|(pid, ..)| pid);
+                accepting.into_iter().for_each(|pid| self.opens_door(pid));
+            }
+        }
+    }
+
+    /// A daemon accepts all that wait, and does what they ask for.
+    pub(crate) fn opens_door(&mut self, pid: u32) {
+        let able = |world: &World| {
+            world.processes.get(&pid).is_some_and(|p| p.runs() && p.no_descriptors_until <= world.now)
+        };
+        while able(self) && self.door.has(pid) && self.door.accept(pid).is_some() {}
+        self.serve_unread(pid);
+    }
+
+    /// A daemon does what its connections ask for.
+    pub(crate) fn serve_unread(&mut self, pid: u32) {
+        let unread = |world: &World| {
+            let mut owned = world.door.owned(pid);
+            owned.find(|id| world.door.conns[id].unread.is_some())
+        };
+        while self.runs(pid) && self.daemon_mut(pid).is_some_and(|daemon| daemon.accepts) {
+            let Some(id) = unread(self) else { break };
+            self.serve(pid, id);
+        }
+    }
+
+    fn serve(&mut self, pid: u32, id: u64) {
+        let Some(conn) = self.door.conns.get_mut(&id) else { return };
+        let client = conn.client;
+        let Some(request) = conn.unread.take() else { return };
+        let mut broken = false;
+        let text = |error: Box<dyn std::error::Error + Send + Sync>| error.to_string();
+        let result = self.call(pid, |app| {
+            let result = match request {
+                Request::Write { key, value } => app.write(key, value).map(|()| value).map_err(text),
+                Request::Read { key } => app.read(key).map(Option::unwrap_or_default).map_err(text),
+            };
+            broken = app.is_broken();
+            result
+        });
+        let Some(answer) = result else { return };
+        self.clients[client].answer = Some(answer);
+        let after = self.client_length(client, Kind::Request);
+        self.after(after, Happening::Answer(client, id));
+        if broken {
+            self.die(pid, "ends itself: its store is broken", false);
+        }
+    }
+
+    pub(crate) fn answer_arrives(&mut self, client: usize, conn: u64) {
+        if self.clients[client].conn != Some(conn) {
+            return;
+        }
+        let Some(answer) = self.clients[client].answer.take() else { return };
+        let request = self.clients[client].request.take();
+        match (request, answer) {
+            (Some(Request::Write { value, .. }), Ok(_)) => self.clients[client].acknowledged = value,
+            (Some(Request::Read { key }), Ok(found)) => {
+                self.is_not_lost(key, found, self.clients[client].floor)
+            }
+            _ => {}
+        }
+        let after = self.client_length(client, Kind::Think);
+        self.after(after, Happening::Client(client));
+    }
+
+    /// A client finds its connection closed. What was sent to it before has come.
+    pub(crate) fn client_hangs_up(&mut self, client: usize, conn: u64) {
+        if self.clients[client].conn != Some(conn) {
+            return;
+        }
+        self.answer_arrives(client, conn);
+        self.clients[client].conn = None;
+        if let Some(request) = self.clients[client].request.take() {
+            // It asks the same again.
+            self.clients[client].requests -= u64::from(matches!(request, Request::Read { .. }));
+            let after = self.client_length(client, Kind::Request);
+            self.after(after, Happening::Client(client));
+        }
+    }
+
+    /// A process has no descriptors any more: neither of the listening socket, nor of connections.
+    pub(crate) fn leave_door(&mut self, pid: u32, by_itself: bool) {
+        let owned: Vec<u64> = self.door.owned(pid).collect();
+        let owned = owned.into_iter().filter_map(|id| Some((self.door.conns.remove(&id)?.client, id)));
+        let mut closed: Vec<(usize, u64)> = owned.collect();
+        let queued = self.door.take(pid, by_itself);
+        closed.extend(queued.into_iter().filter_map(|client| Some((client, self.clients[client].conn?))));
+        for (client, conn) in closed {
+            let after = self.client_length(client, Kind::Request);
+            self.after(after, Happening::Hangup(client, conn));
+        }
+    }
+
+    /// What was acknowledged so far is promised to outlive a power failure, too.
+    pub(crate) fn clients_are_sealed(&mut self) {
+        self.clients.iter_mut().for_each(|client| client.sealed = client.acknowledged);
+    }
+
+    /// Power has failed, under a daemon that promises only what was sealed.
+    pub(crate) fn clients_lose_what_was_not_sealed(&mut self) {
+        self.clients.iter_mut().for_each(|client| {
+            client.acknowledged = client.sealed;
+            // What it was about to hear is worth nothing now.
+            client.answer = None;
+            client.floor = client.floor.min(client.sealed);
+        });
+        let all: Vec<u64> = self.clients.iter().map(|client| client.sealed).collect();
+        for client in &mut self.clients {
+            if let Some(Request::Read { key }) = client.request {
+                client.floor = client.floor.min(all[key as usize]);
+            }
+        }
+    }
+
+    /// What a key may hold: at least what was acknowledged, at most what was tried.
+    pub(crate) fn promised(&self, key: u32) -> (u64, u64) {
+        let client = &self.clients[key as usize];
+        (client.acknowledged, client.tried)
+    }
+
+    /// How many requests were answered.
+    pub(crate) fn requests(&self) -> u64 {
+        self.clients.iter().map(|client| client.requests).sum()
+    }
+}

@@ -1,0 +1,88 @@
+//! What a person gets to see of a failure: which check, why, the smallest plan, the trace around it, how to see it again.
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::{fs, io};
+
+use crate::daemon::Make;
+use crate::draw::draw;
+use crate::plan::Plan;
+use crate::run::{Options, Planted, Report, run};
+use crate::shrink::shrink;
+use crate::sweep::Failure;
+use crate::trace::text;
+
+/// So many lines before the failure are shown.
+const LINES_BEFORE: usize = 40;
+
+/// How a failure is to be explained.
+#[derive(Clone)]
+pub struct Explain<'a> {
+    /// Makes the daemons.
+    pub make: &'a Arc<Make>,
+    /// Broken on purpose.
+    pub planted: Planted,
+    /// Where plans are saved.
+    pub directory: &'a Path,
+    /// The command that runs a plan again, with `{}` for the plan's path.
+    pub replay: &'a str,
+}
+
+impl Explain<'_> {
+    /// All that there is to say of `failure`, in lines. Saves the smallest plan that fails in the same way.
+    pub fn text(&self, failure: &Failure) -> String {
+        let drawn = draw(failure.seed);
+        // Two runs that differ are no plan's fault.
+        let plan = shrink(&drawn, self.make, self.planted).unwrap_or(drawn);
+        let options = Options { trace: true, planted: self.planted };
+        let report = run(&Arc::new(plan.clone()), self.make, options);
+        let again = match self.save(&plan, failure) {
+            Ok(path) => format!("saved as {}\nreplay it: {}", path.display(), self.replay_of(&path)),
+            Err(error) => format!("it can't be saved in {}: {error}", self.directory.display()),
+        };
+        let violation = report.violation.as_ref().unwrap_or(&failure.violation);
+        format!(
+            "seed {} fails the check \"{}\": {}\n({})\n\nthe smallest plan that fails in the same way:\n\n{}\n{again}\n\n\
+             what led to it (times in ms):\n{}",
+            failure.seed,
+            violation.check,
+            violation.why,
+            version(),
+            indented(&plan.to_toml()),
+            tail(&report)
+        )
+    }
+
+    fn save(&self, plan: &Plan, failure: &Failure) -> io::Result<PathBuf> {
+        let path = self.directory.join(format!("seed-{}.toml", failure.seed));
+        let violation = &failure.violation;
+        let from = format!("# From seed {}, {}.", failure.seed, version());
+        fs::create_dir_all(self.directory)?;
+        fs::write(&path, format!("# {}: {}\n{from}\n{}", violation.check, violation.why, plan.to_toml()))?;
+        Ok(path)
+    }
+
+    fn replay_of(&self, path: &Path) -> String {
+        self.replay.replace("{}", &path.display().to_string())
+    }
+}
+
+/// The last lines of a run.
+fn tail(report: &Report) -> String {
+    let lines = text::lines(&report.trace, 0);
+    let first = lines.len().saturating_sub(LINES_BEFORE);
+    lines[first..].join("\n")
+}
+
+fn indented(text: &str) -> String {
+    text.lines().map(|line| format!("    {line}\n")).collect()
+}
+
+/// This crate's version and, in a git checkout, the commit.
+pub fn version() -> String {
+    let version = concat!("handoff-sim ", env!("CARGO_PKG_VERSION"));
+    let git = Command::new("git").args(["rev-parse", "--short", "HEAD"]).output();
+    let commit = git.ok().filter(|git| git.status.success());
+    let commit = commit.map(|git| String::from_utf8_lossy(&git.stdout).trim().to_string());
+    commit.map_or_else(|| version.to_string(), |commit| format!("{version}, commit {commit}"))
+}

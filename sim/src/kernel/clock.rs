@@ -1,0 +1,71 @@
+//! A process's monotonic clock: its own origin, its own rate, and jumps.
+use handoff::time::Time;
+
+use super::Micros;
+use crate::span::Span;
+
+/// How a process reads the time.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Clock {
+    /// From here on...
+    since: Micros,
+    /// ... it says this ...
+    says: Micros,
+    /// ... and gains so many millionths.
+    gains_ppm: i64,
+}
+
+impl Clock {
+    /// One that says `offset` now.
+    pub(crate) fn new(now: Micros, offset: Micros, gains_ppm: i64) -> Clock {
+        Clock { since: now, says: offset, gains_ppm }
+    }
+
+    /// What it says at `now`.
+    pub(crate) fn at(&self, now: Micros) -> Time {
+        Time::from_origin(Span::from_micros(self.micros(now)).duration())
+    }
+
+    fn micros(&self, now: Micros) -> Micros {
+        let passed = now.saturating_sub(self.since);
+        let gained = (passed as i64).saturating_mul(self.gains_ppm) / 1_000_000;
+        self.says + passed.saturating_add_signed(gained)
+    }
+
+    /// When it says `time`, or has said it.
+    pub(crate) fn when(&self, time: Time) -> Micros {
+        let wanted = u64::try_from(time.since(Time::ZERO).as_micros()).unwrap_or(u64::MAX);
+        let left = wanted.saturating_sub(self.says);
+        let rate = (1_000_000 + self.gains_ppm).max(1) as u128;
+        let passed = (u128::from(left) * 1_000_000).div_ceil(rate);
+        let mut when = self.since.saturating_add(u64::try_from(passed).unwrap_or(u64::MAX));
+        // Rounding must not wake anybody early.
+        while self.micros(when) < wanted && when < u64::MAX {
+            when += 1;
+        }
+        when
+    }
+
+    /// Lets it jump.
+    pub(crate) fn step(&mut self, now: Micros, by: Micros) {
+        *self = Clock { since: now, says: self.micros(now) + by, gains_ppm: self.gains_ppm };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_says_a_time_when_it_says_that_it_does() {
+        for gains in [-500, 0, 37, 500] {
+            let mut clock = Clock::new(1_000, 77, gains);
+            clock.step(2_000, 5_000_000);
+            for later in [0, 1, 999, 123_456_789] {
+                let time = clock.at(2_000 + later);
+                let when = clock.when(time);
+                assert!(clock.at(when) >= time && when <= 2_000 + later + 1, "{gains} {later} {when}");
+            }
+        }
+    }
+}

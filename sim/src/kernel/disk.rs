@@ -1,0 +1,516 @@
+//! The simulated disk, and the lock on the data directory.
+//!
+//! Faults it can make, all of them survivable: the process dies before a write or in the middle of it (a prefix of the
+//! bytes is there); the disk is full for a while; an fsync fails once, and what it was to make durable never is, whatever a
+//! later one says; power fails, and of what was not synced any prefix, file by file, is there. A file's content needs
+//! [`Disk::sync`], its name [`Disk::sync_dir`].
+//!
+//! Not made: bit rot, and writes that overtake each other within a file.
+//!
+//! A process that has died is fenced: what its code still does, destructors included, changes nothing.
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Error, ErrorKind};
+use std::panic::resume_unwind;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::plan::What;
+
+/// The name of the data directory's record, which the library writes, not the daemon.
+pub(crate) const RECORD: &str = "data/handoff.record";
+/// The name of the supervisor's journal.
+pub(crate) const JOURNAL: &str = "var/handoff.journal";
+
+/// A daemon's data directory. Names are plain file names in it.
+#[derive(Clone, Debug)]
+pub struct Disk {
+    shared: Arc<Mutex<Shared>>,
+    pid: u32,
+}
+
+/// What a process that has died is unwound with.
+#[derive(Debug)]
+pub(crate) struct Died;
+
+#[derive(Clone, Debug, Default)]
+struct File {
+    bytes: Vec<u8>,
+    unsynced: Vec<Undo>,
+    /// Of writes whose fsync failed.
+    lost: Vec<Undo>,
+}
+
+/// How to take a write back.
+#[derive(Clone, Debug)]
+struct Undo {
+    offset: usize,
+    /// What was there before; shorter than what was written if the file grew.
+    before: Vec<u8>,
+    length: usize,
+}
+
+/// How to take back what was done to the directory.
+#[derive(Clone, Debug)]
+enum DirUndo {
+    Create(String),
+    Remove(String, File),
+    Rename { from: String, to: String, replaced: Option<File> },
+}
+
+/// A fault that waits for a write to the data directory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Armed {
+    /// The fault's number in the plan.
+    pub index: usize,
+    pub what: What,
+    pub in_handoff: u32,
+    /// How many more writes.
+    pub left: u32,
+}
+
+/// What all processes see.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    files: BTreeMap<String, File>,
+    names: Vec<DirUndo>,
+    /// Who has the lock: one, unless it excludes nobody.
+    pub holders: BTreeSet<u32>,
+    /// Those of them that have written since they took it.
+    writers: BTreeSet<u32>,
+    /// Fenced: they have died.
+    pub dead: BTreeSet<u32>,
+    pub full: bool,
+    pub fsync_fails: bool,
+    pub armed: Vec<Armed>,
+    /// Faults that have struck: their numbers in the plan.
+    pub struck: Vec<usize>,
+    pub handoff: u32,
+    /// As on a file system on which it does nothing.
+    pub flock_excludes_nobody: bool,
+    /// What must not be, in words.
+    pub violation: Option<String>,
+    /// Data files hold what a daemon has written and not synced.
+    dirty: bool,
+}
+
+impl Disk {
+    pub(crate) fn new(pid: u32) -> Disk {
+        Disk { shared: Arc::default(), pid }
+    }
+
+    /// The same disk, as another process sees it.
+    pub(crate) fn of(&self, pid: u32) -> Disk {
+        Disk { shared: Arc::clone(&self.shared), pid }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The whole file.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`].
+    pub fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+        let shared = self.lock();
+        if shared.dead.contains(&self.pid) {
+            return Err(Error::new(ErrorKind::NotFound, "this process has died"));
+        }
+        let file = shared.files.get(&path(name));
+        file.map(|file| file.bytes.clone()).ok_or_else(|| Error::new(ErrorKind::NotFound, name.to_string()))
+    }
+
+    /// Adds bytes to the end of a file, which is created if it is missing.
+    ///
+    /// # Errors
+    /// [`ErrorKind::StorageFull`].
+    pub fn append(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.write(name, None, bytes)
+    }
+
+    /// Writes bytes at an offset, past the end if need be; zeros fill a hole.
+    ///
+    /// # Errors
+    /// [`ErrorKind::StorageFull`].
+    pub fn write_at(&self, name: &str, offset: usize, bytes: &[u8]) -> io::Result<()> {
+        self.write(name, Some(offset), bytes)
+    }
+
+    fn write(&self, name: &str, offset: Option<usize>, bytes: &[u8]) -> io::Result<()> {
+        let Some(mut shared) = self.begin_write("writes")? else { return Ok(()) };
+        let half = match shared.strikes() {
+            Some(What::Torn) => Some(bytes.len() / 2),
+            Some(_) => Some(0),
+            None => None,
+        };
+        shared.dirty = true;
+        shared.put(&path(name), offset, &bytes[..half.unwrap_or(bytes.len())]);
+        if half.is_some() {
+            shared.dead.insert(self.pid);
+            drop(shared);
+            resume_unwind(Box::new(Died));
+        }
+        Ok(())
+    }
+
+    /// Cuts a file.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`].
+    pub fn truncate(&self, name: &str, length: usize) -> io::Result<()> {
+        let Some(mut shared) = self.begin_write("truncates")? else { return Ok(()) };
+        shared.dirty = true;
+        let missing = || Error::new(ErrorKind::NotFound, name.to_string());
+        let file = shared.files.get_mut(&path(name)).ok_or_else(missing)?;
+        if length < file.bytes.len() {
+            let before = file.bytes.split_off(length);
+            file.unsynced.push(Undo { offset: length, before, length: 0 });
+        }
+        Ok(())
+    }
+
+    /// Makes a file's content durable (`fsync(2)`).
+    ///
+    /// # Errors
+    /// It is missing; or the device failed: what was to become durable never will.
+    pub fn sync(&self, name: &str) -> io::Result<()> {
+        let mut shared = self.lock();
+        if shared.dead.contains(&self.pid) {
+            return Ok(());
+        }
+        shared.sync(&path(name))
+    }
+
+    /// Makes the directory's names durable.
+    ///
+    /// # Errors
+    /// None as yet.
+    pub fn sync_dir(&self) -> io::Result<()> {
+        let mut shared = self.lock();
+        if !shared.dead.contains(&self.pid) {
+            shared.names.clear();
+        }
+        Ok(())
+    }
+
+    /// Gives a file another name, replacing what has it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`].
+    pub fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let Some(mut shared) = self.begin_write("renames")? else { return Ok(()) };
+        let (from, to) = (path(from), path(to));
+        let missing = || Error::new(ErrorKind::NotFound, from.clone());
+        let file = shared.files.remove(&from).ok_or_else(missing)?;
+        let replaced = shared.files.insert(to.clone(), file);
+        shared.names.push(DirUndo::Rename { from, to, replaced });
+        Ok(())
+    }
+
+    /// Removes a file.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`].
+    pub fn remove(&self, name: &str) -> io::Result<()> {
+        let Some(mut shared) = self.begin_write("removes")? else { return Ok(()) };
+        let name = path(name);
+        let file = shared.files.remove(&name);
+        let file = file.ok_or_else(|| Error::new(ErrorKind::NotFound, name.clone()))?;
+        shared.names.push(DirUndo::Remove(name, file));
+        Ok(())
+    }
+
+    /// The names in the directory, in order.
+    pub fn list(&self) -> Vec<String> {
+        let shared = self.lock();
+        let plain = |name: &String| name.strip_prefix("data/").map(str::to_string);
+        shared.files.keys().filter(|name| *name != RECORD).filter_map(plain).collect()
+    }
+
+    /// What may be written now: `None` by the dead.
+    fn begin_write(&self, verb: &str) -> io::Result<Option<MutexGuard<'_, Shared>>> {
+        let mut shared = self.lock();
+        if shared.dead.contains(&self.pid) {
+            return Ok(None);
+        }
+        shared.audit(self.pid, verb);
+        if shared.full {
+            return Err(Error::new(ErrorKind::StorageFull, "no space left on device"));
+        }
+        Ok(Some(shared))
+    }
+}
+
+fn path(name: &str) -> String {
+    format!("data/{name}")
+}
+
+impl Shared {
+    /// A process writes to the data directory: it must have the lock, and nobody else who has it may write.
+    fn audit(&mut self, pid: u32, verb: &str) {
+        let violation = if !self.holders.contains(&pid) {
+            Some(format!("process {pid} {verb} without the lock"))
+        } else {
+            let other = self.writers.iter().find(|other| **other != pid);
+            other.map(|other| format!("process {pid} {verb} while process {other} may"))
+        };
+        self.writers.insert(pid);
+        self.violation = self.violation.take().or(violation);
+    }
+
+    /// The fault that waits for this write, if it is the one.
+    fn strikes(&mut self) -> Option<What> {
+        let handoff = self.handoff;
+        let mut due = None;
+        for (place, armed) in
+            self.armed.iter_mut().enumerate().filter(|(_, armed)| armed.in_handoff <= handoff)
+        {
+            armed.left -= 1;
+            if armed.left == 0 && due.is_none() {
+                due = Some(place);
+            }
+            armed.left = armed.left.max(1);
+        }
+        let armed = self.armed.remove(due?);
+        self.struck.push(armed.index);
+        Some(armed.what)
+    }
+
+    fn put(&mut self, name: &str, offset: Option<usize>, bytes: &[u8]) {
+        if !self.files.contains_key(name) {
+            self.names.push(DirUndo::Create(name.into()));
+            self.files.insert(name.into(), File::default());
+        }
+        let Some(file) = self.files.get_mut(name) else { return };
+        let offset = offset.unwrap_or(file.bytes.len());
+        let end = offset + bytes.len();
+        let before = file.bytes.get(offset..end.min(file.bytes.len())).unwrap_or_default().to_vec();
+        // Written anew, it can be made durable after all.
+        file.lost
+            .iter_mut()
+            .filter(|lost| (offset..end).contains(&lost.offset))
+            .for_each(|lost| lost.forget(end));
+        file.lost.retain(|lost| lost.length > 0);
+        file.unsynced.push(Undo { offset, before, length: bytes.len() });
+        if file.bytes.len() < end {
+            file.bytes.resize(end, 0);
+        }
+        file.bytes[offset..end].copy_from_slice(bytes);
+    }
+
+    fn sync(&mut self, name: &str) -> io::Result<()> {
+        let fails = std::mem::take(&mut self.fsync_fails);
+        let missing = || Error::new(ErrorKind::NotFound, name.to_string());
+        let file = self.files.get_mut(name).ok_or_else(missing)?;
+        if fails {
+            file.lost.append(&mut file.unsynced);
+            return Err(Error::other("input/output error"));
+        }
+        file.unsynced.clear();
+        Ok(())
+    }
+
+    /// Data that was written and not synced.
+    pub(crate) fn unsynced(&self) -> Option<&str> {
+        let data = |(name, file): (&String, &File)| {
+            name.starts_with("data/") && name != RECORD && !file.unsynced.is_empty()
+        };
+        self.files.iter().find(|entry| data(*entry)).map(|(name, _)| name.trim_start_matches("data/"))
+    }
+
+    /// A file of the library's own: the record, which is never synced, or the journal, which is.
+    pub(crate) fn system_read(&self, name: &str) -> &[u8] {
+        self.files.get(name).map(|file| file.bytes.as_slice()).unwrap_or_default()
+    }
+
+    /// As [`Shared::system_read`]. These files are made at their full size: a full disk does not matter to them later.
+    pub(crate) fn system_write(&mut self, name: &str, offset: usize, bytes: &[u8]) -> Result<(), String> {
+        if self.full && !self.files.contains_key(name) {
+            return Err("no space left on device".into());
+        }
+        self.put(name, Some(offset), bytes);
+        Ok(())
+    }
+
+    /// As [`Shared::system_read`].
+    pub(crate) fn system_sync(&mut self, name: &str) -> Result<(), String> {
+        self.names.retain(|undo| !matches!(undo, DirUndo::Create(created) if created == name));
+        self.sync(name).map_err(|error| error.to_string())
+    }
+
+    /// Frees the lock.
+    pub(crate) fn unlock(&mut self, pid: u32) {
+        self.holders.remove(&pid);
+        self.writers.remove(&pid);
+    }
+
+    /// Tries the lock.
+    pub(crate) fn try_lock(&mut self, pid: u32) -> bool {
+        if self.flock_excludes_nobody || self.holders.is_empty() || self.holders.contains(&pid) {
+            self.holders.insert(pid);
+            return true;
+        }
+        false
+    }
+
+    /// Nothing goes wrong any more.
+    pub(crate) fn heal(&mut self) {
+        self.full = false;
+        self.fsync_fails = false;
+        self.armed.clear();
+    }
+
+    /// Something will go wrong with a later write.
+    pub(crate) fn is_sick(&self) -> bool {
+        self.full || self.fsync_fails
+    }
+
+    /// Everything dies; of what was not synced, so much is left as `kept(how much there is)` says.
+    pub(crate) fn power_fails(&mut self, mut kept: impl FnMut(usize) -> usize) {
+        let names = self.names.len();
+        for undo in self.names.split_off(kept(names).min(names)).into_iter().rev() {
+            match undo {
+                DirUndo::Create(name) => drop(self.files.remove(&name)),
+                DirUndo::Remove(name, file) => drop(self.files.insert(name, file)),
+                DirUndo::Rename { from, to, replaced } => {
+                    let file = self.files.remove(&to).unwrap_or_default();
+                    self.files.insert(from, file);
+                    self.files.extend(replaced.map(|file| (to, file)));
+                }
+            }
+        }
+        self.names.clear();
+        for file in self.files.values_mut() {
+            let writes = file.unsynced.len();
+            let undone = file.unsynced.split_off(kept(writes).min(writes));
+            undone.into_iter().rev().for_each(|undo| file.undo(undo));
+            file.unsynced.clear();
+            for undo in std::mem::take(&mut file.lost).into_iter().rev() {
+                file.undo(undo);
+            }
+        }
+        self.dirty = false;
+        self.holders.clear();
+        self.writers.clear();
+        self.full = false;
+        self.fsync_fails = false;
+    }
+}
+
+impl Undo {
+    /// What lies before `end` is not to be taken back any more.
+    fn forget(&mut self, end: usize) {
+        let cut = (end - self.offset).min(self.length);
+        self.before.drain(..cut.min(self.before.len()));
+        self.offset += cut;
+        self.length -= cut;
+    }
+}
+
+impl File {
+    /// Takes a write back. What came behind it stays where it is; zeros are left in between.
+    fn undo(&mut self, Undo { offset, before, length }: Undo) {
+        let end = offset + before.len();
+        if self.bytes.len() < end {
+            self.bytes.resize(end, 0);
+        }
+        self.bytes[offset..end].copy_from_slice(&before);
+        let grown = offset + length;
+        if grown >= self.bytes.len() {
+            self.bytes.truncate(end.max(offset));
+        } else if end < grown {
+            self.bytes[end..grown].fill(0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn disk() -> Disk {
+        let disk = Disk::new(1);
+        disk.lock().try_lock(1);
+        disk
+    }
+
+    #[test]
+    fn what_was_synced_outlives_a_power_failure_and_nothing_else_need() {
+        let disk = disk();
+        disk.append("log", b"one").expect("a write");
+        disk.sync("log").expect("a sync");
+        disk.sync_dir().expect("a sync");
+        disk.append("log", b"two").expect("a write");
+        disk.append("log", b"three").expect("a write");
+        disk.append("new", b"x").expect("a write");
+        disk.lock().power_fails(|writes| writes / 2);
+        assert_eq!(disk.read("log").expect("the log"), b"onetwo");
+        assert!(disk.read("new").is_err(), "its name was not synced");
+    }
+
+    #[test]
+    fn a_rename_that_was_not_synced_is_undone_with_what_it_replaced() {
+        let disk = disk();
+        disk.append("a", b"old").expect("a write");
+        disk.append("b", b"new").expect("a write");
+        disk.sync("a").and_then(|()| disk.sync("b")).and_then(|()| disk.sync_dir()).expect("syncs");
+        disk.rename("b", "a").expect("a rename");
+        disk.lock().power_fails(|_| 0);
+        assert_eq!((disk.read("a").expect("a"), disk.read("b").expect("b")), (b"old".into(), b"new".into()));
+    }
+
+    #[test]
+    fn what_an_fsync_failed_on_is_never_durable() {
+        let disk = disk();
+        disk.append("log", b"one").expect("a write");
+        disk.sync_dir().expect("a sync");
+        disk.lock().fsync_fails = true;
+        disk.sync("log").expect_err("the device fails");
+        disk.append("log", b"two").expect("a write");
+        disk.sync("log").expect("the next one says that all is well");
+        assert_eq!(disk.read("log").expect("the log"), b"onetwo");
+        disk.lock().power_fails(|writes| writes);
+        assert_eq!(disk.read("log").expect("the log"), b"\0\0\0two");
+    }
+
+    #[test]
+    fn what_is_written_anew_after_a_failed_fsync_can_be_durable() {
+        let disk = disk();
+        disk.append("log", b"......")
+            .and_then(|()| disk.sync("log"))
+            .and_then(|()| disk.sync_dir())
+            .expect("a file");
+        disk.write_at("log", 0, b"onetwo").expect("a write");
+        disk.lock().fsync_fails = true;
+        disk.sync("log").expect_err("the device fails");
+        disk.write_at("log", 0, b"one").and_then(|()| disk.sync("log")).expect("a part of it, again");
+        disk.lock().power_fails(|writes| writes);
+        assert_eq!(disk.read("log").expect("the log"), b"one...");
+    }
+
+    #[test]
+    fn a_truncation_is_undone() {
+        let disk = disk();
+        disk.append("log", b"onetwo").expect("a write");
+        disk.sync("log").and_then(|()| disk.sync_dir()).expect("syncs");
+        disk.truncate("log", 3).expect("a cut");
+        disk.lock().power_fails(|_| 0);
+        assert_eq!(disk.read("log").expect("the log"), b"onetwo");
+    }
+
+    #[test]
+    fn the_dead_change_nothing() {
+        let disk = disk();
+        disk.append("log", b"one").expect("a write");
+        disk.lock().dead.insert(1);
+        disk.append("log", b"two").expect("as if it had");
+        disk.remove("log").expect("as if it had");
+        assert_eq!(disk.of(2).read("log").expect("the log"), b"one");
+    }
+
+    #[test]
+    fn a_write_without_the_lock_is_seen() {
+        let disk = disk();
+        disk.of(2).append("log", b"two").expect("a write");
+        assert_eq!(disk.lock().violation.as_deref(), Some("process 2 writes without the lock"));
+    }
+}

@@ -1,0 +1,105 @@
+//! The listening socket that clients know, its accept queue, and the connections that came over it.
+//!
+//! It is there as long as any process has a descriptor of it. A connect succeeds while the queue has room, whether or not
+//! anybody accepts.
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// How many connections wait in the queue at most, as in `listen(2)`.
+const BACKLOG: usize = 128;
+
+/// What a client asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Request {
+    Write { key: u32, value: u64 },
+    Read { key: u32 },
+}
+
+/// A connection.
+#[derive(Debug)]
+pub(crate) struct Conn {
+    pub client: usize,
+    /// Who has accepted it.
+    pub owner: Option<u32>,
+    /// Sent, and not read yet.
+    pub unread: Option<Request>,
+}
+
+/// The listening socket.
+#[derive(Debug, Default)]
+pub(crate) struct Door {
+    /// Who has a descriptor of it.
+    holders: BTreeSet<u32>,
+    queue: VecDeque<u64>,
+    pub conns: BTreeMap<u64, Conn>,
+    next: u64,
+    /// The last holder left by itself, rather than be killed: then nobody may be refused.
+    pub abandoned: bool,
+}
+
+impl Door {
+    pub(crate) fn is_open(&self) -> bool {
+        !self.holders.is_empty()
+    }
+
+    pub(crate) fn has(&self, pid: u32) -> bool {
+        self.holders.contains(&pid)
+    }
+
+    /// Gives `pid` a descriptor.
+    pub(crate) fn give(&mut self, pid: u32) {
+        self.abandoned = false;
+        self.holders.insert(pid);
+    }
+
+    /// `pid` has closed its descriptor, or died. The queue goes with the last one; the clients of those in it.
+    pub(crate) fn take(&mut self, pid: u32, by_itself: bool) -> Vec<usize> {
+        if !self.holders.remove(&pid) || self.is_open() {
+            return Vec::new();
+        }
+        self.abandoned = by_itself;
+        let queued = std::mem::take(&mut self.queue);
+        queued.into_iter().filter_map(|id| self.conns.remove(&id)).map(|conn| conn.client).collect()
+    }
+
+    /// Connects a client: the connection's number, unless nobody listens or the queue is full.
+    pub(crate) fn connect(&mut self, client: usize) -> Result<u64, Refused> {
+        if !self.is_open() {
+            return Err(Refused::NobodyListens);
+        }
+        if self.queue.len() >= BACKLOG {
+            return Err(Refused::QueueFull);
+        }
+        self.next += 1;
+        self.conns.insert(self.next, Conn { client, owner: None, unread: None });
+        self.queue.push_back(self.next);
+        Ok(self.next)
+    }
+
+    /// The connection at the head of the queue is `pid`'s from here on.
+    pub(crate) fn accept(&mut self, pid: u32) -> Option<u64> {
+        while let Some(id) = self.queue.pop_front() {
+            if let Some(conn) = self.conns.get_mut(&id) {
+                conn.owner = Some(pid);
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// The connections that `pid` has accepted.
+    pub(crate) fn owned(&self, pid: u32) -> impl Iterator<Item = u64> {
+        self.conns.iter().filter(move |(_, conn)| conn.owner == Some(pid)).map(|(id, _)| *id)
+    }
+
+    /// Who has a descriptor, in order.
+    pub(crate) fn holders(&self) -> impl Iterator<Item = u32> {
+        self.holders.iter().copied()
+    }
+}
+
+/// Why a connect failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    NobodyListens,
+    QueueFull,
+}

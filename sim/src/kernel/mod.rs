@@ -1,0 +1,17 @@
+//! The simulated kernel: what outlives a process, or lies between two of them.
+mod clock;
+mod disk;
+mod door;
+mod noise;
+mod wire;
+
+pub use disk::Disk;
+
+pub(crate) use clock::Clock;
+pub(crate) use disk::{Armed, Died, JOURNAL, RECORD};
+pub(crate) use door::{Door, Refused, Request};
+pub(crate) use noise::{Kind, Noise};
+pub(crate) use wire::{Fate, Link, Read, Side};
+
+/// Virtual time, or a length of it, in microseconds.
+pub(crate) type Micros = u64;

@@ -1,0 +1,92 @@
+//! Lengths of time that nobody chooses. A pure function of the plan's number, the process, and how often it was asked, so
+//! that a fault more or less changes nothing before it, and little after it.
+use super::Micros;
+use crate::plan::Delays;
+
+/// What takes time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A frame on its way.
+    Wire,
+    /// From something to read to the process that reads it.
+    Wake,
+    /// From fork to the process's first turn.
+    Exec,
+    /// From a process's death until its lock is free.
+    Teardown,
+    /// From there until it has ended.
+    End,
+    /// A request or its answer on its way.
+    Request,
+    /// A client between two requests.
+    Think,
+    /// An operation of the system whose answer is awaited.
+    Operation,
+    /// A hook.
+    Hook,
+    /// Nothing: a choice.
+    Choice,
+}
+
+impl Kind {
+    pub(crate) const COUNT: usize = 10;
+
+    /// Usual, least, most; and the most on a machine with far too much to do.
+    fn range(self) -> (Micros, Micros, Micros, Micros) {
+        match self {
+            Kind::Wire => (100, 20, 400, 20_000),
+            Kind::Wake => (20, 5, 100, 10_000),
+            Kind::Exec => (1000, 400, 3000, 30_000),
+            Kind::Teardown => (300, 0, 9000, 50_000),
+            Kind::End => (100, 0, 1000, 10_000),
+            Kind::Request => (200, 50, 600, 5_000),
+            Kind::Think => (4000, 1000, 12_000, 20_000),
+            Kind::Operation => (200, 50, 2000, 30_000),
+            Kind::Hook => (2000, 200, 8000, 60_000),
+            Kind::Choice => (0, 0, u64::MAX / 2, u64::MAX / 2),
+        }
+    }
+}
+
+/// Where they come from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Noise {
+    pub seed: u64,
+    pub delays: Delays,
+}
+
+impl Noise {
+    /// The `nth` length of a `kind` for `whom`.
+    pub(crate) fn length(self, kind: Kind, whom: u32, nth: u32) -> Micros {
+        let (usual, least, most, too_long) = kind.range();
+        let bits = self.bits(kind, whom, nth);
+        let between = |least: Micros, most: Micros| least + (bits >> 8) % (most - least + 1);
+        match self.delays {
+            Delays::Fixed => usual,
+            Delays::Usual => between(least, most),
+            // Mostly as usual: what is always slow is merely slow.
+            Delays::Long if bits.is_multiple_of(16) => between(most, too_long),
+            Delays::Long => between(least, most),
+        }
+    }
+
+    /// The `nth` choice among `options` for `whom`; the first if nothing varies.
+    pub(crate) fn choice(self, options: u64, whom: u32, nth: u32) -> u64 {
+        match self.delays {
+            Delays::Fixed => 0,
+            _ => (self.bits(Kind::Choice, whom, nth) >> 8) % options.max(1),
+        }
+    }
+
+    /// SplitMix64's finalizer (Steele, Lea, Flood 2014) over all that tells one draw from another.
+    fn bits(self, kind: Kind, whom: u32, nth: u32) -> u64 {
+        let mut z = self.seed ^ (kind as u64) << 56 ^ u64::from(whom) << 32 ^ u64::from(nth);
+        for _ in 0..2 {
+            z = z.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            z ^= z >> 31;
+        }
+        z
+    }
+}

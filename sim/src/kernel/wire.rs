@@ -1,0 +1,235 @@
+//! Links between a supervisor and a daemon: a pair of byte streams that carry real frames.
+//!
+//! Faults they can make, all of them survivable: a frame comes late, and all behind it; is lost; is cut, and the link
+//! ends there; the link is reset, and what is on its way is lost; a process dies, and what it has sent arrives or not.
+use std::collections::VecDeque;
+
+use handoff::frame::{self, Decoder};
+use handoff::message::{Message, PROTO_MAX};
+
+use super::Micros;
+
+/// An end of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    Boss,
+    Daemon,
+}
+
+impl Side {
+    pub(crate) fn other(self) -> Side {
+        match self {
+            Side::Boss => Side::Daemon,
+            Side::Daemon => Side::Boss,
+        }
+    }
+}
+
+/// A link.
+#[derive(Debug)]
+pub(crate) struct Link {
+    boss: End,
+    daemon: End,
+    /// The daemon has accepted it.
+    pub accepted: bool,
+    /// Passes descriptors to whoever is at the supervisor's end.
+    pub carries_listener: bool,
+}
+
+#[derive(Debug)]
+struct End {
+    pid: u32,
+    open: bool,
+    /// What the other end has sent and this one has not read.
+    inbox: VecDeque<Arrival>,
+    decoder: Decoder,
+}
+
+#[derive(Debug)]
+struct Arrival {
+    at: Micros,
+    what: Bits,
+}
+
+#[derive(Debug)]
+enum Bits {
+    /// A frame, or a part of one, and its number in the trace.
+    Bytes(Vec<u8>, u64),
+    EndOfFile,
+    Reset,
+}
+
+/// What becomes of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Arrives,
+    IsLost,
+    IsCut,
+    Resets,
+}
+
+/// What a read finds.
+#[derive(Debug)]
+pub(crate) enum Read {
+    Message(Message, u64),
+    Closed(String),
+}
+
+impl Link {
+    pub(crate) fn new(boss: u32, daemon: u32, accepted: bool) -> Link {
+        let end = |pid| End { pid, open: true, inbox: VecDeque::new(), decoder: Decoder::default() };
+        Link { boss: end(boss), daemon: end(daemon), accepted, carries_listener: false }
+    }
+
+    fn end(&self, side: Side) -> &End {
+        match side {
+            Side::Boss => &self.boss,
+            Side::Daemon => &self.daemon,
+        }
+    }
+
+    fn end_mut(&mut self, side: Side) -> &mut End {
+        match side {
+            Side::Boss => &mut self.boss,
+            Side::Daemon => &mut self.daemon,
+        }
+    }
+
+    pub(crate) fn pid(&self, side: Side) -> u32 {
+        self.end(side).pid
+    }
+
+    pub(crate) fn is_open(&self, side: Side) -> bool {
+        self.end(side).open
+    }
+
+    /// Both ends are open, and nothing says otherwise yet.
+    pub(crate) fn is_whole(&self) -> bool {
+        let over = |end: &End| !end.open || end.inbox.iter().any(|a| !matches!(a.what, Bits::Bytes(..)));
+        !over(&self.boss) && !over(&self.daemon)
+    }
+
+    /// Nobody can see it any more.
+    pub(crate) fn is_gone(&self) -> bool {
+        !self.boss.open && !self.daemon.open
+    }
+
+    /// Sends a message from `from`; it takes `delay`. When it arrives, if somebody is there to read it.
+    pub(crate) fn send(
+        &mut self,
+        from: Side,
+        message: &Message,
+        now: Micros,
+        delay: Micros,
+        fate: Fate,
+        number: u64,
+    ) -> Option<Micros> {
+        if !self.end(from).open || !self.end(from.other()).open {
+            return None;
+        }
+        let mut bytes = frame::encode(PROTO_MAX, message).ok()?;
+        match fate {
+            Fate::Arrives => self.arrives(from, now + delay, Bits::Bytes(bytes, number)),
+            Fate::IsLost => None,
+            Fate::IsCut => {
+                bytes.truncate(bytes.len() / 2);
+                self.arrives(from, now + delay, Bits::Bytes(bytes, number));
+                self.end_mut(from.other())
+                    .inbox
+                    .push_back(Arrival { at: now + delay, what: Bits::EndOfFile });
+                self.arrives(from.other(), now, Bits::EndOfFile)
+            }
+            Fate::Resets => self.reset(now),
+        }
+    }
+
+    /// Both ends find the link broken, and what was on its way gone.
+    pub(crate) fn reset(&mut self, now: Micros) -> Option<Micros> {
+        for side in [Side::Boss, Side::Daemon] {
+            let end = self.end_mut(side);
+            end.inbox.clear();
+            end.inbox.push_back(Arrival { at: now, what: Bits::Reset });
+        }
+        Some(now)
+    }
+
+    fn arrives(&mut self, from: Side, at: Micros, what: Bits) -> Option<Micros> {
+        let inbox = &mut self.end_mut(from.other()).inbox;
+        if inbox.back().is_some_and(|last| !matches!(last.what, Bits::Bytes(..))) {
+            return None;
+        }
+        let at = inbox.back().map_or(at, |last| at.max(last.at));
+        inbox.push_back(Arrival { at, what });
+        Some(at)
+    }
+
+    /// Closes an end; the other one reads that it did, after what was sent before.
+    pub(crate) fn close(&mut self, side: Side, at: Micros) -> Option<Micros> {
+        let end = self.end_mut(side);
+        if !end.open {
+            return None;
+        }
+        end.open = false;
+        // Unread data makes it a reset; the peer reads what it was sent all the same.
+        end.inbox.clear();
+        self.arrives(side, at, Bits::EndOfFile)
+    }
+
+    /// What `from` has sent and nobody has received yet never arrives, but for half of the first frame.
+    pub(crate) fn lose_unreceived(&mut self, from: Side, now: Micros) {
+        let inbox = &mut self.end_mut(from.other()).inbox;
+        let first = inbox.iter().position(|arrival| arrival.at > now).unwrap_or(inbox.len());
+        let closed = inbox.back().is_some_and(|last| !matches!(last.what, Bits::Bytes(..)));
+        inbox.truncate((first + 1).min(inbox.len()));
+        if let Some(Arrival { what: Bits::Bytes(bytes, _), .. }) = inbox.get_mut(first) {
+            bytes.truncate(bytes.len() / 2);
+        }
+        if closed {
+            self.arrives(from, now, Bits::EndOfFile);
+        }
+    }
+
+    /// What is on its way comes now: nothing delays it any more.
+    pub(crate) fn hurry(&mut self, now: Micros) {
+        let arrivals = self.boss.inbox.iter_mut().chain(&mut self.daemon.inbox);
+        arrivals.for_each(|arrival| arrival.at = arrival.at.min(now));
+    }
+
+    /// When there is something to read.
+    pub(crate) fn next_arrival(&self, side: Side) -> Option<Micros> {
+        let end = self.end(side);
+        end.inbox.front().map(|arrival| arrival.at).filter(|_| end.open)
+    }
+
+    /// When the last thing comes that is on its way.
+    pub(crate) fn last_arrival(&self, side: Side) -> Option<Micros> {
+        self.end(side).inbox.back().map(|arrival| arrival.at)
+    }
+
+    /// Reads what has come by `now`.
+    pub(crate) fn read(&mut self, side: Side, now: Micros) -> Option<Read> {
+        let end = self.end_mut(side);
+        loop {
+            if !end.open || end.inbox.front().is_none_or(|arrival| arrival.at > now) {
+                return None;
+            }
+            let closed = match end.inbox.pop_front()?.what {
+                Bits::Bytes(bytes, number) => {
+                    end.decoder.push(&bytes);
+                    match end.decoder.next() {
+                        Ok(Some(message)) => return Some(Read::Message(message, number)),
+                        Ok(None) => continue,
+                        Err(error) => error.to_string(),
+                    }
+                }
+                Bits::EndOfFile => frame::why_closed(end.decoder.finish()),
+                Bits::Reset => "connection reset".into(),
+            };
+            // An end that has read its end can only be closed.
+            end.open = false;
+            end.inbox.clear();
+            self.arrives(side, now, Bits::EndOfFile);
+            return Some(Read::Closed(closed));
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! A seeded, deterministic simulator for `handoff`: the production state machines, under the driver that they have in
+//! production, on a simulated machine where everything goes wrong.
+//!
+//! A run is a pure function of a [`Plan`] and the code: the same plan leaves the same trace, byte for byte, on any machine. A
+//! seed is a way to draw a plan ([`draw`]); [`sweep`] runs many, [`shrink`] makes a failing plan small, [`trace`] shows it.
+//! Checks ([`CHECKS`]) read the simulated kernel, the disk and what clients were told, never a machine's own state.
+//!
+//! # Your own daemon
+//!
+//! Implement [`Simulated`] beside [`handoff::Drainable`], with the store on a [`Disk`], and let a test sweep:
+//!
+//! ```no_run
+//! # use std::time::Duration;
+//! # use handoff::{DrainReport, Drainable, HookResult, ReadinessSnapshot, ResumeFrom, SealReport, StateSnapshot};
+//! # use handoff::message::{SealProgress, Sealed};
+//! use handoff_sim::{Disk, Simulated, check};
+//!
+//! struct Db { disk: Disk, value: u64 }
+//!
+//! impl Simulated for Db {
+//!     fn open(&mut self, _: Option<&Sealed>) -> HookResult<ReadinessSnapshot> {
+//!         let bytes = self.disk.read("value").unwrap_or_default();
+//!         self.value = bytes.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+//!         Ok(ReadinessSnapshot { healthz_ok: true, ..Default::default() })
+//!     }
+//!     fn write(&mut self, _key: u32, value: u64) -> HookResult<()> {
+//!         // In place: a crash in the middle leaves half of it. The sweep says so.
+//!         self.disk.write_at("value", 0, &value.to_le_bytes())?;
+//!         self.disk.sync("value")?;
+//!         self.disk.sync_dir()?;
+//!         self.value = value;
+//!         Ok(())
+//!     }
+//!     fn read(&mut self, _key: u32) -> HookResult<Option<u64>> { Ok(Some(self.value)) }
+//! }
+//! # impl Drainable for Db {
+//! #     fn drain(&mut self, _: Duration) -> HookResult<DrainReport> {
+//! #         Ok(DrainReport { open_conns_remaining: 0, accept_closed: true })
+//! #     }
+//! #     fn seal(&mut self, _: &mut dyn FnMut(SealProgress)) -> HookResult<SealReport> { Ok(SealReport::default()) }
+//! #     fn resume_after_abort(&mut self, _: ResumeFrom) -> HookResult<()> { Ok(()) }
+//! #     fn snapshot_state(&self) -> StateSnapshot { StateSnapshot::default() }
+//! # }
+//!
+//! # /*
+//! #[test]
+//! # */
+//! fn no_acknowledged_write_is_lost() {
+//!     check(1000, |disk, _build| Db { disk, value: 0 });
+//! }
+//! ```
+//!
+//! `tests/author.rs` of this crate is a whole one, in which a `seal` that forgets to sync is caught. The hooks are your
+//! production code; they must be deterministic, so no `HashMap` whose order matters, no clock, no thread. Your workspace needs
+//! madsim's flag, and the compiler says so if it is missing:
+//!
+//! ```toml
+//! # .cargo/config.toml
+//! [target.'cfg(all())']
+//! rustflags = ["--cfg", "madsim"]
+//!
+//! [build]
+//! rustdocflags = ["--cfg", "madsim"]
+//! ```
+mod boss;
+mod check;
+mod checks;
+mod clients;
+mod daemon;
+mod daemon_loop;
+mod draw;
+mod failure;
+mod faults;
+mod handoff_loop;
+mod host;
+mod kernel;
+mod operator;
+pub mod plan;
+mod process;
+pub mod run;
+mod runtime;
+mod shrink;
+mod span;
+mod survey_loop;
+pub mod sweep;
+pub mod trace;
+mod world;
+
+pub use check::{CANARY, PLAN, SEED, SEEDS, check};
+pub use checks::{CHECKS, Violation};
+pub use daemon::{Ledger, Make, Promise, Simulated};
+pub use draw::draw;
+pub use failure::{Explain, version};
+pub use kernel::Disk;
+pub use plan::Plan;
+pub use run::{Report, run};
+pub use shrink::shrink;
+pub use span::Span;

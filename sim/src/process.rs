@@ -1,0 +1,321 @@
+//! A simulated process, whatever runs in it.
+use std::collections::VecDeque;
+
+use handoff::ProcessId;
+use handoff::machine::{
+    DaemonEvent, Exit, Incumbent, LinkId, LockAnswer, Machine, Op, Successor, Timer, Timers, incumbent,
+    recovery, successor, supervisor,
+};
+use handoff::message::{Message, Sealed};
+
+use crate::boss::Boss;
+use crate::daemon::Simulated;
+use crate::kernel::{Clock, Disk, Kind as Noisy, Micros};
+use crate::plan;
+use crate::trace::Name;
+use crate::world::World;
+
+/// Whether a process runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Life {
+    Runs,
+    Stopped,
+    /// Its links are closed; the kernel has not freed its lock yet.
+    Dying,
+}
+
+/// A process.
+pub(crate) struct Process {
+    pub id: ProcessId,
+    pub name: Name,
+    pub life: Life,
+    pub clock: Clock,
+    /// When it has its next turn.
+    pub run_at: Option<Micros>,
+    /// What it was about to do when it was stopped.
+    pub deferred: Vec<Deferred>,
+    /// What it is to be told by itself: answers that were put off.
+    pub pending: VecDeque<(Micros, Pending)>,
+    pub no_descriptors_until: Micros,
+    /// How often it asked for each kind of noise.
+    pub draws: [u32; Noisy::COUNT],
+    /// It was stopped or slowed down, so others may think that it hangs.
+    pub suspect: bool,
+    pub program: Program,
+}
+
+/// An effect that waits for its process to be continued.
+pub(crate) type Deferred = Box<dyn FnOnce(&mut World, u32)>;
+
+/// What runs in a process.
+pub(crate) enum Program {
+    Boss(Box<Boss>),
+    Daemon(Box<Daemon>),
+}
+
+/// An operation that is still to be performed: what is answered then is so then.
+pub(crate) type Operation = Box<dyn FnOnce(&mut World, u32) -> Option<Pending>>;
+
+/// An answer that was put off.
+pub(crate) enum Pending {
+    Operation(Operation),
+    Handoff(supervisor::Event),
+    Recovery(recovery::Event),
+    Daemon(Input),
+}
+
+/// A daemon's machine, in whichever of its two lives.
+#[derive(Debug)]
+pub(crate) enum Role {
+    Successor(Successor),
+    Incumbent(Incumbent),
+}
+
+/// A daemon.
+pub(crate) struct Daemon {
+    pub build: u32,
+    /// What its spawn was told to go wrong with.
+    pub quirk: Option<plan::What>,
+    /// None before its first turn, and while it takes one.
+    pub role: Option<Role>,
+    pub begun: bool,
+    /// It has come to be the incumbent.
+    pub promoted: bool,
+    /// The incumbent of the handoff for which it was started.
+    pub predecessor: Option<u32>,
+    pub app: Option<Box<dyn Simulated>>,
+    pub disk: Disk,
+    /// In the order in which they were accepted.
+    pub links: Vec<u64>,
+    /// Connections to its control socket that it has not accepted.
+    pub waiting: VecDeque<(Micros, u64)>,
+    /// Run one after the other; the first one runs.
+    pub hooks: VecDeque<(Op, AnyHook)>,
+    /// When the first one returns, and what goes wrong with it; never, if it hangs.
+    pub returns: Option<(Micros, Option<plan::What>)>,
+    pub replies: VecDeque<(Op, Result<Report, String>)>,
+    pub stop_asked: bool,
+    pub stop_told: bool,
+    /// It accepts clients, and does what they ask for.
+    pub accepts: bool,
+    /// What its supervisor has told it.
+    pub told_to_begin: bool,
+    pub told_to_commit: bool,
+    pub told_to_leave: bool,
+    pub exit: Option<Exit>,
+}
+
+/// A hook of either role.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum AnyHook {
+    Incumbent(incumbent::Hook),
+    Successor(successor::Hook),
+}
+
+/// What a hook has reported.
+#[derive(Clone, Debug)]
+pub(crate) enum Report {
+    Incumbent(incumbent::Done),
+    Successor(successor::Done),
+}
+
+/// What happens to a daemon, whatever its role.
+#[derive(Debug)]
+pub(crate) enum Input {
+    Start,
+    Connected(LinkId),
+    Frame(LinkId, Message),
+    Closed(LinkId),
+    Hook(Op, Result<Report, String>),
+    Locked(Op, LockAnswer),
+    Recorded(Op, Result<(), String>),
+    PathTaken(Op, Result<(), String>),
+    Timer(Timer),
+    Stop,
+}
+
+impl Process {
+    pub(crate) fn runs(&self) -> bool {
+        self.life == Life::Runs
+    }
+
+    pub(crate) fn listens(&self) -> bool {
+        matches!(self.life, Life::Runs | Life::Stopped)
+    }
+
+    pub(crate) fn boss(&self) -> Option<&Boss> {
+        match &self.program {
+            Program::Boss(boss) => Some(boss),
+            Program::Daemon(_) => None,
+        }
+    }
+
+    pub(crate) fn boss_mut(&mut self) -> Option<&mut Boss> {
+        match &mut self.program {
+            Program::Boss(boss) => Some(boss),
+            Program::Daemon(_) => None,
+        }
+    }
+
+    pub(crate) fn daemon(&self) -> Option<&Daemon> {
+        match &self.program {
+            Program::Daemon(daemon) => Some(daemon),
+            Program::Boss(_) => None,
+        }
+    }
+
+    pub(crate) fn daemon_mut(&mut self) -> Option<&mut Daemon> {
+        match &mut self.program {
+            Program::Daemon(daemon) => Some(daemon),
+            Program::Boss(_) => None,
+        }
+    }
+}
+
+impl Role {
+    pub(crate) fn timers(&self) -> &Timers {
+        match self {
+            Role::Successor(machine) => machine.timers(),
+            Role::Incumbent(machine) => machine.timers(),
+        }
+    }
+
+    pub(crate) fn state(&self) -> &'static str {
+        match self {
+            Role::Successor(machine) => machine.state(),
+            Role::Incumbent(machine) => machine.state(),
+        }
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Role::Successor(_) => Successor::ROLE,
+            Role::Incumbent(_) => Incumbent::ROLE,
+        }
+    }
+}
+
+impl Daemon {
+    pub(crate) fn new(build: u32, quirk: Option<plan::What>, predecessor: Option<u32>, disk: Disk) -> Daemon {
+        Daemon {
+            build,
+            quirk,
+            role: None,
+            begun: false,
+            promoted: false,
+            predecessor,
+            app: None,
+            disk,
+            links: Vec::new(),
+            waiting: VecDeque::new(),
+            hooks: VecDeque::new(),
+            returns: None,
+            replies: VecDeque::new(),
+            stop_asked: false,
+            stop_told: false,
+            accepts: false,
+            told_to_begin: false,
+            told_to_commit: false,
+            told_to_leave: false,
+            exit: None,
+        }
+    }
+
+    pub(crate) fn is_incumbent(&self) -> bool {
+        self.promoted
+    }
+
+    /// A hook runs that will never return.
+    pub(crate) fn hangs(&self) -> bool {
+        !self.hooks.is_empty() && self.returns.is_none()
+    }
+
+    /// What its hooks do to it when they begin: a drain stops accepting, a seal can't but have.
+    pub(crate) fn hook_begins(&mut self) {
+        if matches!(
+            self.hooks.front(),
+            Some((_, AnyHook::Incumbent(incumbent::Hook::Drain { .. } | incumbent::Hook::Seal)))
+        ) {
+            self.accepts = false;
+        }
+    }
+}
+
+impl AnyHook {
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            AnyHook::Incumbent(incumbent::Hook::Drain { .. }) => "drain",
+            AnyHook::Incumbent(incumbent::Hook::Seal) => "seal",
+            AnyHook::Incumbent(incumbent::Hook::Resume { .. }) => "resume",
+            AnyHook::Incumbent(incumbent::Hook::Finalize) => "finalize",
+            AnyHook::Successor(successor::Hook::WarmUp) => "warm-up",
+            AnyHook::Successor(successor::Hook::Open { .. }) => "open",
+            AnyHook::Successor(successor::Hook::Serve) => "serve",
+        }
+    }
+
+    pub(crate) fn sealed(&self) -> Option<&Sealed> {
+        match self {
+            AnyHook::Successor(successor::Hook::Open { sealed }) => sealed.as_ref(),
+            _ => None,
+        }
+    }
+}
+
+impl Input {
+    /// The event, as the machine of one role knows it; `None` if it is none of its own.
+    pub(crate) fn typed<D>(self, report: impl Fn(Report) -> Option<D>) -> Option<DaemonEvent<D>> {
+        Some(match self {
+            Input::Start => DaemonEvent::Start,
+            Input::Connected(link) => DaemonEvent::Connected(link),
+            Input::Frame(link, message) => DaemonEvent::Frame(link, message),
+            Input::Closed(link) => DaemonEvent::Closed(link),
+            Input::Hook(op, Ok(done)) => DaemonEvent::HookDone(op, Ok(report(done)?)),
+            Input::Hook(op, Err(why)) => DaemonEvent::HookDone(op, Err(why)),
+            Input::Locked(op, answer) => DaemonEvent::Locked(op, answer),
+            Input::Recorded(op, result) => DaemonEvent::Recorded(op, result),
+            Input::PathTaken(op, result) => DaemonEvent::PathTaken(op, result),
+            Input::Timer(timer) => DaemonEvent::Timer(timer),
+            Input::Stop => DaemonEvent::Stop,
+        })
+    }
+
+    /// In a word, for a trace.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Input::Start => "starts".into(),
+            Input::Connected(_) => "is connected to".into(),
+            Input::Frame(_, message) => message_name(message),
+            Input::Closed(_) => "link closed".into(),
+            Input::Hook(_, Ok(_)) => "hook returned".into(),
+            Input::Hook(_, Err(_)) => "hook failed".into(),
+            Input::Locked(_, answer) => format!("lock: {}", lock_answer(answer)),
+            Input::Recorded(_, result) => format!("record {}", written(result)),
+            Input::PathTaken(_, result) => format!("path {}", written(result)),
+            Input::Timer(timer) => format!("timer {timer:?}"),
+            Input::Stop => "SIGTERM".into(),
+        }
+    }
+}
+
+/// A message's name; a heartbeat's with what it repeats.
+pub(crate) fn message_name(message: &Message) -> String {
+    match message {
+        Message::Heartbeat { repeats: Some(repeats), .. } => format!("Heartbeat({})", repeats.name()),
+        message => message.name().into(),
+    }
+}
+
+/// In a word, for a trace.
+pub(crate) fn lock_answer(answer: &LockAnswer) -> &'static str {
+    match answer {
+        LockAnswer::Held { .. } => "held",
+        LockAnswer::Busy { .. } => "busy",
+        LockAnswer::Error(_) => "error",
+    }
+}
+
+/// In a word, for a trace.
+pub(crate) fn written(result: &Result<(), String>) -> &'static str {
+    if result.is_ok() { "written" } else { "not written" }
+}

@@ -1,0 +1,148 @@
+//! One run: a plan in, what came of it out.
+use std::sync::Arc;
+
+use handoff::host::Gap;
+use handoff::machine::supervisor::Verdict;
+
+use crate::checks::Violation;
+use crate::daemon::{Ledger, Make};
+use crate::kernel::Micros;
+use crate::plan::{At, Plan};
+use crate::runtime;
+use crate::trace::Entry;
+use crate::world::World;
+
+/// What came of a run.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// The check that failed, if one did: the run ended there.
+    pub violation: Option<Violation>,
+    /// The faults that struck.
+    pub struck: Vec<Struck>,
+    /// Where processes could have died. In no order.
+    pub gaps: Vec<Gap>,
+    /// What supervisors reported of the handoffs that were asked for.
+    pub verdicts: Vec<Verdict>,
+    /// The longest time that nobody served, in microseconds; the lengths of injected stops are taken off.
+    pub longest_outage: Micros,
+    /// How many requests clients made.
+    pub requests: u64,
+    /// How many things happened.
+    pub steps: u64,
+    /// How long it took, in virtual microseconds.
+    pub length: Micros,
+    /// What happened, if it was to be recorded.
+    pub trace: Vec<Entry>,
+    /// When the first handoff, or the first fault, began.
+    pub origin: Micros,
+}
+
+/// A fault that struck.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Struck {
+    /// Its number in the plan.
+    pub index: usize,
+    /// What it was and whom it hit, such as `crash incumbent`: under this name outages are counted.
+    pub class: String,
+    /// Where exactly, if the plan left that open.
+    pub place: Option<At>,
+}
+
+/// What is broken on purpose, and whether a trace is wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// What happened, step by step.
+    pub trace: bool,
+    /// Broken on purpose.
+    pub planted: Planted,
+}
+
+/// Something that is broken on purpose in the simulated world, to see that a check notices: one for each of them, but for
+/// lost writes, for which a daemon is enough ([`forgetful_ledgers`]).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Planted {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// `flock` excludes nobody, as on some network file systems.
+    FlockExcludesNobody,
+    /// The supervisor gives its listening socket away.
+    ListenerIsGivenAway,
+    /// Nobody starts a supervisor that died.
+    NoSupervisorAgain,
+    /// Somebody removes the control path.
+    PathIsRemoved,
+    /// What was rolled back is reported as committed.
+    RollBackIsDenied,
+    /// Nobody removes the sockets of the dead.
+    SocketsStay,
+    /// Nobody starts a daemon when none serves.
+    NoDaemonAgain,
+}
+
+/// Makes the daemons that the simulator brings along.
+pub fn ledgers() -> Arc<Make> {
+    Arc::new(|disk, build| Box::new(Ledger::new(disk, build)))
+}
+
+/// The same, but that they forget at their seal what they have acknowledged: to see that it is noticed.
+pub fn forgetful_ledgers() -> Arc<Make> {
+    Arc::new(|disk, build| Box::new(Ledger::forgetful(disk, build)))
+}
+
+/// Runs `plan` with daemons that `make` makes.
+pub fn run(plan: &Arc<Plan>, make: &Arc<Make>, options: Options) -> Report {
+    let mut world = World::new(Arc::clone(plan), Arc::clone(make));
+    world.recorder.on = options.trace;
+    world.planted = options.planted;
+    world.disk.lock().flock_excludes_nobody = options.planted == Planted::FlockExcludesNobody;
+    runtime::run(&mut world);
+    Report {
+        violation: world.audit.violation.take(),
+        struck: std::mem::take(&mut world.faults.struck),
+        gaps: world.audit.gaps.iter().map(|key| key.0).collect(),
+        verdicts: std::mem::take(&mut world.operator.verdicts),
+        longest_outage: world.audit.longest_outage(),
+        requests: world.requests(),
+        steps: world.steps,
+        length: world.now,
+        trace: std::mem::take(&mut world.recorder.entries),
+        origin: world.recorder.origin.unwrap_or(world.now),
+    }
+}
+
+/// A gap as plans and traces name it: `role.state.before-Effect` or `role.state.after`.
+pub fn gap_name(gap: &Gap) -> String {
+    let Gap { role, state, before } = gap;
+    before.map_or_else(|| format!("{role}.{state}.after"), |effect| format!("{role}.{state}.before-{effect}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(plan: &str) -> Report {
+        let plan = Plan::parse(plan).expect("a plan");
+        run(&Arc::new(plan), &ledgers(), Options { trace: true, ..Options::default() })
+    }
+
+    #[test]
+    fn a_run_in_which_nothing_goes_wrong_commits_what_was_asked_for_and_one_more() {
+        let report = report("handoffs = 3");
+        assert_eq!((report.violation, report.verdicts), (None, vec![Verdict::Committed; 4]));
+        assert!(report.requests > 20 && report.struck.is_empty());
+    }
+
+    #[test]
+    fn a_plan_leaves_the_same_trace_again() {
+        let plan = "noise = 5\ndelays = \"long\"\nclients = 3\n[[fault]]\nat = \"gap incumbent.sealed.*\"\ndo = \"crash\"";
+        assert_eq!(report(plan).trace, report(plan).trace);
+    }
+
+    #[test]
+    fn what_struck_says_where_and_whom() {
+        let report = report("[[fault]]\nat = \"gap incumbent.draining.*\"\ndo = \"crash\"");
+        let place = "gap incumbent.draining.before-Drained".parse().ok();
+        assert_eq!(report.struck, [Struck { index: 0, class: "crash incumbent".into(), place }]);
+    }
+}

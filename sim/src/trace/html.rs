@@ -1,0 +1,141 @@
+//! A run as a page for a browser: one file, nothing to fetch.
+use serde::Serialize;
+
+use super::{Effect, Entry, What, text};
+use crate::plan::Plan;
+use crate::run::Report;
+
+const TEMPLATE: &str = include_str!("page.html");
+
+/// What the page's script draws.
+#[derive(Serialize)]
+struct Page<'a> {
+    why: &'a str,
+    plan: String,
+    verdicts: Vec<String>,
+    outage_ms: f64,
+    violation: Option<String>,
+    steps: Vec<Step>,
+}
+
+/// One entry of the trace.
+#[derive(Debug, Default, Serialize)]
+struct Step {
+    /// In milliseconds.
+    at: f64,
+    who: String,
+    kind: &'static str,
+    /// What it says beside its dot.
+    label: String,
+    /// Most of the time it is of no interest.
+    idle: bool,
+    role: &'static str,
+    states: Option<[&'static str; 2]>,
+    /// The frame that came.
+    came: Option<u64>,
+    /// Frames that were sent: number, to whom, message.
+    sent: Vec<(u64, String, String)>,
+    /// What else was done.
+    did: Vec<String>,
+}
+
+/// The page of a run: three lanes, frames as arrows, hooks as bars, faults marked, the check that failed in red.
+pub fn page(plan: &Plan, report: &Report) -> String {
+    let violation =
+        report.violation.as_ref().map(|violation| format!("{}: {}", violation.check, violation.why));
+    let page = Page {
+        why: &plan.why,
+        plan: plan.to_toml(),
+        verdicts: report.verdicts.iter().map(|verdict| format!("{verdict:?}")).collect(),
+        outage_ms: report.longest_outage as f64 / 1000.0,
+        violation,
+        steps: report.trace.iter().map(step).collect(),
+    };
+    // A string can't be serialized wrongly; `</` would end the script.
+    let data = serde_json::to_string(&page).unwrap_or_default().replace("</", "<\\/");
+    TEMPLATE.replace("/*DATA*/null", &data)
+}
+
+fn step(entry: &Entry) -> Step {
+    let who = entry.who.map(|who| who.to_string()).unwrap_or_default();
+    let step = Step { at: entry.at as f64 / 1000.0, who, idle: text::is_idle(entry), ..Step::default() };
+    let of = |kind, label: &str, step| Step { kind, label: label.to_string(), ..step };
+    match &entry.what {
+        What::Born { role, build } => {
+            let build = build.map(|build| format!(", build {build}")).unwrap_or_default();
+            Step { role, ..of("born", &format!("begins{build}"), step) }
+        }
+        What::Turn(turn) => {
+            let sent = turn.effects.iter().filter_map(|effect| match effect {
+                Effect::Sent { to, message, frame } => Some((*frame, to.to_string(), message.clone())),
+                Effect::Did(_) => None,
+            });
+            let did = turn.effects.iter().filter_map(|effect| match effect {
+                Effect::Did(what) => Some(what.clone()),
+                Effect::Sent { .. } => None,
+            });
+            Step {
+                role: turn.role,
+                states: Some([turn.before, turn.after]),
+                came: turn.frame,
+                sent: sent.collect(),
+                did: did.collect(),
+                ..of("turn", &turn.event, step)
+            }
+        }
+        What::HookBegan(hook) => of("hook", hook, step),
+        What::HookEnded(hook, None) => of("hook-end", hook, step),
+        What::HookEnded(hook, Some(why)) => of("hook-end", &format!("{hook} fails: {why}"), step),
+        What::Serves(true) => of("serves", "serves", step),
+        What::Serves(false) => of("serves-no-more", "serves no more", step),
+        What::Ends(how) => of(if how == "has ended" { "gone" } else { "ends" }, how, step),
+        What::Fault(what) => of("fault", what, step),
+        What::Note(what) => of("note", what, step),
+        What::Violated { check, why } => of("violated", &format!("{check}: {why}"), step),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::run::{Options, Planted, ledgers, run};
+
+    fn page_of(plan: &str, planted: Planted) -> (String, serde_json::Value) {
+        let plan = Plan::parse(plan).expect("a plan");
+        let report = run(&Arc::new(plan.clone()), &ledgers(), Options { trace: true, planted });
+        let page = page(&plan, &report);
+        let data =
+            page.split("const run = ").nth(1).and_then(|rest| rest.split(";\n").next()).expect("the data");
+        let data = serde_json::from_str(&data.replace("<\\/", "</")).expect("json");
+        (page, data)
+    }
+
+    #[test]
+    fn every_frame_that_came_was_sent() {
+        let (_, data) = page_of("handoffs = 2", Planted::Nothing);
+        let steps = data["steps"].as_array().expect("steps");
+        let sent: Vec<u64> = steps
+            .iter()
+            .flat_map(|step| step["sent"].as_array().expect("frames"))
+            .filter_map(|frame| frame[0].as_u64())
+            .collect();
+        let came: Vec<u64> = steps.iter().filter_map(|step| step["came"].as_u64()).collect();
+        assert!(came.len() > 40, "{}", came.len());
+        assert!(came.iter().all(|frame| sent.contains(frame)));
+    }
+
+    #[test]
+    fn what_went_wrong_is_on_the_page() {
+        let crash =
+            "why = \"<b>bold</b></script>\"\n[[fault]]\nat = \"hook open\"\nin-handoff = 1\ndo = \"panic\"";
+        let (page, data) = page_of(crash, Planted::Nothing);
+        let steps = data["steps"].as_array().expect("steps");
+        assert!(steps.iter().any(|step| step["kind"] == "fault" && step["label"] == "panic: open"));
+        assert!(data["violation"].is_null());
+        assert!(!page.contains("bold</b></script>"), "the data must not end the script");
+        let (_, data) = page_of("", Planted::FlockExcludesNobody);
+        assert!(data["violation"].as_str().is_some_and(|why| why.starts_with("one writer")));
+    }
+}

@@ -1,0 +1,147 @@
+//! What happened in a run, step by step: the one source of the text, the page and the timeline.
+use std::fmt;
+
+use crate::kernel::Micros;
+
+mod html;
+mod perfetto;
+pub mod text;
+
+pub use html::page;
+pub use perfetto::perfetto;
+
+/// A process, by order of birth: `S1`, `S2` are supervisors, `R1` a rival one, `D1`, `D2` daemons.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name {
+    /// `S`, `R` or `D`.
+    pub kind: char,
+    /// From 1 on.
+    pub number: u32,
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.kind, self.number)
+    }
+}
+
+/// One step of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// When, in virtual microseconds since the start of the run.
+    pub at: Micros,
+    /// To whom it happened; nobody: to the kernel, or to clients.
+    pub who: Option<Name>,
+    /// What.
+    pub what: What,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// A process has begun.
+    Born {
+        /// `supervisor`, `incumbent`, `successor`.
+        role: &'static str,
+        /// A daemon's build.
+        build: Option<u32>,
+    },
+    /// A machine has handled an event: one turn.
+    Turn(Turn),
+    /// A hook has begun.
+    HookBegan(&'static str),
+    /// A hook has returned; with what went wrong.
+    HookEnded(&'static str, Option<String>),
+    /// A process serves clients from here on, or does no more.
+    Serves(bool),
+    /// A process is about to end, or has.
+    Ends(String),
+    /// Something went wrong, on purpose.
+    Fault(String),
+    /// Something that is neither a turn nor a fault.
+    Note(String),
+    /// A check has failed.
+    Violated {
+        /// Which.
+        check: &'static str,
+        /// Why, in a sentence.
+        why: String,
+    },
+}
+
+/// One turn of a machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// `supervisor`, `recovery`, `incumbent`, `successor`.
+    pub role: &'static str,
+    /// Who has sent the frame, if one came.
+    pub from: Option<Name>,
+    /// The event: a message's name, a timer, a hook's end.
+    pub event: String,
+    /// The frame's number.
+    pub frame: Option<u64>,
+    /// The state before it.
+    pub before: &'static str,
+    /// The state after it.
+    pub after: &'static str,
+    /// What the machine asked for, in order, and what came of it.
+    pub effects: Vec<Effect>,
+}
+
+/// What a machine asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// A frame was sent.
+    Sent {
+        /// To whom.
+        to: Name,
+        /// The message's name.
+        message: String,
+        /// The frame's number.
+        frame: u64,
+    },
+    /// Anything else.
+    Did(String),
+}
+
+/// Where steps are noted, if anybody wants to see them.
+#[derive(Debug, Default)]
+pub(crate) struct Recorder {
+    pub on: bool,
+    /// From here on: what comes before is of no interest.
+    pub entries: Vec<Entry>,
+    /// Of the turn that is being taken.
+    effects: Vec<Effect>,
+    frames: u64,
+    /// When the first handoff was asked for, or the first fault struck.
+    pub origin: Option<Micros>,
+}
+
+impl Recorder {
+    pub(crate) fn note(&mut self, at: Micros, who: Option<Name>, what: impl FnOnce() -> What) {
+        if self.on {
+            self.entries.push(Entry { at, who, what: what() });
+        }
+    }
+
+    /// What comes before is of no interest.
+    pub(crate) fn begins(&mut self, now: Micros) {
+        self.origin.get_or_insert(now);
+    }
+
+    pub(crate) fn next_frame(&mut self) -> u64 {
+        self.frames += 1;
+        self.frames
+    }
+
+    pub(crate) fn effect(&mut self, effect: impl FnOnce() -> Effect) {
+        if self.on {
+            self.effects.push(effect());
+        }
+    }
+
+    /// The effects of the turn that is over.
+    pub(crate) fn take_effects(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
+    }
+}

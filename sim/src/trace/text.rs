@@ -1,0 +1,82 @@
+//! A trace as text: one line a step.
+use std::fmt::Write as _;
+
+use super::{Effect, Entry, Turn, What};
+use crate::kernel::Micros;
+
+/// The steps as lines, times counted from `origin`.
+///
+/// Heartbeats, repeated questions and repeated attempts that change nothing are left out: they are most of a trace, and
+/// say that nothing happens.
+pub fn lines(entries: &[Entry], origin: Micros) -> Vec<String> {
+    entries.iter().filter(|entry| !is_idle(entry)).map(|entry| line(entry, origin)).collect()
+}
+
+/// All steps, idle ones included.
+pub fn all_lines(entries: &[Entry]) -> Vec<String> {
+    entries.iter().map(|entry| line(entry, 0)).collect()
+}
+
+/// A turn that changes nothing and only repeats what was said or tried before; a hook's begin, which the turn that asked
+/// for it says.
+pub(super) fn is_idle(entry: &Entry) -> bool {
+    let turn = match &entry.what {
+        What::HookBegan(_) => return true,
+        What::Turn(turn) => turn,
+        _ => return false,
+    };
+    let repeats = |message: &str| {
+        let again = ["Heartbeat", "can't connect", "timer Heartbeat", "timer Retry"];
+        again.iter().any(|again| message.starts_with(again))
+            || matches!(message, "StandingQuery" | "StandingReport")
+    };
+    let idle = |effect: &Effect| match effect {
+        Effect::Sent { message, .. } => repeats(message),
+        Effect::Did(what) => what.starts_with("looks") || matches!(what.as_str(), "connects" | "lock: busy"),
+    };
+    turn.before == turn.after && repeats(&turn.event) && turn.effects.iter().all(idle)
+}
+
+fn line(entry: &Entry, origin: Micros) -> String {
+    let at = entry.at.saturating_sub(origin);
+    let mut line = format!("{:>6}.{:03}  ", at / 1000, at % 1000);
+    let who = entry.who.map_or_else(|| "-".into(), |who| who.to_string());
+    // Writing into a String can't fail.
+    let _ = match &entry.what {
+        What::Turn(turn) => write_turn(&mut line, &who, turn),
+        What::Born { role, build: Some(build) } => write!(line, "{who:<8}begins as {role}, build {build}"),
+        What::Born { role, build: None } => write!(line, "{who:<8}begins as {role}"),
+        What::HookBegan(hook) => write!(line, "{who:<8}{hook} runs"),
+        What::HookEnded(hook, None) => write!(line, "{who:<8}{hook} has run"),
+        What::HookEnded(hook, Some(why)) => write!(line, "{who:<8}{hook} fails: {why}"),
+        What::Serves(true) => write!(line, "{who:<8}SERVES"),
+        What::Serves(false) => write!(line, "{who:<8}serves no more"),
+        What::Ends(how) => write!(line, "{who:<8}{how}"),
+        What::Fault(what) => write!(line, "{who:<8}*** {what}"),
+        What::Note(what) => write!(line, "{who:<8}{what}"),
+        What::Violated { check, why } => write!(line, "{who:<8}!!! {check}: {why}"),
+    };
+    line.truncate(line.trim_end().len());
+    line
+}
+
+fn write_turn(line: &mut String, who: &str, turn: &Turn) -> std::fmt::Result {
+    let between = match turn.from {
+        Some(from) => format!("{from}>{who}"),
+        None => who.to_string(),
+    };
+    let state = if turn.before == turn.after {
+        turn.before.to_string()
+    } else {
+        format!("{} > {}", turn.before, turn.after)
+    };
+    write!(line, "{between:<8}{:<20} [{state}]", turn.event)?;
+    for (place, effect) in turn.effects.iter().enumerate() {
+        write!(line, "{}", if place == 0 { "  " } else { "; " })?;
+        match effect {
+            Effect::Sent { to, message, .. } => write!(line, "{message} to {to}")?,
+            Effect::Did(what) => write!(line, "{what}")?,
+        }
+    }
+    Ok(())
+}

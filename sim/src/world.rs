@@ -1,0 +1,513 @@
+//! The simulated machine: what there is, what happens next, and how processes come and go.
+//!
+//! Everything that will happen lies on one timeline, ordered by time and then by when it was put there. Nothing else
+//! decides an order: no thread, no hash, no runtime.
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use handoff::ProcessId;
+
+use crate::boss::Boss;
+use crate::checks::Audit;
+use crate::clients::Client;
+use crate::daemon::Make;
+use crate::faults::Faults;
+use crate::kernel::{Clock, Disk, Door, Kind, Link, Micros, Noise, Read, Side};
+use crate::operator::Operator;
+use crate::plan::{Plan, What as Fault};
+use crate::process::{Daemon, Life, Process, Program};
+use crate::run::Planted;
+use crate::runtime::Timeline;
+use crate::trace::{Name, Recorder, Turn, What};
+
+/// What will happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Happening {
+    /// A process has a turn.
+    Run(u32),
+    /// A new daemon has its first turn.
+    Exec(u32),
+    /// A process that never came to anything is gone, or was killed for it.
+    GivesUp(u32),
+    HookReturns(u32),
+    FreesLock(u32),
+    Ends(u32),
+    Continue(u32),
+    /// A supervisor is started, if there is none.
+    Restart,
+    /// The operator looks, and asks for what is next.
+    Operator,
+    /// A client does what is next.
+    Client(usize),
+    /// A request has come to where its connection leads.
+    Request(u64),
+    /// An answer has come to a client.
+    Answer(usize, u64),
+    /// A client finds its connection closed.
+    Hangup(usize, u64),
+    /// A fault whose time has come.
+    Fault(usize),
+    DiskHasRoom,
+}
+
+/// The machine.
+pub(crate) struct World {
+    pub now: Micros,
+    pub plan: Arc<Plan>,
+    pub noise: Noise,
+    pub make: Arc<Make>,
+    queue: BinaryHeap<Reverse<(Micros, u64, Happening)>>,
+    sequence: u64,
+    pub steps: u64,
+    pub processes: BTreeMap<u32, Process>,
+    pub links: BTreeMap<u64, Link>,
+    next_link: u64,
+    next_pid: u32,
+    births: BTreeMap<char, u32>,
+    /// Whose socket the control path leads to.
+    pub control_path: Option<u32>,
+    /// Sockets beside it.
+    pub names_beside: BTreeSet<u32>,
+    pub disk: Disk,
+    pub door: Door,
+    pub clients: Vec<Client>,
+    pub faults: Faults,
+    pub recorder: Recorder,
+    pub audit: Audit,
+    pub operator: Operator,
+    /// Broken on purpose.
+    pub planted: Planted,
+    /// Nothing happens any more.
+    pub over: bool,
+}
+
+impl World {
+    pub(crate) fn new(plan: Arc<Plan>, make: Arc<Make>) -> World {
+        let disk = Disk::new(0);
+        let mut world = World {
+            now: 0,
+            noise: Noise { seed: plan.noise, delays: plan.delays },
+            faults: Faults::new(&plan.faults, &disk),
+            make,
+            queue: BinaryHeap::new(),
+            sequence: 0,
+            steps: 0,
+            processes: BTreeMap::new(),
+            links: BTreeMap::new(),
+            next_link: 0,
+            next_pid: 100,
+            births: BTreeMap::new(),
+            control_path: None,
+            names_beside: BTreeSet::new(),
+            disk,
+            door: Door::default(),
+            clients: Vec::new(),
+            recorder: Recorder::default(),
+            audit: Audit::default(),
+            operator: Operator::default(),
+            planted: Planted::Nothing,
+            over: false,
+            plan,
+        };
+        world.at(0, Happening::Restart);
+        world.at(0, Happening::Operator);
+        world.arm_times();
+        world
+    }
+
+    /// Lets `happening` happen at `at`.
+    pub(crate) fn at(&mut self, at: Micros, happening: Happening) {
+        self.sequence += 1;
+        self.queue.push(Reverse((at.max(self.now), self.sequence, happening)));
+    }
+
+    /// Lets it happen `after` so long.
+    pub(crate) fn after(&mut self, after: Micros, happening: Happening) {
+        self.at(self.now + after, happening);
+    }
+
+    fn happens(&mut self, happening: Happening) {
+        match happening {
+            Happening::Run(pid) => self.run(pid),
+            Happening::Exec(pid) => self.exec(pid),
+            Happening::GivesUp(pid) => self.die(pid, "dies", false),
+            Happening::HookReturns(pid) => self.hook_returns(pid),
+            Happening::FreesLock(pid) => self.frees_lock(pid),
+            Happening::Ends(pid) => self.ends(pid),
+            Happening::Continue(pid) => self.continues(pid),
+            Happening::Restart => self.restart(),
+            Happening::Operator => self.operate(),
+            Happening::Client(client) => self.client_goes_on(client),
+            Happening::Request(conn) => self.request_arrives(conn),
+            Happening::Answer(client, conn) => self.answer_arrives(client, conn),
+            Happening::Hangup(client, conn) => self.client_hangs_up(client, conn),
+            Happening::Fault(index) => self.fault_is_due(index),
+            Happening::DiskHasRoom => {
+                self.disk.lock().full = false;
+                self.faults.passed(self.now);
+            }
+        }
+    }
+
+    /// Notes a step, if somebody wants to see it.
+    pub(crate) fn note(&mut self, pid: Option<u32>, what: impl FnOnce() -> What) {
+        let name = pid.and_then(|pid| self.processes.get(&pid)).map(|process| process.name);
+        self.recorder.note(self.now, name, what);
+    }
+
+    /// So much of `kind` as `pid` has next.
+    pub(crate) fn length(&mut self, pid: u32, kind: Kind) -> Micros {
+        let Some(process) = self.processes.get_mut(&pid) else { return self.noise.length(kind, pid, 0) };
+        let nth = &mut process.draws[kind as usize];
+        *nth += 1;
+        self.noise.length(kind, process.name.number | (process.name.kind as u32) << 24, *nth)
+    }
+
+    /// One of so many.
+    pub(crate) fn choice(&mut self, pid: u32, options: u64) -> u64 {
+        let Some(process) = self.processes.get_mut(&pid) else { return 0 };
+        let nth = &mut process.draws[Kind::Choice as usize];
+        *nth += 1;
+        self.noise.choice(options, process.name.number | (process.name.kind as u32) << 24, *nth)
+    }
+
+    /// A process has something to do at `at`: it gets a turn soon after.
+    pub(crate) fn poke(&mut self, pid: u32, at: Micros) {
+        let at = at.max(self.now) + self.length(pid, Kind::Wake);
+        self.turn_at(pid, at);
+    }
+
+    fn turn_at(&mut self, pid: u32, at: Micros) {
+        let Some(process) = self.processes.get_mut(&pid).filter(|process| process.runs()) else { return };
+        if process.run_at.is_none_or(|already| already > at) {
+            process.run_at = Some(at);
+            self.at(at, Happening::Run(pid));
+        }
+    }
+
+    /// A process does what there is to do.
+    fn run(&mut self, pid: u32) {
+        let now = self.now;
+        let due = |process: &&mut Process| process.runs() && process.run_at == Some(now);
+        let Some(process) = self.processes.get_mut(&pid).filter(due) else { return };
+        process.run_at = None;
+        match process.program {
+            Program::Daemon(_) => self.run_daemon(pid),
+            Program::Boss(_) => self.run_boss(pid),
+        }
+        if let Some(next) = self.next_turn(pid) {
+            self.turn_at(pid, next.max(self.now + 1));
+        }
+    }
+
+    /// When a process has something to do by itself.
+    fn next_turn(&self, pid: u32) -> Option<Micros> {
+        let process = self.processes.get(&pid).filter(|process| process.runs())?;
+        let pending = process.pending.front().map(|(at, _)| *at);
+        let own = match &process.program {
+            Program::Daemon(daemon) => self.daemon_turn(process, daemon),
+            Program::Boss(boss) => self.boss_turn(process, boss),
+        };
+        pending.into_iter().chain(own).min()
+    }
+
+    /// Starts a process.
+    pub(crate) fn start_process(&mut self, kind: char, program: Program) -> u32 {
+        let pid = self.next_pid;
+        self.next_pid += 1;
+        let number = self.births.entry(kind).or_default();
+        *number += 1;
+        let name = Name { kind, number: *number };
+        let process = Process {
+            id: ProcessId { pid, start_time: self.now / 10_000 },
+            name,
+            life: Life::Runs,
+            clock: Clock::new(self.now, self.now, 0),
+            run_at: None,
+            deferred: Vec::new(),
+            pending: VecDeque::new(),
+            no_descriptors_until: 0,
+            draws: Default::default(),
+            suspect: false,
+            program,
+        };
+        self.processes.insert(pid, process);
+        if self.plan.skewed_clocks {
+            let (offset, gains) = (self.choice(pid, 1 << 40), self.choice(pid, 1001) as i64 - 500);
+            if let Some(process) = self.processes.get_mut(&pid) {
+                process.clock = Clock::new(self.now, offset, gains);
+            }
+        }
+        pid
+    }
+
+    /// A supervisor is started, unless one is there.
+    fn restart(&mut self) {
+        if self.main_boss().is_some() {
+            return;
+        }
+        let pid = self.start_process('S', Program::Boss(Box::new(Boss::new(false))));
+        self.note(Some(pid), || What::Born { role: "supervisor", build: None });
+        self.poke(pid, self.now);
+    }
+
+    /// The supervisor that is to be there.
+    pub(crate) fn main_boss(&self) -> Option<u32> {
+        self.bosses().find(|(_, boss)| !boss.rival).map(|(pid, _)| pid)
+    }
+
+    pub(crate) fn bosses(&self) -> impl Iterator<Item = (u32, &Boss)> {
+        self.processes.iter().filter_map(|(pid, process)| process.boss().map(|boss| (*pid, boss)))
+    }
+
+    pub(crate) fn daemons(&self) -> impl Iterator<Item = (u32, &Process, &Daemon)> {
+        self.processes.iter().filter_map(|(pid, process)| process.daemon().map(|d| (*pid, process, d)))
+    }
+
+    pub(crate) fn daemon_mut(&mut self, pid: u32) -> Option<&mut Daemon> {
+        self.processes.get_mut(&pid).and_then(Process::daemon_mut)
+    }
+
+    pub(crate) fn boss_mut(&mut self, pid: u32) -> Option<&mut Boss> {
+        self.processes.get_mut(&pid).and_then(Process::boss_mut)
+    }
+
+    pub(crate) fn runs(&self, pid: u32) -> bool {
+        self.processes.get(&pid).is_some_and(Process::runs)
+    }
+
+    pub(crate) fn name_of(&self, pid: u32) -> Name {
+        self.processes.get(&pid).map_or(Name { kind: '?', number: pid }, |process| process.name)
+    }
+
+    /// Connects to a daemon's control socket. It is there to be accepted after all that was said before.
+    pub(crate) fn connect(&mut self, boss: u32, daemon: u32) -> u64 {
+        let said = |link: &Link| link.last_arrival(Side::Daemon).filter(|_| link.pid(Side::Boss) == boss);
+        let at = self.links.values().filter_map(said).max().unwrap_or_default().max(self.now);
+        let id = self.link(boss, daemon, false);
+        self.daemon_mut(daemon).into_iter().for_each(|daemon| daemon.waiting.push_back((at, id)));
+        self.poke(daemon, at);
+        id
+    }
+
+    /// A link between a supervisor and a daemon.
+    pub(crate) fn link(&mut self, boss: u32, daemon: u32, accepted: bool) -> u64 {
+        self.next_link += 1;
+        self.links.insert(self.next_link, Link::new(boss, daemon, accepted));
+        self.next_link
+    }
+
+    /// Closes an end of a link.
+    pub(crate) fn close_link(&mut self, id: u64, side: Side) {
+        let Some(link) = self.links.get(&id) else { return };
+        let peer = link.pid(side.other());
+        let now = self.now;
+        let arrives = self.links.get_mut(&id).and_then(|link| link.close(side, now));
+        if let Some(at) = arrives {
+            self.poke(peer, at);
+        }
+        self.links.retain(|_, link| !link.is_gone());
+    }
+
+    /// Reads what has come over a link.
+    pub(crate) fn reads(&mut self, id: u64, side: Side) -> Option<Read> {
+        let link = self.links.get_mut(&id)?;
+        let read = link.read(side, self.now);
+        if link.is_gone() {
+            self.links.remove(&id);
+        }
+        read
+    }
+
+    /// A process dies, whatever it was about to do. `by_itself`: it leaves, rather than be killed.
+    pub(crate) fn die(&mut self, pid: u32, how: &str, by_itself: bool) {
+        let Some(process) = self.processes.get_mut(&pid).filter(|process| process.listens()) else { return };
+        process.life = Life::Dying;
+        process.run_at = None;
+        process.deferred.clear();
+        process.pending.clear();
+        self.note(Some(pid), || What::Ends(how.to_string()));
+        self.disk.lock().dead.insert(pid);
+        self.lose_app(pid);
+        let sides = |(id, link): (&u64, &Link)| {
+            [Side::Boss, Side::Daemon].into_iter().find(|side| link.pid(*side) == pid).map(|side| (*id, side))
+        };
+        let ends: Vec<_> = self.links.iter().filter_map(sides).collect();
+        ends.into_iter().for_each(|(id, side)| self.close_link(id, side));
+        // One that never served leaves nobody standing; nor does one that leaves it to another who dies just then.
+        let dying = self.daemons().any(|(other, process, _)| other != pid && process.life == Life::Dying);
+        let by_itself = by_itself && !dying && !self.audit.signalled.contains(&pid);
+        self.leave_door(pid, by_itself && self.audit.has_served.contains(&pid));
+        if self.processes.get(&pid).is_some_and(|process| process.boss().is_some()) {
+            return self.boss_ended(pid);
+        }
+        let teardown = self.length(pid, Kind::Teardown) + self.faults.core_dumps(pid);
+        self.after(teardown, Happening::FreesLock(pid));
+    }
+
+    /// The daemon's memory goes with it. Its destructors run, but can't do anything.
+    fn lose_app(&mut self, pid: u32) {
+        let Some(daemon) = self.daemon_mut(pid) else { return };
+        let app = daemon.app.take();
+        let served = std::mem::take(&mut daemon.accepts);
+        daemon.hooks.clear();
+        daemon.replies.clear();
+        daemon.returns = None;
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(app)));
+        if served {
+            self.note(Some(pid), || What::Serves(false));
+        }
+    }
+
+    fn boss_ended(&mut self, pid: u32) {
+        let main = self.main_boss() == Some(pid);
+        self.processes.remove(&pid);
+        if main && self.planted != Planted::NoSupervisorAgain {
+            self.after(self.plan.times.restart.micros(), Happening::Restart);
+        }
+    }
+
+    fn frees_lock(&mut self, pid: u32) {
+        if self.processes.contains_key(&pid) {
+            self.disk.lock().unlock(pid);
+            let after = self.length(pid, Kind::End);
+            self.after(after, Happening::Ends(pid));
+        }
+    }
+
+    /// A process has ended: whoever watches it sees that.
+    fn ends(&mut self, pid: u32) {
+        if self.processes.contains_key(&pid) {
+            self.note(Some(pid), || What::Ends("has ended".into()));
+            self.processes.remove(&pid);
+            let bosses: Vec<u32> = self.bosses().map(|(pid, _)| pid).collect();
+            bosses.into_iter().for_each(|boss| self.poke(boss, self.now));
+        }
+    }
+
+    /// A process is stopped for a while.
+    pub(crate) fn stop(&mut self, pid: u32, span: Micros) {
+        let now = self.now;
+        let Some(process) = self.processes.get_mut(&pid).filter(|process| process.runs()) else { return };
+        process.life = Life::Stopped;
+        process.suspect = true;
+        process.run_at = None;
+        self.audit.stopped(now);
+        self.after(span, Happening::Continue(pid));
+    }
+
+    /// A stopped process goes on where it was.
+    pub(crate) fn continues(&mut self, pid: u32) {
+        let now = self.now;
+        let stopped = |process: &&mut Process| process.life == Life::Stopped;
+        let Some(process) = self.processes.get_mut(&pid).filter(stopped) else { return };
+        process.life = Life::Runs;
+        let deferred = std::mem::take(&mut process.deferred);
+        self.audit.continued(now);
+        self.faults.passed(now);
+        self.note(Some(pid), || What::Note("goes on".into()));
+        for effect in deferred {
+            if self.runs(pid) {
+                effect(self, pid);
+            }
+        }
+        self.daemon_leaves(pid);
+        self.hook_returns(pid);
+        self.serve_unread(pid);
+        self.poke(pid, now);
+    }
+
+    /// Everything dies at once, and begins anew.
+    pub(crate) fn power_fails(&mut self) {
+        self.power_takes_promises();
+        let pids: Vec<u32> = self.processes.keys().copied().collect();
+        self.disk.lock().dead.extend(pids.iter().copied());
+        for pid in &pids {
+            self.lose_app(*pid);
+            if self.processes.get(pid).is_some_and(|process| process.life == Life::Stopped) {
+                self.audit.continued(self.now);
+            }
+        }
+        pids.iter().for_each(|pid| self.leave_door(*pid, false));
+        self.processes.clear();
+        self.links.clear();
+        self.control_path = None;
+        self.names_beside.clear();
+        let (noise, mut nth) = (self.noise, 0);
+        let salt = self.now as u32;
+        self.disk.lock().power_fails(|unsynced| {
+            nth += 1;
+            noise.choice(unsynced as u64 + 1, salt, nth) as usize
+        });
+        self.after(self.plan.times.restart.micros(), Happening::Restart);
+    }
+
+    /// How long until the limit of steps, and what to say then.
+    fn too_long(&mut self) {
+        const MOST_STEPS: u64 = 400_000;
+        if self.steps > MOST_STEPS {
+            let why = format!("{MOST_STEPS} steps, and no end");
+            self.violated("serves again", why);
+        }
+    }
+
+    /// A machine of `pid` is about to take a turn: what a trace says of it. `came`: the link and the number of the frame.
+    pub(crate) fn turn_begins(
+        &self,
+        pid: u32,
+        role: &'static str,
+        event: String,
+        came: Option<(u64, u64)>,
+        before: &'static str,
+    ) -> (Option<Name>, Turn) {
+        let other_end = |link: &Link| {
+            [Side::Boss, Side::Daemon].map(|side| link.pid(side)).into_iter().find(|end| *end != pid)
+        };
+        let from = came.and_then(|(link, _)| self.links.get(&link)).and_then(other_end);
+        let (from, frame) = (from.map(|from| self.name_of(from)), came.map(|(_, number)| number));
+        let who = self.processes.get(&pid).map(|process| process.name);
+        (who, Turn { role, from, event, frame, before, after: before, effects: Vec::new() })
+    }
+
+    /// It has taken it. The process may be gone by now.
+    pub(crate) fn turn_ends(&mut self, (who, turn): (Option<Name>, Turn), after: &'static str) {
+        let effects = self.recorder.take_effects();
+        self.recorder.note(self.now, who, || What::Turn(Turn { after, effects, ..turn }));
+    }
+
+    /// In which state a process's machine is.
+    pub(crate) fn state_of(&self, pid: u32) -> &'static str {
+        let Some(process) = self.processes.get(&pid) else { return "ended" };
+        match &process.program {
+            Program::Daemon(daemon) => daemon.role.as_ref().map_or("", |role| role.state()),
+            Program::Boss(boss) => boss.state(),
+        }
+    }
+
+    /// A fault of this kind is to strike `pid`.
+    pub(crate) fn is_quirk(&self, pid: u32, quirk: Fault) -> bool {
+        self.processes.get(&pid).and_then(Process::daemon).is_some_and(|daemon| daemon.quirk == Some(quirk))
+    }
+}
+
+impl Timeline for World {
+    fn next(&self) -> Option<Micros> {
+        self.queue.peek().map(|Reverse((at, ..))| *at).filter(|_| !self.over)
+    }
+
+    fn advance(&mut self, now: Micros) {
+        self.now = now;
+        while let Some(Reverse((at, _, happening))) = self.queue.peek().copied() {
+            if at > now || self.over {
+                break;
+            }
+            self.queue.pop();
+            self.steps += 1;
+            self.happens(happening);
+            self.look();
+            self.too_long();
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Each check has a planted violation that it catches, and no other check does before it: a check that never fires is
+//! worth nothing.
+use std::sync::Arc;
+
+use handoff_sim::run::{Options, Planted, forgetful_ledgers, ledgers};
+use handoff_sim::{CHECKS, Make, Plan, Violation, run};
+
+/// One crash of the daemon that serves, and one of its supervisor; a swap between them.
+const CRASHES: &str = r#"
+    handoffs = 2
+    [[fault]]
+    at = "time 60ms"
+    do = "crash"
+    who = "incumbent"
+"#;
+
+const SUPERVISOR_CRASHES: &str = r#"
+    [[fault]]
+    at = "handoff 1 + 15ms"
+    do = "crash"
+    who = "supervisor"
+"#;
+
+const ROLLED_BACK: &str = r#"
+    [[fault]]
+    at = "hook open"
+    in-handoff = 1
+    do = "fail"
+"#;
+
+const INCUMBENT_CRASHES: &str = r#"
+    [[fault]]
+    at = "handoff 1 + 3ms"
+    do = "crash"
+    who = "incumbent"
+    [[fault]]
+    at = "gap successor.opening.*"
+    in-handoff = 1
+    do = "crash"
+"#;
+
+fn caught_by(plan: &str, make: &Arc<Make>, planted: Planted) -> Option<Violation> {
+    let plan = Plan::parse(plan).expect("a good plan");
+    run(&Arc::new(plan), make, Options { planted, ..Options::default() }).violation
+}
+
+#[test]
+fn every_check_catches_what_is_planted_for_it() {
+    let long = "clients = 1\nhandoffs = 12\nnoise = 3\ndelays = \"usual\"";
+    let planted = [
+        ("one writer", "", ledgers(), Planted::FlockExcludesNobody),
+        ("nothing lost", long, forgetful_ledgers(), Planted::Nothing),
+        ("never refused", long, ledgers(), Planted::ListenerIsGivenAway),
+        ("serves again", SUPERVISOR_CRASHES, ledgers(), Planted::NoSupervisorAgain),
+        ("reachable", "", ledgers(), Planted::PathIsRemoved),
+        ("told the truth", ROLLED_BACK, ledgers(), Planted::RollBackIsDenied),
+        ("nothing left", CRASHES, ledgers(), Planted::SocketsStay),
+        ("bounded outage", INCUMBENT_CRASHES, ledgers(), Planted::NoDaemonAgain),
+    ];
+    assert_eq!(planted.each_ref().map(|(check, ..)| *check), CHECKS, "one for each check");
+    let mut wrong = Vec::new();
+    for (check, plan, make, broken) in planted {
+        let found = caught_by(plan, &make, broken);
+        if found.as_ref().map(|violation| violation.check) != Some(check) {
+            wrong.push(format!("{broken:?} is to be caught by {check:?}, and {found:?} is what was found"));
+        }
+        let found = caught_by(plan, &ledgers(), Planted::Nothing);
+        wrong.extend(
+            found.map(|violation| format!("with nothing planted, the plan of {check:?}: {violation:?}")),
+        );
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
