@@ -1,0 +1,184 @@
+//! `handoff-sim`: sweeps over seeds, replays, shrinks and shows runs.
+use std::fs;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Parser, Subcommand};
+use handoff_sim::run::{Options, Planted, Report, forgetful_ledgers, ledgers, run};
+use handoff_sim::trace::{page, perfetto, text};
+use handoff_sim::{Make, Plan, draw, shrink, version};
+
+mod shard;
+mod sweep;
+
+use shard::Shard;
+
+/// Runs handoff's protocol under seeds and faults, on a simulated machine. The same seed and code, the same run.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+struct Cli {
+    /// Breaks something, to see that it is noticed: `flock` excludes nobody, or a `seal` loses writes.
+    #[arg(long, global = true, env = handoff_sim::CANARY, value_enum)]
+    canary: Option<Canary>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Canary {
+    Flock,
+    Seal,
+}
+
+/// What is run: the daemons that the simulator brings along, and what is broken on purpose.
+struct Subject {
+    make: Arc<Make>,
+    planted: Planted,
+}
+
+impl Subject {
+    fn new(canary: Option<Canary>) -> Subject {
+        match canary {
+            None => Subject { make: ledgers(), planted: Planted::Nothing },
+            Some(Canary::Flock) => Subject { make: ledgers(), planted: Planted::FlockExcludesNobody },
+            Some(Canary::Seal) => Subject { make: forgetful_ledgers(), planted: Planted::Nothing },
+        }
+    }
+
+    fn traced(&self, plan: &Plan) -> Report {
+        run(&Arc::new(plan.clone()), &self.make, Options { trace: true, planted: self.planted })
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs many seeds, and explains the lowest that fails.
+    Sweep(Sweep),
+    /// Runs one seed, or one plan, and prints what happened.
+    Replay {
+        /// A seed, or the path of a plan.
+        what: String,
+        /// Heartbeats and repeated questions, too.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Prints the smallest plan that fails in the same way as a seed, or a plan, does.
+    Shrink {
+        /// A seed, or the path of a plan.
+        what: String,
+    },
+    /// Draws one run: as a page for a browser, or a timeline for ui.perfetto.dev.
+    Trace {
+        /// A seed, or the path of a plan.
+        what: String,
+        /// Where the page goes.
+        #[arg(long, value_name = "FILE", required_unless_present = "perfetto")]
+        html: Option<PathBuf>,
+        /// Where the timeline goes.
+        #[arg(long, value_name = "FILE")]
+        perfetto: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct Sweep {
+    /// Which seeds: from the first to before the last.
+    #[arg(long, value_name = "A..B", default_value = "0..100000", value_parser = seeds)]
+    seeds: Range<u64>,
+    /// On how many threads; by default as many as there are processors.
+    #[arg(long)]
+    jobs: Option<usize>,
+    /// Only the k-th of n parts of the seeds, k from 0 on. Also from the environment: of a Kubernetes Indexed Job
+    /// (`JOB_COMPLETION_INDEX` and `HANDOFF_SHARDS`), GitLab CI, CircleCI, Buildkite.
+    #[arg(long, value_name = "K/N")]
+    shard: Option<Shard>,
+    /// One in so many seeds is run twice, and must leave the same trace.
+    #[arg(long, default_value_t = 64)]
+    twice_every: u64,
+    /// Where the summary goes, as JSON; `-` is the standard output.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Where plans that fail are saved.
+    #[arg(long, value_name = "DIR", default_value = "handoff-failures")]
+    failures: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let Cli { canary, command } = Cli::parse();
+    let subject = Subject::new(canary);
+    let done = match command {
+        Command::Sweep(sweep) => sweep.run(&subject),
+        Command::Replay { what, all } => plan_of(&what).map(|plan| replay(&subject, &plan, all)),
+        Command::Shrink { what } => plan_of(&what).and_then(|plan| shrunk(&subject, &plan)),
+        Command::Trace { what, html, perfetto } => {
+            plan_of(&what).and_then(|plan| show(&subject, &plan, html, perfetto))
+        }
+    };
+    done.unwrap_or_else(|why| {
+        eprintln!("handoff-sim: {why}");
+        ExitCode::from(2)
+    })
+}
+
+/// The plan of a seed, or in a file.
+fn plan_of(what: &str) -> Result<Plan, String> {
+    match what.parse() {
+        Ok(seed) => Ok(draw(seed)),
+        Err(_) => Plan::load(what).map_err(|error| error.to_string()),
+    }
+}
+
+fn replay(subject: &Subject, plan: &Plan, all: bool) -> ExitCode {
+    let report = subject.traced(plan);
+    println!("{}", plan.to_toml());
+    let lines = if all { text::all_lines(&report.trace) } else { text::lines(&report.trace, 0) };
+    lines.iter().for_each(|line| println!("{line}"));
+    println!("\n{}", conclusion(&report));
+    if report.violation.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn conclusion(report: &Report) -> String {
+    let outage = report.longest_outage as f64 / 1000.0;
+    let facts =
+        format!("verdicts {:?}, longest outage {outage} ms, {} requests", report.verdicts, report.requests);
+    match &report.violation {
+        Some(violation) => {
+            format!("FAILS \"{}\": {}\n{facts} ({})", violation.check, violation.why, version())
+        }
+        None => format!("all checks hold; {facts}"),
+    }
+}
+
+fn shrunk(subject: &Subject, plan: &Plan) -> Result<ExitCode, String> {
+    let smallest =
+        shrink(plan, &subject.make, subject.planted).ok_or("it does not fail: nothing to shrink")?;
+    println!("{}", smallest.to_toml());
+    Ok(ExitCode::FAILURE)
+}
+
+fn show(
+    subject: &Subject,
+    plan: &Plan,
+    html: Option<PathBuf>,
+    timeline: Option<PathBuf>,
+) -> Result<ExitCode, String> {
+    let report = subject.traced(plan);
+    let write = |path: PathBuf, text: String| {
+        fs::write(&path, text).map_err(|error| format!("can't write {}: {error}", path.display()))?;
+        println!("{}", path.display());
+        Ok::<(), String>(())
+    };
+    html.map_or(Ok(()), |path| write(path, page(plan, &report)))?;
+    timeline.map_or(Ok(()), |path| write(path, perfetto(&report)))?;
+    println!("{}", conclusion(&report));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn seeds(text: &str) -> Result<Range<u64>, String> {
+    let bad = || format!("{text:?} is no range of seeds: A..B, such as 0..100000");
+    let (first, last) = text.split_once("..").ok_or_else(bad)?;
+    let range = first.parse().map_err(|_| bad())?..last.parse().map_err(|_| bad())?;
+    if range.is_empty() { Err(bad()) } else { Ok(range) }
+}

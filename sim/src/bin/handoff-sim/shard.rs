@@ -1,0 +1,100 @@
+//! A part of the seeds, for machines that share a sweep.
+use std::env;
+use std::ops::Range;
+use std::str::FromStr;
+
+/// The `k`-th of `n` parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shard {
+    k: u64,
+    n: u64,
+}
+
+/// What says which part this is and how many there are, and from which number the parts are counted.
+const KNOWN: [(&str, &str, u64); 4] = [
+    // Kubernetes, Indexed Job. It says nothing of their number: put that into the pod's environment.
+    ("JOB_COMPLETION_INDEX", "HANDOFF_SHARDS", 0),
+    ("CI_NODE_INDEX", "CI_NODE_TOTAL", 1),
+    ("CIRCLE_NODE_INDEX", "CIRCLE_NODE_TOTAL", 0),
+    ("BUILDKITE_PARALLEL_JOB", "BUILDKITE_PARALLEL_JOB_COUNT", 0),
+];
+
+impl Shard {
+    /// All of them.
+    pub(crate) const WHOLE: Shard = Shard { k: 0, n: 1 };
+
+    /// What the environment says; all, if it says nothing.
+    ///
+    /// # Errors
+    /// It contradicts itself.
+    pub(crate) fn from_environment() -> Result<Shard, String> {
+        Self::from_variables(|name| env::var(name).ok())
+    }
+
+    fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Shard, String> {
+        for (index, total, first) in KNOWN {
+            if let (Some(k), Some(n)) = (variable(index), variable(total)) {
+                let bad =
+                    || format!("{index}={k} and {total}={n} name no part of the seeds: set --shard k/n");
+                let (k, n): (u64, u64) = (k.parse().map_err(|_| bad())?, n.parse().map_err(|_| bad())?);
+                return k.checked_sub(first).and_then(|k| Shard::new(k, n)).ok_or_else(bad);
+            }
+        }
+        Ok(Shard::WHOLE)
+    }
+
+    fn new(k: u64, n: u64) -> Option<Shard> {
+        (k < n).then_some(Shard { k, n })
+    }
+
+    /// Its part of `seeds`.
+    pub(crate) fn of(self, seeds: Range<u64>) -> Range<u64> {
+        let length = u128::from(seeds.end - seeds.start);
+        let cut = |k: u64| seeds.start + (length * u128::from(k) / u128::from(self.n)) as u64;
+        cut(self.k)..cut(self.k + 1)
+    }
+}
+
+impl FromStr for Shard {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bad = || format!("{text:?} is no part: k/n, k from 0 to n-1, such as 0/4");
+        let (k, n) = text.split_once('/').ok_or_else(bad)?;
+        let (k, n) = (k.parse().map_err(|_| bad())?, n.parse().map_err(|_| bad())?);
+        Shard::new(k, n).ok_or_else(bad)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(variables: &[(&str, &str)]) -> Result<Shard, String> {
+        let value = |name: &str| {
+            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_string())
+        };
+        Shard::from_variables(value)
+    }
+
+    #[test]
+    fn the_parts_are_all_of_it_and_none_overlaps() {
+        let parts: Vec<u64> = (0..7).flat_map(|k| Shard { k, n: 7 }.of(10..1010)).collect();
+        assert_eq!(parts, (10..1010).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_environment_of_a_job_says_which_part_it_is() {
+        assert_eq!(told(&[("JOB_COMPLETION_INDEX", "2"), ("HANDOFF_SHARDS", "8")]), Ok(Shard { k: 2, n: 8 }));
+        assert_eq!(told(&[("CI_NODE_INDEX", "1"), ("CI_NODE_TOTAL", "4")]), Ok(Shard { k: 0, n: 4 }));
+        assert_eq!(told(&[("CI_NODE_INDEX", "1")]), Ok(Shard::WHOLE));
+        assert!(told(&[("CI_NODE_INDEX", "5"), ("CI_NODE_TOTAL", "4")]).is_err());
+    }
+
+    #[test]
+    fn what_is_no_part_is_refused() {
+        for text in ["", "1", "4/4", "-1/4", "a/b"] {
+            assert!(text.parse::<Shard>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! `handoff-sim sweep`.
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use handoff_sim::sweep::{Summary, Sweep};
+use handoff_sim::{Explain, version};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::Subject;
+use crate::shard::Shard;
+
+impl super::Sweep {
+    pub(super) fn run(self, subject: &Subject) -> Result<ExitCode, String> {
+        let shard = self.shard.map_or_else(Shard::from_environment, Ok)?;
+        let seeds = shard.of(self.seeds.clone());
+        let (make, planted) = (Arc::clone(&subject.make), subject.planted);
+        let mut sweep = Sweep { planted, twice_every: self.twice_every, ..Sweep::new(seeds.clone(), make) };
+        sweep.jobs = self.jobs.unwrap_or(sweep.jobs).max(1);
+        eprintln!("seeds {} to {}, {} threads, {}", seeds.start, seeds.end, sweep.jobs, version());
+        let bar = bar(seeds.end - seeds.start);
+        let start = Instant::now();
+        let summary = sweep.run(|runs| bar.inc(runs));
+        bar.finish_and_clear();
+        eprintln!("{}", told(&summary, start.elapsed(), sweep.jobs));
+        self.json.as_deref().map_or(Ok(()), |path| write_json(&summary, path))?;
+        let Some(failure) = &summary.failure else { return Ok(ExitCode::SUCCESS) };
+        let replay = "cargo run --release --bin handoff-sim -- replay {}";
+        let explain = Explain { make: &sweep.make, planted, directory: &self.failures, replay };
+        println!("{}", explain.text(failure));
+        Ok(ExitCode::FAILURE)
+    }
+}
+
+fn bar(runs: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} seeds, {per_sec}, {eta} left");
+    let bar = ProgressBar::new(runs);
+    bar.enable_steady_tick(Duration::from_millis(200));
+    style.map_or(bar.clone(), |style| bar.with_style(style))
+}
+
+/// The summary, for people.
+fn told(summary: &Summary, took: Duration, jobs: usize) -> String {
+    let secs = took.as_secs_f64();
+    let rate = summary.runs as f64 / secs;
+    let [none, one, more] = summary.classes_a_run;
+    let mut lines = vec![
+        format!(
+            "{} runs in {secs:.1} s: {rate:.0} a second, {:.0} a thread; {:.0} virtual seconds a second",
+            summary.runs,
+            rate / jobs as f64,
+            summary.virtual_secs / secs
+        ),
+        format!(
+            "{none} runs without a fault, {one} with one class of them, {more} with more; {} run twice",
+            summary.run_twice
+        ),
+        format!("{} requests, {} steps, verdicts {:?}", summary.requests, summary.steps, summary.verdicts),
+        format!("{} gaps passed in which a process could die", summary.gaps.len()),
+        "longest time that nobody served (ms), where a run had faults of one class only:".to_string(),
+    ];
+    let outage = |(class, outage): (&String, &handoff_sim::sweep::Outage)| {
+        let times =
+            summary.faults.get(class).map_or(String::new(), |times| format!("struck {times} times, "));
+        format!("  {:<28} {:>9.3}  {times}seed {}", class, outage.millis, outage.seed)
+    };
+    lines.extend(summary.outages.iter().map(outage));
+    lines.join("\n")
+}
+
+fn write_json(summary: &Summary, path: &Path) -> Result<(), String> {
+    let json = serde_json::to_string_pretty(summary).map_err(|error| error.to_string())?;
+    if path == Path::new("-") {
+        println!("{json}");
+        return Ok(());
+    }
+    fs::write(path, json).map_err(|error| format!("can't write {}: {error}", path.display()))
+}
