@@ -194,6 +194,8 @@ fn terminated(hook: Hook, of_incumbent: bool) {
         let swap = scope.spawn(|| reference.ask_json("swap"));
         gate.wait();
         reference.signal(Signal::SIGTERM);
+        // It is to hear of it while the hook runs. On a busy machine that takes its time.
+        thread::sleep(Duration::from_millis(200));
         gate.open();
         let (code, swap) = swap.join().unwrap();
         let expected = if hook == Hook::Serve { 0 } else { 1 };
