@@ -232,7 +232,9 @@ impl World {
 
     /// When a daemon leaves because another serves: there is one, or it has no right to the lock.
     pub(crate) fn leaves_for_cause(&mut self, pid: u32, exit: &Exit) {
-        if *exit != Exit::Retired || !self.audit.signalled.is_empty() {
+        // One that was stopped between its look at the lock and its end did not see what happened meanwhile.
+        let stopped = self.processes.get(&pid).is_some_and(|process| process.suspect);
+        if *exit != Exit::Retired || stopped || !self.audit.signalled.is_empty() {
             return;
         }
         let record = self.record();

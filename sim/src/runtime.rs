@@ -1,16 +1,6 @@
 //! The one file that knows madsim. It supplies the runtime and its virtual time: a run goes on when its timer fires, and at no
 //! other moment. Processes, disk and sockets are ours (`kernel`): madsim's have no `flock`, no Unix sockets and no power
-//! failure, and its `kill` runs destructors.
-#[cfg(not(madsim))]
-compile_error!(
-    "handoff-sim needs `--cfg madsim`: put these lines into .cargo/config.toml of your workspace\n\
-     [target.'cfg(all())']\n\
-     rustflags = [\"--cfg\", \"madsim\"]\n\
-     [build]\n\
-     rustdocflags = [\"--cfg\", \"madsim\"]\n\
-     (a RUSTFLAGS in the environment replaces them: add the flag there, too)"
-);
-
+//! failure, and its `kill` runs destructors. That the flag is set which makes it a simulator, the build script sees to.
 use madsim::Config;
 use madsim::runtime::Runtime;
 use madsim::time::{Duration, Instant, sleep_until};
