@@ -7,7 +7,7 @@ use core::ops::ControlFlow;
 use crate::{
     host::{Clock, Crashed, DaemonHost, Gap, Gaps, RecoveryHost, SupervisorHost},
     machine::{
-        Awaited, Batch, DaemonEffect, DaemonEvent, Machine, Recovery, Supervisor, recovery, supervisor,
+        Awaited, Batch, Cell, DaemonEffect, DaemonEvent, Machine, Recovery, Supervisor, recovery, supervisor,
     },
 };
 
@@ -35,6 +35,7 @@ where
     let mut next = Some(event);
     while let Some(event) = next {
         let state = machine.state();
+        host.handles(Cell { role: M::ROLE, state, event: M::event_name(&event) });
         let gap = |before| Gap { role: M::ROLE, state, before };
         let mut batch = Batch::<M>::new();
         machine.handle(host.now(), event, batch.out());

@@ -8,7 +8,7 @@ use core::ops::ControlFlow;
 
 use crate::{
     id::ProcessId,
-    machine::{Exit, LinkId, LockAnswer, Op, recovery, supervisor},
+    machine::{Cell, Exit, LinkId, LockAnswer, Op, recovery, supervisor},
     message::Message,
     record::Record,
     time::Time,
@@ -44,8 +44,11 @@ pub struct Gap {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Crashed;
 
-/// Lets a host end a process between two effects. Real hosts let it live.
+/// Lets a host see what the driver does, and end a process between two effects. Real hosts let it live.
 pub trait Gaps {
+    /// Called before a machine handles an event.
+    fn handles(&mut self, _cell: Cell) {}
+
     /// Called before every effect and after the last.
     fn gap(&mut self, _gap: Gap) -> ControlFlow<Crashed> {
         ControlFlow::Continue(())

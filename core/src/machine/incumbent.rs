@@ -4,7 +4,9 @@
 //! keeps it from serving again, and a `Retire` never makes it leave while the lock is free.
 use alloc::{boxed::Box, vec::Vec};
 
-use super::{Awaited, DaemonEffect, DaemonEvent, Exit, LinkId, LockAnswer, Machine, Op, Out, Timer, Timers};
+use super::{
+    Awaited, DaemonEffect, DaemonEvent, EventName, Exit, LinkId, LockAnswer, Machine, Op, Out, Timer, Timers,
+};
 use crate::{
     id::{Fingerprint, HandoffId, ProcessId},
     message::{AwaitsFinal, Hello, HelloAck, Message, SealProgress, Sealed, Standing},
@@ -348,6 +350,10 @@ impl Machine for Incumbent {
             Event::Timer(timer) => self.expired(now, timer, out),
             Event::Stop => self.stop(now, out),
         }
+    }
+
+    fn event_name(event: &Event) -> EventName {
+        super::names::of_daemon(event)
     }
 
     fn timers(&self) -> &Timers {

@@ -11,6 +11,7 @@ use crate::time::Time;
 
 mod daemon;
 pub mod incumbent;
+mod names;
 pub mod recovery;
 pub mod successor;
 pub mod supervisor;
@@ -18,6 +19,7 @@ mod timer;
 
 pub use daemon::{Awaited, DaemonEffect, DaemonEvent, Exit, LinkId, LockAnswer, Op};
 pub use incumbent::Incumbent;
+pub use names::{Cell, EventName};
 pub use recovery::Recovery;
 pub use successor::Successor;
 pub use supervisor::Supervisor;
@@ -41,6 +43,9 @@ pub trait Machine {
 
     /// The name of the state, after what it awaits.
     fn state(&self) -> &'static str;
+
+    /// An event's name, for the table of states and events.
+    fn event_name(event: &Self::Event) -> EventName;
 
     /// The role's name, for crash points and logs.
     const ROLE: &'static str;

@@ -5,7 +5,8 @@
 use alloc::{boxed::Box, format, string::String, vec::Vec};
 
 use super::{
-    Awaited, DaemonEffect, DaemonEvent, Exit, Incumbent, LinkId, LockAnswer, Machine, Op, Out, Timer, Timers,
+    Awaited, DaemonEffect, DaemonEvent, EventName, Exit, Incumbent, LinkId, LockAnswer, Machine, Op, Out,
+    Timer, Timers,
 };
 use crate::{
     id::{Fingerprint, HandoffId, ProcessId},
@@ -357,6 +358,10 @@ impl Machine for Successor {
             Event::Timer(timer) => self.expired(now, timer, out),
             Event::Stop => self.abort(Exit::Stopped, out),
         }
+    }
+
+    fn event_name(event: &Event) -> EventName {
+        super::names::of_daemon(event)
     }
 
     fn timers(&self) -> &Timers {

@@ -7,7 +7,7 @@
 //! `mod.rs` holds the state and the event's way in, `steps.rs` what follows from what is known.
 use alloc::{collections::BTreeMap, string::String, vec::Vec};
 
-use super::{Machine, Out, Timer, Timers};
+use super::{EventName, Machine, Out, Timer, Timers};
 use crate::{
     id::ProcessId,
     message::{AwaitsFinal, Message, Standing},
@@ -246,6 +246,10 @@ impl Machine for Recovery {
             Event::Timer(timer) => self.expired(now, timer, out),
             Event::Cancel => self.report(Verdict::Cancelled, out),
         }
+    }
+
+    fn event_name(event: &Event) -> EventName {
+        super::names::of_recovery(event)
     }
 
     fn timers(&self) -> &Timers {

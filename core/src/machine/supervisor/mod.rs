@@ -8,7 +8,7 @@
 //! processes, timers and storage, `steps.rs` the moves from one phase to the next.
 use alloc::string::String;
 
-use super::{Machine, Out, Timer, Timers};
+use super::{EventName, Machine, Out, Timer, Timers};
 use crate::{
     id::{HandoffId, ProcessId},
     message::{Message, Role, Sealed},
@@ -339,6 +339,10 @@ impl Machine for Supervisor {
             Event::Timer(timer) => self.expired(now, timer, out),
             Event::Cancel => self.cancel(now, out),
         }
+    }
+
+    fn event_name(event: &Event) -> EventName {
+        super::names::of_supervisor(event)
     }
 
     fn timers(&self) -> &Timers {
