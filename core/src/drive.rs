@@ -18,12 +18,6 @@ pub trait Runs<H>: Machine {
 
     /// Performs the effect whose result matters. `None` if the result comes later, or never.
     fn perform_last(awaited: Self::Awaited, host: &mut H) -> Option<Self::Event>;
-
-    /// The effect's name.
-    fn effect_name(effect: &Self::Effect) -> &'static str;
-
-    /// The name of the effect whose result matters.
-    fn awaited_name(awaited: &Self::Awaited) -> &'static str;
 }
 
 /// Lets `machine` handle `event`, performs what it asks for, and hands it the results that come at once.
@@ -77,26 +71,6 @@ impl<H: SupervisorHost> Runs<H> for Supervisor {
             }
         }
     }
-
-    fn effect_name(effect: &supervisor::Effect) -> &'static str {
-        match effect {
-            supervisor::Effect::Connect => "Connect",
-            supervisor::Effect::Send(_, message) => message.name(),
-            supervisor::Effect::Close(_) => "Close",
-            supervisor::Effect::Kill(supervisor::Peer::Incumbent) => "KillIncumbent",
-            supervisor::Effect::Kill(supervisor::Peer::Successor) => "KillSuccessor",
-        }
-    }
-
-    fn awaited_name(awaited: &supervisor::Awaited) -> &'static str {
-        match awaited {
-            supervisor::Awaited::Spawn => "Spawn",
-            supervisor::Awaited::Persist(supervisor::Note::UnderWay) => "PersistUnderWay",
-            supervisor::Awaited::Persist(supervisor::Note::Committed) => "PersistCommitted",
-            supervisor::Awaited::Persist(supervisor::Note::Over(_)) => "PersistOver",
-            supervisor::Awaited::Finish(_) => "Finish",
-        }
-    }
 }
 
 impl<H: RecoveryHost> Runs<H> for Recovery {
@@ -120,22 +94,6 @@ impl<H: RecoveryHost> Runs<H> for Recovery {
             }
         }
     }
-
-    fn effect_name(effect: &recovery::Effect) -> &'static str {
-        match effect {
-            recovery::Effect::Connect(_) => "Connect",
-            recovery::Effect::Send(_, message) => message.name(),
-            recovery::Effect::Kill(_) => "Kill",
-        }
-    }
-
-    fn awaited_name(awaited: &recovery::Awaited) -> &'static str {
-        match awaited {
-            recovery::Awaited::Look(_) => "Look",
-            recovery::Awaited::Note(_) => "Note",
-            recovery::Awaited::Finish(_) => "Finish",
-        }
-    }
 }
 
 /// A daemon's machine, whichever of the two roles it has.
@@ -146,9 +104,6 @@ pub trait Daemon:
     type Hook;
     /// What they report.
     type Done;
-
-    /// The hook's name.
-    fn hook_name(hook: &Self::Hook) -> &'static str;
 }
 
 impl<M: Daemon, H: DaemonHost<M::Hook>> Runs<H> for M {
@@ -173,25 +128,6 @@ impl<M: Daemon, H: DaemonHost<M::Hook>> Runs<H> for M {
                 host.exit(exit);
                 None
             }
-        }
-    }
-
-    fn effect_name(effect: &DaemonEffect<M::Hook>) -> &'static str {
-        match effect {
-            DaemonEffect::Send(_, message) => message.name(),
-            DaemonEffect::Close(_) => "Close",
-            DaemonEffect::StartHook(_, hook) => M::hook_name(hook),
-            DaemonEffect::Unlock => "Unlock",
-            DaemonEffect::SendListeners(_) => "SendListeners",
-        }
-    }
-
-    fn awaited_name(awaited: &Awaited) -> &'static str {
-        match awaited {
-            Awaited::Lock(_) => "Lock",
-            Awaited::WriteRecord(..) => "WriteRecord",
-            Awaited::TakePath(_) => "TakePath",
-            Awaited::Exit(_) => "Exit",
         }
     }
 }

@@ -356,6 +356,14 @@ impl Machine for Incumbent {
         super::names::of_daemon(event)
     }
 
+    fn effect_name(effect: &Effect) -> &'static str {
+        super::names::of_daemon_effect(effect, hook_name)
+    }
+
+    fn awaited_name(awaited: &Awaited) -> &'static str {
+        super::names::of_daemon_awaited(awaited)
+    }
+
     fn timers(&self) -> &Timers {
         &self.timers
     }
@@ -384,13 +392,13 @@ impl Machine for Incumbent {
 impl crate::drive::Daemon for Incumbent {
     type Hook = Hook;
     type Done = Done;
+}
 
-    fn hook_name(hook: &Hook) -> &'static str {
-        match hook {
-            Hook::Drain { .. } => "StartDrain",
-            Hook::Seal => "StartSeal",
-            Hook::Resume { .. } => "StartResume",
-            Hook::Finalize => "StartFinalize",
-        }
+fn hook_name(hook: &Hook) -> &'static str {
+    match hook {
+        Hook::Drain { .. } => "StartDrain",
+        Hook::Seal => "StartSeal",
+        Hook::Resume { .. } => "StartResume",
+        Hook::Finalize => "StartFinalize",
     }
 }

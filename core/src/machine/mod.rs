@@ -47,6 +47,12 @@ pub trait Machine {
     /// An event's name, for the table of states and events.
     fn event_name(event: &Self::Event) -> EventName;
 
+    /// An effect's name, for crash points and logs.
+    fn effect_name(effect: &Self::Effect) -> &'static str;
+
+    /// The name of an effect whose result matters.
+    fn awaited_name(awaited: &Self::Awaited) -> &'static str;
+
     /// The role's name, for crash points and logs.
     const ROLE: &'static str;
 }

@@ -1,7 +1,7 @@
-//! Names of events, for the table of states and events: which of its cells were met, and how a trace calls them.
+//! Names of events and effects: for the table of states and events, for crash points, for traces.
 use core::fmt;
 
-use super::{DaemonEvent, LockAnswer, Timer, recovery, supervisor};
+use super::{Awaited, DaemonEffect, DaemonEvent, LockAnswer, Timer, recovery, supervisor};
 
 /// An event's name: whose or what it is, and what of it matters. Not which process, link or operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -112,5 +112,67 @@ pub(super) fn of_daemon<D>(event: &DaemonEvent<D>) -> EventName {
         DaemonEvent::PathTaken(_, taken) => name("path", result(taken)),
         DaemonEvent::Timer(timer) => name("timer", timer.name()),
         DaemonEvent::Stop => name("stop", ""),
+    }
+}
+
+pub(super) fn of_supervisor_effect(effect: &supervisor::Effect) -> &'static str {
+    use supervisor::{Effect, Peer};
+    match effect {
+        Effect::Connect => "Connect",
+        Effect::Send(_, message) => message.name(),
+        Effect::Close(_) => "Close",
+        Effect::Kill(Peer::Incumbent) => "KillIncumbent",
+        Effect::Kill(Peer::Successor) => "KillSuccessor",
+    }
+}
+
+pub(super) fn of_supervisor_awaited(awaited: &supervisor::Awaited) -> &'static str {
+    use supervisor::{Awaited, Note};
+    match awaited {
+        Awaited::Spawn => "Spawn",
+        Awaited::Persist(Note::UnderWay) => "PersistUnderWay",
+        Awaited::Persist(Note::Committed) => "PersistCommitted",
+        Awaited::Persist(Note::Over(_)) => "PersistOver",
+        Awaited::Finish(_) => "Finish",
+    }
+}
+
+pub(super) fn of_recovery_effect(effect: &recovery::Effect) -> &'static str {
+    use recovery::Effect;
+    match effect {
+        Effect::Connect(_) => "Connect",
+        Effect::Send(_, message) => message.name(),
+        Effect::Kill(_) => "Kill",
+    }
+}
+
+pub(super) fn of_recovery_awaited(awaited: &recovery::Awaited) -> &'static str {
+    use recovery::Awaited;
+    match awaited {
+        Awaited::Look(_) => "Look",
+        Awaited::Note(_) => "Note",
+        Awaited::Finish(_) => "Finish",
+    }
+}
+
+pub(super) fn of_daemon_effect<H>(
+    effect: &DaemonEffect<H>,
+    hook: impl Fn(&H) -> &'static str,
+) -> &'static str {
+    match effect {
+        DaemonEffect::Send(_, message) => message.name(),
+        DaemonEffect::Close(_) => "Close",
+        DaemonEffect::StartHook(_, started) => hook(started),
+        DaemonEffect::Unlock => "Unlock",
+        DaemonEffect::SendListeners(_) => "SendListeners",
+    }
+}
+
+pub(super) fn of_daemon_awaited(awaited: &Awaited) -> &'static str {
+    match awaited {
+        Awaited::Lock(_) => "Lock",
+        Awaited::WriteRecord(..) => "WriteRecord",
+        Awaited::TakePath(_) => "TakePath",
+        Awaited::Exit(_) => "Exit",
     }
 }

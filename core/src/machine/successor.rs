@@ -364,6 +364,14 @@ impl Machine for Successor {
         super::names::of_daemon(event)
     }
 
+    fn effect_name(effect: &Effect) -> &'static str {
+        super::names::of_daemon_effect(effect, hook_name)
+    }
+
+    fn awaited_name(awaited: &Awaited) -> &'static str {
+        super::names::of_daemon_awaited(awaited)
+    }
+
     fn timers(&self) -> &Timers {
         &self.timers
     }
@@ -390,12 +398,12 @@ impl Machine for Successor {
 impl crate::drive::Daemon for Successor {
     type Hook = Hook;
     type Done = Done;
+}
 
-    fn hook_name(hook: &Hook) -> &'static str {
-        match hook {
-            Hook::WarmUp => "StartWarmUp",
-            Hook::Open { .. } => "StartOpen",
-            Hook::Serve => "StartServe",
-        }
+fn hook_name(hook: &Hook) -> &'static str {
+    match hook {
+        Hook::WarmUp => "StartWarmUp",
+        Hook::Open { .. } => "StartOpen",
+        Hook::Serve => "StartServe",
     }
 }

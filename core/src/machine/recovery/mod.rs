@@ -252,6 +252,14 @@ impl Machine for Recovery {
         super::names::of_recovery(event)
     }
 
+    fn effect_name(effect: &Effect) -> &'static str {
+        super::names::of_recovery_effect(effect)
+    }
+
+    fn awaited_name(awaited: &Awaited) -> &'static str {
+        super::names::of_recovery_awaited(awaited)
+    }
+
     fn timers(&self) -> &Timers {
         &self.timers
     }

@@ -345,6 +345,14 @@ impl Machine for Supervisor {
         super::names::of_supervisor(event)
     }
 
+    fn effect_name(effect: &Effect) -> &'static str {
+        super::names::of_supervisor_effect(effect)
+    }
+
+    fn awaited_name(awaited: &Awaited) -> &'static str {
+        super::names::of_supervisor_awaited(awaited)
+    }
+
     fn timers(&self) -> &Timers {
         &self.timers
     }
