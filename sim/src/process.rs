@@ -106,7 +106,7 @@ pub(crate) struct Daemon {
 }
 
 /// A hook of either role.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum AnyHook {
     Incumbent(incumbent::Hook),
     Successor(successor::Hook),

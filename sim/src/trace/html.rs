@@ -11,10 +11,10 @@ const TEMPLATE: &str = include_str!("page.html");
 #[derive(Serialize)]
 struct Page<'a> {
     why: &'a str,
-    plan: String,
-    verdicts: Vec<String>,
+    plan: &'a str,
+    verdicts: &'a [String],
     outage_ms: f64,
-    violation: Option<String>,
+    violation: Option<&'a str>,
     steps: Vec<Step>,
 }
 
@@ -39,17 +39,52 @@ struct Step {
     did: Vec<String>,
 }
 
+/// What is shown of a run.
+#[derive(Clone, Debug)]
+pub struct Shown<'a> {
+    /// What is to be seen.
+    pub why: &'a str,
+    /// The plan, or what else it is replayed from.
+    pub plan: String,
+    /// What supervisors reported.
+    pub verdicts: Vec<String>,
+    /// The longest time that nobody served, in milliseconds.
+    pub outage_ms: f64,
+    /// The check that failed, and why.
+    pub violation: Option<String>,
+    /// What happened.
+    pub trace: &'a [Entry],
+}
+
+impl<'a> Shown<'a> {
+    /// Nothing but a trace.
+    pub fn of(trace: &'a [Entry]) -> Shown<'a> {
+        Shown { why: "", plan: String::new(), verdicts: Vec::new(), outage_ms: 0.0, violation: None, trace }
+    }
+
+    /// A run of `plan`.
+    pub fn run(plan: &'a Plan, report: &'a Report) -> Shown<'a> {
+        let violation = report.violation.as_ref();
+        Shown {
+            why: &plan.why,
+            plan: plan.to_toml(),
+            verdicts: report.verdicts.iter().map(|verdict| format!("{verdict:?}")).collect(),
+            outage_ms: report.longest_outage as f64 / 1000.0,
+            violation: violation.map(|violation| format!("{}: {}", violation.check, violation.why)),
+            trace: &report.trace,
+        }
+    }
+}
+
 /// The page of a run: three lanes, frames as arrows, hooks as bars, faults marked, the check that failed in red.
-pub fn page(plan: &Plan, report: &Report) -> String {
-    let violation =
-        report.violation.as_ref().map(|violation| format!("{}: {}", violation.check, violation.why));
+pub fn page(shown: &Shown<'_>) -> String {
     let page = Page {
-        why: &plan.why,
-        plan: plan.to_toml(),
-        verdicts: report.verdicts.iter().map(|verdict| format!("{verdict:?}")).collect(),
-        outage_ms: report.longest_outage as f64 / 1000.0,
-        violation,
-        steps: report.trace.iter().map(step).collect(),
+        why: shown.why,
+        plan: &shown.plan,
+        verdicts: &shown.verdicts,
+        outage_ms: shown.outage_ms,
+        violation: shown.violation.as_deref(),
+        steps: shown.trace.iter().map(step).collect(),
     };
     // A string can't be serialized wrongly; `</` would end the script.
     let data = serde_json::to_string(&page).unwrap_or_default().replace("</", "<\\/");
@@ -105,7 +140,7 @@ mod tests {
     fn page_of(plan: &str, planted: Planted) -> (String, serde_json::Value) {
         let plan = Plan::parse(plan).expect("a plan");
         let report = run(&Arc::new(plan.clone()), &ledgers(), Options { trace: true, planted });
-        let page = page(&plan, &report);
+        let page = page(&Shown::run(&plan, &report));
         let data =
             page.split("const run = ").nth(1).and_then(|rest| rest.split(";\n").next()).expect("the data");
         let data = serde_json::from_str(&data.replace("<\\/", "</")).expect("json");

@@ -7,10 +7,11 @@ mod html;
 mod perfetto;
 pub mod text;
 
-pub use html::page;
+pub use html::{Shown, page};
 pub use perfetto::perfetto;
 
-/// A process, by order of birth: `S1`, `S2` are supervisors, `R1` a rival one, `D1`, `D2` daemons.
+/// A process, by order of birth: `S1`, `S2` are supervisors, `R1` a rival one or, in an exploration, one that takes stock,
+/// `D1`, `D2` daemons.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name {
     /// `S`, `R` or `D`.

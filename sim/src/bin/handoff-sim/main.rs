@@ -1,18 +1,21 @@
 //! `handoff-sim`: sweeps over seeds, replays, shrinks and shows runs.
 use std::fs;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
+use handoff_sim::explore::Schedule;
 use handoff_sim::run::{Options, Planted, Report, forgetful_ledgers, ledgers, run};
-use handoff_sim::trace::{page, perfetto, text};
+use handoff_sim::trace::{Shown, page, perfetto, text};
 use handoff_sim::{Make, Plan, draw, shrink, version};
 
+mod explore;
 mod shard;
 mod sweep;
 
+use explore::Explore;
 use shard::Shard;
 
 /// Runs handoff's protocol under seeds and faults, on a simulated machine. The same seed and code, the same run.
@@ -56,9 +59,11 @@ impl Subject {
 enum Command {
     /// Runs many seeds, and explains the lowest that fails.
     Sweep(Sweep),
-    /// Runs one seed, or one plan, and prints what happened.
+    /// Goes through every state within a bound: every interleaving, a death in every gap.
+    Explore(Explore),
+    /// Runs one seed, one plan or one schedule, and prints what happened.
     Replay {
-        /// A seed, or the path of a plan.
+        /// A seed, or the path of a plan, or of a schedule that an exploration has saved.
         what: String,
         /// Heartbeats and repeated questions, too.
         #[arg(long)]
@@ -110,6 +115,8 @@ fn main() -> ExitCode {
     let subject = Subject::new(canary);
     let done = match command {
         Command::Sweep(sweep) => sweep.run(&subject),
+        Command::Explore(explore) => explore.run(),
+        Command::Replay { what, all } if is_schedule(&what) => explore::replay(Path::new(&what), all),
         Command::Replay { what, all } => plan_of(&what).map(|plan| replay(&subject, &plan, all)),
         Command::Shrink { what } => plan_of(&what).and_then(|plan| shrunk(&subject, &plan)),
         Command::Trace { what, html, perfetto } => {
@@ -120,6 +127,11 @@ fn main() -> ExitCode {
         eprintln!("handoff-sim: {why}");
         ExitCode::from(2)
     })
+}
+
+/// What an exploration has saved, rather than a plan.
+fn is_schedule(what: &str) -> bool {
+    fs::read_to_string(what).is_ok_and(|text| Schedule::is_one(&text))
 }
 
 /// The plan of a seed, or in a file.
@@ -170,7 +182,7 @@ fn show(
         println!("{}", path.display());
         Ok::<(), String>(())
     };
-    html.map_or(Ok(()), |path| write(path, page(plan, &report)))?;
+    html.map_or(Ok(()), |path| write(path, page(&Shown::run(plan, &report))))?;
     timeline.map_or(Ok(()), |path| write(path, perfetto(&report)))?;
     println!("{}", conclusion(&report));
     Ok(ExitCode::SUCCESS)

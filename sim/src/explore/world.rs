@@ -24,23 +24,35 @@ use handoff::machine::{
 use handoff::message::{Capabilities, Hello, Message, PROTO_MAX, PROTO_MIN, Role};
 use handoff::record::Record;
 use handoff::{HandoffId, ProcessId};
+use serde::{Deserialize, Serialize};
 
-use crate::checks;
+use super::checks;
+use crate::process::AnyHook;
 
 /// How many faults of each kind may still happen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Faults {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Faults {
+    /// A process dies, in any gap or while it is idle.
     pub crashes: u8,
+    /// A process is stopped, for any time.
     pub stops: u8,
+    /// A frame is lost.
     pub drops: u8,
+    /// A link is reset.
     pub resets: u8,
+    /// A hook fails, hangs, or returns what is not good enough.
     pub bad_hooks: u8,
+    /// The deadline comes early, at any moment.
     pub late: u8,
+    /// The caller calls the handoff off.
     pub cancels: u8,
     /// A daemon is told to stop.
     pub signals: u8,
     /// An awaited operation fails.
     pub errors: u8,
+    /// A daemon is of a build with another version of the protocol.
+    pub versions: u8,
     /// No fault: results of awaited operations come later, in any order with other events.
     pub deferred: bool,
     /// No fault: heartbeats go out, and questions are asked again, only when nothing else happens.
@@ -51,21 +63,35 @@ pub(crate) struct Faults {
     pub prompt: bool,
 }
 
+/// Which versions of the protocol a build speaks, if not those of everybody else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Version {
+    /// Those, and a later one.
+    Later,
+    /// Only a later one.
+    OnlyLater,
+}
+
+impl Version {
+    pub(super) const OTHERS: [Version; 2] = [Version::Later, Version::OnlyLater];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Version::Later => "a later version, too",
+            Version::OnlyLater => "a later version, and no other",
+        }
+    }
+}
+
 /// A daemon's machine, in whichever role.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Daemon {
+pub(super) enum Daemon {
     Incumbent(Incumbent),
     Successor(Successor),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum AnyHook {
-    Incumbent(incumbent::Hook),
-    Successor(successor::Hook),
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Life {
+pub(super) enum Life {
     Runs,
     Stopped,
     /// Its links are closed; it still holds the lock, if it did.
@@ -74,7 +100,7 @@ pub(crate) enum Life {
 
 /// A daemon's process, as the kernel and its clients see it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Process {
+pub(super) struct Process {
     pub daemon: Daemon,
     pub life: Life,
     /// It was stopped, so the supervisor may think that it hangs; or it was told to leave.
@@ -86,6 +112,10 @@ pub(crate) struct Process {
     pub begun: bool,
     /// The incumbent of the handoff for which it was spawned.
     pub predecessor: Option<u32>,
+    /// That of the record when it was spawned.
+    pub generation: u64,
+    /// Its build speaks no version that the supervisor does.
+    pub alien: bool,
     /// Run one after the other.
     pub hooks: Vec<(Op, AnyHook)>,
     /// The first hook never returns.
@@ -103,7 +133,7 @@ pub(crate) struct Process {
 
 /// The supervisor's process.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Boss {
+pub(super) struct Boss {
     pub machine: Supervisor,
     pub stopped: bool,
     pub incumbent: Option<u32>,
@@ -121,7 +151,7 @@ pub(crate) struct Boss {
 
 /// A supervisor that takes stock: another process than [`Boss`], which is gone, at its end, or stopped.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Surveyor {
+pub(super) struct Surveyor {
     pub machine: Recovery,
     pub stopped: bool,
     /// The journal is its own: nobody holds it.
@@ -142,7 +172,7 @@ pub(crate) struct Surveyor {
 
 /// What the journal says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Journal {
+pub(super) struct Journal {
     pub running: Option<u32>,
     /// The incumbent and the successor.
     pub under_way: Option<(Option<u32>, u32)>,
@@ -150,14 +180,14 @@ pub(crate) struct Journal {
 
 /// Who has a link to a daemon, and what the daemon is to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum End {
+pub(super) enum End {
     Boss(Peer),
     Surveyor,
 }
 
 /// A connection between a supervisor and a daemon. An end that is not open has closed it, or has read its end.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Link {
+pub(super) struct Link {
     pub end: End,
     pub pid: u32,
     pub id: LinkId,
@@ -172,7 +202,7 @@ pub(crate) struct Link {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct World {
+pub(super) struct World {
     pub faults: Faults,
     /// How many may still be started.
     pub handoffs: u8,
@@ -195,13 +225,13 @@ pub(crate) struct World {
     pub violation: Option<String>,
 }
 
-pub(crate) const SECOND: Duration = Duration::from_secs(1);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
 
-pub(crate) fn id(pid: u32) -> ProcessId {
+pub(super) fn id(pid: u32) -> ProcessId {
     ProcessId { pid, start_time: 0 }
 }
 
-pub(crate) fn hello(pid: u32, role: Role) -> Hello {
+pub(super) fn hello(pid: u32, role: Role) -> Hello {
     Hello {
         role,
         pid,
@@ -215,7 +245,7 @@ pub(crate) fn hello(pid: u32, role: Role) -> Hello {
 
 impl World {
     /// One daemon serves; a supervisor is about to replace it.
-    pub(crate) fn new(faults: Faults, handoffs: u8) -> World {
+    pub(super) fn new(faults: Faults, handoffs: u8) -> World {
         let machine = Incumbent::new(hello(1, Role::Incumbent), 1, SECOND);
         let first = Process {
             begun: true,
@@ -251,38 +281,63 @@ impl World {
         }
     }
 
-    pub(crate) fn violated(&mut self, violation: Option<String>) {
+    /// A process that has said nothing yet is of another build than one thought.
+    pub(super) fn speaks(&mut self, pid: u32, version: Version) {
+        let link = self.links.iter().find(|link| link.pid == pid).map(|link| link.id);
+        let Some(process) = self.processes.get_mut(&pid) else { return };
+        let other = |hello: Hello| Hello {
+            proto_min: if version == Version::OnlyLater { PROTO_MAX + 1 } else { PROTO_MIN },
+            proto_max: PROTO_MAX + 1,
+            ..hello
+        };
+        process.alien = version == Version::OnlyLater;
+        process.daemon = match (&process.daemon, link) {
+            (Daemon::Successor(_), Some(link)) => {
+                let hello = other(hello(pid, Role::Successor));
+                Daemon::Successor(Successor::new(hello, process.generation, link))
+            }
+            _ => Daemon::Incumbent(Incumbent::new(other(hello(pid, Role::Incumbent)), 1, SECOND)),
+        };
+    }
+
+    pub(super) fn violated(&mut self, violation: Option<String>) {
         self.violation = self.violation.take().or(violation);
     }
 
-    pub(crate) fn boss_runs(&self) -> bool {
+    pub(super) fn boss_runs(&self) -> bool {
         self.boss.as_ref().is_some_and(|boss| !boss.stopped)
     }
 
-    pub(crate) fn runs(&self, pid: u32) -> bool {
+    pub(super) fn runs(&self, pid: u32) -> bool {
         self.processes.get(&pid).is_some_and(|process| process.life == Life::Runs)
     }
 
-    pub(crate) fn listens(&self, pid: u32) -> bool {
+    pub(super) fn listens(&self, pid: u32) -> bool {
         self.processes.get(&pid).is_some_and(|process| process.life != Life::Dying)
     }
 
     /// Nobody is at work on a handoff.
-    pub(crate) fn idle(&self) -> bool {
+    pub(super) fn idle(&self) -> bool {
         self.boss.as_ref().is_none_or(|boss| boss.machine.is_done())
     }
 
     /// Nobody takes stock.
-    pub(crate) fn surveyed(&self) -> bool {
+    pub(super) fn surveyed(&self) -> bool {
         self.surveyor.as_ref().is_none_or(|surveyor| surveyor.machine.is_done())
     }
 
-    pub(crate) fn surveyor_runs(&self) -> bool {
+    /// A supervisor is stopped, whatever it is at.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.boss.as_ref().is_some_and(|boss| boss.stopped)
+            || self.surveyor.as_ref().is_some_and(|s| s.stopped)
+    }
+
+    pub(super) fn surveyor_runs(&self) -> bool {
         self.surveyor.as_ref().is_some_and(|surveyor| !surveyor.stopped)
     }
 
     /// Connects a supervisor to `pid`.
-    pub(crate) fn link(&mut self, end: End, pid: u32) -> LinkId {
+    pub(super) fn link(&mut self, end: End, pid: u32) -> LinkId {
         let id = LinkId((0..).find(|n| self.links.iter().all(|link| link.id.0 != *n)).unwrap_or_default());
         self.links.push(Link {
             end,
@@ -299,21 +354,22 @@ impl World {
         id
     }
 
-    pub(crate) fn spawn(&mut self) -> u32 {
+    pub(super) fn spawn(&mut self) -> u32 {
         let pid = self.next_pid;
         self.next_pid += 1;
         let link = self.link(End::Boss(Peer::Successor), pid);
         let generation = self.record.as_ref().map_or(0, |record| record.generation);
         let machine = Successor::new(hello(pid, Role::Successor), generation, link);
         let predecessor = self.boss.as_ref().and_then(|boss| boss.incumbent);
-        self.processes.insert(pid, Process::new(Daemon::Successor(machine), predecessor));
+        let process = Process { generation, ..Process::new(Daemon::Successor(machine), predecessor) };
+        self.processes.insert(pid, process);
         if let Some(boss) = &mut self.boss {
             boss.successor = Some(pid);
         }
         pid
     }
 
-    pub(crate) fn try_lock(&mut self, pid: u32) -> LockAnswer {
+    pub(super) fn try_lock(&mut self, pid: u32) -> LockAnswer {
         let record = self.record.clone();
         match self.lock {
             Some(holder) if holder != pid => LockAnswer::Busy { hint: record },
@@ -324,7 +380,7 @@ impl World {
         }
     }
 
-    pub(crate) fn write_record(&mut self, pid: u32, record: Record) {
+    pub(super) fn write_record(&mut self, pid: u32, record: Record) {
         let lawful = self.lock == Some(pid);
         self.violated((!lawful).then(|| format!("{pid} writes the record without the lock")));
         self.record = Some(record);
@@ -332,7 +388,7 @@ impl World {
     }
 
     /// A process is about to end, however: its links close at once.
-    pub(crate) fn dies(&mut self, pid: u32) {
+    pub(super) fn dies(&mut self, pid: u32) {
         if let Some(process) = self.processes.get_mut(&pid) {
             process.life = Life::Dying;
             process.accepts = false;
@@ -345,12 +401,12 @@ impl World {
         }
     }
 
-    pub(crate) fn boss_dies(&mut self) {
+    pub(super) fn boss_dies(&mut self) {
         self.boss = None;
         self.astray = true;
     }
 
-    pub(crate) fn surveyor_dies(&mut self) {
+    pub(super) fn surveyor_dies(&mut self) {
         self.surveyor = None;
         self.astray = true;
     }
@@ -364,7 +420,7 @@ impl World {
     }
 
     /// What a handoff's notes make of the journal.
-    pub(crate) fn note(&mut self, note: Note) {
+    pub(super) fn note(&mut self, note: Note) {
         let Some(boss) = &self.boss else { return };
         let journal = &mut self.journal;
         match note {
@@ -384,12 +440,12 @@ impl World {
     }
 
     /// What supervisors know once a handoff is over.
-    pub(crate) fn finished(&mut self, verdict: Verdict) {
+    pub(super) fn finished(&mut self, verdict: Verdict) {
         self.astray |= !matches!(verdict, Verdict::Committed | Verdict::RolledBack | Verdict::Cancelled);
     }
 
     /// Forgets what nobody can see any more, and looks at what is left.
-    pub(crate) fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         let at_work = self.links.iter().map(|link| self.is_at_work(link.end)).collect::<Vec<_>>();
         for (link, at_work) in self.links.iter_mut().zip(at_work) {
             link.boss_open &= at_work;
@@ -406,7 +462,7 @@ impl World {
 }
 
 impl Process {
-    pub(crate) fn new(daemon: Daemon, predecessor: Option<u32>) -> Self {
+    pub(super) fn new(daemon: Daemon, predecessor: Option<u32>) -> Self {
         Process {
             daemon,
             life: Life::Runs,
@@ -415,6 +471,8 @@ impl Process {
             told_to_commit: false,
             begun: false,
             predecessor,
+            generation: 0,
+            alien: false,
             hooks: Vec::new(),
             hung: false,
             accepts: false,
@@ -425,7 +483,7 @@ impl Process {
         }
     }
 
-    pub(crate) fn timers(&self) -> &Timers {
+    pub(super) fn timers(&self) -> &Timers {
         match &self.daemon {
             Daemon::Incumbent(machine) => machine.timers(),
             Daemon::Successor(machine) => machine.timers(),
@@ -433,7 +491,7 @@ impl Process {
     }
 
     /// It writes, or may write, what is in the data directory.
-    pub(crate) fn writes(&self) -> bool {
+    pub(super) fn writes(&self) -> bool {
         let by_hook = |hook: &AnyHook| match hook {
             AnyHook::Incumbent(incumbent::Hook::Drain { .. }) => false,
             AnyHook::Incumbent(
@@ -446,7 +504,7 @@ impl Process {
     }
 
     /// It may make what its predecessor can't undo.
-    pub(crate) fn finalizes(&self) -> bool {
+    pub(super) fn finalizes(&self) -> bool {
         self.hooks.iter().any(|(_, hook)| *hook == AnyHook::Incumbent(incumbent::Hook::Finalize))
     }
 }

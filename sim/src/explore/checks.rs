@@ -2,11 +2,11 @@
 use handoff::machine::Exit;
 use handoff::machine::supervisor::{Outcome, Peer, Verdict};
 
-use crate::world::{End, Life, Link, Process, World};
+use super::world::{End, Life, Link, Process, World};
 
 /// In every state: at most one process writes, and it holds the lock; and nothing is made that a predecessor which
 /// may have to come back could not undo.
-pub(crate) fn safety(world: &World) -> Option<String> {
+pub(super) fn safety(world: &World) -> Option<String> {
     let writers: Vec<u32> = world.processes.iter().filter(|(_, p)| p.writes()).map(|(pid, _)| *pid).collect();
     if writers.len() > 1 {
         return Some(format!("{writers:?} write at the same time"));
@@ -22,7 +22,7 @@ pub(crate) fn safety(world: &World) -> Option<String> {
 }
 
 /// When a process leaves because another serves: there is one, or it has no right to the lock.
-pub(crate) fn exit(world: &World, pid: u32, exit: &Exit) -> Option<String> {
+pub(super) fn exit(world: &World, pid: u32, exit: &Exit) -> Option<String> {
     let last = match exit {
         Exit::Retired => rightful(world, pid) && !others_live(world, pid),
         Exit::Stopped | Exit::Failed(_) | Exit::HookLimit | Exit::Aborted(_) => false,
@@ -36,7 +36,7 @@ fn rightful(world: &World, pid: u32) -> bool {
 
 /// When the supervisor gives somebody up, by a word or a kill: not one that serves and can be talked to, nor the last
 /// one that it knows of.
-pub(crate) fn gives_up(world: &World, peer: Peer, how: &str) -> Option<String> {
+pub(super) fn gives_up(world: &World, peer: Peer, how: &str) -> Option<String> {
     let boss = world.boss.as_ref()?;
     let (pid, other) = match peer {
         Peer::Incumbent => (boss.incumbent?, boss.successor),
@@ -47,7 +47,7 @@ pub(crate) fn gives_up(world: &World, peer: Peer, how: &str) -> Option<String> {
         link.pid == pid && link.end == End::Boss(peer) && link.boss_open && link.daemon_open && !link.reset
     };
     let well = process.life == Life::Runs && !process.hung && world.links.iter().any(linked);
-    let excused = process.suspect || boss.late || world.signalled.is_some();
+    let excused = process.suspect || process.alien || boss.late || world.signalled.is_some();
     let last = !excused && other.is_none_or(|other| boss.told.contains(&other));
     // The last word of one that is about to end can't be told from one that lives.
     let dying = other.and_then(|other| world.processes.get(&other)).is_some_and(|p| p.life == Life::Dying);
@@ -64,7 +64,7 @@ pub(crate) fn gives_up(world: &World, peer: Peer, how: &str) -> Option<String> {
 }
 
 /// When the incumbent is told to resume: a successor that was told to begin has been seen to end.
-pub(crate) fn resumes(world: &World) -> Option<String> {
+pub(super) fn resumes(world: &World) -> Option<String> {
     let boss = world.boss.as_ref()?;
     let pid = boss.successor.filter(|pid| !boss.told.contains(pid))?;
     let begun = world.processes.get(&pid).is_some_and(|process| process.told_to_begin);
@@ -74,7 +74,7 @@ pub(crate) fn resumes(world: &World) -> Option<String> {
 
 /// When a daemon is told that it may make what its predecessor can't undo: the journal names it, and so does a supervisor
 /// that comes anew.
-pub(crate) fn finalizes(world: &World, pid: u32) -> Option<String> {
+pub(super) fn finalizes(world: &World, pid: u32) -> Option<String> {
     let known = world.journal.running == Some(pid);
     (!known)
         .then(|| format!("{pid} is told that its predecessor has ended, and the journal doesn't know {pid}"))
@@ -89,7 +89,7 @@ fn others_live(world: &World, pid: u32) -> bool {
 }
 
 /// What the supervisor reports is so, but for an end that it can't have heard of.
-pub(crate) fn truth(world: &World, outcome: &Outcome) -> Option<String> {
+pub(super) fn truth(world: &World, outcome: &Outcome) -> Option<String> {
     let boss = world.boss.as_ref()?;
     let untold: Vec<u32> = boss.incumbent.into_iter().chain(boss.successor).collect();
     let untold: Vec<u32> = untold.into_iter().filter(|pid| !boss.told.contains(pid)).collect();
@@ -113,20 +113,41 @@ pub(crate) fn truth(world: &World, outcome: &Outcome) -> Option<String> {
 }
 
 /// It is about to end, or has ended and is among those whose end was not told.
-pub(crate) fn is_dead_unheard(world: &World, untold: &[u32], pid: u32) -> bool {
+pub(super) fn is_dead_unheard(world: &World, untold: &[u32], pid: u32) -> bool {
     match world.processes.get(&pid) {
         Some(process) => process.life == Life::Dying || world.signalled == Some(pid),
         None => untold.contains(&pid),
     }
 }
 
-pub(crate) fn serves(world: &World, pid: u32) -> bool {
+pub(super) fn serves(world: &World, pid: u32) -> bool {
     let accepts = world.processes.get(&pid).is_some_and(|process| process.accepts);
     accepts && world.lock == Some(pid) && world.path == Some(pid)
 }
 
+/// Some process serves, and can be reached; or it is not the protocol's to see to that.
+pub(super) fn somebody_serves(world: &World) -> bool {
+    let nobody_looks = world.idle() && world.surveyed();
+    // Whoever stops one that serves, while nobody is at work on a handoff, has stopped the service.
+    let works = |(pid, process): (&u32, &Process)| {
+        let runs = process.life == Life::Runs || process.life == Life::Stopped && nobody_looks;
+        runs && serves(world, *pid)
+    };
+    let excused = match () {
+        // That nobody serves then is what was wanted.
+        () if world.signalled.is_some() => true,
+        // Nobody runs who could do anything: those that could serve have ended, or are stopped as their supervisor is.
+        () if !world.processes.values().any(|process| process.life == Life::Runs) && world.is_stopped() => {
+            true
+        }
+        // A supervisor takes stock then.
+        () => world.astray && nobody_looks && !world.faults.recovers,
+    };
+    excused || world.processes.iter().any(works)
+}
+
 /// There is one process; it serves, and can be reached.
-pub(crate) fn one_serves(world: &World) -> bool {
+pub(super) fn one_serves(world: &World) -> bool {
     let idle = |process: &Process| {
         process.life == Life::Runs && process.hooks.is_empty() && process.pending.is_empty()
     };
@@ -135,7 +156,7 @@ pub(crate) fn one_serves(world: &World) -> bool {
 
 /// A state that a run may rest in: nobody is at work on a handoff nor could be, and one process is left, which
 /// serves and can be reached, unless all have ended.
-pub(crate) fn at_rest(world: &World) -> bool {
+pub(super) fn at_rest(world: &World) -> bool {
     let serves = |(pid, process): (&u32, &Process)| {
         let free = process.hooks.is_empty() || process.finalizes() && process.hung;
         serves(world, *pid) && process.life == Life::Runs && free && process.pending.is_empty()

@@ -2,17 +2,16 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use handoff::HandoffId;
-use handoff::drive::Runs;
 use handoff::machine::{
-    Batch, DaemonEvent, Incumbent, LinkId, LockAnswer, Op, Recovery, Successor, Supervisor, Timer, incumbent,
-    recovery, successor,
+    Batch, DaemonEvent, Incumbent, LinkId, LockAnswer, Machine, Op, Recovery, Successor, Supervisor, Timer,
+    incumbent, recovery, successor,
     supervisor::{self, Note, Peer, Verdict},
 };
 use handoff::message::{AwaitsFinal, HelloAck, Message, Role, Sealed, Standing};
 use handoff::time::Time;
 
-use crate::host::Host;
-use crate::world::{Daemon, World, hello, id};
+use super::graph::Report;
+use super::world::{Daemon, World, hello, id};
 
 /// What a daemon's events refer to.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -22,9 +21,16 @@ struct Around {
     op: Op,
 }
 
+/// The table of each role: for each state and event, what can become of it, for every machine that was met.
+pub fn tables<'a>(reports: impl IntoIterator<Item = &'a Report>) -> Vec<(&'static str, String)> {
+    let mut cells = Cells::default();
+    reports.into_iter().for_each(|report| report.samples.fill(&mut cells));
+    cells.tables()
+}
+
 /// The machines that were met, each once.
 #[derive(Default)]
-pub(crate) struct Samples {
+pub(super) struct Samples {
     incumbents: HashSet<(Incumbent, Around)>,
     successors: HashSet<(Successor, Around)>,
     supervisors: HashSet<Supervisor>,
@@ -32,7 +38,7 @@ pub(crate) struct Samples {
 }
 
 impl Samples {
-    pub(crate) fn collect(&mut self, world: &World) {
+    pub(super) fn collect(&mut self, world: &World) {
         if let Some(boss) = &world.boss {
             self.supervisors.insert(boss.machine.clone());
         }
@@ -55,7 +61,7 @@ impl Samples {
     }
 
     /// Applies every event to every machine.
-    pub(crate) fn fill(&self, cells: &mut Cells) {
+    pub(super) fn fill(&self, cells: &mut Cells) {
         for machine in &self.supervisors {
             supervisor_events().into_iter().for_each(|(name, event)| cells.fill(machine, &name, event));
         }
@@ -97,12 +103,12 @@ type Cell = (&'static str, String);
 
 /// What was seen in each cell: the next state and the effects.
 #[derive(Default)]
-pub(crate) struct Cells(BTreeMap<&'static str, BTreeMap<Cell, BTreeSet<String>>>);
+pub(super) struct Cells(BTreeMap<&'static str, BTreeMap<Cell, BTreeSet<String>>>);
 
 impl Cells {
     fn fill<M>(&mut self, machine: &M, event_name: &str, event: M::Event)
     where
-        M: for<'a> Runs<Host<'a>> + Clone,
+        M: Machine + Clone,
     {
         let state = machine.state();
         let mut next = machine.clone();
@@ -121,7 +127,7 @@ impl Cells {
     }
 
     /// A role's table: for each state and event, what can become of it.
-    pub(crate) fn tables(&self) -> Vec<(&'static str, String)> {
+    pub(super) fn tables(&self) -> Vec<(&'static str, String)> {
         self.0.iter().map(|(role, cells)| (*role, table(cells))).collect()
     }
 }

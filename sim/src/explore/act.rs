@@ -1,20 +1,20 @@
 //! What becomes of the world when a step happens.
 use handoff::HandoffId;
-use handoff::drive::turn;
-use handoff::host::Gap;
 use handoff::machine::{
     Awaited, DaemonEvent, LockAnswer, Op, Supervisor, Timer, incumbent, recovery, successor,
     supervisor::{self, Config, Peer},
 };
 use handoff::time::Time;
 
-use crate::checks;
-use crate::host::Host;
-use crate::steps::{Fault, Step};
-use crate::world::{AnyHook, Boss, Daemon, End, Life, SECOND, World, id};
+use super::checks;
+use super::host::{Host, drive};
+use super::steps::{Fault, Step};
+use super::watch::Watch;
+use super::world::{Boss, Daemon, End, Faults, Life, Link, SECOND, World, id};
+use crate::process::AnyHook;
 
 /// A hook that has returned.
-pub(crate) struct Ran {
+pub(super) struct Ran {
     hook: AnyHook,
     /// What it reports is good enough to go on.
     fit: bool,
@@ -24,31 +24,37 @@ type Input = DaemonEvent<Ran>;
 
 impl World {
     /// What becomes of the world: the one in which whoever acts lives, then one for every gap in which it dies.
-    pub(crate) fn after(&self, step: &Step) -> (World, Vec<(Gap, World)>) {
+    pub(super) fn after(&self, step: &Step, watch: &mut Watch<'_>) -> (World, Vec<World>) {
         let mut lived = self.clone();
-        let gaps = lived.apply(step, None);
+        lived.apply(step, watch);
         let mut died = Vec::new();
         if self.faults.crashes > 0 {
-            for (n, gap) in gaps.into_iter().enumerate() {
+            for n in 0..watch.gaps.len() {
                 let mut world = self.clone();
-                world.fault(|faults| &mut faults.crashes);
-                world.apply(step, Some(n));
-                died.push((gap, world));
+                world.apply_and_die(step, n, &mut Watch { mutation: watch.mutation, ..Watch::default() });
+                died.push(world);
             }
         }
         (lived, died)
     }
 
-    /// Lets `step` happen; the process that acts dies at gap `crash`. Returns the gaps passed.
-    fn apply(&mut self, step: &Step, crash: Option<usize>) -> Vec<Gap> {
-        let gaps = self.act(step, crash);
+    /// Lets `step` happen.
+    pub(super) fn apply(&mut self, step: &Step, watch: &mut Watch<'_>) {
+        watch.gaps.clear();
+        self.act(step, watch);
         self.settle();
-        gaps
     }
 
-    fn act(&mut self, step: &Step, crash: Option<usize>) -> Vec<Gap> {
+    /// Lets `step` happen, but that the process that acts dies in the `n`-th gap that it passes.
+    pub(super) fn apply_and_die(&mut self, step: &Step, n: usize, watch: &mut Watch<'_>) {
+        self.fault(|faults| &mut faults.crashes);
+        watch.crash = Some(n);
+        self.apply(step, watch);
+    }
+
+    fn act(&mut self, step: &Step, watch: &mut Watch<'_>) {
         match *step {
-            Step::Recover => return self.survey(crash),
+            Step::Recover => self.survey(watch),
             Step::TellSurveyor(pid) => {
                 self.links
                     .iter_mut()
@@ -58,50 +64,50 @@ impl World {
                     surveyor.watched.retain(|watched| *watched != pid);
                     surveyor.asked.remove(&pid);
                 }
-                return self.surveys(recovery::Event::Ended(id(pid)), crash);
+                self.surveys(recovery::Event::Ended(id(pid)), watch);
             }
             Step::Refused(pid) => {
                 self.surveyor.iter_mut().for_each(|surveyor| {
                     surveyor.refused.remove(0);
                 });
-                return self.surveys(recovery::Event::Closed(id(pid)), crash);
+                self.surveys(recovery::Event::Closed(id(pid)), watch);
             }
-            Step::SurveyorComplete => return self.surveyor_complete(true, crash),
-            Step::SurveyorTimer(timer) => return self.surveys(recovery::Event::Timer(timer), crash),
+            Step::SurveyorComplete => self.surveyor_complete(true, watch),
+            Step::SurveyorTimer(timer) => self.surveys(recovery::Event::Timer(timer), watch),
             Step::ContinueSurveyor => self.surveyor.iter_mut().for_each(|surveyor| surveyor.stopped = false),
-            Step::Handoff => return self.start(true, crash),
-            Step::ColdStart => return self.start(false, crash),
-            Step::Connect => return self.connect(crash),
+            Step::Handoff => self.start(true, watch),
+            Step::ColdStart => self.start(false, watch),
+            Step::Connect => self.connect(watch),
             Step::Begin(pid) => {
                 self.processes.get_mut(&pid).into_iter().for_each(|process| process.begun = true);
-                return self.daemon(pid, Input::Start, crash);
+                self.daemon(pid, Input::Start, watch);
             }
             Step::Accept(i) => {
                 let link = &mut self.links[i];
                 link.accepted = true;
                 let (pid, id) = (link.pid, link.id);
-                return self.daemon(pid, Input::Connected(id), crash);
+                self.daemon(pid, Input::Connected(id), watch);
             }
             Step::Down(i) => {
                 let link = &mut self.links[i];
                 let (pid, id) = (link.pid, link.id);
                 if let Some(message) = link.down.pop_front() {
-                    return self.daemon(pid, Input::Frame(id, message), crash);
+                    self.daemon(pid, Input::Frame(id, message), watch);
                 }
             }
             Step::DownClosed(i) => {
                 let link = &mut self.links[i];
                 link.daemon_open = false;
                 let (pid, id) = (link.pid, link.id);
-                return self.daemon(pid, Input::Closed(id), crash);
+                self.daemon(pid, Input::Closed(id), watch);
             }
             Step::Up(i) => {
                 let link = &mut self.links[i];
                 let (end, pid) = (link.end, link.pid);
                 if let Some(message) = link.up.pop_front() {
-                    return match end {
-                        End::Boss(peer) => self.boss(supervisor::Event::Frame(peer, message), crash),
-                        End::Surveyor => self.surveyor_hears(pid, message, crash),
+                    match end {
+                        End::Boss(peer) => self.boss(supervisor::Event::Frame(peer, message), watch),
+                        End::Surveyor => self.surveyor_hears(pid, message, watch),
                     };
                 }
             }
@@ -109,42 +115,41 @@ impl World {
                 let link = &mut self.links[i];
                 link.boss_open = false;
                 let (end, pid) = (link.end, link.pid);
-                return match end {
+                match end {
                     End::Boss(peer) => {
-                        self.boss(supervisor::Event::Closed(peer, "end of file".into()), crash)
+                        self.boss(supervisor::Event::Closed(peer, "end of file".into()), watch)
                     }
-                    End::Surveyor => self.surveys(recovery::Event::Closed(id(pid)), crash),
+                    End::Surveyor => self.surveys(recovery::Event::Closed(id(pid)), watch),
                 };
             }
-            Step::Hook(pid) => return self.finish_hook(pid, Ok(true), crash),
-            Step::Complete(pid) => return self.complete(pid, true, crash),
-            Step::BossComplete => return self.boss_complete(true, crash),
+            Step::Hook(pid) => self.finish_hook(pid, Ok(true), watch),
+            Step::Complete(pid) => self.complete(pid, true, watch),
+            Step::BossComplete => self.boss_complete(true, watch),
             Step::FreesLock(pid) => self.lock = self.lock.filter(|holder| *holder != pid),
             Step::Ends(pid) => {
                 self.processes.remove(&pid);
             }
-            Step::TellEnded(pid) => return self.tell_ended(pid, crash),
+            Step::TellEnded(pid) => self.tell_ended(pid, watch),
             Step::BossTimer(timer) => {
                 self.boss.iter_mut().for_each(|boss| boss.late |= timer == Timer::Deadline);
-                self.boss(supervisor::Event::Timer(timer), crash);
+                self.boss(supervisor::Event::Timer(timer), watch);
             }
-            Step::DaemonTimer(pid, timer) => return self.daemon(pid, Input::Timer(timer), crash),
+            Step::DaemonTimer(pid, timer) => self.daemon(pid, Input::Timer(timer), watch),
             Step::ContinueBoss => self.boss.iter_mut().for_each(|boss| boss.stopped = false),
             Step::Continue(pid) => self.set_life(pid, Life::Runs),
-            Step::Fault(ref fault) => return self.go_wrong(fault, crash),
+            Step::Fault(ref fault) => self.go_wrong(fault, watch),
         }
-        Vec::new()
     }
 
-    fn go_wrong(&mut self, fault: &Fault, crash: Option<usize>) -> Vec<Gap> {
+    fn go_wrong(&mut self, fault: &Fault, watch: &mut Watch<'_>) {
         match *fault {
             Fault::HookFails(pid) => {
                 self.fault(|faults| &mut faults.bad_hooks);
-                return self.finish_hook(pid, Err("injected".into()), crash);
+                self.finish_hook(pid, Err("injected".into()), watch);
             }
             Fault::HookUnfit(pid) => {
                 self.fault(|faults| &mut faults.bad_hooks);
-                return self.finish_hook(pid, Ok(false), crash);
+                self.finish_hook(pid, Ok(false), watch);
             }
             Fault::HookHangs(pid) => {
                 self.fault(|faults| &mut faults.bad_hooks);
@@ -152,11 +157,11 @@ impl World {
             }
             Fault::OperationFails(pid) => {
                 self.fault(|faults| &mut faults.errors);
-                return self.complete(pid, false, crash);
+                self.complete(pid, false, watch);
             }
             Fault::BossOperationFails => {
                 self.fault(|faults| &mut faults.errors);
-                return self.boss_complete(false, crash);
+                self.boss_complete(false, watch);
             }
             Fault::DropDown(i) => {
                 self.fault(|faults| &mut faults.drops);
@@ -183,7 +188,7 @@ impl World {
             }
             Fault::SurveyorOperationFails => {
                 self.fault(|faults| &mut faults.errors);
-                return self.surveyor_complete(false, crash);
+                self.surveyor_complete(false, watch);
             }
             Fault::CrashSurveyor => {
                 self.fault(|faults| &mut faults.crashes);
@@ -205,25 +210,32 @@ impl World {
             Fault::Late => {
                 self.fault(|faults| &mut faults.late);
                 self.boss.iter_mut().for_each(|boss| boss.late = true);
-                return self.boss(supervisor::Event::Timer(Timer::Deadline), crash);
+                self.boss(supervisor::Event::Timer(Timer::Deadline), watch);
             }
             Fault::Cancel => {
                 self.fault(|faults| &mut faults.cancels);
-                return self.boss(supervisor::Event::Cancel, crash);
+                self.boss(supervisor::Event::Cancel, watch);
+            }
+            Fault::Speaks(pid, version) => {
+                self.fault(|faults| &mut faults.versions);
+                self.speaks(pid, version);
             }
             Fault::Signal(pid) => {
                 self.fault(|faults| &mut faults.signals);
                 self.signalled = Some(pid);
-                return self.daemon(pid, Input::Stop, crash);
+                self.daemon(pid, Input::Stop, watch);
             }
         }
-        Vec::new()
     }
 
     /// Takes one fault from those that are left.
-    fn fault(&mut self, which: impl Fn(&mut crate::world::Faults) -> &mut u8) {
+    fn fault(&mut self, which: impl Fn(&mut Faults) -> &mut u8) {
         *which(&mut self.faults) -= 1;
         self.boss.iter_mut().for_each(|boss| boss.must_commit = false);
+    }
+
+    fn has_alien(&self) -> bool {
+        self.processes.values().any(|process| process.alien)
     }
 
     fn set_life(&mut self, pid: u32, life: Life) {
@@ -231,9 +243,9 @@ impl World {
     }
 
     /// A new supervisor, which knows nothing of those before it.
-    fn start(&mut self, replace: bool, crash: Option<usize>) -> Vec<Gap> {
+    fn start(&mut self, replace: bool, watch: &mut Watch<'_>) {
         self.surveyor = None;
-        let must_commit = replace && checks::one_serves(self) && self.links.is_empty();
+        let must_commit = replace && checks::one_serves(self) && self.links.is_empty() && !self.has_alien();
         self.handoffs -= u8::from(replace);
         self.started += 1;
         let config = Config {
@@ -256,77 +268,72 @@ impl World {
             must_commit,
         });
         let handoff_id = HandoffId([self.started; 16]);
-        self.boss(supervisor::Event::Start { handoff_id, replace }, crash)
+        self.boss(supervisor::Event::Start { handoff_id, replace }, watch)
     }
 
     /// Connecting to a process that is stopped succeeds. The incumbent is whoever was there at first.
-    fn connect(&mut self, crash: Option<usize>) -> Vec<Gap> {
+    fn connect(&mut self, watch: &mut Watch<'_>) {
         let there = self.path.filter(|pid| self.listens(*pid));
-        let Some(boss) = &mut self.boss else { return Vec::new() };
+        let Some(boss) = &mut self.boss else { return };
         boss.wants_connect = false;
         match there {
             Some(pid) => {
                 boss.incumbent.get_or_insert(pid);
                 self.link(End::Boss(Peer::Incumbent), pid);
-                Vec::new()
             }
-            None => self.boss(supervisor::Event::ConnectFailed("nobody answers".into()), crash),
+            None => self.boss(supervisor::Event::ConnectFailed("nobody answers".into()), watch),
         }
     }
 
-    fn tell_ended(&mut self, pid: u32, crash: Option<usize>) -> Vec<Gap> {
-        let Some(boss) = &mut self.boss else { return Vec::new() };
+    fn tell_ended(&mut self, pid: u32, watch: &mut Watch<'_>) {
+        let Some(boss) = &mut self.boss else { return };
         boss.told.push(pid);
         boss.told.sort_unstable();
         let peer = if boss.incumbent == Some(pid) { Peer::Incumbent } else { Peer::Successor };
-        let its = |link: &&mut crate::world::Link| link.pid == pid && link.end != End::Surveyor;
+        let its = |link: &&mut Link| link.pid == pid && link.end != End::Surveyor;
         self.links.iter_mut().filter(its).for_each(|link| link.boss_open = false);
-        self.boss(supervisor::Event::Ended(peer, "was killed".into()), crash)
+        self.boss(supervisor::Event::Ended(peer, "was killed".into()), watch)
     }
 
     /// Lets the supervisor handle `event`.
-    fn boss(&mut self, event: supervisor::Event, crash: Option<usize>) -> Vec<Gap> {
+    fn boss(&mut self, event: supervisor::Event, watch: &mut Watch<'_>) {
         let Some(mut machine) = self.boss.as_ref().map(|boss| boss.machine.clone()) else {
-            return Vec::new();
+            return;
         };
-        let mut host = Host { world: self, pid: 0, crash, gaps: Vec::new() };
-        let lives = turn(&mut machine, &mut host, event).is_continue();
-        let gaps = host.gaps;
+        let mut host = Host { world: self, pid: 0, watch };
+        let lives = drive(&mut machine, &mut host, event).is_continue();
         match &mut self.boss {
             Some(boss) if lives => boss.machine = machine,
             _ => self.boss_dies(),
         }
-        gaps
     }
 
     /// Lets a daemon handle `input`.
-    fn daemon(&mut self, pid: u32, input: Input, crash: Option<usize>) -> Vec<Gap> {
+    fn daemon(&mut self, pid: u32, input: Input, watch: &mut Watch<'_>) {
         let Some(daemon) = self.processes.get(&pid).map(|process| process.daemon.clone()) else {
-            return Vec::new();
+            return;
         };
-        let mut host = Host { world: self, pid, crash, gaps: Vec::new() };
+        let mut host = Host { world: self, pid, watch };
         let (daemon, flow) = match daemon {
             Daemon::Incumbent(mut machine) => {
-                let flow = turn(&mut machine, &mut host, typed(input));
+                let flow = drive(&mut machine, &mut host, typed(input));
                 (Daemon::Incumbent(machine), flow)
             }
             Daemon::Successor(mut machine) => {
-                let flow = turn(&mut machine, &mut host, typed(input));
+                let flow = drive(&mut machine, &mut host, typed(input));
                 let promoted = machine.promoted(Time::ZERO, SECOND);
                 (promoted.map_or(Daemon::Successor(machine), Daemon::Incumbent), flow)
             }
         };
-        let gaps = host.gaps;
-        let Some(process) = self.processes.get_mut(&pid) else { return gaps };
+        let Some(process) = self.processes.get_mut(&pid) else { return };
         process.daemon = daemon;
         if flow.is_break() || process.exited.is_some() {
             self.dies(pid);
         }
-        gaps
     }
 
-    fn finish_hook(&mut self, pid: u32, result: Result<bool, String>, crash: Option<usize>) -> Vec<Gap> {
-        let Some(process) = self.processes.get_mut(&pid) else { return Vec::new() };
+    fn finish_hook(&mut self, pid: u32, result: Result<bool, String>, watch: &mut Watch<'_>) {
+        let Some(process) = self.processes.get_mut(&pid) else { return };
         let (op, hook) = process.hooks.remove(0);
         let good = result == Ok(true);
         match &hook {
@@ -338,12 +345,12 @@ impl World {
             AnyHook::Successor(successor::Hook::WarmUp | successor::Hook::Open { .. }) => {}
         }
         let result = result.map(|_| Ran { hook, fit: good });
-        self.daemon(pid, Input::HookDone(op, result), crash)
+        self.daemon(pid, Input::HookDone(op, result), watch)
     }
 
     /// What was put off is done, or fails.
-    fn complete(&mut self, pid: u32, good: bool, crash: Option<usize>) -> Vec<Gap> {
-        let Some(process) = self.processes.get_mut(&pid) else { return Vec::new() };
+    fn complete(&mut self, pid: u32, good: bool, watch: &mut Watch<'_>) {
+        let Some(process) = self.processes.get_mut(&pid) else { return };
         let result = if good { Ok(()) } else { Err("injected".to_string()) };
         let input = match process.pending.remove(0) {
             Awaited::Lock(op) if good => Input::Locked(op, self.try_lock(pid)),
@@ -358,13 +365,13 @@ impl World {
                 self.path = if good { Some(pid) } else { self.path };
                 Input::PathTaken(op, result)
             }
-            Awaited::Exit(_) => return Vec::new(),
+            Awaited::Exit(_) => return,
         };
-        self.daemon(pid, input, crash)
+        self.daemon(pid, input, watch)
     }
 
-    fn boss_complete(&mut self, good: bool, crash: Option<usize>) -> Vec<Gap> {
-        let Some(boss) = &mut self.boss else { return Vec::new() };
+    fn boss_complete(&mut self, good: bool, watch: &mut Watch<'_>) {
+        let Some(boss) = &mut self.boss else { return };
         let event = match boss.pending.remove(0) {
             supervisor::Awaited::Spawn if good => supervisor::Event::Spawned(Ok(id(self.spawn()))),
             supervisor::Awaited::Spawn => supervisor::Event::Spawned(Err("injected".into())),
@@ -374,9 +381,9 @@ impl World {
                 }
                 supervisor::Event::Persisted(note, if good { Ok(()) } else { Err("injected".into()) })
             }
-            supervisor::Awaited::Finish(_) => return Vec::new(),
+            supervisor::Awaited::Finish(_) => return,
         };
-        self.boss(event, crash)
+        self.boss(event, watch)
     }
 }
 
@@ -430,7 +437,7 @@ impl From<Ran> for successor::Done {
 }
 
 /// An operation's number, to be kept for the table.
-pub(crate) fn op_of(awaited: &Awaited) -> Option<Op> {
+pub(super) fn op_of(awaited: &Awaited) -> Option<Op> {
     match awaited {
         Awaited::Lock(op) | Awaited::WriteRecord(op, _) | Awaited::TakePath(op) => Some(*op),
         Awaited::Exit(_) => None,

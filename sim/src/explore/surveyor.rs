@@ -2,7 +2,6 @@
 use std::collections::BTreeSet;
 
 use handoff::ProcessId;
-use handoff::drive::turn;
 use handoff::host::*;
 use handoff::machine::{
     Machine, Recovery, Timer,
@@ -10,13 +9,14 @@ use handoff::machine::{
 };
 use handoff::message::Message;
 
-use crate::checks;
-use crate::host::Host;
-use crate::steps::Step;
-use crate::world::{Daemon, End, Life, Process, SECOND, Surveyor, World, id};
+use super::host::{Host, drive};
+use super::steps::Step;
+use super::watch::Watch;
+use super::world::{Daemon, End, Life, Process, SECOND, Surveyor, World, id};
+use super::{checks, names};
 
 impl World {
-    pub(crate) fn survey(&mut self, crash: Option<usize>) -> Vec<Gap> {
+    pub(super) fn survey(&mut self, watch: &mut Watch<'_>) {
         let config = Config {
             liveness: 5 * SECOND,
             unreachable_limit: 60 * SECOND,
@@ -37,26 +37,24 @@ impl World {
             pending: Vec::new(),
             outcome: None,
         });
-        self.surveys(Event::Start, crash)
+        self.surveys(Event::Start, watch)
     }
 
     /// Lets the surveyor handle `event`.
-    pub(crate) fn surveys(&mut self, event: Event, crash: Option<usize>) -> Vec<Gap> {
+    pub(super) fn surveys(&mut self, event: Event, watch: &mut Watch<'_>) {
         let Some(mut machine) = self.surveyor.as_ref().map(|surveyor| surveyor.machine.clone()) else {
-            return Vec::new();
+            return;
         };
-        let mut host = Host { world: self, pid: 0, crash, gaps: Vec::new() };
-        let lives = turn(&mut machine, &mut host, event).is_continue();
-        let gaps = host.gaps;
+        let mut host = Host { world: self, pid: 0, watch };
+        let lives = drive(&mut machine, &mut host, event).is_continue();
         match &mut self.surveyor {
             Some(surveyor) if lives => surveyor.machine = machine,
             _ => self.surveyor_dies(),
         }
-        gaps
     }
 
     /// What can happen to it next, but for timers. Ends come before anything else.
-    pub(crate) fn surveyor_steps(&self, steps: &mut Vec<Step>) {
+    pub(super) fn surveyor_steps(&self, steps: &mut Vec<Step>) {
         let Some(surveyor) = self.surveyor.as_ref().filter(|_| self.surveyor_runs() && !self.surveyed())
         else {
             return;
@@ -77,7 +75,7 @@ impl World {
         }
     }
 
-    pub(crate) fn surveyor_timers(&self, quiet: bool, steps: &mut Vec<Step>) {
+    pub(super) fn surveyor_timers(&self, quiet: bool, steps: &mut Vec<Step>) {
         let Some(surveyor) = self.surveyor.as_ref().filter(|surveyor| !surveyor.stopped) else { return };
         let mut busy = Vec::new();
         self.surveyor_steps(&mut busy);
@@ -106,7 +104,7 @@ impl World {
         }
     }
 
-    pub(crate) fn surveyor_hears(&mut self, pid: u32, message: Message, crash: Option<usize>) -> Vec<Gap> {
+    pub(super) fn surveyor_hears(&mut self, pid: u32, message: Message, watch: &mut Watch<'_>) {
         match (&mut self.surveyor, &message) {
             (Some(surveyor), Message::StandingReport { .. }) => {
                 surveyor.asked.remove(&pid);
@@ -114,11 +112,11 @@ impl World {
             (Some(surveyor), Message::Listeners { more: false, .. }) => surveyor.has_listeners = true,
             _ => {}
         }
-        self.surveys(Event::Frame(id(pid), message), crash)
+        self.surveys(Event::Frame(id(pid), message), watch)
     }
 
-    pub(crate) fn surveyor_complete(&mut self, good: bool, crash: Option<usize>) -> Vec<Gap> {
-        let Some(surveyor) = &mut self.surveyor else { return Vec::new() };
+    pub(super) fn surveyor_complete(&mut self, good: bool, watch: &mut Watch<'_>) {
+        let Some(surveyor) = &mut self.surveyor else { return };
         let event = match surveyor.pending.remove(0) {
             Awaited::Look(also) => Event::Looked(self.sightings(also)),
             Awaited::Note(verdict) if good => {
@@ -126,9 +124,9 @@ impl World {
                 Event::Noted(verdict, Ok(()))
             }
             Awaited::Note(verdict) => Event::Noted(verdict, Err("injected".into())),
-            Awaited::Finish(_) => return Vec::new(),
+            Awaited::Finish(_) => return,
         };
-        self.surveys(event, crash)
+        self.surveys(event, watch)
     }
 
     /// Sockets lie beside the path from a process's first turn to its end.
@@ -168,16 +166,17 @@ impl World {
     }
 }
 
-impl Transport<ProcessId> for Host<'_> {
+impl Transport<ProcessId> for Host<'_, '_> {
     fn send(&mut self, to: ProcessId, message: &Message) {
         let has_journal = self.world.surveyor.as_ref().is_some_and(|surveyor| surveyor.has_journal);
         if let (true, Message::Final { .. }) = (has_journal, message) {
             self.world.violated(checks::finalizes(self.world, to.pid));
         }
+        self.watch.sent(|| names::daemon(to.pid), message);
         if let (Some(surveyor), Message::StandingQuery) = (&mut self.world.surveyor, message) {
             surveyor.asked.insert(to.pid);
         }
-        let mine = |link: &&mut crate::world::Link| link.end == End::Surveyor && link.pid == to.pid;
+        let mine = |link: &&mut super::world::Link| link.end == End::Surveyor && link.pid == to.pid;
         let mut links = self.world.links.iter_mut().filter(mine).filter(|link| link.boss_open);
         if let Some(link) = links.find(|link| link.daemon_open && !link.reset) {
             // A question that was not read yet is not asked twice.
@@ -190,8 +189,9 @@ impl Transport<ProcessId> for Host<'_> {
     fn close(&mut self, _link: ProcessId) {}
 }
 
-impl Survey for Host<'_> {
+impl Survey for Host<'_, '_> {
     fn look(&mut self, also: Option<ProcessId>) -> Option<Vec<Sighting>> {
+        self.watch.did(|| "looks".into());
         if self.defers() {
             self.world.surveyor.iter_mut().for_each(|s| s.pending.push(Awaited::Look(also)));
             return None;
@@ -200,6 +200,7 @@ impl Survey for Host<'_> {
     }
 
     fn connect(&mut self, to: ProcessId) {
+        self.watch.did(|| format!("connects to D{to}"));
         let listens = self.world.processes.get(&to.pid).is_some_and(|process| process.begun);
         if listens && self.world.listens(to.pid) {
             self.world.link(End::Surveyor, to.pid);
@@ -209,6 +210,7 @@ impl Survey for Host<'_> {
     }
 
     fn kill(&mut self, process: ProcessId) {
+        self.watch.did(|| format!("kills D{process}"));
         self.world.violated(kills(self.world, process.pid));
         if self.world.processes.contains_key(&process.pid) {
             self.world.dies(process.pid);
@@ -216,6 +218,7 @@ impl Survey for Host<'_> {
     }
 
     fn note(&mut self, verdict: Verdict) -> Option<Result<(), String>> {
+        self.watch.did(|| format!("journal {}", name(verdict)));
         if self.defers() {
             self.world.surveyor.iter_mut().for_each(|s| s.pending.push(Awaited::Note(verdict)));
             return None;
@@ -225,8 +228,12 @@ impl Survey for Host<'_> {
     }
 }
 
-impl RecoveryHost for Host<'_> {
+impl RecoveryHost for Host<'_, '_> {
     fn finish(&mut self, outcome: Outcome) {
+        self.watch.did(|| match outcome.verdict {
+            Verdict::Serves(process) => format!("finds: D{process} serves"),
+            verdict => format!("finds: {}", name(verdict)),
+        });
         self.world.violated(truth(self.world, &outcome));
         self.world.astray &= matches!(outcome.verdict, Verdict::Unconfirmed | Verdict::Cancelled);
         self.world.surveyor.iter_mut().for_each(|surveyor| surveyor.outcome = Some(outcome.clone()));
@@ -285,7 +292,7 @@ fn truth(world: &World, outcome: &Outcome) -> Option<String> {
 }
 
 /// Its name, for the list of verdicts that a search met.
-pub(crate) fn name(verdict: recovery::Verdict) -> &'static str {
+pub(super) fn name(verdict: recovery::Verdict) -> &'static str {
     match verdict {
         Verdict::Serves(_) => "Serves",
         Verdict::NobodyServes => "NobodyServes",

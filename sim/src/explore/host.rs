@@ -2,35 +2,62 @@
 use std::ops::ControlFlow;
 
 use handoff::ProcessId;
+use handoff::drive::{Runs, turn};
 use handoff::host::*;
 use handoff::machine::{
-    Awaited, Exit, LinkId, LockAnswer, Op, incumbent, successor,
+    Awaited, Cell, Exit, LinkId, LockAnswer, Op, incumbent, successor,
     supervisor::{self, Note, Outcome, Peer},
 };
 use handoff::message::Message;
 use handoff::record::Record;
 use handoff::time::Time;
 
-use crate::checks;
-use crate::world::{AnyHook, End, World, id};
+use super::watch::Watch;
+use super::world::{End, World, id};
+use super::{checks, names};
+use crate::mutant::Mutant;
+use crate::process::{AnyHook, lock_answer};
 
 /// The host of one process; pid 0 is the supervisor.
-pub(crate) struct Host<'a> {
+pub(super) struct Host<'a, 'w> {
     pub world: &'a mut World,
     pub pid: u32,
-    pub crash: Option<usize>,
-    pub gaps: Vec<Gap>,
+    pub watch: &'a mut Watch<'w>,
 }
 
-impl Host<'_> {
+/// Lets `machine` handle `event`, mutated if that is wanted.
+pub(super) fn drive<'a, 'w, M>(
+    machine: &mut M,
+    host: &mut Host<'a, 'w>,
+    event: M::Event,
+) -> ControlFlow<Crashed>
+where
+    M: Runs<Host<'a, 'w>> + Clone + PartialEq,
+{
+    match host.watch.mutation {
+        None => turn(machine, host, event),
+        Some(mutation) => turn(&mut Mutant { machine, mutation }, host, event),
+    }
+}
+
+impl Host<'_, '_> {
+    /// Whom the supervisor knows as `peer`.
+    fn peer(&self, peer: Peer) -> Option<u32> {
+        let boss = self.world.boss.as_ref()?;
+        match peer {
+            Peer::Incumbent => boss.incumbent,
+            Peer::Successor => boss.successor,
+        }
+    }
+
     /// Results come later.
-    pub(crate) fn defers(&self) -> bool {
+    pub(super) fn defers(&self) -> bool {
         self.world.faults.deferred || self.world.faults.errors > 0
     }
 
     fn put_off(&mut self, awaited: Awaited) {
         if let Some(process) = self.world.processes.get_mut(&self.pid) {
-            process.last_op = crate::act::op_of(&awaited).unwrap_or(process.last_op);
+            process.last_op = super::act::op_of(&awaited).unwrap_or(process.last_op);
             process.pending.push(awaited);
         }
     }
@@ -62,6 +89,7 @@ impl Host<'_> {
     }
 
     fn run(&mut self, op: Op, hook: AnyHook) {
+        self.watch.did(|| format!("{} begins", hook.name()));
         if let Some(process) = self.world.processes.get_mut(&self.pid) {
             process.finalized |= hook == AnyHook::Incumbent(incumbent::Hook::Finalize);
             process.last_op = op;
@@ -70,6 +98,7 @@ impl Host<'_> {
     }
 
     fn leave(&mut self, exit: Exit) {
+        self.watch.did(|| format!("exits: {exit:?}"));
         self.world.violated(checks::exit(self.world, self.pid, &exit));
         if let Some(process) = self.world.processes.get_mut(&self.pid) {
             process.exited = Some(exit);
@@ -77,24 +106,26 @@ impl Host<'_> {
     }
 }
 
-impl Clock for Host<'_> {
+impl Clock for Host<'_, '_> {
     fn now(&self) -> Time {
         Time::ZERO
     }
 }
 
-impl Gaps for Host<'_> {
+impl Gaps for Host<'_, '_> {
+    fn handles(&mut self, cell: Cell) {
+        self.watch.cells.push(cell);
+    }
+
     fn gap(&mut self, gap: Gap) -> ControlFlow<Crashed> {
-        self.gaps.push(gap);
-        match self.crash {
-            Some(n) if n + 1 == self.gaps.len() => ControlFlow::Break(Crashed),
-            _ => ControlFlow::Continue(()),
-        }
+        self.watch.gap(gap)
     }
 }
 
-impl Transport<Peer> for Host<'_> {
+impl Transport<Peer> for Host<'_, '_> {
     fn send(&mut self, to: Peer, message: &Message) {
+        let pid = self.peer(to).unwrap_or_default();
+        self.watch.sent(|| names::daemon(pid), message);
         self.note(to, message);
         let mut links =
             self.world.links.iter_mut().filter(|link| link.end == End::Boss(to) && link.boss_open);
@@ -110,8 +141,10 @@ impl Transport<Peer> for Host<'_> {
     }
 }
 
-impl Transport<LinkId> for Host<'_> {
+impl Transport<LinkId> for Host<'_, '_> {
     fn send(&mut self, to: LinkId, message: &Message) {
+        let end = self.world.links.iter().find(|link| link.id == to).map(|link| link.end);
+        self.watch.sent(|| end.map_or(names::BOSS, End::name), message);
         let mut links = self.world.links.iter_mut().filter(|link| link.id == to && link.daemon_open);
         if let Some(link) = links.find(|link| link.boss_open && !link.reset) {
             link.up.push_back(message.clone());
@@ -125,12 +158,14 @@ impl Transport<LinkId> for Host<'_> {
     }
 }
 
-impl Process for Host<'_> {
+impl Process for Host<'_, '_> {
     fn connect(&mut self) {
+        self.watch.did(|| "connects".into());
         self.world.boss.iter_mut().for_each(|boss| boss.wants_connect = true);
     }
 
     fn spawn(&mut self) -> Option<Result<ProcessId, String>> {
+        self.watch.did(|| format!("spawns D{}", self.world.next_pid));
         if self.defers() {
             self.put_off_boss(supervisor::Awaited::Spawn);
             return None;
@@ -139,20 +174,17 @@ impl Process for Host<'_> {
     }
 
     fn kill(&mut self, peer: Peer) {
-        let boss = self.world.boss.as_ref();
-        let pid = boss.and_then(|boss| match peer {
-            Peer::Incumbent => boss.incumbent,
-            Peer::Successor => boss.successor,
-        });
-        if let Some(pid) = pid.filter(|pid| self.world.processes.contains_key(pid)) {
+        self.watch.did(|| format!("kills the {}", format!("{peer:?}").to_lowercase()));
+        if let Some(pid) = self.peer(peer).filter(|pid| self.world.processes.contains_key(pid)) {
             self.world.violated(checks::gives_up(self.world, peer, "kills"));
             self.world.dies(pid);
         }
     }
 }
 
-impl Journal for Host<'_> {
+impl Journal for Host<'_, '_> {
     fn persist(&mut self, note: Note) -> Option<Result<(), String>> {
+        self.watch.did(|| format!("journal {note:?}"));
         if self.defers() {
             self.put_off_boss(supervisor::Awaited::Persist(note));
             return None;
@@ -162,21 +194,22 @@ impl Journal for Host<'_> {
     }
 }
 
-impl SupervisorHost for Host<'_> {
+impl SupervisorHost for Host<'_, '_> {
     fn finish(&mut self, outcome: Outcome) {
+        self.watch.did(|| format!("reports {:?}", outcome.verdict));
         self.world.violated(checks::truth(self.world, &outcome));
         self.world.finished(outcome.verdict);
         self.world.boss.iter_mut().for_each(|boss| boss.outcome = Some(outcome.clone()));
     }
 }
 
-impl Sockets for Host<'_> {
+impl Sockets for Host<'_, '_> {
     fn send_listeners(&mut self, to: LinkId) {
         Transport::<LinkId>::send(self, to, &Message::Listeners { names: Vec::new(), more: false });
     }
 }
 
-impl Hooks<incumbent::Hook> for Host<'_> {
+impl Hooks<incumbent::Hook> for Host<'_, '_> {
     fn start_hook(&mut self, op: Op, hook: incumbent::Hook) {
         self.run(op, AnyHook::Incumbent(hook));
     }
@@ -186,7 +219,7 @@ impl Hooks<incumbent::Hook> for Host<'_> {
     }
 }
 
-impl Hooks<successor::Hook> for Host<'_> {
+impl Hooks<successor::Hook> for Host<'_, '_> {
     fn start_hook(&mut self, op: Op, hook: successor::Hook) {
         self.run(op, AnyHook::Successor(hook));
     }
@@ -196,16 +229,19 @@ impl Hooks<successor::Hook> for Host<'_> {
     }
 }
 
-impl Storage for Host<'_> {
+impl Storage for Host<'_, '_> {
     fn lock(&mut self, op: Op) -> Option<LockAnswer> {
         if self.defers() {
             self.put_off(Awaited::Lock(op));
             return None;
         }
-        Some(self.world.try_lock(self.pid))
+        let answer = self.world.try_lock(self.pid);
+        self.watch.did(|| format!("lock: {}", lock_answer(&answer)));
+        Some(answer)
     }
 
     fn unlock(&mut self) {
+        self.watch.did(|| "unlocks".into());
         self.world.lock = self.world.lock.filter(|holder| *holder != self.pid);
     }
 
@@ -214,6 +250,7 @@ impl Storage for Host<'_> {
             self.put_off(Awaited::WriteRecord(op, record.clone()));
             return None;
         }
+        self.watch.did(|| format!("record {} written", record.generation));
         self.world.write_record(self.pid, record.clone());
         Some(Ok(()))
     }
@@ -223,6 +260,7 @@ impl Storage for Host<'_> {
             self.put_off(Awaited::TakePath(op));
             return None;
         }
+        self.watch.did(|| "takes the path".into());
         self.world.path = Some(self.pid);
         Some(Ok(()))
     }

@@ -1,12 +1,13 @@
 //! What can happen next: what the world does by itself, when a timer fires, and what faults are left.
-use handoff::machine::{Machine, Timer, recovery, supervisor::Peer};
+use handoff::machine::{Machine, Timer, Timers, recovery, supervisor::Peer};
 use handoff::message::Message;
 
-use crate::world::{AnyHook, Boss, End, Life, Link, Process, World};
+use super::world::{Boss, End, Life, Link, Process, Surveyor, Version, World};
+use crate::process::AnyHook;
 
 /// One thing that can happen next. Daemons are named by their pid, links by their place.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
+pub(super) enum Step {
     Recover,
     TellSurveyor(u32),
     Refused(u32),
@@ -37,7 +38,7 @@ pub(crate) enum Step {
 
 /// What goes wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub(super) enum Fault {
     HookFails(u32),
     HookHangs(u32),
     /// A drain that leaves the door open, an open that is unhealthy.
@@ -57,10 +58,19 @@ pub(crate) enum Fault {
     Late,
     Cancel,
     Signal(u32),
+    /// A process is of a build with another version of the protocol.
+    Speaks(u32, Version),
+}
+
+impl Step {
+    /// A stopped process goes on: nobody need ever do that.
+    pub(super) fn continues(&self) -> bool {
+        matches!(self, Step::Continue(_) | Step::ContinueBoss | Step::ContinueSurveyor)
+    }
 }
 
 impl World {
-    pub(crate) fn steps(&self) -> Vec<Step> {
+    pub(super) fn steps(&self) -> Vec<Step> {
         let mut steps = Vec::new();
         if self.faults.prompt {
             self.survey_steps(&mut steps);
@@ -82,6 +92,20 @@ impl World {
         self.starts(&mut steps);
         self.bad_luck(&mut steps);
         steps
+    }
+
+    /// Heartbeats that are due, or soon will be, whatever else is to be done first.
+    pub(super) fn heartbeats(&self) -> impl Iterator<Item = Step> {
+        let due = |timers: &Timers| timers.is_armed(Timer::Heartbeat);
+        let boss = self.boss.iter().filter(|boss| !boss.stopped);
+        let boss =
+            boss.filter(move |boss| due(boss.machine.timers())).map(|_| Step::BossTimer(Timer::Heartbeat));
+        let surveyor = self.surveyor.iter().filter(|surveyor| !surveyor.stopped);
+        let surveyor = surveyor.filter(move |surveyor| due(surveyor.machine.timers()));
+        let daemons = self.processes.iter().filter(|(_, process)| process.life == Life::Runs);
+        let daemons = daemons.filter(move |(_, process)| due(process.timers()));
+        boss.chain(surveyor.map(|_| Step::SurveyorTimer(Timer::Heartbeat)))
+            .chain(daemons.map(|(pid, _)| Step::DaemonTimer(*pid, Timer::Heartbeat)))
     }
 
     /// What is next for a process takes less time than any timer.
@@ -285,6 +309,7 @@ impl World {
     fn bad_luck(&self, steps: &mut Vec<Step>) {
         let mut faults = Vec::new();
         self.bad_processes(&mut faults);
+        self.other_versions(&mut faults);
         self.bad_links(&mut faults);
         self.bad_work(&mut faults);
         if let Some(boss) = self.boss.as_ref().filter(|boss| !boss.stopped && !boss.machine.is_done()) {
@@ -319,6 +344,17 @@ impl World {
         }
     }
 
+    /// A process that has not said a word yet may be of any build; so may the one that serves before the first handoff.
+    fn other_versions(&self, faults: &mut Vec<Fault>) {
+        if self.faults.versions == 0 {
+            return;
+        }
+        let silent = |(_, process): &(&u32, &Process)| !process.begun || self.started == 0;
+        for (pid, _) in self.processes.iter().filter(silent) {
+            faults.extend(Version::OTHERS.map(|version| Fault::Speaks(*pid, version)));
+        }
+    }
+
     fn bad_links(&self, faults: &mut Vec<Fault>) {
         for (i, link) in self.links.iter().enumerate() {
             let drops = self.faults.drops > 0;
@@ -344,9 +380,8 @@ impl World {
         }
         let pending = self.boss.as_ref().is_some_and(|boss| !boss.stopped && !boss.pending.is_empty());
         faults.extend((self.faults.errors > 0 && pending).then_some(Fault::BossOperationFails));
-        let notes = |surveyor: &crate::world::Surveyor| {
-            matches!(surveyor.pending.first(), Some(recovery::Awaited::Note(_)))
-        };
+        let notes =
+            |surveyor: &Surveyor| matches!(surveyor.pending.first(), Some(recovery::Awaited::Note(_)));
         let noting = self.surveyor_runs() && self.surveyor.as_ref().is_some_and(notes);
         faults.extend((self.faults.errors > 0 && noting).then_some(Fault::SurveyorOperationFails));
     }
@@ -358,7 +393,7 @@ impl Process {
         !self.hooks.is_empty() && !self.hung
     }
 
-    pub(crate) fn is_slow(&self) -> bool {
+    pub(super) fn is_slow(&self) -> bool {
         let finalize = |(_, hook): &(_, AnyHook)| {
             *hook == AnyHook::Incumbent(handoff::machine::incumbent::Hook::Finalize)
         };

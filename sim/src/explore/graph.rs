@@ -1,0 +1,251 @@
+//! Breadth-first through every reachable state; what was met, and the shortest way to each thing of note.
+//!
+//! Sequential and without a clock: the same bound, the same counts. Whether every state comes to a good end is looked at
+//! afterwards, on the graph that is left (`liveness.rs`).
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use handoff::host::Gap;
+use handoff::machine::Cell;
+use handoff::machine::supervisor::Verdict;
+
+use super::bounds::Bound;
+use super::liveness::{self, Edge, NOWHERE, State};
+use super::names::Action;
+use super::schedule::{Move, Schedule};
+use super::steps::Step;
+use super::table::Samples;
+use super::watch::Watch;
+use super::world::World;
+use super::{checks, surveyor};
+use crate::mutant::{Change, Mutation, changes};
+
+/// More are a sign of something that grows without bound.
+const MOST_STATES: usize = 20_000_000;
+
+/// What is looked for, besides violations.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options<'a> {
+    /// Something that is wrong with a machine; the first violation is the last.
+    pub mutation: Option<&'a Mutation>,
+    /// Every machine that was met, for the tables.
+    pub samples: bool,
+    /// What could be wrong with a machine, for a score of mutants.
+    pub changes: bool,
+}
+
+/// What an exploration found.
+#[derive(Default)]
+pub struct Report {
+    /// Different states.
+    pub states: usize,
+    /// Steps from one to another, deaths included.
+    pub transitions: usize,
+    /// Steps on the shortest way to the farthest state.
+    pub depth: usize,
+    /// What supervisors reported, and the shortest way to it.
+    pub verdicts: BTreeMap<Verdict, Schedule>,
+    /// What those who took stock found, likewise.
+    pub recoveries: BTreeMap<&'static str, Schedule>,
+    /// Where processes could die.
+    pub gaps: BTreeSet<Gap>,
+    /// Which cells of the machines' tables were met.
+    pub cells: BTreeSet<Cell>,
+    /// What could be wrong in each of them.
+    pub changes: BTreeMap<Cell, BTreeSet<Change>>,
+    /// Each kind of violation, and the shortest way to it.
+    pub violations: BTreeMap<String, Schedule>,
+    pub(super) samples: Samples,
+}
+
+/// How a state was met first: from which, by what step, and in which gap of it somebody died.
+struct Met {
+    from: u32,
+    depth: u16,
+    made: Option<Move>,
+}
+
+struct Search<'a> {
+    bound: &'a Bound,
+    options: Options<'a>,
+    known: HashMap<(u64, u64), u32>,
+    met: Vec<Met>,
+    states: Vec<State>,
+    /// Steps without a fault.
+    calm: Vec<Edge>,
+    actions: HashMap<Action, u16>,
+    queue: VecDeque<(u32, World)>,
+    gaps: HashSet<Gap>,
+    cells: HashSet<Cell>,
+    report: Report,
+}
+
+/// Goes through every state within `bound`.
+///
+/// # Panics
+/// There are too many states: something grows without end.
+pub fn explore(bound: &Bound, options: Options<'_>) -> Report {
+    let first = World::new(bound.faults, bound.handoffs);
+    let mut search = Search::new(bound, options);
+    search.visit(0, None, first);
+    while let Some((from, world)) = search.queue.pop_front() {
+        assert!(search.met.len() < MOST_STATES, "more than {MOST_STATES} states in {}", bound.name);
+        search.expand(from, &world);
+        if search.is_settled() {
+            return search.finish();
+        }
+    }
+    search.look_at_the_ends();
+    search.finish()
+}
+
+impl<'a> Search<'a> {
+    fn new(bound: &'a Bound, options: Options<'a>) -> Self {
+        Search {
+            bound,
+            options,
+            known: HashMap::new(),
+            met: Vec::new(),
+            states: Vec::new(),
+            calm: Vec::new(),
+            actions: HashMap::new(),
+            queue: VecDeque::new(),
+            gaps: HashSet::new(),
+            cells: HashSet::new(),
+            report: Report::default(),
+        }
+    }
+
+    /// A mutant is caught by one violation.
+    fn is_settled(&self) -> bool {
+        self.options.mutation.is_some() && !self.report.violations.is_empty()
+    }
+
+    fn expand(&mut self, from: u32, world: &World) {
+        for beat in world.heartbeats() {
+            let action = self.number(world.action(&beat));
+            self.calm.push(Edge { from, to: NOWHERE, action, waits: false });
+        }
+        for step in world.steps() {
+            let action = (!matches!(step, Step::Fault(_))).then(|| world.action(&step));
+            let mut watch = Watch { mutation: self.options.mutation, ..Watch::default() };
+            let (lived, died) = world.after(&step, &mut watch);
+            self.note(&watch);
+            let to = self.visit(from, Some(Move { step: step.clone(), dies: None }), lived);
+            if let Some(action) = action {
+                let action = self.number(action);
+                self.calm.push(Edge { from, to, action, waits: step.continues() });
+            }
+            for (n, world) in died.into_iter().enumerate() {
+                self.visit(from, Some(Move { step: step.clone(), dies: Some(n as u8) }), world);
+            }
+        }
+    }
+
+    fn number(&mut self, action: Action) -> u16 {
+        let fresh = self.actions.len() as u16;
+        *self.actions.entry(action).or_insert(fresh)
+    }
+
+    /// What was met on the way.
+    fn note(&mut self, watch: &Watch<'_>) {
+        self.gaps.extend(&watch.gaps);
+        self.cells.extend(&watch.cells);
+        if self.options.changes {
+            for (cell, asked) in watch.batches() {
+                self.report.changes.entry(cell).or_default().extend(changes(&asked));
+            }
+        }
+    }
+
+    /// Notes a state, and that it is to be looked at if it is new.
+    fn visit(&mut self, from: u32, made: Option<Move>, world: World) -> u32 {
+        self.report.transitions += usize::from(made.is_some());
+        let digest = digest(&world);
+        if let Some(index) = self.known.get(&digest) {
+            return *index;
+        }
+        let index = self.met.len() as u32;
+        let depth = if made.is_some() { self.met[from as usize].depth + 1 } else { 0 };
+        self.known.insert(digest, index);
+        self.met.push(Met { from, depth, made });
+        self.report.depth = depth.into();
+        let over = world.violation.is_some();
+        self.states.push(State {
+            at_rest: over || checks::at_rest(&world),
+            serves: over || checks::somebody_serves(&world),
+        });
+        if self.options.samples {
+            self.report.samples.collect(&world);
+        }
+        self.hear(index, &world);
+        match &world.violation {
+            Some(violation) => self.violated(violation.clone(), index),
+            None => self.queue.push_back((index, world)),
+        }
+        index
+    }
+
+    /// What supervisors report, and whether that is expected.
+    fn hear(&mut self, index: u32, world: &World) {
+        let boss = world.boss.as_ref().and_then(|boss| boss.outcome.as_ref());
+        if let Some(verdict) = boss.map(|outcome| outcome.verdict)
+            && !self.report.verdicts.contains_key(&verdict)
+        {
+            self.report.verdicts.insert(verdict, self.way(index));
+            if !self.bound.verdicts.contains(&verdict) {
+                self.violated(format!("{verdict:?} is reported, which is not expected here"), index);
+            }
+        }
+        let surveyor = world.surveyor.as_ref().and_then(|surveyor| surveyor.outcome.as_ref());
+        if let Some(found) = surveyor.map(|outcome| surveyor::name(outcome.verdict))
+            && !self.report.recoveries.contains_key(found)
+        {
+            self.report.recoveries.insert(found, self.way(index));
+            if !self.bound.findings().contains(&found) {
+                self.violated(format!("a recovery finds {found}, which is not expected here"), index);
+            }
+        }
+    }
+
+    fn violated(&mut self, why: String, index: u32) {
+        let way = Schedule { why: why.clone(), ..self.way(index) };
+        self.report.violations.entry(why).or_insert(way);
+    }
+
+    /// The steps from the start to `index`.
+    fn way(&self, mut index: u32) -> Schedule {
+        let mut moves = Vec::new();
+        while let Met { from, made: Some(made), .. } = &self.met[index as usize] {
+            moves.push(made.clone());
+            index = *from;
+        }
+        moves.reverse();
+        Schedule { why: String::new(), faults: self.bound.faults, handoffs: self.bound.handoffs, moves }
+    }
+
+    /// From every state, whatever the order of steps, one process comes to serve.
+    fn look_at_the_ends(&mut self) {
+        for (why, index) in liveness::check(&self.states, &self.calm) {
+            self.violated(why.to_string(), index);
+        }
+    }
+
+    fn finish(mut self) -> Report {
+        self.report.states = self.met.len();
+        self.report.gaps.extend(self.gaps);
+        self.report.cells.extend(self.cells);
+        self.report
+    }
+}
+
+/// Two hashes: one alone would confuse two states now and then.
+fn digest(world: &World) -> (u64, u64) {
+    let hash = |salt: u8| {
+        let mut hasher = DefaultHasher::new();
+        salt.hash(&mut hasher);
+        world.hash(&mut hasher);
+        hasher.finish()
+    };
+    (hash(0), hash(1))
+}

@@ -1,0 +1,28 @@
+//! Every interleaving: breadth-first through all states that the production machines can get into within a bound, over an
+//! in-memory kernel, with every order of frames, hooks, timers and answers, and a death in every gap.
+//!
+//! No time passes here, and there are no clients: the seeded simulator has those. In each state the checks hold; from each
+//! state, whatever the order of steps, one process comes to serve. What is found is a [`Schedule`], the shortest way to it.
+//!
+//! `world.rs` is the kernel, `steps.rs` what can happen in it, `act.rs` what becomes of it, `host.rs` and `surveyor.rs` the
+//! machines' hosts on it, `graph.rs` the search, `liveness.rs` how it must end, `checks.rs` what must hold.
+mod act;
+mod bounds;
+mod checks;
+mod graph;
+mod host;
+mod liveness;
+mod names;
+mod schedule;
+mod steps;
+mod story;
+mod surveyor;
+mod table;
+mod watch;
+mod world;
+
+pub use bounds::{Bound, LARGE, SMALL};
+pub use graph::{Options, Report, explore};
+pub use schedule::{Replayed, Schedule};
+pub use table::tables;
+pub use world::Faults;
