@@ -26,18 +26,11 @@ fn explored(bounds: &'static [Bound], options: Options<'static>) -> Vec<(&'stati
     all
 }
 
-/// What is wrong with what was found.
+/// What is wrong with what was found, and the shortest way to it.
 fn problems(bound: &Bound, report: &Report) -> Vec<String> {
-    let mut problems: Vec<String> = report
-        .violations
-        .iter()
-        .map(|(why, schedule)| format!("{}: {why}\n{}", bound.name, schedule.to_toml()))
-        .collect();
-    let unmet = bound.verdicts.iter().filter(|verdict| !report.verdicts.contains_key(verdict));
-    problems.extend(unmet.map(|verdict| format!("{}: {verdict:?} is never reported", bound.name)));
-    let unmet = bound.findings().iter().filter(|found| !report.recoveries.contains_key(*found));
-    problems.extend(unmet.map(|found| format!("{}: no recovery finds {found}", bound.name)));
-    problems
+    let way =
+        |why: &String| report.violations.get(why).map(|schedule| schedule.to_toml()).unwrap_or_default();
+    report.wrong(bound).iter().map(|why| format!("{}: {why}\n{}", bound.name, way(why))).collect()
 }
 
 fn counts(all: &[(&Bound, Report)]) -> String {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use handoff::ProcessId;
 use handoff::host::Gap;
 use handoff::machine::supervisor::{Outcome, Peer, Verdict};
-use handoff::machine::{Exit, incumbent, recovery, successor};
+use handoff::machine::{Cell, Exit, incumbent, recovery, successor};
 use handoff::message::Message;
 
 use serde::Serialize;
@@ -49,12 +49,18 @@ pub(crate) struct Audit {
     pub before_holder: Option<u32>,
     /// Gaps that were passed, by the addresses of their names.
     pub gaps: BTreeSet<GapKey>,
+    /// Cells that were met, likewise.
+    pub cells: BTreeSet<CellKey>,
     outage: Outage,
 }
 
 /// A gap, told from others without comparing names.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct GapKey(pub Gap);
+
+/// A cell, likewise.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CellKey(pub Cell);
 
 /// The times when nobody served.
 #[derive(Debug, Default)]
@@ -72,6 +78,10 @@ struct Outage {
 impl Audit {
     pub(crate) fn gap(&mut self, gap: Gap) {
         self.gaps.insert(GapKey(gap));
+    }
+
+    pub(crate) fn cell(&mut self, cell: Cell) {
+        self.cells.insert(CellKey(cell));
     }
 
     pub(crate) fn stopped(&mut self, now: Micros) {
@@ -503,30 +513,48 @@ impl World {
     }
 }
 
-impl PartialEq for GapKey {
-    fn eq(&self, other: &Self) -> bool {
-        self.address() == other.address()
-    }
-}
-
-impl Eq for GapKey {}
-
-impl PartialOrd for GapKey {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for GapKey {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.address().cmp(&other.address())
-    }
+/// Names are static: one that is at two addresses is merely kept twice.
+fn address(name: &'static str) -> usize {
+    name.as_ptr() as usize
 }
 
 impl GapKey {
-    /// Names are static: one that is at two addresses is merely kept twice.
-    fn address(&self) -> (usize, usize, usize) {
-        let at = |text: &'static str| text.as_ptr() as usize;
-        (at(self.0.role), at(self.0.state), self.0.before.map_or(0, at))
+    fn addresses(&self) -> [usize; 3] {
+        let Gap { role, state, before } = self.0;
+        [address(role), address(state), before.map_or(0, address)]
     }
 }
+
+impl CellKey {
+    fn addresses(&self) -> [usize; 4] {
+        let Cell { role, state, event } = self.0;
+        [address(role), address(state), address(event.of), address(event.what)]
+    }
+}
+
+macro_rules! by_addresses {
+    ($key:ident) => {
+        impl PartialEq for $key {
+            fn eq(&self, other: &Self) -> bool {
+                self.addresses() == other.addresses()
+            }
+        }
+
+        impl Eq for $key {}
+
+        impl PartialOrd for $key {
+            fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+                Some(self.cmp(other))
+            }
+        }
+
+        impl Ord for $key {
+            fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+                self.addresses().cmp(&other.addresses())
+            }
+        }
+    };
+}
+
+by_addresses!(GapKey);
+by_addresses!(CellKey);

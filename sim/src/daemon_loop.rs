@@ -6,7 +6,6 @@ use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use handoff::drive::turn;
 use handoff::machine::{Exit, LinkId, Op, Successor, incumbent, successor};
 use handoff::message::{Capabilities, Hello, PROTO_MAX, PROTO_MIN};
 use handoff::{ReadinessSnapshot, ResumeFrom};
@@ -14,6 +13,7 @@ use handoff::{ReadinessSnapshot, ResumeFrom};
 use crate::daemon::Simulated;
 use crate::host::Host;
 use crate::kernel::{Died, Kind, Micros, Read, Side};
+use crate::mutant::drive;
 use crate::plan::What as Fault;
 use crate::process::{AnyHook, Daemon, Input, Life, Pending, Process, Report, Role};
 use crate::trace::What;
@@ -350,7 +350,7 @@ impl World {
 
 /// One turn of the driver.
 fn step(role: Role, host: &mut Host<'_>, input: Input) -> (Role, ControlFlow<handoff::host::Crashed>) {
-    let go_on = ControlFlow::Continue(());
+    let (go_on, mut meddling) = (ControlFlow::Continue(()), host.world.meddling());
     match role {
         Role::Incumbent(mut machine) => {
             let event = input.typed(|report| match report {
@@ -358,7 +358,7 @@ fn step(role: Role, host: &mut Host<'_>, input: Input) -> (Role, ControlFlow<han
                 Report::Successor(successor::Done::Ok) => Some(incumbent::Done::Ok),
                 Report::Successor(_) => None,
             });
-            let flow = event.map_or(go_on, |event| turn(&mut machine, host, event));
+            let flow = event.map_or(go_on, |event| drive(&mut machine, host, event, &mut meddling));
             (Role::Incumbent(machine), flow)
         }
         Role::Successor(mut machine) => {
@@ -366,7 +366,7 @@ fn step(role: Role, host: &mut Host<'_>, input: Input) -> (Role, ControlFlow<han
                 Report::Successor(done) => Some(done),
                 Report::Incumbent(_) => None,
             });
-            let flow = event.map_or(go_on, |event| turn(&mut machine, host, event));
+            let flow = event.map_or(go_on, |event| drive(&mut machine, host, event, &mut meddling));
             (Role::Successor(machine), flow)
         }
     }

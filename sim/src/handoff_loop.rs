@@ -1,5 +1,4 @@
 //! The loop around the supervisor's machine: one handoff, or one cold start.
-use handoff::drive::turn;
 use handoff::journal::Parties;
 use handoff::machine::supervisor::{Config, Event, Note, Outcome, Peer, Verdict};
 use handoff::machine::{Machine, Supervisor};
@@ -9,6 +8,7 @@ use handoff::{HandoffId, ProcessId};
 use crate::boss::{Boss, Task, binary};
 use crate::host::Host;
 use crate::kernel::{Kind, Micros, Read, Side};
+use crate::mutant::drive;
 use crate::plan::What as Fault;
 use crate::process::{Daemon, Pending, Process, Program, message_name, written};
 use crate::run::Planted;
@@ -269,7 +269,8 @@ impl World {
         };
         let name = if self.recorder.on { event_name(&event) } else { String::new() };
         let begun = self.turn_begins(pid, Supervisor::ROLE, name, came, machine.state());
-        let _ = turn(&mut machine, &mut Host { world: self, pid }, event);
+        let mut meddling = self.meddling();
+        let _ = drive(&mut machine, &mut Host { world: self, pid }, event, &mut meddling);
         self.turn_ends(begun, machine.state());
         let handoff = self.boss_mut(pid).and_then(Boss::handoff_mut);
         if let Some(handoff) = handoff.filter(|handoff| handoff.machine.is_none()) {

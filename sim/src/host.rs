@@ -11,7 +11,7 @@ use handoff::host::{
 };
 use handoff::machine::recovery::{self, Sighting};
 use handoff::machine::supervisor::{self, Note, Peer};
-use handoff::machine::{Exit, LinkId, LockAnswer, Op, incumbent, successor};
+use handoff::machine::{Cell, Exit, LinkId, LockAnswer, Op, incumbent, successor};
 use handoff::message::Message;
 use handoff::record::{self, Record};
 use handoff::slots;
@@ -143,6 +143,10 @@ impl Clock for Host<'_> {
 }
 
 impl Gaps for Host<'_> {
+    fn handles(&mut self, cell: Cell) {
+        self.world.audit.cell(cell);
+    }
+
     fn gap(&mut self, gap: Gap) -> ControlFlow<Crashed> {
         if self.world.runs(self.pid) {
             self.world.passes_gap(self.pid, gap);

@@ -74,6 +74,7 @@ mod failure;
 mod faults;
 mod handoff_loop;
 mod host;
+pub mod judge;
 mod kernel;
 pub mod mutant;
 mod operator;

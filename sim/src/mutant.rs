@@ -1,22 +1,23 @@
 //! A machine with one thing wrong, in one cell of its table of states and events: what a check is for is to notice.
 //!
-//! Made at run time, around the production machine, because tools that mutate sources make few mutants of a `match`. What a
-//! mutation does to nothing that was met is no mutant: [`Mutation::bites`] says whether it ever did.
+//! Made at run time, around the production machine, because tools that mutate sources make few mutants of a `match`. What
+//! would make no difference anywhere is no mutant.
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::ops::ControlFlow;
 
-use handoff::drive::Runs;
+use handoff::drive::{Runs, turn};
+use handoff::host::{Clock, Crashed, Gaps};
 use handoff::machine::{Batch, Cell, EventName, Machine, Out, Timers};
 use handoff::time::Time;
 
 /// One thing that is wrong.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mutation {
     /// Where.
     pub cell: Cell,
     /// What.
     pub change: Change,
-    bit: AtomicBool,
 }
 
 /// What can be wrong in a cell. Effects are named as in gaps.
@@ -49,35 +50,55 @@ impl fmt::Display for Mutation {
     }
 }
 
-impl Mutation {
-    /// `change` in `cell`.
-    pub fn new(cell: Cell, change: Change) -> Mutation {
-        Mutation { cell, change, bit: AtomicBool::new(false) }
+/// What is done to a machine while it has its turns.
+pub(crate) enum Meddling<'a> {
+    /// Nothing.
+    No,
+    /// Something is wrong with it.
+    Mutates(&'a Mutation),
+    /// Nothing, but what could be wrong is noted, cell by cell: only what would make a difference.
+    Notes(&'a mut BTreeMap<Cell, BTreeSet<Change>>),
+}
+
+impl<'a> Meddling<'a> {
+    /// What is wrong, if something is.
+    pub(crate) fn mutation(&self) -> Option<&'a Mutation> {
+        match self {
+            Meddling::Mutates(mutation) => Some(mutation),
+            Meddling::No | Meddling::Notes(_) => None,
+        }
     }
 
-    /// Whether it has ever changed what a machine did.
-    pub fn bites(&self) -> bool {
-        self.bit.load(Ordering::Relaxed)
+    /// For a while: a machine's host can't be borrowed together with what is done to the machine.
+    pub(crate) fn take(&mut self) -> Self {
+        std::mem::replace(self, Meddling::No)
     }
 }
 
-/// What can be wrong in a cell in which a machine was seen to ask for `effects`, in this order. One whose result it waits
-/// for can't change places: nothing can follow it, by its type.
-pub fn changes(effects: &[&'static str]) -> Vec<Change> {
-    let mut changes = vec![Change::Ignore, Change::Stay];
-    changes.extend(effects.iter().copied().map(Change::Drop));
-    let differ = |pair: &&[&'static str]| pair[0] != pair[1];
-    changes.extend(effects.windows(2).filter(differ).map(|pair| Change::Swap(pair[0], pair[1])));
-    changes
+/// Lets `machine` have a turn, mutated if that is wanted.
+pub(crate) fn drive<M, H>(
+    machine: &mut M,
+    host: &mut H,
+    event: M::Event,
+    meddling: &mut Meddling<'_>,
+) -> ControlFlow<Crashed>
+where
+    M: Runs<H> + Clone + PartialEq,
+    H: Clock + Gaps,
+{
+    match meddling {
+        Meddling::No => turn(machine, host, event),
+        meddling => turn(&mut Mutant { machine, meddling }, host, event),
+    }
 }
 
 /// A machine, and what is wrong with it.
-pub(crate) struct Mutant<'a, M> {
-    pub machine: &'a mut M,
-    pub mutation: &'a Mutation,
+struct Mutant<'a, 'b, M> {
+    machine: &'a mut M,
+    meddling: &'a mut Meddling<'b>,
 }
 
-impl<M: Machine + Clone + PartialEq> Machine for Mutant<'_, M> {
+impl<M: Machine + Clone + PartialEq> Machine for Mutant<'_, '_, M> {
     type Event = M::Event;
     type Effect = M::Effect;
     type Awaited = M::Awaited;
@@ -85,13 +106,18 @@ impl<M: Machine + Clone + PartialEq> Machine for Mutant<'_, M> {
     const ROLE: &'static str = M::ROLE;
 
     fn handle(&mut self, now: Time, event: M::Event, mut out: Out<'_, Self>) {
-        let Cell { role, state, event: name } = self.mutation.cell;
-        let hit = role == M::ROLE && state == self.machine.state() && name == M::event_name(&event);
-        let before = hit.then(|| self.machine.clone());
+        let cell = Cell { role: M::ROLE, state: self.machine.state(), event: M::event_name(&event) };
+        let before = self.concerns(cell).then(|| self.machine.clone());
         let mut batch = Batch::<M>::new();
         self.machine.handle(now, event, batch.out());
         if let Some(before) = before {
-            self.mutate(before, &mut batch);
+            match self.meddling {
+                Meddling::No => {}
+                Meddling::Mutates(mutation) => mutate(self.machine, before, &mut batch, mutation),
+                Meddling::Notes(notes) => {
+                    notes.entry(cell).or_default().extend(changes(self.machine, &before, &batch));
+                }
+            }
         }
         batch.effects.into_iter().for_each(|effect| out.push(effect));
         if let Some(last) = batch.last {
@@ -120,7 +146,7 @@ impl<M: Machine + Clone + PartialEq> Machine for Mutant<'_, M> {
     }
 }
 
-impl<M: Runs<H> + Clone + PartialEq, H> Runs<H> for Mutant<'_, M> {
+impl<M: Runs<H> + Clone + PartialEq, H> Runs<H> for Mutant<'_, '_, M> {
     fn perform(effect: M::Effect, host: &mut H) {
         M::perform(effect, host);
     }
@@ -130,32 +156,48 @@ impl<M: Runs<H> + Clone + PartialEq, H> Runs<H> for Mutant<'_, M> {
     }
 }
 
-impl<M: Machine + Clone + PartialEq> Mutant<'_, M> {
-    fn mutate(&mut self, before: M, batch: &mut Batch<M>) {
-        let named = |effect: &M::Effect, name: &str| M::effect_name(effect) == name;
-        let asked = batch.effects.len() + usize::from(batch.last.is_some());
-        let bites = match self.mutation.change {
-            Change::Ignore => {
-                *batch = Batch::new();
-                let stays = *self.machine == before;
-                *self.machine = before;
-                asked > 0 || !stays
-            }
-            Change::Stay => std::mem::replace(self.machine, before) != *self.machine,
-            Change::Drop(name) => {
-                batch.effects.retain(|effect| !named(effect, name));
-                batch.last = batch.last.take().filter(|last| M::awaited_name(last) != name);
-                batch.effects.len() + usize::from(batch.last.is_some()) < asked
-            }
-            Change::Swap(one, other) => {
-                let pair = |pair: &[M::Effect]| named(&pair[0], one) && named(&pair[1], other);
-                let at = batch.effects.windows(2).position(pair);
-                at.into_iter().for_each(|at| batch.effects.swap(at, at + 1));
-                at.is_some()
-            }
-        };
-        if bites {
-            self.mutation.bit.store(true, Ordering::Relaxed);
+impl<M> Mutant<'_, '_, M> {
+    fn concerns(&mut self, cell: Cell) -> bool {
+        match self.meddling {
+            Meddling::No => false,
+            Meddling::Mutates(mutation) => mutation.cell == cell,
+            Meddling::Notes(_) => true,
+        }
+    }
+}
+
+/// All that could be wrong with a step from `before` to `after`. The effect whose result is awaited can't change places: its
+/// type says that nothing follows it.
+fn changes<M: Machine + PartialEq>(after: &M, before: &M, batch: &Batch<M>) -> Vec<Change> {
+    let effects: Vec<_> = batch.effects.iter().map(M::effect_name).collect();
+    let last = batch.last.as_ref().map(M::awaited_name);
+    let asks = !effects.is_empty() || last.is_some();
+    let mut changes = Vec::new();
+    changes.extend((asks || after != before).then_some(Change::Ignore));
+    // Without effects, that is the same.
+    changes.extend((asks && after != before).then_some(Change::Stay));
+    changes.extend(effects.iter().copied().chain(last).map(Change::Drop));
+    let differ = |pair: &&[&'static str]| pair[0] != pair[1];
+    changes.extend(effects.windows(2).filter(differ).map(|pair| Change::Swap(pair[0], pair[1])));
+    changes
+}
+
+fn mutate<M: Machine + PartialEq>(machine: &mut M, before: M, batch: &mut Batch<M>, mutation: &Mutation) {
+    let named = |effect: &M::Effect, name: &str| M::effect_name(effect) == name;
+    match mutation.change {
+        Change::Ignore => {
+            *batch = Batch::new();
+            *machine = before;
+        }
+        Change::Stay => *machine = before,
+        Change::Drop(name) => {
+            batch.effects.retain(|effect| !named(effect, name));
+            batch.last = batch.last.take().filter(|last| M::awaited_name(last) != name);
+        }
+        Change::Swap(one, other) => {
+            let pair = |pair: &[M::Effect]| named(&pair[0], one) && named(&pair[1], other);
+            let at = batch.effects.windows(2).position(pair);
+            at.into_iter().for_each(|at| batch.effects.swap(at, at + 1));
         }
     }
 }

@@ -2,11 +2,13 @@
 use std::sync::Arc;
 
 use handoff::host::Gap;
+use handoff::machine::Cell;
 use handoff::machine::supervisor::Verdict;
 
 use crate::checks::Violation;
 use crate::daemon::{Ledger, Make};
 use crate::kernel::Micros;
+use crate::mutant::Mutation;
 use crate::plan::{At, Plan};
 use crate::runtime;
 use crate::trace::Entry;
@@ -21,6 +23,8 @@ pub struct Report {
     pub struck: Vec<Struck>,
     /// Where processes could have died. In no order.
     pub gaps: Vec<Gap>,
+    /// Cells of the machines' tables that were met. In no order.
+    pub cells: Vec<Cell>,
     /// What supervisors reported of the handoffs that were asked for.
     pub verdicts: Vec<Verdict>,
     /// The longest time that nobody served, in microseconds; the lengths of injected stops are taken off.
@@ -78,6 +82,8 @@ pub enum Planted {
     SocketsStay,
     /// Nobody starts a daemon when none serves.
     NoDaemonAgain,
+    /// Something is wrong with a machine.
+    Mutant(&'static Mutation),
 }
 
 /// Makes the daemons that the simulator brings along.
@@ -101,6 +107,7 @@ pub fn run(plan: &Arc<Plan>, make: &Arc<Make>, options: Options) -> Report {
         violation: world.audit.violation.take(),
         struck: std::mem::take(&mut world.faults.struck),
         gaps: world.audit.gaps.iter().map(|key| key.0).collect(),
+        cells: world.audit.cells.iter().map(|key| key.0).collect(),
         verdicts: std::mem::take(&mut world.operator.verdicts),
         longest_outage: world.audit.longest_outage(),
         requests: world.requests(),

@@ -2,7 +2,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use handoff::ProcessId;
-use handoff::drive::turn;
 use handoff::machine::recovery::{Config, Event, Outcome, Sight, Sighting, Verdict};
 use handoff::machine::{Machine, Recovery};
 use handoff::message::{Hello, Message};
@@ -10,6 +9,7 @@ use handoff::message::{Hello, Message};
 use crate::boss::{Boss, Task};
 use crate::host::Host;
 use crate::kernel::{Micros, Read, Side};
+use crate::mutant::drive;
 use crate::process::{Pending, Process, message_name, written};
 use crate::world::World;
 
@@ -143,7 +143,8 @@ impl World {
         };
         let name = if self.recorder.on { self.survey_event_name(&event) } else { String::new() };
         let begun = self.turn_begins(pid, Recovery::ROLE, name, came, machine.state());
-        let _ = turn(&mut machine, &mut Host { world: self, pid }, event);
+        let mut meddling = self.meddling();
+        let _ = drive(&mut machine, &mut Host { world: self, pid }, event, &mut meddling);
         self.turn_ends(begun, machine.state());
         let survey = self.boss_mut(pid).and_then(Boss::survey_mut);
         if let Some(survey) = survey.filter(|survey| survey.machine.is_none()) {

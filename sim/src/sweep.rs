@@ -10,7 +10,7 @@ use std::thread;
 
 use serde::Serialize;
 
-use crate::checks::{GapKey, Violation};
+use crate::checks::{CellKey, GapKey, Violation};
 use crate::daemon::Make;
 use crate::draw::draw;
 use crate::run::{Options, Planted, Report, gap_name, run};
@@ -55,6 +55,8 @@ pub struct Summary {
     pub classes_a_run: [u64; 3],
     /// In how many runs each gap was passed: places where a process could die.
     pub gaps: BTreeMap<String, u64>,
+    /// In how many runs each cell of the machines' tables was met.
+    pub cells: BTreeMap<String, u64>,
     /// The longest time that nobody served, by the class of the only fault of a run, with its seed.
     pub outages: BTreeMap<String, Outage>,
     /// The lowest seed that failed.
@@ -84,6 +86,7 @@ pub struct Failure {
 struct Part {
     summary: Summary,
     gaps: BTreeMap<GapKey, u64>,
+    cells: BTreeMap<CellKey, u64>,
     micros: u64,
 }
 
@@ -161,6 +164,9 @@ impl Part {
         for gap in &report.gaps {
             *self.gaps.entry(GapKey(*gap)).or_default() += 1;
         }
+        for cell in &report.cells {
+            *self.cells.entry(CellKey(*cell)).or_default() += 1;
+        }
         for struck in &report.struck {
             *summary.faults.entry(struck.class.clone()).or_default() += 1;
         }
@@ -205,6 +211,9 @@ impl Part {
         for (gap, count) in other.gaps {
             *self.gaps.entry(gap).or_default() += count;
         }
+        for (cell, count) in other.cells {
+            *self.cells.entry(cell).or_default() += count;
+        }
         if let Some(failure) = other_summary.failure {
             self.fails(failure.seed, failure.violation);
         }
@@ -213,6 +222,9 @@ impl Part {
     fn finish(mut self) -> Summary {
         for (gap, count) in self.gaps {
             *self.summary.gaps.entry(gap_name(&gap.0)).or_default() += count;
+        }
+        for (cell, count) in self.cells {
+            *self.summary.cells.entry(cell.0.to_string()).or_default() += count;
         }
         self.summary.virtual_secs = self.micros as f64 / 1e6;
         self.summary

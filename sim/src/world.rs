@@ -15,6 +15,7 @@ use crate::clients::Client;
 use crate::daemon::Make;
 use crate::faults::Faults;
 use crate::kernel::{Clock, Disk, Door, Kind, Link, Micros, Noise, Read, Side};
+use crate::mutant::Meddling;
 use crate::operator::Operator;
 use crate::plan::{Plan, What as Fault};
 use crate::process::{Daemon, Life, Process, Program};
@@ -251,6 +252,14 @@ impl World {
         let pid = self.start_process('S', Program::Boss(Box::new(Boss::new(false))));
         self.note(Some(pid), || What::Born { role: "supervisor", build: None });
         self.poke(pid, self.now);
+    }
+
+    /// What is done to machines.
+    pub(crate) fn meddling(&self) -> Meddling<'static> {
+        match self.planted {
+            Planted::Mutant(mutation) => Meddling::Mutates(mutation),
+            _ => Meddling::No,
+        }
     }
 
     /// The supervisor that is to be there.

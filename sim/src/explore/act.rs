@@ -7,10 +7,11 @@ use handoff::machine::{
 use handoff::time::Time;
 
 use super::checks;
-use super::host::{Host, drive};
+use super::host::Host;
 use super::steps::{Fault, Step};
 use super::watch::Watch;
 use super::world::{Boss, Daemon, End, Faults, Life, Link, SECOND, World, id};
+use crate::mutant::drive;
 use crate::process::AnyHook;
 
 /// A hook that has returned.
@@ -31,7 +32,7 @@ impl World {
         if self.faults.crashes > 0 {
             for n in 0..watch.gaps.len() {
                 let mut world = self.clone();
-                world.apply_and_die(step, n, &mut Watch { mutation: watch.mutation, ..Watch::default() });
+                world.apply_and_die(step, n, &mut Watch::of(watch.meddling.mutation()));
                 died.push(world);
             }
         }
@@ -300,8 +301,10 @@ impl World {
         let Some(mut machine) = self.boss.as_ref().map(|boss| boss.machine.clone()) else {
             return;
         };
+        let mut meddling = watch.meddling.take();
         let mut host = Host { world: self, pid: 0, watch };
-        let lives = drive(&mut machine, &mut host, event).is_continue();
+        let lives = drive(&mut machine, &mut host, event, &mut meddling).is_continue();
+        watch.meddling = meddling;
         match &mut self.boss {
             Some(boss) if lives => boss.machine = machine,
             _ => self.boss_dies(),
@@ -313,18 +316,20 @@ impl World {
         let Some(daemon) = self.processes.get(&pid).map(|process| process.daemon.clone()) else {
             return;
         };
+        let mut meddling = watch.meddling.take();
         let mut host = Host { world: self, pid, watch };
         let (daemon, flow) = match daemon {
             Daemon::Incumbent(mut machine) => {
-                let flow = drive(&mut machine, &mut host, typed(input));
+                let flow = drive(&mut machine, &mut host, typed(input), &mut meddling);
                 (Daemon::Incumbent(machine), flow)
             }
             Daemon::Successor(mut machine) => {
-                let flow = drive(&mut machine, &mut host, typed(input));
+                let flow = drive(&mut machine, &mut host, typed(input), &mut meddling);
                 let promoted = machine.promoted(Time::ZERO, SECOND);
                 (promoted.map_or(Daemon::Successor(machine), Daemon::Incumbent), flow)
             }
         };
+        watch.meddling = meddling;
         let Some(process) = self.processes.get_mut(&pid) else { return };
         process.daemon = daemon;
         if flow.is_break() || process.exited.is_some() {

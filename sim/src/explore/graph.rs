@@ -18,20 +18,25 @@ use super::table::Samples;
 use super::watch::Watch;
 use super::world::World;
 use super::{checks, surveyor};
-use crate::mutant::{Change, Mutation, changes};
-
-/// More are a sign of something that grows without bound.
-const MOST_STATES: usize = 20_000_000;
+use crate::mutant::{Change, Meddling, Mutation};
 
 /// What is looked for, besides violations.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Options<'a> {
     /// Something that is wrong with a machine; the first violation is the last.
     pub mutation: Option<&'a Mutation>,
+    /// That there are more states is a violation: something grows without end.
+    pub most_states: usize,
     /// Every machine that was met, for the tables.
     pub samples: bool,
     /// What could be wrong with a machine, for a score of mutants.
     pub changes: bool,
+}
+
+impl Default for Options<'_> {
+    fn default() -> Self {
+        Options { mutation: None, most_states: 20_000_000, samples: false, changes: false }
+    }
 }
 
 /// What an exploration found.
@@ -65,6 +70,17 @@ struct Met {
     made: Option<Move>,
 }
 
+impl Report {
+    /// All that is not as it must be: violations, and verdicts that `bound` lists but nobody reports.
+    pub fn wrong(&self, bound: &Bound) -> Vec<String> {
+        let unheard = bound.verdicts.iter().filter(|verdict| !self.verdicts.contains_key(verdict));
+        let unheard = unheard.map(|verdict| format!("{verdict:?} is never reported"));
+        let unfound = bound.findings().iter().filter(|found| !self.recoveries.contains_key(*found));
+        let unfound = unfound.map(|found| format!("no recovery finds {found}"));
+        self.violations.keys().cloned().chain(unheard).chain(unfound).collect()
+    }
+}
+
 struct Search<'a> {
     bound: &'a Bound,
     options: Options<'a>,
@@ -81,16 +97,16 @@ struct Search<'a> {
 }
 
 /// Goes through every state within `bound`.
-///
-/// # Panics
-/// There are too many states: something grows without end.
 pub fn explore(bound: &Bound, options: Options<'_>) -> Report {
     let first = World::new(bound.faults, bound.handoffs);
     let mut search = Search::new(bound, options);
     search.visit(0, None, first);
     while let Some((from, world)) = search.queue.pop_front() {
-        assert!(search.met.len() < MOST_STATES, "more than {MOST_STATES} states in {}", bound.name);
         search.expand(from, &world);
+        if search.met.len() > options.most_states {
+            search.violated("there is no end to the states".into(), from);
+            return search.finish();
+        }
         if search.is_settled() {
             return search.finish();
         }
@@ -128,9 +144,13 @@ impl<'a> Search<'a> {
         }
         for step in world.steps() {
             let action = (!matches!(step, Step::Fault(_))).then(|| world.action(&step));
-            let mut watch = Watch { mutation: self.options.mutation, ..Watch::default() };
+            let mut watch = Watch::of(self.options.mutation);
+            if self.options.changes {
+                watch.meddling = Meddling::Notes(&mut self.report.changes);
+            }
             let (lived, died) = world.after(&step, &mut watch);
-            self.note(&watch);
+            self.gaps.extend(&watch.gaps);
+            self.cells.extend(&watch.cells);
             let to = self.visit(from, Some(Move { step: step.clone(), dies: None }), lived);
             if let Some(action) = action {
                 let action = self.number(action);
@@ -145,17 +165,6 @@ impl<'a> Search<'a> {
     fn number(&mut self, action: Action) -> u16 {
         let fresh = self.actions.len() as u16;
         *self.actions.entry(action).or_insert(fresh)
-    }
-
-    /// What was met on the way.
-    fn note(&mut self, watch: &Watch<'_>) {
-        self.gaps.extend(&watch.gaps);
-        self.cells.extend(&watch.cells);
-        if self.options.changes {
-            for (cell, asked) in watch.batches() {
-                self.report.changes.entry(cell).or_default().extend(changes(&asked));
-            }
-        }
     }
 
     /// Notes a state, and that it is to be looked at if it is new.

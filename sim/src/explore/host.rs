@@ -2,7 +2,6 @@
 use std::ops::ControlFlow;
 
 use handoff::ProcessId;
-use handoff::drive::{Runs, turn};
 use handoff::host::*;
 use handoff::machine::{
     Awaited, Cell, Exit, LinkId, LockAnswer, Op, incumbent, successor,
@@ -15,7 +14,6 @@ use handoff::time::Time;
 use super::watch::Watch;
 use super::world::{End, World, id};
 use super::{checks, names};
-use crate::mutant::Mutant;
 use crate::process::{AnyHook, lock_answer};
 
 /// The host of one process; pid 0 is the supervisor.
@@ -23,21 +21,6 @@ pub(super) struct Host<'a, 'w> {
     pub world: &'a mut World,
     pub pid: u32,
     pub watch: &'a mut Watch<'w>,
-}
-
-/// Lets `machine` handle `event`, mutated if that is wanted.
-pub(super) fn drive<'a, 'w, M>(
-    machine: &mut M,
-    host: &mut Host<'a, 'w>,
-    event: M::Event,
-) -> ControlFlow<Crashed>
-where
-    M: Runs<Host<'a, 'w>> + Clone + PartialEq,
-{
-    match host.watch.mutation {
-        None => turn(machine, host, event),
-        Some(mutation) => turn(&mut Mutant { machine, mutation }, host, event),
-    }
 }
 
 impl Host<'_, '_> {

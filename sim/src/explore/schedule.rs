@@ -3,7 +3,6 @@
 //! A step is named by what it does in the world in which it happens, so that a line means what it says; it is found again by
 //! that name among the steps that can be taken there.
 use std::path::Path;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -117,11 +116,11 @@ impl Schedule {
     }
 
     /// Lets it happen once more.
-    pub fn replay(&self, mutation: Option<&Arc<Mutation>>) -> Replayed {
+    pub fn replay(&self, mutation: Option<&Mutation>) -> Replayed {
         let mut world = World::new(self.faults, self.handoffs);
         let mut story = Story::default();
         for made in &self.moves {
-            story.tell(&mut world, made, mutation.map(Arc::as_ref));
+            story.tell(&mut world, made, mutation);
         }
         Replayed { trace: story.entries, violation: world.violation }
     }

@@ -28,7 +28,7 @@ impl Story {
     /// Lets a move happen, and notes what is seen of it.
     pub(super) fn tell(&mut self, world: &mut World, made: &Move, mutation: Option<&Mutation>) {
         let before = world.clone();
-        let mut watch = Watch { mutation, asked: Some(Vec::new()), ..Watch::default() };
+        let mut watch = Watch { asked: Some(Vec::new()), ..Watch::of(mutation) };
         made.happen(world, &mut watch);
         let actor = before.actor(&made.step);
         if let Step::Fault(_) = made.step {

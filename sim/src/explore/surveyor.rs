@@ -9,11 +9,12 @@ use handoff::machine::{
 };
 use handoff::message::Message;
 
-use super::host::{Host, drive};
+use super::host::Host;
 use super::steps::Step;
 use super::watch::Watch;
 use super::world::{Daemon, End, Life, Process, SECOND, Surveyor, World, id};
 use super::{checks, names};
+use crate::mutant::drive;
 
 impl World {
     pub(super) fn survey(&mut self, watch: &mut Watch<'_>) {
@@ -45,8 +46,10 @@ impl World {
         let Some(mut machine) = self.surveyor.as_ref().map(|surveyor| surveyor.machine.clone()) else {
             return;
         };
+        let mut meddling = watch.meddling.take();
         let mut host = Host { world: self, pid: 0, watch };
-        let lives = drive(&mut machine, &mut host, event).is_continue();
+        let lives = drive(&mut machine, &mut host, event, &mut meddling).is_continue();
+        watch.meddling = meddling;
         match &mut self.surveyor {
             Some(surveyor) if lives => surveyor.machine = machine,
             _ => self.surveyor_dies(),

@@ -5,7 +5,7 @@ use handoff::host::{Crashed, Gap};
 use handoff::machine::Cell;
 use handoff::message::Message;
 
-use crate::mutant::Mutation;
+use crate::mutant::{Meddling, Mutation};
 use crate::process::message_name;
 use crate::trace::Name;
 
@@ -17,14 +17,10 @@ pub(super) enum Asked {
     Did(String),
 }
 
-/// A cell, and the effects that were asked for in it.
-pub(super) type Batch = (Cell, Vec<&'static str>);
-
-#[derive(Default)]
 pub(super) struct Watch<'a> {
     /// The gap in which the process that acts dies, counted from 0.
     pub crash: Option<usize>,
-    pub mutation: Option<&'a Mutation>,
+    pub meddling: Meddling<'a>,
     /// Those that were passed.
     pub gaps: Vec<Gap>,
     /// Those that were met.
@@ -33,7 +29,19 @@ pub(super) struct Watch<'a> {
     pub asked: Option<Vec<Asked>>,
 }
 
-impl Watch<'_> {
+impl Default for Watch<'_> {
+    fn default() -> Self {
+        Watch { crash: None, meddling: Meddling::No, gaps: Vec::new(), cells: Vec::new(), asked: None }
+    }
+}
+
+impl<'a> Watch<'a> {
+    /// Something is wrong with a machine, if so.
+    pub(super) fn of(mutation: Option<&'a Mutation>) -> Self {
+        let meddling = mutation.map_or(Meddling::No, Meddling::Mutates);
+        Watch { meddling, ..Watch::default() }
+    }
+
     pub(super) fn gap(&mut self, gap: Gap) -> ControlFlow<Crashed> {
         self.gaps.push(gap);
         match self.crash {
@@ -52,15 +60,5 @@ impl Watch<'_> {
         if let Some(asked) = &mut self.asked {
             asked.push(Asked::Sent(to(), message_name(message)));
         }
-    }
-
-    /// What a machine asked for in each of the cells that were met: effects, and the last one.
-    pub(super) fn batches(&self) -> impl Iterator<Item = Batch> {
-        // The gap after the last effect ends a batch.
-        let batches = self.gaps.split_inclusive(|gap| gap.before.is_none());
-        self.cells
-            .iter()
-            .zip(batches)
-            .map(|(cell, gaps)| (*cell, gaps.iter().filter_map(|gap| gap.before).collect()))
     }
 }

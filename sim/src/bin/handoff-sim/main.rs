@@ -12,10 +12,12 @@ use handoff_sim::trace::{Shown, page, perfetto, text};
 use handoff_sim::{Make, Plan, draw, shrink, version};
 
 mod explore;
+mod mutants;
 mod shard;
 mod sweep;
 
 use explore::Explore;
+use mutants::Mutants;
 use shard::Shard;
 
 /// Runs handoff's protocol under seeds and faults, on a simulated machine. The same seed and code, the same run.
@@ -61,6 +63,8 @@ enum Command {
     Sweep(Sweep),
     /// Goes through every state within a bound: every interleaving, a death in every gap.
     Explore(Explore),
+    /// Breaks every cell of the machines' tables in every way, and says what nobody notices. Takes long.
+    Mutants(Mutants),
     /// Runs one seed, one plan or one schedule, and prints what happened.
     Replay {
         /// A seed, or the path of a plan, or of a schedule that an exploration has saved.
@@ -116,6 +120,7 @@ fn main() -> ExitCode {
     let done = match command {
         Command::Sweep(sweep) => sweep.run(&subject),
         Command::Explore(explore) => explore.run(),
+        Command::Mutants(mutants) => Ok(mutants.run()),
         Command::Replay { what, all } if is_schedule(&what) => explore::replay(Path::new(&what), all),
         Command::Replay { what, all } => plan_of(&what).map(|plan| replay(&subject, &plan, all)),
         Command::Shrink { what } => plan_of(&what).and_then(|plan| shrunk(&subject, &plan)),

@@ -1,0 +1,80 @@
+//! `handoff-sim mutants`: whether what is wrong with a machine is noticed.
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::thread;
+use std::time::Instant;
+
+use handoff_sim::judge::{Fate, Judge};
+use handoff_sim::mutant::Mutation;
+use handoff_sim::version;
+use indicatif::{ProgressBar, ProgressStyle};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Mutants {
+    /// Only mutants in whose name this text is, such as `incumbent.sealed` or `without Unlock`.
+    #[arg(default_value = "")]
+    name: String,
+    /// Only says which there are.
+    #[arg(long)]
+    list: bool,
+    /// How many seeds are swept for each, from 0 on.
+    #[arg(long, default_value_t = 10_000)]
+    seeds: u64,
+    /// Bounds with more states than these are left out: they take long, and catch what the others catch.
+    #[arg(long, default_value_t = 100_000)]
+    most_states: usize,
+    /// How many are judged at a time; by default as many as there are processors.
+    #[arg(long)]
+    jobs: Option<usize>,
+    /// Says of each what has caught it, not only of those that survive.
+    #[arg(long)]
+    all: bool,
+}
+
+impl Mutants {
+    pub(crate) fn run(&self) -> ExitCode {
+        let jobs = self.jobs.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
+        let begun = Instant::now();
+        let judge = Judge::new(jobs, self.seeds, self.most_states);
+        let mut mutations = judge.mutations();
+        mutations.retain(|mutation| mutation.to_string().contains(&self.name));
+        if self.list {
+            mutations.iter().for_each(|mutation| println!("{mutation}"));
+            return ExitCode::SUCCESS;
+        }
+        let bar = bar(mutations.len() as u64);
+        let tell = |mutation: &Mutation, fate: &Fate| {
+            if self.all || *fate == Fate::Survived {
+                bar.suspend(|| println!("{mutation}: {fate}"));
+            }
+            bar.inc(1);
+        };
+        let fates = judge.judge_all(&mutations, jobs, tell);
+        bar.finish_and_clear();
+        self.conclude(&fates.into_iter().map(|(_, fate)| fate).collect::<Vec<_>>());
+        println!("in {:.0} s ({})", begun.elapsed().as_secs_f64(), version());
+        ExitCode::SUCCESS
+    }
+
+    fn conclude(&self, fates: &[Fate]) {
+        let mut by: BTreeMap<String, usize> = BTreeMap::new();
+        for fate in fates {
+            let judge = match fate {
+                Fate::Explored(..) => "caught by exploration".into(),
+                Fate::Swept(_, violation) => format!("caught by the sweep, {}", violation.check),
+                Fate::Survived => "survived".into(),
+            };
+            *by.entry(judge).or_default() += 1;
+        }
+        by.iter().for_each(|(judge, count)| println!("{count:>6} {judge}"));
+        let caught = fates.iter().filter(|fate| **fate != Fate::Survived).count();
+        let score = 100.0 * caught as f64 / fates.len().max(1) as f64;
+        println!("{caught} of {} mutants caught: {score:.1} %", fates.len());
+    }
+}
+
+fn bar(mutants: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} mutants, {eta} left");
+    let bar = ProgressBar::new(mutants);
+    style.map_or(bar.clone(), |style| bar.with_style(style))
+}
