@@ -34,7 +34,7 @@ impl Explain<'_> {
         let drawn = draw(failure.seed);
         // Two runs that differ are no plan's fault.
         let plan = shrink(&drawn, self.make, self.planted).unwrap_or(drawn);
-        let options = Options { trace: true, planted: self.planted };
+        let options = Options { trace: true, planted: self.planted, ..Options::default() };
         let report = run(&Arc::new(plan.clone()), self.make, options);
         let again = match self.save(&plan, failure) {
             Ok(path) => format!("saved as {}\nreplay it: {}", path.display(), self.replay_of(&path)),

@@ -2,10 +2,12 @@
 use std::sync::Arc;
 
 use handoff::host::Gap;
+use handoff::machine::recovery;
 use handoff::machine::supervisor::Verdict;
 
 use crate::checks::Violation;
 use crate::daemon::{Ledger, Make};
+use crate::faults::Passed;
 use crate::kernel::Micros;
 use crate::plan::{At, Plan};
 use crate::runtime;
@@ -21,9 +23,13 @@ pub struct Report {
     pub struck: Vec<Struck>,
     /// Where processes could have died. In no order.
     pub gaps: Vec<Gap>,
+    /// Where faults could have struck, in order, if that was to be recorded.
+    pub passed: Vec<Passed>,
     /// What supervisors reported of the handoffs that were asked for.
     pub verdicts: Vec<Verdict>,
-    /// The longest time that nobody served, in microseconds; the lengths of injected stops are taken off.
+    /// What recoveries found.
+    pub findings: Vec<recovery::Verdict>,
+    /// The longest time that nobody served, in microseconds; less the time that the one that serves was stopped.
     pub longest_outage: Micros,
     /// How many requests clients made.
     pub requests: u64,
@@ -48,11 +54,13 @@ pub struct Struck {
     pub place: Option<At>,
 }
 
-/// What is broken on purpose, and whether a trace is wanted.
+/// What is broken on purpose, and what is to be recorded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// What happened, step by step.
     pub trace: bool,
+    /// The places that were passed.
+    pub places: bool,
     /// Broken on purpose.
     pub planted: Planted,
 }
@@ -94,6 +102,7 @@ pub fn forgetful_ledgers() -> Arc<Make> {
 pub fn run(plan: &Arc<Plan>, make: &Arc<Make>, options: Options) -> Report {
     let mut world = World::new(Arc::clone(plan), Arc::clone(make));
     world.recorder.on = options.trace;
+    world.faults.passed = options.places.then(Vec::new);
     world.planted = options.planted;
     world.disk.lock().flock_excludes_nobody = options.planted == Planted::FlockExcludesNobody;
     runtime::run(&mut world);
@@ -101,6 +110,8 @@ pub fn run(plan: &Arc<Plan>, make: &Arc<Make>, options: Options) -> Report {
         violation: world.audit.violation.take(),
         struck: std::mem::take(&mut world.faults.struck),
         gaps: world.audit.gaps.iter().map(|key| key.0).collect(),
+        passed: world.faults.passed.take().unwrap_or_default(),
+        findings: std::mem::take(&mut world.audit.findings),
         verdicts: std::mem::take(&mut world.operator.verdicts),
         longest_outage: world.audit.longest_outage(),
         requests: world.requests(),

@@ -137,7 +137,7 @@ impl Part {
     fn run(&mut self, sweep: &Sweep, seed: u64) -> Option<Violation> {
         let plan = Arc::new(draw(seed));
         let twice = sweep.twice_every > 0 && seed.is_multiple_of(sweep.twice_every);
-        let options = Options { trace: twice, planted: sweep.planted };
+        let options = Options { trace: twice, planted: sweep.planted, ..Options::default() };
         let report = run(&plan, &sweep.make, options);
         self.count(seed, &report);
         if twice {

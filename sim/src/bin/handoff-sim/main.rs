@@ -48,7 +48,7 @@ impl Subject {
     }
 
     fn traced(&self, plan: &Plan) -> Report {
-        run(&Arc::new(plan.clone()), &self.make, Options { trace: true, planted: self.planted })
+        run(&Arc::new(plan.clone()), &self.make, Options { trace: true, planted: self.planted, ..Options::default() })
     }
 }
 
