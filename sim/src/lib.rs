@@ -83,6 +83,7 @@ mod shrink;
 mod span;
 mod survey_loop;
 pub mod sweep;
+mod threads;
 pub mod trace;
 mod world;
 
