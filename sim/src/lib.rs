@@ -75,6 +75,7 @@ mod handoff_loop;
 mod host;
 mod kernel;
 mod operator;
+pub mod outage;
 pub mod plan;
 mod process;
 pub mod run;

@@ -151,6 +151,27 @@ mod tests {
     }
 
     #[test]
+    fn a_stop_is_taken_off_an_outage_only_if_it_is_that_of_the_one_that_serves() {
+        let stop = |who, at| {
+            format!("pause = \"2s\"\n[[fault]]\nat = \"{at}\"\ndo = \"stop\"\nwho = \"{who}\"\nfor = \"1s\"")
+        };
+        let serving = report(&stop("incumbent", "time 100ms"));
+        assert!(serving.longest_outage < 20_000, "{}", serving.longest_outage);
+        let supervisor = report(&stop("supervisor", "gap supervisor.await-sealed.after"));
+        assert!(supervisor.longest_outage > 200_000, "{}", supervisor.longest_outage);
+    }
+
+    #[test]
+    fn a_process_that_is_killed_while_it_is_stopped_hides_no_later_outage() {
+        let stop =
+            "handoffs = 2\n[[fault]]\nat = \"gap successor.opening.after\"\ndo = \"stop\"\nfor = \"3s\"";
+        let slow = "\n[[fault]]\nat = \"hook open\"\nin-handoff = 2\ndo = \"slow\"\nfor = \"400ms\"";
+        let report = report(&format!("{stop}{slow}"));
+        assert_eq!(report.struck.len(), 2);
+        assert!(report.longest_outage > 400_000, "{}", report.longest_outage);
+    }
+
+    #[test]
     fn what_struck_says_where_and_whom() {
         let report = report("[[fault]]\nat = \"gap incumbent.draining.*\"\ndo = \"crash\"");
         let place = "gap incumbent.draining.before-Drained".parse().ok();

@@ -10,6 +10,7 @@ use handoff_sim::run::{Options, Planted, Report, forgetful_ledgers, ledgers, run
 use handoff_sim::trace::{page, perfetto, text};
 use handoff_sim::{Make, Plan, draw, shrink, version};
 
+mod outage;
 mod shard;
 mod sweep;
 
@@ -48,7 +49,11 @@ impl Subject {
     }
 
     fn traced(&self, plan: &Plan) -> Report {
-        run(&Arc::new(plan.clone()), &self.make, Options { trace: true, planted: self.planted, ..Options::default() })
+        run(
+            &Arc::new(plan.clone()),
+            &self.make,
+            Options { trace: true, planted: self.planted, ..Options::default() },
+        )
     }
 }
 
@@ -56,6 +61,8 @@ impl Subject {
 enum Command {
     /// Runs many seeds, and explains the lowest that fails.
     Sweep(Sweep),
+    /// Runs every single fault at every place, and says how long nobody serves, and which limit sets that.
+    Outage(outage::Outage),
     /// Runs one seed, or one plan, and prints what happened.
     Replay {
         /// A seed, or the path of a plan.
@@ -109,6 +116,7 @@ fn main() -> ExitCode {
     let Cli { canary, command } = Cli::parse();
     let subject = Subject::new(canary);
     let done = match command {
+        Command::Outage(outage) => outage.run(),
         Command::Sweep(sweep) => sweep.run(&subject),
         Command::Replay { what, all } => plan_of(&what).map(|plan| replay(&subject, &plan, all)),
         Command::Shrink { what } => plan_of(&what).and_then(|plan| shrunk(&subject, &plan)),
