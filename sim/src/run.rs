@@ -7,7 +7,7 @@ use handoff::machine::supervisor::Verdict;
 
 use crate::checks::Violation;
 use crate::daemon::{Ledger, Make};
-use crate::faults::Passed;
+pub use crate::faults::Passed;
 use crate::kernel::Micros;
 use crate::plan::{At, Plan};
 use crate::runtime;

@@ -81,6 +81,8 @@ pub struct Found {
 /// What breaks a rule.
 #[derive(Clone, Debug)]
 pub struct Broken {
+    /// What went wrong.
+    pub class: String,
     /// How, in a sentence.
     pub why: String,
     /// The plan that does, if it is one.
@@ -97,7 +99,7 @@ struct Seen {
 
 impl Outages {
     /// All single faults, and the pairs, on as many threads as there are processors.
-    pub fn new() -> Outages {
+    pub fn all() -> Outages {
         let make = ledgers();
         let mut cases = places::cases(&make);
         cases.extend(pairs::cases(&make));
@@ -185,16 +187,10 @@ impl Outages {
     }
 }
 
-impl Default for Outages {
-    fn default() -> Self {
-        Outages::new()
-    }
-}
-
 impl Table {
     fn breaks(&mut self, case: &Case, why: String) {
         let why = format!("{}, in {}, at {}: {why}", case.class, case.path, case.place());
-        self.broken.push(Broken { why, plan: Some(case.plan.clone()) });
+        self.broken.push(Broken { class: case.class.clone(), why, plan: Some(case.plan.clone()) });
     }
 
     /// A rule that no run comes near names the wrong limit.
@@ -207,7 +203,7 @@ impl Table {
                     "{}, in {}: the longest outage is not half of {} with limits {far:?}: {:?}",
                     row.what, row.path, found.rule, found.reach
                 );
-                self.broken.push(Broken { why, plan: None });
+                self.broken.push(Broken { class: row.what.into(), why, plan: None });
             }
         }
     }

@@ -1,5 +1,5 @@
 //! What was found, as Markdown; and in its place in a README.
-use std::fmt::Write as _;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::places::{PAIR, SWAP, TAKEOVER, WAY_BACK};
@@ -12,9 +12,6 @@ const END: &str = "<!-- end of the outage table -->";
 
 /// The command that puts the table into the README.
 pub const UPDATE: &str = "cargo run --release --bin handoff-sim -- outage --update README.md";
-
-/// So many breaches are told.
-const MOST_TOLD: usize = 10;
 
 impl Table {
     /// The table for people to read: what goes wrong, how long nobody serves then at most, and what was measured.
@@ -51,18 +48,22 @@ impl Table {
         Ok(format!("{before}{BEGIN}\n{}\n{END}{after}", self.markdown()))
     }
 
-    /// What breaks a rule, in lines; each with the command that shows it again. Saves the plans in `directory`.
+    /// What breaks a rule, in lines: the first of each class, with the command that shows it again. Saves their plans in
+    /// `directory`.
     pub fn breaches(&self, directory: &Path) -> String {
-        let mut text = String::new();
-        for (number, broken) in self.broken.iter().enumerate().take(MOST_TOLD) {
-            // Writing into a String can't fail.
-            let _ = writeln!(text, "{}", broken.text(number, directory));
+        let mut classes: BTreeMap<&str, (&Broken, usize)> = BTreeMap::new();
+        for broken in &self.broken {
+            classes.entry(&broken.class).or_insert((broken, 0)).1 += 1;
         }
-        let more = self.broken.len().saturating_sub(MOST_TOLD);
-        if more > 0 {
-            let _ = writeln!(text, "and {more} more");
-        }
-        text
+        let told = classes.values().enumerate().map(|(number, (broken, times))| {
+            let more = if *times > 1 {
+                format!("\n    and {} more of this class", times - 1)
+            } else {
+                String::new()
+            };
+            format!("{}{more}\n", broken.text(number, directory))
+        });
+        told.collect()
     }
 }
 

@@ -25,7 +25,7 @@ pub(crate) struct Outage {
 
 impl Outage {
     pub(crate) fn run(self) -> Result<ExitCode, String> {
-        let mut outages = Outages::new();
+        let mut outages = Outages::all();
         outages.jobs = self.jobs.unwrap_or(outages.jobs).max(1);
         let bar = bar(outages.runs(), "runs");
         let table = outages.run(|runs| bar.inc(runs));
