@@ -217,6 +217,26 @@ fn one_that_answers_and_never_serves_is_left_alone_and_that_is_reported() {
     assert_eq!((silence.killed_at_ms, silence.verdict), (None, Some(recovery::Verdict::Unconfirmed)));
 }
 
+/// A virtual machine that was suspended, say: the deadline is long over, and nobody was asked since.
+#[test]
+fn a_recovery_that_slept_over_its_deadline_hears_those_out_whom_it_asks() {
+    let mut silence = Silence::new();
+    silence.now_ms = 150_000;
+    silence.handle(recovery::Event::Timer(Timer::Deadline));
+    assert_eq!(silence.verdict, None);
+    silence.pass(150_900, Some(Standing::Serving));
+    assert_eq!((silence.verdict, silence.machine.state()), (None, "await-noted"));
+}
+
+#[test]
+fn a_recovery_that_slept_over_its_deadline_does_not_wait_for_ever() {
+    let mut silence = Silence::new();
+    silence.now_ms = 150_000;
+    silence.handle(recovery::Event::Timer(Timer::Deadline));
+    silence.pass(151_000, Some(Standing::Opening));
+    assert_eq!(silence.verdict, Some(recovery::Verdict::Unconfirmed));
+}
+
 #[test]
 fn one_that_ends_while_the_journal_is_written_is_not_reported_to_serve() {
     let mut silence = Silence::new();

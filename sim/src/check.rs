@@ -64,7 +64,7 @@ fn one_plan() -> Option<Plan> {
 }
 
 fn replay(plan: Plan, make: &Arc<Make>, planted: Planted) {
-    let report = run(&Arc::new(plan.clone()), make, Options { trace: true, planted });
+    let report = run(&Arc::new(plan.clone()), make, Options { trace: true, planted, ..Options::default() });
     println!("{}\n{}", plan.to_toml(), text::lines(&report.trace, 0).join("\n"));
     if let Some(violation) = report.violation {
         panic!("the check \"{}\" fails: {}", violation.check, violation.why);

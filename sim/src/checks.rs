@@ -51,6 +51,8 @@ pub(crate) struct Audit {
     pub gaps: BTreeSet<GapKey>,
     /// Cells that were met, likewise.
     pub cells: BTreeSet<CellKey>,
+    /// What recoveries found.
+    pub findings: Vec<recovery::Verdict>,
     outage: Outage,
 }
 
@@ -68,9 +70,8 @@ struct Outage {
     /// Somebody has served at least once.
     begun: bool,
     since: Option<Micros>,
-    /// Processes that are stopped now, since when, and how long it was before within this outage.
-    stops: u32,
-    stopped_at: Micros,
+    /// The one that serves is stopped: since when, and for how long it was before within this outage.
+    stopped_at: Option<Micros>,
     stopped: Micros,
     longest: Micros,
 }
@@ -84,26 +85,8 @@ impl Audit {
         self.cells.insert(CellKey(cell));
     }
 
-    pub(crate) fn stopped(&mut self, now: Micros) {
-        if self.outage.stops == 0 {
-            self.outage.stopped_at = now;
-        }
-        self.outage.stops += 1;
-    }
-
-    pub(crate) fn continued(&mut self, now: Micros) {
-        self.outage.stops = self.outage.stops.saturating_sub(1);
-        if self.outage.stops == 0 {
-            let from = self.outage.since.map_or(now, |since| since.max(self.outage.stopped_at));
-            self.outage.stopped += now.saturating_sub(from);
-        }
-    }
-
-    pub(crate) fn has_stops(&self) -> bool {
-        self.outage.stops > 0
-    }
-
-    /// The longest time that nobody served, injected stops taken off.
+    /// The longest time that nobody served. That the one that serves was stopped meanwhile is not counted: nobody can tell
+    /// that from a daemon that is slow. A stop of anybody else is, for the service must not wait for him.
     pub(crate) fn longest_outage(&self) -> Micros {
         self.outage.longest
     }
@@ -133,18 +116,21 @@ impl World {
             let why = format!("{} serves without the lock", self.name_of(lawless));
             self.violated("one writer", why);
         }
-        let serves = first.is_some_and(|pid| self.runs(pid));
-        self.time_outage(serves);
+        self.time_outage(first);
     }
 
-    fn time_outage(&mut self, serves: bool) {
+    fn time_outage(&mut self, accepts: Option<u32>) {
         let (now, last, bound) = (self.now, self.faults.last, self.plan.times.bound().micros());
+        let serves = accepts.is_some_and(|pid| self.runs(pid));
+        let all_run = serves || !self.has_stops();
         let outage = &mut self.audit.outage;
+        match accepts.filter(|_| !serves) {
+            Some(_) => outage.stopped_at = outage.stopped_at.or(Some(now)),
+            None => outage.stopped += outage.stopped_at.take().map_or(0, |since| now - since),
+        }
         match (serves, outage.since) {
             (true, Some(since)) => {
-                let stopping = if outage.stops > 0 { now - since.max(outage.stopped_at) } else { 0 };
-                let length = (now - since).saturating_sub(outage.stopped + stopping);
-                outage.longest = outage.longest.max(length);
+                outage.longest = outage.longest.max(now - since - outage.stopped);
                 outage.since = None;
             }
             (true, None) => outage.begun = true,
@@ -152,7 +138,7 @@ impl World {
                 outage.since = Some(now);
                 outage.stopped = 0;
             }
-            (false, Some(since)) if outage.stops == 0 && now > since.max(last) + bound => {
+            (false, Some(since)) if all_run && now > since.max(last) + bound => {
                 let why = format!(
                     "nobody has served for {} ms, and nothing went wrong for {} ms",
                     (now - since) / 1000,
@@ -162,6 +148,11 @@ impl World {
             }
             _ => {}
         }
+    }
+
+    /// A process is stopped.
+    pub(crate) fn has_stops(&self) -> bool {
+        self.processes.values().any(|process| process.life == Life::Stopped)
     }
 
     /// The process that serves, and can be reached.
@@ -422,6 +413,7 @@ impl World {
 
     /// What a recovery finds is so.
     pub(crate) fn finding_is_true(&mut self, boss: u32, outcome: &recovery::Outcome) {
+        self.audit.findings.push(outcome.verdict);
         if let Some(why) = self.untrue_finding(boss, outcome) {
             self.violated("told the truth", why);
         }

@@ -34,7 +34,7 @@ impl Explain<'_> {
         let drawn = draw(failure.seed);
         // Two runs that differ are no plan's fault.
         let plan = shrink(&drawn, self.make, self.planted).unwrap_or(drawn);
-        let options = Options { trace: true, planted: self.planted };
+        let options = Options { trace: true, planted: self.planted, ..Options::default() };
         let report = run(&Arc::new(plan.clone()), self.make, options);
         let again = match self.save(&plan, failure) {
             Ok(path) => format!("saved as {}\nreplay it: {}", path.display(), self.replay_of(&path)),
@@ -54,17 +54,23 @@ impl Explain<'_> {
     }
 
     fn save(&self, plan: &Plan, failure: &Failure) -> io::Result<PathBuf> {
-        let path = self.directory.join(format!("seed-{}.toml", failure.seed));
         let violation = &failure.violation;
-        let from = format!("# From seed {}, {}.", failure.seed, version());
-        fs::create_dir_all(self.directory)?;
-        fs::write(&path, format!("# {}: {}\n{from}\n{}", violation.check, violation.why, plan.to_toml()))?;
-        Ok(path)
+        let why =
+            format!("{}: {}\n# From seed {}, {}.", violation.check, violation.why, failure.seed, version());
+        save_plan(self.directory, &format!("seed-{}", failure.seed), &why, plan)
     }
 
     fn replay_of(&self, path: &Path) -> String {
         self.replay.replace("{}", &path.display().to_string())
     }
+}
+
+/// Writes a plan, with a line that says why, into `directory`, which is made if it is missing.
+pub(crate) fn save_plan(directory: &Path, name: &str, why: &str, plan: &Plan) -> io::Result<PathBuf> {
+    let path = directory.join(format!("{name}.toml"));
+    fs::create_dir_all(directory)?;
+    fs::write(&path, format!("# {why}\n{}", plan.to_toml()))?;
+    Ok(path)
 }
 
 /// The last lines of a run.

@@ -28,8 +28,21 @@ pub(crate) struct Faults {
     dumps: BTreeMap<u32, Micros>,
     /// No more of them.
     over: bool,
+    /// The places that are passed, if somebody wants to know them.
+    pub passed: Option<Vec<Passed>>,
     has_gaps: bool,
     has_frames: bool,
+}
+
+/// A place that was passed, at which a fault could have struck.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Passed {
+    /// Where.
+    pub at: At,
+    /// The handoff that was begun last by then; 0 before the first.
+    pub handoff: u32,
+    /// When, in virtual microseconds.
+    pub when: Micros,
 }
 
 #[derive(Debug)]
@@ -105,6 +118,14 @@ impl Faults {
     pub(crate) fn end(&mut self) {
         self.over = true;
     }
+
+    /// A place is passed.
+    fn passes(&mut self, when: Micros, at: impl FnOnce() -> At) {
+        let handoff = self.handoff;
+        if let Some(passed) = self.passed.as_mut().filter(|_| !self.over) {
+            passed.push(Passed { at: at(), handoff, when });
+        }
+    }
 }
 
 impl World {
@@ -138,6 +159,8 @@ impl World {
     /// A process is in the gap between two effects: it may not live to see the next.
     pub(crate) fn passes_gap(&mut self, pid: u32, gap: Gap) {
         self.audit.gap(gap);
+        let now = self.now;
+        self.faults.passes(now, || at_gap(&gap));
         if !self.faults.has_gaps || self.processes.get(&pid).is_none_or(|process| process.name.kind == 'R') {
             return;
         }
@@ -149,16 +172,14 @@ impl World {
             _ => false,
         };
         if let Some(index) = self.faults.due(is_here) {
-            let (role, state, before) =
-                (gap.role.into(), gap.state.into(), gap.before.unwrap_or("after").into());
-            self.faults.here = Some(At::Gap { role, state, before });
+            self.faults.here = Some(at_gap(&gap));
             self.strike(index, Some(pid));
         }
     }
 
     /// What becomes of a frame that is sent, and how much longer it takes.
     pub(crate) fn frame_fate(&mut self, from: u32, to: u32, side: Side, message: &Message) -> (Fate, Micros) {
-        if !self.faults.has_frames {
+        if !self.faults.has_frames && self.faults.passed.is_none() {
             return (Fate::Arrives, 0);
         }
         let receiver = match side {
@@ -166,12 +187,14 @@ impl World {
             Side::Boss => Who::Incumbent,
             Side::Daemon => Who::Supervisor,
         };
+        let place = || At::Frame { name: message.name().into(), to: receiver };
+        self.faults.passes(self.now, place);
         let is_here = |at: &At| match at {
             At::Frame { name, to } => *to == receiver && (name == "*" || name == message.name()),
             _ => false,
         };
         let Some(index) = self.faults.due(is_here) else { return (Fate::Arrives, 0) };
-        self.faults.here = Some(At::Frame { name: message.name().into(), to: receiver });
+        self.faults.here = Some(place());
         let fault = self.faults.fault(index);
         let fate = match fault.what {
             What::Drop => Fate::IsLost,
@@ -200,6 +223,7 @@ impl World {
 
     /// What goes wrong with a hook, and for how long.
     pub(crate) fn hook_fate(&mut self, pid: u32, hook: &str) -> Option<(What, Micros)> {
+        self.faults.passes(self.now, || At::Hook(hook.into()));
         let index = self.faults.due(|at| matches!(at, At::Hook(name) if name == hook || name == "*"))?;
         let (what, span) = (self.faults.fault(index).what, self.faults.span(index));
         self.faults.here = Some(At::Hook(hook.into()));
@@ -218,6 +242,7 @@ impl World {
 
     /// What goes wrong as a daemon is started, and for how long.
     pub(crate) fn spawn_fate(&mut self, boss: u32) -> Option<(What, Micros)> {
+        self.faults.passes(self.now, || At::Spawn);
         let index = self.faults.due(|at| *at == At::Spawn)?;
         let what = self.faults.fault(index).what;
         match what {
@@ -241,6 +266,7 @@ impl World {
 
     /// What goes wrong with a write of the journal.
     pub(crate) fn journal_fate(&mut self, boss: u32) -> Option<What> {
+        self.faults.passes(self.now, || At::JournalWrite);
         let index = self.faults.due(|at| *at == At::JournalWrite)?;
         let what = self.faults.fault(index).what;
         match what {
@@ -255,9 +281,13 @@ impl World {
         }
     }
 
-    /// Faults that the disk has made by itself.
+    /// Faults that the disk has made by itself, and where it could have.
     pub(crate) fn disk_struck(&mut self, pid: u32) {
-        let struck = std::mem::take(&mut self.disk.lock().struck);
+        let (struck, writes) = {
+            let mut disk = self.disk.lock();
+            (std::mem::take(&mut disk.struck), std::mem::take(&mut disk.writes))
+        };
+        (0..writes).for_each(|_| self.faults.passes(self.now, || At::DataWrite));
         for index in struck {
             let what = format!("{}: a write to the data", self.faults.fault(index).what);
             self.struck(index, Some(pid), what);
@@ -427,4 +457,9 @@ impl World {
                 .and_then(|process| process.daemon())
                 .is_some_and(|d| !d.is_incumbent())
     }
+}
+
+fn at_gap(gap: &Gap) -> At {
+    let (role, state) = (gap.role.into(), gap.state.into());
+    At::Gap { role, state, before: gap.before.unwrap_or("after").into() }
 }

@@ -133,16 +133,9 @@ impl World {
         peers.chain(timer).chain(cancelled).min()
     }
 
-    /// Handles all that has happened, ends before anything else; a timer only if nothing has.
+    /// Handles all that has happened, ends before anything else, a cancel last; a timer only if nothing has.
     pub(crate) fn run_handoff(&mut self, pid: u32) {
         let mut handled = self.handoff_pending(pid);
-        let cancelled = self.boss_mut(pid).is_some_and(|boss| boss.cancelled);
-        let untold = |handoff: &&mut Handoff| cancelled && !handoff.cancel_told;
-        if let Some(handoff) = self.running_handoff(pid).filter(untold) {
-            handoff.cancel_told = true;
-            handled = true;
-            self.handoff_step(pid, Event::Cancel, None);
-        }
         // The successor's first: that the incumbent has left for it is worth nothing then.
         for peer in [Peer::Successor, Peer::Incumbent] {
             if let Some(event) = self.end_of(pid, peer) {
@@ -162,6 +155,8 @@ impl World {
                 handled = true;
             }
         }
+        // After all that has come before it, like a timer.
+        handled |= self.tells_cancel(pid);
         if handled {
             return;
         }
@@ -175,6 +170,15 @@ impl World {
             }
             self.handoff_step(pid, Event::Timer(timer), None);
         }
+    }
+
+    fn tells_cancel(&mut self, pid: u32) -> bool {
+        let cancelled = self.boss_mut(pid).is_some_and(|boss| boss.cancelled);
+        let untold = |handoff: &&mut Handoff| cancelled && !handoff.cancel_told;
+        let Some(handoff) = self.running_handoff(pid).filter(untold) else { return false };
+        handoff.cancel_told = true;
+        self.handoff_step(pid, Event::Cancel, None);
+        true
     }
 
     fn running_handoff(&mut self, pid: u32) -> Option<&mut Handoff> {

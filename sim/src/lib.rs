@@ -78,6 +78,7 @@ pub mod judge;
 mod kernel;
 pub mod mutant;
 mod operator;
+pub mod outage;
 pub mod plan;
 mod process;
 pub mod run;
@@ -86,6 +87,7 @@ mod shrink;
 mod span;
 mod survey_loop;
 pub mod sweep;
+mod threads;
 pub mod trace;
 mod world;
 

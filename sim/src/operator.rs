@@ -64,7 +64,7 @@ impl Operator {
 impl World {
     /// Nothing is wrong now: how often something was.
     pub(crate) fn is_calm(&self) -> Option<u64> {
-        let passed = self.faults.last <= self.now && !self.audit.has_stops() && !self.disk.lock().is_sick();
+        let passed = self.faults.last <= self.now && !self.has_stops() && !self.disk.lock().is_sick();
         let calm = passed
             && self.links.is_empty()
             && !self.audit.signalled.iter().any(|pid| self.processes.contains_key(pid))

@@ -3,10 +3,12 @@ use std::sync::Arc;
 
 use handoff::host::Gap;
 use handoff::machine::Cell;
+use handoff::machine::recovery;
 use handoff::machine::supervisor::Verdict;
 
 use crate::checks::Violation;
 use crate::daemon::{Ledger, Make};
+pub use crate::faults::Passed;
 use crate::kernel::Micros;
 use crate::mutant::Mutation;
 use crate::plan::{At, Plan};
@@ -25,9 +27,13 @@ pub struct Report {
     pub gaps: Vec<Gap>,
     /// Cells of the machines' tables that were met. In no order.
     pub cells: Vec<Cell>,
+    /// Where faults could have struck, in order, if that was to be recorded.
+    pub passed: Vec<Passed>,
     /// What supervisors reported of the handoffs that were asked for.
     pub verdicts: Vec<Verdict>,
-    /// The longest time that nobody served, in microseconds; the lengths of injected stops are taken off.
+    /// What recoveries found.
+    pub findings: Vec<recovery::Verdict>,
+    /// The longest time that nobody served, in microseconds; less the time that the one that serves was stopped.
     pub longest_outage: Micros,
     /// How many requests clients made.
     pub requests: u64,
@@ -52,11 +58,13 @@ pub struct Struck {
     pub place: Option<At>,
 }
 
-/// What is broken on purpose, and whether a trace is wanted.
+/// What is broken on purpose, and what is to be recorded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// What happened, step by step.
     pub trace: bool,
+    /// The places that were passed.
+    pub places: bool,
     /// Broken on purpose.
     pub planted: Planted,
 }
@@ -100,6 +108,7 @@ pub fn forgetful_ledgers() -> Arc<Make> {
 pub fn run(plan: &Arc<Plan>, make: &Arc<Make>, options: Options) -> Report {
     let mut world = World::new(Arc::clone(plan), Arc::clone(make));
     world.recorder.on = options.trace;
+    world.faults.passed = options.places.then(Vec::new);
     world.planted = options.planted;
     world.disk.lock().flock_excludes_nobody = options.planted == Planted::FlockExcludesNobody;
     runtime::run(&mut world);
@@ -108,6 +117,8 @@ pub fn run(plan: &Arc<Plan>, make: &Arc<Make>, options: Options) -> Report {
         struck: std::mem::take(&mut world.faults.struck),
         gaps: world.audit.gaps.iter().map(|key| key.0).collect(),
         cells: world.audit.cells.iter().map(|key| key.0).collect(),
+        passed: world.faults.passed.take().unwrap_or_default(),
+        findings: std::mem::take(&mut world.audit.findings),
         verdicts: std::mem::take(&mut world.operator.verdicts),
         longest_outage: world.audit.longest_outage(),
         requests: world.requests(),
@@ -144,6 +155,27 @@ mod tests {
     fn a_plan_leaves_the_same_trace_again() {
         let plan = "noise = 5\ndelays = \"long\"\nclients = 3\n[[fault]]\nat = \"gap incumbent.sealed.*\"\ndo = \"crash\"";
         assert_eq!(report(plan).trace, report(plan).trace);
+    }
+
+    #[test]
+    fn a_stop_is_taken_off_an_outage_only_if_it_is_that_of_the_one_that_serves() {
+        let stop = |who, at| {
+            format!("pause = \"2s\"\n[[fault]]\nat = \"{at}\"\ndo = \"stop\"\nwho = \"{who}\"\nfor = \"1s\"")
+        };
+        let serving = report(&stop("incumbent", "time 100ms"));
+        assert!(serving.longest_outage < 20_000, "{}", serving.longest_outage);
+        let supervisor = report(&stop("supervisor", "gap supervisor.await-sealed.after"));
+        assert!(supervisor.longest_outage > 200_000, "{}", supervisor.longest_outage);
+    }
+
+    #[test]
+    fn a_process_that_is_killed_while_it_is_stopped_hides_no_later_outage() {
+        let stop =
+            "handoffs = 2\n[[fault]]\nat = \"gap successor.opening.after\"\ndo = \"stop\"\nfor = \"3s\"";
+        let slow = "\n[[fault]]\nat = \"hook open\"\nin-handoff = 2\ndo = \"slow\"\nfor = \"400ms\"";
+        let report = report(&format!("{stop}{slow}"));
+        assert_eq!(report.struck.len(), 2);
+        assert!(report.longest_outage > 400_000, "{}", report.longest_outage);
     }
 
     #[test]

@@ -35,7 +35,11 @@ struct Shrinking<'a> {
 impl Shrinking<'_> {
     fn run(&mut self, plan: &Plan) -> Report {
         self.runs += 1;
-        run(&Arc::new(plan.clone()), self.make, Options { trace: false, planted: self.planted })
+        run(
+            &Arc::new(plan.clone()),
+            self.make,
+            Options { trace: false, planted: self.planted, ..Options::default() },
+        )
     }
 
     fn still_fails(&mut self, plan: &Plan) -> bool {

@@ -3,9 +3,8 @@
 //! The result does not depend on the number of threads: seeds are handed out in order, and after a failure all seeds below
 //! it are still run, so that the lowest one that fails is reported.
 use std::collections::BTreeMap;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use serde::Serialize;
@@ -14,10 +13,8 @@ use crate::checks::{CellKey, GapKey, Violation};
 use crate::daemon::Make;
 use crate::draw::draw;
 use crate::run::{Options, Planted, Report, gap_name, run};
+use crate::threads::{share, usual_jobs};
 use crate::trace::text;
-
-/// So many seeds are taken at a time.
-const BATCH: u64 = 32;
 
 /// What is to be swept.
 #[derive(Clone)]
@@ -66,7 +63,7 @@ pub struct Summary {
 /// A time when nobody served.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Outage {
-    /// How long, less the lengths of injected stops.
+    /// How long, less the time that the one that serves was stopped.
     pub millis: f64,
     /// In the run of this seed.
     pub seed: u64,
@@ -93,42 +90,19 @@ struct Part {
 impl Sweep {
     /// All that is usual: as many threads as there are processors, one seed in 64 twice.
     pub fn new(seeds: Range<u64>, make: Arc<Make>) -> Sweep {
-        let jobs = thread::available_parallelism().map_or(1, usize::from);
-        Sweep { seeds, jobs, make, planted: Planted::Nothing, twice_every: 64 }
+        Sweep { seeds, jobs: usual_jobs(), make, planted: Planted::Nothing, twice_every: 64 }
     }
 
     /// Runs them; `progress` is called now and then with how many are done.
     pub fn run(&self, progress: impl Fn(u64) + Sync) -> Summary {
-        let next = AtomicU64::new(self.seeds.start);
-        let end = AtomicU64::new(self.seeds.end);
-        let work = || {
-            let mut part = Part::default();
-            loop {
-                let from = next.fetch_add(BATCH, Ordering::Relaxed);
-                // A failure lowers the end; what lies below it is still run.
-                let to = (from + BATCH).min(end.load(Ordering::Relaxed));
-                if from >= to {
-                    return part;
-                }
-                for seed in from..to {
-                    if let Some(violation) = part.run(self, seed) {
-                        end.fetch_min(seed, Ordering::Relaxed);
-                        part.fails(seed, violation);
-                        break;
-                    }
-                }
-                progress(to - from);
+        let work = |part: &mut Part, seed| match part.run(self, seed) {
+            Some(violation) => {
+                part.fails(seed, violation);
+                ControlFlow::Break(())
             }
+            None => ControlFlow::Continue(()),
         };
-        let parts = thread::scope(|scope| {
-            let threads: Vec<_> = (0..self.jobs.max(1)).map(|_| scope.spawn(work)).collect();
-            let join = |thread: thread::ScopedJoinHandle<'_, Part>| thread.join();
-            // What a daemon's code panics with outside its hooks goes on to whoever called.
-            threads
-                .into_iter()
-                .map(|thread| join(thread).unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-                .collect::<Vec<Part>>()
-        });
+        let parts = share(self.seeds.clone(), self.jobs, work, progress);
         let mut all = Part::default();
         parts.into_iter().for_each(|part| all.add(part));
         all.finish()
@@ -140,7 +114,7 @@ impl Part {
     fn run(&mut self, sweep: &Sweep, seed: u64) -> Option<Violation> {
         let plan = Arc::new(draw(seed));
         let twice = sweep.twice_every > 0 && seed.is_multiple_of(sweep.twice_every);
-        let options = Options { trace: twice, planted: sweep.planted };
+        let options = Options { trace: twice, planted: sweep.planted, ..Options::default() };
         let report = run(&plan, &sweep.make, options);
         self.count(seed, &report);
         if twice {

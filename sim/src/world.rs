@@ -398,12 +398,10 @@ impl World {
 
     /// A process is stopped for a while.
     pub(crate) fn stop(&mut self, pid: u32, span: Micros) {
-        let now = self.now;
         let Some(process) = self.processes.get_mut(&pid).filter(|process| process.runs()) else { return };
         process.life = Life::Stopped;
         process.suspect = true;
         process.run_at = None;
-        self.audit.stopped(now);
         self.after(span, Happening::Continue(pid));
     }
 
@@ -414,7 +412,6 @@ impl World {
         let Some(process) = self.processes.get_mut(&pid).filter(stopped) else { return };
         process.life = Life::Runs;
         let deferred = std::mem::take(&mut process.deferred);
-        self.audit.continued(now);
         self.faults.passed(now);
         self.note(Some(pid), || What::Note("goes on".into()));
         for effect in deferred {
@@ -435,9 +432,6 @@ impl World {
         self.disk.lock().dead.extend(pids.iter().copied());
         for pid in &pids {
             self.lose_app(*pid);
-            if self.processes.get(pid).is_some_and(|process| process.life == Life::Stopped) {
-                self.audit.continued(self.now);
-            }
         }
         pids.iter().for_each(|pid| self.leave_door(*pid, false));
         self.processes.clear();

@@ -83,6 +83,8 @@ pub(crate) struct Shared {
     pub armed: Vec<Armed>,
     /// Faults that have struck: their numbers in the plan.
     pub struck: Vec<usize>,
+    /// Writes since somebody last asked: places where one could have struck.
+    pub writes: u32,
     pub handoff: u32,
     /// As on a file system on which it does nothing.
     pub flock_excludes_nobody: bool,
@@ -259,6 +261,7 @@ impl Shared {
 
     /// The fault that waits for this write, if it is the one.
     fn strikes(&mut self) -> Option<What> {
+        self.writes += 1;
         let handoff = self.handoff;
         let mut due = None;
         for (place, armed) in

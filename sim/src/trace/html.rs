@@ -139,7 +139,8 @@ mod tests {
 
     fn page_of(plan: &str, planted: Planted) -> (String, serde_json::Value) {
         let plan = Plan::parse(plan).expect("a plan");
-        let report = run(&Arc::new(plan.clone()), &ledgers(), Options { trace: true, planted });
+        let report =
+            run(&Arc::new(plan.clone()), &ledgers(), Options { trace: true, planted, ..Options::default() });
         let page = page(&Shown::run(&plan, &report));
         let data =
             page.split("const run = ").nth(1).and_then(|rest| rest.split(";\n").next()).expect("the data");

@@ -97,6 +97,10 @@ impl Recovery {
     }
 
     pub(super) fn expired(&mut self, now: Time, timer: Timer, mut out: Out<'_, Self>) {
+        // This process slept over its deadline, stopped itself: those that it asks now have not been heard out.
+        if timer == Timer::Deadline && self.timers.overdue(timer, now) > self.config.pause() {
+            return self.timers.arm(timer, now, self.config.liveness);
+        }
         self.timers.disarm(timer);
         self.late |= timer == Timer::Deadline;
         // What it said is not known to be so any more.

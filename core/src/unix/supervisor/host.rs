@@ -188,7 +188,7 @@ impl<'a> Host<'a> {
     /// Handles all that has happened; `false` if nothing has, or if there is no end to it: then timers have
     /// their turn as well.
     fn handle_ready(&mut self, machine: &mut machine::Supervisor) -> bool {
-        let mut handled = self.cancelled(machine);
+        let mut handled = false;
         if self.connecting {
             self.connecting = false;
             self.connect();
@@ -215,9 +215,11 @@ impl<'a> Host<'a> {
             }
             flooded |= left == 0;
         }
+        handled |= self.cancelled(machine);
         handled && !flooded
     }
 
+    /// Told after all that has come before it, like a timer: a successor may have said that it serves.
     fn cancelled(&mut self, machine: &mut machine::Supervisor) -> bool {
         let told = !self.supervisor.cancel.is_cancelled() || std::mem::replace(&mut self.cancel_told, true);
         if !told {

@@ -13,6 +13,7 @@ use handoff_sim::{Make, Plan, draw, shrink, version};
 
 mod explore;
 mod mutants;
+mod outage;
 mod shard;
 mod sweep;
 
@@ -53,7 +54,11 @@ impl Subject {
     }
 
     fn traced(&self, plan: &Plan) -> Report {
-        run(&Arc::new(plan.clone()), &self.make, Options { trace: true, planted: self.planted })
+        run(
+            &Arc::new(plan.clone()),
+            &self.make,
+            Options { trace: true, planted: self.planted, ..Options::default() },
+        )
     }
 }
 
@@ -65,6 +70,8 @@ enum Command {
     Explore(Explore),
     /// Breaks every cell of the machines' tables in every way, and says what nobody notices. Takes long.
     Mutants(Mutants),
+    /// Runs every single fault at every place, and says how long nobody serves, and which limit sets that.
+    Outage(outage::Outage),
     /// Runs one seed, one plan or one schedule, and prints what happened.
     Replay {
         /// A seed, or the path of a plan, or of a schedule that an exploration has saved.
@@ -118,6 +125,7 @@ fn main() -> ExitCode {
     let Cli { canary, command } = Cli::parse();
     let subject = Subject::new(canary);
     let done = match command {
+        Command::Outage(outage) => outage.run(),
         Command::Sweep(sweep) => sweep.run(&subject),
         Command::Explore(explore) => explore.run(),
         Command::Mutants(mutants) => Ok(mutants.run()),

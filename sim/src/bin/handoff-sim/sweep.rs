@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use handoff_sim::sweep::{Summary, Sweep};
 use handoff_sim::{Explain, version};
 use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
 
 use crate::Subject;
 use crate::shard::Shard;
@@ -20,7 +21,7 @@ impl super::Sweep {
         let mut sweep = Sweep { planted, twice_every: self.twice_every, ..Sweep::new(seeds.clone(), make) };
         sweep.jobs = self.jobs.unwrap_or(sweep.jobs).max(1);
         eprintln!("seeds {} to {}, {} threads, {}", seeds.start, seeds.end, sweep.jobs, version());
-        let bar = bar(seeds.end - seeds.start);
+        let bar = bar(seeds.end - seeds.start, "seeds");
         let start = Instant::now();
         let summary = sweep.run(|runs| bar.inc(runs));
         bar.finish_and_clear();
@@ -34,8 +35,11 @@ impl super::Sweep {
     }
 }
 
-fn bar(runs: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} seeds, {per_sec}, {eta} left");
+/// So many of `what` are to be done.
+pub(crate) fn bar(runs: u64, what: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template(&format!(
+        "{{bar:40}} {{pos}}/{{len}} {what}, {{per_sec}}, {{eta}} left"
+    ));
     let bar = ProgressBar::new(runs);
     bar.enable_steady_tick(Duration::from_millis(200));
     style.map_or(bar.clone(), |style| bar.with_style(style))
@@ -70,7 +74,8 @@ fn told(summary: &Summary, took: Duration, jobs: usize) -> String {
     lines.join("\n")
 }
 
-fn write_json(summary: &Summary, path: &Path) -> Result<(), String> {
+/// Writes it to a file, or to the standard output.
+pub(crate) fn write_json(summary: &impl Serialize, path: &Path) -> Result<(), String> {
     let json = serde_json::to_string_pretty(summary).map_err(|error| error.to_string())?;
     if path == Path::new("-") {
         println!("{json}");

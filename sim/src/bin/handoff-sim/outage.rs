@@ -1,0 +1,48 @@
+//! `handoff-sim outage`.
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use handoff_sim::outage::Outages;
+
+use crate::sweep::{bar, write_json};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Outage {
+    /// On how many threads; by default as many as there are processors.
+    #[arg(long)]
+    jobs: Option<usize>,
+    /// Where the table goes as JSON, too; `-` is the standard output, instead of the Markdown.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Puts the table into this file, between the lines that mark its place.
+    #[arg(long, value_name = "FILE")]
+    update: Option<PathBuf>,
+    /// Where plans that break a rule are saved.
+    #[arg(long, value_name = "DIR", default_value = "handoff-failures")]
+    failures: PathBuf,
+}
+
+impl Outage {
+    pub(crate) fn run(self) -> Result<ExitCode, String> {
+        let mut outages = Outages::all();
+        outages.jobs = self.jobs.unwrap_or(outages.jobs).max(1);
+        let bar = bar(outages.runs(), "runs");
+        let table = outages.run(|runs| bar.inc(runs));
+        bar.finish_and_clear();
+        if !table.broken.is_empty() {
+            eprintln!("{}", table.breaches(&self.failures));
+            return Ok(ExitCode::FAILURE);
+        }
+        self.json.as_deref().map_or(Ok(()), |path| write_json(&table, path))?;
+        if let Some(path) = &self.update {
+            let name = path.display();
+            let text = fs::read_to_string(path).map_err(|error| format!("can't read {name}: {error}"))?;
+            let text = table.update(&text).map_err(|why| format!("{name}: {why}"))?;
+            fs::write(path, text).map_err(|error| format!("can't write {name}: {error}"))?;
+        } else if self.json.as_deref().is_none_or(|path| path.as_os_str() != "-") {
+            println!("{}", table.markdown());
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}

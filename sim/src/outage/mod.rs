@@ -1,0 +1,255 @@
+//! How long nobody serves after a fault, wherever it strikes: every single fault at every place, and pairs of them.
+//!
+//! Each class of faults has a rule, a formula over the protocol's limits. A run in which nobody serves for longer than the
+//! rule of its class allows is a failure; so is one whose supervisor reports that nobody is confirmed to serve, unless the
+//! class may; so is a class without a rule, or a rule that no run comes near: that is not what sets the outage. All of it is
+//! done under several sets of limits, so that a rule names the right one.
+//!
+//! No noise: lengths of time are fixed. The seeded sweep has the noise, and the combinations.
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use handoff::machine::recovery;
+use handoff::machine::supervisor::Verdict;
+use serde::Serialize;
+
+use crate::daemon::Make;
+use crate::kernel::Micros;
+use crate::plan::Plan;
+use crate::run::{Options, Report, ledgers, run};
+use crate::threads::{share, usual_jobs};
+
+mod pairs;
+mod places;
+mod rules;
+mod table;
+
+use places::{Case, settings};
+use rules::{Defaults, Given, ROWS, Row};
+pub use table::UPDATE;
+
+/// All the runs that are to be made.
+pub struct Outages {
+    /// On how many threads.
+    pub jobs: usize,
+    make: Arc<Make>,
+    cases: Vec<Case>,
+    /// The outage of a swap in which nothing goes wrong, under each set of limits.
+    pauses: Vec<Micros>,
+}
+
+/// What was found.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Table {
+    /// The outage of a swap in which nothing goes wrong.
+    pub pause_ms: f64,
+    /// How many runs were made in which a fault struck.
+    pub runs: u64,
+    /// One for each rule.
+    pub rows: Vec<Found>,
+    /// What breaks a rule.
+    #[serde(skip)]
+    pub broken: Vec<Broken>,
+}
+
+/// What was found of a row.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Found {
+    /// What goes wrong.
+    pub what: String,
+    /// What happens besides.
+    pub path: String,
+    /// How many runs were made in which it struck.
+    pub runs: u64,
+    /// The longest time that nobody served, under the simulator's usual limits.
+    pub longest_ms: f64,
+    /// And what the rule allows there.
+    pub allowed_ms: f64,
+    /// Where.
+    pub place: String,
+    /// The rule.
+    pub rule: String,
+    /// The bound under the limits that a supervisor has by default.
+    pub by_default: String,
+    /// What supervisors reported of the swap.
+    pub reported: BTreeSet<String>,
+    /// The longest in parts of what the rule allows, under each set of limits.
+    pub reach: Vec<f64>,
+}
+
+/// What breaks a rule.
+#[derive(Clone, Debug)]
+pub struct Broken {
+    /// What went wrong.
+    pub class: String,
+    /// How, in a sentence.
+    pub why: String,
+    /// The plan that does, if it is one.
+    pub plan: Option<Plan>,
+}
+
+/// What came of a case.
+struct Seen {
+    case: usize,
+    outage: Micros,
+    reported: BTreeSet<&'static str>,
+    violation: Option<String>,
+}
+
+impl Outages {
+    /// All single faults, and the pairs, on as many threads as there are processors.
+    pub fn all() -> Outages {
+        let make = ledgers();
+        let mut cases = places::cases(&make);
+        cases.extend(pairs::cases(&make));
+        let pause = |times| {
+            let plan = Plan { times, ..Plan::calm() };
+            run(&Arc::new(plan), &make, Options::default()).longest_outage
+        };
+        let pauses = settings().into_iter().map(pause).collect();
+        Outages { jobs: usual_jobs(), make, cases, pauses }
+    }
+
+    /// How many runs are to be made.
+    pub fn runs(&self) -> u64 {
+        self.cases.len() as u64
+    }
+
+    /// Makes them; `progress` is called now and then with how many more are done.
+    pub fn run(&self, progress: impl Fn(u64) + Sync) -> Table {
+        let work = |part: &mut Vec<Seen>, number| {
+            part.extend(self.see(number as usize));
+            ControlFlow::Continue(())
+        };
+        let parts: Vec<Vec<Seen>> = share(0..self.runs(), self.jobs, work, progress);
+        let mut seen: Vec<Seen> = parts.into_iter().flatten().collect();
+        seen.sort_by_key(|seen| seen.case);
+        self.judge(&seen)
+    }
+
+    /// Runs a case. `None` if its faults did not all strike: others went before.
+    fn see(&self, case: usize) -> Option<Seen> {
+        let plan = &self.cases[case].plan;
+        let report = run(&Arc::new(plan.clone()), &self.make, Options::default());
+        let struck = |index| report.struck.iter().any(|struck| struck.index == index);
+        (0..plan.faults.len()).all(struck).then(|| Seen {
+            case,
+            outage: report.longest_outage,
+            reported: reported(&report),
+            violation: report
+                .violation
+                .map(|violation| format!("the check {:?} fails: {}", violation.check, violation.why)),
+        })
+    }
+
+    fn judge(&self, seen: &[Seen]) -> Table {
+        let mut table = Table { pause_ms: millis(self.pauses[0]), ..Table::default() };
+        let defaults = Defaults::of_the_library();
+        table.rows = ROWS.iter().map(|row| Found::new(row, &defaults)).collect();
+        for seen in seen {
+            let case = &self.cases[seen.case];
+            table.runs += 1;
+            match rules::row_of(case.path, &case.class) {
+                Some(row) => self.count(&mut table, row, seen),
+                None => table.breaks(case, "this class has no rule".into()),
+            }
+        }
+        table.rules_that_do_not_fit();
+        table
+    }
+
+    fn count(&self, table: &mut Table, row: usize, seen: &Seen) {
+        let case = &self.cases[seen.case];
+        let given = Given { times: case.plan.times, pause: self.pauses[case.setting], length: case.length() };
+        let allowed = given.bound(ROWS[row].rule);
+        let found = &mut table.rows[row];
+        found.runs += 1;
+        found.reported.extend(seen.reported.iter().map(|verdict| (*verdict).to_string()));
+        let reach = &mut found.reach[case.setting];
+        *reach = reach.max(seen.outage as f64 / allowed as f64);
+        if case.setting == 0 && millis(seen.outage) > found.longest_ms {
+            found.longest_ms = millis(seen.outage);
+            found.allowed_ms = millis(allowed);
+            let matters = seen.outage > self.pauses[0];
+            found.place = if matters { case.place() } else { String::new() };
+        }
+        if seen.outage > allowed {
+            let (outage, allowed) = (millis(seen.outage), millis(allowed));
+            let why =
+                format!("nobody served for {outage} ms; {} allows {allowed} ms", rules::text(ROWS[row].rule));
+            table.breaks(case, why);
+        }
+        if seen.reported.contains(UNCONFIRMED) && !ROWS[row].unconfirmed {
+            table.breaks(case, "it is reported that nobody is confirmed to serve".into());
+        }
+        seen.violation.iter().for_each(|why| table.breaks(case, why.clone()));
+    }
+}
+
+impl Table {
+    fn breaks(&mut self, case: &Case, why: String) {
+        let why = format!("{}, in {}, at {}: {why}", case.class, case.path, case.place());
+        self.broken.push(Broken { class: case.class.clone(), why, plan: Some(case.plan.clone()) });
+    }
+
+    /// A rule that no run comes near names the wrong limit.
+    fn rules_that_do_not_fit(&mut self) {
+        for (found, row) in self.rows.iter().zip(ROWS) {
+            let far: Vec<usize> =
+                (0..found.reach.len()).filter(|setting| found.reach[*setting] < 0.5).collect();
+            if !far.is_empty() {
+                let why = format!(
+                    "{}, in {}: the longest outage is not half of {} with limits {far:?}: {:?}",
+                    row.what, row.path, found.rule, found.reach
+                );
+                self.broken.push(Broken { class: row.what.into(), why, plan: None });
+            }
+        }
+    }
+}
+
+impl Found {
+    fn new(row: &Row, defaults: &Defaults) -> Found {
+        Found {
+            what: row.what.into(),
+            path: row.path.into(),
+            rule: rules::text(row.rule),
+            by_default: defaults.text(row.rule),
+            reach: vec![0.0; settings().len()],
+            ..Found::default()
+        }
+    }
+}
+
+const UNCONFIRMED: &str = "unconfirmed";
+
+/// What was reported of the swap that was disturbed, and of the recoveries. The last swap is to heal, and commits.
+fn reported(report: &Report) -> BTreeSet<&'static str> {
+    let asked = report.verdicts.split_last().map_or(&[][..], |(_, asked)| asked);
+    let mut reported: BTreeSet<&'static str> = asked.iter().map(|verdict| verdict_name(*verdict)).collect();
+    if reported.is_empty() {
+        reported.insert("taken stock");
+    }
+    if report.findings.contains(&recovery::Verdict::Unconfirmed) {
+        reported.insert(UNCONFIRMED);
+    }
+    reported
+}
+
+fn verdict_name(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Committed => "committed",
+        Verdict::RolledBack => "rolled back",
+        Verdict::FellBack => "fell back",
+        Verdict::Unconfirmed => UNCONFIRMED,
+        Verdict::NobodyServes => "nobody serves",
+        Verdict::Busy => "busy",
+        Verdict::Unreachable => "unreachable",
+        Verdict::Cancelled => "cancelled",
+    }
+}
+
+fn millis(micros: Micros) -> f64 {
+    micros as f64 / 1000.0
+}

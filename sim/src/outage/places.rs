@@ -1,0 +1,237 @@
+//! Every single fault at every place: what is to be run.
+//!
+//! Places are not written down but found: a *path* (a swap in which nothing goes wrong, one that the operator calls off, a
+//! supervisor that is started anew) is run once, and whatever it passes is a place: each gap, frame, hook, start of a process,
+//! and write. Each gets every fault that can happen there.
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::daemon::Make;
+use crate::faults::Passed;
+use crate::kernel::Micros;
+use crate::plan::{At, Fault, Plan, Times, What, Who};
+use crate::run::{Options, run};
+use crate::span::Span;
+
+/// A swap in which nothing goes wrong besides.
+pub(super) const SWAP: &str = "a swap";
+/// A swap that the operator calls off: the way back.
+pub(super) const WAY_BACK: &str = "a swap that is called off";
+/// A supervisor that is started anew beside a daemon that serves.
+pub(super) const TAKEOVER: &str = "a supervisor is started anew";
+/// A swap with two faults.
+pub(super) const PAIR: &str = "two faults";
+
+/// A run with one fault.
+#[derive(Clone, Debug)]
+pub(super) struct Case {
+    /// What happens besides.
+    pub path: &'static str,
+    /// What goes wrong, and with whom, such as `crash incumbent`.
+    pub class: String,
+    /// The number of its limits, see [`settings`].
+    pub setting: usize,
+    /// The plan. Its last fault is the one in question; one before it is no fault, but makes the path.
+    pub plan: Plan,
+}
+
+/// What happens to a process.
+const TO_PROCESSES: [What; 7] = [
+    What::Crash,
+    What::CrashUnsent,
+    What::CoreDump,
+    What::Terminate,
+    What::Stop,
+    What::NoDescriptors,
+    What::ClockStep,
+];
+/// What happens to the machine, or comes from outside.
+const TO_ALL: [What; 5] = [What::PowerFailure, What::FullDisk, What::FsyncFails, What::Cancel, What::Rival];
+const TO_FRAMES: [What; 4] = [What::Drop, What::Delay, What::Tear, What::Reset];
+const TO_SPAWNS: [What; 5] = [What::Fail, What::DieEarly, What::Hang, What::WrongPid, What::OtherVersion];
+const ROLES: [Who; 3] = [Who::Supervisor, Who::Incumbent, Who::Successor];
+
+/// The limits under which all is run. Each limit is the longest in one of them and differs from all others, so that a rule
+/// that names the wrong one does not hold, or is not reached.
+pub(super) fn settings() -> [Times; 3] {
+    let ms = Span::from_millis;
+    let usual = Times::default();
+    [
+        usual,
+        Times {
+            liveness: ms(80),
+            deadline: ms(700),
+            hook_limit: ms(2000),
+            retire_limit: ms(900),
+            unreachable_limit: ms(400),
+            restart: ms(250),
+            ..usual
+        },
+        Times {
+            liveness: ms(500),
+            deadline: ms(3000),
+            hook_limit: ms(900),
+            retire_limit: ms(150),
+            unreachable_limit: ms(2200),
+            restart: ms(120),
+            ..usual
+        },
+    ]
+}
+
+/// All cases, in order.
+pub(super) fn cases(make: &Arc<Make>) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (setting, times) in settings().into_iter().enumerate() {
+        for path in paths(times) {
+            let faults = path.places(make).into_iter().flat_map(|(at, nth)| {
+                faults_at(&at, &times).into_iter().map(move |fault| Fault { nth, ..fault })
+            });
+            for fault in faults {
+                let mut plan = path.plan.clone();
+                let fault = Fault { in_handoff: path.handoff, ..fault };
+                let class = class(&fault);
+                plan.faults.push(fault);
+                cases.push(Case { path: path.name, class, setting, plan });
+            }
+        }
+    }
+    cases
+}
+
+/// A run in which nothing goes wrong that nobody wanted.
+struct Path {
+    name: &'static str,
+    plan: Plan,
+    /// Its places count from the begin of this handoff on.
+    handoff: u32,
+}
+
+fn paths(times: Times) -> Vec<Path> {
+    let calm = Plan { times, ..Plan::calm() };
+    let called_off = |state: &str| {
+        let role = if state == "drained" { "incumbent" } else { "successor" };
+        let gap = At::Gap { role: role.into(), state: state.into(), before: "after".into() };
+        let fault = Fault { in_handoff: 1, ..Fault::new(gap, What::Cancel) };
+        Path { name: WAY_BACK, plan: Plan { faults: vec![fault], ..calm.clone() }, handoff: 1 }
+    };
+    let anew = Fault::new(At::Time(Span::from_millis(60)), What::Terminate);
+    let anew = Fault { who: Some(Who::Supervisor), ..anew };
+    let anew = Plan { faults: vec![anew], pause: Span::from_millis(100), ..calm.clone() };
+    vec![
+        Path { name: SWAP, plan: calm.clone(), handoff: 1 },
+        called_off("drained"),
+        called_off("locking"),
+        called_off("ready"),
+        Path { name: TAKEOVER, plan: anew, handoff: 0 },
+    ]
+}
+
+impl Path {
+    /// The places that it passes once it is what it is, each with how often it was passed by then.
+    fn places(&self, make: &Arc<Make>) -> Vec<(At, u32)> {
+        let mut passed = passed(&self.plan, make);
+        passed.retain(|passed| passed.handoff >= self.handoff);
+        let begins = match self.plan.faults.first().map(|fault| &fault.at) {
+            None => Some(0),
+            Some(At::Time(span)) => passed.iter().position(|passed| passed.when >= span.micros()),
+            Some(at) => passed.iter().position(|passed| passed.at == *at).map(|place| place + 1),
+        };
+        let mut times: BTreeMap<String, u32> = BTreeMap::new();
+        let numbered = passed.into_iter().map(|Passed { at, handoff, .. }| {
+            let nth = times.entry(at.to_string()).or_default();
+            *nth += 1;
+            ((at, *nth), handoff)
+        });
+        let here = numbered.skip(begins.unwrap_or(usize::MAX));
+        // Once a supervisor that was started anew knows who serves, it is a swap like any other.
+        here.take_while(|(_, handoff)| self.handoff > 0 || *handoff == 0).map(|(place, _)| place).collect()
+    }
+}
+
+/// The places that a plan passes, in order.
+pub(super) fn passed(plan: &Plan, make: &Arc<Make>) -> Vec<Passed> {
+    let options = Options { places: true, ..Options::default() };
+    run(&Arc::new(plan.clone()), make, options).passed
+}
+
+fn faults_at(at: &At, times: &Times) -> Vec<Fault> {
+    let of = |whats: &[What]| whats.iter().map(|what| Fault::new(at.clone(), *what)).collect::<Vec<_>>();
+    let faults = match at {
+        At::Gap { .. } => {
+            let to_one = |who| of(&TO_PROCESSES).into_iter().map(move |f| Fault { who: Some(who), ..f });
+            let mut faults: Vec<Fault> = ROLES.into_iter().flat_map(to_one).collect();
+            faults.extend(of(&TO_ALL));
+            faults
+        }
+        At::Frame { .. } => of(&TO_FRAMES),
+        At::Hook(name) if name == "drain" || name == "open" => {
+            of(&[What::Slow, What::Fail, What::Panic, What::Hang, What::Unfit])
+        }
+        At::Hook(_) => of(&[What::Slow, What::Fail, What::Panic, What::Hang]),
+        At::Spawn => of(&TO_SPAWNS),
+        At::JournalWrite => of(&[What::Fail, What::Torn]),
+        At::DataWrite => of(&[What::Torn]),
+        At::Time(_) | At::Handoff(..) => Vec::new(),
+    };
+    let lengths = |fault: Fault| {
+        let spans = spans(fault.what, times);
+        spans.into_iter().map(move |span| Fault { span, ..fault.clone() })
+    };
+    faults.into_iter().flat_map(lengths).collect()
+}
+
+/// How long it lasts, where that matters: shorter than the liveness, longer, longer than a whole handoff may take.
+fn spans(what: What, times: &Times) -> Vec<Option<Span>> {
+    let liveness = times.liveness.micros();
+    let long = long(times).micros();
+    let spans = match what {
+        What::Stop | What::Delay | What::ClockStep => vec![liveness / 2, 5 * liveness / 2, long],
+        What::CoreDump | What::Slow | What::NoDescriptors | What::FullDisk => {
+            vec![liveness / 2, 5 * liveness / 2]
+        }
+        What::Hang => vec![long],
+        _ => return vec![None],
+    };
+    spans.into_iter().map(|span| Some(Span::from_micros(span))).collect()
+}
+
+/// Longer than a handoff, or a hook, may take.
+pub(super) fn long(times: &Times) -> Span {
+    let longest = times.deadline.max(times.hook_limit).micros();
+    Span::from_micros(longest + 2 * times.liveness.micros())
+}
+
+/// What goes wrong, and with whom.
+pub(super) fn class(fault: &Fault) -> String {
+    let what = fault.what;
+    match (&fault.at, fault.who) {
+        (_, Some(who)) => format!("{what} {who}"),
+        (At::Frame { to, .. }, _) => format!("{what} to {to}"),
+        (At::Hook(name), _) => format!("{what} {name}"),
+        (At::Spawn, _) => format!("{what} spawn"),
+        (At::JournalWrite, _) => format!("{what} journal"),
+        (At::DataWrite, _) => format!("{what} data"),
+        _ => what.to_string(),
+    }
+}
+
+impl Case {
+    /// How long what goes wrong lasts, in microseconds; 0 if that has no meaning.
+    pub(super) fn length(&self) -> Micros {
+        self.plan.faults.iter().filter_map(|fault| fault.span).map(Span::micros).max().unwrap_or_default()
+    }
+
+    /// Where, in a plan's words.
+    pub(super) fn place(&self) -> String {
+        let wanted = |fault: &&Fault| fault.what != What::Cancel || self.class == "cancel";
+        let places: Vec<String> = self.plan.faults.iter().filter(wanted).map(place).collect();
+        places.join(", ")
+    }
+}
+
+fn place(fault: &Fault) -> String {
+    let nth = if fault.nth == 1 { String::new() } else { format!(" ({})", fault.nth) };
+    let span = fault.span.map_or(String::new(), |span| format!(", for {span}"));
+    format!("{}{nth}{span}", fault.at)
+}

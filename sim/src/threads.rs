@@ -1,0 +1,44 @@
+//! Work that is shared among threads. What comes of it does not depend on how many there are.
+use std::ops::{ControlFlow, Range};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+/// So many numbers are taken at a time.
+const BATCH: u64 = 32;
+
+/// As many as there are processors.
+pub(crate) fn usual_jobs() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Does `work` for each of `numbers`, in order, on so many threads; each keeps what it finds in a part of its own. Where
+/// `work` breaks off, what lies below is still done, and nothing above needs to be. `progress` is told how many are done.
+pub(crate) fn share<P: Default + Send>(
+    numbers: Range<u64>,
+    jobs: usize,
+    work: impl Fn(&mut P, u64) -> ControlFlow<()> + Sync,
+    progress: impl Fn(u64) + Sync,
+) -> Vec<P> {
+    let (next, end) = (AtomicU64::new(numbers.start), AtomicU64::new(numbers.end));
+    let work = || {
+        let mut part = P::default();
+        loop {
+            let from = next.fetch_add(BATCH, Ordering::Relaxed);
+            let to = (from + BATCH).min(end.load(Ordering::Relaxed));
+            if from >= to {
+                return part;
+            }
+            if let Some(last) = (from..to).find(|number| work(&mut part, *number).is_break()) {
+                end.fetch_min(last, Ordering::Relaxed);
+            }
+            progress(to - from);
+        }
+    };
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..jobs.max(1)).map(|_| scope.spawn(work)).collect();
+        let join = |thread: thread::ScopedJoinHandle<'_, P>| thread.join();
+        // What a daemon's code panics with outside its hooks goes on to whoever called.
+        let joined = threads.into_iter().map(join);
+        joined.map(|part| part.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+    })
+}

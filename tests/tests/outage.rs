@@ -1,0 +1,19 @@
+//! Every single fault at every place: nobody serves for longer than its rule allows, and the README says so.
+#![cfg(feature = "sim")]
+use std::fs;
+use std::path::Path;
+
+use handoff_sim::outage::{Outages, UPDATE};
+
+#[test]
+fn no_single_fault_keeps_the_service_down_for_longer_than_the_readme_says() {
+    let table = Outages::all().run(|_| {});
+    assert!(table.broken.is_empty(), "{}", table.breaches(Path::new("target/handoff-failures")));
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+    let readme = fs::read_to_string(path).expect("the README");
+    let updated = table.update(&readme).expect("a place for the table in the README");
+    assert!(
+        readme == updated,
+        "the table in README.md is not what the code does now; put it there: {UPDATE}"
+    );
+}
