@@ -73,7 +73,7 @@ mod failure;
 mod faults;
 mod handoff_loop;
 mod host;
-mod kernel;
+pub mod kernel;
 mod operator;
 pub mod plan;
 mod process;

@@ -85,8 +85,17 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(plan: Arc<Plan>, make: Arc<Make>) -> World {
+        let mut world = World::bare(plan, make);
+        world.at(0, Happening::Restart);
+        world.at(0, Happening::Operator);
+        world.arm_times();
+        world
+    }
+
+    /// One on which nothing runs, and nothing happens by itself.
+    pub(crate) fn bare(plan: Arc<Plan>, make: Arc<Make>) -> World {
         let disk = Disk::new(0);
-        let mut world = World {
+        World {
             now: 0,
             noise: Noise { seed: plan.noise, delays: plan.delays },
             faults: Faults::new(&plan.faults, &disk),
@@ -110,11 +119,7 @@ impl World {
             planted: Planted::Nothing,
             over: false,
             plan,
-        };
-        world.at(0, Happening::Restart);
-        world.at(0, Happening::Operator);
-        world.arm_times();
-        world
+        }
     }
 
     /// Lets `happening` happen at `at`.
@@ -196,6 +201,7 @@ impl World {
         match process.program {
             Program::Daemon(_) => self.run_daemon(pid),
             Program::Boss(_) => self.run_boss(pid),
+            Program::Puppet(_) => {}
         }
         if let Some(next) = self.next_turn(pid) {
             self.turn_at(pid, next.max(self.now + 1));
@@ -209,6 +215,7 @@ impl World {
         let own = match &process.program {
             Program::Daemon(daemon) => self.daemon_turn(process, daemon),
             Program::Boss(boss) => self.boss_turn(process, boss),
+            Program::Puppet(_) => None,
         };
         pending.into_iter().chain(own).min()
     }
@@ -287,9 +294,25 @@ impl World {
         let said = |link: &Link| link.last_arrival(Side::Daemon).filter(|_| link.pid(Side::Boss) == boss);
         let at = self.links.values().filter_map(said).max().unwrap_or_default().max(self.now);
         let id = self.link(boss, daemon, false);
-        self.daemon_mut(daemon).into_iter().for_each(|daemon| daemon.waiting.push_back((at, id)));
+        let waiting = self.processes.get_mut(&daemon).and_then(Process::waiting_mut);
+        waiting.into_iter().for_each(|waiting| waiting.push_back((at, id)));
         self.poke(daemon, at);
         id
+    }
+
+    /// The control path leads to `pid` from here on. Who waits at whom it led to before still waits there.
+    pub(crate) fn takes_path(&mut self, pid: u32) {
+        self.control_path = Some(pid);
+    }
+
+    /// Whom a connect to the control path reaches; nobody, if its owner has died.
+    pub(crate) fn who_answers_at_path(&self) -> Option<u32> {
+        self.control_path.filter(|owner| self.answers(*owner))
+    }
+
+    /// Whether a connect to a process's own control socket reaches it.
+    pub(crate) fn answers(&self, pid: u32) -> bool {
+        self.processes.get(&pid).is_some_and(Process::answers)
     }
 
     /// A link between a supervisor and a daemon.
@@ -371,7 +394,7 @@ impl World {
 
     fn frees_lock(&mut self, pid: u32) {
         if self.processes.contains_key(&pid) {
-            self.disk.lock().unlock(pid);
+            self.disk.lock().closes_lock(pid);
             let after = self.length(pid, Kind::End);
             self.after(after, Happening::Ends(pid));
         }
@@ -422,6 +445,12 @@ impl World {
     /// Everything dies at once, and begins anew.
     pub(crate) fn power_fails(&mut self) {
         self.power_takes_promises();
+        self.loses_power();
+        self.after(self.plan.times.restart.micros(), Happening::Restart);
+    }
+
+    /// Everything dies at once, and what was not synced is lost or not.
+    pub(crate) fn loses_power(&mut self) {
         let pids: Vec<u32> = self.processes.keys().copied().collect();
         self.disk.lock().dead.extend(pids.iter().copied());
         for pid in &pids {
@@ -441,7 +470,6 @@ impl World {
             nth += 1;
             noise.choice(unsynced as u64 + 1, salt, nth) as usize
         });
-        self.after(self.plan.times.restart.micros(), Happening::Restart);
     }
 
     /// How long until the limit of steps, and what to say then.
@@ -483,12 +511,27 @@ impl World {
         match &process.program {
             Program::Daemon(daemon) => daemon.role.as_ref().map_or("", |role| role.state()),
             Program::Boss(boss) => boss.state(),
+            Program::Puppet(_) => "",
         }
     }
 
     /// A fault of this kind is to strike `pid`.
     pub(crate) fn is_quirk(&self, pid: u32, quirk: Fault) -> bool {
         self.processes.get(&pid).and_then(Process::daemon).is_some_and(|daemon| daemon.quirk == Some(quirk))
+    }
+}
+
+impl World {
+    /// Lets all happen that is due by `until`, and nothing be checked.
+    pub(crate) fn passes(&mut self, until: Micros) {
+        while let Some(Reverse((at, _, happening))) =
+            self.queue.peek().copied().filter(|next| next.0.0 <= until)
+        {
+            self.queue.pop();
+            self.now = at;
+            self.happens(happening);
+        }
+        self.now = until;
     }
 }
 

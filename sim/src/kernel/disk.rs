@@ -75,7 +75,9 @@ pub(crate) struct Shared {
     /// Who has the lock: one, unless it excludes nobody.
     pub holders: BTreeSet<u32>,
     /// Those of them that have written since they took it.
-    writers: BTreeSet<u32>,
+    pub(super) writers: BTreeSet<u32>,
+    /// Who has a copy of the descriptor that a process opened for it: itself, and its forks.
+    pub(super) sharers: BTreeMap<u32, BTreeSet<u32>>,
     /// Fenced: they have died.
     pub dead: BTreeSet<u32>,
     pub full: bool,
@@ -337,21 +339,6 @@ impl Shared {
         self.sync(name).map_err(|error| error.to_string())
     }
 
-    /// Frees the lock.
-    pub(crate) fn unlock(&mut self, pid: u32) {
-        self.holders.remove(&pid);
-        self.writers.remove(&pid);
-    }
-
-    /// Tries the lock.
-    pub(crate) fn try_lock(&mut self, pid: u32) -> bool {
-        if self.flock_excludes_nobody || self.holders.is_empty() || self.holders.contains(&pid) {
-            self.holders.insert(pid);
-            return true;
-        }
-        false
-    }
-
     /// Nothing goes wrong any more.
     pub(crate) fn heal(&mut self) {
         self.full = false;
@@ -383,6 +370,7 @@ impl Shared {
         self.dirty = false;
         self.holders.clear();
         self.writers.clear();
+        self.sharers.clear();
         self.full = false;
         self.fsync_fails = false;
     }
