@@ -1,20 +1,21 @@
 //! A process that makes the system calls it is told to make, one a line: `puppet STRINGS NUMBER DIR`.
 //!
 //! It connects to the Unix socket `STRINGS`, says its number and pid, and then answers each line with one. What production
-//! does itself (the lock, the control socket, frames) is done by production's code; the listening socket by hand. When its
-//! strings are cut it exits.
+//! does itself (the lock, the control socket, frames, listening) is done by production's code. When its strings are cut it
+//! exits.
 #![allow(clippy::unwrap_used, reason = "a process of a test that cannot go on should panic")]
 use std::io::{BufRead, BufReader, ErrorKind, IoSlice, Read, Write};
-use std::os::fd::{AsFd, AsRawFd};
+use std::net::TcpListener;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
 
-use handoff::DataDirLock;
 use handoff::frame::Decoder;
 use handoff::message::Message;
 use handoff::unix::control::{self, Connect, ControlSocket};
+use handoff::{DataDirLock, Listeners};
 use handoff_tests::PATIENCE;
 use handoff_tests::raw::{fork_alone, receive_descriptor};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -47,8 +48,13 @@ struct Puppet {
     control: Option<ControlSocket>,
     links: Vec<Option<(UnixStream, Decoder)>>,
     /// The listening socket that clients know.
-    door: Option<UnixListener>,
-    visitors: Vec<UnixStream>,
+    door: Option<Door>,
+    visitors: Vec<Box<dyn Read>>,
+}
+
+enum Door {
+    Unix(UnixListener),
+    Tcp(TcpListener),
 }
 
 impl Puppet {
@@ -100,7 +106,7 @@ impl Puppet {
             ["take-path"] => yes(self.control().take_path().is_ok()),
             ["connect", to] => self.connect(to),
             ["accept"] => self.accept(),
-            ["listen"] => self.listen(),
+            ["listen", address] => self.listen(address),
             ["close-listener"] => yes(self.door.take().is_some()),
             ["answer"] => self.answer(),
             [verb, link, ref rest @ ..] => self.act_on(verb, link.parse().unwrap(), rest),
@@ -121,7 +127,7 @@ impl Puppet {
             ("give-listener", []) => self.give_listener(link),
             ("receive-listener", []) => {
                 wait_readable(self.stream(link));
-                self.door = Some(receive_descriptor(self.stream(link)).unwrap().into());
+                self.door = Some(Door::from(receive_descriptor(self.stream(link)).unwrap()));
                 yes(true)
             }
             _ => panic!("nobody knows what {verb} is"),
@@ -198,17 +204,24 @@ impl Puppet {
         }
     }
 
-    fn listen(&mut self) -> String {
-        let door = UnixListener::bind(self.dir.join("door")).unwrap();
-        listen(&door, Backlog::new(BACKLOG).unwrap()).unwrap();
-        door.set_nonblocking(true).unwrap();
+    /// Listens at `address`: where, as clients are to be told it.
+    fn listen(&mut self, address: &str) -> String {
+        let socket = handoff::unix::bind(address).unwrap();
+        listen(&socket, Backlog::new(BACKLOG).unwrap()).unwrap();
+        let door = Door::from(socket);
+        let place = match &door {
+            Door::Unix(_) => address.to_string(),
+            Door::Tcp(door) => door.local_addr().unwrap().to_string(),
+        };
         self.door = Some(door);
-        yes(true)
+        place
     }
 
-    /// Accepts a client, and keeps it: which one, by what it says first.
+    /// Waits for a client, accepts and keeps it: which one, by what it says first.
     fn answer(&mut self) -> String {
-        let Ok((mut visitor, _)) = self.door.as_ref().unwrap().accept() else { return "nobody".into() };
+        let door = self.door.as_ref().unwrap();
+        wait_readable(door);
+        let mut visitor = door.accept();
         let mut name = [0; 4];
         visitor.read_exact(&mut name).unwrap();
         self.visitors.push(visitor);
@@ -216,15 +229,41 @@ impl Puppet {
     }
 
     fn give_listener(&self, link: usize) -> String {
-        let door = [self.door.as_ref().unwrap().as_raw_fd()];
+        let door = [self.door.as_ref().unwrap().as_fd().as_raw_fd()];
         let beside = [ControlMessage::ScmRights(&door)];
         let stream = self.stream(link).as_raw_fd();
         yes(sendmsg::<()>(stream, &[IoSlice::new(b"x")], &beside, MsgFlags::empty(), None).is_ok())
     }
 }
 
-fn wait_readable(stream: &UnixStream) {
-    let mut fds = [PollFd::new(stream.as_fd(), PollFlags::POLLIN)];
+impl From<OwnedFd> for Door {
+    fn from(socket: OwnedFd) -> Door {
+        let mut sockets = Listeners::from_entries(vec![("door".into(), socket)]).unwrap();
+        let tcp = sockets.take_tcp("door").map(Door::Tcp);
+        tcp.unwrap_or_else(|| Door::Unix(sockets.take_unix("door").unwrap()))
+    }
+}
+
+impl Door {
+    fn accept(&self) -> Box<dyn Read> {
+        match self {
+            Door::Unix(door) => Box::new(door.accept().unwrap().0),
+            Door::Tcp(door) => Box::new(door.accept().unwrap().0),
+        }
+    }
+}
+
+impl AsFd for Door {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Door::Unix(door) => door.as_fd(),
+            Door::Tcp(door) => door.as_fd(),
+        }
+    }
+}
+
+fn wait_readable(what: &impl AsFd) {
+    let mut fds = [PollFd::new(what.as_fd(), PollFlags::POLLIN)];
     let ready = poll(&mut fds, PollTimeout::try_from(PATIENCE).unwrap()).unwrap();
     assert!(ready > 0, "nothing came for {PATIENCE:?}");
 }

@@ -20,32 +20,62 @@ struct Told {
 /// Tells a story on Linux and on the simulated kernel. `why` the protocol rests on it.
 #[track_caller]
 pub(crate) fn both(why: &str, story: impl Fn(&mut Stage<'_>)) {
-    let linux = tell("Linux", &mut Real::new(), &story);
-    // Of each outcome, one that led to it; the first that fails is enough.
-    #[cfg(feature = "sim")]
-    let simulated = (0..SEEDS).map(|seed| {
-        let arm = format!("the simulated kernel (seed {seed})");
-        tell(&arm, &mut crate::simulated::Simulated::new(seed), &story)
-    });
-    #[cfg(not(feature = "sim"))]
-    let simulated = std::iter::empty::<Told>();
-    let mut outcomes: BTreeMap<(bool, String), Told> = BTreeMap::new();
-    for told in simulated {
-        let fails = told.failure.is_some();
-        outcomes.entry((!fails, told.outcome.clone())).or_insert(told);
-        if fails {
-            break;
-        }
-    }
-    let failed = linux.failure.is_some() || outcomes.values().any(|told| told.failure.is_some());
-    let is_met = outcomes.is_empty() || outcomes.contains_key(&(true, linux.outcome.clone()));
-    if failed || !is_met {
-        let arms: Vec<String> = [&linux].into_iter().chain(outcomes.values()).map(Told::to_string).collect();
+    compare(why, &[""], &[tell("Linux", &mut Real::new(), &story)], &story);
+}
+
+/// The same, of something that a kernel may do in either way: the simulated one does all that is in `choices`.
+#[track_caller]
+pub(crate) fn both_choosing(choices: &[&str], why: &str, story: impl Fn(&mut Stage<'_>)) {
+    compare(why, choices, &[tell("Linux", &mut Real::new(), &story)], &story);
+}
+
+/// The same, of the listening socket: a Unix socket, and a TCP one.
+#[track_caller]
+pub(crate) fn both_over_unix_and_tcp(why: &str, story: impl Fn(&mut Stage<'_>)) {
+    let unix = tell("Linux", &mut Real::new(), &story);
+    let tcp = tell("Linux, over TCP", &mut Real::over_tcp(), &story);
+    compare(why, &[""], &[unix, tcp], &story);
+}
+
+/// No kernel fails, Linux's outcome is among the simulated ones, and so are all `choices`.
+#[track_caller]
+fn compare(why: &str, choices: &[&str], linux: &[Told], story: &impl Fn(&mut Stage<'_>)) {
+    let simulated = simulated(story);
+    let arms = || linux.iter().chain(simulated.values());
+    let failed = arms().any(|told| told.failure.is_some());
+    let linux_chose = linux.iter().map(|told| &told.outcome[..]);
+    let mut met = linux_chose.chain(choices.iter().copied());
+    let unmet = met.find(|outcome| cfg!(feature = "sim") && !simulated.contains_key(*outcome));
+    if failed || unmet.is_some() {
+        let unmet =
+            unmet.map_or(String::new(), |unmet| format!("never on the simulated kernel: {unmet:?}\n"));
+        let arms: String = arms().map(Told::to_string).collect();
         panic!(
-            "the kernels differ, or one is not as the protocol needs it.\nwhy it matters: {why}\n{}",
-            arms.concat()
+            "the kernels differ, or one is not as the protocol needs it\nwhy it matters: {why}\n{unmet}{arms}"
         );
     }
+}
+
+/// What the simulated kernel makes of a story: of each outcome, the first run that led to it. The first that fails is the
+/// last.
+#[cfg(feature = "sim")]
+fn simulated(story: &impl Fn(&mut Stage<'_>)) -> BTreeMap<String, Told> {
+    let mut outcomes = BTreeMap::new();
+    for seed in 0..SEEDS {
+        let arm = format!("the simulated kernel (seed {seed})");
+        let told = tell(&arm, &mut crate::simulated::Simulated::new(seed), story);
+        if told.failure.is_some() {
+            outcomes.insert(told.outcome.clone(), told);
+            break;
+        }
+        outcomes.entry(told.outcome.clone()).or_insert(told);
+    }
+    outcomes
+}
+
+#[cfg(not(feature = "sim"))]
+fn simulated(_: &impl Fn(&mut Stage<'_>)) -> BTreeMap<String, Told> {
+    BTreeMap::new()
 }
 
 /// Tells a story on Linux alone: what it shows is not simulated, for the reason in `row` of the table in `sim/README.md`.

@@ -1,5 +1,5 @@
 //! Ends of processes, and who is who.
-use crate::arms::both;
+use crate::arms::{both, both_choosing};
 use crate::stage::Heard;
 
 #[test]
@@ -17,13 +17,14 @@ fn who_has_ended_has_closed_its_links_and_freed_its_lock() {
 
 #[test]
 fn a_link_that_has_closed_does_not_say_that_its_process_has_ended() {
-    both("ended, closed and silent are three things", |stage| {
+    let choices = ["it has ended", "it has not ended yet"];
+    both_choosing(&choices, "ended, closed and silent are three things", |stage| {
         let [supervisor, a] = stage.processes();
         let (theirs, _) = stage.link(supervisor, a);
         stage.kill(a);
         stage.wait_readable(theirs);
         let ended = stage.has_ended(a);
-        stage.chose(if ended { "it has ended" } else { "it has not ended yet" });
+        stage.chose(choices[usize::from(!ended)]);
         stage.until("it has ended", |stage| stage.has_ended(a));
         assert_eq!(stage.read(theirs), Heard::Closed);
     });

@@ -1,5 +1,5 @@
 //! The listening socket that clients know: it is handed from process to process, and never closed.
-use crate::arms::{both, on_linux};
+use crate::arms::{both_over_unix_and_tcp, on_linux};
 use crate::stage::Failed;
 
 /// What `listen(2)` is told in both arms.
@@ -7,7 +7,7 @@ const BACKLOG: usize = 128;
 
 #[test]
 fn clients_are_queued_though_nobody_accepts_until_the_queue_is_full() {
-    both("no client is refused in the pause, if the queue is long enough", |stage| {
+    both_over_unix_and_tcp("no client is refused in the pause, if the queue is long enough", |stage| {
         let [a] = stage.processes();
         assert_eq!(stage.knock(), Err(Failed::Refused), "nobody listens yet");
         stage.listen(a);
@@ -21,7 +21,7 @@ fn clients_are_queued_though_nobody_accepts_until_the_queue_is_full() {
 
 #[test]
 fn the_listening_socket_outlives_one_of_its_holders() {
-    both("a supervisor or a daemon may die, and no client is refused", |stage| {
+    both_over_unix_and_tcp("a supervisor or a daemon may die, and no client is refused", |stage| {
         let [a] = stage.processes();
         stage.listen(a);
         let b = stage.fork(a);
@@ -33,14 +33,14 @@ fn the_listening_socket_outlives_one_of_its_holders() {
 
 #[test]
 fn clients_in_the_queue_outlive_the_one_that_was_to_accept_them() {
-    both("what waits when an incumbent crashes is its successor's to serve", |stage| {
+    both_over_unix_and_tcp("what waits when an incumbent crashes is its successor's to serve", |stage| {
         let [a] = stage.processes();
         stage.listen(a);
         let b = stage.fork(a);
         let (served, queued) = (stage.knock().unwrap(), stage.knock().unwrap());
         assert_eq!(stage.answer(b), Some(served));
         stage.end(b);
-        assert!(stage.is_hung_up(served), "what it had accepted dies with it");
+        stage.wait_hung_up(served, "what it had accepted dies with it");
         assert!(!stage.is_hung_up(queued));
         assert_eq!(stage.answer(a), Some(queued));
     });
@@ -48,7 +48,7 @@ fn clients_in_the_queue_outlive_the_one_that_was_to_accept_them() {
 
 #[test]
 fn clients_are_refused_once_the_last_holder_has_gone() {
-    both("somebody must always hold it: the supervisor does", |stage| {
+    both_over_unix_and_tcp("somebody must always hold it: the supervisor does", |stage| {
         let [a] = stage.processes();
         stage.listen(a);
         let b = stage.fork(a);
@@ -57,13 +57,13 @@ fn clients_are_refused_once_the_last_holder_has_gone() {
         assert!(!stage.is_hung_up(queued));
         stage.end(b);
         assert_eq!(stage.knock(), Err(Failed::Refused));
-        assert!(stage.is_hung_up(queued), "those that wait go with the queue");
+        stage.wait_hung_up(queued, "those that wait go with the queue");
     });
 }
 
 #[test]
 fn a_stopped_holder_lets_clients_wait() {
-    both("a client of a stopped daemon is not refused", |stage| {
+    both_over_unix_and_tcp("a client of a stopped daemon is not refused", |stage| {
         let [a] = stage.processes();
         stage.listen(a);
         stage.stop(a);
@@ -76,7 +76,7 @@ fn a_stopped_holder_lets_clients_wait() {
 
 #[test]
 fn a_listening_socket_that_was_passed_on_works_with_its_queue() {
-    both("a supervisor that comes anew gets the socket from whoever answers", |stage| {
+    both_over_unix_and_tcp("a supervisor that comes anew gets the socket from whoever answers", |stage| {
         let [daemon, supervisor] = stage.processes();
         stage.listen(daemon);
         let queued = stage.knock().expect("there is room");

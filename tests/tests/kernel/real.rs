@@ -2,7 +2,9 @@
 //!
 //! A call returns when the system call has. Whatever comes of a story, its processes end with it.
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
 use std::process::{Child, Command};
 use std::thread::sleep;
 use std::time::Duration;
@@ -13,7 +15,10 @@ use handoff::message::{Message, PROTO_MAX};
 use handoff::unix::control::{self, Connect};
 use handoff::unix::pid::{Watch, start_time_of};
 use handoff_tests::{Bin, PATIENCE, processes, until};
+use nix::sys::prctl::set_child_subreaper;
 use nix::sys::signal::Signal;
+use nix::sys::wait::waitpid;
+use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use crate::stage::{End, Failed, Heard, Kernel, Proc, Sent, Visit};
@@ -21,8 +26,15 @@ use crate::stage::{End, Failed, Heard, Kernel, Proc, Sent, Visit};
 pub(crate) struct Real {
     puppets: Vec<Puppet>,
     strings: UnixListener,
-    clients: Vec<UnixStream>,
+    /// Where the listening socket is, or is to be.
+    door: String,
+    clients: Vec<Client>,
     dir: TempDir,
+}
+
+enum Client {
+    Unix(UnixStream),
+    Tcp(TcpStream),
 }
 
 struct Puppet {
@@ -33,9 +45,19 @@ struct Puppet {
 
 impl Real {
     pub(crate) fn new() -> Real {
+        // Forks of processes that have ended become ours, to be waited for.
+        set_child_subreaper(true).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let strings = UnixListener::bind(dir.path().join("strings")).unwrap();
-        Real { puppets: Vec::new(), strings, clients: Vec::new(), dir }
+        let door = format!("unix:{}", dir.path().join("door").display());
+        Real { puppets: Vec::new(), strings, door, clients: Vec::new(), dir }
+    }
+
+    /// The same, with the listening socket on the loopback interface.
+    pub(crate) fn over_tcp() -> Real {
+        // Nobody listens there when this returns.
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        Real { door: free.to_string(), ..Real::new() }
     }
 
     /// Whoever calls next: who it is, and its strings.
@@ -77,11 +99,36 @@ impl Real {
     }
 }
 
-impl Drop for Real {
+impl Client {
+    fn connect(door: &str) -> Result<Client, Failed> {
+        /// A connect to a queue that is full is not answered; any other is, at once.
+        const LONG: Duration = Duration::from_millis(300);
+        if let Some(path) = door.strip_prefix("unix:") {
+            return match control::connect(Path::new(path)).unwrap() {
+                Connect::Connected(stream) => Ok(Client::Unix(stream)),
+                Connect::NotThere => Err(Failed::Refused),
+                Connect::Retry => Err(Failed::QueueFull),
+            };
+        }
+        match TcpStream::connect_timeout(&door.parse().unwrap(), LONG) {
+            Ok(stream) => {
+                stream.set_nonblocking(true).unwrap();
+                Ok(Client::Tcp(stream))
+            }
+            Err(error) if error.kind() == ErrorKind::TimedOut => Err(Failed::QueueFull),
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => Err(Failed::Refused),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+impl Drop for Puppet {
     fn drop(&mut self) {
-        for puppet in &mut self.puppets {
-            let _ = puppet.watch.signal(Signal::SIGKILL);
-            puppet.child.as_mut().map(Child::wait);
+        let _ = self.watch.signal(Signal::SIGKILL);
+        match &mut self.child {
+            Some(child) => drop(child.wait()),
+            // Its parent was dropped before it, so it is ours now.
+            None => drop(waitpid(Pid::from_raw(self.watch.id().pid.cast_signed()), None)),
         }
     }
 }
@@ -194,7 +241,8 @@ impl Kernel for Real {
     }
 
     fn listen(&mut self, who: Proc) {
-        assert!(self.does(who, "listen"));
+        let door = format!("listen {}", self.door);
+        self.door = self.ask(who, &door);
     }
     fn close_listener(&mut self, who: Proc) {
         assert!(self.does(who, "close-listener"));
@@ -206,27 +254,30 @@ impl Kernel for Real {
         assert!(self.does(to.who, &format!("receive-listener {}", to.link)));
     }
     fn knock(&mut self) -> Result<Visit, Failed> {
-        match control::connect(&self.dir.path().join("door")).unwrap() {
-            Connect::Connected(mut stream) => {
-                let name = self.clients.len() as u32;
-                stream.write_all(&name.to_le_bytes()).unwrap();
-                self.clients.push(stream);
-                Ok(Visit(name.into()))
-            }
-            Connect::NotThere => Err(Failed::Refused),
-            Connect::Retry => Err(Failed::QueueFull),
+        let name = self.clients.len() as u32;
+        let client = Client::connect(&self.door)?;
+        match &client {
+            Client::Unix(stream) => (&*stream).write_all(&name.to_le_bytes()).unwrap(),
+            Client::Tcp(stream) => (&*stream).write_all(&name.to_le_bytes()).unwrap(),
         }
+        self.clients.push(client);
+        Ok(Visit(name.into()))
     }
     fn answer(&mut self, who: Proc) -> Option<Visit> {
         self.ask(who, "answer").parse().ok().map(Visit)
     }
     fn is_hung_up(&mut self, visit: Visit) -> bool {
-        match self.clients[visit.0 as usize].read(&mut [0]) {
+        let read = match &self.clients[visit.0 as usize] {
+            Client::Unix(stream) => (&*stream).read(&mut [0]),
+            Client::Tcp(stream) => (&*stream).read(&mut [0]),
+        };
+        match read {
             Ok(count) => count == 0,
             Err(error) => error.kind() == ErrorKind::ConnectionReset,
         }
     }
     fn who_listens(&mut self, visit: Visit) -> Option<Proc> {
-        self.proc_of(control::peer(&self.clients[visit.0 as usize]).unwrap().pid?)
+        let Client::Unix(stream) = &self.clients[visit.0 as usize] else { return None };
+        self.proc_of(control::peer(stream).unwrap().pid?)
     }
 }

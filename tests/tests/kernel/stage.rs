@@ -52,7 +52,7 @@ pub(crate) enum Sent {
     Broken,
 }
 
-/// A kernel. Nothing blocks but `read`, if it is told to wait, and `wait_readable`.
+/// A kernel. Nothing blocks but `read`, if it is told to wait, `wait_readable` and `answer`.
 pub(crate) trait Kernel {
     fn spawn(&mut self) -> Proc;
     fn fork(&mut self, parent: Proc) -> Proc;
@@ -330,6 +330,12 @@ impl<'a> Stage<'a> {
         let hung_up = self.kernel.is_hung_up(visit);
         self.told.push(format!("the client of {visit:?} finds its connection closed: {hung_up}"));
         hung_up
+    }
+
+    /// Waits until the client finds it closed.
+    pub(crate) fn wait_hung_up(&mut self, visit: Visit, why: &str) {
+        self.until(why, |stage| stage.kernel.is_hung_up(visit));
+        self.told.push(format!("the client of {visit:?} finds its connection closed"));
     }
 
     pub(crate) fn who_listens(&mut self, visit: Visit) -> Option<Proc> {
