@@ -29,6 +29,8 @@ pub(crate) struct Process {
     pub id: ProcessId,
     pub name: Name,
     pub life: Life,
+    /// It is dying, and its control socket is not closed yet: the kernel closes what a process has in no certain order.
+    pub lets_in: bool,
     pub clock: Clock,
     /// When it has its next turn.
     pub run_at: Option<Micros>,
@@ -180,14 +182,14 @@ impl Process {
         }
     }
 
-    /// Whoever connects to its control socket is put into its queue, stopped or not.
+    /// Whoever connects to its control socket is put into its queue, though it be stopped, or dying.
     pub(crate) fn answers(&self) -> bool {
         let listens = match &self.program {
             Program::Boss(_) => false,
             Program::Daemon(daemon) => daemon.begun,
             Program::Puppet(puppet) => puppet.listens,
         };
-        listens && self.listens()
+        listens && (self.listens() || self.lets_in)
     }
 
     /// Connections to its control socket that it has not accepted, and when they have come.

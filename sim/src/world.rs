@@ -231,6 +231,7 @@ impl World {
             id: ProcessId { pid, start_time: self.now / 10_000 },
             name,
             life: Life::Runs,
+            lets_in: false,
             clock: Clock::new(self.now, self.now, 0),
             run_at: None,
             deferred: Vec::new(),
@@ -354,11 +355,7 @@ impl World {
         self.note(Some(pid), || What::Ends(how.to_string()));
         self.disk.lock().dead.insert(pid);
         self.lose_app(pid);
-        let sides = |(id, link): (&u64, &Link)| {
-            [Side::Boss, Side::Daemon].into_iter().find(|side| link.pid(*side) == pid).map(|side| (*id, side))
-        };
-        let ends: Vec<_> = self.links.iter().filter_map(sides).collect();
-        ends.into_iter().for_each(|(id, side)| self.close_link(id, side));
+        self.closes_links(pid);
         // One that never served leaves nobody standing; nor does one that leaves it to another who dies just then.
         let dying = self.daemons().any(|(other, process, _)| other != pid && process.life == Life::Dying);
         let by_itself = by_itself && !dying && !self.audit.signalled.contains(&pid);
@@ -366,8 +363,18 @@ impl World {
         if self.processes.get(&pid).is_some_and(|process| process.boss().is_some()) {
             return self.boss_ended(pid);
         }
+        let lets_in = self.choice(pid, 2) == 1;
+        self.processes.get_mut(&pid).into_iter().for_each(|process| process.lets_in = lets_in);
         let teardown = self.length(pid, Kind::Teardown) + self.faults.core_dumps(pid);
         self.after(teardown, Happening::FreesLock(pid));
+    }
+
+    fn closes_links(&mut self, pid: u32) {
+        let sides = |(id, link): (&u64, &Link)| {
+            [Side::Boss, Side::Daemon].into_iter().find(|side| link.pid(*side) == pid).map(|side| (*id, side))
+        };
+        let ends: Vec<_> = self.links.iter().filter_map(sides).collect();
+        ends.into_iter().for_each(|(id, side)| self.close_link(id, side));
     }
 
     /// The daemon's memory goes with it. Its destructors run, but can't do anything.
@@ -393,7 +400,10 @@ impl World {
     }
 
     fn frees_lock(&mut self, pid: u32) {
-        if self.processes.contains_key(&pid) {
+        if let Some(process) = self.processes.get_mut(&pid) {
+            process.lets_in = false;
+            // Of those who came while it was dying.
+            self.closes_links(pid);
             self.disk.lock().closes_lock(pid);
             let after = self.length(pid, Kind::End);
             self.after(after, Happening::Ends(pid));

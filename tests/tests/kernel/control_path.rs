@@ -1,5 +1,5 @@
 //! The control path: a name that is taken with a rename, and the sockets beside it.
-use crate::arms::both;
+use crate::arms::{both, both_choosing};
 use crate::stage::{Failed, Heard, Sent};
 
 #[test]
@@ -127,5 +127,28 @@ fn both_ends_of_a_control_link_know_who_is_at_the_other() {
         assert_eq!([stage.peer(first), stage.peer(second)], [Some(daemon); 2]);
         let accepted = [stage.accept(daemon), stage.accept(daemon)].map(|end| end.expect("two wait"));
         assert_eq!(accepted.map(|end| stage.peer(end)), [Some(supervisor), Some(rival)]);
+    });
+}
+
+#[test]
+fn one_that_is_dying_refuses_or_resets() {
+    let choices = ["it refuses", "it takes a link, and resets it"];
+    both_choosing(&choices, "a supervisor whose link has closed asks again, at the same path", |stage| {
+        let [supervisor, daemon] = stage.processes();
+        let (theirs, _) = stage.link(supervisor, daemon);
+        stage.kill(daemon);
+        stage.wait_readable(theirs);
+        match stage.connect_to(supervisor, daemon) {
+            Ok(link) => {
+                assert_eq!(stage.read(link), Heard::Reset);
+                stage.chose(choices[1]);
+            }
+            Err(failed) => {
+                assert_eq!(failed, Failed::Refused);
+                stage.chose(choices[0]);
+            }
+        }
+        stage.until("it has ended", |stage| stage.has_ended(daemon));
+        assert_eq!(stage.connect_to(supervisor, daemon), Err(Failed::Refused));
     });
 }
