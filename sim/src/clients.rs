@@ -166,6 +166,13 @@ impl World {
         }
     }
 
+    /// A descriptor of the listening socket has come over a link. Unless it is gone: one on its way does not keep it.
+    pub(crate) fn receives_listener(&mut self, pid: u32) {
+        if self.door.is_open() {
+            self.door.give(pid);
+        }
+    }
+
     /// A process has no descriptors any more: neither of the listening socket, nor of connections.
     pub(crate) fn leave_door(&mut self, pid: u32, by_itself: bool) {
         let owned: Vec<u64> = self.door.owned(pid).collect();

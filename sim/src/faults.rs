@@ -321,7 +321,7 @@ impl World {
                 Some(Program::Boss(_)) => format!("{what} supervisor"),
                 Some(Program::Daemon(daemon)) if daemon.is_incumbent() => format!("{what} incumbent"),
                 Some(Program::Daemon(_)) => format!("{what} successor"),
-                None => what.to_string(),
+                Some(Program::Puppet(_)) | None => what.to_string(),
             },
         }
     }

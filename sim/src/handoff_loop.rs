@@ -301,10 +301,7 @@ impl World {
     /// Connects to whoever listens at the control path.
     pub(crate) fn boss_connects(&mut self, pid: u32) {
         let exhausted = self.processes.get(&pid).is_some_and(|p| p.no_descriptors_until > self.now);
-        let there = self.control_path.filter(|owner| {
-            self.processes.get(owner).is_some_and(|p| p.listens() && p.daemon().is_some_and(|d| d.begun))
-        });
-        match there.filter(|_| !exhausted) {
+        match self.who_answers_at_path().filter(|_| !exhausted) {
             Some(owner) => {
                 let link = self.connect(pid, owner);
                 if let Some(handoff) = self.boss_mut(pid).and_then(Boss::handoff_mut) {

@@ -257,7 +257,7 @@ impl Storage for Host<'_> {
     fn take_path(&mut self, op: Op) -> Option<Result<(), String>> {
         let told = move |result| Pending::Daemon(Input::PathTaken(op, result));
         let take = |world: &mut World, pid| {
-            world.control_path = Some(pid);
+            world.takes_path(pid);
             Some(Ok(()))
         };
         let answer = self.answer(take, told);

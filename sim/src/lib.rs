@@ -75,7 +75,7 @@ mod faults;
 mod handoff_loop;
 mod host;
 pub mod judge;
-mod kernel;
+pub mod kernel;
 pub mod mutant;
 mod operator;
 pub mod outage;

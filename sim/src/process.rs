@@ -29,6 +29,8 @@ pub(crate) struct Process {
     pub id: ProcessId,
     pub name: Name,
     pub life: Life,
+    /// It is dying, and its control socket is not closed yet: the kernel closes what a process has in no certain order.
+    pub lets_in: bool,
     pub clock: Clock,
     /// When it has its next turn.
     pub run_at: Option<Micros>,
@@ -51,6 +53,15 @@ pub(crate) type Deferred = Box<dyn FnOnce(&mut World, u32)>;
 pub(crate) enum Program {
     Boss(Box<Boss>),
     Daemon(Box<Daemon>),
+    Puppet(Puppet),
+}
+
+/// Does nothing by itself: whoever holds the simulated kernel to a real one does it all.
+#[derive(Debug, Default)]
+pub(crate) struct Puppet {
+    /// It listens beside the control path.
+    pub listens: bool,
+    waiting: VecDeque<(Micros, u64)>,
 }
 
 /// An operation that is still to be performed: what is answered then is so then.
@@ -146,28 +157,47 @@ impl Process {
     pub(crate) fn boss(&self) -> Option<&Boss> {
         match &self.program {
             Program::Boss(boss) => Some(boss),
-            Program::Daemon(_) => None,
+            Program::Daemon(_) | Program::Puppet(_) => None,
         }
     }
 
     pub(crate) fn boss_mut(&mut self) -> Option<&mut Boss> {
         match &mut self.program {
             Program::Boss(boss) => Some(boss),
-            Program::Daemon(_) => None,
+            Program::Daemon(_) | Program::Puppet(_) => None,
         }
     }
 
     pub(crate) fn daemon(&self) -> Option<&Daemon> {
         match &self.program {
             Program::Daemon(daemon) => Some(daemon),
-            Program::Boss(_) => None,
+            Program::Boss(_) | Program::Puppet(_) => None,
         }
     }
 
     pub(crate) fn daemon_mut(&mut self) -> Option<&mut Daemon> {
         match &mut self.program {
             Program::Daemon(daemon) => Some(daemon),
+            Program::Boss(_) | Program::Puppet(_) => None,
+        }
+    }
+
+    /// Whoever connects to its control socket is put into its queue, though it be stopped, or dying.
+    pub(crate) fn answers(&self) -> bool {
+        let listens = match &self.program {
+            Program::Boss(_) => false,
+            Program::Daemon(daemon) => daemon.begun,
+            Program::Puppet(puppet) => puppet.listens,
+        };
+        listens && (self.listens() || self.lets_in)
+    }
+
+    /// Connections to its control socket that it has not accepted, and when they have come.
+    pub(crate) fn waiting_mut(&mut self) -> Option<&mut VecDeque<(Micros, u64)>> {
+        match &mut self.program {
             Program::Boss(_) => None,
+            Program::Daemon(daemon) => Some(&mut daemon.waiting),
+            Program::Puppet(puppet) => Some(&mut puppet.waiting),
         }
     }
 }

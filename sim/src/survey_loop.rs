@@ -124,8 +124,8 @@ impl World {
         };
         match admitted {
             Some((message, number)) => {
-                if matches!(message, Message::Listeners { .. }) && carries && self.door.is_open() {
-                    self.door.give(pid);
+                if matches!(message, Message::Listeners { .. }) && carries {
+                    self.receives_listener(pid);
                 }
                 Some((Event::Frame(process, message), Some((link, number))))
             }
@@ -187,10 +187,8 @@ impl World {
 
     /// Connects to a process's own control socket.
     pub(crate) fn boss_asks(&mut self, pid: u32, to: ProcessId) {
-        let there =
-            self.processes.get(&to.pid).is_some_and(|p| p.listens() && p.daemon().is_some_and(|d| d.begun));
         let exhausted = self.processes.get(&pid).is_some_and(|p| p.no_descriptors_until > self.now);
-        let link = (there && !exhausted).then(|| self.connect(pid, to.pid));
+        let link = (self.answers(to.pid) && !exhausted).then(|| self.connect(pid, to.pid));
         if let Some(party) =
             self.boss_mut(pid).and_then(Boss::survey_mut).and_then(|s| s.parties.get_mut(&to))
         {

@@ -86,8 +86,17 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(plan: Arc<Plan>, make: Arc<Make>) -> World {
+        let mut world = World::bare(plan, make);
+        world.at(0, Happening::Restart);
+        world.at(0, Happening::Operator);
+        world.arm_times();
+        world
+    }
+
+    /// One on which nothing runs, and nothing happens by itself.
+    pub(crate) fn bare(plan: Arc<Plan>, make: Arc<Make>) -> World {
         let disk = Disk::new(0);
-        let mut world = World {
+        World {
             now: 0,
             noise: Noise { seed: plan.noise, delays: plan.delays },
             faults: Faults::new(&plan.faults, &disk),
@@ -111,11 +120,7 @@ impl World {
             planted: Planted::Nothing,
             over: false,
             plan,
-        };
-        world.at(0, Happening::Restart);
-        world.at(0, Happening::Operator);
-        world.arm_times();
-        world
+        }
     }
 
     /// Lets `happening` happen at `at`.
@@ -197,6 +202,7 @@ impl World {
         match process.program {
             Program::Daemon(_) => self.run_daemon(pid),
             Program::Boss(_) => self.run_boss(pid),
+            Program::Puppet(_) => {}
         }
         if let Some(next) = self.next_turn(pid) {
             self.turn_at(pid, next.max(self.now + 1));
@@ -210,6 +216,7 @@ impl World {
         let own = match &process.program {
             Program::Daemon(daemon) => self.daemon_turn(process, daemon),
             Program::Boss(boss) => self.boss_turn(process, boss),
+            Program::Puppet(_) => None,
         };
         pending.into_iter().chain(own).min()
     }
@@ -225,6 +232,7 @@ impl World {
             id: ProcessId { pid, start_time: self.now / 10_000 },
             name,
             life: Life::Runs,
+            lets_in: false,
             clock: Clock::new(self.now, self.now, 0),
             run_at: None,
             deferred: Vec::new(),
@@ -296,9 +304,25 @@ impl World {
         let said = |link: &Link| link.last_arrival(Side::Daemon).filter(|_| link.pid(Side::Boss) == boss);
         let at = self.links.values().filter_map(said).max().unwrap_or_default().max(self.now);
         let id = self.link(boss, daemon, false);
-        self.daemon_mut(daemon).into_iter().for_each(|daemon| daemon.waiting.push_back((at, id)));
+        let waiting = self.processes.get_mut(&daemon).and_then(Process::waiting_mut);
+        waiting.into_iter().for_each(|waiting| waiting.push_back((at, id)));
         self.poke(daemon, at);
         id
+    }
+
+    /// The control path leads to `pid` from here on. Who waits at whom it led to before still waits there.
+    pub(crate) fn takes_path(&mut self, pid: u32) {
+        self.control_path = Some(pid);
+    }
+
+    /// Whom a connect to the control path reaches; nobody, if its owner has died.
+    pub(crate) fn who_answers_at_path(&self) -> Option<u32> {
+        self.control_path.filter(|owner| self.answers(*owner))
+    }
+
+    /// Whether a connect to a process's own control socket reaches it.
+    pub(crate) fn answers(&self, pid: u32) -> bool {
+        self.processes.get(&pid).is_some_and(Process::answers)
     }
 
     /// A link between a supervisor and a daemon.
@@ -340,11 +364,7 @@ impl World {
         self.note(Some(pid), || What::Ends(how.to_string()));
         self.disk.lock().dead.insert(pid);
         self.lose_app(pid);
-        let sides = |(id, link): (&u64, &Link)| {
-            [Side::Boss, Side::Daemon].into_iter().find(|side| link.pid(*side) == pid).map(|side| (*id, side))
-        };
-        let ends: Vec<_> = self.links.iter().filter_map(sides).collect();
-        ends.into_iter().for_each(|(id, side)| self.close_link(id, side));
+        self.closes_links(pid);
         // One that never served leaves nobody standing; nor does one that leaves it to another who dies just then.
         let dying = self.daemons().any(|(other, process, _)| other != pid && process.life == Life::Dying);
         let by_itself = by_itself && !dying && !self.audit.signalled.contains(&pid);
@@ -352,8 +372,18 @@ impl World {
         if self.processes.get(&pid).is_some_and(|process| process.boss().is_some()) {
             return self.boss_ended(pid);
         }
+        let lets_in = self.choice(pid, 2) == 1;
+        self.processes.get_mut(&pid).into_iter().for_each(|process| process.lets_in = lets_in);
         let teardown = self.length(pid, Kind::Teardown) + self.faults.core_dumps(pid);
         self.after(teardown, Happening::FreesLock(pid));
+    }
+
+    fn closes_links(&mut self, pid: u32) {
+        let sides = |(id, link): (&u64, &Link)| {
+            [Side::Boss, Side::Daemon].into_iter().find(|side| link.pid(*side) == pid).map(|side| (*id, side))
+        };
+        let ends: Vec<_> = self.links.iter().filter_map(sides).collect();
+        ends.into_iter().for_each(|(id, side)| self.close_link(id, side));
     }
 
     /// The daemon's memory goes with it. Its destructors run, but can't do anything.
@@ -379,8 +409,11 @@ impl World {
     }
 
     fn frees_lock(&mut self, pid: u32) {
-        if self.processes.contains_key(&pid) {
-            self.disk.lock().unlock(pid);
+        if let Some(process) = self.processes.get_mut(&pid) {
+            process.lets_in = false;
+            // Of those who came while it was dying.
+            self.closes_links(pid);
+            self.disk.lock().closes_lock(pid);
             let after = self.length(pid, Kind::End);
             self.after(after, Happening::Ends(pid));
         }
@@ -428,6 +461,12 @@ impl World {
     /// Everything dies at once, and begins anew.
     pub(crate) fn power_fails(&mut self) {
         self.power_takes_promises();
+        self.loses_power();
+        self.after(self.plan.times.restart.micros(), Happening::Restart);
+    }
+
+    /// Everything dies at once, and what was not synced is lost or not.
+    pub(crate) fn loses_power(&mut self) {
         let pids: Vec<u32> = self.processes.keys().copied().collect();
         self.disk.lock().dead.extend(pids.iter().copied());
         for pid in &pids {
@@ -444,7 +483,6 @@ impl World {
             nth += 1;
             noise.choice(unsynced as u64 + 1, salt, nth) as usize
         });
-        self.after(self.plan.times.restart.micros(), Happening::Restart);
     }
 
     /// How long until the limit of steps, and what to say then.
@@ -486,12 +524,27 @@ impl World {
         match &process.program {
             Program::Daemon(daemon) => daemon.role.as_ref().map_or("", |role| role.state()),
             Program::Boss(boss) => boss.state(),
+            Program::Puppet(_) => "",
         }
     }
 
     /// A fault of this kind is to strike `pid`.
     pub(crate) fn is_quirk(&self, pid: u32, quirk: Fault) -> bool {
         self.processes.get(&pid).and_then(Process::daemon).is_some_and(|daemon| daemon.quirk == Some(quirk))
+    }
+}
+
+impl World {
+    /// Lets all happen that is due by `until`, and nothing be checked.
+    pub(crate) fn passes(&mut self, until: Micros) {
+        while let Some(Reverse((at, _, happening))) =
+            self.queue.peek().copied().filter(|next| next.0.0 <= until)
+        {
+            self.queue.pop();
+            self.now = at;
+            self.happens(happening);
+        }
+        self.now = until;
     }
 }
 

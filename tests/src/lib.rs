@@ -26,6 +26,7 @@ pub mod held;
 mod layout;
 mod order;
 pub mod processes;
+pub mod raw;
 mod reference;
 
 mod scene;

@@ -29,6 +29,8 @@ pub enum Bin {
     Boss,
     /// `handoff-kv`.
     Kv,
+    /// The process that makes the system calls it is told to make.
+    Puppet,
     /// The successor that is no user of the library.
     Rogue,
     /// `handoff-supervisor`.
@@ -43,6 +45,7 @@ impl Bin {
             Bin::Actor => "actor",
             Bin::Boss => "boss",
             Bin::Kv => "kv",
+            Bin::Puppet => "puppet",
             Bin::Rogue => "rogue",
             Bin::Supervisor => "supervisor",
         };

@@ -2,8 +2,8 @@
 //!
 //! Faults it can make, all of them survivable: the process dies before a write or in the middle of it (a prefix of the
 //! bytes is there); the disk is full for a while; an fsync fails once, and what it was to make durable never is, whatever a
-//! later one says; power fails, and of what was not synced any prefix, file by file, is there. A file's content needs
-//! [`Disk::sync`], its name [`Disk::sync_dir`].
+//! later one says; power fails, and of what was not synced any prefix, file by file, is there, with zeros behind it if
+//! only the file's length was made durable. A file's content needs [`Disk::sync`], its name [`Disk::sync_dir`].
 //!
 //! Not made: bit rot, and writes that overtake each other within a file.
 //!
@@ -75,7 +75,9 @@ pub(crate) struct Shared {
     /// Who has the lock: one, unless it excludes nobody.
     pub holders: BTreeSet<u32>,
     /// Those of them that have written since they took it.
-    writers: BTreeSet<u32>,
+    pub(super) writers: BTreeSet<u32>,
+    /// Who has a copy of the descriptor that a process opened for it: itself, and its forks.
+    pub(super) sharers: BTreeMap<u32, BTreeSet<u32>>,
     /// Fenced: they have died.
     pub dead: BTreeSet<u32>,
     pub full: bool,
@@ -340,21 +342,6 @@ impl Shared {
         self.sync(name).map_err(|error| error.to_string())
     }
 
-    /// Frees the lock.
-    pub(crate) fn unlock(&mut self, pid: u32) {
-        self.holders.remove(&pid);
-        self.writers.remove(&pid);
-    }
-
-    /// Tries the lock.
-    pub(crate) fn try_lock(&mut self, pid: u32) -> bool {
-        if self.flock_excludes_nobody || self.holders.is_empty() || self.holders.contains(&pid) {
-            self.holders.insert(pid);
-            return true;
-        }
-        false
-    }
-
     /// Nothing goes wrong any more.
     pub(crate) fn heal(&mut self) {
         self.full = false;
@@ -382,18 +369,11 @@ impl Shared {
             }
         }
         self.names.clear();
-        for file in self.files.values_mut() {
-            let writes = file.unsynced.len();
-            let undone = file.unsynced.split_off(kept(writes).min(writes));
-            undone.into_iter().rev().for_each(|undo| file.undo(undo));
-            file.unsynced.clear();
-            for undo in std::mem::take(&mut file.lost).into_iter().rev() {
-                file.undo(undo);
-            }
-        }
+        self.files.values_mut().for_each(|file| file.power_fails(&mut kept));
         self.dirty = false;
         self.holders.clear();
         self.writers.clear();
+        self.sharers.clear();
         self.full = false;
         self.fsync_fails = false;
     }
@@ -410,6 +390,26 @@ impl Undo {
 }
 
 impl File {
+    /// Of the writes that were not synced some are there, the next one perhaps in part, and of the rest perhaps the length.
+    fn power_fails(&mut self, kept: &mut impl FnMut(usize) -> usize) {
+        let length = self.bytes.len();
+        let writes = self.unsynced.len();
+        let mut undone = self.unsynced.split_off(kept(writes).min(writes));
+        // Mostly all of it or nothing.
+        if let Some(torn) = undone.first_mut().filter(|_| kept(2) == 2) {
+            torn.forget(torn.offset + kept(torn.length).min(torn.length));
+        }
+        undone.into_iter().rev().for_each(|undo| self.undo(undo));
+        self.unsynced.clear();
+        for undo in std::mem::take(&mut self.lost).into_iter().rev() {
+            self.undo(undo);
+        }
+        // As ext4 does, which may note the length of a file before its bytes are on the device.
+        if self.bytes.len() < length && kept(1) == 1 {
+            self.bytes.resize(length, 0);
+        }
+    }
+
     /// Takes a write back. What came behind it stays where it is; zeros are left in between.
     fn undo(&mut self, Undo { offset, before, length }: Undo) {
         let end = offset + before.len();
@@ -445,9 +445,22 @@ mod tests {
         disk.append("log", b"two").expect("a write");
         disk.append("log", b"three").expect("a write");
         disk.append("new", b"x").expect("a write");
-        disk.lock().power_fails(|writes| writes / 2);
-        assert_eq!(disk.read("log").expect("the log"), b"onetwo");
+        // None of the names; one write to the log, and two bytes of the next.
+        let mut choices = [0, 1, 2, 2, 0].into_iter();
+        disk.lock().power_fails(|_| choices.next().expect("a choice"));
+        assert_eq!(disk.read("log").expect("the log"), b"onetwoth");
         assert!(disk.read("new").is_err(), "its name was not synced");
+    }
+
+    #[test]
+    fn a_file_may_have_its_length_without_its_bytes() {
+        let disk = disk();
+        disk.append("log", b"one").and_then(|()| disk.sync("log")).expect("a file");
+        disk.append("log", b"two").and_then(|()| disk.sync_dir()).expect("a write");
+        // Neither the write nor a part of it, but its length.
+        let mut choices = [0, 0, 0, 1].into_iter();
+        disk.lock().power_fails(|_| choices.next().expect("a choice"));
+        assert_eq!(disk.read("log").expect("the log"), b"one\0\0\0");
     }
 
     #[test]

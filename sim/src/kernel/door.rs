@@ -4,7 +4,7 @@
 //! anybody accepts.
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// How many connections wait in the queue at most, as in `listen(2)`.
+/// How long the queue of connections may become, as it is said to `listen(2)`.
 const BACKLOG: usize = 128;
 
 /// What a client asks for.
@@ -66,7 +66,8 @@ impl Door {
         if !self.is_open() {
             return Err(Refused::NobodyListens);
         }
-        if self.queue.len() >= BACKLOG {
+        // Linux takes one more than it was asked to.
+        if self.queue.len() > BACKLOG {
             return Err(Refused::QueueFull);
         }
         self.next += 1;

@@ -1,10 +1,13 @@
 //! The simulated kernel: what outlives a process, or lies between two of them.
+mod bare;
 mod clock;
 mod disk;
 mod door;
+mod lock;
 mod noise;
 mod wire;
 
+pub use bare::{Bare, Busy};
 pub use disk::Disk;
 
 pub(crate) use clock::Clock;

@@ -124,16 +124,16 @@ impl Link {
         fate: Fate,
         number: u64,
     ) -> Option<Micros> {
-        if !self.end(from).open || !self.end(from.other()).open {
+        if !self.takes(from) {
             return None;
         }
         let mut bytes = frame::encode(PROTO_MAX, message).ok()?;
         match fate {
-            Fate::Arrives => self.arrives(from, now + delay, Bits::Bytes(bytes, number)),
+            Fate::Arrives => self.send_bytes(from, bytes, now + delay, number),
             Fate::IsLost => None,
             Fate::IsCut => {
                 bytes.truncate(bytes.len() / 2);
-                self.arrives(from, now + delay, Bits::Bytes(bytes, number));
+                self.send_bytes(from, bytes, now + delay, number);
                 self.end_mut(from.other())
                     .inbox
                     .push_back(Arrival { at: now + delay, what: Bits::EndOfFile });
@@ -141,6 +141,22 @@ impl Link {
             }
             Fate::Resets => self.reset(now),
         }
+    }
+
+    /// Sends bytes, of which frame `number` is made or a part of it.
+    pub(crate) fn send_bytes(
+        &mut self,
+        from: Side,
+        bytes: Vec<u8>,
+        at: Micros,
+        number: u64,
+    ) -> Option<Micros> {
+        self.takes(from).then(|| self.arrives(from, at, Bits::Bytes(bytes, number))).flatten()
+    }
+
+    /// Both ends are there: what `from` sends can come to somebody.
+    fn takes(&self, from: Side) -> bool {
+        self.end(from).open && self.end(from.other()).open
     }
 
     /// Both ends find the link broken, and what was on its way gone.
@@ -170,9 +186,11 @@ impl Link {
             return None;
         }
         end.open = false;
-        // Unread data makes it a reset; the peer reads what it was sent all the same.
-        end.inbox.clear();
-        self.arrives(side, at, Bits::EndOfFile)
+        let unread = end.inbox.drain(..).any(|arrival| matches!(arrival.what, Bits::Bytes(..)));
+        // Unread data makes it a reset, and so does a queue in which nobody has accepted it; the peer reads what it was
+        // sent all the same.
+        let resets = unread || side == Side::Daemon && !self.accepted;
+        self.arrives(side, at, if resets { Bits::Reset } else { Bits::EndOfFile })
     }
 
     /// What `from` has sent and nobody has received yet never arrives, but for half of the first frame.

@@ -1,0 +1,252 @@
+//! The simulated kernel with nothing on it: processes that do only what they are told.
+//!
+//! For the suite that holds it to a real kernel (`tests/tests/kernel`). What is done here is what is done in a run, by
+//! the same code; only nobody decides by himself, and nothing is checked. No fault is made that is not asked for.
+use std::sync::Arc;
+
+use handoff::ProcessId;
+use handoff::message::Message;
+
+use super::{Disk, Fate, Kind, Link, Micros, Read, Refused, Side};
+use crate::clients::Client;
+use crate::plan::{Delays, Plan, Times};
+use crate::process::{Life, Process, Program, Puppet};
+use crate::run::ledgers;
+use crate::span::Span;
+use crate::world::World;
+
+/// Far more than anything takes that is on its way.
+const MOMENT: Micros = 1_000_000;
+
+/// A simulated machine. Processes are named by their pids, links and connections by numbers; a name that was never given
+/// is answered as one that has gone.
+pub struct Bare {
+    world: World,
+    frames: u64,
+}
+
+impl Bare {
+    /// One on which lengths of time come from `seed`, and what is left by a power failure.
+    pub fn new(seed: u64) -> Bare {
+        let delays = if seed.is_multiple_of(2) { Delays::Usual } else { Delays::Long };
+        let plan = Plan {
+            why: String::new(),
+            noise: seed,
+            delays,
+            skewed_clocks: false,
+            clients: 0,
+            handoffs: 0,
+            pause: Span::from_micros(0),
+            times: Times::default(),
+            faults: Vec::new(),
+        };
+        Bare { world: World::bare(Arc::new(plan), ledgers()), frames: 0 }
+    }
+
+    /// Starts a process: its pid.
+    pub fn spawn(&mut self) -> u32 {
+        self.world.start_process('D', Program::Puppet(Puppet::default()))
+    }
+
+    /// A child that has `parent`'s descriptors of the lock and of the listening socket (`fork(2)`).
+    pub fn fork(&mut self, parent: u32) -> u32 {
+        let child = self.spawn();
+        self.world.disk.lock().forks(parent, child);
+        if self.world.door.has(parent) {
+            self.world.door.give(child);
+        }
+        child
+    }
+
+    /// Executes another program, in a process that has nothing but a descriptor of the lock: that is closed (`execve(2)`).
+    pub fn exec(&mut self, pid: u32) {
+        self.world.disk.lock().closes_lock(pid);
+    }
+
+    /// Kills a process (SIGKILL). It closes its links at once, frees its lock some time later, and later still has ended.
+    pub fn kill(&mut self, pid: u32) {
+        self.world.die(pid, "is killed", false);
+    }
+
+    /// Stops it (SIGSTOP), until it is told to go on.
+    pub fn stop(&mut self, pid: u32) {
+        self.world.stop(pid, Micros::MAX / 4);
+    }
+
+    /// Lets it go on (SIGCONT).
+    pub fn go_on(&mut self, pid: u32) {
+        self.world.continues(pid);
+    }
+
+    /// Whether whoever watches it sees that it has ended.
+    pub fn has_ended(&self, pid: u32) -> bool {
+        !self.world.processes.contains_key(&pid)
+    }
+
+    /// Whether it is stopped.
+    pub fn is_stopped(&self, pid: u32) -> bool {
+        self.world.processes.get(&pid).is_some_and(|process| process.life == Life::Stopped)
+    }
+
+    /// Who a process is; `None` when it has ended.
+    pub fn identity(&self, pid: u32) -> Option<ProcessId> {
+        self.world.processes.get(&pid).map(|process| process.id)
+    }
+
+    /// Lets so many microseconds pass, and what was on its way come.
+    pub fn pass(&mut self, micros: u64) {
+        self.world.passes(self.world.now + micros);
+    }
+
+    /// Tries the lock of the data directory: whether `pid` has it now.
+    pub fn try_lock(&mut self, pid: u32) -> bool {
+        self.world.disk.lock().try_lock(pid)
+    }
+
+    /// Frees it (`LOCK_UN`).
+    pub fn unlock(&mut self, pid: u32) {
+        self.world.disk.lock().unlock(pid);
+    }
+
+    /// Listens beside the control path.
+    pub fn bind(&mut self, pid: u32) {
+        if let Some(Program::Puppet(puppet)) = self.world.processes.get_mut(&pid).map(|p| &mut p.program) {
+            puppet.listens = true;
+        }
+        self.world.names_beside.insert(pid);
+    }
+
+    /// Takes the control path, with a rename.
+    pub fn take_path(&mut self, pid: u32) {
+        self.world.takes_path(pid);
+    }
+
+    /// Connects to the control path, or to the socket beside it of process `to`: a link. `None` if it is refused.
+    pub fn connect(&mut self, pid: u32, to: Option<u32>) -> Option<u64> {
+        let owner = match to {
+            Some(to) => Some(to).filter(|to| self.world.answers(*to)),
+            None => self.world.who_answers_at_path(),
+        };
+        owner.map(|owner| self.world.connect(pid, owner))
+    }
+
+    /// Accepts who waits at its control socket: a link.
+    pub fn accept(&mut self, pid: u32) -> Option<u64> {
+        let (at, link) = self.world.processes.get_mut(&pid).and_then(Process::waiting_mut)?.pop_front()?;
+        self.world.passes(at.max(self.world.now));
+        self.world.links.get_mut(&link)?.accepted = true;
+        Some(link)
+    }
+
+    /// Who is at the other end.
+    pub fn peer(&self, link: u64, pid: u32) -> Option<u32> {
+        let link = self.world.links.get(&link)?;
+        Some(link.pid(side_of(link, pid).other()))
+    }
+
+    /// Sends a message.
+    pub fn send(&mut self, link: u64, pid: u32, message: &Message) {
+        let delay = self.world.length(pid, Kind::Wire);
+        let now = self.world.now;
+        self.frames += 1;
+        let Some(link) = self.world.links.get_mut(&link) else { return };
+        link.send(side_of(link, pid), message, now, delay, Fate::Arrives, self.frames);
+    }
+
+    /// Sends bytes: a part of a frame.
+    pub fn send_bytes(&mut self, link: u64, pid: u32, bytes: &[u8]) {
+        let at = self.world.now + self.world.length(pid, Kind::Wire);
+        let Some(link) = self.world.links.get_mut(&link) else { return };
+        link.send_bytes(side_of(link, pid), bytes.to_vec(), at, self.frames);
+    }
+
+    /// Reads what comes first: a message, or why the link is at its end. `None` if nothing is on its way.
+    pub fn read(&mut self, link: u64, pid: u32) -> Option<Result<Message, String>> {
+        self.world.passes(self.world.now + MOMENT);
+        let side = side_of(self.world.links.get(&link)?, pid);
+        match self.world.reads(link, side)? {
+            Read::Message(message, _) => Some(Ok(message)),
+            Read::Closed(why) => Some(Err(why)),
+        }
+    }
+
+    /// Waits until the link is readable, as a process does that is woken for it, and no longer.
+    pub fn wait_readable(&mut self, link: u64, pid: u32) {
+        let arrival = self.world.links.get(&link).and_then(|link| link.next_arrival(side_of(link, pid)));
+        let Some(at) = arrival else { return };
+        let woken = at.max(self.world.now) + self.world.length(pid, Kind::Wake);
+        self.world.passes(woken);
+    }
+
+    /// Closes its end.
+    pub fn close(&mut self, link: u64, pid: u32) {
+        if let Some(side) = self.world.links.get(&link).map(|link| side_of(link, pid)) {
+            self.world.close_link(link, side);
+        }
+    }
+
+    /// Makes the listening socket that clients know, with `pid` as its holder.
+    pub fn listen(&mut self, pid: u32) {
+        self.world.door.give(pid);
+    }
+
+    /// `pid` closes its descriptor of it.
+    pub fn close_listener(&mut self, pid: u32) {
+        self.world.leave_door(pid, true);
+    }
+
+    /// A descriptor of it comes to `pid` (`SCM_RIGHTS`).
+    pub fn receive_listener(&mut self, pid: u32) {
+        self.world.receives_listener(pid);
+    }
+
+    /// A client connects: the connection.
+    ///
+    /// # Errors
+    /// [`Busy`] says why not.
+    pub fn knock(&mut self) -> Result<u64, Busy> {
+        let client = self.world.clients.len();
+        self.world.clients.push(Client::default());
+        self.world.door.connect(client).map_err(|refused| match refused {
+            Refused::NobodyListens => Busy::Refused,
+            Refused::QueueFull => Busy::Full,
+        })
+    }
+
+    /// `pid` accepts the connection that has waited longest.
+    pub fn answer(&mut self, pid: u32) -> Option<u64> {
+        if !self.world.door.has(pid) {
+            return None;
+        }
+        self.world.door.accept(pid)
+    }
+
+    /// Whether a connection was closed by the other side.
+    pub fn is_hung_up(&self, connection: u64) -> bool {
+        !self.world.door.conns.contains_key(&connection)
+    }
+
+    /// The data directory, as `pid` sees it.
+    pub fn disk(&self, pid: u32) -> Disk {
+        self.world.disk.of(pid)
+    }
+
+    /// Power fails: every process is gone, and of what was not synced something is there or not.
+    pub fn lose_power(&mut self) {
+        self.world.loses_power();
+    }
+}
+
+/// Why a client is not connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Busy {
+    /// Nobody has the listening socket (`ECONNREFUSED`).
+    Refused,
+    /// Its queue is full (`EAGAIN`).
+    Full,
+}
+
+/// The end of a link that is `pid`'s.
+fn side_of(link: &Link, pid: u32) -> Side {
+    if link.pid(Side::Boss) == pid { Side::Boss } else { Side::Daemon }
+}

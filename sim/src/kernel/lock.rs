@@ -1,0 +1,44 @@
+//! The lock on the data directory, as `flock(2)` has it: it belongs to an open file description, which a forked child
+//! shares. Whoever has the description may free it, explicitly; else it is free when the last of them has ended.
+use super::disk::Shared;
+
+impl Shared {
+    /// Tries the lock (`LOCK_EX | LOCK_NB`).
+    pub(crate) fn try_lock(&mut self, pid: u32) -> bool {
+        if self.flock_excludes_nobody || self.holders.is_empty() || self.holders.contains(&pid) {
+            self.holders.insert(pid);
+            return true;
+        }
+        false
+    }
+
+    /// Frees the lock explicitly (`LOCK_UN`), whoever else has the descriptor.
+    pub(crate) fn unlock(&mut self, pid: u32) {
+        let owner = self.opened_by(pid);
+        self.holders.remove(&owner);
+        self.writers.remove(&owner);
+    }
+
+    /// `child`, a fork of `parent`, has a copy of its descriptor.
+    pub(crate) fn forks(&mut self, parent: u32, child: u32) {
+        let owner = self.opened_by(parent);
+        self.sharers.entry(owner).or_insert_with(|| [owner].into()).insert(child);
+    }
+
+    /// `pid` has closed its descriptor, or died: the lock is free if no fork has a copy.
+    pub(crate) fn closes_lock(&mut self, pid: u32) {
+        let owner = self.opened_by(pid);
+        let sharers = self.sharers.get_mut(&owner);
+        let is_last = sharers.is_none_or(|sharers| sharers.remove(&pid) && sharers.is_empty());
+        if is_last {
+            self.unlock(owner);
+            self.sharers.remove(&owner);
+        }
+    }
+
+    /// Who opened what `pid` has: itself, or whom it was forked from.
+    fn opened_by(&self, pid: u32) -> u32 {
+        let shared = self.sharers.iter().find(|(_, sharers)| sharers.contains(&pid));
+        shared.map_or(pid, |(owner, _)| *owner)
+    }
+}

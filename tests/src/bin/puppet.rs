@@ -1,0 +1,278 @@
+//! A process that makes the system calls it is told to make, one a line: `puppet STRINGS NUMBER DIR`.
+//!
+//! It connects to the Unix socket `STRINGS`, says its number and pid, and then answers each line with one. What production
+//! does itself (the lock, the control socket, frames, listening) is done by production's code. When its strings are cut it
+//! exits.
+#![allow(clippy::unwrap_used, reason = "a process of a test that cannot go on should panic")]
+use std::io::{BufRead, BufReader, ErrorKind, IoSlice, Read, Write};
+use std::net::TcpListener;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::Command;
+
+use handoff::frame::Decoder;
+use handoff::message::Message;
+use handoff::unix::control::{self, Connect, ControlSocket};
+use handoff::{DataDirLock, Listeners};
+use handoff_tests::PATIENCE;
+use handoff_tests::raw::{fork_alone, receive_descriptor};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{Backlog, ControlMessage, MsgFlags, listen, sendmsg};
+
+/// As in the simulated kernel.
+const BACKLOG: i32 = 128;
+
+fn main() {
+    let args: Vec<String> = std::env::args().collect();
+    let [_, strings, number, dir] = &args[..] else { panic!("puppet STRINGS NUMBER DIR") };
+    // One that was stopped would not notice that whoever started it has gone.
+    let _ = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL);
+    let mut puppet = Puppet {
+        strings: strings.into(),
+        dir: dir.into(),
+        lock: DataDirLock::open(dir).unwrap(),
+        control: None,
+        links: Vec::new(),
+        door: None,
+        visitors: Vec::new(),
+    };
+    puppet.dance(number);
+}
+
+struct Puppet {
+    strings: PathBuf,
+    dir: PathBuf,
+    lock: DataDirLock,
+    control: Option<ControlSocket>,
+    links: Vec<Option<(UnixStream, Decoder)>>,
+    /// The listening socket that clients know.
+    door: Option<Door>,
+    visitors: Vec<Box<dyn Read>>,
+}
+
+enum Door {
+    Unix(UnixListener),
+    Tcp(TcpListener),
+}
+
+impl Puppet {
+    /// Does what it is told, under `number`. A fork goes on under another.
+    fn dance(&mut self, number: &str) {
+        let mut number = number.to_string();
+        loop {
+            let mut strings = UnixStream::connect(&self.strings).unwrap();
+            writeln!(strings, "{number} {}", std::process::id()).unwrap();
+            match self.obey(strings) {
+                Some(fork) => number = fork,
+                None => std::process::exit(0),
+            }
+        }
+    }
+
+    /// Until its strings are cut; or, in a forked child, at once: with its number.
+    fn obey(&mut self, mut strings: UnixStream) -> Option<String> {
+        let mut lines = BufReader::new(strings.try_clone().unwrap()).lines();
+        while let Some(Ok(line)) = lines.next() {
+            let words: Vec<&str> = line.split(' ').collect();
+            if let ["fork", number] = words[..] {
+                assert!(self.control.is_none(), "a fork would hold its parent's control socket");
+                match fork_alone().unwrap() {
+                    Some(pid) => writeln!(strings, "{pid}").unwrap(),
+                    None => {
+                        (self.links, self.visitors) = (Vec::new(), Vec::new());
+                        return Some(number.into());
+                    }
+                }
+                continue;
+            }
+            let answer = self.act(&words);
+            writeln!(strings, "{answer}").unwrap();
+        }
+        None
+    }
+
+    fn act(&mut self, words: &[&str]) -> String {
+        match *words {
+            ["exec", number] => panic!("{}", self.become_another(number)),
+            ["lock"] => yes(self.lock.try_lock().unwrap()),
+            ["unlock"] => yes(self.lock.unlock().is_ok()),
+            ["close-duplicate"] => yes(self.lock.as_fd().try_clone_to_owned().is_ok()),
+            ["bind"] => {
+                self.control = Some(ControlSocket::bind_beside(self.path()).unwrap());
+                yes(true)
+            }
+            ["take-path"] => yes(self.control().take_path().is_ok()),
+            ["connect", to] => self.connect(to),
+            ["accept"] => self.accept(),
+            ["listen", address] => self.listen(address),
+            ["close-listener"] => yes(self.door.take().is_some()),
+            ["answer"] => self.answer(),
+            [verb, link, ref rest @ ..] => self.act_on(verb, link.parse().unwrap(), rest),
+            _ => panic!("nobody knows what {words:?} is"),
+        }
+    }
+
+    fn act_on(&mut self, verb: &str, link: usize, rest: &[&str]) -> String {
+        match (verb, rest) {
+            ("peer", []) => control::peer(self.stream(link)).unwrap().pid.unwrap().to_string(),
+            ("send", [bytes]) => self.send(link, &from_hex(bytes)),
+            ("read", [wait]) => self.read(link, *wait == "wait"),
+            ("wait-readable", []) => {
+                wait_readable(self.stream(link));
+                yes(true)
+            }
+            ("close", []) => yes(self.links[link].take().is_some()),
+            ("give-listener", []) => self.give_listener(link),
+            ("receive-listener", []) => {
+                wait_readable(self.stream(link));
+                self.door = Some(Door::from(receive_descriptor(self.stream(link)).unwrap()));
+                yes(true)
+            }
+            _ => panic!("nobody knows what {verb} is"),
+        }
+    }
+
+    fn become_another(&self, number: &str) -> std::io::Error {
+        let mut another = Command::new(std::env::current_exe().unwrap());
+        another.arg(&self.strings).arg(number).arg(&self.dir).exec()
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.join("control")
+    }
+
+    fn control(&self) -> &ControlSocket {
+        self.control.as_ref().unwrap()
+    }
+
+    fn stream(&self, link: usize) -> &UnixStream {
+        &self.links[link].as_ref().unwrap().0
+    }
+
+    fn connect(&mut self, to: &str) -> String {
+        let path = to.parse().map_or_else(|_| self.path(), |pid| control::beside(&self.path(), pid));
+        match control::connect(&path).unwrap() {
+            Connect::Connected(stream) => self.linked(stream),
+            Connect::NotThere => "refused".into(),
+            Connect::Retry => "full".into(),
+        }
+    }
+
+    fn accept(&mut self) -> String {
+        match self.control().accept().unwrap() {
+            Some((stream, _)) => self.linked(stream),
+            None => "nobody".into(),
+        }
+    }
+
+    fn linked(&mut self, stream: UnixStream) -> String {
+        self.links.push(Some((stream, Decoder::default())));
+        (self.links.len() - 1).to_string()
+    }
+
+    fn send(&mut self, link: usize, bytes: &[u8]) -> String {
+        match self.stream(link).write(bytes) {
+            Ok(count) if count == bytes.len() => "sent".into(),
+            Ok(count) => panic!("{count} bytes of a small frame were sent"),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => "full".into(),
+            Err(_) => "broken".into(),
+        }
+    }
+
+    /// What comes next, as production's links read it.
+    fn read(&mut self, link: usize, wait: bool) -> String {
+        loop {
+            let (stream, decoder) = self.links[link].as_mut().unwrap();
+            match decoder.next() {
+                Ok(Some(Message::Refused { error })) => return error,
+                Ok(None) => {}
+                other => panic!("{other:?}"),
+            }
+            if wait {
+                wait_readable(stream);
+            }
+            let mut bytes = [0; 1024];
+            match stream.read(&mut bytes) {
+                Ok(0) => return if decoder.finish().is_ok() { "closed" } else { "torn" }.into(),
+                Ok(count) => decoder.push(&bytes[..count]),
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => return "reset".into(),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return "nothing".into(),
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    /// Listens at `address`: where, as clients are to be told it.
+    fn listen(&mut self, address: &str) -> String {
+        let socket = handoff::unix::bind(address).unwrap();
+        listen(&socket, Backlog::new(BACKLOG).unwrap()).unwrap();
+        let door = Door::from(socket);
+        let place = match &door {
+            Door::Unix(_) => address.to_string(),
+            Door::Tcp(door) => door.local_addr().unwrap().to_string(),
+        };
+        self.door = Some(door);
+        place
+    }
+
+    /// Waits for a client, accepts and keeps it: which one, by what it says first.
+    fn answer(&mut self) -> String {
+        let door = self.door.as_ref().unwrap();
+        wait_readable(door);
+        let mut visitor = door.accept();
+        let mut name = [0; 4];
+        visitor.read_exact(&mut name).unwrap();
+        self.visitors.push(visitor);
+        u32::from_le_bytes(name).to_string()
+    }
+
+    fn give_listener(&self, link: usize) -> String {
+        let door = [self.door.as_ref().unwrap().as_fd().as_raw_fd()];
+        let beside = [ControlMessage::ScmRights(&door)];
+        let stream = self.stream(link).as_raw_fd();
+        yes(sendmsg::<()>(stream, &[IoSlice::new(b"x")], &beside, MsgFlags::empty(), None).is_ok())
+    }
+}
+
+impl From<OwnedFd> for Door {
+    fn from(socket: OwnedFd) -> Door {
+        let mut sockets = Listeners::from_entries(vec![("door".into(), socket)]).unwrap();
+        let tcp = sockets.take_tcp("door").map(Door::Tcp);
+        tcp.unwrap_or_else(|| Door::Unix(sockets.take_unix("door").unwrap()))
+    }
+}
+
+impl Door {
+    fn accept(&self) -> Box<dyn Read> {
+        match self {
+            Door::Unix(door) => Box::new(door.accept().unwrap().0),
+            Door::Tcp(door) => Box::new(door.accept().unwrap().0),
+        }
+    }
+}
+
+impl AsFd for Door {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Door::Unix(door) => door.as_fd(),
+            Door::Tcp(door) => door.as_fd(),
+        }
+    }
+}
+
+fn wait_readable(what: &impl AsFd) {
+    let mut fds = [PollFd::new(what.as_fd(), PollFlags::POLLIN)];
+    let ready = poll(&mut fds, PollTimeout::try_from(PATIENCE).unwrap()).unwrap();
+    assert!(ready > 0, "nothing came for {PATIENCE:?}");
+}
+
+fn yes(really: bool) -> String {
+    if really { "yes" } else { "no" }.into()
+}
+
+fn from_hex(text: &str) -> Vec<u8> {
+    let digits = |at| u8::from_str_radix(&text[at..at + 2], 16).unwrap();
+    (0..text.len()).step_by(2).map(digits).collect()
+}

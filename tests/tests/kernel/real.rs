@@ -1,0 +1,283 @@
+//! The real arm: processes of their own (`src/bin/puppet.rs`), `flock(2)`, Unix sockets.
+//!
+//! A call returns when the system call has. Whatever comes of a story, its processes end with it.
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::process::{Child, Command};
+use std::thread::sleep;
+use std::time::Duration;
+
+use handoff::ProcessId;
+use handoff::frame;
+use handoff::message::{Message, PROTO_MAX};
+use handoff::unix::control::{self, Connect};
+use handoff::unix::pid::{Watch, start_time_of};
+use handoff_tests::{Bin, PATIENCE, processes, until};
+use nix::sys::prctl::set_child_subreaper;
+use nix::sys::signal::Signal;
+use nix::sys::wait::waitpid;
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+use crate::stage::{End, Failed, Heard, Kernel, Proc, Sent, Visit};
+
+pub(crate) struct Real {
+    puppets: Vec<Puppet>,
+    strings: UnixListener,
+    /// Where the listening socket is, or is to be.
+    door: String,
+    clients: Vec<Client>,
+    dir: TempDir,
+}
+
+enum Client {
+    Unix(UnixStream),
+    Tcp(TcpStream),
+}
+
+struct Puppet {
+    watch: Watch,
+    child: Option<Child>,
+    strings: BufReader<UnixStream>,
+}
+
+impl Real {
+    pub(crate) fn new() -> Real {
+        // Forks of processes that have ended become ours, to be waited for.
+        set_child_subreaper(true).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let strings = UnixListener::bind(dir.path().join("strings")).unwrap();
+        let door = format!("unix:{}", dir.path().join("door").display());
+        Real { puppets: Vec::new(), strings, door, clients: Vec::new(), dir }
+    }
+
+    /// The same, with the listening socket on the loopback interface.
+    pub(crate) fn over_tcp() -> Real {
+        // Nobody listens there when this returns.
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        Real { door: free.to_string(), ..Real::new() }
+    }
+
+    /// Whoever calls next: who it is, and its strings.
+    fn take_strings(&mut self, number: usize) -> (ProcessId, BufReader<UnixStream>) {
+        let (stream, _) = self.strings.accept().unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut strings = BufReader::new(stream);
+        let mut line = String::new();
+        strings.read_line(&mut line).unwrap();
+        let (caller, pid) = line.trim().split_once(' ').unwrap();
+        assert_eq!(caller, number.to_string(), "somebody else called");
+        let pid = pid.parse().unwrap();
+        (ProcessId { pid, start_time: start_time_of(pid).unwrap().unwrap() }, strings)
+    }
+
+    fn tell(&mut self, who: Proc, line: &str) {
+        writeln!(self.puppets[who.0].strings.get_mut(), "{line}").unwrap();
+    }
+
+    /// Lets a process do something: its answer.
+    fn ask(&mut self, who: Proc, line: &str) -> String {
+        self.tell(who, line);
+        let mut answer = String::new();
+        let count = self.puppets[who.0].strings.read_line(&mut answer).unwrap();
+        assert!(count > 0, "{who:?} has died over {line:?}");
+        answer.trim().into()
+    }
+
+    fn does(&mut self, who: Proc, line: &str) -> bool {
+        self.ask(who, line) == "yes"
+    }
+
+    fn id(&self, who: Proc) -> ProcessId {
+        self.puppets[who.0].watch.id()
+    }
+
+    fn proc_of(&self, pid: u32) -> Option<Proc> {
+        self.puppets.iter().position(|puppet| puppet.watch.id().pid == pid).map(Proc)
+    }
+}
+
+impl Client {
+    fn connect(door: &str) -> Result<Client, Failed> {
+        /// A connect to a queue that is full is not answered; any other is, at once.
+        const LONG: Duration = Duration::from_millis(300);
+        if let Some(path) = door.strip_prefix("unix:") {
+            return match control::connect(Path::new(path)).unwrap() {
+                Connect::Connected(stream) => Ok(Client::Unix(stream)),
+                Connect::NotThere => Err(Failed::Refused),
+                Connect::Retry => Err(Failed::QueueFull),
+            };
+        }
+        match TcpStream::connect_timeout(&door.parse().unwrap(), LONG) {
+            Ok(stream) => {
+                stream.set_nonblocking(true).unwrap();
+                Ok(Client::Tcp(stream))
+            }
+            Err(error) if error.kind() == ErrorKind::TimedOut => Err(Failed::QueueFull),
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => Err(Failed::Refused),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+impl Drop for Puppet {
+    fn drop(&mut self) {
+        let _ = self.watch.signal(Signal::SIGKILL);
+        match &mut self.child {
+            Some(child) => drop(child.wait()),
+            // Its parent was dropped before it, so it is ours now.
+            None => drop(waitpid(Pid::from_raw(self.watch.id().pid.cast_signed()), None)),
+        }
+    }
+}
+
+impl Kernel for Real {
+    fn spawn(&mut self) -> Proc {
+        let number = self.puppets.len();
+        let mut command = Command::new(Bin::Puppet.path());
+        command.arg(self.dir.path().join("strings")).arg(number.to_string()).arg(self.dir.path());
+        let child = command.spawn().unwrap();
+        let (id, strings) = self.take_strings(number);
+        self.puppets.push(Puppet { watch: Watch::other(id).unwrap(), child: Some(child), strings });
+        Proc(number)
+    }
+    fn fork(&mut self, parent: Proc) -> Proc {
+        let number = self.puppets.len();
+        let forked = self.ask(parent, &format!("fork {number}"));
+        let (id, strings) = self.take_strings(number);
+        assert_eq!(forked, id.pid.to_string());
+        self.puppets.push(Puppet { watch: Watch::other(id).unwrap(), child: None, strings });
+        Proc(number)
+    }
+    fn exec(&mut self, who: Proc) {
+        self.tell(who, &format!("exec {}", who.0));
+        let (id, strings) = self.take_strings(who.0);
+        assert_eq!(id, self.id(who), "it is the same process");
+        self.puppets[who.0].strings = strings;
+    }
+    fn kill(&mut self, who: Proc) {
+        self.puppets[who.0].watch.signal(Signal::SIGKILL).unwrap();
+    }
+    fn stop(&mut self, who: Proc) {
+        self.puppets[who.0].watch.signal(Signal::SIGSTOP).unwrap();
+        let pid = self.id(who).pid;
+        until("it is stopped", || processes::is_stopped(pid));
+    }
+    fn go_on(&mut self, who: Proc) {
+        self.puppets[who.0].watch.signal(Signal::SIGCONT).unwrap();
+    }
+    fn has_ended(&mut self, who: Proc) -> bool {
+        self.puppets[who.0].watch.ended().unwrap().is_some()
+    }
+    fn identity(&mut self, who: Proc) -> Option<ProcessId> {
+        let id = self.id(who);
+        let ended = !processes::lives(id.pid) || start_time_of(id.pid).unwrap() != Some(id.start_time);
+        (!ended).then_some(id)
+    }
+    fn pass(&mut self) {
+        sleep(Duration::from_millis(1));
+    }
+
+    fn try_lock(&mut self, who: Proc) -> bool {
+        self.does(who, "lock")
+    }
+    fn unlock(&mut self, who: Proc) {
+        assert!(self.does(who, "unlock"));
+    }
+    fn close_duplicate(&mut self, who: Proc) {
+        assert!(self.does(who, "close-duplicate"));
+    }
+
+    fn bind(&mut self, who: Proc) {
+        assert!(self.does(who, "bind"));
+    }
+    fn take_path(&mut self, who: Proc) {
+        assert!(self.does(who, "take-path"));
+    }
+    fn connect(&mut self, who: Proc, to: Option<Proc>) -> Result<End, Failed> {
+        let to = to.map_or("path".into(), |to| self.id(to).pid.to_string());
+        match &self.ask(who, &format!("connect {to}"))[..] {
+            "refused" => Err(Failed::Refused),
+            "full" => Err(Failed::QueueFull),
+            link => Ok(End { who, link: link.parse().unwrap() }),
+        }
+    }
+    fn accept(&mut self, who: Proc) -> Option<End> {
+        self.ask(who, "accept").parse().ok().map(|link| End { who, link })
+    }
+
+    fn peer(&mut self, end: End) -> Option<Proc> {
+        let pid = self.ask(end.who, &format!("peer {}", end.link));
+        self.proc_of(pid.parse().unwrap())
+    }
+    fn send(&mut self, end: End, message: &Message) -> Sent {
+        self.send_bytes(end, &frame::encode(PROTO_MAX, message).unwrap())
+    }
+    fn send_bytes(&mut self, end: End, bytes: &[u8]) -> Sent {
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        match &self.ask(end.who, &format!("send {} {hex}", end.link))[..] {
+            "sent" => Sent::Yes,
+            "full" => Sent::BufferFull,
+            _ => Sent::Broken,
+        }
+    }
+    fn read(&mut self, end: End, wait: bool) -> Heard {
+        let wait = if wait { "wait" } else { "look" };
+        match &self.ask(end.who, &format!("read {} {wait}", end.link))[..] {
+            "nothing" => Heard::Nothing,
+            "closed" => Heard::Closed,
+            "reset" => Heard::Reset,
+            "torn" => Heard::Torn,
+            tag => Heard::Frame(tag.parse().unwrap()),
+        }
+    }
+    fn wait_readable(&mut self, end: End) {
+        assert!(self.does(end.who, &format!("wait-readable {}", end.link)));
+    }
+    fn close(&mut self, end: End) {
+        assert!(self.does(end.who, &format!("close {}", end.link)));
+    }
+
+    fn listen(&mut self, who: Proc) {
+        let door = format!("listen {}", self.door);
+        self.door = self.ask(who, &door);
+    }
+    fn close_listener(&mut self, who: Proc) {
+        assert!(self.does(who, "close-listener"));
+    }
+    fn give_listener(&mut self, from: End) {
+        assert!(self.does(from.who, &format!("give-listener {}", from.link)));
+    }
+    fn receive_listener(&mut self, to: End) {
+        assert!(self.does(to.who, &format!("receive-listener {}", to.link)));
+    }
+    fn knock(&mut self) -> Result<Visit, Failed> {
+        let name = self.clients.len() as u32;
+        let client = Client::connect(&self.door)?;
+        match &client {
+            Client::Unix(stream) => (&*stream).write_all(&name.to_le_bytes()).unwrap(),
+            Client::Tcp(stream) => (&*stream).write_all(&name.to_le_bytes()).unwrap(),
+        }
+        self.clients.push(client);
+        Ok(Visit(name.into()))
+    }
+    fn answer(&mut self, who: Proc) -> Option<Visit> {
+        self.ask(who, "answer").parse().ok().map(Visit)
+    }
+    fn is_hung_up(&mut self, visit: Visit) -> bool {
+        let read = match &self.clients[visit.0 as usize] {
+            Client::Unix(stream) => (&*stream).read(&mut [0]),
+            Client::Tcp(stream) => (&*stream).read(&mut [0]),
+        };
+        match read {
+            Ok(count) => count == 0,
+            Err(error) => error.kind() == ErrorKind::ConnectionReset,
+        }
+    }
+    fn who_listens(&mut self, visit: Visit) -> Option<Proc> {
+        let Client::Unix(stream) = &self.clients[visit.0 as usize] else { return None };
+        self.proc_of(control::peer(stream).unwrap().pid?)
+    }
+}

@@ -1,0 +1,139 @@
+//! The simulated arm: `handoff_sim`'s own kernel.
+use handoff::ProcessId;
+use handoff::message::Message;
+use handoff_sim::kernel::{Bare, Busy};
+
+use crate::stage::{End, Failed, Heard, Kernel, Proc, Sent, Visit};
+
+pub(crate) struct Simulated {
+    machine: Bare,
+    pids: Vec<u32>,
+}
+
+impl Simulated {
+    pub(crate) fn new(seed: u64) -> Simulated {
+        Simulated { machine: Bare::new(seed), pids: Vec::new() }
+    }
+
+    fn pid(&self, who: Proc) -> u32 {
+        self.pids[who.0]
+    }
+
+    fn known(&mut self, pid: u32) -> Proc {
+        self.pids.push(pid);
+        Proc(self.pids.len() - 1)
+    }
+}
+
+impl Kernel for Simulated {
+    fn spawn(&mut self) -> Proc {
+        let pid = self.machine.spawn();
+        self.known(pid)
+    }
+    fn fork(&mut self, parent: Proc) -> Proc {
+        let pid = self.machine.fork(self.pid(parent));
+        self.known(pid)
+    }
+    fn exec(&mut self, who: Proc) {
+        self.machine.exec(self.pid(who));
+    }
+    fn kill(&mut self, who: Proc) {
+        self.machine.kill(self.pid(who));
+    }
+    fn stop(&mut self, who: Proc) {
+        self.machine.stop(self.pid(who));
+    }
+    fn go_on(&mut self, who: Proc) {
+        self.machine.go_on(self.pid(who));
+    }
+    fn has_ended(&mut self, who: Proc) -> bool {
+        self.machine.has_ended(self.pid(who))
+    }
+    fn identity(&mut self, who: Proc) -> Option<ProcessId> {
+        self.machine.identity(self.pid(who))
+    }
+    fn pass(&mut self) {
+        self.machine.pass(1000);
+    }
+
+    fn try_lock(&mut self, who: Proc) -> bool {
+        self.machine.try_lock(self.pid(who))
+    }
+    fn unlock(&mut self, who: Proc) {
+        self.machine.unlock(self.pid(who));
+    }
+    fn close_duplicate(&mut self, _: Proc) {
+        // A process has one descriptor of its directory here.
+    }
+
+    fn bind(&mut self, who: Proc) {
+        self.machine.bind(self.pid(who));
+    }
+    fn take_path(&mut self, who: Proc) {
+        self.machine.take_path(self.pid(who));
+    }
+    fn connect(&mut self, who: Proc, to: Option<Proc>) -> Result<End, Failed> {
+        let link = self.machine.connect(self.pid(who), to.map(|to| self.pid(to)));
+        link.map(|link| End { who, link }).ok_or(Failed::Refused)
+    }
+    fn accept(&mut self, who: Proc) -> Option<End> {
+        self.machine.accept(self.pid(who)).map(|link| End { who, link })
+    }
+
+    fn peer(&mut self, end: End) -> Option<Proc> {
+        let peer = self.machine.peer(end.link, self.pid(end.who))?;
+        self.pids.iter().position(|pid| *pid == peer).map(Proc)
+    }
+    fn send(&mut self, end: End, message: &Message) -> Sent {
+        self.machine.send(end.link, self.pid(end.who), message);
+        Sent::Yes
+    }
+    fn send_bytes(&mut self, end: End, bytes: &[u8]) -> Sent {
+        self.machine.send_bytes(end.link, self.pid(end.who), bytes);
+        Sent::Yes
+    }
+    fn read(&mut self, end: End, _: bool) -> Heard {
+        match self.machine.read(end.link, self.pid(end.who)) {
+            None => Heard::Nothing,
+            Some(Ok(Message::Refused { error })) => Heard::Frame(error.parse().unwrap()),
+            Some(Ok(other)) => panic!("nobody has sent {other:?}"),
+            Some(Err(why)) if why == "end of file" => Heard::Closed,
+            Some(Err(why)) if why == "connection reset" => Heard::Reset,
+            Some(Err(_)) => Heard::Torn,
+        }
+    }
+    fn wait_readable(&mut self, end: End) {
+        self.machine.wait_readable(end.link, self.pid(end.who));
+    }
+    fn close(&mut self, end: End) {
+        self.machine.close(end.link, self.pid(end.who));
+    }
+
+    fn listen(&mut self, who: Proc) {
+        self.machine.listen(self.pid(who));
+    }
+    fn close_listener(&mut self, who: Proc) {
+        self.machine.close_listener(self.pid(who));
+    }
+    fn give_listener(&mut self, _: End) {
+        // It comes with the message that it is received with.
+    }
+    fn receive_listener(&mut self, to: End) {
+        self.machine.receive_listener(self.pid(to.who));
+    }
+    fn knock(&mut self) -> Result<Visit, Failed> {
+        self.machine.knock().map(Visit).map_err(|busy| match busy {
+            Busy::Refused => Failed::Refused,
+            Busy::Full => Failed::QueueFull,
+        })
+    }
+    fn answer(&mut self, who: Proc) -> Option<Visit> {
+        self.machine.answer(self.pid(who)).map(Visit)
+    }
+    fn is_hung_up(&mut self, visit: Visit) -> bool {
+        self.machine.is_hung_up(visit.0)
+    }
+    fn who_listens(&mut self, _: Visit) -> Option<Proc> {
+        panic!("only Linux tells")
+    }
+}

@@ -1,0 +1,359 @@
+//! What a story is told with: what a kernel does for processes, and a record of what it did.
+use std::fmt::Debug;
+
+use handoff::ProcessId;
+use handoff::frame;
+use handoff::message::{Message, PROTO_MAX};
+
+/// A process of a story: `A` is the first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Proc(pub usize);
+
+/// A process's end of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct End {
+    pub who: Proc,
+    pub link: u64,
+}
+
+/// A client's connection to the listening socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Visit(pub u64);
+
+/// Why a connect failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failed {
+    /// `ECONNREFUSED`, `ENOENT`.
+    Refused,
+    /// `EAGAIN`.
+    QueueFull,
+}
+
+/// What a read finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Heard {
+    Frame(u32),
+    Nothing,
+    /// End of file.
+    Closed,
+    /// `ECONNRESET`.
+    Reset,
+    /// End of file, in the middle of a frame.
+    Torn,
+}
+
+/// What becomes of what is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sent {
+    Yes,
+    /// `EAGAIN`.
+    BufferFull,
+    /// `EPIPE`, `ECONNRESET`.
+    Broken,
+}
+
+/// A kernel. Nothing blocks but `read`, if it is told to wait, `wait_readable` and `answer`.
+pub(crate) trait Kernel {
+    fn spawn(&mut self) -> Proc;
+    fn fork(&mut self, parent: Proc) -> Proc;
+    fn exec(&mut self, who: Proc);
+    fn kill(&mut self, who: Proc);
+    fn stop(&mut self, who: Proc);
+    fn go_on(&mut self, who: Proc);
+    fn has_ended(&mut self, who: Proc) -> bool;
+    fn identity(&mut self, who: Proc) -> Option<ProcessId>;
+    /// About a millisecond passes.
+    fn pass(&mut self);
+
+    fn try_lock(&mut self, who: Proc) -> bool;
+    fn unlock(&mut self, who: Proc);
+    fn close_duplicate(&mut self, who: Proc);
+
+    fn bind(&mut self, who: Proc);
+    fn take_path(&mut self, who: Proc);
+    fn connect(&mut self, who: Proc, to: Option<Proc>) -> Result<End, Failed>;
+    fn accept(&mut self, who: Proc) -> Option<End>;
+
+    fn peer(&mut self, end: End) -> Option<Proc>;
+    fn send(&mut self, end: End, message: &Message) -> Sent;
+    fn send_bytes(&mut self, end: End, bytes: &[u8]) -> Sent;
+    fn read(&mut self, end: End, wait: bool) -> Heard;
+    fn wait_readable(&mut self, end: End);
+    fn close(&mut self, end: End);
+
+    fn listen(&mut self, who: Proc);
+    fn close_listener(&mut self, who: Proc);
+    fn give_listener(&mut self, from: End);
+    fn receive_listener(&mut self, to: End);
+    fn knock(&mut self) -> Result<Visit, Failed>;
+    fn answer(&mut self, who: Proc) -> Option<Visit>;
+    fn is_hung_up(&mut self, visit: Visit) -> bool;
+    /// Who called `listen`, as a client sees it. Only Linux tells.
+    fn who_listens(&mut self, visit: Visit) -> Option<Proc>;
+}
+
+/// A kernel, and what has happened on it.
+pub(crate) struct Stage<'a> {
+    kernel: &'a mut dyn Kernel,
+    /// What has happened, a line each.
+    pub told: Vec<String>,
+    /// What the kernel chose, where it has a choice.
+    pub outcome: Vec<String>,
+}
+
+/// Many times what anything takes, in milliseconds.
+const MOST: usize = 20_000;
+
+impl<'a> Stage<'a> {
+    pub(crate) fn new(kernel: &'a mut dyn Kernel) -> Stage<'a> {
+        Stage { kernel, told: Vec::new(), outcome: Vec::new() }
+    }
+
+    fn note(&mut self, who: Proc, what: &str) {
+        self.told.push(format!("{} {what}", name(who)));
+    }
+
+    fn tell<T: Debug>(&mut self, who: Proc, what: &str, found: T) -> T {
+        self.told.push(format!("{} {what}: {found:?}", name(who)));
+        found
+    }
+
+    /// Where kernels may differ: what this one did.
+    pub(crate) fn chose(&mut self, what: &str) {
+        self.told.push(format!("so: {what}"));
+        self.outcome.push(what.into());
+    }
+
+    pub(crate) fn processes<const N: usize>(&mut self) -> [Proc; N] {
+        std::array::from_fn(|_| {
+            let who = self.kernel.spawn();
+            self.note(who, "starts");
+            who
+        })
+    }
+
+    pub(crate) fn fork(&mut self, parent: Proc) -> Proc {
+        let child = self.kernel.fork(parent);
+        self.note(parent, &format!("forks {}", name(child)));
+        child
+    }
+
+    pub(crate) fn exec(&mut self, who: Proc) {
+        self.note(who, "executes another program");
+        self.kernel.exec(who);
+    }
+
+    /// Kills a process: it may not have ended yet.
+    pub(crate) fn kill(&mut self, who: Proc) {
+        self.note(who, "is killed");
+        self.kernel.kill(who);
+    }
+
+    /// Kills it, and waits until it has ended.
+    pub(crate) fn end(&mut self, who: Proc) {
+        self.kill(who);
+        self.until("it has ended", |stage| stage.kernel.has_ended(who));
+        self.note(who, "has ended");
+    }
+
+    pub(crate) fn stop(&mut self, who: Proc) {
+        self.note(who, "is stopped");
+        self.kernel.stop(who);
+    }
+
+    pub(crate) fn go_on(&mut self, who: Proc) {
+        self.note(who, "goes on");
+        self.kernel.go_on(who);
+    }
+
+    pub(crate) fn has_ended(&mut self, who: Proc) -> bool {
+        let ended = self.kernel.has_ended(who);
+        self.tell(who, "has ended", ended)
+    }
+
+    pub(crate) fn identity(&mut self, who: Proc) -> Option<ProcessId> {
+        let id = self.kernel.identity(who);
+        self.note(who, if id.is_some() { "tells who it is" } else { "is nobody" });
+        id
+    }
+
+    /// Some milliseconds pass.
+    pub(crate) fn pass(&mut self, ms: usize) {
+        (0..ms).for_each(|_| self.kernel.pass());
+    }
+
+    /// Waits until `done`.
+    pub(crate) fn until(&mut self, what: &str, mut done: impl FnMut(&mut Self) -> bool) {
+        for _ in 0..MOST {
+            if done(self) {
+                return;
+            }
+            self.kernel.pass();
+        }
+        panic!("waited in vain: {what}");
+    }
+
+    pub(crate) fn try_lock(&mut self, who: Proc) -> bool {
+        let got = self.kernel.try_lock(who);
+        self.tell(who, "tries the lock", got)
+    }
+
+    /// Tries the lock until it is granted.
+    pub(crate) fn lock(&mut self, who: Proc) {
+        self.until("the lock is free", |stage| stage.kernel.try_lock(who));
+        self.note(who, "has got the lock");
+    }
+
+    pub(crate) fn unlock(&mut self, who: Proc) {
+        self.note(who, "unlocks");
+        self.kernel.unlock(who);
+    }
+
+    pub(crate) fn close_duplicate(&mut self, who: Proc) {
+        self.note(who, "closes a duplicate of its descriptor");
+        self.kernel.close_duplicate(who);
+    }
+
+    pub(crate) fn bind(&mut self, who: Proc) {
+        self.note(who, "listens beside the path");
+        self.kernel.bind(who);
+    }
+
+    pub(crate) fn take_path(&mut self, who: Proc) {
+        self.note(who, "takes the path");
+        self.kernel.take_path(who);
+    }
+
+    /// Connects to the control path.
+    pub(crate) fn connect(&mut self, who: Proc) -> Result<End, Failed> {
+        let end = self.kernel.connect(who, None);
+        self.tell(who, "connects to the path", end.map(|_| ()).err());
+        end
+    }
+
+    /// Connects to the socket of `to`.
+    pub(crate) fn connect_to(&mut self, who: Proc, to: Proc) -> Result<End, Failed> {
+        let end = self.kernel.connect(who, Some(to));
+        self.tell(who, &format!("connects to {}", name(to)), end.map(|_| ()).err());
+        end
+    }
+
+    pub(crate) fn accept(&mut self, who: Proc) -> Option<End> {
+        let end = self.kernel.accept(who);
+        self.tell(who, "accepts", end.is_some());
+        end
+    }
+
+    /// A link between two processes, and its ends.
+    pub(crate) fn link(&mut self, from: Proc, to: Proc) -> (End, End) {
+        self.bind(to);
+        let end = self.connect_to(from, to).expect("it listens");
+        (end, self.accept(to).expect("one has connected"))
+    }
+
+    pub(crate) fn peer(&mut self, end: End) -> Option<Proc> {
+        let peer = self.kernel.peer(end);
+        self.tell(end.who, "sees at the other end", peer)
+    }
+
+    /// Sends frame `tag`.
+    pub(crate) fn send(&mut self, end: End, tag: u32) -> Sent {
+        let sent = self.kernel.send(end, &frame_of(tag));
+        self.tell(end.who, &format!("sends {tag}"), sent)
+    }
+
+    /// Sends the first or the second half of frame `tag`.
+    pub(crate) fn send_half(&mut self, end: End, tag: u32, second: bool) {
+        let bytes = frame::encode(PROTO_MAX, &frame_of(tag)).unwrap();
+        let (first_half, second_half) = bytes.split_at(bytes.len() / 2);
+        self.note(end.who, &format!("sends a half of {tag}"));
+        let sent = self.kernel.send_bytes(end, if second { second_half } else { first_half });
+        assert_eq!(sent, Sent::Yes);
+    }
+
+    /// Reads what comes next.
+    pub(crate) fn read(&mut self, end: End) -> Heard {
+        let heard = self.kernel.read(end, true);
+        self.tell(end.who, "reads", heard)
+    }
+
+    /// Reads what has come already; or, in a simulated kernel, is on its way.
+    pub(crate) fn look(&mut self, end: End) -> Heard {
+        let heard = self.kernel.read(end, false);
+        self.tell(end.who, "looks", heard)
+    }
+
+    pub(crate) fn wait_readable(&mut self, end: End) {
+        self.note(end.who, "waits for something to read");
+        self.kernel.wait_readable(end);
+    }
+
+    pub(crate) fn close(&mut self, end: End) {
+        self.note(end.who, "closes its end");
+        self.kernel.close(end);
+    }
+
+    pub(crate) fn listen(&mut self, who: Proc) {
+        self.note(who, "makes the listening socket");
+        self.kernel.listen(who);
+    }
+
+    pub(crate) fn close_listener(&mut self, who: Proc) {
+        self.note(who, "closes the listening socket");
+        self.kernel.close_listener(who);
+    }
+
+    pub(crate) fn give_listener(&mut self, from: End) {
+        self.note(from.who, "passes the listening socket on");
+        self.kernel.give_listener(from);
+    }
+
+    pub(crate) fn receive_listener(&mut self, to: End) {
+        self.note(to.who, "receives it");
+        self.kernel.receive_listener(to);
+    }
+
+    /// A client connects.
+    pub(crate) fn knock(&mut self) -> Result<Visit, Failed> {
+        let visit = self.kernel.knock();
+        self.told.push(format!("a client connects: {visit:?}"));
+        visit
+    }
+
+    /// Accepts a client: which one.
+    pub(crate) fn answer(&mut self, who: Proc) -> Option<Visit> {
+        let visit = self.kernel.answer(who);
+        self.tell(who, "accepts a client", visit)
+    }
+
+    pub(crate) fn is_hung_up(&mut self, visit: Visit) -> bool {
+        let hung_up = self.kernel.is_hung_up(visit);
+        self.told.push(format!("the client of {visit:?} finds its connection closed: {hung_up}"));
+        hung_up
+    }
+
+    /// Waits until the client finds it closed.
+    pub(crate) fn wait_hung_up(&mut self, visit: Visit, why: &str) {
+        self.until(why, |stage| stage.kernel.is_hung_up(visit));
+        self.told.push(format!("the client of {visit:?} finds its connection closed"));
+    }
+
+    pub(crate) fn who_listens(&mut self, visit: Visit) -> Option<Proc> {
+        self.kernel.who_listens(visit)
+    }
+}
+
+/// A frame that can be told from others.
+pub(crate) fn frame_of(tag: u32) -> Message {
+    Message::Refused { error: tag.to_string() }
+}
+
+fn name(who: Proc) -> char {
+    char::from(b'A' + u8::try_from(who.0).unwrap())
+}
+
+impl Debug for Proc {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", name(*self))
+    }
+}
