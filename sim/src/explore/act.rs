@@ -4,9 +4,11 @@ use handoff::machine::{
     Awaited, DaemonEvent, LockAnswer, Op, Supervisor, Timer, incumbent, recovery, successor,
     supervisor::{self, Config, Peer},
 };
+use handoff::message::Message;
 use handoff::time::Time;
 
 use super::checks;
+use super::duties::{self, Owed};
 use super::host::Host;
 use super::steps::{Fault, Step};
 use super::watch::Watch;
@@ -41,7 +43,7 @@ impl World {
 
     /// Lets `step` happen.
     pub(super) fn apply(&mut self, step: &Step, watch: &mut Watch<'_>) {
-        watch.gaps.clear();
+        watch.clear();
         self.act(step, watch);
         self.settle();
     }
@@ -107,7 +109,7 @@ impl World {
                 let (end, pid) = (link.end, link.pid);
                 if let Some(message) = link.up.pop_front() {
                     match end {
-                        End::Boss(peer) => self.boss(supervisor::Event::Frame(peer, message), watch),
+                        End::Boss(peer) => self.boss_reads_frame(peer, message, watch),
                         End::Surveyor => self.surveyor_hears(pid, message, watch),
                     };
                 }
@@ -296,6 +298,15 @@ impl World {
         self.boss(supervisor::Event::Ended(peer, "was killed".into()), watch)
     }
 
+    fn boss_reads_frame(&mut self, peer: Peer, message: Message, watch: &mut Watch<'_>) {
+        let busy = self.boss.as_ref().is_some_and(|boss| !boss.pending.is_empty());
+        let name = message.name();
+        self.boss(supervisor::Event::Frame(peer, message), watch);
+        if watch.crash.is_none() {
+            self.violated(duties::boss_hears(self, busy, peer, name, watch));
+        }
+    }
+
     /// Lets the supervisor handle `event`.
     fn boss(&mut self, event: supervisor::Event, watch: &mut Watch<'_>) {
         let Some(mut machine) = self.boss.as_ref().map(|boss| boss.machine.clone()) else {
@@ -316,6 +327,10 @@ impl World {
         let Some(daemon) = self.processes.get(&pid).map(|process| process.daemon.clone()) else {
             return;
         };
+        let owed = Owed::new(self, pid, &input);
+        if let DaemonEvent::Frame(link, Message::HelloAck(_)) = &input {
+            self.links.iter_mut().filter(|other| other.id == *link).for_each(|link| link.joined = true);
+        }
         let mut meddling = watch.meddling.take();
         let mut host = Host { world: self, pid, watch };
         let (daemon, flow) = match daemon {
@@ -331,9 +346,18 @@ impl World {
         };
         watch.meddling = meddling;
         let Some(process) = self.processes.get_mut(&pid) else { return };
+        let was_successor = matches!(process.daemon, Daemon::Successor(_));
+        let is_promoted = was_successor && matches!(daemon, Daemon::Incumbent(_));
         process.daemon = daemon;
-        if flow.is_break() || process.exited.is_some() {
+        let exited = process.exited.is_some();
+        if flow.is_continue() {
+            self.violated(owed.settle(self, watch));
+        }
+        if flow.is_break() || exited {
             self.dies(pid);
+        } else if is_promoted && self.signalled == Some(pid) {
+            // A stop that came on the way is the incumbent's to carry out.
+            self.daemon(pid, Input::Stop, watch);
         }
     }
 

@@ -178,6 +178,42 @@ pub const SMALL: &[Bound] = &[
         Faults { signals: 1, crashes: 1, recovers: true, sparse: true, ..NONE },
         &[Committed, RolledBack, FellBack, Unconfirmed, NobodyServes, Busy, Unreachable],
     ),
+    bound(
+        "late-and-error",
+        1,
+        Faults { late: 1, errors: 1, ..NONE },
+        &[Committed, RolledBack, Unconfirmed, NobodyServes, Unreachable],
+    ),
+    bound(
+        "late-and-bad-hook",
+        1,
+        Faults { late: 1, bad_hooks: 1, ..NONE },
+        &[Committed, RolledBack, Unconfirmed, NobodyServes, Unreachable],
+    ),
+    bound(
+        "late-and-told-to-stop",
+        1,
+        Faults { late: 1, signals: 1, ..NONE },
+        &[Committed, RolledBack, FellBack, Unconfirmed, NobodyServes, Busy, Unreachable],
+    ),
+    bound(
+        "late-and-drop",
+        1,
+        Faults { late: 1, drops: 1, ..NONE },
+        &[Committed, RolledBack, Unconfirmed, Unreachable],
+    ),
+    bound(
+        "late-and-reset",
+        1,
+        Faults { late: 1, resets: 1, ..NONE },
+        &[Committed, RolledBack, Unconfirmed, Unreachable],
+    ),
+    bound(
+        "bad-hook-and-error",
+        1,
+        Faults { bad_hooks: 1, errors: 1, ..NONE },
+        &[Committed, RolledBack, Unconfirmed, NobodyServes],
+    ),
     bound("other-version", 2, Faults { versions: 1, ..NONE }, &[Committed, RolledBack, Unreachable]),
     bound("two-drops", 1, Faults { drops: 2, ..NONE }, &[Committed, RolledBack]),
     bound(

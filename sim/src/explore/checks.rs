@@ -163,5 +163,12 @@ pub(super) fn at_rest(world: &World) -> bool {
     };
     let over = world.processes.is_empty() || world.handoffs == 0;
     let known = !world.faults.recovers || !world.astray && world.surveyed();
-    world.idle() && known && over && world.processes.len() <= 1 && world.processes.iter().all(serves)
+    // Whoever is told to stop stops, sooner or later.
+    let stopped = world.signalled.is_none_or(|pid| !world.processes.contains_key(&pid));
+    world.idle()
+        && known
+        && stopped
+        && over
+        && world.processes.len() <= 1
+        && world.processes.iter().all(serves)
 }

@@ -138,9 +138,9 @@ impl<'a> Search<'a> {
     }
 
     fn expand(&mut self, from: u32, world: &World) {
-        for beat in world.heartbeats() {
-            let action = self.number(world.action(&beat));
-            self.calm.push(Edge { from, to: NOWHERE, action, waits: false });
+        for (due, waits) in world.due() {
+            let action = self.number(world.action(&due));
+            self.calm.push(Edge { from, to: NOWHERE, action, waits });
         }
         for step in world.steps() {
             let action = (!matches!(step, Step::Fault(_))).then(|| world.action(&step));

@@ -108,13 +108,15 @@ impl Gaps for Host<'_, '_> {
 impl Transport<Peer> for Host<'_, '_> {
     fn send(&mut self, to: Peer, message: &Message) {
         let pid = self.peer(to).unwrap_or_default();
-        self.watch.sent(|| names::daemon(pid), message);
+        self.watch.tells(|| names::daemon(pid), message);
+        self.watch.said.push((to, message.name()));
         self.note(to, message);
         let mut links =
             self.world.links.iter_mut().filter(|link| link.end == End::Boss(to) && link.boss_open);
-        if let Some(link) = links.find(|link| link.daemon_open && !link.reset) {
-            link.down.push_back(message.clone());
-        }
+        let Some(link) = links.find(|link| link.daemon_open && !link.reset) else { return };
+        let wrong = World::speaks_over(link, false, message);
+        link.down.push_back(message.clone());
+        self.world.violated(wrong);
     }
 
     fn close(&mut self, peer: Peer) {
@@ -127,14 +129,18 @@ impl Transport<Peer> for Host<'_, '_> {
 impl Transport<LinkId> for Host<'_, '_> {
     fn send(&mut self, to: LinkId, message: &Message) {
         let end = self.world.links.iter().find(|link| link.id == to).map(|link| link.end);
-        self.watch.sent(|| end.map_or(names::BOSS, End::name), message);
+        self.watch.tells(|| end.map_or(names::BOSS, End::name), message);
+        self.watch.sent.push((to, message.name()));
         let mut links = self.world.links.iter_mut().filter(|link| link.id == to && link.daemon_open);
-        if let Some(link) = links.find(|link| link.boss_open && !link.reset) {
-            link.up.push_back(message.clone());
-        }
+        let Some(link) = links.find(|link| link.boss_open && !link.reset) else { return };
+        let wrong = World::speaks_over(link, true, message);
+        link.joined &= !matches!(message, Message::Busy | Message::Refused { .. });
+        link.up.push_back(message.clone());
+        self.world.violated(wrong);
     }
 
     fn close(&mut self, link: LinkId) {
+        self.watch.closed.push(link);
         for link in self.world.links.iter_mut().filter(|l| l.id == link) {
             link.daemon_open = false;
         }

@@ -1,7 +1,7 @@
 //! Whether every fault-free way on from every state comes to a good end, whatever the order of its steps.
 //!
 //! Two things are looked for. A *trap*: a state, or a cycle of states, in which nobody serves and out of which no step leads
-//! that must come; that a stopped process goes on is no such step, since nobody need ever continue it. And a *dead end*: a
+//! that must come; that a stopped process goes on is no such step, since nobody need ever continue it, and neither is a deadline. And a *dead end*: a
 //! state or a cycle short of rest, out of which no step leads, a stopped process' going on included. Steps are fair: one
 //! that can happen again and again does happen (a heartbeat that is repeated for ever does not keep a hook from returning).
 //! So a cycle counts only if each step that can be taken from somewhere in it can also be taken within it.
@@ -25,7 +25,7 @@ pub(super) struct Edge {
     pub to: u32,
     /// What it is, whatever the state: by this, steps of different states are the same.
     pub action: u16,
-    /// A stopped process goes on.
+    /// A stopped process goes on, or a deadline passes: not to be waited for while nobody serves.
     pub waits: bool,
 }
 

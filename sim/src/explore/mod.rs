@@ -9,6 +9,7 @@
 mod act;
 mod bounds;
 mod checks;
+mod duties;
 mod graph;
 mod host;
 mod liveness;

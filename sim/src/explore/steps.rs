@@ -94,18 +94,26 @@ impl World {
         steps
     }
 
-    /// Heartbeats that are due, or soon will be, whatever else is to be done first.
-    pub(super) fn heartbeats(&self) -> impl Iterator<Item = Step> {
-        let due = |timers: &Timers| timers.is_armed(Timer::Heartbeat);
-        let boss = self.boss.iter().filter(|boss| !boss.stopped);
-        let boss =
-            boss.filter(move |boss| due(boss.machine.timers())).map(|_| Step::BossTimer(Timer::Heartbeat));
-        let surveyor = self.surveyor.iter().filter(|surveyor| !surveyor.stopped);
-        let surveyor = surveyor.filter(move |surveyor| due(surveyor.machine.timers()));
-        let daemons = self.processes.iter().filter(|(_, process)| process.life == Life::Runs);
-        let daemons = daemons.filter(move |(_, process)| due(process.timers()));
-        boss.chain(surveyor.map(|_| Step::SurveyorTimer(Timer::Heartbeat)))
-            .chain(daemons.map(|(pid, _)| Step::DaemonTimer(*pid, Timer::Heartbeat)))
+    /// Timers that time alone lets expire, whatever else is to be done first: heartbeats soon, the deadlines of supervisors
+    /// (which are marked) at last.
+    pub(super) fn due(&self) -> Vec<(Step, bool)> {
+        let mut due = Vec::new();
+        let mut note = |timers: &Timers, step: &dyn Fn(Timer) -> Step| {
+            for (timer, waits) in [(Timer::Heartbeat, false), (Timer::Deadline, true)] {
+                due.extend(timers.is_armed(timer).then(|| (step(timer), waits)));
+            }
+        };
+        if let Some(boss) = self.boss.as_ref().filter(|boss| !boss.stopped) {
+            note(boss.machine.timers(), &Step::BossTimer);
+        }
+        if let Some(surveyor) = self.surveyor.as_ref().filter(|surveyor| !surveyor.stopped) {
+            note(surveyor.machine.timers(), &Step::SurveyorTimer);
+        }
+        for (pid, process) in self.processes.iter().filter(|(_, process)| process.life == Life::Runs) {
+            let beats = process.timers().is_armed(Timer::Heartbeat);
+            due.extend(beats.then_some((Step::DaemonTimer(*pid, Timer::Heartbeat), false)));
+        }
+        due
     }
 
     /// What is next for a process takes less time than any timer.

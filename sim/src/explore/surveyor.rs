@@ -175,7 +175,7 @@ impl Transport<ProcessId> for Host<'_, '_> {
         if let (true, Message::Final { .. }) = (has_journal, message) {
             self.world.violated(checks::finalizes(self.world, to.pid));
         }
-        self.watch.sent(|| names::daemon(to.pid), message);
+        self.watch.tells(|| names::daemon(to.pid), message);
         if let (Some(surveyor), Message::StandingQuery) = (&mut self.world.surveyor, message) {
             surveyor.asked.insert(to.pid);
         }

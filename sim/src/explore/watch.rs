@@ -2,7 +2,8 @@
 use std::ops::ControlFlow;
 
 use handoff::host::{Crashed, Gap};
-use handoff::machine::Cell;
+use handoff::machine::supervisor::Peer;
+use handoff::machine::{Cell, LinkId};
 use handoff::message::Message;
 
 use crate::mutant::{Meddling, Mutation};
@@ -25,13 +26,28 @@ pub(super) struct Watch<'a> {
     pub gaps: Vec<Gap>,
     /// Those that were met.
     pub cells: Vec<Cell>,
+    /// What a daemon has sent, over which link.
+    pub sent: Vec<(LinkId, &'static str)>,
+    /// What a supervisor has sent, to whom.
+    pub said: Vec<(Peer, &'static str)>,
+    /// Which links a daemon has closed.
+    pub closed: Vec<LinkId>,
     /// What was asked for, if anybody wants to see it.
     pub asked: Option<Vec<Asked>>,
 }
 
 impl Default for Watch<'_> {
     fn default() -> Self {
-        Watch { crash: None, meddling: Meddling::No, gaps: Vec::new(), cells: Vec::new(), asked: None }
+        Watch {
+            crash: None,
+            meddling: Meddling::No,
+            gaps: Vec::new(),
+            cells: Vec::new(),
+            sent: Vec::new(),
+            said: Vec::new(),
+            closed: Vec::new(),
+            asked: None,
+        }
     }
 }
 
@@ -42,6 +58,15 @@ impl<'a> Watch<'a> {
         Watch { meddling, ..Watch::default() }
     }
 
+    /// Forgets the step before.
+    pub(super) fn clear(&mut self) {
+        self.gaps.clear();
+        self.cells.clear();
+        self.sent.clear();
+        self.said.clear();
+        self.closed.clear();
+    }
+
     pub(super) fn gap(&mut self, gap: Gap) -> ControlFlow<Crashed> {
         self.gaps.push(gap);
         match self.crash {
@@ -50,13 +75,18 @@ impl<'a> Watch<'a> {
         }
     }
 
+    /// An effect was asked for.
+    pub(super) fn did_something(&self) -> bool {
+        self.gaps.iter().any(|gap| gap.before.is_some())
+    }
+
     pub(super) fn did(&mut self, what: impl FnOnce() -> String) {
         if let Some(asked) = &mut self.asked {
             asked.push(Asked::Did(what()));
         }
     }
 
-    pub(super) fn sent(&mut self, to: impl FnOnce() -> Name, message: &Message) {
+    pub(super) fn tells(&mut self, to: impl FnOnce() -> Name, message: &Message) {
         if let Some(asked) = &mut self.asked {
             asked.push(Asked::Sent(to(), message_name(message)));
         }

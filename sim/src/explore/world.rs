@@ -194,6 +194,11 @@ pub(super) struct Link {
     pub handoff_id: HandoffId,
     /// The daemon knows of it.
     pub accepted: bool,
+    /// The daemon has read over it that a supervisor has a handoff with it.
+    pub joined: bool,
+    /// The last that either has said of the handoff.
+    pub said_up: Option<&'static str>,
+    pub said_down: Option<&'static str>,
     pub reset: bool,
     pub down: VecDeque<Message>,
     pub up: VecDeque<Message>,
@@ -345,6 +350,9 @@ impl World {
             id,
             handoff_id: HandoffId([self.started; 16]),
             accepted: end == End::Boss(Peer::Successor),
+            joined: false,
+            said_up: None,
+            said_down: None,
             reset: false,
             down: VecDeque::new(),
             up: VecDeque::new(),
@@ -488,6 +496,11 @@ impl Process {
             Daemon::Incumbent(machine) => machine.timers(),
             Daemon::Successor(machine) => machine.timers(),
         }
+    }
+
+    /// It runs, and nobody could think that it does not.
+    pub(super) fn is_well(&self) -> bool {
+        self.life == Life::Runs && !self.hung && !self.suspect && !self.alien
     }
 
     /// It writes, or may write, what is in the data directory.
