@@ -24,7 +24,7 @@ pub struct Judge {
     make: Arc<Make>,
     /// How many seeds are swept, from 0 on.
     pub seeds: u64,
-    /// Bounds with more states are left out.
+    /// For each, bounds in which its cell is met are explored, the small ones first, until they have had so many states.
     pub most_states: usize,
 }
 
@@ -48,9 +48,6 @@ impl fmt::Display for Fate {
         }
     }
 }
-
-/// Bounds of up to so many states are explored before seeds are swept; that takes about as long.
-const FEW_STATES: usize = 40_000;
 
 /// A mutant that makes so many more states than there are grows without end.
 const GROWTH: usize = 4;
@@ -78,19 +75,22 @@ impl Judge {
 
     /// Whether anybody notices what is wrong.
     pub fn judge(&self, mutation: &'static Mutation) -> Fate {
-        let meets = |(_, report): &&(&Bound, explore::Report)| {
-            report.cells.contains(&mutation.cell) && report.states <= self.most_states
+        let meets = |(_, report): &&(&Bound, explore::Report)| report.cells.contains(&mutation.cell);
+        let mut left = self.most_states;
+        // At least one, however large.
+        let affordable = |(_, report): &&(&Bound, explore::Report)| {
+            let yes = left > 0;
+            left = left.saturating_sub(report.states);
+            yes
         };
-        let (few, many): (Vec<_>, Vec<_>) =
-            self.bounds.iter().filter(meets).partition(|(_, report)| report.states < FEW_STATES);
+        let mut bounds = self.bounds.iter().filter(meets).take_while(affordable);
         let explored = |(bound, usual): &(&'static Bound, explore::Report)| {
             let most_states = usual.states * GROWTH;
             let options = Options { mutation: Some(mutation), most_states, ..Options::default() };
             let why = explore(bound, options).wrong(bound).into_iter().next()?;
             Some(Fate::Explored(bound.name, why))
         };
-        let caught = few.into_iter().find_map(explored);
-        let caught = caught.or_else(|| self.swept(mutation)).or_else(|| many.into_iter().find_map(explored));
+        let caught = bounds.find_map(explored).or_else(|| self.swept(mutation));
         caught.unwrap_or(Fate::Survived)
     }
 

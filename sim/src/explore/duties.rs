@@ -188,7 +188,7 @@ pub(super) fn boss_hears(
     let all_well = well(Peer::Incumbent, boss.incumbent) && well(Peer::Successor, boss.successor);
     let elsewhere = said(Peer::Incumbent, "ResumeAfterAbort") || said(Peer::Successor, "Abort") || boss.late;
     // It was there before the incumbent's word was.
-    let ahead = said(Peer::Successor, "Commit");
+    let ahead = said(Peer::Successor, "Commit") || said(Peer::Incumbent, "Retire");
     let others_end = boss.successor.is_some_and(|pid| !boss.told.contains(&pid));
     let matters = match name {
         "Hello" | "Warmed" | "Drained" | "DrainFailed" | "SealComplete" | "SealFailed" | "Ready"

@@ -1,4 +1,5 @@
 //! `handoff-sim explore`: every interleaving within a bound.
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -7,6 +8,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use handoff::machine::Cell;
 use handoff_sim::explore::{Bound, LARGE, Options, Report, SMALL, Schedule, explore};
 use handoff_sim::trace::{Shown, page, text};
 use handoff_sim::version;
@@ -19,6 +21,9 @@ pub(crate) struct Explore {
     /// Only says which bounds there are.
     #[arg(long)]
     list: bool,
+    /// Also says which cells of the machines' tables of states and events were met.
+    #[arg(long)]
+    cells: bool,
     /// How many are gone through at a time; by default as many as there are processors. A large one takes some gigabytes.
     #[arg(long)]
     jobs: Option<usize>,
@@ -44,16 +49,21 @@ impl Explore {
         println!("{:<32} {:>9} {:>11} {:>6} {:>9}", "bound", "states", "transitions", "depth", "states/s");
         let begun = Instant::now();
         let (mut states, mut transitions, mut failed) = (0, 0, false);
+        let mut cells: BTreeSet<Cell> = BTreeSet::new();
         self.each(&bounds, |explored| {
             let Explored { bound, report, took } = explored;
             states += report.states;
             transitions += report.transitions;
             failed |= !report.violations.is_empty();
+            cells.extend(&report.cells);
             let rate = report.states as f64 / took.as_secs_f64();
             let Report { states, transitions, depth, .. } = report;
             println!("{:<32} {states:>9} {transitions:>11} {depth:>6} {rate:>9.0}", bound.name);
             self.explain(bound, report)
         })?;
+        if self.cells {
+            cells.iter().for_each(|cell| println!("{cell}"));
+        }
         let took = begun.elapsed().as_secs_f64();
         let rate = states as f64 / took;
         println!(
