@@ -1,4 +1,4 @@
-//! What depends on time itself, which the search does not model: there, a timer fires when what it waits for has
+//! What depends on time itself, which the exploration does not model: there, a timer fires when what it waits for has
 //! happened.
 use handoff::machine::{
     Awaited, Batch, DaemonEffect, DaemonEvent, Incumbent, LinkId, LockAnswer, Machine, Recovery, Timer,
