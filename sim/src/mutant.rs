@@ -175,7 +175,9 @@ fn changes<M: Machine + PartialEq>(after: &M, before: &M, batch: &Batch<M>) -> V
     let mut changes = Vec::new();
     changes.extend((asks || after != before).then_some(Change::Ignore));
     // Without effects, that is the same.
-    changes.extend((asks && after != before).then_some(Change::Stay));
+    // Nor does it matter how a machine is left that never has another turn.
+    let ends = matches!(last, Some("Exit" | "Finish"));
+    changes.extend((asks && after != before && !ends).then_some(Change::Stay));
     changes.extend(effects.iter().copied().chain(last).map(Change::Drop));
     let differ = |pair: &&[&'static str]| pair[0] != pair[1];
     changes.extend(effects.windows(2).filter(differ).map(|pair| Change::Swap(pair[0], pair[1])));

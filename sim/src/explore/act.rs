@@ -1,7 +1,7 @@
 //! What becomes of the world when a step happens.
 use handoff::HandoffId;
 use handoff::machine::{
-    Awaited, DaemonEvent, LockAnswer, Op, Supervisor, Timer, incumbent, recovery, successor,
+    Awaited, DaemonEvent, LinkId, LockAnswer, Op, Supervisor, Timer, incumbent, recovery, successor,
     supervisor::{self, Config, Peer},
 };
 use handoff::message::Message;
@@ -328,9 +328,14 @@ impl World {
             return;
         };
         let owed = Owed::new(self, pid, &input);
-        if let DaemonEvent::Frame(link, Message::HelloAck(_)) = &input {
-            self.links.iter_mut().filter(|other| other.id == *link).for_each(|link| link.joined = true);
-        }
+        let joins = match &input {
+            DaemonEvent::Frame(link, message) if is_ack(message) => {
+                self.links.iter().find(|known| known.id == *link && !known.joined).map(|link| link.id)
+            }
+            _ => None,
+        };
+        let told_back = matches!(&input, DaemonEvent::Frame(_, Message::ResumeAfterAbort { .. }));
+        self.links.iter_mut().filter(|link| Some(link.id) == joins).for_each(|link| link.joined = true);
         let mut meddling = watch.meddling.take();
         let mut host = Host { world: self, pid, watch };
         let (daemon, flow) = match daemon {
@@ -352,6 +357,7 @@ impl World {
         let exited = process.exited.is_some();
         if flow.is_continue() {
             self.violated(owed.settle(self, watch));
+            self.remembers(pid, joins, told_back);
         }
         if flow.is_break() || exited {
             self.dies(pid);
@@ -359,6 +365,18 @@ impl World {
             // A stop that came on the way is the incumbent's to carry out.
             self.daemon(pid, Input::Stop, watch);
         }
+    }
+
+    /// What a process was told: it is part of a handoff now, or to come back.
+    fn remembers(&mut self, pid: u32, joins: Option<LinkId>, told_back: bool) {
+        let joined = self.links.iter().find(|link| Some(link.id) == joins && link.joined);
+        let handoff = joined.map(|link| link.handoff_id);
+        let Some(process) = self.processes.get_mut(&pid) else { return };
+        if handoff.is_some() && handoff != process.handoff {
+            (process.said, process.handoff) = (None, handoff);
+        }
+        process.told_to_resume =
+            handoff.is_none() && !process.accepts && (process.told_to_resume || told_back);
     }
 
     fn finish_hook(&mut self, pid: u32, result: Result<bool, String>, watch: &mut Watch<'_>) {
@@ -413,6 +431,15 @@ impl World {
             supervisor::Awaited::Finish(_) => return,
         };
         self.boss(event, watch)
+    }
+}
+
+/// Whether a supervisor says that there is a handoff, for the first time or again.
+fn is_ack(message: &Message) -> bool {
+    match message {
+        Message::HelloAck(_) => true,
+        Message::Heartbeat { repeats: Some(repeats), .. } => is_ack(repeats),
+        _ => false,
     }
 }
 

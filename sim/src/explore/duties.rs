@@ -4,11 +4,12 @@
 //! Without these, much would be mended by the next heartbeat, question or limit, and only be late. Reads what went over the
 //! wire and what was asked of the kernel, never a machine's own state.
 use handoff::machine::supervisor::Peer;
-use handoff::machine::{DaemonEvent, Exit, LinkId, Timer};
+use handoff::machine::{DaemonEvent, Exit, LinkId, Timer, incumbent};
 use handoff::message::Message;
 
 use super::watch::Watch;
 use super::world::{End, Link, World};
+use crate::process::AnyHook;
 
 /// What one that is free to act begins with at once.
 const ASKS_OF_A_DAEMON: [&str; 8] =
@@ -23,13 +24,17 @@ pub(super) struct Owed {
     serves: bool,
     /// It was told already that its predecessor has ended.
     finalized: bool,
-    /// It is between a drain and its return to service, in a handoff over another link that is open.
+    /// It is between a drain and its return to service: another supervisor has to come later.
     taken: bool,
+    /// It was told to come back while a hook ran.
+    told_to_resume: bool,
 }
 
 enum Came {
     Connected(LinkId),
     Frame(LinkId, &'static str),
+    /// Its drain or seal has returned.
+    Back,
     Beat,
     Else,
 }
@@ -46,20 +51,27 @@ impl Owed {
             DaemonEvent::Connected(link) => Came::Connected(*link),
             DaemonEvent::Frame(link, message) => Came::Frame(*link, message.name()),
             DaemonEvent::Timer(Timer::Heartbeat) => Came::Beat,
+            DaemonEvent::HookDone(..) if leaves_service(world, pid) => Came::Back,
             _ => Came::Else,
-        };
-        let link = match came {
-            Came::Frame(link, _) => Some(link),
-            _ => None,
         };
         let process = world.processes.get(&pid);
         let busy = process.is_some_and(|process| !process.hooks.is_empty() || !process.pending.is_empty());
-        let elsewhere = |other: &Link| {
-            other.pid == pid && Some(other.id) != link && other.joined && other.daemon_open && other.boss_open
+        let handoff = process.and_then(|process| process.handoff);
+        let asks = |link: &Link| {
+            came.is_over(link.id)
+                && link.end == End::Boss(Peer::Incumbent)
+                && Some(link.handoff_id) != handoff
         };
         let serves = process.is_some_and(|process| process.accepts);
-        let finalized = process.is_some_and(|process| process.finalized);
-        Owed { pid, came, busy, serves, finalized, taken: !serves && world.links.iter().any(elsewhere) }
+        Owed {
+            pid,
+            busy,
+            serves,
+            finalized: process.is_some_and(|process| process.finalized),
+            taken: !serves && world.links.iter().any(asks),
+            told_to_resume: process.is_some_and(|process| process.told_to_resume),
+            came,
+        }
     }
 
     /// What was owed and not done.
@@ -87,12 +99,15 @@ impl Owed {
             Came::Frame(_, asks) if self.is_free_to(world, asks) && !watch.did_something() => {
                 Some(format!("{pid} is told {asks}, and does nothing"))
             }
+            Came::Back if self.told_to_resume && !watch.asked_for(&["StartResume", "Lock", "Exit"]) => {
+                Some(format!("{pid} was told to come back, and goes on"))
+            }
             Came::Beat
                 if owes_a_beat(world, pid) && !watch.sent.iter().any(|(_, what)| *what == "Heartbeat") =>
             {
                 Some(format!("{pid} says no heartbeat when it is due"))
             }
-            _ => watch.closed.iter().find_map(|link| self.closes(*link, watch)),
+            _ => self.breaks_off(watch),
         }
     }
 
@@ -106,15 +121,28 @@ impl Owed {
             "Commit" => world.path == Some(self.pid),
             _ => false,
         };
-        !self.busy && !done && world.links.iter().any(joined) && ASKS_OF_A_DAEMON.contains(&asks)
+        // That its predecessor has ended concerns nothing else that it does.
+        let busy = self.busy && asks != "Final";
+        !busy && !done && world.links.iter().any(joined) && ASKS_OF_A_DAEMON.contains(&asks)
     }
 
-    /// Who closes a link on a supervisor that has just spoken says why.
-    fn closes(&self, link: LinkId, watch: &Watch<'_>) -> Option<String> {
+    /// Who closes a link on a supervisor that has just spoken says why; and who says why closes it.
+    fn breaks_off(&self, watch: &Watch<'_>) -> Option<String> {
+        let Came::Frame(link, _) = self.came else { return None };
         let told = watch.sent.iter().any(|(to, what)| *to == link && matches!(*what, "Busy" | "Refused"));
-        let spoken = matches!(self.came, Came::Frame(from, _) if from == link);
-        (spoken && !told).then(|| format!("{} closes a link without a word", self.pid))
+        let closed = watch.closed.contains(&link);
+        match (told, closed) {
+            (false, true) => Some(format!("{} closes a link without a word", self.pid)),
+            (true, false) => Some(format!("{} turns somebody away, and keeps the link", self.pid)),
+            (true, true) | (false, false) => None,
+        }
     }
+}
+
+/// The hook that runs is a drain or a seal.
+fn leaves_service(world: &World, pid: u32) -> bool {
+    let first = world.processes.get(&pid).and_then(|process| process.hooks.first());
+    matches!(first, Some((_, AnyHook::Incumbent(incumbent::Hook::Drain { .. } | incumbent::Hook::Seal))))
 }
 
 fn owes_a_beat(world: &World, pid: u32) -> bool {
@@ -129,38 +157,38 @@ fn leaves(world: &World, pid: u32, exit: &Exit) -> Option<String> {
     holds.then(|| format!("{pid} leaves ({exit:?}) with the lock"))
 }
 
-impl World {
-    /// Notes what is said over a link, and sees that a heartbeat repeats what was said last.
-    pub(super) fn speaks_over(link: &mut Link, up: bool, message: &Message) -> Option<String> {
-        let said = if up { &mut link.said_up } else { &mut link.said_down };
-        match message {
-            Message::Heartbeat { repeats: Some(repeats), .. } => {
-                let repeats = repeats.name();
-                let wrong = said.is_some_and(|said| said != repeats);
-                let who = if up { format!("{}", link.pid) } else { "the supervisor".into() };
-                wrong.then(|| {
-                    format!("{who} repeats {repeats}, and has said {} last", said.unwrap_or_default())
-                })
-            }
-            // Greetings and answers may be said again at any time, and are not repeated then.
-            Message::Heartbeat { repeats: None, .. }
-            | Message::Hello(_)
-            | Message::HelloAck(_)
-            | Message::StandingReport { .. }
-            | Message::StandingQuery
-            | Message::ListenersQuery
-            | Message::Listeners { .. }
-            | Message::Busy
-            | Message::Refused { .. }
-            | Message::Status(_)
-            | Message::StatusQuery
-            | Message::SealProgress { .. } => None,
-            message => {
-                *said = Some(message.name());
-                None
-            }
-        }
+/// What of `message` is repeated in heartbeats. Greetings and answers may be said again at any time, and are not.
+fn part_of_the_handoff(message: &Message) -> Option<&'static str> {
+    match message {
+        Message::Heartbeat { .. }
+        | Message::Hello(_)
+        | Message::HelloAck(_)
+        | Message::StandingReport { .. }
+        | Message::StandingQuery
+        | Message::ListenersQuery
+        | Message::Listeners { .. }
+        | Message::Busy
+        | Message::Refused { .. }
+        | Message::Status(_)
+        | Message::StatusQuery
+        | Message::SealProgress { .. } => None,
+        message => Some(message.name()),
     }
+}
+
+/// Notes what somebody says, and sees that a heartbeat repeats what he has said last.
+pub(super) fn says(said: &mut Option<&'static str>, message: &Message) -> Option<String> {
+    let repeats = match message {
+        Message::Heartbeat { repeats: Some(repeats), .. } => part_of_the_handoff(repeats),
+        message => {
+            *said = part_of_the_handoff(message).or(*said);
+            return None;
+        }
+    };
+    let last = said.unwrap_or("nothing");
+    repeats
+        .filter(|repeats| *repeats != last)
+        .map(|repeats| format!("{repeats} is repeated, but {last} was said last"))
 }
 
 /// What came to the supervisor of a handoff: who says something for the first time is heard, unless it does not matter any
@@ -174,7 +202,7 @@ pub(super) fn boss_hears(
 ) -> Option<String> {
     let boss = world.boss.as_ref().filter(|boss| !busy && boss.outcome.is_none())?;
     let said = |to: Peer, name: &str| {
-        world.links.iter().any(|link| link.end == End::Boss(to) && link.said_down == Some(name))
+        world.links.iter().any(|link| link.end == End::Boss(to) && link.said == Some(name))
     };
     // Who is not well may have been given up, and then it matters no more what he says.
     let well = |peer: Peer, pid: Option<u32>| {

@@ -13,7 +13,7 @@ use handoff::time::Time;
 
 use super::watch::Watch;
 use super::world::{End, World, id};
-use super::{checks, names};
+use super::{checks, duties, names};
 use crate::process::{AnyHook, lock_answer};
 
 /// The host of one process; pid 0 is the supervisor.
@@ -114,9 +114,9 @@ impl Transport<Peer> for Host<'_, '_> {
         let mut links =
             self.world.links.iter_mut().filter(|link| link.end == End::Boss(to) && link.boss_open);
         let Some(link) = links.find(|link| link.daemon_open && !link.reset) else { return };
-        let wrong = World::speaks_over(link, false, message);
+        let wrong = duties::says(&mut link.said, message);
         link.down.push_back(message.clone());
-        self.world.violated(wrong);
+        self.world.violated(wrong.map(|wrong| format!("the supervisor: {wrong}")));
     }
 
     fn close(&mut self, peer: Peer) {
@@ -130,13 +130,16 @@ impl Transport<LinkId> for Host<'_, '_> {
     fn send(&mut self, to: LinkId, message: &Message) {
         let end = self.world.links.iter().find(|link| link.id == to).map(|link| link.end);
         self.watch.tells(|| end.map_or(names::BOSS, End::name), message);
-        self.watch.sent.push((to, message.name()));
         let mut links = self.world.links.iter_mut().filter(|link| link.id == to && link.daemon_open);
-        let Some(link) = links.find(|link| link.boss_open && !link.reset) else { return };
-        let wrong = World::speaks_over(link, true, message);
+        let Some(link) = links.next() else { return };
+        self.watch.sent.push((to, message.name()));
         link.joined &= !matches!(message, Message::Busy | Message::Refused { .. });
-        link.up.push_back(message.clone());
-        self.world.violated(wrong);
+        if link.boss_open && !link.reset {
+            link.up.push_back(message.clone());
+        }
+        let process = self.world.processes.get_mut(&self.pid);
+        let wrong = process.and_then(|process| duties::says(&mut process.said, message));
+        self.world.violated(wrong.map(|wrong| format!("{}: {wrong}", self.pid)));
     }
 
     fn close(&mut self, link: LinkId) {

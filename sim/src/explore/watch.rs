@@ -80,6 +80,11 @@ impl<'a> Watch<'a> {
         self.gaps.iter().any(|gap| gap.before.is_some())
     }
 
+    /// One of these effects was asked for.
+    pub(super) fn asked_for(&self, effects: &[&str]) -> bool {
+        self.gaps.iter().any(|gap| gap.before.is_some_and(|before| effects.contains(&before)))
+    }
+
     pub(super) fn did(&mut self, what: impl FnOnce() -> String) {
         if let Some(asked) = &mut self.asked {
             asked.push(Asked::Did(what()));

@@ -105,7 +105,11 @@ pub(super) struct Process {
     pub life: Life,
     /// It was stopped, so the supervisor may think that it hangs; or it was told to leave.
     pub suspect: bool,
+    /// The handoff that it is, or was, part of, and the last that it has said of it.
+    pub handoff: Option<HandoffId>,
+    pub said: Option<&'static str>,
     /// What its supervisor has told it.
+    pub told_to_resume: bool,
     pub told_to_begin: bool,
     pub told_to_commit: bool,
     /// It has had its first turn.
@@ -196,9 +200,8 @@ pub(super) struct Link {
     pub accepted: bool,
     /// The daemon has read over it that a supervisor has a handoff with it.
     pub joined: bool,
-    /// The last that either has said of the handoff.
-    pub said_up: Option<&'static str>,
-    pub said_down: Option<&'static str>,
+    /// The last that the supervisor has said of the handoff over it.
+    pub said: Option<&'static str>,
     pub reset: bool,
     pub down: VecDeque<Message>,
     pub up: VecDeque<Message>,
@@ -351,8 +354,7 @@ impl World {
             handoff_id: HandoffId([self.started; 16]),
             accepted: end == End::Boss(Peer::Successor),
             joined: false,
-            said_up: None,
-            said_down: None,
+            said: None,
             reset: false,
             down: VecDeque::new(),
             up: VecDeque::new(),
@@ -475,6 +477,9 @@ impl Process {
             daemon,
             life: Life::Runs,
             suspect: false,
+            handoff: None,
+            said: None,
+            told_to_resume: false,
             told_to_begin: false,
             told_to_commit: false,
             begun: false,

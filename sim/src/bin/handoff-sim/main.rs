@@ -128,7 +128,7 @@ fn main() -> ExitCode {
         Command::Outage(outage) => outage.run(),
         Command::Sweep(sweep) => sweep.run(&subject),
         Command::Explore(explore) => explore.run(),
-        Command::Mutants(mutants) => Ok(mutants.run()),
+        Command::Mutants(mutants) => mutants.run(),
         Command::Replay { what, all } if is_schedule(&what) => explore::replay(Path::new(&what), all),
         Command::Replay { what, all } => plan_of(&what).map(|plan| replay(&subject, &plan, all)),
         Command::Shrink { what } => plan_of(&what).and_then(|plan| shrunk(&subject, &plan)),

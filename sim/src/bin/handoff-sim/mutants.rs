@@ -1,5 +1,7 @@
 //! `handoff-sim mutants`: whether what is wrong with a machine is noticed.
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread;
 use std::time::Instant;
@@ -14,6 +16,9 @@ pub(crate) struct Mutants {
     /// Only mutants in whose name this text is, such as `incumbent.sealed` or `without Unlock`.
     #[arg(default_value = "")]
     name: String,
+    /// Only those that are named in this file, a line each: as they are printed, what follows the name's colon aside.
+    #[arg(long, value_name = "FILE")]
+    only: Option<PathBuf>,
     /// Only says which there are.
     #[arg(long)]
     list: bool,
@@ -32,15 +37,21 @@ pub(crate) struct Mutants {
 }
 
 impl Mutants {
-    pub(crate) fn run(&self) -> ExitCode {
+    pub(crate) fn run(&self) -> Result<ExitCode, String> {
         let jobs = self.jobs.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
         let begun = Instant::now();
         let judge = Judge::new(jobs, self.seeds, self.most_states);
         let mut mutations = judge.mutations();
-        mutations.retain(|mutation| mutation.to_string().contains(&self.name));
+        let only = self.only.as_ref().map(fs::read_to_string).transpose();
+        let only = only.map_err(|error| format!("can't read the names of mutants: {error}"))?;
+        mutations.retain(|mutation| {
+            let name = mutation.to_string();
+            let listed = |only: &String| only.lines().any(|line| line.strip_prefix(&name).is_some_and(ends));
+            name.contains(&self.name) && only.as_ref().is_none_or(listed)
+        });
         if self.list {
             mutations.iter().for_each(|mutation| println!("{mutation}"));
-            return ExitCode::SUCCESS;
+            return Ok(ExitCode::SUCCESS);
         }
         let bar = bar(mutations.len() as u64);
         let tell = |mutation: &Mutation, fate: &Fate| {
@@ -53,7 +64,7 @@ impl Mutants {
         bar.finish_and_clear();
         self.conclude(&fates.into_iter().map(|(_, fate)| fate).collect::<Vec<_>>());
         println!("in {:.0} s ({})", begun.elapsed().as_secs_f64(), version());
-        ExitCode::SUCCESS
+        Ok(ExitCode::SUCCESS)
     }
 
     fn conclude(&self, fates: &[Fate]) {
@@ -71,6 +82,11 @@ impl Mutants {
         let score = 100.0 * caught as f64 / fates.len().max(1) as f64;
         println!("{caught} of {} mutants caught: {score:.1} %", fates.len());
     }
+}
+
+/// What follows a mutant's name in a line.
+fn ends(rest: &str) -> bool {
+    rest.is_empty() || rest.starts_with(':')
 }
 
 fn bar(mutants: u64) -> ProgressBar {
