@@ -1,5 +1,5 @@
 //! What must hold. Reads the kernel, the disk and what clients were told, never a machine's own state.
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use handoff::ProcessId;
 use handoff::host::Gap;
@@ -51,6 +51,8 @@ pub(crate) struct Audit {
     pub gaps: BTreeSet<GapKey>,
     /// Cells that were met, likewise.
     pub cells: BTreeSet<CellKey>,
+    /// When a process has last read a heartbeat over a link.
+    pub heard: BTreeMap<(u32, u64), Micros>,
     /// What recoveries found.
     pub findings: Vec<recovery::Verdict>,
     outage: Outage,
@@ -408,6 +410,28 @@ impl World {
             () if daemon.accepts => Some(format!("the recovery kills {name}, which serves")),
             () if !others => Some(format!("the recovery kills {name}, the last one")),
             () => None,
+        }
+    }
+
+    /// A process reads a message.
+    pub(crate) fn hears_over(&mut self, pid: u32, link: u64, message: &Message) {
+        if matches!(message, Message::Heartbeat { .. }) {
+            self.audit.heard.insert((pid, link), self.now);
+        }
+    }
+
+    /// When a process takes a peer for silent, it has not just read its heartbeat.
+    pub(crate) fn silence_is_true(&mut self, pid: u32, timer: &str) {
+        let Some(process) = self.processes.get(&pid).filter(|process| !process.suspect) else { return };
+        let links = match (timer, process.daemon()) {
+            ("SupervisorSilent", Some(daemon)) => daemon.links.clone(),
+            _ => self.link_of_timer(pid, timer).into_iter().collect(),
+        };
+        let lately = self.now.saturating_sub(self.plan.times.liveness.micros() * 3 / 4);
+        let heard = |link: &u64| self.audit.heard.get(&(pid, *link)).is_some_and(|at| *at > lately);
+        if links.iter().any(heard) {
+            let why = format!("{} takes for silent whom it has just heard ({timer})", self.name_of(pid));
+            self.violated("told the truth", why);
         }
     }
 

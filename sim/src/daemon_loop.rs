@@ -170,6 +170,7 @@ impl World {
             match self.reads(id, Side::Daemon) {
                 None => return read > 0,
                 Some(Read::Message(message, number)) => {
+                    self.hears_over(pid, id, &message);
                     self.daemon_step(pid, Input::Frame(LinkId(id), message), Some((id, number)));
                 }
                 Some(Read::Closed(_)) => {

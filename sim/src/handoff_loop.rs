@@ -216,6 +216,16 @@ impl World {
         Some(Event::Ended(peer, "has ended".into()))
     }
 
+    /// The link to a peer whose silence `timer` is about.
+    pub(crate) fn link_of_timer(&self, pid: u32, timer: &str) -> Option<u64> {
+        let handoff = self.processes.get(&pid)?.boss()?.handoff()?;
+        match timer {
+            "IncumbentSilent" => handoff.incumbent.link,
+            "SuccessorSilent" => handoff.successor.link,
+            _ => None,
+        }
+    }
+
     /// What a peer says next, or that it says nothing any more.
     fn hears(&mut self, pid: u32, peer: Peer) -> Option<(Event, Option<(u64, u64)>)> {
         let now = self.now;
@@ -226,7 +236,10 @@ impl World {
         let id = party.link?;
         match self.reads(id, Side::Boss)? {
             Read::Message(message, number) => match self.admit(pid, peer, id, &message) {
-                Ok(()) => Some((Event::Frame(peer, message), Some((id, number)))),
+                Ok(()) => {
+                    self.hears_over(pid, id, &message);
+                    Some((Event::Frame(peer, message), Some((id, number))))
+                }
                 Err(why) => {
                     self.close_link(id, Side::Boss);
                     self.running_handoff(pid)?.party_mut(peer).link = None;

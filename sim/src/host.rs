@@ -145,6 +145,9 @@ impl Clock for Host<'_> {
 impl Gaps for Host<'_> {
     fn handles(&mut self, cell: Cell) {
         self.world.audit.cell(cell);
+        if cell.event.of == "timer" {
+            self.world.silence_is_true(self.pid, cell.event.what);
+        }
     }
 
     fn gap(&mut self, gap: Gap) -> ControlFlow<Crashed> {

@@ -225,8 +225,7 @@ pub(super) fn boss_hears(
         _ => false,
     };
     let deaf = matters && !watch.did_something();
-    let mute =
-        name == "Hello" && matters && !watch.said.contains(&(peer, "HelloAck")) && watch.said.is_empty();
+    let mute = name == "Hello" && matters && !watch.said.contains(&(peer, "HelloAck"));
     match () {
         () if deaf => Some(format!("the supervisor hears {name} from {peer:?}, and does nothing")),
         () if mute => Some(format!("the supervisor is greeted by {peer:?}, and does not answer")),
