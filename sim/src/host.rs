@@ -11,7 +11,7 @@ use handoff::host::{
 };
 use handoff::machine::recovery::{self, Sighting};
 use handoff::machine::supervisor::{self, Note, Peer};
-use handoff::machine::{Exit, LinkId, LockAnswer, Op, incumbent, successor};
+use handoff::machine::{Cell, Exit, LinkId, LockAnswer, Op, incumbent, successor};
 use handoff::message::Message;
 use handoff::record::{self, Record};
 use handoff::slots;
@@ -92,6 +92,7 @@ impl World {
         let (from, to) = (link.pid(side), link.pid(side.other()));
         let (fate, late) = self.frame_fate(from, to, side, message);
         let number = self.recorder.next_frame();
+        self.recorder.frame(self.name_of(from), self.name_of(to), message.name());
         let name = self.name_of(to);
         let effect = || Effect::Sent { to: name, message: message_name(message), frame: number };
         self.recorder.effect(effect);
@@ -143,12 +144,20 @@ impl Clock for Host<'_> {
 }
 
 impl Gaps for Host<'_> {
+    fn handles(&mut self, cell: Cell) {
+        self.world.recorder.step(self.world.name_of(self.pid), cell);
+    }
+
     fn gap(&mut self, gap: Gap) -> ControlFlow<Crashed> {
         if self.world.runs(self.pid) {
             self.world.passes_gap(self.pid, gap);
         }
         match self.world.processes.get(&self.pid) {
-            Some(process) if process.listens() => ControlFlow::Continue(()),
+            Some(process) if process.listens() => {
+                let name = process.name;
+                gap.before.into_iter().for_each(|effect| self.world.recorder.sees(name, effect));
+                ControlFlow::Continue(())
+            }
             _ => ControlFlow::Break(Crashed),
         }
     }

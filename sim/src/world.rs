@@ -66,6 +66,8 @@ pub(crate) struct World {
     next_link: u64,
     next_pid: u32,
     births: BTreeMap<char, u32>,
+    /// Everyone who was ever there.
+    names: BTreeMap<u32, Name>,
     /// Whose socket the control path leads to.
     pub control_path: Option<u32>,
     /// Sockets beside it.
@@ -99,6 +101,7 @@ impl World {
             next_link: 0,
             next_pid: 100,
             births: BTreeMap::new(),
+            names: BTreeMap::new(),
             control_path: None,
             names_beside: BTreeSet::new(),
             disk,
@@ -233,6 +236,7 @@ impl World {
             suspect: false,
             program,
         };
+        self.names.insert(pid, name);
         self.processes.insert(pid, process);
         if self.plan.skewed_clocks {
             let (offset, gains) = (self.choice(pid, 1 << 40), self.choice(pid, 1001) as i64 - 500);
@@ -279,7 +283,7 @@ impl World {
     }
 
     pub(crate) fn name_of(&self, pid: u32) -> Name {
-        self.processes.get(&pid).map_or(Name { kind: '?', number: pid }, |process| process.name)
+        self.names.get(&pid).copied().unwrap_or(Name { kind: '?', number: pid })
     }
 
     /// Connects to a daemon's control socket. It is there to be accepted after all that was said before.
