@@ -53,6 +53,11 @@ impl Store {
         let Some(file) = &mut self.file else { return Ok(None) };
         let seq = self.last + 1;
         let line = format!("{seq} {} {token}\n", std::process::id());
+        #[cfg(all(feature = "sim", feature = "crash-points"))]
+        if let Some(part) = handoff_tests::stage::write_fate(line.len()) {
+            file.write_all(&line.as_bytes()[..part])?;
+            std::process::abort();
+        }
         file.write_all(line.as_bytes())?;
         file.sync_data()?;
         self.last = seq;
