@@ -57,13 +57,6 @@ pub fn ends(simulated: &Report, real: &Report) -> BTreeMap<String, String> {
     (left != right).then_some(("the end".into(), differs)).into_iter().collect()
 }
 
-/// How two runs ended, and what each process and each link saw, as far as that differs.
-pub fn all(simulated: &Report, real: &Report) -> BTreeMap<String, String> {
-    let mut all = ends(simulated, real);
-    all.extend(differences(simulated, real));
-    all
-}
-
 /// What each process did, without what is a matter of time: what only says again what was said, and what comes twice while
 /// its machine stays where it is.
 pub fn roles(report: &Report) -> BTreeMap<Name, Vec<String>> {
@@ -92,11 +85,14 @@ impl<'a> Role<'a> {
         if line.event.starts_with("start") {
             self.start = self.lines.len();
         }
-        // A heartbeat repeats Hello, which is answered again.
+        // A heartbeat repeats what was said last, which is answered again; Hello whatever has happened since.
+        let is_heartbeat = line.event.ends_with("Heartbeat");
+        let from = if line.effects == ["HelloAck"] { self.start } else { self.since };
         let whose = line.event.split(' ').next().unwrap_or_default();
-        let answers_hello = line.event.ends_with("Heartbeat") && line.effects == ["HelloAck"];
-        let answered = |old: &&Line| old.event.starts_with(whose) && old.effects.contains(&line.effects[0]);
-        let again = answers_hello && self.lines[self.start..].iter().any(answered);
+        let answered = |old: &&Line| {
+            old.event.starts_with(whose) && line.effects.iter().all(|effect| old.effects.contains(effect))
+        };
+        let again = is_heartbeat && self.lines[from..].iter().any(answered);
         if !again && !self.lines[self.since..].contains(&line) {
             self.lines.push(line);
         }

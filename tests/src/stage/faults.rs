@@ -84,7 +84,8 @@ impl Faults {
     /// Those that have not struck, as a plan spells their places.
     pub(super) fn missed(&self) -> Vec<String> {
         let missed = self.armed.iter().filter(|armed| !armed.has_struck);
-        missed.map(|armed| format!("{} at {}", armed.fault.what, armed.fault.at)).collect()
+        let step = |armed: &Armed| armed.step.as_ref().map_or(String::new(), |step| format!("/{step}"));
+        missed.map(|armed| format!("{} at {}{}", armed.fault.what, armed.fault.at, step(armed))).collect()
     }
 }
 

@@ -201,6 +201,7 @@ impl Operator {
 
     /// No more faults.
     fn heal(&mut self) {
+        thread::sleep(self.plan.pause.duration());
         self.prompter.book().faults.over = true;
         self.go_on(Due::Nothing);
     }

@@ -107,6 +107,12 @@ impl Prompter {
                 return None;
             }
             Word::Gap { role, state, before, step } => {
+                if step.as_deref() == Some("watch") {
+                    // It may be killed before it says a word.
+                    processes::children_at_once(*pid)
+                        .into_iter()
+                        .for_each(|child| book.gets_name(child, 'D'));
+                }
                 let due = book.in_gap(&role, &state, &before, step.as_deref());
                 let kills = [What::Crash, What::CrashUnsent, What::CoreDump];
                 let dies =
@@ -169,15 +175,21 @@ impl Prompter {
 impl Book {
     /// What is wrong with a process from its birth on.
     fn is_born(&mut self, is_boss: bool, pid: u32) -> Answer {
-        let kind = if is_boss { 'S' } else { 'D' };
-        let number = self.births.entry(kind).or_default();
-        *number += 1;
-        self.names.insert(pid, Name { kind, number: *number });
+        self.gets_name(pid, if is_boss { 'S' } else { 'D' });
         if is_boss {
             return Answer::default();
         }
         self.successor = Some(pid);
         Answer { what: self.quirk.take(), ..Answer::default() }
+    }
+
+    /// By order of birth, whoever says it first: itself, or its supervisor.
+    fn gets_name(&mut self, pid: u32, kind: char) {
+        if !self.names.contains_key(&pid) {
+            let number = self.births.entry(kind).or_default();
+            *number += 1;
+            self.names.insert(pid, Name { kind, number: *number });
+        }
     }
 
     fn name(&self, pid: u32) -> Name {

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use handoff_sim::Plan;
@@ -14,13 +14,29 @@ use handoff_tests::stage::real_times;
 /// How many worlds there are at once: they mostly wait.
 const AT_ONCE: usize = 10;
 
+/// Both suites at once would be too much for the limits of time in their plans.
+static STAGE: Mutex<()> = Mutex::new(());
+
+/// The stage is ours until this is dropped.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    STAGE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn here(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/arms").join(file)
 }
 
 /// All scenarios, by name, at the pace of real processes.
 pub(crate) fn scenarios() -> BTreeMap<String, Plan> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
+    plans(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios"))
+}
+
+/// More plans, by name, in which processes come by gaps that no scenario has.
+pub(crate) fn more_plans() -> BTreeMap<String, Plan> {
+    plans(&here("bases"))
+}
+
+fn plans(folder: &Path) -> BTreeMap<String, Plan> {
     let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let files = files.filter(|path| path.extension().is_some_and(|extension| extension == "toml"));
     let named = |path: PathBuf| {

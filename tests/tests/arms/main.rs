@@ -5,5 +5,6 @@
 //! here; a list that is not exactly right fails.
 #![cfg(all(feature = "sim", feature = "crash-points"))]
 #![allow(clippy::unwrap_used)]
+mod gaps;
 mod lists;
 mod scenarios;

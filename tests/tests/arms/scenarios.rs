@@ -5,27 +5,39 @@ use std::time::Instant;
 use handoff_sim::Plan;
 use handoff_tests::stage::{Death, compare, stage, unstaged};
 
-use crate::lists::{at_once, listed, scenarios, wrong_with};
+use crate::lists::{alone, at_once, listed, scenarios, wrong_with};
 
 const NOT_STAGED: &str = "scenarios-not-staged.txt";
 
 /// With so many other lengths of time the simulator may say the same.
 const SEEDS: u64 = 1000;
 
-fn same_on_both(name: &str, plan: &Plan) -> Result<u64, Vec<String>> {
-    let real = stage(plan, Death::Kill);
-    let missed = real.missed.iter().map(|fault| format!("{name}: this never happens: {fault}"));
-    let missed: Vec<String> = missed.collect();
-    if !missed.is_empty() {
-        return Err(missed);
+/// On a machine that is busy a trace may be one that the simulator does not know: a word is so late that it is said again.
+/// How a run ends is looked at once.
+const TRIES: u32 = 3;
+
+/// In how many tries they were.
+fn same_on_both(name: &str, plan: &Plan) -> Result<u32, Vec<String>> {
+    let mut problems = Vec::new();
+    for nth in 1..=TRIES {
+        let real = stage(plan, Death::Kill);
+        let missed = real.missed.iter().map(|fault| format!("{name}: this never happens: {fault}"));
+        problems = missed.collect();
+        if !problems.is_empty() {
+            continue;
+        }
+        let named = |all: Vec<String>| all.into_iter().map(|why| format!("{name}: {why}")).collect();
+        compare::conforms(plan, &real, SEEDS, compare::ends).map_err(named)?;
+        match compare::conforms(plan, &real, SEEDS, compare::differences) {
+            Ok(_) => return Ok(nth),
+            Err(why) => problems = named(why),
+        }
     }
-    let differs = |why: String| format!("{name}: {why}");
-    compare::conforms(plan, &real, SEEDS, compare::all).map_err(|all| all.into_iter().map(differs).collect())
+    Err(problems)
 }
 
 #[test]
 fn a_scenario_leaves_the_same_trace_on_real_processes() {
-    let start = Instant::now();
     let all = scenarios();
     let listed = listed(NOT_STAGED);
     // What no real process can do need not be listed by hand.
@@ -36,10 +48,12 @@ fn a_scenario_leaves_the_same_trace_on_real_processes() {
         staged.iter().map(|(name, _)| (*name).clone()).filter(|name| !cannot.contains(name)).collect();
     let mut problems = wrong_with(NOT_STAGED, &all.keys().cloned().collect(), &names);
     let staged: Vec<_> = staged.into_iter().filter(|(name, _)| names.contains(*name)).collect();
+    let _stage = alone();
+    let start = Instant::now();
     let results = at_once(&staged, |(name, plan)| same_on_both(name, plan));
-    let at_once = results.iter().filter(|result| matches!(result, Ok(0))).count();
+    let again = results.iter().filter(|result| matches!(result, Ok(2..))).count();
     println!(
-        "{} scenarios on both arms in {:?}, {at_once} of them without noise",
+        "{} scenarios on both arms in {:?}, {again} of them not in the first try",
         staged.len(),
         start.elapsed()
     );
