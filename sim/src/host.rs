@@ -322,7 +322,10 @@ impl SupervisorHost for Host<'_> {
             Some(reason) => format!("reports {:?}: {reason}", outcome.verdict),
             None => format!("reports {:?}", outcome.verdict),
         });
-        self.perform(move |world, pid| world.handoff_is_over(pid, outcome));
+        self.perform(move |world, pid| {
+            let handoff = world.boss_mut(pid).and_then(|boss| boss.handoff_mut());
+            handoff.into_iter().for_each(|handoff| handoff.outcome = Some(outcome.clone()));
+        });
     }
 }
 
@@ -386,6 +389,9 @@ impl RecoveryHost for Host<'_> {
             verdict => format!("{verdict:?}"),
         };
         self.did(|| format!("finds: {found}"));
-        self.perform(move |world, pid| world.survey_is_over(pid, outcome));
+        self.perform(move |world, pid| {
+            let survey = world.boss_mut(pid).and_then(|boss| boss.survey_mut());
+            survey.into_iter().for_each(|survey| survey.outcome = Some(outcome.clone()));
+        });
     }
 }

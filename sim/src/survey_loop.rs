@@ -22,6 +22,8 @@ pub(crate) struct Survey {
     pub named: BTreeSet<u32>,
     /// Who was found at the control path last.
     owner: Option<u32>,
+    /// The machine has come to its end.
+    pub outcome: Option<Outcome>,
 }
 
 /// A process that may be a daemon.
@@ -47,6 +49,7 @@ impl World {
             parties: BTreeMap::new(),
             named: BTreeSet::new(),
             owner: None,
+            outcome: None,
         };
         let Some(boss) = self.boss_mut(pid) else { return };
         boss.task = Task::Survey(Box::new(survey));
@@ -155,6 +158,7 @@ impl World {
         if let Some(survey) = survey.filter(|survey| survey.machine.is_none()) {
             survey.machine = Some(machine);
         }
+        self.boss_concludes(pid);
     }
 
     /// Who may be a daemon here, and has not ended.

@@ -305,10 +305,14 @@ impl World {
 
     /// Closes an end of a link.
     pub(crate) fn close_link(&mut self, id: u64, side: Side) {
+        self.close_link_at(id, side, self.now);
+    }
+
+    /// The same, but that the other end sees it at `at`.
+    fn close_link_at(&mut self, id: u64, side: Side, at: Micros) {
         let Some(link) = self.links.get(&id) else { return };
         let peer = link.pid(side.other());
-        let now = self.now;
-        let arrives = self.links.get_mut(&id).and_then(|link| link.close(side, now));
+        let arrives = self.links.get_mut(&id).and_then(|link| link.close(side, at));
         if let Some(at) = arrives {
             self.poke(peer, at);
         }
@@ -339,7 +343,8 @@ impl World {
             [Side::Boss, Side::Daemon].into_iter().find(|side| link.pid(*side) == pid).map(|side| (*id, side))
         };
         let ends: Vec<_> = self.links.iter().filter_map(sides).collect();
-        ends.into_iter().for_each(|(id, side)| self.close_link(id, side));
+        let closed = self.now + self.length(pid, Kind::Closing);
+        ends.into_iter().for_each(|(id, side)| self.close_link_at(id, side, closed));
         // One that never served leaves nobody standing; nor does one that leaves it to another who dies just then.
         let dying = self.daemons().any(|(other, process, _)| other != pid && process.life == Life::Dying);
         let by_itself = by_itself && !dying && !self.audit.signalled.contains(&pid);
@@ -348,7 +353,7 @@ impl World {
             return self.boss_ended(pid);
         }
         let teardown = self.length(pid, Kind::Teardown) + self.faults.core_dumps(pid);
-        self.after(teardown, Happening::FreesLock(pid));
+        self.at(closed + teardown, Happening::FreesLock(pid));
     }
 
     /// The daemon's memory goes with it. Its destructors run, but can't do anything.
@@ -418,6 +423,7 @@ impl World {
             }
         }
         self.daemon_leaves(pid);
+        self.boss_concludes(pid);
         self.hook_returns(pid);
         self.serve_unread(pid);
         self.poke(pid, now);
