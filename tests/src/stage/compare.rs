@@ -53,7 +53,8 @@ pub fn conforms(
 /// How two runs ended, if that differs.
 pub fn ends(simulated: &Report, real: &Report) -> BTreeMap<String, String> {
     let (left, right) = (&simulated.ends, &real.ends);
-    let differs = format!("the end\n  simulated: {left}\n  real:      {right}");
+    let words = real.words.join("; ");
+    let differs = format!("the end\n  simulated: {left}\n  real:      {right}\n  its words: {words}");
     (left != right).then_some(("the end".into(), differs)).into_iter().collect()
 }
 

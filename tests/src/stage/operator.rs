@@ -37,6 +37,7 @@ pub fn stage(plan: &Plan, death: Death) -> Report {
         rebound: false,
         builds: 1,
         told: Vec::new(),
+        words: Vec::new(),
         world,
     };
     operator.prompter.time_faults(None);
@@ -51,6 +52,7 @@ pub fn stage(plan: &Plan, death: Death) -> Report {
     let mut report = operator.rests(&writers);
     report.ends.last = operator.swaps().unwrap_or("nothing".into());
     report.ends.harm = operator.harm(&writers);
+    report.words = std::mem::take(&mut operator.words);
     report
 }
 
@@ -66,6 +68,7 @@ struct Operator {
     rebound: bool,
     builds: u32,
     told: Vec<String>,
+    words: Vec<String>,
     /// Last, so that it sees the others end.
     world: World,
 }
@@ -184,6 +187,7 @@ impl Operator {
         let outcome = self.order(self.builds, Deed::Handoff);
         let due = outcome.as_ref().map_or(Due::Nothing, |outcome| self.follow(outcome, true));
         self.go_on(due);
+        self.words.extend(outcome.as_ref().map(|outcome| format!("{}: {}", outcome.verdict, outcome.reason)));
         outcome.map(|outcome| match outcome.verdict.as_str() {
             "Peer" => "Unreachable".into(),
             "other" => "Cancelled".into(),
@@ -228,7 +232,8 @@ impl Operator {
             last: String::new(),
             harm: Vec::new(),
         };
-        Report { ends, lines: book.lines.clone(), sent: book.sent.clone(), missed: book.faults.missed() }
+        let (lines, sent, missed) = (book.lines.clone(), book.sent.clone(), book.faults.missed());
+        Report { ends, lines, sent, missed, words: Vec::new() }
     }
 
     /// What the supervisor's journal holds.

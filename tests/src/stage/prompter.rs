@@ -158,7 +158,12 @@ impl Prompter {
             return true;
         }
         match fault.what {
-            What::Terminate => processes::send(target, Signal::SIGTERM),
+            What::Terminate => {
+                processes::send(target, Signal::SIGTERM);
+                if Some(target) != asks {
+                    until("it has heard that it is to stop", || self.book().was_told(target, "stop"));
+                }
+            }
             What::Stop => {
                 processes::send(target, Signal::SIGSTOP);
                 until("it is stopped", || processes::is_stopped(target));
@@ -258,6 +263,12 @@ impl Book {
             None,
             |at| matches!(at, At::Frame { name, to } if *to == receiver && (name == "*" || name == message)),
         )
+    }
+
+    /// Whether `pid` has handled `event`, or can't any more.
+    fn was_told(&self, pid: u32, event: &str) -> bool {
+        let name = self.name(pid);
+        self.lines.iter().any(|(who, line)| *who == name && line.event == event) || !processes::lives(pid)
     }
 
     /// Whom a plan means.

@@ -48,6 +48,7 @@ impl Line {
         let silent = match self.role.as_str() {
             "recovery" => event.starts_with("daemon"),
             "successor" => matches!(event, "supervisor closed" | "supervisor HelloAck"),
+            "incumbent" if self.state == "serving-in-session" => event == "supervisor Final",
             "incumbent" => matches!(event, "supervisor closed" | "supervisor Final"),
             _ => false,
         };
@@ -120,6 +121,8 @@ pub struct Report {
     pub sent: Vec<(Name, Name, String)>,
     /// The faults that never struck.
     pub missed: Vec<String>,
+    /// What supervisors said of each handoff, in their words. Not compared.
+    pub words: Vec<String>,
 }
 
 impl Report {
@@ -145,13 +148,18 @@ impl Report {
             lines: report.told[..told].iter().map(|(who, step)| (*who, step.into())).collect(),
             sent: report.sent[..sent].iter().map(|one| (one.from, one.to, one.message.into())).collect(),
             missed: missed.map(|(_, fault)| format!("{} at {}", fault.what, fault.at)).collect(),
+            words: Vec::new(),
         })
     }
 }
 
-/// The same plan at a pace that real processes on a busy machine can keep: everything takes twice as long.
+/// So much longer everything takes for real processes: on a busy machine one may not run for as long as the simulator's
+/// liveness.
+const PACE: u64 = 3;
+
+/// The same plan at a pace that real processes can keep.
 pub fn real_times(plan: &Plan) -> Plan {
-    let twice = |span: Span| Span::from_micros(2 * span.micros());
+    let slower = |span: Span| Span::from_micros(PACE * span.micros());
     let mut plan = plan.clone();
     let times = &mut plan.times;
     for span in [
@@ -164,12 +172,12 @@ pub fn real_times(plan: &Plan) -> Plan {
         &mut times.restart,
         &mut plan.pause,
     ] {
-        *span = twice(*span);
+        *span = slower(*span);
     }
     for fault in &mut plan.faults {
-        fault.span = Some(twice(fault.span.unwrap_or_else(|| fault.what.usual_span())));
+        fault.span = Some(slower(fault.span.unwrap_or_else(|| fault.what.usual_span())));
         match &mut fault.at {
-            At::Time(span) | At::Handoff(_, span) => *span = twice(*span),
+            At::Time(span) | At::Handoff(_, span) => *span = slower(*span),
             _ => {}
         }
     }

@@ -13,10 +13,9 @@ use handoff::unix::probe;
 use handoff_sim::plan::{At, Fault, Plan, What, Who};
 use handoff_sim::run::{Options, Report as Simulated, gap_name, ledgers};
 use handoff_sim::{Span, run};
-use handoff_tests::stage::compare::simulate as simulate_traced;
 use handoff_tests::stage::{Death, Report, compare, stage};
 
-use crate::lists::{alone, at_once, listed, more_plans, scenarios, wrong_with};
+use crate::lists::{alone, at_once, keep, listed, more_plans, scenarios, wrong_with};
 
 const NOT_STAGED: &str = "gaps-not-staged.txt";
 
@@ -29,7 +28,7 @@ const TRIES: u32 = 3;
 
 /// Longer than twice the liveness, so that others take a process that is stopped for one that hangs; shorter than the
 /// limits of hooks, so that it does not take itself for one.
-const STOP: Span = Span::from_millis(1000);
+const STOP: Span = Span::from_millis(1500);
 
 /// In these, real processes may come by gaps of which the simulator, with lengths of time that do not vary, knows nothing.
 const RACES: [&str; 1] = ["successor-dies-slowly-after-it-served"];
@@ -175,9 +174,8 @@ impl Place<'_> {
         };
         let plan = with(&self.simulated());
         compare::conforms(&plan, &real, SEEDS, compare::ends).map_err(|why| {
-            let led = simulate_traced(&plan).map(|first| compare::differences(&first, &real));
-            let all = why.into_iter().chain(led.unwrap_or_default().into_values());
-            all.map(|why| format!("{name}: {why}")).collect()
+            let why = why.into_iter().map(|why| format!("{name}: {why}"));
+            why.chain([keep(&name, &plan, &real)]).collect()
         })
     }
 }

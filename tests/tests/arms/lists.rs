@@ -9,7 +9,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use handoff_sim::Plan;
-use handoff_tests::stage::real_times;
+use handoff_tests::stage::compare::simulate;
+use handoff_tests::stage::{Report, real_times};
 
 /// How many worlds there are at once: they mostly wait.
 const AT_ONCE: usize = 10;
@@ -44,6 +45,19 @@ fn plans(folder: &Path) -> BTreeMap<String, Plan> {
         (name, real_times(&Plan::load(&path).unwrap()))
     };
     files.map(named).collect()
+}
+
+/// Keeps both traces of a run in which the arms differ, all lines included. Says where.
+pub(crate) fn keep(name: &str, plan: &Plan, real: &Report) -> String {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("arms");
+    let path = folder.join(name.replace([' ', '/', ','], "-")).with_extension("txt");
+    let trace = |report: &Report| -> String {
+        report.lines.iter().map(|(who, line)| format!("{who:<4}{line}\n")).collect()
+    };
+    let simulated = simulate(plan).map_or("nothing".into(), |report| trace(&report));
+    let text = format!("{}\n--- simulated\n{simulated}\n--- real\n{}", plan.to_toml(), trace(real));
+    let written = fs::create_dir_all(&folder).and_then(|()| fs::write(&path, text));
+    written.map_or_else(|error| error.to_string(), |()| format!("{name}: all of it is in {}", path.display()))
 }
 
 /// What a list names, and why: `name: reason`, or a reason in a line of its own, `## reason`, and names below it.

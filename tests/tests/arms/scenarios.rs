@@ -5,7 +5,7 @@ use std::time::Instant;
 use handoff_sim::Plan;
 use handoff_tests::stage::{Death, compare, stage, unstaged};
 
-use crate::lists::{alone, at_once, listed, scenarios, wrong_with};
+use crate::lists::{alone, at_once, keep, listed, scenarios, wrong_with};
 
 const NOT_STAGED: &str = "scenarios-not-staged.txt";
 
@@ -26,7 +26,10 @@ fn same_on_both(name: &str, plan: &Plan) -> Result<u32, Vec<String>> {
         if !problems.is_empty() {
             continue;
         }
-        let named = |all: Vec<String>| all.into_iter().map(|why| format!("{name}: {why}")).collect();
+        let named = |all: Vec<String>| {
+            let all = all.into_iter().map(|why| format!("{name}: {why}"));
+            all.chain([keep(name, plan, &real)]).collect()
+        };
         compare::conforms(plan, &real, SEEDS, compare::ends).map_err(named)?;
         match compare::conforms(plan, &real, SEEDS, compare::differences) {
             Ok(_) => return Ok(nth),
