@@ -5,6 +5,7 @@
 //! here; a list that is not exactly right fails.
 #![cfg(all(feature = "sim", feature = "crash-points"))]
 #![allow(clippy::unwrap_used)]
+mod absence;
 mod gaps;
 mod lists;
 mod scenarios;
