@@ -83,15 +83,12 @@ impl World {
         log.last
     }
 
-    /// One process is there besides `supervisors`, holds the lock, and is reached at the control path. Unlike
-    /// [`World::assert_one_serves`], it is not asked.
+    /// The process `pid` holds the lock, and is reached at the control path. Unlike for [`World::assert_one_serves`], nobody is
+    /// asked.
     ///
     /// # Errors
     /// That is not so, or a file is left where none should be.
-    pub fn who_holds_all(&self, supervisors: &[u32]) -> Result<u32, String> {
-        let mut others = processes::of_world(self.layout());
-        others.retain(|pid| !supervisors.contains(pid));
-        let [pid] = others[..] else { return Err(format!("processes besides the supervisor: {others:?}")) };
+    pub fn holds_all(&self, pid: u32) -> Result<(), String> {
         let holders = processes::lock_holders(&self.layout().data());
         if holders != [pid] {
             return Err(format!("{pid} runs, and the lock is held by {holders:?}"));
@@ -101,7 +98,7 @@ impl World {
             return Err(format!("the control path does not lead to {pid}"));
         }
         let stray = stray_files(self.layout(), pid);
-        if stray.is_empty() { Ok(pid) } else { Err(format!("stray files: {stray:?}")) }
+        if stray.is_empty() { Ok(()) } else { Err(format!("stray files: {stray:?}")) }
     }
 
     /// Writes that were acknowledged to `writer` and are not in the log.

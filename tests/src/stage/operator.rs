@@ -81,6 +81,12 @@ enum Due {
     ColdStart,
 }
 
+impl Drop for Operator {
+    fn drop(&mut self) {
+        self.prompter.leave(self.world.layout());
+    }
+}
+
 impl Operator {
     /// The build that is called `number`, from a script of one line: an actor is large, and what is committed is copied.
     fn build(&self, number: u32) -> Build {
@@ -212,9 +218,13 @@ impl Operator {
 
     /// Waits until all is at rest, and looks.
     fn rests(&mut self, writers: &[Writer]) -> Report {
+        let pid = until_ok("one process serves", || self.prompter.book().only_daemon());
+        until_ok("it holds all there is to hold", || self.world.holds_all(pid));
         let boss = self.boss.as_ref().map(|boss| boss.pid());
-        let supervisors: Vec<u32> = boss.into_iter().collect();
-        let pid = until_ok("one process serves", || self.world.who_holds_all(&supervisors));
+        let stray = || {
+            processes::of_world(self.world.layout()).into_iter().filter(|it| *it != pid && Some(*it) != boss)
+        };
+        until("nobody else is there", || stray().next().is_none());
         writers.iter().for_each(|writer| writer.wait_for_write_by(pid));
         until("all is quiet", || self.prompter.book().heard.elapsed() > QUIET);
         let journal = self.journal();

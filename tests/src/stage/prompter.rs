@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -40,6 +40,8 @@ pub(super) struct Book {
     pub lines: Vec<(Name, Line)>,
     /// From, to, what.
     pub sent: Vec<(Name, Name, String)>,
+    /// The test is over.
+    has_left: bool,
     /// When somebody last said something that changes anything.
     pub heard: Instant,
 }
@@ -62,22 +64,30 @@ impl Prompter {
             boss: Weak::new(),
             lines: Vec::new(),
             sent: Vec::new(),
+            has_left: false,
             heard: Instant::now(),
         };
         let listener = UnixListener::bind(layout.prompter()).unwrap();
         let prompter = Prompter(Arc::new(Mutex::new(book)));
-        let weak = Arc::downgrade(&prompter.0);
+        let door = prompter.clone();
         thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok) {
-                let Some(book) = weak.upgrade() else { return };
-                thread::spawn(move || Prompter(book).listen_to(stream));
+            for stream in listener.incoming().map_while(Result::ok).take_while(|_| !door.book().has_left) {
+                let prompter = door.clone();
+                thread::spawn(move || prompter.listen_to(stream));
             }
         });
         prompter
     }
 
+    /// Nobody new is listened to.
+    pub(super) fn leave(&self, layout: &Layout) {
+        self.book().has_left = true;
+        // The door is waited at until somebody comes.
+        drop(UnixStream::connect(layout.prompter()));
+    }
+
     pub(super) fn book(&self) -> MutexGuard<'_, Book> {
-        self.0.lock().unwrap()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn listen_to(&self, stream: UnixStream) {
@@ -106,21 +116,21 @@ impl Prompter {
                 book.handles(*pid, role, state, event);
                 return None;
             }
-            Word::Gap { role, state, before, step } => {
-                if step.as_deref() == Some("watch") {
-                    // It may be killed before it says a word.
-                    processes::children_at_once(*pid)
-                        .into_iter()
-                        .for_each(|child| book.gets_name(child, 'D'));
-                }
-                let due = book.in_gap(&role, &state, &before, step.as_deref());
-                let kills = [What::Crash, What::CrashUnsent, What::CoreDump];
-                let dies =
-                    due.as_ref().is_some_and(|fault| fault.who.is_none() && kills.contains(&fault.what));
-                if step.is_none() && before != "after" && !dies {
+            Word::Gap { role, state, before, step: None } => {
+                let due = book.in_gap(&role, &state, &before);
+                let dies = |fault: &Fault| fault.who.is_none() && fault.what == What::Crash;
+                if before != "after" && !due.as_ref().is_some_and(dies) {
                     book.sees(*pid, before);
                 }
                 due
+            }
+            Word::Gap { role, state, before, step: Some(step) } => {
+                if step == "watch" {
+                    // It may be killed before it says a word.
+                    let children = processes::children_at_once(*pid);
+                    children.into_iter().for_each(|child| book.gets_name(child, 'D'));
+                }
+                book.in_step(&role, &state, &before, &step)
             }
             Word::Frame { role, pid: to, message } => book.sends(*pid, role, to, &message),
             Word::Hook(name) => {
@@ -222,19 +232,19 @@ impl Book {
         last.into_iter().for_each(|(_, line)| line.effects.push(effect.clone()));
     }
 
-    fn in_gap(&mut self, role: &str, state: &str, before: &str, step: Option<&str>) -> Option<Fault> {
-        let any = |wanted: &str, is: &str| wanted == "*" || wanted == is;
-        let here = |at: &At| match at {
-            At::Gap { role: r, state: s, before: b } => r == role && any(s, state) && any(b, before),
-            _ => false,
-        };
+    fn in_gap(&mut self, role: &str, state: &str, before: &str) -> Option<Fault> {
+        self.faults.due(None, is_gap(role, state, before))
+    }
+
+    /// Before a system call, of several that make an effect.
+    fn in_step(&mut self, role: &str, state: &str, before: &str, step: &str) -> Option<Fault> {
         let fault = match step {
-            Some("fork") => self.faults.due(None, |at| *at == At::Spawn),
-            Some("write") => self.faults.due(None, |at| *at == At::JournalWrite),
+            "fork" => self.faults.due(None, |at| *at == At::Spawn),
+            "write" => self.faults.due(None, |at| *at == At::JournalWrite),
             _ => None,
         };
         match fault.as_ref().map(|fault| fault.what) {
-            None => self.faults.due(step, here),
+            None => self.faults.due(Some(step), is_gap(role, state, before)),
             Some(What::Fail | What::Crash | What::Stop) => fault,
             // It comes to pass a system call later: the first half is written by then.
             Some(What::Torn) => {
@@ -246,6 +256,13 @@ impl Book {
                 None
             }
         }
+    }
+
+    /// The one daemon that lives.
+    pub(super) fn only_daemon(&self) -> Result<u32, String> {
+        let lives = |(pid, name): &(&u32, &Name)| name.kind == 'D' && processes::lives(**pid);
+        let alive: Vec<u32> = self.names.iter().filter(lives).map(|(pid, _)| *pid).collect();
+        if let [pid] = alive[..] { Ok(pid) } else { Err(format!("these live: {alive:?}")) }
     }
 
     fn sends(&mut self, from: u32, role: Option<Who>, to: Option<u32>, message: &str) -> Option<Fault> {
@@ -282,5 +299,14 @@ impl Book {
             }
             Who::Incumbent => daemons.find(|(pid, _)| !is_new(pid)).map(|(pid, _)| *pid),
         }
+    }
+}
+
+/// Whether a place in a plan is this gap.
+fn is_gap(role: &str, state: &str, before: &str) -> impl Fn(&At) -> bool {
+    let any = |wanted: &str, is: &str| wanted == "*" || wanted == is;
+    move |at| match at {
+        At::Gap { role: r, state: s, before: b } => r == role && any(s, state) && any(b, before),
+        _ => false,
     }
 }
