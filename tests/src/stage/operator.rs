@@ -35,6 +35,7 @@ pub fn stage(plan: &Plan, death: Death) -> Report {
         child: None,
         failures: 0,
         rebound: false,
+        bosses: 0,
         builds: 1,
         told: Vec::new(),
         words: Vec::new(),
@@ -64,8 +65,10 @@ struct Operator {
     child: Option<u32>,
     /// Cold starts that came to nothing, in a row.
     failures: u32,
-    /// All who had the listening sockets had ended: they were bound again.
+    /// All who had the listening sockets may have ended: they are bound again.
     rebound: bool,
+    /// Supervisors that there were: only the first one is given the sockets.
+    bosses: u32,
     builds: u32,
     told: Vec<String>,
     words: Vec<String>,
@@ -127,6 +130,7 @@ impl Operator {
             dead.kill();
             thread::sleep(self.plan.times.restart.duration());
         }
+        self.bosses += 1;
         let boss = Arc::new(self.world.staged_boss());
         let mut book = self.prompter.book();
         book.boss = Arc::downgrade(&boss);
@@ -160,7 +164,7 @@ impl Operator {
     }
 
     fn start_cold(&mut self) -> Due {
-        self.rebound |= self.failures == 0 && self.builds > 1;
+        self.rebound |= self.bosses > 1;
         let Some(outcome) = self.order(1, Deed::StartAgain) else { return Due::Nothing };
         self.follow(&outcome, false)
     }

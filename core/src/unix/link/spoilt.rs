@@ -76,3 +76,53 @@ impl Link {
         let _ = self.spoilt.late.as_ref().map(|late| late.send(bytes));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::HandoffId;
+    use crate::unix::link::Read1;
+
+    const COMMIT: Message = Message::Commit { handoff_id: HandoffId([1; 16]) };
+    const RETIRE: Message = Message::Retire { handoff_id: HandoffId([1; 16]) };
+
+    fn links() -> (Link, Link) {
+        let (ours, theirs) = control::socketpair().unwrap();
+        (Link::new(ours), Link::new(theirs))
+    }
+
+    fn send(link: &mut Link, message: &Message, fate: FrameFate) {
+        link.spoilt.next = fate;
+        link.send(message);
+    }
+
+    #[test]
+    fn a_lost_frame_is_missed_by_nobody_and_another_can_come_in_its_place() {
+        let (mut from, mut to) = links();
+        send(&mut from, &COMMIT, FrameFate::IsLost);
+        send(&mut from, &COMMIT, FrameFate::Becomes(Box::new(RETIRE)));
+        assert_eq!(to.read(), Read1::Message(RETIRE));
+        assert_eq!(to.read(), Read1::Nothing);
+    }
+
+    #[test]
+    fn what_is_sent_after_a_late_frame_comes_after_it() {
+        let (mut from, mut to) = links();
+        send(&mut from, &COMMIT, FrameFate::IsLate(Duration::from_millis(20)));
+        send(&mut from, &RETIRE, FrameFate::Arrives);
+        assert_eq!(to.read(), Read1::Nothing);
+        let mut next = || std::iter::repeat_with(|| to.read()).find(|read| *read != Read1::Nothing);
+        assert_eq!(next(), Some(Read1::Message(COMMIT)));
+        assert_eq!(next(), Some(Read1::Message(RETIRE)));
+    }
+
+    #[test]
+    fn a_frame_that_is_cut_is_the_end_of_its_link_and_so_is_a_reset() {
+        for fate in [FrameFate::IsCut, FrameFate::Resets] {
+            let (mut from, mut to) = links();
+            send(&mut from, &COMMIT, fate);
+            assert!(matches!(to.read(), Read1::Closed(_)));
+            assert!(matches!(from.read(), Read1::Closed(_)));
+        }
+    }
+}

@@ -56,7 +56,7 @@ impl Store {
         #[cfg(all(feature = "sim", feature = "crash-points"))]
         if let Some(part) = handoff_tests::stage::write_fate(line.len()) {
             file.write_all(&line.as_bytes()[..part])?;
-            std::process::abort();
+            let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL);
         }
         file.write_all(line.as_bytes())?;
         file.sync_data()?;
