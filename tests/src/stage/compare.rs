@@ -50,6 +50,18 @@ pub fn conforms(
     if open.is_empty() { Ok(seeds) } else { Err(open.into_values().collect()) }
 }
 
+/// Whether a limit of time has passed for somebody in `real` that does not pass for it in what the simulator makes of
+/// `plan`: this machine was too busy, or something is wrong; another run tells.
+pub fn is_starved(plan: &Plan, real: &Report) -> bool {
+    let limits = |report: &Report| -> BTreeSet<(Name, String)> {
+        let passed =
+            |line: &Line| ["Silent", "Deadline", "HookLimit"].iter().any(|end| line.event.ends_with(end));
+        let passed = report.lines.iter().filter(|(_, line)| passed(line));
+        passed.map(|(who, line)| (*who, line.event.clone())).collect()
+    };
+    simulate(plan).is_some_and(|simulated| !limits(real).is_subset(&limits(&simulated)))
+}
+
 /// How two runs ended, if that differs.
 pub fn ends(simulated: &Report, real: &Report) -> BTreeMap<String, String> {
     let (left, right) = (&simulated.ends, &real.ends);

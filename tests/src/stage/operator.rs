@@ -17,7 +17,7 @@ use crate::build::Build;
 use crate::layout::Layout;
 use crate::order::{Deed, Outcome};
 use crate::processes;
-use crate::wait::{until, until_ok};
+use crate::wait::{PATIENCE, until, until_ok};
 use crate::world::{Bin, World};
 use crate::writer::Writer;
 
@@ -37,6 +37,7 @@ pub fn stage(plan: &Plan, death: Death) -> Report {
         rebound: false,
         bosses: 0,
         builds: 1,
+        is_patient: false,
         told: Vec::new(),
         words: Vec::new(),
         world,
@@ -51,6 +52,7 @@ pub fn stage(plan: &Plan, death: Death) -> Report {
     }
     operator.heal();
     let mut report = operator.rests(&writers);
+    operator.is_patient = true;
     report.ends.last = operator.swaps().unwrap_or("nothing".into());
     report.ends.harm = operator.harm(&writers);
     report.words = std::mem::take(&mut operator.words);
@@ -70,6 +72,8 @@ struct Operator {
     /// Supervisors that there were: only the first one is given the sockets.
     bosses: u32,
     builds: u32,
+    /// Nothing goes wrong any more: no limit of time is to pass, however busy this machine is.
+    is_patient: bool,
     told: Vec<String>,
     words: Vec<String>,
     /// Last, so that it sees the others end.
@@ -96,13 +100,16 @@ impl Operator {
         let args = vec![self.world.layout().dir().into(), number.to_string().into(), Layout::STAGED.into()];
         let times = self.plan.times;
         let mut build = Build::new(self.world.layout(), number.to_string(), Bin::Actor.launcher(), args);
+        build.listen = self.world.addresses();
+        if self.is_patient {
+            return build.liveness(PATIENCE / 2);
+        }
         build.deadline = times.deadline.duration();
         build.drain_grace = times.drain_grace.duration();
         build.liveness = times.liveness.duration();
         build.hook_limit = Some(times.hook_limit.duration());
         build.retire_limit = times.retire_limit.duration();
         build.unreachable_limit = times.unreachable_limit.duration();
-        build.listen = self.world.addresses();
         build
     }
 
@@ -247,7 +254,7 @@ impl Operator {
             harm: Vec::new(),
         };
         let (lines, sent, missed) = (book.lines.clone(), book.sent.clone(), book.faults.missed());
-        Report { ends, lines, sent, missed, words: Vec::new() }
+        Report { ends, lines, sent, missed, struck_at: book.struck_at.clone(), words: Vec::new() }
     }
 
     /// What the supervisor's journal holds.

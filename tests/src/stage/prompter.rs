@@ -40,6 +40,8 @@ pub(super) struct Book {
     pub lines: Vec<(Name, Line)>,
     /// From, to, what.
     pub sent: Vec<(Name, Name, String)>,
+    /// The event that somebody was at when a fault struck in a gap, the last time.
+    pub struck_at: Option<String>,
     /// The test is over.
     has_left: bool,
     /// When somebody last said something that changes anything.
@@ -64,6 +66,7 @@ impl Prompter {
             boss: Weak::new(),
             lines: Vec::new(),
             sent: Vec::new(),
+            struck_at: None,
             has_left: false,
             heard: Instant::now(),
         };
@@ -118,6 +121,9 @@ impl Prompter {
             }
             Word::Gap { role, state, before, step: None } => {
                 let due = book.in_gap(&role, &state, &before);
+                if due.is_some() {
+                    book.struck_at = book.last_event(*pid);
+                }
                 let dies = |fault: &Fault| fault.who.is_none() && fault.what == What::Crash;
                 if before != "after" && !due.as_ref().is_some_and(dies) {
                     book.sees(*pid, before);
@@ -230,6 +236,12 @@ impl Book {
         }
         let last = self.lines.iter_mut().rev().find(|(who, _)| *who == name);
         last.into_iter().for_each(|(_, line)| line.effects.push(effect.clone()));
+    }
+
+    fn last_event(&self, pid: u32) -> Option<String> {
+        let name = self.name(pid);
+        let last = self.lines.iter().rev().find(|(who, _)| *who == name);
+        last.map(|(_, line)| line.event.clone())
     }
 
     fn in_gap(&mut self, role: &str, state: &str, before: &str) -> Option<Fault> {

@@ -121,6 +121,8 @@ pub struct Report {
     pub sent: Vec<(Name, Name, String)>,
     /// The faults that never struck.
     pub missed: Vec<String>,
+    /// The event that a real process was at when a fault struck it in a gap, the last time. Not compared.
+    pub struck_at: Option<String>,
     /// What supervisors said of each handoff, in their words. Not compared.
     pub words: Vec<String>,
 }
@@ -148,6 +150,7 @@ impl Report {
             lines: report.told[..told].iter().map(|(who, step)| (*who, step.into())).collect(),
             sent: report.sent[..sent].iter().map(|one| (one.from, one.to, one.message.into())).collect(),
             missed: missed.map(|(_, fault)| format!("{} at {}", fault.what, fault.at)).collect(),
+            struck_at: None,
             words: Vec::new(),
         })
     }

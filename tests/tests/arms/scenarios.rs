@@ -20,6 +20,9 @@ fn same_on_both(name: &str, plan: &Plan) -> Result<u32, Vec<String>> {
     let mut problems = Vec::new();
     for nth in 1..=TRIES {
         let real = stage(plan, Death::Kill);
+        if nth < TRIES && compare::is_starved(plan, &real) {
+            continue;
+        }
         let missed = real.missed.iter().map(|fault| format!("{name}: this never happens: {fault}"));
         problems = missed.collect();
         if !problems.is_empty() {
