@@ -119,9 +119,14 @@ impl Boss {
 
     /// The build that was committed last; the first, if none was.
     fn committed(&self) -> u32 {
+        Boss::committed_build(&self.knows).unwrap_or(1)
+    }
+
+    /// The build that a journal says was committed last.
+    pub(crate) fn committed_build(journal: &Journal) -> Option<u32> {
         let path =
-            self.knows.committed.as_ref().map(|binary| String::from_utf8_lossy(&binary.path).into_owned());
-        path.and_then(|path| path.rsplit('/').next()?.parse().ok()).unwrap_or(1)
+            journal.committed.as_ref().map(|binary| String::from_utf8_lossy(&binary.path).into_owned());
+        path?.rsplit('/').next()?.parse().ok()
     }
 }
 
@@ -202,6 +207,13 @@ impl World {
         let at = self.now + after;
         self.boss_mut(pid).into_iter().for_each(|boss| boss.due = Some((at, due)));
         self.poke(pid, at);
+    }
+
+    /// The journal, as it lies there.
+    pub(crate) fn journal(&self) -> Journal {
+        let slots =
+            slots::decode_slots::<Journal>(self.disk.lock().system_read(JOURNAL), MAGIC, JOURNAL_SLOT);
+        slots.newest.map(|(_, journal)| journal).unwrap_or_default()
     }
 
     fn reads_journal(&mut self, pid: u32) {

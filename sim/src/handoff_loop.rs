@@ -31,6 +31,8 @@ pub(crate) struct Handoff {
     incumbent: Party,
     successor: Party,
     cancel_told: bool,
+    /// The machine has come to its end.
+    pub outcome: Option<Outcome>,
     /// Its deadline has passed.
     pub late: bool,
     /// How often something had gone wrong by then, if nothing was wrong: if it is not more, it must commit.
@@ -110,6 +112,7 @@ impl World {
             incumbent: Party::default(),
             successor: Party::default(),
             cancel_told: false,
+            outcome: None,
             late: false,
             calm,
         }));
@@ -292,6 +295,21 @@ impl World {
         let handoff = self.boss_mut(pid).and_then(Boss::handoff_mut);
         if let Some(handoff) = handoff.filter(|handoff| handoff.machine.is_none()) {
             handoff.machine = Some(machine);
+        }
+        self.boss_concludes(pid);
+    }
+
+    /// Whoever asked for what has come to its end is told after the turn: a supervisor can die before.
+    pub(crate) fn boss_concludes(&mut self, pid: u32) {
+        let Some(boss) =
+            self.processes.get_mut(&pid).filter(|process| process.runs()).and_then(Process::boss_mut)
+        else {
+            return;
+        };
+        if let Some(outcome) = boss.handoff_mut().and_then(|handoff| handoff.outcome.take()) {
+            self.handoff_is_over(pid, outcome);
+        } else if let Some(outcome) = boss.survey_mut().and_then(|survey| survey.outcome.take()) {
+            self.survey_is_over(pid, outcome);
         }
     }
 

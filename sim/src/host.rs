@@ -92,6 +92,7 @@ impl World {
         let (from, to) = (link.pid(side), link.pid(side.other()));
         let (fate, late) = self.frame_fate(from, to, side, message);
         let number = self.recorder.next_frame();
+        self.recorder.frame(self.name_of(from), self.name_of(to), message.name());
         let name = self.name_of(to);
         let effect = || Effect::Sent { to: name, message: message_name(message), frame: number };
         self.recorder.effect(effect);
@@ -148,6 +149,7 @@ impl Gaps for Host<'_> {
         if cell.event.of == "timer" {
             self.world.silence_is_true(self.pid, cell.event.what);
         }
+        self.world.recorder.step(self.world.name_of(self.pid), cell);
     }
 
     fn gap(&mut self, gap: Gap) -> ControlFlow<Crashed> {
@@ -155,7 +157,11 @@ impl Gaps for Host<'_> {
             self.world.passes_gap(self.pid, gap);
         }
         match self.world.processes.get(&self.pid) {
-            Some(process) if process.listens() => ControlFlow::Continue(()),
+            Some(process) if process.listens() => {
+                let name = process.name;
+                gap.before.into_iter().for_each(|effect| self.world.recorder.sees(name, effect));
+                ControlFlow::Continue(())
+            }
             _ => ControlFlow::Break(Crashed),
         }
     }
@@ -320,7 +326,10 @@ impl SupervisorHost for Host<'_> {
             Some(reason) => format!("reports {:?}: {reason}", outcome.verdict),
             None => format!("reports {:?}", outcome.verdict),
         });
-        self.perform(move |world, pid| world.handoff_is_over(pid, outcome));
+        self.perform(move |world, pid| {
+            let handoff = world.boss_mut(pid).and_then(|boss| boss.handoff_mut());
+            handoff.into_iter().for_each(|handoff| handoff.outcome = Some(outcome.clone()));
+        });
     }
 }
 
@@ -384,6 +393,9 @@ impl RecoveryHost for Host<'_> {
             verdict => format!("{verdict:?}"),
         };
         self.did(|| format!("finds: {found}"));
-        self.perform(move |world, pid| world.survey_is_over(pid, outcome));
+        self.perform(move |world, pid| {
+            let survey = world.boss_mut(pid).and_then(|boss| boss.survey_mut());
+            survey.into_iter().for_each(|survey| survey.outcome = Some(outcome.clone()));
+        });
     }
 }

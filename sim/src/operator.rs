@@ -5,7 +5,7 @@ use handoff::machine::supervisor::Verdict;
 use crate::boss::Boss;
 use crate::kernel::Micros;
 use crate::process::{Life, Process};
-use crate::run::Planted;
+use crate::run::{Planted, Rest};
 use crate::world::{Happening, World};
 
 /// How often it looks.
@@ -26,6 +26,8 @@ pub(crate) struct Operator {
     ids: u64,
     /// How often something went wrong.
     disturbances: u64,
+    /// How things stood when all faults were over.
+    pub rest: Option<Rest>,
     /// Since when it waits for a supervisor that can be asked.
     waits_since: Micros,
 }
@@ -95,6 +97,7 @@ impl World {
             Phase::Heals => {
                 if self.is_healed() {
                     self.operator.phase = Phase::Last;
+                    self.operator.rest = Some(self.rest());
                     self.ask();
                 } else if self.now > self.operator.waits_since + self.plan.times.bound().micros() {
                     let why = self.why_not_healed();
@@ -170,6 +173,23 @@ impl World {
             && self.bosses().count() == 1
             && self.who_serves().is_some()
             && self.daemons().count() == 1
+    }
+
+    fn rest(&self) -> Rest {
+        let name = |pid: u32| self.processes.get(&pid).map(|process| process.name);
+        let journal = self.journal();
+        let running = journal.running.as_ref();
+        let holder = self.disk.lock().holders.iter().next().copied();
+        Rest {
+            serves: self.who_serves().and_then(name),
+            holder: holder.and_then(name),
+            verdicts: self.operator.verdicts.clone(),
+            running: running.and_then(|running| name(running.process.pid)),
+            committed: Boss::committed_build(&journal),
+            is_under_way: journal.under_way.is_some(),
+            told: self.recorder.steps.len(),
+            sent: self.recorder.sent.len(),
+        }
     }
 
     fn why_not_healed(&self) -> String {

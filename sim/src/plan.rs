@@ -412,7 +412,7 @@ impl What {
     }
 
     /// How long it lasts, or by how much, unless the plan says so.
-    pub(crate) fn usual_span(self) -> Span {
+    pub fn usual_span(self) -> Span {
         Span::from_millis(match self {
             What::Stop | What::Delay => 300,
             What::CoreDump => 500,

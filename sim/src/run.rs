@@ -13,7 +13,7 @@ use crate::kernel::Micros;
 use crate::mutant::Mutation;
 use crate::plan::{At, Plan};
 use crate::runtime;
-use crate::trace::Entry;
+use crate::trace::{Entry, Name, Sent, Step};
 use crate::world::World;
 
 /// What came of a run.
@@ -43,8 +43,35 @@ pub struct Report {
     pub length: Micros,
     /// What happened, if it was to be recorded.
     pub trace: Vec<Entry>,
+    /// The same, process by process, and the frames between them: what real processes are held against.
+    pub told: Vec<(Name, Step)>,
+    /// The frames that were sent.
+    pub sent: Vec<Sent>,
+    /// How things stood when all faults were over, before the swap that must commit; none if it did not come to that.
+    pub rest: Option<Rest>,
     /// When the first handoff, or the first fault, began.
     pub origin: Micros,
+}
+
+/// How things stand when nothing is under way.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rest {
+    /// Who serves.
+    pub serves: Option<Name>,
+    /// Who holds the lock.
+    pub holder: Option<Name>,
+    /// What supervisors have reported of the handoffs that were asked for.
+    pub verdicts: Vec<Verdict>,
+    /// Whom the journal names as the one that runs; nobody, or one who has ended.
+    pub running: Option<Name>,
+    /// The build that the journal names as committed.
+    pub committed: Option<u32>,
+    /// The journal says that a handoff is under way.
+    pub is_under_way: bool,
+    /// How much of [`Report::told`] is older than that.
+    pub told: usize,
+    /// How much of [`Report::sent`] is.
+    pub sent: usize,
 }
 
 /// A fault that struck.
@@ -125,6 +152,9 @@ pub fn run(plan: &Arc<Plan>, make: &Arc<Make>, options: Options) -> Report {
         steps: world.steps,
         length: world.now,
         trace: std::mem::take(&mut world.recorder.entries),
+        told: std::mem::take(&mut world.recorder.steps),
+        sent: std::mem::take(&mut world.recorder.sent),
+        rest: world.operator.rest.take(),
         origin: world.recorder.origin.unwrap_or(world.now),
     }
 }

@@ -20,6 +20,10 @@ pub(crate) struct Survey {
     pub parties: BTreeMap<ProcessId, Party>,
     /// Whom the journal, the kernel or the control path has named: those that it may end.
     pub named: BTreeSet<u32>,
+    /// Who was found at the control path last.
+    owner: Option<u32>,
+    /// The machine has come to its end.
+    pub outcome: Option<Outcome>,
 }
 
 /// A process that may be a daemon.
@@ -40,8 +44,13 @@ impl World {
             deadline: times.deadline.duration(),
             take_listeners: !self.door.has(pid),
         };
-        let survey =
-            Survey { machine: Some(Recovery::new(config)), parties: BTreeMap::new(), named: BTreeSet::new() };
+        let survey = Survey {
+            machine: Some(Recovery::new(config)),
+            parties: BTreeMap::new(),
+            named: BTreeSet::new(),
+            owner: None,
+            outcome: None,
+        };
         let Some(boss) = self.boss_mut(pid) else { return };
         boss.task = Task::Survey(Box::new(survey));
         self.survey_step(pid, Event::Start, None);
@@ -150,6 +159,7 @@ impl World {
         if let Some(survey) = survey.filter(|survey| survey.machine.is_none()) {
             survey.machine = Some(machine);
         }
+        self.boss_concludes(pid);
     }
 
     /// Who may be a daemon here, and has not ended.
@@ -174,6 +184,7 @@ impl World {
                 Some(Sighting { process: process.id, sight })
             });
         let seen: Vec<Sighting> = seen.collect();
+        self.finds_owner(pid, owner);
         if let Some(survey) = self.boss_mut(pid).and_then(Boss::survey_mut) {
             for sighting in &seen {
                 survey.parties.entry(sighting.process).or_default();
@@ -183,6 +194,19 @@ impl World {
             }
         }
         seen
+    }
+
+    /// Who listens at the control path shows only to one that connects to it, once for each that does.
+    fn finds_owner(&mut self, pid: u32, owner: Option<ProcessId>) {
+        let listens = |world: &World, pid| {
+            world.processes.get(&pid).is_some_and(|p| p.listens() && p.daemon().is_some_and(|d| d.begun))
+        };
+        let Some(owner) = owner.map(|owner| owner.pid).filter(|owner| listens(self, *owner)) else { return };
+        let Some(survey) = self.boss_mut(pid).and_then(Boss::survey_mut) else { return };
+        if survey.owner.replace(owner) != Some(owner) {
+            let link = self.connect(pid, owner);
+            self.close_link(link, Side::Boss);
+        }
     }
 
     /// Connects to a process's own control socket.

@@ -67,6 +67,8 @@ pub(crate) struct World {
     next_link: u64,
     next_pid: u32,
     births: BTreeMap<char, u32>,
+    /// Everyone who was ever there.
+    names: BTreeMap<u32, Name>,
     /// Whose socket the control path leads to.
     pub control_path: Option<u32>,
     /// Sockets beside it.
@@ -109,6 +111,7 @@ impl World {
             next_link: 0,
             next_pid: 100,
             births: BTreeMap::new(),
+            names: BTreeMap::new(),
             control_path: None,
             names_beside: BTreeSet::new(),
             disk,
@@ -242,6 +245,7 @@ impl World {
             suspect: false,
             program,
         };
+        self.names.insert(pid, name);
         self.processes.insert(pid, process);
         if self.plan.skewed_clocks {
             let (offset, gains) = (self.choice(pid, 1 << 40), self.choice(pid, 1001) as i64 - 500);
@@ -296,7 +300,7 @@ impl World {
     }
 
     pub(crate) fn name_of(&self, pid: u32) -> Name {
-        self.processes.get(&pid).map_or(Name { kind: '?', number: pid }, |process| process.name)
+        self.names.get(&pid).copied().unwrap_or(Name { kind: '?', number: pid })
     }
 
     /// Connects to a daemon's control socket. It is there to be accepted after all that was said before.
@@ -334,10 +338,14 @@ impl World {
 
     /// Closes an end of a link.
     pub(crate) fn close_link(&mut self, id: u64, side: Side) {
+        self.close_link_at(id, side, self.now);
+    }
+
+    /// The same, but that the other end sees it at `at`.
+    fn close_link_at(&mut self, id: u64, side: Side, at: Micros) {
         let Some(link) = self.links.get(&id) else { return };
         let peer = link.pid(side.other());
-        let now = self.now;
-        let arrives = self.links.get_mut(&id).and_then(|link| link.close(side, now));
+        let arrives = self.links.get_mut(&id).and_then(|link| link.close(side, at));
         if let Some(at) = arrives {
             self.poke(peer, at);
         }
@@ -364,7 +372,8 @@ impl World {
         self.note(Some(pid), || What::Ends(how.to_string()));
         self.disk.lock().dead.insert(pid);
         self.lose_app(pid);
-        self.closes_links(pid);
+        let closed = self.now + self.length(pid, Kind::Closing);
+        self.closes_links(pid, closed);
         // One that never served leaves nobody standing; nor does one that leaves it to another who dies just then.
         let dying = self.daemons().any(|(other, process, _)| other != pid && process.life == Life::Dying);
         let by_itself = by_itself && !dying && !self.audit.signalled.contains(&pid);
@@ -375,15 +384,15 @@ impl World {
         let lets_in = self.choice(pid, 2) == 1;
         self.processes.get_mut(&pid).into_iter().for_each(|process| process.lets_in = lets_in);
         let teardown = self.length(pid, Kind::Teardown) + self.faults.core_dumps(pid);
-        self.after(teardown, Happening::FreesLock(pid));
+        self.at(closed + teardown, Happening::FreesLock(pid));
     }
 
-    fn closes_links(&mut self, pid: u32) {
+    fn closes_links(&mut self, pid: u32, at: Micros) {
         let sides = |(id, link): (&u64, &Link)| {
             [Side::Boss, Side::Daemon].into_iter().find(|side| link.pid(*side) == pid).map(|side| (*id, side))
         };
         let ends: Vec<_> = self.links.iter().filter_map(sides).collect();
-        ends.into_iter().for_each(|(id, side)| self.close_link(id, side));
+        ends.into_iter().for_each(|(id, side)| self.close_link_at(id, side, at));
     }
 
     /// The daemon's memory goes with it. Its destructors run, but can't do anything.
@@ -412,7 +421,7 @@ impl World {
         if let Some(process) = self.processes.get_mut(&pid) {
             process.lets_in = false;
             // Of those who came while it was dying.
-            self.closes_links(pid);
+            self.closes_links(pid, self.now);
             self.disk.lock().closes_lock(pid);
             let after = self.length(pid, Kind::End);
             self.after(after, Happening::Ends(pid));
@@ -453,6 +462,7 @@ impl World {
             }
         }
         self.daemon_leaves(pid);
+        self.boss_concludes(pid);
         self.hook_returns(pid);
         self.serve_unread(pid);
         self.poke(pid, now);

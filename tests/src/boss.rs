@@ -15,7 +15,7 @@ use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
 use crate::build::Build;
 use crate::layout::Layout;
-use crate::order::{Deed, Outcome, Told};
+use crate::order::{Deed, Order, Outcome, Told};
 use crate::processes;
 use crate::wait::{PATIENCE, until};
 use crate::world::Bin;
@@ -59,14 +59,14 @@ impl Pending {
 }
 
 impl Boss {
-    /// Starts one that passes on `listeners`, and has `leaks` descriptors without close-on-exec.
-    pub(crate) fn start(layout: &Layout, listeners: &[OwnedFd], journal: bool, leaks: u32) -> Boss {
+    /// Starts one that passes on `listeners`, and has `leaks` descriptors without close-on-exec. `flags`: `journal`, `staged`.
+    pub(crate) fn start(layout: &Layout, listeners: &[OwnedFd], flags: &[&str], leaks: u32) -> Boss {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let output = || File::options().append(true).create(true).open(layout.output()).unwrap();
         let child = Command::new(Bin::Boss.path())
             .arg(layout.dir())
             .arg(leaks.to_string())
-            .args(journal.then_some("journal"))
+            .args(flags)
             .env(Layout::MARK, layout.dir())
             .stdin(OwnedFd::from(theirs))
             .stdout(output())
@@ -109,15 +109,24 @@ impl Boss {
 
     /// Begins to do `deed`.
     pub fn begin(&self, build: &Build, deed: Deed) -> Pending {
+        self.order(&build.order(deed))
+    }
+
+    fn order(&self, order: &Order) -> Pending {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = channel();
         self.waiting.lock().unwrap().insert(id, sender);
-        let mut line = serde_json::to_vec(&build.order(id, deed)).unwrap();
+        let mut line = serde_json::to_vec(&Order { id, ..order.clone() }).unwrap();
         line.push(b'\n');
         if self.orders.lock().unwrap().write_all(&line).is_err() {
             self.waiting.lock().unwrap().remove(&id);
         }
         Pending(receiver)
+    }
+
+    /// Calls off what is under way, and whatever it is asked for after it.
+    pub fn cancel(&self) {
+        let _ = self.order(&Order { deed: Deed::Cancel, ..Order::default() }).outcome_if_told();
     }
 
     /// Ends it, without a word, and sees it end.

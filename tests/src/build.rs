@@ -26,6 +26,10 @@ pub struct Build {
     pub hook_limit: Option<Duration>,
     /// For a retired incumbent.
     pub retire_limit: Duration,
+    /// For one that may hold the lock and says nothing, in a recovery.
+    pub unreachable_limit: Duration,
+    /// What to listen at, by name, if nobody has the sockets any more.
+    pub listen: Vec<(String, String)>,
     layout: Layout,
 }
 
@@ -40,6 +44,8 @@ impl Build {
             liveness: Duration::from_millis(400),
             hook_limit: None,
             retire_limit: Duration::from_secs(5),
+            unreachable_limit: Duration::from_secs(60),
+            listen: Vec::new(),
             layout: layout.clone(),
         }
     }
@@ -86,10 +92,10 @@ impl Build {
         Build { drain_grace, ..self }
     }
 
-    pub(crate) fn order(&self, id: u64, deed: Deed) -> Order {
+    pub(crate) fn order(&self, deed: Deed) -> Order {
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap();
         Order {
-            id,
+            id: 0,
             deed,
             binary: self.binary.clone(),
             args: self.args.clone(),
@@ -99,6 +105,8 @@ impl Build {
             liveness_ms: millis(self.liveness),
             hook_limit_ms: self.hook_limit.map(millis),
             retire_limit_ms: millis(self.retire_limit),
+            unreachable_limit_ms: millis(self.unreachable_limit),
+            listen: self.listen.clone(),
         }
     }
 }

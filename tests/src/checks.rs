@@ -1,6 +1,7 @@
 //! What holds after whatever has happened.
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use handoff::Supervisor;
@@ -80,6 +81,32 @@ impl World {
         let in_order = history.acknowledged.windows(2).all(|pair| pair[0].0 < pair[1].0);
         assert!(in_order, "the sequence numbers of one client's acknowledgements go up");
         log.last
+    }
+
+    /// The process `pid` holds the lock, and is reached at the control path. Unlike for [`World::assert_one_serves`], nobody is
+    /// asked.
+    ///
+    /// # Errors
+    /// That is not so, or a file is left where none should be.
+    pub fn holds_all(&self, pid: u32) -> Result<(), String> {
+        let holders = processes::lock_holders(&self.layout().data());
+        if holders != [pid] {
+            return Err(format!("{pid} runs, and the lock is held by {holders:?}"));
+        }
+        let inode = |path: std::path::PathBuf| fs::symlink_metadata(path).map(|found| found.ino()).ok();
+        if inode(self.layout().control()) != inode(self.layout().run().join(format!("control.{pid}"))) {
+            return Err(format!("the control path does not lead to {pid}"));
+        }
+        let stray = stray_files(self.layout(), pid);
+        if stray.is_empty() { Ok(()) } else { Err(format!("stray files: {stray:?}")) }
+    }
+
+    /// Writes that were acknowledged to `writer` and are not in the log.
+    pub fn lost(&self, writer: &Writer) -> Vec<String> {
+        let history = writer.history();
+        let log = Log::read(self.layout());
+        let lost = history.acknowledged.iter().filter(|(seq, token)| log.seqs.get(token) != Some(seq));
+        lost.map(|(seq, token)| format!("write {token}, acknowledged as {seq}, is lost")).collect()
     }
 
     /// As [`World::assert_nothing_lost`], and what the client may expect while nobody is killed: no failure, and

@@ -17,6 +17,8 @@ pub struct Layout {
 impl Layout {
     /// The names of the listeners, in the order in which they are passed on.
     pub const LISTENERS: [&str; 2] = [TCP, UNIX];
+    /// The argument that puts an actor or a boss on a stage.
+    pub const STAGED: &str = "staged";
     /// The variable that every process of a world has in its environment; its value is the directory.
     pub const MARK: &str = "HANDOFF_TEST_WORLD";
 
@@ -58,6 +60,11 @@ impl Layout {
     /// Where clients reach the Unix listener.
     pub fn socket(&self) -> PathBuf {
         self.dir.join("socket")
+    }
+
+    /// Where the processes of a stage find their prompter.
+    pub fn prompter(&self) -> PathBuf {
+        self.dir.join("prompter")
     }
 
     /// What all processes write to their standard output and error.

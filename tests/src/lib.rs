@@ -31,6 +31,8 @@ mod reference;
 
 mod scene;
 pub mod script;
+#[cfg(all(feature = "sim", feature = "crash-points"))]
+pub mod stage;
 mod wait;
 mod world;
 mod writer;

@@ -3,24 +3,27 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use handoff::{Error, HandoffOutcome, RecoveryOutcome, SpawnSpec};
+use handoff::{Error, HandoffOutcome, RecoveryOutcome, RecoverySpec, SpawnSpec};
 use serde::{Deserialize, Serialize};
 
 /// What a boss is to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Deed {
     /// Start a daemon where none serves.
+    #[default]
     ColdStart,
     /// Replace the one that serves.
     Handoff,
     /// Find out who serves.
     Recover,
-    /// End what is under way.
+    /// Start what was committed where none serves; the build of the order, if nothing was.
+    StartAgain,
+    /// End what is under way; orders that come after it are carried out again.
     Cancel,
 }
 
 /// An order to a boss; durations in milliseconds.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Order {
     /// Comes back with the outcome.
     pub id: u64,
@@ -42,6 +45,10 @@ pub struct Order {
     pub hook_limit_ms: Option<u64>,
     /// For a retired incumbent.
     pub retire_limit_ms: u64,
+    /// For one that may hold the lock and says nothing, in a recovery.
+    pub unreachable_limit_ms: u64,
+    /// What to listen at, by name, if nobody has the sockets any more.
+    pub listen: Vec<(String, String)>,
 }
 
 impl Order {
@@ -56,6 +63,18 @@ impl Order {
             hook_limit: self.hook_limit_ms.map(Duration::from_millis),
             retire_limit: Duration::from_millis(self.retire_limit_ms),
             ..SpawnSpec::new(&self.binary)
+        }
+    }
+}
+
+impl Order {
+    /// What the library is to be given for a recovery.
+    pub fn recovery(&self) -> RecoverySpec {
+        RecoverySpec {
+            liveness: Duration::from_millis(self.liveness_ms),
+            unreachable_limit: Duration::from_millis(self.unreachable_limit_ms),
+            retire_limit: Duration::from_millis(self.retire_limit_ms),
+            deadline: Duration::from_millis(self.deadline_ms),
         }
     }
 }
@@ -110,7 +129,12 @@ impl From<handoff::Result<RecoveryOutcome>> for Outcome {
     fn from(result: handoff::Result<RecoveryOutcome>) -> Outcome {
         match result {
             Ok(outcome) => Outcome {
-                verdict: if outcome.daemon.is_some() { "Serves" } else { "NobodyServes" }.into(),
+                verdict: match &outcome.daemon {
+                    Some(_) => "Serves",
+                    None if outcome.nobody_serves => "NobodyServes",
+                    None => "Unconfirmed",
+                }
+                .into(),
                 reason: String::new(),
                 resumed_confirmed: false,
                 pid: outcome.daemon.map(|child| child.id().pid),
@@ -151,6 +175,19 @@ fn name(error: &Error) -> &'static str {
 }
 
 impl Outcome {
+    /// Of what has no outcome.
+    pub fn done() -> Outcome {
+        Outcome {
+            verdict: "Done".into(),
+            reason: String::new(),
+            resumed_confirmed: false,
+            pid: None,
+            total_ms: 0,
+            drain_ms: 0,
+            warnings: Vec::new(),
+        }
+    }
+
     /// The successor serves; returns its pid.
     #[track_caller]
     pub fn assert_committed(&self) -> u32 {

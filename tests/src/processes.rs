@@ -50,6 +50,14 @@ pub fn children(pid: u32) -> Vec<u32> {
     all().into_iter().filter(|child| stat(*child).is_some_and(|fields| fields[1] == parent)).collect()
 }
 
+/// The children that `pid` has by now, zombies included: as `proc_pid_task(5)` lists them, which is quick.
+pub fn children_at_once(pid: u32) -> Vec<u32> {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
+    let children = |task: fs::DirEntry| fs::read_to_string(task.path().join("children")).unwrap_or_default();
+    let lists: Vec<String> = tasks.filter_map(Result::ok).map(children).collect();
+    lists.iter().flat_map(|list| list.split_whitespace()).filter_map(|pid| pid.parse().ok()).collect()
+}
+
 /// What `pid` has open, by descriptor: the number and what it leads to.
 pub fn descriptors(pid: u32) -> Vec<(u32, String)> {
     let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return Vec::new() };

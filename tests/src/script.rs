@@ -137,17 +137,25 @@ pub fn write(layout: &Layout, name: &str, hook: Hook, acts: &[Act]) {
     fs::rename(new, path).unwrap();
 }
 
-/// Plays the script of `hook`, if there is one: for the actor. Returns what concerns the hook's result.
+/// What the script of `hook` says, if there is one: for the actor.
 ///
 /// # Errors
-/// It is to fail.
-pub fn play(layout: &Layout, name: &str, hook: Hook) -> HookResult<Vec<Act>> {
+/// It can't be read.
+pub fn take(layout: &Layout, name: &str, hook: Hook) -> HookResult<Vec<Act>> {
     let path = layout.script(name, hook);
     let Ok(text) = fs::read_to_string(&path) else { return Ok(Vec::new()) };
     fs::remove_file(path)?;
+    Ok(text.lines().map(Act::from_str).collect::<Result<Vec<_>, _>>()?)
+}
+
+/// Does what `acts` say. Returns what concerns the hook's result.
+///
+/// # Errors
+/// It is to fail.
+pub fn play(layout: &Layout, name: &str, hook: Hook, acts: Vec<Act>) -> HookResult<Vec<Act>> {
     let mut rest = Vec::new();
-    for act in text.lines().map(Act::from_str) {
-        match act? {
+    for act in acts {
+        match act {
             Act::Fail => return Err(format!("told to fail in {hook}").into()),
             Act::Panic => panic!("told to panic in {hook}"),
             Act::Slow(ms) => thread::sleep(Duration::from_millis(ms)),

@@ -1,12 +1,14 @@
 //! A world: what belongs to one test, and what is over when the test is.
 use std::ffi::OsString;
 use std::fs;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::thread;
 
 use nix::sys::signal::Signal;
@@ -53,6 +55,25 @@ impl Bin {
     }
 }
 
+impl Bin {
+    /// A script of one line that executes it. What is committed is copied, and a binary with symbols is large.
+    pub fn launcher(self) -> PathBuf {
+        static WRITTEN: OnceLock<TempDir> = OnceLock::new();
+        let dir = WRITTEN.get_or_init(|| tempfile::tempdir().unwrap());
+        let script = dir.path().join(format!("{self:?}"));
+        static ONCE: Mutex<()> = Mutex::new(());
+        let _one = ONCE.lock().unwrap();
+        if !script.exists() {
+            let line = format!("#!/bin/sh\nexec '{}' \"$@\"\n", self.path().display());
+            let mut options = fs::File::options();
+            let file = options.write(true).create_new(true).mode(0o755).open(script.with_extension("new"));
+            file.unwrap().write_all(line.as_bytes()).unwrap();
+            fs::rename(script.with_extension("new"), &script).unwrap();
+        }
+        script
+    }
+}
+
 /// Logs to standard error as `RUST_LOG` says: for the processes of a world.
 pub fn start_log() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
@@ -66,7 +87,7 @@ pub fn start_log() {
 pub struct World {
     layout: Layout,
     tcp: SocketAddr,
-    listeners: Vec<OwnedFd>,
+    listeners: Mutex<Vec<OwnedFd>>,
     builds: AtomicU32,
     _dir: TempDir,
 }
@@ -85,7 +106,7 @@ impl World {
         let addr = tcp.local_addr().unwrap();
         let unix = UnixListener::bind(layout.socket()).unwrap();
         unix.set_nonblocking(true).unwrap();
-        let listeners = vec![tcp.into(), unix.into()];
+        let listeners = Mutex::new(vec![tcp.into(), unix.into()]);
         World { layout, tcp: addr, listeners, builds: AtomicU32::new(0), _dir: dir }
     }
 
@@ -101,17 +122,33 @@ impl World {
 
     /// Starts a supervisor with this world's listeners and journal.
     pub fn boss(&self) -> Boss {
-        Boss::start(&self.layout, &self.listeners, true, 0)
+        Boss::start(&self.layout, &self.listeners.lock().unwrap(), &["journal"], 0)
     }
 
     /// Starts one without a journal: a rival, since only one supervisor can hold that.
     pub fn boss_without_journal(&self) -> Boss {
-        Boss::start(&self.layout, &self.listeners, false, 0)
+        Boss::start(&self.layout, &self.listeners.lock().unwrap(), &[], 0)
     }
 
     /// Starts a supervisor that has leaked `count` descriptors without close-on-exec.
     pub fn leaky_boss(&self, count: u32) -> Boss {
-        Boss::start(&self.layout, &self.listeners, true, count)
+        Boss::start(&self.layout, &self.listeners.lock().unwrap(), &["journal"], count)
+    }
+
+    /// Starts a supervisor on a stage. The first one gets the listeners, and nobody else has them from then on: those that
+    /// come after it take them from a daemon.
+    #[cfg(all(feature = "sim", feature = "crash-points"))]
+    pub(crate) fn staged_boss(&self) -> Boss {
+        let listeners = std::mem::take(&mut *self.listeners.lock().unwrap());
+        Boss::start(&self.layout, &listeners, &["journal", Layout::STAGED], 0)
+    }
+
+    /// What to listen at where nobody has the listeners any more.
+    #[cfg(all(feature = "sim", feature = "crash-points"))]
+    pub(crate) fn addresses(&self) -> Vec<(String, String)> {
+        let socket = format!("unix:{}", self.layout.socket().display());
+        let names = Layout::LISTENERS.map(String::from);
+        names.into_iter().zip([self.tcp.to_string(), socket]).collect()
     }
 
     /// Another build of the actor, with a name of its own.

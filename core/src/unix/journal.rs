@@ -80,11 +80,28 @@ impl JournalFile {
                 "it was removed or replaced: restart the supervisor",
             ));
         }
-        self.file.write_all_at(&bytes, (self.slot * SLOT_SIZE) as u64)?;
+        self.write_slot(&bytes, (self.slot * SLOT_SIZE) as u64)?;
         self.file.sync_data()?;
         self.sequence += 1;
         self.slot = (self.slot + 1) % SLOTS;
         Ok(())
+    }
+
+    #[cfg(not(feature = "crash-points"))]
+    fn write_slot(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        self.file.write_all_at(bytes, at)
+    }
+
+    /// In two writes, so that a test can end the process in the middle.
+    #[cfg(feature = "crash-points")]
+    fn write_slot(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        use crate::unix::probe;
+        let (half, rest) = bytes.split_at(bytes.len() / 2);
+        probe::step("write")?;
+        self.file.write_all_at(half, at)?;
+        probe::step("write-rest")?;
+        self.file.write_all_at(rest, at + half.len() as u64)?;
+        probe::step("sync")
     }
 }
 

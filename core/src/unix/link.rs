@@ -29,6 +29,8 @@ pub(crate) struct Link {
     received: Vec<OwnedFd>,
     /// A send failed: what came before it is still read, then it is the end.
     broken: bool,
+    #[cfg(feature = "crash-points")]
+    spoilt: spoilt::Spoilt,
 }
 
 /// What a read found.
@@ -53,6 +55,8 @@ impl Link {
             receives: false,
             received: Vec::new(),
             broken: false,
+            #[cfg(feature = "crash-points")]
+            spoilt: spoilt::Spoilt::default(),
         }
     }
 
@@ -64,6 +68,10 @@ impl Link {
     /// Sends `message`, now or when the peer reads again. A heartbeat that would have to wait is left out: a
     /// peer that does not read learns nothing from a queue of them.
     pub(crate) fn send(&mut self, message: &Message) {
+        #[cfg(feature = "crash-points")]
+        if self.is_spoilt(message) {
+            return;
+        }
         if !self.unsent.is_empty() && matches!(message, Message::Heartbeat { .. }) {
             return;
         }
@@ -74,6 +82,10 @@ impl Link {
     /// Sends `message` and, with its first byte, `fds`: [`rights::MOST`] at most. They are shared, so that a peer
     /// that asks again and again and does not read costs no descriptors.
     pub(crate) fn send_with(&mut self, message: &Message, fds: Arc<[OwnedFd]>) {
+        #[cfg(feature = "crash-points")]
+        if self.is_spoilt(message) {
+            return;
+        }
         if !fds.is_empty() {
             self.unsent_fds.push_back((self.unsent.len(), fds));
         }
@@ -198,6 +210,9 @@ pub(crate) fn random_id() -> io::Result<crate::id::HandoffId> {
     std::fs::File::open("/dev/urandom")?.read_exact(&mut id)?;
     Ok(crate::id::HandoffId(id))
 }
+
+#[cfg(feature = "crash-points")]
+mod spoilt;
 
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,8 @@ pub mod journal;
 pub mod listeners;
 pub mod lock;
 pub mod pid;
+#[cfg(feature = "crash-points")]
+pub mod probe;
 pub mod record_file;
 pub mod role;
 pub mod spawn;

@@ -91,6 +91,8 @@ pub fn spawn(request: SpawnRequest<'_>) -> Result<Spawned> {
         listen_pid_digits: listen_pid_at.wrapping_add(LISTEN_PID.len() + 1),
         stat: [0; after_fork::STAT],
         open_max: open_max(),
+        #[cfg(feature = "crash-points")]
+        strike: crate::unix::probe::strike_from_child("exec"),
     };
     let child = start(&mut plan).context(|| "can't start another process".into())?;
     drop(report_child);

@@ -26,10 +26,12 @@ pub(crate) enum Kind {
     Hook,
     /// Nothing: a choice.
     Choice,
+    /// From a process's death until its links are closed.
+    Closing,
 }
 
 impl Kind {
-    pub(crate) const COUNT: usize = 10;
+    pub(crate) const COUNT: usize = 11;
 
     /// Usual, least, most; and the most on a machine with far too much to do.
     fn range(self) -> (Micros, Micros, Micros, Micros) {
@@ -43,6 +45,7 @@ impl Kind {
             Kind::Think => (4000, 1000, 12_000, 20_000),
             Kind::Operation => (200, 50, 2000, 30_000),
             Kind::Hook => (2000, 200, 8000, 60_000),
+            Kind::Closing => (0, 0, 3000, 20_000),
             Kind::Choice => (0, 0, u64::MAX / 2, u64::MAX / 2),
         }
     }

@@ -1,6 +1,8 @@
 //! What happened in a run, step by step: the one source of the text, the page and the timeline.
 use std::fmt;
 
+use handoff::machine::Cell;
+
 use crate::kernel::Micros;
 
 mod html;
@@ -105,6 +107,27 @@ pub enum Effect {
     Did(String),
 }
 
+/// One event of a machine and what it asked for, in names that every host has: without times, pids and results, which a
+/// host may tell as it likes. What real processes do is held against this.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Step {
+    /// The state, and the event in it.
+    pub cell: Cell,
+    /// The effects that the process lived to see.
+    pub effects: Vec<&'static str>,
+}
+
+/// A frame that was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// By whom.
+    pub from: Name,
+    /// To whom.
+    pub to: Name,
+    /// The message's name.
+    pub message: &'static str,
+}
+
 /// Where steps are noted, if anybody wants to see them.
 #[derive(Debug, Default)]
 pub(crate) struct Recorder {
@@ -114,6 +137,9 @@ pub(crate) struct Recorder {
     /// Of the turn that is being taken.
     effects: Vec<Effect>,
     frames: u64,
+    /// Of each process, in order.
+    pub steps: Vec<(Name, Step)>,
+    pub sent: Vec<Sent>,
     /// When the first handoff was asked for, or the first fault struck.
     pub origin: Option<Micros>,
 }
@@ -128,6 +154,24 @@ impl Recorder {
     /// What comes before is of no interest.
     pub(crate) fn begins(&mut self, now: Micros) {
         self.origin.get_or_insert(now);
+    }
+
+    pub(crate) fn step(&mut self, who: Name, cell: Cell) {
+        if self.on {
+            self.steps.push((who, Step { cell, effects: Vec::new() }));
+        }
+    }
+
+    /// `who` has lived to see this effect.
+    pub(crate) fn sees(&mut self, who: Name, effect: &'static str) {
+        let last = self.steps.iter_mut().rev().find(|(name, _)| *name == who);
+        last.into_iter().for_each(|(_, step)| step.effects.push(effect));
+    }
+
+    pub(crate) fn frame(&mut self, from: Name, to: Name, message: &'static str) {
+        if self.on {
+            self.sent.push(Sent { from, to, message });
+        }
     }
 
     pub(crate) fn next_frame(&mut self) -> u64 {

@@ -318,7 +318,17 @@ impl Clock for Host {
     }
 }
 
-impl Gaps for Host {}
+impl Gaps for Host {
+    #[cfg(feature = "crash-points")]
+    fn handles(&mut self, cell: crate::machine::Cell) {
+        crate::unix::probe::handles(cell);
+    }
+
+    #[cfg(feature = "crash-points")]
+    fn gap(&mut self, gap: crate::host::Gap) -> ControlFlow<crate::host::Crashed> {
+        crate::unix::probe::gap(gap)
+    }
+}
 
 impl Transport<LinkId> for Host {
     fn send(&mut self, to: LinkId, message: &Message) {

@@ -46,6 +46,8 @@ impl Links {
 
     pub(super) fn send(&mut self, to: LinkId, message: &Message) {
         if let Some(link) = self.open.get_mut(&to) {
+            #[cfg(feature = "crash-points")]
+            link.will_send(message, None, None);
             link.send(message);
         }
     }
@@ -57,7 +59,10 @@ impl Links {
             let rest = entries.split_off(entries.len().min(rights::MOST));
             let (names, fds): (_, Vec<_>) = entries.into_iter().unzip();
             let more = !rest.is_empty();
-            link.send_with(&Message::Listeners { names, more }, fds.into());
+            let message = Message::Listeners { names, more };
+            #[cfg(feature = "crash-points")]
+            link.will_send(&message, None, None);
+            link.send_with(&message, fds.into());
             if !more {
                 return;
             }

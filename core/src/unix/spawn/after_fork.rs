@@ -35,6 +35,9 @@ pub(super) struct Plan {
     pub(super) stat: [u8; STAT],
     /// The limit up to which descriptors are looked for where `close_range(2)` is missing.
     pub(super) open_max: RawFd,
+    /// The signal that the parent is sent before the `exec`; 0 if none.
+    #[cfg(feature = "crash-points")]
+    pub(super) strike: c_int,
 }
 
 /// What the child was at.
@@ -105,6 +108,10 @@ unsafe fn prepare_and_exec(plan: &mut Plan) -> Failure {
         }
         write_pid(plan.listen_pid_digits, libc::getpid());
         reset_signals();
+        #[cfg(feature = "crash-points")]
+        if plan.strike != 0 {
+            libc::kill(libc::getppid(), plan.strike);
+        }
         libc::execve(plan.binary, plan.argv, plan.envp);
     }
     Failure::at(Step::Exec)(Errno::last())

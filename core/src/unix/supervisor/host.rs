@@ -197,18 +197,17 @@ impl<'a> Host<'a> {
         }
         // Both ends come before what either says: nobody is told to seal for, or to leave to, one that is not there. The
         // successor's comes first: that the incumbent has left for it is worth nothing then.
-        for peer in [Peer::Successor, Peer::Incumbent] {
-            if let Some(event) = self.end_of(peer) {
-                handled = true;
-                self.step(machine, event);
-            }
+        while let Some(event) = self.an_end() {
+            handled = true;
+            self.step(machine, event);
         }
         let mut flooded = false;
         for peer in PEERS {
             let mut left = FLOOD;
             while self.outcome.is_none() && left > 0 {
-                // Ends come before what was sent before them: nobody acts on the word of the dead.
-                let Some(event) = self.end_of(peer).or_else(|| self.read(peer)) else { break };
+                // Ends come before what was sent before them: nobody acts on the word of the dead. Both, since this process
+                // may have been stopped since it looked.
+                let Some(event) = self.an_end().or_else(|| self.read(peer)) else { break };
                 handled = true;
                 left -= 1;
                 self.step(machine, event);
@@ -226,6 +225,11 @@ impl<'a> Host<'a> {
             self.step(machine, Event::Cancel);
         }
         !told
+    }
+
+    /// The end of either peer's process.
+    fn an_end(&mut self) -> Option<Event> {
+        [Peer::Successor, Peer::Incumbent].into_iter().find_map(|peer| self.end_of(peer))
     }
 
     /// The end of a peer's process, told once.
@@ -312,6 +316,8 @@ impl<'a> Host<'a> {
 
     fn start_successor(&mut self) -> Result<(ProcessId, Binary)> {
         let cant = || "can't open a link to a new process".into();
+        #[cfg(feature = "crash-points")]
+        crate::unix::probe::step("fork").context(cant)?;
         let (ours, theirs) = control::socketpair().context(cant)?;
         let listeners: Vec<_> =
             self.workshop.listeners.entries().map(|(name, fd)| (name.to_string(), fd.as_fd())).collect();
@@ -327,6 +333,8 @@ impl<'a> Host<'a> {
             role: if replaces { StartRole::Successor } else { StartRole::ColdStart },
         });
         let process = started.map_err(|error| launch.explain(error))?.process;
+        #[cfg(feature = "crash-points")]
+        crate::unix::probe::step("watch").context(cant)?;
         self.successor.link = Some(Link::new(ours));
         let watch = Watch::child(process);
         self.successor.watch = Some(watch.context(|| format!("can't watch process {process}"))?);
@@ -402,13 +410,26 @@ impl Clock for Host<'_> {
     }
 }
 
-impl Gaps for Host<'_> {}
+impl Gaps for Host<'_> {
+    #[cfg(feature = "crash-points")]
+    fn handles(&mut self, cell: crate::machine::Cell) {
+        crate::unix::probe::handles(cell);
+    }
+
+    #[cfg(feature = "crash-points")]
+    fn gap(&mut self, gap: crate::host::Gap) -> ControlFlow<crate::host::Crashed> {
+        crate::unix::probe::gap(gap)
+    }
+}
 
 impl Transport<Peer> for Host<'_> {
     fn send(&mut self, to: Peer, message: &Message) {
         tracing::trace!(target: "handoff.send", ?to, message = message.name());
         self.decided |= matches!(message, Message::Commit { .. });
-        if let Some(link) = &mut self.party(to).link {
+        let party = self.party(to);
+        if let Some(link) = &mut party.link {
+            #[cfg(feature = "crash-points")]
+            link.will_send(message, Some(to), party.watch.as_ref().map(|watch| watch.id().pid));
             link.send(message);
         }
     }

@@ -288,13 +288,25 @@ impl Clock for Host<'_> {
     }
 }
 
-impl Gaps for Host<'_> {}
+impl Gaps for Host<'_> {
+    #[cfg(feature = "crash-points")]
+    fn handles(&mut self, cell: crate::machine::Cell) {
+        crate::unix::probe::handles(cell);
+    }
+
+    #[cfg(feature = "crash-points")]
+    fn gap(&mut self, gap: crate::host::Gap) -> ControlFlow<crate::host::Crashed> {
+        crate::unix::probe::gap(gap)
+    }
+}
 
 impl Transport<ProcessId> for Host<'_> {
     fn send(&mut self, to: ProcessId, message: &Message) {
         if let Some(link) = self.parties.get_mut(&to).and_then(|party| party.link.as_mut()) {
             // One that does not read is not asked again and again.
             if !(link.wants_write() && *message == Message::StandingQuery) {
+                #[cfg(feature = "crash-points")]
+                link.will_send(message, None, Some(to.pid));
                 link.send(message);
             }
         }

@@ -1,4 +1,4 @@
-//! A small durable daemon that misbehaves as its script says: `actor WORLD NAME`.
+//! A small durable daemon that misbehaves as its script says: `actor WORLD NAME [staged]`; on a stage, as its prompter does.
 //!
 //! What it does well: a line that comes over one of its listeners is appended to a log, with a sequence number and
 //! the process's pid, and synced; then it answers `ok SEQ PID`. The checks read that log.
@@ -24,11 +24,16 @@ struct Actor {
     name: String,
     store: Arc<Mutex<Store>>,
     server: Arc<Server>,
+    is_staged: bool,
 }
 
 impl Actor {
     fn play(&self, hook: Hook) -> HookResult<Vec<Act>> {
-        script::play(&self.layout, &self.name, hook)
+        #[allow(unused_mut, reason = "off the stage there is nothing more to do")]
+        let mut acts = script::take(&self.layout, &self.name, hook)?;
+        #[cfg(all(feature = "sim", feature = "crash-points"))]
+        acts.extend(handoff_tests::stage::cue(hook));
+        script::play(&self.layout, &self.name, hook, acts)
     }
 }
 
@@ -76,6 +81,9 @@ impl Drainable for Actor {
         self.play(Hook::Seal)?;
         let mut store = self.store.lock().unwrap();
         store.close()?;
+        let mut nothing = |_| ();
+        // The simulator's daemon does not say either.
+        let progress = if self.is_staged { &mut nothing } else { progress };
         progress(SealProgress { shards_sealed: 1, shards_total: 1, last_revision: store.last() });
         Ok(SealReport {
             last_revision_per_shard: vec![store.last()],
@@ -108,13 +116,18 @@ fn main() -> ExitCode {
     start_log();
     let mut args = std::env::args().skip(1);
     let (layout, name) = (Layout::new(args.next().unwrap()), args.next().unwrap());
+    let is_staged = args.any(|arg| arg == Layout::STAGED);
+    #[cfg(all(feature = "sim", feature = "crash-points"))]
+    if is_staged {
+        handoff_tests::stage::Player::enter(&layout, false);
+    }
     let server = Arc::new(Server::default());
     let store = Arc::new(Mutex::new(Store::new(layout.log())));
     let mut options = Options::new(layout.data(), layout.control()).build_id(name.clone());
     for listener in Layout::LISTENERS {
         options = options.listener(listener, "127.0.0.1:0");
     }
-    let ended = handoff::run(options, Actor { layout, name, store, server: Arc::clone(&server) });
+    let ended = handoff::run(options, Actor { layout, name, store, server: Arc::clone(&server), is_staged });
     server.linger();
     match ended {
         Ok(Ended::Retired | Ended::Stopped) => ExitCode::SUCCESS,

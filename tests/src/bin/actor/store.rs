@@ -53,6 +53,11 @@ impl Store {
         let Some(file) = &mut self.file else { return Ok(None) };
         let seq = self.last + 1;
         let line = format!("{seq} {} {token}\n", std::process::id());
+        #[cfg(all(feature = "sim", feature = "crash-points"))]
+        if let Some(part) = handoff_tests::stage::write_fate(line.len()) {
+            file.write_all(&line.as_bytes()[..part])?;
+            let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL);
+        }
         file.write_all(line.as_bytes())?;
         file.sync_data()?;
         self.last = seq;

@@ -1,0 +1,170 @@
+//! Crash points: places where a test can end this very process, or spoil what it is about to do.
+//!
+//! Only with the feature `crash-points`, which the tests of this workspace turn on as a dev-dependency and nothing else does:
+//! a supervisor or daemon that is built to be run has no such code. A test's process installs a [`Probe`] by a call; there
+//! is no other way in, no variable and no file. It is asked in every gap of the driver ([`crate::host::Gaps`]), between
+//! the system calls of one effect, and before every frame.
+use std::cell::Cell as Slot;
+use std::hint::black_box;
+use std::io;
+use std::ops::ControlFlow;
+use std::process;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use nix::libc;
+use nix::sys::signal::{Signal, raise};
+
+use crate::host::{Crashed, Gap};
+use crate::machine::{Cell, supervisor};
+use crate::message::Message;
+
+/// In every executable that has crash points: so it can be seen that one has none.
+pub const MARK: &str = "handoff: this executable has crash points";
+
+/// What a test wants to know, and to decide, about its process.
+pub trait Probe: Send + Sync {
+    /// A machine is about to handle an event.
+    fn handles(&self, cell: Cell);
+
+    /// The process is in `gap`; with `step`, between two system calls of the effect after it: before the one of that name
+    /// ([`steps`]).
+    fn gap(&self, gap: Gap, step: Option<&'static str>) -> Fate;
+
+    /// `message` is about to be sent over a link at whose other end is `to`.
+    fn frame(&self, to: Receiver, message: &Message) -> FrameFate;
+}
+
+/// Who is to receive a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receiver {
+    /// Its role in a handoff; unknown to a recovery, and nobody's if it goes to a supervisor.
+    pub role: Option<supervisor::Peer>,
+    /// Its pid, where the system tells.
+    pub pid: Option<u32>,
+}
+
+/// What becomes of the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Nothing.
+    LivesOn,
+    /// It ends at once, by `_exit(2)`: no destructor runs, no buffer is flushed.
+    Exits,
+    /// It kills itself: SIGKILL.
+    IsKilled,
+    /// It stops itself: SIGSTOP. It goes on from here when it is continued.
+    IsStopped,
+    /// The system call fails. Only between two of them.
+    Fails,
+}
+
+/// What becomes of a frame.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum FrameFate {
+    /// It is sent.
+    #[default]
+    Arrives,
+    /// It is not, and the sender doesn't know.
+    IsLost,
+    /// It comes so much later, and all behind it.
+    IsLate(Duration),
+    /// Half of it is sent, then the link ends.
+    IsCut,
+    /// It is not sent, and the link ends.
+    Resets,
+    /// This is sent in its place.
+    Becomes(Box<Message>),
+}
+
+static PROBE: OnceLock<Box<dyn Probe>> = OnceLock::new();
+
+thread_local! {
+    /// The gap that this thread was in last: the steps of an effect belong to it.
+    static LAST: Slot<Option<Gap>> = const { Slot::new(None) };
+}
+
+/// Lets `probe` decide from here on. Only the first one does.
+pub fn install(probe: impl Probe + 'static) {
+    let _ = PROBE.set(Box::new(probe));
+}
+
+/// Everything that has crash points comes by here, and so has the mark.
+fn probe() -> Option<&'static dyn Probe> {
+    black_box(MARK);
+    PROBE.get().map(Box::as_ref)
+}
+
+/// The system calls of an effect, by its name, in the gaps between which a process can die; none, if it is only one.
+pub fn steps(effect: &str) -> &'static [&'static str] {
+    match effect {
+        "PersistUnderWay" | "PersistCommitted" | "PersistOver" | "Note" => &["write", "write-rest", "sync"],
+        "Spawn" => &["fork", "exec", "watch"],
+        "TakePath" => &["rename"],
+        _ => &[],
+    }
+}
+
+pub(crate) fn handles(cell: Cell) {
+    if let Some(probe) = probe() {
+        probe.handles(cell);
+    }
+}
+
+pub(crate) fn gap(gap: Gap) -> ControlFlow<Crashed> {
+    LAST.set(Some(gap));
+    if let Some(probe) = probe() {
+        meet(probe.gap(gap, None));
+    }
+    ControlFlow::Continue(())
+}
+
+/// Between two system calls of one effect, before `step`.
+///
+/// # Errors
+/// That one is to fail.
+pub(crate) fn step(step: &'static str) -> io::Result<()> {
+    match ask(step) {
+        Fate::Fails => Err(io::Error::other("injected")),
+        fate => {
+            meet(fate);
+            Ok(())
+        }
+    }
+}
+
+/// With what signal a child, which is yet to execute its binary, is to end or stop this process.
+pub(crate) fn strike_from_child(step: &'static str) -> libc::c_int {
+    match ask(step) {
+        Fate::LivesOn | Fate::Fails => 0,
+        // Nobody but itself could end it by `_exit`.
+        Fate::Exits | Fate::IsKilled => libc::SIGKILL,
+        Fate::IsStopped => libc::SIGSTOP,
+    }
+}
+
+fn ask(step: &'static str) -> Fate {
+    match (probe(), LAST.get()) {
+        (Some(probe), Some(gap)) => probe.gap(gap, Some(step)),
+        _ => Fate::LivesOn,
+    }
+}
+
+pub(crate) fn frame(to: Receiver, message: &Message) -> FrameFate {
+    probe().map_or(FrameFate::Arrives, |probe| probe.frame(to, message))
+}
+
+/// `raise` reaches this very thread: it goes no further, whatever the others do meanwhile.
+fn meet(fate: Fate) {
+    match fate {
+        Fate::LivesOn | Fate::Fails => {}
+        Fate::IsStopped => drop(raise(Signal::SIGSTOP)),
+        Fate::IsKilled => {
+            let _ = raise(Signal::SIGKILL);
+            process::abort();
+        }
+        #[allow(unsafe_code)]
+        // SAFETY: it ends the process and touches no memory of ours.
+        Fate::Exits => unsafe { libc::_exit(86) },
+    }
+}

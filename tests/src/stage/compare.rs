@@ -1,0 +1,172 @@
+//! Holds one arm to the other.
+//!
+//! How long things take on real processes is nobody's to choose. So the simulator says first what comes of a plan with
+//! lengths of time that do not vary; what differs from that must be what it says with others. A turn is one moment to it,
+//! and a death as well, which they are not: [`differences`] allows for that.
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use handoff_sim::plan::{Delays, Plan};
+use handoff_sim::run::{Options, ledgers};
+use handoff_sim::trace::Name;
+
+use super::report::{Line, POLLS, Report};
+
+/// What the simulator makes of `plan`.
+pub fn simulate(plan: &Plan) -> Option<Report> {
+    let options = Options { trace: true, ..Options::default() };
+    Report::simulated(plan, &handoff_sim::run(&Arc::new(plan.clone()), &ledgers(), options))
+}
+
+/// The same plan with other lengths of time: usual ones, and those of a machine with far too much to do.
+fn noisy(plan: &Plan, noise: u64) -> Plan {
+    let delays = if noise % 2 == 1 { Delays::Usual } else { Delays::Long };
+    Plan { noise, delays, ..plan.clone() }
+}
+
+/// Sees that `real` is what the simulator makes of `plan`, part by part (see `part`), with lengths of time that do not vary
+/// or with those of one of `seeds`. How many of those it took.
+///
+/// # Errors
+/// What differs from all of them; shown is the difference from the first.
+pub fn conforms(
+    plan: &Plan,
+    real: &Report,
+    seeds: u64,
+    part: impl Fn(&Report, &Report) -> BTreeMap<String, String>,
+) -> Result<u64, Vec<String>> {
+    let none = |why: &str| Err(vec![why.to_string()]);
+    let Some(first) = simulate(plan) else { return none("the simulator does not come to an end") };
+    let mut open = part(&first, real);
+    for seed in 0..seeds {
+        if open.is_empty() {
+            return Ok(seed);
+        }
+        if let Some(other) = simulate(&noisy(plan, seed + 1)) {
+            let differs = part(&other, real);
+            open.retain(|name, _| differs.contains_key(name));
+        }
+    }
+    if open.is_empty() { Ok(seeds) } else { Err(open.into_values().collect()) }
+}
+
+/// Whether a limit of time has passed for somebody in `real` that does not pass for it in what the simulator makes of
+/// `plan`: this machine was too busy, or something is wrong; another run tells.
+pub fn is_starved(plan: &Plan, real: &Report) -> bool {
+    let limits = |report: &Report| -> BTreeSet<(Name, String)> {
+        let passed =
+            |line: &Line| ["Silent", "Deadline", "HookLimit"].iter().any(|end| line.event.ends_with(end));
+        let passed = report.lines.iter().filter(|(_, line)| passed(line));
+        passed.map(|(who, line)| (*who, line.event.clone())).collect()
+    };
+    simulate(plan).is_some_and(|simulated| !limits(real).is_subset(&limits(&simulated)))
+}
+
+/// How two runs ended, if that differs.
+pub fn ends(simulated: &Report, real: &Report) -> BTreeMap<String, String> {
+    let (left, right) = (&simulated.ends, &real.ends);
+    let words = real.words.join("; ");
+    let differs = format!("the end\n  simulated: {left}\n  real:      {right}\n  its words: {words}");
+    (left != right).then_some(("the end".into(), differs)).into_iter().collect()
+}
+
+/// What each process did, without what is a matter of time: what only says again what was said, and what comes twice while
+/// its machine stays where it is.
+pub fn roles(report: &Report) -> BTreeMap<Name, Vec<String>> {
+    let mut roles: BTreeMap<Name, Role<'_>> = BTreeMap::new();
+    for (who, line) in report.lines.iter().filter(|(_, line)| !line.is_idle()) {
+        roles.entry(*who).or_default().add(line);
+    }
+    let text = |role: Role<'_>| role.lines.into_iter().map(Line::to_string).collect();
+    roles.into_iter().map(|(who, role)| (who, text(role))).collect()
+}
+
+#[derive(Default)]
+struct Role<'a> {
+    lines: Vec<&'a Line>,
+    /// Where the run of the present state begins.
+    since: usize,
+    /// Where what is under way begins.
+    start: usize,
+}
+
+impl<'a> Role<'a> {
+    fn add(&mut self, line: &'a Line) {
+        if self.lines.last().is_none_or(|last| last.state != line.state) {
+            self.since = self.lines.len();
+        }
+        if line.event.starts_with("start") {
+            self.start = self.lines.len();
+        }
+        // A heartbeat repeats what was said last, which is answered again; Hello whatever has happened since.
+        let is_heartbeat = line.event.ends_with("Heartbeat");
+        let from = if line.effects == ["HelloAck"] { self.start } else { self.since };
+        let whose = line.event.split(' ').next().unwrap_or_default();
+        let answered = |old: &&Line| {
+            old.event.starts_with(whose) && line.effects.iter().all(|effect| old.effects.contains(effect))
+        };
+        let again = is_heartbeat && self.lines[from..].iter().any(answered);
+        if !again && !self.lines[self.since..].contains(&line) {
+            self.lines.push(line);
+        }
+    }
+}
+
+/// What went over each link, one way, without what only says again what was said.
+pub fn links(report: &Report) -> BTreeMap<(Name, Name), Vec<String>> {
+    let mut links: BTreeMap<(Name, Name), Vec<String>> = BTreeMap::new();
+    for (from, to, message) in report.sent.iter().filter(|(.., message)| !POLLS.contains(&message.as_str())) {
+        let link = links.entry((*from, *to)).or_default();
+        if link.last() != Some(message) {
+            link.push(message.clone());
+        }
+    }
+    links
+}
+
+/// Where the traces of two runs part: of each process and of each link, each in its own order.
+///
+/// A turn is one moment to the simulator. A real process may be killed in the middle of its last one, and what was sent to
+/// it by then goes nowhere: so the last line, and what was sent last, of and to a process that has ended may be cut short.
+pub fn differences(simulated: &Report, real: &Report) -> BTreeMap<String, String> {
+    let has_ended = |who: Name| real.ends.serves != Some(who);
+    let cut_line = |who: Name, simulated: &str, real: &str| has_ended(who) && simulated.starts_with(real);
+    let mut all = parting(&roles(simulated), &roles(real), |who| who.to_string(), cut_line, |_| false);
+    let lost = |(_, to): (Name, Name)| has_ended(to);
+    let name = |(from, to): (Name, Name)| format!("{from} to {to}");
+    all.extend(parting(&links(simulated), &links(real), name, |_, _, _| false, lost));
+    all
+}
+
+/// Where two traces part, if they do: unless their last lines are the same but `cut`, or what one has and not the other is
+/// `lost`.
+fn parting<K: Ord + Copy>(
+    simulated: &BTreeMap<K, Vec<String>>,
+    real: &BTreeMap<K, Vec<String>>,
+    name: impl Fn(K) -> String,
+    cut: impl Fn(K, &str, &str) -> bool,
+    lost: impl Fn(K) -> bool,
+) -> BTreeMap<String, String> {
+    let all: BTreeSet<K> = simulated.keys().chain(real.keys()).copied().collect();
+    let none = Vec::new();
+    let mut differences = BTreeMap::new();
+    for key in all {
+        let (simulated, real) = (simulated.get(&key).unwrap_or(&none), real.get(&key).unwrap_or(&none));
+        let at = simulated.iter().zip(real).take_while(|(a, b)| a == b).count();
+        let (left, right) = (&simulated[at..], &real[at..]);
+        let same = match (left, right) {
+            ([], []) => true,
+            ([], _) | (_, []) => lost(key),
+            ([left], [right]) => cut(key, left, right),
+            _ => false,
+        };
+        if !same {
+            let shown = |lines: &[String]| lines.first().cloned().unwrap_or_else(|| "nothing".into());
+            let before = at.checked_sub(1).map_or("nothing".into(), |last| simulated[last].clone());
+            let (name, left, right) = (name(key), shown(left), shown(right));
+            let differs = format!("{name}: after {before}\n  simulated: {left}\n  real:      {right}");
+            differences.insert(name, differs);
+        }
+    }
+    differences
+}

@@ -1,0 +1,101 @@
+//! When a plan's faults strike on the stage: by the rules of the simulator (`sim/src/faults.rs`).
+use handoff_sim::plan::{At, Fault, What};
+
+/// The plan's faults, as far as the run has come.
+#[derive(Debug)]
+pub(super) struct Faults {
+    armed: Vec<Armed>,
+    /// The handoff that was begun last; 0 before the first.
+    pub handoff: u32,
+    /// No more of them.
+    pub over: bool,
+}
+
+#[derive(Debug)]
+struct Armed {
+    fault: Fault,
+    /// The system call of the effect before which it strikes, if not before the effect.
+    step: Option<String>,
+    /// How many more times its place is passed.
+    left: u32,
+    has_struck: bool,
+}
+
+impl Faults {
+    /// A gap's effect may be followed by a step of it: `before-PersistCommitted/sync`.
+    pub(super) fn new(faults: &[Fault]) -> Faults {
+        let arm = |fault: &Fault| {
+            let mut fault = fault.clone();
+            let mut step = None;
+            if let At::Gap { before, .. } = &mut fault.at
+                && let Some((effect, inner)) = before.clone().split_once('/')
+            {
+                step = Some(inner.to_string());
+                *before = effect.into();
+            }
+            Armed { left: fault.nth, step, has_struck: false, fault }
+        };
+        Faults { armed: faults.iter().map(arm).collect(), handoff: 0, over: false }
+    }
+
+    /// The fault whose place was passed often enough. Two at one place strike one after the other.
+    pub(super) fn due(&mut self, step: Option<&str>, is_here: impl Fn(&At) -> bool) -> Option<Fault> {
+        let (handoff, over) = (self.handoff, self.over);
+        let mut due: Option<Fault> = None;
+        for armed in &mut self.armed {
+            let waits = armed.left > 0 && armed.fault.in_handoff <= handoff && !over;
+            if !waits || armed.step.as_deref() != step || !is_here(&armed.fault.at) {
+                continue;
+            }
+            if armed.left > 1 {
+                armed.left -= 1;
+            } else if due.is_none() {
+                armed.left = 0;
+                armed.has_struck = true;
+                due = Some(armed.fault.clone());
+            }
+        }
+        due
+    }
+
+    /// A write of the journal is cut: the process dies between the two halves.
+    pub(super) fn torn(&mut self, role: &str, state: &str, before: &str) {
+        let at = At::Gap { role: role.into(), state: state.into(), before: before.into() };
+        let step = Some("write-rest".into());
+        self.armed.push(Armed { fault: Fault::new(at, What::Crash), step, left: 1, has_struck: true });
+    }
+
+    /// Those whose time is known: when, counted from the start of the run (`None`) or of a handoff.
+    pub(super) fn timed(&self, handoff: Option<u32>) -> Vec<Fault> {
+        let is_due = |armed: &&Armed| match armed.fault.at {
+            At::Time(_) => handoff.is_none(),
+            At::Handoff(nth, _) => handoff == Some(nth),
+            _ => false,
+        };
+        self.armed.iter().filter(is_due).map(|armed| armed.fault.clone()).collect()
+    }
+
+    /// One of them has struck at its time.
+    pub(super) fn has_struck(&mut self, fault: &Fault) {
+        let same = self.armed.iter_mut().find(|armed| armed.fault == *fault);
+        same.into_iter().for_each(|armed| armed.has_struck = true);
+    }
+
+    /// Those that have not struck, as a plan spells their places.
+    pub(super) fn missed(&self) -> Vec<String> {
+        let missed = self.armed.iter().filter(|armed| !armed.has_struck);
+        let step = |armed: &Armed| armed.step.as_ref().map_or(String::new(), |step| format!("/{step}"));
+        missed.map(|armed| format!("{} at {}{}", armed.fault.what, armed.fault.at, step(armed))).collect()
+    }
+}
+
+/// How long it lasts.
+pub(super) fn millis(fault: &Fault) -> u64 {
+    let usual = match fault.what {
+        What::Stop | What::Delay => 300,
+        What::Slow => 100,
+        What::Hang => 2000,
+        _ => 50,
+    };
+    fault.span.map_or(usual, |span| span.micros() / 1000)
+}

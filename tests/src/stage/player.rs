@@ -1,0 +1,143 @@
+//! A process on the stage: tells the prompter what it does, and does what it is told.
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread;
+use std::time::Duration;
+
+use handoff::host::Gap;
+use handoff::machine::{Cell, supervisor::Peer};
+use handoff::message::{Hello, Message, PROTO_MAX, PROTO_MIN};
+use handoff::unix::probe::{self, Fate, FrameFate, Probe, Receiver};
+use handoff_sim::plan::{What, Who};
+
+use super::words::{Answer, Death, Word};
+use crate::layout::Layout;
+use crate::script::{Act, Hook};
+
+static PLAYER: OnceLock<Arc<Player>> = OnceLock::new();
+
+/// This process, as the prompter knows it.
+#[derive(Debug)]
+pub struct Player {
+    prompter: Mutex<BufReader<UnixStream>>,
+    /// What its first word is to be wrong with.
+    quirk: Option<What>,
+}
+
+impl Player {
+    /// Goes on stage: from here on the prompter of the world in `layout` decides what goes wrong here.
+    pub fn enter(layout: &Layout, is_boss: bool) {
+        let stream = UnixStream::connect(layout.prompter()).unwrap();
+        let mut player = Player { prompter: Mutex::new(BufReader::new(stream)), quirk: None };
+        player.quirk = player.ask(&Word::Born { is_boss, pid: std::process::id() }).what;
+        match player.quirk {
+            Some(What::DieEarly) => std::process::exit(9),
+            Some(What::Hang) => thread::sleep(Duration::from_secs(3600)),
+            _ => {}
+        }
+        let player = Arc::new(player);
+        let _ = PLAYER.set(Arc::clone(&player));
+        probe::install(OnStage(player));
+    }
+
+    fn say(&self, word: &Word) {
+        let mut line = serde_json::to_vec(word).unwrap();
+        line.push(b'\n');
+        // When the test is over there is nobody to hear it.
+        let _ = self.prompter.lock().unwrap().get_mut().write_all(&line);
+    }
+
+    fn ask(&self, word: &Word) -> Answer {
+        let mut line = serde_json::to_vec(word).unwrap();
+        line.push(b'\n');
+        let mut prompter = self.prompter.lock().unwrap();
+        let mut answer = String::new();
+        let asked = prompter.get_mut().write_all(&line).and_then(|()| prompter.read_line(&mut answer));
+        asked.ok().and_then(|_| serde_json::from_str(&answer).ok()).unwrap_or_default()
+    }
+
+    /// What this process says of itself instead of `hello`.
+    fn altered(&self, hello: &Hello) -> Option<Hello> {
+        let (proto_min, proto_max) = match self.quirk? {
+            What::OtherVersion => (PROTO_MAX + 1, PROTO_MAX + 2),
+            What::NewerVersion => (PROTO_MIN, PROTO_MAX + 1),
+            What::WrongPid => return Some(Hello { pid: hello.pid + 1, ..hello.clone() }),
+            _ => return None,
+        };
+        Some(Hello { proto_min, proto_max, ..hello.clone() })
+    }
+
+    fn altered_message(&self, message: &Message) -> Option<Message> {
+        match message {
+            Message::Hello(hello) => self.altered(hello).map(Message::Hello),
+            Message::Heartbeat { standing, repeats: Some(repeated) } => {
+                let repeats = Some(Box::new(self.altered_message(repeated)?));
+                Some(Message::Heartbeat { standing: *standing, repeats })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What the core asks.
+struct OnStage(Arc<Player>);
+
+impl Probe for OnStage {
+    fn handles(&self, cell: Cell) {
+        let event = cell.event.to_string();
+        self.0.say(&Word::Handles { role: cell.role.into(), state: cell.state.into(), event });
+    }
+
+    fn gap(&self, gap: Gap, step: Option<&'static str>) -> Fate {
+        let before = gap.before.unwrap_or("after").into();
+        let step = step.map(Into::into);
+        let answer = self.0.ask(&Word::Gap { role: gap.role.into(), state: gap.state.into(), before, step });
+        match (answer.what, answer.death) {
+            (None, _) => Fate::LivesOn,
+            (Some(What::Stop), _) => Fate::IsStopped,
+            (Some(What::Fail), _) => Fate::Fails,
+            (Some(_), Death::Exit) => Fate::Exits,
+            (Some(_), Death::Kill) => Fate::IsKilled,
+        }
+    }
+
+    fn frame(&self, to: Receiver, message: &Message) -> FrameFate {
+        let role = match to.role {
+            Some(Peer::Incumbent) => Some(Who::Incumbent),
+            Some(Peer::Successor) => Some(Who::Successor),
+            None => None,
+        };
+        let answer = self.0.ask(&Word::Frame { role, pid: to.pid, message: message.name().into() });
+        match answer.what {
+            Some(What::Drop) => FrameFate::IsLost,
+            Some(What::Delay) => FrameFate::IsLate(Duration::from_millis(answer.ms)),
+            Some(What::Tear) => FrameFate::IsCut,
+            Some(What::Reset) => FrameFate::Resets,
+            _ => match self.0.altered_message(message) {
+                Some(other) => FrameFate::Becomes(Box::new(other)),
+                None => FrameFate::Arrives,
+            },
+        }
+    }
+}
+
+/// What the prompter says is to be done as `hook` begins; nothing off the stage.
+pub fn cue(hook: Hook) -> Option<Act> {
+    let answer = PLAYER.get()?.ask(&Word::Hook(hook.to_string().replace('_', "-")));
+    Some(match (answer.what?, hook) {
+        (What::Fail, _) => Act::Fail,
+        (What::Panic, _) => Act::Panic,
+        (What::Hang, _) => Act::Hang,
+        (What::Slow, _) => Act::Slow(answer.ms),
+        (What::Unfit, Hook::Drain) => Act::StillAccepting,
+        (What::Unfit, _) => Act::Unhealthy,
+        _ => Act::Exit,
+    })
+}
+
+/// How much of `length` bytes is written before this process dies over it, if it does.
+pub fn write_fate(length: usize) -> Option<usize> {
+    let answer = PLAYER.get()?.ask(&Word::DataWrite);
+    answer.what.map(|_| length / 2)
+}

@@ -1,0 +1,324 @@
+//! The prompter: hears from every process of a stage what it does, and says what goes wrong.
+//!
+//! One thread a process. All of them look at one [`Book`], so that "the second time" means the same as in the simulator,
+//! where there is one order of everything.
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use handoff_sim::plan::{At, Fault, Plan, What, Who};
+use handoff_sim::trace::Name;
+use nix::sys::signal::Signal;
+
+use super::faults::{Faults, millis};
+use super::report::Line;
+use super::words::{Answer, Death, Word};
+use crate::boss::Boss;
+use crate::layout::Layout;
+use crate::processes;
+use crate::wait::until;
+
+/// What is known of the run.
+#[derive(Debug)]
+pub(super) struct Book {
+    pub faults: Faults,
+    death: Death,
+    /// Everyone who was ever there, by pid.
+    pub names: BTreeMap<u32, Name>,
+    births: BTreeMap<char, u32>,
+    /// What the next daemon is wrong with.
+    quirk: Option<What>,
+    /// Daemons that have come to be incumbents.
+    promoted: Vec<u32>,
+    /// The daemon that was started last in what is under way.
+    pub successor: Option<u32>,
+    /// The supervisor that is to be there.
+    pub boss: Weak<Boss>,
+    pub lines: Vec<(Name, Line)>,
+    /// From, to, what.
+    pub sent: Vec<(Name, Name, String)>,
+    /// The event that somebody was at when a fault struck in a gap, the last time.
+    pub struck_at: Option<String>,
+    /// The test is over.
+    has_left: bool,
+    /// When somebody last said something that changes anything.
+    pub heard: Instant,
+}
+
+/// Sits in the test.
+#[derive(Clone, Debug)]
+pub(super) struct Prompter(Arc<Mutex<Book>>);
+
+impl Prompter {
+    /// Listens in the world of `layout`.
+    pub(super) fn listen(layout: &Layout, plan: &Plan, death: Death) -> Prompter {
+        let book = Book {
+            faults: Faults::new(&plan.faults),
+            death,
+            names: BTreeMap::new(),
+            births: BTreeMap::new(),
+            quirk: None,
+            promoted: Vec::new(),
+            successor: None,
+            boss: Weak::new(),
+            lines: Vec::new(),
+            sent: Vec::new(),
+            struck_at: None,
+            has_left: false,
+            heard: Instant::now(),
+        };
+        let listener = UnixListener::bind(layout.prompter()).unwrap();
+        let prompter = Prompter(Arc::new(Mutex::new(book)));
+        let door = prompter.clone();
+        thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok).take_while(|_| !door.book().has_left) {
+                let prompter = door.clone();
+                thread::spawn(move || prompter.listen_to(stream));
+            }
+        });
+        prompter
+    }
+
+    /// Nobody new is listened to.
+    pub(super) fn leave(&self, layout: &Layout) {
+        self.book().has_left = true;
+        // The door is waited at until somebody comes.
+        drop(UnixStream::connect(layout.prompter()));
+    }
+
+    pub(super) fn book(&self) -> MutexGuard<'_, Book> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn listen_to(&self, stream: UnixStream) {
+        let mut pid = 0;
+        let Ok(mut answers) = stream.try_clone() else { return };
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            let Ok(word) = serde_json::from_str(&line) else { return };
+            let Some(answer) = self.hear(&mut pid, word) else { continue };
+            let mut line = serde_json::to_vec(&answer).unwrap();
+            line.push(b'\n');
+            if answers.write_all(&line).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// What is to be answered, if anything.
+    fn hear(&self, pid: &mut u32, word: Word) -> Option<Answer> {
+        let mut book = self.book();
+        let fault = match word {
+            Word::Born { is_boss, pid: born } => {
+                *pid = born;
+                return Some(book.is_born(is_boss, born));
+            }
+            Word::Handles { role, state, event } => {
+                book.handles(*pid, role, state, event);
+                return None;
+            }
+            Word::Gap { role, state, before, step: None } => {
+                let due = book.in_gap(&role, &state, &before);
+                if due.is_some() {
+                    book.struck_at = book.last_event(*pid);
+                }
+                let dies = |fault: &Fault| fault.who.is_none() && fault.what == What::Crash;
+                if before != "after" && !due.as_ref().is_some_and(dies) {
+                    book.sees(*pid, before);
+                }
+                due
+            }
+            Word::Gap { role, state, before, step: Some(step) } => {
+                if step == "watch" {
+                    // It may be killed before it says a word.
+                    let children = processes::children_at_once(*pid);
+                    children.into_iter().for_each(|child| book.gets_name(child, 'D'));
+                }
+                book.in_step(&role, &state, &before, &step)
+            }
+            Word::Frame { role, pid: to, message } => book.sends(*pid, role, to, &message),
+            Word::Hook(name) => {
+                book.faults.due(None, |at| matches!(at, At::Hook(hook) if *hook == name || hook == "*"))
+            }
+            Word::DataWrite => book.faults.due(None, |at| *at == At::DataWrite),
+        };
+        let death = book.death;
+        drop(book);
+        let Some(fault) = fault else { return Some(Answer::default()) };
+        let here = self.strike(&fault, Some(*pid));
+        Some(Answer { what: here.then_some(fault.what), ms: millis(&fault), death })
+    }
+
+    /// A fault strikes. `true` if the one who asked is to do it to itself.
+    pub(super) fn strike(&self, fault: &Fault, asks: Option<u32>) -> bool {
+        if fault.what == What::Cancel {
+            let boss = self.book().boss.upgrade();
+            boss.into_iter().for_each(|boss| boss.cancel());
+            return false;
+        }
+        let target = match fault.who {
+            None => asks,
+            Some(who) => self.book().who(who),
+        };
+        let Some(target) = target else { return false };
+        if fault.what == What::Stop {
+            let span = Duration::from_millis(millis(fault));
+            thread::spawn(move || {
+                thread::sleep(span);
+                processes::send(target, Signal::SIGCONT);
+            });
+        }
+        if Some(target) == asks && fault.what != What::Terminate {
+            return true;
+        }
+        match fault.what {
+            What::Terminate => {
+                processes::send(target, Signal::SIGTERM);
+                if Some(target) != asks {
+                    until("it has heard that it is to stop", || self.book().was_told(target, "stop"));
+                }
+            }
+            What::Stop => {
+                processes::send(target, Signal::SIGSTOP);
+                until("it is stopped", || processes::is_stopped(target));
+            }
+            _ => {
+                processes::send(target, Signal::SIGKILL);
+                until("it has ended", || !processes::lives(target));
+            }
+        }
+        false
+    }
+}
+
+impl Book {
+    /// What is wrong with a process from its birth on.
+    fn is_born(&mut self, is_boss: bool, pid: u32) -> Answer {
+        self.gets_name(pid, if is_boss { 'S' } else { 'D' });
+        if is_boss {
+            return Answer::default();
+        }
+        self.successor = Some(pid);
+        Answer { what: self.quirk.take(), ..Answer::default() }
+    }
+
+    /// By order of birth, whoever says it first: itself, or its supervisor.
+    fn gets_name(&mut self, pid: u32, kind: char) {
+        if !self.names.contains_key(&pid) {
+            let number = self.births.entry(kind).or_default();
+            *number += 1;
+            self.names.insert(pid, Name { kind, number: *number });
+        }
+    }
+
+    fn name(&self, pid: u32) -> Name {
+        self.names.get(&pid).copied().unwrap_or(Name { kind: '?', number: pid })
+    }
+
+    fn handles(&mut self, pid: u32, role: String, state: String, event: String) {
+        if role == "incumbent" && !self.promoted.contains(&pid) {
+            self.promoted.push(pid);
+        }
+        let line = (self.name(pid), Line { role, state, event, effects: Vec::new() });
+        if !line.1.is_idle() {
+            self.heard = Instant::now();
+        }
+        self.lines.push(line);
+    }
+
+    /// The effect will be seen: its process lives.
+    fn sees(&mut self, pid: u32, effect: String) {
+        let name = self.name(pid);
+        if effect == "Serving" {
+            self.promoted.push(pid);
+        }
+        let last = self.lines.iter_mut().rev().find(|(who, _)| *who == name);
+        last.into_iter().for_each(|(_, line)| line.effects.push(effect.clone()));
+    }
+
+    fn last_event(&self, pid: u32) -> Option<String> {
+        let name = self.name(pid);
+        let last = self.lines.iter().rev().find(|(who, _)| *who == name);
+        last.map(|(_, line)| line.event.clone())
+    }
+
+    fn in_gap(&mut self, role: &str, state: &str, before: &str) -> Option<Fault> {
+        self.faults.due(None, is_gap(role, state, before))
+    }
+
+    /// Before a system call, of several that make an effect.
+    fn in_step(&mut self, role: &str, state: &str, before: &str, step: &str) -> Option<Fault> {
+        let fault = match step {
+            "fork" => self.faults.due(None, |at| *at == At::Spawn),
+            "write" => self.faults.due(None, |at| *at == At::JournalWrite),
+            _ => None,
+        };
+        match fault.as_ref().map(|fault| fault.what) {
+            None => self.faults.due(Some(step), is_gap(role, state, before)),
+            Some(What::Fail | What::Crash | What::Stop) => fault,
+            // It comes to pass a system call later: the first half is written by then.
+            Some(What::Torn) => {
+                self.faults.torn(role, state, before);
+                None
+            }
+            quirk => {
+                self.quirk = quirk;
+                None
+            }
+        }
+    }
+
+    /// The one daemon that lives.
+    pub(super) fn only_daemon(&self) -> Result<u32, String> {
+        let lives = |(pid, name): &(&u32, &Name)| name.kind == 'D' && processes::lives(**pid);
+        let alive: Vec<u32> = self.names.iter().filter(lives).map(|(pid, _)| *pid).collect();
+        if let [pid] = alive[..] { Ok(pid) } else { Err(format!("these live: {alive:?}")) }
+    }
+
+    fn sends(&mut self, from: u32, role: Option<Who>, to: Option<u32>, message: &str) -> Option<Fault> {
+        let is_boss = self.name(from).kind == 'S';
+        let known = to.filter(|to| self.promoted.contains(to));
+        let receiver = match (is_boss, role) {
+            (false, _) => Who::Supervisor,
+            (true, Some(role)) => role,
+            (true, None) if known.is_some() => Who::Incumbent,
+            (true, None) => Who::Successor,
+        };
+        let to = self.name(to.unwrap_or_default());
+        self.sent.push((self.name(from), to, message.into()));
+        self.faults.due(
+            None,
+            |at| matches!(at, At::Frame { name, to } if *to == receiver && (name == "*" || name == message)),
+        )
+    }
+
+    /// Whether `pid` has handled `event`, or can't any more.
+    fn was_told(&self, pid: u32, event: &str) -> bool {
+        let name = self.name(pid);
+        self.lines.iter().any(|(who, line)| *who == name && line.event == event) || !processes::lives(pid)
+    }
+
+    /// Whom a plan means.
+    fn who(&self, who: Who) -> Option<u32> {
+        let is_new = |pid: &u32| Some(*pid) == self.successor || !self.promoted.contains(pid);
+        let mut daemons = self.names.iter().filter(|(pid, name)| name.kind == 'D' && processes::lives(**pid));
+        match who {
+            Who::Supervisor => self.boss.upgrade().map(|boss| boss.pid()),
+            Who::Successor => {
+                daemons.filter(|(pid, _)| is_new(pid)).max_by_key(|(_, n)| n.number).map(|(pid, _)| *pid)
+            }
+            Who::Incumbent => daemons.find(|(pid, _)| !is_new(pid)).map(|(pid, _)| *pid),
+        }
+    }
+}
+
+/// Whether a place in a plan is this gap.
+fn is_gap(role: &str, state: &str, before: &str) -> impl Fn(&At) -> bool {
+    let any = |wanted: &str, is: &str| wanted == "*" || wanted == is;
+    move |at| match at {
+        At::Gap { role: r, state: s, before: b } => r == role && any(s, state) && any(b, before),
+        _ => false,
+    }
+}

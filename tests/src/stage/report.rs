@@ -1,0 +1,202 @@
+//! What came of a plan, on whichever arm it was run.
+use std::fmt;
+
+use handoff_sim::Span;
+use handoff_sim::plan::{At, Fault, Plan, What};
+use handoff_sim::run::{Report as Simulated, Rest};
+use handoff_sim::trace::{Name, Step};
+
+/// One event of a machine, and the effects that its process lived to see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// `supervisor`, `recovery`, `incumbent`, `successor`.
+    pub role: String,
+    /// The state.
+    pub state: String,
+    /// The event in it.
+    pub event: String,
+    /// What the machine asked for.
+    pub effects: Vec<String>,
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}: {}", self.role, self.state, self.event)?;
+        if !self.effects.is_empty() {
+            write!(f, " -> {}", self.effects.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+impl From<&Step> for Line {
+    fn from(step: &Step) -> Line {
+        Line {
+            role: step.cell.role.into(),
+            state: step.cell.state.into(),
+            event: step.cell.event.to_string(),
+            effects: step.effects.iter().map(|effect| (*effect).into()).collect(),
+        }
+    }
+}
+
+impl Line {
+    /// It is only said again that somebody lives, or asked again what was asked before: how often is a matter of time. So is
+    /// how many connections a supervisor needs that looks who is there, and whom it asks first.
+    pub fn is_idle(&self) -> bool {
+        let event = self.event.as_str();
+        let silent = match self.role.as_str() {
+            "recovery" => event.starts_with("daemon"),
+            "successor" => matches!(event, "supervisor closed" | "supervisor HelloAck"),
+            "incumbent" if self.state == "serving-in-session" => event == "supervisor Final",
+            "incumbent" => matches!(event, "supervisor closed" | "supervisor Final"),
+            _ => false,
+        };
+        let again = ["timer Heartbeat", "timer Retry", "looked somebody", "lock busy", "connected"];
+        let words = ["Heartbeat", "StandingQuery", "StandingReport", "ListenersQuery"];
+        let repeats = again.contains(&event) || words.iter().any(|word| event.ends_with(word));
+        let is_poll = |effect: &String| POLLS.contains(&effect.as_str());
+        silent && self.effects.is_empty() || repeats && self.effects.iter().all(is_poll)
+    }
+}
+
+/// What is said again and again while somebody waits, and what is done.
+pub(super) const POLLS: [&str; 12] = [
+    "Heartbeat",
+    "Look",
+    "StandingQuery",
+    "StandingReport",
+    "ListenersQuery",
+    "Listeners",
+    "SendListeners",
+    "Connect",
+    "Hello",
+    "Lock",
+    "Status",
+    "SealProgress",
+];
+
+/// How things stand when all faults are over, and what the swap comes to with which every run ends.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ends {
+    /// Who serves.
+    pub serves: Option<Name>,
+    /// Who holds the lock.
+    pub holder: Option<Name>,
+    /// What supervisors have reported, of those handoffs whose end they lived to see.
+    pub told: Vec<String>,
+    /// Whom the journal names as the one that runs, if that lives.
+    pub running: Option<Name>,
+    /// The build that it names as committed.
+    pub committed: Option<u32>,
+    /// It says that something is under way.
+    pub is_under_way: bool,
+    /// What the last swap, without any fault, comes to.
+    pub last: String,
+    /// What clients saw that they must not: refused connections, lost writes.
+    pub harm: Vec<String>,
+}
+
+impl fmt::Display for Ends {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = |name: Option<Name>| name.map_or("nobody".into(), |name| name.to_string());
+        let build = self.committed.map_or("none".into(), |build| build.to_string());
+        write!(f, "{} serves, {} has the lock", name(self.serves), name(self.holder))?;
+        write!(f, "; told: {}", if self.told.is_empty() { "nothing".into() } else { self.told.join(", ") })?;
+        write!(f, "; journal: {} runs, committed {build}", name(self.running))?;
+        write!(f, "{}", if self.is_under_way { ", under way" } else { "" })?;
+        write!(f, "; then {}", self.last)?;
+        if self.harm.is_empty() { Ok(()) } else { write!(f, "; clients: {}", self.harm.join("; ")) }
+    }
+}
+
+/// What came of a plan.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// How things ended.
+    pub ends: Ends,
+    /// What each process did, up to then.
+    pub lines: Vec<(Name, Line)>,
+    /// The frames between them: from, to, which.
+    pub sent: Vec<(Name, Name, String)>,
+    /// The faults that never struck.
+    pub missed: Vec<String>,
+    /// The event that a real process was at when a fault struck it in a gap, the last time. Not compared.
+    pub struck_at: Option<String>,
+    /// What supervisors said of each handoff, in their words. Not compared.
+    pub words: Vec<String>,
+}
+
+impl Report {
+    /// What the simulator says. `None` if it did not come to an end that can be compared.
+    pub fn simulated(plan: &Plan, report: &Simulated) -> Option<Report> {
+        let Rest { serves, holder, verdicts, running, committed, is_under_way, told, sent } =
+            report.rest.clone()?;
+        let name = |verdict| format!("{verdict:?}");
+        let ends = Ends {
+            serves,
+            holder,
+            told: verdicts.iter().map(name).collect(),
+            running,
+            committed,
+            is_under_way,
+            last: report.verdicts.get(verdicts.len()).map_or("nothing".into(), name),
+            harm: report.violation.iter().map(|violation| violation.why.clone()).collect(),
+        };
+        let struck = |index: usize| report.struck.iter().any(|struck| struck.index == index);
+        let missed = plan.faults.iter().enumerate().filter(|(index, _)| !struck(*index));
+        Some(Report {
+            ends,
+            lines: report.told[..told].iter().map(|(who, step)| (*who, step.into())).collect(),
+            sent: report.sent[..sent].iter().map(|one| (one.from, one.to, one.message.into())).collect(),
+            missed: missed.map(|(_, fault)| format!("{} at {}", fault.what, fault.at)).collect(),
+            struck_at: None,
+            words: Vec::new(),
+        })
+    }
+}
+
+/// So much longer everything takes for real processes: on a busy machine one may not run for as long as the simulator's
+/// liveness.
+const PACE: u64 = 3;
+
+/// The same plan at a pace that real processes can keep.
+pub fn real_times(plan: &Plan) -> Plan {
+    let slower = |span: Span| Span::from_micros(PACE * span.micros());
+    let mut plan = plan.clone();
+    let times = &mut plan.times;
+    for span in [
+        &mut times.liveness,
+        &mut times.deadline,
+        &mut times.drain_grace,
+        &mut times.hook_limit,
+        &mut times.retire_limit,
+        &mut times.unreachable_limit,
+        &mut times.restart,
+        &mut plan.pause,
+    ] {
+        *span = slower(*span);
+    }
+    for fault in &mut plan.faults {
+        fault.span = Some(slower(fault.span.unwrap_or_else(|| fault.what.usual_span())));
+        match &mut fault.at {
+            At::Time(span) | At::Handoff(_, span) => *span = slower(*span),
+            _ => {}
+        }
+    }
+    plan
+}
+
+/// Why a fault can't be made to happen to real processes, if it can't.
+pub fn unstaged(fault: &Fault) -> Option<&'static str> {
+    Some(match fault.what {
+        What::PowerFailure => "the power of this machine is not ours to cut",
+        What::ClockStep => "the monotonic clock of a process can't be set",
+        What::FullDisk | What::FsyncFails => "that takes a file system of its own, and root",
+        What::CoreDump => "how long a process takes to end can't be chosen: EOF comes, and its end at once",
+        What::CrashUnsent => "what was written to a socket is there, whatever becomes of its writer",
+        What::NoDescriptors => "a limit holds for the threads of the test's own probe as well",
+        What::Rival => "which of two supervisors comes first is a matter of microseconds",
+        _ => return None,
+    })
+}

@@ -1,0 +1,122 @@
+//! Scenarios, lists of what can't be staged, and runs of many at once.
+use std::any::Any;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use handoff_sim::Plan;
+use handoff_tests::stage::compare::simulate;
+use handoff_tests::stage::{Report, real_times};
+
+/// How many worlds there are at once: they mostly wait.
+const AT_ONCE: usize = 8;
+
+/// Both suites at once would be too much for the limits of time in their plans.
+static STAGE: Mutex<()> = Mutex::new(());
+
+/// The stage is ours until this is dropped.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    STAGE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn here(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/arms").join(file)
+}
+
+/// All scenarios, by name, at the pace of real processes.
+pub(crate) fn scenarios() -> BTreeMap<String, Plan> {
+    plans(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios"))
+}
+
+/// More plans, by name, in which processes come by gaps that no scenario has.
+pub(crate) fn more_plans() -> BTreeMap<String, Plan> {
+    plans(&here("bases"))
+}
+
+fn plans(folder: &Path) -> BTreeMap<String, Plan> {
+    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let files = files.filter(|path| path.extension().is_some_and(|extension| extension == "toml"));
+    let named = |path: PathBuf| {
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        (name, real_times(&Plan::load(&path).unwrap()))
+    };
+    files.map(named).collect()
+}
+
+/// Keeps both traces of a run in which the arms differ, all lines included. Says where.
+pub(crate) fn keep(name: &str, plan: &Plan, real: &Report) -> String {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("arms");
+    let path = folder.join(name.replace([' ', '/', ','], "-")).with_extension("txt");
+    let trace = |report: &Report| -> String {
+        report.lines.iter().map(|(who, line)| format!("{who:<4}{line}\n")).collect()
+    };
+    let simulated = simulate(plan).map_or("nothing".into(), |report| trace(&report));
+    let text = format!("{}\n--- simulated\n{simulated}\n--- real\n{}", plan.to_toml(), trace(real));
+    let written = fs::create_dir_all(&folder).and_then(|()| fs::write(&path, text));
+    written.map_or_else(|error| error.to_string(), |()| format!("{name}: all of it is in {}", path.display()))
+}
+
+/// What a list names, and why: `name: reason`, or a reason in a line of its own, `## reason`, and names below it.
+pub(crate) fn listed(file: &str) -> BTreeMap<String, String> {
+    let text = fs::read_to_string(here(file)).unwrap();
+    let mut reason = String::new();
+    let mut listed = BTreeMap::new();
+    for line in text.lines().filter(|line| !line.trim().is_empty()) {
+        match (line.strip_prefix("## "), line.starts_with('#')) {
+            (Some(why), _) => reason = why.into(),
+            (None, true) => {}
+            (None, false) => {
+                assert!(!reason.is_empty(), "{file}: {line} has no reason");
+                assert_eq!(listed.insert(line.into(), reason.clone()), None, "{file}: {line} is there twice");
+            }
+        }
+    }
+    listed
+}
+
+/// What is wrong with a list: `all` must be those that are listed, and those that are `staged`.
+pub(crate) fn wrong_with(file: &str, all: &BTreeSet<String>, staged: &BTreeSet<String>) -> Vec<String> {
+    let listed: BTreeSet<String> = listed(file).into_keys().collect();
+    let mut wrong = Vec::new();
+    for name in all {
+        match (listed.contains(name), staged.contains(name)) {
+            (true, true) => wrong.push(format!("{name} is listed in {file}, but can be staged by now")),
+            (false, false) => wrong.push(format!("{name} is neither staged nor listed in {file}")),
+            _ => {}
+        }
+    }
+    wrong.extend(listed.difference(all).map(|name| format!("{name} is listed in {file}, but there is none")));
+    wrong
+}
+
+/// Does `work` for all `items`, many at once; what each came to, in order. A panic is a failure, in words.
+pub(crate) fn at_once<T: Sync, R: Send>(
+    items: &[T],
+    work: impl Fn(&T) -> Result<R, Vec<String>> + Sync,
+) -> Vec<Result<R, Vec<String>>> {
+    let next = AtomicUsize::new(0);
+    let done: Mutex<BTreeMap<usize, Result<R, Vec<String>>>> = Mutex::default();
+    thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                loop {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(item) = items.get(at) else { return };
+                    let result = catch_unwind(AssertUnwindSafe(|| work(item)));
+                    let result = result.unwrap_or_else(|panic| Err(vec![text(&*panic)]));
+                    done.lock().unwrap().insert(at, result);
+                }
+            });
+        }
+    });
+    done.into_inner().unwrap().into_values().collect()
+}
+
+fn text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_string());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic".into())
+}

@@ -1,0 +1,62 @@
+//! Every scenario that real processes can stage leaves the trace there that it leaves in the simulator.
+use std::time::Instant;
+
+use handoff_sim::Plan;
+use handoff_tests::stage::{Death, compare, stage, unstaged};
+
+use crate::lists::{alone, at_once, keep, scenarios, wrong_with};
+
+const NOT_STAGED: &str = "scenarios-not-staged.txt";
+
+/// With so many other lengths of time the simulator may say the same.
+const SEEDS: u64 = 1000;
+
+/// On a machine that is busy a trace may be one that the simulator does not know: a word is so late that it is said again.
+/// How a run ends is looked at once.
+const TRIES: u32 = 3;
+
+/// In how many tries they were.
+fn same_on_both(name: &str, plan: &Plan) -> Result<u32, Vec<String>> {
+    let mut problems = Vec::new();
+    for nth in 1..=TRIES {
+        let real = stage(plan, Death::Kill);
+        if nth < TRIES && compare::is_starved(plan, &real) {
+            continue;
+        }
+        let missed = real.missed.iter().map(|fault| format!("{name}: this never happens: {fault}"));
+        problems = missed.collect();
+        if !problems.is_empty() {
+            continue;
+        }
+        let named = |all: Vec<String>| {
+            let all = all.into_iter().map(|why| format!("{name}: {why}"));
+            all.chain([keep(name, plan, &real)]).collect()
+        };
+        compare::conforms(plan, &real, SEEDS, compare::ends).map_err(named)?;
+        match compare::conforms(plan, &real, SEEDS, compare::differences) {
+            Ok(_) => return Ok(nth),
+            Err(why) => problems = named(why),
+        }
+    }
+    Err(problems)
+}
+
+#[test]
+fn a_scenario_leaves_the_same_trace_on_real_processes() {
+    let all = scenarios();
+    let can = |(_, plan): &(&String, &Plan)| plan.faults.iter().all(|fault| unstaged(fault).is_none());
+    let staged: Vec<_> = all.iter().filter(can).collect();
+    let names = staged.iter().map(|(name, _)| (*name).clone()).collect();
+    let mut problems = wrong_with(NOT_STAGED, &all.keys().cloned().collect(), &names);
+    let _stage = alone();
+    let start = Instant::now();
+    let results = at_once(&staged, |(name, plan)| same_on_both(name, plan));
+    let again = results.iter().filter(|result| matches!(result, Ok(2..))).count();
+    println!(
+        "{} scenarios on both arms in {:?}, {again} of them not in the first try",
+        staged.len(),
+        start.elapsed()
+    );
+    problems.extend(results.into_iter().filter_map(Result::err).flatten());
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
