@@ -75,6 +75,21 @@ impl<'a> Meddling<'a> {
     }
 }
 
+/// How `machine` would be left by `event` at `now`, mutated if that is wanted; what it asks for comes to nothing.
+pub(crate) fn foresee<M: Machine + Clone + PartialEq>(
+    machine: &M,
+    now: Time,
+    event: M::Event,
+    mutation: Option<&Mutation>,
+) -> M {
+    let mut machine = machine.clone();
+    let mut meddling = mutation.map_or(Meddling::No, Meddling::Mutates);
+    let mut mutant = Mutant { machine: &mut machine, meddling: &mut meddling };
+    let mut batch = Batch::new();
+    mutant.handle(now, event, batch.out());
+    machine
+}
+
 /// Lets `machine` have a turn, mutated if that is wanted.
 pub(crate) fn drive<M, H>(
     machine: &mut M,

@@ -312,6 +312,9 @@ impl World {
         let Some(mut machine) = self.boss.as_ref().map(|boss| boss.machine.clone()) else {
             return;
         };
+        if let supervisor::Event::Timer(timer) = &event {
+            self.violated(duties::fires_again(&machine, *timer, supervisor::Event::Timer, watch));
+        }
         let mut meddling = watch.meddling.take();
         let mut host = Host { world: self, pid: 0, watch };
         let lives = drive(&mut machine, &mut host, event, &mut meddling).is_continue();
@@ -327,7 +330,14 @@ impl World {
         let Some(daemon) = self.processes.get(&pid).map(|process| process.daemon.clone()) else {
             return;
         };
-        let owed = Owed::new(self, pid, &input);
+        let owed = Owed::new(self, pid, &input, watch);
+        if let DaemonEvent::Timer(timer) = &input {
+            let stuck = match &daemon {
+                Daemon::Incumbent(machine) => duties::fires_again(machine, *timer, DaemonEvent::Timer, watch),
+                Daemon::Successor(machine) => duties::fires_again(machine, *timer, DaemonEvent::Timer, watch),
+            };
+            self.violated(stuck);
+        }
         let joins = match &input {
             DaemonEvent::Frame(link, message) if is_ack(message) => {
                 self.links.iter().find(|known| known.id == *link && !known.joined).map(|link| link.id)
@@ -375,14 +385,16 @@ impl World {
         if handoff.is_some() && handoff != process.handoff {
             (process.said, process.handoff) = (None, handoff);
         }
-        process.told_to_resume =
-            handoff.is_none() && !process.accepts && (process.told_to_resume || told_back);
+        let serves = process.accepts && process.hooks.is_empty();
+        process.told_to_resume = handoff.is_none() && !serves && (process.told_to_resume || told_back);
     }
 
     fn finish_hook(&mut self, pid: u32, result: Result<bool, String>, watch: &mut Watch<'_>) {
         let Some(process) = self.processes.get_mut(&pid) else { return };
         let (op, hook) = process.hooks.remove(0);
         let good = result == Ok(true);
+        watch.left_service =
+            matches!(hook, AnyHook::Incumbent(incumbent::Hook::Drain { .. } | incumbent::Hook::Seal));
         match &hook {
             // A drain that failed may have closed the door.
             AnyHook::Incumbent(incumbent::Hook::Drain { .. }) => process.accepts = result == Ok(false),

@@ -4,12 +4,13 @@
 //! Without these, much would be mended by the next heartbeat, question or limit, and only be late. Reads what went over the
 //! wire and what was asked of the kernel, never a machine's own state.
 use handoff::machine::supervisor::Peer;
-use handoff::machine::{DaemonEvent, Exit, LinkId, Timer, incumbent};
+use handoff::machine::{DaemonEvent, Exit, LinkId, Machine, Timer};
 use handoff::message::Message;
+use handoff::time::{Duration, Time};
 
 use super::watch::Watch;
 use super::world::{End, Link, World};
-use crate::process::AnyHook;
+use crate::mutant::foresee;
 
 /// What one that is free to act begins with at once.
 const ASKS_OF_A_DAEMON: [&str; 8] =
@@ -22,11 +23,13 @@ pub(super) struct Owed {
     /// A hook runs, or an answer is awaited: what it is told takes effect later.
     busy: bool,
     serves: bool,
+    /// It holds the lock.
+    locked: bool,
     /// It was told already that its predecessor has ended.
     finalized: bool,
     /// It is between a drain and its return to service: another supervisor has to come later.
     taken: bool,
-    /// It was told to come back while a hook ran.
+    /// It was told to come back while a hook ran, and not to stop.
     told_to_resume: bool,
 }
 
@@ -46,12 +49,12 @@ impl Came {
 }
 
 impl Owed {
-    pub(super) fn new<D>(world: &World, pid: u32, event: &DaemonEvent<D>) -> Owed {
+    pub(super) fn new<D>(world: &World, pid: u32, event: &DaemonEvent<D>, watch: &Watch<'_>) -> Owed {
         let came = match event {
             DaemonEvent::Connected(link) => Came::Connected(*link),
             DaemonEvent::Frame(link, message) => Came::Frame(*link, message.name()),
             DaemonEvent::Timer(Timer::Heartbeat) => Came::Beat,
-            DaemonEvent::HookDone(..) if leaves_service(world, pid) => Came::Back,
+            DaemonEvent::HookDone(..) if watch.left_service => Came::Back,
             _ => Came::Else,
         };
         let process = world.processes.get(&pid);
@@ -67,9 +70,11 @@ impl Owed {
             pid,
             busy,
             serves,
+            locked: world.lock == Some(pid),
             finalized: process.is_some_and(|process| process.finalized),
             taken: !serves && world.links.iter().any(asks),
-            told_to_resume: process.is_some_and(|process| process.told_to_resume),
+            told_to_resume: process.is_some_and(|process| process.told_to_resume)
+                && world.signalled != Some(pid),
             came,
         }
     }
@@ -99,7 +104,10 @@ impl Owed {
             Came::Frame(_, asks) if self.is_free_to(world, asks) && !watch.did_something() => {
                 Some(format!("{pid} is told {asks}, and does nothing"))
             }
-            Came::Back if self.told_to_resume && !watch.asked_for(&["StartResume", "Lock", "Exit"]) => {
+            Came::Back
+                if self.told_to_resume
+                    && !watch.asked_for(&["StartResume", "Lock", "WriteRecord", "Exit"]) =>
+            {
                 Some(format!("{pid} was told to come back, and goes on"))
             }
             Came::Beat
@@ -107,7 +115,7 @@ impl Owed {
             {
                 Some(format!("{pid} says no heartbeat when it is due"))
             }
-            _ => self.breaks_off(watch),
+            _ => self.breaks_off(watch).or_else(|| self.idles_with_the_lock(world, watch)),
         }
     }
 
@@ -126,6 +134,13 @@ impl Owed {
         !busy && !done && world.links.iter().any(joined) && ASKS_OF_A_DAEMON.contains(&asks)
     }
 
+    /// Who has got the lock writes down that it is his, or gives it back.
+    fn idles_with_the_lock(&self, world: &World, watch: &Watch<'_>) -> Option<String> {
+        let got = !self.locked && world.lock == Some(self.pid);
+        let idles = got && !watch.asked_for(&["WriteRecord"]);
+        idles.then(|| format!("{} has got the lock, and does nothing with it", self.pid))
+    }
+
     /// Who closes a link on a supervisor that has just spoken says why; and who says why closes it.
     fn breaks_off(&self, watch: &Watch<'_>) -> Option<String> {
         let Came::Frame(link, _) = self.came else { return None };
@@ -139,16 +154,24 @@ impl Owed {
     }
 }
 
-/// The hook that runs is a drain or a seal.
-fn leaves_service(world: &World, pid: u32) -> bool {
-    let first = world.processes.get(&pid).and_then(|process| process.hooks.first());
-    matches!(first, Some((_, AnyHook::Incumbent(incumbent::Hook::Drain { .. } | incumbent::Hook::Seal))))
-}
-
 fn owes_a_beat(world: &World, pid: u32) -> bool {
     let open =
         |link: &Link| link.pid == pid && link.joined && link.daemon_open && link.boss_open && !link.reset;
     world.links.iter().any(open)
+}
+
+/// A timer that has fired does not fire again at once: the process would do nothing else any more.
+pub(super) fn fires_again<M: Machine + Clone + PartialEq>(
+    machine: &M,
+    timer: Timer,
+    event: impl Fn(Timer) -> M::Event,
+    watch: &Watch<'_>,
+) -> Option<String> {
+    // Long after anything that was ever armed.
+    let now = Time::from_origin(Duration::from_secs(1_000_000));
+    let after = foresee(machine, now, event(timer), watch.meddling.mutation());
+    let again = after.timers().is_armed(timer) && after.timers().left(timer, now).is_zero();
+    again.then(|| format!("the {}'s timer {} fires again and again", M::ROLE, timer.name()))
 }
 
 /// Who leaves by himself has freed the lock: a process that he has forked may have it as well.

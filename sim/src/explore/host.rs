@@ -74,9 +74,12 @@ impl Host<'_, '_> {
     fn run(&mut self, op: Op, hook: AnyHook) {
         self.watch.did(|| format!("{} begins", hook.name()));
         if let Some(process) = self.world.processes.get_mut(&self.pid) {
-            process.finalized |= hook == AnyHook::Incumbent(incumbent::Hook::Finalize);
+            let finalizes = hook == AnyHook::Incumbent(incumbent::Hook::Finalize);
+            let again = finalizes && process.finalized;
+            process.finalized |= finalizes;
             process.last_op = op;
             process.hooks.push((op, hook));
+            self.world.violated(again.then(|| format!("{} finalizes again", self.pid)));
         }
     }
 
@@ -131,7 +134,12 @@ impl Transport<LinkId> for Host<'_, '_> {
         let end = self.world.links.iter().find(|link| link.id == to).map(|link| link.end);
         self.watch.tells(|| end.map_or(names::BOSS, End::name), message);
         let mut links = self.world.links.iter_mut().filter(|link| link.id == to && link.daemon_open);
-        let Some(link) = links.next() else { return };
+        let Some(link) = links.next() else {
+            return self.world.violated(Some(format!("{} speaks into a link that is closed", self.pid)));
+        };
+        // Whoever hears it may want the lock.
+        let early = matches!(message, Message::SealComplete { .. } | Message::Failed { .. })
+            && self.world.lock == Some(self.pid);
         self.watch.sent.push((to, message.name()));
         link.joined &= !matches!(message, Message::Busy | Message::Refused { .. });
         if link.boss_open && !link.reset {
@@ -140,6 +148,8 @@ impl Transport<LinkId> for Host<'_, '_> {
         let process = self.world.processes.get_mut(&self.pid);
         let wrong = process.and_then(|process| duties::says(&mut process.said, message));
         self.world.violated(wrong.map(|wrong| format!("{}: {wrong}", self.pid)));
+        let name = message.name();
+        self.world.violated(early.then(|| format!("{} says {name}, and has the lock", self.pid)));
     }
 
     fn close(&mut self, link: LinkId) {

@@ -205,7 +205,8 @@ impl World {
     }
 
     fn boss_timers(&self, quiet: bool, steps: &mut Vec<Step>) {
-        let Some(boss) = self.boss.as_ref().filter(|boss| !boss.stopped) else { return };
+        let at_work = |boss: &&Boss| !boss.stopped && !boss.machine.is_done();
+        let Some(boss) = self.boss.as_ref().filter(at_work) else { return };
         if self.boss_can_read() {
             return;
         }

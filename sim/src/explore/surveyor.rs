@@ -13,7 +13,7 @@ use super::host::Host;
 use super::steps::Step;
 use super::watch::Watch;
 use super::world::{Daemon, End, Life, Process, SECOND, Surveyor, World, id};
-use super::{checks, names};
+use super::{checks, duties, names};
 use crate::mutant::drive;
 
 impl World {
@@ -46,6 +46,9 @@ impl World {
         let Some(mut machine) = self.surveyor.as_ref().map(|surveyor| surveyor.machine.clone()) else {
             return;
         };
+        if let Event::Timer(timer) = &event {
+            self.violated(duties::fires_again(&machine, *timer, Event::Timer, watch));
+        }
         let mut meddling = watch.meddling.take();
         let mut host = Host { world: self, pid: 0, watch };
         let lives = drive(&mut machine, &mut host, event, &mut meddling).is_continue();

@@ -30,6 +30,8 @@ pub(super) struct Watch<'a> {
     pub sent: Vec<(LinkId, &'static str)>,
     /// What a supervisor has sent, to whom.
     pub said: Vec<(Peer, &'static str)>,
+    /// The hook that has returned was a drain or a seal.
+    pub left_service: bool,
     /// Which links a daemon has closed.
     pub closed: Vec<LinkId>,
     /// What was asked for, if anybody wants to see it.
@@ -45,6 +47,7 @@ impl Default for Watch<'_> {
             cells: Vec::new(),
             sent: Vec::new(),
             said: Vec::new(),
+            left_service: false,
             closed: Vec::new(),
             asked: None,
         }
@@ -65,6 +68,7 @@ impl<'a> Watch<'a> {
         self.sent.clear();
         self.said.clear();
         self.closed.clear();
+        self.left_service = false;
     }
 
     pub(super) fn gap(&mut self, gap: Gap) -> ControlFlow<Crashed> {

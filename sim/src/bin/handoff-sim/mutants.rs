@@ -19,6 +19,9 @@ pub(crate) struct Mutants {
     /// Only those that are named in this file, a line each: as they are printed, what follows the name's colon aside.
     #[arg(long, value_name = "FILE")]
     only: Option<PathBuf>,
+    /// Only one in so many, evenly spread.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    one_in: usize,
     /// Only says which there are.
     #[arg(long)]
     list: bool,
@@ -49,6 +52,7 @@ impl Mutants {
             let listed = |only: &String| only.lines().any(|line| line.strip_prefix(&name).is_some_and(ends));
             name.contains(&self.name) && only.as_ref().is_none_or(listed)
         });
+        let mutations: Vec<_> = mutations.into_iter().step_by(self.one_in.max(1)).collect();
         if self.list {
             mutations.iter().for_each(|mutation| println!("{mutation}"));
             return Ok(ExitCode::SUCCESS);
