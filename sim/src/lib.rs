@@ -79,6 +79,7 @@ pub mod kernel;
 pub mod mutant;
 mod operator;
 pub mod outage;
+mod place;
 pub mod plan;
 mod process;
 pub mod run;
