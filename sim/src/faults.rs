@@ -343,29 +343,6 @@ impl World {
         self.note(pid, || trace::What::Fault(what));
     }
 
-    /// Under which name a fault's outages are counted.
-    fn class(&self, fault: &Fault, place: Option<&At>, pid: Option<u32>) -> String {
-        let what = fault.what;
-        match (place.unwrap_or(&fault.at), what) {
-            (At::Frame { to, .. }, What::Drop | What::Delay | What::Tear | What::Reset) => {
-                format!("{what} to {to}")
-            }
-            (At::Hook(hook), What::Slow | What::Fail | What::Panic | What::Hang | What::Unfit) => {
-                format!("{what} {hook}")
-            }
-            (At::Spawn, What::Slow | What::Fail | What::Hang) => format!("{what} spawn"),
-            (At::JournalWrite, What::Slow | What::Fail | What::Torn) => format!("{what} journal"),
-            (At::Operation(operation), What::Slow | What::Fail) => format!("{what} {operation}"),
-            _ => match pid.and_then(|pid| self.processes.get(&pid)).map(|process| &process.program) {
-                Some(Program::Boss(boss)) if boss.rival => what.to_string(),
-                Some(Program::Boss(_)) => format!("{what} supervisor"),
-                Some(Program::Daemon(daemon)) if daemon.is_incumbent() => format!("{what} incumbent"),
-                Some(Program::Daemon(_)) => format!("{what} successor"),
-                Some(Program::Puppet(_)) | None => what.to_string(),
-            },
-        }
-    }
-
     /// A fault strikes whom the plan says, or the one `here`.
     fn strike(&mut self, index: usize, here: Option<u32>) {
         let fault = self.faults.fault(index).clone();

@@ -119,6 +119,12 @@ struct Sweep {
     /// Where plans that fail are saved.
     #[arg(long, value_name = "DIR", default_value = "handoff-failures")]
     failures: PathBuf,
+    /// Instead: saves in this directory small plans that meet what `--wanted` names, one for each that no other one meets.
+    #[arg(long, value_name = "DIR", requires = "wanted")]
+    collect: Option<PathBuf>,
+    /// Names of cells and gaps, one a line, as the test of coverage lists those that are missing; `-` is the standard input.
+    #[arg(long, value_name = "FILE")]
+    wanted: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
