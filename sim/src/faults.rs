@@ -390,6 +390,8 @@ impl World {
             self.struck(index, Some(pid), text);
             self.hit(pid, fault.what, span);
         }
+        // If there was nobody to strike, the next one that does strikes elsewhere.
+        self.faults.here = None;
     }
 
     fn hit(&mut self, pid: u32, what: What, span: Micros) {

@@ -364,6 +364,11 @@ impl World {
         self.die(target.pid, "is killed by the supervisor", false);
     }
 
+    /// The handoff that a supervisor is at.
+    pub(crate) fn handoff_of(&self, pid: u32) -> Option<HandoffId> {
+        Some(self.processes.get(&pid)?.boss()?.handoff()?.parties.handoff_id)
+    }
+
     /// Writes a note into the journal. `None` if it dies over it.
     pub(crate) fn boss_notes(&mut self, pid: u32, note: Note) -> Option<Result<(), String>> {
         let boss = self.boss_mut(pid)?;

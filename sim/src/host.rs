@@ -327,7 +327,15 @@ impl Journal for Host<'_> {
     fn persist(&mut self, note: Note) -> Option<Result<(), String>> {
         let told = move |result| Pending::Handoff(supervisor::Event::Persisted(note, result));
         let late = self.world.slowness(self.pid, &At::JournalWrite);
-        let result = self.answer(late, move |world, pid| world.boss_notes(pid, note), told);
+        let of = self.world.handoff_of(self.pid);
+        let write = move |world: &mut World, pid| {
+            // The handoff is over, and another one under way: that is not the one of which this was to be noted.
+            if world.handoff_of(pid) != of {
+                return None;
+            }
+            world.boss_notes(pid, note)
+        };
+        let result = self.answer(late, write, told);
         self.did(|| format!("journal {note:?} {}", result.as_ref().map_or("asked for", written)));
         result
     }

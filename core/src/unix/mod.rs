@@ -15,6 +15,7 @@ mod bind;
 mod context;
 mod daemon;
 mod hooks;
+mod known;
 mod link;
 mod poller;
 mod rights;
