@@ -204,6 +204,21 @@ pub fn draw(seed: u64) -> Plan {
     plan
 }
 
+/// The same plan, and one or two things more that go wrong in it.
+pub(crate) fn with_more(plan: &Plan, seed: u64) -> Plan {
+    let mut dice = Dice(ChaCha8Rng::seed_from_u64(seed));
+    let mut more = plan.clone();
+    let in_handoff = plan.faults.iter().map(|fault| fault.in_handoff).max().unwrap_or_default();
+    for _ in 0..1 + dice.below(2) {
+        let what = dice.pick(&STRIKES);
+        let fault = draw_fault(&mut dice, what, plan.handoffs);
+        let timed = matches!(fault.at, At::Time(_) | At::Handoff(..));
+        more.faults.push(Fault { in_handoff: if timed { 0 } else { in_handoff }, ..fault });
+    }
+    more.noise = if dice.once_in(2) { dice.0.next_u64() >> 12 } else { more.noise };
+    more
+}
+
 /// One or two things that lead a handoff off its way, and what strikes while it is there.
 fn draw_chain(dice: &mut Dice, handoffs: u32) -> Vec<Fault> {
     let in_handoff = 1 + dice.below(u64::from(handoffs)) as u32;

@@ -95,6 +95,8 @@ impl World {
             retire_limit: times.retire_limit.duration(),
         };
         let calm = self.is_calm();
+        let others = self.processes.values_mut().filter_map(Process::boss_mut).filter_map(Boss::survey_mut);
+        others.for_each(|survey| survey.beside = true);
         let handoff_id = self.operator.next_handoff_id();
         let Some(boss) = self.boss_mut(pid) else { return };
         let before = boss.knows.clone();

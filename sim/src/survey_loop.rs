@@ -20,6 +20,8 @@ pub(crate) struct Survey {
     pub parties: BTreeMap<ProcessId, Party>,
     /// Whom the journal, the kernel or the control path has named: those that it may end.
     pub named: BTreeSet<u32>,
+    /// Another supervisor had a handoff under way meanwhile: what daemons said may be over by the time it is reported.
+    pub beside: bool,
 }
 
 /// A process that may be a daemon.
@@ -40,8 +42,12 @@ impl World {
             deadline: times.deadline.duration(),
             take_listeners: !self.door.has(pid),
         };
-        let survey =
-            Survey { machine: Some(Recovery::new(config)), parties: BTreeMap::new(), named: BTreeSet::new() };
+        let survey = Survey {
+            machine: Some(Recovery::new(config)),
+            parties: BTreeMap::new(),
+            named: BTreeSet::new(),
+            beside: self.bosses().any(|(other, boss)| other != pid && boss.handoff().is_some()),
+        };
         let Some(boss) = self.boss_mut(pid) else { return };
         boss.task = Task::Survey(Box::new(survey));
         self.survey_step(pid, Event::Start, None);
