@@ -11,12 +11,12 @@ use handoff_sim::classes;
 use handoff_sim::sweep::Summary;
 
 /// The plans for what random ones meet too seldom.
-pub fn corpus() -> PathBuf {
+pub(crate) fn corpus() -> PathBuf {
     root().join("scenarios/rare")
 }
 
 /// What is wrong with what `runs` have met, and how to look for it.
-pub fn problems(runs: &[&Summary]) -> Vec<String> {
+pub(crate) fn problems(runs: &[&Summary]) -> Vec<String> {
     let all = |names: fn(&Summary) -> BTreeSet<String>| -> BTreeSet<String> {
         runs.iter().flat_map(|summary| names(summary)).collect()
     };
