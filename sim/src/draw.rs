@@ -74,7 +74,7 @@ const LEADS: [(&str, What); 38] = [
     ("gap incumbent.sealing.*", What::CoreDump),
     ("gap successor.opening.*", What::Crash),
     ("gap successor.starting.*", What::Crash),
-    ("gap successor.warming-up.*", What::CoreDump),
+    ("gap successor.warming.*", What::CoreDump),
     ("gap successor.warmed.*", What::CoreDump),
     ("gap successor.opening.*", What::CoreDump),
     ("gap successor.ready.*", What::CoreDump),
