@@ -46,6 +46,10 @@ fn lines<T: ToString>(all: &BTreeSet<T>) -> String {
     all.iter().map(T::to_string).collect::<Vec<_>>().join("\n")
 }
 
+fn cells(all: &[(&Bound, Report)]) -> String {
+    lines(&all.iter().flat_map(|(_, report)| &report.cells).collect())
+}
+
 fn snapshot(name: &str, text: &str) {
     let mut settings = insta::Settings::clone_current();
     settings.set_snapshot_path("explored");
@@ -66,6 +70,7 @@ fn every_state_within_the_small_bounds() {
     snapshot("small", &counts(&all));
     let gaps: BTreeSet<String> = all.iter().flat_map(|(_, report)| &report.gaps).map(gap_name).collect();
     snapshot("gaps", &lines(&gaps));
+    snapshot("cells", &cells(&all));
     for (role, table) in tables(all.iter().map(|(_, report)| report)) {
         snapshot(role, &table);
     }

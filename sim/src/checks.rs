@@ -449,7 +449,7 @@ impl World {
         let at_work = |boss: &crate::boss::Boss| {
             boss.handoff().is_some() || outcome.verdict == recovery::Verdict::NobodyServes
         };
-        if self.bosses().any(|(other, boss)| other != pid && at_work(boss)) {
+        if survey.beside || self.bosses().any(|(other, boss)| other != pid && at_work(boss)) {
             return None;
         }
         // One that has not said `Hello` yet knows of no handoff, and leaves when it sees that its supervisor is gone.

@@ -6,9 +6,10 @@ use handoff::message::Message;
 
 use crate::boss::Boss;
 use crate::kernel::{Armed as ArmedWrite, Disk, Fate, Kind, Micros, Side};
-use crate::plan::{At, Fault, What, Who};
+use crate::plan::{At, Fault, Operation, What, Who};
 use crate::process::{Program, message_name};
 use crate::run::Struck;
+use crate::span::Span;
 use crate::trace;
 use crate::world::{Happening, World};
 
@@ -74,11 +75,15 @@ impl Faults {
 
     /// The fault whose place was passed often enough. Two at one place strike one after the other.
     fn due(&mut self, is_here: impl Fn(&At) -> bool) -> Option<usize> {
+        self.due_fault(|fault| is_here(&fault.at))
+    }
+
+    fn due_fault(&mut self, is_here: impl Fn(&Fault) -> bool) -> Option<usize> {
         let (handoff, over) = (self.handoff, self.over);
         let mut due = None;
         let waits = |armed: &Armed| armed.left > 0 && armed.fault.in_handoff <= handoff && !over;
         for (index, armed) in self.armed.iter_mut().enumerate() {
-            if waits(armed) && is_here(&armed.fault.at) {
+            if waits(armed) && is_here(&armed.fault) {
                 if armed.left > 1 {
                     armed.left -= 1;
                 } else if due.is_none() {
@@ -243,7 +248,8 @@ impl World {
     /// What goes wrong as a daemon is started, and for how long.
     pub(crate) fn spawn_fate(&mut self, boss: u32) -> Option<(What, Micros)> {
         self.faults.passes(self.now, || At::Spawn);
-        let index = self.faults.due(|at| *at == At::Spawn)?;
+        let is_here = |fault: &Fault| fault.at == At::Spawn && fault.what != What::Slow;
+        let index = self.faults.due_fault(is_here)?;
         let what = self.faults.fault(index).what;
         match what {
             What::Fail
@@ -267,7 +273,8 @@ impl World {
     /// What goes wrong with a write of the journal.
     pub(crate) fn journal_fate(&mut self, boss: u32) -> Option<What> {
         self.faults.passes(self.now, || At::JournalWrite);
-        let index = self.faults.due(|at| *at == At::JournalWrite)?;
+        let is_here = |fault: &Fault| fault.at == At::JournalWrite && fault.what != What::Slow;
+        let index = self.faults.due_fault(is_here)?;
         let what = self.faults.fault(index).what;
         match what {
             What::Fail | What::Torn => {
@@ -277,6 +284,38 @@ impl World {
             _ => {
                 self.strike(index, Some(boss));
                 None
+            }
+        }
+    }
+
+    /// How much later the answer comes to what `pid` asks for at `place`: a start of a process, a write of the journal.
+    pub(crate) fn slowness(&mut self, pid: u32, place: &At) -> Micros {
+        let is_here = |fault: &Fault| fault.at == *place && fault.what == What::Slow;
+        let Some(index) = self.faults.due_fault(is_here) else { return 0 };
+        self.is_late(index, pid, place)
+    }
+
+    fn is_late(&mut self, index: usize, pid: u32, place: &At) -> Micros {
+        let span = self.faults.span(index);
+        self.struck(index, Some(pid), format!("{}: {place}, {}", What::Slow, Span::from_micros(span)));
+        self.faults.passed(self.now + span);
+        span
+    }
+
+    /// What goes wrong with an operation of a daemon: how much later it is performed, and whether it fails.
+    pub(crate) fn operation_fate(&mut self, pid: u32, operation: Operation) -> (Micros, bool) {
+        let place = At::Operation(operation);
+        let Some(index) = self.faults.due(|at| *at == place) else { return (0, false) };
+        match self.faults.fault(index).what {
+            What::Slow => (self.is_late(index, pid, &place), false),
+            What::Fail => {
+                self.struck(index, Some(pid), format!("{}: {place}", What::Fail));
+                (0, true)
+            }
+            _ => {
+                self.faults.here = Some(place);
+                self.strike(index, Some(pid));
+                (0, false)
             }
         }
     }
@@ -304,28 +343,6 @@ impl World {
         self.note(pid, || trace::What::Fault(what));
     }
 
-    /// Under which name a fault's outages are counted.
-    fn class(&self, fault: &Fault, place: Option<&At>, pid: Option<u32>) -> String {
-        let what = fault.what;
-        match (place.unwrap_or(&fault.at), what) {
-            (At::Frame { to, .. }, What::Drop | What::Delay | What::Tear | What::Reset) => {
-                format!("{what} to {to}")
-            }
-            (At::Hook(hook), What::Slow | What::Fail | What::Panic | What::Hang | What::Unfit) => {
-                format!("{what} {hook}")
-            }
-            (At::Spawn, What::Fail | What::Hang) => format!("{what} spawn"),
-            (At::JournalWrite, What::Fail | What::Torn) => format!("{what} journal"),
-            _ => match pid.and_then(|pid| self.processes.get(&pid)).map(|process| &process.program) {
-                Some(Program::Boss(boss)) if boss.rival => what.to_string(),
-                Some(Program::Boss(_)) => format!("{what} supervisor"),
-                Some(Program::Daemon(daemon)) if daemon.is_incumbent() => format!("{what} incumbent"),
-                Some(Program::Daemon(_)) => format!("{what} successor"),
-                Some(Program::Puppet(_)) | None => what.to_string(),
-            },
-        }
-    }
-
     /// A fault strikes whom the plan says, or the one `here`.
     fn strike(&mut self, index: usize, here: Option<u32>) {
         let fault = self.faults.fault(index).clone();
@@ -336,7 +353,7 @@ impl World {
         };
         let text = match fault.what {
             What::Stop | What::CoreDump | What::FullDisk | What::NoDescriptors | What::ClockStep => {
-                format!("{}, {}", fault.what, crate::span::Span::from_micros(span))
+                format!("{}, {}", fault.what, Span::from_micros(span))
             }
             what => what.to_string(),
         };
@@ -373,6 +390,8 @@ impl World {
             self.struck(index, Some(pid), text);
             self.hit(pid, fault.what, span);
         }
+        // If there was nobody to strike, the next one that does strikes elsewhere.
+        self.faults.here = None;
     }
 
     fn hit(&mut self, pid: u32, what: What, span: Micros) {

@@ -97,6 +97,8 @@ impl World {
             retire_limit: times.retire_limit.duration(),
         };
         let calm = self.is_calm();
+        let others = self.processes.values_mut().filter_map(Process::boss_mut).filter_map(Boss::survey_mut);
+        others.for_each(|survey| survey.beside = true);
         let handoff_id = self.operator.next_handoff_id();
         let Some(boss) = self.boss_mut(pid) else { return };
         let before = boss.knows.clone();
@@ -393,6 +395,11 @@ impl World {
         let Some(target) = handoff.and_then(|handoff| handoff.party(peer).process) else { return };
         self.kill_is_lawful(pid, peer);
         self.die(target.pid, "is killed by the supervisor", false);
+    }
+
+    /// The handoff that a supervisor is at.
+    pub(crate) fn handoff_of(&self, pid: u32) -> Option<HandoffId> {
+        Some(self.processes.get(&pid)?.boss()?.handoff()?.parties.handoff_id)
     }
 
     /// Writes a note into the journal. `None` if it dies over it.

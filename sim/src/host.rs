@@ -17,7 +17,8 @@ use handoff::record::{self, Record};
 use handoff::slots;
 use handoff::time::Time;
 
-use crate::kernel::{Kind, RECORD, Side};
+use crate::kernel::{Kind, Micros, RECORD, Side};
+use crate::plan::{At, Operation};
 use crate::process::{AnyHook, Input, Life, Pending, lock_answer, message_name, written};
 use crate::trace::Effect;
 use crate::world::World;
@@ -55,17 +56,18 @@ impl Host<'_> {
         None
     }
 
-    /// Performs an operation and answers now, or does both later.
+    /// Performs an operation and answers now, or does both later; later by `late` at least, if something makes it slow.
     fn answer<T: 'static>(
         &mut self,
+        late: Micros,
         operation: impl FnOnce(&mut World, u32) -> Option<T> + 'static,
         told: impl FnOnce(T) -> Pending + 'static,
     ) -> Option<T> {
-        if self.world.runs(self.pid) && self.world.choice(self.pid, 8) != 1 {
+        if late == 0 && self.world.runs(self.pid) && self.world.choice(self.pid, 8) != 1 {
             return operation(self.world, self.pid);
         }
         self.perform(move |world, pid| {
-            let at = world.now + world.length(pid, Kind::Operation);
+            let at = world.now + world.length(pid, Kind::Operation) + late;
             let operation = move |world: &mut World, pid| operation(world, pid).map(told);
             world.put_off(pid, at, Pending::Operation(Box::new(operation)));
         });
@@ -243,7 +245,12 @@ impl Host<'_> {
 impl Storage for Host<'_> {
     fn lock(&mut self, op: Op) -> Option<LockAnswer> {
         let told = move |answer| Pending::Daemon(Input::Locked(op, answer));
-        let answer = self.answer(|world, pid| Some(world.try_lock(pid)), told);
+        let (late, fails) = self.world.operation_fate(self.pid, Operation::Lock);
+        let answer = move |world: &mut World, pid| match fails {
+            true => Some(LockAnswer::Error("injected".into())),
+            false => Some(world.try_lock(pid)),
+        };
+        let answer = self.answer(late, answer, told);
         self.did(|| format!("lock: {}", answer.as_ref().map_or("asked", lock_answer)));
         answer
     }
@@ -258,18 +265,27 @@ impl Storage for Host<'_> {
     fn write_record(&mut self, op: Op, record: &Record) -> Option<Result<(), String>> {
         let written_record = record.clone();
         let told = move |result| Pending::Daemon(Input::Recorded(op, result));
-        let answer = self.answer(move |world, pid| Some(world.write_record(pid, &written_record)), told);
+        let (late, fails) = self.world.operation_fate(self.pid, Operation::Record);
+        let write = move |world: &mut World, pid| match fails {
+            true => Some(Err("injected".into())),
+            false => Some(world.write_record(pid, &written_record)),
+        };
+        let answer = self.answer(late, write, told);
         self.did(|| format!("record {} {}", record.generation, answer.as_ref().map_or("asked for", written)));
         answer
     }
 
     fn take_path(&mut self, op: Op) -> Option<Result<(), String>> {
         let told = move |result| Pending::Daemon(Input::PathTaken(op, result));
-        let take = |world: &mut World, pid| {
+        let (late, fails) = self.world.operation_fate(self.pid, Operation::Path);
+        let take = move |world: &mut World, pid| {
+            if fails {
+                return Some(Err("injected".into()));
+            }
             world.takes_path(pid);
             Some(Ok(()))
         };
-        let answer = self.answer(take, told);
+        let answer = self.answer(late, take, told);
         self.did(|| "takes the path".into());
         answer
     }
@@ -295,7 +311,12 @@ impl Process for Host<'_> {
     fn spawn(&mut self) -> Option<Result<ProcessId, String>> {
         // Nothing that the new process says is read before it is known that it was started.
         let told = |result| Pending::Handoff(supervisor::Event::Spawned(result));
-        let spawned = self.answer_at_once(|world, pid| Some(world.boss_spawns(pid)), told);
+        let late = self.world.slowness(self.pid, &At::Spawn);
+        let spawn = |world: &mut World, pid| Some(world.boss_spawns(pid));
+        let spawned = match late {
+            0 => self.answer_at_once(spawn, told),
+            late => self.answer(late, spawn, told),
+        };
         let spawned_as = match &spawned {
             Some(Ok(id)) => self.world.name_of(id.pid).to_string(),
             Some(Err(why)) => why.clone(),
@@ -314,7 +335,16 @@ impl Process for Host<'_> {
 impl Journal for Host<'_> {
     fn persist(&mut self, note: Note) -> Option<Result<(), String>> {
         let told = move |result| Pending::Handoff(supervisor::Event::Persisted(note, result));
-        let result = self.answer(move |world, pid| world.boss_notes(pid, note), told);
+        let late = self.world.slowness(self.pid, &At::JournalWrite);
+        let of = self.world.handoff_of(self.pid);
+        let write = move |world: &mut World, pid| {
+            // The handoff is over, and another one under way: that is not the one of which this was to be noted.
+            if world.handoff_of(pid) != of {
+                return None;
+            }
+            world.boss_notes(pid, note)
+        };
+        let result = self.answer(late, write, told);
         self.did(|| format!("journal {note:?} {}", result.as_ref().map_or("asked for", written)));
         result
     }
@@ -355,7 +385,7 @@ impl Transport<ProcessId> for Host<'_> {
 impl Survey for Host<'_> {
     fn look(&mut self, also: Option<ProcessId>) -> Option<Vec<Sighting>> {
         let told = |sightings| Pending::Recovery(recovery::Event::Looked(sightings));
-        let sightings = self.answer(move |world, pid| Some(world.boss_looks(pid, also)), told);
+        let sightings = self.answer(0, move |world, pid| Some(world.boss_looks(pid, also)), told);
         let name = |sighting: &Sighting| self.world.name_of(sighting.process.pid).to_string();
         let seen = match &sightings {
             None => String::new(),
@@ -380,7 +410,8 @@ impl Survey for Host<'_> {
 
     fn note(&mut self, verdict: recovery::Verdict) -> Option<Result<(), String>> {
         let told = move |result| Pending::Recovery(recovery::Event::Noted(verdict, result));
-        let result = self.answer(move |world, pid| world.survey_notes(pid, verdict), told);
+        let late = self.world.slowness(self.pid, &At::JournalWrite);
+        let result = self.answer(late, move |world, pid| world.survey_notes(pid, verdict), told);
         self.did(|| format!("journal {}", result.as_ref().map_or("asked for", written)));
         result
     }

@@ -160,7 +160,10 @@ impl World {
         let waiting =
             self.processes.values_mut().filter_map(Process::daemon_mut).flat_map(|d| &mut d.waiting);
         waiting.for_each(|(at, _)| *at = now.min(*at));
-        self.processes.values_mut().for_each(|process| process.no_descriptors_until = now);
+        for process in self.processes.values_mut() {
+            process.no_descriptors_until = now;
+            process.pending.iter_mut().for_each(|(at, _)| *at = now.min(*at));
+        }
         let stopped = |(_, process): &(&u32, &Process)| process.life == Life::Stopped;
         let stopped: Vec<u32> = self.processes.iter().filter(stopped).map(|(pid, _)| *pid).collect();
         stopped.into_iter().for_each(|pid| self.continues(pid));

@@ -4,10 +4,10 @@
 //! effects, a frame, a hook), not by a count of events, so that a plan still means the same after the code has changed.
 use std::fmt;
 use std::path::Path;
-use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::place::{At, Operation, Who};
 use crate::span::Span;
 
 /// All that a run depends on, besides the daemon and the code.
@@ -131,52 +131,6 @@ pub struct Fault {
     pub span: Option<Span>,
 }
 
-/// A place in a run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub enum At {
-    /// `gap ROLE.STATE.before-EFFECT`, `gap ROLE.STATE.after`; `*` for any state or effect.
-    Gap {
-        /// `supervisor`, `recovery`, `incumbent`, `successor`.
-        role: String,
-        /// What the machine awaits; `*` for anything.
-        state: String,
-        /// The effect that it does not live to see, or `after`; `*` for any.
-        before: String,
-    },
-    /// `frame MESSAGE to WHO`: as it is sent; `*` for any message.
-    Frame {
-        /// The message's name.
-        name: String,
-        /// Who is to receive it.
-        to: Who,
-    },
-    /// `hook NAME`: as it begins.
-    Hook(String),
-    /// `time 12ms`: since the start of the run.
-    Time(Span),
-    /// `handoff 2 + 3ms`: since the operator asked for it.
-    Handoff(u32, Span),
-    /// `spawn`: as the supervisor starts a daemon.
-    Spawn,
-    /// `journal write`: as the supervisor writes its journal.
-    JournalWrite,
-    /// `data write`: as a daemon writes to its data directory.
-    DataWrite,
-}
-
-/// Who is hit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Who {
-    /// The supervisor.
-    Supervisor,
-    /// The daemon that serves, or did last.
-    Incumbent,
-    /// The daemon that is to serve.
-    Successor,
-}
-
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -201,9 +155,10 @@ pub enum What {
     Tear,
     /// The link is reset; what is on its way is lost.
     Reset,
-    /// The hook takes long.
+    /// The hook takes long; an operation whose answer is awaited, the start of a process, a write to a journal: it is done,
+    /// and answered, late, and whoever asked for it goes on meanwhile.
     Slow,
-    /// The hook, or the start of a process, fails; a write to a journal does.
+    /// The hook, or the start of a process, fails; a write to a journal, a daemon's operation does.
     Fail,
     /// The hook panics.
     Panic,
@@ -316,6 +271,7 @@ impl Fault {
             At::Spawn => "spawn",
             At::JournalWrite => "journal write",
             At::DataWrite => "data write",
+            At::Operation(_) => "operation",
             At::Gap { .. } | At::Time(_) | At::Handoff(..) => "",
         };
         let places = self.what.places();
@@ -323,7 +279,7 @@ impl Fault {
             return Some(format!("that happens at one of these: {}", places.join(", ")));
         }
         let needs_who = places.is_empty() && self.what.hits_somebody();
-        let names_who = matches!(self.at, At::Gap { .. } | At::Frame { .. } | At::Hook(_));
+        let names_who = matches!(self.at, At::Gap { .. } | At::Frame { .. } | At::Hook(_) | At::Operation(_));
         if needs_who && self.who.is_none() && !names_who {
             return Some("add who = \"supervisor\", \"incumbent\" or \"successor\"".into());
         }
@@ -398,8 +354,8 @@ impl What {
     fn places(self) -> &'static [&'static str] {
         match self {
             What::Drop | What::Delay | What::Tear | What::Reset => &["frame"],
-            What::Slow | What::Panic | What::Unfit => &["hook"],
-            What::Fail => &["hook", "spawn", "journal write"],
+            What::Panic | What::Unfit => &["hook"],
+            What::Slow | What::Fail => &["hook", "spawn", "journal write", "operation"],
             What::Hang => &["hook", "spawn"],
             What::DieEarly | What::WrongPid | What::OtherVersion | What::NewerVersion => &["spawn"],
             What::Torn => &["journal write", "data write"],
@@ -427,110 +383,6 @@ impl What {
 impl fmt::Display for What {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
-    }
-}
-
-impl Who {
-    /// As a plan spells it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Who::Supervisor => "supervisor",
-            Who::Incumbent => "incumbent",
-            Who::Successor => "successor",
-        }
-    }
-}
-
-impl fmt::Display for Who {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Who {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        [Who::Supervisor, Who::Incumbent, Who::Successor]
-            .into_iter()
-            .find(|who| who.name() == text)
-            .ok_or_else(|| format!("{text:?} is nobody: supervisor, incumbent or successor"))
-    }
-}
-
-impl fmt::Display for At {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            At::Gap { role, state, before } if before == "after" || before == "*" => {
-                write!(f, "gap {role}.{state}.{before}")
-            }
-            At::Gap { role, state, before } => write!(f, "gap {role}.{state}.before-{before}"),
-            At::Frame { name, to } => write!(f, "frame {name} to {to}"),
-            At::Hook(name) => write!(f, "hook {name}"),
-            At::Time(span) => write!(f, "time {span}"),
-            At::Handoff(nth, span) => write!(f, "handoff {nth} + {span}"),
-            At::Spawn => f.write_str("spawn"),
-            At::JournalWrite => f.write_str("journal write"),
-            At::DataWrite => f.write_str("data write"),
-        }
-    }
-}
-
-const PLACES: &str = "\"gap ROLE.STATE.before-EFFECT\", \"gap ROLE.STATE.after\", \"frame MESSAGE to WHO\", \"hook NAME\", \
-\"time 12ms\", \"handoff 2 + 3ms\", \"spawn\", \"journal write\", \"data write\"";
-
-impl FromStr for At {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let words: Vec<&str> = text.split_whitespace().collect();
-        match words.as_slice() {
-            ["gap", gap] => gap_of(gap),
-            ["frame", name, "to", who] => Ok(At::Frame { name: (*name).into(), to: who.parse()? }),
-            ["hook", name] => Ok(At::Hook((*name).into())),
-            ["time", span] => Ok(At::Time(span.parse()?)),
-            ["handoff", nth] => Ok(At::Handoff(number(nth)?, Span::default())),
-            ["handoff", nth, "+", span] => Ok(At::Handoff(number(nth)?, span.parse()?)),
-            ["spawn"] => Ok(At::Spawn),
-            ["journal", "write"] => Ok(At::JournalWrite),
-            ["data", "write"] => Ok(At::DataWrite),
-            _ => Err(format!("{text:?} is no place in a run; one of {PLACES}")),
-        }
-    }
-}
-
-fn gap_of(text: &str) -> Result<At, String> {
-    const ROLES: [&str; 4] = ["supervisor", "recovery", "incumbent", "successor"];
-    let parts: Vec<&str> = text.split('.').collect();
-    let [role, state, before] = parts.as_slice() else {
-        return Err(format!("{text:?} is no gap: ROLE.STATE.before-EFFECT or ROLE.STATE.after"));
-    };
-    if !ROLES.contains(role) {
-        return Err(format!("{role:?} is no role: {}", ROLES.join(", ")));
-    }
-    let before = match before.strip_prefix("before-") {
-        Some(effect) => effect,
-        None if matches!(*before, "after" | "*") => before,
-        None => return Err(format!("{before:?} should be before-EFFECT, after, or *")),
-    };
-    Ok(At::Gap { role: (*role).into(), state: (*state).into(), before: before.into() })
-}
-
-fn number(text: &str) -> Result<u32, String> {
-    text.parse().map_err(|_| format!("{text:?} is no number"))
-}
-
-impl TryFrom<String> for At {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
-impl From<At> for String {
-    fn from(at: At) -> String {
-        at.to_string()
     }
 }
 
@@ -574,6 +426,10 @@ mod tests {
             nth = 2
             do = "delay"
             for = "1.5ms"
+
+            [[fault]]
+            at = "operation lock"
+            do = "slow"
         "#;
         let plan = Plan::parse(text).expect("a good plan");
         assert_eq!(plan.faults[1].span, Some(Span::from_micros(1500)));
@@ -589,6 +445,8 @@ mod tests {
             ("[[fault]]\nat = \"time 3ms\"\ndo = \"crash\"", "add who ="),
             ("[[fault]]\nat = \"time 3\"\ndo = \"crash\"", "us, ms or s"),
             ("[[fault]]\nat = \"gap cook.idle.after\"\ndo = \"crash\"", "\"cook\" is no role: supervisor"),
+            ("[[fault]]\nat = \"operation nap\"\ndo = \"slow\"", "lock, record or path"),
+            ("[[fault]]\nat = \"operation lock\"\ndo = \"hang\"", "one of these: hook, spawn"),
             ("clients = 0", "1 to 64"),
             ("handofs = 2", "unknown field `handofs`"),
             ("[times]\nliveness = \"1ms\"", "50ms to 60s"),

@@ -1,4 +1,4 @@
-//! Makes a failing plan as small as it gets, without making it another failure.
+//! Makes a plan as small as it gets, while what matters of its run stays: that it fails, and how, or what it meets.
 use std::sync::Arc;
 
 use crate::checks::Violation;
@@ -12,38 +12,36 @@ const MOST_RUNS: u32 = 2000;
 
 /// The smallest plan that was found to fail in the same way as `plan` does; `None` if it doesn't fail.
 pub fn shrink(plan: &Plan, make: &Arc<Make>, planted: Planted) -> Option<Plan> {
-    let mut shrinking = Shrinking { make, planted, same: String::new(), runs: 0 };
-    shrinking.same = likeness(&shrinking.run(plan).violation?);
+    let options = Options { planted, ..Options::default() };
+    let same = likeness(&run(&Arc::new(plan.clone()), make, options).violation?);
+    let fails = |report: &Report| report.violation.as_ref().is_some_and(|found| likeness(found) == same);
+    shrink_while(plan, make, planted, fails)
+}
+
+/// The smallest plan that was found of whose run `keeps` holds; `None` if it does not hold of that of `plan`.
+pub fn shrink_while(
+    plan: &Plan,
+    make: &Arc<Make>,
+    planted: Planted,
+    keeps: impl Fn(&Report) -> bool,
+) -> Option<Plan> {
+    let options = Options { planted, ..Options::default() };
+    let mut runs = 0;
+    let mut try_it = |plan: &Plan| {
+        runs += 1;
+        let report = run(&Arc::new(plan.clone()), make, options);
+        (keeps(&report), report, runs < MOST_RUNS)
+    };
     let mut best = plan.clone();
     loop {
-        let smaller =
-            smaller(&best, &shrinking.run(&best)).into_iter().find(|plan| shrinking.still_fails(plan));
-        match smaller.filter(|_| shrinking.runs < MOST_RUNS) {
+        let (holds, report, goes_on) = try_it(&best);
+        if !holds {
+            return None;
+        }
+        match smaller(&best, &report).into_iter().find(|plan| try_it(plan).0).filter(|_| goes_on) {
             Some(plan) => best = plan,
             None => return Some(best),
         }
-    }
-}
-
-struct Shrinking<'a> {
-    make: &'a Arc<Make>,
-    planted: Planted,
-    same: String,
-    runs: u32,
-}
-
-impl Shrinking<'_> {
-    fn run(&mut self, plan: &Plan) -> Report {
-        self.runs += 1;
-        run(
-            &Arc::new(plan.clone()),
-            self.make,
-            Options { trace: false, planted: self.planted, ..Options::default() },
-        )
-    }
-
-    fn still_fails(&mut self, plan: &Plan) -> bool {
-        self.run(plan).violation.is_some_and(|violation| likeness(&violation) == self.same)
     }
 }
 

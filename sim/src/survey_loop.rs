@@ -24,6 +24,8 @@ pub(crate) struct Survey {
     owner: Option<u32>,
     /// The machine has come to its end.
     pub outcome: Option<Outcome>,
+    /// Another supervisor had a handoff under way meanwhile: what daemons said may be over by the time it is reported.
+    pub beside: bool,
 }
 
 /// A process that may be a daemon.
@@ -50,6 +52,7 @@ impl World {
             named: BTreeSet::new(),
             owner: None,
             outcome: None,
+            beside: self.bosses().any(|(other, boss)| other != pid && boss.handoff().is_some()),
         };
         let Some(boss) = self.boss_mut(pid) else { return };
         boss.task = Task::Survey(Box::new(survey));

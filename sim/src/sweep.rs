@@ -205,6 +205,13 @@ impl Part {
     }
 }
 
+/// What came of runs that no seed drew.
+pub(crate) fn counted(reports: &[Report]) -> Summary {
+    let mut part = Part::default();
+    reports.iter().for_each(|report| part.count(0, report));
+    part.finish()
+}
+
 /// Keeps the longer outage; of two that are as long, that of the lower seed.
 fn longer(outages: &mut BTreeMap<String, Outage>, class: &str, outage: Outage) {
     match outages.get_mut(class) {

@@ -17,6 +17,7 @@ mod bind;
 mod context;
 mod daemon;
 mod hooks;
+mod known;
 mod link;
 mod poller;
 mod rights;

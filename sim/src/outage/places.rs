@@ -172,7 +172,7 @@ fn faults_at(at: &At, times: &Times) -> Vec<Fault> {
         At::Spawn => of(&TO_SPAWNS),
         At::JournalWrite => of(&[What::Fail, What::Torn]),
         At::DataWrite => of(&[What::Torn]),
-        At::Time(_) | At::Handoff(..) => Vec::new(),
+        At::Time(_) | At::Handoff(..) | At::Operation(_) => Vec::new(),
     };
     let lengths = |fault: Fault| {
         let spans = spans(fault.what, times);

@@ -9,13 +9,15 @@ use super::{Place, STOP_GRACE, StopHandle};
 use crate::drive::turn;
 use crate::host::{Clock, Gaps, Hooks, Sockets, Storage, Transport};
 use crate::machine::{
-    DaemonEvent, Exit, Incumbent, LinkId, LockAnswer, Machine, Op, Successor, Timer, incumbent, successor,
+    Cell, DaemonEvent, Exit, Incumbent, LinkId, LockAnswer, Machine, Op, Successor, Timer, incumbent,
+    successor,
 };
 use crate::message::{Message, Standing, Status};
 use crate::record::Record;
 use crate::time::{Duration, Time};
 use crate::unix::env::Inherited;
 use crate::unix::hooks::StateSnapshot;
+use crate::unix::known;
 use crate::unix::link::{FLOOD, Read1};
 use crate::unix::listeners::Listeners;
 use crate::unix::poller::{self, MonotonicClock};
@@ -319,8 +321,9 @@ impl Clock for Host {
 }
 
 impl Gaps for Host {
-    #[cfg(feature = "crash-points")]
-    fn handles(&mut self, cell: crate::machine::Cell) {
+    fn handles(&mut self, cell: Cell) {
+        known::expects(&cell);
+        #[cfg(feature = "crash-points")]
         crate::unix::probe::handles(cell);
     }
 

@@ -13,13 +13,14 @@ use crate::error::{Error, Result};
 use crate::host::{Clock, Gaps, Journal, Process, SupervisorHost, Transport};
 use crate::id::{HandoffId, ProcessId};
 use crate::journal::{Binary, Parties};
-use crate::machine::Machine;
 use crate::machine::supervisor::{self as machine, Config, Event, Note, Outcome, Peer, Verdict};
+use crate::machine::{Cell, Machine};
 use crate::message::{Hello, Message};
 use crate::time::{Duration, Time};
 use crate::unix::context::Context;
 use crate::unix::control::{self, Connect};
 use crate::unix::env::StartRole;
+use crate::unix::known;
 use crate::unix::link::{FLOOD, Link, Read1, random_id};
 use crate::unix::pid::Watch;
 use crate::unix::poller::{self, MonotonicClock};
@@ -411,8 +412,9 @@ impl Clock for Host<'_> {
 }
 
 impl Gaps for Host<'_> {
-    #[cfg(feature = "crash-points")]
-    fn handles(&mut self, cell: crate::machine::Cell) {
+    fn handles(&mut self, cell: Cell) {
+        known::expects(&cell);
+        #[cfg(feature = "crash-points")]
         crate::unix::probe::handles(cell);
     }
 

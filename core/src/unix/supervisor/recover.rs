@@ -12,11 +12,12 @@ use crate::host::{Clock, Gaps, RecoveryHost, Survey, Transport};
 use crate::id::ProcessId;
 use crate::journal::Journal;
 use crate::machine::recovery::{self as machine, Event, Outcome, Sighting, Verdict};
-use crate::machine::{Machine, Recovery};
+use crate::machine::{Cell, Machine, Recovery};
 use crate::message::{Hello, Message};
 use crate::time::{Duration, Time};
 use crate::unix::context::Context;
 use crate::unix::control::{self, Connect, Owner};
+use crate::unix::known;
 use crate::unix::link::{FLOOD, Link, Read1};
 use crate::unix::listeners::Listeners;
 use crate::unix::pid::{Watch, kill_leftovers};
@@ -289,8 +290,9 @@ impl Clock for Host<'_> {
 }
 
 impl Gaps for Host<'_> {
-    #[cfg(feature = "crash-points")]
-    fn handles(&mut self, cell: crate::machine::Cell) {
+    fn handles(&mut self, cell: Cell) {
+        known::expects(&cell);
+        #[cfg(feature = "crash-points")]
         crate::unix::probe::handles(cell);
     }
 

@@ -1,4 +1,5 @@
 //! `handoff-sim`: sweeps over seeds, replays, shrinks and shows runs.
+use std::collections::BTreeSet;
 use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -7,6 +8,7 @@ use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 use handoff_sim::explore::Schedule;
+use handoff_sim::rare::names_of;
 use handoff_sim::run::{Options, Planted, Report, forgetful_ledgers, ledgers, run};
 use handoff_sim::trace::{Shown, page, perfetto, text};
 use handoff_sim::{Make, Plan, draw, shrink, version};
@@ -79,6 +81,9 @@ enum Command {
         /// Heartbeats and repeated questions, too.
         #[arg(long)]
         all: bool,
+        /// Only which cells of the machines' tables and which gaps a plan meets.
+        #[arg(long)]
+        cells: bool,
     },
     /// Prints the smallest plan that fails in the same way as a seed, or a plan, does.
     Shrink {
@@ -119,6 +124,12 @@ struct Sweep {
     /// Where plans that fail are saved.
     #[arg(long, value_name = "DIR", default_value = "handoff-failures")]
     failures: PathBuf,
+    /// Instead: saves in this directory small plans that meet what `--wanted` names, one for each that no other one meets.
+    #[arg(long, value_name = "DIR", requires = "wanted")]
+    collect: Option<PathBuf>,
+    /// Names of cells and gaps, one a line, as the test of coverage lists those that are missing; `-` is the standard input.
+    #[arg(long, value_name = "FILE")]
+    wanted: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -129,8 +140,9 @@ fn main() -> ExitCode {
         Command::Sweep(sweep) => sweep.run(&subject),
         Command::Explore(explore) => explore.run(),
         Command::Mutants(mutants) => mutants.run(),
-        Command::Replay { what, all } if is_schedule(&what) => explore::replay(Path::new(&what), all),
-        Command::Replay { what, all } => plan_of(&what).map(|plan| replay(&subject, &plan, all)),
+        Command::Replay { what, cells: true, .. } => plan_of(&what).map(|plan| met(&subject, &plan)),
+        Command::Replay { what, all, .. } if is_schedule(&what) => explore::replay(Path::new(&what), all),
+        Command::Replay { what, all, .. } => plan_of(&what).map(|plan| replay(&subject, &plan, all)),
         Command::Shrink { what } => plan_of(&what).and_then(|plan| shrunk(&subject, &plan)),
         Command::Trace { what, html, perfetto } => {
             plan_of(&what).and_then(|plan| show(&subject, &plan, html, perfetto))
@@ -161,6 +173,13 @@ fn replay(subject: &Subject, plan: &Plan, all: bool) -> ExitCode {
     let lines = if all { text::all_lines(&report.trace) } else { text::lines(&report.trace, 0) };
     lines.iter().for_each(|line| println!("{line}"));
     println!("\n{}", conclusion(&report));
+    if report.violation.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn met(subject: &Subject, plan: &Plan) -> ExitCode {
+    let report = subject.traced(plan);
+    names_of(&report).collect::<BTreeSet<_>>().iter().for_each(|name| println!("{name}"));
+    println!("{}", conclusion(&report));
     if report.violation.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 

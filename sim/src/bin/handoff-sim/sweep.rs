@@ -1,10 +1,12 @@
 //! `handoff-sim sweep`.
-use std::fs;
+use std::ops::Range;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use std::{fs, io, thread};
 
+use handoff_sim::rare::collect;
 use handoff_sim::sweep::{Summary, Sweep};
 use handoff_sim::{Explain, version};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -17,6 +19,9 @@ impl super::Sweep {
     pub(super) fn run(self, subject: &Subject) -> Result<ExitCode, String> {
         let shard = self.shard.map_or_else(Shard::from_environment, Ok)?;
         let seeds = shard.of(self.seeds.clone());
+        if let (Some(folder), Some(wanted)) = (&self.collect, &self.wanted) {
+            return collected(wanted, seeds, self.jobs, subject, folder);
+        }
         let (make, planted) = (Arc::clone(&subject.make), subject.planted);
         let mut sweep = Sweep { planted, twice_every: self.twice_every, ..Sweep::new(seeds.clone(), make) };
         sweep.jobs = self.jobs.unwrap_or(sweep.jobs).max(1);
@@ -33,6 +38,24 @@ impl super::Sweep {
         println!("{}", explain.text(failure));
         Ok(ExitCode::FAILURE)
     }
+}
+
+/// Saves plans that meet what is wanted, and says what was not met.
+fn collected(
+    wanted: &Path,
+    seeds: Range<u64>,
+    jobs: Option<usize>,
+    subject: &Subject,
+    folder: &Path,
+) -> Result<ExitCode, String> {
+    let text =
+        if wanted == Path::new("-") { io::read_to_string(io::stdin()) } else { fs::read_to_string(wanted) };
+    let text = text.map_err(|error| format!("can't read {}: {error}", wanted.display()))?;
+    let names = text.lines().map(str::trim).filter(|name| !name.is_empty()).map(str::to_string).collect();
+    let jobs = jobs.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
+    let missing = collect(names, seeds, jobs, &subject.make, folder)?;
+    missing.iter().for_each(|name| println!("not met: {name}"));
+    Ok(if missing.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// So many of `what` are to be done.
