@@ -91,14 +91,7 @@ const ENTRY: usize = 12;
 impl Ledger {
     /// One of build `build`.
     pub fn new(disk: Disk, build: u32) -> Ledger {
-        Ledger {
-            disk,
-            build,
-            values: BTreeMap::new(),
-            entries: 0,
-            broken: false,
-            forgetful: false,
-        }
+        Ledger { disk, build, values: BTreeMap::new(), entries: 0, broken: false, forgetful: false }
     }
 
     /// One that a sweep must find out: what it has acknowledged is lost with its seal.
