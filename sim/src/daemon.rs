@@ -79,7 +79,6 @@ pub struct Ledger {
     build: u32,
     values: BTreeMap<u32, u64>,
     entries: u64,
-    open: bool,
     broken: bool,
     /// Planted: it keeps every second write in memory only.
     forgetful: bool,
@@ -92,15 +91,7 @@ const ENTRY: usize = 12;
 impl Ledger {
     /// One of build `build`.
     pub fn new(disk: Disk, build: u32) -> Ledger {
-        Ledger {
-            disk,
-            build,
-            values: BTreeMap::new(),
-            entries: 0,
-            open: false,
-            broken: false,
-            forgetful: false,
-        }
+        Ledger { disk, build, values: BTreeMap::new(), entries: 0, broken: false, forgetful: false }
     }
 
     /// One that a sweep must find out: what it has acknowledged is lost with its seal.
@@ -125,7 +116,6 @@ impl Ledger {
             self.disk.sync_dir()?;
         }
         self.entries = entries.len() as u64;
-        self.open = true;
         Ok(())
     }
 
@@ -162,7 +152,6 @@ impl Drainable for Ledger {
             self.disk.sync(&name)?;
         }
         self.disk.sync_dir()?;
-        self.open = false;
         Ok(SealReport {
             last_revision_per_shard: vec![self.entries],
             data_dir_fingerprint: self.fingerprint(),
@@ -171,8 +160,9 @@ impl Drainable for Ledger {
 
     fn resume_after_abort(&mut self, from: ResumeFrom) -> HookResult<()> {
         match from {
-            ResumeFrom::Memory if self.open => Ok(()),
-            ResumeFrom::Memory | ResumeFrom::Disk => {
+            // It believes that: told so wrongly, it does not know what a successor has written.
+            ResumeFrom::Memory => Ok(()),
+            ResumeFrom::Disk => {
                 self.check_format()?;
                 self.load()
             }

@@ -132,7 +132,7 @@ fn in_parallel<'a, T: Sync, R: Send>(
         }
     };
     let mut results = thread::scope(|scope| {
-        let threads: Vec<_> = (0..jobs.max(1)).map(|_| scope.spawn(&one)).collect();
+        let threads: Vec<_> = (0..jobs.max(1)).map(|_| scope.spawn(one)).collect();
         let join = |thread: thread::ScopedJoinHandle<'_, Vec<(usize, R)>>| {
             thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         };

@@ -19,6 +19,7 @@ mod steps;
 mod story;
 mod surveyor;
 mod table;
+mod walk;
 mod watch;
 mod world;
 
@@ -26,4 +27,5 @@ pub use bounds::{Bound, LARGE, SMALL};
 pub use graph::{Options, Report, explore};
 pub use schedule::{Replayed, Schedule};
 pub use table::tables;
+pub use walk::{Stride, Walk};
 pub use world::Faults;

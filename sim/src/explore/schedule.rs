@@ -14,7 +14,7 @@ use crate::mutant::Mutation;
 use crate::trace::Entry;
 
 /// A step that was taken, and in which of its gaps the process that acts died.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Move {
     pub step: Step,
     pub dies: Option<u8>,

@@ -32,10 +32,26 @@ impl Incumbent {
                 out.push(Effect::Send(link, Message::StandingReport { standing, awaits_final }));
             }
             Message::ListenersQuery => out.push(Effect::SendListeners(link)),
-            Message::Final { handoff_id } if self.awaits(handoff_id) => self.finalize(&mut out),
+            Message::Final { handoff_id } if self.awaits(handoff_id) && self.may_write() => {
+                self.finalize(&mut out);
+            }
             Message::Final { .. } if !in_session => {}
             message if in_session => self.command(now, link, message, out),
             message => refuse(link, format!("{} from one that is in no handoff", message.name()), &mut out),
+        }
+    }
+
+    /// It has the lock, and keeps it until a hook that begins now has run. Who is told in between has to be told again.
+    fn may_write(&self) -> bool {
+        match self.state {
+            State::Serving
+            | State::Draining
+            | State::Drained
+            | State::Claiming
+            | State::Resuming
+            | State::TakingPath
+            | State::NotingServing => true,
+            State::Sealing | State::NotingSeal | State::Sealed | State::Locking { .. } | State::Gone => false,
         }
     }
 
