@@ -25,6 +25,8 @@ pub(super) struct Owed {
     serves: bool,
     /// It holds the lock.
     locked: bool,
+    /// And is not about to free it.
+    keeps_lock: bool,
     /// It was told already that its predecessor has ended.
     finalized: bool,
     /// It is between a drain and its return to service: another supervisor has to come later.
@@ -71,6 +73,7 @@ impl Owed {
             busy,
             serves,
             locked: world.lock == Some(pid),
+            keeps_lock: world.lock == Some(pid) && process.is_some_and(|process| !process.seals()),
             finalized: process.is_some_and(|process| process.finalized),
             taken: !serves && world.links.iter().any(asks),
             told_to_resume: process.is_some_and(|process| process.told_to_resume)
@@ -123,7 +126,7 @@ impl Owed {
     fn is_free_to(&self, world: &World, asks: &str) -> bool {
         let joined = |link: &Link| link.pid == self.pid && link.joined && self.came.is_over(link.id);
         let done = match asks {
-            "Final" => self.finalized,
+            "Final" => self.finalized || !self.keeps_lock,
             "ResumeAfterAbort" => self.serves,
             "Begin" => world.lock == Some(self.pid),
             "Commit" => world.path == Some(self.pid),

@@ -521,6 +521,12 @@ impl Process {
         self.accepts || self.hooks.iter().any(|(_, hook)| by_hook(hook))
     }
 
+    /// It seals, or writes down that it has.
+    pub(super) fn seals(&self) -> bool {
+        let seal = |(_, hook): &(Op, AnyHook)| *hook == AnyHook::Incumbent(incumbent::Hook::Seal);
+        self.hooks.iter().any(seal) || !self.pending.is_empty()
+    }
+
     /// It may make what its predecessor can't undo.
     pub(super) fn finalizes(&self) -> bool {
         self.hooks.iter().any(|(_, hook)| *hook == AnyHook::Incumbent(incumbent::Hook::Finalize))
