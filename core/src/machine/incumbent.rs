@@ -232,7 +232,7 @@ impl Incumbent {
         self.timers.disarm(timer);
         match timer {
             Timer::Heartbeat => self.heartbeat(now, out),
-            Timer::SupervisorSilent => self.supervisor_gone(now, out),
+            Timer::SupervisorSilent => self.supervisor_silent(now, out),
             Timer::Retry => match self.state {
                 State::Locking { why, asked: false } => self.try_lock(why, out),
                 State::TakingPath => self.take_path(out),
@@ -260,6 +260,14 @@ impl Incumbent {
             let repeats = last.clone().map(Box::new);
             out.push(Effect::Send(*link, Message::Heartbeat { standing, repeats }));
         }
+    }
+
+    /// Told again for as long as it lasts.
+    fn supervisor_silent(&mut self, now: Time, out: Out<'_, Self>) {
+        if let Some(Session { link: Some(_), liveness, .. }) = &self.session {
+            self.timers.arm(Timer::SupervisorSilent, now, *liveness);
+        }
+        self.supervisor_gone(now, out);
     }
 
     /// The supervisor is silent, or its link is closed: nobody will say what comes next.

@@ -98,7 +98,7 @@ pub struct Successor {
     /// `None` once it is closed.
     link: Option<LinkId>,
     ack: Option<HelloAck>,
-    /// Told to begin.
+    /// Told to begin, or past that: it has the lock.
     begun: bool,
     sealed: Option<Sealed>,
     /// The supervisor is silent or gone.
@@ -275,7 +275,11 @@ impl Successor {
                     out.push(Effect::Send(link, Message::Heartbeat { standing: self.standing(), repeats }));
                 }
             }
-            Timer::SupervisorSilent => self.supervisor_gone(out),
+            // Told again for as long as it lasts.
+            Timer::SupervisorSilent => {
+                self.timers.arm(Timer::SupervisorSilent, now, self.patience());
+                self.supervisor_gone(out);
+            }
             // The lock may be somebody's who serves: as an orphan it is worth waiting for longer.
             Timer::Patience if self.orphan => {}
             Timer::Deadline | Timer::Patience => self.late = true,
@@ -287,20 +291,15 @@ impl Successor {
 
     /// The supervisor is silent, or its link is closed: nobody will say what comes next.
     fn supervisor_gone(&mut self, out: Out<'_, Self>) {
-        self.orphan = true;
         match self.state {
             State::AwaitAck => self.exit(Exit::Aborted("the supervisor is gone".into()), out),
-            State::Warmed => self.try_lock(out),
+            State::Warming | State::Locking { .. } | State::Claiming | State::Opening => self.orphan = true,
+            State::Warmed => {
+                self.orphan = true;
+                self.try_lock(out);
+            }
             State::Ready => self.take_path(out),
-            State::Locking { .. }
-            | State::Warming
-            | State::Claiming
-            | State::Opening
-            | State::TakingPath
-            | State::NotingServing
-            | State::Starting
-            | State::Serving
-            | State::Gone => {}
+            State::TakingPath | State::NotingServing | State::Starting | State::Serving | State::Gone => {}
         }
     }
 

@@ -128,8 +128,8 @@ impl Incumbent {
                 self.report(|handoff_id| Message::Resumed { handoff_id }, &mut out);
             }
             Message::PrepareHandoff { .. } | Message::SealRequest { .. } | Message::Final { .. } => {}
-            // What made this process serve, repeated.
-            Message::Begin { .. } | Message::Commit { .. } if over => {}
+            // What made this process serve, repeated; or it is past that.
+            Message::Begin { .. } | Message::Commit { .. } | Message::Abort { .. } if over => {}
             Message::StatusQuery => {}
             other => {
                 refuse(link, format!("{} does not go to an incumbent", other.name()), &mut out);
@@ -161,12 +161,7 @@ impl Incumbent {
 
     fn resume_after_abort(&mut self, now: Time, mut out: Out<'_, Self>) {
         match self.state {
-            State::Serving => {
-                if let Some(session) = &mut self.session {
-                    session.over = true;
-                }
-                self.report(|handoff_id| Message::Resumed { handoff_id }, &mut out);
-            }
+            State::Serving => self.report(|handoff_id| Message::Resumed { handoff_id }, &mut out),
             State::Draining | State::Sealing | State::NotingSeal => self.back = !self.stopping,
             State::Drained => self.resume(now, &mut out),
             State::Sealed | State::Locking { why: Why::Orphan, asked: false } => {

@@ -39,22 +39,10 @@ impl Successor {
 
     /// Told to take the lock; kept in mind if the warm-up still runs.
     pub(super) fn begin(&mut self, now: Time, sealed: Option<Sealed>, out: Out<'_, Self>) {
-        if self.begun {
+        if self.begun || self.state == State::AwaitAck {
             return;
         }
-        match self.state {
-            State::AwaitAck => return,
-            State::Warming | State::Warmed | State::Locking { .. } => self.sealed = sealed,
-            // It took the lock on its own while the supervisor was silent.
-            State::Claiming
-            | State::Opening
-            | State::Ready
-            | State::TakingPath
-            | State::NotingServing
-            | State::Starting
-            | State::Serving
-            | State::Gone => {}
-        }
+        self.sealed = sealed;
         self.begun = true;
         self.timers.arm(Timer::SupervisorSilent, now, self.patience());
         match self.state {
@@ -131,6 +119,8 @@ impl Successor {
             sealed.data_dir_fingerprint.scheme = 0;
         }
         self.generation = last.generation + 1;
+        // From here on it makes no difference whether it was told to.
+        self.begun = true;
         self.state = State::Claiming;
         self.write_record(false, out);
     }
@@ -238,8 +228,10 @@ impl Successor {
         }
     }
 
+    /// From here on it goes its way, whether its supervisor lives or not.
     pub(super) fn take_path(&mut self, out: Out<'_, Self>) {
         self.state = State::TakingPath;
+        self.orphan = false;
         out.last(Awaited::TakePath(self.op.bump()));
     }
 

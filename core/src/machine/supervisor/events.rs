@@ -189,12 +189,22 @@ impl Supervisor {
         }
     }
 
+    /// A peer says that it won't go on, and closes its end.
+    pub(super) fn refused(&mut self, now: Time, peer: Peer, why: String, out: Out<'_, Self>) {
+        self.part(now, peer, format!("the {} closed the link: {why}", peer.role()), out);
+    }
+
+    /// The supervisor closes a link itself.
+    pub(super) fn part(&mut self, now: Time, peer: Peer, why: String, mut out: Out<'_, Self>) {
+        out.push(Effect::Close(peer));
+        self.parted(now, peer, why, out);
+    }
+
     /// There is no link to a peer any more.
-    pub(super) fn parted(&mut self, now: Time, peer: Peer, why: String, mut out: Out<'_, Self>) {
+    fn parted(&mut self, now: Time, peer: Peer, why: String, out: Out<'_, Self>) {
         let greeted = core::mem::replace(&mut self.party(peer).greeted, false);
         // One that knows of this handoff and can't hear that its supervisor lives takes a free lock.
         self.begun |= peer == Peer::Successor && greeted;
-        out.push(Effect::Close(peer));
         match peer {
             Peer::Incumbent => match self.phase {
                 Phase::AwaitIncumbent => {
@@ -206,7 +216,10 @@ impl Supervisor {
                 Phase::AwaitRetired => {}
                 _ => self.incumbent_silent(now, why, out),
             },
-            Peer::Successor => self.successor_failed(now, why, out),
+            Peer::Successor => {
+                self.timers.disarm(Timer::SuccessorSilent);
+                self.successor_failed(now, why, out);
+            }
         }
     }
 

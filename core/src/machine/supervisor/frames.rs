@@ -28,7 +28,7 @@ impl Supervisor {
         };
         if let Some(why) = self.objection(peer, &message) {
             out.push(super::Effect::Send(peer, Message::Refused { error: why.clone() }));
-            return self.parted(now, peer, format!("the {} broke the protocol: {why}", peer.role()), out);
+            return self.part(now, peer, format!("the {} broke the protocol: {why}", peer.role()), out);
         }
         match peer {
             Peer::Incumbent => self.heard_incumbent(now, message, out),
@@ -107,7 +107,7 @@ impl Supervisor {
                 self.roll_back(now, format!("the incumbent's seal failed: {error} ({partial_state})"), out);
             }
             (Message::Resumed { .. }, _) => self.incumbent_resumed(now, out),
-            (Message::Refused { error }, _) => self.closed(now, Peer::Incumbent, error, out),
+            (Message::Refused { error }, _) => self.refused(now, Peer::Incumbent, error, out),
             // What is left repeats something that was handled, or says nothing.
             (_, _) => {}
         }
@@ -131,8 +131,7 @@ impl Supervisor {
     /// which took the path from the incumbent.
     fn met_again(&mut self, now: Time, hello: Hello, mut out: Out<'_, Self>) {
         if self.successor.id == Some(hello.process()) && self.successor.greeted {
-            // It says so itself, over its own link.
-            return out.push(Effect::Close(Peer::Incumbent));
+            return; // it says so itself, over its own link
         }
         if self.incumbent.id != Some(hello.process()) {
             self.blame(format!(
@@ -156,11 +155,7 @@ impl Supervisor {
     /// The incumbent holds the lock and serves, whether it was told to or found the supervisor silent.
     fn incumbent_resumed(&mut self, now: Time, out: Out<'_, Self>) {
         match self.phase {
-            Phase::AwaitDrained
-            | Phase::AwaitSealed
-            | Phase::AwaitReady
-            | Phase::AwaitResumed
-            | Phase::AwaitSuccessorEnd(Then::Resume) => {
+            Phase::AwaitDrained | Phase::AwaitSealed | Phase::AwaitReady | Phase::AwaitResumed => {
                 self.blame("the incumbent resumed on its own");
                 self.end_successor(now, Then::Finish(Verdict::RolledBack), out);
             }
@@ -170,6 +165,8 @@ impl Supervisor {
             }
             // Both have said that they hold the lock, so one of them is about to end; it is seen which.
             Phase::AwaitServing | Phase::AwaitCommitted | Phase::AwaitRetired => {}
+            // It is told to, and says so again, when the successor has ended.
+            Phase::AwaitSuccessorEnd(Then::Resume) => {}
             Phase::Start
             | Phase::AwaitIncumbent
             | Phase::AwaitSpawn
@@ -214,7 +211,7 @@ impl Supervisor {
             Message::Failed { error, .. } => {
                 self.successor_failed(now, format!("the successor failed: {error}"), out);
             }
-            Message::Refused { error } => self.closed(now, Peer::Successor, error, out),
+            Message::Refused { error } => self.refused(now, Peer::Successor, error, out),
             // What is left repeats something that was handled, or says nothing.
             _ => {}
         }

@@ -86,7 +86,7 @@ pub enum Event {
     ConnectFailed(String),
     /// A message came.
     Frame(Peer, Message),
-    /// A link is at its end, whether closed, reset or broken by what came over it.
+    /// A link is at its end, whether closed, reset or broken by what came over it. Its host has closed this end, too.
     Closed(Peer, String),
     /// A process has ended. Hosts report it before anything that it sent and that wasn't read yet.
     Ended(Peer, String),
