@@ -521,6 +521,9 @@ impl World {
             }
             () if !self.links.is_empty() => Some(format!("{} links are left", self.links.len())),
             () if under_way.is_some() => Some("the journal says that a handoff is under way".into()),
+            () if !self.processes[&server].daemon().is_some_and(|daemon| daemon.finalizes) => {
+                Some(format!("{} was not told that its predecessor has ended", self.name_of(server)))
+            }
             () if running != Some(server) => {
                 Some(format!("the journal says that process {running:?} serves"))
             }

@@ -225,6 +225,7 @@ impl Host<'_> {
         self.perform(move |world, pid| {
             world.hook_is_lawful(pid, &hook);
             let Some(daemon) = world.daemon_mut(pid) else { return };
+            daemon.finalizes |= hook == AnyHook::Incumbent(incumbent::Hook::Finalize);
             daemon.hooks.push_back((op, hook));
             if daemon.hooks.len() == 1 {
                 world.hook_begins(pid);

@@ -5,17 +5,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
 use handoff::machine::Cell;
+use handoff::machine::supervisor::Verdict::{self, *};
 
 use crate::checks::Violation;
 use crate::daemon::Make;
-use crate::explore::{self, Bound, Options, SMALL, explore};
+use crate::explore::{self, Bound, Faults, Options, Root, SMALL, explore, explore_from};
 use crate::mutant::{Change, Mutation};
 use crate::run::{Planted, ledgers};
 use crate::sweep::Sweep;
+use crate::threads::map;
 
 /// What judges mutants.
 pub struct Judge {
@@ -24,7 +24,8 @@ pub struct Judge {
     make: Arc<Make>,
     /// How many seeds are swept, from 0 on.
     pub seeds: u64,
-    /// For each, bounds in which its cell is met are explored, the small ones first, until they have had so many states.
+    /// For each, bounds in which it makes a difference are explored, the small ones first, until they have had so many
+    /// states.
     pub most_states: usize,
 }
 
@@ -49,6 +50,9 @@ impl fmt::Display for Fate {
     }
 }
 
+/// So many states are gone through, in each bound, from where a mutant makes a difference first.
+const NEAR: usize = 10_000;
+
 /// A mutant that makes so many more states than there are grows without end.
 const GROWTH: usize = 4;
 
@@ -56,7 +60,7 @@ impl Judge {
     /// Goes through the small bounds on `jobs` threads, to see what there is to mutate.
     pub fn new(jobs: usize, seeds: u64, most_states: usize) -> Judge {
         let options = Options { changes: true, ..Options::default() };
-        let mut bounds = in_parallel(SMALL, jobs, |bound| (bound, explore(bound, options)), |_| {});
+        let mut bounds = map(SMALL, jobs, |bound| (bound, explore(bound, options)), |_| {});
         bounds.sort_by_key(|(bound, report)| (report.states, bound.name));
         Judge { bounds, make: ledgers(), seeds, most_states }
     }
@@ -65,7 +69,7 @@ impl Judge {
     pub fn mutations(&self) -> Vec<&'static Mutation> {
         let mut changes: BTreeMap<Cell, BTreeSet<Change>> = BTreeMap::new();
         for (cell, found) in self.bounds.iter().flat_map(|(_, report)| &report.changes) {
-            changes.entry(*cell).or_default().extend(found);
+            changes.entry(*cell).or_default().extend(found.keys());
         }
         let mutations = changes.into_iter().flat_map(|(cell, changes)| {
             changes.into_iter().map(move |change| &*Box::leak(Box::new(Mutation { cell, change })))
@@ -73,25 +77,39 @@ impl Judge {
         mutations.collect()
     }
 
-    /// Whether anybody notices what is wrong.
+    /// Whether anybody notices what is wrong: first near the places where it makes a difference, then within whole bounds,
+    /// then in the sweep, and at last near those places again, with one fault more.
     pub fn judge(&self, mutation: &'static Mutation) -> Fate {
-        let meets = |(_, report): &&(&Bound, explore::Report)| report.cells.contains(&mutation.cell);
+        let meet = || {
+            self.bounds.iter().filter_map(|(bound, report)| {
+                let root = report.changes.get(&mutation.cell)?.get(&mutation.change)?;
+                Some((*bound, report, root))
+            })
+        };
+        let near = meet().find_map(|(bound, _, root)| {
+            let options = Options { mutation: Some(mutation), most_states: NEAR, ..Options::default() };
+            let why = explore_from(bound, root, options).violations.into_keys().next()?;
+            Some(Fate::Explored(bound.name, why))
+        });
         let mut left = self.most_states;
         // At least one, however large.
-        let affordable = |(_, report): &&(&Bound, explore::Report)| {
+        let mut affordable = meet().take_while(|(_, report, _)| {
             let yes = left > 0;
             left = left.saturating_sub(report.states);
             yes
+        });
+        let whole = || {
+            affordable.find_map(|(bound, usual, _)| {
+                let most_states = usual.states * GROWTH;
+                let options = Options { mutation: Some(mutation), most_states, ..Options::default() };
+                let why = explore(bound, options).wrong(bound).into_iter().next()?;
+                Some(Fate::Explored(bound.name, why))
+            })
         };
-        let mut bounds = self.bounds.iter().filter(meets).take_while(affordable);
-        let explored = |(bound, usual): &(&'static Bound, explore::Report)| {
-            let most_states = usual.states * GROWTH;
-            let options = Options { mutation: Some(mutation), most_states, ..Options::default() };
-            let why = explore(bound, options).wrong(bound).into_iter().next()?;
-            Some(Fate::Explored(bound.name, why))
-        };
-        let caught = bounds.find_map(explored).or_else(|| self.swept(mutation));
-        caught.unwrap_or(Fate::Survived)
+        near.or_else(whole)
+            .or_else(|| self.swept(mutation))
+            .or_else(|| meet().find_map(|(bound, _, root)| with_one_more(mutation, bound, root)))
+            .unwrap_or(Fate::Survived)
     }
 
     fn swept(&self, mutation: &'static Mutation) -> Option<Fate> {
@@ -109,35 +127,30 @@ impl Judge {
         each: impl Fn(&Mutation, &Fate) + Sync,
     ) -> Vec<(&'static Mutation, Fate)> {
         let judge = |mutation: &&'static Mutation| (*mutation, self.judge(mutation));
-        in_parallel(mutations, jobs, judge, |(mutation, fate)| each(mutation, fate))
+        map(mutations, jobs, judge, |(mutation, fate)| each(mutation, fate))
     }
 }
 
-/// What `work` makes of each of `items`, in their order, on `jobs` threads.
-fn in_parallel<'a, T: Sync, R: Send>(
-    items: &'a [T],
-    jobs: usize,
-    work: impl Fn(&'a T) -> R + Sync,
-    done: impl Fn(&R) + Sync,
-) -> Vec<R> {
-    let next = AtomicUsize::new(0);
-    let one = || {
-        let mut results = Vec::new();
-        loop {
-            let place = next.fetch_add(1, Ordering::Relaxed);
-            let Some(item) = items.get(place) else { return results };
-            let result = work(item);
-            done(&result);
-            results.push((place, result));
-        }
-    };
-    let mut results = thread::scope(|scope| {
-        let threads: Vec<_> = (0..jobs.max(1)).map(|_| scope.spawn(one)).collect();
-        let join = |thread: thread::ScopedJoinHandle<'_, Vec<(usize, R)>>| {
-            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        };
-        threads.into_iter().flat_map(join).collect::<Vec<_>>()
-    });
-    results.sort_by_key(|(place, _)| *place);
-    results.into_iter().map(|(_, result)| result).collect()
+/// Looks near where a mutant makes a difference, with one fault more than the bound has. What is wrong there without the
+/// mutant, too, counts for nothing: nobody has said that so many faults are to be survived.
+fn with_one_more(mutation: &Mutation, bound: &Bound, root: &Root) -> Option<Fate> {
+    const EVERY: &[Verdict] =
+        &[Committed, RolledBack, FellBack, Unconfirmed, NobodyServes, Busy, Unreachable, Cancelled];
+    const ONE_MORE: [fn(&mut Faults); 5] = [
+        |faults| faults.crashes += 1,
+        |faults| faults.stops += 1,
+        |faults| faults.resets += 1,
+        |faults| faults.bad_hooks += 1,
+        |faults| faults.errors += 1,
+    ];
+    ONE_MORE.iter().find_map(|more| {
+        let root = root.with(more);
+        let wide = Bound { verdicts: EVERY, ..*bound };
+        let usual = Options { most_states: NEAR / 3, ..Options::default() };
+        let mutated = Options { mutation: Some(mutation), ..usual };
+        let found = explore_from(&wide, &root, mutated).violations.into_keys().next()?;
+        let usual = explore_from(&wide, &root, usual).violations;
+        let fresh = !usual.contains_key(&found);
+        fresh.then(|| Fate::Explored(bound.name, format!("with one fault more: {found}")))
+    })
 }

@@ -194,9 +194,19 @@ fn changes<M: Machine + PartialEq>(after: &M, before: &M, batch: &Batch<M>) -> V
     let ends = matches!(last, Some("Exit" | "Finish"));
     changes.extend((asks && after != before && !ends).then_some(Change::Stay));
     changes.extend(effects.iter().copied().chain(last).map(Change::Drop));
-    let differ = |pair: &&[&'static str]| pair[0] != pair[1];
-    changes.extend(effects.windows(2).filter(differ).map(|pair| Change::Swap(pair[0], pair[1])));
+    let matters = |pair: &&[&'static str]| pair[0] != pair[1] && !commute(pair[0], pair[1]);
+    changes.extend(effects.windows(2).filter(matters).map(|pair| Change::Swap(pair[0], pair[1])));
     changes
+}
+
+/// A hook begins beside the machine, and what is said is on its way: neither waits for the other. Nor does what concerns one
+/// process wait for what concerns the next: a question and a connection, a question and a kill.
+fn commute(one: &str, other: &str) -> bool {
+    if matches!((one, other), ("StandingQuery", "Connect") | ("ListenersQuery", "Kill")) {
+        return true;
+    }
+    let (hook, effect) = if one.starts_with("Start") { (one, other) } else { (other, one) };
+    hook.starts_with("Start") && !effect.starts_with("Start") && effect != "Unlock"
 }
 
 fn mutate<M: Machine + PartialEq>(machine: &mut M, before: M, batch: &mut Batch<M>, mutation: &Mutation) {

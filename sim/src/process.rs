@@ -113,6 +113,8 @@ pub(crate) struct Daemon {
     pub told_to_begin: bool,
     pub told_to_commit: bool,
     pub told_to_leave: bool,
+    /// It was told that its predecessor has ended.
+    pub finalizes: bool,
     pub exit: Option<Exit>,
 }
 
@@ -247,6 +249,7 @@ impl Daemon {
             told_to_begin: false,
             told_to_commit: false,
             told_to_leave: false,
+            finalizes: false,
             exit: None,
         }
     }

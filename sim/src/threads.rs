@@ -3,7 +3,7 @@ use std::ops::{ControlFlow, Range};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-/// So many numbers are taken at a time.
+/// So many seeds are taken at a time.
 const BATCH: u64 = 32;
 
 /// As many as there are processors.
@@ -19,12 +19,41 @@ pub(crate) fn share<P: Default + Send>(
     work: impl Fn(&mut P, u64) -> ControlFlow<()> + Sync,
     progress: impl Fn(u64) + Sync,
 ) -> Vec<P> {
+    share_by(BATCH, numbers, jobs, work, progress)
+}
+
+/// What `work` makes of each of `items`, in their order; each takes long. `done` is told of each when it is.
+pub(crate) fn map<'a, T: Sync, R: Send>(
+    items: &'a [T],
+    jobs: usize,
+    work: impl Fn(&'a T) -> R + Sync,
+    done: impl Fn(&R) + Sync,
+) -> Vec<R> {
+    let one = |part: &mut Vec<(u64, R)>, place: u64| {
+        let result = work(&items[place as usize]);
+        done(&result);
+        part.push((place, result));
+        ControlFlow::Continue(())
+    };
+    let mut results: Vec<_> =
+        share_by(1, 0..items.len() as u64, jobs, one, |_| {}).into_iter().flatten().collect();
+    results.sort_by_key(|(place, _)| *place);
+    results.into_iter().map(|(_, result)| result).collect()
+}
+
+fn share_by<P: Default + Send>(
+    batch: u64,
+    numbers: Range<u64>,
+    jobs: usize,
+    work: impl Fn(&mut P, u64) -> ControlFlow<()> + Sync,
+    progress: impl Fn(u64) + Sync,
+) -> Vec<P> {
     let (next, end) = (AtomicU64::new(numbers.start), AtomicU64::new(numbers.end));
     let work = || {
         let mut part = P::default();
         loop {
-            let from = next.fetch_add(BATCH, Ordering::Relaxed);
-            let to = (from + BATCH).min(end.load(Ordering::Relaxed));
+            let from = next.fetch_add(batch, Ordering::Relaxed);
+            let to = (from + batch).min(end.load(Ordering::Relaxed));
             if from >= to {
                 return part;
             }

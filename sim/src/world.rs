@@ -497,7 +497,7 @@ impl World {
 
     /// How long until the limit of steps, and what to say then.
     fn too_long(&mut self) {
-        const MOST_STEPS: u64 = 400_000;
+        const MOST_STEPS: u64 = 50_000;
         if self.steps > MOST_STEPS {
             let why = format!("{MOST_STEPS} steps, and no end");
             self.violated("serves again", why);

@@ -8,7 +8,7 @@ use handoff::message::Message;
 use handoff::time::Time;
 
 use super::checks;
-use super::duties::{self, Owed};
+use super::duties::{self, daemon::Owed};
 use super::host::Host;
 use super::steps::{Fault, Step};
 use super::watch::Watch;
@@ -45,6 +45,7 @@ impl World {
     pub(super) fn apply(&mut self, step: &Step, watch: &mut Watch<'_>) {
         watch.clear();
         self.act(step, watch);
+        self.violated(watch.is_endless().then(|| "a turn has no end".into()));
         self.settle();
     }
 
@@ -57,73 +58,21 @@ impl World {
 
     fn act(&mut self, step: &Step, watch: &mut Watch<'_>) {
         match *step {
-            Step::Recover => self.survey(watch),
-            Step::TellSurveyor(pid) => {
-                self.links
-                    .iter_mut()
-                    .filter(|l| l.pid == pid && l.end == End::Surveyor)
-                    .for_each(|l| l.boss_open = false);
-                if let Some(surveyor) = &mut self.surveyor {
-                    surveyor.watched.retain(|watched| *watched != pid);
-                    surveyor.asked.remove(&pid);
-                }
-                self.surveys(recovery::Event::Ended(id(pid)), watch);
-            }
-            Step::Refused(pid) => {
-                self.surveyor.iter_mut().for_each(|surveyor| {
-                    surveyor.refused.remove(0);
-                });
-                self.surveys(recovery::Event::Closed(id(pid)), watch);
-            }
-            Step::SurveyorComplete => self.surveyor_complete(true, watch),
-            Step::SurveyorTimer(timer) => self.surveys(recovery::Event::Timer(timer), watch),
-            Step::ContinueSurveyor => self.surveyor.iter_mut().for_each(|surveyor| surveyor.stopped = false),
+            Step::Recover
+            | Step::TellSurveyor(_)
+            | Step::Refused(_)
+            | Step::SurveyorComplete
+            | Step::SurveyorTimer(_)
+            | Step::ContinueSurveyor => self.surveyor_acts(step, watch),
+            Step::Accept(i) | Step::Down(i) | Step::DownClosed(i) => self.daemon_reads_from(i, step, watch),
+            Step::Up(i) => self.supervisor_reads(i, watch),
+            Step::UpClosed(i) => self.supervisor_reads_end(i, watch),
             Step::Handoff => self.start(true, watch),
             Step::ColdStart => self.start(false, watch),
             Step::Connect => self.connect(watch),
             Step::Begin(pid) => {
                 self.processes.get_mut(&pid).into_iter().for_each(|process| process.begun = true);
                 self.daemon(pid, Input::Start, watch);
-            }
-            Step::Accept(i) => {
-                let link = &mut self.links[i];
-                link.accepted = true;
-                let (pid, id) = (link.pid, link.id);
-                self.daemon(pid, Input::Connected(id), watch);
-            }
-            Step::Down(i) => {
-                let link = &mut self.links[i];
-                let (pid, id) = (link.pid, link.id);
-                if let Some(message) = link.down.pop_front() {
-                    self.daemon(pid, Input::Frame(id, message), watch);
-                }
-            }
-            Step::DownClosed(i) => {
-                let link = &mut self.links[i];
-                link.daemon_open = false;
-                let (pid, id) = (link.pid, link.id);
-                self.daemon(pid, Input::Closed(id), watch);
-            }
-            Step::Up(i) => {
-                let link = &mut self.links[i];
-                let (end, pid) = (link.end, link.pid);
-                if let Some(message) = link.up.pop_front() {
-                    match end {
-                        End::Boss(peer) => self.boss_reads_frame(peer, message, watch),
-                        End::Surveyor => self.surveyor_hears(pid, message, watch),
-                    };
-                }
-            }
-            Step::UpClosed(i) => {
-                let link = &mut self.links[i];
-                link.boss_open = false;
-                let (end, pid) = (link.end, link.pid);
-                match end {
-                    End::Boss(peer) => {
-                        self.boss(supervisor::Event::Closed(peer, "end of file".into()), watch)
-                    }
-                    End::Surveyor => self.surveys(recovery::Event::Closed(id(pid)), watch),
-                };
             }
             Step::Hook(pid) => self.finish_hook(pid, Ok(true), watch),
             Step::Complete(pid) => self.complete(pid, true, watch),
@@ -144,87 +93,80 @@ impl World {
         }
     }
 
+    fn daemon_reads_from(&mut self, i: usize, step: &Step, watch: &mut Watch<'_>) {
+        let link = &mut self.links[i];
+        let (pid, id) = (link.pid, link.id);
+        let input = match step {
+            Step::Accept(_) => {
+                link.accepted = true;
+                Input::Connected(id)
+            }
+            Step::Down(_) => match link.down.pop_front() {
+                Some(message) => Input::Frame(id, message),
+                None => return,
+            },
+            _ => {
+                link.daemon_open = false;
+                Input::Closed(id)
+            }
+        };
+        self.daemon(pid, input, watch);
+    }
+
+    fn supervisor_reads(&mut self, i: usize, watch: &mut Watch<'_>) {
+        let link = &mut self.links[i];
+        let (end, pid) = (link.end, link.pid);
+        let Some(message) = link.up.pop_front() else { return };
+        match end {
+            End::Boss(peer) => self.boss_reads_frame(peer, message, watch),
+            End::Surveyor => self.surveyor_hears(pid, message, watch),
+        }
+    }
+
+    fn supervisor_reads_end(&mut self, i: usize, watch: &mut Watch<'_>) {
+        let link = &mut self.links[i];
+        link.boss_open = false;
+        let (end, pid) = (link.end, link.pid);
+        match end {
+            End::Boss(peer) => self.boss(supervisor::Event::Closed(peer, "end of file".into()), watch),
+            End::Surveyor => self.surveys(recovery::Event::Closed(id(pid)), watch),
+        }
+    }
+
     fn go_wrong(&mut self, fault: &Fault, watch: &mut Watch<'_>) {
+        self.fault(fault.kind());
         match *fault {
-            Fault::HookFails(pid) => {
-                self.fault(|faults| &mut faults.bad_hooks);
-                self.finish_hook(pid, Err("injected".into()), watch);
-            }
-            Fault::HookUnfit(pid) => {
-                self.fault(|faults| &mut faults.bad_hooks);
-                self.finish_hook(pid, Ok(false), watch);
-            }
+            Fault::HookFails(pid) => self.finish_hook(pid, Err("injected".into()), watch),
+            Fault::HookUnfit(pid) => self.finish_hook(pid, Ok(false), watch),
             Fault::HookHangs(pid) => {
-                self.fault(|faults| &mut faults.bad_hooks);
                 self.processes.get_mut(&pid).into_iter().for_each(|process| process.hung = true);
             }
-            Fault::OperationFails(pid) => {
-                self.fault(|faults| &mut faults.errors);
-                self.complete(pid, false, watch);
-            }
-            Fault::BossOperationFails => {
-                self.fault(|faults| &mut faults.errors);
-                self.boss_complete(false, watch);
-            }
-            Fault::DropDown(i) => {
-                self.fault(|faults| &mut faults.drops);
-                self.links[i].down.pop_front();
-            }
-            Fault::DropUp(i) => {
-                self.fault(|faults| &mut faults.drops);
-                self.links[i].up.pop_front();
-            }
-            Fault::Reset(i) => {
-                self.fault(|faults| &mut faults.resets);
-                let link = &mut self.links[i];
-                link.reset = true;
-                link.down.clear();
-                link.up.clear();
-            }
-            Fault::CrashBoss => {
-                self.fault(|faults| &mut faults.crashes);
-                self.boss_dies();
-            }
-            Fault::Crash(pid) => {
-                self.fault(|faults| &mut faults.crashes);
-                self.dies(pid);
-            }
-            Fault::SurveyorOperationFails => {
-                self.fault(|faults| &mut faults.errors);
-                self.surveyor_complete(false, watch);
-            }
-            Fault::CrashSurveyor => {
-                self.fault(|faults| &mut faults.crashes);
-                self.surveyor_dies();
-            }
-            Fault::StopSurveyor => {
-                self.fault(|faults| &mut faults.stops);
-                self.surveyor.iter_mut().for_each(|surveyor| surveyor.stopped = true);
-            }
-            Fault::StopBoss => {
-                self.fault(|faults| &mut faults.stops);
-                self.boss.iter_mut().for_each(|boss| boss.stopped = true);
-            }
+            Fault::OperationFails(pid) => self.complete(pid, false, watch),
+            Fault::BossOperationFails => self.boss_complete(false, watch),
+            Fault::SurveyorOperationFails => self.surveyor_complete(false, watch),
+            Fault::DropDown(i) => drop(self.links[i].down.pop_front()),
+            Fault::DropUp(i) => drop(self.links[i].up.pop_front()),
+            Fault::Reset(i) => self.links[i].reset(),
+            Fault::Crash(pid) => self.dies(pid),
+            Fault::CrashBoss => self.boss_dies(),
+            Fault::CrashSurveyor => self.surveyor_dies(),
             Fault::Stop(pid) => {
-                self.fault(|faults| &mut faults.stops);
                 self.set_life(pid, Life::Stopped);
                 self.processes.get_mut(&pid).into_iter().for_each(|process| process.suspect = true);
             }
+            Fault::StopBoss => self.boss.iter_mut().for_each(|boss| boss.stopped = true),
+            Fault::StopSurveyor => self.surveyor.iter_mut().for_each(|surveyor| surveyor.stopped = true),
             Fault::Late => {
-                self.fault(|faults| &mut faults.late);
                 self.boss.iter_mut().for_each(|boss| boss.late = true);
                 self.boss(supervisor::Event::Timer(Timer::Deadline), watch);
             }
             Fault::Cancel => {
-                self.fault(|faults| &mut faults.cancels);
+                let spawns = |boss: &Boss| boss.pending.contains(&supervisor::Awaited::Spawn);
+                self.boss.iter_mut().for_each(|boss| boss.cancelled = spawns(boss));
                 self.boss(supervisor::Event::Cancel, watch);
             }
-            Fault::Speaks(pid, version) => {
-                self.fault(|faults| &mut faults.versions);
-                self.speaks(pid, version);
-            }
+            Fault::Speaks(pid, version) => self.speaks(pid, version),
             Fault::Signal(pid) => {
-                self.fault(|faults| &mut faults.signals);
                 self.signalled = Some(pid);
                 self.daemon(pid, Input::Stop, watch);
             }
@@ -232,8 +174,8 @@ impl World {
     }
 
     /// Takes one fault from those that are left.
-    fn fault(&mut self, which: impl Fn(&mut Faults) -> &mut u8) {
-        *which(&mut self.faults) -= 1;
+    fn fault(&mut self, kind: impl Fn(&mut Faults) -> &mut u8) {
+        *kind(&mut self.faults) -= 1;
         self.boss.iter_mut().for_each(|boss| boss.must_commit = false);
     }
 
@@ -263,10 +205,14 @@ impl World {
             stopped: false,
             incumbent: None,
             successor: None,
+            killed: Vec::new(),
             told: Vec::new(),
             wants_connect: false,
             pending: Vec::new(),
             outcome: None,
+            journal_failed: false,
+            heard_failed: false,
+            cancelled: false,
             late: false,
             must_commit,
         });
@@ -299,12 +245,9 @@ impl World {
     }
 
     fn boss_reads_frame(&mut self, peer: Peer, message: Message, watch: &mut Watch<'_>) {
-        let busy = self.boss.as_ref().is_some_and(|boss| !boss.pending.is_empty());
-        let name = message.name();
+        let failed = peer == Peer::Successor && matches!(said(&message), Message::Failed { .. });
+        self.boss.iter_mut().for_each(|boss| boss.heard_failed |= failed);
         self.boss(supervisor::Event::Frame(peer, message), watch);
-        if watch.crash.is_none() {
-            self.violated(duties::boss_hears(self, busy, peer, name, watch));
-        }
     }
 
     /// Lets the supervisor handle `event`.
@@ -315,14 +258,16 @@ impl World {
         if let supervisor::Event::Timer(timer) = &event {
             self.violated(duties::fires_again(&machine, *timer, supervisor::Event::Timer, watch));
         }
+        let owed = duties::supervisor::Owed::new(self, &event);
         let mut meddling = watch.meddling.take();
         let mut host = Host { world: self, pid: 0, watch };
         let lives = drive(&mut machine, &mut host, event, &mut meddling).is_continue();
         watch.meddling = meddling;
         match &mut self.boss {
             Some(boss) if lives => boss.machine = machine,
-            _ => self.boss_dies(),
+            _ => return self.boss_dies(),
         }
+        self.violated(owed.settle(self, watch));
     }
 
     /// Lets a daemon handle `input`.
@@ -339,12 +284,13 @@ impl World {
             self.violated(stuck);
         }
         let joins = match &input {
-            DaemonEvent::Frame(link, message) if is_ack(message) => {
+            DaemonEvent::Frame(link, message) if matches!(said(message), Message::HelloAck(_)) => {
                 self.links.iter().find(|known| known.id == *link && !known.joined).map(|link| link.id)
             }
             _ => None,
         };
-        let told_back = matches!(&input, DaemonEvent::Frame(_, Message::ResumeAfterAbort { .. }));
+        let told_back = matches!(&input, DaemonEvent::Frame(_, message) if matches!(said(message), Message::ResumeAfterAbort { .. }));
+        self.hears_supervisor(pid, &input);
         self.links.iter_mut().filter(|link| Some(link.id) == joins).for_each(|link| link.joined = true);
         let mut meddling = watch.meddling.take();
         let mut host = Host { world: self, pid, watch };
@@ -377,6 +323,32 @@ impl World {
         }
     }
 
+    /// What a process can know of its supervisor: whether it lives, and what it wants.
+    fn hears_supervisor(&mut self, pid: u32, input: &Input) {
+        let Some(process) = self.processes.get_mut(&pid) else { return };
+        let is_successor = matches!(process.daemon, Daemon::Successor(_));
+        let its = |link: &&Link| {
+            let joined = link.joined && Some(link.handoff_id) == process.handoff;
+            link.pid == pid && (joined || is_successor && link.end == End::Boss(Peer::Successor))
+        };
+        let mut links = self.links.iter().filter(its);
+        match input {
+            DaemonEvent::Frame(link, message) if links.any(|its| its.id == *link) => {
+                // An attempt to do without it may be under way.
+                process.heard |= process.pending.is_empty();
+                process.told_to_retire |= matches!(said(message), Message::Retire { .. });
+                process.told_to_resume |= matches!(said(message), Message::ResumeAfterAbort { .. });
+                process.heard_begin |=
+                    process.handoff.is_some() && matches!(said(message), Message::Begin { .. });
+                process.told_to_leave |= is_successor && matches!(said(message), Message::Abort { .. });
+            }
+            DaemonEvent::Stop => process.told_to_leave |= is_successor,
+            DaemonEvent::Timer(Timer::SupervisorSilent) => process.heard = false,
+            DaemonEvent::Closed(_) => process.heard &= links.any(|link| link.daemon_open),
+            _ => {}
+        }
+    }
+
     /// What a process was told: it is part of a handoff now, or to come back.
     fn remembers(&mut self, pid: u32, joins: Option<LinkId>, told_back: bool) {
         let joined = self.links.iter().find(|link| Some(link.id) == joins && link.joined);
@@ -384,6 +356,7 @@ impl World {
         let Some(process) = self.processes.get_mut(&pid) else { return };
         if handoff.is_some() && handoff != process.handoff {
             (process.said, process.handoff) = (None, handoff);
+            (process.heard, process.told_to_retire) = (false, false);
         }
         let serves = process.accepts && process.hooks.is_empty();
         process.told_to_resume = handoff.is_none() && !serves && (process.told_to_resume || told_back);
@@ -393,6 +366,8 @@ impl World {
         let Some(process) = self.processes.get_mut(&pid) else { return };
         let (op, hook) = process.hooks.remove(0);
         let good = result == Ok(true);
+        watch.prepared =
+            matches!(hook, AnyHook::Successor(successor::Hook::WarmUp | successor::Hook::Open { .. }));
         watch.left_service =
             matches!(hook, AnyHook::Incumbent(incumbent::Hook::Drain { .. } | incumbent::Hook::Seal));
         match &hook {
@@ -412,9 +387,14 @@ impl World {
         let Some(process) = self.processes.get_mut(&pid) else { return };
         let result = if good { Ok(()) } else { Err("injected".to_string()) };
         let input = match process.pending.remove(0) {
-            Awaited::Lock(op) if good => Input::Locked(op, self.try_lock(pid)),
+            Awaited::Lock(op) if good => {
+                let answer = self.try_lock(pid);
+                watch.found_busy = matches!(answer, LockAnswer::Busy { .. });
+                Input::Locked(op, answer)
+            }
             Awaited::Lock(op) => Input::Locked(op, LockAnswer::Error("injected".into())),
             Awaited::WriteRecord(op, record) => {
+                watch.left_service = true;
                 if good {
                     self.write_record(pid, record);
                 }
@@ -435,6 +415,8 @@ impl World {
             supervisor::Awaited::Spawn if good => supervisor::Event::Spawned(Ok(id(self.spawn()))),
             supervisor::Awaited::Spawn => supervisor::Event::Spawned(Err("injected".into())),
             supervisor::Awaited::Persist(note) => {
+                boss.journal_failed = !good;
+                watch.persisted.push(note);
                 if good {
                     self.note(note);
                 }
@@ -446,12 +428,11 @@ impl World {
     }
 }
 
-/// Whether a supervisor says that there is a handoff, for the first time or again.
-fn is_ack(message: &Message) -> bool {
+/// What is said, for the first time or again.
+fn said(message: &Message) -> &Message {
     match message {
-        Message::HelloAck(_) => true,
-        Message::Heartbeat { repeats: Some(repeats), .. } => is_ack(repeats),
-        _ => false,
+        Message::Heartbeat { repeats: Some(repeats), .. } => said(repeats),
+        message => message,
     }
 }
 

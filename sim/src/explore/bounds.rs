@@ -262,10 +262,4 @@ pub const LARGE: &[Bound] = &[
         Faults { crashes: 2, deferred: true, sparse: true, recovers: true, ..NONE },
         &[Committed, RolledBack, FellBack, Unconfirmed, NobodyServes, Unreachable],
     ),
-    bound(
-        "bad-hook-stop-and-crash-recovered",
-        1,
-        Faults { bad_hooks: 1, stops: 1, crashes: 1, recovers: true, prompt: true, sparse: true, ..NONE },
-        &[Committed, RolledBack, FellBack, Unconfirmed, NobodyServes, Unreachable],
-    ),
 ];

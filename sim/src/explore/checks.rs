@@ -2,7 +2,7 @@
 use handoff::machine::Exit;
 use handoff::machine::supervisor::{Outcome, Peer, Verdict};
 
-use super::world::{End, Life, Link, Process, World};
+use super::world::{Boss, Daemon, End, Life, Link, Process, World};
 
 /// In every state: at most one process writes, and it holds the lock; and nothing is made that a predecessor which
 /// may have to come back could not undo.
@@ -63,6 +63,22 @@ pub(super) fn gives_up(world: &World, peer: Peer, how: &str) -> Option<String> {
     }
 }
 
+/// When a daemon wants the lock: it was told to take it or to find out who has it, or nobody tells it anything.
+pub(super) fn seizes(world: &World, pid: u32) -> Option<String> {
+    let process = world.processes.get(&pid)?;
+    let told = process.told_to_begin || process.told_to_resume || process.told_to_retire;
+    let seizes = process.heard && !told && world.signalled != Some(pid);
+    seizes.then(|| format!("{pid} wants the lock by itself, though it hears its supervisor"))
+}
+
+/// When a successor goes on to serve: it was told to, or nobody tells it anything.
+pub(super) fn serves_by_itself(world: &World, pid: u32) -> Option<String> {
+    let process = world.processes.get(&pid)?;
+    let is_successor = matches!(process.daemon, Daemon::Successor(_));
+    let early = is_successor && process.heard && !process.told_to_commit;
+    early.then(|| format!("{pid} goes on to serve by itself, though it hears its supervisor"))
+}
+
 /// When the incumbent is told to resume: a successor that was told to begin has been seen to end.
 pub(super) fn resumes(world: &World) -> Option<String> {
     let boss = world.boss.as_ref()?;
@@ -107,8 +123,57 @@ pub(super) fn truth(world: &World, outcome: &Outcome) -> Option<String> {
     let missed = boss.must_commit && outcome.verdict != Verdict::Committed;
     match () {
         () if !so => Some(format!("the supervisor reports {:?}, which is not so", outcome.verdict)),
+        () if boss.cancelled && outcome.verdict == Verdict::Committed => {
+            Some("the supervisor was called off, and reports Committed".into())
+        }
         () if missed => Some(format!("nothing went wrong, but the supervisor reports {:?}", outcome.verdict)),
+        () => what_is_missing(world, boss, outcome),
+    }
+}
+
+/// What belongs to a verdict: a reason, what the journal says, the last word to a successor.
+fn what_is_missing(world: &World, boss: &Boss, outcome: &Outcome) -> Option<String> {
+    let verdict = outcome.verdict;
+    let is_written = outcome.journal_error.is_none();
+    match () {
+        () if !is_reason(boss, outcome) => {
+            Some(format!("the supervisor reports {verdict:?} because {:?}", outcome.reason))
+        }
+        () if is_written && boss.journal_failed => {
+            Some("the journal could not be written, and the supervisor does not say so".into())
+        }
+        () if is_written && !is_noted(world, boss, verdict) => {
+            Some(format!("the supervisor reports {verdict:?}, and the journal says otherwise"))
+        }
+        () if is_written && verdict == Verdict::Committed && !is_final(world) => {
+            Some("the supervisor reports Committed, and its successor is not told so".into())
+        }
         () => None,
+    }
+}
+
+/// Who has succeeded is told that its predecessor has ended, if there is a link.
+fn is_final(world: &World) -> bool {
+    let its = |link: &&Link| link.end == End::Boss(Peer::Successor) && link.boss_open && link.acked;
+    world.links.iter().filter(its).all(|link| link.said == Some("Final"))
+}
+
+/// Whoever does not commit says why; what the supervisor has done itself is no reason, nor that one has ended who has said why.
+fn is_reason(boss: &Boss, outcome: &Outcome) -> bool {
+    let Some(reason) = &outcome.reason else { return outcome.verdict == Verdict::Committed };
+    let own = |peer: &Peer| *reason == format!("the {} was killed", format!("{peer:?}").to_lowercase());
+    let known = boss.heard_failed && *reason == "the successor was killed";
+    !known && !boss.killed.iter().any(own)
+}
+
+/// The journal says who serves, and that nothing is under way.
+fn is_noted(world: &World, boss: &Boss, verdict: Verdict) -> bool {
+    let under_way = world.journal.under_way.is_some_and(|(_, successor)| Some(successor) == boss.successor);
+    match verdict {
+        Verdict::Committed => world.journal.running == boss.successor,
+        // It is still to be found out.
+        Verdict::Unconfirmed => true,
+        _ => !under_way,
     }
 }
 
@@ -144,6 +209,11 @@ pub(super) fn somebody_serves(world: &World) -> bool {
         () => world.astray && nobody_looks && !world.faults.recovers,
     };
     excused || world.processes.iter().any(works)
+}
+
+/// No supervisor that runs has a handoff under way, or takes stock.
+pub(super) fn nobody_is_at_work(world: &World) -> bool {
+    (world.idle() || !world.boss_runs()) && (world.surveyed() || !world.surveyor_runs())
 }
 
 /// There is one process; it serves, and can be reached.

@@ -16,7 +16,7 @@ use super::schedule::{Move, Schedule};
 use super::steps::Step;
 use super::table::Samples;
 use super::watch::Watch;
-use super::world::World;
+use super::world::{Faults, World};
 use super::{checks, surveyor};
 use crate::mutant::{Change, Meddling, Mutation};
 
@@ -56,11 +56,27 @@ pub struct Report {
     pub gaps: BTreeSet<Gap>,
     /// Which cells of the machines' tables were met.
     pub cells: BTreeSet<Cell>,
-    /// What could be wrong in each of them.
-    pub changes: BTreeMap<Cell, BTreeSet<Change>>,
+    /// What could be wrong in each of them, and where that would make a difference first.
+    pub changes: BTreeMap<Cell, BTreeMap<Change, Root>>,
     /// Each kind of violation, and the shortest way to it.
     pub violations: BTreeMap<String, Schedule>,
     pub(super) samples: Samples,
+}
+
+/// A step out of a state.
+#[derive(Clone)]
+pub struct Root {
+    world: World,
+    step: Step,
+}
+
+impl Root {
+    /// The same, with other faults that may still happen.
+    pub fn with(&self, change: impl Fn(&mut Faults)) -> Root {
+        let mut root = self.clone();
+        change(&mut root.world.faults);
+        root
+    }
 }
 
 /// How a state was met first: from which, by what step, and in which gap of it somebody died.
@@ -115,6 +131,29 @@ pub fn explore(bound: &Bound, options: Options<'_>) -> Report {
     search.finish()
 }
 
+/// Takes the step of `root`, mutated, and goes on from there, as far as `options` say; what lies beyond is taken to be good.
+///
+/// Nothing before it was mutated, for there was nothing to mutate: so what is wrong here would be found by [`explore`].
+pub fn explore_from(bound: &Bound, root: &Root, options: Options<'_>) -> Report {
+    let mut search = Search::new(bound, options);
+    search.visit(0, None, root.world.clone());
+    search.queue.clear();
+    search.take(0, &root.world, &root.step);
+    while let Some((from, world)) = search.queue.pop_front() {
+        if search.is_settled() {
+            return search.finish();
+        }
+        search.expand(from, &world);
+        if search.met.len() > options.most_states {
+            break;
+        }
+    }
+    let beyond = search.queue.iter().map(|(index, _)| *index).chain([0]);
+    beyond.for_each(|index| search.states[index as usize] = State::GOOD);
+    search.look_at_the_ends();
+    search.finish()
+}
+
 impl<'a> Search<'a> {
     fn new(bound: &'a Bound, options: Options<'a>) -> Self {
         Search {
@@ -138,26 +177,42 @@ impl<'a> Search<'a> {
     }
 
     fn expand(&mut self, from: u32, world: &World) {
-        for (due, waits) in world.due() {
+        for (due, needs) in world.due() {
             let action = self.number(world.action(&due));
-            self.calm.push(Edge { from, to: NOWHERE, action, waits });
+            self.calm.push(Edge { from, to: NOWHERE, action, needs });
         }
         for step in world.steps() {
-            let action = (!matches!(step, Step::Fault(_))).then(|| world.action(&step));
-            let mut watch = Watch::of(self.options.mutation);
-            if self.options.changes {
-                watch.meddling = Meddling::Notes(&mut self.report.changes);
-            }
-            let (lived, died) = world.after(&step, &mut watch);
-            self.gaps.extend(&watch.gaps);
-            self.cells.extend(&watch.cells);
-            let to = self.visit(from, Some(Move { step: step.clone(), dies: None }), lived);
-            if let Some(action) = action {
-                let action = self.number(action);
-                self.calm.push(Edge { from, to, action, waits: step.continues() });
-            }
-            for (n, world) in died.into_iter().enumerate() {
-                self.visit(from, Some(Move { step: step.clone(), dies: Some(n as u8) }), world);
+            self.take(from, world, &step);
+        }
+    }
+
+    fn take(&mut self, from: u32, world: &World, step: &Step) {
+        let action = (!matches!(step, Step::Fault(_))).then(|| world.action(step));
+        let mut watch = Watch::of(self.options.mutation);
+        let mut notes = BTreeMap::new();
+        if self.options.changes {
+            watch.meddling = Meddling::Notes(&mut notes);
+        }
+        let (lived, died) = world.after(step, &mut watch);
+        self.gaps.extend(&watch.gaps);
+        self.cells.extend(&watch.cells);
+        self.note(notes, world, step);
+        let to = self.visit(from, Some(Move { step: step.clone(), dies: None }), lived);
+        if let Some(action) = action {
+            let action = self.number(action);
+            self.calm.push(Edge { from, to, action, needs: step.needs() });
+        }
+        for (n, world) in died.into_iter().enumerate() {
+            self.visit(from, Some(Move { step: step.clone(), dies: Some(n as u8) }), world);
+        }
+    }
+
+    /// Notes what could be wrong with a step.
+    fn note(&mut self, notes: BTreeMap<Cell, BTreeSet<Change>>, world: &World, step: &Step) {
+        for (cell, changes) in notes {
+            let known = self.report.changes.entry(cell).or_default();
+            for change in changes {
+                known.entry(change).or_insert_with(|| Root { world: world.clone(), step: step.clone() });
             }
         }
     }
@@ -183,6 +238,7 @@ impl<'a> Search<'a> {
         self.states.push(State {
             at_rest: over || checks::at_rest(&world),
             serves: over || checks::somebody_serves(&world),
+            over: over || checks::nobody_is_at_work(&world),
         });
         if self.options.samples {
             self.report.samples.collect(&world);

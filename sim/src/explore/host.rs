@@ -116,10 +116,21 @@ impl Transport<Peer> for Host<'_, '_> {
         self.note(to, message);
         let mut links =
             self.world.links.iter_mut().filter(|link| link.end == End::Boss(to) && link.boss_open);
-        let Some(link) = links.find(|link| link.daemon_open && !link.reset) else { return };
-        let wrong = duties::says(&mut link.said, message);
-        link.down.push_back(message.clone());
+        let name = message.name();
+        let Some(link) = links.next() else {
+            let wrong = format!("the supervisor says {name} to the {to:?}, to whom it has no link");
+            return self.world.violated(Some(wrong));
+        };
+        link.acked |= matches!(message, Message::HelloAck(_));
+        let early = !link.acked && !matches!(message, Message::Refused { .. });
+        let wrong = duties::says(&mut link.said, &mut true, message);
+        if link.daemon_open && !link.reset {
+            link.down.push_back(message.clone());
+        }
         self.world.violated(wrong.map(|wrong| format!("the supervisor: {wrong}")));
+        let wrong =
+            || format!("the supervisor says {name} to the {to:?}, which is not part of its handoff yet");
+        self.world.violated(early.then(wrong));
     }
 
     fn close(&mut self, peer: Peer) {
@@ -146,10 +157,14 @@ impl Transport<LinkId> for Host<'_, '_> {
             link.up.push_back(message.clone());
         }
         let process = self.world.processes.get_mut(&self.pid);
-        let wrong = process.and_then(|process| duties::says(&mut process.said, message));
+        let finalized = process.as_ref().is_some_and(|process| process.finalized);
+        let waits = matches!(message, Message::StandingReport { awaits_final: Some(_), .. });
+        let wrong = process.and_then(|process| duties::says(&mut process.said, &mut link.answered, message));
         self.world.violated(wrong.map(|wrong| format!("{}: {wrong}", self.pid)));
         let name = message.name();
         self.world.violated(early.then(|| format!("{} says {name}, and has the lock", self.pid)));
+        let forgets = || format!("{} waits to hear that its predecessor has ended, and was told", self.pid);
+        self.world.violated((waits && finalized).then(forgets));
     }
 
     fn close(&mut self, link: LinkId) {
@@ -179,6 +194,7 @@ impl Process for Host<'_, '_> {
         self.watch.did(|| format!("kills the {}", format!("{peer:?}").to_lowercase()));
         if let Some(pid) = self.peer(peer).filter(|pid| self.world.processes.contains_key(pid)) {
             self.world.violated(checks::gives_up(self.world, peer, "kills"));
+            self.world.boss.iter_mut().for_each(|boss| boss.killed.push(peer));
             self.world.dies(pid);
         }
     }
@@ -191,6 +207,8 @@ impl Journal for Host<'_, '_> {
             self.put_off_boss(supervisor::Awaited::Persist(note));
             return None;
         }
+        self.world.boss.iter_mut().for_each(|boss| boss.journal_failed = false);
+        self.watch.persisted.push(note);
         self.world.note(note);
         Some(Ok(()))
     }
@@ -233,11 +251,13 @@ impl Hooks<successor::Hook> for Host<'_, '_> {
 
 impl Storage for Host<'_, '_> {
     fn lock(&mut self, op: Op) -> Option<LockAnswer> {
+        self.world.violated(checks::seizes(self.world, self.pid));
         if self.defers() {
             self.put_off(Awaited::Lock(op));
             return None;
         }
         let answer = self.world.try_lock(self.pid);
+        self.watch.found_busy |= matches!(answer, LockAnswer::Busy { .. });
         self.watch.did(|| format!("lock: {}", lock_answer(&answer)));
         Some(answer)
     }
@@ -258,6 +278,7 @@ impl Storage for Host<'_, '_> {
     }
 
     fn take_path(&mut self, op: Op) -> Option<Result<(), String>> {
+        self.world.violated(checks::serves_by_itself(self.world, self.pid));
         if self.defers() {
             self.put_off(Awaited::TakePath(op));
             return None;

@@ -1,10 +1,12 @@
 //! Whether every fault-free way on from every state comes to a good end, whatever the order of its steps.
 //!
-//! Two things are looked for. A *trap*: a state, or a cycle of states, in which nobody serves and out of which no step leads
-//! that must come; that a stopped process goes on is no such step, since nobody need ever continue it, and neither is a deadline. And a *dead end*: a
-//! state or a cycle short of rest, out of which no step leads, a stopped process' going on included. Steps are fair: one
-//! that can happen again and again does happen (a heartbeat that is repeated for ever does not keep a hook from returning).
-//! So a cycle counts only if each step that can be taken from somewhere in it can also be taken within it.
+//! Three things are looked for. A *trap*: a state, or a cycle of states, in which nobody serves and out of which no step leads
+//! that must come; that a stopped process goes on is no such step, since nobody need ever continue it, and neither is a
+//! deadline. A *handoff without end*: likewise, a supervisor that runs and is at work, whoever else is stopped, unless a
+//! deadline ends it that can pass. And a *dead end*: a state or a cycle short of rest, out of which no step leads, a stopped
+//! process' going on included. Steps are fair: one that can happen again and again does happen (a heartbeat that is repeated
+//! for ever does not keep a hook from returning). So a cycle counts only if each step that can be taken from somewhere in it
+//! can also be taken within it.
 
 use std::collections::BTreeSet;
 
@@ -15,6 +17,13 @@ pub(super) struct State {
     pub at_rest: bool,
     /// Somebody serves and can be reached; or nobody is to.
     pub serves: bool,
+    /// No supervisor that runs is at work.
+    pub over: bool,
+}
+
+impl State {
+    /// Nothing is wrong with it, whatever follows.
+    pub(super) const GOOD: State = State { at_rest: true, serves: true, over: true };
 }
 
 /// A step without a fault.
@@ -25,8 +34,18 @@ pub(super) struct Edge {
     pub to: u32,
     /// What it is, whatever the state: by this, steps of different states are the same.
     pub action: u16,
-    /// A stopped process goes on, or a deadline passes: not to be waited for while nobody serves.
-    pub waits: bool,
+    pub needs: Needs,
+}
+
+/// What has to come to pass for a step to be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Needs {
+    /// Nothing, or little time.
+    Nothing,
+    /// A deadline's time. If all are there and talk to each other, it does not come to that.
+    Deadline,
+    /// Somebody who continues a stopped process.
+    Somebody,
 }
 
 /// Where a step leads that is due, such as a heartbeat behind a frame that is still to be read.
@@ -35,12 +54,14 @@ pub(super) const NOWHERE: u32 = u32::MAX;
 /// The first state of each kind of bad end.
 pub(super) fn check(states: &[State], edges: &[Edge]) -> Vec<(&'static str, u32)> {
     let is_good = |good: &dyn Fn(&State) -> bool| states.iter().map(good).collect::<Vec<_>>();
-    let must: Vec<Edge> = edges.iter().copied().filter(|edge| !edge.waits).collect();
+    let must: Vec<Edge> = edges.iter().copied().filter(|edge| edge.needs == Needs::Nothing).collect();
     let trap = Graph::new(&must, is_good(&|state| state.serves)).bad_end();
+    let endless = Graph::new(&must, is_good(&|state| state.over)).bad_end();
     let dead_end = Graph::new(edges, is_good(&|state| state.at_rest)).bad_end();
     let trap = trap.map(|at| ("nobody serves, and no step that must come changes that", at));
+    let endless = endless.map(|at| ("a supervisor is at work, and no step that must come ends that", at));
     let dead_end = dead_end.map(|at| ("it never comes to rest, though nothing goes wrong any more", at));
-    trap.into_iter().chain(dead_end).collect()
+    trap.into_iter().chain(endless).chain(dead_end).collect()
 }
 
 struct Graph<'a> {
@@ -196,11 +217,11 @@ impl Tarjan {
 mod tests {
     use super::*;
 
-    const RESTLESS: State = State { at_rest: false, serves: false };
-    const REST: State = State { at_rest: true, serves: true };
+    const RESTLESS: State = State { at_rest: false, serves: false, over: false };
+    const REST: State = State { at_rest: true, serves: true, over: true };
 
     fn edge((from, to, action): (u32, u32, u16)) -> Edge {
-        Edge { from, to, action, waits: false }
+        Edge { from, to, action, needs: Needs::Nothing }
     }
 
     fn kinds(states: &[State], edges: &[(u32, u32, u16)]) -> Vec<u32> {
@@ -220,12 +241,15 @@ mod tests {
 
     #[test]
     fn a_cycle_that_each_of_its_steps_may_stay_in_is_a_bad_end() {
-        assert_eq!(kinds(&[REST, RESTLESS, RESTLESS], &[(0, 1, 0), (1, 2, 0), (2, 1, 0), (2, 0, 0)]), [1, 1]);
+        assert_eq!(
+            kinds(&[REST, RESTLESS, RESTLESS], &[(0, 1, 0), (1, 2, 0), (2, 1, 0), (2, 0, 0)]),
+            [1, 1, 1]
+        );
     }
 
     #[test]
     fn a_state_without_a_step_is_a_bad_end() {
-        assert_eq!(kinds(&[REST, RESTLESS], &[(0, 1, 0)]), [1, 1]);
+        assert_eq!(kinds(&[REST, RESTLESS], &[(0, 1, 0)]), [1, 1, 1]);
     }
 
     #[test]
@@ -234,15 +258,15 @@ mod tests {
         let edges = [(0, 1, 0), (1, 2, 1), (2, 1, 2), (2, 3, 5), (3, 2, 6), (3, 0, 7)];
         assert!(kinds(&[REST, RESTLESS, RESTLESS, RESTLESS], &edges).is_empty());
         let trap = [(0, 1, 0), (1, 2, 1), (2, 1, 2), (2, 3, 2), (3, 2, 6), (3, 0, 7)];
-        assert_eq!(kinds(&[REST, RESTLESS, RESTLESS, RESTLESS], &trap), [1, 1]);
+        assert_eq!(kinds(&[REST, RESTLESS, RESTLESS, RESTLESS], &trap), [1, 1, 1]);
     }
 
     #[test]
     fn that_a_stopped_process_goes_on_is_not_waited_for_while_nobody_serves() {
-        let goes_on = Edge { waits: true, ..edge((0, 1, 0)) };
+        let goes_on = Edge { needs: Needs::Somebody, ..edge((0, 1, 0)) };
         let ends = check(&[RESTLESS, REST], &[goes_on]);
-        assert_eq!(ends.len(), 1);
-        let serves = State { at_rest: false, serves: true };
+        assert_eq!(ends.len(), 2);
+        let serves = State { at_rest: false, serves: true, over: true };
         assert!(check(&[serves, REST], &[goes_on]).is_empty());
     }
 }

@@ -24,7 +24,7 @@ mod watch;
 mod world;
 
 pub use bounds::{Bound, LARGE, SMALL};
-pub use graph::{Options, Report, explore};
+pub use graph::{Options, Report, Root, explore, explore_from};
 pub use schedule::{Replayed, Schedule};
 pub use table::tables;
 pub use walk::{Stride, Walk};

@@ -2,7 +2,8 @@
 use handoff::machine::{Machine, Timer, Timers, recovery, supervisor::Peer};
 use handoff::message::Message;
 
-use super::world::{Boss, End, Life, Link, Process, Surveyor, Version, World};
+use super::liveness::Needs;
+use super::world::{Boss, End, Faults, Life, Link, Process, Surveyor, Version, World};
 use crate::process::AnyHook;
 
 /// One thing that can happen next. Daemons are named by their pid, links by their place.
@@ -63,9 +64,32 @@ pub(super) enum Fault {
 }
 
 impl Step {
-    /// A stopped process goes on: nobody need ever do that.
-    pub(super) fn continues(&self) -> bool {
-        matches!(self, Step::Continue(_) | Step::ContinueBoss | Step::ContinueSurveyor)
+    /// Nobody need ever continue a stopped process.
+    pub(super) fn needs(&self) -> Needs {
+        match self {
+            Step::Continue(_) | Step::ContinueBoss | Step::ContinueSurveyor => Needs::Somebody,
+            _ => Needs::Nothing,
+        }
+    }
+}
+
+impl Fault {
+    /// Of which kind it is: the one that there is one less of then.
+    pub(super) fn kind(&self) -> fn(&mut Faults) -> &mut u8 {
+        match self {
+            Fault::HookFails(_) | Fault::HookHangs(_) | Fault::HookUnfit(_) => |faults| &mut faults.bad_hooks,
+            Fault::OperationFails(_) | Fault::BossOperationFails | Fault::SurveyorOperationFails => {
+                |faults| &mut faults.errors
+            }
+            Fault::Crash(_) | Fault::CrashBoss | Fault::CrashSurveyor => |faults| &mut faults.crashes,
+            Fault::Stop(_) | Fault::StopBoss | Fault::StopSurveyor => |faults| &mut faults.stops,
+            Fault::DropDown(_) | Fault::DropUp(_) => |faults| &mut faults.drops,
+            Fault::Reset(_) => |faults| &mut faults.resets,
+            Fault::Late => |faults| &mut faults.late,
+            Fault::Cancel => |faults| &mut faults.cancels,
+            Fault::Signal(_) => |faults| &mut faults.signals,
+            Fault::Speaks(..) => |faults| &mut faults.versions,
+        }
     }
 }
 
@@ -95,12 +119,12 @@ impl World {
     }
 
     /// Timers that time alone lets expire, whatever else is to be done first: heartbeats soon, the deadlines of supervisors
-    /// (which are marked) at last.
-    pub(super) fn due(&self) -> Vec<(Step, bool)> {
+    /// at last.
+    pub(super) fn due(&self) -> Vec<(Step, Needs)> {
         let mut due = Vec::new();
         let mut note = |timers: &Timers, step: &dyn Fn(Timer) -> Step| {
-            for (timer, waits) in [(Timer::Heartbeat, false), (Timer::Deadline, true)] {
-                due.extend(timers.is_armed(timer).then(|| (step(timer), waits)));
+            for (timer, needs) in [(Timer::Heartbeat, Needs::Nothing), (Timer::Deadline, Needs::Deadline)] {
+                due.extend(timers.is_armed(timer).then(|| (step(timer), needs)));
             }
         };
         if let Some(boss) = self.boss.as_ref().filter(|boss| !boss.stopped) {
@@ -111,7 +135,7 @@ impl World {
         }
         for (pid, process) in self.processes.iter().filter(|(_, process)| process.life == Life::Runs) {
             let beats = process.timers().is_armed(Timer::Heartbeat);
-            due.extend(beats.then_some((Step::DaemonTimer(*pid, Timer::Heartbeat), false)));
+            due.extend(beats.then_some((Step::DaemonTimer(*pid, Timer::Heartbeat), Needs::Nothing)));
         }
         due
     }

@@ -12,12 +12,12 @@ use handoff::message::Message;
 use super::host::Host;
 use super::steps::Step;
 use super::watch::Watch;
-use super::world::{Daemon, End, Life, Process, SECOND, Surveyor, World, id};
+use super::world::{Daemon, End, Life, Link, Process, SECOND, Surveyor, World, id};
 use super::{checks, duties, names};
 use crate::mutant::drive;
 
 impl World {
-    pub(super) fn survey(&mut self, watch: &mut Watch<'_>) {
+    fn survey(&mut self, watch: &mut Watch<'_>) {
         let config = Config {
             liveness: 5 * SECOND,
             unreachable_limit: 60 * SECOND,
@@ -33,12 +33,42 @@ impl World {
             watched: Vec::new(),
             named: BTreeSet::new(),
             has_listeners: false,
+            killed: BTreeSet::new(),
             asked: BTreeSet::new(),
             refused: Vec::new(),
             pending: Vec::new(),
+            journal_failed: false,
             outcome: None,
         });
         self.surveys(Event::Start, watch)
+    }
+
+    /// Lets a step of its happen.
+    pub(super) fn surveyor_acts(&mut self, step: &Step, watch: &mut Watch<'_>) {
+        match *step {
+            Step::Recover => self.survey(watch),
+            Step::TellSurveyor(pid) => self.tell_surveyor(pid, watch),
+            Step::Refused(pid) => {
+                self.surveyor.iter_mut().for_each(|surveyor| {
+                    surveyor.refused.remove(0);
+                });
+                self.surveys(Event::Closed(id(pid)), watch);
+            }
+            Step::SurveyorComplete => self.surveyor_complete(true, watch),
+            Step::SurveyorTimer(timer) => self.surveys(Event::Timer(timer), watch),
+            Step::ContinueSurveyor => self.surveyor.iter_mut().for_each(|surveyor| surveyor.stopped = false),
+            _ => {}
+        }
+    }
+
+    fn tell_surveyor(&mut self, pid: u32, watch: &mut Watch<'_>) {
+        let its = |link: &&mut Link| link.pid == pid && link.end == End::Surveyor;
+        self.links.iter_mut().filter(its).for_each(|link| link.boss_open = false);
+        if let Some(surveyor) = &mut self.surveyor {
+            surveyor.watched.retain(|watched| *watched != pid);
+            surveyor.asked.remove(&pid);
+        }
+        self.surveys(Event::Ended(id(pid)), watch)
     }
 
     /// Lets the surveyor handle `event`.
@@ -55,8 +85,16 @@ impl World {
         watch.meddling = meddling;
         match &mut self.surveyor {
             Some(surveyor) if lives => surveyor.machine = machine,
-            _ => self.surveyor_dies(),
+            _ => return self.surveyor_dies(),
         }
+        let mute = self
+            .surveyor
+            .as_ref()
+            .is_some_and(|surveyor| surveyor.machine.is_done() && surveyor.outcome.is_none());
+        self.violated(mute.then(|| "the recovery is done, and reports nothing".into()));
+        self.violated(duties::recovery::looks(self, watch));
+        self.violated(duties::recovery::tells(watch));
+        self.violated(duties::recovery::notes(self, watch));
     }
 
     /// What can happen to it next, but for timers. Ends come before anything else.
@@ -115,21 +153,35 @@ impl World {
             (Some(surveyor), Message::StandingReport { .. }) => {
                 surveyor.asked.remove(&pid);
             }
-            (Some(surveyor), Message::Listeners { more: false, .. }) => surveyor.has_listeners = true,
+            (Some(surveyor), Message::Listeners { more: false, .. }) => {
+                surveyor.has_listeners |= !surveyor.killed.contains(&pid);
+            }
             _ => {}
         }
-        self.surveys(Event::Frame(id(pid), message), watch)
+        let name = message.name();
+        self.surveys(Event::Frame(id(pid), message), watch);
+        if watch.crash.is_none() {
+            self.violated(duties::recovery::hears(self, pid, name, watch));
+        }
     }
 
     pub(super) fn surveyor_complete(&mut self, good: bool, watch: &mut Watch<'_>) {
         let Some(surveyor) = &mut self.surveyor else { return };
         let event = match surveyor.pending.remove(0) {
-            Awaited::Look(also) => Event::Looked(self.sightings(also)),
+            Awaited::Look(also) => {
+                watch.looked = true;
+                Event::Looked(self.sightings(also))
+            }
             Awaited::Note(verdict) if good => {
+                surveyor.journal_failed = false;
+                watch.noted = self.heir_that_is_free(verdict);
                 self.note_survey(verdict);
                 Event::Noted(verdict, Ok(()))
             }
-            Awaited::Note(verdict) => Event::Noted(verdict, Err("injected".into())),
+            Awaited::Note(verdict) => {
+                surveyor.journal_failed = true;
+                Event::Noted(verdict, Err("injected".into()))
+            }
             Awaited::Finish(_) => return,
         };
         self.surveys(event, watch)
@@ -161,6 +213,13 @@ impl World {
         sightings
     }
 
+    /// Who serves, unless it is still to answer.
+    fn heir_that_is_free(&self, verdict: Verdict) -> Option<u32> {
+        let Verdict::Serves(process) = verdict else { return None };
+        let asked = self.surveyor.as_ref().is_some_and(|surveyor| surveyor.asked.contains(&process.pid));
+        (!asked).then_some(process.pid)
+    }
+
     fn note_survey(&mut self, verdict: Verdict) {
         let Some(surveyor) = self.surveyor.as_ref().filter(|surveyor| surveyor.has_journal) else { return };
         debug_assert!(!surveyor.stopped);
@@ -179,11 +238,26 @@ impl Transport<ProcessId> for Host<'_, '_> {
             self.world.violated(checks::finalizes(self.world, to.pid));
         }
         self.watch.tells(|| names::daemon(to.pid), message);
-        if let (Some(surveyor), Message::StandingQuery) = (&mut self.world.surveyor, message) {
-            surveyor.asked.insert(to.pid);
+        self.watch.asked_of.push((to.pid, message.name()));
+        if let Some(surveyor) = &mut self.world.surveyor {
+            match message {
+                Message::StandingQuery => {
+                    surveyor.asked.insert(to.pid);
+                }
+                Message::ListenersQuery if surveyor.has_listeners => {
+                    self.world
+                        .violated(Some("the recovery asks for the listening sockets, and has them".into()));
+                }
+                _ => {}
+            }
         }
-        let mine = |link: &&mut super::world::Link| link.end == End::Surveyor && link.pid == to.pid;
-        let mut links = self.world.links.iter_mut().filter(mine).filter(|link| link.boss_open);
+        let refused = self.world.surveyor.as_ref().is_some_and(|surveyor| surveyor.refused.contains(&to.pid));
+        let mine = |link: &&mut Link| link.end == End::Surveyor && link.pid == to.pid;
+        let mut links = self.world.links.iter_mut().filter(mine).filter(|link| link.boss_open).peekable();
+        if links.peek().is_none() && !refused {
+            let wrong = format!("the recovery says {} to {}, to whom it has no link", message.name(), to.pid);
+            return self.world.violated(Some(wrong));
+        }
         if let Some(link) = links.find(|link| link.daemon_open && !link.reset) {
             // A question that was not read yet is not asked twice.
             if link.down.back() != Some(message) {
@@ -202,6 +276,7 @@ impl Survey for Host<'_, '_> {
             self.world.surveyor.iter_mut().for_each(|s| s.pending.push(Awaited::Look(also)));
             return None;
         }
+        self.watch.looked = true;
         Some(self.world.sightings(also))
     }
 
@@ -218,6 +293,9 @@ impl Survey for Host<'_, '_> {
     fn kill(&mut self, process: ProcessId) {
         self.watch.did(|| format!("kills D{process}"));
         self.world.violated(kills(self.world, process.pid));
+        self.world.surveyor.iter_mut().for_each(|surveyor| {
+            surveyor.killed.insert(process.pid);
+        });
         if self.world.processes.contains_key(&process.pid) {
             self.world.dies(process.pid);
         }
@@ -229,6 +307,8 @@ impl Survey for Host<'_, '_> {
             self.world.surveyor.iter_mut().for_each(|s| s.pending.push(Awaited::Note(verdict)));
             return None;
         }
+        self.watch.noted = self.world.heir_that_is_free(verdict);
+        self.world.surveyor.iter_mut().for_each(|surveyor| surveyor.journal_failed = false);
         self.world.note_survey(verdict);
         Some(Ok(()))
     }
@@ -253,11 +333,15 @@ fn kills(world: &World, pid: u32) -> Option<String> {
         return Some(format!("the recovery kills {pid}, which is another's"));
     }
     let well = process.life == Life::Runs && !process.hung && !process.suspect;
+    let answered = !world.surveyor.as_ref()?.asked.contains(&pid);
     let lives = |(other, process): (&u32, &Process)| *other != pid && process.life != Life::Dying;
     let dying = world.processes.values().any(|process| process.life == Life::Dying);
     match () {
         () if !well || dying || world.signalled.is_some() => None,
         () if process.accepts => Some(format!("the recovery kills {pid}, which serves")),
+        () if answered && !world.processes.keys().any(|pid| checks::serves(world, *pid)) => {
+            Some(format!("the recovery kills {pid}, which has answered, and nobody serves"))
+        }
         () if !world.processes.iter().any(lives) => Some(format!("the recovery kills {pid}, the last one")),
         () => None,
     }
@@ -293,6 +377,23 @@ fn truth(world: &World, outcome: &Outcome) -> Option<String> {
     }
     if matches!(outcome.verdict, Verdict::Serves(_)) && !surveyor.has_listeners {
         return Some("the recovery is over without the listening sockets".into());
+    }
+    // Those whose end was not told are there, as far as it knows.
+    let is_there = |process: &ProcessId| {
+        world.processes.contains_key(&process.pid) || surveyor.watched.contains(&process.pid)
+    };
+    if let Some(gone) = outcome.left.iter().find(|process| !is_there(process)) {
+        return Some(format!("the recovery reports that {} is left, which has ended", gone.pid));
+    }
+    let killed: BTreeSet<u32> = outcome.killed.iter().map(|process| process.pid).collect();
+    if killed != surveyor.killed {
+        return Some(format!(
+            "the recovery reports that it has killed {:?}, which is not so",
+            outcome.killed
+        ));
+    }
+    if surveyor.journal_failed && outcome.journal_error.is_none() {
+        return Some("the journal could not be written, and the recovery does not say so".into());
     }
     (!so).then(|| format!("the recovery reports {:?}, which is not so", outcome.verdict))
 }

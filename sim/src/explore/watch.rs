@@ -2,7 +2,7 @@
 use std::ops::ControlFlow;
 
 use handoff::host::{Crashed, Gap};
-use handoff::machine::supervisor::Peer;
+use handoff::machine::supervisor::{Note, Peer};
 use handoff::machine::{Cell, LinkId};
 use handoff::message::Message;
 
@@ -30,8 +30,20 @@ pub(super) struct Watch<'a> {
     pub sent: Vec<(LinkId, &'static str)>,
     /// What a supervisor has sent, to whom.
     pub said: Vec<(Peer, &'static str)>,
-    /// The hook that has returned was a drain or a seal.
+    /// What a supervisor that takes stock has sent, to whom.
+    pub asked_of: Vec<(u32, &'static str)>,
+    /// The hook that has returned was a drain or a seal; or what is written is its record.
     pub left_service: bool,
+    /// The hook that has returned came before a successor serves.
+    pub prepared: bool,
+    /// What a supervisor has written into its journal, or tried to.
+    pub persisted: Vec<Note>,
+    /// Somebody has looked who is there.
+    pub looked: bool,
+    /// Who serves was written down, and that process has said all that it was asked.
+    pub noted: Option<u32>,
+    /// The lock was tried, and another has it.
+    pub found_busy: bool,
     /// Which links a daemon has closed.
     pub closed: Vec<LinkId>,
     /// What was asked for, if anybody wants to see it.
@@ -47,7 +59,13 @@ impl Default for Watch<'_> {
             cells: Vec::new(),
             sent: Vec::new(),
             said: Vec::new(),
+            asked_of: Vec::new(),
             left_service: false,
+            prepared: false,
+            persisted: Vec::new(),
+            looked: false,
+            noted: None,
+            found_busy: false,
             closed: Vec::new(),
             asked: None,
         }
@@ -68,15 +86,27 @@ impl<'a> Watch<'a> {
         self.sent.clear();
         self.said.clear();
         self.closed.clear();
+        self.asked_of.clear();
         self.left_service = false;
+        self.prepared = false;
+        self.persisted.clear();
+        self.looked = false;
+        self.noted = None;
+        self.found_busy = false;
     }
 
     pub(super) fn gap(&mut self, gap: Gap) -> ControlFlow<Crashed> {
         self.gaps.push(gap);
         match self.crash {
             Some(n) if n + 1 == self.gaps.len() => ControlFlow::Break(Crashed),
+            _ if self.is_endless() => ControlFlow::Break(Crashed),
             _ => ControlFlow::Continue(()),
         }
+    }
+
+    /// One turn had more gaps than any should: it would go on for ever.
+    pub(super) fn is_endless(&self) -> bool {
+        self.gaps.len() > 1000
     }
 
     /// An effect was asked for.

@@ -108,8 +108,13 @@ pub(super) struct Process {
     /// The handoff that it is, or was, part of, and the last that it has said of it.
     pub handoff: Option<HandoffId>,
     pub said: Option<&'static str>,
+    /// Its supervisor has been heard since it was last silent.
+    pub heard: bool,
     /// What its supervisor has told it.
     pub told_to_resume: bool,
+    pub told_to_retire: bool,
+    pub told_to_leave: bool,
+    pub heard_begin: bool,
     pub told_to_begin: bool,
     pub told_to_commit: bool,
     /// It has had its first turn.
@@ -142,11 +147,19 @@ pub(super) struct Boss {
     pub stopped: bool,
     pub incumbent: Option<u32>,
     pub successor: Option<u32>,
+    /// Whom it has killed.
+    pub killed: Vec<Peer>,
     /// Ends that it was told of.
     pub told: Vec<u32>,
     pub wants_connect: bool,
     pub pending: Vec<supervisor::Awaited>,
     pub outcome: Option<Outcome>,
+    /// What was to be written last into the journal could not be.
+    pub journal_failed: bool,
+    /// Its successor has said that it can't.
+    pub heard_failed: bool,
+    /// It was called off while it started a successor.
+    pub cancelled: bool,
     /// Its deadline has passed.
     pub late: bool,
     /// It began with one idle process that serves, and no fault has happened since: it must commit.
@@ -166,11 +179,15 @@ pub(super) struct Surveyor {
     pub named: BTreeSet<u32>,
     /// It was given the listening sockets.
     pub has_listeners: bool,
+    /// Whom it has killed: it does not hear them any more.
+    pub killed: BTreeSet<u32>,
     /// Whose answer is still to come.
     pub asked: BTreeSet<u32>,
     /// Who could not be connected to.
     pub refused: Vec<u32>,
     pub pending: Vec<recovery::Awaited>,
+    /// What was to be written last into the journal could not be.
+    pub journal_failed: bool,
     pub outcome: Option<recovery::Outcome>,
 }
 
@@ -200,6 +217,10 @@ pub(super) struct Link {
     pub accepted: bool,
     /// The daemon has read over it that a supervisor has a handoff with it.
     pub joined: bool,
+    /// The supervisor has made the daemon part of its handoff over it.
+    pub acked: bool,
+    /// The daemon has said something of the handoff over it.
+    pub answered: bool,
     /// The last that the supervisor has said of the handoff over it.
     pub said: Option<&'static str>,
     pub reset: bool,
@@ -354,6 +375,8 @@ impl World {
             handoff_id: HandoffId([self.started; 16]),
             accepted: end == End::Boss(Peer::Successor),
             joined: false,
+            acked: false,
+            answered: false,
             said: None,
             reset: false,
             down: VecDeque::new(),
@@ -471,6 +494,15 @@ impl World {
     }
 }
 
+impl Link {
+    /// What is on its way is lost, and both ends will see that there is no link any more.
+    pub(super) fn reset(&mut self) {
+        self.reset = true;
+        self.down.clear();
+        self.up.clear();
+    }
+}
+
 impl Process {
     pub(super) fn new(daemon: Daemon, predecessor: Option<u32>) -> Self {
         Process {
@@ -479,7 +511,11 @@ impl Process {
             suspect: false,
             handoff: None,
             said: None,
+            heard: false,
             told_to_resume: false,
+            told_to_retire: false,
+            told_to_leave: false,
+            heard_begin: false,
             told_to_begin: false,
             told_to_commit: false,
             begun: false,
@@ -506,6 +542,12 @@ impl Process {
     /// It runs, and nobody could think that it does not.
     pub(super) fn is_well(&self) -> bool {
         self.life == Life::Runs && !self.hung && !self.suspect && !self.alien
+    }
+
+    /// A hook runs that something depends on, or an answer is awaited.
+    pub(super) fn is_busy(&self) -> bool {
+        let finalize = AnyHook::Incumbent(incumbent::Hook::Finalize);
+        self.hooks.iter().any(|(_, hook)| *hook != finalize) || !self.pending.is_empty()
     }
 
     /// It writes, or may write, what is in the data directory.

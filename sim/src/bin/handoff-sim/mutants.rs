@@ -28,7 +28,7 @@ pub(crate) struct Mutants {
     /// How many seeds are swept for each, from 0 on.
     #[arg(long, default_value_t = 10_000)]
     seeds: u64,
-    /// Bounds in which its cell is met are explored, the small ones first, until they have had so many states.
+    /// Bounds in which it makes a difference are explored, the small ones first, until they have had so many states.
     #[arg(long, default_value_t = 300_000)]
     most_states: usize,
     /// How many are judged at a time; by default as many as there are processors.

@@ -1,0 +1,257 @@
+//! What incumbents and successors owe.
+use handoff::machine::supervisor::Peer;
+use handoff::machine::{DaemonEvent, Exit, LinkId, Timer};
+use handoff::message::Message;
+
+use super::super::watch::Watch;
+use super::super::world::{Daemon, End, Link, Process, World};
+
+/// What one that is free to act begins with at once.
+const ASKS_OF_A_DAEMON: [&str; 8] =
+    ["PrepareHandoff", "SealRequest", "Begin", "Commit", "Retire", "Final", "ResumeAfterAbort", "Abort"];
+
+/// What came to a daemon, and how it stood then.
+pub(in super::super) struct Owed {
+    pid: u32,
+    came: Came,
+    /// A hook runs, or an answer is awaited: what it is told takes effect later.
+    busy: bool,
+    /// It accepts connections.
+    accepts: bool,
+    /// But can't take the control path, and tries again.
+    tries: bool,
+    /// It holds the lock, and the control path is its own.
+    locked: bool,
+    named: bool,
+    /// And is not about to free it.
+    keeps_lock: bool,
+    /// It was told already that its predecessor has ended.
+    finalized: bool,
+    /// It is between a drain and its return to service, or in another handoff: this supervisor has to come later.
+    taken: bool,
+    /// It was told to come back while a hook ran, and not to stop.
+    told_to_resume: bool,
+}
+
+enum Came {
+    Connected(LinkId),
+    /// A message, whether said for the first time or repeated by a heartbeat.
+    Frame {
+        over: LinkId,
+        what: &'static str,
+        repeated: bool,
+    },
+    /// Its drain or seal has returned, or its record of it is written.
+    Back,
+    /// Its warm-up has returned, or its open.
+    Prepared,
+    Beat,
+    Closed,
+    Stop,
+    Else,
+}
+
+impl Came {
+    fn is_over(&self, link: LinkId) -> bool {
+        matches!(self, Came::Frame { over, .. } if *over == link)
+    }
+}
+
+impl Owed {
+    pub(in super::super) fn new<D>(
+        world: &World,
+        pid: u32,
+        event: &DaemonEvent<D>,
+        watch: &Watch<'_>,
+    ) -> Owed {
+        let came = match event {
+            DaemonEvent::Connected(link) => Came::Connected(*link),
+            DaemonEvent::Frame(over, Message::Heartbeat { repeats: Some(message), .. }) => {
+                Came::Frame { over: *over, what: message.name(), repeated: true }
+            }
+            DaemonEvent::Frame(over, message) => {
+                Came::Frame { over: *over, what: message.name(), repeated: false }
+            }
+            DaemonEvent::Timer(Timer::Heartbeat) => Came::Beat,
+            DaemonEvent::HookDone(..) | DaemonEvent::Recorded(..) if watch.left_service => Came::Back,
+            DaemonEvent::Closed(_) => Came::Closed,
+            DaemonEvent::HookDone(..) if watch.prepared => Came::Prepared,
+            DaemonEvent::Stop => Came::Stop,
+            _ => Came::Else,
+        };
+        let process = world.processes.get(&pid);
+        let accepts = process.is_some_and(|process| process.accepts);
+        Owed {
+            pid,
+            busy: process.is_some_and(Process::is_busy),
+            accepts,
+            tries: process.is_some_and(|process| process.timers().is_armed(Timer::Retry)),
+            locked: world.lock == Some(pid),
+            named: world.path == Some(pid),
+            keeps_lock: world.lock == Some(pid) && process.is_some_and(|process| !process.seals()),
+            finalized: process.is_some_and(|process| process.finalized),
+            taken: is_taken(world, pid, &came),
+            told_to_resume: process.is_some_and(|process| process.told_to_resume)
+                && world.signalled != Some(pid),
+            came,
+        }
+    }
+
+    /// What was owed and not done.
+    pub(in super::super) fn settle(&self, world: &World, watch: &Watch<'_>) -> Option<String> {
+        let process = world.processes.get(&self.pid)?;
+        if let Some(exit) = &process.exited {
+            return leaves(world, self.pid, exit, watch);
+        }
+        let sent =
+            |link: LinkId, name: &str| watch.sent.iter().any(|(to, what)| *to == link && *what == name);
+        let pid = self.pid;
+        match self.came {
+            Came::Connected(link) if !sent(link, "Hello") => {
+                Some(format!("{pid} is connected to, and says nothing"))
+            }
+            Came::Frame { over, what: "StandingQuery", .. } if !sent(over, "StandingReport") => {
+                Some(format!("{pid} is asked where it stands, and does not answer"))
+            }
+            Came::Frame { over, what: "ListenersQuery", .. } if !sent(over, "Listeners") => {
+                Some(format!("{pid} is asked for its listening sockets, and does not answer"))
+            }
+            Came::Frame { over, what: "HelloAck", .. } if self.taken && !sent(over, "Busy") => {
+                Some(format!("{pid} is in a handoff, and does not tell another supervisor so"))
+            }
+            Came::Frame { what: asks, .. } if self.is_free_to(world, asks) && !obeys(asks, watch) => {
+                Some(format!("{pid} is told {asks}, and does nothing"))
+            }
+            Came::Back if self.told_to_resume && !comes_back(process, watch) => {
+                Some(format!("{pid} was told to come back, and goes on"))
+            }
+            Came::Prepared if process.told_to_leave => Some(format!("{pid} was told to leave, and goes on")),
+            Came::Prepared
+                if process.heard_begin && !watch.asked_for(&["Lock", "Ready", "TakePath", "Exit"]) =>
+            {
+                Some(format!("{pid} was told to begin, and does not"))
+            }
+            Came::Beat
+                if is_linked(world, pid) && !watch.sent.iter().any(|(_, what)| *what == "Heartbeat") =>
+            {
+                Some(format!("{pid} says no heartbeat when it is due"))
+            }
+            Came::Closed if !is_linked(world, pid) && process.timers().is_armed(Timer::Heartbeat) => {
+                Some(format!("{pid} has no link to a supervisor any more, and goes on with its heartbeats"))
+            }
+            Came::Stop if !self.busy && self.is_settled() && !watch.did_something() => {
+                Some(format!("{pid} is told to stop, and does nothing"))
+            }
+            _ => self.breaks_off(watch).or_else(|| self.idles(world, watch)),
+        }
+        .or_else(|| falls_silent(world, pid, process))
+        .or_else(|| stays(process, pid, watch))
+    }
+
+    /// It has nothing else to do first, and has not done it already, while its supervisor was silent.
+    fn is_free_to(&self, world: &World, asks: &str) -> bool {
+        // A successor is a supervisor's own from the start.
+        let its = |link: &Link| link.joined || link.end == End::Boss(Peer::Successor) && asks == "Abort";
+        let its = |link: &Link| link.pid == self.pid && its(link) && self.came.is_over(link.id);
+        let done = match asks {
+            "Final" => self.finalized || !self.keeps_lock,
+            "ResumeAfterAbort" => self.accepts && self.tries,
+            "Begin" => world.lock == Some(self.pid),
+            "Commit" | "Abort" => world.path == Some(self.pid),
+            _ => false,
+        };
+        // What was heard is repeated until something else is said.
+        let heard = matches!(self.came, Came::Frame { repeated: true, .. }) && asks != "Abort";
+        // That its predecessor has ended concerns nothing else that it does.
+        let busy = self.busy && asks != "Final";
+        !busy && !done && !heard && world.links.iter().any(its) && ASKS_OF_A_DAEMON.contains(&asks)
+    }
+
+    /// It is where it can turn to its end at once: not about to take the control path, again and again.
+    fn is_settled(&self) -> bool {
+        !self.locked || !self.accepts || !self.tries
+    }
+
+    /// Who has got the lock writes down that it is his, or gives it back; who has got the control path, that he serves.
+    fn idles(&self, world: &World, watch: &Watch<'_>) -> Option<String> {
+        let got_lock = !self.locked && world.lock == Some(self.pid);
+        let got_path = !self.named && world.path == Some(self.pid);
+        let idles = (got_lock || got_path) && !watch.asked_for(&["WriteRecord"]);
+        let what = if got_lock { "lock" } else { "control path" };
+        idles.then(|| format!("{} has got the {what}, and does nothing with it", self.pid))
+    }
+
+    /// Who closes a link on a supervisor that has just spoken says why; and who says why closes it.
+    fn breaks_off(&self, watch: &Watch<'_>) -> Option<String> {
+        let Came::Frame { over: link, .. } = self.came else { return None };
+        let told = watch.sent.iter().any(|(to, what)| *to == link && matches!(*what, "Busy" | "Refused"));
+        let closed = watch.closed.contains(&link);
+        match (told, closed) {
+            (false, true) => Some(format!("{} closes a link without a word", self.pid)),
+            (true, false) => Some(format!("{} turns somebody away, and keeps the link", self.pid)),
+            (true, true) | (false, false) => None,
+        }
+    }
+}
+
+fn is_taken(world: &World, pid: u32, came: &Came) -> bool {
+    let Some(process) = world.processes.get(&pid) else { return false };
+    let other = |link: &Link| {
+        link.pid == pid && link.end == End::Boss(Peer::Incumbent) && Some(link.handoff_id) != process.handoff
+    };
+    let its = |link: &Link| {
+        link.pid == pid && link.joined && link.daemon_open && Some(link.handoff_id) == process.handoff
+    };
+    let in_service = process.accepts && world.path == Some(pid) && !process.is_busy();
+    let asks = world.links.iter().any(|link| came.is_over(link.id) && other(link));
+    asks && (!in_service || world.links.iter().any(its))
+}
+
+fn obeys(asks: &str, watch: &Watch<'_>) -> bool {
+    match asks {
+        "Abort" => watch.asked_for(&["Exit"]),
+        _ => watch.did_something(),
+    }
+}
+
+/// What follows if it was told to come back meanwhile: the record is written, or has been, and it serves again.
+fn comes_back(process: &Process, watch: &Watch<'_>) -> bool {
+    !process.pending.is_empty() || watch.asked_for(&["StartResume", "Lock", "Exit"])
+}
+
+/// A successor has a link to its supervisor from the start.
+fn is_linked(world: &World, pid: u32) -> bool {
+    let its = |link: &Link| link.joined || link.end == End::Boss(Peer::Successor);
+    world.links.iter().any(|link| link.pid == pid && its(link) && link.daemon_open)
+}
+
+/// There is a supervisor that it has heard of, and could tell that it lives.
+fn has_supervisor(world: &World, pid: u32) -> bool {
+    let open =
+        |link: &Link| link.pid == pid && link.joined && link.daemon_open && link.boss_open && !link.reset;
+    world.links.iter().any(open)
+}
+
+/// Who has a supervisor says heartbeats.
+fn falls_silent(world: &World, pid: u32, process: &Process) -> Option<String> {
+    let silent = has_supervisor(world, pid) && !process.timers().is_armed(Timer::Heartbeat);
+    silent.then(|| format!("{pid} has a supervisor, and will say no heartbeats"))
+}
+
+/// Who was told to retire, and finds that another has the lock, leaves at once.
+fn stays(process: &Process, pid: u32, watch: &Watch<'_>) -> Option<String> {
+    let stays = watch.found_busy && process.told_to_retire;
+    stays.then(|| format!("{pid} is told to retire, finds that another has the lock, and stays"))
+}
+
+/// Who leaves by himself has freed the lock: a process that he has forked may have it as well. And a successor that can't
+/// has said so.
+fn leaves(world: &World, pid: u32, exit: &Exit, watch: &Watch<'_>) -> Option<String> {
+    if world.lock == Some(pid) && *exit != Exit::HookLimit {
+        return Some(format!("{pid} leaves ({exit:?}) with the lock"));
+    }
+    let Daemon::Successor(_) = world.processes.get(&pid)?.daemon else { return None };
+    let failed = matches!(exit, Exit::Failed(_)) && has_supervisor(world, pid);
+    let said = watch.sent.iter().any(|(_, what)| *what == "Failed");
+    (failed && !said).then(|| format!("{pid} leaves ({exit:?}) without a word"))
+}

@@ -1,0 +1,210 @@
+//! What the supervisor of a handoff owes.
+use handoff::machine::supervisor::{Event, Note, Peer};
+use handoff::machine::{Machine, Timer};
+use handoff::message::Message;
+
+use super::super::watch::Watch;
+use super::super::world::{Boss, End, Link, World};
+
+/// What came to the supervisor, and how it stood then.
+pub(in super::super) struct Owed {
+    came: Came,
+    /// An answer is awaited first.
+    busy: bool,
+}
+
+enum Came {
+    /// A message, whether said for the first time or repeated by a heartbeat.
+    Frame {
+        from: Peer,
+        what: &'static str,
+        repeated: bool,
+    },
+    Closed(Peer),
+    Ended(Peer),
+    NoConnection,
+    NoSuccessor,
+    Cancel,
+    Beat,
+    Else,
+}
+
+impl Owed {
+    pub(in super::super) fn new(world: &World, event: &Event) -> Owed {
+        let came = match event {
+            Event::Frame(from, Message::Heartbeat { repeats: Some(message), .. }) => {
+                Came::Frame { from: *from, what: message.name(), repeated: true }
+            }
+            Event::Frame(from, message) => Came::Frame { from: *from, what: message.name(), repeated: false },
+            Event::Closed(peer, _) => Came::Closed(*peer),
+            Event::Ended(peer, _) => Came::Ended(*peer),
+            Event::ConnectFailed(_) => Came::NoConnection,
+            Event::Spawned(Err(_)) => Came::NoSuccessor,
+            Event::Cancel => Came::Cancel,
+            Event::Timer(Timer::Heartbeat) => Came::Beat,
+            _ => Came::Else,
+        };
+        Owed { came, busy: world.boss.as_ref().is_some_and(|boss| !boss.pending.is_empty()) }
+    }
+
+    /// What was owed and not done.
+    pub(in super::super) fn settle(&self, world: &World, watch: &Watch<'_>) -> Option<String> {
+        let boss = world.boss.as_ref()?;
+        if boss.machine.is_done() {
+            let mute = boss.outcome.is_none();
+            return mute.then(|| "the supervisor is done, and reports nothing".into());
+        }
+        let sees = Sees { world, boss };
+        let what = match self.came {
+            Came::Beat => return beats(world, watch),
+            Came::Frame { from, what, repeated } => {
+                return self.hears(&sees, from, what, repeated, watch).or_else(|| stops_short(&sees, watch));
+            }
+            _ if self.busy || watch.did_something() || boss.machine.timers().is_armed(Timer::Retry) => None,
+            Came::Cancel => sees.could_cancel().then_some("is called off"),
+            Came::NoSuccessor => Some("can't start a successor"),
+            // Before there is a successor, all depends on the incumbent.
+            _ if boss.successor.is_some() => None,
+            Came::NoConnection => Some("can't connect to the incumbent"),
+            Came::Closed(Peer::Incumbent) => Some("has lost the incumbent"),
+            Came::Ended(Peer::Incumbent) => Some("sees the incumbent end"),
+            _ => None,
+        };
+        what.map(|what| format!("the supervisor {what}, and does nothing"))
+            .or_else(|| stops_short(&sees, watch))
+    }
+
+    fn hears(
+        &self,
+        sees: &Sees<'_>,
+        from: Peer,
+        what: &str,
+        repeated: bool,
+        watch: &Watch<'_>,
+    ) -> Option<String> {
+        let says = |name: &'static str| watch.said.contains(&(from, name));
+        let keeps = sees.link(from, |link| link.boss_open);
+        let deaf = !repeated && !self.busy && sees.matters(from, what) && !watch.did_something();
+        let greeted = match repeated {
+            false => what == "Hello" && !self.busy && sees.matters(from, what),
+            true => what == "Hello" && sees.link(from, |link| link.boss_open && link.acked),
+        };
+        match () {
+            () if deaf => Some(format!("the supervisor hears {what} from {from:?}, and does nothing")),
+            () if greeted && !says("HelloAck") => {
+                Some(format!("the supervisor is greeted by {from:?}, and does not answer"))
+            }
+            () if what == "Refused" && keeps => {
+                Some(format!("the supervisor is refused by {from:?}, and keeps the link"))
+            }
+            () if is_anothers_to_say(from, what) && (keeps || !says("Refused")) => {
+                Some(format!("the supervisor hears {what} from {from:?}, and takes it"))
+            }
+            () => None,
+        }
+    }
+}
+
+/// Only the other of the two says that.
+fn is_anothers_to_say(from: Peer, what: &str) -> bool {
+    match from {
+        Peer::Incumbent => matches!(what, "Warmed" | "Ready" | "Failed" | "Serving"),
+        Peer::Successor => {
+            matches!(what, "Drained" | "DrainFailed" | "SealComplete" | "SealFailed" | "Resumed" | "Busy")
+        }
+    }
+}
+
+/// What it writes is not the end of it: after "committed" the incumbent is retired, after "over" it reports.
+fn stops_short(sees: &Sees<'_>, watch: &Watch<'_>) -> Option<String> {
+    let note = *watch.persisted.last()?;
+    let retires = watch.said.contains(&(Peer::Incumbent, "Retire"));
+    let short = match note {
+        Note::UnderWay => false,
+        Note::Committed => {
+            let on = !sees.gone_back() && sees.link(Peer::Incumbent, |link| link.boss_open && link.acked);
+            on && !retires
+        }
+        Note::Over(_) => sees.boss.pending.is_empty(),
+    };
+    short.then(|| format!("the supervisor has written {note:?}, and does nothing more"))
+}
+
+/// When a heartbeat is due: all that are part of the handoff hear one.
+fn beats(world: &World, watch: &Watch<'_>) -> Option<String> {
+    let owed = |peer: &Peer| {
+        let link = |link: &Link| link.end == End::Boss(*peer) && link.boss_open && link.acked;
+        world.links.iter().any(link) && !watch.said.contains(&(*peer, "Heartbeat"))
+    };
+    let peer = [Peer::Incumbent, Peer::Successor].into_iter().find(owed)?;
+    Some(format!("the supervisor says no heartbeat to the {peer:?} when it is due"))
+}
+
+/// A handoff that is under way, as it can be seen from outside.
+struct Sees<'a> {
+    world: &'a World,
+    boss: &'a Boss,
+}
+
+impl Sees<'_> {
+    fn link(&self, peer: Peer, is: impl Fn(&Link) -> bool) -> bool {
+        self.world.links.iter().any(|link| link.end == End::Boss(peer) && is(link))
+    }
+
+    fn said(&self, to: Peer, names: &[&str]) -> bool {
+        self.link(to, |link| link.said.is_some_and(|said| names.contains(&said)))
+    }
+
+    /// It has given the successor up, or turned to the incumbent again.
+    fn gone_back(&self) -> bool {
+        self.said(Peer::Incumbent, &["ResumeAfterAbort"])
+            || self.said(Peer::Successor, &["Abort"])
+            || !self.boss.killed.is_empty()
+            || self.boss.successor.is_some_and(|pid| self.boss.told.contains(&pid))
+    }
+
+    /// Nothing is decided yet, and there is somebody to go back to.
+    fn could_cancel(&self) -> bool {
+        let decided = self.said(Peer::Successor, &["Commit"]) || self.said(Peer::Incumbent, &["Retire"]);
+        let linked =
+            self.boss.successor.is_none() || self.link(Peer::Incumbent, |link| link.boss_open && link.acked);
+        !decided && !self.gone_back() && linked
+    }
+
+    /// Who is not well may have been given up, and then it matters no more what he says.
+    fn is_well(&self, peer: Peer, what: &str) -> bool {
+        let pid = match peer {
+            Peer::Incumbent => self.boss.incumbent,
+            Peer::Successor => self.boss.successor,
+        };
+        let lives = |pid| self.world.processes.get(&pid).is_some_and(|process| process.is_well());
+        let linked = |link: &Link| {
+            link.boss_open && link.daemon_open && !link.reset && (link.joined || what == "Hello")
+        };
+        pid.is_none_or(lives) && (pid.is_none() || self.link(peer, linked))
+    }
+
+    /// Who says something for the first time is heard, unless it does not matter any more.
+    fn matters(&self, from: Peer, what: &str) -> bool {
+        let all_well = self.is_well(Peer::Incumbent, what) && self.is_well(Peer::Successor, what);
+        let elsewhere = self.said(Peer::Incumbent, &["ResumeAfterAbort"])
+            || self.said(Peer::Successor, &["Abort"])
+            || self.boss.late;
+        // It was there before the incumbent's word was.
+        let ahead = self.said(Peer::Successor, &["Commit"]) || self.said(Peer::Incumbent, &["Retire"]);
+        let begun = self.said(Peer::Successor, &["Begin", "Commit", "Abort"]);
+        let ended = |pid: &u32| self.boss.told.contains(pid);
+        let killed = !self.boss.killed.is_empty();
+        match what {
+            "Ready" => {
+                let first = !self.said(Peer::Successor, &["Commit", "Abort"]);
+                first && !killed && self.is_well(Peer::Successor, what)
+            }
+            "Hello" | "Warmed" | "Drained" | "DrainFailed" | "SealComplete" | "SealFailed" | "Failed"
+            | "Serving" => all_well && !elsewhere && !(ahead && from == Peer::Incumbent),
+            "Busy" => !begun && !killed && self.boss.successor.is_some_and(|pid| !ended(&pid)),
+            "Resumed" => self.boss.successor.as_ref().is_none_or(ended),
+            _ => false,
+        }
+    }
+}
