@@ -157,8 +157,23 @@ impl World {
         let process = self.processes.get_mut(&pid).filter(|process| process.runs())?;
         process.pending.front().filter(|(at, _)| *at <= now)?;
         match process.pending.pop_front()?.1 {
-            Pending::Operation(operation) => operation(self, pid),
+            Pending::Operation(operation) => {
+                let answer = operation(self, pid)?;
+                self.unless_stopped(pid, answer)
+            }
             pending => Some(pending),
+        }
+    }
+
+    /// One that was stopped over an operation is told what came of it when it goes on.
+    fn unless_stopped(&mut self, pid: u32, answer: Pending) -> Option<Pending> {
+        let now = self.now;
+        match self.processes.get_mut(&pid) {
+            Some(process) if process.life == Life::Stopped => {
+                process.pending.push_front((now, answer));
+                None
+            }
+            _ => Some(answer),
         }
     }
 

@@ -209,6 +209,15 @@ mod tests {
     }
 
     #[test]
+    fn a_process_that_is_stopped_as_it_writes_is_told_what_came_of_it_when_it_goes_on() {
+        let stop = "[[fault]]\nat = \"journal write\"\ndo = \"stop\"\nwho = \"supervisor\"";
+        for noise in 0..16 {
+            let report = report(&format!("noise = {noise}\ndelays = \"usual\"\n{stop}"));
+            assert_eq!((report.violation, report.struck.len()), (None, 1), "{noise}");
+        }
+    }
+
+    #[test]
     fn what_struck_says_where_and_whom() {
         let report = report("[[fault]]\nat = \"gap incumbent.draining.*\"\ndo = \"crash\"");
         let place = "gap incumbent.draining.before-Drained".parse().ok();
