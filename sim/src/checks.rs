@@ -10,6 +10,7 @@ use handoff::message::Message;
 use serde::Serialize;
 
 use crate::daemon::Promise;
+use crate::feature::Feature;
 use crate::kernel::{Micros, Refused};
 use crate::process::{AnyHook, Life, Process};
 use crate::trace::What;
@@ -51,6 +52,8 @@ pub(crate) struct Audit {
     pub gaps: BTreeSet<GapKey>,
     /// Cells that were met, likewise.
     pub cells: BTreeSet<CellKey>,
+    /// The same in more detail, if somebody wants to know.
+    pub features: Option<BTreeSet<Feature>>,
     /// When a process has last read a heartbeat over a link.
     pub heard: BTreeMap<(u32, u64), Micros>,
     /// What recoveries found.

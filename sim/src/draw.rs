@@ -153,33 +153,47 @@ const FRAMES: [(&str, Who); 27] = [
 
 const HOOKS: [&str; 7] = ["warm-up", "drain", "seal", "open", "serve", "resume", "finalize"];
 
-struct Dice(ChaCha8Rng);
+/// Where choices come from.
+pub(crate) struct Dice(ChaCha8Rng);
 
 impl Dice {
+    pub(crate) fn of(seed: u64) -> Dice {
+        Dice(ChaCha8Rng::seed_from_u64(seed))
+    }
+
     /// A number below `limit`.
-    fn below(&mut self, limit: u64) -> u64 {
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
         self.0.next_u64() % limit.max(1)
     }
 
     /// Once in so many times.
-    fn once_in(&mut self, times: u64) -> bool {
+    pub(crate) fn once_in(&mut self, times: u64) -> bool {
         self.below(times) == 0
     }
 
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+    pub(crate) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.below(from.len() as u64) as usize]
     }
 
     fn between(&mut self, least: Span, most: Span) -> Span {
         Span::from_micros(least.micros() + self.below(most.micros() - least.micros() + 1))
     }
+
+    /// Where lengths of time come from.
+    pub(crate) fn noise(&mut self) -> u64 {
+        self.0.next_u64() >> 12
+    }
+
+    pub(crate) fn delays(&mut self) -> Delays {
+        self.pick(&[Delays::Fixed, Delays::Usual, Delays::Usual, Delays::Usual, Delays::Long])
+    }
 }
 
 /// The plan of a seed.
 pub fn draw(seed: u64) -> Plan {
-    let mut dice = Dice(ChaCha8Rng::seed_from_u64(seed));
-    let noise = dice.0.next_u64() >> 12;
-    let delays = dice.pick(&[Delays::Fixed, Delays::Usual, Delays::Usual, Delays::Usual, Delays::Long]);
+    let mut dice = Dice::of(seed);
+    let noise = dice.noise();
+    let delays = dice.delays();
     let mut plan = Plan {
         noise,
         delays,
@@ -202,21 +216,6 @@ pub fn draw(seed: u64) -> Plan {
         plan.faults.push(fault);
     }
     plan
-}
-
-/// The same plan, and one or two things more that go wrong in it.
-pub(crate) fn with_more(plan: &Plan, seed: u64) -> Plan {
-    let mut dice = Dice(ChaCha8Rng::seed_from_u64(seed));
-    let mut more = plan.clone();
-    let in_handoff = plan.faults.iter().map(|fault| fault.in_handoff).max().unwrap_or_default();
-    for _ in 0..1 + dice.below(2) {
-        let what = dice.pick(&STRIKES);
-        let fault = draw_fault(&mut dice, what, plan.handoffs);
-        let timed = matches!(fault.at, At::Time(_) | At::Handoff(..));
-        more.faults.push(Fault { in_handoff: if timed { 0 } else { in_handoff }, ..fault });
-    }
-    more.noise = if dice.once_in(2) { dice.0.next_u64() >> 12 } else { more.noise };
-    more
 }
 
 /// One or two things that lead a handoff off its way, and what strikes while it is there.
@@ -244,7 +243,7 @@ fn draw_chain(dice: &mut Dice, handoffs: u32) -> Vec<Fault> {
     faults
 }
 
-fn draw_times(dice: &mut Dice) -> Times {
+pub(crate) fn draw_times(dice: &mut Dice) -> Times {
     let usual = Times::default();
     match dice.below(4) {
         // What a hook may take can be more, or less, than the whole handoff may.
@@ -268,7 +267,7 @@ fn draw_classes(dice: &mut Dice) -> Vec<What> {
     }
 }
 
-fn draw_fault(dice: &mut Dice, what: What, handoffs: u32) -> Fault {
+pub(crate) fn draw_fault(dice: &mut Dice, what: What, handoffs: u32) -> Fault {
     let at = match what {
         What::Drop | What::Delay | What::Tear | What::Reset => draw_frame(dice),
         What::Panic | What::Unfit => At::Hook(dice.pick(&HOOKS).into()),
@@ -323,7 +322,7 @@ fn draw_frame(dice: &mut Dice) -> At {
 }
 
 /// How long it lasts, if it lasts.
-fn draw_length(dice: &mut Dice, what: What) -> Option<Span> {
+pub(crate) fn draw_length(dice: &mut Dice, what: What) -> Option<Span> {
     match what {
         What::Stop | What::Delay | What::CoreDump | What::Slow | What::ClockStep => Some(draw_span(dice)),
         What::FullDisk | What::NoDescriptors | What::Hang => Some(draw_span(dice)),

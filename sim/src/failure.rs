@@ -4,6 +4,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::{fs, io};
 
+use crate::checks::Violation;
 use crate::daemon::Make;
 use crate::draw::draw;
 use crate::plan::Plan;
@@ -31,20 +32,30 @@ pub struct Explain<'a> {
 impl Explain<'_> {
     /// All that there is to say of `failure`, in lines. Saves the smallest plan that fails in the same way.
     pub fn text(&self, failure: &Failure) -> String {
-        let drawn = draw(failure.seed);
+        self.of(&format!("seed {}", failure.seed), &draw(failure.seed), Some(&failure.violation))
+    }
+
+    /// The same of a plan that no seed draws; `name` is what to call it.
+    pub fn text_of(&self, name: &str, plan: &Plan) -> String {
+        self.of(name, plan, None)
+    }
+
+    /// `known`: what failed, if a run of the plan need not show it.
+    fn of(&self, name: &str, plan: &Plan, known: Option<&Violation>) -> String {
         // Two runs that differ are no plan's fault.
-        let plan = shrink(&drawn, self.make, self.planted).unwrap_or(drawn);
+        let plan = shrink(plan, self.make, self.planted).unwrap_or_else(|| plan.clone());
         let options = Options { trace: true, planted: self.planted, ..Options::default() };
         let report = run(&Arc::new(plan.clone()), self.make, options);
-        let again = match self.save(&plan, failure) {
+        let Some(violation) = report.violation.as_ref().or(known) else {
+            return format!("{name}: all checks hold");
+        };
+        let again = match self.save(&plan, name, violation) {
             Ok(path) => format!("saved as {}\nreplay it: {}", path.display(), self.replay_of(&path)),
             Err(error) => format!("it can't be saved in {}: {error}", self.directory.display()),
         };
-        let violation = report.violation.as_ref().unwrap_or(&failure.violation);
         format!(
-            "seed {} fails the check \"{}\": {}\n({})\n\nthe smallest plan that fails in the same way:\n\n{}\n{again}\n\n\
+            "{name} fails the check \"{}\": {}\n({})\n\nthe smallest plan that fails in the same way:\n\n{}\n{again}\n\n\
              what led to it (times in ms):\n{}",
-            failure.seed,
             violation.check,
             violation.why,
             version(),
@@ -53,11 +64,9 @@ impl Explain<'_> {
         )
     }
 
-    fn save(&self, plan: &Plan, failure: &Failure) -> io::Result<PathBuf> {
-        let violation = &failure.violation;
-        let why =
-            format!("{}: {}\n# From seed {}, {}.", violation.check, violation.why, failure.seed, version());
-        save_plan(self.directory, &format!("seed-{}", failure.seed), &why, plan)
+    fn save(&self, plan: &Plan, name: &str, violation: &Violation) -> io::Result<PathBuf> {
+        let why = format!("{}: {}\n# From {name}, {}.", violation.check, violation.why, version());
+        save_plan(self.directory, &name.replace(' ', "-"), &why, plan)
     }
 
     fn replay_of(&self, path: &Path) -> String {

@@ -147,7 +147,7 @@ impl Clock for Host<'_> {
 
 impl Gaps for Host<'_> {
     fn handles(&mut self, cell: Cell) {
-        self.world.audit.cell(cell);
+        self.world.meets(self.pid, cell);
         if cell.event.of == "timer" {
             self.world.silence_is_true(self.pid, cell.event.what);
         }

@@ -73,6 +73,7 @@ mod draw;
 pub mod explore;
 mod failure;
 mod faults;
+mod feature;
 mod handoff_loop;
 mod host;
 pub mod judge;
@@ -92,6 +93,7 @@ mod survey_loop;
 pub mod sweep;
 mod threads;
 pub mod trace;
+mod vary;
 mod world;
 
 pub use check::{CANARY, PLAN, SEED, SEEDS, check};

@@ -16,7 +16,7 @@ use crate::trace::Name;
 use crate::world::World;
 
 /// Whether a process runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Life {
     Runs,
     Stopped,

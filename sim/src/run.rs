@@ -1,4 +1,5 @@
 //! One run: a plan in, what came of it out.
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use handoff::host::Gap;
@@ -9,6 +10,7 @@ use handoff::machine::supervisor::Verdict;
 use crate::checks::Violation;
 use crate::daemon::{Ledger, Make};
 pub use crate::faults::Passed;
+pub use crate::feature::Feature;
 use crate::kernel::Micros;
 use crate::mutant::Mutation;
 use crate::plan::{At, Plan};
@@ -27,6 +29,8 @@ pub struct Report {
     pub gaps: Vec<Gap>,
     /// Cells of the machines' tables that were met. In no order.
     pub cells: Vec<Cell>,
+    /// The same, each with how everybody else stood, if that was to be recorded.
+    pub features: BTreeSet<Feature>,
     /// Where faults could have struck, in order, if that was to be recorded.
     pub passed: Vec<Passed>,
     /// What supervisors reported of the handoffs that were asked for.
@@ -92,6 +96,8 @@ pub struct Options {
     pub trace: bool,
     /// The places that were passed.
     pub places: bool,
+    /// How everybody else stood when a cell was met.
+    pub features: bool,
     /// Broken on purpose.
     pub planted: Planted,
 }
@@ -136,6 +142,7 @@ pub fn run(plan: &Arc<Plan>, make: &Arc<Make>, options: Options) -> Report {
     let mut world = World::new(Arc::clone(plan), Arc::clone(make));
     world.recorder.on = options.trace;
     world.faults.passed = options.places.then(Vec::new);
+    world.audit.features = options.features.then(BTreeSet::new);
     world.planted = options.planted;
     world.disk.lock().flock_excludes_nobody = options.planted == Planted::FlockExcludesNobody;
     runtime::run(&mut world);
@@ -144,6 +151,7 @@ pub fn run(plan: &Arc<Plan>, make: &Arc<Make>, options: Options) -> Report {
         struck: std::mem::take(&mut world.faults.struck),
         gaps: world.audit.gaps.iter().map(|key| key.0).collect(),
         cells: world.audit.cells.iter().map(|key| key.0).collect(),
+        features: world.audit.features.take().unwrap_or_default(),
         passed: world.faults.passed.take().unwrap_or_default(),
         findings: std::mem::take(&mut world.audit.findings),
         verdicts: std::mem::take(&mut world.operator.verdicts),

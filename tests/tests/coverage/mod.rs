@@ -42,7 +42,7 @@ pub(crate) fn problems(runs: &[&Summary]) -> Vec<String> {
     if !problems.is_empty() {
         problems.push(
             "to look for what is missing, with names one a line in FILE: \
-             handoff-sim sweep --seeds 0..1000000 --collect scenarios/rare --wanted FILE"
+             handoff-sim sweep --seeds 0..100000 --collect scenarios/rare --wanted FILE"
                 .into(),
         );
     }

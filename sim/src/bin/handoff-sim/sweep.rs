@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{fs, io, thread};
 
-use handoff_sim::rare::collect;
+use handoff_sim::rare::{Collected, collect};
 use handoff_sim::sweep::{Summary, Sweep};
 use handoff_sim::{Explain, version};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -20,7 +20,7 @@ impl super::Sweep {
         let shard = self.shard.map_or_else(Shard::from_environment, Ok)?;
         let seeds = shard.of(self.seeds.clone());
         if let (Some(folder), Some(wanted)) = (&self.collect, &self.wanted) {
-            return collected(wanted, seeds, self.jobs, subject, folder);
+            return self.collects(wanted, seeds, subject, folder);
         }
         let (make, planted) = (Arc::clone(&subject.make), subject.planted);
         let mut sweep = Sweep { planted, twice_every: self.twice_every, ..Sweep::new(seeds.clone(), make) };
@@ -33,29 +33,43 @@ impl super::Sweep {
         eprintln!("{}", told(&summary, start.elapsed(), sweep.jobs));
         self.json.as_deref().map_or(Ok(()), |path| write_json(&summary, path))?;
         let Some(failure) = &summary.failure else { return Ok(ExitCode::SUCCESS) };
-        let replay = "cargo run --release --bin handoff-sim -- replay {}";
-        let explain = Explain { make: &sweep.make, planted, directory: &self.failures, replay };
-        println!("{}", explain.text(failure));
+        println!("{}", self.explain(subject).text(failure));
         Ok(ExitCode::FAILURE)
     }
-}
 
-/// Saves plans that meet what is wanted, and says what was not met.
-fn collected(
-    wanted: &Path,
-    seeds: Range<u64>,
-    jobs: Option<usize>,
-    subject: &Subject,
-    folder: &Path,
-) -> Result<ExitCode, String> {
-    let text =
-        if wanted == Path::new("-") { io::read_to_string(io::stdin()) } else { fs::read_to_string(wanted) };
-    let text = text.map_err(|error| format!("can't read {}: {error}", wanted.display()))?;
-    let names = text.lines().map(str::trim).filter(|name| !name.is_empty()).map(str::to_string).collect();
-    let jobs = jobs.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
-    let missing = collect(names, seeds, jobs, &subject.make, folder)?;
-    missing.iter().for_each(|name| println!("not met: {name}"));
-    Ok(if missing.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    /// Saves plans that meet what is wanted; says what was not met, and what has failed on the way.
+    fn collects(
+        &self,
+        wanted: &Path,
+        seeds: Range<u64>,
+        subject: &Subject,
+        folder: &Path,
+    ) -> Result<ExitCode, String> {
+        let text = if wanted == Path::new("-") {
+            io::read_to_string(io::stdin())
+        } else {
+            fs::read_to_string(wanted)
+        };
+        let text = text.map_err(|error| format!("can't read {}: {error}", wanted.display()))?;
+        let names = text.lines().map(str::trim).filter(|name| !name.is_empty()).map(str::to_string).collect();
+        let jobs = self.jobs.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
+        let bar = bar(seeds.end - seeds.start, "seeds");
+        let Collected { missing, failing } =
+            collect(names, seeds, jobs, &subject.make, folder, |seeds| bar.inc(seeds))?;
+        bar.finish_and_clear();
+        missing.iter().for_each(|name| println!("not met: {name}"));
+        let explain = self.explain(subject);
+        for (nth, plan) in failing.iter().enumerate() {
+            println!("{}", explain.text_of(&format!("varied plan {}", nth + 1), plan));
+        }
+        let all_is_well = missing.is_empty() && failing.is_empty();
+        Ok(if all_is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    fn explain<'a>(&'a self, subject: &'a Subject) -> Explain<'a> {
+        let replay = "cargo run --release --bin handoff-sim -- replay {}";
+        Explain { make: &subject.make, planted: subject.planted, directory: &self.failures, replay }
+    }
 }
 
 /// So many of `what` are to be done.
