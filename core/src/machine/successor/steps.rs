@@ -87,7 +87,7 @@ impl Successor {
             return;
         }
         match answer {
-            LockAnswer::Held { last } => self.got_lock(last, out),
+            LockAnswer::Held { last } => self.got_lock(now, last, out),
             _ if self.abort.is_some() => {
                 let exit = self.abort.take().unwrap_or(Exit::Stopped);
                 self.exit(exit, out);
@@ -97,7 +97,7 @@ impl Successor {
         }
     }
 
-    fn got_lock(&mut self, last: Option<Record>, out: Out<'_, Self>) {
+    fn got_lock(&mut self, now: Time, last: Option<Record>, out: Out<'_, Self>) {
         if let Some(exit) = self.abort.take() {
             return self.unlock_and_exit(exit, out);
         }
@@ -121,6 +121,9 @@ impl Successor {
         self.generation = last.generation + 1;
         // From here on it makes no difference whether it was told to.
         self.begun = true;
+        if self.timers.is_armed(Timer::SupervisorSilent) {
+            self.timers.arm(Timer::SupervisorSilent, now, self.patience());
+        }
         self.state = State::Claiming;
         self.write_record(false, out);
     }
