@@ -4,6 +4,7 @@
 //! effects that were asked for there, in every way that makes a difference there.
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use handoff::machine::Cell;
@@ -13,7 +14,9 @@ use crate::checks::Violation;
 use crate::daemon::Make;
 use crate::explore::{self, Bound, Faults, Options, Root, SMALL, explore, explore_from};
 use crate::mutant::{Change, Mutation};
-use crate::run::{Planted, ledgers};
+use crate::plan::Plan;
+use crate::rare::load_corpus;
+use crate::run::{self, Planted, ledgers, run};
 use crate::sweep::Sweep;
 use crate::threads::map;
 
@@ -22,11 +25,10 @@ pub struct Judge {
     /// The small bounds, fewest states first, with what is met in them.
     bounds: Vec<(&'static Bound, explore::Report)>,
     make: Arc<Make>,
+    /// Plans that meet what is rare, by their names.
+    plans: Vec<(String, Arc<Plan>)>,
     /// How many seeds are swept, from 0 on.
-    pub seeds: u64,
-    /// For each, bounds in which it makes a difference are explored, the small ones first, until they have had so many
-    /// states.
-    pub most_states: usize,
+    seeds: u64,
 }
 
 /// What became of a mutant.
@@ -34,6 +36,8 @@ pub struct Judge {
 pub enum Fate {
     /// An exploration of this bound found this.
     Explored(&'static str, String),
+    /// A run of this plan failed this check.
+    Ran(String, Violation),
     /// This seed failed this check.
     Swept(u64, Violation),
     /// Nobody noticed.
@@ -44,6 +48,7 @@ impl fmt::Display for Fate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Fate::Explored(bound, why) => write!(f, "{bound}: {why}"),
+            Fate::Ran(plan, violation) => write!(f, "{plan}: {}: {}", violation.check, violation.why),
             Fate::Swept(seed, violation) => write!(f, "seed {seed}: {}: {}", violation.check, violation.why),
             Fate::Survived => f.write_str("SURVIVES"),
         }
@@ -53,16 +58,18 @@ impl fmt::Display for Fate {
 /// So many states are gone through, in each bound, from where a mutant makes a difference first.
 const NEAR: usize = 10_000;
 
-/// A mutant that makes so many more states than there are grows without end.
-const GROWTH: usize = 4;
-
 impl Judge {
-    /// Goes through the small bounds on `jobs` threads, to see what there is to mutate.
-    pub fn new(jobs: usize, seeds: u64, most_states: usize) -> Judge {
+    /// Goes through the small bounds on `jobs` threads, to see what there is to mutate. `plans` is a folder of plans that
+    /// meet what seeds meet too seldom.
+    ///
+    /// # Errors
+    /// A plan can't be read: says which, and why.
+    pub fn new(jobs: usize, seeds: u64, plans: &Path) -> Result<Judge, String> {
         let options = Options { changes: true, ..Options::default() };
+        let plans = load_corpus(plans)?.into_iter().map(|(name, plan)| (name, Arc::new(plan))).collect();
         let mut bounds = map(SMALL, jobs, |bound| (bound, explore(bound, options)), |_| {});
         bounds.sort_by_key(|(bound, report)| (report.states, bound.name));
-        Judge { bounds, make: ledgers(), seeds, most_states }
+        Ok(Judge { bounds, make: ledgers(), plans, seeds })
     }
 
     /// All that can be wrong, cell by cell.
@@ -77,39 +84,33 @@ impl Judge {
         mutations.collect()
     }
 
-    /// Whether anybody notices what is wrong: first near the places where it makes a difference, then within whole bounds,
-    /// then in the sweep, and at last near those places again, with one fault more.
+    /// Whether anybody notices what is wrong: first near the places where it makes a difference, then in runs, and at last near
+    /// those places again, with one fault more.
     pub fn judge(&self, mutation: &'static Mutation) -> Fate {
         let meet = || {
             self.bounds.iter().filter_map(|(bound, report)| {
-                let root = report.changes.get(&mutation.cell)?.get(&mutation.change)?;
-                Some((*bound, report, root))
+                Some((*bound, report.changes.get(&mutation.cell)?.get(&mutation.change)?))
             })
         };
-        let near = meet().find_map(|(bound, _, root)| {
+        let near = |(bound, root): (&'static Bound, &Root)| {
             let options = Options { mutation: Some(mutation), most_states: NEAR, ..Options::default() };
             let why = explore_from(bound, root, options).violations.into_keys().next()?;
             Some(Fate::Explored(bound.name, why))
-        });
-        let mut left = self.most_states;
-        // At least one, however large.
-        let mut affordable = meet().take_while(|(_, report, _)| {
-            let yes = left > 0;
-            left = left.saturating_sub(report.states);
-            yes
-        });
-        let whole = || {
-            affordable.find_map(|(bound, usual, _)| {
-                let most_states = usual.states * GROWTH;
-                let options = Options { mutation: Some(mutation), most_states, ..Options::default() };
-                let why = explore(bound, options).wrong(bound).into_iter().next()?;
-                Some(Fate::Explored(bound.name, why))
-            })
         };
-        near.or_else(whole)
+        meet()
+            .find_map(near)
+            .or_else(|| self.ran(mutation))
             .or_else(|| self.swept(mutation))
-            .or_else(|| meet().find_map(|(bound, _, root)| with_one_more(mutation, bound, root)))
+            .or_else(|| meet().find_map(|(bound, root)| with_one_more(mutation, bound, root)))
             .unwrap_or(Fate::Survived)
+    }
+
+    fn ran(&self, mutation: &'static Mutation) -> Option<Fate> {
+        let options = run::Options { planted: Planted::Mutant(mutation), ..run::Options::default() };
+        self.plans.iter().find_map(|(name, plan)| {
+            let violation = run(plan, &self.make, options).violation?;
+            Some(Fate::Ran(name.clone(), violation))
+        })
     }
 
     fn swept(&self, mutation: &'static Mutation) -> Option<Fate> {

@@ -22,20 +22,30 @@ const GENERATION: u64 = 512;
 /// So many plans are made of one.
 const LITTER: usize = 8;
 
+/// The plans in a folder, in the order of their names, which come with them.
+///
+/// # Errors
+/// One can't be read, or does not say why it is there: says which, and why.
+pub fn load_corpus(folder: &Path) -> Result<Vec<(String, Plan)>, String> {
+    let load = |path: PathBuf| {
+        let plan = Plan::load(&path).map_err(|error| error.to_string())?;
+        match plan.why.is_empty() {
+            true => Err(format!("{} does not say why", path.display())),
+            false => Ok((path.display().to_string(), plan)),
+        }
+    };
+    plans_in(folder)?.into_iter().map(load).collect()
+}
+
 /// Runs the plans in a folder, in the order of their names, and counts what they meet.
 ///
 /// # Errors
-/// One can't be read, does not say why it is there, or a check fails: says which, and why.
+/// As [`load_corpus`]; or a check fails.
 pub fn run_corpus(folder: &Path, make: &Arc<Make>) -> Result<Summary, String> {
     let mut reports = Vec::new();
-    for path in plans_in(folder)? {
-        let plan = Plan::load(&path).map_err(|error| error.to_string())?;
-        if plan.why.is_empty() {
-            return Err(format!("{} does not say why", path.display()));
-        }
+    for (name, plan) in load_corpus(folder)? {
         let report = run(&Arc::new(plan), make, Options::default());
         if let Some(violation) = &report.violation {
-            let name = path.display();
             return Err(format!("{name} fails the check \"{}\": {}", violation.check, violation.why));
         }
         reports.push(report);

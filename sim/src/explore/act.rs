@@ -161,8 +161,8 @@ impl World {
                 self.boss(supervisor::Event::Timer(Timer::Deadline), watch);
             }
             Fault::Cancel => {
-                let spawns = |boss: &Boss| boss.pending.contains(&supervisor::Awaited::Spawn);
-                self.boss.iter_mut().for_each(|boss| boss.cancelled = spawns(boss));
+                let early = !self.is_decided();
+                self.boss.iter_mut().for_each(|boss| boss.cancelled = early);
                 self.boss(supervisor::Event::Cancel, watch);
             }
             Fault::Speaks(pid, version) => self.speaks(pid, version),
@@ -177,6 +177,13 @@ impl World {
     fn fault(&mut self, kind: impl Fn(&mut Faults) -> &mut u8) {
         *kind(&mut self.faults) -= 1;
         self.boss.iter_mut().for_each(|boss| boss.must_commit = false);
+    }
+
+    /// The supervisor has told its successor to serve, or the incumbent to leave, or is about to.
+    fn is_decided(&self) -> bool {
+        let decides = |link: &Link| matches!(link.said, Some("Commit" | "Retire" | "Final"));
+        let note = supervisor::Awaited::Persist(supervisor::Note::Committed);
+        self.links.iter().any(decides) || self.boss.as_ref().is_some_and(|boss| boss.pending.contains(&note))
     }
 
     fn has_alien(&self) -> bool {

@@ -158,7 +158,7 @@ pub(super) struct Boss {
     pub journal_failed: bool,
     /// Its successor has said that it can't.
     pub heard_failed: bool,
-    /// It was called off while it started a successor.
+    /// It was called off before it had told its successor to commit.
     pub cancelled: bool,
     /// Its deadline has passed.
     pub late: bool,

@@ -26,11 +26,11 @@ pub(crate) struct Mutants {
     #[arg(long)]
     list: bool,
     /// How many seeds are swept for each, from 0 on.
-    #[arg(long, default_value_t = 10_000)]
+    #[arg(long, default_value_t = 2_000)]
     seeds: u64,
-    /// Bounds in which it makes a difference are explored, the small ones first, until they have had so many states.
-    #[arg(long, default_value_t = 300_000)]
-    most_states: usize,
+    /// Where the plans are that meet what seeds meet too seldom.
+    #[arg(long, value_name = "DIR", default_value = "scenarios/rare")]
+    plans: PathBuf,
     /// How many are judged at a time; by default as many as there are processors.
     #[arg(long)]
     jobs: Option<usize>,
@@ -43,7 +43,7 @@ impl Mutants {
     pub(crate) fn run(&self) -> Result<ExitCode, String> {
         let jobs = self.jobs.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
         let begun = Instant::now();
-        let judge = Judge::new(jobs, self.seeds, self.most_states);
+        let judge = Judge::new(jobs, self.seeds, &self.plans)?;
         let mut mutations = judge.mutations();
         let only = self.only.as_ref().map(fs::read_to_string).transpose();
         let only = only.map_err(|error| format!("can't read the names of mutants: {error}"))?;
@@ -76,7 +76,9 @@ impl Mutants {
         for fate in fates {
             let judge = match fate {
                 Fate::Explored(..) => "caught by exploration".into(),
-                Fate::Swept(_, violation) => format!("caught by the sweep, {}", violation.check),
+                Fate::Ran(_, violation) | Fate::Swept(_, violation) => {
+                    format!("caught in a run, {}", violation.check)
+                }
                 Fate::Survived => "survived".into(),
             };
             *by.entry(judge).or_default() += 1;

@@ -194,7 +194,7 @@ impl Sees<'_> {
         let ahead = self.said(Peer::Successor, &["Commit"]) || self.said(Peer::Incumbent, &["Retire"]);
         let begun = self.said(Peer::Successor, &["Begin", "Commit", "Abort"]);
         let ended = |pid: &u32| self.boss.told.contains(pid);
-        let killed = !self.boss.killed.is_empty();
+        let killed = self.boss.killed.contains(&Peer::Successor);
         match what {
             "Ready" => {
                 let first = !self.said(Peer::Successor, &["Commit", "Abort"]);
