@@ -103,49 +103,63 @@ impl Owed {
         if let Some(exit) = &process.exited {
             return leaves(world, self.pid, exit, watch);
         }
-        let sent =
-            |link: LinkId, name: &str| watch.sent.iter().any(|(to, what)| *to == link && *what == name);
-        let pid = self.pid;
-        match self.came {
-            Came::Connected(link) if !sent(link, "Hello") => {
-                Some(format!("{pid} is connected to, and says nothing"))
+        let what = self.is_deaf(world, watch).or_else(|| self.goes_on(world, process, watch));
+        what.map(|what| format!("{} {what}", self.pid))
+            .or_else(|| self.breaks_off(watch))
+            .or_else(|| self.idles(world, watch))
+            .or_else(|| falls_silent(world, self.pid, process))
+            .or_else(|| stays(process, self.pid, watch))
+    }
+
+    /// What was said to it is answered, or done.
+    fn is_deaf(&self, world: &World, watch: &Watch<'_>) -> Option<String> {
+        let (over, asks) = match self.came {
+            Came::Connected(link) => (link, "connect"),
+            Came::Frame { over, what, .. } => (over, what),
+            _ => return None,
+        };
+        let sent = |name: &str| watch.sent.iter().any(|(to, what)| *to == over && *what == name);
+        let deaf = match asks {
+            "connect" if !sent("Hello") => "is connected to, and says nothing",
+            "StandingQuery" if !sent("StandingReport") => "is asked where it stands, and does not answer",
+            "ListenersQuery" if !sent("Listeners") => {
+                "is asked for its listening sockets, and does not answer"
             }
-            Came::Frame { over, what: "StandingQuery", .. } if !sent(over, "StandingReport") => {
-                Some(format!("{pid} is asked where it stands, and does not answer"))
+            "HelloAck" if self.taken && !sent("Busy") => {
+                "is in a handoff, and does not tell another supervisor so"
             }
-            Came::Frame { over, what: "ListenersQuery", .. } if !sent(over, "Listeners") => {
-                Some(format!("{pid} is asked for its listening sockets, and does not answer"))
+            _ if self.is_free_to(world, asks) && !obeys(asks, watch) => {
+                return Some(format!("is told {asks}, and does nothing"));
             }
-            Came::Frame { over, what: "HelloAck", .. } if self.taken && !sent(over, "Busy") => {
-                Some(format!("{pid} is in a handoff, and does not tell another supervisor so"))
-            }
-            Came::Frame { what: asks, .. } if self.is_free_to(world, asks) && !obeys(asks, watch) => {
-                Some(format!("{pid} is told {asks}, and does nothing"))
-            }
+            _ => return None,
+        };
+        Some(deaf.into())
+    }
+
+    /// What has happened makes a difference to it.
+    fn goes_on(&self, world: &World, process: &Process, watch: &Watch<'_>) -> Option<String> {
+        let asks_for = |effects: &[&str]| watch.asked_for(effects);
+        let linked = is_linked(world, self.pid);
+        let wrong = match self.came {
             Came::Back if self.told_to_resume && !comes_back(process, watch) => {
-                Some(format!("{pid} was told to come back, and goes on"))
+                "was told to come back, and goes on"
             }
-            Came::Prepared if process.told_to_leave => Some(format!("{pid} was told to leave, and goes on")),
-            Came::Prepared
-                if process.heard_begin && !watch.asked_for(&["Lock", "Ready", "TakePath", "Exit"]) =>
-            {
-                Some(format!("{pid} was told to begin, and does not"))
+            Came::Prepared if process.told_to_leave => "was told to leave, and goes on",
+            Came::Prepared if process.heard_begin && !asks_for(&["Lock", "Ready", "TakePath", "Exit"]) => {
+                "was told to begin, and does not"
             }
-            Came::Beat
-                if is_linked(world, pid) && !watch.sent.iter().any(|(_, what)| *what == "Heartbeat") =>
-            {
-                Some(format!("{pid} says no heartbeat when it is due"))
+            Came::Beat if linked && !watch.sent.iter().any(|(_, what)| *what == "Heartbeat") => {
+                "says no heartbeat when it is due"
             }
-            Came::Closed if !is_linked(world, pid) && process.timers().is_armed(Timer::Heartbeat) => {
-                Some(format!("{pid} has no link to a supervisor any more, and goes on with its heartbeats"))
+            Came::Closed if !linked && process.timers().is_armed(Timer::Heartbeat) => {
+                "has no link to a supervisor any more, and goes on with its heartbeats"
             }
             Came::Stop if !self.busy && self.is_settled() && !watch.did_something() => {
-                Some(format!("{pid} is told to stop, and does nothing"))
+                "is told to stop, and does nothing"
             }
-            _ => self.breaks_off(watch).or_else(|| self.idles(world, watch)),
-        }
-        .or_else(|| falls_silent(world, pid, process))
-        .or_else(|| stays(process, pid, watch))
+            _ => return None,
+        };
+        Some(wrong.into())
     }
 
     /// It has nothing else to do first, and has not done it already, while its supervisor was silent.
