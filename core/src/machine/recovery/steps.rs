@@ -181,9 +181,11 @@ impl Recovery {
         }
     }
 
-    /// Tells the one that serves that its predecessor has ended, unless it is yet to say what it made of that.
+    /// Tells the one that serves that its predecessor has ended, unless it is yet to say what it made of that, or is to be
+    /// connected to again.
     fn finalize(&mut self, heir: ProcessId, handoff_id: HandoffId, out: &mut Out<'_, Self>) {
-        let Some(party) = self.parties.get_mut(&heir).filter(|party| !party.asked) else { return };
+        let is_free = |party: &&mut Party| party.linked && !party.asked;
+        let Some(party) = self.parties.get_mut(&heir).filter(is_free) else { return };
         party.asked = true;
         out.push(Effect::Send(heir, Message::Final { handoff_id }));
         out.push(Effect::Send(heir, Message::StandingQuery));

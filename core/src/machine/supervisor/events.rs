@@ -82,6 +82,10 @@ impl Supervisor {
                 self.journal_error = result.err();
                 self.retire(now, out);
             }
+            // Somebody ended while it was written: it is not so any more.
+            (Note::Over(noted), Phase::AwaitNoted(verdict), Ok(())) if noted != verdict => {
+                out.last(Awaited::Persist(Note::Over(verdict)));
+            }
             (Note::Over(_), Phase::AwaitNoted(verdict), result) => {
                 self.journal_error = self.journal_error.take().or(result.err());
                 self.report(verdict, out);
