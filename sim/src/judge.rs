@@ -146,7 +146,8 @@ fn with_one_more(mutation: &Mutation, bound: &Bound, root: &Root) -> Option<Fate
     ];
     ONE_MORE.iter().find_map(|more| {
         let root = root.with(more);
-        let wide = Bound { verdicts: EVERY, ..*bound };
+        let mut wide = Bound { verdicts: EVERY, ..*bound };
+        more(&mut wide.faults);
         let usual = Options { most_states: NEAR / 3, ..Options::default() };
         let mutated = Options { mutation: Some(mutation), ..usual };
         let found = explore_from(&wide, &root, mutated).violations.into_keys().next()?;
