@@ -5,7 +5,8 @@
 //! state, whatever the order of steps, one process comes to serve. What is found is a [`Schedule`], the shortest way to it.
 //!
 //! `world.rs` is the kernel, `steps.rs` what can happen in it, `act.rs` what becomes of it, `host.rs` and `surveyor.rs` the
-//! machines' hosts on it, `graph.rs` the search, `liveness.rs` how it must end, `checks.rs` what must hold.
+//! machines' hosts on it, `graph.rs` the search, `liveness.rs` how it must end, `checks.rs` what must hold, `duties`
+//! what a process owes in a turn.
 mod act;
 mod bounds;
 mod checks;
