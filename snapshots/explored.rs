@@ -1,29 +1,14 @@
 //! Every state within the bounds: no check fails, every way on comes to a good end, and what there was to see is what was
 //! reviewed: the counts, the gaps, the cells that were met, the whole tables of states and events.
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
 use handoff_sim::explore::{Bound, LARGE, Options, Report, SMALL, explore, tables};
 use handoff_sim::run::gap_name;
+use handoff_sim::threads::map;
 
 /// Goes through `bounds`, two at a time.
 fn explored(bounds: &'static [Bound], options: Options<'static>) -> Vec<(&'static Bound, Report)> {
-    let next = AtomicUsize::new(0);
-    let work = || {
-        let mut done = Vec::new();
-        while let Some(bound) = bounds.get(next.fetch_add(1, Ordering::Relaxed)) {
-            done.push((bound, explore(bound, options)));
-        }
-        done
-    };
-    let mut all = thread::scope(|scope| {
-        let threads = [scope.spawn(work), scope.spawn(work)];
-        threads.into_iter().flat_map(|thread| thread.join().expect("it is gone through")).collect::<Vec<_>>()
-    });
-    let place = |bound: &Bound| bounds.iter().position(|other| other.name == bound.name);
-    all.sort_by_key(|(bound, _)| place(bound));
-    all
+    map(bounds, 2, |bound| (bound, explore(bound, options)), |_| {})
 }
 
 /// What is wrong with what was found, and the shortest way to it.
@@ -82,4 +67,5 @@ fn every_state_within_the_large_bounds() {
     let all = explored(LARGE, Options::default());
     assert_well(&all);
     snapshot("large", &counts(&all));
+    snapshot("large-cells", &cells(&all));
 }

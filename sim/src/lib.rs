@@ -91,7 +91,7 @@ mod shrink;
 mod span;
 mod survey_loop;
 pub mod sweep;
-mod threads;
+pub mod threads;
 pub mod trace;
 mod vary;
 mod world;

@@ -51,8 +51,10 @@ impl fmt::Display for Mutation {
 }
 
 /// What is done to a machine while it has its turns.
+#[derive(Default)]
 pub(crate) enum Meddling<'a> {
     /// Nothing.
+    #[default]
     No,
     /// Something is wrong with it.
     Mutates(&'a Mutation),
@@ -71,7 +73,7 @@ impl<'a> Meddling<'a> {
 
     /// For a while: a machine's host can't be borrowed together with what is done to the machine.
     pub(crate) fn take(&mut self) -> Self {
-        std::mem::replace(self, Meddling::No)
+        std::mem::take(self)
     }
 }
 

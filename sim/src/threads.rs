@@ -7,7 +7,7 @@ use std::thread;
 const BATCH: u64 = 32;
 
 /// As many as there are processors.
-pub(crate) fn usual_jobs() -> usize {
+pub fn usual_jobs() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
 
@@ -23,7 +23,7 @@ pub(crate) fn share<P: Default + Send>(
 }
 
 /// What `work` makes of each of `items`, in their order; each takes long. `done` is told of each when it is.
-pub(crate) fn map<'a, T: Sync, R: Send>(
+pub fn map<'a, T: Sync, R: Send>(
     items: &'a [T],
     jobs: usize,
     work: impl Fn(&'a T) -> R + Sync,

@@ -296,7 +296,6 @@ impl World {
             }
             _ => None,
         };
-        let told_back = matches!(&input, DaemonEvent::Frame(_, message) if matches!(said(message), Message::ResumeAfterAbort { .. }));
         self.hears_supervisor(pid, &input);
         self.links.iter_mut().filter(|link| Some(link.id) == joins).for_each(|link| link.joined = true);
         let mut meddling = watch.meddling.take();
@@ -320,7 +319,7 @@ impl World {
         let exited = process.exited.is_some();
         if flow.is_continue() {
             self.violated(owed.settle(self, watch));
-            self.remembers(pid, joins, told_back);
+            self.remembers(pid, joins);
         }
         if flow.is_break() || exited {
             self.dies(pid);
@@ -356,8 +355,8 @@ impl World {
         }
     }
 
-    /// What a process was told: it is part of a handoff now, or to come back.
-    fn remembers(&mut self, pid: u32, joins: Option<LinkId>, told_back: bool) {
+    /// What a process has come to: it is part of a handoff now, or has come back.
+    fn remembers(&mut self, pid: u32, joins: Option<LinkId>) {
         let joined = self.links.iter().find(|link| Some(link.id) == joins && link.joined);
         let handoff = joined.map(|link| link.handoff_id);
         let Some(process) = self.processes.get_mut(&pid) else { return };
@@ -366,7 +365,7 @@ impl World {
             (process.heard, process.told_to_retire) = (false, false);
         }
         let serves = process.accepts && process.hooks.is_empty();
-        process.told_to_resume = handoff.is_none() && !serves && (process.told_to_resume || told_back);
+        process.told_to_resume &= handoff.is_none() && !serves;
     }
 
     fn finish_hook(&mut self, pid: u32, result: Result<bool, String>, watch: &mut Watch<'_>) {

@@ -1,4 +1,4 @@
-//! What must hold. Reads the kernel, never a machine's own state.
+//! What must hold. Reads the kernel, and of a machine what every host sees: whether it is done, and which timers are armed.
 use handoff::machine::Exit;
 use handoff::machine::supervisor::{Outcome, Peer, Verdict};
 

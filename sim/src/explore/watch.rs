@@ -18,6 +18,7 @@ pub(super) enum Asked {
     Did(String),
 }
 
+#[derive(Default)]
 pub(super) struct Watch<'a> {
     /// The gap in which the process that acts dies, counted from 0.
     pub crash: Option<usize>,
@@ -50,28 +51,6 @@ pub(super) struct Watch<'a> {
     pub asked: Option<Vec<Asked>>,
 }
 
-impl Default for Watch<'_> {
-    fn default() -> Self {
-        Watch {
-            crash: None,
-            meddling: Meddling::No,
-            gaps: Vec::new(),
-            cells: Vec::new(),
-            sent: Vec::new(),
-            said: Vec::new(),
-            asked_of: Vec::new(),
-            left_service: false,
-            prepared: false,
-            persisted: Vec::new(),
-            looked: false,
-            noted: None,
-            found_busy: false,
-            closed: Vec::new(),
-            asked: None,
-        }
-    }
-}
-
 impl<'a> Watch<'a> {
     /// Something is wrong with a machine, if so.
     pub(super) fn of(mutation: Option<&'a Mutation>) -> Self {
@@ -81,18 +60,8 @@ impl<'a> Watch<'a> {
 
     /// Forgets the step before.
     pub(super) fn clear(&mut self) {
-        self.gaps.clear();
-        self.cells.clear();
-        self.sent.clear();
-        self.said.clear();
-        self.closed.clear();
-        self.asked_of.clear();
-        self.left_service = false;
-        self.prepared = false;
-        self.persisted.clear();
-        self.looked = false;
-        self.noted = None;
-        self.found_busy = false;
+        let (meddling, asked) = (self.meddling.take(), self.asked.take());
+        *self = Watch { crash: self.crash, meddling, asked, ..Watch::default() };
     }
 
     pub(super) fn gap(&mut self, gap: Gap) -> ControlFlow<Crashed> {

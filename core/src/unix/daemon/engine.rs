@@ -7,7 +7,7 @@ use super::hooks::{Call, Reply};
 use super::links::Links;
 use super::{Place, STOP_GRACE, StopHandle};
 use crate::drive::turn;
-use crate::host::{Clock, Gaps, Hooks, Sockets, Storage, Transport};
+use crate::host::{Clock, Crashed, Gap, Gaps, Hooks, Sockets, Storage, Transport};
 use crate::machine::{
     Cell, DaemonEvent, Exit, Incumbent, LinkId, LockAnswer, Machine, Op, Successor, Timer, incumbent,
     successor,
@@ -16,8 +16,8 @@ use crate::message::{Message, Standing, Status};
 use crate::record::Record;
 use crate::time::{Duration, Time};
 use crate::unix::env::Inherited;
+use crate::unix::gaps;
 use crate::unix::hooks::StateSnapshot;
-use crate::unix::known;
 use crate::unix::link::{FLOOD, Read1};
 use crate::unix::listeners::Listeners;
 use crate::unix::poller::{self, MonotonicClock};
@@ -322,14 +322,11 @@ impl Clock for Host {
 
 impl Gaps for Host {
     fn handles(&mut self, cell: Cell) {
-        known::expects(&cell);
-        #[cfg(feature = "crash-points")]
-        crate::unix::probe::handles(cell);
+        gaps::handles(cell);
     }
 
-    #[cfg(feature = "crash-points")]
-    fn gap(&mut self, gap: crate::host::Gap) -> ControlFlow<crate::host::Crashed> {
-        crate::unix::probe::gap(gap)
+    fn gap(&mut self, gap: Gap) -> ControlFlow<Crashed> {
+        gaps::gap(gap)
     }
 }
 

@@ -10,7 +10,7 @@ use super::outcome::Stopwatch;
 use super::{Child, HandoffOutcome, SpawnSpec, Supervisor, Workshop};
 use crate::drive::turn;
 use crate::error::{Error, Result};
-use crate::host::{Clock, Gaps, Journal, Process, SupervisorHost, Transport};
+use crate::host::{Clock, Crashed, Gap, Gaps, Journal, Process, SupervisorHost, Transport};
 use crate::id::{HandoffId, ProcessId};
 use crate::journal::{Binary, Parties};
 use crate::machine::supervisor::{self as machine, Config, Event, Note, Outcome, Peer, Verdict};
@@ -20,7 +20,7 @@ use crate::time::{Duration, Time};
 use crate::unix::context::Context;
 use crate::unix::control::{self, Connect};
 use crate::unix::env::StartRole;
-use crate::unix::known;
+use crate::unix::gaps;
 use crate::unix::link::{FLOOD, Link, Read1, random_id};
 use crate::unix::pid::Watch;
 use crate::unix::poller::{self, MonotonicClock};
@@ -413,14 +413,11 @@ impl Clock for Host<'_> {
 
 impl Gaps for Host<'_> {
     fn handles(&mut self, cell: Cell) {
-        known::expects(&cell);
-        #[cfg(feature = "crash-points")]
-        crate::unix::probe::handles(cell);
+        gaps::handles(cell);
     }
 
-    #[cfg(feature = "crash-points")]
-    fn gap(&mut self, gap: crate::host::Gap) -> ControlFlow<crate::host::Crashed> {
-        crate::unix::probe::gap(gap)
+    fn gap(&mut self, gap: Gap) -> ControlFlow<Crashed> {
+        gaps::gap(gap)
     }
 }
 

@@ -8,7 +8,7 @@ use super::survey::{self, Names};
 use super::{Child, Supervisor, Workshop, journal};
 use crate::drive::turn;
 use crate::error::{Error, Result};
-use crate::host::{Clock, Gaps, RecoveryHost, Survey, Transport};
+use crate::host::{Clock, Crashed, Gap, Gaps, RecoveryHost, Survey, Transport};
 use crate::id::ProcessId;
 use crate::journal::Journal;
 use crate::machine::recovery::{self as machine, Event, Outcome, Sighting, Verdict};
@@ -17,7 +17,7 @@ use crate::message::{Hello, Message};
 use crate::time::{Duration, Time};
 use crate::unix::context::Context;
 use crate::unix::control::{self, Connect, Owner};
-use crate::unix::known;
+use crate::unix::gaps;
 use crate::unix::link::{FLOOD, Link, Read1};
 use crate::unix::listeners::Listeners;
 use crate::unix::pid::{Watch, kill_leftovers};
@@ -291,14 +291,11 @@ impl Clock for Host<'_> {
 
 impl Gaps for Host<'_> {
     fn handles(&mut self, cell: Cell) {
-        known::expects(&cell);
-        #[cfg(feature = "crash-points")]
-        crate::unix::probe::handles(cell);
+        gaps::handles(cell);
     }
 
-    #[cfg(feature = "crash-points")]
-    fn gap(&mut self, gap: crate::host::Gap) -> ControlFlow<crate::host::Crashed> {
-        crate::unix::probe::gap(gap)
+    fn gap(&mut self, gap: Gap) -> ControlFlow<Crashed> {
+        gaps::gap(gap)
     }
 }
 

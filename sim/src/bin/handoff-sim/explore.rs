@@ -3,13 +3,12 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::channel;
-use std::thread;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use handoff::machine::Cell;
 use handoff_sim::explore::{Bound, LARGE, Options, Report, SMALL, Schedule, explore};
+use handoff_sim::threads::{map, usual_jobs};
 use handoff_sim::trace::{Shown, page, text};
 use handoff_sim::version;
 
@@ -39,35 +38,47 @@ struct Explored {
     took: Duration,
 }
 
+impl Explored {
+    fn new(bound: &'static Bound) -> Explored {
+        let begun = Instant::now();
+        let report = explore(bound, Options::default());
+        Explored { bound, report, took: begun.elapsed() }
+    }
+}
+
 impl Explore {
     pub(crate) fn run(&self) -> Result<ExitCode, String> {
         let bounds = self.bounds()?;
         if self.list {
-            bounds.iter().for_each(|bound| println!("{:<32} {:?}", bound.name, bound.faults));
+            bounds.iter().for_each(|bound| println!("{:<36} {:?}", bound.name, bound.faults));
             return Ok(ExitCode::SUCCESS);
         }
-        println!("{:<32} {:>9} {:>11} {:>6} {:>9}", "bound", "states", "transitions", "depth", "states/s");
+        println!("{:<36} {:>9} {:>11} {:>6} {:>9}", "bound", "states", "transitions", "depth", "states/s");
         let begun = Instant::now();
-        let (mut states, mut transitions, mut failed) = (0, 0, false);
-        let mut cells: BTreeSet<Cell> = BTreeSet::new();
-        self.each(&bounds, |explored| {
-            let Explored { bound, report, took } = explored;
-            states += report.states;
-            transitions += report.transitions;
-            failed |= !report.violations.is_empty();
-            cells.extend(&report.cells);
-            let rate = report.states as f64 / took.as_secs_f64();
-            let Report { states, transitions, depth, .. } = report;
-            println!("{:<32} {states:>9} {transitions:>11} {depth:>6} {rate:>9.0}", bound.name);
-            self.explain(bound, report)
-        })?;
+        // What is said of one is not said in the middle of another.
+        let said = Mutex::new(Ok(()));
+        let tell = |explored: &Explored| {
+            let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+            let Explored { bound, report: Report { states, transitions, depth, .. }, took } = explored;
+            let rate = *states as f64 / took.as_secs_f64();
+            println!("{:<36} {states:>9} {transitions:>11} {depth:>6} {rate:>9.0}", bound.name);
+            let explained = self.explain(bound, &explored.report);
+            *said = std::mem::replace(&mut *said, Ok(())).and(explained);
+        };
+        let explored = map(&bounds, self.jobs.unwrap_or_else(usual_jobs), |bound| Explored::new(bound), tell);
+        said.into_inner().unwrap_or_else(PoisonError::into_inner)?;
+        let reports = || explored.iter().map(|explored| &explored.report);
+        let states: usize = reports().map(|report| report.states).sum();
+        let transitions: usize = reports().map(|report| report.transitions).sum();
+        let cells: BTreeSet<&Cell> = reports().flat_map(|report| &report.cells).collect();
+        let failed = reports().any(|report| !report.violations.is_empty());
         if self.cells {
             cells.iter().for_each(|cell| println!("{cell}"));
         }
         let took = begun.elapsed().as_secs_f64();
         let rate = states as f64 / took;
         println!(
-            "{:<32} {states:>9} {transitions:>11} {:>6} {rate:>9.0}   in {took:.1} s ({})",
+            "{:<36} {states:>9} {transitions:>11} {:>6} {rate:>9.0}   in {took:.1} s ({})",
             "all",
             "",
             version()
@@ -92,34 +103,6 @@ impl Explore {
             ));
         }
         Ok(bounds)
-    }
-
-    /// Goes through `bounds`, several at a time, and hands each on when it is done.
-    fn each(
-        &self,
-        bounds: &[&'static Bound],
-        mut done: impl FnMut(&Explored) -> Result<(), String>,
-    ) -> Result<(), String> {
-        let jobs = self.jobs.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
-        let next = AtomicUsize::new(0);
-        let (sender, receiver) = channel();
-        thread::scope(|scope| {
-            for _ in 0..jobs.clamp(1, bounds.len()) {
-                let (sender, next) = (sender.clone(), &next);
-                scope.spawn(move || {
-                    while let Some(bound) = bounds.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        let begun = Instant::now();
-                        let report = explore(bound, Options::default());
-                        let explored = Explored { bound, report, took: begun.elapsed() };
-                        if sender.send(explored).is_err() {
-                            return;
-                        }
-                    }
-                });
-            }
-            drop(sender);
-            receiver.iter().try_for_each(|explored| done(&explored))
-        })
     }
 
     /// Says what is wrong, and saves the shortest way to it, as a file that `replay` takes and as a page.

@@ -3,11 +3,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::thread;
 use std::time::Instant;
 
 use handoff_sim::judge::{Fate, Judge};
 use handoff_sim::mutant::Mutation;
+use handoff_sim::threads::usual_jobs;
 use handoff_sim::version;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -41,7 +41,7 @@ pub(crate) struct Mutants {
 
 impl Mutants {
     pub(crate) fn run(&self) -> Result<ExitCode, String> {
-        let jobs = self.jobs.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
+        let jobs = self.jobs.unwrap_or_else(usual_jobs);
         let begun = Instant::now();
         let judge = Judge::new(jobs, self.seeds, &self.plans)?;
         let mut mutations = judge.mutations();

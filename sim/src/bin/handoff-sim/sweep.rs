@@ -4,10 +4,11 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use std::{fs, io, thread};
+use std::{fs, io};
 
 use handoff_sim::rare::{Collected, collect};
 use handoff_sim::sweep::{Summary, Sweep};
+use handoff_sim::threads::usual_jobs;
 use handoff_sim::{Explain, version};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
@@ -52,7 +53,7 @@ impl super::Sweep {
         };
         let text = text.map_err(|error| format!("can't read {}: {error}", wanted.display()))?;
         let names = text.lines().map(str::trim).filter(|name| !name.is_empty()).map(str::to_string).collect();
-        let jobs = self.jobs.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
+        let jobs = self.jobs.unwrap_or_else(usual_jobs);
         let bar = bar(seeds.end - seeds.start, "seeds");
         let Collected { missing, failing } =
             collect(names, seeds, jobs, &subject.make, folder, |seeds| bar.inc(seeds))?;

@@ -2,7 +2,8 @@
 //! something begins, who leaves has freed the lock, and a heartbeat repeats what was said.
 //!
 //! Without these, much would be mended by the next heartbeat, question or limit, and only be late. Reads what went over the
-//! wire and what was asked of the kernel, never a machine's own state.
+//! wire and what was asked of the kernel, and of a machine
+//! what every host sees: whether it is done, and which timers are armed.
 use handoff::machine::{Machine, Timer};
 use handoff::message::Message;
 use handoff::time::{Duration, Time};

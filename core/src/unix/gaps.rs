@@ -1,0 +1,53 @@
+//! What a real host does around a machine's turn: it warns of a cell of the machines' tables that nobody has met, and asks a test
+//! that has crash points, if this is one.
+//!
+//! Known cells are those that explorations and sweeps have met. A machine ignores an event that it can't make sense of. One that
+//! comes in another cell than these was thought impossible, so nobody has seen what it leads to: an operator is to know, and to
+//! report it.
+#[cfg(not(feature = "crash-points"))]
+use std::ops::ControlFlow;
+use std::sync::OnceLock;
+
+#[cfg(not(feature = "crash-points"))]
+use crate::host::{Crashed, Gap};
+use crate::machine::Cell;
+
+/// A machine is about to handle an event.
+pub(super) fn handles(cell: Cell) {
+    if !is_known(&cell.to_string()) {
+        tracing::warn!(target: "handoff.event", %cell, "an event that was thought impossible in this state");
+    }
+    #[cfg(feature = "crash-points")]
+    super::probe::handles(cell);
+}
+
+/// The process is in a gap of the driver.
+#[cfg(feature = "crash-points")]
+pub(super) use super::probe::gap;
+
+/// The process is in a gap of the driver, and lives on.
+#[cfg(not(feature = "crash-points"))]
+pub(super) fn gap(_gap: Gap) -> ControlFlow<Crashed> {
+    ControlFlow::Continue(())
+}
+
+fn is_known(cell: &str) -> bool {
+    static CELLS: OnceLock<Vec<&'static str>> = OnceLock::new();
+    let sorted = || {
+        let mut cells: Vec<_> = include_str!("../machine/cells.txt").lines().collect();
+        cells.sort_unstable();
+        cells
+    };
+    CELLS.get_or_init(sorted).binary_search(&cell).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_known;
+
+    #[test]
+    fn what_was_met_is_known_and_nothing_else() {
+        assert!(is_known("incumbent.draining: hook ok"));
+        assert!(!is_known("incumbent.gone: hook ok"));
+    }
+}
