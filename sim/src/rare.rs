@@ -69,10 +69,9 @@ pub fn collect(
     folder: &Path,
     progress: impl Fn(u64),
 ) -> Result<Collected, String> {
-    let known = if folder.exists() { plans_in(folder)? } else { Vec::new() };
-    let known: Result<Vec<Plan>, _> = known.iter().map(Plan::load).collect();
+    let known = if folder.exists() { load_corpus(folder)? } else { Vec::new() };
     let mut search = Search::new(wanted, jobs, make, folder);
-    search.tries(&known.map_err(|error| error.to_string())?, |_, plan| vec![plan.clone()])?;
+    search.tries(&known, |_, (_, plan)| vec![plan.clone()])?;
     let mut next = seeds.start;
     while next < seeds.end && !search.wanted.is_empty() {
         let end = seeds.end.min(next + GENERATION);
