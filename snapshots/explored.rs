@@ -67,4 +67,5 @@ fn every_state_within_the_large_bounds() {
     let all = explored(LARGE, Options::default());
     assert_well(&all);
     snapshot("large", &counts(&all));
+    snapshot("large-cells", &cells(&all));
 }
