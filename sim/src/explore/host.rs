@@ -1,4 +1,5 @@
 //! The hosts of the machines, on the searched kernel.
+use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
 use handoff::ProcessId;
@@ -125,7 +126,7 @@ impl Transport<Peer> for Host<'_, '_> {
         let early = !link.acked && !matches!(message, Message::Refused { .. });
         let wrong = duties::says(&mut link.said, &mut true, message);
         if link.daemon_open && !link.reset {
-            link.down.push_back(message.clone());
+            push(&mut link.down, message);
         }
         self.world.violated(wrong.map(|wrong| format!("the supervisor: {wrong}")));
         let wrong =
@@ -154,7 +155,7 @@ impl Transport<LinkId> for Host<'_, '_> {
         self.watch.sent.push((to, message.name()));
         link.joined &= !matches!(message, Message::Busy | Message::Refused { .. });
         if link.boss_open && !link.reset {
-            link.up.push_back(message.clone());
+            push(&mut link.up, message);
         }
         let process = self.world.processes.get_mut(&self.pid);
         let finalized = process.as_ref().is_some_and(|process| process.finalized);
@@ -286,5 +287,13 @@ impl Storage for Host<'_, '_> {
         self.watch.did(|| "takes the path".into());
         self.world.path = Some(self.pid);
         Some(Ok(()))
+    }
+}
+
+/// What is said over a link, unless it is a heartbeat that only repeats the one before, which was not read yet.
+fn push(frames: &mut VecDeque<Message>, message: &Message) {
+    let again = matches!(message, Message::Heartbeat { .. }) && frames.back() == Some(message);
+    if !again {
+        frames.push_back(message.clone());
     }
 }

@@ -235,7 +235,8 @@ impl World {
             return;
         }
         let mine = |link: &&Link| link.end != End::Surveyor && link.boss_open && link.daemon_open;
-        let unread = self.links.iter().filter(mine).any(|link| !link.down.is_empty());
+        // What a stopped process has not read keeps nobody from saying it again.
+        let unread = self.links.iter().filter(mine).any(|link| !link.down.is_empty() && self.runs(link.pid));
         let armed = |timer: &Timer| boss.machine.timers().is_armed(*timer);
         // A connection that is tried again, and will succeed, comes before any silence; silence before the deadline.
         let quiet = quiet && !(armed(&Timer::Retry) && self.path.is_some_and(|pid| self.listens(pid)));
@@ -268,7 +269,11 @@ impl World {
                 continue;
             }
             let mine = |link: &&Link| link.pid == *pid && link.boss_open && link.daemon_open;
-            let unread = self.links.iter().filter(mine).any(|link| !link.up.is_empty());
+            let reads = |link: &Link| match link.end {
+                End::Boss(_) => self.boss_runs(),
+                End::Surveyor => self.surveyor_runs(),
+            };
+            let unread = self.links.iter().filter(mine).any(|link| !link.up.is_empty() && reads(link));
             for timer in Timer::ALL.into_iter().filter(|timer| process.timers().is_armed(*timer)) {
                 let fires = match timer {
                     Timer::Heartbeat => !unread && (quiet || !self.faults.sparse),

@@ -11,7 +11,8 @@
 //! No time passes. A timer fires when what it waits for has happened (`steps.rs` says what that is), and only if
 //! its process has nothing to read: that is rule 11; none does in the moment before a process's first turn, nor in the one between its freeing
 //! the lock and its end. What keeps the search finite without hiding anything: a
-//! heartbeat goes out only if no link of its sender has an unread frame (it would repeat it), and frames are lost
+//! heartbeat goes out only if nobody who runs has a frame of its sender to read (it would repeat it), is not said twice to
+//! one who is stopped, and frames are lost
 //! from the head of a queue (each is at its head once). Links have numbers that are used again once free.
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
