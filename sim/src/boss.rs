@@ -190,13 +190,14 @@ impl World {
         }
     }
 
-    /// Starts what was committed, if there is a door to give it.
+    /// Starts what was committed. It can't open a listening socket that another process has, and ends as in production:
+    /// the one that is started after it finds out anew who serves.
     fn starts_cold(&mut self, pid: u32) {
         if self.planted == Planted::NoDaemonAgain && self.operator.asked > 0 {
             return;
         }
         if !self.door.has(pid) && self.door.is_open() {
-            return self.is_due(pid, 50_000, Due::ColdStart);
+            return self.die(pid, "can't listen: the address is in use", true);
         }
         self.door.give(pid);
         let Some(build) = self.boss_mut(pid).map(|boss| boss.committed()) else { return };
