@@ -91,7 +91,8 @@ pub trait Survey {
     /// Kills a process and what it has forked.
     fn kill(&mut self, process: ProcessId);
 
-    /// Makes durable who serves, and that nothing is under way.
+    /// Makes durable who serves, and that nothing is under way. An error too if the journal does not
+    /// [allow](crate::journal::Journal::allows_final) what comes next.
     fn note(&mut self, verdict: recovery::Verdict) -> Option<Result<(), String>>;
 }
 

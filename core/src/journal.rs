@@ -1,5 +1,5 @@
 //! What a supervisor keeps across its own death: what runs, what it last committed, what is under way.
-use alloc::vec::Vec;
+use alloc::{format, string::String, vec::Vec};
 
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +36,9 @@ pub struct Running {
     pub process: ProcessId,
     /// What it calls its build.
     pub build_id: Vec<u8>,
+    /// It was started from what is committed, as far as is known. If not, a recovery has found it, and nobody has
+    /// written down what it was started from.
+    pub is_committed: bool,
 }
 
 /// A binary that was committed, or may be.
@@ -107,7 +110,8 @@ impl Journal {
                 journal.under_way = Some(UnderWay { handoff_id, incumbent, successor, binary, retiring });
             }
             (Note::Committed, Some((process, binary))) => {
-                journal.running = Some(Running { process, build_id: parties.successor_build.clone() });
+                let build_id = parties.successor_build.clone();
+                journal.running = Some(Running { process, build_id, is_committed: true });
                 journal.commit(binary);
                 // The incumbent is still to leave. If it hangs instead, a later supervisor must know its name.
                 if let Some(under_way) = &mut journal.under_way {
@@ -132,20 +136,32 @@ impl Journal {
     /// What the journal says after a recovery; `build_id` is that of the one that serves.
     #[must_use]
     pub fn recovered(&self, found: recovery::Verdict, build_id: Vec<u8>) -> Journal {
-        let mut journal = self.clone();
-        let under_way = journal.under_way.take();
-        journal.running = match found {
-            recovery::Verdict::Serves(process) => Some(Running { process, build_id }),
-            _ => None,
-        };
+        let mut journal = Journal { running: None, under_way: None, ..self.clone() };
+        let recovery::Verdict::Serves(process) = found else { return journal };
+        let was_committed = |running: &Running| running.process == process && running.is_committed;
+        let mut is_committed = self.committed.is_none() || self.running.as_ref().is_some_and(was_committed);
         // Its supervisor was to write that it is committed, and could not.
-        match under_way {
-            Some(under_way) if found == recovery::Verdict::Serves(under_way.successor) => {
-                journal.commit(under_way.binary);
-            }
-            _ => {}
+        if let Some(under_way) = self.under_way.clone().filter(|under_way| under_way.successor == process) {
+            journal.commit(under_way.binary);
+            is_committed = true;
         }
+        journal.running = Some(Running { process, build_id, is_committed });
         journal
+    }
+
+    /// Whether the one that serves may be told that its predecessor has ended: not if another binary would be started
+    /// after it, which could not read what it makes then.
+    ///
+    /// # Errors
+    /// Why not, and the remedy.
+    pub fn allows_final(&self) -> Result<(), String> {
+        match &self.running {
+            Some(Running { process, is_committed: false, .. }) => Err(format!(
+                "the journal doesn't say what process {process} was started from, and another binary is started after \
+                 it: it is not told to migrate until it is swapped once more"
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// What the journal says when the daemon was stopped on purpose.
@@ -159,5 +175,60 @@ impl Journal {
         if self.committed.as_ref() != Some(&binary) {
             self.previous = self.committed.replace(binary);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn binary(name: &str) -> Binary {
+        Binary { handoff_id: HandoffId([1; 16]), path: name.into(), args: Vec::new(), identity: None }
+    }
+
+    fn process(pid: u32) -> ProcessId {
+        ProcessId { pid, start_time: 7 }
+    }
+
+    fn under_way(journal: &Journal, pid: u32, name: &str) -> Journal {
+        let parties = Parties {
+            handoff_id: HandoffId([2; 16]),
+            incumbent: None,
+            successor: Some((process(pid), binary(name))),
+            successor_build: Vec::new(),
+            before: journal.clone(),
+        };
+        journal.noted(Note::UnderWay, &parties)
+    }
+
+    fn finds(journal: &Journal, pid: u32) -> Journal {
+        journal.recovered(recovery::Verdict::Serves(process(pid)), Vec::new())
+    }
+
+    #[test]
+    fn a_recovery_commits_the_successor_that_the_journal_names() {
+        let committed = finds(&under_way(&Journal::default(), 1, "old"), 1);
+        assert_eq!(committed.committed, Some(binary("old")));
+        let next = finds(&under_way(&committed, 2, "new"), 2);
+        assert_eq!((&next.committed, &next.previous), (&Some(binary("new")), &Some(binary("old"))));
+        assert_eq!(next.allows_final(), Ok(()));
+        assert_eq!(finds(&next, 2).allows_final(), Ok(()), "it still runs");
+    }
+
+    #[test]
+    fn what_nobody_knows_how_to_start_again_must_not_migrate() {
+        let committed = finds(&under_way(&Journal::default(), 1, "old"), 1);
+        let stranger = finds(&committed, 3);
+        assert_eq!(stranger.committed, Some(binary("old")));
+        let why = stranger.allows_final().unwrap_err();
+        assert!(why.contains("what process 3") && why.contains("swapped once more"), "{why}");
+        assert!(finds(&stranger, 3).allows_final().is_err(), "to find it again tells nothing new");
+        let swapped = finds(&under_way(&stranger, 4, "new"), 4);
+        assert_eq!(swapped.allows_final(), Ok(()), "that is the remedy");
+    }
+
+    #[test]
+    fn where_nothing_is_committed_nothing_else_would_be_started() {
+        assert_eq!(finds(&Journal::default(), 3).allows_final(), Ok(()));
     }
 }

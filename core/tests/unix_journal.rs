@@ -36,7 +36,7 @@ fn binary(number: u8) -> Binary {
 fn journal(number: u8) -> Journal {
     let process = ProcessId { pid: number.into(), start_time: 99 };
     Journal {
-        running: Some(Running { process, build_id: vec![number; 3] }),
+        running: Some(Running { process, build_id: vec![number; 3], is_committed: true }),
         committed: Some(binary(number)),
         previous: Some(binary(number + 1)),
         under_way: Some(UnderWay {

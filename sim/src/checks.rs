@@ -349,8 +349,16 @@ impl World {
         let handoff = self.processes.get(&boss)?.boss()?.handoff()?;
         let (incumbent, successor) = (handoff.incumbent(), handoff.successor());
         let unheard = |pid: u32| !handoff.was_told(pid);
+        // Another supervisor replaces it already: what it said was so.
+        let is_replaced = |pid: u32| {
+            self.bosses().any(|(other, rival)| {
+                other != boss && rival.handoff().is_some_and(|handoff| handoff.incumbent() == Some(pid))
+            })
+        };
         let serves = |pid: Option<u32>| {
-            pid.is_some_and(|pid| self.serves(pid) || self.may_be_thought_to(pid, unheard(pid)))
+            pid.is_some_and(|pid| {
+                self.serves(pid) || self.may_be_thought_to(pid, unheard(pid)) || is_replaced(pid)
+            })
         };
         let lives = |pid: Option<u32>| pid.is_some_and(|pid| self.processes.contains_key(&pid));
         let so = match outcome.verdict {
@@ -479,7 +487,10 @@ impl World {
             return Some(format!("the recovery reports {found}, which is not so"));
         }
         let recovery::Verdict::Serves(heir) = outcome.verdict else { return None };
-        let stray = survey.named.iter().find(|pid| **pid != heir.pid && self.processes.contains_key(pid))?;
+        // One that it has killed, and that takes its time to end, may be there if it says so.
+        let said = |process: &Process| process.life == Life::Dying && outcome.left.contains(&process.id);
+        let is_there = |pid: u32| self.processes.get(&pid).is_some_and(|process| !said(process));
+        let stray = survey.named.iter().find(|pid| **pid != heir.pid && is_there(**pid))?;
         Some(format!("the recovery is over, and {} is left", self.name_of(*stray)))
     }
 

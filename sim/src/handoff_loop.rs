@@ -337,9 +337,10 @@ impl World {
         match self.who_answers_at_path().filter(|_| !exhausted) {
             Some(owner) => {
                 let link = self.connect(pid, owner);
-                if let Some(handoff) = self.boss_mut(pid).and_then(Boss::handoff_mut) {
-                    handoff.incumbent.link = Some(link);
-                    handoff.incumbent.closed = None;
+                let Some(handoff) = self.boss_mut(pid).and_then(Boss::handoff_mut) else { return };
+                handoff.incumbent.closed = None;
+                if let Some(before) = handoff.incumbent.link.replace(link) {
+                    self.close_link(before, Side::Boss);
                 }
             }
             None => {

@@ -19,7 +19,7 @@ use handoff::time::Time;
 
 use crate::kernel::{Kind, Micros, RECORD, Side};
 use crate::plan::{At, Operation};
-use crate::process::{AnyHook, Input, Life, Pending, lock_answer, message_name, written};
+use crate::process::{AnyHook, Input, Life, Pending, lock_answer, message_name, noted, written};
 use crate::trace::Effect;
 use crate::world::World;
 
@@ -413,7 +413,7 @@ impl Survey for Host<'_> {
         let told = move |result| Pending::Recovery(recovery::Event::Noted(verdict, result));
         let late = self.world.slowness(self.pid, &At::JournalWrite);
         let result = self.answer(late, move |world, pid| world.survey_notes(pid, verdict), told);
-        self.did(|| format!("journal {}", result.as_ref().map_or("asked for", written)));
+        self.did(|| format!("journal {}", result.as_ref().map_or("asked for", noted)));
         result
     }
 }

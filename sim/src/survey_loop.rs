@@ -8,9 +8,9 @@ use handoff::message::{Hello, Message};
 
 use crate::boss::{Boss, Task};
 use crate::host::Host;
-use crate::kernel::{Micros, Read, Side};
+use crate::kernel::{Link, Micros, Read, Side};
 use crate::mutant::drive;
-use crate::process::{Pending, Process, message_name, written};
+use crate::process::{Pending, Process, message_name, noted};
 use crate::world::World;
 
 /// A recovery that is under way.
@@ -24,7 +24,8 @@ pub(crate) struct Survey {
     owner: Option<u32>,
     /// The machine has come to its end.
     pub outcome: Option<Outcome>,
-    /// Another supervisor had a handoff under way meanwhile: what daemons said may be over by the time it is reported.
+    /// Another supervisor had a handoff under way meanwhile, or has died and not everything that it said was read: what daemons
+    /// said may be over by the time it is reported.
     pub beside: bool,
 }
 
@@ -52,7 +53,8 @@ impl World {
             named: BTreeSet::new(),
             owner: None,
             outcome: None,
-            beside: self.bosses().any(|(other, boss)| other != pid && boss.handoff().is_some()),
+            beside: self.bosses().any(|(other, boss)| other != pid && boss.handoff().is_some())
+                || self.links.values().any(Link::has_last_words),
         };
         let Some(boss) = self.boss_mut(pid) else { return };
         boss.task = Task::Survey(Box::new(survey));
@@ -242,7 +244,9 @@ impl World {
             _ => None,
         };
         let build = hello.map(|hello| hello.build_id.clone()).unwrap_or_default();
-        self.writes_journal(pid, knows.recovered(verdict, build))
+        let journal = knows.recovered(verdict, build);
+        let allowed = journal.allows_final();
+        Some(self.writes_journal(pid, journal)?.and(allowed))
     }
 
     pub(crate) fn survey_is_over(&mut self, pid: u32, outcome: Outcome) {
@@ -263,7 +267,7 @@ impl World {
             Event::Frame(_, message) => message_name(message),
             Event::Closed(process) => format!("{} closed", self.name_of(process.pid)),
             Event::Ended(_) => "a daemon has ended".into(),
-            Event::Noted(_, result) => format!("journal {}", written(result)),
+            Event::Noted(_, result) => format!("journal {}", noted(result)),
             Event::Timer(timer) => format!("timer {timer:?}"),
             Event::Cancel => "cancelled".into(),
         }

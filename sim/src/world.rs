@@ -303,13 +303,19 @@ impl World {
         self.names.get(&pid).copied().unwrap_or(Name { kind: '?', number: pid })
     }
 
-    /// Connects to a daemon's control socket. It is there to be accepted after all that was said before.
+    /// Connects to a daemon's control socket. It is there to be accepted after all that was said to it before.
     pub(crate) fn connect(&mut self, boss: u32, daemon: u32) -> u64 {
-        let said = |link: &Link| link.last_arrival(Side::Daemon).filter(|_| link.pid(Side::Boss) == boss);
+        let ends = (boss, daemon);
+        let said = |link: &Link| {
+            link.last_arrival(Side::Daemon).filter(|_| (link.pid(Side::Boss), link.pid(Side::Daemon)) == ends)
+        };
         let at = self.links.values().filter_map(said).max().unwrap_or_default().max(self.now);
         let id = self.link(boss, daemon, false);
-        let waiting = self.processes.get_mut(&daemon).and_then(Process::waiting_mut);
-        waiting.into_iter().for_each(|waiting| waiting.push_back((at, id)));
+        if let Some(waiting) = self.processes.get_mut(&daemon).and_then(Process::waiting_mut) {
+            // Others do not wait behind it.
+            let place = waiting.partition_point(|(other, _)| *other <= at);
+            waiting.insert(place, (at, id));
+        }
         self.poke(daemon, at);
         id
     }

@@ -218,6 +218,7 @@ impl World {
             pending: Vec::new(),
             outcome: None,
             journal_failed: false,
+            committed_before: self.journal.committed,
             heard_failed: false,
             cancelled: false,
             late: false,

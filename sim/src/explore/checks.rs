@@ -88,10 +88,11 @@ pub(super) fn resumes(world: &World) -> Option<String> {
         .then(|| format!("the incumbent is told to resume, though {pid} was told to begin and has not ended"))
 }
 
-/// When a daemon is told that it may make what its predecessor can't undo: the journal names it, and so does a supervisor
-/// that comes anew.
+/// When a daemon is told that it may make what its predecessor can't undo: a supervisor that comes anew would start what
+/// it was started from.
 pub(super) fn finalizes(world: &World, pid: u32) -> Option<String> {
-    let known = world.journal.running == Some(pid);
+    let journal = &world.journal;
+    let known = journal.running == Some(pid) && journal.committed == pid;
     (!known)
         .then(|| format!("{pid} is told that its predecessor has ended, and the journal doesn't know {pid}"))
 }

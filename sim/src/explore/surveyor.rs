@@ -173,10 +173,8 @@ impl World {
                 Event::Looked(self.sightings(also))
             }
             Awaited::Note(verdict) if good => {
-                surveyor.journal_failed = false;
                 watch.noted = self.heir_that_is_free(verdict);
-                self.note_survey(verdict);
-                Event::Noted(verdict, Ok(()))
+                Event::Noted(verdict, self.note_survey(verdict))
             }
             Awaited::Note(verdict) => {
                 surveyor.journal_failed = true;
@@ -220,14 +218,26 @@ impl World {
         (!asked).then_some(process.pid)
     }
 
-    fn note_survey(&mut self, verdict: Verdict) {
-        let Some(surveyor) = self.surveyor.as_ref().filter(|surveyor| surveyor.has_journal) else { return };
+    /// What a recovery's note makes of the journal, and whether that is enough for `Final`.
+    fn note_survey(&mut self, verdict: Verdict) -> Result<(), String> {
+        let Some(surveyor) = &mut self.surveyor else { return Ok(()) };
         debug_assert!(!surveyor.stopped);
-        self.journal.under_way = None;
-        self.journal.running = match verdict {
+        surveyor.journal_failed = false;
+        if !surveyor.has_journal {
+            return Ok(());
+        }
+        let heir = match verdict {
             Verdict::Serves(process) => Some(process.pid),
             _ => None,
         };
+        let journal = &mut self.journal;
+        let successor = journal.under_way.take().map(|(_, successor)| successor);
+        journal.running = heir;
+        if let Some(pid) = heir.filter(|_| successor == heir) {
+            journal.committed = pid;
+        }
+        surveyor.journal_failed = heir.is_some_and(|pid| journal.committed != pid);
+        if surveyor.journal_failed { Err("the journal doesn't know it".into()) } else { Ok(()) }
     }
 }
 
@@ -308,9 +318,7 @@ impl Survey for Host<'_, '_> {
             return None;
         }
         self.watch.noted = self.world.heir_that_is_free(verdict);
-        self.world.surveyor.iter_mut().for_each(|surveyor| surveyor.journal_failed = false);
-        self.world.note_survey(verdict);
-        Some(Ok(()))
+        Some(self.world.note_survey(verdict))
     }
 }
 

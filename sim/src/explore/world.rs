@@ -155,8 +155,10 @@ pub(super) struct Boss {
     pub wants_connect: bool,
     pub pending: Vec<supervisor::Awaited>,
     pub outcome: Option<Outcome>,
-    /// What was to be written last into the journal could not be.
+    /// What was to be written last into the journal could not be, or is not enough.
     pub journal_failed: bool,
+    /// What was committed when it began.
+    pub committed_before: u32,
     /// Its successor has said that it can't.
     pub heard_failed: bool,
     /// It was called off before it had told its successor to commit.
@@ -187,7 +189,7 @@ pub(super) struct Surveyor {
     /// Who could not be connected to.
     pub refused: Vec<u32>,
     pub pending: Vec<recovery::Awaited>,
-    /// What was to be written last into the journal could not be.
+    /// What was to be written last into the journal could not be, or is not enough.
     pub journal_failed: bool,
     pub outcome: Option<recovery::Outcome>,
 }
@@ -196,6 +198,8 @@ pub(super) struct Surveyor {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Journal {
     pub running: Option<u32>,
+    /// Whose binary is started if nobody serves.
+    pub committed: u32,
     /// The incumbent and the successor.
     pub under_way: Option<(Option<u32>, u32)>,
 }
@@ -298,7 +302,7 @@ impl World {
             processes: BTreeMap::from([(1, first)]),
             boss: None,
             surveyor: None,
-            journal: Journal { running: Some(1), under_way: None },
+            journal: Journal { running: Some(1), committed: 1, under_way: None },
             astray: false,
             links: Vec::new(),
             lock: Some(1),
@@ -460,12 +464,18 @@ impl World {
         match note {
             Note::UnderWay => journal.under_way = boss.successor.map(|successor| (boss.incumbent, successor)),
             // The incumbent is still to leave.
-            Note::Committed => journal.running = boss.successor,
+            Note::Committed => {
+                journal.running = boss.successor;
+                journal.committed = boss.successor.unwrap_or(journal.committed);
+            }
             Note::Over(Verdict::Unconfirmed) => {}
             Note::Over(verdict) => {
                 journal.under_way = None;
                 match verdict {
-                    Verdict::FellBack => journal.running = boss.incumbent,
+                    Verdict::FellBack => {
+                        journal.running = boss.incumbent;
+                        journal.committed = boss.committed_before;
+                    }
                     Verdict::NobodyServes => journal.running = None,
                     _ => {}
                 }

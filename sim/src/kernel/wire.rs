@@ -109,6 +109,12 @@ impl Link {
         !over(&self.boss) && !over(&self.daemon)
     }
 
+    /// The supervisor has closed its end, and the daemon is still to read what it said.
+    pub(crate) fn has_last_words(&self) -> bool {
+        let unread = |end: &End| end.open && end.inbox.iter().any(|a| matches!(a.what, Bits::Bytes(..)));
+        !self.boss.open && unread(&self.daemon)
+    }
+
     /// Nobody can see it any more.
     pub(crate) fn is_gone(&self) -> bool {
         !self.boss.open && !self.daemon.open

@@ -131,7 +131,8 @@ pub struct Outcome {
     pub killed: Vec<ProcessId>,
     /// Other processes that may be daemons of this control path, and were still there.
     pub left: Vec<ProcessId>,
-    /// The journal could not be written.
+    /// The journal could not be written, or does not say what the one that serves was started from. It was not told
+    /// then that its predecessor has ended.
     pub journal_error: Option<String>,
 }
 

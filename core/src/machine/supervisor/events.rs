@@ -56,25 +56,18 @@ impl Supervisor {
         now: Time,
         note: Note,
         result: Result<(), String>,
-        mut out: Out<'_, Self>,
+        out: Out<'_, Self>,
     ) {
         match (note, self.phase, result) {
-            (Note::UnderWay, phase, Ok(())) => {
+            (Note::UnderWay, phase, result) => {
                 self.journalled = true;
-                if phase == Phase::AwaitWarmed {
-                    self.prepare(now, &mut out);
-                }
-            }
-            (Note::UnderWay, Phase::AwaitWarmed, Err(why)) if self.incumbent.lives => {
-                self.journal_error = Some(why.clone());
-                self.roll_back(now, format!("the journal can't be written: {why}"), out);
-            }
-            // Nobody serves: better a start without a journal than none.
-            (Note::UnderWay, phase, Err(why)) => {
-                self.journal_error = Some(why);
-                self.journalled = true;
-                if phase == Phase::AwaitWarmed {
-                    self.prepare(now, &mut out);
+                self.journal_error = result.err();
+                // If nobody serves, better a start without a journal than none.
+                let why = self.journal_error.clone().filter(|_| self.incumbent.lives);
+                if let (Phase::AwaitWarmed, Some(why)) = (phase, why) {
+                    self.roll_back(now, format!("the journal can't be written: {why}"), out);
+                } else if let Some(hello) = self.successor.early.take().filter(|_| self.may_meet()) {
+                    self.met_successor(now, hello, out);
                 }
             }
             // A journal that can't be written never costs the service: the successor has it.
@@ -277,6 +270,8 @@ impl Supervisor {
                 self.timers.disarm(Timer::Retry);
                 out.push(Effect::Kill(Peer::Incumbent));
             }
+            // It may be usable as soon as the journal names it.
+            Phase::AwaitResumed if self.successor.lives && !self.successor.failed && !self.journalled => {}
             Phase::AwaitResumed => self.end_successor(now, Then::Finish(Verdict::Unconfirmed), out),
             Phase::AwaitRetired if !self.successor.lives => self.finish(Verdict::Unconfirmed, out),
             // Sealed, it is not needed; before the successor is there, `Busy` or its end is heard in time.

@@ -182,15 +182,12 @@ impl Supervisor {
         match message {
             Message::Hello(hello) if self.may_meet() => self.met_successor(now, hello, out),
             // Said again: it has not heard the answer.
-            Message::Hello(hello) if self.successor.greeted && !self.warmed => {
+            Message::Hello(hello) if self.successor.greeted => {
                 if let Ok(version) = check_hello(&hello, Role::Successor) {
                     out.push(Effect::Send(Peer::Successor, Message::HelloAck(self.ack(version))));
                 }
             }
-            Message::Warmed { .. } if self.phase == Phase::AwaitWarmed => {
-                self.warmed = true;
-                self.prepare(now, &mut out);
-            }
+            Message::Warmed { .. } if self.phase == Phase::AwaitWarmed => self.prepare(now, &mut out),
             Message::Ready { healthz_ok, advertised_revision_per_shard, .. } if self.may_commit() => {
                 let sealed = self.sealed.as_ref().map_or(&[][..], |s| &s.last_revision_per_shard);
                 if !healthz_ok {
@@ -218,7 +215,7 @@ impl Supervisor {
     }
 
     /// A successor's first word, which may come while the incumbent is asked whether it still serves.
-    fn may_meet(&self) -> bool {
+    pub(super) fn may_meet(&self) -> bool {
         let waits = self.phase == Phase::AwaitWarmed || self.phase == Phase::AwaitResumed;
         waits && !self.successor.greeted && !self.successor.failed
     }
@@ -248,7 +245,12 @@ impl Supervisor {
         }
     }
 
-    fn met_successor(&mut self, now: Time, hello: Hello, mut out: Out<'_, Self>) {
+    /// It is answered once the journal names it, since from then on it may come to serve.
+    pub(super) fn met_successor(&mut self, now: Time, hello: Hello, mut out: Out<'_, Self>) {
+        if !self.journalled {
+            self.successor.early = Some(hello);
+            return;
+        }
         let checked = check_hello(&hello, Role::Successor);
         let wrong_pid = self.successor.id.is_some_and(|spawned| spawned.pid != hello.pid);
         match checked {

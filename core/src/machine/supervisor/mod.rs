@@ -11,7 +11,7 @@ use alloc::string::String;
 use super::{EventName, Machine, Out, Timer, Timers};
 use crate::{
     id::{HandoffId, ProcessId},
-    message::{Message, Role, Sealed},
+    message::{Hello, Message, Role, Sealed},
     time::{Duration, Time},
 };
 
@@ -182,7 +182,7 @@ enum Phase {
     AwaitIncumbent,
     /// The successor's process.
     AwaitSpawn,
-    /// The successor's `Hello` and `Warmed`, and the journal.
+    /// The journal, and the successor's `Hello` and `Warmed`.
     AwaitWarmed,
     /// The incumbent's `Drained`.
     AwaitDrained,
@@ -223,6 +223,8 @@ struct Party {
     /// There is, or may be, such a process.
     lives: bool,
     id: Option<ProcessId>,
+    /// It has said `Hello`, and could not be answered yet.
+    early: Option<Hello>,
     /// It has said `Hello` on a link that is still open.
     greeted: bool,
     /// It has said that it can't, or gave reason to think so.
@@ -241,10 +243,8 @@ pub struct Supervisor {
     successor: Party,
     /// Cancelled, or out of time, while the successor was being started.
     called_off: bool,
-    /// `UnderWay` is in the journal.
+    /// `UnderWay` is in the journal, or can't be written.
     journalled: bool,
-    /// The successor has said `Warmed`.
-    warmed: bool,
     /// The successor may hold the lock: it was told to take it, or can't be told not to.
     begun: bool,
     /// Told to retire, the incumbent goes on saying that it serves.
@@ -269,7 +269,6 @@ impl Supervisor {
             successor: Party::default(),
             called_off: false,
             journalled: false,
-            warmed: false,
             begun: false,
             incumbent_serves: false,
             sealed: None,

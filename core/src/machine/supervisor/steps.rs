@@ -52,9 +52,9 @@ impl Supervisor {
         }
     }
 
-    /// Goes on once the successor is warm and the journal knows of it: the first step that the incumbent feels.
+    /// Goes on once the successor is warm: the first step that the incumbent feels.
     pub(super) fn prepare(&mut self, now: Time, out: &mut Out<'_, Self>) {
-        let (true, true, Some(successor)) = (self.warmed, self.journalled, self.successor.id) else { return };
+        let Some(successor) = self.successor.id else { return };
         if !self.incumbent.lives {
             return self.begin(out);
         }

@@ -359,9 +359,11 @@ impl Survey for Host<'_> {
         let build_id = hello.map(|hello| hello.build_id.clone()).unwrap_or_default();
         let journal = journal::dated(self.workshop.knows.recovered(verdict, build_id));
         let written = journal::write(self.workshop.journal.as_mut(), &journal);
-        self.workshop.knows = journal;
         self.workshop.is_written = written.is_ok();
-        Some(written.map_err(|error| error.to_string()))
+        let written = written.map_err(|error| format!("the journal could not be written: {error}"));
+        let result = written.and_then(|()| journal.allows_final());
+        self.workshop.knows = journal;
+        Some(result)
     }
 }
 

@@ -99,7 +99,6 @@ impl RecoveryOutcome {
             return Err(Error::Cancelled);
         }
         let serves = daemon.as_ref().map(Child::id);
-        let warning = |error| format!("the journal could not be written: {error}");
         Ok(RecoveryOutcome {
             daemon,
             build_id,
@@ -110,7 +109,7 @@ impl RecoveryOutcome {
                 .map(|under_way| Interrupted::new(under_way, serves)),
             killed: outcome.killed,
             left: outcome.left,
-            warnings: outcome.journal_error.map(warning).into_iter().collect(),
+            warnings: outcome.journal_error.into_iter().collect(),
             took,
         })
     }
