@@ -184,6 +184,33 @@ fn the_supervisor_is_killed_while_the_first_daemon_opens_slowly() {
     assert_eq!(status["restarts"], 0, "no second one was started: {status}");
 }
 
+/// Another binary would be started after it, so it must not write what that could not read.
+#[test]
+fn the_journal_never_heard_of_the_one_that_serves_and_that_does_not_migrate_until_it_is_swapped_once_more() {
+    let scene = Scene::new();
+    let finalized = || scene.world.output().matches("finalized").count();
+    let mut before = 0;
+    scene.during_swap(Phase::Serve, |scene, successor, go_on| {
+        scene.reference.kill();
+        go_on();
+        scene.writer.wait_for_write_by(successor);
+        rewrite_journal(&scene.world, |journal| journal.under_way = None);
+        before = finalized();
+        for _ in 0..2 {
+            let recovery = scene.restart();
+            assert_eq!(recovery["pid"], successor, "{recovery}");
+            assert!(recovery["warnings"].to_string().contains("swapped once more"), "{recovery}");
+        }
+    });
+    assert_eq!(finalized(), before, "it was not told that its predecessor has ended");
+    let (code, swap) = scene.reference.ask_json("swap");
+    assert_eq!(code, 0, "{swap}");
+    until("its successor is told", || finalized() == before + 1);
+    assert_eq!(scene.restart()["warnings"], serde_json::json!([]));
+    scene.assert_well();
+    scene.writer.assert_no_failure();
+}
+
 #[test]
 fn the_daemon_is_killed_while_the_supervisor_is_away() {
     let scene = Scene::new();
