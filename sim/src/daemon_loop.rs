@@ -12,7 +12,7 @@ use handoff::{ReadinessSnapshot, ResumeFrom};
 
 use crate::daemon::Simulated;
 use crate::host::Host;
-use crate::kernel::{Died, Kind, Micros, Read, Side};
+use crate::kernel::{Died, Kind, Lie, Micros, Read, Side};
 use crate::mutant::drive;
 use crate::plan::What as Fault;
 use crate::process::{AnyHook, Daemon, Input, Life, Pending, Process, Report, Role};
@@ -276,6 +276,29 @@ impl World {
         }
     }
 
+    /// A hook returns what is not good enough. One that opens what was sealed just before calls itself unhealthy, or has opened
+    /// less than that; or something else, if it and who sealed it have the same kind of fingerprint.
+    fn performs_badly(&mut self, pid: u32, hook: &AnyHook) -> Option<Result<Report, String>> {
+        let sealed = match hook {
+            AnyHook::Successor(successor::Hook::Open { sealed }) => sealed.as_ref(),
+            _ => None,
+        };
+        let scheme = sealed.map_or(0, |sealed| sealed.data_dir_fingerprint.scheme);
+        let lie = match self.choice(pid, 3) {
+            1 if scheme != 0 => Some(Lie::Stale),
+            2 if scheme != 0 => Some(Lie::Altered),
+            _ => None,
+        };
+        lie.into_iter().for_each(|lie| self.disk.lock().lies(pid, lie));
+        let result = self.call(pid, |app| perform(app, hook));
+        self.disk.lock().tells_the_truth();
+        Some(result?.map(|report| match lie {
+            Some(Lie::Stale) => report,
+            Some(Lie::Altered) if report.scheme() == Some(scheme) => report,
+            _ => report.unfit(),
+        }))
+    }
+
     /// The first hook does what it does, and returns.
     pub(crate) fn hook_returns(&mut self, pid: u32) {
         let now = self.now;
@@ -289,10 +312,10 @@ impl World {
             Some(Fault::Panic) => Some(Err("panicked: injected".to_string())),
             // A rival has no journal: the first supervisor would never know the binary that could read what was migrated.
             _ if is_finalize && self.faults.has_rival() => Some(Ok(Report::Incumbent(incumbent::Done::Ok))),
+            Some(Fault::Unfit) => self.performs_badly(pid, &hook),
             _ => self.call(pid, |app| perform(app, &hook)),
         };
         let Some(result) = result else { return };
-        let result = result.map(|report| if fate == Some(Fault::Unfit) { report.unfit() } else { report });
         let failed = result.as_ref().err().cloned();
         self.note(Some(pid), || What::HookEnded(hook.name(), failed));
         self.hook_has_run(pid, &hook, &result);
@@ -430,6 +453,16 @@ fn opened(readiness: ReadinessSnapshot) -> Report {
 }
 
 impl Report {
+    /// How the fingerprint of what was opened was made.
+    fn scheme(&self) -> Option<u16> {
+        match self {
+            Report::Successor(successor::Done::Opened { data_dir_fingerprint, .. }) => {
+                Some(data_dir_fingerprint.scheme)
+            }
+            _ => None,
+        }
+    }
+
     /// The same, but not good enough.
     fn unfit(self) -> Report {
         match self {

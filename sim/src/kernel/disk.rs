@@ -5,6 +5,9 @@
 //! later one says; power fails, and of what was not synced any prefix, file by file, is there, with zeros behind it if
 //! only the file's length was made durable. A file's content needs [`Disk::sync`], its name [`Disk::sync_dir`].
 //!
+//! And for as long as a hook runs, a process can be shown what is not so: a file as it was before the last write to it, or
+//! with something else in its place. What it writes meanwhile is gone afterwards.
+//!
 //! Not made: bit rot, and writes that overtake each other within a file.
 //!
 //! A process that has died is fenced: what its code still does, destructors included, changes nothing.
@@ -34,6 +37,8 @@ pub(crate) struct Died;
 #[derive(Clone, Debug, Default)]
 struct File {
     bytes: Vec<u8>,
+    /// Where the last write to it begins.
+    last: usize,
     unsynced: Vec<Undo>,
     /// Of writes whose fsync failed.
     lost: Vec<Undo>,
@@ -67,6 +72,15 @@ pub(crate) struct Armed {
     pub left: u32,
 }
 
+/// What a process is shown, though it is not so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lie {
+    /// Files as they were before the last write to each.
+    Stale,
+    /// Files with another last write in each.
+    Altered,
+}
+
 /// What all processes see.
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
@@ -90,6 +104,8 @@ pub(crate) struct Shared {
     pub handoff: u32,
     /// As on a file system on which it does nothing.
     pub flock_excludes_nobody: bool,
+    /// Who is shown what is not so, and what is.
+    lie: Option<(u32, Lie, BTreeMap<String, File>, Vec<DirUndo>)>,
     /// What must not be, in words.
     pub violation: Option<String>,
     /// Data files hold what a daemon has written and not synced.
@@ -119,8 +135,9 @@ impl Disk {
         if shared.dead.contains(&self.pid) {
             return Err(Error::new(ErrorKind::NotFound, "this process has died"));
         }
+        let lie = shared.lie.as_ref().filter(|(pid, ..)| *pid == self.pid).map(|(_, lie, ..)| *lie);
         let file = shared.files.get(&path(name));
-        file.map(|file| file.bytes.clone()).ok_or_else(|| Error::new(ErrorKind::NotFound, name.to_string()))
+        file.map(|file| file.shown(lie)).ok_or_else(|| Error::new(ErrorKind::NotFound, name.to_string()))
     }
 
     /// Adds bytes to the end of a file, which is created if it is missing.
@@ -296,6 +313,7 @@ impl Shared {
             .for_each(|lost| lost.forget(end));
         file.lost.retain(|lost| lost.length > 0);
         file.unsynced.push(Undo { offset, before, length: bytes.len() });
+        file.last = offset;
         if file.bytes.len() < end {
             file.bytes.resize(end, 0);
         }
@@ -340,6 +358,17 @@ impl Shared {
     pub(crate) fn system_sync(&mut self, name: &str) -> Result<(), String> {
         self.names.retain(|undo| !matches!(undo, DirUndo::Create(created) if created == name));
         self.sync(name).map_err(|error| error.to_string())
+    }
+
+    /// Shows `pid` what is not so, until [`Shared::tells_the_truth`].
+    pub(crate) fn lies(&mut self, pid: u32, lie: Lie) {
+        self.lie = Some((pid, lie, self.files.clone(), self.names.clone()));
+    }
+
+    pub(crate) fn tells_the_truth(&mut self) {
+        if let Some((_, _, files, names)) = self.lie.take() {
+            (self.files, self.names) = (files, names);
+        }
     }
 
     /// Nothing goes wrong any more.
@@ -390,6 +419,16 @@ impl Undo {
 }
 
 impl File {
+    fn shown(&self, lie: Option<Lie>) -> Vec<u8> {
+        let mut bytes = self.bytes.clone();
+        match lie {
+            None => {}
+            Some(Lie::Stale) => bytes.truncate(self.last),
+            Some(Lie::Altered) => bytes.iter_mut().skip(self.last).take(1).for_each(|byte| *byte ^= 1),
+        }
+        bytes
+    }
+
     /// Of the writes that were not synced some are there, the next one perhaps in part, and of the rest perhaps the length.
     fn power_fails(&mut self, kept: &mut impl FnMut(usize) -> usize) {
         let length = self.bytes.len();
@@ -511,6 +550,20 @@ mod tests {
         disk.truncate("log", 3).expect("a cut");
         disk.lock().power_fails(|_| 0);
         assert_eq!(disk.read("log").expect("the log"), b"onetwo");
+    }
+
+    #[test]
+    fn who_is_lied_to_changes_nothing() {
+        let disk = disk();
+        disk.append("log", b"one").and_then(|()| disk.append("log", b"two")).expect("two writes");
+        for (lie, shown) in [(Lie::Stale, b"one".as_slice()), (Lie::Altered, b"oneuwo")] {
+            disk.lock().lies(1, lie);
+            assert_eq!(disk.read("log").expect("the log"), shown);
+            assert_eq!(disk.of(2).read("log").expect("the log"), b"onetwo");
+            disk.truncate("log", 1).expect("a cut");
+            disk.lock().tells_the_truth();
+            assert_eq!(disk.read("log").expect("the log"), b"onetwo");
+        }
     }
 
     #[test]

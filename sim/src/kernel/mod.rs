@@ -11,7 +11,7 @@ pub use bare::{Bare, Busy};
 pub use disk::Disk;
 
 pub(crate) use clock::Clock;
-pub(crate) use disk::{Armed, Died, JOURNAL, RECORD};
+pub(crate) use disk::{Armed, Died, JOURNAL, Lie, RECORD};
 pub(crate) use door::{Door, Refused, Request};
 pub(crate) use noise::{Kind, Noise};
 pub(crate) use wire::{Fate, Link, Read, Side};
