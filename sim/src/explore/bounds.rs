@@ -8,7 +8,7 @@ use handoff::machine::supervisor::Verdict::{self, *};
 
 use super::world::Faults;
 
-const NONE: Faults = Faults {
+pub(super) const NONE: Faults = Faults {
     crashes: 0,
     stops: 0,
     drops: 0,

@@ -154,6 +154,21 @@ pub fn explore_from(bound: &Bound, root: &Root, options: Options<'_>) -> Report 
     search.finish()
 }
 
+/// What is wrong with the ways that lead on from `world` without a further fault, though nothing is wrong in it.
+pub(super) fn lies_ahead(world: &World, mutation: Option<&Mutation>) -> Option<String> {
+    let faults = world.faults.spent();
+    let bound = Bound { name: "what lies ahead", faults, handoffs: world.handoffs, verdicts: &[] };
+    let mut search = Search::new(&bound, Options { mutation, ..Options::default() });
+    search.visit(0, None, World { faults, ..world.clone() });
+    while let Some((from, world)) = search.queue.pop_front() {
+        search.expand(from, &world);
+    }
+    // Whatever is reported on the way is no matter here.
+    search.report.violations.clear();
+    search.look_at_the_ends();
+    search.report.violations.into_keys().next()
+}
+
 impl<'a> Search<'a> {
     fn new(bound: &'a Bound, options: Options<'a>) -> Self {
         Search {

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::graph;
 use super::steps::Step;
 use super::story::Story;
 use super::watch::Watch;
@@ -115,14 +116,15 @@ impl Schedule {
         Schedule::parse(&text).map_err(|why| format!("{}: {why}", path.display()))
     }
 
-    /// Lets it happen once more.
+    /// Lets it happen once more. If it is said to show something, and nothing is wrong in it, it is looked at what lies ahead.
     pub fn replay(&self, mutation: Option<&Mutation>) -> Replayed {
         let mut world = World::new(self.faults, self.handoffs);
         let mut story = Story::default();
         for made in &self.moves {
             story.tell(&mut world, made, mutation);
         }
-        Replayed { trace: story.entries, violation: world.violation }
+        let ahead = || if self.why.is_empty() { None } else { graph::lies_ahead(&world, mutation) };
+        Replayed { trace: story.entries, violation: world.violation.clone().or_else(ahead) }
     }
 }
 
@@ -170,4 +172,27 @@ fn read(world: &World, line: &str) -> Result<Move, String> {
         place.ok_or_else(|| format!("nobody can die {dies:?} here; where it can: {}", places.join("; ")))
     })?;
     Ok(Move { step: step.clone(), dies })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::explore::{Options, SMALL, explore};
+
+    #[test]
+    fn a_way_to_where_no_good_end_can_be_reached_fails_when_it_is_replayed() {
+        let bound = &SMALL[0];
+        let changes = explore(bound, Options { changes: true, ..Options::default() }).changes;
+        let all = changes
+            .into_iter()
+            .flat_map(|(cell, changes)| changes.into_keys().map(move |change| Mutation { cell, change }));
+        let found = all.into_iter().find_map(|mutation| {
+            let options = Options { mutation: Some(&mutation), most_states: 10_000, ..Options::default() };
+            let mut violations = explore(bound, options).violations.into_values();
+            Some((mutation, violations.find(|way| way.why.contains("no step that must come"))?))
+        });
+        let (mutation, way) = found.expect("a mutant that hangs");
+        assert_eq!(way.replay(Some(&mutation)).violation.as_ref(), Some(&way.why));
+        assert_eq!(way.replay(None).violation, None);
+    }
 }

@@ -27,6 +27,7 @@ use handoff::record::Record;
 use handoff::{HandoffId, ProcessId};
 use serde::{Deserialize, Serialize};
 
+use super::bounds::NONE;
 use super::checks;
 use crate::process::AnyHook;
 
@@ -62,6 +63,14 @@ pub struct Faults {
     pub recovers: bool,
     /// No fault: one who takes stock has its answers at once. Who is asked when is still anybody's guess.
     pub prompt: bool,
+}
+
+impl Faults {
+    /// All of them have happened; what is no fault stays.
+    pub(super) fn spent(self) -> Faults {
+        let Faults { sparse, recovers, prompt, .. } = self;
+        Faults { deferred: self.deferred || self.errors > 0, sparse, recovers, prompt, ..NONE }
+    }
 }
 
 /// Which versions of the protocol a build speaks, if not those of everybody else.

@@ -12,8 +12,7 @@ const TEMPLATE: &str = include_str!("page.html");
 struct Page<'a> {
     why: &'a str,
     plan: &'a str,
-    verdicts: &'a [String],
-    outage_ms: f64,
+    facts: &'a str,
     violation: Option<&'a str>,
     steps: Vec<Step>,
 }
@@ -46,10 +45,8 @@ pub struct Shown<'a> {
     pub why: &'a str,
     /// The plan, or what else it is replayed from.
     pub plan: String,
-    /// What supervisors reported.
-    pub verdicts: Vec<String>,
-    /// The longest time that nobody served, in milliseconds.
-    pub outage_ms: f64,
+    /// What supervisors reported, the longest time that nobody served, what the times are.
+    pub facts: String,
     /// The check that failed, and why.
     pub violation: Option<String>,
     /// What happened.
@@ -57,19 +54,15 @@ pub struct Shown<'a> {
 }
 
 impl<'a> Shown<'a> {
-    /// Nothing but a trace.
-    pub fn of(trace: &'a [Entry]) -> Shown<'a> {
-        Shown { why: "", plan: String::new(), verdicts: Vec::new(), outage_ms: 0.0, violation: None, trace }
-    }
-
     /// A run of `plan`.
     pub fn run(plan: &'a Plan, report: &'a Report) -> Shown<'a> {
         let violation = report.violation.as_ref();
+        let verdicts: Vec<_> = report.verdicts.iter().map(|verdict| format!("{verdict:?}")).collect();
+        let (verdicts, outage) = (verdicts.join(", "), report.longest_outage as f64 / 1000.0);
         Shown {
             why: &plan.why,
             plan: plan.to_toml(),
-            verdicts: report.verdicts.iter().map(|verdict| format!("{verdict:?}")).collect(),
-            outage_ms: report.longest_outage as f64 / 1000.0,
+            facts: format!("{verdicts}; nobody served for {outage} ms at most; times in virtual ms"),
             violation: violation.map(|violation| format!("{}: {}", violation.check, violation.why)),
             trace: &report.trace,
         }
@@ -81,8 +74,7 @@ pub fn page(shown: &Shown<'_>) -> String {
     let page = Page {
         why: shown.why,
         plan: &shown.plan,
-        verdicts: &shown.verdicts,
-        outage_ms: shown.outage_ms,
+        facts: &shown.facts,
         violation: shown.violation.as_deref(),
         steps: shown.trace.iter().map(step).collect(),
     };

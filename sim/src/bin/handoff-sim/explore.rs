@@ -129,11 +129,13 @@ impl Explore {
 /// The page of a schedule.
 pub(crate) fn shown(schedule: &Schedule) -> String {
     let replayed = schedule.replay(None);
+    let said = replayed.violation.as_deref() == Some(&schedule.why);
     let shown = Shown {
-        why: &schedule.why,
+        why: if said { "" } else { &schedule.why },
         plan: schedule.to_toml(),
+        facts: "no time passes: each step is shown as a millisecond".into(),
         violation: replayed.violation,
-        ..Shown::of(&replayed.trace)
+        trace: &replayed.trace,
     };
     page(&shown)
 }
