@@ -81,6 +81,15 @@ pub(crate) enum Lie {
     Altered,
 }
 
+/// Who is shown what is not so, and what is.
+#[derive(Debug)]
+struct Deceived {
+    pid: u32,
+    lie: Lie,
+    files: BTreeMap<String, File>,
+    names: Vec<DirUndo>,
+}
+
 /// What all processes see.
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
@@ -104,8 +113,7 @@ pub(crate) struct Shared {
     pub handoff: u32,
     /// As on a file system on which it does nothing.
     pub flock_excludes_nobody: bool,
-    /// Who is shown what is not so, and what is.
-    lie: Option<(u32, Lie, BTreeMap<String, File>, Vec<DirUndo>)>,
+    deceived: Option<Deceived>,
     /// What must not be, in words.
     pub violation: Option<String>,
     /// Data files hold what a daemon has written and not synced.
@@ -135,7 +143,8 @@ impl Disk {
         if shared.dead.contains(&self.pid) {
             return Err(Error::new(ErrorKind::NotFound, "this process has died"));
         }
-        let lie = shared.lie.as_ref().filter(|(pid, ..)| *pid == self.pid).map(|(_, lie, ..)| *lie);
+        let deceived = shared.deceived.as_ref().filter(|deceived| deceived.pid == self.pid);
+        let lie = deceived.map(|deceived| deceived.lie);
         let file = shared.files.get(&path(name));
         file.map(|file| file.shown(lie)).ok_or_else(|| Error::new(ErrorKind::NotFound, name.to_string()))
     }
@@ -362,11 +371,12 @@ impl Shared {
 
     /// Shows `pid` what is not so, until [`Shared::tells_the_truth`].
     pub(crate) fn lies(&mut self, pid: u32, lie: Lie) {
-        self.lie = Some((pid, lie, self.files.clone(), self.names.clone()));
+        let (files, names) = (self.files.clone(), self.names.clone());
+        self.deceived = Some(Deceived { pid, lie, files, names });
     }
 
     pub(crate) fn tells_the_truth(&mut self) {
-        if let Some((_, _, files, names)) = self.lie.take() {
+        if let Some(Deceived { files, names, .. }) = self.deceived.take() {
             (self.files, self.names) = (files, names);
         }
     }
