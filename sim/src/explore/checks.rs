@@ -1,8 +1,9 @@
 //! What must hold. Reads the kernel, and of a machine what every host sees: whether it is done, and which timers are armed.
-use handoff::machine::Exit;
 use handoff::machine::supervisor::{Outcome, Peer, Verdict};
+use handoff::machine::{Exit, incumbent};
 
 use super::world::{Boss, Daemon, End, Life, Link, Process, World};
+use crate::process::AnyHook;
 
 /// In every state: at most one process writes, and it holds the lock; and nothing is made that a predecessor which
 /// may have to come back could not undo.
@@ -86,6 +87,26 @@ pub(super) fn resumes(world: &World) -> Option<String> {
     let begun = world.processes.get(&pid).is_some_and(|process| process.told_to_begin);
     begun
         .then(|| format!("the incumbent is told to resume, though {pid} was told to begin and has not ended"))
+}
+
+/// When the successor is told to begin: an incumbent that was killed for its sake has been seen to end.
+pub(super) fn begins(world: &World) -> Option<String> {
+    let boss = world.boss.as_ref().filter(|boss| boss.killed.contains(&Peer::Incumbent))?;
+    let pid = boss.incumbent.filter(|pid| !boss.told.contains(pid))?;
+    Some(format!("the successor is told to begin, though {pid} was killed and has not been seen to end"))
+}
+
+/// When a daemon's hook begins: no other one runs, but for `finalize`, which runs beside any.
+pub(super) fn starts(world: &World, pid: u32, hook: &AnyHook) -> Option<String> {
+    let finalize = AnyHook::Incumbent(incumbent::Hook::Finalize);
+    let (_, other) = world.processes.get(&pid)?.hooks.iter().find(|(_, other)| *other != finalize)?;
+    (*hook != finalize).then(|| format!("{pid} begins its {} while its {} runs", hook.name(), other.name()))
+}
+
+/// When a daemon frees the lock: nothing in it writes any more.
+pub(super) fn unlocks(world: &World, pid: u32) -> Option<String> {
+    let writes = world.processes.get(&pid).is_some_and(Process::writes);
+    (writes && world.lock == Some(pid)).then(|| format!("{pid} frees the lock while it writes"))
 }
 
 /// When a daemon is told that it may make what its predecessor can't undo: a supervisor that comes anew would start what

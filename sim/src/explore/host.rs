@@ -60,6 +60,7 @@ impl Host<'_, '_> {
                 let successor = self.world.boss.as_ref().and_then(|boss| boss.successor);
                 self.world.violated(successor.and_then(|pid| checks::finalizes(self.world, pid)));
             }
+            Message::Begin { .. } => self.world.violated(checks::begins(self.world)),
             Message::ResumeAfterAbort { .. } => self.world.violated(checks::resumes(self.world)),
             _ => {}
         }
@@ -74,6 +75,7 @@ impl Host<'_, '_> {
 
     fn run(&mut self, op: Op, hook: AnyHook) {
         self.watch.did(|| format!("{} begins", hook.name()));
+        self.world.violated(checks::starts(self.world, self.pid, &hook));
         if let Some(process) = self.world.processes.get_mut(&self.pid) {
             let finalizes = hook == AnyHook::Incumbent(incumbent::Hook::Finalize);
             let again = finalizes && process.finalized;
@@ -265,6 +267,7 @@ impl Storage for Host<'_, '_> {
 
     fn unlock(&mut self) {
         self.watch.did(|| "unlocks".into());
+        self.world.violated(checks::unlocks(self.world, self.pid));
         self.world.lock = self.world.lock.filter(|holder| *holder != self.pid);
     }
 

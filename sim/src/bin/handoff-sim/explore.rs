@@ -71,7 +71,7 @@ impl Explore {
         let states: usize = reports().map(|report| report.states).sum();
         let transitions: usize = reports().map(|report| report.transitions).sum();
         let cells: BTreeSet<&Cell> = reports().flat_map(|report| &report.cells).collect();
-        let failed = reports().any(|report| !report.violations.is_empty());
+        let failed = explored.iter().any(|explored| !explored.report.wrong(explored.bound).is_empty());
         if self.cells {
             cells.iter().for_each(|cell| println!("{cell}"));
         }
@@ -107,6 +107,10 @@ impl Explore {
 
     /// Says what is wrong, and saves the shortest way to it, as a file that `replay` takes and as a page.
     fn explain(&self, bound: &Bound, report: &Report) -> Result<(), String> {
+        // There is no way to what never happens.
+        let wrong = report.wrong(bound);
+        let missing = wrong.iter().filter(|why| !report.violations.contains_key(*why));
+        missing.for_each(|why| println!("\n{}: {why}\n", bound.name));
         for (nth, (why, schedule)) in report.violations.iter().enumerate() {
             let path = self.failures.join(format!("{}-{}.toml", bound.name, nth + 1));
             let page = path.with_extension("html");
