@@ -430,6 +430,10 @@ impl World {
     pub(super) fn write_record(&mut self, pid: u32, record: Record) {
         let lawful = self.lock == Some(pid);
         self.violated((!lawful).then(|| format!("{pid} writes the record without the lock")));
+        // Whoever reads a number again must not take it for what it knows.
+        let before = self.record.as_ref().filter(|before| before.holder.pid != pid);
+        let again = before.is_some_and(|before| record.generation <= before.generation);
+        self.violated(again.then(|| format!("{pid} takes the record over, and its generation stays")));
         self.record = Some(record);
         self.before_holder = self.processes.get(&pid).and_then(|process| process.predecessor);
     }
