@@ -9,7 +9,7 @@ use crate::machine::supervisor::{Note, Verdict};
 use crate::slots::Magic;
 
 /// What a journal's file begins with.
-pub const MAGIC: Magic = Magic { name: *b"HOJRNL", version: 1 };
+pub const MAGIC: Magic = Magic { name: *b"HOJRNL", version: 2 };
 
 /// The size of each of its two slots, in bytes: room for the arguments of a binary.
 pub const SLOT_SIZE: usize = 64 * 1024;
