@@ -348,12 +348,12 @@ pub(crate) fn lock_answer(answer: &LockAnswer) -> &'static str {
     }
 }
 
-/// In a word, for a trace.
-/// What a recovery hears of its note: it was written, and is enough for `Final`.
+/// In a word, for a trace: what a recovery hears of its note. It was written, and is enough for `Final`.
 pub(crate) fn noted(result: &Result<(), String>) -> &'static str {
     if result.is_ok() { "written" } else { "not written, or not enough" }
 }
 
+/// In a word, for a trace.
 pub(crate) fn written(result: &Result<(), String>) -> &'static str {
     if result.is_ok() { "written" } else { "not written" }
 }

@@ -9,10 +9,11 @@ use handoff::time::Time;
 
 use super::checks;
 use super::duties::{self, daemon::Owed};
+use super::faults::Faults;
 use super::host::Host;
 use super::steps::{Fault, Step};
 use super::watch::Watch;
-use super::world::{Boss, Daemon, End, Faults, Life, Link, SECOND, World, id};
+use super::world::{Boss, Daemon, End, Life, Link, SECOND, World, id};
 use crate::mutant::drive;
 use crate::process::AnyHook;
 

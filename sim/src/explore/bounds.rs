@@ -6,9 +6,9 @@
 //! that go out while something else can happen, where a bound is `sparse`.
 use handoff::machine::supervisor::Verdict::{self, *};
 
-use super::world::Faults;
+use super::faults::Faults;
 
-pub(super) const NONE: Faults = Faults {
+const NONE: Faults = Faults {
     crashes: 0,
     stops: 0,
     drops: 0,

@@ -10,13 +10,14 @@ use handoff::machine::Cell;
 use handoff::machine::supervisor::Verdict;
 
 use super::bounds::Bound;
+use super::faults::Faults;
 use super::liveness::{self, Edge, NOWHERE, State};
 use super::names::Action;
 use super::schedule::{Move, Schedule};
 use super::steps::Step;
 use super::table::Samples;
 use super::watch::Watch;
-use super::world::{Faults, World};
+use super::world::World;
 use super::{checks, surveyor};
 use crate::mutant::{Change, Meddling, Mutation};
 
@@ -164,9 +165,7 @@ pub(super) fn lies_ahead(world: &World, mutation: Option<&Mutation>) -> Option<S
         search.expand(from, &world);
     }
     // Whatever is reported on the way is no matter here.
-    search.report.violations.clear();
-    search.look_at_the_ends();
-    search.report.violations.into_keys().next()
+    liveness::check(&search.states, &search.calm).into_iter().next().map(|(why, _)| why.to_string())
 }
 
 impl<'a> Search<'a> {

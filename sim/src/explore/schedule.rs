@@ -6,11 +6,12 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::faults::Faults;
 use super::graph;
 use super::steps::Step;
 use super::story::Story;
 use super::watch::Watch;
-use super::world::{Faults, World};
+use super::world::World;
 use crate::mutant::Mutation;
 use crate::trace::Entry;
 

@@ -2,8 +2,9 @@
 use handoff::machine::{Machine, Timer, Timers, recovery, supervisor::Peer};
 use handoff::message::Message;
 
+use super::faults::Faults;
 use super::liveness::Needs;
-use super::world::{Boss, End, Faults, Life, Link, Process, Surveyor, Version, World};
+use super::world::{Boss, End, Life, Link, Process, Surveyor, Version, World};
 use crate::process::AnyHook;
 
 /// One thing that can happen next. Daemons are named by their pid, links by their place.

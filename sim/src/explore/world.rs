@@ -25,53 +25,10 @@ use handoff::machine::{
 use handoff::message::{Capabilities, Hello, Message, PROTO_MAX, PROTO_MIN, Role};
 use handoff::record::Record;
 use handoff::{HandoffId, ProcessId};
-use serde::{Deserialize, Serialize};
 
-use super::bounds::NONE;
 use super::checks;
+use super::faults::Faults;
 use crate::process::AnyHook;
-
-/// How many faults of each kind may still happen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Faults {
-    /// A process dies, in any gap or while it is idle.
-    pub crashes: u8,
-    /// A process is stopped, for any time.
-    pub stops: u8,
-    /// A frame is lost.
-    pub drops: u8,
-    /// A link is reset.
-    pub resets: u8,
-    /// A hook fails, hangs, or returns what is not good enough.
-    pub bad_hooks: u8,
-    /// The deadline comes early, at any moment.
-    pub late: u8,
-    /// The caller calls the handoff off.
-    pub cancels: u8,
-    /// A daemon is told to stop.
-    pub signals: u8,
-    /// An awaited operation fails.
-    pub errors: u8,
-    /// A daemon is of a build with another version of the protocol.
-    pub versions: u8,
-    /// No fault: results of awaited operations come later, in any order with other events.
-    pub deferred: bool,
-    /// No fault: heartbeats go out, and questions are asked again, only when nothing else happens.
-    pub sparse: bool,
-    /// No fault: a supervisor that comes anew takes stock before it does anything else.
-    pub recovers: bool,
-    /// No fault: one who takes stock has its answers at once. Who is asked when is still anybody's guess.
-    pub prompt: bool,
-}
-
-impl Faults {
-    /// All of them have happened; what is no fault stays.
-    pub(super) fn spent(self) -> Faults {
-        let Faults { sparse, recovers, prompt, .. } = self;
-        Faults { deferred: self.deferred || self.errors > 0, sparse, recovers, prompt, ..NONE }
-    }
-}
 
 /// Which versions of the protocol a build speaks, if not those of everybody else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -430,7 +387,7 @@ impl World {
     pub(super) fn write_record(&mut self, pid: u32, record: Record) {
         let lawful = self.lock == Some(pid);
         self.violated((!lawful).then(|| format!("{pid} writes the record without the lock")));
-        // Whoever reads a number again must not take it for what it knows.
+        // A number that comes again would be taken for the one that is known.
         let before = self.record.as_ref().filter(|before| before.holder.pid != pid);
         let again = before.is_some_and(|before| record.generation <= before.generation);
         self.violated(again.then(|| format!("{pid} takes the record over, and its generation stays")));
