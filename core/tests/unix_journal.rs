@@ -123,7 +123,7 @@ fn what_cannot_be_used_is_set_aside_and_never_overwritten() {
         (b"[journal]\nformat = \"toml\"\n", "not a file of this kind"),
         (&[0xff; 1 << 20], "not a file of this kind"),
         (&[0; 2 * SLOT_SIZE], "no slot was ever written"),
-        (&newer, "written in format 9, newer than 1"),
+        (&newer, "written in format 9, newer than 2"),
     ];
     for (content, words) in cases {
         fs::write(&path, content).unwrap();
