@@ -156,7 +156,7 @@ pub fn explore_from(bound: &Bound, root: &Root, options: Options<'_>) -> Report 
 }
 
 /// What is wrong with the ways that lead on from `world` without a further fault, though nothing is wrong in it.
-pub(super) fn lies_ahead(world: &World, mutation: Option<&Mutation>) -> Option<String> {
+pub(super) fn lies_ahead(world: &World, mutation: Option<&Mutation>) -> Vec<String> {
     let faults = world.faults.spent();
     let bound = Bound { name: "what lies ahead", faults, handoffs: world.handoffs, verdicts: &[] };
     let mut search = Search::new(&bound, Options { mutation, ..Options::default() });
@@ -165,7 +165,7 @@ pub(super) fn lies_ahead(world: &World, mutation: Option<&Mutation>) -> Option<S
         search.expand(from, &world);
     }
     // Whatever is reported on the way is no matter here.
-    liveness::check(&search.states, &search.calm).into_iter().next().map(|(why, _)| why.to_string())
+    liveness::check(&search.states, &search.calm).into_iter().map(|(why, _)| why.to_string()).collect()
 }
 
 impl<'a> Search<'a> {

@@ -124,8 +124,17 @@ impl Schedule {
         for made in &self.moves {
             story.tell(&mut world, made, mutation);
         }
-        let ahead = || if self.why.is_empty() { None } else { graph::lies_ahead(&world, mutation) };
-        Replayed { trace: story.entries, violation: world.violation.clone().or_else(ahead) }
+        let violation = world.violation.clone().or_else(|| self.ahead(&world, mutation));
+        Replayed { trace: story.entries, violation }
+    }
+
+    /// What is wrong with what lies ahead of `world`, its last state: what it is said to show, if that.
+    fn ahead(&self, world: &World, mutation: Option<&Mutation>) -> Option<String> {
+        if self.why.is_empty() {
+            return None;
+        }
+        let wrong = graph::lies_ahead(world, mutation);
+        wrong.iter().find(|what| **what == self.why).or(wrong.first()).cloned()
     }
 }
 
