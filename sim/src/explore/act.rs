@@ -219,7 +219,8 @@ impl World {
             pending: Vec::new(),
             outcome: None,
             journal_failed: false,
-            committed_before: self.journal.committed,
+            knows: self.journal.clone(),
+            before: self.journal.clone(),
             heard_failed: false,
             cancelled: false,
             late: false,
@@ -423,11 +424,8 @@ impl World {
             supervisor::Awaited::Spawn if good => supervisor::Event::Spawned(Ok(id(self.spawn()))),
             supervisor::Awaited::Spawn => supervisor::Event::Spawned(Err("injected".into())),
             supervisor::Awaited::Persist(note) => {
-                boss.journal_failed = !good;
                 watch.persisted.push(note);
-                if good {
-                    self.note(note);
-                }
+                self.note(note, good);
                 supervisor::Event::Persisted(note, if good { Ok(()) } else { Err("injected".into()) })
             }
             supervisor::Awaited::Finish(_) => return,

@@ -2,7 +2,8 @@
 use handoff::machine::supervisor::{Outcome, Peer, Verdict};
 use handoff::machine::{Exit, incumbent};
 
-use super::world::{Boss, Daemon, End, Life, Link, Process, World};
+use super::journal;
+use super::world::{Boss, Daemon, End, Life, Link, Process, World, id};
 use crate::process::AnyHook;
 
 /// In every state: at most one process writes, and it holds the lock; and nothing is made that a predecessor which
@@ -112,8 +113,7 @@ pub(super) fn unlocks(world: &World, pid: u32) -> Option<String> {
 /// When a daemon is told that it may make what its predecessor can't undo: a supervisor that comes anew would start what
 /// it was started from.
 pub(super) fn finalizes(world: &World, pid: u32) -> Option<String> {
-    let journal = &world.journal;
-    let known = journal.running == Some(pid) && journal.committed == pid;
+    let known = journal::running(&world.journal) == Some(id(pid)) && journal::starts(&world.journal, pid);
     (!known)
         .then(|| format!("{pid} is told that its predecessor has ended, and the journal doesn't know {pid}"))
 }
@@ -190,12 +190,13 @@ fn is_reason(boss: &Boss, outcome: &Outcome) -> bool {
 
 /// The journal says who serves, and that nothing is under way.
 fn is_noted(world: &World, boss: &Boss, verdict: Verdict) -> bool {
-    let under_way = world.journal.under_way.is_some_and(|(_, successor)| Some(successor) == boss.successor);
+    let under_way = world.journal.under_way.as_ref().map(|under_way| under_way.successor);
+    let successor = boss.successor.map(id);
     match verdict {
-        Verdict::Committed => world.journal.running == boss.successor,
+        Verdict::Committed => journal::running(&world.journal) == successor,
         // It is still to be found out.
         Verdict::Unconfirmed => true,
-        _ => !under_way,
+        _ => under_way.is_none() || under_way != successor,
     }
 }
 

@@ -210,9 +210,8 @@ impl Journal for Host<'_, '_> {
             self.put_off_boss(supervisor::Awaited::Persist(note));
             return None;
         }
-        self.world.boss.iter_mut().for_each(|boss| boss.journal_failed = false);
         self.watch.persisted.push(note);
-        self.world.note(note);
+        self.world.note(note, true);
         Some(Ok(()))
     }
 }

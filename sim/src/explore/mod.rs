@@ -14,6 +14,7 @@ mod duties;
 mod faults;
 mod graph;
 mod host;
+mod journal;
 mod liveness;
 mod names;
 mod schedule;

@@ -3,6 +3,7 @@ use std::collections::BTreeSet;
 
 use handoff::ProcessId;
 use handoff::host::*;
+use handoff::journal::Journal;
 use handoff::machine::{
     Machine, Recovery, Timer,
     recovery::{self, Awaited, Config, Event, Outcome, Sight, Sighting, Verdict},
@@ -10,6 +11,7 @@ use handoff::machine::{
 use handoff::message::Message;
 
 use super::host::Host;
+use super::journal;
 use super::steps::Step;
 use super::watch::Watch;
 use super::world::{Daemon, End, Life, Link, Process, SECOND, Surveyor, World, id};
@@ -25,11 +27,13 @@ impl World {
             deadline: 300 * SECOND,
             take_listeners: true,
         };
+        // A supervisor that is merely stopped holds its journal.
+        let has_journal = self.idle();
         self.surveyor = Some(Surveyor {
             machine: Recovery::new(config),
             stopped: false,
-            // A supervisor that is merely stopped holds its journal.
-            has_journal: self.idle(),
+            has_journal,
+            knows: if has_journal { self.journal.clone() } else { Journal::default() },
             watched: Vec::new(),
             named: BTreeSet::new(),
             has_listeners: false,
@@ -172,13 +176,9 @@ impl World {
                 watch.looked = true;
                 Event::Looked(self.sightings(also))
             }
-            Awaited::Note(verdict) if good => {
-                watch.noted = self.heir_that_is_free(verdict);
-                Event::Noted(verdict, self.note_survey(verdict))
-            }
             Awaited::Note(verdict) => {
-                surveyor.journal_failed = true;
-                Event::Noted(verdict, Err("injected".into()))
+                watch.noted = self.heir_that_is_free(verdict).filter(|_| good);
+                Event::Noted(verdict, self.note_survey(verdict, good))
             }
             Awaited::Finish(_) => return,
         };
@@ -188,16 +188,15 @@ impl World {
     /// Sockets lie beside the path from a process's first turn to its end.
     fn sightings(&mut self, also: Option<ProcessId>) -> Vec<Sighting> {
         let Some(surveyor) = &mut self.surveyor else { return Vec::new() };
-        let journal = self.journal.clone();
-        let (incumbent, successor) = journal.under_way.filter(|_| surveyor.has_journal).unzip();
-        let holder = self.record.as_ref().map(|record| record.holder.pid);
-        let running = journal.running.filter(|_| surveyor.has_journal);
-        let named = [incumbent.flatten(), running, holder, self.path];
+        let (incumbent, successor) = surveyor.under_way();
+        let holder = self.record.as_ref().map(|record| record.holder);
+        let named = [incumbent, journal::running(&surveyor.knows), holder, self.path.map(id)];
         let seen = self.processes.iter().filter_map(|(pid, process)| {
+            let this = Some(id(*pid));
             let sight = match () {
-                () if successor == Some(*pid) => Sight::Successor,
-                () if named.contains(&Some(*pid)) => Sight::Incumbent,
-                () if process.begun || also == Some(id(*pid)) => Sight::Beside,
+                () if successor == this => Sight::Successor,
+                () if named.contains(&this) => Sight::Incumbent,
+                () if process.begun || also == this => Sight::Beside,
                 () => return None,
             };
             Some(Sighting { process: id(*pid), sight })
@@ -216,28 +215,6 @@ impl World {
         let Verdict::Serves(process) = verdict else { return None };
         let asked = self.surveyor.as_ref().is_some_and(|surveyor| surveyor.asked.contains(&process.pid));
         (!asked).then_some(process.pid)
-    }
-
-    /// What a recovery's note makes of the journal, and whether that is enough for `Final`.
-    fn note_survey(&mut self, verdict: Verdict) -> Result<(), String> {
-        let Some(surveyor) = &mut self.surveyor else { return Ok(()) };
-        debug_assert!(!surveyor.stopped);
-        surveyor.journal_failed = false;
-        if !surveyor.has_journal {
-            return Ok(());
-        }
-        let heir = match verdict {
-            Verdict::Serves(process) => Some(process.pid),
-            _ => None,
-        };
-        let journal = &mut self.journal;
-        let successor = journal.under_way.take().map(|(_, successor)| successor);
-        journal.running = heir;
-        if let Some(pid) = heir.filter(|_| successor == heir) {
-            journal.committed = pid;
-        }
-        surveyor.journal_failed = heir.is_some_and(|pid| journal.committed != pid);
-        if surveyor.journal_failed { Err("the journal doesn't know it".into()) } else { Ok(()) }
     }
 }
 
@@ -318,7 +295,7 @@ impl Survey for Host<'_, '_> {
             return None;
         }
         self.watch.noted = self.world.heir_that_is_free(verdict);
-        Some(self.world.note_survey(verdict))
+        Some(self.world.note_survey(verdict, true))
     }
 }
 

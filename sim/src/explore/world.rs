@@ -17,10 +17,11 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use handoff::journal::Journal;
 use handoff::machine::{
     Awaited, Exit, Incumbent, LinkId, LockAnswer, Machine, Op, Recovery, Successor, Supervisor, Timers,
     incumbent, recovery, successor,
-    supervisor::{self, Note, Outcome, Peer, Verdict},
+    supervisor::{self, Outcome, Peer, Verdict},
 };
 use handoff::message::{Capabilities, Hello, Message, PROTO_MAX, PROTO_MIN, Role};
 use handoff::record::Record;
@@ -28,6 +29,7 @@ use handoff::{HandoffId, ProcessId};
 
 use super::checks;
 use super::faults::Faults;
+use super::journal;
 use crate::process::AnyHook;
 
 /// Which versions of the protocol a build speaks, if not those of everybody else.
@@ -123,8 +125,10 @@ pub(super) struct Boss {
     pub outcome: Option<Outcome>,
     /// What was to be written last into the journal could not be, or is not enough.
     pub journal_failed: bool,
-    /// What was committed when it began.
-    pub committed_before: u32,
+    /// What it knows, written down or not.
+    pub knows: Journal,
+    /// What it knew when it began.
+    pub before: Journal,
     /// Its successor has said that it can't.
     pub heard_failed: bool,
     /// It was called off before it had told its successor to commit.
@@ -142,6 +146,8 @@ pub(super) struct Surveyor {
     pub stopped: bool,
     /// The journal is its own: nobody holds it.
     pub has_journal: bool,
+    /// What it knows, written down or not.
+    pub knows: Journal,
     /// Whom it watches, and whose end it was not told.
     pub watched: Vec<u32>,
     /// Whom the journal, the record, the control path or the one that serves has named.
@@ -158,16 +164,6 @@ pub(super) struct Surveyor {
     /// What was to be written last into the journal could not be, or is not enough.
     pub journal_failed: bool,
     pub outcome: Option<recovery::Outcome>,
-}
-
-/// What the journal says.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Journal {
-    pub running: Option<u32>,
-    /// Whose binary is started if nobody serves.
-    pub committed: u32,
-    /// The incumbent and the successor.
-    pub under_way: Option<(Option<u32>, u32)>,
 }
 
 /// Who has a link to a daemon, and what the daemon is to it.
@@ -210,6 +206,7 @@ pub(super) struct World {
     pub processes: BTreeMap<u32, Process>,
     pub boss: Option<Boss>,
     pub surveyor: Option<Surveyor>,
+    /// What is written down.
     pub journal: Journal,
     /// A supervisor died, or has lost track.
     pub astray: bool,
@@ -268,7 +265,7 @@ impl World {
             processes: BTreeMap::from([(1, first)]),
             boss: None,
             surveyor: None,
-            journal: Journal { running: Some(1), committed: 1, under_way: None },
+            journal: journal::at_first(1),
             astray: false,
             links: Vec::new(),
             lock: Some(1),
@@ -424,32 +421,6 @@ impl World {
         match end {
             End::Boss(_) => !self.idle(),
             End::Surveyor => !self.surveyed(),
-        }
-    }
-
-    /// What a handoff's notes make of the journal.
-    pub(super) fn note(&mut self, note: Note) {
-        let Some(boss) = &self.boss else { return };
-        let journal = &mut self.journal;
-        match note {
-            Note::UnderWay => journal.under_way = boss.successor.map(|successor| (boss.incumbent, successor)),
-            // The incumbent is still to leave.
-            Note::Committed => {
-                journal.running = boss.successor;
-                journal.committed = boss.successor.unwrap_or(journal.committed);
-            }
-            Note::Over(Verdict::Unconfirmed) => {}
-            Note::Over(verdict) => {
-                journal.under_way = None;
-                match verdict {
-                    Verdict::FellBack => {
-                        journal.running = boss.incumbent;
-                        journal.committed = boss.committed_before;
-                    }
-                    Verdict::NobodyServes => journal.running = None,
-                    _ => {}
-                }
-            }
         }
     }
 
