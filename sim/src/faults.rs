@@ -305,6 +305,7 @@ impl World {
     /// What goes wrong with an operation of a daemon: how much later it is performed, and whether it fails.
     pub(crate) fn operation_fate(&mut self, pid: u32, operation: Operation) -> (Micros, bool) {
         let place = At::Operation(operation);
+        self.faults.passes(self.now, || place.clone());
         let Some(index) = self.faults.due(|at| *at == place) else { return (0, false) };
         match self.faults.fault(index).what {
             What::Slow => (self.is_late(index, pid, &place), false),

@@ -8,7 +8,12 @@ use super::world::{Boss, Surveyor, World, id};
 
 /// What `pid` was started from.
 fn binary(pid: u32) -> Binary {
-    Binary { handoff_id: HandoffId([0; 16]), path: pid.to_le_bytes().into(), args: Vec::new(), identity: None }
+    Binary {
+        handoff_id: HandoffId([0; 16]),
+        path: pid.to_le_bytes().into(),
+        args: Vec::new(),
+        identity: None,
+    }
 }
 
 /// One serves, and that is all there was.

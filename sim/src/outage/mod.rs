@@ -17,7 +17,7 @@ use serde::Serialize;
 use crate::daemon::Make;
 use crate::kernel::Micros;
 use crate::plan::Plan;
-use crate::run::{Options, Report, ledgers, run};
+use crate::run::{Options, Planted, Report, run};
 use crate::threads::{share, usual_jobs};
 
 mod pairs;
@@ -34,6 +34,7 @@ pub struct Outages {
     /// On how many threads.
     pub jobs: usize,
     make: Arc<Make>,
+    planted: Planted,
     cases: Vec<Case>,
     /// The outage of a swap in which nothing goes wrong, under each set of limits.
     pauses: Vec<Micros>,
@@ -99,8 +100,7 @@ struct Seen {
 
 impl Outages {
     /// All single faults, and the pairs, on as many threads as there are processors.
-    pub fn all() -> Outages {
-        let make = ledgers();
+    pub fn all(make: Arc<Make>, planted: Planted) -> Outages {
         let mut cases = places::cases(&make);
         cases.extend(pairs::cases(&make));
         let pause = |times| {
@@ -108,7 +108,7 @@ impl Outages {
             run(&Arc::new(plan), &make, Options::default()).longest_outage
         };
         let pauses = settings().into_iter().map(pause).collect();
-        Outages { jobs: usual_jobs(), make, cases, pauses }
+        Outages { jobs: usual_jobs(), make, planted, cases, pauses }
     }
 
     /// How many runs are to be made.
@@ -131,7 +131,8 @@ impl Outages {
     /// Runs a case. `None` if its faults did not all strike: others went before.
     fn see(&self, case: usize) -> Option<Seen> {
         let plan = &self.cases[case].plan;
-        let report = run(&Arc::new(plan.clone()), &self.make, Options::default());
+        let options = Options { planted: self.planted, ..Options::default() };
+        let report = run(&Arc::new(plan.clone()), &self.make, options);
         let struck = |index| report.struck.iter().any(|struck| struck.index == index);
         (0..plan.faults.len()).all(struck).then(|| Seen {
             case,

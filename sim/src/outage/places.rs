@@ -48,7 +48,15 @@ const TO_PROCESSES: [What; 7] = [
 /// What happens to the machine, or comes from outside.
 const TO_ALL: [What; 5] = [What::PowerFailure, What::FullDisk, What::FsyncFails, What::Cancel, What::Rival];
 const TO_FRAMES: [What; 4] = [What::Drop, What::Delay, What::Tear, What::Reset];
-const TO_SPAWNS: [What; 5] = [What::Fail, What::DieEarly, What::Hang, What::WrongPid, What::OtherVersion];
+const TO_SPAWNS: [What; 7] = [
+    What::Slow,
+    What::Fail,
+    What::DieEarly,
+    What::Hang,
+    What::WrongPid,
+    What::OtherVersion,
+    What::NewerVersion,
+];
 const ROLES: [Who; 3] = [Who::Supervisor, Who::Incumbent, Who::Successor];
 
 /// The limits under which all is run. Each limit is the longest in one of them and differs from all others, so that a rule
@@ -170,9 +178,10 @@ fn faults_at(at: &At, times: &Times) -> Vec<Fault> {
         }
         At::Hook(_) => of(&[What::Slow, What::Fail, What::Panic, What::Hang]),
         At::Spawn => of(&TO_SPAWNS),
-        At::JournalWrite => of(&[What::Fail, What::Torn]),
+        At::JournalWrite => of(&[What::Slow, What::Fail, What::Torn]),
+        At::Operation(_) => of(&[What::Slow, What::Fail]),
         At::DataWrite => of(&[What::Torn]),
-        At::Time(_) | At::Handoff(..) | At::Operation(_) => Vec::new(),
+        At::Time(_) | At::Handoff(..) => Vec::new(),
     };
     let lengths = |fault: Fault| {
         let spans = spans(fault.what, times);
@@ -212,6 +221,7 @@ pub(super) fn class(fault: &Fault) -> String {
         (At::Spawn, _) => format!("{what} spawn"),
         (At::JournalWrite, _) => format!("{what} journal"),
         (At::DataWrite, _) => format!("{what} data"),
+        (At::Operation(operation), _) => format!("{what} {operation}"),
         _ => what.to_string(),
     }
 }

@@ -120,8 +120,16 @@ pub(super) const ROWS: &[Row] = &[
     row("the successor dumps its memory", &["core-dump successor"], &[(1, Length), (2, Pause)]),
     row("the successor is stopped", &["stop successor"], SILENCE),
     row(
-        "the successor can't be started, dies early, hangs, says a wrong pid or version",
-        &["fail spawn", "die-early spawn", "hang spawn", "wrong-pid spawn", "other-version spawn"],
+        "the successor can't be started, starts slowly, dies early, hangs, says a wrong pid or another version",
+        &[
+            "slow spawn",
+            "fail spawn",
+            "die-early spawn",
+            "hang spawn",
+            "wrong-pid spawn",
+            "other-version spawn",
+            "newer-version spawn",
+        ],
         PAUSE,
     ),
     row(
@@ -185,7 +193,18 @@ pub(super) const ROWS: &[Row] = &[
         &["slow open", "hang open", "slow serve", "hang serve"],
         &[(1, Least(&[&[(1, Length)], &[(1, HookLimit)], &[(1, Deadline)]])), (2, Pause)],
     ),
-    row("the journal can't be written", &["fail journal"], PAUSE),
+    row("the journal can't be written, or takes long", &["fail journal", "slow journal"], PAUSE),
+    row(
+        "the lock can't be tried, the record can't be written, the control path can't be taken",
+        &["fail lock", "fail record", "fail path"],
+        TWICE,
+    ),
+    // It can't be taken back, and nobody knows what will come of it.
+    row(
+        "the lock, the record or the control path takes long",
+        &["slow lock", "slow record", "slow path"],
+        &[(1, Length), (2, Pause)],
+    ),
     row("the disk is full, an fsync fails", &["full-disk", "fsync-fails"], TWICE),
     row(
         "a process can open no descriptor",
@@ -378,6 +397,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::classes::classes;
 
     #[test]
     fn a_rule_is_printed_as_it_is_checked() {
@@ -391,6 +411,22 @@ mod tests {
         let defaults = Defaults::of_the_library();
         assert_eq!(defaults.text(UNREACHABLE), "66 s + 2 pause");
         assert_eq!(defaults.text(&[(1, Restart), (1, Pause)]), "100 ms + pause");
+    }
+
+    #[test]
+    fn every_class_has_a_rule() {
+        // A sweep names who is hit, an outage where.
+        let here = |class: String| match class.as_str() {
+            "torn incumbent" | "torn successor" => "torn data".into(),
+            "die-early supervisor"
+            | "wrong-pid supervisor"
+            | "other-version supervisor"
+            | "newer-version supervisor" => class.replace("supervisor", "spawn"),
+            _ => class,
+        };
+        for class in classes().into_iter().map(here) {
+            assert!(row_of(SWAP, &class).is_some(), "{class} has none");
+        }
     }
 
     #[test]

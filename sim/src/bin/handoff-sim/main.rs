@@ -40,6 +40,9 @@ enum Canary {
     Seal,
 }
 
+/// Why an exploration takes no canary.
+const NO_CANARY: &str = "an exploration has a kernel of its own, where no canary can be put: leave --canary and HANDOFF_CANARY away";
+
 /// What is run: the daemons that the simulator brings along, and what is broken on purpose.
 struct Subject {
     make: Arc<Make>,
@@ -136,11 +139,13 @@ fn main() -> ExitCode {
     let Cli { canary, command } = Cli::parse();
     let subject = Subject::new(canary);
     let done = match command {
-        Command::Outage(outage) => outage.run(),
+        Command::Outage(outage) => outage.run(&subject),
         Command::Sweep(sweep) => sweep.run(&subject),
+        Command::Explore(_) | Command::Mutants(_) if canary.is_some() => Err(NO_CANARY.into()),
         Command::Explore(explore) => explore.run(),
         Command::Mutants(mutants) => mutants.run(),
         Command::Replay { what, cells: true, .. } => plan_of(&what).map(|plan| met(&subject, &plan)),
+        Command::Replay { what, .. } if is_schedule(&what) && canary.is_some() => Err(NO_CANARY.into()),
         Command::Replay { what, all, .. } if is_schedule(&what) => explore::replay(Path::new(&what), all),
         Command::Replay { what, all, .. } => plan_of(&what).map(|plan| replay(&subject, &plan, all)),
         Command::Shrink { what } => plan_of(&what).and_then(|plan| shrunk(&subject, &plan)),

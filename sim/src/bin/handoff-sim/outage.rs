@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use handoff_sim::outage::Outages;
 
+use crate::Subject;
 use crate::sweep::{bar, write_json};
 
 #[derive(Debug, clap::Args)]
@@ -24,8 +25,8 @@ pub(crate) struct Outage {
 }
 
 impl Outage {
-    pub(crate) fn run(self) -> Result<ExitCode, String> {
-        let mut outages = Outages::all();
+    pub(crate) fn run(self, subject: &Subject) -> Result<ExitCode, String> {
+        let mut outages = Outages::all(subject.make.clone(), subject.planted);
         outages.jobs = self.jobs.unwrap_or(outages.jobs).max(1);
         let bar = bar(outages.runs(), "runs");
         let table = outages.run(|runs| bar.inc(runs));
