@@ -10,6 +10,7 @@ mod happy;
 mod holes;
 mod hostile_peers;
 mod incumbent;
+mod journal;
 mod key_value;
 mod killed;
 mod reference;
