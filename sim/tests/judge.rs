@@ -1,7 +1,8 @@
-//! The judge of mutated sources (`.cargo/mutants.toml`): all that the exploration and a sweep notice, soonest first. No snapshot
-//! is looked at: those notice every change, right or wrong.
+//! The judge of mutated sources (`.cargo/mutants.toml`): all that the exploration, sweeps, and the rules of the outage table notice,
+//! soonest first. No snapshot is looked at: those notice every change, right or wrong.
 use handoff_sim::explore::{Bound, Options, SMALL, explore};
-use handoff_sim::run::ledgers;
+use handoff_sim::outage::Outages;
+use handoff_sim::run::{Planted, ledgers};
 use handoff_sim::sweep::Sweep;
 
 /// One for every kind of fault, the smallest first.
@@ -48,6 +49,8 @@ fn nothing_is_noticed_at_once() {
 #[test]
 #[ignore = "for mutants: every other test is harder to please"]
 fn nothing_is_noticed_later() {
+    let outages = Outages { jobs: 1, ..Outages::all(ledgers(), Planted::Nothing) }.run(|_| {});
+    assert_eq!(outages.broken.first().map(|broken| &broken.why), None);
     let between = SMALL.iter().filter(|bound| !FIRST.contains(&bound.name) && !LAST.contains(&bound.name));
     between.for_each(explored);
     swept(1500..10_000);
