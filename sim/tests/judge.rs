@@ -6,7 +6,7 @@ use handoff_sim::run::{Planted, ledgers};
 use handoff_sim::sweep::Sweep;
 
 /// One for every kind of fault, the smallest first.
-const FIRST: [&str; 13] = [
+const FIRST: [&str; 14] = [
     "no-fault",
     "no-fault-deferred",
     "other-version",
@@ -15,6 +15,7 @@ const FIRST: [&str; 13] = [
     "one-error",
     "one-bad-hook",
     "one-reset",
+    "one-stray",
     "cancelled",
     "told-to-stop",
     "one-stop",

@@ -148,6 +148,14 @@ impl World {
             Fault::DropDown(i) => drop(self.links[i].down.pop_front()),
             Fault::DropUp(i) => drop(self.links[i].up.pop_front()),
             Fault::Reset(i) => self.links[i].reset(),
+            Fault::StrayDown(i) => {
+                let (pid, link) = (self.links[i].pid, self.links[i].id);
+                self.daemon(pid, Input::Frame(link, self.stray_down(i)), watch);
+            }
+            Fault::StrayUp(i) => {
+                let End::Boss(peer) = self.links[i].end else { return };
+                self.boss(supervisor::Event::Frame(peer, self.stray_up(i)), watch);
+            }
             Fault::Crash(pid) => self.dies(pid),
             Fault::CrashBoss => self.boss_dies(),
             Fault::CrashSurveyor => self.surveyor_dies(),
@@ -171,6 +179,21 @@ impl World {
                 self.signalled = Some(pid);
                 self.daemon(pid, Input::Stop, watch);
             }
+        }
+    }
+
+    /// What would have consequences if it counted.
+    pub(super) fn stray_down(&self, i: usize) -> Message {
+        match self.processes.get(&self.links[i].pid).map(|process| &process.daemon) {
+            Some(Daemon::Successor(_)) => Message::Abort { handoff_id: STRAY, reason: String::new() },
+            _ => Message::Retire { handoff_id: STRAY },
+        }
+    }
+
+    pub(super) fn stray_up(&self, i: usize) -> Message {
+        match self.links[i].end {
+            End::Boss(Peer::Successor) => Message::Serving { handoff_id: STRAY },
+            _ => Message::Resumed { handoff_id: STRAY },
         }
     }
 
@@ -342,6 +365,10 @@ impl World {
         };
         let mut links = self.links.iter().filter(its);
         match input {
+            // Over a link that comes to its end with it.
+            DaemonEvent::Frame(_, message) if is_stray(message) || is_refusal(message) => {
+                process.heard = false
+            }
             DaemonEvent::Frame(link, message) if links.any(|its| its.id == *link) => {
                 // An attempt to do without it may be under way.
                 process.heard |= process.pending.is_empty();
@@ -432,6 +459,18 @@ impl World {
         };
         self.boss(event, watch)
     }
+}
+
+/// No handoff that was ever asked for.
+const STRAY: HandoffId = HandoffId([0xff; 16]);
+
+/// It belongs to another handoff.
+pub(super) fn is_stray(message: &Message) -> bool {
+    message.handoff_id() == Some(STRAY)
+}
+
+fn is_refusal(message: &Message) -> bool {
+    matches!(message, Message::Refused { .. })
 }
 
 /// What is said, for the first time or again.

@@ -13,6 +13,7 @@ const NONE: Faults = Faults {
     stops: 0,
     drops: 0,
     resets: 0,
+    strays: 0,
     bad_hooks: 0,
     late: 0,
     cancels: 0,
@@ -74,6 +75,7 @@ pub const SMALL: &[Bound] = &[
     bound("one-error", 2, Faults { errors: 1, ..NONE }, &[Committed, RolledBack]),
     bound("one-drop", 2, Faults { drops: 1, ..NONE }, &[Committed, RolledBack]),
     bound("one-reset", 2, Faults { resets: 1, ..NONE }, &[Committed, RolledBack, Unreachable]),
+    bound("one-stray", 2, Faults { strays: 1, ..NONE }, &[Committed, RolledBack]),
     bound("late", 2, Faults { late: 1, ..NONE }, &[Committed, RolledBack, Unreachable]),
     bound("cancelled", 2, Faults { cancels: 1, deferred: true, ..NONE }, &[Committed, RolledBack, Cancelled]),
     bound(

@@ -13,6 +13,8 @@ pub struct Faults {
     pub drops: u8,
     /// A link is reset.
     pub resets: u8,
+    /// A process is told something that belongs to another handoff: its peer breaks the protocol.
+    pub strays: u8,
     /// A hook fails, hangs, or returns what is not good enough.
     pub bad_hooks: u8,
     /// The deadline comes early, at any moment.

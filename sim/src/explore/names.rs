@@ -106,7 +106,10 @@ impl World {
                 | Fault::HookUnfit(pid)
                 | Fault::OperationFails(pid)
                 | Fault::Signal(pid) => Some(Actor::Daemon(pid)),
-                Fault::BossOperationFails | Fault::Late | Fault::Cancel => Some(Actor::Boss),
+                Fault::StrayDown(i) => Some(Actor::Daemon(self.links[i].pid)),
+                Fault::BossOperationFails | Fault::StrayUp(_) | Fault::Late | Fault::Cancel => {
+                    Some(Actor::Boss)
+                }
                 Fault::SurveyorOperationFails => Some(Actor::Surveyor),
                 Fault::HookHangs(_)
                 | Fault::CrashSurveyor
@@ -185,6 +188,14 @@ impl World {
             }
             Fault::Reset(i) => {
                 format!("the link of {} and {} is reset", self.links[i].end.name(), self.peer(i))
+            }
+            Fault::StrayDown(i) => {
+                let (to, what) = (self.peer(i), self.stray_down(i).name());
+                format!("{to} reads {what} of another handoff from {}", self.links[i].end.name())
+            }
+            Fault::StrayUp(i) => {
+                let (to, what) = (self.links[i].end.name(), self.stray_up(i).name());
+                format!("{to} reads {what} of another handoff from {}", self.peer(i))
             }
             Fault::CrashBoss => format!("{BOSS} crashes"),
             Fault::Crash(pid) => format!("D{pid} crashes"),

@@ -53,6 +53,8 @@ pub(super) enum Fault {
     DropDown(usize),
     DropUp(usize),
     Reset(usize),
+    StrayDown(usize),
+    StrayUp(usize),
     CrashBoss,
     Crash(u32),
     StopBoss,
@@ -86,6 +88,7 @@ impl Fault {
             Fault::Stop(_) | Fault::StopBoss | Fault::StopSurveyor => |faults| &mut faults.stops,
             Fault::DropDown(_) | Fault::DropUp(_) => |faults| &mut faults.drops,
             Fault::Reset(_) => |faults| &mut faults.resets,
+            Fault::StrayDown(_) | Fault::StrayUp(_) => |faults| &mut faults.strays,
             Fault::Late => |faults| &mut faults.late,
             Fault::Cancel => |faults| &mut faults.cancels,
             Fault::Signal(_) => |faults| &mut faults.signals,
@@ -406,6 +409,10 @@ impl World {
             faults.extend((drops && repeated && !link.up.is_empty()).then_some(Fault::DropUp(i)));
             let whole = link.boss_open && link.daemon_open && link.accepted && !link.reset;
             faults.extend((self.faults.resets > 0 && whole).then_some(Fault::Reset(i)));
+            if self.faults.strays > 0 && whole && matches!(link.end, End::Boss(_)) {
+                faults.extend(self.is_in_session(link).then_some(Fault::StrayDown(i)));
+                faults.extend((link.acked && self.is_at_work(link.end)).then_some(Fault::StrayUp(i)));
+            }
         }
     }
 

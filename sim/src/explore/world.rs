@@ -416,8 +416,16 @@ impl World {
         self.astray = true;
     }
 
+    /// A daemon that runs has a handoff with the supervisor at the other end.
+    pub(super) fn is_in_session(&self, link: &Link) -> bool {
+        let runs = |process: &Process| {
+            process.begun && process.life == Life::Runs && process.handoff == Some(link.handoff_id)
+        };
+        link.joined && self.processes.get(&link.pid).is_some_and(runs)
+    }
+
     /// Whether the supervisor at this end of a link is there and at work.
-    fn is_at_work(&self, end: End) -> bool {
+    pub(super) fn is_at_work(&self, end: End) -> bool {
         match end {
             End::Boss(_) => !self.idle(),
             End::Surveyor => !self.surveyed(),

@@ -3,6 +3,7 @@ use handoff::machine::supervisor::Peer;
 use handoff::machine::{DaemonEvent, Exit, LinkId, Timer};
 use handoff::message::Message;
 
+use super::super::act::is_stray;
 use super::super::watch::Watch;
 use super::super::world::{Daemon, End, Link, Process, World};
 
@@ -41,6 +42,10 @@ enum Came {
         what: &'static str,
         repeated: bool,
     },
+    /// What belongs to another handoff.
+    Stray {
+        over: LinkId,
+    },
     /// Its drain or seal has returned, or its record of it is written.
     Back,
     /// Its warm-up has returned, or its open.
@@ -69,6 +74,7 @@ impl Owed {
             DaemonEvent::Frame(over, Message::Heartbeat { repeats: Some(message), .. }) => {
                 Came::Frame { over: *over, what: message.name(), repeated: true }
             }
+            DaemonEvent::Frame(over, message) if is_stray(message) => Came::Stray { over: *over },
             DaemonEvent::Frame(over, message) => {
                 Came::Frame { over: *over, what: message.name(), repeated: false }
             }
@@ -116,11 +122,13 @@ impl Owed {
         let (over, asks) = match self.came {
             Came::Connected(link) => (link, "connect"),
             Came::Frame { over, what, .. } => (over, what),
+            Came::Stray { over } => (over, "something else"),
             _ => return None,
         };
         let sent = |name: &str| watch.sent.iter().any(|(to, what)| *to == over && *what == name);
         let deaf = match asks {
             "connect" if !sent("Hello") => "is connected to, and says nothing",
+            "something else" if !sent("Refused") => "is told what belongs to another handoff, and takes it",
             "StandingQuery" if !sent("StandingReport") => "is asked where it stands, and does not answer",
             "ListenersQuery" if !sent("Listeners") => {
                 "is asked for its listening sockets, and does not answer"
@@ -197,7 +205,7 @@ impl Owed {
 
     /// Who closes a link on a supervisor that has just spoken says why; and who says why closes it.
     fn breaks_off(&self, watch: &Watch<'_>) -> Option<String> {
-        let Came::Frame { over: link, .. } = self.came else { return None };
+        let (Came::Frame { over: link, .. } | Came::Stray { over: link }) = self.came else { return None };
         let told = watch.sent.iter().any(|(to, what)| *to == link && matches!(*what, "Busy" | "Refused"));
         let closed = watch.closed.contains(&link);
         match (told, closed) {

@@ -3,6 +3,7 @@ use handoff::machine::supervisor::{Event, Note, Peer};
 use handoff::machine::{Machine, Timer};
 use handoff::message::Message;
 
+use super::super::act::is_stray;
 use super::super::watch::Watch;
 use super::super::world::{Boss, End, Link, World};
 
@@ -20,6 +21,8 @@ enum Came {
         what: &'static str,
         repeated: bool,
     },
+    /// What belongs to another handoff.
+    Stray(Peer),
     Closed(Peer),
     Ended(Peer),
     NoConnection,
@@ -35,6 +38,7 @@ impl Owed {
             Event::Frame(from, Message::Heartbeat { repeats: Some(message), .. }) => {
                 Came::Frame { from: *from, what: message.name(), repeated: true }
             }
+            Event::Frame(from, message) if is_stray(message) => Came::Stray(*from),
             Event::Frame(from, message) => Came::Frame { from: *from, what: message.name(), repeated: false },
             Event::Closed(peer, _) => Came::Closed(*peer),
             Event::Ended(peer, _) => Came::Ended(*peer),
@@ -59,6 +63,12 @@ impl Owed {
             Came::Beat => return beats(world, watch),
             Came::Frame { from, what, repeated } => {
                 return self.hears(&sees, from, what, repeated, watch).or_else(|| stops_short(&sees, watch));
+            }
+            Came::Stray(from) => {
+                let keeps =
+                    sees.link(from, |link| link.boss_open) || !watch.said.contains(&(from, "Refused"));
+                return keeps
+                    .then(|| format!("the supervisor hears of another handoff from {from:?}, and takes it"));
             }
             _ if self.busy || watch.did_something() || boss.machine.timers().is_armed(Timer::Retry) => None,
             Came::Cancel => sees.could_cancel().then_some("is called off"),
