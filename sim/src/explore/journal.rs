@@ -1,4 +1,6 @@
 //! What supervisors write down, by the code that writes it in production. Every process here was started from a binary of its own.
+use std::sync::Arc;
+
 use handoff::journal::{Binary, Journal, Parties, Running};
 use handoff::machine::recovery;
 use handoff::machine::supervisor::Note;
@@ -39,7 +41,7 @@ impl Boss {
             incumbent: self.incumbent.map(id),
             successor: self.successor.map(|pid| (id(pid), binary(pid))),
             successor_build: Vec::new(),
-            before: self.before.clone(),
+            before: Journal::clone(&self.before),
         }
     }
 }
@@ -48,7 +50,7 @@ impl World {
     /// A handoff notes something, whether or not it can be written.
     pub(super) fn note(&mut self, note: Note, is_written: bool) {
         let Some(boss) = &mut self.boss else { return };
-        boss.knows = boss.knows.noted(note, &boss.parties());
+        boss.knows = Arc::new(boss.knows.noted(note, &boss.parties()));
         boss.journal_failed = !is_written;
         if is_written {
             self.journal = boss.knows.clone();
@@ -59,7 +61,7 @@ impl World {
     /// holds the journal.
     pub(super) fn note_survey(&mut self, found: recovery::Verdict, is_written: bool) -> Result<(), String> {
         let Some(surveyor) = &mut self.surveyor else { return Ok(()) };
-        surveyor.knows = surveyor.knows.recovered(found, Vec::new());
+        surveyor.knows = Arc::new(surveyor.knows.recovered(found, Vec::new()));
         let result = if is_written { surveyor.knows.allows_final() } else { Err("injected".into()) };
         surveyor.journal_failed = result.is_err();
         if is_written && surveyor.has_journal {

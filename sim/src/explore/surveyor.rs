@@ -1,9 +1,9 @@
 //! The supervisor that takes stock, on the searched kernel: its host, what can happen to it, what must hold of it.
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use handoff::ProcessId;
 use handoff::host::*;
-use handoff::journal::Journal;
 use handoff::machine::{
     Machine, Recovery, Timer,
     recovery::{self, Awaited, Config, Event, Outcome, Sight, Sighting, Verdict},
@@ -33,7 +33,7 @@ impl World {
             machine: Recovery::new(config),
             stopped: false,
             has_journal,
-            knows: if has_journal { self.journal.clone() } else { Journal::default() },
+            knows: if has_journal { self.journal.clone() } else { Arc::default() },
             watched: Vec::new(),
             named: BTreeSet::new(),
             has_listeners: false,

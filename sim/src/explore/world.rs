@@ -15,6 +15,7 @@
 //! one who is stopped, and frames are lost
 //! from the head of a queue (each is at its head once). Links have numbers that are used again once free.
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use handoff::journal::Journal;
@@ -126,9 +127,9 @@ pub(super) struct Boss {
     /// What was to be written last into the journal could not be, or is not enough.
     pub journal_failed: bool,
     /// What it knows, written down or not.
-    pub knows: Journal,
+    pub knows: Arc<Journal>,
     /// What it knew when it began.
-    pub before: Journal,
+    pub before: Arc<Journal>,
     /// Its successor has said that it can't.
     pub heard_failed: bool,
     /// It was called off before it had told its successor to commit.
@@ -147,7 +148,7 @@ pub(super) struct Surveyor {
     /// The journal is its own: nobody holds it.
     pub has_journal: bool,
     /// What it knows, written down or not.
-    pub knows: Journal,
+    pub knows: Arc<Journal>,
     /// Whom it watches, and whose end it was not told.
     pub watched: Vec<u32>,
     /// Whom the journal, the record, the control path or the one that serves has named.
@@ -207,7 +208,7 @@ pub(super) struct World {
     pub boss: Option<Boss>,
     pub surveyor: Option<Surveyor>,
     /// What is written down.
-    pub journal: Journal,
+    pub journal: Arc<Journal>,
     /// A supervisor died, or has lost track.
     pub astray: bool,
     pub links: Vec<Link>,
@@ -265,7 +266,7 @@ impl World {
             processes: BTreeMap::from([(1, first)]),
             boss: None,
             surveyor: None,
-            journal: journal::at_first(1),
+            journal: Arc::new(journal::at_first(1)),
             astray: false,
             links: Vec::new(),
             lock: Some(1),
