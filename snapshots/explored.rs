@@ -32,7 +32,12 @@ fn lines<T: ToString>(all: &BTreeSet<T>) -> String {
 }
 
 fn cells(all: &[(&Bound, Report)]) -> String {
-    lines(&all.iter().flat_map(|(_, report)| &report.cells).collect())
+    lines(&of_the_protocol(all).flat_map(|report| &report.cells).collect())
+}
+
+/// Without what only a bad peer leads to: no sweep meets that, and it is the business of the tests that have one.
+fn of_the_protocol<'a>(all: &'a [(&Bound, Report)]) -> impl Iterator<Item = &'a Report> {
+    all.iter().filter(|(bound, _)| !bound.has_a_bad_peer()).map(|(_, report)| report)
 }
 
 fn snapshot(name: &str, text: &str) {
@@ -53,7 +58,8 @@ fn every_state_within_the_small_bounds() {
     let all = explored(SMALL, Options { samples: true, ..Options::default() });
     assert_well(&all);
     snapshot("small", &counts(&all));
-    let gaps: BTreeSet<String> = all.iter().flat_map(|(_, report)| &report.gaps).map(gap_name).collect();
+    let gaps: BTreeSet<String> =
+        of_the_protocol(&all).flat_map(|report| &report.gaps).map(gap_name).collect();
     snapshot("gaps", &lines(&gaps));
     snapshot("cells", &cells(&all));
     for (role, table) in tables(all.iter().map(|(_, report)| report)) {

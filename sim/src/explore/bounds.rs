@@ -40,6 +40,11 @@ pub struct Bound {
 }
 
 impl Bound {
+    /// Somebody in it breaks the protocol. What is met only then, no fault of a machine or a network leads to.
+    pub fn has_a_bad_peer(&self) -> bool {
+        self.faults.strays > 0
+    }
+
     /// What those who take stock find in it. Only a hook that hangs, longer than they wait, leaves open who serves.
     pub fn findings(&self) -> &'static [&'static str] {
         match (self.faults.recovers, self.faults.bad_hooks > 0) {
