@@ -411,7 +411,8 @@ impl World {
             faults.extend((self.faults.resets > 0 && whole).then_some(Fault::Reset(i)));
             if self.faults.strays > 0 && whole && matches!(link.end, End::Boss(_)) {
                 faults.extend(self.is_in_session(link).then_some(Fault::StrayDown(i)));
-                faults.extend((link.acked && self.is_at_work(link.end)).then_some(Fault::StrayUp(i)));
+                let hears = link.acked && self.is_at_work(link.end) && !self.is_stopped();
+                faults.extend(hears.then_some(Fault::StrayUp(i)));
             }
         }
     }
