@@ -202,9 +202,13 @@ fn changes<M: Machine + PartialEq>(after: &M, before: &M, batch: &Batch<M>) -> V
 }
 
 /// A hook begins beside the machine, and what is said is on its way: neither waits for the other. Nor does what concerns one
-/// process wait for what concerns the next: a question and a connection, a question and a kill.
+/// process wait for what concerns the next: a question and a connection, a question and a kill. One that is killed is not heard any
+/// more, whether or not its link is closed.
 fn commute(one: &str, other: &str) -> bool {
-    if matches!((one, other), ("StandingQuery", "Connect") | ("ListenersQuery", "Kill")) {
+    if matches!(
+        (one, other),
+        ("StandingQuery", "Connect") | ("ListenersQuery", "Kill") | ("Close", "KillSuccessor")
+    ) {
         return true;
     }
     let (hook, effect) = if one.starts_with("Start") { (one, other) } else { (other, one) };

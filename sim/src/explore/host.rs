@@ -181,6 +181,10 @@ impl Transport<LinkId> for Host<'_, '_> {
 impl Process for Host<'_, '_> {
     fn connect(&mut self) {
         self.watch.did(|| "connects".into());
+        let mut links = self.world.links.iter().filter(|link| link.end == End::Boss(Peer::Incumbent));
+        let again = links.any(|link| link.boss_open);
+        let wrong = || "the supervisor connects to the incumbent, and has a link to it".into();
+        self.world.violated(again.then(wrong));
         self.world.boss.iter_mut().for_each(|boss| boss.wants_connect = true);
     }
 

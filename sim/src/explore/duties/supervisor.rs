@@ -62,13 +62,17 @@ impl Owed {
         let what = match self.came {
             Came::Beat => return beats(world, watch),
             Came::Frame { from, what, repeated } => {
-                return self.hears(&sees, from, what, repeated, watch).or_else(|| stops_short(&sees, watch));
+                let refused = if what == "Refused" { self.gives_up(&sees, from, watch) } else { None };
+                return self
+                    .hears(&sees, from, what, repeated, watch)
+                    .or(refused)
+                    .or_else(|| stops_short(&sees, watch));
             }
             Came::Stray(from) => {
                 let keeps =
                     sees.link(from, |link| link.boss_open) || !watch.said.contains(&(from, "Refused"));
-                return keeps
-                    .then(|| format!("the supervisor hears of another handoff from {from:?}, and takes it"));
+                let wrong = || format!("the supervisor hears of another handoff from {from:?}, and takes it");
+                return keeps.then(wrong).or_else(|| self.gives_up(&sees, from, watch));
             }
             _ if self.busy || watch.did_something() || boss.machine.timers().is_armed(Timer::Retry) => None,
             Came::Cancel => sees.could_cancel().then_some("is called off"),
@@ -82,6 +86,17 @@ impl Owed {
         };
         what.map(|what| format!("the supervisor {what}, and does nothing"))
             .or_else(|| stops_short(&sees, watch))
+    }
+
+    /// The link to the incumbent is at its end: while all depends on that one, it is connected to again.
+    fn gives_up(&self, sees: &Sees<'_>, from: Peer, watch: &Watch<'_>) -> Option<String> {
+        let begun = sees.said(Peer::Successor, &["Begin", "Commit", "Abort"]);
+        let depends = from == Peer::Incumbent && sees.boss.successor.is_some() && !begun && !sees.gone_back();
+        let tries = watch.asked_for(&["Connect", "KillSuccessor"])
+            || sees.boss.wants_connect
+            || sees.boss.machine.timers().is_armed(Timer::Retry);
+        (depends && !tries && !self.busy)
+            .then(|| "the supervisor gives up its link to the incumbent, and does not connect again".into())
     }
 
     fn hears(
