@@ -406,6 +406,11 @@ impl World {
             matches!(hook, AnyHook::Successor(successor::Hook::WarmUp | successor::Hook::Open { .. }));
         watch.left_service =
             matches!(hook, AnyHook::Incumbent(incumbent::Hook::Drain { .. } | incumbent::Hook::Seal));
+        watch.owes = match &hook {
+            AnyHook::Incumbent(incumbent::Hook::Drain { .. }) if result.is_err() => Some("DrainFailed"),
+            AnyHook::Incumbent(incumbent::Hook::Seal) if result.is_err() => Some("SealFailed"),
+            _ => None,
+        };
         match &hook {
             // A drain that failed may have closed the door.
             AnyHook::Incumbent(incumbent::Hook::Drain { .. }) => process.accepts = result == Ok(false),

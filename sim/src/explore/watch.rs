@@ -35,6 +35,8 @@ pub(super) struct Watch<'a> {
     pub asked_of: Vec<(u32, &'static str)>,
     /// The hook that has returned was a drain or a seal; or what is written is its record.
     pub left_service: bool,
+    /// It has failed: what is to be said then.
+    pub owes: Option<&'static str>,
     /// The hook that has returned came before a successor serves.
     pub prepared: bool,
     /// What a supervisor has written into its journal, or tried to.

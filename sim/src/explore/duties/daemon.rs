@@ -152,6 +152,7 @@ impl Owed {
             Came::Back if self.told_to_resume && !comes_back(process, watch) => {
                 "was told to come back, and goes on"
             }
+            Came::Back if self.keeps_quiet(world, watch) => "has a hook that failed, and does not say so",
             Came::Prepared if process.told_to_leave => "was told to leave, and goes on",
             Came::Prepared if process.heard_begin && !asks_for(&["Lock", "Ready", "TakePath", "Exit"]) => {
                 "was told to begin, and does not"
@@ -168,6 +169,13 @@ impl Owed {
             _ => return None,
         };
         Some(wrong.into())
+    }
+
+    /// Its drain or seal has failed, and its supervisor is not told; who stops on purpose owes nothing.
+    fn keeps_quiet(&self, world: &World, watch: &Watch<'_>) -> bool {
+        let said = |owed| watch.sent.iter().any(|(_, what)| *what == owed);
+        let owes = watch.owes.is_some_and(|owed| !said(owed));
+        owes && has_supervisor(world, self.pid) && world.signalled != Some(self.pid)
     }
 
     /// It has nothing else to do first, and has not done it already, while its supervisor was silent.
@@ -271,6 +279,9 @@ fn stays(process: &Process, pid: u32, watch: &Watch<'_>) -> Option<String> {
 fn leaves(world: &World, pid: u32, exit: &Exit, watch: &Watch<'_>) -> Option<String> {
     if world.lock == Some(pid) && *exit != Exit::HookLimit {
         return Some(format!("{pid} leaves ({exit:?}) with the lock"));
+    }
+    if watch.owes.is_some() && world.signalled != Some(pid) {
+        return Some(format!("{pid} leaves ({exit:?}) over a drain or seal that failed"));
     }
     let Daemon::Successor(_) = world.processes.get(&pid)?.daemon else { return None };
     let failed = matches!(exit, Exit::Failed(_)) && has_supervisor(world, pid);
