@@ -80,6 +80,11 @@ pub fn variable(pid: u32, name: &str) -> Option<String> {
 /// Who holds an `flock(2)` on `path`, by `proc_locks(5)`. (The device is left out: it is written differently on
 /// some filesystems, and an inode of a directory that the test itself made is not there twice.)
 pub fn lock_holders(path: &Path) -> Vec<u32> {
+    // The kernel's list is read piece by piece: while other locks come and go, one may be left out.
+    (0..5).map(|_| listed_holders(path)).find(|holders| !holders.is_empty()).unwrap_or_default()
+}
+
+fn listed_holders(path: &Path) -> Vec<u32> {
     let inode = format!(":{}", fs::metadata(path).unwrap().ino());
     let locks = fs::read_to_string("/proc/locks").unwrap();
     let holder = |line: &str| match line.split_whitespace().collect::<Vec<_>>()[..] {
