@@ -4,8 +4,8 @@
 //! No time passes here, and there are no clients: the seeded simulator has those. In each state the checks hold; from each
 //! state, whatever the order of steps, one process comes to serve. What is found is a [`Schedule`], the shortest way to it.
 //!
-//! `bounds.rs` and `faults.rs` say what is gone through. `world.rs` is the kernel, `steps.rs` what can happen in it, `act.rs` what becomes of it, `host.rs` and `surveyor.rs` the
-//! machines' hosts on it, `graph.rs` the search, `liveness.rs` how it must end, `checks.rs` what must hold, `duties`
+//! `bounds.rs` and `faults.rs` say what is gone through. `world.rs` is the kernel, `steps.rs` what can happen in it, `act.rs` what
+//! becomes of it, `journal.rs` what supervisors write down, `host.rs` and `surveyor.rs` the machines' hosts on it, `graph.rs` the search, `liveness.rs` how it must end, `checks.rs` what must hold, `duties`
 //! what a process owes in a turn.
 mod act;
 mod bounds;

@@ -122,13 +122,11 @@ impl Owed {
         let (over, asks) = match self.came {
             Came::Connected(link) => (link, "connect"),
             Came::Frame { over, what, .. } => (over, what),
-            Came::Stray { over } => (over, "something else"),
             _ => return None,
         };
         let sent = |name: &str| watch.sent.iter().any(|(to, what)| *to == over && *what == name);
         let deaf = match asks {
             "connect" if !sent("Hello") => "is connected to, and says nothing",
-            "something else" if !sent("Refused") => "is told what belongs to another handoff, and takes it",
             "StandingQuery" if !sent("StandingReport") => "is asked where it stands, and does not answer",
             "ListenersQuery" if !sent("Listeners") => {
                 "is asked for its listening sockets, and does not answer"
@@ -213,10 +211,17 @@ impl Owed {
 
     /// Who closes a link on a supervisor that has just spoken says why; and who says why closes it.
     fn breaks_off(&self, watch: &Watch<'_>) -> Option<String> {
-        let (Came::Frame { over: link, .. } | Came::Stray { over: link }) = self.came else { return None };
+        let (link, must) = match self.came {
+            Came::Frame { over, .. } => (over, false),
+            Came::Stray { over } => (over, true),
+            _ => return None,
+        };
         let told = watch.sent.iter().any(|(to, what)| *to == link && matches!(*what, "Busy" | "Refused"));
         let closed = watch.closed.contains(&link);
         match (told, closed) {
+            (false, _) if must => {
+                Some(format!("{} is told what belongs to another handoff, and takes it", self.pid))
+            }
             (false, true) => Some(format!("{} closes a link without a word", self.pid)),
             (true, false) => Some(format!("{} turns somebody away, and keeps the link", self.pid)),
             (true, true) | (false, false) => None,
