@@ -346,7 +346,7 @@ impl Machine for Incumbent {
 
     fn handle(&mut self, now: Time, event: Event, out: Out<'_, Self>) {
         match event {
-            _ if self.state == State::Gone && !matches!(event, Event::Locked(..)) => {}
+            _ if self.state == State::Gone => {}
             Event::Start => {}
             Event::Connected(link) => self.connected(link, out),
             Event::Frame(link, message) => self.frame(now, link, message, out),

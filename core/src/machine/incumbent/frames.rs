@@ -86,7 +86,7 @@ impl Incumbent {
                 self.timers.arm(Timer::SupervisorSilent, now, session.liveness);
                 self.timers.arm(Timer::Heartbeat, now, session.liveness / 5);
             }
-            None if self.state == State::Serving && !self.stopping => {
+            None if self.state == State::Serving => {
                 let spoken = self.hello.proto_min..=self.hello.proto_max;
                 if spoken.contains(&ack.proto_version_chosen) {
                     self.join(now, Some(link), ack);
@@ -121,12 +121,11 @@ impl Incumbent {
             Message::SealRequest { .. } if self.state == State::Drained => self.seal(now, &mut out),
             Message::Retire { .. } => self.retire(out),
             Message::ResumeAfterAbort { .. } => self.resume_after_abort(now, out),
-            // Repeated, though it was heard, or though this incumbent went back on its own.
-            Message::PrepareHandoff { .. } | Message::SealRequest { .. }
-                if over && self.state == State::Serving =>
-            {
+            // Repeated, though this incumbent went back on its own.
+            Message::PrepareHandoff { .. } | Message::SealRequest { .. } if self.state == State::Serving => {
                 self.report(|handoff_id| Message::Resumed { handoff_id }, &mut out);
             }
+            // Repeated, though it was heard.
             Message::PrepareHandoff { .. } | Message::SealRequest { .. } | Message::Final { .. } => {}
             // What made this process serve, repeated; or it is past that.
             Message::Begin { .. } | Message::Commit { .. } | Message::Abort { .. } if over => {}

@@ -189,13 +189,8 @@ impl Incumbent {
         }
     }
 
-    pub(super) fn locked(&mut self, now: Time, op: Op, answer: LockAnswer, mut out: Out<'_, Self>) {
-        let State::Locking { why, asked: true } = self.state else {
-            if matches!(answer, LockAnswer::Held { .. }) && self.state == State::Gone {
-                out.push(Effect::Unlock);
-            }
-            return;
-        };
+    pub(super) fn locked(&mut self, now: Time, op: Op, answer: LockAnswer, out: Out<'_, Self>) {
+        let State::Locking { why, asked: true } = self.state else { return };
         if op != self.op {
             return;
         }

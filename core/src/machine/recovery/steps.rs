@@ -87,12 +87,12 @@ impl Recovery {
     }
 
     pub(super) fn ended(&mut self, process: ProcessId, out: Out<'_, Self>) {
-        let known = self.parties.remove(&process).is_some();
+        self.parties.remove(&process);
         match self.phase {
-            Phase::AwaitAnswers if known => self.look(out),
+            Phase::AwaitAnswers => self.look(out),
             Phase::AwaitNoted(Verdict::Serves(heir)) if heir == process => self.look(out),
             Phase::AwaitLook => self.ended.push(process),
-            Phase::Start | Phase::AwaitAnswers | Phase::AwaitNoted(_) | Phase::Done => {}
+            Phase::Start | Phase::AwaitNoted(_) | Phase::Done => {}
         }
     }
 

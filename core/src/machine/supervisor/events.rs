@@ -29,13 +29,13 @@ impl Supervisor {
     }
 
     pub(super) fn spawned(&mut self, now: Time, result: Result<ProcessId, String>, out: Out<'_, Self>) {
+        if self.phase != Phase::AwaitSpawn {
+            return;
+        }
         match result {
             Ok(id) => {
                 self.successor.lives = true;
                 self.successor.id = Some(id);
-                if self.phase != Phase::AwaitSpawn {
-                    return; // too late: the phase it was started for is over
-                }
                 if self.incumbent.failed {
                     return self.incumbent_busy(now, out);
                 }
@@ -46,8 +46,7 @@ impl Supervisor {
                 self.timers.arm(Timer::SuccessorSilent, now, self.config.liveness);
                 out.last(Awaited::Persist(Note::UnderWay));
             }
-            Err(why) if self.phase == Phase::AwaitSpawn => self.roll_back(now, why, out),
-            Err(_) => {}
+            Err(why) => self.roll_back(now, why, out),
         }
     }
 
@@ -112,13 +111,8 @@ impl Supervisor {
         match self.phase {
             Phase::AwaitIncumbent => self.spawn(out),
             Phase::AwaitWarmed if self.successor.greeted => self.begin(&mut out),
-            Phase::AwaitDrained | Phase::AwaitSealed | Phase::AwaitIncumbentEnd => {
+            Phase::AwaitDrained | Phase::AwaitSealed | Phase::AwaitResumed | Phase::AwaitIncumbentEnd => {
                 self.take_over_or_end(now, how, out);
-            }
-            Phase::AwaitResumed if !self.begun => self.take_over_or_end(now, how, out),
-            Phase::AwaitResumed => {
-                self.blame(format!("the incumbent {how}"));
-                self.end_successor(now, Then::Finish(Verdict::NobodyServes), out);
             }
             // The other supervisor has retired it: that handoff is not ours to judge.
             Phase::AwaitSuccessorEnd(Then::Finish(Verdict::Busy)) | Phase::AwaitNoted(Verdict::Busy) => {}
@@ -204,10 +198,6 @@ impl Supervisor {
         self.begun |= peer == Peer::Successor && greeted;
         match peer {
             Peer::Incumbent => match self.phase {
-                Phase::AwaitIncumbent => {
-                    self.blame(why);
-                    self.finish(Verdict::Unreachable, out);
-                }
                 Phase::AwaitResumed => self.timers.arm(Timer::Retry, now, self.config.heartbeat() / 4),
                 // It has been told what there is to tell: its end is awaited, and comes later than its link's.
                 Phase::AwaitRetired => {}
@@ -230,7 +220,7 @@ impl Supervisor {
             }
             Timer::Retry => {
                 self.timers.disarm(timer);
-                if self.phase == Phase::AwaitResumed && !self.incumbent.greeted {
+                if self.phase == Phase::AwaitResumed {
                     out.push(Effect::Connect);
                 }
             }
