@@ -98,6 +98,7 @@ impl World {
                 if self.is_healed() {
                     self.operator.phase = Phase::Last;
                     self.operator.rest = Some(self.rest());
+                    self.is_reported();
                     self.ask();
                 } else if self.now > self.operator.waits_since + self.plan.times.bound().micros() {
                     let why = self.why_not_healed();
@@ -176,6 +177,20 @@ impl World {
             && self.bosses().count() == 1
             && self.who_serves().is_some()
             && self.daemons().count() == 1
+    }
+
+    /// The plan may say what is to be reported.
+    fn is_reported(&mut self) {
+        let reported: Vec<String> =
+            self.operator.verdicts.iter().map(|verdict| format!("{verdict:?}")).collect();
+        if !self.plan.reports.is_empty() && reported != self.plan.reports {
+            let why = format!(
+                "{} is reported, but the plan has {}",
+                reported.join(", "),
+                self.plan.reports.join(", ")
+            );
+            self.violated("told the truth", why);
+        }
     }
 
     fn rest(&self) -> Rest {

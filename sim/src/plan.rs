@@ -35,6 +35,10 @@ pub struct Plan {
     /// The pause between two of them.
     #[serde(default = "usual_pause")]
     pub pause: Span,
+    /// What is to be reported of the handoffs that are asked for, in turn, as traces have it: `RolledBack`. If it is left open,
+    /// whatever is so.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reports: Vec<String>,
     /// How long things may take.
     #[serde(default, skip_serializing_if = "is_default")]
     pub times: Times,
@@ -196,6 +200,18 @@ pub enum What {
 #[error("{0}")]
 pub struct BadPlan(String);
 
+/// What can be reported of a handoff.
+const REPORTS: [&str; 8] = [
+    "Committed",
+    "RolledBack",
+    "FellBack",
+    "Unconfirmed",
+    "NobodyServes",
+    "Busy",
+    "Unreachable",
+    "Cancelled",
+];
+
 impl Plan {
     /// A plan in which nothing goes wrong.
     pub fn calm() -> Plan {
@@ -207,6 +223,7 @@ impl Plan {
             clients: 1,
             handoffs: 1,
             pause: usual_pause(),
+            reports: Vec::new(),
             times: Times::default(),
             faults: Vec::new(),
         }
@@ -251,6 +268,9 @@ impl Plan {
                 "times.liveness = \"{}\": the protocol allows 50ms to 60s",
                 self.times.liveness
             ));
+        }
+        if let Some(unknown) = self.reports.iter().find(|report| !REPORTS.contains(&report.as_str())) {
+            return bad(format!("reports = [\"{unknown}\"]: one of {}", REPORTS.join(", ")));
         }
         self.faults.iter().try_for_each(|fault| match fault.problem() {
             Some(why) => bad(format!("fault at = \"{}\", do = \"{}\": {why}", fault.at, fault.what)),
@@ -450,6 +470,7 @@ mod tests {
             ("[[fault]]\nat = \"operation lock\"\ndo = \"hang\"", "one of these: hook, spawn"),
             ("clients = 0", "1 to 64"),
             ("handofs = 2", "unknown field `handofs`"),
+            ("reports = [\"Comitted\"]", "one of Committed, RolledBack"),
             ("[times]\nliveness = \"1ms\"", "50ms to 60s"),
         ];
         for (text, remedy) in cases {

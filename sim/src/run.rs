@@ -190,6 +190,14 @@ mod tests {
     }
 
     #[test]
+    fn a_plan_says_what_is_to_be_reported() {
+        assert_eq!(report("reports = [\"Committed\"]").violation, None);
+        let violation = report("reports = [\"RolledBack\"]").violation.expect("it is not so");
+        assert_eq!(violation.check, "told the truth");
+        assert_eq!(violation.why, "Committed is reported, but the plan has RolledBack");
+    }
+
+    #[test]
     fn a_plan_leaves_the_same_trace_again() {
         let plan = "noise = 5\ndelays = \"long\"\nclients = 3\n[[fault]]\nat = \"gap incumbent.sealed.*\"\ndo = \"crash\"";
         assert_eq!(report(plan).trace, report(plan).trace);

@@ -41,7 +41,7 @@ impl Places {
 
 /// A plan like `plan`, whose run has passed `places`. It may have something of `other`.
 pub(crate) fn vary(plan: &Plan, other: &Plan, places: &Places, dice: &mut Dice) -> Plan {
-    let mut varied = Plan { why: String::new(), ..plan.clone() };
+    let mut varied = Plan { why: String::new(), reports: Vec::new(), ..plan.clone() };
     for _ in 0..1 + dice.below(MOST_CHANGES) {
         change(&mut varied, other, places, dice);
     }

@@ -9,7 +9,7 @@ use handoff::message::Message;
 
 use super::{Disk, Fate, Kind, Link, Micros, Read, Refused, Side};
 use crate::clients::Client;
-use crate::plan::{Delays, Plan, Times};
+use crate::plan::{Delays, Plan};
 use crate::process::{Life, Process, Program, Puppet};
 use crate::run::ledgers;
 use crate::span::Span;
@@ -30,15 +30,12 @@ impl Bare {
     pub fn new(seed: u64) -> Bare {
         let delays = if seed.is_multiple_of(2) { Delays::Usual } else { Delays::Long };
         let plan = Plan {
-            why: String::new(),
             noise: seed,
             delays,
-            skewed_clocks: false,
             clients: 0,
             handoffs: 0,
             pause: Span::from_micros(0),
-            times: Times::default(),
-            faults: Vec::new(),
+            ..Plan::calm()
         };
         Bare { world: World::bare(Arc::new(plan), ledgers()), frames: 0 }
     }
