@@ -279,11 +279,9 @@ impl World {
     /// A hook returns what is not good enough. One that opens what was sealed just before calls itself unhealthy, or has opened
     /// less than that; or something else, if it and who sealed it have the same kind of fingerprint.
     fn performs_badly(&mut self, pid: u32, hook: &AnyHook) -> Option<Result<Report, String>> {
-        let sealed = match hook {
-            AnyHook::Successor(successor::Hook::Open { sealed }) => sealed.as_ref(),
-            _ => None,
-        };
-        let scheme = sealed.map_or(0, |sealed| sealed.data_dir_fingerprint.scheme);
+        let opens = matches!(hook, AnyHook::Successor(successor::Hook::Open { .. }));
+        let scheme =
+            self.daemon_mut(pid).and_then(|daemon| daemon.sealed_for_it).filter(|_| opens).unwrap_or(0);
         let lie = match self.choice(pid, 3) {
             1 if scheme != 0 => Some(Lie::Stale),
             2 if scheme != 0 => Some(Lie::Altered),

@@ -120,6 +120,9 @@ impl World {
     fn try_lock(&mut self, pid: u32) -> LockAnswer {
         let last = self.record();
         if self.disk.lock().try_lock(pid) {
+            let sealed = last.as_ref().filter(|record| record.sealed_for.is_some_and(|heir| heir.pid == pid));
+            let scheme = sealed.map(|record| record.fingerprint.scheme);
+            self.daemon_mut(pid).into_iter().for_each(|daemon| daemon.sealed_for_it = scheme);
             return LockAnswer::Held { last };
         }
         LockAnswer::Busy { hint: last }

@@ -109,6 +109,8 @@ pub(crate) struct Daemon {
     pub stop_told: bool,
     /// It accepts clients, and does what they ask for.
     pub accepts: bool,
+    /// How the fingerprint of what was sealed for it was made, as it found that when it got the lock.
+    pub sealed_for_it: Option<u16>,
     /// What its supervisor has told it.
     pub told_to_begin: bool,
     pub told_to_commit: bool,
@@ -246,6 +248,7 @@ impl Daemon {
             stop_asked: false,
             stop_told: false,
             accepts: false,
+            sealed_for_it: None,
             told_to_begin: false,
             told_to_commit: false,
             told_to_leave: false,
