@@ -1,13 +1,17 @@
-//! The judge of mutated sources (`.cargo/mutants.toml`): all that the exploration, sweeps, and the rules of the outage table notice,
-//! soonest first. Only the last step looks at what was reviewed: that notices every change, right or wrong, and has a score of its
+//! The judge of mutated sources (`.cargo/mutants.toml`): all that scenarios, the exploration, sweeps, and the rules of the outage table
+//! notice, soonest first. Only the last step looks at what was reviewed: that notices every change, right or wrong, and has a score of its
 //! own.
+use std::path::Path;
+use std::sync::Arc;
+
 use handoff_sim::explore::{Bound, Options, Report, SMALL, explore};
 use handoff_sim::outage::Outages;
 use handoff_sim::run::{Planted, ledgers};
 use handoff_sim::sweep::Sweep;
+use handoff_sim::{Plan, run};
 
-/// One for every kind of fault, the smallest first.
-const FIRST: [&str; 14] = [
+/// One for every kind of fault, and what is small besides; the smallest first.
+const FIRST: [&str; 16] = [
     "no-fault",
     "no-fault-deferred",
     "other-version",
@@ -20,6 +24,8 @@ const FIRST: [&str; 14] = [
     "cancelled",
     "told-to-stop",
     "one-stop",
+    "bad-hook-and-told-to-stop",
+    "cancelled-and-told-to-stop",
     "one-crash-recovered",
     "one-crash",
 ];
@@ -43,6 +49,7 @@ const MOST_STATES: usize = 1_000_000;
 #[test]
 #[ignore = "for mutants: every other test is harder to please"]
 fn nothing_is_noticed_at_once() {
+    ["scenarios", "scenarios/rare"].into_iter().for_each(replayed);
     FIRST.into_iter().map(named).for_each(explored);
     swept(0..1500);
 }
@@ -76,6 +83,19 @@ fn named(name: &str) -> &'static Bound {
 
 fn between() -> impl Iterator<Item = &'static Bound> {
     SMALL.iter().filter(|bound| !FIRST.contains(&bound.name) && !LAST.contains(&bound.name))
+}
+
+/// Every plan in `folder`: no check fails, and what it says is reported.
+fn replayed(folder: &str) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(folder);
+    for entry in folder.read_dir().expect("the folder") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            let plan = Arc::new(Plan::load(&path).expect("a good plan"));
+            let violation = run(&plan, &ledgers(), run::Options::default()).violation;
+            assert_eq!(violation, None, "{}", path.display());
+        }
+    }
 }
 
 fn swept(seeds: std::ops::Range<u64>) {

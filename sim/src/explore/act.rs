@@ -13,7 +13,7 @@ use super::faults::Faults;
 use super::host::Host;
 use super::steps::{Fault, Step};
 use super::watch::Watch;
-use super::world::{Boss, Daemon, End, Life, Link, SECOND, World, id};
+use super::world::{Boss, Daemon, End, LIVENESS, Life, Link, SECOND, World, id};
 use crate::mutant::drive;
 use crate::process::AnyHook;
 
@@ -79,6 +79,7 @@ impl World {
             Step::Complete(pid) => self.complete(pid, true, watch),
             Step::BossComplete => self.boss_complete(true, watch),
             Step::FreesLock(pid) => self.lock = self.lock.filter(|holder| *holder != pid),
+            Step::GivesUp(pid) => self.dies(pid),
             Step::Ends(pid) => {
                 self.processes.remove(&pid);
             }
@@ -207,7 +208,8 @@ impl World {
     fn is_decided(&self) -> bool {
         let decides = |link: &Link| matches!(link.said, Some("Commit" | "Retire" | "Final"));
         let note = supervisor::Awaited::Persist(supervisor::Note::Committed);
-        self.links.iter().any(decides) || self.boss.as_ref().is_some_and(|boss| boss.pending.contains(&note))
+        let decided = |boss: &Boss| boss.pending.contains(&note) || boss.has_committed();
+        self.links.iter().any(decides) || self.boss.as_ref().is_some_and(decided)
     }
 
     fn has_alien(&self) -> bool {
@@ -225,7 +227,7 @@ impl World {
         self.handoffs -= u8::from(replace);
         self.started += 1;
         let config = Config {
-            liveness: 5 * SECOND,
+            liveness: LIVENESS,
             deadline: 300 * SECOND,
             drain_grace: 60 * SECOND,
             hook_limit: 300 * SECOND,
@@ -416,6 +418,10 @@ impl World {
             AnyHook::Incumbent(incumbent::Hook::Drain { .. }) => process.accepts = result == Ok(false),
             AnyHook::Incumbent(incumbent::Hook::Resume { .. }) => process.accepts = result.is_ok(),
             AnyHook::Successor(successor::Hook::Serve) => process.accepts = result.is_ok(),
+            // Who leaves after it may have his door open still; what is sealed is not written to.
+            AnyHook::Incumbent(incumbent::Hook::Seal) if self.signalled == Some(pid) => {
+                process.accepts &= result.is_err();
+            }
             AnyHook::Incumbent(incumbent::Hook::Seal | incumbent::Hook::Finalize) => {}
             AnyHook::Successor(successor::Hook::WarmUp | successor::Hook::Open { .. }) => {}
         }

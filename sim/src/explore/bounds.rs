@@ -204,6 +204,18 @@ pub const SMALL: &[Bound] = &[
         &[Committed, RolledBack, FellBack, Unconfirmed, NobodyServes, Busy, Unreachable],
     ),
     bound(
+        "bad-hook-and-told-to-stop",
+        1,
+        Faults { bad_hooks: 1, signals: 1, ..NONE },
+        &[Committed, RolledBack, FellBack, Unconfirmed, NobodyServes, Busy, Unreachable],
+    ),
+    bound(
+        "cancelled-and-told-to-stop",
+        1,
+        Faults { cancels: 1, signals: 1, deferred: true, ..NONE },
+        &[Committed, RolledBack, FellBack, NobodyServes, Busy, Unreachable, Cancelled],
+    ),
+    bound(
         "late-and-drop",
         1,
         Faults { late: 1, drops: 1, ..NONE },

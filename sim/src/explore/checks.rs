@@ -1,9 +1,10 @@
 //! What must hold. Reads the kernel, and of a machine what every host sees: whether it is done, and which timers are armed.
 use handoff::machine::supervisor::{Outcome, Peer, Verdict};
-use handoff::machine::{Exit, incumbent};
+use handoff::machine::{Exit, Machine, Timer, Timers, incumbent};
+use handoff::time::Time;
 
 use super::journal;
-use super::world::{Boss, Daemon, End, Life, Link, Process, World, id};
+use super::world::{Boss, Daemon, End, HEARTBEAT, Life, Link, Process, World, id};
 use crate::process::AnyHook;
 
 /// In every state: at most one process writes, and it holds the lock; and nothing is made that a predecessor which
@@ -23,13 +24,27 @@ pub(super) fn safety(world: &World) -> Option<String> {
     Some(format!("{pid} finalizes while its predecessor lives"))
 }
 
-/// When a process leaves because another serves: there is one, or it has no right to the lock.
+/// In every state: what is to be said, asked or tried again is not put off for longer than a heartbeat takes. Nothing else
+/// would tell, as long as it comes at all.
+pub(super) fn haste(world: &World) -> Option<String> {
+    let daemons = world.processes.values().map(Process::timers);
+    let boss = world.boss.iter().map(|boss| boss.machine.timers());
+    let surveyor = world.surveyor.iter().map(|surveyor| surveyor.machine.timers());
+    let is_late = |(timers, timer): &(&Timers, Timer)| timers.left(*timer, Time::ZERO) > HEARTBEAT;
+    let repeats = |timers| [(timers, Timer::Heartbeat), (timers, Timer::Retry)];
+    let (_, timer) = daemons.chain(boss).chain(surveyor).flat_map(repeats).find(is_late)?;
+    Some(format!("a timer {} takes longer than a heartbeat", timer.name()))
+}
+
+/// When a process leaves because another serves: there is one, or it has no right to the lock. When it leaves because it was told
+/// to: it was.
 pub(super) fn exit(world: &World, pid: u32, exit: &Exit) -> Option<String> {
-    let last = match exit {
-        Exit::Retired => rightful(world, pid) && !others_live(world, pid),
-        Exit::Stopped | Exit::Failed(_) | Exit::HookLimit | Exit::Aborted(_) => false,
+    let wrong = match exit {
+        Exit::Retired if rightful(world, pid) && !others_live(world, pid) => "nobody else is there",
+        Exit::Stopped if world.signalled != Some(pid) => "nobody has told it to",
+        Exit::Retired | Exit::Stopped | Exit::Failed(_) | Exit::HookLimit | Exit::Aborted(_) => return None,
     };
-    last.then(|| format!("{pid} leaves ({exit:?}), and nobody else is there"))
+    Some(format!("{pid} leaves ({exit:?}), and {wrong}"))
 }
 
 fn rightful(world: &World, pid: u32) -> bool {
@@ -55,14 +70,26 @@ pub(super) fn gives_up(world: &World, peer: Peer, how: &str) -> Option<String> {
     let dying = other.and_then(|other| world.processes.get(&other)).is_some_and(|p| p.life == Life::Dying);
     let committed = peer == Peer::Successor && process.told_to_commit && !process.suspect && !dying && !last;
     let other_lives = other.is_some_and(|other| !boss.told.contains(&other));
+    let alone =
+        peer == Peer::Incumbent && how == "kills" && !other.is_some_and(|pid| could_serve(world, pid));
     match () {
         () if well && committed && other_lives && how == "kills" => {
             Some(format!("the supervisor kills {pid}, which was told to commit and is heard"))
         }
+        () if alone => Some(format!("the supervisor kills {pid}, and has nobody to put in its place")),
         () if well && process.accepts && !dying => Some(format!("the supervisor {how} {pid}, which serves")),
         () if well && last => Some(format!("the supervisor {how} {pid}, the last one")),
         () => None,
     }
+}
+
+/// A successor serves, or was told to, or can be told to.
+fn could_serve(world: &World, pid: u32) -> bool {
+    let linked = |link: &Link| {
+        link.pid == pid && link.end == End::Boss(Peer::Successor) && link.boss_open && link.acked
+    };
+    let serves = |process: &Process| process.accepts || process.told_to_commit;
+    world.links.iter().any(linked) || world.processes.get(&pid).is_some_and(serves)
 }
 
 /// When a daemon wants the lock: it was told to take it or to find out who has it, or nobody tells it anything.
@@ -88,6 +115,12 @@ pub(super) fn resumes(world: &World) -> Option<String> {
     let begun = world.processes.get(&pid).is_some_and(|process| process.told_to_begin);
     begun
         .then(|| format!("the incumbent is told to resume, though {pid} was told to begin and has not ended"))
+}
+
+/// When the successor is told to commit: it was not killed before.
+pub(super) fn commits(world: &World) -> Option<String> {
+    let killed = world.boss.as_ref()?.killed.contains(&Peer::Successor);
+    killed.then(|| "the supervisor lets a successor serve that it has killed".into())
 }
 
 /// When the successor is told to begin: an incumbent that was killed for its sake has been seen to end.
@@ -145,7 +178,8 @@ pub(super) fn truth(world: &World, outcome: &Outcome) -> Option<String> {
     let missed = boss.must_commit && outcome.verdict != Verdict::Committed;
     match () {
         () if !so => Some(format!("the supervisor reports {:?}, which is not so", outcome.verdict)),
-        () if boss.cancelled && outcome.verdict == Verdict::Committed => {
+        // But for one whose incumbent has ended: nobody else is left.
+        () if boss.cancelled && outcome.verdict == Verdict::Committed && !outcome.incumbent_ended_early => {
             Some("the supervisor was called off, and reports Committed".into())
         }
         () if missed => Some(format!("nothing went wrong, but the supervisor reports {:?}", outcome.verdict)),
@@ -196,6 +230,8 @@ fn is_noted(world: &World, boss: &Boss, verdict: Verdict) -> bool {
         Verdict::Committed => journal::running(&world.journal) == successor,
         // It is still to be found out.
         Verdict::Unconfirmed => true,
+        // If it came to writing at all.
+        Verdict::NobodyServes if boss.knows != boss.before => journal::running(&world.journal).is_none(),
         _ => under_way.is_none() || under_way != successor,
     }
 }

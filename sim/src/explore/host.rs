@@ -12,6 +12,7 @@ use handoff::message::Message;
 use handoff::record::Record;
 use handoff::time::Time;
 
+use super::duties::supervisor::is_anothers_to_say;
 use super::watch::Watch;
 use super::world::{End, World, id};
 use super::{checks, duties, names};
@@ -60,6 +61,7 @@ impl Host<'_, '_> {
                 let successor = self.world.boss.as_ref().and_then(|boss| boss.successor);
                 self.world.violated(successor.and_then(|pid| checks::finalizes(self.world, pid)));
             }
+            Message::Commit { .. } => self.world.violated(checks::commits(self.world)),
             Message::Begin { .. } => self.world.violated(checks::begins(self.world)),
             Message::ResumeAfterAbort { .. } => self.world.violated(checks::resumes(self.world)),
             _ => {}
@@ -147,6 +149,11 @@ impl Transport<LinkId> for Host<'_, '_> {
     fn send(&mut self, to: LinkId, message: &Message) {
         let end = self.world.links.iter().find(|link| link.id == to).map(|link| link.end);
         self.watch.tells(|| end.map_or(names::BOSS, End::name), message);
+        let name = message.name();
+        let its = |end: End| matches!(end, End::Boss(peer) if is_anothers_to_say(peer, name));
+        let wrong =
+            end.is_some_and(its).then(|| format!("{} says {name}, which is not its to say", self.pid));
+        self.world.violated(wrong);
         let mut links = self.world.links.iter_mut().filter(|link| link.id == to && link.daemon_open);
         let Some(link) = links.next() else {
             return self.world.violated(Some(format!("{} speaks into a link that is closed", self.pid)));
@@ -164,7 +171,6 @@ impl Transport<LinkId> for Host<'_, '_> {
         let waits = matches!(message, Message::StandingReport { awaits_final: Some(_), .. });
         let wrong = process.and_then(|process| duties::says(&mut process.said, &mut link.answered, message));
         self.world.violated(wrong.map(|wrong| format!("{}: {wrong}", self.pid)));
-        let name = message.name();
         self.world.violated(early.then(|| format!("{} says {name}, and has the lock", self.pid)));
         let forgets = || format!("{} waits to hear that its predecessor has ended, and was told", self.pid);
         self.world.violated((waits && finalized).then(forgets));

@@ -35,6 +35,11 @@ pub(super) fn starts(journal: &Journal, pid: u32) -> bool {
 }
 
 impl Boss {
+    /// Its successor serves, and that is noted.
+    pub(super) fn has_committed(&self) -> bool {
+        self.successor.is_some() && running(&self.knows) == self.successor.map(id)
+    }
+
     fn parties(&self) -> Parties {
         Parties {
             handoff_id: HandoffId([0; 16]),

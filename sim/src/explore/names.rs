@@ -56,6 +56,7 @@ impl World {
             | Step::Begin(pid)
             | Step::Hook(pid)
             | Step::Complete(pid)
+            | Step::GivesUp(pid)
             | Step::FreesLock(pid)
             | Step::Ends(pid)
             | Step::TellEnded(pid)
@@ -96,7 +97,8 @@ impl World {
             Step::Begin(pid) | Step::Hook(pid) | Step::Complete(pid) | Step::DaemonTimer(pid, _) => {
                 Some(Actor::Daemon(pid))
             }
-            Step::FreesLock(_)
+            Step::GivesUp(_)
+            | Step::FreesLock(_)
             | Step::Ends(_)
             | Step::ContinueSurveyor
             | Step::ContinueBoss
@@ -157,6 +159,7 @@ impl World {
             Step::Hook(pid) => format!("D{pid}: {} returns", self.hook(pid)),
             Step::Complete(pid) => format!("D{pid}: {} is answered", self.asked(pid)),
             Step::BossComplete => format!("{BOSS}: {} is answered", self.boss_asked()),
+            Step::GivesUp(pid) => format!("D{pid} is killed by whoever has told it to stop"),
             Step::FreesLock(pid) => format!("D{pid}'s lock is freed"),
             Step::Ends(pid) => format!("D{pid} has ended"),
             Step::TellEnded(pid) => format!("{BOSS} sees that D{pid} has ended"),

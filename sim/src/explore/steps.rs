@@ -28,6 +28,8 @@ pub(super) enum Step {
     Hook(u32),
     Complete(u32),
     BossComplete,
+    /// Whoever has told it to stop kills it, since it does not end.
+    GivesUp(u32),
     FreesLock(u32),
     Ends(u32),
     TellEnded(u32),
@@ -224,6 +226,10 @@ impl World {
                 Life::Runs => {
                     steps.extend(process.hook_returns().then_some(Step::Hook(*pid)));
                     steps.extend((!process.pending.is_empty()).then_some(Step::Complete(*pid)));
+                    // One that is in no handoff has no limit to what its hooks take.
+                    let unlimited = process.hung && !process.timers().is_armed(Timer::HookLimit);
+                    let stops = self.signalled == Some(*pid);
+                    steps.extend((stops && unlimited).then_some(Step::GivesUp(*pid)));
                 }
                 Life::Stopped | Life::Dying => {}
             }

@@ -14,14 +14,14 @@ use super::host::Host;
 use super::journal;
 use super::steps::Step;
 use super::watch::Watch;
-use super::world::{Daemon, End, Life, Link, Process, SECOND, Surveyor, World, id};
+use super::world::{Daemon, End, LIVENESS, Life, Link, Process, SECOND, Surveyor, World, id};
 use super::{checks, duties, names};
 use crate::mutant::drive;
 
 impl World {
     fn survey(&mut self, watch: &mut Watch<'_>) {
         let config = Config {
-            liveness: 5 * SECOND,
+            liveness: LIVENESS,
             unreachable_limit: 60 * SECOND,
             retire_limit: 10 * SECOND,
             deadline: 300 * SECOND,
@@ -369,6 +369,11 @@ fn truth(world: &World, outcome: &Outcome) -> Option<String> {
     };
     if let Some(gone) = outcome.left.iter().find(|process| !is_there(process)) {
         return Some(format!("the recovery reports that {} is left, which has ended", gone.pid));
+    }
+    let is_heir = |pid: u32| outcome.verdict == Verdict::Serves(id(pid));
+    let is_known = |pid: &&u32| is_heir(**pid) == outcome.left.contains(&id(**pid));
+    if let Some(pid) = surveyor.watched.iter().find(is_known) {
+        return Some(format!("the recovery reports that {:?} are left, and not {pid}", outcome.left));
     }
     let killed: BTreeSet<u32> = outcome.killed.iter().map(|process| process.pid).collect();
     if killed != surveyor.killed {

@@ -224,6 +224,8 @@ pub(super) struct World {
 }
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
+pub(super) const LIVENESS: Duration = Duration::from_secs(5);
+pub(super) const HEARTBEAT: Duration = Duration::from_secs(1);
 
 pub(super) fn id(pid: u32) -> ProcessId {
     ProcessId { pid, start_time: 0 }
@@ -452,6 +454,7 @@ impl World {
         }
         self.links.retain(|link| link.daemon_open || link.boss_open);
         self.violated(checks::safety(self));
+        self.violated(checks::haste(self));
     }
 }
 

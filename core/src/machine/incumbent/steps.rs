@@ -5,7 +5,7 @@ use super::{
     Awaited, DaemonEffect as Effect, Done, Exit, Hook, Incumbent, LockAnswer, Op, Out, State, Timer, Why,
 };
 use crate::{
-    id::ProcessId,
+    id::{HandoffId, ProcessId},
     message::{Message, Sealed},
     record::{Claim, Record},
     time::{Duration, Time},
@@ -142,7 +142,14 @@ impl Incumbent {
 
     pub(super) fn seal_failed(&mut self, error: String, out: &mut Out<'_, Self>) {
         let partial_state = "the lock is still held, the state is opened again from disk".into();
-        self.report(|handoff_id| Message::SealFailed { handoff_id, error, partial_state }, out);
+        self.report_seal(|handoff_id| Message::SealFailed { handoff_id, error, partial_state }, out);
+    }
+
+    /// A seal may be that of a stop after the handoff, to which it means nothing.
+    fn report_seal(&mut self, message: impl FnOnce(HandoffId) -> Message, out: &mut Out<'_, Self>) {
+        if self.session.as_ref().is_some_and(|session| !session.over) {
+            self.report(message, out);
+        }
     }
 
     pub(super) fn recorded(&mut self, now: Time, op: Op, result: Result<(), String>, mut out: Out<'_, Self>) {
@@ -181,7 +188,7 @@ impl Incumbent {
         self.state = State::Sealed;
         out.push(Effect::Unlock);
         let sealed = self.sealed.clone().unwrap_or_default();
-        self.report(|handoff_id| Message::SealComplete { handoff_id, sealed }, &mut out);
+        self.report_seal(|handoff_id| Message::SealComplete { handoff_id, sealed }, &mut out);
         if self.stopping {
             self.exit(Exit::Stopped, out);
         } else if self.session.as_ref().is_none_or(|session| session.link.is_none()) {

@@ -40,6 +40,8 @@ impl Supervisor {
                     return self.incumbent_busy(now, out);
                 }
                 if self.called_off {
+                    // Nobody waits for it any more, whatever becomes of the incumbent.
+                    self.successor.failed = true;
                     return self.roll_back(now, "called off", out);
                 }
                 self.phase = Phase::AwaitWarmed;

@@ -227,7 +227,7 @@ struct Party {
     early: Option<Hello>,
     /// It has said `Hello` on a link that is still open.
     greeted: bool,
-    /// It has said that it can't, or gave reason to think so.
+    /// It has said that it can't, or gave reason to think so; or it is not wanted any more.
     failed: bool,
     /// What was last said to it, for the heartbeats.
     last: Option<Message>,

@@ -152,8 +152,7 @@ impl Supervisor {
 
     pub(super) fn after_successor(&mut self, now: Time, then: Then, mut out: Out<'_, Self>) {
         match then {
-            Then::Resume if self.incumbent.lives => self.ask_to_resume(now, &mut out),
-            Then::Resume => self.finish(Verdict::NobodyServes, out),
+            Then::Resume => self.ask_to_resume(now, &mut out),
             Then::Finish(verdict) => self.finish(verdict, out),
         }
     }

@@ -2,6 +2,7 @@
 use handoff::machine::supervisor::Peer;
 use handoff::machine::{DaemonEvent, Exit, LinkId, Timer};
 use handoff::message::Message;
+use handoff::record::Record;
 
 use super::super::act::is_stray;
 use super::super::watch::Watch;
@@ -113,8 +114,9 @@ impl Owed {
         what.map(|what| format!("{} {what}", self.pid))
             .or_else(|| self.breaks_off(watch))
             .or_else(|| self.idles(world, watch))
+            .or_else(|| self.drains_unasked(world, watch))
             .or_else(|| falls_silent(world, self.pid, process))
-            .or_else(|| stays(process, self.pid, watch))
+            .or_else(|| stays(world, process, self.pid, watch))
     }
 
     /// What was said to it is answered, or done.
@@ -155,6 +157,11 @@ impl Owed {
             Came::Prepared if process.heard_begin && !asks_for(&["Lock", "Ready", "TakePath", "Exit"]) => {
                 "was told to begin, and does not"
             }
+            Came::Prepared | Came::Frame { what: "Begin", .. }
+                if self.waits_for_ever(world, process, watch) =>
+            {
+                "is told to begin, and would wait for the lock for ever"
+            }
             Came::Beat if linked && !watch.sent.iter().any(|(_, what)| *what == "Heartbeat") => {
                 "says no heartbeat when it is due"
             }
@@ -167,6 +174,12 @@ impl Owed {
             _ => return None,
         };
         Some(wrong.into())
+    }
+
+    /// It has begun to try for a lock that another has, and no timer would end that.
+    fn waits_for_ever(&self, world: &World, process: &Process, watch: &Watch<'_>) -> bool {
+        let tries = watch.asked_for(&["Lock"]) && world.lock != Some(self.pid);
+        tries && process.heard_begin && !process.timers().is_armed(Timer::Patience)
     }
 
     /// Its drain or seal has failed, and its supervisor is not told; who stops on purpose owes nothing.
@@ -207,6 +220,13 @@ impl Owed {
         let idles = (got_lock || got_path) && !watch.asked_for(&["WriteRecord"]);
         let what = if got_lock { "lock" } else { "control path" };
         idles.then(|| format!("{} has got the {what}, and does nothing with it", self.pid))
+    }
+
+    /// It stops serving for a supervisor that asks for it, or because it is told to stop.
+    fn drains_unasked(&self, world: &World, watch: &Watch<'_>) -> Option<String> {
+        let asked = matches!(self.came, Came::Frame { what: "PrepareHandoff", .. });
+        let unasked = watch.asked_for(&["StartDrain"]) && !asked && world.signalled != Some(self.pid);
+        unasked.then(|| format!("{} drains, and nobody has asked it to", self.pid))
     }
 
     /// Who closes a link on a supervisor that has just spoken says why; and who says why closes it.
@@ -273,10 +293,11 @@ fn falls_silent(world: &World, pid: u32, process: &Process) -> Option<String> {
     silent.then(|| format!("{pid} has a supervisor, and will say no heartbeats"))
 }
 
-/// Who was told to retire, and finds that another has the lock, leaves at once.
-fn stays(process: &Process, pid: u32, watch: &Watch<'_>) -> Option<String> {
-    let stays = watch.found_busy && process.told_to_retire;
-    stays.then(|| format!("{pid} is told to retire, finds that another has the lock, and stays"))
+/// Who was told to retire or to stop, and finds that another has the lock, leaves at once.
+fn stays(world: &World, process: &Process, pid: u32, watch: &Watch<'_>) -> Option<String> {
+    let told = process.told_to_retire || process.told_to_leave || world.signalled == Some(pid);
+    let stays = watch.found_busy && told;
+    stays.then(|| format!("{pid} is told to leave, finds that another has the lock, and stays"))
 }
 
 /// Who leaves by himself has freed the lock: a process that he has forked may have it as well. And a successor that can't
@@ -288,7 +309,13 @@ fn leaves(world: &World, pid: u32, exit: &Exit, watch: &Watch<'_>) -> Option<Str
     if watch.owes.is_some() && world.signalled != Some(pid) {
         return Some(format!("{pid} leaves ({exit:?}) over a drain or seal that failed"));
     }
-    let Daemon::Successor(_) = world.processes.get(&pid)?.daemon else { return None };
+    let process = world.processes.get(&pid)?;
+    let serves = |record: &Record| record.serving && record.holder.pid != pid;
+    let succeeded = process.told_to_retire || world.record.as_ref().is_some_and(serves);
+    if watch.found_busy && *exit == Exit::Retired && !succeeded {
+        return Some(format!("{pid} leaves ({exit:?}), and nobody has said that another serves"));
+    }
+    let Daemon::Successor(_) = process.daemon else { return None };
     let failed = matches!(exit, Exit::Failed(_)) && has_supervisor(world, pid);
     let said = watch.sent.iter().any(|(_, what)| *what == "Failed");
     (failed && !said).then(|| format!("{pid} leaves ({exit:?}) without a word"))

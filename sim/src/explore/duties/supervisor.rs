@@ -1,17 +1,19 @@
 //! What the supervisor of a handoff owes.
-use handoff::machine::supervisor::{Event, Note, Peer};
+use handoff::machine::supervisor::{Event, Note, Peer, Verdict};
 use handoff::machine::{Machine, Timer};
 use handoff::message::Message;
 
 use super::super::act::is_stray;
 use super::super::watch::Watch;
-use super::super::world::{Boss, End, Link, World};
+use super::super::world::{Boss, End, Link, World, id};
 
 /// What came to the supervisor, and how it stood then.
 pub(in super::super) struct Owed {
     came: Came,
     /// An answer is awaited first.
     busy: bool,
+    /// It has written that the handoff is under way, or tried to.
+    journalled: bool,
 }
 
 enum Came {
@@ -27,6 +29,9 @@ enum Came {
     Ended(Peer),
     NoConnection,
     NoSuccessor,
+    /// Nothing was heard of the incumbent for too long, or the time is over.
+    Silent,
+    Late,
     Cancel,
     Beat,
     Else,
@@ -46,9 +51,19 @@ impl Owed {
             Event::Spawned(Err(_)) => Came::NoSuccessor,
             Event::Cancel => Came::Cancel,
             Event::Timer(Timer::Heartbeat) => Came::Beat,
+            Event::Timer(Timer::IncumbentSilent) => Came::Silent,
+            Event::Timer(Timer::Deadline) => Came::Late,
             _ => Came::Else,
         };
-        Owed { came, busy: world.boss.as_ref().is_some_and(|boss| !boss.pending.is_empty()) }
+        let boss = world.boss.as_ref();
+        let under_way = |boss: &Boss| {
+            boss.knows.under_way.as_ref().is_some_and(|known| Some(known.successor) == boss.successor.map(id))
+        };
+        Owed {
+            came,
+            busy: boss.is_some_and(|boss| !boss.pending.is_empty()),
+            journalled: boss.is_some_and(under_way) || matches!(event, Event::Persisted(Note::Over(_), _)),
+        }
     }
 
     /// What was owed and not done.
@@ -59,6 +74,9 @@ impl Owed {
             return mute.then(|| "the supervisor is done, and reports nothing".into());
         }
         let sees = Sees { world, boss };
+        if self.writes_too_much(watch) {
+            return Some("the supervisor writes that a handoff is over which it has not written of".into());
+        }
         let what = match self.came {
             Came::Beat => return beats(world, watch),
             Came::Frame { from, what, repeated } => {
@@ -77,6 +95,9 @@ impl Owed {
             _ if self.busy || watch.did_something() || boss.machine.timers().is_armed(Timer::Retry) => None,
             Came::Cancel => sees.could_cancel().then_some("is called off"),
             Came::NoSuccessor => Some("can't start a successor"),
+            Came::Silent if sees.depends_on_the_incumbent() => Some("hears nothing of the incumbent"),
+            Came::Late if !sees.waits_for_an_end() && !sees.has_succeeded() => Some("sees the deadline pass"),
+            Came::Ended(Peer::Incumbent) if sees.could_begin() => Some("sees the incumbent end"),
             // Before there is a successor, all depends on the incumbent.
             _ if boss.successor.is_some() => None,
             Came::NoConnection => Some("can't connect to the incumbent"),
@@ -86,6 +107,15 @@ impl Owed {
         };
         what.map(|what| format!("the supervisor {what}, and does nothing"))
             .or_else(|| stops_short(&sees, watch))
+    }
+
+    /// That a handoff is over is only written if it was written that it is under way, and a commit says it all.
+    fn writes_too_much(&self, watch: &Watch<'_>) -> bool {
+        let noted = self.journalled || watch.persisted.contains(&Note::UnderWay);
+        watch.persisted.iter().any(|note| match note {
+            Note::Over(verdict) => !noted || *verdict == Verdict::Committed,
+            Note::UnderWay | Note::Committed => false,
+        })
     }
 
     /// The link to the incumbent is at its end: while all depends on that one, it is connected to again.
@@ -131,7 +161,7 @@ impl Owed {
 }
 
 /// Only the other of the two says that.
-fn is_anothers_to_say(from: Peer, what: &str) -> bool {
+pub(in super::super) fn is_anothers_to_say(from: Peer, what: &str) -> bool {
     match from {
         Peer::Incumbent => matches!(what, "Warmed" | "Ready" | "Failed" | "Serving"),
         Peer::Successor => {
@@ -183,9 +213,49 @@ impl Sees<'_> {
     /// It has given the successor up, or turned to the incumbent again.
     fn gone_back(&self) -> bool {
         self.said(Peer::Incumbent, &["ResumeAfterAbort"])
-            || self.said(Peer::Successor, &["Abort"])
+            || self.successor_leaves()
             || !self.boss.killed.is_empty()
-            || self.boss.successor.is_some_and(|pid| self.boss.told.contains(&pid))
+            || self.successor_has_ended()
+    }
+
+    /// It has ended, or was told to; or it was stopped, and may be taken for one that hangs.
+    fn successor_leaves(&self) -> bool {
+        let leaves = |pid: u32| self.world.processes.get(&pid).is_none_or(|process| process.suspect);
+        self.boss.successor.is_some_and(leaves)
+    }
+
+    fn successor_has_ended(&self) -> bool {
+        self.boss.successor.is_some_and(|pid| self.boss.told.contains(&pid))
+    }
+
+    /// Somebody was killed, or told to leave, and has not been seen to end.
+    fn waits_for_an_end(&self) -> bool {
+        let killed = |peer: Peer, pid: Option<u32>| {
+            self.boss.killed.contains(&peer) && pid.is_some_and(|pid| !self.boss.told.contains(&pid))
+        };
+        self.successor_leaves() && !self.successor_has_ended()
+            || killed(Peer::Incumbent, self.boss.incumbent)
+            || killed(Peer::Successor, self.boss.successor)
+    }
+
+    /// Nobody else is left to serve, or the incumbent was asked to.
+    fn depends_on_the_incumbent(&self) -> bool {
+        let asked = self.said(Peer::Incumbent, &["ResumeAfterAbort"]);
+        !self.waits_for_an_end() && (asked || self.successor_has_ended())
+    }
+
+    /// The successor serves; what is still to come has a limit of its own.
+    fn has_succeeded(&self) -> bool {
+        self.boss.has_committed() && !self.successor_has_ended()
+    }
+
+    /// There is a successor that can be told to take over, and has not been.
+    fn could_begin(&self) -> bool {
+        let waits = |link: &Link| {
+            let told = link.said.is_some_and(|said| matches!(said, "Begin" | "Commit" | "Abort" | "Final"));
+            link.boss_open && link.acked && !told
+        };
+        self.link(Peer::Successor, waits) && !self.successor_has_ended() && self.boss.killed.is_empty()
     }
 
     /// Nothing is decided yet, and there is somebody to go back to.
