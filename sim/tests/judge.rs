@@ -70,11 +70,11 @@ fn nothing_is_noticed_at_last() {
     LAST.into_iter().map(named).for_each(explored);
 }
 
-/// As many states, and ways between them, as were reviewed.
+/// As many states, and ways between them, as were reviewed; but for the largest bounds.
 #[test]
 #[ignore = "for mutants: every other test is harder to please"]
 fn nothing_is_other_than_reviewed() {
-    FIRST.into_iter().map(named).chain(between()).chain(LAST.into_iter().map(named)).for_each(as_reviewed);
+    FIRST.into_iter().map(named).chain(between()).for_each(as_reviewed);
 }
 
 fn named(name: &str) -> &'static Bound {

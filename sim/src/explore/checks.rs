@@ -1,6 +1,7 @@
 //! What must hold. Reads the kernel, and of a machine what every host sees: whether it is done, and which timers are armed.
 use handoff::machine::supervisor::{Outcome, Peer, Verdict};
 use handoff::machine::{Exit, Machine, Timer, Timers, incumbent};
+use handoff::record::Record;
 use handoff::time::Time;
 
 use super::journal;
@@ -135,6 +136,13 @@ pub(super) fn starts(world: &World, pid: u32, hook: &AnyHook) -> Option<String> 
     let finalize = AnyHook::Incumbent(incumbent::Hook::Finalize);
     let (_, other) = world.processes.get(&pid)?.hooks.iter().find(|(_, other)| *other != finalize)?;
     (*hook != finalize).then(|| format!("{pid} begins its {} while its {} runs", hook.name(), other.name()))
+}
+
+/// When a daemon is about to write the record: not that it has sealed for another, once it was told to come back.
+pub(super) fn records(world: &World, pid: u32, record: &Record) -> Option<String> {
+    let told = world.processes.get(&pid).is_some_and(|process| process.told_to_resume);
+    let seals = record.sealed_for.is_some() && told && world.signalled != Some(pid);
+    seals.then(|| format!("{pid} was told to come back, and notes a seal for another"))
 }
 
 /// When a daemon frees the lock: nothing in it writes any more.

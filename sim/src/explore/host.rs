@@ -281,6 +281,7 @@ impl Storage for Host<'_, '_> {
     }
 
     fn write_record(&mut self, op: Op, record: &Record) -> Option<Result<(), String>> {
+        self.world.violated(checks::records(self.world, self.pid, record));
         if self.defers() {
             self.put_off(Awaited::WriteRecord(op, record.clone()));
             return None;

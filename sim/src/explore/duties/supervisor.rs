@@ -70,8 +70,13 @@ impl Owed {
     pub(in super::super) fn settle(&self, world: &World, watch: &Watch<'_>) -> Option<String> {
         let boss = world.boss.as_ref()?;
         if boss.machine.is_done() {
-            let mute = boss.outcome.is_none();
-            return mute.then(|| "the supervisor is done, and reports nothing".into());
+            let Some(outcome) = &boss.outcome else {
+                return Some("the supervisor is done, and reports nothing".into());
+            };
+            let noted = watch.persisted.last().filter(|note| matches!(note, Note::Over(_)));
+            let other = noted.filter(|note| **note != Note::Over(outcome.verdict));
+            return other
+                .map(|note| format!("the supervisor writes {note:?}, and reports {:?}", outcome.verdict));
         }
         let sees = Sees { world, boss };
         if self.writes_too_much(watch) {
