@@ -39,9 +39,7 @@ impl Supervisor {
                 if self.incumbent.failed {
                     return self.incumbent_busy(now, out);
                 }
-                if self.called_off {
-                    // Nobody waits for it any more, whatever becomes of the incumbent.
-                    self.successor.failed = true;
+                if self.successor.failed {
                     return self.roll_back(now, "called off", out);
                 }
                 self.phase = Phase::AwaitWarmed;
@@ -379,9 +377,9 @@ impl Supervisor {
         }
     }
 
-    /// The successor must be known before it can be ended.
+    /// The successor must be known before it can be ended. Nobody waits for it any more, whatever becomes of the incumbent.
     fn call_off(&mut self, why: &str) {
         self.blame(why);
-        self.called_off = true;
+        self.successor.failed = true;
     }
 }

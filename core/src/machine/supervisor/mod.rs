@@ -227,7 +227,7 @@ struct Party {
     early: Option<Hello>,
     /// It has said `Hello` on a link that is still open.
     greeted: bool,
-    /// It has said that it can't, or gave reason to think so; or it is not wanted any more.
+    /// It has said that it can't, or gave reason to think so; or it is not wanted any more, perhaps before it is there.
     failed: bool,
     /// What was last said to it, for the heartbeats.
     last: Option<Message>,
@@ -241,8 +241,6 @@ pub struct Supervisor {
     handoff_id: HandoffId,
     incumbent: Party,
     successor: Party,
-    /// Cancelled, or out of time, while the successor was being started.
-    called_off: bool,
     /// `UnderWay` is in the journal, or can't be written.
     journalled: bool,
     /// The successor may hold the lock: it was told to take it, or can't be told not to.
@@ -267,7 +265,6 @@ impl Supervisor {
             handoff_id: HandoffId([0; 16]),
             incumbent: Party::default(),
             successor: Party::default(),
-            called_off: false,
             journalled: false,
             begun: false,
             incumbent_serves: false,
