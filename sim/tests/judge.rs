@@ -116,8 +116,8 @@ fn found(bound: &Bound) -> Report {
 
 fn as_reviewed(bound: &Bound) {
     let Report { states, transitions, depth, .. } = found(bound);
-    let found = [bound.name.to_owned(), states.to_string(), transitions.to_string(), depth.to_string()];
+    let counts = [bound.name.to_owned(), states.to_string(), transitions.to_string(), depth.to_string()];
     let reviewed = include_str!("../../snapshots/explored/small.snap").lines();
     let mut reviewed = reviewed.map(|line| line.split_whitespace().collect::<Vec<_>>());
-    assert!(reviewed.any(|line| line == found), "another count than was reviewed: {found:?}");
+    assert!(reviewed.any(|line| line == counts), "another count than was reviewed: {counts:?}");
 }

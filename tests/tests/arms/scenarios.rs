@@ -49,7 +49,7 @@ fn is_told_while_stopped(plan: &Plan) -> bool {
     plan.faults.iter().any(stops) && plan.faults.iter().any(|fault| fault.what == What::Cancel)
 }
 
-/// Several are stopped in one moment.
+/// Several are stopped, each at a time, and not where it is itself.
 fn are_stopped_together(plan: &Plan) -> bool {
     let stop = |fault: &&Fault| fault.what == What::Stop && matches!(fault.at, At::Handoff(..));
     plan.faults.iter().filter(stop).count() > 1

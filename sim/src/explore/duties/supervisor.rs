@@ -256,11 +256,9 @@ impl Sees<'_> {
 
     /// There is a successor that can be told to take over, and has not been.
     fn could_begin(&self) -> bool {
-        let waits = |link: &Link| {
-            let told = link.said.is_some_and(|said| matches!(said, "Begin" | "Commit" | "Abort" | "Final"));
-            link.boss_open && link.acked && !told
-        };
-        self.link(Peer::Successor, waits) && !self.successor_has_ended() && self.boss.killed.is_empty()
+        let linked = self.link(Peer::Successor, |link| link.boss_open && link.acked);
+        let told = self.said(Peer::Successor, &["Begin", "Commit", "Abort", "Final"]);
+        linked && !told && !self.successor_has_ended() && self.boss.killed.is_empty()
     }
 
     /// Nothing is decided yet, and there is somebody to go back to.
