@@ -43,7 +43,8 @@ fn child() {
             listener.local_addr().unwrap().port()
         ));
     }
-    let status = fs::read_to_string("/proc/self/status").unwrap();
+    // Of this thread: the main one may still be starting it, and has all signals blocked meanwhile.
+    let status = fs::read_to_string("/proc/thread-self/status").unwrap();
     lines.extend(["SigBlk", "SigIgn"].map(|set| format!("{set} {:x}", signal_set(&status, set))));
     let stat = fs::read_to_string("/proc/self/stat").unwrap();
     let session = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(3).unwrap().to_string();
