@@ -327,7 +327,8 @@ impl Incumbent {
 
     /// A seal's progress, and to whom it is to be sent; nothing if nobody waits for it.
     pub fn seal_progress(&self, progress: SealProgress) -> Option<(LinkId, Message)> {
-        let session = self.session.as_ref().filter(|_| self.state == State::Sealing)?;
+        let session =
+            self.session.as_ref().filter(|session| self.state == State::Sealing && !session.over)?;
         Some((session.link?, Message::SealProgress { handoff_id: session.handoff_id, progress }))
     }
 

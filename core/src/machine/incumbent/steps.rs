@@ -142,11 +142,11 @@ impl Incumbent {
 
     pub(super) fn seal_failed(&mut self, error: String, out: &mut Out<'_, Self>) {
         let partial_state = "the lock is still held, the state is opened again from disk".into();
-        self.report_seal(|handoff_id| Message::SealFailed { handoff_id, error, partial_state }, out);
+        self.report_unless_over(|handoff_id| Message::SealFailed { handoff_id, error, partial_state }, out);
     }
 
-    /// A seal may be that of a stop after the handoff, to which it means nothing.
-    fn report_seal(&mut self, message: impl FnOnce(HandoffId) -> Message, out: &mut Out<'_, Self>) {
+    /// After the handoff, what a stop leads to means nothing to it.
+    fn report_unless_over(&mut self, message: impl FnOnce(HandoffId) -> Message, out: &mut Out<'_, Self>) {
         if self.session.as_ref().is_some_and(|session| !session.over) {
             self.report(message, out);
         }
@@ -188,7 +188,7 @@ impl Incumbent {
         self.state = State::Sealed;
         out.push(Effect::Unlock);
         let sealed = self.sealed.clone().unwrap_or_default();
-        self.report_seal(|handoff_id| Message::SealComplete { handoff_id, sealed }, &mut out);
+        self.report_unless_over(|handoff_id| Message::SealComplete { handoff_id, sealed }, &mut out);
         if self.stopping {
             self.exit(Exit::Stopped, out);
         } else if self.session.as_ref().is_none_or(|session| session.link.is_none()) {
@@ -270,7 +270,7 @@ impl Incumbent {
         self.state = State::Serving;
         self.tried_seal = false;
         self.sealed = None;
-        self.report(|handoff_id| Message::Resumed { handoff_id }, &mut out);
+        self.report_unless_over(|handoff_id| Message::Resumed { handoff_id }, &mut out);
         match &mut self.session {
             Some(session) if session.link.is_some() => {
                 session.over = true;

@@ -39,9 +39,10 @@ impl Supervisor {
                 if self.incumbent.failed {
                     return self.incumbent_busy(now, out);
                 }
-                if self.successor.failed {
+                if self.successor.failed && !self.incumbent_ended_early {
                     return self.roll_back(now, "called off", out);
                 }
+                self.successor.failed = false;
                 self.phase = Phase::AwaitWarmed;
                 self.timers.arm(Timer::SuccessorSilent, now, self.config.liveness);
                 out.last(Awaited::Persist(Note::UnderWay));
@@ -353,10 +354,11 @@ impl Supervisor {
         }
     }
 
-    /// Before `Commit`: back. After it: on.
+    /// Before `Commit`: back, if there is somebody to go back to, or there never was. After it: on.
     pub(super) fn cancel(&mut self, now: Time, out: Out<'_, Self>) {
         let why = "cancelled";
         match self.phase {
+            _ if self.incumbent_ended_early => {}
             Phase::AwaitIncumbent => {
                 self.blame(why);
                 self.finish(Verdict::Cancelled, out);

@@ -229,17 +229,15 @@ impl Supervisor {
             | Phase::AwaitReady
             | Phase::AwaitResumed
             | Phase::AwaitIncumbentEnd => true,
-            // The incumbent has resumed, and died since.
-            Phase::AwaitSuccessorEnd(Then::Finish(Verdict::RolledBack | Verdict::NobodyServes)) => {
-                !self.begun
-            }
+            // It was asked to leave, and was past that.
+            Phase::AwaitSuccessorEnd(Then::Finish(_)) => !self.begun,
             Phase::Start
             | Phase::AwaitIncumbent
             | Phase::AwaitSpawn
             | Phase::AwaitServing
             | Phase::AwaitCommitted
             | Phase::AwaitRetired
-            | Phase::AwaitSuccessorEnd(_)
+            | Phase::AwaitSuccessorEnd(Then::Resume)
             | Phase::AwaitNoted(_)
             | Phase::Done => false,
         }
