@@ -300,12 +300,12 @@ fn the_supervisor_is_killed_before_the_incumbent_has_left() {
 fn a_successor_that_outlives_its_supervisor_disturbs_no_later_handoff() {
     let mut held = Held::at(Phase::WarmUp);
     held.replace_boss();
-    // From here on it tries the lock again and again, also while it passes from one to the next.
+    // From here on it tries the lock again and again, also while it passes from one to the next. Should it find it free, it
+    // leaves: that is seldom, and what the next test is about.
     held.go_on();
     for _ in 0..50 {
         held.boss.handoff(&held.world.build()).assert_committed();
     }
-    assert!(lives(held.new), "it should have been there all the time");
     kill(held.new);
     let last = held.boss.handoff(&held.world.build()).assert_committed();
     held.assert_serves(last);
