@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use handoff::machine::{Exit, LinkId, Op, Successor, incumbent, successor};
-use handoff::message::{Capabilities, Hello, PROTO_MAX, PROTO_MIN};
+use handoff::message::{Capabilities, Hello, PROTO_MAX, PROTO_MIN, SealProgress};
 use handoff::{ReadinessSnapshot, ResumeFrom};
 
 use crate::daemon::Simulated;
@@ -267,6 +267,10 @@ impl World {
         if serves_no_more {
             self.note(Some(pid), || What::Serves(false));
         }
+        let seals = hook == AnyHook::Incumbent(incumbent::Hook::Seal);
+        if let (true, Some((Fault::Slow, span))) = (seals, fate) {
+            self.after(span / 2, Happening::SealGoesOn(pid));
+        }
         if let Some(length) = length {
             let at = self.now + length;
             self.daemon_mut(pid)
@@ -274,6 +278,20 @@ impl World {
                 .for_each(|daemon| daemon.returns = Some((at, fate.map(|(what, _)| what))));
             self.at(at, Happening::HookReturns(pid));
         }
+    }
+
+    /// A seal that takes its time says, halfway, how far it has come.
+    pub(crate) fn seal_goes_on(&mut self, pid: u32) {
+        let progress = SealProgress { shards_sealed: 0, shards_total: 1, last_revision: 0 };
+        let said = match self.running_daemon(pid).and_then(|daemon| daemon.role.as_ref()) {
+            Some(Role::Incumbent(machine)) => machine.seal_progress(progress),
+            _ => None,
+        };
+        let Some((link, message)) = said else { return };
+        let state = self.state_of(pid);
+        let turn = self.turn_begins(pid, "incumbent", "hook goes on".into(), None, state);
+        self.send(link.0, Side::Daemon, &message);
+        self.turn_ends(turn, state);
     }
 
     /// A hook returns what is not good enough. One that opens what was sealed just before calls itself unhealthy, or has opened

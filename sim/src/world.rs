@@ -32,6 +32,7 @@ pub(crate) enum Happening {
     Exec(u32),
     /// A process that never came to anything is gone, or was killed for it.
     GivesUp(u32),
+    SealGoesOn(u32),
     HookReturns(u32),
     FreesLock(u32),
     Ends(u32),
@@ -142,6 +143,7 @@ impl World {
             Happening::Run(pid) => self.run(pid),
             Happening::Exec(pid) => self.exec(pid),
             Happening::GivesUp(pid) => self.die(pid, "dies", false),
+            Happening::SealGoesOn(pid) => self.seal_goes_on(pid),
             Happening::HookReturns(pid) => self.hook_returns(pid),
             Happening::FreesLock(pid) => self.frees_lock(pid),
             Happening::Ends(pid) => self.ends(pid),

@@ -1,5 +1,6 @@
 //! What becomes of the world when a step happens.
 use handoff::HandoffId;
+use handoff::host::Transport;
 use handoff::machine::{
     Awaited, DaemonEvent, LinkId, LockAnswer, Op, Supervisor, Timer, incumbent, recovery, successor,
     supervisor::{self, Config, Peer},
@@ -171,11 +172,12 @@ impl World {
                 self.boss(supervisor::Event::Timer(Timer::Deadline), watch);
             }
             Fault::Cancel => {
-                let early = !self.is_decided();
-                self.boss.iter_mut().for_each(|boss| boss.cancelled = early);
+                let goes_back = !self.is_decided();
+                self.boss.iter_mut().for_each(|boss| boss.cancelled = goes_back);
                 self.boss(supervisor::Event::Cancel, watch);
             }
             Fault::Speaks(pid, version) => self.speaks(pid, version),
+            Fault::SealGoesOn(pid) => self.seal_goes_on(pid, watch),
             Fault::Signal(pid) => {
                 self.signalled = Some(pid);
                 self.daemon(pid, Input::Stop, watch);
@@ -204,11 +206,20 @@ impl World {
         self.boss.iter_mut().for_each(|boss| boss.must_commit = false);
     }
 
-    /// The supervisor has told its successor to serve, or the incumbent to leave, or is about to.
+    fn seal_goes_on(&mut self, pid: u32, watch: &mut Watch<'_>) {
+        let said = self.processes.get(&pid).and_then(|process| process.seal_progress());
+        if let Some((link, message)) = said {
+            Host { world: self, pid, watch }.send(link, &message);
+        }
+    }
+
+    /// The supervisor has told its successor to serve, or the incumbent to leave, or is about to; or the successor is the only one
+    /// left.
     fn is_decided(&self) -> bool {
         let decides = |link: &Link| matches!(link.said, Some("Commit" | "Retire" | "Final"));
         let note = supervisor::Awaited::Persist(supervisor::Note::Committed);
-        let decided = |boss: &Boss| boss.pending.contains(&note) || boss.has_committed();
+        let alone = |boss: &Boss| boss.incumbent.is_some_and(|pid| boss.told.contains(&pid));
+        let decided = |boss: &Boss| boss.pending.contains(&note) || boss.has_committed() || alone(boss);
         self.links.iter().any(decides) || self.boss.as_ref().is_some_and(decided)
     }
 

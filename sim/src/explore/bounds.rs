@@ -1,9 +1,9 @@
 //! What is gone through: named bounds, each with the faults that may happen in it.
 //!
-//! All faults at once are more states than fit, so each bound has some of them. What no bound has: more than two faults of
-//! a kind, or of three kinds, in one handoff; a second handoff together with two faults, but for two crashes; a supervisor
-//! that is stopped while another one, which took stock, swaps (real processes do that); time (the simulator has it); heartbeats
-//! that go out while something else can happen, where a bound is `sparse`.
+//! All faults at once are more states than fit, so each bound has some of them; every two kinds meet in one. What no bound
+//! has: more than two faults of a kind, or of three kinds, in one handoff; a second handoff together with two faults, but for two
+//! crashes; a supervisor that is stopped while another one, which took stock, swaps (real processes do that); time (the simulator
+//! has it); heartbeats that go out while something else can happen, where a bound is `sparse`.
 use handoff::machine::supervisor::Verdict::{self, *};
 
 use super::faults::Faults;
@@ -20,6 +20,7 @@ const NONE: Faults = Faults {
     signals: 0,
     errors: 0,
     versions: 0,
+    progress: 0,
     deferred: false,
     sparse: false,
     recovers: false,
@@ -247,6 +248,177 @@ pub const SMALL: &[Bound] = &[
         Faults { versions: 1, crashes: 1, recovers: true, sparse: true, ..NONE },
         &[Committed, RolledBack, FellBack, Unconfirmed, NobodyServes, Unreachable],
     ),
+    bound(
+        "stop-and-bad-hook",
+        1,
+        Faults { stops: 1, bad_hooks: 1, ..NONE },
+        &[Committed, RolledBack, Unconfirmed, NobodyServes, Unreachable],
+    ),
+    bound(
+        "stop-and-reset",
+        1,
+        Faults { stops: 1, resets: 1, ..NONE },
+        &[Committed, RolledBack, Unconfirmed, NobodyServes, Unreachable],
+    ),
+    bound(
+        "stop-and-error",
+        1,
+        Faults { stops: 1, errors: 1, sparse: true, ..NONE },
+        &[Committed, RolledBack, Unconfirmed, NobodyServes, Unreachable],
+    ),
+    bound(
+        "stop-and-cancelled",
+        1,
+        Faults { stops: 1, cancels: 1, deferred: true, sparse: true, ..NONE },
+        &[Committed, RolledBack, Unconfirmed, NobodyServes, Unreachable, Cancelled],
+    ),
+    bound(
+        "stop-and-told-to-stop",
+        1,
+        Faults { stops: 1, signals: 1, sparse: true, ..NONE },
+        &[Committed, RolledBack, FellBack, Unconfirmed, NobodyServes, Busy, Unreachable],
+    ),
+    bound(
+        "stop-and-other-version",
+        1,
+        Faults { stops: 1, versions: 1, ..NONE },
+        &[Committed, RolledBack, Unconfirmed, Unreachable],
+    ),
+    bound("drop-and-reset", 1, Faults { drops: 1, resets: 1, ..NONE }, &[Committed, RolledBack, Unreachable]),
+    bound("drop-and-bad-hook", 1, Faults { drops: 1, bad_hooks: 1, ..NONE }, &[Committed, RolledBack]),
+    bound(
+        "drop-and-error",
+        1,
+        Faults { drops: 1, errors: 1, sparse: true, ..NONE },
+        &[Committed, RolledBack],
+    ),
+    bound(
+        "drop-and-cancelled",
+        1,
+        Faults { drops: 1, cancels: 1, deferred: true, sparse: true, ..NONE },
+        &[Committed, RolledBack, Cancelled],
+    ),
+    bound(
+        "drop-and-told-to-stop",
+        1,
+        Faults { drops: 1, signals: 1, ..NONE },
+        &[Committed, RolledBack, FellBack, NobodyServes, Busy, Unreachable],
+    ),
+    bound(
+        "drop-and-other-version",
+        1,
+        Faults { drops: 1, versions: 1, ..NONE },
+        &[Committed, RolledBack, Unreachable],
+    ),
+    bound(
+        "reset-and-bad-hook",
+        1,
+        Faults { resets: 1, bad_hooks: 1, ..NONE },
+        &[Committed, RolledBack, Unconfirmed, NobodyServes, Unreachable],
+    ),
+    bound(
+        "reset-and-error",
+        1,
+        Faults { resets: 1, errors: 1, sparse: true, ..NONE },
+        &[Committed, RolledBack, NobodyServes, Unreachable],
+    ),
+    bound(
+        "reset-and-cancelled",
+        1,
+        Faults { resets: 1, cancels: 1, deferred: true, sparse: true, ..NONE },
+        &[Committed, RolledBack, Unconfirmed, Unreachable, Cancelled],
+    ),
+    bound(
+        "reset-and-told-to-stop",
+        1,
+        Faults { resets: 1, signals: 1, ..NONE },
+        &[Committed, RolledBack, FellBack, Unconfirmed, NobodyServes, Busy, Unreachable],
+    ),
+    bound(
+        "reset-and-other-version",
+        1,
+        Faults { resets: 1, versions: 1, ..NONE },
+        &[Committed, RolledBack, Unreachable],
+    ),
+    bound(
+        "bad-hook-and-cancelled",
+        1,
+        Faults { bad_hooks: 1, cancels: 1, deferred: true, sparse: true, ..NONE },
+        &[Committed, RolledBack, Unconfirmed, NobodyServes, Cancelled],
+    ),
+    bound(
+        "bad-hook-and-other-version",
+        1,
+        Faults { bad_hooks: 1, versions: 1, ..NONE },
+        &[Committed, RolledBack, Unreachable],
+    ),
+    bound(
+        "error-and-told-to-stop",
+        1,
+        Faults { signals: 1, errors: 1, sparse: true, ..NONE },
+        &[Committed, RolledBack, FellBack, NobodyServes, Busy, Unreachable],
+    ),
+    bound(
+        "error-and-other-version",
+        1,
+        Faults { errors: 1, versions: 1, sparse: true, ..NONE },
+        &[Committed, RolledBack, Unreachable],
+    ),
+    bound(
+        "cancelled-and-crash",
+        1,
+        Faults { crashes: 1, cancels: 1, deferred: true, sparse: true, ..NONE },
+        &[Committed, RolledBack, FellBack, Unconfirmed, NobodyServes, Unreachable, Cancelled],
+    ),
+    bound(
+        "late-and-cancelled",
+        1,
+        Faults { late: 1, cancels: 1, deferred: true, sparse: true, ..NONE },
+        &[Committed, RolledBack, Unconfirmed, Unreachable, Cancelled],
+    ),
+    bound(
+        "error-and-cancelled",
+        1,
+        Faults { cancels: 1, errors: 1, deferred: true, sparse: true, ..NONE },
+        &[Committed, RolledBack, NobodyServes, Cancelled],
+    ),
+    bound(
+        "other-version-and-cancelled",
+        1,
+        Faults { cancels: 1, versions: 1, deferred: true, sparse: true, ..NONE },
+        &[Committed, RolledBack, Unreachable, Cancelled],
+    ),
+    bound(
+        "late-and-other-version",
+        1,
+        Faults { late: 1, versions: 1, ..NONE },
+        &[Committed, RolledBack, Unconfirmed, Unreachable],
+    ),
+    bound(
+        "other-version-and-told-to-stop",
+        1,
+        Faults { signals: 1, versions: 1, ..NONE },
+        &[Committed, RolledBack, FellBack, NobodyServes, Busy, Unreachable],
+    ),
+    bound("seal-progress", 2, Faults { progress: 2, ..NONE }, &[Committed]),
+    bound(
+        "seal-progress-and-crash",
+        1,
+        Faults { progress: 1, crashes: 1, ..NONE },
+        &[Committed, RolledBack, FellBack, NobodyServes, Unreachable],
+    ),
+    bound(
+        "seal-progress-late-and-stop",
+        1,
+        Faults { progress: 1, late: 1, stops: 1, deferred: true, sparse: true, ..NONE },
+        &[Committed, RolledBack, Unconfirmed, NobodyServes, Unreachable],
+    ),
+    bound(
+        "seal-progress-and-told-to-stop",
+        1,
+        Faults { progress: 1, signals: 1, ..NONE },
+        &[Committed, RolledBack, FellBack, NobodyServes, Busy, Unreachable],
+    ),
 ];
 
 /// What takes minutes, and some gigabytes.
@@ -282,3 +454,54 @@ pub const LARGE: &[Bound] = &[
         &[Committed, RolledBack, FellBack, Unconfirmed, NobodyServes, Unreachable],
     ),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::{Bound, Faults, LARGE, SMALL};
+
+    /// How many there are of each kind that a machine or a network is guilty of. What is no fault leads on by itself.
+    fn kinds(bound: &Bound) -> [(&'static str, u8); 10] {
+        let Faults {
+            crashes,
+            stops,
+            drops,
+            resets,
+            bad_hooks,
+            late,
+            cancels,
+            signals,
+            errors,
+            versions,
+            strays: _,
+            progress: _,
+            deferred: _,
+            sparse: _,
+            recovers: _,
+            prompt: _,
+        } = bound.faults;
+        [
+            ("crashes", crashes),
+            ("stops", stops),
+            ("drops", drops),
+            ("resets", resets),
+            ("bad hooks", bad_hooks),
+            ("late", late),
+            ("cancels", cancels),
+            ("signals", signals),
+            ("errors", errors),
+            ("versions", versions),
+        ]
+    }
+
+    #[test]
+    fn every_two_kinds_of_faults_meet_in_some_bound() {
+        let all: Vec<_> = SMALL.iter().chain(LARGE).map(kinds).collect();
+        let names = all[0].map(|(name, _)| name);
+        for (first, one) in names.iter().enumerate() {
+            for (second, other) in names.iter().enumerate().skip(first + 1) {
+                let both = all.iter().any(|kinds| kinds[first].1 > 0 && kinds[second].1 > 0);
+                assert!(both, "no bound has {one} and {other}");
+            }
+        }
+    }
+}

@@ -66,6 +66,9 @@ pub(super) fn gives_up(world: &World, peer: Peer, how: &str) -> Option<String> {
     };
     let well = process.life == Life::Runs && !process.hung && world.links.iter().any(linked);
     let excused = process.suspect || process.alien || boss.late || world.signalled.is_some();
+    // What was called off is wanted no more: a cold start, or one that was not there yet.
+    let there = world.links.iter().any(|link| link.pid == pid && link.acked);
+    let excused = excused || boss.cancelled && (boss.incumbent.is_none() || !there);
     let last = !excused && other.is_none_or(|other| boss.told.contains(&other));
     // The last word of one that is about to end can't be told from one that lives.
     let dying = other.and_then(|other| world.processes.get(&other)).is_some_and(|p| p.life == Life::Dying);
@@ -183,11 +186,15 @@ pub(super) fn truth(world: &World, outcome: &Outcome) -> Option<String> {
         Verdict::Unconfirmed => !boss.incumbent.is_some_and(|pid| boss.told.contains(&pid)),
         Verdict::Busy | Verdict::Unreachable | Verdict::Cancelled => !lives(boss.successor),
     };
-    let missed = boss.must_commit && outcome.verdict != Verdict::Committed;
+    let committed = outcome.verdict == Verdict::Committed;
+    // One that has got the lock by itself was not let.
+    let successor = boss.successor.and_then(|pid| world.processes.get(&pid));
+    let was_let = successor.is_some_and(|process| process.told_to_begin);
+    let missed = boss.must_commit && !committed;
     match () {
         () if !so => Some(format!("the supervisor reports {:?}, which is not so", outcome.verdict)),
         // But for one whose incumbent has ended: nobody else is left.
-        () if boss.cancelled && outcome.verdict == Verdict::Committed && !outcome.incumbent_ended_early => {
+        () if boss.cancelled && committed && !outcome.incumbent_ended_early && was_let => {
             Some("the supervisor was called off, and reports Committed".into())
         }
         () if missed => Some(format!("nothing went wrong, but the supervisor reports {:?}", outcome.verdict)),

@@ -27,6 +27,8 @@ pub struct Faults {
     pub errors: u8,
     /// A daemon is of a build with another version of the protocol.
     pub versions: u8,
+    /// No fault: a seal says how far it has come.
+    pub progress: u8,
     /// No fault: results of awaited operations come later, in any order with other events.
     pub deferred: bool,
     /// No fault: heartbeats go out, and questions are asked again, only when nothing else happens.

@@ -107,6 +107,7 @@ impl World {
                 Fault::HookFails(pid)
                 | Fault::HookUnfit(pid)
                 | Fault::OperationFails(pid)
+                | Fault::SealGoesOn(pid)
                 | Fault::Signal(pid) => Some(Actor::Daemon(pid)),
                 Fault::StrayDown(i) => Some(Actor::Daemon(self.links[i].pid)),
                 Fault::BossOperationFails | Fault::StrayUp(_) | Fault::Late | Fault::Cancel => {
@@ -207,6 +208,7 @@ impl World {
             Fault::Late => format!("{BOSS}: the deadline comes early"),
             Fault::Cancel => format!("{BOSS} is told to call it off"),
             Fault::Signal(pid) => format!("D{pid} is told to stop"),
+            Fault::SealGoesOn(pid) => format!("D{pid} says how far its seal has come"),
             Fault::Speaks(pid, version) => format!("D{pid} speaks {}", version.name()),
         }
     }

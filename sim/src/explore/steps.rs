@@ -66,6 +66,8 @@ pub(super) enum Fault {
     Signal(u32),
     /// A process is of a build with another version of the protocol.
     Speaks(u32, Version),
+    /// No fault: a seal says how far it has come.
+    SealGoesOn(u32),
 }
 
 impl Step {
@@ -95,6 +97,7 @@ impl Fault {
             Fault::Cancel => |faults| &mut faults.cancels,
             Fault::Signal(_) => |faults| &mut faults.signals,
             Fault::Speaks(..) => |faults| &mut faults.versions,
+            Fault::SealGoesOn(_) => |faults| &mut faults.progress,
         }
     }
 }
@@ -367,7 +370,9 @@ impl World {
                 && !self.boss_can_read()
                 && boss.machine.timers().is_armed(Timer::Deadline);
             faults.extend(late.then_some(Fault::Late));
-            faults.extend((self.faults.cancels > 0).then_some(Fault::Cancel));
+            // Told after all that has come before it.
+            let cancels = self.faults.cancels > 0 && !self.boss_can_read();
+            faults.extend(cancels.then_some(Fault::Cancel));
         }
         steps.extend(faults.into_iter().map(Step::Fault));
     }
@@ -397,7 +402,8 @@ impl World {
         if self.faults.versions == 0 {
             return;
         }
-        let silent = |(_, process): &(&u32, &Process)| !process.begun || self.started == 0;
+        let untouched = self.started == 0 && self.signalled.is_none();
+        let silent = |(_, process): &(&u32, &Process)| !process.begun || untouched;
         for (pid, _) in self.processes.iter().filter(silent) {
             faults.extend(Version::OTHERS.map(|version| Fault::Speaks(*pid, version)));
         }
@@ -428,6 +434,9 @@ impl World {
             if self.faults.bad_hooks > 0 && process.hook_returns() {
                 faults.extend([Fault::HookFails(*pid), Fault::HookHangs(*pid), Fault::HookUnfit(*pid)]);
             }
+            let goes_on =
+                self.faults.progress > 0 && process.hook_returns() && process.seal_progress().is_some();
+            faults.extend(goes_on.then_some(Fault::SealGoesOn(*pid)));
             let fails = self.faults.errors > 0 && !process.pending.is_empty();
             faults.extend(fails.then_some(Fault::OperationFails(*pid)));
         }

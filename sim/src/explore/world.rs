@@ -24,7 +24,7 @@ use handoff::machine::{
     incumbent, recovery, successor,
     supervisor::{self, Outcome, Peer, Verdict},
 };
-use handoff::message::{Capabilities, Hello, Message, PROTO_MAX, PROTO_MIN, Role};
+use handoff::message::{Capabilities, Hello, Message, PROTO_MAX, PROTO_MIN, Role, SealProgress};
 use handoff::record::Record;
 use handoff::{HandoffId, ProcessId};
 
@@ -531,6 +531,15 @@ impl Process {
     pub(super) fn seals(&self) -> bool {
         let seal = |(_, hook): &(Op, AnyHook)| *hook == AnyHook::Incumbent(incumbent::Hook::Seal);
         self.hooks.iter().any(seal) || !self.pending.is_empty()
+    }
+
+    /// How far its seal has come, and over which link that is said; nothing if nobody waits for it.
+    pub(super) fn seal_progress(&self) -> Option<(LinkId, Message)> {
+        let progress = SealProgress { shards_sealed: 0, shards_total: 1, last_revision: 0 };
+        match &self.daemon {
+            Daemon::Incumbent(machine) => machine.seal_progress(progress),
+            Daemon::Successor(_) => None,
+        }
     }
 
     /// It may make what its predecessor can't undo.

@@ -196,7 +196,9 @@ impl Owed {
         let its = |link: &Link| link.pid == self.pid && its(link) && self.came.is_over(link.id);
         let done = match asks {
             "Final" => self.finalized || !self.keeps_lock,
-            "ResumeAfterAbort" => self.accepts && self.tries,
+            // It is on its way, and says so when it is there.
+            "ResumeAfterAbort" => self.tries && (self.accepts || self.told_to_resume),
+            "SealRequest" => self.tries && self.accepts,
             "Begin" => world.lock == Some(self.pid),
             "Commit" | "Abort" => world.path == Some(self.pid),
             _ => false,

@@ -59,7 +59,8 @@ pub(super) fn says(said: &mut Option<&'static str>, here: &mut bool, message: &M
         }
     };
     let name = |said: Option<&'static str>| said.unwrap_or("nothing");
-    let afresh = repeats.is_none() && !*here;
+    // Over a new link that may be what could not be said while there was none.
+    let afresh = !*here;
     (repeats != *said && !afresh)
         .then(|| format!("{} is repeated, but {} was said last", name(repeats), name(*said)))
 }

@@ -211,6 +211,13 @@ impl Sees<'_> {
         self.world.links.iter().any(|link| link.end == End::Boss(peer) && is(link))
     }
 
+    fn pid(&self, peer: Peer) -> Option<u32> {
+        match peer {
+            Peer::Incumbent => self.boss.incumbent,
+            Peer::Successor => self.boss.successor,
+        }
+    }
+
     fn said(&self, to: Peer, names: &[&str]) -> bool {
         self.link(to, |link| link.said.is_some_and(|said| names.contains(&said)))
     }
@@ -266,15 +273,13 @@ impl Sees<'_> {
         let decided = self.said(Peer::Successor, &["Commit"]) || self.said(Peer::Incumbent, &["Retire"]);
         let linked =
             self.boss.successor.is_none() || self.link(Peer::Incumbent, |link| link.boss_open && link.acked);
-        !decided && !self.gone_back() && linked
+        let alone = self.boss.incumbent.is_some_and(|pid| self.boss.told.contains(&pid));
+        !decided && !self.gone_back() && linked && !alone
     }
 
     /// Who is not well may have been given up, and then it matters no more what he says.
     fn is_well(&self, peer: Peer, what: &str) -> bool {
-        let pid = match peer {
-            Peer::Incumbent => self.boss.incumbent,
-            Peer::Successor => self.boss.successor,
-        };
+        let pid = self.pid(peer);
         let lives = |pid| self.world.processes.get(&pid).is_some_and(|process| process.is_well());
         let linked = |link: &Link| {
             link.boss_open && link.daemon_open && !link.reset && (link.joined || what == "Hello")
@@ -287,17 +292,23 @@ impl Sees<'_> {
         let all_well = self.is_well(Peer::Incumbent, what) && self.is_well(Peer::Successor, what);
         let elsewhere = self.said(Peer::Incumbent, &["ResumeAfterAbort"])
             || self.said(Peer::Successor, &["Abort"])
-            || self.boss.late;
+            || self.boss.late
+            || self.boss.cancelled;
         // It was there before the incumbent's word was.
         let ahead = self.said(Peer::Successor, &["Commit"]) || self.said(Peer::Incumbent, &["Retire"]);
         let begun = self.said(Peer::Successor, &["Begin", "Commit", "Abort"]);
         let ended = |pid: &u32| self.boss.told.contains(pid);
         let killed = self.boss.killed.contains(&Peer::Successor);
+        let known = self.pid(from);
         match what {
             "Ready" => {
                 let first = !self.said(Peer::Successor, &["Commit", "Abort"]);
                 first && !killed && self.is_well(Peer::Successor, what)
             }
+            // That of a stop is nobody's.
+            "SealFailed" if !self.said(Peer::Incumbent, &["SealRequest"]) => false,
+            // It is the successor, which has the control path by now, and says so over its own link.
+            "Hello" if self.link(from, |link| Some(link.pid) != known) => false,
             "Hello" | "Warmed" | "Drained" | "DrainFailed" | "SealComplete" | "SealFailed" | "Failed"
             | "Serving" => all_well && !elsewhere && !(ahead && from == Peer::Incumbent),
             "Busy" => !begun && !killed && self.boss.successor.is_some_and(|pid| !ended(&pid)),
