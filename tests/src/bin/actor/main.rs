@@ -8,7 +8,7 @@ mod store;
 
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use handoff::message::{SealProgress, Sealed};
 use handoff::{
@@ -28,12 +28,16 @@ struct Actor {
 }
 
 impl Actor {
-    fn play(&self, hook: Hook) -> HookResult<Vec<Act>> {
+    fn acts(&self, hook: Hook) -> HookResult<Vec<Act>> {
         #[allow(unused_mut, reason = "off the stage there is nothing more to do")]
         let mut acts = script::take(&self.layout, &self.name, hook)?;
         #[cfg(all(feature = "sim", feature = "crash-points"))]
         acts.extend(handoff_tests::stage::cue(hook));
-        script::play(&self.layout, &self.name, hook, acts)
+        Ok(acts)
+    }
+
+    fn play(&self, hook: Hook) -> HookResult<Vec<Act>> {
+        script::play(&self.layout, &self.name, hook, self.acts(hook)?)
     }
 }
 
@@ -78,13 +82,24 @@ impl Drainable for Actor {
     }
 
     fn seal(&mut self, progress: &mut dyn FnMut(SealProgress)) -> HookResult<SealReport> {
-        self.play(Hook::Seal)?;
+        for act in self.acts(Hook::Seal)? {
+            let play = |act| script::play(&self.layout, &self.name, Hook::Seal, vec![act]);
+            if let Act::Slow(ms) = act {
+                let begun = Instant::now();
+                play(Act::Slow(ms / 2))?;
+                progress(SealProgress { shards_sealed: 0, shards_total: 1, last_revision: 0 });
+                // One that was stopped meanwhile takes no longer than it would have.
+                play(Act::Slow(ms.saturating_sub(begun.elapsed().as_millis() as u64)))?;
+            } else {
+                play(act)?;
+            }
+        }
         let mut store = self.store.lock().unwrap();
         store.close()?;
-        let mut nothing = |_| ();
-        // The simulator's daemon does not say either.
-        let progress = if self.is_staged { &mut nothing } else { progress };
-        progress(SealProgress { shards_sealed: 1, shards_total: 1, last_revision: store.last() });
+        // The simulator's daemon says it halfway, if it is slow, and not again.
+        if !self.is_staged {
+            progress(SealProgress { shards_sealed: 1, shards_total: 1, last_revision: store.last() });
+        }
         Ok(SealReport {
             last_revision_per_shard: vec![store.last()],
             data_dir_fingerprint: store.fingerprint(),
