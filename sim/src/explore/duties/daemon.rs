@@ -136,6 +136,9 @@ impl Owed {
             "HelloAck" if self.taken && !sent("Busy") => {
                 "is in a handoff, and does not tell another supervisor so"
             }
+            _ if self.is_no_business(world, asks) && !sent("Refused") => {
+                "is told what is for one that is in a handoff, and does not refuse"
+            }
             _ if self.is_free_to(world, asks) && !obeys(asks, watch) => {
                 return Some(format!("is told {asks}, and does nothing"));
             }
@@ -187,6 +190,15 @@ impl Owed {
         let said = |owed| watch.sent.iter().any(|(_, what)| *what == owed);
         let owes = watch.owes.is_some_and(|owed| !said(owed));
         owes && has_supervisor(world, self.pid) && world.signalled != Some(self.pid)
+    }
+
+    /// It is told what only an incumbent in the handoff of whoever says it would do.
+    fn is_no_business(&self, world: &World, asks: &str) -> bool {
+        let its = |link: &Link| {
+            self.came.is_over(link.id) && link.end == End::Boss(Peer::Incumbent) && !link.joined
+        };
+        let command = matches!(asks, "PrepareHandoff" | "SealRequest" | "Retire" | "ResumeAfterAbort");
+        command && world.links.iter().any(its)
     }
 
     /// It has nothing else to do first, and has not done it already, while its supervisor was silent.

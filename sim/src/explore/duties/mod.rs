@@ -60,7 +60,7 @@ pub(super) fn says(said: &mut Option<&'static str>, here: &mut bool, message: &M
     };
     let name = |said: Option<&'static str>| said.unwrap_or("nothing");
     // Over a new link that may be what could not be said while there was none.
-    let afresh = !*here;
+    let afresh = !*here && matches!(repeats, None | Some("DrainFailed" | "SealFailed"));
     (repeats != *said && !afresh)
         .then(|| format!("{} is repeated, but {} was said last", name(repeats), name(*said)))
 }
