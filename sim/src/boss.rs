@@ -144,7 +144,7 @@ impl World {
         let due = boss.due.filter(|_| matches!(boss.task, Task::Idle)).map(|(at, _)| at);
         let own = match &boss.task {
             Task::Idle => self.child_ended(boss).then_some(self.now),
-            Task::Survey(survey) => self.survey_turn(process, survey),
+            Task::Survey(survey) => self.survey_turn(process, boss, survey),
             Task::Handoff(handoff) => self.handoff_turn(process, boss, handoff),
         };
         due.into_iter().chain(own).min()

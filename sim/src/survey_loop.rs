@@ -58,12 +58,13 @@ impl World {
         };
         let Some(boss) = self.boss_mut(pid) else { return };
         boss.task = Task::Survey(Box::new(survey));
+        boss.cancelled = false;
         self.survey_step(pid, Event::Start, None);
         self.poke(pid, self.now);
     }
 
     /// When there is something to do by itself.
-    pub(crate) fn survey_turn(&self, process: &Process, survey: &Survey) -> Option<Micros> {
+    pub(crate) fn survey_turn(&self, process: &Process, boss: &Boss, survey: &Survey) -> Option<Micros> {
         let timer = survey.machine.as_ref().and_then(|machine| machine.timers().next());
         let timer = timer.map(|(at, _)| process.clock.when(at));
         let parties = survey.parties.iter().flat_map(|(id, party)| {
@@ -71,10 +72,11 @@ impl World {
             let arrival = party.link.and_then(|id| self.links.get(&id)?.next_arrival(Side::Boss));
             arrival.into_iter().chain(ended.then_some(self.now))
         });
-        parties.chain(timer).min()
+        let cancelled = boss.cancelled.then_some(self.now);
+        parties.chain(timer).chain(cancelled).min()
     }
 
-    /// Handles all that has happened, ends before anything else; a timer only if nothing has.
+    /// Handles all that has happened, a cancel and ends before anything else; a timer only if nothing has.
     pub(crate) fn run_survey(&mut self, pid: u32) {
         let mut handled = false;
         while self.running_survey(pid).is_some() {
@@ -83,6 +85,10 @@ impl World {
             if let Pending::Recovery(event) = pending {
                 self.survey_step(pid, event, None);
             }
+        }
+        if self.running_survey(pid).is_some() && self.takes_cancel(pid) {
+            handled = true;
+            self.survey_step(pid, Event::Cancel, None);
         }
         while let Some((event, came)) = self.survey_event(pid) {
             handled = true;
@@ -98,6 +104,11 @@ impl World {
         if let Some((_, timer)) = timer.filter(|(at, _)| *at <= now) {
             self.survey_step(pid, Event::Timer(timer), None);
         }
+    }
+
+    /// Whether it was called off; it is told so once.
+    fn takes_cancel(&mut self, pid: u32) -> bool {
+        self.boss_mut(pid).is_some_and(|boss| std::mem::take(&mut boss.cancelled))
     }
 
     fn running_survey(&mut self, pid: u32) -> Option<&mut Survey> {

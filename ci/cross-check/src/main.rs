@@ -8,7 +8,7 @@ use handoff_sim::explore::{Bound, Options, SMALL, Stride, Walk, explore};
 use stateright::{Checker, Model, Property};
 
 /// What is gone through unless others are named: a bound for every kind of fault.
-const BOUNDS: [&str; 13] = [
+const BOUNDS: [&str; 14] = [
     "no-fault",
     "no-fault-deferred",
     "one-crash",
@@ -21,6 +21,7 @@ const BOUNDS: [&str; 13] = [
     "cancelled",
     "told-to-stop",
     "other-version",
+    "seal-progress",
     "one-crash-recovered",
 ];
 

@@ -176,6 +176,10 @@ impl World {
                 self.boss.iter_mut().for_each(|boss| boss.cancelled = goes_back);
                 self.boss(supervisor::Event::Cancel, watch);
             }
+            Fault::CancelSurvey => {
+                self.surveys(recovery::Event::Cancel, watch);
+                self.violated((!self.surveyed()).then(|| "the recovery is called off, and goes on".into()));
+            }
             Fault::Speaks(pid, version) => self.speaks(pid, version),
             Fault::SealGoesOn(pid) => self.seal_goes_on(pid, watch),
             Fault::Signal(pid) => {

@@ -48,10 +48,11 @@ impl Bound {
 
     /// What those who take stock find in it. Only a hook that hangs, longer than they wait, leaves open who serves.
     pub fn findings(&self) -> &'static [&'static str] {
-        match (self.faults.recovers, self.faults.bad_hooks > 0) {
-            (false, _) => &[],
-            (true, false) => &["NobodyServes", "Serves"],
-            (true, true) => &["NobodyServes", "Serves", "Unconfirmed"],
+        match (self.faults.bad_hooks > 0, self.faults.cancels > 0) {
+            _ if !self.faults.recovers => &[],
+            (false, false) => &["NobodyServes", "Serves"],
+            (true, _) => &["NobodyServes", "Serves", "Unconfirmed"],
+            (false, true) => &["Cancelled", "NobodyServes", "Serves"],
         }
     }
 }
@@ -368,6 +369,12 @@ pub const SMALL: &[Bound] = &[
         "cancelled-and-crash",
         1,
         Faults { crashes: 1, cancels: 1, deferred: true, sparse: true, ..NONE },
+        &[Committed, RolledBack, FellBack, Unconfirmed, NobodyServes, Unreachable, Cancelled],
+    ),
+    bound(
+        "cancelled-and-crash-recovered",
+        1,
+        Faults { crashes: 1, cancels: 1, recovers: true, deferred: true, sparse: true, ..NONE },
         &[Committed, RolledBack, FellBack, Unconfirmed, NobodyServes, Unreachable, Cancelled],
     ),
     bound(

@@ -113,7 +113,7 @@ impl World {
                 Fault::BossOperationFails | Fault::StrayUp(_) | Fault::Late | Fault::Cancel => {
                     Some(Actor::Boss)
                 }
-                Fault::SurveyorOperationFails => Some(Actor::Surveyor),
+                Fault::SurveyorOperationFails | Fault::CancelSurvey => Some(Actor::Surveyor),
                 Fault::HookHangs(_)
                 | Fault::CrashSurveyor
                 | Fault::StopSurveyor
@@ -207,6 +207,7 @@ impl World {
             Fault::Stop(pid) => format!("D{pid} is stopped"),
             Fault::Late => format!("{BOSS}: the deadline comes early"),
             Fault::Cancel => format!("{BOSS} is told to call it off"),
+            Fault::CancelSurvey => format!("{SURVEYOR} is told to call it off"),
             Fault::Signal(pid) => format!("D{pid} is told to stop"),
             Fault::SealGoesOn(pid) => format!("D{pid} says how far its seal has come"),
             Fault::Speaks(pid, version) => format!("D{pid} speaks {}", version.name()),

@@ -63,6 +63,7 @@ pub(super) enum Fault {
     Stop(u32),
     Late,
     Cancel,
+    CancelSurvey,
     Signal(u32),
     /// A process is of a build with another version of the protocol.
     Speaks(u32, Version),
@@ -94,7 +95,7 @@ impl Fault {
             Fault::Reset(_) => |faults| &mut faults.resets,
             Fault::StrayDown(_) | Fault::StrayUp(_) => |faults| &mut faults.strays,
             Fault::Late => |faults| &mut faults.late,
-            Fault::Cancel => |faults| &mut faults.cancels,
+            Fault::Cancel | Fault::CancelSurvey => |faults| &mut faults.cancels,
             Fault::Signal(_) => |faults| &mut faults.signals,
             Fault::Speaks(..) => |faults| &mut faults.versions,
             Fault::SealGoesOn(_) => |faults| &mut faults.progress,
@@ -374,6 +375,8 @@ impl World {
             let cancels = self.faults.cancels > 0 && !self.boss_can_read();
             faults.extend(cancels.then_some(Fault::Cancel));
         }
+        let cancels = self.faults.cancels > 0 && self.surveyor_runs() && !self.surveyed();
+        faults.extend(cancels.then_some(Fault::CancelSurvey));
         steps.extend(faults.into_iter().map(Step::Fault));
     }
 

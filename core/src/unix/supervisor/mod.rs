@@ -117,7 +117,8 @@ impl SpawnSpec {
 }
 
 /// Ends what a [`Supervisor`] has under way, and whatever it is asked for afterwards, one way or the other: what
-/// was not committed is rolled back, what was goes on.
+/// was not committed is rolled back; what was goes on, and so does a handoff whose incumbent has ended, since nobody
+/// is left to go back to.
 #[derive(Clone)]
 pub struct CancelHandle {
     cancelled: Arc<AtomicBool>,
