@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::thread;
 
@@ -82,13 +82,15 @@ pub fn start_log() {
 }
 
 /// A directory, listening sockets, and every process that has the directory's name in its environment. All of
-/// them are killed when it is dropped, whether or not the test has passed.
+/// them are killed when it is dropped, whether or not the test has passed. Unless a peer in it breaks the protocol, none of
+/// them may have met an event in a state in which neither explorations nor sweeps have met it.
 #[derive(Debug)]
 pub struct World {
     layout: Layout,
     tcp: SocketAddr,
     listeners: Mutex<Vec<OwnedFd>>,
     builds: AtomicU32,
+    has_bad_peers: AtomicBool,
     _dir: TempDir,
 }
 
@@ -107,7 +109,14 @@ impl World {
         let unix = UnixListener::bind(layout.socket()).unwrap();
         unix.set_nonblocking(true).unwrap();
         let listeners = Mutex::new(vec![tcp.into(), unix.into()]);
-        World { layout, tcp: addr, listeners, builds: AtomicU32::new(0), _dir: dir }
+        World {
+            layout,
+            tcp: addr,
+            listeners,
+            builds: AtomicU32::new(0),
+            has_bad_peers: AtomicBool::new(false),
+            _dir: dir,
+        }
     }
 
     /// Where everything is.
@@ -160,6 +169,7 @@ impl World {
 
     /// A successor that is no user of the library: it does what `misdeed` says (see `src/bin/rogue.rs`).
     pub fn rogue(&self, misdeed: &str) -> Build {
+        self.has_bad_peers();
         Build::new(&self.layout, "rogue".into(), Bin::Rogue.path(), vec![misdeed.into()])
     }
 
@@ -178,6 +188,11 @@ impl World {
         Writer::start("u", Server::Unix(self.layout.socket()))
     }
 
+    /// The test itself will say what it must not.
+    pub fn has_bad_peers(&self) {
+        self.has_bad_peers.store(true, Ordering::Relaxed);
+    }
+
     /// What all processes have logged so far.
     pub fn output(&self) -> String {
         String::from_utf8_lossy(&fs::read(self.layout.output()).unwrap_or_default()).into_owned()
@@ -189,6 +204,8 @@ impl Drop for World {
         if thread::panicking() {
             eprintln!("---- what the processes logged ----\n{}", self.output());
         }
+        let log = if self.has_bad_peers.load(Ordering::Relaxed) { String::new() } else { self.output() };
+        let unheard_of = log.lines().find(|line| line.contains("an event that was thought impossible"));
         // Again and again, since one that is being ended may have been starting another.
         let alive = || processes::of_world(&self.layout);
         let killed = || {
@@ -200,6 +217,10 @@ impl Drop for World {
             (0..1000).find(|_| killed());
         } else {
             until("all processes of the world are gone", killed);
+            assert_eq!(
+                unheard_of, None,
+                "no exploration and no sweep has met that: see core/src/machine/cells.txt"
+            );
         }
     }
 }
