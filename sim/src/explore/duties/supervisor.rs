@@ -170,7 +170,16 @@ pub(in super::super) fn is_anothers_to_say(from: Peer, what: &str) -> bool {
     match from {
         Peer::Incumbent => matches!(what, "Warmed" | "Ready" | "Failed" | "Serving"),
         Peer::Successor => {
-            matches!(what, "Drained" | "DrainFailed" | "SealComplete" | "SealFailed" | "Resumed" | "Busy")
+            matches!(
+                what,
+                "Drained"
+                    | "DrainFailed"
+                    | "SealProgress"
+                    | "SealComplete"
+                    | "SealFailed"
+                    | "Resumed"
+                    | "Busy"
+            )
         }
     }
 }
