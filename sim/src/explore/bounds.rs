@@ -466,7 +466,7 @@ pub const LARGE: &[Bound] = &[
 mod tests {
     use super::{Bound, Faults, LARGE, SMALL};
 
-    /// How many there are of each kind that a machine or a network is guilty of. What is no fault leads on by itself.
+    /// How often what goes wrong may do so in it, by kind. That a peer breaks the protocol is nothing that meets with others.
     fn kinds(bound: &Bound) -> [(&'static str, u8); 10] {
         let Faults {
             crashes,

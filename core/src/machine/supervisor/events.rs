@@ -39,10 +39,9 @@ impl Supervisor {
                 if self.incumbent.failed {
                     return self.incumbent_busy(now, out);
                 }
-                if self.successor.failed && !self.incumbent_ended_early {
+                if self.successor.failed {
                     return self.roll_back(now, "called off", out);
                 }
-                self.successor.failed = false;
                 self.phase = Phase::AwaitWarmed;
                 self.timers.arm(Timer::SuccessorSilent, now, self.config.liveness);
                 out.last(Awaited::Persist(Note::UnderWay));
@@ -122,8 +121,9 @@ impl Supervisor {
                 self.timers.disarm(Timer::Deadline);
             }
             Phase::AwaitNoted(_) => self.phase = Phase::AwaitNoted(Verdict::NobodyServes),
+            // Called off, it is wanted after all: there is nobody to go back to.
+            Phase::AwaitSpawn => self.successor.failed = false,
             Phase::Start
-            | Phase::AwaitSpawn
             | Phase::AwaitWarmed
             | Phase::AwaitReady
             | Phase::AwaitServing
