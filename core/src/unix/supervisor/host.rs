@@ -133,9 +133,9 @@ impl<'a> Host<'a> {
         self.settle(machine);
     }
 
-    /// Hands the machine what has happened and was not handed to it yet.
+    /// Hands the machine what has happened and was not handed to it yet, unless it is done.
     fn settle(&mut self, machine: &mut machine::Supervisor) {
-        while let Some(event) = self.pending.pop_front() {
+        while let Some(event) = self.pending.pop_front().filter(|_| !machine.is_done()) {
             tracing::trace!(target: "handoff.event", state = machine.state(), ?event);
             let ControlFlow::Continue(()) = turn(machine, self, event) else { return };
             let now = self.now();

@@ -88,9 +88,9 @@ struct Host<'a> {
 }
 
 impl Host<'_> {
-    /// Hands the machine what has happened and was not handed to it yet.
+    /// Hands the machine what has happened and was not handed to it yet, unless it is done.
     fn settle(&mut self, machine: &mut Recovery) {
-        while let Some(event) = self.pending.pop_front() {
+        while let Some(event) = self.pending.pop_front().filter(|_| !machine.is_done()) {
             tracing::trace!(target: "handoff.event", state = machine.state(), ?event);
             let ControlFlow::Continue(()) = turn(machine, self, event) else { return };
         }
