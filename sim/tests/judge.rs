@@ -11,13 +11,18 @@ use handoff_sim::sweep::Sweep;
 use handoff_sim::{Plan, run};
 
 /// One for every kind of fault, and what is small besides; the smallest first.
-const FIRST: [&str; 16] = [
+const FIRST: [&str; 21] = [
     "no-fault",
     "no-fault-deferred",
     "other-version",
+    "seal-progress",
     "one-drop",
     "late",
+    "bad-hook-and-cancelled",
+    "seal-progress-and-told-to-stop",
+    "error-and-told-to-stop",
     "one-error",
+    "cancelled-and-crash",
     "one-bad-hook",
     "one-reset",
     "one-stray",
@@ -31,7 +36,7 @@ const FIRST: [&str; 16] = [
 ];
 
 /// Those that take longest, and are gone through last.
-const LAST: [&str; 8] = [
+const LAST: [&str; 9] = [
     "bad-hook-and-crash-recovered",
     "error-and-crash-recovered",
     "one-stop-recovered",
@@ -39,6 +44,7 @@ const LAST: [&str; 8] = [
     "told-to-stop-and-recovered",
     "two-crashes-recovered",
     "stop-and-crash",
+    "cancelled-and-crash-recovered",
     "two-crashes",
 ];
 
