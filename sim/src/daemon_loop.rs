@@ -282,9 +282,8 @@ impl World {
 
     /// A seal that takes its time says, halfway, how far it has come.
     pub(crate) fn seal_goes_on(&mut self, pid: u32) {
-        let progress = SealProgress { shards_sealed: 0, shards_total: 1, last_revision: 0 };
         let said = match self.running_daemon(pid).and_then(|daemon| daemon.role.as_ref()) {
-            Some(Role::Incumbent(machine)) => machine.seal_progress(progress),
+            Some(Role::Incumbent(machine)) => machine.seal_progress(SealProgress::default()),
             _ => None,
         };
         let Some((link, message)) = said else { return };

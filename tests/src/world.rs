@@ -169,7 +169,7 @@ impl World {
 
     /// A successor that is no user of the library: it does what `misdeed` says (see `src/bin/rogue.rs`).
     pub fn rogue(&self, misdeed: &str) -> Build {
-        self.has_bad_peers();
+        self.expect_bad_peers();
         Build::new(&self.layout, "rogue".into(), Bin::Rogue.path(), vec![misdeed.into()])
     }
 
@@ -188,8 +188,8 @@ impl World {
         Writer::start("u", Server::Unix(self.layout.socket()))
     }
 
-    /// The test itself will say what it must not.
-    pub fn has_bad_peers(&self) {
+    /// Somebody in this world will say what he must not.
+    pub fn expect_bad_peers(&self) {
         self.has_bad_peers.store(true, Ordering::Relaxed);
     }
 

@@ -222,8 +222,8 @@ impl World {
     fn is_decided(&self) -> bool {
         let decides = |link: &Link| matches!(link.said, Some("Commit" | "Retire" | "Final"));
         let note = supervisor::Awaited::Persist(supervisor::Note::Committed);
-        let alone = |boss: &Boss| boss.incumbent.is_some_and(|pid| boss.told.contains(&pid));
-        let decided = |boss: &Boss| boss.pending.contains(&note) || boss.has_committed() || alone(boss);
+        let decided =
+            |boss: &Boss| boss.pending.contains(&note) || boss.has_committed() || boss.incumbent_has_ended();
         self.links.iter().any(decides) || self.boss.as_ref().is_some_and(decided)
     }
 

@@ -183,7 +183,7 @@ pub(super) fn truth(world: &World, outcome: &Outcome) -> Option<String> {
         Verdict::RolledBack | Verdict::FellBack => serves(boss.incumbent) && !lives(boss.successor),
         // Of the two. A successor that an earlier supervisor left behind may serve: recovery asks for it.
         Verdict::NobodyServes => !lives(boss.incumbent) && !lives(boss.successor),
-        Verdict::Unconfirmed => !boss.incumbent.is_some_and(|pid| boss.told.contains(&pid)),
+        Verdict::Unconfirmed => !boss.incumbent_has_ended(),
         Verdict::Busy | Verdict::Unreachable | Verdict::Cancelled => !lives(boss.successor),
     };
     let committed = outcome.verdict == Verdict::Committed;

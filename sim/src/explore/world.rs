@@ -467,6 +467,13 @@ impl Link {
     }
 }
 
+impl Boss {
+    /// It has seen its incumbent end: there is nobody to go back to.
+    pub(super) fn incumbent_has_ended(&self) -> bool {
+        self.incumbent.is_some_and(|pid| self.told.contains(&pid))
+    }
+}
+
 impl Process {
     pub(super) fn new(daemon: Daemon, predecessor: Option<u32>) -> Self {
         Process {
@@ -535,9 +542,8 @@ impl Process {
 
     /// How far its seal has come, and over which link that is said; nothing if nobody waits for it.
     pub(super) fn seal_progress(&self) -> Option<(LinkId, Message)> {
-        let progress = SealProgress { shards_sealed: 0, shards_total: 1, last_revision: 0 };
         match &self.daemon {
-            Daemon::Incumbent(machine) => machine.seal_progress(progress),
+            Daemon::Incumbent(machine) => machine.seal_progress(SealProgress::default()),
             Daemon::Successor(_) => None,
         }
     }

@@ -130,7 +130,7 @@ fn acknowledgement(handoff_id: HandoffId) -> HelloAck {
 #[test]
 fn who_is_in_no_handoff_can_not_command() {
     let scene = Scene::new();
-    scene.world.has_bad_peers();
+    scene.world.expect_bad_peers();
     let handoff_id = HandoffId([1; 16]);
     let commands = [
         Message::Retire { handoff_id },
@@ -152,7 +152,7 @@ fn who_is_in_no_handoff_can_not_command() {
 #[test]
 fn a_command_of_another_handoff_or_in_the_wrong_direction_is_refused() {
     let scene = Scene::new();
-    scene.world.has_bad_peers();
+    scene.world.expect_bad_peers();
     let handoff_id = HandoffId([1; 16]);
     let wrong = [
         Message::SealRequest { handoff_id: HandoffId([2; 16]) },

@@ -379,7 +379,7 @@ impl Supervisor {
         }
     }
 
-    /// The successor must be known before it can be ended. Nobody waits for it any more, whatever becomes of the incumbent.
+    /// The successor must be known before it can be ended. It is not wanted any more, unless the incumbent ends before it is there.
     fn call_off(&mut self, why: &str) {
         self.blame(why);
         self.successor.failed = true;

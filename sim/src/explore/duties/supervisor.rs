@@ -282,8 +282,7 @@ impl Sees<'_> {
         let decided = self.said(Peer::Successor, &["Commit"]) || self.said(Peer::Incumbent, &["Retire"]);
         let linked =
             self.boss.successor.is_none() || self.link(Peer::Incumbent, |link| link.boss_open && link.acked);
-        let alone = self.boss.incumbent.is_some_and(|pid| self.boss.told.contains(&pid));
-        !decided && !self.gone_back() && linked && !alone
+        !decided && !self.gone_back() && linked && !self.boss.incumbent_has_ended()
     }
 
     /// Who is not well may have been given up, and then it matters no more what he says.
