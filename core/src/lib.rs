@@ -21,6 +21,7 @@ pub mod machine;
 pub mod message;
 #[cfg(feature = "unix")]
 pub mod metrics;
+pub mod node;
 pub mod record;
 pub mod slots;
 pub mod time;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::id::Fingerprint;
 use crate::message::{SealProgress, Sealed};
+pub use crate::node::daemon::StateSnapshot;
 use crate::unix::listeners::Listeners;
 
 /// What a hook returns. An error, like a panic, is a hook that failed: the library rolls back.
@@ -25,17 +26,6 @@ pub struct SealReport {
     pub last_revision_per_shard: Vec<u64>,
     /// A digest of what is on disk; the default claims nothing.
     pub data_dir_fingerprint: Fingerprint,
-}
-
-/// What a daemon says of itself in a status.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct StateSnapshot {
-    /// How many shards it has.
-    pub shard_count: u32,
-    /// How many connections are open.
-    pub open_conns: u32,
-    /// The last revision of each shard.
-    pub last_revision_per_shard: Vec<u64>,
 }
 
 /// What a successor opened.

@@ -1,19 +1,17 @@
 //! One connection that carries frames, without blocking; and descriptors beside them.
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read as _, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use crate::frame::{self, Decoder};
 use crate::message::{Message, PROTO_MAX};
+use crate::node::Read;
 use crate::unix::rights;
 
 /// A peer that does not read is given so many bytes; then the link counts as closed.
 const MOST_UNSENT: usize = 4 << 20;
-
-/// More messages are not taken from one link in one turn of a loop: whoever floods it delays nobody else.
-pub(crate) const FLOOD: usize = 256;
 
 /// A connection, what came over it in part, and what could not be sent yet.
 #[derive(Debug)]
@@ -31,17 +29,6 @@ pub(crate) struct Link {
     broken: bool,
     #[cfg(feature = "crash-points")]
     spoilt: spoilt::Spoilt,
-}
-
-/// What a read found.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Read1 {
-    /// A message.
-    Message(Message),
-    /// Nothing more for now.
-    Nothing,
-    /// The end, and why.
-    Closed(String),
 }
 
 impl Link {
@@ -134,10 +121,10 @@ impl Link {
     }
 
     /// The next message that has come.
-    pub(crate) fn read(&mut self) -> Read1 {
+    pub(crate) fn read(&mut self) -> Read {
         loop {
             match self.decoder.next() {
-                Ok(Some(message)) if self.is_due(&message) => return Read1::Message(message),
+                Ok(Some(message)) if self.is_due(&message) => return Read::Message(message),
                 Ok(Some(message)) => {
                     return self.closed(format!("descriptors came beside {}", message.name()));
                 }
@@ -148,7 +135,7 @@ impl Link {
                 Ok(0) => return self.closed(frame::why_closed(self.decoder.finish())),
                 Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock && !self.broken => return Read1::Nothing,
+                Err(error) if error.kind() == ErrorKind::WouldBlock && !self.broken => return Read::Nothing,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     return self.closed("the peer does not read".into());
                 }
@@ -187,9 +174,9 @@ impl Link {
         self.received.is_empty() || matches!(message, Message::Listeners { .. })
     }
 
-    fn closed(&mut self, why: String) -> Read1 {
+    fn closed(&mut self, why: String) -> Read {
         self.received.clear();
-        Read1::Closed(why)
+        Read::Closed(why)
     }
 
     /// The stream, for who is at its other end.

@@ -20,6 +20,7 @@ mod gaps;
 mod hooks;
 mod link;
 mod poller;
+mod reactor;
 mod rights;
 mod run;
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::machine::{Exit, Op, incumbent, successor};
 use crate::message::{SealProgress, Sealed};
+use crate::node::daemon::{self as node, Done};
 use crate::unix::hooks::{DrainReport, ReadinessSnapshot, SealReport, StateSnapshot};
 use crate::unix::wake::Waker;
 
@@ -48,40 +49,35 @@ pub(crate) enum Reply {
 }
 
 impl Reply {
-    /// As an incumbent's machine takes it; `None` if it isn't for one.
-    pub(crate) fn for_incumbent(self) -> Option<(Op, Result<incumbent::Done, String>)> {
+    /// As a node takes it.
+    pub(super) fn for_node(self) -> node::Reply {
         match self {
-            Reply::Done(op, result) => Some((op, result.map(|()| incumbent::Done::Ok))),
+            Reply::Done(op, result) => node::Reply::Done(op, result.map(|()| Done::Ok)),
             Reply::Drained(op, result) => {
                 let drained = |DrainReport { open_conns_remaining, accept_closed }| {
-                    incumbent::Done::Drained { open_conns_remaining, accept_closed }
+                    Done::Incumbent(incumbent::Done::Drained { open_conns_remaining, accept_closed })
                 };
-                Some((op, result.map(drained)))
+                node::Reply::Done(op, result.map(drained))
             }
             Reply::Sealed(op, result) => {
                 let sealed = |SealReport { last_revision_per_shard, data_dir_fingerprint }| {
-                    incumbent::Done::Sealed { last_revision_per_shard, data_dir_fingerprint }
+                    Done::Incumbent(incumbent::Done::Sealed { last_revision_per_shard, data_dir_fingerprint })
                 };
-                Some((op, result.map(sealed)))
+                node::Reply::Done(op, result.map(sealed))
             }
-            Reply::Opened(..) | Reply::Progress(_) | Reply::Snapshot(_) => None,
-        }
-    }
-
-    /// As a successor's machine takes it; `None` if it isn't for one.
-    pub(crate) fn for_successor(self) -> Option<(Op, Result<successor::Done, String>)> {
-        match self {
-            Reply::Done(op, result) => Some((op, result.map(|()| successor::Done::Ok))),
             Reply::Opened(op, result) => {
-                let opened = |readiness: ReadinessSnapshot| successor::Done::Opened {
-                    listening_on: readiness.listening_on,
-                    healthz_ok: readiness.healthz_ok,
-                    advertised_revision_per_shard: readiness.advertised_revision_per_shard,
-                    data_dir_fingerprint: readiness.data_dir_fingerprint,
+                let opened = |readiness: ReadinessSnapshot| {
+                    Done::Successor(successor::Done::Opened {
+                        listening_on: readiness.listening_on,
+                        healthz_ok: readiness.healthz_ok,
+                        advertised_revision_per_shard: readiness.advertised_revision_per_shard,
+                        data_dir_fingerprint: readiness.data_dir_fingerprint,
+                    })
                 };
-                Some((op, result.map(opened)))
+                node::Reply::Done(op, result.map(opened))
             }
-            Reply::Drained(..) | Reply::Sealed(..) | Reply::Progress(_) | Reply::Snapshot(_) => None,
+            Reply::Progress(progress) => node::Reply::Progress(progress),
+            Reply::Snapshot(snapshot) => node::Reply::Snapshot(snapshot),
         }
     }
 }

@@ -5,13 +5,9 @@ use std::os::unix::net::UnixStream;
 
 use crate::machine::LinkId;
 use crate::message::Message;
-use crate::unix::control::{self, Peer};
-use crate::unix::link::{Link, Read1};
+use crate::node::Read;
+use crate::unix::link::Link;
 use crate::unix::rights;
-
-/// More connections are not kept: the oldest that nobody needs makes room. A peer that says nothing therefore
-/// keeps nobody out.
-const MOST: usize = 32;
 
 /// The open connections, the oldest first.
 #[derive(Debug, Default)]
@@ -22,26 +18,16 @@ pub(super) struct Links {
 
 impl Links {
     /// Adds the link that a supervisor gave this process at its birth: number 0.
-    pub(super) fn inherit(&mut self, stream: UnixStream) {
+    pub(super) fn inherit(&mut self, stream: UnixStream) -> LinkId {
         self.open.insert(LinkId(0), Link::new(stream));
+        LinkId(0)
     }
 
-    /// Adds a connection to the control socket, if its peer may speak here; `needed` is not made room of.
-    pub(super) fn admit(&mut self, stream: UnixStream, peer: Peer, needed: Option<LinkId>) -> Option<LinkId> {
-        let mut link = Link::new(stream);
-        if !control::uid_allowed(peer.uid, &[]) {
-            let error = format!("uid {} is not allowed here", peer.uid);
-            tracing::warn!(target: "handoff.control", uid = peer.uid, pid = ?peer.pid, "refused");
-            link.send(&Message::Refused { error });
-            return None;
-        }
-        if self.open.len() >= MOST {
-            let oldest = self.open.keys().copied().find(|id| Some(*id) != needed && id.0 != 0);
-            oldest.and_then(|id| self.open.remove(&id));
-        }
+    /// Adds a connection to the control socket.
+    pub(super) fn add(&mut self, stream: UnixStream) -> LinkId {
         self.next += 1;
-        self.open.insert(LinkId(self.next), link);
-        Some(LinkId(self.next))
+        self.open.insert(LinkId(self.next), Link::new(stream));
+        LinkId(self.next)
     }
 
     pub(super) fn send(&mut self, to: LinkId, message: &Message) {
@@ -74,17 +60,12 @@ impl Links {
         self.open.remove(&id);
     }
 
-    /// The numbers, the oldest first.
-    pub(super) fn ids(&self) -> Vec<LinkId> {
-        self.open.keys().copied().collect()
-    }
-
     /// What came over a link next. One that is at its end is forgotten.
-    pub(super) fn read(&mut self, id: LinkId) -> Read1 {
-        let Some(link) = self.open.get_mut(&id) else { return Read1::Nothing };
+    pub(super) fn read(&mut self, id: LinkId) -> Read {
+        let Some(link) = self.open.get_mut(&id) else { return Read::Nothing };
         link.flush();
         let read = link.read();
-        if let Read1::Closed(why) = &read {
+        if let Read::Closed(why) = &read {
             tracing::debug!(target: "handoff.control", link = id.0, why, "closed");
             self.open.remove(&id);
         }
@@ -100,6 +81,7 @@ impl Links {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::unix::control;
     use crate::unix::listeners::Listeners;
 
     #[test]
@@ -114,7 +96,7 @@ mod tests {
         let mut all = Vec::new();
         loop {
             match to.read() {
-                Read1::Message(Message::Listeners { names, more }) => {
+                Read::Message(Message::Listeners { names, more }) => {
                     all.extend(Listeners::received(&names, to.take_descriptors()).unwrap().into_entries());
                     if !more {
                         break;

@@ -1,9 +1,9 @@
 //! A daemon's side: the protocol runs on a thread of its own, the hooks on the caller's.
 //!
 //! So heartbeats go out, and the supervisor is heard, whatever a hook does; and no thread is started in the pause.
-//! `engine.rs` is the protocol's thread, `hooks.rs` what the two threads say to each other.
-mod engine;
+//! `host.rs` is what the protocol's thread stands on, `hooks.rs` what the two threads say to each other.
 mod hooks;
+mod host;
 mod links;
 
 use std::path::Path;
@@ -11,13 +11,13 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-pub(crate) use engine::Role;
 pub(crate) use hooks::{Call, Replies, Reply};
 
 use crate::error::{Error, Result};
 use crate::id::ProcessId;
 use crate::machine::{Incumbent, LinkId, Successor};
 use crate::message::{Capabilities, Hello, PROTO_MAX, PROTO_MIN};
+use crate::node::daemon::Role;
 use crate::record::{Claim, Record};
 use crate::unix::context::Context;
 use crate::unix::control::ControlSocket;
@@ -137,10 +137,10 @@ impl Protocol {
         let (call, calls) = mpsc::channel();
         let (reply, results) = mpsc::channel();
         let stop = StopHandle::new(waker.clone());
-        let engine = engine::Engine::new(place, wake, call, results, stop.clone());
+        let host = host::Host::new(place, wake, call, results, stop.clone());
         thread::Builder::new()
             .name("handoff".into())
-            .spawn(move || engine.run(role, inherited))
+            .spawn(move || host.run(role, inherited))
             .context(|| "can't start the protocol's thread".into())?;
         Ok(Protocol { calls, replies: Replies::new(reply, waker), stop })
     }

@@ -81,7 +81,7 @@ impl Link {
 mod tests {
     use super::*;
     use crate::id::HandoffId;
-    use crate::unix::link::Read1;
+    use crate::unix::link::Read;
 
     const COMMIT: Message = Message::Commit { handoff_id: HandoffId([1; 16]) };
     const RETIRE: Message = Message::Retire { handoff_id: HandoffId([1; 16]) };
@@ -101,8 +101,8 @@ mod tests {
         let (mut from, mut to) = links();
         send(&mut from, &COMMIT, FrameFate::IsLost);
         send(&mut from, &COMMIT, FrameFate::Becomes(Box::new(RETIRE)));
-        assert_eq!(to.read(), Read1::Message(RETIRE));
-        assert_eq!(to.read(), Read1::Nothing);
+        assert_eq!(to.read(), Read::Message(RETIRE));
+        assert_eq!(to.read(), Read::Nothing);
     }
 
     #[test]
@@ -110,10 +110,10 @@ mod tests {
         let (mut from, mut to) = links();
         send(&mut from, &COMMIT, FrameFate::IsLate(Duration::from_millis(20)));
         send(&mut from, &RETIRE, FrameFate::Arrives);
-        assert_eq!(to.read(), Read1::Nothing);
-        let mut next = || std::iter::repeat_with(|| to.read()).find(|read| *read != Read1::Nothing);
-        assert_eq!(next(), Some(Read1::Message(COMMIT)));
-        assert_eq!(next(), Some(Read1::Message(RETIRE)));
+        assert_eq!(to.read(), Read::Nothing);
+        let mut next = || std::iter::repeat_with(|| to.read()).find(|read| *read != Read::Nothing);
+        assert_eq!(next(), Some(Read::Message(COMMIT)));
+        assert_eq!(next(), Some(Read::Message(RETIRE)));
     }
 
     #[test]
@@ -121,8 +121,8 @@ mod tests {
         for fate in [FrameFate::IsCut, FrameFate::Resets] {
             let (mut from, mut to) = links();
             send(&mut from, &COMMIT, fate);
-            assert!(matches!(to.read(), Read1::Closed(_)));
-            assert!(matches!(from.read(), Read1::Closed(_)));
+            assert!(matches!(to.read(), Read::Closed(_)));
+            assert!(matches!(from.read(), Read::Closed(_)));
         }
     }
 }

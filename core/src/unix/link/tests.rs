@@ -24,14 +24,14 @@ fn listeners(names: &[&str], more: bool) -> Message {
 /// What `link` reads next; it must have come already.
 fn message(link: &mut Link) -> Message {
     match link.read() {
-        Read1::Message(message) => message,
+        Read::Message(message) => message,
         other => panic!("no message: {other:?}"),
     }
 }
 
 fn closed(link: &mut Link) -> String {
     match link.read() {
-        Read1::Closed(why) => why,
+        Read::Closed(why) => why,
         other => panic!("not closed: {other:?}"),
     }
 }
@@ -72,13 +72,13 @@ fn descriptors_wait_with_their_bytes_while_the_peer_does_not_read() {
     let mut fillers = 0;
     loop {
         match to.read() {
-            Read1::Message(Message::Listeners { .. }) => break,
-            Read1::Message(_) => {
+            Read::Message(Message::Listeners { .. }) => break,
+            Read::Message(_) => {
                 fillers += 1;
                 assert!(to.take_descriptors().is_empty(), "they do not come before their message");
             }
-            Read1::Nothing => from.flush(),
-            Read1::Closed(why) => panic!("{why}"),
+            Read::Nothing => from.flush(),
+            Read::Closed(why) => panic!("{why}"),
         }
     }
     assert_eq!(fillers, 20);

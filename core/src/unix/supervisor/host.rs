@@ -16,12 +16,13 @@ use crate::journal::{Binary, Parties};
 use crate::machine::supervisor::{self as machine, Config, Event, Note, Outcome, Peer, Verdict};
 use crate::machine::{Cell, Machine};
 use crate::message::{Hello, Message};
+use crate::node::{FLOOD, Read};
 use crate::time::{Duration, Time};
 use crate::unix::context::Context;
 use crate::unix::control::{self, Connect};
 use crate::unix::env::StartRole;
 use crate::unix::gaps;
-use crate::unix::link::{FLOOD, Link, Read1, random_id};
+use crate::unix::link::{Link, random_id};
 use crate::unix::pid::Watch;
 use crate::unix::poller::{self, MonotonicClock};
 use crate::unix::spawn::{SpawnRequest, spawn};
@@ -255,12 +256,12 @@ impl<'a> Host<'a> {
         let link = self.party(peer).link.as_mut()?;
         link.flush();
         let event = match link.read() {
-            Read1::Nothing => return None,
-            Read1::Message(message) => match self.admit(peer, &message) {
+            Read::Nothing => return None,
+            Read::Message(message) => match self.admit(peer, &message) {
                 Ok(()) => return Some(Event::Frame(peer, message)),
                 Err(why) => Event::Closed(peer, why),
             },
-            Read1::Closed(why) => Event::Closed(peer, why),
+            Read::Closed(why) => Event::Closed(peer, why),
         };
         if let Some(ended) = self.end_at_hand(peer) {
             return Some(ended);
@@ -384,9 +385,9 @@ impl<'a> Host<'a> {
 fn last_words(mut link: Link) -> Option<String> {
     loop {
         match link.read() {
-            Read1::Message(Message::Failed { error, .. } | Message::Refused { error }) => return Some(error),
-            Read1::Message(_) => {}
-            Read1::Nothing | Read1::Closed(_) => return None,
+            Read::Message(Message::Failed { error, .. } | Message::Refused { error }) => return Some(error),
+            Read::Message(_) => {}
+            Read::Nothing | Read::Closed(_) => return None,
         }
     }
 }

@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::message::{Hello, Message, Status};
+use crate::node::Read;
 use crate::unix::context::Context;
 use crate::unix::control::{self, Connect};
-use crate::unix::link::{Link, Read1};
+use crate::unix::link::Link;
 use crate::unix::poller;
 
 /// What a daemon says of itself.
@@ -26,16 +27,16 @@ pub(crate) fn ask(path: &Path, limit: Duration) -> Result<DaemonStatus> {
     let mut hello = None;
     loop {
         match (link.read(), hello.take()) {
-            (Read1::Message(Message::Hello(said)), _) => hello = Some(said),
-            (Read1::Message(Message::Status(status)), Some(hello)) => {
+            (Read::Message(Message::Hello(said)), _) => hello = Some(said),
+            (Read::Message(Message::Status(status)), Some(hello)) => {
                 return Ok(DaemonStatus { hello, status });
             }
-            (Read1::Message(Message::Refused { error }), _) => return Err(Error::Peer(error)),
-            (Read1::Message(_), said) => hello = said,
-            (Read1::Closed(why), _) => {
+            (Read::Message(Message::Refused { error }), _) => return Err(Error::Peer(error)),
+            (Read::Message(_), said) => hello = said,
+            (Read::Closed(why), _) => {
                 return Err(Error::Peer(format!("{} closed the link: {why}", path.display())));
             }
-            (Read1::Nothing, said) => {
+            (Read::Nothing, said) => {
                 hello = said;
                 let left = until.saturating_duration_since(Instant::now());
                 if left.is_zero() {

@@ -14,11 +14,12 @@ use crate::journal::Journal;
 use crate::machine::recovery::{self as machine, Event, Outcome, Sighting, Verdict};
 use crate::machine::{Cell, Machine, Recovery};
 use crate::message::{Hello, Message};
+use crate::node::{FLOOD, Read};
 use crate::time::{Duration, Time};
 use crate::unix::context::Context;
 use crate::unix::control::{self, Connect, Owner};
 use crate::unix::gaps;
-use crate::unix::link::{FLOOD, Link, Read1};
+use crate::unix::link::Link;
 use crate::unix::listeners::Listeners;
 use crate::unix::pid::{Watch, kill_leftovers};
 use crate::unix::poller::{self, MonotonicClock};
@@ -162,9 +163,9 @@ impl Host<'_> {
         let link = party.link.as_mut()?;
         link.flush();
         let admitted = match link.read() {
-            Read1::Nothing => return None,
-            Read1::Message(message) => admit(process, party, message),
-            Read1::Closed(why) => Err(why),
+            Read::Nothing => return None,
+            Read::Message(message) => admit(process, party, message),
+            Read::Closed(why) => Err(why),
         };
         match admitted {
             Ok(message) => {

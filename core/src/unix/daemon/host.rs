@@ -1,0 +1,206 @@
+//! What a daemon's node stands on in a real process: the control socket, the lock, the record, the hooks' thread.
+use std::ops::ControlFlow;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::mpsc::{Receiver, Sender};
+
+use super::hooks::{Call, Reply};
+use super::links::Links;
+use super::{Place, STOP_GRACE, StopHandle};
+use crate::host::{Clock, Crashed, Gap, Gaps, Sockets, Storage};
+use crate::machine::{Cell, Exit, LinkId, LockAnswer, Op, incumbent, successor};
+use crate::message::Message;
+use crate::node::daemon::{self as node, Accepted, Daemon, Event, Hook, Os, Role};
+use crate::node::{Credentials, Read};
+use crate::record::Record;
+use crate::time::Time;
+use crate::unix::env::Inherited;
+use crate::unix::gaps;
+use crate::unix::listeners::Listeners;
+use crate::unix::poller::MonotonicClock;
+use crate::unix::reactor::{self, System};
+use crate::unix::wake::WakeReceiver;
+
+/// The operating system, as a daemon's node sees it.
+pub(super) struct Host {
+    clock: MonotonicClock,
+    place: Place,
+    links: Links,
+    wake: WakeReceiver,
+    calls: Sender<Call>,
+    replies: Receiver<Reply>,
+    stop: StopHandle,
+    /// The node accepts no connection now.
+    is_full: bool,
+    exit: Option<Exit>,
+}
+
+impl Host {
+    pub(super) fn new(
+        place: Place,
+        wake: WakeReceiver,
+        calls: Sender<Call>,
+        replies: Receiver<Reply>,
+        stop: StopHandle,
+    ) -> Self {
+        let (clock, links) = (MonotonicClock::new(), Links::default());
+        Host { clock, place, links, wake, calls, replies, stop, is_full: false, exit: None }
+    }
+
+    /// Runs `role` on this thread until its process is to leave.
+    pub(super) fn run(mut self, role: Role, inherited: Option<Inherited>) {
+        let link = inherited.map(|inherited| self.links.inherit(inherited.link));
+        let mut node = Daemon::new(role, link, STOP_GRACE);
+        if reactor::step(&mut node, &mut self, Event::Start).is_continue() {
+            reactor::run(&mut node, &mut self);
+        }
+        let Host { place, links, calls, exit, .. } = self;
+        // The names are gone and the links closed before the main thread, and those that wait for it, go on.
+        drop((links, place));
+        let _ = calls.send(Call::Exit(exit.unwrap_or(Exit::Stopped)));
+    }
+}
+
+impl System for Host {
+    fn pollables(&self) -> Vec<(BorrowedFd<'_>, bool)> {
+        let mut fds = vec![(self.wake.as_fd(), false)];
+        fds.extend(self.links.pollables());
+        fds.extend((!self.is_full).then(|| (self.place.control.as_fd(), false)));
+        fds
+    }
+
+    fn drain_wakes(&mut self) {
+        self.wake.drain();
+    }
+}
+
+impl Os for Host {
+    fn read(&mut self, link: LinkId) -> Read {
+        self.links.read(link)
+    }
+
+    fn send(&mut self, link: LinkId, message: &Message) {
+        self.links.send(link, message);
+    }
+
+    fn close(&mut self, link: LinkId) {
+        self.links.close(link);
+    }
+
+    fn accept(&mut self) -> Accepted {
+        let accepted = self.place.control.accept();
+        self.is_full = accepted.is_err();
+        match accepted {
+            Ok(Some((stream, peer))) => {
+                Accepted::Link(self.links.add(stream), Credentials { uid: peer.uid, pid: peer.pid })
+            }
+            Ok(None) => Accepted::Nobody,
+            Err(error) => {
+                tracing::warn!(target: "handoff.control", %error, "can't accept");
+                Accepted::Failed
+            }
+        }
+    }
+
+    fn uid(&self) -> u32 {
+        nix::unistd::geteuid().as_raw()
+    }
+
+    fn answer(&mut self) -> Option<Event> {
+        None
+    }
+
+    fn reply(&mut self) -> Option<node::Reply> {
+        self.replies.try_recv().ok().map(Reply::for_node)
+    }
+
+    fn start_hook(&mut self, op: Op, hook: Hook) {
+        let call = match hook {
+            Hook::Incumbent(incumbent::Hook::Drain { grace }) => Call::Drain(op, grace),
+            Hook::Incumbent(incumbent::Hook::Seal) => Call::Seal(op),
+            Hook::Incumbent(incumbent::Hook::Resume { from_disk }) => Call::Resume(op, from_disk),
+            Hook::Incumbent(incumbent::Hook::Finalize) => Call::Finalize,
+            Hook::Successor(successor::Hook::WarmUp) => Call::WarmUp(op),
+            Hook::Successor(successor::Hook::Open { sealed }) => Call::Open(op, sealed),
+            Hook::Successor(successor::Hook::Serve) => Call::Serve(op),
+        };
+        let _ = self.calls.send(call);
+    }
+
+    fn take_snapshot(&mut self) {
+        let _ = self.calls.send(Call::Snapshot);
+    }
+
+    fn stop_asked(&self) -> bool {
+        self.stop.is_asked()
+    }
+
+    fn exit(&mut self, exit: Exit) {
+        tracing::info!(target: "handoff", ?exit, "leaving");
+        if exit == Exit::HookLimit {
+            // The hook holds its thread and whatever locks it took: nothing can be run down in order.
+            let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL);
+        }
+        self.exit = Some(exit);
+    }
+}
+
+impl Clock for Host {
+    fn now(&self) -> Time {
+        self.clock.now()
+    }
+}
+
+impl Gaps for Host {
+    fn handles(&mut self, cell: Cell) {
+        gaps::handles(cell);
+    }
+
+    fn gap(&mut self, gap: Gap) -> ControlFlow<Crashed> {
+        gaps::gap(gap)
+    }
+}
+
+impl Sockets for Host {
+    fn send_listeners(&mut self, to: LinkId) {
+        match self.place.listeners.try_clone().map(Listeners::into_entries) {
+            Ok(entries) => self.links.send_listeners(to, entries),
+            // The supervisor asks again.
+            Err(error) => tracing::warn!(target: "handoff.control", %error, "can't give the listeners away"),
+        }
+    }
+}
+
+impl Storage for Host {
+    fn lock(&mut self, _op: Op) -> Option<LockAnswer> {
+        let locked = self.place.lock.try_lock();
+        let record = self.place.record.read();
+        Some(match (locked, record) {
+            (Ok(true), Ok((last, problems))) => {
+                for problem in problems {
+                    tracing::warn!(target: "handoff.record", %problem);
+                }
+                LockAnswer::Held { last }
+            }
+            (Ok(true), Err(error)) => {
+                let _ = self.place.lock.unlock();
+                LockAnswer::Error(format!("the record can't be read: {error}"))
+            }
+            (Ok(false), hint) => LockAnswer::Busy { hint: hint.ok().and_then(|(record, _)| record) },
+            (Err(error), _) => LockAnswer::Error(error.to_string()),
+        })
+    }
+
+    fn unlock(&mut self) {
+        if let Err(error) = self.place.lock.unlock() {
+            tracing::error!(target: "handoff", %error, "can't unlock the data directory");
+        }
+    }
+
+    fn write_record(&mut self, _op: Op, record: &Record) -> Option<Result<(), String>> {
+        Some(self.place.record.write(record).map_err(|error| error.to_string()))
+    }
+
+    fn take_path(&mut self, _op: Op) -> Option<Result<(), String>> {
+        Some(self.place.control.take_path().map_err(|error| error.to_string()))
+    }
+}

@@ -1,0 +1,79 @@
+//! The one event loop of real processes: `poll(2)`, then the node, until the node is over.
+use std::fmt::Debug;
+use std::io;
+use std::ops::ControlFlow;
+use std::os::fd::BorrowedFd;
+
+use crate::host::Clock;
+use crate::node::{Faithful, Node};
+use crate::time::Duration;
+use crate::unix::poller;
+
+/// After a `poll(2)` that failed, so long passes until the next look: what exhausts memory or lowers a limit passes.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// What a node stands on in a real process.
+pub(crate) trait System: Clock {
+    /// The descriptors to wait for; with `true`, also until there is room to write.
+    fn pollables(&self) -> Vec<(BorrowedFd<'_>, bool)>;
+
+    /// Takes back the wakes of other threads, before what they woke for is looked for.
+    fn drain_wakes(&mut self);
+
+    /// How long to wait at most where something is to be looked at that wakes no `poll(2)`.
+    fn look_again_after(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Called after each event that the machine has handled.
+    fn stepped(&mut self, _state: &'static str) {}
+}
+
+/// Runs `node` until it is over.
+pub(crate) fn run<N, O>(node: &mut N, os: &mut O)
+where
+    N: Node<O, Event: Debug>,
+    O: System,
+{
+    loop {
+        os.drain_wakes();
+        while let Some(event) = node.next(os) {
+            if step(node, os, event).is_break() {
+                return;
+            }
+        }
+        if node.is_over() {
+            return;
+        }
+        let until_wake = node.wake_at().map(|at| at.since(os.now()));
+        let timeout = until_wake.into_iter().chain(os.look_again_after()).min();
+        if let Err(error) = poller::wait(&os.pollables(), timeout) {
+            wait_it_out(&error, timeout);
+        }
+    }
+}
+
+/// Hands `event` to the machine.
+pub(crate) fn step<N, O>(node: &mut N, os: &mut O, event: N::Event) -> ControlFlow<()>
+where
+    N: Node<O, Event: Debug>,
+    O: System,
+{
+    let before = node.state();
+    tracing::trace!(target: "handoff.event", state = before, ?event);
+    if node.step(os, event, &mut Faithful).is_break() {
+        return ControlFlow::Break(());
+    }
+    let after = node.state();
+    if before != after {
+        tracing::debug!(target: "handoff.state", from = before, to = after);
+    }
+    os.stepped(after);
+    ControlFlow::Continue(())
+}
+
+/// A process that serves must not end because it could not wait once.
+fn wait_it_out(error: &io::Error, timeout: Option<Duration>) {
+    tracing::warn!(target: "handoff", %error, "can't wait for events; looking again shortly");
+    std::thread::sleep(timeout.map_or(PAUSE, |timeout| timeout.min(PAUSE)));
+}
