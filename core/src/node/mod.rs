@@ -19,6 +19,8 @@ use crate::{
 };
 
 pub mod daemon;
+pub mod handoff;
+pub mod recovery;
 
 /// The largest number of messages that a node takes from one link in one pass: a peer that floods its link delays no other.
 pub const FLOOD: usize = 256;

@@ -1,76 +1,67 @@
-//! The real host of a recovery: one `poll(2)` loop, on the caller's thread.
-use std::collections::{BTreeMap, VecDeque};
+//! The real host of a recovery: what its node stands on, on the caller's thread.
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use super::recovery::{RecoveryOutcome, RecoverySpec};
-use super::survey::{self, Names};
+use super::survey;
 use super::{Child, Supervisor, Workshop, journal};
-use crate::drive::turn;
 use crate::error::{Error, Result};
-use crate::host::{Clock, Crashed, Gap, Gaps, RecoveryHost, Survey, Transport};
+use crate::host::{Clock, Crashed, Gap, Gaps};
 use crate::id::ProcessId;
 use crate::journal::Journal;
-use crate::machine::recovery::{self as machine, Event, Outcome, Sighting, Verdict};
-use crate::machine::{Cell, Machine, Recovery};
-use crate::message::{Hello, Message};
-use crate::node::{FLOOD, Read};
+use crate::machine::Cell;
+use crate::machine::recovery::{Config, Event, Verdict};
+use crate::message::Message;
+use crate::node::recovery::{Answer, Os, Recovery, Seen, sightings};
+use crate::node::{Credentials, Read};
 use crate::time::{Duration, Time};
-use crate::unix::context::Context;
 use crate::unix::control::{self, Connect, Owner};
 use crate::unix::gaps;
 use crate::unix::link::Link;
 use crate::unix::listeners::Listeners;
 use crate::unix::pid::{Watch, kill_leftovers};
-use crate::unix::poller::{self, MonotonicClock};
+use crate::unix::poller::MonotonicClock;
+use crate::unix::reactor::{self, System};
 
 /// How often a process is looked at where there is no pidfd.
 const SHORTLY: Duration = Duration::from_millis(10);
 
-/// No daemon is taken more listeners from: it must not exhaust this process's descriptors.
-const MOST_LISTENERS: usize = 512;
-
-/// Finds out who serves, and sees to the others.
+/// Finds out which process serves, and sees to the others.
 pub(super) fn run(
     supervisor: &Supervisor,
     workshop: &mut Workshop,
     spec: &RecoverySpec,
 ) -> Result<RecoveryOutcome> {
     let before = workshop.knows.clone();
-    let config = machine::Config {
+    let config = Config {
         liveness: spec.liveness,
         unreachable_limit: spec.unreachable_limit,
         retire_limit: spec.retire_limit,
         deadline: spec.deadline,
         take_listeners: workshop.listeners.is_empty(),
     };
+    let mut node = Recovery::new(config, before.clone());
     let mut host = Host {
         clock: MonotonicClock::new(),
         supervisor,
         workshop,
         parties: BTreeMap::new(),
-        pending: VecDeque::from([Event::Start]),
-        cancel_told: false,
         owner: Owner::default(),
         listeners: None,
-        outcome: None,
     };
-    let mut machine = Recovery::new(config);
-    host.settle(&mut machine);
-    while host.outcome.is_none() {
-        host.wait_and_handle(&mut machine)?;
+    if reactor::step(&mut node, &mut host, Event::Start).is_continue() {
+        reactor::run(&mut node, &mut host);
     }
-    host.conclude(before)
+    host.conclude(&node, before)
 }
 
 /// A process that may be a daemon.
 struct Party {
     watch: Watch,
-    end_told: bool,
+    has_ended: bool,
     link: Option<Link>,
-    /// Who it said that it is, once it has said so.
-    hello: Option<Hello>,
-    /// The listeners that came so far.
+    /// The listeners that came over this link so far.
     listeners: Vec<Listeners>,
 }
 
@@ -79,116 +70,15 @@ struct Host<'a> {
     supervisor: &'a Supervisor,
     workshop: &'a mut Workshop,
     parties: BTreeMap<ProcessId, Party>,
-    /// What happened while an effect was performed.
-    pending: VecDeque<Event>,
-    cancel_told: bool,
     owner: Owner,
-    /// The first complete set that anybody gave.
+    /// Those that the node keeps.
     listeners: Option<Listeners>,
-    outcome: Option<Outcome>,
 }
 
 impl Host<'_> {
-    /// Hands the machine what has happened and was not handed to it yet, unless it is done.
-    fn settle(&mut self, machine: &mut Recovery) {
-        while let Some(event) = self.pending.pop_front().filter(|_| !machine.is_done()) {
-            tracing::trace!(target: "handoff.event", state = machine.state(), ?event);
-            let ControlFlow::Continue(()) = turn(machine, self, event) else { return };
-        }
-    }
-
-    /// Waits for what comes next. Timers are looked at only when there was nothing else.
-    fn wait_and_handle(&mut self, machine: &mut Recovery) -> Result<()> {
-        let until_timer = machine.timers().next().map(|(at, _)| at.since(self.now()));
-        let pollable = |party: &Party| party.end_told || party.watch.pollable().is_some();
-        let shortly = (!self.parties.values().all(pollable)).then_some(SHORTLY);
-        let timeout = [until_timer, shortly].into_iter().flatten().min();
-        poller::wait(&self.pollables(), timeout).context(|| "can't wait for the daemons".into())?;
-        self.workshop.wake.drain();
-        if self.handle_ready(machine) {
-            return Ok(());
-        }
-        if let Some((_, timer)) = machine.timers().next().filter(|(at, _)| *at <= self.now()) {
-            self.pending.push_back(Event::Timer(timer));
-            self.settle(machine);
-        }
-        Ok(())
-    }
-
-    fn pollables(&self) -> Vec<(BorrowedFd<'_>, bool)> {
-        let mut fds = vec![(self.workshop.wake.as_fd(), false)];
-        for party in self.parties.values() {
-            fds.extend(party.watch.pollable().filter(|_| !party.end_told).map(|fd| (fd, false)));
-            fds.extend(party.link.as_ref().map(|link| (link.as_fd(), link.wants_write())));
-        }
-        fds
-    }
-
-    /// Handles all that has happened, ends before anything else; `false` if nothing has, or if there is no end to it.
-    fn handle_ready(&mut self, machine: &mut Recovery) -> bool {
-        let mut handled = 0;
-        if self.supervisor.cancel.is_cancelled() && !std::mem::replace(&mut self.cancel_told, true) {
-            self.pending.push_back(Event::Cancel);
-        }
-        while self.outcome.is_none() && handled < FLOOD {
-            let all = self.parties.keys().copied().collect::<Vec<_>>();
-            let next = all.iter().find_map(|process| self.end_of(*process));
-            let next = next.or_else(|| all.iter().find_map(|process| self.read(*process)));
-            self.pending.extend(next);
-            if self.pending.is_empty() {
-                break;
-            }
-            handled += 1;
-            self.settle(machine);
-        }
-        (1..FLOOD).contains(&handled)
-    }
-
-    /// The end of a process, told once.
-    fn end_of(&mut self, process: ProcessId) -> Option<Event> {
-        let party = self.parties.get_mut(&process).filter(|party| !party.end_told)?;
-        let how = party.watch.ended().ok().flatten()?;
-        tracing::info!(target: "handoff.recovery", pid = process.pid, %how, "a daemon has ended");
-        party.end_told = true;
-        party.link = None;
-        // Its control sockets are nobody's now.
-        if let Err(error) = control::remove_stale(&self.supervisor.control, process.pid) {
-            tracing::debug!(target: "handoff", pid = process.pid, %error, "its socket is still there");
-        }
-        Some(Event::Ended(process))
-    }
-
-    fn read(&mut self, process: ProcessId) -> Option<Event> {
-        let party = self.parties.get_mut(&process)?;
-        let link = party.link.as_mut()?;
-        link.flush();
-        let admitted = match link.read() {
-            Read::Nothing => return None,
-            Read::Message(message) => admit(process, party, message),
-            Read::Closed(why) => Err(why),
-        };
-        match admitted {
-            Ok(message) => {
-                if matches!(message, Message::Listeners { more: false, .. }) {
-                    let all = party.listeners.drain(..).flat_map(Listeners::into_entries).collect();
-                    let all = Listeners::from_entries(all).ok();
-                    // Whoever has none says so: another may have them.
-                    self.listeners = self.listeners.take().filter(|held| !held.is_empty()).or(all);
-                }
-                Some(Event::Frame(process, message))
-            }
-            Err(why) => {
-                tracing::debug!(target: "handoff.recovery", pid = process.pid, why, "the link is closed");
-                party.link = None;
-                party.listeners.clear();
-                Some(Event::Closed(process))
-            }
-        }
-    }
-
     /// What the caller gets.
-    fn conclude(mut self, before: Journal) -> Result<RecoveryOutcome> {
-        let Some(outcome) = self.outcome.take() else {
+    fn conclude(mut self, node: &Recovery, before: Journal) -> Result<RecoveryOutcome> {
+        let Some(outcome) = node.outcome().cloned() else {
             return Err(Error::Peer("the recovery has no end".into()));
         };
         control::sweep(&self.supervisor.control);
@@ -199,13 +89,11 @@ impl Host<'_> {
             self.workshop.listeners = listeners;
         }
         let (daemon, build_id) = match outcome.verdict {
-            Verdict::Serves(process) => match self.parties.remove(&process) {
-                Some(party) => {
-                    let build = party.hello.map(|hello| hello.build_id).unwrap_or_default();
-                    (Some(Child::from_watch(party.watch)), build)
-                }
-                None => (None, Vec::new()),
-            },
+            Verdict::Serves(process) => {
+                let daemon = self.parties.remove(&process).map(|party| Child::from_watch(party.watch));
+                let build = node.hello(process).map(|hello| hello.build_id.clone());
+                (daemon, build.unwrap_or_default())
+            }
             _ => (None, Vec::new()),
         };
         let took = self.now().since(Time::ZERO);
@@ -215,7 +103,8 @@ impl Host<'_> {
     /// Ends what daemons that have ended left in their process groups: it may hold a copy of the lock's descriptor,
     /// and nobody could serve then.
     fn end_leftovers(&self, before: &Journal) {
-        for process in survey::names(self.supervisor, before, None, None).all() {
+        let seen = Seen { owner: None, ..survey::look(self.supervisor, None) };
+        for process in sightings(before, &seen, None).into_iter().map(|sighting| sighting.process) {
             match kill_leftovers(process) {
                 Ok(true) => {
                     tracing::warn!(target: "handoff.recovery", pid = process.pid, "killed what it left behind")
@@ -227,60 +116,13 @@ impl Host<'_> {
             }
         }
     }
-
-    fn names(&mut self, also: Option<ProcessId>) -> Names {
-        let owner = self.owner.of(&self.supervisor.control);
-        survey::names(self.supervisor, &self.workshop.knows, owner, also)
-    }
-
-    /// Watches `process`, unless it has ended.
-    fn watch(&mut self, process: ProcessId) -> bool {
-        if let Some(party) = self.parties.get_mut(&process) {
-            return !party.end_told;
-        }
-        let known = self.workshop.children.iter().position(|child| child.id() == process);
-        let watch = match known {
-            Some(at) => Ok(self.workshop.children.swap_remove(at)),
-            None => Watch::other(process),
-        };
-        let Ok(mut watch) = watch else { return false };
-        if !matches!(watch.ended(), Ok(None)) {
-            return false;
-        }
-        let party = Party { watch, end_told: false, link: None, hello: None, listeners: Vec::new() };
-        self.parties.insert(process, party);
-        true
-    }
-}
-
-/// Sees that what comes is from the process that it is taken for.
-fn admit(process: ProcessId, party: &mut Party, message: Message) -> std::result::Result<Message, String> {
-    let link = party.link.as_mut().ok_or("the link is gone")?;
-    match &message {
-        Message::Hello(hello) if hello.process() != process => {
-            return Err(format!("{} answers for {process}", hello.pid));
-        }
-        Message::Hello(hello) => party.hello = Some(hello.clone()),
-        _ if party.hello.is_none() => return Err(format!("{} before Hello", message.name())),
-        Message::Listeners { names, .. } => {
-            let fds = link.take_descriptors();
-            let so_far: usize = party.listeners.iter().map(|listeners| listeners.entries().count()).sum();
-            if so_far + names.len() > MOST_LISTENERS {
-                return Err(format!("more than {MOST_LISTENERS} listeners"));
-            }
-            party.listeners.push(Listeners::received(names, fds).map_err(|error| error.to_string())?);
-        }
-        Message::Refused { error } => return Err(error.clone()),
-        _ => {}
-    }
-    Ok(message)
 }
 
 impl Drop for Host<'_> {
     /// Keeps what is not reaped for the next time.
     fn drop(&mut self) {
         let parties = std::mem::take(&mut self.parties).into_values();
-        self.workshop.children.extend(parties.filter(|party| !party.end_told).map(|party| party.watch));
+        self.workshop.children.extend(parties.filter(|party| !party.has_ended).map(|party| party.watch));
     }
 }
 
@@ -300,48 +142,117 @@ impl Gaps for Host<'_> {
     }
 }
 
-impl Transport<ProcessId> for Host<'_> {
-    fn send(&mut self, to: ProcessId, message: &Message) {
-        if let Some(link) = self.parties.get_mut(&to).and_then(|party| party.link.as_mut()) {
-            // One that does not read is not asked again and again.
-            if !(link.wants_write() && *message == Message::StandingQuery) {
-                #[cfg(feature = "crash-points")]
-                link.will_send(message, None, Some(to.pid));
-                link.send(message);
-            }
+impl System for Host<'_> {
+    fn pollables(&self) -> Vec<(BorrowedFd<'_>, bool)> {
+        let mut fds = vec![(self.workshop.wake.as_fd(), false)];
+        for party in self.parties.values() {
+            fds.extend(party.watch.pollable().filter(|_| !party.has_ended).map(|fd| (fd, false)));
+            fds.extend(party.link.as_ref().map(|link| (link.as_fd(), link.wants_write())));
         }
+        fds
     }
 
-    fn close(&mut self, link: ProcessId) {
-        self.parties.entry(link).and_modify(|party| party.link = None);
+    fn drain_wakes(&mut self) {
+        self.workshop.wake.drain();
+    }
+
+    fn look_again_after(&self) -> Option<Duration> {
+        let wakes = |party: &Party| party.has_ended || party.watch.pollable().is_some();
+        (!self.parties.values().all(wakes)).then_some(SHORTLY)
     }
 }
 
-impl Survey for Host<'_> {
-    fn look(&mut self, also: Option<ProcessId>) -> Option<Vec<Sighting>> {
-        let sightings = self.names(also).sightings();
-        Some(sightings.into_iter().filter(|sighting| self.watch(sighting.process)).collect())
+impl Os for Host<'_> {
+    fn look(&mut self, _also: Option<ProcessId>) -> Option<Seen> {
+        Some(survey::look(self.supervisor, self.owner.of(&self.supervisor.control)))
     }
 
-    fn connect(&mut self, to: ProcessId) {
-        let link = match control::connect_to(&self.supervisor.control, to.pid) {
+    fn watch(&mut self, process: ProcessId) -> bool {
+        let known = self.workshop.children.iter().position(|child| child.id() == process);
+        let watch = match known {
+            Some(at) => Ok(self.workshop.children.swap_remove(at)),
+            None => Watch::other(process),
+        };
+        let Ok(mut watch) = watch else { return false };
+        let lives = matches!(watch.ended(), Ok(None));
+        if lives {
+            self.parties
+                .insert(process, Party { watch, has_ended: false, link: None, listeners: Vec::new() });
+        }
+        lives
+    }
+
+    fn ended(&mut self, process: ProcessId) -> Option<String> {
+        let party = self.parties.get_mut(&process)?;
+        let how = party.watch.ended().ok().flatten()?;
+        party.has_ended = true;
+        // Its control sockets are nobody's now.
+        if let Err(error) = control::remove_stale(&self.supervisor.control, process.pid) {
+            tracing::debug!(target: "handoff", pid = process.pid, %error, "its socket is still there");
+        }
+        Some(how.to_string())
+    }
+
+    fn connect(&mut self, to: ProcessId) -> Option<std::result::Result<(), String>> {
+        let party = self.parties.get_mut(&to)?;
+        Some(match control::connect_to(&self.supervisor.control, to.pid) {
             Ok(Connect::Connected(stream)) => {
-                survey::check_peer(&stream, to).map(|()| Link::receiving(stream))
+                party.link = Some(Link::receiving(stream));
+                Ok(())
             }
             Ok(Connect::NotThere) => Err("nobody listens at its control socket".into()),
             Ok(Connect::Retry) => Err("its control socket's queue is full".into()),
             Err(error) => Err(error.to_string()),
-        };
-        let Some(party) = self.parties.get_mut(&to) else { return };
-        party.hello = None;
-        party.listeners.clear();
-        match link {
-            Ok(link) => party.link = Some(link),
-            Err(why) => {
-                tracing::debug!(target: "handoff.recovery", pid = to.pid, why, "can't connect");
-                self.pending.push_back(Event::Closed(to));
-            }
+        })
+    }
+
+    fn credentials(&self, of: ProcessId) -> std::result::Result<Credentials, String> {
+        let link = self.parties.get(&of).and_then(|party| party.link.as_ref()).ok_or("the link is gone")?;
+        let peer = control::peer(link.stream()).map_err(|error| error.to_string())?;
+        Ok(Credentials { uid: peer.uid, pid: peer.pid })
+    }
+
+    fn uid(&self) -> u32 {
+        nix::unistd::geteuid().as_raw()
+    }
+
+    fn read(&mut self, from: ProcessId) -> Read {
+        let Some(party) = self.parties.get_mut(&from) else { return Read::Nothing };
+        let Some(link) = &mut party.link else { return Read::Nothing };
+        link.flush();
+        link.read()
+    }
+
+    fn send(&mut self, to: ProcessId, message: &Message) {
+        if let Some(link) = self.parties.get_mut(&to).and_then(|party| party.link.as_mut()) {
+            #[cfg(feature = "crash-points")]
+            link.will_send(message, None, Some(to.pid));
+            link.send(message);
         }
+    }
+
+    fn is_clogged(&self, to: ProcessId) -> bool {
+        self.parties.get(&to).and_then(|party| party.link.as_ref()).is_some_and(Link::wants_write)
+    }
+
+    fn hang_up(&mut self, from: ProcessId) {
+        self.parties.entry(from).and_modify(|party| {
+            party.link = None;
+            party.listeners.clear();
+        });
+    }
+
+    fn receive_listeners(&mut self, from: ProcessId, names: &[String]) -> std::result::Result<(), String> {
+        let party = self.parties.get_mut(&from).ok_or("it was never seen")?;
+        let fds = party.link.as_mut().ok_or("the link is gone")?.take_descriptors();
+        party.listeners.push(Listeners::received(names, fds).map_err(|error| error.to_string())?);
+        Ok(())
+    }
+
+    fn keep_listeners(&mut self, from: ProcessId) {
+        let Some(party) = self.parties.get_mut(&from) else { return };
+        let all = party.listeners.drain(..).flat_map(Listeners::into_entries).collect();
+        self.listeners = Listeners::from_entries(all).ok();
     }
 
     fn kill(&mut self, process: ProcessId) {
@@ -352,24 +263,23 @@ impl Survey for Host<'_> {
         }
     }
 
-    fn note(&mut self, verdict: Verdict) -> Option<std::result::Result<(), String>> {
-        let hello = match verdict {
-            Verdict::Serves(process) => self.parties.get(&process).and_then(|party| party.hello.as_ref()),
-            _ => None,
-        };
-        let build_id = hello.map(|hello| hello.build_id.clone()).unwrap_or_default();
-        let journal = journal::dated(self.workshop.knows.recovered(verdict, build_id));
+    fn write_journal(
+        &mut self,
+        _verdict: Verdict,
+        journal: &Journal,
+    ) -> Option<std::result::Result<(), String>> {
+        let journal = journal::dated(journal.clone());
         let written = journal::write(self.workshop.journal.as_mut(), &journal);
         self.workshop.is_written = written.is_ok();
-        let written = written.map_err(|error| format!("the journal could not be written: {error}"));
-        let result = written.and_then(|()| journal.allows_final());
         self.workshop.knows = journal;
-        Some(result)
+        Some(written.map_err(|error| error.to_string()))
     }
-}
 
-impl RecoveryHost for Host<'_> {
-    fn finish(&mut self, outcome: Outcome) {
-        self.outcome = Some(outcome);
+    fn answer(&mut self) -> Option<Answer> {
+        None
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.supervisor.cancel.is_cancelled()
     }
 }

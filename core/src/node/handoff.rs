@@ -1,0 +1,543 @@
+//! The node of one handoff or cold start: the supervisor's machine, its two peers, what the journal says.
+use alloc::{format, string::String, vec::Vec};
+use core::ops::ControlFlow;
+
+use super::{Credentials, Driver, END_AT_HAND, FLOOD, Node, Read};
+use crate::{
+    host::{self, Clock, Crashed, Gap, Gaps, Process, SupervisorHost, Transport},
+    id::{HandoffId, ProcessId},
+    journal::{Binary, Journal, Parties},
+    machine::{
+        Cell, Machine, Supervisor,
+        supervisor::{Config, Event, Note, Outcome, Peer, Verdict},
+    },
+    message::{Hello, Message},
+    time::{Duration, Time},
+};
+
+/// A control socket whose queue is full is tried again after so long.
+const CONNECT_AGAIN: Duration = Duration::from_millis(10);
+
+/// How long an answer at the control path is waited for before it is reported that nobody serves.
+const DOUBT: Duration = Duration::from_millis(100);
+
+/// In the order in which their frames are read.
+const PEERS: [Peer; 2] = [Peer::Incumbent, Peer::Successor];
+
+/// What an attempt to connect to the control path came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Connection {
+    /// It is connected.
+    Made,
+    /// The socket's queue is full.
+    QueueFull,
+    /// Nobody can be reached, and why.
+    Failed(String),
+}
+
+/// A process that was started, and what it was started from.
+pub type Spawned = Result<(ProcessId, Binary), String>;
+
+/// An answer that was put off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// To [`Os::connect`].
+    Connected(Connection),
+    /// To [`Os::spawn`].
+    Spawned(Spawned),
+    /// To [`Os::write_journal`].
+    Written(Note, Result<(), String>),
+}
+
+/// What a handoff's node stands on. A method that returns `Option` may put its answer off: it comes as an [`Answer`].
+pub trait Os: Clock + Gaps {
+    /// Connects to the control path. The new link replaces that to the incumbent.
+    fn connect(&mut self) -> Option<Connection>;
+
+    /// Reads what a peer has sent. After [`Read::Closed`] the link is gone.
+    fn read(&mut self, peer: Peer) -> Read;
+
+    /// Sends a message: buffered, not received.
+    fn send(&mut self, peer: Peer, message: &Message);
+
+    /// Closes the link to a peer.
+    fn hang_up(&mut self, peer: Peer);
+
+    /// The process at the other end of the link to a peer.
+    ///
+    /// # Errors
+    /// The system does not tell.
+    fn credentials(&self, peer: Peer) -> Result<Credentials, String>;
+
+    /// The effective user of this process.
+    fn uid(&self) -> u32;
+
+    /// Starts the successor, with a link to it; `replaces` says whether there is an incumbent.
+    fn spawn(&mut self, replaces: bool) -> Option<Spawned>;
+
+    /// Watches the incumbent from here on.
+    ///
+    /// # Errors
+    /// The system's.
+    fn watch(&mut self, incumbent: ProcessId) -> Result<(), String>;
+
+    /// How a watched peer's process has ended, if it has; its control sockets are removed then.
+    fn ended(&mut self, peer: Peer) -> Option<String>;
+
+    /// Kills a peer's process and what it has forked.
+    fn kill(&mut self, peer: Peer);
+
+    /// Makes `journal`, which says `note`, durable.
+    fn write_journal(&mut self, note: Note, journal: &Journal) -> Option<Result<(), String>>;
+
+    /// An answer that was put off, once it has come.
+    fn answer(&mut self) -> Option<Answer>;
+
+    /// Whether the handoff was called off.
+    fn is_cancelled(&self) -> bool;
+
+    /// Called when the machine reports; the node may still doubt it.
+    fn reports(&mut self, _outcome: &Outcome) {}
+}
+
+/// What is known of a peer's process and the link to it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Party {
+    linked: bool,
+    process: Option<ProcessId>,
+    end_told: bool,
+    /// The link has closed, and why: told as such at that time, unless the process has ended by then.
+    closed: Option<(Time, String)>,
+}
+
+/// How far a pass has come.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Pass {
+    /// How many messages may still be taken from each peer.
+    left: [usize; 2],
+    handled: bool,
+    over: bool,
+}
+
+impl Default for Pass {
+    fn default() -> Self {
+        Pass { left: [FLOOD; 2], handled: false, over: false }
+    }
+}
+
+/// All of a handoff's node but the machine.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Rest {
+    parties: Parties,
+    /// What the journal says, or was to say.
+    knows: Journal,
+    incumbent: Party,
+    successor: Party,
+    reconnect_at: Option<Time>,
+    connect_failed: Option<String>,
+    outcome: Option<Outcome>,
+    /// Until when an answer at the control path is waited for, before it is believed that nobody serves.
+    doubts_until: Option<Time>,
+}
+
+/// The node of one handoff, or one cold start.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Handoff {
+    machine: Supervisor,
+    rest: Rest,
+    pass: Pass,
+    replace: bool,
+    cancel_told: bool,
+}
+
+impl Handoff {
+    /// A handoff that has not begun; `before` is what the journal says. Without `replace` it is a cold start.
+    pub fn new(config: Config, handoff_id: HandoffId, replace: bool, before: Journal) -> Handoff {
+        let parties = Parties {
+            handoff_id,
+            incumbent: None,
+            successor: None,
+            successor_build: Vec::new(),
+            before: before.clone(),
+        };
+        let rest = Rest {
+            parties,
+            knows: before,
+            incumbent: Party::default(),
+            successor: Party::default(),
+            reconnect_at: None,
+            connect_failed: None,
+            outcome: None,
+            doubts_until: None,
+        };
+        let machine = Supervisor::new(config);
+        Handoff { machine, rest, pass: Pass::default(), replace, cancel_told: false }
+    }
+
+    /// The event with which it begins.
+    pub fn start(&self) -> Event {
+        Event::Start { handoff_id: self.rest.parties.handoff_id, replace: self.replace }
+    }
+
+    /// Whether it is to replace an incumbent: else it is a cold start.
+    pub fn replaces(&self) -> bool {
+        self.replace
+    }
+
+    /// The machine.
+    pub fn machine(&self) -> &Supervisor {
+        &self.machine
+    }
+
+    /// The processes that take part.
+    pub fn parties(&self) -> &Parties {
+        &self.rest.parties
+    }
+
+    /// What the journal says by now, or was to say.
+    pub fn knows(&self) -> &Journal {
+        &self.rest.knows
+    }
+
+    /// A peer's process, once it is watched.
+    pub fn process(&self, peer: Peer) -> Option<ProcessId> {
+        self.rest.party(peer).process
+    }
+
+    /// Whether the machine was told of the end of a peer's process.
+    pub fn was_told_of_end(&self, peer: Peer) -> bool {
+        self.rest.party(peer).end_told
+    }
+
+    /// What became of it, once it is over.
+    pub fn outcome(&self) -> Option<&Outcome> {
+        self.rest.outcome.as_ref().filter(|_| self.rest.doubts_until.is_none())
+    }
+
+    fn pick<O: Os>(&mut self, os: &mut O) -> Option<Event> {
+        if self.pass.over {
+            return None;
+        }
+        if self.machine.is_done() {
+            self.rest.resolve_doubt(os);
+            return None;
+        }
+        let event = self.rest.answers(os).or_else(|| self.frame(os)).or_else(|| self.cancel(os));
+        if event.is_some() {
+            return event;
+        }
+        self.pass.over = true;
+        let flooded = self.pass.left.contains(&0);
+        let expired = self.machine.timers().next().filter(|(at, _)| *at <= os.now());
+        expired.filter(|_| !self.pass.handled || flooded).map(|(_, timer)| Event::Timer(timer))
+    }
+
+    /// The end of either process, or else what a peer has sent next. Both ends come before each frame, since this process may have
+    /// been stopped since it looked: nobody acts on the word of the dead. The successor's comes first: that the incumbent has left
+    /// for it is worth nothing then.
+    fn frame<O: Os>(&mut self, os: &mut O) -> Option<Event> {
+        for (peer, left) in PEERS.into_iter().zip(0..) {
+            while self.pass.left[left] > 0 {
+                if let Some(event) =
+                    self.rest.end(os, Peer::Successor).or_else(|| self.rest.end(os, Peer::Incumbent))
+                {
+                    return Some(event);
+                }
+                let Some(event) = self.rest.read(os, peer) else { break };
+                self.pass.left[left] -= 1;
+                return Some(event);
+            }
+        }
+        None
+    }
+
+    /// A cancel comes after all that was said before it, like a timer: a successor may have said that it serves.
+    fn cancel<O: Os>(&mut self, os: &O) -> Option<Event> {
+        let told = !os.is_cancelled() || core::mem::replace(&mut self.cancel_told, true);
+        (!told).then_some(Event::Cancel)
+    }
+}
+
+impl<O: Os> Node<O> for Handoff {
+    type Event = Event;
+
+    fn next(&mut self, os: &mut O) -> Option<Event> {
+        let event = self.pick(os);
+        match event {
+            Some(_) => self.pass.handled = true,
+            None => self.pass = Pass::default(),
+        }
+        event
+    }
+
+    fn step(&mut self, os: &mut O, event: Event, driver: &mut impl Driver) -> ControlFlow<Crashed> {
+        driver.turn(&mut self.machine, &mut Hands { rest: &mut self.rest, os }, event)
+    }
+
+    fn wake_at(&self) -> Option<Time> {
+        let timer = self.machine.timers().next().map(|(at, _)| at).filter(|_| !self.machine.is_done());
+        let closed = PEERS.into_iter().filter_map(|peer| Some(self.rest.party(peer).closed.as_ref()?.0));
+        timer.into_iter().chain(closed).chain(self.rest.reconnect_at).chain(self.rest.doubts_until).min()
+    }
+
+    fn state(&self) -> &'static str {
+        self.machine.state()
+    }
+
+    fn is_over(&self) -> bool {
+        self.outcome().is_some()
+    }
+}
+
+impl Rest {
+    fn party(&self, peer: Peer) -> &Party {
+        match peer {
+            Peer::Incumbent => &self.incumbent,
+            Peer::Successor => &self.successor,
+        }
+    }
+
+    fn party_mut(&mut self, peer: Peer) -> &mut Party {
+        match peer {
+            Peer::Incumbent => &mut self.incumbent,
+            Peer::Successor => &mut self.successor,
+        }
+    }
+
+    /// What was put off and has come; a connection that is to be tried again.
+    fn answers<O: Os>(&mut self, os: &mut O) -> Option<Event> {
+        if self.reconnect_at.is_some_and(|at| at <= os.now()) {
+            self.connect(os);
+        }
+        while self.connect_failed.is_none() {
+            match os.answer()? {
+                Answer::Connected(connection) => self.connected(os.now(), connection),
+                Answer::Spawned(spawned) => return Some(Event::Spawned(self.spawned(spawned))),
+                Answer::Written(note, result) => return Some(Event::Persisted(note, result)),
+            }
+        }
+        self.connect_failed.take().map(Event::ConnectFailed)
+    }
+
+    fn connect<O: Os>(&mut self, os: &mut O) {
+        self.reconnect_at = None;
+        self.incumbent.closed = None;
+        if core::mem::take(&mut self.incumbent.linked) {
+            os.hang_up(Peer::Incumbent);
+        }
+        if let Some(connection) = os.connect() {
+            self.connected(os.now(), connection);
+        }
+    }
+
+    fn connected(&mut self, now: Time, connection: Connection) {
+        match connection {
+            Connection::Made => self.incumbent.linked = true,
+            Connection::QueueFull => self.reconnect_at = Some(now + CONNECT_AGAIN),
+            Connection::Failed(why) => self.connect_failed = Some(why),
+        }
+    }
+
+    fn spawned(&mut self, spawned: Spawned) -> Result<ProcessId, String> {
+        let (process, binary) = spawned?;
+        self.successor.linked = true;
+        self.successor.process = Some(process);
+        self.parties.successor = Some((process, binary));
+        Ok(process)
+    }
+
+    /// The end of a peer's process, told once, with what it said last if that is why.
+    fn end<O: Os>(&mut self, os: &mut O, peer: Peer) -> Option<Event> {
+        let party = self.party(peer);
+        party.process.filter(|_| !party.end_told)?;
+        let how = os.ended(peer)?;
+        let party = self.party_mut(peer);
+        party.end_told = true;
+        party.closed = None;
+        let words = if core::mem::take(&mut party.linked) { last_words(os, peer) } else { None };
+        Some(Event::Ended(peer, words.map_or(how.clone(), |why| format!("{how}: {why}"))))
+    }
+
+    /// What a peer says next; or that its link has closed, once its process has had the time to end.
+    fn read<O: Os>(&mut self, os: &mut O, peer: Peer) -> Option<Event> {
+        let now = os.now();
+        if let Some((_, why)) = self.party_mut(peer).closed.take_if(|(at, _)| *at <= now) {
+            return Some(Event::Closed(peer, why));
+        }
+        if !self.party(peer).linked {
+            return None;
+        }
+        match os.read(peer) {
+            Read::Nothing => None,
+            Read::Message(message) => match self.admit(os, peer, &message) {
+                Ok(()) => Some(Event::Frame(peer, message)),
+                Err(why) => {
+                    os.hang_up(peer);
+                    self.party_mut(peer).linked = false;
+                    Some(Event::Closed(peer, why))
+                }
+            },
+            Read::Closed(why) => {
+                let party = self.party_mut(peer);
+                party.linked = false;
+                party.closed = Some((now + END_AT_HAND, why));
+                self.end(os, peer)
+            }
+        }
+    }
+
+    /// Sees that `Hello` comes from the process that it names, and watches that process from here on.
+    fn admit<O: Os>(&mut self, os: &mut O, peer: Peer, message: &Message) -> Result<(), String> {
+        let Message::Hello(hello) = message else { return Ok(()) };
+        match peer {
+            Peer::Successor => self.parties.successor_build.clone_from(&hello.build_id),
+            Peer::Incumbent => self.admit_incumbent(os, hello)?,
+        }
+        Ok(())
+    }
+
+    fn admit_incumbent<O: Os>(&mut self, os: &mut O, hello: &Hello) -> Result<(), String> {
+        let process = hello.process();
+        is_itself(os, hello)?;
+        match self.incumbent.process {
+            Some(known) if known != process => {
+                Err("another process than before answers at the control path".into())
+            }
+            Some(_) => Ok(()),
+            None => {
+                os.watch(process)?;
+                self.incumbent.process = Some(process);
+                self.parties.incumbent = Some(process);
+                Ok(())
+            }
+        }
+    }
+
+    /// That nobody serves is not so if a process answers at the control path: another supervisor has replaced the incumbent
+    /// meanwhile.
+    fn resolve_doubt<O: Os>(&mut self, os: &mut O) {
+        let Some(until) = self.doubts_until else { return };
+        let _ = self.answers(os).map(|_| self.doubts_until = None);
+        while self.doubts_until.is_some() && self.incumbent.linked {
+            match os.read(Peer::Incumbent) {
+                Read::Nothing => break,
+                Read::Message(Message::Hello(hello)) if is_itself(os, &hello).is_ok() => {
+                    self.doubts_until = None;
+                    self.is_answered_by(&hello);
+                }
+                Read::Message(_) => {}
+                Read::Closed(_) => self.incumbent.linked = false,
+            }
+        }
+        let waits = self.incumbent.linked || self.reconnect_at.is_some();
+        if !waits || until <= os.now() {
+            (self.doubts_until, self.reconnect_at) = (None, None);
+        }
+    }
+
+    fn is_answered_by(&mut self, hello: &Hello) {
+        let Some(outcome) = &mut self.outcome else { return };
+        let reason = outcome.reason.take().unwrap_or_default();
+        outcome.verdict = Verdict::Unconfirmed;
+        outcome.reason = Some(format!("{reason}; but process {} answers at the control path", hello.pid));
+    }
+}
+
+/// Whether the incumbent's `Hello` comes from the process that it names, of a user that may speak here.
+fn is_itself<O: Os>(os: &O, hello: &Hello) -> Result<(), String> {
+    let peer = os.credentials(Peer::Incumbent)?;
+    if !peer.may_speak_to(os.uid()) {
+        return Err(format!("process {} runs as uid {}, which is not allowed here", hello.pid, peer.uid));
+    }
+    // 0 is a process of another pid namespace.
+    if peer.pid.is_some_and(|pid| pid != 0 && pid != hello.pid) {
+        return Err(format!("it calls itself process {}, but is another", hello.pid));
+    }
+    Ok(())
+}
+
+/// Why a process has ended, if it said so: nobody acts on the word of the dead, but that is for people.
+fn last_words<O: Os>(os: &mut O, peer: Peer) -> Option<String> {
+    let mut words = None;
+    for _ in 0..FLOOD {
+        match os.read(peer) {
+            Read::Message(Message::Failed { error, .. } | Message::Refused { error }) => words = Some(error),
+            Read::Message(_) => {}
+            Read::Nothing => break,
+            Read::Closed(_) => return words,
+        }
+    }
+    os.hang_up(peer);
+    words
+}
+
+/// What a supervisor's machine stands on: the operating system, and what the node keeps of it.
+struct Hands<'a, O> {
+    rest: &'a mut Rest,
+    os: &'a mut O,
+}
+
+impl<O: Os> Clock for Hands<'_, O> {
+    fn now(&self) -> Time {
+        self.os.now()
+    }
+}
+
+impl<O: Os> Gaps for Hands<'_, O> {
+    fn handles(&mut self, cell: Cell) {
+        self.os.handles(cell);
+    }
+
+    fn gap(&mut self, gap: Gap) -> ControlFlow<Crashed> {
+        self.os.gap(gap)
+    }
+}
+
+impl<O: Os> Transport<Peer> for Hands<'_, O> {
+    fn send(&mut self, to: Peer, message: &Message) {
+        if self.rest.party(to).linked {
+            self.os.send(to, message);
+        }
+    }
+
+    fn close(&mut self, peer: Peer) {
+        if core::mem::take(&mut self.rest.party_mut(peer).linked) {
+            self.os.hang_up(peer);
+        }
+    }
+}
+
+impl<O: Os> Process for Hands<'_, O> {
+    fn connect(&mut self) {
+        self.rest.connect(self.os);
+    }
+
+    fn spawn(&mut self) -> Option<Result<ProcessId, String>> {
+        let spawned = self.os.spawn(self.rest.parties.incumbent.is_some())?;
+        Some(self.rest.spawned(spawned))
+    }
+
+    fn kill(&mut self, peer: Peer) {
+        self.os.kill(peer);
+    }
+}
+
+impl<O: Os> host::Journal for Hands<'_, O> {
+    fn persist(&mut self, note: Note) -> Option<Result<(), String>> {
+        // What could not be written is known all the same, and comes with the next write.
+        self.rest.knows = self.rest.knows.noted(note, &self.rest.parties);
+        self.os.write_journal(note, &self.rest.knows)
+    }
+}
+
+impl<O: Os> SupervisorHost for Hands<'_, O> {
+    fn finish(&mut self, outcome: Outcome) {
+        self.os.reports(&outcome);
+        let doubtful = outcome.verdict == Verdict::NobodyServes;
+        self.rest.outcome = Some(outcome);
+        if doubtful {
+            self.rest.doubts_until = Some(self.os.now() + DOUBT);
+            self.rest.connect(self.os);
+        }
+    }
+}
