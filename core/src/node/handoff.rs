@@ -236,16 +236,16 @@ impl Handoff {
     /// been stopped since it looked: nobody acts on the word of the dead. The successor's comes first: that the incumbent has left
     /// for it is worth nothing then.
     fn frame<O: Os>(&mut self, os: &mut O) -> Option<Event> {
-        for (peer, left) in PEERS.into_iter().zip(0..) {
-            while self.pass.left[left] > 0 {
-                if let Some(event) =
-                    self.rest.end(os, Peer::Successor).or_else(|| self.rest.end(os, Peer::Incumbent))
-                {
-                    return Some(event);
-                }
-                let Some(event) = self.rest.read(os, peer) else { break };
-                self.pass.left[left] -= 1;
-                return Some(event);
+        let rest = &mut self.rest;
+        let end = rest.end(os, Peer::Successor).or_else(|| rest.end(os, Peer::Incumbent));
+        if end.is_some() {
+            return end;
+        }
+        for (peer, left) in PEERS.into_iter().zip(&mut self.pass.left).filter(|(_, left)| **left > 0) {
+            let event = rest.read(os, peer);
+            if event.is_some() {
+                *left -= 1;
+                return event;
             }
         }
         None
