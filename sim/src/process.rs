@@ -8,10 +8,10 @@ use handoff::machine::{
 };
 use handoff::message::{Message, Sealed};
 
-use crate::boss::Boss;
 use crate::daemon::Simulated;
 use crate::kernel::{Clock, Disk, Kind as Noisy, Micros};
 use crate::plan;
+use crate::supervisor::Boss;
 use crate::trace::Name;
 use crate::world::World;
 

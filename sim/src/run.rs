@@ -7,14 +7,14 @@ use handoff::machine::Cell;
 use handoff::machine::recovery;
 use handoff::machine::supervisor::Verdict;
 
-use crate::checks::Violation;
 use crate::daemon::{Ledger, Make};
-pub use crate::faults::Passed;
-pub use crate::feature::Feature;
+use crate::harness::checks::Violation;
+pub use crate::harness::faults::Passed;
 use crate::kernel::Micros;
-use crate::mutant::Mutation;
+pub use crate::plan::Planted;
 use crate::plan::{At, Plan};
 use crate::runtime;
+pub use crate::search::feature::Feature;
 use crate::trace::{Entry, Name, Sent, Step};
 use crate::world::World;
 
@@ -100,31 +100,6 @@ pub struct Options {
     pub features: bool,
     /// Broken on purpose.
     pub planted: Planted,
-}
-
-/// Something that is broken on purpose in the simulated world, to see that a check notices: one for each of them, but for
-/// lost writes, for which a daemon is enough ([`forgetful_ledgers`]).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Planted {
-    /// Nothing.
-    #[default]
-    Nothing,
-    /// `flock` excludes nobody, as on some network file systems.
-    FlockExcludesNobody,
-    /// The supervisor gives its listening socket away.
-    ListenerIsGivenAway,
-    /// Nobody starts a supervisor that died.
-    NoSupervisorAgain,
-    /// Somebody removes the control path.
-    PathIsRemoved,
-    /// What was rolled back is reported as committed.
-    RollBackIsDenied,
-    /// Nobody removes the sockets of the dead.
-    SocketsStay,
-    /// Nobody starts a daemon when none serves.
-    NoDaemonAgain,
-    /// Something is wrong with a machine.
-    Mutant(&'static Mutation),
 }
 
 /// Makes the daemons that the simulator brings along.

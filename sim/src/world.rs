@@ -9,18 +9,18 @@ use std::sync::Arc;
 
 use handoff::ProcessId;
 
-use crate::boss::Boss;
-use crate::checks::Audit;
-use crate::clients::Client;
 use crate::daemon::Make;
-use crate::faults::Faults;
+use crate::harness::checks::Audit;
+use crate::harness::clients::Client;
+use crate::harness::faults::Faults;
+use crate::harness::operator::Operator;
 use crate::kernel::{Clock, Disk, Door, Kind, Link, Micros, Noise, Read, Side};
-use crate::mutant::Meddling;
-use crate::operator::Operator;
+use crate::mutation::mutant::Meddling;
 use crate::plan::{Plan, What as Fault};
 use crate::process::{Daemon, Life, Process, Program};
 use crate::run::Planted;
 use crate::runtime::Timeline;
+use crate::supervisor::Boss;
 use crate::trace::{Name, Recorder, Turn, What};
 
 /// What will happen.

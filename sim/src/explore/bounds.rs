@@ -6,7 +6,7 @@
 //! has it); heartbeats that go out while something else can happen, where a bound is `sparse`.
 use handoff::machine::supervisor::Verdict::{self, *};
 
-use super::faults::Faults;
+use super::model::faults::Faults;
 
 const NONE: Faults = Faults {
     crashes: 0,

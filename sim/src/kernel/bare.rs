@@ -8,11 +8,11 @@ use handoff::ProcessId;
 use handoff::message::Message;
 
 use super::{Disk, Fate, Kind, Link, Micros, Read, Refused, Side};
-use crate::clients::Client;
+use crate::harness::clients::Client;
+use crate::plan::span::Span;
 use crate::plan::{Delays, Plan};
 use crate::process::{Life, Process, Program, Puppet};
 use crate::run::ledgers;
-use crate::span::Span;
 use crate::world::World;
 
 /// Far more than anything takes that is on its way.

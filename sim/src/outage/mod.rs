@@ -18,7 +18,7 @@ use crate::daemon::Make;
 use crate::kernel::Micros;
 use crate::plan::Plan;
 use crate::run::{Options, Planted, Report, run};
-use crate::threads::{share, usual_jobs};
+use crate::search::threads::{share, usual_jobs};
 
 mod pairs;
 mod places;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::places::{PAIR, SWAP, TAKEOVER, WAY_BACK};
 use super::{Broken, Found, Table, UNCONFIRMED};
-use crate::failure::save_plan;
+use crate::search::failure::save_plan;
 
 /// The line before the table, and the line after it.
 const BEGIN: &str = "<!-- outage table: handoff-sim outage -->";

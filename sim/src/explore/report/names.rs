@@ -1,0 +1,261 @@
+//! What a step is called: in words for people and for files, and as an action that is the same in every state.
+use handoff::machine::supervisor::{self, Peer};
+use handoff::machine::{Awaited, Timer};
+use handoff::message::Message;
+
+use crate::explore::model::steps::{Fault, Step};
+use crate::explore::model::{End, World};
+use crate::process::message_name;
+use crate::trace::Name;
+
+/// A supervisor that drives a handoff.
+pub(crate) const BOSS: Name = Name { kind: 'S', number: 1 };
+/// One that takes stock.
+pub(crate) const SURVEYOR: Name = Name { kind: 'R', number: 1 };
+
+pub(crate) fn daemon(pid: u32) -> Name {
+    Name { kind: 'D', number: pid }
+}
+
+impl End {
+    pub(crate) fn name(self) -> Name {
+        match self {
+            End::Boss(_) => BOSS,
+            End::Surveyor => SURVEYOR,
+        }
+    }
+}
+
+/// A step, whatever the state that it is taken in: what it does, to which daemon, at which end of a link or by which timer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Action {
+    what: std::mem::Discriminant<Step>,
+    pid: u32,
+    end: Option<End>,
+    timer: Option<Timer>,
+}
+
+/// Who takes a turn in a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Actor {
+    Boss,
+    Surveyor,
+    Daemon(u32),
+}
+
+impl World {
+    pub(crate) fn action(&self, step: &Step) -> Action {
+        let (pid, end, timer) = match *step {
+            Step::Accept(i) | Step::Down(i) | Step::DownClosed(i) | Step::Up(i) | Step::UpClosed(i) => {
+                (self.links[i].pid, Some(self.links[i].end), None)
+            }
+            Step::DaemonTimer(pid, timer) => (pid, None, Some(timer)),
+            Step::BossTimer(timer) | Step::SurveyorTimer(timer) => (0, None, Some(timer)),
+            Step::TellSurveyor(pid)
+            | Step::Refused(pid)
+            | Step::Begin(pid)
+            | Step::Hook(pid)
+            | Step::Complete(pid)
+            | Step::GivesUp(pid)
+            | Step::FreesLock(pid)
+            | Step::Ends(pid)
+            | Step::TellEnded(pid)
+            | Step::Continue(pid) => (pid, None, None),
+            Step::Recover
+            | Step::SurveyorComplete
+            | Step::ContinueSurveyor
+            | Step::Handoff
+            | Step::ColdStart
+            | Step::Connect
+            | Step::BossComplete
+            | Step::ContinueBoss
+            | Step::Fault(_) => (0, None, None),
+        };
+        Action { what: std::mem::discriminant(step), pid, end, timer }
+    }
+
+    /// Whose machine has a turn.
+    pub(crate) fn actor(&self, step: &Step) -> Option<Actor> {
+        match *step {
+            Step::Handoff
+            | Step::ColdStart
+            | Step::BossComplete
+            | Step::TellEnded(_)
+            | Step::BossTimer(_) => Some(Actor::Boss),
+            // If there is somebody, his `Hello` says so.
+            Step::Connect => self.path.is_none_or(|pid| !self.listens(pid)).then_some(Actor::Boss),
+            Step::Recover
+            | Step::TellSurveyor(_)
+            | Step::Refused(_)
+            | Step::SurveyorComplete
+            | Step::SurveyorTimer(_) => Some(Actor::Surveyor),
+            Step::Up(i) | Step::UpClosed(i) => Some(match self.links[i].end {
+                End::Boss(_) => Actor::Boss,
+                End::Surveyor => Actor::Surveyor,
+            }),
+            Step::Accept(i) | Step::Down(i) | Step::DownClosed(i) => Some(Actor::Daemon(self.links[i].pid)),
+            Step::Begin(pid) | Step::Hook(pid) | Step::Complete(pid) | Step::DaemonTimer(pid, _) => {
+                Some(Actor::Daemon(pid))
+            }
+            Step::GivesUp(_)
+            | Step::FreesLock(_)
+            | Step::Ends(_)
+            | Step::ContinueSurveyor
+            | Step::ContinueBoss
+            | Step::Continue(_) => None,
+            Step::Fault(ref fault) => match *fault {
+                Fault::HookFails(pid)
+                | Fault::HookUnfit(pid)
+                | Fault::OperationFails(pid)
+                | Fault::SealGoesOn(pid)
+                | Fault::Signal(pid) => Some(Actor::Daemon(pid)),
+                Fault::StrayDown(i) => Some(Actor::Daemon(self.links[i].pid)),
+                Fault::BossOperationFails | Fault::StrayUp(_) | Fault::Late | Fault::Cancel => {
+                    Some(Actor::Boss)
+                }
+                Fault::SurveyorOperationFails | Fault::CancelSurvey => Some(Actor::Surveyor),
+                Fault::HookHangs(_)
+                | Fault::CrashSurveyor
+                | Fault::StopSurveyor
+                | Fault::DropDown(_)
+                | Fault::DropUp(_)
+                | Fault::Reset(_)
+                | Fault::CrashBoss
+                | Fault::Crash(_)
+                | Fault::StopBoss
+                | Fault::Stop(_)
+                | Fault::Speaks(..) => None,
+            },
+        }
+    }
+
+    /// What `step` does, in words. No two steps of a state are called the same.
+    pub(crate) fn name_of(&self, step: &Step) -> String {
+        match *step {
+            Step::Recover => format!("{SURVEYOR} takes stock"),
+            Step::TellSurveyor(pid) => format!("{SURVEYOR} sees that D{pid} has ended"),
+            Step::Refused(pid) => format!("{SURVEYOR} can't connect to D{pid}"),
+            Step::SurveyorComplete => format!("{SURVEYOR} has its answer"),
+            Step::SurveyorTimer(timer) => format!("{SURVEYOR}: timer {}", timer.name()),
+            Step::ContinueSurveyor => format!("{SURVEYOR} goes on"),
+            Step::Handoff => format!("{BOSS} is asked to swap"),
+            Step::ColdStart => format!("{BOSS} is asked to start one"),
+            Step::Connect => format!("{BOSS} connects"),
+            Step::Begin(pid) => format!("D{pid} starts"),
+            Step::Accept(i) => format!("D{} accepts {}", self.links[i].pid, self.links[i].end.name()),
+            Step::Down(i) => {
+                let link = &self.links[i];
+                format!("D{} reads {} from {}", link.pid, front(link.down.front()), link.end.name())
+            }
+            Step::DownClosed(i) => {
+                format!("D{} reads the end of {}'s link", self.links[i].pid, self.links[i].end.name())
+            }
+            Step::Up(i) => {
+                let link = &self.links[i];
+                format!("{} reads {} from {}", link.end.name(), front(link.up.front()), self.peer(i))
+            }
+            Step::UpClosed(i) => {
+                format!("{} reads the end of {}'s link", self.links[i].end.name(), self.peer(i))
+            }
+            Step::Hook(pid) => format!("D{pid}: {} returns", self.hook(pid)),
+            Step::Complete(pid) => format!("D{pid}: {} is answered", self.asked(pid)),
+            Step::BossComplete => format!("{BOSS}: {} is answered", self.boss_asked()),
+            Step::GivesUp(pid) => format!("D{pid} is killed by whoever has told it to stop"),
+            Step::FreesLock(pid) => format!("D{pid}'s lock is freed"),
+            Step::Ends(pid) => format!("D{pid} has ended"),
+            Step::TellEnded(pid) => format!("{BOSS} sees that D{pid} has ended"),
+            Step::BossTimer(timer) => format!("{BOSS}: timer {}", timer.name()),
+            Step::DaemonTimer(pid, timer) => format!("D{pid}: timer {}", timer.name()),
+            Step::ContinueBoss => format!("{BOSS} goes on"),
+            Step::Continue(pid) => format!("D{pid} goes on"),
+            Step::Fault(ref fault) => self.name_of_fault(fault),
+        }
+    }
+
+    fn name_of_fault(&self, fault: &Fault) -> String {
+        match *fault {
+            Fault::HookFails(pid) => format!("D{pid}: {} fails", self.hook(pid)),
+            Fault::HookHangs(pid) => format!("D{pid}: {} hangs", self.hook(pid)),
+            Fault::HookUnfit(pid) => format!("D{pid}: {} returns what is not good enough", self.hook(pid)),
+            Fault::OperationFails(pid) => format!("D{pid}: {} fails", self.asked(pid)),
+            Fault::BossOperationFails => format!("{BOSS}: {} fails", self.boss_asked()),
+            Fault::SurveyorOperationFails => format!("{SURVEYOR}: journal fails"),
+            Fault::CrashSurveyor => format!("{SURVEYOR} crashes"),
+            Fault::StopSurveyor => format!("{SURVEYOR} is stopped"),
+            Fault::DropDown(i) => {
+                let link = &self.links[i];
+                format!("{} from {} to {} is lost", front(link.down.front()), link.end.name(), self.peer(i))
+            }
+            Fault::DropUp(i) => {
+                let link = &self.links[i];
+                format!("{} from {} to {} is lost", front(link.up.front()), self.peer(i), link.end.name())
+            }
+            Fault::Reset(i) => {
+                format!("the link of {} and {} is reset", self.links[i].end.name(), self.peer(i))
+            }
+            Fault::StrayDown(i) => {
+                let (to, what) = (self.peer(i), self.stray_down(i).name());
+                format!("{to} reads {what} of another handoff from {}", self.links[i].end.name())
+            }
+            Fault::StrayUp(i) => {
+                let (to, what) = (self.links[i].end.name(), self.stray_up(i).name());
+                format!("{to} reads {what} of another handoff from {}", self.peer(i))
+            }
+            Fault::CrashBoss => format!("{BOSS} crashes"),
+            Fault::Crash(pid) => format!("D{pid} crashes"),
+            Fault::StopBoss => format!("{BOSS} is stopped"),
+            Fault::Stop(pid) => format!("D{pid} is stopped"),
+            Fault::Late => format!("{BOSS}: the deadline comes early"),
+            Fault::Cancel => format!("{BOSS} is told to call it off"),
+            Fault::CancelSurvey => format!("{SURVEYOR} is told to call it off"),
+            Fault::Signal(pid) => format!("D{pid} is told to stop"),
+            Fault::SealGoesOn(pid) => format!("D{pid} says how far its seal has come"),
+            Fault::Speaks(pid, version) => format!("D{pid} speaks {}", version.name()),
+        }
+    }
+
+    /// The daemon at a link; if it has several to the same supervisor, which of them.
+    fn peer(&self, i: usize) -> String {
+        let link = &self.links[i];
+        let earlier =
+            self.links[..i].iter().filter(|other| other.pid == link.pid && same_side(other.end, link.end));
+        match earlier.count() {
+            0 => format!("D{}", link.pid),
+            nth => format!("D{} (link {})", link.pid, nth + 1),
+        }
+    }
+
+    fn hook(&self, pid: u32) -> &'static str {
+        let hook = self.processes.get(&pid).and_then(|process| process.hooks.first());
+        hook.map_or("no hook", |(_, hook)| hook.name())
+    }
+
+    fn asked(&self, pid: u32) -> &'static str {
+        match self.processes.get(&pid).and_then(|process| process.pending.first()) {
+            Some(Awaited::Lock(_)) => "lock",
+            Some(Awaited::WriteRecord(..)) => "record",
+            Some(Awaited::TakePath(_)) => "path",
+            Some(Awaited::Exit(_)) | None => "nothing",
+        }
+    }
+
+    fn boss_asked(&self) -> &'static str {
+        match self.boss.as_ref().and_then(|boss| boss.pending.first()) {
+            Some(supervisor::Awaited::Spawn) => "spawn",
+            Some(supervisor::Awaited::Persist(_)) => "journal",
+            Some(supervisor::Awaited::Finish(_)) | None => "nothing",
+        }
+    }
+}
+
+fn same_side(one: End, other: End) -> bool {
+    matches!(
+        (one, other),
+        (End::Surveyor, End::Surveyor)
+            | (End::Boss(Peer::Incumbent | Peer::Successor), End::Boss(Peer::Incumbent | Peer::Successor))
+    )
+}
+
+fn front(message: Option<&Message>) -> String {
+    message.map_or_else(|| "nothing".into(), message_name)
+}

@@ -1,0 +1,328 @@
+//! A simulated supervisor's process: what it does between two handoffs.
+//!
+//! It takes stock when it starts, when its daemon has ended, and after any outcome but committed and rolled back; it starts
+//! what was committed when nobody serves. `swap.rs` and `recover.rs` are the loops around its two machines.
+use handoff::ProcessId;
+use handoff::journal::{Binary, Journal, MAGIC};
+use handoff::machine::supervisor::{Outcome, Verdict};
+use handoff::machine::{Machine, recovery};
+use handoff::{HandoffId, slots};
+
+use self::recover::Survey;
+use self::swap::Handoff;
+use crate::kernel::{JOURNAL, Micros};
+use crate::plan::What as Fault;
+use crate::process::Process;
+use crate::run::Planted;
+use crate::world::World;
+
+mod recover;
+pub(crate) mod swap;
+
+/// As in production, but that slots are smaller there is no difference.
+const JOURNAL_SLOT: usize = 2048;
+
+/// The longest pause between two cold starts.
+const MOST_BACKOFF: Micros = 400_000;
+
+/// A supervisor.
+pub(crate) struct Boss {
+    /// It has no journal, does one handoff, and leaves.
+    pub rival: bool,
+    begun: bool,
+    pub knows: Journal,
+    /// Of the next write of the journal.
+    sequence: u64,
+    slot: usize,
+    pub task: Task,
+    /// The daemon that serves, as far as it knows.
+    pub child: Option<ProcessId>,
+    pub due: Option<(Micros, Due)>,
+    /// The operator has called off what is under way.
+    pub cancelled: bool,
+    /// Cold starts that came to nothing, in a row.
+    failures: u32,
+}
+
+/// What is under way.
+pub(crate) enum Task {
+    Idle,
+    Survey(Box<Survey>),
+    Handoff(Box<Handoff>),
+}
+
+/// What is to be done next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    Recover,
+    ColdStart,
+    /// To this build; a rival's.
+    Swap(u32),
+}
+
+impl Boss {
+    pub(crate) fn new(rival: bool) -> Boss {
+        Boss {
+            rival,
+            begun: false,
+            knows: Journal::default(),
+            sequence: 1,
+            slot: 0,
+            task: Task::Idle,
+            child: None,
+            due: None,
+            cancelled: false,
+            failures: 0,
+        }
+    }
+
+    /// Nothing is under way or due, and a daemon serves.
+    pub(crate) fn is_idle(&self) -> bool {
+        matches!(self.task, Task::Idle) && self.due.is_none() && self.child.is_some()
+    }
+
+    pub(crate) fn state(&self) -> &'static str {
+        match &self.task {
+            Task::Idle => "idle",
+            Task::Survey(survey) => survey.machine.as_ref().map_or("", |machine| machine.state()),
+            Task::Handoff(handoff) => handoff.machine.as_ref().map_or("", |machine| machine.state()),
+        }
+    }
+
+    pub(crate) fn handoff(&self) -> Option<&Handoff> {
+        match &self.task {
+            Task::Handoff(handoff) => Some(handoff),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn handoff_mut(&mut self) -> Option<&mut Handoff> {
+        match &mut self.task {
+            Task::Handoff(handoff) => Some(handoff),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn survey_mut(&mut self) -> Option<&mut Survey> {
+        match &mut self.task {
+            Task::Survey(survey) => Some(survey),
+            _ => None,
+        }
+    }
+
+    /// The link over which it asks a daemon.
+    pub(crate) fn surveyed_link(&mut self, process: ProcessId) -> Option<u64> {
+        self.survey_mut()?.parties.get(&process)?.link
+    }
+
+    /// Who is to serve in the handoff that is under way.
+    pub(crate) fn successor(&self) -> Option<u32> {
+        self.handoff()?.successor()
+    }
+
+    /// The build that was committed last; the first, if none was.
+    fn committed(&self) -> u32 {
+        Boss::committed_build(&self.knows).unwrap_or(1)
+    }
+
+    /// The build that a journal says was committed last.
+    pub(crate) fn committed_build(journal: &Journal) -> Option<u32> {
+        let path =
+            journal.committed.as_ref().map(|binary| String::from_utf8_lossy(&binary.path).into_owned());
+        path?.rsplit('/').next()?.parse().ok()
+    }
+}
+
+/// What build `build` is started from.
+pub(crate) fn binary(build: u32, handoff_id: HandoffId) -> Binary {
+    Binary { handoff_id, path: format!("/builds/{build}").into_bytes(), args: Vec::new(), identity: None }
+}
+
+impl World {
+    /// When a supervisor has something to do by itself.
+    pub(crate) fn boss_turn(&self, process: &Process, boss: &Boss) -> Option<Micros> {
+        if !boss.begun {
+            return Some(self.now);
+        }
+        let due = boss.due.filter(|_| matches!(boss.task, Task::Idle)).map(|(at, _)| at);
+        let own = match &boss.task {
+            Task::Idle => self.child_ended(boss).then_some(self.now),
+            Task::Survey(survey) => self.survey_turn(process, boss, survey),
+            Task::Handoff(handoff) => self.handoff_turn(process, boss, handoff),
+        };
+        due.into_iter().chain(own).min()
+    }
+
+    fn child_ended(&self, boss: &Boss) -> bool {
+        boss.child.is_some_and(|child| !self.processes.contains_key(&child.pid))
+    }
+
+    pub(crate) fn run_boss(&mut self, pid: u32) {
+        let Some(boss) = self.processes.get_mut(&pid).and_then(Process::boss_mut) else { return };
+        if !std::mem::replace(&mut boss.begun, true) {
+            self.reads_journal(pid);
+        }
+        let Some(boss) = self.processes.get(&pid).and_then(Process::boss) else { return };
+        match &boss.task {
+            Task::Survey(_) => return self.run_survey(pid),
+            Task::Handoff(_) => return self.run_handoff(pid),
+            Task::Idle => {}
+        }
+        let child_ended = self.child_ended(boss);
+        // Answers to what is over are nobody's.
+        while self.pending(pid).is_some() {}
+        if child_ended {
+            let now = self.now;
+            self.boss_mut(pid).into_iter().for_each(|boss| {
+                boss.child = None;
+                boss.due = Some((now, Due::Recover));
+            });
+        }
+        self.does_what_is_due(pid);
+    }
+
+    fn does_what_is_due(&mut self, pid: u32) {
+        let now = self.now;
+        let Some(boss) = self.boss_mut(pid) else { return };
+        let Some((_, due)) = boss.due.filter(|(at, _)| *at <= now) else { return };
+        boss.due = None;
+        match due {
+            Due::Recover => self.begins_survey(pid),
+            Due::ColdStart => self.starts_cold(pid),
+            Due::Swap(build) => self.begins_handoff(pid, build, true),
+        }
+    }
+
+    /// Starts what was committed. It can't open a listening socket that another process has, and ends as in production:
+    /// the one that is started after it finds out anew who serves.
+    fn starts_cold(&mut self, pid: u32) {
+        if self.planted == Planted::NoDaemonAgain && self.operator.asked > 0 {
+            return;
+        }
+        if !self.door.has(pid) && self.door.is_open() {
+            return self.die(pid, "can't listen: the address is in use", true);
+        }
+        self.door.give(pid);
+        let Some(build) = self.boss_mut(pid).map(|boss| boss.committed()) else { return };
+        self.begins_handoff(pid, build, false);
+    }
+
+    pub(crate) fn is_due(&mut self, pid: u32, after: Micros, due: Due) {
+        let at = self.now + after;
+        self.boss_mut(pid).into_iter().for_each(|boss| boss.due = Some((at, due)));
+        self.poke(pid, at);
+    }
+
+    /// The journal, as it lies there.
+    pub(crate) fn journal(&self) -> Journal {
+        let slots =
+            slots::decode_slots::<Journal>(self.disk.lock().system_read(JOURNAL), MAGIC, JOURNAL_SLOT);
+        slots.newest.map(|(_, journal)| journal).unwrap_or_default()
+    }
+
+    fn reads_journal(&mut self, pid: u32) {
+        let now = self.now;
+        let slots =
+            slots::decode_slots::<Journal>(self.disk.lock().system_read(JOURNAL), MAGIC, JOURNAL_SLOT);
+        let Some(boss) = self.boss_mut(pid) else { return };
+        boss.due = Some((now, Due::Recover));
+        if boss.rival {
+            return;
+        }
+        boss.sequence = slots.next_sequence();
+        boss.slot = slots.next;
+        boss.knows = slots.newest.map(|(_, journal)| journal).unwrap_or_default();
+    }
+
+    /// What it knows from here on, written if there is a file for it. `None` if it dies over it.
+    pub(crate) fn writes_journal(&mut self, pid: u32, journal: Journal) -> Option<Result<(), String>> {
+        let boss = self.boss_mut(pid)?;
+        boss.knows = journal.clone();
+        if boss.rival {
+            return Some(Ok(()));
+        }
+        let (sequence, slot) = (boss.sequence, boss.slot);
+        let bytes = slots::encode_slot(MAGIC, sequence, &journal, JOURNAL_SLOT).unwrap_or_default();
+        let fate = self.journal_fate(pid);
+        self.boss_mut(pid)?;
+        let mut disk = self.disk.lock();
+        let result = match fate {
+            Some(Fault::Torn) => {
+                let _ = disk.system_write(JOURNAL, slot * JOURNAL_SLOT, &bytes[..bytes.len() / 2]);
+                drop(disk);
+                self.die(pid, "dies in the middle of a write", false);
+                return None;
+            }
+            Some(_) => Err("injected".into()),
+            None => disk
+                .system_write(JOURNAL, slot * JOURNAL_SLOT, &bytes)
+                .and_then(|()| disk.system_sync(JOURNAL)),
+        };
+        drop(disk);
+        if result.is_ok() {
+            let boss = self.boss_mut(pid)?;
+            boss.sequence += 1;
+            boss.slot = (boss.slot + 1) % slots::SLOTS;
+        }
+        Some(result)
+    }
+
+    /// A handoff, or a cold start, is over: what follows from it.
+    pub(crate) fn goes_on_after(
+        &mut self,
+        pid: u32,
+        outcome: &Outcome,
+        serves: Option<ProcessId>,
+        replaced: bool,
+    ) {
+        let Some(boss) = self.boss_mut(pid) else { return };
+        if boss.rival {
+            return self.die(pid, "leaves", true);
+        }
+        match outcome.verdict {
+            Verdict::Committed => {
+                boss.failures = 0;
+                boss.child = serves;
+                // It was not told that its predecessor has ended.
+                if outcome.journal_error.is_some() {
+                    self.is_due(pid, 0, Due::Recover);
+                }
+            }
+            Verdict::RolledBack if replaced => boss.child = serves,
+            _ => {
+                boss.child = None;
+                let after = if replaced { 0 } else { boss.next_backoff() };
+                self.is_due(pid, after, Due::Recover);
+            }
+        }
+    }
+
+    /// A recovery is over: what follows from it.
+    pub(crate) fn goes_on_with(&mut self, pid: u32, found: recovery::Verdict) {
+        let liveness = self.plan.times.liveness.micros();
+        let Some(boss) = self.boss_mut(pid) else { return };
+        match found {
+            recovery::Verdict::Serves(process) => {
+                boss.child = Some(process);
+                // The same build once more: the first supervisor knows no other that it could start.
+                if boss.rival {
+                    let build = self.daemon_mut(process.pid).map_or(1, |daemon| daemon.build);
+                    self.is_due(pid, 0, Due::Swap(build));
+                }
+            }
+            _ if boss.rival => self.die(pid, "leaves", true),
+            recovery::Verdict::NobodyServes => self.is_due(pid, 0, Due::ColdStart),
+            recovery::Verdict::Unconfirmed | recovery::Verdict::Cancelled => {
+                self.is_due(pid, liveness, Due::Recover);
+            }
+        }
+    }
+}
+
+impl Boss {
+    /// How long to wait before the next cold start: it doubles.
+    fn next_backoff(&mut self) -> Micros {
+        self.failures += 1;
+        (10_000 << self.failures.min(10)).min(MOST_BACKOFF)
+    }
+}
