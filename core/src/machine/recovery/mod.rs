@@ -14,6 +14,7 @@ use crate::{
     time::{Duration, Time},
 };
 
+mod names;
 mod steps;
 
 /// How long things may take.
@@ -250,15 +251,15 @@ impl Machine for Recovery {
     }
 
     fn event_name(event: &Event) -> EventName {
-        super::names::of_recovery(event)
+        names::of_event(event)
     }
 
     fn effect_name(effect: &Effect) -> &'static str {
-        super::names::of_recovery_effect(effect)
+        names::of_effect(effect)
     }
 
     fn awaited_name(awaited: &Awaited) -> &'static str {
-        super::names::of_recovery_awaited(awaited)
+        names::of_awaited(awaited)
     }
 
     fn timers(&self) -> &Timers {
