@@ -6,8 +6,8 @@ use std::ops::ControlFlow;
 
 use handoff::ProcessId;
 use handoff::host::{
-    Clock, Crashed, Gap, Gaps, Hooks, Journal, Process, RecoveryHost, Sockets, Storage, SupervisorHost,
-    Survey, Transport,
+    Clock, Crashed, Discovery, Gap, Gaps, Hooks, Journal, Process, RecoveryHost, Sockets, Storage,
+    SupervisorHost, Transport,
 };
 use handoff::machine::recovery::{self, Sighting};
 use handoff::machine::supervisor::{self, Note, Peer};
@@ -386,7 +386,7 @@ impl Transport<ProcessId> for Host<'_> {
     }
 }
 
-impl Survey for Host<'_> {
+impl Discovery for Host<'_> {
     fn look(&mut self, also: Option<ProcessId>) -> Option<Vec<Sighting>> {
         let told = |sightings| Pending::Recovery(recovery::Event::Looked(sightings));
         let sightings = self.answer(0, move |world, pid| Some(world.boss_looks(pid, also)), told);

@@ -181,7 +181,7 @@ struct Party {
     awaits_final: Option<AwaitsFinal>,
 }
 
-/// The machine of a supervisor that takes stock.
+/// The machine of a supervisor that recovers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Recovery {
     config: Config,

@@ -3,12 +3,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd};
 
+use super::discovery::{self, Names};
 use super::recovery::{RecoveryOutcome, RecoverySpec};
-use super::survey::{self, Names};
 use super::{Child, Supervisor, Workshop, journal};
 use crate::drive::turn;
 use crate::error::{Error, Result};
-use crate::host::{Clock, Crashed, Gap, Gaps, RecoveryHost, Survey, Transport};
+use crate::host::{Clock, Crashed, Discovery, Gap, Gaps, RecoveryHost, Transport};
 use crate::id::ProcessId;
 use crate::journal::Journal;
 use crate::machine::recovery::{self as machine, Event, Outcome, Sighting, Verdict};
@@ -214,7 +214,7 @@ impl Host<'_> {
     /// Ends what daemons that have ended left in their process groups: it may hold a copy of the lock's descriptor,
     /// and nobody could serve then.
     fn end_leftovers(&self, before: &Journal) {
-        for process in survey::names(self.supervisor, before, None, None).all() {
+        for process in discovery::names(self.supervisor, before, None, None).all() {
             match kill_leftovers(process) {
                 Ok(true) => {
                     tracing::warn!(target: "handoff.recovery", pid = process.pid, "killed what it left behind")
@@ -229,7 +229,7 @@ impl Host<'_> {
 
     fn names(&mut self, also: Option<ProcessId>) -> Names {
         let owner = self.owner.of(&self.supervisor.control);
-        survey::names(self.supervisor, &self.workshop.knows, owner, also)
+        discovery::names(self.supervisor, &self.workshop.knows, owner, also)
     }
 
     /// Watches `process`, unless it has ended.
@@ -316,7 +316,7 @@ impl Transport<ProcessId> for Host<'_> {
     }
 }
 
-impl Survey for Host<'_> {
+impl Discovery for Host<'_> {
     fn look(&mut self, also: Option<ProcessId>) -> Option<Vec<Sighting>> {
         let sightings = self.names(also).sightings();
         Some(sightings.into_iter().filter(|sighting| self.watch(sighting.process)).collect())
@@ -325,7 +325,7 @@ impl Survey for Host<'_> {
     fn connect(&mut self, to: ProcessId) {
         let link = match control::connect_to(&self.supervisor.control, to.pid) {
             Ok(Connect::Connected(stream)) => {
-                survey::check_peer(&stream, to).map(|()| Link::receiving(stream))
+                discovery::check_peer(&stream, to).map(|()| Link::receiving(stream))
             }
             Ok(Connect::NotThere) => Err("nobody listens at its control socket".into()),
             Ok(Connect::Retry) => Err("its control socket's queue is full".into()),

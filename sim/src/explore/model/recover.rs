@@ -258,7 +258,7 @@ impl Transport<ProcessId> for Host<'_, '_> {
     fn close(&mut self, _link: ProcessId) {}
 }
 
-impl Survey for Host<'_, '_> {
+impl Discovery for Host<'_, '_> {
     fn look(&mut self, also: Option<ProcessId>) -> Option<Vec<Sighting>> {
         self.watch.did(|| "looks".into());
         if self.defers() {
