@@ -219,7 +219,7 @@ impl Drop for World {
             until("all processes of the world are gone", killed);
             assert_eq!(
                 unheard_of, None,
-                "no exploration and no sweep has met that: see core/src/machine/cells.txt"
+                "no exploration and no sweep has met that: see snapshots/cells.txt"
             );
         }
     }
