@@ -298,25 +298,25 @@ impl Storage for Host<'_> {
 impl Transport<Peer> for Host<'_> {
     fn send(&mut self, to: Peer, message: &Message) {
         let message = message.clone();
-        self.perform(move |world, pid| world.boss_says(pid, to, &message));
+        self.perform(move |world, pid| world.supervisor_says(pid, to, &message));
     }
 
     fn close(&mut self, peer: Peer) {
-        self.perform(move |world, pid| world.boss_closes(pid, peer));
+        self.perform(move |world, pid| world.supervisor_closes(pid, peer));
     }
 }
 
 impl Process for Host<'_> {
     fn connect(&mut self) {
         self.did(|| "connects".into());
-        self.perform(|world, pid| world.boss_connects(pid));
+        self.perform(|world, pid| world.supervisor_connects(pid));
     }
 
     fn spawn(&mut self) -> Option<Result<ProcessId, String>> {
         // Nothing that the new process says is read before it is known that it was started.
         let told = |result| Pending::Handoff(supervisor::Event::Spawned(result));
         let late = self.world.slowness(self.pid, &At::Spawn);
-        let spawn = |world: &mut World, pid| Some(world.boss_spawns(pid));
+        let spawn = |world: &mut World, pid| Some(world.supervisor_spawns(pid));
         let spawned = match late {
             0 => self.answer_at_once(spawn, told),
             late => self.answer(late, spawn, told),
@@ -332,7 +332,7 @@ impl Process for Host<'_> {
 
     fn kill(&mut self, peer: Peer) {
         self.did(|| format!("kills the {}", format!("{peer:?}").to_lowercase()));
-        self.perform(move |world, pid| world.boss_kills(pid, peer));
+        self.perform(move |world, pid| world.supervisor_kills(pid, peer));
     }
 }
 
@@ -346,7 +346,7 @@ impl Journal for Host<'_> {
             if world.handoff_of(pid) != of {
                 return None;
             }
-            world.boss_notes(pid, note)
+            world.supervisor_notes(pid, note)
         };
         let result = self.answer(late, write, told);
         self.did(|| format!("journal {note:?} {}", result.as_ref().map_or("asked for", written)));
@@ -361,7 +361,7 @@ impl SupervisorHost for Host<'_> {
             None => format!("reports {:?}", outcome.verdict),
         });
         self.perform(move |world, pid| {
-            let handoff = world.boss_mut(pid).and_then(|boss| boss.handoff_mut());
+            let handoff = world.supervisor_mut(pid).and_then(|supervisor| supervisor.handoff_mut());
             handoff.into_iter().for_each(|handoff| handoff.outcome = Some(outcome.clone()));
         });
     }
@@ -371,16 +371,18 @@ impl Transport<ProcessId> for Host<'_> {
     fn send(&mut self, to: ProcessId, message: &Message) {
         let message = message.clone();
         self.perform(move |world, pid| {
-            if let Some(link) = world.boss_mut(pid).and_then(|boss| boss.surveyed_link(to)) {
-                world.send(link, Side::Boss, &message);
+            if let Some(link) = world.supervisor_mut(pid).and_then(|supervisor| supervisor.surveyed_link(to))
+            {
+                world.send(link, Side::Supervisor, &message);
             }
         });
     }
 
     fn close(&mut self, link: ProcessId) {
         self.perform(move |world, pid| {
-            if let Some(id) = world.boss_mut(pid).and_then(|boss| boss.surveyed_link(link)) {
-                world.close_link(id, Side::Boss);
+            if let Some(id) = world.supervisor_mut(pid).and_then(|supervisor| supervisor.surveyed_link(link))
+            {
+                world.close_link(id, Side::Supervisor);
             }
         });
     }
@@ -389,7 +391,7 @@ impl Transport<ProcessId> for Host<'_> {
 impl Discovery for Host<'_> {
     fn look(&mut self, also: Option<ProcessId>) -> Option<Vec<Sighting>> {
         let told = |sightings| Pending::Recovery(recovery::Event::Looked(sightings));
-        let sightings = self.answer(0, move |world, pid| Some(world.boss_looks(pid, also)), told);
+        let sightings = self.answer(0, move |world, pid| Some(world.supervisor_looks(pid, also)), told);
         let name = |sighting: &Sighting| self.world.name_of(sighting.process.pid).to_string();
         let seen = match &sightings {
             None => String::new(),
@@ -403,7 +405,7 @@ impl Discovery for Host<'_> {
     fn connect(&mut self, to: ProcessId) {
         let name = self.world.name_of(to.pid);
         self.did(|| format!("connects to {name}"));
-        self.perform(move |world, pid| world.boss_asks(pid, to));
+        self.perform(move |world, pid| world.supervisor_asks(pid, to));
     }
 
     fn kill(&mut self, process: ProcessId) {
@@ -429,7 +431,7 @@ impl RecoveryHost for Host<'_> {
         };
         self.did(|| format!("finds: {found}"));
         self.perform(move |world, pid| {
-            let survey = world.boss_mut(pid).and_then(|boss| boss.survey_mut());
+            let survey = world.supervisor_mut(pid).and_then(|supervisor| supervisor.survey_mut());
             survey.into_iter().for_each(|survey| survey.outcome = Some(outcome.clone()));
         });
     }

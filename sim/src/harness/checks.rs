@@ -257,13 +257,15 @@ impl World {
     }
 
     /// What a supervisor says to a daemon.
-    pub(crate) fn word_is_lawful(&mut self, boss: u32, to: Peer, message: &Message) {
+    pub(crate) fn word_is_lawful(&mut self, supervisor: u32, to: Peer, message: &Message) {
         match message {
-            Message::Abort { .. } | Message::Retire { .. } => self.may_give_up(boss, to, message.name()),
-            Message::ResumeAfterAbort { .. } => self.may_resume(boss),
+            Message::Abort { .. } | Message::Retire { .. } => {
+                self.may_give_up(supervisor, to, message.name())
+            }
+            Message::ResumeAfterAbort { .. } => self.may_resume(supervisor),
             _ => {}
         }
-        let successor = self.boss_mut(boss).and_then(|boss| boss.successor());
+        let successor = self.supervisor_mut(supervisor).and_then(|supervisor| supervisor.successor());
         let told = successor.filter(|_| to == Peer::Successor);
         if let Some(daemon) = told.and_then(|pid| self.daemon_mut(pid)) {
             daemon.told_to_leave |= matches!(message, Message::Abort { .. });
@@ -272,20 +274,20 @@ impl World {
         }
     }
 
-    pub(crate) fn kill_is_lawful(&mut self, boss: u32, peer: Peer) {
-        self.may_give_up(boss, peer, "kills");
+    pub(crate) fn kill_is_lawful(&mut self, supervisor: u32, peer: Peer) {
+        self.may_give_up(supervisor, peer, "kills");
     }
 
     /// A supervisor gives somebody up: not one that serves and can be talked to, nor the last one that it knows of.
-    fn may_give_up(&mut self, boss: u32, peer: Peer, how: &str) {
-        if let Some(why) = self.gives_up(boss, peer, how) {
+    fn may_give_up(&mut self, supervisor: u32, peer: Peer, how: &str) {
+        if let Some(why) = self.gives_up(supervisor, peer, how) {
             self.violated("serves again", why);
         }
     }
 
-    fn gives_up(&self, boss: u32, peer: Peer, how: &str) -> Option<String> {
-        let suspects = self.processes.get(&boss)?.suspect;
-        let handoff = self.processes.get(&boss)?.boss()?.handoff()?;
+    fn gives_up(&self, supervisor: u32, peer: Peer, how: &str) -> Option<String> {
+        let suspects = self.processes.get(&supervisor)?.suspect;
+        let handoff = self.processes.get(&supervisor)?.supervisor()?.handoff()?;
         let (pid, other) = match peer {
             Peer::Incumbent => (handoff.incumbent()?, handoff.successor()),
             Peer::Successor => (handoff.successor()?, handoff.incumbent()),
@@ -297,7 +299,7 @@ impl World {
         let well = process.runs() && !daemon.hangs() && daemon.quirk.is_none() && linked;
         let suspect = process.suspect || daemon.told_to_leave || suspects;
         let gone = |pid: u32| handoff.was_told(pid);
-        let cancelled = self.processes.get(&boss)?.boss()?.cancelled;
+        let cancelled = self.processes.get(&supervisor)?.supervisor()?.cancelled;
         let excused = suspect || handoff.late || cancelled || !self.audit.signalled.is_empty();
         let last = !excused && other.is_none_or(gone);
         // The last word of one that is about to end can't be told from one that lives.
@@ -322,8 +324,12 @@ impl World {
     }
 
     /// When the incumbent is told to resume: a successor that was told to begin has been seen to end.
-    fn may_resume(&mut self, boss: u32) {
-        let Some(handoff) = self.processes.get(&boss).and_then(Process::boss).and_then(|boss| boss.handoff())
+    fn may_resume(&mut self, supervisor: u32) {
+        let Some(handoff) = self
+            .processes
+            .get(&supervisor)
+            .and_then(Process::supervisor)
+            .and_then(|supervisor| supervisor.handoff())
         else {
             return;
         };
@@ -339,20 +345,20 @@ impl World {
     }
 
     /// What a supervisor reports of a handoff is so, but for an end that it can't have heard of.
-    pub(crate) fn report_is_true(&mut self, boss: u32, outcome: &Outcome) {
-        if let Some(why) = self.untrue_report(boss, outcome) {
+    pub(crate) fn report_is_true(&mut self, supervisor: u32, outcome: &Outcome) {
+        if let Some(why) = self.untrue_report(supervisor, outcome) {
             self.violated("told the truth", why);
         }
     }
 
-    fn untrue_report(&self, boss: u32, outcome: &Outcome) -> Option<String> {
-        let handoff = self.processes.get(&boss)?.boss()?.handoff()?;
+    fn untrue_report(&self, supervisor: u32, outcome: &Outcome) -> Option<String> {
+        let handoff = self.processes.get(&supervisor)?.supervisor()?.handoff()?;
         let (incumbent, successor) = (handoff.incumbent(), handoff.successor());
         let unheard = |pid: u32| !handoff.was_told(pid);
         // Another supervisor replaces it already: what it said was so.
         let is_replaced = |pid: u32| {
-            self.bosses().any(|(other, rival)| {
-                other != boss && rival.handoff().is_some_and(|handoff| handoff.incumbent() == Some(pid))
+            self.supervisors().any(|(other, rival)| {
+                other != supervisor && rival.handoff().is_some_and(|handoff| handoff.incumbent() == Some(pid))
             })
         };
         let serves = |pid: Option<u32>| {
@@ -393,15 +399,16 @@ impl World {
     }
 
     /// A recovery kills somebody: one that is its to end; not one that serves, nor the last one that could.
-    pub(crate) fn survey_kill_is_lawful(&mut self, boss: u32, pid: u32) {
-        if let Some(why) = self.unlawful_survey_kill(boss, pid) {
+    pub(crate) fn survey_kill_is_lawful(&mut self, supervisor: u32, pid: u32) {
+        if let Some(why) = self.unlawful_survey_kill(supervisor, pid) {
             self.violated("serves again", why);
         }
     }
 
-    fn unlawful_survey_kill(&self, boss: u32, pid: u32) -> Option<String> {
-        let suspects = self.processes.get(&boss)?.suspect;
-        let crate::supervisor::Task::Survey(survey) = &self.processes.get(&boss)?.boss()?.task else {
+    fn unlawful_survey_kill(&self, supervisor: u32, pid: u32) -> Option<String> {
+        let suspects = self.processes.get(&supervisor)?.suspect;
+        let crate::supervisor::Task::Survey(survey) = &self.processes.get(&supervisor)?.supervisor()?.task
+        else {
             return None;
         };
         let name = self.name_of(pid);
@@ -449,22 +456,23 @@ impl World {
     }
 
     /// What a recovery finds is so.
-    pub(crate) fn finding_is_true(&mut self, boss: u32, outcome: &recovery::Outcome) {
+    pub(crate) fn finding_is_true(&mut self, supervisor: u32, outcome: &recovery::Outcome) {
         self.audit.findings.push(outcome.verdict);
-        if let Some(why) = self.untrue_finding(boss, outcome) {
+        if let Some(why) = self.untrue_finding(supervisor, outcome) {
             self.violated("told the truth", why);
         }
     }
 
     fn untrue_finding(&self, pid: u32, outcome: &recovery::Outcome) -> Option<String> {
-        let crate::supervisor::Task::Survey(survey) = &self.processes.get(&pid)?.boss()?.task else {
+        let crate::supervisor::Task::Survey(survey) = &self.processes.get(&pid)?.supervisor()?.task else {
             return None;
         };
         // Another supervisor is at work on them: what they said may be over by now.
-        let at_work = |boss: &crate::supervisor::Boss| {
-            boss.handoff().is_some() || outcome.verdict == recovery::Verdict::NobodyServes
+        let at_work = |supervisor: &crate::supervisor::SupervisorProcess| {
+            supervisor.handoff().is_some() || outcome.verdict == recovery::Verdict::NobodyServes
         };
-        if survey.beside || self.bosses().any(|(other, boss)| other != pid && at_work(boss)) {
+        if survey.beside || self.supervisors().any(|(other, supervisor)| other != pid && at_work(supervisor))
+        {
             return None;
         }
         // One that has not said `Hello` yet knows of no handoff, and leaves when it sees that its supervisor is gone.
@@ -519,12 +527,12 @@ impl World {
     }
 
     fn what_is_left(&self, server: u32) -> Option<String> {
-        let boss = self.main_boss()?;
-        let journal = &self.processes[&boss].boss()?.knows;
-        let stray = self.processes.keys().find(|pid| ![boss, server].contains(pid));
+        let supervisor = self.main_supervisor()?;
+        let journal = &self.processes[&supervisor].supervisor()?.knows;
+        let stray = self.processes.keys().find(|pid| ![supervisor, server].contains(pid));
         let holder = self.disk.lock().holders.iter().copied().find(|pid| *pid != server);
         let name = self.names_beside.iter().find(|pid| **pid != server);
-        let door = self.door.holders().find(|pid| ![boss, server].contains(pid));
+        let door = self.door.holders().find(|pid| ![supervisor, server].contains(pid));
         let under_way = journal.under_way.as_ref().filter(|under_way| !under_way.retiring);
         let running = journal.running.as_ref().map(|running| running.process.pid);
         match () {
@@ -534,7 +542,7 @@ impl World {
                 Some(format!("the socket of process {} is left beside the control path", name?))
             }
             () if door.is_some() => Some(format!("process {} still has the listening socket", door?)),
-            () if !self.door.has(boss) || !self.door.has(server) => {
+            () if !self.door.has(supervisor) || !self.door.has(server) => {
                 Some("a listening socket is missing".into())
             }
             () if !self.links.is_empty() => Some(format!("{} links are left", self.links.len())),

@@ -9,7 +9,7 @@ use crate::plan::span::Span;
 use crate::plan::{At, Fault, Operation, What, Who};
 use crate::process::{Program, message_name};
 use crate::run::Struck;
-use crate::supervisor::Boss;
+use crate::supervisor::SupervisorProcess;
 use crate::trace;
 use crate::world::{Happening, World};
 
@@ -188,8 +188,8 @@ impl World {
             return (Fate::Arrives, 0);
         }
         let receiver = match side {
-            Side::Boss if self.is_in_the_role_of_successor(to) => Who::Successor,
-            Side::Boss => Who::Incumbent,
+            Side::Supervisor if self.is_in_the_role_of_successor(to) => Who::Successor,
+            Side::Supervisor => Who::Incumbent,
             Side::Daemon => Who::Supervisor,
         };
         let place = || At::Frame { name: message.name().into(), to: receiver };
@@ -246,7 +246,7 @@ impl World {
     }
 
     /// What goes wrong as a daemon is started, and for how long.
-    pub(crate) fn spawn_fate(&mut self, boss: u32) -> Option<(What, Micros)> {
+    pub(crate) fn spawn_fate(&mut self, supervisor: u32) -> Option<(What, Micros)> {
         self.faults.passes(self.now, || At::Spawn);
         let is_here = |fault: &Fault| fault.at == At::Spawn && fault.what != What::Slow;
         let index = self.faults.due_fault(is_here)?;
@@ -258,31 +258,31 @@ impl World {
             | What::WrongPid
             | What::OtherVersion
             | What::NewerVersion => {
-                self.struck(index, Some(boss), format!("{what}: the process that is started"));
+                self.struck(index, Some(supervisor), format!("{what}: the process that is started"));
                 let span = if what == What::Hang { self.faults.span(index) } else { 0 };
                 self.faults.passed(self.now + span);
                 Some((what, span))
             }
             _ => {
-                self.strike(index, Some(boss));
+                self.strike(index, Some(supervisor));
                 None
             }
         }
     }
 
     /// What goes wrong with a write of the journal.
-    pub(crate) fn journal_fate(&mut self, boss: u32) -> Option<What> {
+    pub(crate) fn journal_fate(&mut self, supervisor: u32) -> Option<What> {
         self.faults.passes(self.now, || At::JournalWrite);
         let is_here = |fault: &Fault| fault.at == At::JournalWrite && fault.what != What::Slow;
         let index = self.faults.due_fault(is_here)?;
         let what = self.faults.fault(index).what;
         match what {
             What::Fail | What::Torn => {
-                self.struck(index, Some(boss), format!("{what}: the journal"));
+                self.struck(index, Some(supervisor), format!("{what}: the journal"));
                 Some(what)
             }
             _ => {
-                self.strike(index, Some(boss));
+                self.strike(index, Some(supervisor));
                 None
             }
         }
@@ -377,9 +377,11 @@ impl World {
             What::Rival => return self.rival_comes(index),
             What::Cancel => {
                 self.struck(index, None, text);
-                if let Some(boss) = self.main_boss() {
-                    self.boss_mut(boss).into_iter().for_each(|boss| boss.cancelled = true);
-                    self.poke(boss, self.now);
+                if let Some(supervisor) = self.main_supervisor() {
+                    self.supervisor_mut(supervisor)
+                        .into_iter()
+                        .for_each(|supervisor| supervisor.cancelled = true);
+                    self.poke(supervisor, self.now);
                 }
                 return;
             }
@@ -399,7 +401,7 @@ impl World {
         match what {
             What::CrashUnsent => {
                 for link in self.links.values_mut() {
-                    for side in [Side::Boss, Side::Daemon] {
+                    for side in [Side::Supervisor, Side::Daemon] {
                         if link.pid(side) == pid {
                             link.lose_unreceived(side, self.now);
                         }
@@ -447,7 +449,7 @@ impl World {
 
     /// Another supervisor comes, takes stock, and does one handoff.
     fn rival_comes(&mut self, index: usize) {
-        let pid = self.start_process('R', Program::Boss(Box::new(Boss::new(true))));
+        let pid = self.start_process('R', Program::Supervisor(Box::new(SupervisorProcess::new(true))));
         self.struck(index, Some(pid), "rival".into());
         let after = self.length(pid, Kind::Wake);
         self.poke(pid, self.now + after);
@@ -455,13 +457,13 @@ impl World {
 
     /// Whom a plan means.
     fn who(&self, who: Who) -> Option<u32> {
-        let successor = self.main_boss().and_then(|pid| self.processes[&pid].boss()?.successor());
+        let successor = self.main_supervisor().and_then(|pid| self.processes[&pid].supervisor()?.successor());
         let there = |pid: &u32| self.processes.get(pid).is_some_and(|process| process.listens());
         let is_new = |(pid, _, daemon): &(u32, _, &crate::process::Daemon)| {
             Some(*pid) == successor || !daemon.is_incumbent() && !daemon.accepts
         };
         match who {
-            Who::Supervisor => self.main_boss(),
+            Who::Supervisor => self.main_supervisor(),
             Who::Successor => self.daemons().filter(is_new).map(|(pid, ..)| pid).filter(there).last(),
             Who::Incumbent => self.daemons().filter(|d| !is_new(d)).map(|(pid, ..)| pid).find(there),
         }
@@ -469,7 +471,7 @@ impl World {
 
     /// Whether it is the one that is to serve in a handoff that is under way.
     fn is_in_the_role_of_successor(&self, pid: u32) -> bool {
-        let named = self.bosses().any(|(_, boss)| boss.successor() == Some(pid));
+        let named = self.supervisors().any(|(_, supervisor)| supervisor.successor() == Some(pid));
         named
             || self
                 .processes

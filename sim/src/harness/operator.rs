@@ -5,7 +5,7 @@ use handoff::machine::supervisor::Verdict;
 use crate::kernel::Micros;
 use crate::process::{Life, Process};
 use crate::run::{Planted, Rest};
-use crate::supervisor::Boss;
+use crate::supervisor::SupervisorProcess;
 use crate::world::{Happening, World};
 
 /// How often it looks.
@@ -70,7 +70,7 @@ impl World {
         let calm = passed
             && self.links.is_empty()
             && !self.audit.signalled.iter().any(|pid| self.processes.contains_key(pid))
-            && self.bosses().count() == 1
+            && self.supervisors().count() == 1
             && self.daemons().count() == 1
             && self.who_serves().is_some();
         calm.then_some(self.operator.disturbances)
@@ -134,12 +134,12 @@ impl World {
 
     /// A supervisor is there that has nothing to do and knows who serves.
     fn can_be_asked(&self) -> bool {
-        let boss = self.main_boss().filter(|pid| self.runs(*pid));
-        boss.and_then(|pid| self.processes[&pid].boss()).is_some_and(Boss::is_idle)
+        let supervisor = self.main_supervisor().filter(|pid| self.runs(*pid));
+        supervisor.and_then(|pid| self.processes[&pid].supervisor()).is_some_and(SupervisorProcess::is_idle)
     }
 
     fn ask(&mut self) {
-        let Some(pid) = self.main_boss() else { return };
+        let Some(pid) = self.main_supervisor() else { return };
         self.operator.asked += 1;
         self.operator.newest_build += 1;
         self.operator.waits_since = self.now;
@@ -174,7 +174,7 @@ impl World {
 
     fn is_healed(&self) -> bool {
         self.can_be_asked()
-            && self.bosses().count() == 1
+            && self.supervisors().count() == 1
             && self.who_serves().is_some()
             && self.daemons().count() == 1
     }
@@ -203,7 +203,7 @@ impl World {
             holder: holder.and_then(name),
             verdicts: self.operator.verdicts.clone(),
             running: running.and_then(|running| name(running.process.pid)),
-            committed: Boss::committed_build(&journal),
+            committed: SupervisorProcess::committed_build(&journal),
             is_under_way: journal.under_way.is_some(),
             told: self.recorder.steps.len(),
             sent: self.recorder.sent.len(),

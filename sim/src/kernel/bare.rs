@@ -245,5 +245,5 @@ pub enum Busy {
 
 /// The end of a link that is `pid`'s.
 fn side_of(link: &Link, pid: u32) -> Side {
-    if link.pid(Side::Boss) == pid { Side::Boss } else { Side::Daemon }
+    if link.pid(Side::Supervisor) == pid { Side::Supervisor } else { Side::Daemon }
 }

@@ -53,8 +53,8 @@ impl World {
             (At::JournalWrite, What::Slow | What::Fail | What::Torn) => format!("{what} journal"),
             (At::Operation(operation), What::Slow | What::Fail) => format!("{what} {operation}"),
             _ => match pid.and_then(|pid| self.processes.get(&pid)).map(|process| &process.program) {
-                Some(Program::Boss(boss)) if boss.rival => what.to_string(),
-                Some(Program::Boss(_)) => format!("{what} supervisor"),
+                Some(Program::Supervisor(supervisor)) if supervisor.rival => what.to_string(),
+                Some(Program::Supervisor(_)) => format!("{what} supervisor"),
                 Some(Program::Daemon(daemon)) if daemon.is_incumbent() => format!("{what} incumbent"),
                 Some(Program::Daemon(_)) => format!("{what} successor"),
                 Some(Program::Puppet(_)) | None => what.to_string(),

@@ -36,7 +36,7 @@ impl World {
     }
 
     fn feature(&self, pid: u32, cell: Cell) -> Feature {
-        let ends = |link: &Link| [Side::Boss, Side::Daemon].map(|side| link.pid(side));
+        let ends = |link: &Link| [Side::Supervisor, Side::Daemon].map(|side| link.pid(side));
         let joins =
             |link: &Link, other| link.is_whole() && ends(link).contains(&pid) && ends(link).contains(&other);
         let stand = |(other, process): (&u32, &Process)| Stand {

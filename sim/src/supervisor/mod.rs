@@ -26,7 +26,7 @@ const JOURNAL_SLOT: usize = 2048;
 const MOST_BACKOFF: Micros = 400_000;
 
 /// A supervisor.
-pub(crate) struct Boss {
+pub(crate) struct SupervisorProcess {
     /// It has no journal, does one handoff, and leaves.
     pub rival: bool,
     begun: bool,
@@ -60,9 +60,9 @@ pub(crate) enum Due {
     Swap(u32),
 }
 
-impl Boss {
-    pub(crate) fn new(rival: bool) -> Boss {
-        Boss {
+impl SupervisorProcess {
+    pub(crate) fn new(rival: bool) -> SupervisorProcess {
+        SupervisorProcess {
             rival,
             begun: false,
             knows: Journal::default(),
@@ -122,7 +122,7 @@ impl Boss {
 
     /// The build that was committed last; the first, if none was.
     fn committed(&self) -> u32 {
-        Boss::committed_build(&self.knows).unwrap_or(1)
+        SupervisorProcess::committed_build(&self.knows).unwrap_or(1)
     }
 
     /// The build that a journal says was committed last.
@@ -140,42 +140,46 @@ pub(crate) fn binary(build: u32, handoff_id: HandoffId) -> Binary {
 
 impl World {
     /// When a supervisor has something to do by itself.
-    pub(crate) fn boss_turn(&self, process: &Process, boss: &Boss) -> Option<Micros> {
-        if !boss.begun {
+    pub(crate) fn supervisor_turn(
+        &self,
+        process: &Process,
+        supervisor: &SupervisorProcess,
+    ) -> Option<Micros> {
+        if !supervisor.begun {
             return Some(self.now);
         }
-        let due = boss.due.filter(|_| matches!(boss.task, Task::Idle)).map(|(at, _)| at);
-        let own = match &boss.task {
-            Task::Idle => self.child_ended(boss).then_some(self.now),
-            Task::Survey(survey) => self.survey_turn(process, boss, survey),
-            Task::Handoff(handoff) => self.handoff_turn(process, boss, handoff),
+        let due = supervisor.due.filter(|_| matches!(supervisor.task, Task::Idle)).map(|(at, _)| at);
+        let own = match &supervisor.task {
+            Task::Idle => self.child_ended(supervisor).then_some(self.now),
+            Task::Survey(survey) => self.survey_turn(process, supervisor, survey),
+            Task::Handoff(handoff) => self.handoff_turn(process, supervisor, handoff),
         };
         due.into_iter().chain(own).min()
     }
 
-    fn child_ended(&self, boss: &Boss) -> bool {
-        boss.child.is_some_and(|child| !self.processes.contains_key(&child.pid))
+    fn child_ended(&self, supervisor: &SupervisorProcess) -> bool {
+        supervisor.child.is_some_and(|child| !self.processes.contains_key(&child.pid))
     }
 
-    pub(crate) fn run_boss(&mut self, pid: u32) {
-        let Some(boss) = self.processes.get_mut(&pid).and_then(Process::boss_mut) else { return };
-        if !std::mem::replace(&mut boss.begun, true) {
+    pub(crate) fn run_supervisor(&mut self, pid: u32) {
+        let Some(supervisor) = self.processes.get_mut(&pid).and_then(Process::supervisor_mut) else { return };
+        if !std::mem::replace(&mut supervisor.begun, true) {
             self.reads_journal(pid);
         }
-        let Some(boss) = self.processes.get(&pid).and_then(Process::boss) else { return };
-        match &boss.task {
+        let Some(supervisor) = self.processes.get(&pid).and_then(Process::supervisor) else { return };
+        match &supervisor.task {
             Task::Survey(_) => return self.run_survey(pid),
             Task::Handoff(_) => return self.run_handoff(pid),
             Task::Idle => {}
         }
-        let child_ended = self.child_ended(boss);
+        let child_ended = self.child_ended(supervisor);
         // Answers to what is over are nobody's.
         while self.pending(pid).is_some() {}
         if child_ended {
             let now = self.now;
-            self.boss_mut(pid).into_iter().for_each(|boss| {
-                boss.child = None;
-                boss.due = Some((now, Due::Recover));
+            self.supervisor_mut(pid).into_iter().for_each(|supervisor| {
+                supervisor.child = None;
+                supervisor.due = Some((now, Due::Recover));
             });
         }
         self.does_what_is_due(pid);
@@ -183,9 +187,9 @@ impl World {
 
     fn does_what_is_due(&mut self, pid: u32) {
         let now = self.now;
-        let Some(boss) = self.boss_mut(pid) else { return };
-        let Some((_, due)) = boss.due.filter(|(at, _)| *at <= now) else { return };
-        boss.due = None;
+        let Some(supervisor) = self.supervisor_mut(pid) else { return };
+        let Some((_, due)) = supervisor.due.filter(|(at, _)| *at <= now) else { return };
+        supervisor.due = None;
         match due {
             Due::Recover => self.begins_survey(pid),
             Due::ColdStart => self.starts_cold(pid),
@@ -203,13 +207,13 @@ impl World {
             return self.die(pid, "can't listen: the address is in use", true);
         }
         self.door.give(pid);
-        let Some(build) = self.boss_mut(pid).map(|boss| boss.committed()) else { return };
+        let Some(build) = self.supervisor_mut(pid).map(|supervisor| supervisor.committed()) else { return };
         self.begins_handoff(pid, build, false);
     }
 
     pub(crate) fn is_due(&mut self, pid: u32, after: Micros, due: Due) {
         let at = self.now + after;
-        self.boss_mut(pid).into_iter().for_each(|boss| boss.due = Some((at, due)));
+        self.supervisor_mut(pid).into_iter().for_each(|supervisor| supervisor.due = Some((at, due)));
         self.poke(pid, at);
     }
 
@@ -224,27 +228,27 @@ impl World {
         let now = self.now;
         let slots =
             slots::decode_slots::<Journal>(self.disk.lock().system_read(JOURNAL), MAGIC, JOURNAL_SLOT);
-        let Some(boss) = self.boss_mut(pid) else { return };
-        boss.due = Some((now, Due::Recover));
-        if boss.rival {
+        let Some(supervisor) = self.supervisor_mut(pid) else { return };
+        supervisor.due = Some((now, Due::Recover));
+        if supervisor.rival {
             return;
         }
-        boss.sequence = slots.next_sequence();
-        boss.slot = slots.next;
-        boss.knows = slots.newest.map(|(_, journal)| journal).unwrap_or_default();
+        supervisor.sequence = slots.next_sequence();
+        supervisor.slot = slots.next;
+        supervisor.knows = slots.newest.map(|(_, journal)| journal).unwrap_or_default();
     }
 
     /// What it knows from here on, written if there is a file for it. `None` if it dies over it.
     pub(crate) fn writes_journal(&mut self, pid: u32, journal: Journal) -> Option<Result<(), String>> {
-        let boss = self.boss_mut(pid)?;
-        boss.knows = journal.clone();
-        if boss.rival {
+        let supervisor = self.supervisor_mut(pid)?;
+        supervisor.knows = journal.clone();
+        if supervisor.rival {
             return Some(Ok(()));
         }
-        let (sequence, slot) = (boss.sequence, boss.slot);
+        let (sequence, slot) = (supervisor.sequence, supervisor.slot);
         let bytes = slots::encode_slot(MAGIC, sequence, &journal, JOURNAL_SLOT).unwrap_or_default();
         let fate = self.journal_fate(pid);
-        self.boss_mut(pid)?;
+        self.supervisor_mut(pid)?;
         let mut disk = self.disk.lock();
         let result = match fate {
             Some(Fault::Torn) => {
@@ -260,9 +264,9 @@ impl World {
         };
         drop(disk);
         if result.is_ok() {
-            let boss = self.boss_mut(pid)?;
-            boss.sequence += 1;
-            boss.slot = (boss.slot + 1) % slots::SLOTS;
+            let supervisor = self.supervisor_mut(pid)?;
+            supervisor.sequence += 1;
+            supervisor.slot = (supervisor.slot + 1) % slots::SLOTS;
         }
         Some(result)
     }
@@ -275,23 +279,23 @@ impl World {
         serves: Option<ProcessId>,
         replaced: bool,
     ) {
-        let Some(boss) = self.boss_mut(pid) else { return };
-        if boss.rival {
+        let Some(supervisor) = self.supervisor_mut(pid) else { return };
+        if supervisor.rival {
             return self.die(pid, "leaves", true);
         }
         match outcome.verdict {
             Verdict::Committed => {
-                boss.failures = 0;
-                boss.child = serves;
+                supervisor.failures = 0;
+                supervisor.child = serves;
                 // It was not told that its predecessor has ended.
                 if outcome.journal_error.is_some() {
                     self.is_due(pid, 0, Due::Recover);
                 }
             }
-            Verdict::RolledBack if replaced => boss.child = serves,
+            Verdict::RolledBack if replaced => supervisor.child = serves,
             _ => {
-                boss.child = None;
-                let after = if replaced { 0 } else { boss.next_backoff() };
+                supervisor.child = None;
+                let after = if replaced { 0 } else { supervisor.next_backoff() };
                 self.is_due(pid, after, Due::Recover);
             }
         }
@@ -300,17 +304,17 @@ impl World {
     /// A recovery is over: what follows from it.
     pub(crate) fn goes_on_with(&mut self, pid: u32, found: recovery::Verdict) {
         let liveness = self.plan.times.liveness.micros();
-        let Some(boss) = self.boss_mut(pid) else { return };
+        let Some(supervisor) = self.supervisor_mut(pid) else { return };
         match found {
             recovery::Verdict::Serves(process) => {
-                boss.child = Some(process);
+                supervisor.child = Some(process);
                 // The same build once more: the first supervisor knows no other that it could start.
-                if boss.rival {
+                if supervisor.rival {
                     let build = self.daemon_mut(process.pid).map_or(1, |daemon| daemon.build);
                     self.is_due(pid, 0, Due::Swap(build));
                 }
             }
-            _ if boss.rival => self.die(pid, "leaves", true),
+            _ if supervisor.rival => self.die(pid, "leaves", true),
             recovery::Verdict::NobodyServes => self.is_due(pid, 0, Due::ColdStart),
             recovery::Verdict::Unconfirmed | recovery::Verdict::Cancelled => {
                 self.is_due(pid, liveness, Due::Recover);
@@ -319,7 +323,7 @@ impl World {
     }
 }
 
-impl Boss {
+impl SupervisorProcess {
     /// How long to wait before the next cold start: it doubles.
     fn next_backoff(&mut self) -> Micros {
         self.failures += 1;

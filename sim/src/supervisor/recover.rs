@@ -10,7 +10,7 @@ use crate::host::Host;
 use crate::kernel::{Link, Micros, Read, Side};
 use crate::mutation::mutant::drive;
 use crate::process::{Pending, Process, message_name, noted};
-use crate::supervisor::{Boss, Task};
+use crate::supervisor::{SupervisorProcess, Task};
 use crate::world::World;
 
 /// A recovery that is under way.
@@ -53,26 +53,33 @@ impl World {
             named: BTreeSet::new(),
             owner: None,
             outcome: None,
-            beside: self.bosses().any(|(other, boss)| other != pid && boss.handoff().is_some())
+            beside: self
+                .supervisors()
+                .any(|(other, supervisor)| other != pid && supervisor.handoff().is_some())
                 || self.links.values().any(Link::has_last_words),
         };
-        let Some(boss) = self.boss_mut(pid) else { return };
-        boss.task = Task::Survey(Box::new(survey));
-        boss.cancelled = false;
+        let Some(supervisor) = self.supervisor_mut(pid) else { return };
+        supervisor.task = Task::Survey(Box::new(survey));
+        supervisor.cancelled = false;
         self.survey_step(pid, Event::Start, None);
         self.poke(pid, self.now);
     }
 
     /// When there is something to do by itself.
-    pub(crate) fn survey_turn(&self, process: &Process, boss: &Boss, survey: &Survey) -> Option<Micros> {
+    pub(crate) fn survey_turn(
+        &self,
+        process: &Process,
+        supervisor: &SupervisorProcess,
+        survey: &Survey,
+    ) -> Option<Micros> {
         let timer = survey.machine.as_ref().and_then(|machine| machine.timers().next());
         let timer = timer.map(|(at, _)| process.clock.when(at));
         let parties = survey.parties.iter().flat_map(|(id, party)| {
             let ended = !party.end_told && !self.processes.contains_key(&id.pid);
-            let arrival = party.link.and_then(|id| self.links.get(&id)?.next_arrival(Side::Boss));
+            let arrival = party.link.and_then(|id| self.links.get(&id)?.next_arrival(Side::Supervisor));
             arrival.into_iter().chain(ended.then_some(self.now))
         });
-        let cancelled = boss.cancelled.then_some(self.now);
+        let cancelled = supervisor.cancelled.then_some(self.now);
         parties.chain(timer).chain(cancelled).min()
     }
 
@@ -99,7 +106,9 @@ impl World {
         }
         let Some(process) = self.processes.get(&pid).filter(|process| process.runs()) else { return };
         let now = process.clock.at(self.now);
-        let Some(Task::Survey(survey)) = process.boss().map(|boss| &boss.task) else { return };
+        let Some(Task::Survey(survey)) = process.supervisor().map(|supervisor| &supervisor.task) else {
+            return;
+        };
         let timer = survey.machine.as_ref().and_then(|machine| machine.timers().next());
         if let Some((_, timer)) = timer.filter(|(at, _)| *at <= now) {
             self.survey_step(pid, Event::Timer(timer), None);
@@ -108,12 +117,12 @@ impl World {
 
     /// Whether it was called off; it is told so once.
     fn takes_cancel(&mut self, pid: u32) -> bool {
-        self.boss_mut(pid).is_some_and(|boss| std::mem::take(&mut boss.cancelled))
+        self.supervisor_mut(pid).is_some_and(|supervisor| std::mem::take(&mut supervisor.cancelled))
     }
 
     fn running_survey(&mut self, pid: u32) -> Option<&mut Survey> {
         let process = self.processes.get_mut(&pid).filter(|process| process.runs())?;
-        process.boss_mut()?.survey_mut()
+        process.supervisor_mut()?.survey_mut()
     }
 
     fn survey_event(&mut self, pid: u32) -> Option<(Event, Option<(u64, u64)>)> {
@@ -123,7 +132,7 @@ impl World {
                 let party = self.running_survey(pid)?.parties.get_mut(process)?;
                 if !std::mem::replace(&mut party.end_told, true) {
                     let link = party.link.take();
-                    link.into_iter().for_each(|link| self.close_link(link, Side::Boss));
+                    link.into_iter().for_each(|link| self.close_link(link, Side::Supervisor));
                     self.sweep_names();
                     return Some((Event::Ended(*process), None));
                 }
@@ -135,7 +144,7 @@ impl World {
     fn survey_hears(&mut self, pid: u32, process: ProcessId) -> Option<(Event, Option<(u64, u64)>)> {
         let link = self.running_survey(pid)?.parties.get(&process)?.link?;
         let carries = self.links.get(&link).is_some_and(|link| link.carries_listener);
-        let read = self.reads(link, Side::Boss)?;
+        let read = self.reads(link, Side::Supervisor)?;
         let party = self.running_survey(pid)?.parties.get_mut(&process)?;
         let admitted = match read {
             Read::Message(Message::Hello(hello), _) if hello.process() != process => None,
@@ -156,7 +165,7 @@ impl World {
             }
             None => {
                 party.link = None;
-                self.close_link(link, Side::Boss);
+                self.close_link(link, Side::Supervisor);
                 Some((Event::Closed(process), None))
             }
         }
@@ -171,17 +180,19 @@ impl World {
         let mut meddling = self.meddling();
         let _ = drive(&mut machine, &mut Host { world: self, pid }, event, &mut meddling);
         self.turn_ends(begun, machine.state());
-        let survey = self.boss_mut(pid).and_then(Boss::survey_mut);
+        let survey = self.supervisor_mut(pid).and_then(SupervisorProcess::survey_mut);
         if let Some(survey) = survey.filter(|survey| survey.machine.is_none()) {
             survey.machine = Some(machine);
         }
-        self.boss_concludes(pid);
+        self.supervisor_concludes(pid);
     }
 
     /// Who may be a daemon here, and has not ended.
-    pub(crate) fn boss_looks(&mut self, pid: u32, also: Option<ProcessId>) -> Vec<Sighting> {
-        let Some(boss) = self.processes.get(&pid).and_then(Process::boss) else { return Vec::new() };
-        let journal = &boss.knows;
+    pub(crate) fn supervisor_looks(&mut self, pid: u32, also: Option<ProcessId>) -> Vec<Sighting> {
+        let Some(supervisor) = self.processes.get(&pid).and_then(Process::supervisor) else {
+            return Vec::new();
+        };
+        let journal = &supervisor.knows;
         let under_way = journal.under_way.as_ref();
         let successor = under_way.map(|under_way| under_way.successor);
         let running = journal.running.as_ref().map(|running| running.process);
@@ -201,7 +212,7 @@ impl World {
             });
         let seen: Vec<Sighting> = seen.collect();
         self.finds_owner(pid, owner);
-        if let Some(survey) = self.boss_mut(pid).and_then(Boss::survey_mut) {
+        if let Some(survey) = self.supervisor_mut(pid).and_then(SupervisorProcess::survey_mut) {
             for sighting in &seen {
                 survey.parties.entry(sighting.process).or_default();
                 if sighting.sight != Sight::Beside {
@@ -218,19 +229,21 @@ impl World {
             world.processes.get(&pid).is_some_and(|p| p.listens() && p.daemon().is_some_and(|d| d.begun))
         };
         let Some(owner) = owner.map(|owner| owner.pid).filter(|owner| listens(self, *owner)) else { return };
-        let Some(survey) = self.boss_mut(pid).and_then(Boss::survey_mut) else { return };
+        let Some(survey) = self.supervisor_mut(pid).and_then(SupervisorProcess::survey_mut) else { return };
         if survey.owner.replace(owner) != Some(owner) {
             let link = self.connect(pid, owner);
-            self.close_link(link, Side::Boss);
+            self.close_link(link, Side::Supervisor);
         }
     }
 
     /// Connects to a process's own control socket.
-    pub(crate) fn boss_asks(&mut self, pid: u32, to: ProcessId) {
+    pub(crate) fn supervisor_asks(&mut self, pid: u32, to: ProcessId) {
         let exhausted = self.processes.get(&pid).is_some_and(|p| p.no_descriptors_until > self.now);
         let link = (self.answers(to.pid) && !exhausted).then(|| self.connect(pid, to.pid));
-        if let Some(party) =
-            self.boss_mut(pid).and_then(Boss::survey_mut).and_then(|s| s.parties.get_mut(&to))
+        if let Some(party) = self
+            .supervisor_mut(pid)
+            .and_then(SupervisorProcess::survey_mut)
+            .and_then(|s| s.parties.get_mut(&to))
         {
             party.link = link;
             party.hello = None;
@@ -246,11 +259,11 @@ impl World {
     }
 
     pub(crate) fn survey_notes(&mut self, pid: u32, verdict: Verdict) -> Option<Result<(), String>> {
-        let boss = self.boss_mut(pid)?;
-        let knows = boss.knows.clone();
+        let supervisor = self.supervisor_mut(pid)?;
+        let knows = supervisor.knows.clone();
         let hello = match verdict {
             Verdict::Serves(process) => {
-                boss.survey_mut()?.parties.get(&process).and_then(|p| p.hello.as_ref())
+                supervisor.survey_mut()?.parties.get(&process).and_then(|p| p.hello.as_ref())
             }
             _ => None,
         };
@@ -262,10 +275,10 @@ impl World {
 
     pub(crate) fn survey_is_over(&mut self, pid: u32, outcome: Outcome) {
         self.finding_is_true(pid, &outcome);
-        let Some(boss) = self.boss_mut(pid) else { return };
-        let Task::Survey(survey) = std::mem::replace(&mut boss.task, Task::Idle) else { return };
+        let Some(supervisor) = self.supervisor_mut(pid) else { return };
+        let Task::Survey(survey) = std::mem::replace(&mut supervisor.task, Task::Idle) else { return };
         let links = survey.parties.values().filter_map(|party| party.link);
-        links.for_each(|link| self.close_link(link, Side::Boss));
+        links.for_each(|link| self.close_link(link, Side::Supervisor));
         self.sweep_names();
         self.goes_on_with(pid, outcome.verdict);
         self.poke(pid, self.now);

@@ -11,7 +11,7 @@ use crate::mutation::mutant::drive;
 use crate::plan::What as Fault;
 use crate::process::{Daemon, Pending, Process, Program, message_name, written};
 use crate::run::Planted;
-use crate::supervisor::{Boss, Task, binary};
+use crate::supervisor::{SupervisorProcess, Task, binary};
 use crate::world::{Happening, World};
 
 /// More messages of one peer are not read in one turn.
@@ -97,16 +97,20 @@ impl World {
             retire_limit: times.retire_limit.duration(),
         };
         let calm = self.is_calm();
-        let others = self.processes.values_mut().filter_map(Process::boss_mut).filter_map(Boss::survey_mut);
+        let others = self
+            .processes
+            .values_mut()
+            .filter_map(Process::supervisor_mut)
+            .filter_map(SupervisorProcess::survey_mut);
         others.for_each(|survey| survey.beside = true);
         let handoff_id = self.operator.next_handoff_id();
-        let Some(boss) = self.boss_mut(pid) else { return };
-        let before = boss.knows.clone();
+        let Some(supervisor) = self.supervisor_mut(pid) else { return };
+        let before = supervisor.knows.clone();
         let parties =
             Parties { handoff_id, incumbent: None, successor: None, successor_build: Vec::new(), before };
-        boss.cancelled = false;
-        boss.child = None;
-        boss.task = Task::Handoff(Box::new(Handoff {
+        supervisor.cancelled = false;
+        supervisor.child = None;
+        supervisor.task = Task::Handoff(Box::new(Handoff {
             machine: Some(Supervisor::new(config)),
             parties,
             build,
@@ -123,18 +127,23 @@ impl World {
     }
 
     /// When there is something to do by itself.
-    pub(crate) fn handoff_turn(&self, process: &Process, boss: &Boss, handoff: &Handoff) -> Option<Micros> {
+    pub(crate) fn handoff_turn(
+        &self,
+        process: &Process,
+        supervisor: &SupervisorProcess,
+        handoff: &Handoff,
+    ) -> Option<Micros> {
         let timer = handoff.machine.as_ref().and_then(|machine| machine.timers().next());
         let timer = timer.map(|(at, _)| process.clock.when(at));
         let peers = PEERS.into_iter().flat_map(|peer| {
             let party = handoff.party(peer);
             let ended =
                 party.process.is_some_and(|p| !party.end_told && !self.processes.contains_key(&p.pid));
-            let arrival = party.link.and_then(|id| self.links.get(&id)?.next_arrival(Side::Boss));
+            let arrival = party.link.and_then(|id| self.links.get(&id)?.next_arrival(Side::Supervisor));
             let closed = party.closed.as_ref().map(|(at, _)| *at);
             arrival.into_iter().chain(closed).chain(ended.then_some(self.now))
         });
-        let cancelled = (boss.cancelled && !handoff.cancel_told).then_some(self.now);
+        let cancelled = (supervisor.cancelled && !handoff.cancel_told).then_some(self.now);
         peers.chain(timer).chain(cancelled).min()
     }
 
@@ -167,7 +176,10 @@ impl World {
         }
         let Some(process) = self.processes.get(&pid).filter(|process| process.runs()) else { return };
         let now = process.clock.at(self.now);
-        let machine = process.boss().and_then(Boss::handoff).and_then(|handoff| handoff.machine.as_ref());
+        let machine = process
+            .supervisor()
+            .and_then(SupervisorProcess::handoff)
+            .and_then(|handoff| handoff.machine.as_ref());
         let timer = machine.and_then(|machine| machine.timers().next()).filter(|(at, _)| *at <= now);
         if let Some((_, timer)) = timer {
             if let Some(handoff) = self.running_handoff(pid) {
@@ -178,7 +190,7 @@ impl World {
     }
 
     fn tells_cancel(&mut self, pid: u32) -> bool {
-        let cancelled = self.boss_mut(pid).is_some_and(|boss| boss.cancelled);
+        let cancelled = self.supervisor_mut(pid).is_some_and(|supervisor| supervisor.cancelled);
         let untold = |handoff: &&mut Handoff| cancelled && !handoff.cancel_told;
         let Some(handoff) = self.running_handoff(pid).filter(untold) else { return false };
         handoff.cancel_told = true;
@@ -188,7 +200,7 @@ impl World {
 
     fn running_handoff(&mut self, pid: u32) -> Option<&mut Handoff> {
         let process = self.processes.get_mut(&pid).filter(|process| process.runs())?;
-        process.boss_mut()?.handoff_mut()
+        process.supervisor_mut()?.handoff_mut()
     }
 
     fn handoff_pending(&mut self, pid: u32) -> bool {
@@ -215,7 +227,7 @@ impl World {
         }
         party.closed = None;
         if let Some(link) = party.link.take() {
-            self.close_link(link, Side::Boss);
+            self.close_link(link, Side::Supervisor);
         }
         self.sweep_names();
         Some(Event::Ended(peer, "has ended".into()))
@@ -223,7 +235,7 @@ impl World {
 
     /// The link to a peer whose silence `timer` is about.
     pub(crate) fn link_of_timer(&self, pid: u32, timer: &str) -> Option<u64> {
-        let handoff = self.processes.get(&pid)?.boss()?.handoff()?;
+        let handoff = self.processes.get(&pid)?.supervisor()?.handoff()?;
         match timer {
             "IncumbentSilent" => handoff.incumbent.link,
             "SuccessorSilent" => handoff.successor.link,
@@ -239,14 +251,14 @@ impl World {
             return Some((Event::Closed(peer, why), None));
         }
         let id = party.link?;
-        match self.reads(id, Side::Boss)? {
+        match self.reads(id, Side::Supervisor)? {
             Read::Message(message, number) => match self.admit(pid, peer, id, &message) {
                 Ok(()) => {
                     self.hears_over(pid, id, &message);
                     Some((Event::Frame(peer, message), Some((id, number))))
                 }
                 Err(why) => {
-                    self.close_link(id, Side::Boss);
+                    self.close_link(id, Side::Supervisor);
                     self.running_handoff(pid)?.party_mut(peer).link = None;
                     Some((Event::Closed(peer, why), None))
                 }
@@ -294,53 +306,60 @@ impl World {
         let mut meddling = self.meddling();
         let _ = drive(&mut machine, &mut Host { world: self, pid }, event, &mut meddling);
         self.turn_ends(begun, machine.state());
-        let handoff = self.boss_mut(pid).and_then(Boss::handoff_mut);
+        let handoff = self.supervisor_mut(pid).and_then(SupervisorProcess::handoff_mut);
         if let Some(handoff) = handoff.filter(|handoff| handoff.machine.is_none()) {
             handoff.machine = Some(machine);
         }
-        self.boss_concludes(pid);
+        self.supervisor_concludes(pid);
     }
 
     /// Whoever asked for what has come to its end is told after the turn: a supervisor can die before.
-    pub(crate) fn boss_concludes(&mut self, pid: u32) {
-        let Some(boss) =
-            self.processes.get_mut(&pid).filter(|process| process.runs()).and_then(Process::boss_mut)
+    pub(crate) fn supervisor_concludes(&mut self, pid: u32) {
+        let Some(supervisor) =
+            self.processes.get_mut(&pid).filter(|process| process.runs()).and_then(Process::supervisor_mut)
         else {
             return;
         };
-        if let Some(outcome) = boss.handoff_mut().and_then(|handoff| handoff.outcome.take()) {
+        if let Some(outcome) = supervisor.handoff_mut().and_then(|handoff| handoff.outcome.take()) {
             self.handoff_is_over(pid, outcome);
-        } else if let Some(outcome) = boss.survey_mut().and_then(|survey| survey.outcome.take()) {
+        } else if let Some(outcome) = supervisor.survey_mut().and_then(|survey| survey.outcome.take()) {
             self.survey_is_over(pid, outcome);
         }
     }
 
-    pub(crate) fn boss_says(&mut self, pid: u32, to: Peer, message: &Message) {
+    pub(crate) fn supervisor_says(&mut self, pid: u32, to: Peer, message: &Message) {
         self.word_is_lawful(pid, to, message);
-        if let Some(link) =
-            self.boss_mut(pid).and_then(Boss::handoff_mut).and_then(|handoff| handoff.link(to))
+        if let Some(link) = self
+            .supervisor_mut(pid)
+            .and_then(SupervisorProcess::handoff_mut)
+            .and_then(|handoff| handoff.link(to))
         {
-            self.send(link, Side::Boss, message);
+            self.send(link, Side::Supervisor, message);
         }
     }
 
-    pub(crate) fn boss_closes(&mut self, pid: u32, peer: Peer) {
-        let party = self.boss_mut(pid).and_then(Boss::handoff_mut).map(|handoff| handoff.party_mut(peer));
+    pub(crate) fn supervisor_closes(&mut self, pid: u32, peer: Peer) {
+        let party = self
+            .supervisor_mut(pid)
+            .and_then(SupervisorProcess::handoff_mut)
+            .map(|handoff| handoff.party_mut(peer));
         if let Some(link) = party.and_then(|party| party.link.take()) {
-            self.close_link(link, Side::Boss);
+            self.close_link(link, Side::Supervisor);
         }
     }
 
     /// Connects to whoever listens at the control path.
-    pub(crate) fn boss_connects(&mut self, pid: u32) {
+    pub(crate) fn supervisor_connects(&mut self, pid: u32) {
         let exhausted = self.processes.get(&pid).is_some_and(|p| p.no_descriptors_until > self.now);
         match self.who_answers_at_path().filter(|_| !exhausted) {
             Some(owner) => {
                 let link = self.connect(pid, owner);
-                let Some(handoff) = self.boss_mut(pid).and_then(Boss::handoff_mut) else { return };
+                let Some(handoff) = self.supervisor_mut(pid).and_then(SupervisorProcess::handoff_mut) else {
+                    return;
+                };
                 handoff.incumbent.closed = None;
                 if let Some(before) = handoff.incumbent.link.replace(link) {
-                    self.close_link(before, Side::Boss);
+                    self.close_link(before, Side::Supervisor);
                 }
             }
             None => {
@@ -351,10 +370,11 @@ impl World {
     }
 
     /// Starts a daemon.
-    pub(crate) fn boss_spawns(&mut self, pid: u32) -> Result<ProcessId, String> {
+    pub(crate) fn supervisor_spawns(&mut self, pid: u32) -> Result<ProcessId, String> {
         let fate = self.spawn_fate(pid);
         let exhausted = self.processes.get(&pid).is_some_and(|p| p.no_descriptors_until > self.now);
-        let handoff = self.boss_mut(pid).and_then(Boss::handoff_mut).ok_or("it has died")?;
+        let handoff =
+            self.supervisor_mut(pid).and_then(SupervisorProcess::handoff_mut).ok_or("it has died")?;
         if fate.is_some_and(|(what, _)| what == Fault::Fail) {
             return Err("injected".into());
         }
@@ -383,7 +403,7 @@ impl World {
             self.after(span, Happening::GivesUp(child));
         }
         let id = self.processes[&child].id;
-        if let Some(handoff) = self.boss_mut(pid).and_then(Boss::handoff_mut) {
+        if let Some(handoff) = self.supervisor_mut(pid).and_then(SupervisorProcess::handoff_mut) {
             handoff.successor.link = Some(link);
             handoff.successor.process = Some(id);
             handoff.parties.successor = Some((id, binary(build, handoff_id)));
@@ -391,8 +411,8 @@ impl World {
         Ok(id)
     }
 
-    pub(crate) fn boss_kills(&mut self, pid: u32, peer: Peer) {
-        let handoff = self.boss_mut(pid).and_then(|boss| boss.handoff_mut());
+    pub(crate) fn supervisor_kills(&mut self, pid: u32, peer: Peer) {
+        let handoff = self.supervisor_mut(pid).and_then(|supervisor| supervisor.handoff_mut());
         let Some(target) = handoff.and_then(|handoff| handoff.party(peer).process) else { return };
         self.kill_is_lawful(pid, peer);
         self.die(target.pid, "is killed by the supervisor", false);
@@ -400,13 +420,13 @@ impl World {
 
     /// The handoff that a supervisor is at.
     pub(crate) fn handoff_of(&self, pid: u32) -> Option<HandoffId> {
-        Some(self.processes.get(&pid)?.boss()?.handoff()?.parties.handoff_id)
+        Some(self.processes.get(&pid)?.supervisor()?.handoff()?.parties.handoff_id)
     }
 
     /// Writes a note into the journal. `None` if it dies over it.
-    pub(crate) fn boss_notes(&mut self, pid: u32, note: Note) -> Option<Result<(), String>> {
-        let boss = self.boss_mut(pid)?;
-        let journal = boss.knows.noted(note, &boss.handoff()?.parties);
+    pub(crate) fn supervisor_notes(&mut self, pid: u32, note: Note) -> Option<Result<(), String>> {
+        let supervisor = self.supervisor_mut(pid)?;
+        let journal = supervisor.knows.noted(note, &supervisor.handoff()?.parties);
         self.writes_journal(pid, journal)
     }
 
@@ -415,12 +435,12 @@ impl World {
             outcome.verdict = Verdict::Committed;
         }
         self.report_is_true(pid, &outcome);
-        let Some(boss) = self.boss_mut(pid) else { return };
-        let Task::Handoff(handoff) = std::mem::replace(&mut boss.task, Task::Idle) else { return };
-        let rival = boss.rival;
+        let Some(supervisor) = self.supervisor_mut(pid) else { return };
+        let Task::Handoff(handoff) = std::mem::replace(&mut supervisor.task, Task::Idle) else { return };
+        let rival = supervisor.rival;
         for peer in PEERS {
             if let Some(link) = handoff.party(peer).link {
-                self.close_link(link, Side::Boss);
+                self.close_link(link, Side::Supervisor);
             }
         }
         self.sweep_names();

@@ -5,7 +5,7 @@ use handoff::record::Record;
 use handoff::time::Time;
 
 use super::model::journal;
-use super::model::{Boss, Daemon, End, HEARTBEAT, Life, Link, Process, World, id};
+use super::model::{Daemon, End, HEARTBEAT, Life, Link, ModelSupervisor, Process, World, id};
 use crate::process::AnyHook;
 
 pub(super) mod duties;
@@ -31,11 +31,11 @@ pub(crate) fn safety(world: &World) -> Option<String> {
 /// would tell, as long as it comes at all.
 pub(crate) fn haste(world: &World) -> Option<String> {
     let daemons = world.processes.values().map(Process::timers);
-    let boss = world.boss.iter().map(|boss| boss.machine.timers());
+    let supervisor = world.supervisor.iter().map(|supervisor| supervisor.machine.timers());
     let surveyor = world.surveyor.iter().map(|surveyor| surveyor.machine.timers());
     let is_late = |(timers, timer): &(&Timers, Timer)| timers.left(*timer, Time::ZERO) > HEARTBEAT;
     let repeats = |timers| [(timers, Timer::Heartbeat), (timers, Timer::Retry)];
-    let (_, timer) = daemons.chain(boss).chain(surveyor).flat_map(repeats).find(is_late)?;
+    let (_, timer) = daemons.chain(supervisor).chain(surveyor).flat_map(repeats).find(is_late)?;
     Some(format!("a timer {} takes longer than a heartbeat", timer.name()))
 }
 
@@ -57,25 +57,29 @@ fn rightful(world: &World, pid: u32) -> bool {
 /// When the supervisor gives somebody up, by a word or a kill: not one that serves and can be talked to, nor the last
 /// one that it knows of.
 pub(crate) fn gives_up(world: &World, peer: Peer, how: &str) -> Option<String> {
-    let boss = world.boss.as_ref()?;
+    let supervisor = world.supervisor.as_ref()?;
     let (pid, other) = match peer {
-        Peer::Incumbent => (boss.incumbent?, boss.successor),
-        Peer::Successor => (boss.successor?, boss.incumbent),
+        Peer::Incumbent => (supervisor.incumbent?, supervisor.successor),
+        Peer::Successor => (supervisor.successor?, supervisor.incumbent),
     };
     let process = world.processes.get(&pid)?;
     let linked = |link: &Link| {
-        link.pid == pid && link.end == End::Boss(peer) && link.boss_open && link.daemon_open && !link.reset
+        link.pid == pid
+            && link.end == End::Supervisor(peer)
+            && link.supervisor_open
+            && link.daemon_open
+            && !link.reset
     };
     let well = process.life == Life::Runs && !process.hung && world.links.iter().any(linked);
-    let excused = process.suspect || process.alien || boss.late || world.signalled.is_some();
+    let excused = process.suspect || process.alien || supervisor.late || world.signalled.is_some();
     // What was called off is wanted no more: a cold start, or one that was not there yet.
     let there = world.links.iter().any(|link| link.pid == pid && link.acked);
-    let excused = excused || boss.cancelled && (boss.incumbent.is_none() || !there);
-    let last = !excused && other.is_none_or(|other| boss.told.contains(&other));
+    let excused = excused || supervisor.cancelled && (supervisor.incumbent.is_none() || !there);
+    let last = !excused && other.is_none_or(|other| supervisor.told.contains(&other));
     // The last word of one that is about to end can't be told from one that lives.
     let dying = other.and_then(|other| world.processes.get(&other)).is_some_and(|p| p.life == Life::Dying);
     let committed = peer == Peer::Successor && process.told_to_commit && !process.suspect && !dying && !last;
-    let other_lives = other.is_some_and(|other| !boss.told.contains(&other));
+    let other_lives = other.is_some_and(|other| !supervisor.told.contains(&other));
     let alone =
         peer == Peer::Incumbent && how == "kills" && !other.is_some_and(|pid| could_serve(world, pid));
     match () {
@@ -92,7 +96,7 @@ pub(crate) fn gives_up(world: &World, peer: Peer, how: &str) -> Option<String> {
 /// A successor serves, or was told to, or can be told to.
 fn could_serve(world: &World, pid: u32) -> bool {
     let linked = |link: &Link| {
-        link.pid == pid && link.end == End::Boss(Peer::Successor) && link.boss_open && link.acked
+        link.pid == pid && link.end == End::Supervisor(Peer::Successor) && link.supervisor_open && link.acked
     };
     let serves = |process: &Process| process.accepts || process.told_to_commit;
     world.links.iter().any(linked) || world.processes.get(&pid).is_some_and(serves)
@@ -116,8 +120,8 @@ pub(crate) fn serves_by_itself(world: &World, pid: u32) -> Option<String> {
 
 /// When the incumbent is told to resume: a successor that was told to begin has been seen to end.
 pub(crate) fn resumes(world: &World) -> Option<String> {
-    let boss = world.boss.as_ref()?;
-    let pid = boss.successor.filter(|pid| !boss.told.contains(pid))?;
+    let supervisor = world.supervisor.as_ref()?;
+    let pid = supervisor.successor.filter(|pid| !supervisor.told.contains(pid))?;
     let begun = world.processes.get(&pid).is_some_and(|process| process.told_to_begin);
     begun
         .then(|| format!("the incumbent is told to resume, though {pid} was told to begin and has not ended"))
@@ -125,14 +129,15 @@ pub(crate) fn resumes(world: &World) -> Option<String> {
 
 /// When the successor is told to commit: it was not killed before.
 pub(crate) fn commits(world: &World) -> Option<String> {
-    let killed = world.boss.as_ref()?.killed.contains(&Peer::Successor);
+    let killed = world.supervisor.as_ref()?.killed.contains(&Peer::Successor);
     killed.then(|| "the supervisor lets a successor serve that it has killed".into())
 }
 
 /// When the successor is told to begin: an incumbent that was killed for its sake has been seen to end.
 pub(crate) fn begins(world: &World) -> Option<String> {
-    let boss = world.boss.as_ref().filter(|boss| boss.killed.contains(&Peer::Incumbent))?;
-    let pid = boss.incumbent.filter(|pid| !boss.told.contains(pid))?;
+    let supervisor =
+        world.supervisor.as_ref().filter(|supervisor| supervisor.killed.contains(&Peer::Incumbent))?;
+    let pid = supervisor.incumbent.filter(|pid| !supervisor.told.contains(pid))?;
     Some(format!("the successor is told to begin, though {pid} was killed and has not been seen to end"))
 }
 
@@ -174,48 +179,50 @@ fn others_live(world: &World, pid: u32) -> bool {
 
 /// What the supervisor reports is so, but for an end that it can't have heard of.
 pub(crate) fn truth(world: &World, outcome: &Outcome) -> Option<String> {
-    let boss = world.boss.as_ref()?;
-    let untold: Vec<u32> = boss.incumbent.into_iter().chain(boss.successor).collect();
-    let untold: Vec<u32> = untold.into_iter().filter(|pid| !boss.told.contains(pid)).collect();
+    let supervisor = world.supervisor.as_ref()?;
+    let untold: Vec<u32> = supervisor.incumbent.into_iter().chain(supervisor.successor).collect();
+    let untold: Vec<u32> = untold.into_iter().filter(|pid| !supervisor.told.contains(pid)).collect();
     let serves =
         |pid: Option<u32>| pid.is_some_and(|pid| serves(world, pid) || is_dead_unheard(world, &untold, pid));
     let lives = |pid: Option<u32>| pid.is_some_and(|pid| world.processes.contains_key(&pid));
     let so = match outcome.verdict {
-        Verdict::Committed => serves(boss.successor) && !lives(boss.incumbent),
-        Verdict::RolledBack | Verdict::FellBack => serves(boss.incumbent) && !lives(boss.successor),
+        Verdict::Committed => serves(supervisor.successor) && !lives(supervisor.incumbent),
+        Verdict::RolledBack | Verdict::FellBack => {
+            serves(supervisor.incumbent) && !lives(supervisor.successor)
+        }
         // Of the two. A successor that an earlier supervisor left behind may serve: recovery asks for it.
-        Verdict::NobodyServes => !lives(boss.incumbent) && !lives(boss.successor),
-        Verdict::Unconfirmed => !boss.incumbent_has_ended(),
-        Verdict::Busy | Verdict::Unreachable | Verdict::Cancelled => !lives(boss.successor),
+        Verdict::NobodyServes => !lives(supervisor.incumbent) && !lives(supervisor.successor),
+        Verdict::Unconfirmed => !supervisor.incumbent_has_ended(),
+        Verdict::Busy | Verdict::Unreachable | Verdict::Cancelled => !lives(supervisor.successor),
     };
     let committed = outcome.verdict == Verdict::Committed;
     // One that has got the lock by itself was not let.
-    let successor = boss.successor.and_then(|pid| world.processes.get(&pid));
+    let successor = supervisor.successor.and_then(|pid| world.processes.get(&pid));
     let was_let = successor.is_some_and(|process| process.told_to_begin);
-    let missed = boss.must_commit && !committed;
+    let missed = supervisor.must_commit && !committed;
     match () {
         () if !so => Some(format!("the supervisor reports {:?}, which is not so", outcome.verdict)),
         // But for one whose incumbent has ended: nobody else is left.
-        () if boss.cancelled && committed && !outcome.incumbent_ended_early && was_let => {
+        () if supervisor.cancelled && committed && !outcome.incumbent_ended_early && was_let => {
             Some("the supervisor was called off, and reports Committed".into())
         }
         () if missed => Some(format!("nothing went wrong, but the supervisor reports {:?}", outcome.verdict)),
-        () => what_is_missing(world, boss, outcome),
+        () => what_is_missing(world, supervisor, outcome),
     }
 }
 
 /// What belongs to a verdict: a reason, what the journal says, the last word to a successor.
-fn what_is_missing(world: &World, boss: &Boss, outcome: &Outcome) -> Option<String> {
+fn what_is_missing(world: &World, supervisor: &ModelSupervisor, outcome: &Outcome) -> Option<String> {
     let verdict = outcome.verdict;
     let is_written = outcome.journal_error.is_none();
     match () {
-        () if !is_reason(boss, outcome) => {
+        () if !is_reason(supervisor, outcome) => {
             Some(format!("the supervisor reports {verdict:?} because {:?}", outcome.reason))
         }
-        () if is_written && boss.journal_failed => {
+        () if is_written && supervisor.journal_failed => {
             Some("the journal could not be written, and the supervisor does not say so".into())
         }
-        () if is_written && !is_noted(world, boss, verdict) => {
+        () if is_written && !is_noted(world, supervisor, verdict) => {
             Some(format!("the supervisor reports {verdict:?}, and the journal says otherwise"))
         }
         () if is_written && verdict == Verdict::Committed && !is_final(world) => {
@@ -227,28 +234,31 @@ fn what_is_missing(world: &World, boss: &Boss, outcome: &Outcome) -> Option<Stri
 
 /// Who has succeeded is told that its predecessor has ended, if there is a link.
 fn is_final(world: &World) -> bool {
-    let its = |link: &&Link| link.end == End::Boss(Peer::Successor) && link.boss_open && link.acked;
+    let its =
+        |link: &&Link| link.end == End::Supervisor(Peer::Successor) && link.supervisor_open && link.acked;
     world.links.iter().filter(its).all(|link| link.said == Some("Final"))
 }
 
 /// Whoever does not commit says why; what the supervisor has done itself is no reason, nor that one has ended who has said why.
-fn is_reason(boss: &Boss, outcome: &Outcome) -> bool {
+fn is_reason(supervisor: &ModelSupervisor, outcome: &Outcome) -> bool {
     let Some(reason) = &outcome.reason else { return outcome.verdict == Verdict::Committed };
     let own = |peer: &Peer| *reason == format!("the {} was killed", format!("{peer:?}").to_lowercase());
-    let known = boss.heard_failed && *reason == "the successor was killed";
-    !known && !boss.killed.iter().any(own)
+    let known = supervisor.heard_failed && *reason == "the successor was killed";
+    !known && !supervisor.killed.iter().any(own)
 }
 
 /// The journal says who serves, and that nothing is under way.
-fn is_noted(world: &World, boss: &Boss, verdict: Verdict) -> bool {
+fn is_noted(world: &World, supervisor: &ModelSupervisor, verdict: Verdict) -> bool {
     let under_way = world.journal.under_way.as_ref().map(|under_way| under_way.successor);
-    let successor = boss.successor.map(id);
+    let successor = supervisor.successor.map(id);
     match verdict {
         Verdict::Committed => journal::running(&world.journal) == successor,
         // It is still to be found out.
         Verdict::Unconfirmed => true,
         // If it came to writing at all.
-        Verdict::NobodyServes if boss.knows != boss.before => journal::running(&world.journal).is_none(),
+        Verdict::NobodyServes if supervisor.knows != supervisor.before => {
+            journal::running(&world.journal).is_none()
+        }
         _ => under_way.is_none() || under_way != successor,
     }
 }
@@ -289,7 +299,7 @@ pub(crate) fn somebody_serves(world: &World) -> bool {
 
 /// No supervisor that runs has a handoff under way, or takes stock.
 pub(crate) fn nobody_is_at_work(world: &World) -> bool {
-    (world.idle() || !world.boss_runs()) && (world.surveyed() || !world.surveyor_runs())
+    (world.idle() || !world.supervisor_runs()) && (world.surveyed() || !world.surveyor_runs())
 }
 
 /// There is one process; it serves, and can be reached.

@@ -12,7 +12,7 @@ use super::faults::Faults;
 use super::host::Host;
 use super::steps::{Fault, Step};
 use super::watch::Watch;
-use super::{Boss, Daemon, End, LIVENESS, Life, Link, SECOND, World, id};
+use super::{Daemon, End, LIVENESS, Life, Link, ModelSupervisor, SECOND, World, id};
 use crate::explore::checks;
 use crate::explore::checks::duties::{self, daemon::Owed};
 use crate::mutation::mutant::drive;
@@ -78,19 +78,21 @@ impl World {
             }
             Step::Hook(pid) => self.finish_hook(pid, Ok(true), watch),
             Step::Complete(pid) => self.complete(pid, true, watch),
-            Step::BossComplete => self.boss_complete(true, watch),
+            Step::SupervisorComplete => self.supervisor_complete(true, watch),
             Step::FreesLock(pid) => self.lock = self.lock.filter(|holder| *holder != pid),
             Step::GivesUp(pid) => self.dies(pid),
             Step::Ends(pid) => {
                 self.processes.remove(&pid);
             }
             Step::TellEnded(pid) => self.tell_ended(pid, watch),
-            Step::BossTimer(timer) => {
-                self.boss.iter_mut().for_each(|boss| boss.late |= timer == Timer::Deadline);
-                self.boss(supervisor::Event::Timer(timer), watch);
+            Step::SupervisorTimer(timer) => {
+                self.supervisor.iter_mut().for_each(|supervisor| supervisor.late |= timer == Timer::Deadline);
+                self.supervisor(supervisor::Event::Timer(timer), watch);
             }
             Step::DaemonTimer(pid, timer) => self.daemon(pid, Input::Timer(timer), watch),
-            Step::ContinueBoss => self.boss.iter_mut().for_each(|boss| boss.stopped = false),
+            Step::ContinueSupervisor => {
+                self.supervisor.iter_mut().for_each(|supervisor| supervisor.stopped = false)
+            }
             Step::Continue(pid) => self.set_life(pid, Life::Runs),
             Step::Fault(ref fault) => self.go_wrong(fault, watch),
         }
@@ -121,17 +123,19 @@ impl World {
         let (end, pid) = (link.end, link.pid);
         let Some(message) = link.up.pop_front() else { return };
         match end {
-            End::Boss(peer) => self.boss_reads_frame(peer, message, watch),
+            End::Supervisor(peer) => self.supervisor_reads_frame(peer, message, watch),
             End::Surveyor => self.surveyor_hears(pid, message, watch),
         }
     }
 
     fn supervisor_reads_end(&mut self, i: usize, watch: &mut Watch<'_>) {
         let link = &mut self.links[i];
-        link.boss_open = false;
+        link.supervisor_open = false;
         let (end, pid) = (link.end, link.pid);
         match end {
-            End::Boss(peer) => self.boss(supervisor::Event::Closed(peer, "end of file".into()), watch),
+            End::Supervisor(peer) => {
+                self.supervisor(supervisor::Event::Closed(peer, "end of file".into()), watch)
+            }
             End::Surveyor => self.surveys(recovery::Event::Closed(id(pid)), watch),
         }
     }
@@ -145,7 +149,7 @@ impl World {
                 self.processes.get_mut(&pid).into_iter().for_each(|process| process.hung = true);
             }
             Fault::OperationFails(pid) => self.complete(pid, false, watch),
-            Fault::BossOperationFails => self.boss_complete(false, watch),
+            Fault::SupervisorOperationFails => self.supervisor_complete(false, watch),
             Fault::SurveyorOperationFails => self.surveyor_complete(false, watch),
             Fault::DropDown(i) => drop(self.links[i].down.pop_front()),
             Fault::DropUp(i) => drop(self.links[i].up.pop_front()),
@@ -155,26 +159,28 @@ impl World {
                 self.daemon(pid, Input::Frame(link, self.stray_down(i)), watch);
             }
             Fault::StrayUp(i) => {
-                let End::Boss(peer) = self.links[i].end else { return };
-                self.boss(supervisor::Event::Frame(peer, self.stray_up(i)), watch);
+                let End::Supervisor(peer) = self.links[i].end else { return };
+                self.supervisor(supervisor::Event::Frame(peer, self.stray_up(i)), watch);
             }
             Fault::Crash(pid) => self.dies(pid),
-            Fault::CrashBoss => self.boss_dies(),
+            Fault::CrashSupervisor => self.supervisor_dies(),
             Fault::CrashSurveyor => self.surveyor_dies(),
             Fault::Stop(pid) => {
                 self.set_life(pid, Life::Stopped);
                 self.processes.get_mut(&pid).into_iter().for_each(|process| process.suspect = true);
             }
-            Fault::StopBoss => self.boss.iter_mut().for_each(|boss| boss.stopped = true),
+            Fault::StopSupervisor => {
+                self.supervisor.iter_mut().for_each(|supervisor| supervisor.stopped = true)
+            }
             Fault::StopSurveyor => self.surveyor.iter_mut().for_each(|surveyor| surveyor.stopped = true),
             Fault::Late => {
-                self.boss.iter_mut().for_each(|boss| boss.late = true);
-                self.boss(supervisor::Event::Timer(Timer::Deadline), watch);
+                self.supervisor.iter_mut().for_each(|supervisor| supervisor.late = true);
+                self.supervisor(supervisor::Event::Timer(Timer::Deadline), watch);
             }
             Fault::Cancel => {
                 let goes_back = !self.is_decided();
-                self.boss.iter_mut().for_each(|boss| boss.cancelled = goes_back);
-                self.boss(supervisor::Event::Cancel, watch);
+                self.supervisor.iter_mut().for_each(|supervisor| supervisor.cancelled = goes_back);
+                self.supervisor(supervisor::Event::Cancel, watch);
             }
             Fault::CancelSurvey => {
                 self.surveys(recovery::Event::Cancel, watch);
@@ -199,7 +205,7 @@ impl World {
 
     pub(crate) fn stray_up(&self, i: usize) -> Message {
         match self.links[i].end {
-            End::Boss(Peer::Successor) => Message::Serving { handoff_id: STRAY },
+            End::Supervisor(Peer::Successor) => Message::Serving { handoff_id: STRAY },
             _ => Message::Resumed { handoff_id: STRAY },
         }
     }
@@ -207,7 +213,7 @@ impl World {
     /// Takes one fault from those that are left.
     fn fault(&mut self, kind: impl Fn(&mut Faults) -> &mut u8) {
         *kind(&mut self.faults) -= 1;
-        self.boss.iter_mut().for_each(|boss| boss.must_commit = false);
+        self.supervisor.iter_mut().for_each(|supervisor| supervisor.must_commit = false);
     }
 
     fn seal_goes_on(&mut self, pid: u32, watch: &mut Watch<'_>) {
@@ -222,9 +228,12 @@ impl World {
     fn is_decided(&self) -> bool {
         let decides = |link: &Link| matches!(link.said, Some("Commit" | "Retire" | "Final"));
         let note = supervisor::Awaited::Persist(supervisor::Note::Committed);
-        let decided =
-            |boss: &Boss| boss.pending.contains(&note) || boss.has_committed() || boss.incumbent_has_ended();
-        self.links.iter().any(decides) || self.boss.as_ref().is_some_and(decided)
+        let decided = |supervisor: &ModelSupervisor| {
+            supervisor.pending.contains(&note)
+                || supervisor.has_committed()
+                || supervisor.incumbent_has_ended()
+        };
+        self.links.iter().any(decides) || self.supervisor.as_ref().is_some_and(decided)
     }
 
     fn has_alien(&self) -> bool {
@@ -248,7 +257,7 @@ impl World {
             hook_limit: 300 * SECOND,
             retire_limit: 10 * SECOND,
         };
-        self.boss = Some(Boss {
+        self.supervisor = Some(ModelSupervisor {
             machine: Supervisor::new(config),
             stopped: false,
             incumbent: None,
@@ -267,42 +276,42 @@ impl World {
             must_commit,
         });
         let handoff_id = HandoffId([self.started; 16]);
-        self.boss(supervisor::Event::Start { handoff_id, replace }, watch)
+        self.supervisor(supervisor::Event::Start { handoff_id, replace }, watch)
     }
 
     /// Connecting to a process that is stopped succeeds. The incumbent is whoever was there at first.
     fn connect(&mut self, watch: &mut Watch<'_>) {
         let there = self.path.filter(|pid| self.listens(*pid));
-        let Some(boss) = &mut self.boss else { return };
-        boss.wants_connect = false;
+        let Some(supervisor) = &mut self.supervisor else { return };
+        supervisor.wants_connect = false;
         match there {
             Some(pid) => {
-                boss.incumbent.get_or_insert(pid);
-                self.link(End::Boss(Peer::Incumbent), pid);
+                supervisor.incumbent.get_or_insert(pid);
+                self.link(End::Supervisor(Peer::Incumbent), pid);
             }
-            None => self.boss(supervisor::Event::ConnectFailed("nobody answers".into()), watch),
+            None => self.supervisor(supervisor::Event::ConnectFailed("nobody answers".into()), watch),
         }
     }
 
     fn tell_ended(&mut self, pid: u32, watch: &mut Watch<'_>) {
-        let Some(boss) = &mut self.boss else { return };
-        boss.told.push(pid);
-        boss.told.sort_unstable();
-        let peer = if boss.incumbent == Some(pid) { Peer::Incumbent } else { Peer::Successor };
+        let Some(supervisor) = &mut self.supervisor else { return };
+        supervisor.told.push(pid);
+        supervisor.told.sort_unstable();
+        let peer = if supervisor.incumbent == Some(pid) { Peer::Incumbent } else { Peer::Successor };
         let its = |link: &&mut Link| link.pid == pid && link.end != End::Surveyor;
-        self.links.iter_mut().filter(its).for_each(|link| link.boss_open = false);
-        self.boss(supervisor::Event::Ended(peer, "was killed".into()), watch)
+        self.links.iter_mut().filter(its).for_each(|link| link.supervisor_open = false);
+        self.supervisor(supervisor::Event::Ended(peer, "was killed".into()), watch)
     }
 
-    fn boss_reads_frame(&mut self, peer: Peer, message: Message, watch: &mut Watch<'_>) {
+    fn supervisor_reads_frame(&mut self, peer: Peer, message: Message, watch: &mut Watch<'_>) {
         let failed = peer == Peer::Successor && matches!(said(&message), Message::Failed { .. });
-        self.boss.iter_mut().for_each(|boss| boss.heard_failed |= failed);
-        self.boss(supervisor::Event::Frame(peer, message), watch);
+        self.supervisor.iter_mut().for_each(|supervisor| supervisor.heard_failed |= failed);
+        self.supervisor(supervisor::Event::Frame(peer, message), watch);
     }
 
     /// Lets the supervisor handle `event`.
-    fn boss(&mut self, event: supervisor::Event, watch: &mut Watch<'_>) {
-        let Some(mut machine) = self.boss.as_ref().map(|boss| boss.machine.clone()) else {
+    fn supervisor(&mut self, event: supervisor::Event, watch: &mut Watch<'_>) {
+        let Some(mut machine) = self.supervisor.as_ref().map(|supervisor| supervisor.machine.clone()) else {
             return;
         };
         if let supervisor::Event::Timer(timer) = &event {
@@ -313,9 +322,9 @@ impl World {
         let mut host = Host { world: self, pid: 0, watch };
         let lives = drive(&mut machine, &mut host, event, &mut meddling).is_continue();
         watch.meddling = meddling;
-        match &mut self.boss {
-            Some(boss) if lives => boss.machine = machine,
-            _ => return self.boss_dies(),
+        match &mut self.supervisor {
+            Some(supervisor) if lives => supervisor.machine = machine,
+            _ => return self.supervisor_dies(),
         }
         self.violated(owed.settle(self, watch));
     }
@@ -378,7 +387,7 @@ impl World {
         let is_successor = matches!(process.daemon, Daemon::Successor(_));
         let its = |link: &&Link| {
             let joined = link.joined && Some(link.handoff_id) == process.handoff;
-            link.pid == pid && (joined || is_successor && link.end == End::Boss(Peer::Successor))
+            link.pid == pid && (joined || is_successor && link.end == End::Supervisor(Peer::Successor))
         };
         let mut links = self.links.iter().filter(its);
         match input {
@@ -471,9 +480,9 @@ impl World {
         self.daemon(pid, input, watch)
     }
 
-    fn boss_complete(&mut self, good: bool, watch: &mut Watch<'_>) {
-        let Some(boss) = &mut self.boss else { return };
-        let event = match boss.pending.remove(0) {
+    fn supervisor_complete(&mut self, good: bool, watch: &mut Watch<'_>) {
+        let Some(supervisor) = &mut self.supervisor else { return };
+        let event = match supervisor.pending.remove(0) {
             supervisor::Awaited::Spawn if good => supervisor::Event::Spawned(Ok(id(self.spawn()))),
             supervisor::Awaited::Spawn => supervisor::Event::Spawned(Err("injected".into())),
             supervisor::Awaited::Persist(note) => {
@@ -483,7 +492,7 @@ impl World {
             }
             supervisor::Awaited::Finish(_) => return,
         };
-        self.boss(event, watch)
+        self.supervisor(event, watch)
     }
 }
 

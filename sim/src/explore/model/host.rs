@@ -30,10 +30,10 @@ pub(crate) struct Host<'a, 'w> {
 impl Host<'_, '_> {
     /// Whom the supervisor knows as `peer`.
     fn peer(&self, peer: Peer) -> Option<u32> {
-        let boss = self.world.boss.as_ref()?;
+        let supervisor = self.world.supervisor.as_ref()?;
         match peer {
-            Peer::Incumbent => boss.incumbent,
-            Peer::Successor => boss.successor,
+            Peer::Incumbent => supervisor.incumbent,
+            Peer::Successor => supervisor.successor,
         }
     }
 
@@ -49,8 +49,8 @@ impl Host<'_, '_> {
         }
     }
 
-    fn put_off_boss(&mut self, awaited: supervisor::Awaited) {
-        self.world.boss.iter_mut().for_each(|boss| boss.pending.push(awaited.clone()));
+    fn put_off_supervisor(&mut self, awaited: supervisor::Awaited) {
+        self.world.supervisor.iter_mut().for_each(|supervisor| supervisor.pending.push(awaited.clone()));
     }
 
     /// Looks at what the supervisor says, and notes what a daemon may take it for.
@@ -60,7 +60,7 @@ impl Host<'_, '_> {
                 self.world.violated(checks::gives_up(self.world, to, message.name()));
             }
             Message::Final { .. } => {
-                let successor = self.world.boss.as_ref().and_then(|boss| boss.successor);
+                let successor = self.world.supervisor.as_ref().and_then(|supervisor| supervisor.successor);
                 self.world.violated(successor.and_then(|pid| checks::finalizes(self.world, pid)));
             }
             Message::Commit { .. } => self.world.violated(checks::commits(self.world)),
@@ -68,7 +68,7 @@ impl Host<'_, '_> {
             Message::ResumeAfterAbort { .. } => self.world.violated(checks::resumes(self.world)),
             _ => {}
         }
-        let successor = self.world.boss.as_ref().and_then(|boss| boss.successor);
+        let successor = self.world.supervisor.as_ref().and_then(|supervisor| supervisor.successor);
         let told = successor.filter(|_| to == Peer::Successor);
         if let Some(process) = told.and_then(|pid| self.world.processes.get_mut(&pid)) {
             process.suspect |= matches!(message, Message::Abort { .. });
@@ -121,8 +121,11 @@ impl Transport<Peer> for Host<'_, '_> {
         self.watch.tells(|| names::daemon(pid), message);
         self.watch.said.push((to, message.name()));
         self.note(to, message);
-        let mut links =
-            self.world.links.iter_mut().filter(|link| link.end == End::Boss(to) && link.boss_open);
+        let mut links = self
+            .world
+            .links
+            .iter_mut()
+            .filter(|link| link.end == End::Supervisor(to) && link.supervisor_open);
         let name = message.name();
         let Some(link) = links.next() else {
             let wrong = format!("the supervisor says {name} to the {to:?}, to whom it has no link");
@@ -141,8 +144,8 @@ impl Transport<Peer> for Host<'_, '_> {
     }
 
     fn close(&mut self, peer: Peer) {
-        for link in self.world.links.iter_mut().filter(|link| link.end == End::Boss(peer)) {
-            link.boss_open = false;
+        for link in self.world.links.iter_mut().filter(|link| link.end == End::Supervisor(peer)) {
+            link.supervisor_open = false;
         }
     }
 }
@@ -150,9 +153,9 @@ impl Transport<Peer> for Host<'_, '_> {
 impl Transport<LinkId> for Host<'_, '_> {
     fn send(&mut self, to: LinkId, message: &Message) {
         let end = self.world.links.iter().find(|link| link.id == to).map(|link| link.end);
-        self.watch.tells(|| end.map_or(names::BOSS, End::name), message);
+        self.watch.tells(|| end.map_or(names::SUPERVISOR, End::name), message);
         let name = message.name();
-        let its = |end: End| matches!(end, End::Boss(peer) if is_anothers_to_say(peer, name));
+        let its = |end: End| matches!(end, End::Supervisor(peer) if is_anothers_to_say(peer, name));
         let wrong =
             end.is_some_and(its).then(|| format!("{} says {name}, which is not its to say", self.pid));
         self.world.violated(wrong);
@@ -165,7 +168,7 @@ impl Transport<LinkId> for Host<'_, '_> {
             && self.world.lock == Some(self.pid);
         self.watch.sent.push((to, message.name()));
         link.joined &= !matches!(message, Message::Busy | Message::Refused { .. });
-        if link.boss_open && !link.reset {
+        if link.supervisor_open && !link.reset {
             push(&mut link.up, message);
         }
         let process = self.world.processes.get_mut(&self.pid);
@@ -189,17 +192,17 @@ impl Transport<LinkId> for Host<'_, '_> {
 impl Process for Host<'_, '_> {
     fn connect(&mut self) {
         self.watch.did(|| "connects".into());
-        let mut links = self.world.links.iter().filter(|link| link.end == End::Boss(Peer::Incumbent));
-        let again = links.any(|link| link.boss_open);
+        let mut links = self.world.links.iter().filter(|link| link.end == End::Supervisor(Peer::Incumbent));
+        let again = links.any(|link| link.supervisor_open);
         let wrong = || "the supervisor connects to the incumbent, and has a link to it".into();
         self.world.violated(again.then(wrong));
-        self.world.boss.iter_mut().for_each(|boss| boss.wants_connect = true);
+        self.world.supervisor.iter_mut().for_each(|supervisor| supervisor.wants_connect = true);
     }
 
     fn spawn(&mut self) -> Option<Result<ProcessId, String>> {
         self.watch.did(|| format!("spawns D{}", self.world.next_pid));
         if self.defers() {
-            self.put_off_boss(supervisor::Awaited::Spawn);
+            self.put_off_supervisor(supervisor::Awaited::Spawn);
             return None;
         }
         Some(Ok(id(self.world.spawn())))
@@ -209,7 +212,7 @@ impl Process for Host<'_, '_> {
         self.watch.did(|| format!("kills the {}", format!("{peer:?}").to_lowercase()));
         if let Some(pid) = self.peer(peer).filter(|pid| self.world.processes.contains_key(pid)) {
             self.world.violated(checks::gives_up(self.world, peer, "kills"));
-            self.world.boss.iter_mut().for_each(|boss| boss.killed.push(peer));
+            self.world.supervisor.iter_mut().for_each(|supervisor| supervisor.killed.push(peer));
             self.world.dies(pid);
         }
     }
@@ -219,7 +222,7 @@ impl Journal for Host<'_, '_> {
     fn persist(&mut self, note: Note) -> Option<Result<(), String>> {
         self.watch.did(|| format!("journal {note:?}"));
         if self.defers() {
-            self.put_off_boss(supervisor::Awaited::Persist(note));
+            self.put_off_supervisor(supervisor::Awaited::Persist(note));
             return None;
         }
         self.watch.persisted.push(note);
@@ -233,7 +236,7 @@ impl SupervisorHost for Host<'_, '_> {
         self.watch.did(|| format!("reports {:?}", outcome.verdict));
         self.world.violated(checks::truth(self.world, &outcome));
         self.world.finished(outcome.verdict);
-        self.world.boss.iter_mut().for_each(|boss| boss.outcome = Some(outcome.clone()));
+        self.world.supervisor.iter_mut().for_each(|supervisor| supervisor.outcome = Some(outcome.clone()));
     }
 }
 

@@ -6,7 +6,7 @@ use handoff::machine::recovery;
 use handoff::machine::supervisor::Note;
 use handoff::{HandoffId, ProcessId};
 
-use super::{Boss, Surveyor, World, id};
+use super::{ModelSupervisor, Surveyor, World, id};
 
 /// What `pid` was started from.
 fn binary(pid: u32) -> Binary {
@@ -34,7 +34,7 @@ pub(crate) fn starts(journal: &Journal, pid: u32) -> bool {
     journal.committed == Some(binary(pid))
 }
 
-impl Boss {
+impl ModelSupervisor {
     /// Its successor serves, and that is noted.
     pub(crate) fn has_committed(&self) -> bool {
         self.successor.is_some() && running(&self.knows) == self.successor.map(id)
@@ -54,11 +54,11 @@ impl Boss {
 impl World {
     /// A handoff notes something, whether or not it can be written.
     pub(crate) fn note(&mut self, note: Note, is_written: bool) {
-        let Some(boss) = &mut self.boss else { return };
-        boss.knows = Arc::new(boss.knows.noted(note, &boss.parties()));
-        boss.journal_failed = !is_written;
+        let Some(supervisor) = &mut self.supervisor else { return };
+        supervisor.knows = Arc::new(supervisor.knows.noted(note, &supervisor.parties()));
+        supervisor.journal_failed = !is_written;
         if is_written {
-            self.journal = boss.knows.clone();
+            self.journal = supervisor.knows.clone();
         }
     }
 

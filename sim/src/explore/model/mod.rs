@@ -119,7 +119,7 @@ pub(crate) struct Process {
 
 /// The supervisor's process.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Boss {
+pub(crate) struct ModelSupervisor {
     pub machine: Supervisor,
     pub stopped: bool,
     pub incumbent: Option<u32>,
@@ -147,7 +147,7 @@ pub(crate) struct Boss {
     pub must_commit: bool,
 }
 
-/// A supervisor that takes stock: another process than [`Boss`], which is gone, at its end, or stopped.
+/// A supervisor that takes stock: another process than [`ModelSupervisor`], which is gone, at its end, or stopped.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Surveyor {
     pub machine: Recovery,
@@ -177,7 +177,7 @@ pub(crate) struct Surveyor {
 /// Who has a link to a daemon, and what the daemon is to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum End {
-    Boss(Peer),
+    Supervisor(Peer),
     Surveyor,
 }
 
@@ -201,7 +201,7 @@ pub(crate) struct Link {
     pub reset: bool,
     pub down: VecDeque<Message>,
     pub up: VecDeque<Message>,
-    pub boss_open: bool,
+    pub supervisor_open: bool,
     pub daemon_open: bool,
 }
 
@@ -212,7 +212,7 @@ pub(crate) struct World {
     pub handoffs: u8,
     pub started: u8,
     pub processes: BTreeMap<u32, Process>,
-    pub boss: Option<Boss>,
+    pub supervisor: Option<ModelSupervisor>,
     pub surveyor: Option<Surveyor>,
     /// What is written down.
     pub journal: Arc<Journal>,
@@ -273,7 +273,7 @@ impl World {
             handoffs,
             started: 0,
             processes: BTreeMap::from([(1, first)]),
-            boss: None,
+            supervisor: None,
             surveyor: None,
             journal: Arc::new(journal::at_first(1)),
             astray: false,
@@ -311,8 +311,8 @@ impl World {
         self.violation = self.violation.take().or(violation);
     }
 
-    pub(crate) fn boss_runs(&self) -> bool {
-        self.boss.as_ref().is_some_and(|boss| !boss.stopped)
+    pub(crate) fn supervisor_runs(&self) -> bool {
+        self.supervisor.as_ref().is_some_and(|supervisor| !supervisor.stopped)
     }
 
     pub(crate) fn runs(&self, pid: u32) -> bool {
@@ -325,7 +325,7 @@ impl World {
 
     /// Nobody is at work on a handoff.
     pub(crate) fn idle(&self) -> bool {
-        self.boss.as_ref().is_none_or(|boss| boss.machine.is_done())
+        self.supervisor.as_ref().is_none_or(|supervisor| supervisor.machine.is_done())
     }
 
     /// Nobody takes stock.
@@ -335,7 +335,7 @@ impl World {
 
     /// A supervisor is stopped, whatever it is at.
     pub(crate) fn is_stopped(&self) -> bool {
-        self.boss.as_ref().is_some_and(|boss| boss.stopped)
+        self.supervisor.as_ref().is_some_and(|supervisor| supervisor.stopped)
             || self.surveyor.as_ref().is_some_and(|s| s.stopped)
     }
 
@@ -351,7 +351,7 @@ impl World {
             pid,
             id,
             handoff_id: HandoffId([self.started; 16]),
-            accepted: end == End::Boss(Peer::Successor),
+            accepted: end == End::Supervisor(Peer::Successor),
             joined: false,
             acked: false,
             answered: false,
@@ -359,7 +359,7 @@ impl World {
             reset: false,
             down: VecDeque::new(),
             up: VecDeque::new(),
-            boss_open: true,
+            supervisor_open: true,
             daemon_open: true,
         });
         id
@@ -368,14 +368,14 @@ impl World {
     pub(crate) fn spawn(&mut self) -> u32 {
         let pid = self.next_pid;
         self.next_pid += 1;
-        let link = self.link(End::Boss(Peer::Successor), pid);
+        let link = self.link(End::Supervisor(Peer::Successor), pid);
         let generation = self.record.as_ref().map_or(0, |record| record.generation);
         let machine = Successor::new(hello(pid, Role::Successor), generation, link);
-        let predecessor = self.boss.as_ref().and_then(|boss| boss.incumbent);
+        let predecessor = self.supervisor.as_ref().and_then(|supervisor| supervisor.incumbent);
         let process = Process { generation, ..Process::new(Daemon::Successor(machine), predecessor) };
         self.processes.insert(pid, process);
-        if let Some(boss) = &mut self.boss {
-            boss.successor = Some(pid);
+        if let Some(supervisor) = &mut self.supervisor {
+            supervisor.successor = Some(pid);
         }
         pid
     }
@@ -416,8 +416,8 @@ impl World {
         }
     }
 
-    pub(crate) fn boss_dies(&mut self) {
-        self.boss = None;
+    pub(crate) fn supervisor_dies(&mut self) {
+        self.supervisor = None;
         self.astray = true;
     }
 
@@ -437,7 +437,7 @@ impl World {
     /// Whether the supervisor at this end of a link is there and at work.
     pub(crate) fn is_at_work(&self, end: End) -> bool {
         match end {
-            End::Boss(_) => !self.idle(),
+            End::Supervisor(_) => !self.idle(),
             End::Surveyor => !self.surveyed(),
         }
     }
@@ -451,15 +451,15 @@ impl World {
     pub(crate) fn settle(&mut self) {
         let at_work = self.links.iter().map(|link| self.is_at_work(link.end)).collect::<Vec<_>>();
         for (link, at_work) in self.links.iter_mut().zip(at_work) {
-            link.boss_open &= at_work;
-            if !link.boss_open {
+            link.supervisor_open &= at_work;
+            if !link.supervisor_open {
                 link.up.clear();
             }
             if !link.daemon_open {
                 link.down.clear();
             }
         }
-        self.links.retain(|link| link.daemon_open || link.boss_open);
+        self.links.retain(|link| link.daemon_open || link.supervisor_open);
         self.violated(checks::safety(self));
         self.violated(checks::haste(self));
     }
@@ -474,7 +474,7 @@ impl Link {
     }
 }
 
-impl Boss {
+impl ModelSupervisor {
     /// It has seen its incumbent end: there is nobody to go back to.
     pub(crate) fn incumbent_has_ended(&self) -> bool {
         self.incumbent.is_some_and(|pid| self.told.contains(&pid))

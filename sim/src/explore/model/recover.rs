@@ -69,7 +69,7 @@ impl World {
 
     fn tell_surveyor(&mut self, pid: u32, watch: &mut Watch<'_>) {
         let its = |link: &&mut Link| link.pid == pid && link.end == End::Surveyor;
-        self.links.iter_mut().filter(its).for_each(|link| link.boss_open = false);
+        self.links.iter_mut().filter(its).for_each(|link| link.supervisor_open = false);
         if let Some(surveyor) = &mut self.surveyor {
             surveyor.watched.retain(|watched| *watched != pid);
             surveyor.asked.remove(&pid);
@@ -115,7 +115,8 @@ impl World {
         }
         steps.extend(surveyor.refused.first().map(|pid| Step::Refused(*pid)));
         steps.extend((!surveyor.pending.is_empty()).then_some(Step::SurveyorComplete));
-        for (i, link) in self.links.iter().enumerate().filter(|(_, l)| l.end == End::Surveyor && l.boss_open)
+        for (i, link) in
+            self.links.iter().enumerate().filter(|(_, l)| l.end == End::Surveyor && l.supervisor_open)
         {
             if !link.up.is_empty() {
                 steps.push(Step::Up(i));
@@ -131,7 +132,7 @@ impl World {
         self.surveyor_steps(&mut busy);
         // Whoever runs has answered before it is asked again.
         let waits = self.links.iter().any(|link| {
-            link.end == End::Surveyor && self.runs(link.pid) && link.boss_open && !link.down.is_empty()
+            link.end == End::Surveyor && self.runs(link.pid) && link.supervisor_open && !link.down.is_empty()
         });
         if !busy.is_empty() || waits {
             return;
@@ -242,7 +243,8 @@ impl Transport<ProcessId> for Host<'_, '_> {
         }
         let refused = self.world.surveyor.as_ref().is_some_and(|surveyor| surveyor.refused.contains(&to.pid));
         let mine = |link: &&mut Link| link.end == End::Surveyor && link.pid == to.pid;
-        let mut links = self.world.links.iter_mut().filter(mine).filter(|link| link.boss_open).peekable();
+        let mut links =
+            self.world.links.iter_mut().filter(mine).filter(|link| link.supervisor_open).peekable();
         if links.peek().is_none() && !refused {
             let wrong = format!("the recovery says {} to {}, to whom it has no link", message.name(), to.pid);
             return self.world.violated(Some(wrong));

@@ -3,7 +3,7 @@ use handoff::machine::{Machine, Timer, Timers, recovery, supervisor::Peer};
 use handoff::message::Message;
 
 use super::faults::Faults;
-use super::{Boss, End, Life, Link, Process, Surveyor, Version, World};
+use super::{End, Life, Link, ModelSupervisor, Process, Surveyor, Version, World};
 use crate::explore::search::liveness::Needs;
 use crate::process::AnyHook;
 
@@ -27,15 +27,15 @@ pub(crate) enum Step {
     UpClosed(usize),
     Hook(u32),
     Complete(u32),
-    BossComplete,
+    SupervisorComplete,
     /// Whoever has told it to stop kills it, since it does not end.
     GivesUp(u32),
     FreesLock(u32),
     Ends(u32),
     TellEnded(u32),
-    BossTimer(Timer),
+    SupervisorTimer(Timer),
     DaemonTimer(u32, Timer),
-    ContinueBoss,
+    ContinueSupervisor,
     Continue(u32),
     Fault(Fault),
 }
@@ -48,7 +48,7 @@ pub(crate) enum Fault {
     /// A drain that leaves the door open, an open that is unhealthy.
     HookUnfit(u32),
     OperationFails(u32),
-    BossOperationFails,
+    SupervisorOperationFails,
     SurveyorOperationFails,
     CrashSurveyor,
     StopSurveyor,
@@ -57,9 +57,9 @@ pub(crate) enum Fault {
     Reset(usize),
     StrayDown(usize),
     StrayUp(usize),
-    CrashBoss,
+    CrashSupervisor,
     Crash(u32),
-    StopBoss,
+    StopSupervisor,
     Stop(u32),
     Late,
     Cancel,
@@ -75,7 +75,7 @@ impl Step {
     /// Nobody need ever continue a stopped process.
     pub(crate) fn needs(&self) -> Needs {
         match self {
-            Step::Continue(_) | Step::ContinueBoss | Step::ContinueSurveyor => Needs::Somebody,
+            Step::Continue(_) | Step::ContinueSupervisor | Step::ContinueSurveyor => Needs::Somebody,
             _ => Needs::Nothing,
         }
     }
@@ -86,11 +86,11 @@ impl Fault {
     pub(crate) fn kind(&self) -> fn(&mut Faults) -> &mut u8 {
         match self {
             Fault::HookFails(_) | Fault::HookHangs(_) | Fault::HookUnfit(_) => |faults| &mut faults.bad_hooks,
-            Fault::OperationFails(_) | Fault::BossOperationFails | Fault::SurveyorOperationFails => {
+            Fault::OperationFails(_) | Fault::SupervisorOperationFails | Fault::SurveyorOperationFails => {
                 |faults| &mut faults.errors
             }
-            Fault::Crash(_) | Fault::CrashBoss | Fault::CrashSurveyor => |faults| &mut faults.crashes,
-            Fault::Stop(_) | Fault::StopBoss | Fault::StopSurveyor => |faults| &mut faults.stops,
+            Fault::Crash(_) | Fault::CrashSupervisor | Fault::CrashSurveyor => |faults| &mut faults.crashes,
+            Fault::Stop(_) | Fault::StopSupervisor | Fault::StopSurveyor => |faults| &mut faults.stops,
             Fault::DropDown(_) | Fault::DropUp(_) => |faults| &mut faults.drops,
             Fault::Reset(_) => |faults| &mut faults.resets,
             Fault::StrayDown(_) | Fault::StrayUp(_) => |faults| &mut faults.strays,
@@ -118,7 +118,7 @@ impl World {
         self.surveyor_steps(&mut steps);
         let quiet = steps.is_empty();
         if !self.processes.iter().any(|(pid, process)| self.is_prompt(*pid, process)) {
-            self.boss_timers(quiet, &mut steps);
+            self.supervisor_timers(quiet, &mut steps);
             self.daemon_timers(quiet, &mut steps);
             self.surveyor_timers(quiet, &mut steps);
         }
@@ -137,8 +137,8 @@ impl World {
                 due.extend(timers.is_armed(timer).then(|| (step(timer), needs)));
             }
         };
-        if let Some(boss) = self.boss.as_ref().filter(|boss| !boss.stopped) {
-            note(boss.machine.timers(), &Step::BossTimer);
+        if let Some(supervisor) = self.supervisor.as_ref().filter(|supervisor| !supervisor.stopped) {
+            note(supervisor.machine.timers(), &Step::SupervisorTimer);
         }
         if let Some(surveyor) = self.surveyor.as_ref().filter(|surveyor| !surveyor.stopped) {
             note(surveyor.machine.timers(), &Step::SurveyorTimer);
@@ -164,7 +164,10 @@ impl World {
         self.surveyor_steps(steps);
         let surveyed = |(pid, _): &(&u32, &Process)| {
             let reads = |link: &Link| {
-                link.end == End::Surveyor && link.pid == **pid && link.boss_open && !link.down.is_empty()
+                link.end == End::Surveyor
+                    && link.pid == **pid
+                    && link.supervisor_open
+                    && !link.down.is_empty()
             };
             self.surveyor_runs() && self.links.iter().any(reads)
         };
@@ -173,8 +176,10 @@ impl World {
 
     fn reads(&self, steps: &mut Vec<Step>) {
         steps.extend(self.processes.keys().filter_map(|pid| self.daemon_reads(*pid)));
-        steps.extend((0..self.links.len()).filter_map(|i| self.boss_reads(i)));
-        if self.boss_runs() && self.boss.as_ref().is_some_and(|boss| boss.wants_connect) {
+        steps.extend((0..self.links.len()).filter_map(|i| self.reads_next(i)));
+        if self.supervisor_runs()
+            && self.supervisor.as_ref().is_some_and(|supervisor| supervisor.wants_connect)
+        {
             steps.push(Step::Connect);
         }
     }
@@ -186,25 +191,30 @@ impl World {
             () if !self.runs(pid) || !self.processes[&pid].begun => None,
             () if !link.accepted => Some(Step::Accept(i)),
             () if !link.down.is_empty() => Some(Step::Down(i)),
-            () if !link.boss_open || link.reset => Some(Step::DownClosed(i)),
+            () if !link.supervisor_open || link.reset => Some(Step::DownClosed(i)),
             () => None,
         })
     }
 
     /// Nothing of what a process has sent is read after its end has been seen.
-    fn boss_reads(&self, i: usize) -> Option<Step> {
+    fn reads_next(&self, i: usize) -> Option<Step> {
         let link = &self.links[i];
         match () {
             () if link.end == End::Surveyor => None,
-            () if !self.boss_runs() || !link.boss_open || !self.processes.contains_key(&link.pid) => None,
+            () if !self.supervisor_runs()
+                || !link.supervisor_open
+                || !self.processes.contains_key(&link.pid) =>
+            {
+                None
+            }
             () if !link.up.is_empty() => Some(Step::Up(i)),
             () if !link.daemon_open || link.reset => Some(Step::UpClosed(i)),
             () => None,
         }
     }
 
-    fn boss_can_read(&self) -> bool {
-        (0..self.links.len()).any(|i| self.boss_reads(i).is_some()) || self.untold().next().is_some()
+    fn supervisor_can_read(&self) -> bool {
+        (0..self.links.len()).any(|i| self.reads_next(i).is_some()) || self.untold().next().is_some()
     }
 
     fn deaths(&self, steps: &mut Vec<Step>) {
@@ -216,10 +226,18 @@ impl World {
 
     /// Ends that the supervisor can see and has not seen.
     fn untold(&self) -> impl Iterator<Item = u32> {
-        let boss = self.boss.as_ref().filter(|boss| !boss.stopped && !boss.machine.is_done());
-        let unseen = |boss: &Boss, pid: u32| !self.processes.contains_key(&pid) && !boss.told.contains(&pid);
-        boss.into_iter().flat_map(move |boss| {
-            [boss.incumbent, boss.successor].into_iter().flatten().filter(move |pid| unseen(boss, *pid))
+        let supervisor = self
+            .supervisor
+            .as_ref()
+            .filter(|supervisor| !supervisor.stopped && !supervisor.machine.is_done());
+        let unseen = |supervisor: &ModelSupervisor, pid: u32| {
+            !self.processes.contains_key(&pid) && !supervisor.told.contains(&pid)
+        };
+        supervisor.into_iter().flat_map(move |supervisor| {
+            [supervisor.incumbent, supervisor.successor]
+                .into_iter()
+                .flatten()
+                .filter(move |pid| unseen(supervisor, *pid))
         })
     }
 
@@ -238,27 +256,31 @@ impl World {
                 Life::Stopped | Life::Dying => {}
             }
         }
-        let pending = self.boss.as_ref().is_some_and(|boss| !boss.stopped && !boss.pending.is_empty());
-        steps.extend(pending.then_some(Step::BossComplete));
+        let pending = self
+            .supervisor
+            .as_ref()
+            .is_some_and(|supervisor| !supervisor.stopped && !supervisor.pending.is_empty());
+        steps.extend(pending.then_some(Step::SupervisorComplete));
     }
 
-    fn boss_timers(&self, quiet: bool, steps: &mut Vec<Step>) {
-        let at_work = |boss: &&Boss| !boss.stopped && !boss.machine.is_done();
-        let Some(boss) = self.boss.as_ref().filter(at_work) else { return };
-        if self.boss_can_read() {
+    fn supervisor_timers(&self, quiet: bool, steps: &mut Vec<Step>) {
+        let at_work = |supervisor: &&ModelSupervisor| !supervisor.stopped && !supervisor.machine.is_done();
+        let Some(supervisor) = self.supervisor.as_ref().filter(at_work) else { return };
+        if self.supervisor_can_read() {
             return;
         }
-        let mine = |link: &&Link| link.end != End::Surveyor && link.boss_open && link.daemon_open;
+        let mine = |link: &&Link| link.end != End::Surveyor && link.supervisor_open && link.daemon_open;
         // What a stopped process has not read keeps nobody from saying it again.
         let unread = self.links.iter().filter(mine).any(|link| !link.down.is_empty() && self.runs(link.pid));
-        let armed = |timer: &Timer| boss.machine.timers().is_armed(*timer);
+        let armed = |timer: &Timer| supervisor.machine.timers().is_armed(*timer);
         // A connection that is tried again, and will succeed, comes before any silence; silence before the deadline.
         let quiet = quiet && !(armed(&Timer::Retry) && self.path.is_some_and(|pid| self.listens(pid)));
         // A hook that began before the first deadline has reached its limit before the second.
-        let second = matches!(boss.machine.state(), "await-serving" | "await-resumed" | "await-retired");
+        let second =
+            matches!(supervisor.machine.state(), "await-serving" | "await-resumed" | "await-retired");
         let silent = |timer: &Timer| match timer {
-            Timer::IncumbentSilent => self.unheard(quiet, Peer::Incumbent, boss.incumbent),
-            Timer::SuccessorSilent => self.unheard(quiet, Peer::Successor, boss.successor),
+            Timer::IncumbentSilent => self.unheard(quiet, Peer::Incumbent, supervisor.incumbent),
+            Timer::SuccessorSilent => self.unheard(quiet, Peer::Successor, supervisor.successor),
             _ => false,
         };
         for timer in Timer::ALL.into_iter().filter(armed) {
@@ -270,10 +292,10 @@ impl World {
                 Timer::Deadline if second && self.processes.values().any(|process| process.hung) => false,
                 Timer::Deadline if !self.is_stuck() => false,
                 Timer::Deadline => quiet && !Timer::ALL.iter().filter(|timer| armed(timer)).any(silent),
-                Timer::Retry => !boss.wants_connect,
+                Timer::Retry => !supervisor.wants_connect,
                 Timer::SupervisorSilent | Timer::HookLimit => false,
             };
-            steps.extend(fires.then_some(Step::BossTimer(timer)));
+            steps.extend(fires.then_some(Step::SupervisorTimer(timer)));
         }
     }
 
@@ -282,16 +304,16 @@ impl World {
             if self.daemon_reads(*pid).is_some() {
                 continue;
             }
-            let mine = |link: &&Link| link.pid == *pid && link.boss_open && link.daemon_open;
+            let mine = |link: &&Link| link.pid == *pid && link.supervisor_open && link.daemon_open;
             let reads = |link: &Link| match link.end {
-                End::Boss(_) => self.boss_runs(),
+                End::Supervisor(_) => self.supervisor_runs(),
                 End::Surveyor => self.surveyor_runs(),
             };
             let unread = self.links.iter().filter(mine).any(|link| !link.up.is_empty() && reads(link));
             for timer in Timer::ALL.into_iter().filter(|timer| process.timers().is_armed(*timer)) {
                 let fires = match timer {
                     Timer::Heartbeat => !unread && (quiet || !self.faults.sparse),
-                    Timer::SupervisorSilent => self.boss_unheard(quiet, *pid),
+                    Timer::SupervisorSilent => self.supervisor_unheard(quiet, *pid),
                     Timer::Patience | Timer::Deadline => quiet,
                     Timer::Retry => true,
                     Timer::HookLimit => process.hung,
@@ -305,7 +327,7 @@ impl World {
     /// It has a link to the supervisor of a handoff.
     fn is_linked(&self, pid: u32) -> bool {
         let its = |link: &Link| link.pid == pid && link.end != End::Surveyor;
-        self.links.iter().any(|link| its(link) && link.boss_open && link.daemon_open)
+        self.links.iter().any(|link| its(link) && link.supervisor_open && link.daemon_open)
     }
 
     /// Not all are there and talk to each other. If they are, heartbeats mend what was lost, long before a deadline.
@@ -317,7 +339,8 @@ impl World {
 
     /// The supervisor hears nothing from a peer that has not ended: it does not run, or there is no link.
     fn unheard(&self, quiet: bool, peer: Peer, pid: Option<u32>) -> bool {
-        let mut links = self.links.iter().filter(|link| link.end == End::Boss(peer) && link.boss_open);
+        let mut links =
+            self.links.iter().filter(|link| link.end == End::Supervisor(peer) && link.supervisor_open);
         let linked = links.any(|link| link.daemon_open && link.accepted);
         let inert = |pid: u32| {
             self.processes.get(&pid).is_some_and(|p| matches!(p.life, Life::Stopped | Life::Dying))
@@ -327,14 +350,16 @@ impl World {
         pid.is_some_and(inert) || (quiet && !(linked && pid.is_some_and(beats)))
     }
 
-    fn boss_unheard(&self, quiet: bool, pid: u32) -> bool {
+    fn supervisor_unheard(&self, quiet: bool, pid: u32) -> bool {
         let linked = self.is_linked(pid);
-        let stopped = self.boss.as_ref().is_some_and(|boss| boss.stopped);
+        let stopped = self.supervisor.as_ref().is_some_and(|supervisor| supervisor.stopped);
         stopped || (quiet && !linked)
     }
 
     fn continues(&self, steps: &mut Vec<Step>) {
-        steps.extend(self.boss.iter().filter(|boss| boss.stopped).map(|_| Step::ContinueBoss));
+        steps.extend(
+            self.supervisor.iter().filter(|supervisor| supervisor.stopped).map(|_| Step::ContinueSupervisor),
+        );
         let surveyor = self.surveyor.iter().filter(|surveyor| surveyor.stopped);
         steps.extend(surveyor.map(|_| Step::ContinueSurveyor));
         let stopped = self.processes.iter().filter(|(_, process)| process.life == Life::Stopped);
@@ -342,7 +367,7 @@ impl World {
     }
 
     fn starts(&self, steps: &mut Vec<Step>) {
-        let stopped = self.boss.as_ref().is_some_and(|boss| boss.stopped);
+        let stopped = self.supervisor.as_ref().is_some_and(|supervisor| supervisor.stopped);
         if self.faults.recovers && (self.astray && self.idle() || stopped) && self.surveyed() {
             // Once, beside a supervisor that is stopped.
             steps.extend((!stopped || self.surveyor.is_none()).then_some(Step::Recover));
@@ -364,15 +389,17 @@ impl World {
         self.other_versions(&mut faults);
         self.bad_links(&mut faults);
         self.bad_work(&mut faults);
-        if let Some(boss) = self.boss.as_ref().filter(|boss| !boss.stopped && !boss.machine.is_done()) {
+        if let Some(supervisor) =
+            self.supervisor.as_ref().filter(|supervisor| !supervisor.stopped && !supervisor.machine.is_done())
+        {
             // The first deadline may come early, at the worst moment; a second is a whole one.
             let late = self.faults.late > 0
-                && boss.machine.state() != "await-serving"
-                && !self.boss_can_read()
-                && boss.machine.timers().is_armed(Timer::Deadline);
+                && supervisor.machine.state() != "await-serving"
+                && !self.supervisor_can_read()
+                && supervisor.machine.timers().is_armed(Timer::Deadline);
             faults.extend(late.then_some(Fault::Late));
             // Told after all that has come before it.
-            let cancels = self.faults.cancels > 0 && !self.boss_can_read();
+            let cancels = self.faults.cancels > 0 && !self.supervisor_can_read();
             faults.extend(cancels.then_some(Fault::Cancel));
         }
         let cancels = self.faults.cancels > 0 && self.surveyor_runs() && !self.surveyed();
@@ -382,15 +409,16 @@ impl World {
 
     fn bad_processes(&self, faults: &mut Vec<Fault>) {
         if self.faults.crashes > 0 {
-            faults.extend(self.boss.iter().map(|_| Fault::CrashBoss));
+            faults.extend(self.supervisor.iter().map(|_| Fault::CrashSupervisor));
             let surveys = self.surveyor.iter().filter(|surveyor| !surveyor.machine.is_done());
             faults.extend(surveys.map(|_| Fault::CrashSurveyor));
             let alive = self.processes.iter().filter(|(_, process)| process.life != Life::Dying);
             faults.extend(alive.map(|(pid, _)| Fault::Crash(*pid)));
         }
         if self.faults.stops > 0 {
-            let at_work = |boss: &&Boss| !boss.stopped && !boss.machine.is_done();
-            faults.extend(self.boss.iter().filter(at_work).map(|_| Fault::StopBoss));
+            let at_work =
+                |supervisor: &&ModelSupervisor| !supervisor.stopped && !supervisor.machine.is_done();
+            faults.extend(self.supervisor.iter().filter(at_work).map(|_| Fault::StopSupervisor));
             let surveys = self.surveyor.iter().filter(|s| !s.stopped && !s.machine.is_done());
             faults.extend(surveys.map(|_| Fault::StopSurveyor));
         }
@@ -419,12 +447,12 @@ impl World {
             // What nobody repeats is not lost: an incumbent's `Hello`, before it is part of a handoff.
             let repeated = !matches!(
                 (link.end, link.up.front()),
-                (End::Boss(Peer::Incumbent), None | Some(Message::Hello(_)))
+                (End::Supervisor(Peer::Incumbent), None | Some(Message::Hello(_)))
             );
             faults.extend((drops && repeated && !link.up.is_empty()).then_some(Fault::DropUp(i)));
-            let whole = link.boss_open && link.daemon_open && link.accepted && !link.reset;
+            let whole = link.supervisor_open && link.daemon_open && link.accepted && !link.reset;
             faults.extend((self.faults.resets > 0 && whole).then_some(Fault::Reset(i)));
-            if self.faults.strays > 0 && whole && matches!(link.end, End::Boss(_)) {
+            if self.faults.strays > 0 && whole && matches!(link.end, End::Supervisor(_)) {
                 faults.extend(self.is_in_session(link).then_some(Fault::StrayDown(i)));
                 let hears = link.acked && self.is_at_work(link.end) && !self.is_stopped();
                 faults.extend(hears.then_some(Fault::StrayUp(i)));
@@ -443,8 +471,11 @@ impl World {
             let fails = self.faults.errors > 0 && !process.pending.is_empty();
             faults.extend(fails.then_some(Fault::OperationFails(*pid)));
         }
-        let pending = self.boss.as_ref().is_some_and(|boss| !boss.stopped && !boss.pending.is_empty());
-        faults.extend((self.faults.errors > 0 && pending).then_some(Fault::BossOperationFails));
+        let pending = self
+            .supervisor
+            .as_ref()
+            .is_some_and(|supervisor| !supervisor.stopped && !supervisor.pending.is_empty());
+        faults.extend((self.faults.errors > 0 && pending).then_some(Fault::SupervisorOperationFails));
         let notes =
             |surveyor: &Surveyor| matches!(surveyor.pending.first(), Some(recovery::Awaited::Note(_)));
         let noting = self.surveyor_runs() && self.surveyor.as_ref().is_some_and(notes);

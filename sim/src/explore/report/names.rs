@@ -9,7 +9,7 @@ use crate::process::message_name;
 use crate::trace::Name;
 
 /// A supervisor that drives a handoff.
-pub(crate) const BOSS: Name = Name { kind: 'S', number: 1 };
+pub(crate) const SUPERVISOR: Name = Name { kind: 'S', number: 1 };
 /// One that takes stock.
 pub(crate) const SURVEYOR: Name = Name { kind: 'R', number: 1 };
 
@@ -20,7 +20,7 @@ pub(crate) fn daemon(pid: u32) -> Name {
 impl End {
     pub(crate) fn name(self) -> Name {
         match self {
-            End::Boss(_) => BOSS,
+            End::Supervisor(_) => SUPERVISOR,
             End::Surveyor => SURVEYOR,
         }
     }
@@ -38,7 +38,7 @@ pub(crate) struct Action {
 /// Who takes a turn in a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Actor {
-    Boss,
+    Supervisor,
     Surveyor,
     Daemon(u32),
 }
@@ -50,7 +50,7 @@ impl World {
                 (self.links[i].pid, Some(self.links[i].end), None)
             }
             Step::DaemonTimer(pid, timer) => (pid, None, Some(timer)),
-            Step::BossTimer(timer) | Step::SurveyorTimer(timer) => (0, None, Some(timer)),
+            Step::SupervisorTimer(timer) | Step::SurveyorTimer(timer) => (0, None, Some(timer)),
             Step::TellSurveyor(pid)
             | Step::Refused(pid)
             | Step::Begin(pid)
@@ -67,8 +67,8 @@ impl World {
             | Step::Handoff
             | Step::ColdStart
             | Step::Connect
-            | Step::BossComplete
-            | Step::ContinueBoss
+            | Step::SupervisorComplete
+            | Step::ContinueSupervisor
             | Step::Fault(_) => (0, None, None),
         };
         Action { what: std::mem::discriminant(step), pid, end, timer }
@@ -79,18 +79,18 @@ impl World {
         match *step {
             Step::Handoff
             | Step::ColdStart
-            | Step::BossComplete
+            | Step::SupervisorComplete
             | Step::TellEnded(_)
-            | Step::BossTimer(_) => Some(Actor::Boss),
+            | Step::SupervisorTimer(_) => Some(Actor::Supervisor),
             // If there is somebody, his `Hello` says so.
-            Step::Connect => self.path.is_none_or(|pid| !self.listens(pid)).then_some(Actor::Boss),
+            Step::Connect => self.path.is_none_or(|pid| !self.listens(pid)).then_some(Actor::Supervisor),
             Step::Recover
             | Step::TellSurveyor(_)
             | Step::Refused(_)
             | Step::SurveyorComplete
             | Step::SurveyorTimer(_) => Some(Actor::Surveyor),
             Step::Up(i) | Step::UpClosed(i) => Some(match self.links[i].end {
-                End::Boss(_) => Actor::Boss,
+                End::Supervisor(_) => Actor::Supervisor,
                 End::Surveyor => Actor::Surveyor,
             }),
             Step::Accept(i) | Step::Down(i) | Step::DownClosed(i) => Some(Actor::Daemon(self.links[i].pid)),
@@ -101,7 +101,7 @@ impl World {
             | Step::FreesLock(_)
             | Step::Ends(_)
             | Step::ContinueSurveyor
-            | Step::ContinueBoss
+            | Step::ContinueSupervisor
             | Step::Continue(_) => None,
             Step::Fault(ref fault) => match *fault {
                 Fault::HookFails(pid)
@@ -110,8 +110,8 @@ impl World {
                 | Fault::SealGoesOn(pid)
                 | Fault::Signal(pid) => Some(Actor::Daemon(pid)),
                 Fault::StrayDown(i) => Some(Actor::Daemon(self.links[i].pid)),
-                Fault::BossOperationFails | Fault::StrayUp(_) | Fault::Late | Fault::Cancel => {
-                    Some(Actor::Boss)
+                Fault::SupervisorOperationFails | Fault::StrayUp(_) | Fault::Late | Fault::Cancel => {
+                    Some(Actor::Supervisor)
                 }
                 Fault::SurveyorOperationFails | Fault::CancelSurvey => Some(Actor::Surveyor),
                 Fault::HookHangs(_)
@@ -120,9 +120,9 @@ impl World {
                 | Fault::DropDown(_)
                 | Fault::DropUp(_)
                 | Fault::Reset(_)
-                | Fault::CrashBoss
+                | Fault::CrashSupervisor
                 | Fault::Crash(_)
-                | Fault::StopBoss
+                | Fault::StopSupervisor
                 | Fault::Stop(_)
                 | Fault::Speaks(..) => None,
             },
@@ -138,9 +138,9 @@ impl World {
             Step::SurveyorComplete => format!("{SURVEYOR} has its answer"),
             Step::SurveyorTimer(timer) => format!("{SURVEYOR}: timer {}", timer.name()),
             Step::ContinueSurveyor => format!("{SURVEYOR} goes on"),
-            Step::Handoff => format!("{BOSS} is asked to swap"),
-            Step::ColdStart => format!("{BOSS} is asked to start one"),
-            Step::Connect => format!("{BOSS} connects"),
+            Step::Handoff => format!("{SUPERVISOR} is asked to swap"),
+            Step::ColdStart => format!("{SUPERVISOR} is asked to start one"),
+            Step::Connect => format!("{SUPERVISOR} connects"),
             Step::Begin(pid) => format!("D{pid} starts"),
             Step::Accept(i) => format!("D{} accepts {}", self.links[i].pid, self.links[i].end.name()),
             Step::Down(i) => {
@@ -159,14 +159,14 @@ impl World {
             }
             Step::Hook(pid) => format!("D{pid}: {} returns", self.hook(pid)),
             Step::Complete(pid) => format!("D{pid}: {} is answered", self.asked(pid)),
-            Step::BossComplete => format!("{BOSS}: {} is answered", self.boss_asked()),
+            Step::SupervisorComplete => format!("{SUPERVISOR}: {} is answered", self.supervisor_asked()),
             Step::GivesUp(pid) => format!("D{pid} is killed by whoever has told it to stop"),
             Step::FreesLock(pid) => format!("D{pid}'s lock is freed"),
             Step::Ends(pid) => format!("D{pid} has ended"),
-            Step::TellEnded(pid) => format!("{BOSS} sees that D{pid} has ended"),
-            Step::BossTimer(timer) => format!("{BOSS}: timer {}", timer.name()),
+            Step::TellEnded(pid) => format!("{SUPERVISOR} sees that D{pid} has ended"),
+            Step::SupervisorTimer(timer) => format!("{SUPERVISOR}: timer {}", timer.name()),
             Step::DaemonTimer(pid, timer) => format!("D{pid}: timer {}", timer.name()),
-            Step::ContinueBoss => format!("{BOSS} goes on"),
+            Step::ContinueSupervisor => format!("{SUPERVISOR} goes on"),
             Step::Continue(pid) => format!("D{pid} goes on"),
             Step::Fault(ref fault) => self.name_of_fault(fault),
         }
@@ -178,7 +178,7 @@ impl World {
             Fault::HookHangs(pid) => format!("D{pid}: {} hangs", self.hook(pid)),
             Fault::HookUnfit(pid) => format!("D{pid}: {} returns what is not good enough", self.hook(pid)),
             Fault::OperationFails(pid) => format!("D{pid}: {} fails", self.asked(pid)),
-            Fault::BossOperationFails => format!("{BOSS}: {} fails", self.boss_asked()),
+            Fault::SupervisorOperationFails => format!("{SUPERVISOR}: {} fails", self.supervisor_asked()),
             Fault::SurveyorOperationFails => format!("{SURVEYOR}: journal fails"),
             Fault::CrashSurveyor => format!("{SURVEYOR} crashes"),
             Fault::StopSurveyor => format!("{SURVEYOR} is stopped"),
@@ -201,12 +201,12 @@ impl World {
                 let (to, what) = (self.links[i].end.name(), self.stray_up(i).name());
                 format!("{to} reads {what} of another handoff from {}", self.peer(i))
             }
-            Fault::CrashBoss => format!("{BOSS} crashes"),
+            Fault::CrashSupervisor => format!("{SUPERVISOR} crashes"),
             Fault::Crash(pid) => format!("D{pid} crashes"),
-            Fault::StopBoss => format!("{BOSS} is stopped"),
+            Fault::StopSupervisor => format!("{SUPERVISOR} is stopped"),
             Fault::Stop(pid) => format!("D{pid} is stopped"),
-            Fault::Late => format!("{BOSS}: the deadline comes early"),
-            Fault::Cancel => format!("{BOSS} is told to call it off"),
+            Fault::Late => format!("{SUPERVISOR}: the deadline comes early"),
+            Fault::Cancel => format!("{SUPERVISOR} is told to call it off"),
             Fault::CancelSurvey => format!("{SURVEYOR} is told to call it off"),
             Fault::Signal(pid) => format!("D{pid} is told to stop"),
             Fault::SealGoesOn(pid) => format!("D{pid} says how far its seal has come"),
@@ -239,8 +239,8 @@ impl World {
         }
     }
 
-    fn boss_asked(&self) -> &'static str {
-        match self.boss.as_ref().and_then(|boss| boss.pending.first()) {
+    fn supervisor_asked(&self) -> &'static str {
+        match self.supervisor.as_ref().and_then(|supervisor| supervisor.pending.first()) {
             Some(supervisor::Awaited::Spawn) => "spawn",
             Some(supervisor::Awaited::Persist(_)) => "journal",
             Some(supervisor::Awaited::Finish(_)) | None => "nothing",
@@ -252,7 +252,10 @@ fn same_side(one: End, other: End) -> bool {
     matches!(
         (one, other),
         (End::Surveyor, End::Surveyor)
-            | (End::Boss(Peer::Incumbent | Peer::Successor), End::Boss(Peer::Incumbent | Peer::Successor))
+            | (
+                End::Supervisor(Peer::Incumbent | Peer::Successor),
+                End::Supervisor(Peer::Incumbent | Peer::Successor)
+            )
     )
 }
 

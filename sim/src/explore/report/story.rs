@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use handoff::machine::Machine;
 
-use super::names::{Actor, BOSS, SURVEYOR, daemon};
+use super::names::{Actor, SUPERVISOR, SURVEYOR, daemon};
 use crate::explore::model::steps::{Fault, Step};
 use crate::explore::model::watch::{Asked, Watch};
 use crate::explore::model::{Daemon, World};
@@ -131,7 +131,7 @@ impl Story {
 impl Actor {
     fn name(self) -> Name {
         match self {
-            Actor::Boss => BOSS,
+            Actor::Supervisor => SUPERVISOR,
             Actor::Surveyor => SURVEYOR,
             Actor::Daemon(pid) => daemon(pid),
         }
@@ -139,7 +139,7 @@ impl Actor {
 
     fn role(self, before: &World, after: &World) -> &'static str {
         match self {
-            Actor::Boss => "supervisor",
+            Actor::Supervisor => "supervisor",
             Actor::Surveyor => "recovery",
             Actor::Daemon(pid) => {
                 match before.processes.get(&pid).or(after.processes.get(&pid)).map(|p| &p.daemon) {
@@ -152,7 +152,7 @@ impl Actor {
 
     fn state(self, world: &World) -> &'static str {
         let state = match self {
-            Actor::Boss => world.boss.as_ref().map(|boss| boss.machine.state()),
+            Actor::Supervisor => world.supervisor.as_ref().map(|supervisor| supervisor.machine.state()),
             Actor::Surveyor => world.surveyor.as_ref().map(|surveyor| surveyor.machine.state()),
             Actor::Daemon(pid) => world.processes.get(&pid).map(|process| match &process.daemon {
                 Daemon::Incumbent(machine) => machine.state(),

@@ -39,8 +39,8 @@ pub(crate) struct Samples {
 
 impl Samples {
     pub(crate) fn collect(&mut self, world: &World) {
-        if let Some(boss) = &world.boss {
-            self.supervisors.insert(boss.machine.clone());
+        if let Some(supervisor) = &world.supervisor {
+            self.supervisors.insert(supervisor.machine.clone());
         }
         if let Some(surveyor) = &world.surveyor {
             self.recoveries.insert(surveyor.machine.clone());

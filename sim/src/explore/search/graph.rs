@@ -268,8 +268,8 @@ impl<'a> Search<'a> {
 
     /// What supervisors report, and whether that is expected.
     fn hear(&mut self, index: u32, world: &World) {
-        let boss = world.boss.as_ref().and_then(|boss| boss.outcome.as_ref());
-        if let Some(verdict) = boss.map(|outcome| outcome.verdict)
+        let supervisor = world.supervisor.as_ref().and_then(|supervisor| supervisor.outcome.as_ref());
+        if let Some(verdict) = supervisor.map(|outcome| outcome.verdict)
             && !self.report.verdicts.contains_key(&verdict)
         {
             self.report.verdicts.insert(verdict, self.way(index));

@@ -195,7 +195,7 @@ impl Owed {
     /// It is told what only an incumbent in the handoff of whoever says it would do.
     fn is_no_business(&self, world: &World, asks: &str) -> bool {
         let its = |link: &Link| {
-            self.came.is_over(link.id) && link.end == End::Boss(Peer::Incumbent) && !link.joined
+            self.came.is_over(link.id) && link.end == End::Supervisor(Peer::Incumbent) && !link.joined
         };
         let command = matches!(asks, "PrepareHandoff" | "SealRequest" | "Retire" | "ResumeAfterAbort");
         command && world.links.iter().any(its)
@@ -204,7 +204,8 @@ impl Owed {
     /// It has nothing else to do first, and has not done it already, while its supervisor was silent.
     fn is_free_to(&self, world: &World, asks: &str) -> bool {
         // A successor is a supervisor's own from the start.
-        let its = |link: &Link| link.joined || link.end == End::Boss(Peer::Successor) && asks == "Abort";
+        let its =
+            |link: &Link| link.joined || link.end == End::Supervisor(Peer::Successor) && asks == "Abort";
         let its = |link: &Link| link.pid == self.pid && its(link) && self.came.is_over(link.id);
         let done = match asks {
             "Final" => self.finalized || !self.keeps_lock,
@@ -266,7 +267,9 @@ impl Owed {
 fn is_taken(world: &World, pid: u32, came: &Came) -> bool {
     let Some(process) = world.processes.get(&pid) else { return false };
     let other = |link: &Link| {
-        link.pid == pid && link.end == End::Boss(Peer::Incumbent) && Some(link.handoff_id) != process.handoff
+        link.pid == pid
+            && link.end == End::Supervisor(Peer::Incumbent)
+            && Some(link.handoff_id) != process.handoff
     };
     let its = |link: &Link| {
         link.pid == pid && link.joined && link.daemon_open && Some(link.handoff_id) == process.handoff
@@ -290,14 +293,15 @@ fn comes_back(process: &Process, watch: &Watch<'_>) -> bool {
 
 /// A successor has a link to its supervisor from the start.
 fn is_linked(world: &World, pid: u32) -> bool {
-    let its = |link: &Link| link.joined || link.end == End::Boss(Peer::Successor);
+    let its = |link: &Link| link.joined || link.end == End::Supervisor(Peer::Successor);
     world.links.iter().any(|link| link.pid == pid && its(link) && link.daemon_open)
 }
 
 /// There is a supervisor that it has heard of, and could tell that it lives.
 fn has_supervisor(world: &World, pid: u32) -> bool {
-    let open =
-        |link: &Link| link.pid == pid && link.joined && link.daemon_open && link.boss_open && !link.reset;
+    let open = |link: &Link| {
+        link.pid == pid && link.joined && link.daemon_open && link.supervisor_open && !link.reset
+    };
     world.links.iter().any(open)
 }
 

@@ -41,7 +41,7 @@ pub(in crate::explore) fn notes(world: &World, watch: &Watch<'_>) -> Option<Stri
         world.processes.get(&pid).filter(|process| process.life != Life::Dying && !process.finalized)?;
     let predecessor = heir.predecessor?;
     let gone = !world.processes.contains_key(&predecessor) && !surveyor.watched.contains(&predecessor);
-    let link = |link: &Link| link.end == End::Surveyor && link.pid == pid && link.boss_open;
+    let link = |link: &Link| link.end == End::Surveyor && link.pid == pid && link.supervisor_open;
     let owes = gone && world.links.iter().any(link);
     let to_it = |said: &&(u32, &str)| said.0 == pid;
     let said: Vec<&str> = watch.asked_of.iter().filter(to_it).map(|(_, name)| *name).collect();

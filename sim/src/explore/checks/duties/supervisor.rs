@@ -5,7 +5,7 @@ use handoff::message::Message;
 
 use crate::explore::model::act::is_stray;
 use crate::explore::model::watch::Watch;
-use crate::explore::model::{Boss, End, Link, World, id};
+use crate::explore::model::{End, Link, ModelSupervisor, World, id};
 
 /// What came to the supervisor, and how it stood then.
 pub(in crate::explore) struct Owed {
@@ -55,22 +55,27 @@ impl Owed {
             Event::Timer(Timer::Deadline) => Came::Late,
             _ => Came::Else,
         };
-        let boss = world.boss.as_ref();
-        let under_way = |boss: &Boss| {
-            boss.knows.under_way.as_ref().is_some_and(|known| Some(known.successor) == boss.successor.map(id))
+        let supervisor = world.supervisor.as_ref();
+        let under_way = |supervisor: &ModelSupervisor| {
+            supervisor
+                .knows
+                .under_way
+                .as_ref()
+                .is_some_and(|known| Some(known.successor) == supervisor.successor.map(id))
         };
         Owed {
             came,
-            busy: boss.is_some_and(|boss| !boss.pending.is_empty()),
-            journalled: boss.is_some_and(under_way) || matches!(event, Event::Persisted(Note::Over(_), _)),
+            busy: supervisor.is_some_and(|supervisor| !supervisor.pending.is_empty()),
+            journalled: supervisor.is_some_and(under_way)
+                || matches!(event, Event::Persisted(Note::Over(_), _)),
         }
     }
 
     /// What was owed and not done.
     pub(in crate::explore) fn settle(&self, world: &World, watch: &Watch<'_>) -> Option<String> {
-        let boss = world.boss.as_ref()?;
-        if boss.machine.is_done() {
-            let Some(outcome) = &boss.outcome else {
+        let supervisor = world.supervisor.as_ref()?;
+        if supervisor.machine.is_done() {
+            let Some(outcome) = &supervisor.outcome else {
                 return Some("the supervisor is done, and reports nothing".into());
             };
             let noted = watch.persisted.last().filter(|note| matches!(note, Note::Over(_)));
@@ -78,7 +83,7 @@ impl Owed {
             return other
                 .map(|note| format!("the supervisor writes {note:?}, and reports {:?}", outcome.verdict));
         }
-        let sees = Sees { world, boss };
+        let sees = Sees { world, supervisor };
         if self.writes_too_much(watch) {
             return Some("the supervisor writes that a handoff is over which it has not written of".into());
         }
@@ -93,18 +98,20 @@ impl Owed {
             }
             Came::Stray(from) => {
                 let keeps =
-                    sees.link(from, |link| link.boss_open) || !watch.said.contains(&(from, "Refused"));
+                    sees.link(from, |link| link.supervisor_open) || !watch.said.contains(&(from, "Refused"));
                 let wrong = || format!("the supervisor hears of another handoff from {from:?}, and takes it");
                 return keeps.then(wrong).or_else(|| self.gives_up(&sees, from, watch));
             }
-            _ if self.busy || watch.did_something() || boss.machine.timers().is_armed(Timer::Retry) => None,
+            _ if self.busy || watch.did_something() || supervisor.machine.timers().is_armed(Timer::Retry) => {
+                None
+            }
             Came::Cancel => sees.could_cancel().then_some("is called off"),
             Came::NoSuccessor => Some("can't start a successor"),
             Came::Silent if sees.depends_on_the_incumbent() => Some("hears nothing of the incumbent"),
             Came::Late if !sees.waits_for_an_end() && !sees.has_succeeded() => Some("sees the deadline pass"),
             Came::Ended(Peer::Incumbent) if sees.could_begin() => Some("sees the incumbent end"),
             // Before there is a successor, all depends on the incumbent.
-            _ if boss.successor.is_some() => None,
+            _ if supervisor.successor.is_some() => None,
             Came::NoConnection => Some("can't connect to the incumbent"),
             Came::Closed(Peer::Incumbent) => Some("has lost the incumbent"),
             Came::Ended(Peer::Incumbent) => Some("sees the incumbent end"),
@@ -126,10 +133,11 @@ impl Owed {
     /// The link to the incumbent is at its end: while all depends on that one, it is connected to again.
     fn gives_up(&self, sees: &Sees<'_>, from: Peer, watch: &Watch<'_>) -> Option<String> {
         let begun = sees.said(Peer::Successor, &["Begin", "Commit", "Abort"]);
-        let depends = from == Peer::Incumbent && sees.boss.successor.is_some() && !begun && !sees.gone_back();
+        let depends =
+            from == Peer::Incumbent && sees.supervisor.successor.is_some() && !begun && !sees.gone_back();
         let tries = watch.asked_for(&["Connect", "KillSuccessor"])
-            || sees.boss.wants_connect
-            || sees.boss.machine.timers().is_armed(Timer::Retry);
+            || sees.supervisor.wants_connect
+            || sees.supervisor.machine.timers().is_armed(Timer::Retry);
         (depends && !tries && !self.busy)
             .then(|| "the supervisor gives up its link to the incumbent, and does not connect again".into())
     }
@@ -143,11 +151,11 @@ impl Owed {
         watch: &Watch<'_>,
     ) -> Option<String> {
         let says = |name: &'static str| watch.said.contains(&(from, name));
-        let keeps = sees.link(from, |link| link.boss_open);
+        let keeps = sees.link(from, |link| link.supervisor_open);
         let deaf = !repeated && !self.busy && sees.matters(from, what) && !watch.did_something();
         let greeted = match repeated {
             false => what == "Hello" && !self.busy && sees.matters(from, what),
-            true => what == "Hello" && sees.link(from, |link| link.boss_open && link.acked),
+            true => what == "Hello" && sees.link(from, |link| link.supervisor_open && link.acked),
         };
         match () {
             () if deaf => Some(format!("the supervisor hears {what} from {from:?}, and does nothing")),
@@ -191,10 +199,11 @@ fn stops_short(sees: &Sees<'_>, watch: &Watch<'_>) -> Option<String> {
     let short = match note {
         Note::UnderWay => false,
         Note::Committed => {
-            let on = !sees.gone_back() && sees.link(Peer::Incumbent, |link| link.boss_open && link.acked);
+            let on =
+                !sees.gone_back() && sees.link(Peer::Incumbent, |link| link.supervisor_open && link.acked);
             on && !retires
         }
-        Note::Over(_) => sees.boss.pending.is_empty(),
+        Note::Over(_) => sees.supervisor.pending.is_empty(),
     };
     short.then(|| format!("the supervisor has written {note:?}, and does nothing more"))
 }
@@ -202,7 +211,7 @@ fn stops_short(sees: &Sees<'_>, watch: &Watch<'_>) -> Option<String> {
 /// When a heartbeat is due: all that are part of the handoff hear one.
 fn beats(world: &World, watch: &Watch<'_>) -> Option<String> {
     let owed = |peer: &Peer| {
-        let link = |link: &Link| link.end == End::Boss(*peer) && link.boss_open && link.acked;
+        let link = |link: &Link| link.end == End::Supervisor(*peer) && link.supervisor_open && link.acked;
         world.links.iter().any(link) && !watch.said.contains(&(*peer, "Heartbeat"))
     };
     let peer = [Peer::Incumbent, Peer::Successor].into_iter().find(owed)?;
@@ -212,18 +221,18 @@ fn beats(world: &World, watch: &Watch<'_>) -> Option<String> {
 /// A handoff that is under way, as it can be seen from outside.
 struct Sees<'a> {
     world: &'a World,
-    boss: &'a Boss,
+    supervisor: &'a ModelSupervisor,
 }
 
 impl Sees<'_> {
     fn link(&self, peer: Peer, is: impl Fn(&Link) -> bool) -> bool {
-        self.world.links.iter().any(|link| link.end == End::Boss(peer) && is(link))
+        self.world.links.iter().any(|link| link.end == End::Supervisor(peer) && is(link))
     }
 
     fn pid(&self, peer: Peer) -> Option<u32> {
         match peer {
-            Peer::Incumbent => self.boss.incumbent,
-            Peer::Successor => self.boss.successor,
+            Peer::Incumbent => self.supervisor.incumbent,
+            Peer::Successor => self.supervisor.successor,
         }
     }
 
@@ -235,28 +244,29 @@ impl Sees<'_> {
     fn gone_back(&self) -> bool {
         self.said(Peer::Incumbent, &["ResumeAfterAbort"])
             || self.successor_leaves()
-            || !self.boss.killed.is_empty()
+            || !self.supervisor.killed.is_empty()
             || self.successor_has_ended()
     }
 
     /// It has ended, or was told to; or it was stopped, and may be taken for one that hangs.
     fn successor_leaves(&self) -> bool {
         let leaves = |pid: u32| self.world.processes.get(&pid).is_none_or(|process| process.suspect);
-        self.boss.successor.is_some_and(leaves)
+        self.supervisor.successor.is_some_and(leaves)
     }
 
     fn successor_has_ended(&self) -> bool {
-        self.boss.successor.is_some_and(|pid| self.boss.told.contains(&pid))
+        self.supervisor.successor.is_some_and(|pid| self.supervisor.told.contains(&pid))
     }
 
     /// Somebody was killed, or told to leave, and has not been seen to end.
     fn waits_for_an_end(&self) -> bool {
         let killed = |peer: Peer, pid: Option<u32>| {
-            self.boss.killed.contains(&peer) && pid.is_some_and(|pid| !self.boss.told.contains(&pid))
+            self.supervisor.killed.contains(&peer)
+                && pid.is_some_and(|pid| !self.supervisor.told.contains(&pid))
         };
         self.successor_leaves() && !self.successor_has_ended()
-            || killed(Peer::Incumbent, self.boss.incumbent)
-            || killed(Peer::Successor, self.boss.successor)
+            || killed(Peer::Incumbent, self.supervisor.incumbent)
+            || killed(Peer::Successor, self.supervisor.successor)
     }
 
     /// Nobody else is left to serve, or the incumbent was asked to.
@@ -267,22 +277,22 @@ impl Sees<'_> {
 
     /// The successor serves; what is still to come has a limit of its own.
     fn has_succeeded(&self) -> bool {
-        self.boss.has_committed() && !self.successor_has_ended()
+        self.supervisor.has_committed() && !self.successor_has_ended()
     }
 
     /// There is a successor that can be told to take over, and has not been.
     fn could_begin(&self) -> bool {
-        let linked = self.link(Peer::Successor, |link| link.boss_open && link.acked);
+        let linked = self.link(Peer::Successor, |link| link.supervisor_open && link.acked);
         let told = self.said(Peer::Successor, &["Begin", "Commit", "Abort", "Final"]);
-        linked && !told && !self.successor_has_ended() && self.boss.killed.is_empty()
+        linked && !told && !self.successor_has_ended() && self.supervisor.killed.is_empty()
     }
 
     /// Nothing is decided yet, and there is somebody to go back to.
     fn could_cancel(&self) -> bool {
         let decided = self.said(Peer::Successor, &["Commit"]) || self.said(Peer::Incumbent, &["Retire"]);
-        let linked =
-            self.boss.successor.is_none() || self.link(Peer::Incumbent, |link| link.boss_open && link.acked);
-        !decided && !self.gone_back() && linked && !self.boss.incumbent_has_ended()
+        let linked = self.supervisor.successor.is_none()
+            || self.link(Peer::Incumbent, |link| link.supervisor_open && link.acked);
+        !decided && !self.gone_back() && linked && !self.supervisor.incumbent_has_ended()
     }
 
     /// Who is not well may have been given up, and then it matters no more what he says.
@@ -290,7 +300,7 @@ impl Sees<'_> {
         let pid = self.pid(peer);
         let lives = |pid| self.world.processes.get(&pid).is_some_and(|process| process.is_well());
         let linked = |link: &Link| {
-            link.boss_open && link.daemon_open && !link.reset && (link.joined || what == "Hello")
+            link.supervisor_open && link.daemon_open && !link.reset && (link.joined || what == "Hello")
         };
         pid.is_none_or(lives) && (pid.is_none() || self.link(peer, linked))
     }
@@ -300,13 +310,13 @@ impl Sees<'_> {
         let all_well = self.is_well(Peer::Incumbent, what) && self.is_well(Peer::Successor, what);
         let elsewhere = self.said(Peer::Incumbent, &["ResumeAfterAbort"])
             || self.said(Peer::Successor, &["Abort"])
-            || self.boss.late
-            || self.boss.cancelled;
+            || self.supervisor.late
+            || self.supervisor.cancelled;
         // It was there before the incumbent's word was.
         let ahead = self.said(Peer::Successor, &["Commit"]) || self.said(Peer::Incumbent, &["Retire"]);
         let begun = self.said(Peer::Successor, &["Begin", "Commit", "Abort"]);
-        let ended = |pid: &u32| self.boss.told.contains(pid);
-        let killed = self.boss.killed.contains(&Peer::Successor);
+        let ended = |pid: &u32| self.supervisor.told.contains(pid);
+        let killed = self.supervisor.killed.contains(&Peer::Successor);
         let known = self.pid(from);
         match what {
             "Ready" => {
@@ -319,8 +329,8 @@ impl Sees<'_> {
             "Hello" if self.link(from, |link| Some(link.pid) != known) => false,
             "Hello" | "Warmed" | "Drained" | "DrainFailed" | "SealComplete" | "SealFailed" | "Failed"
             | "Serving" => all_well && !elsewhere && !(ahead && from == Peer::Incumbent),
-            "Busy" => !begun && !killed && self.boss.successor.is_some_and(|pid| !ended(&pid)),
-            "Resumed" => self.boss.successor.as_ref().is_none_or(ended),
+            "Busy" => !begun && !killed && self.supervisor.successor.is_some_and(|pid| !ended(&pid)),
+            "Resumed" => self.supervisor.successor.as_ref().is_none_or(ended),
             _ => false,
         }
     }
