@@ -371,8 +371,7 @@ impl Transport<ProcessId> for Host<'_> {
     fn send(&mut self, to: ProcessId, message: &Message) {
         let message = message.clone();
         self.perform(move |world, pid| {
-            if let Some(link) = world.supervisor_mut(pid).and_then(|supervisor| supervisor.surveyed_link(to))
-            {
+            if let Some(link) = world.supervisor_mut(pid).and_then(|supervisor| supervisor.asked_link(to)) {
                 world.send(link, Side::Supervisor, &message);
             }
         });
@@ -380,8 +379,7 @@ impl Transport<ProcessId> for Host<'_> {
 
     fn close(&mut self, link: ProcessId) {
         self.perform(move |world, pid| {
-            if let Some(id) = world.supervisor_mut(pid).and_then(|supervisor| supervisor.surveyed_link(link))
-            {
+            if let Some(id) = world.supervisor_mut(pid).and_then(|supervisor| supervisor.asked_link(link)) {
                 world.close_link(id, Side::Supervisor);
             }
         });
@@ -411,13 +409,13 @@ impl Discovery for Host<'_> {
     fn kill(&mut self, process: ProcessId) {
         let name = self.world.name_of(process.pid);
         self.did(|| format!("kills {name}"));
-        self.perform(move |world, pid| world.survey_kills(pid, process));
+        self.perform(move |world, pid| world.recovery_kills(pid, process));
     }
 
     fn note(&mut self, verdict: recovery::Verdict) -> Option<Result<(), String>> {
         let told = move |result| Pending::Recovery(recovery::Event::Noted(verdict, result));
         let late = self.world.slowness(self.pid, &At::JournalWrite);
-        let result = self.answer(late, move |world, pid| world.survey_notes(pid, verdict), told);
+        let result = self.answer(late, move |world, pid| world.recovery_notes(pid, verdict), told);
         self.did(|| format!("journal {}", result.as_ref().map_or("asked for", noted)));
         result
     }
@@ -431,8 +429,8 @@ impl RecoveryHost for Host<'_> {
         };
         self.did(|| format!("finds: {found}"));
         self.perform(move |world, pid| {
-            let survey = world.supervisor_mut(pid).and_then(|supervisor| supervisor.survey_mut());
-            survey.into_iter().for_each(|survey| survey.outcome = Some(outcome.clone()));
+            let recovery = world.supervisor_mut(pid).and_then(|supervisor| supervisor.recovery_mut());
+            recovery.into_iter().for_each(|recovery| recovery.outcome = Some(outcome.clone()));
         });
     }
 }

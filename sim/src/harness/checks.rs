@@ -399,20 +399,21 @@ impl World {
     }
 
     /// A recovery kills somebody: one that is its to end; not one that serves, nor the last one that could.
-    pub(crate) fn survey_kill_is_lawful(&mut self, supervisor: u32, pid: u32) {
-        if let Some(why) = self.unlawful_survey_kill(supervisor, pid) {
+    pub(crate) fn recovery_kill_is_lawful(&mut self, supervisor: u32, pid: u32) {
+        if let Some(why) = self.unlawful_recovery_kill(supervisor, pid) {
             self.violated("serves again", why);
         }
     }
 
-    fn unlawful_survey_kill(&self, supervisor: u32, pid: u32) -> Option<String> {
+    fn unlawful_recovery_kill(&self, supervisor: u32, pid: u32) -> Option<String> {
         let suspects = self.processes.get(&supervisor)?.suspect;
-        let crate::supervisor::Task::Survey(survey) = &self.processes.get(&supervisor)?.supervisor()?.task
+        let crate::supervisor::Task::Recovery(recovery) =
+            &self.processes.get(&supervisor)?.supervisor()?.task
         else {
             return None;
         };
         let name = self.name_of(pid);
-        if !survey.named.contains(&pid) {
+        if !recovery.named.contains(&pid) {
             return Some(format!("the recovery kills {name}, which is another's"));
         }
         let process = self.processes.get(&pid)?;
@@ -464,14 +465,16 @@ impl World {
     }
 
     fn untrue_finding(&self, pid: u32, outcome: &recovery::Outcome) -> Option<String> {
-        let crate::supervisor::Task::Survey(survey) = &self.processes.get(&pid)?.supervisor()?.task else {
+        let crate::supervisor::Task::Recovery(recovery) = &self.processes.get(&pid)?.supervisor()?.task
+        else {
             return None;
         };
         // Another supervisor is at work on them: what they said may be over by now.
         let at_work = |supervisor: &crate::supervisor::SupervisorProcess| {
             supervisor.handoff().is_some() || outcome.verdict == recovery::Verdict::NobodyServes
         };
-        if survey.beside || self.supervisors().any(|(other, supervisor)| other != pid && at_work(supervisor))
+        if recovery.beside
+            || self.supervisors().any(|(other, supervisor)| other != pid && at_work(supervisor))
         {
             return None;
         }
@@ -502,7 +505,7 @@ impl World {
         // One that it has killed, and that takes its time to end, may be there if it says so.
         let said = |process: &Process| process.life == Life::Dying && outcome.left.contains(&process.id);
         let is_there = |pid: u32| self.processes.get(&pid).is_some_and(|process| !said(process));
-        let stray = survey.named.iter().find(|pid| **pid != heir.pid && is_there(**pid))?;
+        let stray = recovery.named.iter().find(|pid| **pid != heir.pid && is_there(**pid))?;
         Some(format!("the recovery is over, and {} is left", self.name_of(*stray)))
     }
 

@@ -8,7 +8,7 @@ use handoff::machine::supervisor::{Outcome, Verdict};
 use handoff::machine::{Machine, recovery};
 use handoff::{HandoffId, slots};
 
-use self::recover::Survey;
+use self::recover::RecoveryTask;
 use self::swap::Handoff;
 use crate::kernel::{JOURNAL, Micros};
 use crate::plan::What as Fault;
@@ -47,7 +47,7 @@ pub(crate) struct SupervisorProcess {
 /// What is under way.
 pub(crate) enum Task {
     Idle,
-    Survey(Box<Survey>),
+    Recovery(Box<RecoveryTask>),
     Handoff(Box<Handoff>),
 }
 
@@ -84,7 +84,7 @@ impl SupervisorProcess {
     pub(crate) fn state(&self) -> &'static str {
         match &self.task {
             Task::Idle => "idle",
-            Task::Survey(survey) => survey.machine.as_ref().map_or("", |machine| machine.state()),
+            Task::Recovery(recovery) => recovery.machine.as_ref().map_or("", |machine| machine.state()),
             Task::Handoff(handoff) => handoff.machine.as_ref().map_or("", |machine| machine.state()),
         }
     }
@@ -103,16 +103,16 @@ impl SupervisorProcess {
         }
     }
 
-    pub(crate) fn survey_mut(&mut self) -> Option<&mut Survey> {
+    pub(crate) fn recovery_mut(&mut self) -> Option<&mut RecoveryTask> {
         match &mut self.task {
-            Task::Survey(survey) => Some(survey),
+            Task::Recovery(recovery) => Some(recovery),
             _ => None,
         }
     }
 
     /// The link over which it asks a daemon.
-    pub(crate) fn surveyed_link(&mut self, process: ProcessId) -> Option<u64> {
-        self.survey_mut()?.parties.get(&process)?.link
+    pub(crate) fn asked_link(&mut self, process: ProcessId) -> Option<u64> {
+        self.recovery_mut()?.parties.get(&process)?.link
     }
 
     /// Who is to serve in the handoff that is under way.
@@ -151,7 +151,7 @@ impl World {
         let due = supervisor.due.filter(|_| matches!(supervisor.task, Task::Idle)).map(|(at, _)| at);
         let own = match &supervisor.task {
             Task::Idle => self.child_ended(supervisor).then_some(self.now),
-            Task::Survey(survey) => self.survey_turn(process, supervisor, survey),
+            Task::Recovery(recovery) => self.recovery_turn(process, supervisor, recovery),
             Task::Handoff(handoff) => self.handoff_turn(process, supervisor, handoff),
         };
         due.into_iter().chain(own).min()
@@ -168,7 +168,7 @@ impl World {
         }
         let Some(supervisor) = self.processes.get(&pid).and_then(Process::supervisor) else { return };
         match &supervisor.task {
-            Task::Survey(_) => return self.run_survey(pid),
+            Task::Recovery(_) => return self.run_recovery(pid),
             Task::Handoff(_) => return self.run_handoff(pid),
             Task::Idle => {}
         }
@@ -191,7 +191,7 @@ impl World {
         let Some((_, due)) = supervisor.due.filter(|(at, _)| *at <= now) else { return };
         supervisor.due = None;
         match due {
-            Due::Recover => self.begins_survey(pid),
+            Due::Recover => self.begins_recovery(pid),
             Due::ColdStart => self.starts_cold(pid),
             Due::Swap(build) => self.begins_handoff(pid, build, true),
         }

@@ -14,7 +14,7 @@ use crate::supervisor::{SupervisorProcess, Task};
 use crate::world::World;
 
 /// A recovery that is under way.
-pub(crate) struct Survey {
+pub(crate) struct RecoveryTask {
     /// `None` while it takes a turn.
     pub machine: Option<Recovery>,
     pub parties: BTreeMap<ProcessId, Party>,
@@ -38,7 +38,7 @@ pub(crate) struct Party {
 }
 
 impl World {
-    pub(crate) fn begins_survey(&mut self, pid: u32) {
+    pub(crate) fn begins_recovery(&mut self, pid: u32) {
         let times = self.plan.times;
         let config = Config {
             liveness: times.liveness.duration(),
@@ -47,7 +47,7 @@ impl World {
             deadline: times.deadline.duration(),
             take_listeners: !self.door.has(pid),
         };
-        let survey = Survey {
+        let recovery = RecoveryTask {
             machine: Some(Recovery::new(config)),
             parties: BTreeMap::new(),
             named: BTreeSet::new(),
@@ -59,22 +59,22 @@ impl World {
                 || self.links.values().any(Link::has_last_words),
         };
         let Some(supervisor) = self.supervisor_mut(pid) else { return };
-        supervisor.task = Task::Survey(Box::new(survey));
+        supervisor.task = Task::Recovery(Box::new(recovery));
         supervisor.cancelled = false;
-        self.survey_step(pid, Event::Start, None);
+        self.recovery_step(pid, Event::Start, None);
         self.poke(pid, self.now);
     }
 
     /// When there is something to do by itself.
-    pub(crate) fn survey_turn(
+    pub(crate) fn recovery_turn(
         &self,
         process: &Process,
         supervisor: &SupervisorProcess,
-        survey: &Survey,
+        recovery: &RecoveryTask,
     ) -> Option<Micros> {
-        let timer = survey.machine.as_ref().and_then(|machine| machine.timers().next());
+        let timer = recovery.machine.as_ref().and_then(|machine| machine.timers().next());
         let timer = timer.map(|(at, _)| process.clock.when(at));
-        let parties = survey.parties.iter().flat_map(|(id, party)| {
+        let parties = recovery.parties.iter().flat_map(|(id, party)| {
             let ended = !party.end_told && !self.processes.contains_key(&id.pid);
             let arrival = party.link.and_then(|id| self.links.get(&id)?.next_arrival(Side::Supervisor));
             arrival.into_iter().chain(ended.then_some(self.now))
@@ -84,34 +84,34 @@ impl World {
     }
 
     /// Handles all that has happened, a cancel and ends before anything else; a timer only if nothing has.
-    pub(crate) fn run_survey(&mut self, pid: u32) {
+    pub(crate) fn run_recovery(&mut self, pid: u32) {
         let mut handled = false;
-        while self.running_survey(pid).is_some() {
+        while self.running_recovery(pid).is_some() {
             let Some(pending) = self.pending(pid) else { break };
             handled = true;
             if let Pending::Recovery(event) = pending {
-                self.survey_step(pid, event, None);
+                self.recovery_step(pid, event, None);
             }
         }
-        if self.running_survey(pid).is_some() && self.takes_cancel(pid) {
+        if self.running_recovery(pid).is_some() && self.takes_cancel(pid) {
             handled = true;
-            self.survey_step(pid, Event::Cancel, None);
+            self.recovery_step(pid, Event::Cancel, None);
         }
-        while let Some((event, came)) = self.survey_event(pid) {
+        while let Some((event, came)) = self.recovery_event(pid) {
             handled = true;
-            self.survey_step(pid, event, came);
+            self.recovery_step(pid, event, came);
         }
         if handled {
             return;
         }
         let Some(process) = self.processes.get(&pid).filter(|process| process.runs()) else { return };
         let now = process.clock.at(self.now);
-        let Some(Task::Survey(survey)) = process.supervisor().map(|supervisor| &supervisor.task) else {
+        let Some(Task::Recovery(recovery)) = process.supervisor().map(|supervisor| &supervisor.task) else {
             return;
         };
-        let timer = survey.machine.as_ref().and_then(|machine| machine.timers().next());
+        let timer = recovery.machine.as_ref().and_then(|machine| machine.timers().next());
         if let Some((_, timer)) = timer.filter(|(at, _)| *at <= now) {
-            self.survey_step(pid, Event::Timer(timer), None);
+            self.recovery_step(pid, Event::Timer(timer), None);
         }
     }
 
@@ -120,16 +120,16 @@ impl World {
         self.supervisor_mut(pid).is_some_and(|supervisor| std::mem::take(&mut supervisor.cancelled))
     }
 
-    fn running_survey(&mut self, pid: u32) -> Option<&mut Survey> {
+    fn running_recovery(&mut self, pid: u32) -> Option<&mut RecoveryTask> {
         let process = self.processes.get_mut(&pid).filter(|process| process.runs())?;
-        process.supervisor_mut()?.survey_mut()
+        process.supervisor_mut()?.recovery_mut()
     }
 
-    fn survey_event(&mut self, pid: u32) -> Option<(Event, Option<(u64, u64)>)> {
-        let known: Vec<ProcessId> = self.running_survey(pid)?.parties.keys().copied().collect();
+    fn recovery_event(&mut self, pid: u32) -> Option<(Event, Option<(u64, u64)>)> {
+        let known: Vec<ProcessId> = self.running_recovery(pid)?.parties.keys().copied().collect();
         for process in &known {
             if !self.processes.contains_key(&process.pid) {
-                let party = self.running_survey(pid)?.parties.get_mut(process)?;
+                let party = self.running_recovery(pid)?.parties.get_mut(process)?;
                 if !std::mem::replace(&mut party.end_told, true) {
                     let link = party.link.take();
                     link.into_iter().for_each(|link| self.close_link(link, Side::Supervisor));
@@ -138,14 +138,14 @@ impl World {
                 }
             }
         }
-        known.into_iter().find_map(|process| self.survey_hears(pid, process))
+        known.into_iter().find_map(|process| self.recovery_hears(pid, process))
     }
 
-    fn survey_hears(&mut self, pid: u32, process: ProcessId) -> Option<(Event, Option<(u64, u64)>)> {
-        let link = self.running_survey(pid)?.parties.get(&process)?.link?;
+    fn recovery_hears(&mut self, pid: u32, process: ProcessId) -> Option<(Event, Option<(u64, u64)>)> {
+        let link = self.running_recovery(pid)?.parties.get(&process)?.link?;
         let carries = self.links.get(&link).is_some_and(|link| link.carries_listener);
         let read = self.reads(link, Side::Supervisor)?;
-        let party = self.running_survey(pid)?.parties.get_mut(&process)?;
+        let party = self.running_recovery(pid)?.parties.get_mut(&process)?;
         let admitted = match read {
             Read::Message(Message::Hello(hello), _) if hello.process() != process => None,
             Read::Message(Message::Hello(hello), number) => {
@@ -171,18 +171,19 @@ impl World {
         }
     }
 
-    fn survey_step(&mut self, pid: u32, event: Event, came: Option<(u64, u64)>) {
-        let Some(mut machine) = self.running_survey(pid).and_then(|survey| survey.machine.take()) else {
+    fn recovery_step(&mut self, pid: u32, event: Event, came: Option<(u64, u64)>) {
+        let Some(mut machine) = self.running_recovery(pid).and_then(|recovery| recovery.machine.take())
+        else {
             return;
         };
-        let name = if self.recorder.on { self.survey_event_name(&event) } else { String::new() };
+        let name = if self.recorder.on { self.recovery_event_name(&event) } else { String::new() };
         let begun = self.turn_begins(pid, Recovery::ROLE, name, came, machine.state());
         let mut meddling = self.meddling();
         let _ = drive(&mut machine, &mut Host { world: self, pid }, event, &mut meddling);
         self.turn_ends(begun, machine.state());
-        let survey = self.supervisor_mut(pid).and_then(SupervisorProcess::survey_mut);
-        if let Some(survey) = survey.filter(|survey| survey.machine.is_none()) {
-            survey.machine = Some(machine);
+        let recovery = self.supervisor_mut(pid).and_then(SupervisorProcess::recovery_mut);
+        if let Some(recovery) = recovery.filter(|recovery| recovery.machine.is_none()) {
+            recovery.machine = Some(machine);
         }
         self.supervisor_concludes(pid);
     }
@@ -212,11 +213,11 @@ impl World {
             });
         let seen: Vec<Sighting> = seen.collect();
         self.finds_owner(pid, owner);
-        if let Some(survey) = self.supervisor_mut(pid).and_then(SupervisorProcess::survey_mut) {
+        if let Some(recovery) = self.supervisor_mut(pid).and_then(SupervisorProcess::recovery_mut) {
             for sighting in &seen {
-                survey.parties.entry(sighting.process).or_default();
+                recovery.parties.entry(sighting.process).or_default();
                 if sighting.sight != Sight::Beside {
-                    survey.named.insert(sighting.process.pid);
+                    recovery.named.insert(sighting.process.pid);
                 }
             }
         }
@@ -229,8 +230,10 @@ impl World {
             world.processes.get(&pid).is_some_and(|p| p.listens() && p.daemon().is_some_and(|d| d.begun))
         };
         let Some(owner) = owner.map(|owner| owner.pid).filter(|owner| listens(self, *owner)) else { return };
-        let Some(survey) = self.supervisor_mut(pid).and_then(SupervisorProcess::survey_mut) else { return };
-        if survey.owner.replace(owner) != Some(owner) {
+        let Some(recovery) = self.supervisor_mut(pid).and_then(SupervisorProcess::recovery_mut) else {
+            return;
+        };
+        if recovery.owner.replace(owner) != Some(owner) {
             let link = self.connect(pid, owner);
             self.close_link(link, Side::Supervisor);
         }
@@ -242,7 +245,7 @@ impl World {
         let link = (self.answers(to.pid) && !exhausted).then(|| self.connect(pid, to.pid));
         if let Some(party) = self
             .supervisor_mut(pid)
-            .and_then(SupervisorProcess::survey_mut)
+            .and_then(SupervisorProcess::recovery_mut)
             .and_then(|s| s.parties.get_mut(&to))
         {
             party.link = link;
@@ -253,17 +256,17 @@ impl World {
         }
     }
 
-    pub(crate) fn survey_kills(&mut self, pid: u32, process: ProcessId) {
-        self.survey_kill_is_lawful(pid, process.pid);
+    pub(crate) fn recovery_kills(&mut self, pid: u32, process: ProcessId) {
+        self.recovery_kill_is_lawful(pid, process.pid);
         self.die(process.pid, "is killed by the supervisor", false);
     }
 
-    pub(crate) fn survey_notes(&mut self, pid: u32, verdict: Verdict) -> Option<Result<(), String>> {
+    pub(crate) fn recovery_notes(&mut self, pid: u32, verdict: Verdict) -> Option<Result<(), String>> {
         let supervisor = self.supervisor_mut(pid)?;
         let knows = supervisor.knows.clone();
         let hello = match verdict {
             Verdict::Serves(process) => {
-                supervisor.survey_mut()?.parties.get(&process).and_then(|p| p.hello.as_ref())
+                supervisor.recovery_mut()?.parties.get(&process).and_then(|p| p.hello.as_ref())
             }
             _ => None,
         };
@@ -273,18 +276,18 @@ impl World {
         Some(self.writes_journal(pid, journal)?.and(allowed))
     }
 
-    pub(crate) fn survey_is_over(&mut self, pid: u32, outcome: Outcome) {
+    pub(crate) fn recovery_is_over(&mut self, pid: u32, outcome: Outcome) {
         self.finding_is_true(pid, &outcome);
         let Some(supervisor) = self.supervisor_mut(pid) else { return };
-        let Task::Survey(survey) = std::mem::replace(&mut supervisor.task, Task::Idle) else { return };
-        let links = survey.parties.values().filter_map(|party| party.link);
+        let Task::Recovery(recovery) = std::mem::replace(&mut supervisor.task, Task::Idle) else { return };
+        let links = recovery.parties.values().filter_map(|party| party.link);
         links.for_each(|link| self.close_link(link, Side::Supervisor));
         self.sweep_names();
         self.goes_on_with(pid, outcome.verdict);
         self.poke(pid, self.now);
     }
 
-    fn survey_event_name(&self, event: &Event) -> String {
+    fn recovery_event_name(&self, event: &Event) -> String {
         match event {
             Event::Start => "takes stock".into(),
             Event::Looked(_) => "has looked".into(),

@@ -101,8 +101,8 @@ impl World {
             .processes
             .values_mut()
             .filter_map(Process::supervisor_mut)
-            .filter_map(SupervisorProcess::survey_mut);
-        others.for_each(|survey| survey.beside = true);
+            .filter_map(SupervisorProcess::recovery_mut);
+        others.for_each(|recovery| recovery.beside = true);
         let handoff_id = self.operator.next_handoff_id();
         let Some(supervisor) = self.supervisor_mut(pid) else { return };
         let before = supervisor.knows.clone();
@@ -322,8 +322,8 @@ impl World {
         };
         if let Some(outcome) = supervisor.handoff_mut().and_then(|handoff| handoff.outcome.take()) {
             self.handoff_is_over(pid, outcome);
-        } else if let Some(outcome) = supervisor.survey_mut().and_then(|survey| survey.outcome.take()) {
-            self.survey_is_over(pid, outcome);
+        } else if let Some(outcome) = supervisor.recovery_mut().and_then(|recovery| recovery.outcome.take()) {
+            self.recovery_is_over(pid, outcome);
         }
     }
 

@@ -32,10 +32,10 @@ pub(crate) fn safety(world: &World) -> Option<String> {
 pub(crate) fn haste(world: &World) -> Option<String> {
     let daemons = world.processes.values().map(Process::timers);
     let supervisor = world.supervisor.iter().map(|supervisor| supervisor.machine.timers());
-    let surveyor = world.surveyor.iter().map(|surveyor| surveyor.machine.timers());
+    let recovery = world.recovery.iter().map(|recovery| recovery.machine.timers());
     let is_late = |(timers, timer): &(&Timers, Timer)| timers.left(*timer, Time::ZERO) > HEARTBEAT;
     let repeats = |timers| [(timers, Timer::Heartbeat), (timers, Timer::Retry)];
-    let (_, timer) = daemons.chain(supervisor).chain(surveyor).flat_map(repeats).find(is_late)?;
+    let (_, timer) = daemons.chain(supervisor).chain(recovery).flat_map(repeats).find(is_late)?;
     Some(format!("a timer {} takes longer than a heartbeat", timer.name()))
 }
 
@@ -278,7 +278,7 @@ pub(crate) fn serves(world: &World, pid: u32) -> bool {
 
 /// Some process serves, and can be reached; or it is not the protocol's to see to that.
 pub(crate) fn somebody_serves(world: &World) -> bool {
-    let nobody_looks = world.idle() && world.surveyed();
+    let nobody_looks = world.idle() && world.recovery_is_over();
     // Whoever stops one that serves, while nobody is at work on a handoff, has stopped the service.
     let works = |(pid, process): (&u32, &Process)| {
         let runs = process.life == Life::Runs || process.life == Life::Stopped && nobody_looks;
@@ -299,7 +299,7 @@ pub(crate) fn somebody_serves(world: &World) -> bool {
 
 /// No supervisor that runs has a handoff under way, or takes stock.
 pub(crate) fn nobody_is_at_work(world: &World) -> bool {
-    (world.idle() || !world.supervisor_runs()) && (world.surveyed() || !world.surveyor_runs())
+    (world.idle() || !world.supervisor_runs()) && (world.recovery_is_over() || !world.recovery_runs())
 }
 
 /// There is one process; it serves, and can be reached.
@@ -318,7 +318,7 @@ pub(crate) fn at_rest(world: &World) -> bool {
         serves(world, *pid) && process.life == Life::Runs && free && process.pending.is_empty()
     };
     let over = world.processes.is_empty() || world.handoffs == 0;
-    let known = !world.faults.recovers || !world.astray && world.surveyed();
+    let known = !world.faults.recovers || !world.astray && world.recovery_is_over();
     // Whoever is told to stop stops, sooner or later.
     let stopped = world.signalled.is_none_or(|pid| !world.processes.contains_key(&pid));
     world.idle()

@@ -61,11 +61,11 @@ impl World {
     fn act(&mut self, step: &Step, watch: &mut Watch<'_>) {
         match *step {
             Step::Recover
-            | Step::TellSurveyor(_)
+            | Step::TellRecovery(_)
             | Step::Refused(_)
-            | Step::SurveyorComplete
-            | Step::SurveyorTimer(_)
-            | Step::ContinueSurveyor => self.surveyor_acts(step, watch),
+            | Step::RecoveryComplete
+            | Step::RecoveryTimer(_)
+            | Step::ContinueRecovery => self.recovery_acts(step, watch),
             Step::Accept(i) | Step::Down(i) | Step::DownClosed(i) => self.daemon_reads_from(i, step, watch),
             Step::Up(i) => self.supervisor_reads(i, watch),
             Step::UpClosed(i) => self.supervisor_reads_end(i, watch),
@@ -124,7 +124,7 @@ impl World {
         let Some(message) = link.up.pop_front() else { return };
         match end {
             End::Supervisor(peer) => self.supervisor_reads_frame(peer, message, watch),
-            End::Surveyor => self.surveyor_hears(pid, message, watch),
+            End::Recovery => self.recovery_hears(pid, message, watch),
         }
     }
 
@@ -136,7 +136,7 @@ impl World {
             End::Supervisor(peer) => {
                 self.supervisor(supervisor::Event::Closed(peer, "end of file".into()), watch)
             }
-            End::Surveyor => self.surveys(recovery::Event::Closed(id(pid)), watch),
+            End::Recovery => self.recovery(recovery::Event::Closed(id(pid)), watch),
         }
     }
 
@@ -150,7 +150,7 @@ impl World {
             }
             Fault::OperationFails(pid) => self.complete(pid, false, watch),
             Fault::SupervisorOperationFails => self.supervisor_complete(false, watch),
-            Fault::SurveyorOperationFails => self.surveyor_complete(false, watch),
+            Fault::RecoveryOperationFails => self.recovery_complete(false, watch),
             Fault::DropDown(i) => drop(self.links[i].down.pop_front()),
             Fault::DropUp(i) => drop(self.links[i].up.pop_front()),
             Fault::Reset(i) => self.links[i].reset(),
@@ -164,7 +164,7 @@ impl World {
             }
             Fault::Crash(pid) => self.dies(pid),
             Fault::CrashSupervisor => self.supervisor_dies(),
-            Fault::CrashSurveyor => self.surveyor_dies(),
+            Fault::CrashRecovery => self.recovery_dies(),
             Fault::Stop(pid) => {
                 self.set_life(pid, Life::Stopped);
                 self.processes.get_mut(&pid).into_iter().for_each(|process| process.suspect = true);
@@ -172,7 +172,7 @@ impl World {
             Fault::StopSupervisor => {
                 self.supervisor.iter_mut().for_each(|supervisor| supervisor.stopped = true)
             }
-            Fault::StopSurveyor => self.surveyor.iter_mut().for_each(|surveyor| surveyor.stopped = true),
+            Fault::StopRecovery => self.recovery.iter_mut().for_each(|recovery| recovery.stopped = true),
             Fault::Late => {
                 self.supervisor.iter_mut().for_each(|supervisor| supervisor.late = true);
                 self.supervisor(supervisor::Event::Timer(Timer::Deadline), watch);
@@ -182,9 +182,11 @@ impl World {
                 self.supervisor.iter_mut().for_each(|supervisor| supervisor.cancelled = goes_back);
                 self.supervisor(supervisor::Event::Cancel, watch);
             }
-            Fault::CancelSurvey => {
-                self.surveys(recovery::Event::Cancel, watch);
-                self.violated((!self.surveyed()).then(|| "the recovery is called off, and goes on".into()));
+            Fault::CancelRecovery => {
+                self.recovery(recovery::Event::Cancel, watch);
+                self.violated(
+                    (!self.recovery_is_over()).then(|| "the recovery is called off, and goes on".into()),
+                );
             }
             Fault::Speaks(pid, version) => self.speaks(pid, version),
             Fault::SealGoesOn(pid) => self.seal_goes_on(pid, watch),
@@ -246,7 +248,7 @@ impl World {
 
     /// A new supervisor, which knows nothing of those before it.
     fn start(&mut self, replace: bool, watch: &mut Watch<'_>) {
-        self.surveyor = None;
+        self.recovery = None;
         let must_commit = replace && checks::one_serves(self) && self.links.is_empty() && !self.has_alien();
         self.handoffs -= u8::from(replace);
         self.started += 1;
@@ -298,7 +300,7 @@ impl World {
         supervisor.told.push(pid);
         supervisor.told.sort_unstable();
         let peer = if supervisor.incumbent == Some(pid) { Peer::Incumbent } else { Peer::Successor };
-        let its = |link: &&mut Link| link.pid == pid && link.end != End::Surveyor;
+        let its = |link: &&mut Link| link.pid == pid && link.end != End::Recovery;
         self.links.iter_mut().filter(its).for_each(|link| link.supervisor_open = false);
         self.supervisor(supervisor::Event::Ended(peer, "was killed".into()), watch)
     }

@@ -6,7 +6,7 @@ use handoff::machine::recovery;
 use handoff::machine::supervisor::Note;
 use handoff::{HandoffId, ProcessId};
 
-use super::{ModelSupervisor, Surveyor, World, id};
+use super::{ModelRecovery, ModelSupervisor, World, id};
 
 /// What `pid` was started from.
 fn binary(pid: u32) -> Binary {
@@ -64,19 +64,19 @@ impl World {
 
     /// A recovery notes what it has found; whether that is enough for `Final`. Nothing is written where another supervisor
     /// holds the journal.
-    pub(crate) fn note_survey(&mut self, found: recovery::Verdict, is_written: bool) -> Result<(), String> {
-        let Some(surveyor) = &mut self.surveyor else { return Ok(()) };
-        surveyor.knows = Arc::new(surveyor.knows.recovered(found, Vec::new()));
-        let result = if is_written { surveyor.knows.allows_final() } else { Err("injected".into()) };
-        surveyor.journal_failed = result.is_err();
-        if is_written && surveyor.has_journal {
-            self.journal = surveyor.knows.clone();
+    pub(crate) fn note_recovery(&mut self, found: recovery::Verdict, is_written: bool) -> Result<(), String> {
+        let Some(recovery) = &mut self.recovery else { return Ok(()) };
+        recovery.knows = Arc::new(recovery.knows.recovered(found, Vec::new()));
+        let result = if is_written { recovery.knows.allows_final() } else { Err("injected".into()) };
+        recovery.journal_failed = result.is_err();
+        if is_written && recovery.has_journal {
+            self.journal = recovery.knows.clone();
         }
         result
     }
 }
 
-impl Surveyor {
+impl ModelRecovery {
     /// Whom a handoff that was not seen to come to its end was to replace, and by whom.
     pub(crate) fn under_way(&self) -> (Option<ProcessId>, Option<ProcessId>) {
         let under_way = self.knows.under_way.as_ref();

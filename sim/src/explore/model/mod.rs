@@ -5,7 +5,7 @@
 //! that fails, hangs or opens something unfit; has an operation fail; is told to stop; the deadline comes early,
 //! the caller cancels. All of them are to be survived.
 //!
-//! A supervisor that died, or has lost track, may be followed by one that takes stock ([`Surveyor`]); so may one that is
+//! A supervisor that died, or has lost track, may be followed by one that takes stock ([`ModelRecovery`]); so may one that is
 //! merely stopped, by another, which begins no handoff of its own.
 //!
 //! No time passes. A timer fires when what it waits for has happened (`steps.rs` says what that is), and only if
@@ -149,7 +149,7 @@ pub(crate) struct ModelSupervisor {
 
 /// A supervisor that takes stock: another process than [`ModelSupervisor`], which is gone, at its end, or stopped.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Surveyor {
+pub(crate) struct ModelRecovery {
     pub machine: Recovery,
     pub stopped: bool,
     /// The journal is its own: nobody holds it.
@@ -178,7 +178,7 @@ pub(crate) struct Surveyor {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum End {
     Supervisor(Peer),
-    Surveyor,
+    Recovery,
 }
 
 /// A connection between a supervisor and a daemon. An end that is not open has closed it, or has read its end.
@@ -213,7 +213,7 @@ pub(crate) struct World {
     pub started: u8,
     pub processes: BTreeMap<u32, Process>,
     pub supervisor: Option<ModelSupervisor>,
-    pub surveyor: Option<Surveyor>,
+    pub recovery: Option<ModelRecovery>,
     /// What is written down.
     pub journal: Arc<Journal>,
     /// A supervisor died, or has lost track.
@@ -274,7 +274,7 @@ impl World {
             started: 0,
             processes: BTreeMap::from([(1, first)]),
             supervisor: None,
-            surveyor: None,
+            recovery: None,
             journal: Arc::new(journal::at_first(1)),
             astray: false,
             links: Vec::new(),
@@ -329,18 +329,18 @@ impl World {
     }
 
     /// Nobody takes stock.
-    pub(crate) fn surveyed(&self) -> bool {
-        self.surveyor.as_ref().is_none_or(|surveyor| surveyor.machine.is_done())
+    pub(crate) fn recovery_is_over(&self) -> bool {
+        self.recovery.as_ref().is_none_or(|recovery| recovery.machine.is_done())
     }
 
     /// A supervisor is stopped, whatever it is at.
     pub(crate) fn is_stopped(&self) -> bool {
         self.supervisor.as_ref().is_some_and(|supervisor| supervisor.stopped)
-            || self.surveyor.as_ref().is_some_and(|s| s.stopped)
+            || self.recovery.as_ref().is_some_and(|s| s.stopped)
     }
 
-    pub(crate) fn surveyor_runs(&self) -> bool {
-        self.surveyor.as_ref().is_some_and(|surveyor| !surveyor.stopped)
+    pub(crate) fn recovery_runs(&self) -> bool {
+        self.recovery.as_ref().is_some_and(|recovery| !recovery.stopped)
     }
 
     /// Connects a supervisor to `pid`.
@@ -421,8 +421,8 @@ impl World {
         self.astray = true;
     }
 
-    pub(crate) fn surveyor_dies(&mut self) {
-        self.surveyor = None;
+    pub(crate) fn recovery_dies(&mut self) {
+        self.recovery = None;
         self.astray = true;
     }
 
@@ -438,7 +438,7 @@ impl World {
     pub(crate) fn is_at_work(&self, end: End) -> bool {
         match end {
             End::Supervisor(_) => !self.idle(),
-            End::Surveyor => !self.surveyed(),
+            End::Recovery => !self.recovery_is_over(),
         }
     }
 

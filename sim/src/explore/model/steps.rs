@@ -3,7 +3,7 @@ use handoff::machine::{Machine, Timer, Timers, recovery, supervisor::Peer};
 use handoff::message::Message;
 
 use super::faults::Faults;
-use super::{End, Life, Link, ModelSupervisor, Process, Surveyor, Version, World};
+use super::{End, Life, Link, ModelRecovery, ModelSupervisor, Process, Version, World};
 use crate::explore::search::liveness::Needs;
 use crate::process::AnyHook;
 
@@ -11,11 +11,11 @@ use crate::process::AnyHook;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     Recover,
-    TellSurveyor(u32),
+    TellRecovery(u32),
     Refused(u32),
-    SurveyorComplete,
-    SurveyorTimer(Timer),
-    ContinueSurveyor,
+    RecoveryComplete,
+    RecoveryTimer(Timer),
+    ContinueRecovery,
     Handoff,
     ColdStart,
     Connect,
@@ -49,9 +49,9 @@ pub(crate) enum Fault {
     HookUnfit(u32),
     OperationFails(u32),
     SupervisorOperationFails,
-    SurveyorOperationFails,
-    CrashSurveyor,
-    StopSurveyor,
+    RecoveryOperationFails,
+    CrashRecovery,
+    StopRecovery,
     DropDown(usize),
     DropUp(usize),
     Reset(usize),
@@ -63,7 +63,7 @@ pub(crate) enum Fault {
     Stop(u32),
     Late,
     Cancel,
-    CancelSurvey,
+    CancelRecovery,
     Signal(u32),
     /// A process is of a build with another version of the protocol.
     Speaks(u32, Version),
@@ -75,7 +75,7 @@ impl Step {
     /// Nobody need ever continue a stopped process.
     pub(crate) fn needs(&self) -> Needs {
         match self {
-            Step::Continue(_) | Step::ContinueSupervisor | Step::ContinueSurveyor => Needs::Somebody,
+            Step::Continue(_) | Step::ContinueSupervisor | Step::ContinueRecovery => Needs::Somebody,
             _ => Needs::Nothing,
         }
     }
@@ -86,16 +86,16 @@ impl Fault {
     pub(crate) fn kind(&self) -> fn(&mut Faults) -> &mut u8 {
         match self {
             Fault::HookFails(_) | Fault::HookHangs(_) | Fault::HookUnfit(_) => |faults| &mut faults.bad_hooks,
-            Fault::OperationFails(_) | Fault::SupervisorOperationFails | Fault::SurveyorOperationFails => {
+            Fault::OperationFails(_) | Fault::SupervisorOperationFails | Fault::RecoveryOperationFails => {
                 |faults| &mut faults.errors
             }
-            Fault::Crash(_) | Fault::CrashSupervisor | Fault::CrashSurveyor => |faults| &mut faults.crashes,
-            Fault::Stop(_) | Fault::StopSupervisor | Fault::StopSurveyor => |faults| &mut faults.stops,
+            Fault::Crash(_) | Fault::CrashSupervisor | Fault::CrashRecovery => |faults| &mut faults.crashes,
+            Fault::Stop(_) | Fault::StopSupervisor | Fault::StopRecovery => |faults| &mut faults.stops,
             Fault::DropDown(_) | Fault::DropUp(_) => |faults| &mut faults.drops,
             Fault::Reset(_) => |faults| &mut faults.resets,
             Fault::StrayDown(_) | Fault::StrayUp(_) => |faults| &mut faults.strays,
             Fault::Late => |faults| &mut faults.late,
-            Fault::Cancel | Fault::CancelSurvey => |faults| &mut faults.cancels,
+            Fault::Cancel | Fault::CancelRecovery => |faults| &mut faults.cancels,
             Fault::Signal(_) => |faults| &mut faults.signals,
             Fault::Speaks(..) => |faults| &mut faults.versions,
             Fault::SealGoesOn(_) => |faults| &mut faults.progress,
@@ -107,7 +107,7 @@ impl World {
     pub(crate) fn steps(&self) -> Vec<Step> {
         let mut steps = Vec::new();
         if self.faults.prompt {
-            self.survey_steps(&mut steps);
+            self.recovery_and_its_peers(&mut steps);
             if !steps.is_empty() {
                 return steps;
             }
@@ -115,12 +115,12 @@ impl World {
         self.reads(&mut steps);
         self.deaths(&mut steps);
         self.work(&mut steps);
-        self.surveyor_steps(&mut steps);
+        self.recovery_steps(&mut steps);
         let quiet = steps.is_empty();
         if !self.processes.iter().any(|(pid, process)| self.is_prompt(*pid, process)) {
             self.supervisor_timers(quiet, &mut steps);
             self.daemon_timers(quiet, &mut steps);
-            self.surveyor_timers(quiet, &mut steps);
+            self.recovery_timers(quiet, &mut steps);
         }
         self.continues(&mut steps);
         self.starts(&mut steps);
@@ -140,8 +140,8 @@ impl World {
         if let Some(supervisor) = self.supervisor.as_ref().filter(|supervisor| !supervisor.stopped) {
             note(supervisor.machine.timers(), &Step::SupervisorTimer);
         }
-        if let Some(surveyor) = self.surveyor.as_ref().filter(|surveyor| !surveyor.stopped) {
-            note(surveyor.machine.timers(), &Step::SurveyorTimer);
+        if let Some(recovery) = self.recovery.as_ref().filter(|recovery| !recovery.stopped) {
+            note(recovery.machine.timers(), &Step::RecoveryTimer);
         }
         for (pid, process) in self.processes.iter().filter(|(_, process)| process.life == Life::Runs) {
             let beats = process.timers().is_armed(Timer::Heartbeat);
@@ -160,18 +160,18 @@ impl World {
     }
 
     /// What is under way between one who takes stock and those that run.
-    fn survey_steps(&self, steps: &mut Vec<Step>) {
-        self.surveyor_steps(steps);
-        let surveyed = |(pid, _): &(&u32, &Process)| {
+    fn recovery_and_its_peers(&self, steps: &mut Vec<Step>) {
+        self.recovery_steps(steps);
+        let is_asked = |(pid, _): &(&u32, &Process)| {
             let reads = |link: &Link| {
-                link.end == End::Surveyor
+                link.end == End::Recovery
                     && link.pid == **pid
                     && link.supervisor_open
                     && !link.down.is_empty()
             };
-            self.surveyor_runs() && self.links.iter().any(reads)
+            self.recovery_runs() && self.links.iter().any(reads)
         };
-        steps.extend(self.processes.iter().filter(surveyed).filter_map(|(pid, _)| self.daemon_reads(*pid)));
+        steps.extend(self.processes.iter().filter(is_asked).filter_map(|(pid, _)| self.daemon_reads(*pid)));
     }
 
     fn reads(&self, steps: &mut Vec<Step>) {
@@ -200,7 +200,7 @@ impl World {
     fn reads_next(&self, i: usize) -> Option<Step> {
         let link = &self.links[i];
         match () {
-            () if link.end == End::Surveyor => None,
+            () if link.end == End::Recovery => None,
             () if !self.supervisor_runs()
                 || !link.supervisor_open
                 || !self.processes.contains_key(&link.pid) =>
@@ -269,7 +269,7 @@ impl World {
         if self.supervisor_can_read() {
             return;
         }
-        let mine = |link: &&Link| link.end != End::Surveyor && link.supervisor_open && link.daemon_open;
+        let mine = |link: &&Link| link.end != End::Recovery && link.supervisor_open && link.daemon_open;
         // What a stopped process has not read keeps nobody from saying it again.
         let unread = self.links.iter().filter(mine).any(|link| !link.down.is_empty() && self.runs(link.pid));
         let armed = |timer: &Timer| supervisor.machine.timers().is_armed(*timer);
@@ -307,7 +307,7 @@ impl World {
             let mine = |link: &&Link| link.pid == *pid && link.supervisor_open && link.daemon_open;
             let reads = |link: &Link| match link.end {
                 End::Supervisor(_) => self.supervisor_runs(),
-                End::Surveyor => self.surveyor_runs(),
+                End::Recovery => self.recovery_runs(),
             };
             let unread = self.links.iter().filter(mine).any(|link| !link.up.is_empty() && reads(link));
             for timer in Timer::ALL.into_iter().filter(|timer| process.timers().is_armed(*timer)) {
@@ -326,7 +326,7 @@ impl World {
 
     /// It has a link to the supervisor of a handoff.
     fn is_linked(&self, pid: u32) -> bool {
-        let its = |link: &Link| link.pid == pid && link.end != End::Surveyor;
+        let its = |link: &Link| link.pid == pid && link.end != End::Recovery;
         self.links.iter().any(|link| its(link) && link.supervisor_open && link.daemon_open)
     }
 
@@ -360,20 +360,20 @@ impl World {
         steps.extend(
             self.supervisor.iter().filter(|supervisor| supervisor.stopped).map(|_| Step::ContinueSupervisor),
         );
-        let surveyor = self.surveyor.iter().filter(|surveyor| surveyor.stopped);
-        steps.extend(surveyor.map(|_| Step::ContinueSurveyor));
+        let recovery = self.recovery.iter().filter(|recovery| recovery.stopped);
+        steps.extend(recovery.map(|_| Step::ContinueRecovery));
         let stopped = self.processes.iter().filter(|(_, process)| process.life == Life::Stopped);
         steps.extend(stopped.map(|(pid, _)| Step::Continue(*pid)));
     }
 
     fn starts(&self, steps: &mut Vec<Step>) {
         let stopped = self.supervisor.as_ref().is_some_and(|supervisor| supervisor.stopped);
-        if self.faults.recovers && (self.astray && self.idle() || stopped) && self.surveyed() {
+        if self.faults.recovers && (self.astray && self.idle() || stopped) && self.recovery_is_over() {
             // Once, beside a supervisor that is stopped.
-            steps.extend((!stopped || self.surveyor.is_none()).then_some(Step::Recover));
+            steps.extend((!stopped || self.recovery.is_none()).then_some(Step::Recover));
             return;
         }
-        if !self.idle() || !self.surveyed() {
+        if !self.idle() || !self.recovery_is_over() {
             return;
         }
         if self.processes.is_empty() {
@@ -402,16 +402,16 @@ impl World {
             let cancels = self.faults.cancels > 0 && !self.supervisor_can_read();
             faults.extend(cancels.then_some(Fault::Cancel));
         }
-        let cancels = self.faults.cancels > 0 && self.surveyor_runs() && !self.surveyed();
-        faults.extend(cancels.then_some(Fault::CancelSurvey));
+        let cancels = self.faults.cancels > 0 && self.recovery_runs() && !self.recovery_is_over();
+        faults.extend(cancels.then_some(Fault::CancelRecovery));
         steps.extend(faults.into_iter().map(Step::Fault));
     }
 
     fn bad_processes(&self, faults: &mut Vec<Fault>) {
         if self.faults.crashes > 0 {
             faults.extend(self.supervisor.iter().map(|_| Fault::CrashSupervisor));
-            let surveys = self.surveyor.iter().filter(|surveyor| !surveyor.machine.is_done());
-            faults.extend(surveys.map(|_| Fault::CrashSurveyor));
+            let recovery = self.recovery.iter().filter(|recovery| !recovery.machine.is_done());
+            faults.extend(recovery.map(|_| Fault::CrashRecovery));
             let alive = self.processes.iter().filter(|(_, process)| process.life != Life::Dying);
             faults.extend(alive.map(|(pid, _)| Fault::Crash(*pid)));
         }
@@ -419,8 +419,8 @@ impl World {
             let at_work =
                 |supervisor: &&ModelSupervisor| !supervisor.stopped && !supervisor.machine.is_done();
             faults.extend(self.supervisor.iter().filter(at_work).map(|_| Fault::StopSupervisor));
-            let surveys = self.surveyor.iter().filter(|s| !s.stopped && !s.machine.is_done());
-            faults.extend(surveys.map(|_| Fault::StopSurveyor));
+            let recovery = self.recovery.iter().filter(|s| !s.stopped && !s.machine.is_done());
+            faults.extend(recovery.map(|_| Fault::StopRecovery));
         }
         for pid in self.processes.keys().filter(|pid| self.runs(**pid)) {
             faults.extend((self.faults.stops > 0).then_some(Fault::Stop(*pid)));
@@ -477,9 +477,9 @@ impl World {
             .is_some_and(|supervisor| !supervisor.stopped && !supervisor.pending.is_empty());
         faults.extend((self.faults.errors > 0 && pending).then_some(Fault::SupervisorOperationFails));
         let notes =
-            |surveyor: &Surveyor| matches!(surveyor.pending.first(), Some(recovery::Awaited::Note(_)));
-        let noting = self.surveyor_runs() && self.surveyor.as_ref().is_some_and(notes);
-        faults.extend((self.faults.errors > 0 && noting).then_some(Fault::SurveyorOperationFails));
+            |recovery: &ModelRecovery| matches!(recovery.pending.first(), Some(recovery::Awaited::Note(_)));
+        let noting = self.recovery_runs() && self.recovery.as_ref().is_some_and(notes);
+        faults.extend((self.faults.errors > 0 && noting).then_some(Fault::RecoveryOperationFails));
     }
 }
 

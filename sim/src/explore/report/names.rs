@@ -11,7 +11,7 @@ use crate::trace::Name;
 /// A supervisor that drives a handoff.
 pub(crate) const SUPERVISOR: Name = Name { kind: 'S', number: 1 };
 /// One that takes stock.
-pub(crate) const SURVEYOR: Name = Name { kind: 'R', number: 1 };
+pub(crate) const RECOVERY: Name = Name { kind: 'R', number: 1 };
 
 pub(crate) fn daemon(pid: u32) -> Name {
     Name { kind: 'D', number: pid }
@@ -21,7 +21,7 @@ impl End {
     pub(crate) fn name(self) -> Name {
         match self {
             End::Supervisor(_) => SUPERVISOR,
-            End::Surveyor => SURVEYOR,
+            End::Recovery => RECOVERY,
         }
     }
 }
@@ -39,7 +39,7 @@ pub(crate) struct Action {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Actor {
     Supervisor,
-    Surveyor,
+    Recovery,
     Daemon(u32),
 }
 
@@ -50,8 +50,8 @@ impl World {
                 (self.links[i].pid, Some(self.links[i].end), None)
             }
             Step::DaemonTimer(pid, timer) => (pid, None, Some(timer)),
-            Step::SupervisorTimer(timer) | Step::SurveyorTimer(timer) => (0, None, Some(timer)),
-            Step::TellSurveyor(pid)
+            Step::SupervisorTimer(timer) | Step::RecoveryTimer(timer) => (0, None, Some(timer)),
+            Step::TellRecovery(pid)
             | Step::Refused(pid)
             | Step::Begin(pid)
             | Step::Hook(pid)
@@ -62,8 +62,8 @@ impl World {
             | Step::TellEnded(pid)
             | Step::Continue(pid) => (pid, None, None),
             Step::Recover
-            | Step::SurveyorComplete
-            | Step::ContinueSurveyor
+            | Step::RecoveryComplete
+            | Step::ContinueRecovery
             | Step::Handoff
             | Step::ColdStart
             | Step::Connect
@@ -85,13 +85,13 @@ impl World {
             // If there is somebody, his `Hello` says so.
             Step::Connect => self.path.is_none_or(|pid| !self.listens(pid)).then_some(Actor::Supervisor),
             Step::Recover
-            | Step::TellSurveyor(_)
+            | Step::TellRecovery(_)
             | Step::Refused(_)
-            | Step::SurveyorComplete
-            | Step::SurveyorTimer(_) => Some(Actor::Surveyor),
+            | Step::RecoveryComplete
+            | Step::RecoveryTimer(_) => Some(Actor::Recovery),
             Step::Up(i) | Step::UpClosed(i) => Some(match self.links[i].end {
                 End::Supervisor(_) => Actor::Supervisor,
-                End::Surveyor => Actor::Surveyor,
+                End::Recovery => Actor::Recovery,
             }),
             Step::Accept(i) | Step::Down(i) | Step::DownClosed(i) => Some(Actor::Daemon(self.links[i].pid)),
             Step::Begin(pid) | Step::Hook(pid) | Step::Complete(pid) | Step::DaemonTimer(pid, _) => {
@@ -100,7 +100,7 @@ impl World {
             Step::GivesUp(_)
             | Step::FreesLock(_)
             | Step::Ends(_)
-            | Step::ContinueSurveyor
+            | Step::ContinueRecovery
             | Step::ContinueSupervisor
             | Step::Continue(_) => None,
             Step::Fault(ref fault) => match *fault {
@@ -113,10 +113,10 @@ impl World {
                 Fault::SupervisorOperationFails | Fault::StrayUp(_) | Fault::Late | Fault::Cancel => {
                     Some(Actor::Supervisor)
                 }
-                Fault::SurveyorOperationFails | Fault::CancelSurvey => Some(Actor::Surveyor),
+                Fault::RecoveryOperationFails | Fault::CancelRecovery => Some(Actor::Recovery),
                 Fault::HookHangs(_)
-                | Fault::CrashSurveyor
-                | Fault::StopSurveyor
+                | Fault::CrashRecovery
+                | Fault::StopRecovery
                 | Fault::DropDown(_)
                 | Fault::DropUp(_)
                 | Fault::Reset(_)
@@ -132,12 +132,12 @@ impl World {
     /// What `step` does, in words. No two steps of a state are called the same.
     pub(crate) fn name_of(&self, step: &Step) -> String {
         match *step {
-            Step::Recover => format!("{SURVEYOR} takes stock"),
-            Step::TellSurveyor(pid) => format!("{SURVEYOR} sees that D{pid} has ended"),
-            Step::Refused(pid) => format!("{SURVEYOR} can't connect to D{pid}"),
-            Step::SurveyorComplete => format!("{SURVEYOR} has its answer"),
-            Step::SurveyorTimer(timer) => format!("{SURVEYOR}: timer {}", timer.name()),
-            Step::ContinueSurveyor => format!("{SURVEYOR} goes on"),
+            Step::Recover => format!("{RECOVERY} takes stock"),
+            Step::TellRecovery(pid) => format!("{RECOVERY} sees that D{pid} has ended"),
+            Step::Refused(pid) => format!("{RECOVERY} can't connect to D{pid}"),
+            Step::RecoveryComplete => format!("{RECOVERY} has its answer"),
+            Step::RecoveryTimer(timer) => format!("{RECOVERY}: timer {}", timer.name()),
+            Step::ContinueRecovery => format!("{RECOVERY} goes on"),
             Step::Handoff => format!("{SUPERVISOR} is asked to swap"),
             Step::ColdStart => format!("{SUPERVISOR} is asked to start one"),
             Step::Connect => format!("{SUPERVISOR} connects"),
@@ -179,9 +179,9 @@ impl World {
             Fault::HookUnfit(pid) => format!("D{pid}: {} returns what is not good enough", self.hook(pid)),
             Fault::OperationFails(pid) => format!("D{pid}: {} fails", self.asked(pid)),
             Fault::SupervisorOperationFails => format!("{SUPERVISOR}: {} fails", self.supervisor_asked()),
-            Fault::SurveyorOperationFails => format!("{SURVEYOR}: journal fails"),
-            Fault::CrashSurveyor => format!("{SURVEYOR} crashes"),
-            Fault::StopSurveyor => format!("{SURVEYOR} is stopped"),
+            Fault::RecoveryOperationFails => format!("{RECOVERY}: journal fails"),
+            Fault::CrashRecovery => format!("{RECOVERY} crashes"),
+            Fault::StopRecovery => format!("{RECOVERY} is stopped"),
             Fault::DropDown(i) => {
                 let link = &self.links[i];
                 format!("{} from {} to {} is lost", front(link.down.front()), link.end.name(), self.peer(i))
@@ -207,7 +207,7 @@ impl World {
             Fault::Stop(pid) => format!("D{pid} is stopped"),
             Fault::Late => format!("{SUPERVISOR}: the deadline comes early"),
             Fault::Cancel => format!("{SUPERVISOR} is told to call it off"),
-            Fault::CancelSurvey => format!("{SURVEYOR} is told to call it off"),
+            Fault::CancelRecovery => format!("{RECOVERY} is told to call it off"),
             Fault::Signal(pid) => format!("D{pid} is told to stop"),
             Fault::SealGoesOn(pid) => format!("D{pid} says how far its seal has come"),
             Fault::Speaks(pid, version) => format!("D{pid} speaks {}", version.name()),
@@ -251,7 +251,7 @@ impl World {
 fn same_side(one: End, other: End) -> bool {
     matches!(
         (one, other),
-        (End::Surveyor, End::Surveyor)
+        (End::Recovery, End::Recovery)
             | (
                 End::Supervisor(Peer::Incumbent | Peer::Successor),
                 End::Supervisor(Peer::Incumbent | Peer::Successor)

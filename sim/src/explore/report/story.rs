@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use handoff::machine::Machine;
 
-use super::names::{Actor, SUPERVISOR, SURVEYOR, daemon};
+use super::names::{Actor, RECOVERY, SUPERVISOR, daemon};
 use crate::explore::model::steps::{Fault, Step};
 use crate::explore::model::watch::{Asked, Watch};
 use crate::explore::model::{Daemon, World};
@@ -132,7 +132,7 @@ impl Actor {
     fn name(self) -> Name {
         match self {
             Actor::Supervisor => SUPERVISOR,
-            Actor::Surveyor => SURVEYOR,
+            Actor::Recovery => RECOVERY,
             Actor::Daemon(pid) => daemon(pid),
         }
     }
@@ -140,7 +140,7 @@ impl Actor {
     fn role(self, before: &World, after: &World) -> &'static str {
         match self {
             Actor::Supervisor => "supervisor",
-            Actor::Surveyor => "recovery",
+            Actor::Recovery => "recovery",
             Actor::Daemon(pid) => {
                 match before.processes.get(&pid).or(after.processes.get(&pid)).map(|p| &p.daemon) {
                     Some(Daemon::Successor(_)) => "successor",
@@ -153,7 +153,7 @@ impl Actor {
     fn state(self, world: &World) -> &'static str {
         let state = match self {
             Actor::Supervisor => world.supervisor.as_ref().map(|supervisor| supervisor.machine.state()),
-            Actor::Surveyor => world.surveyor.as_ref().map(|surveyor| surveyor.machine.state()),
+            Actor::Recovery => world.recovery.as_ref().map(|recovery| recovery.machine.state()),
             Actor::Daemon(pid) => world.processes.get(&pid).map(|process| match &process.daemon {
                 Daemon::Incumbent(machine) => machine.state(),
                 Daemon::Successor(machine) => machine.state(),

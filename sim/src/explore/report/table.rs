@@ -42,8 +42,8 @@ impl Samples {
         if let Some(supervisor) = &world.supervisor {
             self.supervisors.insert(supervisor.machine.clone());
         }
-        if let Some(surveyor) = &world.surveyor {
-            self.recoveries.insert(surveyor.machine.clone());
+        if let Some(recovery) = &world.recovery {
+            self.recoveries.insert(recovery.machine.clone());
         }
         for (pid, process) in &world.processes {
             let link = world.links.iter().rfind(|link| link.pid == *pid && link.daemon_open);

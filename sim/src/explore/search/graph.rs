@@ -277,8 +277,8 @@ impl<'a> Search<'a> {
                 self.violated(format!("{verdict:?} is reported, which is not expected here"), index);
             }
         }
-        let surveyor = world.surveyor.as_ref().and_then(|surveyor| surveyor.outcome.as_ref());
-        if let Some(found) = surveyor.map(|outcome| recover::name(outcome.verdict))
+        let recovery = world.recovery.as_ref().and_then(|recovery| recovery.outcome.as_ref());
+        if let Some(found) = recovery.map(|outcome| recover::name(outcome.verdict))
             && !self.report.recoveries.contains_key(found)
         {
             self.report.recoveries.insert(found, self.way(index));

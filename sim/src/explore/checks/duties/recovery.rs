@@ -5,9 +5,9 @@ use crate::explore::model::{End, Life, Link, World};
 /// When somebody has said where it stands: it is asked for the listening sockets, if they are still missing; and not the same
 /// at once.
 pub(in crate::explore) fn hears(world: &World, pid: u32, name: &str, watch: &Watch<'_>) -> Option<String> {
-    let surveyor = world.surveyor.as_ref().filter(|surveyor| surveyor.outcome.is_none())?;
+    let recovery = world.recovery.as_ref().filter(|recovery| recovery.outcome.is_none())?;
     let lives = world.processes.get(&pid).is_some_and(|process| process.life != Life::Dying);
-    let owes = name == "StandingReport" && lives && !surveyor.has_listeners;
+    let owes = name == "StandingReport" && lives && !recovery.has_listeners;
     let asks = watch.asked_of.contains(&(pid, "ListenersQuery"));
     (owes && !asks)
         .then(|| format!("the recovery hears from {pid}, and does not ask for the listening sockets"))
@@ -24,24 +24,24 @@ pub(in crate::explore) fn tells(watch: &Watch<'_>) -> Option<String> {
 
 /// When it has looked who is there: it asks all of them, and those that it knew before.
 pub(in crate::explore) fn looks(world: &World, watch: &Watch<'_>) -> Option<String> {
-    let surveyor = world.surveyor.as_ref().filter(|surveyor| watch.looked && surveyor.outcome.is_none())?;
+    let recovery = world.recovery.as_ref().filter(|recovery| watch.looked && recovery.outcome.is_none())?;
     let owed = |pid: &&u32| {
         let lives = world.processes.get(pid).is_some_and(|process| process.life != Life::Dying);
         lives && !watch.asked_of.contains(&(**pid, "StandingQuery"))
     };
-    let pid = surveyor.watched.iter().find(owed)?;
+    let pid = recovery.watched.iter().find(owed)?;
     Some(format!("the recovery knows of {pid}, and does not ask it"))
 }
 
 /// When it is written who serves: the one that does is told so, if its predecessor has ended, and asked what it made of that.
 pub(in crate::explore) fn notes(world: &World, watch: &Watch<'_>) -> Option<String> {
-    let surveyor = world.surveyor.as_ref().filter(|surveyor| surveyor.outcome.is_none())?;
+    let recovery = world.recovery.as_ref().filter(|recovery| recovery.outcome.is_none())?;
     let pid = watch.noted?;
     let heir =
         world.processes.get(&pid).filter(|process| process.life != Life::Dying && !process.finalized)?;
     let predecessor = heir.predecessor?;
-    let gone = !world.processes.contains_key(&predecessor) && !surveyor.watched.contains(&predecessor);
-    let link = |link: &Link| link.end == End::Surveyor && link.pid == pid && link.supervisor_open;
+    let gone = !world.processes.contains_key(&predecessor) && !recovery.watched.contains(&predecessor);
+    let link = |link: &Link| link.end == End::Recovery && link.pid == pid && link.supervisor_open;
     let owes = gone && world.links.iter().any(link);
     let to_it = |said: &&(u32, &str)| said.0 == pid;
     let said: Vec<&str> = watch.asked_of.iter().filter(to_it).map(|(_, name)| *name).collect();
