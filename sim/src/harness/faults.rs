@@ -447,7 +447,7 @@ impl World {
         }
     }
 
-    /// Another supervisor comes, takes stock, and does one handoff.
+    /// Another supervisor comes, recovers, and does one handoff.
     fn rival_comes(&mut self, index: usize) {
         let pid = self.start_process('R', Program::Supervisor(Box::new(SupervisorProcess::new(true))));
         self.struck(index, Some(pid), "rival".into());

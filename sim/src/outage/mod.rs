@@ -230,7 +230,7 @@ fn reported(report: &Report) -> BTreeSet<&'static str> {
     let asked = report.verdicts.split_last().map_or(&[][..], |(_, asked)| asked);
     let mut reported: BTreeSet<&'static str> = asked.iter().map(|verdict| verdict_name(*verdict)).collect();
     if reported.is_empty() {
-        reported.insert("taken stock");
+        reported.insert("recovered");
     }
     if report.findings.contains(&recovery::Verdict::Unconfirmed) {
         reported.insert(UNCONFIRMED);

@@ -1,6 +1,6 @@
 //! A simulated supervisor's process: what it does between two handoffs.
 //!
-//! It takes stock when it starts, when its daemon has ended, and after any outcome but committed and rolled back; it starts
+//! It recovers when it starts, when its daemon has ended, and after any outcome but committed and rolled back; it starts
 //! what was committed when nobody serves. `swap.rs` and `recover.rs` are the loops around its two machines.
 use handoff::ProcessId;
 use handoff::journal::{Binary, Journal, MAGIC};

@@ -1,4 +1,4 @@
-//! The loop around the recovery's machine: a supervisor that takes stock.
+//! The loop around the recovery's machine: a supervisor that recovers.
 use std::collections::{BTreeMap, BTreeSet};
 
 use handoff::ProcessId;
@@ -289,7 +289,7 @@ impl World {
 
     fn recovery_event_name(&self, event: &Event) -> String {
         match event {
-            Event::Start => "takes stock".into(),
+            Event::Start => "recovers".into(),
             Event::Looked(_) => "has looked".into(),
             Event::Frame(_, message) => message_name(message),
             Event::Closed(process) => format!("{} closed", self.name_of(process.pid)),

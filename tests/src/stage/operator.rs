@@ -1,4 +1,4 @@
-//! The operator of a stage, and what is around a supervisor: it is started again when it dies, takes stock then and when it
+//! The operator of a stage, and what is around a supervisor: it is started again when it dies, recovers then and when it
 //! has lost track, and starts what was committed when nobody serves. As the simulator's (`sim/src/harness/operator.rs`,
 //! `sim/src/supervisor/mod.rs`), and the reference supervisor's.
 use std::sync::Arc;

@@ -291,13 +291,13 @@ pub(crate) fn somebody_serves(world: &World) -> bool {
         () if !world.processes.values().any(|process| process.life == Life::Runs) && world.is_stopped() => {
             true
         }
-        // A supervisor takes stock then.
+        // A supervisor recovers then.
         () => world.astray && nobody_looks && !world.faults.recovers,
     };
     excused || world.processes.iter().any(works)
 }
 
-/// No supervisor that runs has a handoff under way, or takes stock.
+/// No supervisor that runs has a handoff under way, or recovers.
 pub(crate) fn nobody_is_at_work(world: &World) -> bool {
     (world.idle() || !world.supervisor_runs()) && (world.recovery_is_over() || !world.recovery_runs())
 }

@@ -33,9 +33,9 @@ pub struct Faults {
     pub deferred: bool,
     /// No fault: heartbeats go out, and questions are asked again, only when nothing else happens.
     pub sparse: bool,
-    /// No fault: a supervisor that comes anew takes stock before it does anything else.
+    /// No fault: a supervisor that comes anew recovers before it does anything else.
     pub recovers: bool,
-    /// No fault: one who takes stock has its answers at once. Who is asked when is still anybody's guess.
+    /// No fault: a supervisor that recovers has its answers at once. Who is asked when is still anybody's guess.
     pub prompt: bool,
 }
 

@@ -5,7 +5,7 @@
 //! that fails, hangs or opens something unfit; has an operation fail; is told to stop; the deadline comes early,
 //! the caller cancels. All of them are to be survived.
 //!
-//! A supervisor that died, or has lost track, may be followed by one that takes stock ([`ModelRecovery`]); so may one that is
+//! A supervisor that died, or has lost track, may be followed by one that recovers ([`ModelRecovery`]); so may one that is
 //! merely stopped, by another, which begins no handoff of its own.
 //!
 //! No time passes. A timer fires when what it waits for has happened (`steps.rs` says what that is), and only if
@@ -147,7 +147,7 @@ pub(crate) struct ModelSupervisor {
     pub must_commit: bool,
 }
 
-/// A supervisor that takes stock: another process than [`ModelSupervisor`], which is gone, at its end, or stopped.
+/// A supervisor that recovers: another process than [`ModelSupervisor`], which is gone, at its end, or stopped.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ModelRecovery {
     pub machine: Recovery,
@@ -328,7 +328,7 @@ impl World {
         self.supervisor.as_ref().is_none_or(|supervisor| supervisor.machine.is_done())
     }
 
-    /// Nobody takes stock.
+    /// Nobody recovers.
     pub(crate) fn recovery_is_over(&self) -> bool {
         self.recovery.as_ref().is_none_or(|recovery| recovery.machine.is_done())
     }

@@ -1,4 +1,4 @@
-//! The supervisor that takes stock, on the searched kernel: its host, what can happen to it, what must hold of it.
+//! The supervisor that recovers, on the searched kernel: its host, what can happen to it, what must hold of it.
 use std::collections::BTreeSet;
 use std::sync::Arc;
 

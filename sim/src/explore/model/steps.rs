@@ -159,7 +159,7 @@ impl World {
         }
     }
 
-    /// What is under way between one who takes stock and those that run.
+    /// What is under way between a supervisor that recovers and the daemons that it asks.
     fn recovery_and_its_peers(&self, steps: &mut Vec<Step>) {
         self.recovery_steps(steps);
         let is_asked = |(pid, _): &(&u32, &Process)| {

@@ -31,7 +31,7 @@ pub(crate) struct Watch<'a> {
     pub sent: Vec<(LinkId, &'static str)>,
     /// What a supervisor has sent, to whom.
     pub said: Vec<(Peer, &'static str)>,
-    /// What a supervisor that takes stock has sent, to whom.
+    /// What a supervisor that recovers has sent, to whom.
     pub asked_of: Vec<(u32, &'static str)>,
     /// The hook that has returned was a drain or a seal; or what is written is its record.
     pub left_service: bool,

@@ -10,7 +10,7 @@ use crate::trace::Name;
 
 /// A supervisor that drives a handoff.
 pub(crate) const SUPERVISOR: Name = Name { kind: 'S', number: 1 };
-/// One that takes stock.
+/// The supervisor that recovers.
 pub(crate) const RECOVERY: Name = Name { kind: 'R', number: 1 };
 
 pub(crate) fn daemon(pid: u32) -> Name {
@@ -132,7 +132,7 @@ impl World {
     /// What `step` does, in words. No two steps of a state are called the same.
     pub(crate) fn name_of(&self, step: &Step) -> String {
         match *step {
-            Step::Recover => format!("{RECOVERY} takes stock"),
+            Step::Recover => format!("{RECOVERY} recovers"),
             Step::TellRecovery(pid) => format!("{RECOVERY} sees that D{pid} has ended"),
             Step::Refused(pid) => format!("{RECOVERY} can't connect to D{pid}"),
             Step::RecoveryComplete => format!("{RECOVERY} has its answer"),

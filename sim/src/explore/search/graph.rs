@@ -52,7 +52,7 @@ pub struct Report {
     pub depth: usize,
     /// What supervisors reported, and the shortest way to it.
     pub verdicts: BTreeMap<Verdict, Schedule>,
-    /// What those who took stock found, likewise.
+    /// What recoveries found, likewise.
     pub recoveries: BTreeMap<&'static str, Schedule>,
     /// Where processes could die.
     pub gaps: BTreeSet<Gap>,

@@ -1,4 +1,4 @@
-//! What a supervisor that takes stock owes.
+//! What a supervisor that recovers owes.
 use crate::explore::model::watch::Watch;
 use crate::explore::model::{End, Life, Link, World};
 
