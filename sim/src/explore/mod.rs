@@ -6,7 +6,7 @@
 //!
 //! `bounds.rs` says what is gone through. `model` is the kernel: which faults there are, what can happen in it and what becomes
 //! of it, what supervisors write down, the machines' hosts. `search` goes through its states and looks at how it must end,
-//! `checks` says what must hold, and what a process owes in a turn; `report` prints.
+//! `checks` says what must hold, and what a process must do in a turn; `report` prints.
 mod bounds;
 mod checks;
 mod model;

@@ -8,7 +8,7 @@ use super::model::journal;
 use super::model::{Daemon, End, HEARTBEAT, Life, Link, ModelSupervisor, Process, World, id};
 use crate::process::AnyHook;
 
-pub(super) mod duties;
+pub(super) mod obligations;
 
 /// In every state: at most one process writes, and it holds the lock; and nothing is made that a predecessor which
 /// may have to come back could not undo.
@@ -27,9 +27,9 @@ pub(crate) fn safety(world: &World) -> Option<String> {
     Some(format!("{pid} finalizes while its predecessor lives"))
 }
 
-/// In every state: what is to be said, asked or tried again is not put off for longer than a heartbeat takes. Nothing else
-/// would tell, as long as it comes at all.
-pub(crate) fn haste(world: &World) -> Option<String> {
+/// A bound of timers, in every state: what is to be said, asked or tried again is not put off for longer than a heartbeat takes.
+/// Nothing else would tell, as long as it comes at all.
+pub(crate) fn timer_bounds(world: &World) -> Option<String> {
     let daemons = world.processes.values().map(Process::timers);
     let supervisor = world.supervisor.iter().map(|supervisor| supervisor.machine.timers());
     let recovery = world.recovery.iter().map(|recovery| recovery.machine.timers());

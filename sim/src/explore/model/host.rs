@@ -15,8 +15,8 @@ use handoff::time::Time;
 use super::watch::Watch;
 use super::{End, World, id};
 use crate::explore::checks;
-use crate::explore::checks::duties;
-use crate::explore::checks::duties::supervisor::is_anothers_to_say;
+use crate::explore::checks::obligations;
+use crate::explore::checks::obligations::supervisor::is_anothers_to_say;
 use crate::explore::report::names;
 use crate::process::{AnyHook, lock_answer};
 
@@ -44,7 +44,7 @@ impl Host<'_, '_> {
 
     fn put_off(&mut self, awaited: Awaited) {
         if let Some(process) = self.world.processes.get_mut(&self.pid) {
-            process.last_op = super::act::op_of(&awaited).unwrap_or(process.last_op);
+            process.last_op = super::apply::op_of(&awaited).unwrap_or(process.last_op);
             process.pending.push(awaited);
         }
     }
@@ -133,7 +133,7 @@ impl Transport<Peer> for Host<'_, '_> {
         };
         link.acked |= matches!(message, Message::HelloAck(_));
         let early = !link.acked && !matches!(message, Message::Refused { .. });
-        let wrong = duties::says(&mut link.said, &mut true, message);
+        let wrong = obligations::says(&mut link.said, &mut true, message);
         if link.daemon_open && !link.reset {
             push(&mut link.down, message);
         }
@@ -174,7 +174,8 @@ impl Transport<LinkId> for Host<'_, '_> {
         let process = self.world.processes.get_mut(&self.pid);
         let finalized = process.as_ref().is_some_and(|process| process.finalized);
         let waits = matches!(message, Message::StandingReport { awaits_final: Some(_), .. });
-        let wrong = process.and_then(|process| duties::says(&mut process.said, &mut link.answered, message));
+        let wrong =
+            process.and_then(|process| obligations::says(&mut process.said, &mut link.answered, message));
         self.world.violated(wrong.map(|wrong| format!("{}: {wrong}", self.pid)));
         self.world.violated(early.then(|| format!("{} says {name}, and has the lock", self.pid)));
         let forgets = || format!("{} waits to hear that its predecessor has ended, and was told", self.pid);

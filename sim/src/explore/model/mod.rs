@@ -32,7 +32,7 @@ use self::faults::Faults;
 use super::checks;
 use crate::process::AnyHook;
 
-pub(super) mod act;
+pub(super) mod apply;
 pub(super) mod faults;
 pub(super) mod host;
 pub(super) mod journal;
@@ -461,7 +461,7 @@ impl World {
         }
         self.links.retain(|link| link.daemon_open || link.supervisor_open);
         self.violated(checks::safety(self));
-        self.violated(checks::haste(self));
+        self.violated(checks::timer_bounds(self));
     }
 }
 

@@ -16,7 +16,7 @@ use super::steps::Step;
 use super::watch::Watch;
 use super::{Daemon, End, LIVENESS, Life, Link, ModelRecovery, Process, SECOND, World, id};
 use crate::explore::checks;
-use crate::explore::checks::duties;
+use crate::explore::checks::obligations;
 use crate::explore::report::names;
 use crate::mutation::mutant::drive;
 
@@ -50,7 +50,7 @@ impl World {
     }
 
     /// Lets a step of its happen.
-    pub(crate) fn recovery_acts(&mut self, step: &Step, watch: &mut Watch<'_>) {
+    pub(crate) fn apply_to_recovery(&mut self, step: &Step, watch: &mut Watch<'_>) {
         match *step {
             Step::Recover => self.recovery_starts(watch),
             Step::TellRecovery(pid) => self.tell_recovery(pid, watch),
@@ -83,7 +83,7 @@ impl World {
             return;
         };
         if let Event::Timer(timer) = &event {
-            self.violated(duties::fires_again(&machine, *timer, Event::Timer, watch));
+            self.violated(obligations::fires_again(&machine, *timer, Event::Timer, watch));
         }
         let mut meddling = watch.meddling.take();
         let mut host = Host { world: self, pid: 0, watch };
@@ -98,9 +98,9 @@ impl World {
             .as_ref()
             .is_some_and(|recovery| recovery.machine.is_done() && recovery.outcome.is_none());
         self.violated(mute.then(|| "the recovery is done, and reports nothing".into()));
-        self.violated(duties::recovery::looks(self, watch));
-        self.violated(duties::recovery::tells(watch));
-        self.violated(duties::recovery::notes(self, watch));
+        self.violated(obligations::recovery::looks(self, watch));
+        self.violated(obligations::recovery::tells(watch));
+        self.violated(obligations::recovery::notes(self, watch));
     }
 
     /// What can happen to it next, but for timers. Ends come before anything else.
@@ -169,7 +169,7 @@ impl World {
         let name = message.name();
         self.recovery(Event::Frame(id(pid), message), watch);
         if watch.crash.is_none() {
-            self.violated(duties::recovery::hears(self, pid, name, watch));
+            self.violated(obligations::recovery::hears(self, pid, name, watch));
         }
     }
 

@@ -36,7 +36,7 @@ pub(crate) struct Watch<'a> {
     /// The hook that has returned was a drain or a seal; or what is written is its record.
     pub left_service: bool,
     /// It has failed: what is to be said then.
-    pub owes: Option<&'static str>,
+    pub obliged: Option<&'static str>,
     /// The hook that has returned came before a successor serves.
     pub prepared: bool,
     /// What a supervisor has written into its journal, or tried to.

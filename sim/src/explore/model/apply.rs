@@ -14,7 +14,7 @@ use super::steps::{Fault, Step};
 use super::watch::Watch;
 use super::{Daemon, End, LIVENESS, Life, Link, ModelSupervisor, SECOND, World, id};
 use crate::explore::checks;
-use crate::explore::checks::duties::{self, daemon::Owed};
+use crate::explore::checks::obligations::{self, daemon::DaemonObligations};
 use crate::mutation::mutant::drive;
 use crate::process::AnyHook;
 
@@ -46,7 +46,7 @@ impl World {
     /// Lets `step` happen.
     pub(crate) fn apply(&mut self, step: &Step, watch: &mut Watch<'_>) {
         watch.clear();
-        self.act(step, watch);
+        self.apply_step(step, watch);
         self.violated(watch.is_endless().then(|| "a turn has no end".into()));
         self.settle();
     }
@@ -58,14 +58,14 @@ impl World {
         self.apply(step, watch);
     }
 
-    fn act(&mut self, step: &Step, watch: &mut Watch<'_>) {
+    fn apply_step(&mut self, step: &Step, watch: &mut Watch<'_>) {
         match *step {
             Step::Recover
             | Step::TellRecovery(_)
             | Step::Refused(_)
             | Step::RecoveryComplete
             | Step::RecoveryTimer(_)
-            | Step::ContinueRecovery => self.recovery_acts(step, watch),
+            | Step::ContinueRecovery => self.apply_to_recovery(step, watch),
             Step::Accept(i) | Step::Down(i) | Step::DownClosed(i) => self.daemon_reads_from(i, step, watch),
             Step::Up(i) => self.supervisor_reads(i, watch),
             Step::UpClosed(i) => self.supervisor_reads_end(i, watch),
@@ -317,9 +317,9 @@ impl World {
             return;
         };
         if let supervisor::Event::Timer(timer) = &event {
-            self.violated(duties::fires_again(&machine, *timer, supervisor::Event::Timer, watch));
+            self.violated(obligations::fires_again(&machine, *timer, supervisor::Event::Timer, watch));
         }
-        let owed = duties::supervisor::Owed::new(self, &event);
+        let obligations = obligations::supervisor::SupervisorObligations::new(self, &event);
         let mut meddling = watch.meddling.take();
         let mut host = Host { world: self, pid: 0, watch };
         let lives = drive(&mut machine, &mut host, event, &mut meddling).is_continue();
@@ -328,7 +328,7 @@ impl World {
             Some(supervisor) if lives => supervisor.machine = machine,
             _ => return self.supervisor_dies(),
         }
-        self.violated(owed.settle(self, watch));
+        self.violated(obligations.settle(self, watch));
     }
 
     /// Lets a daemon handle `input`.
@@ -336,11 +336,15 @@ impl World {
         let Some(daemon) = self.processes.get(&pid).map(|process| process.daemon.clone()) else {
             return;
         };
-        let owed = Owed::new(self, pid, &input, watch);
+        let obligations = DaemonObligations::new(self, pid, &input, watch);
         if let DaemonEvent::Timer(timer) = &input {
             let stuck = match &daemon {
-                Daemon::Incumbent(machine) => duties::fires_again(machine, *timer, DaemonEvent::Timer, watch),
-                Daemon::Successor(machine) => duties::fires_again(machine, *timer, DaemonEvent::Timer, watch),
+                Daemon::Incumbent(machine) => {
+                    obligations::fires_again(machine, *timer, DaemonEvent::Timer, watch)
+                }
+                Daemon::Successor(machine) => {
+                    obligations::fires_again(machine, *timer, DaemonEvent::Timer, watch)
+                }
             };
             self.violated(stuck);
         }
@@ -372,7 +376,7 @@ impl World {
         process.daemon = daemon;
         let exited = process.exited.is_some();
         if flow.is_continue() {
-            self.violated(owed.settle(self, watch));
+            self.violated(obligations.settle(self, watch));
             self.remembers(pid, joins);
         }
         if flow.is_break() || exited {
@@ -434,7 +438,7 @@ impl World {
             matches!(hook, AnyHook::Successor(successor::Hook::WarmUp | successor::Hook::Open { .. }));
         watch.left_service =
             matches!(hook, AnyHook::Incumbent(incumbent::Hook::Drain { .. } | incumbent::Hook::Seal));
-        watch.owes = match &hook {
+        watch.obliged = match &hook {
             AnyHook::Incumbent(incumbent::Hook::Drain { .. }) if result.is_err() => Some("DrainFailed"),
             AnyHook::Incumbent(incumbent::Hook::Seal) if result.is_err() => Some("SealFailed"),
             _ => None,

@@ -1,4 +1,4 @@
-//! What a process owes at once, whatever its state: who is connected to says `Hello`, who is asked answers, who is told to do
+//! What a process must do at once, whatever its state: who is connected to says `Hello`, who is asked answers, who is told to do
 //! something begins, who leaves has freed the lock, and a heartbeat repeats what was said.
 //!
 //! Without these, much would be mended by the next heartbeat, question or limit, and only be late. Reads what went over the

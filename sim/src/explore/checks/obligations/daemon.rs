@@ -1,10 +1,10 @@
-//! What incumbents and successors owe.
+//! What incumbents and successors must do in a turn.
 use handoff::machine::supervisor::Peer;
 use handoff::machine::{DaemonEvent, Exit, LinkId, Timer};
 use handoff::message::Message;
 use handoff::record::Record;
 
-use crate::explore::model::act::is_stray;
+use crate::explore::model::apply::is_stray;
 use crate::explore::model::watch::Watch;
 use crate::explore::model::{Daemon, End, Link, Process, World};
 
@@ -13,7 +13,7 @@ const ASKS_OF_A_DAEMON: [&str; 8] =
     ["PrepareHandoff", "SealRequest", "Begin", "Commit", "Retire", "Final", "ResumeAfterAbort", "Abort"];
 
 /// What came to a daemon, and how it stood then.
-pub(in crate::explore) struct Owed {
+pub(in crate::explore) struct DaemonObligations {
     pid: u32,
     came: Came,
     /// A hook runs, or an answer is awaited: what it is told takes effect later.
@@ -63,13 +63,13 @@ impl Came {
     }
 }
 
-impl Owed {
+impl DaemonObligations {
     pub(in crate::explore) fn new<D>(
         world: &World,
         pid: u32,
         event: &DaemonEvent<D>,
         watch: &Watch<'_>,
-    ) -> Owed {
+    ) -> DaemonObligations {
         let came = match event {
             DaemonEvent::Connected(link) => Came::Connected(*link),
             DaemonEvent::Frame(over, Message::Heartbeat { repeats: Some(message), .. }) => {
@@ -88,7 +88,7 @@ impl Owed {
         };
         let process = world.processes.get(&pid);
         let accepts = process.is_some_and(|process| process.accepts);
-        Owed {
+        DaemonObligations {
             pid,
             busy: process.is_some_and(Process::is_busy),
             accepts,
@@ -104,7 +104,7 @@ impl Owed {
         }
     }
 
-    /// What was owed and not done.
+    /// What had to be done and was not.
     pub(in crate::explore) fn settle(&self, world: &World, watch: &Watch<'_>) -> Option<String> {
         let process = world.processes.get(&self.pid)?;
         if let Some(exit) = &process.exited {
@@ -185,11 +185,11 @@ impl Owed {
         tries && process.heard_begin && !process.timers().is_armed(Timer::Patience)
     }
 
-    /// Its drain or seal has failed, and its supervisor is not told; who stops on purpose owes nothing.
+    /// Its drain or seal has failed, and its supervisor is not told; a daemon that stops on purpose has nothing to say.
     fn keeps_quiet(&self, world: &World, watch: &Watch<'_>) -> bool {
-        let said = |owed| watch.sent.iter().any(|(_, what)| *what == owed);
-        let owes = watch.owes.is_some_and(|owed| !said(owed));
-        owes && has_supervisor(world, self.pid) && world.signalled != Some(self.pid)
+        let said = |name| watch.sent.iter().any(|(_, what)| *what == name);
+        let is_obliged = watch.obliged.is_some_and(|name| !said(name));
+        is_obliged && has_supervisor(world, self.pid) && world.signalled != Some(self.pid)
     }
 
     /// It is told what only an incumbent in the handoff of whoever says it would do.
@@ -324,7 +324,7 @@ fn leaves(world: &World, pid: u32, exit: &Exit, watch: &Watch<'_>) -> Option<Str
     if world.lock == Some(pid) && *exit != Exit::HookLimit {
         return Some(format!("{pid} leaves ({exit:?}) with the lock"));
     }
-    if watch.owes.is_some() && world.signalled != Some(pid) {
+    if watch.obliged.is_some() && world.signalled != Some(pid) {
         return Some(format!("{pid} leaves ({exit:?}) over a drain or seal that failed"));
     }
     let process = world.processes.get(&pid)?;

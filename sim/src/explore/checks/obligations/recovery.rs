@@ -1,4 +1,4 @@
-//! What a supervisor that recovers owes.
+//! What a supervisor that recovers must do in a turn.
 use crate::explore::model::watch::Watch;
 use crate::explore::model::{End, Life, Link, World};
 
@@ -7,9 +7,9 @@ use crate::explore::model::{End, Life, Link, World};
 pub(in crate::explore) fn hears(world: &World, pid: u32, name: &str, watch: &Watch<'_>) -> Option<String> {
     let recovery = world.recovery.as_ref().filter(|recovery| recovery.outcome.is_none())?;
     let lives = world.processes.get(&pid).is_some_and(|process| process.life != Life::Dying);
-    let owes = name == "StandingReport" && lives && !recovery.has_listeners;
+    let is_obliged = name == "StandingReport" && lives && !recovery.has_listeners;
     let asks = watch.asked_of.contains(&(pid, "ListenersQuery"));
-    (owes && !asks)
+    (is_obliged && !asks)
         .then(|| format!("the recovery hears from {pid}, and does not ask for the listening sockets"))
 }
 
@@ -25,11 +25,11 @@ pub(in crate::explore) fn tells(watch: &Watch<'_>) -> Option<String> {
 /// When it has looked who is there: it asks all of them, and those that it knew before.
 pub(in crate::explore) fn looks(world: &World, watch: &Watch<'_>) -> Option<String> {
     let recovery = world.recovery.as_ref().filter(|recovery| watch.looked && recovery.outcome.is_none())?;
-    let owed = |pid: &&u32| {
+    let is_missed = |pid: &&u32| {
         let lives = world.processes.get(pid).is_some_and(|process| process.life != Life::Dying);
         lives && !watch.asked_of.contains(&(**pid, "StandingQuery"))
     };
-    let pid = recovery.watched.iter().find(owed)?;
+    let pid = recovery.watched.iter().find(is_missed)?;
     Some(format!("the recovery knows of {pid}, and does not ask it"))
 }
 
@@ -42,11 +42,11 @@ pub(in crate::explore) fn notes(world: &World, watch: &Watch<'_>) -> Option<Stri
     let predecessor = heir.predecessor?;
     let gone = !world.processes.contains_key(&predecessor) && !recovery.watched.contains(&predecessor);
     let link = |link: &Link| link.end == End::Recovery && link.pid == pid && link.supervisor_open;
-    let owes = gone && world.links.iter().any(link);
+    let is_obliged = gone && world.links.iter().any(link);
     let to_it = |said: &&(u32, &str)| said.0 == pid;
     let said: Vec<&str> = watch.asked_of.iter().filter(to_it).map(|(_, name)| *name).collect();
     let tells = said.ends_with(&["Final", "StandingQuery"]);
-    (owes && !tells).then(|| {
+    (is_obliged && !tells).then(|| {
         format!("it is written that {pid} serves, and it is not told that its predecessor has ended")
     })
 }

@@ -1,14 +1,14 @@
-//! What the supervisor of a handoff owes.
+//! What the supervisor of a handoff must do in a turn.
 use handoff::machine::supervisor::{Event, Note, Peer, Verdict};
 use handoff::machine::{Machine, Timer};
 use handoff::message::Message;
 
-use crate::explore::model::act::is_stray;
+use crate::explore::model::apply::is_stray;
 use crate::explore::model::watch::Watch;
 use crate::explore::model::{End, Link, ModelSupervisor, World, id};
 
 /// What came to the supervisor, and how it stood then.
-pub(in crate::explore) struct Owed {
+pub(in crate::explore) struct SupervisorObligations {
     came: Came,
     /// An answer is awaited first.
     busy: bool,
@@ -37,8 +37,8 @@ enum Came {
     Else,
 }
 
-impl Owed {
-    pub(in crate::explore) fn new(world: &World, event: &Event) -> Owed {
+impl SupervisorObligations {
+    pub(in crate::explore) fn new(world: &World, event: &Event) -> SupervisorObligations {
         let came = match event {
             Event::Frame(from, Message::Heartbeat { repeats: Some(message), .. }) => {
                 Came::Frame { from: *from, what: message.name(), repeated: true }
@@ -63,7 +63,7 @@ impl Owed {
                 .as_ref()
                 .is_some_and(|known| Some(known.successor) == supervisor.successor.map(id))
         };
-        Owed {
+        SupervisorObligations {
             came,
             busy: supervisor.is_some_and(|supervisor| !supervisor.pending.is_empty()),
             journalled: supervisor.is_some_and(under_way)
@@ -71,7 +71,7 @@ impl Owed {
         }
     }
 
-    /// What was owed and not done.
+    /// What had to be done and was not.
     pub(in crate::explore) fn settle(&self, world: &World, watch: &Watch<'_>) -> Option<String> {
         let supervisor = world.supervisor.as_ref()?;
         if supervisor.machine.is_done() {
@@ -210,11 +210,11 @@ fn stops_short(sees: &Sees<'_>, watch: &Watch<'_>) -> Option<String> {
 
 /// When a heartbeat is due: all that are part of the handoff hear one.
 fn beats(world: &World, watch: &Watch<'_>) -> Option<String> {
-    let owed = |peer: &Peer| {
+    let is_missed = |peer: &Peer| {
         let link = |link: &Link| link.end == End::Supervisor(*peer) && link.supervisor_open && link.acked;
         world.links.iter().any(link) && !watch.said.contains(&(*peer, "Heartbeat"))
     };
-    let peer = [Peer::Incumbent, Peer::Successor].into_iter().find(owed)?;
+    let peer = [Peer::Incumbent, Peer::Successor].into_iter().find(is_missed)?;
     Some(format!("the supervisor says no heartbeat to the {peer:?} when it is due"))
 }
 
