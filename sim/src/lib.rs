@@ -90,4 +90,4 @@ pub use run::{Report, run};
 pub use search::check::{CANARY, PLAN, SEED, SEEDS, check};
 pub use search::failure::{Explain, version};
 pub use search::shrink::{shrink, shrink_while};
-pub use search::{rare, sweep, threads};
+pub use search::{corpus, sweep, threads};

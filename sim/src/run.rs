@@ -14,7 +14,7 @@ use crate::kernel::Micros;
 pub use crate::plan::Planted;
 use crate::plan::{At, Plan};
 use crate::runtime;
-pub use crate::search::feature::Feature;
+pub use crate::search::coverage::CoveragePoint;
 use crate::trace::{Entry, Name, Sent, Step};
 use crate::world::World;
 
@@ -30,7 +30,7 @@ pub struct Report {
     /// Cells of the machines' tables that were met. In no order.
     pub cells: Vec<Cell>,
     /// The same, each with how everybody else stood, if that was to be recorded.
-    pub features: BTreeSet<Feature>,
+    pub coverage: BTreeSet<CoveragePoint>,
     /// Where faults could have struck, in order, if that was to be recorded.
     pub passed: Vec<Passed>,
     /// What supervisors reported of the handoffs that were asked for.
@@ -97,7 +97,7 @@ pub struct Options {
     /// The places that were passed.
     pub places: bool,
     /// How everybody else stood when a cell was met.
-    pub features: bool,
+    pub coverage: bool,
     /// Broken on purpose.
     pub planted: Planted,
 }
@@ -117,7 +117,7 @@ pub fn run(plan: &Arc<Plan>, make: &Arc<Make>, options: Options) -> Report {
     let mut world = World::new(Arc::clone(plan), Arc::clone(make));
     world.recorder.on = options.trace;
     world.faults.passed = options.places.then(Vec::new);
-    world.audit.features = options.features.then(BTreeSet::new);
+    world.audit.coverage = options.coverage.then(BTreeSet::new);
     world.planted = options.planted;
     world.disk.lock().flock_excludes_nobody = options.planted == Planted::FlockExcludesNobody;
     runtime::run(&mut world);
@@ -126,7 +126,7 @@ pub fn run(plan: &Arc<Plan>, make: &Arc<Make>, options: Options) -> Report {
         struck: std::mem::take(&mut world.faults.struck),
         gaps: world.audit.gaps.iter().map(|key| key.0).collect(),
         cells: world.audit.cells.iter().map(|key| key.0).collect(),
-        features: world.audit.features.take().unwrap_or_default(),
+        coverage: world.audit.coverage.take().unwrap_or_default(),
         passed: world.faults.passed.take().unwrap_or_default(),
         findings: std::mem::take(&mut world.audit.findings),
         verdicts: std::mem::take(&mut world.operator.verdicts),

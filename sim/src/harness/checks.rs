@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::daemon::Promise;
 use crate::kernel::{Micros, Refused};
 use crate::process::{AnyHook, Life, Process};
-use crate::search::feature::Feature;
+use crate::search::coverage::CoveragePoint;
 use crate::trace::What;
 use crate::world::World;
 
@@ -53,7 +53,7 @@ pub(crate) struct Audit {
     /// Cells that were met, likewise.
     pub cells: BTreeSet<CellKey>,
     /// The same in more detail, if somebody wants to know.
-    pub features: Option<BTreeSet<Feature>>,
+    pub coverage: Option<BTreeSet<CoveragePoint>>,
     /// When a process has last read a heartbeat over a link.
     pub heard: BTreeMap<(u32, u64), Micros>,
     /// What recoveries found.

@@ -16,7 +16,7 @@ use crate::explore::{self, Bound, Faults, Options, Root, SMALL, explore, explore
 use crate::harness::checks::Violation;
 use crate::plan::Plan;
 use crate::run::{self, Planted, ledgers, run};
-use crate::search::rare::load_corpus;
+use crate::search::corpus::load_corpus;
 use crate::search::sweep::Sweep;
 use crate::search::threads::map;
 

@@ -11,10 +11,10 @@ use self::span::Span;
 
 pub(crate) mod classes;
 pub(crate) mod draw;
+pub(crate) mod mutate;
 mod place;
 mod planted;
 pub(crate) mod span;
-pub(crate) mod vary;
 
 pub use self::place::{At, Operation, Who};
 pub use self::planted::Planted;

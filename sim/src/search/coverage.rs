@@ -8,7 +8,7 @@ use crate::world::World;
 
 /// A cell, and how everybody else stood when it was met.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Feature {
+pub struct CoveragePoint {
     /// The cell.
     pub cell: Cell,
     /// In the order in which they were started.
@@ -29,13 +29,13 @@ impl World {
     /// A machine of `pid` meets a cell.
     pub(crate) fn meets(&mut self, pid: u32, cell: Cell) {
         self.audit.cell(cell);
-        if self.audit.features.is_some() {
-            let feature = self.feature(pid, cell);
-            self.audit.features.get_or_insert_default().insert(feature);
+        if self.audit.coverage.is_some() {
+            let point = self.coverage_point(pid, cell);
+            self.audit.coverage.get_or_insert_default().insert(point);
         }
     }
 
-    fn feature(&self, pid: u32, cell: Cell) -> Feature {
+    fn coverage_point(&self, pid: u32, cell: Cell) -> CoveragePoint {
         let ends = |link: &Link| [Side::Supervisor, Side::Daemon].map(|side| link.pid(side));
         let joins =
             |link: &Link, other| link.is_whole() && ends(link).contains(&pid) && ends(link).contains(&other);
@@ -46,6 +46,6 @@ impl World {
             linked: self.links.values().any(|link| joins(link, *other)),
         };
         let others = self.processes.iter().filter(|(other, _)| **other != pid);
-        Feature { cell, others: others.map(stand).collect() }
+        CoveragePoint { cell, others: others.map(stand).collect() }
     }
 }

@@ -13,8 +13,8 @@ use super::threads::map;
 use crate::daemon::Make;
 use crate::plan::Plan;
 use crate::plan::draw::{Dice, draw};
-use crate::plan::vary::{Places, vary};
-use crate::run::{Feature, Options, Planted, Report, gap_name, run};
+use crate::plan::mutate::{Places, mutate};
+use crate::run::{CoveragePoint, Options, Planted, Report, gap_name, run};
 
 /// So many seeds begin with what all before them have found.
 const GENERATION: u64 = 512;
@@ -55,7 +55,7 @@ pub fn run_corpus(folder: &Path, make: &Arc<Make>) -> Result<Summary, String> {
 
 /// Looks for `wanted`, and saves in `folder` the smallest plan that was found for each of them which no plan before it meets.
 ///
-/// It begins with the plans that are in `folder` already. Each of `seeds` draws one, or varies one that has led to where
+/// It begins with the plans that are in `folder` already. Each of `seeds` draws one, or mutates one that has led to where
 /// none before it had been: mostly one that came near what is wanted. What is found does not depend on the number of threads.
 /// `progress` is told how many seeds are done.
 ///
@@ -106,7 +106,7 @@ struct Search<'a> {
 #[derive(Default)]
 struct Pool {
     plans: Vec<Plan>,
-    shown: BTreeSet<Feature>,
+    shown: BTreeSet<CoveragePoint>,
     /// By the state of a role, and by an event in any state: plans that were the first to show something there, once for each
     /// such thing.
     near: BTreeMap<String, Vec<usize>>,
@@ -115,7 +115,7 @@ struct Pool {
 /// What a plan has shown that is new.
 struct Shown {
     plan: Plan,
-    features: Vec<Feature>,
+    coverage: Vec<CoveragePoint>,
     /// What is wanted, and was met.
     met: Vec<String>,
     /// The check that fails.
@@ -151,23 +151,23 @@ impl<'a> Search<'a> {
             for name in shown.met {
                 met.entry(name).or_insert_with(|| shown.plan.clone());
             }
-            self.pool.add(shown.plan, shown.features);
+            self.pool.add(shown.plan, shown.coverage);
         }
         met.into_iter().try_for_each(|(name, plan)| self.save(&name, &plan))
     }
 
     /// What is new in the run of `plan`, if anything is; where a check fails, that alone.
     fn shows(&self, plan: Plan) -> Option<Shown> {
-        let options = Options { features: true, ..Options::default() };
+        let options = Options { coverage: true, ..Options::default() };
         let report = run(&Arc::new(plan.clone()), self.make, options);
         if let Some(violation) = report.violation {
-            return Some(Shown { plan, features: Vec::new(), met: Vec::new(), fails: Some(violation.check) });
+            return Some(Shown { plan, coverage: Vec::new(), met: Vec::new(), fails: Some(violation.check) });
         }
         let met: Vec<String> = names_of(&report).filter(|name| self.wanted.contains(name)).collect();
-        let mut features: Vec<Feature> = report.features.into_iter().collect();
-        features.retain(|feature| !self.pool.shown.contains(feature));
-        let is_new = !features.is_empty() || !met.is_empty();
-        is_new.then_some(Shown { plan, features, met, fails: None })
+        let mut coverage: Vec<CoveragePoint> = report.coverage.into_iter().collect();
+        coverage.retain(|point| !self.pool.shown.contains(point));
+        let is_new = !coverage.is_empty() || !met.is_empty();
+        is_new.then_some(Shown { plan, coverage, met, fails: None })
     }
 
     /// The plans that a seed makes of those that are known.
@@ -179,7 +179,7 @@ impl<'a> Search<'a> {
         let (plan, other) = (self.choose(&mut dice), self.choose(&mut dice));
         let options = Options { places: true, ..Options::default() };
         let places = Places::of(&run(&Arc::new(plan.clone()), self.make, options).passed);
-        (0..LITTER).map(|_| vary(plan, other, &places, &mut dice)).collect()
+        (0..LITTER).map(|_| mutate(plan, other, &places, &mut dice)).collect()
     }
 
     /// Mostly a plan that has come into the state of something that is wanted, or has met its event in another one.
@@ -216,13 +216,13 @@ impl<'a> Search<'a> {
 }
 
 impl Pool {
-    /// Keeps `plan` if it is still the first to show one of `features`.
-    fn add(&mut self, plan: Plan, features: Vec<Feature>) {
+    /// Keeps `plan` if it is still the first to show a point of `coverage`.
+    fn add(&mut self, plan: Plan, coverage: Vec<CoveragePoint>) {
         let place = self.plans.len();
         let mut is_first = false;
-        for feature in features {
-            let cell = feature.cell;
-            if self.shown.insert(feature) {
+        for point in coverage {
+            let cell = point.cell;
+            if self.shown.insert(point) {
                 is_first = true;
                 for near in
                     [format!("{}.{}", cell.role, cell.state), format!("{}: {}", cell.role, cell.event)]

@@ -40,15 +40,15 @@ impl Places {
 }
 
 /// A plan like `plan`, whose run has passed `places`. It may have something of `other`.
-pub(crate) fn vary(plan: &Plan, other: &Plan, places: &Places, dice: &mut Dice) -> Plan {
-    let mut varied = Plan { why: String::new(), reports: Vec::new(), ..plan.clone() };
+pub(crate) fn mutate(plan: &Plan, other: &Plan, places: &Places, dice: &mut Dice) -> Plan {
+    let mut mutated = Plan { why: String::new(), reports: Vec::new(), ..plan.clone() };
     for _ in 0..1 + dice.below(MOST_CHANGES) {
-        change(&mut varied, other, places, dice);
+        change(&mut mutated, other, places, dice);
     }
-    while varied.faults.len() > MOST_FAULTS {
-        varied.faults.remove(dice.below(varied.faults.len() as u64) as usize);
+    while mutated.faults.len() > MOST_FAULTS {
+        mutated.faults.remove(dice.below(mutated.faults.len() as u64) as usize);
     }
-    varied
+    mutated
 }
 
 /// Changes one thing.
@@ -110,7 +110,7 @@ mod tests {
             let mut plan = draw(seed);
             let places = Places::of(&run(&Arc::new(plan.clone()), &ledgers(), options).passed);
             for other in 0..20 {
-                plan = vary(&plan, &draw(other), &places, &mut dice);
+                plan = mutate(&plan, &draw(other), &places, &mut dice);
                 assert_eq!(Plan::parse(&plan.to_toml()), Ok(plan.clone()), "{}", plan.to_toml());
             }
         }
