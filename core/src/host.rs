@@ -80,7 +80,7 @@ pub trait SupervisorHost: Clock + Transport<supervisor::Peer> + Process + Journa
 }
 
 /// What a supervisor can find out and do about daemons that it did not start.
-pub trait Survey {
+pub trait Discovery {
     /// Who may be a daemon at this control path and has not ended: those whose sockets lie beside it, whom the
     /// journal or the record names, and `also`. Their ends come as events from here on.
     fn look(&mut self, also: Option<ProcessId>) -> Option<Vec<recovery::Sighting>>;
@@ -97,7 +97,7 @@ pub trait Survey {
 }
 
 /// All that a recovery stands on.
-pub trait RecoveryHost: Clock + Transport<ProcessId> + Survey + Gaps {
+pub trait RecoveryHost: Clock + Transport<ProcessId> + Discovery + Gaps {
     /// The recovery is over.
     fn finish(&mut self, outcome: recovery::Outcome);
 }

@@ -6,8 +6,8 @@ use std::ops::ControlFlow;
 
 use handoff::ProcessId;
 use handoff::host::{
-    Clock, Crashed, Gap, Gaps, Hooks, Journal, Process, RecoveryHost, Sockets, Storage, SupervisorHost,
-    Survey, Transport,
+    Clock, Crashed, Discovery, Gap, Gaps, Hooks, Journal, Process, RecoveryHost, Sockets, Storage,
+    SupervisorHost, Transport,
 };
 use handoff::machine::recovery::{self, Sighting};
 use handoff::machine::supervisor::{self, Note, Peer};
@@ -298,25 +298,25 @@ impl Storage for Host<'_> {
 impl Transport<Peer> for Host<'_> {
     fn send(&mut self, to: Peer, message: &Message) {
         let message = message.clone();
-        self.perform(move |world, pid| world.boss_says(pid, to, &message));
+        self.perform(move |world, pid| world.supervisor_says(pid, to, &message));
     }
 
     fn close(&mut self, peer: Peer) {
-        self.perform(move |world, pid| world.boss_closes(pid, peer));
+        self.perform(move |world, pid| world.supervisor_closes(pid, peer));
     }
 }
 
 impl Process for Host<'_> {
     fn connect(&mut self) {
         self.did(|| "connects".into());
-        self.perform(|world, pid| world.boss_connects(pid));
+        self.perform(|world, pid| world.supervisor_connects(pid));
     }
 
     fn spawn(&mut self) -> Option<Result<ProcessId, String>> {
         // Nothing that the new process says is read before it is known that it was started.
         let told = |result| Pending::Handoff(supervisor::Event::Spawned(result));
         let late = self.world.slowness(self.pid, &At::Spawn);
-        let spawn = |world: &mut World, pid| Some(world.boss_spawns(pid));
+        let spawn = |world: &mut World, pid| Some(world.supervisor_spawns(pid));
         let spawned = match late {
             0 => self.answer_at_once(spawn, told),
             late => self.answer(late, spawn, told),
@@ -332,7 +332,7 @@ impl Process for Host<'_> {
 
     fn kill(&mut self, peer: Peer) {
         self.did(|| format!("kills the {}", format!("{peer:?}").to_lowercase()));
-        self.perform(move |world, pid| world.boss_kills(pid, peer));
+        self.perform(move |world, pid| world.supervisor_kills(pid, peer));
     }
 }
 
@@ -346,7 +346,7 @@ impl Journal for Host<'_> {
             if world.handoff_of(pid) != of {
                 return None;
             }
-            world.boss_notes(pid, note)
+            world.supervisor_notes(pid, note)
         };
         let result = self.answer(late, write, told);
         self.did(|| format!("journal {note:?} {}", result.as_ref().map_or("asked for", written)));
@@ -361,7 +361,7 @@ impl SupervisorHost for Host<'_> {
             None => format!("reports {:?}", outcome.verdict),
         });
         self.perform(move |world, pid| {
-            let handoff = world.boss_mut(pid).and_then(|boss| boss.handoff_mut());
+            let handoff = world.supervisor_mut(pid).and_then(|supervisor| supervisor.handoff_mut());
             handoff.into_iter().for_each(|handoff| handoff.outcome = Some(outcome.clone()));
         });
     }
@@ -371,25 +371,25 @@ impl Transport<ProcessId> for Host<'_> {
     fn send(&mut self, to: ProcessId, message: &Message) {
         let message = message.clone();
         self.perform(move |world, pid| {
-            if let Some(link) = world.boss_mut(pid).and_then(|boss| boss.surveyed_link(to)) {
-                world.send(link, Side::Boss, &message);
+            if let Some(link) = world.supervisor_mut(pid).and_then(|supervisor| supervisor.asked_link(to)) {
+                world.send(link, Side::Supervisor, &message);
             }
         });
     }
 
     fn close(&mut self, link: ProcessId) {
         self.perform(move |world, pid| {
-            if let Some(id) = world.boss_mut(pid).and_then(|boss| boss.surveyed_link(link)) {
-                world.close_link(id, Side::Boss);
+            if let Some(id) = world.supervisor_mut(pid).and_then(|supervisor| supervisor.asked_link(link)) {
+                world.close_link(id, Side::Supervisor);
             }
         });
     }
 }
 
-impl Survey for Host<'_> {
+impl Discovery for Host<'_> {
     fn look(&mut self, also: Option<ProcessId>) -> Option<Vec<Sighting>> {
         let told = |sightings| Pending::Recovery(recovery::Event::Looked(sightings));
-        let sightings = self.answer(0, move |world, pid| Some(world.boss_looks(pid, also)), told);
+        let sightings = self.answer(0, move |world, pid| Some(world.supervisor_looks(pid, also)), told);
         let name = |sighting: &Sighting| self.world.name_of(sighting.process.pid).to_string();
         let seen = match &sightings {
             None => String::new(),
@@ -403,19 +403,19 @@ impl Survey for Host<'_> {
     fn connect(&mut self, to: ProcessId) {
         let name = self.world.name_of(to.pid);
         self.did(|| format!("connects to {name}"));
-        self.perform(move |world, pid| world.boss_asks(pid, to));
+        self.perform(move |world, pid| world.supervisor_asks(pid, to));
     }
 
     fn kill(&mut self, process: ProcessId) {
         let name = self.world.name_of(process.pid);
         self.did(|| format!("kills {name}"));
-        self.perform(move |world, pid| world.survey_kills(pid, process));
+        self.perform(move |world, pid| world.recovery_kills(pid, process));
     }
 
     fn note(&mut self, verdict: recovery::Verdict) -> Option<Result<(), String>> {
         let told = move |result| Pending::Recovery(recovery::Event::Noted(verdict, result));
         let late = self.world.slowness(self.pid, &At::JournalWrite);
-        let result = self.answer(late, move |world, pid| world.survey_notes(pid, verdict), told);
+        let result = self.answer(late, move |world, pid| world.recovery_notes(pid, verdict), told);
         self.did(|| format!("journal {}", result.as_ref().map_or("asked for", noted)));
         result
     }
@@ -429,8 +429,8 @@ impl RecoveryHost for Host<'_> {
         };
         self.did(|| format!("finds: {found}"));
         self.perform(move |world, pid| {
-            let survey = world.boss_mut(pid).and_then(|boss| boss.survey_mut());
-            survey.into_iter().for_each(|survey| survey.outcome = Some(outcome.clone()));
+            let recovery = world.supervisor_mut(pid).and_then(|supervisor| supervisor.recovery_mut());
+            recovery.into_iter().for_each(|recovery| recovery.outcome = Some(outcome.clone()));
         });
     }
 }

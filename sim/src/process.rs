@@ -8,10 +8,10 @@ use handoff::machine::{
 };
 use handoff::message::{Message, Sealed};
 
-use crate::boss::Boss;
 use crate::daemon::Simulated;
 use crate::kernel::{Clock, Disk, Kind as Noisy, Micros};
 use crate::plan;
+use crate::supervisor::SupervisorProcess;
 use crate::trace::Name;
 use crate::world::World;
 
@@ -51,7 +51,7 @@ pub(crate) type Deferred = Box<dyn FnOnce(&mut World, u32)>;
 
 /// What runs in a process.
 pub(crate) enum Program {
-    Boss(Box<Boss>),
+    Supervisor(Box<SupervisorProcess>),
     Daemon(Box<Daemon>),
     Puppet(Puppet),
 }
@@ -158,16 +158,16 @@ impl Process {
         matches!(self.life, Life::Runs | Life::Stopped)
     }
 
-    pub(crate) fn boss(&self) -> Option<&Boss> {
+    pub(crate) fn supervisor(&self) -> Option<&SupervisorProcess> {
         match &self.program {
-            Program::Boss(boss) => Some(boss),
+            Program::Supervisor(supervisor) => Some(supervisor),
             Program::Daemon(_) | Program::Puppet(_) => None,
         }
     }
 
-    pub(crate) fn boss_mut(&mut self) -> Option<&mut Boss> {
+    pub(crate) fn supervisor_mut(&mut self) -> Option<&mut SupervisorProcess> {
         match &mut self.program {
-            Program::Boss(boss) => Some(boss),
+            Program::Supervisor(supervisor) => Some(supervisor),
             Program::Daemon(_) | Program::Puppet(_) => None,
         }
     }
@@ -175,21 +175,21 @@ impl Process {
     pub(crate) fn daemon(&self) -> Option<&Daemon> {
         match &self.program {
             Program::Daemon(daemon) => Some(daemon),
-            Program::Boss(_) | Program::Puppet(_) => None,
+            Program::Supervisor(_) | Program::Puppet(_) => None,
         }
     }
 
     pub(crate) fn daemon_mut(&mut self) -> Option<&mut Daemon> {
         match &mut self.program {
             Program::Daemon(daemon) => Some(daemon),
-            Program::Boss(_) | Program::Puppet(_) => None,
+            Program::Supervisor(_) | Program::Puppet(_) => None,
         }
     }
 
     /// Whoever connects to its control socket is put into its queue, though it be stopped, or dying.
     pub(crate) fn answers(&self) -> bool {
         let listens = match &self.program {
-            Program::Boss(_) => false,
+            Program::Supervisor(_) => false,
             Program::Daemon(daemon) => daemon.begun,
             Program::Puppet(puppet) => puppet.listens,
         };
@@ -199,7 +199,7 @@ impl Process {
     /// Connections to its control socket that it has not accepted, and when they have come.
     pub(crate) fn waiting_mut(&mut self) -> Option<&mut VecDeque<(Micros, u64)>> {
         match &mut self.program {
-            Program::Boss(_) => None,
+            Program::Supervisor(_) => None,
             Program::Daemon(daemon) => Some(&mut daemon.waiting),
             Program::Puppet(puppet) => Some(&mut puppet.waiting),
         }

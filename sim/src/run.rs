@@ -7,14 +7,14 @@ use handoff::machine::Cell;
 use handoff::machine::recovery;
 use handoff::machine::supervisor::Verdict;
 
-use crate::checks::Violation;
 use crate::daemon::{Ledger, Make};
-pub use crate::faults::Passed;
-pub use crate::feature::Feature;
+use crate::harness::checks::Violation;
+pub use crate::harness::faults::Passed;
 use crate::kernel::Micros;
-use crate::mutant::Mutation;
+pub use crate::plan::Planted;
 use crate::plan::{At, Plan};
 use crate::runtime;
+pub use crate::search::coverage::CoveragePoint;
 use crate::trace::{Entry, Name, Sent, Step};
 use crate::world::World;
 
@@ -30,7 +30,7 @@ pub struct Report {
     /// Cells of the machines' tables that were met. In no order.
     pub cells: Vec<Cell>,
     /// The same, each with how everybody else stood, if that was to be recorded.
-    pub features: BTreeSet<Feature>,
+    pub coverage: BTreeSet<CoveragePoint>,
     /// Where faults could have struck, in order, if that was to be recorded.
     pub passed: Vec<Passed>,
     /// What supervisors reported of the handoffs that were asked for.
@@ -97,34 +97,9 @@ pub struct Options {
     /// The places that were passed.
     pub places: bool,
     /// How everybody else stood when a cell was met.
-    pub features: bool,
+    pub coverage: bool,
     /// Broken on purpose.
     pub planted: Planted,
-}
-
-/// Something that is broken on purpose in the simulated world, to see that a check notices: one for each of them, but for
-/// lost writes, for which a daemon is enough ([`forgetful_ledgers`]).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Planted {
-    /// Nothing.
-    #[default]
-    Nothing,
-    /// `flock` excludes nobody, as on some network file systems.
-    FlockExcludesNobody,
-    /// The supervisor gives its listening socket away.
-    ListenerIsGivenAway,
-    /// Nobody starts a supervisor that died.
-    NoSupervisorAgain,
-    /// Somebody removes the control path.
-    PathIsRemoved,
-    /// What was rolled back is reported as committed.
-    RollBackIsDenied,
-    /// Nobody removes the sockets of the dead.
-    SocketsStay,
-    /// Nobody starts a daemon when none serves.
-    NoDaemonAgain,
-    /// Something is wrong with a machine.
-    Mutant(&'static Mutation),
 }
 
 /// Makes the daemons that the simulator brings along.
@@ -142,7 +117,7 @@ pub fn run(plan: &Arc<Plan>, make: &Arc<Make>, options: Options) -> Report {
     let mut world = World::new(Arc::clone(plan), Arc::clone(make));
     world.recorder.on = options.trace;
     world.faults.passed = options.places.then(Vec::new);
-    world.audit.features = options.features.then(BTreeSet::new);
+    world.audit.coverage = options.coverage.then(BTreeSet::new);
     world.planted = options.planted;
     world.disk.lock().flock_excludes_nobody = options.planted == Planted::FlockExcludesNobody;
     runtime::run(&mut world);
@@ -151,7 +126,7 @@ pub fn run(plan: &Arc<Plan>, make: &Arc<Make>, options: Options) -> Report {
         struck: std::mem::take(&mut world.faults.struck),
         gaps: world.audit.gaps.iter().map(|key| key.0).collect(),
         cells: world.audit.cells.iter().map(|key| key.0).collect(),
-        features: world.audit.features.take().unwrap_or_default(),
+        coverage: world.audit.coverage.take().unwrap_or_default(),
         passed: world.faults.passed.take().unwrap_or_default(),
         findings: std::mem::take(&mut world.audit.findings),
         verdicts: std::mem::take(&mut world.operator.verdicts),

@@ -9,18 +9,18 @@ use std::sync::Arc;
 
 use handoff::ProcessId;
 
-use crate::boss::Boss;
-use crate::checks::Audit;
-use crate::clients::Client;
 use crate::daemon::Make;
-use crate::faults::Faults;
+use crate::harness::checks::Audit;
+use crate::harness::clients::Client;
+use crate::harness::faults::Faults;
+use crate::harness::operator::Operator;
 use crate::kernel::{Clock, Disk, Door, Kind, Link, Micros, Noise, Read, Side};
-use crate::mutant::Meddling;
-use crate::operator::Operator;
+use crate::mutation::mutant::Meddling;
 use crate::plan::{Plan, What as Fault};
 use crate::process::{Daemon, Life, Process, Program};
 use crate::run::Planted;
 use crate::runtime::Timeline;
+use crate::supervisor::SupervisorProcess;
 use crate::trace::{Name, Recorder, Turn, What};
 
 /// What will happen.
@@ -206,7 +206,7 @@ impl World {
         process.run_at = None;
         match process.program {
             Program::Daemon(_) => self.run_daemon(pid),
-            Program::Boss(_) => self.run_boss(pid),
+            Program::Supervisor(_) => self.run_supervisor(pid),
             Program::Puppet(_) => {}
         }
         if let Some(next) = self.next_turn(pid) {
@@ -220,7 +220,7 @@ impl World {
         let pending = process.pending.front().map(|(at, _)| *at);
         let own = match &process.program {
             Program::Daemon(daemon) => self.daemon_turn(process, daemon),
-            Program::Boss(boss) => self.boss_turn(process, boss),
+            Program::Supervisor(supervisor) => self.supervisor_turn(process, supervisor),
             Program::Puppet(_) => None,
         };
         pending.into_iter().chain(own).min()
@@ -260,10 +260,10 @@ impl World {
 
     /// A supervisor is started, unless one is there.
     fn restart(&mut self) {
-        if self.main_boss().is_some() {
+        if self.main_supervisor().is_some() {
             return;
         }
-        let pid = self.start_process('S', Program::Boss(Box::new(Boss::new(false))));
+        let pid = self.start_process('S', Program::Supervisor(Box::new(SupervisorProcess::new(false))));
         self.note(Some(pid), || What::Born { role: "supervisor", build: None });
         self.poke(pid, self.now);
     }
@@ -277,12 +277,14 @@ impl World {
     }
 
     /// The supervisor that is to be there.
-    pub(crate) fn main_boss(&self) -> Option<u32> {
-        self.bosses().find(|(_, boss)| !boss.rival).map(|(pid, _)| pid)
+    pub(crate) fn main_supervisor(&self) -> Option<u32> {
+        self.supervisors().find(|(_, supervisor)| !supervisor.rival).map(|(pid, _)| pid)
     }
 
-    pub(crate) fn bosses(&self) -> impl Iterator<Item = (u32, &Boss)> {
-        self.processes.iter().filter_map(|(pid, process)| process.boss().map(|boss| (*pid, boss)))
+    pub(crate) fn supervisors(&self) -> impl Iterator<Item = (u32, &SupervisorProcess)> {
+        self.processes
+            .iter()
+            .filter_map(|(pid, process)| process.supervisor().map(|supervisor| (*pid, supervisor)))
     }
 
     pub(crate) fn daemons(&self) -> impl Iterator<Item = (u32, &Process, &Daemon)> {
@@ -293,8 +295,8 @@ impl World {
         self.processes.get_mut(&pid).and_then(Process::daemon_mut)
     }
 
-    pub(crate) fn boss_mut(&mut self, pid: u32) -> Option<&mut Boss> {
-        self.processes.get_mut(&pid).and_then(Process::boss_mut)
+    pub(crate) fn supervisor_mut(&mut self, pid: u32) -> Option<&mut SupervisorProcess> {
+        self.processes.get_mut(&pid).and_then(Process::supervisor_mut)
     }
 
     pub(crate) fn runs(&self, pid: u32) -> bool {
@@ -306,13 +308,14 @@ impl World {
     }
 
     /// Connects to a daemon's control socket. It is there to be accepted after all that was said to it before.
-    pub(crate) fn connect(&mut self, boss: u32, daemon: u32) -> u64 {
-        let ends = (boss, daemon);
+    pub(crate) fn connect(&mut self, supervisor: u32, daemon: u32) -> u64 {
+        let ends = (supervisor, daemon);
         let said = |link: &Link| {
-            link.last_arrival(Side::Daemon).filter(|_| (link.pid(Side::Boss), link.pid(Side::Daemon)) == ends)
+            link.last_arrival(Side::Daemon)
+                .filter(|_| (link.pid(Side::Supervisor), link.pid(Side::Daemon)) == ends)
         };
         let at = self.links.values().filter_map(said).max().unwrap_or_default().max(self.now);
-        let id = self.link(boss, daemon, false);
+        let id = self.link(supervisor, daemon, false);
         if let Some(waiting) = self.processes.get_mut(&daemon).and_then(Process::waiting_mut) {
             // Others do not wait behind it.
             let place = waiting.partition_point(|(other, _)| *other <= at);
@@ -338,9 +341,9 @@ impl World {
     }
 
     /// A link between a supervisor and a daemon.
-    pub(crate) fn link(&mut self, boss: u32, daemon: u32, accepted: bool) -> u64 {
+    pub(crate) fn link(&mut self, supervisor: u32, daemon: u32, accepted: bool) -> u64 {
         self.next_link += 1;
-        self.links.insert(self.next_link, Link::new(boss, daemon, accepted));
+        self.links.insert(self.next_link, Link::new(supervisor, daemon, accepted));
         self.next_link
     }
 
@@ -386,8 +389,8 @@ impl World {
         let dying = self.daemons().any(|(other, process, _)| other != pid && process.life == Life::Dying);
         let by_itself = by_itself && !dying && !self.audit.signalled.contains(&pid);
         self.leave_door(pid, by_itself && self.audit.has_served.contains(&pid));
-        if self.processes.get(&pid).is_some_and(|process| process.boss().is_some()) {
-            return self.boss_ended(pid);
+        if self.processes.get(&pid).is_some_and(|process| process.supervisor().is_some()) {
+            return self.supervisor_ended(pid);
         }
         let lets_in = self.choice(pid, 2) == 1;
         self.processes.get_mut(&pid).into_iter().for_each(|process| process.lets_in = lets_in);
@@ -397,7 +400,10 @@ impl World {
 
     fn closes_links(&mut self, pid: u32, at: Micros) {
         let sides = |(id, link): (&u64, &Link)| {
-            [Side::Boss, Side::Daemon].into_iter().find(|side| link.pid(*side) == pid).map(|side| (*id, side))
+            [Side::Supervisor, Side::Daemon]
+                .into_iter()
+                .find(|side| link.pid(*side) == pid)
+                .map(|side| (*id, side))
         };
         let ends: Vec<_> = self.links.iter().filter_map(sides).collect();
         ends.into_iter().for_each(|(id, side)| self.close_link_at(id, side, at));
@@ -417,8 +423,8 @@ impl World {
         }
     }
 
-    fn boss_ended(&mut self, pid: u32) {
-        let main = self.main_boss() == Some(pid);
+    fn supervisor_ended(&mut self, pid: u32) {
+        let main = self.main_supervisor() == Some(pid);
         self.processes.remove(&pid);
         if main && self.planted != Planted::NoSupervisorAgain {
             self.after(self.plan.times.restart.micros(), Happening::Restart);
@@ -441,8 +447,8 @@ impl World {
         if self.processes.contains_key(&pid) {
             self.note(Some(pid), || What::Ends("has ended".into()));
             self.processes.remove(&pid);
-            let bosses: Vec<u32> = self.bosses().map(|(pid, _)| pid).collect();
-            bosses.into_iter().for_each(|boss| self.poke(boss, self.now));
+            let supervisors: Vec<u32> = self.supervisors().map(|(pid, _)| pid).collect();
+            supervisors.into_iter().for_each(|supervisor| self.poke(supervisor, self.now));
         }
     }
 
@@ -470,7 +476,7 @@ impl World {
             }
         }
         self.daemon_leaves(pid);
-        self.boss_concludes(pid);
+        self.supervisor_concludes(pid);
         self.hook_returns(pid);
         self.serve_unread(pid);
         self.poke(pid, now);
@@ -522,7 +528,7 @@ impl World {
         before: &'static str,
     ) -> (Option<Name>, Turn) {
         let other_end = |link: &Link| {
-            [Side::Boss, Side::Daemon].map(|side| link.pid(side)).into_iter().find(|end| *end != pid)
+            [Side::Supervisor, Side::Daemon].map(|side| link.pid(side)).into_iter().find(|end| *end != pid)
         };
         let from = came.and_then(|(link, _)| self.links.get(&link)).and_then(other_end);
         let (from, frame) = (from.map(|from| self.name_of(from)), came.map(|(_, number)| number));
@@ -541,7 +547,7 @@ impl World {
         let Some(process) = self.processes.get(&pid) else { return "ended" };
         match &process.program {
             Program::Daemon(daemon) => daemon.role.as_ref().map_or("", |role| role.state()),
-            Program::Boss(boss) => boss.state(),
+            Program::Supervisor(supervisor) => supervisor.state(),
             Program::Puppet(_) => "",
         }
     }

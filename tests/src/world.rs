@@ -217,10 +217,7 @@ impl Drop for World {
             (0..1000).find(|_| killed());
         } else {
             until("all processes of the world are gone", killed);
-            assert_eq!(
-                unheard_of, None,
-                "no exploration and no sweep has met that: see core/src/machine/cells.txt"
-            );
+            assert_eq!(unheard_of, None, "no exploration and no sweep has met that: see snapshots/cells.txt");
         }
     }
 }

@@ -8,7 +8,7 @@ mod coverage;
 use std::process::{Command, Output};
 use std::time::Instant;
 
-use handoff_sim::rare::run_corpus;
+use handoff_sim::corpus::run_corpus;
 use handoff_sim::run::{Options, ledgers};
 use handoff_sim::sweep::Sweep;
 use handoff_sim::{CANARY, Ledger, PLAN, SEED, SEEDS, check, draw, run, trace::text};

@@ -5,6 +5,8 @@ use crate::{message::Message, record::Record};
 
 use super::Timer;
 
+pub(super) mod names;
+
 /// A connection to a daemon, as its host numbers it. Never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkId(pub u64);

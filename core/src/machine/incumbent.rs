@@ -362,15 +362,15 @@ impl Machine for Incumbent {
     }
 
     fn event_name(event: &Event) -> EventName {
-        super::names::of_daemon(event)
+        super::daemon::names::of_event(event)
     }
 
     fn effect_name(effect: &Effect) -> &'static str {
-        super::names::of_daemon_effect(effect, hook_name)
+        super::daemon::names::of_effect(effect, hook_name)
     }
 
     fn awaited_name(awaited: &Awaited) -> &'static str {
-        super::names::of_daemon_awaited(awaited)
+        super::daemon::names::of_awaited(awaited)
     }
 
     fn timers(&self) -> &Timers {

@@ -34,6 +34,20 @@ impl Timer {
         Timer::HookLimit,
         Timer::Patience,
     ];
+
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Timer::Heartbeat => "Heartbeat",
+            Timer::SupervisorSilent => "SupervisorSilent",
+            Timer::IncumbentSilent => "IncumbentSilent",
+            Timer::SuccessorSilent => "SuccessorSilent",
+            Timer::Deadline => "Deadline",
+            Timer::Retry => "Retry",
+            Timer::HookLimit => "HookLimit",
+            Timer::Patience => "Patience",
+        }
+    }
 }
 
 /// When each timer expires.

@@ -9,7 +9,7 @@ use core::ops::ControlFlow;
 
 use super::{Credentials, Driver, FLOOD, Node, Read};
 use crate::{
-    host::{Clock, Crashed, Gap, Gaps, RecoveryHost, Survey, Transport},
+    host::{Clock, Crashed, Discovery, Gap, Gaps, RecoveryHost, Transport},
     id::ProcessId,
     journal::Journal,
     machine::{
@@ -445,7 +445,7 @@ impl<O: Os> Transport<ProcessId> for Hands<'_, O> {
     }
 }
 
-impl<O: Os> Survey for Hands<'_, O> {
+impl<O: Os> Discovery for Hands<'_, O> {
     fn look(&mut self, also: Option<ProcessId>) -> Option<Vec<Sighting>> {
         let seen = self.os.look(also)?;
         Some(self.rest.sighted(self.os, &seen, also))

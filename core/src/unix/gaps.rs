@@ -1,7 +1,8 @@
 //! What a real host does around a machine's turn: it warns of a cell of the machines' tables that nobody has met, and asks a test
 //! that has crash points, if this is one.
 //!
-//! Known cells are those that explorations and sweeps have met. A machine ignores an event that it can't make sense of. One that
+//! Known cells are those that explorations and sweeps have met; `cells.txt` is a link to the list among the snapshots, and part of
+//! the package. A machine ignores an event that it can't make sense of. One that
 //! comes in another cell than these was thought impossible, so nobody has seen what it leads to: an operator is to know, and to
 //! report it.
 #[cfg(not(feature = "crash-points"))]
@@ -34,7 +35,7 @@ pub(super) fn gap(_gap: Gap) -> ControlFlow<Crashed> {
 fn is_known(cell: &str) -> bool {
     static CELLS: OnceLock<Vec<&'static str>> = OnceLock::new();
     let sorted = || {
-        let mut cells: Vec<_> = include_str!("../machine/cells.txt").lines().collect();
+        let mut cells: Vec<_> = include_str!("cells.txt").lines().collect();
         cells.sort_unstable();
         cells
     };

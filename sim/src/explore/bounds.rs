@@ -2,11 +2,11 @@
 //!
 //! All faults at once are more states than fit, so each bound has some of them; every two kinds meet in one. What no bound
 //! has: more than two faults of a kind, or of three kinds, in one handoff; a second handoff together with two faults, but for two
-//! crashes; a supervisor that is stopped while another one, which took stock, swaps (real processes do that); time (the simulator
+//! crashes; a supervisor that is stopped while another one, which recovered, swaps (real processes do that); time (the simulator
 //! has it); heartbeats that go out while something else can happen, where a bound is `sparse`.
 use handoff::machine::supervisor::Verdict::{self, *};
 
-use super::faults::Faults;
+use super::model::faults::Faults;
 
 const NONE: Faults = Faults {
     crashes: 0,
@@ -46,7 +46,7 @@ impl Bound {
         self.faults.strays > 0
     }
 
-    /// What those who take stock find in it. Only a hook that hangs, longer than they wait, leaves open who serves.
+    /// What recoveries find in it. Only a hook that hangs, longer than they wait, leaves open who serves.
     pub fn findings(&self) -> &'static [&'static str] {
         match (self.faults.bad_hooks > 0, self.faults.cancels > 0) {
             _ if !self.faults.recovers => &[],

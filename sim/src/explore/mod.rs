@@ -4,31 +4,18 @@
 //! No time passes here, and there are no clients: the seeded simulator has those. In each state the checks hold; from each
 //! state, whatever the order of steps, one process comes to serve. What is found is a [`Schedule`], the shortest way to it.
 //!
-//! `bounds.rs` and `faults.rs` say what is gone through. `world.rs` is the kernel, `steps.rs` what can happen in it, `act.rs` what
-//! becomes of it, `journal.rs` what supervisors write down, `host.rs` and `surveyor.rs` the machines' hosts on it, `graph.rs` the search, `liveness.rs` how it must end, `checks.rs` what must hold, `duties`
-//! what a process owes in a turn.
-mod act;
+//! `bounds.rs` says what is gone through. `model` is the kernel: which faults there are, what can happen in it and what becomes
+//! of it, what supervisors write down, the machines' hosts. `search` goes through its states and looks at how it must end,
+//! `checks` says what must hold, and what a process must do in a turn; `report` prints.
 mod bounds;
 mod checks;
-mod duties;
-mod faults;
-mod graph;
-mod host;
-mod journal;
-mod liveness;
-mod names;
-mod schedule;
-mod steps;
-mod story;
-mod surveyor;
-mod table;
-mod walk;
-mod watch;
-mod world;
+mod model;
+mod report;
+mod search;
 
 pub use bounds::{Bound, LARGE, SMALL};
-pub use faults::Faults;
-pub use graph::{Options, Report, Root, explore, explore_from};
-pub use schedule::{Replayed, Schedule};
-pub use table::tables;
-pub use walk::{Stride, Walk};
+pub use model::faults::Faults;
+pub use report::table::tables;
+pub use search::graph::{Options, Report, Root, explore, explore_from};
+pub use search::schedule::{Replayed, Schedule};
+pub use search::walk::{Stride, Walk};

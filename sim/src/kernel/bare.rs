@@ -8,11 +8,11 @@ use handoff::ProcessId;
 use handoff::message::Message;
 
 use super::{Disk, Fate, Kind, Link, Micros, Read, Refused, Side};
-use crate::clients::Client;
+use crate::harness::clients::Client;
+use crate::plan::span::Span;
 use crate::plan::{Delays, Plan};
 use crate::process::{Life, Process, Program, Puppet};
 use crate::run::ledgers;
-use crate::span::Span;
 use crate::world::World;
 
 /// Far more than anything takes that is on its way.
@@ -245,5 +245,5 @@ pub enum Busy {
 
 /// The end of a link that is `pid`'s.
 fn side_of(link: &Link, pid: u32) -> Side {
-    if link.pid(Side::Boss) == pid { Side::Boss } else { Side::Daemon }
+    if link.pid(Side::Supervisor) == pid { Side::Supervisor } else { Side::Daemon }
 }

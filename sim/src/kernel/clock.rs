@@ -2,7 +2,7 @@
 use handoff::time::Time;
 
 use super::Micros;
-use crate::span::Span;
+use crate::plan::span::Span;
 
 /// How a process reads the time.
 #[derive(Clone, Copy, Debug, Default)]

@@ -12,15 +12,15 @@ use super::Micros;
 /// An end of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Side {
-    Boss,
+    Supervisor,
     Daemon,
 }
 
 impl Side {
     pub(crate) fn other(self) -> Side {
         match self {
-            Side::Boss => Side::Daemon,
-            Side::Daemon => Side::Boss,
+            Side::Supervisor => Side::Daemon,
+            Side::Daemon => Side::Supervisor,
         }
     }
 }
@@ -28,7 +28,7 @@ impl Side {
 /// A link.
 #[derive(Debug)]
 pub(crate) struct Link {
-    boss: End,
+    supervisor: End,
     daemon: End,
     /// The daemon has accepted it.
     pub accepted: bool,
@@ -76,21 +76,21 @@ pub(crate) enum Read {
 }
 
 impl Link {
-    pub(crate) fn new(boss: u32, daemon: u32, accepted: bool) -> Link {
+    pub(crate) fn new(supervisor: u32, daemon: u32, accepted: bool) -> Link {
         let end = |pid| End { pid, open: true, inbox: VecDeque::new(), decoder: Decoder::default() };
-        Link { boss: end(boss), daemon: end(daemon), accepted, carries_listener: false }
+        Link { supervisor: end(supervisor), daemon: end(daemon), accepted, carries_listener: false }
     }
 
     fn end(&self, side: Side) -> &End {
         match side {
-            Side::Boss => &self.boss,
+            Side::Supervisor => &self.supervisor,
             Side::Daemon => &self.daemon,
         }
     }
 
     fn end_mut(&mut self, side: Side) -> &mut End {
         match side {
-            Side::Boss => &mut self.boss,
+            Side::Supervisor => &mut self.supervisor,
             Side::Daemon => &mut self.daemon,
         }
     }
@@ -106,18 +106,18 @@ impl Link {
     /// Both ends are open, and nothing says otherwise yet.
     pub(crate) fn is_whole(&self) -> bool {
         let over = |end: &End| !end.open || end.inbox.iter().any(|a| !matches!(a.what, Bits::Bytes(..)));
-        !over(&self.boss) && !over(&self.daemon)
+        !over(&self.supervisor) && !over(&self.daemon)
     }
 
     /// The supervisor has closed its end, and the daemon is still to read what it said.
     pub(crate) fn has_last_words(&self) -> bool {
         let unread = |end: &End| end.open && end.inbox.iter().any(|a| matches!(a.what, Bits::Bytes(..)));
-        !self.boss.open && unread(&self.daemon)
+        !self.supervisor.open && unread(&self.daemon)
     }
 
     /// Nobody can see it any more.
     pub(crate) fn is_gone(&self) -> bool {
-        !self.boss.open && !self.daemon.open
+        !self.supervisor.open && !self.daemon.open
     }
 
     /// Sends a message from `from`; it takes `delay`. When it arrives, if somebody is there to read it.
@@ -167,7 +167,7 @@ impl Link {
 
     /// Both ends find the link broken, and what was on its way gone.
     pub(crate) fn reset(&mut self, now: Micros) -> Option<Micros> {
-        for side in [Side::Boss, Side::Daemon] {
+        for side in [Side::Supervisor, Side::Daemon] {
             let end = self.end_mut(side);
             end.inbox.clear();
             end.inbox.push_back(Arrival { at: now, what: Bits::Reset });
@@ -215,7 +215,7 @@ impl Link {
 
     /// What is on its way comes now: nothing delays it any more.
     pub(crate) fn hurry(&mut self, now: Micros) {
-        let arrivals = self.boss.inbox.iter_mut().chain(&mut self.daemon.inbox);
+        let arrivals = self.supervisor.inbox.iter_mut().chain(&mut self.daemon.inbox);
         arrivals.for_each(|arrival| arrival.at = arrival.at.min(now));
     }
 

@@ -18,7 +18,7 @@ use crate::daemon::Make;
 use crate::kernel::Micros;
 use crate::plan::Plan;
 use crate::run::{Options, Planted, Report, run};
-use crate::threads::{share, usual_jobs};
+use crate::search::threads::{share, usual_jobs};
 
 mod pairs;
 mod places;
@@ -230,7 +230,7 @@ fn reported(report: &Report) -> BTreeSet<&'static str> {
     let asked = report.verdicts.split_last().map_or(&[][..], |(_, asked)| asked);
     let mut reported: BTreeSet<&'static str> = asked.iter().map(|verdict| verdict_name(*verdict)).collect();
     if reported.is_empty() {
-        reported.insert("taken stock");
+        reported.insert("recovered");
     }
     if report.findings.contains(&recovery::Verdict::Unconfirmed) {
         reported.insert(UNCONFIRMED);

@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::daemon::Make;
-use crate::faults::Passed;
+use crate::harness::faults::Passed;
 use crate::kernel::Micros;
+use crate::plan::span::Span;
 use crate::plan::{At, Fault, Plan, Times, What, Who};
 use crate::run::{Options, run};
-use crate::span::Span;
 
 /// A swap in which nothing goes wrong besides.
 pub(super) const SWAP: &str = "a swap";

@@ -397,7 +397,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::classes::classes;
+    use crate::plan::classes::classes;
 
     #[test]
     fn a_rule_is_printed_as_it_is_checked() {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::places::{PAIR, SWAP, TAKEOVER, WAY_BACK};
 use super::{Broken, Found, Table, UNCONFIRMED};
-use crate::failure::save_plan;
+use crate::search::failure::save_plan;
 
 /// The line before the table, and the line after it.
 const BEGIN: &str = "<!-- outage table: handoff-sim outage -->";
@@ -31,7 +31,7 @@ impl Table {
         lines.push(String::new());
         lines.push(format!(
             "{} runs. *pause*: as long as a swap takes in which nothing goes wrong, {} ms here, the daemon's own hooks; *length*: as \
-             long as what went wrong lasts; *restart*: until a supervisor that died is started again; *taken stock*: the next one reports what became of the swap.",
+             long as what went wrong lasts; *restart*: until a supervisor that died is started again; *recovered*: the next one reports what became of the swap.",
             self.runs, self.pause_ms
         ));
         lines.join("\n")

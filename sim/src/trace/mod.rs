@@ -12,7 +12,7 @@ pub mod text;
 pub use html::{Shown, page};
 pub use perfetto::perfetto;
 
-/// A process, by order of birth: `S1`, `S2` are supervisors, `R1` a rival one or, in an exploration, one that takes stock,
+/// A process, by order of birth: `S1`, `S2` are supervisors, `R1` a rival one or, in an exploration, one that recovers,
 /// `D1`, `D2` daemons.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name {

@@ -1,4 +1,4 @@
-//! When a plan's faults strike on the stage: by the rules of the simulator (`sim/src/faults.rs`).
+//! When a plan's faults strike on the stage: by the rules of the simulator (`sim/src/harness/faults.rs`).
 use handoff_sim::plan::{At, Fault, What};
 
 /// The plan's faults, as far as the run has come.

@@ -1,6 +1,6 @@
-//! The operator of a stage, and what is around a supervisor: it is started again when it dies, takes stock then and when it
-//! has lost track, and starts what was committed when nobody serves. As the simulator's (`sim/src/operator.rs`,
-//! `sim/src/boss.rs`), and the reference supervisor's.
+//! The operator of a stage, and what is around a supervisor: it is started again when it dies, recovers then and when it
+//! has lost track, and starts what was committed when nobody serves. As the simulator's (`sim/src/harness/operator.rs`,
+//! `sim/src/supervisor/mod.rs`), and the reference supervisor's.
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};

@@ -398,7 +398,7 @@ fn the_configuration_has_changed_while_the_supervisor_was_away() {
     assert!(std::os::unix::net::UnixStream::connect(socket).is_ok());
 }
 
-/// Another supervisor, with a journal of its own, takes stock and swaps while the first one is stopped; then that goes
+/// Another supervisor, with a journal of its own, recovers and swaps while the first one is stopped; then that goes
 /// on with what it knew.
 #[test]
 fn the_supervisor_is_stopped_another_one_takes_over_and_the_first_goes_on() {

@@ -26,7 +26,7 @@ impl Incumbent {
         };
         match message {
             Message::HelloAck(ack) => self.acknowledged(now, link, &ack, &mut out),
-            // Of any supervisor, whatever handoff is under way: one that comes anew takes stock.
+            // Of any supervisor, whatever handoff is under way: one that comes anew recovers.
             Message::StandingQuery => {
                 let (standing, awaits_final) = (self.standing(), self.awaits_final);
                 out.push(Effect::Send(link, Message::StandingReport { standing, awaits_final }));

@@ -14,6 +14,7 @@ use crate::{
     time::{Duration, Time},
 };
 
+mod names;
 mod steps;
 
 /// How long things may take.
@@ -180,7 +181,7 @@ struct Party {
     awaits_final: Option<AwaitsFinal>,
 }
 
-/// The machine of a supervisor that takes stock.
+/// The machine of a supervisor that recovers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Recovery {
     config: Config,
@@ -250,15 +251,15 @@ impl Machine for Recovery {
     }
 
     fn event_name(event: &Event) -> EventName {
-        super::names::of_recovery(event)
+        names::of_event(event)
     }
 
     fn effect_name(effect: &Effect) -> &'static str {
-        super::names::of_recovery_effect(effect)
+        names::of_effect(effect)
     }
 
     fn awaited_name(awaited: &Awaited) -> &'static str {
-        super::names::of_recovery_awaited(awaited)
+        names::of_awaited(awaited)
     }
 
     fn timers(&self) -> &Timers {

@@ -17,6 +17,7 @@ use crate::{
 
 mod events;
 mod frames;
+mod names;
 mod steps;
 
 /// How long things may take.
@@ -338,15 +339,15 @@ impl Machine for Supervisor {
     }
 
     fn event_name(event: &Event) -> EventName {
-        super::names::of_supervisor(event)
+        names::of_event(event)
     }
 
     fn effect_name(effect: &Effect) -> &'static str {
-        super::names::of_supervisor_effect(effect)
+        names::of_effect(effect)
     }
 
     fn awaited_name(awaited: &Awaited) -> &'static str {
-        super::names::of_supervisor_awaited(awaited)
+        names::of_awaited(awaited)
     }
 
     fn timers(&self) -> &Timers {

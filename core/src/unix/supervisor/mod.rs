@@ -21,6 +21,7 @@
 //! ```
 mod child;
 mod committed;
+mod discovery;
 mod host;
 mod journal;
 mod keep;
@@ -28,7 +29,6 @@ mod outcome;
 mod query;
 mod recover;
 mod recovery;
-mod survey;
 
 use std::ffi::OsString;
 use std::fmt;

@@ -3,8 +3,8 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd};
 
+use super::discovery;
 use super::recovery::{RecoveryOutcome, RecoverySpec};
-use super::survey;
 use super::{Child, Supervisor, Workshop, journal};
 use crate::error::{Error, Result};
 use crate::host::{Clock, Crashed, Gap, Gaps};
@@ -103,7 +103,7 @@ impl Host<'_> {
     /// Ends what daemons that have ended left in their process groups: it may hold a copy of the lock's descriptor,
     /// and nobody could serve then.
     fn end_leftovers(&self, before: &Journal) {
-        let seen = Seen { owner: None, ..survey::look(self.supervisor, None) };
+        let seen = Seen { owner: None, ..discovery::look(self.supervisor, None) };
         for process in sightings(before, &seen, None).into_iter().map(|sighting| sighting.process) {
             match kill_leftovers(process) {
                 Ok(true) => {
@@ -164,7 +164,7 @@ impl System for Host<'_> {
 
 impl Os for Host<'_> {
     fn look(&mut self, _also: Option<ProcessId>) -> Option<Seen> {
-        Some(survey::look(self.supervisor, self.owner.of(&self.supervisor.control)))
+        Some(discovery::look(self.supervisor, self.owner.of(&self.supervisor.control)))
     }
 
     fn watch(&mut self, process: ProcessId) -> bool {

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
+use handoff_sim::corpus::names_of;
 use handoff_sim::explore::Schedule;
-use handoff_sim::rare::names_of;
 use handoff_sim::run::{Options, Planted, Report, forgetful_ledgers, ledgers, run};
 use handoff_sim::trace::{Shown, page, perfetto, text};
 use handoff_sim::{Make, Plan, draw, shrink, version};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{fs, io};
 
-use handoff_sim::rare::{Collected, collect};
+use handoff_sim::corpus::{Collected, collect};
 use handoff_sim::sweep::{Summary, Sweep};
 use handoff_sim::threads::usual_jobs;
 use handoff_sim::{Explain, version};
@@ -61,7 +61,7 @@ impl super::Sweep {
         missing.iter().for_each(|name| println!("not met: {name}"));
         let explain = self.explain(subject);
         for (nth, plan) in failing.iter().enumerate() {
-            println!("{}", explain.text_of(&format!("varied plan {}", nth + 1), plan));
+            println!("{}", explain.text_of(&format!("mutated plan {}", nth + 1), plan));
         }
         let all_is_well = missing.is_empty() && failing.is_empty();
         Ok(if all_is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })

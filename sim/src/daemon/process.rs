@@ -1,0 +1,506 @@
+//! A simulated daemon's process: the loop around its machine, and the hooks beside it.
+//!
+//! The same order as in production: older links first, then what hooks have returned, then a signal, then new connections;
+//! a timer only if there was nothing else.
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use handoff::machine::{Exit, LinkId, Op, Successor, incumbent, successor};
+use handoff::message::{Capabilities, Hello, PROTO_MAX, PROTO_MIN, SealProgress};
+use handoff::{ReadinessSnapshot, ResumeFrom};
+
+use crate::daemon::Simulated;
+use crate::host::Host;
+use crate::kernel::{Died, Kind, Lie, Micros, Read, Side};
+use crate::mutation::mutant::drive;
+use crate::plan::What as Fault;
+use crate::process::{AnyHook, Daemon, Input, Life, Pending, Process, Report, Role};
+use crate::trace::What;
+use crate::world::{Happening, World};
+
+/// More messages of one link are not read in one turn.
+const FLOOD: usize = 256;
+
+/// How long a daemon that is asked to stop lets open requests finish.
+const STOP_GRACE: Duration = Duration::from_millis(100);
+
+impl World {
+    /// A new daemon has its first turn: it listens, reads the record, and says who it is.
+    pub(crate) fn exec(&mut self, pid: u32) {
+        if self.processes.get(&pid).is_some_and(|process| process.life == Life::Stopped) {
+            return self.after(1000, Happening::Exec(pid));
+        }
+        if !self.runs(pid) || self.is_quirk(pid, Fault::Hang) {
+            return;
+        }
+        if self.is_quirk(pid, Fault::DieEarly) {
+            return self.die(pid, "dies before it says anything", false);
+        }
+        let generation = self.record().map_or(0, |record| record.generation);
+        let hello = self.hello(pid, handoff::message::Role::Successor);
+        let Some(link) = self.daemon_mut(pid).and_then(|daemon| daemon.links.first().copied()) else {
+            return;
+        };
+        let make = std::sync::Arc::clone(&self.make);
+        let Some(daemon) = self.daemon_mut(pid) else { return };
+        daemon.app = Some(make(daemon.disk.clone(), daemon.build));
+        daemon.role = Some(Role::Successor(Successor::new(hello, generation, LinkId(link))));
+        daemon.begun = true;
+        let build = daemon.build;
+        self.names_beside.insert(pid);
+        self.note(Some(pid), || What::Born { role: "successor", build: Some(build) });
+        self.daemon_step(pid, Input::Start, None);
+        self.poke(pid, self.now);
+    }
+
+    fn hello(&self, pid: u32, role: handoff::message::Role) -> Hello {
+        let id = self.processes[&pid].id;
+        let quirk = |fault| self.is_quirk(pid, fault);
+        let (proto_min, proto_max) = match () {
+            () if quirk(Fault::OtherVersion) => (PROTO_MAX + 1, PROTO_MAX + 2),
+            () if quirk(Fault::NewerVersion) => (PROTO_MIN, PROTO_MAX + 1),
+            () => (PROTO_MIN, PROTO_MAX),
+        };
+        let build = self.processes[&pid].daemon().map_or(0, |daemon| daemon.build);
+        Hello {
+            role,
+            pid: if quirk(Fault::WrongPid) { id.pid + 1 } else { id.pid },
+            start_time: id.start_time,
+            build_id: build.to_string().into_bytes(),
+            proto_min,
+            proto_max,
+            capabilities: Capabilities::default(),
+        }
+    }
+
+    /// When a daemon has something to do by itself.
+    pub(crate) fn daemon_turn(&self, process: &Process, daemon: &Daemon) -> Option<Micros> {
+        let links = daemon.links.iter().filter_map(|id| self.links.get(id)?.next_arrival(Side::Daemon));
+        let timer = daemon.role.as_ref().and_then(|role| role.timers().next());
+        let timer = timer.map(|(at, _)| process.clock.when(at));
+        let waiting = daemon.waiting.front().map(|(at, _)| process.no_descriptors_until.max(*at));
+        let told = (daemon.stop_asked && !daemon.stop_told).then_some(self.now);
+        let replies = (!daemon.replies.is_empty()).then_some(self.now);
+        let next = links.chain(timer).chain(waiting).chain(told).chain(replies).min();
+        next.filter(|_| daemon.begun && daemon.exit.is_none())
+    }
+
+    /// Handles all that has happened; a timer only if nothing has.
+    pub(crate) fn run_daemon(&mut self, pid: u32) {
+        if self.daemon_mut(pid).is_none_or(|daemon| !daemon.begun) {
+            return;
+        }
+        let handled = self.daemon_reads(pid);
+        if handled || !self.runs(pid) {
+            return;
+        }
+        let process = &self.processes[&pid];
+        let timer = process.daemon().and_then(|daemon| daemon.role.as_ref()?.timers().next());
+        if let Some((_, timer)) = timer.filter(|(at, _)| *at <= process.clock.at(self.now)) {
+            self.daemon_step(pid, Input::Timer(timer), None);
+        }
+    }
+
+    fn daemon_reads(&mut self, pid: u32) -> bool {
+        let mut handled = self.take_pending(pid);
+        let links = self.daemon_mut(pid).map(|daemon| daemon.links.clone()).unwrap_or_default();
+        for id in links {
+            handled |= self.daemon_reads_link(pid, id);
+        }
+        while let Some((op, result)) = self.running_daemon(pid).and_then(|daemon| daemon.replies.pop_front())
+        {
+            handled = true;
+            self.daemon_step(pid, Input::Hook(op, result), None);
+        }
+        let stops = |daemon: &&mut Daemon| daemon.stop_asked && !daemon.stop_told;
+        if let Some(daemon) = self.running_daemon(pid).filter(stops) {
+            daemon.stop_told = true;
+            handled = true;
+            self.daemon_step(pid, Input::Stop, None);
+        }
+        let now = self.now;
+        while self.processes.get(&pid).is_some_and(|process| process.no_descriptors_until <= now) {
+            let come = |daemon: &mut Daemon| {
+                daemon.waiting.front().filter(|(at, _)| *at <= now)?;
+                daemon.waiting.pop_front()
+            };
+            let Some((_, id)) = self.running_daemon(pid).and_then(come) else { break };
+            let Some(link) = self.links.get_mut(&id) else { continue };
+            link.accepted = true;
+            handled = true;
+            self.daemon_mut(pid).into_iter().for_each(|daemon| daemon.links.push(id));
+            self.daemon_step(pid, Input::Connected(LinkId(id)), None);
+        }
+        handled
+    }
+
+    fn running_daemon(&mut self, pid: u32) -> Option<&mut Daemon> {
+        let process = self.processes.get_mut(&pid).filter(|process| process.runs())?;
+        process.daemon_mut()
+    }
+
+    fn take_pending(&mut self, pid: u32) -> bool {
+        let mut handled = false;
+        while let Some(input) = self.pending(pid) {
+            handled = true;
+            if let Pending::Daemon(input) = input {
+                self.daemon_step(pid, input, None);
+            }
+        }
+        handled
+    }
+
+    /// What was put off and is due.
+    pub(crate) fn pending(&mut self, pid: u32) -> Option<Pending> {
+        let now = self.now;
+        let process = self.processes.get_mut(&pid).filter(|process| process.runs())?;
+        process.pending.front().filter(|(at, _)| *at <= now)?;
+        match process.pending.pop_front()?.1 {
+            Pending::Operation(operation) => {
+                let answer = operation(self, pid)?;
+                self.unless_stopped(pid, answer)
+            }
+            pending => Some(pending),
+        }
+    }
+
+    /// One that was stopped over an operation is told what came of it when it goes on.
+    fn unless_stopped(&mut self, pid: u32, answer: Pending) -> Option<Pending> {
+        let now = self.now;
+        match self.processes.get_mut(&pid) {
+            Some(process) if process.life == Life::Stopped => {
+                process.pending.push_front((now, answer));
+                None
+            }
+            _ => Some(answer),
+        }
+    }
+
+    fn daemon_reads_link(&mut self, pid: u32, id: u64) -> bool {
+        for read in 0..FLOOD {
+            if !self.runs(pid) {
+                return true;
+            }
+            match self.reads(id, Side::Daemon) {
+                None => return read > 0,
+                Some(Read::Message(message, number)) => {
+                    self.hears_over(pid, id, &message);
+                    self.daemon_step(pid, Input::Frame(LinkId(id), message), Some((id, number)));
+                }
+                Some(Read::Closed(_)) => {
+                    self.daemon_mut(pid)
+                        .into_iter()
+                        .for_each(|daemon| daemon.links.retain(|link| *link != id));
+                    self.daemon_step(pid, Input::Closed(LinkId(id)), None);
+                    return true;
+                }
+            }
+        }
+        true
+    }
+
+    /// Lets the machine handle `input`. A successor that serves is an incumbent from then on.
+    pub(crate) fn daemon_step(&mut self, pid: u32, input: Input, came: Option<(u64, u64)>) {
+        let Some(role) = self.running_daemon(pid).and_then(|daemon| daemon.role.take()) else { return };
+        let event = if self.recorder.on { input.name() } else { String::new() };
+        let turn = self.turn_begins(pid, role.name(), event, came, role.state());
+        let mut host = Host { world: self, pid };
+        let (role, _) = step(role, &mut host, input);
+        let promoted = match &role {
+            Role::Successor(machine) => {
+                let now = self.processes.get(&pid).map(|process| process.clock.at(self.now));
+                now.and_then(|now| machine.promoted(now, STOP_GRACE))
+            }
+            Role::Incumbent(_) => None,
+        };
+        self.turn_ends(turn, role.state());
+        let was_promoted = promoted.is_some();
+        if let Some(daemon) = self.daemon_mut(pid) {
+            daemon.role = Some(promoted.map_or(role, Role::Incumbent));
+            daemon.promoted |= was_promoted;
+            // A stop that came on the way is the incumbent's to carry out.
+            daemon.stop_told &= !was_promoted;
+        }
+        self.daemon_leaves(pid);
+    }
+
+    /// A machine that has left takes its process with it.
+    pub(crate) fn daemon_leaves(&mut self, pid: u32) {
+        let Some(exit) = self.running_daemon(pid).and_then(|daemon| daemon.exit.clone()) else { return };
+        self.leaves_for_cause(pid, &exit);
+        if exit != Exit::HookLimit {
+            self.names_beside.remove(&pid);
+            self.control_path = self.control_path.filter(|owner| *owner != pid);
+        }
+        let how = match &exit {
+            Exit::Retired => "leaves: another one serves".to_string(),
+            Exit::Stopped => "leaves: it was asked to stop".to_string(),
+            Exit::Aborted(why) => format!("leaves: {why}"),
+            Exit::Failed(why) => format!("leaves, failed: {why}"),
+            Exit::HookLimit => "ends itself: a hook has run too long".to_string(),
+        };
+        // One that can't serve, or that an operator has asked to stop, does not leave because another serves.
+        let by_itself = matches!(exit, Exit::Retired | Exit::Aborted(_));
+        self.die(pid, &how, by_itself);
+    }
+
+    /// The hook at the head of the queue begins.
+    pub(crate) fn hook_begins(&mut self, pid: u32) {
+        let Some((_, hook)) = self.daemon_mut(pid).and_then(|daemon| daemon.hooks.front().cloned()) else {
+            return;
+        };
+        let name = hook.name();
+        self.note(Some(pid), || What::HookBegan(name));
+        let usual = self.length(pid, Kind::Hook);
+        let fate = self.hook_fate(pid, name);
+        let Some(daemon) = self.running_daemon(pid) else { return };
+        let accepted = daemon.accepts;
+        daemon.hook_begins();
+        let serves_no_more = accepted && !daemon.accepts;
+        daemon.returns = None;
+        let length = match fate {
+            Some((Fault::Hang, _)) => None,
+            Some((Fault::Slow, span)) => Some(usual + span),
+            _ => Some(usual),
+        };
+        if serves_no_more {
+            self.note(Some(pid), || What::Serves(false));
+        }
+        let seals = hook == AnyHook::Incumbent(incumbent::Hook::Seal);
+        if let (true, Some((Fault::Slow, span))) = (seals, fate) {
+            self.after(span / 2, Happening::SealGoesOn(pid));
+        }
+        if let Some(length) = length {
+            let at = self.now + length;
+            self.daemon_mut(pid)
+                .into_iter()
+                .for_each(|daemon| daemon.returns = Some((at, fate.map(|(what, _)| what))));
+            self.at(at, Happening::HookReturns(pid));
+        }
+    }
+
+    /// A seal that takes its time says, halfway, how far it has come.
+    pub(crate) fn seal_goes_on(&mut self, pid: u32) {
+        let said = match self.running_daemon(pid).and_then(|daemon| daemon.role.as_ref()) {
+            Some(Role::Incumbent(machine)) => machine.seal_progress(SealProgress::default()),
+            _ => None,
+        };
+        let Some((link, message)) = said else { return };
+        let state = self.state_of(pid);
+        let turn = self.turn_begins(pid, "incumbent", "hook goes on".into(), None, state);
+        self.send(link.0, Side::Daemon, &message);
+        self.turn_ends(turn, state);
+    }
+
+    /// A hook returns what is not good enough. One that opens what was sealed just before calls itself unhealthy, or has opened
+    /// less than that; or something else, if it and who sealed it have the same kind of fingerprint.
+    fn performs_badly(&mut self, pid: u32, hook: &AnyHook) -> Option<Result<Report, String>> {
+        let opens = matches!(hook, AnyHook::Successor(successor::Hook::Open { .. }));
+        let scheme =
+            self.daemon_mut(pid).and_then(|daemon| daemon.sealed_for_it).filter(|_| opens).unwrap_or(0);
+        let lie = match self.choice(pid, 3) {
+            1 if scheme != 0 => Some(Lie::Stale),
+            2 if scheme != 0 => Some(Lie::Altered),
+            _ => None,
+        };
+        lie.into_iter().for_each(|lie| self.disk.lock().lies(pid, lie));
+        let result = self.call(pid, |app| perform(app, hook));
+        self.disk.lock().tells_the_truth();
+        Some(result?.map(|report| match lie {
+            Some(Lie::Stale) => report,
+            Some(Lie::Altered) if report.scheme() == Some(scheme) => report,
+            _ => report.unfit(),
+        }))
+    }
+
+    /// The first hook does what it does, and returns.
+    pub(crate) fn hook_returns(&mut self, pid: u32) {
+        let now = self.now;
+        let Some(daemon) = self.running_daemon(pid) else { return };
+        let Some((_, fate)) = daemon.returns.filter(|(at, _)| *at <= now) else { return };
+        let Some((op, hook)) = daemon.hooks.pop_front() else { return };
+        daemon.returns = None;
+        let is_finalize = hook == AnyHook::Incumbent(incumbent::Hook::Finalize);
+        let result = match fate {
+            Some(Fault::Fail) => Some(Err("injected".to_string())),
+            Some(Fault::Panic) => Some(Err("panicked: injected".to_string())),
+            // A rival has no journal: the first supervisor would never know the binary that could read what was migrated.
+            _ if is_finalize && self.faults.has_rival() => Some(Ok(Report::Incumbent(incumbent::Done::Ok))),
+            Some(Fault::Unfit) => self.performs_badly(pid, &hook),
+            _ => self.call(pid, |app| perform(app, &hook)),
+        };
+        let Some(result) = result else { return };
+        let failed = result.as_ref().err().cloned();
+        self.note(Some(pid), || What::HookEnded(hook.name(), failed));
+        self.hook_has_run(pid, &hook, &result);
+        let app = self.daemon_mut(pid).and_then(|daemon| daemon.app.as_ref());
+        if is_finalize && app.is_some_and(|app| app.is_broken()) {
+            return self.die(pid, "ends itself: its store is broken", false);
+        }
+        if op != Op::UNAWAITED {
+            if let Some(daemon) = self.daemon_mut(pid) {
+                daemon.replies.push_back((op, result));
+            }
+            self.poke(pid, self.now);
+        }
+        self.hook_begins(pid);
+    }
+
+    /// What a hook's end means to clients, and to those who check.
+    fn hook_has_run(&mut self, pid: u32, hook: &AnyHook, result: &Result<Report, String>) {
+        let serves = matches!(
+            hook,
+            AnyHook::Incumbent(incumbent::Hook::Resume { .. }) | AnyHook::Successor(successor::Hook::Serve)
+        );
+        if serves && result.is_ok() {
+            self.daemon_mut(pid).into_iter().for_each(|daemon| daemon.accepts = true);
+            self.note(Some(pid), || What::Serves(true));
+            self.audit.has_served.insert(pid);
+            self.opens_door(pid);
+        }
+        if let Ok(Report::Incumbent(incumbent::Done::Drained { accept_closed: false, .. })) = result {
+            self.daemon_mut(pid).into_iter().for_each(|daemon| daemon.accepts = true);
+        }
+        if *hook == AnyHook::Incumbent(incumbent::Hook::Seal) && result.is_ok() {
+            self.seal_is_durable(pid);
+        }
+    }
+
+    /// Lets the daemon's own code run. `None` if its process dies in it.
+    pub(crate) fn call<T>(
+        &mut self,
+        pid: u32,
+        work: impl FnOnce(&mut dyn Simulated) -> Result<T, String>,
+    ) -> Option<Result<T, String>> {
+        let mut app = self.daemon_mut(pid)?.app.take()?;
+        let sick = self.disk.lock().is_sick();
+        let result = catch_unwind(AssertUnwindSafe(|| work(&mut *app)));
+        if let Some(daemon) = self.daemon_mut(pid) {
+            daemon.app = Some(app);
+        }
+        self.disk_struck(pid);
+        // What was to go wrong has gone wrong only now.
+        if sick {
+            self.operator.disturbed();
+            self.faults.passed(self.now);
+        }
+        let violation = self.disk.lock().violation.take();
+        if let Some(why) = violation {
+            self.violated("one writer", why);
+        }
+        let died = self.disk.lock().dead.contains(&pid);
+        match result {
+            _ if died => {
+                self.die(pid, "dies in the middle of a write", false);
+                None
+            }
+            Ok(result) => Some(result),
+            Err(panic) if panic.is::<Died>() => None,
+            Err(panic) => Some(Err(format!("panicked: {}", panic_text(&*panic)))),
+        }
+    }
+}
+
+/// One turn of the driver.
+fn step(role: Role, host: &mut Host<'_>, input: Input) -> (Role, ControlFlow<handoff::host::Crashed>) {
+    let (go_on, mut meddling) = (ControlFlow::Continue(()), host.world.meddling());
+    match role {
+        Role::Incumbent(mut machine) => {
+            let event = input.typed(|report| match report {
+                Report::Incumbent(done) => Some(done),
+                Report::Successor(successor::Done::Ok) => Some(incumbent::Done::Ok),
+                Report::Successor(_) => None,
+            });
+            let flow = event.map_or(go_on, |event| drive(&mut machine, host, event, &mut meddling));
+            (Role::Incumbent(machine), flow)
+        }
+        Role::Successor(mut machine) => {
+            let event = input.typed(|report| match report {
+                Report::Successor(done) => Some(done),
+                Report::Incumbent(_) => None,
+            });
+            let flow = event.map_or(go_on, |event| drive(&mut machine, host, event, &mut meddling));
+            (Role::Successor(machine), flow)
+        }
+    }
+}
+
+/// Calls a hook of the daemon's.
+fn perform(app: &mut dyn Simulated, hook: &AnyHook) -> Result<Report, String> {
+    let text = |error: Box<dyn std::error::Error + Send + Sync>| error.to_string();
+    match hook {
+        AnyHook::Incumbent(incumbent::Hook::Drain { grace }) => app.drain(*grace).map_err(text).map(
+            |handoff::DrainReport { open_conns_remaining, accept_closed }| {
+                Report::Incumbent(incumbent::Done::Drained { open_conns_remaining, accept_closed })
+            },
+        ),
+        AnyHook::Incumbent(incumbent::Hook::Seal) => app.seal(&mut |_| {}).map_err(text).map(
+            |handoff::SealReport { last_revision_per_shard, data_dir_fingerprint }| {
+                Report::Incumbent(incumbent::Done::Sealed { last_revision_per_shard, data_dir_fingerprint })
+            },
+        ),
+        AnyHook::Incumbent(incumbent::Hook::Resume { from_disk }) => {
+            let from = if *from_disk { ResumeFrom::Disk } else { ResumeFrom::Memory };
+            app.resume_after_abort(from).map_err(text).map(|()| Report::Incumbent(incumbent::Done::Ok))
+        }
+        AnyHook::Incumbent(incumbent::Hook::Finalize) => {
+            app.finalize();
+            Ok(Report::Incumbent(incumbent::Done::Ok))
+        }
+        AnyHook::Successor(successor::Hook::WarmUp) => {
+            app.warm_up().map_err(text).map(|()| Report::Successor(successor::Done::Ok))
+        }
+        AnyHook::Successor(successor::Hook::Open { .. }) => app.open(hook.sealed()).map_err(text).map(opened),
+        AnyHook::Successor(successor::Hook::Serve) => {
+            app.serve().map_err(text).map(|()| Report::Successor(successor::Done::Ok))
+        }
+    }
+}
+
+fn opened(readiness: ReadinessSnapshot) -> Report {
+    Report::Successor(successor::Done::Opened {
+        listening_on: readiness.listening_on,
+        healthz_ok: readiness.healthz_ok,
+        advertised_revision_per_shard: readiness.advertised_revision_per_shard,
+        data_dir_fingerprint: readiness.data_dir_fingerprint,
+    })
+}
+
+impl Report {
+    /// How the fingerprint of what was opened was made.
+    fn scheme(&self) -> Option<u16> {
+        match self {
+            Report::Successor(successor::Done::Opened { data_dir_fingerprint, .. }) => {
+                Some(data_dir_fingerprint.scheme)
+            }
+            _ => None,
+        }
+    }
+
+    /// The same, but not good enough.
+    fn unfit(self) -> Report {
+        match self {
+            Report::Incumbent(incumbent::Done::Drained { open_conns_remaining, .. }) => {
+                Report::Incumbent(incumbent::Done::Drained { open_conns_remaining, accept_closed: false })
+            }
+            Report::Successor(successor::Done::Opened {
+                listening_on,
+                advertised_revision_per_shard,
+                data_dir_fingerprint,
+                ..
+            }) => Report::Successor(successor::Done::Opened {
+                listening_on,
+                healthz_ok: false,
+                advertised_revision_per_shard,
+                data_dir_fingerprint,
+            }),
+            report => report,
+        }
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_string());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
+}

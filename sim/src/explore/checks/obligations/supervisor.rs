@@ -1,0 +1,337 @@
+//! What the supervisor of a handoff must do in a turn.
+use handoff::machine::supervisor::{Event, Note, Peer, Verdict};
+use handoff::machine::{Machine, Timer};
+use handoff::message::Message;
+
+use crate::explore::model::apply::is_stray;
+use crate::explore::model::watch::Watch;
+use crate::explore::model::{End, Link, ModelSupervisor, World, id};
+
+/// What came to the supervisor, and how it stood then.
+pub(in crate::explore) struct SupervisorObligations {
+    came: Came,
+    /// An answer is awaited first.
+    busy: bool,
+    /// It has written that the handoff is under way, or tried to.
+    journalled: bool,
+}
+
+enum Came {
+    /// A message, whether said for the first time or repeated by a heartbeat.
+    Frame {
+        from: Peer,
+        what: &'static str,
+        repeated: bool,
+    },
+    /// What belongs to another handoff.
+    Stray(Peer),
+    Closed(Peer),
+    Ended(Peer),
+    NoConnection,
+    NoSuccessor,
+    /// Nothing was heard of the incumbent for too long, or the time is over.
+    Silent,
+    Late,
+    Cancel,
+    Beat,
+    Else,
+}
+
+impl SupervisorObligations {
+    pub(in crate::explore) fn new(world: &World, event: &Event) -> SupervisorObligations {
+        let came = match event {
+            Event::Frame(from, Message::Heartbeat { repeats: Some(message), .. }) => {
+                Came::Frame { from: *from, what: message.name(), repeated: true }
+            }
+            Event::Frame(from, message) if is_stray(message) => Came::Stray(*from),
+            Event::Frame(from, message) => Came::Frame { from: *from, what: message.name(), repeated: false },
+            Event::Closed(peer, _) => Came::Closed(*peer),
+            Event::Ended(peer, _) => Came::Ended(*peer),
+            Event::ConnectFailed(_) => Came::NoConnection,
+            Event::Spawned(Err(_)) => Came::NoSuccessor,
+            Event::Cancel => Came::Cancel,
+            Event::Timer(Timer::Heartbeat) => Came::Beat,
+            Event::Timer(Timer::IncumbentSilent) => Came::Silent,
+            Event::Timer(Timer::Deadline) => Came::Late,
+            _ => Came::Else,
+        };
+        let supervisor = world.supervisor.as_ref();
+        let under_way = |supervisor: &ModelSupervisor| {
+            supervisor
+                .knows
+                .under_way
+                .as_ref()
+                .is_some_and(|known| Some(known.successor) == supervisor.successor.map(id))
+        };
+        SupervisorObligations {
+            came,
+            busy: supervisor.is_some_and(|supervisor| !supervisor.pending.is_empty()),
+            journalled: supervisor.is_some_and(under_way)
+                || matches!(event, Event::Persisted(Note::Over(_), _)),
+        }
+    }
+
+    /// What had to be done and was not.
+    pub(in crate::explore) fn settle(&self, world: &World, watch: &Watch<'_>) -> Option<String> {
+        let supervisor = world.supervisor.as_ref()?;
+        if supervisor.machine.is_done() {
+            let Some(outcome) = &supervisor.outcome else {
+                return Some("the supervisor is done, and reports nothing".into());
+            };
+            let noted = watch.persisted.last().filter(|note| matches!(note, Note::Over(_)));
+            let other = noted.filter(|note| **note != Note::Over(outcome.verdict));
+            return other
+                .map(|note| format!("the supervisor writes {note:?}, and reports {:?}", outcome.verdict));
+        }
+        let sees = Sees { world, supervisor };
+        if self.writes_too_much(watch) {
+            return Some("the supervisor writes that a handoff is over which it has not written of".into());
+        }
+        let what = match self.came {
+            Came::Beat => return beats(world, watch),
+            Came::Frame { from, what, repeated } => {
+                let refused = if what == "Refused" { self.gives_up(&sees, from, watch) } else { None };
+                return self
+                    .hears(&sees, from, what, repeated, watch)
+                    .or(refused)
+                    .or_else(|| stops_short(&sees, watch));
+            }
+            Came::Stray(from) => {
+                let keeps =
+                    sees.link(from, |link| link.supervisor_open) || !watch.said.contains(&(from, "Refused"));
+                let wrong = || format!("the supervisor hears of another handoff from {from:?}, and takes it");
+                return keeps.then(wrong).or_else(|| self.gives_up(&sees, from, watch));
+            }
+            _ if self.busy || watch.did_something() || supervisor.machine.timers().is_armed(Timer::Retry) => {
+                None
+            }
+            Came::Cancel => sees.could_cancel().then_some("is called off"),
+            Came::NoSuccessor => Some("can't start a successor"),
+            Came::Silent if sees.depends_on_the_incumbent() => Some("hears nothing of the incumbent"),
+            Came::Late if !sees.waits_for_an_end() && !sees.has_succeeded() => Some("sees the deadline pass"),
+            Came::Ended(Peer::Incumbent) if sees.could_begin() => Some("sees the incumbent end"),
+            // Before there is a successor, all depends on the incumbent.
+            _ if supervisor.successor.is_some() => None,
+            Came::NoConnection => Some("can't connect to the incumbent"),
+            Came::Closed(Peer::Incumbent) => Some("has lost the incumbent"),
+            Came::Ended(Peer::Incumbent) => Some("sees the incumbent end"),
+            _ => None,
+        };
+        what.map(|what| format!("the supervisor {what}, and does nothing"))
+            .or_else(|| stops_short(&sees, watch))
+    }
+
+    /// That a handoff is over is only written if it was written that it is under way, and a commit says it all.
+    fn writes_too_much(&self, watch: &Watch<'_>) -> bool {
+        let noted = self.journalled || watch.persisted.contains(&Note::UnderWay);
+        watch.persisted.iter().any(|note| match note {
+            Note::Over(verdict) => !noted || *verdict == Verdict::Committed,
+            Note::UnderWay | Note::Committed => false,
+        })
+    }
+
+    /// The link to the incumbent is at its end: while all depends on that one, it is connected to again.
+    fn gives_up(&self, sees: &Sees<'_>, from: Peer, watch: &Watch<'_>) -> Option<String> {
+        let begun = sees.said(Peer::Successor, &["Begin", "Commit", "Abort"]);
+        let depends =
+            from == Peer::Incumbent && sees.supervisor.successor.is_some() && !begun && !sees.gone_back();
+        let tries = watch.asked_for(&["Connect", "KillSuccessor"])
+            || sees.supervisor.wants_connect
+            || sees.supervisor.machine.timers().is_armed(Timer::Retry);
+        (depends && !tries && !self.busy)
+            .then(|| "the supervisor gives up its link to the incumbent, and does not connect again".into())
+    }
+
+    fn hears(
+        &self,
+        sees: &Sees<'_>,
+        from: Peer,
+        what: &str,
+        repeated: bool,
+        watch: &Watch<'_>,
+    ) -> Option<String> {
+        let says = |name: &'static str| watch.said.contains(&(from, name));
+        let keeps = sees.link(from, |link| link.supervisor_open);
+        let deaf = !repeated && !self.busy && sees.matters(from, what) && !watch.did_something();
+        let greeted = match repeated {
+            false => what == "Hello" && !self.busy && sees.matters(from, what),
+            true => what == "Hello" && sees.link(from, |link| link.supervisor_open && link.acked),
+        };
+        match () {
+            () if deaf => Some(format!("the supervisor hears {what} from {from:?}, and does nothing")),
+            () if greeted && !says("HelloAck") => {
+                Some(format!("the supervisor is greeted by {from:?}, and does not answer"))
+            }
+            () if what == "Refused" && keeps => {
+                Some(format!("the supervisor is refused by {from:?}, and keeps the link"))
+            }
+            () if is_anothers_to_say(from, what) && (keeps || !says("Refused")) => {
+                Some(format!("the supervisor hears {what} from {from:?}, and takes it"))
+            }
+            () => None,
+        }
+    }
+}
+
+/// Only the other of the two says that.
+pub(in crate::explore) fn is_anothers_to_say(from: Peer, what: &str) -> bool {
+    match from {
+        Peer::Incumbent => matches!(what, "Warmed" | "Ready" | "Failed" | "Serving"),
+        Peer::Successor => {
+            matches!(
+                what,
+                "Drained"
+                    | "DrainFailed"
+                    | "SealProgress"
+                    | "SealComplete"
+                    | "SealFailed"
+                    | "Resumed"
+                    | "Busy"
+            )
+        }
+    }
+}
+
+/// What it writes is not the end of it: after "committed" the incumbent is retired, after "over" it reports.
+fn stops_short(sees: &Sees<'_>, watch: &Watch<'_>) -> Option<String> {
+    let note = *watch.persisted.last()?;
+    let retires = watch.said.contains(&(Peer::Incumbent, "Retire"));
+    let short = match note {
+        Note::UnderWay => false,
+        Note::Committed => {
+            let on =
+                !sees.gone_back() && sees.link(Peer::Incumbent, |link| link.supervisor_open && link.acked);
+            on && !retires
+        }
+        Note::Over(_) => sees.supervisor.pending.is_empty(),
+    };
+    short.then(|| format!("the supervisor has written {note:?}, and does nothing more"))
+}
+
+/// When a heartbeat is due: all that are part of the handoff hear one.
+fn beats(world: &World, watch: &Watch<'_>) -> Option<String> {
+    let is_missed = |peer: &Peer| {
+        let link = |link: &Link| link.end == End::Supervisor(*peer) && link.supervisor_open && link.acked;
+        world.links.iter().any(link) && !watch.said.contains(&(*peer, "Heartbeat"))
+    };
+    let peer = [Peer::Incumbent, Peer::Successor].into_iter().find(is_missed)?;
+    Some(format!("the supervisor says no heartbeat to the {peer:?} when it is due"))
+}
+
+/// A handoff that is under way, as it can be seen from outside.
+struct Sees<'a> {
+    world: &'a World,
+    supervisor: &'a ModelSupervisor,
+}
+
+impl Sees<'_> {
+    fn link(&self, peer: Peer, is: impl Fn(&Link) -> bool) -> bool {
+        self.world.links.iter().any(|link| link.end == End::Supervisor(peer) && is(link))
+    }
+
+    fn pid(&self, peer: Peer) -> Option<u32> {
+        match peer {
+            Peer::Incumbent => self.supervisor.incumbent,
+            Peer::Successor => self.supervisor.successor,
+        }
+    }
+
+    fn said(&self, to: Peer, names: &[&str]) -> bool {
+        self.link(to, |link| link.said.is_some_and(|said| names.contains(&said)))
+    }
+
+    /// It has given the successor up, or turned to the incumbent again.
+    fn gone_back(&self) -> bool {
+        self.said(Peer::Incumbent, &["ResumeAfterAbort"])
+            || self.successor_leaves()
+            || !self.supervisor.killed.is_empty()
+            || self.successor_has_ended()
+    }
+
+    /// It has ended, or was told to; or it was stopped, and may be taken for one that hangs.
+    fn successor_leaves(&self) -> bool {
+        let leaves = |pid: u32| self.world.processes.get(&pid).is_none_or(|process| process.suspect);
+        self.supervisor.successor.is_some_and(leaves)
+    }
+
+    fn successor_has_ended(&self) -> bool {
+        self.supervisor.successor.is_some_and(|pid| self.supervisor.told.contains(&pid))
+    }
+
+    /// Somebody was killed, or told to leave, and has not been seen to end.
+    fn waits_for_an_end(&self) -> bool {
+        let killed = |peer: Peer, pid: Option<u32>| {
+            self.supervisor.killed.contains(&peer)
+                && pid.is_some_and(|pid| !self.supervisor.told.contains(&pid))
+        };
+        self.successor_leaves() && !self.successor_has_ended()
+            || killed(Peer::Incumbent, self.supervisor.incumbent)
+            || killed(Peer::Successor, self.supervisor.successor)
+    }
+
+    /// Nobody else is left to serve, or the incumbent was asked to.
+    fn depends_on_the_incumbent(&self) -> bool {
+        let asked = self.said(Peer::Incumbent, &["ResumeAfterAbort"]);
+        !self.waits_for_an_end() && (asked || self.successor_has_ended())
+    }
+
+    /// The successor serves; what is still to come has a limit of its own.
+    fn has_succeeded(&self) -> bool {
+        self.supervisor.has_committed() && !self.successor_has_ended()
+    }
+
+    /// There is a successor that can be told to take over, and has not been.
+    fn could_begin(&self) -> bool {
+        let linked = self.link(Peer::Successor, |link| link.supervisor_open && link.acked);
+        let told = self.said(Peer::Successor, &["Begin", "Commit", "Abort", "Final"]);
+        linked && !told && !self.successor_has_ended() && self.supervisor.killed.is_empty()
+    }
+
+    /// Nothing is decided yet, and there is somebody to go back to.
+    fn could_cancel(&self) -> bool {
+        let decided = self.said(Peer::Successor, &["Commit"]) || self.said(Peer::Incumbent, &["Retire"]);
+        let linked = self.supervisor.successor.is_none()
+            || self.link(Peer::Incumbent, |link| link.supervisor_open && link.acked);
+        !decided && !self.gone_back() && linked && !self.supervisor.incumbent_has_ended()
+    }
+
+    /// Who is not well may have been given up, and then it matters no more what he says.
+    fn is_well(&self, peer: Peer, what: &str) -> bool {
+        let pid = self.pid(peer);
+        let lives = |pid| self.world.processes.get(&pid).is_some_and(|process| process.is_well());
+        let linked = |link: &Link| {
+            link.supervisor_open && link.daemon_open && !link.reset && (link.joined || what == "Hello")
+        };
+        pid.is_none_or(lives) && (pid.is_none() || self.link(peer, linked))
+    }
+
+    /// Who says something for the first time is heard, unless it does not matter any more.
+    fn matters(&self, from: Peer, what: &str) -> bool {
+        let all_well = self.is_well(Peer::Incumbent, what) && self.is_well(Peer::Successor, what);
+        let elsewhere = self.said(Peer::Incumbent, &["ResumeAfterAbort"])
+            || self.said(Peer::Successor, &["Abort"])
+            || self.supervisor.late
+            || self.supervisor.cancelled;
+        // It was there before the incumbent's word was.
+        let ahead = self.said(Peer::Successor, &["Commit"]) || self.said(Peer::Incumbent, &["Retire"]);
+        let begun = self.said(Peer::Successor, &["Begin", "Commit", "Abort"]);
+        let ended = |pid: &u32| self.supervisor.told.contains(pid);
+        let killed = self.supervisor.killed.contains(&Peer::Successor);
+        let known = self.pid(from);
+        match what {
+            "Ready" => {
+                let first = !self.said(Peer::Successor, &["Commit", "Abort"]);
+                first && !killed && self.is_well(Peer::Successor, what)
+            }
+            // That of a stop is nobody's.
+            "SealFailed" if !self.said(Peer::Incumbent, &["SealRequest"]) => false,
+            // It is the successor, which has the control path by now, and says so over its own link.
+            "Hello" if self.link(from, |link| Some(link.pid) != known) => false,
+            "Hello" | "Warmed" | "Drained" | "DrainFailed" | "SealComplete" | "SealFailed" | "Failed"
+            | "Serving" => all_well && !elsewhere && !(ahead && from == Peer::Incumbent),
+            "Busy" => !begun && !killed && self.supervisor.successor.is_some_and(|pid| !ended(&pid)),
+            "Resumed" => self.supervisor.successor.as_ref().is_none_or(ended),
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,580 @@
+//! What becomes of the world when a step happens.
+use handoff::HandoffId;
+use handoff::host::Transport;
+use handoff::machine::{
+    Awaited, DaemonEvent, LinkId, LockAnswer, Op, Supervisor, Timer, incumbent, recovery, successor,
+    supervisor::{self, Config, Peer},
+};
+use handoff::message::Message;
+use handoff::time::Time;
+
+use super::faults::Faults;
+use super::host::Host;
+use super::steps::{Fault, Step};
+use super::watch::Watch;
+use super::{Daemon, End, LIVENESS, Life, Link, ModelSupervisor, SECOND, World, id};
+use crate::explore::checks;
+use crate::explore::checks::obligations::{self, daemon::DaemonObligations};
+use crate::mutation::mutant::drive;
+use crate::process::AnyHook;
+
+/// A hook that has returned.
+pub(crate) struct Ran {
+    hook: AnyHook,
+    /// What it reports is good enough to go on.
+    fit: bool,
+}
+
+type Input = DaemonEvent<Ran>;
+
+impl World {
+    /// What becomes of the world: the one in which whoever acts lives, then one for every gap in which it dies.
+    pub(crate) fn after(&self, step: &Step, watch: &mut Watch<'_>) -> (World, Vec<World>) {
+        let mut lived = self.clone();
+        lived.apply(step, watch);
+        let mut died = Vec::new();
+        if self.faults.crashes > 0 {
+            for n in 0..watch.gaps.len() {
+                let mut world = self.clone();
+                world.apply_and_die(step, n, &mut Watch::of(watch.meddling.mutation()));
+                died.push(world);
+            }
+        }
+        (lived, died)
+    }
+
+    /// Lets `step` happen.
+    pub(crate) fn apply(&mut self, step: &Step, watch: &mut Watch<'_>) {
+        watch.clear();
+        self.apply_step(step, watch);
+        self.violated(watch.is_endless().then(|| "a turn has no end".into()));
+        self.settle();
+    }
+
+    /// Lets `step` happen, but that the process that acts dies in the `n`-th gap that it passes.
+    pub(crate) fn apply_and_die(&mut self, step: &Step, n: usize, watch: &mut Watch<'_>) {
+        self.fault(|faults| &mut faults.crashes);
+        watch.crash = Some(n);
+        self.apply(step, watch);
+    }
+
+    fn apply_step(&mut self, step: &Step, watch: &mut Watch<'_>) {
+        match *step {
+            Step::Recover
+            | Step::TellRecovery(_)
+            | Step::Refused(_)
+            | Step::RecoveryComplete
+            | Step::RecoveryTimer(_)
+            | Step::ContinueRecovery => self.apply_to_recovery(step, watch),
+            Step::Accept(i) | Step::Down(i) | Step::DownClosed(i) => self.daemon_reads_from(i, step, watch),
+            Step::Up(i) => self.supervisor_reads(i, watch),
+            Step::UpClosed(i) => self.supervisor_reads_end(i, watch),
+            Step::Handoff => self.start(true, watch),
+            Step::ColdStart => self.start(false, watch),
+            Step::Connect => self.connect(watch),
+            Step::Begin(pid) => {
+                self.processes.get_mut(&pid).into_iter().for_each(|process| process.begun = true);
+                self.daemon(pid, Input::Start, watch);
+            }
+            Step::Hook(pid) => self.finish_hook(pid, Ok(true), watch),
+            Step::Complete(pid) => self.complete(pid, true, watch),
+            Step::SupervisorComplete => self.supervisor_complete(true, watch),
+            Step::FreesLock(pid) => self.lock = self.lock.filter(|holder| *holder != pid),
+            Step::GivesUp(pid) => self.dies(pid),
+            Step::Ends(pid) => {
+                self.processes.remove(&pid);
+            }
+            Step::TellEnded(pid) => self.tell_ended(pid, watch),
+            Step::SupervisorTimer(timer) => {
+                self.supervisor.iter_mut().for_each(|supervisor| supervisor.late |= timer == Timer::Deadline);
+                self.supervisor(supervisor::Event::Timer(timer), watch);
+            }
+            Step::DaemonTimer(pid, timer) => self.daemon(pid, Input::Timer(timer), watch),
+            Step::ContinueSupervisor => {
+                self.supervisor.iter_mut().for_each(|supervisor| supervisor.stopped = false)
+            }
+            Step::Continue(pid) => self.set_life(pid, Life::Runs),
+            Step::Fault(ref fault) => self.go_wrong(fault, watch),
+        }
+    }
+
+    fn daemon_reads_from(&mut self, i: usize, step: &Step, watch: &mut Watch<'_>) {
+        let link = &mut self.links[i];
+        let (pid, id) = (link.pid, link.id);
+        let input = match step {
+            Step::Accept(_) => {
+                link.accepted = true;
+                Input::Connected(id)
+            }
+            Step::Down(_) => match link.down.pop_front() {
+                Some(message) => Input::Frame(id, message),
+                None => return,
+            },
+            _ => {
+                link.daemon_open = false;
+                Input::Closed(id)
+            }
+        };
+        self.daemon(pid, input, watch);
+    }
+
+    fn supervisor_reads(&mut self, i: usize, watch: &mut Watch<'_>) {
+        let link = &mut self.links[i];
+        let (end, pid) = (link.end, link.pid);
+        let Some(message) = link.up.pop_front() else { return };
+        match end {
+            End::Supervisor(peer) => self.supervisor_reads_frame(peer, message, watch),
+            End::Recovery => self.recovery_hears(pid, message, watch),
+        }
+    }
+
+    fn supervisor_reads_end(&mut self, i: usize, watch: &mut Watch<'_>) {
+        let link = &mut self.links[i];
+        link.supervisor_open = false;
+        let (end, pid) = (link.end, link.pid);
+        match end {
+            End::Supervisor(peer) => {
+                self.supervisor(supervisor::Event::Closed(peer, "end of file".into()), watch)
+            }
+            End::Recovery => self.recovery(recovery::Event::Closed(id(pid)), watch),
+        }
+    }
+
+    fn go_wrong(&mut self, fault: &Fault, watch: &mut Watch<'_>) {
+        self.fault(fault.kind());
+        match *fault {
+            Fault::HookFails(pid) => self.finish_hook(pid, Err("injected".into()), watch),
+            Fault::HookUnfit(pid) => self.finish_hook(pid, Ok(false), watch),
+            Fault::HookHangs(pid) => {
+                self.processes.get_mut(&pid).into_iter().for_each(|process| process.hung = true);
+            }
+            Fault::OperationFails(pid) => self.complete(pid, false, watch),
+            Fault::SupervisorOperationFails => self.supervisor_complete(false, watch),
+            Fault::RecoveryOperationFails => self.recovery_complete(false, watch),
+            Fault::DropDown(i) => drop(self.links[i].down.pop_front()),
+            Fault::DropUp(i) => drop(self.links[i].up.pop_front()),
+            Fault::Reset(i) => self.links[i].reset(),
+            Fault::StrayDown(i) => {
+                let (pid, link) = (self.links[i].pid, self.links[i].id);
+                self.daemon(pid, Input::Frame(link, self.stray_down(i)), watch);
+            }
+            Fault::StrayUp(i) => {
+                let End::Supervisor(peer) = self.links[i].end else { return };
+                self.supervisor(supervisor::Event::Frame(peer, self.stray_up(i)), watch);
+            }
+            Fault::Crash(pid) => self.dies(pid),
+            Fault::CrashSupervisor => self.supervisor_dies(),
+            Fault::CrashRecovery => self.recovery_dies(),
+            Fault::Stop(pid) => {
+                self.set_life(pid, Life::Stopped);
+                self.processes.get_mut(&pid).into_iter().for_each(|process| process.suspect = true);
+            }
+            Fault::StopSupervisor => {
+                self.supervisor.iter_mut().for_each(|supervisor| supervisor.stopped = true)
+            }
+            Fault::StopRecovery => self.recovery.iter_mut().for_each(|recovery| recovery.stopped = true),
+            Fault::Late => {
+                self.supervisor.iter_mut().for_each(|supervisor| supervisor.late = true);
+                self.supervisor(supervisor::Event::Timer(Timer::Deadline), watch);
+            }
+            Fault::Cancel => {
+                let goes_back = !self.is_decided();
+                self.supervisor.iter_mut().for_each(|supervisor| supervisor.cancelled = goes_back);
+                self.supervisor(supervisor::Event::Cancel, watch);
+            }
+            Fault::CancelRecovery => {
+                self.recovery(recovery::Event::Cancel, watch);
+                self.violated(
+                    (!self.recovery_is_over()).then(|| "the recovery is called off, and goes on".into()),
+                );
+            }
+            Fault::Speaks(pid, version) => self.speaks(pid, version),
+            Fault::SealGoesOn(pid) => self.seal_goes_on(pid, watch),
+            Fault::Signal(pid) => {
+                self.signalled = Some(pid);
+                self.daemon(pid, Input::Stop, watch);
+            }
+        }
+    }
+
+    /// What would have consequences if it counted.
+    pub(crate) fn stray_down(&self, i: usize) -> Message {
+        match self.processes.get(&self.links[i].pid).map(|process| &process.daemon) {
+            Some(Daemon::Successor(_)) => Message::Abort { handoff_id: STRAY, reason: String::new() },
+            _ => Message::Retire { handoff_id: STRAY },
+        }
+    }
+
+    pub(crate) fn stray_up(&self, i: usize) -> Message {
+        match self.links[i].end {
+            End::Supervisor(Peer::Successor) => Message::Serving { handoff_id: STRAY },
+            _ => Message::Resumed { handoff_id: STRAY },
+        }
+    }
+
+    /// Takes one fault from those that are left.
+    fn fault(&mut self, kind: impl Fn(&mut Faults) -> &mut u8) {
+        *kind(&mut self.faults) -= 1;
+        self.supervisor.iter_mut().for_each(|supervisor| supervisor.must_commit = false);
+    }
+
+    fn seal_goes_on(&mut self, pid: u32, watch: &mut Watch<'_>) {
+        let said = self.processes.get(&pid).and_then(|process| process.seal_progress());
+        if let Some((link, message)) = said {
+            Host { world: self, pid, watch }.send(link, &message);
+        }
+    }
+
+    /// The supervisor has told its successor to serve, or the incumbent to leave, or is about to; or the successor is the only one
+    /// left.
+    fn is_decided(&self) -> bool {
+        let decides = |link: &Link| matches!(link.said, Some("Commit" | "Retire" | "Final"));
+        let note = supervisor::Awaited::Persist(supervisor::Note::Committed);
+        let decided = |supervisor: &ModelSupervisor| {
+            supervisor.pending.contains(&note)
+                || supervisor.has_committed()
+                || supervisor.incumbent_has_ended()
+        };
+        self.links.iter().any(decides) || self.supervisor.as_ref().is_some_and(decided)
+    }
+
+    fn has_alien(&self) -> bool {
+        self.processes.values().any(|process| process.alien)
+    }
+
+    fn set_life(&mut self, pid: u32, life: Life) {
+        self.processes.get_mut(&pid).into_iter().for_each(|process| process.life = life);
+    }
+
+    /// A new supervisor, which knows nothing of those before it.
+    fn start(&mut self, replace: bool, watch: &mut Watch<'_>) {
+        self.recovery = None;
+        let must_commit = replace && checks::one_serves(self) && self.links.is_empty() && !self.has_alien();
+        self.handoffs -= u8::from(replace);
+        self.started += 1;
+        let config = Config {
+            liveness: LIVENESS,
+            deadline: 300 * SECOND,
+            drain_grace: 60 * SECOND,
+            hook_limit: 300 * SECOND,
+            retire_limit: 10 * SECOND,
+        };
+        self.supervisor = Some(ModelSupervisor {
+            machine: Supervisor::new(config),
+            stopped: false,
+            incumbent: None,
+            successor: None,
+            killed: Vec::new(),
+            told: Vec::new(),
+            wants_connect: false,
+            pending: Vec::new(),
+            outcome: None,
+            journal_failed: false,
+            knows: self.journal.clone(),
+            before: self.journal.clone(),
+            heard_failed: false,
+            cancelled: false,
+            late: false,
+            must_commit,
+        });
+        let handoff_id = HandoffId([self.started; 16]);
+        self.supervisor(supervisor::Event::Start { handoff_id, replace }, watch)
+    }
+
+    /// Connecting to a process that is stopped succeeds. The incumbent is whoever was there at first.
+    fn connect(&mut self, watch: &mut Watch<'_>) {
+        let there = self.path.filter(|pid| self.listens(*pid));
+        let Some(supervisor) = &mut self.supervisor else { return };
+        supervisor.wants_connect = false;
+        match there {
+            Some(pid) => {
+                supervisor.incumbent.get_or_insert(pid);
+                self.link(End::Supervisor(Peer::Incumbent), pid);
+            }
+            None => self.supervisor(supervisor::Event::ConnectFailed("nobody answers".into()), watch),
+        }
+    }
+
+    fn tell_ended(&mut self, pid: u32, watch: &mut Watch<'_>) {
+        let Some(supervisor) = &mut self.supervisor else { return };
+        supervisor.told.push(pid);
+        supervisor.told.sort_unstable();
+        let peer = if supervisor.incumbent == Some(pid) { Peer::Incumbent } else { Peer::Successor };
+        let its = |link: &&mut Link| link.pid == pid && link.end != End::Recovery;
+        self.links.iter_mut().filter(its).for_each(|link| link.supervisor_open = false);
+        self.supervisor(supervisor::Event::Ended(peer, "was killed".into()), watch)
+    }
+
+    fn supervisor_reads_frame(&mut self, peer: Peer, message: Message, watch: &mut Watch<'_>) {
+        let failed = peer == Peer::Successor && matches!(said(&message), Message::Failed { .. });
+        self.supervisor.iter_mut().for_each(|supervisor| supervisor.heard_failed |= failed);
+        self.supervisor(supervisor::Event::Frame(peer, message), watch);
+    }
+
+    /// Lets the supervisor handle `event`.
+    fn supervisor(&mut self, event: supervisor::Event, watch: &mut Watch<'_>) {
+        let Some(mut machine) = self.supervisor.as_ref().map(|supervisor| supervisor.machine.clone()) else {
+            return;
+        };
+        if let supervisor::Event::Timer(timer) = &event {
+            self.violated(obligations::fires_again(&machine, *timer, supervisor::Event::Timer, watch));
+        }
+        let obligations = obligations::supervisor::SupervisorObligations::new(self, &event);
+        let mut meddling = watch.meddling.take();
+        let mut host = Host { world: self, pid: 0, watch };
+        let lives = drive(&mut machine, &mut host, event, &mut meddling).is_continue();
+        watch.meddling = meddling;
+        match &mut self.supervisor {
+            Some(supervisor) if lives => supervisor.machine = machine,
+            _ => return self.supervisor_dies(),
+        }
+        self.violated(obligations.settle(self, watch));
+    }
+
+    /// Lets a daemon handle `input`.
+    fn daemon(&mut self, pid: u32, input: Input, watch: &mut Watch<'_>) {
+        let Some(daemon) = self.processes.get(&pid).map(|process| process.daemon.clone()) else {
+            return;
+        };
+        let obligations = DaemonObligations::new(self, pid, &input, watch);
+        if let DaemonEvent::Timer(timer) = &input {
+            let stuck = match &daemon {
+                Daemon::Incumbent(machine) => {
+                    obligations::fires_again(machine, *timer, DaemonEvent::Timer, watch)
+                }
+                Daemon::Successor(machine) => {
+                    obligations::fires_again(machine, *timer, DaemonEvent::Timer, watch)
+                }
+            };
+            self.violated(stuck);
+        }
+        let joins = match &input {
+            DaemonEvent::Frame(link, message) if matches!(said(message), Message::HelloAck(_)) => {
+                self.links.iter().find(|known| known.id == *link && !known.joined).map(|link| link.id)
+            }
+            _ => None,
+        };
+        self.hears_supervisor(pid, &input);
+        self.links.iter_mut().filter(|link| Some(link.id) == joins).for_each(|link| link.joined = true);
+        let mut meddling = watch.meddling.take();
+        let mut host = Host { world: self, pid, watch };
+        let (daemon, flow) = match daemon {
+            Daemon::Incumbent(mut machine) => {
+                let flow = drive(&mut machine, &mut host, typed(input), &mut meddling);
+                (Daemon::Incumbent(machine), flow)
+            }
+            Daemon::Successor(mut machine) => {
+                let flow = drive(&mut machine, &mut host, typed(input), &mut meddling);
+                let promoted = machine.promoted(Time::ZERO, SECOND);
+                (promoted.map_or(Daemon::Successor(machine), Daemon::Incumbent), flow)
+            }
+        };
+        watch.meddling = meddling;
+        let Some(process) = self.processes.get_mut(&pid) else { return };
+        let was_successor = matches!(process.daemon, Daemon::Successor(_));
+        let is_promoted = was_successor && matches!(daemon, Daemon::Incumbent(_));
+        process.daemon = daemon;
+        let exited = process.exited.is_some();
+        if flow.is_continue() {
+            self.violated(obligations.settle(self, watch));
+            self.remembers(pid, joins);
+        }
+        if flow.is_break() || exited {
+            self.dies(pid);
+        } else if is_promoted && self.signalled == Some(pid) {
+            // A stop that came on the way is the incumbent's to carry out.
+            self.daemon(pid, Input::Stop, watch);
+        }
+    }
+
+    /// What a process can know of its supervisor: whether it lives, and what it wants.
+    fn hears_supervisor(&mut self, pid: u32, input: &Input) {
+        let Some(process) = self.processes.get_mut(&pid) else { return };
+        let is_successor = matches!(process.daemon, Daemon::Successor(_));
+        let its = |link: &&Link| {
+            let joined = link.joined && Some(link.handoff_id) == process.handoff;
+            link.pid == pid && (joined || is_successor && link.end == End::Supervisor(Peer::Successor))
+        };
+        let mut links = self.links.iter().filter(its);
+        match input {
+            // Over a link that comes to its end with it.
+            DaemonEvent::Frame(_, message) if is_stray(message) || is_refusal(message) => {
+                process.heard = false
+            }
+            DaemonEvent::Frame(link, message) if links.any(|its| its.id == *link) => {
+                // An attempt to do without it may be under way.
+                process.heard |= process.pending.is_empty();
+                process.told_to_retire |= matches!(said(message), Message::Retire { .. });
+                process.told_to_resume |= matches!(said(message), Message::ResumeAfterAbort { .. });
+                process.heard_begin |=
+                    process.handoff.is_some() && matches!(said(message), Message::Begin { .. });
+                process.told_to_leave |= is_successor && matches!(said(message), Message::Abort { .. });
+            }
+            DaemonEvent::Stop => process.told_to_leave |= is_successor,
+            DaemonEvent::Timer(Timer::SupervisorSilent) => process.heard = false,
+            DaemonEvent::Closed(_) => process.heard &= links.any(|link| link.daemon_open),
+            _ => {}
+        }
+    }
+
+    /// What a process has come to: it is part of a handoff now, or has come back.
+    fn remembers(&mut self, pid: u32, joins: Option<LinkId>) {
+        let joined = self.links.iter().find(|link| Some(link.id) == joins && link.joined);
+        let handoff = joined.map(|link| link.handoff_id);
+        let Some(process) = self.processes.get_mut(&pid) else { return };
+        if handoff.is_some() && handoff != process.handoff {
+            (process.said, process.handoff) = (None, handoff);
+            (process.heard, process.told_to_retire) = (false, false);
+        }
+        let serves = process.accepts && process.hooks.is_empty();
+        process.told_to_resume &= handoff.is_none() && !serves;
+    }
+
+    fn finish_hook(&mut self, pid: u32, result: Result<bool, String>, watch: &mut Watch<'_>) {
+        let Some(process) = self.processes.get_mut(&pid) else { return };
+        let (op, hook) = process.hooks.remove(0);
+        let good = result == Ok(true);
+        watch.prepared =
+            matches!(hook, AnyHook::Successor(successor::Hook::WarmUp | successor::Hook::Open { .. }));
+        watch.left_service =
+            matches!(hook, AnyHook::Incumbent(incumbent::Hook::Drain { .. } | incumbent::Hook::Seal));
+        watch.obliged = match &hook {
+            AnyHook::Incumbent(incumbent::Hook::Drain { .. }) if result.is_err() => Some("DrainFailed"),
+            AnyHook::Incumbent(incumbent::Hook::Seal) if result.is_err() => Some("SealFailed"),
+            _ => None,
+        };
+        match &hook {
+            // A drain that failed may have closed the door.
+            AnyHook::Incumbent(incumbent::Hook::Drain { .. }) => process.accepts = result == Ok(false),
+            AnyHook::Incumbent(incumbent::Hook::Resume { .. }) => process.accepts = result.is_ok(),
+            AnyHook::Successor(successor::Hook::Serve) => process.accepts = result.is_ok(),
+            // Who leaves after it may have his door open still; what is sealed is not written to.
+            AnyHook::Incumbent(incumbent::Hook::Seal) if self.signalled == Some(pid) => {
+                process.accepts &= result.is_err();
+            }
+            AnyHook::Incumbent(incumbent::Hook::Seal | incumbent::Hook::Finalize) => {}
+            AnyHook::Successor(successor::Hook::WarmUp | successor::Hook::Open { .. }) => {}
+        }
+        let result = result.map(|_| Ran { hook, fit: good });
+        self.daemon(pid, Input::HookDone(op, result), watch)
+    }
+
+    /// What was put off is done, or fails.
+    fn complete(&mut self, pid: u32, good: bool, watch: &mut Watch<'_>) {
+        let Some(process) = self.processes.get_mut(&pid) else { return };
+        let result = if good { Ok(()) } else { Err("injected".to_string()) };
+        let input = match process.pending.remove(0) {
+            Awaited::Lock(op) if good => {
+                let answer = self.try_lock(pid);
+                watch.found_busy = matches!(answer, LockAnswer::Busy { .. });
+                Input::Locked(op, answer)
+            }
+            Awaited::Lock(op) => Input::Locked(op, LockAnswer::Error("injected".into())),
+            Awaited::WriteRecord(op, record) => {
+                watch.left_service = true;
+                if good {
+                    self.write_record(pid, record);
+                }
+                Input::Recorded(op, result)
+            }
+            Awaited::TakePath(op) => {
+                self.path = if good { Some(pid) } else { self.path };
+                Input::PathTaken(op, result)
+            }
+            Awaited::Exit(_) => return,
+        };
+        self.daemon(pid, input, watch)
+    }
+
+    fn supervisor_complete(&mut self, good: bool, watch: &mut Watch<'_>) {
+        let Some(supervisor) = &mut self.supervisor else { return };
+        let event = match supervisor.pending.remove(0) {
+            supervisor::Awaited::Spawn if good => supervisor::Event::Spawned(Ok(id(self.spawn()))),
+            supervisor::Awaited::Spawn => supervisor::Event::Spawned(Err("injected".into())),
+            supervisor::Awaited::Persist(note) => {
+                watch.persisted.push(note);
+                self.note(note, good);
+                supervisor::Event::Persisted(note, if good { Ok(()) } else { Err("injected".into()) })
+            }
+            supervisor::Awaited::Finish(_) => return,
+        };
+        self.supervisor(event, watch)
+    }
+}
+
+/// No handoff that was ever asked for.
+const STRAY: HandoffId = HandoffId([0xff; 16]);
+
+/// It belongs to another handoff.
+pub(crate) fn is_stray(message: &Message) -> bool {
+    message.handoff_id() == Some(STRAY)
+}
+
+fn is_refusal(message: &Message) -> bool {
+    matches!(message, Message::Refused { .. })
+}
+
+/// What is said, for the first time or again.
+fn said(message: &Message) -> &Message {
+    match message {
+        Message::Heartbeat { repeats: Some(repeats), .. } => said(repeats),
+        message => message,
+    }
+}
+
+/// The event, as the machine of one role knows it.
+fn typed<D: From<Ran>>(input: Input) -> DaemonEvent<D> {
+    match input {
+        Input::Start => DaemonEvent::Start,
+        Input::Connected(link) => DaemonEvent::Connected(link),
+        Input::Frame(link, message) => DaemonEvent::Frame(link, message),
+        Input::Closed(link) => DaemonEvent::Closed(link),
+        Input::HookDone(op, result) => DaemonEvent::HookDone(op, result.map(D::from)),
+        Input::Locked(op, answer) => DaemonEvent::Locked(op, answer),
+        Input::Recorded(op, result) => DaemonEvent::Recorded(op, result),
+        Input::PathTaken(op, result) => DaemonEvent::PathTaken(op, result),
+        Input::Timer(timer) => DaemonEvent::Timer(timer),
+        Input::Stop => DaemonEvent::Stop,
+    }
+}
+
+impl From<Ran> for incumbent::Done {
+    fn from(Ran { hook, fit }: Ran) -> Self {
+        match hook {
+            AnyHook::Incumbent(incumbent::Hook::Drain { .. }) => {
+                incumbent::Done::Drained { open_conns_remaining: 0, accept_closed: fit }
+            }
+            AnyHook::Incumbent(incumbent::Hook::Seal) => incumbent::Done::Sealed {
+                last_revision_per_shard: vec![1],
+                data_dir_fingerprint: Default::default(),
+            },
+            AnyHook::Incumbent(incumbent::Hook::Resume { .. } | incumbent::Hook::Finalize) => {
+                incumbent::Done::Ok
+            }
+            AnyHook::Successor(_) => incumbent::Done::Ok,
+        }
+    }
+}
+
+impl From<Ran> for successor::Done {
+    fn from(Ran { hook, fit }: Ran) -> Self {
+        match hook {
+            AnyHook::Successor(successor::Hook::Open { .. }) => successor::Done::Opened {
+                listening_on: Vec::new(),
+                healthz_ok: fit,
+                advertised_revision_per_shard: vec![1],
+                data_dir_fingerprint: Default::default(),
+            },
+            AnyHook::Successor(successor::Hook::WarmUp | successor::Hook::Serve) => successor::Done::Ok,
+            AnyHook::Incumbent(_) => successor::Done::Ok,
+        }
+    }
+}
+
+/// An operation's number, to be kept for the table.
+pub(crate) fn op_of(awaited: &Awaited) -> Option<Op> {
+    match awaited {
+        Awaited::Lock(op) | Awaited::WriteRecord(op, _) | Awaited::TakePath(op) => Some(*op),
+        Awaited::Exit(_) => None,
+    }
+}

@@ -1,0 +1,48 @@
+//! What may go wrong while an exploration goes on, and how often.
+use serde::{Deserialize, Serialize};
+
+/// How many faults of each kind may still happen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Faults {
+    /// A process dies, in any gap or while it is idle.
+    pub crashes: u8,
+    /// A process is stopped, for any time.
+    pub stops: u8,
+    /// A frame is lost.
+    pub drops: u8,
+    /// A link is reset.
+    pub resets: u8,
+    /// A process is told something that belongs to another handoff: its peer breaks the protocol.
+    pub strays: u8,
+    /// A hook fails, hangs, or returns what is not good enough.
+    pub bad_hooks: u8,
+    /// The deadline comes early, at any moment.
+    pub late: u8,
+    /// The caller calls the handoff off.
+    pub cancels: u8,
+    /// A daemon is told to stop.
+    pub signals: u8,
+    /// An awaited operation fails.
+    pub errors: u8,
+    /// A daemon is of a build with another version of the protocol.
+    pub versions: u8,
+    /// No fault: a seal says how far it has come.
+    pub progress: u8,
+    /// No fault: results of awaited operations come later, in any order with other events.
+    pub deferred: bool,
+    /// No fault: heartbeats go out, and questions are asked again, only when nothing else happens.
+    pub sparse: bool,
+    /// No fault: a supervisor that comes anew recovers before it does anything else.
+    pub recovers: bool,
+    /// No fault: a supervisor that recovers has its answers at once. Who is asked when is still anybody's guess.
+    pub prompt: bool,
+}
+
+impl Faults {
+    /// All of them have happened; what is no fault stays.
+    pub(crate) fn spent(self) -> Faults {
+        let Faults { sparse, recovers, prompt, .. } = self;
+        Faults { deferred: self.deferred || self.errors > 0, sparse, recovers, prompt, ..Faults::default() }
+    }
+}

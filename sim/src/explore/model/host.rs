@@ -1,0 +1,318 @@
+//! The hosts of the machines, on the searched kernel.
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+
+use handoff::ProcessId;
+use handoff::host::*;
+use handoff::machine::{
+    Awaited, Cell, Exit, LinkId, LockAnswer, Op, incumbent, successor,
+    supervisor::{self, Note, Outcome, Peer},
+};
+use handoff::message::Message;
+use handoff::record::Record;
+use handoff::time::Time;
+
+use super::watch::Watch;
+use super::{End, World, id};
+use crate::explore::checks;
+use crate::explore::checks::obligations;
+use crate::explore::checks::obligations::supervisor::is_anothers_to_say;
+use crate::explore::report::names;
+use crate::process::{AnyHook, lock_answer};
+
+/// The host of one process; pid 0 is the supervisor.
+pub(crate) struct Host<'a, 'w> {
+    pub world: &'a mut World,
+    pub pid: u32,
+    pub watch: &'a mut Watch<'w>,
+}
+
+impl Host<'_, '_> {
+    /// Whom the supervisor knows as `peer`.
+    fn peer(&self, peer: Peer) -> Option<u32> {
+        let supervisor = self.world.supervisor.as_ref()?;
+        match peer {
+            Peer::Incumbent => supervisor.incumbent,
+            Peer::Successor => supervisor.successor,
+        }
+    }
+
+    /// Results come later.
+    pub(crate) fn defers(&self) -> bool {
+        self.world.faults.deferred || self.world.faults.errors > 0
+    }
+
+    fn put_off(&mut self, awaited: Awaited) {
+        if let Some(process) = self.world.processes.get_mut(&self.pid) {
+            process.last_op = super::apply::op_of(&awaited).unwrap_or(process.last_op);
+            process.pending.push(awaited);
+        }
+    }
+
+    fn put_off_supervisor(&mut self, awaited: supervisor::Awaited) {
+        self.world.supervisor.iter_mut().for_each(|supervisor| supervisor.pending.push(awaited.clone()));
+    }
+
+    /// Looks at what the supervisor says, and notes what a daemon may take it for.
+    fn note(&mut self, to: Peer, message: &Message) {
+        match message {
+            Message::Abort { .. } | Message::Retire { .. } => {
+                self.world.violated(checks::gives_up(self.world, to, message.name()));
+            }
+            Message::Final { .. } => {
+                let successor = self.world.supervisor.as_ref().and_then(|supervisor| supervisor.successor);
+                self.world.violated(successor.and_then(|pid| checks::finalizes(self.world, pid)));
+            }
+            Message::Commit { .. } => self.world.violated(checks::commits(self.world)),
+            Message::Begin { .. } => self.world.violated(checks::begins(self.world)),
+            Message::ResumeAfterAbort { .. } => self.world.violated(checks::resumes(self.world)),
+            _ => {}
+        }
+        let successor = self.world.supervisor.as_ref().and_then(|supervisor| supervisor.successor);
+        let told = successor.filter(|_| to == Peer::Successor);
+        if let Some(process) = told.and_then(|pid| self.world.processes.get_mut(&pid)) {
+            process.suspect |= matches!(message, Message::Abort { .. });
+            process.told_to_begin |= matches!(message, Message::Begin { .. });
+            process.told_to_commit |= matches!(message, Message::Commit { .. });
+        }
+    }
+
+    fn run(&mut self, op: Op, hook: AnyHook) {
+        self.watch.did(|| format!("{} begins", hook.name()));
+        self.world.violated(checks::starts(self.world, self.pid, &hook));
+        if let Some(process) = self.world.processes.get_mut(&self.pid) {
+            let finalizes = hook == AnyHook::Incumbent(incumbent::Hook::Finalize);
+            let again = finalizes && process.finalized;
+            process.finalized |= finalizes;
+            process.last_op = op;
+            process.hooks.push((op, hook));
+            self.world.violated(again.then(|| format!("{} finalizes again", self.pid)));
+        }
+    }
+
+    fn leave(&mut self, exit: Exit) {
+        self.watch.did(|| format!("exits: {exit:?}"));
+        self.world.violated(checks::exit(self.world, self.pid, &exit));
+        if let Some(process) = self.world.processes.get_mut(&self.pid) {
+            process.exited = Some(exit);
+        }
+    }
+}
+
+impl Clock for Host<'_, '_> {
+    fn now(&self) -> Time {
+        Time::ZERO
+    }
+}
+
+impl Gaps for Host<'_, '_> {
+    fn handles(&mut self, cell: Cell) {
+        self.watch.cells.push(cell);
+    }
+
+    fn gap(&mut self, gap: Gap) -> ControlFlow<Crashed> {
+        self.watch.gap(gap)
+    }
+}
+
+impl Transport<Peer> for Host<'_, '_> {
+    fn send(&mut self, to: Peer, message: &Message) {
+        let pid = self.peer(to).unwrap_or_default();
+        self.watch.tells(|| names::daemon(pid), message);
+        self.watch.said.push((to, message.name()));
+        self.note(to, message);
+        let mut links = self
+            .world
+            .links
+            .iter_mut()
+            .filter(|link| link.end == End::Supervisor(to) && link.supervisor_open);
+        let name = message.name();
+        let Some(link) = links.next() else {
+            let wrong = format!("the supervisor says {name} to the {to:?}, to whom it has no link");
+            return self.world.violated(Some(wrong));
+        };
+        link.acked |= matches!(message, Message::HelloAck(_));
+        let early = !link.acked && !matches!(message, Message::Refused { .. });
+        let wrong = obligations::says(&mut link.said, &mut true, message);
+        if link.daemon_open && !link.reset {
+            push(&mut link.down, message);
+        }
+        self.world.violated(wrong.map(|wrong| format!("the supervisor: {wrong}")));
+        let wrong =
+            || format!("the supervisor says {name} to the {to:?}, which is not part of its handoff yet");
+        self.world.violated(early.then(wrong));
+    }
+
+    fn close(&mut self, peer: Peer) {
+        for link in self.world.links.iter_mut().filter(|link| link.end == End::Supervisor(peer)) {
+            link.supervisor_open = false;
+        }
+    }
+}
+
+impl Transport<LinkId> for Host<'_, '_> {
+    fn send(&mut self, to: LinkId, message: &Message) {
+        let end = self.world.links.iter().find(|link| link.id == to).map(|link| link.end);
+        self.watch.tells(|| end.map_or(names::SUPERVISOR, End::name), message);
+        let name = message.name();
+        let its = |end: End| matches!(end, End::Supervisor(peer) if is_anothers_to_say(peer, name));
+        let wrong =
+            end.is_some_and(its).then(|| format!("{} says {name}, which is not its to say", self.pid));
+        self.world.violated(wrong);
+        let mut links = self.world.links.iter_mut().filter(|link| link.id == to && link.daemon_open);
+        let Some(link) = links.next() else {
+            return self.world.violated(Some(format!("{} speaks into a link that is closed", self.pid)));
+        };
+        // Whoever hears it may want the lock.
+        let early = matches!(message, Message::SealComplete { .. } | Message::Failed { .. })
+            && self.world.lock == Some(self.pid);
+        self.watch.sent.push((to, message.name()));
+        link.joined &= !matches!(message, Message::Busy | Message::Refused { .. });
+        if link.supervisor_open && !link.reset {
+            push(&mut link.up, message);
+        }
+        let process = self.world.processes.get_mut(&self.pid);
+        let finalized = process.as_ref().is_some_and(|process| process.finalized);
+        let waits = matches!(message, Message::StandingReport { awaits_final: Some(_), .. });
+        let wrong =
+            process.and_then(|process| obligations::says(&mut process.said, &mut link.answered, message));
+        self.world.violated(wrong.map(|wrong| format!("{}: {wrong}", self.pid)));
+        self.world.violated(early.then(|| format!("{} says {name}, and has the lock", self.pid)));
+        let forgets = || format!("{} waits to hear that its predecessor has ended, and was told", self.pid);
+        self.world.violated((waits && finalized).then(forgets));
+    }
+
+    fn close(&mut self, link: LinkId) {
+        self.watch.closed.push(link);
+        for link in self.world.links.iter_mut().filter(|l| l.id == link) {
+            link.daemon_open = false;
+        }
+    }
+}
+
+impl Process for Host<'_, '_> {
+    fn connect(&mut self) {
+        self.watch.did(|| "connects".into());
+        let mut links = self.world.links.iter().filter(|link| link.end == End::Supervisor(Peer::Incumbent));
+        let again = links.any(|link| link.supervisor_open);
+        let wrong = || "the supervisor connects to the incumbent, and has a link to it".into();
+        self.world.violated(again.then(wrong));
+        self.world.supervisor.iter_mut().for_each(|supervisor| supervisor.wants_connect = true);
+    }
+
+    fn spawn(&mut self) -> Option<Result<ProcessId, String>> {
+        self.watch.did(|| format!("spawns D{}", self.world.next_pid));
+        if self.defers() {
+            self.put_off_supervisor(supervisor::Awaited::Spawn);
+            return None;
+        }
+        Some(Ok(id(self.world.spawn())))
+    }
+
+    fn kill(&mut self, peer: Peer) {
+        self.watch.did(|| format!("kills the {}", format!("{peer:?}").to_lowercase()));
+        if let Some(pid) = self.peer(peer).filter(|pid| self.world.processes.contains_key(pid)) {
+            self.world.violated(checks::gives_up(self.world, peer, "kills"));
+            self.world.supervisor.iter_mut().for_each(|supervisor| supervisor.killed.push(peer));
+            self.world.dies(pid);
+        }
+    }
+}
+
+impl Journal for Host<'_, '_> {
+    fn persist(&mut self, note: Note) -> Option<Result<(), String>> {
+        self.watch.did(|| format!("journal {note:?}"));
+        if self.defers() {
+            self.put_off_supervisor(supervisor::Awaited::Persist(note));
+            return None;
+        }
+        self.watch.persisted.push(note);
+        self.world.note(note, true);
+        Some(Ok(()))
+    }
+}
+
+impl SupervisorHost for Host<'_, '_> {
+    fn finish(&mut self, outcome: Outcome) {
+        self.watch.did(|| format!("reports {:?}", outcome.verdict));
+        self.world.violated(checks::truth(self.world, &outcome));
+        self.world.finished(outcome.verdict);
+        self.world.supervisor.iter_mut().for_each(|supervisor| supervisor.outcome = Some(outcome.clone()));
+    }
+}
+
+impl Sockets for Host<'_, '_> {
+    fn send_listeners(&mut self, to: LinkId) {
+        Transport::<LinkId>::send(self, to, &Message::Listeners { names: Vec::new(), more: false });
+    }
+}
+
+impl Hooks<incumbent::Hook> for Host<'_, '_> {
+    fn start_hook(&mut self, op: Op, hook: incumbent::Hook) {
+        self.run(op, AnyHook::Incumbent(hook));
+    }
+
+    fn exit(&mut self, exit: Exit) {
+        self.leave(exit);
+    }
+}
+
+impl Hooks<successor::Hook> for Host<'_, '_> {
+    fn start_hook(&mut self, op: Op, hook: successor::Hook) {
+        self.run(op, AnyHook::Successor(hook));
+    }
+
+    fn exit(&mut self, exit: Exit) {
+        self.leave(exit);
+    }
+}
+
+impl Storage for Host<'_, '_> {
+    fn lock(&mut self, op: Op) -> Option<LockAnswer> {
+        self.world.violated(checks::seizes(self.world, self.pid));
+        if self.defers() {
+            self.put_off(Awaited::Lock(op));
+            return None;
+        }
+        let answer = self.world.try_lock(self.pid);
+        self.watch.found_busy |= matches!(answer, LockAnswer::Busy { .. });
+        self.watch.did(|| format!("lock: {}", lock_answer(&answer)));
+        Some(answer)
+    }
+
+    fn unlock(&mut self) {
+        self.watch.did(|| "unlocks".into());
+        self.world.violated(checks::unlocks(self.world, self.pid));
+        self.world.lock = self.world.lock.filter(|holder| *holder != self.pid);
+    }
+
+    fn write_record(&mut self, op: Op, record: &Record) -> Option<Result<(), String>> {
+        self.world.violated(checks::records(self.world, self.pid, record));
+        if self.defers() {
+            self.put_off(Awaited::WriteRecord(op, record.clone()));
+            return None;
+        }
+        self.watch.did(|| format!("record {} written", record.generation));
+        self.world.write_record(self.pid, record.clone());
+        Some(Ok(()))
+    }
+
+    fn take_path(&mut self, op: Op) -> Option<Result<(), String>> {
+        self.world.violated(checks::serves_by_itself(self.world, self.pid));
+        if self.defers() {
+            self.put_off(Awaited::TakePath(op));
+            return None;
+        }
+        self.watch.did(|| "takes the path".into());
+        self.world.path = Some(self.pid);
+        Some(Ok(()))
+    }
+}
+
+/// What is said over a link, unless it is a heartbeat that only repeats the one before, which was not read yet.
+fn push(frames: &mut VecDeque<Message>, message: &Message) {
+    let again = matches!(message, Message::Heartbeat { .. }) && frames.back() == Some(message);
+    if !again {
+        frames.push_back(message.clone());
+    }
+}

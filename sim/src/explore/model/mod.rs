@@ -1,0 +1,562 @@
+//! The kernel that is searched: processes, one lock with its record, one control path, links.
+//!
+//! Faults it can make: a process dies in any gap or while idle and takes its time to do so (its links close, then
+//! the lock is freed, then it has ended); is stopped for any time; loses a frame; has its link reset; runs a hook
+//! that fails, hangs or opens something unfit; has an operation fail; is told to stop; the deadline comes early,
+//! the caller cancels. All of them are to be survived.
+//!
+//! A supervisor that died, or has lost track, may be followed by one that recovers ([`ModelRecovery`]); so may one that is
+//! merely stopped, by another, which begins no handoff of its own.
+//!
+//! No time passes. A timer fires when what it waits for has happened (`steps.rs` says what that is), and only if
+//! its process has nothing to read: that is rule 11; none does in the moment before a process's first turn, nor in the one between its freeing
+//! the lock and its end. What keeps the search finite without hiding anything: a
+//! heartbeat goes out only if nobody who runs has a frame of its sender to read (it would repeat it), is not said twice to
+//! one who is stopped, and frames are lost
+//! from the head of a queue (each is at its head once). Links have numbers that are used again once free.
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use handoff::journal::Journal;
+use handoff::machine::{
+    Awaited, Exit, Incumbent, LinkId, LockAnswer, Machine, Op, Recovery, Successor, Supervisor, Timers,
+    incumbent, recovery, successor,
+    supervisor::{self, Outcome, Peer, Verdict},
+};
+use handoff::message::{Capabilities, Hello, Message, PROTO_MAX, PROTO_MIN, Role, SealProgress};
+use handoff::record::Record;
+use handoff::{HandoffId, ProcessId};
+
+use self::faults::Faults;
+use super::checks;
+use crate::process::AnyHook;
+
+pub(super) mod apply;
+pub(super) mod faults;
+pub(super) mod host;
+pub(super) mod journal;
+pub(super) mod recover;
+pub(super) mod steps;
+pub(super) mod watch;
+
+/// Which versions of the protocol a build speaks, if not those of everybody else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Version {
+    /// Those, and a later one.
+    Later,
+    /// Only a later one.
+    OnlyLater,
+}
+
+impl Version {
+    pub(crate) const OTHERS: [Version; 2] = [Version::Later, Version::OnlyLater];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Version::Later => "a later version, too",
+            Version::OnlyLater => "a later version, and no other",
+        }
+    }
+}
+
+/// A daemon's machine, in whichever role.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Daemon {
+    Incumbent(Incumbent),
+    Successor(Successor),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Life {
+    Runs,
+    Stopped,
+    /// Its links are closed; it still holds the lock, if it did.
+    Dying,
+}
+
+/// A daemon's process, as the kernel and its clients see it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Process {
+    pub daemon: Daemon,
+    pub life: Life,
+    /// It was stopped, so the supervisor may think that it hangs; or it was told to leave.
+    pub suspect: bool,
+    /// The handoff that it is, or was, part of, and the last that it has said of it.
+    pub handoff: Option<HandoffId>,
+    pub said: Option<&'static str>,
+    /// Its supervisor has been heard since it was last silent.
+    pub heard: bool,
+    /// What its supervisor has told it.
+    pub told_to_resume: bool,
+    pub told_to_retire: bool,
+    pub told_to_leave: bool,
+    pub heard_begin: bool,
+    pub told_to_begin: bool,
+    pub told_to_commit: bool,
+    /// It has had its first turn.
+    pub begun: bool,
+    /// The incumbent of the handoff for which it was spawned.
+    pub predecessor: Option<u32>,
+    /// That of the record when it was spawned.
+    pub generation: u64,
+    /// Its build speaks no version that the supervisor does.
+    pub alien: bool,
+    /// Run one after the other.
+    pub hooks: Vec<(Op, AnyHook)>,
+    /// The first hook never returns.
+    pub hung: bool,
+    /// It accepts connections and writes what they ask for.
+    pub accepts: bool,
+    /// It was told that its predecessor has ended; or it never had one.
+    pub finalized: bool,
+    /// Operations whose results are put off.
+    pub pending: Vec<Awaited>,
+    /// The last operation that carried a number.
+    pub last_op: Op,
+    pub exited: Option<Exit>,
+}
+
+/// The supervisor's process.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ModelSupervisor {
+    pub machine: Supervisor,
+    pub stopped: bool,
+    pub incumbent: Option<u32>,
+    pub successor: Option<u32>,
+    /// Whom it has killed.
+    pub killed: Vec<Peer>,
+    /// Ends that it was told of.
+    pub told: Vec<u32>,
+    pub wants_connect: bool,
+    pub pending: Vec<supervisor::Awaited>,
+    pub outcome: Option<Outcome>,
+    /// What was to be written last into the journal could not be, or is not enough.
+    pub journal_failed: bool,
+    /// What it knows, written down or not.
+    pub knows: Arc<Journal>,
+    /// What it knew when it began.
+    pub before: Arc<Journal>,
+    /// Its successor has said that it can't.
+    pub heard_failed: bool,
+    /// It was called off before it had told its successor to commit.
+    pub cancelled: bool,
+    /// Its deadline has passed.
+    pub late: bool,
+    /// It began with one idle process that serves, and no fault has happened since: it must commit.
+    pub must_commit: bool,
+}
+
+/// A supervisor that recovers: another process than [`ModelSupervisor`], which is gone, at its end, or stopped.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ModelRecovery {
+    pub machine: Recovery,
+    pub stopped: bool,
+    /// The journal is its own: nobody holds it.
+    pub has_journal: bool,
+    /// What it knows, written down or not.
+    pub knows: Arc<Journal>,
+    /// Whom it watches, and whose end it was not told.
+    pub watched: Vec<u32>,
+    /// Whom the journal, the record, the control path or the one that serves has named.
+    pub named: BTreeSet<u32>,
+    /// It was given the listening sockets.
+    pub has_listeners: bool,
+    /// Whom it has killed: it does not hear them any more.
+    pub killed: BTreeSet<u32>,
+    /// Whose answer is still to come.
+    pub asked: BTreeSet<u32>,
+    /// Who could not be connected to.
+    pub refused: Vec<u32>,
+    pub pending: Vec<recovery::Awaited>,
+    /// What was to be written last into the journal could not be, or is not enough.
+    pub journal_failed: bool,
+    pub outcome: Option<recovery::Outcome>,
+}
+
+/// Who has a link to a daemon, and what the daemon is to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum End {
+    Supervisor(Peer),
+    Recovery,
+}
+
+/// A connection between a supervisor and a daemon. An end that is not open has closed it, or has read its end.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Link {
+    pub end: End,
+    pub pid: u32,
+    pub id: LinkId,
+    pub handoff_id: HandoffId,
+    /// The daemon knows of it.
+    pub accepted: bool,
+    /// The daemon has read over it that a supervisor has a handoff with it.
+    pub joined: bool,
+    /// The supervisor has made the daemon part of its handoff over it.
+    pub acked: bool,
+    /// The daemon has said something of the handoff over it.
+    pub answered: bool,
+    /// The last that the supervisor has said of the handoff over it.
+    pub said: Option<&'static str>,
+    pub reset: bool,
+    pub down: VecDeque<Message>,
+    pub up: VecDeque<Message>,
+    pub supervisor_open: bool,
+    pub daemon_open: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct World {
+    pub faults: Faults,
+    /// How many may still be started.
+    pub handoffs: u8,
+    pub started: u8,
+    pub processes: BTreeMap<u32, Process>,
+    pub supervisor: Option<ModelSupervisor>,
+    pub recovery: Option<ModelRecovery>,
+    /// What is written down.
+    pub journal: Arc<Journal>,
+    /// A supervisor died, or has lost track.
+    pub astray: bool,
+    pub links: Vec<Link>,
+    pub lock: Option<u32>,
+    pub record: Option<Record>,
+    /// The incumbent of the handoff for which the record's holder was spawned.
+    pub before_holder: Option<u32>,
+    pub path: Option<u32>,
+    pub next_pid: u32,
+    /// A daemon was told to stop: that nobody serves then is what was wanted.
+    pub signalled: Option<u32>,
+    pub violation: Option<String>,
+}
+
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const LIVENESS: Duration = Duration::from_secs(5);
+pub(crate) const HEARTBEAT: Duration = Duration::from_secs(1);
+
+pub(crate) fn id(pid: u32) -> ProcessId {
+    ProcessId { pid, start_time: 0 }
+}
+
+pub(crate) fn hello(pid: u32, role: Role) -> Hello {
+    Hello {
+        role,
+        pid,
+        start_time: 0,
+        build_id: Vec::new(),
+        proto_min: PROTO_MIN,
+        proto_max: PROTO_MAX,
+        capabilities: Capabilities::default(),
+    }
+}
+
+impl World {
+    /// One daemon serves; a supervisor is about to replace it.
+    pub(crate) fn new(faults: Faults, handoffs: u8) -> World {
+        let machine = Incumbent::new(hello(1, Role::Incumbent), 1, SECOND);
+        let first = Process {
+            begun: true,
+            accepts: true,
+            finalized: true,
+            ..Process::new(Daemon::Incumbent(machine), None)
+        };
+        let record = Record {
+            generation: 1,
+            holder: id(1),
+            sealed_for: None,
+            serving: true,
+            revisions: Vec::new(),
+            fingerprint: Default::default(),
+        };
+        World {
+            faults,
+            handoffs,
+            started: 0,
+            processes: BTreeMap::from([(1, first)]),
+            supervisor: None,
+            recovery: None,
+            journal: Arc::new(journal::at_first(1)),
+            astray: false,
+            links: Vec::new(),
+            lock: Some(1),
+            record: Some(record),
+            before_holder: None,
+            path: Some(1),
+            next_pid: 2,
+            signalled: None,
+            violation: None,
+        }
+    }
+
+    /// A process that has said nothing yet is of another build than one thought.
+    pub(crate) fn speaks(&mut self, pid: u32, version: Version) {
+        let link = self.links.iter().find(|link| link.pid == pid).map(|link| link.id);
+        let Some(process) = self.processes.get_mut(&pid) else { return };
+        let other = |hello: Hello| Hello {
+            proto_min: if version == Version::OnlyLater { PROTO_MAX + 1 } else { PROTO_MIN },
+            proto_max: PROTO_MAX + 1,
+            ..hello
+        };
+        process.alien = version == Version::OnlyLater;
+        process.daemon = match (&process.daemon, link) {
+            (Daemon::Successor(_), Some(link)) => {
+                let hello = other(hello(pid, Role::Successor));
+                Daemon::Successor(Successor::new(hello, process.generation, link))
+            }
+            _ => Daemon::Incumbent(Incumbent::new(other(hello(pid, Role::Incumbent)), 1, SECOND)),
+        };
+    }
+
+    pub(crate) fn violated(&mut self, violation: Option<String>) {
+        self.violation = self.violation.take().or(violation);
+    }
+
+    pub(crate) fn supervisor_runs(&self) -> bool {
+        self.supervisor.as_ref().is_some_and(|supervisor| !supervisor.stopped)
+    }
+
+    pub(crate) fn runs(&self, pid: u32) -> bool {
+        self.processes.get(&pid).is_some_and(|process| process.life == Life::Runs)
+    }
+
+    pub(crate) fn listens(&self, pid: u32) -> bool {
+        self.processes.get(&pid).is_some_and(|process| process.life != Life::Dying)
+    }
+
+    /// Nobody is at work on a handoff.
+    pub(crate) fn idle(&self) -> bool {
+        self.supervisor.as_ref().is_none_or(|supervisor| supervisor.machine.is_done())
+    }
+
+    /// Nobody recovers.
+    pub(crate) fn recovery_is_over(&self) -> bool {
+        self.recovery.as_ref().is_none_or(|recovery| recovery.machine.is_done())
+    }
+
+    /// A supervisor is stopped, whatever it is at.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.supervisor.as_ref().is_some_and(|supervisor| supervisor.stopped)
+            || self.recovery.as_ref().is_some_and(|s| s.stopped)
+    }
+
+    pub(crate) fn recovery_runs(&self) -> bool {
+        self.recovery.as_ref().is_some_and(|recovery| !recovery.stopped)
+    }
+
+    /// Connects a supervisor to `pid`.
+    pub(crate) fn link(&mut self, end: End, pid: u32) -> LinkId {
+        let id = LinkId((0..).find(|n| self.links.iter().all(|link| link.id.0 != *n)).unwrap_or_default());
+        self.links.push(Link {
+            end,
+            pid,
+            id,
+            handoff_id: HandoffId([self.started; 16]),
+            accepted: end == End::Supervisor(Peer::Successor),
+            joined: false,
+            acked: false,
+            answered: false,
+            said: None,
+            reset: false,
+            down: VecDeque::new(),
+            up: VecDeque::new(),
+            supervisor_open: true,
+            daemon_open: true,
+        });
+        id
+    }
+
+    pub(crate) fn spawn(&mut self) -> u32 {
+        let pid = self.next_pid;
+        self.next_pid += 1;
+        let link = self.link(End::Supervisor(Peer::Successor), pid);
+        let generation = self.record.as_ref().map_or(0, |record| record.generation);
+        let machine = Successor::new(hello(pid, Role::Successor), generation, link);
+        let predecessor = self.supervisor.as_ref().and_then(|supervisor| supervisor.incumbent);
+        let process = Process { generation, ..Process::new(Daemon::Successor(machine), predecessor) };
+        self.processes.insert(pid, process);
+        if let Some(supervisor) = &mut self.supervisor {
+            supervisor.successor = Some(pid);
+        }
+        pid
+    }
+
+    pub(crate) fn try_lock(&mut self, pid: u32) -> LockAnswer {
+        let record = self.record.clone();
+        match self.lock {
+            Some(holder) if holder != pid => LockAnswer::Busy { hint: record },
+            _ => {
+                self.lock = Some(pid);
+                LockAnswer::Held { last: record }
+            }
+        }
+    }
+
+    pub(crate) fn write_record(&mut self, pid: u32, record: Record) {
+        let lawful = self.lock == Some(pid);
+        self.violated((!lawful).then(|| format!("{pid} writes the record without the lock")));
+        // A number that comes again would be taken for the one that is known.
+        let before = self.record.as_ref().filter(|before| before.holder.pid != pid);
+        let again = before.is_some_and(|before| record.generation <= before.generation);
+        self.violated(again.then(|| format!("{pid} takes the record over, and its generation stays")));
+        self.record = Some(record);
+        self.before_holder = self.processes.get(&pid).and_then(|process| process.predecessor);
+    }
+
+    /// A process is about to end, however: its links close at once.
+    pub(crate) fn dies(&mut self, pid: u32) {
+        if let Some(process) = self.processes.get_mut(&pid) {
+            process.life = Life::Dying;
+            process.accepts = false;
+            process.hung = false;
+            process.hooks.clear();
+            process.pending.clear();
+        }
+        for link in self.links.iter_mut().filter(|link| link.pid == pid) {
+            link.daemon_open = false;
+        }
+    }
+
+    pub(crate) fn supervisor_dies(&mut self) {
+        self.supervisor = None;
+        self.astray = true;
+    }
+
+    pub(crate) fn recovery_dies(&mut self) {
+        self.recovery = None;
+        self.astray = true;
+    }
+
+    /// A daemon that runs has a handoff with the supervisor at the other end.
+    pub(crate) fn is_in_session(&self, link: &Link) -> bool {
+        let runs = |process: &Process| {
+            process.begun && process.life == Life::Runs && process.handoff == Some(link.handoff_id)
+        };
+        link.joined && self.processes.get(&link.pid).is_some_and(runs)
+    }
+
+    /// Whether the supervisor at this end of a link is there and at work.
+    pub(crate) fn is_at_work(&self, end: End) -> bool {
+        match end {
+            End::Supervisor(_) => !self.idle(),
+            End::Recovery => !self.recovery_is_over(),
+        }
+    }
+
+    /// What supervisors know once a handoff is over.
+    pub(crate) fn finished(&mut self, verdict: Verdict) {
+        self.astray |= !matches!(verdict, Verdict::Committed | Verdict::RolledBack | Verdict::Cancelled);
+    }
+
+    /// Forgets what nobody can see any more, and looks at what is left.
+    pub(crate) fn settle(&mut self) {
+        let at_work = self.links.iter().map(|link| self.is_at_work(link.end)).collect::<Vec<_>>();
+        for (link, at_work) in self.links.iter_mut().zip(at_work) {
+            link.supervisor_open &= at_work;
+            if !link.supervisor_open {
+                link.up.clear();
+            }
+            if !link.daemon_open {
+                link.down.clear();
+            }
+        }
+        self.links.retain(|link| link.daemon_open || link.supervisor_open);
+        self.violated(checks::safety(self));
+        self.violated(checks::timer_bounds(self));
+    }
+}
+
+impl Link {
+    /// What is on its way is lost, and both ends will see that there is no link any more.
+    pub(crate) fn reset(&mut self) {
+        self.reset = true;
+        self.down.clear();
+        self.up.clear();
+    }
+}
+
+impl ModelSupervisor {
+    /// It has seen its incumbent end: there is nobody to go back to.
+    pub(crate) fn incumbent_has_ended(&self) -> bool {
+        self.incumbent.is_some_and(|pid| self.told.contains(&pid))
+    }
+}
+
+impl Process {
+    pub(crate) fn new(daemon: Daemon, predecessor: Option<u32>) -> Self {
+        Process {
+            daemon,
+            life: Life::Runs,
+            suspect: false,
+            handoff: None,
+            said: None,
+            heard: false,
+            told_to_resume: false,
+            told_to_retire: false,
+            told_to_leave: false,
+            heard_begin: false,
+            told_to_begin: false,
+            told_to_commit: false,
+            begun: false,
+            predecessor,
+            generation: 0,
+            alien: false,
+            hooks: Vec::new(),
+            hung: false,
+            accepts: false,
+            finalized: false,
+            pending: Vec::new(),
+            last_op: Op::default(),
+            exited: None,
+        }
+    }
+
+    pub(crate) fn timers(&self) -> &Timers {
+        match &self.daemon {
+            Daemon::Incumbent(machine) => machine.timers(),
+            Daemon::Successor(machine) => machine.timers(),
+        }
+    }
+
+    /// It runs, and nobody could think that it does not.
+    pub(crate) fn is_well(&self) -> bool {
+        self.life == Life::Runs && !self.hung && !self.suspect && !self.alien
+    }
+
+    /// A hook runs that something depends on, or an answer is awaited.
+    pub(crate) fn is_busy(&self) -> bool {
+        let finalize = AnyHook::Incumbent(incumbent::Hook::Finalize);
+        self.hooks.iter().any(|(_, hook)| *hook != finalize) || !self.pending.is_empty()
+    }
+
+    /// It writes, or may write, what is in the data directory.
+    pub(crate) fn writes(&self) -> bool {
+        let by_hook = |hook: &AnyHook| match hook {
+            AnyHook::Incumbent(incumbent::Hook::Drain { .. }) => false,
+            AnyHook::Incumbent(
+                incumbent::Hook::Seal | incumbent::Hook::Resume { .. } | incumbent::Hook::Finalize,
+            ) => true,
+            AnyHook::Successor(successor::Hook::WarmUp) => false,
+            AnyHook::Successor(successor::Hook::Open { .. } | successor::Hook::Serve) => true,
+        };
+        self.accepts || self.hooks.iter().any(|(_, hook)| by_hook(hook))
+    }
+
+    /// It seals, or writes down that it has.
+    pub(crate) fn seals(&self) -> bool {
+        let seal = |(_, hook): &(Op, AnyHook)| *hook == AnyHook::Incumbent(incumbent::Hook::Seal);
+        self.hooks.iter().any(seal) || !self.pending.is_empty()
+    }
+
+    /// How far its seal has come, and over which link that is said; nothing if nobody waits for it.
+    pub(crate) fn seal_progress(&self) -> Option<(LinkId, Message)> {
+        match &self.daemon {
+            Daemon::Incumbent(machine) => machine.seal_progress(SealProgress::default()),
+            Daemon::Successor(_) => None,
+        }
+    }
+
+    /// It may make what its predecessor can't undo.
+    pub(crate) fn finalizes(&self) -> bool {
+        self.hooks.iter().any(|(_, hook)| *hook == AnyHook::Incumbent(incumbent::Hook::Finalize))
+    }
+}

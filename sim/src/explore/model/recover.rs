@@ -1,0 +1,404 @@
+//! The supervisor that recovers, on the searched kernel: its host, what can happen to it, what must hold of it.
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use handoff::ProcessId;
+use handoff::host::*;
+use handoff::machine::{
+    Machine, Recovery, Timer,
+    recovery::{self, Awaited, Config, Event, Outcome, Sight, Sighting, Verdict},
+};
+use handoff::message::Message;
+
+use super::host::Host;
+use super::journal;
+use super::steps::Step;
+use super::watch::Watch;
+use super::{Daemon, End, LIVENESS, Life, Link, ModelRecovery, Process, SECOND, World, id};
+use crate::explore::checks;
+use crate::explore::checks::obligations;
+use crate::explore::report::names;
+use crate::mutation::mutant::drive;
+
+impl World {
+    fn recovery_starts(&mut self, watch: &mut Watch<'_>) {
+        let config = Config {
+            liveness: LIVENESS,
+            unreachable_limit: 60 * SECOND,
+            retire_limit: 10 * SECOND,
+            deadline: 300 * SECOND,
+            take_listeners: true,
+        };
+        // A supervisor that is merely stopped holds its journal.
+        let has_journal = self.idle();
+        self.recovery = Some(ModelRecovery {
+            machine: Recovery::new(config),
+            stopped: false,
+            has_journal,
+            knows: if has_journal { self.journal.clone() } else { Arc::default() },
+            watched: Vec::new(),
+            named: BTreeSet::new(),
+            has_listeners: false,
+            killed: BTreeSet::new(),
+            asked: BTreeSet::new(),
+            refused: Vec::new(),
+            pending: Vec::new(),
+            journal_failed: false,
+            outcome: None,
+        });
+        self.recovery(Event::Start, watch)
+    }
+
+    /// Lets a step of its happen.
+    pub(crate) fn apply_to_recovery(&mut self, step: &Step, watch: &mut Watch<'_>) {
+        match *step {
+            Step::Recover => self.recovery_starts(watch),
+            Step::TellRecovery(pid) => self.tell_recovery(pid, watch),
+            Step::Refused(pid) => {
+                self.recovery.iter_mut().for_each(|recovery| {
+                    recovery.refused.remove(0);
+                });
+                self.recovery(Event::Closed(id(pid)), watch);
+            }
+            Step::RecoveryComplete => self.recovery_complete(true, watch),
+            Step::RecoveryTimer(timer) => self.recovery(Event::Timer(timer), watch),
+            Step::ContinueRecovery => self.recovery.iter_mut().for_each(|recovery| recovery.stopped = false),
+            _ => {}
+        }
+    }
+
+    fn tell_recovery(&mut self, pid: u32, watch: &mut Watch<'_>) {
+        let its = |link: &&mut Link| link.pid == pid && link.end == End::Recovery;
+        self.links.iter_mut().filter(its).for_each(|link| link.supervisor_open = false);
+        if let Some(recovery) = &mut self.recovery {
+            recovery.watched.retain(|watched| *watched != pid);
+            recovery.asked.remove(&pid);
+        }
+        self.recovery(Event::Ended(id(pid)), watch)
+    }
+
+    /// Lets the recovery handle `event`.
+    pub(crate) fn recovery(&mut self, event: Event, watch: &mut Watch<'_>) {
+        let Some(mut machine) = self.recovery.as_ref().map(|recovery| recovery.machine.clone()) else {
+            return;
+        };
+        if let Event::Timer(timer) = &event {
+            self.violated(obligations::fires_again(&machine, *timer, Event::Timer, watch));
+        }
+        let mut meddling = watch.meddling.take();
+        let mut host = Host { world: self, pid: 0, watch };
+        let lives = drive(&mut machine, &mut host, event, &mut meddling).is_continue();
+        watch.meddling = meddling;
+        match &mut self.recovery {
+            Some(recovery) if lives => recovery.machine = machine,
+            _ => return self.recovery_dies(),
+        }
+        let mute = self
+            .recovery
+            .as_ref()
+            .is_some_and(|recovery| recovery.machine.is_done() && recovery.outcome.is_none());
+        self.violated(mute.then(|| "the recovery is done, and reports nothing".into()));
+        self.violated(obligations::recovery::looks(self, watch));
+        self.violated(obligations::recovery::tells(watch));
+        self.violated(obligations::recovery::notes(self, watch));
+    }
+
+    /// What can happen to it next, but for timers. Ends come before anything else.
+    pub(crate) fn recovery_steps(&self, steps: &mut Vec<Step>) {
+        let Some(recovery) =
+            self.recovery.as_ref().filter(|_| self.recovery_runs() && !self.recovery_is_over())
+        else {
+            return;
+        };
+        let ended = recovery.watched.iter().find(|pid| !self.processes.contains_key(pid));
+        if let Some(pid) = ended {
+            return steps.push(Step::TellRecovery(*pid));
+        }
+        steps.extend(recovery.refused.first().map(|pid| Step::Refused(*pid)));
+        steps.extend((!recovery.pending.is_empty()).then_some(Step::RecoveryComplete));
+        for (i, link) in
+            self.links.iter().enumerate().filter(|(_, l)| l.end == End::Recovery && l.supervisor_open)
+        {
+            if !link.up.is_empty() {
+                steps.push(Step::Up(i));
+            } else if !link.daemon_open || link.reset {
+                steps.push(Step::UpClosed(i));
+            }
+        }
+    }
+
+    pub(crate) fn recovery_timers(&self, quiet: bool, steps: &mut Vec<Step>) {
+        let Some(recovery) = self.recovery.as_ref().filter(|recovery| !recovery.stopped) else { return };
+        let mut busy = Vec::new();
+        self.recovery_steps(&mut busy);
+        // Whoever runs has answered before it is asked again.
+        let waits = self.links.iter().any(|link| {
+            link.end == End::Recovery && self.runs(link.pid) && link.supervisor_open && !link.down.is_empty()
+        });
+        if !busy.is_empty() || waits {
+            return;
+        }
+        let armed = |timer: &Timer| recovery.machine.timers().is_armed(*timer);
+        for timer in Timer::ALL.into_iter().filter(armed) {
+            let fires = match timer {
+                Timer::Heartbeat => quiet || !self.faults.sparse,
+                // Many questions fit into it: whoever runs has answered one.
+                Timer::Patience => !recovery.asked.iter().any(|pid| self.runs(*pid)),
+                Timer::IncumbentSilent => recovery.asked.iter().any(|pid| !self.runs(*pid)),
+                // All have answered, and a hook keeps one from serving.
+                Timer::Deadline => {
+                    let hung = self.processes.values().any(|process| process.hung);
+                    quiet && hung && recovery.asked.is_empty() && !armed(&Timer::Patience)
+                }
+                _ => false,
+            };
+            steps.extend(fires.then_some(Step::RecoveryTimer(timer)));
+        }
+    }
+
+    pub(crate) fn recovery_hears(&mut self, pid: u32, message: Message, watch: &mut Watch<'_>) {
+        match (&mut self.recovery, &message) {
+            (Some(recovery), Message::StandingReport { .. }) => {
+                recovery.asked.remove(&pid);
+            }
+            (Some(recovery), Message::Listeners { more: false, .. }) => {
+                recovery.has_listeners |= !recovery.killed.contains(&pid);
+            }
+            _ => {}
+        }
+        let name = message.name();
+        self.recovery(Event::Frame(id(pid), message), watch);
+        if watch.crash.is_none() {
+            self.violated(obligations::recovery::hears(self, pid, name, watch));
+        }
+    }
+
+    pub(crate) fn recovery_complete(&mut self, good: bool, watch: &mut Watch<'_>) {
+        let Some(recovery) = &mut self.recovery else { return };
+        let event = match recovery.pending.remove(0) {
+            Awaited::Look(also) => {
+                watch.looked = true;
+                Event::Looked(self.sightings(also))
+            }
+            Awaited::Note(verdict) => {
+                watch.noted = self.heir_that_is_free(verdict).filter(|_| good);
+                Event::Noted(verdict, self.note_recovery(verdict, good))
+            }
+            Awaited::Finish(_) => return,
+        };
+        self.recovery(event, watch)
+    }
+
+    /// Sockets lie beside the path from a process's first turn to its end.
+    fn sightings(&mut self, also: Option<ProcessId>) -> Vec<Sighting> {
+        let Some(recovery) = &mut self.recovery else { return Vec::new() };
+        let (incumbent, successor) = recovery.under_way();
+        let holder = self.record.as_ref().map(|record| record.holder);
+        let named = [incumbent, journal::running(&recovery.knows), holder, self.path.map(id)];
+        let seen = self.processes.iter().filter_map(|(pid, process)| {
+            let this = Some(id(*pid));
+            let sight = match () {
+                () if successor == this => Sight::Successor,
+                () if named.contains(&this) => Sight::Incumbent,
+                () if process.begun || also == this => Sight::Beside,
+                () => return None,
+            };
+            Some(Sighting { process: id(*pid), sight })
+        });
+        let sightings: Vec<Sighting> = seen.collect();
+        let is_named = |sighting: &&Sighting| sighting.sight != Sight::Beside;
+        recovery.named.extend(sightings.iter().filter(is_named).map(|sighting| sighting.process.pid));
+        recovery.watched.extend(sightings.iter().map(|sighting| sighting.process.pid));
+        recovery.watched.sort_unstable();
+        recovery.watched.dedup();
+        sightings
+    }
+
+    /// Who serves, unless it is still to answer.
+    fn heir_that_is_free(&self, verdict: Verdict) -> Option<u32> {
+        let Verdict::Serves(process) = verdict else { return None };
+        let asked = self.recovery.as_ref().is_some_and(|recovery| recovery.asked.contains(&process.pid));
+        (!asked).then_some(process.pid)
+    }
+}
+
+impl Transport<ProcessId> for Host<'_, '_> {
+    fn send(&mut self, to: ProcessId, message: &Message) {
+        let has_journal = self.world.recovery.as_ref().is_some_and(|recovery| recovery.has_journal);
+        if let (true, Message::Final { .. }) = (has_journal, message) {
+            self.world.violated(checks::finalizes(self.world, to.pid));
+        }
+        self.watch.tells(|| names::daemon(to.pid), message);
+        self.watch.asked_of.push((to.pid, message.name()));
+        if let Some(recovery) = &mut self.world.recovery {
+            match message {
+                Message::StandingQuery => {
+                    recovery.asked.insert(to.pid);
+                }
+                Message::ListenersQuery if recovery.has_listeners => {
+                    self.world
+                        .violated(Some("the recovery asks for the listening sockets, and has them".into()));
+                }
+                _ => {}
+            }
+        }
+        let refused = self.world.recovery.as_ref().is_some_and(|recovery| recovery.refused.contains(&to.pid));
+        let mine = |link: &&mut Link| link.end == End::Recovery && link.pid == to.pid;
+        let mut links =
+            self.world.links.iter_mut().filter(mine).filter(|link| link.supervisor_open).peekable();
+        if links.peek().is_none() && !refused {
+            let wrong = format!("the recovery says {} to {}, to whom it has no link", message.name(), to.pid);
+            return self.world.violated(Some(wrong));
+        }
+        if let Some(link) = links.find(|link| link.daemon_open && !link.reset) {
+            // A question that was not read yet is not asked twice.
+            if link.down.back() != Some(message) {
+                link.down.push_back(message.clone());
+            }
+        }
+    }
+
+    fn close(&mut self, _link: ProcessId) {}
+}
+
+impl Discovery for Host<'_, '_> {
+    fn look(&mut self, also: Option<ProcessId>) -> Option<Vec<Sighting>> {
+        self.watch.did(|| "looks".into());
+        if self.defers() {
+            self.world.recovery.iter_mut().for_each(|s| s.pending.push(Awaited::Look(also)));
+            return None;
+        }
+        self.watch.looked = true;
+        Some(self.world.sightings(also))
+    }
+
+    fn connect(&mut self, to: ProcessId) {
+        self.watch.did(|| format!("connects to D{to}"));
+        let listens = self.world.processes.get(&to.pid).is_some_and(|process| process.begun);
+        if listens && self.world.listens(to.pid) {
+            self.world.link(End::Recovery, to.pid);
+        } else {
+            self.world.recovery.iter_mut().for_each(|recovery| recovery.refused.push(to.pid));
+        }
+    }
+
+    fn kill(&mut self, process: ProcessId) {
+        self.watch.did(|| format!("kills D{process}"));
+        self.world.violated(kills(self.world, process.pid));
+        self.world.recovery.iter_mut().for_each(|recovery| {
+            recovery.killed.insert(process.pid);
+        });
+        if self.world.processes.contains_key(&process.pid) {
+            self.world.dies(process.pid);
+        }
+    }
+
+    fn note(&mut self, verdict: Verdict) -> Option<Result<(), String>> {
+        self.watch.did(|| format!("journal {}", name(verdict)));
+        if self.defers() {
+            self.world.recovery.iter_mut().for_each(|s| s.pending.push(Awaited::Note(verdict)));
+            return None;
+        }
+        self.watch.noted = self.world.heir_that_is_free(verdict);
+        Some(self.world.note_recovery(verdict, true))
+    }
+}
+
+impl RecoveryHost for Host<'_, '_> {
+    fn finish(&mut self, outcome: Outcome) {
+        self.watch.did(|| match outcome.verdict {
+            Verdict::Serves(process) => format!("finds: D{process} serves"),
+            verdict => format!("finds: {}", name(verdict)),
+        });
+        self.world.violated(truth(self.world, &outcome));
+        self.world.astray &= matches!(outcome.verdict, Verdict::Unconfirmed | Verdict::Cancelled);
+        self.world.recovery.iter_mut().for_each(|recovery| recovery.outcome = Some(outcome.clone()));
+    }
+}
+
+/// When it kills somebody: one that is its to end; not one that serves, nor the last one that could.
+fn kills(world: &World, pid: u32) -> Option<String> {
+    let process = world.processes.get(&pid)?;
+    if !world.recovery.as_ref()?.named.contains(&pid) {
+        return Some(format!("the recovery kills {pid}, which is another's"));
+    }
+    let well = process.life == Life::Runs && !process.hung && !process.suspect;
+    let answered = !world.recovery.as_ref()?.asked.contains(&pid);
+    let lives = |(other, process): (&u32, &Process)| *other != pid && process.life != Life::Dying;
+    let dying = world.processes.values().any(|process| process.life == Life::Dying);
+    match () {
+        () if !well || dying || world.signalled.is_some() => None,
+        () if process.accepts => Some(format!("the recovery kills {pid}, which serves")),
+        () if answered && !world.processes.keys().any(|pid| checks::serves(world, *pid)) => {
+            Some(format!("the recovery kills {pid}, which has answered, and nobody serves"))
+        }
+        () if !world.processes.iter().any(lives) => Some(format!("the recovery kills {pid}, the last one")),
+        () => None,
+    }
+}
+
+/// What it reports is so, but for an end that it can't have heard of.
+fn truth(world: &World, outcome: &Outcome) -> Option<String> {
+    let recovery = world.recovery.as_ref()?;
+    // One that has not said `Hello` yet knows of no handoff, and leaves when it sees that its supervisor is gone.
+    let matters = |process: &Process| match &process.daemon {
+        Daemon::Incumbent(_) => process.life != Life::Dying,
+        Daemon::Successor(machine) => machine.handoff_id().is_some() && process.life != Life::Dying,
+    };
+    let so = match outcome.verdict {
+        Verdict::Serves(process) => {
+            let is_final = |process: &Process| {
+                process.finalized || process.predecessor.is_some_and(|pid| world.processes.contains_key(&pid))
+            };
+            // What may not be known to the next supervisor must not be final.
+            let told =
+                outcome.journal_error.is_some() || world.processes.get(&process.pid).is_some_and(is_final);
+            let serves = told && checks::serves(world, process.pid);
+            serves || checks::is_dead_unheard(world, &recovery.watched, process.pid)
+        }
+        Verdict::NobodyServes => !world.processes.values().any(matters),
+        Verdict::Unconfirmed => world.processes.values().any(Process::is_slow),
+        Verdict::Cancelled => true,
+    };
+    let stray =
+        |pid: &&u32| outcome.verdict != Verdict::Serves(id(**pid)) && world.processes.contains_key(pid);
+    if let (Verdict::Serves(_), Some(stray)) = (outcome.verdict, recovery.named.iter().find(stray)) {
+        return Some(format!("the recovery is over, and {stray} is left"));
+    }
+    if matches!(outcome.verdict, Verdict::Serves(_)) && !recovery.has_listeners {
+        return Some("the recovery is over without the listening sockets".into());
+    }
+    // Those whose end was not told are there, as far as it knows.
+    let is_there = |process: &ProcessId| {
+        world.processes.contains_key(&process.pid) || recovery.watched.contains(&process.pid)
+    };
+    if let Some(gone) = outcome.left.iter().find(|process| !is_there(process)) {
+        return Some(format!("the recovery reports that {} is left, which has ended", gone.pid));
+    }
+    let is_heir = |pid: u32| outcome.verdict == Verdict::Serves(id(pid));
+    let is_known = |pid: &&u32| is_heir(**pid) == outcome.left.contains(&id(**pid));
+    if let Some(pid) = recovery.watched.iter().find(is_known) {
+        return Some(format!("the recovery reports that {:?} are left, and not {pid}", outcome.left));
+    }
+    let killed: BTreeSet<u32> = outcome.killed.iter().map(|process| process.pid).collect();
+    if killed != recovery.killed {
+        return Some(format!(
+            "the recovery reports that it has killed {:?}, which is not so",
+            outcome.killed
+        ));
+    }
+    if recovery.journal_failed && outcome.journal_error.is_none() {
+        return Some("the journal could not be written, and the recovery does not say so".into());
+    }
+    (!so).then(|| format!("the recovery reports {:?}, which is not so", outcome.verdict))
+}
+
+/// Its name, for the list of verdicts that a search met.
+pub(crate) fn name(verdict: recovery::Verdict) -> &'static str {
+    match verdict {
+        Verdict::Serves(_) => "Serves",
+        Verdict::NobodyServes => "NobodyServes",
+        Verdict::Unconfirmed => "Unconfirmed",
+        Verdict::Cancelled => "Cancelled",
+    }
+}

@@ -1,0 +1,498 @@
+//! What can happen next: what the world does by itself, when a timer fires, and what faults are left.
+use handoff::machine::{Machine, Timer, Timers, recovery, supervisor::Peer};
+use handoff::message::Message;
+
+use super::faults::Faults;
+use super::{End, Life, Link, ModelRecovery, ModelSupervisor, Process, Version, World};
+use crate::explore::search::liveness::Needs;
+use crate::process::AnyHook;
+
+/// One thing that can happen next. Daemons are named by their pid, links by their place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    Recover,
+    TellRecovery(u32),
+    Refused(u32),
+    RecoveryComplete,
+    RecoveryTimer(Timer),
+    ContinueRecovery,
+    Handoff,
+    ColdStart,
+    Connect,
+    Begin(u32),
+    Accept(usize),
+    Down(usize),
+    DownClosed(usize),
+    Up(usize),
+    UpClosed(usize),
+    Hook(u32),
+    Complete(u32),
+    SupervisorComplete,
+    /// Whoever has told it to stop kills it, since it does not end.
+    GivesUp(u32),
+    FreesLock(u32),
+    Ends(u32),
+    TellEnded(u32),
+    SupervisorTimer(Timer),
+    DaemonTimer(u32, Timer),
+    ContinueSupervisor,
+    Continue(u32),
+    Fault(Fault),
+}
+
+/// What goes wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    HookFails(u32),
+    HookHangs(u32),
+    /// A drain that leaves the door open, an open that is unhealthy.
+    HookUnfit(u32),
+    OperationFails(u32),
+    SupervisorOperationFails,
+    RecoveryOperationFails,
+    CrashRecovery,
+    StopRecovery,
+    DropDown(usize),
+    DropUp(usize),
+    Reset(usize),
+    StrayDown(usize),
+    StrayUp(usize),
+    CrashSupervisor,
+    Crash(u32),
+    StopSupervisor,
+    Stop(u32),
+    Late,
+    Cancel,
+    CancelRecovery,
+    Signal(u32),
+    /// A process is of a build with another version of the protocol.
+    Speaks(u32, Version),
+    /// No fault: a seal says how far it has come.
+    SealGoesOn(u32),
+}
+
+impl Step {
+    /// Nobody need ever continue a stopped process.
+    pub(crate) fn needs(&self) -> Needs {
+        match self {
+            Step::Continue(_) | Step::ContinueSupervisor | Step::ContinueRecovery => Needs::Somebody,
+            _ => Needs::Nothing,
+        }
+    }
+}
+
+impl Fault {
+    /// Of which kind it is: the one that there is one less of then.
+    pub(crate) fn kind(&self) -> fn(&mut Faults) -> &mut u8 {
+        match self {
+            Fault::HookFails(_) | Fault::HookHangs(_) | Fault::HookUnfit(_) => |faults| &mut faults.bad_hooks,
+            Fault::OperationFails(_) | Fault::SupervisorOperationFails | Fault::RecoveryOperationFails => {
+                |faults| &mut faults.errors
+            }
+            Fault::Crash(_) | Fault::CrashSupervisor | Fault::CrashRecovery => |faults| &mut faults.crashes,
+            Fault::Stop(_) | Fault::StopSupervisor | Fault::StopRecovery => |faults| &mut faults.stops,
+            Fault::DropDown(_) | Fault::DropUp(_) => |faults| &mut faults.drops,
+            Fault::Reset(_) => |faults| &mut faults.resets,
+            Fault::StrayDown(_) | Fault::StrayUp(_) => |faults| &mut faults.strays,
+            Fault::Late => |faults| &mut faults.late,
+            Fault::Cancel | Fault::CancelRecovery => |faults| &mut faults.cancels,
+            Fault::Signal(_) => |faults| &mut faults.signals,
+            Fault::Speaks(..) => |faults| &mut faults.versions,
+            Fault::SealGoesOn(_) => |faults| &mut faults.progress,
+        }
+    }
+}
+
+impl World {
+    pub(crate) fn steps(&self) -> Vec<Step> {
+        let mut steps = Vec::new();
+        if self.faults.prompt {
+            self.recovery_and_its_peers(&mut steps);
+            if !steps.is_empty() {
+                return steps;
+            }
+        }
+        self.reads(&mut steps);
+        self.deaths(&mut steps);
+        self.work(&mut steps);
+        self.recovery_steps(&mut steps);
+        let quiet = steps.is_empty();
+        if !self.processes.iter().any(|(pid, process)| self.is_prompt(*pid, process)) {
+            self.supervisor_timers(quiet, &mut steps);
+            self.daemon_timers(quiet, &mut steps);
+            self.recovery_timers(quiet, &mut steps);
+        }
+        self.continues(&mut steps);
+        self.starts(&mut steps);
+        self.bad_luck(&mut steps);
+        steps
+    }
+
+    /// Timers that time alone lets expire, whatever else is to be done first: heartbeats soon, the deadlines of supervisors
+    /// at last.
+    pub(crate) fn due(&self) -> Vec<(Step, Needs)> {
+        let mut due = Vec::new();
+        let mut note = |timers: &Timers, step: &dyn Fn(Timer) -> Step| {
+            for (timer, needs) in [(Timer::Heartbeat, Needs::Nothing), (Timer::Deadline, Needs::Deadline)] {
+                due.extend(timers.is_armed(timer).then(|| (step(timer), needs)));
+            }
+        };
+        if let Some(supervisor) = self.supervisor.as_ref().filter(|supervisor| !supervisor.stopped) {
+            note(supervisor.machine.timers(), &Step::SupervisorTimer);
+        }
+        if let Some(recovery) = self.recovery.as_ref().filter(|recovery| !recovery.stopped) {
+            note(recovery.machine.timers(), &Step::RecoveryTimer);
+        }
+        for (pid, process) in self.processes.iter().filter(|(_, process)| process.life == Life::Runs) {
+            let beats = process.timers().is_armed(Timer::Heartbeat);
+            due.extend(beats.then_some((Step::DaemonTimer(*pid, Timer::Heartbeat), Needs::Nothing)));
+        }
+        due
+    }
+
+    /// What is next for a process takes less time than any timer.
+    fn is_prompt(&self, pid: u32, process: &Process) -> bool {
+        match process.life {
+            Life::Runs => !process.begun,
+            Life::Dying => self.lock != Some(pid),
+            Life::Stopped => false,
+        }
+    }
+
+    /// What is under way between a supervisor that recovers and the daemons that it asks.
+    fn recovery_and_its_peers(&self, steps: &mut Vec<Step>) {
+        self.recovery_steps(steps);
+        let is_asked = |(pid, _): &(&u32, &Process)| {
+            let reads = |link: &Link| {
+                link.end == End::Recovery
+                    && link.pid == **pid
+                    && link.supervisor_open
+                    && !link.down.is_empty()
+            };
+            self.recovery_runs() && self.links.iter().any(reads)
+        };
+        steps.extend(self.processes.iter().filter(is_asked).filter_map(|(pid, _)| self.daemon_reads(*pid)));
+    }
+
+    fn reads(&self, steps: &mut Vec<Step>) {
+        steps.extend(self.processes.keys().filter_map(|pid| self.daemon_reads(*pid)));
+        steps.extend((0..self.links.len()).filter_map(|i| self.reads_next(i)));
+        if self.supervisor_runs()
+            && self.supervisor.as_ref().is_some_and(|supervisor| supervisor.wants_connect)
+        {
+            steps.push(Step::Connect);
+        }
+    }
+
+    /// Hosts read older links first: what came over one is handled before what its sender says over the next.
+    fn daemon_reads(&self, pid: u32) -> Option<Step> {
+        let mut links = self.links.iter().enumerate().filter(|(_, link)| link.pid == pid && link.daemon_open);
+        links.find_map(|(i, link)| match () {
+            () if !self.runs(pid) || !self.processes[&pid].begun => None,
+            () if !link.accepted => Some(Step::Accept(i)),
+            () if !link.down.is_empty() => Some(Step::Down(i)),
+            () if !link.supervisor_open || link.reset => Some(Step::DownClosed(i)),
+            () => None,
+        })
+    }
+
+    /// Nothing of what a process has sent is read after its end has been seen.
+    fn reads_next(&self, i: usize) -> Option<Step> {
+        let link = &self.links[i];
+        match () {
+            () if link.end == End::Recovery => None,
+            () if !self.supervisor_runs()
+                || !link.supervisor_open
+                || !self.processes.contains_key(&link.pid) =>
+            {
+                None
+            }
+            () if !link.up.is_empty() => Some(Step::Up(i)),
+            () if !link.daemon_open || link.reset => Some(Step::UpClosed(i)),
+            () => None,
+        }
+    }
+
+    fn supervisor_can_read(&self) -> bool {
+        (0..self.links.len()).any(|i| self.reads_next(i).is_some()) || self.untold().next().is_some()
+    }
+
+    fn deaths(&self, steps: &mut Vec<Step>) {
+        for pid in self.processes.iter().filter(|(_, p)| p.life == Life::Dying).map(|(pid, _)| *pid) {
+            steps.push(if self.lock == Some(pid) { Step::FreesLock(pid) } else { Step::Ends(pid) });
+        }
+        steps.extend(self.untold().map(Step::TellEnded));
+    }
+
+    /// Ends that the supervisor can see and has not seen.
+    fn untold(&self) -> impl Iterator<Item = u32> {
+        let supervisor = self
+            .supervisor
+            .as_ref()
+            .filter(|supervisor| !supervisor.stopped && !supervisor.machine.is_done());
+        let unseen = |supervisor: &ModelSupervisor, pid: u32| {
+            !self.processes.contains_key(&pid) && !supervisor.told.contains(&pid)
+        };
+        supervisor.into_iter().flat_map(move |supervisor| {
+            [supervisor.incumbent, supervisor.successor]
+                .into_iter()
+                .flatten()
+                .filter(move |pid| unseen(supervisor, *pid))
+        })
+    }
+
+    fn work(&self, steps: &mut Vec<Step>) {
+        for (pid, process) in &self.processes {
+            match process.life {
+                Life::Runs if !process.begun => steps.push(Step::Begin(*pid)),
+                Life::Runs => {
+                    steps.extend(process.hook_returns().then_some(Step::Hook(*pid)));
+                    steps.extend((!process.pending.is_empty()).then_some(Step::Complete(*pid)));
+                    // One that is in no handoff has no limit to what its hooks take.
+                    let unlimited = process.hung && !process.timers().is_armed(Timer::HookLimit);
+                    let stops = self.signalled == Some(*pid);
+                    steps.extend((stops && unlimited).then_some(Step::GivesUp(*pid)));
+                }
+                Life::Stopped | Life::Dying => {}
+            }
+        }
+        let pending = self
+            .supervisor
+            .as_ref()
+            .is_some_and(|supervisor| !supervisor.stopped && !supervisor.pending.is_empty());
+        steps.extend(pending.then_some(Step::SupervisorComplete));
+    }
+
+    fn supervisor_timers(&self, quiet: bool, steps: &mut Vec<Step>) {
+        let at_work = |supervisor: &&ModelSupervisor| !supervisor.stopped && !supervisor.machine.is_done();
+        let Some(supervisor) = self.supervisor.as_ref().filter(at_work) else { return };
+        if self.supervisor_can_read() {
+            return;
+        }
+        let mine = |link: &&Link| link.end != End::Recovery && link.supervisor_open && link.daemon_open;
+        // What a stopped process has not read keeps nobody from saying it again.
+        let unread = self.links.iter().filter(mine).any(|link| !link.down.is_empty() && self.runs(link.pid));
+        let armed = |timer: &Timer| supervisor.machine.timers().is_armed(*timer);
+        // A connection that is tried again, and will succeed, comes before any silence; silence before the deadline.
+        let quiet = quiet && !(armed(&Timer::Retry) && self.path.is_some_and(|pid| self.listens(pid)));
+        // A hook that began before the first deadline has reached its limit before the second.
+        let second =
+            matches!(supervisor.machine.state(), "await-serving" | "await-resumed" | "await-retired");
+        let silent = |timer: &Timer| match timer {
+            Timer::IncumbentSilent => self.unheard(quiet, Peer::Incumbent, supervisor.incumbent),
+            Timer::SuccessorSilent => self.unheard(quiet, Peer::Successor, supervisor.successor),
+            _ => false,
+        };
+        for timer in Timer::ALL.into_iter().filter(armed) {
+            let fires = match timer {
+                Timer::Heartbeat => !unread && (quiet || !self.faults.sparse),
+                Timer::IncumbentSilent | Timer::SuccessorSilent => silent(&timer),
+                // Somebody is slow.
+                Timer::Patience => quiet || self.processes.values().any(Process::is_slow),
+                Timer::Deadline if second && self.processes.values().any(|process| process.hung) => false,
+                Timer::Deadline if !self.is_stuck() => false,
+                Timer::Deadline => quiet && !Timer::ALL.iter().filter(|timer| armed(timer)).any(silent),
+                Timer::Retry => !supervisor.wants_connect,
+                Timer::SupervisorSilent | Timer::HookLimit => false,
+            };
+            steps.extend(fires.then_some(Step::SupervisorTimer(timer)));
+        }
+    }
+
+    fn daemon_timers(&self, quiet: bool, steps: &mut Vec<Step>) {
+        for (pid, process) in self.processes.iter().filter(|(_, p)| p.life == Life::Runs) {
+            if self.daemon_reads(*pid).is_some() {
+                continue;
+            }
+            let mine = |link: &&Link| link.pid == *pid && link.supervisor_open && link.daemon_open;
+            let reads = |link: &Link| match link.end {
+                End::Supervisor(_) => self.supervisor_runs(),
+                End::Recovery => self.recovery_runs(),
+            };
+            let unread = self.links.iter().filter(mine).any(|link| !link.up.is_empty() && reads(link));
+            for timer in Timer::ALL.into_iter().filter(|timer| process.timers().is_armed(*timer)) {
+                let fires = match timer {
+                    Timer::Heartbeat => !unread && (quiet || !self.faults.sparse),
+                    Timer::SupervisorSilent => self.supervisor_unheard(quiet, *pid),
+                    Timer::Patience | Timer::Deadline => quiet,
+                    Timer::Retry => true,
+                    Timer::HookLimit => process.hung,
+                    Timer::IncumbentSilent | Timer::SuccessorSilent => false,
+                };
+                steps.extend(fires.then_some(Step::DaemonTimer(*pid, timer)));
+            }
+        }
+    }
+
+    /// It has a link to the supervisor of a handoff.
+    fn is_linked(&self, pid: u32) -> bool {
+        let its = |link: &Link| link.pid == pid && link.end != End::Recovery;
+        self.links.iter().any(|link| its(link) && link.supervisor_open && link.daemon_open)
+    }
+
+    /// Not all are there and talk to each other. If they are, heartbeats mend what was lost, long before a deadline.
+    fn is_stuck(&self) -> bool {
+        let linked = |pid: u32| self.is_linked(pid);
+        let well = |process: &Process| process.life == Life::Runs && !process.hung;
+        self.processes.iter().any(|(pid, process)| !linked(*pid) || !well(process))
+    }
+
+    /// The supervisor hears nothing from a peer that has not ended: it does not run, or there is no link.
+    fn unheard(&self, quiet: bool, peer: Peer, pid: Option<u32>) -> bool {
+        let mut links =
+            self.links.iter().filter(|link| link.end == End::Supervisor(peer) && link.supervisor_open);
+        let linked = links.any(|link| link.daemon_open && link.accepted);
+        let inert = |pid: u32| {
+            self.processes.get(&pid).is_some_and(|p| matches!(p.life, Life::Stopped | Life::Dying))
+        };
+        let beats =
+            |pid| self.processes.get(&pid).is_some_and(|p: &Process| p.timers().is_armed(Timer::Heartbeat));
+        pid.is_some_and(inert) || (quiet && !(linked && pid.is_some_and(beats)))
+    }
+
+    fn supervisor_unheard(&self, quiet: bool, pid: u32) -> bool {
+        let linked = self.is_linked(pid);
+        let stopped = self.supervisor.as_ref().is_some_and(|supervisor| supervisor.stopped);
+        stopped || (quiet && !linked)
+    }
+
+    fn continues(&self, steps: &mut Vec<Step>) {
+        steps.extend(
+            self.supervisor.iter().filter(|supervisor| supervisor.stopped).map(|_| Step::ContinueSupervisor),
+        );
+        let recovery = self.recovery.iter().filter(|recovery| recovery.stopped);
+        steps.extend(recovery.map(|_| Step::ContinueRecovery));
+        let stopped = self.processes.iter().filter(|(_, process)| process.life == Life::Stopped);
+        steps.extend(stopped.map(|(pid, _)| Step::Continue(*pid)));
+    }
+
+    fn starts(&self, steps: &mut Vec<Step>) {
+        let stopped = self.supervisor.as_ref().is_some_and(|supervisor| supervisor.stopped);
+        if self.faults.recovers && (self.astray && self.idle() || stopped) && self.recovery_is_over() {
+            // Once, beside a supervisor that is stopped.
+            steps.extend((!stopped || self.recovery.is_none()).then_some(Step::Recover));
+            return;
+        }
+        if !self.idle() || !self.recovery_is_over() {
+            return;
+        }
+        if self.processes.is_empty() {
+            steps.push(Step::ColdStart);
+        } else if self.handoffs > 0 && self.path.is_some_and(|pid| self.processes.contains_key(&pid)) {
+            steps.push(Step::Handoff);
+        }
+    }
+
+    fn bad_luck(&self, steps: &mut Vec<Step>) {
+        let mut faults = Vec::new();
+        self.bad_processes(&mut faults);
+        self.other_versions(&mut faults);
+        self.bad_links(&mut faults);
+        self.bad_work(&mut faults);
+        if let Some(supervisor) =
+            self.supervisor.as_ref().filter(|supervisor| !supervisor.stopped && !supervisor.machine.is_done())
+        {
+            // The first deadline may come early, at the worst moment; a second is a whole one.
+            let late = self.faults.late > 0
+                && supervisor.machine.state() != "await-serving"
+                && !self.supervisor_can_read()
+                && supervisor.machine.timers().is_armed(Timer::Deadline);
+            faults.extend(late.then_some(Fault::Late));
+            // Told after all that has come before it.
+            let cancels = self.faults.cancels > 0 && !self.supervisor_can_read();
+            faults.extend(cancels.then_some(Fault::Cancel));
+        }
+        let cancels = self.faults.cancels > 0 && self.recovery_runs() && !self.recovery_is_over();
+        faults.extend(cancels.then_some(Fault::CancelRecovery));
+        steps.extend(faults.into_iter().map(Step::Fault));
+    }
+
+    fn bad_processes(&self, faults: &mut Vec<Fault>) {
+        if self.faults.crashes > 0 {
+            faults.extend(self.supervisor.iter().map(|_| Fault::CrashSupervisor));
+            let recovery = self.recovery.iter().filter(|recovery| !recovery.machine.is_done());
+            faults.extend(recovery.map(|_| Fault::CrashRecovery));
+            let alive = self.processes.iter().filter(|(_, process)| process.life != Life::Dying);
+            faults.extend(alive.map(|(pid, _)| Fault::Crash(*pid)));
+        }
+        if self.faults.stops > 0 {
+            let at_work =
+                |supervisor: &&ModelSupervisor| !supervisor.stopped && !supervisor.machine.is_done();
+            faults.extend(self.supervisor.iter().filter(at_work).map(|_| Fault::StopSupervisor));
+            let recovery = self.recovery.iter().filter(|s| !s.stopped && !s.machine.is_done());
+            faults.extend(recovery.map(|_| Fault::StopRecovery));
+        }
+        for pid in self.processes.keys().filter(|pid| self.runs(**pid)) {
+            faults.extend((self.faults.stops > 0).then_some(Fault::Stop(*pid)));
+            faults.extend((self.faults.signals > 0).then_some(Fault::Signal(*pid)));
+        }
+    }
+
+    /// A process that has not said a word yet may be of any build; so may the one that serves before the first handoff.
+    fn other_versions(&self, faults: &mut Vec<Fault>) {
+        if self.faults.versions == 0 {
+            return;
+        }
+        let untouched = self.started == 0 && self.signalled.is_none();
+        let silent = |(_, process): &(&u32, &Process)| !process.begun || untouched;
+        for (pid, _) in self.processes.iter().filter(silent) {
+            faults.extend(Version::OTHERS.map(|version| Fault::Speaks(*pid, version)));
+        }
+    }
+
+    fn bad_links(&self, faults: &mut Vec<Fault>) {
+        for (i, link) in self.links.iter().enumerate() {
+            let drops = self.faults.drops > 0;
+            faults.extend((drops && !link.down.is_empty()).then_some(Fault::DropDown(i)));
+            // What nobody repeats is not lost: an incumbent's `Hello`, before it is part of a handoff.
+            let repeated = !matches!(
+                (link.end, link.up.front()),
+                (End::Supervisor(Peer::Incumbent), None | Some(Message::Hello(_)))
+            );
+            faults.extend((drops && repeated && !link.up.is_empty()).then_some(Fault::DropUp(i)));
+            let whole = link.supervisor_open && link.daemon_open && link.accepted && !link.reset;
+            faults.extend((self.faults.resets > 0 && whole).then_some(Fault::Reset(i)));
+            if self.faults.strays > 0 && whole && matches!(link.end, End::Supervisor(_)) {
+                faults.extend(self.is_in_session(link).then_some(Fault::StrayDown(i)));
+                let hears = link.acked && self.is_at_work(link.end) && !self.is_stopped();
+                faults.extend(hears.then_some(Fault::StrayUp(i)));
+            }
+        }
+    }
+
+    fn bad_work(&self, faults: &mut Vec<Fault>) {
+        for (pid, process) in &self.processes {
+            if self.faults.bad_hooks > 0 && process.hook_returns() {
+                faults.extend([Fault::HookFails(*pid), Fault::HookHangs(*pid), Fault::HookUnfit(*pid)]);
+            }
+            let goes_on =
+                self.faults.progress > 0 && process.hook_returns() && process.seal_progress().is_some();
+            faults.extend(goes_on.then_some(Fault::SealGoesOn(*pid)));
+            let fails = self.faults.errors > 0 && !process.pending.is_empty();
+            faults.extend(fails.then_some(Fault::OperationFails(*pid)));
+        }
+        let pending = self
+            .supervisor
+            .as_ref()
+            .is_some_and(|supervisor| !supervisor.stopped && !supervisor.pending.is_empty());
+        faults.extend((self.faults.errors > 0 && pending).then_some(Fault::SupervisorOperationFails));
+        let notes =
+            |recovery: &ModelRecovery| matches!(recovery.pending.first(), Some(recovery::Awaited::Note(_)));
+        let noting = self.recovery_runs() && self.recovery.as_ref().is_some_and(notes);
+        faults.extend((self.faults.errors > 0 && noting).then_some(Fault::RecoveryOperationFails));
+    }
+}
+
+impl Process {
+    /// The hook that runs, if one does, returns some day.
+    fn hook_returns(&self) -> bool {
+        !self.hooks.is_empty() && !self.hung
+    }
+
+    pub(crate) fn is_slow(&self) -> bool {
+        let finalize = |(_, hook): &(_, AnyHook)| {
+            *hook == AnyHook::Incumbent(handoff::machine::incumbent::Hook::Finalize)
+        };
+        self.life == Life::Stopped || self.hooks.iter().any(|hook| !finalize(hook))
+    }
+}

@@ -1,0 +1,104 @@
+//! What is seen, and done, while one step happens: gaps, cells, effects; a death in a gap, a mutation.
+use std::ops::ControlFlow;
+
+use handoff::host::{Crashed, Gap};
+use handoff::machine::supervisor::{Note, Peer};
+use handoff::machine::{Cell, LinkId};
+use handoff::message::Message;
+
+use crate::mutation::mutant::{Meddling, Mutation};
+use crate::process::message_name;
+use crate::trace::Name;
+
+/// What a machine asked for, as a trace shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// A message, and whom it is for.
+    Sent(Name, String),
+    Did(String),
+}
+
+#[derive(Default)]
+pub(crate) struct Watch<'a> {
+    /// The gap in which the process that acts dies, counted from 0.
+    pub crash: Option<usize>,
+    pub meddling: Meddling<'a>,
+    /// Those that were passed.
+    pub gaps: Vec<Gap>,
+    /// Those that were met.
+    pub cells: Vec<Cell>,
+    /// What a daemon has sent, over which link.
+    pub sent: Vec<(LinkId, &'static str)>,
+    /// What a supervisor has sent, to whom.
+    pub said: Vec<(Peer, &'static str)>,
+    /// What a supervisor that recovers has sent, to whom.
+    pub asked_of: Vec<(u32, &'static str)>,
+    /// The hook that has returned was a drain or a seal; or what is written is its record.
+    pub left_service: bool,
+    /// It has failed: what is to be said then.
+    pub obliged: Option<&'static str>,
+    /// The hook that has returned came before a successor serves.
+    pub prepared: bool,
+    /// What a supervisor has written into its journal, or tried to.
+    pub persisted: Vec<Note>,
+    /// Somebody has looked who is there.
+    pub looked: bool,
+    /// Who serves was written down, and that process has said all that it was asked.
+    pub noted: Option<u32>,
+    /// The lock was tried, and another has it.
+    pub found_busy: bool,
+    /// Which links a daemon has closed.
+    pub closed: Vec<LinkId>,
+    /// What was asked for, if anybody wants to see it.
+    pub asked: Option<Vec<Asked>>,
+}
+
+impl<'a> Watch<'a> {
+    /// Something is wrong with a machine, if so.
+    pub(crate) fn of(mutation: Option<&'a Mutation>) -> Self {
+        let meddling = mutation.map_or(Meddling::No, Meddling::Mutates);
+        Watch { meddling, ..Watch::default() }
+    }
+
+    /// Forgets the step before.
+    pub(crate) fn clear(&mut self) {
+        let (meddling, asked) = (self.meddling.take(), self.asked.take());
+        *self = Watch { crash: self.crash, meddling, asked, ..Watch::default() };
+    }
+
+    pub(crate) fn gap(&mut self, gap: Gap) -> ControlFlow<Crashed> {
+        self.gaps.push(gap);
+        match self.crash {
+            Some(n) if n + 1 == self.gaps.len() => ControlFlow::Break(Crashed),
+            _ if self.is_endless() => ControlFlow::Break(Crashed),
+            _ => ControlFlow::Continue(()),
+        }
+    }
+
+    /// One turn had more gaps than any should: it would go on for ever.
+    pub(crate) fn is_endless(&self) -> bool {
+        self.gaps.len() > 1000
+    }
+
+    /// An effect was asked for.
+    pub(crate) fn did_something(&self) -> bool {
+        self.gaps.iter().any(|gap| gap.before.is_some())
+    }
+
+    /// One of these effects was asked for.
+    pub(crate) fn asked_for(&self, effects: &[&str]) -> bool {
+        self.gaps.iter().any(|gap| gap.before.is_some_and(|before| effects.contains(&before)))
+    }
+
+    pub(crate) fn did(&mut self, what: impl FnOnce() -> String) {
+        if let Some(asked) = &mut self.asked {
+            asked.push(Asked::Did(what()));
+        }
+    }
+
+    pub(crate) fn tells(&mut self, to: impl FnOnce() -> Name, message: &Message) {
+        if let Some(asked) = &mut self.asked {
+            asked.push(Asked::Sent(to(), message_name(message)));
+        }
+    }
+}

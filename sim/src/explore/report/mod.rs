@@ -1,0 +1,4 @@
+//! What an exploration prints: names of steps, stories and tables.
+pub(super) mod names;
+pub(super) mod story;
+pub(super) mod table;

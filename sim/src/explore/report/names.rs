@@ -1,0 +1,264 @@
+//! What a step is called: in words for people and for files, and as an action that is the same in every state.
+use handoff::machine::supervisor::{self, Peer};
+use handoff::machine::{Awaited, Timer};
+use handoff::message::Message;
+
+use crate::explore::model::steps::{Fault, Step};
+use crate::explore::model::{End, World};
+use crate::process::message_name;
+use crate::trace::Name;
+
+/// A supervisor that drives a handoff.
+pub(crate) const SUPERVISOR: Name = Name { kind: 'S', number: 1 };
+/// The supervisor that recovers.
+pub(crate) const RECOVERY: Name = Name { kind: 'R', number: 1 };
+
+pub(crate) fn daemon(pid: u32) -> Name {
+    Name { kind: 'D', number: pid }
+}
+
+impl End {
+    pub(crate) fn name(self) -> Name {
+        match self {
+            End::Supervisor(_) => SUPERVISOR,
+            End::Recovery => RECOVERY,
+        }
+    }
+}
+
+/// A step, whatever the state that it is taken in: what it does, to which daemon, at which end of a link or by which timer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Action {
+    what: std::mem::Discriminant<Step>,
+    pid: u32,
+    end: Option<End>,
+    timer: Option<Timer>,
+}
+
+/// Who takes a turn in a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Actor {
+    Supervisor,
+    Recovery,
+    Daemon(u32),
+}
+
+impl World {
+    pub(crate) fn action(&self, step: &Step) -> Action {
+        let (pid, end, timer) = match *step {
+            Step::Accept(i) | Step::Down(i) | Step::DownClosed(i) | Step::Up(i) | Step::UpClosed(i) => {
+                (self.links[i].pid, Some(self.links[i].end), None)
+            }
+            Step::DaemonTimer(pid, timer) => (pid, None, Some(timer)),
+            Step::SupervisorTimer(timer) | Step::RecoveryTimer(timer) => (0, None, Some(timer)),
+            Step::TellRecovery(pid)
+            | Step::Refused(pid)
+            | Step::Begin(pid)
+            | Step::Hook(pid)
+            | Step::Complete(pid)
+            | Step::GivesUp(pid)
+            | Step::FreesLock(pid)
+            | Step::Ends(pid)
+            | Step::TellEnded(pid)
+            | Step::Continue(pid) => (pid, None, None),
+            Step::Recover
+            | Step::RecoveryComplete
+            | Step::ContinueRecovery
+            | Step::Handoff
+            | Step::ColdStart
+            | Step::Connect
+            | Step::SupervisorComplete
+            | Step::ContinueSupervisor
+            | Step::Fault(_) => (0, None, None),
+        };
+        Action { what: std::mem::discriminant(step), pid, end, timer }
+    }
+
+    /// Whose machine has a turn.
+    pub(crate) fn actor(&self, step: &Step) -> Option<Actor> {
+        match *step {
+            Step::Handoff
+            | Step::ColdStart
+            | Step::SupervisorComplete
+            | Step::TellEnded(_)
+            | Step::SupervisorTimer(_) => Some(Actor::Supervisor),
+            // If there is somebody, his `Hello` says so.
+            Step::Connect => self.path.is_none_or(|pid| !self.listens(pid)).then_some(Actor::Supervisor),
+            Step::Recover
+            | Step::TellRecovery(_)
+            | Step::Refused(_)
+            | Step::RecoveryComplete
+            | Step::RecoveryTimer(_) => Some(Actor::Recovery),
+            Step::Up(i) | Step::UpClosed(i) => Some(match self.links[i].end {
+                End::Supervisor(_) => Actor::Supervisor,
+                End::Recovery => Actor::Recovery,
+            }),
+            Step::Accept(i) | Step::Down(i) | Step::DownClosed(i) => Some(Actor::Daemon(self.links[i].pid)),
+            Step::Begin(pid) | Step::Hook(pid) | Step::Complete(pid) | Step::DaemonTimer(pid, _) => {
+                Some(Actor::Daemon(pid))
+            }
+            Step::GivesUp(_)
+            | Step::FreesLock(_)
+            | Step::Ends(_)
+            | Step::ContinueRecovery
+            | Step::ContinueSupervisor
+            | Step::Continue(_) => None,
+            Step::Fault(ref fault) => match *fault {
+                Fault::HookFails(pid)
+                | Fault::HookUnfit(pid)
+                | Fault::OperationFails(pid)
+                | Fault::SealGoesOn(pid)
+                | Fault::Signal(pid) => Some(Actor::Daemon(pid)),
+                Fault::StrayDown(i) => Some(Actor::Daemon(self.links[i].pid)),
+                Fault::SupervisorOperationFails | Fault::StrayUp(_) | Fault::Late | Fault::Cancel => {
+                    Some(Actor::Supervisor)
+                }
+                Fault::RecoveryOperationFails | Fault::CancelRecovery => Some(Actor::Recovery),
+                Fault::HookHangs(_)
+                | Fault::CrashRecovery
+                | Fault::StopRecovery
+                | Fault::DropDown(_)
+                | Fault::DropUp(_)
+                | Fault::Reset(_)
+                | Fault::CrashSupervisor
+                | Fault::Crash(_)
+                | Fault::StopSupervisor
+                | Fault::Stop(_)
+                | Fault::Speaks(..) => None,
+            },
+        }
+    }
+
+    /// What `step` does, in words. No two steps of a state are called the same.
+    pub(crate) fn name_of(&self, step: &Step) -> String {
+        match *step {
+            Step::Recover => format!("{RECOVERY} recovers"),
+            Step::TellRecovery(pid) => format!("{RECOVERY} sees that D{pid} has ended"),
+            Step::Refused(pid) => format!("{RECOVERY} can't connect to D{pid}"),
+            Step::RecoveryComplete => format!("{RECOVERY} has its answer"),
+            Step::RecoveryTimer(timer) => format!("{RECOVERY}: timer {}", timer.name()),
+            Step::ContinueRecovery => format!("{RECOVERY} goes on"),
+            Step::Handoff => format!("{SUPERVISOR} is asked to swap"),
+            Step::ColdStart => format!("{SUPERVISOR} is asked to start one"),
+            Step::Connect => format!("{SUPERVISOR} connects"),
+            Step::Begin(pid) => format!("D{pid} starts"),
+            Step::Accept(i) => format!("D{} accepts {}", self.links[i].pid, self.links[i].end.name()),
+            Step::Down(i) => {
+                let link = &self.links[i];
+                format!("D{} reads {} from {}", link.pid, front(link.down.front()), link.end.name())
+            }
+            Step::DownClosed(i) => {
+                format!("D{} reads the end of {}'s link", self.links[i].pid, self.links[i].end.name())
+            }
+            Step::Up(i) => {
+                let link = &self.links[i];
+                format!("{} reads {} from {}", link.end.name(), front(link.up.front()), self.peer(i))
+            }
+            Step::UpClosed(i) => {
+                format!("{} reads the end of {}'s link", self.links[i].end.name(), self.peer(i))
+            }
+            Step::Hook(pid) => format!("D{pid}: {} returns", self.hook(pid)),
+            Step::Complete(pid) => format!("D{pid}: {} is answered", self.asked(pid)),
+            Step::SupervisorComplete => format!("{SUPERVISOR}: {} is answered", self.supervisor_asked()),
+            Step::GivesUp(pid) => format!("D{pid} is killed by whoever has told it to stop"),
+            Step::FreesLock(pid) => format!("D{pid}'s lock is freed"),
+            Step::Ends(pid) => format!("D{pid} has ended"),
+            Step::TellEnded(pid) => format!("{SUPERVISOR} sees that D{pid} has ended"),
+            Step::SupervisorTimer(timer) => format!("{SUPERVISOR}: timer {}", timer.name()),
+            Step::DaemonTimer(pid, timer) => format!("D{pid}: timer {}", timer.name()),
+            Step::ContinueSupervisor => format!("{SUPERVISOR} goes on"),
+            Step::Continue(pid) => format!("D{pid} goes on"),
+            Step::Fault(ref fault) => self.name_of_fault(fault),
+        }
+    }
+
+    fn name_of_fault(&self, fault: &Fault) -> String {
+        match *fault {
+            Fault::HookFails(pid) => format!("D{pid}: {} fails", self.hook(pid)),
+            Fault::HookHangs(pid) => format!("D{pid}: {} hangs", self.hook(pid)),
+            Fault::HookUnfit(pid) => format!("D{pid}: {} returns what is not good enough", self.hook(pid)),
+            Fault::OperationFails(pid) => format!("D{pid}: {} fails", self.asked(pid)),
+            Fault::SupervisorOperationFails => format!("{SUPERVISOR}: {} fails", self.supervisor_asked()),
+            Fault::RecoveryOperationFails => format!("{RECOVERY}: journal fails"),
+            Fault::CrashRecovery => format!("{RECOVERY} crashes"),
+            Fault::StopRecovery => format!("{RECOVERY} is stopped"),
+            Fault::DropDown(i) => {
+                let link = &self.links[i];
+                format!("{} from {} to {} is lost", front(link.down.front()), link.end.name(), self.peer(i))
+            }
+            Fault::DropUp(i) => {
+                let link = &self.links[i];
+                format!("{} from {} to {} is lost", front(link.up.front()), self.peer(i), link.end.name())
+            }
+            Fault::Reset(i) => {
+                format!("the link of {} and {} is reset", self.links[i].end.name(), self.peer(i))
+            }
+            Fault::StrayDown(i) => {
+                let (to, what) = (self.peer(i), self.stray_down(i).name());
+                format!("{to} reads {what} of another handoff from {}", self.links[i].end.name())
+            }
+            Fault::StrayUp(i) => {
+                let (to, what) = (self.links[i].end.name(), self.stray_up(i).name());
+                format!("{to} reads {what} of another handoff from {}", self.peer(i))
+            }
+            Fault::CrashSupervisor => format!("{SUPERVISOR} crashes"),
+            Fault::Crash(pid) => format!("D{pid} crashes"),
+            Fault::StopSupervisor => format!("{SUPERVISOR} is stopped"),
+            Fault::Stop(pid) => format!("D{pid} is stopped"),
+            Fault::Late => format!("{SUPERVISOR}: the deadline comes early"),
+            Fault::Cancel => format!("{SUPERVISOR} is told to call it off"),
+            Fault::CancelRecovery => format!("{RECOVERY} is told to call it off"),
+            Fault::Signal(pid) => format!("D{pid} is told to stop"),
+            Fault::SealGoesOn(pid) => format!("D{pid} says how far its seal has come"),
+            Fault::Speaks(pid, version) => format!("D{pid} speaks {}", version.name()),
+        }
+    }
+
+    /// The daemon at a link; if it has several to the same supervisor, which of them.
+    fn peer(&self, i: usize) -> String {
+        let link = &self.links[i];
+        let earlier =
+            self.links[..i].iter().filter(|other| other.pid == link.pid && same_side(other.end, link.end));
+        match earlier.count() {
+            0 => format!("D{}", link.pid),
+            nth => format!("D{} (link {})", link.pid, nth + 1),
+        }
+    }
+
+    fn hook(&self, pid: u32) -> &'static str {
+        let hook = self.processes.get(&pid).and_then(|process| process.hooks.first());
+        hook.map_or("no hook", |(_, hook)| hook.name())
+    }
+
+    fn asked(&self, pid: u32) -> &'static str {
+        match self.processes.get(&pid).and_then(|process| process.pending.first()) {
+            Some(Awaited::Lock(_)) => "lock",
+            Some(Awaited::WriteRecord(..)) => "record",
+            Some(Awaited::TakePath(_)) => "path",
+            Some(Awaited::Exit(_)) | None => "nothing",
+        }
+    }
+
+    fn supervisor_asked(&self) -> &'static str {
+        match self.supervisor.as_ref().and_then(|supervisor| supervisor.pending.first()) {
+            Some(supervisor::Awaited::Spawn) => "spawn",
+            Some(supervisor::Awaited::Persist(_)) => "journal",
+            Some(supervisor::Awaited::Finish(_)) | None => "nothing",
+        }
+    }
+}
+
+fn same_side(one: End, other: End) -> bool {
+    matches!(
+        (one, other),
+        (End::Recovery, End::Recovery)
+            | (
+                End::Supervisor(Peer::Incumbent | Peer::Successor),
+                End::Supervisor(Peer::Incumbent | Peer::Successor)
+            )
+    )
+}
+
+fn front(message: Option<&Message>) -> String {
+    message.map_or_else(|| "nothing".into(), message_name)
+}

@@ -1,0 +1,164 @@
+//! A schedule as a trace: what the text and the page of a run are made from.
+use std::collections::{BTreeMap, VecDeque};
+
+use handoff::machine::Machine;
+
+use super::names::{Actor, RECOVERY, SUPERVISOR, daemon};
+use crate::explore::model::steps::{Fault, Step};
+use crate::explore::model::watch::{Asked, Watch};
+use crate::explore::model::{Daemon, World};
+use crate::explore::search::schedule::Move;
+use crate::mutation::mutant::Mutation;
+use crate::trace::{Effect, Entry, Name, Turn, What};
+
+/// No time passes in an exploration. A step is shown a millisecond after the one before, so that a page has room for it.
+const STEP_MICROS: u64 = 1000;
+
+/// What happened so far.
+#[derive(Default)]
+pub(crate) struct Story {
+    pub entries: Vec<Entry>,
+    now: u64,
+    frames: u64,
+    /// Numbers of the frames that are on their way, by sender and receiver.
+    under_way: BTreeMap<(Name, Name), VecDeque<u64>>,
+}
+
+impl Story {
+    /// Lets a move happen, and notes what is seen of it.
+    pub(crate) fn tell(&mut self, world: &mut World, made: &Move, mutation: Option<&Mutation>) {
+        let before = world.clone();
+        let mut watch = Watch { asked: Some(Vec::new()), ..Watch::of(mutation) };
+        made.happen(world, &mut watch);
+        let actor = before.actor(&made.step);
+        if let Step::Fault(_) = made.step {
+            self.note(None, What::Fault(before.name_of(&made.step)));
+        }
+        match (actor, &made.step) {
+            (Some(actor), step) => self.turn(&before, world, actor, step, watch.asked.unwrap_or_default()),
+            (None, Step::Fault(fault)) => self.lose(&before, fault),
+            (None, step) => self.note(None, What::Note(before.name_of(step))),
+        }
+        if made.dies.is_some() {
+            let who = actor.map(|actor| actor.name());
+            self.note(who, What::Ends("dies there".into()));
+        }
+        self.changes(&before, world);
+        self.forget(world);
+        self.now += STEP_MICROS;
+    }
+
+    fn note(&mut self, who: Option<Name>, what: What) {
+        self.entries.push(Entry { at: self.now, who, what });
+    }
+
+    fn turn(&mut self, before: &World, after: &World, actor: Actor, step: &Step, asked: Vec<Asked>) {
+        let from = match *step {
+            Step::Up(i) => Some(daemon(before.links[i].pid)),
+            Step::Down(i) => Some(before.links[i].end.name()),
+            _ => None,
+        };
+        let who = actor.name();
+        let frame = from.and_then(|from| self.under_way.get_mut(&(from, who))?.pop_front());
+        let effects = asked.into_iter().map(|asked| self.effect(who, asked)).collect();
+        let spoken = before.name_of(step);
+        let event = spoken.strip_prefix(&format!("{who}: ")).or(spoken.strip_prefix(&format!("{who} ")));
+        let turn = Turn {
+            role: actor.role(before, after),
+            from,
+            event: event.unwrap_or(&spoken).to_string(),
+            frame,
+            before: actor.state(before),
+            after: actor.state(after),
+            effects,
+        };
+        self.note(Some(who), What::Turn(turn));
+    }
+
+    fn effect(&mut self, from: Name, asked: Asked) -> Effect {
+        match asked {
+            Asked::Did(what) => Effect::Did(what),
+            Asked::Sent(to, message) => {
+                self.frames += 1;
+                self.under_way.entry((from, to)).or_default().push_back(self.frames);
+                Effect::Sent { to, message, frame: self.frames }
+            }
+        }
+    }
+
+    /// A frame is lost.
+    fn lose(&mut self, before: &World, fault: &Fault) {
+        let key = match *fault {
+            Fault::DropDown(i) => (before.links[i].end.name(), daemon(before.links[i].pid)),
+            Fault::DropUp(i) => (daemon(before.links[i].pid), before.links[i].end.name()),
+            _ => return,
+        };
+        self.under_way.get_mut(&key).and_then(VecDeque::pop_front);
+    }
+
+    /// Who serves, who is gone, what is not as it must be.
+    fn changes(&mut self, before: &World, after: &World) {
+        for (pid, process) in &before.processes {
+            let now = after.processes.get(pid).is_some_and(|process| process.accepts);
+            if process.accepts != now {
+                self.note(Some(daemon(*pid)), What::Serves(now));
+            }
+            if !after.processes.contains_key(pid) {
+                self.note(Some(daemon(*pid)), What::Ends("has ended".into()));
+            }
+        }
+        if let Some(why) = after.violation.as_ref().filter(|_| before.violation.is_none()) {
+            self.note(None, What::Violated { check: "explored", why: why.clone() });
+        }
+    }
+
+    /// Frames of links that are gone never come.
+    fn forget(&mut self, world: &World) {
+        for ((from, to), frames) in &mut self.under_way {
+            let left = world.links.iter().map(|link| match () {
+                () if daemon(link.pid) == *to && link.end.name() == *from => link.down.len(),
+                () if daemon(link.pid) == *from && link.end.name() == *to => link.up.len(),
+                () => 0,
+            });
+            let left: usize = left.sum();
+            while frames.len() > left {
+                frames.pop_front();
+            }
+        }
+    }
+}
+
+impl Actor {
+    fn name(self) -> Name {
+        match self {
+            Actor::Supervisor => SUPERVISOR,
+            Actor::Recovery => RECOVERY,
+            Actor::Daemon(pid) => daemon(pid),
+        }
+    }
+
+    fn role(self, before: &World, after: &World) -> &'static str {
+        match self {
+            Actor::Supervisor => "supervisor",
+            Actor::Recovery => "recovery",
+            Actor::Daemon(pid) => {
+                match before.processes.get(&pid).or(after.processes.get(&pid)).map(|p| &p.daemon) {
+                    Some(Daemon::Successor(_)) => "successor",
+                    _ => "incumbent",
+                }
+            }
+        }
+    }
+
+    fn state(self, world: &World) -> &'static str {
+        let state = match self {
+            Actor::Supervisor => world.supervisor.as_ref().map(|supervisor| supervisor.machine.state()),
+            Actor::Recovery => world.recovery.as_ref().map(|recovery| recovery.machine.state()),
+            Actor::Daemon(pid) => world.processes.get(&pid).map(|process| match &process.daemon {
+                Daemon::Incumbent(machine) => machine.state(),
+                Daemon::Successor(machine) => machine.state(),
+            }),
+        };
+        state.unwrap_or("-")
+    }
+}

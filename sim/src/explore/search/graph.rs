@@ -1,0 +1,331 @@
+//! Breadth-first through every reachable state; what was met, and the shortest way to each thing of note.
+//!
+//! Sequential and without a clock: the same bound, the same counts. Whether every state comes to a good end is looked at
+//! afterwards, on the graph that is left (`liveness.rs`).
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use handoff::host::Gap;
+use handoff::machine::Cell;
+use handoff::machine::supervisor::Verdict;
+
+use super::liveness::{self, Edge, NOWHERE, State};
+use super::schedule::{Move, Schedule};
+use crate::explore::bounds::Bound;
+use crate::explore::checks;
+use crate::explore::model::World;
+use crate::explore::model::faults::Faults;
+use crate::explore::model::recover;
+use crate::explore::model::steps::Step;
+use crate::explore::model::watch::Watch;
+use crate::explore::report::names::Action;
+use crate::explore::report::table::Samples;
+use crate::mutation::mutant::{Change, Meddling, Mutation};
+
+/// What is looked for, besides violations.
+#[derive(Clone, Copy, Debug)]
+pub struct Options<'a> {
+    /// Something that is wrong with a machine; the first violation is the last.
+    pub mutation: Option<&'a Mutation>,
+    /// That there are more states is a violation: something grows without end.
+    pub most_states: usize,
+    /// Every machine that was met, for the tables.
+    pub samples: bool,
+    /// What could be wrong with a machine, for a score of mutants.
+    pub changes: bool,
+}
+
+impl Default for Options<'_> {
+    fn default() -> Self {
+        Options { mutation: None, most_states: 20_000_000, samples: false, changes: false }
+    }
+}
+
+/// What an exploration found.
+#[derive(Default)]
+pub struct Report {
+    /// Different states.
+    pub states: usize,
+    /// Steps from one to another, deaths included.
+    pub transitions: usize,
+    /// Steps on the shortest way to the farthest state.
+    pub depth: usize,
+    /// What supervisors reported, and the shortest way to it.
+    pub verdicts: BTreeMap<Verdict, Schedule>,
+    /// What recoveries found, likewise.
+    pub recoveries: BTreeMap<&'static str, Schedule>,
+    /// Where processes could die.
+    pub gaps: BTreeSet<Gap>,
+    /// Which cells of the machines' tables were met.
+    pub cells: BTreeSet<Cell>,
+    /// What could be wrong in each of them, and where that would make a difference first.
+    pub changes: BTreeMap<Cell, BTreeMap<Change, Root>>,
+    /// Each kind of violation, and the shortest way to it.
+    pub violations: BTreeMap<String, Schedule>,
+    pub(crate) samples: Samples,
+}
+
+/// A step out of a state.
+#[derive(Clone)]
+pub struct Root {
+    world: World,
+    step: Step,
+}
+
+impl Root {
+    /// The same, with other faults that may still happen.
+    pub fn with(&self, change: impl Fn(&mut Faults)) -> Root {
+        let mut root = self.clone();
+        change(&mut root.world.faults);
+        root
+    }
+}
+
+/// How a state was met first: from which, by what step, and in which gap of it somebody died.
+struct Met {
+    from: u32,
+    depth: u16,
+    made: Option<Move>,
+}
+
+impl Report {
+    /// All that is not as it must be: violations, and verdicts that `bound` lists but nobody reports.
+    pub fn wrong(&self, bound: &Bound) -> Vec<String> {
+        let unheard = bound.verdicts.iter().filter(|verdict| !self.verdicts.contains_key(verdict));
+        let unheard = unheard.map(|verdict| format!("{verdict:?} is never reported"));
+        let unfound = bound.findings().iter().filter(|found| !self.recoveries.contains_key(*found));
+        let unfound = unfound.map(|found| format!("no recovery finds {found}"));
+        self.violations.keys().cloned().chain(unheard).chain(unfound).collect()
+    }
+}
+
+struct Search<'a> {
+    bound: &'a Bound,
+    options: Options<'a>,
+    known: HashMap<(u64, u64), u32>,
+    met: Vec<Met>,
+    states: Vec<State>,
+    /// Steps without a fault.
+    calm: Vec<Edge>,
+    actions: HashMap<Action, u16>,
+    queue: VecDeque<(u32, World)>,
+    gaps: HashSet<Gap>,
+    cells: HashSet<Cell>,
+    report: Report,
+}
+
+/// Goes through every state within `bound`.
+pub fn explore(bound: &Bound, options: Options<'_>) -> Report {
+    let first = World::new(bound.faults, bound.handoffs);
+    let mut search = Search::new(bound, options);
+    search.visit(0, None, first);
+    while let Some((from, world)) = search.queue.pop_front() {
+        search.expand(from, &world);
+        if search.met.len() > options.most_states {
+            search.violated("there is no end to the states".into(), from);
+            return search.finish();
+        }
+        if search.is_settled() {
+            return search.finish();
+        }
+    }
+    search.look_at_the_ends();
+    search.finish()
+}
+
+/// Takes the step of `root`, mutated, and goes on from there, as far as `options` say; what lies beyond is taken to be good.
+///
+/// Nothing before it was mutated, for there was nothing to mutate: so what is wrong here would be found by [`explore`].
+pub fn explore_from(bound: &Bound, root: &Root, options: Options<'_>) -> Report {
+    let mut search = Search::new(bound, options);
+    search.visit(0, None, root.world.clone());
+    search.queue.clear();
+    search.take(0, &root.world, &root.step);
+    while let Some((from, world)) = search.queue.pop_front() {
+        if search.is_settled() {
+            return search.finish();
+        }
+        search.expand(from, &world);
+        if search.met.len() > options.most_states {
+            break;
+        }
+    }
+    let beyond = search.queue.iter().map(|(index, _)| *index).chain([0]);
+    beyond.for_each(|index| search.states[index as usize] = State::GOOD);
+    search.look_at_the_ends();
+    search.finish()
+}
+
+/// What is wrong with the ways that lead on from `world` without a further fault, though nothing is wrong in it.
+pub(crate) fn lies_ahead(world: &World, mutation: Option<&Mutation>) -> Vec<String> {
+    let faults = world.faults.spent();
+    let bound = Bound { name: "what lies ahead", faults, handoffs: world.handoffs, verdicts: &[] };
+    let mut search = Search::new(&bound, Options { mutation, ..Options::default() });
+    search.visit(0, None, World { faults, ..world.clone() });
+    while let Some((from, world)) = search.queue.pop_front() {
+        search.expand(from, &world);
+    }
+    // Whatever is reported on the way is no matter here.
+    liveness::check(&search.states, &search.calm).into_iter().map(|(why, _)| why.to_string()).collect()
+}
+
+impl<'a> Search<'a> {
+    fn new(bound: &'a Bound, options: Options<'a>) -> Self {
+        Search {
+            bound,
+            options,
+            known: HashMap::new(),
+            met: Vec::new(),
+            states: Vec::new(),
+            calm: Vec::new(),
+            actions: HashMap::new(),
+            queue: VecDeque::new(),
+            gaps: HashSet::new(),
+            cells: HashSet::new(),
+            report: Report::default(),
+        }
+    }
+
+    /// A mutant is caught by one violation.
+    fn is_settled(&self) -> bool {
+        self.options.mutation.is_some() && !self.report.violations.is_empty()
+    }
+
+    fn expand(&mut self, from: u32, world: &World) {
+        for (due, needs) in world.due() {
+            let action = self.number(world.action(&due));
+            self.calm.push(Edge { from, to: NOWHERE, action, needs });
+        }
+        for step in world.steps() {
+            self.take(from, world, &step);
+        }
+    }
+
+    fn take(&mut self, from: u32, world: &World, step: &Step) {
+        let action = (!matches!(step, Step::Fault(_))).then(|| world.action(step));
+        let mut watch = Watch::of(self.options.mutation);
+        let mut notes = BTreeMap::new();
+        if self.options.changes {
+            watch.meddling = Meddling::Notes(&mut notes);
+        }
+        let (lived, died) = world.after(step, &mut watch);
+        self.gaps.extend(&watch.gaps);
+        self.cells.extend(&watch.cells);
+        self.note(notes, world, step);
+        let to = self.visit(from, Some(Move { step: step.clone(), dies: None }), lived);
+        if let Some(action) = action {
+            let action = self.number(action);
+            self.calm.push(Edge { from, to, action, needs: step.needs() });
+        }
+        for (n, world) in died.into_iter().enumerate() {
+            self.visit(from, Some(Move { step: step.clone(), dies: Some(n as u8) }), world);
+        }
+    }
+
+    /// Notes what could be wrong with a step.
+    fn note(&mut self, notes: BTreeMap<Cell, BTreeSet<Change>>, world: &World, step: &Step) {
+        for (cell, changes) in notes {
+            let known = self.report.changes.entry(cell).or_default();
+            for change in changes {
+                known.entry(change).or_insert_with(|| Root { world: world.clone(), step: step.clone() });
+            }
+        }
+    }
+
+    fn number(&mut self, action: Action) -> u16 {
+        let fresh = self.actions.len() as u16;
+        *self.actions.entry(action).or_insert(fresh)
+    }
+
+    /// Notes a state, and that it is to be looked at if it is new.
+    fn visit(&mut self, from: u32, made: Option<Move>, world: World) -> u32 {
+        self.report.transitions += usize::from(made.is_some());
+        let digest = digest(&world);
+        if let Some(index) = self.known.get(&digest) {
+            return *index;
+        }
+        let index = self.met.len() as u32;
+        let depth = if made.is_some() { self.met[from as usize].depth + 1 } else { 0 };
+        self.known.insert(digest, index);
+        self.met.push(Met { from, depth, made });
+        self.report.depth = depth.into();
+        let over = world.violation.is_some();
+        self.states.push(State {
+            at_rest: over || checks::at_rest(&world),
+            serves: over || checks::somebody_serves(&world),
+            over: over || checks::nobody_is_at_work(&world),
+        });
+        if self.options.samples {
+            self.report.samples.collect(&world);
+        }
+        self.hear(index, &world);
+        match &world.violation {
+            Some(violation) => self.violated(violation.clone(), index),
+            None => self.queue.push_back((index, world)),
+        }
+        index
+    }
+
+    /// What supervisors report, and whether that is expected.
+    fn hear(&mut self, index: u32, world: &World) {
+        let supervisor = world.supervisor.as_ref().and_then(|supervisor| supervisor.outcome.as_ref());
+        if let Some(verdict) = supervisor.map(|outcome| outcome.verdict)
+            && !self.report.verdicts.contains_key(&verdict)
+        {
+            self.report.verdicts.insert(verdict, self.way(index));
+            if !self.bound.verdicts.contains(&verdict) {
+                self.violated(format!("{verdict:?} is reported, which is not expected here"), index);
+            }
+        }
+        let recovery = world.recovery.as_ref().and_then(|recovery| recovery.outcome.as_ref());
+        if let Some(found) = recovery.map(|outcome| recover::name(outcome.verdict))
+            && !self.report.recoveries.contains_key(found)
+        {
+            self.report.recoveries.insert(found, self.way(index));
+            if !self.bound.findings().contains(&found) {
+                self.violated(format!("a recovery finds {found}, which is not expected here"), index);
+            }
+        }
+    }
+
+    fn violated(&mut self, why: String, index: u32) {
+        let way = Schedule { why: why.clone(), ..self.way(index) };
+        self.report.violations.entry(why).or_insert(way);
+    }
+
+    /// The steps from the start to `index`.
+    fn way(&self, mut index: u32) -> Schedule {
+        let mut moves = Vec::new();
+        while let Met { from, made: Some(made), .. } = &self.met[index as usize] {
+            moves.push(made.clone());
+            index = *from;
+        }
+        moves.reverse();
+        Schedule { why: String::new(), faults: self.bound.faults, handoffs: self.bound.handoffs, moves }
+    }
+
+    /// From every state, whatever the order of steps, one process comes to serve.
+    fn look_at_the_ends(&mut self) {
+        for (why, index) in liveness::check(&self.states, &self.calm) {
+            self.violated(why.to_string(), index);
+        }
+    }
+
+    fn finish(mut self) -> Report {
+        self.report.states = self.met.len();
+        self.report.gaps.extend(self.gaps);
+        self.report.cells.extend(self.cells);
+        self.report
+    }
+}
+
+/// Two hashes: one alone would confuse two states now and then.
+fn digest(world: &World) -> (u64, u64) {
+    let hash = |salt: u8| {
+        let mut hasher = DefaultHasher::new();
+        salt.hash(&mut hasher);
+        world.hash(&mut hasher);
+        hasher.finish()
+    };
+    (hash(0), hash(1))
+}

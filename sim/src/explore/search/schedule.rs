@@ -1,0 +1,208 @@
+//! A way through the states, step by step, as a person can read it and `replay` can take it.
+//!
+//! A step is named by what it does in the world in which it happens, so that a line means what it says; it is found again by
+//! that name among the steps that can be taken there.
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::graph;
+use crate::explore::model::World;
+use crate::explore::model::faults::Faults;
+use crate::explore::model::steps::Step;
+use crate::explore::model::watch::Watch;
+use crate::explore::report::story::Story;
+use crate::mutation::mutant::Mutation;
+use crate::trace::Entry;
+
+/// A step that was taken, and in which of its gaps the process that acts died.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Move {
+    pub step: Step,
+    pub dies: Option<u8>,
+}
+
+/// A way through the states.
+#[derive(Clone, Debug)]
+pub struct Schedule {
+    /// What is to be seen in it.
+    pub why: String,
+    pub(crate) faults: Faults,
+    pub(crate) handoffs: u8,
+    pub(crate) moves: Vec<Move>,
+}
+
+/// The same as a file says it.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Written {
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    why: String,
+    explored: Bounds,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Bounds {
+    handoffs: u8,
+    steps: Vec<String>,
+    faults: Faults,
+}
+
+/// What a schedule leads to.
+#[derive(Debug)]
+pub struct Replayed {
+    /// What happened, a step at a millisecond.
+    pub trace: Vec<Entry>,
+    /// What is not as it must be, if so.
+    pub violation: Option<String>,
+}
+
+const DIES: &str = ", and dies ";
+
+impl Schedule {
+    /// How many steps it has.
+    pub fn len(&self) -> usize {
+        self.moves.len()
+    }
+
+    /// Whether nothing happens in it.
+    pub fn is_empty(&self) -> bool {
+        self.moves.is_empty()
+    }
+
+    /// The schedule as text that [`Schedule::parse`] reads.
+    pub fn to_toml(&self) -> String {
+        let mut world = World::new(self.faults, self.handoffs);
+        let mut steps = Vec::new();
+        for made in &self.moves {
+            steps.push(spell(&world, made));
+            made.happen(&mut world, &mut Watch::default());
+        }
+        let explored = Bounds { handoffs: self.handoffs, steps, faults: self.faults };
+        let written = Written { why: self.why.clone(), explored };
+        toml::to_string_pretty(&written).unwrap_or_else(|error| format!("# can't be written: {error}\n"))
+    }
+
+    /// Whether a file is a schedule, rather than a plan.
+    pub fn is_one(text: &str) -> bool {
+        text.lines().any(|line| line.trim() == "[explored]")
+    }
+
+    /// Reads a schedule.
+    ///
+    /// # Errors
+    /// It is no TOML, has unknown keys, or a step in it can't be taken: the text says which, and which could.
+    pub fn parse(text: &str) -> Result<Schedule, String> {
+        let Written { why, explored: Bounds { handoffs, faults, steps } } =
+            toml::from_str(text).map_err(|error| error.to_string())?;
+        let mut world = World::new(faults, handoffs);
+        let mut moves = Vec::new();
+        for (nth, line) in steps.iter().enumerate() {
+            let made = read(&world, line).map_err(|why| format!("step {}: {why}", nth + 1))?;
+            made.happen(&mut world, &mut Watch::default());
+            moves.push(made);
+        }
+        Ok(Schedule { why, faults, handoffs, moves })
+    }
+
+    /// Reads the schedule in a file.
+    ///
+    /// # Errors
+    /// As [`Schedule::parse`]; the file can't be read.
+    pub fn load(path: impl AsRef<Path>) -> Result<Schedule, String> {
+        let path = path.as_ref();
+        let text = std::fs::read_to_string(path);
+        let text = text.map_err(|error| format!("can't read {}: {error}", path.display()))?;
+        Schedule::parse(&text).map_err(|why| format!("{}: {why}", path.display()))
+    }
+
+    /// Lets it happen once more. If it is said to show something, and nothing is wrong in it, it is looked at what lies ahead.
+    pub fn replay(&self, mutation: Option<&Mutation>) -> Replayed {
+        let mut world = World::new(self.faults, self.handoffs);
+        let mut story = Story::default();
+        for made in &self.moves {
+            story.tell(&mut world, made, mutation);
+        }
+        let violation = world.violation.clone().or_else(|| self.ahead(&world, mutation));
+        Replayed { trace: story.entries, violation }
+    }
+
+    /// What is wrong with what lies ahead of `world`, its last state: what it is said to show, if that.
+    fn ahead(&self, world: &World, mutation: Option<&Mutation>) -> Option<String> {
+        if self.why.is_empty() {
+            return None;
+        }
+        let wrong = graph::lies_ahead(world, mutation);
+        wrong.iter().find(|what| **what == self.why).or(wrong.first()).cloned()
+    }
+}
+
+impl Move {
+    pub(crate) fn happen(&self, world: &mut World, watch: &mut Watch<'_>) {
+        match self.dies {
+            None => world.apply(&self.step, watch),
+            Some(n) => world.apply_and_die(&self.step, n.into(), watch),
+        }
+    }
+}
+
+/// A move in words: what the step does, and before which effect its process dies.
+fn spell(world: &World, made: &Move) -> String {
+    let step = world.name_of(&made.step);
+    let Some(n) = made.dies else { return step };
+    let mut watch = Watch::default();
+    world.clone().apply(&made.step, &mut watch);
+    format!("{step}{DIES}{}", where_in(&watch, n.into()))
+}
+
+/// The `n`-th gap that was passed, by the effect before which it lies; with a number, if another one is called the same.
+fn where_in(watch: &Watch<'_>, n: usize) -> String {
+    let name = |n: usize| {
+        let gap = watch.gaps[n];
+        gap.before.map_or_else(|| format!("after {}", gap.state), |effect| format!("before {effect}"))
+    };
+    let before = (0..n).filter(|other| name(*other) == name(n)).count();
+    if before == 0 { name(n) } else { format!("{} ({})", name(n), before + 1) }
+}
+
+/// The move that is spelt so.
+fn read(world: &World, line: &str) -> Result<Move, String> {
+    let (name, dies) = line.split_once(DIES).map_or((line, None), |(name, dies)| (name, Some(dies)));
+    let steps = world.steps();
+    let Some(step) = steps.iter().find(|step| world.name_of(step) == name) else {
+        let names: Vec<String> = steps.iter().map(|step| world.name_of(step)).collect();
+        return Err(format!("{name:?} can't happen here; what can: {}", names.join("; ")));
+    };
+    let dies = dies.map_or(Ok(None), |dies| {
+        let mut watch = Watch::default();
+        world.clone().apply(step, &mut watch);
+        let places: Vec<String> = (0..watch.gaps.len()).map(|n| where_in(&watch, n)).collect();
+        let place = places.iter().position(|place| place == dies).map(|n| Some(n as u8));
+        place.ok_or_else(|| format!("nobody can die {dies:?} here; where it can: {}", places.join("; ")))
+    })?;
+    Ok(Move { step: step.clone(), dies })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::explore::{Options, SMALL, explore};
+
+    #[test]
+    fn a_way_to_where_no_good_end_can_be_reached_fails_when_it_is_replayed() {
+        let bound = &SMALL[0];
+        let changes = explore(bound, Options { changes: true, ..Options::default() }).changes;
+        let all = changes
+            .into_iter()
+            .flat_map(|(cell, changes)| changes.into_keys().map(move |change| Mutation { cell, change }));
+        let found = all.into_iter().find_map(|mutation| {
+            let options = Options { mutation: Some(&mutation), most_states: 10_000, ..Options::default() };
+            let mut violations = explore(bound, options).violations.into_values();
+            Some((mutation, violations.find(|way| way.why.contains("no step that must come"))?))
+        });
+        let (mutation, way) = found.expect("a mutant that hangs");
+        assert_eq!(way.replay(Some(&mutation)).violation.as_ref(), Some(&way.why));
+        assert_eq!(way.replay(None).violation, None);
+    }
+}

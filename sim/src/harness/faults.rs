@@ -1,0 +1,487 @@
+//! When a plan's faults strike, and what they do.
+use std::collections::BTreeMap;
+
+use handoff::host::Gap;
+use handoff::message::Message;
+
+use crate::kernel::{Armed as ArmedWrite, Disk, Fate, Kind, Micros, Side};
+use crate::plan::span::Span;
+use crate::plan::{At, Fault, Operation, What, Who};
+use crate::process::{Program, message_name};
+use crate::run::Struck;
+use crate::supervisor::SupervisorProcess;
+use crate::trace;
+use crate::world::{Happening, World};
+
+/// The plan's faults, as far as the run has come.
+#[derive(Debug, Default)]
+pub(crate) struct Faults {
+    armed: Vec<Armed>,
+    /// The handoff that was begun last; 0 before the first.
+    handoff: u32,
+    /// When the last one struck, or came to its end.
+    pub last: Micros,
+    /// Those that have struck.
+    pub struck: Vec<Struck>,
+    /// The place that is being passed.
+    here: Option<At>,
+    /// How long those that dump their memory take over it.
+    dumps: BTreeMap<u32, Micros>,
+    /// No more of them.
+    over: bool,
+    /// The places that are passed, if somebody wants to know them.
+    pub passed: Option<Vec<Passed>>,
+    has_gaps: bool,
+    has_frames: bool,
+}
+
+/// A place that was passed, at which a fault could have struck.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Passed {
+    /// Where.
+    pub at: At,
+    /// The handoff that was begun last by then; 0 before the first.
+    pub handoff: u32,
+    /// When, in virtual microseconds.
+    pub when: Micros,
+}
+
+#[derive(Debug)]
+struct Armed {
+    fault: Fault,
+    /// How many more times its place is passed.
+    left: u32,
+}
+
+impl Faults {
+    pub(crate) fn new(faults: &[Fault], disk: &Disk) -> Faults {
+        let arm = |fault: &Fault| Armed { fault: fault.clone(), left: fault.nth };
+        let writes = faults.iter().enumerate().filter(|(_, fault)| fault.at == At::DataWrite);
+        disk.lock().armed = writes
+            .map(|(index, fault)| ArmedWrite {
+                index,
+                what: fault.what,
+                in_handoff: fault.in_handoff,
+                left: fault.nth,
+            })
+            .collect();
+        Faults {
+            armed: faults.iter().map(arm).collect(),
+            has_gaps: faults.iter().any(|fault| matches!(fault.at, At::Gap { .. })),
+            has_frames: faults.iter().any(|fault| matches!(fault.at, At::Frame { .. })),
+            ..Faults::default()
+        }
+    }
+
+    /// The fault whose place was passed often enough. Two at one place strike one after the other.
+    fn due(&mut self, is_here: impl Fn(&At) -> bool) -> Option<usize> {
+        self.due_fault(|fault| is_here(&fault.at))
+    }
+
+    fn due_fault(&mut self, is_here: impl Fn(&Fault) -> bool) -> Option<usize> {
+        let (handoff, over) = (self.handoff, self.over);
+        let mut due = None;
+        let waits = |armed: &Armed| armed.left > 0 && armed.fault.in_handoff <= handoff && !over;
+        for (index, armed) in self.armed.iter_mut().enumerate() {
+            if waits(armed) && is_here(&armed.fault) {
+                if armed.left > 1 {
+                    armed.left -= 1;
+                } else if due.is_none() {
+                    armed.left = 0;
+                    due = Some(index);
+                }
+            }
+        }
+        due
+    }
+
+    pub(crate) fn fault(&self, index: usize) -> &Fault {
+        &self.armed[index].fault
+    }
+
+    fn span(&self, index: usize) -> Micros {
+        let fault = self.fault(index);
+        fault.span.unwrap_or_else(|| fault.what.usual_span()).micros()
+    }
+
+    /// One has come to its end.
+    pub(crate) fn passed(&mut self, now: Micros) {
+        self.last = self.last.max(now);
+    }
+
+    /// How much longer `pid` takes to end.
+    pub(crate) fn core_dumps(&mut self, pid: u32) -> Micros {
+        self.dumps.remove(&pid).unwrap_or_default()
+    }
+
+    /// Another supervisor comes, has come, or may.
+    pub(crate) fn has_rival(&self) -> bool {
+        self.armed.iter().any(|armed| armed.fault.what == What::Rival)
+    }
+
+    /// No more of them.
+    pub(crate) fn end(&mut self) {
+        self.over = true;
+    }
+
+    /// A place is passed.
+    fn passes(&mut self, when: Micros, at: impl FnOnce() -> At) {
+        let handoff = self.handoff;
+        if let Some(passed) = self.passed.as_mut().filter(|_| !self.over) {
+            passed.push(Passed { at: at(), handoff, when });
+        }
+    }
+}
+
+impl World {
+    /// Puts the faults whose time is known onto the timeline.
+    pub(crate) fn arm_times(&mut self) {
+        for index in 0..self.plan.faults.len() {
+            if let At::Time(span) = self.plan.faults[index].at {
+                self.at(span.micros(), Happening::Fault(index));
+            }
+        }
+    }
+
+    /// A handoff begins.
+    pub(crate) fn handoff_begins(&mut self, nth: u32) {
+        self.faults.handoff = nth;
+        self.disk.lock().handoff = nth;
+        for index in 0..self.plan.faults.len() {
+            match self.plan.faults[index].at {
+                At::Handoff(at, span) if at == nth => self.after(span.micros(), Happening::Fault(index)),
+                _ => {}
+            }
+        }
+    }
+
+    pub(crate) fn fault_is_due(&mut self, index: usize) {
+        if !self.faults.over {
+            self.strike(index, None);
+        }
+    }
+
+    /// A process is in the gap between two effects: it may not live to see the next.
+    pub(crate) fn passes_gap(&mut self, pid: u32, gap: Gap) {
+        self.audit.gap(gap);
+        let now = self.now;
+        self.faults.passes(now, || at_gap(&gap));
+        if !self.faults.has_gaps || self.processes.get(&pid).is_none_or(|process| process.name.kind == 'R') {
+            return;
+        }
+        let any = |wanted: &str, is: &str| wanted == "*" || wanted == is;
+        let is_here = |at: &At| match at {
+            At::Gap { role, state, before } => {
+                role == gap.role && any(state, gap.state) && any(before, gap.before.unwrap_or("after"))
+            }
+            _ => false,
+        };
+        if let Some(index) = self.faults.due(is_here) {
+            self.faults.here = Some(at_gap(&gap));
+            self.strike(index, Some(pid));
+        }
+    }
+
+    /// What becomes of a frame that is sent, and how much longer it takes.
+    pub(crate) fn frame_fate(&mut self, from: u32, to: u32, side: Side, message: &Message) -> (Fate, Micros) {
+        if !self.faults.has_frames && self.faults.passed.is_none() {
+            return (Fate::Arrives, 0);
+        }
+        let receiver = match side {
+            Side::Supervisor if self.is_in_the_role_of_successor(to) => Who::Successor,
+            Side::Supervisor => Who::Incumbent,
+            Side::Daemon => Who::Supervisor,
+        };
+        let place = || At::Frame { name: message.name().into(), to: receiver };
+        self.faults.passes(self.now, place);
+        let is_here = |at: &At| match at {
+            At::Frame { name, to } => *to == receiver && (name == "*" || name == message.name()),
+            _ => false,
+        };
+        let Some(index) = self.faults.due(is_here) else { return (Fate::Arrives, 0) };
+        self.faults.here = Some(place());
+        let fault = self.faults.fault(index);
+        let fate = match fault.what {
+            What::Drop => Fate::IsLost,
+            What::Tear => Fate::IsCut,
+            What::Reset => Fate::Resets,
+            What::Delay => Fate::Arrives,
+            _ => {
+                self.strike(index, Some(to));
+                return (Fate::Arrives, 0);
+            }
+        };
+        let late = if fault.what == What::Delay { self.faults.span(index) } else { 0 };
+        let what = format!("{}: {} to {receiver}", fault.what, message_name(message));
+        self.struck(index, Some(from), what);
+        self.faults.passed(self.now + late);
+        // One that is heard so late, or whose first word is lost, which an incumbent does not repeat, can't be told from one
+        // that hangs.
+        let first = matches!(message, Message::Hello(_)) && fate == Fate::IsLost;
+        if first || late > self.plan.times.liveness.micros() / 2 {
+            [from, to]
+                .iter()
+                .for_each(|pid| self.processes.get_mut(pid).into_iter().for_each(|p| p.suspect = true));
+        }
+        (fate, late)
+    }
+
+    /// What goes wrong with a hook, and for how long.
+    pub(crate) fn hook_fate(&mut self, pid: u32, hook: &str) -> Option<(What, Micros)> {
+        self.faults.passes(self.now, || At::Hook(hook.into()));
+        let index = self.faults.due(|at| matches!(at, At::Hook(name) if name == hook || name == "*"))?;
+        let (what, span) = (self.faults.fault(index).what, self.faults.span(index));
+        self.faults.here = Some(At::Hook(hook.into()));
+        match what {
+            What::Slow | What::Fail | What::Panic | What::Hang | What::Unfit => {
+                self.struck(index, Some(pid), format!("{what}: {hook}"));
+                self.faults.passed(self.now + if what == What::Slow { span } else { 0 });
+                Some((what, span))
+            }
+            _ => {
+                self.strike(index, Some(pid));
+                None
+            }
+        }
+    }
+
+    /// What goes wrong as a daemon is started, and for how long.
+    pub(crate) fn spawn_fate(&mut self, supervisor: u32) -> Option<(What, Micros)> {
+        self.faults.passes(self.now, || At::Spawn);
+        let is_here = |fault: &Fault| fault.at == At::Spawn && fault.what != What::Slow;
+        let index = self.faults.due_fault(is_here)?;
+        let what = self.faults.fault(index).what;
+        match what {
+            What::Fail
+            | What::Hang
+            | What::DieEarly
+            | What::WrongPid
+            | What::OtherVersion
+            | What::NewerVersion => {
+                self.struck(index, Some(supervisor), format!("{what}: the process that is started"));
+                let span = if what == What::Hang { self.faults.span(index) } else { 0 };
+                self.faults.passed(self.now + span);
+                Some((what, span))
+            }
+            _ => {
+                self.strike(index, Some(supervisor));
+                None
+            }
+        }
+    }
+
+    /// What goes wrong with a write of the journal.
+    pub(crate) fn journal_fate(&mut self, supervisor: u32) -> Option<What> {
+        self.faults.passes(self.now, || At::JournalWrite);
+        let is_here = |fault: &Fault| fault.at == At::JournalWrite && fault.what != What::Slow;
+        let index = self.faults.due_fault(is_here)?;
+        let what = self.faults.fault(index).what;
+        match what {
+            What::Fail | What::Torn => {
+                self.struck(index, Some(supervisor), format!("{what}: the journal"));
+                Some(what)
+            }
+            _ => {
+                self.strike(index, Some(supervisor));
+                None
+            }
+        }
+    }
+
+    /// How much later the answer comes to what `pid` asks for at `place`: a start of a process, a write of the journal.
+    pub(crate) fn slowness(&mut self, pid: u32, place: &At) -> Micros {
+        let is_here = |fault: &Fault| fault.at == *place && fault.what == What::Slow;
+        let Some(index) = self.faults.due_fault(is_here) else { return 0 };
+        self.is_late(index, pid, place)
+    }
+
+    fn is_late(&mut self, index: usize, pid: u32, place: &At) -> Micros {
+        let span = self.faults.span(index);
+        self.struck(index, Some(pid), format!("{}: {place}, {}", What::Slow, Span::from_micros(span)));
+        self.faults.passed(self.now + span);
+        span
+    }
+
+    /// What goes wrong with an operation of a daemon: how much later it is performed, and whether it fails.
+    pub(crate) fn operation_fate(&mut self, pid: u32, operation: Operation) -> (Micros, bool) {
+        let place = At::Operation(operation);
+        self.faults.passes(self.now, || place.clone());
+        let Some(index) = self.faults.due(|at| *at == place) else { return (0, false) };
+        match self.faults.fault(index).what {
+            What::Slow => (self.is_late(index, pid, &place), false),
+            What::Fail => {
+                self.struck(index, Some(pid), format!("{}: {place}", What::Fail));
+                (0, true)
+            }
+            _ => {
+                self.faults.here = Some(place);
+                self.strike(index, Some(pid));
+                (0, false)
+            }
+        }
+    }
+
+    /// Faults that the disk has made by itself, and where it could have.
+    pub(crate) fn disk_struck(&mut self, pid: u32) {
+        let (struck, writes) = {
+            let mut disk = self.disk.lock();
+            (std::mem::take(&mut disk.struck), std::mem::take(&mut disk.writes))
+        };
+        (0..writes).for_each(|_| self.faults.passes(self.now, || At::DataWrite));
+        for index in struck {
+            let what = format!("{}: a write to the data", self.faults.fault(index).what);
+            self.struck(index, Some(pid), what);
+        }
+    }
+
+    fn struck(&mut self, index: usize, pid: Option<u32>, what: String) {
+        let place = self.faults.here.take();
+        let class = self.class(self.faults.fault(index), place.as_ref(), pid);
+        self.faults.struck.push(Struck { index, class, place });
+        self.faults.passed(self.now);
+        self.operator.disturbed();
+        self.recorder.begins(self.now);
+        self.note(pid, || trace::What::Fault(what));
+    }
+
+    /// A fault strikes whom the plan says, or the one `here`.
+    fn strike(&mut self, index: usize, here: Option<u32>) {
+        let fault = self.faults.fault(index).clone();
+        let span = self.faults.span(index);
+        let target = match fault.who {
+            Some(who) => self.who(who),
+            None => here,
+        };
+        let text = match fault.what {
+            What::Stop | What::CoreDump | What::FullDisk | What::NoDescriptors | What::ClockStep => {
+                format!("{}, {}", fault.what, Span::from_micros(span))
+            }
+            what => what.to_string(),
+        };
+        match fault.what {
+            What::PowerFailure => {
+                self.struck(index, None, text);
+                return self.power_fails();
+            }
+            What::FullDisk => {
+                self.struck(index, None, text);
+                self.disk.lock().full = true;
+                self.faults.passed(self.now + span);
+                return self.after(span, Happening::DiskHasRoom);
+            }
+            What::FsyncFails => {
+                self.struck(index, None, text);
+                self.disk.lock().fsync_fails = true;
+                return;
+            }
+            What::Rival => return self.rival_comes(index),
+            What::Cancel => {
+                self.struck(index, None, text);
+                if let Some(supervisor) = self.main_supervisor() {
+                    self.supervisor_mut(supervisor)
+                        .into_iter()
+                        .for_each(|supervisor| supervisor.cancelled = true);
+                    self.poke(supervisor, self.now);
+                }
+                return;
+            }
+            _ => {}
+        }
+        if let Some(pid) =
+            target.filter(|pid| self.processes.get(pid).is_some_and(|process| process.listens()))
+        {
+            self.struck(index, Some(pid), text);
+            self.hit(pid, fault.what, span);
+        }
+        // If there was nobody to strike, the next one that does strikes elsewhere.
+        self.faults.here = None;
+    }
+
+    fn hit(&mut self, pid: u32, what: What, span: Micros) {
+        match what {
+            What::CrashUnsent => {
+                for link in self.links.values_mut() {
+                    for side in [Side::Supervisor, Side::Daemon] {
+                        if link.pid(side) == pid {
+                            link.lose_unreceived(side, self.now);
+                        }
+                    }
+                }
+                self.die(pid, "is killed", false);
+            }
+            What::CoreDump => {
+                self.faults.dumps.insert(pid, span);
+                self.faults.passed(self.now + span);
+                self.die(pid, "dies, and dumps its memory", false);
+            }
+            What::Terminate if self.daemon_mut(pid).is_some() => {
+                self.daemon_mut(pid).into_iter().for_each(|daemon| daemon.stop_asked = true);
+                self.audit.signalled.insert(pid);
+                self.poke(pid, self.now);
+                // Who asks a daemon to stop kills it if it doesn't, as systemd does.
+                let patience = 2 * self.plan.times.hook_limit.micros();
+                self.faults.passed(self.now + patience);
+                self.after(patience, Happening::GivesUp(pid));
+            }
+            What::Stop => self.stop(pid, span),
+            What::NoDescriptors => {
+                let until = self.now + span;
+                if let Some(process) = self.processes.get_mut(&pid) {
+                    process.no_descriptors_until = until;
+                    // One that accepts nothing can't be told from one that hangs.
+                    process.suspect = true;
+                }
+                self.faults.passed(until);
+                self.poke(pid, until);
+            }
+            What::ClockStep => {
+                let now = self.now;
+                if let Some(process) = self.processes.get_mut(&pid) {
+                    process.clock.step(now, span);
+                    // It takes for silence what was none.
+                    process.suspect = true;
+                }
+                self.poke(pid, now);
+            }
+            _ => self.die(pid, "is killed", false),
+        }
+    }
+
+    /// Another supervisor comes, recovers, and does one handoff.
+    fn rival_comes(&mut self, index: usize) {
+        let pid = self.start_process('R', Program::Supervisor(Box::new(SupervisorProcess::new(true))));
+        self.struck(index, Some(pid), "rival".into());
+        let after = self.length(pid, Kind::Wake);
+        self.poke(pid, self.now + after);
+    }
+
+    /// Whom a plan means.
+    fn who(&self, who: Who) -> Option<u32> {
+        let successor = self.main_supervisor().and_then(|pid| self.processes[&pid].supervisor()?.successor());
+        let there = |pid: &u32| self.processes.get(pid).is_some_and(|process| process.listens());
+        let is_new = |(pid, _, daemon): &(u32, _, &crate::process::Daemon)| {
+            Some(*pid) == successor || !daemon.is_incumbent() && !daemon.accepts
+        };
+        match who {
+            Who::Supervisor => self.main_supervisor(),
+            Who::Successor => self.daemons().filter(is_new).map(|(pid, ..)| pid).filter(there).last(),
+            Who::Incumbent => self.daemons().filter(|d| !is_new(d)).map(|(pid, ..)| pid).find(there),
+        }
+    }
+
+    /// Whether it is the one that is to serve in a handoff that is under way.
+    fn is_in_the_role_of_successor(&self, pid: u32) -> bool {
+        let named = self.supervisors().any(|(_, supervisor)| supervisor.successor() == Some(pid));
+        named
+            || self
+                .processes
+                .get(&pid)
+                .and_then(|process| process.daemon())
+                .is_some_and(|d| !d.is_incumbent())
+    }
+}
+
+fn at_gap(gap: &Gap) -> At {
+    let (role, state) = (gap.role.into(), gap.state.into());
+    At::Gap { role, state, before: gap.before.unwrap_or("after").into() }
+}

@@ -1,0 +1,64 @@
+//! Classes of faults: what goes wrong, and with whom or what. By them outages are counted, and what a sweep has met.
+use crate::plan::{At, Fault, Operation, What, Who};
+use crate::process::Program;
+use crate::world::World;
+
+const WHO: [Who; 3] = [Who::Supervisor, Who::Incumbent, Who::Successor];
+
+const HOOKS: [&str; 7] = ["warm-up", "drain", "seal", "open", "serve", "resume", "finalize"];
+
+/// Every class that there is: a sweep of the usual size meets them all.
+pub fn classes() -> Vec<String> {
+    let of = |what: What| -> Vec<String> {
+        let hooks = || HOOKS.map(str::to_string).to_vec();
+        let operations = || Operation::ALL.map(|operation| operation.to_string());
+        let and = |more: &[&str]| more.iter().map(|place| (*place).to_string()).collect::<Vec<_>>();
+        match what {
+            What::Drop | What::Delay | What::Tear | What::Reset => {
+                WHO.map(|who| format!("to {who}")).to_vec()
+            }
+            What::Slow | What::Fail => [hooks(), operations().to_vec(), and(&["spawn", "journal"])].concat(),
+            What::Panic => hooks(),
+            What::Hang => [hooks(), and(&["spawn"])].concat(),
+            What::Unfit => and(&["drain", "open"]),
+            What::Torn => and(&["journal", "incumbent", "successor"]),
+            // It is the supervisor that notices.
+            What::DieEarly | What::WrongPid | What::OtherVersion | What::NewerVersion => and(&["supervisor"]),
+            What::PowerFailure | What::FullDisk | What::FsyncFails | What::Rival | What::Cancel => Vec::new(),
+            What::Crash | What::CrashUnsent | What::CoreDump | What::Terminate | What::Stop => {
+                WHO.map(|who| who.to_string()).to_vec()
+            }
+            What::NoDescriptors | What::ClockStep => WHO.map(|who| who.to_string()).to_vec(),
+        }
+    };
+    let named = |what: What| match of(what) {
+        places if places.is_empty() => vec![what.to_string()],
+        places => places.iter().map(|place| format!("{what} {place}")).collect(),
+    };
+    What::ALL.into_iter().flat_map(named).collect()
+}
+
+impl World {
+    /// Under which name a fault's outages are counted.
+    pub(crate) fn class(&self, fault: &Fault, place: Option<&At>, pid: Option<u32>) -> String {
+        let what = fault.what;
+        match (place.unwrap_or(&fault.at), what) {
+            (At::Frame { to, .. }, What::Drop | What::Delay | What::Tear | What::Reset) => {
+                format!("{what} to {to}")
+            }
+            (At::Hook(hook), What::Slow | What::Fail | What::Panic | What::Hang | What::Unfit) => {
+                format!("{what} {hook}")
+            }
+            (At::Spawn, What::Slow | What::Fail | What::Hang) => format!("{what} spawn"),
+            (At::JournalWrite, What::Slow | What::Fail | What::Torn) => format!("{what} journal"),
+            (At::Operation(operation), What::Slow | What::Fail) => format!("{what} {operation}"),
+            _ => match pid.and_then(|pid| self.processes.get(&pid)).map(|process| &process.program) {
+                Some(Program::Supervisor(supervisor)) if supervisor.rival => what.to_string(),
+                Some(Program::Supervisor(_)) => format!("{what} supervisor"),
+                Some(Program::Daemon(daemon)) if daemon.is_incumbent() => format!("{what} incumbent"),
+                Some(Program::Daemon(_)) => format!("{what} successor"),
+                Some(Program::Puppet(_)) | None => what.to_string(),
+            },
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Places in a run, as a plan names them: where a fault strikes, and whom.
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::span::Span;
+
+/// A place in a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum At {
+    /// `gap ROLE.STATE.before-EFFECT`, `gap ROLE.STATE.after`; `*` for any state or effect.
+    Gap {
+        /// `supervisor`, `recovery`, `incumbent`, `successor`.
+        role: String,
+        /// What the machine awaits; `*` for anything.
+        state: String,
+        /// The effect that it does not live to see, or `after`; `*` for any.
+        before: String,
+    },
+    /// `frame MESSAGE to WHO`: as it is sent; `*` for any message.
+    Frame {
+        /// The message's name.
+        name: String,
+        /// Who is to receive it.
+        to: Who,
+    },
+    /// `hook NAME`: as it begins.
+    Hook(String),
+    /// `time 12ms`: since the start of the run.
+    Time(Span),
+    /// `handoff 2 + 3ms`: since the operator asked for it.
+    Handoff(u32, Span),
+    /// `spawn`: as the supervisor starts a daemon.
+    Spawn,
+    /// `journal write`: as the supervisor writes its journal.
+    JournalWrite,
+    /// `data write`: as a daemon writes to its data directory.
+    DataWrite,
+    /// `operation lock`: as a daemon asks the system for something that its machine waits for.
+    Operation(Operation),
+}
+
+/// What a daemon's machine asks the system for, and waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Operation {
+    /// It tries the lock.
+    Lock,
+    /// It writes the record.
+    Record,
+    /// It takes the control path.
+    Path,
+}
+
+/// Who is hit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Who {
+    /// The supervisor.
+    Supervisor,
+    /// The daemon that serves, or did last.
+    Incumbent,
+    /// The daemon that is to serve.
+    Successor,
+}
+
+impl Who {
+    /// As a plan spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Who::Supervisor => "supervisor",
+            Who::Incumbent => "incumbent",
+            Who::Successor => "successor",
+        }
+    }
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Who {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        [Who::Supervisor, Who::Incumbent, Who::Successor]
+            .into_iter()
+            .find(|who| who.name() == text)
+            .ok_or_else(|| format!("{text:?} is nobody: supervisor, incumbent or successor"))
+    }
+}
+
+impl Operation {
+    /// All of them.
+    pub const ALL: [Operation; 3] = [Operation::Lock, Operation::Record, Operation::Path];
+
+    /// As a plan spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Operation::Lock => "lock",
+            Operation::Record => "record",
+            Operation::Path => "path",
+        }
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Operation {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = Operation::ALL.into_iter().find(|operation| operation.name() == text);
+        known.ok_or_else(|| format!("{text:?} is no operation: lock, record or path"))
+    }
+}
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            At::Gap { role, state, before } if before == "after" || before == "*" => {
+                write!(f, "gap {role}.{state}.{before}")
+            }
+            At::Gap { role, state, before } => write!(f, "gap {role}.{state}.before-{before}"),
+            At::Frame { name, to } => write!(f, "frame {name} to {to}"),
+            At::Hook(name) => write!(f, "hook {name}"),
+            At::Time(span) => write!(f, "time {span}"),
+            At::Handoff(nth, span) => write!(f, "handoff {nth} + {span}"),
+            At::Spawn => f.write_str("spawn"),
+            At::JournalWrite => f.write_str("journal write"),
+            At::DataWrite => f.write_str("data write"),
+            At::Operation(operation) => write!(f, "operation {operation}"),
+        }
+    }
+}
+
+const PLACES: &str = "\"gap ROLE.STATE.before-EFFECT\", \"gap ROLE.STATE.after\", \"frame MESSAGE to WHO\", \"hook NAME\", \
+\"time 12ms\", \"handoff 2 + 3ms\", \"spawn\", \"journal write\", \"data write\", \"operation lock\", also record and path";
+
+impl FromStr for At {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let words: Vec<&str> = text.split_whitespace().collect();
+        match words.as_slice() {
+            ["gap", gap] => gap_of(gap),
+            ["frame", name, "to", who] => Ok(At::Frame { name: (*name).into(), to: who.parse()? }),
+            ["hook", name] => Ok(At::Hook((*name).into())),
+            ["time", span] => Ok(At::Time(span.parse()?)),
+            ["handoff", nth] => Ok(At::Handoff(number(nth)?, Span::default())),
+            ["handoff", nth, "+", span] => Ok(At::Handoff(number(nth)?, span.parse()?)),
+            ["spawn"] => Ok(At::Spawn),
+            ["journal", "write"] => Ok(At::JournalWrite),
+            ["data", "write"] => Ok(At::DataWrite),
+            ["operation", name] => Ok(At::Operation(name.parse()?)),
+            _ => Err(format!("{text:?} is no place in a run; one of {PLACES}")),
+        }
+    }
+}
+
+fn gap_of(text: &str) -> Result<At, String> {
+    const ROLES: [&str; 4] = ["supervisor", "recovery", "incumbent", "successor"];
+    let parts: Vec<&str> = text.split('.').collect();
+    let [role, state, before] = parts.as_slice() else {
+        return Err(format!("{text:?} is no gap: ROLE.STATE.before-EFFECT or ROLE.STATE.after"));
+    };
+    if !ROLES.contains(role) {
+        return Err(format!("{role:?} is no role: {}", ROLES.join(", ")));
+    }
+    let before = match before.strip_prefix("before-") {
+        Some(effect) => effect,
+        None if matches!(*before, "after" | "*") => before,
+        None => return Err(format!("{before:?} should be before-EFFECT, after, or *")),
+    };
+    Ok(At::Gap { role: (*role).into(), state: (*state).into(), before: before.into() })
+}
+
+fn number(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| format!("{text:?} is no number"))
+}
+
+impl TryFrom<String> for At {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<At> for String {
+    fn from(at: At) -> String {
+        at.to_string()
+    }
+}

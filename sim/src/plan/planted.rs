@@ -1,0 +1,27 @@
+//! What a run can have broken on purpose.
+use crate::mutation::mutant::Mutation;
+
+/// Something that is broken on purpose in the simulated world, to see that a check notices: one for each of them, but for
+/// lost writes, for which a daemon is enough ([`forgetful_ledgers`](crate::run::forgetful_ledgers)).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Planted {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// `flock` excludes nobody, as on some network file systems.
+    FlockExcludesNobody,
+    /// The supervisor gives its listening socket away.
+    ListenerIsGivenAway,
+    /// Nobody starts a supervisor that died.
+    NoSupervisorAgain,
+    /// Somebody removes the control path.
+    PathIsRemoved,
+    /// What was rolled back is reported as committed.
+    RollBackIsDenied,
+    /// Nobody removes the sockets of the dead.
+    SocketsStay,
+    /// Nobody starts a daemon when none serves.
+    NoDaemonAgain,
+    /// Something is wrong with a machine.
+    Mutant(&'static Mutation),
+}

@@ -1,0 +1,51 @@
+//! What tells one run from another, for those who look for runs that are not like any before: a cell of a machine's table,
+//! and how everybody else stood when it was met.
+use handoff::machine::Cell;
+
+use crate::kernel::{Link, Side};
+use crate::process::{Life, Process};
+use crate::world::World;
+
+/// A cell, and how everybody else stood when it was met.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CoveragePoint {
+    /// The cell.
+    pub cell: Cell,
+    /// In the order in which they were started.
+    others: Vec<Stand>,
+}
+
+/// How a process stands, as seen from another.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Stand {
+    kind: char,
+    life: Life,
+    state: &'static str,
+    /// There is a link between the two, with both ends open.
+    linked: bool,
+}
+
+impl World {
+    /// A machine of `pid` meets a cell.
+    pub(crate) fn meets(&mut self, pid: u32, cell: Cell) {
+        self.audit.cell(cell);
+        if self.audit.coverage.is_some() {
+            let point = self.coverage_point(pid, cell);
+            self.audit.coverage.get_or_insert_default().insert(point);
+        }
+    }
+
+    fn coverage_point(&self, pid: u32, cell: Cell) -> CoveragePoint {
+        let ends = |link: &Link| [Side::Supervisor, Side::Daemon].map(|side| link.pid(side));
+        let joins =
+            |link: &Link, other| link.is_whole() && ends(link).contains(&pid) && ends(link).contains(&other);
+        let stand = |(other, process): (&u32, &Process)| Stand {
+            kind: process.name.kind,
+            life: process.life,
+            state: self.state_of(*other),
+            linked: self.links.values().any(|link| joins(link, *other)),
+        };
+        let others = self.processes.iter().filter(|(other, _)| **other != pid);
+        CoveragePoint { cell, others: others.map(stand).collect() }
+    }
+}

@@ -1,0 +1,241 @@
+//! Many seeds, on several threads: what failed, what was covered, how long nobody served.
+//!
+//! The result does not depend on the number of threads: seeds are handed out in order, and after a failure all seeds below
+//! it are still run, so that the lowest one that fails is reported.
+use std::collections::BTreeMap;
+use std::ops::{ControlFlow, Range};
+use std::sync::Arc;
+use std::thread;
+
+use serde::Serialize;
+
+use super::threads::{share, usual_jobs};
+use crate::daemon::Make;
+use crate::harness::checks::{CellKey, GapKey, Violation};
+use crate::plan::draw::draw;
+use crate::run::{Options, Planted, Report, gap_name, run};
+use crate::trace::text;
+
+/// What is to be swept.
+#[derive(Clone)]
+pub struct Sweep {
+    /// Which seeds.
+    pub seeds: Range<u64>,
+    /// On how many threads.
+    pub jobs: usize,
+    /// Makes the daemons.
+    pub make: Arc<Make>,
+    /// Broken on purpose.
+    pub planted: Planted,
+    /// One in so many seeds is run twice, the second time on a thread of its own: both must leave the same trace. 0: none.
+    pub twice_every: u64,
+}
+
+/// What a sweep found.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Summary {
+    /// How many seeds were run.
+    pub runs: u64,
+    /// How many things happened in them.
+    pub steps: u64,
+    /// How many requests clients made.
+    pub requests: u64,
+    /// Virtual seconds.
+    pub virtual_secs: f64,
+    /// How many seeds were run twice.
+    pub run_twice: u64,
+    /// What supervisors reported of the handoffs that were asked for.
+    pub verdicts: BTreeMap<String, u64>,
+    /// How often each fault struck, by its class.
+    pub faults: BTreeMap<String, u64>,
+    /// How many runs had no fault, one class of them, more.
+    pub classes_a_run: [u64; 3],
+    /// In how many runs each gap was passed: places where a process could die.
+    pub gaps: BTreeMap<String, u64>,
+    /// In how many runs each cell of the machines' tables was met.
+    pub cells: BTreeMap<String, u64>,
+    /// The longest time that nobody served, by the class of the only fault of a run, with its seed.
+    pub outages: BTreeMap<String, Outage>,
+    /// The lowest seed that failed.
+    pub failure: Option<Failure>,
+}
+
+/// A time when nobody served.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Outage {
+    /// How long, less the time that the one that serves was stopped.
+    pub millis: f64,
+    /// In the run of this seed.
+    pub seed: u64,
+}
+
+/// A seed that failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Failure {
+    /// The seed.
+    pub seed: u64,
+    /// Which check failed, and why; two traces that differ are a check as well.
+    pub violation: Violation,
+}
+
+/// What one thread has found so far.
+#[derive(Default)]
+struct Part {
+    summary: Summary,
+    gaps: BTreeMap<GapKey, u64>,
+    cells: BTreeMap<CellKey, u64>,
+    micros: u64,
+}
+
+impl Sweep {
+    /// All that is usual: as many threads as there are processors, one seed in 64 twice.
+    pub fn new(seeds: Range<u64>, make: Arc<Make>) -> Sweep {
+        Sweep { seeds, jobs: usual_jobs(), make, planted: Planted::Nothing, twice_every: 64 }
+    }
+
+    /// Runs them; `progress` is called now and then with how many are done.
+    pub fn run(&self, progress: impl Fn(u64) + Sync) -> Summary {
+        let work = |part: &mut Part, seed| match part.run(self, seed) {
+            Some(violation) => {
+                part.fails(seed, violation);
+                ControlFlow::Break(())
+            }
+            None => ControlFlow::Continue(()),
+        };
+        let parts = share(self.seeds.clone(), self.jobs, work, progress);
+        let mut all = Part::default();
+        parts.into_iter().for_each(|part| all.add(part));
+        all.finish()
+    }
+}
+
+impl Part {
+    /// Runs one seed and counts what it met.
+    fn run(&mut self, sweep: &Sweep, seed: u64) -> Option<Violation> {
+        let plan = Arc::new(draw(seed));
+        let twice = sweep.twice_every > 0 && seed.is_multiple_of(sweep.twice_every);
+        let options = Options { trace: twice, planted: sweep.planted, ..Options::default() };
+        let report = run(&plan, &sweep.make, options);
+        self.count(seed, &report);
+        if twice {
+            self.summary.run_twice += 1;
+            let again = thread::scope(|scope| scope.spawn(|| run(&plan, &sweep.make, options)).join());
+            let again = again.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            return differs(&report, &again).or(report.violation);
+        }
+        report.violation
+    }
+
+    fn count(&mut self, seed: u64, report: &Report) {
+        let summary = &mut self.summary;
+        summary.runs += 1;
+        summary.steps += report.steps;
+        summary.requests += report.requests;
+        self.micros += report.length;
+        for verdict in &report.verdicts {
+            *summary.verdicts.entry(format!("{verdict:?}")).or_default() += 1;
+        }
+        for gap in &report.gaps {
+            *self.gaps.entry(GapKey(*gap)).or_default() += 1;
+        }
+        for cell in &report.cells {
+            *self.cells.entry(CellKey(*cell)).or_default() += 1;
+        }
+        for struck in &report.struck {
+            *summary.faults.entry(struck.class.clone()).or_default() += 1;
+        }
+        let first = report.struck.first().map(|struck| struck.class.as_str());
+        let only = report.struck.iter().all(|struck| Some(struck.class.as_str()) == first);
+        let kinds = match first {
+            None => 0,
+            Some(_) if only => 1,
+            Some(_) => 2,
+        };
+        summary.classes_a_run[kinds] += 1;
+        let class = if kinds == 2 { "several classes" } else { first.unwrap_or("no fault") };
+        longer(&mut summary.outages, class, Outage { millis: report.longest_outage as f64 / 1000.0, seed });
+    }
+
+    fn fails(&mut self, seed: u64, violation: Violation) {
+        let failure = Failure { seed, violation };
+        let lower = |known: &Failure| known.seed < seed;
+        if !self.summary.failure.as_ref().is_some_and(lower) {
+            self.summary.failure = Some(failure);
+        }
+    }
+
+    fn add(&mut self, other: Part) {
+        let (mine, other_summary) = (&mut self.summary, other.summary);
+        mine.runs += other_summary.runs;
+        mine.steps += other_summary.steps;
+        mine.requests += other_summary.requests;
+        mine.run_twice += other_summary.run_twice;
+        self.micros += other.micros;
+        let sum = |into: &mut BTreeMap<String, u64>, from: BTreeMap<String, u64>| {
+            from.into_iter().for_each(|(name, count)| *into.entry(name).or_default() += count);
+        };
+        sum(&mut mine.verdicts, other_summary.verdicts);
+        sum(&mut mine.faults, other_summary.faults);
+        for (kinds, runs) in other_summary.classes_a_run.into_iter().enumerate() {
+            mine.classes_a_run[kinds] += runs;
+        }
+        for (class, outage) in other_summary.outages {
+            longer(&mut mine.outages, &class, outage);
+        }
+        for (gap, count) in other.gaps {
+            *self.gaps.entry(gap).or_default() += count;
+        }
+        for (cell, count) in other.cells {
+            *self.cells.entry(cell).or_default() += count;
+        }
+        if let Some(failure) = other_summary.failure {
+            self.fails(failure.seed, failure.violation);
+        }
+    }
+
+    fn finish(mut self) -> Summary {
+        for (gap, count) in self.gaps {
+            *self.summary.gaps.entry(gap_name(&gap.0)).or_default() += count;
+        }
+        for (cell, count) in self.cells {
+            *self.summary.cells.entry(cell.0.to_string()).or_default() += count;
+        }
+        self.summary.virtual_secs = self.micros as f64 / 1e6;
+        self.summary
+    }
+}
+
+/// What came of runs that no seed drew.
+pub(crate) fn counted(reports: &[Report]) -> Summary {
+    let mut part = Part::default();
+    reports.iter().for_each(|report| part.count(0, report));
+    part.finish()
+}
+
+/// Keeps the longer outage; of two that are as long, that of the lower seed.
+fn longer(outages: &mut BTreeMap<String, Outage>, class: &str, outage: Outage) {
+    match outages.get_mut(class) {
+        Some(known) => {
+            let is_longer = outage.millis > known.millis;
+            let is_lower = outage.millis == known.millis && outage.seed < known.seed;
+            if is_longer || is_lower {
+                *known = outage;
+            }
+        }
+        None => drop(outages.insert(class.to_string(), outage)),
+    }
+}
+
+/// The first line in which two runs of one plan differ.
+pub fn differs(first: &Report, second: &Report) -> Option<Violation> {
+    if first.trace == second.trace {
+        return None;
+    }
+    let (one, other) = (text::all_lines(&first.trace), text::all_lines(&second.trace));
+    let line = one.iter().zip(&other).position(|(one, other)| one != other);
+    let line = line.unwrap_or(one.len().min(other.len()));
+    let show = |lines: &[String]| lines.get(line).map_or("(nothing)", |line| line.trim()).to_string();
+    let why =
+        format!("two runs of it differ, first in line {line}: {:?}, then {:?}", show(&one), show(&other));
+    Some(Violation { check: "deterministic", why, at: first.trace.get(line).map_or(0, |entry| entry.at) })
+}
