@@ -2,7 +2,7 @@
 use alloc::{collections::VecDeque, format, string::String, vec::Vec};
 use core::ops::ControlFlow;
 
-use super::{Credentials, Driver, FLOOD, Node, Read};
+use super::{Credentials, Driver, FLOOD, Node, NodeOn, Read};
 use crate::{
     host::{Clock, Crashed, Gap, Gaps, Hooks, Sockets, Storage, Transport},
     machine::{
@@ -473,9 +473,24 @@ impl Daemon {
     }
 }
 
-impl<O: Os> Node<O> for Daemon {
+impl Node for Daemon {
     type Event = Event;
 
+    fn wake_at(&self) -> Option<Time> {
+        let timer = self.role.timers().next().map(|(at, _)| at);
+        timer.into_iter().chain(self.rest.accept_again).min().filter(|_| !self.rest.has_left)
+    }
+
+    fn state(&self) -> &'static str {
+        self.role.state()
+    }
+
+    fn is_over(&self) -> bool {
+        self.rest.has_left
+    }
+}
+
+impl<O: Os> NodeOn<O> for Daemon {
     fn next(&mut self, os: &mut O) -> Option<Event> {
         let event = if self.rest.has_left { None } else { self.pick(os) };
         match event {
@@ -502,19 +517,6 @@ impl<O: Os> Node<O> for Daemon {
             self.stop_again = self.stop_told;
         }
         flow
-    }
-
-    fn wake_at(&self) -> Option<Time> {
-        let timer = self.role.timers().next().map(|(at, _)| at);
-        timer.into_iter().chain(self.rest.accept_again).min().filter(|_| !self.rest.has_left)
-    }
-
-    fn state(&self) -> &'static str {
-        self.role.state()
-    }
-
-    fn is_over(&self) -> bool {
-        self.rest.has_left
     }
 }
 

@@ -2,7 +2,7 @@
 use alloc::{format, string::String, vec::Vec};
 use core::ops::ControlFlow;
 
-use super::{Credentials, Driver, END_AT_HAND, FLOOD, Node, Read};
+use super::{Credentials, Driver, END_AT_HAND, FLOOD, Node, NodeOn, Read};
 use crate::{
     host::{self, Clock, Crashed, Gap, Gaps, Process, SupervisorHost, Transport},
     id::{HandoffId, ProcessId},
@@ -258,21 +258,8 @@ impl Handoff {
     }
 }
 
-impl<O: Os> Node<O> for Handoff {
+impl Node for Handoff {
     type Event = Event;
-
-    fn next(&mut self, os: &mut O) -> Option<Event> {
-        let event = self.pick(os);
-        match event {
-            Some(_) => self.pass.handled = true,
-            None => self.pass = Pass::default(),
-        }
-        event
-    }
-
-    fn step(&mut self, os: &mut O, event: Event, driver: &mut impl Driver) -> ControlFlow<Crashed> {
-        driver.turn(&mut self.machine, &mut Hands { rest: &mut self.rest, os }, event)
-    }
 
     fn wake_at(&self) -> Option<Time> {
         let timer = self.machine.timers().next().map(|(at, _)| at).filter(|_| !self.machine.is_done());
@@ -286,6 +273,21 @@ impl<O: Os> Node<O> for Handoff {
 
     fn is_over(&self) -> bool {
         self.outcome().is_some()
+    }
+}
+
+impl<O: Os> NodeOn<O> for Handoff {
+    fn next(&mut self, os: &mut O) -> Option<Event> {
+        let event = self.pick(os);
+        match event {
+            Some(_) => self.pass.handled = true,
+            None => self.pass = Pass::default(),
+        }
+        event
+    }
+
+    fn step(&mut self, os: &mut O, event: Event, driver: &mut impl Driver) -> ControlFlow<Crashed> {
+        driver.turn(&mut self.machine, &mut Hands { rest: &mut self.rest, os }, event)
     }
 }
 

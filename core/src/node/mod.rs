@@ -75,16 +75,10 @@ impl Driver for Faithful {
     }
 }
 
-/// A machine, and the order in which what has happened is handed to it. `O` is the operating system.
-pub trait Node<O: Clock> {
+/// A machine, and what its process knows of the machine's peers.
+pub trait Node {
     /// What can happen.
     type Event;
-
-    /// What comes next in this pass. `None` ends the pass: nothing more has happened, or enough was handed over for once.
-    fn next(&mut self, os: &mut O) -> Option<Self::Event>;
-
-    /// Hands `event` to the machine.
-    fn step(&mut self, os: &mut O, event: Self::Event, driver: &mut impl Driver) -> ControlFlow<Crashed>;
 
     /// When the node has something to do although nothing has come: its next timer. `None` is never.
     fn wake_at(&self) -> Option<Time>;
@@ -94,6 +88,15 @@ pub trait Node<O: Clock> {
 
     /// Whether nothing more is handed to the machine.
     fn is_over(&self) -> bool;
+}
+
+/// A node on the operating system `O`: the order in which what has happened is handed to the machine.
+pub trait NodeOn<O>: Node {
+    /// What comes next in this pass. `None` ends the pass: nothing more has happened, or enough was handed over for once.
+    fn next(&mut self, os: &mut O) -> Option<Self::Event>;
+
+    /// Hands `event` to the machine.
+    fn step(&mut self, os: &mut O, event: Self::Event, driver: &mut impl Driver) -> ControlFlow<Crashed>;
 }
 
 /// How long a process's end is waited for once its link has closed. A process that ends closes its links first, by some

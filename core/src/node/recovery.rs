@@ -7,7 +7,7 @@ use alloc::{
 };
 use core::ops::ControlFlow;
 
-use super::{Credentials, Driver, FLOOD, Node, Read};
+use super::{Credentials, Driver, FLOOD, Node, NodeOn, Read};
 use crate::{
     host::{Clock, Crashed, Discovery, Gap, Gaps, RecoveryHost, Transport},
     id::ProcessId,
@@ -254,21 +254,8 @@ impl Recovery {
     }
 }
 
-impl<O: Os> Node<O> for Recovery {
+impl Node for Recovery {
     type Event = Event;
-
-    fn next(&mut self, os: &mut O) -> Option<Event> {
-        let event = self.pick(os);
-        match event {
-            Some(_) => self.pass.handled = true,
-            None => self.pass = Pass::default(),
-        }
-        event
-    }
-
-    fn step(&mut self, os: &mut O, event: Event, driver: &mut impl Driver) -> ControlFlow<Crashed> {
-        driver.turn(&mut self.machine, &mut Hands { rest: &mut self.rest, os }, event)
-    }
 
     fn wake_at(&self) -> Option<Time> {
         self.machine.timers().next().map(|(at, _)| at).filter(|_| !self.machine.is_done())
@@ -280,6 +267,21 @@ impl<O: Os> Node<O> for Recovery {
 
     fn is_over(&self) -> bool {
         self.rest.outcome.is_some()
+    }
+}
+
+impl<O: Os> NodeOn<O> for Recovery {
+    fn next(&mut self, os: &mut O) -> Option<Event> {
+        let event = self.pick(os);
+        match event {
+            Some(_) => self.pass.handled = true,
+            None => self.pass = Pass::default(),
+        }
+        event
+    }
+
+    fn step(&mut self, os: &mut O, event: Event, driver: &mut impl Driver) -> ControlFlow<Crashed> {
+        driver.turn(&mut self.machine, &mut Hands { rest: &mut self.rest, os }, event)
     }
 }
 

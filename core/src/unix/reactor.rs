@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::os::fd::BorrowedFd;
 
 use crate::host::Clock;
-use crate::node::{Faithful, Node};
+use crate::node::{Faithful, NodeOn};
 use crate::time::Duration;
 use crate::unix::poller;
 
@@ -32,7 +32,7 @@ pub(crate) trait System: Clock {
 /// Runs `node` until it is over.
 pub(crate) fn run<N, O>(node: &mut N, os: &mut O)
 where
-    N: Node<O, Event: Debug>,
+    N: NodeOn<O, Event: Debug>,
     O: System,
 {
     loop {
@@ -56,7 +56,7 @@ where
 /// Hands `event` to the machine.
 pub(crate) fn step<N, O>(node: &mut N, os: &mut O, event: N::Event) -> ControlFlow<()>
 where
-    N: Node<O, Event: Debug>,
+    N: NodeOn<O, Event: Debug>,
     O: System,
 {
     let before = node.state();
