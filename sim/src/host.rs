@@ -189,7 +189,7 @@ impl Transport<LinkId> for Host<'_> {
 impl Sockets for Host<'_> {
     fn send_listeners(&mut self, to: LinkId) {
         self.perform(move |world, pid| {
-            let has = world.door.has(pid);
+            let has = world.listener.has(pid);
             let names = if has { vec!["main".to_string()] } else { Vec::new() };
             world.send(to.0, Side::Daemon, &Message::Listeners { names, more: false });
             if let Some(link) = world.links.get_mut(&to.0) {

@@ -14,7 +14,7 @@ use crate::harness::checks::Audit;
 use crate::harness::clients::Client;
 use crate::harness::faults::Faults;
 use crate::harness::operator::Operator;
-use crate::kernel::{Clock, Disk, Door, Kind, Link, Micros, Noise, Read, Side};
+use crate::kernel::{Clock, Disk, Kind, Link, Listener, Micros, Noise, Read, Side};
 use crate::mutation::mutant::Meddling;
 use crate::plan::{Plan, What as Fault};
 use crate::process::{Daemon, Life, Process, Program};
@@ -75,7 +75,7 @@ pub(crate) struct World {
     /// Sockets beside it.
     pub names_beside: BTreeSet<u32>,
     pub disk: Disk,
-    pub door: Door,
+    pub listener: Listener,
     pub clients: Vec<Client>,
     pub faults: Faults,
     pub recorder: Recorder,
@@ -116,7 +116,7 @@ impl World {
             control_path: None,
             names_beside: BTreeSet::new(),
             disk,
-            door: Door::default(),
+            listener: Listener::default(),
             clients: Vec::new(),
             recorder: Recorder::default(),
             audit: Audit::default(),
@@ -388,7 +388,7 @@ impl World {
         // One that never served leaves nobody standing; nor does one that leaves it to another who dies just then.
         let dying = self.daemons().any(|(other, process, _)| other != pid && process.life == Life::Dying);
         let by_itself = by_itself && !dying && !self.audit.signalled.contains(&pid);
-        self.leave_door(pid, by_itself && self.audit.has_served.contains(&pid));
+        self.leave_listener(pid, by_itself && self.audit.has_served.contains(&pid));
         if self.processes.get(&pid).is_some_and(|process| process.supervisor().is_some()) {
             return self.supervisor_ended(pid);
         }
@@ -496,7 +496,7 @@ impl World {
         for pid in &pids {
             self.lose_app(*pid);
         }
-        pids.iter().for_each(|pid| self.leave_door(*pid, false));
+        pids.iter().for_each(|pid| self.leave_listener(*pid, false));
         self.processes.clear();
         self.links.clear();
         self.control_path = None;

@@ -357,7 +357,7 @@ impl World {
             self.daemon_mut(pid).into_iter().for_each(|daemon| daemon.accepts = true);
             self.note(Some(pid), || What::Serves(true));
             self.audit.has_served.insert(pid);
-            self.opens_door(pid);
+            self.opens_listener(pid);
         }
         if let Ok(Report::Incumbent(incumbent::Done::Drained { accept_closed: false, .. })) = result {
             self.daemon_mut(pid).into_iter().for_each(|daemon| daemon.accepts = true);

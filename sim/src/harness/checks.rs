@@ -179,7 +179,7 @@ impl World {
     /// A client could not connect.
     pub(crate) fn is_refused(&mut self, refused: Refused) {
         // All who had the socket may have been killed; who leaves by himself leaves it to somebody.
-        if refused == Refused::NobodyListens && self.door.abandoned {
+        if refused == Refused::NobodyListens && self.listener.abandoned {
             self.violated(
                 "never refused",
                 "a client was refused: the last who listened has left by itself".into(),
@@ -535,7 +535,7 @@ impl World {
         let stray = self.processes.keys().find(|pid| ![supervisor, server].contains(pid));
         let holder = self.disk.lock().holders.iter().copied().find(|pid| *pid != server);
         let name = self.names_beside.iter().find(|pid| **pid != server);
-        let door = self.door.holders().find(|pid| ![supervisor, server].contains(pid));
+        let listener = self.listener.holders().find(|pid| ![supervisor, server].contains(pid));
         let under_way = journal.under_way.as_ref().filter(|under_way| !under_way.retiring);
         let running = journal.running.as_ref().map(|running| running.process.pid);
         match () {
@@ -544,8 +544,8 @@ impl World {
             () if name.is_some() => {
                 Some(format!("the socket of process {} is left beside the control path", name?))
             }
-            () if door.is_some() => Some(format!("process {} still has the listening socket", door?)),
-            () if !self.door.has(supervisor) || !self.door.has(server) => {
+            () if listener.is_some() => Some(format!("process {} still has the listening socket", listener?)),
+            () if !self.listener.has(supervisor) || !self.listener.has(server) => {
                 Some("a listening socket is missing".into())
             }
             () if !self.links.is_empty() => Some(format!("{} links are left", self.links.len())),

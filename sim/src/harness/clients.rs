@@ -45,7 +45,7 @@ impl World {
         }
         let conn = match self.clients[client].conn {
             Some(conn) => conn,
-            None => match self.door.connect(client) {
+            None => match self.listener.connect(client) {
                 Ok(conn) => conn,
                 Err(refused) => {
                     self.is_refused(refused);
@@ -79,31 +79,31 @@ impl World {
     }
 
     pub(crate) fn request_arrives(&mut self, id: u64) {
-        let Some(conn) = self.door.conns.get_mut(&id) else { return };
+        let Some(conn) = self.listener.conns.get_mut(&id) else { return };
         conn.unread = self.clients[conn.client].request;
         match conn.owner {
             Some(pid) => self.serve_unread(pid),
             None => {
                 let accepting = self.daemons().find(|(.., daemon)| daemon.accepts).map(|(pid, ..)| pid);
-                accepting.into_iter().for_each(|pid| self.opens_door(pid));
+                accepting.into_iter().for_each(|pid| self.opens_listener(pid));
             }
         }
     }
 
     /// A daemon accepts all that wait, and does what they ask for.
-    pub(crate) fn opens_door(&mut self, pid: u32) {
+    pub(crate) fn opens_listener(&mut self, pid: u32) {
         let able = |world: &World| {
             world.processes.get(&pid).is_some_and(|p| p.runs() && p.no_descriptors_until <= world.now)
         };
-        while able(self) && self.door.has(pid) && self.door.accept(pid).is_some() {}
+        while able(self) && self.listener.has(pid) && self.listener.accept(pid).is_some() {}
         self.serve_unread(pid);
     }
 
     /// A daemon does what its connections ask for.
     pub(crate) fn serve_unread(&mut self, pid: u32) {
         let unread = |world: &World| {
-            let mut owned = world.door.owned(pid);
-            owned.find(|id| world.door.conns[id].unread.is_some())
+            let mut owned = world.listener.owned(pid);
+            owned.find(|id| world.listener.conns[id].unread.is_some())
         };
         while self.runs(pid) && self.daemon_mut(pid).is_some_and(|daemon| daemon.accepts) {
             let Some(id) = unread(self) else { break };
@@ -112,7 +112,7 @@ impl World {
     }
 
     fn serve(&mut self, pid: u32, id: u64) {
-        let Some(conn) = self.door.conns.get_mut(&id) else { return };
+        let Some(conn) = self.listener.conns.get_mut(&id) else { return };
         let client = conn.client;
         let Some(request) = conn.unread.take() else { return };
         let mut broken = false;
@@ -168,17 +168,17 @@ impl World {
 
     /// A descriptor of the listening socket has come over a link. Unless it is gone: one on its way does not keep it.
     pub(crate) fn receives_listener(&mut self, pid: u32) {
-        if self.door.is_open() {
-            self.door.give(pid);
+        if self.listener.is_open() {
+            self.listener.give(pid);
         }
     }
 
     /// A process has no descriptors any more: neither of the listening socket, nor of connections.
-    pub(crate) fn leave_door(&mut self, pid: u32, by_itself: bool) {
-        let owned: Vec<u64> = self.door.owned(pid).collect();
-        let owned = owned.into_iter().filter_map(|id| Some((self.door.conns.remove(&id)?.client, id)));
+    pub(crate) fn leave_listener(&mut self, pid: u32, by_itself: bool) {
+        let owned: Vec<u64> = self.listener.owned(pid).collect();
+        let owned = owned.into_iter().filter_map(|id| Some((self.listener.conns.remove(&id)?.client, id)));
         let mut closed: Vec<(usize, u64)> = owned.collect();
-        let queued = self.door.take(pid, by_itself);
+        let queued = self.listener.take(pid, by_itself);
         closed.extend(queued.into_iter().filter_map(|client| Some((client, self.clients[client].conn?))));
         for (client, conn) in closed {
             let after = self.client_length(client, Kind::Request);

@@ -49,8 +49,8 @@ impl Bare {
     pub fn fork(&mut self, parent: u32) -> u32 {
         let child = self.spawn();
         self.world.disk.lock().forks(parent, child);
-        if self.world.door.has(parent) {
-            self.world.door.give(child);
+        if self.world.listener.has(parent) {
+            self.world.listener.give(child);
         }
         child
     }
@@ -184,12 +184,12 @@ impl Bare {
 
     /// Makes the listening socket that clients know, with `pid` as its holder.
     pub fn listen(&mut self, pid: u32) {
-        self.world.door.give(pid);
+        self.world.listener.give(pid);
     }
 
     /// `pid` closes its descriptor of it.
     pub fn close_listener(&mut self, pid: u32) {
-        self.world.leave_door(pid, true);
+        self.world.leave_listener(pid, true);
     }
 
     /// A descriptor of it comes to `pid` (`SCM_RIGHTS`).
@@ -204,7 +204,7 @@ impl Bare {
     pub fn knock(&mut self) -> Result<u64, Busy> {
         let client = self.world.clients.len();
         self.world.clients.push(Client::default());
-        self.world.door.connect(client).map_err(|refused| match refused {
+        self.world.listener.connect(client).map_err(|refused| match refused {
             Refused::NobodyListens => Busy::Refused,
             Refused::QueueFull => Busy::Full,
         })
@@ -212,15 +212,15 @@ impl Bare {
 
     /// `pid` accepts the connection that has waited longest.
     pub fn answer(&mut self, pid: u32) -> Option<u64> {
-        if !self.world.door.has(pid) {
+        if !self.world.listener.has(pid) {
             return None;
         }
-        self.world.door.accept(pid)
+        self.world.listener.accept(pid)
     }
 
     /// Whether a connection was closed by the other side.
     pub fn is_hung_up(&self, connection: u64) -> bool {
-        !self.world.door.conns.contains_key(&connection)
+        !self.world.listener.conns.contains_key(&connection)
     }
 
     /// The data directory, as `pid` sees it.

@@ -2,7 +2,7 @@
 mod bare;
 mod clock;
 mod disk;
-mod door;
+mod listener;
 mod lock;
 mod noise;
 mod wire;
@@ -12,7 +12,7 @@ pub use disk::Disk;
 
 pub(crate) use clock::Clock;
 pub(crate) use disk::{Armed, Died, JOURNAL, Lie, RECORD};
-pub(crate) use door::{Door, Refused, Request};
+pub(crate) use listener::{Listener, Refused, Request};
 pub(crate) use noise::{Kind, Noise};
 pub(crate) use wire::{Fate, Link, Read, Side};
 

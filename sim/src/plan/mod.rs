@@ -177,7 +177,7 @@ pub enum What {
     Panic,
     /// The hook never returns; the new process never says a word, and dies after a while.
     Hang,
-    /// The hook returns what is not good enough: a drain that leaves the door open; an open that is unhealthy, or has less than
+    /// The hook returns what is not good enough: a drain that leaves the listener open; an open that is unhealthy, or has less than
     /// what was sealed, or something else.
     Unfit,
     /// The new process dies before it says anything.

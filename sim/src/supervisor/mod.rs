@@ -203,10 +203,10 @@ impl World {
         if self.planted == Planted::NoDaemonAgain && self.operator.asked > 0 {
             return;
         }
-        if !self.door.has(pid) && self.door.is_open() {
+        if !self.listener.has(pid) && self.listener.is_open() {
             return self.die(pid, "can't listen: the address is in use", true);
         }
-        self.door.give(pid);
+        self.listener.give(pid);
         let Some(build) = self.supervisor_mut(pid).map(|supervisor| supervisor.committed()) else { return };
         self.begins_handoff(pid, build, false);
     }

@@ -45,7 +45,7 @@ impl World {
             unreachable_limit: times.unreachable_limit.duration(),
             retire_limit: times.retire_limit.duration(),
             deadline: times.deadline.duration(),
-            take_listeners: !self.door.has(pid),
+            take_listeners: !self.listener.has(pid),
         };
         let recovery = RecoveryTask {
             machine: Some(Recovery::new(config)),

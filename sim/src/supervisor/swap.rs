@@ -391,11 +391,11 @@ impl World {
             daemon.links.push(link);
             daemon.disk = disk;
         }
-        if self.door.has(pid) && self.planted != Planted::ListenerIsGivenAway {
-            self.door.give(child);
-        } else if self.door.has(pid) {
-            self.door.give(child);
-            self.door.take(pid, true);
+        if self.listener.has(pid) && self.planted != Planted::ListenerIsGivenAway {
+            self.listener.give(child);
+        } else if self.listener.has(pid) {
+            self.listener.give(child);
+            self.listener.take(pid, true);
         }
         let exec = self.length(child, Kind::Exec);
         self.after(exec, Happening::Exec(child));

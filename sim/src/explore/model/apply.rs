@@ -444,11 +444,11 @@ impl World {
             _ => None,
         };
         match &hook {
-            // A drain that failed may have closed the door.
+            // A drain that failed may have closed the listener.
             AnyHook::Incumbent(incumbent::Hook::Drain { .. }) => process.accepts = result == Ok(false),
             AnyHook::Incumbent(incumbent::Hook::Resume { .. }) => process.accepts = result.is_ok(),
             AnyHook::Successor(successor::Hook::Serve) => process.accepts = result.is_ok(),
-            // Who leaves after it may have his door open still; what is sealed is not written to.
+            // A process that leaves after it may have its listener open still; what is sealed is not written to.
             AnyHook::Incumbent(incumbent::Hook::Seal) if self.signalled == Some(pid) => {
                 process.accepts &= result.is_err();
             }

@@ -45,7 +45,7 @@ pub(crate) enum Step {
 pub(crate) enum Fault {
     HookFails(u32),
     HookHangs(u32),
-    /// A drain that leaves the door open, an open that is unhealthy.
+    /// A drain that leaves the listener open, an open that is unhealthy.
     HookUnfit(u32),
     OperationFails(u32),
     SupervisorOperationFails,
