@@ -1,25 +1,21 @@
-//! The hosts of all machines, on the simulated kernel.
+//! The operating system of all nodes: what a process does to the simulated kernel.
+//!
+//! `daemon/os.rs`, `supervisor/handoff_os.rs` and `supervisor/recovery_os.rs` are what each node stands on besides.
 //!
 //! A process that is stopped in the middle of a turn does the rest of it when it goes on; one that dies there does not.
 //! Answers that a machine waits for may come at once or later.
 use std::ops::ControlFlow;
 
-use handoff::ProcessId;
-use handoff::host::{
-    Clock, Crashed, Discovery, Gap, Gaps, Hooks, Journal, Process, RecoveryHost, Sockets, Storage,
-    SupervisorHost, Transport,
-};
-use handoff::machine::recovery::{self, Sighting};
-use handoff::machine::supervisor::{self, Note, Peer};
-use handoff::machine::{Cell, Exit, LinkId, LockAnswer, Op, incumbent, successor};
+use handoff::host::{Clock, Crashed, Gap, Gaps};
+use handoff::machine::{Cell, LockAnswer};
 use handoff::message::Message;
+use handoff::node::Read;
 use handoff::record::{self, Record};
 use handoff::slots;
 use handoff::time::Time;
 
-use crate::kernel::{Kind, Micros, RECORD, Side};
-use crate::plan::{At, Operation};
-use crate::process::{AnyHook, Input, Life, Pending, lock_answer, message_name, noted, written};
+use crate::kernel::{self, Kind, Micros, RECORD, Side};
+use crate::process::{Life, Pending, message_name};
 use crate::trace::Effect;
 use crate::world::World;
 
@@ -27,11 +23,19 @@ use crate::world::World;
 pub(crate) struct Host<'a> {
     pub world: &'a mut World,
     pub pid: u32,
+    /// The link and the number of the frame that was read last.
+    pub came: Option<(u64, u64)>,
+}
+
+impl<'a> Host<'a> {
+    pub(crate) fn new(world: &'a mut World, pid: u32) -> Host<'a> {
+        Host { world, pid, came: None }
+    }
 }
 
 impl Host<'_> {
     /// Performs an effect now or, in a stopped process, when it goes on.
-    fn perform(&mut self, effect: impl FnOnce(&mut World, u32) + 'static) {
+    pub(crate) fn perform(&mut self, effect: impl FnOnce(&mut World, u32) + 'static) {
         match self.world.processes.get_mut(&self.pid) {
             Some(process) if process.life == Life::Stopped => process.deferred.push(Box::new(effect)),
             Some(process) if process.runs() => effect(self.world, self.pid),
@@ -40,7 +44,7 @@ impl Host<'_> {
     }
 
     /// Performs an operation and answers now or, in a stopped process, when it goes on.
-    fn answer_at_once<T: 'static>(
+    pub(crate) fn answer_at_once<T: 'static>(
         &mut self,
         operation: impl FnOnce(&mut World, u32) -> Option<T> + 'static,
         told: impl FnOnce(T) -> Pending + 'static,
@@ -57,7 +61,7 @@ impl Host<'_> {
     }
 
     /// Performs an operation and answers now, or does both later; later by `late` at least, if something makes it slow.
-    fn answer<T: 'static>(
+    pub(crate) fn answer<T: 'static>(
         &mut self,
         late: Micros,
         operation: impl FnOnce(&mut World, u32) -> Option<T> + 'static,
@@ -74,7 +78,23 @@ impl Host<'_> {
         None
     }
 
-    fn did(&mut self, what: impl FnOnce() -> String) {
+    /// Reads what has come over a link, to its end at `side`.
+    pub(crate) fn read_link(&mut self, id: u64, side: Side) -> Read {
+        match self.world.reads(id, side) {
+            None => Read::Nothing,
+            Some(kernel::Read::Closed(why)) => {
+                self.world.close_link(id, side);
+                Read::Closed(why)
+            }
+            Some(kernel::Read::Message(message, number)) => {
+                self.came = Some((id, number));
+                self.world.hears_over(self.pid, id, &message);
+                Read::Message(message)
+            }
+        }
+    }
+
+    pub(crate) fn did(&mut self, what: impl FnOnce() -> String) {
         self.world.recorder.effect(|| Effect::Did(what()));
     }
 }
@@ -117,7 +137,7 @@ impl World {
         slots.newest.map(|(_, record)| record)
     }
 
-    fn try_lock(&mut self, pid: u32) -> LockAnswer {
+    pub(crate) fn try_lock(&mut self, pid: u32) -> LockAnswer {
         let last = self.record();
         if self.disk.lock().try_lock(pid) {
             let sealed = last.as_ref().filter(|record| record.sealed_for.is_some_and(|heir| heir.pid == pid));
@@ -128,7 +148,7 @@ impl World {
         LockAnswer::Busy { hint: last }
     }
 
-    fn write_record(&mut self, pid: u32, record: &Record) -> Result<(), String> {
+    pub(crate) fn write_record(&mut self, pid: u32, record: &Record) -> Result<(), String> {
         if !self.disk.lock().holders.contains(&pid) {
             self.violated("one writer", format!("process {pid} writes the record without the lock"));
         }
@@ -169,268 +189,5 @@ impl Gaps for Host<'_> {
             }
             _ => ControlFlow::Break(Crashed),
         }
-    }
-}
-
-impl Transport<LinkId> for Host<'_> {
-    fn send(&mut self, to: LinkId, message: &Message) {
-        let message = message.clone();
-        self.perform(move |world, _| world.send(to.0, Side::Daemon, &message));
-    }
-
-    fn close(&mut self, link: LinkId) {
-        self.perform(move |world, pid| {
-            world.daemon_mut(pid).into_iter().for_each(|daemon| daemon.links.retain(|id| *id != link.0));
-            world.close_link(link.0, Side::Daemon);
-        });
-    }
-}
-
-impl Sockets for Host<'_> {
-    fn send_listeners(&mut self, to: LinkId) {
-        self.perform(move |world, pid| {
-            let has = world.listener.has(pid);
-            let names = if has { vec!["main".to_string()] } else { Vec::new() };
-            world.send(to.0, Side::Daemon, &Message::Listeners { names, more: false });
-            if let Some(link) = world.links.get_mut(&to.0) {
-                link.carries_listener |= has;
-            }
-        });
-    }
-}
-
-impl Hooks<incumbent::Hook> for Host<'_> {
-    fn start_hook(&mut self, op: Op, hook: incumbent::Hook) {
-        // Nobody waits for the end of this one.
-        let op = if hook == incumbent::Hook::Finalize { Op::UNAWAITED } else { op };
-        self.run(op, AnyHook::Incumbent(hook));
-    }
-
-    fn exit(&mut self, exit: Exit) {
-        self.leave(exit);
-    }
-}
-
-impl Hooks<successor::Hook> for Host<'_> {
-    fn start_hook(&mut self, op: Op, hook: successor::Hook) {
-        self.run(op, AnyHook::Successor(hook));
-    }
-
-    fn exit(&mut self, exit: Exit) {
-        self.leave(exit);
-    }
-}
-
-impl Host<'_> {
-    fn run(&mut self, op: Op, hook: AnyHook) {
-        let name = hook.name();
-        self.did(|| format!("{name} begins"));
-        self.perform(move |world, pid| {
-            world.hook_is_lawful(pid, &hook);
-            let Some(daemon) = world.daemon_mut(pid) else { return };
-            daemon.finalizes |= hook == AnyHook::Incumbent(incumbent::Hook::Finalize);
-            daemon.hooks.push_back((op, hook));
-            if daemon.hooks.len() == 1 {
-                world.hook_begins(pid);
-            }
-        });
-    }
-
-    fn leave(&mut self, exit: Exit) {
-        self.did(|| "exits".into());
-        self.perform(move |world, pid| {
-            if let Some(daemon) = world.daemon_mut(pid) {
-                daemon.exit = Some(exit);
-            }
-        });
-    }
-}
-
-impl Storage for Host<'_> {
-    fn lock(&mut self, op: Op) -> Option<LockAnswer> {
-        let told = move |answer| Pending::Daemon(Input::Locked(op, answer));
-        let (late, fails) = self.world.operation_fate(self.pid, Operation::Lock);
-        let answer = move |world: &mut World, pid| match fails {
-            true => Some(LockAnswer::Error("injected".into())),
-            false => Some(world.try_lock(pid)),
-        };
-        let answer = self.answer(late, answer, told);
-        self.did(|| format!("lock: {}", answer.as_ref().map_or("asked", lock_answer)));
-        answer
-    }
-
-    fn unlock(&mut self) {
-        self.did(|| "unlocks".into());
-        self.perform(|world, pid| {
-            world.disk.lock().unlock(pid);
-        });
-    }
-
-    fn write_record(&mut self, op: Op, record: &Record) -> Option<Result<(), String>> {
-        let written_record = record.clone();
-        let told = move |result| Pending::Daemon(Input::Recorded(op, result));
-        let (late, fails) = self.world.operation_fate(self.pid, Operation::Record);
-        let write = move |world: &mut World, pid| match fails {
-            true => Some(Err("injected".into())),
-            false => Some(world.write_record(pid, &written_record)),
-        };
-        let answer = self.answer(late, write, told);
-        self.did(|| format!("record {} {}", record.generation, answer.as_ref().map_or("asked for", written)));
-        answer
-    }
-
-    fn take_path(&mut self, op: Op) -> Option<Result<(), String>> {
-        let told = move |result| Pending::Daemon(Input::PathTaken(op, result));
-        let (late, fails) = self.world.operation_fate(self.pid, Operation::Path);
-        let take = move |world: &mut World, pid| {
-            if fails {
-                return Some(Err("injected".into()));
-            }
-            world.takes_path(pid);
-            Some(Ok(()))
-        };
-        let answer = self.answer(late, take, told);
-        self.did(|| "takes the path".into());
-        answer
-    }
-}
-
-impl Transport<Peer> for Host<'_> {
-    fn send(&mut self, to: Peer, message: &Message) {
-        let message = message.clone();
-        self.perform(move |world, pid| world.supervisor_says(pid, to, &message));
-    }
-
-    fn close(&mut self, peer: Peer) {
-        self.perform(move |world, pid| world.supervisor_closes(pid, peer));
-    }
-}
-
-impl Process for Host<'_> {
-    fn connect(&mut self) {
-        self.did(|| "connects".into());
-        self.perform(|world, pid| world.supervisor_connects(pid));
-    }
-
-    fn spawn(&mut self) -> Option<Result<ProcessId, String>> {
-        // Nothing that the new process says is read before it is known that it was started.
-        let told = |result| Pending::Handoff(supervisor::Event::Spawned(result));
-        let late = self.world.slowness(self.pid, &At::Spawn);
-        let spawn = |world: &mut World, pid| Some(world.supervisor_spawns(pid));
-        let spawned = match late {
-            0 => self.answer_at_once(spawn, told),
-            late => self.answer(late, spawn, told),
-        };
-        let spawned_as = match &spawned {
-            Some(Ok(id)) => self.world.name_of(id.pid).to_string(),
-            Some(Err(why)) => why.clone(),
-            None => "...".into(),
-        };
-        self.did(|| format!("spawns {spawned_as}"));
-        spawned
-    }
-
-    fn kill(&mut self, peer: Peer) {
-        self.did(|| format!("kills the {}", format!("{peer:?}").to_lowercase()));
-        self.perform(move |world, pid| world.supervisor_kills(pid, peer));
-    }
-}
-
-impl Journal for Host<'_> {
-    fn persist(&mut self, note: Note) -> Option<Result<(), String>> {
-        let told = move |result| Pending::Handoff(supervisor::Event::Persisted(note, result));
-        let late = self.world.slowness(self.pid, &At::JournalWrite);
-        let of = self.world.handoff_of(self.pid);
-        let write = move |world: &mut World, pid| {
-            // The handoff is over, and another one under way: that is not the one of which this was to be noted.
-            if world.handoff_of(pid) != of {
-                return None;
-            }
-            world.supervisor_notes(pid, note)
-        };
-        let result = self.answer(late, write, told);
-        self.did(|| format!("journal {note:?} {}", result.as_ref().map_or("asked for", written)));
-        result
-    }
-}
-
-impl SupervisorHost for Host<'_> {
-    fn finish(&mut self, outcome: supervisor::Outcome) {
-        self.did(|| match &outcome.reason {
-            Some(reason) => format!("reports {:?}: {reason}", outcome.verdict),
-            None => format!("reports {:?}", outcome.verdict),
-        });
-        self.perform(move |world, pid| {
-            let handoff = world.supervisor_mut(pid).and_then(|supervisor| supervisor.handoff_mut());
-            handoff.into_iter().for_each(|handoff| handoff.outcome = Some(outcome.clone()));
-        });
-    }
-}
-
-impl Transport<ProcessId> for Host<'_> {
-    fn send(&mut self, to: ProcessId, message: &Message) {
-        let message = message.clone();
-        self.perform(move |world, pid| {
-            if let Some(link) = world.supervisor_mut(pid).and_then(|supervisor| supervisor.asked_link(to)) {
-                world.send(link, Side::Supervisor, &message);
-            }
-        });
-    }
-
-    fn close(&mut self, link: ProcessId) {
-        self.perform(move |world, pid| {
-            if let Some(id) = world.supervisor_mut(pid).and_then(|supervisor| supervisor.asked_link(link)) {
-                world.close_link(id, Side::Supervisor);
-            }
-        });
-    }
-}
-
-impl Discovery for Host<'_> {
-    fn look(&mut self, also: Option<ProcessId>) -> Option<Vec<Sighting>> {
-        let told = |sightings| Pending::Recovery(recovery::Event::Looked(sightings));
-        let sightings = self.answer(0, move |world, pid| Some(world.supervisor_looks(pid, also)), told);
-        let name = |sighting: &Sighting| self.world.name_of(sighting.process.pid).to_string();
-        let seen = match &sightings {
-            None => String::new(),
-            Some(seen) if seen.is_empty() => ": nobody".into(),
-            Some(seen) => format!(": {}", seen.iter().map(name).collect::<Vec<_>>().join(", ")),
-        };
-        self.did(|| format!("looks{seen}"));
-        sightings
-    }
-
-    fn connect(&mut self, to: ProcessId) {
-        let name = self.world.name_of(to.pid);
-        self.did(|| format!("connects to {name}"));
-        self.perform(move |world, pid| world.supervisor_asks(pid, to));
-    }
-
-    fn kill(&mut self, process: ProcessId) {
-        let name = self.world.name_of(process.pid);
-        self.did(|| format!("kills {name}"));
-        self.perform(move |world, pid| world.recovery_kills(pid, process));
-    }
-
-    fn note(&mut self, verdict: recovery::Verdict) -> Option<Result<(), String>> {
-        let told = move |result| Pending::Recovery(recovery::Event::Noted(verdict, result));
-        let late = self.world.slowness(self.pid, &At::JournalWrite);
-        let result = self.answer(late, move |world, pid| world.recovery_notes(pid, verdict), told);
-        self.did(|| format!("journal {}", result.as_ref().map_or("asked for", noted)));
-        result
-    }
-}
-
-impl RecoveryHost for Host<'_> {
-    fn finish(&mut self, outcome: recovery::Outcome) {
-        let found = match outcome.verdict {
-            recovery::Verdict::Serves(process) => format!("{} serves", self.world.name_of(process.pid)),
-            verdict => format!("{verdict:?}"),
-        };
-        self.did(|| format!("finds: {found}"));
-        self.perform(move |world, pid| {
-            let recovery = world.supervisor_mut(pid).and_then(|supervisor| supervisor.recovery_mut());
-            recovery.into_iter().for_each(|recovery| recovery.outcome = Some(outcome.clone()));
-        });
     }
 }

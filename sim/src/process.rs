@@ -2,11 +2,10 @@
 use std::collections::VecDeque;
 
 use handoff::ProcessId;
-use handoff::machine::{
-    DaemonEvent, Exit, Incumbent, LinkId, LockAnswer, Machine, Op, Successor, Timer, Timers, incumbent,
-    recovery, successor, supervisor,
-};
-use handoff::message::{Message, Sealed};
+use handoff::machine::{Exit, LockAnswer, Op, incumbent};
+use handoff::message::Message;
+pub(crate) use handoff::node::daemon::Hook as AnyHook;
+use handoff::node::{self, daemon::Event};
 
 use crate::daemon::Simulated;
 use crate::kernel::{Clock, Disk, Kind as Noisy, Micros};
@@ -70,16 +69,9 @@ pub(crate) type Operation = Box<dyn FnOnce(&mut World, u32) -> Option<Pending>>;
 /// An answer that was put off.
 pub(crate) enum Pending {
     Operation(Operation),
-    Handoff(supervisor::Event),
-    Recovery(recovery::Event),
-    Daemon(Input),
-}
-
-/// A daemon's machine, in whichever of its two lives.
-#[derive(Debug)]
-pub(crate) enum Role {
-    Successor(Successor),
-    Incumbent(Incumbent),
+    Handoff(node::handoff::Answer),
+    Recovery(node::recovery::Answer),
+    Daemon(Event),
 }
 
 /// A daemon.
@@ -88,7 +80,7 @@ pub(crate) struct Daemon {
     /// What its spawn was told to go wrong with.
     pub quirk: Option<plan::What>,
     /// None before its first turn, and while it takes one.
-    pub role: Option<Role>,
+    pub node: Option<node::daemon::Daemon>,
     pub begun: bool,
     /// It has come to be the incumbent.
     pub promoted: bool,
@@ -96,17 +88,16 @@ pub(crate) struct Daemon {
     pub predecessor: Option<u32>,
     pub app: Option<Box<dyn Simulated>>,
     pub disk: Disk,
-    /// In the order in which they were accepted.
-    pub links: Vec<u64>,
+    /// The link to the supervisor that started it.
+    pub inherited: u64,
     /// Connections to its control socket that it has not accepted.
     pub waiting: VecDeque<(Micros, u64)>,
     /// Run one after the other; the first one runs.
     pub hooks: VecDeque<(Op, AnyHook)>,
     /// When the first one returns, and what goes wrong with it; never, if it hangs.
     pub returns: Option<(Micros, Option<plan::What>)>,
-    pub replies: VecDeque<(Op, Result<Report, String>)>,
+    pub replies: VecDeque<node::daemon::Reply>,
     pub stop_asked: bool,
-    pub stop_told: bool,
     /// It accepts clients, and does what they ask for.
     pub accepts: bool,
     /// How the fingerprint of what was sealed for it was made, as it found that when it got the lock.
@@ -118,35 +109,6 @@ pub(crate) struct Daemon {
     /// It was told that its predecessor has ended.
     pub finalizes: bool,
     pub exit: Option<Exit>,
-}
-
-/// A hook of either role.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum AnyHook {
-    Incumbent(incumbent::Hook),
-    Successor(successor::Hook),
-}
-
-/// What a hook has reported.
-#[derive(Clone, Debug)]
-pub(crate) enum Report {
-    Incumbent(incumbent::Done),
-    Successor(successor::Done),
-}
-
-/// What happens to a daemon, whatever its role.
-#[derive(Debug)]
-pub(crate) enum Input {
-    Start,
-    Connected(LinkId),
-    Frame(LinkId, Message),
-    Closed(LinkId),
-    Hook(Op, Result<Report, String>),
-    Locked(Op, LockAnswer),
-    Recorded(Op, Result<(), String>),
-    PathTaken(Op, Result<(), String>),
-    Timer(Timer),
-    Stop,
 }
 
 impl Process {
@@ -206,47 +168,23 @@ impl Process {
     }
 }
 
-impl Role {
-    pub(crate) fn timers(&self) -> &Timers {
-        match self {
-            Role::Successor(machine) => machine.timers(),
-            Role::Incumbent(machine) => machine.timers(),
-        }
-    }
-
-    pub(crate) fn state(&self) -> &'static str {
-        match self {
-            Role::Successor(machine) => machine.state(),
-            Role::Incumbent(machine) => machine.state(),
-        }
-    }
-
-    pub(crate) fn name(&self) -> &'static str {
-        match self {
-            Role::Successor(_) => Successor::ROLE,
-            Role::Incumbent(_) => Incumbent::ROLE,
-        }
-    }
-}
-
 impl Daemon {
     pub(crate) fn new(build: u32, quirk: Option<plan::What>, predecessor: Option<u32>, disk: Disk) -> Daemon {
         Daemon {
             build,
             quirk,
-            role: None,
+            node: None,
             begun: false,
             promoted: false,
             predecessor,
             app: None,
             disk,
-            links: Vec::new(),
+            inherited: 0,
             waiting: VecDeque::new(),
             hooks: VecDeque::new(),
             returns: None,
             replies: VecDeque::new(),
             stop_asked: false,
-            stop_told: false,
             accepts: false,
             sealed_for_it: None,
             told_to_begin: false,
@@ -277,60 +215,20 @@ impl Daemon {
     }
 }
 
-impl AnyHook {
-    pub(crate) fn name(&self) -> &'static str {
-        match self {
-            AnyHook::Incumbent(incumbent::Hook::Drain { .. }) => "drain",
-            AnyHook::Incumbent(incumbent::Hook::Seal) => "seal",
-            AnyHook::Incumbent(incumbent::Hook::Resume { .. }) => "resume",
-            AnyHook::Incumbent(incumbent::Hook::Finalize) => "finalize",
-            AnyHook::Successor(successor::Hook::WarmUp) => "warm-up",
-            AnyHook::Successor(successor::Hook::Open { .. }) => "open",
-            AnyHook::Successor(successor::Hook::Serve) => "serve",
-        }
-    }
-
-    pub(crate) fn sealed(&self) -> Option<&Sealed> {
-        match self {
-            AnyHook::Successor(successor::Hook::Open { sealed }) => sealed.as_ref(),
-            _ => None,
-        }
-    }
-}
-
-impl Input {
-    /// The event, as the machine of one role knows it; `None` if it is none of its own.
-    pub(crate) fn typed<D>(self, report: impl Fn(Report) -> Option<D>) -> Option<DaemonEvent<D>> {
-        Some(match self {
-            Input::Start => DaemonEvent::Start,
-            Input::Connected(link) => DaemonEvent::Connected(link),
-            Input::Frame(link, message) => DaemonEvent::Frame(link, message),
-            Input::Closed(link) => DaemonEvent::Closed(link),
-            Input::Hook(op, Ok(done)) => DaemonEvent::HookDone(op, Ok(report(done)?)),
-            Input::Hook(op, Err(why)) => DaemonEvent::HookDone(op, Err(why)),
-            Input::Locked(op, answer) => DaemonEvent::Locked(op, answer),
-            Input::Recorded(op, result) => DaemonEvent::Recorded(op, result),
-            Input::PathTaken(op, result) => DaemonEvent::PathTaken(op, result),
-            Input::Timer(timer) => DaemonEvent::Timer(timer),
-            Input::Stop => DaemonEvent::Stop,
-        })
-    }
-
-    /// In a word, for a trace.
-    pub(crate) fn name(&self) -> String {
-        match self {
-            Input::Start => "starts".into(),
-            Input::Connected(_) => "is connected to".into(),
-            Input::Frame(_, message) => message_name(message),
-            Input::Closed(_) => "link closed".into(),
-            Input::Hook(_, Ok(_)) => "hook returned".into(),
-            Input::Hook(_, Err(_)) => "hook failed".into(),
-            Input::Locked(_, answer) => format!("lock: {}", lock_answer(answer)),
-            Input::Recorded(_, result) => format!("record {}", written(result)),
-            Input::PathTaken(_, result) => format!("path {}", written(result)),
-            Input::Timer(timer) => format!("timer {timer:?}"),
-            Input::Stop => "SIGTERM".into(),
-        }
+/// What has happened to a daemon, in a word, for a trace.
+pub(crate) fn daemon_event_name(event: &Event) -> String {
+    match event {
+        Event::Start => "starts".into(),
+        Event::Connected(_) => "is connected to".into(),
+        Event::Frame(_, message) => message_name(message),
+        Event::Closed(_) => "link closed".into(),
+        Event::HookDone(_, Ok(_)) => "hook returned".into(),
+        Event::HookDone(_, Err(_)) => "hook failed".into(),
+        Event::Locked(_, answer) => format!("lock: {}", lock_answer(answer)),
+        Event::Recorded(_, result) => format!("record {}", written(result)),
+        Event::PathTaken(_, result) => format!("path {}", written(result)),
+        Event::Timer(timer) => format!("timer {timer:?}"),
+        Event::Stop => "SIGTERM".into(),
     }
 }
 

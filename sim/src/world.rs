@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use handoff::ProcessId;
+use handoff::node::Node;
 
 use crate::daemon::Make;
 use crate::harness::checks::Audit;
@@ -546,7 +547,7 @@ impl World {
     pub(crate) fn state_of(&self, pid: u32) -> &'static str {
         let Some(process) = self.processes.get(&pid) else { return "ended" };
         match &process.program {
-            Program::Daemon(daemon) => daemon.role.as_ref().map_or("", |role| role.state()),
+            Program::Daemon(daemon) => daemon.node.as_ref().map_or("", Node::state),
             Program::Supervisor(supervisor) => supervisor.state(),
             Program::Puppet(_) => "",
         }

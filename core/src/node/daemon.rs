@@ -9,7 +9,7 @@ use crate::{
         Cell, DaemonEvent, Exit, Incumbent, LinkId, LockAnswer, Machine, Op, Successor, Timer, Timers,
         incumbent, successor,
     },
-    message::{Message, SealProgress, Standing, Status},
+    message::{Message, SealProgress, Sealed, Standing, Status},
     record::Record,
     time::{Duration, Time},
 };
@@ -21,7 +21,7 @@ pub const MOST_LINKS: usize = 32;
 const MOST_ACCEPTED: usize = 16;
 
 /// After descriptors or memory were exhausted, nothing is accepted for so long.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
 /// A hook of a daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -30,6 +30,29 @@ pub enum Hook {
     Incumbent(incumbent::Hook),
     /// One of a successor's.
     Successor(successor::Hook),
+}
+
+impl Hook {
+    /// The hook's name, for traces.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Hook::Incumbent(incumbent::Hook::Drain { .. }) => "drain",
+            Hook::Incumbent(incumbent::Hook::Seal) => "seal",
+            Hook::Incumbent(incumbent::Hook::Resume { .. }) => "resume",
+            Hook::Incumbent(incumbent::Hook::Finalize) => "finalize",
+            Hook::Successor(successor::Hook::WarmUp) => "warm-up",
+            Hook::Successor(successor::Hook::Open { .. }) => "open",
+            Hook::Successor(successor::Hook::Serve) => "serve",
+        }
+    }
+
+    /// What the incumbent sealed, for a hook that opens it.
+    pub fn sealed(&self) -> Option<&Sealed> {
+        match self {
+            Hook::Successor(successor::Hook::Open { sealed }) => sealed.as_ref(),
+            _ => None,
+        }
+    }
 }
 
 /// What a hook reports.
@@ -417,7 +440,7 @@ impl Daemon {
     }
 
     /// A seal has come so far: the supervisor hears of it.
-    pub fn seal_goes_on<O: Os>(&mut self, os: &mut O, progress: SealProgress) {
+    pub fn seal_goes_on<O: Os>(&self, os: &mut O, progress: SealProgress) {
         if let Some((link, message)) = self.role.seal_progress(progress) {
             os.send(link, &message);
         }

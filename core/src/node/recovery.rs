@@ -187,6 +187,11 @@ impl Recovery {
         &self.machine
     }
 
+    /// Whether the machine was told that it is called off.
+    pub fn knows_of_cancel(&self) -> bool {
+        self.cancel_told
+    }
+
     /// What the journal says by now, or was to say.
     pub fn knows(&self) -> &Journal {
         &self.rest.knows

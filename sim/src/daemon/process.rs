@@ -1,26 +1,20 @@
-//! A simulated daemon's process: the loop around its machine, and the hooks beside it.
-//!
-//! The same order as in production: older links first, then what hooks have returned, then a signal, then new connections;
-//! a timer only if there was nothing else.
-use std::ops::ControlFlow;
+//! A simulated daemon's process: the turns of its node, and the hooks beside it.
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use handoff::machine::{Exit, LinkId, Op, Successor, incumbent, successor};
 use handoff::message::{Capabilities, Hello, PROTO_MAX, PROTO_MIN, SealProgress};
+use handoff::node::daemon::{self as node, Done, Event, Reply, Role};
+use handoff::node::{Node, NodeOn};
 use handoff::{ReadinessSnapshot, ResumeFrom};
 
 use crate::daemon::Simulated;
 use crate::host::Host;
-use crate::kernel::{Died, Kind, Lie, Micros, Read, Side};
-use crate::mutation::mutant::drive;
+use crate::kernel::{Died, Kind, Lie, Micros, Side};
 use crate::plan::What as Fault;
-use crate::process::{AnyHook, Daemon, Input, Life, Pending, Process, Report, Role};
+use crate::process::{AnyHook, Daemon, Life, Pending, Process, daemon_event_name};
 use crate::trace::What;
 use crate::world::{Happening, World};
-
-/// More messages of one link are not read in one turn.
-const FLOOD: usize = 256;
 
 /// How long a daemon that is asked to stop lets open requests finish.
 const STOP_GRACE: Duration = Duration::from_millis(100);
@@ -39,18 +33,18 @@ impl World {
         }
         let generation = self.record().map_or(0, |record| record.generation);
         let hello = self.hello(pid, handoff::message::Role::Successor);
-        let Some(link) = self.daemon_mut(pid).and_then(|daemon| daemon.links.first().copied()) else {
-            return;
-        };
         let make = std::sync::Arc::clone(&self.make);
         let Some(daemon) = self.daemon_mut(pid) else { return };
+        let link = LinkId(daemon.inherited);
         daemon.app = Some(make(daemon.disk.clone(), daemon.build));
-        daemon.role = Some(Role::Successor(Successor::new(hello, generation, LinkId(link))));
         daemon.begun = true;
         let build = daemon.build;
+        let role = Role::Successor(Successor::new(hello, generation, link));
+        let mut node = node::Daemon::new(role, Some(link), STOP_GRACE);
         self.names_beside.insert(pid);
         self.note(Some(pid), || What::Born { role: "successor", build: Some(build) });
-        self.daemon_step(pid, Input::Start, None);
+        self.daemon_step(pid, &mut node, Event::Start, None);
+        self.daemon_rests(pid, node);
         self.poke(pid, self.now);
     }
 
@@ -76,79 +70,40 @@ impl World {
 
     /// When a daemon has something to do by itself.
     pub(crate) fn daemon_turn(&self, process: &Process, daemon: &Daemon) -> Option<Micros> {
-        let links = daemon.links.iter().filter_map(|id| self.links.get(id)?.next_arrival(Side::Daemon));
-        let timer = daemon.role.as_ref().and_then(|role| role.timers().next());
-        let timer = timer.map(|(at, _)| process.clock.when(at));
-        let waiting = daemon.waiting.front().map(|(at, _)| process.no_descriptors_until.max(*at));
-        let told = (daemon.stop_asked && !daemon.stop_told).then_some(self.now);
+        let node = daemon.node.as_ref()?;
+        let links = node.links().filter_map(|id| self.links.get(&id.0)?.next_arrival(Side::Daemon));
+        let timer = node.wake_at().map(|at| process.clock.when(at));
+        let accepts = node.accepts(process.clock.at(self.now));
+        let waiting = daemon.waiting.front().map(|(at, _)| *at).filter(|_| accepts);
+        let told = (daemon.stop_asked && !node.knows_of_stop()).then_some(self.now);
         let replies = (!daemon.replies.is_empty()).then_some(self.now);
         let next = links.chain(timer).chain(waiting).chain(told).chain(replies).min();
         next.filter(|_| daemon.begun && daemon.exit.is_none())
     }
 
-    /// Handles all that has happened; a timer only if nothing has.
+    /// Handles all that has happened, in the node's order.
     pub(crate) fn run_daemon(&mut self, pid: u32) {
-        if self.daemon_mut(pid).is_none_or(|daemon| !daemon.begun) {
-            return;
+        let Some(mut node) = self.running_daemon(pid).and_then(|daemon| daemon.node.take()) else { return };
+        while self.running_daemon(pid).is_some_and(|daemon| daemon.exit.is_none()) {
+            let mut host = Host::new(self, pid);
+            let (event, came) = (node.next(&mut host), host.came);
+            let Some(event) = event else { break };
+            self.daemon_step(pid, &mut node, event, came);
         }
-        let handled = self.daemon_reads(pid);
-        if handled || !self.runs(pid) {
-            return;
-        }
-        let process = &self.processes[&pid];
-        let timer = process.daemon().and_then(|daemon| daemon.role.as_ref()?.timers().next());
-        if let Some((_, timer)) = timer.filter(|(at, _)| *at <= process.clock.at(self.now)) {
-            self.daemon_step(pid, Input::Timer(timer), None);
-        }
+        self.daemon_rests(pid, node);
     }
 
-    fn daemon_reads(&mut self, pid: u32) -> bool {
-        let mut handled = self.take_pending(pid);
-        let links = self.daemon_mut(pid).map(|daemon| daemon.links.clone()).unwrap_or_default();
-        for id in links {
-            handled |= self.daemon_reads_link(pid, id);
+    /// The turns are over, for now or for good.
+    fn daemon_rests(&mut self, pid: u32, node: node::Daemon) {
+        if let Some(daemon) = self.daemon_mut(pid) {
+            daemon.node = Some(node);
         }
-        while let Some((op, result)) = self.running_daemon(pid).and_then(|daemon| daemon.replies.pop_front())
-        {
-            handled = true;
-            self.daemon_step(pid, Input::Hook(op, result), None);
-        }
-        let stops = |daemon: &&mut Daemon| daemon.stop_asked && !daemon.stop_told;
-        if let Some(daemon) = self.running_daemon(pid).filter(stops) {
-            daemon.stop_told = true;
-            handled = true;
-            self.daemon_step(pid, Input::Stop, None);
-        }
-        let now = self.now;
-        while self.processes.get(&pid).is_some_and(|process| process.no_descriptors_until <= now) {
-            let come = |daemon: &mut Daemon| {
-                daemon.waiting.front().filter(|(at, _)| *at <= now)?;
-                daemon.waiting.pop_front()
-            };
-            let Some((_, id)) = self.running_daemon(pid).and_then(come) else { break };
-            let Some(link) = self.links.get_mut(&id) else { continue };
-            link.accepted = true;
-            handled = true;
-            self.daemon_mut(pid).into_iter().for_each(|daemon| daemon.links.push(id));
-            self.daemon_step(pid, Input::Connected(LinkId(id)), None);
-        }
-        handled
+        self.daemon_leaves(pid);
     }
 
-    fn running_daemon(&mut self, pid: u32) -> Option<&mut Daemon> {
+    pub(crate) fn running_daemon(&mut self, pid: u32) -> Option<&mut Daemon> {
         let process = self.processes.get_mut(&pid).filter(|process| process.runs())?;
         process.daemon_mut()
-    }
-
-    fn take_pending(&mut self, pid: u32) -> bool {
-        let mut handled = false;
-        while let Some(input) = self.pending(pid) {
-            handled = true;
-            if let Pending::Daemon(input) = input {
-                self.daemon_step(pid, input, None);
-            }
-        }
-        handled
     }
 
     /// What was put off and is due.
@@ -177,52 +132,16 @@ impl World {
         }
     }
 
-    fn daemon_reads_link(&mut self, pid: u32, id: u64) -> bool {
-        for read in 0..FLOOD {
-            if !self.runs(pid) {
-                return true;
-            }
-            match self.reads(id, Side::Daemon) {
-                None => return read > 0,
-                Some(Read::Message(message, number)) => {
-                    self.hears_over(pid, id, &message);
-                    self.daemon_step(pid, Input::Frame(LinkId(id), message), Some((id, number)));
-                }
-                Some(Read::Closed(_)) => {
-                    self.daemon_mut(pid)
-                        .into_iter()
-                        .for_each(|daemon| daemon.links.retain(|link| *link != id));
-                    self.daemon_step(pid, Input::Closed(LinkId(id)), None);
-                    return true;
-                }
-            }
-        }
-        true
-    }
-
-    /// Lets the machine handle `input`. A successor that serves is an incumbent from then on.
-    pub(crate) fn daemon_step(&mut self, pid: u32, input: Input, came: Option<(u64, u64)>) {
-        let Some(role) = self.running_daemon(pid).and_then(|daemon| daemon.role.take()) else { return };
-        let event = if self.recorder.on { input.name() } else { String::new() };
-        let turn = self.turn_begins(pid, role.name(), event, came, role.state());
-        let mut host = Host { world: self, pid };
-        let (role, _) = step(role, &mut host, input);
-        let promoted = match &role {
-            Role::Successor(machine) => {
-                let now = self.processes.get(&pid).map(|process| process.clock.at(self.now));
-                now.and_then(|now| machine.promoted(now, STOP_GRACE))
-            }
-            Role::Incumbent(_) => None,
-        };
-        self.turn_ends(turn, role.state());
-        let was_promoted = promoted.is_some();
-        if let Some(daemon) = self.daemon_mut(pid) {
-            daemon.role = Some(promoted.map_or(role, Role::Incumbent));
-            daemon.promoted |= was_promoted;
-            // A stop that came on the way is the incumbent's to carry out.
-            daemon.stop_told &= !was_promoted;
-        }
-        self.daemon_leaves(pid);
+    /// Lets the machine handle `event`.
+    fn daemon_step(&mut self, pid: u32, node: &mut node::Daemon, event: Event, came: Option<(u64, u64)>) {
+        let name = if self.recorder.on { daemon_event_name(&event) } else { String::new() };
+        let turn = self.turn_begins(pid, node.role().name(), name, came, node.state());
+        let mut meddling = self.meddling();
+        let _ = node.step(&mut Host::new(self, pid), event, &mut meddling);
+        // A promoted successor's state is its incumbent's.
+        self.turn_ends(turn, node.state());
+        let promoted = matches!(node.role(), Role::Incumbent(_));
+        self.daemon_mut(pid).into_iter().for_each(|daemon| daemon.promoted = promoted);
     }
 
     /// A machine that has left takes its process with it.
@@ -282,20 +201,16 @@ impl World {
 
     /// A seal that takes its time says, halfway, how far it has come.
     pub(crate) fn seal_goes_on(&mut self, pid: u32) {
-        let said = match self.running_daemon(pid).and_then(|daemon| daemon.role.as_ref()) {
-            Some(Role::Incumbent(machine)) => machine.seal_progress(SealProgress::default()),
-            _ => None,
-        };
-        let Some((link, message)) = said else { return };
-        let state = self.state_of(pid);
-        let turn = self.turn_begins(pid, "incumbent", "hook goes on".into(), None, state);
-        self.send(link.0, Side::Daemon, &message);
+        let Some(node) = self.running_daemon(pid).and_then(|daemon| daemon.node.clone()) else { return };
+        let state = node.state();
+        let turn = self.turn_begins(pid, node.role().name(), "hook goes on".into(), None, state);
+        node.seal_goes_on(&mut Host::new(self, pid), SealProgress::default());
         self.turn_ends(turn, state);
     }
 
     /// A hook returns what is not good enough. One that opens what was sealed just before calls itself unhealthy, or has opened
     /// less than that; or something else, if it and who sealed it have the same kind of fingerprint.
-    fn performs_badly(&mut self, pid: u32, hook: &AnyHook) -> Option<Result<Report, String>> {
+    fn performs_badly(&mut self, pid: u32, hook: &AnyHook) -> Option<Result<Done, String>> {
         let opens = matches!(hook, AnyHook::Successor(successor::Hook::Open { .. }));
         let scheme =
             self.daemon_mut(pid).and_then(|daemon| daemon.sealed_for_it).filter(|_| opens).unwrap_or(0);
@@ -309,8 +224,8 @@ impl World {
         self.disk.lock().tells_the_truth();
         Some(result?.map(|report| match lie {
             Some(Lie::Stale) => report,
-            Some(Lie::Altered) if report.scheme() == Some(scheme) => report,
-            _ => report.unfit(),
+            Some(Lie::Altered) if scheme_of(&report) == Some(scheme) => report,
+            _ => unfit(report),
         }))
     }
 
@@ -326,7 +241,7 @@ impl World {
             Some(Fault::Fail) => Some(Err("injected".to_string())),
             Some(Fault::Panic) => Some(Err("panicked: injected".to_string())),
             // A rival has no journal: the first supervisor would never know the binary that could read what was migrated.
-            _ if is_finalize && self.faults.has_rival() => Some(Ok(Report::Incumbent(incumbent::Done::Ok))),
+            _ if is_finalize && self.faults.has_rival() => Some(Ok(Done::Incumbent(incumbent::Done::Ok))),
             Some(Fault::Unfit) => self.performs_badly(pid, &hook),
             _ => self.call(pid, |app| perform(app, &hook)),
         };
@@ -340,7 +255,7 @@ impl World {
         }
         if op != Op::UNAWAITED {
             if let Some(daemon) = self.daemon_mut(pid) {
-                daemon.replies.push_back((op, result));
+                daemon.replies.push_back(Reply::Done(op, result));
             }
             self.poke(pid, self.now);
         }
@@ -348,7 +263,7 @@ impl World {
     }
 
     /// What a hook's end means to clients, and to those who check.
-    fn hook_has_run(&mut self, pid: u32, hook: &AnyHook, result: &Result<Report, String>) {
+    fn hook_has_run(&mut self, pid: u32, hook: &AnyHook, result: &Result<Done, String>) {
         let serves = matches!(
             hook,
             AnyHook::Incumbent(incumbent::Hook::Resume { .. }) | AnyHook::Successor(successor::Hook::Serve)
@@ -359,7 +274,7 @@ impl World {
             self.audit.has_served.insert(pid);
             self.opens_listener(pid);
         }
-        if let Ok(Report::Incumbent(incumbent::Done::Drained { accept_closed: false, .. })) = result {
+        if let Ok(Done::Incumbent(incumbent::Done::Drained { accept_closed: false, .. })) = result {
             self.daemon_mut(pid).into_iter().for_each(|daemon| daemon.accepts = true);
         }
         if *hook == AnyHook::Incumbent(incumbent::Hook::Seal) && result.is_ok() {
@@ -402,64 +317,40 @@ impl World {
     }
 }
 
-/// One turn of the driver.
-fn step(role: Role, host: &mut Host<'_>, input: Input) -> (Role, ControlFlow<handoff::host::Crashed>) {
-    let (go_on, mut meddling) = (ControlFlow::Continue(()), host.world.meddling());
-    match role {
-        Role::Incumbent(mut machine) => {
-            let event = input.typed(|report| match report {
-                Report::Incumbent(done) => Some(done),
-                Report::Successor(successor::Done::Ok) => Some(incumbent::Done::Ok),
-                Report::Successor(_) => None,
-            });
-            let flow = event.map_or(go_on, |event| drive(&mut machine, host, event, &mut meddling));
-            (Role::Incumbent(machine), flow)
-        }
-        Role::Successor(mut machine) => {
-            let event = input.typed(|report| match report {
-                Report::Successor(done) => Some(done),
-                Report::Incumbent(_) => None,
-            });
-            let flow = event.map_or(go_on, |event| drive(&mut machine, host, event, &mut meddling));
-            (Role::Successor(machine), flow)
-        }
-    }
-}
-
 /// Calls a hook of the daemon's.
-fn perform(app: &mut dyn Simulated, hook: &AnyHook) -> Result<Report, String> {
+fn perform(app: &mut dyn Simulated, hook: &AnyHook) -> Result<Done, String> {
     let text = |error: Box<dyn std::error::Error + Send + Sync>| error.to_string();
     match hook {
         AnyHook::Incumbent(incumbent::Hook::Drain { grace }) => app.drain(*grace).map_err(text).map(
             |handoff::DrainReport { open_conns_remaining, accept_closed }| {
-                Report::Incumbent(incumbent::Done::Drained { open_conns_remaining, accept_closed })
+                Done::Incumbent(incumbent::Done::Drained { open_conns_remaining, accept_closed })
             },
         ),
         AnyHook::Incumbent(incumbent::Hook::Seal) => app.seal(&mut |_| {}).map_err(text).map(
             |handoff::SealReport { last_revision_per_shard, data_dir_fingerprint }| {
-                Report::Incumbent(incumbent::Done::Sealed { last_revision_per_shard, data_dir_fingerprint })
+                Done::Incumbent(incumbent::Done::Sealed { last_revision_per_shard, data_dir_fingerprint })
             },
         ),
         AnyHook::Incumbent(incumbent::Hook::Resume { from_disk }) => {
             let from = if *from_disk { ResumeFrom::Disk } else { ResumeFrom::Memory };
-            app.resume_after_abort(from).map_err(text).map(|()| Report::Incumbent(incumbent::Done::Ok))
+            app.resume_after_abort(from).map_err(text).map(|()| Done::Incumbent(incumbent::Done::Ok))
         }
         AnyHook::Incumbent(incumbent::Hook::Finalize) => {
             app.finalize();
-            Ok(Report::Incumbent(incumbent::Done::Ok))
+            Ok(Done::Incumbent(incumbent::Done::Ok))
         }
         AnyHook::Successor(successor::Hook::WarmUp) => {
-            app.warm_up().map_err(text).map(|()| Report::Successor(successor::Done::Ok))
+            app.warm_up().map_err(text).map(|()| Done::Successor(successor::Done::Ok))
         }
         AnyHook::Successor(successor::Hook::Open { .. }) => app.open(hook.sealed()).map_err(text).map(opened),
         AnyHook::Successor(successor::Hook::Serve) => {
-            app.serve().map_err(text).map(|()| Report::Successor(successor::Done::Ok))
+            app.serve().map_err(text).map(|()| Done::Successor(successor::Done::Ok))
         }
     }
 }
 
-fn opened(readiness: ReadinessSnapshot) -> Report {
-    Report::Successor(successor::Done::Opened {
+fn opened(readiness: ReadinessSnapshot) -> Done {
+    Done::Successor(successor::Done::Opened {
         listening_on: readiness.listening_on,
         healthz_ok: readiness.healthz_ok,
         advertised_revision_per_shard: readiness.advertised_revision_per_shard,
@@ -467,36 +358,34 @@ fn opened(readiness: ReadinessSnapshot) -> Report {
     })
 }
 
-impl Report {
-    /// How the fingerprint of what was opened was made.
-    fn scheme(&self) -> Option<u16> {
-        match self {
-            Report::Successor(successor::Done::Opened { data_dir_fingerprint, .. }) => {
-                Some(data_dir_fingerprint.scheme)
-            }
-            _ => None,
+/// How the fingerprint of what was opened was made.
+fn scheme_of(report: &Done) -> Option<u16> {
+    match report {
+        Done::Successor(successor::Done::Opened { data_dir_fingerprint, .. }) => {
+            Some(data_dir_fingerprint.scheme)
         }
+        _ => None,
     }
+}
 
-    /// The same, but not good enough.
-    fn unfit(self) -> Report {
-        match self {
-            Report::Incumbent(incumbent::Done::Drained { open_conns_remaining, .. }) => {
-                Report::Incumbent(incumbent::Done::Drained { open_conns_remaining, accept_closed: false })
-            }
-            Report::Successor(successor::Done::Opened {
-                listening_on,
-                advertised_revision_per_shard,
-                data_dir_fingerprint,
-                ..
-            }) => Report::Successor(successor::Done::Opened {
-                listening_on,
-                healthz_ok: false,
-                advertised_revision_per_shard,
-                data_dir_fingerprint,
-            }),
-            report => report,
+/// The same, but not good enough.
+fn unfit(report: Done) -> Done {
+    match report {
+        Done::Incumbent(incumbent::Done::Drained { open_conns_remaining, .. }) => {
+            Done::Incumbent(incumbent::Done::Drained { open_conns_remaining, accept_closed: false })
         }
+        Done::Successor(successor::Done::Opened {
+            listening_on,
+            advertised_revision_per_shard,
+            data_dir_fingerprint,
+            ..
+        }) => Done::Successor(successor::Done::Opened {
+            listening_on,
+            healthz_ok: false,
+            advertised_revision_per_shard,
+            data_dir_fingerprint,
+        }),
+        report => report,
     }
 }
 

@@ -10,7 +10,7 @@ use handoff::message::Message;
 use serde::Serialize;
 
 use crate::daemon::Promise;
-use crate::kernel::{Micros, Refused};
+use crate::kernel::{Link, Micros, Refused, Side};
 use crate::process::{AnyHook, Life, Process};
 use crate::search::coverage::CoveragePoint;
 use crate::trace::What;
@@ -372,7 +372,8 @@ impl World {
             Verdict::RolledBack if incumbent.is_none() => !lives(successor),
             Verdict::RolledBack | Verdict::FellBack => serves(incumbent) && !lives(successor),
             Verdict::NobodyServes => !lives(incumbent) && !lives(successor),
-            Verdict::Unconfirmed => incumbent.is_none_or(unheard),
+            // Or a daemon of another supervisor answers at the control path.
+            Verdict::Unconfirmed => incumbent.is_none_or(unheard) || self.who_answers_at_path().is_some(),
             Verdict::Busy | Verdict::Unreachable | Verdict::Cancelled => !lives(successor),
         };
         let missed = self.still_calm(handoff.calm) && outcome.verdict != Verdict::Committed;
@@ -445,7 +446,7 @@ impl World {
     pub(crate) fn silence_is_true(&mut self, pid: u32, timer: &str) {
         let Some(process) = self.processes.get(&pid).filter(|process| !process.suspect) else { return };
         let links = match (timer, process.daemon()) {
-            ("SupervisorSilent", Some(daemon)) => daemon.links.clone(),
+            ("SupervisorSilent", Some(_)) => self.links_of_daemon(pid),
             _ => self.link_of_timer(pid, timer).into_iter().collect(),
         };
         let lately = self.now.saturating_sub(self.plan.times.liveness.micros() * 3 / 4);
@@ -454,6 +455,12 @@ impl World {
             let why = format!("{} takes for silent whom it has just heard ({timer})", self.name_of(pid));
             self.violated("told the truth", why);
         }
+    }
+
+    /// The links that a daemon has open.
+    fn links_of_daemon(&self, pid: u32) -> Vec<u64> {
+        let its = |link: &Link| link.pid(Side::Daemon) == pid && link.is_open(Side::Daemon);
+        self.links.iter().filter(|(_, link)| its(link)).map(|(id, _)| *id).collect()
     }
 
     /// What a recovery finds is so.

@@ -9,6 +9,7 @@ use std::ops::ControlFlow;
 use handoff::drive::{Runs, turn};
 use handoff::host::{Clock, Crashed, Gaps};
 use handoff::machine::{Batch, Cell, EventName, Machine, Out, Timers};
+use handoff::node::Driver;
 use handoff::time::Time;
 
 /// One thing that is wrong.
@@ -106,6 +107,16 @@ where
     match meddling {
         Meddling::No => turn(machine, host, event),
         meddling => turn(&mut Mutant { machine, meddling }, host, event),
+    }
+}
+
+impl Driver for Meddling<'_> {
+    fn turn<M, H>(&mut self, machine: &mut M, host: &mut H, event: M::Event) -> ControlFlow<Crashed>
+    where
+        M: Runs<H> + Clone + PartialEq,
+        H: Clock + Gaps,
+    {
+        drive(machine, host, event, self)
     }
 }
 

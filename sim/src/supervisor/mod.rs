@@ -1,11 +1,12 @@
 //! A simulated supervisor's process: what it does between two handoffs.
 //!
 //! It recovers when it starts, when its daemon has ended, and after any outcome but committed and rolled back; it starts
-//! what was committed when nobody serves. `swap.rs` and `recover.rs` are the loops around its two machines.
+//! what was committed when nobody serves. `swap.rs` and `recover.rs` give its two nodes their turns, `handoff_os.rs` and `recovery_os.rs` are what these stand on.
 use handoff::ProcessId;
 use handoff::journal::{Binary, Journal, MAGIC};
+use handoff::machine::recovery;
 use handoff::machine::supervisor::{Outcome, Verdict};
-use handoff::machine::{Machine, recovery};
+use handoff::node::Node;
 use handoff::{HandoffId, slots};
 
 use self::recover::RecoveryTask;
@@ -16,7 +17,9 @@ use crate::process::Process;
 use crate::run::Planted;
 use crate::world::World;
 
+mod handoff_os;
 mod recover;
+mod recovery_os;
 pub(crate) mod swap;
 
 /// As in production, but that slots are smaller there is no difference.
@@ -84,8 +87,8 @@ impl SupervisorProcess {
     pub(crate) fn state(&self) -> &'static str {
         match &self.task {
             Task::Idle => "idle",
-            Task::Recovery(recovery) => recovery.machine.as_ref().map_or("", |machine| machine.state()),
-            Task::Handoff(handoff) => handoff.machine.as_ref().map_or("", |machine| machine.state()),
+            Task::Recovery(recovery) => recovery.node.as_ref().map_or("", Node::state),
+            Task::Handoff(handoff) => handoff.node.as_ref().map_or("", Node::state),
         }
     }
 
@@ -110,9 +113,11 @@ impl SupervisorProcess {
         }
     }
 
-    /// The link over which it asks a daemon.
-    pub(crate) fn asked_link(&mut self, process: ProcessId) -> Option<u64> {
-        self.recovery_mut()?.parties.get(&process)?.link
+    pub(crate) fn recovery(&self) -> Option<&RecoveryTask> {
+        match &self.task {
+            Task::Recovery(recovery) => Some(recovery),
+            _ => None,
+        }
     }
 
     /// Who is to serve in the handoff that is under way.

@@ -1,64 +1,53 @@
-//! The loop around the supervisor's machine: one handoff, or one cold start.
-use handoff::journal::Parties;
-use handoff::machine::supervisor::{Config, Event, Note, Outcome, Peer, Verdict};
-use handoff::machine::{Machine, Supervisor};
-use handoff::message::Message;
+//! One handoff, or one cold start, of a simulated supervisor: the turns of its node.
+use handoff::machine::Machine;
+use handoff::machine::Supervisor;
+use handoff::machine::supervisor::{Config, Event, Outcome, Peer, Verdict};
+use handoff::node::{Node, NodeOn, handoff as node};
 use handoff::{HandoffId, ProcessId};
 
+use super::{SupervisorProcess, Task};
 use crate::host::Host;
-use crate::kernel::{Kind, Micros, Read, Side};
-use crate::mutation::mutant::drive;
-use crate::plan::What as Fault;
-use crate::process::{Daemon, Pending, Process, Program, message_name, written};
+use crate::kernel::{Micros, Side};
+use crate::process::{Process, message_name, written};
 use crate::run::Planted;
-use crate::supervisor::{SupervisorProcess, Task, binary};
-use crate::world::{Happening, World};
+use crate::world::World;
 
-/// More messages of one peer are not read in one turn.
-const FLOOD: usize = 256;
-/// A process that ends closes its links first: its end is waited for, for so long, since it says more.
-const END_AT_HAND: Micros = 20_000;
+pub(super) const PEERS: [Peer; 2] = [Peer::Incumbent, Peer::Successor];
 
-const PEERS: [Peer; 2] = [Peer::Incumbent, Peer::Successor];
-
-/// A handoff that is under way.
+/// A handoff that is under way, as the kernel and those who check see it.
 pub(crate) struct Handoff {
     /// `None` while it takes a turn.
-    pub machine: Option<Supervisor>,
-    pub parties: Parties,
-    build: u32,
-    replace: bool,
+    pub node: Option<node::Handoff>,
+    pub handoff_id: HandoffId,
+    pub build: u32,
+    pub replace: bool,
     incumbent: Party,
     successor: Party,
-    cancel_told: bool,
-    /// The machine has come to its end.
-    pub outcome: Option<Outcome>,
     /// Its deadline has passed.
     pub late: bool,
     /// How often something had gone wrong by then, if nothing was wrong: if it is not more, it must commit.
     pub calm: Option<u64>,
 }
 
-/// A peer, as the supervisor sees it.
+/// A peer, as the kernel sees it.
 #[derive(Debug, Default)]
-struct Party {
-    link: Option<u64>,
+pub(super) struct Party {
+    pub link: Option<u64>,
     /// Its process is watched.
-    process: Option<ProcessId>,
-    end_told: bool,
-    /// Its link is closed; told as such at that time, unless its process ends before.
-    closed: Option<(Micros, String)>,
+    pub process: Option<ProcessId>,
+    /// The supervisor has seen its end.
+    pub seen_to_end: bool,
 }
 
 impl Handoff {
-    fn party(&self, peer: Peer) -> &Party {
+    pub(super) fn party(&self, peer: Peer) -> &Party {
         match peer {
             Peer::Incumbent => &self.incumbent,
             Peer::Successor => &self.successor,
         }
     }
 
-    fn party_mut(&mut self, peer: Peer) -> &mut Party {
+    pub(super) fn party_mut(&mut self, peer: Peer) -> &mut Party {
         match peer {
             Peer::Incumbent => &mut self.incumbent,
             Peer::Successor => &mut self.successor,
@@ -75,7 +64,8 @@ impl Handoff {
 
     /// Whose end it knows of.
     pub(crate) fn was_told(&self, pid: u32) -> bool {
-        let told = |party: &Party| party.end_told && party.process.is_some_and(|process| process.pid == pid);
+        let told =
+            |party: &Party| party.seen_to_end && party.process.is_some_and(|process| process.pid == pid);
         told(&self.incumbent) || told(&self.successor)
     }
 
@@ -105,24 +95,22 @@ impl World {
         others.for_each(|recovery| recovery.beside = true);
         let handoff_id = self.operator.next_handoff_id();
         let Some(supervisor) = self.supervisor_mut(pid) else { return };
-        let before = supervisor.knows.clone();
-        let parties =
-            Parties { handoff_id, incumbent: None, successor: None, successor_build: Vec::new(), before };
+        let mut node = node::Handoff::new(config, handoff_id, replace, supervisor.knows.clone());
         supervisor.cancelled = false;
         supervisor.child = None;
         supervisor.task = Task::Handoff(Box::new(Handoff {
-            machine: Some(Supervisor::new(config)),
-            parties,
+            node: None,
+            handoff_id,
             build,
             replace,
             incumbent: Party::default(),
             successor: Party::default(),
-            cancel_told: false,
-            outcome: None,
             late: false,
             calm,
         }));
-        self.handoff_step(pid, Event::Start { handoff_id, replace }, None);
+        let start = node.start();
+        self.handoff_step(pid, &mut node, start, None);
+        self.handoff_rests(pid, node);
         self.poke(pid, self.now);
     }
 
@@ -133,104 +121,43 @@ impl World {
         supervisor: &SupervisorProcess,
         handoff: &Handoff,
     ) -> Option<Micros> {
-        let timer = handoff.machine.as_ref().and_then(|machine| machine.timers().next());
-        let timer = timer.map(|(at, _)| process.clock.when(at));
+        let timer = handoff.node.as_ref().and_then(Node::wake_at).map(|at| process.clock.when(at));
         let peers = PEERS.into_iter().flat_map(|peer| {
             let party = handoff.party(peer);
             let ended =
-                party.process.is_some_and(|p| !party.end_told && !self.processes.contains_key(&p.pid));
+                party.process.is_some_and(|p| !party.seen_to_end && !self.processes.contains_key(&p.pid));
             let arrival = party.link.and_then(|id| self.links.get(&id)?.next_arrival(Side::Supervisor));
-            let closed = party.closed.as_ref().map(|(at, _)| *at);
-            arrival.into_iter().chain(closed).chain(ended.then_some(self.now))
+            arrival.into_iter().chain(ended.then_some(self.now))
         });
-        let cancelled = (supervisor.cancelled && !handoff.cancel_told).then_some(self.now);
+        let knows = handoff.node.as_ref().is_some_and(node::Handoff::knows_of_cancel);
+        let cancelled = (supervisor.cancelled && !knows).then_some(self.now);
         peers.chain(timer).chain(cancelled).min()
     }
 
-    /// Handles all that has happened, ends before anything else, a cancel last; a timer only if nothing has.
+    /// Handles all that has happened, in the node's order.
     pub(crate) fn run_handoff(&mut self, pid: u32) {
-        let mut handled = self.handoff_pending(pid);
-        // The successor's first: that the incumbent has left for it is worth nothing then.
-        for peer in [Peer::Successor, Peer::Incumbent] {
-            if let Some(event) = self.end_of(pid, peer) {
-                handled = true;
-                self.handoff_step(pid, event, None);
-            }
-        }
-        for peer in PEERS {
-            for _ in 0..FLOOD {
-                if let Some(event) = self.end_of(pid, peer) {
-                    self.handoff_step(pid, event, None);
-                } else if let Some((event, came)) = self.hears(pid, peer) {
-                    self.handoff_step(pid, event, came);
-                } else {
-                    break;
-                }
-                handled = true;
-            }
-        }
-        // After all that has come before it, like a timer.
-        handled |= self.tells_cancel(pid);
-        if handled {
+        let Some(mut node) = self.running_handoff(pid).and_then(|handoff| handoff.node.take()) else {
             return;
+        };
+        while self.running_handoff(pid).is_some() {
+            let mut host = Host::new(self, pid);
+            let (event, came) = (node.next(&mut host), host.came);
+            let Some(event) = event else { break };
+            self.handoff_step(pid, &mut node, event, came);
         }
-        let Some(process) = self.processes.get(&pid).filter(|process| process.runs()) else { return };
-        let now = process.clock.at(self.now);
-        let machine = process
-            .supervisor()
-            .and_then(SupervisorProcess::handoff)
-            .and_then(|handoff| handoff.machine.as_ref());
-        let timer = machine.and_then(|machine| machine.timers().next()).filter(|(at, _)| *at <= now);
-        if let Some((_, timer)) = timer {
-            if let Some(handoff) = self.running_handoff(pid) {
-                handoff.late |= timer == handoff::machine::Timer::Deadline;
-            }
-            self.handoff_step(pid, Event::Timer(timer), None);
-        }
+        self.handoff_rests(pid, node);
     }
 
-    fn tells_cancel(&mut self, pid: u32) -> bool {
-        let cancelled = self.supervisor_mut(pid).is_some_and(|supervisor| supervisor.cancelled);
-        let untold = |handoff: &&mut Handoff| cancelled && !handoff.cancel_told;
-        let Some(handoff) = self.running_handoff(pid).filter(untold) else { return false };
-        handoff.cancel_told = true;
-        self.handoff_step(pid, Event::Cancel, None);
-        true
-    }
-
-    fn running_handoff(&mut self, pid: u32) -> Option<&mut Handoff> {
+    pub(crate) fn running_handoff(&mut self, pid: u32) -> Option<&mut Handoff> {
         let process = self.processes.get_mut(&pid).filter(|process| process.runs())?;
         process.supervisor_mut()?.handoff_mut()
     }
 
-    fn handoff_pending(&mut self, pid: u32) -> bool {
-        let mut handled = false;
-        while self.running_handoff(pid).is_some() {
-            let Some(pending) = self.pending(pid) else { break };
-            handled = true;
-            if let Pending::Handoff(event) = pending {
-                self.handoff_step(pid, event, None);
-            }
-        }
-        handled
-    }
-
-    /// The end of a peer's process, told once.
-    fn end_of(&mut self, pid: u32, peer: Peer) -> Option<Event> {
-        let process = self.running_handoff(pid)?.party(peer).process?;
-        if self.processes.contains_key(&process.pid) {
-            return None;
-        }
-        let party = self.running_handoff(pid)?.party_mut(peer);
-        if std::mem::replace(&mut party.end_told, true) {
-            return None;
-        }
-        party.closed = None;
-        if let Some(link) = party.link.take() {
-            self.close_link(link, Side::Supervisor);
-        }
-        self.sweep_names();
-        Some(Event::Ended(peer, "has ended".into()))
+    /// The turns are over, for now or for good.
+    fn handoff_rests(&mut self, pid: u32, node: node::Handoff) {
+        let handoff = self.supervisor_mut(pid).and_then(SupervisorProcess::handoff_mut);
+        handoff.into_iter().for_each(|handoff| handoff.node = Some(node.clone()));
+        self.supervisor_concludes(pid);
     }
 
     /// The link to a peer whose silence `timer` is about.
@@ -243,194 +170,44 @@ impl World {
         }
     }
 
-    /// What a peer says next, or that it says nothing any more.
-    fn hears(&mut self, pid: u32, peer: Peer) -> Option<(Event, Option<(u64, u64)>)> {
-        let now = self.now;
-        let party = self.running_handoff(pid)?.party_mut(peer);
-        if let Some((_, why)) = party.closed.take_if(|(at, _)| *at <= now) {
-            return Some((Event::Closed(peer, why), None));
-        }
-        let id = party.link?;
-        match self.reads(id, Side::Supervisor)? {
-            Read::Message(message, number) => match self.admit(pid, peer, id, &message) {
-                Ok(()) => {
-                    self.hears_over(pid, id, &message);
-                    Some((Event::Frame(peer, message), Some((id, number))))
-                }
-                Err(why) => {
-                    self.close_link(id, Side::Supervisor);
-                    self.running_handoff(pid)?.party_mut(peer).link = None;
-                    Some((Event::Closed(peer, why), None))
-                }
-            },
-            Read::Closed(why) => {
-                let party = self.running_handoff(pid)?.party_mut(peer);
-                party.link = None;
-                party.closed = Some((now + END_AT_HAND, why));
-                None
-            }
-        }
-    }
-
-    /// Sees that `Hello` comes from the process that it names, and watches that process from here on.
-    fn admit(&mut self, pid: u32, peer: Peer, link: u64, message: &Message) -> Result<(), String> {
-        let Message::Hello(hello) = message else { return Ok(()) };
-        let listens = self.links.get(&link).map(|link| link.pid(Side::Daemon));
-        let Some(handoff) = self.running_handoff(pid) else { return Ok(()) };
-        if peer == Peer::Successor {
-            handoff.parties.successor_build.clone_from(&hello.build_id);
-            return Ok(());
-        }
-        if listens != Some(hello.pid) {
-            return Err(format!("it calls itself process {}, but is another", hello.pid));
-        }
-        match handoff.incumbent.process {
-            Some(known) if known != hello.process() => {
-                Err("another process than before answers at the control path".into())
-            }
-            _ => {
-                handoff.incumbent.process = Some(hello.process());
-                handoff.parties.incumbent = Some(hello.process());
-                Ok(())
-            }
-        }
-    }
-
     /// Lets the machine handle `event`.
-    pub(crate) fn handoff_step(&mut self, pid: u32, event: Event, came: Option<(u64, u64)>) {
-        let Some(mut machine) = self.running_handoff(pid).and_then(|handoff| handoff.machine.take()) else {
-            return;
-        };
-        let name = if self.recorder.on { event_name(&event) } else { String::new() };
-        let begun = self.turn_begins(pid, Supervisor::ROLE, name, came, machine.state());
-        let mut meddling = self.meddling();
-        let _ = drive(&mut machine, &mut Host { world: self, pid }, event, &mut meddling);
-        self.turn_ends(begun, machine.state());
-        let handoff = self.supervisor_mut(pid).and_then(SupervisorProcess::handoff_mut);
-        if let Some(handoff) = handoff.filter(|handoff| handoff.machine.is_none()) {
-            handoff.machine = Some(machine);
+    fn handoff_step(&mut self, pid: u32, node: &mut node::Handoff, event: Event, came: Option<(u64, u64)>) {
+        if let (Event::Timer(timer), Some(handoff)) = (&event, self.running_handoff(pid)) {
+            handoff.late |= *timer == handoff::machine::Timer::Deadline;
         }
-        self.supervisor_concludes(pid);
+        let name = if self.recorder.on { event_name(&event) } else { String::new() };
+        let begun = self.turn_begins(pid, Supervisor::ROLE, name, came, node.state());
+        let mut meddling = self.meddling();
+        let _ = node.step(&mut Host::new(self, pid), event, &mut meddling);
+        self.turn_ends(begun, node.state());
     }
 
-    /// Whoever asked for what has come to its end is told after the turn: a supervisor can die before.
+    /// What has come to its end is told after the turn: a supervisor can die before.
     pub(crate) fn supervisor_concludes(&mut self, pid: u32) {
         let Some(supervisor) =
             self.processes.get_mut(&pid).filter(|process| process.runs()).and_then(Process::supervisor_mut)
         else {
             return;
         };
-        if let Some(outcome) = supervisor.handoff_mut().and_then(|handoff| handoff.outcome.take()) {
-            self.handoff_is_over(pid, outcome);
-        } else if let Some(outcome) = supervisor.recovery_mut().and_then(|recovery| recovery.outcome.take()) {
-            self.recovery_is_over(pid, outcome);
-        }
-    }
-
-    pub(crate) fn supervisor_says(&mut self, pid: u32, to: Peer, message: &Message) {
-        self.word_is_lawful(pid, to, message);
-        if let Some(link) = self
-            .supervisor_mut(pid)
-            .and_then(SupervisorProcess::handoff_mut)
-            .and_then(|handoff| handoff.link(to))
-        {
-            self.send(link, Side::Supervisor, message);
-        }
-    }
-
-    pub(crate) fn supervisor_closes(&mut self, pid: u32, peer: Peer) {
-        let party = self
-            .supervisor_mut(pid)
-            .and_then(SupervisorProcess::handoff_mut)
-            .map(|handoff| handoff.party_mut(peer));
-        if let Some(link) = party.and_then(|party| party.link.take()) {
-            self.close_link(link, Side::Supervisor);
-        }
-    }
-
-    /// Connects to whoever listens at the control path.
-    pub(crate) fn supervisor_connects(&mut self, pid: u32) {
-        let exhausted = self.processes.get(&pid).is_some_and(|p| p.no_descriptors_until > self.now);
-        match self.who_answers_at_path().filter(|_| !exhausted) {
-            Some(owner) => {
-                let link = self.connect(pid, owner);
-                let Some(handoff) = self.supervisor_mut(pid).and_then(SupervisorProcess::handoff_mut) else {
-                    return;
-                };
-                handoff.incumbent.closed = None;
-                if let Some(before) = handoff.incumbent.link.replace(link) {
-                    self.close_link(before, Side::Supervisor);
-                }
+        match &supervisor.task {
+            Task::Idle => {}
+            Task::Handoff(handoff) => {
+                let outcome = handoff.node.as_ref().and_then(|node| node.outcome().cloned());
+                outcome.into_iter().for_each(|outcome| self.handoff_is_over(pid, outcome));
             }
-            None => {
-                let why = if exhausted { "too many open files" } else { "nobody listens" };
-                self.put_off(pid, self.now, Pending::Handoff(Event::ConnectFailed(why.into())));
+            Task::Recovery(recovery) => {
+                let outcome = recovery.node.as_ref().and_then(|node| node.outcome().cloned());
+                outcome.into_iter().for_each(|outcome| self.recovery_is_over(pid, outcome));
             }
         }
-    }
-
-    /// Starts a daemon.
-    pub(crate) fn supervisor_spawns(&mut self, pid: u32) -> Result<ProcessId, String> {
-        let fate = self.spawn_fate(pid);
-        let exhausted = self.processes.get(&pid).is_some_and(|p| p.no_descriptors_until > self.now);
-        let handoff =
-            self.supervisor_mut(pid).and_then(SupervisorProcess::handoff_mut).ok_or("it has died")?;
-        if fate.is_some_and(|(what, _)| what == Fault::Fail) {
-            return Err("injected".into());
-        }
-        if exhausted {
-            return Err("too many open files".into());
-        }
-        let (build, predecessor, handoff_id) =
-            (handoff.build, handoff.incumbent(), handoff.parties.handoff_id);
-        let daemon = Daemon::new(build, fate.map(|(what, _)| what), predecessor, self.disk.clone());
-        let child = self.start_process('D', Program::Daemon(Box::new(daemon)));
-        let link = self.link(pid, child, true);
-        let disk = self.disk.of(child);
-        if let Some(daemon) = self.daemon_mut(child) {
-            daemon.links.push(link);
-            daemon.disk = disk;
-        }
-        if self.listener.has(pid) && self.planted != Planted::ListenerIsGivenAway {
-            self.listener.give(child);
-        } else if self.listener.has(pid) {
-            self.listener.give(child);
-            self.listener.take(pid, true);
-        }
-        let exec = self.length(child, Kind::Exec);
-        self.after(exec, Happening::Exec(child));
-        if let Some((Fault::Hang, span)) = fate {
-            self.after(span, Happening::GivesUp(child));
-        }
-        let id = self.processes[&child].id;
-        if let Some(handoff) = self.supervisor_mut(pid).and_then(SupervisorProcess::handoff_mut) {
-            handoff.successor.link = Some(link);
-            handoff.successor.process = Some(id);
-            handoff.parties.successor = Some((id, binary(build, handoff_id)));
-        }
-        Ok(id)
-    }
-
-    pub(crate) fn supervisor_kills(&mut self, pid: u32, peer: Peer) {
-        let handoff = self.supervisor_mut(pid).and_then(|supervisor| supervisor.handoff_mut());
-        let Some(target) = handoff.and_then(|handoff| handoff.party(peer).process) else { return };
-        self.kill_is_lawful(pid, peer);
-        self.die(target.pid, "is killed by the supervisor", false);
     }
 
     /// The handoff that a supervisor is at.
     pub(crate) fn handoff_of(&self, pid: u32) -> Option<HandoffId> {
-        Some(self.processes.get(&pid)?.supervisor()?.handoff()?.parties.handoff_id)
+        Some(self.processes.get(&pid)?.supervisor()?.handoff()?.handoff_id)
     }
 
-    /// Writes a note into the journal. `None` if it dies over it.
-    pub(crate) fn supervisor_notes(&mut self, pid: u32, note: Note) -> Option<Result<(), String>> {
-        let supervisor = self.supervisor_mut(pid)?;
-        let journal = supervisor.knows.noted(note, &supervisor.handoff()?.parties);
-        self.writes_journal(pid, journal)
-    }
-
-    pub(crate) fn handoff_is_over(&mut self, pid: u32, mut outcome: Outcome) {
+    fn handoff_is_over(&mut self, pid: u32, mut outcome: Outcome) {
         if self.planted == Planted::RollBackIsDenied && outcome.verdict == Verdict::RolledBack {
             outcome.verdict = Verdict::Committed;
         }

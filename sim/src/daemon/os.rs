@@ -1,0 +1,158 @@
+//! What a daemon's node stands on, in the simulated kernel.
+use handoff::host::{Sockets, Storage};
+use handoff::machine::{Exit, LinkId, LockAnswer, Op, incumbent};
+use handoff::message::Message;
+use handoff::node::daemon::{Accepted, Event, Os, Reply};
+use handoff::node::{Credentials, Read};
+use handoff::record::Record;
+
+use crate::host::Host;
+use crate::kernel::Side;
+use crate::plan::Operation;
+use crate::process::{AnyHook, Pending, lock_answer, written};
+use crate::world::World;
+
+/// The user of all processes.
+pub(crate) const UID: u32 = 1000;
+
+impl Os for Host<'_> {
+    fn read(&mut self, link: LinkId) -> Read {
+        self.read_link(link.0, Side::Daemon)
+    }
+
+    fn send(&mut self, link: LinkId, message: &Message) {
+        let message = message.clone();
+        self.perform(move |world, _| world.send(link.0, Side::Daemon, &message));
+    }
+
+    fn close(&mut self, link: LinkId) {
+        self.perform(move |world, _| world.close_link(link.0, Side::Daemon));
+    }
+
+    fn accept(&mut self) -> Accepted {
+        let now = self.world.now;
+        let Some(process) = self.world.processes.get_mut(&self.pid) else { return Accepted::Nobody };
+        let exhausted = process.no_descriptors_until > now;
+        let Some(daemon) = process.daemon_mut() else { return Accepted::Nobody };
+        if daemon.waiting.front().is_none_or(|(at, _)| *at > now) {
+            return Accepted::Nobody;
+        }
+        if exhausted {
+            return Accepted::Failed;
+        }
+        let Some((_, id)) = daemon.waiting.pop_front() else { return Accepted::Nobody };
+        // One whose peer has gone before it was accepted is accepted all the same, on a real system.
+        let Some(link) = self.world.links.get_mut(&id) else { return self.accept() };
+        link.accepted = true;
+        Accepted::Link(LinkId(id), Credentials { uid: UID, pid: Some(link.pid(Side::Supervisor)) })
+    }
+
+    fn uid(&self) -> u32 {
+        UID
+    }
+
+    fn answer(&mut self) -> Option<Event> {
+        loop {
+            if let Pending::Daemon(event) = self.world.pending(self.pid)? {
+                return Some(event);
+            }
+        }
+    }
+
+    fn reply(&mut self) -> Option<Reply> {
+        self.world.running_daemon(self.pid)?.replies.pop_front()
+    }
+
+    fn start_hook(&mut self, op: Op, hook: AnyHook) {
+        let name = hook.name();
+        self.did(|| format!("{name} begins"));
+        self.perform(move |world, pid| {
+            world.hook_is_lawful(pid, &hook);
+            let Some(daemon) = world.daemon_mut(pid) else { return };
+            daemon.finalizes |= hook == AnyHook::Incumbent(incumbent::Hook::Finalize);
+            daemon.hooks.push_back((op, hook));
+            if daemon.hooks.len() == 1 {
+                world.hook_begins(pid);
+            }
+        });
+    }
+
+    /// No simulated peer asks for a status.
+    fn take_snapshot(&mut self) {}
+
+    fn stop_asked(&self) -> bool {
+        let process = self.world.processes.get(&self.pid);
+        process.and_then(|process| process.daemon()).is_some_and(|daemon| daemon.stop_asked)
+    }
+
+    fn exit(&mut self, exit: Exit) {
+        self.did(|| "exits".into());
+        self.perform(move |world, pid| {
+            if let Some(daemon) = world.daemon_mut(pid) {
+                daemon.exit = Some(exit);
+            }
+        });
+    }
+}
+
+impl Sockets for Host<'_> {
+    fn send_listeners(&mut self, to: LinkId) {
+        self.perform(move |world, pid| {
+            let has = world.listener.has(pid);
+            let names = if has { vec!["main".to_string()] } else { Vec::new() };
+            world.send(to.0, Side::Daemon, &Message::Listeners { names, more: false });
+            if let Some(link) = world.links.get_mut(&to.0) {
+                link.carries_listener |= has;
+            }
+        });
+    }
+}
+
+impl Storage for Host<'_> {
+    fn lock(&mut self, op: Op) -> Option<LockAnswer> {
+        let told = move |answer| Pending::Daemon(Event::Locked(op, answer));
+        let (late, fails) = self.world.operation_fate(self.pid, Operation::Lock);
+        let answer = move |world: &mut World, pid| match fails {
+            true => Some(LockAnswer::Error("injected".into())),
+            false => Some(world.try_lock(pid)),
+        };
+        let answer = self.answer(late, answer, told);
+        self.did(|| format!("lock: {}", answer.as_ref().map_or("asked", lock_answer)));
+        answer
+    }
+
+    fn unlock(&mut self) {
+        self.did(|| "unlocks".into());
+        self.perform(|world, pid| {
+            world.disk.lock().unlock(pid);
+        });
+    }
+
+    fn write_record(&mut self, op: Op, record: &Record) -> Option<Result<(), String>> {
+        let written_record = record.clone();
+        let told = move |result| Pending::Daemon(Event::Recorded(op, result));
+        let (late, fails) = self.world.operation_fate(self.pid, Operation::Record);
+        let write = move |world: &mut World, pid| match fails {
+            true => Some(Err("injected".into())),
+            false => Some(world.write_record(pid, &written_record)),
+        };
+        let answer = self.answer(late, write, told);
+        self.did(|| format!("record {} {}", record.generation, answer.as_ref().map_or("asked for", written)));
+        answer
+    }
+
+    fn take_path(&mut self, op: Op) -> Option<Result<(), String>> {
+        let told = move |result| Pending::Daemon(Event::PathTaken(op, result));
+        let (late, fails) = self.world.operation_fate(self.pid, Operation::Path);
+        let take = move |world: &mut World, pid| {
+            if fails {
+                return Some(Err("injected".into()));
+            }
+            world.takes_path(pid);
+            Some(Ok(()))
+        };
+        let answer = self.answer(late, take, told);
+        self.did(|| "takes the path".into());
+        answer
+    }
+}

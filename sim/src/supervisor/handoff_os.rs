@@ -1,0 +1,212 @@
+//! What a handoff's node stands on, in the simulated kernel.
+use handoff::ProcessId;
+use handoff::journal::Journal;
+use handoff::machine::supervisor::{Note, Outcome, Peer};
+use handoff::message::Message;
+use handoff::node::handoff::{Answer, Connection, Os, Spawned};
+use handoff::node::{Credentials, Read};
+
+use super::binary;
+use super::swap::Handoff;
+use crate::daemon::os::UID;
+use crate::host::Host;
+use crate::kernel::{Kind, Side};
+use crate::plan::{At, What as Fault};
+use crate::process::{Daemon, Pending, Program, written};
+use crate::run::Planted;
+use crate::world::{Happening, World};
+
+impl Host<'_> {
+    fn handoff(&self) -> Option<&Handoff> {
+        self.world.processes.get(&self.pid)?.supervisor()?.handoff()
+    }
+}
+
+impl Os for Host<'_> {
+    fn connect(&mut self) -> Option<Connection> {
+        self.did(|| "connects".into());
+        let told = |connection| Pending::Handoff(Answer::Connected(connection));
+        self.answer_at_once(|world, pid| Some(world.supervisor_connects(pid)), told)
+    }
+
+    fn read(&mut self, peer: Peer) -> Read {
+        let Some(id) = self.handoff().and_then(|handoff| handoff.link(peer)) else { return Read::Nothing };
+        let read = self.read_link(id, Side::Supervisor);
+        if matches!(read, Read::Closed(_)) {
+            self.world.forgets_link(self.pid, peer);
+        }
+        read
+    }
+
+    fn send(&mut self, peer: Peer, message: &Message) {
+        let message = message.clone();
+        self.perform(move |world, pid| world.supervisor_says(pid, peer, &message));
+    }
+
+    fn hang_up(&mut self, peer: Peer) {
+        self.perform(move |world, pid| {
+            if let Some(link) = world.forgets_link(pid, peer) {
+                world.close_link(link, Side::Supervisor);
+            }
+        });
+    }
+
+    fn credentials(&self, peer: Peer) -> Result<Credentials, String> {
+        let link = self.handoff().and_then(|handoff| handoff.link(peer));
+        let link = link.and_then(|link| self.world.links.get(&link)).ok_or("the link is gone")?;
+        Ok(Credentials { uid: UID, pid: Some(link.pid(Side::Daemon)) })
+    }
+
+    fn uid(&self) -> u32 {
+        UID
+    }
+
+    fn spawn(&mut self, _replaces: bool) -> Option<Spawned> {
+        let told = |spawned| Pending::Handoff(Answer::Spawned(spawned));
+        let late = self.world.slowness(self.pid, &At::Spawn);
+        let spawn = |world: &mut World, pid| Some(world.supervisor_spawns(pid));
+        let spawned = match late {
+            0 => self.answer_at_once(spawn, told),
+            late => self.answer(late, spawn, told),
+        };
+        let spawned_as = match &spawned {
+            Some(Ok((id, _))) => self.world.name_of(id.pid).to_string(),
+            Some(Err(why)) => why.clone(),
+            None => "...".into(),
+        };
+        self.did(|| format!("spawns {spawned_as}"));
+        spawned
+    }
+
+    fn watch(&mut self, incumbent: ProcessId) -> Result<(), String> {
+        let handoff = self.world.running_handoff(self.pid).ok_or("it is stopped")?;
+        handoff.party_mut(Peer::Incumbent).process = Some(incumbent);
+        Ok(())
+    }
+
+    fn ended(&mut self, peer: Peer) -> Option<String> {
+        let process = self.handoff()?.party(peer).process?;
+        if self.world.processes.contains_key(&process.pid) {
+            return None;
+        }
+        self.world.running_handoff(self.pid)?.party_mut(peer).seen_to_end = true;
+        self.world.sweep_names();
+        Some("has ended".into())
+    }
+
+    fn kill(&mut self, peer: Peer) {
+        self.did(|| format!("kills the {}", format!("{peer:?}").to_lowercase()));
+        self.perform(move |world, pid| world.supervisor_kills(pid, peer));
+    }
+
+    fn write_journal(&mut self, note: Note, journal: &Journal) -> Option<Result<(), String>> {
+        let told = move |result| Pending::Handoff(Answer::Written(note, result));
+        let late = self.world.slowness(self.pid, &At::JournalWrite);
+        let (of, journal) = (self.world.handoff_of(self.pid), journal.clone());
+        let write = move |world: &mut World, pid| {
+            // The handoff is over, and another one under way: that is not the one of which this was to be noted.
+            if world.handoff_of(pid) != of {
+                return None;
+            }
+            world.writes_journal(pid, journal)
+        };
+        let result = self.answer(late, write, told);
+        self.did(|| format!("journal {note:?} {}", result.as_ref().map_or("asked for", written)));
+        result
+    }
+
+    fn answer(&mut self) -> Option<Answer> {
+        loop {
+            if let Pending::Handoff(answer) = self.world.pending(self.pid)? {
+                return Some(answer);
+            }
+        }
+    }
+
+    fn is_cancelled(&self) -> bool {
+        let process = self.world.processes.get(&self.pid);
+        process.and_then(|process| process.supervisor()).is_some_and(|supervisor| supervisor.cancelled)
+    }
+
+    fn reports(&mut self, outcome: &Outcome) {
+        self.did(|| match &outcome.reason {
+            Some(reason) => format!("reports {:?}: {reason}", outcome.verdict),
+            None => format!("reports {:?}", outcome.verdict),
+        });
+    }
+}
+
+impl World {
+    /// The link to a peer, which is one no more.
+    fn forgets_link(&mut self, pid: u32, peer: Peer) -> Option<u64> {
+        self.supervisor_mut(pid)?.handoff_mut()?.party_mut(peer).link.take()
+    }
+
+    fn supervisor_says(&mut self, pid: u32, to: Peer, message: &Message) {
+        self.word_is_lawful(pid, to, message);
+        let link = self.supervisor_mut(pid).and_then(|supervisor| supervisor.handoff()?.link(to));
+        link.into_iter().for_each(|link| self.send(link, Side::Supervisor, message));
+    }
+
+    /// Connects to the process that listens at the control path.
+    fn supervisor_connects(&mut self, pid: u32) -> Connection {
+        let exhausted = self.processes.get(&pid).is_some_and(|p| p.no_descriptors_until > self.now);
+        match self.who_answers_at_path().filter(|_| !exhausted) {
+            Some(owner) => {
+                let link = self.connect(pid, owner);
+                let handoff = self.supervisor_mut(pid).and_then(|supervisor| supervisor.handoff_mut());
+                handoff.into_iter().for_each(|handoff| handoff.party_mut(Peer::Incumbent).link = Some(link));
+                Connection::Made
+            }
+            None if exhausted => Connection::Failed("too many open files".into()),
+            None => Connection::Failed("nobody listens".into()),
+        }
+    }
+
+    /// Starts a daemon.
+    fn supervisor_spawns(&mut self, pid: u32) -> Spawned {
+        let fate = self.spawn_fate(pid);
+        let exhausted = self.processes.get(&pid).is_some_and(|p| p.no_descriptors_until > self.now);
+        let handoff =
+            self.supervisor_mut(pid).and_then(|supervisor| supervisor.handoff()).ok_or("it has died")?;
+        if fate.is_some_and(|(what, _)| what == Fault::Fail) {
+            return Err("injected".into());
+        }
+        if exhausted {
+            return Err("too many open files".into());
+        }
+        let (build, predecessor, handoff_id) = (handoff.build, handoff.incumbent(), handoff.handoff_id);
+        let daemon = Daemon::new(build, fate.map(|(what, _)| what), predecessor, self.disk.clone());
+        let child = self.start_process('D', Program::Daemon(Box::new(daemon)));
+        let link = self.link(pid, child, true);
+        let disk = self.disk.of(child);
+        if let Some(daemon) = self.daemon_mut(child) {
+            daemon.inherited = link;
+            daemon.disk = disk;
+        }
+        if self.listener.has(pid) && self.planted != Planted::ListenerIsGivenAway {
+            self.listener.give(child);
+        } else if self.listener.has(pid) {
+            self.listener.give(child);
+            self.listener.take(pid, true);
+        }
+        let exec = self.length(child, Kind::Exec);
+        self.after(exec, Happening::Exec(child));
+        if let Some((Fault::Hang, span)) = fate {
+            self.after(span, Happening::GivesUp(child));
+        }
+        let id = self.processes[&child].id;
+        if let Some(handoff) = self.supervisor_mut(pid).and_then(|supervisor| supervisor.handoff_mut()) {
+            let party = handoff.party_mut(Peer::Successor);
+            (party.link, party.process) = (Some(link), Some(id));
+        }
+        Ok((id, binary(build, handoff_id)))
+    }
+
+    fn supervisor_kills(&mut self, pid: u32, peer: Peer) {
+        let handoff = self.supervisor_mut(pid).and_then(|supervisor| supervisor.handoff());
+        let Some(target) = handoff.and_then(|handoff| handoff.party(peer).process) else { return };
+        self.kill_is_lawful(pid, peer);
+        self.die(target.pid, "is killed by the supervisor", false);
+    }
+}

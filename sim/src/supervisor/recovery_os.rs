@@ -1,0 +1,195 @@
+//! What a recovery's node stands on, in the simulated kernel.
+use handoff::ProcessId;
+use handoff::journal::Journal;
+use handoff::machine::recovery::{Outcome, Verdict};
+use handoff::message::Message;
+use handoff::node::recovery::{Answer, Os, Seen};
+use handoff::node::{Credentials, Read};
+
+use super::recover::RecoveryTask;
+use crate::daemon::os::UID;
+use crate::host::Host;
+use crate::kernel::Side;
+use crate::plan::At;
+use crate::process::{Pending, Process, written};
+use crate::world::World;
+
+impl Host<'_> {
+    fn recovery(&self) -> Option<&RecoveryTask> {
+        self.world.processes.get(&self.pid)?.supervisor()?.recovery()
+    }
+
+    fn asked_link(&self, process: ProcessId) -> Option<u64> {
+        self.recovery()?.watched.get(&process).copied().flatten()
+    }
+}
+
+impl Os for Host<'_> {
+    fn look(&mut self, also: Option<ProcessId>) -> Option<Seen> {
+        let told = move |seen| Pending::Recovery(Answer::Looked(seen, also));
+        let seen = self.answer(0, move |world, pid| Some(world.supervisor_looks(pid, also)), told);
+        self.did(|| if seen.is_some() { "looks".into() } else { "looks later".into() });
+        seen
+    }
+
+    fn watch(&mut self, process: ProcessId) -> bool {
+        let its = |known: &Process| known.id == process && known.daemon().is_some();
+        let lives = self.world.processes.get(&process.pid).is_some_and(its);
+        let name = self.world.name_of(process.pid);
+        if lives && let Some(recovery) = self.world.recovery_mut(self.pid) {
+            recovery.watched.insert(process, None);
+            self.did(|| format!("sees {name}"));
+        }
+        lives
+    }
+
+    fn ended(&mut self, process: ProcessId) -> Option<String> {
+        if self.world.processes.contains_key(&process.pid) {
+            return None;
+        }
+        if let Some(link) = self.world.recovery_mut(self.pid)?.watched.remove(&process).flatten() {
+            self.world.close_link(link, Side::Supervisor);
+        }
+        self.world.sweep_names();
+        Some("has ended".into())
+    }
+
+    fn connect(&mut self, to: ProcessId) -> Option<Result<(), String>> {
+        let name = self.world.name_of(to.pid);
+        self.did(|| format!("connects to {name}"));
+        let told = move |result| Pending::Recovery(Answer::Connected(to, result));
+        self.answer_at_once(move |world, pid| Some(world.supervisor_asks(pid, to)), told)
+    }
+
+    fn credentials(&self, of: ProcessId) -> Result<Credentials, String> {
+        let link =
+            self.asked_link(of).and_then(|link| self.world.links.get(&link)).ok_or("the link is gone")?;
+        Ok(Credentials { uid: UID, pid: Some(link.pid(Side::Daemon)) })
+    }
+
+    fn uid(&self) -> u32 {
+        UID
+    }
+
+    fn read(&mut self, from: ProcessId) -> Read {
+        let Some(link) = self.asked_link(from) else { return Read::Nothing };
+        self.read_link(link, Side::Supervisor)
+    }
+
+    fn send(&mut self, to: ProcessId, message: &Message) {
+        let (link, message) = (self.asked_link(to), message.clone());
+        self.perform(move |world, _| {
+            link.into_iter().for_each(|link| world.send(link, Side::Supervisor, &message));
+        });
+    }
+
+    /// A simulated link takes whatever is written.
+    fn is_clogged(&self, _to: ProcessId) -> bool {
+        false
+    }
+
+    fn hang_up(&mut self, from: ProcessId) {
+        self.perform(move |world, pid| {
+            let link = world.recovery_mut(pid).and_then(|recovery| recovery.watched.get_mut(&from)?.take());
+            link.into_iter().for_each(|link| world.close_link(link, Side::Supervisor));
+        });
+    }
+
+    fn receive_listeners(&mut self, _from: ProcessId, _names: &[String]) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn keep_listeners(&mut self, from: ProcessId) {
+        let link = self.asked_link(from).and_then(|link| self.world.links.get(&link));
+        if link.is_some_and(|link| link.carries_listener) {
+            self.world.receives_listener(self.pid);
+        }
+    }
+
+    fn kill(&mut self, process: ProcessId) {
+        let name = self.world.name_of(process.pid);
+        self.did(|| format!("kills {name}"));
+        self.perform(move |world, pid| {
+            world.recovery_kill_is_lawful(pid, process.pid);
+            world.die(process.pid, "is killed by the supervisor", false);
+        });
+    }
+
+    fn write_journal(&mut self, verdict: Verdict, journal: &Journal) -> Option<Result<(), String>> {
+        let told = move |result| Pending::Recovery(Answer::Written(verdict, result));
+        let (late, journal) = (self.world.slowness(self.pid, &At::JournalWrite), journal.clone());
+        let result = self.answer(late, move |world, pid| world.writes_journal(pid, journal), told);
+        self.did(|| format!("journal {}", result.as_ref().map_or("asked for", written)));
+        result
+    }
+
+    fn answer(&mut self) -> Option<Answer> {
+        loop {
+            if let Pending::Recovery(answer) = self.world.pending(self.pid)? {
+                return Some(answer);
+            }
+        }
+    }
+
+    fn is_cancelled(&self) -> bool {
+        let process = self.world.processes.get(&self.pid);
+        process.and_then(|process| process.supervisor()).is_some_and(|supervisor| supervisor.cancelled)
+    }
+
+    fn reports(&mut self, outcome: &Outcome) {
+        let found = match outcome.verdict {
+            Verdict::Serves(process) => format!("{} serves", self.world.name_of(process.pid)),
+            verdict => format!("{verdict:?}"),
+        };
+        self.did(|| format!("finds: {found}"));
+    }
+}
+
+impl World {
+    fn recovery_mut(&mut self, pid: u32) -> Option<&mut RecoveryTask> {
+        self.supervisor_mut(pid)?.recovery_mut()
+    }
+
+    /// What the kernel shows of daemons; whom the recovery may end is noted for those who check.
+    fn supervisor_looks(&mut self, pid: u32, also: Option<ProcessId>) -> Seen {
+        let id = |pid: u32| self.processes.get(&pid).map(|process| process.id);
+        let holder = self.record().map(|record| record.holder);
+        let seen = Seen {
+            beside: self.names_beside.iter().filter_map(|pid| id(*pid)).collect(),
+            owner: self.control_path.and_then(id),
+            holder: holder.filter(|holder| self.disk.lock().holders.contains(&holder.pid)),
+        };
+        self.finds_owner(pid, seen.owner);
+        let Some(supervisor) = self.supervisor_mut(pid) else { return seen };
+        let under_way = supervisor.knows.under_way.as_ref();
+        let running = supervisor.knows.running.as_ref().map(|running| running.process);
+        let parties = under_way.map(|under_way| [under_way.incumbent, Some(under_way.successor)]);
+        let named = parties.into_iter().flatten().chain([running, seen.owner, seen.holder]).flatten();
+        let named: Vec<u32> =
+            named.filter(|process| Some(*process) != also).map(|process| process.pid).collect();
+        supervisor.recovery_mut().into_iter().for_each(|recovery| recovery.named.extend(&named));
+        seen
+    }
+
+    /// Who listens at the control path shows only to one that connects to it, once for each that does.
+    fn finds_owner(&mut self, pid: u32, owner: Option<ProcessId>) {
+        let listens = |world: &World, pid| {
+            world.processes.get(&pid).is_some_and(|p| p.listens() && p.daemon().is_some_and(|d| d.begun))
+        };
+        let Some(owner) = owner.map(|owner| owner.pid).filter(|owner| listens(self, *owner)) else { return };
+        let Some(recovery) = self.recovery_mut(pid) else { return };
+        if recovery.owner.replace(owner) != Some(owner) {
+            let link = self.connect(pid, owner);
+            self.close_link(link, Side::Supervisor);
+        }
+    }
+
+    /// Connects to a process's own control socket.
+    fn supervisor_asks(&mut self, pid: u32, to: ProcessId) -> Result<(), String> {
+        let exhausted = self.processes.get(&pid).is_some_and(|p| p.no_descriptors_until > self.now);
+        let link = (self.answers(to.pid) && !exhausted).then(|| self.connect(pid, to.pid));
+        let watched = self.recovery_mut(pid).and_then(|recovery| recovery.watched.get_mut(&to));
+        watched.into_iter().for_each(|watched| *watched = link);
+        link.map(drop).ok_or_else(|| "it can't be connected to".to_string())
+    }
+}
