@@ -333,7 +333,7 @@ impl World {
 
     /// Lets a daemon handle `input`.
     fn daemon(&mut self, pid: u32, input: Input, watch: &mut Watch<'_>) {
-        let Some(daemon) = self.processes.get(&pid).map(|process| process.daemon.clone()) else {
+        let Some(mut daemon) = self.processes.get(&pid).map(|process| process.daemon.clone()) else {
             return;
         };
         let obligations = DaemonObligations::new(self, pid, &input, watch);
@@ -358,21 +358,13 @@ impl World {
         self.links.iter_mut().filter(|link| Some(link.id) == joins).for_each(|link| link.joined = true);
         let mut meddling = watch.meddling.take();
         let mut host = Host { world: self, pid, watch };
-        let (daemon, flow) = match daemon {
-            Daemon::Incumbent(mut machine) => {
-                let flow = drive(&mut machine, &mut host, typed(input), &mut meddling);
-                (Daemon::Incumbent(machine), flow)
-            }
-            Daemon::Successor(mut machine) => {
-                let flow = drive(&mut machine, &mut host, typed(input), &mut meddling);
-                let promoted = machine.promoted(Time::ZERO, SECOND);
-                (promoted.map_or(Daemon::Successor(machine), Daemon::Incumbent), flow)
-            }
+        let flow = match &mut daemon {
+            Daemon::Incumbent(machine) => drive(machine, &mut host, typed(input), &mut meddling),
+            Daemon::Successor(machine) => drive(machine, &mut host, typed(input), &mut meddling),
         };
+        let is_promoted = daemon.promote(Time::ZERO, SECOND);
         watch.meddling = meddling;
         let Some(process) = self.processes.get_mut(&pid) else { return };
-        let was_successor = matches!(process.daemon, Daemon::Successor(_));
-        let is_promoted = was_successor && matches!(daemon, Daemon::Incumbent(_));
         process.daemon = daemon;
         let exited = process.exited.is_some();
         if flow.is_continue() {

@@ -20,11 +20,12 @@ use std::time::Duration;
 
 use handoff::journal::Journal;
 use handoff::machine::{
-    Awaited, Exit, Incumbent, LinkId, LockAnswer, Machine, Op, Recovery, Successor, Supervisor, Timers,
-    incumbent, recovery, successor,
+    Awaited, Exit, Incumbent, LinkId, LockAnswer, Op, Recovery, Successor, Supervisor, Timers, incumbent,
+    recovery, successor,
     supervisor::{self, Outcome, Peer, Verdict},
 };
 use handoff::message::{Capabilities, Hello, Message, PROTO_MAX, PROTO_MIN, Role, SealProgress};
+pub(crate) use handoff::node::daemon::Role as Daemon;
 use handoff::record::Record;
 use handoff::{HandoffId, ProcessId};
 
@@ -58,13 +59,6 @@ impl Version {
             Version::OnlyLater => "a later version, and no other",
         }
     }
-}
-
-/// A daemon's machine, in whichever role.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Daemon {
-    Incumbent(Incumbent),
-    Successor(Successor),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -511,10 +505,7 @@ impl Process {
     }
 
     pub(crate) fn timers(&self) -> &Timers {
-        match &self.daemon {
-            Daemon::Incumbent(machine) => machine.timers(),
-            Daemon::Successor(machine) => machine.timers(),
-        }
+        self.daemon.timers()
     }
 
     /// It runs, and nobody could think that it does not.
@@ -549,10 +540,7 @@ impl Process {
 
     /// How far its seal has come, and over which link that is said; nothing if nobody waits for it.
     pub(crate) fn seal_progress(&self) -> Option<(LinkId, Message)> {
-        match &self.daemon {
-            Daemon::Incumbent(machine) => machine.seal_progress(SealProgress::default()),
-            Daemon::Successor(_) => None,
-        }
+        self.daemon.seal_progress(SealProgress::default())
     }
 
     /// It may make what its predecessor can't undo.

@@ -6,9 +6,10 @@ use handoff::ProcessId;
 use handoff::host::*;
 use handoff::machine::{
     Machine, Recovery, Timer,
-    recovery::{self, Awaited, Config, Event, Outcome, Sight, Sighting, Verdict},
+    recovery::{self, Awaited, Config, Event, Outcome, Sighting, Verdict},
 };
 use handoff::message::Message;
+use handoff::node::recovery as node;
 
 use super::host::Host;
 use super::journal;
@@ -189,25 +190,23 @@ impl World {
         self.recovery(event, watch)
     }
 
-    /// Sockets lie beside the path from a process's first turn to its end.
+    /// What the kernel shows of daemons, taken as production takes it. Sockets lie beside the path from a process's first turn to its
+    /// end; the record's holder counts only if it has the lock.
     fn sightings(&mut self, also: Option<ProcessId>) -> Vec<Sighting> {
         let Some(recovery) = &mut self.recovery else { return Vec::new() };
-        let (incumbent, successor) = recovery.under_way();
+        let begun = self.processes.iter().filter(|(_, process)| process.begun);
         let holder = self.record.as_ref().map(|record| record.holder);
-        let named = [incumbent, journal::running(&recovery.knows), holder, self.path.map(id)];
-        let seen = self.processes.iter().filter_map(|(pid, process)| {
-            let this = Some(id(*pid));
-            let sight = match () {
-                () if successor == this => Sight::Successor,
-                () if named.contains(&this) => Sight::Incumbent,
-                () if process.begun || also == this => Sight::Beside,
-                () => return None,
-            };
-            Some(Sighting { process: id(*pid), sight })
-        });
-        let sightings: Vec<Sighting> = seen.collect();
-        let is_named = |sighting: &&Sighting| sighting.sight != Sight::Beside;
-        recovery.named.extend(sightings.iter().filter(is_named).map(|sighting| sighting.process.pid));
+        let seen = node::Seen {
+            beside: begun.map(|(pid, _)| id(*pid)).collect(),
+            owner: self.path.map(id),
+            holder: holder.filter(|holder| self.lock == Some(holder.pid)),
+        };
+        let (incumbent, successor) = recovery.under_way();
+        let named = [incumbent, successor, journal::running(&recovery.knows), seen.owner, seen.holder];
+        let named = named.into_iter().flatten().map(|process| process.pid);
+        recovery.named.extend(named.filter(|pid| self.processes.contains_key(pid)));
+        let mut sightings = node::sightings(&recovery.knows, &seen, also);
+        sightings.retain(|sighting| self.processes.contains_key(&sighting.process.pid));
         recovery.watched.extend(sightings.iter().map(|sighting| sighting.process.pid));
         recovery.watched.sort_unstable();
         recovery.watched.dedup();

@@ -154,10 +154,7 @@ impl Actor {
         let state = match self {
             Actor::Supervisor => world.supervisor.as_ref().map(|supervisor| supervisor.machine.state()),
             Actor::Recovery => world.recovery.as_ref().map(|recovery| recovery.machine.state()),
-            Actor::Daemon(pid) => world.processes.get(&pid).map(|process| match &process.daemon {
-                Daemon::Incumbent(machine) => machine.state(),
-                Daemon::Successor(machine) => machine.state(),
-            }),
+            Actor::Daemon(pid) => world.processes.get(&pid).map(|process| process.daemon.state()),
         };
         state.unwrap_or("-")
     }
