@@ -31,6 +31,7 @@ pub mod unix;
 
 pub use error::{Error, Result};
 pub use id::{Fingerprint, HandoffId, ProcessId};
+pub use machine::Reason;
 #[cfg(feature = "unix")]
 pub use unix::{
     CancelHandle, Child, CommittedBinary, Daemon, DaemonStatus, DataDirLock, DrainReport, Drainable, Ended,

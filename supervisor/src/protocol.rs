@@ -76,7 +76,7 @@ impl SwapReport {
         SwapReport {
             outcome: outcome.verdict.into(),
             committed: outcome.verdict == Verdict::Committed,
-            reason: outcome.abort_reason.clone(),
+            reason: outcome.abort_reason.as_ref().map(ToString::to_string),
             resumed_confirmed: outcome.resumed_confirmed,
             handoff_id: outcome.handoff_id.to_string(),
             binary,

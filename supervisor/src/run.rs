@@ -573,7 +573,7 @@ fn log_outcome(binary: &Path, outcome: &HandoffOutcome) {
         tracing::warn!("{warning}");
     }
     let (id, verdict, total) = (outcome.handoff_id, outcome.verdict, outcome.phases.total);
-    let reason = outcome.abort_reason.as_deref().unwrap_or("");
+    let reason = outcome.abort_reason.as_ref().map(ToString::to_string).unwrap_or_default();
     if verdict == Verdict::Committed {
         tracing::info!(%binary, handoff = %id, ?total, "committed");
     } else {

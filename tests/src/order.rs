@@ -113,7 +113,7 @@ impl From<handoff::Result<HandoffOutcome>> for Outcome {
         match result {
             Ok(outcome) => Outcome {
                 verdict: format!("{:?}", outcome.verdict),
-                reason: outcome.abort_reason.unwrap_or_default(),
+                reason: outcome.abort_reason.as_ref().map(ToString::to_string).unwrap_or_default(),
                 resumed_confirmed: outcome.resumed_confirmed,
                 pid: outcome.child.map(|child| child.id().pid),
                 total_ms: millis(outcome.phases.total),

@@ -1,5 +1,5 @@
 //! The node of one handoff or cold start: the supervisor's machine, its two peers, what the journal says.
-use alloc::{format, string::String, vec::Vec};
+use alloc::{boxed::Box, format, string::String, vec::Vec};
 use core::ops::ControlFlow;
 
 use super::{Credentials, Driver, END_AT_HAND, FLOOD, Node, NodeOn, Read};
@@ -8,7 +8,7 @@ use crate::{
     id::{HandoffId, ProcessId},
     journal::{Binary, Journal, Parties},
     machine::{
-        Cell, Machine, Supervisor,
+        Cell, Machine, Reason, Supervisor,
         supervisor::{Config, Event, Note, Outcome, Peer, Verdict},
     },
     message::{Hello, Message},
@@ -444,9 +444,9 @@ impl Rest {
 
     fn is_answered_by(&mut self, hello: &Hello) {
         let Some(outcome) = &mut self.outcome else { return };
-        let reason = outcome.reason.take().unwrap_or_default();
+        let because = outcome.reason.take().map(Box::new);
         outcome.verdict = Verdict::Unconfirmed;
-        outcome.reason = Some(format!("{reason}; but process {} answers at the control path", hello.pid));
+        outcome.reason = Some(Reason::Answered { pid: hello.pid, because });
     }
 }
 

@@ -382,7 +382,7 @@ impl World {
             () if missed => Some(format!(
                 "nothing went wrong, but the supervisor reports {:?}: {}",
                 outcome.verdict,
-                outcome.reason.clone().unwrap_or_default()
+                outcome.reason.as_ref().map(ToString::to_string).unwrap_or_default()
             )),
             () => None,
         }

@@ -251,7 +251,7 @@ fn a_copy_that_can_not_be_executed_is_an_error_that_names_the_remedy() {
     shell("chmod 600 \"$1\"", &[&copies(&world)[0]]);
     let next = supervisor(&world).with_journal(world.layout().journal()).unwrap();
     let outcome = next.cold_start(next.last_committed().unwrap().spec(SpawnSpec::new("/unused"))).unwrap();
-    let why = outcome.abort_reason.unwrap();
+    let why = outcome.abort_reason.unwrap().to_string();
     assert!(why.contains("noexec") && why.contains("put the journal where"), "{why}");
 }
 

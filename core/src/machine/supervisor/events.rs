@@ -1,14 +1,14 @@
 //! What happens to processes, links, timers and storage.
-use alloc::{format, string::String};
+use alloc::string::String;
 
-use super::{Awaited, Effect, Note, Out, Peer, Phase, Supervisor, Then, Timer, Verdict};
+use super::{Awaited, Effect, Note, Out, Peer, Phase, Reason, Supervisor, Then, Timer, Verdict};
 use crate::{id::ProcessId, time::Time};
 
 impl Supervisor {
     pub(super) fn connect_failed(&mut self, now: Time, why: String, out: Out<'_, Self>) {
         match self.phase {
             Phase::AwaitIncumbent => {
-                self.blame(why);
+                self.blame(Reason::Unreachable(why));
                 self.finish(Verdict::Unreachable, out);
             }
             Phase::AwaitResumed => self.timers.arm(Timer::Retry, now, self.config.heartbeat() / 4),
@@ -40,13 +40,13 @@ impl Supervisor {
                     return self.incumbent_busy(now, out);
                 }
                 if self.successor.failed {
-                    return self.roll_back(now, "called off", out);
+                    return self.roll_back(now, Reason::Cancelled, out);
                 }
                 self.phase = Phase::AwaitWarmed;
                 self.timers.arm(Timer::SuccessorSilent, now, self.config.liveness);
                 out.last(Awaited::Persist(Note::UnderWay));
             }
-            Err(why) => self.roll_back(now, why, out),
+            Err(why) => self.roll_back(now, Reason::NotStarted(why), out),
         }
     }
 
@@ -64,7 +64,7 @@ impl Supervisor {
                 // If nobody serves, better a start without a journal than none.
                 let why = self.journal_error.clone().filter(|_| self.incumbent.lives);
                 if let (Phase::AwaitWarmed, Some(why)) = (phase, why) {
-                    self.roll_back(now, format!("the journal can't be written: {why}"), out);
+                    self.roll_back(now, Reason::Journal(why), out);
                 } else if let Some(hello) = self.successor.early.take().filter(|_| self.may_meet()) {
                     self.met_successor(now, hello, out);
                 }
@@ -142,13 +142,13 @@ impl Supervisor {
             // It has just been started: it begins when it says `Hello`.
             self.phase = Phase::AwaitWarmed;
         } else {
-            self.blame(format!("the incumbent {how}"));
+            self.blame(Reason::Ended(Peer::Incumbent, how));
             self.end_successor(now, Then::Finish(Verdict::NobodyServes), out);
         }
     }
 
     fn successor_ended(&mut self, now: Time, how: String, out: Out<'_, Self>) {
-        let why = format!("the successor {how}");
+        let why = Reason::Ended(Peer::Successor, how);
         match self.phase {
             Phase::AwaitWarmed
             | Phase::AwaitDrained
@@ -177,23 +177,23 @@ impl Supervisor {
     /// A link is at its end. A process that can't be reached is as good as silent.
     pub(super) fn closed(&mut self, now: Time, peer: Peer, why: String, out: Out<'_, Self>) {
         if self.party(peer).lives {
-            self.parted(now, peer, format!("the {} closed the link: {why}", peer.role()), out);
+            self.parted(now, peer, Reason::Closed(peer, why), out);
         }
     }
 
     /// A peer says that it won't go on, and closes its end.
     pub(super) fn refused(&mut self, now: Time, peer: Peer, why: String, out: Out<'_, Self>) {
-        self.part(now, peer, format!("the {} closed the link: {why}", peer.role()), out);
+        self.part(now, peer, Reason::Closed(peer, why), out);
     }
 
     /// The supervisor closes a link itself.
-    pub(super) fn part(&mut self, now: Time, peer: Peer, why: String, mut out: Out<'_, Self>) {
+    pub(super) fn part(&mut self, now: Time, peer: Peer, why: Reason, mut out: Out<'_, Self>) {
         out.push(Effect::Close(peer));
         self.parted(now, peer, why, out);
     }
 
     /// There is no link to a peer any more.
-    fn parted(&mut self, now: Time, peer: Peer, why: String, out: Out<'_, Self>) {
+    fn parted(&mut self, now: Time, peer: Peer, why: Reason, out: Out<'_, Self>) {
         let greeted = core::mem::replace(&mut self.party(peer).greeted, false);
         // One that knows of this handoff and can't hear that its supervisor lives takes a free lock.
         self.begun |= peer == Peer::Successor && greeted;
@@ -240,16 +240,14 @@ impl Supervisor {
         self.timers.arm(timer, now, self.config.liveness);
         match timer {
             _ if slept => {}
-            Timer::IncumbentSilent => {
-                self.incumbent_silent(now, "the incumbent was silent for too long".into(), out);
-            }
-            _ => self.successor_failed(now, "the successor was silent for too long".into(), out),
+            Timer::IncumbentSilent => self.incumbent_silent(now, Reason::Silent(Peer::Incumbent), out),
+            _ => self.successor_failed(now, Reason::Silent(Peer::Successor), out),
         }
     }
 
     /// The incumbent can't be heard. Before `Begin` it may serve or hold the lock, so it is asked to resume;
     /// if it stays silent it is killed for the successor's sake, if there is one.
-    fn incumbent_silent(&mut self, now: Time, why: String, mut out: Out<'_, Self>) {
+    fn incumbent_silent(&mut self, now: Time, why: Reason, mut out: Out<'_, Self>) {
         match self.phase {
             Phase::AwaitIncumbent => {
                 self.blame(why);
@@ -280,7 +278,7 @@ impl Supervisor {
     }
 
     /// The successor can't, or can't be heard. It is never killed once the incumbent was told to retire.
-    pub(super) fn successor_failed(&mut self, now: Time, why: String, out: Out<'_, Self>) {
+    pub(super) fn successor_failed(&mut self, now: Time, why: Reason, out: Out<'_, Self>) {
         self.successor.failed = true;
         match self.phase {
             Phase::AwaitWarmed
@@ -302,7 +300,7 @@ impl Supervisor {
     }
 
     fn deadline(&mut self, now: Time, out: Out<'_, Self>) {
-        let why = "the deadline has passed";
+        let why = Reason::Deadline;
         match self.phase {
             Phase::AwaitIncumbent => {
                 self.blame(why);
@@ -313,7 +311,7 @@ impl Supervisor {
             }
             Phase::AwaitSpawn => self.call_off(why),
             // The second, which began with `Commit`. The incumbent was not told to retire: it can serve.
-            Phase::AwaitServing => self.roll_back(now, "told to, the successor did not serve", out),
+            Phase::AwaitServing => self.roll_back(now, Reason::NotServing, out),
             // It lives, but something keeps it from serving.
             Phase::AwaitResumed => self.end_successor(now, Then::Finish(Verdict::Unconfirmed), out),
             Phase::AwaitRetired if !self.successor.lives => self.finish(Verdict::Unconfirmed, out),
@@ -333,7 +331,7 @@ impl Supervisor {
             Phase::AwaitSuccessorEnd(_) => out.push(Effect::Kill(Peer::Successor)),
             // Told to retire, it found the lock its own: what the successor says can't be so.
             Phase::AwaitRetired if self.successor.lives && self.incumbent_serves => {
-                self.blame("the incumbent holds the lock and serves, whatever the successor says");
+                self.blame(Reason::IncumbentServes);
                 self.end_successor(now, Then::Finish(Verdict::FellBack), out);
             }
             Phase::AwaitRetired if self.successor.lives => out.push(Effect::Kill(Peer::Incumbent)),
@@ -356,7 +354,7 @@ impl Supervisor {
 
     /// Before `Commit`: back, if there is somebody to go back to, or there never was. After it: on.
     pub(super) fn cancel(&mut self, now: Time, out: Out<'_, Self>) {
-        let why = "cancelled";
+        let why = Reason::Cancelled;
         match self.phase {
             _ if self.incumbent_ended_early => {}
             Phase::AwaitIncumbent => {
@@ -380,7 +378,7 @@ impl Supervisor {
     }
 
     /// The successor must be known before it can be ended. It is not wanted any more, unless the incumbent ends before it is there.
-    fn call_off(&mut self, why: &str) {
+    fn call_off(&mut self, why: Reason) {
         self.blame(why);
         self.successor.failed = true;
     }

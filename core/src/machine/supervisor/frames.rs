@@ -1,9 +1,9 @@
 //! What peers say.
 use alloc::{format, string::String};
 
-use super::{Effect, Out, Peer, Phase, Supervisor, Then, Verdict};
+use super::{Effect, Out, Peer, Phase, Reason, Supervisor, Then, Verdict};
 use crate::{
-    message::{Hello, Message, PROTO_MAX, PROTO_MIN, Role, Standing, behind, negotiate_version, not_behind},
+    message::{Hello, Message, PROTO_MAX, PROTO_MIN, Role, Standing, negotiate_version, not_behind},
     time::Time,
 };
 
@@ -28,7 +28,7 @@ impl Supervisor {
         };
         if let Some(why) = self.objection(peer, &message) {
             out.push(super::Effect::Send(peer, Message::Refused { error: why.clone() }));
-            return self.part(now, peer, format!("the {} broke the protocol: {why}", peer.role()), out);
+            return self.part(now, peer, Reason::Protocol(peer, why), out);
         }
         match peer {
             Peer::Incumbent => self.heard_incumbent(now, message, out),
@@ -89,7 +89,7 @@ impl Supervisor {
                 self.incumbent_busy(now, out);
             }
             (Message::Drained { accept_closed: false, .. }, Phase::AwaitDrained) => {
-                self.roll_back(now, "the incumbent still accepts connections after its drain", out);
+                self.roll_back(now, Reason::StillAccepting, out);
             }
             (Message::Drained { open_conns_remaining, .. }, Phase::AwaitDrained) => {
                 self.open_conns_remaining = open_conns_remaining;
@@ -97,14 +97,14 @@ impl Supervisor {
                 self.say(Peer::Incumbent, Message::SealRequest { handoff_id: self.handoff_id }, &mut out);
             }
             (Message::DrainFailed { error, .. }, Phase::AwaitDrained) => {
-                self.roll_back(now, format!("the incumbent's drain failed: {error}"), out);
+                self.roll_back(now, Reason::DrainFailed(error), out);
             }
             (Message::SealComplete { sealed, .. }, Phase::AwaitSealed) => {
                 self.sealed = Some(sealed);
                 self.begin(&mut out);
             }
             (Message::SealFailed { error, partial_state, .. }, Phase::AwaitSealed) => {
-                self.roll_back(now, format!("the incumbent's seal failed: {error} ({partial_state})"), out);
+                self.roll_back(now, Reason::SealFailed { error, partial_state }, out);
             }
             (Message::Resumed { .. }, _) => self.incumbent_resumed(now, out),
             (Message::Refused { error }, _) => self.refused(now, Peer::Incumbent, error, out),
@@ -134,10 +134,7 @@ impl Supervisor {
             return; // it says so itself, over its own link
         }
         if self.incumbent.id != Some(hello.process()) {
-            self.blame(format!(
-                "process {}, not the incumbent, answers at the control path",
-                hello.process()
-            ));
+            self.blame(Reason::AnotherAnswers(hello.process()));
             let verdict = if self.begun { Verdict::Unconfirmed } else { Verdict::Busy };
             return self.end_successor(now, Then::Finish(verdict), out);
         }
@@ -148,7 +145,7 @@ impl Supervisor {
     }
 
     pub(super) fn incumbent_busy(&mut self, now: Time, out: Out<'_, Self>) {
-        self.blame("another supervisor has a handoff with this incumbent under way");
+        self.blame(Reason::Busy);
         self.end_successor(now, Then::Finish(Verdict::Busy), out);
     }
 
@@ -156,11 +153,11 @@ impl Supervisor {
     fn incumbent_resumed(&mut self, now: Time, out: Out<'_, Self>) {
         match self.phase {
             Phase::AwaitDrained | Phase::AwaitSealed | Phase::AwaitReady | Phase::AwaitResumed => {
-                self.blame("the incumbent resumed on its own");
+                self.blame(Reason::ResumedByItself);
                 self.end_successor(now, Then::Finish(Verdict::RolledBack), out);
             }
             Phase::AwaitCommitted | Phase::AwaitRetired if !self.successor.lives => {
-                self.blame("the incumbent resumed on its own");
+                self.blame(Reason::ResumedByItself);
                 self.finish(Verdict::FellBack, out);
             }
             // Both have said that they hold the lock, so one of them is about to end; it is seen which.
@@ -192,11 +189,15 @@ impl Supervisor {
                 let sealed = self.sealed.as_ref().map_or(&[][..], |s| &s.last_revision_per_shard);
                 if !healthz_ok {
                     self.begun = true;
-                    self.roll_back(now, "the successor calls itself unhealthy", out);
+                    self.roll_back(now, Reason::Unhealthy, out);
                 } else if !not_behind(&advertised_revision_per_shard, sealed) {
-                    let why = behind(&advertised_revision_per_shard, sealed);
+                    let sealed = sealed.to_vec();
                     self.begun = true;
-                    self.roll_back(now, why, out);
+                    self.roll_back(
+                        now,
+                        Reason::Behind { opened: advertised_revision_per_shard, sealed },
+                        out,
+                    );
                 } else {
                     self.begun = true;
                     self.commit(now, &mut out);
@@ -206,7 +207,7 @@ impl Supervisor {
                 self.served(out)
             }
             Message::Failed { error, .. } => {
-                self.successor_failed(now, format!("the successor failed: {error}"), out);
+                self.successor_failed(now, Reason::SuccessorFailed(error), out);
             }
             Message::Refused { error } => self.refused(now, Peer::Successor, error, out),
             // What is left repeats something that was handled, or says nothing.
@@ -253,8 +254,7 @@ impl Supervisor {
         let wrong_pid = self.successor.id.is_some_and(|spawned| spawned.pid != hello.pid);
         match checked {
             Ok(_) if wrong_pid => {
-                let why = format!("the successor calls itself process {}, but is another", hello.pid);
-                self.successor_failed(now, why, out);
+                self.successor_failed(now, Reason::WrongProcess(hello.pid), out);
             }
             Ok(version) => {
                 self.successor.id = Some(hello.process());
@@ -269,15 +269,10 @@ impl Supervisor {
 }
 
 /// Whether `hello` is from a `role` that speaks a version that this build speaks.
-fn check_hello(hello: &Hello, role: Role) -> Result<u16, String> {
+fn check_hello(hello: &Hello, role: Role) -> Result<u16, Reason> {
     if hello.role != role {
-        return Err(format!("expected the {role}, but the peer calls itself the {}", hello.role));
+        return Err(Reason::WrongRole { expected: role, said: hello.role });
     }
-    negotiate_version(PROTO_MIN..=PROTO_MAX, hello.proto_min..=hello.proto_max)
-        .ok_or_else(|| {
-            format!(
-                "no common protocol version: the supervisor speaks {PROTO_MIN} to {PROTO_MAX}, the {role} {} to {}",
-                hello.proto_min, hello.proto_max
-            )
-        })
+    let (min, max) = (hello.proto_min, hello.proto_max);
+    negotiate_version(PROTO_MIN..=PROTO_MAX, min..=max).ok_or(Reason::Version { role, min, max })
 }

@@ -8,7 +8,7 @@
 //! processes, timers and storage, `steps.rs` the moves from one phase to the next.
 use alloc::string::String;
 
-use super::{EventName, Machine, Out, Timer, Timers};
+use super::{EventName, Machine, Out, Reason, Timer, Timers};
 use crate::{
     id::{HandoffId, ProcessId},
     message::{Hello, Message, Role, Sealed},
@@ -58,7 +58,8 @@ pub enum Peer {
 }
 
 impl Peer {
-    fn role(self) -> Role {
+    /// The peer's role in the handoff.
+    pub fn role(self) -> Role {
         match self {
             Peer::Incumbent => Role::Incumbent,
             Peer::Successor => Role::Successor,
@@ -164,7 +165,7 @@ pub struct Outcome {
     /// What became of it.
     pub verdict: Verdict,
     /// Why it wasn't committed, or what went wrong before it was.
-    pub reason: Option<String>,
+    pub reason: Option<Reason>,
     /// Connections that were still open when the incumbent's grace was over.
     pub open_conns_remaining: u32,
     /// The incumbent ended before it had handed over.
@@ -250,7 +251,7 @@ pub struct Supervisor {
     incumbent_serves: bool,
     /// What the incumbent sealed.
     sealed: Option<Sealed>,
-    reason: Option<String>,
+    reason: Option<Reason>,
     open_conns_remaining: u32,
     incumbent_ended_early: bool,
     journal_error: Option<String>,
@@ -305,8 +306,8 @@ impl Supervisor {
     }
 
     /// Notes why this won't be committed; the first reason stands.
-    fn blame(&mut self, why: impl Into<String>) {
-        self.reason.get_or_insert(why.into());
+    fn blame(&mut self, why: Reason) {
+        self.reason.get_or_insert(why);
     }
 
     /// The successor could take over if it were told to.

@@ -1,7 +1,7 @@
 //! The moves from one phase to the next.
-use alloc::{boxed::Box, string::String};
+use alloc::{boxed::Box, string::ToString};
 
-use super::{Awaited, Effect, Note, Out, Outcome, Peer, Phase, Supervisor, Then, Timer, Verdict};
+use super::{Awaited, Effect, Note, Out, Outcome, Peer, Phase, Reason, Supervisor, Then, Timer, Verdict};
 use crate::{
     id::HandoffId,
     message::{self, HelloAck, Message, ProtoVersion, Standing},
@@ -110,7 +110,7 @@ impl Supervisor {
     }
 
     /// Back to the incumbent if it lives, to a cold start if not.
-    pub(super) fn roll_back(&mut self, now: Time, why: impl Into<String>, mut out: Out<'_, Self>) {
+    pub(super) fn roll_back(&mut self, now: Time, why: Reason, mut out: Out<'_, Self>) {
         self.blame(why);
         if !self.incumbent.lives {
             self.end_successor(now, Then::Finish(Verdict::NobodyServes), out);
@@ -146,7 +146,7 @@ impl Supervisor {
             return out.push(Effect::Kill(Peer::Successor));
         }
         self.timers.arm(Timer::Patience, now, self.config.heartbeat());
-        let reason = self.reason.clone().unwrap_or_default();
+        let reason = self.reason.as_ref().map(Reason::to_string).unwrap_or_default();
         self.say(Peer::Successor, Message::Abort { handoff_id: self.handoff_id, reason }, &mut out);
     }
 

@@ -159,7 +159,7 @@ impl<'a> Host<'a> {
         self.decided = true;
         control::sweep(&self.supervisor.control);
         let id = self.handoff_id;
-        let reason = outcome.reason.clone().unwrap_or_default();
+        let reason = outcome.reason.as_ref().map(ToString::to_string).unwrap_or_default();
         tracing::info!(target: "handoff", %id, verdict = ?outcome.verdict, reason, "over");
         let serves = node.process(Peer::Successor).filter(|_| outcome.verdict == Verdict::Committed);
         let child = match serves {

@@ -1,6 +1,7 @@
 //! What became of a handoff, and what each phase took.
 use crate::error::{Error, Result};
 use crate::id::HandoffId;
+use crate::machine::Reason;
 use crate::machine::supervisor::{self as machine, Outcome};
 use crate::time::{Duration, Time};
 
@@ -23,7 +24,7 @@ pub enum Verdict {
 
 impl Verdict {
     /// What the caller is told. That nothing was begun is an error, with its `reason`.
-    fn new(verdict: machine::Verdict, reason: &str) -> Result<Verdict> {
+    fn new(verdict: machine::Verdict, reason: Option<&Reason>) -> Result<Verdict> {
         Ok(match verdict {
             machine::Verdict::Committed => Verdict::Committed,
             machine::Verdict::RolledBack => Verdict::RolledBack,
@@ -32,7 +33,9 @@ impl Verdict {
             machine::Verdict::NobodyServes => Verdict::NobodyServes,
             machine::Verdict::Busy => return Err(Error::Busy),
             machine::Verdict::Cancelled => return Err(Error::Cancelled),
-            machine::Verdict::Unreachable => return Err(Error::Peer(reason.into())),
+            machine::Verdict::Unreachable => {
+                return Err(Error::Peer(reason.map(Reason::to_string).unwrap_or_default()));
+            }
         })
     }
 }
@@ -47,7 +50,7 @@ pub struct HandoffOutcome {
     /// Whether the successor serves: the verdict is [`Verdict::Committed`].
     pub committed: bool,
     /// Why it was not committed.
-    pub abort_reason: Option<String>,
+    pub abort_reason: Option<Reason>,
     /// The incumbent said that it serves again.
     pub resumed_confirmed: bool,
     /// The successor, if it serves.
@@ -68,7 +71,7 @@ impl HandoffOutcome {
         child: Option<Child>,
         phases: Phases,
     ) -> Result<Self> {
-        let verdict = Verdict::new(outcome.verdict, outcome.reason.as_deref().unwrap_or_default())?;
+        let verdict = Verdict::new(outcome.verdict, outcome.reason.as_ref())?;
         let committed = verdict == Verdict::Committed;
         let journalled = outcome.journal_error.is_none();
         let mut warnings = Vec::new();

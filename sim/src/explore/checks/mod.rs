@@ -1,6 +1,6 @@
 //! What must hold. Reads the kernel, and of a machine what every host sees: whether it is done, and which timers are armed.
 use handoff::machine::supervisor::{Outcome, Peer, Verdict};
-use handoff::machine::{Exit, Machine, Timer, Timers, incumbent};
+use handoff::machine::{Exit, Machine, Reason, Timer, Timers, incumbent};
 use handoff::record::Record;
 use handoff::time::Time;
 
@@ -242,8 +242,8 @@ fn is_final(world: &World) -> bool {
 /// Whoever does not commit says why; what the supervisor has done itself is no reason, nor that one has ended who has said why.
 fn is_reason(supervisor: &ModelSupervisor, outcome: &Outcome) -> bool {
     let Some(reason) = &outcome.reason else { return outcome.verdict == Verdict::Committed };
-    let own = |peer: &Peer| *reason == format!("the {} was killed", format!("{peer:?}").to_lowercase());
-    let known = supervisor.heard_failed && *reason == "the successor was killed";
+    let own = |peer: &Peer| matches!(reason, Reason::Ended(ended, _) if ended == peer);
+    let known = supervisor.heard_failed && own(&Peer::Successor);
     !known && !supervisor.killed.iter().any(own)
 }
 

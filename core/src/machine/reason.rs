@@ -1,0 +1,139 @@
+//! Why a handoff was not committed, as a type that callers can branch on.
+use alloc::{boxed::Box, string::String, vec::Vec};
+use core::fmt;
+
+use super::supervisor::Peer;
+use crate::{
+    id::ProcessId,
+    message::{PROTO_MAX, PROTO_MIN, ProtoVersion, Role, behind},
+};
+
+/// Why a handoff was not committed, or what went wrong before it was. `Display` says it in words; texts that come from a peer or
+/// the system are in it as they came.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reason {
+    /// The caller called it off.
+    Cancelled,
+    /// The deadline has passed.
+    Deadline,
+    /// The incumbent can't be reached at the control path.
+    Unreachable(String),
+    /// Another supervisor has a handoff with the incumbent under way.
+    Busy,
+    /// Another process than the incumbent answers at the control path.
+    AnotherAnswers(ProcessId),
+    /// A peer calls itself by the wrong role.
+    WrongRole {
+        /// The role that it should have.
+        expected: Role,
+        /// The role that it says it has.
+        said: Role,
+    },
+    /// A peer speaks no version of the protocol that the supervisor speaks.
+    Version {
+        /// The peer's role.
+        role: Role,
+        /// The lowest version that it speaks.
+        min: ProtoVersion,
+        /// The highest.
+        max: ProtoVersion,
+    },
+    /// The successor calls itself another process than the one that was started.
+    WrongProcess(u32),
+    /// The successor could not be started.
+    NotStarted(String),
+    /// The journal can't be written, and nothing was touched yet.
+    Journal(String),
+    /// A peer broke the protocol.
+    Protocol(Peer, String),
+    /// A peer closed its link, or the link was reset.
+    Closed(Peer, String),
+    /// A peer said nothing for the handoff's liveness.
+    Silent(Peer),
+    /// A peer's process has ended, and how.
+    Ended(Peer, String),
+    /// The incumbent's drain failed.
+    DrainFailed(String),
+    /// The incumbent still accepts connections after its drain.
+    StillAccepting,
+    /// The incumbent's seal failed.
+    SealFailed {
+        /// Why.
+        error: String,
+        /// How far it came, in words.
+        partial_state: String,
+    },
+    /// The successor calls itself unhealthy.
+    Unhealthy,
+    /// The successor is behind what the incumbent sealed.
+    Behind {
+        /// The last revision of each shard that the successor opened.
+        opened: Vec<u64>,
+        /// The last revision of each shard that the incumbent sealed.
+        sealed: Vec<u64>,
+    },
+    /// The successor says that it can't: its hook failed, or its own check of what it opened.
+    SuccessorFailed(String),
+    /// Told to serve, the successor did not for a whole deadline.
+    NotServing,
+    /// The incumbent serves again without having been told to.
+    ResumedByItself,
+    /// The incumbent holds the lock and serves, though the successor says that it does.
+    IncumbentServes,
+    /// It seemed that nobody serves, but a process answers at the control path.
+    Answered {
+        /// That process.
+        pid: u32,
+        /// Why it seemed so.
+        because: Option<Box<Reason>>,
+    },
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::Cancelled => f.write_str("cancelled"),
+            Reason::Deadline => f.write_str("the deadline has passed"),
+            Reason::Unreachable(why) | Reason::NotStarted(why) => f.write_str(why),
+            Reason::Busy => f.write_str("another supervisor has a handoff with this incumbent under way"),
+            Reason::AnotherAnswers(process) => {
+                write!(f, "process {process}, not the incumbent, answers at the control path")
+            }
+            Reason::WrongRole { expected, said } => {
+                write!(f, "expected the {expected}, but the peer calls itself the {said}")
+            }
+            Reason::Version { role, min, max } => write!(
+                f,
+                "no common protocol version: the supervisor speaks {PROTO_MIN} to {PROTO_MAX}, the {role} {min} to {max}"
+            ),
+            Reason::WrongProcess(pid) => {
+                write!(f, "the successor calls itself process {pid}, but is another")
+            }
+            Reason::Journal(why) => write!(f, "the journal can't be written: {why}"),
+            Reason::Protocol(peer, why) => write!(f, "the {} broke the protocol: {why}", peer.role()),
+            Reason::Closed(peer, why) => write!(f, "the {} closed the link: {why}", peer.role()),
+            Reason::Silent(peer) => write!(f, "the {} was silent for too long", peer.role()),
+            Reason::Ended(peer, how) => write!(f, "the {} {how}", peer.role()),
+            Reason::DrainFailed(error) => write!(f, "the incumbent's drain failed: {error}"),
+            Reason::StillAccepting => f.write_str("the incumbent still accepts connections after its drain"),
+            Reason::SealFailed { error, partial_state } => {
+                write!(f, "the incumbent's seal failed: {error} ({partial_state})")
+            }
+            Reason::Unhealthy => f.write_str("the successor calls itself unhealthy"),
+            Reason::Behind { opened, sealed } => f.write_str(&behind(opened, sealed)),
+            Reason::SuccessorFailed(error) => write!(f, "the successor failed: {error}"),
+            Reason::NotServing => f.write_str("told to, the successor did not serve"),
+            Reason::ResumedByItself => f.write_str("the incumbent resumed on its own"),
+            Reason::IncumbentServes => {
+                f.write_str("the incumbent holds the lock and serves, whatever the successor says")
+            }
+            Reason::Answered { pid, because } => {
+                if let Some(because) = because {
+                    write!(f, "{because}; but ")?;
+                }
+                write!(f, "process {pid} answers at the control path")
+            }
+        }
+    }
+}
