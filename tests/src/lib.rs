@@ -50,7 +50,7 @@ pub use wait::{PATIENCE, until, until_ok, until_some};
 pub use world::{Bin, World, start_log};
 pub use writer::{History, Server, Writer};
 
-/// What the README shows compiles.
+/// What the guide shows compiles.
 #[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
-struct Readme;
+#[doc = include_str!("../../docs/guide.md")]
+struct Guide;

@@ -1,4 +1,4 @@
-//! What was found, as Markdown; and in its place in a README.
+//! What was found, as Markdown; and in its place in a document.
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -10,8 +10,8 @@ use crate::search::failure::save_plan;
 const BEGIN: &str = "<!-- outage table: handoff-sim outage -->";
 const END: &str = "<!-- end of the outage table -->";
 
-/// The command that puts the table into the README.
-pub const UPDATE: &str = "cargo run --release --bin handoff-sim -- outage --update README.md";
+/// The command that puts the table into the documentation.
+pub const UPDATE: &str = "cargo run --release --bin handoff-sim -- outage --update docs/outages.md";
 
 impl Table {
     /// The table for people to read: what goes wrong, how long nobody serves then at most, and what was measured.
@@ -37,13 +37,13 @@ impl Table {
         lines.join("\n")
     }
 
-    /// The text of a README, with this table in its place.
+    /// The text of a document, with this table in its place.
     ///
     /// # Errors
     /// The lines that mark the place are missing.
-    pub fn update(&self, readme: &str) -> Result<String, String> {
+    pub fn update(&self, text: &str) -> Result<String, String> {
         let missing = || format!("the lines {BEGIN:?} and {END:?} are missing, in this order");
-        let (before, rest) = readme.split_once(BEGIN).ok_or_else(missing)?;
+        let (before, rest) = text.split_once(BEGIN).ok_or_else(missing)?;
         let (_, after) = rest.split_once(END).ok_or_else(missing)?;
         Ok(format!("{before}{BEGIN}\n{}\n{END}{after}", self.markdown()))
     }

@@ -78,7 +78,7 @@ fn simulated(_: &impl Fn(&mut Stage<'_>)) -> BTreeMap<String, Told> {
     BTreeMap::new()
 }
 
-/// Tells a story on Linux alone: what it shows is not simulated, for the reason in `row` of the table in `sim/README.md`.
+/// Tells a story on Linux alone: what it shows is not simulated, for the reason in `row` of the table in `docs/testing.md`.
 #[track_caller]
 pub(crate) fn on_linux(row: &str, why: &str, story: impl Fn(&mut Stage<'_>)) {
     assert_listed(row);
@@ -89,8 +89,8 @@ pub(crate) fn on_linux(row: &str, why: &str, story: impl Fn(&mut Stage<'_>)) {
 /// What is not simulated stands in the table.
 #[track_caller]
 pub(crate) fn assert_listed(row: &str) {
-    let readme = include_str!("../../../sim/README.md");
-    assert!(readme.contains(&format!("\n| {row} |")), "sim/README.md has no row {row:?}");
+    let tables = include_str!("../../../docs/testing.md");
+    assert!(tables.contains(&format!("\n| {row} |")), "docs/testing.md has no row {row:?}");
 }
 
 fn tell(arm: &str, kernel: &mut dyn Kernel, story: &impl Fn(&mut Stage<'_>)) -> Told {

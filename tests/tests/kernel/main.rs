@@ -4,7 +4,7 @@
 //! on it. `both` tells it on real processes, sockets, locks and files, and, with the feature `sim`, on the simulated kernel
 //! under many seeds. What a story asserts holds on both. Where a kernel has a choice, what it chose is an outcome, and
 //! Linux's must be among the simulated ones: a run may meet more than Linux does, never less. What is not simulated, and
-//! why, a table in `sim/README.md` says; those stories are told `on_linux` alone, each under its row of that table.
+//! why, a table in `docs/testing.md` says; those stories are told `on_linux` alone, each under its row of that table.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic, its helpers included")]
 mod arms;
 mod control_path;

@@ -1,0 +1,212 @@
+//! The documentation: short where it must be, and true where that can be checked.
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use handoff_supervisor::config::Config;
+
+/// The pages, from the workspace's directory.
+const PAGES: [&str; 10] = [
+    "README.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "sim/README.md",
+    "docs/guide.md",
+    "docs/operations.md",
+    "docs/outages.md",
+    "docs/protocol.md",
+    "docs/testing.md",
+    "docs/lessons.md",
+];
+
+/// Words that stand for a role without naming it, or that had another meaning once.
+const FORBIDDEN: [&str; 9] =
+    ["whoever", "whomever", "whom", "who", "boss", "takes stock", "taking stock", "prompter", "newborn"];
+
+/// A path is not checked if it is made by a run, or belongs to a user.
+const NOT_OURS: [&str; 4] = ["handoff-failures/", "target/", ".cargo/config.toml", "handoff.toml"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn read(page: &str) -> String {
+    fs::read_to_string(root().join(page)).unwrap_or_else(|error| panic!("{page}: {error}"))
+}
+
+/// What follows `start`, a language and perhaps more, in the first fenced block that begins so.
+fn block(text: &str, start: &str) -> String {
+    let (_, rest) = text.split_once(&format!("\n```{start}")).expect("such a block");
+    rest.split_once("```\n").expect("its end").0.into()
+}
+
+/// `text` without its fenced blocks and without code in a line.
+fn prose(text: &str) -> String {
+    let outside: String = text.split("```").step_by(2).collect();
+    outside.split('`').step_by(2).collect()
+}
+
+/// As `[text](target)`.
+fn links(text: &str) -> Vec<String> {
+    let targets = text.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
+    targets.map(|(target, _)| target.to_string()).collect()
+}
+
+/// A heading's name in a link.
+fn anchor(heading: &str) -> String {
+    let kept = heading.to_lowercase();
+    kept.chars()
+        .filter(|c| c.is_alphanumeric() || " -_".contains(*c))
+        .map(|c| if c == ' ' { '-' } else { c })
+        .collect()
+}
+
+fn anchors(text: &str) -> BTreeSet<String> {
+    let outside: String = text.split("```").step_by(2).collect();
+    outside
+        .lines()
+        .filter(|line| line.starts_with('#'))
+        .map(|line| anchor(line.trim_start_matches('#').trim()))
+        .collect()
+}
+
+/// What is code in a line and looks like a path of the repository.
+fn paths(text: &str) -> Vec<String> {
+    let outside: String = text.split("```").step_by(2).collect();
+    let code = outside.split('`').skip(1).step_by(2).map(str::to_string);
+    let top: Vec<String> = fs::read_dir(root())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    let is_path = |code: &String| {
+        let (first, _) = code.split_once('/').unwrap_or_default();
+        top.iter().any(|name| name == first) && !code.contains(['*', ' ', '<', '…'])
+    };
+    code.filter(is_path).filter(|code| !NOT_OURS.iter().any(|not| code.starts_with(not))).collect()
+}
+
+#[test]
+fn the_first_pages_are_short() {
+    for (page, limit) in [("README.md", 8192), ("ARCHITECTURE.md", 6144)] {
+        let length = read(page).len();
+        assert!(length <= limit, "{page} has {length} bytes, at most {limit} are allowed");
+    }
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let mut broken = Vec::new();
+    for page in PAGES {
+        let text = read(page);
+        let dir = root().join(page).parent().unwrap().to_path_buf();
+        for link in links(&text).into_iter().filter(|link| !link.starts_with("http")) {
+            let (file, name) = link.split_once('#').unwrap_or((&link, ""));
+            let target = if file.is_empty() { root().join(page) } else { dir.join(file) };
+            let is_there = target.exists()
+                && (name.is_empty()
+                    || anchors(&fs::read_to_string(&target).unwrap_or_default()).contains(name));
+            if !is_there {
+                broken.push(format!("{page}: {link}"));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn every_path_that_is_named_exists() {
+    let missing = |page: &str, text: &str| -> Vec<String> {
+        let gone = paths(text).into_iter().filter(|path| !root().join(path).exists());
+        gone.map(|path| format!("{page}: {path}")).collect()
+    };
+    let missing: Vec<String> = PAGES.iter().flat_map(|page| missing(page, &read(page))).collect();
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+}
+
+/// The map of folders is indented by two spaces a level; what follows two spaces is its description.
+#[test]
+fn every_folder_on_the_map_exists() {
+    let map = block(&read("ARCHITECTURE.md"), "text\ncore/");
+    let mut parents: Vec<(usize, PathBuf)> = Vec::new();
+    let mut missing = Vec::new();
+    for line in format!("core/{map}").lines() {
+        let depth = line.len() - line.trim_start().len();
+        parents.retain(|(above, _)| *above < depth);
+        let above = parents.last().map(|(_, path)| path.clone()).unwrap_or_default();
+        let names = line.trim_start().split("  ").next().unwrap_or_default().split(' ');
+        let folders: Vec<PathBuf> =
+            names.filter(|name| name.ends_with('/')).map(|name| above.join(name)).collect();
+        missing.extend(folders.iter().filter(|folder| !root().join(folder).is_dir()).cloned());
+        parents.extend(folders.first().map(|folder| (depth, folder.clone())));
+    }
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
+fn the_example_of_the_readme_is_the_source_of_the_minimal_daemon() {
+    let shown = block(&read("README.md"), "rust\n");
+    let source = read("examples/minimal/src/main.rs");
+    let (header, code) = source.split_once('\n').unwrap();
+    assert!(header.starts_with("//!"), "{header}");
+    assert_eq!(shown, code, "README.md shows something else than examples/minimal/src/main.rs");
+    assert!(!shown.lines().any(|line| line.starts_with("# ")), "hidden lines");
+}
+
+#[test]
+fn the_configuration_of_the_readme_is_good() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = |path: &str| format!("{}{path}", dir.path().display());
+    for folder in ["/run/lines", "/var/lib/lines/data", "/usr/local/bin"] {
+        fs::create_dir_all(place(folder)).unwrap();
+    }
+    let binary = place("/usr/local/bin/handoff-minimal");
+    fs::write(&binary, "").unwrap();
+    fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).unwrap();
+    let shown = block(&read("README.md"), "toml\n");
+    let text = ["/run/", "/var/", "/usr/"]
+        .iter()
+        .fold(shown, |text, at| text.replace(&format!("\"{at}"), &format!("\"{}", place(at))));
+    let file = dir.path().join("handoff.toml");
+    fs::write(&file, text).unwrap();
+    let config = Config::load(&file).unwrap_or_else(|problems| panic!("{problems:?}"));
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+    assert_eq!(config.listeners.len(), 1);
+}
+
+#[test]
+fn the_demonstration_that_the_readme_shows_is_one() {
+    let shown = block(&read("README.md"), "text\nNothing failed");
+    let report = read("examples/demo/src/report.rs");
+    for line in shown.lines().skip(1).filter(|line| !line.is_empty()) {
+        let name = line.get(2..16).unwrap_or_default().trim_end();
+        assert!(
+            report.contains(&format!("(\"{name}\"")) || report.contains(&format!("\"{name}\",")),
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn sentences_have_a_role_or_a_type_for_their_subject() {
+    let mut found = Vec::new();
+    for page in PAGES {
+        // It says which words are not used; and the generated table has its own.
+        let text = match page {
+            "CONTRIBUTING.md" => read(page).replace("\"whoever\"", ""),
+            "docs/outages.md" => read(page).split("<!-- outage table").next().unwrap().into(),
+            _ => read(page),
+        };
+        let text = prose(&text).to_lowercase();
+        for (number, line) in text.lines().enumerate() {
+            let words: Vec<&str> =
+                line.split(|c: char| !c.is_alphabetic()).filter(|word| !word.is_empty()).collect();
+            let line = format!(" {} ", words.join(" "));
+            let bad = FORBIDDEN.iter().filter(|word| line.contains(&format!(" {word} ")));
+            found.extend(
+                bad.map(|word| format!("{page}, prose line {}: {word}: {}", number + 1, line.trim())),
+            );
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
