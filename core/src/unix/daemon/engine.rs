@@ -217,6 +217,7 @@ fn run_turn<M, D>(
     reply: impl Fn(Reply) -> Option<(Op, Result<D, String>)>,
 ) where
     M: crate::drive::Runs<Host> + Machine<Event = DaemonEvent<D>>,
+    D: std::fmt::Debug,
 {
     let event = match happening {
         Happening::Start => DaemonEvent::Start,
@@ -231,6 +232,7 @@ fn run_turn<M, D>(
         },
     };
     let before = machine.state();
+    tracing::trace!(target: "handoff.event", role = M::ROLE, state = before, ?event);
     let ControlFlow::Continue(()) = turn(machine, host, event) else { return };
     if before != machine.state() {
         tracing::debug!(target: "handoff.state", role = M::ROLE, from = before, to = machine.state());
