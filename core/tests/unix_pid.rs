@@ -21,7 +21,7 @@ fn id(child: &Child) -> ProcessId {
 }
 
 fn end_of(watch: &mut Watch) -> Exit {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(180);
     while Instant::now() < deadline {
         if let Some(exit) = watch.ended().unwrap() {
             return exit;
@@ -82,7 +82,7 @@ fn the_whole_group_is_killed() {
         path.display()
     );
     let child = run(&script);
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(180);
     while !path.exists() && Instant::now() < deadline {
         std::thread::yield_now();
     }

@@ -189,7 +189,7 @@ fn the_pid_and_the_start_time_are_those_of_the_child() {
     assert_eq!(wait(&mut Watch::child(spawned.process).unwrap()), Exit::Code(7));
     // Another test's child may have a copy for the moment between its fork and its exec.
     link.set_nonblocking(false).unwrap();
-    link.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    link.set_read_timeout(Some(Duration::from_secs(180))).unwrap();
     let end = (&link).read(&mut [0; 8]).unwrap();
     assert_eq!(end, 0, "nobody else has the child's end of the link");
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::client;
 use crate::config::{self, Config, Problem};
@@ -207,10 +208,11 @@ fn print(text: String) {
 fn start_log(format: LogFormat) {
     let filter = EnvFilter::try_from_env("HANDOFF_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-    match format {
-        LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).init(),
-        LogFormat::Json => log.json().init(),
-    }
+    // A program that has this library in it may have started a log of its own.
+    let _ = match format {
+        LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).finish().try_init(),
+        LogFormat::Json => log.json().finish().try_init(),
+    };
 }
 
 #[cfg(test)]

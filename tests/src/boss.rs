@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -52,9 +52,14 @@ impl Pending {
         self.outcome_if_told().expect("the boss ended before it told the outcome")
     }
 
-    /// Whether the outcome is still open.
-    pub fn is_open(&self) -> Option<Outcome> {
-        self.0.try_recv().ok()
+    /// The outcome, if it has been told by now and was not taken before.
+    #[track_caller]
+    pub fn outcome_by_now(&self) -> Option<Outcome> {
+        match self.0.try_recv() {
+            Ok(outcome) => Some(outcome),
+            Err(TryRecvError::Empty) => None,
+            Err(TryRecvError::Disconnected) => panic!("the boss ended before it told the outcome"),
+        }
     }
 }
 

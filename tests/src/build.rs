@@ -7,7 +7,12 @@ use crate::layout::Layout;
 use crate::order::{Deed, Order};
 use crate::script::{self, Act, Gate, Hook};
 
-/// What to start, under a name of its own, and the times of the handoff.
+/// Silence that nobody keeps who is not stopped: on a busy machine a process may wait for a processor, or for a disk, for
+/// tenths of a second. In what waits for it, everything else has limits of another order.
+pub const SILENCE: Duration = Duration::from_secs(2);
+
+/// What to start, under a name of its own, and the times of the handoff: by default limits that nothing comes near to that is
+/// merely slow.
 #[derive(Clone, Debug)]
 pub struct Build {
     /// By which scripts know it.
@@ -39,11 +44,11 @@ impl Build {
             name,
             binary,
             args,
-            deadline: Duration::from_secs(15),
-            drain_grace: Duration::from_secs(5),
-            liveness: Duration::from_millis(400),
+            deadline: Duration::from_secs(600),
+            drain_grace: Duration::from_secs(60),
+            liveness: Duration::from_secs(15),
             hook_limit: None,
-            retire_limit: Duration::from_secs(5),
+            retire_limit: Duration::from_secs(60),
             unreachable_limit: Duration::from_secs(60),
             listen: Vec::new(),
             layout: layout.clone(),
@@ -78,6 +83,12 @@ impl Build {
     #[must_use]
     pub fn liveness(self, liveness: Duration) -> Build {
         Build { liveness, ..self }
+    }
+
+    /// A retired incumbent is waited for so long.
+    #[must_use]
+    pub fn retire_limit(self, retire_limit: Duration) -> Build {
+        Build { retire_limit, ..self }
     }
 
     /// One hook takes this long at most.

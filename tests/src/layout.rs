@@ -42,6 +42,11 @@ impl Layout {
         self.data().join("log")
     }
 
+    /// Beside the lock: who held it last.
+    pub fn record(&self) -> PathBuf {
+        self.data().join("handoff.record")
+    }
+
     /// Where sockets and the journal are.
     pub fn run(&self) -> PathBuf {
         self.dir.join("run")

@@ -22,8 +22,10 @@
 mod boss;
 mod build;
 mod checks;
+mod evidence;
 pub mod held;
 mod layout;
+mod log;
 mod order;
 pub mod processes;
 pub mod raw;
@@ -38,16 +40,17 @@ mod world;
 mod writer;
 
 pub use boss::{Boss, Pending};
-pub use build::Build;
+pub use build::{Build, SILENCE};
 pub use checks::Report;
 pub use held::{Held, Phase};
 pub use layout::Layout;
+pub use log::{Mark, start_log};
 pub use order::{Deed, Order, Outcome, Told};
 pub use reference::{Reference, free_address};
 pub use scene::Scene;
 pub use script::{Act, Gate, Hook};
 pub use wait::{PATIENCE, until, until_ok, until_some};
-pub use world::{Bin, World, start_log};
+pub use world::{Bin, World};
 pub use writer::{History, Server, Writer};
 
 /// What the guide shows compiles.

@@ -39,6 +39,13 @@ pub fn lives(pid: u32) -> bool {
     stat(pid).is_some_and(|fields| !["Z", "X"].contains(&fields[0].as_str()))
 }
 
+/// Its state and its command line, for people.
+pub(crate) fn described(pid: u32) -> String {
+    let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let state = stat(pid).map_or("gone".into(), |fields| fields[0].clone());
+    format!("{state} {}", String::from_utf8_lossy(&command).replace('\0', " "))
+}
+
 /// Whether the process is stopped.
 pub fn is_stopped(pid: u32) -> bool {
     stat(pid).is_some_and(|fields| fields[0] == "T")

@@ -90,7 +90,7 @@ impl Reference {
         }
         let text = format!(
             "control_socket = {:?}\ntrigger_socket = {:?}\njournal = {:?}\nbinary = {binary:?}\nargs = {args:?}\n\
-             drain_grace_secs = 5\ndeadline_secs = 15\nliveness_ms = 500\n{}{listeners}",
+             drain_grace_secs = 60\ndeadline_secs = 600\nliveness_ms = 3000\n{}{listeners}",
             self.layout.control(),
             self.trigger(),
             self.layout.journal(),

@@ -3,8 +3,12 @@ use std::fmt::Display;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long anything may take that is expected to happen. Generous: the machine may be busy.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// How long anything may take that is expected to happen. No verdict hangs on it: it is spent only if something is broken, and
+/// a machine on which a step of a test takes so long does not exist.
+pub const PATIENCE: Duration = Duration::from_secs(180);
+
+/// The pause between two looks grows up to this: to look costs time of a processor that others wait for.
+const PAUSE_MAX: Duration = Duration::from_millis(25);
 
 /// Waits until `done`, for [`PATIENCE`] at most.
 #[track_caller]
@@ -22,13 +26,15 @@ pub fn until_some<T>(what: &str, mut find: impl FnMut() -> Option<T>) -> T {
 #[track_caller]
 pub fn until_ok<T, E: Display>(what: &str, mut check: impl FnMut() -> Result<T, E>) -> T {
     let deadline = Instant::now() + PATIENCE;
+    let mut pause = Duration::from_millis(1);
     loop {
         match check() {
             Ok(found) => return found,
             Err(error) if Instant::now() >= deadline => {
                 panic!("waited {PATIENCE:?} in vain: {what}. {error}");
             }
-            Err(_) => thread::sleep(Duration::from_millis(1)),
+            Err(_) => thread::sleep(pause),
         }
+        pause = (pause * 3 / 2).min(PAUSE_MAX);
     }
 }

@@ -1,7 +1,7 @@
 //! A world: what belongs to one test, and what is over when the test is.
 use std::ffi::OsString;
 use std::fs;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
@@ -10,13 +10,14 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::thread;
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
-use tracing_subscriber::EnvFilter;
 
 use crate::boss::Boss;
 use crate::build::Build;
+use crate::evidence;
 use crate::layout::Layout;
 use crate::processes;
 use crate::wait::until;
@@ -74,16 +75,11 @@ impl Bin {
     }
 }
 
-/// Logs to standard error as `RUST_LOG` says: for the processes of a world.
-pub fn start_log() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    log.with_ansi(std::io::stderr().is_terminal()).init();
-}
-
 /// A directory, listening sockets, and every process that has the directory's name in its environment. All of
 /// them are killed when it is dropped, whether or not the test has passed. Unless a peer in it breaks the protocol, none of
 /// them may have met an event in a state in which neither explorations nor sweeps have met it.
+///
+/// When its test panics, all that is known of it is printed, and its directory is kept.
 #[derive(Debug)]
 pub struct World {
     layout: Layout,
@@ -91,7 +87,7 @@ pub struct World {
     listeners: Mutex<Vec<OwnedFd>>,
     builds: AtomicU32,
     has_bad_peers: AtomicBool,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl World {
@@ -100,6 +96,7 @@ impl World {
     pub fn new() -> World {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::new(dir.path());
+        evidence::begins(&layout);
         for sub in ["data", "run", "script"] {
             fs::create_dir(dir.path().join(sub)).unwrap();
         }
@@ -115,7 +112,7 @@ impl World {
             listeners,
             builds: AtomicU32::new(0),
             has_bad_peers: AtomicBool::new(false),
-            _dir: dir,
+            dir,
         }
     }
 
@@ -170,7 +167,9 @@ impl World {
     /// A successor that is no user of the library: it does what `misdeed` says (see `src/bin/rogue.rs`).
     pub fn rogue(&self, misdeed: &str) -> Build {
         self.expect_bad_peers();
-        Build::new(&self.layout, "rogue".into(), Bin::Rogue.path(), vec![misdeed.into()])
+        // One that is asked to leave, and does not, is killed after a fifth of this.
+        let times = |build: Build| build.liveness(Duration::from_secs(10));
+        times(Build::new(&self.layout, "rogue".into(), Bin::Rogue.path(), vec![misdeed.into()]))
     }
 
     /// A build whose binary is whatever lies at `binary`.
@@ -201,9 +200,7 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        if thread::panicking() {
-            eprintln!("---- what the processes logged ----\n{}", self.output());
-        }
+        evidence::ends(&self.layout);
         let log = if self.has_bad_peers.load(Ordering::Relaxed) { String::new() } else { self.output() };
         let unheard_of = log.lines().find(|line| line.contains("an event that was thought impossible"));
         // Again and again, since one that is being ended may have been starting another.
@@ -215,6 +212,8 @@ impl Drop for World {
         };
         if thread::panicking() {
             (0..1000).find(|_| killed());
+            self.dir.disable_cleanup(true);
+            eprintln!("---- the world is kept in {} ----", self.layout.dir().display());
         } else {
             until("all processes of the world are gone", killed);
             assert_eq!(unheard_of, None, "no exploration and no sweep has met that: see snapshots/cells.txt");

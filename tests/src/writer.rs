@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crate::wait::{PATIENCE, until};
 
 /// Between two writes: a test is not a benchmark.
-const PACE: Duration = Duration::from_millis(2);
+const PACE: Duration = Duration::from_millis(5);
 
 /// Where an actor is reached.
 #[derive(Clone, Debug)]

@@ -504,6 +504,10 @@ impl Node for Daemon {
         timer.into_iter().chain(self.rest.accept_again).min().filter(|_| !self.rest.has_left)
     }
 
+    fn role(&self) -> &'static str {
+        self.role.name()
+    }
+
     fn state(&self) -> &'static str {
         self.role.state()
     }

@@ -272,6 +272,10 @@ impl Node for Handoff {
         timer.into_iter().chain(closed).chain(self.rest.reconnect_at).chain(self.rest.doubts_until).min()
     }
 
+    fn role(&self) -> &'static str {
+        Supervisor::ROLE
+    }
+
     fn state(&self) -> &'static str {
         self.machine.state()
     }

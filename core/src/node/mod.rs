@@ -83,6 +83,9 @@ pub trait Node {
     /// When the node has something to do although nothing has come: its next timer. `None` is never.
     fn wake_at(&self) -> Option<Time>;
 
+    /// The machine's role.
+    fn role(&self) -> &'static str;
+
     /// The machine's state, after what it awaits.
     fn state(&self) -> &'static str;
 

@@ -266,6 +266,10 @@ impl Node for Recovery {
         self.machine.timers().next().map(|(at, _)| at).filter(|_| !self.machine.is_done())
     }
 
+    fn role(&self) -> &'static str {
+        RecoveryMachine::ROLE
+    }
+
     fn state(&self) -> &'static str {
         self.machine.state()
     }

@@ -59,14 +59,14 @@ where
     N: NodeOn<O, Event: Debug>,
     O: System,
 {
-    let before = node.state();
-    tracing::trace!(target: "handoff.event", state = before, ?event);
+    let (role, before) = (node.role(), node.state());
+    tracing::trace!(target: "handoff.event", role, state = before, ?event);
     if node.step(os, event, &mut Faithful).is_break() {
         return ControlFlow::Break(());
     }
     let after = node.state();
     if before != after {
-        tracing::debug!(target: "handoff.state", from = before, to = after);
+        tracing::debug!(target: "handoff.state", role, from = before, to = after);
     }
     os.stepped(after);
     ControlFlow::Continue(())

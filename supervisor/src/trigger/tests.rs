@@ -9,7 +9,7 @@ use nix::unistd::geteuid;
 use super::*;
 use crate::inbox::{Inbox, inbox};
 
-const LONG: Duration = Duration::from_secs(20);
+const LONG: Duration = Duration::from_secs(180);
 
 struct Served {
     dir: tempfile::TempDir,
@@ -112,8 +112,15 @@ fn while_one_is_waiting_for_its_answer_others_are_served() {
     assert_eq!(answer_to(&first).message, "first");
 }
 
+/// Were they waited for, that would show each time; a machine that is busy for seconds does not come five times in a row.
 #[test]
 fn peers_that_are_silent_or_drip_delay_nobody_however_many_they_are() {
+    let mut took = (0..5).map(|_| answered_beside_silent_peers());
+    assert!(took.any(|took| took < PEER_LIMIT), "it waited for the silent ones");
+}
+
+/// How long it takes to be answered while there are more silent peers than are listened to.
+fn answered_beside_silent_peers() -> Duration {
     let mut served = Served::new();
     let silent: Vec<UnixStream> = (0..3 * READING_MAX).map(|_| served.connect()).collect();
     silent.iter().for_each(|mut peer| drop(peer.write(b"{")));
@@ -125,7 +132,7 @@ fn peers_that_are_silent_or_drip_delay_nobody_however_many_they_are() {
     let mut rest = Vec::new();
     let cut = (&silent[0]).read_to_end(&mut rest);
     assert!(rest.is_empty(), "the oldest has made room, without a word: {cut:?} {rest:?}");
-    assert!(started.elapsed() < PEER_LIMIT, "it waited for the silent ones: {:?}", started.elapsed());
+    started.elapsed()
 }
 
 #[test]

@@ -15,7 +15,7 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 
 fn main() {
-    start_log();
+    start_log("boss");
     let mut args = std::env::args().skip(1);
     let layout = Layout::new(args.next().unwrap());
     let leaks: u32 = args.next().unwrap().parse().unwrap();

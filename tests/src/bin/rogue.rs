@@ -141,7 +141,7 @@ impl Rogue {
     fn drip(&mut self, bytes: &[u8]) {
         for byte in bytes.iter().cycle() {
             self.send(&[*byte]);
-            sleep(Duration::from_millis(50));
+            sleep(Duration::from_millis(500));
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::build::Build;
 use crate::layout::Layout;
 use crate::order::{Deed, Outcome};
 use crate::processes;
-use crate::wait::{PATIENCE, until, until_ok};
+use crate::wait::{until, until_ok};
 use crate::world::{Bin, World};
 use crate::writer::Writer;
 
@@ -102,7 +102,7 @@ impl Operator {
         let mut build = Build::new(self.world.layout(), number.to_string(), Bin::Actor.launcher(), args);
         build.listen = self.world.addresses();
         if self.is_patient {
-            return build.liveness(PATIENCE / 2);
+            return build;
         }
         build.deadline = times.deadline.duration();
         build.drain_grace = times.drain_grace.duration();

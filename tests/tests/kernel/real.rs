@@ -102,7 +102,7 @@ impl Real {
 impl Client {
     fn connect(door: &str) -> Result<Client, Failed> {
         /// A connect to a queue that is full is not answered; any other is, at once.
-        const LONG: Duration = Duration::from_millis(300);
+        const LONG: Duration = Duration::from_secs(2);
         if let Some(path) = door.strip_prefix("unix:") {
             return match control::connect(Path::new(path)).unwrap() {
                 Connect::Connected(stream) => Ok(Client::Unix(stream)),

@@ -1,10 +1,12 @@
 //! What a daemon inherits: what it is to have, and nothing else.
-use handoff_tests::{Act, Hook, PATIENCE, Scene, World, processes, until_ok, until_some};
+use std::time::Duration;
+
+use handoff_tests::{Act, Hook, Scene, World, processes, until_ok, until_some};
 use nix::sys::signal::Signal;
 
 /// The descriptors that a successor is born with: a rogue opens none of its own.
 fn inherited(scene: &Scene) -> Vec<(u32, String)> {
-    let swap = scene.boss.begin_handoff(&scene.world.rogue("hang").liveness(PATIENCE));
+    let swap = scene.boss.begin_handoff(&scene.world.rogue("hang").liveness(Duration::from_secs(60)));
     let ours = [scene.boss.pid(), scene.pid];
     let rogue = until_some("the successor runs", || {
         let mut pids = processes::of_world(scene.world.layout());

@@ -1,6 +1,4 @@
 //! The key-value server under the reference supervisor, with load on it.
-use std::time::Duration;
-
 use handoff_kv::load::{Load, Options};
 use handoff_tests::{Bin, Reference, World, free_address, until};
 
@@ -39,7 +37,6 @@ fn ten_swaps_under_load_lose_nothing_and_fail_nobody() {
     let report = load.stop();
     assert!(report.is_clean(), "{report:#?}");
     assert_eq!(report.counters.seen.len(), 11, "{report:#?}");
-    assert!(report.counters.longest_pause_ms < 5000.0, "{report:#?}");
 }
 
 #[test]
@@ -63,5 +60,4 @@ fn a_build_that_can_not_open_is_rolled_back_under_load() {
     until("the new process is seen", || load.progress().seen.len() == 2);
     let report = load.stop();
     assert!(report.is_clean(), "{report:#?}");
-    assert!(Duration::from_secs_f64(report.counters.longest_pause_ms / 1e3) < Duration::from_secs(5));
 }

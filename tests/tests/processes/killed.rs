@@ -5,10 +5,10 @@ use handoff_tests::held::{Held, Phase, kill};
 use handoff_tests::processes::lives;
 use handoff_tests::{Hook, until};
 
-/// A liveness within which a test can do several things.
-const PATIENT: Duration = Duration::from_secs(2);
-/// A deadline after which a successor whom nobody needs leaves.
-const SHORT: Duration = Duration::from_secs(2);
+/// A deadline after which a successor whom nobody needs leaves, long after all has happened that comes before.
+const SHORT: Duration = Duration::from_secs(8);
+/// An orphan tries the lock five times in this time.
+const EAGER: Duration = Duration::from_secs(3);
 
 /// The incumbent ends: the successor takes over at once, recovering as in a cold start.
 #[track_caller]
@@ -181,7 +181,7 @@ fn the_successor_is_killed_while_it_begins_to_serve() {
 
 #[test]
 fn the_successor_is_killed_after_it_has_served_clients_but_before_the_supervisor_knows() {
-    let held = Held::with(Phase::Serve, |build| build.liveness(PATIENT));
+    let held = Held::at(Phase::Serve);
     held.go_on_unheard();
     held.assert_serves_soon(held.new);
     kill(held.new);
@@ -191,7 +191,7 @@ fn the_successor_is_killed_after_it_has_served_clients_but_before_the_supervisor
 
 #[test]
 fn the_successor_is_killed_before_the_incumbent_has_left() {
-    let mut held = Held::with(Phase::Retire, |build| build.liveness(PATIENT));
+    let mut held = Held::at(Phase::Retire);
     kill(held.new);
     held.go_on();
     let outcome = held.outcome();
@@ -212,7 +212,7 @@ fn assert_goes_on_alone(mut held: Held, heir: impl Fn(&Held) -> u32) {
 
 #[test]
 fn the_supervisor_is_killed_while_the_successor_warms_up() {
-    let held = Held::with(Phase::WarmUp, |build| build.deadline(SHORT));
+    let held = Held::with(Phase::WarmUp, |build| build.deadline(SHORT).liveness(EAGER));
     held.boss.kill();
     held.assert_serves_soon(held.old);
     held.go_on();
@@ -222,7 +222,7 @@ fn the_supervisor_is_killed_while_the_successor_warms_up() {
 
 #[test]
 fn the_supervisor_is_killed_during_the_drain() {
-    let held = Held::with(Phase::Drain, |build| build.deadline(SHORT));
+    let held = Held::with(Phase::Drain, |build| build.deadline(SHORT).liveness(EAGER));
     held.boss.kill();
     held.go_on();
     assert_goes_on_alone(held, |held| held.old);
@@ -230,7 +230,7 @@ fn the_supervisor_is_killed_during_the_drain() {
 
 #[test]
 fn the_supervisor_is_killed_when_the_incumbent_has_drained() {
-    let held = Held::with(Phase::Drain, |build| build.deadline(SHORT));
+    let held = Held::with(Phase::Drain, |build| build.deadline(SHORT).liveness(EAGER));
     held.go_on_unheard();
     held.boss.kill();
     assert_goes_on_alone(held, |held| held.old);
@@ -238,7 +238,7 @@ fn the_supervisor_is_killed_when_the_incumbent_has_drained() {
 
 #[test]
 fn the_supervisor_is_killed_during_the_seal() {
-    let held = Held::with(Phase::Seal, |build| build.deadline(SHORT));
+    let held = Held::with(Phase::Seal, |build| build.deadline(SHORT).liveness(EAGER));
     held.boss.kill();
     held.go_on();
     assert_goes_on_alone(held, |held| held.old);
@@ -246,7 +246,7 @@ fn the_supervisor_is_killed_during_the_seal() {
 
 #[test]
 fn the_supervisor_is_killed_when_nobody_holds_the_lock() {
-    let mut held = Held::with(Phase::Seal, |build| build.deadline(SHORT));
+    let mut held = Held::with(Phase::Seal, |build| build.deadline(SHORT).liveness(EAGER));
     held.go_on_unheard();
     held.boss.kill();
     // Both of them may: the incumbent has sealed it for the successor.
@@ -258,7 +258,7 @@ fn the_supervisor_is_killed_when_nobody_holds_the_lock() {
 
 #[test]
 fn the_supervisor_is_killed_while_the_successor_opens() {
-    let held = Held::at(Phase::Open);
+    let held = Held::with(Phase::Open, |build| build.liveness(EAGER));
     held.boss.kill();
     held.go_on();
     assert_goes_on_alone(held, |held| held.new);
@@ -266,7 +266,7 @@ fn the_supervisor_is_killed_while_the_successor_opens() {
 
 #[test]
 fn the_supervisor_is_killed_when_the_successor_is_ready() {
-    let held = Held::at(Phase::Open);
+    let held = Held::with(Phase::Open, |build| build.liveness(EAGER));
     held.go_on_unheard();
     held.boss.kill();
     assert_goes_on_alone(held, |held| held.new);
@@ -274,7 +274,7 @@ fn the_supervisor_is_killed_when_the_successor_is_ready() {
 
 #[test]
 fn the_supervisor_is_killed_while_the_successor_begins_to_serve() {
-    let held = Held::at(Phase::Serve);
+    let held = Held::with(Phase::Serve, |build| build.liveness(EAGER));
     held.boss.kill();
     held.go_on();
     assert_goes_on_alone(held, |held| held.new);
@@ -282,7 +282,7 @@ fn the_supervisor_is_killed_while_the_successor_begins_to_serve() {
 
 #[test]
 fn the_supervisor_is_killed_before_it_hears_that_the_successor_serves() {
-    let held = Held::at(Phase::Serve);
+    let held = Held::with(Phase::Serve, |build| build.liveness(EAGER));
     held.go_on_unheard();
     held.boss.kill();
     assert_goes_on_alone(held, |held| held.new);
@@ -290,7 +290,7 @@ fn the_supervisor_is_killed_before_it_hears_that_the_successor_serves() {
 
 #[test]
 fn the_supervisor_is_killed_before_the_incumbent_has_left() {
-    let held = Held::at(Phase::Retire);
+    let held = Held::with(Phase::Retire, |build| build.liveness(EAGER));
     held.boss.kill();
     held.go_on();
     assert_goes_on_alone(held, |held| held.new);
@@ -298,7 +298,7 @@ fn the_supervisor_is_killed_before_the_incumbent_has_left() {
 
 #[test]
 fn a_successor_that_outlives_its_supervisor_disturbs_no_later_handoff() {
-    let mut held = Held::at(Phase::WarmUp);
+    let mut held = Held::with(Phase::WarmUp, |build| build.liveness(EAGER));
     held.replace_boss();
     // From here on it tries the lock again and again, also while it passes from one to the next. Should it find it free, it
     // leaves: that is seldom, and what the next test is about.
@@ -314,10 +314,10 @@ fn a_successor_that_outlives_its_supervisor_disturbs_no_later_handoff() {
 
 #[test]
 fn a_successor_that_outlives_its_supervisor_does_not_take_the_lock_that_is_freed_for_another() {
-    let mut held = Held::at(Phase::WarmUp);
+    let mut held = Held::with(Phase::WarmUp, |build| build.liveness(EAGER));
     held.replace_boss();
     held.go_on();
-    let next = held.world.build().liveness(PATIENT);
+    let next = held.world.build();
     let gate = held.incumbent.gate(Hook::Seal);
     let swap = held.boss.begin_handoff(&next);
     gate.wait();
@@ -341,7 +341,7 @@ fn assert_next_supervisor_clears_up(mut held: Held) {
 
 #[test]
 fn supervisor_and_incumbent_are_killed_and_the_successor_that_may_begins() {
-    let held = Held::at(Phase::Open);
+    let held = Held::with(Phase::Open, |build| build.liveness(EAGER));
     held.boss.kill();
     kill(held.old);
     held.go_on();
@@ -351,7 +351,7 @@ fn supervisor_and_incumbent_are_killed_and_the_successor_that_may_begins() {
 
 #[test]
 fn supervisor_and_successor_are_killed_after_the_seal() {
-    let held = Held::at(Phase::Open);
+    let held = Held::with(Phase::Open, |build| build.liveness(EAGER));
     held.boss.kill();
     kill(held.new);
     held.assert_serves_soon(held.old);

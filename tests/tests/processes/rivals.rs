@@ -2,7 +2,7 @@
 use std::process::Stdio;
 
 use handoff::Supervisor;
-use handoff_tests::{Hook, Reference, Scene, World, until};
+use handoff_tests::{Hook, Reference, SILENCE, Scene, World, until};
 
 #[test]
 fn the_second_swap_of_one_supervisor_is_refused_at_once() {
@@ -40,8 +40,9 @@ fn of_two_supervisors_at_the_same_moment_one_commits_at_most_and_both_tell_the_t
     let rival = scene.world.boss_without_journal();
     for _ in 0..20 {
         let before = scene.world.assert_one_serves(&[scene.boss.pid(), rival.pid()]);
-        let ours = scene.boss.begin_handoff(&scene.world.build());
-        let theirs = rival.begin_handoff(&scene.world.build());
+        let build = || scene.world.build().liveness(SILENCE);
+        let ours = scene.boss.begin_handoff(&build());
+        let theirs = rival.begin_handoff(&build());
         let outcomes = [ours.outcome(), theirs.outcome()];
         // Who lost may have lost the incumbent to the other in the middle of meeting it.
         let known = ["Committed", "Busy", "Peer", "Unconfirmed"];

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use handoff::{Daemon, Drainable, Listeners, ReadinessSnapshot, SealReport};
 use handoff_kv::{Config, HTTP, Kv, RESP};
 
-pub(crate) const GRACE: Duration = Duration::from_secs(10);
+pub(crate) const GRACE: Duration = Duration::from_secs(180);
 
 /// The listening sockets, in the hands of the test as they would be in a supervisor's.
 pub(crate) struct Sockets {
@@ -68,7 +68,7 @@ impl Raw {
     pub(crate) fn connect(addr: SocketAddr) -> Raw {
         let stream = TcpStream::connect(addr).unwrap();
         stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(180))).unwrap();
         Raw(stream)
     }
 
@@ -98,7 +98,7 @@ impl Raw {
 
 /// Waits until `done`, which is asked again and again for a while.
 pub(crate) fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(180);
     while !done() {
         assert!(Instant::now() < deadline, "still not: {what}");
         std::thread::sleep(Duration::from_millis(1));

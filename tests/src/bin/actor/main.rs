@@ -128,9 +128,9 @@ impl Drainable for Actor {
 }
 
 fn main() -> ExitCode {
-    start_log();
     let mut args = std::env::args().skip(1);
     let (layout, name) = (Layout::new(args.next().unwrap()), args.next().unwrap());
+    start_log(&name);
     let is_staged = args.any(|arg| arg == Layout::STAGED);
     #[cfg(all(feature = "sim", feature = "crash-points"))]
     if is_staged {
