@@ -1,4 +1,5 @@
 //! The documentation: short where it must be, and true where that can be checked.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic, its helpers included")]
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

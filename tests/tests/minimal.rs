@@ -1,4 +1,5 @@
 //! The example of the README, as people run it.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic, its helpers included")]
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
