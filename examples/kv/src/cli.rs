@@ -2,12 +2,14 @@
 use std::io::{IsTerminal, stderr};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use handoff::{Ended, Error, Options};
 use tracing_subscriber::EnvFilter;
 
 use crate::daemon::{Config, HTTP, Kv, RESP};
+use crate::patience::Patience;
 
 /// A durable key-value server that speaks RESP and can be replaced while it serves.
 #[derive(Debug, Parser)]
@@ -28,6 +30,12 @@ struct Args {
     /// How large the database may become, in MiB (address space, not memory)
     #[arg(long, value_name = "N", default_value_t = 16 * 1024, value_parser = clap::value_parser!(u32).range(1..))]
     map_size_mb: u32,
+    /// How long a connection may make no progress in a drain before it is cut
+    #[arg(long, value_name = "MS", default_value_t = millis(Patience::default().stall))]
+    stall_ms: u64,
+    /// How long after it was accepted a connection may send its first request in a drain
+    #[arg(long, value_name = "MS", default_value_t = millis(Patience::default().first_request))]
+    first_request_ms: u64,
     /// Fail to open the database, as a broken build would
     #[arg(long, hide = true)]
     fail_open: bool,
@@ -69,6 +77,10 @@ fn run(args: Args, build_id: &str) -> ExitCode {
     let config = Config {
         map_bytes: args.map_size_mb as usize * 1024 * 1024,
         fail_open: args.fail_open,
+        patience: Patience {
+            stall: Duration::from_millis(args.stall_ms),
+            first_request: Duration::from_millis(args.first_request_ms),
+        },
         ..Config::new(&args.data, build_id)
     };
     let options = Options::new(args.data, args.control)
@@ -91,4 +103,8 @@ fn run(args: Args, build_id: &str) -> ExitCode {
             }
         }
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -10,8 +10,10 @@ use handoff::{
     StateSnapshot,
 };
 
+use crate::census::Census;
 use crate::engine::Engine;
-use crate::server::{Census, Protocol, Server};
+use crate::patience::Patience;
+use crate::server::{Protocol, Server};
 
 /// The name of the listener that speaks RESP.
 pub const RESP: &str = "resp";
@@ -31,6 +33,8 @@ pub struct Config {
     pub map_bytes: usize,
     /// What `INFO` calls the build.
     pub build_id: String,
+    /// How long a drain waits for a single connection.
+    pub patience: Patience,
     /// Refuse to open the database: a build that is broken, for demonstrations and tests.
     pub fail_open: bool,
 }
@@ -38,7 +42,13 @@ pub struct Config {
 impl Config {
     /// A server on `data_dir` with a database of at most 16 GiB.
     pub fn new(data_dir: impl Into<PathBuf>, build_id: impl Into<String>) -> Config {
-        Config { data_dir: data_dir.into(), map_bytes: 16 << 30, build_id: build_id.into(), fail_open: false }
+        Config {
+            data_dir: data_dir.into(),
+            map_bytes: 16 << 30,
+            build_id: build_id.into(),
+            patience: Patience::default(),
+            fail_open: false,
+        }
     }
 }
 
@@ -48,6 +58,7 @@ pub struct Kv {
     engine: Arc<Engine>,
     census: Arc<Census>,
     server: Option<Server>,
+    patience: Patience,
     fail_open: bool,
 }
 
@@ -70,6 +81,7 @@ impl Kv {
             engine: Arc::new(Engine::new(config)),
             census: Arc::default(),
             server: None,
+            patience: config.patience,
             fail_open: config.fail_open,
         }
     }
@@ -82,6 +94,18 @@ impl Kv {
     fn start_writing(&self) -> HookResult<()> {
         self.engine.store.open()?;
         Ok(self.engine.writer.start(self.engine.store.clone())?)
+    }
+
+    fn resume(&mut self, from: ResumeFrom) -> HookResult<()> {
+        if from == ResumeFrom::Disk {
+            self.stop_writing();
+        }
+        self.start_writing()?;
+        self.engine.store.forget_dead_readers()?;
+        match &mut self.server {
+            Some(server) => Ok(server.resume()?),
+            None => Ok(()),
+        }
     }
 
     fn stop_writing(&self) {
@@ -125,7 +149,8 @@ impl Daemon for Kv {
         };
         let sockets = vec![(Protocol::Resp, take(RESP)?), (Protocol::Http, take(HTTP)?)];
         self.engine.set_standing(Standing::Serving);
-        self.server = Some(Server::start(sockets, self.engine.clone(), self.census.clone())?);
+        let (engine, census) = (self.engine.clone(), self.census.clone());
+        self.server = Some(Server::start(sockets, engine, census, self.patience)?);
         Ok(())
     }
 }
@@ -151,16 +176,9 @@ impl Drainable for Kv {
 
     fn resume_after_abort(&mut self, from: ResumeFrom) -> HookResult<()> {
         self.engine.set_standing(Standing::Resuming);
-        if from == ResumeFrom::Disk {
-            self.stop_writing();
-        }
-        self.start_writing()?;
-        self.engine.store.forget_dead_readers()?;
-        if let Some(server) = &mut self.server {
-            server.resume()?;
-        }
-        self.engine.set_standing(Standing::Serving);
-        Ok(())
+        let resumed = self.resume(from);
+        self.engine.set_standing(if resumed.is_ok() { Standing::Serving } else { Standing::Leaving });
+        resumed
     }
 
     fn snapshot_state(&self) -> StateSnapshot {

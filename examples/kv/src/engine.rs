@@ -60,11 +60,21 @@ impl Engine {
         self.requests.fetch_add(1, Relaxed);
     }
 
-    /// Why the server should get no traffic, if so.
+    /// Why the service should get no traffic, if so. A handoff is no reason: from the first drain until the successor
+    /// serves, or this process again, takes milliseconds, and who connects meanwhile is served after that.
     pub(crate) fn trouble(&self) -> Option<String> {
         match *lock(&self.standing) {
-            Standing::Serving => self.writer.trouble(),
-            other => Some(word(other)),
+            Standing::Serving
+            | Standing::Draining
+            | Standing::Sealing
+            | Standing::Sealed
+            | Standing::Resuming => self.writer.trouble(),
+            other @ (Standing::Supervising
+            | Standing::Warming
+            | Standing::Warmed
+            | Standing::Opening
+            | Standing::Ready
+            | Standing::Leaving) => Some(word(other)),
         }
     }
 
@@ -123,4 +133,28 @@ impl Engine {
 
 fn word(standing: Standing) -> String {
     format!("{standing:?}").to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn health_is_about_the_service_and_not_about_a_handoff() {
+        let engine = Engine::new(&Config::new("/nonexistent", "one"));
+        let healthy = |standing| {
+            engine.set_standing(standing);
+            engine.trouble().is_none()
+        };
+        for standing in
+            [Standing::Serving, Standing::Draining, Standing::Sealing, Standing::Sealed, Standing::Resuming]
+        {
+            assert!(healthy(standing), "{standing:?}");
+        }
+        for standing in
+            [Standing::Warming, Standing::Warmed, Standing::Opening, Standing::Ready, Standing::Leaving]
+        {
+            assert!(!healthy(standing), "{standing:?}");
+        }
+    }
 }

@@ -45,10 +45,9 @@ impl Gate {
         self.closed.load(SeqCst)
     }
 
-    /// Waits until `socket` can be read (or has failed) or the gate is closed; the gate comes first.
-    pub(crate) fn wait_for(&self, socket: BorrowedFd<'_>) -> io::Result<Woken> {
-        let mut fds =
-            [PollFd::new(self.pipe.as_fd(), PollFlags::POLLIN), PollFd::new(socket, PollFlags::POLLIN)];
+    /// Waits until `socket` is ready for `flags` (or has failed) or the gate is closed; the gate comes first.
+    pub(crate) fn wait_for(&self, socket: BorrowedFd<'_>, flags: PollFlags) -> io::Result<Woken> {
+        let mut fds = [PollFd::new(self.pipe.as_fd(), PollFlags::POLLIN), PollFd::new(socket, flags)];
         match poll(&mut fds, PollTimeout::NONE) {
             // As after a wait that ended for nothing: the caller looks and waits again.
             Err(Errno::EINTR) => Ok(Woken::Late),
@@ -66,16 +65,11 @@ impl Gate {
     }
 }
 
-/// Waits until `socket` is ready for `flags` (or has failed), for at most `time`; without it, for as long as it takes.
-pub(crate) fn wait_socket(
-    socket: BorrowedFd<'_>,
-    flags: PollFlags,
-    time: Option<Duration>,
-) -> io::Result<Woken> {
-    let timeout = time.map_or(PollTimeout::NONE, |time| {
-        // Rounded up: zero would not wait at all, and the caller would spin.
-        PollTimeout::try_from(time + Duration::from_micros(999)).unwrap_or(PollTimeout::MAX)
-    });
+/// Waits until `socket` is ready for `flags` (or has failed), for at most `time`.
+pub(crate) fn wait_socket(socket: BorrowedFd<'_>, flags: PollFlags, time: Duration) -> io::Result<Woken> {
+    // Rounded up: zero would not wait at all, and the caller would spin.
+    let rounded = time.saturating_add(Duration::from_micros(999));
+    let timeout = PollTimeout::try_from(rounded).unwrap_or(PollTimeout::MAX);
     match poll(&mut [PollFd::new(socket, flags)], timeout) {
         Ok(0) | Err(Errno::EINTR) => Ok(Woken::Late),
         Ok(_) => Ok(Woken::Ready),

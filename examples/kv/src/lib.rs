@@ -6,18 +6,22 @@
 //! - [`main`] is the whole program, so that a binary in any package is one line;
 //! - [`load`] is the client that keeps it busy and keeps the books: what was acknowledged, what came back.
 //!
-//! Inside, `resp` and `command` know no I/O; `store` is the database (and says why it is LMDB), `writer` the group
-//! commit, `connection` one socket and its end, `server` all of them, `daemon` the hooks.
+//! Inside, `resp`, `head` (of HTTP) and `command` know no I/O; `store` is the database (and says why it is LMDB),
+//! `writer` the group commit, `connection` one socket and its end, `server` all of them, `daemon` the hooks.
 #![deny(unsafe_code)]
 
+mod census;
 mod cli;
 mod command;
 mod connection;
 mod daemon;
 mod engine;
 mod gate;
+pub mod head;
 mod http;
 pub mod load;
+mod out;
+mod patience;
 mod resp;
 mod server;
 mod session;
@@ -27,3 +31,4 @@ mod writer;
 
 pub use cli::{main, main_as};
 pub use daemon::{Config, Farewell, HTTP, Kv, RESP};
+pub use patience::Patience;

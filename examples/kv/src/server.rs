@@ -9,20 +9,22 @@
 use std::io::{self, ErrorKind};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use handoff::DrainReport;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::PollFlags;
 
-use crate::connection::{LINGER, Session, finish, linger, serve};
+use crate::census::{Census, Present};
+use crate::connection::{End, Session, finish, linger, serve};
 use crate::engine::Engine;
 use crate::gate::{Gate, Woken};
 use crate::http::HttpSession;
+use crate::patience::Patience;
 use crate::session::RespSession;
-use crate::sync::lock;
 
 /// How many connections may be open; further ones wait in the kernel's queue.
 const MAX_CONNECTIONS: u32 = 1024;
@@ -46,6 +48,7 @@ pub(crate) struct Server {
     listeners: Vec<(Protocol, Arc<TcpListener>)>,
     engine: Arc<Engine>,
     census: Arc<Census>,
+    patience: Patience,
     gate: Arc<Gate>,
 }
 
@@ -55,22 +58,29 @@ impl Server {
         listeners: Vec<(Protocol, TcpListener)>,
         engine: Arc<Engine>,
         census: Arc<Census>,
+        patience: Patience,
     ) -> io::Result<Server> {
         listeners.iter().for_each(|(protocol, listener)| warn_if_blocking(*protocol, listener));
         let listeners =
             listeners.into_iter().map(|(protocol, listener)| (protocol, Arc::new(listener))).collect();
-        let mut server = Server { listeners, engine, census, gate: Arc::new(Gate::new()?) };
+        let mut server = Server { listeners, engine, census, patience, gate: Arc::new(Gate::new()?) };
         server.accept()?;
         Ok(server)
     }
 
-    /// Stops accepting, has every connection answer what has come and close, and waits for that, `grace` at most.
+    /// Stops accepting, has every connection answer what has come and close, and waits for that, `grace` at most. A
+    /// connection that makes no progress is cut long before that, as the server's [`Patience`] says.
     pub(crate) fn drain(&self, grace: Duration) -> DrainReport {
         let started = Instant::now();
         self.gate.close();
         // Accepting stops at once, however short the grace; only a busy machine makes it take a moment.
         self.census.wait(grace.max(ACCEPT_STOPS), |counts| counts.acceptors == 0);
+        let before = self.census.counts().cut;
         let left = self.census.wait(grace.saturating_sub(started.elapsed()), |counts| counts.open == 0);
+        let cut = left.cut.saturating_sub(before);
+        if cut > 0 {
+            tracing::warn!(cut, stall = ?self.patience.stall, "cut connections that made no progress in the drain");
+        }
         DrainReport { open_conns_remaining: left.open, accept_closed: left.acceptors == 0 }
     }
 
@@ -90,6 +100,7 @@ impl Server {
                 listener: listener.clone(),
                 engine: self.engine.clone(),
                 census: self.census.clone(),
+                patience: self.patience,
                 gate: self.gate.clone(),
             };
             let post = self.census.enter(|counts| &mut counts.acceptors);
@@ -121,6 +132,7 @@ struct Acceptor {
     listener: Arc<TcpListener>,
     engine: Arc<Engine>,
     census: Arc<Census>,
+    patience: Patience,
     gate: Arc<Gate>,
 }
 
@@ -151,7 +163,9 @@ impl Acceptor {
             Some(ready) => ready,
             None => self.spare()?,
         };
-        if self.gate.wait_for(self.listener.as_fd())? == Woken::Ready && !self.gate.is_closed() {
+        if self.gate.wait_for(self.listener.as_fd(), PollFlags::POLLIN)? == Woken::Ready
+            && !self.gate.is_closed()
+        {
             match self.listener.accept() {
                 Ok((stream, _)) => {
                     ready.serve(stream, self.census.enter(|counts| &mut counts.open));
@@ -173,12 +187,15 @@ impl Acceptor {
     fn spare(&self) -> io::Result<Spare> {
         let (hand, taken) = sync_channel::<(TcpStream, Present)>(1);
         let (protocol, engine) = (self.protocol, self.engine.clone());
-        let (census, gate) = (self.census.clone(), self.gate.clone());
+        let (census, gate, patience) = (self.census.clone(), self.gate.clone(), self.patience);
         thread::Builder::new().name("connection".into()).stack_size(STACK_BYTES).spawn(move || {
             let Ok((stream, open)) = taken.recv() else { return };
-            let politely = attend(protocol, engine, &stream, &gate).unwrap_or(true);
+            let end = attend(protocol, engine, &stream, &gate, patience);
             finish(&stream);
-            if politely {
+            if end.as_ref().is_err_and(|error| error.kind() == ErrorKind::TimedOut) {
+                census.count_cut();
+            }
+            if !matches!(end, Ok(End::Left)) {
                 let lingering = census.enter(|counts| &mut counts.lingering);
                 drop(open);
                 linger(&stream);
@@ -193,14 +210,20 @@ fn is_passing(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted | ErrorKind::ConnectionAborted)
 }
 
-fn attend(protocol: Protocol, engine: Arc<Engine>, stream: &TcpStream, gate: &Gate) -> io::Result<bool> {
+fn attend(
+    protocol: Protocol,
+    engine: Arc<Engine>,
+    stream: &TcpStream,
+    gate: &Gate,
+    patience: Patience,
+) -> io::Result<End> {
     stream.set_nonblocking(true)?;
     stream.set_nodelay(true)?;
     let mut session: Box<dyn Session> = match protocol {
         Protocol::Resp => Box::new(RespSession::new(engine)),
         Protocol::Http => Box::new(HttpSession { engine }),
     };
-    serve(stream, gate, session.as_mut())
+    serve(stream, gate, patience, session.as_mut())
 }
 
 /// A thread in waiting. Dropped without a connection, it ends.
@@ -210,67 +233,5 @@ impl Spare {
     fn serve(self, stream: TcpStream, open: Present) {
         // The thread does nothing else than to wait for this.
         let _ = self.0.send((stream, open));
-    }
-}
-
-/// How many there are of what.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Counts {
-    /// Threads that accept.
-    pub(crate) acceptors: u32,
-    /// Connections that may still get a reply.
-    pub(crate) open: u32,
-    /// Connections that have had their last.
-    pub(crate) lingering: u32,
-}
-
-/// Counts threads and connections, and lets one wait until they are gone.
-#[derive(Debug, Default)]
-pub(crate) struct Census {
-    counts: Mutex<Counts>,
-    changed: Condvar,
-}
-
-impl Census {
-    pub(crate) fn counts(&self) -> Counts {
-        *lock(&self.counts)
-    }
-
-    /// Waits until all clients have closed as well, or were given the time to.
-    pub(crate) fn wait_lingering(&self) {
-        self.wait(LINGER, |counts| counts.lingering == 0);
-    }
-
-    /// Waits until `done`, `time` at most; returns how it stands then.
-    fn wait(&self, time: Duration, mut done: impl FnMut(&Counts) -> bool) -> Counts {
-        // A grace that no clock can express is one that never ends.
-        let until = Instant::now().checked_add(time);
-        let mut counts = lock(&self.counts);
-        while !done(&counts) {
-            let left = until.map_or(Duration::from_secs(3600), |until| until.duration_since(Instant::now()));
-            if left.is_zero() {
-                break;
-            }
-            counts = self.changed.wait_timeout(counts, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
-        *counts
-    }
-
-    fn enter(self: &Arc<Self>, which: fn(&mut Counts) -> &mut u32) -> Present {
-        *which(&mut lock(&self.counts)) += 1;
-        Present { census: self.clone(), which }
-    }
-}
-
-/// Counted as long as it lives.
-struct Present {
-    census: Arc<Census>,
-    which: fn(&mut Counts) -> &mut u32,
-}
-
-impl Drop for Present {
-    fn drop(&mut self) {
-        *(self.which)(&mut lock(&self.census.counts)) -= 1;
-        self.census.changed.notify_all();
     }
 }

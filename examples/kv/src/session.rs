@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::command::{Plan, Write, plan};
-use crate::connection::{Next, Out, Session};
+use crate::connection::{Batch, Next, Session};
 use crate::engine::Engine;
+use crate::out::Out;
 use crate::resp::{Reply, parse_request};
 
 pub(crate) struct RespSession {
@@ -55,7 +56,7 @@ impl RespSession {
 }
 
 impl Session for RespSession {
-    fn serve(&mut self, input: &[u8], out: &mut Out<'_>) -> io::Result<(usize, Next)> {
+    fn serve(&mut self, input: &[u8], batch: Batch, out: &mut Out<'_>) -> io::Result<(usize, Next)> {
         let mut used = 0;
         let mut writes = Vec::new();
         loop {
@@ -68,6 +69,10 @@ impl Session for RespSession {
                     }
                     self.engine.count_request();
                     if self.request(&request.args, &mut writes, out)? == Next::Close {
+                        return Ok((used, Next::Close));
+                    }
+                    if batch == Batch::Last {
+                        self.commit(&mut writes, out)?;
                         return Ok((used, Next::Close));
                     }
                 }

@@ -89,22 +89,6 @@ fn a_client_that_floods_gets_every_reply_and_then_the_end_of_the_stream() {
 }
 
 #[test]
-fn idle_connections_do_not_hold_a_drain() {
-    let (dir, sockets) = (tempfile::tempdir().unwrap(), Sockets::bind());
-    let (mut kv, _) = start(dir.path(), &sockets, "one");
-    let mut idle: Vec<_> = (0..64).map(|_| Raw::connect(sockets.resp())).collect();
-    idle.push(Raw::connect(sockets.http()));
-    // Half a request is none.
-    idle.iter_mut().take(5).for_each(|client| client.send("*2\r\n$3\r\nGET\r\n"));
-    until("all accepted", || kv.snapshot_state().open_conns == 65);
-    // None is left when it returns: it would have waited for them until its grace is over.
-    leave(&mut kv);
-    for mut client in idle {
-        assert_eq!(client.rest(), "");
-    }
-}
-
-#[test]
 fn who_connects_during_a_drain_waits_for_the_successor() {
     let (dir, sockets) = (tempfile::tempdir().unwrap(), Sockets::bind());
     let (mut kv, _) = start(dir.path(), &sockets, "one");
@@ -151,28 +135,6 @@ fn what_another_process_wrote_meanwhile_is_seen_when_resuming_from_disk() {
     kv.resume_after_abort(ResumeFrom::Disk).unwrap();
     assert_eq!(kv.snapshot_state().last_revision_per_shard, [2]);
     Raw::connect(sockets.resp()).ask("INCR n\r\n", ":3\r\n");
-}
-
-#[test]
-fn a_client_that_does_not_read_is_left_over_when_the_grace_ends_and_stops_nobody() {
-    let (dir, sockets) = (tempfile::tempdir().unwrap(), Sockets::bind());
-    let (mut kv, _) = start(dir.path(), &sockets, "one");
-    let mut client = Raw::connect(sockets.resp());
-    let large = "x".repeat(1 << 20);
-    client.ask(format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n${}\r\n{large}\r\n", large.len()), "+OK\r\n");
-    let reply = format!("${}\r\n{large}\r\n", large.len());
-    client.send("GET k\r\n".repeat(100));
-    // So the first of the replies is on its way, and there is no room for all of them.
-    assert_eq!(client.receive(reply.len()), reply);
-    let drained = kv.drain(Duration::from_millis(50)).unwrap();
-    assert_eq!((drained.open_conns_remaining, drained.accept_closed), (1, true));
-    kv.seal(&mut |_| {}).unwrap();
-    kv.resume_after_abort(ResumeFrom::Disk).unwrap();
-    Raw::connect(sockets.resp()).ask("PING\r\n", "+PONG\r\n");
-    // What it gets in the end is whole replies.
-    let rest = client.rest();
-    assert_eq!(rest.len() % reply.len(), 0);
-    until("it is gone", || kv.snapshot_state().open_conns == 0);
 }
 
 #[test]
