@@ -20,6 +20,7 @@ pub(crate) struct Engine {
     pub(crate) writer: Writer,
     /// RESP connections that are open.
     pub(crate) clients: AtomicU32,
+    client_ids: AtomicU64,
     requests: AtomicU64,
     standing: Mutex<Standing>,
     build_id: String,
@@ -32,6 +33,7 @@ impl Engine {
             store: Arc::new(Store::new(config.data_dir.clone(), config.map_bytes)),
             writer: Writer::default(),
             clients: AtomicU32::new(0),
+            client_ids: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             standing: Mutex::new(Standing::Warming),
             build_id: config.build_id.clone(),
@@ -54,6 +56,11 @@ impl Engine {
     /// Writes, all or nothing, and returns when it is durable; `None` if it was not executed and won't be.
     pub(crate) fn write(&self, writes: Vec<Write>) -> Option<Vec<Reply>> {
         self.writer.execute(writes)
+    }
+
+    /// The number of a new client, counted from 1.
+    pub(crate) fn next_client_id(&self) -> u64 {
+        self.client_ids.fetch_add(1, Relaxed) + 1
     }
 
     pub(crate) fn count_request(&self) {

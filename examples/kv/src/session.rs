@@ -7,21 +7,24 @@ use std::sync::atomic::Ordering::Relaxed;
 use crate::command::{Plan, Write, plan};
 use crate::connection::{Batch, Next, Session};
 use crate::engine::Engine;
+use crate::handshake::Peer;
 use crate::out::Out;
 use crate::resp::{Reply, parse_request};
 
 pub(crate) struct RespSession {
     engine: Arc<Engine>,
+    peer: Peer,
 }
 
 impl RespSession {
     pub(crate) fn new(engine: Arc<Engine>) -> RespSession {
         engine.clients.fetch_add(1, Relaxed);
-        RespSession { engine }
+        let peer = Peer::new(engine.next_client_id());
+        RespSession { engine, peer }
     }
 
     /// Does what one request asks for; writes are only gathered.
-    fn request(&self, args: &[&[u8]], writes: &mut Vec<Write>, out: &mut Out<'_>) -> io::Result<Next> {
+    fn request(&mut self, args: &[&[u8]], writes: &mut Vec<Write>, out: &mut Out<'_>) -> io::Result<Next> {
         let plan = plan(args);
         if !matches!(plan, Plan::Write(_)) && self.commit(writes, out)? == Next::Close {
             return Ok(Next::Close);
@@ -33,13 +36,14 @@ impl RespSession {
             }
             Plan::Answer(reply) => (reply, Next::Continue),
             Plan::Quit(reply) => (reply, Next::Close),
-            Plan::Info => (Reply::Bulk(self.engine.info().into_bytes()), Next::Continue),
+            Plan::Info => (Reply::Text(self.engine.info()), Next::Continue),
+            Plan::Introduce(introduction) => (self.peer.meet(introduction), Next::Continue),
             Plan::Read(read) => match self.engine.read(&read) {
                 Some(reply) => (reply, Next::Continue),
                 None => return Ok(Next::Close),
             },
         };
-        out.push(|bytes| reply.encode(bytes))?;
+        self.answer(&reply, out)?;
         Ok(next)
     }
 
@@ -50,8 +54,12 @@ impl RespSession {
             return Ok(Next::Continue);
         }
         let Some(replies) = self.engine.write(std::mem::take(writes)) else { return Ok(Next::Close) };
-        replies.iter().try_for_each(|reply| out.push(|bytes| reply.encode(bytes)))?;
+        replies.iter().try_for_each(|reply| self.answer(reply, out))?;
         Ok(Next::Continue)
+    }
+
+    fn answer(&self, reply: &Reply, out: &mut Out<'_>) -> io::Result<()> {
+        out.push(|bytes| reply.encode(self.peer.version(), bytes))
     }
 }
 
@@ -78,7 +86,7 @@ impl Session for RespSession {
                 }
                 Err(error) => {
                     if self.commit(&mut writes, out)? == Next::Continue {
-                        out.push(|bytes| Reply::error(error).encode(bytes))?;
+                        self.answer(&Reply::error(error), out)?;
                     }
                     return Ok((used, Next::Close));
                 }

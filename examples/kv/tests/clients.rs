@@ -1,0 +1,146 @@
+//! Clients as they are installed, with their defaults, against the program: `cargo test -p handoff-kv --test clients --
+//! --ignored`. They are fetched from their registries, so the everyday tests leave them out. A client that can't be had
+//! here is skipped, and the test says so on standard error.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic, its helpers included")]
+mod common;
+
+use std::io::{Write, stderr};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use common::until;
+use tempfile::TempDir;
+
+const CLIENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/clients");
+
+/// The program, killed (SIGKILL) at the latest when it is dropped.
+struct Server {
+    child: Child,
+    port: u16,
+    _dir: TempDir,
+}
+
+impl Server {
+    fn start() -> Server {
+        let dir = tempfile::tempdir().unwrap();
+        let [resp, http] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let [port, http_port] = [resp, http].map(|listener| listener.local_addr().unwrap().port());
+        let child = Command::new(env!("CARGO_BIN_EXE_handoff-kv"))
+            .arg("--data")
+            .arg(dir.path().join("data"))
+            .arg("--control")
+            .arg(dir.path().join("control.sock"))
+            .args(["--resp", &format!("127.0.0.1:{port}"), "--http", &format!("127.0.0.1:{http_port}")])
+            .spawn()
+            .unwrap();
+        until("it serves", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        Server { child, port, _dir: dir }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+/// Says something although the test passes; what `println!` says is kept back then.
+fn say(text: &str) {
+    stderr().write_all(format!("{}\n", text.trim_end()).as_bytes()).unwrap();
+}
+
+/// Runs what must succeed, and returns what it says.
+fn run(command: &mut Command) -> String {
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    let [out, err] = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+    assert!(output.status.success(), "{command:?}: {}\n{out}{err}", output.status);
+    out
+}
+
+/// Whether all of `tools` are there; says so if not.
+fn at_hand(client: &str, tools: &[&[&str]]) -> bool {
+    let missing = tools.iter().find(|tool| {
+        let status =
+            Command::new(tool[0]).args(&tool[1..]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        !status.is_ok_and(|status| status.success())
+    });
+    if let Some(missing) = missing {
+        say(&format!("SKIPPED {client}: `{}` does not work here", missing.join(" ")));
+    }
+    missing.is_none()
+}
+
+/// Where `client`'s files and packages are.
+fn workshop(client: &str) -> PathBuf {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("clients").join(client);
+    std::fs::create_dir_all(&dir).unwrap();
+    for file in Path::new(CLIENTS).read_dir().unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), dir.join(file.file_name())).unwrap();
+    }
+    dir
+}
+
+fn node(client: &str, script: &str) {
+    if at_hand(client, &[&["npm", "--version"], &["node", "--version"]]) {
+        let dir = workshop(client);
+        run(Command::new("npm")
+            .args(["install", "--no-audit", "--no-fund", "--no-package-lock"])
+            .current_dir(&dir));
+        let server = Server::start();
+        say(&run(Command::new("node").arg(script).arg(server.port.to_string()).current_dir(&dir)));
+    }
+}
+
+#[test]
+#[ignore = "installs redis-py"]
+fn redis_py_connects_and_works_with_its_defaults() {
+    if at_hand(
+        "redis-py",
+        &[&["python3", "-m", "pip", "--version"], &["python3", "-c", "import venv, ensurepip"]],
+    ) {
+        let dir = workshop("redis-py");
+        run(Command::new("python3").args(["-m", "venv", "venv"]).current_dir(&dir));
+        let python = dir.join("venv/bin/python");
+        run(Command::new(&python)
+            .args(["-m", "pip", "install", "-q", "-r", "requirements.txt"])
+            .current_dir(&dir));
+        let server = Server::start();
+        say(&run(Command::new(&python).arg("redis_py.py").arg(server.port.to_string()).current_dir(&dir)));
+    }
+}
+
+#[test]
+#[ignore = "installs node-redis"]
+fn node_redis_connects_and_works_with_its_defaults() {
+    node("node-redis", "node_redis.js");
+}
+
+#[test]
+#[ignore = "installs ioredis"]
+fn ioredis_connects_and_works_with_its_defaults() {
+    node("ioredis", "ioredis.js");
+}
+
+#[test]
+#[ignore = "needs redis-cli and redis-benchmark"]
+fn the_tools_of_redis_work_with_their_defaults() {
+    if at_hand("redis-tools", &[&["redis-cli", "--version"], &["redis-benchmark", "--version"]]) {
+        let server = Server::start();
+        let port = server.port.to_string();
+        let cli = |args: &[&str]| run(Command::new("redis-cli").args(["-p", &port]).args(args));
+        assert_eq!(cli(&["-r", "100", "incr", "n"]).lines().last(), Some("100"));
+        assert_eq!(cli(&["-3", "get", "none"]), "\n");
+        assert_eq!(cli(&["-3", "incrby", "n", "5"]), "105\n");
+        for extra in [&[][..], &["-P", "16"], &["-3"]] {
+            let mut benchmark = Command::new("redis-benchmark");
+            benchmark.args(["-p", &port, "-t", "set,get,incr", "-n", "1000", "-q"]).args(extra);
+            let told = run(&mut benchmark);
+            assert!(told.contains("requests per second") && !told.to_lowercase().contains("error"), "{told}");
+            // It overwrites its own lines while it works.
+            told.split(['\r', '\n']).filter(|line| line.contains("requests per second")).for_each(say);
+        }
+    }
+}
