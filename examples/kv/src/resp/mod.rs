@@ -89,12 +89,13 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// A decimal integer without any ornament: a minus sign at most.
+/// A decimal integer as it is written out: a minus sign at most, and no leading zero, so that a number has one form.
 pub fn parse_integer(text: &[u8]) -> Option<i64> {
-    if text.first() == Some(&b'+') {
-        return None;
+    match text.strip_prefix(b"-").unwrap_or(text) {
+        [b'0'] if text.len() == 1 => Some(0),
+        [b'1'..=b'9', ..] => std::str::from_utf8(text).ok()?.parse().ok(),
+        _ => None,
     }
-    std::str::from_utf8(text).ok()?.parse().ok()
 }
 
 fn line(out: &mut Vec<u8>, kind: char, text: impl std::fmt::Display) {

@@ -143,6 +143,8 @@ mod tests {
         for (input, error) in [
             (&b"*x\r\n"[..], ProtocolError::ArgCount),
             (b"*+1\r\n", ProtocolError::ArgCount),
+            (b"*01\r\n", ProtocolError::ArgCount),
+            (b"*1\r\n$-0\r\n", ProtocolError::BulkLength),
             (b"*99999999999999999999999999", ProtocolError::ArgCount),
             (b"*1\n", ProtocolError::LineEnd),
             (b"*1\r\n:1\r\n", ProtocolError::ExpectedBulk),
