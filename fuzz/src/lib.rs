@@ -72,10 +72,11 @@ enum Edit {
     End {
         at: u16,
     },
-    /// A digit, where numbers are written in digits.
-    Digit {
+    /// Another number in place of the next one that is written in digits; small ones are as likely as large ones.
+    Decimal {
         at: u16,
-        digit: u8,
+        number: u64,
+        shift: u8,
     },
     /// A number as wide as most lengths are, and hardly any of its bits set, or hardly any not.
     Number {
@@ -113,9 +114,12 @@ impl Edit {
                 let at = place(*at);
                 bytes.get_mut(at).into_iter().for_each(|old| *old = *byte);
             }
-            Edit::Digit { at, digit } => {
-                let at = place(*at);
-                bytes.get_mut(at).into_iter().for_each(|old| *old = b'0' + digit % 10);
+            Edit::Decimal { at, number, shift } => {
+                let is_digit = |byte: &u8| byte.is_ascii_digit();
+                let Some(start) = bytes.iter().skip(place(*at)).position(is_digit) else { return };
+                let start = place(*at) + start;
+                let length = bytes[start..].iter().take_while(|byte| is_digit(byte)).count();
+                bytes.splice(start..start + length, (number >> (shift % 64)).to_string().into_bytes());
             }
             Edit::Insert { at, bytes: new } => {
                 let at = place(*at);

@@ -37,8 +37,9 @@ fn requests_hold(bytes: &[u8], splits: &[u16]) {
     assert!(whole.1.is_some() || left == left_in_pieces);
     let mut at = 0;
     // The arguments lie in the input: what is kept beside it is where they are.
-    let limit = 2 * size_of::<&[u8]>() * MAX_ARGS.max(MAX_INLINE_BYTES);
-    while let Ok(Some(request)) = within(limit, || parse_request(&bytes[at..])) {
+    let limit =
+        |first| 2 * size_of::<&[u8]>() * if first == Some(&b'*') { MAX_ARGS } else { MAX_INLINE_BYTES };
+    while let Ok(Some(request)) = within(limit(bytes.get(at)), || parse_request(&bytes[at..])) {
         let taken = &bytes[at..at + request.used];
         at += request.used;
         let mut again = Vec::new();
