@@ -133,6 +133,8 @@ struct Rest {
     knows: Journal,
     incumbent: Party,
     successor: Party,
+    /// The answer to an attempt to connect was put off.
+    connecting: bool,
     reconnect_at: Option<Time>,
     connect_failed: Option<String>,
     outcome: Option<Outcome>,
@@ -165,6 +167,7 @@ impl Handoff {
             knows: before,
             incumbent: Party::default(),
             successor: Party::default(),
+            connecting: false,
             reconnect_at: None,
             connect_failed: None,
             outcome: None,
@@ -332,12 +335,14 @@ impl Rest {
         if core::mem::take(&mut self.incumbent.linked) {
             os.hang_up(Peer::Incumbent);
         }
+        self.connecting = true;
         if let Some(connection) = os.connect() {
             self.connected(os.now(), connection);
         }
     }
 
     fn connected(&mut self, now: Time, connection: Connection) {
+        self.connecting = false;
         match connection {
             Connection::Made => self.incumbent.linked = true,
             Connection::QueueFull => self.reconnect_at = Some(now + CONNECT_AGAIN),
@@ -424,22 +429,30 @@ impl Rest {
     /// meanwhile.
     fn resolve_doubt<O: Os>(&mut self, os: &mut O) {
         let Some(until) = self.doubts_until else { return };
-        let _ = self.answers(os).map(|_| self.doubts_until = None);
-        while self.doubts_until.is_some() && self.incumbent.linked {
+        // What else is answered so late says nothing of it.
+        while self.answers(os).is_some() {}
+        let hello = self.hello_at_path(os);
+        let waits = self.incumbent.linked || self.connecting || self.reconnect_at.is_some();
+        if hello.is_some() || !waits || until <= os.now() {
+            (self.doubts_until, self.reconnect_at) = (None, None);
+        }
+        hello.into_iter().for_each(|hello| self.is_answered_by(&hello));
+    }
+
+    /// The `Hello` that has come from a process at the control path; what else it says is of no interest.
+    fn hello_at_path<O: Os>(&mut self, os: &mut O) -> Option<Hello> {
+        for _ in 0..FLOOD {
+            if !self.incumbent.linked {
+                return None;
+            }
             match os.read(Peer::Incumbent) {
-                Read::Nothing => break,
-                Read::Message(Message::Hello(hello)) if is_itself(os, &hello).is_ok() => {
-                    self.doubts_until = None;
-                    self.is_answered_by(&hello);
-                }
+                Read::Message(Message::Hello(hello)) if is_itself(os, &hello).is_ok() => return Some(hello),
                 Read::Message(_) => {}
+                Read::Nothing => return None,
                 Read::Closed(_) => self.incumbent.linked = false,
             }
         }
-        let waits = self.incumbent.linked || self.reconnect_at.is_some();
-        if !waits || until <= os.now() {
-            (self.doubts_until, self.reconnect_at) = (None, None);
-        }
+        None
     }
 
     fn is_answered_by(&mut self, hello: &Hello) {

@@ -5,10 +5,10 @@ use handoff::ProcessId;
 use handoff::host::Clock;
 use handoff::journal::Journal;
 use handoff::machine::Reason;
-use handoff::machine::supervisor::{Peer, Verdict};
+use handoff::machine::supervisor::{Note, Peer, Verdict};
 use handoff::message::{Message, Role};
 use handoff::node::handoff::{Answer, Connection};
-use handoff::node::{Credentials, Node};
+use handoff::node::{Credentials, FLOOD, Node};
 
 use crate::os::{Did, Scene, UID, hello};
 
@@ -103,8 +103,44 @@ fn a_full_queue_is_tried_again_until_the_doubt_is_over() {
 }
 
 #[test]
-fn a_connection_that_comes_later_may_fail_then() {
+fn a_connection_that_comes_later_is_waited_for() {
     let mut scene = nobody_serves([None]);
+    assert_eq!((scene.pass(), scene.verdict()), (vec![], None));
+    scene.os.answers.push_back(Answer::Connected(Connection::Made));
+    scene.os.credentials = Ok(Credentials { uid: UID, pid: Some(OTHER.pid) });
+    scene.os.says(Peer::Incumbent, hello(Role::Incumbent, OTHER));
+    assert_eq!((scene.pass(), scene.verdict()), (vec![], Some(Verdict::Unconfirmed)));
+}
+
+#[test]
+fn a_connection_that_fails_later_ends_the_doubt_then() {
+    let mut scene = nobody_serves([None]);
+    assert_eq!((scene.pass(), scene.verdict()), (vec![], None));
     scene.os.answers.push_back(Answer::Connected(nobody_listens()));
     assert_eq!((scene.pass(), scene.verdict()), (vec![], Some(Verdict::NobodyServes)));
+}
+
+#[test]
+fn what_the_journal_answers_late_says_nothing_of_it() {
+    let mut scene = Scene::new(false, Journal::default());
+    scene.os.written = None;
+    scene.begin();
+    scene.os.ends(Peer::Successor);
+    scene.pass();
+    assert!(scene.os.has(&Did::Connects));
+    scene.os.answers.push_back(Answer::Written(Note::UnderWay, Ok(())));
+    assert_eq!((scene.pass(), scene.verdict()), (vec![], None));
+    scene.os.credentials = Ok(Credentials { uid: UID, pid: Some(OTHER.pid) });
+    scene.os.says(Peer::Incumbent, hello(Role::Incumbent, OTHER));
+    assert_eq!((scene.pass(), scene.verdict()), (vec![], Some(Verdict::Unconfirmed)));
+}
+
+#[test]
+fn a_process_that_floods_the_link_does_not_prolong_it() {
+    let mut scene = nobody_serves([]);
+    scene.os.passes(DOUBT);
+    (0..10 * FLOOD).for_each(|_| scene.os.says(Peer::Incumbent, Message::StatusQuery));
+    assert_eq!((scene.pass(), scene.verdict()), (vec![], Some(Verdict::NobodyServes)));
+    let unread = scene.os.inboxes[&Peer::Incumbent].len();
+    assert_eq!(unread, 9 * FLOOD);
 }
