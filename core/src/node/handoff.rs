@@ -117,11 +117,20 @@ struct Pass {
     left: [usize; 2],
     handled: bool,
     over: bool,
+    /// The pass before did not take all that had come.
+    goes_on: bool,
 }
 
 impl Default for Pass {
     fn default() -> Self {
-        Pass { left: [FLOOD; 2], handled: false, over: false }
+        Pass { left: [FLOOD; 2], handled: false, over: false, goes_on: false }
+    }
+}
+
+impl Pass {
+    /// Whether a peer has sent more than one pass takes.
+    fn is_flooded(&self) -> bool {
+        self.left.contains(&0)
     }
 }
 
@@ -235,9 +244,8 @@ impl Handoff {
             return event;
         }
         self.pass.over = true;
-        let flooded = self.pass.left.contains(&0);
         let expired = self.machine.timers().next().filter(|(at, _)| *at <= os.now());
-        expired.filter(|_| !self.pass.handled || flooded).map(|(_, timer)| Event::Timer(timer))
+        expired.filter(|_| !self.pass.handled || self.pass.is_flooded()).map(|(_, timer)| Event::Timer(timer))
     }
 
     /// The end of either process, or else what a peer has sent next. Both ends come before each frame, since this process may have
@@ -270,6 +278,9 @@ impl Node for Handoff {
     type Event = Event;
 
     fn wake_at(&self) -> Option<Time> {
+        if self.pass.goes_on || self.rest.connect_failed.is_some() {
+            return Some(Time::ZERO);
+        }
         let timer = self.machine.timers().next().map(|(at, _)| at).filter(|_| !self.machine.is_done());
         let closed = PEERS.into_iter().filter_map(|peer| Some(self.rest.party(peer).closed.as_ref()?.0));
         timer.into_iter().chain(closed).chain(self.rest.reconnect_at).chain(self.rest.doubts_until).min()
@@ -289,7 +300,7 @@ impl<O: Os> NodeOn<O> for Handoff {
         let event = self.pick(os);
         match event {
             Some(_) => self.pass.handled = true,
-            None => self.pass = Pass::default(),
+            None => self.pass = Pass { goes_on: self.pass.is_flooded(), ..Pass::default() },
         }
         event
     }

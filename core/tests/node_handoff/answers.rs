@@ -7,6 +7,7 @@ use handoff::machine::supervisor::{Event, Note, Peer, Verdict};
 use handoff::message::{Message, Role};
 use handoff::node::Node;
 use handoff::node::handoff::{Answer, Connection};
+use handoff::time::Time;
 
 use crate::os::{Did, ID, INCUMBENT, SUCCESSOR, Scene, binary, drained, failed, hello, serving};
 
@@ -152,4 +153,23 @@ fn what_could_not_be_written_is_known_and_comes_with_the_next_note() {
     assert_eq!((*note, &journal.committed), (Note::Committed, &Some(binary("new"))));
     let under_way = journal.under_way.as_ref().expect("it comes with the commit");
     assert_eq!((under_way.successor, under_way.incumbent), (SUCCESSOR, None));
+}
+
+#[test]
+fn what_a_timer_leads_to_does_not_wait_for_the_next_one() {
+    let nobody = Connection::Failed("nobody listens".into());
+    let mut scene = Scene::at("await-drained");
+    scene.os.closes(Peer::Incumbent);
+    scene.pass();
+    scene.os.connections.extend([Some(nobody.clone()), Some(nobody.clone())]);
+    // The closed link, then an attempt to connect that fails.
+    scene.pass_at_wake();
+    assert_eq!(scene.node.state(), "await-resumed");
+    scene.os.did.clear();
+    while !scene.os.has(&Did::Connects) {
+        scene.pass_at_wake();
+    }
+    assert_eq!(scene.node.wake_at(), Some(Time::ZERO), "it has failed: that is told now");
+    let failed = Event::ConnectFailed("nobody listens".into());
+    assert_eq!(scene.pass(), [failed]);
 }

@@ -1,6 +1,7 @@
 //! What comes before what, and what one peer can keep from another.
 use std::time::Duration;
 
+use handoff::host::Clock;
 use handoff::machine::Timer;
 use handoff::machine::supervisor::{Event, Peer};
 use handoff::message::{Message, SealProgress};
@@ -91,4 +92,14 @@ fn nothing_is_sent_over_a_link_that_has_closed() {
     scene.os.passes(Duration::from_millis(1));
     assert_eq!(scene.pass(), [Event::Timer(Timer::Heartbeat)]);
     assert_eq!(scene.os.did, [Did::Says(Peer::Successor, "Heartbeat")]);
+}
+
+#[test]
+fn what_a_flood_has_left_is_read_without_waiting_for_more() {
+    let mut scene = Scene::at("await-ready");
+    (0..2 * FLOOD + 1).for_each(|_| scene.os.says(Peer::Incumbent, progress()));
+    let now = scene.os.now;
+    let passes = [scene.pass().len(), scene.pass_at_wake().len(), scene.pass_at_wake().len()];
+    assert_eq!((passes, scene.os.now), ([FLOOD, FLOOD, 1], now));
+    assert!(scene.node.wake_at() > Some(scene.os.now()), "all is read");
 }

@@ -56,6 +56,8 @@ struct Pass {
     handled: bool,
     /// There was no end to it: timers have their turn as well.
     flooded: bool,
+    /// The pass before did not take all that had come.
+    goes_on: bool,
 }
 
 /// The node of a daemon.
@@ -230,7 +232,8 @@ impl Node for Daemon {
 
     fn wake_at(&self) -> Option<Time> {
         let timer = self.role.timers().next().map(|(at, _)| at);
-        timer.into_iter().chain(self.rest.accept_again).min().filter(|_| !self.rest.has_left)
+        let at_once = self.pass.goes_on.then_some(Time::ZERO);
+        at_once.into_iter().chain(timer).chain(self.rest.accept_again).min().filter(|_| !self.rest.has_left)
     }
 
     fn state(&self) -> &'static str {
@@ -247,7 +250,7 @@ impl<O: Os> NodeOn<O> for Daemon {
         let event = if self.rest.has_left { None } else { self.pick(os) };
         match event {
             Some(_) => self.pass.handled = true,
-            None => self.pass = Pass::default(),
+            None => self.pass = Pass { goes_on: self.pass.flooded, ..Pass::default() },
         }
         event
     }
