@@ -172,6 +172,16 @@ fn a_peer_that_floods_its_link_delays_no_other_and_no_timer() {
 }
 
 #[test]
+fn what_a_flood_has_left_is_read_without_waiting_for_more() {
+    let (mut os, mut node) = (Machine::default(), incumbent());
+    os.connects(1);
+    os.pass(&mut node);
+    (0..FLOOD + 1).for_each(|_| os.says(1, Message::StandingQuery));
+    assert_eq!((os.pass(&mut node).len(), node.wake_at()), (FLOOD, Some(os.now())));
+    assert_eq!((os.pass(&mut node).len(), node.wake_at()), (1, None));
+}
+
+#[test]
 fn a_timer_has_its_turn_only_when_nothing_else_has_happened() {
     let (mut os, mut node) = (Machine::default(), incumbent());
     os.connects(1);

@@ -117,11 +117,20 @@ struct Pass {
     left: [usize; 2],
     handled: bool,
     over: bool,
+    /// The pass before did not take all that had come.
+    goes_on: bool,
 }
 
 impl Default for Pass {
     fn default() -> Self {
-        Pass { left: [FLOOD; 2], handled: false, over: false }
+        Pass { left: [FLOOD; 2], handled: false, over: false, goes_on: false }
+    }
+}
+
+impl Pass {
+    /// Whether a peer has sent more than one pass takes.
+    fn is_flooded(&self) -> bool {
+        self.left.contains(&0)
     }
 }
 
@@ -133,6 +142,8 @@ struct Rest {
     knows: Journal,
     incumbent: Party,
     successor: Party,
+    /// The answer to an attempt to connect was put off.
+    connecting: bool,
     reconnect_at: Option<Time>,
     connect_failed: Option<String>,
     outcome: Option<Outcome>,
@@ -165,6 +176,7 @@ impl Handoff {
             knows: before,
             incumbent: Party::default(),
             successor: Party::default(),
+            connecting: false,
             reconnect_at: None,
             connect_failed: None,
             outcome: None,
@@ -232,9 +244,8 @@ impl Handoff {
             return event;
         }
         self.pass.over = true;
-        let flooded = self.pass.left.contains(&0);
         let expired = self.machine.timers().next().filter(|(at, _)| *at <= os.now());
-        expired.filter(|_| !self.pass.handled || flooded).map(|(_, timer)| Event::Timer(timer))
+        expired.filter(|_| !self.pass.handled || self.pass.is_flooded()).map(|(_, timer)| Event::Timer(timer))
     }
 
     /// The end of either process, or else what a peer has sent next. Both ends come before each frame, since this process may have
@@ -267,6 +278,9 @@ impl Node for Handoff {
     type Event = Event;
 
     fn wake_at(&self) -> Option<Time> {
+        if self.pass.goes_on || self.rest.connect_failed.is_some() {
+            return Some(Time::ZERO);
+        }
         let timer = self.machine.timers().next().map(|(at, _)| at).filter(|_| !self.machine.is_done());
         let closed = PEERS.into_iter().filter_map(|peer| Some(self.rest.party(peer).closed.as_ref()?.0));
         timer.into_iter().chain(closed).chain(self.rest.reconnect_at).chain(self.rest.doubts_until).min()
@@ -290,7 +304,7 @@ impl<O: Os> NodeOn<O> for Handoff {
         let event = self.pick(os);
         match event {
             Some(_) => self.pass.handled = true,
-            None => self.pass = Pass::default(),
+            None => self.pass = Pass { goes_on: self.pass.is_flooded(), ..Pass::default() },
         }
         event
     }
@@ -336,12 +350,14 @@ impl Rest {
         if core::mem::take(&mut self.incumbent.linked) {
             os.hang_up(Peer::Incumbent);
         }
+        self.connecting = true;
         if let Some(connection) = os.connect() {
             self.connected(os.now(), connection);
         }
     }
 
     fn connected(&mut self, now: Time, connection: Connection) {
+        self.connecting = false;
         match connection {
             Connection::Made => self.incumbent.linked = true,
             Connection::QueueFull => self.reconnect_at = Some(now + CONNECT_AGAIN),
@@ -428,22 +444,30 @@ impl Rest {
     /// meanwhile.
     fn resolve_doubt<O: Os>(&mut self, os: &mut O) {
         let Some(until) = self.doubts_until else { return };
-        let _ = self.answers(os).map(|_| self.doubts_until = None);
-        while self.doubts_until.is_some() && self.incumbent.linked {
+        // What else is answered so late says nothing of it.
+        while self.answers(os).is_some() {}
+        let hello = self.hello_at_path(os);
+        let waits = self.incumbent.linked || self.connecting || self.reconnect_at.is_some();
+        if hello.is_some() || !waits || until <= os.now() {
+            (self.doubts_until, self.reconnect_at) = (None, None);
+        }
+        hello.into_iter().for_each(|hello| self.is_answered_by(&hello));
+    }
+
+    /// The `Hello` that has come from a process at the control path; what else it says is of no interest.
+    fn hello_at_path<O: Os>(&mut self, os: &mut O) -> Option<Hello> {
+        for _ in 0..FLOOD {
+            if !self.incumbent.linked {
+                return None;
+            }
             match os.read(Peer::Incumbent) {
-                Read::Nothing => break,
-                Read::Message(Message::Hello(hello)) if is_itself(os, &hello).is_ok() => {
-                    self.doubts_until = None;
-                    self.is_answered_by(&hello);
-                }
+                Read::Message(Message::Hello(hello)) if is_itself(os, &hello).is_ok() => return Some(hello),
                 Read::Message(_) => {}
+                Read::Nothing => return None,
                 Read::Closed(_) => self.incumbent.linked = false,
             }
         }
-        let waits = self.incumbent.linked || self.reconnect_at.is_some();
-        if !waits || until <= os.now() {
-            (self.doubts_until, self.reconnect_at) = (None, None);
-        }
+        None
     }
 
     fn is_answered_by(&mut self, hello: &Hello) {

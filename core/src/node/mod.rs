@@ -80,7 +80,9 @@ pub trait Node {
     /// What can happen.
     type Event;
 
-    /// When the node has something to do although nothing has come: its next timer. `None` is never.
+    /// When the node has something to do although nothing new has come: its next timer, or at once if the pass before did not take all
+    /// that had come. A link may have been read further than it was handed over, and does not wake its process for that. `None` is
+    /// never.
     fn wake_at(&self) -> Option<Time>;
 
     /// The machine's role.

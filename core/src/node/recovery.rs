@@ -147,6 +147,8 @@ struct Pass {
     handled: bool,
     flooded: bool,
     over: bool,
+    /// The pass before did not take all that had come.
+    goes_on: bool,
 }
 
 /// All of a recovery's node but the machine.
@@ -263,7 +265,12 @@ impl Node for Recovery {
     type Event = Event;
 
     fn wake_at(&self) -> Option<Time> {
-        self.machine.timers().next().map(|(at, _)| at).filter(|_| !self.machine.is_done())
+        if self.machine.is_done() {
+            return None;
+        }
+        let at_once = self.pass.goes_on || !self.rest.refused.is_empty();
+        let timer = self.machine.timers().next().map(|(at, _)| at);
+        if at_once { Some(Time::ZERO) } else { timer }
     }
 
     fn role(&self) -> &'static str {
@@ -284,7 +291,7 @@ impl<O: Os> NodeOn<O> for Recovery {
         let event = self.pick(os);
         match event {
             Some(_) => self.pass.handled = true,
-            None => self.pass = Pass::default(),
+            None => self.pass = Pass { goes_on: self.pass.flooded, ..Pass::default() },
         }
         event
     }

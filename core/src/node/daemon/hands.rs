@@ -1,0 +1,103 @@
+//! What a daemon's machine stands on.
+use alloc::string::String;
+use core::ops::ControlFlow;
+
+use super::{Hook, Os, rest::Rest};
+use crate::{
+    host::{Clock, Crashed, Gap, Gaps, Hooks, Sockets, Storage, Transport},
+    machine::{Cell, Exit, LinkId, LockAnswer, Op, incumbent, successor},
+    message::Message,
+    record::Record,
+    time::Time,
+};
+
+/// The operating system, and what the node keeps of it.
+pub(super) struct Hands<'a, O> {
+    pub(super) rest: &'a mut Rest,
+    pub(super) os: &'a mut O,
+}
+
+impl<O: Os> Clock for Hands<'_, O> {
+    fn now(&self) -> Time {
+        self.os.now()
+    }
+}
+
+impl<O: Os> Gaps for Hands<'_, O> {
+    fn handles(&mut self, cell: Cell) {
+        self.os.handles(cell);
+    }
+
+    fn gap(&mut self, gap: Gap) -> ControlFlow<Crashed> {
+        self.os.gap(gap)
+    }
+}
+
+impl<O: Os> Transport<LinkId> for Hands<'_, O> {
+    fn send(&mut self, to: LinkId, message: &Message) {
+        self.os.send(to, message);
+    }
+
+    fn close(&mut self, link: LinkId) {
+        self.rest.forget(link);
+        self.os.close(link);
+    }
+}
+
+impl<O: Os> Sockets for Hands<'_, O> {
+    fn send_listeners(&mut self, to: LinkId) {
+        self.os.send_listeners(to);
+    }
+}
+
+impl<O: Os> Storage for Hands<'_, O> {
+    fn lock(&mut self, op: Op) -> Option<LockAnswer> {
+        self.os.lock(op)
+    }
+
+    fn unlock(&mut self) {
+        self.os.unlock();
+    }
+
+    fn write_record(&mut self, op: Op, record: &Record) -> Option<Result<(), String>> {
+        self.os.write_record(op, record)
+    }
+
+    fn take_path(&mut self, op: Op) -> Option<Result<(), String>> {
+        self.os.take_path(op)
+    }
+}
+
+impl<O: Os> Hands<'_, O> {
+    fn start(&mut self, op: Op, hook: Hook) {
+        self.rest.running += u32::from(op != Op::UNAWAITED);
+        self.os.start_hook(op, hook);
+    }
+
+    fn leave(&mut self, exit: Exit) {
+        self.rest.has_left = true;
+        self.os.exit(exit);
+    }
+}
+
+impl<O: Os> Hooks<incumbent::Hook> for Hands<'_, O> {
+    fn start_hook(&mut self, op: Op, hook: incumbent::Hook) {
+        // No machine waits for the end of this one.
+        let op = if hook == incumbent::Hook::Finalize { Op::UNAWAITED } else { op };
+        self.start(op, Hook::Incumbent(hook));
+    }
+
+    fn exit(&mut self, exit: Exit) {
+        self.leave(exit);
+    }
+}
+
+impl<O: Os> Hooks<successor::Hook> for Hands<'_, O> {
+    fn start_hook(&mut self, op: Op, hook: successor::Hook) {
+        self.start(op, Hook::Successor(hook));
+    }
+
+    fn exit(&mut self, exit: Exit) {
+        self.leave(exit);
+    }
+}

@@ -1,0 +1,280 @@
+//! The node of a daemon: the successor's machine and then the incumbent's, their links, hooks and status.
+//!
+//! This file has the node and its pass; `role.rs` the two machines behind one type, `rest.rs` what the node keeps besides, `os.rs`
+//! what it asks of its operating system, `hands.rs` what the machine stands on.
+use alloc::collections::VecDeque;
+use core::ops::ControlFlow;
+
+use super::{Driver, FLOOD, Node, NodeOn, Read};
+use crate::{
+    host::Crashed,
+    machine::{LinkId, Op},
+    message::{Message, SealProgress, Status},
+    time::{Duration, Time},
+};
+
+mod hands;
+mod os;
+mod rest;
+mod role;
+
+pub use os::{Accepted, Os, Reply, StateSnapshot};
+pub use rest::MOST_LINKS;
+pub use role::{Done, Event, Hook, Role};
+
+use hands::Hands;
+use rest::Rest;
+
+/// The largest number of connections that are accepted in one pass: links that are there are read in between.
+const MOST_ACCEPTED: usize = 16;
+
+/// After descriptors or memory were exhausted, nothing is accepted for so long.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+
+/// What a pass looks for next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+enum Stage {
+    #[default]
+    Answers,
+    Links,
+    Hooks,
+    Stop,
+    Connections,
+    Timers,
+    Over,
+}
+
+/// How far a pass has come.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Pass {
+    stage: Stage,
+    /// Links that are still to be read, and how many messages may still be taken from the first of them.
+    links: VecDeque<LinkId>,
+    left: usize,
+    accepted: usize,
+    /// Something was handed over.
+    handled: bool,
+    /// There was no end to it: timers have their turn as well.
+    flooded: bool,
+    /// The pass before did not take all that had come.
+    goes_on: bool,
+}
+
+/// The node of a daemon.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Daemon {
+    role: Role,
+    rest: Rest,
+    pass: Pass,
+    stop_grace: Duration,
+    stop_told: bool,
+    /// A stop came on the way to serving: the incumbent is to carry it out.
+    stop_again: bool,
+}
+
+impl Daemon {
+    /// A daemon that is about to start as `role`; `inherited` is the link that it was born with.
+    pub fn new(role: Role, inherited: Option<LinkId>, stop_grace: Duration) -> Daemon {
+        let rest = Rest::new(inherited);
+        Daemon { role, rest, pass: Pass::default(), stop_grace, stop_told: false, stop_again: false }
+    }
+
+    /// The machine, in whichever of its two lives.
+    pub fn role(&self) -> &Role {
+        &self.role
+    }
+
+    /// The links that are open, the oldest first.
+    pub fn links(&self) -> impl Iterator<Item = LinkId> {
+        self.rest.links()
+    }
+
+    /// Whether a connection would be accepted at `now`.
+    pub fn accepts(&self, now: Time) -> bool {
+        self.rest.accept_again.is_none_or(|at| at <= now)
+    }
+
+    /// Whether the machine was told that the process was asked to stop.
+    pub fn knows_of_stop(&self) -> bool {
+        self.stop_told && !self.stop_again
+    }
+
+    fn pick<O: Os>(&mut self, os: &mut O) -> Option<Event> {
+        if core::mem::take(&mut self.stop_again) {
+            return Some(Event::Stop);
+        }
+        loop {
+            let (found, then) = match self.pass.stage {
+                Stage::Answers => (os.answer(), Stage::Links),
+                Stage::Links => (self.read(os), Stage::Hooks),
+                Stage::Hooks => (self.hear(os), Stage::Stop),
+                Stage::Stop => (self.take_stop(os), Stage::Connections),
+                Stage::Connections => (self.accept(os), Stage::Timers),
+                Stage::Timers => {
+                    self.pass.stage = Stage::Over;
+                    return self.expired(os.now());
+                }
+                Stage::Over => return None,
+            };
+            if found.is_some() {
+                return found;
+            }
+            self.enter(then);
+        }
+    }
+
+    fn enter(&mut self, stage: Stage) {
+        self.pass.stage = stage;
+        self.pass.left = FLOOD;
+        if stage == Stage::Links {
+            self.pass.links = self.links().collect();
+        }
+    }
+
+    /// The older links first: what a supervisor said last over one comes before what it says over the next.
+    fn read<O: Os>(&mut self, os: &mut O) -> Option<Event> {
+        while let Some(&id) = self.pass.links.front() {
+            let read = if self.pass.left > 0 { self.rest.read(os, id) } else { Read::Nothing };
+            self.pass.flooded |= self.pass.left == 0;
+            self.pass.left = self.pass.left.saturating_sub(1);
+            match read {
+                Read::Message(Message::StatusQuery) => self.answer_status(os, id),
+                Read::Message(message) => return Some(Event::Frame(id, message)),
+                Read::Closed(_) => return Some(Event::Closed(id)),
+                Read::Nothing => {
+                    self.pass.links.pop_front();
+                    self.pass.left = FLOOD;
+                }
+            }
+        }
+        None
+    }
+
+    fn hear<O: Os>(&mut self, os: &mut O) -> Option<Event> {
+        while let Some(reply) = os.reply() {
+            self.pass.handled = true;
+            match reply {
+                Reply::Done(op, result) => {
+                    self.rest.running = self.rest.running.saturating_sub(u32::from(op != Op::UNAWAITED));
+                    return Some(Event::HookDone(op, result));
+                }
+                Reply::Progress(progress) => self.seal_goes_on(os, progress),
+                Reply::Snapshot(snapshot) => {
+                    self.rest.snapshot = snapshot;
+                    for link in core::mem::take(&mut self.rest.asked) {
+                        self.tell_status(os, link);
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// A seal has come so far: the supervisor hears of it.
+    pub fn seal_goes_on<O: Os>(&self, os: &mut O, progress: SealProgress) {
+        if let Some((link, message)) = self.role.seal_progress(progress) {
+            os.send(link, &message);
+        }
+    }
+
+    fn take_stop<O: Os>(&mut self, os: &O) -> Option<Event> {
+        let told = !os.stop_asked() || core::mem::replace(&mut self.stop_told, true);
+        (!told).then_some(Event::Stop)
+    }
+
+    fn accept<O: Os>(&mut self, os: &mut O) -> Option<Event> {
+        while self.accepts(os.now()) && self.pass.accepted < MOST_ACCEPTED {
+            self.rest.accept_again = None;
+            match os.accept() {
+                Accepted::Link(id, peer) => {
+                    (self.pass.handled, self.pass.accepted) = (true, self.pass.accepted + 1);
+                    if self.rest.admit(os, id, peer, self.role.session_link()) {
+                        return Some(Event::Connected(id));
+                    }
+                }
+                Accepted::Nobody => break,
+                Accepted::Failed => self.rest.accept_again = Some(os.now() + ACCEPT_PAUSE),
+            }
+        }
+        self.pass.flooded |= self.pass.accepted == MOST_ACCEPTED;
+        None
+    }
+
+    /// A timer that has expired, if it has its turn.
+    fn expired(&self, now: Time) -> Option<Event> {
+        let (_, timer) = self.role.timers().next().filter(|(at, _)| *at <= now)?;
+        (!self.pass.handled || self.pass.flooded).then_some(Event::Timer(timer))
+    }
+
+    /// A status is always answered: with what the daemon says now or, while a hook runs, said last.
+    fn answer_status<O: Os>(&mut self, os: &mut O, link: LinkId) {
+        self.pass.handled = true;
+        let knows_itself = matches!(self.role, Role::Incumbent(_));
+        if self.rest.running > 0 || !knows_itself {
+            return self.tell_status(os, link);
+        }
+        self.rest.asked.push(link);
+        if self.rest.asked.len() == 1 {
+            os.take_snapshot();
+        }
+    }
+
+    fn tell_status<O: Os>(&self, os: &mut O, link: LinkId) {
+        let StateSnapshot { shard_count, open_conns, last_revision_per_shard } = self.rest.snapshot.clone();
+        let standing = self.role.standing();
+        let status = Status { standing, shard_count, open_conns, last_revision_per_shard };
+        os.send(link, &Message::Status(status));
+    }
+}
+
+impl Node for Daemon {
+    type Event = Event;
+
+    fn wake_at(&self) -> Option<Time> {
+        let timer = self.role.timers().next().map(|(at, _)| at);
+        let at_once = self.pass.goes_on.then_some(Time::ZERO);
+        at_once.into_iter().chain(timer).chain(self.rest.accept_again).min().filter(|_| !self.rest.has_left)
+    }
+
+    fn role(&self) -> &'static str {
+        self.role.name()
+    }
+
+    fn state(&self) -> &'static str {
+        self.role.state()
+    }
+
+    fn is_over(&self) -> bool {
+        self.rest.has_left
+    }
+}
+
+impl<O: Os> NodeOn<O> for Daemon {
+    fn next(&mut self, os: &mut O) -> Option<Event> {
+        let event = if self.rest.has_left { None } else { self.pick(os) };
+        match event {
+            Some(_) => self.pass.handled = true,
+            None => self.pass = Pass { goes_on: self.pass.flooded, ..Pass::default() },
+        }
+        event
+    }
+
+    /// A successor that serves is an incumbent from then on.
+    fn step(&mut self, os: &mut O, event: Event, driver: &mut impl Driver) -> ControlFlow<Crashed> {
+        let hands = &mut Hands { rest: &mut self.rest, os };
+        let flow = match &mut self.role {
+            Role::Incumbent(machine) => match event.typed(Done::for_incumbent) {
+                Some(event) => driver.turn(machine, hands, event),
+                None => ControlFlow::Continue(()),
+            },
+            Role::Successor(machine) => match event.typed(Done::for_successor) {
+                Some(event) => driver.turn(machine, hands, event),
+                None => ControlFlow::Continue(()),
+            },
+        };
+        if flow.is_continue() && !self.rest.has_left && self.role.promote(os.now(), self.stop_grace) {
+            self.stop_again = self.stop_told;
+        }
+        flow
+    }
+}

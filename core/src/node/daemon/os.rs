@@ -1,0 +1,80 @@
+//! What a daemon's node asks of its operating system, and what comes from there.
+use alloc::{string::String, vec::Vec};
+
+use super::{Done, Event, Hook};
+use crate::{
+    host::{Clock, Gaps, Sockets, Storage},
+    machine::{Exit, LinkId, Op},
+    message::{Message, SealProgress},
+    node::{Credentials, Read},
+};
+
+/// What a daemon says of itself, for a status.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct StateSnapshot {
+    /// The number of shards.
+    pub shard_count: u32,
+    /// The number of open connections.
+    pub open_conns: u32,
+    /// The last revision of each shard.
+    pub last_revision_per_shard: Vec<u64>,
+}
+
+/// What the hooks' side has to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// A hook has returned, or panicked.
+    Done(Op, Result<Done, String>),
+    /// How far a seal has come.
+    Progress(SealProgress),
+    /// What a status is to show.
+    Snapshot(StateSnapshot),
+}
+
+/// What an attempt to accept a connection found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accepted {
+    /// A connection, and the process at its other end.
+    Link(LinkId, Credentials),
+    /// Nobody waits.
+    Nobody,
+    /// Descriptors or memory are exhausted: the connection still waits.
+    Failed,
+}
+
+/// What a daemon's node stands on.
+pub trait Os: Clock + Gaps + Storage + Sockets {
+    /// Reads what has come over a link. After [`Read::Closed`] the link is gone.
+    fn read(&mut self, link: LinkId) -> Read;
+
+    /// Sends a message: buffered, not received.
+    fn send(&mut self, link: LinkId, message: &Message);
+
+    /// Closes a link, after what was sent.
+    fn close(&mut self, link: LinkId);
+
+    /// Accepts a connection to the control socket, without waiting for it.
+    fn accept(&mut self) -> Accepted;
+
+    /// The effective user of this process.
+    fn uid(&self) -> u32;
+
+    /// An answer of the storage that was put off, once it has come.
+    fn answer(&mut self) -> Option<Event>;
+
+    /// What the hooks' side has said next.
+    fn reply(&mut self) -> Option<Reply>;
+
+    /// Runs `hook` beside the machine; what it reports comes as a [`Reply`] that carries `op`, unless that is
+    /// [`Op::UNAWAITED`].
+    fn start_hook(&mut self, op: Op, hook: Hook);
+
+    /// Asks the hooks' side for what a status is to show; it comes as a [`Reply`].
+    fn take_snapshot(&mut self);
+
+    /// Whether the process was asked to stop.
+    fn stop_asked(&self) -> bool;
+
+    /// Leaves.
+    fn exit(&mut self, exit: Exit);
+}

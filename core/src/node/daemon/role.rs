@@ -1,0 +1,187 @@
+//! The two lives of a daemon, behind one type: its hooks, its events, its machine.
+use alloc::string::String;
+
+use crate::{
+    machine::{
+        DaemonEvent, Incumbent, LinkId, LockAnswer, Machine, Op, Successor, Timer, Timers, incumbent,
+        successor,
+    },
+    message::{Message, SealProgress, Sealed, Standing},
+    time::{Duration, Time},
+};
+
+/// A hook of a daemon.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Hook {
+    /// One of an incumbent's.
+    Incumbent(incumbent::Hook),
+    /// One of a successor's.
+    Successor(successor::Hook),
+}
+
+impl Hook {
+    /// The hook's name, for traces.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Hook::Incumbent(incumbent::Hook::Drain { .. }) => "drain",
+            Hook::Incumbent(incumbent::Hook::Seal) => "seal",
+            Hook::Incumbent(incumbent::Hook::Resume { .. }) => "resume",
+            Hook::Incumbent(incumbent::Hook::Finalize) => "finalize",
+            Hook::Successor(successor::Hook::WarmUp) => "warm-up",
+            Hook::Successor(successor::Hook::Open { .. }) => "open",
+            Hook::Successor(successor::Hook::Serve) => "serve",
+        }
+    }
+
+    /// What the incumbent sealed, for a hook that opens it.
+    pub fn sealed(&self) -> Option<&Sealed> {
+        match self {
+            Hook::Successor(successor::Hook::Open { sealed }) => sealed.as_ref(),
+            _ => None,
+        }
+    }
+}
+
+/// What a hook reports.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Done {
+    /// Nothing.
+    Ok,
+    /// What only an incumbent's hook reports.
+    Incumbent(incumbent::Done),
+    /// What only a successor's hook reports.
+    Successor(successor::Done),
+}
+
+impl Done {
+    pub(super) fn for_incumbent(self) -> Option<incumbent::Done> {
+        match self {
+            Done::Ok | Done::Successor(successor::Done::Ok) => Some(incumbent::Done::Ok),
+            Done::Incumbent(done) => Some(done),
+            Done::Successor(successor::Done::Opened { .. }) => None,
+        }
+    }
+
+    pub(super) fn for_successor(self) -> Option<successor::Done> {
+        match self {
+            Done::Ok => Some(successor::Done::Ok),
+            Done::Successor(done) => Some(done),
+            Done::Incumbent(_) => None,
+        }
+    }
+}
+
+/// What has happened to a daemon, whichever role it has.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Event {
+    /// The process has started.
+    Start,
+    /// A peer has connected to the control socket.
+    Connected(LinkId),
+    /// A message has come.
+    Frame(LinkId, Message),
+    /// A link is at its end.
+    Closed(LinkId),
+    /// A hook has returned, or panicked.
+    HookDone(Op, Result<Done, String>),
+    /// The lock was tried.
+    Locked(Op, LockAnswer),
+    /// The record was written, or could not be.
+    Recorded(Op, Result<(), String>),
+    /// The control path was taken, or could not be.
+    PathTaken(Op, Result<(), String>),
+    /// A timer has expired.
+    Timer(Timer),
+    /// The process was asked to stop.
+    Stop,
+}
+
+impl Event {
+    /// The event, as the machine of one role knows it; `None` if a hook has reported what is not for that role.
+    pub(super) fn typed<D>(self, done: impl Fn(Done) -> Option<D>) -> Option<DaemonEvent<D>> {
+        Some(match self {
+            Event::Start => DaemonEvent::Start,
+            Event::Connected(link) => DaemonEvent::Connected(link),
+            Event::Frame(link, message) => DaemonEvent::Frame(link, message),
+            Event::Closed(link) => DaemonEvent::Closed(link),
+            Event::HookDone(op, Ok(report)) => DaemonEvent::HookDone(op, Ok(done(report)?)),
+            Event::HookDone(op, Err(why)) => DaemonEvent::HookDone(op, Err(why)),
+            Event::Locked(op, answer) => DaemonEvent::Locked(op, answer),
+            Event::Recorded(op, result) => DaemonEvent::Recorded(op, result),
+            Event::PathTaken(op, result) => DaemonEvent::PathTaken(op, result),
+            Event::Timer(timer) => DaemonEvent::Timer(timer),
+            Event::Stop => DaemonEvent::Stop,
+        })
+    }
+}
+
+/// A daemon's machine, in whichever of its two lives.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// It does not serve yet.
+    Successor(Successor),
+    /// It serves, or has served.
+    Incumbent(Incumbent),
+}
+
+impl Role {
+    /// The role's name, for traces.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Role::Successor(_) => Successor::ROLE,
+            Role::Incumbent(_) => Incumbent::ROLE,
+        }
+    }
+
+    /// The machine's state, after what it awaits.
+    pub fn state(&self) -> &'static str {
+        match self {
+            Role::Successor(machine) => machine.state(),
+            Role::Incumbent(machine) => machine.state(),
+        }
+    }
+
+    /// When each timer expires.
+    pub fn timers(&self) -> &Timers {
+        match self {
+            Role::Successor(machine) => machine.timers(),
+            Role::Incumbent(machine) => machine.timers(),
+        }
+    }
+
+    /// Where the daemon stands, for a status.
+    pub fn standing(&self) -> Standing {
+        match self {
+            Role::Successor(machine) => machine.standing(),
+            Role::Incumbent(machine) => machine.standing(),
+        }
+    }
+
+    /// The link of the supervisor whose handoff the daemon is part of.
+    pub(super) fn session_link(&self) -> Option<LinkId> {
+        match self {
+            Role::Successor(_) => None,
+            Role::Incumbent(machine) => machine.session_link(),
+        }
+    }
+
+    /// What the supervisor is to hear of a seal that goes on, and over which link.
+    pub fn seal_progress(&self, progress: SealProgress) -> Option<(LinkId, Message)> {
+        match self {
+            Role::Successor(_) => None,
+            Role::Incumbent(machine) => machine.seal_progress(progress),
+        }
+    }
+
+    /// Lets a successor that serves be an incumbent from here on: whether it was one. `stop_grace` is how long open requests may
+    /// take to finish when the daemon is asked to stop.
+    pub fn promote(&mut self, now: Time, stop_grace: Duration) -> bool {
+        let promoted = match self {
+            Role::Successor(machine) => machine.promoted(now, stop_grace),
+            Role::Incumbent(_) => None,
+        };
+        let is_promoted = promoted.is_some();
+        promoted.into_iter().for_each(|incumbent| *self = Role::Incumbent(incumbent));
+        is_promoted
+    }
+}

@@ -1,0 +1,282 @@
+//! An operating system that is a few queues, and a handoff on it.
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use handoff::host::{Clock, Gaps};
+use handoff::journal::{Binary, Journal};
+use handoff::machine::supervisor::{Config, Event, Note, Peer};
+use handoff::message::{Capabilities, Hello, Message, PROTO_MAX, PROTO_MIN, Role, Sealed};
+use handoff::node::handoff::{Answer, Connection, Handoff, Os, Spawned};
+use handoff::node::{Credentials, Faithful, Node, NodeOn, Read};
+use handoff::time::Time;
+use handoff::{HandoffId, ProcessId};
+
+pub(crate) const ID: HandoffId = HandoffId([7; 16]);
+pub(crate) const UID: u32 = 1000;
+const LIVENESS: Duration = Duration::from_secs(5);
+pub(crate) const HEARTBEAT: Duration = Duration::from_secs(1);
+pub(crate) const INCUMBENT: ProcessId = ProcessId { pid: 1, start_time: 10 };
+pub(crate) const SUCCESSOR: ProcessId = ProcessId { pid: 2, start_time: 20 };
+
+/// What the node has told its operating system to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Did {
+    Connects,
+    HangsUp(Peer),
+    Spawns { replaces: bool },
+    Watches(ProcessId),
+    Kills(Peer),
+    Says(Peer, &'static str),
+    Writes(Note),
+}
+
+pub(crate) struct Queues {
+    pub now: Duration,
+    pub inboxes: BTreeMap<Peer, VecDeque<Read>>,
+    /// Of the process at the other end of the incumbent's link.
+    pub credentials: Result<Credentials, String>,
+    /// What the next attempts to connect come to; `None` puts the answer off. Afterwards they succeed.
+    pub connections: VecDeque<Option<Connection>>,
+    pub spawned: Option<Spawned>,
+    pub written: Option<Result<(), String>>,
+    pub answers: VecDeque<Answer>,
+    pub ended: BTreeMap<Peer, String>,
+    /// Processes that end after so many further reads.
+    pub ends_after: Vec<(usize, Peer)>,
+    pub cancelled: bool,
+    pub did: Vec<Did>,
+    pub journals: Vec<(Note, Journal)>,
+}
+
+impl Queues {
+    fn new() -> Queues {
+        Queues {
+            now: Duration::ZERO,
+            inboxes: BTreeMap::new(),
+            credentials: Ok(Credentials { uid: UID, pid: Some(INCUMBENT.pid) }),
+            connections: VecDeque::new(),
+            spawned: Some(Ok((SUCCESSOR, binary("new")))),
+            written: Some(Ok(())),
+            answers: VecDeque::new(),
+            ended: BTreeMap::new(),
+            ends_after: Vec::new(),
+            cancelled: false,
+            did: Vec::new(),
+            journals: Vec::new(),
+        }
+    }
+
+    pub(crate) fn says(&mut self, peer: Peer, message: Message) {
+        self.inboxes.entry(peer).or_default().push_back(Read::Message(message));
+    }
+
+    pub(crate) fn closes(&mut self, peer: Peer) {
+        self.inboxes.entry(peer).or_default().push_back(Read::Closed("end of file".into()));
+    }
+
+    pub(crate) fn ends(&mut self, peer: Peer) {
+        self.ended.insert(peer, "was killed".into());
+    }
+
+    pub(crate) fn passes(&mut self, time: Duration) {
+        self.now += time;
+    }
+
+    pub(crate) fn has(&self, did: &Did) -> bool {
+        self.did.contains(did)
+    }
+}
+
+impl Clock for Queues {
+    fn now(&self) -> Time {
+        Time::from_origin(self.now)
+    }
+}
+
+impl Gaps for Queues {}
+
+impl Os for Queues {
+    fn connect(&mut self) -> Option<Connection> {
+        self.did.push(Did::Connects);
+        self.connections.pop_front().unwrap_or(Some(Connection::Made))
+    }
+
+    fn read(&mut self, peer: Peer) -> Read {
+        let read = self.inboxes.get_mut(&peer).and_then(VecDeque::pop_front).unwrap_or(Read::Nothing);
+        self.ends_after.iter_mut().for_each(|(reads, _)| *reads = reads.saturating_sub(1));
+        for (_, peer) in self.ends_after.extract_if(.., |(reads, _)| *reads == 0) {
+            self.ended.insert(peer, "was killed".into());
+        }
+        read
+    }
+
+    fn send(&mut self, peer: Peer, message: &Message) {
+        self.did.push(Did::Says(peer, message.name()));
+    }
+
+    fn hang_up(&mut self, peer: Peer) {
+        self.inboxes.remove(&peer);
+        self.did.push(Did::HangsUp(peer));
+    }
+
+    fn credentials(&self, peer: Peer) -> Result<Credentials, String> {
+        assert_eq!(peer, Peer::Incumbent, "the successor's link was made by this process");
+        self.credentials.clone()
+    }
+
+    fn uid(&self) -> u32 {
+        UID
+    }
+
+    fn spawn(&mut self, replaces: bool) -> Option<Spawned> {
+        self.did.push(Did::Spawns { replaces });
+        self.spawned.clone()
+    }
+
+    fn watch(&mut self, incumbent: ProcessId) -> Result<(), String> {
+        self.did.push(Did::Watches(incumbent));
+        Ok(())
+    }
+
+    fn ended(&mut self, peer: Peer) -> Option<String> {
+        self.ended.get(&peer).cloned()
+    }
+
+    fn kill(&mut self, peer: Peer) {
+        self.did.push(Did::Kills(peer));
+    }
+
+    fn write_journal(&mut self, note: Note, journal: &Journal) -> Option<Result<(), String>> {
+        self.did.push(Did::Writes(note));
+        self.journals.push((note, journal.clone()));
+        self.written.clone()
+    }
+
+    fn answer(&mut self) -> Option<Answer> {
+        self.answers.pop_front()
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.cancelled
+    }
+}
+
+/// A handoff and what it stands on.
+pub(crate) struct Scene {
+    pub os: Queues,
+    pub node: Handoff,
+}
+
+impl Scene {
+    /// Before it begins; `before` is what the journal says.
+    pub(crate) fn new(replace: bool, before: Journal) -> Scene {
+        let config = Config {
+            liveness: LIVENESS,
+            deadline: Duration::from_secs(300),
+            drain_grace: Duration::from_secs(10),
+            hook_limit: Duration::from_secs(60),
+            retire_limit: Duration::from_secs(30),
+        };
+        Scene { os: Queues::new(), node: Handoff::new(config, ID, replace, before) }
+    }
+
+    /// A handoff that has come to `state`, since either process has said what comes before.
+    pub(crate) fn at(state: &str) -> Scene {
+        let mut scene = Scene::new(true, Journal::default());
+        scene.begin();
+        scene.go_on_to(state);
+        scene
+    }
+
+    pub(crate) fn begin(&mut self) {
+        let start = self.node.start();
+        self.step(start);
+    }
+
+    pub(crate) fn go_on_to(&mut self, state: &str) {
+        for (awaits, peer, message) in story() {
+            if self.node.state() == state {
+                break;
+            }
+            if self.node.state() == awaits {
+                self.os.says(peer, message);
+                self.pass();
+            }
+        }
+        assert_eq!(self.node.state(), state);
+        self.os.did.clear();
+    }
+
+    pub(crate) fn step(&mut self, event: Event) {
+        assert!(self.node.step(&mut self.os, event, &mut Faithful).is_continue());
+    }
+
+    /// One whole pass: what was handed over.
+    pub(crate) fn pass(&mut self) -> Vec<Event> {
+        let mut events = Vec::new();
+        while let Some(event) = self.node.next(&mut self.os) {
+            events.push(event.clone());
+            self.step(event);
+        }
+        events
+    }
+
+    /// What is handed over in the pass to which the node wakes by itself.
+    pub(crate) fn pass_at_wake(&mut self) -> Vec<Event> {
+        let wakes = self.node.wake_at().expect("it wakes by itself");
+        self.os.now += wakes.since(self.os.now());
+        self.pass()
+    }
+}
+
+/// What either process says, after the state of the machine that waits for it.
+fn story() -> [(&'static str, Peer, Message); 8] {
+    [
+        ("await-incumbent", Peer::Incumbent, hello(Role::Incumbent, INCUMBENT)),
+        ("await-warmed", Peer::Successor, hello(Role::Successor, SUCCESSOR)),
+        ("await-warmed", Peer::Successor, Message::Warmed { handoff_id: ID }),
+        ("await-drained", Peer::Incumbent, drained()),
+        ("await-sealed", Peer::Incumbent, sealed()),
+        ("await-ready", Peer::Successor, ready()),
+        ("await-serving", Peer::Successor, serving()),
+        ("await-resumed", Peer::Incumbent, Message::Resumed { handoff_id: ID }),
+    ]
+}
+
+pub(crate) fn hello(role: Role, process: ProcessId) -> Message {
+    Message::Hello(Hello {
+        role,
+        pid: process.pid,
+        start_time: process.start_time,
+        build_id: role.to_string().into_bytes(),
+        proto_min: PROTO_MIN,
+        proto_max: PROTO_MAX,
+        capabilities: Capabilities::default(),
+    })
+}
+
+pub(crate) fn drained() -> Message {
+    Message::Drained { handoff_id: ID, open_conns_remaining: 0, accept_closed: true }
+}
+
+fn sealed() -> Message {
+    let sealed = Sealed { last_revision_per_shard: vec![3], ..Sealed::default() };
+    Message::SealComplete { handoff_id: ID, sealed }
+}
+
+fn ready() -> Message {
+    let listening_on = Vec::new();
+    Message::Ready { handoff_id: ID, listening_on, healthz_ok: true, advertised_revision_per_shard: vec![3] }
+}
+
+pub(crate) fn serving() -> Message {
+    Message::Serving { handoff_id: ID }
+}
+
+pub(crate) fn failed(error: &str) -> Message {
+    Message::Failed { handoff_id: ID, error: error.into() }
+}
+
+pub(crate) fn binary(name: &str) -> Binary {
+    Binary { handoff_id: ID, path: name.into(), args: Vec::new(), identity: None }
+}
