@@ -1,33 +1,67 @@
 //! Replaces the binary of a running, stateful daemon with no refused connection, no lost acknowledged write
 //! and never two writers.
 //!
-//! The protocol lives in pure state machines ([`machine`]) that know no clock, thread, descriptor or random
-//! number. [`drive`] runs a machine on a [`host`]; the feature `unix` (on by default) brings the host
-//! for real sockets and processes and the blocking API on top of it. Without that feature the crate is
-//! `no_std` + `alloc`.
+//! [`daemon`] is for a daemon's author, [`supervisor`] for a supervisor's: these two are the interface that versions are counted
+//! by. [`message`], [`machine`] and [`time`] have the types that appear in them. All other modules are hidden: the simulator stands on
+//! them, and they change with any release.
+//!
+//! The protocol lives in pure state machines (`machine`) that know no clock, thread, descriptor or random number; nodes (`node`) decide
+//! in which order they hear what has happened; the feature `unix` (on by default) brings real sockets and processes and the
+//! blocking API on top of them. Without that feature the crate is `no_std` + `alloc`.
 #![cfg_attr(not(feature = "unix"), no_std)]
 #![deny(unsafe_code)]
 
 extern crate alloc;
 
+#[doc(hidden)]
 pub mod codec;
+#[doc(hidden)]
 pub mod drive;
 pub mod error;
+#[doc(hidden)]
 pub mod frame;
+#[doc(hidden)]
 pub mod host;
 pub mod id;
+#[doc(hidden)]
 pub mod journal;
 pub mod machine;
 pub mod message;
 #[cfg(feature = "unix")]
 pub mod metrics;
+#[doc(hidden)]
 pub mod node;
+#[doc(hidden)]
 pub mod record;
+#[doc(hidden)]
 pub mod slots;
 pub mod time;
 
 #[cfg(feature = "unix")]
+#[doc(hidden)]
 pub mod unix;
+
+/// A daemon that can be replaced: [`run`] does it all, [`detect_role`] leaves the steps to the caller.
+#[cfg(feature = "unix")]
+pub mod daemon {
+    pub use crate::message::{SealProgress, Sealed};
+    pub use crate::unix::{
+        Daemon, DataDirLock, DrainReport, Drainable, Ended, HookResult, Incumbent, Listeners, Options,
+        ReadinessSnapshot, ResumeFrom, Role, SealReport, StateSnapshot, StopHandle, Successor, bind,
+        detect_role, run,
+    };
+}
+
+/// A supervisor: holds the listening sockets, starts daemons, drives handoffs and recoveries.
+#[cfg(feature = "unix")]
+pub mod supervisor {
+    pub use crate::machine::Reason;
+    pub use crate::unix::{
+        CancelHandle, Child, CommittedBinary, DaemonStatus, HandoffOutcome, Image, Interrupted,
+        InterruptedEnd, Listeners, Phases, RecoveryOutcome, RecoverySpec, SpawnSpec, Supervisor, Verdict,
+        bind,
+    };
+}
 
 pub use error::{Error, Result};
 pub use id::{Fingerprint, HandoffId, ProcessId};

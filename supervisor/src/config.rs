@@ -131,24 +131,19 @@ impl Config {
 
     /// How `binary` is to be started.
     pub fn spawn_spec(&self, binary: &Path) -> SpawnSpec {
-        SpawnSpec {
-            args: self.args.clone(),
-            env: self.env.clone(),
-            deadline: self.deadline,
-            drain_grace: self.drain_grace,
-            liveness: self.liveness,
-            ..SpawnSpec::new(binary)
-        }
+        let mut spec = SpawnSpec::new(binary);
+        spec.args.clone_from(&self.args);
+        spec.env.clone_from(&self.env);
+        (spec.deadline, spec.drain_grace, spec.liveness) = (self.deadline, self.drain_grace, self.liveness);
+        spec
     }
 
     /// How to find out who serves.
     pub(crate) fn recovery_spec(&self) -> RecoverySpec {
-        RecoverySpec {
-            liveness: self.liveness,
-            unreachable_limit: self.unreachable,
-            deadline: self.deadline,
-            ..RecoverySpec::default()
-        }
+        let mut spec = RecoverySpec::default();
+        (spec.liveness, spec.unreachable_limit, spec.deadline) =
+            (self.liveness, self.unreachable, self.deadline);
+        spec
     }
 
     /// The same for a binary that was never started here.

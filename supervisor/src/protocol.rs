@@ -353,7 +353,7 @@ pub struct DaemonAnswer {
 }
 
 impl From<DaemonStatus> for DaemonAnswer {
-    fn from(DaemonStatus { hello, status }: DaemonStatus) -> DaemonAnswer {
+    fn from(DaemonStatus { hello, status, .. }: DaemonStatus) -> DaemonAnswer {
         DaemonAnswer {
             build_id: String::from_utf8_lossy(&hello.build_id).into_owned(),
             standing: status.standing,

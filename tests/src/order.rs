@@ -54,28 +54,27 @@ pub struct Order {
 impl Order {
     /// What the library is to be given.
     pub fn spec(&self) -> SpawnSpec {
-        SpawnSpec {
-            args: self.args.clone(),
-            env: self.env.clone(),
-            deadline: Duration::from_millis(self.deadline_ms),
-            drain_grace: Duration::from_millis(self.drain_grace_ms),
-            liveness: Duration::from_millis(self.liveness_ms),
-            hook_limit: self.hook_limit_ms.map(Duration::from_millis),
-            retire_limit: Duration::from_millis(self.retire_limit_ms),
-            ..SpawnSpec::new(&self.binary)
-        }
+        let mut spec = SpawnSpec::new(&self.binary);
+        spec.args.clone_from(&self.args);
+        spec.env.clone_from(&self.env);
+        spec.deadline = Duration::from_millis(self.deadline_ms);
+        spec.drain_grace = Duration::from_millis(self.drain_grace_ms);
+        spec.liveness = Duration::from_millis(self.liveness_ms);
+        spec.hook_limit = self.hook_limit_ms.map(Duration::from_millis);
+        spec.retire_limit = Duration::from_millis(self.retire_limit_ms);
+        spec
     }
 }
 
 impl Order {
     /// What the library is to be given for a recovery.
     pub fn recovery(&self) -> RecoverySpec {
-        RecoverySpec {
-            liveness: Duration::from_millis(self.liveness_ms),
-            unreachable_limit: Duration::from_millis(self.unreachable_limit_ms),
-            retire_limit: Duration::from_millis(self.retire_limit_ms),
-            deadline: Duration::from_millis(self.deadline_ms),
-        }
+        let mut spec = RecoverySpec::default();
+        spec.liveness = Duration::from_millis(self.liveness_ms);
+        spec.unreachable_limit = Duration::from_millis(self.unreachable_limit_ms);
+        spec.retire_limit = Duration::from_millis(self.retire_limit_ms);
+        spec.deadline = Duration::from_millis(self.deadline_ms);
+        spec
     }
 }
 

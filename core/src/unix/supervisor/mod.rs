@@ -59,6 +59,7 @@ const MIN_LIVENESS: Duration = Duration::from_millis(50);
 
 /// What to start as the successor, and how long things may take.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct SpawnSpec {
     /// The executable. `PATH` is not searched.
     pub binary: PathBuf,

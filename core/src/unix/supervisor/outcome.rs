@@ -42,6 +42,7 @@ impl Verdict {
 
 /// What became of a handoff.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct HandoffOutcome {
     /// The handoff; it is in the log lines of all three processes.
     pub handoff_id: HandoffId,
@@ -101,6 +102,7 @@ impl HandoffOutcome {
 
 /// What each phase of a handoff took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Phases {
     /// To reach the incumbent and to start the successor's process.
     pub spawn: Duration,

@@ -12,6 +12,7 @@ use crate::unix::poller;
 
 /// What a daemon says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DaemonStatus {
     /// Who it is.
     pub hello: Hello,

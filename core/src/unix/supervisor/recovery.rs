@@ -9,6 +9,7 @@ use super::Child;
 
 /// How long things may take in a recovery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RecoverySpec {
     /// Everyone is asked again after a fiftieth of it. 5 seconds by default.
     pub liveness: Duration,
@@ -34,6 +35,7 @@ impl Default for RecoverySpec {
 
 /// What a recovery found.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct RecoveryOutcome {
     /// The daemon that serves, as it said itself. Nothing stray is left beside it, and it knows that its predecessor
     /// has ended, unless that is in `left`. If nobody serves, a cold start is due.
