@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::machine::recovery;
-use crate::machine::supervisor::Verdict;
+use crate::machine::supervisor::{Outcome, Verdict};
 use crate::time::{Duration, Time};
 
 mod backoff;
@@ -121,8 +121,15 @@ impl End {
         }
     }
 
-    fn is_committed(self) -> bool {
+    /// Whether what was started serves.
+    pub fn is_committed(self) -> bool {
         matches!(self, End::Over { verdict: Verdict::Committed, .. })
+    }
+}
+
+impl From<&Outcome> for End {
+    fn from(outcome: &Outcome) -> End {
+        End::Over { verdict: outcome.verdict, journalled: outcome.journal_error.is_none() }
     }
 }
 
@@ -216,11 +223,12 @@ impl Keeper {
         self.under_way.map(Step::Begin)
     }
 
-    /// When [`Keeper::next`] has something to do though nothing is told to it, after it had nothing.
+    /// When [`Keeper::next`] has something to do though nothing more is told to it.
     pub fn wake_at(&self) -> Option<Time> {
         match (&self.stop, self.under_way, self.knows) {
             (Some(stop), _, _) => stop.wake_at(),
             (None, Some(_), _) => None,
+            (None, None, Knows::Nobody | Knows::Serves) if self.reloads => Some(Time::ZERO),
             (None, None, Knows::Nothing(at)) => Some(at),
             (None, None, Knows::Nobody) => Some(self.start_at),
             (None, None, Knows::Serves) => None,
@@ -265,19 +273,16 @@ impl Keeper {
     /// is the successor of the task that had no clear end before, and is committed thereby.
     pub fn recovered(&mut self, now: Time, found: recovery::Verdict, finished: bool) {
         self.under_way = None;
-        match found {
-            recovery::Verdict::Serves(_) => match self.unclear {
-                Some(task) if finished => self.commits(now, task),
-                _ => self.serves(now),
-            },
-            recovery::Verdict::NobodyServes => self.knows = Knows::Nobody,
-            recovery::Verdict::Unconfirmed | recovery::Verdict::Cancelled => {
-                self.stop = self.stop.map(Stop::finds_nobody);
-                self.knows = Knows::Nothing(now + self.config.liveness.min(ASK_AGAIN_MAX));
-                return;
-            }
+        if !found.is_clear() {
+            self.stop = self.stop.map(Stop::finds_nobody);
+            self.knows = Knows::Nothing(now + self.config.liveness.min(ASK_AGAIN_MAX));
+            return;
         }
-        self.unclear = None;
+        match self.unclear.take() {
+            _ if found.serves().is_none() => self.knows = Knows::Nobody,
+            Some(task) if finished => self.commits(now, task),
+            _ => self.serves(now),
+        }
     }
 
     /// The swap or the cold start that was under way has ended.

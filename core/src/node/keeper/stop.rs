@@ -31,7 +31,8 @@ impl Stop {
     pub(super) fn wake_at(self) -> Option<Time> {
         match self {
             Stop::Asks(at) | Stop::Told(at) => Some(at),
-            Stop::Begun | Stop::CalledOff | Stop::FindsNobody | Stop::Killed => None,
+            Stop::Begun => Some(Time::ZERO),
+            Stop::CalledOff | Stop::FindsNobody | Stop::Killed => None,
         }
     }
 }
