@@ -11,6 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use handoff::node::keeper;
 use handoff::{RecoverySpec, SpawnSpec};
 use nix::unistd::{AccessFlags, access};
 use toml::de::DeValue;
@@ -127,6 +128,17 @@ impl Config {
         let root = source.parse();
         let mut reader = Reader { dir: directory(path)?, fields: Fields::new(&source, &root) };
         reader.socket("trigger_socket").map(|socket| socket.value).ok_or_else(|| source.into_problems())
+    }
+
+    /// How long things may take between two tasks, and when to fall back.
+    pub(crate) fn keeper(&self) -> keeper::Config {
+        keeper::Config {
+            liveness: self.liveness,
+            restart_min: self.restart_min,
+            restart_max: self.restart_max,
+            fall_back_after: self.fall_back_after,
+            stop_grace: self.stop_grace,
+        }
     }
 
     /// How `binary` is to be started.

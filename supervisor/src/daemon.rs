@@ -1,25 +1,18 @@
-//! The daemon as the supervisor knows it: what runs, what to start if it ends, and when.
+//! The daemon as the supervisor knows it: what runs, and what is still to be collected.
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use handoff::{Child, ProcessId};
 use nix::unistd::{SysconfVar, sysconf};
 
-use crate::backoff::Backoff;
 use crate::protocol::DaemonReport;
-use crate::turn::Turn;
 
-/// What runs now, and what comes next.
-#[derive(Debug)]
+/// What runs now.
+#[derive(Debug, Default)]
 pub(crate) struct Daemon {
     current: Option<Current>,
     /// Predecessors that are still to be collected.
     former: Vec<Child>,
-    turn: Turn,
-    backoff: Backoff,
-    /// When to find out who serves. Nothing is started before.
-    recover_at: Option<Instant>,
-    start_at: Option<Instant>,
     restarts: u64,
 }
 
@@ -33,36 +26,8 @@ struct Current {
 }
 
 impl Daemon {
-    /// It is not known yet whether one runs.
-    pub(crate) fn new(backoff: Backoff) -> Daemon {
-        Daemon {
-            current: None,
-            former: Vec::new(),
-            turn: Turn::default(),
-            backoff,
-            recover_at: Some(Instant::now()),
-            start_at: None,
-            restarts: 0,
-        }
-    }
-
     pub(crate) fn child(&self) -> Option<&Child> {
         self.current.as_ref().map(|current| &current.child)
-    }
-
-    /// Which binary is to be started next.
-    pub(crate) fn turn(&mut self) -> &mut Turn {
-        &mut self.turn
-    }
-
-    /// When to find out who serves, if that is not known.
-    pub(crate) fn recover_at(&self) -> Option<Instant> {
-        self.recover_at
-    }
-
-    /// When to start a daemon, if none runs.
-    pub(crate) fn start_at(&self) -> Option<Instant> {
-        self.start_at.filter(|_| self.recover_at.is_none())
     }
 
     pub(crate) fn restarts(&self) -> u64 {
@@ -84,18 +49,19 @@ impl Daemon {
         self.child().into_iter().chain(&self.former)
     }
 
-    /// `child`, started from `binary`, serves. It was `asked` for, or is the one whose turn it was.
-    pub(crate) fn commit(&mut self, child: Child, binary: PathBuf, asked: bool) {
-        self.turn.committed(asked);
-        let fell_back = self.turn.is_older();
-        let current =
-            Current { child, binary, fell_back, since: Instant::now(), since_wall: SystemTime::now() };
-        self.serves(current);
+    /// `child`, started from `binary`, serves. `fell_back`: another binary was asked for, and kept failing.
+    pub(crate) fn commit(&mut self, child: Child, binary: PathBuf, fell_back: bool) {
+        self.serves(Current {
+            child,
+            binary,
+            fell_back,
+            since: Instant::now(),
+            since_wall: SystemTime::now(),
+        });
     }
 
     /// `child`, which an earlier supervisor or somebody else started from `binary`, serves.
     pub(crate) fn adopt(&mut self, child: Child, binary: PathBuf) {
-        (self.start_at, self.recover_at) = (None, None);
         if self.child().is_none_or(|known| known.id() != child.id()) {
             let age = age_of(child.id()).unwrap_or_default();
             let since = Instant::now().checked_sub(age).unwrap_or_else(Instant::now);
@@ -106,61 +72,22 @@ impl Daemon {
 
     fn serves(&mut self, current: Current) {
         self.former.extend(self.current.replace(current).map(|current| current.child));
-        (self.start_at, self.recover_at) = (None, None);
     }
 
-    /// Every process that could serve has ended: one is started, as soon as the pause allows.
+    /// Every process that could serve has ended.
     pub(crate) fn is_nobody(&mut self) {
-        self.recover_at = None;
         self.former.extend(self.current.take().map(|current| current.child));
-        self.start_at.get_or_insert_with(Instant::now);
     }
 
-    /// It is not known who serves: that is found out after `pause`.
-    pub(crate) fn astray(&mut self, pause: Duration) {
-        self.recover_at = Some(Instant::now() + pause);
-    }
-
-    /// It is being found out who serves.
-    pub(crate) fn recovery_taken(&mut self) {
-        self.recover_at = None;
-    }
-
-    /// Takes over the pauses of a fresh configuration.
-    pub(crate) fn set_backoff(&mut self, backoff: Backoff) {
-        self.backoff = backoff;
-    }
-
-    /// A start is under way, or will not be tried any more.
-    pub(crate) fn start_taken(&mut self) {
-        self.start_at = None;
-    }
-
-    /// A start came to nothing; the next one is due after a pause. One that was `asked` for says nothing about the
-    /// binary whose turn it is.
-    pub(crate) fn start_failed(&mut self, asked: bool) -> Duration {
-        if !asked {
-            self.turn.failed();
-        }
-        self.pause(Duration::ZERO)
-    }
-
-    /// Collects whoever has ended. If that is the daemon, it is to be started again after a pause: how it ended,
-    /// and the pause.
+    /// Collects whoever has ended. If that is the daemon: how it ended, and how long it served.
     pub(crate) fn collect(&mut self) -> Option<(String, Duration)> {
         self.former.retain_mut(|child| ended(child).is_none());
         let current = self.current.as_mut()?;
         let how = ended(&mut current.child)?;
         let lived = current.since.elapsed();
         self.current = None;
-        if self.backoff.is_young(lived) {
-            self.turn.failed();
-        } else {
-            self.turn.proved();
-        }
         self.restarts += 1;
-        self.recover_at = Some(Instant::now());
-        Some((how, self.pause(lived)))
+        Some((how, lived))
     }
 
     pub(crate) fn report(&self) -> Option<DaemonReport> {
@@ -172,12 +99,6 @@ impl Daemon {
             since_unix_secs: current.since_wall.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
             up_secs: current.since.elapsed().as_secs_f64(),
         })
-    }
-
-    fn pause(&mut self, lived: Duration) -> Duration {
-        let pause = self.backoff.pause(lived);
-        self.start_at = Some(Instant::now() + pause);
-        pause
     }
 }
 

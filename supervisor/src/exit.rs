@@ -17,9 +17,9 @@ pub enum Code {
     Ok = 0,
     /// The swap was rolled back, or fell back after its commit; the old daemon has confirmed that it serves.
     RolledBack = 1,
-    /// It is not known who serves: ask `status`.
+    /// It is not known who serves: ask `status`, which says so itself while that is being found out.
     Unconfirmed = 3,
-    /// The swap ended with nobody serving; the supervisor starts the last committed binary.
+    /// Nobody serves: a swap ended so, and the supervisor starts the last committed binary; or `status` has found it so.
     NobodyServes = 4,
     /// `EX_USAGE`: the command line is wrong.
     Usage = 64,
@@ -75,7 +75,7 @@ impl Code {
             Code::Ok => "done; a swap was committed",
             Code::RolledBack => "rolled back: the old daemon serves",
             Code::Unconfirmed => "not known who serves: ask `status`",
-            Code::NobodyServes => "nobody served; the supervisor starts the daemon again",
+            Code::NobodyServes => "nobody serves; the supervisor starts the daemon again",
             Code::Usage => "wrong command line",
             Code::Data => "a request or an answer that makes no sense",
             Code::NoBinary => "the binary is missing or not executable",

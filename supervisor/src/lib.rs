@@ -13,7 +13,6 @@
 //! `status` do, for programs. The handoff itself is the library's: see the crate `handoff`.
 use std::process::ExitCode;
 
-mod backoff;
 mod cli;
 pub mod client;
 pub mod config;
@@ -29,7 +28,6 @@ mod recovery;
 mod run;
 mod text;
 mod trigger;
-mod turn;
 mod work;
 
 /// The program: reads the command line, does what it says, returns the exit status that [`exit::Code`] lists.

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use handoff::message::Standing;
+pub use handoff::node::keeper::Activity;
 use handoff::{DaemonStatus, HandoffOutcome, InterruptedEnd, Phases, ProcessId, RecoveryOutcome, Verdict};
 use serde::{Deserialize, Serialize};
 
@@ -299,28 +300,16 @@ impl RecoveryReport {
 }
 
 impl StatusReport {
-    /// The exit status that `status` ends with.
+    /// The exit status that `status` ends with: whether somebody serves.
     pub fn code(&self) -> Code {
-        if self.answer.is_some() { Code::Ok } else { Code::Unavailable }
+        match (&self.answer, self.activity, &self.daemon) {
+            (Some(answer), _, _) if answer.standing == Standing::Serving => Code::Ok,
+            (Some(_), _, _) => Code::NobodyServes,
+            (None, Activity::Recovering, _) => Code::Unconfirmed,
+            (None, _, None) => Code::NobodyServes,
+            (None, _, Some(_)) => Code::Unavailable,
+        }
     }
-}
-
-/// What the supervisor is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Activity {
-    /// It watches the daemon.
-    Watching,
-    /// It starts a daemon where none serves.
-    Starting,
-    /// It finds out who serves.
-    Recovering,
-    /// It swaps.
-    Swapping,
-    /// The daemon has ended; it is started again after a pause.
-    BackingOff,
-    /// It stops the daemon, and then itself.
-    Stopping,
 }
 
 /// The daemon's process, as the supervisor knows it.

@@ -1,5 +1,5 @@
 //! The supervisor itself: one loop that waits for signals, requests, the end of the daemon and of what it asked
-//! the library for.
+//! the library for. What follows from each is the keeper's to decide (`handoff::node::keeper`); the loop performs.
 //!
 //! The library blocks, so it works on a thread of its own, one job at a time; the loop never waits for it. While
 //! a job is under way nobody's end is collected here: which children there are is the library's to know.
@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use handoff::{Child, HandoffOutcome, RecoveryOutcome, SpawnSpec, Supervisor, Verdict};
+use handoff::node::keeper::{self, Activity, Keeper, Kept, Step, Task, Which};
+use handoff::time::Time;
+use handoff::{Child, HandoffOutcome, RecoveryOutcome, SpawnSpec, Supervisor};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::geteuid;
@@ -19,21 +21,17 @@ use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::SignalOnly;
 
-use crate::backoff::Backoff;
 use crate::config::{self, Config};
 use crate::daemon::Daemon;
 use crate::exit::{Code, Failure};
 use crate::inbox::{Inbox, Outbox, inbox};
 use crate::instance::Instance;
 use crate::listen;
-use crate::protocol::{Activity, Answer, LastSwap, RecoveryReport, Request, StatusReport, SwapReport};
+use crate::protocol::{Answer, LastSwap, RecoveryReport, Request, StatusReport, SwapReport};
 use crate::reap;
 use crate::recovery;
 use crate::trigger::{Access, Asked, Reply, TriggerSocket};
-use crate::work::{Done, Job, Swap, Task};
-
-/// When nobody has said in time that it serves, all are asked again after this pause.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
+use crate::work::{Call, Done, Job, Swap};
 
 type Signals = SignalDelivery<UnixStream, SignalOnly>;
 
@@ -43,7 +41,7 @@ pub(crate) enum Event {
     /// A client has sent a request.
     Asked(Asked),
     /// The job has ended.
-    Finished(Box<Result<Done, Failure>>),
+    Finished(Box<Done>),
 }
 
 /// Runs the supervisor of the configuration at `path` until it is told to stop.
@@ -69,17 +67,16 @@ pub(crate) fn run(path: &Path) -> Result<(), Failure> {
         Failure::new(Code::CantCreate, format!("{}: {error}", config.trigger_socket.display()))
     })?;
 
-    let committed = supervisor.was_serving();
+    let keeper = Keeper::new(config.keeper(), supervisor.was_serving());
     let end = Runner {
-        daemon: Daemon::new(Backoff::new(config.restart_min, config.restart_max)),
+        keeper,
+        daemon: Daemon::default(),
         path: path.clone(),
         supervisor: Arc::new(supervisor),
         outbox,
         inbox,
         signals,
         job: None,
-        stop: None,
-        committed,
         has_listeners: false,
         started: Instant::now(),
         last_swap: None,
@@ -120,11 +117,9 @@ struct Runner {
     outbox: Outbox<Event>,
     inbox: Inbox<Event>,
     signals: Signals,
+    keeper: Keeper,
     daemon: Daemon,
     job: Option<Job>,
-    stop: Option<Stop>,
-    /// A daemon serves or has served, and was not stopped on purpose: what was committed is started again.
-    committed: bool,
     /// The listeners were taken over or opened.
     has_listeners: bool,
     started: Instant,
@@ -141,17 +136,15 @@ enum End {
     Detached,
 }
 
-/// The way out.
-#[derive(Debug, Default)]
-struct Stop {
-    /// When the daemon, told to leave, is killed.
-    kill_at: Option<Instant>,
-}
-
 impl Runner {
     fn run(mut self) -> Result<End, Failure> {
         loop {
-            self.on_time();
+            self.performs()?;
+            if self.keeper.is_stopping() && self.job.is_none() && self.daemon.is_gone() {
+                log_errors("journal", [self.supervisor.note_stopped()].into_iter());
+                tracing::info!("stopped");
+                return Ok(End::Stopped);
+            }
             self.wait()?;
             let signals: Vec<i32> = self.signals.pending().collect();
             signals.into_iter().for_each(|signal| self.on_signal(signal));
@@ -161,18 +154,18 @@ impl Runner {
                         ControlFlow::Continue(()) => {}
                         ControlFlow::Break(end) => return Ok(end),
                     },
-                    Event::Finished(result) => self.finish(*result)?,
+                    Event::Finished(done) => self.finish(*done)?,
                 }
             }
             if self.job.is_none() {
                 self.collect();
-                if self.stop.is_some() && self.daemon.is_gone() {
-                    log_errors("journal", [self.supervisor.note_stopped()].into_iter());
-                    tracing::info!("stopped");
-                    return Ok(End::Stopped);
-                }
             }
         }
+    }
+
+    /// Now, on the keeper's clock.
+    fn now(&self) -> Time {
+        Time::from_origin(self.started.elapsed())
     }
 
     /// Waits until there is something to do.
@@ -190,52 +183,64 @@ impl Runner {
     }
 
     fn timeout(&self) -> PollTimeout {
-        let kill_at = self.stop.as_ref().and_then(|stop| stop.kill_at);
-        let due = [self.daemon.recover_at(), self.daemon.start_at()].into_iter().flatten();
-        let due = due.filter(|_| self.job.is_none() && self.stop.is_none());
-        let Some(next) = kill_at.into_iter().chain(due).min() else { return PollTimeout::NONE };
+        let Some(next) = self.keeper.wake_at() else { return PollTimeout::NONE };
         // Rounded up: to wake early would only be to wait again.
-        let left = next.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
-        PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
+        PollTimeout::try_from(next.since(self.now()) + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
+    }
+
+    /// Does what the keeper wants to be done now.
+    ///
+    /// # Errors
+    /// Told to stop, it could not find out whom to stop.
+    fn performs(&mut self) -> Result<(), Failure> {
+        while let Some(step) = self.keeper.next(self.now(), self.kept()) {
+            match step {
+                Step::Begin(Task::Recover) => self.begin(Call::Recover(self.config.recovery_spec()), None),
+                Step::Begin(Task::ColdStart(which)) if which != Which::Asked => self.start(which),
+                Step::Begin(task) => self.swap(task, None, None),
+                Step::CallOff => self.supervisor.cancel_handle().cancel(),
+                Step::Terminate => log_errors("terminate", self.daemon.children().map(Child::terminate)),
+                Step::Kill => {
+                    tracing::warn!("the daemon did not stop within {:?}: killed", self.config.stop_grace);
+                    log_errors("kill", self.daemon.children().map(Child::kill));
+                }
+                Step::LeaveAlone => return Err(left_alone()),
+            }
+        }
+        Ok(())
+    }
+
+    /// The committed binaries that can be started.
+    fn kept(&self) -> Kept {
+        match (self.supervisor.last_committed(), self.supervisor.committed_before()) {
+            (None, _) => Kept::Nothing,
+            (Some(_), None) => Kept::Last,
+            (Some(_), Some(_)) => Kept::Both,
+        }
     }
 
     fn on_signal(&mut self, signal: i32) {
         match signal {
-            SIGHUP => self.swap(None, None),
-            SIGINT | SIGTERM => self.begin_stop(),
+            SIGHUP => match self.keeper.reload() {
+                Ok(()) => {}
+                Err(Activity::Stopping) => tracing::warn!("SIGHUP: the supervisor is about to stop"),
+                Err(_) => tracing::info!("SIGHUP: comes after what is under way"),
+            },
+            SIGINT | SIGTERM if !self.keeper.is_stopping() => {
+                tracing::info!("stopping");
+                self.keeper.stop();
+            }
             // The loop looks for ended children whatever has woken it.
             _ => {}
         }
     }
 
-    fn on_time(&mut self) {
-        let now = Instant::now();
-        let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
-        if self.stop.is_none() && self.job.is_none() && due(self.daemon.recover_at()) {
-            self.recover();
-        }
-        if self.stop.is_none() && self.job.is_none() && due(self.daemon.start_at()) {
-            self.start();
-        }
-        if let Some(stop) = self.stop.as_mut().filter(|stop| due(stop.kill_at)) {
-            stop.kill_at = None;
-            self.out_of_grace();
-        }
-    }
-
-    /// The time to stop is over.
-    fn out_of_grace(&self) {
-        let grace = self.config.stop_grace;
-        if self.job.is_some() {
-            return self.supervisor.cancel_handle().cancel();
-        }
-        tracing::warn!("the daemon did not stop within {grace:?}: killed");
-        log_errors("kill", self.daemon.children().map(Child::kill));
-    }
-
     fn on_request(&mut self, Asked { request, reply }: Asked) -> ControlFlow<End> {
         match request {
-            Request::Swap { binary } => self.swap(binary.as_deref(), Some(reply)),
+            Request::Swap { binary } => match self.keeper.ask() {
+                Ok(task) => self.swap(task, binary.as_deref(), Some(reply)),
+                Err(activity) => self.refuse(Some(reply), busy(activity)),
+            },
             Request::Status {} => self.status(reply),
             Request::Detach {} => match self.may_detach() {
                 Ok(pid) => {
@@ -251,27 +256,18 @@ impl Runner {
     /// Whether the daemon may be left to itself: its pid.
     fn may_detach(&self) -> Result<u32, Failure> {
         let refused = |code, why: &str| Err(Failure::new(code, why));
+        self.keeper.is_free().map_err(busy)?;
         match self.daemon.child() {
             _ if std::process::id() == 1 => refused(
                 Code::Unavailable,
                 "the supervisor is PID 1: with it all processes of its container end; swap the daemon instead",
             ),
-            _ if self.job.is_some() => {
-                refused(Code::Busy, "something is under way; try again when it is over")
-            }
-            _ if self.stop.is_some() => refused(Code::Unavailable, "the supervisor is about to stop"),
             None => refused(Code::Unavailable, "no daemon serves that could be left"),
             Some(child) => {
                 tracing::info!(pid = child.id().pid, "detached: the daemon serves on");
                 Ok(child.id().pid)
             }
         }
-    }
-
-    /// Finds out who serves.
-    fn recover(&mut self) {
-        self.daemon.recovery_taken();
-        self.begin(Job { task: Task::Recover(self.config.recovery_spec()), swap: None });
     }
 
     /// It is known who serves, or that nobody does. At the first time the listeners are what was found, or opened.
@@ -284,13 +280,11 @@ impl Runner {
         }
         match outcome.daemon {
             Some(child) => {
-                self.committed = true;
                 let binary = self.binary_of(&child);
                 self.daemon.adopt(child, binary);
             }
             None if outcome.nobody_serves => self.daemon.is_nobody(),
-            None if self.stop.is_some() => return Err(left_alone()),
-            None => self.daemon.astray(ASK_AGAIN),
+            None => {}
         }
         tracing::info!(found = ?report.found, pid = report.pid, took_ms = report.took_ms, "recovered");
         for warning in &report.warnings {
@@ -307,112 +301,119 @@ impl Runner {
         committed.or_else(executed).unwrap_or_default()
     }
 
-    /// Starts a daemon because none runs: what was committed last, or what is configured if nothing ever was.
-    fn start(&mut self) {
-        self.daemon.start_taken();
-        let again = if self.committed { self.committed_spec() } else { None };
-        let spec = match again {
-            Some(spec) => Ok(spec),
-            None => self.load().and_then(|fresh| fresh.checked_spec(&fresh.binary)),
-        };
-        match spec {
-            Ok(spec) => self.begin(Job { task: Task::ColdStart(spec), swap: None }),
+    /// Starts a daemon because none runs.
+    fn start(&mut self, which: Which) {
+        match self.spec(which) {
+            Ok(spec) => self.begin(Call::ColdStart(spec), None),
             Err(failure) => {
-                let pause = self.daemon.start_failed(false);
+                self.keeper.ended(self.now(), keeper::End::NotBegun);
+                let pause = self.keeper.pause(self.now());
                 tracing::error!("can't start the daemon, next try in {pause:?}: {failure}");
             }
         }
     }
 
-    /// What was committed, as it was committed: the last binary or, if that keeps failing, the one before.
-    fn committed_spec(&mut self) -> Option<SpawnSpec> {
-        let (last, before) = (self.supervisor.last_committed()?, self.supervisor.committed_before());
-        let turn = self.daemon.turn();
-        let changed = before.is_some().then(|| turn.change_after(self.config.fall_back_after)).flatten();
-        let again = before.filter(|_| turn.is_before_last()).unwrap_or(last);
-        if let Some(failures) = changed {
-            let (binary, older) = (again.binary.display(), turn.is_older());
-            tracing::error!(%binary, older, failures, "FALL-BACK: starts keep failing, the other committed binary is tried");
+    /// What was committed, as it was committed, or what is configured.
+    fn spec(&self, which: Which) -> Result<SpawnSpec, Failure> {
+        let committed = match which {
+            Which::Last => self.supervisor.last_committed(),
+            Which::Before => self.supervisor.committed_before(),
+            Which::Configured | Which::Asked => None,
+        };
+        let Some(committed) = committed else {
+            return self.load().and_then(|fresh| fresh.checked_spec(&fresh.binary));
+        };
+        if which == Which::Before {
+            let binary = committed.binary.display();
+            tracing::error!(%binary, "FALL-BACK: starts keep failing, what was committed before is started");
         }
-        let times = self.config.spawn_spec(&again.binary);
-        Some(again.spec(times))
+        let times = self.config.spawn_spec(&committed.binary);
+        Ok(committed.spec(times))
     }
 
-    /// Starts a swap, or refuses it with nothing touched.
-    fn swap(&mut self, asked: Option<&Path>, reply: Option<Reply>) {
-        match self.prepare(asked) {
-            Ok((task, fresh)) => {
+    /// Begins `task`, which was asked for, or refuses it with nothing touched.
+    fn swap(&mut self, task: Task, asked: Option<&Path>, reply: Option<Reply>) {
+        match self.prepare(task, asked) {
+            Ok((call, fresh)) => {
                 let needs_restart = self.config.needs_restart(&fresh);
                 let warning =
                     |key| format!("{key} has changed: that takes effect when the supervisor is restarted");
                 let warnings = needs_restart.into_iter().map(warning).collect();
-                self.begin(Job { task, swap: Some(Swap { reply, fresh, warnings }) });
+                self.begin(call, Some(Swap { reply, fresh, warnings }));
             }
             Err(failure) => {
-                tracing::warn!("swap refused: {failure}");
-                reply.into_iter().for_each(|reply| reply.send(Answer::Error(failure.clone())));
+                self.keeper.ended(self.now(), keeper::End::NotBegun);
+                self.refuse(reply, failure);
             }
         }
     }
 
-    fn prepare(&self, asked: Option<&Path>) -> Result<(Task, Config), Failure> {
-        if self.stop.is_some() {
-            return Err(Failure::new(Code::Unavailable, "the supervisor is about to stop"));
-        }
-        match &self.job {
-            Some(Job { swap: Some(_), .. }) => return Err(handoff::Error::Busy.into()),
-            Some(Job { task: Task::ColdStart(_) | Task::Handoff(_), .. }) => {
-                return Err(Failure::new(Code::Busy, "the daemon is being started; try again"));
-            }
-            Some(Job { task: Task::Recover(_), .. }) => return Err(recovering()),
-            None if self.daemon.recover_at().is_some() => return Err(recovering()),
-            None => {}
-        }
+    fn refuse(&self, reply: Option<Reply>, failure: Failure) {
+        tracing::warn!("swap refused: {failure}");
+        reply.into_iter().for_each(|reply| reply.send(Answer::Error(failure.clone())));
+    }
+
+    fn prepare(&self, task: Task, asked: Option<&Path>) -> Result<(Call, Config), Failure> {
         let fresh = self.load()?;
         let spec = fresh.checked_spec(fresh.allowed_binary(asked)?)?;
-        // With no daemon there is nobody to replace, but a good build is the way out of a crash loop.
-        let task = if self.daemon.child().is_some() { Task::Handoff(spec) } else { Task::ColdStart(spec) };
-        Ok((task, fresh))
+        let call = if task == Task::Swap { Call::Handoff(spec) } else { Call::ColdStart(spec) };
+        Ok((call, fresh))
     }
 
     fn load(&self) -> Result<Config, Failure> {
         Config::load(&self.path).map_err(|problems| config::failure(&self.path, &problems))
     }
 
-    fn begin(&mut self, job: Job) {
-        match job.task.binary() {
-            Some(binary) => tracing::info!(binary = %binary.display(), "{}", job.task.name()),
-            None => tracing::info!("{}", job.task.name()),
+    fn begin(&mut self, call: Call, swap: Option<Swap>) {
+        match call.binary() {
+            Some(binary) => tracing::info!(binary = %binary.display(), "{}", call.name()),
+            None => tracing::info!("{}", call.name()),
         }
-        let started = job.start(&self.supervisor, &self.outbox);
+        let job = Job { call, swap };
+        if let Err(error) = job.start(&self.supervisor, &self.outbox) {
+            let failure = system("can't start a thread", &error);
+            self.outbox.post(Event::Finished(Box::new(job.call.failed(false, failure))));
+        }
         self.job = Some(job);
-        if let Err(error) = started {
-            let failed = Event::Finished(Box::new(Err(system("can't start a thread", &error))));
-            self.outbox.post(failed);
-        }
     }
 
     /// The job has ended: draws the consequences, then answers, so that who has the answer may ask again.
     ///
     /// # Errors
-    /// What keeps a supervisor from starting; and, told to stop, it could not find out whom to stop.
-    fn finish(&mut self, result: Result<Done, Failure>) -> Result<(), Failure> {
-        let Some(Job { task, swap }) = self.job.take() else { return Ok(()) };
-        match result {
-            Ok(Done::Recovered(outcome)) => self.recovered(outcome)?,
-            Ok(Done::Started(outcome)) => self.started(&task, swap, outcome),
-            Err(_) if self.stop.is_some() && matches!(task, Task::Recover(_)) => return Err(left_alone()),
-            Err(failure) => self.failed(&task, swap, failure),
-        }
-        if self.stop.is_some() {
-            self.terminate();
+    /// What keeps a supervisor from starting.
+    fn finish(&mut self, done: Done) -> Result<(), Failure> {
+        let Some(Job { call, swap }) = self.job.take() else { return Ok(()) };
+        match done {
+            Done::Recovered(found, outcome) => {
+                let finished = outcome.as_ref().is_ok_and(RecoveryOutcome::finished);
+                self.keeper.recovered(self.now(), found, finished);
+                match outcome {
+                    Ok(outcome) => self.recovered(outcome)?,
+                    Err(failure) => log_failure(&call, &failure),
+                }
+            }
+            Done::Started(end, outcome) => {
+                self.keeper.ended(self.now(), end);
+                match outcome {
+                    Ok(outcome) => self.started(&call, swap, outcome),
+                    Err(failure) => {
+                        log_failure(&call, &failure);
+                        let reply = swap.and_then(|swap| swap.reply);
+                        reply.into_iter().for_each(|reply| reply.send(Answer::Error(failure.clone())));
+                    }
+                }
+                let pause = self.keeper.pause(self.now());
+                if !pause.is_zero() {
+                    tracing::warn!("no daemon runs; next try in {pause:?}");
+                }
+            }
         }
         Ok(())
     }
 
     /// A swap or a start has ended, one way or the other.
-    fn started(&mut self, task: &Task, swap: Option<Swap>, outcome: HandoffOutcome) {
-        let binary = task.binary().unwrap_or_default();
+    fn started(&mut self, call: &Call, swap: Option<Swap>, outcome: HandoffOutcome) {
+        let binary = call.binary().unwrap_or_default();
         log_outcome(&binary, &outcome);
         let warnings = swap.as_ref().map(|swap| swap.warnings.clone()).unwrap_or_default();
         let report = SwapReport::new(&outcome, binary.clone(), warnings);
@@ -420,89 +421,27 @@ impl Runner {
         if fresh.is_some() {
             self.last_swap = Some((Instant::now(), report.clone()));
         }
-        self.settle(task, binary, outcome, fresh);
-        reply.flatten().into_iter().for_each(|reply| reply.send(Answer::Swap(report.clone())));
-    }
-
-    fn settle(&mut self, task: &Task, binary: PathBuf, outcome: HandoffOutcome, fresh: Option<Config>) {
-        let asked = fresh.is_some();
-        let journalled = outcome.journalled;
-        match (outcome.verdict, outcome.child) {
-            (Verdict::Committed, Some(child)) => {
-                self.committed = true;
-                self.daemon.commit(child, binary, asked);
-                if let Some(fresh) = fresh {
-                    self.daemon.set_backoff(Backoff::new(fresh.restart_min, fresh.restart_max));
-                    self.config = self.config.clone().updated(fresh);
-                }
-                // It is not told that it may migrate before a supervisor that comes anew would start the same.
-                if !journalled {
-                    self.daemon.astray(Duration::ZERO);
-                }
+        if let Some(child) = outcome.child {
+            self.daemon.commit(child, binary, self.keeper.has_fallen_back());
+            if let Some(fresh) = fresh {
+                self.keeper.configure(fresh.keeper());
+                self.config = self.config.clone().updated(fresh);
             }
-            (Verdict::RolledBack, _) => {}
-            _ => self.lost_track(task, asked),
         }
-    }
-
-    /// What the library was asked for came to nothing.
-    fn failed(&mut self, task: &Task, swap: Option<Swap>, failure: Failure) {
-        tracing::error!(code = ?failure.code, "{}: {failure}", task.name());
-        match task {
-            Task::Recover(_) => self.daemon.astray(ASK_AGAIN),
-            Task::ColdStart(_) => self.lost_track(task, swap.is_some()),
-            // In all other cases nothing was touched, and who served does so still.
-            Task::Handoff(_) => match failure.code {
-                Code::Protocol | Code::Unconfirmed | Code::Software => self.lost_track(task, true),
-                _ => {}
-            },
-        }
-        let reply = swap.and_then(|swap| swap.reply);
-        reply.into_iter().for_each(|reply| reply.send(Answer::Error(failure.clone())));
-    }
-
-    /// It is not known who serves. If nobody does, one is started after the pause.
-    fn lost_track(&mut self, task: &Task, asked: bool) {
-        self.daemon.astray(Duration::ZERO);
-        if let Task::ColdStart(_) = task {
-            let pause = self.daemon.start_failed(asked);
-            tracing::warn!("no daemon runs; next try in {pause:?}");
-        }
+        reply.flatten().into_iter().for_each(|reply| reply.send(Answer::Swap(report.clone())));
     }
 
     /// Collects whoever has ended.
     fn collect(&mut self) {
-        if let Some((how, pause)) = self.daemon.collect() {
-            match self.stop {
-                Some(_) => tracing::info!("the daemon {how}"),
-                None => tracing::error!("the daemon {how}; next start in {pause:?}"),
+        if let Some((how, lived)) = self.daemon.collect() {
+            self.keeper.daemon_ended(self.now(), lived);
+            if self.keeper.is_stopping() {
+                tracing::info!("the daemon {how}");
+            } else {
+                tracing::error!("the daemon {how}; next start in {:?}", self.keeper.pause(self.now()));
             }
         }
         reap::orphans(|pid| self.daemon.owns(pid));
-    }
-
-    /// Ends what is under way one way or the other, then the daemon, then the loop.
-    fn begin_stop(&mut self) {
-        if self.stop.is_some() {
-            return;
-        }
-        tracing::info!("stopping");
-        self.stop = Some(Stop::default());
-        match &self.job {
-            // Who serves is to be stopped, and must be known for that. That takes no longer than to stop it.
-            Some(Job { task: Task::Recover(_), .. }) => self.stop_within_grace(),
-            Some(_) => self.supervisor.cancel_handle().cancel(),
-            None => self.terminate(),
-        }
-    }
-
-    fn terminate(&mut self) {
-        log_errors("terminate", self.daemon.children().map(Child::terminate));
-        self.stop_within_grace();
-    }
-
-    fn stop_within_grace(&mut self) {
-        self.stop = Some(Stop { kill_at: Some(Instant::now() + self.config.stop_grace) });
     }
 
     /// Answers what the loop knows at once, and has a thread ask the daemon for the rest.
@@ -531,7 +470,7 @@ impl Runner {
             ..report.clone()
         });
         StatusReport {
-            activity: self.activity(),
+            activity: self.keeper.activity(),
             supervisor_pid: std::process::id(),
             supervisor_version: env!("CARGO_PKG_VERSION").into(),
             supervisor_up_secs: self.started.elapsed().as_secs_f64(),
@@ -543,18 +482,6 @@ impl Runner {
             recovery,
         }
     }
-
-    fn activity(&self) -> Activity {
-        match (&self.stop, &self.job, self.daemon.start_at()) {
-            (Some(_), _, _) => Activity::Stopping,
-            (None, Some(Job { swap: Some(_), .. }), _) => Activity::Swapping,
-            (None, Some(Job { task: Task::Recover(_), .. }), _) => Activity::Recovering,
-            (None, None, _) if self.daemon.recover_at().is_some() => Activity::Recovering,
-            (None, Some(_), _) => Activity::Starting,
-            (None, None, Some(_)) => Activity::BackingOff,
-            (None, None, None) => Activity::Watching,
-        }
-    }
 }
 
 fn left_alone() -> Failure {
@@ -563,8 +490,21 @@ fn left_alone() -> Failure {
     Failure::new(Code::Unconfirmed, message)
 }
 
-fn recovering() -> Failure {
-    Failure::new(Code::Busy, "it is being found out who serves; try again")
+/// Why nothing else can be begun now.
+fn busy(activity: Activity) -> Failure {
+    let (code, why) = match activity {
+        Activity::Stopping => (Code::Unavailable, "the supervisor is about to stop"),
+        Activity::Recovering => (Code::Busy, "it is being found out who serves; try again"),
+        Activity::Starting => (Code::Busy, "the daemon is being started; try again"),
+        Activity::Swapping | Activity::Watching | Activity::BackingOff => {
+            (Code::Busy, "another handoff is under way; try again when it is over")
+        }
+    };
+    Failure::new(code, why)
+}
+
+fn log_failure(call: &Call, failure: &Failure) {
+    tracing::error!(code = ?failure.code, "{}: {failure}", call.name());
 }
 
 fn log_outcome(binary: &Path, outcome: &HandoffOutcome) {
@@ -574,7 +514,7 @@ fn log_outcome(binary: &Path, outcome: &HandoffOutcome) {
     }
     let (id, verdict, total) = (outcome.handoff_id, outcome.verdict, outcome.phases.total);
     let reason = outcome.abort_reason.as_ref().map(ToString::to_string).unwrap_or_default();
-    if verdict == Verdict::Committed {
+    if outcome.committed {
         tracing::info!(%binary, handoff = %id, ?total, "committed");
     } else {
         tracing::error!(%binary, handoff = %id, ?total, reason, "{verdict:?}");

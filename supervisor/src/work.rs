@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::{io, thread};
 
+use handoff::machine::{recovery, supervisor::Verdict};
+use handoff::node::keeper::End;
 use handoff::{HandoffOutcome, RecoveryOutcome, RecoverySpec, SpawnSpec, Supervisor};
 
 use crate::config::Config;
@@ -14,7 +16,7 @@ use crate::trigger::Reply;
 
 /// What the library can be asked for.
 #[derive(Clone, Debug)]
-pub(crate) enum Task {
+pub(crate) enum Call {
     /// Find out who serves.
     Recover(RecoverySpec),
     /// Start a daemon where none serves.
@@ -23,38 +25,49 @@ pub(crate) enum Task {
     Handoff(SpawnSpec),
 }
 
-impl Task {
+impl Call {
     /// In a word, for the log.
     pub(crate) fn name(&self) -> &'static str {
         match self {
-            Task::Recover(_) => "recovery",
-            Task::ColdStart(_) => "cold start",
-            Task::Handoff(_) => "handoff",
+            Call::Recover(_) => "recovery",
+            Call::ColdStart(_) => "cold start",
+            Call::Handoff(_) => "handoff",
         }
     }
 
     /// What is started, if something is.
     pub(crate) fn binary(&self) -> Option<PathBuf> {
         match self {
-            Task::Recover(_) => None,
-            Task::ColdStart(spec) | Task::Handoff(spec) => Some(spec.binary.clone()),
+            Call::Recover(_) => None,
+            Call::ColdStart(spec) | Call::Handoff(spec) => Some(spec.binary.clone()),
+        }
+    }
+
+    /// What comes of it if the library gives no answer. `begun`: something may have been touched.
+    pub(crate) fn failed(&self, begun: bool, failure: Failure) -> Done {
+        match self {
+            Call::Recover(_) => Done::Recovered(recovery::Verdict::Unconfirmed, Err(failure)),
+            _ if begun => {
+                Done::Started(End::Over { verdict: Verdict::Unconfirmed, journalled: false }, Err(failure))
+            }
+            _ => Done::Started(End::NotBegun, Err(failure)),
         }
     }
 }
 
-/// What the library answers.
+/// What the library answers: for the keeper, and for people.
 #[derive(Debug)]
 pub(crate) enum Done {
     /// To a recovery.
-    Recovered(RecoveryOutcome),
+    Recovered(recovery::Verdict, Result<RecoveryOutcome, Failure>),
     /// To everything else.
-    Started(HandoffOutcome),
+    Started(End, Result<HandoffOutcome, Failure>),
 }
 
 /// What is under way.
 #[derive(Debug)]
 pub(crate) struct Job {
-    pub(crate) task: Task,
+    pub(crate) call: Call,
     /// `None` if nobody asked for it: a recovery, a restart.
     pub(crate) swap: Option<Swap>,
 }
@@ -73,24 +86,32 @@ pub(crate) struct Swap {
 impl Job {
     /// Starts it; [`Event::Finished`] comes when it has ended, whichever way.
     pub(crate) fn start(&self, supervisor: &Arc<Supervisor>, outbox: &Outbox<Event>) -> io::Result<()> {
-        let task = self.task.clone();
+        let call = self.call.clone();
         let (supervisor, outbox) = (Arc::clone(supervisor), outbox.clone());
         let work = move || {
-            outbox.post(Event::Finished(Box::new(perform(&supervisor, task))));
+            outbox.post(Event::Finished(Box::new(perform(&supervisor, call))));
         };
         thread::Builder::new().name("handoff".into()).spawn(work).map(drop)
     }
 }
 
 /// A panic would leave the main loop waiting for ever. What it left behind is not known, and that is reported.
-fn perform(supervisor: &Supervisor, task: Task) -> Result<Done, Failure> {
-    let call = AssertUnwindSafe(|| match task {
-        Task::Recover(spec) => supervisor.recover(&spec).map(Done::Recovered),
-        Task::ColdStart(spec) => supervisor.cold_start(spec).map(Done::Started),
-        Task::Handoff(spec) => supervisor.perform_handoff(spec).map(Done::Started),
+fn perform(supervisor: &Supervisor, call: Call) -> Done {
+    let work = AssertUnwindSafe(|| match call.clone() {
+        Call::Recover(spec) => {
+            let result = supervisor.recover(&spec);
+            let found = result.as_ref().map_or(recovery::Verdict::Unconfirmed, RecoveryOutcome::verdict);
+            Done::Recovered(found, result.map_err(Failure::from))
+        }
+        Call::ColdStart(spec) => started(supervisor.cold_start(spec)),
+        Call::Handoff(spec) => started(supervisor.perform_handoff(spec)),
     });
-    match catch_unwind(call) {
-        Ok(result) => result.map_err(Failure::from),
-        Err(_) => Err(Failure::new(Code::Unconfirmed, "the library panicked; see the supervisor's log")),
-    }
+    catch_unwind(work).unwrap_or_else(|_| {
+        let why = "the library panicked; see the supervisor's log";
+        call.failed(true, Failure::new(Code::Unconfirmed, why))
+    })
+}
+
+fn started(result: handoff::Result<HandoffOutcome>) -> Done {
+    Done::Started(End::from(&result), result.map_err(Failure::from))
 }

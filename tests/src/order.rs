@@ -3,7 +3,9 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use handoff::{Error, HandoffOutcome, RecoveryOutcome, RecoverySpec, SpawnSpec};
+use handoff::machine::{recovery, supervisor::Verdict};
+use handoff::node::keeper::End;
+use handoff::{Error, HandoffOutcome, ProcessId, RecoveryOutcome, RecoverySpec, SpawnSpec};
 use serde::{Deserialize, Serialize};
 
 /// What a boss is to do.
@@ -174,6 +176,31 @@ fn name(error: &Error) -> &'static str {
 }
 
 impl Outcome {
+    /// What the keeper is to know of the end of a handoff, or of a cold start.
+    pub fn end(&self) -> End {
+        let verdict = match self.verdict.as_str() {
+            "Caller" => return End::NotBegun,
+            "Committed" => Verdict::Committed,
+            "RolledBack" => Verdict::RolledBack,
+            "FellBack" => Verdict::FellBack,
+            "NobodyServes" => Verdict::NobodyServes,
+            "Busy" => Verdict::Busy,
+            "Peer" => Verdict::Unreachable,
+            "other" => Verdict::Cancelled,
+            _ => Verdict::Unconfirmed,
+        };
+        End::Over { verdict, journalled: !self.warnings.iter().any(|warning| warning.contains("journal")) }
+    }
+
+    /// What the keeper is to know of the end of a recovery, but for the start time of the one that serves.
+    pub fn found(&self) -> recovery::Verdict {
+        match (self.verdict.as_str(), self.pid) {
+            ("Serves", Some(pid)) => recovery::Verdict::Serves(ProcessId { pid, start_time: 0 }),
+            ("NobodyServes", _) => recovery::Verdict::NobodyServes,
+            _ => recovery::Verdict::Unconfirmed,
+        }
+    }
+
     /// Of what has no outcome.
     pub fn done() -> Outcome {
         Outcome {

@@ -20,6 +20,7 @@ use crate::{
 
 pub mod daemon;
 pub mod handoff;
+pub mod keeper;
 pub mod recovery;
 
 /// The largest number of messages that a node takes from one link in one pass: a peer that floods its link delays no other.

@@ -146,7 +146,7 @@ impl World {
         let (nth, build) = (self.operator.asked, self.operator.newest_build);
         self.recorder.begins(self.now);
         self.handoff_begins(nth);
-        self.begins_handoff(pid, build, true);
+        self.asks_for(pid, build);
     }
 
     /// No more faults; what they left is taken away.

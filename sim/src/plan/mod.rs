@@ -51,6 +51,9 @@ pub struct Plan {
     /// How long things may take.
     #[serde(default, skip_serializing_if = "is_default")]
     pub times: Times,
+    /// After so many failures in a row the build that was committed before is started; never if 0.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub fall_back_after: u32,
     /// What goes wrong.
     #[serde(default, rename = "fault", skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<Fault>,
@@ -234,6 +237,7 @@ impl Plan {
             pause: usual_pause(),
             reports: Vec::new(),
             times: Times::default(),
+            fall_back_after: 0,
             faults: Vec::new(),
         }
     }

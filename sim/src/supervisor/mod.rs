@@ -1,12 +1,11 @@
 //! A simulated supervisor's process: what it does between two handoffs.
 //!
-//! It recovers when it starts, when its daemon has ended, and after any outcome but committed and rolled back; it starts
-//! what was committed when nobody serves. `swap.rs` and `recover.rs` give its two nodes their turns, `handoff_os.rs` and `recovery_os.rs` are what these stand on.
+//! What follows from what is the keeper's to decide, as in production. `swap.rs` and `recover.rs` give its two nodes their turns, `handoff_os.rs` and `recovery_os.rs` are what these stand on.
 use handoff::ProcessId;
 use handoff::journal::{Binary, Journal, MAGIC};
-use handoff::machine::recovery;
-use handoff::machine::supervisor::{Outcome, Verdict};
 use handoff::node::Node;
+use handoff::node::keeper::{self, Keeper, Kept, Step, Which};
+use handoff::time::{Duration, Time};
 use handoff::{HandoffId, slots};
 
 use self::recover::RecoveryTask;
@@ -25,26 +24,26 @@ pub(crate) mod swap;
 /// As in production, but that slots are smaller there is no difference.
 const JOURNAL_SLOT: usize = 2048;
 
-/// The longest pause between two cold starts.
-const MOST_BACKOFF: Micros = 400_000;
+/// The pauses between two starts.
+const RESTART: (Micros, Micros) = (20_000, 400_000);
 
 /// A supervisor.
 pub(crate) struct SupervisorProcess {
     /// It has no journal, does one handoff, and leaves.
     pub rival: bool,
-    begun: bool,
+    /// `None` until it has begun.
+    keeper: Option<Keeper>,
     pub knows: Journal,
     /// Of the next write of the journal.
     sequence: u64,
     slot: usize,
     pub task: Task,
-    /// The daemon that serves, as far as it knows.
-    pub child: Option<ProcessId>,
-    pub due: Option<(Micros, Due)>,
+    /// The daemon that serves or has served, as far as it knows, and since when.
+    child: Option<(ProcessId, Micros)>,
+    /// What the operator wants to run.
+    configured: u32,
     /// The operator has called off what is under way.
     pub cancelled: bool,
-    /// Cold starts that came to nothing, in a row.
-    failures: u32,
 }
 
 /// What is under way.
@@ -54,34 +53,24 @@ pub(crate) enum Task {
     Handoff(Box<Handoff>),
 }
 
-/// What is to be done next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Due {
-    Recover,
-    ColdStart,
-    /// To this build; a rival's.
-    Swap(u32),
-}
-
 impl SupervisorProcess {
     pub(crate) fn new(rival: bool) -> SupervisorProcess {
         SupervisorProcess {
             rival,
-            begun: false,
+            keeper: None,
             knows: Journal::default(),
             sequence: 1,
             slot: 0,
             task: Task::Idle,
             child: None,
-            due: None,
+            configured: 1,
             cancelled: false,
-            failures: 0,
         }
     }
 
     /// Nothing is under way or due, and a daemon serves.
     pub(crate) fn is_idle(&self) -> bool {
-        matches!(self.task, Task::Idle) && self.due.is_none() && self.child.is_some()
+        matches!(self.task, Task::Idle) && self.keeper.as_ref().is_some_and(Keeper::is_settled)
     }
 
     pub(crate) fn state(&self) -> &'static str {
@@ -125,17 +114,33 @@ impl SupervisorProcess {
         self.handoff()?.successor()
     }
 
-    /// The build that was committed last; the first, if none was.
-    fn committed(&self) -> u32 {
-        SupervisorProcess::committed_build(&self.knows).unwrap_or(1)
+    /// The build that is started.
+    fn build(&self, which: Which) -> u32 {
+        let build = match which {
+            Which::Last => build_of(self.knows.committed.as_ref()),
+            Which::Before => build_of(self.knows.previous.as_ref()),
+            Which::Configured | Which::Asked => None,
+        };
+        build.unwrap_or(self.configured)
+    }
+
+    /// What it can start once more.
+    fn kept(&self) -> Kept {
+        match (&self.knows.committed, &self.knows.previous) {
+            (None, _) => Kept::Nothing,
+            (Some(_), None) => Kept::Last,
+            (Some(_), Some(_)) => Kept::Both,
+        }
     }
 
     /// The build that a journal says was committed last.
     pub(crate) fn committed_build(journal: &Journal) -> Option<u32> {
-        let path =
-            journal.committed.as_ref().map(|binary| String::from_utf8_lossy(&binary.path).into_owned());
-        path?.rsplit('/').next()?.parse().ok()
+        build_of(journal.committed.as_ref())
     }
+}
+
+fn build_of(binary: Option<&Binary>) -> Option<u32> {
+    String::from_utf8_lossy(&binary?.path).rsplit('/').next()?.parse().ok()
 }
 
 /// What build `build` is started from.
@@ -150,26 +155,27 @@ impl World {
         process: &Process,
         supervisor: &SupervisorProcess,
     ) -> Option<Micros> {
-        if !supervisor.begun {
-            return Some(self.now);
-        }
-        let due = supervisor.due.filter(|_| matches!(supervisor.task, Task::Idle)).map(|(at, _)| at);
-        let own = match &supervisor.task {
-            Task::Idle => self.child_ended(supervisor).then_some(self.now),
+        let Some(keeper) = &supervisor.keeper else { return Some(self.now) };
+        match &supervisor.task {
+            Task::Idle => {
+                let due = keeper.wake_at().map(|at| process.clock.when(at));
+                due.into_iter().chain(self.child_ended(supervisor).map(|_| self.now)).min()
+            }
             Task::Recovery(recovery) => self.recovery_turn(process, supervisor, recovery),
             Task::Handoff(handoff) => self.handoff_turn(process, supervisor, handoff),
-        };
-        due.into_iter().chain(own).min()
+        }
     }
 
-    fn child_ended(&self, supervisor: &SupervisorProcess) -> bool {
-        supervisor.child.is_some_and(|child| !self.processes.contains_key(&child.pid))
+    /// The daemon has ended: how long it served.
+    fn child_ended(&self, supervisor: &SupervisorProcess) -> Option<Micros> {
+        let (child, since) = supervisor.child?;
+        (!self.processes.contains_key(&child.pid)).then(|| self.now.saturating_sub(since))
     }
 
     pub(crate) fn run_supervisor(&mut self, pid: u32) {
-        let Some(supervisor) = self.processes.get_mut(&pid).and_then(Process::supervisor_mut) else { return };
-        if !std::mem::replace(&mut supervisor.begun, true) {
-            self.reads_journal(pid);
+        let Some(supervisor) = self.processes.get(&pid).and_then(Process::supervisor) else { return };
+        if supervisor.keeper.is_none() {
+            self.supervisor_begins(pid);
         }
         let Some(supervisor) = self.processes.get(&pid).and_then(Process::supervisor) else { return };
         match &supervisor.task {
@@ -177,34 +183,60 @@ impl World {
             Task::Handoff(_) => return self.run_handoff(pid),
             Task::Idle => {}
         }
-        let child_ended = self.child_ended(supervisor);
+        let lived = self.child_ended(supervisor);
         // Answers to what is over are nobody's.
         while self.pending(pid).is_some() {}
-        if child_ended {
-            let now = self.now;
-            self.supervisor_mut(pid).into_iter().for_each(|supervisor| {
-                supervisor.child = None;
-                supervisor.due = Some((now, Due::Recover));
-            });
+        if let Some(lived) = lived {
+            self.supervisor_mut(pid).into_iter().for_each(|supervisor| supervisor.child = None);
+            let lived = Duration::from_micros(lived);
+            self.tell(pid, |keeper, now| keeper.daemon_ended(now, lived));
         }
         self.does_what_is_due(pid);
     }
 
-    fn does_what_is_due(&mut self, pid: u32) {
+    /// Tells a supervisor's keeper something, at the time that the supervisor's clock says.
+    fn tell<T>(&mut self, pid: u32, tell: impl FnOnce(&mut Keeper, Time) -> T) -> Option<T> {
         let now = self.now;
-        let Some(supervisor) = self.supervisor_mut(pid) else { return };
-        let Some((_, due)) = supervisor.due.filter(|(at, _)| *at <= now) else { return };
-        supervisor.due = None;
-        match due {
-            Due::Recover => self.begins_recovery(pid),
-            Due::ColdStart => self.starts_cold(pid),
-            Due::Swap(build) => self.begins_handoff(pid, build, true),
+        let process = self.processes.get_mut(&pid)?;
+        let now = process.clock.at(now);
+        Some(tell(process.supervisor_mut()?.keeper.as_mut()?, now))
+    }
+
+    fn does_what_is_due(&mut self, pid: u32) {
+        let Some(kept) = self.supervisor_mut(pid).map(|supervisor| supervisor.kept()) else { return };
+        match self.tell(pid, |keeper, now| keeper.next(now, kept)).flatten() {
+            Some(Step::Begin(task)) => self.begins(pid, task),
+            // Nobody asks a simulated supervisor to stop its daemon.
+            Some(Step::CallOff | Step::Terminate | Step::Kill | Step::LeaveAlone) | None => {}
         }
     }
 
-    /// Starts what was committed. It can't open a listening socket that another process has, and ends as in production:
+    fn begins(&mut self, pid: u32, task: keeper::Task) {
+        let Some(supervisor) = self.supervisor_mut(pid) else { return };
+        match task {
+            keeper::Task::Recover => self.begins_recovery(pid),
+            keeper::Task::ColdStart(which) => {
+                let build = supervisor.build(which);
+                self.starts_cold(pid, build);
+            }
+            keeper::Task::Swap => {
+                let build = supervisor.configured;
+                self.begins_handoff(pid, build, true);
+            }
+        }
+    }
+
+    /// The operator asks for `build`. Whether that can be done now.
+    pub(crate) fn asks_for(&mut self, pid: u32, build: u32) -> bool {
+        let Some(Ok(task)) = self.tell(pid, |keeper, _| keeper.ask()) else { return false };
+        self.supervisor_mut(pid).into_iter().for_each(|supervisor| supervisor.configured = build);
+        self.begins(pid, task);
+        true
+    }
+
+    /// Starts `build`. It can't open a listening socket that another process has, and ends as in production:
     /// the one that is started after it finds out anew who serves.
-    fn starts_cold(&mut self, pid: u32) {
+    fn starts_cold(&mut self, pid: u32, build: u32) {
         if self.planted == Planted::NoDaemonAgain && self.operator.asked > 0 {
             return;
         }
@@ -212,14 +244,7 @@ impl World {
             return self.die(pid, "can't listen: the address is in use", true);
         }
         self.listener.give(pid);
-        let Some(build) = self.supervisor_mut(pid).map(|supervisor| supervisor.committed()) else { return };
         self.begins_handoff(pid, build, false);
-    }
-
-    pub(crate) fn is_due(&mut self, pid: u32, after: Micros, due: Due) {
-        let at = self.now + after;
-        self.supervisor_mut(pid).into_iter().for_each(|supervisor| supervisor.due = Some((at, due)));
-        self.poke(pid, at);
     }
 
     /// The journal, as it lies there.
@@ -229,18 +254,32 @@ impl World {
         slots.newest.map(|(_, journal)| journal).unwrap_or_default()
     }
 
-    fn reads_journal(&mut self, pid: u32) {
-        let now = self.now;
+    /// Reads the journal. A rival has none.
+    fn supervisor_begins(&mut self, pid: u32) {
+        let (times, fall_back_after) = (self.plan.times, self.plan.fall_back_after);
         let slots =
             slots::decode_slots::<Journal>(self.disk.lock().system_read(JOURNAL), MAGIC, JOURNAL_SLOT);
+        let configured = self.operator.newest_build.max(1);
         let Some(supervisor) = self.supervisor_mut(pid) else { return };
-        supervisor.due = Some((now, Due::Recover));
+        let config = keeper::Config {
+            liveness: times.liveness.duration(),
+            restart_min: Duration::from_micros(RESTART.0),
+            restart_max: Duration::from_micros(RESTART.1),
+            fall_back_after,
+            stop_grace: Duration::ZERO,
+        };
+        supervisor.configured = configured;
         if supervisor.rival {
+            let mut keeper = Keeper::new(config, false);
+            let _ = keeper.reload();
+            supervisor.keeper = Some(keeper);
             return;
         }
         supervisor.sequence = slots.next_sequence();
         supervisor.slot = slots.next;
         supervisor.knows = slots.newest.map(|(_, journal)| journal).unwrap_or_default();
+        // Nobody stops a simulated daemon on purpose, so what was committed is always to be started again.
+        supervisor.keeper = Some(Keeper::new(config, supervisor.knows.committed.is_some()));
     }
 
     /// What it knows from here on, written if there is a file for it. `None` if it dies over it.
@@ -274,64 +313,5 @@ impl World {
             supervisor.slot = (supervisor.slot + 1) % slots::SLOTS;
         }
         Some(result)
-    }
-
-    /// A handoff, or a cold start, is over: what follows from it.
-    pub(crate) fn goes_on_after(
-        &mut self,
-        pid: u32,
-        outcome: &Outcome,
-        serves: Option<ProcessId>,
-        replaced: bool,
-    ) {
-        let Some(supervisor) = self.supervisor_mut(pid) else { return };
-        if supervisor.rival {
-            return self.die(pid, "leaves", true);
-        }
-        match outcome.verdict {
-            Verdict::Committed => {
-                supervisor.failures = 0;
-                supervisor.child = serves;
-                // It was not told that its predecessor has ended.
-                if outcome.journal_error.is_some() {
-                    self.is_due(pid, 0, Due::Recover);
-                }
-            }
-            Verdict::RolledBack if replaced => supervisor.child = serves,
-            _ => {
-                supervisor.child = None;
-                let after = if replaced { 0 } else { supervisor.next_backoff() };
-                self.is_due(pid, after, Due::Recover);
-            }
-        }
-    }
-
-    /// A recovery is over: what follows from it.
-    pub(crate) fn goes_on_with(&mut self, pid: u32, found: recovery::Verdict) {
-        let liveness = self.plan.times.liveness.micros();
-        let Some(supervisor) = self.supervisor_mut(pid) else { return };
-        match found {
-            recovery::Verdict::Serves(process) => {
-                supervisor.child = Some(process);
-                // The same build once more: the first supervisor knows no other that it could start.
-                if supervisor.rival {
-                    let build = self.daemon_mut(process.pid).map_or(1, |daemon| daemon.build);
-                    self.is_due(pid, 0, Due::Swap(build));
-                }
-            }
-            _ if supervisor.rival => self.die(pid, "leaves", true),
-            recovery::Verdict::NobodyServes => self.is_due(pid, 0, Due::ColdStart),
-            recovery::Verdict::Unconfirmed | recovery::Verdict::Cancelled => {
-                self.is_due(pid, liveness, Due::Recover);
-            }
-        }
-    }
-}
-
-impl SupervisorProcess {
-    /// How long to wait before the next cold start: it doubles.
-    fn next_backoff(&mut self) -> Micros {
-        self.failures += 1;
-        (10_000 << self.failures.min(10)).min(MOST_BACKOFF)
     }
 }

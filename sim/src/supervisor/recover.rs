@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use handoff::ProcessId;
 use handoff::machine::recovery::{Config, Event, Outcome};
 use handoff::machine::{Machine, Recovery};
+use handoff::node::keeper::Activity;
 use handoff::node::{Node, NodeOn, recovery as node};
 
 use super::{SupervisorProcess, Task};
@@ -22,6 +23,8 @@ pub(crate) struct RecoveryTask {
     pub named: BTreeSet<u32>,
     /// Who was found at the control path last.
     pub owner: Option<u32>,
+    /// Who was to serve in the handoff that had no end before.
+    interrupted: Option<ProcessId>,
     /// Another supervisor had a handoff under way meanwhile, or has died and not everything that it said was read: what daemons
     /// said may be over by the time it is reported.
     pub beside: bool,
@@ -37,8 +40,11 @@ impl World {
             deadline: times.deadline.duration(),
             take_listeners: !self.listener.has(pid),
         };
+        let interrupted = self.supervisor_mut(pid).and_then(|supervisor| supervisor.knows.under_way.clone());
+        let interrupted = interrupted.filter(|under_way| !under_way.retiring);
         let recovery = RecoveryTask {
             node: None,
+            interrupted: interrupted.map(|under_way| under_way.successor),
             watched: BTreeMap::new(),
             named: BTreeSet::new(),
             owner: None,
@@ -115,8 +121,36 @@ impl World {
         let links = recovery.watched.values().copied().flatten();
         links.for_each(|link| self.close_link(link, Side::Supervisor));
         self.sweep_names();
-        self.goes_on_with(pid, outcome.verdict);
+        let serves = outcome.verdict.serves();
+        let finished = serves.is_some() && serves == recovery.interrupted;
+        let activity = self.tell(pid, |keeper, now| {
+            keeper.recovered(now, outcome.verdict, finished);
+            keeper.activity()
+        });
+        match serves {
+            Some(process) => self.adopts(pid, process),
+            None if self.supervisor_mut(pid).is_some_and(|supervisor| supervisor.rival) => {
+                return self.die(pid, "leaves", true);
+            }
+            // There is nobody whose end is still to be seen.
+            None if activity == Some(Activity::BackingOff) => {
+                self.supervisor_mut(pid).into_iter().for_each(|supervisor| supervisor.child = None);
+            }
+            None => {}
+        }
         self.poke(pid, self.now);
+    }
+
+    /// A rival does the same build once more: the first supervisor knows no other that it could start.
+    fn adopts(&mut self, pid: u32, process: ProcessId) {
+        let (now, build) = (self.now, self.daemon_mut(process.pid).map_or(1, |daemon| daemon.build));
+        let Some(supervisor) = self.supervisor_mut(pid) else { return };
+        if supervisor.rival {
+            supervisor.configured = build;
+        }
+        if supervisor.child.is_none_or(|(known, _)| known != process) {
+            supervisor.child = Some((process, now));
+        }
     }
 
     fn recovery_event_name(&self, event: &Event) -> String {

@@ -2,6 +2,7 @@
 use handoff::machine::Machine;
 use handoff::machine::Supervisor;
 use handoff::machine::supervisor::{Config, Event, Outcome, Peer, Verdict};
+use handoff::node::keeper::End;
 use handoff::node::{Node, NodeOn, handoff as node};
 use handoff::{HandoffId, ProcessId};
 
@@ -97,7 +98,6 @@ impl World {
         let Some(supervisor) = self.supervisor_mut(pid) else { return };
         let mut node = node::Handoff::new(config, handoff_id, replace, supervisor.knows.clone());
         supervisor.cancelled = false;
-        supervisor.child = None;
         supervisor.task = Task::Handoff(Box::new(Handoff {
             node: None,
             handoff_id,
@@ -224,11 +224,19 @@ impl World {
         if handoff.replace && !rival {
             self.operator.handoff_ended(self.now, outcome.verdict);
         }
-        let serves = match outcome.verdict {
-            Verdict::Committed => handoff.successor.process,
-            _ => handoff.incumbent.process,
-        };
-        self.goes_on_after(pid, &outcome, serves, handoff.replace);
+        if rival {
+            return self.die(pid, "leaves", true);
+        }
+        let (end, now) = (End::from(&outcome), self.now);
+        if let (true, Some(process), Some(supervisor)) =
+            (end.is_committed(), handoff.successor.process, self.supervisor_mut(pid))
+        {
+            supervisor.child = Some((process, now));
+        }
+        self.tell(pid, |keeper, now| keeper.ended(now, end));
+        let process = self.processes.get(&pid);
+        let turn = process.and_then(|process| self.supervisor_turn(process, process.supervisor()?));
+        turn.into_iter().for_each(|at| self.poke(pid, at));
     }
 
     /// Sockets of processes that have ended are nobody's.

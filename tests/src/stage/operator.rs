@@ -1,12 +1,14 @@
-//! The operator of a stage, and what is around a supervisor: it is started again when it dies, recovers then and when it
-//! has lost track, and starts what was committed when nobody serves. As the simulator's (`sim/src/harness/operator.rs`,
-//! `sim/src/supervisor/mod.rs`), and the reference supervisor's.
+//! The operator of a stage, and what is around a supervisor: it is started again when it dies, and does then what its
+//! keeper decides. As the simulator's (`sim/src/harness/operator.rs`, `sim/src/supervisor/mod.rs`), and the reference
+//! supervisor's.
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use handoff::journal::{Journal, MAGIC, SLOT_SIZE};
+use handoff::node::keeper::{Config, Keeper, Kept, Step, Task};
 use handoff::slots::decode_slots;
+use handoff::time::Time;
 use handoff_sim::plan::{At, Plan};
 
 use super::prompter::Prompter;
@@ -32,8 +34,9 @@ pub fn stage(plan: &Plan, death: Death) -> Report {
         plan: plan.clone(),
         prompter,
         boss: None,
+        keeper: keeper(plan),
+        begun: Instant::now(),
         child: None,
-        failures: 0,
         rebound: false,
         bosses: 0,
         builds: 1,
@@ -43,11 +46,11 @@ pub fn stage(plan: &Plan, death: Death) -> Report {
         world,
     };
     operator.prompter.time_faults(None);
-    operator.go_on(Due::Recover);
+    operator.go_on();
     let writers: Vec<Writer> = (0..plan.clients).map(|_| operator.world.writer()).collect();
     for nth in 1..=plan.handoffs {
         thread::sleep(plan.pause.duration());
-        operator.go_on(Due::Nothing);
+        operator.go_on();
         operator.asks(nth);
     }
     operator.heal();
@@ -63,10 +66,11 @@ struct Operator {
     plan: Plan,
     prompter: Prompter,
     boss: Option<Arc<Boss>>,
-    /// The daemon that serves, as far as the supervisor knows.
-    child: Option<u32>,
-    /// Cold starts that came to nothing, in a row.
-    failures: u32,
+    /// The supervisor's, on a clock that counts from `begun`.
+    keeper: Keeper,
+    begun: Instant,
+    /// The daemon that serves, as far as the supervisor knows, and since when.
+    child: Option<(u32, Instant)>,
     /// All who had the listening sockets may have ended: they are bound again.
     rebound: bool,
     /// Supervisors that there were: only the first one is given the sockets.
@@ -80,12 +84,16 @@ struct Operator {
     world: World,
 }
 
-/// What a supervisor is to do next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Due {
-    Nothing,
-    Recover,
-    ColdStart,
+/// The keeper of a supervisor that begins.
+fn keeper(plan: &Plan) -> Keeper {
+    let config = Config {
+        liveness: plan.times.liveness.duration(),
+        restart_min: Duration::from_millis(20),
+        restart_max: Duration::from_millis(400),
+        fall_back_after: plan.fall_back_after,
+        stop_grace: Duration::ZERO,
+    };
+    Keeper::new(config, true)
 }
 
 impl Drop for Operator {
@@ -114,21 +122,48 @@ impl Operator {
     }
 
     /// Does what is to be done until a supervisor is there that has nothing to do and knows who serves.
-    fn go_on(&mut self, mut due: Due) {
+    fn go_on(&mut self) {
         let bound = Instant::now() + 2 * self.plan.times.bound().duration();
         loop {
             assert!(Instant::now() < bound, "still not one process serves, known to its supervisor");
-            due = match due {
-                _ if self.boss.as_ref().is_none_or(|boss| !processes::lives(boss.pid())) => {
-                    self.start_boss();
-                    Due::Recover
-                }
-                Due::Nothing if self.child.is_none_or(|child| !processes::lives(child)) => Due::Recover,
-                Due::Nothing => return,
-                Due::Recover => self.recover(),
-                Due::ColdStart => self.start_cold(),
-            };
+            if self.boss.as_ref().is_none_or(|boss| !processes::lives(boss.pid())) {
+                self.start_boss();
+            }
+            if let Some((_, since)) = self.child.take_if(|(child, _)| !processes::lives(*child)) {
+                self.keeper.daemon_ended(self.now(), since.elapsed());
+            }
+            match self.keeper.next(self.now(), Kept::Last) {
+                Some(Step::Begin(task)) => self.performs(task),
+                step => match self.keeper.wake_at().filter(|_| step.is_none()) {
+                    Some(at) => thread::sleep(at.since(self.now())),
+                    None => return,
+                },
+            }
         }
+    }
+
+    /// Now, on the keeper's clock.
+    fn now(&self) -> Time {
+        Time::from_origin(self.begun.elapsed())
+    }
+
+    /// A task that nobody asked for. If the supervisor dies over it, the next one begins anew.
+    fn performs(&mut self, task: Task) {
+        if task == Task::Recover {
+            let Some(found) = self.order(1, Deed::Recover) else { return };
+            self.keeper.recovered(self.now(), found.found(), false);
+            self.child = found.pid.map(|pid| (pid, Instant::now()));
+            return;
+        }
+        self.rebound |= self.bosses > 1;
+        let outcome = self.order(1, Deed::StartAgain);
+        outcome.into_iter().for_each(|outcome| self.has_ended(&outcome));
+    }
+
+    /// A handoff, or a cold start, has ended.
+    fn has_ended(&mut self, outcome: &Outcome) {
+        self.keeper.ended(self.now(), outcome.end());
+        self.child = outcome.pid.map(|pid| (pid, Instant::now())).or(self.child);
     }
 
     fn start_boss(&mut self) {
@@ -143,6 +178,8 @@ impl Operator {
         book.boss = Arc::downgrade(&boss);
         book.successor = None;
         self.boss = Some(boss);
+        self.keeper = keeper(&self.plan);
+        self.begun = Instant::now();
     }
 
     /// Lets the supervisor do `deed`. `None` if it dies over it.
@@ -157,53 +194,14 @@ impl Operator {
         outcome
     }
 
-    fn recover(&mut self) -> Due {
-        let Some(found) = self.order(1, Deed::Recover) else { return Due::Nothing };
-        self.child = found.pid;
-        match found.verdict.as_str() {
-            "Serves" => Due::Nothing,
-            "NobodyServes" => Due::ColdStart,
-            _ => {
-                thread::sleep(self.plan.times.liveness.duration());
-                Due::Recover
-            }
-        }
-    }
-
-    fn start_cold(&mut self) -> Due {
-        self.rebound |= self.bosses > 1;
-        let Some(outcome) = self.order(1, Deed::StartAgain) else { return Due::Nothing };
-        self.follow(&outcome, false)
-    }
-
-    /// What follows from the end of a handoff, or of a cold start.
-    fn follow(&mut self, outcome: &Outcome, replaces: bool) -> Due {
-        match outcome.verdict.as_str() {
-            "Committed" => {
-                self.failures = 0;
-                self.child = outcome.pid;
-                // It was not told that its predecessor has ended.
-                let unwritten = outcome.warnings.iter().any(|warning| warning.contains("journal"));
-                if unwritten { Due::Recover } else { Due::Nothing }
-            }
-            "RolledBack" if replaces => Due::Nothing,
-            _ => {
-                self.child = None;
-                if !replaces {
-                    self.failures += 1;
-                    thread::sleep(Duration::from_millis(10 << self.failures.min(5)));
-                }
-                Due::Recover
-            }
-        }
-    }
-
     /// Asks for a swap, and sees to what comes of it. What the supervisor says of it, if it lives to.
     fn swaps(&mut self) -> Option<String> {
         self.builds += 1;
+        let asked = self.keeper.ask();
+        assert_eq!(asked, Ok(Task::Swap), "the supervisor knows who serves");
         let outcome = self.order(self.builds, Deed::Handoff);
-        let due = outcome.as_ref().map_or(Due::Nothing, |outcome| self.follow(outcome, true));
-        self.go_on(due);
+        outcome.iter().for_each(|outcome| self.has_ended(outcome));
+        self.go_on();
         self.words.extend(outcome.as_ref().map(|outcome| format!("{}: {}", outcome.verdict, outcome.reason)));
         outcome.map(|outcome| match outcome.verdict.as_str() {
             "Peer" => "Unreachable".into(),
@@ -224,7 +222,7 @@ impl Operator {
     fn heal(&mut self) {
         thread::sleep(self.plan.pause.duration());
         self.prompter.book().faults.over = true;
-        self.go_on(Due::Nothing);
+        self.go_on();
     }
 
     /// Waits until all is at rest, and looks.

@@ -14,6 +14,7 @@ mod journal;
 mod key_value;
 mod killed;
 mod reference;
+mod requests;
 mod rivals;
 mod stopped;
 mod successor;

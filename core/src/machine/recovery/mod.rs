@@ -123,6 +123,24 @@ pub enum Verdict {
     Cancelled,
 }
 
+impl Verdict {
+    /// Whether it is known who serves, if anybody does. If not, another recovery follows.
+    pub fn is_clear(self) -> bool {
+        match self {
+            Verdict::Serves(_) | Verdict::NobodyServes => true,
+            Verdict::Unconfirmed | Verdict::Cancelled => false,
+        }
+    }
+
+    /// The process that serves, if one was found.
+    pub fn serves(self) -> Option<ProcessId> {
+        match self {
+            Verdict::Serves(process) => Some(process),
+            Verdict::NobodyServes | Verdict::Unconfirmed | Verdict::Cancelled => None,
+        }
+    }
+}
+
 /// How a recovery ended.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Outcome {

@@ -3,6 +3,7 @@ use crate::error::{Error, Result};
 use crate::id::HandoffId;
 use crate::machine::Reason;
 use crate::machine::supervisor::{self as machine, Outcome};
+use crate::node::keeper::End;
 use crate::time::{Duration, Time};
 
 use super::Child;
@@ -97,6 +98,35 @@ impl HandoffOutcome {
             journalled,
             warnings,
         })
+    }
+}
+
+impl From<&Result<HandoffOutcome>> for End {
+    /// What the keeper is to know of a call's result. Where the system failed, nobody can tell who serves.
+    fn from(result: &Result<HandoffOutcome>) -> End {
+        let (verdict, journalled) = match result {
+            Err(Error::Caller(_)) => return End::NotBegun,
+            Err(Error::Busy) => (machine::Verdict::Busy, false),
+            Err(Error::Cancelled) => (machine::Verdict::Cancelled, false),
+            Err(Error::Peer(_)) => (machine::Verdict::Unreachable, false),
+            Err(Error::System { .. } | Error::Hook(_) | Error::Locked(_)) => {
+                (machine::Verdict::Unconfirmed, false)
+            }
+            Ok(outcome) => (outcome.verdict.into(), outcome.journalled),
+        };
+        End::Over { verdict, journalled }
+    }
+}
+
+impl From<Verdict> for machine::Verdict {
+    fn from(verdict: Verdict) -> machine::Verdict {
+        match verdict {
+            Verdict::Committed => machine::Verdict::Committed,
+            Verdict::RolledBack => machine::Verdict::RolledBack,
+            Verdict::FellBack => machine::Verdict::FellBack,
+            Verdict::Unconfirmed => machine::Verdict::Unconfirmed,
+            Verdict::NobodyServes => machine::Verdict::NobodyServes,
+        }
     }
 }
 

@@ -78,14 +78,32 @@ pub enum InterruptedEnd {
 }
 
 impl Interrupted {
-    /// What became of `under_way`, if `serves` does.
-    pub(super) fn new(under_way: UnderWay, serves: Option<ProcessId>) -> Interrupted {
+    /// What became of `under_way`, if `serves` does. `None` if it was committed before, and that has not changed: what
+    /// its successor has met since is not its end.
+    fn new(under_way: UnderWay, serves: Option<ProcessId>) -> Option<Interrupted> {
         let end = match serves {
-            Some(process) if process == under_way.successor => InterruptedEnd::Finished,
             Some(process) if Some(process) == under_way.incumbent => InterruptedEnd::Undone,
+            _ if under_way.retiring => return None,
+            Some(process) if process == under_way.successor => InterruptedEnd::Finished,
             _ => InterruptedEnd::Lost,
         };
-        Interrupted { handoff_id: under_way.handoff_id, end }
+        Some(Interrupted { handoff_id: under_way.handoff_id, end })
+    }
+}
+
+impl RecoveryOutcome {
+    /// What was found.
+    pub fn verdict(&self) -> Verdict {
+        match &self.daemon {
+            Some(daemon) => Verdict::Serves(daemon.id()),
+            None if self.nobody_serves => Verdict::NobodyServes,
+            None => Verdict::Unconfirmed,
+        }
+    }
+
+    /// Whether the successor of an interrupted handoff serves, which is committed thereby.
+    pub fn finished(&self) -> bool {
+        self.interrupted.is_some_and(|interrupted| interrupted.end == InterruptedEnd::Finished)
     }
 }
 
@@ -105,14 +123,47 @@ impl RecoveryOutcome {
             daemon,
             build_id,
             nobody_serves: outcome.verdict == Verdict::NobodyServes,
-            // What was committed and is still there needs no word: only the incumbent's end was to be seen.
-            interrupted: under_way
-                .filter(|under_way| !under_way.retiring || serves != Some(under_way.successor))
-                .map(|under_way| Interrupted::new(under_way, serves)),
+            interrupted: under_way.and_then(|under_way| Interrupted::new(under_way, serves)),
             killed: outcome.killed,
             left: outcome.left,
             warnings: outcome.journal_error.into_iter().collect(),
             took,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::Binary;
+
+    /// What is said of a handoff from process 1 to process 2, if `serves` does by now.
+    fn said(retiring: bool, serves: Option<u32>) -> Option<InterruptedEnd> {
+        let process = |pid| ProcessId { pid, start_time: 7 };
+        let handoff_id = HandoffId([1; 16]);
+        let under_way = UnderWay {
+            handoff_id,
+            incumbent: Some(process(1)),
+            successor: process(2),
+            binary: Binary { handoff_id, path: Vec::new(), args: Vec::new(), identity: None },
+            retiring,
+        };
+        Interrupted::new(under_way, serves.map(process)).map(|interrupted| interrupted.end)
+    }
+
+    #[test]
+    fn a_handoff_that_was_interrupted_is_finished_undone_or_lost() {
+        assert_eq!(said(false, Some(2)), Some(InterruptedEnd::Finished));
+        assert_eq!(said(false, Some(1)), Some(InterruptedEnd::Undone));
+        assert_eq!(said(false, Some(3)), Some(InterruptedEnd::Lost));
+        assert_eq!(said(false, None), Some(InterruptedEnd::Lost));
+    }
+
+    #[test]
+    fn a_handoff_that_was_committed_is_never_called_lost() {
+        assert_eq!(said(true, Some(2)), None);
+        assert_eq!(said(true, None), None, "its successor has died since");
+        assert_eq!(said(true, Some(3)), None);
+        assert_eq!(said(true, Some(1)), Some(InterruptedEnd::Undone), "the incumbent had not left yet");
     }
 }

@@ -236,7 +236,7 @@ impl SupervisorHost for Host<'_, '_> {
     fn finish(&mut self, outcome: Outcome) {
         self.watch.did(|| format!("reports {:?}", outcome.verdict));
         self.world.violated(checks::truth(self.world, &outcome));
-        self.world.finished(outcome.verdict);
+        self.world.finished(&outcome);
         self.world.supervisor.iter_mut().for_each(|supervisor| supervisor.outcome = Some(outcome.clone()));
     }
 }

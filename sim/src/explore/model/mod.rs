@@ -22,10 +22,11 @@ use handoff::journal::Journal;
 use handoff::machine::{
     Awaited, Exit, Incumbent, LinkId, LockAnswer, Op, Recovery, Successor, Supervisor, Timers, incumbent,
     recovery, successor,
-    supervisor::{self, Outcome, Peer, Verdict},
+    supervisor::{self, Outcome, Peer},
 };
 use handoff::message::{Capabilities, Hello, Message, PROTO_MAX, PROTO_MIN, Role, SealProgress};
 pub(crate) use handoff::node::daemon::Role as Daemon;
+use handoff::node::keeper;
 use handoff::record::Record;
 use handoff::{HandoffId, ProcessId};
 
@@ -436,9 +437,11 @@ impl World {
         }
     }
 
-    /// What supervisors know once a handoff is over.
-    pub(crate) fn finished(&mut self, verdict: Verdict) {
-        self.astray |= !matches!(verdict, Verdict::Committed | Verdict::RolledBack | Verdict::Cancelled);
+    /// What supervisors know once a handoff is over. A commit that the journal does not have leads to a recovery; where
+    /// nobody recovers, it is no excuse for anything.
+    pub(crate) fn finished(&mut self, outcome: &Outcome) {
+        let end = keeper::End::from(outcome);
+        self.astray |= !end.is_clear(true) && (self.faults.recovers || !end.is_committed());
     }
 
     /// Forgets what nobody can see any more, and looks at what is left.

@@ -310,7 +310,7 @@ impl RecoveryHost for Host<'_, '_> {
             verdict => format!("finds: {}", name(verdict)),
         });
         self.world.violated(truth(self.world, &outcome));
-        self.world.astray &= matches!(outcome.verdict, Verdict::Unconfirmed | Verdict::Cancelled);
+        self.world.astray &= !outcome.verdict.is_clear();
         self.world.recovery.iter_mut().for_each(|recovery| recovery.outcome = Some(outcome.clone()));
     }
 }

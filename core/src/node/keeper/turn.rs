@@ -1,8 +1,8 @@
 //! Whose turn it is to be started: what was swapped to last or, if that keeps failing, what was committed before.
 
 /// Counts failures in a row, and changes sides when there are too many.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Turn {
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Turn {
     failures: u32,
     /// It is the older binary's turn.
     older: bool,
@@ -12,36 +12,37 @@ pub(crate) struct Turn {
 
 impl Turn {
     /// Whether it is the turn of the older binary.
-    pub(crate) fn is_older(&self) -> bool {
+    pub(super) fn is_older(&self) -> bool {
         self.older
     }
 
     /// Whether the one whose turn it is was committed before the last one.
-    pub(crate) fn is_before_last(&self) -> bool {
+    pub(super) fn is_before_last(&self) -> bool {
         self.older != self.older_is_last
     }
 
     /// A start came to nothing, or its daemon died young.
-    pub(crate) fn failed(&mut self) {
+    pub(super) fn failed(&mut self) {
         self.failures = self.failures.saturating_add(1);
     }
 
     /// A daemon has lived for long.
-    pub(crate) fn proved(&mut self) {
+    pub(super) fn proved(&mut self) {
         self.failures = 0;
     }
 
-    /// Gives the turn to the other binary after `limit` failures in a row, never if 0. How many it were.
-    pub(crate) fn change_after(&mut self, limit: u32) -> Option<u32> {
-        if limit == 0 || self.failures < limit {
-            return None;
+    /// Gives the turn to the other binary after `limit` failures in a row, never if 0. Whether it did.
+    pub(super) fn changes_after(&mut self, limit: u32) -> bool {
+        let changes = limit > 0 && self.failures >= limit;
+        if changes {
+            self.older = !self.older;
+            self.failures = 0;
         }
-        self.older = !self.older;
-        Some(std::mem::take(&mut self.failures))
+        changes
     }
 
     /// A binary was committed: one that was `asked` for, with which all begins anew, or the one whose turn it was.
-    pub(crate) fn committed(&mut self, asked: bool) {
+    pub(super) fn committed(&mut self, asked: bool) {
         if asked {
             *self = Turn::default();
         }
@@ -53,21 +54,21 @@ impl Turn {
 mod tests {
     use super::*;
 
-    fn fail(turn: &mut Turn, times: u32) -> Option<u32> {
+    fn fail(turn: &mut Turn, times: u32) -> bool {
         (0..times).for_each(|_| turn.failed());
-        turn.change_after(3)
+        turn.changes_after(3)
     }
 
     #[test]
     fn the_older_binary_has_its_turn_after_enough_failures_and_then_they_alternate() {
         let mut turn = Turn::default();
-        assert_eq!(fail(&mut turn, 2), None);
+        assert!(!fail(&mut turn, 2));
         assert!(!turn.is_before_last());
-        assert_eq!(fail(&mut turn, 1), Some(3));
+        assert!(fail(&mut turn, 1));
         assert!(turn.is_older() && turn.is_before_last());
         turn.committed(false);
         assert!(turn.is_older() && !turn.is_before_last(), "it is what was committed last now");
-        assert_eq!(fail(&mut turn, 3), Some(3));
+        assert!(fail(&mut turn, 3));
         assert!(!turn.is_older() && turn.is_before_last(), "and the newer one was before it");
     }
 
@@ -84,18 +85,18 @@ mod tests {
         let mut turn = Turn::default();
         fail(&mut turn, 2);
         turn.proved();
-        assert_eq!(fail(&mut turn, 2), None);
+        assert!(!fail(&mut turn, 2));
         fail(&mut turn, 1);
         turn.committed(false);
         turn.committed(true);
         assert!(!turn.is_older() && !turn.is_before_last());
-        assert_eq!(fail(&mut turn, 2), None);
+        assert!(!fail(&mut turn, 2));
     }
 
     #[test]
     fn nothing_falls_back_unless_it_is_told_to() {
         let mut turn = Turn::default();
         (0..100).for_each(|_| turn.failed());
-        assert_eq!(turn.change_after(0), None);
+        assert!(!turn.changes_after(0));
     }
 }

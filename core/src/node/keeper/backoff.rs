@@ -1,27 +1,27 @@
 //! When a daemon that ended by itself is started again.
-use std::time::Duration;
+use crate::time::Duration;
 
 /// The pauses between restarts: none before the first, then doubling from `min` to `max`. A daemon that lived
 /// for longer than `max` has proved itself, and the next one starts over.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Backoff {
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Backoff {
     min: Duration,
     max: Duration,
     next: Duration,
 }
 
 impl Backoff {
-    pub(crate) fn new(min: Duration, max: Duration) -> Backoff {
+    pub(super) fn new(min: Duration, max: Duration) -> Backoff {
         Backoff { min, max, next: Duration::ZERO }
     }
 
     /// Whether a daemon that served for `lived` has not proved itself.
-    pub(crate) fn is_young(&self, lived: Duration) -> bool {
+    pub(super) fn is_young(&self, lived: Duration) -> bool {
         lived <= self.max
     }
 
     /// The pause before the next start, after a daemon that served for `lived`; zero if it never did.
-    pub(crate) fn pause(&mut self, lived: Duration) -> Duration {
+    pub(super) fn pause(&mut self, lived: Duration) -> Duration {
         if !self.is_young(lived) {
             self.next = Duration::ZERO;
         }

@@ -1,0 +1,385 @@
+//! What a supervisor does between two tasks: it finds out who serves, starts a daemon where none does, and swaps when
+//! that is asked for. The keeper decides; its host performs, and tells how each task has ended.
+//!
+//! The keeper is not the protocol of a task: that is in the machines. Two rules hold always. One task at a time.
+//! Nothing is started before a recovery has found that nobody serves.
+use serde::{Deserialize, Serialize};
+
+use crate::machine::recovery;
+use crate::machine::supervisor::{Outcome, Verdict};
+use crate::time::{Duration, Time};
+
+mod backoff;
+mod stop;
+mod turn;
+
+use backoff::Backoff;
+use stop::Stop;
+use turn::Turn;
+
+/// Where nobody has said in time that it serves, the next recovery begins after a liveness, and never later than this.
+const ASK_AGAIN_MAX: Duration = Duration::from_secs(1);
+
+/// How long things may take, and when to fall back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Config {
+    /// A daemon that was silent for so long counts as hung.
+    pub liveness: Duration,
+    /// The first pause between two starts.
+    pub restart_min: Duration,
+    /// The longest pause between two starts. A daemon that lived for longer has proved itself.
+    pub restart_max: Duration,
+    /// After so many failures in a row the binary that was committed before is started instead; never if 0.
+    pub fall_back_after: u32,
+    /// How long the daemon may take to stop before it is killed.
+    pub stop_grace: Duration,
+}
+
+/// What is done by means of a machine, one at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Task {
+    /// Find out who serves.
+    Recover,
+    /// Start a daemon where none serves.
+    ColdStart(Which),
+    /// Replace the daemon that serves.
+    Swap,
+}
+
+impl Task {
+    /// Whether it was asked for; if not, it follows from something.
+    fn is_asked(self) -> bool {
+        matches!(self, Task::Swap | Task::ColdStart(Which::Asked))
+    }
+}
+
+/// Which binary is started where no daemon serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Which {
+    /// The binary that was committed last.
+    Last,
+    /// The binary that was committed before that: a fall-back, since starts keep failing.
+    Before,
+    /// The configured binary: none was committed, or the daemon was stopped on purpose.
+    Configured,
+    /// The binary that is asked for.
+    Asked,
+}
+
+/// The committed binaries that can be started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kept {
+    /// None.
+    Nothing,
+    /// The last one.
+    Last,
+    /// The last one, and the one before.
+    Both,
+}
+
+/// What the host is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// Begin a task, and tell how it has ended: [`Keeper::recovered`], [`Keeper::ended`].
+    Begin(Task),
+    /// Call off the task that is under way. It ends one way or the other, and its end is told.
+    CallOff,
+    /// Tell every daemon to stop.
+    Terminate,
+    /// Kill every daemon: the time to stop is over.
+    Kill,
+    /// Leave without stopping anybody: it can't be found out in time who serves.
+    LeaveAlone,
+}
+
+/// How a swap or a cold start has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum End {
+    /// It was not begun, and nothing was touched: the binary is missing, the configuration is wrong.
+    NotBegun,
+    /// It was begun. Where no verdict came, because the system failed, it is [`Verdict::Unconfirmed`].
+    Over {
+        /// What became of it.
+        verdict: Verdict,
+        /// The journal says so.
+        journalled: bool,
+    },
+}
+
+impl End {
+    /// Whether it is known who serves after this end of a swap (`replaces`) or of a cold start. If not, a recovery
+    /// follows.
+    pub fn is_clear(self, replaces: bool) -> bool {
+        let End::Over { verdict, journalled } = self else { return true };
+        match verdict {
+            // A successor that the journal does not name was not told that its predecessor has ended.
+            Verdict::Committed => journalled,
+            Verdict::RolledBack | Verdict::Cancelled => replaces,
+            // Another supervisor has the incumbent, so another daemon may serve when that is over.
+            Verdict::Busy => false,
+            Verdict::FellBack | Verdict::Unconfirmed | Verdict::NobodyServes | Verdict::Unreachable => false,
+        }
+    }
+
+    /// Whether what was started serves.
+    pub fn is_committed(self) -> bool {
+        matches!(self, End::Over { verdict: Verdict::Committed, .. })
+    }
+}
+
+impl From<&Outcome> for End {
+    fn from(outcome: &Outcome) -> End {
+        End::Over { verdict: outcome.verdict, journalled: outcome.journal_error.is_none() }
+    }
+}
+
+/// What a supervisor is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activity {
+    /// It watches the daemon.
+    Watching,
+    /// It starts a daemon where none serves.
+    Starting,
+    /// It finds out who serves.
+    Recovering,
+    /// It swaps.
+    Swapping,
+    /// No daemon runs; one is started after a pause.
+    BackingOff,
+    /// It stops the daemon, and then itself.
+    Stopping,
+}
+
+/// What is known of the daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Knows {
+    /// Nothing. A recovery begins then.
+    Nothing(Time),
+    /// Nobody serves, as a recovery has found.
+    Nobody,
+    /// A daemon serves.
+    Serves,
+}
+
+/// Decides what follows from what.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Keeper {
+    config: Config,
+    knows: Knows,
+    under_way: Option<Task>,
+    /// A reload was asked for, and its task has not begun.
+    reloads: bool,
+    /// No daemon is started before, unless that is asked for.
+    start_at: Time,
+    backoff: Backoff,
+    turn: Turn,
+    /// A daemon serves or has served, and was not stopped on purpose: what was committed is started again.
+    again: bool,
+    /// A swap or a cold start ended, and it is not known who serves since.
+    unclear: Option<Task>,
+    stop: Option<Stop>,
+}
+
+impl Keeper {
+    /// The keeper of a supervisor that begins and knows nothing yet. `was_serving`: a daemon served, as far as an earlier
+    /// supervisor knew, and was not stopped on purpose.
+    pub fn new(config: Config, was_serving: bool) -> Keeper {
+        Keeper {
+            config,
+            knows: Knows::Nothing(Time::ZERO),
+            under_way: None,
+            reloads: false,
+            start_at: Time::ZERO,
+            backoff: Backoff::new(config.restart_min, config.restart_max),
+            turn: Turn::default(),
+            again: was_serving,
+            unclear: None,
+            stop: None,
+        }
+    }
+
+    /// Takes over a fresh configuration, from which the daemon that serves was started. Pauses begin anew.
+    pub fn configure(&mut self, config: Config) {
+        self.config = config;
+        self.backoff = Backoff::new(config.restart_min, config.restart_max);
+    }
+
+    /// What is to be done now, to be called until it is nothing. A task that is returned is under way from then on.
+    pub fn next(&mut self, now: Time, kept: Kept) -> Option<Step> {
+        if self.stop.is_some() {
+            return self.next_of_stop(now);
+        }
+        if self.under_way.is_some() {
+            return None;
+        }
+        self.under_way = match self.knows {
+            Knows::Nothing(at) => (at <= now).then_some(Task::Recover),
+            Knows::Serves => self.reloads.then_some(Task::Swap),
+            Knows::Nobody if self.reloads => Some(Task::ColdStart(Which::Asked)),
+            Knows::Nobody => (self.start_at <= now).then(|| Task::ColdStart(self.which(kept))),
+        };
+        self.reloads &= !self.under_way.is_some_and(Task::is_asked);
+        self.under_way.map(Step::Begin)
+    }
+
+    /// When [`Keeper::next`] has something to do though nothing more is told to it.
+    pub fn wake_at(&self) -> Option<Time> {
+        match (&self.stop, self.under_way, self.knows) {
+            (Some(stop), _, _) => stop.wake_at(),
+            (None, Some(_), _) => None,
+            (None, None, Knows::Nobody | Knows::Serves) if self.reloads => Some(Time::ZERO),
+            (None, None, Knows::Nothing(at)) => Some(at),
+            (None, None, Knows::Nobody) => Some(self.start_at),
+            (None, None, Knows::Serves) => None,
+        }
+    }
+
+    /// A request that can be answered: to replace the daemon or, where none serves, to start the one that is asked for,
+    /// without a pause: a good build is the way out of a crash loop. The task is under way from then on.
+    ///
+    /// # Errors
+    /// Something else is under way. The request is to be refused and not kept: its sender can ask again, and would find
+    /// a swap that comes later than it thinks.
+    pub fn ask(&mut self) -> Result<Task, Activity> {
+        self.is_free()?;
+        let task = if self.knows == Knows::Serves { Task::Swap } else { Task::ColdStart(Which::Asked) };
+        self.under_way = Some(task);
+        Ok(task)
+    }
+
+    /// A request that nobody can answer: the daemon is to be as the configuration says by now. It comes after what
+    /// is under way, once for all such requests until then, and is never lost but for a stop.
+    ///
+    /// # Errors
+    /// What it comes after; or, if the supervisor is [`Activity::Stopping`], that it is not kept.
+    pub fn reload(&mut self) -> Result<(), Activity> {
+        self.reloads |= self.stop.is_none();
+        self.is_free()
+    }
+
+    /// Whether nothing is under way and it is known who serves, if anybody does.
+    ///
+    /// # Errors
+    /// What the supervisor is doing instead.
+    pub fn is_free(&self) -> Result<(), Activity> {
+        match self.activity() {
+            Activity::Watching | Activity::BackingOff => Ok(()),
+            busy => Err(busy),
+        }
+    }
+
+    /// A recovery has ended. One that failed has found nothing: [`recovery::Verdict::Unconfirmed`]. `finished`: what serves
+    /// is the successor of the task that had no clear end before, and is committed thereby.
+    pub fn recovered(&mut self, now: Time, found: recovery::Verdict, finished: bool) {
+        self.under_way = None;
+        if !found.is_clear() {
+            self.stop = self.stop.map(Stop::finds_nobody);
+            self.knows = Knows::Nothing(now + self.config.liveness.min(ASK_AGAIN_MAX));
+            return;
+        }
+        match self.unclear.take() {
+            _ if found.serves().is_none() => self.knows = Knows::Nobody,
+            Some(task) if finished => self.commits(now, task),
+            _ => self.serves(now),
+        }
+    }
+
+    /// The swap or the cold start that was under way has ended.
+    pub fn ended(&mut self, now: Time, end: End) {
+        let Some(task) = self.under_way.take() else { return };
+        let fails = match (task, end) {
+            (_, End::Over { verdict: Verdict::Committed, .. }) => {
+                self.commits(now, task);
+                false
+            }
+            (Task::ColdStart(which), End::NotBegun) => which != Which::Asked,
+            (Task::ColdStart(_), End::Over { .. }) => true,
+            (Task::Swap | Task::Recover, _) => false,
+        };
+        if fails {
+            // What was asked for says nothing about the binary whose turn it is.
+            if !task.is_asked() {
+                self.turn.failed();
+            }
+            self.start_at = now + self.backoff.pause(Duration::ZERO);
+        }
+        if !end.is_clear(task == Task::Swap) {
+            self.unclear = (!end.is_committed()).then_some(task);
+            self.knows = Knows::Nothing(now);
+        }
+    }
+
+    /// What `task` has started is committed, and serves.
+    fn commits(&mut self, now: Time, task: Task) {
+        self.serves(now);
+        self.turn.committed(task.is_asked());
+        if task.is_asked() {
+            self.configure(self.config);
+        }
+    }
+
+    fn serves(&mut self, now: Time) {
+        self.knows = Knows::Serves;
+        self.again = true;
+        self.start_at = now;
+    }
+
+    /// The daemon that serves has ended after it served for `lived`, while nothing was under way.
+    pub fn daemon_ended(&mut self, now: Time, lived: Duration) {
+        if self.backoff.is_young(lived) {
+            self.turn.failed();
+        } else {
+            self.turn.proved();
+        }
+        self.start_at = now + self.backoff.pause(lived);
+        self.knows = Knows::Nothing(now);
+    }
+
+    /// The task that is under way.
+    pub fn under_way(&self) -> Option<Task> {
+        self.under_way
+    }
+
+    /// What the supervisor is doing.
+    pub fn activity(&self) -> Activity {
+        match (self.under_way, self.knows) {
+            _ if self.stop.is_some() => Activity::Stopping,
+            (Some(Task::Swap | Task::ColdStart(Which::Asked)), _) => Activity::Swapping,
+            (Some(Task::ColdStart(_)), _) => Activity::Starting,
+            (Some(Task::Recover), _) | (None, Knows::Nothing(_)) => Activity::Recovering,
+            (None, Knows::Nobody) => Activity::BackingOff,
+            (None, Knows::Serves) => Activity::Watching,
+        }
+    }
+
+    /// Whether a daemon serves and nothing is to be done.
+    pub fn is_settled(&self) -> bool {
+        self.activity() == Activity::Watching && !self.reloads
+    }
+
+    /// How long it takes until a daemon is started, if nobody serves.
+    pub fn pause(&self, now: Time) -> Duration {
+        self.start_at.since(now)
+    }
+
+    /// Whether what is started is not what was asked for last, which kept failing, but what was committed before.
+    pub fn has_fallen_back(&self) -> bool {
+        self.turn.is_older()
+    }
+
+    fn which(&mut self, kept: Kept) -> Which {
+        match kept {
+            Kept::Nothing => Which::Configured,
+            _ if !self.again => Which::Configured,
+            Kept::Last => Which::Last,
+            Kept::Both => {
+                self.turn.changes_after(self.config.fall_back_after);
+                if self.turn.is_before_last() { Which::Before } else { Which::Last }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,145 @@
+//! Requests that come while something else is under way, and what `status` says then.
+use handoff_tests::held::{go_on, kill, stop};
+use handoff_tests::{Act, Build, Hook, Reference, World, until};
+use nix::sys::signal::Signal;
+
+/// A supervisor that runs a build, and waits for long before it starts one for the second time.
+fn runs() -> (World, Reference, Build) {
+    let world = World::new();
+    let reference = Reference::for_actor(&world);
+    reference.add("restart_min_secs = 60\nrestart_max_secs = 60\n");
+    let build = world.build();
+    reference.configure_build(&build);
+    reference.start();
+    (world, reference, build)
+}
+
+/// Configures a fresh build, and tells the supervisor to be as the configuration says, twice.
+fn reload(world: &World, reference: &Reference) -> Build {
+    let seen = || world.output().matches("SIGHUP: comes after what is under way").count();
+    let build = world.build();
+    reference.configure_build(&build);
+    for _ in 0..2 {
+        let before = seen();
+        reference.signal(Signal::SIGHUP);
+        until("the signal was seen", || seen() > before);
+    }
+    build
+}
+
+/// `build` comes to serve, and nothing else is to be done.
+#[track_caller]
+fn assert_comes_to_serve(world: &World, reference: &Reference, build: &Build) {
+    let is_it = |pid: &serde_json::Value| {
+        let arguments = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        arguments.contains(&format!("\0{}\0", build.name))
+    };
+    until("what was configured last serves", || {
+        let (code, status) = reference.ask_json("status");
+        code == 0 && status["activity"] == "watching" && is_it(&status["daemon"]["pid"])
+    });
+    world.assert_one_serves(&[reference.pid().unwrap()]);
+}
+
+#[test]
+fn a_hangup_in_a_swap_that_a_hangup_began_is_not_lost() {
+    let (world, reference, _) = runs();
+    let first = world.build();
+    let gate = first.gate(Hook::WarmUp);
+    reference.configure_build(&first);
+    reference.signal(Signal::SIGHUP);
+    gate.wait();
+    let last = reload(&world, &reference);
+    gate.open();
+    assert_comes_to_serve(&world, &reference, &last);
+    assert_eq!(world.output().matches("handoff binary=").count(), 2, "one swap for both");
+}
+
+#[test]
+fn a_hangup_in_a_swap_that_is_rolled_back_is_not_lost() {
+    let (world, reference, _) = runs();
+    let first = world.build();
+    let gate = first.gate(Hook::WarmUp);
+    first.script(Hook::WarmUp, [Act::Gate, Act::Fail]);
+    reference.configure_build(&first);
+    std::thread::scope(|scope| {
+        let swap = scope.spawn(|| reference.ask_json("swap"));
+        gate.wait();
+        let last = reload(&world, &reference);
+        assert_eq!(reference.ask_json("swap").0, 75, "who can be answered is refused, and asks again");
+        gate.open();
+        assert_eq!(swap.join().unwrap().0, 1);
+        assert_comes_to_serve(&world, &reference, &last);
+    });
+}
+
+#[test]
+fn a_hangup_in_a_cold_start_is_not_lost_and_status_says_that_nobody_serves() {
+    let (world, reference, build) = runs();
+    let gate = build.gate(Hook::Open);
+    kill(world.assert_one_serves(&[reference.pid().unwrap()]));
+    gate.wait();
+    let (code, status) = reference.ask_json("status");
+    assert_eq!((code, &status["activity"]), (4, &"starting".into()), "{status}");
+    let last = reload(&world, &reference);
+    gate.open();
+    assert_comes_to_serve(&world, &reference, &last);
+}
+
+#[test]
+fn a_hangup_in_a_recovery_is_not_lost_and_status_says_that_it_is_not_known_who_serves() {
+    let (world, reference, _) = runs();
+    let daemon = world.assert_one_serves(&[reference.pid().unwrap()]);
+    reference.kill();
+    stop(daemon);
+    reference.launch();
+    until("it waits", || reference.ask_json("status").1["activity"] == "recovering");
+    assert_eq!(reference.ask_json("status").0, 3);
+    let last = reload(&world, &reference);
+    go_on(daemon);
+    assert_comes_to_serve(&world, &reference, &last);
+}
+
+#[test]
+fn status_says_that_nobody_serves_in_a_swaps_pause_and_in_the_pause_between_two_starts() {
+    let (world, reference, _) = runs();
+    let new = world.build();
+    let gate = new.gate(Hook::Open);
+    reference.configure_build(&new);
+    std::thread::scope(|scope| {
+        let swap = scope.spawn(|| reference.ask_json("swap"));
+        gate.wait();
+        assert_eq!(reference.ask_json("status").0, 4, "the incumbent answers, but has sealed");
+        gate.open();
+        assert_eq!(swap.join().unwrap().0, 0);
+    });
+    assert_eq!(reference.ask_json("status").0, 0);
+    new.script(Hook::Open, [Act::Fail]);
+    kill(world.assert_one_serves(&[reference.pid().unwrap()]));
+    until("a start is waited for", || reference.ask_json("status").1["activity"] == "backing_off");
+    assert_eq!(reference.ask_json("status").0, 4);
+}
+
+#[test]
+fn a_swap_that_was_committed_is_not_called_lost_when_its_daemon_dies() {
+    let (world, reference, _) = runs();
+    assert_eq!(reference.ask_json("swap").0, 0);
+    for supervisor_dies in [false, true] {
+        let daemon = world.assert_one_serves(&[reference.pid().unwrap()]);
+        if supervisor_dies {
+            reference.kill();
+        }
+        kill(daemon);
+        if supervisor_dies {
+            reference.launch();
+        }
+        let recovery = handoff_tests::until_some("another one serves", || {
+            let (code, status) = reference.ask_json("status");
+            (code == 0 && status["daemon"]["pid"] != daemon).then(|| status["recovery"].clone())
+        });
+        assert_eq!(
+            (&recovery["found"], &recovery["interrupted"]),
+            (&"nobody".into(), &serde_json::Value::Null)
+        );
+    }
+}
