@@ -47,6 +47,7 @@ pub fn stage(plan: &Plan, death: Death) -> Report {
     let writers: Vec<Writer> = (0..plan.clients).map(|_| operator.world.writer()).collect();
     for nth in 1..=plan.handoffs {
         thread::sleep(plan.pause.duration());
+        operator.awaits_writes();
         operator.go_on(Due::Nothing);
         operator.asks(nth);
     }
@@ -129,6 +130,14 @@ impl Operator {
                 Due::ColdStart => self.start_cold(),
             };
         }
+    }
+
+    /// A daemon that is to die over a write before the swap does it, however late its clients are.
+    fn awaits_writes(&self) {
+        let Some(child) = self.child.filter(|_| self.prompter.book().faults.strike_next_write()) else {
+            return;
+        };
+        until("the daemon dies over a write", || !processes::lives(child));
     }
 
     fn start_boss(&mut self) {
