@@ -2,7 +2,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::time::Duration;
 
 use handoff::Supervisor;
 use handoff::message::Standing;
@@ -166,14 +165,4 @@ fn stray_files(layout: &Layout, pid: u32) -> Vec<String> {
     let all = names(layout.run()).into_iter().chain(names(layout.data()));
     // What was committed is kept beside the journal, complete or in the making.
     all.filter(|name| !known.contains(&name.as_str()) && !name.starts_with("journal.binary-")).collect()
-}
-
-/// The longest that a client waited, for a message.
-impl Writer {
-    /// No write took longer than `limit`.
-    #[track_caller]
-    pub fn assert_pause_below(&self, limit: Duration) {
-        let longest = self.history().longest_pause;
-        assert!(longest < limit, "a write took {longest:?}, {limit:?} are allowed");
-    }
 }

@@ -102,8 +102,6 @@ pub struct Outcome {
     pub pid: Option<u32>,
     /// How long it took, in milliseconds.
     pub total_ms: u64,
-    /// How long the drain took, in milliseconds.
-    pub drain_ms: u64,
     /// What else went wrong.
     pub warnings: Vec<String>,
 }
@@ -118,7 +116,6 @@ impl From<handoff::Result<HandoffOutcome>> for Outcome {
                 resumed_confirmed: outcome.resumed_confirmed,
                 pid: outcome.child.map(|child| child.id().pid),
                 total_ms: millis(outcome.phases.total),
-                drain_ms: millis(outcome.phases.drain),
                 warnings: outcome.warnings,
             },
             Err(error) => error.into(),
@@ -140,7 +137,6 @@ impl From<handoff::Result<RecoveryOutcome>> for Outcome {
                 resumed_confirmed: false,
                 pid: outcome.daemon.map(|child| child.id().pid),
                 total_ms: 0,
-                drain_ms: 0,
                 warnings: outcome.warnings,
             },
             Err(error) => error.into(),
@@ -156,7 +152,6 @@ impl From<Error> for Outcome {
             resumed_confirmed: false,
             pid: None,
             total_ms: 0,
-            drain_ms: 0,
             warnings: Vec::new(),
         }
     }
@@ -209,7 +204,6 @@ impl Outcome {
             resumed_confirmed: false,
             pid: None,
             total_ms: 0,
-            drain_ms: 0,
             warnings: Vec::new(),
         }
     }

@@ -157,11 +157,11 @@ impl World {
         names.into_iter().zip([self.tcp.to_string(), socket]).collect()
     }
 
-    /// Another build of the actor, with a name of its own.
+    /// Another build of the actor, with a name of its own; a script of one line, since what is committed is copied.
     pub fn build(&self) -> Build {
         let name = format!("b{}", self.builds.fetch_add(1, Ordering::Relaxed));
         let args = vec![self.layout.dir().into(), OsString::from(&name)];
-        Build::new(&self.layout, name, Bin::Actor.path(), args)
+        Build::new(&self.layout, name, Bin::Actor.launcher(), args)
     }
 
     /// A successor that is no user of the library: it does what `misdeed` says (see `src/bin/rogue.rs`).

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::wait::{PATIENCE, until};
 
@@ -58,8 +58,6 @@ pub struct History {
     pub failures: Vec<String>,
     /// The process that answered last.
     pub last_pid: Option<u32>,
-    /// The longest time from a write's first try to its acknowledgement.
-    pub longest_pause: Duration,
 }
 
 /// A thread that writes all the time, one write after the other.
@@ -140,14 +138,12 @@ fn write_all(name: &str, server: &Server, history: &Mutex<History>, stop: &Atomi
     let mut connection = None;
     let mut next = 0;
     while !stop.load(Ordering::Relaxed) {
-        let started = Instant::now();
         loop {
             // A token of its own for each try: what became of the last one may be unknown.
             let token = format!("{name}{next}");
             next += 1;
             let tried = write_once(server, &mut connection, &token);
             let mut books = history.lock().unwrap();
-            books.longest_pause = books.longest_pause.max(started.elapsed());
             match tried {
                 Try::Acknowledged { seq, pid } => {
                     books.acknowledged.push((seq, token));

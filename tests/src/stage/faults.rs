@@ -58,6 +58,12 @@ impl Faults {
         due
     }
 
+    /// Whether one of them strikes as soon as the daemon writes often enough.
+    pub(super) fn strike_next_write(&self) -> bool {
+        let is_due = |armed: &Armed| armed.left > 0 && armed.fault.in_handoff <= self.handoff && !self.over;
+        self.armed.iter().any(|armed| is_due(armed) && armed.fault.at == At::DataWrite)
+    }
+
     /// A write of the journal is cut: the process dies between the two halves.
     pub(super) fn torn(&mut self, role: &str, state: &str, before: &str) {
         let at = At::Gap { role: role.into(), state: state.into(), before: before.into() };

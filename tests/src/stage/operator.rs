@@ -50,6 +50,7 @@ pub fn stage(plan: &Plan, death: Death) -> Report {
     let writers: Vec<Writer> = (0..plan.clients).map(|_| operator.world.writer()).collect();
     for nth in 1..=plan.handoffs {
         thread::sleep(plan.pause.duration());
+        operator.awaits_writes();
         operator.go_on();
         operator.asks(nth);
     }
@@ -164,6 +165,14 @@ impl Operator {
     fn has_ended(&mut self, outcome: &Outcome) {
         self.keeper.ended(self.now(), outcome.end());
         self.child = outcome.pid.map(|pid| (pid, Instant::now())).or(self.child);
+    }
+
+    /// A daemon that is to die over a write before the swap does it, however late its clients are.
+    fn awaits_writes(&self) {
+        let Some((child, _)) = self.child.filter(|_| self.prompter.book().faults.strike_next_write()) else {
+            return;
+        };
+        until("the daemon dies over a write", || !processes::lives(child));
     }
 
     fn start_boss(&mut self) {

@@ -25,7 +25,7 @@ const SEEDS: u64 = 3000;
 
 /// On a machine that is busy a gap may be passed by, since a word that was to be repeated is heard the first time, or a limit
 /// of time may pass that is not to. Anything else is looked at once.
-const TRIES: u32 = 3;
+const TRIES: u32 = 8;
 
 /// Longer than twice the liveness, so that others take a process that is stopped for one that hangs; shorter than the
 /// limits of hooks, so that it does not take itself for one.

@@ -14,7 +14,7 @@ const SEEDS: u64 = 1000;
 
 /// On a machine that is busy a trace may be one that the simulator does not know: a word is so late that it is said again.
 /// How a run ends is looked at once.
-const TRIES: u32 = 3;
+const TRIES: u32 = 8;
 
 /// In how many tries they were.
 fn same_on_both(name: &str, plan: &Plan) -> Result<u32, Vec<String>> {

@@ -196,9 +196,9 @@ fn terminated(hook: Hook, of_incumbent: bool) {
     thread::scope(|scope| {
         let swap = scope.spawn(|| reference.ask_json("swap"));
         gate.wait();
+        let (asked, supervisor) = (world.mark(), reference.pid().unwrap());
         reference.signal(Signal::SIGTERM);
-        // It is to hear of it while the hook runs. On a busy machine that takes its time.
-        thread::sleep(Duration::from_millis(200));
+        until("it hears of it while the hook runs", || world.has_said(asked, supervisor, "event=Cancel"));
         gate.open();
         let (code, swap) = swap.join().unwrap();
         let expected = if hook == Hook::Serve { 0 } else { 1 };

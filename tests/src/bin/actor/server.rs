@@ -15,8 +15,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use crate::store::Store;
 
 /// A client that was sent the end of the stream has so long to close as well: what it sends meanwhile would
-/// otherwise turn the end into a reset.
-const LINGER: Duration = Duration::from_millis(300);
+/// otherwise turn the end into a reset. It closes as soon as it has a processor.
+const LINGER: Duration = Duration::from_secs(10);
 
 /// The connections of the process, whoever accepted them.
 #[derive(Debug, Default)]
