@@ -1,0 +1,98 @@
+//! What is decided in one place is decided nowhere else: which event comes next, when `poll(2)` is called, when a successor becomes
+//! an incumbent. Code that does so beside the nodes is code that no test of theirs covers.
+use std::fs;
+use std::path::Path;
+
+/// What only few files may say, and what other code does instead.
+struct Rule {
+    says: &'static [&'static str],
+    /// Where it counts: folders and files, from the repository's root.
+    within: &'static [&'static str],
+    except: &'static [&'static str],
+    remedy: &'static str,
+}
+
+const ALL: &[&str] = &["core/src", "sim/src", "supervisor/src", "examples", "tests/src"];
+
+const RULES: [Rule; 4] = [
+    Rule {
+        says: &[".promoted(", ".promote("],
+        within: ALL,
+        // The exploration takes frames in every order and therefore has no node; it shares the nodes' `Role`.
+        except: &["core/src/machine/", "core/src/node/", "sim/src/explore/model/apply.rs"],
+        remedy: "run a `node::daemon::Daemon`: after each step it makes an incumbent of a successor that serves",
+    },
+    Rule {
+        says: &["drive::turn", "drive::{"],
+        within: ALL,
+        // The driver of mutants stands for the one driver.
+        except: &["core/src/node/", "sim/src/mutation/mutant.rs"],
+        remedy: "run a node: `NodeOn::next` says what comes next, `NodeOn::step` hands it to the machine",
+    },
+    Rule {
+        says: &[".out()"],
+        within: ALL,
+        except: &["core/src/drive.rs", "sim/src/mutation/mutant.rs", "sim/src/explore/report/table.rs"],
+        remedy: "run a node: a machine's effects are performed by `drive::turn`, gaps included",
+    },
+    Rule {
+        says: &["poll(&mut", "poller::wait("],
+        within: &["core/src/unix"],
+        // One look at a process that ends, a wait for a child, a question of its own; `wake.rs` tests its descriptor.
+        except: &[
+            "core/src/unix/poller.rs",
+            "core/src/unix/reactor.rs",
+            "core/src/unix/pid.rs",
+            "core/src/unix/wake.rs",
+            "core/src/unix/supervisor/child.rs",
+            "core/src/unix/supervisor/query.rs",
+        ],
+        remedy: "let `unix::reactor` wait: implement `System` and `NodeOn`",
+    },
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace")
+}
+
+/// Calls `see` with each Rust file below `path`: its path from the root, and its text.
+fn each_file(path: &Path, see: &mut impl FnMut(&str, &str)) {
+    if path.is_dir() {
+        let entries = fs::read_dir(path).expect("a folder").map(|entry| entry.expect("an entry").path());
+        return entries.filter(|entry| !entry.ends_with("target")).for_each(|entry| each_file(&entry, see));
+    }
+    if path.extension().is_some_and(|extension| extension == "rs") {
+        let name = path.strip_prefix(root()).expect("below the root").to_str().expect("a name in UTF-8");
+        see(name, &fs::read_to_string(path).expect("a source file"));
+    }
+}
+
+/// The lines of a rule's places that say what it forbids; and the exceptions that are needed.
+fn breaches(rule: &Rule) -> (Vec<String>, Vec<&'static str>) {
+    let (mut found, mut needed) = (Vec::new(), Vec::new());
+    for within in rule.within {
+        each_file(&root().join(within), &mut |name, text| {
+            for (number, line) in text.lines().enumerate() {
+                let code = line.split("//").next().unwrap_or_default();
+                if !rule.says.iter().any(|call| code.contains(call)) {
+                    continue;
+                }
+                match rule.except.iter().find(|except| name.starts_with(**except)) {
+                    Some(except) => needed.push(*except),
+                    None => found.push(format!("{name}:{}: {}", number + 1, line.trim())),
+                }
+            }
+        });
+    }
+    (found, needed)
+}
+
+#[test]
+fn only_nodes_order_what_has_happened_and_promote_a_successor() {
+    for rule in &RULES {
+        let (found, needed) = breaches(rule);
+        assert!(found.is_empty(), "{}\nInstead, {}.", found.join("\n"), rule.remedy);
+        let idle: Vec<_> = rule.except.iter().filter(|except| !needed.contains(except)).collect();
+        assert!(idle.is_empty(), "{idle:?} need no exception for {:?} any more: strike them out", rule.says);
+    }
+}
