@@ -27,6 +27,7 @@ pub mod protocol;
 mod reap;
 mod recovery;
 mod run;
+mod signals;
 mod text;
 mod trigger;
 mod turn;
