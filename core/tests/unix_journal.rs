@@ -146,7 +146,7 @@ fn a_second_supervisor_is_refused_and_told_who_is_there() {
     let (_dir, path) = place();
     let held = JournalFile::open(&path).unwrap();
     let refusal = JournalFile::open(&path).unwrap_err().to_string();
-    assert!(refusal.contains(&format!("another supervisor (pid {})", std::process::id())), "{refusal}");
+    assert!(refusal.contains(&format!("process {} (unix_journal", std::process::id())), "{refusal}");
     drop(held);
     JournalFile::open(&path).unwrap();
 }
@@ -198,7 +198,7 @@ fn a_place_that_cannot_be_written_is_named_with_the_remedy() {
     let denied = refusal(Path::new("/proc/journal"));
     assert!(denied.contains("/proc/journal") && denied.contains("be writable"), "{denied}");
     assert!(
-        matches!(JournalFile::open("/dev/null"), Err(Error::Caller(text)) if text.contains("not a regular file"))
+        matches!(JournalFile::open("/dev/null"), Err(Error::Untrusted(why)) if why.to_string().contains("not a regular file"))
     );
     assert!(JournalFile::open(dir.path()).is_err());
     // No space: a limit on the size of files makes a small disk.

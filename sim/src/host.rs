@@ -145,7 +145,7 @@ impl World {
             self.daemon_mut(pid).into_iter().for_each(|daemon| daemon.sealed_for_it = scheme);
             return LockAnswer::Held { last };
         }
-        LockAnswer::Busy { hint: last }
+        LockAnswer::Busy { hint: last, holder: None }
     }
 
     pub(crate) fn write_record(&mut self, pid: u32, record: &Record) -> Result<(), String> {

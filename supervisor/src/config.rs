@@ -11,6 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use handoff::unix::trusted::{self, Distrust};
 use handoff::{RecoverySpec, SpawnSpec};
 use nix::unistd::{AccessFlags, access};
 use toml::de::DeValue;
@@ -21,6 +22,8 @@ use crate::fields::{At, Fields, Source, integer, number, string, table};
 
 /// The longest path of a Unix socket, less what a temporary name beside it needs; see `unix(7)`.
 const SOCKET_PATH_MAX: usize = if cfg!(target_os = "linux") { 107 } else { 103 } - 4;
+/// The longest configuration, in bytes.
+const FILE_MAX: u64 = 1 << 20;
 /// A day: no grace or deadline is longer.
 const LONGEST_SECS: f64 = 86_400.0;
 
@@ -122,7 +125,8 @@ impl Config {
     /// # Errors
     /// That key is missing or wrong, or the file can't be read.
     pub fn trigger_socket_of(path: &Path) -> Result<PathBuf, Vec<Problem>> {
-        let text = read(path)?;
+        // What a client asks is answered by the process at the socket, whoever wrote the file.
+        let text = fs::read_to_string(path).map_err(|error| whole_file(error.to_string()))?;
         let source = Source::new(&text);
         let root = source.parse();
         let mut reader = Reader { dir: directory(path)?, fields: Fields::new(&source, &root) };
@@ -219,15 +223,15 @@ pub fn failure(path: &Path, problems: &[Problem]) -> Failure {
 /// # Errors
 /// What it is instead, in words.
 pub fn executable(path: &Path) -> Result<(), String> {
-    let metadata = fs::metadata(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    if !metadata.is_file() {
-        return Err(format!("{}: not a file", path.display()));
-    }
+    trusted::check_executable(path).map_err(|error| match Distrust::of(&error) {
+        Some(distrust) => distrust.to_string(),
+        None => format!("{}: {error}", path.display()),
+    })?;
     access(path, AccessFlags::X_OK).map_err(|_| format!("{}: not executable by this user", path.display()))
 }
 
 fn read(path: &Path) -> Result<String, Vec<Problem>> {
-    fs::read_to_string(path).map_err(|error| whole_file(error.to_string()))
+    trusted::read_named(path, FILE_MAX).map_err(|error| whole_file(error.to_string()))
 }
 
 fn directory(path: &Path) -> Result<PathBuf, Vec<Problem>> {

@@ -53,7 +53,8 @@ pub(crate) fn run(path: &Path) -> Result<(), Failure> {
         tracing::warn!("{}: {warning}", path.display());
     }
     // Signals first: what arrives from here on ends the daemon, too.
-    let signals = Signals::new(&[SIGCHLD, SIGHUP, SIGINT, SIGTERM]).map_err(|error| system("signals", &error))?;
+    let signals =
+        Signals::new(&[SIGCHLD, SIGHUP, SIGINT, SIGTERM]).map_err(|error| system("signals", &error))?;
     let _instance = Instance::lock(&config.trigger_socket)?;
     let supervisor = supervisor(&config)?;
     let (outbox, inbox) = inbox().map_err(|error| system("wake-up pipe", &error))?;

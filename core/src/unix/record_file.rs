@@ -2,15 +2,17 @@
 //!
 //! Opened for each operation, so that a file that was removed or replaced never leaves two processes with two
 //! records. Never fsynced: it arbitrates among living processes, and after a power failure there are none.
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use crate::error::Result;
 use crate::record::{MAGIC, Record, SLOT_SIZE};
 use crate::slots::{self, Problem, SLOTS, Slots};
 use crate::unix::context::Context;
+use crate::unix::lock::DataDir;
+use crate::unix::trusted::{self, Draft};
 
 /// The file's name.
 pub const NAME: &str = "handoff.record";
@@ -18,10 +20,10 @@ pub const NAME: &str = "handoff.record";
 /// How often a read that met a write is done again. A write takes microseconds.
 const READS: usize = 3;
 
-/// The record's file.
+/// The record's file, in the very directory that is locked.
 #[derive(Debug)]
 pub struct RecordFile {
-    path: PathBuf,
+    dir: DataDir,
 }
 
 impl RecordFile {
@@ -29,11 +31,11 @@ impl RecordFile {
     /// missing, so that a full disk shows here.
     ///
     /// # Errors
-    /// The directory is missing, full or not writable.
-    pub fn open(dir: impl AsRef<Path>) -> Result<RecordFile> {
-        let record = RecordFile { path: dir.as_ref().join(NAME) };
+    /// The directory is full or not writable, or the file can't be [trusted](crate::unix::trusted).
+    pub fn open(dir: &DataDir) -> Result<RecordFile> {
+        let record = RecordFile { dir: dir.clone() };
         record.open_or_create().context(|| {
-            let dir = dir.as_ref().display();
+            let dir = dir.named().display();
             format!("can't create {NAME} in {dir}: the data directory must be writable and have 32 KiB free")
         })?;
         Ok(record)
@@ -45,7 +47,7 @@ impl RecordFile {
     /// # Errors
     /// The file can't be read. That it is missing is no error: then there is no record.
     pub fn read(&self) -> io::Result<(Option<Record>, Vec<Problem>)> {
-        match self.file_options().open(&self.path) {
+        match trusted::open_own(&self.path(), false) {
             Ok(file) => {
                 let slots = read_slots(&file)?;
                 Ok((slots.newest.map(|(_, record)| record), slots.problems))
@@ -67,15 +69,13 @@ impl RecordFile {
         file.write_all_at(&bytes, (slots.next * SLOT_SIZE) as u64)
     }
 
-    fn file_options(&self) -> fs::OpenOptions {
-        let mut options = File::options();
-        options.read(true);
-        options
+    fn path(&self) -> PathBuf {
+        self.dir.path().join(NAME)
     }
 
     fn open_or_create(&self) -> io::Result<File> {
         loop {
-            match self.file_options().write(true).open(&self.path) {
+            match trusted::open_own(&self.path(), true) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => self.create()?,
                 opened => return opened,
             }
@@ -85,27 +85,21 @@ impl RecordFile {
     /// Creates the file at once with its full size: whoever sees it sees all of it. Zeros are written and not
     /// a hole left, so that the blocks are there. If another process creates it meanwhile, its file stays.
     fn create(&self) -> io::Result<()> {
-        let draft = self.path.with_extension(format!("record.{}.new", std::process::id()));
-        let filled = File::options()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&draft)
-            .and_then(|mut file| file.write_all(&[0; SLOT_SIZE * SLOTS]));
-        let linked = match filled.and_then(|()| fs::hard_link(&draft, &self.path)) {
+        let path = self.path();
+        let mut draft = Draft::beside(&path, 0o600)?;
+        draft.file.write_all(&[0; SLOT_SIZE * SLOTS])?;
+        match draft.link(&path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             linked => linked,
-        };
-        let _ = fs::remove_file(&draft);
-        linked
+        }
     }
 }
 
 /// Who holds, or held last, the lock of the data directory `dir`, as the record says: a hint. Creates nothing.
 pub(crate) fn holder(dir: &Path) -> Option<crate::id::ProcessId> {
-    let (record, _) = RecordFile { path: dir.join(NAME) }.read().ok()?;
-    record.map(|record| record.holder)
+    let owner = dir.metadata().ok()?.uid();
+    let slots = read_slots(&trusted::open_hint(&dir.join(NAME), owner).ok()?).ok()?;
+    slots.newest.map(|(_, record)| record.holder)
 }
 
 fn read_slots(file: &File) -> io::Result<Slots<Record>> {

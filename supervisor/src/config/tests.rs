@@ -196,7 +196,7 @@ fn the_binary_must_be_executable() {
         dir.load_exactly(&text).unwrap_err()[0].to_string()
     };
     assert!(load("text").contains("not executable"), "{}", load("text"));
-    assert!(load("/").contains("not a file"));
+    assert!(load("/").contains("not a regular file"));
     assert!(load("missing").starts_with("line 3: binary: "));
 }
 
@@ -276,7 +276,7 @@ fn the_example_shows_every_key_and_its_default() {
 fn what_can_not_be_executed_is_refused_before_anything_is_touched() {
     let dir = Dir::new();
     let config = dir.load("").unwrap();
-    for (name, why) in [("missing", "No such file"), ("", "not a file")] {
+    for (name, why) in [("missing", "No such file"), ("", "not a regular file")] {
         let failure = config.checked_spec(&dir.path().join(name)).unwrap_err();
         assert_eq!(failure.code, Code::NoBinary);
         assert!(failure.message.contains(why), "{failure}");

@@ -51,6 +51,7 @@ use crate::unix::control;
 use crate::unix::journal::{JournalFile, Recovered};
 use crate::unix::listeners::Listeners;
 use crate::unix::pid::Watch;
+use crate::unix::trusted;
 use crate::unix::wake::{WakeReceiver, Waker, waker};
 use keep::{Copier, Shelf};
 
@@ -107,11 +108,11 @@ impl SpawnSpec {
                 format!("a liveness of {given:?} is out of range: {MIN_LIVENESS:?} to {MAX_LIVENESS:?}");
             return Err(Error::Caller(why));
         }
-        match std::fs::metadata(self.image_path().as_ref().unwrap_or(&self.binary)) {
-            Ok(found) if found.is_dir() => {
-                Err(Error::Caller(format!("the binary {} is a directory", self.binary.display())))
-            }
-            found => found.map(drop).context(|| format!("the binary {}", self.binary.display())),
+        let binary = || format!("the binary {}", self.binary.display());
+        match self.image_path() {
+            // The bytes that were committed: a kept copy was looked at, and an open file is what it was.
+            Some(image) => std::fs::metadata(image).map(drop).context(binary),
+            None => trusted::check_executable(&self.binary).context(binary),
         }
     }
 }
