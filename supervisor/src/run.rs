@@ -67,10 +67,11 @@ pub(crate) fn run(path: &Path) -> Result<(), Failure> {
     })?;
 
     let committed = supervisor.was_serving();
+    let held = Arc::new(supervisor);
     let end = Runner {
         daemon: Daemon::new(Backoff::new(config.restart_min, config.restart_max)),
         path: path.clone(),
-        supervisor: Arc::new(supervisor),
+        supervisor: Arc::clone(&held),
         outbox,
         inbox,
         signals,
@@ -85,7 +86,7 @@ pub(crate) fn run(path: &Path) -> Result<(), Failure> {
     }
     .run()?;
     if end == End::Stopped {
-        listen::unlink(&config.listeners);
+        held.listeners().iter().for_each(listen::unlink);
     }
     Ok(())
 }

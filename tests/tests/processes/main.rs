@@ -18,3 +18,4 @@ mod rivals;
 mod stopped;
 mod successor;
 mod survives;
+mod trust;
