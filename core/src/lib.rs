@@ -10,6 +10,7 @@
 
 extern crate alloc;
 
+pub mod bounds;
 pub mod codec;
 pub mod drive;
 pub mod error;

@@ -11,6 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use handoff::bounds;
 use handoff::unix::trusted::{self, Distrust};
 use handoff::{RecoverySpec, SpawnSpec};
 use nix::unistd::{AccessFlags, access};
@@ -271,6 +272,11 @@ impl Reader<'_> {
             self.fields.optional("fall_back_after", |value| integer(value, 0..u64::from(u32::MAX) + 1));
         let (allowed_binaries, warnings) = self.allowed_binaries();
         let listeners = self.listeners();
+        binary.iter().for_each(|binary| self.short(binary, &args));
+        if listeners.len() > bounds::LISTENERS {
+            let (count, most) = (listeners.len(), bounds::LISTENERS);
+            self.fields.note(0, "listeners", format!("{count} are too many: at most {most}"));
+        }
         self.ordered("drain_grace_secs", &drain_grace, "deadline_secs", &deadline);
         self.ordered("restart_min_secs", &restart_min, "restart_max_secs", &restart_max);
         self.distinct(&[("control_socket", &control_socket), ("trigger_socket", &trigger_socket)]);
@@ -387,6 +393,21 @@ impl Reader<'_> {
             let (low_secs, high_secs) = (low.value.as_secs_f64(), high.value.as_secs_f64());
             let message = format!("must not be more than {high_key} ({high_secs}), but is {low_secs}");
             self.fields.note(low.line.max(high.line), low_key, message);
+        }
+    }
+
+    /// A command that the journal has no room for could not be started again.
+    fn short(&self, binary: &Path, args: &[At<&str>]) {
+        let words = args.iter().map(|arg| arg.value.as_bytes());
+        let length = bounds::command_length(binary.as_os_str().as_bytes(), words);
+        if length > bounds::COMMAND {
+            let line = args.first().map_or(0, |arg| arg.line);
+            let most = bounds::COMMAND;
+            self.fields.note(
+                line,
+                "args",
+                format!("with binary's path they take {length} bytes: at most {most}"),
+            );
         }
     }
 

@@ -9,6 +9,7 @@ use core::ops::ControlFlow;
 
 use super::{Credentials, Driver, FLOOD, Node, NodeOn, Read};
 use crate::{
+    bounds,
     host::{Clock, Crashed, Discovery, Gap, Gaps, RecoveryHost, Transport},
     id::ProcessId,
     journal::Journal,
@@ -19,9 +20,6 @@ use crate::{
     message::{Hello, Message},
     time::Time,
 };
-
-/// The largest number of listeners that is taken from one daemon: it must not exhaust the supervisor's descriptors.
-pub const MOST_LISTENERS: usize = 512;
 
 /// What the system shows of daemons.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -392,8 +390,8 @@ impl Rest {
             Message::Refused { error } => return Err(error.clone()),
             Message::Listeners { names, more } => {
                 party.listeners += names.len();
-                if party.listeners > MOST_LISTENERS {
-                    return Err(format!("more than {MOST_LISTENERS} listeners"));
+                if party.listeners > bounds::LISTENERS {
+                    return Err(format!("more than {} listeners", bounds::LISTENERS));
                 }
                 os.receive_listeners(process, names)?;
                 // A daemon that has none says so: another may have them.

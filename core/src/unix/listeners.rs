@@ -12,6 +12,7 @@ use nix::sys::socket::{
     getsockname, getsockopt, setsockopt, sockopt,
 };
 
+use crate::bounds;
 use crate::error::{Error, Result};
 use crate::unix::bind::{bind_unix, connect_unix, listen_socket, set_close_on_exec, stream_socket};
 use crate::unix::context::Context;
@@ -234,7 +235,7 @@ fn parse(count: Option<&str>, names: Option<&str>) -> Result<Vec<String>> {
     let count = count
         .parse()
         .ok()
-        .filter(|count: &RawFd| (0..=RawFd::MAX - FIRST_FD).contains(count))
+        .filter(|count: &RawFd| (0..=bounds::LISTENERS as RawFd).contains(count))
         .ok_or_else(|| Error::Caller(format!("{LISTEN_FDS}={count} is no number of descriptors")))?
         as usize;
     let names: Vec<String> = match names {

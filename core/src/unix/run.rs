@@ -2,11 +2,12 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
+use crate::bounds;
 use crate::error::{Error, Result};
 use crate::machine::Exit;
 use crate::unix::daemon::{self, Call, Protocol, Replies, Reply, stop_on_signals};
 use crate::unix::env::{self, Inherited};
-use crate::unix::hooks::{Daemon, Drainable, HookResult, ResumeFrom};
+use crate::unix::hooks::{Daemon, Drainable, HookResult, ReadinessSnapshot, ResumeFrom};
 use crate::unix::listeners::{Listeners, bind};
 use crate::unix::lock::{DataDir, DataDirLock};
 
@@ -112,7 +113,9 @@ fn run_supervised(options: Options, mut daemon: impl Daemon, inherited: Inherite
     loop {
         let reply = match protocol.next() {
             Call::WarmUp(op, place) => Reply::Done(op, place.and_then(|()| guarded(|| daemon.warm_up()))),
-            Call::Open(op, sealed) => Reply::Opened(op, guarded(|| daemon.open(sealed.as_ref()))),
+            Call::Open(op, sealed) => {
+                Reply::Opened(op, guarded(|| daemon.open(sealed.as_ref()).and_then(kept)))
+            }
             Call::Serve(op) => {
                 let listeners = listeners.take().unwrap_or_default();
                 Reply::Done(op, guarded(|| daemon.serve(listeners)))
@@ -131,7 +134,7 @@ fn run_alone(options: Options, mut daemon: impl Daemon) -> Result<Ended> {
     let mut place = options.data_dir.open(&options.control_socket, options.build_id)?;
     guarded(|| daemon.warm_up()).map_err(Error::Hook)?;
     place.claim()?;
-    let opened = guarded(|| daemon.open(None)).map_err(Error::Hook)?;
+    let opened = guarded(|| daemon.open(None).and_then(kept)).map_err(Error::Hook)?;
     if !opened.healthz_ok {
         return Err(Error::Hook("the daemon calls itself unhealthy".into()));
     }
@@ -187,6 +190,16 @@ fn perform(call: Call, daemon: &mut dyn Drainable, replies: &Replies) -> Option<
         }
         Call::Exit(_) => return None,
     })
+}
+
+/// What was opened, if the record has room for it when it is sealed.
+fn kept(ready: ReadinessSnapshot) -> HookResult<ReadinessSnapshot> {
+    match ready.advertised_revision_per_shard.len() {
+        count if count > bounds::SHARDS => {
+            Err(format!("{count} shards are too many: at most {}", bounds::SHARDS).into())
+        }
+        _ => Ok(ready),
+    }
 }
 
 /// Runs a hook. A panic is a hook that failed, in words.

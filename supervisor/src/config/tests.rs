@@ -282,3 +282,18 @@ fn what_can_not_be_executed_is_refused_before_anything_is_touched() {
         assert!(failure.message.contains(why), "{failure}");
     }
 }
+
+#[test]
+fn more_than_a_supervisor_takes_over_or_keeps_is_refused() {
+    let listeners = |count: usize| -> String {
+        (0..count)
+            .map(|n| format!("[[listeners]]\nname = 'l{n}'\naddr = '127.0.0.1:{}'\n", 1000 + n))
+            .collect()
+    };
+    assert!(Dir::new().load(&listeners(bounds::LISTENERS)).is_ok());
+    assert_eq!(mistake(&listeners(600)), "listeners: 600 are too many: at most 512");
+    let args = |length: usize| format!("args = ['a', '{}']", "x".repeat(length));
+    assert!(Dir::new().load(&args(10_000)).is_ok());
+    let long = mistake(&args(30_000));
+    assert!(long.starts_with("line 4: args: ") && long.contains("at most 20480"), "{long}");
+}

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 pub(crate) use hooks::{Call, Replies, Reply};
 
+use crate::bounds;
 use crate::error::{Error, Result};
 use crate::id::ProcessId;
 use crate::machine::{Incumbent, LinkId, Successor};
@@ -46,6 +47,12 @@ pub(crate) struct Place {
 impl Place {
     /// Binds the control socket beside its path; disturbs nobody.
     pub(crate) fn with_lock(lock: DataDirLock, control: &Path, build_id: Vec<u8>) -> Result<Place> {
+        if build_id.len() > bounds::BUILD_ID {
+            let (length, most) = (build_id.len(), bounds::BUILD_ID);
+            return Err(Error::Caller(format!(
+                "the build id has {length} bytes: at most {most} are possible"
+            )));
+        }
         Ok(Place {
             process: this_process().context(|| "can't tell when this process started".into())?,
             control: ControlSocket::bind_beside(control)?,

@@ -33,6 +33,7 @@ mod recovery;
 use std::ffi::OsString;
 use std::fmt;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
@@ -44,6 +45,7 @@ pub use outcome::{HandoffOutcome, Phases, Verdict};
 pub use query::DaemonStatus;
 pub use recovery::{Interrupted, InterruptedEnd, RecoveryOutcome, RecoverySpec};
 
+use crate::bounds;
 use crate::error::{Error, Result};
 use crate::message::MAX_LIVENESS;
 use crate::unix::context::Context;
@@ -106,6 +108,15 @@ impl SpawnSpec {
             let given = self.liveness;
             let why =
                 format!("a liveness of {given:?} is out of range: {MIN_LIVENESS:?} to {MAX_LIVENESS:?}");
+            return Err(Error::Caller(why));
+        }
+        let args = self.args.iter().map(|arg| arg.as_bytes());
+        let length = bounds::command_length(self.binary.as_os_str().as_bytes(), args);
+        if length > bounds::COMMAND {
+            let why = format!(
+                "the binary's path and arguments take {length} bytes: at most {} are possible",
+                bounds::COMMAND
+            );
             return Err(Error::Caller(why));
         }
         let binary = || format!("the binary {}", self.binary.display());
