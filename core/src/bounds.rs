@@ -81,7 +81,7 @@ mod tests {
     use super::*;
     use crate::{
         frame::{self, Decoder},
-        id::{HandoffId, ProcessId},
+        id::{BootId, HandoffId, InBoot, ProcessId},
         journal::{self, Binary, Journal, Running, UnderWay},
         message::{Capabilities, Hello, Message, PROTO_MAX, Role},
         slots,
@@ -147,6 +147,7 @@ mod tests {
             under_way: Some(under_way),
             ..Journal::default()
         };
+        let journal = InBoot { boot: BootId::default(), value: journal };
         slots::encode_slot(journal::MAGIC, 1, &journal, journal::SLOT_SIZE).expect("there is room");
         let record = crate::record::Record {
             generation: 1,
@@ -156,6 +157,7 @@ mod tests {
             revisions: vec![1; SHARDS],
             fingerprint: Default::default(),
         };
+        let record = InBoot { boot: BootId::default(), value: record };
         slots::encode_slot(crate::record::MAGIC, 1, &record, crate::record::SLOT_SIZE)
             .expect("there is room");
     }

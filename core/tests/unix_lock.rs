@@ -11,9 +11,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use handoff::id::{Fingerprint, ProcessId};
-use handoff::record::Record;
-use handoff::slots::Fault;
+use handoff::id::{BootId, Fingerprint, InBoot, ProcessId};
+use handoff::record::{MAGIC, Record, SLOT_SIZE};
+use handoff::slots::{self, Fault};
 use handoff::unix::record_file::{NAME, RecordFile};
 use handoff::{DataDir, DataDirLock, Error};
 use nix::sys::wait::waitpid;
@@ -295,4 +295,18 @@ fn whoever_reads_without_the_lock_sees_whole_records() {
         done.store(true, Ordering::Relaxed);
         reader.join().unwrap();
     });
+}
+
+#[test]
+fn a_record_of_another_boot_says_nothing() {
+    let dir = private_directory();
+    let file = record_file(dir.path());
+    let value = record(1);
+    let slot = slots::encode_slot(MAGIC, 1, &InBoot { boot: BootId([7; 16]), value }, SLOT_SIZE).unwrap();
+    let mut bytes = slot;
+    bytes.resize(2 * SLOT_SIZE, 0);
+    fs::write(dir.path().join(NAME), bytes).unwrap();
+    assert_eq!(file.read().unwrap(), (None, vec![]));
+    file.write(&record(2)).unwrap();
+    assert_eq!(file.read().unwrap().0, Some(record(2)));
 }

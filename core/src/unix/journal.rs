@@ -11,10 +11,12 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::error::{Error, Result};
+use crate::id::InBoot;
 use crate::journal::{Journal, MAGIC, SLOT_SIZE};
 use crate::slots::{self, Fault, SLOTS, Slots, describe};
 use crate::unix::context::Context;
 use crate::unix::lock::{holder_of, in_words, try_flock, try_flock_for_a_moment, unflock};
+use crate::unix::pid::boot_id;
 use crate::unix::trusted::{self, Draft, directory_of, is_at};
 
 /// The open journal. Other supervisors are kept out until it is dropped.
@@ -31,6 +33,9 @@ pub struct JournalFile {
 pub struct Recovered {
     /// What it knew; the default, if there was no journal or it could not be used.
     pub journal: Journal,
+    /// It was written in another boot, or that is not known: the processes that it names have ended, and their numbers
+    /// are those of others.
+    pub is_of_another_boot: bool,
     /// What was wrong with the file, and what was done about it. For people; empty if all is well.
     pub reports: Vec<String>,
 }
@@ -72,8 +77,9 @@ impl JournalFile {
     }
 
     fn try_write(&mut self, journal: &Journal) -> io::Result<()> {
-        let bytes = slots::encode_slot(MAGIC, self.sequence, journal, SLOT_SIZE)
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        let bytes =
+            slots::encode_slot(MAGIC, self.sequence, &InBoot { boot: boot_id(), value: journal }, SLOT_SIZE)
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         if !is_at(&self.file, &self.path) {
             // A supervisor that starts now would know nothing of this file, and of its lock.
             return Err(io::Error::new(
@@ -122,12 +128,13 @@ fn recover(file: File, path: &Path) -> Result<(JournalFile, Recovered)> {
         if slots.problems.is_empty() { "no slot was ever written".into() } else { describe(&slots.problems) };
     match slots.newest {
         // A newer program's slot is newer than ours, whatever the numbers are.
-        Some((_, journal)) if !newer => {
+        Some((_, InBoot { boot, value: journal })) if !newer => {
             let report =
                 format!("the journal {} is damaged ({faults}); the other slot is used", path.display());
             let reports = if slots.problems.is_empty() { Vec::new() } else { vec![report] };
             let opened = JournalFile { path: path.to_path_buf(), file, sequence, slot: slots.next };
-            Ok((opened, Recovered { journal, reports }))
+            let is_of_another_boot = !boot.is_also(boot_id());
+            Ok((opened, Recovered { journal, is_of_another_boot, reports }))
         }
         _ => {
             let (opened, aside) = set_aside(path)
@@ -137,12 +144,12 @@ fn recover(file: File, path: &Path) -> Result<(JournalFile, Recovered)> {
                 path.display(),
                 aside.display()
             );
-            Ok((opened, Recovered { journal: Journal::default(), reports: vec![report] }))
+            Ok((opened, Recovered { reports: vec![report], ..Recovered::default() }))
         }
     }
 }
 
-fn read(file: &File) -> io::Result<Slots<Journal>> {
+fn read(file: &File) -> io::Result<Slots<InBoot<Journal>>> {
     let mut bytes = vec![0; SLOT_SIZE * SLOTS];
     let mut length = 0;
     while length < bytes.len() {
@@ -170,8 +177,9 @@ fn fill(file: &mut File) -> io::Result<()> {
     if !try_flock(file)? {
         return Err(io::Error::new(io::ErrorKind::WouldBlock, "another process has the new file locked"));
     }
-    let mut bytes = slots::encode_slot(MAGIC, 1, &Journal::default(), SLOT_SIZE)
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+    let mut bytes =
+        slots::encode_slot(MAGIC, 1, &InBoot { boot: boot_id(), value: Journal::default() }, SLOT_SIZE)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
     bytes.resize(SLOT_SIZE * SLOTS, 0);
     file.write_all(&bytes)?;
     file.sync_all()

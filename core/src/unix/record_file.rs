@@ -8,10 +8,12 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use crate::error::Result;
+use crate::id::InBoot;
 use crate::record::{MAGIC, Record, SLOT_SIZE};
 use crate::slots::{self, Problem, SLOTS, Slots};
 use crate::unix::context::Context;
 use crate::unix::lock::DataDir;
+use crate::unix::pid::boot_id;
 use crate::unix::trusted::{self, Draft};
 
 /// The file's name.
@@ -41,7 +43,7 @@ impl RecordFile {
         Ok(record)
     }
 
-    /// Reads the record: a fact under the lock, a hint without it. What is wrong with the file comes along; a
+    /// Reads the record: a fact under the lock, a hint without it; none, if it is of another boot. What is wrong with the file comes along; a
     /// write in progress doesn't count as that.
     ///
     /// # Errors
@@ -50,7 +52,7 @@ impl RecordFile {
         match trusted::open_own(&self.path(), false) {
             Ok(file) => {
                 let slots = read_slots(&file)?;
-                Ok((slots.newest.map(|(_, record)| record), slots.problems))
+                Ok((of_this_boot(slots.newest), slots.problems))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok((None, Vec::new())),
             Err(error) => Err(error),
@@ -64,8 +66,13 @@ impl RecordFile {
     pub fn write(&self, record: &Record) -> io::Result<()> {
         let file = self.open_or_create()?;
         let slots = read_slots(&file)?;
-        let bytes = slots::encode_slot(MAGIC, slots.next_sequence(), record, SLOT_SIZE)
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        let bytes = slots::encode_slot(
+            MAGIC,
+            slots.next_sequence(),
+            &InBoot { boot: boot_id(), value: record },
+            SLOT_SIZE,
+        )
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         file.write_all_at(&bytes, (slots.next * SLOT_SIZE) as u64)
     }
 
@@ -99,10 +106,15 @@ impl RecordFile {
 pub(crate) fn holder(dir: &Path) -> Option<crate::id::ProcessId> {
     let owner = dir.metadata().ok()?.uid();
     let slots = read_slots(&trusted::open_hint(&dir.join(NAME), owner).ok()?).ok()?;
-    slots.newest.map(|(_, record)| record.holder)
+    of_this_boot(slots.newest).map(|record| record.holder)
 }
 
-fn read_slots(file: &File) -> io::Result<Slots<Record>> {
+/// The record arbitrates among living processes: what another boot has left says nothing.
+fn of_this_boot(newest: Option<(u64, InBoot<Record>)>) -> Option<Record> {
+    newest.filter(|(_, record)| record.boot.is_also(boot_id())).map(|(_, record)| record.value)
+}
+
+fn read_slots(file: &File) -> io::Result<Slots<InBoot<Record>>> {
     let mut slots = read_slots_once(file)?;
     for _ in 1..READS {
         if slots.problems.is_empty() {
@@ -113,7 +125,7 @@ fn read_slots(file: &File) -> io::Result<Slots<Record>> {
     Ok(slots)
 }
 
-fn read_slots_once(file: &File) -> io::Result<Slots<Record>> {
+fn read_slots_once(file: &File) -> io::Result<Slots<InBoot<Record>>> {
     let mut bytes = Vec::with_capacity(SLOT_SIZE * SLOTS);
     let mut window = [0; SLOT_SIZE];
     while bytes.len() < SLOT_SIZE * SLOTS {

@@ -47,6 +47,7 @@ pub use recovery::{Interrupted, InterruptedEnd, RecoveryOutcome, RecoverySpec};
 
 use crate::bounds;
 use crate::error::{Error, Result};
+use crate::journal::UnderWay;
 use crate::message::MAX_LIVENESS;
 use crate::unix::context::Context;
 use crate::unix::control;
@@ -178,6 +179,8 @@ struct Workshop {
     journal: Option<JournalFile>,
     /// What the journal says, or would say.
     knows: crate::journal::Journal,
+    /// What was under way in another boot, until it is reported.
+    interrupted: Option<UnderWay>,
     /// The journal says so.
     is_written: bool,
     copier: Copier,
@@ -207,6 +210,7 @@ impl Supervisor {
                 listeners: Listeners::default(),
                 journal: None,
                 knows,
+                interrupted: None,
                 is_written: false,
                 copier: Copier::default(),
                 children: Vec::new(),
@@ -243,7 +247,12 @@ impl Supervisor {
         }
         let workshop = self.busy.get_mut().unwrap_or_else(PoisonError::into_inner);
         workshop.journal = Some(journal);
+        // A process of another boot is neither believed nor ended: its number is another's by now.
         workshop.knows = recovered.journal.clone();
+        if recovered.is_of_another_boot {
+            workshop.interrupted = workshop.knows.under_way.take();
+            workshop.knows = workshop.knows.stopped();
+        }
         // Where something was wrong, more may have been known than what is left.
         workshop.is_written = recovered.reports.is_empty();
         keep(&self.shelf, workshop);
