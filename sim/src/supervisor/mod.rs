@@ -3,6 +3,7 @@
 //! It recovers when it starts, when its daemon has ended, and after any outcome but committed and rolled back; it starts
 //! what was committed when nobody serves. `swap.rs` and `recover.rs` give its two nodes their turns, `handoff_os.rs` and `recovery_os.rs` are what these stand on.
 use handoff::ProcessId;
+use handoff::id::{BootId, InBoot};
 use handoff::journal::{Binary, Journal, MAGIC};
 use handoff::machine::recovery;
 use handoff::machine::supervisor::{Outcome, Verdict};
@@ -224,15 +225,21 @@ impl World {
 
     /// The journal, as it lies there.
     pub(crate) fn journal(&self) -> Journal {
-        let slots =
-            slots::decode_slots::<Journal>(self.disk.lock().system_read(JOURNAL), MAGIC, JOURNAL_SLOT);
-        slots.newest.map(|(_, journal)| journal).unwrap_or_default()
+        let slots = slots::decode_slots::<InBoot<Journal>>(
+            self.disk.lock().system_read(JOURNAL),
+            MAGIC,
+            JOURNAL_SLOT,
+        );
+        slots.newest.map(|(_, kept)| kept.value).unwrap_or_default()
     }
 
     fn reads_journal(&mut self, pid: u32) {
         let now = self.now;
-        let slots =
-            slots::decode_slots::<Journal>(self.disk.lock().system_read(JOURNAL), MAGIC, JOURNAL_SLOT);
+        let slots = slots::decode_slots::<InBoot<Journal>>(
+            self.disk.lock().system_read(JOURNAL),
+            MAGIC,
+            JOURNAL_SLOT,
+        );
         let Some(supervisor) = self.supervisor_mut(pid) else { return };
         supervisor.due = Some((now, Due::Recover));
         if supervisor.rival {
@@ -240,7 +247,7 @@ impl World {
         }
         supervisor.sequence = slots.next_sequence();
         supervisor.slot = slots.next;
-        supervisor.knows = slots.newest.map(|(_, journal)| journal).unwrap_or_default();
+        supervisor.knows = slots.newest.map(|(_, kept)| kept.value).unwrap_or_default();
     }
 
     /// What it knows from here on, written if there is a file for it. `None` if it dies over it.
@@ -251,7 +258,8 @@ impl World {
             return Some(Ok(()));
         }
         let (sequence, slot) = (supervisor.sequence, supervisor.slot);
-        let bytes = slots::encode_slot(MAGIC, sequence, &journal, JOURNAL_SLOT).unwrap_or_default();
+        let kept = InBoot { boot: BootId::default(), value: &journal };
+        let bytes = slots::encode_slot(MAGIC, sequence, &kept, JOURNAL_SLOT).unwrap_or_default();
         let fate = self.journal_fate(pid);
         self.supervisor_mut(pid)?;
         let mut disk = self.disk.lock();
