@@ -21,6 +21,11 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// A file or a directory can't be trusted: another user could have put it there, or can change it. The text names
+    /// the command that helps.
+    #[cfg(feature = "unix")]
+    #[error(transparent)]
+    Untrusted(#[from] crate::unix::trusted::Distrust),
     /// A hook of the daemon failed.
     #[error("{0}")]
     Hook(String),

@@ -19,6 +19,27 @@ impl fmt::Display for ProcessId {
     }
 }
 
+/// One run of the operating system, from its start to its end; zeros where that is not known. The numbers of processes
+/// mean nothing beyond it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct BootId(pub [u8; 16]);
+
+impl BootId {
+    /// Whether processes that were named in this boot may be believed to be those of `now`.
+    pub fn is_also(self, now: BootId) -> bool {
+        self == now && now != BootId::default()
+    }
+}
+
+/// A value that names processes, as it is kept in a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InBoot<T> {
+    /// The boot in which it was written.
+    pub boot: BootId,
+    /// The value.
+    pub value: T,
+}
+
 /// One handoff. Drawn at random by the supervisor; every message of the handoff carries it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct HandoffId(pub [u8; 16]);

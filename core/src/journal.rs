@@ -8,8 +8,8 @@ use crate::machine::recovery;
 use crate::machine::supervisor::{Note, Verdict};
 use crate::slots::Magic;
 
-/// What a journal's file begins with.
-pub const MAGIC: Magic = Magic { name: *b"HOJRNL", version: 2 };
+/// What a journal's file begins with. Its slots hold a [`Journal`] [in its boot](crate::id::InBoot).
+pub const MAGIC: Magic = Magic { name: *b"HOJRNL", version: 3 };
 
 /// The size of each of its two slots, in bytes: room for the arguments of a binary.
 pub const SLOT_SIZE: usize = 64 * 1024;

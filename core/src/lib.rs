@@ -13,6 +13,7 @@
 
 extern crate alloc;
 
+pub mod bounds;
 #[doc(hidden)]
 pub mod codec;
 #[doc(hidden)]
@@ -68,8 +69,8 @@ pub use id::{Fingerprint, HandoffId, ProcessId};
 pub use machine::Reason;
 #[cfg(feature = "unix")]
 pub use unix::{
-    CancelHandle, Child, CommittedBinary, Daemon, DaemonStatus, DataDirLock, DrainReport, Drainable, Ended,
-    HandoffOutcome, HookResult, Image, Incumbent, Interrupted, InterruptedEnd, Listeners, Options, Phases,
-    ReadinessSnapshot, RecoveryOutcome, RecoverySpec, ResumeFrom, Role, SealReport, SpawnSpec, StateSnapshot,
-    StopHandle, Successor, Supervisor, Verdict, bind, detect_role, run,
+    CancelHandle, Child, CommittedBinary, Daemon, DaemonStatus, DataDir, DataDirLock, DrainReport, Drainable,
+    Ended, HandoffOutcome, HookResult, Image, Incumbent, Interrupted, InterruptedEnd, Listeners, Options,
+    Phases, ReadinessSnapshot, RecoveryOutcome, RecoverySpec, ResumeFrom, Role, SealReport, SpawnSpec,
+    StateSnapshot, StopHandle, Successor, Supervisor, Verdict, bind, detect_role, run,
 };

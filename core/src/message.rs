@@ -56,6 +56,7 @@ pub struct Hello {
     /// The sender's start time, as in [`ProcessId`].
     pub start_time: u64,
     /// Names the build, to people; the library does not interpret it.
+    #[serde(deserialize_with = "crate::bounds::deserialize_build_id")]
     pub build_id: Vec<u8>,
     /// The oldest version that the sender speaks.
     pub proto_min: ProtoVersion,
@@ -205,6 +206,7 @@ pub enum Message {
         /// The handoff.
         handoff_id: HandoffId,
         /// Why.
+        #[serde(with = "crate::bounds::text")]
         error: String,
     },
     /// S → O: seal.
@@ -231,8 +233,10 @@ pub enum Message {
         /// The handoff.
         handoff_id: HandoffId,
         /// Why.
+        #[serde(with = "crate::bounds::text")]
         error: String,
         /// How far it came, in words.
+        #[serde(with = "crate::bounds::text")]
         partial_state: String,
     },
     /// S → N: take the lock and open the state.
@@ -258,6 +262,7 @@ pub enum Message {
         /// The handoff.
         handoff_id: HandoffId,
         /// Why.
+        #[serde(with = "crate::bounds::text")]
         error: String,
     },
     /// S → N: take the control path and serve.
@@ -285,6 +290,7 @@ pub enum Message {
         /// The handoff.
         handoff_id: HandoffId,
         /// Why.
+        #[serde(with = "crate::bounds::text")]
         reason: String,
     },
     /// S → O: serve again.
@@ -314,6 +320,7 @@ pub enum Message {
     /// Anyone → anyone, before it closes the link: what was wrong.
     Refused {
         /// What was wrong.
+        #[serde(with = "crate::bounds::text")]
         error: String,
     },
     /// A supervisor that comes anew → any daemon: where do you stand?

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use crate::id::{Fingerprint, ProcessId};
 use crate::slots::Magic;
 
-/// What a record's file begins with.
-pub const MAGIC: Magic = Magic { name: *b"HORECD", version: 1 };
+/// What a record's file begins with. Its slots hold a [`Record`] [in its boot](crate::id::InBoot).
+pub const MAGIC: Magic = Magic { name: *b"HORECD", version: 2 };
 
 /// The size of each of its two slots, in bytes: room for about two thousand shards.
 pub const SLOT_SIZE: usize = 16 * 1024;

@@ -5,14 +5,17 @@
 use std::env;
 use std::fs;
 use std::io::Read;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use handoff::Error;
-use handoff::id::{HandoffId, ProcessId};
-use handoff::journal::{Binary, FileIdentity, Journal, Running, SLOT_SIZE, UnderWay};
+use handoff::id::{BootId, HandoffId, InBoot, ProcessId};
+use handoff::journal::{Binary, FileIdentity, Journal, MAGIC, Running, SLOT_SIZE, UnderWay};
+use handoff::slots;
 use handoff::unix::journal::{JournalFile, Recovered};
+use handoff::unix::pid::{boot_id, start_time_of};
+use handoff::{Error, RecoverySpec, Supervisor};
 use nix::libc;
 use tempfile::TempDir;
 
@@ -82,7 +85,7 @@ fn the_last_write_is_what_the_next_supervisor_finds() {
         // Read as after a crash: the file's bytes, elsewhere.
         let copy = dir.path().join("copy");
         fs::copy(&path, &copy).unwrap();
-        assert_eq!(recover(&copy), Recovered { journal: journal(number), reports: vec![] });
+        assert_eq!(recover(&copy), Recovered { journal: journal(number), ..Recovered::default() });
     }
     fs::remove_file(dir.path().join("copy")).unwrap();
     drop(file);
@@ -98,7 +101,7 @@ fn whatever_is_cut_or_flipped_is_found_whole_or_reported() {
     let damaged = dir.path().join("damaged");
     let check = |bytes: &[u8], what: &str| {
         fs::write(&damaged, bytes).unwrap();
-        let Recovered { journal: found, reports } = recover(&damaged);
+        let Recovered { journal: found, reports, .. } = recover(&damaged);
         let kept = found == journal(2) || (found == journal(1) && !reports.is_empty());
         assert!(kept || (found == Journal::default() && reports.len() == 1), "{what}: {found:?} {reports:?}");
     };
@@ -123,11 +126,11 @@ fn what_cannot_be_used_is_set_aside_and_never_overwritten() {
         (b"[journal]\nformat = \"toml\"\n", "not a file of this kind"),
         (&[0xff; 1 << 20], "not a file of this kind"),
         (&[0; 2 * SLOT_SIZE], "no slot was ever written"),
-        (&newer, "written in format 9, newer than 2"),
+        (&newer, "written in format 9, newer than 3"),
     ];
     for (content, words) in cases {
         fs::write(&path, content).unwrap();
-        let Recovered { journal, reports } = recover(&path);
+        let Recovered { journal, reports, .. } = recover(&path);
         assert_eq!(journal, Journal::default());
         assert!(reports.len() == 1 && reports[0].contains(words), "{reports:?}");
         assert_eq!(recover(&path), Recovered::default(), "reported once");
@@ -146,7 +149,7 @@ fn a_second_supervisor_is_refused_and_told_who_is_there() {
     let (_dir, path) = place();
     let held = JournalFile::open(&path).unwrap();
     let refusal = JournalFile::open(&path).unwrap_err().to_string();
-    assert!(refusal.contains(&format!("another supervisor (pid {})", std::process::id())), "{refusal}");
+    assert!(refusal.contains(&format!("process {} (unix_journal", std::process::id())), "{refusal}");
     drop(held);
     JournalFile::open(&path).unwrap();
 }
@@ -198,7 +201,7 @@ fn a_place_that_cannot_be_written_is_named_with_the_remedy() {
     let denied = refusal(Path::new("/proc/journal"));
     assert!(denied.contains("/proc/journal") && denied.contains("be writable"), "{denied}");
     assert!(
-        matches!(JournalFile::open("/dev/null"), Err(Error::Caller(text)) if text.contains("not a regular file"))
+        matches!(JournalFile::open("/dev/null"), Err(Error::Untrusted(why)) if why.to_string().contains("not a regular file"))
     );
     assert!(JournalFile::open(dir.path()).is_err());
     // No space: a limit on the size of files makes a small disk.
@@ -215,7 +218,7 @@ fn a_value_that_is_too_long_is_refused_and_the_last_one_stays() {
     let long = Binary { path: vec![b'x'; SLOT_SIZE], ..binary(2) };
     assert!(file.write(&Journal { committed: Some(long), ..journal(2) }).is_err());
     drop(file);
-    assert_eq!(recover(&path), Recovered { journal: journal(1), reports: vec![] });
+    assert_eq!(recover(&path), Recovered { journal: journal(1), ..Recovered::default() });
 }
 
 const TASK: &str = "JOURNAL_TEST_TASK";
@@ -268,4 +271,39 @@ fn limit_files(bytes: u64) {
         assert_ne!(libc::signal(libc::SIGXFSZ, libc::SIG_IGN), libc::SIG_ERR);
         assert_eq!(libc::setrlimit(libc::RLIMIT_FSIZE, &limit), 0);
     }
+}
+
+/// After a reboot, pid and start time in the journal may be those of a stranger, who leads a group of his own.
+#[test]
+fn a_process_of_another_boot_is_neither_waited_for_nor_ended() {
+    let (dir, path) = place();
+    let mut stranger = Command::new("sleep").arg("60").process_group(0).spawn().unwrap();
+    let start_time = start_time_of(stranger.id()).unwrap().unwrap();
+    let process = ProcessId { pid: stranger.id(), start_time };
+    let running = Some(Running { process, build_id: Vec::new(), is_committed: true });
+    let under_way = journal(1).under_way.map(|under_way| UnderWay { successor: process, ..under_way });
+    let value = Journal { running, under_way, ..journal(1) };
+    for (boot, is_believed) in [(BootId([7; 16]), false), (BootId::default(), false), (boot_id(), true)] {
+        let slot = slots::encode_slot(MAGIC, 1, &InBoot { boot, value: value.clone() }, SLOT_SIZE).unwrap();
+        let mut file = slot;
+        file.resize(2 * SLOT_SIZE, 0);
+        fs::write(&path, file).unwrap();
+        assert_eq!(recover(&path).is_of_another_boot, !is_believed);
+        if is_believed {
+            continue;
+        }
+        let supervisor = Supervisor::new(dir.path().join("control")).unwrap().with_journal(&path).unwrap();
+        assert!(supervisor.was_serving(), "what was committed is to be started again");
+        let limit = Duration::from_millis(100);
+        let mut spec = RecoverySpec::default();
+        (spec.unreachable_limit, spec.liveness) = (limit, limit);
+        (spec.retire_limit, spec.deadline) = (limit, limit);
+        let outcome = supervisor.recover(&spec).unwrap();
+        assert!(outcome.nobody_serves && outcome.killed.is_empty() && outcome.left.is_empty(), "{outcome:?}");
+        assert!(outcome.interrupted.is_some(), "it is said what was under way");
+        assert!(supervisor.last_committed().is_some());
+        assert_eq!(stranger.try_wait().unwrap(), None, "the stranger lives");
+    }
+    stranger.kill().unwrap();
+    stranger.wait().unwrap();
 }

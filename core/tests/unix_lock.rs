@@ -4,20 +4,21 @@
 #![allow(unsafe_code)]
 
 use std::env;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use handoff::DataDirLock;
-use handoff::id::{Fingerprint, ProcessId};
-use handoff::record::Record;
-use handoff::slots::Fault;
+use handoff::id::{BootId, Fingerprint, InBoot, ProcessId};
+use handoff::record::{MAGIC, Record, SLOT_SIZE};
+use handoff::slots::{self, Fault};
 use handoff::unix::record_file::{NAME, RecordFile};
+use handoff::{DataDir, DataDirLock, Error};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, fork};
+use tempfile::TempDir;
 
 const DIR: &str = "LOCK_TEST_DIR";
 
@@ -30,6 +31,10 @@ fn holder_process() {
     let mut stderr = std::io::stderr();
     stderr.write_all(if got { b"y" } else { b"n" }).unwrap();
     std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+}
+
+fn private_directory() -> TempDir {
+    tempfile::Builder::new().permissions(Permissions::from_mode(0o700)).tempdir().unwrap()
 }
 
 /// A process that tried the lock, and whether it got it.
@@ -54,13 +59,15 @@ fn leave(mut child: Child) {
 
 #[test]
 fn of_two_processes_one_holds_the_lock() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = private_directory();
     let mut lock = DataDirLock::open(dir.path()).unwrap();
     assert!(!lock.is_held());
     assert_eq!(lock.holder(), None);
     let (first, got) = other(dir.path());
     assert!(got && !lock.try_lock().unwrap() && !lock.is_held());
-    assert_eq!(lock.holder(), Some(first.id()));
+    let holder = lock.holder().unwrap();
+    assert_eq!(holder.pid, first.id());
+    assert!(holder.to_string().contains("unix_lock"), "the kernel knows its program: {holder}");
     leave(first);
     assert!(lock.try_lock().unwrap() && lock.try_lock().unwrap() && lock.is_held());
     let (second, got) = other(dir.path());
@@ -75,7 +82,7 @@ fn of_two_processes_one_holds_the_lock() {
 
 #[test]
 fn a_killed_holder_leaves_no_lock() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = private_directory();
     let (mut holder, got) = other(dir.path());
     assert!(got);
     holder.kill().unwrap();
@@ -85,7 +92,7 @@ fn a_killed_holder_leaves_no_lock() {
 
 #[test]
 fn unlocking_frees_the_lock_though_a_forked_child_has_the_descriptor() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = private_directory();
     let (mut waiting, mut go_on) = std::io::pipe().unwrap();
     let mut lock = DataDirLock::open(dir.path()).unwrap();
     assert!(lock.try_lock().unwrap());
@@ -116,10 +123,9 @@ fn unlocking_frees_the_lock_though_a_forked_child_has_the_descriptor() {
 
 #[test]
 fn no_file_in_the_directory_matters_to_the_lock() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = private_directory();
     let data = dir.path().join("data");
-    fs::create_dir(&data).unwrap();
-    RecordFile::open(&data).unwrap();
+    RecordFile::open(&DataDir::create(&data).unwrap()).unwrap();
     let mut lock = DataDirLock::open(&data).unwrap();
     assert!(lock.try_lock().unwrap());
     for entry in fs::read_dir(&data).unwrap() {
@@ -131,7 +137,7 @@ fn no_file_in_the_directory_matters_to_the_lock() {
     // Moved, it takes its lock along; what is at its old place is another directory, with other data.
     let moved = dir.path().join("moved");
     fs::rename(&data, &moved).unwrap();
-    fs::create_dir(&data).unwrap();
+    DataDir::create(&data).unwrap();
     for (place, free) in [(&moved, false), (&data, true)] {
         let (process, got) = other(place);
         assert_eq!(got, free);
@@ -140,14 +146,66 @@ fn no_file_in_the_directory_matters_to_the_lock() {
 }
 
 #[test]
+fn a_directory_that_others_may_open_is_refused_and_the_named_command_mends_it() {
+    let dir = private_directory();
+    let data = dir.path().join("data");
+    fs::create_dir(&data).unwrap();
+    for mode in [0o755, 0o705, 0o704, 0o770, 0o702, 0o1777] {
+        fs::set_permissions(&data, Permissions::from_mode(mode)).unwrap();
+        // The group may be root's own, of which nobody else is a member.
+        let belongs_to_group = mode & 0o7 == 0;
+        std::os::unix::fs::chown(&data, None, belongs_to_group.then_some(65_533)).ok();
+        let refusal = DataDir::open(&data).unwrap_err();
+        assert!(matches!(refusal, Error::Untrusted(_)), "{mode:o}: {refusal}");
+        let text = refusal.to_string();
+        let command = text.split(": ").last().unwrap().split(" (for systemd").next().unwrap();
+        assert!(Command::new("sh").args(["-c", command]).status().unwrap().success(), "{command}");
+        let still = DataDir::open(&data).err().map(|error| error.to_string());
+        // Who may write is told first; the second command then is about who may read.
+        assert!(
+            still.as_ref().is_none_or(|still| command.contains("go-w") && still.contains("go-rwx")),
+            "{still:?}"
+        );
+    }
+    // To pass through a directory is not to open it.
+    fs::set_permissions(&data, Permissions::from_mode(0o711)).unwrap();
+    assert!(DataDirLock::open(&data).unwrap().try_lock().unwrap());
+}
+
+#[test]
+fn a_path_that_leads_elsewhere_by_now_is_no_place_for_the_lock() {
+    let dir = private_directory();
+    let [one, two, link] = ["one", "two", "link"].map(|name| dir.path().join(name));
+    let (first, _second) = (DataDir::create(&one).unwrap(), DataDir::create(&two).unwrap());
+    std::os::unix::fs::symlink(&one, &link).unwrap();
+    let mut lock = DataDirLock::open(&link).unwrap();
+    assert!(lock.try_lock().unwrap());
+    lock.unlock().unwrap();
+    fs::remove_file(&link).unwrap();
+    std::os::unix::fs::symlink(&two, &link).unwrap();
+    let refusal = lock.try_lock().unwrap_err().to_string();
+    assert!(refusal.contains("another one") && refusal.contains(&one.display().to_string()), "{refusal}");
+    assert!(!lock.is_held() && DataDirLock::of(first).try_lock().unwrap(), "nothing was locked");
+    // What is opened by the handle lies in what was opened.
+    fs::write(lock.dir().path().join("written"), "").unwrap();
+    assert!(one.join("written").exists() && !two.join("written").exists());
+}
+
+#[test]
 fn a_missing_directory_is_named_with_the_remedy() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = private_directory();
     let missing = dir.path().join("data");
     let refusal = DataDirLock::open(&missing).unwrap_err().to_string();
-    assert!(refusal.contains(&format!("mkdir {}", missing.display())), "{refusal}");
+    assert!(refusal.contains(&format!("mkdir -m 700 {}", missing.display())), "{refusal}");
     fs::write(&missing, "").unwrap();
     assert!(DataDirLock::open(&missing).is_err(), "a file is no directory");
-    assert!(RecordFile::open(dir.path().join("nowhere")).unwrap_err().to_string().contains("writable"));
+    let gone = DataDir::create(dir.path().join("gone")).unwrap();
+    fs::remove_dir(dir.path().join("gone")).unwrap();
+    assert!(RecordFile::open(&gone).unwrap_err().to_string().contains("writable"));
+}
+
+fn record_file(dir: &Path) -> RecordFile {
+    RecordFile::open(&DataDir::open(dir).unwrap()).unwrap()
 }
 
 fn record(generation: u64) -> Record {
@@ -164,12 +222,12 @@ fn record(generation: u64) -> Record {
 
 #[test]
 fn the_record_is_what_was_written_last() {
-    let dir = tempfile::tempdir().unwrap();
-    let file = RecordFile::open(dir.path()).unwrap();
+    let dir = private_directory();
+    let file = record_file(dir.path());
     assert_eq!(file.read().unwrap(), (None, vec![]));
     for generation in 1..=5 {
         file.write(&record(generation)).unwrap();
-        let reopened = RecordFile::open(dir.path()).unwrap();
+        let reopened = record_file(dir.path());
         assert_eq!(reopened.read().unwrap(), (Some(record(generation)), vec![]));
     }
     let metadata = fs::metadata(dir.path().join(NAME)).unwrap();
@@ -182,9 +240,9 @@ fn the_record_is_what_was_written_last() {
 
 #[test]
 fn a_record_that_was_removed_or_damaged_is_written_anew() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = private_directory();
     let path = dir.path().join(NAME);
-    let file = RecordFile::open(dir.path()).unwrap();
+    let file = record_file(dir.path());
     file.write(&record(1)).unwrap();
     fs::remove_file(&path).unwrap();
     assert_eq!(file.read().unwrap(), (None, vec![]));
@@ -199,9 +257,9 @@ fn a_record_that_was_removed_or_damaged_is_written_anew() {
 
 #[test]
 fn a_torn_write_leaves_the_record_before_it() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = private_directory();
     let path = dir.path().join(NAME);
-    let file = RecordFile::open(dir.path()).unwrap();
+    let file = record_file(dir.path());
     for generation in 1..=4 {
         file.write(&record(generation)).unwrap();
     }
@@ -217,8 +275,8 @@ fn a_torn_write_leaves_the_record_before_it() {
 
 #[test]
 fn whoever_reads_without_the_lock_sees_whole_records() {
-    let dir = tempfile::tempdir().unwrap();
-    let file = RecordFile::open(dir.path()).unwrap();
+    let dir = private_directory();
+    let file = record_file(dir.path());
     file.write(&record(1)).unwrap();
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -237,4 +295,18 @@ fn whoever_reads_without_the_lock_sees_whole_records() {
         done.store(true, Ordering::Relaxed);
         reader.join().unwrap();
     });
+}
+
+#[test]
+fn a_record_of_another_boot_says_nothing() {
+    let dir = private_directory();
+    let file = record_file(dir.path());
+    let value = record(1);
+    let slot = slots::encode_slot(MAGIC, 1, &InBoot { boot: BootId([7; 16]), value }, SLOT_SIZE).unwrap();
+    let mut bytes = slot;
+    bytes.resize(2 * SLOT_SIZE, 0);
+    fs::write(dir.path().join(NAME), bytes).unwrap();
+    assert_eq!(file.read().unwrap(), (None, vec![]));
+    file.write(&record(2)).unwrap();
+    assert_eq!(file.read().unwrap().0, Some(record(2)));
 }

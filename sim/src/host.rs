@@ -7,6 +7,7 @@
 use std::ops::ControlFlow;
 
 use handoff::host::{Clock, Crashed, Gap, Gaps};
+use handoff::id::{BootId, InBoot};
 use handoff::machine::{Cell, LockAnswer};
 use handoff::message::Message;
 use handoff::node::Read;
@@ -134,7 +135,7 @@ impl World {
     pub(crate) fn record(&self) -> Option<Record> {
         let disk = self.disk.lock();
         let slots = slots::decode_slots(disk.system_read(RECORD), record::MAGIC, record::SLOT_SIZE);
-        slots.newest.map(|(_, record)| record)
+        slots.newest.map(|(_, InBoot { value, .. })| value)
     }
 
     pub(crate) fn try_lock(&mut self, pid: u32) -> LockAnswer {
@@ -145,7 +146,7 @@ impl World {
             self.daemon_mut(pid).into_iter().for_each(|daemon| daemon.sealed_for_it = scheme);
             return LockAnswer::Held { last };
         }
-        LockAnswer::Busy { hint: last }
+        LockAnswer::Busy { hint: last, holder: None }
     }
 
     pub(crate) fn write_record(&mut self, pid: u32, record: &Record) -> Result<(), String> {
@@ -154,8 +155,10 @@ impl World {
         }
         self.audit.before_holder = self.daemon_mut(pid).and_then(|daemon| daemon.predecessor);
         let mut disk = self.disk.lock();
-        let old = slots::decode_slots::<Record>(disk.system_read(RECORD), record::MAGIC, record::SLOT_SIZE);
-        let bytes = slots::encode_slot(record::MAGIC, old.next_sequence(), record, record::SLOT_SIZE);
+        let old =
+            slots::decode_slots::<InBoot<Record>>(disk.system_read(RECORD), record::MAGIC, record::SLOT_SIZE);
+        let record = InBoot { boot: BootId::default(), value: record };
+        let bytes = slots::encode_slot(record::MAGIC, old.next_sequence(), &record, record::SLOT_SIZE);
         let bytes = bytes.map_err(|error| error.to_string())?;
         disk.system_write(RECORD, old.next * record::SLOT_SIZE, &bytes)
     }

@@ -11,7 +11,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use handoff::bounds;
 use handoff::node::keeper;
+use handoff::unix::trusted::{self, Distrust};
 use handoff::{RecoverySpec, SpawnSpec};
 use nix::unistd::{AccessFlags, access};
 use toml::de::DeValue;
@@ -22,6 +24,8 @@ use crate::fields::{At, Fields, Source, integer, number, string, table};
 
 /// The longest path of a Unix socket, less what a temporary name beside it needs; see `unix(7)`.
 const SOCKET_PATH_MAX: usize = if cfg!(target_os = "linux") { 107 } else { 103 } - 4;
+/// The longest configuration, in bytes.
+const FILE_MAX: u64 = 1 << 20;
 /// A day: no grace or deadline is longer.
 const LONGEST_SECS: f64 = 86_400.0;
 
@@ -123,7 +127,8 @@ impl Config {
     /// # Errors
     /// That key is missing or wrong, or the file can't be read.
     pub fn trigger_socket_of(path: &Path) -> Result<PathBuf, Vec<Problem>> {
-        let text = read(path)?;
+        // What a client asks is answered by the process at the socket, whoever wrote the file.
+        let text = fs::read_to_string(path).map_err(|error| whole_file(error.to_string()))?;
         let source = Source::new(&text);
         let root = source.parse();
         let mut reader = Reader { dir: directory(path)?, fields: Fields::new(&source, &root) };
@@ -226,15 +231,15 @@ pub fn failure(path: &Path, problems: &[Problem]) -> Failure {
 /// # Errors
 /// What it is instead, in words.
 pub fn executable(path: &Path) -> Result<(), String> {
-    let metadata = fs::metadata(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    if !metadata.is_file() {
-        return Err(format!("{}: not a file", path.display()));
-    }
+    trusted::check_executable(path).map_err(|error| match Distrust::of(&error) {
+        Some(distrust) => distrust.to_string(),
+        None => format!("{}: {error}", path.display()),
+    })?;
     access(path, AccessFlags::X_OK).map_err(|_| format!("{}: not executable by this user", path.display()))
 }
 
 fn read(path: &Path) -> Result<String, Vec<Problem>> {
-    fs::read_to_string(path).map_err(|error| whole_file(error.to_string()))
+    trusted::read_named(path, FILE_MAX).map_err(|error| whole_file(error.to_string()))
 }
 
 fn directory(path: &Path) -> Result<PathBuf, Vec<Problem>> {
@@ -274,6 +279,11 @@ impl Reader<'_> {
             self.fields.optional("fall_back_after", |value| integer(value, 0..u64::from(u32::MAX) + 1));
         let (allowed_binaries, warnings) = self.allowed_binaries();
         let listeners = self.listeners();
+        binary.iter().for_each(|binary| self.short(binary, &args));
+        if listeners.len() > bounds::LISTENERS {
+            let (count, most) = (listeners.len(), bounds::LISTENERS);
+            self.fields.note(0, "listeners", format!("{count} are too many: at most {most}"));
+        }
         self.ordered("drain_grace_secs", &drain_grace, "deadline_secs", &deadline);
         self.ordered("restart_min_secs", &restart_min, "restart_max_secs", &restart_max);
         self.distinct(&[("control_socket", &control_socket), ("trigger_socket", &trigger_socket)]);
@@ -390,6 +400,21 @@ impl Reader<'_> {
             let (low_secs, high_secs) = (low.value.as_secs_f64(), high.value.as_secs_f64());
             let message = format!("must not be more than {high_key} ({high_secs}), but is {low_secs}");
             self.fields.note(low.line.max(high.line), low_key, message);
+        }
+    }
+
+    /// A command that the journal has no room for could not be started again.
+    fn short(&self, binary: &Path, args: &[At<&str>]) {
+        let words = args.iter().map(|arg| arg.value.as_bytes());
+        let length = bounds::command_length(binary.as_os_str().as_bytes(), words);
+        if length > bounds::COMMAND {
+            let line = args.first().map_or(0, |arg| arg.line);
+            let most = bounds::COMMAND;
+            self.fields.note(
+                line,
+                "args",
+                format!("with binary's path they take {length} bytes: at most {most}"),
+            );
         }
     }
 

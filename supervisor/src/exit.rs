@@ -144,7 +144,7 @@ impl From<handoff::Error> for Failure {
             handoff::Error::Busy | handoff::Error::Locked(_) => Code::Busy,
             handoff::Error::Peer(_) => Code::Protocol,
             handoff::Error::System { .. } => Code::System,
-            handoff::Error::Caller(_) => Code::Config,
+            handoff::Error::Caller(_) | handoff::Error::Untrusted(_) => Code::Config,
             handoff::Error::Cancelled => Code::Unavailable,
             _ => Code::Software,
         };

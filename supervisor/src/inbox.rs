@@ -1,46 +1,43 @@
 //! How other threads wake the main loop: a queue, and a descriptor that `poll(2)` sees readable while something
 //! is in it.
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+
+use handoff::unix::wake::{WakeReceiver, Waker, waker};
 
 /// The main loop's end.
 #[derive(Debug)]
 pub(crate) struct Inbox<T> {
     queue: Receiver<T>,
-    woken: UnixStream,
+    woken: WakeReceiver,
 }
 
 /// Anyone else's end.
 #[derive(Debug)]
 pub(crate) struct Outbox<T> {
     queue: Sender<T>,
-    waker: Arc<UnixStream>,
+    waker: Waker,
 }
 
 impl<T> Clone for Outbox<T> {
     fn clone(&self) -> Self {
-        Outbox { queue: self.queue.clone(), waker: Arc::clone(&self.waker) }
+        Outbox { queue: self.queue.clone(), waker: self.waker.clone() }
     }
 }
 
 /// Both ends of a new queue.
 pub(crate) fn inbox<T>() -> io::Result<(Outbox<T>, Inbox<T>)> {
     let (sender, receiver) = channel();
-    let (waker, woken) = UnixStream::pair()?;
-    waker.set_nonblocking(true)?;
-    woken.set_nonblocking(true)?;
-    Ok((Outbox { queue: sender, waker: Arc::new(waker) }, Inbox { queue: receiver, woken }))
+    let (waker, woken) = waker()?;
+    Ok((Outbox { queue: sender, waker }, Inbox { queue: receiver, woken }))
 }
 
 impl<T> Outbox<T> {
     /// Puts `item` into the queue; `false` if the main loop has ended.
     pub(crate) fn post(&self, item: T) -> bool {
         let posted = self.queue.send(item).is_ok();
-        // A full pipe is as good as a byte more in it, and a closed one has nobody to wake.
-        let _ = (&*self.waker).write(&[0]);
+        self.waker.wake();
         posted
     }
 }
@@ -48,8 +45,7 @@ impl<T> Outbox<T> {
 impl<T> Inbox<T> {
     /// All that is in the queue. The descriptor is emptied first: what is posted meanwhile wakes again.
     pub(crate) fn take(&mut self) -> Vec<T> {
-        let mut bytes = [0; 64];
-        while matches!(self.woken.read(&mut bytes), Ok(count) if count > 0) {}
+        self.woken.drain();
         self.queue.try_iter().collect()
     }
 }

@@ -1,16 +1,20 @@
 //! Keeps a second supervisor out: a lock on a file beside the trigger socket.
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs::{File, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use handoff::unix::lock::{holder_of, in_words};
+use handoff::unix::trusted;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::exit::{Code, Failure};
 
-/// The lock; held until dropped. Its file stays: to remove it would let two processes lock two files.
+/// The lock; held until dropped. Its file stays: to remove it would let two processes lock two files. Nothing is
+/// written into it: the kernel knows who holds the lock.
 #[derive(Debug)]
 pub(crate) struct Instance {
     _lock: Flock<File>,
@@ -20,20 +24,20 @@ impl Instance {
     /// Takes the lock beside `trigger_socket`.
     ///
     /// # Errors
-    /// [`Code::Busy`] if another supervisor has it, naming its pid and the remedy.
+    /// [`Code::Busy`] if another process has it, naming that and the remedy; [`Code::CantCreate`] if the file can't be
+    /// had, or can't be trusted.
     pub(crate) fn lock(trigger_socket: &Path) -> Result<Instance, Failure> {
         let mut path = trigger_socket.as_os_str().to_owned();
         path.push(".lock");
         let path = PathBuf::from(path);
         let unusable =
             |error: io::Error| Failure::new(Code::CantCreate, format!("{}: {error}", path.display()));
-        let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-        match lock_for_a_moment(open.map_err(unusable)?) {
-            Ok(mut lock) => {
-                lock.set_len(0).and_then(|()| write!(lock, "{}", std::process::id())).map_err(unusable)?;
-                Ok(Instance { _lock: lock })
-            }
-            Err((file, Errno::EWOULDBLOCK)) => Err(taken(file, trigger_socket)),
+        let file = trusted::open_or_create_own(&path).map_err(unusable)?;
+        // Who may open a file may lock it. An earlier version let all read this one, which is of no use to anybody else.
+        file.set_permissions(Permissions::from_mode(0o600)).map_err(unusable)?;
+        match lock_for_a_moment(file) {
+            Ok(lock) => Ok(Instance { _lock: lock }),
+            Err((file, Errno::EWOULDBLOCK)) => Err(taken(&file, &path)),
             Err((_, errno)) => Err(unusable(errno.into())),
         }
     }
@@ -52,16 +56,12 @@ fn lock_for_a_moment(mut file: File) -> Result<Flock<File>, (File, Errno)> {
     Flock::lock(file, FlockArg::LockExclusiveNonblock)
 }
 
-fn taken(mut file: File, trigger_socket: &Path) -> Failure {
-    let mut pid = String::new();
-    let holder = match file.read_to_string(&mut pid) {
-        Ok(count) if count > 0 => format!(" (pid {pid})"),
-        _ => String::new(),
-    };
+fn taken(file: &File, path: &Path) -> Failure {
+    let holder = in_words(holder_of(file));
     let message = format!(
-        "another supervisor{holder} runs at {}: use `swap` or `status` to talk to it, stop it with SIGTERM, \
-         or give this one a trigger_socket of its own",
-        trigger_socket.display()
+        "{holder} holds {}: if that is another supervisor, use `swap` or `status` to talk to it, stop it with SIGTERM, \
+         or give this one a trigger_socket of its own; if not, end it",
+        path.display()
     );
     Failure::new(Code::Busy, message)
 }
@@ -77,8 +77,25 @@ mod tests {
         let first = Instance::lock(&socket).unwrap();
         let failure = Instance::lock(&socket).unwrap_err();
         assert_eq!(failure.code, Code::Busy);
-        assert!(failure.message.contains(&format!("pid {}", std::process::id())), "{failure}");
+        assert!(failure.message.contains(&format!("process {} (", std::process::id())), "{failure}");
         drop(first);
         Instance::lock(&socket).unwrap();
+    }
+
+    #[test]
+    fn the_file_is_the_owners_alone_whatever_its_mode_was_and_no_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("trigger.sock");
+        let path = dir.path().join("trigger.sock.lock");
+        std::fs::write(&path, "7").unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        drop(Instance::lock(&socket).unwrap());
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let precious = dir.path().join("precious");
+        std::fs::rename(&path, &precious).unwrap();
+        std::os::unix::fs::symlink(&precious, &path).unwrap();
+        let failure = Instance::lock(&socket).unwrap_err();
+        assert!(failure.message.contains("symbolic link"), "{failure}");
+        assert_eq!(std::fs::read_to_string(&precious).unwrap(), "7", "it was neither truncated nor written");
     }
 }

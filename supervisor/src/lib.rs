@@ -26,6 +26,7 @@ pub mod protocol;
 mod reap;
 mod recovery;
 mod run;
+mod signals;
 mod text;
 mod trigger;
 mod work;

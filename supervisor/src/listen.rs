@@ -1,9 +1,10 @@
 //! Binds the listening sockets that the daemon inherits.
-use std::fs;
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 
-use crate::config::{Addr, Listener};
+use handoff::Listeners;
+
+use crate::config::Listener;
 use crate::exit::{Code, Failure};
 
 /// Binds `listener`.
@@ -21,14 +22,10 @@ pub(crate) fn bind(listener: &Listener) -> Result<OwnedFd, Failure> {
     })
 }
 
-/// Removes the paths of Unix listeners, once nobody listens any more.
-pub(crate) fn unlink(listeners: &[Listener]) {
-    for listener in listeners {
-        if let Addr::Unix(path) = &listener.addr
-            && let Err(error) = fs::remove_file(path)
-        {
-            tracing::warn!("{}: {error}", path.display());
-        }
+/// Removes the paths of Unix listeners, unless they lead to another's by now.
+pub(crate) fn unlink(listeners: &Listeners) {
+    for error in listeners.names().iter().filter_map(|name| listeners.remove_path(name).err()) {
+        tracing::warn!("{error}");
     }
 }
 
@@ -38,6 +35,8 @@ mod tests {
     use std::os::unix::net::{UnixListener, UnixStream};
 
     use super::*;
+    use crate::config::Addr;
+    use std::fs;
 
     #[test]
     fn a_dead_unix_socket_is_replaced_and_a_living_one_is_not() {
@@ -53,6 +52,33 @@ mod tests {
         assert_eq!(failure.code, Code::CantCreate);
         assert!(failure.message.contains("stop that first"), "{failure}");
         drop(alive);
+    }
+
+    #[test]
+    fn a_path_that_is_anothers_by_now_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let addr = Addr::Unix(path.clone());
+        let ours = bind(&Listener { name: "s".into(), addr }).unwrap();
+        let listeners = Listeners::from_entries(vec![("s".into(), ours)]).unwrap();
+        assert!(listeners.is_reached("s"));
+        fs::remove_file(&path).unwrap();
+        assert!(!listeners.is_reached("s"), "it was removed");
+        // The kernel tells sockets apart by the process that listens.
+        let script = "import socket,sys,time; s=socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen(); \
+                      print(flush=True); time.sleep(60)";
+        let mut other = std::process::Command::new("python3");
+        let other = other.args(["-c", script]).arg(&path).stdout(std::process::Stdio::piped()).spawn();
+        let Ok(mut other) = other else {
+            return eprintln!("skipped: another process is to listen, by python3");
+        };
+        std::io::Read::read_exact(other.stdout.as_mut().unwrap(), &mut [0]).unwrap();
+        assert!(!listeners.is_reached("s"), "another process listens there");
+        unlink(&listeners);
+        assert!(path.exists());
+        other.kill().unwrap();
+        other.wait().unwrap();
+        fs::remove_file(&path).unwrap();
     }
 
     #[test]

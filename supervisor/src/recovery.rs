@@ -21,7 +21,7 @@ pub(crate) fn reconcile(
     let mut entries = Vec::new();
     for listener in &config.listeners {
         let Listener { name, addr } = listener;
-        if let Some(held_as) = find(&held, listener) {
+        if let Some(held_as) = find(&held, listener).filter(|held_as| held.is_reached(held_as)) {
             entries.extend(held.take(&held_as).map(|fd| (name.clone(), fd)));
             report.listeners_taken.push(name.clone());
             continue;
@@ -34,9 +34,17 @@ pub(crate) fn reconcile(
                 entries.push((name.clone(), fd));
                 if let Some(old) = elsewhere {
                     drop(held.take(name));
-                    report.warnings.push(format!(
-                        "listener {name:?} has moved: the daemon serves {old} until it is swapped, and {addr} from then on"
-                    ));
+                    report.warnings.push(if is_at(&old, addr) {
+                        format!(
+                            "the path of listener {name:?}, {addr}, was removed or replaced: it was made anew, and is \
+                             served once the daemon is swapped"
+                        )
+                    } else {
+                        format!(
+                            "listener {name:?} has moved: the daemon serves {old} until it is swapped, and {addr} from \
+                             then on"
+                        )
+                    });
                 }
             }
             (Err(failure), Some(old)) => {

@@ -5,7 +5,6 @@
 //! a job is under way nobody's end is collected here: which children there are is the library's to know.
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -18,8 +17,6 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::geteuid;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::backend::SignalDelivery;
-use signal_hook::iterator::exfiltrator::SignalOnly;
 
 use crate::config::{self, Config};
 use crate::daemon::Daemon;
@@ -30,10 +27,9 @@ use crate::listen;
 use crate::protocol::{Answer, LastSwap, RecoveryReport, Request, StatusReport, SwapReport};
 use crate::reap;
 use crate::recovery;
+use crate::signals::Signals;
 use crate::trigger::{Access, Asked, Reply, TriggerSocket};
 use crate::work::{Call, Done, Job, Swap};
-
-type Signals = SignalDelivery<UnixStream, SignalOnly>;
 
 /// What other threads tell the loop.
 #[derive(Debug)]
@@ -55,7 +51,8 @@ pub(crate) fn run(path: &Path) -> Result<(), Failure> {
         tracing::warn!("{}: {warning}", path.display());
     }
     // Signals first: what arrives from here on ends the daemon, too.
-    let signals = signals().map_err(|error| system("signals", &error))?;
+    let signals =
+        Signals::new(&[SIGCHLD, SIGHUP, SIGINT, SIGTERM]).map_err(|error| system("signals", &error))?;
     let _instance = Instance::lock(&config.trigger_socket)?;
     let supervisor = supervisor(&config)?;
     let (outbox, inbox) = inbox().map_err(|error| system("wake-up pipe", &error))?;
@@ -68,11 +65,12 @@ pub(crate) fn run(path: &Path) -> Result<(), Failure> {
     })?;
 
     let keeper = Keeper::new(config.keeper(), supervisor.was_serving());
+    let held = Arc::new(supervisor);
     let end = Runner {
         keeper,
         daemon: Daemon::default(),
         path: path.clone(),
-        supervisor: Arc::new(supervisor),
+        supervisor: Arc::clone(&held),
         outbox,
         inbox,
         signals,
@@ -85,14 +83,9 @@ pub(crate) fn run(path: &Path) -> Result<(), Failure> {
     }
     .run()?;
     if end == End::Stopped {
-        listen::unlink(&config.listeners);
+        held.listeners().iter().for_each(listen::unlink);
     }
     Ok(())
-}
-
-fn signals() -> std::io::Result<Signals> {
-    let (read, write) = UnixStream::pair()?;
-    SignalDelivery::with_pipe(read, write, SignalOnly, [SIGCHLD, SIGHUP, SIGINT, SIGTERM])
 }
 
 fn supervisor(config: &Config) -> Result<Supervisor, Failure> {
@@ -146,8 +139,9 @@ impl Runner {
                 return Ok(End::Stopped);
             }
             self.wait()?;
-            let signals: Vec<i32> = self.signals.pending().collect();
-            signals.into_iter().for_each(|signal| self.on_signal(signal));
+            for signal in self.signals.pending() {
+                self.on_signal(signal);
+            }
             for event in self.inbox.take() {
                 match event {
                     Event::Asked(asked) => match self.on_request(asked) {
@@ -171,7 +165,7 @@ impl Runner {
     /// Waits until there is something to do.
     fn wait(&self) -> Result<(), Failure> {
         let mut fds = vec![
-            PollFd::new(self.signals.get_read().as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.inbox.as_fd(), PollFlags::POLLIN),
         ];
         let watched = self.daemon.child().filter(|_| self.job.is_none()).and_then(Child::as_pollable);

@@ -4,10 +4,10 @@
 //! delays nobody. Their number is bounded: of those that have not yet said what they want, the oldest makes room
 //! for the newest.
 use std::collections::VecDeque;
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,6 +15,8 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use handoff::unix::trusted;
 
 use crate::exit::{Code, Failure};
 use crate::inbox::Outbox;
@@ -76,6 +78,8 @@ impl Reply {
 #[derive(Debug)]
 pub(crate) struct TriggerSocket {
     path: PathBuf,
+    /// What lies at the path as long as it is this socket.
+    inode: (u64, u64),
     listener: Option<UnixListener>,
     access: Access,
     peers: Arc<Peers>,
@@ -90,16 +94,13 @@ impl TriggerSocket {
             }
             _ => {}
         }
-        let mut temporary = path.as_os_str().to_owned();
-        temporary.push(".new");
-        let temporary = PathBuf::from(temporary);
-        remove_if_there(&temporary)?;
-        let listener = UnixListener::bind(&temporary)?;
-        // Renamed only now: at its own path the socket never has another mode than the right one.
-        fs::set_permissions(&temporary, Permissions::from_mode(access.mode()))?;
+        // Renamed at the end: at its own path the socket never has another mode than the right one.
+        let (listener, temporary) = bind_beside(path)?;
+        let inode = trusted::restrict_socket(&temporary, access.mode())?;
         fs::rename(&temporary, path)?;
         Ok(TriggerSocket {
             path: path.to_path_buf(),
+            inode,
             listener: Some(listener),
             access,
             peers: Arc::default(),
@@ -123,18 +124,29 @@ impl TriggerSocket {
 
 impl Drop for TriggerSocket {
     fn drop(&mut self) {
-        if let Err(error) = remove_if_there(&self.path) {
+        // Another supervisor's by now: it is not this one's to remove.
+        if trusted::inode_at(&self.path).is_ok_and(|inode| inode == self.inode)
+            && let Err(error) = fs::remove_file(&self.path)
+        {
             tracing::warn!("{}: {error}", self.path.display());
         }
         self.peers.wait_until_answered();
     }
 }
 
-fn remove_if_there(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        result => result,
-    }
+/// Binds a socket beside `path`, under a name that nobody can foresee and that is at most four bytes longer.
+fn bind_beside(path: &Path) -> io::Result<(UnixListener, PathBuf)> {
+    const TRIES: usize = 10;
+    let room = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.len() + 4;
+    let mut tries = (0..TRIES).map(|_| {
+        let mut name = trusted::random_name()?;
+        name.truncate(room);
+        let beside = path.with_file_name(name);
+        Ok((UnixListener::bind(&beside)?, beside))
+    });
+    let in_use =
+        |bound: &io::Result<_>| matches!(bound, Err(error) if error.kind() == io::ErrorKind::AddrInUse);
+    tries.find(|bound| !in_use(bound)).unwrap_or_else(|| Err(io::ErrorKind::AddrInUse.into()))
 }
 
 type Post = Arc<dyn Fn(Asked) -> bool + Send + Sync>;

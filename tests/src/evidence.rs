@@ -6,6 +6,7 @@ use std::panic;
 use std::path::Path;
 use std::sync::Once;
 
+use handoff::id::InBoot;
 use handoff::journal::{self, Journal};
 use handoff::record::{self, Record};
 use handoff::slots::{Magic, decode_slots, describe};
@@ -59,8 +60,8 @@ fn of(layout: &Layout) -> String {
     }
     let paths = ["run", "data", "script"].map(|sub| names(&layout.dir().join(sub)));
     let _ = writeln!(text, "---- files in run, data and script ----\n{paths:?}");
-    text += &decoded::<Journal>("journal", &layout.journal(), journal::MAGIC, journal::SLOT_SIZE);
-    text += &decoded::<Record>("record", &layout.record(), record::MAGIC, record::SLOT_SIZE);
+    text += &decoded::<InBoot<Journal>>("journal", &layout.journal(), journal::MAGIC, journal::SLOT_SIZE);
+    text += &decoded::<InBoot<Record>>("record", &layout.record(), record::MAGIC, record::SLOT_SIZE);
     let log = String::from_utf8_lossy(&fs::read(layout.output()).unwrap_or_default()).into_owned();
     let all: Vec<&str> = log.lines().collect();
     let last = &all[all.len().saturating_sub(LINES)..];

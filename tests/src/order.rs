@@ -161,6 +161,7 @@ fn name(error: &Error) -> &'static str {
     match error {
         Error::Peer(_) => "Peer",
         Error::Caller(_) => "Caller",
+        Error::Untrusted(_) => "Untrusted",
         Error::System { .. } => "System",
         Error::Busy => "Busy",
         Error::Locked(_) => "Locked",

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -98,7 +98,7 @@ impl World {
         let layout = Layout::new(dir.path());
         evidence::begins(&layout);
         for sub in ["data", "run", "script"] {
-            fs::create_dir(dir.path().join(sub)).unwrap();
+            fs::DirBuilder::new().mode(0o700).create(dir.path().join(sub)).unwrap();
         }
         let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
         tcp.set_nonblocking(true).unwrap();

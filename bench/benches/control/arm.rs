@@ -2,6 +2,7 @@
 use std::error::Error;
 use std::fs;
 use std::io::{self, Read};
+use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -80,7 +81,7 @@ impl Place {
     fn make(dir: &Path, name: &str) -> io::Result<Place> {
         let dir = dir.join(name);
         let data = dir.join("data");
-        fs::create_dir_all(&data)?;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&data)?;
         Ok(Place { data, control: dir.join("sock"), journal: dir.join("journal") })
     }
 

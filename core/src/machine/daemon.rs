@@ -37,8 +37,10 @@ pub enum LockAnswer {
     },
     /// Another process holds it; `hint` was read without the lock.
     Busy {
-        /// What the holder has written so far.
+        /// What the holder has written so far, if it is a daemon.
         hint: Option<Record>,
+        /// Whom the system names as the holder, for people: it may be no daemon at all.
+        holder: Option<String>,
     },
     /// The lock could not even be tried.
     Error(String),

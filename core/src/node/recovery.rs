@@ -9,6 +9,7 @@ use core::ops::ControlFlow;
 
 use super::{Credentials, Driver, FLOOD, Node, NodeOn, Read};
 use crate::{
+    bounds,
     host::{Clock, Crashed, Discovery, Gap, Gaps, RecoveryHost, Transport},
     id::ProcessId,
     journal::Journal,
@@ -19,9 +20,6 @@ use crate::{
     message::{Hello, Message},
     time::Time,
 };
-
-/// The largest number of listeners that is taken from one daemon: it must not exhaust the supervisor's descriptors.
-pub const MOST_LISTENERS: usize = 512;
 
 /// What the system shows of daemons.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -109,6 +107,9 @@ pub trait Os: Clock + Gaps {
 
     /// Keeps the listeners that a process has given: they are all it has.
     fn keep_listeners(&mut self, from: ProcessId);
+
+    /// Closes the listeners that a process has given: they are not needed.
+    fn drop_listeners(&mut self, from: ProcessId);
 
     /// Kills a process and what it has forked.
     fn kill(&mut self, process: ProcessId);
@@ -392,20 +393,29 @@ impl Rest {
             Message::Refused { error } => return Err(error.clone()),
             Message::Listeners { names, more } => {
                 party.listeners += names.len();
-                if party.listeners > MOST_LISTENERS {
-                    return Err(format!("more than {MOST_LISTENERS} listeners"));
+                if party.listeners > bounds::LISTENERS {
+                    return Err(format!("more than {} listeners", bounds::LISTENERS));
                 }
                 os.receive_listeners(process, names)?;
-                // A daemon that has none says so: another may have them.
-                if !more && !self.has_listeners {
-                    os.keep_listeners(process);
-                    self.has_listeners = party.listeners > 0;
+                if !more {
+                    self.complete(os, process);
                 }
-                party.listeners *= usize::from(*more);
             }
             _ => {}
         }
         Ok(())
+    }
+
+    /// A daemon has given all its listeners. The first set that is not empty is kept: a daemon that has none says so, and another may
+    /// have them.
+    fn complete<O: Os>(&mut self, os: &mut O, process: ProcessId) {
+        let Some(party) = self.parties.get_mut(&process) else { return };
+        let count = core::mem::take(&mut party.listeners);
+        if self.has_listeners {
+            return os.drop_listeners(process);
+        }
+        os.keep_listeners(process);
+        self.has_listeners = count > 0;
     }
 
     fn noted(&self, written: Result<(), String>) -> Result<(), String> {

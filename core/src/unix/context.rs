@@ -2,8 +2,9 @@
 use std::io;
 
 use crate::error::{Error, Result};
+use crate::unix::trusted::Distrust;
 
-/// Turns an error of the system into [`Error::System`].
+/// Turns an error of the system into [`Error::System`], and a [`Distrust`] into [`Error::Untrusted`].
 pub(crate) trait Context<T> {
     /// `text` says what was tried, on what, and, where there is one, the remedy.
     fn context(self, text: impl FnOnce() -> String) -> Result<T>;
@@ -11,6 +12,12 @@ pub(crate) trait Context<T> {
 
 impl<T, E: Into<io::Error>> Context<T> for std::result::Result<T, E> {
     fn context(self, text: impl FnOnce() -> String) -> Result<T> {
-        self.map_err(|error| Error::System { context: text(), source: error.into() })
+        self.map_err(|error| {
+            let source = error.into();
+            match Distrust::of(&source) {
+                Some(distrust) => Error::Untrusted(distrust.clone()),
+                None => Error::System { context: text(), source },
+            }
+        })
     }
 }

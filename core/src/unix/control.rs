@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::unix::bind::{bind_unix, check_path, connect_unix, listen_socket, remove_unanswered};
 use crate::unix::context::Context;
 use crate::unix::pid::may_live;
+use crate::unix::trusted::{directory_of, inode_at, restrict_socket};
 
 /// Room for `.` and a pid: Linux has none above 4194304.
 const SUFFIX_MAX: usize = 8;
@@ -46,11 +47,10 @@ impl ControlSocket {
         let next = with_suffix(&beside, ".next");
         let listener = UnixListener::from(bind_unix(&beside)?);
         let shown = beside.display().to_string();
-        let inode = inode_of(&beside).context(|| format!("can't look at {shown}"))?;
-        let control = ControlSocket { listener, path, beside, next, inode };
         // Nobody can connect before `listen`, so the wider mode of the moment between lets nobody in.
-        let narrowed = fs::set_permissions(&control.beside, fs::Permissions::from_mode(0o600));
-        narrowed.context(|| format!("can't restrict {shown} to its owner"))?;
+        let inode = restrict_socket(&beside, 0o600);
+        let inode = inode.context(|| format!("can't restrict {shown} to its owner"))?;
+        let control = ControlSocket { listener, path, beside, next, inode };
         listen_socket(&control.listener).context(|| format!("can't listen at {shown}"))?;
         control.make_ready()?;
         Ok(control)
@@ -73,7 +73,7 @@ impl ControlSocket {
 
     /// Whether the control path leads to this process.
     pub fn holds_path(&self) -> bool {
-        inode_of(&self.path).is_ok_and(|inode| inode == self.inode)
+        inode_at(&self.path).is_ok_and(|inode| inode == self.inode)
     }
 
     /// The control path.
@@ -107,7 +107,7 @@ impl ControlSocket {
     /// do nothing and leave both; [`Self::take_path`] does not come to that.)
     fn make_ready(&self) -> Result<()> {
         let made = match fs::hard_link(&self.beside, &self.next) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match inode_of(&self.next) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match inode_at(&self.next) {
                 Ok(inode) if inode == self.inode => Ok(()),
                 // A process that had our pid before us left it.
                 _ => fs::remove_file(&self.next).and_then(|()| fs::hard_link(&self.beside, &self.next)),
@@ -115,7 +115,7 @@ impl ControlSocket {
             made => made,
         };
         made.context(|| {
-            let (next, directory) = (self.next.display(), parent_of(&self.path).display());
+            let (next, directory) = (self.next.display(), directory_of(&self.path).display());
             format!("can't link {next}: {directory} must be writable and on a filesystem with hard links")
         })
     }
@@ -132,7 +132,7 @@ impl Drop for ControlSocket {
     /// Removes our names; the control path only if nobody has taken it from us.
     fn drop(&mut self) {
         for name in [&self.path, &self.beside, &self.next] {
-            if inode_of(name).is_ok_and(|inode| inode == self.inode) {
+            if inode_at(name).is_ok_and(|inode| inode == self.inode) {
                 let _ = fs::remove_file(name);
             }
         }
@@ -156,7 +156,7 @@ pub fn beside(path: &Path, pid: u32) -> PathBuf {
 pub fn pids_beside(path: &Path) -> io::Result<Vec<u32>> {
     let Some(name) = path.file_name() else { return Ok(Vec::new()) };
     let mut pids: Vec<u32> = Vec::new();
-    for entry in fs::read_dir(parent_of(path))? {
+    for entry in fs::read_dir(directory_of(path))? {
         let entry = entry?.file_name();
         let suffix = entry.as_encoded_bytes().strip_prefix(name.as_encoded_bytes());
         let digits = suffix.and_then(|suffix| std::str::from_utf8(suffix.strip_prefix(b".")?).ok());
@@ -176,7 +176,7 @@ pub(crate) struct Owner {
 impl Owner {
     /// The process that `path` leads to.
     pub(crate) fn of(&mut self, path: &Path) -> Option<u32> {
-        let inode = inode_of(path).ok()?;
+        let inode = inode_at(path).ok()?;
         if let Some((_, pid)) = self.known.filter(|(known, _)| *known == inode) {
             return Some(pid);
         }
@@ -294,14 +294,6 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(suffix);
     PathBuf::from(name)
-}
-
-fn parent_of(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-fn inode_of(path: &Path) -> io::Result<(u64, u64)> {
-    path.symlink_metadata().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
 /// A rename would replace whatever is at the path: it must be a socket, or nothing.

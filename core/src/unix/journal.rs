@@ -1,20 +1,23 @@
 //! The journal's file: durable before a write returns, never fatal when damaged, and held by one supervisor.
 //!
-//! The lock is `flock(2)` on the file itself. Files come to the path complete and locked, by `link` or
+//! The lock is `flock(2)` on the file itself, which only its owner may open. Files come to the path complete and locked, by `link` or
 //! `rename`, and who locks one looks again whether it still is the one at the path: so no two can hold the
 //! journal.
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::error::{Error, Result};
+use crate::id::InBoot;
 use crate::journal::{Journal, MAGIC, SLOT_SIZE};
 use crate::slots::{self, Fault, SLOTS, Slots, describe};
 use crate::unix::context::Context;
-use crate::unix::lock::{holder_of, try_flock, try_flock_for_a_moment, unflock};
+use crate::unix::lock::{holder_of, in_words, try_flock, try_flock_for_a_moment, unflock};
+use crate::unix::pid::boot_id;
+use crate::unix::trusted::{self, Draft, directory_of, is_at};
 
 /// The open journal. Other supervisors are kept out until it is dropped.
 #[derive(Debug)]
@@ -30,6 +33,9 @@ pub struct JournalFile {
 pub struct Recovered {
     /// What it knew; the default, if there was no journal or it could not be used.
     pub journal: Journal,
+    /// It was written in another boot, or that is not known: the processes that it names have ended, and their numbers
+    /// are those of others.
+    pub is_of_another_boot: bool,
     /// What was wrong with the file, and what was done about it. For people; empty if all is well.
     pub reports: Vec<String>,
 }
@@ -40,15 +46,15 @@ impl JournalFile {
     /// damaged, the other one is used. Both are reported.
     ///
     /// # Errors
-    /// [`Error::Locked`] if another supervisor holds it; [`Error::Caller`] if it is no regular file;
-    /// [`Error::System`] if it can't be read or written.
+    /// [`Error::Locked`] if another process holds it; [`Error::Untrusted`] if it is no regular file, or not this
+    /// user's alone; [`Error::System`] if it can't be read or written.
     pub fn open(path: impl AsRef<Path>) -> Result<(JournalFile, Recovered)> {
         let path = path.as_ref();
         loop {
-            let file = match File::options().read(true).write(true).open(path) {
+            let file = match trusted::open_own(path, true) {
                 Ok(file) => file,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    match create(path, |draft| fs::hard_link(draft, path)) {
+                    match create(path, |draft| draft.link(path)) {
                         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                         created => return Ok((created.context(|| unusable(path))?, Recovered::default())),
                     }
@@ -71,8 +77,9 @@ impl JournalFile {
     }
 
     fn try_write(&mut self, journal: &Journal) -> io::Result<()> {
-        let bytes = slots::encode_slot(MAGIC, self.sequence, journal, SLOT_SIZE)
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        let bytes =
+            slots::encode_slot(MAGIC, self.sequence, &InBoot { boot: boot_id(), value: journal }, SLOT_SIZE)
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         if !is_at(&self.file, &self.path) {
             // A supervisor that starts now would know nothing of this file, and of its lock.
             return Err(io::Error::new(
@@ -121,12 +128,13 @@ fn recover(file: File, path: &Path) -> Result<(JournalFile, Recovered)> {
         if slots.problems.is_empty() { "no slot was ever written".into() } else { describe(&slots.problems) };
     match slots.newest {
         // A newer program's slot is newer than ours, whatever the numbers are.
-        Some((_, journal)) if !newer => {
+        Some((_, InBoot { boot, value: journal })) if !newer => {
             let report =
                 format!("the journal {} is damaged ({faults}); the other slot is used", path.display());
             let reports = if slots.problems.is_empty() { Vec::new() } else { vec![report] };
             let opened = JournalFile { path: path.to_path_buf(), file, sequence, slot: slots.next };
-            Ok((opened, Recovered { journal, reports }))
+            let is_of_another_boot = !boot.is_also(boot_id());
+            Ok((opened, Recovered { journal, is_of_another_boot, reports }))
         }
         _ => {
             let (opened, aside) = set_aside(path)
@@ -136,12 +144,12 @@ fn recover(file: File, path: &Path) -> Result<(JournalFile, Recovered)> {
                 path.display(),
                 aside.display()
             );
-            Ok((opened, Recovered { journal: Journal::default(), reports: vec![report] }))
+            Ok((opened, Recovered { reports: vec![report], ..Recovered::default() }))
         }
     }
 }
 
-fn read(file: &File) -> io::Result<Slots<Journal>> {
+fn read(file: &File) -> io::Result<Slots<InBoot<Journal>>> {
     let mut bytes = vec![0; SLOT_SIZE * SLOTS];
     let mut length = 0;
     while length < bytes.len() {
@@ -156,31 +164,25 @@ fn read(file: &File) -> io::Result<Slots<Journal>> {
 }
 
 /// Creates an empty journal, all its blocks written, locks it, and has `place` put it at `path`.
-fn create(path: &Path, place: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<JournalFile> {
-    let draft = with_suffix(path, &format!(".{}.new", std::process::id()));
-    let made = fill(&draft).and_then(|file| {
-        place(&draft)?;
-        sync_directory(path)?;
-        Ok(JournalFile { path: path.to_path_buf(), file, sequence: 2, slot: 1 })
-    });
-    // A second name after a link, a leftover after a failure; gone after a rename.
-    let _ = fs::remove_file(&draft);
-    made
+fn create(path: &Path, place: impl FnOnce(&Draft) -> io::Result<()>) -> io::Result<JournalFile> {
+    let mut draft = Draft::beside(path, 0o600)?;
+    fill(&mut draft.file)?;
+    place(&draft)?;
+    sync_directory(path)?;
+    Ok(JournalFile { path: path.to_path_buf(), file: draft.file.try_clone()?, sequence: 2, slot: 1 })
 }
 
-/// A complete file with the empty journal in its first slot, locked.
-fn fill(draft: &Path) -> io::Result<File> {
-    let mut options = File::options();
-    let mut file = options.read(true).write(true).create(true).truncate(true).mode(0o600).open(draft)?;
-    if !try_flock(&file)? {
-        return Err(io::Error::new(io::ErrorKind::WouldBlock, format!("{} is in use", draft.display())));
+/// Makes it a complete file with the empty journal in its first slot, locked.
+fn fill(file: &mut File) -> io::Result<()> {
+    if !try_flock(file)? {
+        return Err(io::Error::new(io::ErrorKind::WouldBlock, "another process has the new file locked"));
     }
-    let mut bytes = slots::encode_slot(MAGIC, 1, &Journal::default(), SLOT_SIZE)
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+    let mut bytes =
+        slots::encode_slot(MAGIC, 1, &InBoot { boot: boot_id(), value: Journal::default() }, SLOT_SIZE)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
     bytes.resize(SLOT_SIZE * SLOTS, 0);
     file.write_all(&bytes)?;
-    file.sync_all()?;
-    Ok(file)
+    file.sync_all()
 }
 
 /// Gives the file at `path` another name, and puts an empty journal there in one step.
@@ -195,7 +197,7 @@ fn set_aside(path: &Path) -> io::Result<(JournalFile, PathBuf)> {
         count += 1;
         name = with_suffix(path, &format!(".set-aside-{}-{count}", utc(SystemTime::now())));
     }
-    let created = create(path, |draft| fs::rename(draft, path));
+    let created = create(path, |draft| draft.rename(path));
     if created.is_err() {
         let _ = fs::remove_file(&name);
     }
@@ -204,29 +206,18 @@ fn set_aside(path: &Path) -> io::Result<(JournalFile, PathBuf)> {
 
 fn lock(file: &File, path: &Path) -> Result<()> {
     let path = path.display();
-    if !file.metadata().context(|| format!("can't look at the journal {path}"))?.is_file() {
-        return Err(Error::Caller(format!(
-            "{path} is not a regular file: choose another path for the journal"
-        )));
-    }
     if try_flock_for_a_moment(file).context(|| format!("can't lock the journal {path}"))? {
         return Ok(());
     }
-    let holder = holder_of(file).map_or(String::new(), |pid| format!(" (pid {pid})"));
+    let holder = in_words(holder_of(file));
     Err(Error::Locked(format!(
-        "another supervisor{holder} holds the journal {path}: stop it, or give this one a journal of its own"
+        "{holder} holds the journal {path}: if that is another supervisor, stop it, or give this one a journal of its \
+         own; if not, end it"
     )))
 }
 
-/// Whether `path` still leads to `file`.
-fn is_at(file: &File, path: &Path) -> bool {
-    let inode = |metadata: io::Result<fs::Metadata>| metadata.map(|one| (one.dev(), one.ino())).ok();
-    inode(file.metadata()).is_some_and(|ours| inode(path.metadata()) == Some(ours))
-}
-
 pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(parent)?.sync_all()
+    File::open(directory_of(path))?.sync_all()
 }
 
 fn unusable(path: &Path) -> String {

@@ -2,8 +2,8 @@
 use std::env;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::os::unix::net::UnixListener;
-use std::path::Path;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
@@ -12,9 +12,11 @@ use nix::sys::socket::{
     getsockname, getsockopt, setsockopt, sockopt,
 };
 
+use crate::bounds;
 use crate::error::{Error, Result};
-use crate::unix::bind::{bind_unix, listen_socket, set_close_on_exec, stream_socket};
+use crate::unix::bind::{bind_unix, connect_unix, listen_socket, set_close_on_exec, stream_socket};
 use crate::unix::context::Context;
+use crate::unix::control::peer;
 use crate::unix::env::{FIRST_FD, LISTEN_FDNAMES, LISTEN_FDS, adopt, is_for_us, look_at};
 use crate::unix::spawn::check_names;
 
@@ -118,6 +120,32 @@ impl Listeners {
         }
     }
 
+    /// Whether clients still reach the listener called `name` at its address: the path of a Unix socket may have been
+    /// removed, or be another's by now. Connects there once, if it is a path.
+    pub fn is_reached(&self, name: &str) -> bool {
+        let Some((_, fd)) = self.entries.iter().find(|(entry, _)| entry == name) else { return false };
+        match getsockname::<SockaddrStorage>(fd.as_raw_fd())
+            .ok()
+            .as_ref()
+            .and_then(|address| address.as_unix_addr())
+        {
+            Some(address) => address.path().is_none_or(|path| leads_to(path, fd)),
+            None => true,
+        }
+    }
+
+    /// Removes the path of the Unix listener called `name`, if clients still reach it there.
+    ///
+    /// # Errors
+    /// It can't be removed.
+    pub fn remove_path(&self, name: &str) -> Result<()> {
+        let path = self.address(name).and_then(|address| address.strip_prefix("unix:").map(PathBuf::from));
+        match path.filter(|_| self.is_reached(name)) {
+            Some(path) => std::fs::remove_file(&path).context(|| format!("can't remove {}", path.display())),
+            None => Ok(()),
+        }
+    }
+
     /// The listeners themselves, with their names.
     pub fn into_entries(self) -> Vec<(String, OwnedFd)> {
         self.entries
@@ -190,13 +218,24 @@ fn bind_tcp(addr: &str) -> Result<OwnedFd> {
     bound.context(|| format!("can't bind {addr}"))
 }
 
+/// Whether `path` leads to `listener`: the kernel says of both who began to listen, and when that was one process, it
+/// says no more.
+fn leads_to(path: &Path, listener: &OwnedFd) -> bool {
+    let Ok(socket) = connect_unix(path) else { return false };
+    let (here, there) = (UnixStream::from(socket), listener.try_clone().map(UnixStream::from));
+    match (peer(&here), there.and_then(|there| peer(&there))) {
+        (Ok(here), Ok(there)) => here == there,
+        _ => false,
+    }
+}
+
 /// The names, as many as there are descriptors.
 fn parse(count: Option<&str>, names: Option<&str>) -> Result<Vec<String>> {
     let Some(count) = count else { return Ok(Vec::new()) };
     let count = count
         .parse()
         .ok()
-        .filter(|count: &RawFd| (0..=RawFd::MAX - FIRST_FD).contains(count))
+        .filter(|count: &RawFd| (0..=bounds::LISTENERS as RawFd).contains(count))
         .ok_or_else(|| Error::Caller(format!("{LISTEN_FDS}={count} is no number of descriptors")))?
         as usize;
     let names: Vec<String> = match names {

@@ -1,23 +1,113 @@
 //! The lock of a data directory: at most one process writes.
-use std::fs::File;
+use std::fmt;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::libc;
 
 use crate::error::Result;
 use crate::unix::context::Context;
+use crate::unix::trusted::{inode_of, open_private_directory};
+
+/// A data directory that is open: what is locked is this very directory, and what is opened through
+/// [`DataDir::path`] lies in it, wherever its own path leads by then. Cheap to clone.
+///
+/// It belongs to this process's user or to root, and nobody else may read or write it: whoever may open a directory
+/// may hold its lock.
+#[derive(Clone, Debug)]
+pub struct DataDir {
+    directory: Arc<File>,
+    named: PathBuf,
+}
+
+impl DataDir {
+    /// Opens the directory at `path`.
+    ///
+    /// # Errors
+    /// It is missing, not a directory, or not readable; [`Error::Untrusted`](crate::Error::Untrusted) if it belongs to
+    /// another user, or others may read or write it.
+    pub fn open(path: impl AsRef<Path>) -> Result<DataDir> {
+        let path = path.as_ref();
+        // A relative path would lead elsewhere once this process changes its directory.
+        let named = std::path::absolute(path).context(|| "can't tell the current directory".into())?;
+        let directory = open_private_directory(&named).context(|| {
+            let dir = path.display();
+            format!("can't open the data directory {dir}: it must exist and be readable (mkdir -m 700 {dir})")
+        })?;
+        Ok(DataDir { directory: Arc::new(directory), named })
+    }
+
+    /// Creates the directory at `path` for this user alone, and what is missing above it, and opens it.
+    ///
+    /// # Errors
+    /// As [`DataDir::open`]; it can't be created.
+    pub fn create(path: impl AsRef<Path>) -> Result<DataDir> {
+        let path = path.as_ref();
+        let created = match path.parent() {
+            Some(parent) => {
+                fs::create_dir_all(parent).and_then(|()| fs::DirBuilder::new().mode(0o700).create(path))
+            }
+            None => Ok(()),
+        };
+        match created {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            created => created.context(|| format!("can't create the data directory {}", path.display()))?,
+        }
+        DataDir::open(path)
+    }
+
+    /// A path to this very directory in this process: through its descriptor, where the system has such paths.
+    pub fn path(&self) -> PathBuf {
+        let by_descriptor = PathBuf::from(format!("/proc/self/fd/{}", self.directory.as_raw_fd()));
+        if by_descriptor.exists() { by_descriptor } else { self.named.clone() }
+    }
+
+    /// The path by which it was opened, made absolute.
+    pub fn named(&self) -> &Path {
+        &self.named
+    }
+
+    /// Sees that its path still leads to it: a daemon that opened its files by path would write elsewhere.
+    ///
+    /// # Errors
+    /// The path leads to another directory or to none, with what helps.
+    pub fn check_place(&self) -> io::Result<()> {
+        let ours = inode_of(&self.directory.metadata()?);
+        let is_ours = |found: &fs::Metadata| inode_of(found) == ours;
+        if self.named.metadata().as_ref().is_ok_and(is_ours) {
+            return Ok(());
+        }
+        let (named, open) = (self.named.display(), self.shown());
+        Err(io::Error::other(format!(
+            "the data directory {named} is another one than this process has open{open}: let that path lead to the \
+             one that is open, or stop the daemon before it is moved"
+        )))
+    }
+
+    /// Where it is by now, for people.
+    fn shown(&self) -> String {
+        fs::read_link(self.path()).map(|path| format!(" ({})", path.display())).unwrap_or_default()
+    }
+}
+
+impl AsFd for DataDir {
+    /// The directory, for `openat(2)` and the like.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.directory.as_fd()
+    }
+}
 
 /// `flock(2)` on the data directory itself: there is no lock file whose removal could make two locks of one.
 /// The lock belongs to the open file description, so a forked child holds it too: it is freed by
 /// [`DataDirLock::unlock`], whatever children there are, and when the last process with the descriptor ends.
 #[derive(Debug)]
 pub struct DataDirLock {
-    path: PathBuf,
-    directory: File,
+    dir: DataDir,
     is_held: bool,
 }
 
@@ -25,23 +115,23 @@ impl DataDirLock {
     /// Opens the directory, without locking it.
     ///
     /// # Errors
-    /// It is missing, not a directory, or not readable.
+    /// As [`DataDir::open`].
     pub fn open(dir: impl AsRef<Path>) -> Result<DataDirLock> {
-        let dir = dir.as_ref();
-        let opened = File::options().read(true).custom_flags(libc::O_DIRECTORY).open(dir);
-        let directory = opened.context(|| {
-            let dir = dir.display();
-            format!("can't open the data directory {dir}: it must exist and be readable (mkdir {dir})")
-        })?;
-        Ok(DataDirLock { path: dir.to_path_buf(), directory, is_held: false })
+        Ok(DataDirLock::of(DataDir::open(dir)?))
+    }
+
+    /// The lock of a directory that is open, not taken yet. Its copies share one lock.
+    pub fn of(dir: DataDir) -> DataDirLock {
+        DataDirLock { dir, is_held: false }
     }
 
     /// Locks it, without waiting. `false` if another process holds the lock.
     ///
     /// # Errors
-    /// The filesystem has no locks.
+    /// The path leads to another directory by now (see [`DataDir::check_place`]); the filesystem has no locks.
     pub fn try_lock(&mut self) -> io::Result<bool> {
-        self.is_held = self.is_held || try_flock(&self.directory)?;
+        self.dir.check_place()?;
+        self.is_held = self.is_held || try_flock(&self.dir.directory)?;
         Ok(self.is_held)
     }
 
@@ -50,14 +140,14 @@ impl DataDirLock {
     /// # Errors
     /// The system's; none is expected.
     pub fn unlock(&mut self) -> io::Result<()> {
-        unflock(&self.directory)?;
+        unflock(&self.dir.directory)?;
         self.is_held = false;
         Ok(())
     }
 
-    /// The directory's path.
-    pub fn dir(&self) -> &Path {
-        &self.path
+    /// The directory.
+    pub fn dir(&self) -> &DataDir {
+        &self.dir
     }
 
     /// Whether this process took the lock here.
@@ -65,25 +155,48 @@ impl DataDirLock {
         self.is_held
     }
 
-    /// The pid of whoever holds the lock, where the system tells.
-    pub fn holder(&self) -> Option<u32> {
-        holder_of(&self.directory)
+    /// Who holds the lock, where the system tells.
+    pub fn holder(&self) -> Option<Holder> {
+        holder_of(&self.dir.directory)
     }
 }
 
 impl AsFd for DataDirLock {
     /// The directory, for `openat(2)` and the like.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.directory.as_fd()
+        self.dir.as_fd()
     }
 }
 
 impl Drop for DataDirLock {
     fn drop(&mut self) {
         if self.is_held {
-            let _ = unflock(&self.directory);
+            let _ = unflock(&self.dir.directory);
         }
     }
+}
+
+/// Who holds a lock, as the kernel says. For people: the process may have ended since.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Its pid.
+    pub pid: u32,
+    /// What the kernel calls its program (`proc_pid_comm(5)`), without control characters; empty if it has ended.
+    pub program: String,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.program.as_str() {
+            "" => write!(f, "process {}", self.pid),
+            program => write!(f, "process {} ({program})", self.pid),
+        }
+    }
+}
+
+/// The holder in words, or that there is no knowing who it is.
+pub fn in_words(holder: Option<Holder>) -> String {
+    holder.map_or_else(|| "another process".into(), |holder| holder.to_string())
 }
 
 /// Takes an exclusive lock without waiting; `false` if another holds it.
@@ -117,16 +230,18 @@ pub(crate) fn unflock(file: &File) -> io::Result<()> {
     Errno::result(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_UN) }).map(drop).map_err(io::Error::from)
 }
 
-/// The pid of whoever holds the lock of the directory `dir`, as the kernel says.
-pub(crate) fn holder_at(dir: &Path) -> Option<u32> {
-    holder_of(&File::open(dir).ok()?)
+/// Who holds the lock of the directory `dir`, as the kernel says.
+pub(crate) fn holder_at(dir: &Path) -> Option<Holder> {
+    let flags = libc::O_DIRECTORY | libc::O_NONBLOCK;
+    holder_of(&File::options().read(true).custom_flags(flags).open(dir).ok()?)
 }
 
-/// The pid that `proc_locks(5)` has for the lock of `file`. For people: it may have ended since, or be
-/// unknown.
-pub(crate) fn holder_of(file: &File) -> Option<u32> {
+/// Whom `proc_locks(5)` names for the lock of `file`; nobody if that is of another pid namespace.
+pub fn holder_of(file: &File) -> Option<Holder> {
     let metadata = file.metadata().ok()?;
-    find_holder(&std::fs::read_to_string("/proc/locks").ok()?, metadata.dev(), metadata.ino())
+    let pid = find_holder(&fs::read_to_string("/proc/locks").ok()?, metadata.dev(), metadata.ino())?;
+    let program = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    Some(Holder { pid, program: program.chars().filter(|char| !char.is_control()).collect() })
 }
 
 /// A line is `1: FLOCK  ADVISORY  WRITE 708 fd:01:1234 0 EOF`, the device in hexadecimal.

@@ -11,6 +11,7 @@ pub mod record_file;
 pub mod role;
 pub mod spawn;
 pub mod supervisor;
+pub mod trusted;
 pub mod wake;
 
 mod bind;
@@ -29,7 +30,7 @@ pub use hooks::{
     Daemon, DrainReport, Drainable, HookResult, ReadinessSnapshot, ResumeFrom, SealReport, StateSnapshot,
 };
 pub use listeners::{Listeners, bind};
-pub use lock::DataDirLock;
+pub use lock::{DataDir, DataDirLock};
 pub use role::{Incumbent, Role, Successor, detect_role};
 pub use run::{Ended, Options, run};
 pub use supervisor::{

@@ -7,6 +7,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
 
 use nix::errno::Errno;
 use nix::libc;
@@ -15,7 +16,7 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpgid};
 
-use crate::id::ProcessId;
+use crate::id::{BootId, ProcessId};
 
 /// This process.
 ///
@@ -24,6 +25,16 @@ use crate::id::ProcessId;
 pub fn this_process() -> io::Result<ProcessId> {
     let pid = std::process::id();
     Ok(ProcessId { pid, start_time: start_time_of(pid)?.unwrap_or(0) })
+}
+
+/// This boot, where the system has a name for it.
+pub fn boot_id() -> BootId {
+    static BOOT: OnceLock<BootId> = OnceLock::new();
+    *BOOT.get_or_init(|| {
+        let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let digits = text.trim().replace('-', "");
+        u128::from_str_radix(&digits, 16).map(|id| BootId(id.to_be_bytes())).unwrap_or_default()
+    })
 }
 
 /// When the process `pid` started, as in [`ProcessId`]; `None` if there is no such process (or no `/proc`), 0

@@ -4,26 +4,27 @@
 //! the library's: heartbeats go out whatever the caller does between two steps.
 //!
 //! ```no_run
-//! use handoff::{DataDirLock, Incumbent, Role, detect_role};
+//! use handoff::{DataDir, DataDirLock, Incumbent, Role, detect_role};
 //! # use handoff::{Drainable, Listeners, ReadinessSnapshot, Result};
 //! # trait Store: Drainable {
-//! #     fn open() -> Self;
+//! #     fn open(_: &std::path::Path) -> Self;
 //! #     fn accept(&mut self, _: Listeners);
 //! # }
 //! # fn serve<Db: Store>(mut db: Db) -> Result<()> {
-//! let (data, control) = ("/var/lib/db", "/run/db/control.sock");
+//! let (data, control) = (DataDir::open("/var/lib/db")?, "/run/db/control.sock");
+//! let files = data.path();
 //! let incumbent = match detect_role()? {
 //!     Role::ColdStart => {
 //!         let listeners = Listeners::from_env()?;
-//!         let incumbent = Incumbent::bind_cold_start(control, DataDirLock::open(data)?, &listeners)?;
-//!         db = Db::open();
+//!         let incumbent = Incumbent::bind_cold_start(control, DataDirLock::of(data), &listeners)?;
+//!         db = Db::open(&files);
 //!         db.accept(listeners);
 //!         incumbent
 //!     }
 //!     Role::Successor(successor) => {
 //!         let begun = successor.handshake(data, control, "1.2.3")?.warmed().wait_for_begin()?;
 //!         let (listeners, opening) = begun.take_listeners();
-//!         db = Db::open();
+//!         db = Db::open(&files);
 //!         let ready = ReadinessSnapshot { healthz_ok: true, ..Default::default() };
 //!         let committed = opening.ready(ready).wait_for_commit()?;
 //!         db.accept(listeners);
@@ -43,7 +44,7 @@ use crate::unix::daemon::{Call, Place, Protocol, Reply, StopHandle};
 use crate::unix::env::{self, Inherited, StartRole};
 use crate::unix::hooks::{Drainable, ReadinessSnapshot};
 use crate::unix::listeners::Listeners;
-use crate::unix::lock::DataDirLock;
+use crate::unix::lock::{DataDir, DataDirLock};
 use crate::unix::run::{Ended, ended, serve_calls};
 
 /// What this process was started as.
@@ -85,16 +86,24 @@ impl Successor {
     /// environment says.
     pub fn handshake(
         self,
-        data_dir: impl AsRef<Path>,
+        data_dir: DataDir,
         control_socket: impl AsRef<Path>,
         build_id: impl Into<Vec<u8>>,
     ) -> Result<HandshookSuccessor> {
         let listeners = Listeners::from_env()?;
-        let mut place = Place::open(data_dir.as_ref(), control_socket.as_ref(), build_id.into())?;
+        let mut place =
+            Place::with_lock(DataDirLock::of(data_dir), control_socket.as_ref(), build_id.into())?;
         place.listeners = listeners.try_clone()?;
         let steps = Steps { protocol: Protocol::successor(place, self.inherited)?, listeners };
-        let op = steps.wait(|call| if let Call::WarmUp(op) = call { Ok(op) } else { Err(call) })?;
-        Ok(HandshookSuccessor { steps, op })
+        let warm_up = |call| if let Call::WarmUp(op, place) = call { Ok((op, place)) } else { Err(call) };
+        match steps.wait(warm_up)? {
+            (op, Ok(())) => Ok(HandshookSuccessor { steps, op }),
+            (op, Err(why)) => {
+                steps.protocol.replies.send(Reply::Done(op, Err(why.clone())));
+                // It is told to the supervisor before this process ends.
+                steps.wait(|call| Err::<HandshookSuccessor, _>(call)).map_err(|_| Error::Caller(why))
+            }
+        }
     }
 }
 

@@ -1,33 +1,50 @@
 //! The high-level entry: a daemon in one call, cold start and successor alike.
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use crate::bounds;
 use crate::error::{Error, Result};
 use crate::machine::Exit;
-use crate::unix::daemon::{Call, Place, Protocol, Replies, Reply, stop_on_signals};
+use crate::unix::daemon::{self, Call, Protocol, Replies, Reply, stop_on_signals};
 use crate::unix::env::{self, Inherited};
-use crate::unix::hooks::{Daemon, Drainable, HookResult, ResumeFrom};
+use crate::unix::hooks::{Daemon, Drainable, HookResult, ReadinessSnapshot, ResumeFrom};
 use crate::unix::listeners::{Listeners, bind};
+use crate::unix::lock::{DataDir, DataDirLock};
+
+/// A data directory that is open, or is to be opened.
+#[derive(Clone, Debug)]
+enum Place {
+    Named(PathBuf),
+    Open(DataDir),
+}
 
 /// Where a daemon lives.
 #[derive(Clone, Debug)]
 pub struct Options {
-    data_dir: PathBuf,
+    data_dir: Place,
     control_socket: PathBuf,
     build_id: Vec<u8>,
     listeners: Vec<(String, String)>,
 }
 
 impl Options {
-    /// `data_dir` is what only one process may write; it must exist. `control_socket` is where supervisors find
-    /// whoever serves: the same path for every build.
+    /// `data_dir` is what only one process may write; it must exist, and nobody else may read or write it.
+    /// `control_socket` is where supervisors find whoever serves: the same path for every build.
+    ///
+    /// A daemon that opens its files by this path relies on it to lead to the same directory as long as it runs. One
+    /// that opens them through a [`DataDir`] does not: see [`Options::in_dir`].
     pub fn new(data_dir: impl Into<PathBuf>, control_socket: impl Into<PathBuf>) -> Self {
-        Options {
-            data_dir: data_dir.into(),
-            control_socket: control_socket.into(),
-            build_id: Vec::new(),
-            listeners: Vec::new(),
-        }
+        Options::at(Place::Named(data_dir.into()), control_socket.into())
+    }
+
+    /// The same with a directory that is open: what is locked is then what the daemon opens through
+    /// [`DataDir::path`] or its descriptor.
+    pub fn in_dir(data_dir: DataDir, control_socket: impl Into<PathBuf>) -> Self {
+        Options::at(Place::Open(data_dir), control_socket.into())
+    }
+
+    fn at(data_dir: Place, control_socket: PathBuf) -> Self {
+        Options { data_dir, control_socket, build_id: Vec::new(), listeners: Vec::new() }
     }
 
     /// Names the build, to people.
@@ -43,6 +60,16 @@ impl Options {
     pub fn listener(mut self, name: impl Into<String>, addr: impl Into<String>) -> Self {
         self.listeners.push((name.into(), addr.into()));
         self
+    }
+}
+
+impl Place {
+    fn open(self, control: &Path, build_id: Vec<u8>) -> Result<daemon::Place> {
+        let dir = match self {
+            Place::Named(path) => DataDir::open(path)?,
+            Place::Open(dir) => dir,
+        };
+        daemon::Place::with_lock(DataDirLock::of(dir), control, build_id)
     }
 }
 
@@ -78,15 +105,17 @@ fn run_supervised(options: Options, mut daemon: impl Daemon, inherited: Inherite
             format!("the supervisor passed no listener called {missing:?}, only {names:?}: add it there");
         return Err(Error::Caller(why));
     }
-    let mut place = Place::open(&options.data_dir, &options.control_socket, options.build_id)?;
+    let mut place = options.data_dir.open(&options.control_socket, options.build_id)?;
     place.listeners = listeners.try_clone()?;
     let protocol = Protocol::successor(place, inherited)?;
     stop_on_signals(&protocol.stop_handle())?;
     let mut listeners = Some(listeners);
     loop {
         let reply = match protocol.next() {
-            Call::WarmUp(op) => Reply::Done(op, guarded(|| daemon.warm_up())),
-            Call::Open(op, sealed) => Reply::Opened(op, guarded(|| daemon.open(sealed.as_ref()))),
+            Call::WarmUp(op, place) => Reply::Done(op, place.and_then(|()| guarded(|| daemon.warm_up()))),
+            Call::Open(op, sealed) => {
+                Reply::Opened(op, guarded(|| daemon.open(sealed.as_ref()).and_then(kept)))
+            }
             Call::Serve(op) => {
                 let listeners = listeners.take().unwrap_or_default();
                 Reply::Done(op, guarded(|| daemon.serve(listeners)))
@@ -102,10 +131,10 @@ fn run_supervised(options: Options, mut daemon: impl Daemon, inherited: Inherite
 }
 
 fn run_alone(options: Options, mut daemon: impl Daemon) -> Result<Ended> {
-    let mut place = Place::open(&options.data_dir, &options.control_socket, options.build_id)?;
+    let mut place = options.data_dir.open(&options.control_socket, options.build_id)?;
     guarded(|| daemon.warm_up()).map_err(Error::Hook)?;
     place.claim()?;
-    let opened = guarded(|| daemon.open(None)).map_err(Error::Hook)?;
+    let opened = guarded(|| daemon.open(None).and_then(kept)).map_err(Error::Hook)?;
     if !opened.healthz_ok {
         return Err(Error::Hook("the daemon calls itself unhealthy".into()));
     }
@@ -134,7 +163,9 @@ pub(crate) fn serve_calls(protocol: &Protocol, daemon: &mut dyn Drainable) -> Re
 /// What one that serves can be asked for. `None` if there is nothing to reply.
 fn perform(call: Call, daemon: &mut dyn Drainable, replies: &Replies) -> Option<Reply> {
     Some(match call {
-        Call::Drain(op, grace) => Reply::Drained(op, guarded(|| daemon.drain(grace))),
+        Call::Drain(op, grace, place) => {
+            Reply::Drained(op, place.and_then(|()| guarded(|| daemon.drain(grace))))
+        }
         Call::Seal(op) => {
             let mut progress = |progress| replies.send(Reply::Progress(progress));
             Reply::Sealed(op, guarded(|| daemon.seal(&mut progress)))
@@ -154,11 +185,21 @@ fn perform(call: Call, daemon: &mut dyn Drainable, replies: &Replies) -> Option<
             }
             return None;
         }
-        Call::WarmUp(op) | Call::Open(op, _) | Call::Serve(op) => {
+        Call::WarmUp(op, _) | Call::Open(op, _) | Call::Serve(op) => {
             Reply::Done(op, Err("this process serves already".into()))
         }
         Call::Exit(_) => return None,
     })
+}
+
+/// What was opened, if the record has room for it when it is sealed.
+fn kept(ready: ReadinessSnapshot) -> HookResult<ReadinessSnapshot> {
+    match ready.advertised_revision_per_shard.len() {
+        count if count > bounds::SHARDS => {
+            Err(format!("{count} shards are too many: at most {}", bounds::SHARDS).into())
+        }
+        _ => Ok(ready),
+    }
 }
 
 /// Runs a hook. A panic is a hook that failed, in words.

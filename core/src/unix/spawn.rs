@@ -20,6 +20,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, pipe2};
 
+use crate::bounds;
 use crate::error::{Error, Result};
 use crate::id::ProcessId;
 use crate::unix::context::Context;
@@ -116,8 +117,12 @@ pub fn spawn(request: SpawnRequest<'_>) -> Result<Spawned> {
     started.map(|start_time| Spawned { process: ProcessId { pid, start_time } })
 }
 
-/// Refuses names that `LISTEN_FDNAMES` can't carry.
+/// Refuses names that `LISTEN_FDNAMES` can't carry, and more listeners than a supervisor would take over.
 pub(crate) fn check_names<F>(entries: &[(String, F)]) -> Result<()> {
+    if entries.len() > bounds::LISTENERS {
+        let (count, most) = (entries.len(), bounds::LISTENERS);
+        return Err(Error::Caller(format!("{count} listeners are too many: at most {most}")));
+    }
     for (at, (name, _)) in entries.iter().enumerate() {
         let complaint = match name.as_bytes() {
             [] => "is empty",

@@ -1,16 +1,16 @@
 //! Which listeners are taken, and how many.
+use handoff::bounds::LISTENERS;
 use handoff::machine::recovery::Event;
-use handoff::node::recovery::MOST_LISTENERS;
 
 use crate::os::{A, B, Did, Scene, listeners};
 
 #[test]
 fn more_listeners_than_are_taken_close_the_link_before_they_are_received() {
     let mut scene = Scene::met(&[A]);
-    let most = listeners(MOST_LISTENERS, true);
+    let most = listeners(LISTENERS, true);
     assert_eq!(scene.hears(A, most.clone()), [Event::Frame(A, most)]);
     assert_eq!(scene.hears(A, listeners(1, false)), [Event::Closed(A)]);
-    assert_eq!(scene.os.did, [Did::Receives(A, MOST_LISTENERS), Did::HangsUp(A)]);
+    assert_eq!(scene.os.did, [Did::Receives(A, LISTENERS), Did::HangsUp(A)]);
 }
 
 #[test]
@@ -24,15 +24,16 @@ fn the_first_complete_set_that_is_not_empty_is_kept() {
     scene.os.did.clear();
     scene.hears(A, listeners(3, false));
     assert!(!scene.os.has(&Did::Keeps(A)), "two daemons' listeners are never mixed");
+    assert!(scene.os.has(&Did::Drops(A)), "and what is not kept costs no descriptors");
 }
 
 #[test]
 fn a_set_that_a_link_has_cut_off_does_not_count_towards_the_next() {
     let mut scene = Scene::met(&[A]);
-    scene.hears(A, listeners(MOST_LISTENERS, true));
+    scene.hears(A, listeners(LISTENERS, true));
     assert_eq!(scene.hears(A, crate::os::hello(B)), [Event::Closed(A)]);
     scene.pass_at_wake();
     scene.hears(A, crate::os::hello(A));
-    scene.hears(A, listeners(MOST_LISTENERS, false));
+    scene.hears(A, listeners(LISTENERS, false));
     assert_eq!(scene.os.did.last(), Some(&Did::Keeps(A)));
 }

@@ -29,6 +29,7 @@ pub(crate) enum Did {
     Says(ProcessId, &'static str),
     Receives(ProcessId, usize),
     Keeps(ProcessId),
+    Drops(ProcessId),
     Kills(ProcessId),
     Writes(Verdict),
 }
@@ -128,6 +129,10 @@ impl Os for Queues {
 
     fn keep_listeners(&mut self, from: ProcessId) {
         self.did.push(Did::Keeps(from));
+    }
+
+    fn drop_listeners(&mut self, from: ProcessId) {
+        self.did.push(Did::Drops(from));
     }
 
     fn kill(&mut self, process: ProcessId) {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use handoff::{Ended, Error, Options};
+use handoff::{DataDir, Ended, Error, Options};
 use tracing_subscriber::EnvFilter;
 
 use crate::daemon::{Config, HTTP, Kv, RESP};
@@ -70,10 +70,13 @@ pub fn main_as(build_id: &str) -> ExitCode {
 
 fn run(args: Args, build_id: &str) -> ExitCode {
     // The library locks the directory, so it must be there before anything else.
-    if let Err(error) = std::fs::create_dir_all(&args.data) {
-        tracing::error!(%error, data = %args.data.display(), "can't create the data directory");
-        return ExitCode::from(73);
-    }
+    let data = match DataDir::create(&args.data) {
+        Ok(data) => data,
+        Err(error) => {
+            tracing::error!(%error, data = %args.data.display(), "can't have the data directory");
+            return ExitCode::from(73);
+        }
+    };
     let config = Config {
         map_bytes: args.map_size_mb as usize * 1024 * 1024,
         fail_open: args.fail_open,
@@ -81,9 +84,9 @@ fn run(args: Args, build_id: &str) -> ExitCode {
             stall: Duration::from_millis(args.stall_ms),
             first_request: Duration::from_millis(args.first_request_ms),
         },
-        ..Config::new(&args.data, build_id)
+        ..Config::new(data.path(), build_id)
     };
-    let options = Options::new(args.data, args.control)
+    let options = Options::in_dir(data.clone(), args.control)
         .build_id(build_id)
         .listener(RESP, args.resp)
         .listener(HTTP, args.http);

@@ -224,7 +224,8 @@ impl Store {
     }
 
     fn directory_error(&self, source: io::Error) -> StoreError {
-        StoreError::Directory { path: self.dir.clone(), source }
+        // As people know it, not by the descriptor through which it is reached.
+        StoreError::Directory { path: self.dir.canonicalize().unwrap_or_else(|_| self.dir.clone()), source }
     }
 }
 

@@ -74,7 +74,7 @@ pub fn collect(
     search.tries(&known, |_, (_, plan)| vec![plan.clone()])?;
     let mut next = seeds.start;
     while next < seeds.end && !search.wanted.is_empty() {
-        let end = seeds.end.min(next + GENERATION);
+        let end = seeds.end.min(next.saturating_add(GENERATION));
         search.generation(next..end)?;
         progress(end - next);
         next = end;

@@ -52,8 +52,11 @@ fn share_by<P: Default + Send>(
     let work = || {
         let mut part = P::default();
         loop {
-            let from = next.fetch_add(batch, Ordering::Relaxed);
-            let to = (from + batch).min(end.load(Ordering::Relaxed));
+            // Near the largest number there is, a sum that wraps around would begin anew for ever.
+            let further = |from: u64| Some(from.saturating_add(batch));
+            let taken = next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, further);
+            let from = taken.unwrap_or(u64::MAX);
+            let to = from.saturating_add(batch).min(end.load(Ordering::Relaxed));
             if from >= to {
                 return part;
             }
@@ -70,4 +73,26 @@ fn share_by<P: Default + Send>(
         let joined = threads.into_iter().map(join);
         joined.map(|part| part.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    #[test]
+    fn the_largest_numbers_come_to_an_end_as_all_others_do() {
+        let seen = Mutex::new(Vec::new());
+        let work = |_: &mut (), number: u64| {
+            seen.lock().map_or(ControlFlow::Break(()), |mut seen| {
+                seen.push(number);
+                // Begun anew, it would find no end.
+                if seen.len() > 1000 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            })
+        };
+        share(u64::MAX - 40..u64::MAX, 2, work, |_| {});
+        let mut seen = seen.into_inner().unwrap_or_default();
+        seen.sort_unstable();
+        assert_eq!(seen, (u64::MAX - 40..u64::MAX).collect::<Vec<_>>());
+    }
 }

@@ -2,6 +2,7 @@
 //!
 //! What follows from what is the keeper's to decide, as in production. `swap.rs` and `recover.rs` give its two nodes their turns, `handoff_os.rs` and `recovery_os.rs` are what these stand on.
 use handoff::ProcessId;
+use handoff::id::{BootId, InBoot};
 use handoff::journal::{Binary, Journal, MAGIC};
 use handoff::node::Node;
 use handoff::node::keeper::{self, Keeper, Kept, Step, Which};
@@ -249,16 +250,22 @@ impl World {
 
     /// The journal, as it lies there.
     pub(crate) fn journal(&self) -> Journal {
-        let slots =
-            slots::decode_slots::<Journal>(self.disk.lock().system_read(JOURNAL), MAGIC, JOURNAL_SLOT);
-        slots.newest.map(|(_, journal)| journal).unwrap_or_default()
+        let slots = slots::decode_slots::<InBoot<Journal>>(
+            self.disk.lock().system_read(JOURNAL),
+            MAGIC,
+            JOURNAL_SLOT,
+        );
+        slots.newest.map(|(_, kept)| kept.value).unwrap_or_default()
     }
 
     /// Reads the journal. A rival has none.
     fn supervisor_begins(&mut self, pid: u32) {
         let (times, fall_back_after) = (self.plan.times, self.plan.fall_back_after);
-        let slots =
-            slots::decode_slots::<Journal>(self.disk.lock().system_read(JOURNAL), MAGIC, JOURNAL_SLOT);
+        let slots = slots::decode_slots::<InBoot<Journal>>(
+            self.disk.lock().system_read(JOURNAL),
+            MAGIC,
+            JOURNAL_SLOT,
+        );
         let configured = self.operator.newest_build.max(1);
         let Some(supervisor) = self.supervisor_mut(pid) else { return };
         let config = keeper::Config {
@@ -277,7 +284,7 @@ impl World {
         }
         supervisor.sequence = slots.next_sequence();
         supervisor.slot = slots.next;
-        supervisor.knows = slots.newest.map(|(_, journal)| journal).unwrap_or_default();
+        supervisor.knows = slots.newest.map(|(_, kept)| kept.value).unwrap_or_default();
         // Nobody stops a simulated daemon on purpose, so what was committed is always to be started again.
         supervisor.keeper = Some(Keeper::new(config, supervisor.knows.committed.is_some()));
     }
@@ -290,7 +297,8 @@ impl World {
             return Some(Ok(()));
         }
         let (sequence, slot) = (supervisor.sequence, supervisor.slot);
-        let bytes = slots::encode_slot(MAGIC, sequence, &journal, JOURNAL_SLOT).unwrap_or_default();
+        let kept = InBoot { boot: BootId::default(), value: &journal };
+        let bytes = slots::encode_slot(MAGIC, sequence, &kept, JOURNAL_SLOT).unwrap_or_default();
         let fate = self.journal_fate(pid);
         self.supervisor_mut(pid)?;
         let mut disk = self.disk.lock();

@@ -106,6 +106,9 @@ impl Os for Host<'_> {
         }
     }
 
+    /// A simulated listener is one: to have it twice is to have it.
+    fn drop_listeners(&mut self, _from: ProcessId) {}
+
     fn kill(&mut self, process: ProcessId) {
         let name = self.world.name_of(process.pid);
         self.did(|| format!("kills {name}"));

@@ -196,7 +196,7 @@ fn the_binary_must_be_executable() {
         dir.load_exactly(&text).unwrap_err()[0].to_string()
     };
     assert!(load("text").contains("not executable"), "{}", load("text"));
-    assert!(load("/").contains("not a file"));
+    assert!(load("/").contains("not a regular file"));
     assert!(load("missing").starts_with("line 3: binary: "));
 }
 
@@ -276,9 +276,24 @@ fn the_example_shows_every_key_and_its_default() {
 fn what_can_not_be_executed_is_refused_before_anything_is_touched() {
     let dir = Dir::new();
     let config = dir.load("").unwrap();
-    for (name, why) in [("missing", "No such file"), ("", "not a file")] {
+    for (name, why) in [("missing", "No such file"), ("", "not a regular file")] {
         let failure = config.checked_spec(&dir.path().join(name)).unwrap_err();
         assert_eq!(failure.code, Code::NoBinary);
         assert!(failure.message.contains(why), "{failure}");
     }
+}
+
+#[test]
+fn more_than_a_supervisor_takes_over_or_keeps_is_refused() {
+    let listeners = |count: usize| -> String {
+        (0..count)
+            .map(|n| format!("[[listeners]]\nname = 'l{n}'\naddr = '127.0.0.1:{}'\n", 1000 + n))
+            .collect()
+    };
+    assert!(Dir::new().load(&listeners(bounds::LISTENERS)).is_ok());
+    assert_eq!(mistake(&listeners(600)), "listeners: 600 are too many: at most 512");
+    let args = |length: usize| format!("args = ['a', '{}']", "x".repeat(length));
+    assert!(Dir::new().load(&args(10_000)).is_ok());
+    let long = mistake(&args(30_000));
+    assert!(long.starts_with("line 4: args: ") && long.contains("at most 20480"), "{long}");
 }

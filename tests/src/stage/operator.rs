@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use handoff::id::InBoot;
 use handoff::journal::{Journal, MAGIC, SLOT_SIZE};
 use handoff::node::keeper::{Config, Keeper, Kept, Step, Task};
 use handoff::slots::decode_slots;
@@ -267,8 +268,8 @@ impl Operator {
     /// What the supervisor's journal holds.
     fn journal(&self) -> Journal {
         let bytes = std::fs::read(self.world.layout().journal()).unwrap();
-        let slots = decode_slots::<Journal>(&bytes, MAGIC, SLOT_SIZE);
-        slots.newest.map(|(_, journal)| journal).unwrap_or_default()
+        let slots = decode_slots::<InBoot<Journal>>(&bytes, MAGIC, SLOT_SIZE);
+        slots.newest.map(|(_, kept)| kept.value).unwrap_or_default()
     }
 
     /// What clients saw that they must not, all things considered.

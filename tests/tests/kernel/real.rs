@@ -47,7 +47,8 @@ impl Real {
     pub(crate) fn new() -> Real {
         // Forks of processes that have ended become ours, to be waited for.
         set_child_subreaper(true).unwrap();
-        let dir = tempfile::tempdir().unwrap();
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        let dir = tempfile::Builder::new().permissions(private).tempdir().unwrap();
         let strings = UnixListener::bind(dir.path().join("strings")).unwrap();
         let door = format!("unix:{}", dir.path().join("door").display());
         Real { puppets: Vec::new(), strings, door, clients: Vec::new(), dir }

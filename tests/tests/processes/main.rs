@@ -19,3 +19,4 @@ mod rivals;
 mod stopped;
 mod successor;
 mod survives;
+mod trust;

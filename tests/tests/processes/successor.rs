@@ -36,7 +36,7 @@ fn missing() {
 fn a_directory() {
     let scene = Scene::new();
     let build = scene.world.build_at(scene.world.layout().dir());
-    scene.boss.handoff(&build).assert_refused("Caller", "is a directory");
+    scene.boss.handoff(&build).assert_refused("Untrusted", "is not a regular file");
     scene.assert_unharmed();
 }
 

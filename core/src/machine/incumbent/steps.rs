@@ -214,7 +214,7 @@ impl Incumbent {
                     self.unlock_and_exit(Exit::Retired, out);
                 }
             }
-            LockAnswer::Busy { hint } => self.lock_busy(now, why, hint, out),
+            LockAnswer::Busy { hint, .. } => self.lock_busy(now, why, hint, out),
             // That says nothing of whether somebody holds it: to leave on it could leave nobody.
             LockAnswer::Error(_) => self.lock_later(now, why),
         }

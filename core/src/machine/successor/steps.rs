@@ -92,7 +92,7 @@ impl Successor {
                 let exit = self.abort.take().unwrap_or(Exit::Stopped);
                 self.exit(exit, out);
             }
-            LockAnswer::Busy { hint } => self.lock_busy(now, hint.map(|record| record.holder), out),
+            LockAnswer::Busy { holder, .. } => self.lock_busy(now, holder, out),
             LockAnswer::Error(why) => self.fail(false, format!("the lock can't be tried: {why}"), out),
         }
     }
@@ -128,9 +128,9 @@ impl Successor {
         self.write_record(false, out);
     }
 
-    fn lock_busy(&mut self, now: Time, holder: Option<ProcessId>, out: Out<'_, Self>) {
+    fn lock_busy(&mut self, now: Time, holder: Option<String>, out: Out<'_, Self>) {
         if self.late {
-            let holder = holder.map_or("another process".into(), |holder| format!("process {holder}"));
+            let holder = holder.unwrap_or_else(|| "another process".into());
             return self.fail(false, format!("the lock is held by {holder}"), out);
         }
         self.state = State::Locking { asked: false };

@@ -11,14 +11,14 @@ use crate::unix::wake::Waker;
 /// What the protocol wants done.
 #[derive(Debug)]
 pub(crate) enum Call {
-    /// A successor's read-only warm-up.
-    WarmUp(Op),
+    /// A successor's read-only warm-up; an error if this is no place for it.
+    WarmUp(Op, Result<(), String>),
     /// A successor's opening, under the lock.
     Open(Op, Option<Sealed>),
     /// A successor's start of serving.
     Serve(Op),
-    /// An incumbent's drain.
-    Drain(Op, Duration),
+    /// An incumbent's drain; an error if it could not take the lock back.
+    Drain(Op, Duration, Result<(), String>),
     /// An incumbent's seal.
     Seal(Op),
     /// An incumbent's way back.

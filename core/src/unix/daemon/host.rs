@@ -7,6 +7,7 @@ use super::hooks::{Call, Reply};
 use super::links::Links;
 use super::{Place, STOP_GRACE, StopHandle};
 use crate::host::{Clock, Crashed, Gap, Gaps, Sockets, Storage};
+use crate::id::ProcessId;
 use crate::machine::{Cell, Exit, LinkId, LockAnswer, Op, incumbent, successor};
 use crate::message::Message;
 use crate::node::daemon::{self as node, Accepted, Daemon, Event, Hook, Os, Role};
@@ -29,6 +30,8 @@ pub(super) struct Host {
     calls: Sender<Call>,
     replies: Receiver<Reply>,
     stop: StopHandle,
+    /// Whom this process is to replace, once it was told.
+    incumbent: Option<ProcessId>,
     /// The node accepts no connection now.
     is_full: bool,
     exit: Option<Exit>,
@@ -43,7 +46,7 @@ impl Host {
         stop: StopHandle,
     ) -> Self {
         let (clock, links) = (MonotonicClock::new(), Links::default());
-        Host { clock, place, links, wake, calls, replies, stop, is_full: false, exit: None }
+        Host { clock, place, links, wake, calls, replies, stop, incumbent: None, is_full: false, exit: None }
     }
 
     /// Runs `role` on this thread until its process is to leave.
@@ -75,7 +78,11 @@ impl System for Host {
 
 impl Os for Host {
     fn read(&mut self, link: LinkId) -> Read {
-        self.links.read(link)
+        let read = self.links.read(link);
+        if let Read::Message(Message::HelloAck(ack)) = &read {
+            self.incumbent = self.incumbent.or(ack.incumbent);
+        }
+        read
     }
 
     fn send(&mut self, link: LinkId, message: &Message) {
@@ -115,11 +122,13 @@ impl Os for Host {
 
     fn start_hook(&mut self, op: Op, hook: Hook) {
         let call = match hook {
-            Hook::Incumbent(incumbent::Hook::Drain { grace }) => Call::Drain(op, grace),
+            Hook::Incumbent(incumbent::Hook::Drain { grace }) => {
+                Call::Drain(op, grace, self.place.check(None))
+            }
             Hook::Incumbent(incumbent::Hook::Seal) => Call::Seal(op),
             Hook::Incumbent(incumbent::Hook::Resume { from_disk }) => Call::Resume(op, from_disk),
             Hook::Incumbent(incumbent::Hook::Finalize) => Call::Finalize,
-            Hook::Successor(successor::Hook::WarmUp) => Call::WarmUp(op),
+            Hook::Successor(successor::Hook::WarmUp) => Call::WarmUp(op, self.place.check(self.incumbent)),
             Hook::Successor(successor::Hook::Open { sealed }) => Call::Open(op, sealed),
             Hook::Successor(successor::Hook::Serve) => Call::Serve(op),
         };
@@ -185,7 +194,10 @@ impl Storage for Host {
                 let _ = self.place.lock.unlock();
                 LockAnswer::Error(format!("the record can't be read: {error}"))
             }
-            (Ok(false), hint) => LockAnswer::Busy { hint: hint.ok().and_then(|(record, _)| record) },
+            (Ok(false), hint) => LockAnswer::Busy {
+                hint: hint.ok().and_then(|(record, _)| record),
+                holder: self.place.lock.holder().map(|holder| holder.to_string()),
+            },
             (Err(error), _) => LockAnswer::Error(error.to_string()),
         })
     }

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 pub(crate) use hooks::{Call, Replies, Reply};
 
+use crate::bounds;
 use crate::error::{Error, Result};
 use crate::id::ProcessId;
 use crate::machine::{Incumbent, LinkId, Successor};
@@ -23,7 +24,7 @@ use crate::unix::context::Context;
 use crate::unix::control::ControlSocket;
 use crate::unix::env::Inherited;
 use crate::unix::listeners::Listeners;
-use crate::unix::lock::DataDirLock;
+use crate::unix::lock::{DataDirLock, in_words};
 use crate::unix::pid::this_process;
 use crate::unix::record_file::RecordFile;
 use crate::unix::wake::{Waker, waker};
@@ -44,12 +45,14 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Binds the control socket beside its path and opens the lock; disturbs nobody.
-    pub(crate) fn open(data_dir: &Path, control: &Path, build_id: Vec<u8>) -> Result<Place> {
-        Place::with_lock(DataDirLock::open(data_dir)?, control, build_id)
-    }
-
+    /// Binds the control socket beside its path; disturbs nobody.
     pub(crate) fn with_lock(lock: DataDirLock, control: &Path, build_id: Vec<u8>) -> Result<Place> {
+        if build_id.len() > bounds::BUILD_ID {
+            let (length, most) = (build_id.len(), bounds::BUILD_ID);
+            return Err(Error::Caller(format!(
+                "the build id has {length} bytes: at most {most} are possible"
+            )));
+        }
         Ok(Place {
             process: this_process().context(|| "can't tell when this process started".into())?,
             control: ControlSocket::bind_beside(control)?,
@@ -58,6 +61,23 @@ impl Place {
             listeners: Listeners::default(),
             build_id,
         })
+    }
+
+    /// Sees that the data directory is the one that its path leads to and, for a successor, the one that `incumbent` has:
+    /// nobody has been touched yet.
+    pub(crate) fn check(&self, incumbent: Option<ProcessId>) -> std::result::Result<(), String> {
+        self.lock.dir().check_place().map_err(|error| error.to_string())?;
+        let Some(incumbent) = incumbent else { return Ok(()) };
+        let recorded = self.record.read().ok().and_then(|(record, _)| record).map(|record| record.holder);
+        let holds = || self.lock.holder().is_some_and(|holder| holder.pid == incumbent.pid);
+        if recorded == Some(incumbent) || holds() {
+            return Ok(());
+        }
+        Err(format!(
+            "the data directory {} is not that of process {incumbent}, which is to be replaced: start this one on the \
+             same directory",
+            self.lock.dir().named().display()
+        ))
     }
 
     /// The generation of the record as it lies there.
@@ -74,9 +94,9 @@ impl Place {
         let generation = self.generation()?;
         let locked = self.lock.try_lock().context(|| "can't lock the data directory".into())?;
         if !locked {
-            let holder = self.lock.holder().map_or("another process".into(), |pid| format!("process {pid}"));
+            let (holder, dir) = (in_words(self.lock.holder()), self.lock.dir().named().display());
             return Err(Error::Locked(format!(
-                "{holder} has the data directory locked; stop it, or swap it"
+                "{holder} holds the lock of the data directory {dir}: if that is a daemon, stop it or swap it; if not, end it"
             )));
         }
         let (last, _) = self.record.read().context(|| "can't read the record".into())?;

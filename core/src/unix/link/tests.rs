@@ -63,7 +63,13 @@ fn descriptors_come_with_their_message_in_order_and_close_on_exec() {
 #[test]
 fn descriptors_wait_with_their_bytes_while_the_peer_does_not_read() {
     let (mut from, mut to) = pair();
-    let filler = Message::Refused { error: "x".repeat(100_000) };
+    let revisions = vec![7; 12_500];
+    let filler = Message::Ready {
+        handoff_id: crate::id::HandoffId([1; 16]),
+        listening_on: Vec::new(),
+        healthz_ok: true,
+        advertised_revision_per_shard: revisions,
+    };
     (0..20).for_each(|_| from.send(&filler));
     assert!(from.wants_write(), "the socket's buffer is full");
     let fd = listener();

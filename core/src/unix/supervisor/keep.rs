@@ -13,16 +13,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
+use nix::libc;
 use nix::unistd::{AccessFlags, access};
 
 use crate::id::HandoffId;
 use crate::journal::{Binary, FileIdentity, Journal};
 use crate::unix::journal::{sync_directory, with_suffix};
+use crate::unix::trusted::{self, Draft, is_draft_of};
 
 /// What stands between the journal's path and the handoff's id in the name of a copy.
 const INFIX: &str = ".binary-";
-/// What the name of a copy that is not complete ends with.
-const DRAFT: &str = ".new";
 
 /// An executable file that is held open.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub(super) struct Opened {
 impl Opened {
     /// `None` if it can't be read: to execute it takes less.
     pub(super) fn open(path: &Path) -> Option<Opened> {
-        let file = File::open(path).ok()?;
+        let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).ok()?;
         let metadata = file.metadata().ok().filter(Metadata::is_file)?;
         Some(Opened { file, metadata })
     }
@@ -226,14 +226,24 @@ impl Chores {
 
 /// Whether `name` is that of a copy, or of its draft, beside the journal called `journal`.
 fn is_copy(name: &[u8], journal: &[u8]) -> bool {
+    const DIGITS: usize = 32;
     let id = name.strip_prefix(journal).and_then(|rest| rest.strip_prefix(INFIX.as_bytes()));
-    let id = id.map(|id| id.strip_suffix(DRAFT.as_bytes()).unwrap_or(id));
-    id.is_some_and(|id| id.len() == 32 && id.iter().all(u8::is_ascii_hexdigit))
+    let Some((digits, rest)) = id.and_then(|id| id.split_at_checked(DIGITS)) else { return false };
+    // The drafts of earlier versions had one name.
+    let is_draft = rest == b".new" || is_draft_of(rest, b"");
+    digits.iter().all(u8::is_ascii_hexdigit) && (rest.is_empty() || is_draft)
 }
 
-/// Whether the copy is there: what has this name is complete.
+/// Whether the copy is there, and nobody else can have put it there: what has this name is complete.
 pub(super) fn is_kept(copy: &Path) -> bool {
-    copy.symlink_metadata().is_ok_and(|found| found.is_file())
+    match trusted::open_own(copy, false) {
+        Ok(_) => true,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        Err(error) => {
+            tracing::warn!(target: "handoff.keep", "a kept binary is not used: {error}");
+            false
+        }
+    }
 }
 
 /// Whether this process may execute `path`: not on a filesystem that is mounted `noexec`.
@@ -245,25 +255,22 @@ fn make_copy(opened: Option<&Opened>, copy: &Path) -> io::Result<()> {
     let Some(opened) = opened else {
         return Err(io::Error::other("it can't be read, or was changed since it was started"));
     };
-    let draft = with_suffix(copy, DRAFT);
-    let made =
-        fill(opened, &draft).and_then(|()| fs::rename(&draft, copy)).and_then(|()| sync_directory(copy));
-    if made.is_err() {
-        let _ = fs::remove_file(&draft);
-    }
-    made?;
+    let mut draft = Draft::beside(copy, 0o700)?;
+    fill(opened, &mut draft.file)?;
+    draft.rename(copy)?;
+    // A file that is open for writing can't be executed.
+    drop(draft);
+    sync_directory(copy)?;
     if !is_executable(copy) {
         return Err(io::Error::other("nothing can be executed there: its filesystem is mounted noexec"));
     }
     Ok(())
 }
 
-fn fill(opened: &Opened, draft: &Path) -> io::Result<()> {
-    let _ = fs::remove_file(draft);
-    let mut to = File::options().write(true).create_new(true).mode(0o700).open(draft)?;
+fn fill(opened: &Opened, to: &mut File) -> io::Result<()> {
     let mut from = &opened.file;
     from.rewind()?;
-    let length = io::copy(&mut from, &mut to)?;
+    let length = io::copy(&mut from, to)?;
     if length != opened.metadata.len() || !opened.is_intact() {
         return Err(io::Error::other("it was written to meanwhile"));
     }

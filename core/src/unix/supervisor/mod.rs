@@ -33,6 +33,7 @@ mod recovery;
 use std::ffi::OsString;
 use std::fmt;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
@@ -44,13 +45,16 @@ pub use outcome::{HandoffOutcome, Phases, Verdict};
 pub use query::DaemonStatus;
 pub use recovery::{Interrupted, InterruptedEnd, RecoveryOutcome, RecoverySpec};
 
+use crate::bounds;
 use crate::error::{Error, Result};
+use crate::journal::UnderWay;
 use crate::message::MAX_LIVENESS;
 use crate::unix::context::Context;
 use crate::unix::control;
 use crate::unix::journal::{JournalFile, Recovered};
 use crate::unix::listeners::Listeners;
 use crate::unix::pid::Watch;
+use crate::unix::trusted;
 use crate::unix::wake::{WakeReceiver, Waker, waker};
 use keep::{Copier, Shelf};
 
@@ -108,11 +112,20 @@ impl SpawnSpec {
                 format!("a liveness of {given:?} is out of range: {MIN_LIVENESS:?} to {MAX_LIVENESS:?}");
             return Err(Error::Caller(why));
         }
-        match std::fs::metadata(self.image_path().as_ref().unwrap_or(&self.binary)) {
-            Ok(found) if found.is_dir() => {
-                Err(Error::Caller(format!("the binary {} is a directory", self.binary.display())))
-            }
-            found => found.map(drop).context(|| format!("the binary {}", self.binary.display())),
+        let args = self.args.iter().map(|arg| arg.as_bytes());
+        let length = bounds::command_length(self.binary.as_os_str().as_bytes(), args);
+        if length > bounds::COMMAND {
+            let why = format!(
+                "the binary's path and arguments take {length} bytes: at most {} are possible",
+                bounds::COMMAND
+            );
+            return Err(Error::Caller(why));
+        }
+        let binary = || format!("the binary {}", self.binary.display());
+        match self.image_path() {
+            // The bytes that were committed: a kept copy was looked at, and an open file is what it was.
+            Some(image) => std::fs::metadata(image).map(drop).context(binary),
+            None => trusted::check_executable(&self.binary).context(binary),
         }
     }
 }
@@ -167,6 +180,8 @@ struct Workshop {
     journal: Option<JournalFile>,
     /// What the journal says, or would say.
     knows: crate::journal::Journal,
+    /// What was under way in another boot, until it is reported.
+    interrupted: Option<UnderWay>,
     /// The journal says so.
     is_written: bool,
     copier: Copier,
@@ -196,6 +211,7 @@ impl Supervisor {
                 listeners: Listeners::default(),
                 journal: None,
                 knows,
+                interrupted: None,
                 is_written: false,
                 copier: Copier::default(),
                 children: Vec::new(),
@@ -232,7 +248,12 @@ impl Supervisor {
         }
         let workshop = self.busy.get_mut().unwrap_or_else(PoisonError::into_inner);
         workshop.journal = Some(journal);
+        // A process of another boot is neither believed nor ended: its number is another's by now.
         workshop.knows = recovered.journal.clone();
+        if recovered.is_of_another_boot {
+            workshop.interrupted = workshop.knows.under_way.take();
+            workshop.knows = workshop.knows.stopped();
+        }
         // Where something was wrong, more may have been known than what is left.
         workshop.is_written = recovered.reports.is_empty();
         keep(&self.shelf, workshop);

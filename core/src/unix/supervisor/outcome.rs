@@ -105,7 +105,8 @@ impl From<&Result<HandoffOutcome>> for End {
     /// What the keeper is to know of a call's result. Where the system failed, nobody can tell who serves.
     fn from(result: &Result<HandoffOutcome>) -> End {
         let (verdict, journalled) = match result {
-            Err(Error::Caller(_)) => return End::NotBegun,
+            // What was to be started can't be, or must not be trusted: found before anything was touched.
+            Err(Error::Caller(_) | Error::Untrusted(_)) => return End::NotBegun,
             Err(Error::Busy) => (machine::Verdict::Busy, false),
             Err(Error::Cancelled) => (machine::Verdict::Cancelled, false),
             Err(Error::Peer(_)) => (machine::Verdict::Unreachable, false),

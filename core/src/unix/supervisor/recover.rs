@@ -9,7 +9,7 @@ use super::{Child, Supervisor, Workshop, journal};
 use crate::error::{Error, Result};
 use crate::host::{Clock, Crashed, Gap, Gaps};
 use crate::id::ProcessId;
-use crate::journal::Journal;
+use crate::journal::{Journal, UnderWay};
 use crate::machine::Cell;
 use crate::machine::recovery::{Config, Event, Verdict};
 use crate::message::Message;
@@ -33,7 +33,7 @@ pub(super) fn run(
     workshop: &mut Workshop,
     spec: &RecoverySpec,
 ) -> Result<RecoveryOutcome> {
-    let before = workshop.knows.clone();
+    let (before, interrupted) = (workshop.knows.clone(), workshop.interrupted.take());
     let config = Config {
         liveness: spec.liveness,
         unreachable_limit: spec.unreachable_limit,
@@ -53,7 +53,7 @@ pub(super) fn run(
     if reactor::step(&mut node, &mut host, Event::Start).is_continue() {
         reactor::run(&mut node, &mut host);
     }
-    host.conclude(&node, before)
+    host.conclude(&node, before, interrupted)
 }
 
 /// A process that may be a daemon.
@@ -77,7 +77,12 @@ struct Host<'a> {
 
 impl Host<'_> {
     /// What the caller gets.
-    fn conclude(mut self, node: &Recovery, before: Journal) -> Result<RecoveryOutcome> {
+    fn conclude(
+        mut self,
+        node: &Recovery,
+        before: Journal,
+        interrupted: Option<UnderWay>,
+    ) -> Result<RecoveryOutcome> {
         let Some(outcome) = node.outcome().cloned() else {
             return Err(Error::Peer("the recovery has no end".into()));
         };
@@ -97,7 +102,7 @@ impl Host<'_> {
             _ => (None, Vec::new()),
         };
         let took = self.now().since(Time::ZERO);
-        RecoveryOutcome::new(outcome, daemon, build_id, before.under_way, took)
+        RecoveryOutcome::new(outcome, daemon, build_id, before.under_way.or(interrupted), took)
     }
 
     /// Ends what daemons that have ended left in their process groups: it may hold a copy of the lock's descriptor,
@@ -253,6 +258,10 @@ impl Os for Host<'_> {
         let Some(party) = self.parties.get_mut(&from) else { return };
         let all = party.listeners.drain(..).flat_map(Listeners::into_entries).collect();
         self.listeners = Listeners::from_entries(all).ok();
+    }
+
+    fn drop_listeners(&mut self, from: ProcessId) {
+        self.parties.entry(from).and_modify(|party| party.listeners.clear());
     }
 
     fn kill(&mut self, process: ProcessId) {

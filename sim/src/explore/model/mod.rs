@@ -378,7 +378,7 @@ impl World {
     pub(crate) fn try_lock(&mut self, pid: u32) -> LockAnswer {
         let record = self.record.clone();
         match self.lock {
-            Some(holder) if holder != pid => LockAnswer::Busy { hint: record },
+            Some(holder) if holder != pid => LockAnswer::Busy { hint: record, holder: None },
             _ => {
                 self.lock = Some(pid);
                 LockAnswer::Held { last: record }

@@ -275,7 +275,7 @@ fn daemon_events<D: Clone>(around: &Around, done: [(&str, D); 3]) -> Vec<(String
         ("Connected".to_owned(), Event::Connected(stranger)),
         ("HookDone(error)".to_owned(), Event::HookDone(op, Err("why".into()))),
         ("Locked(held)".to_owned(), Event::Locked(op, LockAnswer::Held { last: None })),
-        ("Locked(busy)".to_owned(), Event::Locked(op, LockAnswer::Busy { hint: None })),
+        ("Locked(busy)".to_owned(), Event::Locked(op, LockAnswer::Busy { hint: None, holder: None })),
         ("Locked(error)".to_owned(), Event::Locked(op, LockAnswer::Error("why".into()))),
         ("Recorded(ok)".to_owned(), Event::Recorded(op, Ok(()))),
         ("Recorded(error)".to_owned(), Event::Recorded(op, Err("why".into()))),
