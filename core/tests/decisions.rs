@@ -1,5 +1,6 @@
 //! What follows from a verdict is decided in the keeper and nowhere else: no other code looks at one, but to show it, to check
 //! it, or to pass it on.
+#![allow(clippy::unwrap_used, reason = "a test that can't read its sources has failed")]
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -101,7 +101,7 @@ impl Successor {
             (op, Err(why)) => {
                 steps.protocol.replies.send(Reply::Done(op, Err(why.clone())));
                 // It is told to the supervisor before this process ends.
-                steps.wait(|call| Err::<HandshookSuccessor, _>(call)).map_err(|_| Error::Caller(why))
+                steps.wait(Err::<HandshookSuccessor, _>).map_err(|_| Error::Caller(why))
             }
         }
     }
