@@ -67,9 +67,9 @@ impl Layout {
         self.dir.join("socket")
     }
 
-    /// Where the processes of a stage find their prompter.
-    pub fn prompter(&self) -> PathBuf {
-        self.dir.join("prompter")
+    /// Where the processes of a stage find their controller.
+    pub fn controller(&self) -> PathBuf {
+        self.dir.join("controller")
     }
 
     /// What all processes write to their standard output and error.

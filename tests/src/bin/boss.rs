@@ -25,7 +25,7 @@ fn main() {
     let has = |flag: &str| flags.iter().any(|given| given == flag);
     #[cfg(all(feature = "sim", feature = "crash-points"))]
     if has(Layout::STAGED) {
-        handoff_tests::stage::Player::enter(&layout, true);
+        handoff_tests::stage::Agent::enter(&layout, true);
     }
     let entries = Layout::LISTENERS.into_iter().map(String::from).zip(receive_listeners(&orders));
     let office = Office {

@@ -12,7 +12,7 @@ use handoff::slots::decode_slots;
 use handoff::time::Time;
 use handoff_sim::plan::{At, Plan};
 
-use super::prompter::Prompter;
+use super::controller::Controller;
 use super::report::{Ends, Report};
 use super::words::Death;
 use crate::boss::Boss;
@@ -30,10 +30,10 @@ const QUIET: Duration = Duration::from_millis(40);
 /// Runs `plan` on real processes, with its times as they are; those that crash do it by `death`.
 pub fn stage(plan: &Plan, death: Death) -> Report {
     let world = World::new();
-    let prompter = Prompter::listen(world.layout(), plan, death);
+    let controller = Controller::listen(world.layout(), plan, death);
     let mut operator = Operator {
         plan: plan.clone(),
-        prompter,
+        controller,
         boss: None,
         keeper: keeper(plan),
         begun: Instant::now(),
@@ -46,7 +46,7 @@ pub fn stage(plan: &Plan, death: Death) -> Report {
         words: Vec::new(),
         world,
     };
-    operator.prompter.time_faults(None);
+    operator.controller.time_faults(None);
     operator.go_on();
     let writers: Vec<Writer> = (0..plan.clients).map(|_| operator.world.writer()).collect();
     for nth in 1..=plan.handoffs {
@@ -66,7 +66,7 @@ pub fn stage(plan: &Plan, death: Death) -> Report {
 
 struct Operator {
     plan: Plan,
-    prompter: Prompter,
+    controller: Controller,
     boss: Option<Arc<Boss>>,
     /// The supervisor's, on a clock that counts from `begun`.
     keeper: Keeper,
@@ -100,7 +100,7 @@ fn keeper(plan: &Plan) -> Keeper {
 
 impl Drop for Operator {
     fn drop(&mut self) {
-        self.prompter.leave(self.world.layout());
+        self.controller.leave(self.world.layout());
     }
 }
 
@@ -170,7 +170,8 @@ impl Operator {
 
     /// A daemon that is to die over a write before the swap does it, however late its clients are.
     fn awaits_writes(&self) {
-        let Some((child, _)) = self.child.filter(|_| self.prompter.book().faults.strike_next_write()) else {
+        let Some((child, _)) = self.child.filter(|_| self.controller.book().faults.strike_next_write())
+        else {
             return;
         };
         until("the daemon dies over a write", || !processes::lives(child));
@@ -184,7 +185,7 @@ impl Operator {
         }
         self.bosses += 1;
         let boss = Arc::new(self.world.staged_boss());
-        let mut book = self.prompter.book();
+        let mut book = self.controller.book();
         book.boss = Arc::downgrade(&boss);
         book.successor = None;
         self.boss = Some(boss);
@@ -200,7 +201,7 @@ impl Operator {
             // Its links close before it has ended.
             self.boss.as_ref()?.kill();
         }
-        self.prompter.book().successor = None;
+        self.controller.book().successor = None;
         outcome
     }
 
@@ -222,8 +223,8 @@ impl Operator {
 
     /// Asks for the `nth` handoff, in which things may go wrong.
     fn asks(&mut self, nth: u32) {
-        self.prompter.book().faults.handoff = nth;
-        self.prompter.time_faults(Some(nth));
+        self.controller.book().faults.handoff = nth;
+        self.controller.time_faults(Some(nth));
         let told = self.swaps();
         self.told.extend(told);
     }
@@ -231,13 +232,13 @@ impl Operator {
     /// No more faults.
     fn heal(&mut self) {
         thread::sleep(self.plan.pause.duration());
-        self.prompter.book().faults.over = true;
+        self.controller.book().faults.over = true;
         self.go_on();
     }
 
     /// Waits until all is at rest, and looks.
     fn rests(&mut self, writers: &[Writer]) -> Report {
-        let pid = until_ok("one process serves", || self.prompter.book().only_daemon());
+        let pid = until_ok("one process serves", || self.controller.book().only_daemon());
         until_ok("it holds all there is to hold", || self.world.holds_all(pid));
         let boss = self.boss.as_ref().map(|boss| boss.pid());
         let stray = || {
@@ -245,9 +246,9 @@ impl Operator {
         };
         until("nobody else is there", || stray().next().is_none());
         writers.iter().for_each(|writer| writer.wait_for_write_by(pid));
-        until("all is quiet", || self.prompter.book().heard.elapsed() > QUIET);
+        until("all is quiet", || self.controller.book().heard.elapsed() > QUIET);
         let journal = self.journal();
-        let book = self.prompter.book();
+        let book = self.controller.book();
         let name = |pid: u32| book.names.get(&pid).copied();
         let running = journal.running.map(|running| running.process.pid);
         let build = journal.committed.and_then(|binary| binary.args.get(1).cloned());
@@ -284,20 +285,20 @@ impl Operator {
     }
 }
 
-impl Prompter {
+impl Controller {
     /// Lets the faults strike whose time is known, counted from now.
     fn time_faults(&self, handoff: Option<u32>) {
         let timed = self.book().faults.timed(handoff);
         for fault in timed {
             let (At::Time(after) | At::Handoff(_, after)) = fault.at else { continue };
-            let prompter = self.clone();
+            let controller = self.clone();
             thread::spawn(move || {
                 thread::sleep(after.duration());
-                let mut book = prompter.book();
+                let mut book = controller.book();
                 if !book.faults.over {
                     book.faults.has_struck(&fault);
                     drop(book);
-                    prompter.strike(&fault, None);
+                    controller.strike(&fault, None);
                 }
             });
         }

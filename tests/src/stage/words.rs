@@ -1,4 +1,4 @@
-//! What the processes of a stage and the prompter say to each other: one JSON object a line.
+//! What the processes of a stage and the controller say to each other: one JSON object a line.
 use handoff_sim::plan::{What, Who};
 use serde::{Deserialize, Serialize};
 

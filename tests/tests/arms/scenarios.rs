@@ -42,7 +42,7 @@ fn same_on_both(name: &str, plan: &Plan) -> Result<u32, Vec<String>> {
     Err(problems)
 }
 
-/// The prompter tells the supervisor that it is called off, and waits until he has heard that; so would everybody else, if he
+/// The controller tells the supervisor that it is called off, and waits until he has heard that; so would everybody else, if he
 /// were stopped.
 fn is_told_while_stopped(plan: &Plan) -> bool {
     let stops = |fault: &Fault| fault.what == What::Stop && fault.who == Some(Who::Supervisor);

@@ -196,7 +196,7 @@ impl Supervisor {
     fn parted(&mut self, now: Time, peer: Peer, why: Reason, out: Out<'_, Self>) {
         let greeted = core::mem::replace(&mut self.party(peer).greeted, false);
         // One that knows of this handoff and can't hear that its supervisor lives takes a free lock.
-        self.begun |= peer == Peer::Successor && greeted;
+        self.may_hold_lock |= peer == Peer::Successor && greeted;
         match peer {
             Peer::Incumbent => match self.phase {
                 Phase::AwaitResumed => self.timers.arm(Timer::Retry, now, self.config.heartbeat() / 4),
@@ -254,7 +254,7 @@ impl Supervisor {
                 self.finish(Verdict::Unreachable, out);
             }
             Phase::AwaitWarmed | Phase::AwaitDrained | Phase::AwaitSealed => self.roll_back(now, why, out),
-            Phase::AwaitResumed if self.successor_usable() && !self.begun => {
+            Phase::AwaitResumed if self.successor_usable() && !self.may_hold_lock => {
                 self.phase = Phase::AwaitIncumbentEnd;
                 self.timers.disarm(Timer::Retry);
                 out.push(Effect::Kill(Peer::Incumbent));

@@ -135,7 +135,7 @@ impl Supervisor {
         }
         if self.incumbent.id != Some(hello.process()) {
             self.blame(Reason::AnotherAnswers(hello.process()));
-            let verdict = if self.begun { Verdict::Unconfirmed } else { Verdict::Busy };
+            let verdict = if self.may_hold_lock { Verdict::Unconfirmed } else { Verdict::Busy };
             return self.end_successor(now, Then::Finish(verdict), out);
         }
         if let Ok(version) = check_hello(&hello, Role::Incumbent) {
@@ -188,18 +188,18 @@ impl Supervisor {
             Message::Ready { healthz_ok, advertised_revision_per_shard, .. } if self.may_commit() => {
                 let sealed = self.sealed.as_ref().map_or(&[][..], |s| &s.last_revision_per_shard);
                 if !healthz_ok {
-                    self.begun = true;
+                    self.may_hold_lock = true;
                     self.roll_back(now, Reason::Unhealthy, out);
                 } else if !not_behind(&advertised_revision_per_shard, sealed) {
                     let sealed = sealed.to_vec();
-                    self.begun = true;
+                    self.may_hold_lock = true;
                     self.roll_back(
                         now,
                         Reason::Behind { opened: advertised_revision_per_shard, sealed },
                         out,
                     );
                 } else {
-                    self.begun = true;
+                    self.may_hold_lock = true;
                     self.commit(now, &mut out);
                 }
             }
@@ -231,7 +231,7 @@ impl Supervisor {
             | Phase::AwaitResumed
             | Phase::AwaitIncumbentEnd => true,
             // It was asked to leave, and was past that.
-            Phase::AwaitSuccessorEnd(Then::Finish(_)) => !self.begun,
+            Phase::AwaitSuccessorEnd(Then::Finish(_)) => !self.may_hold_lock,
             Phase::Start
             | Phase::AwaitIncumbent
             | Phase::AwaitSpawn

@@ -246,7 +246,7 @@ pub struct Supervisor {
     /// `UnderWay` is in the journal, or can't be written.
     journalled: bool,
     /// The successor may hold the lock: it was told to take it, or can't be told not to.
-    begun: bool,
+    may_hold_lock: bool,
     /// Told to retire, the incumbent goes on saying that it serves.
     incumbent_serves: bool,
     /// What the incumbent sealed.
@@ -268,7 +268,7 @@ impl Supervisor {
             incumbent: Party::default(),
             successor: Party::default(),
             journalled: false,
-            begun: false,
+            may_hold_lock: false,
             incumbent_serves: false,
             sealed: None,
             reason: None,

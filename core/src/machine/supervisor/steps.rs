@@ -70,7 +70,7 @@ impl Supervisor {
 
     /// Lets the successor take the lock. From here on it may hold it.
     pub(super) fn begin(&mut self, out: &mut Out<'_, Self>) {
-        self.begun = true;
+        self.may_hold_lock = true;
         self.phase = Phase::AwaitReady;
         let begin = Message::Begin { handoff_id: self.handoff_id, sealed: self.sealed.clone() };
         self.say(Peer::Successor, begin, out);
@@ -85,7 +85,7 @@ impl Supervisor {
 
     /// The successor serves: durably so before the incumbent is told to leave.
     pub(super) fn served(&mut self, out: Out<'_, Self>) {
-        self.begun = true;
+        self.may_hold_lock = true;
         self.phase = Phase::AwaitCommitted;
         out.last(Awaited::Persist(Note::Committed));
     }
@@ -114,7 +114,7 @@ impl Supervisor {
         self.blame(why);
         if !self.incumbent.lives {
             self.end_successor(now, Then::Finish(Verdict::NobodyServes), out);
-        } else if self.begun && self.successor.lives {
+        } else if self.may_hold_lock && self.successor.lives {
             self.end_successor(now, Then::Resume, out);
         } else {
             self.ask_to_resume(now, &mut out);
@@ -142,7 +142,7 @@ impl Supervisor {
         }
         self.phase = Phase::AwaitSuccessorEnd(then);
         self.timers.disarm(Timer::Deadline);
-        if self.begun || !self.successor.greeted {
+        if self.may_hold_lock || !self.successor.greeted {
             return out.push(Effect::Kill(Peer::Successor));
         }
         self.timers.arm(Timer::Patience, now, self.config.heartbeat());

@@ -1,4 +1,4 @@
-//! A small durable daemon that misbehaves as its script says: `actor WORLD NAME [staged]`; on a stage, as its prompter does.
+//! A small durable daemon that misbehaves as its script says: `actor WORLD NAME [staged]`; on a stage, as its controller does.
 //!
 //! What it does well: a line that comes over one of its listeners is appended to a log, with a sequence number and
 //! the process's pid, and synced; then it answers `ok SEQ PID`. The checks read that log.
@@ -134,7 +134,7 @@ fn main() -> ExitCode {
     let is_staged = args.any(|arg| arg == Layout::STAGED);
     #[cfg(all(feature = "sim", feature = "crash-points"))]
     if is_staged {
-        handoff_tests::stage::Player::enter(&layout, false);
+        handoff_tests::stage::Agent::enter(&layout, false);
     }
     let server = Arc::new(Server::default());
     let store = Arc::new(Mutex::new(Store::new(layout.log())));

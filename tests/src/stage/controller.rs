@@ -1,4 +1,4 @@
-//! The prompter: hears from every process of a stage what it does, and says what goes wrong.
+//! The controller: hears from every process of a stage what it does, and says what goes wrong.
 //!
 //! One thread a process. All of them look at one [`Book`], so that "the second time" means the same as in the simulator,
 //! where there is one order of everything.
@@ -50,11 +50,11 @@ pub(super) struct Book {
 
 /// Sits in the test.
 #[derive(Clone, Debug)]
-pub(super) struct Prompter(Arc<Mutex<Book>>);
+pub(super) struct Controller(Arc<Mutex<Book>>);
 
-impl Prompter {
+impl Controller {
     /// Listens in the world of `layout`.
-    pub(super) fn listen(layout: &Layout, plan: &Plan, death: Death) -> Prompter {
+    pub(super) fn listen(layout: &Layout, plan: &Plan, death: Death) -> Controller {
         let book = Book {
             faults: Faults::new(&plan.faults),
             death,
@@ -70,23 +70,23 @@ impl Prompter {
             has_left: false,
             heard: Instant::now(),
         };
-        let listener = UnixListener::bind(layout.prompter()).unwrap();
-        let prompter = Prompter(Arc::new(Mutex::new(book)));
-        let door = prompter.clone();
+        let listener = UnixListener::bind(layout.controller()).unwrap();
+        let controller = Controller(Arc::new(Mutex::new(book)));
+        let door = controller.clone();
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok).take_while(|_| !door.book().has_left) {
-                let prompter = door.clone();
-                thread::spawn(move || prompter.listen_to(stream));
+                let controller = door.clone();
+                thread::spawn(move || controller.listen_to(stream));
             }
         });
-        prompter
+        controller
     }
 
     /// Nobody new is listened to.
     pub(super) fn leave(&self, layout: &Layout) {
         self.book().has_left = true;
         // The door is waited at until somebody comes.
-        drop(UnixStream::connect(layout.prompter()));
+        drop(UnixStream::connect(layout.controller()));
     }
 
     pub(super) fn book(&self) -> MutexGuard<'_, Book> {

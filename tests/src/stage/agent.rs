@@ -1,4 +1,4 @@
-//! A process on the stage: tells the prompter what it does, and does what it is told.
+//! A process on the stage: tells the controller what it does, and does what it is told.
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -15,45 +15,45 @@ use super::words::{Answer, Death, Word};
 use crate::layout::Layout;
 use crate::script::{Act, Hook};
 
-static PLAYER: OnceLock<Arc<Player>> = OnceLock::new();
+static AGENT: OnceLock<Arc<Agent>> = OnceLock::new();
 
-/// This process, as the prompter knows it.
+/// This process, as the controller knows it.
 #[derive(Debug)]
-pub struct Player {
-    prompter: Mutex<BufReader<UnixStream>>,
+pub struct Agent {
+    controller: Mutex<BufReader<UnixStream>>,
     /// What its first word is to be wrong with.
     quirk: Option<What>,
 }
 
-impl Player {
-    /// Goes on stage: from here on the prompter of the world in `layout` decides what goes wrong here.
+impl Agent {
+    /// Goes on stage: from here on the controller of the world in `layout` decides what goes wrong here.
     pub fn enter(layout: &Layout, is_boss: bool) {
-        let stream = UnixStream::connect(layout.prompter()).unwrap();
-        let mut player = Player { prompter: Mutex::new(BufReader::new(stream)), quirk: None };
-        player.quirk = player.ask(&Word::Born { is_boss, pid: std::process::id() }).what;
-        match player.quirk {
+        let stream = UnixStream::connect(layout.controller()).unwrap();
+        let mut agent = Agent { controller: Mutex::new(BufReader::new(stream)), quirk: None };
+        agent.quirk = agent.ask(&Word::Born { is_boss, pid: std::process::id() }).what;
+        match agent.quirk {
             Some(What::DieEarly) => std::process::exit(9),
             Some(What::Hang) => thread::sleep(Duration::from_secs(3600)),
             _ => {}
         }
-        let player = Arc::new(player);
-        let _ = PLAYER.set(Arc::clone(&player));
-        probe::install(OnStage(player));
+        let agent = Arc::new(agent);
+        let _ = AGENT.set(Arc::clone(&agent));
+        probe::install(OnStage(agent));
     }
 
     fn say(&self, word: &Word) {
         let mut line = serde_json::to_vec(word).unwrap();
         line.push(b'\n');
         // When the test is over there is nobody to hear it.
-        let _ = self.prompter.lock().unwrap().get_mut().write_all(&line);
+        let _ = self.controller.lock().unwrap().get_mut().write_all(&line);
     }
 
     fn ask(&self, word: &Word) -> Answer {
         let mut line = serde_json::to_vec(word).unwrap();
         line.push(b'\n');
-        let mut prompter = self.prompter.lock().unwrap();
+        let mut controller = self.controller.lock().unwrap();
         let mut answer = String::new();
-        let asked = prompter.get_mut().write_all(&line).and_then(|()| prompter.read_line(&mut answer));
+        let asked = controller.get_mut().write_all(&line).and_then(|()| controller.read_line(&mut answer));
         asked.ok().and_then(|_| serde_json::from_str(&answer).ok()).unwrap_or_default()
     }
 
@@ -81,7 +81,7 @@ impl Player {
 }
 
 /// What the core asks.
-struct OnStage(Arc<Player>);
+struct OnStage(Arc<Agent>);
 
 impl Probe for OnStage {
     fn handles(&self, cell: Cell) {
@@ -122,9 +122,9 @@ impl Probe for OnStage {
     }
 }
 
-/// What the prompter says is to be done as `hook` begins; nothing off the stage.
+/// What the controller says is to be done as `hook` begins; nothing off the stage.
 pub fn cue(hook: Hook) -> Option<Act> {
-    let answer = PLAYER.get()?.ask(&Word::Hook(hook.to_string().replace('_', "-")));
+    let answer = AGENT.get()?.ask(&Word::Hook(hook.to_string().replace('_', "-")));
     Some(match (answer.what?, hook) {
         (What::Fail, _) => Act::Fail,
         (What::Panic, _) => Act::Panic,
@@ -138,6 +138,6 @@ pub fn cue(hook: Hook) -> Option<Act> {
 
 /// How much of `length` bytes is written before this process dies over it, if it does.
 pub fn write_fate(length: usize) -> Option<usize> {
-    let answer = PLAYER.get()?.ask(&Word::DataWrite);
+    let answer = AGENT.get()?.ask(&Word::DataWrite);
     answer.what.map(|_| length / 2)
 }
