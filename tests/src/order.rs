@@ -20,6 +20,8 @@ pub enum Deed {
     Recover,
     /// Start what was committed where none serves; the build of the order, if nothing was.
     StartAgain,
+    /// The same, with what was committed before.
+    StartBefore,
     /// End what is under way; orders that come after it are carried out again.
     Cancel,
 }

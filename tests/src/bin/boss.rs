@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use handoff::{HandoffOutcome, Listeners, Supervisor};
+use handoff::{CommittedBinary, HandoffOutcome, Listeners, Supervisor};
 use handoff_tests::{Deed, Layout, Order, Outcome, Told, start_log};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
@@ -109,7 +109,8 @@ fn carry_out(office: &Office, order: &Order, answers: &Mutex<UnixStream>) {
         Deed::ColdStart => supervisor.cold_start(order.spec()).into(),
         Deed::Handoff => supervisor.perform_handoff(order.spec()).into(),
         Deed::Recover => supervisor.recover(&order.recovery()).into(),
-        Deed::StartAgain => start_again(&supervisor, order).into(),
+        Deed::StartAgain => start_again(&supervisor, supervisor.last_committed(), order).into(),
+        Deed::StartBefore => start_again(&supervisor, supervisor.committed_before(), order).into(),
         Deed::Cancel => {
             office.cancelled.store(true, Ordering::SeqCst);
             supervisor.cancel_handle().cancel();
@@ -124,15 +125,19 @@ fn carry_out(office: &Office, order: &Order, answers: &Mutex<UnixStream>) {
     answers.lock().unwrap().write_all(&line).unwrap();
 }
 
-/// Starts what was committed, or what `order` says if nothing was, with listening sockets of its own if it has none.
-fn start_again(supervisor: &Supervisor, order: &Order) -> handoff::Result<HandoffOutcome> {
+/// Starts `committed`, or what `order` says if nothing was, with listening sockets of its own if it has none.
+fn start_again(
+    supervisor: &Supervisor,
+    committed: Option<CommittedBinary>,
+    order: &Order,
+) -> handoff::Result<HandoffOutcome> {
     if supervisor.listeners()?.is_empty() {
         let entries = order.listen.iter().map(|(name, address)| Ok((name.clone(), bind(address)?)));
         let entries = entries.collect::<handoff::Result<Vec<_>>>()?;
         supervisor.set_listeners(Listeners::from_entries(entries)?)?;
     }
     let spec = order.spec();
-    let spec = supervisor.last_committed().map_or(spec.clone(), |committed| committed.spec(spec));
+    let spec = committed.map_or(spec.clone(), |committed| committed.spec(spec));
     supervisor.cold_start(spec)
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use handoff::id::InBoot;
 use handoff::journal::{Journal, MAGIC, SLOT_SIZE};
-use handoff::node::keeper::{Config, Keeper, Kept, Step, Task};
+use handoff::node::keeper::{Config, Keeper, Kept, Step, Task, Which};
 use handoff::slots::decode_slots;
 use handoff::time::Time;
 use handoff_sim::plan::{At, Plan};
@@ -134,7 +134,7 @@ impl Operator {
             if let Some((_, since)) = self.child.take_if(|(child, _)| !processes::lives(*child)) {
                 self.keeper.daemon_ended(self.now(), since.elapsed());
             }
-            match self.keeper.next(self.now(), Kept::Last) {
+            match self.keeper.next(self.now(), self.kept()) {
                 Some(Step::Begin(task)) => self.performs(task),
                 step => match self.keeper.wake_at().filter(|_| step.is_none()) {
                     Some(at) => thread::sleep(at.since(self.now())),
@@ -142,6 +142,11 @@ impl Operator {
                 },
             }
         }
+    }
+
+    /// What the supervisor can start once more.
+    fn kept(&self) -> Kept {
+        if self.journal().previous.is_some() { Kept::Both } else { Kept::Last }
     }
 
     /// Now, on the keeper's clock.
@@ -158,7 +163,8 @@ impl Operator {
             return;
         }
         self.rebound |= self.bosses > 1;
-        let outcome = self.order(1, Deed::StartAgain);
+        let before = task == Task::ColdStart(Which::Before);
+        let outcome = self.order(1, if before { Deed::StartBefore } else { Deed::StartAgain });
         outcome.into_iter().for_each(|outcome| self.has_ended(&outcome));
     }
 
@@ -268,7 +274,8 @@ impl Operator {
 
     /// What the supervisor's journal holds.
     fn journal(&self) -> Journal {
-        let bytes = std::fs::read(self.world.layout().journal()).unwrap();
+        // A supervisor that has only just begun has not made it yet.
+        let bytes = std::fs::read(self.world.layout().journal()).unwrap_or_default();
         let slots = decode_slots::<InBoot<Journal>>(&bytes, MAGIC, SLOT_SIZE);
         slots.newest.map(|(_, kept)| kept.value).unwrap_or_default()
     }
