@@ -127,7 +127,12 @@ impl SupervisorProcess {
 
     /// The build that was committed last; the first, if none was.
     fn committed(&self) -> u32 {
-        SupervisorProcess::committed_build(&self.knows).unwrap_or(1)
+        SupervisorProcess::build_to_start(&self.knows)
+    }
+
+    /// The build that a supervisor starts which reads `journal`.
+    pub(crate) fn build_to_start(journal: &Journal) -> u32 {
+        SupervisorProcess::committed_build(journal).unwrap_or(1)
     }
 
     /// The build that a journal says was committed last.
