@@ -62,6 +62,7 @@
 //! [build]
 //! rustdocflags = ["--cfg", "madsim"]
 //! ```
+mod checks;
 mod daemon;
 pub mod explore;
 mod harness;

@@ -15,7 +15,7 @@ use crate::trace::Name;
 use crate::world::World;
 
 /// Whether a process runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Life {
     Runs,
     Stopped,
@@ -106,6 +106,8 @@ pub(crate) struct Daemon {
     pub told_to_begin: bool,
     pub told_to_commit: bool,
     pub told_to_leave: bool,
+    /// It has read that it is part of a handoff.
+    pub joined: bool,
     /// It was told that its predecessor has ended.
     pub finalizes: bool,
     pub exit: Option<Exit>,
@@ -190,6 +192,7 @@ impl Daemon {
             told_to_begin: false,
             told_to_commit: false,
             told_to_leave: false,
+            joined: false,
             finalizes: false,
             exit: None,
         }

@@ -17,7 +17,12 @@ pub(crate) const UID: u32 = 1000;
 
 impl Os for Host<'_> {
     fn read(&mut self, link: LinkId) -> Read {
-        self.read_link(link.0, Side::Daemon)
+        let read = self.read_link(link.0, Side::Daemon);
+        if let (Read::Message(Message::HelloAck(_)), Some(daemon)) = (&read, self.world.daemon_mut(self.pid))
+        {
+            daemon.joined = true;
+        }
+        read
     }
 
     fn send(&mut self, link: LinkId, message: &Message) {
@@ -67,7 +72,6 @@ impl Os for Host<'_> {
         let name = hook.name();
         self.did(|| format!("{name} begins"));
         self.perform(move |world, pid| {
-            world.hook_is_lawful(pid, &hook);
             let Some(daemon) = world.daemon_mut(pid) else { return };
             daemon.finalizes |= hook == AnyHook::Incumbent(incumbent::Hook::Finalize);
             daemon.hooks.push_back((op, hook));
@@ -124,6 +128,7 @@ impl Storage for Host<'_> {
     fn unlock(&mut self) {
         self.did(|| "unlocks".into());
         self.perform(|world, pid| {
+            world.unlock_is_lawful(pid);
             world.disk.lock().unlock(pid);
         });
     }

@@ -1,17 +1,17 @@
 //! What must hold. Reads the kernel, the disk and what clients were told, never a machine's own state.
 use std::collections::{BTreeMap, BTreeSet};
 
-use handoff::ProcessId;
 use handoff::host::Gap;
-use handoff::machine::supervisor::{Outcome, Peer, Verdict};
-use handoff::machine::{Cell, Exit, incumbent, recovery, successor};
+use handoff::machine::supervisor::{Outcome, Peer};
+use handoff::machine::{Cell, Exit, recovery};
 use handoff::message::Message;
 
 use serde::Serialize;
 
+use crate::checks::{self, GivesUp};
 use crate::daemon::Promise;
 use crate::kernel::{Link, Micros, Refused, Side};
-use crate::process::{AnyHook, Life, Process};
+use crate::process::{Life, Process};
 use crate::search::coverage::CoveragePoint;
 use crate::trace::What;
 use crate::world::World;
@@ -109,18 +109,9 @@ impl World {
 
     /// After every step.
     pub(crate) fn look(&mut self) {
-        let mut accepting = self.daemons().filter(|(.., daemon)| daemon.accepts).map(|(pid, ..)| pid);
-        let (first, second) = (accepting.next(), accepting.next());
-        drop(accepting);
-        if let (Some(first), Some(second)) = (first, second) {
-            let why = format!("{} and {} serve at the same time", self.name_of(first), self.name_of(second));
-            self.violated("one writer", why);
-        }
-        let lawless = first.filter(|pid| !self.disk.lock().holders.contains(pid));
-        if let Some(lawless) = lawless {
-            let why = format!("{} serves without the lock", self.name_of(lawless));
-            self.violated("one writer", why);
-        }
+        let wrong = checks::daemon::one_writes(self);
+        self.is_right("one writer", wrong);
+        let first = self.daemons().find(|(.., daemon)| daemon.accepts).map(|(pid, ..)| pid);
         self.time_outage(first);
     }
 
@@ -171,11 +162,6 @@ impl World {
         self.daemons().find(serves).map(|(pid, ..)| pid)
     }
 
-    fn serves(&self, pid: u32) -> bool {
-        let accepts = self.processes.get(&pid).and_then(Process::daemon).is_some_and(|daemon| daemon.accepts);
-        accepts && self.disk.lock().holders.contains(&pid) && self.control_path == Some(pid)
-    }
-
     /// A client could not connect.
     pub(crate) fn is_refused(&mut self, refused: Refused) {
         // All who had the socket may have been killed; who leaves by himself leaves it to somebody.
@@ -217,54 +203,42 @@ impl World {
         }
     }
 
-    /// Nothing is made that a predecessor which may have to come back could not undo.
-    pub(crate) fn hook_is_lawful(&mut self, pid: u32, hook: &AnyHook) {
-        let writes = match hook {
-            AnyHook::Incumbent(incumbent::Hook::Drain { .. })
-            | AnyHook::Successor(successor::Hook::WarmUp) => false,
-            AnyHook::Incumbent(_) | AnyHook::Successor(_) => true,
-        };
-        if writes && !self.disk.lock().holders.contains(&pid) {
-            let why = format!("{} runs its {} without the lock", self.name_of(pid), hook.name());
-            self.violated("one writer", why);
-        }
-        let predecessor = self.daemon_mut(pid).and_then(|daemon| daemon.predecessor);
-        let lives = predecessor.is_some_and(|pid| self.processes.contains_key(&pid));
-        if *hook == AnyHook::Incumbent(incumbent::Hook::Finalize) && lives {
-            let why = format!("{} was told that its predecessor has ended, which has not", self.name_of(pid));
-            self.violated("told the truth", why);
-        }
+    pub(crate) fn unlock_is_lawful(&mut self, pid: u32) {
+        let wrong = checks::daemon::unlocks(self, pid);
+        self.is_right("one writer", wrong);
     }
 
-    /// When a daemon leaves because another serves: there is one, or it has no right to the lock.
+    /// When a daemon leaves because another serves, or because it was told to.
     pub(crate) fn leaves_for_cause(&mut self, pid: u32, exit: &Exit) {
-        // One that was stopped between its look at the lock and its end did not see what happened meanwhile.
-        let stopped = self.processes.get(&pid).is_some_and(|process| process.suspect);
-        if *exit != Exit::Retired || stopped || !self.audit.signalled.is_empty() {
-            return;
-        }
-        let record = self.record();
-        let rightful =
-            self.audit.before_holder == Some(pid) || record.is_none_or(|record| record.holder.pid == pid);
-        let holders = self.disk.lock().holders.clone();
-        let other = self.daemons().any(|(other, process, _)| {
-            other != pid && (process.life != Life::Dying || holders.contains(&other))
-        });
-        if rightful && !other {
-            let why = format!("{} leaves since another serves, and nobody does", self.name_of(pid));
-            self.violated("serves again", why);
-        }
+        let wrong = checks::daemon::leaves(self, pid, exit);
+        self.is_right("serves again", wrong);
     }
 
     /// What a supervisor says to a daemon.
     pub(crate) fn word_is_lawful(&mut self, supervisor: u32, to: Peer, message: &Message) {
-        match message {
+        let Some(handoff) = self.handoff(supervisor) else { return };
+        let (check, wrong) = match message {
             Message::Abort { .. } | Message::Retire { .. } => {
-                self.may_give_up(supervisor, to, message.name())
+                let how = GivesUp::Says(message.name());
+                ("serves again", checks::supervisor::gives_up(self, &handoff, to, how))
             }
-            Message::ResumeAfterAbort { .. } => self.may_resume(supervisor),
-            _ => {}
-        }
+            Message::Begin { .. } => ("one writer", checks::supervisor::begins(self, &handoff)),
+            Message::Commit { .. } => ("one writer", checks::supervisor::commits(&handoff)),
+            Message::ResumeAfterAbort { .. } => ("one writer", checks::supervisor::resumes(self, &handoff)),
+            Message::Final { .. } => {
+                return handoff
+                    .successor
+                    .pid
+                    .into_iter()
+                    .for_each(|pid| self.final_is_lawful(supervisor, pid));
+            }
+            _ => return,
+        };
+        self.is_right(check, wrong);
+    }
+
+    /// What a daemon is told, once it is said.
+    pub(crate) fn daemon_is_told(&mut self, supervisor: u32, to: Peer, message: &Message) {
         let successor = self.supervisor_mut(supervisor).and_then(|supervisor| supervisor.successor());
         let told = successor.filter(|_| to == Peer::Successor);
         if let Some(daemon) = told.and_then(|pid| self.daemon_mut(pid)) {
@@ -274,165 +248,44 @@ impl World {
         }
     }
 
+    /// A daemon is told that its predecessor has ended. A rival supervisor has no journal that could say more.
+    pub(crate) fn final_is_lawful(&mut self, supervisor: u32, pid: u32) {
+        if self.main_supervisor() == Some(supervisor) {
+            let wrong = checks::supervisor::finalizes(self, pid);
+            self.is_right("told the truth", wrong);
+        }
+    }
+
     pub(crate) fn kill_is_lawful(&mut self, supervisor: u32, peer: Peer) {
-        self.may_give_up(supervisor, peer, "kills");
+        let handoff = self.handoff(supervisor);
+        let wrong =
+            handoff.and_then(|handoff| checks::supervisor::gives_up(self, &handoff, peer, GivesUp::Kills));
+        self.is_right("serves again", wrong);
     }
 
-    /// A supervisor gives somebody up: not one that serves and can be talked to, nor the last one that it knows of.
-    fn may_give_up(&mut self, supervisor: u32, peer: Peer, how: &str) {
-        if let Some(why) = self.gives_up(supervisor, peer, how) {
-            self.violated("serves again", why);
-        }
-    }
-
-    fn gives_up(&self, supervisor: u32, peer: Peer, how: &str) -> Option<String> {
-        let suspects = self.processes.get(&supervisor)?.suspect;
-        let handoff = self.processes.get(&supervisor)?.supervisor()?.handoff()?;
-        let (pid, other) = match peer {
-            Peer::Incumbent => (handoff.incumbent()?, handoff.successor()),
-            Peer::Successor => (handoff.successor()?, handoff.incumbent()),
-        };
-        let process = self.processes.get(&pid)?;
-        let daemon = process.daemon()?;
-        let linked =
-            handoff.link(peer).and_then(|id| self.links.get(&id)).is_some_and(|link| link.is_whole());
-        let well = process.runs() && !daemon.hangs() && daemon.quirk.is_none() && linked;
-        let suspect = process.suspect || daemon.told_to_leave || suspects;
-        let gone = |pid: u32| handoff.was_told(pid);
-        let cancelled = self.processes.get(&supervisor)?.supervisor()?.cancelled;
-        let excused = suspect || handoff.late || cancelled || !self.audit.signalled.is_empty();
-        let last = !excused && other.is_none_or(gone);
-        // The last word of one that is about to end can't be told from one that lives.
-        let dying = other.and_then(|other| self.processes.get(&other)).is_some_and(|p| p.life == Life::Dying);
-        let committed = peer == Peer::Successor && daemon.told_to_commit && !suspect && !dying && !last;
-        let name = self.name_of(pid);
-        match () {
-            () if well
-                && committed
-                && !handoff.late
-                && other.is_some_and(|pid| !gone(pid))
-                && how == "kills" =>
-            {
-                Some(format!("the supervisor kills {name}, which was told to commit and is heard"))
-            }
-            () if well && daemon.accepts && !dying && !suspect => {
-                Some(format!("the supervisor ({how}) gives up {name}, which serves"))
-            }
-            () if well && last => Some(format!("the supervisor ({how}) gives up {name}, the last one")),
-            () => None,
-        }
-    }
-
-    /// When the incumbent is told to resume: a successor that was told to begin has been seen to end.
-    fn may_resume(&mut self, supervisor: u32) {
-        let Some(handoff) = self
-            .processes
-            .get(&supervisor)
-            .and_then(Process::supervisor)
-            .and_then(|supervisor| supervisor.handoff())
-        else {
-            return;
-        };
-        let Some(pid) = handoff.successor().filter(|pid| !handoff.was_told(*pid)) else { return };
-        let begun =
-            self.processes.get(&pid).and_then(Process::daemon).is_some_and(|daemon| daemon.told_to_begin);
-        if begun {
-            let name = self.name_of(pid);
-            let why =
-                format!("the incumbent is told to resume, though {name} was told to begin and has not ended");
-            self.violated("one writer", why);
-        }
-    }
-
-    /// What a supervisor reports of a handoff is so, but for an end that it can't have heard of.
+    /// What a supervisor reports of a handoff.
     pub(crate) fn report_is_true(&mut self, supervisor: u32, outcome: &Outcome) {
-        if let Some(why) = self.untrue_report(supervisor, outcome) {
-            self.violated("told the truth", why);
-        }
+        let handoff = self.handoff(supervisor);
+        let wrong = handoff.and_then(|handoff| checks::supervisor::reports(self, &handoff, outcome));
+        self.is_right("told the truth", wrong);
     }
 
-    fn untrue_report(&self, supervisor: u32, outcome: &Outcome) -> Option<String> {
-        let handoff = self.processes.get(&supervisor)?.supervisor()?.handoff()?;
-        let (incumbent, successor) = (handoff.incumbent(), handoff.successor());
-        let unheard = |pid: u32| !handoff.was_told(pid);
-        // Another supervisor replaces it already: what it said was so.
-        let is_replaced = |pid: u32| {
-            self.supervisors().any(|(other, rival)| {
-                other != supervisor && rival.handoff().is_some_and(|handoff| handoff.incumbent() == Some(pid))
-            })
-        };
-        let serves = |pid: Option<u32>| {
-            pid.is_some_and(|pid| {
-                self.serves(pid) || self.may_be_thought_to(pid, unheard(pid)) || is_replaced(pid)
-            })
-        };
-        let lives = |pid: Option<u32>| pid.is_some_and(|pid| self.processes.contains_key(&pid));
-        let so = match outcome.verdict {
-            Verdict::Committed => serves(successor) && !lives(incumbent),
-            Verdict::RolledBack if incumbent.is_none() => !lives(successor),
-            Verdict::RolledBack | Verdict::FellBack => serves(incumbent) && !lives(successor),
-            Verdict::NobodyServes => !lives(incumbent) && !lives(successor),
-            // Or a daemon of another supervisor answers at the control path.
-            Verdict::Unconfirmed => incumbent.is_none_or(unheard) || self.who_answers_at_path().is_some(),
-            Verdict::Busy | Verdict::Unreachable | Verdict::Cancelled => !lives(successor),
-        };
-        let missed = self.still_calm(handoff.calm) && outcome.verdict != Verdict::Committed;
-        match () {
-            () if !so => Some(format!("the supervisor reports {:?}, which is not so", outcome.verdict)),
-            () if missed => Some(format!(
-                "nothing went wrong, but the supervisor reports {:?}: {}",
-                outcome.verdict,
-                outcome.reason.as_ref().map(ToString::to_string).unwrap_or_default()
-            )),
-            () => None,
-        }
-    }
-
-    /// It said so, and something has happened to it since that its supervisor could not hear of.
-    fn may_be_thought_to(&self, pid: u32, unheard: bool) -> bool {
-        match self.processes.get(&pid) {
-            // It was stopped: whoever thought that it hung may have replaced it since.
-            Some(process) => {
-                process.life == Life::Dying || process.suspect || self.audit.signalled.contains(&pid)
-            }
-            None => unheard && self.audit.has_served.contains(&pid),
-        }
-    }
-
-    /// A recovery kills somebody: one that is its to end; not one that serves, nor the last one that could.
     pub(crate) fn recovery_kill_is_lawful(&mut self, supervisor: u32, pid: u32) {
-        if let Some(why) = self.unlawful_recovery_kill(supervisor, pid) {
-            self.violated("serves again", why);
-        }
+        let recovery = self.recovery(supervisor);
+        let wrong = recovery.and_then(|recovery| checks::recovery::kills(self, &recovery, pid));
+        self.is_right("serves again", wrong);
     }
 
-    fn unlawful_recovery_kill(&self, supervisor: u32, pid: u32) -> Option<String> {
-        let suspects = self.processes.get(&supervisor)?.suspect;
-        let crate::supervisor::Task::Recovery(recovery) =
-            &self.processes.get(&supervisor)?.supervisor()?.task
-        else {
-            return None;
-        };
-        let name = self.name_of(pid);
-        if !recovery.named.contains(&pid) {
-            return Some(format!("the recovery kills {name}, which is another's"));
-        }
-        let process = self.processes.get(&pid)?;
-        let daemon = process.daemon()?;
-        let well = process.runs()
-            && daemon.begun
-            && daemon.quirk.is_none()
-            && !daemon.hangs()
-            && !process.suspect
-            && !daemon.told_to_leave;
-        let dying = self.daemons().any(|(_, process, _)| process.life == Life::Dying);
-        let others = self.daemons().any(|(other, process, _)| other != pid && process.life != Life::Dying);
-        match () {
-            () if !well || dying || suspects || !self.audit.signalled.is_empty() => None,
-            () if daemon.accepts => Some(format!("the recovery kills {name}, which serves")),
-            () if !others => Some(format!("the recovery kills {name}, the last one")),
-            () => None,
-        }
+    /// What a recovery finds.
+    pub(crate) fn finding_is_true(&mut self, supervisor: u32, outcome: &recovery::Outcome) {
+        self.audit.findings.push(outcome.verdict);
+        let recovery = self.recovery(supervisor);
+        let wrong = recovery.and_then(|recovery| checks::recovery::finds(self, &recovery, outcome));
+        self.is_right("told the truth", wrong);
+    }
+
+    fn is_right(&mut self, check: &'static str, wrong: Option<String>) {
+        wrong.into_iter().for_each(|why| self.violated(check, why));
     }
 
     /// A process reads a message.
@@ -461,59 +314,6 @@ impl World {
     fn links_of_daemon(&self, pid: u32) -> Vec<u64> {
         let its = |link: &Link| link.pid(Side::Daemon) == pid && link.is_open(Side::Daemon);
         self.links.iter().filter(|(_, link)| its(link)).map(|(id, _)| *id).collect()
-    }
-
-    /// What a recovery finds is so.
-    pub(crate) fn finding_is_true(&mut self, supervisor: u32, outcome: &recovery::Outcome) {
-        self.audit.findings.push(outcome.verdict);
-        if let Some(why) = self.untrue_finding(supervisor, outcome) {
-            self.violated("told the truth", why);
-        }
-    }
-
-    fn untrue_finding(&self, pid: u32, outcome: &recovery::Outcome) -> Option<String> {
-        let crate::supervisor::Task::Recovery(recovery) = &self.processes.get(&pid)?.supervisor()?.task
-        else {
-            return None;
-        };
-        // Another supervisor is at work on them: what they said may be over by now.
-        let at_work = |supervisor: &crate::supervisor::SupervisorProcess| {
-            supervisor.handoff().is_some() || outcome.verdict == recovery::Verdict::NobodyServes
-        };
-        if recovery.beside
-            || self.supervisors().any(|(other, supervisor)| other != pid && at_work(supervisor))
-        {
-            return None;
-        }
-        // One that has not said `Hello` yet knows of no handoff, and leaves when it sees that its supervisor is gone.
-        let matters = |process: &Process, daemon: &crate::process::Daemon| {
-            process.life != Life::Dying && (daemon.is_incumbent() || daemon.told_to_begin)
-        };
-        let so = match outcome.verdict {
-            recovery::Verdict::Serves(process) => {
-                self.serves(process.pid) || self.may_be_thought_to(process.pid, true)
-            }
-            recovery::Verdict::NobodyServes => {
-                !self.daemons().any(|(_, process, daemon)| matters(process, daemon))
-            }
-            recovery::Verdict::Unconfirmed => self.daemons().next().is_some(),
-            recovery::Verdict::Cancelled => true,
-        };
-        if !so {
-            let found = match outcome.verdict {
-                recovery::Verdict::Serves(ProcessId { pid, .. }) => {
-                    format!("that {} serves", self.name_of(pid))
-                }
-                verdict => format!("{verdict:?}"),
-            };
-            return Some(format!("the recovery reports {found}, which is not so"));
-        }
-        let recovery::Verdict::Serves(heir) = outcome.verdict else { return None };
-        // One that it has killed, and that takes its time to end, may be there if it says so.
-        let said = |process: &Process| process.life == Life::Dying && outcome.left.contains(&process.id);
-        let is_there = |pid: u32| self.processes.get(&pid).is_some_and(|process| !said(process));
-        let stray = recovery.named.iter().find(|pid| **pid != heir.pid && is_there(**pid))?;
-        Some(format!("the recovery is over, and {} is left", self.name_of(*stray)))
     }
 
     /// At the end of a run.

@@ -110,8 +110,8 @@ impl Faults {
     }
 
     /// How much longer `pid` takes to end.
-    pub(crate) fn core_dumps(&mut self, pid: u32) -> Micros {
-        self.dumps.remove(&pid).unwrap_or_default()
+    pub(crate) fn core_dumps(&self, pid: u32) -> Micros {
+        self.dumps.get(&pid).copied().unwrap_or_default()
     }
 
     /// Another supervisor comes, has come, or may.

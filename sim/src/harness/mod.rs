@@ -3,3 +3,4 @@ pub(crate) mod checks;
 pub(crate) mod clients;
 pub(crate) mod faults;
 pub(crate) mod operator;
+mod view;

@@ -13,12 +13,13 @@ pub(crate) struct Clock {
     says: Micros,
     /// ... and gains so many millionths.
     gains_ppm: i64,
+    stepped: bool,
 }
 
 impl Clock {
     /// One that says `offset` now.
     pub(crate) fn new(now: Micros, offset: Micros, gains_ppm: i64) -> Clock {
-        Clock { since: now, says: offset, gains_ppm }
+        Clock { since: now, says: offset, gains_ppm, stepped: false }
     }
 
     /// What it says at `now`.
@@ -46,9 +47,14 @@ impl Clock {
         when
     }
 
+    /// It has jumped before: who goes by it takes for silence what is none.
+    pub(crate) fn was_stepped(&self) -> bool {
+        self.stepped
+    }
+
     /// Lets it jump.
     pub(crate) fn step(&mut self, now: Micros, by: Micros) {
-        *self = Clock { since: now, says: self.micros(now) + by, gains_ppm: self.gains_ppm };
+        *self = Clock { since: now, says: self.micros(now) + by, stepped: true, ..*self };
     }
 }
 

@@ -20,6 +20,14 @@ impl Host<'_> {
     fn handoff(&self) -> Option<&Handoff> {
         self.world.processes.get(&self.pid)?.supervisor()?.handoff()
     }
+
+    /// Notes for those who check what happens to the handoff.
+    fn of_handoff(&mut self, note: impl FnOnce(&mut Handoff)) {
+        let supervisor = self.world.supervisor_mut(self.pid);
+        if let Some(handoff) = supervisor.and_then(|supervisor| supervisor.handoff_mut()) {
+            note(handoff);
+        }
+    }
 }
 
 impl Os for Host<'_> {
@@ -39,6 +47,8 @@ impl Os for Host<'_> {
     }
 
     fn send(&mut self, peer: Peer, message: &Message) {
+        self.world.word_is_lawful(self.pid, peer, message);
+        self.of_handoff(|handoff| handoff.says(peer, message));
         let message = message.clone();
         self.perform(move |world, pid| world.supervisor_says(pid, peer, &message));
     }
@@ -96,19 +106,25 @@ impl Os for Host<'_> {
 
     fn kill(&mut self, peer: Peer) {
         self.did(|| format!("kills the {}", format!("{peer:?}").to_lowercase()));
+        self.world.kill_is_lawful(self.pid, peer);
+        self.of_handoff(|handoff| handoff.party_mut(peer).killed = true);
         self.perform(move |world, pid| world.supervisor_kills(pid, peer));
     }
 
     fn write_journal(&mut self, note: Note, journal: &Journal) -> Option<Result<(), String>> {
         let told = move |result| Pending::Handoff(Answer::Written(note, result));
         let late = self.world.slowness(self.pid, &At::JournalWrite);
+        self.of_handoff(|handoff| handoff.notes(note));
         let (of, journal) = (self.world.handoff_of(self.pid), journal.clone());
         let write = move |world: &mut World, pid| {
             // The handoff is over, and another one under way: that is not the one of which this was to be noted.
             if world.handoff_of(pid) != of {
                 return None;
             }
-            world.writes_journal(pid, journal)
+            let result = world.writes_journal(pid, journal)?;
+            let handoff = world.supervisor_mut(pid).and_then(|supervisor| supervisor.handoff_mut());
+            handoff.into_iter().for_each(|handoff| handoff.wrote(&result));
+            Some(result)
         };
         let result = self.answer(late, write, told);
         self.did(|| format!("journal {note:?} {}", result.as_ref().map_or("asked for", written)));
@@ -143,7 +159,7 @@ impl World {
     }
 
     fn supervisor_says(&mut self, pid: u32, to: Peer, message: &Message) {
-        self.word_is_lawful(pid, to, message);
+        self.daemon_is_told(pid, to, message);
         let link = self.supervisor_mut(pid).and_then(|supervisor| supervisor.handoff()?.link(to));
         link.into_iter().for_each(|link| self.send(link, Side::Supervisor, message));
     }
@@ -206,7 +222,6 @@ impl World {
     fn supervisor_kills(&mut self, pid: u32, peer: Peer) {
         let handoff = self.supervisor_mut(pid).and_then(|supervisor| supervisor.handoff());
         let Some(target) = handoff.and_then(|handoff| handoff.party(peer).process) else { return };
-        self.kill_is_lawful(pid, peer);
         self.die(target.pid, "is killed by the supervisor", false);
     }
 }

@@ -134,6 +134,11 @@ impl SupervisorProcess {
         }
     }
 
+    /// The build that a supervisor starts which reads `journal`.
+    pub(crate) fn build_to_start(journal: &Journal) -> u32 {
+        build_of(journal.committed.as_ref()).unwrap_or(1)
+    }
+
     /// The build that a journal says was committed last.
     pub(crate) fn committed_build(journal: &Journal) -> Option<u32> {
         build_of(journal.committed.as_ref())

@@ -21,6 +21,14 @@ pub(crate) struct RecoveryTask {
     pub watched: BTreeMap<ProcessId, Option<u64>>,
     /// Whom the journal, the kernel or the control path has named: those that it may end.
     pub named: BTreeSet<u32>,
+    /// The processes whose answer is still to come.
+    pub asked: BTreeSet<u32>,
+    /// The processes that it has killed.
+    pub killed: BTreeSet<u32>,
+    /// It was given the listening sockets: what it was given outlives the process that had it.
+    pub was_given_listeners: bool,
+    /// What was to be written last into the journal could not be, or is not enough.
+    pub journal_failed: bool,
     /// Who was found at the control path last.
     pub owner: Option<u32>,
     /// Who was to serve in the handoff that had no end before.
@@ -47,6 +55,10 @@ impl World {
             interrupted: interrupted.map(|under_way| under_way.successor),
             watched: BTreeMap::new(),
             named: BTreeSet::new(),
+            asked: BTreeSet::new(),
+            killed: BTreeSet::new(),
+            was_given_listeners: false,
+            journal_failed: false,
             owner: None,
             beside: self
                 .supervisors()

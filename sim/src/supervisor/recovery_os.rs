@@ -19,6 +19,13 @@ impl Host<'_> {
         self.world.processes.get(&self.pid)?.supervisor()?.recovery()
     }
 
+    /// Notes for those who check what the recovery does.
+    fn of_recovery(&mut self, note: impl FnOnce(&mut RecoveryTask)) {
+        if let Some(recovery) = self.world.recovery_mut(self.pid) {
+            note(recovery);
+        }
+    }
+
     fn asked_link(&self, process: ProcessId) -> Option<u64> {
         self.recovery()?.watched.get(&process).copied().flatten()
     }
@@ -47,7 +54,9 @@ impl Os for Host<'_> {
         if self.world.processes.contains_key(&process.pid) {
             return None;
         }
-        if let Some(link) = self.world.recovery_mut(self.pid)?.watched.remove(&process).flatten() {
+        let recovery = self.world.recovery_mut(self.pid)?;
+        recovery.asked.remove(&process.pid);
+        if let Some(link) = recovery.watched.remove(&process).flatten() {
             self.world.close_link(link, Side::Supervisor);
         }
         self.world.sweep_names();
@@ -73,10 +82,19 @@ impl Os for Host<'_> {
 
     fn read(&mut self, from: ProcessId) -> Read {
         let Some(link) = self.asked_link(from) else { return Read::Nothing };
-        self.read_link(link, Side::Supervisor)
+        let read = self.read_link(link, Side::Supervisor);
+        if let Read::Message(Message::StandingReport { .. }) = &read {
+            self.of_recovery(|recovery| _ = recovery.asked.remove(&from.pid));
+        }
+        read
     }
 
     fn send(&mut self, to: ProcessId, message: &Message) {
+        match message {
+            Message::StandingQuery => self.of_recovery(|recovery| _ = recovery.asked.insert(to.pid)),
+            Message::Final { .. } => self.world.final_is_lawful(self.pid, to.pid),
+            _ => {}
+        }
         let (link, message) = (self.asked_link(to), message.clone());
         self.perform(move |world, _| {
             link.into_iter().for_each(|link| world.send(link, Side::Supervisor, &message));
@@ -102,6 +120,7 @@ impl Os for Host<'_> {
     fn keep_listeners(&mut self, from: ProcessId) {
         let link = self.asked_link(from).and_then(|link| self.world.links.get(&link));
         if link.is_some_and(|link| link.carries_listener) {
+            self.of_recovery(|recovery| recovery.was_given_listeners = true);
             self.world.receives_listener(self.pid);
         }
     }
@@ -112,16 +131,22 @@ impl Os for Host<'_> {
     fn kill(&mut self, process: ProcessId) {
         let name = self.world.name_of(process.pid);
         self.did(|| format!("kills {name}"));
-        self.perform(move |world, pid| {
-            world.recovery_kill_is_lawful(pid, process.pid);
-            world.die(process.pid, "is killed by the supervisor", false);
-        });
+        self.world.recovery_kill_is_lawful(self.pid, process.pid);
+        self.of_recovery(|recovery| _ = recovery.killed.insert(process.pid));
+        self.perform(move |world, _| world.die(process.pid, "is killed by the supervisor", false));
     }
 
     fn write_journal(&mut self, verdict: Verdict, journal: &Journal) -> Option<Result<(), String>> {
         let told = move |result| Pending::Recovery(Answer::Written(verdict, result));
         let (late, journal) = (self.world.slowness(self.pid, &At::JournalWrite), journal.clone());
-        let result = self.answer(late, move |world, pid| world.writes_journal(pid, journal), told);
+        let write = move |world: &mut World, pid| {
+            let is_enough = journal.allows_final().is_ok();
+            let result = world.writes_journal(pid, journal)?;
+            let failed = result.is_err() || !is_enough;
+            world.recovery_mut(pid).into_iter().for_each(|recovery| recovery.journal_failed = failed);
+            Some(result)
+        };
+        let result = self.answer(late, write, told);
         self.did(|| format!("journal {}", result.as_ref().map_or("asked for", written)));
         result
     }

@@ -1,7 +1,7 @@
 //! One handoff, or one cold start, of a simulated supervisor: the turns of its node.
-use handoff::machine::Machine;
-use handoff::machine::Supervisor;
-use handoff::machine::supervisor::{Config, Event, Outcome, Peer, Verdict};
+use handoff::machine::supervisor::{Config, Event, Note, Outcome, Peer, Verdict};
+use handoff::machine::{Machine, Supervisor, Timer};
+use handoff::message::Message;
 use handoff::node::keeper::End;
 use handoff::node::{Node, NodeOn, handoff as node};
 use handoff::{HandoffId, ProcessId};
@@ -26,22 +26,36 @@ pub(crate) struct Handoff {
     successor: Party,
     /// Its deadline has passed.
     pub late: bool,
+    /// It has passed once more since the successor was told to serve.
+    pub overdue: bool,
+    /// The successor was told to serve, or the incumbent to leave, or it was asked to be written that the successor serves.
+    decided: bool,
+    /// It was called off before.
+    pub called_off: bool,
+    pub heard_failed: bool,
+    /// What came of the last write of the journal, if one was.
+    pub wrote: Option<bool>,
     /// How often something had gone wrong by then, if nothing was wrong: if it is not more, it must commit.
     pub calm: Option<u64>,
 }
 
 /// A peer, as the kernel sees it.
 #[derive(Debug, Default)]
-pub(super) struct Party {
+pub(crate) struct Party {
     pub link: Option<u64>,
     /// Its process is watched.
     pub process: Option<ProcessId>,
     /// The supervisor has seen its end.
     pub seen_to_end: bool,
+    pub killed: bool,
+    /// The supervisor has made it part of the handoff.
+    pub acked: bool,
+    told_to_commit: bool,
+    pub told_final: bool,
 }
 
 impl Handoff {
-    pub(super) fn party(&self, peer: Peer) -> &Party {
+    pub(crate) fn party(&self, peer: Peer) -> &Party {
         match peer {
             Peer::Incumbent => &self.incumbent,
             Peer::Successor => &self.successor,
@@ -63,16 +77,37 @@ impl Handoff {
         self.incumbent.process.map(|process| process.pid)
     }
 
-    /// Whose end it knows of.
-    pub(crate) fn was_told(&self, pid: u32) -> bool {
-        let told =
-            |party: &Party| party.seen_to_end && party.process.is_some_and(|process| process.pid == pid);
-        told(&self.incumbent) || told(&self.successor)
-    }
-
     /// The link over which it talks to a peer.
     pub(crate) fn link(&self, peer: Peer) -> Option<u64> {
         self.party(peer).link
+    }
+
+    /// Notes what it says.
+    pub(super) fn says(&mut self, to: Peer, message: &Message) {
+        self.decided |= matches!(message, Message::Commit { .. } | Message::Retire { .. });
+        let party = self.party_mut(to);
+        party.acked |= matches!(message, Message::HelloAck(_));
+        party.told_to_commit |= matches!(message, Message::Commit { .. });
+        party.told_final |= matches!(message, Message::Final { .. });
+    }
+
+    /// Notes what it hears, for the first time or again.
+    fn hears(&mut self, from: Peer, message: &Message) {
+        match message {
+            Message::Heartbeat { repeats: Some(message), .. } => self.hears(from, message),
+            Message::Failed { .. } => self.heard_failed |= from == Peer::Successor,
+            _ => {}
+        }
+    }
+
+    /// Notes what it asks to be written.
+    pub(super) fn notes(&mut self, note: Note) {
+        self.decided |= note == Note::Committed;
+    }
+
+    /// Notes whether it could be.
+    pub(super) fn wrote(&mut self, result: &Result<(), String>) {
+        self.wrote = Some(result.is_ok());
     }
 }
 
@@ -106,6 +141,11 @@ impl World {
             incumbent: Party::default(),
             successor: Party::default(),
             late: false,
+            overdue: false,
+            decided: false,
+            called_off: false,
+            heard_failed: false,
+            wrote: None,
             calm,
         }));
         let start = node.start();
@@ -172,8 +212,15 @@ impl World {
 
     /// Lets the machine handle `event`.
     fn handoff_step(&mut self, pid: u32, node: &mut node::Handoff, event: Event, came: Option<(u64, u64)>) {
-        if let (Event::Timer(timer), Some(handoff)) = (&event, self.running_handoff(pid)) {
-            handoff.late |= *timer == handoff::machine::Timer::Deadline;
+        if let Some(handoff) = self.running_handoff(pid) {
+            let is_deadline = event == Event::Timer(Timer::Deadline);
+            handoff.overdue |= is_deadline && handoff.successor.told_to_commit;
+            handoff.late |= is_deadline;
+            let decided = handoff.decided || handoff.incumbent.seen_to_end;
+            handoff.called_off |= event == Event::Cancel && !decided;
+            if let Event::Frame(from, message) = &event {
+                handoff.hears(*from, message);
+            }
         }
         let name = if self.recorder.on { event_name(&event) } else { String::new() };
         let begun = self.turn_begins(pid, Supervisor::ROLE, name, came, node.state());

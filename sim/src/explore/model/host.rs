@@ -14,7 +14,9 @@ use handoff::time::Time;
 
 use super::watch::Watch;
 use super::{End, World, id};
-use crate::explore::checks;
+use crate::checks::daemon;
+use crate::checks::{GivesUp, supervisor as checks};
+use crate::explore::checks as explored;
 use crate::explore::checks::obligations;
 use crate::explore::checks::obligations::supervisor::is_anothers_to_say;
 use crate::explore::report::names;
@@ -55,19 +57,18 @@ impl Host<'_, '_> {
 
     /// Looks at what the supervisor says, and notes what a daemon may take it for.
     fn note(&mut self, to: Peer, message: &Message) {
-        match message {
+        let world = &*self.world;
+        let wrong = world.handoff().and_then(|handoff| match message {
             Message::Abort { .. } | Message::Retire { .. } => {
-                self.world.violated(checks::gives_up(self.world, to, message.name()));
+                checks::gives_up(world, &handoff, to, GivesUp::Says(message.name()))
             }
-            Message::Final { .. } => {
-                let successor = self.world.supervisor.as_ref().and_then(|supervisor| supervisor.successor);
-                self.world.violated(successor.and_then(|pid| checks::finalizes(self.world, pid)));
-            }
-            Message::Commit { .. } => self.world.violated(checks::commits(self.world)),
-            Message::Begin { .. } => self.world.violated(checks::begins(self.world)),
-            Message::ResumeAfterAbort { .. } => self.world.violated(checks::resumes(self.world)),
-            _ => {}
-        }
+            Message::Final { .. } => checks::finalizes(world, handoff.successor.pid?),
+            Message::Commit { .. } => checks::commits(&handoff),
+            Message::Begin { .. } => checks::begins(world, &handoff),
+            Message::ResumeAfterAbort { .. } => checks::resumes(world, &handoff),
+            _ => None,
+        });
+        self.world.violated(wrong);
         let successor = self.world.supervisor.as_ref().and_then(|supervisor| supervisor.successor);
         let told = successor.filter(|_| to == Peer::Successor);
         if let Some(process) = told.and_then(|pid| self.world.processes.get_mut(&pid)) {
@@ -79,7 +80,7 @@ impl Host<'_, '_> {
 
     fn run(&mut self, op: Op, hook: AnyHook) {
         self.watch.did(|| format!("{} begins", hook.name()));
-        self.world.violated(checks::starts(self.world, self.pid, &hook));
+        self.world.violated(explored::starts(self.world, self.pid, &hook));
         if let Some(process) = self.world.processes.get_mut(&self.pid) {
             let finalizes = hook == AnyHook::Incumbent(incumbent::Hook::Finalize);
             let again = finalizes && process.finalized;
@@ -92,7 +93,7 @@ impl Host<'_, '_> {
 
     fn leave(&mut self, exit: Exit) {
         self.watch.did(|| format!("exits: {exit:?}"));
-        self.world.violated(checks::exit(self.world, self.pid, &exit));
+        self.world.violated(daemon::leaves(self.world, self.pid, &exit));
         if let Some(process) = self.world.processes.get_mut(&self.pid) {
             process.exited = Some(exit);
         }
@@ -212,7 +213,10 @@ impl Process for Host<'_, '_> {
     fn kill(&mut self, peer: Peer) {
         self.watch.did(|| format!("kills the {}", format!("{peer:?}").to_lowercase()));
         if let Some(pid) = self.peer(peer).filter(|pid| self.world.processes.contains_key(pid)) {
-            self.world.violated(checks::gives_up(self.world, peer, "kills"));
+            let world = &*self.world;
+            let handoff = world.handoff();
+            let wrong = handoff.and_then(|handoff| checks::gives_up(world, &handoff, peer, GivesUp::Kills));
+            self.world.violated(wrong);
             self.world.supervisor.iter_mut().for_each(|supervisor| supervisor.killed.push(peer));
             self.world.dies(pid);
         }
@@ -235,7 +239,9 @@ impl Journal for Host<'_, '_> {
 impl SupervisorHost for Host<'_, '_> {
     fn finish(&mut self, outcome: Outcome) {
         self.watch.did(|| format!("reports {:?}", outcome.verdict));
-        self.world.violated(checks::truth(self.world, &outcome));
+        let handoff = self.world.handoff();
+        let wrong = handoff.and_then(|handoff| checks::reports(self.world, &handoff, &outcome));
+        self.world.violated(wrong);
         self.world.finished(&outcome);
         self.world.supervisor.iter_mut().for_each(|supervisor| supervisor.outcome = Some(outcome.clone()));
     }
@@ -269,7 +275,7 @@ impl Hooks<successor::Hook> for Host<'_, '_> {
 
 impl Storage for Host<'_, '_> {
     fn lock(&mut self, op: Op) -> Option<LockAnswer> {
-        self.world.violated(checks::seizes(self.world, self.pid));
+        self.world.violated(explored::seizes(self.world, self.pid));
         if self.defers() {
             self.put_off(Awaited::Lock(op));
             return None;
@@ -282,12 +288,12 @@ impl Storage for Host<'_, '_> {
 
     fn unlock(&mut self) {
         self.watch.did(|| "unlocks".into());
-        self.world.violated(checks::unlocks(self.world, self.pid));
+        self.world.violated(daemon::unlocks(self.world, self.pid));
         self.world.lock = self.world.lock.filter(|holder| *holder != self.pid);
     }
 
     fn write_record(&mut self, op: Op, record: &Record) -> Option<Result<(), String>> {
-        self.world.violated(checks::records(self.world, self.pid, record));
+        self.world.violated(explored::records(self.world, self.pid, record));
         if self.defers() {
             self.put_off(Awaited::WriteRecord(op, record.clone()));
             return None;
@@ -298,7 +304,7 @@ impl Storage for Host<'_, '_> {
     }
 
     fn take_path(&mut self, op: Op) -> Option<Result<(), String>> {
-        self.world.violated(checks::serves_by_itself(self.world, self.pid));
+        self.world.violated(explored::serves_by_itself(self.world, self.pid));
         if self.defers() {
             self.put_off(Awaited::TakePath(op));
             return None;

@@ -21,7 +21,7 @@ use std::time::Duration;
 use handoff::journal::Journal;
 use handoff::machine::{
     Awaited, Exit, Incumbent, LinkId, LockAnswer, Op, Recovery, Successor, Supervisor, Timers, incumbent,
-    recovery, successor,
+    recovery,
     supervisor::{self, Outcome, Peer},
 };
 use handoff::message::{Capabilities, Hello, Message, PROTO_MAX, PROTO_MIN, Role, SealProgress};
@@ -32,7 +32,9 @@ use handoff::{HandoffId, ProcessId};
 
 use self::faults::Faults;
 use super::checks;
+use crate::checks::daemon::one_writes;
 use crate::process::AnyHook;
+pub(crate) use crate::process::Life;
 
 pub(super) mod apply;
 pub(super) mod faults;
@@ -60,14 +62,6 @@ impl Version {
             Version::OnlyLater => "a later version, and no other",
         }
     }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Life {
-    Runs,
-    Stopped,
-    /// Its links are closed; it still holds the lock, if it did.
-    Dying,
 }
 
 /// A daemon's process, as the kernel and its clients see it.
@@ -457,7 +451,7 @@ impl World {
             }
         }
         self.links.retain(|link| link.daemon_open || link.supervisor_open);
-        self.violated(checks::safety(self));
+        self.violated(one_writes(self));
         self.violated(checks::timer_bounds(self));
     }
 }
@@ -520,19 +514,6 @@ impl Process {
     pub(crate) fn is_busy(&self) -> bool {
         let finalize = AnyHook::Incumbent(incumbent::Hook::Finalize);
         self.hooks.iter().any(|(_, hook)| *hook != finalize) || !self.pending.is_empty()
-    }
-
-    /// It writes, or may write, what is in the data directory.
-    pub(crate) fn writes(&self) -> bool {
-        let by_hook = |hook: &AnyHook| match hook {
-            AnyHook::Incumbent(incumbent::Hook::Drain { .. }) => false,
-            AnyHook::Incumbent(
-                incumbent::Hook::Seal | incumbent::Hook::Resume { .. } | incumbent::Hook::Finalize,
-            ) => true,
-            AnyHook::Successor(successor::Hook::WarmUp) => false,
-            AnyHook::Successor(successor::Hook::Open { .. } | successor::Hook::Serve) => true,
-        };
-        self.accepts || self.hooks.iter().any(|(_, hook)| by_hook(hook))
     }
 
     /// It seals, or writes down that it has.

@@ -1,4 +1,4 @@
-//! The supervisor that recovers, on the searched kernel: its host, what can happen to it, what must hold of it.
+//! The supervisor that recovers, on the searched kernel: its host, and what can happen to it.
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -15,8 +15,8 @@ use super::host::Host;
 use super::journal;
 use super::steps::Step;
 use super::watch::Watch;
-use super::{Daemon, End, LIVENESS, Life, Link, ModelRecovery, Process, SECOND, World, id};
-use crate::explore::checks;
+use super::{End, LIVENESS, Link, ModelRecovery, SECOND, World, id};
+use crate::checks::{recovery as checks, supervisor::finalizes};
 use crate::explore::checks::obligations;
 use crate::explore::report::names;
 use crate::mutation::mutant::drive;
@@ -225,7 +225,7 @@ impl Transport<ProcessId> for Host<'_, '_> {
     fn send(&mut self, to: ProcessId, message: &Message) {
         let has_journal = self.world.recovery.as_ref().is_some_and(|recovery| recovery.has_journal);
         if let (true, Message::Final { .. }) = (has_journal, message) {
-            self.world.violated(checks::finalizes(self.world, to.pid));
+            self.world.violated(finalizes(self.world, to.pid));
         }
         self.watch.tells(|| names::daemon(to.pid), message);
         self.watch.asked_of.push((to.pid, message.name()));
@@ -283,7 +283,9 @@ impl Discovery for Host<'_, '_> {
 
     fn kill(&mut self, process: ProcessId) {
         self.watch.did(|| format!("kills D{process}"));
-        self.world.violated(kills(self.world, process.pid));
+        let seen = self.world.recovery.as_ref().map(ModelRecovery::seen);
+        let wrong = seen.and_then(|seen| checks::kills(self.world, &seen, process.pid));
+        self.world.violated(wrong);
         self.world.recovery.iter_mut().for_each(|recovery| {
             recovery.killed.insert(process.pid);
         });
@@ -309,87 +311,12 @@ impl RecoveryHost for Host<'_, '_> {
             Verdict::Serves(process) => format!("finds: D{process} serves"),
             verdict => format!("finds: {}", name(verdict)),
         });
-        self.world.violated(truth(self.world, &outcome));
+        let seen = self.world.recovery.as_ref().map(ModelRecovery::seen);
+        let wrong = seen.and_then(|seen| checks::finds(self.world, &seen, &outcome));
+        self.world.violated(wrong);
         self.world.astray &= !outcome.verdict.is_clear();
         self.world.recovery.iter_mut().for_each(|recovery| recovery.outcome = Some(outcome.clone()));
     }
-}
-
-/// When it kills somebody: one that is its to end; not one that serves, nor the last one that could.
-fn kills(world: &World, pid: u32) -> Option<String> {
-    let process = world.processes.get(&pid)?;
-    if !world.recovery.as_ref()?.named.contains(&pid) {
-        return Some(format!("the recovery kills {pid}, which is another's"));
-    }
-    let well = process.life == Life::Runs && !process.hung && !process.suspect;
-    let answered = !world.recovery.as_ref()?.asked.contains(&pid);
-    let lives = |(other, process): (&u32, &Process)| *other != pid && process.life != Life::Dying;
-    let dying = world.processes.values().any(|process| process.life == Life::Dying);
-    match () {
-        () if !well || dying || world.signalled.is_some() => None,
-        () if process.accepts => Some(format!("the recovery kills {pid}, which serves")),
-        () if answered && !world.processes.keys().any(|pid| checks::serves(world, *pid)) => {
-            Some(format!("the recovery kills {pid}, which has answered, and nobody serves"))
-        }
-        () if !world.processes.iter().any(lives) => Some(format!("the recovery kills {pid}, the last one")),
-        () => None,
-    }
-}
-
-/// What it reports is so, but for an end that it can't have heard of.
-fn truth(world: &World, outcome: &Outcome) -> Option<String> {
-    let recovery = world.recovery.as_ref()?;
-    // One that has not said `Hello` yet knows of no handoff, and leaves when it sees that its supervisor is gone.
-    let matters = |process: &Process| match &process.daemon {
-        Daemon::Incumbent(_) => process.life != Life::Dying,
-        Daemon::Successor(machine) => machine.handoff_id().is_some() && process.life != Life::Dying,
-    };
-    let so = match outcome.verdict {
-        Verdict::Serves(process) => {
-            let is_final = |process: &Process| {
-                process.finalized || process.predecessor.is_some_and(|pid| world.processes.contains_key(&pid))
-            };
-            // What may not be known to the next supervisor must not be final.
-            let told =
-                outcome.journal_error.is_some() || world.processes.get(&process.pid).is_some_and(is_final);
-            let serves = told && checks::serves(world, process.pid);
-            serves || checks::is_dead_unheard(world, &recovery.watched, process.pid)
-        }
-        Verdict::NobodyServes => !world.processes.values().any(matters),
-        Verdict::Unconfirmed => world.processes.values().any(Process::is_slow),
-        Verdict::Cancelled => true,
-    };
-    let stray =
-        |pid: &&u32| outcome.verdict != Verdict::Serves(id(**pid)) && world.processes.contains_key(pid);
-    if let (Verdict::Serves(_), Some(stray)) = (outcome.verdict, recovery.named.iter().find(stray)) {
-        return Some(format!("the recovery is over, and {stray} is left"));
-    }
-    if matches!(outcome.verdict, Verdict::Serves(_)) && !recovery.has_listeners {
-        return Some("the recovery is over without the listening sockets".into());
-    }
-    // Those whose end was not told are there, as far as it knows.
-    let is_there = |process: &ProcessId| {
-        world.processes.contains_key(&process.pid) || recovery.watched.contains(&process.pid)
-    };
-    if let Some(gone) = outcome.left.iter().find(|process| !is_there(process)) {
-        return Some(format!("the recovery reports that {} is left, which has ended", gone.pid));
-    }
-    let is_heir = |pid: u32| outcome.verdict == Verdict::Serves(id(pid));
-    let is_known = |pid: &&u32| is_heir(**pid) == outcome.left.contains(&id(**pid));
-    if let Some(pid) = recovery.watched.iter().find(is_known) {
-        return Some(format!("the recovery reports that {:?} are left, and not {pid}", outcome.left));
-    }
-    let killed: BTreeSet<u32> = outcome.killed.iter().map(|process| process.pid).collect();
-    if killed != recovery.killed {
-        return Some(format!(
-            "the recovery reports that it has killed {:?}, which is not so",
-            outcome.killed
-        ));
-    }
-    if recovery.journal_failed && outcome.journal_error.is_none() {
-        return Some("the journal could not be written, and the recovery does not say so".into());
-    }
-    (!so).then(|| format!("the recovery reports {:?}, which is not so", outcome.verdict))
 }
 
 /// Its name, for the list of verdicts that a search met.

@@ -1,0 +1,155 @@
+//! What must hold in every world that the machines run in, be it simulated in time or explored step by step.
+//!
+//! A check reads a [`View`]: what the kernel, the wire and the hosts show. It never reads a machine's own state, and shares no code
+//! with what it checks. Each returns what is wrong, in words. Where one world has something that the other does not (time, rivals,
+//! a process that is stopped in the middle of a turn), a fact says so, and the check has one rule for it.
+use std::borrow::Cow;
+
+use handoff::journal::Journal;
+use handoff::machine::{incumbent, successor};
+
+pub(crate) use self::recovery::Recovery;
+pub(crate) use self::supervisor::{GivesUp, Handoff, Party};
+use crate::process::{AnyHook, Life};
+use crate::trace::Name;
+
+pub(crate) mod daemon;
+pub(crate) mod recovery;
+pub(crate) mod supervisor;
+
+/// A world as checks see it.
+pub(crate) trait View {
+    /// The daemons that have not ended.
+    fn daemons(&self) -> impl Iterator<Item = (u32, Daemon)>;
+
+    /// The daemon with this pid, unless it has ended.
+    fn daemon(&self, pid: u32) -> Option<Daemon>;
+
+    /// What a trace calls a process.
+    fn name(&self, pid: u32) -> Name;
+
+    /// The owner of the control path, living or not.
+    fn path(&self) -> Option<u32>;
+
+    /// The process that a connect to the control path reaches.
+    fn answers_at_path(&self) -> Option<u32>;
+
+    /// A daemon was told to stop: that nobody serves then is what was wanted.
+    fn is_stop_wanted(&self) -> bool;
+
+    /// A daemon, which may have ended, has served; true where that is not kept.
+    fn has_served(&self, pid: u32) -> bool;
+
+    /// The record's holder.
+    fn holder(&self) -> Option<u32>;
+
+    /// The incumbent of the handoff for which the record's holder was started.
+    fn before_holder(&self) -> Option<u32>;
+
+    /// The journal, as it is written.
+    fn journal(&self) -> Cow<'_, Journal>;
+
+    /// A supervisor that comes anew, and reads `journal`, starts what `pid` was started from.
+    fn starts(&self, journal: &Journal, pid: u32) -> bool;
+
+    /// Another supervisor than `supervisor` has a handoff under way that replaces `pid`.
+    fn is_replaced_by_another(&self, supervisor: u32, pid: u32) -> bool;
+}
+
+/// A daemon's process, as it is seen from outside.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Daemon {
+    pub life: Life,
+    /// It accepts connections, and does what they ask for.
+    pub accepts: bool,
+    pub work: Work,
+    /// A hook runs that never returns; or it does nothing at all.
+    pub hangs: bool,
+    pub has_lock: bool,
+    /// The incumbent of the handoff for which it was started.
+    pub predecessor: Option<u32>,
+    /// It was told that its predecessor has ended; or it never had one.
+    pub finalized: bool,
+    /// It has come to be the incumbent, or was made part of a handoff.
+    pub takes_part: bool,
+    /// What a supervisor has told it.
+    pub told_to_begin: bool,
+    pub told_to_commit: bool,
+    /// It was told to stop.
+    pub told_to_stop: bool,
+    /// It was stopped or slowed down, or told to leave: a supervisor may take it for one that hangs.
+    pub is_suspect: bool,
+    /// Nobody can have a handoff with it: it speaks another version, or says that it is somebody else.
+    pub is_unfit: bool,
+    /// It was stopped or slowed down, or what it said was, in a world in which time passes: what it did, or another decided before
+    /// it was heard, is older than what can be seen.
+    pub lags: bool,
+    /// It takes its time to end, whoever waits for that.
+    pub ends_slowly: bool,
+}
+
+/// What a daemon's hooks are at, those in its queue included.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Work {
+    /// Something that others may have to wait for.
+    pub keeps_busy: bool,
+    /// The data directory is written, or may be.
+    pub writes: bool,
+    /// What the predecessor can't undo is made.
+    pub finalizes: bool,
+}
+
+impl Work {
+    pub(crate) fn of<'a>(hooks: impl Iterator<Item = &'a AnyHook>) -> Work {
+        let mut work = Work::default();
+        for hook in hooks {
+            let finalizes = *hook == AnyHook::Incumbent(incumbent::Hook::Finalize);
+            work.finalizes |= finalizes;
+            work.keeps_busy |= !finalizes;
+            work.writes |= match hook {
+                AnyHook::Incumbent(incumbent::Hook::Drain { .. })
+                | AnyHook::Successor(successor::Hook::WarmUp) => false,
+                AnyHook::Incumbent(
+                    incumbent::Hook::Seal | incumbent::Hook::Resume { .. } | incumbent::Hook::Finalize,
+                )
+                | AnyHook::Successor(successor::Hook::Open { .. } | successor::Hook::Serve) => true,
+            };
+        }
+        work
+    }
+}
+
+impl Daemon {
+    /// It runs, and no hook keeps it from what it is told.
+    fn is_well(&self) -> bool {
+        self.life == Life::Runs && !self.hangs
+    }
+
+    fn is_dying(&self) -> bool {
+        self.life == Life::Dying
+    }
+
+    /// It writes, or may write, what is in the data directory.
+    fn writes(&self) -> bool {
+        self.accepts || self.work.writes
+    }
+
+    /// An answer, or its service, can be a long time coming.
+    fn is_slow(&self) -> bool {
+        self.life == Life::Stopped || self.work.keeps_busy
+    }
+}
+
+/// Serves, under the lock, and can be reached at the control path.
+pub(crate) fn serves(view: &impl View, pid: u32) -> bool {
+    view.path() == Some(pid) && view.daemon(pid).is_some_and(|daemon| daemon.accepts && daemon.has_lock)
+}
+
+/// Served when it was last heard, and no supervisor could know that it does not any more: it is about to end, or has ended and
+/// nobody was told.
+fn served_when_heard(view: &impl View, pid: u32, is_untold: bool) -> bool {
+    match view.daemon(pid) {
+        Some(daemon) => daemon.is_dying() || daemon.told_to_stop,
+        None => is_untold && view.has_served(pid),
+    }
+}

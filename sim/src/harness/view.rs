@@ -1,0 +1,142 @@
+//! What the checks of both worlds see of this one.
+use std::borrow::Cow;
+
+use handoff::journal::Journal;
+use handoff::machine::supervisor::Peer;
+
+use crate::checks::{self, View, Work};
+use crate::kernel::Link;
+use crate::plan::What as Fault;
+use crate::process::{Daemon, Life, Process};
+use crate::supervisor::SupervisorProcess;
+use crate::supervisor::swap::Party;
+use crate::trace::Name;
+use crate::world::World;
+
+impl View for World {
+    fn daemons(&self) -> impl Iterator<Item = (u32, checks::Daemon)> {
+        self.daemons().map(|(pid, process, daemon)| (pid, self.seen(pid, process, daemon)))
+    }
+
+    fn daemon(&self, pid: u32) -> Option<checks::Daemon> {
+        let process = self.processes.get(&pid)?;
+        Some(self.seen(pid, process, process.daemon()?))
+    }
+
+    fn name(&self, pid: u32) -> Name {
+        self.name_of(pid)
+    }
+
+    fn path(&self) -> Option<u32> {
+        self.control_path
+    }
+
+    fn answers_at_path(&self) -> Option<u32> {
+        self.who_answers_at_path()
+    }
+
+    fn is_stop_wanted(&self) -> bool {
+        !self.audit.signalled.is_empty()
+    }
+
+    fn has_served(&self, pid: u32) -> bool {
+        self.audit.has_served.contains(&pid)
+    }
+
+    fn holder(&self) -> Option<u32> {
+        self.record().map(|record| record.holder.pid)
+    }
+
+    fn before_holder(&self) -> Option<u32> {
+        self.audit.before_holder
+    }
+
+    fn journal(&self) -> Cow<'_, Journal> {
+        Cow::Owned(self.journal())
+    }
+
+    fn starts(&self, journal: &Journal, pid: u32) -> bool {
+        let build = self.processes.get(&pid).and_then(Process::daemon).map(|daemon| daemon.build);
+        build == Some(SupervisorProcess::build_to_start(journal))
+    }
+
+    fn is_replaced_by_another(&self, supervisor: u32, pid: u32) -> bool {
+        let replaces =
+            |rival: &SupervisorProcess| rival.handoff().is_some_and(|it| it.incumbent() == Some(pid));
+        self.supervisors().any(|(other, rival)| other != supervisor && replaces(rival))
+    }
+}
+
+impl World {
+    fn seen(&self, pid: u32, process: &Process, daemon: &Daemon) -> checks::Daemon {
+        let is_unfit = matches!(daemon.quirk, Some(Fault::DieEarly | Fault::WrongPid | Fault::OtherVersion));
+        checks::Daemon {
+            life: process.life,
+            accepts: daemon.accepts,
+            work: Work::of(daemon.hooks.iter().map(|(_, hook)| hook)),
+            hangs: daemon.hangs() || daemon.quirk == Some(Fault::Hang),
+            has_lock: self.disk.lock().holders.contains(&pid),
+            predecessor: daemon.predecessor,
+            finalized: daemon.finalizes,
+            takes_part: daemon.is_incumbent() || daemon.joined,
+            told_to_begin: daemon.told_to_begin,
+            told_to_commit: daemon.told_to_commit,
+            told_to_stop: self.audit.signalled.contains(&pid),
+            is_suspect: process.suspect || daemon.told_to_leave,
+            is_unfit,
+            lags: process.suspect,
+            ends_slowly: process.life == Life::Dying && self.faults.core_dumps(pid) > 0,
+        }
+    }
+
+    /// The handoff that a supervisor has under way.
+    pub(crate) fn handoff(&self, supervisor: u32) -> Option<checks::Handoff> {
+        let process = self.processes.get(&supervisor)?;
+        let handoff = process.supervisor()?.handoff()?;
+        Some(checks::Handoff {
+            supervisor,
+            incumbent: self.party(handoff.party(Peer::Incumbent)),
+            successor: self.party(handoff.party(Peer::Successor)),
+            late: handoff.late,
+            overdue: handoff.overdue,
+            called_off: handoff.called_off,
+            must_commit: self.still_calm(handoff.calm),
+            misjudges_time: process.clock.was_stepped(),
+            heard_failed: handoff.heard_failed,
+            has_journal: !process.supervisor()?.rival,
+            has_noted: handoff.wrote.is_some(),
+            journal_failed: handoff.wrote == Some(false),
+        })
+    }
+
+    fn party(&self, party: &Party) -> checks::Party {
+        let link = party.link.and_then(|link| self.links.get(&link));
+        checks::Party {
+            pid: party.process.map(|process| process.pid),
+            ended: party.seen_to_end,
+            killed: party.killed,
+            linked: link.is_some_and(Link::is_whole),
+            open: party.link.is_some(),
+            acked: party.acked,
+            told_final: party.told_final,
+        }
+    }
+
+    /// The recovery that a supervisor has under way.
+    pub(crate) fn recovery(&self, supervisor: u32) -> Option<checks::Recovery<'_>> {
+        let process = self.processes.get(&supervisor)?;
+        let recovery = process.supervisor()?.recovery()?;
+        let others = || self.supervisors().filter(|(other, _)| *other != supervisor);
+        Some(checks::Recovery {
+            named: &recovery.named,
+            watched: recovery.watched.keys().map(|process| process.pid).collect(),
+            asked: &recovery.asked,
+            killed: &recovery.killed,
+            has_listeners: recovery.was_given_listeners || self.listener.has(supervisor),
+            journal_failed: recovery.journal_failed,
+            lags: process.suspect,
+            has_rival: others().next().is_some(),
+            is_disturbed: recovery.beside || others().any(|(_, other)| other.handoff().is_some()),
+        })
+    }
+}
