@@ -132,6 +132,7 @@ impl ModelRecovery {
             killed: &self.killed,
             has_listeners: self.has_listeners,
             journal_failed: self.journal_failed,
+            late: false,
             lags: false,
             has_rival: false,
             is_disturbed: false,
