@@ -116,7 +116,8 @@ impl World {
             ended: party.seen_to_end,
             killed: party.killed,
             linked: link.is_some_and(Link::is_whole),
-            open: party.open,
+            open: party.link.is_some(),
+            lost: !party.linked,
             acked: party.acked,
             told_final: party.told_final,
         }

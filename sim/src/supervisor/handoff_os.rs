@@ -54,7 +54,7 @@ impl Os for Host<'_> {
     }
 
     fn hang_up(&mut self, peer: Peer) {
-        self.of_handoff(|handoff| handoff.party_mut(peer).open = false);
+        self.of_handoff(|handoff| handoff.party_mut(peer).linked = false);
         self.perform(move |world, pid| {
             if let Some(link) = world.forgets_link(pid, peer) {
                 world.close_link(link, Side::Supervisor);

@@ -49,7 +49,7 @@ pub(crate) struct Party {
     pub seen_to_end: bool,
     pub killed: bool,
     /// There is a link to it, as far as the supervisor was told.
-    pub open: bool,
+    pub linked: bool,
     /// The supervisor has made it part of the handoff.
     pub acked: bool,
     told_to_commit: bool,
@@ -58,7 +58,7 @@ pub(crate) struct Party {
 
 impl Party {
     pub(super) fn is_linked(&mut self, link: u64) {
-        (self.link, self.open) = (Some(link), true);
+        (self.link, self.linked) = (Some(link), true);
     }
 }
 
@@ -228,7 +228,7 @@ impl World {
             handoff.called_off |= event == Event::Cancel && !decided;
             match &event {
                 Event::Frame(from, message) => handoff.hears(*from, message),
-                Event::Closed(peer, _) | Event::Ended(peer, _) => handoff.party_mut(*peer).open = false,
+                Event::Closed(peer, _) | Event::Ended(peer, _) => handoff.party_mut(*peer).linked = false,
                 _ => {}
             }
         }

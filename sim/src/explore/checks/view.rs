@@ -117,6 +117,7 @@ impl World {
             killed: supervisor.killed.contains(&peer),
             linked: its(&|link| link.supervisor_open && link.daemon_open && !link.reset),
             open: its(&|link| link.supervisor_open),
+            lost: !its(&|link| link.supervisor_open),
             acked: its(&|link| link.acked),
             told_final: its(&|link| link.supervisor_open && link.said == Some("Final")),
         }
