@@ -21,6 +21,8 @@ pub(crate) struct Recovery<'a> {
     pub journal_failed: bool,
     /// Its deadline has passed, in a world in which time does: it reports a daemon that serves, whether or not that was told all.
     pub late: bool,
+    /// Its own write of the journal took its time.
+    pub is_slow: bool,
     /// Its supervisor was stopped, could open no descriptor, or takes for silence what is none, in a world in which time passes.
     pub lags: bool,
     /// Another supervisor is there.
@@ -79,7 +81,7 @@ fn is_so(view: &impl View, recovery: &Recovery<'_>, outcome: &Outcome) -> bool {
         }
         // A daemon that was made part of no handoff yet leaves when it sees that its supervisor is gone.
         Verdict::NobodyServes => !view.daemons().any(|(_, daemon)| daemon.takes_part && !daemon.is_dying()),
-        Verdict::Unconfirmed => view.daemons().any(|(_, daemon)| daemon.is_slow()),
+        Verdict::Unconfirmed => recovery.is_slow || view.daemons().any(|(_, daemon)| daemon.is_slow()),
         Verdict::Cancelled => true,
     }
 }

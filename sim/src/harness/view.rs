@@ -136,6 +136,7 @@ impl World {
             has_listeners: recovery.was_given_listeners || self.listener.has(supervisor),
             journal_failed: recovery.journal_failed,
             late: recovery.late,
+            is_slow: recovery.is_slow,
             lags: process.suspect,
             has_rival: others().next().is_some(),
             is_disturbed: recovery.beside || others().any(|(_, other)| other.handoff().is_some()),

@@ -27,6 +27,8 @@ pub(crate) struct RecoveryTask {
     pub killed: BTreeSet<u32>,
     /// Its deadline has passed.
     pub late: bool,
+    /// Its write of the journal took its time.
+    pub is_slow: bool,
     /// It was given the listening sockets: what it was given outlives the process that had it.
     pub was_given_listeners: bool,
     /// What was to be written last into the journal could not be, or is not enough.
@@ -60,6 +62,7 @@ impl World {
             asked: BTreeSet::new(),
             killed: BTreeSet::new(),
             late: false,
+            is_slow: false,
             was_given_listeners: false,
             journal_failed: false,
             owner: None,

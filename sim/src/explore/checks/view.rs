@@ -134,6 +134,7 @@ impl ModelRecovery {
             has_listeners: self.has_listeners,
             journal_failed: self.journal_failed,
             late: false,
+            is_slow: false,
             lags: false,
             has_rival: false,
             is_disturbed: false,
