@@ -19,6 +19,10 @@ pub(crate) struct Recovery<'a> {
     pub has_listeners: bool,
     /// What was to be written last into the journal could not be, or is not enough.
     pub journal_failed: bool,
+    /// Its deadline has passed, in a world in which time does: it reports a daemon that serves, whether or not that was told all.
+    pub late: bool,
+    /// Its own write of the journal took its time.
+    pub is_slow: bool,
     /// Its supervisor was stopped, could open no descriptor, or takes for silence what is none, in a world in which time passes.
     pub lags: bool,
     /// Another supervisor is there.
@@ -71,13 +75,13 @@ fn is_so(view: &impl View, recovery: &Recovery<'_>, outcome: &Outcome) -> bool {
             let is_final = view.daemon(process.pid).is_some_and(|heir| {
                 heir.finalized || heir.predecessor.is_some_and(|pid| view.daemon(pid).is_some())
             });
-            let told = outcome.journal_error.is_some() || is_final;
+            let told = outcome.journal_error.is_some() || recovery.late || is_final;
             told && serves(view, process.pid)
                 || served_when_heard(view, process.pid, recovery.watched.contains(&process.pid))
         }
         // A daemon that was made part of no handoff yet leaves when it sees that its supervisor is gone.
         Verdict::NobodyServes => !view.daemons().any(|(_, daemon)| daemon.takes_part && !daemon.is_dying()),
-        Verdict::Unconfirmed => view.daemons().any(|(_, daemon)| daemon.is_slow()),
+        Verdict::Unconfirmed => recovery.is_slow || view.daemons().any(|(_, daemon)| daemon.is_slow()),
         Verdict::Cancelled => true,
     }
 }

@@ -43,6 +43,8 @@ pub(crate) struct Party {
     pub linked: bool,
     /// The supervisor's end of a link to it is open.
     pub open: bool,
+    /// The supervisor was told that there is no link, or none any more; its host may have seen that before.
+    pub lost: bool,
     /// The supervisor has made it part of the handoff.
     pub acked: bool,
     /// It was told, last of all, that its predecessor has ended.
@@ -122,7 +124,7 @@ pub(crate) fn gives_up(view: &impl View, handoff: &Handoff, peer: Peer, how: Giv
 /// A successor serves, or was told to, or can be told to.
 fn could_serve(view: &impl View, successor: &Party) -> bool {
     let daemon = successor.pid.and_then(|pid| view.daemon(pid));
-    successor.open && successor.acked || daemon.is_some_and(|it| it.accepts || it.told_to_commit)
+    successor.acked && !successor.lost || daemon.is_some_and(|it| it.accepts || it.told_to_commit)
 }
 
 /// When the incumbent is told to resume: a successor that was told to begin has been seen to end.

@@ -274,6 +274,13 @@ impl World {
             self.audit.has_served.insert(pid);
             self.opens_listener(pid);
         }
+        // One whose drain left it accepting, and that can't come back, serves nobody.
+        if serves
+            && result.is_err()
+            && self.daemon_mut(pid).is_some_and(|daemon| std::mem::take(&mut daemon.accepts))
+        {
+            self.note(Some(pid), || What::Serves(false));
+        }
         if let Ok(Done::Incumbent(incumbent::Done::Drained { accept_closed: false, .. })) = result {
             self.daemon_mut(pid).into_iter().for_each(|daemon| daemon.accepts = true);
         }

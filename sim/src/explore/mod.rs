@@ -15,7 +15,8 @@ mod search;
 
 pub use bounds::{Bound, LARGE, SMALL};
 pub use model::faults::Faults;
+pub use report::replay::Replayed;
 pub use report::table::tables;
 pub use search::graph::{Options, Report, Root, explore, explore_from};
-pub use search::schedule::{Replayed, Schedule};
+pub use search::schedule::Schedule;
 pub use search::walk::{Stride, Walk};

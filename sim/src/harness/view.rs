@@ -117,6 +117,7 @@ impl World {
             killed: party.killed,
             linked: link.is_some_and(Link::is_whole),
             open: party.link.is_some(),
+            lost: !party.linked,
             acked: party.acked,
             told_final: party.told_final,
         }
@@ -134,6 +135,8 @@ impl World {
             killed: &recovery.killed,
             has_listeners: recovery.was_given_listeners || self.listener.has(supervisor),
             journal_failed: recovery.journal_failed,
+            late: recovery.late,
+            is_slow: recovery.is_slow,
             lags: process.suspect,
             has_rival: others().next().is_some(),
             is_disturbed: recovery.beside || others().any(|(_, other)| other.handoff().is_some()),

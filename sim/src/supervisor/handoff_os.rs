@@ -54,6 +54,7 @@ impl Os for Host<'_> {
     }
 
     fn hang_up(&mut self, peer: Peer) {
+        self.of_handoff(|handoff| handoff.party_mut(peer).linked = false);
         self.perform(move |world, pid| {
             if let Some(link) = world.forgets_link(pid, peer) {
                 world.close_link(link, Side::Supervisor);
@@ -171,7 +172,7 @@ impl World {
             Some(owner) => {
                 let link = self.connect(pid, owner);
                 let handoff = self.supervisor_mut(pid).and_then(|supervisor| supervisor.handoff_mut());
-                handoff.into_iter().for_each(|handoff| handoff.party_mut(Peer::Incumbent).link = Some(link));
+                handoff.into_iter().for_each(|handoff| handoff.party_mut(Peer::Incumbent).is_linked(link));
                 Connection::Made
             }
             None if exhausted => Connection::Failed("too many open files".into()),
@@ -214,7 +215,8 @@ impl World {
         let id = self.processes[&child].id;
         if let Some(handoff) = self.supervisor_mut(pid).and_then(|supervisor| supervisor.handoff_mut()) {
             let party = handoff.party_mut(Peer::Successor);
-            (party.link, party.process) = (Some(link), Some(id));
+            party.is_linked(link);
+            party.process = Some(id);
         }
         Ok((id, binary(build, handoff_id)))
     }

@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use handoff::ProcessId;
 use handoff::machine::recovery::{Config, Event, Outcome};
-use handoff::machine::{Machine, Recovery};
+use handoff::machine::{Machine, Recovery, Timer};
 use handoff::node::keeper::Activity;
 use handoff::node::{Node, NodeOn, recovery as node};
 
@@ -25,6 +25,10 @@ pub(crate) struct RecoveryTask {
     pub asked: BTreeSet<u32>,
     /// The processes that it has killed.
     pub killed: BTreeSet<u32>,
+    /// Its deadline has passed.
+    pub late: bool,
+    /// Its write of the journal took its time.
+    pub is_slow: bool,
     /// It was given the listening sockets: what it was given outlives the process that had it.
     pub was_given_listeners: bool,
     /// What was to be written last into the journal could not be, or is not enough.
@@ -57,6 +61,8 @@ impl World {
             named: BTreeSet::new(),
             asked: BTreeSet::new(),
             killed: BTreeSet::new(),
+            late: false,
+            is_slow: false,
             was_given_listeners: false,
             journal_failed: false,
             owner: None,
@@ -119,6 +125,9 @@ impl World {
     }
 
     fn recovery_step(&mut self, pid: u32, node: &mut node::Recovery, event: Event, came: Option<(u64, u64)>) {
+        if let Some(recovery) = self.supervisor_mut(pid).and_then(SupervisorProcess::recovery_mut) {
+            recovery.late |= event == Event::Timer(Timer::Deadline);
+        }
         let name = if self.recorder.on { self.recovery_event_name(&event) } else { String::new() };
         let begun = self.turn_begins(pid, Recovery::ROLE, name, came, node.state());
         let mut meddling = self.meddling();

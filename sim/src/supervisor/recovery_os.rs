@@ -139,6 +139,7 @@ impl Os for Host<'_> {
     fn write_journal(&mut self, verdict: Verdict, journal: &Journal) -> Option<Result<(), String>> {
         let told = move |result| Pending::Recovery(Answer::Written(verdict, result));
         let (late, journal) = (self.world.slowness(self.pid, &At::JournalWrite), journal.clone());
+        self.of_recovery(|recovery| recovery.is_slow |= late > 0);
         let write = move |world: &mut World, pid| {
             let is_enough = journal.allows_final().is_ok();
             let result = world.writes_journal(pid, journal)?;

@@ -48,10 +48,18 @@ pub(crate) struct Party {
     /// The supervisor has seen its end.
     pub seen_to_end: bool,
     pub killed: bool,
+    /// There is a link to it, as far as the supervisor was told.
+    pub linked: bool,
     /// The supervisor has made it part of the handoff.
     pub acked: bool,
     told_to_commit: bool,
     pub told_final: bool,
+}
+
+impl Party {
+    pub(super) fn is_linked(&mut self, link: u64) {
+        (self.link, self.linked) = (Some(link), true);
+    }
 }
 
 impl Handoff {
@@ -218,8 +226,10 @@ impl World {
             handoff.late |= is_deadline;
             let decided = handoff.decided || handoff.incumbent.seen_to_end;
             handoff.called_off |= event == Event::Cancel && !decided;
-            if let Event::Frame(from, message) = &event {
-                handoff.hears(*from, message);
+            match &event {
+                Event::Frame(from, message) => handoff.hears(*from, message),
+                Event::Closed(peer, _) | Event::Ended(peer, _) => handoff.party_mut(*peer).linked = false,
+                _ => {}
             }
         }
         let name = if self.recorder.on { event_name(&event) } else { String::new() };

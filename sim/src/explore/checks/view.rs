@@ -117,6 +117,7 @@ impl World {
             killed: supervisor.killed.contains(&peer),
             linked: its(&|link| link.supervisor_open && link.daemon_open && !link.reset),
             open: its(&|link| link.supervisor_open),
+            lost: !its(&|link| link.supervisor_open),
             acked: its(&|link| link.acked),
             told_final: its(&|link| link.supervisor_open && link.said == Some("Final")),
         }
@@ -132,6 +133,8 @@ impl ModelRecovery {
             killed: &self.killed,
             has_listeners: self.has_listeners,
             journal_failed: self.journal_failed,
+            late: false,
+            is_slow: false,
             lags: false,
             has_rival: false,
             is_disturbed: false,

@@ -12,7 +12,8 @@ use super::faults::Faults;
 use super::host::Host;
 use super::steps::{Fault, Step};
 use super::watch::Watch;
-use super::{Daemon, End, LIVENESS, Life, Link, ModelSupervisor, SECOND, World, id};
+use super::{Daemon, End, LIVENESS, Life, Link, ModelSupervisor, SECOND, STRAY, World, id, is_stray};
+use crate::checks::daemon::one_writes;
 use crate::explore::checks;
 use crate::explore::checks::obligations::{self, daemon::DaemonObligations};
 use crate::mutation::mutant::drive;
@@ -26,6 +27,22 @@ pub(crate) struct Ran {
 }
 
 type Input = DaemonEvent<Ran>;
+
+/// A step that was taken, and in which of its gaps the process that acts died.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Move {
+    pub step: Step,
+    pub dies: Option<u8>,
+}
+
+impl Move {
+    pub(crate) fn happen(&self, world: &mut World, watch: &mut Watch<'_>) {
+        match self.dies {
+            None => world.apply(&self.step, watch),
+            Some(n) => world.apply_and_die(&self.step, n.into(), watch),
+        }
+    }
+}
 
 impl World {
     /// What becomes of the world: the one in which whoever acts lives, then one for every gap in which it dies.
@@ -49,6 +66,8 @@ impl World {
         self.apply_step(step, watch);
         self.violated(watch.is_endless().then(|| "a turn has no end".into()));
         self.settle();
+        self.violated(one_writes(self));
+        self.violated(checks::timer_bounds(self));
     }
 
     /// Lets `step` happen, but that the process that acts dies in the `n`-th gap that it passes.
@@ -492,14 +511,6 @@ impl World {
         };
         self.supervisor(event, watch)
     }
-}
-
-/// No handoff that was ever asked for.
-const STRAY: HandoffId = HandoffId([0xff; 16]);
-
-/// It belongs to another handoff.
-pub(crate) fn is_stray(message: &Message) -> bool {
-    message.handoff_id() == Some(STRAY)
 }
 
 fn is_refusal(message: &Message) -> bool {

@@ -31,8 +31,6 @@ use handoff::record::Record;
 use handoff::{HandoffId, ProcessId};
 
 use self::faults::Faults;
-use super::checks;
-use crate::checks::daemon::one_writes;
 use crate::process::AnyHook;
 pub(crate) use crate::process::Life;
 
@@ -222,6 +220,14 @@ pub(crate) struct World {
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 pub(crate) const LIVENESS: Duration = Duration::from_secs(5);
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// No handoff that was ever asked for.
+pub(super) const STRAY: HandoffId = HandoffId([0xff; 16]);
+
+/// It belongs to another handoff.
+pub(crate) fn is_stray(message: &Message) -> bool {
+    message.handoff_id() == Some(STRAY)
+}
 
 pub(crate) fn id(pid: u32) -> ProcessId {
     ProcessId { pid, start_time: 0 }
@@ -438,7 +444,7 @@ impl World {
         self.astray |= !end.is_clear(true) && (self.faults.recovers || !end.is_committed());
     }
 
-    /// Forgets what nobody can see any more, and looks at what is left.
+    /// Forgets what nobody can see any more.
     pub(crate) fn settle(&mut self) {
         let at_work = self.links.iter().map(|link| self.is_at_work(link.end)).collect::<Vec<_>>();
         for (link, at_work) in self.links.iter_mut().zip(at_work) {
@@ -451,8 +457,6 @@ impl World {
             }
         }
         self.links.retain(|link| link.daemon_open || link.supervisor_open);
-        self.violated(one_writes(self));
-        self.violated(checks::timer_bounds(self));
     }
 }
 

@@ -4,7 +4,6 @@ use handoff::message::Message;
 
 use super::faults::Faults;
 use super::{End, Life, Link, ModelRecovery, ModelSupervisor, Process, Version, World};
-use crate::explore::search::liveness::Needs;
 use crate::process::AnyHook;
 
 /// One thing that can happen next. Daemons are named by their pid, links by their place.
@@ -69,6 +68,17 @@ pub(crate) enum Fault {
     Speaks(u32, Version),
     /// No fault: a seal says how far it has come.
     SealGoesOn(u32),
+}
+
+/// What has to come to pass for a step to be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Needs {
+    /// Nothing, or little time.
+    Nothing,
+    /// A deadline's time. If all are there and talk to each other, it does not come to that.
+    Deadline,
+    /// Somebody who continues a stopped process.
+    Somebody,
 }
 
 impl Step {

@@ -1,4 +1,5 @@
 //! What an exploration prints: names of steps, stories and tables.
 pub(super) mod names;
-pub(super) mod story;
+pub(super) mod replay;
+mod story;
 pub(super) mod table;

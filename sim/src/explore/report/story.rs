@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, VecDeque};
 use handoff::machine::Machine;
 
 use super::names::{Actor, RECOVERY, SUPERVISOR, daemon};
+use crate::explore::model::apply::Move;
 use crate::explore::model::steps::{Fault, Step};
 use crate::explore::model::watch::{Asked, Watch};
 use crate::explore::model::{Daemon, World};
-use crate::explore::search::schedule::Move;
 use crate::mutation::mutant::Mutation;
 use crate::trace::{Effect, Entry, Name, Turn, What};
 

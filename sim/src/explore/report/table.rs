@@ -1,25 +1,17 @@
 //! The state × event tables: every event, applied to every machine that a search met.
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use handoff::HandoffId;
 use handoff::machine::{
-    Batch, DaemonEvent, Incumbent, LinkId, LockAnswer, Machine, Op, Recovery, Successor, Supervisor, Timer,
-    incumbent, recovery, successor,
+    Batch, DaemonEvent, LinkId, LockAnswer, Machine, Timer, incumbent, recovery, successor,
     supervisor::{self, Note, Peer, Verdict},
 };
 use handoff::message::{AwaitsFinal, HelloAck, Message, Role, Sealed, Standing};
 use handoff::time::Time;
 
-use crate::explore::model::{Daemon, World, hello, id};
+use crate::explore::model::{hello, id};
 use crate::explore::search::graph::Report;
-
-/// What a daemon's events refer to.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Around {
-    link: Option<LinkId>,
-    handoff_id: HandoffId,
-    op: Op,
-}
+use crate::explore::search::samples::{Around, Samples};
 
 /// The table of each role: for each state and event, what can become of it, for every machine that was met.
 pub fn tables<'a>(reports: impl IntoIterator<Item = &'a Report>) -> Vec<(&'static str, String)> {
@@ -28,38 +20,7 @@ pub fn tables<'a>(reports: impl IntoIterator<Item = &'a Report>) -> Vec<(&'stati
     cells.tables()
 }
 
-/// The machines that were met, each once.
-#[derive(Default)]
-pub(crate) struct Samples {
-    incumbents: HashSet<(Incumbent, Around)>,
-    successors: HashSet<(Successor, Around)>,
-    supervisors: HashSet<Supervisor>,
-    recoveries: HashSet<Recovery>,
-}
-
 impl Samples {
-    pub(crate) fn collect(&mut self, world: &World) {
-        if let Some(supervisor) = &world.supervisor {
-            self.supervisors.insert(supervisor.machine.clone());
-        }
-        if let Some(recovery) = &world.recovery {
-            self.recoveries.insert(recovery.machine.clone());
-        }
-        for (pid, process) in &world.processes {
-            let link = world.links.iter().rfind(|link| link.pid == *pid && link.daemon_open);
-            let handoff_id = link.map_or(HandoffId([world.started; 16]), |link| link.handoff_id);
-            let around = Around { link: link.map(|link| link.id), handoff_id, op: process.last_op };
-            match &process.daemon {
-                Daemon::Incumbent(machine) => {
-                    self.incumbents.insert((machine.clone(), around));
-                }
-                Daemon::Successor(machine) => {
-                    self.successors.insert((machine.clone(), around));
-                }
-            }
-        }
-    }
-
     /// Applies every event to every machine.
     pub(crate) fn fill(&self, cells: &mut Cells) {
         for machine in &self.supervisors {

@@ -10,16 +10,17 @@ use handoff::machine::Cell;
 use handoff::machine::supervisor::Verdict;
 
 use super::liveness::{self, Edge, NOWHERE, State};
-use super::schedule::{Move, Schedule};
+use super::samples::Samples;
+use super::schedule::Schedule;
 use crate::explore::bounds::Bound;
 use crate::explore::checks;
 use crate::explore::model::World;
+use crate::explore::model::apply::Move;
 use crate::explore::model::faults::Faults;
 use crate::explore::model::recover;
 use crate::explore::model::steps::Step;
 use crate::explore::model::watch::Watch;
 use crate::explore::report::names::Action;
-use crate::explore::report::table::Samples;
 use crate::mutation::mutant::{Change, Meddling, Mutation};
 
 /// What is looked for, besides violations.

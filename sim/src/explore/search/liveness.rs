@@ -10,6 +10,8 @@
 
 use std::collections::BTreeSet;
 
+use crate::explore::model::steps::Needs;
+
 /// What matters of a state.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct State {
@@ -35,17 +37,6 @@ pub(crate) struct Edge {
     /// What it is, whatever the state: by this, steps of different states are the same.
     pub action: u16,
     pub needs: Needs,
-}
-
-/// What has to come to pass for a step to be taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Needs {
-    /// Nothing, or little time.
-    Nothing,
-    /// A deadline's time. If all are there and talk to each other, it does not come to that.
-    Deadline,
-    /// Somebody who continues a stopped process.
-    Somebody,
 }
 
 /// Where a step leads that is due, such as a heartbeat behind a frame that is still to be read.

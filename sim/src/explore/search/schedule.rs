@@ -6,21 +6,10 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::graph;
 use crate::explore::model::World;
+use crate::explore::model::apply::Move;
 use crate::explore::model::faults::Faults;
-use crate::explore::model::steps::Step;
 use crate::explore::model::watch::Watch;
-use crate::explore::report::story::Story;
-use crate::mutation::mutant::Mutation;
-use crate::trace::Entry;
-
-/// A step that was taken, and in which of its gaps the process that acts died.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Move {
-    pub step: Step,
-    pub dies: Option<u8>,
-}
 
 /// A way through the states.
 #[derive(Clone, Debug)]
@@ -47,15 +36,6 @@ struct Bounds {
     handoffs: u8,
     steps: Vec<String>,
     faults: Faults,
-}
-
-/// What a schedule leads to.
-#[derive(Debug)]
-pub struct Replayed {
-    /// What happened, a step at a millisecond.
-    pub trace: Vec<Entry>,
-    /// What is not as it must be, if so.
-    pub violation: Option<String>,
 }
 
 const DIES: &str = ", and dies ";
@@ -116,35 +96,6 @@ impl Schedule {
         let text = text.map_err(|error| format!("can't read {}: {error}", path.display()))?;
         Schedule::parse(&text).map_err(|why| format!("{}: {why}", path.display()))
     }
-
-    /// Lets it happen once more. If it is said to show something, and nothing is wrong in it, it is looked at what lies ahead.
-    pub fn replay(&self, mutation: Option<&Mutation>) -> Replayed {
-        let mut world = World::new(self.faults, self.handoffs);
-        let mut story = Story::default();
-        for made in &self.moves {
-            story.tell(&mut world, made, mutation);
-        }
-        let violation = world.violation.clone().or_else(|| self.ahead(&world, mutation));
-        Replayed { trace: story.entries, violation }
-    }
-
-    /// What is wrong with what lies ahead of `world`, its last state: what it is said to show, if that.
-    fn ahead(&self, world: &World, mutation: Option<&Mutation>) -> Option<String> {
-        if self.why.is_empty() {
-            return None;
-        }
-        let wrong = graph::lies_ahead(world, mutation);
-        wrong.iter().find(|what| **what == self.why).or(wrong.first()).cloned()
-    }
-}
-
-impl Move {
-    pub(crate) fn happen(&self, world: &mut World, watch: &mut Watch<'_>) {
-        match self.dies {
-            None => world.apply(&self.step, watch),
-            Some(n) => world.apply_and_die(&self.step, n.into(), watch),
-        }
-    }
 }
 
 /// A move in words: what the step does, and before which effect its process dies.
@@ -182,27 +133,4 @@ fn read(world: &World, line: &str) -> Result<Move, String> {
         place.ok_or_else(|| format!("nobody can die {dies:?} here; where it can: {}", places.join("; ")))
     })?;
     Ok(Move { step: step.clone(), dies })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::explore::{Options, SMALL, explore};
-
-    #[test]
-    fn a_way_to_where_no_good_end_can_be_reached_fails_when_it_is_replayed() {
-        let bound = &SMALL[0];
-        let changes = explore(bound, Options { changes: true, ..Options::default() }).changes;
-        let all = changes
-            .into_iter()
-            .flat_map(|(cell, changes)| changes.into_keys().map(move |change| Mutation { cell, change }));
-        let found = all.into_iter().find_map(|mutation| {
-            let options = Options { mutation: Some(&mutation), most_states: 10_000, ..Options::default() };
-            let mut violations = explore(bound, options).violations.into_values();
-            Some((mutation, violations.find(|way| way.why.contains("no step that must come"))?))
-        });
-        let (mutation, way) = found.expect("a mutant that hangs");
-        assert_eq!(way.replay(Some(&mutation)).violation.as_ref(), Some(&way.why));
-        assert_eq!(way.replay(None).violation, None);
-    }
 }

@@ -1,7 +1,7 @@
 //! The states and steps of an exploration by themselves, for a search that is not this one (`sim/proofs/cross-check`).
-use super::schedule::Move;
 use crate::explore::bounds::Bound;
 use crate::explore::model::World;
+use crate::explore::model::apply::Move;
 use crate::explore::model::watch::Watch;
 
 /// A state within a bound, as opaque as a search needs it: it can be told from others, and steps lead on from it.

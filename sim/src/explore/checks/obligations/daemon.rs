@@ -4,9 +4,8 @@ use handoff::machine::{DaemonEvent, Exit, LinkId, Timer};
 use handoff::message::Message;
 use handoff::record::Record;
 
-use crate::explore::model::apply::is_stray;
 use crate::explore::model::watch::Watch;
-use crate::explore::model::{Daemon, End, Link, Process, World};
+use crate::explore::model::{Daemon, End, Link, Process, World, is_stray};
 
 /// What one that is free to act begins with at once.
 const ASKS_OF_A_DAEMON: [&str; 8] =

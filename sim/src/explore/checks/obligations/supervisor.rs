@@ -3,9 +3,8 @@ use handoff::machine::supervisor::{Event, Note, Peer, Verdict};
 use handoff::machine::{Machine, Timer};
 use handoff::message::Message;
 
-use crate::explore::model::apply::is_stray;
 use crate::explore::model::watch::Watch;
-use crate::explore::model::{End, Link, ModelSupervisor, World, id};
+use crate::explore::model::{End, Link, ModelSupervisor, World, id, is_stray};
 
 /// What came to the supervisor, and how it stood then.
 pub(in crate::explore) struct SupervisorObligations {

@@ -1,0 +1,61 @@
+//! A schedule that happens once more.
+use super::story::Story;
+use crate::explore::model::World;
+use crate::explore::search::graph;
+use crate::explore::search::schedule::Schedule;
+use crate::mutation::mutant::Mutation;
+use crate::trace::Entry;
+
+/// What a schedule leads to.
+#[derive(Debug)]
+pub struct Replayed {
+    /// What happened, a step at a millisecond.
+    pub trace: Vec<Entry>,
+    /// What is not as it must be, if so.
+    pub violation: Option<String>,
+}
+
+impl Schedule {
+    /// Lets it happen once more. If it is said to show something, and nothing is wrong in it, it is looked at what lies ahead.
+    pub fn replay(&self, mutation: Option<&Mutation>) -> Replayed {
+        let mut world = World::new(self.faults, self.handoffs);
+        let mut story = Story::default();
+        for made in &self.moves {
+            story.tell(&mut world, made, mutation);
+        }
+        let violation = world.violation.clone().or_else(|| self.ahead(&world, mutation));
+        Replayed { trace: story.entries, violation }
+    }
+
+    /// What is wrong with what lies ahead of `world`, its last state: what it is said to show, if that.
+    fn ahead(&self, world: &World, mutation: Option<&Mutation>) -> Option<String> {
+        if self.why.is_empty() {
+            return None;
+        }
+        let wrong = graph::lies_ahead(world, mutation);
+        wrong.iter().find(|what| **what == self.why).or(wrong.first()).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::explore::{Options, SMALL, explore};
+
+    #[test]
+    fn a_way_to_where_no_good_end_can_be_reached_fails_when_it_is_replayed() {
+        let bound = &SMALL[0];
+        let changes = explore(bound, Options { changes: true, ..Options::default() }).changes;
+        let all = changes
+            .into_iter()
+            .flat_map(|(cell, changes)| changes.into_keys().map(move |change| Mutation { cell, change }));
+        let found = all.into_iter().find_map(|mutation| {
+            let options = Options { mutation: Some(&mutation), most_states: 10_000, ..Options::default() };
+            let mut violations = explore(bound, options).violations.into_values();
+            Some((mutation, violations.find(|way| way.why.contains("no step that must come"))?))
+        });
+        let (mutation, way) = found.expect("a mutant that hangs");
+        assert_eq!(way.replay(Some(&mutation)).violation.as_ref(), Some(&way.why));
+        assert_eq!(way.replay(None).violation, None);
+    }
+}

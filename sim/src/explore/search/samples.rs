@@ -1,0 +1,48 @@
+//! The machines that a search met, for the tables of states and events.
+use std::collections::HashSet;
+
+use handoff::HandoffId;
+use handoff::machine::{Incumbent, LinkId, Op, Recovery, Successor, Supervisor};
+
+use crate::explore::model::{Daemon, World};
+
+/// What a daemon's events refer to.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Around {
+    pub link: Option<LinkId>,
+    pub handoff_id: HandoffId,
+    pub op: Op,
+}
+
+/// The machines that were met, each once.
+#[derive(Default)]
+pub(crate) struct Samples {
+    pub incumbents: HashSet<(Incumbent, Around)>,
+    pub successors: HashSet<(Successor, Around)>,
+    pub supervisors: HashSet<Supervisor>,
+    pub recoveries: HashSet<Recovery>,
+}
+
+impl Samples {
+    pub(crate) fn collect(&mut self, world: &World) {
+        if let Some(supervisor) = &world.supervisor {
+            self.supervisors.insert(supervisor.machine.clone());
+        }
+        if let Some(recovery) = &world.recovery {
+            self.recoveries.insert(recovery.machine.clone());
+        }
+        for (pid, process) in &world.processes {
+            let link = world.links.iter().rfind(|link| link.pid == *pid && link.daemon_open);
+            let handoff_id = link.map_or(HandoffId([world.started; 16]), |link| link.handoff_id);
+            let around = Around { link: link.map(|link| link.id), handoff_id, op: process.last_op };
+            match &process.daemon {
+                Daemon::Incumbent(machine) => {
+                    self.incumbents.insert((machine.clone(), around));
+                }
+                Daemon::Successor(machine) => {
+                    self.successors.insert((machine.clone(), around));
+                }
+            }
+        }
+    }
+}
