@@ -111,7 +111,7 @@ fn variables_that_contradict_themselves_are_an_error_and_those_of_another_proces
     for (wrapper, words) in [
         ("LISTEN_FDS=x;", "LISTEN_FDS=x is no number"),
         ("LISTEN_FDS=-1;", "LISTEN_FDS=-1 is no number"),
-        ("LISTEN_FDS=2147483644; unset LISTEN_FDNAMES;", "2147483644 descriptors, but"),
+        ("LISTEN_FDS=2147483644; unset LISTEN_FDNAMES;", "2147483644 is no number of descriptors"),
         ("LISTEN_FDS=2;", "2 descriptors, but 1 are open and named"),
         ("LISTEN_FDNAMES=a:b;", "1 descriptors, but 2"),
         ("unset LISTEN_FDNAMES;", "unknown close-on-exec=true"),
