@@ -65,6 +65,8 @@ pub(crate) struct Daemon {
     pub work: Work,
     /// A hook runs that never returns; or it does nothing at all.
     pub hangs: bool,
+    /// The system takes its time over what it has asked for, in a world in which time passes.
+    pub waits: bool,
     pub has_lock: bool,
     /// The incumbent of the handoff for which it was started.
     pub predecessor: Option<u32>,
@@ -136,7 +138,7 @@ impl Daemon {
 
     /// An answer, or its service, can be a long time coming.
     fn is_slow(&self) -> bool {
-        self.life == Life::Stopped || self.work.keeps_busy
+        self.life == Life::Stopped || self.work.keeps_busy || self.waits
     }
 }
 

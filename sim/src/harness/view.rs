@@ -75,6 +75,7 @@ impl World {
             accepts: daemon.accepts,
             work: Work::of(daemon.hooks.iter().map(|(_, hook)| hook)),
             hangs: daemon.hangs() || daemon.quirk == Some(Fault::Hang),
+            waits: !process.pending.is_empty(),
             has_lock: self.disk.lock().holders.contains(&pid),
             predecessor: daemon.predecessor,
             finalized: daemon.finalizes,

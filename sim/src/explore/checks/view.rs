@@ -68,6 +68,7 @@ impl World {
             accepts: process.accepts,
             work: Work::of(process.hooks.iter().map(|(_, hook)| hook)),
             hangs: process.hung,
+            waits: false,
             has_lock: self.lock == Some(pid),
             predecessor: process.predecessor,
             finalized: process.finalized,
