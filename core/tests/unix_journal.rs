@@ -281,7 +281,8 @@ fn a_process_of_another_boot_is_neither_waited_for_nor_ended() {
     let start_time = start_time_of(stranger.id()).unwrap().unwrap();
     let process = ProcessId { pid: stranger.id(), start_time };
     let running = Some(Running { process, build_id: Vec::new(), is_committed: true });
-    let under_way = journal(1).under_way.map(|under_way| UnderWay { successor: process, retiring: false, ..under_way });
+    let under_way =
+        journal(1).under_way.map(|under_way| UnderWay { successor: process, retiring: false, ..under_way });
     let value = Journal { running, under_way, ..journal(1) };
     for (boot, is_believed) in [(BootId([7; 16]), false), (BootId::default(), false), (boot_id(), true)] {
         let slot = slots::encode_slot(MAGIC, 1, &InBoot { boot, value: value.clone() }, SLOT_SIZE).unwrap();

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::places::{PAIR, SWAP, TAKEOVER, WAY_BACK};
 use crate::kernel::Micros;
 use crate::plan::Times;
+use crate::supervisor::RESTART;
 
 /// A length of time that a rule names.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +22,8 @@ pub(super) enum Term {
     UnreachableLimit,
     /// Until a supervisor that died is started again.
     Restart,
+    /// The longest pause of a supervisor between two starts of a daemon that dies young, again and again.
+    BackOff,
     /// A process's end may come so much later than that of its links.
     Parting,
     /// The shortest of these.
@@ -56,7 +59,8 @@ pub(super) struct Given {
 const PARTING: Micros = 20_000;
 
 use Term::{
-    Deadline, Heartbeat, HookLimit, Least, Length, Liveness, Parting, Pause, Restart, UnreachableLimit,
+    BackOff, Deadline, Heartbeat, HookLimit, Least, Length, Liveness, Parting, Pause, Restart,
+    UnreachableLimit,
 };
 
 const PAUSE: Rule = &[(1, Pause)];
@@ -205,7 +209,12 @@ pub(super) const ROWS: &[Row] = &[
         &["slow lock", "slow record", "slow path"],
         &[(1, Length), (2, Pause)],
     ),
-    row("the disk is full, an fsync fails", &["full-disk", "fsync-fails"], TWICE),
+    // A store that breaks ends its process, again and again until there is room.
+    row(
+        "the disk is full, an fsync fails",
+        &["full-disk", "fsync-fails"],
+        &[(1, Least(&[&[(1, Length)], &[(1, BackOff)]])), (2, Pause)],
+    ),
     row(
         "a process can open no descriptor",
         &["no-descriptors supervisor", "no-descriptors incumbent", "no-descriptors successor"],
@@ -298,6 +307,7 @@ impl Given {
             HookLimit => times.hook_limit.micros(),
             UnreachableLimit => times.unreachable_limit.micros(),
             Restart => times.restart.micros(),
+            BackOff => RESTART.1,
             Parting => PARTING,
             Least(rules) => rules.iter().map(|rule| self.bound(rule)).min().unwrap_or_default(),
         }
@@ -315,6 +325,7 @@ pub(super) fn text(rule: Rule) -> String {
         HookLimit => "`hook_limit`".into(),
         UnreachableLimit => "`unreachable_limit`".into(),
         Restart => "restart".into(),
+        BackOff => "`restart_max`".into(),
         Parting => format!("{} ms", PARTING / 1000),
         Least(rules) => {
             let rules: Vec<String> = rules.iter().map(|rule| text(rule)).collect();
@@ -341,10 +352,11 @@ pub(super) struct Defaults {
     hook_limit: f64,
     unreachable_limit: f64,
     restart: f64,
+    back_off: f64,
 }
 
 impl Defaults {
-    /// What the library says; and what the unit for systemd says of a restart.
+    /// What the library says, what the reference supervisor says of its pauses, and what its unit for systemd says of a restart.
     pub(super) fn of_the_library() -> Defaults {
         let swap = handoff::SpawnSpec::new("");
         let recovery = handoff::RecoverySpec::default();
@@ -355,6 +367,7 @@ impl Defaults {
             hook_limit: secs(swap.hook_limit.unwrap_or(swap.deadline)),
             unreachable_limit: secs(recovery.unreachable_limit),
             restart: 0.1,
+            back_off: 30.0,
         }
     }
 
@@ -382,6 +395,7 @@ impl Defaults {
             HookLimit => self.hook_limit,
             UnreachableLimit => self.unreachable_limit,
             Restart => self.restart,
+            BackOff => self.back_off,
             Parting => PARTING as f64 / 1e6,
             // The length may be any: it is the others that set the bound.
             Least(rules) => {

@@ -26,7 +26,7 @@ pub(crate) mod swap;
 const JOURNAL_SLOT: usize = 2048;
 
 /// The pauses between two starts.
-const RESTART: (Micros, Micros) = (20_000, 400_000);
+pub(crate) const RESTART: (Micros, Micros) = (20_000, 400_000);
 
 /// A supervisor.
 pub(crate) struct SupervisorProcess {
