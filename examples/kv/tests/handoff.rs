@@ -22,6 +22,10 @@ fn ten_successors_under_load_lose_nothing_and_reset_nobody() {
         Options { info_interval: Duration::from_millis(1), ..Options::default() },
     );
     let load = load.unwrap();
+    let is_seen = |build: &str| {
+        until("the build is seen", || load.progress().seen.iter().any(|seen| seen.build_id == build));
+    };
+    is_seen("build 0");
     for round in 1..=10 {
         let build = format!("build {round}");
         let before = load.progress().requests;
@@ -31,7 +35,7 @@ fn ten_successors_under_load_lose_nothing_and_reset_nobody() {
         assert_eq!(ready.advertised_revision_per_shard, sealed.last_revision_per_shard);
         assert_eq!(ready.data_dir_fingerprint, sealed.data_dir_fingerprint);
         incumbent = successor;
-        until("seen", || load.progress().seen.iter().any(|seen| seen.build_id == build));
+        is_seen(&build);
     }
     let report = load.stop();
     assert!(report.is_clean(), "{report:#?}");
