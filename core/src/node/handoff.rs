@@ -4,11 +4,11 @@ use core::ops::ControlFlow;
 
 use super::{Credentials, Driver, END_AT_HAND, FLOOD, Node, NodeOn, Read};
 use crate::{
-    host::{self, Clock, Crashed, Gap, Gaps, Process, SupervisorHost, Transport},
+    host::{self, Clock, Crashed, Gaps, Process, SupervisorHost, Transport},
     id::{HandoffId, ProcessId},
     journal::{Binary, Journal, Parties},
     machine::{
-        Cell, Machine, Reason, Supervisor,
+        Machine, Reason, Supervisor,
         supervisor::{Config, Event, Note, Outcome, Peer, Verdict},
     },
     message::{Hello, Message},
@@ -507,26 +507,7 @@ fn last_words<O: Os>(os: &mut O, peer: Peer) -> Option<String> {
 }
 
 /// What a supervisor's machine stands on: the operating system, and what the node keeps of it.
-struct Hands<'a, O> {
-    rest: &'a mut Rest,
-    os: &'a mut O,
-}
-
-impl<O: Os> Clock for Hands<'_, O> {
-    fn now(&self) -> Time {
-        self.os.now()
-    }
-}
-
-impl<O: Os> Gaps for Hands<'_, O> {
-    fn handles(&mut self, cell: Cell) {
-        self.os.handles(cell);
-    }
-
-    fn gap(&mut self, gap: Gap) -> ControlFlow<Crashed> {
-        self.os.gap(gap)
-    }
-}
+type Hands<'a, O> = super::Hands<'a, Rest, O>;
 
 impl<O: Os> Transport<Peer> for Hands<'_, O> {
     fn send(&mut self, to: Peer, message: &Message) {

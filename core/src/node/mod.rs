@@ -13,7 +13,8 @@ use core::ops::ControlFlow;
 
 use crate::{
     drive::{self, Runs},
-    host::{Clock, Crashed, Gaps},
+    host::{Clock, Crashed, Gap, Gaps},
+    machine::Cell,
     message::Message,
     time::{Duration, Time},
 };
@@ -103,6 +104,28 @@ pub trait NodeOn<O>: Node {
 
     /// Hands `event` to the machine.
     fn step(&mut self, os: &mut O, event: Self::Event, driver: &mut impl Driver) -> ControlFlow<Crashed>;
+}
+
+/// What a machine stands on: the operating system, and what the node keeps besides the machine.
+pub(crate) struct Hands<'a, R, O> {
+    rest: &'a mut R,
+    os: &'a mut O,
+}
+
+impl<R, O: Clock> Clock for Hands<'_, R, O> {
+    fn now(&self) -> Time {
+        self.os.now()
+    }
+}
+
+impl<R, O: Gaps> Gaps for Hands<'_, R, O> {
+    fn handles(&mut self, cell: Cell) {
+        self.os.handles(cell);
+    }
+
+    fn gap(&mut self, gap: Gap) -> ControlFlow<Crashed> {
+        self.os.gap(gap)
+    }
 }
 
 /// How long a process's end is waited for once its link has closed. A process that ends closes its links first, by some

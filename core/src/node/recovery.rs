@@ -10,11 +10,11 @@ use core::ops::ControlFlow;
 use super::{Credentials, Driver, FLOOD, Node, NodeOn, Read};
 use crate::{
     bounds,
-    host::{Clock, Crashed, Discovery, Gap, Gaps, RecoveryHost, Transport},
+    host::{Clock, Crashed, Discovery, Gaps, RecoveryHost, Transport},
     id::ProcessId,
     journal::Journal,
     machine::{
-        Cell, Machine, Recovery as RecoveryMachine,
+        Machine, Recovery as RecoveryMachine,
         recovery::{Config, Event, Outcome, Sight, Sighting, Verdict},
     },
     message::{Hello, Message},
@@ -438,26 +438,7 @@ fn is_itself<O: Os>(os: &O, process: ProcessId) -> Result<(), String> {
 }
 
 /// What a recovery's machine stands on: the operating system, and what the node keeps of it.
-struct Hands<'a, O> {
-    rest: &'a mut Rest,
-    os: &'a mut O,
-}
-
-impl<O: Os> Clock for Hands<'_, O> {
-    fn now(&self) -> Time {
-        self.os.now()
-    }
-}
-
-impl<O: Os> Gaps for Hands<'_, O> {
-    fn handles(&mut self, cell: Cell) {
-        self.os.handles(cell);
-    }
-
-    fn gap(&mut self, gap: Gap) -> ControlFlow<Crashed> {
-        self.os.gap(gap)
-    }
-}
+type Hands<'a, O> = super::Hands<'a, Rest, O>;
 
 impl<O: Os> Transport<ProcessId> for Hands<'_, O> {
     fn send(&mut self, to: ProcessId, message: &Message) {

@@ -1,37 +1,16 @@
 //! What a daemon's machine stands on.
 use alloc::string::String;
-use core::ops::ControlFlow;
 
 use super::{Hook, Os, rest::Rest};
 use crate::{
-    host::{Clock, Crashed, Gap, Gaps, Hooks, Sockets, Storage, Transport},
-    machine::{Cell, Exit, LinkId, LockAnswer, Op, incumbent, successor},
+    host::{Hooks, Sockets, Storage, Transport},
+    machine::{Exit, LinkId, LockAnswer, Op, incumbent, successor},
     message::Message,
     record::Record,
-    time::Time,
 };
 
 /// The operating system, and what the node keeps of it.
-pub(super) struct Hands<'a, O> {
-    pub(super) rest: &'a mut Rest,
-    pub(super) os: &'a mut O,
-}
-
-impl<O: Os> Clock for Hands<'_, O> {
-    fn now(&self) -> Time {
-        self.os.now()
-    }
-}
-
-impl<O: Os> Gaps for Hands<'_, O> {
-    fn handles(&mut self, cell: Cell) {
-        self.os.handles(cell);
-    }
-
-    fn gap(&mut self, gap: Gap) -> ControlFlow<Crashed> {
-        self.os.gap(gap)
-    }
-}
+pub(super) type Hands<'a, O> = crate::node::Hands<'a, Rest, O>;
 
 impl<O: Os> Transport<LinkId> for Hands<'_, O> {
     fn send(&mut self, to: LinkId, message: &Message) {
