@@ -53,6 +53,8 @@ pub(crate) enum Happening {
     /// A fault whose time has come.
     Fault(usize),
     DiskHasRoom,
+    /// A supervisor is told that what is under way is called off.
+    Cancel(u32),
 }
 
 /// The machine.
@@ -160,6 +162,7 @@ impl World {
                 self.disk.lock().full = false;
                 self.faults.passed(self.now);
             }
+            Happening::Cancel(pid) => self.is_told_to_cancel(pid),
         }
     }
 

@@ -377,13 +377,11 @@ impl World {
             What::Rival => return self.rival_comes(index),
             What::Cancel => {
                 self.struck(index, None, text);
-                if let Some(supervisor) = self.main_supervisor() {
-                    self.supervisor_mut(supervisor)
-                        .into_iter()
-                        .for_each(|supervisor| supervisor.cancelled = true);
-                    self.poke(supervisor, self.now);
-                }
-                return;
+                let Some(supervisor) = self.main_supervisor() else { return };
+                return match self.length(supervisor, Kind::Order) {
+                    0 => self.is_told_to_cancel(supervisor),
+                    later => self.after(later, Happening::Cancel(supervisor)),
+                };
             }
             _ => {}
         }
@@ -395,6 +393,14 @@ impl World {
         }
         // If there was nobody to strike, the next one that does strikes elsewhere.
         self.faults.here = None;
+    }
+
+    /// The operator's word that what is under way is called off has come to a supervisor.
+    pub(crate) fn is_told_to_cancel(&mut self, pid: u32) {
+        let Some(supervisor) = self.supervisor_mut(pid) else { return };
+        supervisor.cancelled = true;
+        self.faults.passed(self.now);
+        self.poke(pid, self.now);
     }
 
     fn hit(&mut self, pid: u32, what: What, span: Micros) {

@@ -28,10 +28,12 @@ pub(crate) enum Kind {
     Choice,
     /// From a process's death until its links are closed.
     Closing,
+    /// The operator's word that a handoff is called off, on its way to the supervisor.
+    Order,
 }
 
 impl Kind {
-    pub(crate) const COUNT: usize = 11;
+    pub(crate) const COUNT: usize = 12;
 
     /// Usual, least, most; and the most on a machine with far too much to do.
     fn range(self) -> (Micros, Micros, Micros, Micros) {
@@ -46,6 +48,7 @@ impl Kind {
             Kind::Operation => (200, 50, 2000, 30_000),
             Kind::Hook => (2000, 200, 8000, 60_000),
             Kind::Closing => (0, 0, 3000, 20_000),
+            Kind::Order => (0, 0, 400, 20_000),
             Kind::Choice => (0, 0, u64::MAX / 2, u64::MAX / 2),
         }
     }
