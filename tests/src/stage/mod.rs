@@ -15,5 +15,5 @@ mod words;
 
 pub use agent::{Agent, cue, write_fate};
 pub use operator::stage;
-pub use report::{Ends, Line, Report, real_times, unstaged};
+pub use report::{Ends, Line, PACE, Report, real_times, unstaged};
 pub use words::Death;

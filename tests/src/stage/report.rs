@@ -156,9 +156,9 @@ impl Report {
     }
 }
 
-/// So much longer everything takes for real processes: on a busy machine one may not run for as long as the simulator's
-/// liveness.
-const PACE: u64 = 3;
+/// How many times longer everything takes for real processes. A busy machine may keep one from running for as long as the
+/// simulator's liveness (200 ms), and a word that is said again since it is late is another trace.
+pub const PACE: u64 = 8;
 
 /// The same plan at a pace that real processes can keep, at which something else may be reported.
 pub fn real_times(plan: &Plan) -> Plan {

@@ -14,7 +14,7 @@ use handoff::unix::probe;
 use handoff_sim::plan::{At, Fault, Plan, What, Who};
 use handoff_sim::run::{Options, Report as Simulated, gap_name, ledgers};
 use handoff_sim::{Span, run};
-use handoff_tests::stage::{Death, Report, compare, stage};
+use handoff_tests::stage::{Death, PACE, Report, compare, stage};
 
 use crate::lists::{alone, at_once, keep, listed, more_plans, scenarios, wrong_with};
 
@@ -29,7 +29,7 @@ const TRIES: u32 = 8;
 
 /// Longer than twice the liveness, so that others take a process that is stopped for one that hangs; shorter than the
 /// limits of hooks, so that it does not take itself for one.
-const STOP: Span = Span::from_millis(1500);
+const STOP: Span = Span::from_millis(PACE * 500);
 
 /// In these, real processes may come by gaps of which the simulator, with lengths of time that do not vary, knows nothing.
 const RACES: [&str; 1] = ["successor-dies-slowly-after-it-served"];
