@@ -193,17 +193,13 @@ fn terminated(hook: Hook, of_incumbent: bool) {
     writer.wait_for_writes(1);
     let gate = if of_incumbent { &old } else { &new }.gate(hook);
     reference.configure_build(&new);
-    thread::scope(|scope| {
-        let swap = scope.spawn(|| reference.ask_json("swap"));
-        gate.wait();
+    let ((code, swap), ()) = reference.swap_held_json(&gate, || {
         let (asked, supervisor) = (world.mark(), reference.pid().unwrap());
         reference.signal(Signal::SIGTERM);
         until("it hears of it while the hook runs", || world.has_said(asked, supervisor, "event=Cancel"));
-        gate.open();
-        let (code, swap) = swap.join().unwrap();
-        let expected = if hook == Hook::Serve { 0 } else { 1 };
-        assert_eq!(code, expected, "{swap}");
     });
+    let expected = if hook == Hook::Serve { 0 } else { 1 };
+    assert_eq!(code, expected, "{swap}");
     assert_eq!(reference.wait().code(), Some(0));
     assert!(of_world(world.layout()).is_empty(), "nobody is left");
     world.assert_nothing_lost(&writer);
@@ -246,13 +242,10 @@ fn both_daemons_die_and_the_supervisor_starts_the_committed_build() {
     let build = world.build();
     let gate = build.gate(Hook::Open);
     reference.configure_build(&build);
-    thread::scope(|scope| {
-        let swap = scope.spawn(|| reference.ask_json("swap"));
-        gate.wait();
+    let ((code, swap), ()) = reference.swap_held_json(&gate, || {
         of_world(world.layout()).into_iter().filter(|pid| is_actor(*pid)).for_each(kill);
-        let (code, swap) = swap.join().unwrap();
-        assert_eq!((code, &swap["outcome"]), (4, &"nobody_serves".into()), "{swap}");
     });
+    assert_eq!((code, &swap["outcome"]), (4, &"nobody_serves".into()), "{swap}");
     let restarted = world.assert_one_serves(&[supervisor]);
     writer.wait_for_write_by(restarted);
     let arguments = fs::read_to_string(format!("/proc/{restarted}/cmdline")).unwrap();

@@ -79,20 +79,15 @@ fn two_triggers_at_the_same_time_get_one_swap_and_one_refusal() {
     let build = world.build();
     let gate = build.gate(Hook::Open);
     reference.configure_build(&build);
-    std::thread::scope(|scope| {
-        let first = scope.spawn(|| reference.ask_json("swap"));
-        gate.wait();
-        let (second, status) = (reference.ask_json("swap"), reference.ask_json("status"));
-        // What is wrong is said when nobody waits any more.
-        gate.open();
-        let (code, first) = first.join().unwrap();
-        assert_eq!((code, &first["outcome"]), (0, &"committed".into()), "{first}");
-        let (code, second) = second;
-        assert_eq!((code, &second["error"]["code"]), (75, &"busy".into()), "{second}");
-        // It is held in its pause: no process serves.
-        let (code, status) = status;
-        assert_eq!((code, &status["activity"]), (4, &"swapping".into()), "{status}");
-    });
+    let (first, (second, status)) =
+        reference.swap_held_json(&gate, || (reference.ask_json("swap"), reference.ask_json("status")));
+    let (code, first) = first;
+    assert_eq!((code, &first["outcome"]), (0, &"committed".into()), "{first}");
+    let (code, second) = second;
+    assert_eq!((code, &second["error"]["code"]), (75, &"busy".into()), "{second}");
+    // It is held in its pause: no process serves.
+    let (code, status) = status;
+    assert_eq!((code, &status["activity"]), (4, &"swapping".into()), "{status}");
     world.assert_one_serves(&[reference.pid().unwrap()]);
     world.assert_clean(&writer);
 }

@@ -75,16 +75,13 @@ impl Scene {
         let new = self.world.build();
         let gate = if phase.is_old() { &self.build } else { &new }.gate(phase.hook());
         self.reference.configure_build(&new);
-        std::thread::scope(|scope| {
-            let swap = scope.spawn(|| self.reference.ask("swap"));
-            gate.wait();
+        self.reference.swap_held(&gate, || {
             let successor = until_some("the successor is there", || {
                 let mut others = of_world(self.world.layout());
                 others.retain(|pid| *pid != self.daemon && is_actor(*pid));
                 others.first().copied()
             });
             during(self, successor, &|| gate.open());
-            let _ = swap.join();
         });
     }
 }
