@@ -3,10 +3,11 @@
 //! There are two hosts: real sockets and processes (feature `unix`), and a simulated kernel. Both are driven by
 //! [`crate::drive`]. A method that returns `Option` may put its answer off: `None` means that the host will
 //! hand in the answer as an event later.
-use alloc::{string::String, vec::Vec};
+use alloc::vec::Vec;
 use core::ops::ControlFlow;
 
 use crate::{
+    error::HostError,
     id::ProcessId,
     machine::{Cell, Exit, LinkId, LockAnswer, Op, recovery, supervisor},
     message::Message,
@@ -61,7 +62,7 @@ pub trait Process {
     fn connect(&mut self);
 
     /// Starts the successor.
-    fn spawn(&mut self) -> Option<Result<ProcessId, String>>;
+    fn spawn(&mut self) -> Option<Result<ProcessId, HostError>>;
 
     /// Kills a peer's process and what it has forked.
     fn kill(&mut self, peer: supervisor::Peer);
@@ -70,7 +71,7 @@ pub trait Process {
 /// The supervisor's durable record.
 pub trait Journal {
     /// Makes `note` durable.
-    fn persist(&mut self, note: supervisor::Note) -> Option<Result<(), String>>;
+    fn persist(&mut self, note: supervisor::Note) -> Option<Result<(), HostError>>;
 }
 
 /// All that a supervisor stands on.
@@ -93,7 +94,7 @@ pub trait Discovery {
 
     /// Makes durable who serves, and that nothing is under way. An error too if the journal does not
     /// [allow](crate::journal::Journal::allows_final) what comes next.
-    fn note(&mut self, verdict: recovery::Verdict) -> Option<Result<(), String>>;
+    fn note(&mut self, verdict: recovery::Verdict) -> Option<Result<(), HostError>>;
 }
 
 /// All that a recovery stands on.
@@ -127,10 +128,10 @@ pub trait Storage {
     fn unlock(&mut self);
 
     /// Writes the record. The lock is held.
-    fn write_record(&mut self, op: Op, record: &Record) -> Option<Result<(), String>>;
+    fn write_record(&mut self, op: Op, record: &Record) -> Option<Result<(), HostError>>;
 
     /// Makes the control path lead to this process.
-    fn take_path(&mut self, op: Op) -> Option<Result<(), String>>;
+    fn take_path(&mut self, op: Op) -> Option<Result<(), HostError>>;
 }
 
 /// All that a daemon stands on.

@@ -2,7 +2,7 @@
 //! and never two writers.
 //!
 //! [`daemon`] is for a daemon's author, [`supervisor`] for a supervisor's: these two are the interface that versions are counted
-//! by. [`message`], [`machine`] and [`time`] have the types that appear in them. All other modules are hidden: the simulator stands on
+//! by. [`message`], [`machine`], [`text`] and [`time`] have the types that appear in them. All other modules are hidden: the simulator stands on
 //! them, and they change with any release.
 //!
 //! The protocol lives in pure state machines (`machine`) that know no clock, thread, descriptor or random number; nodes (`node`) decide
@@ -36,6 +36,7 @@ pub mod node;
 pub mod record;
 #[doc(hidden)]
 pub mod slots;
+pub mod text;
 pub mod time;
 
 #[cfg(feature = "unix")]
@@ -64,7 +65,7 @@ pub mod supervisor {
     };
 }
 
-pub use error::{Error, Result};
+pub use error::{Error, ErrorKind, HostError, Result};
 pub use id::{Fingerprint, HandoffId, ProcessId};
 pub use machine::Reason;
 #[cfg(feature = "unix")]

@@ -8,6 +8,7 @@ use core::{fmt, ops::RangeInclusive, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::id::{Fingerprint, HandoffId, ProcessId};
+use crate::text::PlainText;
 
 /// A version of the protocol.
 pub type ProtoVersion = u16;
@@ -70,6 +71,11 @@ impl Hello {
     /// The sender's identity.
     pub fn process(&self) -> ProcessId {
         ProcessId { pid: self.pid, start_time: self.start_time }
+    }
+
+    /// The build's name, as it is shown.
+    pub fn build(&self) -> PlainText {
+        String::from_utf8_lossy(&self.build_id).as_ref().into()
     }
 }
 
@@ -206,8 +212,7 @@ pub enum Message {
         /// The handoff.
         handoff_id: HandoffId,
         /// Why.
-        #[serde(with = "crate::bounds::text")]
-        error: String,
+        error: PlainText,
     },
     /// S → O: seal.
     SealRequest {
@@ -233,11 +238,9 @@ pub enum Message {
         /// The handoff.
         handoff_id: HandoffId,
         /// Why.
-        #[serde(with = "crate::bounds::text")]
-        error: String,
+        error: PlainText,
         /// How far it came, in words.
-        #[serde(with = "crate::bounds::text")]
-        partial_state: String,
+        partial_state: PlainText,
     },
     /// S → N: take the lock and open the state.
     Begin {
@@ -262,8 +265,7 @@ pub enum Message {
         /// The handoff.
         handoff_id: HandoffId,
         /// Why.
-        #[serde(with = "crate::bounds::text")]
-        error: String,
+        error: PlainText,
     },
     /// S → N: take the control path and serve.
     Commit {
@@ -290,8 +292,7 @@ pub enum Message {
         /// The handoff.
         handoff_id: HandoffId,
         /// Why.
-        #[serde(with = "crate::bounds::text")]
-        reason: String,
+        reason: PlainText,
     },
     /// S → O: serve again.
     ResumeAfterAbort {
@@ -320,8 +321,7 @@ pub enum Message {
     /// Anyone → anyone, before it closes the link: what was wrong.
     Refused {
         /// What was wrong.
-        #[serde(with = "crate::bounds::text")]
-        error: String,
+        error: PlainText,
     },
     /// A supervisor that comes anew → any daemon: where do you stand?
     StandingQuery,

@@ -11,7 +11,7 @@ use handoff::node::daemon::{Accepted, Daemon, Event, Hook, MOST_LINKS, Os, Reply
 use handoff::node::{Credentials, FLOOD, Faithful, Node, NodeOn, Read};
 use handoff::record::Record;
 use handoff::time::Time;
-use handoff::{HandoffId, ProcessId};
+use handoff::{HandoffId, HostError, ProcessId};
 
 const LIVENESS: Duration = Duration::from_secs(5);
 
@@ -47,11 +47,11 @@ impl Storage for Machine {
 
     fn unlock(&mut self) {}
 
-    fn write_record(&mut self, _op: Op, _record: &Record) -> Option<Result<(), String>> {
+    fn write_record(&mut self, _op: Op, _record: &Record) -> Option<Result<(), HostError>> {
         Some(Ok(()))
     }
 
-    fn take_path(&mut self, _op: Op) -> Option<Result<(), String>> {
+    fn take_path(&mut self, _op: Op) -> Option<Result<(), HostError>> {
         Some(Ok(()))
     }
 }

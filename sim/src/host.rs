@@ -4,6 +4,7 @@
 //!
 //! A process that is stopped in the middle of a turn does the rest of it when it goes on; one that dies there does not.
 //! Answers that a machine waits for may come at once or later.
+use handoff::HostError;
 use std::ops::ControlFlow;
 
 use handoff::host::{Clock, Crashed, Gap, Gaps};
@@ -85,7 +86,7 @@ impl Host<'_> {
             None => Read::Nothing,
             Some(kernel::Read::Closed(why)) => {
                 self.world.close_link(id, side);
-                Read::Closed(why)
+                Read::Closed(why.into())
             }
             Some(kernel::Read::Message(message, number)) => {
                 self.came = Some((id, number));
@@ -149,7 +150,7 @@ impl World {
         LockAnswer::Busy { hint: last, holder: None }
     }
 
-    pub(crate) fn write_record(&mut self, pid: u32, record: &Record) -> Result<(), String> {
+    pub(crate) fn write_record(&mut self, pid: u32, record: &Record) -> Result<(), HostError> {
         if !self.disk.lock().holders.contains(&pid) {
             self.violated("one writer", format!("process {pid} writes the record without the lock"));
         }
@@ -159,7 +160,7 @@ impl World {
             slots::decode_slots::<InBoot<Record>>(disk.system_read(RECORD), record::MAGIC, record::SLOT_SIZE);
         let record = InBoot { boot: BootId::default(), value: record };
         let bytes = slots::encode_slot(record::MAGIC, old.next_sequence(), &record, record::SLOT_SIZE);
-        let bytes = bytes.map_err(|error| error.to_string())?;
+        let bytes = bytes.map_err(|error| HostError::system(error.to_string()))?;
         disk.system_write(RECORD, old.next * record::SLOT_SIZE, &bytes)
     }
 }

@@ -1,11 +1,11 @@
 //! A simulated process, whatever runs in it.
 use std::collections::VecDeque;
 
-use handoff::ProcessId;
 use handoff::machine::{Exit, LockAnswer, Op, incumbent};
 use handoff::message::Message;
 pub(crate) use handoff::node::daemon::Hook as AnyHook;
 use handoff::node::{self, daemon::Event};
+use handoff::{HostError, ProcessId};
 
 use crate::daemon::Simulated;
 use crate::kernel::{Clock, Disk, Kind as Noisy, Micros};
@@ -253,11 +253,11 @@ pub(crate) fn lock_answer(answer: &LockAnswer) -> &'static str {
 }
 
 /// In a word, for a trace: what a recovery hears of its note. It was written, and is enough for `Final`.
-pub(crate) fn noted(result: &Result<(), String>) -> &'static str {
+pub(crate) fn noted(result: &Result<(), HostError>) -> &'static str {
     if result.is_ok() { "written" } else { "not written, or not enough" }
 }
 
 /// In a word, for a trace.
-pub(crate) fn written(result: &Result<(), String>) -> &'static str {
+pub(crate) fn written(result: &Result<(), HostError>) -> &'static str {
     if result.is_ok() { "written" } else { "not written" }
 }

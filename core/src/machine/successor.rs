@@ -9,6 +9,7 @@ use super::{
     Timer, Timers,
 };
 use crate::{
+    error::HostError,
     id::{Fingerprint, HandoffId, ProcessId},
     message::{Hello, HelloAck, Message, Role, Sealed, Standing},
     record::{Claim, Record},
@@ -235,7 +236,7 @@ impl Successor {
         }
     }
 
-    fn hook_done(&mut self, now: Time, op: Op, result: Result<Done, String>, mut out: Out<'_, Self>) {
+    fn hook_done(&mut self, now: Time, op: Op, result: Result<Done, HostError>, mut out: Out<'_, Self>) {
         if op != self.op {
             return;
         }

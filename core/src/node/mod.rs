@@ -8,7 +8,6 @@
 //! The order within one *pass*: answers that were put off; both ends of processes before each frame; frames, the older link first, a
 //! bounded number of one link; what hooks have reported; requests to stop or to cancel; new connections; and a timer only if there was
 //! nothing else, or if there was no end to it.
-use alloc::string::String;
 use core::ops::ControlFlow;
 
 use crate::{
@@ -16,6 +15,7 @@ use crate::{
     host::{Clock, Crashed, Gap, Gaps},
     machine::Cell,
     message::Message,
+    text::PlainText,
     time::{Duration, Time},
 };
 
@@ -35,7 +35,7 @@ pub enum Read {
     /// Nothing more for now.
     Nothing,
     /// The end of the link, and why. The link is gone: nothing more is read from it or sent over it.
-    Closed(String),
+    Closed(PlainText),
 }
 
 /// The process at the other end of a connection, as the kernel tells it.

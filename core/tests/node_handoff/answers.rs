@@ -1,6 +1,7 @@
 //! Answers that come at once or later, and what the journal says after each of its notes.
 use std::time::Duration;
 
+use handoff::HostError;
 use handoff::host::Clock;
 use handoff::journal::{Journal, Running, UnderWay};
 use handoff::machine::supervisor::{Event, Note, Peer, Verdict};
@@ -63,8 +64,8 @@ fn a_connection_that_fails_later_is_told_then() {
     scene.os.connections.push_back(None);
     scene.begin();
     assert_eq!(scene.pass(), []);
-    scene.os.answers.push_back(Answer::Connected(Connection::Failed("no such file".into())));
-    assert_eq!(scene.pass(), [Event::ConnectFailed("no such file".into())]);
+    scene.os.answers.push_back(Answer::Connected(Connection::Failed(HostError::system("no such file"))));
+    assert_eq!(scene.pass(), [Event::ConnectFailed(HostError::system("no such file"))]);
     assert_eq!(scene.node.outcome().map(|outcome| outcome.verdict), Some(Verdict::Unreachable));
 }
 
@@ -143,7 +144,7 @@ fn the_journal_says_that_nobody_serves_and_what_is_to_be_started_then() {
 #[test]
 fn what_could_not_be_written_is_known_and_comes_with_the_next_note() {
     let mut scene = Scene::new(false, before());
-    scene.os.written = Some(Err("the disk is full".into()));
+    scene.os.written = Some(Err(HostError::system("the disk is full")));
     scene.begin();
     scene.os.written = Some(Ok(()));
     scene.go_on_to("await-serving");
@@ -157,7 +158,7 @@ fn what_could_not_be_written_is_known_and_comes_with_the_next_note() {
 
 #[test]
 fn what_a_timer_leads_to_does_not_wait_for_the_next_one() {
-    let nobody = Connection::Failed("nobody listens".into());
+    let nobody = Connection::Failed(HostError::system("nobody listens"));
     let mut scene = Scene::at("await-drained");
     scene.os.closes(Peer::Incumbent);
     scene.pass();
@@ -170,6 +171,6 @@ fn what_a_timer_leads_to_does_not_wait_for_the_next_one() {
         scene.pass_at_wake();
     }
     assert_eq!(scene.node.wake_at(), Some(Time::ZERO), "it has failed: that is told now");
-    let failed = Event::ConnectFailed("nobody listens".into());
+    let failed = Event::ConnectFailed(HostError::system("nobody listens"));
     assert_eq!(scene.pass(), [failed]);
 }

@@ -1,11 +1,11 @@
 //! How links and processes come to an end, and which process a peer is believed to be.
 use std::time::Duration;
 
-use handoff::ProcessId;
 use handoff::host::Clock;
 use handoff::machine::supervisor::{Event, Peer};
 use handoff::message::Role;
 use handoff::node::{Credentials, END_AT_HAND, Node};
+use handoff::{HostError, ProcessId};
 
 use crate::os::{Did, INCUMBENT, Scene, UID, failed, hello, serving};
 
@@ -69,7 +69,7 @@ fn a_hello_from_another_process_or_user_is_refused() {
     for (peer, why) in [
         (Ok(other_pid), "it calls itself process 1, but is another"),
         (Ok(other_user), "process 1 runs as uid 1001, which is not allowed here"),
-        (Err("no such call".into()), "no such call"),
+        (Err(HostError::system("no such call")), "no such call"),
     ] {
         let mut scene = Scene::at("await-incumbent");
         scene.os.credentials = peer;

@@ -8,8 +8,9 @@ use handoff::machine::supervisor::{Config, Event, Note, Peer};
 use handoff::message::{Capabilities, Hello, Message, PROTO_MAX, PROTO_MIN, Role, Sealed};
 use handoff::node::handoff::{Answer, Connection, Handoff, Os, Spawned};
 use handoff::node::{Credentials, Faithful, Node, NodeOn, Read};
+use handoff::text::PlainText;
 use handoff::time::Time;
-use handoff::{HandoffId, ProcessId};
+use handoff::{HandoffId, HostError, ProcessId};
 
 pub(crate) const ID: HandoffId = HandoffId([7; 16]);
 pub(crate) const UID: u32 = 1000;
@@ -34,13 +35,13 @@ pub(crate) struct Queues {
     pub now: Duration,
     pub inboxes: BTreeMap<Peer, VecDeque<Read>>,
     /// Of the process at the other end of the incumbent's link.
-    pub credentials: Result<Credentials, String>,
+    pub credentials: Result<Credentials, HostError>,
     /// What the next attempts to connect come to; `None` puts the answer off. Afterwards they succeed.
     pub connections: VecDeque<Option<Connection>>,
     pub spawned: Option<Spawned>,
-    pub written: Option<Result<(), String>>,
+    pub written: Option<Result<(), HostError>>,
     pub answers: VecDeque<Answer>,
-    pub ended: BTreeMap<Peer, String>,
+    pub ended: BTreeMap<Peer, PlainText>,
     /// Processes that end after so many further reads.
     pub ends_after: Vec<(usize, Peer)>,
     pub cancelled: bool,
@@ -119,7 +120,7 @@ impl Os for Queues {
         self.did.push(Did::HangsUp(peer));
     }
 
-    fn credentials(&self, peer: Peer) -> Result<Credentials, String> {
+    fn credentials(&self, peer: Peer) -> Result<Credentials, HostError> {
         assert_eq!(peer, Peer::Incumbent, "the successor's link was made by this process");
         self.credentials.clone()
     }
@@ -133,12 +134,12 @@ impl Os for Queues {
         self.spawned.clone()
     }
 
-    fn watch(&mut self, incumbent: ProcessId) -> Result<(), String> {
+    fn watch(&mut self, incumbent: ProcessId) -> Result<(), HostError> {
         self.did.push(Did::Watches(incumbent));
         Ok(())
     }
 
-    fn ended(&mut self, peer: Peer) -> Option<String> {
+    fn ended(&mut self, peer: Peer) -> Option<PlainText> {
         self.ended.get(&peer).cloned()
     }
 
@@ -146,7 +147,7 @@ impl Os for Queues {
         self.did.push(Did::Kills(peer));
     }
 
-    fn write_journal(&mut self, note: Note, journal: &Journal) -> Option<Result<(), String>> {
+    fn write_journal(&mut self, note: Note, journal: &Journal) -> Option<Result<(), HostError>> {
         self.did.push(Did::Writes(note));
         self.journals.push((note, journal.clone()));
         self.written.clone()

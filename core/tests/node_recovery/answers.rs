@@ -1,9 +1,9 @@
 //! Answers that come at once or later, and what the journal says of what was found.
-use handoff::HandoffId;
 use handoff::journal::{Binary, Journal, Running};
 use handoff::machine::recovery::{Event, Sight, Sighting, Verdict};
 use handoff::node::Node;
 use handoff::node::recovery::{Answer, Seen};
+use handoff::{HandoffId, HostError};
 
 use crate::os::{A, B, Did, Scene, awaits_final, hello, listeners, serves};
 
@@ -42,7 +42,7 @@ fn a_connection_is_read_once_it_is_made() {
 #[test]
 fn a_connection_that_fails_later_is_told_before_what_came_after_it() {
     let mut scene = Scene::met(&[A, B]);
-    scene.os.answers.push_back(Answer::Connected(B, Err("nobody listens".into())));
+    scene.os.answers.push_back(Answer::Connected(B, Err(HostError::system("nobody listens"))));
     scene.os.answers.push_back(Answer::Looked(Seen::default(), None));
     let events = scene.hears(A, serves());
     assert_eq!(events, [Event::Closed(B), Event::Looked(vec![]), Event::Frame(A, serves())]);
@@ -73,7 +73,7 @@ fn the_journal_says_that_nobody_was_found() {
 }
 
 /// A recovery after what `committed` says that finds `process`, which waits for `Final`.
-fn finds(process: handoff::ProcessId, written: Option<Result<(), String>>) -> Scene {
+fn finds(process: handoff::ProcessId, written: Option<Result<(), HostError>>) -> Scene {
     let mut scene = Scene::new(&[process], committed());
     scene.os.dead.extend((process != A).then_some(A));
     scene.os.written = written;
@@ -97,7 +97,7 @@ fn what_the_journal_can_not_start_again_is_not_told_to_migrate() {
     assert!(!scene.os.has(&Did::Says(B, "Final")), "{:?}", scene.os.did);
     let outcome = scene.node.outcome().expect("it is over");
     assert_eq!(outcome.verdict, Verdict::Serves(B));
-    assert!(outcome.journal_error.as_ref().is_some_and(|why| why.contains("swapped once more")));
+    assert!(outcome.journal_error.as_ref().is_some_and(|why| why.detail.contains("swapped once more")));
 }
 
 #[test]
@@ -110,8 +110,9 @@ fn what_the_journal_can_not_start_again_is_not_told_to_migrate_later_either() {
 
 #[test]
 fn a_journal_that_can_not_be_written_keeps_final_back() {
-    let scene = finds(A, Some(Err("the disk is full".into())));
+    let scene = finds(A, Some(Err(HostError::system("the disk is full"))));
     assert!(!scene.os.has(&Did::Says(A, "Final")));
     let error = scene.node.outcome().and_then(|outcome| outcome.journal_error.clone());
-    assert_eq!(error.as_deref(), Some("the journal could not be written: the disk is full"));
+    let full = HostError::system("the journal could not be written: the disk is full");
+    assert_eq!(error, Some(full));
 }

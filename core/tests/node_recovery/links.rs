@@ -1,4 +1,5 @@
 //! Which process is believed, and which is asked again.
+use handoff::HostError;
 use handoff::machine::recovery::Event;
 use handoff::message::Message;
 use handoff::node::{Credentials, Read};
@@ -92,7 +93,7 @@ fn a_connection_that_fails_is_told_at_once_even_in_a_timers_turn() {
     let mut scene = Scene::met(&[A]);
     scene.os.inboxes.entry(A).or_default().push_back(Read::Closed("end of file".into()));
     scene.pass();
-    scene.os.connected = Some(Err("nobody listens".into()));
+    scene.os.connected = Some(Err(HostError::system("nobody listens")));
     scene.pass_at_wake();
     assert!(scene.os.has(&Did::Connects(A)));
     let now = scene.os.now;

@@ -6,7 +6,7 @@ use handoff::machine::{Exit, LinkId, Op, Successor, incumbent, successor};
 use handoff::message::{Capabilities, Hello, PROTO_MAX, PROTO_MIN, SealProgress};
 use handoff::node::daemon::{self as node, Done, Event, Reply, Role};
 use handoff::node::{Node, NodeOn};
-use handoff::{ReadinessSnapshot, ResumeFrom};
+use handoff::{HostError, ReadinessSnapshot, ResumeFrom};
 
 use crate::daemon::Simulated;
 use crate::host::Host;
@@ -210,7 +210,7 @@ impl World {
 
     /// A hook returns what is not good enough. One that opens what was sealed just before calls itself unhealthy, or has opened
     /// less than that; or something else, if it and who sealed it have the same kind of fingerprint.
-    fn performs_badly(&mut self, pid: u32, hook: &AnyHook) -> Option<Result<Done, String>> {
+    fn performs_badly(&mut self, pid: u32, hook: &AnyHook) -> Option<Result<Done, HostError>> {
         let opens = matches!(hook, AnyHook::Successor(successor::Hook::Open { .. }));
         let scheme =
             self.daemon_mut(pid).and_then(|daemon| daemon.sealed_for_it).filter(|_| opens).unwrap_or(0);
@@ -238,15 +238,15 @@ impl World {
         daemon.returns = None;
         let is_finalize = hook == AnyHook::Incumbent(incumbent::Hook::Finalize);
         let result = match fate {
-            Some(Fault::Fail) => Some(Err("injected".to_string())),
-            Some(Fault::Panic) => Some(Err("panicked: injected".to_string())),
+            Some(Fault::Fail) => Some(Err(HostError::hook("injected"))),
+            Some(Fault::Panic) => Some(Err(HostError::hook("panicked: injected"))),
             // A rival has no journal: the first supervisor would never know the binary that could read what was migrated.
             _ if is_finalize && self.faults.has_rival() => Some(Ok(Done::Incumbent(incumbent::Done::Ok))),
             Some(Fault::Unfit) => self.performs_badly(pid, &hook),
             _ => self.call(pid, |app| perform(app, &hook)),
         };
         let Some(result) = result else { return };
-        let failed = result.as_ref().err().cloned();
+        let failed = result.as_ref().err().map(ToString::to_string);
         self.note(Some(pid), || What::HookEnded(hook.name(), failed));
         self.hook_has_run(pid, &hook, &result);
         let app = self.daemon_mut(pid).and_then(|daemon| daemon.app.as_ref());
@@ -263,7 +263,7 @@ impl World {
     }
 
     /// What a hook's end means to clients, and to those who check.
-    fn hook_has_run(&mut self, pid: u32, hook: &AnyHook, result: &Result<Done, String>) {
+    fn hook_has_run(&mut self, pid: u32, hook: &AnyHook, result: &Result<Done, HostError>) {
         let serves = matches!(
             hook,
             AnyHook::Incumbent(incumbent::Hook::Resume { .. }) | AnyHook::Successor(successor::Hook::Serve)
@@ -293,8 +293,8 @@ impl World {
     pub(crate) fn call<T>(
         &mut self,
         pid: u32,
-        work: impl FnOnce(&mut dyn Simulated) -> Result<T, String>,
-    ) -> Option<Result<T, String>> {
+        work: impl FnOnce(&mut dyn Simulated) -> Result<T, HostError>,
+    ) -> Option<Result<T, HostError>> {
         let mut app = self.daemon_mut(pid)?.app.take()?;
         let sick = self.disk.lock().is_sick();
         let result = catch_unwind(AssertUnwindSafe(|| work(&mut *app)));
@@ -319,39 +319,45 @@ impl World {
             }
             Ok(result) => Some(result),
             Err(panic) if panic.is::<Died>() => None,
-            Err(panic) => Some(Err(format!("panicked: {}", panic_text(&*panic)))),
+            Err(panic) => Some(Err(HostError::hook(format!("panicked: {}", panic_text(&*panic))))),
         }
     }
 }
 
+/// What is wrong with the daemon's own code, in words.
+pub(crate) fn failed(error: Box<dyn std::error::Error + Send + Sync>) -> HostError {
+    HostError::hook(error.to_string())
+}
+
 /// Calls a hook of the daemon's.
-fn perform(app: &mut dyn Simulated, hook: &AnyHook) -> Result<Done, String> {
-    let text = |error: Box<dyn std::error::Error + Send + Sync>| error.to_string();
+fn perform(app: &mut dyn Simulated, hook: &AnyHook) -> Result<Done, HostError> {
     match hook {
-        AnyHook::Incumbent(incumbent::Hook::Drain { grace }) => app.drain(*grace).map_err(text).map(
+        AnyHook::Incumbent(incumbent::Hook::Drain { grace }) => app.drain(*grace).map_err(failed).map(
             |handoff::DrainReport { open_conns_remaining, accept_closed }| {
                 Done::Incumbent(incumbent::Done::Drained { open_conns_remaining, accept_closed })
             },
         ),
-        AnyHook::Incumbent(incumbent::Hook::Seal) => app.seal(&mut |_| {}).map_err(text).map(
+        AnyHook::Incumbent(incumbent::Hook::Seal) => app.seal(&mut |_| {}).map_err(failed).map(
             |handoff::SealReport { last_revision_per_shard, data_dir_fingerprint }| {
                 Done::Incumbent(incumbent::Done::Sealed { last_revision_per_shard, data_dir_fingerprint })
             },
         ),
         AnyHook::Incumbent(incumbent::Hook::Resume { from_disk }) => {
             let from = if *from_disk { ResumeFrom::Disk } else { ResumeFrom::Memory };
-            app.resume_after_abort(from).map_err(text).map(|()| Done::Incumbent(incumbent::Done::Ok))
+            app.resume_after_abort(from).map_err(failed).map(|()| Done::Incumbent(incumbent::Done::Ok))
         }
         AnyHook::Incumbent(incumbent::Hook::Finalize) => {
             app.finalize();
             Ok(Done::Incumbent(incumbent::Done::Ok))
         }
         AnyHook::Successor(successor::Hook::WarmUp) => {
-            app.warm_up().map_err(text).map(|()| Done::Successor(successor::Done::Ok))
+            app.warm_up().map_err(failed).map(|()| Done::Successor(successor::Done::Ok))
         }
-        AnyHook::Successor(successor::Hook::Open { .. }) => app.open(hook.sealed()).map_err(text).map(opened),
+        AnyHook::Successor(successor::Hook::Open { .. }) => {
+            app.open(hook.sealed()).map_err(failed).map(opened)
+        }
         AnyHook::Successor(successor::Hook::Serve) => {
-            app.serve().map_err(text).map(|()| Done::Successor(successor::Done::Ok))
+            app.serve().map_err(failed).map(|()| Done::Successor(successor::Done::Ok))
         }
     }
 }

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::checks::{self, GivesUp};
 use crate::daemon::Promise;
+use crate::daemon::process::failed;
 use crate::kernel::{Link, Micros, Refused, Side};
 use crate::process::{Life, Process};
 use crate::search::coverage::CoveragePoint;
@@ -324,7 +325,7 @@ impl World {
             return self.violated("reachable", why);
         };
         for key in 0..self.clients.len() as u32 {
-            let found = self.call(server, |app| app.read(key).map_err(|error| error.to_string()));
+            let found = self.call(server, |app| app.read(key).map_err(failed));
             let Some(Ok(found)) = found else {
                 return self.violated("nothing lost", format!("key {key} can't be read: {found:?}"));
             };

@@ -2,6 +2,9 @@
 //!
 //! A client has one request under way. A write that was not acknowledged is sent again until it is: the values of a key
 //! only grow, so that a read says at once whether anything was lost.
+use handoff::HostError;
+
+use crate::daemon::process::failed;
 use crate::kernel::{Kind, Micros, Request};
 use crate::world::{Happening, World};
 
@@ -13,7 +16,7 @@ pub(crate) struct Client {
     request: Option<Request>,
     /// A read must find at least this: it was acknowledged when the read was sent.
     floor: u64,
-    answer: Option<Result<u64, String>>,
+    answer: Option<Result<u64, HostError>>,
     /// The last value that it has tried to write, and the last that was acknowledged.
     tried: u64,
     acknowledged: u64,
@@ -116,11 +119,10 @@ impl World {
         let client = conn.client;
         let Some(request) = conn.unread.take() else { return };
         let mut broken = false;
-        let text = |error: Box<dyn std::error::Error + Send + Sync>| error.to_string();
         let result = self.call(pid, |app| {
             let result = match request {
-                Request::Write { key, value } => app.write(key, value).map(|()| value).map_err(text),
-                Request::Read { key } => app.read(key).map(Option::unwrap_or_default).map_err(text),
+                Request::Write { key, value } => app.write(key, value).map(|()| value).map_err(failed),
+                Request::Read { key } => app.read(key).map(Option::unwrap_or_default).map_err(failed),
             };
             broken = app.is_broken();
             result

@@ -7,7 +7,7 @@ use handoff::journal::{Binary, Journal, MAGIC};
 use handoff::node::Node;
 use handoff::node::keeper::{self, Keeper, Kept, Step, Which};
 use handoff::time::{Duration, Time};
-use handoff::{HandoffId, slots};
+use handoff::{HandoffId, HostError, slots};
 
 use self::recover::RecoveryTask;
 use self::swap::Handoff;
@@ -295,7 +295,7 @@ impl World {
     }
 
     /// What it knows from here on, written if there is a file for it. `None` if it dies over it.
-    pub(crate) fn writes_journal(&mut self, pid: u32, journal: Journal) -> Option<Result<(), String>> {
+    pub(crate) fn writes_journal(&mut self, pid: u32, journal: Journal) -> Option<Result<(), HostError>> {
         let supervisor = self.supervisor_mut(pid)?;
         supervisor.knows = journal.clone();
         if supervisor.rival {
@@ -314,7 +314,7 @@ impl World {
                 self.die(pid, "dies in the middle of a write", false);
                 return None;
             }
-            Some(_) => Err("injected".into()),
+            Some(_) => Err(HostError::system("injected")),
             None => disk
                 .system_write(JOURNAL, slot * JOURNAL_SLOT, &bytes)
                 .and_then(|()| disk.system_sync(JOURNAL)),

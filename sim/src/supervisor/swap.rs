@@ -4,7 +4,7 @@ use handoff::machine::{Machine, Supervisor, Timer};
 use handoff::message::Message;
 use handoff::node::keeper::End;
 use handoff::node::{Node, NodeOn, handoff as node};
-use handoff::{HandoffId, ProcessId};
+use handoff::{HandoffId, HostError, ProcessId};
 
 use super::{SupervisorProcess, Task};
 use crate::host::Host;
@@ -114,7 +114,7 @@ impl Handoff {
     }
 
     /// Notes whether it could be.
-    pub(super) fn wrote(&mut self, result: &Result<(), String>) {
+    pub(super) fn wrote(&mut self, result: &Result<(), HostError>) {
         self.wrote = Some(result.is_ok());
     }
 }

@@ -186,7 +186,7 @@ impl Puppet {
         loop {
             let (stream, decoder) = self.links[link].as_mut().unwrap();
             match decoder.next() {
-                Ok(Some(Message::Refused { error })) => return error,
+                Ok(Some(Message::Refused { error })) => return error.into(),
                 Ok(None) => {}
                 other => panic!("{other:?}"),
             }

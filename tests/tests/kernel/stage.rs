@@ -345,7 +345,7 @@ impl<'a> Stage<'a> {
 
 /// A frame that can be told from others.
 pub(crate) fn frame_of(tag: u32) -> Message {
-    Message::Refused { error: tag.to_string() }
+    Message::Refused { error: tag.to_string().into() }
 }
 
 fn name(who: Proc) -> char {

@@ -31,7 +31,7 @@ fn refusal(stream: &mut UnixStream) -> Option<String> {
     let mut said = None;
     while let Ok(Some(message)) = decoder.next() {
         if let Message::Refused { error } = message {
-            said = Some(error);
+            said = Some(error.into());
         }
     }
     said

@@ -5,6 +5,7 @@ use super::{DaemonEffect as Effect, Hook, Incumbent, LinkId, Message, Op, Out, S
 use crate::{
     id::HandoffId,
     message::HelloAck,
+    text::PlainText,
     time::{Duration, Time},
 };
 
@@ -180,7 +181,7 @@ impl Incumbent {
 }
 
 /// Tells a peer what was wrong, and is done with it.
-fn refuse(link: LinkId, error: alloc::string::String, out: &mut Out<'_, Incumbent>) {
-    out.push(Effect::Send(link, Message::Refused { error }));
+fn refuse(link: LinkId, error: impl Into<PlainText>, out: &mut Out<'_, Incumbent>) {
+    out.push(Effect::Send(link, Message::Refused { error: error.into() }));
     out.push(Effect::Close(link));
 }

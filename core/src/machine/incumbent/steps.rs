@@ -1,13 +1,15 @@
 //! An incumbent's moves: drain, seal, free the lock; or get it back and serve again.
-use alloc::{format, string::String};
+use alloc::format;
 
 use super::{
     Awaited, DaemonEffect as Effect, Done, Exit, Hook, Incumbent, LockAnswer, Op, Out, State, Timer, Why,
 };
 use crate::{
+    error::HostError,
     id::{HandoffId, ProcessId},
     message::{Message, Sealed},
     record::{Claim, Record},
+    text::PlainText,
     time::{Duration, Time},
 };
 
@@ -76,7 +78,13 @@ impl Incumbent {
         self.exit(exit, out);
     }
 
-    pub(super) fn hook_done(&mut self, now: Time, op: Op, result: Result<Done, String>, out: Out<'_, Self>) {
+    pub(super) fn hook_done(
+        &mut self,
+        now: Time,
+        op: Op,
+        result: Result<Done, HostError>,
+        out: Out<'_, Self>,
+    ) {
         if op != self.op {
             return;
         }
@@ -86,7 +94,9 @@ impl Incumbent {
             State::Sealing => self.seal_done(result, out),
             State::Resuming => match result {
                 Ok(_) => self.take_path(out),
-                Err(why) => self.unlock_and_exit(Exit::Failed(format!("can't serve again: {why}")), out),
+                Err(why) => {
+                    self.unlock_and_exit(Exit::Failed(format!("can't serve again: {why}").into()), out)
+                }
             },
             State::Serving
             | State::Drained
@@ -100,7 +110,7 @@ impl Incumbent {
         }
     }
 
-    pub(super) fn drained(&mut self, now: Time, result: Result<Done, String>, mut out: Out<'_, Self>) {
+    pub(super) fn drained(&mut self, now: Time, result: Result<Done, HostError>, mut out: Out<'_, Self>) {
         if self.stopping {
             return self.seal(now, &mut out);
         }
@@ -113,14 +123,14 @@ impl Incumbent {
                 );
             }
             Ok(_) => self.resume(now, &mut out),
-            Err(error) => {
+            Err(HostError { detail: error, .. }) => {
                 self.report(|handoff_id| Message::DrainFailed { handoff_id, error }, &mut out);
                 self.resume(now, &mut out);
             }
         }
     }
 
-    pub(super) fn seal_done(&mut self, result: Result<Done, String>, mut out: Out<'_, Self>) {
+    pub(super) fn seal_done(&mut self, result: Result<Done, HostError>, mut out: Out<'_, Self>) {
         match result {
             Ok(Done::Sealed { last_revision_per_shard, data_dir_fingerprint }) if !self.back => {
                 let generation = self.generation;
@@ -131,17 +141,18 @@ impl Incumbent {
             }
             Ok(_) => self.claim(self.generation, out),
             Err(error) if self.stopping => {
-                self.unlock_and_exit(Exit::Failed(format!("the seal failed: {error}")), out);
+                self.unlock_and_exit(Exit::Failed(format!("the seal failed: {error}").into()), out);
             }
             Err(error) => {
-                self.seal_failed(error, &mut out);
+                self.seal_failed(error.detail, &mut out);
                 self.claim(self.generation, out);
             }
         }
     }
 
-    pub(super) fn seal_failed(&mut self, error: String, out: &mut Out<'_, Self>) {
+    pub(super) fn seal_failed(&mut self, error: impl Into<PlainText>, out: &mut Out<'_, Self>) {
         let partial_state = "the lock is still held, the state is opened again from disk".into();
+        let error = error.into();
         self.report_unless_over(|handoff_id| Message::SealFailed { handoff_id, error, partial_state }, out);
     }
 
@@ -152,7 +163,13 @@ impl Incumbent {
         }
     }
 
-    pub(super) fn recorded(&mut self, now: Time, op: Op, result: Result<(), String>, mut out: Out<'_, Self>) {
+    pub(super) fn recorded(
+        &mut self,
+        now: Time,
+        op: Op,
+        result: Result<(), HostError>,
+        mut out: Out<'_, Self>,
+    ) {
         if op != self.op {
             return;
         }
@@ -165,7 +182,7 @@ impl Incumbent {
             }
             (State::Claiming, Ok(())) => self.resume(now, &mut out),
             (State::Claiming, Err(why)) => {
-                self.unlock_and_exit(Exit::Failed(format!("the record can't be written: {why}")), out);
+                self.unlock_and_exit(Exit::Failed(format!("the record can't be written: {why}").into()), out);
             }
             // Only a hint: it serves, whether that could be noted or not.
             (State::NotingServing, _) => self.serving_again(now, out),
@@ -249,7 +266,7 @@ impl Incumbent {
         &mut self,
         now: Time,
         op: Op,
-        result: Result<(), String>,
+        result: Result<(), HostError>,
         mut out: Out<'_, Self>,
     ) {
         if op != self.op || self.state != State::TakingPath {

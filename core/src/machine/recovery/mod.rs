@@ -5,10 +5,11 @@
 //! names, once another serves; and one that may hold the lock and says nothing past a bound. It never tries the lock.
 //!
 //! `mod.rs` holds the state and the event's way in, `steps.rs` what follows from what is known.
-use alloc::{collections::BTreeMap, string::String, vec::Vec};
+use alloc::{collections::BTreeMap, vec::Vec};
 
 use super::{EventName, Machine, Out, Timer, Timers};
 use crate::{
+    error::HostError,
     id::ProcessId,
     message::{AwaitsFinal, Message, Standing},
     time::{Duration, Time},
@@ -80,7 +81,7 @@ pub enum Event {
     /// A process has ended.
     Ended(ProcessId),
     /// The journal was written, or could not be.
-    Noted(Verdict, Result<(), String>),
+    Noted(Verdict, Result<(), HostError>),
     /// A timer has expired.
     Timer(Timer),
     /// The caller wants it to end. Nothing was disturbed.
@@ -152,7 +153,7 @@ pub struct Outcome {
     pub left: Vec<ProcessId>,
     /// The journal could not be written, or does not say what the one that serves was started from. It was not told
     /// then that its predecessor has ended.
-    pub journal_error: Option<String>,
+    pub journal_error: Option<HostError>,
 }
 
 /// What the recovery waits for.
@@ -217,7 +218,7 @@ pub struct Recovery {
     late: bool,
     has_listeners: bool,
     killed: Vec<ProcessId>,
-    journal_error: Option<String>,
+    journal_error: Option<HostError>,
     timers: Timers,
 }
 

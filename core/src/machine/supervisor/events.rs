@@ -1,11 +1,9 @@
 //! What happens to processes, links, timers and storage.
-use alloc::string::String;
-
 use super::{Awaited, Effect, Note, Out, Peer, Phase, Reason, Supervisor, Then, Timer, Verdict};
-use crate::{id::ProcessId, time::Time};
+use crate::{error::HostError, id::ProcessId, text::PlainText, time::Time};
 
 impl Supervisor {
-    pub(super) fn connect_failed(&mut self, now: Time, why: String, out: Out<'_, Self>) {
+    pub(super) fn connect_failed(&mut self, now: Time, why: HostError, out: Out<'_, Self>) {
         match self.phase {
             Phase::AwaitIncumbent => {
                 self.blame(Reason::Unreachable(why));
@@ -28,7 +26,7 @@ impl Supervisor {
         }
     }
 
-    pub(super) fn spawned(&mut self, now: Time, result: Result<ProcessId, String>, out: Out<'_, Self>) {
+    pub(super) fn spawned(&mut self, now: Time, result: Result<ProcessId, HostError>, out: Out<'_, Self>) {
         if self.phase != Phase::AwaitSpawn {
             return;
         }
@@ -54,7 +52,7 @@ impl Supervisor {
         &mut self,
         now: Time,
         note: Note,
-        result: Result<(), String>,
+        result: Result<(), HostError>,
         out: Out<'_, Self>,
     ) {
         match (note, self.phase, result) {
@@ -87,7 +85,7 @@ impl Supervisor {
         }
     }
 
-    pub(super) fn ended(&mut self, now: Time, peer: Peer, how: String, out: Out<'_, Self>) {
+    pub(super) fn ended(&mut self, now: Time, peer: Peer, how: PlainText, out: Out<'_, Self>) {
         if !self.party(peer).lives {
             return;
         }
@@ -100,7 +98,7 @@ impl Supervisor {
     }
 
     /// A crash of the incumbent becomes an early takeover, if there is somebody to take over.
-    fn incumbent_ended(&mut self, now: Time, how: String, mut out: Out<'_, Self>) {
+    fn incumbent_ended(&mut self, now: Time, how: PlainText, mut out: Out<'_, Self>) {
         match self.phase {
             Phase::AwaitRetired if self.successor.lives => return self.finalize(out),
             Phase::AwaitRetired => return self.finish(Verdict::NobodyServes, out),
@@ -133,7 +131,7 @@ impl Supervisor {
         }
     }
 
-    fn take_over_or_end(&mut self, now: Time, how: String, mut out: Out<'_, Self>) {
+    fn take_over_or_end(&mut self, now: Time, how: PlainText, mut out: Out<'_, Self>) {
         if self.successor.lives && self.successor.greeted {
             // However silent it was: it may serve by now, and nobody else can.
             self.successor.failed = false;
@@ -147,7 +145,7 @@ impl Supervisor {
         }
     }
 
-    fn successor_ended(&mut self, now: Time, how: String, out: Out<'_, Self>) {
+    fn successor_ended(&mut self, now: Time, how: PlainText, out: Out<'_, Self>) {
         let why = Reason::Ended(Peer::Successor, how);
         match self.phase {
             Phase::AwaitWarmed
@@ -175,14 +173,14 @@ impl Supervisor {
     }
 
     /// A link is at its end. A process that can't be reached is as good as silent.
-    pub(super) fn closed(&mut self, now: Time, peer: Peer, why: String, out: Out<'_, Self>) {
+    pub(super) fn closed(&mut self, now: Time, peer: Peer, why: PlainText, out: Out<'_, Self>) {
         if self.party(peer).lives {
             self.parted(now, peer, Reason::Closed(peer, why), out);
         }
     }
 
     /// A peer says that it won't go on, and closes its end.
-    pub(super) fn refused(&mut self, now: Time, peer: Peer, why: String, out: Out<'_, Self>) {
+    pub(super) fn refused(&mut self, now: Time, peer: Peer, why: PlainText, out: Out<'_, Self>) {
         self.part(now, peer, Reason::Closed(peer, why), out);
     }
 

@@ -1,9 +1,10 @@
 //! What peers say.
-use alloc::{format, string::String};
+use alloc::format;
 
 use super::{Effect, Out, Peer, Phase, Reason, Supervisor, Then, Verdict};
 use crate::{
     message::{Hello, Message, PROTO_MAX, PROTO_MIN, Role, Standing, negotiate_version, not_behind},
+    text::PlainText,
     time::Time,
 };
 
@@ -38,9 +39,9 @@ impl Supervisor {
 
     /// What is wrong with `message`, wherever in the handoff it comes: it belongs to another one, or it is not its
     /// sender's to say.
-    fn objection(&self, peer: Peer, message: &Message) -> Option<String> {
+    fn objection(&self, peer: Peer, message: &Message) -> Option<PlainText> {
         if message.handoff_id().is_some_and(|id| id != self.handoff_id) {
-            return Some(format!("{} belongs to another handoff", message.name()));
+            return Some(format!("{} belongs to another handoff", message.name()).into());
         }
         let is_its_to_say = match message {
             Message::Hello(_)
@@ -73,7 +74,7 @@ impl Supervisor {
             | Message::StandingQuery
             | Message::ListenersQuery => false,
         };
-        (!is_its_to_say).then(|| format!("{} does not come from the {}", message.name(), peer.role()))
+        (!is_its_to_say).then(|| format!("{} does not come from the {}", message.name(), peer.role()).into())
     }
 
     fn heard_incumbent(&mut self, now: Time, message: Message, mut out: Out<'_, Self>) {

@@ -6,12 +6,12 @@
 //!
 //! `mod.rs` holds the state and the event's way in, `frames.rs` what peers say, `events.rs` what happens to
 //! processes, timers and storage, `steps.rs` the moves from one phase to the next.
-use alloc::string::String;
-
 use super::{EventName, Machine, Out, Reason, Timer, Timers};
 use crate::{
+    error::HostError,
     id::{HandoffId, ProcessId},
     message::{Hello, Message, Role, Sealed},
+    text::PlainText,
     time::{Duration, Time},
 };
 
@@ -85,17 +85,17 @@ pub enum Event {
         replace: bool,
     },
     /// Nobody could be reached at the control path.
-    ConnectFailed(String),
+    ConnectFailed(HostError),
     /// A message came.
     Frame(Peer, Message),
     /// A link is at its end, whether closed, reset or broken by what came over it. Its host has closed this end, too.
-    Closed(Peer, String),
+    Closed(Peer, PlainText),
     /// A process has ended. Hosts report it before anything that it sent and that wasn't read yet.
-    Ended(Peer, String),
+    Ended(Peer, PlainText),
     /// The successor was started, or could not be.
-    Spawned(Result<ProcessId, String>),
+    Spawned(Result<ProcessId, HostError>),
     /// The journal was written, or could not be. Carries the note that was asked for.
-    Persisted(Note, Result<(), String>),
+    Persisted(Note, Result<(), HostError>),
     /// A timer has expired.
     Timer(Timer),
     /// The caller wants it to end, one way or the other.
@@ -172,7 +172,7 @@ pub struct Outcome {
     pub incumbent_ended_early: bool,
     /// The journal could not be written. A successor that serves all the same was not told that its predecessor has
     /// ended: a recovery tells it once it is written who serves.
-    pub journal_error: Option<String>,
+    pub journal_error: Option<HostError>,
 }
 
 /// What the supervisor waits for.
@@ -254,7 +254,7 @@ pub struct Supervisor {
     reason: Option<Reason>,
     open_conns_remaining: u32,
     incumbent_ended_early: bool,
-    journal_error: Option<String>,
+    journal_error: Option<HostError>,
     timers: Timers,
 }
 

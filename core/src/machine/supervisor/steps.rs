@@ -146,7 +146,7 @@ impl Supervisor {
             return out.push(Effect::Kill(Peer::Successor));
         }
         self.timers.arm(Timer::Patience, now, self.config.heartbeat());
-        let reason = self.reason.as_ref().map(Reason::to_string).unwrap_or_default();
+        let reason = self.reason.as_ref().map(|reason| reason.to_string().into()).unwrap_or_default();
         self.say(Peer::Successor, Message::Abort { handoff_id: self.handoff_id, reason }, &mut out);
     }
 

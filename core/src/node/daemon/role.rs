@@ -1,7 +1,6 @@
 //! The two lives of a daemon, behind one type: its hooks, its events, its machine.
-use alloc::string::String;
-
 use crate::{
+    error::HostError,
     machine::{
         DaemonEvent, Incumbent, LinkId, LockAnswer, Machine, Op, Successor, Timer, Timers, incumbent,
         successor,
@@ -83,13 +82,13 @@ pub enum Event {
     /// A link is at its end.
     Closed(LinkId),
     /// A hook has returned, or panicked.
-    HookDone(Op, Result<Done, String>),
+    HookDone(Op, Result<Done, HostError>),
     /// The lock was tried.
     Locked(Op, LockAnswer),
     /// The record was written, or could not be.
-    Recorded(Op, Result<(), String>),
+    Recorded(Op, Result<(), HostError>),
     /// The control path was taken, or could not be.
-    PathTaken(Op, Result<(), String>),
+    PathTaken(Op, Result<(), HostError>),
     /// A timer has expired.
     Timer(Timer),
     /// The process was asked to stop.

@@ -14,7 +14,7 @@ use std::time::Duration;
 pub(crate) use hooks::{Call, Replies, Reply};
 
 use crate::bounds;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, HostError, Result};
 use crate::id::ProcessId;
 use crate::machine::{Incumbent, LinkId, Successor};
 use crate::message::{Capabilities, Hello, PROTO_MAX, PROTO_MIN};
@@ -65,19 +65,20 @@ impl Place {
 
     /// Sees that the data directory is the one that its path leads to and, for a successor, the one that `incumbent` has:
     /// nobody has been touched yet.
-    pub(crate) fn check(&self, incumbent: Option<ProcessId>) -> std::result::Result<(), String> {
-        self.lock.dir().check_place().map_err(|error| error.to_string())?;
+    pub(crate) fn check(&self, incumbent: Option<ProcessId>) -> std::result::Result<(), HostError> {
+        self.lock.dir().check_place()?;
         let Some(incumbent) = incumbent else { return Ok(()) };
         let recorded = self.record.read().ok().and_then(|(record, _)| record).map(|record| record.holder);
         let holds = || self.lock.holder().is_some_and(|holder| holder.pid == incumbent.pid);
         if recorded == Some(incumbent) || holds() {
             return Ok(());
         }
-        Err(format!(
+        let why = format!(
             "the data directory {} is not that of process {incumbent}, which is to be replaced: start this one on the \
              same directory",
             self.lock.dir().named().display()
-        ))
+        );
+        Err(HostError::new(ErrorKind::Caller, why))
     }
 
     /// The generation of the record as it lies there.

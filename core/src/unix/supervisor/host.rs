@@ -7,7 +7,7 @@ use super::committed::Launch;
 use super::journal;
 use super::outcome::Stopwatch;
 use super::{Child, HandoffOutcome, SpawnSpec, Supervisor, Workshop};
-use crate::error::{Error, Result};
+use crate::error::{Error, HostError, Result};
 use crate::host::{Clock, Crashed, Gap, Gaps};
 use crate::id::{HandoffId, ProcessId};
 use crate::journal::{Binary, Journal};
@@ -16,6 +16,7 @@ use crate::machine::{Cell, Machine};
 use crate::message::Message;
 use crate::node::handoff::{Answer, Connection, Handoff, Os, Spawned};
 use crate::node::{Credentials, Read};
+use crate::text::PlainText;
 use crate::time::{Duration, Time};
 use crate::unix::context::Context;
 use crate::unix::control::{self, Connect};
@@ -235,9 +236,10 @@ impl Os for Host<'_> {
             }
             Ok(Connect::Retry) => Connection::QueueFull,
             Ok(Connect::NotThere) => {
-                Connection::Failed(format!("nobody listens at the control socket {}", control.display()))
+                let why = format!("nobody listens at the control socket {}", control.display());
+                Connection::Failed(HostError::peer(why))
             }
-            Err(error) => Connection::Failed(error.to_string()),
+            Err(error) => Connection::Failed(error.into()),
         })
     }
 
@@ -267,9 +269,9 @@ impl Os for Host<'_> {
         self.party_mut(peer).link = None;
     }
 
-    fn credentials(&self, peer: Peer) -> std::result::Result<Credentials, String> {
-        let link = self.party(peer).link.as_ref().ok_or("the link is gone")?;
-        let peer = control::peer(link.stream()).map_err(|error| error.to_string())?;
+    fn credentials(&self, peer: Peer) -> std::result::Result<Credentials, HostError> {
+        let link = self.party(peer).link.as_ref().ok_or_else(|| HostError::peer("the link is gone"))?;
+        let peer = control::peer(link.stream())?;
         Ok(Credentials { uid: peer.uid, pid: peer.pid })
     }
 
@@ -278,20 +280,20 @@ impl Os for Host<'_> {
     }
 
     fn spawn(&mut self, replaces: bool) -> Option<Spawned> {
-        Some(self.start_successor(replaces).map_err(|error| error.to_string()))
+        Some(self.start_successor(replaces).map_err(HostError::from))
     }
 
-    fn watch(&mut self, incumbent: ProcessId) -> std::result::Result<(), String> {
+    fn watch(&mut self, incumbent: ProcessId) -> std::result::Result<(), HostError> {
         let known = self.workshop.children.iter().position(|child| child.id() == incumbent);
         let watch = match known {
             Some(at) => self.workshop.children.swap_remove(at),
-            None => Watch::other(incumbent).map_err(|error| error.to_string())?,
+            None => Watch::other(incumbent)?,
         };
         self.incumbent.watch = Some(watch);
         Ok(())
     }
 
-    fn ended(&mut self, peer: Peer) -> Option<String> {
+    fn ended(&mut self, peer: Peer) -> Option<PlainText> {
         let party = self.party_mut(peer);
         let watch = party.watch.as_mut()?;
         let how = watch.ended().ok().flatten()?;
@@ -301,7 +303,7 @@ impl Os for Host<'_> {
         if let Err(error) = control::remove_stale(&self.supervisor.control, pid) {
             tracing::debug!(target: "handoff", pid, %error, "an ended process's socket is still there");
         }
-        Some(how.to_string())
+        Some(how.to_string().into())
     }
 
     fn kill(&mut self, peer: Peer) {
@@ -313,7 +315,7 @@ impl Os for Host<'_> {
         }
     }
 
-    fn write_journal(&mut self, note: Note, journal: &Journal) -> Option<std::result::Result<(), String>> {
+    fn write_journal(&mut self, note: Note, journal: &Journal) -> Option<std::result::Result<(), HostError>> {
         if note == Note::Committed {
             // The pause is over: what the journal takes is no part of it.
             self.stopwatch.at(self.clock.now(), "await-committed", self.handoff_id);
@@ -322,7 +324,7 @@ impl Os for Host<'_> {
         let written = journal::write(self.workshop.journal.as_mut(), &journal);
         self.workshop.knows = journal;
         self.workshop.is_written = written.is_ok();
-        Some(written.map_err(|error| error.to_string()))
+        Some(written.map_err(HostError::from))
     }
 
     fn answer(&mut self) -> Option<Answer> {

@@ -1,12 +1,13 @@
 //! What becomes of the world when a step happens.
-use handoff::HandoffId;
 use handoff::host::Transport;
 use handoff::machine::{
     Awaited, DaemonEvent, LinkId, LockAnswer, Op, Supervisor, Timer, incumbent, recovery, successor,
     supervisor::{self, Config, Peer},
 };
 use handoff::message::Message;
+use handoff::text::PlainText;
 use handoff::time::Time;
+use handoff::{HandoffId, HostError};
 
 use super::faults::Faults;
 use super::host::Host;
@@ -162,7 +163,7 @@ impl World {
     fn go_wrong(&mut self, fault: &Fault, watch: &mut Watch<'_>) {
         self.fault(fault.kind());
         match *fault {
-            Fault::HookFails(pid) => self.finish_hook(pid, Err("injected".into()), watch),
+            Fault::HookFails(pid) => self.finish_hook(pid, Err(HostError::system("injected")), watch),
             Fault::HookUnfit(pid) => self.finish_hook(pid, Ok(false), watch),
             Fault::HookHangs(pid) => {
                 self.processes.get_mut(&pid).into_iter().for_each(|process| process.hung = true);
@@ -219,7 +220,7 @@ impl World {
     /// What would have consequences if it counted.
     pub(crate) fn stray_down(&self, i: usize) -> Message {
         match self.processes.get(&self.links[i].pid).map(|process| &process.daemon) {
-            Some(Daemon::Successor(_)) => Message::Abort { handoff_id: STRAY, reason: String::new() },
+            Some(Daemon::Successor(_)) => Message::Abort { handoff_id: STRAY, reason: PlainText::default() },
             _ => Message::Retire { handoff_id: STRAY },
         }
     }
@@ -310,7 +311,9 @@ impl World {
                 supervisor.incumbent.get_or_insert(pid);
                 self.link(End::Supervisor(Peer::Incumbent), pid);
             }
-            None => self.supervisor(supervisor::Event::ConnectFailed("nobody answers".into()), watch),
+            None => {
+                self.supervisor(supervisor::Event::ConnectFailed(HostError::system("nobody answers")), watch)
+            }
         }
     }
 
@@ -441,7 +444,7 @@ impl World {
         process.told_to_resume &= handoff.is_none() && !serves;
     }
 
-    fn finish_hook(&mut self, pid: u32, result: Result<bool, String>, watch: &mut Watch<'_>) {
+    fn finish_hook(&mut self, pid: u32, result: Result<bool, HostError>, watch: &mut Watch<'_>) {
         let Some(process) = self.processes.get_mut(&pid) else { return };
         let (op, hook) = process.hooks.remove(0);
         let good = result == Ok(true);
@@ -473,14 +476,14 @@ impl World {
     /// What was put off is done, or fails.
     fn complete(&mut self, pid: u32, good: bool, watch: &mut Watch<'_>) {
         let Some(process) = self.processes.get_mut(&pid) else { return };
-        let result = if good { Ok(()) } else { Err("injected".to_string()) };
+        let result = if good { Ok(()) } else { Err(HostError::system("injected")) };
         let input = match process.pending.remove(0) {
             Awaited::Lock(op) if good => {
                 let answer = self.try_lock(pid);
                 watch.found_busy = matches!(answer, LockAnswer::Busy { .. });
                 Input::Locked(op, answer)
             }
-            Awaited::Lock(op) => Input::Locked(op, LockAnswer::Error("injected".into())),
+            Awaited::Lock(op) => Input::Locked(op, LockAnswer::Error(HostError::system("injected"))),
             Awaited::WriteRecord(op, record) => {
                 watch.left_service = true;
                 if good {
@@ -501,11 +504,14 @@ impl World {
         let Some(supervisor) = &mut self.supervisor else { return };
         let event = match supervisor.pending.remove(0) {
             supervisor::Awaited::Spawn if good => supervisor::Event::Spawned(Ok(id(self.spawn()))),
-            supervisor::Awaited::Spawn => supervisor::Event::Spawned(Err("injected".into())),
+            supervisor::Awaited::Spawn => supervisor::Event::Spawned(Err(HostError::system("injected"))),
             supervisor::Awaited::Persist(note) => {
                 watch.persisted.push(note);
                 self.note(note, good);
-                supervisor::Event::Persisted(note, if good { Ok(()) } else { Err("injected".into()) })
+                supervisor::Event::Persisted(
+                    note,
+                    if good { Ok(()) } else { Err(HostError::system("injected")) },
+                )
             }
             supervisor::Awaited::Finish(_) => return,
         };

@@ -2,7 +2,6 @@
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
-use handoff::ProcessId;
 use handoff::host::*;
 use handoff::machine::{
     Awaited, Cell, Exit, LinkId, LockAnswer, Op, incumbent, successor,
@@ -11,6 +10,7 @@ use handoff::machine::{
 use handoff::message::Message;
 use handoff::record::Record;
 use handoff::time::Time;
+use handoff::{HostError, ProcessId};
 
 use super::watch::Watch;
 use super::{End, World, id};
@@ -201,7 +201,7 @@ impl Process for Host<'_, '_> {
         self.world.supervisor.iter_mut().for_each(|supervisor| supervisor.wants_connect = true);
     }
 
-    fn spawn(&mut self) -> Option<Result<ProcessId, String>> {
+    fn spawn(&mut self) -> Option<Result<ProcessId, HostError>> {
         self.watch.did(|| format!("spawns D{}", self.world.next_pid));
         if self.defers() {
             self.put_off_supervisor(supervisor::Awaited::Spawn);
@@ -224,7 +224,7 @@ impl Process for Host<'_, '_> {
 }
 
 impl Journal for Host<'_, '_> {
-    fn persist(&mut self, note: Note) -> Option<Result<(), String>> {
+    fn persist(&mut self, note: Note) -> Option<Result<(), HostError>> {
         self.watch.did(|| format!("journal {note:?}"));
         if self.defers() {
             self.put_off_supervisor(supervisor::Awaited::Persist(note));
@@ -292,7 +292,7 @@ impl Storage for Host<'_, '_> {
         self.world.lock = self.world.lock.filter(|holder| *holder != self.pid);
     }
 
-    fn write_record(&mut self, op: Op, record: &Record) -> Option<Result<(), String>> {
+    fn write_record(&mut self, op: Op, record: &Record) -> Option<Result<(), HostError>> {
         self.world.violated(explored::records(self.world, self.pid, record));
         if self.defers() {
             self.put_off(Awaited::WriteRecord(op, record.clone()));
@@ -303,7 +303,7 @@ impl Storage for Host<'_, '_> {
         Some(Ok(()))
     }
 
-    fn take_path(&mut self, op: Op) -> Option<Result<(), String>> {
+    fn take_path(&mut self, op: Op) -> Option<Result<(), HostError>> {
         self.world.violated(explored::serves_by_itself(self.world, self.pid));
         if self.defers() {
             self.put_off(Awaited::TakePath(op));

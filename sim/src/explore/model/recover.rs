@@ -2,7 +2,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use handoff::ProcessId;
 use handoff::host::*;
 use handoff::machine::{
     Machine, Recovery, Timer,
@@ -10,6 +9,7 @@ use handoff::machine::{
 };
 use handoff::message::Message;
 use handoff::node::recovery as node;
+use handoff::{HostError, ProcessId};
 
 use super::host::Host;
 use super::journal;
@@ -294,7 +294,7 @@ impl Discovery for Host<'_, '_> {
         }
     }
 
-    fn note(&mut self, verdict: Verdict) -> Option<Result<(), String>> {
+    fn note(&mut self, verdict: Verdict) -> Option<Result<(), HostError>> {
         self.watch.did(|| format!("journal {}", name(verdict)));
         if self.defers() {
             self.world.recovery.iter_mut().for_each(|s| s.pending.push(Awaited::Note(verdict)));

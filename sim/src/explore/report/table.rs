@@ -1,13 +1,13 @@
 //! The state × event tables: every event, applied to every machine that a search met.
 use std::collections::{BTreeMap, BTreeSet};
 
-use handoff::HandoffId;
 use handoff::machine::{
     Batch, DaemonEvent, LinkId, LockAnswer, Machine, Timer, incumbent, recovery, successor,
     supervisor::{self, Note, Peer, Verdict},
 };
 use handoff::message::{AwaitsFinal, HelloAck, Message, Role, Sealed, Standing};
 use handoff::time::Time;
+use handoff::{HandoffId, HostError};
 
 use crate::explore::model::{hello, id};
 use crate::explore::search::graph::Report;
@@ -170,13 +170,16 @@ fn supervisor_events() -> Vec<(String, supervisor::Event)> {
     use supervisor::Event;
     let mut events = vec![
         ("Cancel".to_owned(), Event::Cancel),
-        ("ConnectFailed".to_owned(), Event::ConnectFailed("why".into())),
+        ("ConnectFailed".to_owned(), Event::ConnectFailed(HostError::system("why"))),
         ("Spawned(ok)".to_owned(), Event::Spawned(Ok(id(2)))),
-        ("Spawned(error)".to_owned(), Event::Spawned(Err("why".into()))),
+        ("Spawned(error)".to_owned(), Event::Spawned(Err(HostError::system("why")))),
     ];
     for note in [Note::UnderWay, Note::Committed, Note::Over(Verdict::RolledBack)] {
         events.push((format!("Persisted({note:?}, ok)"), Event::Persisted(note, Ok(()))));
-        events.push((format!("Persisted({note:?}, error)"), Event::Persisted(note, Err("why".into()))));
+        events.push((
+            format!("Persisted({note:?}, error)"),
+            Event::Persisted(note, Err(HostError::system("why"))),
+        ));
     }
     for replace in [true, false] {
         let handoff_id = HandoffId([1; 16]);
@@ -218,7 +221,7 @@ fn recovery_events() -> Vec<(String, recovery::Event)> {
         events.push(says(Message::Hello(hello(process.pid, Role::Incumbent))));
         events.push(("Closed".to_owned(), Event::Closed(process)));
         events.push(("Ended".to_owned(), Event::Ended(process)));
-        for result in [Ok(()), Err("why".to_string())] {
+        for result in [Ok(()), Err(HostError::system("why"))] {
             let name = format!("Noted(Serves, {})", if result.is_ok() { "ok" } else { "error" });
             events.push((name, Event::Noted(Verdict::Serves(process), result)));
         }
@@ -234,14 +237,14 @@ fn daemon_events<D: Clone>(around: &Around, done: [(&str, D); 3]) -> Vec<(String
         ("Start".to_owned(), Event::Start),
         ("Stop".to_owned(), Event::Stop),
         ("Connected".to_owned(), Event::Connected(stranger)),
-        ("HookDone(error)".to_owned(), Event::HookDone(op, Err("why".into()))),
+        ("HookDone(error)".to_owned(), Event::HookDone(op, Err(HostError::system("why")))),
         ("Locked(held)".to_owned(), Event::Locked(op, LockAnswer::Held { last: None })),
         ("Locked(busy)".to_owned(), Event::Locked(op, LockAnswer::Busy { hint: None, holder: None })),
-        ("Locked(error)".to_owned(), Event::Locked(op, LockAnswer::Error("why".into()))),
+        ("Locked(error)".to_owned(), Event::Locked(op, LockAnswer::Error(HostError::system("why")))),
         ("Recorded(ok)".to_owned(), Event::Recorded(op, Ok(()))),
-        ("Recorded(error)".to_owned(), Event::Recorded(op, Err("why".into()))),
+        ("Recorded(error)".to_owned(), Event::Recorded(op, Err(HostError::system("why")))),
         ("PathTaken(ok)".to_owned(), Event::PathTaken(op, Ok(()))),
-        ("PathTaken(error)".to_owned(), Event::PathTaken(op, Err("why".into()))),
+        ("PathTaken(error)".to_owned(), Event::PathTaken(op, Err(HostError::system("why")))),
     ];
     events.extend(done.map(|(name, done)| (format!("HookDone({name})"), Event::HookDone(op, Ok(done)))));
     events.extend(Timer::ALL.map(|timer| (format!("Timer({timer:?})"), Event::Timer(timer))));
