@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 use handoff_sim::explore::{Bound, LARGE, Options, Report, SMALL, explore, tables};
-use handoff_sim::run::gap_name;
+use handoff_sim::run::by_name;
 use handoff_sim::threads::map;
 
 /// More than half of the small bounds' time. What is met in them and in no other is met by the sweeps, every day.
@@ -51,16 +51,21 @@ fn count((bound, report): &(&Bound, Report)) -> String {
     format!("{:<36} {states:>9} {transitions:>11} {depth:>6}\n", bound.name)
 }
 
-fn lines<T: ToString>(all: &BTreeSet<T>) -> String {
-    all.iter().map(T::to_string).collect::<Vec<_>>().join("\n")
+fn lines(all: impl IntoIterator<Item = impl ToString>) -> String {
+    all.into_iter().map(|one| one.to_string()).collect::<Vec<_>>().join("\n")
 }
 
 fn cells(all: &[(&Bound, Report)]) -> String {
-    lines(&of_the_protocol(all).flat_map(|report| &report.cells).collect())
+    lines(by_name(of_the_protocol(all).flat_map(|report| &report.cells)))
 }
 
 fn gaps(all: &[(&Bound, Report)]) -> String {
-    lines(&of_the_protocol(all).flat_map(|report| &report.gaps).map(gap_name).collect::<BTreeSet<_>>())
+    lines(
+        of_the_protocol(all)
+            .flat_map(|report| &report.gaps)
+            .map(ToString::to_string)
+            .collect::<BTreeSet<_>>(),
+    )
 }
 
 /// Without what only a bad peer leads to: no sweep meets that, and it is the business of the tests that have one.

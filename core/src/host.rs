@@ -4,12 +4,12 @@
 //! [`crate::drive`]. A method that returns `Option` may put its answer off: `None` means that the host will
 //! hand in the answer as an event later.
 use alloc::vec::Vec;
-use core::ops::ControlFlow;
+use core::{fmt, ops::ControlFlow};
 
 use crate::{
     error::HostError,
     id::ProcessId,
-    machine::{Cell, Exit, LinkId, LockAnswer, Op, recovery, supervisor},
+    machine::{Cell, EffectName, Exit, LinkId, LockAnswer, MachineRole, Op, StateName, recovery, supervisor},
     message::Message,
     record::Record,
     time::Time,
@@ -34,11 +34,21 @@ pub trait Transport<L> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Gap {
     /// The role that dies.
-    pub role: &'static str,
+    pub role: MachineRole,
     /// The state that it was in when the event came.
-    pub state: &'static str,
+    pub state: StateName,
     /// The effect that it does not live to see; none if it dies after the last.
-    pub before: Option<&'static str>,
+    pub before: Option<EffectName>,
+}
+
+impl fmt::Display for Gap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Gap { role, state, before } = self;
+        match before {
+            Some(effect) => write!(f, "{role}.{state}.before-{effect}"),
+            None => write!(f, "{role}.{state}.after"),
+        }
+    }
 }
 
 /// The process is dead: nothing that follows happens.

@@ -30,6 +30,7 @@ pub mod machine;
 pub mod message;
 #[cfg(feature = "unix")]
 pub mod metrics;
+mod names;
 #[doc(hidden)]
 pub mod node;
 #[doc(hidden)]
@@ -57,7 +58,7 @@ pub mod daemon {
 /// A supervisor: holds the listening sockets, starts daemons, drives handoffs and recoveries.
 #[cfg(feature = "unix")]
 pub mod supervisor {
-    pub use crate::machine::Reason;
+    pub use crate::machine::{Phase, Reason};
     pub use crate::unix::{
         CancelHandle, Child, CommittedBinary, DaemonStatus, HandoffOutcome, Image, Interrupted,
         InterruptedEnd, Listeners, Phases, RecoveryOutcome, RecoverySpec, SpawnSpec, Supervisor, Verdict,
@@ -67,7 +68,8 @@ pub mod supervisor {
 
 pub use error::{Error, ErrorKind, HostError, Result};
 pub use id::{Fingerprint, HandoffId, ProcessId};
-pub use machine::Reason;
+pub use machine::{Phase, Reason};
+pub use names::UnknownName;
 #[cfg(feature = "unix")]
 pub use unix::{
     CancelHandle, Child, CommittedBinary, Daemon, DaemonStatus, DataDir, DataDirLock, DrainReport, Drainable,

@@ -4,12 +4,13 @@
 //!
 //! A process that is stopped in the middle of a turn does the rest of it when it goes on; one that dies there does not.
 //! Answers that a machine waits for may come at once or later.
-use handoff::HostError;
 use std::ops::ControlFlow;
+
+use handoff::HostError;
 
 use handoff::host::{Clock, Crashed, Gap, Gaps};
 use handoff::id::{BootId, InBoot};
-use handoff::machine::{Cell, LockAnswer};
+use handoff::machine::{Cell, EventName, LockAnswer};
 use handoff::message::Message;
 use handoff::node::Read;
 use handoff::record::{self, Record};
@@ -175,8 +176,8 @@ impl Clock for Host<'_> {
 impl Gaps for Host<'_> {
     fn handles(&mut self, cell: Cell) {
         self.world.meets(self.pid, cell);
-        if cell.event.of == "timer" {
-            self.world.silence_is_true(self.pid, cell.event.what);
+        if let EventName::Timer(timer) = cell.event {
+            self.world.silence_is_true(self.pid, timer);
         }
         self.world.recorder.step(self.world.name_of(self.pid), cell);
     }

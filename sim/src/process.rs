@@ -239,7 +239,7 @@ pub(crate) fn daemon_event_name(event: &Event) -> String {
 pub(crate) fn message_name(message: &Message) -> String {
     match message {
         Message::Heartbeat { repeats: Some(repeats), .. } => format!("Heartbeat({})", repeats.name()),
-        message => message.name().into(),
+        message => message.name().to_string(),
     }
 }
 

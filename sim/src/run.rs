@@ -124,8 +124,8 @@ pub fn run(plan: &Arc<Plan>, make: &Arc<Make>, options: Options) -> Report {
     Report {
         violation: world.audit.violation.take(),
         struck: std::mem::take(&mut world.faults.struck),
-        gaps: world.audit.gaps.iter().map(|key| key.0).collect(),
-        cells: world.audit.cells.iter().map(|key| key.0).collect(),
+        gaps: world.audit.gaps.iter().copied().collect(),
+        cells: world.audit.cells.iter().copied().collect(),
         coverage: world.audit.coverage.take().unwrap_or_default(),
         passed: world.faults.passed.take().unwrap_or_default(),
         findings: std::mem::take(&mut world.audit.findings),
@@ -142,10 +142,11 @@ pub fn run(plan: &Arc<Plan>, make: &Arc<Make>, options: Options) -> Report {
     }
 }
 
-/// A gap as plans and traces name it: `role.state.before-Effect` or `role.state.after`.
-pub fn gap_name(gap: &Gap) -> String {
-    let Gap { role, state, before } = gap;
-    before.map_or_else(|| format!("{role}.{state}.after"), |effect| format!("{role}.{state}.before-{effect}"))
+/// Each of `cells` once, in the order of their names.
+pub fn by_name<'a>(cells: impl IntoIterator<Item = &'a Cell>) -> Vec<&'a Cell> {
+    let mut cells: Vec<&Cell> = cells.into_iter().collect::<BTreeSet<_>>().into_iter().collect();
+    cells.sort_by_cached_key(|cell| (cell.role.name(), cell.state.name(), cell.event.to_string()));
+    cells
 }
 
 #[cfg(test)]

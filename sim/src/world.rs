@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use handoff::machine::{MachineRole, StateName};
+
 use handoff::ProcessId;
 use handoff::node::Node;
 
@@ -268,7 +270,7 @@ impl World {
             return;
         }
         let pid = self.start_process('S', Program::Supervisor(Box::new(SupervisorProcess::new(false))));
-        self.note(Some(pid), || What::Born { role: "supervisor", build: None });
+        self.note(Some(pid), || What::Born { role: MachineRole::Supervisor, build: None });
         self.poke(pid, self.now);
     }
 
@@ -526,10 +528,10 @@ impl World {
     pub(crate) fn turn_begins(
         &self,
         pid: u32,
-        role: &'static str,
+        role: MachineRole,
         event: String,
         came: Option<(u64, u64)>,
-        before: &'static str,
+        before: StateName,
     ) -> (Option<Name>, Turn) {
         let other_end = |link: &Link| {
             [Side::Supervisor, Side::Daemon].map(|side| link.pid(side)).into_iter().find(|end| *end != pid)
@@ -537,20 +539,31 @@ impl World {
         let from = came.and_then(|(link, _)| self.links.get(&link)).and_then(other_end);
         let (from, frame) = (from.map(|from| self.name_of(from)), came.map(|(_, number)| number));
         let who = self.processes.get(&pid).map(|process| process.name);
-        (who, Turn { role, from, event, frame, before, after: before, effects: Vec::new() })
+        (
+            who,
+            Turn {
+                role,
+                from,
+                event,
+                frame,
+                before: before.name(),
+                after: before.name(),
+                effects: Vec::new(),
+            },
+        )
     }
 
     /// It has taken it. The process may be gone by now.
-    pub(crate) fn turn_ends(&mut self, (who, turn): (Option<Name>, Turn), after: &'static str) {
+    pub(crate) fn turn_ends(&mut self, (who, turn): (Option<Name>, Turn), after: StateName) {
         let effects = self.recorder.take_effects();
-        self.recorder.note(self.now, who, || What::Turn(Turn { after, effects, ..turn }));
+        self.recorder.note(self.now, who, || What::Turn(Turn { after: after.name(), effects, ..turn }));
     }
 
     /// In which state a process's machine is.
     pub(crate) fn state_of(&self, pid: u32) -> &'static str {
         let Some(process) = self.processes.get(&pid) else { return "ended" };
         match &process.program {
-            Program::Daemon(daemon) => daemon.node.as_ref().map_or("", Node::state),
+            Program::Daemon(daemon) => daemon.node.as_ref().map_or("", |node| node.state().name()),
             Program::Supervisor(supervisor) => supervisor.state(),
             Program::Puppet(_) => "",
         }

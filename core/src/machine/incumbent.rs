@@ -5,7 +5,8 @@
 use alloc::{boxed::Box, vec::Vec};
 
 use super::{
-    Awaited, DaemonEffect, DaemonEvent, EventName, Exit, LinkId, LockAnswer, Machine, Op, Out, Timer, Timers,
+    Awaited, DaemonEffect, DaemonEvent, EffectName, EventName, Exit, LinkId, LockAnswer, Machine,
+    MachineRole, Op, Out, StateName, Timer, Timers,
 };
 use crate::{
     id::{Fingerprint, HandoffId, ProcessId},
@@ -131,7 +132,7 @@ pub struct Incumbent {
     tried_seal: bool,
     /// What the seal hook reported, for `SealComplete`.
     sealed: Option<Sealed>,
-    /// Asked to stop.
+    /// TaskName to stop.
     stopping: bool,
     /// Until it is told that its predecessor has ended.
     awaits_final: Option<AwaitsFinal>,
@@ -343,7 +344,7 @@ impl Machine for Incumbent {
     type Effect = Effect;
     type Awaited = Awaited;
 
-    const ROLE: &'static str = "incumbent";
+    const ROLE: MachineRole = MachineRole::Incumbent;
 
     fn handle(&mut self, now: Time, event: Event, out: Out<'_, Self>) {
         match event {
@@ -365,11 +366,11 @@ impl Machine for Incumbent {
         super::daemon::names::of_event(event)
     }
 
-    fn effect_name(effect: &Effect) -> &'static str {
+    fn effect_name(effect: &Effect) -> EffectName {
         super::daemon::names::of_effect(effect, hook_name)
     }
 
-    fn awaited_name(awaited: &Awaited) -> &'static str {
+    fn awaited_name(awaited: &Awaited) -> EffectName {
         super::daemon::names::of_awaited(awaited)
     }
 
@@ -377,23 +378,23 @@ impl Machine for Incumbent {
         &self.timers
     }
 
-    fn state(&self) -> &'static str {
+    fn state(&self) -> StateName {
         match self.state {
-            State::Serving if self.session.is_some() => "serving-in-session",
-            State::Serving => "serving",
-            State::Draining => "draining",
-            State::Drained => "drained",
-            State::Sealing => "sealing",
-            State::NotingSeal => "noting-seal",
-            State::Sealed => "sealed",
-            State::Locking { why: Why::Retire, .. } => "locking-to-retire",
-            State::Locking { why: Why::Resume, .. } => "locking-to-resume",
-            State::Locking { why: Why::Orphan, .. } => "locking-as-orphan",
-            State::Claiming => "claiming",
-            State::Resuming => "resuming",
-            State::TakingPath => "taking-path",
-            State::NotingServing => "noting-serving",
-            State::Gone => "gone",
+            State::Serving if self.session.is_some() => StateName::ServingInSession,
+            State::Serving => StateName::Serving,
+            State::Draining => StateName::Draining,
+            State::Drained => StateName::Drained,
+            State::Sealing => StateName::Sealing,
+            State::NotingSeal => StateName::NotingSeal,
+            State::Sealed => StateName::Sealed,
+            State::Locking { why: Why::Retire, .. } => StateName::LockingToRetire,
+            State::Locking { why: Why::Resume, .. } => StateName::LockingToResume,
+            State::Locking { why: Why::Orphan, .. } => StateName::LockingAsOrphan,
+            State::Claiming => StateName::Claiming,
+            State::Resuming => StateName::Resuming,
+            State::TakingPath => StateName::TakingPath,
+            State::NotingServing => StateName::NotingServing,
+            State::Gone => StateName::Gone,
         }
     }
 }
@@ -403,11 +404,11 @@ impl crate::drive::Daemon for Incumbent {
     type Done = Done;
 }
 
-fn hook_name(hook: &Hook) -> &'static str {
+fn hook_name(hook: &Hook) -> EffectName {
     match hook {
-        Hook::Drain { .. } => "StartDrain",
-        Hook::Seal => "StartSeal",
-        Hook::Resume { .. } => "StartResume",
-        Hook::Finalize => "StartFinalize",
+        Hook::Drain { .. } => EffectName::StartDrain,
+        Hook::Seal => EffectName::StartSeal,
+        Hook::Resume { .. } => EffectName::StartResume,
+        Hook::Finalize => EffectName::StartFinalize,
     }
 }

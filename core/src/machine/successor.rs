@@ -5,8 +5,8 @@
 use alloc::{boxed::Box, format, string::String, vec::Vec};
 
 use super::{
-    Awaited, DaemonEffect, DaemonEvent, EventName, Exit, Incumbent, LinkId, LockAnswer, Machine, Op, Out,
-    Timer, Timers,
+    Awaited, DaemonEffect, DaemonEvent, EffectName, EventName, Exit, Incumbent, LinkId, LockAnswer, Machine,
+    MachineRole, Op, Out, StateName, Timer, Timers,
 };
 use crate::{
     error::HostError,
@@ -337,7 +337,7 @@ impl Machine for Successor {
     type Effect = Effect;
     type Awaited = Awaited;
 
-    const ROLE: &'static str = "successor";
+    const ROLE: MachineRole = MachineRole::Successor;
 
     fn handle(&mut self, now: Time, event: Event, mut out: Out<'_, Self>) {
         match event {
@@ -364,11 +364,11 @@ impl Machine for Successor {
         super::daemon::names::of_event(event)
     }
 
-    fn effect_name(effect: &Effect) -> &'static str {
+    fn effect_name(effect: &Effect) -> EffectName {
         super::daemon::names::of_effect(effect, hook_name)
     }
 
-    fn awaited_name(awaited: &Awaited) -> &'static str {
+    fn awaited_name(awaited: &Awaited) -> EffectName {
         super::daemon::names::of_awaited(awaited)
     }
 
@@ -376,21 +376,21 @@ impl Machine for Successor {
         &self.timers
     }
 
-    fn state(&self) -> &'static str {
+    fn state(&self) -> StateName {
         match self.state {
-            State::AwaitAck => "await-ack",
-            State::Warming => "warming",
-            State::Warmed => "warmed",
-            State::Locking { .. } if self.begun => "locking",
-            State::Locking { .. } => "locking-as-orphan",
-            State::Claiming => "claiming",
-            State::Opening => "opening",
-            State::Ready => "ready",
-            State::TakingPath => "taking-path",
-            State::NotingServing => "noting-serving",
-            State::Starting => "starting",
-            State::Serving => "serving",
-            State::Gone => "gone",
+            State::AwaitAck => StateName::AwaitAck,
+            State::Warming => StateName::Warming,
+            State::Warmed => StateName::Warmed,
+            State::Locking { .. } if self.begun => StateName::Locking,
+            State::Locking { .. } => StateName::LockingAsOrphan,
+            State::Claiming => StateName::Claiming,
+            State::Opening => StateName::Opening,
+            State::Ready => StateName::Ready,
+            State::TakingPath => StateName::TakingPath,
+            State::NotingServing => StateName::NotingServing,
+            State::Starting => StateName::Starting,
+            State::Serving => StateName::Serving,
+            State::Gone => StateName::Gone,
         }
     }
 }
@@ -400,10 +400,10 @@ impl crate::drive::Daemon for Successor {
     type Done = Done;
 }
 
-fn hook_name(hook: &Hook) -> &'static str {
+fn hook_name(hook: &Hook) -> EffectName {
     match hook {
-        Hook::WarmUp => "StartWarmUp",
-        Hook::Open { .. } => "StartOpen",
-        Hook::Serve => "StartServe",
+        Hook::WarmUp => EffectName::StartWarmUp,
+        Hook::Open { .. } => EffectName::StartOpen,
+        Hook::Serve => EffectName::StartServe,
     }
 }

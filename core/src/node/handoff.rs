@@ -9,7 +9,7 @@ use crate::{
     id::{HandoffId, ProcessId},
     journal::{Binary, Journal, Parties},
     machine::{
-        Machine, Reason, Supervisor,
+        Machine, MachineRole, Reason, StateName, Supervisor,
         supervisor::{Config, Event, Note, Outcome, Peer, Verdict},
     },
     message::{Hello, Message},
@@ -288,11 +288,11 @@ impl Node for Handoff {
         timer.into_iter().chain(closed).chain(self.rest.reconnect_at).chain(self.rest.doubts_until).min()
     }
 
-    fn role(&self) -> &'static str {
+    fn role(&self) -> MachineRole {
         Supervisor::ROLE
     }
 
-    fn state(&self) -> &'static str {
+    fn state(&self) -> StateName {
         self.machine.state()
     }
 

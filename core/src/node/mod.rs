@@ -13,7 +13,7 @@ use core::ops::ControlFlow;
 use crate::{
     drive::{self, Runs},
     host::{Clock, Crashed, Gap, Gaps},
-    machine::Cell,
+    machine::{Cell, MachineRole, StateName},
     message::Message,
     text::PlainText,
     time::{Duration, Time},
@@ -88,10 +88,10 @@ pub trait Node {
     fn wake_at(&self) -> Option<Time>;
 
     /// The machine's role.
-    fn role(&self) -> &'static str;
+    fn role(&self) -> MachineRole;
 
     /// The machine's state, after what it awaits.
-    fn state(&self) -> &'static str;
+    fn state(&self) -> StateName;
 
     /// Whether nothing more is handed to the machine.
     fn is_over(&self) -> bool;

@@ -15,7 +15,7 @@ use crate::{
     id::ProcessId,
     journal::Journal,
     machine::{
-        Machine, Recovery as RecoveryMachine,
+        Machine, MachineRole, Recovery as RecoveryMachine, StateName,
         recovery::{Config, Event, Outcome, Sight, Sighting, Verdict},
     },
     message::{Hello, Message},
@@ -276,11 +276,11 @@ impl Node for Recovery {
         if at_once { Some(Time::ZERO) } else { timer }
     }
 
-    fn role(&self) -> &'static str {
+    fn role(&self) -> MachineRole {
         RecoveryMachine::ROLE
     }
 
-    fn state(&self) -> &'static str {
+    fn state(&self) -> StateName {
         self.machine.state()
     }
 

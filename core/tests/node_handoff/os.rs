@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use handoff::host::{Clock, Gaps};
 use handoff::journal::{Binary, Journal};
+use handoff::machine::StateName;
 use handoff::machine::supervisor::{Config, Event, Note, Peer};
+use handoff::message::MessageName;
 use handoff::message::{Capabilities, Hello, Message, PROTO_MAX, PROTO_MIN, Role, Sealed};
 use handoff::node::handoff::{Answer, Connection, Handoff, Os, Spawned};
 use handoff::node::{Credentials, Faithful, Node, NodeOn, Read};
@@ -27,7 +29,7 @@ pub(crate) enum Did {
     Spawns { replaces: bool },
     Watches(ProcessId),
     Kills(Peer),
-    Says(Peer, &'static str),
+    Says(Peer, MessageName),
     Writes(Note),
 }
 
@@ -182,7 +184,7 @@ impl Scene {
     }
 
     /// A handoff that has come to `state`, since either process has said what comes before.
-    pub(crate) fn at(state: &str) -> Scene {
+    pub(crate) fn at(state: StateName) -> Scene {
         let mut scene = Scene::new(true, Journal::default());
         scene.begin();
         scene.go_on_to(state);
@@ -194,7 +196,7 @@ impl Scene {
         self.step(start);
     }
 
-    pub(crate) fn go_on_to(&mut self, state: &str) {
+    pub(crate) fn go_on_to(&mut self, state: StateName) {
         for (awaits, peer, message) in story() {
             if self.node.state() == state {
                 break;
@@ -231,16 +233,16 @@ impl Scene {
 }
 
 /// What either process says, after the state of the machine that waits for it.
-fn story() -> [(&'static str, Peer, Message); 8] {
+fn story() -> [(StateName, Peer, Message); 8] {
     [
-        ("await-incumbent", Peer::Incumbent, hello(Role::Incumbent, INCUMBENT)),
-        ("await-warmed", Peer::Successor, hello(Role::Successor, SUCCESSOR)),
-        ("await-warmed", Peer::Successor, Message::Warmed { handoff_id: ID }),
-        ("await-drained", Peer::Incumbent, drained()),
-        ("await-sealed", Peer::Incumbent, sealed()),
-        ("await-ready", Peer::Successor, ready()),
-        ("await-serving", Peer::Successor, serving()),
-        ("await-resumed", Peer::Incumbent, Message::Resumed { handoff_id: ID }),
+        (StateName::AwaitIncumbent, Peer::Incumbent, hello(Role::Incumbent, INCUMBENT)),
+        (StateName::AwaitWarmed, Peer::Successor, hello(Role::Successor, SUCCESSOR)),
+        (StateName::AwaitWarmed, Peer::Successor, Message::Warmed { handoff_id: ID }),
+        (StateName::AwaitDrained, Peer::Incumbent, drained()),
+        (StateName::AwaitSealed, Peer::Incumbent, sealed()),
+        (StateName::AwaitReady, Peer::Successor, ready()),
+        (StateName::AwaitServing, Peer::Successor, serving()),
+        (StateName::AwaitResumed, Peer::Incumbent, Message::Resumed { handoff_id: ID }),
     ]
 }
 

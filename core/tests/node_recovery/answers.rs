@@ -1,6 +1,8 @@
 //! Answers that come at once or later, and what the journal says of what was found.
 use handoff::journal::{Binary, Journal, Running};
+use handoff::machine::StateName;
 use handoff::machine::recovery::{Event, Sight, Sighting, Verdict};
+use handoff::message::MessageName;
 use handoff::node::Node;
 use handoff::node::recovery::{Answer, Seen};
 use handoff::{HandoffId, HostError};
@@ -54,7 +56,7 @@ fn the_journal_says_which_process_was_found_and_its_build() {
     scene.hears(A, serves());
     scene.os.written = None;
     scene.hears(A, listeners(1, false));
-    assert_eq!(scene.node.state(), "await-noted");
+    assert_eq!(scene.node.state(), StateName::AwaitNoted);
     let running = Running { process: A, build_id: b"build".to_vec(), is_committed: true };
     assert_eq!(scene.os.journals, [Journal { running: Some(running), ..Journal::default() }]);
     assert_eq!(scene.node.knows(), &scene.os.journals[0]);
@@ -88,13 +90,13 @@ fn finds(process: handoff::ProcessId, written: Option<Result<(), HostError>>) ->
 #[test]
 fn what_the_journal_can_start_again_is_told_that_its_predecessor_has_ended() {
     let scene = finds(A, Some(Ok(())));
-    assert!(scene.os.has(&Did::Says(A, "Final")));
+    assert!(scene.os.has(&Did::Says(A, MessageName::Final)));
 }
 
 #[test]
 fn what_the_journal_can_not_start_again_is_not_told_to_migrate() {
     let scene = finds(B, Some(Ok(())));
-    assert!(!scene.os.has(&Did::Says(B, "Final")), "{:?}", scene.os.did);
+    assert!(!scene.os.has(&Did::Says(B, MessageName::Final)), "{:?}", scene.os.did);
     let outcome = scene.node.outcome().expect("it is over");
     assert_eq!(outcome.verdict, Verdict::Serves(B));
     assert!(outcome.journal_error.as_ref().is_some_and(|why| why.detail.contains("swapped once more")));
@@ -105,13 +107,13 @@ fn what_the_journal_can_not_start_again_is_not_told_to_migrate_later_either() {
     let mut scene = finds(B, None);
     scene.os.answers.push_back(Answer::Written(Verdict::Serves(B), Ok(())));
     assert!(matches!(&scene.pass()[..], [Event::Noted(Verdict::Serves(B), Err(_))]));
-    assert!(!scene.os.has(&Did::Says(B, "Final")), "{:?}", scene.os.did);
+    assert!(!scene.os.has(&Did::Says(B, MessageName::Final)), "{:?}", scene.os.did);
 }
 
 #[test]
 fn a_journal_that_can_not_be_written_keeps_final_back() {
     let scene = finds(A, Some(Err(HostError::system("the disk is full"))));
-    assert!(!scene.os.has(&Did::Says(A, "Final")));
+    assert!(!scene.os.has(&Did::Says(A, MessageName::Final)));
     let error = scene.node.outcome().and_then(|outcome| outcome.journal_error.clone());
     let full = HostError::system("the journal could not be written: the disk is full");
     assert_eq!(error, Some(full));

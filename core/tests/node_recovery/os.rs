@@ -5,6 +5,7 @@ use std::time::Duration;
 use handoff::host::{Clock, Gaps};
 use handoff::journal::Journal;
 use handoff::machine::recovery::{Config, Event, Verdict};
+use handoff::message::MessageName;
 use handoff::message::{AwaitsFinal, Capabilities, Hello, Message, PROTO_MAX, PROTO_MIN, Role, Standing};
 use handoff::node::recovery::{Answer, Os, Recovery, Seen};
 use handoff::node::{Credentials, Faithful, Node, NodeOn, Read};
@@ -27,7 +28,7 @@ pub(crate) enum Did {
     Watches(ProcessId),
     Connects(ProcessId),
     HangsUp(ProcessId),
-    Says(ProcessId, &'static str),
+    Says(ProcessId, MessageName),
     Receives(ProcessId, usize),
     Keeps(ProcessId),
     Drops(ProcessId),

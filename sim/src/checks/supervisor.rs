@@ -1,6 +1,8 @@
 //! What must hold of a handoff's supervisor: who is given up, who is told what, and what is reported.
 use std::fmt;
 
+use handoff::message::MessageName;
+
 use handoff::machine::Reason;
 use handoff::machine::supervisor::{Outcome, Peer, Verdict};
 
@@ -56,7 +58,7 @@ pub(crate) struct Party {
 pub(crate) enum GivesUp {
     Kills,
     /// By a word, which this is the name of.
-    Says(&'static str),
+    Says(MessageName),
 }
 
 impl fmt::Display for GivesUp {

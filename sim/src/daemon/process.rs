@@ -2,7 +2,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use handoff::machine::{Exit, LinkId, Op, Successor, incumbent, successor};
+use handoff::machine::{Exit, LinkId, MachineRole, Op, Successor, incumbent, successor};
 use handoff::message::{Capabilities, Hello, PROTO_MAX, PROTO_MIN, SealProgress};
 use handoff::node::daemon::{self as node, Done, Event, Reply, Role};
 use handoff::node::{Node, NodeOn};
@@ -42,7 +42,7 @@ impl World {
         let role = Role::Successor(Successor::new(hello, generation, link));
         let mut node = node::Daemon::new(role, Some(link), STOP_GRACE);
         self.names_beside.insert(pid);
-        self.note(Some(pid), || What::Born { role: "successor", build: Some(build) });
+        self.note(Some(pid), || What::Born { role: MachineRole::Successor, build: Some(build) });
         self.daemon_step(pid, &mut node, Event::Start, None);
         self.daemon_rests(pid, node);
         self.poke(pid, self.now);
@@ -135,7 +135,7 @@ impl World {
     /// Lets the machine handle `event`.
     fn daemon_step(&mut self, pid: u32, node: &mut node::Daemon, event: Event, came: Option<(u64, u64)>) {
         let name = if self.recorder.on { daemon_event_name(&event) } else { String::new() };
-        let turn = self.turn_begins(pid, node.role().name(), name, came, node.state());
+        let turn = self.turn_begins(pid, node.role().kind(), name, came, node.state());
         let mut meddling = self.meddling();
         let _ = node.step(&mut Host::new(self, pid), event, &mut meddling);
         // A promoted successor's state is its incumbent's.
@@ -203,7 +203,7 @@ impl World {
     pub(crate) fn seal_goes_on(&mut self, pid: u32) {
         let Some(node) = self.running_daemon(pid).and_then(|daemon| daemon.node.clone()) else { return };
         let state = node.state();
-        let turn = self.turn_begins(pid, node.role().name(), "hook goes on".into(), None, state);
+        let turn = self.turn_begins(pid, node.role().kind(), "hook goes on".into(), None, state);
         node.seal_goes_on(&mut Host::new(self, pid), SealProgress::default());
         self.turn_ends(turn, state);
     }

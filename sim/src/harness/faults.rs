@@ -1,12 +1,14 @@
 //! When a plan's faults strike, and what they do.
 use std::collections::BTreeMap;
 
+use handoff::node::daemon::HookName;
+
 use handoff::host::Gap;
 use handoff::message::Message;
 
 use crate::kernel::{Armed as ArmedWrite, Disk, Fate, Kind, Micros, Side};
 use crate::plan::span::Span;
-use crate::plan::{At, Fault, Operation, What, Who};
+use crate::plan::{At, Fault, Operation, Wanted, What, Who};
 use crate::process::{Program, message_name};
 use crate::run::Struck;
 use crate::supervisor::SupervisorProcess;
@@ -165,19 +167,18 @@ impl World {
     pub(crate) fn passes_gap(&mut self, pid: u32, gap: Gap) {
         self.audit.gap(gap);
         let now = self.now;
-        self.faults.passes(now, || at_gap(&gap));
+        self.faults.passes(now, || gap.into());
         if !self.faults.has_gaps || self.processes.get(&pid).is_none_or(|process| process.name.kind == 'R') {
             return;
         }
-        let any = |wanted: &str, is: &str| wanted == "*" || wanted == is;
         let is_here = |at: &At| match at {
             At::Gap { role, state, before } => {
-                role == gap.role && any(state, gap.state) && any(before, gap.before.unwrap_or("after"))
+                *role == gap.role && state.is(gap.state) && before.is(gap.before)
             }
             _ => false,
         };
         if let Some(index) = self.faults.due(is_here) {
-            self.faults.here = Some(at_gap(&gap));
+            self.faults.here = Some(gap.into());
             self.strike(index, Some(pid));
         }
     }
@@ -192,10 +193,10 @@ impl World {
             Side::Supervisor => Who::Incumbent,
             Side::Daemon => Who::Supervisor,
         };
-        let place = || At::Frame { name: message.name().into(), to: receiver };
+        let place = || At::Frame { name: Wanted::This(message.name()), to: receiver };
         self.faults.passes(self.now, place);
         let is_here = |at: &At| match at {
-            At::Frame { name, to } => *to == receiver && (name == "*" || name == message.name()),
+            At::Frame { name, to } => *to == receiver && name.is(message.name()),
             _ => false,
         };
         let Some(index) = self.faults.due(is_here) else { return (Fate::Arrives, 0) };
@@ -227,11 +228,11 @@ impl World {
     }
 
     /// What goes wrong with a hook, and for how long.
-    pub(crate) fn hook_fate(&mut self, pid: u32, hook: &str) -> Option<(What, Micros)> {
-        self.faults.passes(self.now, || At::Hook(hook.into()));
-        let index = self.faults.due(|at| matches!(at, At::Hook(name) if name == hook || name == "*"))?;
+    pub(crate) fn hook_fate(&mut self, pid: u32, hook: HookName) -> Option<(What, Micros)> {
+        self.faults.passes(self.now, || At::Hook(Wanted::This(hook)));
+        let index = self.faults.due(|at| matches!(at, At::Hook(name) if name.is(hook)))?;
         let (what, span) = (self.faults.fault(index).what, self.faults.span(index));
-        self.faults.here = Some(At::Hook(hook.into()));
+        self.faults.here = Some(At::Hook(Wanted::This(hook)));
         match what {
             What::Slow | What::Fail | What::Panic | What::Hang | What::Unfit => {
                 self.struck(index, Some(pid), format!("{what}: {hook}"));
@@ -485,9 +486,4 @@ impl World {
                 .and_then(|process| process.daemon())
                 .is_some_and(|d| !d.is_incumbent())
     }
-}
-
-fn at_gap(gap: &Gap) -> At {
-    let (role, state) = (gap.role.into(), gap.state.into());
-    At::Gap { role, state, before: gap.before.unwrap_or("after").into() }
 }

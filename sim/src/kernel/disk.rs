@@ -11,11 +11,12 @@
 //! Not made: bit rot, and writes that overtake each other within a file.
 //!
 //! A process that has died is fenced: what its code still does, destructors included, changes nothing.
-use handoff::HostError;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Error, ErrorKind};
 use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use handoff::HostError;
 
 use crate::plan::What;
 

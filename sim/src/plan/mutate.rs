@@ -55,7 +55,7 @@ pub(crate) fn mutate(plan: &Plan, other: &Plan, places: &Places, dice: &mut Dice
 fn change(plan: &mut Plan, other: &Plan, places: &Places, dice: &mut Dice) {
     let nth = dice.below(plan.faults.len() as u64) as usize;
     match (dice.below(12), plan.faults.get_mut(nth)) {
-        (0, Some(_)) => drop(plan.faults.remove(nth)),
+        (0, Some(_)) => _ = plan.faults.remove(nth),
         (1, Some(fault)) => fault.span = draw_length(dice, fault.what),
         (2..=3, Some(fault)) => change_place(fault, places, dice),
         (4, _) => {

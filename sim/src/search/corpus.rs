@@ -14,7 +14,7 @@ use crate::daemon::Make;
 use crate::plan::Plan;
 use crate::plan::draw::{Dice, draw};
 use crate::plan::mutate::{Places, mutate};
-use crate::run::{CoveragePoint, Options, Planted, Report, gap_name, run};
+use crate::run::{CoveragePoint, Options, Planted, Report, run};
 
 /// So many seeds begin with what all before them have found.
 const GENERATION: u64 = 512;
@@ -264,7 +264,7 @@ fn leads_to(name: &str) -> (&str, String) {
 
 /// What a run has met, cells and gaps, by name.
 pub fn names_of(report: &Report) -> impl Iterator<Item = String> + '_ {
-    report.cells.iter().map(ToString::to_string).chain(report.gaps.iter().map(gap_name))
+    report.cells.iter().map(ToString::to_string).chain(report.gaps.iter().map(ToString::to_string))
 }
 
 #[cfg(test)]

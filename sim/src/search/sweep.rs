@@ -7,13 +7,16 @@ use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 use std::thread;
 
+use handoff::host::Gap;
+use handoff::machine::Cell;
+
 use serde::Serialize;
 
 use super::threads::{share, usual_jobs};
 use crate::daemon::Make;
-use crate::harness::checks::{CellKey, GapKey, Violation};
+use crate::harness::checks::Violation;
 use crate::plan::draw::draw;
-use crate::run::{Options, Planted, Report, gap_name, run};
+use crate::run::{Options, Planted, Report, run};
 use crate::trace::text;
 
 /// What is to be swept.
@@ -82,8 +85,8 @@ pub struct Failure {
 #[derive(Default)]
 struct Part {
     summary: Summary,
-    gaps: BTreeMap<GapKey, u64>,
-    cells: BTreeMap<CellKey, u64>,
+    gaps: BTreeMap<Gap, u64>,
+    cells: BTreeMap<Cell, u64>,
     micros: u64,
 }
 
@@ -136,10 +139,10 @@ impl Part {
             *summary.verdicts.entry(format!("{verdict:?}")).or_default() += 1;
         }
         for gap in &report.gaps {
-            *self.gaps.entry(GapKey(*gap)).or_default() += 1;
+            *self.gaps.entry(*gap).or_default() += 1;
         }
         for cell in &report.cells {
-            *self.cells.entry(CellKey(*cell)).or_default() += 1;
+            *self.cells.entry(*cell).or_default() += 1;
         }
         for struck in &report.struck {
             *summary.faults.entry(struck.class.clone()).or_default() += 1;
@@ -195,10 +198,10 @@ impl Part {
 
     fn finish(mut self) -> Summary {
         for (gap, count) in self.gaps {
-            *self.summary.gaps.entry(gap_name(&gap.0)).or_default() += count;
+            *self.summary.gaps.entry(gap.to_string()).or_default() += count;
         }
         for (cell, count) in self.cells {
-            *self.summary.cells.entry(cell.0.to_string()).or_default() += count;
+            *self.summary.cells.entry(cell.to_string()).or_default() += count;
         }
         self.summary.virtual_secs = self.micros as f64 / 1e6;
         self.summary

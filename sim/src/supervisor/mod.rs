@@ -77,8 +77,8 @@ impl SupervisorProcess {
     pub(crate) fn state(&self) -> &'static str {
         match &self.task {
             Task::Idle => "idle",
-            Task::Recovery(recovery) => recovery.node.as_ref().map_or("", Node::state),
-            Task::Handoff(handoff) => handoff.node.as_ref().map_or("", Node::state),
+            Task::Recovery(recovery) => recovery.node.as_ref().map_or("", |node| node.state().name()),
+            Task::Handoff(handoff) => handoff.node.as_ref().map_or("", |node| node.state().name()),
         }
     }
 

@@ -209,11 +209,11 @@ impl World {
     }
 
     /// The link to a peer whose silence `timer` is about.
-    pub(crate) fn link_of_timer(&self, pid: u32, timer: &str) -> Option<u64> {
+    pub(crate) fn link_of_timer(&self, pid: u32, timer: Timer) -> Option<u64> {
         let handoff = self.processes.get(&pid)?.supervisor()?.handoff()?;
         match timer {
-            "IncumbentSilent" => handoff.incumbent.link,
-            "SuccessorSilent" => handoff.successor.link,
+            Timer::IncumbentSilent => handoff.incumbent.link,
+            Timer::SuccessorSilent => handoff.successor.link,
             _ => None,
         }
     }

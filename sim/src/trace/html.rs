@@ -90,7 +90,7 @@ fn step(entry: &Entry) -> Step {
     match &entry.what {
         What::Born { role, build } => {
             let build = build.map(|build| format!(", build {build}")).unwrap_or_default();
-            Step { role, ..of("born", &format!("begins{build}"), step) }
+            Step { role: role.name(), ..of("born", &format!("begins{build}"), step) }
         }
         What::Turn(turn) => {
             let sent = turn.effects.iter().filter_map(|effect| match effect {
@@ -102,7 +102,7 @@ fn step(entry: &Entry) -> Step {
                 Effect::Sent { .. } => None,
             });
             Step {
-                role: turn.role,
+                role: turn.role.name(),
                 states: Some([turn.before, turn.after]),
                 came: turn.frame,
                 sent: sent.collect(),
@@ -110,8 +110,8 @@ fn step(entry: &Entry) -> Step {
                 ..of("turn", &turn.event, step)
             }
         }
-        What::HookBegan(hook) => of("hook", hook, step),
-        What::HookEnded(hook, None) => of("hook-end", hook, step),
+        What::HookBegan(hook) => of("hook", hook.name(), step),
+        What::HookEnded(hook, None) => of("hook-end", hook.name(), step),
         What::HookEnded(hook, Some(why)) => of("hook-end", &format!("{hook} fails: {why}"), step),
         What::Serves(true) => of("serves", "serves", step),
         What::Serves(false) => of("serves-no-more", "serves no more", step),

@@ -1,7 +1,9 @@
 //! What happened in a run, step by step: the one source of the text, the page and the timeline.
 use std::fmt;
 
-use handoff::machine::Cell;
+use handoff::machine::{Cell, EffectName, MachineRole};
+use handoff::message::MessageName;
+use handoff::node::daemon::HookName;
 
 use crate::kernel::Micros;
 
@@ -44,17 +46,17 @@ pub struct Entry {
 pub enum What {
     /// A process has begun.
     Born {
-        /// `supervisor`, `incumbent`, `successor`.
-        role: &'static str,
+        /// The machine with which it begins.
+        role: MachineRole,
         /// A daemon's build.
         build: Option<u32>,
     },
     /// A machine has handled an event: one turn.
     Turn(Turn),
     /// A hook has begun.
-    HookBegan(&'static str),
+    HookBegan(HookName),
     /// A hook has returned; with what went wrong.
-    HookEnded(&'static str, Option<String>),
+    HookEnded(HookName, Option<String>),
     /// A process serves clients from here on, or does no more.
     Serves(bool),
     /// A process is about to end, or has.
@@ -75,8 +77,8 @@ pub enum What {
 /// One turn of a machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Turn {
-    /// `supervisor`, `recovery`, `incumbent`, `successor`.
-    pub role: &'static str,
+    /// Whose machine it is.
+    pub role: MachineRole,
     /// Who has sent the frame, if one came.
     pub from: Option<Name>,
     /// The event: a message's name, a timer, a hook's end.
@@ -114,7 +116,7 @@ pub struct Step {
     /// The state, and the event in it.
     pub cell: Cell,
     /// The effects that the process lived to see.
-    pub effects: Vec<&'static str>,
+    pub effects: Vec<EffectName>,
 }
 
 /// A frame that was sent.
@@ -124,8 +126,8 @@ pub struct Sent {
     pub from: Name,
     /// To whom.
     pub to: Name,
-    /// The message's name.
-    pub message: &'static str,
+    /// Which message.
+    pub message: MessageName,
 }
 
 /// Where steps are noted, if anybody wants to see them.
@@ -163,12 +165,12 @@ impl Recorder {
     }
 
     /// `who` has lived to see this effect.
-    pub(crate) fn sees(&mut self, who: Name, effect: &'static str) {
+    pub(crate) fn sees(&mut self, who: Name, effect: EffectName) {
         let last = self.steps.iter_mut().rev().find(|(name, _)| *name == who);
         last.into_iter().for_each(|(_, step)| step.effects.push(effect));
     }
 
-    pub(crate) fn frame(&mut self, from: Name, to: Name, message: &'static str) {
+    pub(crate) fn frame(&mut self, from: Name, to: Name, message: MessageName) {
         if self.on {
             self.sent.push(Sent { from, to, message });
         }

@@ -48,8 +48,8 @@ fn add(entry: &Entry, track: u32, events: &mut Vec<Value>) {
                 }
             }
         }
-        What::HookBegan(hook) => event("b", hook, json!({"id": track, "cat": "hook"})),
-        What::HookEnded(hook, _) => event("e", hook, json!({"id": track, "cat": "hook"})),
+        What::HookBegan(hook) => event("b", hook.name(), json!({"id": track, "cat": "hook"})),
+        What::HookEnded(hook, _) => event("e", hook.name(), json!({"id": track, "cat": "hook"})),
         What::Serves(true) => event("b", "serves", json!({"id": track, "cat": "serves"})),
         What::Serves(false) => event("e", "serves", json!({"id": track, "cat": "serves"})),
         What::Born { role, .. } => event("i", &format!("begins as {role}"), instant),

@@ -14,6 +14,6 @@ mod report;
 mod words;
 
 pub use agent::{Agent, cue, write_fate};
-pub use operator::stage;
+pub use operator::{stage, stage_before};
 pub use report::{Ends, Line, PACE, Report, real_times, unstaged};
 pub use words::Death;

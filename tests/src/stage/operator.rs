@@ -10,6 +10,7 @@ use handoff::journal::{Journal, MAGIC, SLOT_SIZE};
 use handoff::node::keeper::{Config, Keeper, Kept, Step, Task, Which};
 use handoff::slots::decode_slots;
 use handoff::time::Time;
+use handoff::unix::probe::SystemCall;
 use handoff_sim::plan::{At, Plan};
 
 use super::controller::Controller;
@@ -29,8 +30,13 @@ const QUIET: Duration = Duration::from_millis(40);
 
 /// Runs `plan` on real processes, with its times as they are; those that crash do it by `death`.
 pub fn stage(plan: &Plan, death: Death) -> Report {
+    stage_before(plan, None, death)
+}
+
+/// The same; the last fault strikes before `step`, if that is given: a system call of the effect that follows its gap.
+pub fn stage_before(plan: &Plan, step: Option<SystemCall>, death: Death) -> Report {
     let world = World::new();
-    let controller = Controller::listen(world.layout(), plan, death);
+    let controller = Controller::listen(world.layout(), plan, step, death);
     let mut operator = Operator {
         plan: plan.clone(),
         controller,
@@ -269,7 +275,7 @@ impl Operator {
             harm: Vec::new(),
         };
         let (lines, sent, missed) = (book.lines.clone(), book.sent.clone(), book.faults.missed());
-        Report { ends, lines, sent, missed, struck_at: book.struck_at.clone(), words: Vec::new() }
+        Report { ends, lines, sent, missed, struck_at: book.struck_at, words: Vec::new() }
     }
 
     /// What the supervisor's journal holds.

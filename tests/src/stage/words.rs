@@ -14,12 +14,8 @@ pub(super) enum Word {
     },
     /// A machine is about to handle an event. Needs no answer.
     Handles {
-        /// The machine's role.
-        role: String,
-        /// Its state.
-        state: String,
-        /// The event.
-        event: String,
+        /// The state, and the event in it.
+        cell: String,
     },
     /// It is in a gap, or between two system calls of the effect after it.
     Gap {
@@ -27,8 +23,8 @@ pub(super) enum Word {
         role: String,
         /// Its state.
         state: String,
-        /// The effect that it does not live to see, or `after`.
-        before: String,
+        /// The effect that it does not live to see; none after the last.
+        before: Option<String>,
         /// The system call that it does not.
         step: Option<String>,
     },

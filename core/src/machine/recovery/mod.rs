@@ -7,7 +7,7 @@
 //! `mod.rs` holds the state and the event's way in, `steps.rs` what follows from what is known.
 use alloc::{collections::BTreeMap, vec::Vec};
 
-use super::{EventName, Machine, Out, Timer, Timers};
+use super::{EffectName, EventName, Machine, MachineRole, Out, StateName, Timer, Timers};
 use crate::{
     error::HostError,
     id::ProcessId,
@@ -252,7 +252,7 @@ impl Machine for Recovery {
     type Effect = Effect;
     type Awaited = Awaited;
 
-    const ROLE: &'static str = "recovery";
+    const ROLE: MachineRole = MachineRole::Recovery;
 
     fn handle(&mut self, now: Time, event: Event, out: Out<'_, Self>) {
         match event {
@@ -273,11 +273,11 @@ impl Machine for Recovery {
         names::of_event(event)
     }
 
-    fn effect_name(effect: &Effect) -> &'static str {
+    fn effect_name(effect: &Effect) -> EffectName {
         names::of_effect(effect)
     }
 
-    fn awaited_name(awaited: &Awaited) -> &'static str {
+    fn awaited_name(awaited: &Awaited) -> EffectName {
         names::of_awaited(awaited)
     }
 
@@ -285,14 +285,14 @@ impl Machine for Recovery {
         &self.timers
     }
 
-    fn state(&self) -> &'static str {
+    fn state(&self) -> StateName {
         match self.phase {
-            Phase::Start => "start",
-            Phase::AwaitLook => "await-look",
-            Phase::AwaitAnswers if self.heir.is_some() => "await-others",
-            Phase::AwaitAnswers => "await-serving",
-            Phase::AwaitNoted(_) => "await-noted",
-            Phase::Done => "done",
+            Phase::Start => StateName::Start,
+            Phase::AwaitLook => StateName::AwaitLook,
+            Phase::AwaitAnswers if self.heir.is_some() => StateName::AwaitOthers,
+            Phase::AwaitAnswers => StateName::AwaitServing,
+            Phase::AwaitNoted(_) => StateName::AwaitNoted,
+            Phase::Done => StateName::Done,
         }
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! `mod.rs` holds the state and the event's way in, `frames.rs` what peers say, `events.rs` what happens to
 //! processes, timers and storage, `steps.rs` the moves from one phase to the next.
-use super::{EventName, Machine, Out, Reason, Timer, Timers};
+use super::{EffectName, EventName, Machine, MachineRole, Out, Reason, StateName, Timer, Timers};
 use crate::{
     error::HostError,
     id::{HandoffId, ProcessId},
@@ -321,7 +321,7 @@ impl Machine for Supervisor {
     type Effect = Effect;
     type Awaited = Awaited;
 
-    const ROLE: &'static str = "supervisor";
+    const ROLE: MachineRole = MachineRole::Supervisor;
 
     fn handle(&mut self, now: Time, event: Event, out: Out<'_, Self>) {
         match event {
@@ -343,11 +343,11 @@ impl Machine for Supervisor {
         names::of_event(event)
     }
 
-    fn effect_name(effect: &Effect) -> &'static str {
+    fn effect_name(effect: &Effect) -> EffectName {
         names::of_effect(effect)
     }
 
-    fn awaited_name(awaited: &Awaited) -> &'static str {
+    fn awaited_name(awaited: &Awaited) -> EffectName {
         names::of_awaited(awaited)
     }
 
@@ -355,24 +355,24 @@ impl Machine for Supervisor {
         &self.timers
     }
 
-    fn state(&self) -> &'static str {
+    fn state(&self) -> StateName {
         match self.phase {
-            Phase::Start => "start",
-            Phase::AwaitIncumbent => "await-incumbent",
-            Phase::AwaitSpawn => "await-spawn",
-            Phase::AwaitWarmed => "await-warmed",
-            Phase::AwaitDrained => "await-drained",
-            Phase::AwaitSealed => "await-sealed",
-            Phase::AwaitReady => "await-ready",
-            Phase::AwaitServing => "await-serving",
-            Phase::AwaitCommitted => "await-committed",
-            Phase::AwaitRetired => "await-retired",
-            Phase::AwaitResumed => "await-resumed",
-            Phase::AwaitSuccessorEnd(Then::Resume) => "await-successor-end-to-resume",
-            Phase::AwaitSuccessorEnd(Then::Finish(_)) => "await-successor-end",
-            Phase::AwaitIncumbentEnd => "await-incumbent-end",
-            Phase::AwaitNoted(_) => "await-noted",
-            Phase::Done => "done",
+            Phase::Start => StateName::Start,
+            Phase::AwaitIncumbent => StateName::AwaitIncumbent,
+            Phase::AwaitSpawn => StateName::AwaitSpawn,
+            Phase::AwaitWarmed => StateName::AwaitWarmed,
+            Phase::AwaitDrained => StateName::AwaitDrained,
+            Phase::AwaitSealed => StateName::AwaitSealed,
+            Phase::AwaitReady => StateName::AwaitReady,
+            Phase::AwaitServing => StateName::AwaitServing,
+            Phase::AwaitCommitted => StateName::AwaitCommitted,
+            Phase::AwaitRetired => StateName::AwaitRetired,
+            Phase::AwaitResumed => StateName::AwaitResumed,
+            Phase::AwaitSuccessorEnd(Then::Resume) => StateName::AwaitSuccessorEndToResume,
+            Phase::AwaitSuccessorEnd(Then::Finish(_)) => StateName::AwaitSuccessorEnd,
+            Phase::AwaitIncumbentEnd => StateName::AwaitIncumbentEnd,
+            Phase::AwaitNoted(_) => StateName::AwaitNoted,
+            Phase::Done => StateName::Done,
         }
     }
 }

@@ -8,7 +8,7 @@ use core::ops::ControlFlow;
 use super::{Driver, FLOOD, Node, NodeOn, Read};
 use crate::{
     host::Crashed,
-    machine::{LinkId, Op},
+    machine::{LinkId, MachineRole, Op, StateName},
     message::{Message, SealProgress, Status},
     time::{Duration, Time},
 };
@@ -20,7 +20,7 @@ mod role;
 
 pub use os::{Accepted, Os, Reply, StateSnapshot};
 pub use rest::MOST_LINKS;
-pub use role::{Done, Event, Hook, Role};
+pub use role::{Done, Event, Hook, HookName, Role};
 
 use hands::Hands;
 use rest::Rest;
@@ -236,11 +236,11 @@ impl Node for Daemon {
         at_once.into_iter().chain(timer).chain(self.rest.accept_again).min().filter(|_| !self.rest.has_left)
     }
 
-    fn role(&self) -> &'static str {
-        self.role.name()
+    fn role(&self) -> MachineRole {
+        self.role.kind()
     }
 
-    fn state(&self) -> &'static str {
+    fn state(&self) -> StateName {
         self.role.state()
     }
 

@@ -2,10 +2,11 @@
 use crate::{
     error::HostError,
     machine::{
-        DaemonEvent, Incumbent, LinkId, LockAnswer, Machine, Op, Successor, Timer, Timers, incumbent,
-        successor,
+        DaemonEvent, Incumbent, LinkId, LockAnswer, Machine, MachineRole, Op, StateName, Successor, Timer,
+        Timers, incumbent, successor,
     },
     message::{Message, SealProgress, Sealed, Standing},
+    names::names,
     time::{Duration, Time},
 };
 
@@ -18,17 +19,30 @@ pub enum Hook {
     Successor(successor::Hook),
 }
 
+names! {
+    /// A hook of a daemon, without what it is called with.
+    pub enum HookName {
+        WarmUp = "warm-up",
+        Drain = "drain",
+        Seal = "seal",
+        Open = "open",
+        Serve = "serve",
+        Resume = "resume",
+        Finalize = "finalize",
+    }
+}
+
 impl Hook {
-    /// The hook's name, for traces.
-    pub fn name(&self) -> &'static str {
+    /// The hook's name.
+    pub fn name(&self) -> HookName {
         match self {
-            Hook::Incumbent(incumbent::Hook::Drain { .. }) => "drain",
-            Hook::Incumbent(incumbent::Hook::Seal) => "seal",
-            Hook::Incumbent(incumbent::Hook::Resume { .. }) => "resume",
-            Hook::Incumbent(incumbent::Hook::Finalize) => "finalize",
-            Hook::Successor(successor::Hook::WarmUp) => "warm-up",
-            Hook::Successor(successor::Hook::Open { .. }) => "open",
-            Hook::Successor(successor::Hook::Serve) => "serve",
+            Hook::Incumbent(incumbent::Hook::Drain { .. }) => HookName::Drain,
+            Hook::Incumbent(incumbent::Hook::Seal) => HookName::Seal,
+            Hook::Incumbent(incumbent::Hook::Resume { .. }) => HookName::Resume,
+            Hook::Incumbent(incumbent::Hook::Finalize) => HookName::Finalize,
+            Hook::Successor(successor::Hook::WarmUp) => HookName::WarmUp,
+            Hook::Successor(successor::Hook::Open { .. }) => HookName::Open,
+            Hook::Successor(successor::Hook::Serve) => HookName::Serve,
         }
     }
 
@@ -124,8 +138,8 @@ pub enum Role {
 }
 
 impl Role {
-    /// The role's name, for traces.
-    pub fn name(&self) -> &'static str {
+    /// Which of the two it is.
+    pub fn kind(&self) -> MachineRole {
         match self {
             Role::Successor(_) => Successor::ROLE,
             Role::Incumbent(_) => Incumbent::ROLE,
@@ -133,7 +147,7 @@ impl Role {
     }
 
     /// The machine's state, after what it awaits.
-    pub fn state(&self) -> &'static str {
+    pub fn state(&self) -> StateName {
         match self {
             Role::Successor(machine) => machine.state(),
             Role::Incumbent(machine) => machine.state(),

@@ -12,7 +12,7 @@ use crate::host::{Clock, Crashed, Gap, Gaps};
 use crate::id::{HandoffId, ProcessId};
 use crate::journal::{Binary, Journal};
 use crate::machine::supervisor::{Config, Note, Peer, Verdict};
-use crate::machine::{Cell, Machine};
+use crate::machine::{Cell, Phase, StateName};
 use crate::message::Message;
 use crate::node::handoff::{Answer, Connection, Handoff, Os, Spawned};
 use crate::node::{Credentials, Read};
@@ -43,7 +43,7 @@ pub(super) fn run(
     tracing::info!(target: "handoff", id = %handoff_id, %build, binary = %spec.binary.display(), replace, "handoff");
     let mut node = Handoff::new(config(spec), handoff_id, replace, workshop.knows.clone());
     let mut host = Host::new(supervisor, workshop, spec, handoff_id);
-    host.stopwatch = Stopwatch::new(host.now(), node.machine().state());
+    host.stopwatch = Stopwatch::new(host.now());
     let start = node.start();
     if reactor::step(&mut node, &mut host, start).is_continue() {
         reactor::run(&mut node, &mut host);
@@ -105,7 +105,7 @@ impl<'a> Host<'a> {
             handoff_id,
             incumbent: Party::default(),
             successor: Party::default(),
-            stopwatch: Stopwatch::new(Time::ZERO, ""),
+            stopwatch: Stopwatch::new(Time::ZERO),
             decided: false,
         }
     }
@@ -127,7 +127,7 @@ impl<'a> Host<'a> {
     fn start_successor(&mut self, replaces: bool) -> Result<(ProcessId, Binary)> {
         let cant = || "can't open a link to a new process".into();
         #[cfg(feature = "crash-points")]
-        crate::unix::probe::step("fork").context(cant)?;
+        crate::unix::probe::step(crate::unix::probe::SystemCall::Fork).context(cant)?;
         let (ours, theirs) = control::socketpair().context(cant)?;
         let listeners: Vec<_> =
             self.workshop.listeners.entries().map(|(name, fd)| (name.to_string(), fd.as_fd())).collect();
@@ -143,7 +143,7 @@ impl<'a> Host<'a> {
         });
         let process = started.map_err(|error| launch.explain(error))?.process;
         #[cfg(feature = "crash-points")]
-        crate::unix::probe::step("watch").context(cant)?;
+        crate::unix::probe::step(crate::unix::probe::SystemCall::Watch).context(cant)?;
         self.successor.link = Some(Link::new(ours));
         let watch = Watch::child(process);
         self.successor.watch = Some(watch.context(|| format!("can't watch process {process}"))?);
@@ -221,8 +221,8 @@ impl System for Host<'_> {
         unpollable.then_some(SHORTLY)
     }
 
-    fn stepped(&mut self, state: &'static str) {
-        self.stopwatch.at(self.clock.now(), state, self.handoff_id);
+    fn stepped(&mut self, state: StateName) {
+        self.stopwatch.at(self.clock.now(), Phase::of(state), self.handoff_id);
     }
 }
 
@@ -255,7 +255,7 @@ impl Os for Host<'_> {
     }
 
     fn send(&mut self, peer: Peer, message: &Message) {
-        tracing::trace!(target: "handoff.send", to = ?peer, message = message.name());
+        tracing::trace!(target: "handoff.send", to = ?peer, message = %message.name());
         self.decided |= matches!(message, Message::Commit { .. });
         let party = self.party_mut(peer);
         if let Some(link) = &mut party.link {
@@ -318,7 +318,7 @@ impl Os for Host<'_> {
     fn write_journal(&mut self, note: Note, journal: &Journal) -> Option<std::result::Result<(), HostError>> {
         if note == Note::Committed {
             // The pause is over: what the journal takes is no part of it.
-            self.stopwatch.at(self.clock.now(), "await-committed", self.handoff_id);
+            self.stopwatch.at(self.clock.now(), Phase::Retire, self.handoff_id);
         }
         let journal = journal::dated(journal.clone());
         let written = journal::write(self.workshop.journal.as_mut(), &journal);

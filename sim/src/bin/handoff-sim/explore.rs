@@ -1,13 +1,12 @@
 //! `handoff-sim explore`: every interleaving within a bound.
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use handoff::machine::Cell;
 use handoff_sim::explore::{Bound, LARGE, Options, Report, SMALL, Schedule, explore};
+use handoff_sim::run::by_name;
 use handoff_sim::threads::{map, usual_jobs};
 use handoff_sim::trace::{Shown, page, text};
 use handoff_sim::version;
@@ -70,7 +69,7 @@ impl Explore {
         let reports = || explored.iter().map(|explored| &explored.report);
         let states: usize = reports().map(|report| report.states).sum();
         let transitions: usize = reports().map(|report| report.transitions).sum();
-        let cells: BTreeSet<&Cell> = reports().flat_map(|report| &report.cells).collect();
+        let cells = by_name(reports().flat_map(|report| &report.cells));
         let failed = explored.iter().any(|explored| !explored.report.wrong(explored.bound).is_empty());
         if self.cells {
             cells.iter().for_each(|cell| println!("{cell}"));

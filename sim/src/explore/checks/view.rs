@@ -1,6 +1,8 @@
 //! What the checks of both worlds see of this one.
 use std::borrow::Cow;
 
+use handoff::message::MessageName;
+
 use handoff::journal::Journal;
 use handoff::machine::supervisor::Peer;
 
@@ -120,7 +122,7 @@ impl World {
             open: its(&|link| link.supervisor_open),
             lost: !its(&|link| link.supervisor_open),
             acked: its(&|link| link.acked),
-            told_final: its(&|link| link.supervisor_open && link.said == Some("Final")),
+            told_final: its(&|link| link.supervisor_open && link.said == Some(MessageName::Final)),
         }
     }
 }

@@ -4,7 +4,7 @@ use handoff::machine::{
     Awaited, DaemonEvent, LinkId, LockAnswer, Op, Supervisor, Timer, incumbent, recovery, successor,
     supervisor::{self, Config, Peer},
 };
-use handoff::message::Message;
+use handoff::message::{Message, MessageName};
 use handoff::text::PlainText;
 use handoff::time::Time;
 use handoff::{HandoffId, HostError};
@@ -248,7 +248,9 @@ impl World {
     /// The supervisor has told its successor to serve, or the incumbent to leave, or is about to; or the successor is the only one
     /// left.
     fn is_decided(&self) -> bool {
-        let decides = |link: &Link| matches!(link.said, Some("Commit" | "Retire" | "Final"));
+        let decides = |link: &Link| {
+            matches!(link.said, Some(MessageName::Commit | MessageName::Retire | MessageName::Final))
+        };
         let note = supervisor::Awaited::Persist(supervisor::Note::Committed);
         let decided = |supervisor: &ModelSupervisor| {
             supervisor.pending.contains(&note)
@@ -453,8 +455,10 @@ impl World {
         watch.left_service =
             matches!(hook, AnyHook::Incumbent(incumbent::Hook::Drain { .. } | incumbent::Hook::Seal));
         watch.obliged = match &hook {
-            AnyHook::Incumbent(incumbent::Hook::Drain { .. }) if result.is_err() => Some("DrainFailed"),
-            AnyHook::Incumbent(incumbent::Hook::Seal) if result.is_err() => Some("SealFailed"),
+            AnyHook::Incumbent(incumbent::Hook::Drain { .. }) if result.is_err() => {
+                Some(MessageName::DrainFailed)
+            }
+            AnyHook::Incumbent(incumbent::Hook::Seal) if result.is_err() => Some(MessageName::SealFailed),
             _ => None,
         };
         match &hook {

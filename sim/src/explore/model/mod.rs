@@ -24,7 +24,7 @@ use handoff::machine::{
     recovery,
     supervisor::{self, Outcome, Peer},
 };
-use handoff::message::{Capabilities, Hello, Message, PROTO_MAX, PROTO_MIN, Role, SealProgress};
+use handoff::message::{Capabilities, Hello, Message, MessageName, PROTO_MAX, PROTO_MIN, Role, SealProgress};
 pub(crate) use handoff::node::daemon::Role as Daemon;
 use handoff::node::keeper;
 use handoff::record::Record;
@@ -71,7 +71,7 @@ pub(crate) struct Process {
     pub suspect: bool,
     /// The handoff that it is, or was, part of, and the last that it has said of it.
     pub handoff: Option<HandoffId>,
-    pub said: Option<&'static str>,
+    pub said: Option<MessageName>,
     /// Its supervisor has been heard since it was last silent.
     pub heard: bool,
     /// What its supervisor has told it.
@@ -184,7 +184,7 @@ pub(crate) struct Link {
     /// The daemon has said something of the handoff over it.
     pub answered: bool,
     /// The last that the supervisor has said of the handoff over it.
-    pub said: Option<&'static str>,
+    pub said: Option<MessageName>,
     pub reset: bool,
     pub down: VecDeque<Message>,
     pub up: VecDeque<Message>,

@@ -1,5 +1,5 @@
 //! What can happen next: what the world does by itself, when a timer fires, and what faults are left.
-use handoff::machine::{Machine, Timer, Timers, recovery, supervisor::Peer};
+use handoff::machine::{Machine, StateName, Timer, Timers, recovery, supervisor::Peer};
 use handoff::message::Message;
 
 use super::faults::Faults;
@@ -286,8 +286,10 @@ impl World {
         // A connection that is tried again, and will succeed, comes before any silence; silence before the deadline.
         let quiet = quiet && !(armed(&Timer::Retry) && self.path.is_some_and(|pid| self.listens(pid)));
         // A hook that began before the first deadline has reached its limit before the second.
-        let second =
-            matches!(supervisor.machine.state(), "await-serving" | "await-resumed" | "await-retired");
+        let second = matches!(
+            supervisor.machine.state(),
+            StateName::AwaitServing | StateName::AwaitResumed | StateName::AwaitRetired
+        );
         let silent = |timer: &Timer| match timer {
             Timer::IncumbentSilent => self.unheard(quiet, Peer::Incumbent, supervisor.incumbent),
             Timer::SuccessorSilent => self.unheard(quiet, Peer::Successor, supervisor.successor),
@@ -404,7 +406,7 @@ impl World {
         {
             // The first deadline may come early, at the worst moment; a second is a whole one.
             let late = self.faults.late > 0
-                && supervisor.machine.state() != "await-serving"
+                && supervisor.machine.state() != StateName::AwaitServing
                 && !self.supervisor_can_read()
                 && supervisor.machine.timers().is_armed(Timer::Deadline);
             faults.extend(late.then_some(Fault::Late));

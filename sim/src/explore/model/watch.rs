@@ -3,8 +3,8 @@ use std::ops::ControlFlow;
 
 use handoff::host::{Crashed, Gap};
 use handoff::machine::supervisor::{Note, Peer};
-use handoff::machine::{Cell, LinkId};
-use handoff::message::Message;
+use handoff::machine::{Cell, EffectName, LinkId};
+use handoff::message::{Message, MessageName};
 
 use crate::mutation::mutant::{Meddling, Mutation};
 use crate::process::message_name;
@@ -28,15 +28,15 @@ pub(crate) struct Watch<'a> {
     /// Those that were met.
     pub cells: Vec<Cell>,
     /// What a daemon has sent, over which link.
-    pub sent: Vec<(LinkId, &'static str)>,
+    pub sent: Vec<(LinkId, MessageName)>,
     /// What a supervisor has sent, to whom.
-    pub said: Vec<(Peer, &'static str)>,
+    pub said: Vec<(Peer, MessageName)>,
     /// What a supervisor that recovers has sent, to whom.
-    pub asked_of: Vec<(u32, &'static str)>,
+    pub asked_of: Vec<(u32, MessageName)>,
     /// The hook that has returned was a drain or a seal; or what is written is its record.
     pub left_service: bool,
     /// It has failed: what is to be said then.
-    pub obliged: Option<&'static str>,
+    pub obliged: Option<MessageName>,
     /// The hook that has returned came before a successor serves.
     pub prepared: bool,
     /// What a supervisor has written into its journal, or tried to.
@@ -86,7 +86,7 @@ impl<'a> Watch<'a> {
     }
 
     /// One of these effects was asked for.
-    pub(crate) fn asked_for(&self, effects: &[&str]) -> bool {
+    pub(crate) fn asked_for(&self, effects: &[EffectName]) -> bool {
         self.gaps.iter().any(|gap| gap.before.is_some_and(|before| effects.contains(&before)))
     }
 

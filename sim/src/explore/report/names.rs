@@ -227,7 +227,7 @@ impl World {
 
     fn hook(&self, pid: u32) -> &'static str {
         let hook = self.processes.get(&pid).and_then(|process| process.hooks.first());
-        hook.map_or("no hook", |(_, hook)| hook.name())
+        hook.map_or("no hook", |(_, hook)| hook.name().name())
     }
 
     fn asked(&self, pid: u32) -> &'static str {

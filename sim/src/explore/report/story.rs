@@ -1,7 +1,7 @@
 //! A schedule as a trace: what the text and the page of a run are made from.
 use std::collections::{BTreeMap, VecDeque};
 
-use handoff::machine::Machine;
+use handoff::machine::{Machine, MachineRole, StateName};
 
 use super::names::{Actor, RECOVERY, SUPERVISOR, daemon};
 use crate::explore::model::apply::Move;
@@ -137,14 +137,14 @@ impl Actor {
         }
     }
 
-    fn role(self, before: &World, after: &World) -> &'static str {
+    fn role(self, before: &World, after: &World) -> MachineRole {
         match self {
-            Actor::Supervisor => "supervisor",
-            Actor::Recovery => "recovery",
+            Actor::Supervisor => MachineRole::Supervisor,
+            Actor::Recovery => MachineRole::Recovery,
             Actor::Daemon(pid) => {
                 match before.processes.get(&pid).or(after.processes.get(&pid)).map(|p| &p.daemon) {
-                    Some(Daemon::Successor(_)) => "successor",
-                    _ => "incumbent",
+                    Some(Daemon::Successor(_)) => MachineRole::Successor,
+                    _ => MachineRole::Incumbent,
                 }
             }
         }
@@ -156,6 +156,6 @@ impl Actor {
             Actor::Recovery => world.recovery.as_ref().map(|recovery| recovery.machine.state()),
             Actor::Daemon(pid) => world.processes.get(&pid).map(|process| process.daemon.state()),
         };
-        state.unwrap_or("-")
+        state.map_or("-", StateName::name)
     }
 }

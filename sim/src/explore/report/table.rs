@@ -1,6 +1,8 @@
 //! The state × event tables: every event, applied to every machine that a search met.
 use std::collections::{BTreeMap, BTreeSet};
 
+use handoff::machine::EffectName;
+
 use handoff::machine::{
     Batch, DaemonEvent, LinkId, LockAnswer, Machine, Timer, incumbent, recovery, successor,
     supervisor::{self, Note, Peer, Verdict},
@@ -79,18 +81,22 @@ impl Cells {
         effects.extend(batch.last.as_ref().map(M::awaited_name));
         let seen = match (next.state() == state, effects.is_empty()) {
             (true, true) => "-".into(),
-            (true, false) => effects.join(", "),
+            (true, false) => names(&effects),
             (false, true) => format!("-> {}", next.state()),
-            (false, false) => format!("-> {}: {}", next.state(), effects.join(", ")),
+            (false, false) => format!("-> {}: {}", next.state(), names(&effects)),
         };
-        let cell = (state, event_name.to_owned());
-        self.0.entry(M::ROLE).or_default().entry(cell).or_default().insert(seen);
+        let cell = (state.name(), event_name.to_owned());
+        self.0.entry(M::ROLE.name()).or_default().entry(cell).or_default().insert(seen);
     }
 
     /// A role's table: for each state and event, what can become of it.
     pub(crate) fn tables(&self) -> Vec<(&'static str, String)> {
         self.0.iter().map(|(role, cells)| (*role, table(cells))).collect()
     }
+}
+
+fn names(effects: &[EffectName]) -> String {
+    effects.iter().map(|effect| effect.name()).collect::<Vec<_>>().join(", ")
 }
 
 /// A paragraph a state: the events that can do the same, and what each of them can do.
@@ -161,7 +167,7 @@ fn messages(handoff_id: HandoffId) -> Vec<Message> {
 fn name(message: &Message) -> String {
     match message {
         Message::Hello(hello) => format!("Hello({})", hello.role),
-        message => message.name().to_owned(),
+        message => message.name().to_string(),
     }
 }
 
@@ -209,7 +215,7 @@ fn recovery_events() -> Vec<(String, recovery::Event)> {
         events.push((format!("Looked({sight:?})"), Event::Looked(sightings)));
     }
     for process in [id(1), id(2)] {
-        let says = |message: Message| (message.name().to_owned(), Event::Frame(process, message));
+        let says = |message: Message| (message.name().to_string(), Event::Frame(process, message));
         let awaits = AwaitsFinal { handoff_id: HandoffId([1; 16]), predecessor: Some(id(1)) };
         for (standing, awaits_final) in
             [(Standing::Serving, None), (Standing::Serving, Some(awaits)), (Standing::Sealed, None)]

@@ -1,15 +1,23 @@
 //! What incumbents and successors must do in a turn.
 use handoff::machine::supervisor::Peer;
-use handoff::machine::{DaemonEvent, Exit, LinkId, Timer};
-use handoff::message::Message;
+use handoff::machine::{DaemonEvent, EffectName, Exit, LinkId, Timer};
+use handoff::message::{Message, MessageName};
 use handoff::record::Record;
 
 use crate::explore::model::watch::Watch;
 use crate::explore::model::{Daemon, End, Link, Process, World, is_stray};
 
 /// What one that is free to act begins with at once.
-const ASKS_OF_A_DAEMON: [&str; 8] =
-    ["PrepareHandoff", "SealRequest", "Begin", "Commit", "Retire", "Final", "ResumeAfterAbort", "Abort"];
+const ASKS_OF_A_DAEMON: [MessageName; 8] = [
+    MessageName::PrepareHandoff,
+    MessageName::SealRequest,
+    MessageName::Begin,
+    MessageName::Commit,
+    MessageName::Retire,
+    MessageName::Final,
+    MessageName::ResumeAfterAbort,
+    MessageName::Abort,
+];
 
 /// What came to a daemon, and how it stood then.
 pub(in crate::explore) struct DaemonObligations {
@@ -39,7 +47,7 @@ enum Came {
     /// A message, whether said for the first time or repeated by a heartbeat.
     Frame {
         over: LinkId,
-        what: &'static str,
+        what: MessageName,
         repeated: bool,
     },
     /// What belongs to another handoff.
@@ -121,21 +129,26 @@ impl DaemonObligations {
     /// What was said to it is answered, or done.
     fn is_deaf(&self, world: &World, watch: &Watch<'_>) -> Option<String> {
         let (over, asks) = match self.came {
-            Came::Connected(link) => (link, "connect"),
-            Came::Frame { over, what, .. } => (over, what),
+            Came::Connected(link) => (link, None),
+            Came::Frame { over, what, .. } => (over, Some(what)),
             _ => return None,
         };
-        let sent = |name: &str| watch.sent.iter().any(|(to, what)| *to == over && *what == name);
+        let sent = |name: MessageName| watch.sent.iter().any(|(to, what)| *to == over && *what == name);
+        let Some(asks) = asks else {
+            let deaf = "is connected to, and says nothing";
+            return (!sent(MessageName::Hello)).then(|| deaf.into());
+        };
         let deaf = match asks {
-            "connect" if !sent("Hello") => "is connected to, and says nothing",
-            "StandingQuery" if !sent("StandingReport") => "is asked where it stands, and does not answer",
-            "ListenersQuery" if !sent("Listeners") => {
+            MessageName::StandingQuery if !sent(MessageName::StandingReport) => {
+                "is asked where it stands, and does not answer"
+            }
+            MessageName::ListenersQuery if !sent(MessageName::Listeners) => {
                 "is asked for its listening sockets, and does not answer"
             }
-            "HelloAck" if self.taken && !sent("Busy") => {
+            MessageName::HelloAck if self.taken && !sent(MessageName::Busy) => {
                 "is in a handoff, and does not tell another supervisor so"
             }
-            _ if self.is_no_business(world, asks) && !sent("Refused") => {
+            _ if self.is_no_business(world, asks) && !sent(MessageName::Refused) => {
                 "is told what is for one that is in a handoff, and does not refuse"
             }
             _ if self.is_free_to(world, asks) && !obeys(asks, watch) => {
@@ -148,7 +161,7 @@ impl DaemonObligations {
 
     /// What has happened makes a difference to it.
     fn goes_on(&self, world: &World, process: &Process, watch: &Watch<'_>) -> Option<String> {
-        let asks_for = |effects: &[&str]| watch.asked_for(effects);
+        let asks_for = |effects: &[EffectName]| watch.asked_for(effects);
         let linked = is_linked(world, self.pid);
         let wrong = match self.came {
             Came::Back if self.told_to_resume && !comes_back(process, watch) => {
@@ -156,15 +169,23 @@ impl DaemonObligations {
             }
             Came::Back if self.keeps_quiet(world, watch) => "has a hook that failed, and does not say so",
             Came::Prepared if process.told_to_leave => "was told to leave, and goes on",
-            Came::Prepared if process.heard_begin && !asks_for(&["Lock", "Ready", "TakePath", "Exit"]) => {
+            Came::Prepared
+                if process.heard_begin
+                    && !asks_for(&[
+                        EffectName::Lock,
+                        EffectName::Send(MessageName::Ready),
+                        EffectName::TakePath,
+                        EffectName::Exit,
+                    ]) =>
+            {
                 "was told to begin, and does not"
             }
-            Came::Prepared | Came::Frame { what: "Begin", .. }
+            Came::Prepared | Came::Frame { what: MessageName::Begin, .. }
                 if self.waits_for_ever(world, process, watch) =>
             {
                 "is told to begin, and would wait for the lock for ever"
             }
-            Came::Beat if linked && !watch.sent.iter().any(|(_, what)| *what == "Heartbeat") => {
+            Came::Beat if linked && !watch.sent.iter().any(|(_, what)| *what == MessageName::Heartbeat) => {
                 "says no heartbeat when it is due"
             }
             Came::Closed if !linked && process.timers().is_armed(Timer::Heartbeat) => {
@@ -180,45 +201,52 @@ impl DaemonObligations {
 
     /// It has begun to try for a lock that another has, and no timer would end that.
     fn waits_for_ever(&self, world: &World, process: &Process, watch: &Watch<'_>) -> bool {
-        let tries = watch.asked_for(&["Lock"]) && world.lock != Some(self.pid);
+        let tries = watch.asked_for(&[EffectName::Lock]) && world.lock != Some(self.pid);
         tries && process.heard_begin && !process.timers().is_armed(Timer::Patience)
     }
 
     /// Its drain or seal has failed, and its supervisor is not told; a daemon that stops on purpose has nothing to say.
     fn keeps_quiet(&self, world: &World, watch: &Watch<'_>) -> bool {
-        let said = |name| watch.sent.iter().any(|(_, what)| *what == name);
+        let said = |name: MessageName| watch.sent.iter().any(|(_, what)| *what == name);
         let is_obliged = watch.obliged.is_some_and(|name| !said(name));
         is_obliged && has_supervisor(world, self.pid) && world.signalled != Some(self.pid)
     }
 
     /// It is told what only an incumbent in the handoff of whoever says it would do.
-    fn is_no_business(&self, world: &World, asks: &str) -> bool {
+    fn is_no_business(&self, world: &World, asks: MessageName) -> bool {
         let its = |link: &Link| {
             self.came.is_over(link.id) && link.end == End::Supervisor(Peer::Incumbent) && !link.joined
         };
-        let command = matches!(asks, "PrepareHandoff" | "SealRequest" | "Retire" | "ResumeAfterAbort");
+        let command = matches!(
+            asks,
+            MessageName::PrepareHandoff
+                | MessageName::SealRequest
+                | MessageName::Retire
+                | MessageName::ResumeAfterAbort
+        );
         command && world.links.iter().any(its)
     }
 
     /// It has nothing else to do first, and has not done it already, while its supervisor was silent.
-    fn is_free_to(&self, world: &World, asks: &str) -> bool {
+    fn is_free_to(&self, world: &World, asks: MessageName) -> bool {
         // A successor is a supervisor's own from the start.
-        let its =
-            |link: &Link| link.joined || link.end == End::Supervisor(Peer::Successor) && asks == "Abort";
+        let its = |link: &Link| {
+            link.joined || link.end == End::Supervisor(Peer::Successor) && asks == MessageName::Abort
+        };
         let its = |link: &Link| link.pid == self.pid && its(link) && self.came.is_over(link.id);
         let done = match asks {
-            "Final" => self.finalized || !self.keeps_lock,
+            MessageName::Final => self.finalized || !self.keeps_lock,
             // It is on its way, and says so when it is there.
-            "ResumeAfterAbort" => self.tries && (self.accepts || self.told_to_resume),
-            "SealRequest" => self.tries && self.accepts,
-            "Begin" => world.lock == Some(self.pid),
-            "Commit" | "Abort" => world.path == Some(self.pid),
+            MessageName::ResumeAfterAbort => self.tries && (self.accepts || self.told_to_resume),
+            MessageName::SealRequest => self.tries && self.accepts,
+            MessageName::Begin => world.lock == Some(self.pid),
+            MessageName::Commit | MessageName::Abort => world.path == Some(self.pid),
             _ => false,
         };
         // What was heard is repeated until something else is said.
-        let heard = matches!(self.came, Came::Frame { repeated: true, .. }) && asks != "Abort";
+        let heard = matches!(self.came, Came::Frame { repeated: true, .. }) && asks != MessageName::Abort;
         // That its predecessor has ended concerns nothing else that it does.
-        let busy = self.busy && asks != "Final";
+        let busy = self.busy && asks != MessageName::Final;
         !busy && !done && !heard && world.links.iter().any(its) && ASKS_OF_A_DAEMON.contains(&asks)
     }
 
@@ -231,15 +259,16 @@ impl DaemonObligations {
     fn idles(&self, world: &World, watch: &Watch<'_>) -> Option<String> {
         let got_lock = !self.locked && world.lock == Some(self.pid);
         let got_path = !self.named && world.path == Some(self.pid);
-        let idles = (got_lock || got_path) && !watch.asked_for(&["WriteRecord"]);
+        let idles = (got_lock || got_path) && !watch.asked_for(&[EffectName::WriteRecord]);
         let what = if got_lock { "lock" } else { "control path" };
         idles.then(|| format!("{} has got the {what}, and does nothing with it", self.pid))
     }
 
     /// It stops serving for a supervisor that asks for it, or because it is told to stop.
     fn drains_unasked(&self, world: &World, watch: &Watch<'_>) -> Option<String> {
-        let asked = matches!(self.came, Came::Frame { what: "PrepareHandoff", .. });
-        let unasked = watch.asked_for(&["StartDrain"]) && !asked && world.signalled != Some(self.pid);
+        let asked = matches!(self.came, Came::Frame { what: MessageName::PrepareHandoff, .. });
+        let unasked =
+            watch.asked_for(&[EffectName::StartDrain]) && !asked && world.signalled != Some(self.pid);
         unasked.then(|| format!("{} drains, and nobody has asked it to", self.pid))
     }
 
@@ -250,7 +279,10 @@ impl DaemonObligations {
             Came::Stray { over } => (over, true),
             _ => return None,
         };
-        let told = watch.sent.iter().any(|(to, what)| *to == link && matches!(*what, "Busy" | "Refused"));
+        let told = watch
+            .sent
+            .iter()
+            .any(|(to, what)| *to == link && matches!(*what, MessageName::Busy | MessageName::Refused));
         let closed = watch.closed.contains(&link);
         match (told, closed) {
             (false, _) if must => {
@@ -278,16 +310,17 @@ fn is_taken(world: &World, pid: u32, came: &Came) -> bool {
     asks && (!in_service || world.links.iter().any(its))
 }
 
-fn obeys(asks: &str, watch: &Watch<'_>) -> bool {
+fn obeys(asks: MessageName, watch: &Watch<'_>) -> bool {
     match asks {
-        "Abort" => watch.asked_for(&["Exit"]),
+        MessageName::Abort => watch.asked_for(&[EffectName::Exit]),
         _ => watch.did_something(),
     }
 }
 
 /// What follows if it was told to come back meanwhile: the record is written, or has been, and it serves again.
 fn comes_back(process: &Process, watch: &Watch<'_>) -> bool {
-    !process.pending.is_empty() || watch.asked_for(&["StartResume", "Lock", "Exit"])
+    !process.pending.is_empty()
+        || watch.asked_for(&[EffectName::StartResume, EffectName::Lock, EffectName::Exit])
 }
 
 /// A successor has a link to its supervisor from the start.
@@ -334,6 +367,6 @@ fn leaves(world: &World, pid: u32, exit: &Exit, watch: &Watch<'_>) -> Option<Str
     }
     let Daemon::Successor(_) = process.daemon else { return None };
     let failed = matches!(exit, Exit::Failed(_)) && has_supervisor(world, pid);
-    let said = watch.sent.iter().any(|(_, what)| *what == "Failed");
+    let said = watch.sent.iter().any(|(_, what)| *what == MessageName::Failed);
     (failed && !said).then(|| format!("{pid} leaves ({exit:?}) without a word"))
 }
