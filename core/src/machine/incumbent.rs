@@ -102,6 +102,17 @@ enum State {
     Gone,
 }
 
+/// Where what is under way leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Course {
+    /// On, as the supervisor says.
+    On,
+    /// Back to serving, as soon as the running hook returns.
+    Back,
+    /// To the end of this process: it was asked to stop, and nothing changes that.
+    Stop,
+}
+
 /// A handoff that this incumbent is, or was, part of.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Session {
@@ -126,14 +137,11 @@ pub struct Incumbent {
     generation: u64,
     state: State,
     session: Option<Session>,
-    /// Serve again as soon as the running hook returns.
-    back: bool,
+    course: Course,
     /// A seal was at least tried since it last served.
     tried_seal: bool,
     /// What the seal hook reported, for `SealComplete`.
     sealed: Option<Sealed>,
-    /// TaskName to stop.
-    stopping: bool,
     /// Until it is told that its predecessor has ended.
     awaits_final: Option<AwaitsFinal>,
     op: Op,
@@ -149,10 +157,9 @@ impl Incumbent {
             generation,
             state: State::Serving,
             session: None,
-            back: false,
+            course: Course::On,
             tried_seal: false,
             sealed: None,
-            stopping: false,
             awaits_final: None,
             op: Op::default(),
             timers: Timers::default(),
@@ -280,7 +287,7 @@ impl Incumbent {
                 }
                 self.leave_session();
             }
-            State::Draining | State::Sealing | State::NotingSeal => self.back = !self.stopping,
+            State::Draining | State::Sealing | State::NotingSeal => self.turn_back(),
             State::Drained => self.resume(now, &mut out),
             State::Sealed => self.try_lock(Why::Orphan, out),
             // Nobody is left to see to it that the lock becomes free.
@@ -307,23 +314,42 @@ impl Incumbent {
     }
 
     fn stop(&mut self, now: Time, mut out: Out<'_, Self>) {
-        if core::mem::replace(&mut self.stopping, true) {
+        if core::mem::replace(&mut self.course, Course::Stop) == Course::Stop {
             return;
         }
         match self.state {
             State::Serving => self.drain(now, self.stop_grace, &mut out),
             State::Drained => self.seal(now, &mut out),
             State::Sealed | State::Locking { asked: false, .. } => self.exit(Exit::Stopped, out),
-            // To stop takes the same way: what was to follow it is no more.
-            State::Draining | State::Sealing | State::NotingSeal => self.back = false,
-            // When what is under way is done.
-            State::Locking { asked: true, .. }
+            // When what is under way is done: to stop takes the same way.
+            State::Draining
+            | State::Sealing
+            | State::NotingSeal
+            | State::Locking { asked: true, .. }
             | State::Claiming
             | State::Resuming
             | State::TakingPath
             | State::NotingServing
             | State::Gone => {}
         }
+    }
+
+    /// Serves again as soon as the running hook returns, unless it was asked to stop.
+    fn turn_back(&mut self) {
+        if self.course == Course::On {
+            self.course = Course::Back;
+        }
+    }
+
+    /// Goes on from here, unless it was asked to stop: it has turned back, or begins anew.
+    fn goes_on(&mut self) {
+        if self.course == Course::Back {
+            self.course = Course::On;
+        }
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.course == Course::Stop
     }
 
     /// A seal's progress, and to whom it is to be sent; nothing if nobody waits for it.

@@ -136,6 +136,19 @@ impl Pass {
     }
 }
 
+/// How far an attempt to connect to the control path has come.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Attempt {
+    /// There is none, or it has succeeded.
+    None,
+    /// Its answer was put off.
+    Asked,
+    /// The socket's queue was full: it is made again then.
+    Again(Time),
+    /// It has failed, and the machine is to hear of it.
+    Failed(HostError),
+}
+
 /// All of a handoff's node but the machine.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Rest {
@@ -144,10 +157,7 @@ struct Rest {
     knows: Journal,
     incumbent: Party,
     successor: Party,
-    /// The answer to an attempt to connect was put off.
-    connecting: bool,
-    reconnect_at: Option<Time>,
-    connect_failed: Option<HostError>,
+    attempt: Attempt,
     outcome: Option<Outcome>,
     /// Until when an answer at the control path is waited for, before it is believed that nobody serves.
     doubts_until: Option<Time>,
@@ -178,9 +188,7 @@ impl Handoff {
             knows: before,
             incumbent: Party::default(),
             successor: Party::default(),
-            connecting: false,
-            reconnect_at: None,
-            connect_failed: None,
+            attempt: Attempt::None,
             outcome: None,
             doubts_until: None,
         };
@@ -280,12 +288,15 @@ impl Node for Handoff {
     type Event = Event;
 
     fn wake_at(&self) -> Option<Time> {
-        if self.pass.goes_on || self.rest.connect_failed.is_some() {
-            return Some(Time::ZERO);
-        }
+        let again = match self.rest.attempt {
+            Attempt::Failed(_) => Some(Time::ZERO),
+            Attempt::Again(at) => Some(at),
+            Attempt::None | Attempt::Asked => None,
+        };
+        let at_once = self.pass.goes_on.then_some(Time::ZERO);
         let timer = self.machine.timers().next().map(|(at, _)| at).filter(|_| !self.machine.is_done());
         let closed = PEERS.into_iter().filter_map(|peer| Some(self.rest.party(peer).closed.as_ref()?.0));
-        timer.into_iter().chain(closed).chain(self.rest.reconnect_at).chain(self.rest.doubts_until).min()
+        timer.into_iter().chain(closed).chain(at_once).chain(again).chain(self.rest.doubts_until).min()
     }
 
     fn role(&self) -> MachineRole {
@@ -333,38 +344,43 @@ impl Rest {
 
     /// What was put off and has come; a connection that is to be tried again.
     fn answers<O: Os>(&mut self, os: &mut O) -> Option<Event> {
-        if self.reconnect_at.is_some_and(|at| at <= os.now()) {
+        if matches!(self.attempt, Attempt::Again(at) if at <= os.now()) {
             self.connect(os);
         }
-        while self.connect_failed.is_none() {
+        loop {
+            if let Attempt::Failed(why) = &self.attempt {
+                let why = why.clone();
+                self.attempt = Attempt::None;
+                return Some(Event::ConnectFailed(why));
+            }
             match os.answer()? {
                 Answer::Connected(connection) => self.connected(os.now(), connection),
                 Answer::Spawned(spawned) => return Some(Event::Spawned(self.spawned(spawned))),
                 Answer::Written(note, result) => return Some(Event::Persisted(note, result)),
             }
         }
-        self.connect_failed.take().map(Event::ConnectFailed)
     }
 
     fn connect<O: Os>(&mut self, os: &mut O) {
-        self.reconnect_at = None;
         self.incumbent.closed = None;
         if core::mem::take(&mut self.incumbent.linked) {
             os.hang_up(Peer::Incumbent);
         }
-        self.connecting = true;
+        self.attempt = Attempt::Asked;
         if let Some(connection) = os.connect() {
             self.connected(os.now(), connection);
         }
     }
 
     fn connected(&mut self, now: Time, connection: Connection) {
-        self.connecting = false;
-        match connection {
-            Connection::Made => self.incumbent.linked = true,
-            Connection::QueueFull => self.reconnect_at = Some(now + CONNECT_AGAIN),
-            Connection::Failed(why) => self.connect_failed = Some(why),
-        }
+        self.attempt = match connection {
+            Connection::Made => {
+                self.incumbent.linked = true;
+                Attempt::None
+            }
+            Connection::QueueFull => Attempt::Again(now + CONNECT_AGAIN),
+            Connection::Failed(why) => Attempt::Failed(why),
+        };
     }
 
     fn spawned(&mut self, spawned: Spawned) -> Result<ProcessId, HostError> {
@@ -449,9 +465,10 @@ impl Rest {
         // What else is answered so late says nothing of it.
         while self.answers(os).is_some() {}
         let hello = self.hello_at_path(os);
-        let waits = self.incumbent.linked || self.connecting || self.reconnect_at.is_some();
+        let tries = matches!(self.attempt, Attempt::Asked | Attempt::Again(_));
+        let waits = self.incumbent.linked || tries;
         if hello.is_some() || !waits || until <= os.now() {
-            (self.doubts_until, self.reconnect_at) = (None, None);
+            (self.doubts_until, self.attempt) = (None, Attempt::None);
         }
         hello.into_iter().for_each(|hello| self.is_answered_by(&hello));
     }

@@ -162,7 +162,7 @@ impl Incumbent {
     fn resume_after_abort(&mut self, now: Time, mut out: Out<'_, Self>) {
         match self.state {
             State::Serving => self.report(|handoff_id| Message::Resumed { handoff_id }, &mut out),
-            State::Draining | State::Sealing | State::NotingSeal => self.back = !self.stopping,
+            State::Draining | State::Sealing | State::NotingSeal => self.turn_back(),
             State::Drained => self.resume(now, &mut out),
             State::Sealed | State::Locking { why: Why::Orphan, asked: false } => {
                 self.try_lock(Why::Resume, out)

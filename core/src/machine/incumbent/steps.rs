@@ -2,7 +2,8 @@
 use alloc::format;
 
 use super::{
-    Awaited, DaemonEffect as Effect, Done, Exit, Hook, Incumbent, LockAnswer, Op, Out, State, Timer, Why,
+    Awaited, Course, DaemonEffect as Effect, Done, Exit, Hook, Incumbent, LockAnswer, Op, Out, State, Timer,
+    Why,
 };
 use crate::{
     error::HostError,
@@ -23,7 +24,7 @@ impl Incumbent {
 
     pub(super) fn drain(&mut self, now: Time, grace: Duration, out: &mut Out<'_, Self>) {
         self.state = State::Draining;
-        self.back = false;
+        self.goes_on();
         self.tried_seal = false;
         self.start_hook(now, Hook::Drain { grace }, out);
     }
@@ -37,7 +38,7 @@ impl Incumbent {
     /// Serves again; the lock is held.
     pub(super) fn resume(&mut self, now: Time, out: &mut Out<'_, Self>) {
         self.state = State::Resuming;
-        self.back = false;
+        self.goes_on();
         self.start_hook(now, Hook::Resume { from_disk: self.tried_seal }, out);
     }
 
@@ -111,11 +112,11 @@ impl Incumbent {
     }
 
     pub(super) fn drained(&mut self, now: Time, result: Result<Done, HostError>, mut out: Out<'_, Self>) {
-        if self.stopping {
+        if self.is_stopping() {
             return self.seal(now, &mut out);
         }
         match result {
-            Ok(Done::Drained { open_conns_remaining, accept_closed }) if !self.back => {
+            Ok(Done::Drained { open_conns_remaining, accept_closed }) if self.course != Course::Back => {
                 self.state = State::Drained;
                 self.report(
                     |handoff_id| Message::Drained { handoff_id, open_conns_remaining, accept_closed },
@@ -132,7 +133,9 @@ impl Incumbent {
 
     pub(super) fn seal_done(&mut self, result: Result<Done, HostError>, mut out: Out<'_, Self>) {
         match result {
-            Ok(Done::Sealed { last_revision_per_shard, data_dir_fingerprint }) if !self.back => {
+            Ok(Done::Sealed { last_revision_per_shard, data_dir_fingerprint })
+                if self.course != Course::Back =>
+            {
                 let generation = self.generation;
                 self.sealed = Some(Sealed { generation, last_revision_per_shard, data_dir_fingerprint });
                 self.state = State::NotingSeal;
@@ -140,7 +143,7 @@ impl Incumbent {
                 self.write_record(false, successor, out);
             }
             Ok(_) => self.claim(self.generation, out),
-            Err(error) if self.stopping => {
+            Err(error) if self.is_stopping() => {
                 self.unlock_and_exit(Exit::Failed(format!("the seal failed: {error}").into()), out);
             }
             Err(error) => {
@@ -174,7 +177,7 @@ impl Incumbent {
             return;
         }
         match (self.state, result) {
-            (State::NotingSeal, Ok(())) if !self.back => self.seal_noted(out),
+            (State::NotingSeal, Ok(())) if self.course != Course::Back => self.seal_noted(out),
             (State::NotingSeal, Ok(())) => self.claim(self.generation, out),
             (State::NotingSeal, Err(why)) => {
                 self.seal_failed(format!("the record can't be written: {why}"), &mut out);
@@ -206,7 +209,7 @@ impl Incumbent {
         out.push(Effect::Unlock);
         let sealed = self.sealed.clone().unwrap_or_default();
         self.report_unless_over(|handoff_id| Message::SealComplete { handoff_id, sealed }, &mut out);
-        if self.stopping {
+        if self.is_stopping() {
             self.exit(Exit::Stopped, out);
         } else if self.session.as_ref().is_none_or(|session| session.link.is_none()) {
             self.try_lock(Why::Orphan, out);
@@ -222,7 +225,7 @@ impl Incumbent {
             LockAnswer::Held { last } => {
                 let successor =
                     self.session.as_ref().and_then(|session| session.successor).unwrap_or(self.me());
-                if self.stopping {
+                if self.is_stopping() {
                     self.unlock_and_exit(Exit::Stopped, out);
                 } else if (Claim::Incumbent { successor }).holds(self.me(), last.as_ref()) {
                     let generation = last.map_or(self.generation, |record| record.generation);
@@ -241,7 +244,7 @@ impl Incumbent {
         let another_serves = hint.is_some_and(|record| record.serving && record.holder != self.me());
         match why {
             Why::Retire => self.exit(Exit::Retired, out),
-            Why::Orphan | Why::Resume if self.stopping => self.exit(Exit::Stopped, out),
+            Why::Orphan | Why::Resume if self.is_stopping() => self.exit(Exit::Stopped, out),
             Why::Orphan if another_serves => self.exit(Exit::Retired, out),
             Why::Orphan | Why::Resume => self.lock_later(now, why),
         }
@@ -277,7 +280,7 @@ impl Incumbent {
                 self.state = State::NotingServing;
                 self.write_record(true, None, out);
             }
-            Err(_) if self.stopping => self.drain(now, self.stop_grace, &mut out),
+            Err(_) if self.is_stopping() => self.drain(now, self.stop_grace, &mut out),
             // It serves, but can't be reached: that may pass.
             Err(_) => self.timers.arm(Timer::Retry, now, Duration::from_millis(100)),
         }
@@ -296,7 +299,7 @@ impl Incumbent {
             }
             _ => self.leave_session(),
         }
-        if self.stopping {
+        if self.is_stopping() {
             self.drain(now, self.stop_grace, &mut out);
         }
     }

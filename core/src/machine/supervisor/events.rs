@@ -1,5 +1,5 @@
 //! What happens to processes, links, timers and storage.
-use super::{Awaited, Effect, Note, Out, Peer, Phase, Reason, Supervisor, Then, Timer, Verdict};
+use super::{Awaited, Effect, Newborn, Note, Out, Peer, Phase, Reason, Supervisor, Then, Timer, Verdict};
 use crate::{error::HostError, id::ProcessId, text::PlainText, time::Time};
 
 impl Supervisor {
@@ -11,7 +11,7 @@ impl Supervisor {
             }
             Phase::AwaitResumed => self.timers.arm(Timer::Retry, now, self.config.heartbeat() / 4),
             Phase::Start
-            | Phase::AwaitSpawn
+            | Phase::AwaitSpawn(_)
             | Phase::AwaitWarmed
             | Phase::AwaitDrained
             | Phase::AwaitSealed
@@ -27,22 +27,21 @@ impl Supervisor {
     }
 
     pub(super) fn spawned(&mut self, now: Time, result: Result<ProcessId, HostError>, out: Out<'_, Self>) {
-        if self.phase != Phase::AwaitSpawn {
-            return;
-        }
+        let Phase::AwaitSpawn(newborn) = self.phase else { return };
         match result {
             Ok(id) => {
                 self.successor.lives = true;
                 self.successor.id = Some(id);
-                if self.incumbent.failed {
-                    return self.incumbent_busy(now, out);
+                self.successor.failed = newborn == Newborn::CalledOff;
+                match newborn {
+                    Newborn::TooLate => self.incumbent_busy(now, out),
+                    Newborn::CalledOff => self.roll_back(now, Reason::Cancelled, out),
+                    Newborn::Wanted => {
+                        self.phase = Phase::AwaitWarmed;
+                        self.timers.arm(Timer::SuccessorSilent, now, self.config.liveness);
+                        out.last(Awaited::Persist(Note::UnderWay));
+                    }
                 }
-                if self.successor.failed {
-                    return self.roll_back(now, Reason::Cancelled, out);
-                }
-                self.phase = Phase::AwaitWarmed;
-                self.timers.arm(Timer::SuccessorSilent, now, self.config.liveness);
-                out.last(Awaited::Persist(Note::UnderWay));
             }
             Err(why) => self.roll_back(now, Reason::NotStarted(why), out),
         }
@@ -120,7 +119,7 @@ impl Supervisor {
             }
             Phase::AwaitNoted(_) => self.phase = Phase::AwaitNoted(Verdict::NobodyServes),
             // Called off, it is wanted after all: there is nobody to go back to.
-            Phase::AwaitSpawn => self.successor.failed = false,
+            Phase::AwaitSpawn(_) => self.phase = Phase::AwaitSpawn(Newborn::Wanted),
             Phase::Start
             | Phase::AwaitWarmed
             | Phase::AwaitReady
@@ -165,7 +164,7 @@ impl Supervisor {
             Phase::AwaitNoted(Verdict::Committed) => self.phase = Phase::AwaitNoted(Verdict::NobodyServes),
             Phase::Start
             | Phase::AwaitIncumbent
-            | Phase::AwaitSpawn
+            | Phase::AwaitSpawn(_)
             | Phase::AwaitIncumbentEnd
             | Phase::AwaitNoted(_)
             | Phase::Done => {}
@@ -263,7 +262,7 @@ impl Supervisor {
             Phase::AwaitRetired if !self.successor.lives => self.finish(Verdict::Unconfirmed, out),
             // Sealed, it is not needed; before the successor is there, `Busy` or its end is heard in time.
             Phase::Start
-            | Phase::AwaitSpawn
+            | Phase::AwaitSpawn(_)
             | Phase::AwaitReady
             | Phase::AwaitServing
             | Phase::AwaitCommitted
@@ -289,7 +288,7 @@ impl Supervisor {
             Phase::AwaitIncumbentEnd => self.blame(why),
             Phase::Start
             | Phase::AwaitIncumbent
-            | Phase::AwaitSpawn
+            | Phase::AwaitSpawn(_)
             | Phase::AwaitRetired
             | Phase::AwaitSuccessorEnd(_)
             | Phase::AwaitNoted(_)
@@ -307,7 +306,7 @@ impl Supervisor {
             Phase::AwaitWarmed | Phase::AwaitDrained | Phase::AwaitSealed | Phase::AwaitReady => {
                 self.roll_back(now, why, out);
             }
-            Phase::AwaitSpawn => self.call_off(why),
+            Phase::AwaitSpawn(newborn) => self.call_off(newborn, why),
             // The second, which began with `Commit`. The incumbent was not told to retire: it can serve.
             Phase::AwaitServing => self.roll_back(now, Reason::NotServing, out),
             // It lives, but something keeps it from serving.
@@ -335,7 +334,7 @@ impl Supervisor {
             Phase::AwaitRetired if self.successor.lives => out.push(Effect::Kill(Peer::Incumbent)),
             Phase::Start
             | Phase::AwaitIncumbent
-            | Phase::AwaitSpawn
+            | Phase::AwaitSpawn(_)
             | Phase::AwaitWarmed
             | Phase::AwaitDrained
             | Phase::AwaitSealed
@@ -362,7 +361,7 @@ impl Supervisor {
             Phase::AwaitWarmed | Phase::AwaitDrained | Phase::AwaitSealed | Phase::AwaitReady => {
                 self.roll_back(now, why, out);
             }
-            Phase::AwaitSpawn => self.call_off(why),
+            Phase::AwaitSpawn(newborn) => self.call_off(newborn, why),
             Phase::Start
             | Phase::AwaitServing
             | Phase::AwaitCommitted
@@ -375,9 +374,11 @@ impl Supervisor {
         }
     }
 
-    /// The successor must be known before it can be ended. It is not wanted any more, unless the incumbent ends before it is there.
-    fn call_off(&mut self, why: Reason) {
+    /// The successor is not wanted any more, unless the incumbent ends before it is there.
+    fn call_off(&mut self, newborn: Newborn, why: Reason) {
         self.blame(why);
-        self.successor.failed = true;
+        if newborn == Newborn::Wanted {
+            self.phase = Phase::AwaitSpawn(Newborn::CalledOff);
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! What peers say.
 use alloc::format;
 
-use super::{Effect, Out, Peer, Phase, Reason, Supervisor, Then, Verdict};
+use super::{Effect, Newborn, Out, Peer, Phase, Reason, Supervisor, Then, Verdict};
 use crate::{
     message::{Hello, Message, PROTO_MAX, PROTO_MIN, Role, Standing, negotiate_version, not_behind},
     text::PlainText,
@@ -83,8 +83,7 @@ impl Supervisor {
             (Message::Hello(hello), Phase::AwaitResumed) if !self.incumbent.greeted => {
                 self.met_again(now, hello, out);
             }
-            // The successor's process must be known before it can be ended.
-            (Message::Busy, Phase::AwaitSpawn) => self.incumbent.failed = true,
+            (Message::Busy, Phase::AwaitSpawn(_)) => self.phase = Phase::AwaitSpawn(Newborn::TooLate),
             // It may come late: the successor may have been warm before.
             (Message::Busy, Phase::AwaitWarmed | Phase::AwaitDrained | Phase::AwaitResumed) => {
                 self.incumbent_busy(now, out);
@@ -167,7 +166,7 @@ impl Supervisor {
             Phase::AwaitSuccessorEnd(Then::Resume) => {}
             Phase::Start
             | Phase::AwaitIncumbent
-            | Phase::AwaitSpawn
+            | Phase::AwaitSpawn(_)
             | Phase::AwaitWarmed
             | Phase::AwaitSuccessorEnd(Then::Finish(_))
             | Phase::AwaitIncumbentEnd
@@ -235,7 +234,7 @@ impl Supervisor {
             Phase::AwaitSuccessorEnd(Then::Finish(_)) => !self.may_hold_lock,
             Phase::Start
             | Phase::AwaitIncumbent
-            | Phase::AwaitSpawn
+            | Phase::AwaitSpawn(_)
             | Phase::AwaitServing
             | Phase::AwaitCommitted
             | Phase::AwaitRetired

@@ -182,8 +182,8 @@ enum Phase {
     Start,
     /// The incumbent's `Hello`.
     AwaitIncumbent,
-    /// The successor's process.
-    AwaitSpawn,
+    /// The successor's process, and what becomes of it when it is there.
+    AwaitSpawn(Newborn),
     /// The journal, and the successor's `Hello` and `Warmed`.
     AwaitWarmed,
     /// The incumbent's `Drained`.
@@ -210,6 +210,17 @@ enum Phase {
     Done,
 }
 
+/// What becomes of a successor that is being started: it must be there before it can be ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Newborn {
+    /// It is to succeed the incumbent.
+    Wanted,
+    /// The handoff was called off, or its time is over.
+    CalledOff,
+    /// The incumbent is in another supervisor's handoff.
+    TooLate,
+}
+
 /// What comes after the successor's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Then {
@@ -229,7 +240,7 @@ struct Party {
     early: Option<Hello>,
     /// It has said `Hello` on a link that is still open.
     greeted: bool,
-    /// It has said that it can't, or gave reason to think so; or it is not wanted any more, perhaps before it is there.
+    /// It has said that it can't, or gave reason to think so; or it is not wanted any more.
     failed: bool,
     /// What was last said to it, for the heartbeats.
     last: Option<Message>,
@@ -359,7 +370,7 @@ impl Machine for Supervisor {
         match self.phase {
             Phase::Start => StateName::Start,
             Phase::AwaitIncumbent => StateName::AwaitIncumbent,
-            Phase::AwaitSpawn => StateName::AwaitSpawn,
+            Phase::AwaitSpawn(_) => StateName::AwaitSpawn,
             Phase::AwaitWarmed => StateName::AwaitWarmed,
             Phase::AwaitDrained => StateName::AwaitDrained,
             Phase::AwaitSealed => StateName::AwaitSealed,

@@ -1,7 +1,9 @@
 //! The moves from one phase to the next.
 use alloc::{boxed::Box, string::ToString};
 
-use super::{Awaited, Effect, Note, Out, Outcome, Peer, Phase, Reason, Supervisor, Then, Timer, Verdict};
+use super::{
+    Awaited, Effect, Newborn, Note, Out, Outcome, Peer, Phase, Reason, Supervisor, Then, Timer, Verdict,
+};
 use crate::{
     id::HandoffId,
     message::{self, HelloAck, Message, ProtoVersion, Standing},
@@ -23,7 +25,7 @@ impl Supervisor {
     }
 
     pub(super) fn spawn(&mut self, out: Out<'_, Self>) {
-        self.phase = Phase::AwaitSpawn;
+        self.phase = Phase::AwaitSpawn(Newborn::Wanted);
         out.last(Awaited::Spawn);
     }
 

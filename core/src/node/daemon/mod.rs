@@ -60,6 +60,17 @@ struct Pass {
     goes_on: bool,
 }
 
+/// What the machine was told of a request to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Stop {
+    /// Nothing, whether or not the process was asked.
+    Untold,
+    /// That the process was asked.
+    Told,
+    /// The successor was told, on its way to serving: the incumbent that it has become is to carry it out.
+    ToBeToldAgain,
+}
+
 /// The node of a daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Daemon {
@@ -67,16 +78,14 @@ pub struct Daemon {
     rest: Rest,
     pass: Pass,
     stop_grace: Duration,
-    stop_told: bool,
-    /// A stop came on the way to serving: the incumbent is to carry it out.
-    stop_again: bool,
+    stop: Stop,
 }
 
 impl Daemon {
     /// A daemon that is about to start as `role`; `inherited` is the link that it was born with.
     pub fn new(role: Role, inherited: Option<LinkId>, stop_grace: Duration) -> Daemon {
         let rest = Rest::new(inherited);
-        Daemon { role, rest, pass: Pass::default(), stop_grace, stop_told: false, stop_again: false }
+        Daemon { role, rest, pass: Pass::default(), stop_grace, stop: Stop::Untold }
     }
 
     /// The machine, in whichever of its two lives.
@@ -96,12 +105,12 @@ impl Daemon {
 
     /// Whether the machine was told that the process was asked to stop.
     pub fn knows_of_stop(&self) -> bool {
-        self.stop_told && !self.stop_again
+        self.stop == Stop::Told
     }
 
     fn pick<O: Os>(&mut self, os: &mut O) -> Option<Event> {
-        if core::mem::take(&mut self.stop_again) {
-            return Some(Event::Stop);
+        if self.stop == Stop::ToBeToldAgain {
+            return self.tell_to_stop();
         }
         loop {
             let (found, then) = match self.pass.stage {
@@ -178,8 +187,12 @@ impl Daemon {
     }
 
     fn take_stop<O: Os>(&mut self, os: &O) -> Option<Event> {
-        let told = !os.stop_asked() || core::mem::replace(&mut self.stop_told, true);
-        (!told).then_some(Event::Stop)
+        if os.stop_asked() && self.stop == Stop::Untold { self.tell_to_stop() } else { None }
+    }
+
+    fn tell_to_stop(&mut self) -> Option<Event> {
+        self.stop = Stop::Told;
+        Some(Event::Stop)
     }
 
     fn accept<O: Os>(&mut self, os: &mut O) -> Option<Event> {
@@ -272,8 +285,10 @@ impl<O: Os> NodeOn<O> for Daemon {
                 None => ControlFlow::Continue(()),
             },
         };
-        if flow.is_continue() && !self.rest.has_left && self.role.promote(os.now(), self.stop_grace) {
-            self.stop_again = self.stop_told;
+        let promoted =
+            flow.is_continue() && !self.rest.has_left && self.role.promote(os.now(), self.stop_grace);
+        if promoted && self.stop == Stop::Told {
+            self.stop = Stop::ToBeToldAgain;
         }
         flow
     }
