@@ -7,13 +7,13 @@ use handoff::journal::Journal;
 use handoff::machine::supervisor::Peer;
 
 use crate::checks::{self, Handoff, Party, View, Work};
-use crate::explore::model::{Daemon, End, Link, ModelRecovery, ModelSupervisor, Process, World, journal};
+use crate::explore::model::{Daemon, End, Link, Model, ModelRecovery, ModelSupervisor, Process, journal};
 use crate::trace::Name;
 
 /// No process has it: there is one supervisor at a time that has handoffs.
 const SUPERVISOR: u32 = 0;
 
-impl View for World {
+impl View for Model {
     fn daemons(&self) -> impl Iterator<Item = (u32, checks::Daemon)> {
         self.processes.iter().map(|(pid, process)| (*pid, self.seen(*pid, process)))
     }
@@ -63,7 +63,7 @@ impl View for World {
     }
 }
 
-impl World {
+impl Model {
     fn seen(&self, pid: u32, process: &Process) -> checks::Daemon {
         checks::Daemon {
             life: process.life,

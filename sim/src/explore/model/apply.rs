@@ -1,4 +1,4 @@
-//! What becomes of the world when a step happens.
+//! What becomes of the model when a step happens.
 use handoff::host::Transport;
 use handoff::machine::{
     Awaited, DaemonEvent, LinkId, LockAnswer, Op, Supervisor, Timer, incumbent, recovery, successor,
@@ -13,7 +13,7 @@ use super::faults::Faults;
 use super::host::Host;
 use super::steps::{Fault, Step};
 use super::watch::Watch;
-use super::{Daemon, End, LIVENESS, Life, Link, ModelSupervisor, SECOND, STRAY, World, id, is_stray};
+use super::{Daemon, End, LIVENESS, Life, Link, Model, ModelSupervisor, SECOND, STRAY, id, is_stray};
 use crate::checks::daemon::one_writes;
 use crate::explore::checks;
 use crate::explore::checks::obligations::{self, daemon::DaemonObligations};
@@ -37,25 +37,25 @@ pub(crate) struct Move {
 }
 
 impl Move {
-    pub(crate) fn happen(&self, world: &mut World, watch: &mut Watch<'_>) {
+    pub(crate) fn happen(&self, model: &mut Model, watch: &mut Watch<'_>) {
         match self.dies {
-            None => world.apply(&self.step, watch),
-            Some(n) => world.apply_and_die(&self.step, n.into(), watch),
+            None => model.apply(&self.step, watch),
+            Some(n) => model.apply_and_die(&self.step, n.into(), watch),
         }
     }
 }
 
-impl World {
-    /// What becomes of the world: the one in which whoever acts lives, then one for every gap in which it dies.
-    pub(crate) fn after(&self, step: &Step, watch: &mut Watch<'_>) -> (World, Vec<World>) {
+impl Model {
+    /// What becomes of the model: the one in which whoever acts lives, then one for every gap in which it dies.
+    pub(crate) fn after(&self, step: &Step, watch: &mut Watch<'_>) -> (Model, Vec<Model>) {
         let mut lived = self.clone();
         lived.apply(step, watch);
         let mut died = Vec::new();
         if self.faults.crashes > 0 {
             for n in 0..watch.gaps.len() {
-                let mut world = self.clone();
-                world.apply_and_die(step, n, &mut Watch::of(watch.meddling.mutation()));
-                died.push(world);
+                let mut model = self.clone();
+                model.apply_and_die(step, n, &mut Watch::of(watch.meddling.mutation()));
+                died.push(model);
             }
         }
         (lived, died)
@@ -241,7 +241,7 @@ impl World {
     fn seal_goes_on(&mut self, pid: u32, watch: &mut Watch<'_>) {
         let said = self.processes.get(&pid).and_then(|process| process.seal_progress());
         if let Some((link, message)) = said {
-            Host { world: self, pid, watch }.send(link, &message);
+            Host { model: self, pid, watch }.send(link, &message);
         }
     }
 
@@ -345,7 +345,7 @@ impl World {
         }
         let obligations = obligations::supervisor::SupervisorObligations::new(self, &event);
         let mut meddling = watch.meddling.take();
-        let mut host = Host { world: self, pid: 0, watch };
+        let mut host = Host { model: self, pid: 0, watch };
         let lives = drive(&mut machine, &mut host, event, &mut meddling).is_continue();
         watch.meddling = meddling;
         match &mut self.supervisor {
@@ -381,7 +381,7 @@ impl World {
         self.hears_supervisor(pid, &input);
         self.links.iter_mut().filter(|link| Some(link.id) == joins).for_each(|link| link.joined = true);
         let mut meddling = watch.meddling.take();
-        let mut host = Host { world: self, pid, watch };
+        let mut host = Host { model: self, pid, watch };
         let flow = match &mut daemon {
             Daemon::Incumbent(machine) => drive(machine, &mut host, typed(input), &mut meddling),
             Daemon::Successor(machine) => drive(machine, &mut host, typed(input), &mut meddling),

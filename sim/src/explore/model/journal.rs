@@ -6,7 +6,7 @@ use handoff::machine::recovery;
 use handoff::machine::supervisor::Note;
 use handoff::{HandoffId, HostError, ProcessId};
 
-use super::{ModelRecovery, ModelSupervisor, World, id};
+use super::{Model, ModelRecovery, ModelSupervisor, id};
 
 /// What `pid` was started from.
 fn binary(pid: u32) -> Binary {
@@ -51,7 +51,7 @@ impl ModelSupervisor {
     }
 }
 
-impl World {
+impl Model {
     /// A handoff notes something, whether or not it can be written.
     pub(crate) fn note(&mut self, note: Note, is_written: bool) {
         let Some(supervisor) = &mut self.supervisor else { return };

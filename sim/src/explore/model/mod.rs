@@ -193,7 +193,7 @@ pub(crate) struct Link {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct World {
+pub(crate) struct Model {
     pub faults: Faults,
     /// How many may still be started.
     pub handoffs: u8,
@@ -245,9 +245,9 @@ pub(crate) fn hello(pid: u32, role: Role) -> Hello {
     }
 }
 
-impl World {
+impl Model {
     /// One daemon serves; a supervisor is about to replace it.
-    pub(crate) fn new(faults: Faults, handoffs: u8) -> World {
+    pub(crate) fn new(faults: Faults, handoffs: u8) -> Model {
         let machine = Incumbent::new(hello(1, Role::Incumbent), 1, SECOND);
         let first = Process {
             begun: true,
@@ -263,7 +263,7 @@ impl World {
             revisions: Vec::new(),
             fingerprint: Default::default(),
         };
-        World {
+        Model {
             faults,
             handoffs,
             started: 0,

@@ -15,13 +15,13 @@ use super::host::Host;
 use super::journal;
 use super::steps::Step;
 use super::watch::Watch;
-use super::{End, LIVENESS, Link, ModelRecovery, SECOND, World, id};
+use super::{End, LIVENESS, Link, Model, ModelRecovery, SECOND, id};
 use crate::checks::{recovery as checks, supervisor::finalizes};
 use crate::explore::checks::obligations;
 use crate::explore::report::names;
 use crate::mutation::mutant::drive;
 
-impl World {
+impl Model {
     fn recovery_starts(&mut self, watch: &mut Watch<'_>) {
         let config = Config {
             liveness: LIVENESS,
@@ -87,7 +87,7 @@ impl World {
             self.violated(obligations::fires_again(&machine, *timer, Event::Timer, watch));
         }
         let mut meddling = watch.meddling.take();
-        let mut host = Host { world: self, pid: 0, watch };
+        let mut host = Host { model: self, pid: 0, watch };
         let lives = drive(&mut machine, &mut host, event, &mut meddling).is_continue();
         watch.meddling = meddling;
         match &mut self.recovery {
@@ -223,31 +223,31 @@ impl World {
 
 impl Transport<ProcessId> for Host<'_, '_> {
     fn send(&mut self, to: ProcessId, message: &Message) {
-        let has_journal = self.world.recovery.as_ref().is_some_and(|recovery| recovery.has_journal);
+        let has_journal = self.model.recovery.as_ref().is_some_and(|recovery| recovery.has_journal);
         if let (true, Message::Final { .. }) = (has_journal, message) {
-            self.world.violated(finalizes(self.world, to.pid));
+            self.model.violated(finalizes(self.model, to.pid));
         }
         self.watch.tells(|| names::daemon(to.pid), message);
         self.watch.asked_of.push((to.pid, message.name()));
-        if let Some(recovery) = &mut self.world.recovery {
+        if let Some(recovery) = &mut self.model.recovery {
             match message {
                 Message::StandingQuery => {
                     recovery.asked.insert(to.pid);
                 }
                 Message::ListenersQuery if recovery.has_listeners => {
-                    self.world
+                    self.model
                         .violated(Some("the recovery asks for the listening sockets, and has them".into()));
                 }
                 _ => {}
             }
         }
-        let refused = self.world.recovery.as_ref().is_some_and(|recovery| recovery.refused.contains(&to.pid));
+        let refused = self.model.recovery.as_ref().is_some_and(|recovery| recovery.refused.contains(&to.pid));
         let mine = |link: &&mut Link| link.end == End::Recovery && link.pid == to.pid;
         let mut links =
-            self.world.links.iter_mut().filter(mine).filter(|link| link.supervisor_open).peekable();
+            self.model.links.iter_mut().filter(mine).filter(|link| link.supervisor_open).peekable();
         if links.peek().is_none() && !refused {
             let wrong = format!("the recovery says {} to {}, to whom it has no link", message.name(), to.pid);
-            return self.world.violated(Some(wrong));
+            return self.model.violated(Some(wrong));
         }
         if let Some(link) = links.find(|link| link.daemon_open && !link.reset) {
             // A question that was not read yet is not asked twice.
@@ -264,44 +264,44 @@ impl Discovery for Host<'_, '_> {
     fn look(&mut self, also: Option<ProcessId>) -> Option<Vec<Sighting>> {
         self.watch.did(|| "looks".into());
         if self.defers() {
-            self.world.recovery.iter_mut().for_each(|s| s.pending.push(Awaited::Look(also)));
+            self.model.recovery.iter_mut().for_each(|s| s.pending.push(Awaited::Look(also)));
             return None;
         }
         self.watch.looked = true;
-        Some(self.world.sightings(also))
+        Some(self.model.sightings(also))
     }
 
     fn connect(&mut self, to: ProcessId) {
         self.watch.did(|| format!("connects to D{to}"));
-        let listens = self.world.processes.get(&to.pid).is_some_and(|process| process.begun);
-        if listens && self.world.listens(to.pid) {
-            self.world.link(End::Recovery, to.pid);
+        let listens = self.model.processes.get(&to.pid).is_some_and(|process| process.begun);
+        if listens && self.model.listens(to.pid) {
+            self.model.link(End::Recovery, to.pid);
         } else {
-            self.world.recovery.iter_mut().for_each(|recovery| recovery.refused.push(to.pid));
+            self.model.recovery.iter_mut().for_each(|recovery| recovery.refused.push(to.pid));
         }
     }
 
     fn kill(&mut self, process: ProcessId) {
         self.watch.did(|| format!("kills D{process}"));
-        let seen = self.world.recovery.as_ref().map(ModelRecovery::seen);
-        let wrong = seen.and_then(|seen| checks::kills(self.world, &seen, process.pid));
-        self.world.violated(wrong);
-        self.world.recovery.iter_mut().for_each(|recovery| {
+        let seen = self.model.recovery.as_ref().map(ModelRecovery::seen);
+        let wrong = seen.and_then(|seen| checks::kills(self.model, &seen, process.pid));
+        self.model.violated(wrong);
+        self.model.recovery.iter_mut().for_each(|recovery| {
             recovery.killed.insert(process.pid);
         });
-        if self.world.processes.contains_key(&process.pid) {
-            self.world.dies(process.pid);
+        if self.model.processes.contains_key(&process.pid) {
+            self.model.dies(process.pid);
         }
     }
 
     fn note(&mut self, verdict: Verdict) -> Option<Result<(), HostError>> {
         self.watch.did(|| format!("journal {}", name(verdict)));
         if self.defers() {
-            self.world.recovery.iter_mut().for_each(|s| s.pending.push(Awaited::Note(verdict)));
+            self.model.recovery.iter_mut().for_each(|s| s.pending.push(Awaited::Note(verdict)));
             return None;
         }
-        self.watch.noted = self.world.heir_that_is_free(verdict);
-        Some(self.world.note_recovery(verdict, true))
+        self.watch.noted = self.model.heir_that_is_free(verdict);
+        Some(self.model.note_recovery(verdict, true))
     }
 }
 
@@ -311,11 +311,11 @@ impl RecoveryHost for Host<'_, '_> {
             Verdict::Serves(process) => format!("finds: D{process} serves"),
             verdict => format!("finds: {}", name(verdict)),
         });
-        let seen = self.world.recovery.as_ref().map(ModelRecovery::seen);
-        let wrong = seen.and_then(|seen| checks::finds(self.world, &seen, &outcome));
-        self.world.violated(wrong);
-        self.world.astray &= !outcome.verdict.is_clear();
-        self.world.recovery.iter_mut().for_each(|recovery| recovery.outcome = Some(outcome.clone()));
+        let seen = self.model.recovery.as_ref().map(ModelRecovery::seen);
+        let wrong = seen.and_then(|seen| checks::finds(self.model, &seen, &outcome));
+        self.model.violated(wrong);
+        self.model.astray &= !outcome.verdict.is_clear();
+        self.model.recovery.iter_mut().for_each(|recovery| recovery.outcome = Some(outcome.clone()));
     }
 }
 

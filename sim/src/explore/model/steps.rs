@@ -1,9 +1,9 @@
-//! What can happen next: what the world does by itself, when a timer fires, and what faults are left.
+//! What can happen next: what the model does by itself, when a timer fires, and what faults are left.
 use handoff::machine::{Machine, StateName, Timer, Timers, recovery, supervisor::Peer};
 use handoff::message::Message;
 
 use super::faults::Faults;
-use super::{End, Life, Link, ModelRecovery, ModelSupervisor, Process, Version, World};
+use super::{End, Life, Link, Model, ModelRecovery, ModelSupervisor, Process, Version};
 use crate::process::AnyHook;
 
 /// One thing that can happen next. Daemons are named by their pid, links by their place.
@@ -113,7 +113,7 @@ impl Fault {
     }
 }
 
-impl World {
+impl Model {
     pub(crate) fn steps(&self) -> Vec<Step> {
         let mut steps = Vec::new();
         if self.faults.prompt {

@@ -4,7 +4,7 @@ use handoff::machine::{Awaited, Timer};
 use handoff::message::Message;
 
 use crate::explore::model::steps::{Fault, Step};
-use crate::explore::model::{End, World};
+use crate::explore::model::{End, Model};
 use crate::process::message_name;
 use crate::trace::Name;
 
@@ -43,7 +43,7 @@ pub(crate) enum Actor {
     Daemon(u32),
 }
 
-impl World {
+impl Model {
     pub(crate) fn action(&self, step: &Step) -> Action {
         let (pid, end, timer) = match *step {
             Step::Accept(i) | Step::Down(i) | Step::DownClosed(i) | Step::Up(i) | Step::UpClosed(i) => {

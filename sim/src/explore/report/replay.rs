@@ -1,6 +1,6 @@
 //! A schedule that happens once more.
 use super::story::Story;
-use crate::explore::model::World;
+use crate::explore::model::Model;
 use crate::explore::search::graph;
 use crate::explore::search::schedule::Schedule;
 use crate::mutation::mutant::Mutation;
@@ -18,21 +18,21 @@ pub struct Replayed {
 impl Schedule {
     /// Lets it happen once more. If it is said to show something, and nothing is wrong in it, it is looked at what lies ahead.
     pub fn replay(&self, mutation: Option<&Mutation>) -> Replayed {
-        let mut world = World::new(self.faults, self.handoffs);
+        let mut model = Model::new(self.faults, self.handoffs);
         let mut story = Story::default();
         for made in &self.moves {
-            story.tell(&mut world, made, mutation);
+            story.tell(&mut model, made, mutation);
         }
-        let violation = world.violation.clone().or_else(|| self.ahead(&world, mutation));
+        let violation = model.violation.clone().or_else(|| self.ahead(&model, mutation));
         Replayed { trace: story.entries, violation }
     }
 
-    /// What is wrong with what lies ahead of `world`, its last state: what it is said to show, if that.
-    fn ahead(&self, world: &World, mutation: Option<&Mutation>) -> Option<String> {
+    /// What is wrong with what lies ahead of `model`, its last state: what it is said to show, if that.
+    fn ahead(&self, model: &Model, mutation: Option<&Mutation>) -> Option<String> {
         if self.why.is_empty() {
             return None;
         }
-        let wrong = graph::lies_ahead(world, mutation);
+        let wrong = graph::lies_ahead(model, mutation);
         wrong.iter().find(|what| **what == self.why).or(wrong.first()).cloned()
     }
 }

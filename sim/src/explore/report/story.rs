@@ -7,7 +7,7 @@ use super::names::{Actor, RECOVERY, SUPERVISOR, daemon};
 use crate::explore::model::apply::Move;
 use crate::explore::model::steps::{Fault, Step};
 use crate::explore::model::watch::{Asked, Watch};
-use crate::explore::model::{Daemon, World};
+use crate::explore::model::{Daemon, Model};
 use crate::mutation::mutant::Mutation;
 use crate::trace::{Effect, Entry, Name, Turn, What};
 
@@ -26,16 +26,16 @@ pub(crate) struct Story {
 
 impl Story {
     /// Lets a move happen, and notes what is seen of it.
-    pub(crate) fn tell(&mut self, world: &mut World, made: &Move, mutation: Option<&Mutation>) {
-        let before = world.clone();
+    pub(crate) fn tell(&mut self, model: &mut Model, made: &Move, mutation: Option<&Mutation>) {
+        let before = model.clone();
         let mut watch = Watch { asked: Some(Vec::new()), ..Watch::of(mutation) };
-        made.happen(world, &mut watch);
+        made.happen(model, &mut watch);
         let actor = before.actor(&made.step);
         if let Step::Fault(_) = made.step {
             self.note(None, What::Fault(before.name_of(&made.step)));
         }
         match (actor, &made.step) {
-            (Some(actor), step) => self.turn(&before, world, actor, step, watch.asked.unwrap_or_default()),
+            (Some(actor), step) => self.turn(&before, model, actor, step, watch.asked.unwrap_or_default()),
             (None, Step::Fault(fault)) => self.lose(&before, fault),
             (None, step) => self.note(None, What::Note(before.name_of(step))),
         }
@@ -43,8 +43,8 @@ impl Story {
             let who = actor.map(|actor| actor.name());
             self.note(who, What::Ends("dies there".into()));
         }
-        self.changes(&before, world);
-        self.forget(world);
+        self.changes(&before, model);
+        self.forget(model);
         self.now += STEP_MICROS;
     }
 
@@ -52,7 +52,7 @@ impl Story {
         self.entries.push(Entry { at: self.now, who, what });
     }
 
-    fn turn(&mut self, before: &World, after: &World, actor: Actor, step: &Step, asked: Vec<Asked>) {
+    fn turn(&mut self, before: &Model, after: &Model, actor: Actor, step: &Step, asked: Vec<Asked>) {
         let from = match *step {
             Step::Up(i) => Some(daemon(before.links[i].pid)),
             Step::Down(i) => Some(before.links[i].end.name()),
@@ -87,7 +87,7 @@ impl Story {
     }
 
     /// A frame is lost.
-    fn lose(&mut self, before: &World, fault: &Fault) {
+    fn lose(&mut self, before: &Model, fault: &Fault) {
         let key = match *fault {
             Fault::DropDown(i) => (before.links[i].end.name(), daemon(before.links[i].pid)),
             Fault::DropUp(i) => (daemon(before.links[i].pid), before.links[i].end.name()),
@@ -97,7 +97,7 @@ impl Story {
     }
 
     /// Who serves, who is gone, what is not as it must be.
-    fn changes(&mut self, before: &World, after: &World) {
+    fn changes(&mut self, before: &Model, after: &Model) {
         for (pid, process) in &before.processes {
             let now = after.processes.get(pid).is_some_and(|process| process.accepts);
             if process.accepts != now {
@@ -113,9 +113,9 @@ impl Story {
     }
 
     /// Frames of links that are gone never come.
-    fn forget(&mut self, world: &World) {
+    fn forget(&mut self, model: &Model) {
         for ((from, to), frames) in &mut self.under_way {
-            let left = world.links.iter().map(|link| match () {
+            let left = model.links.iter().map(|link| match () {
                 () if daemon(link.pid) == *to && link.end.name() == *from => link.down.len(),
                 () if daemon(link.pid) == *from && link.end.name() == *to => link.up.len(),
                 () => 0,
@@ -137,7 +137,7 @@ impl Actor {
         }
     }
 
-    fn role(self, before: &World, after: &World) -> MachineRole {
+    fn role(self, before: &Model, after: &Model) -> MachineRole {
         match self {
             Actor::Supervisor => MachineRole::Supervisor,
             Actor::Recovery => MachineRole::Recovery,
@@ -150,11 +150,11 @@ impl Actor {
         }
     }
 
-    fn state(self, world: &World) -> &'static str {
+    fn state(self, model: &Model) -> &'static str {
         let state = match self {
-            Actor::Supervisor => world.supervisor.as_ref().map(|supervisor| supervisor.machine.state()),
-            Actor::Recovery => world.recovery.as_ref().map(|recovery| recovery.machine.state()),
-            Actor::Daemon(pid) => world.processes.get(&pid).map(|process| process.daemon.state()),
+            Actor::Supervisor => model.supervisor.as_ref().map(|supervisor| supervisor.machine.state()),
+            Actor::Recovery => model.recovery.as_ref().map(|recovery| recovery.machine.state()),
+            Actor::Daemon(pid) => model.processes.get(&pid).map(|process| process.daemon.state()),
         };
         state.map_or("-", StateName::name)
     }

@@ -14,7 +14,7 @@ use super::samples::Samples;
 use super::schedule::Schedule;
 use crate::explore::bounds::Bound;
 use crate::explore::checks;
-use crate::explore::model::World;
+use crate::explore::model::Model;
 use crate::explore::model::apply::Move;
 use crate::explore::model::faults::Faults;
 use crate::explore::model::recover;
@@ -69,7 +69,7 @@ pub struct Report {
 /// A step out of a state.
 #[derive(Clone)]
 pub struct Root {
-    world: World,
+    model: Model,
     step: Step,
 }
 
@@ -77,7 +77,7 @@ impl Root {
     /// The same, with other faults that may still happen.
     pub fn with(&self, change: impl Fn(&mut Faults)) -> Root {
         let mut root = self.clone();
-        change(&mut root.world.faults);
+        change(&mut root.model.faults);
         root
     }
 }
@@ -109,7 +109,7 @@ struct Search<'a> {
     /// Steps without a fault.
     calm: Vec<Edge>,
     actions: HashMap<Action, u16>,
-    queue: VecDeque<(u32, World)>,
+    queue: VecDeque<(u32, Model)>,
     gaps: HashSet<Gap>,
     cells: HashSet<Cell>,
     report: Report,
@@ -117,11 +117,11 @@ struct Search<'a> {
 
 /// Goes through every state within `bound`.
 pub fn explore(bound: &Bound, options: Options<'_>) -> Report {
-    let first = World::new(bound.faults, bound.handoffs);
+    let first = Model::new(bound.faults, bound.handoffs);
     let mut search = Search::new(bound, options);
     search.visit(0, None, first);
-    while let Some((from, world)) = search.queue.pop_front() {
-        search.expand(from, &world);
+    while let Some((from, model)) = search.queue.pop_front() {
+        search.expand(from, &model);
         if search.met.len() > options.most_states {
             search.violated("there is no end to the states".into(), from);
             return search.finish();
@@ -139,14 +139,14 @@ pub fn explore(bound: &Bound, options: Options<'_>) -> Report {
 /// Nothing before it was mutated, for there was nothing to mutate: so what is wrong here would be found by [`explore`].
 pub fn explore_from(bound: &Bound, root: &Root, options: Options<'_>) -> Report {
     let mut search = Search::new(bound, options);
-    search.visit(0, None, root.world.clone());
+    search.visit(0, None, root.model.clone());
     search.queue.clear();
-    search.take(0, &root.world, &root.step);
-    while let Some((from, world)) = search.queue.pop_front() {
+    search.take(0, &root.model, &root.step);
+    while let Some((from, model)) = search.queue.pop_front() {
         if search.is_settled() {
             return search.finish();
         }
-        search.expand(from, &world);
+        search.expand(from, &model);
         if search.met.len() > options.most_states {
             break;
         }
@@ -157,14 +157,14 @@ pub fn explore_from(bound: &Bound, root: &Root, options: Options<'_>) -> Report 
     search.finish()
 }
 
-/// What is wrong with the ways that lead on from `world` without a further fault, though nothing is wrong in it.
-pub(crate) fn lies_ahead(world: &World, mutation: Option<&Mutation>) -> Vec<String> {
-    let faults = world.faults.spent();
-    let bound = Bound { name: "what lies ahead", faults, handoffs: world.handoffs, verdicts: &[] };
+/// What is wrong with the ways that lead on from `model` without a further fault, though nothing is wrong in it.
+pub(crate) fn lies_ahead(model: &Model, mutation: Option<&Mutation>) -> Vec<String> {
+    let faults = model.faults.spent();
+    let bound = Bound { name: "what lies ahead", faults, handoffs: model.handoffs, verdicts: &[] };
     let mut search = Search::new(&bound, Options { mutation, ..Options::default() });
-    search.visit(0, None, World { faults, ..world.clone() });
-    while let Some((from, world)) = search.queue.pop_front() {
-        search.expand(from, &world);
+    search.visit(0, None, Model { faults, ..model.clone() });
+    while let Some((from, model)) = search.queue.pop_front() {
+        search.expand(from, &model);
     }
     // Whatever is reported on the way is no matter here.
     liveness::check(&search.states, &search.calm).into_iter().map(|(why, _)| why.to_string()).collect()
@@ -192,43 +192,43 @@ impl<'a> Search<'a> {
         self.options.mutation.is_some() && !self.report.violations.is_empty()
     }
 
-    fn expand(&mut self, from: u32, world: &World) {
-        for (due, needs) in world.due() {
-            let action = self.number(world.action(&due));
+    fn expand(&mut self, from: u32, model: &Model) {
+        for (due, needs) in model.due() {
+            let action = self.number(model.action(&due));
             self.calm.push(Edge { from, to: NOWHERE, action, needs });
         }
-        for step in world.steps() {
-            self.take(from, world, &step);
+        for step in model.steps() {
+            self.take(from, model, &step);
         }
     }
 
-    fn take(&mut self, from: u32, world: &World, step: &Step) {
-        let action = (!matches!(step, Step::Fault(_))).then(|| world.action(step));
+    fn take(&mut self, from: u32, model: &Model, step: &Step) {
+        let action = (!matches!(step, Step::Fault(_))).then(|| model.action(step));
         let mut watch = Watch::of(self.options.mutation);
         let mut notes = BTreeMap::new();
         if self.options.changes {
             watch.meddling = Meddling::Notes(&mut notes);
         }
-        let (lived, died) = world.after(step, &mut watch);
+        let (lived, died) = model.after(step, &mut watch);
         self.gaps.extend(&watch.gaps);
         self.cells.extend(&watch.cells);
-        self.note(notes, world, step);
+        self.note(notes, model, step);
         let to = self.visit(from, Some(Move { step: step.clone(), dies: None }), lived);
         if let Some(action) = action {
             let action = self.number(action);
             self.calm.push(Edge { from, to, action, needs: step.needs() });
         }
-        for (n, world) in died.into_iter().enumerate() {
-            self.visit(from, Some(Move { step: step.clone(), dies: Some(n as u8) }), world);
+        for (n, model) in died.into_iter().enumerate() {
+            self.visit(from, Some(Move { step: step.clone(), dies: Some(n as u8) }), model);
         }
     }
 
     /// Notes what could be wrong with a step.
-    fn note(&mut self, notes: BTreeMap<Cell, BTreeSet<Change>>, world: &World, step: &Step) {
+    fn note(&mut self, notes: BTreeMap<Cell, BTreeSet<Change>>, model: &Model, step: &Step) {
         for (cell, changes) in notes {
             let known = self.report.changes.entry(cell).or_default();
             for change in changes {
-                known.entry(change).or_insert_with(|| Root { world: world.clone(), step: step.clone() });
+                known.entry(change).or_insert_with(|| Root { model: model.clone(), step: step.clone() });
             }
         }
     }
@@ -239,9 +239,9 @@ impl<'a> Search<'a> {
     }
 
     /// Notes a state, and that it is to be looked at if it is new.
-    fn visit(&mut self, from: u32, made: Option<Move>, world: World) -> u32 {
+    fn visit(&mut self, from: u32, made: Option<Move>, model: Model) -> u32 {
         self.report.transitions += usize::from(made.is_some());
-        let digest = digest(&world);
+        let digest = digest(&model);
         if let Some(index) = self.known.get(&digest) {
             return *index;
         }
@@ -250,26 +250,26 @@ impl<'a> Search<'a> {
         self.known.insert(digest, index);
         self.met.push(Met { from, depth, made });
         self.report.depth = depth.into();
-        let over = world.violation.is_some();
+        let over = model.violation.is_some();
         self.states.push(State {
-            at_rest: over || checks::at_rest(&world),
-            serves: over || checks::somebody_serves(&world),
-            over: over || checks::nobody_is_at_work(&world),
+            at_rest: over || checks::at_rest(&model),
+            serves: over || checks::somebody_serves(&model),
+            over: over || checks::nobody_is_at_work(&model),
         });
         if self.options.samples {
-            self.report.samples.collect(&world);
+            self.report.samples.collect(&model);
         }
-        self.hear(index, &world);
-        match &world.violation {
+        self.hear(index, &model);
+        match &model.violation {
             Some(violation) => self.violated(violation.clone(), index),
-            None => self.queue.push_back((index, world)),
+            None => self.queue.push_back((index, model)),
         }
         index
     }
 
     /// What supervisors report, and whether that is expected.
-    fn hear(&mut self, index: u32, world: &World) {
-        let supervisor = world.supervisor.as_ref().and_then(|supervisor| supervisor.outcome.as_ref());
+    fn hear(&mut self, index: u32, model: &Model) {
+        let supervisor = model.supervisor.as_ref().and_then(|supervisor| supervisor.outcome.as_ref());
         if let Some(verdict) = supervisor.map(|outcome| outcome.verdict)
             && !self.report.verdicts.contains_key(&verdict)
         {
@@ -278,7 +278,7 @@ impl<'a> Search<'a> {
                 self.violated(format!("{verdict:?} is reported, which is not expected here"), index);
             }
         }
-        let recovery = world.recovery.as_ref().and_then(|recovery| recovery.outcome.as_ref());
+        let recovery = model.recovery.as_ref().and_then(|recovery| recovery.outcome.as_ref());
         if let Some(found) = recovery.map(|outcome| recover::name(outcome.verdict))
             && !self.report.recoveries.contains_key(found)
         {
@@ -321,11 +321,11 @@ impl<'a> Search<'a> {
 }
 
 /// Two hashes: one alone would confuse two states now and then.
-fn digest(world: &World) -> (u64, u64) {
+fn digest(model: &Model) -> (u64, u64) {
     let hash = |salt: u8| {
         let mut hasher = DefaultHasher::new();
         salt.hash(&mut hasher);
-        world.hash(&mut hasher);
+        model.hash(&mut hasher);
         hasher.finish()
     };
     (hash(0), hash(1))

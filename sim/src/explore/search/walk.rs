@@ -1,12 +1,12 @@
 //! The states and steps of an exploration by themselves, for a search that is not this one (`sim/proofs/cross-check`).
 use crate::explore::bounds::Bound;
-use crate::explore::model::World;
+use crate::explore::model::Model;
 use crate::explore::model::apply::Move;
 use crate::explore::model::watch::Watch;
 
 /// A state within a bound, as opaque as a search needs it: it can be told from others, and steps lead on from it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Walk(World);
+pub struct Walk(Model);
 
 /// A step, and in which of its gaps whoever acts dies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub struct Stride(Move);
 impl Walk {
     /// Where an exploration of `bound` begins.
     pub fn new(bound: &Bound) -> Walk {
-        Walk(World::new(bound.faults, bound.handoffs))
+        Walk(Model::new(bound.faults, bound.handoffs))
     }
 
     /// All that can happen next. Nothing after a violation: an exploration does not go on there either.
@@ -39,9 +39,9 @@ impl Walk {
     /// What it leads to.
     #[must_use]
     pub fn after(&self, stride: &Stride) -> Walk {
-        let mut world = self.0.clone();
-        stride.0.happen(&mut world, &mut Watch::default());
-        Walk(world)
+        let mut model = self.0.clone();
+        stride.0.happen(&mut model, &mut Watch::default());
+        Walk(model)
     }
 
     /// Whether a check fails here.

@@ -2,18 +2,18 @@
 use handoff::message::MessageName;
 
 use crate::explore::model::watch::Watch;
-use crate::explore::model::{End, Life, Link, World};
+use crate::explore::model::{End, Life, Link, Model};
 
 /// When somebody has said where it stands: it is asked for the listening sockets, if they are still missing; and not the same
 /// at once.
 pub(in crate::explore) fn hears(
-    world: &World,
+    model: &Model,
     pid: u32,
     name: MessageName,
     watch: &Watch<'_>,
 ) -> Option<String> {
-    let recovery = world.recovery.as_ref().filter(|recovery| recovery.outcome.is_none())?;
-    let lives = world.processes.get(&pid).is_some_and(|process| process.life != Life::Dying);
+    let recovery = model.recovery.as_ref().filter(|recovery| recovery.outcome.is_none())?;
+    let lives = model.processes.get(&pid).is_some_and(|process| process.life != Life::Dying);
     let is_obliged = name == MessageName::StandingReport && lives && !recovery.has_listeners;
     let asks = watch.asked_of.contains(&(pid, MessageName::ListenersQuery));
     (is_obliged && !asks)
@@ -30,10 +30,10 @@ pub(in crate::explore) fn tells(watch: &Watch<'_>) -> Option<String> {
 }
 
 /// When it has looked who is there: it asks all of them, and those that it knew before.
-pub(in crate::explore) fn looks(world: &World, watch: &Watch<'_>) -> Option<String> {
-    let recovery = world.recovery.as_ref().filter(|recovery| watch.looked && recovery.outcome.is_none())?;
+pub(in crate::explore) fn looks(model: &Model, watch: &Watch<'_>) -> Option<String> {
+    let recovery = model.recovery.as_ref().filter(|recovery| watch.looked && recovery.outcome.is_none())?;
     let is_missed = |pid: &&u32| {
-        let lives = world.processes.get(pid).is_some_and(|process| process.life != Life::Dying);
+        let lives = model.processes.get(pid).is_some_and(|process| process.life != Life::Dying);
         lives && !watch.asked_of.contains(&(**pid, MessageName::StandingQuery))
     };
     let pid = recovery.watched.iter().find(is_missed)?;
@@ -41,15 +41,15 @@ pub(in crate::explore) fn looks(world: &World, watch: &Watch<'_>) -> Option<Stri
 }
 
 /// When it is written who serves: the one that does is told so, if its predecessor has ended, and asked what it made of that.
-pub(in crate::explore) fn notes(world: &World, watch: &Watch<'_>) -> Option<String> {
-    let recovery = world.recovery.as_ref().filter(|recovery| recovery.outcome.is_none())?;
+pub(in crate::explore) fn notes(model: &Model, watch: &Watch<'_>) -> Option<String> {
+    let recovery = model.recovery.as_ref().filter(|recovery| recovery.outcome.is_none())?;
     let pid = watch.noted?;
     let heir =
-        world.processes.get(&pid).filter(|process| process.life != Life::Dying && !process.finalized)?;
+        model.processes.get(&pid).filter(|process| process.life != Life::Dying && !process.finalized)?;
     let predecessor = heir.predecessor?;
-    let gone = !world.processes.contains_key(&predecessor) && !recovery.watched.contains(&predecessor);
+    let gone = !model.processes.contains_key(&predecessor) && !recovery.watched.contains(&predecessor);
     let link = |link: &Link| link.end == End::Recovery && link.pid == pid && link.supervisor_open;
-    let is_obliged = gone && world.links.iter().any(link);
+    let is_obliged = gone && model.links.iter().any(link);
     let to_it = |said: &&(u32, MessageName)| said.0 == pid;
     let said: Vec<MessageName> = watch.asked_of.iter().filter(to_it).map(|(_, name)| *name).collect();
     let tells = said.ends_with(&[MessageName::Final, MessageName::StandingQuery]);

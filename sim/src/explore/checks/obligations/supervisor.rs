@@ -4,7 +4,7 @@ use handoff::machine::{EffectName, Machine, Timer};
 use handoff::message::{Message, MessageName};
 
 use crate::explore::model::watch::Watch;
-use crate::explore::model::{End, Link, ModelSupervisor, World, id, is_stray};
+use crate::explore::model::{End, Link, Model, ModelSupervisor, id, is_stray};
 
 /// What came to the supervisor, and how it stood then.
 pub(in crate::explore) struct SupervisorObligations {
@@ -37,7 +37,7 @@ enum Came {
 }
 
 impl SupervisorObligations {
-    pub(in crate::explore) fn new(world: &World, event: &Event) -> SupervisorObligations {
+    pub(in crate::explore) fn new(model: &Model, event: &Event) -> SupervisorObligations {
         let came = match event {
             Event::Frame(from, Message::Heartbeat { repeats: Some(message), .. }) => {
                 Came::Frame { from: *from, what: message.name(), repeated: true }
@@ -54,7 +54,7 @@ impl SupervisorObligations {
             Event::Timer(Timer::Deadline) => Came::Late,
             _ => Came::Else,
         };
-        let supervisor = world.supervisor.as_ref();
+        let supervisor = model.supervisor.as_ref();
         let under_way = |supervisor: &ModelSupervisor| {
             supervisor
                 .knows
@@ -71,8 +71,8 @@ impl SupervisorObligations {
     }
 
     /// What had to be done and was not.
-    pub(in crate::explore) fn settle(&self, world: &World, watch: &Watch<'_>) -> Option<String> {
-        let supervisor = world.supervisor.as_ref()?;
+    pub(in crate::explore) fn settle(&self, model: &Model, watch: &Watch<'_>) -> Option<String> {
+        let supervisor = model.supervisor.as_ref()?;
         if supervisor.machine.is_done() {
             let Some(outcome) = &supervisor.outcome else {
                 return Some("the supervisor is done, and reports nothing".into());
@@ -82,12 +82,12 @@ impl SupervisorObligations {
             return other
                 .map(|note| format!("the supervisor writes {note:?}, and reports {:?}", outcome.verdict));
         }
-        let sees = Sees { world, supervisor };
+        let sees = Sees { model, supervisor };
         if self.writes_too_much(watch) {
             return Some("the supervisor writes that a handoff is over which it has not written of".into());
         }
         let what = match self.came {
-            Came::Beat => return beats(world, watch),
+            Came::Beat => return beats(model, watch),
             Came::Frame { from, what, repeated } => {
                 let refused =
                     if what == MessageName::Refused { self.gives_up(&sees, from, watch) } else { None };
@@ -213,10 +213,10 @@ fn stops_short(sees: &Sees<'_>, watch: &Watch<'_>) -> Option<String> {
 }
 
 /// When a heartbeat is due: all that are part of the handoff hear one.
-fn beats(world: &World, watch: &Watch<'_>) -> Option<String> {
+fn beats(model: &Model, watch: &Watch<'_>) -> Option<String> {
     let is_missed = |peer: &Peer| {
         let link = |link: &Link| link.end == End::Supervisor(*peer) && link.supervisor_open && link.acked;
-        world.links.iter().any(link) && !watch.said.contains(&(*peer, MessageName::Heartbeat))
+        model.links.iter().any(link) && !watch.said.contains(&(*peer, MessageName::Heartbeat))
     };
     let peer = [Peer::Incumbent, Peer::Successor].into_iter().find(is_missed)?;
     Some(format!("the supervisor says no heartbeat to the {peer:?} when it is due"))
@@ -224,13 +224,13 @@ fn beats(world: &World, watch: &Watch<'_>) -> Option<String> {
 
 /// A handoff that is under way, as it can be seen from outside.
 struct Sees<'a> {
-    world: &'a World,
+    model: &'a Model,
     supervisor: &'a ModelSupervisor,
 }
 
 impl Sees<'_> {
     fn link(&self, peer: Peer, is: impl Fn(&Link) -> bool) -> bool {
-        self.world.links.iter().any(|link| link.end == End::Supervisor(peer) && is(link))
+        self.model.links.iter().any(|link| link.end == End::Supervisor(peer) && is(link))
     }
 
     fn pid(&self, peer: Peer) -> Option<u32> {
@@ -254,7 +254,7 @@ impl Sees<'_> {
 
     /// It has ended, or was told to; or it was stopped, and may be taken for one that hangs.
     fn successor_leaves(&self) -> bool {
-        let leaves = |pid: u32| self.world.processes.get(&pid).is_none_or(|process| process.suspect);
+        let leaves = |pid: u32| self.model.processes.get(&pid).is_none_or(|process| process.suspect);
         self.supervisor.successor.is_some_and(leaves)
     }
 
@@ -306,7 +306,7 @@ impl Sees<'_> {
     /// Who is not well may have been given up, and then it matters no more what he says.
     fn is_well(&self, peer: Peer, what: MessageName) -> bool {
         let pid = self.pid(peer);
-        let lives = |pid| self.world.processes.get(&pid).is_some_and(|process| process.is_well());
+        let lives = |pid| self.model.processes.get(&pid).is_some_and(|process| process.is_well());
         let linked = |link: &Link| {
             link.supervisor_open
                 && link.daemon_open
