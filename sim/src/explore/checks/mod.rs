@@ -1,10 +1,10 @@
-//! What must hold here and in no other model, besides `crate::checks`. Reads the kernel, and of a machine what every host sees:
+//! What must hold in an exploration alone, besides `crate::checks`. Reads the kernel, and of a machine what every host sees:
 //! whether it is done, and which timers are armed.
 use handoff::machine::{Machine, Timer, Timers, incumbent};
 use handoff::record::Record;
 use handoff::time::Time;
 
-use super::model::{Daemon, HEARTBEAT, Life, Model, Process};
+use super::model::{Daemon, HEARTBEAT, Life, Model, ModelDaemon};
 use crate::checks::serves;
 use crate::process::AnyHook;
 
@@ -14,7 +14,7 @@ mod view;
 /// A bound of timers, in every state: what is to be said, asked or tried again is not put off for longer than a heartbeat takes.
 /// Nothing else would tell, as long as it comes at all.
 pub(crate) fn timer_bounds(model: &Model) -> Option<String> {
-    let daemons = model.processes.values().map(Process::timers);
+    let daemons = model.processes.values().map(ModelDaemon::timers);
     let supervisor = model.supervisor.iter().map(|supervisor| supervisor.machine.timers());
     let recovery = model.recovery.iter().map(|recovery| recovery.machine.timers());
     let is_late = |(timers, timer): &(&Timers, Timer)| timers.left(*timer, Time::ZERO) > HEARTBEAT;
@@ -57,7 +57,7 @@ pub(crate) fn records(model: &Model, pid: u32, record: &Record) -> Option<String
 pub(crate) fn somebody_serves(model: &Model) -> bool {
     let nobody_looks = model.idle() && model.recovery_is_over();
     // Whoever stops one that serves, while nobody is at work on a handoff, has stopped the service.
-    let works = |(pid, process): (&u32, &Process)| {
+    let works = |(pid, process): (&u32, &ModelDaemon)| {
         let runs = process.life == Life::Runs || process.life == Life::Stopped && nobody_looks;
         runs && serves(model, *pid)
     };
@@ -81,7 +81,7 @@ pub(crate) fn nobody_is_at_work(model: &Model) -> bool {
 
 /// There is one process; it serves, and can be reached.
 pub(crate) fn one_serves(model: &Model) -> bool {
-    let idle = |process: &Process| {
+    let idle = |process: &ModelDaemon| {
         process.life == Life::Runs && process.hooks.is_empty() && process.pending.is_empty()
     };
     model.processes.len() == 1 && model.processes.iter().all(|(pid, p)| idle(p) && serves(model, *pid))
@@ -90,7 +90,7 @@ pub(crate) fn one_serves(model: &Model) -> bool {
 /// A state that a run may rest in: nobody is at work on a handoff nor could be, and one process is left, which
 /// serves and can be reached, unless all have ended.
 pub(crate) fn at_rest(model: &Model) -> bool {
-    let serves = |(pid, process): (&u32, &Process)| {
+    let serves = |(pid, process): (&u32, &ModelDaemon)| {
         let free = process.hooks.is_empty() || process.finalizes() && process.hung;
         serves(model, *pid) && process.life == Life::Runs && free && process.pending.is_empty()
     };

@@ -7,7 +7,7 @@ use handoff::journal::Journal;
 use handoff::machine::supervisor::Peer;
 
 use crate::checks::{self, Handoff, Party, View, Work};
-use crate::explore::model::{Daemon, End, Link, Model, ModelRecovery, ModelSupervisor, Process, journal};
+use crate::explore::model::{Daemon, End, Link, Model, ModelDaemon, ModelRecovery, ModelSupervisor, journal};
 use crate::trace::Name;
 
 /// No process has it: there is one supervisor at a time that has handoffs.
@@ -64,7 +64,7 @@ impl View for Model {
 }
 
 impl Model {
-    fn seen(&self, pid: u32, process: &Process) -> checks::Daemon {
+    fn seen(&self, pid: u32, process: &ModelDaemon) -> checks::Daemon {
         checks::Daemon {
             life: process.life,
             accepts: process.accepts,

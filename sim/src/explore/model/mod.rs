@@ -64,7 +64,7 @@ impl Version {
 
 /// A daemon's process, as the kernel and its clients see it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Process {
+pub(crate) struct ModelDaemon {
     pub daemon: Daemon,
     pub life: Life,
     /// It was stopped, so the supervisor may think that it hangs; or it was told to leave.
@@ -198,7 +198,7 @@ pub(crate) struct Model {
     /// How many may still be started.
     pub handoffs: u8,
     pub started: u8,
-    pub processes: BTreeMap<u32, Process>,
+    pub processes: BTreeMap<u32, ModelDaemon>,
     pub supervisor: Option<ModelSupervisor>,
     pub recovery: Option<ModelRecovery>,
     /// What is written down.
@@ -249,11 +249,11 @@ impl Model {
     /// One daemon serves; a supervisor is about to replace it.
     pub(crate) fn new(faults: Faults, handoffs: u8) -> Model {
         let machine = Incumbent::new(hello(1, Role::Incumbent), 1, SECOND);
-        let first = Process {
+        let first = ModelDaemon {
             begun: true,
             accepts: true,
             finalized: true,
-            ..Process::new(Daemon::Incumbent(machine), None)
+            ..ModelDaemon::new(Daemon::Incumbent(machine), None)
         };
         let record = Record {
             generation: 1,
@@ -367,7 +367,7 @@ impl Model {
         let generation = self.record.as_ref().map_or(0, |record| record.generation);
         let machine = Successor::new(hello(pid, Role::Successor), generation, link);
         let predecessor = self.supervisor.as_ref().and_then(|supervisor| supervisor.incumbent);
-        let process = Process { generation, ..Process::new(Daemon::Successor(machine), predecessor) };
+        let process = ModelDaemon { generation, ..ModelDaemon::new(Daemon::Successor(machine), predecessor) };
         self.processes.insert(pid, process);
         if let Some(supervisor) = &mut self.supervisor {
             supervisor.successor = Some(pid);
@@ -423,7 +423,7 @@ impl Model {
 
     /// A daemon that runs has a handoff with the supervisor at the other end.
     pub(crate) fn is_in_session(&self, link: &Link) -> bool {
-        let runs = |process: &Process| {
+        let runs = |process: &ModelDaemon| {
             process.begun && process.life == Life::Runs && process.handoff == Some(link.handoff_id)
         };
         link.joined && self.processes.get(&link.pid).is_some_and(runs)
@@ -476,9 +476,9 @@ impl ModelSupervisor {
     }
 }
 
-impl Process {
+impl ModelDaemon {
     pub(crate) fn new(daemon: Daemon, predecessor: Option<u32>) -> Self {
-        Process {
+        ModelDaemon {
             daemon,
             life: Life::Runs,
             suspect: false,

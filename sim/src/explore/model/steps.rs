@@ -3,7 +3,7 @@ use handoff::machine::{Machine, StateName, Timer, Timers, recovery, supervisor::
 use handoff::message::Message;
 
 use super::faults::Faults;
-use super::{End, Life, Link, Model, ModelRecovery, ModelSupervisor, Process, Version};
+use super::{End, Life, Link, Model, ModelDaemon, ModelRecovery, ModelSupervisor, Version};
 use crate::process::AnyHook;
 
 /// One thing that can happen next. Daemons are named by their pid, links by their place.
@@ -161,7 +161,7 @@ impl Model {
     }
 
     /// What is next for a process takes less time than any timer.
-    fn is_prompt(&self, pid: u32, process: &Process) -> bool {
+    fn is_prompt(&self, pid: u32, process: &ModelDaemon) -> bool {
         match process.life {
             Life::Runs => !process.begun,
             Life::Dying => self.lock != Some(pid),
@@ -172,7 +172,7 @@ impl Model {
     /// What is under way between a supervisor that recovers and the daemons that it asks.
     fn recovery_and_its_peers(&self, steps: &mut Vec<Step>) {
         self.recovery_steps(steps);
-        let is_asked = |(pid, _): &(&u32, &Process)| {
+        let is_asked = |(pid, _): &(&u32, &ModelDaemon)| {
             let reads = |link: &Link| {
                 link.end == End::Recovery
                     && link.pid == **pid
@@ -300,7 +300,7 @@ impl Model {
                 Timer::Heartbeat => !unread && (quiet || !self.faults.sparse),
                 Timer::IncumbentSilent | Timer::SuccessorSilent => silent(&timer),
                 // Somebody is slow.
-                Timer::Patience => quiet || self.processes.values().any(Process::is_slow),
+                Timer::Patience => quiet || self.processes.values().any(ModelDaemon::is_slow),
                 Timer::Deadline if second && self.processes.values().any(|process| process.hung) => false,
                 Timer::Deadline if !self.is_stuck() => false,
                 Timer::Deadline => quiet && !Timer::ALL.iter().filter(|timer| armed(timer)).any(silent),
@@ -345,7 +345,7 @@ impl Model {
     /// Not all are there and talk to each other. If they are, heartbeats mend what was lost, long before a deadline.
     fn is_stuck(&self) -> bool {
         let linked = |pid: u32| self.is_linked(pid);
-        let well = |process: &Process| process.life == Life::Runs && !process.hung;
+        let well = |process: &ModelDaemon| process.life == Life::Runs && !process.hung;
         self.processes.iter().any(|(pid, process)| !linked(*pid) || !well(process))
     }
 
@@ -357,8 +357,9 @@ impl Model {
         let inert = |pid: u32| {
             self.processes.get(&pid).is_some_and(|p| matches!(p.life, Life::Stopped | Life::Dying))
         };
-        let beats =
-            |pid| self.processes.get(&pid).is_some_and(|p: &Process| p.timers().is_armed(Timer::Heartbeat));
+        let beats = |pid| {
+            self.processes.get(&pid).is_some_and(|p: &ModelDaemon| p.timers().is_armed(Timer::Heartbeat))
+        };
         pid.is_some_and(inert) || (quiet && !(linked && pid.is_some_and(beats)))
     }
 
@@ -446,7 +447,7 @@ impl Model {
             return;
         }
         let untouched = self.started == 0 && self.signalled.is_none();
-        let silent = |(_, process): &(&u32, &Process)| !process.begun || untouched;
+        let silent = |(_, process): &(&u32, &ModelDaemon)| !process.begun || untouched;
         for (pid, _) in self.processes.iter().filter(silent) {
             faults.extend(Version::OTHERS.map(|version| Fault::Speaks(*pid, version)));
         }
@@ -495,7 +496,7 @@ impl Model {
     }
 }
 
-impl Process {
+impl ModelDaemon {
     /// The hook that runs, if one does, returns some day.
     fn hook_returns(&self) -> bool {
         !self.hooks.is_empty() && !self.hung

@@ -5,7 +5,7 @@ use handoff::message::{Message, MessageName};
 use handoff::record::Record;
 
 use crate::explore::model::watch::Watch;
-use crate::explore::model::{Daemon, End, Link, Model, Process, is_stray};
+use crate::explore::model::{Daemon, End, Link, Model, ModelDaemon, is_stray};
 
 /// What one that is free to act begins with at once.
 const ASKS_OF_A_DAEMON: [MessageName; 8] = [
@@ -97,7 +97,7 @@ impl DaemonObligations {
         let accepts = process.is_some_and(|process| process.accepts);
         DaemonObligations {
             pid,
-            busy: process.is_some_and(Process::is_busy),
+            busy: process.is_some_and(ModelDaemon::is_busy),
             accepts,
             tries: process.is_some_and(|process| process.timers().is_armed(Timer::Retry)),
             locked: model.lock == Some(pid),
@@ -160,7 +160,7 @@ impl DaemonObligations {
     }
 
     /// What has happened makes a difference to it.
-    fn goes_on(&self, model: &Model, process: &Process, watch: &Watch<'_>) -> Option<String> {
+    fn goes_on(&self, model: &Model, process: &ModelDaemon, watch: &Watch<'_>) -> Option<String> {
         let asks_for = |effects: &[EffectName]| watch.asked_for(effects);
         let linked = is_linked(model, self.pid);
         let wrong = match self.came {
@@ -200,7 +200,7 @@ impl DaemonObligations {
     }
 
     /// It has begun to try for a lock that another has, and no timer would end that.
-    fn waits_for_ever(&self, model: &Model, process: &Process, watch: &Watch<'_>) -> bool {
+    fn waits_for_ever(&self, model: &Model, process: &ModelDaemon, watch: &Watch<'_>) -> bool {
         let tries = watch.asked_for(&[EffectName::Lock]) && model.lock != Some(self.pid);
         tries && process.heard_begin && !process.timers().is_armed(Timer::Patience)
     }
@@ -318,7 +318,7 @@ fn obeys(asks: MessageName, watch: &Watch<'_>) -> bool {
 }
 
 /// What follows if it was told to come back meanwhile: the record is written, or has been, and it serves again.
-fn comes_back(process: &Process, watch: &Watch<'_>) -> bool {
+fn comes_back(process: &ModelDaemon, watch: &Watch<'_>) -> bool {
     !process.pending.is_empty()
         || watch.asked_for(&[EffectName::StartResume, EffectName::Lock, EffectName::Exit])
 }
@@ -338,13 +338,13 @@ fn has_supervisor(model: &Model, pid: u32) -> bool {
 }
 
 /// Who has a supervisor says heartbeats.
-fn falls_silent(model: &Model, pid: u32, process: &Process) -> Option<String> {
+fn falls_silent(model: &Model, pid: u32, process: &ModelDaemon) -> Option<String> {
     let silent = has_supervisor(model, pid) && !process.timers().is_armed(Timer::Heartbeat);
     silent.then(|| format!("{pid} has a supervisor, and will say no heartbeats"))
 }
 
 /// Who was told to retire or to stop, and finds that another has the lock, leaves at once.
-fn stays(model: &Model, process: &Process, pid: u32, watch: &Watch<'_>) -> Option<String> {
+fn stays(model: &Model, process: &ModelDaemon, pid: u32, watch: &Watch<'_>) -> Option<String> {
     let told = process.told_to_retire || process.told_to_leave || model.signalled == Some(pid);
     let stays = watch.found_busy && told;
     stays.then(|| format!("{pid} is told to leave, finds that another has the lock, and stays"))
