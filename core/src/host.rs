@@ -67,7 +67,7 @@ pub trait Gaps {
 }
 
 /// The processes that a supervisor starts and ends.
-pub trait Process {
+pub trait Processes {
     /// Connects to the control path. The incumbent's `Hello` is the sign that it worked.
     fn connect(&mut self);
 
@@ -79,13 +79,13 @@ pub trait Process {
 }
 
 /// The supervisor's durable record.
-pub trait Journal {
+pub trait Notes {
     /// Makes `note` durable.
     fn persist(&mut self, note: supervisor::Note) -> Option<Result<(), HostError>>;
 }
 
 /// All that a supervisor stands on.
-pub trait SupervisorHost: Clock + Transport<supervisor::Peer> + Process + Journal + Gaps {
+pub trait SupervisorHost: Clock + Transport<supervisor::Peer> + Processes + Notes + Gaps {
     /// The handoff is over.
     fn finish(&mut self, outcome: supervisor::Outcome);
 }

@@ -5,7 +5,7 @@ use core::ops::ControlFlow;
 use super::{Credentials, Driver, END_AT_HAND, FLOOD, Node, NodeOn, Read};
 use crate::{
     error::HostError,
-    host::{self, Clock, Crashed, Gaps, Process, SupervisorHost, Transport},
+    host::{Clock, Crashed, Gaps, Notes, Processes, SupervisorHost, Transport},
     id::{HandoffId, ProcessId},
     journal::{Binary, Journal, Parties},
     machine::{
@@ -543,7 +543,7 @@ impl<O: Os> Transport<Peer> for Hands<'_, O> {
     }
 }
 
-impl<O: Os> Process for Hands<'_, O> {
+impl<O: Os> Processes for Hands<'_, O> {
     fn connect(&mut self) {
         self.rest.connect(self.os);
     }
@@ -558,7 +558,7 @@ impl<O: Os> Process for Hands<'_, O> {
     }
 }
 
-impl<O: Os> host::Journal for Hands<'_, O> {
+impl<O: Os> Notes for Hands<'_, O> {
     fn persist(&mut self, note: Note) -> Option<Result<(), HostError>> {
         // What could not be written is known all the same, and comes with the next write.
         self.rest.knows = self.rest.knows.noted(note, &self.rest.parties);

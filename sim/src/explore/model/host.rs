@@ -191,7 +191,7 @@ impl Transport<LinkId> for Host<'_, '_> {
     }
 }
 
-impl Process for Host<'_, '_> {
+impl Processes for Host<'_, '_> {
     fn connect(&mut self) {
         self.watch.did(|| "connects".into());
         let mut links = self.model.links.iter().filter(|link| link.end == End::Supervisor(Peer::Incumbent));
@@ -223,7 +223,7 @@ impl Process for Host<'_, '_> {
     }
 }
 
-impl Journal for Host<'_, '_> {
+impl Notes for Host<'_, '_> {
     fn persist(&mut self, note: Note) -> Option<Result<(), HostError>> {
         self.watch.did(|| format!("journal {note:?}"));
         if self.defers() {
