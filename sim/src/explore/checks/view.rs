@@ -7,7 +7,9 @@ use handoff::journal::Journal;
 use handoff::machine::supervisor::Peer;
 
 use crate::checks::{self, Handoff, Party, View, Work};
-use crate::explore::model::{Daemon, End, Link, Model, ModelDaemon, ModelRecovery, ModelSupervisor, journal};
+use crate::explore::model::{
+    Daemon, End, Model, ModelDaemon, ModelLink, ModelRecovery, ModelSupervisor, journal,
+};
 use crate::trace::Name;
 
 /// No process has it: there is one supervisor at a time that has handoffs.
@@ -109,7 +111,7 @@ impl Model {
             Peer::Incumbent => supervisor.incumbent,
             Peer::Successor => supervisor.successor,
         };
-        let its = |is: &dyn Fn(&Link) -> bool| {
+        let its = |is: &dyn Fn(&ModelLink) -> bool| {
             self.links
                 .iter()
                 .any(|link| Some(link.pid) == pid && link.end == End::Supervisor(peer) && is(link))

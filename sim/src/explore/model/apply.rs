@@ -13,7 +13,7 @@ use super::faults::Faults;
 use super::host::Host;
 use super::steps::{Fault, Step};
 use super::watch::Watch;
-use super::{Daemon, End, LIVENESS, Life, Link, Model, ModelSupervisor, SECOND, STRAY, id, is_stray};
+use super::{Daemon, End, LIVENESS, Life, Model, ModelLink, ModelSupervisor, SECOND, STRAY, id, is_stray};
 use crate::checks::daemon::one_writes;
 use crate::explore::checks;
 use crate::explore::checks::obligations::{self, daemon::DaemonObligations};
@@ -248,7 +248,7 @@ impl Model {
     /// The supervisor has told its successor to serve, or the incumbent to leave, or is about to; or the successor is the only one
     /// left.
     fn is_decided(&self) -> bool {
-        let decides = |link: &Link| {
+        let decides = |link: &ModelLink| {
             matches!(link.said, Some(MessageName::Commit | MessageName::Retire | MessageName::Final))
         };
         let note = supervisor::Awaited::Persist(supervisor::Note::Committed);
@@ -324,7 +324,7 @@ impl Model {
         supervisor.told.push(pid);
         supervisor.told.sort_unstable();
         let peer = if supervisor.incumbent == Some(pid) { Peer::Incumbent } else { Peer::Successor };
-        let its = |link: &&mut Link| link.pid == pid && link.end != End::Recovery;
+        let its = |link: &&mut ModelLink| link.pid == pid && link.end != End::Recovery;
         self.links.iter_mut().filter(its).for_each(|link| link.supervisor_open = false);
         self.supervisor(supervisor::Event::Ended(peer, "was killed".into()), watch)
     }
@@ -407,7 +407,7 @@ impl Model {
     fn hears_supervisor(&mut self, pid: u32, input: &Input) {
         let Some(process) = self.processes.get_mut(&pid) else { return };
         let is_successor = matches!(process.daemon, Daemon::Successor(_));
-        let its = |link: &&Link| {
+        let its = |link: &&ModelLink| {
             let joined = link.joined && Some(link.handoff_id) == process.handoff;
             link.pid == pid && (joined || is_successor && link.end == End::Supervisor(Peer::Successor))
         };

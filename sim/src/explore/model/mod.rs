@@ -170,7 +170,7 @@ pub(crate) enum End {
 
 /// A connection between a supervisor and a daemon. An end that is not open has closed it, or has read its end.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Link {
+pub(crate) struct ModelLink {
     pub end: End,
     pub pid: u32,
     pub id: LinkId,
@@ -205,7 +205,7 @@ pub(crate) struct Model {
     pub journal: Arc<Journal>,
     /// A supervisor died, or has lost track.
     pub astray: bool,
-    pub links: Vec<Link>,
+    pub links: Vec<ModelLink>,
     pub lock: Option<u32>,
     pub record: Option<Record>,
     /// The incumbent of the handoff for which the record's holder was spawned.
@@ -341,7 +341,7 @@ impl Model {
     /// Connects a supervisor to `pid`.
     pub(crate) fn link(&mut self, end: End, pid: u32) -> LinkId {
         let id = LinkId((0..).find(|n| self.links.iter().all(|link| link.id.0 != *n)).unwrap_or_default());
-        self.links.push(Link {
+        self.links.push(ModelLink {
             end,
             pid,
             id,
@@ -422,7 +422,7 @@ impl Model {
     }
 
     /// A daemon that runs has a handoff with the supervisor at the other end.
-    pub(crate) fn is_in_session(&self, link: &Link) -> bool {
+    pub(crate) fn is_in_session(&self, link: &ModelLink) -> bool {
         let runs = |process: &ModelDaemon| {
             process.begun && process.life == Life::Runs && process.handoff == Some(link.handoff_id)
         };
@@ -460,7 +460,7 @@ impl Model {
     }
 }
 
-impl Link {
+impl ModelLink {
     /// What is on its way is lost, and both ends will see that there is no link any more.
     pub(crate) fn reset(&mut self) {
         self.reset = true;

@@ -15,7 +15,7 @@ use super::host::Host;
 use super::journal;
 use super::steps::Step;
 use super::watch::Watch;
-use super::{End, LIVENESS, Link, Model, ModelRecovery, SECOND, id};
+use super::{End, LIVENESS, Model, ModelLink, ModelRecovery, SECOND, id};
 use crate::checks::{recovery as checks, supervisor::finalizes};
 use crate::explore::checks::obligations;
 use crate::explore::report::names;
@@ -69,7 +69,7 @@ impl Model {
     }
 
     fn tell_recovery(&mut self, pid: u32, watch: &mut Watch<'_>) {
-        let its = |link: &&mut Link| link.pid == pid && link.end == End::Recovery;
+        let its = |link: &&mut ModelLink| link.pid == pid && link.end == End::Recovery;
         self.links.iter_mut().filter(its).for_each(|link| link.supervisor_open = false);
         if let Some(recovery) = &mut self.recovery {
             recovery.watched.retain(|watched| *watched != pid);
@@ -242,7 +242,7 @@ impl Transport<ProcessId> for Host<'_, '_> {
             }
         }
         let refused = self.model.recovery.as_ref().is_some_and(|recovery| recovery.refused.contains(&to.pid));
-        let mine = |link: &&mut Link| link.end == End::Recovery && link.pid == to.pid;
+        let mine = |link: &&mut ModelLink| link.end == End::Recovery && link.pid == to.pid;
         let mut links =
             self.model.links.iter_mut().filter(mine).filter(|link| link.supervisor_open).peekable();
         if links.peek().is_none() && !refused {

@@ -3,7 +3,7 @@ use handoff::machine::{Machine, StateName, Timer, Timers, recovery, supervisor::
 use handoff::message::Message;
 
 use super::faults::Faults;
-use super::{End, Life, Link, Model, ModelDaemon, ModelRecovery, ModelSupervisor, Version};
+use super::{End, Life, Model, ModelDaemon, ModelLink, ModelRecovery, ModelSupervisor, Version};
 use crate::process::AnyHook;
 
 /// One thing that can happen next. Daemons are named by their pid, links by their place.
@@ -173,7 +173,7 @@ impl Model {
     fn recovery_and_its_peers(&self, steps: &mut Vec<Step>) {
         self.recovery_steps(steps);
         let is_asked = |(pid, _): &(&u32, &ModelDaemon)| {
-            let reads = |link: &Link| {
+            let reads = |link: &ModelLink| {
                 link.end == End::Recovery
                     && link.pid == **pid
                     && link.supervisor_open
@@ -279,7 +279,7 @@ impl Model {
         if self.supervisor_can_read() {
             return;
         }
-        let mine = |link: &&Link| link.end != End::Recovery && link.supervisor_open && link.daemon_open;
+        let mine = |link: &&ModelLink| link.end != End::Recovery && link.supervisor_open && link.daemon_open;
         // What a stopped process has not read keeps nobody from saying it again.
         let unread = self.links.iter().filter(mine).any(|link| !link.down.is_empty() && self.runs(link.pid));
         let armed = |timer: &Timer| supervisor.machine.timers().is_armed(*timer);
@@ -316,8 +316,8 @@ impl Model {
             if self.daemon_reads(*pid).is_some() {
                 continue;
             }
-            let mine = |link: &&Link| link.pid == *pid && link.supervisor_open && link.daemon_open;
-            let reads = |link: &Link| match link.end {
+            let mine = |link: &&ModelLink| link.pid == *pid && link.supervisor_open && link.daemon_open;
+            let reads = |link: &ModelLink| match link.end {
                 End::Supervisor(_) => self.supervisor_runs(),
                 End::Recovery => self.recovery_runs(),
             };
@@ -338,7 +338,7 @@ impl Model {
 
     /// It has a link to the supervisor of a handoff.
     fn is_linked(&self, pid: u32) -> bool {
-        let its = |link: &Link| link.pid == pid && link.end != End::Recovery;
+        let its = |link: &ModelLink| link.pid == pid && link.end != End::Recovery;
         self.links.iter().any(|link| its(link) && link.supervisor_open && link.daemon_open)
     }
 

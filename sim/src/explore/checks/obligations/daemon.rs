@@ -5,7 +5,7 @@ use handoff::message::{Message, MessageName};
 use handoff::record::Record;
 
 use crate::explore::model::watch::Watch;
-use crate::explore::model::{Daemon, End, Link, Model, ModelDaemon, is_stray};
+use crate::explore::model::{Daemon, End, Model, ModelDaemon, ModelLink, is_stray};
 
 /// What one that is free to act begins with at once.
 const ASKS_OF_A_DAEMON: [MessageName; 8] = [
@@ -214,7 +214,7 @@ impl DaemonObligations {
 
     /// It is told what only an incumbent in the handoff of whoever says it would do.
     fn is_no_business(&self, model: &Model, asks: MessageName) -> bool {
-        let its = |link: &Link| {
+        let its = |link: &ModelLink| {
             self.came.is_over(link.id) && link.end == End::Supervisor(Peer::Incumbent) && !link.joined
         };
         let command = matches!(
@@ -230,10 +230,10 @@ impl DaemonObligations {
     /// It has nothing else to do first, and has not done it already, while its supervisor was silent.
     fn is_free_to(&self, model: &Model, asks: MessageName) -> bool {
         // A successor is a supervisor's own from the start.
-        let its = |link: &Link| {
+        let its = |link: &ModelLink| {
             link.joined || link.end == End::Supervisor(Peer::Successor) && asks == MessageName::Abort
         };
-        let its = |link: &Link| link.pid == self.pid && its(link) && self.came.is_over(link.id);
+        let its = |link: &ModelLink| link.pid == self.pid && its(link) && self.came.is_over(link.id);
         let done = match asks {
             MessageName::Final => self.finalized || !self.keeps_lock,
             // It is on its way, and says so when it is there.
@@ -297,12 +297,12 @@ impl DaemonObligations {
 
 fn is_taken(model: &Model, pid: u32, came: &Came) -> bool {
     let Some(process) = model.processes.get(&pid) else { return false };
-    let other = |link: &Link| {
+    let other = |link: &ModelLink| {
         link.pid == pid
             && link.end == End::Supervisor(Peer::Incumbent)
             && Some(link.handoff_id) != process.handoff
     };
-    let its = |link: &Link| {
+    let its = |link: &ModelLink| {
         link.pid == pid && link.joined && link.daemon_open && Some(link.handoff_id) == process.handoff
     };
     let in_service = process.accepts && model.path == Some(pid) && !process.is_busy();
@@ -325,13 +325,13 @@ fn comes_back(process: &ModelDaemon, watch: &Watch<'_>) -> bool {
 
 /// A successor has a link to its supervisor from the start.
 fn is_linked(model: &Model, pid: u32) -> bool {
-    let its = |link: &Link| link.joined || link.end == End::Supervisor(Peer::Successor);
+    let its = |link: &ModelLink| link.joined || link.end == End::Supervisor(Peer::Successor);
     model.links.iter().any(|link| link.pid == pid && its(link) && link.daemon_open)
 }
 
 /// There is a supervisor that it has heard of, and could tell that it lives.
 fn has_supervisor(model: &Model, pid: u32) -> bool {
-    let open = |link: &Link| {
+    let open = |link: &ModelLink| {
         link.pid == pid && link.joined && link.daemon_open && link.supervisor_open && !link.reset
     };
     model.links.iter().any(open)

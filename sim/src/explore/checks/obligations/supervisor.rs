@@ -4,7 +4,7 @@ use handoff::machine::{EffectName, Machine, Timer};
 use handoff::message::{Message, MessageName};
 
 use crate::explore::model::watch::Watch;
-use crate::explore::model::{End, Link, Model, ModelSupervisor, id, is_stray};
+use crate::explore::model::{End, Model, ModelLink, ModelSupervisor, id, is_stray};
 
 /// What came to the supervisor, and how it stood then.
 pub(in crate::explore) struct SupervisorObligations {
@@ -215,7 +215,8 @@ fn stops_short(sees: &Sees<'_>, watch: &Watch<'_>) -> Option<String> {
 /// When a heartbeat is due: all that are part of the handoff hear one.
 fn beats(model: &Model, watch: &Watch<'_>) -> Option<String> {
     let is_missed = |peer: &Peer| {
-        let link = |link: &Link| link.end == End::Supervisor(*peer) && link.supervisor_open && link.acked;
+        let link =
+            |link: &ModelLink| link.end == End::Supervisor(*peer) && link.supervisor_open && link.acked;
         model.links.iter().any(link) && !watch.said.contains(&(*peer, MessageName::Heartbeat))
     };
     let peer = [Peer::Incumbent, Peer::Successor].into_iter().find(is_missed)?;
@@ -229,7 +230,7 @@ struct Sees<'a> {
 }
 
 impl Sees<'_> {
-    fn link(&self, peer: Peer, is: impl Fn(&Link) -> bool) -> bool {
+    fn link(&self, peer: Peer, is: impl Fn(&ModelLink) -> bool) -> bool {
         self.model.links.iter().any(|link| link.end == End::Supervisor(peer) && is(link))
     }
 
@@ -307,7 +308,7 @@ impl Sees<'_> {
     fn is_well(&self, peer: Peer, what: MessageName) -> bool {
         let pid = self.pid(peer);
         let lives = |pid| self.model.processes.get(&pid).is_some_and(|process| process.is_well());
-        let linked = |link: &Link| {
+        let linked = |link: &ModelLink| {
             link.supervisor_open
                 && link.daemon_open
                 && !link.reset
