@@ -10,7 +10,7 @@ use handoff::time::Time;
 use handoff::{HandoffId, HostError};
 
 use super::faults::Faults;
-use super::host::Host;
+use super::host::ModelHost;
 use super::steps::{Fault, Step};
 use super::watch::Watch;
 use super::{Daemon, End, LIVENESS, Life, Model, ModelLink, ModelSupervisor, SECOND, STRAY, id, is_stray};
@@ -241,7 +241,7 @@ impl Model {
     fn seal_goes_on(&mut self, pid: u32, watch: &mut Watch<'_>) {
         let said = self.processes.get(&pid).and_then(|process| process.seal_progress());
         if let Some((link, message)) = said {
-            Host { model: self, pid, watch }.send(link, &message);
+            ModelHost { model: self, pid, watch }.send(link, &message);
         }
     }
 
@@ -345,7 +345,7 @@ impl Model {
         }
         let obligations = obligations::supervisor::SupervisorObligations::new(self, &event);
         let mut meddling = watch.meddling.take();
-        let mut host = Host { model: self, pid: 0, watch };
+        let mut host = ModelHost { model: self, pid: 0, watch };
         let lives = drive(&mut machine, &mut host, event, &mut meddling).is_continue();
         watch.meddling = meddling;
         match &mut self.supervisor {
@@ -381,7 +381,7 @@ impl Model {
         self.hears_supervisor(pid, &input);
         self.links.iter_mut().filter(|link| Some(link.id) == joins).for_each(|link| link.joined = true);
         let mut meddling = watch.meddling.take();
-        let mut host = Host { model: self, pid, watch };
+        let mut host = ModelHost { model: self, pid, watch };
         let flow = match &mut daemon {
             Daemon::Incumbent(machine) => drive(machine, &mut host, typed(input), &mut meddling),
             Daemon::Successor(machine) => drive(machine, &mut host, typed(input), &mut meddling),

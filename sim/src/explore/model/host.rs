@@ -23,13 +23,13 @@ use crate::explore::report::names;
 use crate::process::{AnyHook, lock_answer};
 
 /// The host of one process; pid 0 is the supervisor.
-pub(crate) struct Host<'a, 'w> {
+pub(crate) struct ModelHost<'a, 'w> {
     pub model: &'a mut Model,
     pub pid: u32,
     pub watch: &'a mut Watch<'w>,
 }
 
-impl Host<'_, '_> {
+impl ModelHost<'_, '_> {
     /// Whom the supervisor knows as `peer`.
     fn peer(&self, peer: Peer) -> Option<u32> {
         let supervisor = self.model.supervisor.as_ref()?;
@@ -100,13 +100,13 @@ impl Host<'_, '_> {
     }
 }
 
-impl Clock for Host<'_, '_> {
+impl Clock for ModelHost<'_, '_> {
     fn now(&self) -> Time {
         Time::ZERO
     }
 }
 
-impl Gaps for Host<'_, '_> {
+impl Gaps for ModelHost<'_, '_> {
     fn handles(&mut self, cell: Cell) {
         self.watch.cells.push(cell);
     }
@@ -116,7 +116,7 @@ impl Gaps for Host<'_, '_> {
     }
 }
 
-impl Transport<Peer> for Host<'_, '_> {
+impl Transport<Peer> for ModelHost<'_, '_> {
     fn send(&mut self, to: Peer, message: &Message) {
         let pid = self.peer(to).unwrap_or_default();
         self.watch.tells(|| names::daemon(pid), message);
@@ -151,7 +151,7 @@ impl Transport<Peer> for Host<'_, '_> {
     }
 }
 
-impl Transport<LinkId> for Host<'_, '_> {
+impl Transport<LinkId> for ModelHost<'_, '_> {
     fn send(&mut self, to: LinkId, message: &Message) {
         let end = self.model.links.iter().find(|link| link.id == to).map(|link| link.end);
         self.watch.tells(|| end.map_or(names::SUPERVISOR, End::name), message);
@@ -191,7 +191,7 @@ impl Transport<LinkId> for Host<'_, '_> {
     }
 }
 
-impl Processes for Host<'_, '_> {
+impl Processes for ModelHost<'_, '_> {
     fn connect(&mut self) {
         self.watch.did(|| "connects".into());
         let mut links = self.model.links.iter().filter(|link| link.end == End::Supervisor(Peer::Incumbent));
@@ -223,7 +223,7 @@ impl Processes for Host<'_, '_> {
     }
 }
 
-impl Notes for Host<'_, '_> {
+impl Notes for ModelHost<'_, '_> {
     fn persist(&mut self, note: Note) -> Option<Result<(), HostError>> {
         self.watch.did(|| format!("journal {note:?}"));
         if self.defers() {
@@ -236,7 +236,7 @@ impl Notes for Host<'_, '_> {
     }
 }
 
-impl SupervisorHost for Host<'_, '_> {
+impl SupervisorHost for ModelHost<'_, '_> {
     fn finish(&mut self, outcome: Outcome) {
         self.watch.did(|| format!("reports {:?}", outcome.verdict));
         let handoff = self.model.handoff();
@@ -247,13 +247,13 @@ impl SupervisorHost for Host<'_, '_> {
     }
 }
 
-impl Sockets for Host<'_, '_> {
+impl Sockets for ModelHost<'_, '_> {
     fn send_listeners(&mut self, to: LinkId) {
         Transport::<LinkId>::send(self, to, &Message::Listeners { names: Vec::new(), more: false });
     }
 }
 
-impl Hooks<incumbent::Hook> for Host<'_, '_> {
+impl Hooks<incumbent::Hook> for ModelHost<'_, '_> {
     fn start_hook(&mut self, op: Op, hook: incumbent::Hook) {
         self.run(op, AnyHook::Incumbent(hook));
     }
@@ -263,7 +263,7 @@ impl Hooks<incumbent::Hook> for Host<'_, '_> {
     }
 }
 
-impl Hooks<successor::Hook> for Host<'_, '_> {
+impl Hooks<successor::Hook> for ModelHost<'_, '_> {
     fn start_hook(&mut self, op: Op, hook: successor::Hook) {
         self.run(op, AnyHook::Successor(hook));
     }
@@ -273,7 +273,7 @@ impl Hooks<successor::Hook> for Host<'_, '_> {
     }
 }
 
-impl Storage for Host<'_, '_> {
+impl Storage for ModelHost<'_, '_> {
     fn lock(&mut self, op: Op) -> Option<LockAnswer> {
         self.model.violated(explored::seizes(self.model, self.pid));
         if self.defers() {

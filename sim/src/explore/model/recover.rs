@@ -11,7 +11,7 @@ use handoff::message::Message;
 use handoff::node::recovery as node;
 use handoff::{HostError, ProcessId};
 
-use super::host::Host;
+use super::host::ModelHost;
 use super::journal;
 use super::steps::Step;
 use super::watch::Watch;
@@ -87,7 +87,7 @@ impl Model {
             self.violated(obligations::fires_again(&machine, *timer, Event::Timer, watch));
         }
         let mut meddling = watch.meddling.take();
-        let mut host = Host { model: self, pid: 0, watch };
+        let mut host = ModelHost { model: self, pid: 0, watch };
         let lives = drive(&mut machine, &mut host, event, &mut meddling).is_continue();
         watch.meddling = meddling;
         match &mut self.recovery {
@@ -221,7 +221,7 @@ impl Model {
     }
 }
 
-impl Transport<ProcessId> for Host<'_, '_> {
+impl Transport<ProcessId> for ModelHost<'_, '_> {
     fn send(&mut self, to: ProcessId, message: &Message) {
         let has_journal = self.model.recovery.as_ref().is_some_and(|recovery| recovery.has_journal);
         if let (true, Message::Final { .. }) = (has_journal, message) {
@@ -260,7 +260,7 @@ impl Transport<ProcessId> for Host<'_, '_> {
     fn close(&mut self, _link: ProcessId) {}
 }
 
-impl Discovery for Host<'_, '_> {
+impl Discovery for ModelHost<'_, '_> {
     fn look(&mut self, also: Option<ProcessId>) -> Option<Vec<Sighting>> {
         self.watch.did(|| "looks".into());
         if self.defers() {
@@ -305,7 +305,7 @@ impl Discovery for Host<'_, '_> {
     }
 }
 
-impl RecoveryHost for Host<'_, '_> {
+impl RecoveryHost for ModelHost<'_, '_> {
     fn finish(&mut self, outcome: Outcome) {
         self.watch.did(|| match outcome.verdict {
             Verdict::Serves(process) => format!("finds: D{process} serves"),
