@@ -8,7 +8,7 @@ use handoff::machine::supervisor::Peer;
 
 use crate::checks::{self, Handoff, Party, View, Work};
 use crate::explore::model::{
-    Daemon, End, Model, ModelDaemon, ModelLink, ModelRecovery, ModelSupervisor, journal,
+    Daemon, Model, ModelDaemon, ModelEnd, ModelLink, ModelRecovery, ModelSupervisor, journal,
 };
 use crate::trace::Name;
 
@@ -114,7 +114,7 @@ impl Model {
         let its = |is: &dyn Fn(&ModelLink) -> bool| {
             self.links
                 .iter()
-                .any(|link| Some(link.pid) == pid && link.end == End::Supervisor(peer) && is(link))
+                .any(|link| Some(link.pid) == pid && link.end == ModelEnd::Supervisor(peer) && is(link))
         };
         Party {
             pid,

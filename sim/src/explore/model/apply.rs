@@ -13,7 +13,9 @@ use super::faults::Faults;
 use super::host::ModelHost;
 use super::steps::{Fault, Step};
 use super::watch::Watch;
-use super::{Daemon, End, LIVENESS, Life, Model, ModelLink, ModelSupervisor, SECOND, STRAY, id, is_stray};
+use super::{
+    Daemon, LIVENESS, Life, Model, ModelEnd, ModelLink, ModelSupervisor, SECOND, STRAY, id, is_stray,
+};
 use crate::checks::daemon::one_writes;
 use crate::explore::checks;
 use crate::explore::checks::obligations::{self, daemon::DaemonObligations};
@@ -143,8 +145,8 @@ impl Model {
         let (end, pid) = (link.end, link.pid);
         let Some(message) = link.up.pop_front() else { return };
         match end {
-            End::Supervisor(peer) => self.supervisor_reads_frame(peer, message, watch),
-            End::Recovery => self.recovery_hears(pid, message, watch),
+            ModelEnd::Supervisor(peer) => self.supervisor_reads_frame(peer, message, watch),
+            ModelEnd::Recovery => self.recovery_hears(pid, message, watch),
         }
     }
 
@@ -153,10 +155,10 @@ impl Model {
         link.supervisor_open = false;
         let (end, pid) = (link.end, link.pid);
         match end {
-            End::Supervisor(peer) => {
+            ModelEnd::Supervisor(peer) => {
                 self.supervisor(supervisor::Event::Closed(peer, "end of file".into()), watch)
             }
-            End::Recovery => self.recovery(recovery::Event::Closed(id(pid)), watch),
+            ModelEnd::Recovery => self.recovery(recovery::Event::Closed(id(pid)), watch),
         }
     }
 
@@ -179,7 +181,7 @@ impl Model {
                 self.daemon(pid, Input::Frame(link, self.stray_down(i)), watch);
             }
             Fault::StrayUp(i) => {
-                let End::Supervisor(peer) = self.links[i].end else { return };
+                let ModelEnd::Supervisor(peer) = self.links[i].end else { return };
                 self.supervisor(supervisor::Event::Frame(peer, self.stray_up(i)), watch);
             }
             Fault::Crash(pid) => self.dies(pid),
@@ -227,7 +229,7 @@ impl Model {
 
     pub(crate) fn stray_up(&self, i: usize) -> Message {
         match self.links[i].end {
-            End::Supervisor(Peer::Successor) => Message::Serving { handoff_id: STRAY },
+            ModelEnd::Supervisor(Peer::Successor) => Message::Serving { handoff_id: STRAY },
             _ => Message::Resumed { handoff_id: STRAY },
         }
     }
@@ -311,7 +313,7 @@ impl Model {
         match there {
             Some(pid) => {
                 supervisor.incumbent.get_or_insert(pid);
-                self.link(End::Supervisor(Peer::Incumbent), pid);
+                self.link(ModelEnd::Supervisor(Peer::Incumbent), pid);
             }
             None => {
                 self.supervisor(supervisor::Event::ConnectFailed(HostError::system("nobody answers")), watch)
@@ -324,7 +326,7 @@ impl Model {
         supervisor.told.push(pid);
         supervisor.told.sort_unstable();
         let peer = if supervisor.incumbent == Some(pid) { Peer::Incumbent } else { Peer::Successor };
-        let its = |link: &&mut ModelLink| link.pid == pid && link.end != End::Recovery;
+        let its = |link: &&mut ModelLink| link.pid == pid && link.end != ModelEnd::Recovery;
         self.links.iter_mut().filter(its).for_each(|link| link.supervisor_open = false);
         self.supervisor(supervisor::Event::Ended(peer, "was killed".into()), watch)
     }
@@ -409,7 +411,7 @@ impl Model {
         let is_successor = matches!(process.daemon, Daemon::Successor(_));
         let its = |link: &&ModelLink| {
             let joined = link.joined && Some(link.handoff_id) == process.handoff;
-            link.pid == pid && (joined || is_successor && link.end == End::Supervisor(Peer::Successor))
+            link.pid == pid && (joined || is_successor && link.end == ModelEnd::Supervisor(Peer::Successor))
         };
         let mut links = self.links.iter().filter(its);
         match input {

@@ -13,7 +13,7 @@ use handoff::time::Time;
 use handoff::{HostError, ProcessId};
 
 use super::watch::Watch;
-use super::{End, Model, id};
+use super::{Model, ModelEnd, id};
 use crate::checks::daemon;
 use crate::checks::{GivesUp, supervisor as checks};
 use crate::explore::checks as explored;
@@ -126,7 +126,7 @@ impl Transport<Peer> for ModelHost<'_, '_> {
             .model
             .links
             .iter_mut()
-            .filter(|link| link.end == End::Supervisor(to) && link.supervisor_open);
+            .filter(|link| link.end == ModelEnd::Supervisor(to) && link.supervisor_open);
         let name = message.name();
         let Some(link) = links.next() else {
             let wrong = format!("the supervisor says {name} to the {to:?}, to whom it has no link");
@@ -145,7 +145,7 @@ impl Transport<Peer> for ModelHost<'_, '_> {
     }
 
     fn close(&mut self, peer: Peer) {
-        for link in self.model.links.iter_mut().filter(|link| link.end == End::Supervisor(peer)) {
+        for link in self.model.links.iter_mut().filter(|link| link.end == ModelEnd::Supervisor(peer)) {
             link.supervisor_open = false;
         }
     }
@@ -154,9 +154,9 @@ impl Transport<Peer> for ModelHost<'_, '_> {
 impl Transport<LinkId> for ModelHost<'_, '_> {
     fn send(&mut self, to: LinkId, message: &Message) {
         let end = self.model.links.iter().find(|link| link.id == to).map(|link| link.end);
-        self.watch.tells(|| end.map_or(names::SUPERVISOR, End::name), message);
+        self.watch.tells(|| end.map_or(names::SUPERVISOR, ModelEnd::name), message);
         let name = message.name();
-        let its = |end: End| matches!(end, End::Supervisor(peer) if is_anothers_to_say(peer, name));
+        let its = |end: ModelEnd| matches!(end, ModelEnd::Supervisor(peer) if is_anothers_to_say(peer, name));
         let wrong =
             end.is_some_and(its).then(|| format!("{} says {name}, which is not its to say", self.pid));
         self.model.violated(wrong);
@@ -194,7 +194,8 @@ impl Transport<LinkId> for ModelHost<'_, '_> {
 impl Processes for ModelHost<'_, '_> {
     fn connect(&mut self) {
         self.watch.did(|| "connects".into());
-        let mut links = self.model.links.iter().filter(|link| link.end == End::Supervisor(Peer::Incumbent));
+        let mut links =
+            self.model.links.iter().filter(|link| link.end == ModelEnd::Supervisor(Peer::Incumbent));
         let again = links.any(|link| link.supervisor_open);
         let wrong = || "the supervisor connects to the incumbent, and has a link to it".into();
         self.model.violated(again.then(wrong));

@@ -163,7 +163,7 @@ pub(crate) struct ModelRecovery {
 
 /// Who has a link to a daemon, and what the daemon is to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum End {
+pub(crate) enum ModelEnd {
     Supervisor(Peer),
     Recovery,
 }
@@ -171,7 +171,7 @@ pub(crate) enum End {
 /// A connection between a supervisor and a daemon. An end that is not open has closed it, or has read its end.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ModelLink {
-    pub end: End,
+    pub end: ModelEnd,
     pub pid: u32,
     pub id: LinkId,
     pub handoff_id: HandoffId,
@@ -339,14 +339,14 @@ impl Model {
     }
 
     /// Connects a supervisor to `pid`.
-    pub(crate) fn link(&mut self, end: End, pid: u32) -> LinkId {
+    pub(crate) fn link(&mut self, end: ModelEnd, pid: u32) -> LinkId {
         let id = LinkId((0..).find(|n| self.links.iter().all(|link| link.id.0 != *n)).unwrap_or_default());
         self.links.push(ModelLink {
             end,
             pid,
             id,
             handoff_id: HandoffId([self.started; 16]),
-            accepted: end == End::Supervisor(Peer::Successor),
+            accepted: end == ModelEnd::Supervisor(Peer::Successor),
             joined: false,
             acked: false,
             answered: false,
@@ -363,7 +363,7 @@ impl Model {
     pub(crate) fn spawn(&mut self) -> u32 {
         let pid = self.next_pid;
         self.next_pid += 1;
-        let link = self.link(End::Supervisor(Peer::Successor), pid);
+        let link = self.link(ModelEnd::Supervisor(Peer::Successor), pid);
         let generation = self.record.as_ref().map_or(0, |record| record.generation);
         let machine = Successor::new(hello(pid, Role::Successor), generation, link);
         let predecessor = self.supervisor.as_ref().and_then(|supervisor| supervisor.incumbent);
@@ -430,10 +430,10 @@ impl Model {
     }
 
     /// Whether the supervisor at this end of a link is there and at work.
-    pub(crate) fn is_at_work(&self, end: End) -> bool {
+    pub(crate) fn is_at_work(&self, end: ModelEnd) -> bool {
         match end {
-            End::Supervisor(_) => !self.idle(),
-            End::Recovery => !self.recovery_is_over(),
+            ModelEnd::Supervisor(_) => !self.idle(),
+            ModelEnd::Recovery => !self.recovery_is_over(),
         }
     }
 

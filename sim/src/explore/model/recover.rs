@@ -15,7 +15,7 @@ use super::host::ModelHost;
 use super::journal;
 use super::steps::Step;
 use super::watch::Watch;
-use super::{End, LIVENESS, Model, ModelLink, ModelRecovery, SECOND, id};
+use super::{LIVENESS, Model, ModelEnd, ModelLink, ModelRecovery, SECOND, id};
 use crate::checks::{recovery as checks, supervisor::finalizes};
 use crate::explore::checks::obligations;
 use crate::explore::report::names;
@@ -69,7 +69,7 @@ impl Model {
     }
 
     fn tell_recovery(&mut self, pid: u32, watch: &mut Watch<'_>) {
-        let its = |link: &&mut ModelLink| link.pid == pid && link.end == End::Recovery;
+        let its = |link: &&mut ModelLink| link.pid == pid && link.end == ModelEnd::Recovery;
         self.links.iter_mut().filter(its).for_each(|link| link.supervisor_open = false);
         if let Some(recovery) = &mut self.recovery {
             recovery.watched.retain(|watched| *watched != pid);
@@ -118,7 +118,7 @@ impl Model {
         steps.extend(recovery.refused.first().map(|pid| Step::Refused(*pid)));
         steps.extend((!recovery.pending.is_empty()).then_some(Step::RecoveryComplete));
         for (i, link) in
-            self.links.iter().enumerate().filter(|(_, l)| l.end == End::Recovery && l.supervisor_open)
+            self.links.iter().enumerate().filter(|(_, l)| l.end == ModelEnd::Recovery && l.supervisor_open)
         {
             if !link.up.is_empty() {
                 steps.push(Step::Up(i));
@@ -134,7 +134,10 @@ impl Model {
         self.recovery_steps(&mut busy);
         // Whoever runs has answered before it is asked again.
         let waits = self.links.iter().any(|link| {
-            link.end == End::Recovery && self.runs(link.pid) && link.supervisor_open && !link.down.is_empty()
+            link.end == ModelEnd::Recovery
+                && self.runs(link.pid)
+                && link.supervisor_open
+                && !link.down.is_empty()
         });
         if !busy.is_empty() || waits {
             return;
@@ -242,7 +245,7 @@ impl Transport<ProcessId> for ModelHost<'_, '_> {
             }
         }
         let refused = self.model.recovery.as_ref().is_some_and(|recovery| recovery.refused.contains(&to.pid));
-        let mine = |link: &&mut ModelLink| link.end == End::Recovery && link.pid == to.pid;
+        let mine = |link: &&mut ModelLink| link.end == ModelEnd::Recovery && link.pid == to.pid;
         let mut links =
             self.model.links.iter_mut().filter(mine).filter(|link| link.supervisor_open).peekable();
         if links.peek().is_none() && !refused {
@@ -275,7 +278,7 @@ impl Discovery for ModelHost<'_, '_> {
         self.watch.did(|| format!("connects to D{to}"));
         let listens = self.model.processes.get(&to.pid).is_some_and(|process| process.begun);
         if listens && self.model.listens(to.pid) {
-            self.model.link(End::Recovery, to.pid);
+            self.model.link(ModelEnd::Recovery, to.pid);
         } else {
             self.model.recovery.iter_mut().for_each(|recovery| recovery.refused.push(to.pid));
         }

@@ -3,7 +3,7 @@ use handoff::machine::{Machine, StateName, Timer, Timers, recovery, supervisor::
 use handoff::message::Message;
 
 use super::faults::Faults;
-use super::{End, Life, Model, ModelDaemon, ModelLink, ModelRecovery, ModelSupervisor, Version};
+use super::{Life, Model, ModelDaemon, ModelEnd, ModelLink, ModelRecovery, ModelSupervisor, Version};
 use crate::process::AnyHook;
 
 /// One thing that can happen next. Daemons are named by their pid, links by their place.
@@ -174,7 +174,7 @@ impl Model {
         self.recovery_steps(steps);
         let is_asked = |(pid, _): &(&u32, &ModelDaemon)| {
             let reads = |link: &ModelLink| {
-                link.end == End::Recovery
+                link.end == ModelEnd::Recovery
                     && link.pid == **pid
                     && link.supervisor_open
                     && !link.down.is_empty()
@@ -210,7 +210,7 @@ impl Model {
     fn reads_next(&self, i: usize) -> Option<Step> {
         let link = &self.links[i];
         match () {
-            () if link.end == End::Recovery => None,
+            () if link.end == ModelEnd::Recovery => None,
             () if !self.supervisor_runs()
                 || !link.supervisor_open
                 || !self.processes.contains_key(&link.pid) =>
@@ -279,7 +279,8 @@ impl Model {
         if self.supervisor_can_read() {
             return;
         }
-        let mine = |link: &&ModelLink| link.end != End::Recovery && link.supervisor_open && link.daemon_open;
+        let mine =
+            |link: &&ModelLink| link.end != ModelEnd::Recovery && link.supervisor_open && link.daemon_open;
         // What a stopped process has not read keeps nobody from saying it again.
         let unread = self.links.iter().filter(mine).any(|link| !link.down.is_empty() && self.runs(link.pid));
         let armed = |timer: &Timer| supervisor.machine.timers().is_armed(*timer);
@@ -318,8 +319,8 @@ impl Model {
             }
             let mine = |link: &&ModelLink| link.pid == *pid && link.supervisor_open && link.daemon_open;
             let reads = |link: &ModelLink| match link.end {
-                End::Supervisor(_) => self.supervisor_runs(),
-                End::Recovery => self.recovery_runs(),
+                ModelEnd::Supervisor(_) => self.supervisor_runs(),
+                ModelEnd::Recovery => self.recovery_runs(),
             };
             let unread = self.links.iter().filter(mine).any(|link| !link.up.is_empty() && reads(link));
             for timer in Timer::ALL.into_iter().filter(|timer| process.timers().is_armed(*timer)) {
@@ -338,7 +339,7 @@ impl Model {
 
     /// It has a link to the supervisor of a handoff.
     fn is_linked(&self, pid: u32) -> bool {
-        let its = |link: &ModelLink| link.pid == pid && link.end != End::Recovery;
+        let its = |link: &ModelLink| link.pid == pid && link.end != ModelEnd::Recovery;
         self.links.iter().any(|link| its(link) && link.supervisor_open && link.daemon_open)
     }
 
@@ -352,7 +353,7 @@ impl Model {
     /// The supervisor hears nothing from a peer that has not ended: it does not run, or there is no link.
     fn unheard(&self, quiet: bool, peer: Peer, pid: Option<u32>) -> bool {
         let mut links =
-            self.links.iter().filter(|link| link.end == End::Supervisor(peer) && link.supervisor_open);
+            self.links.iter().filter(|link| link.end == ModelEnd::Supervisor(peer) && link.supervisor_open);
         let linked = links.any(|link| link.daemon_open && link.accepted);
         let inert = |pid: u32| {
             self.processes.get(&pid).is_some_and(|p| matches!(p.life, Life::Stopped | Life::Dying))
@@ -460,12 +461,12 @@ impl Model {
             // What nobody repeats is not lost: an incumbent's `Hello`, before it is part of a handoff.
             let repeated = !matches!(
                 (link.end, link.up.front()),
-                (End::Supervisor(Peer::Incumbent), None | Some(Message::Hello(_)))
+                (ModelEnd::Supervisor(Peer::Incumbent), None | Some(Message::Hello(_)))
             );
             faults.extend((drops && repeated && !link.up.is_empty()).then_some(Fault::DropUp(i)));
             let whole = link.supervisor_open && link.daemon_open && link.accepted && !link.reset;
             faults.extend((self.faults.resets > 0 && whole).then_some(Fault::Reset(i)));
-            if self.faults.strays > 0 && whole && matches!(link.end, End::Supervisor(_)) {
+            if self.faults.strays > 0 && whole && matches!(link.end, ModelEnd::Supervisor(_)) {
                 faults.extend(self.is_in_session(link).then_some(Fault::StrayDown(i)));
                 let hears = link.acked && self.is_at_work(link.end) && !self.is_stopped();
                 faults.extend(hears.then_some(Fault::StrayUp(i)));

@@ -4,7 +4,7 @@ use handoff::machine::{Awaited, Timer};
 use handoff::message::Message;
 
 use crate::explore::model::steps::{Fault, Step};
-use crate::explore::model::{End, Model};
+use crate::explore::model::{Model, ModelEnd};
 use crate::process::message_name;
 use crate::trace::Name;
 
@@ -17,11 +17,11 @@ pub(crate) fn daemon(pid: u32) -> Name {
     Name { kind: 'D', number: pid }
 }
 
-impl End {
+impl ModelEnd {
     pub(crate) fn name(self) -> Name {
         match self {
-            End::Supervisor(_) => SUPERVISOR,
-            End::Recovery => RECOVERY,
+            ModelEnd::Supervisor(_) => SUPERVISOR,
+            ModelEnd::Recovery => RECOVERY,
         }
     }
 }
@@ -31,7 +31,7 @@ impl End {
 pub(crate) struct Action {
     what: std::mem::Discriminant<Step>,
     pid: u32,
-    end: Option<End>,
+    end: Option<ModelEnd>,
     timer: Option<Timer>,
 }
 
@@ -90,8 +90,8 @@ impl Model {
             | Step::RecoveryComplete
             | Step::RecoveryTimer(_) => Some(Actor::Recovery),
             Step::Up(i) | Step::UpClosed(i) => Some(match self.links[i].end {
-                End::Supervisor(_) => Actor::Supervisor,
-                End::Recovery => Actor::Recovery,
+                ModelEnd::Supervisor(_) => Actor::Supervisor,
+                ModelEnd::Recovery => Actor::Recovery,
             }),
             Step::Accept(i) | Step::Down(i) | Step::DownClosed(i) => Some(Actor::Daemon(self.links[i].pid)),
             Step::Begin(pid) | Step::Hook(pid) | Step::Complete(pid) | Step::DaemonTimer(pid, _) => {
@@ -248,13 +248,13 @@ impl Model {
     }
 }
 
-fn same_side(one: End, other: End) -> bool {
+fn same_side(one: ModelEnd, other: ModelEnd) -> bool {
     matches!(
         (one, other),
-        (End::Recovery, End::Recovery)
+        (ModelEnd::Recovery, ModelEnd::Recovery)
             | (
-                End::Supervisor(Peer::Incumbent | Peer::Successor),
-                End::Supervisor(Peer::Incumbent | Peer::Successor)
+                ModelEnd::Supervisor(Peer::Incumbent | Peer::Successor),
+                ModelEnd::Supervisor(Peer::Incumbent | Peer::Successor)
             )
     )
 }

@@ -5,7 +5,7 @@ use handoff::message::{Message, MessageName};
 use handoff::record::Record;
 
 use crate::explore::model::watch::Watch;
-use crate::explore::model::{Daemon, End, Model, ModelDaemon, ModelLink, is_stray};
+use crate::explore::model::{Daemon, Model, ModelDaemon, ModelEnd, ModelLink, is_stray};
 
 /// What one that is free to act begins with at once.
 const ASKS_OF_A_DAEMON: [MessageName; 8] = [
@@ -215,7 +215,7 @@ impl DaemonObligations {
     /// It is told what only an incumbent in the handoff of whoever says it would do.
     fn is_no_business(&self, model: &Model, asks: MessageName) -> bool {
         let its = |link: &ModelLink| {
-            self.came.is_over(link.id) && link.end == End::Supervisor(Peer::Incumbent) && !link.joined
+            self.came.is_over(link.id) && link.end == ModelEnd::Supervisor(Peer::Incumbent) && !link.joined
         };
         let command = matches!(
             asks,
@@ -231,7 +231,7 @@ impl DaemonObligations {
     fn is_free_to(&self, model: &Model, asks: MessageName) -> bool {
         // A successor is a supervisor's own from the start.
         let its = |link: &ModelLink| {
-            link.joined || link.end == End::Supervisor(Peer::Successor) && asks == MessageName::Abort
+            link.joined || link.end == ModelEnd::Supervisor(Peer::Successor) && asks == MessageName::Abort
         };
         let its = |link: &ModelLink| link.pid == self.pid && its(link) && self.came.is_over(link.id);
         let done = match asks {
@@ -299,7 +299,7 @@ fn is_taken(model: &Model, pid: u32, came: &Came) -> bool {
     let Some(process) = model.processes.get(&pid) else { return false };
     let other = |link: &ModelLink| {
         link.pid == pid
-            && link.end == End::Supervisor(Peer::Incumbent)
+            && link.end == ModelEnd::Supervisor(Peer::Incumbent)
             && Some(link.handoff_id) != process.handoff
     };
     let its = |link: &ModelLink| {
@@ -325,7 +325,7 @@ fn comes_back(process: &ModelDaemon, watch: &Watch<'_>) -> bool {
 
 /// A successor has a link to its supervisor from the start.
 fn is_linked(model: &Model, pid: u32) -> bool {
-    let its = |link: &ModelLink| link.joined || link.end == End::Supervisor(Peer::Successor);
+    let its = |link: &ModelLink| link.joined || link.end == ModelEnd::Supervisor(Peer::Successor);
     model.links.iter().any(|link| link.pid == pid && its(link) && link.daemon_open)
 }
 

@@ -2,7 +2,7 @@
 use handoff::message::MessageName;
 
 use crate::explore::model::watch::Watch;
-use crate::explore::model::{End, Life, Model, ModelLink};
+use crate::explore::model::{Life, Model, ModelEnd, ModelLink};
 
 /// When somebody has said where it stands: it is asked for the listening sockets, if they are still missing; and not the same
 /// at once.
@@ -48,7 +48,7 @@ pub(in crate::explore) fn notes(model: &Model, watch: &Watch<'_>) -> Option<Stri
         model.processes.get(&pid).filter(|process| process.life != Life::Dying && !process.finalized)?;
     let predecessor = heir.predecessor?;
     let gone = !model.processes.contains_key(&predecessor) && !recovery.watched.contains(&predecessor);
-    let link = |link: &ModelLink| link.end == End::Recovery && link.pid == pid && link.supervisor_open;
+    let link = |link: &ModelLink| link.end == ModelEnd::Recovery && link.pid == pid && link.supervisor_open;
     let is_obliged = gone && model.links.iter().any(link);
     let to_it = |said: &&(u32, MessageName)| said.0 == pid;
     let said: Vec<MessageName> = watch.asked_of.iter().filter(to_it).map(|(_, name)| *name).collect();

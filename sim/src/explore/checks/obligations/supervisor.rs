@@ -4,7 +4,7 @@ use handoff::machine::{EffectName, Machine, Timer};
 use handoff::message::{Message, MessageName};
 
 use crate::explore::model::watch::Watch;
-use crate::explore::model::{End, Model, ModelLink, ModelSupervisor, id, is_stray};
+use crate::explore::model::{Model, ModelEnd, ModelLink, ModelSupervisor, id, is_stray};
 
 /// What came to the supervisor, and how it stood then.
 pub(in crate::explore) struct SupervisorObligations {
@@ -216,7 +216,7 @@ fn stops_short(sees: &Sees<'_>, watch: &Watch<'_>) -> Option<String> {
 fn beats(model: &Model, watch: &Watch<'_>) -> Option<String> {
     let is_missed = |peer: &Peer| {
         let link =
-            |link: &ModelLink| link.end == End::Supervisor(*peer) && link.supervisor_open && link.acked;
+            |link: &ModelLink| link.end == ModelEnd::Supervisor(*peer) && link.supervisor_open && link.acked;
         model.links.iter().any(link) && !watch.said.contains(&(*peer, MessageName::Heartbeat))
     };
     let peer = [Peer::Incumbent, Peer::Successor].into_iter().find(is_missed)?;
@@ -231,7 +231,7 @@ struct Sees<'a> {
 
 impl Sees<'_> {
     fn link(&self, peer: Peer, is: impl Fn(&ModelLink) -> bool) -> bool {
-        self.model.links.iter().any(|link| link.end == End::Supervisor(peer) && is(link))
+        self.model.links.iter().any(|link| link.end == ModelEnd::Supervisor(peer) && is(link))
     }
 
     fn pid(&self, peer: Peer) -> Option<u32> {
