@@ -11,7 +11,7 @@ use handoff::{HandoffId, HostError};
 
 use super::faults::Faults;
 use super::host::ModelHost;
-use super::steps::{Fault, Step};
+use super::steps::{ModelFault, Step};
 use super::watch::Watch;
 use super::{
     Daemon, LIVENESS, Life, Model, ModelEnd, ModelLink, ModelSupervisor, SECOND, STRAY, id, is_stray,
@@ -162,57 +162,57 @@ impl Model {
         }
     }
 
-    fn go_wrong(&mut self, fault: &Fault, watch: &mut Watch<'_>) {
+    fn go_wrong(&mut self, fault: &ModelFault, watch: &mut Watch<'_>) {
         self.fault(fault.kind());
         match *fault {
-            Fault::HookFails(pid) => self.finish_hook(pid, Err(HostError::system("injected")), watch),
-            Fault::HookUnfit(pid) => self.finish_hook(pid, Ok(false), watch),
-            Fault::HookHangs(pid) => {
+            ModelFault::HookFails(pid) => self.finish_hook(pid, Err(HostError::system("injected")), watch),
+            ModelFault::HookUnfit(pid) => self.finish_hook(pid, Ok(false), watch),
+            ModelFault::HookHangs(pid) => {
                 self.processes.get_mut(&pid).into_iter().for_each(|process| process.hung = true);
             }
-            Fault::OperationFails(pid) => self.complete(pid, false, watch),
-            Fault::SupervisorOperationFails => self.supervisor_complete(false, watch),
-            Fault::RecoveryOperationFails => self.recovery_complete(false, watch),
-            Fault::DropDown(i) => drop(self.links[i].down.pop_front()),
-            Fault::DropUp(i) => drop(self.links[i].up.pop_front()),
-            Fault::Reset(i) => self.links[i].reset(),
-            Fault::StrayDown(i) => {
+            ModelFault::OperationFails(pid) => self.complete(pid, false, watch),
+            ModelFault::SupervisorOperationFails => self.supervisor_complete(false, watch),
+            ModelFault::RecoveryOperationFails => self.recovery_complete(false, watch),
+            ModelFault::DropDown(i) => drop(self.links[i].down.pop_front()),
+            ModelFault::DropUp(i) => drop(self.links[i].up.pop_front()),
+            ModelFault::Reset(i) => self.links[i].reset(),
+            ModelFault::StrayDown(i) => {
                 let (pid, link) = (self.links[i].pid, self.links[i].id);
                 self.daemon(pid, Input::Frame(link, self.stray_down(i)), watch);
             }
-            Fault::StrayUp(i) => {
+            ModelFault::StrayUp(i) => {
                 let ModelEnd::Supervisor(peer) = self.links[i].end else { return };
                 self.supervisor(supervisor::Event::Frame(peer, self.stray_up(i)), watch);
             }
-            Fault::Crash(pid) => self.dies(pid),
-            Fault::CrashSupervisor => self.supervisor_dies(),
-            Fault::CrashRecovery => self.recovery_dies(),
-            Fault::Stop(pid) => {
+            ModelFault::Crash(pid) => self.dies(pid),
+            ModelFault::CrashSupervisor => self.supervisor_dies(),
+            ModelFault::CrashRecovery => self.recovery_dies(),
+            ModelFault::Stop(pid) => {
                 self.set_life(pid, Life::Stopped);
                 self.processes.get_mut(&pid).into_iter().for_each(|process| process.suspect = true);
             }
-            Fault::StopSupervisor => {
+            ModelFault::StopSupervisor => {
                 self.supervisor.iter_mut().for_each(|supervisor| supervisor.stopped = true)
             }
-            Fault::StopRecovery => self.recovery.iter_mut().for_each(|recovery| recovery.stopped = true),
-            Fault::Late => {
+            ModelFault::StopRecovery => self.recovery.iter_mut().for_each(|recovery| recovery.stopped = true),
+            ModelFault::Late => {
                 self.supervisor.iter_mut().for_each(|supervisor| supervisor.late = true);
                 self.supervisor(supervisor::Event::Timer(Timer::Deadline), watch);
             }
-            Fault::Cancel => {
+            ModelFault::Cancel => {
                 let goes_back = !self.is_decided();
                 self.supervisor.iter_mut().for_each(|supervisor| supervisor.cancelled = goes_back);
                 self.supervisor(supervisor::Event::Cancel, watch);
             }
-            Fault::CancelRecovery => {
+            ModelFault::CancelRecovery => {
                 self.recovery(recovery::Event::Cancel, watch);
                 self.violated(
                     (!self.recovery_is_over()).then(|| "the recovery is called off, and goes on".into()),
                 );
             }
-            Fault::Speaks(pid, version) => self.speaks(pid, version),
-            Fault::SealGoesOn(pid) => self.seal_goes_on(pid, watch),
-            Fault::Signal(pid) => {
+            ModelFault::Speaks(pid, version) => self.speaks(pid, version),
+            ModelFault::SealGoesOn(pid) => self.seal_goes_on(pid, watch),
+            ModelFault::Signal(pid) => {
                 self.signalled = Some(pid);
                 self.daemon(pid, Input::Stop, watch);
             }

@@ -36,12 +36,12 @@ pub(crate) enum Step {
     DaemonTimer(u32, Timer),
     ContinueSupervisor,
     Continue(u32),
-    Fault(Fault),
+    Fault(ModelFault),
 }
 
 /// What goes wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub(crate) enum ModelFault {
     HookFails(u32),
     HookHangs(u32),
     /// A drain that leaves the listener open, an open that is unhealthy.
@@ -91,24 +91,30 @@ impl Step {
     }
 }
 
-impl Fault {
+impl ModelFault {
     /// Of which kind it is: the one that there is one less of then.
     pub(crate) fn kind(&self) -> fn(&mut Faults) -> &mut u8 {
         match self {
-            Fault::HookFails(_) | Fault::HookHangs(_) | Fault::HookUnfit(_) => |faults| &mut faults.bad_hooks,
-            Fault::OperationFails(_) | Fault::SupervisorOperationFails | Fault::RecoveryOperationFails => {
-                |faults| &mut faults.errors
+            ModelFault::HookFails(_) | ModelFault::HookHangs(_) | ModelFault::HookUnfit(_) => {
+                |faults| &mut faults.bad_hooks
             }
-            Fault::Crash(_) | Fault::CrashSupervisor | Fault::CrashRecovery => |faults| &mut faults.crashes,
-            Fault::Stop(_) | Fault::StopSupervisor | Fault::StopRecovery => |faults| &mut faults.stops,
-            Fault::DropDown(_) | Fault::DropUp(_) => |faults| &mut faults.drops,
-            Fault::Reset(_) => |faults| &mut faults.resets,
-            Fault::StrayDown(_) | Fault::StrayUp(_) => |faults| &mut faults.strays,
-            Fault::Late => |faults| &mut faults.late,
-            Fault::Cancel | Fault::CancelRecovery => |faults| &mut faults.cancels,
-            Fault::Signal(_) => |faults| &mut faults.signals,
-            Fault::Speaks(..) => |faults| &mut faults.versions,
-            Fault::SealGoesOn(_) => |faults| &mut faults.progress,
+            ModelFault::OperationFails(_)
+            | ModelFault::SupervisorOperationFails
+            | ModelFault::RecoveryOperationFails => |faults| &mut faults.errors,
+            ModelFault::Crash(_) | ModelFault::CrashSupervisor | ModelFault::CrashRecovery => {
+                |faults| &mut faults.crashes
+            }
+            ModelFault::Stop(_) | ModelFault::StopSupervisor | ModelFault::StopRecovery => {
+                |faults| &mut faults.stops
+            }
+            ModelFault::DropDown(_) | ModelFault::DropUp(_) => |faults| &mut faults.drops,
+            ModelFault::Reset(_) => |faults| &mut faults.resets,
+            ModelFault::StrayDown(_) | ModelFault::StrayUp(_) => |faults| &mut faults.strays,
+            ModelFault::Late => |faults| &mut faults.late,
+            ModelFault::Cancel | ModelFault::CancelRecovery => |faults| &mut faults.cancels,
+            ModelFault::Signal(_) => |faults| &mut faults.signals,
+            ModelFault::Speaks(..) => |faults| &mut faults.versions,
+            ModelFault::SealGoesOn(_) => |faults| &mut faults.progress,
         }
     }
 }
@@ -411,89 +417,93 @@ impl Model {
                 && supervisor.machine.state() != StateName::AwaitServing
                 && !self.supervisor_can_read()
                 && supervisor.machine.timers().is_armed(Timer::Deadline);
-            faults.extend(late.then_some(Fault::Late));
+            faults.extend(late.then_some(ModelFault::Late));
             // Told after all that has come before it.
             let cancels = self.faults.cancels > 0 && !self.supervisor_can_read();
-            faults.extend(cancels.then_some(Fault::Cancel));
+            faults.extend(cancels.then_some(ModelFault::Cancel));
         }
         let cancels = self.faults.cancels > 0 && self.recovery_runs() && !self.recovery_is_over();
-        faults.extend(cancels.then_some(Fault::CancelRecovery));
+        faults.extend(cancels.then_some(ModelFault::CancelRecovery));
         steps.extend(faults.into_iter().map(Step::Fault));
     }
 
-    fn bad_processes(&self, faults: &mut Vec<Fault>) {
+    fn bad_processes(&self, faults: &mut Vec<ModelFault>) {
         if self.faults.crashes > 0 {
-            faults.extend(self.supervisor.iter().map(|_| Fault::CrashSupervisor));
+            faults.extend(self.supervisor.iter().map(|_| ModelFault::CrashSupervisor));
             let recovery = self.recovery.iter().filter(|recovery| !recovery.machine.is_done());
-            faults.extend(recovery.map(|_| Fault::CrashRecovery));
+            faults.extend(recovery.map(|_| ModelFault::CrashRecovery));
             let alive = self.processes.iter().filter(|(_, process)| process.life != Life::Dying);
-            faults.extend(alive.map(|(pid, _)| Fault::Crash(*pid)));
+            faults.extend(alive.map(|(pid, _)| ModelFault::Crash(*pid)));
         }
         if self.faults.stops > 0 {
             let at_work =
                 |supervisor: &&ModelSupervisor| !supervisor.stopped && !supervisor.machine.is_done();
-            faults.extend(self.supervisor.iter().filter(at_work).map(|_| Fault::StopSupervisor));
+            faults.extend(self.supervisor.iter().filter(at_work).map(|_| ModelFault::StopSupervisor));
             let recovery = self.recovery.iter().filter(|s| !s.stopped && !s.machine.is_done());
-            faults.extend(recovery.map(|_| Fault::StopRecovery));
+            faults.extend(recovery.map(|_| ModelFault::StopRecovery));
         }
         for pid in self.processes.keys().filter(|pid| self.runs(**pid)) {
-            faults.extend((self.faults.stops > 0).then_some(Fault::Stop(*pid)));
-            faults.extend((self.faults.signals > 0).then_some(Fault::Signal(*pid)));
+            faults.extend((self.faults.stops > 0).then_some(ModelFault::Stop(*pid)));
+            faults.extend((self.faults.signals > 0).then_some(ModelFault::Signal(*pid)));
         }
     }
 
     /// A process that has not said a word yet may be of any build; so may the one that serves before the first handoff.
-    fn other_versions(&self, faults: &mut Vec<Fault>) {
+    fn other_versions(&self, faults: &mut Vec<ModelFault>) {
         if self.faults.versions == 0 {
             return;
         }
         let untouched = self.started == 0 && self.signalled.is_none();
         let silent = |(_, process): &(&u32, &ModelDaemon)| !process.begun || untouched;
         for (pid, _) in self.processes.iter().filter(silent) {
-            faults.extend(Version::OTHERS.map(|version| Fault::Speaks(*pid, version)));
+            faults.extend(Version::OTHERS.map(|version| ModelFault::Speaks(*pid, version)));
         }
     }
 
-    fn bad_links(&self, faults: &mut Vec<Fault>) {
+    fn bad_links(&self, faults: &mut Vec<ModelFault>) {
         for (i, link) in self.links.iter().enumerate() {
             let drops = self.faults.drops > 0;
-            faults.extend((drops && !link.down.is_empty()).then_some(Fault::DropDown(i)));
+            faults.extend((drops && !link.down.is_empty()).then_some(ModelFault::DropDown(i)));
             // What nobody repeats is not lost: an incumbent's `Hello`, before it is part of a handoff.
             let repeated = !matches!(
                 (link.end, link.up.front()),
                 (ModelEnd::Supervisor(Peer::Incumbent), None | Some(Message::Hello(_)))
             );
-            faults.extend((drops && repeated && !link.up.is_empty()).then_some(Fault::DropUp(i)));
+            faults.extend((drops && repeated && !link.up.is_empty()).then_some(ModelFault::DropUp(i)));
             let whole = link.supervisor_open && link.daemon_open && link.accepted && !link.reset;
-            faults.extend((self.faults.resets > 0 && whole).then_some(Fault::Reset(i)));
+            faults.extend((self.faults.resets > 0 && whole).then_some(ModelFault::Reset(i)));
             if self.faults.strays > 0 && whole && matches!(link.end, ModelEnd::Supervisor(_)) {
-                faults.extend(self.is_in_session(link).then_some(Fault::StrayDown(i)));
+                faults.extend(self.is_in_session(link).then_some(ModelFault::StrayDown(i)));
                 let hears = link.acked && self.is_at_work(link.end) && !self.is_stopped();
-                faults.extend(hears.then_some(Fault::StrayUp(i)));
+                faults.extend(hears.then_some(ModelFault::StrayUp(i)));
             }
         }
     }
 
-    fn bad_work(&self, faults: &mut Vec<Fault>) {
+    fn bad_work(&self, faults: &mut Vec<ModelFault>) {
         for (pid, process) in &self.processes {
             if self.faults.bad_hooks > 0 && process.hook_returns() {
-                faults.extend([Fault::HookFails(*pid), Fault::HookHangs(*pid), Fault::HookUnfit(*pid)]);
+                faults.extend([
+                    ModelFault::HookFails(*pid),
+                    ModelFault::HookHangs(*pid),
+                    ModelFault::HookUnfit(*pid),
+                ]);
             }
             let goes_on =
                 self.faults.progress > 0 && process.hook_returns() && process.seal_progress().is_some();
-            faults.extend(goes_on.then_some(Fault::SealGoesOn(*pid)));
+            faults.extend(goes_on.then_some(ModelFault::SealGoesOn(*pid)));
             let fails = self.faults.errors > 0 && !process.pending.is_empty();
-            faults.extend(fails.then_some(Fault::OperationFails(*pid)));
+            faults.extend(fails.then_some(ModelFault::OperationFails(*pid)));
         }
         let pending = self
             .supervisor
             .as_ref()
             .is_some_and(|supervisor| !supervisor.stopped && !supervisor.pending.is_empty());
-        faults.extend((self.faults.errors > 0 && pending).then_some(Fault::SupervisorOperationFails));
+        faults.extend((self.faults.errors > 0 && pending).then_some(ModelFault::SupervisorOperationFails));
         let notes =
             |recovery: &ModelRecovery| matches!(recovery.pending.first(), Some(recovery::Awaited::Note(_)));
         let noting = self.recovery_runs() && self.recovery.as_ref().is_some_and(notes);
-        faults.extend((self.faults.errors > 0 && noting).then_some(Fault::RecoveryOperationFails));
+        faults.extend((self.faults.errors > 0 && noting).then_some(ModelFault::RecoveryOperationFails));
     }
 }
 

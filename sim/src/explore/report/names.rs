@@ -3,7 +3,7 @@ use handoff::machine::supervisor::{self, Peer};
 use handoff::machine::{Awaited, Timer};
 use handoff::message::Message;
 
-use crate::explore::model::steps::{Fault, Step};
+use crate::explore::model::steps::{ModelFault, Step};
 use crate::explore::model::{Model, ModelEnd};
 use crate::process::message_name;
 use crate::trace::Name;
@@ -104,27 +104,28 @@ impl Model {
             | Step::ContinueSupervisor
             | Step::Continue(_) => None,
             Step::Fault(ref fault) => match *fault {
-                Fault::HookFails(pid)
-                | Fault::HookUnfit(pid)
-                | Fault::OperationFails(pid)
-                | Fault::SealGoesOn(pid)
-                | Fault::Signal(pid) => Some(Actor::Daemon(pid)),
-                Fault::StrayDown(i) => Some(Actor::Daemon(self.links[i].pid)),
-                Fault::SupervisorOperationFails | Fault::StrayUp(_) | Fault::Late | Fault::Cancel => {
-                    Some(Actor::Supervisor)
-                }
-                Fault::RecoveryOperationFails | Fault::CancelRecovery => Some(Actor::Recovery),
-                Fault::HookHangs(_)
-                | Fault::CrashRecovery
-                | Fault::StopRecovery
-                | Fault::DropDown(_)
-                | Fault::DropUp(_)
-                | Fault::Reset(_)
-                | Fault::CrashSupervisor
-                | Fault::Crash(_)
-                | Fault::StopSupervisor
-                | Fault::Stop(_)
-                | Fault::Speaks(..) => None,
+                ModelFault::HookFails(pid)
+                | ModelFault::HookUnfit(pid)
+                | ModelFault::OperationFails(pid)
+                | ModelFault::SealGoesOn(pid)
+                | ModelFault::Signal(pid) => Some(Actor::Daemon(pid)),
+                ModelFault::StrayDown(i) => Some(Actor::Daemon(self.links[i].pid)),
+                ModelFault::SupervisorOperationFails
+                | ModelFault::StrayUp(_)
+                | ModelFault::Late
+                | ModelFault::Cancel => Some(Actor::Supervisor),
+                ModelFault::RecoveryOperationFails | ModelFault::CancelRecovery => Some(Actor::Recovery),
+                ModelFault::HookHangs(_)
+                | ModelFault::CrashRecovery
+                | ModelFault::StopRecovery
+                | ModelFault::DropDown(_)
+                | ModelFault::DropUp(_)
+                | ModelFault::Reset(_)
+                | ModelFault::CrashSupervisor
+                | ModelFault::Crash(_)
+                | ModelFault::StopSupervisor
+                | ModelFault::Stop(_)
+                | ModelFault::Speaks(..) => None,
             },
         }
     }
@@ -172,45 +173,49 @@ impl Model {
         }
     }
 
-    fn name_of_fault(&self, fault: &Fault) -> String {
+    fn name_of_fault(&self, fault: &ModelFault) -> String {
         match *fault {
-            Fault::HookFails(pid) => format!("D{pid}: {} fails", self.hook(pid)),
-            Fault::HookHangs(pid) => format!("D{pid}: {} hangs", self.hook(pid)),
-            Fault::HookUnfit(pid) => format!("D{pid}: {} returns what is not good enough", self.hook(pid)),
-            Fault::OperationFails(pid) => format!("D{pid}: {} fails", self.asked(pid)),
-            Fault::SupervisorOperationFails => format!("{SUPERVISOR}: {} fails", self.supervisor_asked()),
-            Fault::RecoveryOperationFails => format!("{RECOVERY}: journal fails"),
-            Fault::CrashRecovery => format!("{RECOVERY} crashes"),
-            Fault::StopRecovery => format!("{RECOVERY} is stopped"),
-            Fault::DropDown(i) => {
+            ModelFault::HookFails(pid) => format!("D{pid}: {} fails", self.hook(pid)),
+            ModelFault::HookHangs(pid) => format!("D{pid}: {} hangs", self.hook(pid)),
+            ModelFault::HookUnfit(pid) => {
+                format!("D{pid}: {} returns what is not good enough", self.hook(pid))
+            }
+            ModelFault::OperationFails(pid) => format!("D{pid}: {} fails", self.asked(pid)),
+            ModelFault::SupervisorOperationFails => {
+                format!("{SUPERVISOR}: {} fails", self.supervisor_asked())
+            }
+            ModelFault::RecoveryOperationFails => format!("{RECOVERY}: journal fails"),
+            ModelFault::CrashRecovery => format!("{RECOVERY} crashes"),
+            ModelFault::StopRecovery => format!("{RECOVERY} is stopped"),
+            ModelFault::DropDown(i) => {
                 let link = &self.links[i];
                 format!("{} from {} to {} is lost", front(link.down.front()), link.end.name(), self.peer(i))
             }
-            Fault::DropUp(i) => {
+            ModelFault::DropUp(i) => {
                 let link = &self.links[i];
                 format!("{} from {} to {} is lost", front(link.up.front()), self.peer(i), link.end.name())
             }
-            Fault::Reset(i) => {
+            ModelFault::Reset(i) => {
                 format!("the link of {} and {} is reset", self.links[i].end.name(), self.peer(i))
             }
-            Fault::StrayDown(i) => {
+            ModelFault::StrayDown(i) => {
                 let (to, what) = (self.peer(i), self.stray_down(i).name());
                 format!("{to} reads {what} of another handoff from {}", self.links[i].end.name())
             }
-            Fault::StrayUp(i) => {
+            ModelFault::StrayUp(i) => {
                 let (to, what) = (self.links[i].end.name(), self.stray_up(i).name());
                 format!("{to} reads {what} of another handoff from {}", self.peer(i))
             }
-            Fault::CrashSupervisor => format!("{SUPERVISOR} crashes"),
-            Fault::Crash(pid) => format!("D{pid} crashes"),
-            Fault::StopSupervisor => format!("{SUPERVISOR} is stopped"),
-            Fault::Stop(pid) => format!("D{pid} is stopped"),
-            Fault::Late => format!("{SUPERVISOR}: the deadline comes early"),
-            Fault::Cancel => format!("{SUPERVISOR} is told to call it off"),
-            Fault::CancelRecovery => format!("{RECOVERY} is told to call it off"),
-            Fault::Signal(pid) => format!("D{pid} is told to stop"),
-            Fault::SealGoesOn(pid) => format!("D{pid} says how far its seal has come"),
-            Fault::Speaks(pid, version) => format!("D{pid} speaks {}", version.name()),
+            ModelFault::CrashSupervisor => format!("{SUPERVISOR} crashes"),
+            ModelFault::Crash(pid) => format!("D{pid} crashes"),
+            ModelFault::StopSupervisor => format!("{SUPERVISOR} is stopped"),
+            ModelFault::Stop(pid) => format!("D{pid} is stopped"),
+            ModelFault::Late => format!("{SUPERVISOR}: the deadline comes early"),
+            ModelFault::Cancel => format!("{SUPERVISOR} is told to call it off"),
+            ModelFault::CancelRecovery => format!("{RECOVERY} is told to call it off"),
+            ModelFault::Signal(pid) => format!("D{pid} is told to stop"),
+            ModelFault::SealGoesOn(pid) => format!("D{pid} says how far its seal has come"),
+            ModelFault::Speaks(pid, version) => format!("D{pid} speaks {}", version.name()),
         }
     }
 

@@ -5,7 +5,7 @@ use handoff::machine::{Machine, MachineRole, StateName};
 
 use super::names::{Actor, RECOVERY, SUPERVISOR, daemon};
 use crate::explore::model::apply::Move;
-use crate::explore::model::steps::{Fault, Step};
+use crate::explore::model::steps::{ModelFault, Step};
 use crate::explore::model::watch::{Asked, Watch};
 use crate::explore::model::{Daemon, Model};
 use crate::mutation::mutant::Mutation;
@@ -87,10 +87,10 @@ impl Story {
     }
 
     /// A frame is lost.
-    fn lose(&mut self, before: &Model, fault: &Fault) {
+    fn lose(&mut self, before: &Model, fault: &ModelFault) {
         let key = match *fault {
-            Fault::DropDown(i) => (before.links[i].end.name(), daemon(before.links[i].pid)),
-            Fault::DropUp(i) => (daemon(before.links[i].pid), before.links[i].end.name()),
+            ModelFault::DropDown(i) => (before.links[i].end.name(), daemon(before.links[i].pid)),
+            ModelFault::DropUp(i) => (daemon(before.links[i].pid), before.links[i].end.name()),
             _ => return,
         };
         self.under_way.get_mut(&key).and_then(VecDeque::pop_front);
