@@ -14,7 +14,7 @@ mod report;
 mod search;
 
 pub use bounds::{Bound, LARGE, SMALL};
-pub use model::faults::Faults;
+pub use model::faults::FaultBudget;
 pub use report::replay::Replayed;
 pub use report::table::tables;
 pub use search::graph::{Options, Report, Root, explore, explore_from};

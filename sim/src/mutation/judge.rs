@@ -12,7 +12,7 @@ use handoff::machine::supervisor::Verdict::{self, *};
 
 use super::mutant::{Change, Mutation};
 use crate::daemon::Make;
-use crate::explore::{self, Bound, Faults, Options, Root, SMALL, explore, explore_from};
+use crate::explore::{self, Bound, FaultBudget, Options, Root, SMALL, explore, explore_from};
 use crate::harness::checks::Violation;
 use crate::plan::Plan;
 use crate::run::{self, Planted, ledgers, run};
@@ -137,7 +137,7 @@ impl Judge {
 fn with_one_more(mutation: &Mutation, bound: &Bound, root: &Root) -> Option<Fate> {
     const EVERY: &[Verdict] =
         &[Committed, RolledBack, FellBack, Unconfirmed, NobodyServes, Busy, Unreachable, Cancelled];
-    const ONE_MORE: [fn(&mut Faults); 5] = [
+    const ONE_MORE: [fn(&mut FaultBudget); 5] = [
         |faults| faults.crashes += 1,
         |faults| faults.stops += 1,
         |faults| faults.resets += 1,

@@ -9,7 +9,7 @@ use handoff::text::PlainText;
 use handoff::time::Time;
 use handoff::{HandoffId, HostError};
 
-use super::faults::Faults;
+use super::faults::FaultBudget;
 use super::host::ModelHost;
 use super::steps::{ModelFault, Step};
 use super::watch::Watch;
@@ -235,7 +235,7 @@ impl Model {
     }
 
     /// Takes one fault from those that are left.
-    fn fault(&mut self, kind: impl Fn(&mut Faults) -> &mut u8) {
+    fn fault(&mut self, kind: impl Fn(&mut FaultBudget) -> &mut u8) {
         *kind(&mut self.faults) -= 1;
         self.supervisor.iter_mut().for_each(|supervisor| supervisor.must_commit = false);
     }

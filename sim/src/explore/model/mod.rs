@@ -30,7 +30,7 @@ use handoff::node::keeper;
 use handoff::record::Record;
 use handoff::{HandoffId, ProcessId};
 
-use self::faults::Faults;
+use self::faults::FaultBudget;
 use crate::process::AnyHook;
 pub(crate) use crate::process::Life;
 
@@ -194,7 +194,7 @@ pub(crate) struct ModelLink {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Model {
-    pub faults: Faults,
+    pub faults: FaultBudget,
     /// How many may still be started.
     pub handoffs: u8,
     pub started: u8,
@@ -247,7 +247,7 @@ pub(crate) fn hello(pid: u32, role: Role) -> Hello {
 
 impl Model {
     /// One daemon serves; a supervisor is about to replace it.
-    pub(crate) fn new(faults: Faults, handoffs: u8) -> Model {
+    pub(crate) fn new(faults: FaultBudget, handoffs: u8) -> Model {
         let machine = Incumbent::new(hello(1, Role::Incumbent), 1, SECOND);
         let first = ModelDaemon {
             begun: true,

@@ -2,7 +2,7 @@
 use handoff::machine::{Machine, StateName, Timer, Timers, recovery, supervisor::Peer};
 use handoff::message::Message;
 
-use super::faults::Faults;
+use super::faults::FaultBudget;
 use super::{Life, Model, ModelDaemon, ModelEnd, ModelLink, ModelRecovery, ModelSupervisor, Version};
 use crate::process::AnyHook;
 
@@ -93,7 +93,7 @@ impl Step {
 
 impl ModelFault {
     /// Of which kind it is: the one that there is one less of then.
-    pub(crate) fn kind(&self) -> fn(&mut Faults) -> &mut u8 {
+    pub(crate) fn kind(&self) -> fn(&mut FaultBudget) -> &mut u8 {
         match self {
             ModelFault::HookFails(_) | ModelFault::HookHangs(_) | ModelFault::HookUnfit(_) => {
                 |faults| &mut faults.bad_hooks

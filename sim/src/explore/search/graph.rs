@@ -16,7 +16,7 @@ use crate::explore::bounds::Bound;
 use crate::explore::checks;
 use crate::explore::model::Model;
 use crate::explore::model::apply::Move;
-use crate::explore::model::faults::Faults;
+use crate::explore::model::faults::FaultBudget;
 use crate::explore::model::recover;
 use crate::explore::model::steps::Step;
 use crate::explore::model::watch::Watch;
@@ -75,7 +75,7 @@ pub struct Root {
 
 impl Root {
     /// The same, with other faults that may still happen.
-    pub fn with(&self, change: impl Fn(&mut Faults)) -> Root {
+    pub fn with(&self, change: impl Fn(&mut FaultBudget)) -> Root {
         let mut root = self.clone();
         change(&mut root.model.faults);
         root

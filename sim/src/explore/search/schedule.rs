@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::explore::model::Model;
 use crate::explore::model::apply::Move;
-use crate::explore::model::faults::Faults;
+use crate::explore::model::faults::FaultBudget;
 use crate::explore::model::watch::Watch;
 
 /// A way through the states.
@@ -16,7 +16,7 @@ use crate::explore::model::watch::Watch;
 pub struct Schedule {
     /// What is to be seen in it.
     pub why: String,
-    pub(crate) faults: Faults,
+    pub(crate) faults: FaultBudget,
     pub(crate) handoffs: u8,
     pub(crate) moves: Vec<Move>,
 }
@@ -35,7 +35,7 @@ struct Written {
 struct Bounds {
     handoffs: u8,
     steps: Vec<String>,
-    faults: Faults,
+    faults: FaultBudget,
 }
 
 const DIES: &str = ", and dies ";
