@@ -11,7 +11,7 @@ use handoff::{HandoffId, HostError};
 
 use super::faults::FaultBudget;
 use super::host::ModelHost;
-use super::steps::{ModelFault, Step};
+use super::steps::{ModelFault, ModelStep};
 use super::watch::Watch;
 use super::{
     Daemon, LIVENESS, Life, Model, ModelEnd, ModelLink, ModelSupervisor, SECOND, STRAY, id, is_stray,
@@ -34,7 +34,7 @@ type Input = DaemonEvent<Ran>;
 /// A step that was taken, and in which of its gaps the process that acts died.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Move {
-    pub step: Step,
+    pub step: ModelStep,
     pub dies: Option<u8>,
 }
 
@@ -49,7 +49,7 @@ impl Move {
 
 impl Model {
     /// What becomes of the model: the one in which whoever acts lives, then one for every gap in which it dies.
-    pub(crate) fn after(&self, step: &Step, watch: &mut Watch<'_>) -> (Model, Vec<Model>) {
+    pub(crate) fn after(&self, step: &ModelStep, watch: &mut Watch<'_>) -> (Model, Vec<Model>) {
         let mut lived = self.clone();
         lived.apply(step, watch);
         let mut died = Vec::new();
@@ -64,7 +64,7 @@ impl Model {
     }
 
     /// Lets `step` happen.
-    pub(crate) fn apply(&mut self, step: &Step, watch: &mut Watch<'_>) {
+    pub(crate) fn apply(&mut self, step: &ModelStep, watch: &mut Watch<'_>) {
         watch.clear();
         self.apply_step(step, watch);
         self.violated(watch.is_endless().then(|| "a turn has no end".into()));
@@ -74,61 +74,63 @@ impl Model {
     }
 
     /// Lets `step` happen, but that the process that acts dies in the `n`-th gap that it passes.
-    pub(crate) fn apply_and_die(&mut self, step: &Step, n: usize, watch: &mut Watch<'_>) {
+    pub(crate) fn apply_and_die(&mut self, step: &ModelStep, n: usize, watch: &mut Watch<'_>) {
         self.fault(|faults| &mut faults.crashes);
         watch.crash = Some(n);
         self.apply(step, watch);
     }
 
-    fn apply_step(&mut self, step: &Step, watch: &mut Watch<'_>) {
+    fn apply_step(&mut self, step: &ModelStep, watch: &mut Watch<'_>) {
         match *step {
-            Step::Recover
-            | Step::TellRecovery(_)
-            | Step::Refused(_)
-            | Step::RecoveryComplete
-            | Step::RecoveryTimer(_)
-            | Step::ContinueRecovery => self.apply_to_recovery(step, watch),
-            Step::Accept(i) | Step::Down(i) | Step::DownClosed(i) => self.daemon_reads_from(i, step, watch),
-            Step::Up(i) => self.supervisor_reads(i, watch),
-            Step::UpClosed(i) => self.supervisor_reads_end(i, watch),
-            Step::Handoff => self.start(true, watch),
-            Step::ColdStart => self.start(false, watch),
-            Step::Connect => self.connect(watch),
-            Step::Begin(pid) => {
+            ModelStep::Recover
+            | ModelStep::TellRecovery(_)
+            | ModelStep::Refused(_)
+            | ModelStep::RecoveryComplete
+            | ModelStep::RecoveryTimer(_)
+            | ModelStep::ContinueRecovery => self.apply_to_recovery(step, watch),
+            ModelStep::Accept(i) | ModelStep::Down(i) | ModelStep::DownClosed(i) => {
+                self.daemon_reads_from(i, step, watch)
+            }
+            ModelStep::Up(i) => self.supervisor_reads(i, watch),
+            ModelStep::UpClosed(i) => self.supervisor_reads_end(i, watch),
+            ModelStep::Handoff => self.start(true, watch),
+            ModelStep::ColdStart => self.start(false, watch),
+            ModelStep::Connect => self.connect(watch),
+            ModelStep::Begin(pid) => {
                 self.processes.get_mut(&pid).into_iter().for_each(|process| process.begun = true);
                 self.daemon(pid, Input::Start, watch);
             }
-            Step::Hook(pid) => self.finish_hook(pid, Ok(true), watch),
-            Step::Complete(pid) => self.complete(pid, true, watch),
-            Step::SupervisorComplete => self.supervisor_complete(true, watch),
-            Step::FreesLock(pid) => self.lock = self.lock.filter(|holder| *holder != pid),
-            Step::GivesUp(pid) => self.dies(pid),
-            Step::Ends(pid) => {
+            ModelStep::Hook(pid) => self.finish_hook(pid, Ok(true), watch),
+            ModelStep::Complete(pid) => self.complete(pid, true, watch),
+            ModelStep::SupervisorComplete => self.supervisor_complete(true, watch),
+            ModelStep::FreesLock(pid) => self.lock = self.lock.filter(|holder| *holder != pid),
+            ModelStep::GivesUp(pid) => self.dies(pid),
+            ModelStep::Ends(pid) => {
                 self.processes.remove(&pid);
             }
-            Step::TellEnded(pid) => self.tell_ended(pid, watch),
-            Step::SupervisorTimer(timer) => {
+            ModelStep::TellEnded(pid) => self.tell_ended(pid, watch),
+            ModelStep::SupervisorTimer(timer) => {
                 self.supervisor.iter_mut().for_each(|supervisor| supervisor.late |= timer == Timer::Deadline);
                 self.supervisor(supervisor::Event::Timer(timer), watch);
             }
-            Step::DaemonTimer(pid, timer) => self.daemon(pid, Input::Timer(timer), watch),
-            Step::ContinueSupervisor => {
+            ModelStep::DaemonTimer(pid, timer) => self.daemon(pid, Input::Timer(timer), watch),
+            ModelStep::ContinueSupervisor => {
                 self.supervisor.iter_mut().for_each(|supervisor| supervisor.stopped = false)
             }
-            Step::Continue(pid) => self.set_life(pid, Life::Runs),
-            Step::Fault(ref fault) => self.go_wrong(fault, watch),
+            ModelStep::Continue(pid) => self.set_life(pid, Life::Runs),
+            ModelStep::Fault(ref fault) => self.go_wrong(fault, watch),
         }
     }
 
-    fn daemon_reads_from(&mut self, i: usize, step: &Step, watch: &mut Watch<'_>) {
+    fn daemon_reads_from(&mut self, i: usize, step: &ModelStep, watch: &mut Watch<'_>) {
         let link = &mut self.links[i];
         let (pid, id) = (link.pid, link.id);
         let input = match step {
-            Step::Accept(_) => {
+            ModelStep::Accept(_) => {
                 link.accepted = true;
                 Input::Connected(id)
             }
-            Step::Down(_) => match link.down.pop_front() {
+            ModelStep::Down(_) => match link.down.pop_front() {
                 Some(message) => Input::Frame(id, message),
                 None => return,
             },

@@ -13,7 +13,7 @@ use handoff::{HostError, ProcessId};
 
 use super::host::ModelHost;
 use super::journal;
-use super::steps::Step;
+use super::steps::ModelStep;
 use super::watch::Watch;
 use super::{LIVENESS, Model, ModelEnd, ModelLink, ModelRecovery, SECOND, id};
 use crate::checks::{recovery as checks, supervisor::finalizes};
@@ -51,19 +51,21 @@ impl Model {
     }
 
     /// Lets a step of its happen.
-    pub(crate) fn apply_to_recovery(&mut self, step: &Step, watch: &mut Watch<'_>) {
+    pub(crate) fn apply_to_recovery(&mut self, step: &ModelStep, watch: &mut Watch<'_>) {
         match *step {
-            Step::Recover => self.recovery_starts(watch),
-            Step::TellRecovery(pid) => self.tell_recovery(pid, watch),
-            Step::Refused(pid) => {
+            ModelStep::Recover => self.recovery_starts(watch),
+            ModelStep::TellRecovery(pid) => self.tell_recovery(pid, watch),
+            ModelStep::Refused(pid) => {
                 self.recovery.iter_mut().for_each(|recovery| {
                     recovery.refused.remove(0);
                 });
                 self.recovery(Event::Closed(id(pid)), watch);
             }
-            Step::RecoveryComplete => self.recovery_complete(true, watch),
-            Step::RecoveryTimer(timer) => self.recovery(Event::Timer(timer), watch),
-            Step::ContinueRecovery => self.recovery.iter_mut().for_each(|recovery| recovery.stopped = false),
+            ModelStep::RecoveryComplete => self.recovery_complete(true, watch),
+            ModelStep::RecoveryTimer(timer) => self.recovery(Event::Timer(timer), watch),
+            ModelStep::ContinueRecovery => {
+                self.recovery.iter_mut().for_each(|recovery| recovery.stopped = false)
+            }
             _ => {}
         }
     }
@@ -105,7 +107,7 @@ impl Model {
     }
 
     /// What can happen to it next, but for timers. Ends come before anything else.
-    pub(crate) fn recovery_steps(&self, steps: &mut Vec<Step>) {
+    pub(crate) fn recovery_steps(&self, steps: &mut Vec<ModelStep>) {
         let Some(recovery) =
             self.recovery.as_ref().filter(|_| self.recovery_runs() && !self.recovery_is_over())
         else {
@@ -113,22 +115,22 @@ impl Model {
         };
         let ended = recovery.watched.iter().find(|pid| !self.processes.contains_key(pid));
         if let Some(pid) = ended {
-            return steps.push(Step::TellRecovery(*pid));
+            return steps.push(ModelStep::TellRecovery(*pid));
         }
-        steps.extend(recovery.refused.first().map(|pid| Step::Refused(*pid)));
-        steps.extend((!recovery.pending.is_empty()).then_some(Step::RecoveryComplete));
+        steps.extend(recovery.refused.first().map(|pid| ModelStep::Refused(*pid)));
+        steps.extend((!recovery.pending.is_empty()).then_some(ModelStep::RecoveryComplete));
         for (i, link) in
             self.links.iter().enumerate().filter(|(_, l)| l.end == ModelEnd::Recovery && l.supervisor_open)
         {
             if !link.up.is_empty() {
-                steps.push(Step::Up(i));
+                steps.push(ModelStep::Up(i));
             } else if !link.daemon_open || link.reset {
-                steps.push(Step::UpClosed(i));
+                steps.push(ModelStep::UpClosed(i));
             }
         }
     }
 
-    pub(crate) fn recovery_timers(&self, quiet: bool, steps: &mut Vec<Step>) {
+    pub(crate) fn recovery_timers(&self, quiet: bool, steps: &mut Vec<ModelStep>) {
         let Some(recovery) = self.recovery.as_ref().filter(|recovery| !recovery.stopped) else { return };
         let mut busy = Vec::new();
         self.recovery_steps(&mut busy);
@@ -156,7 +158,7 @@ impl Model {
                 }
                 _ => false,
             };
-            steps.extend(fires.then_some(Step::RecoveryTimer(timer)));
+            steps.extend(fires.then_some(ModelStep::RecoveryTimer(timer)));
         }
     }
 

@@ -8,7 +8,7 @@ use crate::process::AnyHook;
 
 /// One thing that can happen next. Daemons are named by their pid, links by their place.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
+pub(crate) enum ModelStep {
     Recover,
     TellRecovery(u32),
     Refused(u32),
@@ -81,11 +81,13 @@ pub(crate) enum Needs {
     Somebody,
 }
 
-impl Step {
+impl ModelStep {
     /// Nobody need ever continue a stopped process.
     pub(crate) fn needs(&self) -> Needs {
         match self {
-            Step::Continue(_) | Step::ContinueSupervisor | Step::ContinueRecovery => Needs::Somebody,
+            ModelStep::Continue(_) | ModelStep::ContinueSupervisor | ModelStep::ContinueRecovery => {
+                Needs::Somebody
+            }
             _ => Needs::Nothing,
         }
     }
@@ -120,7 +122,7 @@ impl ModelFault {
 }
 
 impl Model {
-    pub(crate) fn steps(&self) -> Vec<Step> {
+    pub(crate) fn steps(&self) -> Vec<ModelStep> {
         let mut steps = Vec::new();
         if self.faults.prompt {
             self.recovery_and_its_peers(&mut steps);
@@ -146,22 +148,22 @@ impl Model {
 
     /// Timers that time alone lets expire, whatever else is to be done first: heartbeats soon, the deadlines of supervisors
     /// at last.
-    pub(crate) fn due(&self) -> Vec<(Step, Needs)> {
+    pub(crate) fn due(&self) -> Vec<(ModelStep, Needs)> {
         let mut due = Vec::new();
-        let mut note = |timers: &Timers, step: &dyn Fn(Timer) -> Step| {
+        let mut note = |timers: &Timers, step: &dyn Fn(Timer) -> ModelStep| {
             for (timer, needs) in [(Timer::Heartbeat, Needs::Nothing), (Timer::Deadline, Needs::Deadline)] {
                 due.extend(timers.is_armed(timer).then(|| (step(timer), needs)));
             }
         };
         if let Some(supervisor) = self.supervisor.as_ref().filter(|supervisor| !supervisor.stopped) {
-            note(supervisor.machine.timers(), &Step::SupervisorTimer);
+            note(supervisor.machine.timers(), &ModelStep::SupervisorTimer);
         }
         if let Some(recovery) = self.recovery.as_ref().filter(|recovery| !recovery.stopped) {
-            note(recovery.machine.timers(), &Step::RecoveryTimer);
+            note(recovery.machine.timers(), &ModelStep::RecoveryTimer);
         }
         for (pid, process) in self.processes.iter().filter(|(_, process)| process.life == Life::Runs) {
             let beats = process.timers().is_armed(Timer::Heartbeat);
-            due.extend(beats.then_some((Step::DaemonTimer(*pid, Timer::Heartbeat), Needs::Nothing)));
+            due.extend(beats.then_some((ModelStep::DaemonTimer(*pid, Timer::Heartbeat), Needs::Nothing)));
         }
         due
     }
@@ -176,7 +178,7 @@ impl Model {
     }
 
     /// What is under way between a supervisor that recovers and the daemons that it asks.
-    fn recovery_and_its_peers(&self, steps: &mut Vec<Step>) {
+    fn recovery_and_its_peers(&self, steps: &mut Vec<ModelStep>) {
         self.recovery_steps(steps);
         let is_asked = |(pid, _): &(&u32, &ModelDaemon)| {
             let reads = |link: &ModelLink| {
@@ -190,30 +192,30 @@ impl Model {
         steps.extend(self.processes.iter().filter(is_asked).filter_map(|(pid, _)| self.daemon_reads(*pid)));
     }
 
-    fn reads(&self, steps: &mut Vec<Step>) {
+    fn reads(&self, steps: &mut Vec<ModelStep>) {
         steps.extend(self.processes.keys().filter_map(|pid| self.daemon_reads(*pid)));
         steps.extend((0..self.links.len()).filter_map(|i| self.reads_next(i)));
         if self.supervisor_runs()
             && self.supervisor.as_ref().is_some_and(|supervisor| supervisor.wants_connect)
         {
-            steps.push(Step::Connect);
+            steps.push(ModelStep::Connect);
         }
     }
 
     /// Hosts read older links first: what came over one is handled before what its sender says over the next.
-    fn daemon_reads(&self, pid: u32) -> Option<Step> {
+    fn daemon_reads(&self, pid: u32) -> Option<ModelStep> {
         let mut links = self.links.iter().enumerate().filter(|(_, link)| link.pid == pid && link.daemon_open);
         links.find_map(|(i, link)| match () {
             () if !self.runs(pid) || !self.processes[&pid].begun => None,
-            () if !link.accepted => Some(Step::Accept(i)),
-            () if !link.down.is_empty() => Some(Step::Down(i)),
-            () if !link.supervisor_open || link.reset => Some(Step::DownClosed(i)),
+            () if !link.accepted => Some(ModelStep::Accept(i)),
+            () if !link.down.is_empty() => Some(ModelStep::Down(i)),
+            () if !link.supervisor_open || link.reset => Some(ModelStep::DownClosed(i)),
             () => None,
         })
     }
 
     /// Nothing of what a process has sent is read after its end has been seen.
-    fn reads_next(&self, i: usize) -> Option<Step> {
+    fn reads_next(&self, i: usize) -> Option<ModelStep> {
         let link = &self.links[i];
         match () {
             () if link.end == ModelEnd::Recovery => None,
@@ -223,8 +225,8 @@ impl Model {
             {
                 None
             }
-            () if !link.up.is_empty() => Some(Step::Up(i)),
-            () if !link.daemon_open || link.reset => Some(Step::UpClosed(i)),
+            () if !link.up.is_empty() => Some(ModelStep::Up(i)),
+            () if !link.daemon_open || link.reset => Some(ModelStep::UpClosed(i)),
             () => None,
         }
     }
@@ -233,11 +235,11 @@ impl Model {
         (0..self.links.len()).any(|i| self.reads_next(i).is_some()) || self.untold().next().is_some()
     }
 
-    fn deaths(&self, steps: &mut Vec<Step>) {
+    fn deaths(&self, steps: &mut Vec<ModelStep>) {
         for pid in self.processes.iter().filter(|(_, p)| p.life == Life::Dying).map(|(pid, _)| *pid) {
-            steps.push(if self.lock == Some(pid) { Step::FreesLock(pid) } else { Step::Ends(pid) });
+            steps.push(if self.lock == Some(pid) { ModelStep::FreesLock(pid) } else { ModelStep::Ends(pid) });
         }
-        steps.extend(self.untold().map(Step::TellEnded));
+        steps.extend(self.untold().map(ModelStep::TellEnded));
     }
 
     /// Ends that the supervisor can see and has not seen.
@@ -257,17 +259,17 @@ impl Model {
         })
     }
 
-    fn work(&self, steps: &mut Vec<Step>) {
+    fn work(&self, steps: &mut Vec<ModelStep>) {
         for (pid, process) in &self.processes {
             match process.life {
-                Life::Runs if !process.begun => steps.push(Step::Begin(*pid)),
+                Life::Runs if !process.begun => steps.push(ModelStep::Begin(*pid)),
                 Life::Runs => {
-                    steps.extend(process.hook_returns().then_some(Step::Hook(*pid)));
-                    steps.extend((!process.pending.is_empty()).then_some(Step::Complete(*pid)));
+                    steps.extend(process.hook_returns().then_some(ModelStep::Hook(*pid)));
+                    steps.extend((!process.pending.is_empty()).then_some(ModelStep::Complete(*pid)));
                     // One that is in no handoff has no limit to what its hooks take.
                     let unlimited = process.hung && !process.timers().is_armed(Timer::HookLimit);
                     let stops = self.signalled == Some(*pid);
-                    steps.extend((stops && unlimited).then_some(Step::GivesUp(*pid)));
+                    steps.extend((stops && unlimited).then_some(ModelStep::GivesUp(*pid)));
                 }
                 Life::Stopped | Life::Dying => {}
             }
@@ -276,10 +278,10 @@ impl Model {
             .supervisor
             .as_ref()
             .is_some_and(|supervisor| !supervisor.stopped && !supervisor.pending.is_empty());
-        steps.extend(pending.then_some(Step::SupervisorComplete));
+        steps.extend(pending.then_some(ModelStep::SupervisorComplete));
     }
 
-    fn supervisor_timers(&self, quiet: bool, steps: &mut Vec<Step>) {
+    fn supervisor_timers(&self, quiet: bool, steps: &mut Vec<ModelStep>) {
         let at_work = |supervisor: &&ModelSupervisor| !supervisor.stopped && !supervisor.machine.is_done();
         let Some(supervisor) = self.supervisor.as_ref().filter(at_work) else { return };
         if self.supervisor_can_read() {
@@ -314,11 +316,11 @@ impl Model {
                 Timer::Retry => !supervisor.wants_connect,
                 Timer::SupervisorSilent | Timer::HookLimit => false,
             };
-            steps.extend(fires.then_some(Step::SupervisorTimer(timer)));
+            steps.extend(fires.then_some(ModelStep::SupervisorTimer(timer)));
         }
     }
 
-    fn daemon_timers(&self, quiet: bool, steps: &mut Vec<Step>) {
+    fn daemon_timers(&self, quiet: bool, steps: &mut Vec<ModelStep>) {
         for (pid, process) in self.processes.iter().filter(|(_, p)| p.life == Life::Runs) {
             if self.daemon_reads(*pid).is_some() {
                 continue;
@@ -338,7 +340,7 @@ impl Model {
                     Timer::HookLimit => process.hung,
                     Timer::IncumbentSilent | Timer::SuccessorSilent => false,
                 };
-                steps.extend(fires.then_some(Step::DaemonTimer(*pid, timer)));
+                steps.extend(fires.then_some(ModelStep::DaemonTimer(*pid, timer)));
             }
         }
     }
@@ -376,34 +378,37 @@ impl Model {
         stopped || (quiet && !linked)
     }
 
-    fn continues(&self, steps: &mut Vec<Step>) {
+    fn continues(&self, steps: &mut Vec<ModelStep>) {
         steps.extend(
-            self.supervisor.iter().filter(|supervisor| supervisor.stopped).map(|_| Step::ContinueSupervisor),
+            self.supervisor
+                .iter()
+                .filter(|supervisor| supervisor.stopped)
+                .map(|_| ModelStep::ContinueSupervisor),
         );
         let recovery = self.recovery.iter().filter(|recovery| recovery.stopped);
-        steps.extend(recovery.map(|_| Step::ContinueRecovery));
+        steps.extend(recovery.map(|_| ModelStep::ContinueRecovery));
         let stopped = self.processes.iter().filter(|(_, process)| process.life == Life::Stopped);
-        steps.extend(stopped.map(|(pid, _)| Step::Continue(*pid)));
+        steps.extend(stopped.map(|(pid, _)| ModelStep::Continue(*pid)));
     }
 
-    fn starts(&self, steps: &mut Vec<Step>) {
+    fn starts(&self, steps: &mut Vec<ModelStep>) {
         let stopped = self.supervisor.as_ref().is_some_and(|supervisor| supervisor.stopped);
         if self.faults.recovers && (self.astray && self.idle() || stopped) && self.recovery_is_over() {
             // Once, beside a supervisor that is stopped.
-            steps.extend((!stopped || self.recovery.is_none()).then_some(Step::Recover));
+            steps.extend((!stopped || self.recovery.is_none()).then_some(ModelStep::Recover));
             return;
         }
         if !self.idle() || !self.recovery_is_over() {
             return;
         }
         if self.processes.is_empty() {
-            steps.push(Step::ColdStart);
+            steps.push(ModelStep::ColdStart);
         } else if self.handoffs > 0 && self.path.is_some_and(|pid| self.processes.contains_key(&pid)) {
-            steps.push(Step::Handoff);
+            steps.push(ModelStep::Handoff);
         }
     }
 
-    fn bad_luck(&self, steps: &mut Vec<Step>) {
+    fn bad_luck(&self, steps: &mut Vec<ModelStep>) {
         let mut faults = Vec::new();
         self.bad_processes(&mut faults);
         self.other_versions(&mut faults);
@@ -424,7 +429,7 @@ impl Model {
         }
         let cancels = self.faults.cancels > 0 && self.recovery_runs() && !self.recovery_is_over();
         faults.extend(cancels.then_some(ModelFault::CancelRecovery));
-        steps.extend(faults.into_iter().map(Step::Fault));
+        steps.extend(faults.into_iter().map(ModelStep::Fault));
     }
 
     fn bad_processes(&self, faults: &mut Vec<ModelFault>) {

@@ -3,7 +3,7 @@ use handoff::machine::supervisor::{self, Peer};
 use handoff::machine::{Awaited, Timer};
 use handoff::message::Message;
 
-use crate::explore::model::steps::{ModelFault, Step};
+use crate::explore::model::steps::{ModelFault, ModelStep};
 use crate::explore::model::{Model, ModelEnd};
 use crate::process::message_name;
 use crate::trace::Name;
@@ -29,7 +29,7 @@ impl ModelEnd {
 /// A step, whatever the state that it is taken in: what it does, to which daemon, at which end of a link or by which timer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Action {
-    what: std::mem::Discriminant<Step>,
+    what: std::mem::Discriminant<ModelStep>,
     pid: u32,
     end: Option<ModelEnd>,
     timer: Option<Timer>,
@@ -44,66 +44,71 @@ pub(crate) enum Actor {
 }
 
 impl Model {
-    pub(crate) fn action(&self, step: &Step) -> Action {
+    pub(crate) fn action(&self, step: &ModelStep) -> Action {
         let (pid, end, timer) = match *step {
-            Step::Accept(i) | Step::Down(i) | Step::DownClosed(i) | Step::Up(i) | Step::UpClosed(i) => {
-                (self.links[i].pid, Some(self.links[i].end), None)
-            }
-            Step::DaemonTimer(pid, timer) => (pid, None, Some(timer)),
-            Step::SupervisorTimer(timer) | Step::RecoveryTimer(timer) => (0, None, Some(timer)),
-            Step::TellRecovery(pid)
-            | Step::Refused(pid)
-            | Step::Begin(pid)
-            | Step::Hook(pid)
-            | Step::Complete(pid)
-            | Step::GivesUp(pid)
-            | Step::FreesLock(pid)
-            | Step::Ends(pid)
-            | Step::TellEnded(pid)
-            | Step::Continue(pid) => (pid, None, None),
-            Step::Recover
-            | Step::RecoveryComplete
-            | Step::ContinueRecovery
-            | Step::Handoff
-            | Step::ColdStart
-            | Step::Connect
-            | Step::SupervisorComplete
-            | Step::ContinueSupervisor
-            | Step::Fault(_) => (0, None, None),
+            ModelStep::Accept(i)
+            | ModelStep::Down(i)
+            | ModelStep::DownClosed(i)
+            | ModelStep::Up(i)
+            | ModelStep::UpClosed(i) => (self.links[i].pid, Some(self.links[i].end), None),
+            ModelStep::DaemonTimer(pid, timer) => (pid, None, Some(timer)),
+            ModelStep::SupervisorTimer(timer) | ModelStep::RecoveryTimer(timer) => (0, None, Some(timer)),
+            ModelStep::TellRecovery(pid)
+            | ModelStep::Refused(pid)
+            | ModelStep::Begin(pid)
+            | ModelStep::Hook(pid)
+            | ModelStep::Complete(pid)
+            | ModelStep::GivesUp(pid)
+            | ModelStep::FreesLock(pid)
+            | ModelStep::Ends(pid)
+            | ModelStep::TellEnded(pid)
+            | ModelStep::Continue(pid) => (pid, None, None),
+            ModelStep::Recover
+            | ModelStep::RecoveryComplete
+            | ModelStep::ContinueRecovery
+            | ModelStep::Handoff
+            | ModelStep::ColdStart
+            | ModelStep::Connect
+            | ModelStep::SupervisorComplete
+            | ModelStep::ContinueSupervisor
+            | ModelStep::Fault(_) => (0, None, None),
         };
         Action { what: std::mem::discriminant(step), pid, end, timer }
     }
 
     /// Whose machine has a turn.
-    pub(crate) fn actor(&self, step: &Step) -> Option<Actor> {
+    pub(crate) fn actor(&self, step: &ModelStep) -> Option<Actor> {
         match *step {
-            Step::Handoff
-            | Step::ColdStart
-            | Step::SupervisorComplete
-            | Step::TellEnded(_)
-            | Step::SupervisorTimer(_) => Some(Actor::Supervisor),
+            ModelStep::Handoff
+            | ModelStep::ColdStart
+            | ModelStep::SupervisorComplete
+            | ModelStep::TellEnded(_)
+            | ModelStep::SupervisorTimer(_) => Some(Actor::Supervisor),
             // If there is somebody, his `Hello` says so.
-            Step::Connect => self.path.is_none_or(|pid| !self.listens(pid)).then_some(Actor::Supervisor),
-            Step::Recover
-            | Step::TellRecovery(_)
-            | Step::Refused(_)
-            | Step::RecoveryComplete
-            | Step::RecoveryTimer(_) => Some(Actor::Recovery),
-            Step::Up(i) | Step::UpClosed(i) => Some(match self.links[i].end {
+            ModelStep::Connect => self.path.is_none_or(|pid| !self.listens(pid)).then_some(Actor::Supervisor),
+            ModelStep::Recover
+            | ModelStep::TellRecovery(_)
+            | ModelStep::Refused(_)
+            | ModelStep::RecoveryComplete
+            | ModelStep::RecoveryTimer(_) => Some(Actor::Recovery),
+            ModelStep::Up(i) | ModelStep::UpClosed(i) => Some(match self.links[i].end {
                 ModelEnd::Supervisor(_) => Actor::Supervisor,
                 ModelEnd::Recovery => Actor::Recovery,
             }),
-            Step::Accept(i) | Step::Down(i) | Step::DownClosed(i) => Some(Actor::Daemon(self.links[i].pid)),
-            Step::Begin(pid) | Step::Hook(pid) | Step::Complete(pid) | Step::DaemonTimer(pid, _) => {
-                Some(Actor::Daemon(pid))
+            ModelStep::Accept(i) | ModelStep::Down(i) | ModelStep::DownClosed(i) => {
+                Some(Actor::Daemon(self.links[i].pid))
             }
-            Step::GivesUp(_)
-            | Step::FreesLock(_)
-            | Step::Ends(_)
-            | Step::ContinueRecovery
-            | Step::ContinueSupervisor
-            | Step::Continue(_) => None,
-            Step::Fault(ref fault) => match *fault {
+            ModelStep::Begin(pid)
+            | ModelStep::Hook(pid)
+            | ModelStep::Complete(pid)
+            | ModelStep::DaemonTimer(pid, _) => Some(Actor::Daemon(pid)),
+            ModelStep::GivesUp(_)
+            | ModelStep::FreesLock(_)
+            | ModelStep::Ends(_)
+            | ModelStep::ContinueRecovery
+            | ModelStep::ContinueSupervisor
+            | ModelStep::Continue(_) => None,
+            ModelStep::Fault(ref fault) => match *fault {
                 ModelFault::HookFails(pid)
                 | ModelFault::HookUnfit(pid)
                 | ModelFault::OperationFails(pid)
@@ -131,45 +136,45 @@ impl Model {
     }
 
     /// What `step` does, in words. No two steps of a state are called the same.
-    pub(crate) fn name_of(&self, step: &Step) -> String {
+    pub(crate) fn name_of(&self, step: &ModelStep) -> String {
         match *step {
-            Step::Recover => format!("{RECOVERY} recovers"),
-            Step::TellRecovery(pid) => format!("{RECOVERY} sees that D{pid} has ended"),
-            Step::Refused(pid) => format!("{RECOVERY} can't connect to D{pid}"),
-            Step::RecoveryComplete => format!("{RECOVERY} has its answer"),
-            Step::RecoveryTimer(timer) => format!("{RECOVERY}: timer {}", timer.name()),
-            Step::ContinueRecovery => format!("{RECOVERY} goes on"),
-            Step::Handoff => format!("{SUPERVISOR} is asked to swap"),
-            Step::ColdStart => format!("{SUPERVISOR} is asked to start one"),
-            Step::Connect => format!("{SUPERVISOR} connects"),
-            Step::Begin(pid) => format!("D{pid} starts"),
-            Step::Accept(i) => format!("D{} accepts {}", self.links[i].pid, self.links[i].end.name()),
-            Step::Down(i) => {
+            ModelStep::Recover => format!("{RECOVERY} recovers"),
+            ModelStep::TellRecovery(pid) => format!("{RECOVERY} sees that D{pid} has ended"),
+            ModelStep::Refused(pid) => format!("{RECOVERY} can't connect to D{pid}"),
+            ModelStep::RecoveryComplete => format!("{RECOVERY} has its answer"),
+            ModelStep::RecoveryTimer(timer) => format!("{RECOVERY}: timer {}", timer.name()),
+            ModelStep::ContinueRecovery => format!("{RECOVERY} goes on"),
+            ModelStep::Handoff => format!("{SUPERVISOR} is asked to swap"),
+            ModelStep::ColdStart => format!("{SUPERVISOR} is asked to start one"),
+            ModelStep::Connect => format!("{SUPERVISOR} connects"),
+            ModelStep::Begin(pid) => format!("D{pid} starts"),
+            ModelStep::Accept(i) => format!("D{} accepts {}", self.links[i].pid, self.links[i].end.name()),
+            ModelStep::Down(i) => {
                 let link = &self.links[i];
                 format!("D{} reads {} from {}", link.pid, front(link.down.front()), link.end.name())
             }
-            Step::DownClosed(i) => {
+            ModelStep::DownClosed(i) => {
                 format!("D{} reads the end of {}'s link", self.links[i].pid, self.links[i].end.name())
             }
-            Step::Up(i) => {
+            ModelStep::Up(i) => {
                 let link = &self.links[i];
                 format!("{} reads {} from {}", link.end.name(), front(link.up.front()), self.peer(i))
             }
-            Step::UpClosed(i) => {
+            ModelStep::UpClosed(i) => {
                 format!("{} reads the end of {}'s link", self.links[i].end.name(), self.peer(i))
             }
-            Step::Hook(pid) => format!("D{pid}: {} returns", self.hook(pid)),
-            Step::Complete(pid) => format!("D{pid}: {} is answered", self.asked(pid)),
-            Step::SupervisorComplete => format!("{SUPERVISOR}: {} is answered", self.supervisor_asked()),
-            Step::GivesUp(pid) => format!("D{pid} is killed by whoever has told it to stop"),
-            Step::FreesLock(pid) => format!("D{pid}'s lock is freed"),
-            Step::Ends(pid) => format!("D{pid} has ended"),
-            Step::TellEnded(pid) => format!("{SUPERVISOR} sees that D{pid} has ended"),
-            Step::SupervisorTimer(timer) => format!("{SUPERVISOR}: timer {}", timer.name()),
-            Step::DaemonTimer(pid, timer) => format!("D{pid}: timer {}", timer.name()),
-            Step::ContinueSupervisor => format!("{SUPERVISOR} goes on"),
-            Step::Continue(pid) => format!("D{pid} goes on"),
-            Step::Fault(ref fault) => self.name_of_fault(fault),
+            ModelStep::Hook(pid) => format!("D{pid}: {} returns", self.hook(pid)),
+            ModelStep::Complete(pid) => format!("D{pid}: {} is answered", self.asked(pid)),
+            ModelStep::SupervisorComplete => format!("{SUPERVISOR}: {} is answered", self.supervisor_asked()),
+            ModelStep::GivesUp(pid) => format!("D{pid} is killed by whoever has told it to stop"),
+            ModelStep::FreesLock(pid) => format!("D{pid}'s lock is freed"),
+            ModelStep::Ends(pid) => format!("D{pid} has ended"),
+            ModelStep::TellEnded(pid) => format!("{SUPERVISOR} sees that D{pid} has ended"),
+            ModelStep::SupervisorTimer(timer) => format!("{SUPERVISOR}: timer {}", timer.name()),
+            ModelStep::DaemonTimer(pid, timer) => format!("D{pid}: timer {}", timer.name()),
+            ModelStep::ContinueSupervisor => format!("{SUPERVISOR} goes on"),
+            ModelStep::Continue(pid) => format!("D{pid} goes on"),
+            ModelStep::Fault(ref fault) => self.name_of_fault(fault),
         }
     }
 

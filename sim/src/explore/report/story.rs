@@ -5,7 +5,7 @@ use handoff::machine::{Machine, MachineRole, StateName};
 
 use super::names::{Actor, RECOVERY, SUPERVISOR, daemon};
 use crate::explore::model::apply::Move;
-use crate::explore::model::steps::{ModelFault, Step};
+use crate::explore::model::steps::{ModelFault, ModelStep};
 use crate::explore::model::watch::{Asked, Watch};
 use crate::explore::model::{Daemon, Model};
 use crate::mutation::mutant::Mutation;
@@ -31,12 +31,12 @@ impl Story {
         let mut watch = Watch { asked: Some(Vec::new()), ..Watch::of(mutation) };
         made.happen(model, &mut watch);
         let actor = before.actor(&made.step);
-        if let Step::Fault(_) = made.step {
+        if let ModelStep::Fault(_) = made.step {
             self.note(None, What::Fault(before.name_of(&made.step)));
         }
         match (actor, &made.step) {
             (Some(actor), step) => self.turn(&before, model, actor, step, watch.asked.unwrap_or_default()),
-            (None, Step::Fault(fault)) => self.lose(&before, fault),
+            (None, ModelStep::Fault(fault)) => self.lose(&before, fault),
             (None, step) => self.note(None, What::Note(before.name_of(step))),
         }
         if made.dies.is_some() {
@@ -52,10 +52,10 @@ impl Story {
         self.entries.push(Entry { at: self.now, who, what });
     }
 
-    fn turn(&mut self, before: &Model, after: &Model, actor: Actor, step: &Step, asked: Vec<Asked>) {
+    fn turn(&mut self, before: &Model, after: &Model, actor: Actor, step: &ModelStep, asked: Vec<Asked>) {
         let from = match *step {
-            Step::Up(i) => Some(daemon(before.links[i].pid)),
-            Step::Down(i) => Some(before.links[i].end.name()),
+            ModelStep::Up(i) => Some(daemon(before.links[i].pid)),
+            ModelStep::Down(i) => Some(before.links[i].end.name()),
             _ => None,
         };
         let who = actor.name();

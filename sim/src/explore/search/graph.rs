@@ -18,7 +18,7 @@ use crate::explore::model::Model;
 use crate::explore::model::apply::Move;
 use crate::explore::model::faults::FaultBudget;
 use crate::explore::model::recover;
-use crate::explore::model::steps::Step;
+use crate::explore::model::steps::ModelStep;
 use crate::explore::model::watch::Watch;
 use crate::explore::report::names::Action;
 use crate::mutation::mutant::{Change, Meddling, Mutation};
@@ -70,7 +70,7 @@ pub struct Report {
 #[derive(Clone)]
 pub struct Root {
     model: Model,
-    step: Step,
+    step: ModelStep,
 }
 
 impl Root {
@@ -202,8 +202,8 @@ impl<'a> Search<'a> {
         }
     }
 
-    fn take(&mut self, from: u32, model: &Model, step: &Step) {
-        let action = (!matches!(step, Step::Fault(_))).then(|| model.action(step));
+    fn take(&mut self, from: u32, model: &Model, step: &ModelStep) {
+        let action = (!matches!(step, ModelStep::Fault(_))).then(|| model.action(step));
         let mut watch = Watch::of(self.options.mutation);
         let mut notes = BTreeMap::new();
         if self.options.changes {
@@ -224,7 +224,7 @@ impl<'a> Search<'a> {
     }
 
     /// Notes what could be wrong with a step.
-    fn note(&mut self, notes: BTreeMap<Cell, BTreeSet<Change>>, model: &Model, step: &Step) {
+    fn note(&mut self, notes: BTreeMap<Cell, BTreeSet<Change>>, model: &Model, step: &ModelStep) {
         for (cell, changes) in notes {
             let known = self.report.changes.entry(cell).or_default();
             for change in changes {
