@@ -12,7 +12,7 @@ use handoff::{HandoffId, HostError};
 use super::faults::FaultBudget;
 use super::host::ModelHost;
 use super::steps::{ModelFault, ModelStep};
-use super::watch::Watch;
+use super::watch::Observer;
 use super::{
     Daemon, LIVENESS, Life, Model, ModelEnd, ModelLink, ModelSupervisor, SECOND, STRAY, id, is_stray,
 };
@@ -39,7 +39,7 @@ pub(crate) struct Move {
 }
 
 impl Move {
-    pub(crate) fn happen(&self, model: &mut Model, watch: &mut Watch<'_>) {
+    pub(crate) fn happen(&self, model: &mut Model, watch: &mut Observer<'_>) {
         match self.dies {
             None => model.apply(&self.step, watch),
             Some(n) => model.apply_and_die(&self.step, n.into(), watch),
@@ -49,14 +49,14 @@ impl Move {
 
 impl Model {
     /// What becomes of the model: the one in which whoever acts lives, then one for every gap in which it dies.
-    pub(crate) fn after(&self, step: &ModelStep, watch: &mut Watch<'_>) -> (Model, Vec<Model>) {
+    pub(crate) fn after(&self, step: &ModelStep, watch: &mut Observer<'_>) -> (Model, Vec<Model>) {
         let mut lived = self.clone();
         lived.apply(step, watch);
         let mut died = Vec::new();
         if self.faults.crashes > 0 {
             for n in 0..watch.gaps.len() {
                 let mut model = self.clone();
-                model.apply_and_die(step, n, &mut Watch::of(watch.meddling.mutation()));
+                model.apply_and_die(step, n, &mut Observer::of(watch.meddling.mutation()));
                 died.push(model);
             }
         }
@@ -64,7 +64,7 @@ impl Model {
     }
 
     /// Lets `step` happen.
-    pub(crate) fn apply(&mut self, step: &ModelStep, watch: &mut Watch<'_>) {
+    pub(crate) fn apply(&mut self, step: &ModelStep, watch: &mut Observer<'_>) {
         watch.clear();
         self.apply_step(step, watch);
         self.violated(watch.is_endless().then(|| "a turn has no end".into()));
@@ -74,13 +74,13 @@ impl Model {
     }
 
     /// Lets `step` happen, but that the process that acts dies in the `n`-th gap that it passes.
-    pub(crate) fn apply_and_die(&mut self, step: &ModelStep, n: usize, watch: &mut Watch<'_>) {
+    pub(crate) fn apply_and_die(&mut self, step: &ModelStep, n: usize, watch: &mut Observer<'_>) {
         self.fault(|faults| &mut faults.crashes);
         watch.crash = Some(n);
         self.apply(step, watch);
     }
 
-    fn apply_step(&mut self, step: &ModelStep, watch: &mut Watch<'_>) {
+    fn apply_step(&mut self, step: &ModelStep, watch: &mut Observer<'_>) {
         match *step {
             ModelStep::Recover
             | ModelStep::TellRecovery(_)
@@ -122,7 +122,7 @@ impl Model {
         }
     }
 
-    fn daemon_reads_from(&mut self, i: usize, step: &ModelStep, watch: &mut Watch<'_>) {
+    fn daemon_reads_from(&mut self, i: usize, step: &ModelStep, watch: &mut Observer<'_>) {
         let link = &mut self.links[i];
         let (pid, id) = (link.pid, link.id);
         let input = match step {
@@ -142,7 +142,7 @@ impl Model {
         self.daemon(pid, input, watch);
     }
 
-    fn supervisor_reads(&mut self, i: usize, watch: &mut Watch<'_>) {
+    fn supervisor_reads(&mut self, i: usize, watch: &mut Observer<'_>) {
         let link = &mut self.links[i];
         let (end, pid) = (link.end, link.pid);
         let Some(message) = link.up.pop_front() else { return };
@@ -152,7 +152,7 @@ impl Model {
         }
     }
 
-    fn supervisor_reads_end(&mut self, i: usize, watch: &mut Watch<'_>) {
+    fn supervisor_reads_end(&mut self, i: usize, watch: &mut Observer<'_>) {
         let link = &mut self.links[i];
         link.supervisor_open = false;
         let (end, pid) = (link.end, link.pid);
@@ -164,7 +164,7 @@ impl Model {
         }
     }
 
-    fn go_wrong(&mut self, fault: &ModelFault, watch: &mut Watch<'_>) {
+    fn go_wrong(&mut self, fault: &ModelFault, watch: &mut Observer<'_>) {
         self.fault(fault.kind());
         match *fault {
             ModelFault::HookFails(pid) => self.finish_hook(pid, Err(HostError::system("injected")), watch),
@@ -242,7 +242,7 @@ impl Model {
         self.supervisor.iter_mut().for_each(|supervisor| supervisor.must_commit = false);
     }
 
-    fn seal_goes_on(&mut self, pid: u32, watch: &mut Watch<'_>) {
+    fn seal_goes_on(&mut self, pid: u32, watch: &mut Observer<'_>) {
         let said = self.processes.get(&pid).and_then(|process| process.seal_progress());
         if let Some((link, message)) = said {
             ModelHost { model: self, pid, watch }.send(link, &message);
@@ -273,7 +273,7 @@ impl Model {
     }
 
     /// A new supervisor, which knows nothing of those before it.
-    fn start(&mut self, replace: bool, watch: &mut Watch<'_>) {
+    fn start(&mut self, replace: bool, watch: &mut Observer<'_>) {
         self.recovery = None;
         let must_commit = replace && checks::one_serves(self) && self.links.is_empty() && !self.has_alien();
         self.handoffs -= u8::from(replace);
@@ -308,7 +308,7 @@ impl Model {
     }
 
     /// Connecting to a process that is stopped succeeds. The incumbent is whoever was there at first.
-    fn connect(&mut self, watch: &mut Watch<'_>) {
+    fn connect(&mut self, watch: &mut Observer<'_>) {
         let there = self.path.filter(|pid| self.listens(*pid));
         let Some(supervisor) = &mut self.supervisor else { return };
         supervisor.wants_connect = false;
@@ -323,7 +323,7 @@ impl Model {
         }
     }
 
-    fn tell_ended(&mut self, pid: u32, watch: &mut Watch<'_>) {
+    fn tell_ended(&mut self, pid: u32, watch: &mut Observer<'_>) {
         let Some(supervisor) = &mut self.supervisor else { return };
         supervisor.told.push(pid);
         supervisor.told.sort_unstable();
@@ -333,14 +333,14 @@ impl Model {
         self.supervisor(supervisor::Event::Ended(peer, "was killed".into()), watch)
     }
 
-    fn supervisor_reads_frame(&mut self, peer: Peer, message: Message, watch: &mut Watch<'_>) {
+    fn supervisor_reads_frame(&mut self, peer: Peer, message: Message, watch: &mut Observer<'_>) {
         let failed = peer == Peer::Successor && matches!(said(&message), Message::Failed { .. });
         self.supervisor.iter_mut().for_each(|supervisor| supervisor.heard_failed |= failed);
         self.supervisor(supervisor::Event::Frame(peer, message), watch);
     }
 
     /// Lets the supervisor handle `event`.
-    fn supervisor(&mut self, event: supervisor::Event, watch: &mut Watch<'_>) {
+    fn supervisor(&mut self, event: supervisor::Event, watch: &mut Observer<'_>) {
         let Some(mut machine) = self.supervisor.as_ref().map(|supervisor| supervisor.machine.clone()) else {
             return;
         };
@@ -360,7 +360,7 @@ impl Model {
     }
 
     /// Lets a daemon handle `input`.
-    fn daemon(&mut self, pid: u32, input: Input, watch: &mut Watch<'_>) {
+    fn daemon(&mut self, pid: u32, input: Input, watch: &mut Observer<'_>) {
         let Some(mut daemon) = self.processes.get(&pid).map(|process| process.daemon.clone()) else {
             return;
         };
@@ -450,7 +450,7 @@ impl Model {
         process.told_to_resume &= handoff.is_none() && !serves;
     }
 
-    fn finish_hook(&mut self, pid: u32, result: Result<bool, HostError>, watch: &mut Watch<'_>) {
+    fn finish_hook(&mut self, pid: u32, result: Result<bool, HostError>, watch: &mut Observer<'_>) {
         let Some(process) = self.processes.get_mut(&pid) else { return };
         let (op, hook) = process.hooks.remove(0);
         let good = result == Ok(true);
@@ -482,7 +482,7 @@ impl Model {
     }
 
     /// What was put off is done, or fails.
-    fn complete(&mut self, pid: u32, good: bool, watch: &mut Watch<'_>) {
+    fn complete(&mut self, pid: u32, good: bool, watch: &mut Observer<'_>) {
         let Some(process) = self.processes.get_mut(&pid) else { return };
         let result = if good { Ok(()) } else { Err(HostError::system("injected")) };
         let input = match process.pending.remove(0) {
@@ -508,7 +508,7 @@ impl Model {
         self.daemon(pid, input, watch)
     }
 
-    fn supervisor_complete(&mut self, good: bool, watch: &mut Watch<'_>) {
+    fn supervisor_complete(&mut self, good: bool, watch: &mut Observer<'_>) {
         let Some(supervisor) = &mut self.supervisor else { return };
         let event = match supervisor.pending.remove(0) {
             supervisor::Awaited::Spawn if good => supervisor::Event::Spawned(Ok(id(self.spawn()))),

@@ -12,7 +12,7 @@ use handoff::record::Record;
 use handoff::time::Time;
 use handoff::{HostError, ProcessId};
 
-use super::watch::Watch;
+use super::watch::Observer;
 use super::{Model, ModelEnd, id};
 use crate::checks::daemon;
 use crate::checks::{GivesUp, supervisor as checks};
@@ -26,7 +26,7 @@ use crate::process::{AnyHook, lock_answer};
 pub(crate) struct ModelHost<'a, 'w> {
     pub model: &'a mut Model,
     pub pid: u32,
-    pub watch: &'a mut Watch<'w>,
+    pub watch: &'a mut Observer<'w>,
 }
 
 impl ModelHost<'_, '_> {

@@ -14,7 +14,7 @@ use handoff::{HostError, ProcessId};
 use super::host::ModelHost;
 use super::journal;
 use super::steps::ModelStep;
-use super::watch::Watch;
+use super::watch::Observer;
 use super::{LIVENESS, Model, ModelEnd, ModelLink, ModelRecovery, SECOND, id};
 use crate::checks::{recovery as checks, supervisor::finalizes};
 use crate::explore::checks::obligations;
@@ -22,7 +22,7 @@ use crate::explore::report::names;
 use crate::mutation::mutant::drive;
 
 impl Model {
-    fn recovery_starts(&mut self, watch: &mut Watch<'_>) {
+    fn recovery_starts(&mut self, watch: &mut Observer<'_>) {
         let config = Config {
             liveness: LIVENESS,
             unreachable_limit: 60 * SECOND,
@@ -51,7 +51,7 @@ impl Model {
     }
 
     /// Lets a step of its happen.
-    pub(crate) fn apply_to_recovery(&mut self, step: &ModelStep, watch: &mut Watch<'_>) {
+    pub(crate) fn apply_to_recovery(&mut self, step: &ModelStep, watch: &mut Observer<'_>) {
         match *step {
             ModelStep::Recover => self.recovery_starts(watch),
             ModelStep::TellRecovery(pid) => self.tell_recovery(pid, watch),
@@ -70,7 +70,7 @@ impl Model {
         }
     }
 
-    fn tell_recovery(&mut self, pid: u32, watch: &mut Watch<'_>) {
+    fn tell_recovery(&mut self, pid: u32, watch: &mut Observer<'_>) {
         let its = |link: &&mut ModelLink| link.pid == pid && link.end == ModelEnd::Recovery;
         self.links.iter_mut().filter(its).for_each(|link| link.supervisor_open = false);
         if let Some(recovery) = &mut self.recovery {
@@ -81,7 +81,7 @@ impl Model {
     }
 
     /// Lets the recovery handle `event`.
-    pub(crate) fn recovery(&mut self, event: Event, watch: &mut Watch<'_>) {
+    pub(crate) fn recovery(&mut self, event: Event, watch: &mut Observer<'_>) {
         let Some(mut machine) = self.recovery.as_ref().map(|recovery| recovery.machine.clone()) else {
             return;
         };
@@ -162,7 +162,7 @@ impl Model {
         }
     }
 
-    pub(crate) fn recovery_hears(&mut self, pid: u32, message: Message, watch: &mut Watch<'_>) {
+    pub(crate) fn recovery_hears(&mut self, pid: u32, message: Message, watch: &mut Observer<'_>) {
         match (&mut self.recovery, &message) {
             (Some(recovery), Message::StandingReport { .. }) => {
                 recovery.asked.remove(&pid);
@@ -179,7 +179,7 @@ impl Model {
         }
     }
 
-    pub(crate) fn recovery_complete(&mut self, good: bool, watch: &mut Watch<'_>) {
+    pub(crate) fn recovery_complete(&mut self, good: bool, watch: &mut Observer<'_>) {
         let Some(recovery) = &mut self.recovery else { return };
         let event = match recovery.pending.remove(0) {
             Awaited::Look(also) => {

@@ -12,14 +12,14 @@ use crate::trace::Name;
 
 /// What a machine asked for, as a trace shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Asked {
+pub(crate) enum Wish {
     /// A message, and whom it is for.
     Sent(Name, String),
     Did(String),
 }
 
 #[derive(Default)]
-pub(crate) struct Watch<'a> {
+pub(crate) struct Observer<'a> {
     /// The gap in which the process that acts dies, counted from 0.
     pub crash: Option<usize>,
     pub meddling: Meddling<'a>,
@@ -50,20 +50,20 @@ pub(crate) struct Watch<'a> {
     /// Which links a daemon has closed.
     pub closed: Vec<LinkId>,
     /// What was asked for, if anybody wants to see it.
-    pub asked: Option<Vec<Asked>>,
+    pub asked: Option<Vec<Wish>>,
 }
 
-impl<'a> Watch<'a> {
+impl<'a> Observer<'a> {
     /// Something is wrong with a machine, if so.
     pub(crate) fn of(mutation: Option<&'a Mutation>) -> Self {
         let meddling = mutation.map_or(Meddling::No, Meddling::Mutates);
-        Watch { meddling, ..Watch::default() }
+        Observer { meddling, ..Observer::default() }
     }
 
     /// Forgets the step before.
     pub(crate) fn clear(&mut self) {
         let (meddling, asked) = (self.meddling.take(), self.asked.take());
-        *self = Watch { crash: self.crash, meddling, asked, ..Watch::default() };
+        *self = Observer { crash: self.crash, meddling, asked, ..Observer::default() };
     }
 
     pub(crate) fn gap(&mut self, gap: Gap) -> ControlFlow<Crashed> {
@@ -92,13 +92,13 @@ impl<'a> Watch<'a> {
 
     pub(crate) fn did(&mut self, what: impl FnOnce() -> String) {
         if let Some(asked) = &mut self.asked {
-            asked.push(Asked::Did(what()));
+            asked.push(Wish::Did(what()));
         }
     }
 
     pub(crate) fn tells(&mut self, to: impl FnOnce() -> Name, message: &Message) {
         if let Some(asked) = &mut self.asked {
-            asked.push(Asked::Sent(to(), message_name(message)));
+            asked.push(Wish::Sent(to(), message_name(message)));
         }
     }
 }

@@ -6,7 +6,7 @@ use handoff::machine::{Machine, MachineRole, StateName};
 use super::names::{Actor, RECOVERY, SUPERVISOR, daemon};
 use crate::explore::model::apply::Move;
 use crate::explore::model::steps::{ModelFault, ModelStep};
-use crate::explore::model::watch::{Asked, Watch};
+use crate::explore::model::watch::{Observer, Wish};
 use crate::explore::model::{Daemon, Model};
 use crate::mutation::mutant::Mutation;
 use crate::trace::{Effect, Entry, Name, Turn, What};
@@ -28,7 +28,7 @@ impl Story {
     /// Lets a move happen, and notes what is seen of it.
     pub(crate) fn tell(&mut self, model: &mut Model, made: &Move, mutation: Option<&Mutation>) {
         let before = model.clone();
-        let mut watch = Watch { asked: Some(Vec::new()), ..Watch::of(mutation) };
+        let mut watch = Observer { asked: Some(Vec::new()), ..Observer::of(mutation) };
         made.happen(model, &mut watch);
         let actor = before.actor(&made.step);
         if let ModelStep::Fault(_) = made.step {
@@ -52,7 +52,7 @@ impl Story {
         self.entries.push(Entry { at: self.now, who, what });
     }
 
-    fn turn(&mut self, before: &Model, after: &Model, actor: Actor, step: &ModelStep, asked: Vec<Asked>) {
+    fn turn(&mut self, before: &Model, after: &Model, actor: Actor, step: &ModelStep, asked: Vec<Wish>) {
         let from = match *step {
             ModelStep::Up(i) => Some(daemon(before.links[i].pid)),
             ModelStep::Down(i) => Some(before.links[i].end.name()),
@@ -75,10 +75,10 @@ impl Story {
         self.note(Some(who), What::Turn(turn));
     }
 
-    fn effect(&mut self, from: Name, asked: Asked) -> Effect {
+    fn effect(&mut self, from: Name, asked: Wish) -> Effect {
         match asked {
-            Asked::Did(what) => Effect::Did(what),
-            Asked::Sent(to, message) => {
+            Wish::Did(what) => Effect::Did(what),
+            Wish::Sent(to, message) => {
                 self.frames += 1;
                 self.under_way.entry((from, to)).or_default().push_back(self.frames);
                 Effect::Sent { to, message, frame: self.frames }

@@ -19,7 +19,7 @@ use crate::explore::model::apply::Move;
 use crate::explore::model::faults::FaultBudget;
 use crate::explore::model::recover;
 use crate::explore::model::steps::ModelStep;
-use crate::explore::model::watch::Watch;
+use crate::explore::model::watch::Observer;
 use crate::explore::report::names::Action;
 use crate::mutation::mutant::{Change, Meddling, Mutation};
 
@@ -204,7 +204,7 @@ impl<'a> Search<'a> {
 
     fn take(&mut self, from: u32, model: &Model, step: &ModelStep) {
         let action = (!matches!(step, ModelStep::Fault(_))).then(|| model.action(step));
-        let mut watch = Watch::of(self.options.mutation);
+        let mut watch = Observer::of(self.options.mutation);
         let mut notes = BTreeMap::new();
         if self.options.changes {
             watch.meddling = Meddling::Notes(&mut notes);

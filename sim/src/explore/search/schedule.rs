@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::explore::model::Model;
 use crate::explore::model::apply::Move;
 use crate::explore::model::faults::FaultBudget;
-use crate::explore::model::watch::Watch;
+use crate::explore::model::watch::Observer;
 
 /// A way through the states.
 #[derive(Clone, Debug)]
@@ -57,7 +57,7 @@ impl Schedule {
         let mut steps = Vec::new();
         for made in &self.moves {
             steps.push(spell(&model, made));
-            made.happen(&mut model, &mut Watch::default());
+            made.happen(&mut model, &mut Observer::default());
         }
         let explored = Bounds { handoffs: self.handoffs, steps, faults: self.faults };
         let written = Written { why: self.why.clone(), explored };
@@ -80,7 +80,7 @@ impl Schedule {
         let mut moves = Vec::new();
         for (nth, line) in steps.iter().enumerate() {
             let made = read(&model, line).map_err(|why| format!("step {}: {why}", nth + 1))?;
-            made.happen(&mut model, &mut Watch::default());
+            made.happen(&mut model, &mut Observer::default());
             moves.push(made);
         }
         Ok(Schedule { why, faults, handoffs, moves })
@@ -102,13 +102,13 @@ impl Schedule {
 fn spell(model: &Model, made: &Move) -> String {
     let step = model.name_of(&made.step);
     let Some(n) = made.dies else { return step };
-    let mut watch = Watch::default();
+    let mut watch = Observer::default();
     model.clone().apply(&made.step, &mut watch);
     format!("{step}{DIES}{}", where_in(&watch, n.into()))
 }
 
 /// The `n`-th gap that was passed, by the effect before which it lies; with a number, if another one is called the same.
-fn where_in(watch: &Watch<'_>, n: usize) -> String {
+fn where_in(watch: &Observer<'_>, n: usize) -> String {
     let name = |n: usize| {
         let gap = watch.gaps[n];
         gap.before.map_or_else(|| format!("after {}", gap.state), |effect| format!("before {effect}"))
@@ -126,7 +126,7 @@ fn read(model: &Model, line: &str) -> Result<Move, String> {
         return Err(format!("{name:?} can't happen here; what can: {}", names.join("; ")));
     };
     let dies = dies.map_or(Ok(None), |dies| {
-        let mut watch = Watch::default();
+        let mut watch = Observer::default();
         model.clone().apply(step, &mut watch);
         let places: Vec<String> = (0..watch.gaps.len()).map(|n| where_in(&watch, n)).collect();
         let place = places.iter().position(|place| place == dies).map(|n| Some(n as u8));

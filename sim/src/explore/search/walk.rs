@@ -2,7 +2,7 @@
 use crate::explore::bounds::Bound;
 use crate::explore::model::Model;
 use crate::explore::model::apply::Move;
-use crate::explore::model::watch::Watch;
+use crate::explore::model::watch::Observer;
 
 /// A state within a bound, as opaque as a search needs it: it can be told from others, and steps lead on from it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -25,7 +25,7 @@ impl Walk {
         }
         let mut strides = Vec::new();
         for step in self.0.steps() {
-            let mut watch = Watch::default();
+            let mut watch = Observer::default();
             self.0.clone().apply(&step, &mut watch);
             let gaps = if self.0.faults.crashes > 0 { watch.gaps.len() } else { 0 };
             let deaths = (0..gaps).map(|n| Some(n as u8));
@@ -40,7 +40,7 @@ impl Walk {
     #[must_use]
     pub fn after(&self, stride: &Stride) -> Walk {
         let mut model = self.0.clone();
-        stride.0.happen(&mut model, &mut Watch::default());
+        stride.0.happen(&mut model, &mut Observer::default());
         Walk(model)
     }
 

@@ -4,7 +4,7 @@ use handoff::machine::{DaemonEvent, EffectName, Exit, LinkId, Timer};
 use handoff::message::{Message, MessageName};
 use handoff::record::Record;
 
-use crate::explore::model::watch::Watch;
+use crate::explore::model::watch::Observer;
 use crate::explore::model::{Daemon, Model, ModelDaemon, ModelEnd, ModelLink, is_stray};
 
 /// What one that is free to act begins with at once.
@@ -75,7 +75,7 @@ impl DaemonObligations {
         model: &Model,
         pid: u32,
         event: &DaemonEvent<D>,
-        watch: &Watch<'_>,
+        watch: &Observer<'_>,
     ) -> DaemonObligations {
         let came = match event {
             DaemonEvent::Connected(link) => Came::Connected(*link),
@@ -112,7 +112,7 @@ impl DaemonObligations {
     }
 
     /// What had to be done and was not.
-    pub(in crate::explore) fn settle(&self, model: &Model, watch: &Watch<'_>) -> Option<String> {
+    pub(in crate::explore) fn settle(&self, model: &Model, watch: &Observer<'_>) -> Option<String> {
         let process = model.processes.get(&self.pid)?;
         if let Some(exit) = &process.exited {
             return leaves(model, self.pid, exit, watch);
@@ -127,7 +127,7 @@ impl DaemonObligations {
     }
 
     /// What was said to it is answered, or done.
-    fn is_deaf(&self, model: &Model, watch: &Watch<'_>) -> Option<String> {
+    fn is_deaf(&self, model: &Model, watch: &Observer<'_>) -> Option<String> {
         let (over, asks) = match self.came {
             Came::Connected(link) => (link, None),
             Came::Frame { over, what, .. } => (over, Some(what)),
@@ -160,7 +160,7 @@ impl DaemonObligations {
     }
 
     /// What has happened makes a difference to it.
-    fn goes_on(&self, model: &Model, process: &ModelDaemon, watch: &Watch<'_>) -> Option<String> {
+    fn goes_on(&self, model: &Model, process: &ModelDaemon, watch: &Observer<'_>) -> Option<String> {
         let asks_for = |effects: &[EffectName]| watch.asked_for(effects);
         let linked = is_linked(model, self.pid);
         let wrong = match self.came {
@@ -200,13 +200,13 @@ impl DaemonObligations {
     }
 
     /// It has begun to try for a lock that another has, and no timer would end that.
-    fn waits_for_ever(&self, model: &Model, process: &ModelDaemon, watch: &Watch<'_>) -> bool {
+    fn waits_for_ever(&self, model: &Model, process: &ModelDaemon, watch: &Observer<'_>) -> bool {
         let tries = watch.asked_for(&[EffectName::Lock]) && model.lock != Some(self.pid);
         tries && process.heard_begin && !process.timers().is_armed(Timer::Patience)
     }
 
     /// Its drain or seal has failed, and its supervisor is not told; a daemon that stops on purpose has nothing to say.
-    fn keeps_quiet(&self, model: &Model, watch: &Watch<'_>) -> bool {
+    fn keeps_quiet(&self, model: &Model, watch: &Observer<'_>) -> bool {
         let said = |name: MessageName| watch.sent.iter().any(|(_, what)| *what == name);
         let is_obliged = watch.obliged.is_some_and(|name| !said(name));
         is_obliged && has_supervisor(model, self.pid) && model.signalled != Some(self.pid)
@@ -256,7 +256,7 @@ impl DaemonObligations {
     }
 
     /// Who has got the lock writes down that it is his, or gives it back; who has got the control path, that he serves.
-    fn idles(&self, model: &Model, watch: &Watch<'_>) -> Option<String> {
+    fn idles(&self, model: &Model, watch: &Observer<'_>) -> Option<String> {
         let got_lock = !self.locked && model.lock == Some(self.pid);
         let got_path = !self.named && model.path == Some(self.pid);
         let idles = (got_lock || got_path) && !watch.asked_for(&[EffectName::WriteRecord]);
@@ -265,7 +265,7 @@ impl DaemonObligations {
     }
 
     /// It stops serving for a supervisor that asks for it, or because it is told to stop.
-    fn drains_unasked(&self, model: &Model, watch: &Watch<'_>) -> Option<String> {
+    fn drains_unasked(&self, model: &Model, watch: &Observer<'_>) -> Option<String> {
         let asked = matches!(self.came, Came::Frame { what: MessageName::PrepareHandoff, .. });
         let unasked =
             watch.asked_for(&[EffectName::StartDrain]) && !asked && model.signalled != Some(self.pid);
@@ -273,7 +273,7 @@ impl DaemonObligations {
     }
 
     /// Who closes a link on a supervisor that has just spoken says why; and who says why closes it.
-    fn breaks_off(&self, watch: &Watch<'_>) -> Option<String> {
+    fn breaks_off(&self, watch: &Observer<'_>) -> Option<String> {
         let (link, must) = match self.came {
             Came::Frame { over, .. } => (over, false),
             Came::Stray { over } => (over, true),
@@ -310,7 +310,7 @@ fn is_taken(model: &Model, pid: u32, came: &Came) -> bool {
     asks && (!in_service || model.links.iter().any(its))
 }
 
-fn obeys(asks: MessageName, watch: &Watch<'_>) -> bool {
+fn obeys(asks: MessageName, watch: &Observer<'_>) -> bool {
     match asks {
         MessageName::Abort => watch.asked_for(&[EffectName::Exit]),
         _ => watch.did_something(),
@@ -318,7 +318,7 @@ fn obeys(asks: MessageName, watch: &Watch<'_>) -> bool {
 }
 
 /// What follows if it was told to come back meanwhile: the record is written, or has been, and it serves again.
-fn comes_back(process: &ModelDaemon, watch: &Watch<'_>) -> bool {
+fn comes_back(process: &ModelDaemon, watch: &Observer<'_>) -> bool {
     !process.pending.is_empty()
         || watch.asked_for(&[EffectName::StartResume, EffectName::Lock, EffectName::Exit])
 }
@@ -344,7 +344,7 @@ fn falls_silent(model: &Model, pid: u32, process: &ModelDaemon) -> Option<String
 }
 
 /// Who was told to retire or to stop, and finds that another has the lock, leaves at once.
-fn stays(model: &Model, process: &ModelDaemon, pid: u32, watch: &Watch<'_>) -> Option<String> {
+fn stays(model: &Model, process: &ModelDaemon, pid: u32, watch: &Observer<'_>) -> Option<String> {
     let told = process.told_to_retire || process.told_to_leave || model.signalled == Some(pid);
     let stays = watch.found_busy && told;
     stays.then(|| format!("{pid} is told to leave, finds that another has the lock, and stays"))
@@ -352,7 +352,7 @@ fn stays(model: &Model, process: &ModelDaemon, pid: u32, watch: &Watch<'_>) -> O
 
 /// Who leaves by himself has freed the lock: a process that he has forked may have it as well. And a successor that can't
 /// has said so.
-fn leaves(model: &Model, pid: u32, exit: &Exit, watch: &Watch<'_>) -> Option<String> {
+fn leaves(model: &Model, pid: u32, exit: &Exit, watch: &Observer<'_>) -> Option<String> {
     if model.lock == Some(pid) && *exit != Exit::HookLimit {
         return Some(format!("{pid} leaves ({exit:?}) with the lock"));
     }

@@ -8,7 +8,7 @@ use handoff::machine::{Machine, Timer};
 use handoff::message::{Message, MessageName};
 use handoff::time::{Duration, Time};
 
-use crate::explore::model::watch::Watch;
+use crate::explore::model::watch::Observer;
 use crate::mutation::mutant::foresee;
 
 pub(crate) mod daemon;
@@ -20,7 +20,7 @@ pub(crate) fn fires_again<M: Machine + Clone + PartialEq>(
     machine: &M,
     timer: Timer,
     event: impl Fn(Timer) -> M::Event,
-    watch: &Watch<'_>,
+    watch: &Observer<'_>,
 ) -> Option<String> {
     // Long after anything that was ever armed.
     let now = Time::from_origin(Duration::from_secs(1_000_000));

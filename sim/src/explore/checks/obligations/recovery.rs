@@ -1,7 +1,7 @@
 //! What a supervisor that recovers must do in a turn.
 use handoff::message::MessageName;
 
-use crate::explore::model::watch::Watch;
+use crate::explore::model::watch::Observer;
 use crate::explore::model::{Life, Model, ModelEnd, ModelLink};
 
 /// When somebody has said where it stands: it is asked for the listening sockets, if they are still missing; and not the same
@@ -10,7 +10,7 @@ pub(in crate::explore) fn hears(
     model: &Model,
     pid: u32,
     name: MessageName,
-    watch: &Watch<'_>,
+    watch: &Observer<'_>,
 ) -> Option<String> {
     let recovery = model.recovery.as_ref().filter(|recovery| recovery.outcome.is_none())?;
     let lives = model.processes.get(&pid).is_some_and(|process| process.life != Life::Dying);
@@ -21,7 +21,7 @@ pub(in crate::explore) fn hears(
 }
 
 /// Who is told that its predecessor has ended is asked what it made of that.
-pub(in crate::explore) fn tells(watch: &Watch<'_>) -> Option<String> {
+pub(in crate::explore) fn tells(watch: &Observer<'_>) -> Option<String> {
     let told = watch.asked_of.iter().position(|(_, name)| *name == MessageName::Final)?;
     let (pid, _) = watch.asked_of[told];
     let asks = watch.asked_of.get(told + 1) == Some(&(pid, MessageName::StandingQuery));
@@ -30,7 +30,7 @@ pub(in crate::explore) fn tells(watch: &Watch<'_>) -> Option<String> {
 }
 
 /// When it has looked who is there: it asks all of them, and those that it knew before.
-pub(in crate::explore) fn looks(model: &Model, watch: &Watch<'_>) -> Option<String> {
+pub(in crate::explore) fn looks(model: &Model, watch: &Observer<'_>) -> Option<String> {
     let recovery = model.recovery.as_ref().filter(|recovery| watch.looked && recovery.outcome.is_none())?;
     let is_missed = |pid: &&u32| {
         let lives = model.processes.get(pid).is_some_and(|process| process.life != Life::Dying);
@@ -41,7 +41,7 @@ pub(in crate::explore) fn looks(model: &Model, watch: &Watch<'_>) -> Option<Stri
 }
 
 /// When it is written who serves: the one that does is told so, if its predecessor has ended, and asked what it made of that.
-pub(in crate::explore) fn notes(model: &Model, watch: &Watch<'_>) -> Option<String> {
+pub(in crate::explore) fn notes(model: &Model, watch: &Observer<'_>) -> Option<String> {
     let recovery = model.recovery.as_ref().filter(|recovery| recovery.outcome.is_none())?;
     let pid = watch.noted?;
     let heir =

@@ -3,7 +3,7 @@ use handoff::machine::supervisor::{Event, Note, Peer, Verdict};
 use handoff::machine::{EffectName, Machine, Timer};
 use handoff::message::{Message, MessageName};
 
-use crate::explore::model::watch::Watch;
+use crate::explore::model::watch::Observer;
 use crate::explore::model::{Model, ModelEnd, ModelLink, ModelSupervisor, id, is_stray};
 
 /// What came to the supervisor, and how it stood then.
@@ -71,7 +71,7 @@ impl SupervisorObligations {
     }
 
     /// What had to be done and was not.
-    pub(in crate::explore) fn settle(&self, model: &Model, watch: &Watch<'_>) -> Option<String> {
+    pub(in crate::explore) fn settle(&self, model: &Model, watch: &Observer<'_>) -> Option<String> {
         let supervisor = model.supervisor.as_ref()?;
         if supervisor.machine.is_done() {
             let Some(outcome) = &supervisor.outcome else {
@@ -122,7 +122,7 @@ impl SupervisorObligations {
     }
 
     /// That a handoff is over is only written if it was written that it is under way, and a commit says it all.
-    fn writes_too_much(&self, watch: &Watch<'_>) -> bool {
+    fn writes_too_much(&self, watch: &Observer<'_>) -> bool {
         let noted = self.journalled || watch.persisted.contains(&Note::UnderWay);
         watch.persisted.iter().any(|note| match note {
             Note::Over(verdict) => !noted || *verdict == Verdict::Committed,
@@ -131,7 +131,7 @@ impl SupervisorObligations {
     }
 
     /// The link to the incumbent is at its end: while all depends on that one, it is connected to again.
-    fn gives_up(&self, sees: &Sees<'_>, from: Peer, watch: &Watch<'_>) -> Option<String> {
+    fn gives_up(&self, sees: &Sees<'_>, from: Peer, watch: &Observer<'_>) -> Option<String> {
         let begun =
             sees.said(Peer::Successor, &[MessageName::Begin, MessageName::Commit, MessageName::Abort]);
         let depends =
@@ -149,7 +149,7 @@ impl SupervisorObligations {
         from: Peer,
         what: MessageName,
         repeated: bool,
-        watch: &Watch<'_>,
+        watch: &Observer<'_>,
     ) -> Option<String> {
         let says = |name: MessageName| watch.said.contains(&(from, name));
         let keeps = sees.link(from, |link| link.supervisor_open);
@@ -197,7 +197,7 @@ pub(in crate::explore) fn is_anothers_to_say(from: Peer, what: MessageName) -> b
 }
 
 /// What it writes is not the end of it: after "committed" the incumbent is retired, after "over" it reports.
-fn stops_short(sees: &Sees<'_>, watch: &Watch<'_>) -> Option<String> {
+fn stops_short(sees: &Sees<'_>, watch: &Observer<'_>) -> Option<String> {
     let note = *watch.persisted.last()?;
     let retires = watch.said.contains(&(Peer::Incumbent, MessageName::Retire));
     let short = match note {
@@ -213,7 +213,7 @@ fn stops_short(sees: &Sees<'_>, watch: &Watch<'_>) -> Option<String> {
 }
 
 /// When a heartbeat is due: all that are part of the handoff hear one.
-fn beats(model: &Model, watch: &Watch<'_>) -> Option<String> {
+fn beats(model: &Model, watch: &Observer<'_>) -> Option<String> {
     let is_missed = |peer: &Peer| {
         let link =
             |link: &ModelLink| link.end == ModelEnd::Supervisor(*peer) && link.supervisor_open && link.acked;
