@@ -62,11 +62,11 @@ impl Samples {
     }
 }
 
-type Cell = (&'static str, String);
+type Key = (&'static str, String);
 
 /// What was seen in each cell: the next state and the effects.
 #[derive(Default)]
-pub(crate) struct Cells(BTreeMap<&'static str, BTreeMap<Cell, BTreeSet<String>>>);
+pub(crate) struct Cells(BTreeMap<&'static str, BTreeMap<Key, BTreeSet<String>>>);
 
 impl Cells {
     fn fill<M>(&mut self, machine: &M, event_name: &str, event: M::Event)
@@ -100,7 +100,7 @@ fn names(effects: &[EffectName]) -> String {
 }
 
 /// A paragraph a state: the events that can do the same, and what each of them can do.
-fn table(cells: &BTreeMap<Cell, BTreeSet<String>>) -> String {
+fn table(cells: &BTreeMap<Key, BTreeSet<String>>) -> String {
     let mut states: BTreeMap<&str, BTreeMap<&BTreeSet<String>, Vec<&str>>> = BTreeMap::new();
     for ((state, event), seen) in cells {
         states.entry(state).or_default().entry(seen).or_default().push(event);

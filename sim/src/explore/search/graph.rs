@@ -9,7 +9,7 @@ use handoff::host::Gap;
 use handoff::machine::Cell;
 use handoff::machine::supervisor::Verdict;
 
-use super::liveness::{self, Edge, NOWHERE, State};
+use super::liveness::{self, Edge, NOWHERE, Vertex};
 use super::samples::Samples;
 use super::schedule::Schedule;
 use crate::explore::bounds::Bound;
@@ -105,7 +105,7 @@ struct Search<'a> {
     options: Options<'a>,
     known: HashMap<(u64, u64), u32>,
     met: Vec<Met>,
-    states: Vec<State>,
+    states: Vec<Vertex>,
     /// Steps without a fault.
     calm: Vec<Edge>,
     actions: HashMap<Action, u16>,
@@ -152,7 +152,7 @@ pub fn explore_from(bound: &Bound, root: &Root, options: Options<'_>) -> Report 
         }
     }
     let beyond = search.queue.iter().map(|(index, _)| *index).chain([0]);
-    beyond.for_each(|index| search.states[index as usize] = State::GOOD);
+    beyond.for_each(|index| search.states[index as usize] = Vertex::GOOD);
     search.look_at_the_ends();
     search.finish()
 }
@@ -251,7 +251,7 @@ impl<'a> Search<'a> {
         self.met.push(Met { from, depth, made });
         self.report.depth = depth.into();
         let over = model.violation.is_some();
-        self.states.push(State {
+        self.states.push(Vertex {
             at_rest: over || checks::at_rest(&model),
             serves: over || checks::somebody_serves(&model),
             over: over || checks::nobody_is_at_work(&model),
