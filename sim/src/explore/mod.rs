@@ -17,6 +17,6 @@ pub use bounds::{Bound, LARGE, SMALL};
 pub use model::faults::FaultBudget;
 pub use report::replay::Replayed;
 pub use report::table::tables;
-pub use search::graph::{Options, Report, Root, explore, explore_from};
+pub use search::graph::{ExploreOptions, ExploreReport, Root, explore, explore_from};
 pub use search::schedule::Schedule;
 pub use search::walk::{Stride, Walk};

@@ -12,7 +12,7 @@ use handoff::machine::supervisor::Verdict::{self, *};
 
 use super::mutant::{Change, Mutation};
 use crate::daemon::Make;
-use crate::explore::{self, Bound, FaultBudget, Options, Root, SMALL, explore, explore_from};
+use crate::explore::{self, Bound, ExploreOptions, FaultBudget, Root, SMALL, explore, explore_from};
 use crate::harness::checks::Violation;
 use crate::plan::Plan;
 use crate::run::{self, Planted, ledgers, run};
@@ -23,7 +23,7 @@ use crate::search::threads::map;
 /// What judges mutants.
 pub struct Judge {
     /// The small bounds, fewest states first, with what is met in them.
-    bounds: Vec<(&'static Bound, explore::Report)>,
+    bounds: Vec<(&'static Bound, explore::ExploreReport)>,
     make: Arc<Make>,
     /// Plans that meet what is rare, by their names.
     plans: Vec<(String, Arc<Plan>)>,
@@ -65,7 +65,7 @@ impl Judge {
     /// # Errors
     /// A plan can't be read: says which, and why.
     pub fn new(jobs: usize, seeds: u64, plans: &Path) -> Result<Judge, String> {
-        let options = Options { changes: true, ..Options::default() };
+        let options = ExploreOptions { changes: true, ..ExploreOptions::default() };
         let plans = load_corpus(plans)?.into_iter().map(|(name, plan)| (name, Arc::new(plan))).collect();
         let mut bounds = map(SMALL, jobs, |bound| (bound, explore(bound, options)), |_| {});
         bounds.sort_by_key(|(bound, report)| (report.states, bound.name));
@@ -93,7 +93,8 @@ impl Judge {
             })
         };
         let near = |(bound, root): (&'static Bound, &Root)| {
-            let options = Options { mutation: Some(mutation), most_states: NEAR, ..Options::default() };
+            let options =
+                ExploreOptions { mutation: Some(mutation), most_states: NEAR, ..ExploreOptions::default() };
             let why = explore_from(bound, root, options).violations.into_keys().next()?;
             Some(Fate::Explored(bound.name, why))
         };
@@ -148,8 +149,8 @@ fn with_one_more(mutation: &Mutation, bound: &Bound, root: &Root) -> Option<Fate
         let root = root.with(more);
         let mut wide = Bound { verdicts: EVERY, ..*bound };
         more(&mut wide.faults);
-        let usual = Options { most_states: NEAR / 3, ..Options::default() };
-        let mutated = Options { mutation: Some(mutation), ..usual };
+        let usual = ExploreOptions { most_states: NEAR / 3, ..ExploreOptions::default() };
+        let mutated = ExploreOptions { mutation: Some(mutation), ..usual };
         let found = explore_from(&wide, &root, mutated).violations.into_keys().next()?;
         let usual = explore_from(&wide, &root, usual).violations;
         let fresh = !usual.contains_key(&found);

@@ -40,17 +40,21 @@ impl Schedule {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::explore::{Options, SMALL, explore};
+    use crate::explore::{ExploreOptions, SMALL, explore};
 
     #[test]
     fn a_way_to_where_no_good_end_can_be_reached_fails_when_it_is_replayed() {
         let bound = &SMALL[0];
-        let changes = explore(bound, Options { changes: true, ..Options::default() }).changes;
+        let changes = explore(bound, ExploreOptions { changes: true, ..ExploreOptions::default() }).changes;
         let all = changes
             .into_iter()
             .flat_map(|(cell, changes)| changes.into_keys().map(move |change| Mutation { cell, change }));
         let found = all.into_iter().find_map(|mutation| {
-            let options = Options { mutation: Some(&mutation), most_states: 10_000, ..Options::default() };
+            let options = ExploreOptions {
+                mutation: Some(&mutation),
+                most_states: 10_000,
+                ..ExploreOptions::default()
+            };
             let mut violations = explore(bound, options).violations.into_values();
             Some((mutation, violations.find(|way| way.why.contains("no step that must come"))?))
         });

@@ -12,11 +12,11 @@ use handoff::time::Time;
 use handoff::{HandoffId, HostError};
 
 use crate::explore::model::{hello, id};
-use crate::explore::search::graph::Report;
+use crate::explore::search::graph::ExploreReport;
 use crate::explore::search::samples::{Around, Samples};
 
 /// The table of each role: for each state and event, what can become of it, for every machine that was met.
-pub fn tables<'a>(reports: impl IntoIterator<Item = &'a Report>) -> Vec<(&'static str, String)> {
+pub fn tables<'a>(reports: impl IntoIterator<Item = &'a ExploreReport>) -> Vec<(&'static str, String)> {
     let mut cells = Cells::default();
     reports.into_iter().for_each(|report| report.samples.fill(&mut cells));
     cells.tables()

@@ -25,7 +25,7 @@ use crate::mutation::mutant::{Change, Meddling, Mutation};
 
 /// What is looked for, besides violations.
 #[derive(Clone, Copy, Debug)]
-pub struct Options<'a> {
+pub struct ExploreOptions<'a> {
     /// Something that is wrong with a machine; the first violation is the last.
     pub mutation: Option<&'a Mutation>,
     /// That there are more states is a violation: something grows without end.
@@ -36,15 +36,15 @@ pub struct Options<'a> {
     pub changes: bool,
 }
 
-impl Default for Options<'_> {
+impl Default for ExploreOptions<'_> {
     fn default() -> Self {
-        Options { mutation: None, most_states: 20_000_000, samples: false, changes: false }
+        ExploreOptions { mutation: None, most_states: 20_000_000, samples: false, changes: false }
     }
 }
 
 /// What an exploration found.
 #[derive(Default)]
-pub struct Report {
+pub struct ExploreReport {
     /// Different states.
     pub states: usize,
     /// Steps from one to another, deaths included.
@@ -89,7 +89,7 @@ struct Met {
     made: Option<Move>,
 }
 
-impl Report {
+impl ExploreReport {
     /// All that is not as it must be: violations, and verdicts that `bound` lists but nobody reports.
     pub fn wrong(&self, bound: &Bound) -> Vec<String> {
         let unheard = bound.verdicts.iter().filter(|verdict| !self.verdicts.contains_key(verdict));
@@ -102,7 +102,7 @@ impl Report {
 
 struct Search<'a> {
     bound: &'a Bound,
-    options: Options<'a>,
+    options: ExploreOptions<'a>,
     known: HashMap<(u64, u64), u32>,
     met: Vec<Met>,
     states: Vec<Vertex>,
@@ -112,11 +112,11 @@ struct Search<'a> {
     queue: VecDeque<(u32, Model)>,
     gaps: HashSet<Gap>,
     cells: HashSet<Cell>,
-    report: Report,
+    report: ExploreReport,
 }
 
 /// Goes through every state within `bound`.
-pub fn explore(bound: &Bound, options: Options<'_>) -> Report {
+pub fn explore(bound: &Bound, options: ExploreOptions<'_>) -> ExploreReport {
     let first = Model::new(bound.faults, bound.handoffs);
     let mut search = Search::new(bound, options);
     search.visit(0, None, first);
@@ -137,7 +137,7 @@ pub fn explore(bound: &Bound, options: Options<'_>) -> Report {
 /// Takes the step of `root`, mutated, and goes on from there, as far as `options` say; what lies beyond is taken to be good.
 ///
 /// Nothing before it was mutated, for there was nothing to mutate: so what is wrong here would be found by [`explore`].
-pub fn explore_from(bound: &Bound, root: &Root, options: Options<'_>) -> Report {
+pub fn explore_from(bound: &Bound, root: &Root, options: ExploreOptions<'_>) -> ExploreReport {
     let mut search = Search::new(bound, options);
     search.visit(0, None, root.model.clone());
     search.queue.clear();
@@ -161,7 +161,7 @@ pub fn explore_from(bound: &Bound, root: &Root, options: Options<'_>) -> Report 
 pub(crate) fn lies_ahead(model: &Model, mutation: Option<&Mutation>) -> Vec<String> {
     let faults = model.faults.spent();
     let bound = Bound { name: "what lies ahead", faults, handoffs: model.handoffs, verdicts: &[] };
-    let mut search = Search::new(&bound, Options { mutation, ..Options::default() });
+    let mut search = Search::new(&bound, ExploreOptions { mutation, ..ExploreOptions::default() });
     search.visit(0, None, Model { faults, ..model.clone() });
     while let Some((from, model)) = search.queue.pop_front() {
         search.expand(from, &model);
@@ -171,7 +171,7 @@ pub(crate) fn lies_ahead(model: &Model, mutation: Option<&Mutation>) -> Vec<Stri
 }
 
 impl<'a> Search<'a> {
-    fn new(bound: &'a Bound, options: Options<'a>) -> Self {
+    fn new(bound: &'a Bound, options: ExploreOptions<'a>) -> Self {
         Search {
             bound,
             options,
@@ -183,7 +183,7 @@ impl<'a> Search<'a> {
             queue: VecDeque::new(),
             gaps: HashSet::new(),
             cells: HashSet::new(),
-            report: Report::default(),
+            report: ExploreReport::default(),
         }
     }
 
@@ -312,7 +312,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    fn finish(mut self) -> Report {
+    fn finish(mut self) -> ExploreReport {
         self.report.states = self.met.len();
         self.report.gaps.extend(self.gaps);
         self.report.cells.extend(self.cells);
