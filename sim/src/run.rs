@@ -20,7 +20,7 @@ use crate::world::World;
 
 /// What came of a run.
 #[derive(Clone, Debug, Default)]
-pub struct Report {
+pub struct RunReport {
     /// The check that failed, if one did: the run ended there.
     pub violation: Option<Violation>,
     /// The faults that struck.
@@ -72,9 +72,9 @@ pub struct Rest {
     pub committed: Option<u32>,
     /// The journal says that a handoff is under way.
     pub is_under_way: bool,
-    /// How much of [`Report::told`] is older than that.
+    /// How much of [`RunReport::told`] is older than that.
     pub told: usize,
-    /// How much of [`Report::sent`] is.
+    /// How much of [`RunReport::sent`] is.
     pub sent: usize,
 }
 
@@ -91,7 +91,7 @@ pub struct Struck {
 
 /// What is broken on purpose, and what is to be recorded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Options {
+pub struct RunOptions {
     /// What happened, step by step.
     pub trace: bool,
     /// The places that were passed.
@@ -113,7 +113,7 @@ pub fn forgetful_ledgers() -> Arc<Make> {
 }
 
 /// Runs `plan` with daemons that `make` makes.
-pub fn run(plan: &Arc<Plan>, make: &Arc<Make>, options: Options) -> Report {
+pub fn run(plan: &Arc<Plan>, make: &Arc<Make>, options: RunOptions) -> RunReport {
     let mut world = World::new(Arc::clone(plan), Arc::clone(make));
     world.recorder.on = options.trace;
     world.faults.passed = options.places.then(Vec::new);
@@ -121,7 +121,7 @@ pub fn run(plan: &Arc<Plan>, make: &Arc<Make>, options: Options) -> Report {
     world.planted = options.planted;
     world.disk.lock().flock_excludes_nobody = options.planted == Planted::FlockExcludesNobody;
     runtime::run(&mut world);
-    Report {
+    RunReport {
         violation: world.audit.violation.take(),
         struck: std::mem::take(&mut world.faults.struck),
         gaps: world.audit.gaps.iter().copied().collect(),
@@ -153,9 +153,9 @@ pub fn by_name<'a>(cells: impl IntoIterator<Item = &'a Cell>) -> Vec<&'a Cell> {
 mod tests {
     use super::*;
 
-    fn report(plan: &str) -> Report {
+    fn report(plan: &str) -> RunReport {
         let plan = Plan::parse(plan).expect("a plan");
-        run(&Arc::new(plan), &ledgers(), Options { trace: true, ..Options::default() })
+        run(&Arc::new(plan), &ledgers(), RunOptions { trace: true, ..RunOptions::default() })
     }
 
     #[test]

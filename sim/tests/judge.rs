@@ -98,7 +98,7 @@ fn replayed(folder: &str) {
         let path = entry.expect("an entry").path();
         if path.extension().is_some_and(|extension| extension == "toml") {
             let plan = Arc::new(Plan::load(&path).expect("a good plan"));
-            let violation = run(&plan, &ledgers(), run::Options::default()).violation;
+            let violation = run(&plan, &ledgers(), run::RunOptions::default()).violation;
             assert_eq!(violation, None, "{}", path.display());
         }
     }

@@ -107,7 +107,7 @@ impl Judge {
     }
 
     fn ran(&self, mutation: &'static Mutation) -> Option<Fate> {
-        let options = run::Options { planted: Planted::Mutant(mutation), ..run::Options::default() };
+        let options = run::RunOptions { planted: Planted::Mutant(mutation), ..run::RunOptions::default() };
         self.plans.iter().find_map(|(name, plan)| {
             let violation = run(plan, &self.make, options).violation?;
             Some(Fate::Ran(name.clone(), violation))

@@ -15,7 +15,7 @@ use crate::harness::faults::Passed;
 use crate::kernel::Micros;
 use crate::plan::span::Span;
 use crate::plan::{At, Fault, Plan, Times, Wanted, What, Who};
-use crate::run::{Options, run};
+use crate::run::{RunOptions, run};
 
 /// A swap in which nothing goes wrong besides.
 pub(super) const SWAP: &str = "a swap";
@@ -162,7 +162,7 @@ impl Path {
 
 /// The places that a plan passes, in order.
 pub(super) fn passed(plan: &Plan, make: &Arc<Make>) -> Vec<Passed> {
-    let options = Options { places: true, ..Options::default() };
+    let options = RunOptions { places: true, ..RunOptions::default() };
     run(&Arc::new(plan.clone()), make, options).passed
 }
 

@@ -100,11 +100,11 @@ mod tests {
 
     use super::*;
     use crate::plan::draw::draw;
-    use crate::run::{Options, ledgers, run};
+    use crate::run::{RunOptions, ledgers, run};
 
     #[test]
     fn every_plan_that_is_varied_can_be_written_down() {
-        let options = Options { places: true, ..Options::default() };
+        let options = RunOptions { places: true, ..RunOptions::default() };
         for seed in 0..100 {
             let mut dice = Dice::of(seed);
             let mut plan = draw(seed);
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn a_place_is_one_that_a_plan_can_name() {
-        let options = Options { places: true, ..Options::default() };
+        let options = RunOptions { places: true, ..RunOptions::default() };
         let calm = Plan { handoffs: 2, ..Plan::calm() };
         let Places(places) = Places::of(&run(&Arc::new(calm.clone()), &ledgers(), options).passed);
         for (at, times) in places {
@@ -130,7 +130,7 @@ mod tests {
                     ..Fault::new(at.clone(), What::Crash)
                 };
                 let plan = Plan { faults: vec![fault], ..calm.clone() };
-                let report = run(&Arc::new(plan.clone()), &ledgers(), Options::default());
+                let report = run(&Arc::new(plan.clone()), &ledgers(), RunOptions::default());
                 assert_eq!(report.struck.len(), 1, "{}", plan.to_toml());
             }
         }

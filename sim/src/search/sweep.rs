@@ -16,7 +16,7 @@ use super::threads::{share, usual_jobs};
 use crate::daemon::Make;
 use crate::harness::checks::Violation;
 use crate::plan::draw::draw;
-use crate::run::{Options, Planted, Report, run};
+use crate::run::{Planted, RunOptions, RunReport, run};
 use crate::trace::text;
 
 /// What is to be swept.
@@ -117,7 +117,7 @@ impl Part {
     fn run(&mut self, sweep: &Sweep, seed: u64) -> Option<Violation> {
         let plan = Arc::new(draw(seed));
         let twice = sweep.twice_every > 0 && seed.is_multiple_of(sweep.twice_every);
-        let options = Options { trace: twice, planted: sweep.planted, ..Options::default() };
+        let options = RunOptions { trace: twice, planted: sweep.planted, ..RunOptions::default() };
         let report = run(&plan, &sweep.make, options);
         self.count(seed, &report);
         if twice {
@@ -129,7 +129,7 @@ impl Part {
         report.violation
     }
 
-    fn count(&mut self, seed: u64, report: &Report) {
+    fn count(&mut self, seed: u64, report: &RunReport) {
         let summary = &mut self.summary;
         summary.runs += 1;
         summary.steps += report.steps;
@@ -209,7 +209,7 @@ impl Part {
 }
 
 /// What came of runs that no seed drew.
-pub(crate) fn counted(reports: &[Report]) -> Summary {
+pub(crate) fn counted(reports: &[RunReport]) -> Summary {
     let mut part = Part::default();
     reports.iter().for_each(|report| part.count(0, report));
     part.finish()
@@ -230,7 +230,7 @@ fn longer(outages: &mut BTreeMap<String, Outage>, class: &str, outage: Outage) {
 }
 
 /// The first line in which two runs of one plan differ.
-pub fn differs(first: &Report, second: &Report) -> Option<Violation> {
+pub fn differs(first: &RunReport, second: &RunReport) -> Option<Violation> {
     if first.trace == second.trace {
         return None;
     }

@@ -3,7 +3,7 @@ use serde::Serialize;
 
 use super::{Effect, Entry, What, text};
 use crate::plan::Plan;
-use crate::run::Report;
+use crate::run::RunReport;
 
 const TEMPLATE: &str = include_str!("page.html");
 
@@ -55,7 +55,7 @@ pub struct Shown<'a> {
 
 impl<'a> Shown<'a> {
     /// A run of `plan`.
-    pub fn run(plan: &'a Plan, report: &'a Report) -> Shown<'a> {
+    pub fn run(plan: &'a Plan, report: &'a RunReport) -> Shown<'a> {
         let violation = report.violation.as_ref();
         let verdicts: Vec<_> = report.verdicts.iter().map(|verdict| format!("{verdict:?}")).collect();
         let (verdicts, outage) = (verdicts.join(", "), report.longest_outage as f64 / 1000.0);
@@ -127,12 +127,15 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::run::{Options, Planted, ledgers, run};
+    use crate::run::{Planted, RunOptions, ledgers, run};
 
     fn page_of(plan: &str, planted: Planted) -> (String, serde_json::Value) {
         let plan = Plan::parse(plan).expect("a plan");
-        let report =
-            run(&Arc::new(plan.clone()), &ledgers(), Options { trace: true, planted, ..Options::default() });
+        let report = run(
+            &Arc::new(plan.clone()),
+            &ledgers(),
+            RunOptions { trace: true, planted, ..RunOptions::default() },
+        );
         let page = page(&Shown::run(&plan, &report));
         let data =
             page.split("const run = ").nth(1).and_then(|rest| rest.split(";\n").next()).expect("the data");

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::{Effect, Entry, Name, What};
-use crate::run::Report;
+use crate::run::RunReport;
 
 /// The timeline of a run: a track a process; hooks and times of service as slices, frames as flows, all else as instants.
-pub fn perfetto(report: &Report) -> String {
+pub fn perfetto(report: &RunReport) -> String {
     let mut events = Vec::new();
     let mut tracks: BTreeMap<Option<Name>, u32> = BTreeMap::new();
     for entry in &report.trace {
@@ -65,11 +65,12 @@ mod tests {
 
     use super::*;
     use crate::plan::Plan;
-    use crate::run::{Options, ledgers, run};
+    use crate::run::{RunOptions, ledgers, run};
 
     #[test]
     fn every_frame_that_came_is_a_flow_with_a_beginning() {
-        let report = run(&Arc::new(Plan::calm()), &ledgers(), Options { trace: true, ..Options::default() });
+        let report =
+            run(&Arc::new(Plan::calm()), &ledgers(), RunOptions { trace: true, ..RunOptions::default() });
         let timeline: Value = serde_json::from_str(&perfetto(&report)).expect("json");
         let events = timeline["traceEvents"].as_array().expect("events");
         let flows = |phase: &str| -> Vec<u64> {

@@ -9,14 +9,14 @@ use std::sync::Arc;
 use handoff::machine::{EffectName, EventName, Timer};
 use handoff::message::MessageName;
 use handoff_sim::plan::{Delays, Plan};
-use handoff_sim::run::{Options, ledgers};
+use handoff_sim::run::{RunOptions, ledgers};
 use handoff_sim::trace::Name;
 
 use super::report::{Line, Report, is_said_again, speaker};
 
 /// What the simulator makes of `plan`.
 pub fn simulate(plan: &Plan) -> Option<Report> {
-    let options = Options { trace: true, ..Options::default() };
+    let options = RunOptions { trace: true, ..RunOptions::default() };
     Report::simulated(plan, &handoff_sim::run(&Arc::new(plan.clone()), &ledgers(), options))
 }
 

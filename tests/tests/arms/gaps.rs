@@ -14,7 +14,7 @@ use handoff::host::Gap;
 use handoff::machine::{EffectName, MachineRole, StateName};
 use handoff::unix::probe::{self, SystemCall};
 use handoff_sim::plan::{At, Fault, Plan, Wanted, What, Who};
-use handoff_sim::run::{Options, Report as Simulated, ledgers};
+use handoff_sim::run::{RunOptions, RunReport, ledgers};
 use handoff_sim::{Span, run};
 use handoff_tests::stage::{Death, PACE, Report, compare, stage_before};
 
@@ -63,8 +63,8 @@ struct Place<'a> {
     step: Option<SystemCall>,
 }
 
-fn simulate(plan: &Plan) -> Simulated {
-    run(&Arc::new(plan.clone()), &ledgers(), Options::default())
+fn simulate(plan: &Plan) -> RunReport {
+    run(&Arc::new(plan.clone()), &ledgers(), RunOptions::default())
 }
 
 /// What real processes can stage: the ordinary swap first, then what leaves the least to chance, what takes long last.
