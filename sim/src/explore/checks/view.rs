@@ -6,7 +6,7 @@ use handoff::message::MessageName;
 use handoff::journal::Journal;
 use handoff::machine::supervisor::Peer;
 
-use crate::checks::{self, Handoff, Party, View, Work};
+use crate::checks::{self, SeenHandoff, SeenParty, View, Work};
 use crate::explore::model::{
     Daemon, Model, ModelDaemon, ModelEnd, ModelLink, ModelRecovery, ModelSupervisor, journal,
 };
@@ -16,11 +16,11 @@ use crate::trace::Name;
 const SUPERVISOR: u32 = 0;
 
 impl View for Model {
-    fn daemons(&self) -> impl Iterator<Item = (u32, checks::Daemon)> {
+    fn daemons(&self) -> impl Iterator<Item = (u32, checks::SeenDaemon)> {
         self.processes.iter().map(|(pid, process)| (*pid, self.seen(*pid, process)))
     }
 
-    fn daemon(&self, pid: u32) -> Option<checks::Daemon> {
+    fn daemon(&self, pid: u32) -> Option<checks::SeenDaemon> {
         self.processes.get(&pid).map(|process| self.seen(pid, process))
     }
 
@@ -66,8 +66,8 @@ impl View for Model {
 }
 
 impl Model {
-    fn seen(&self, pid: u32, process: &ModelDaemon) -> checks::Daemon {
-        checks::Daemon {
+    fn seen(&self, pid: u32, process: &ModelDaemon) -> checks::SeenDaemon {
+        checks::SeenDaemon {
             life: process.life,
             accepts: process.accepts,
             work: Work::of(process.hooks.iter().map(|(_, hook)| hook)),
@@ -88,9 +88,9 @@ impl Model {
     }
 
     /// The handoff that is under way, or was last.
-    pub(in crate::explore) fn handoff(&self) -> Option<Handoff> {
+    pub(in crate::explore) fn handoff(&self) -> Option<SeenHandoff> {
         let supervisor = self.supervisor.as_ref()?;
-        Some(Handoff {
+        Some(SeenHandoff {
             supervisor: SUPERVISOR,
             incumbent: self.party(supervisor, Peer::Incumbent),
             successor: self.party(supervisor, Peer::Successor),
@@ -106,7 +106,7 @@ impl Model {
         })
     }
 
-    fn party(&self, supervisor: &ModelSupervisor, peer: Peer) -> Party {
+    fn party(&self, supervisor: &ModelSupervisor, peer: Peer) -> SeenParty {
         let pid = match peer {
             Peer::Incumbent => supervisor.incumbent,
             Peer::Successor => supervisor.successor,
@@ -116,7 +116,7 @@ impl Model {
                 .iter()
                 .any(|link| Some(link.pid) == pid && link.end == ModelEnd::Supervisor(peer) && is(link))
         };
-        Party {
+        SeenParty {
             pid,
             ended: pid.is_some_and(|pid| supervisor.told.contains(&pid)),
             killed: supervisor.killed.contains(&peer),
@@ -130,8 +130,8 @@ impl Model {
 }
 
 impl ModelRecovery {
-    pub(in crate::explore) fn seen(&self) -> checks::Recovery<'_> {
-        checks::Recovery {
+    pub(in crate::explore) fn seen(&self) -> checks::SeenRecovery<'_> {
+        checks::SeenRecovery {
             named: &self.named,
             watched: self.watched.clone(),
             asked: &self.asked,
