@@ -5,9 +5,11 @@ use std::time::Duration;
 use handoff::host::{Clock, Gaps, Sockets, Storage};
 use handoff::machine::{Exit, Incumbent, LinkId, LockAnswer, Op, Timer};
 use handoff::message::{
-    Capabilities, Hello, HelloAck, Message, MessageName, PROTO_MAX, PROTO_MIN, Role as Says, Standing,
+    Capabilities, Hello, HelloAck, Message, MessageName, PROTO_MAX, PROTO_MIN, Role, Standing,
 };
-use handoff::node::daemon::{Accepted, Daemon, Event, Hook, MOST_LINKS, Os, Reply, Role, StateSnapshot};
+use handoff::node::daemon::{
+    Accepted, Daemon, DaemonMachine, Event, Hook, MOST_LINKS, Os, Reply, StateSnapshot,
+};
 use handoff::node::{Credentials, FLOOD, Faithful, Node, NodeOn, Read};
 use handoff::record::Record;
 use handoff::time::Time;
@@ -123,7 +125,7 @@ impl Machine {
 
 fn incumbent() -> Daemon {
     let hello = Hello {
-        role: Says::Incumbent,
+        role: Role::Incumbent,
         pid: 1,
         start_time: 0,
         build_id: Vec::new(),
@@ -131,7 +133,7 @@ fn incumbent() -> Daemon {
         proto_max: PROTO_MAX,
         capabilities: Capabilities::default(),
     };
-    Daemon::new(Role::Incumbent(Incumbent::new(hello, 1, LIVENESS)), None, LIVENESS)
+    Daemon::new(DaemonMachine::Incumbent(Incumbent::new(hello, 1, LIVENESS)), None, LIVENESS)
 }
 
 fn ack() -> Message {

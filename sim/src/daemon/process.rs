@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use handoff::machine::{Exit, LinkId, MachineRole, Op, Successor, incumbent, successor};
 use handoff::message::{Capabilities, Hello, PROTO_MAX, PROTO_MIN, SealProgress};
-use handoff::node::daemon::{self as node, Done, Event, Reply, Role};
+use handoff::node::daemon::{self as node, DaemonMachine, Done, Event, Reply};
 use handoff::node::{Node, NodeOn};
 use handoff::{HostError, ReadinessSnapshot, ResumeFrom};
 
@@ -39,7 +39,7 @@ impl World {
         daemon.app = Some(make(daemon.disk.clone(), daemon.build));
         daemon.begun = true;
         let build = daemon.build;
-        let role = Role::Successor(Successor::new(hello, generation, link));
+        let role = DaemonMachine::Successor(Successor::new(hello, generation, link));
         let mut node = node::Daemon::new(role, Some(link), STOP_GRACE);
         self.names_beside.insert(pid);
         self.note(Some(pid), || What::Born { role: MachineRole::Successor, build: Some(build) });
@@ -140,7 +140,7 @@ impl World {
         let _ = node.step(&mut Host::new(self, pid), event, &mut meddling);
         // A promoted successor's state is its incumbent's.
         self.turn_ends(turn, node.state());
-        let promoted = matches!(node.role(), Role::Incumbent(_));
+        let promoted = matches!(node.role(), DaemonMachine::Incumbent(_));
         self.daemon_mut(pid).into_iter().for_each(|daemon| daemon.promoted = promoted);
     }
 

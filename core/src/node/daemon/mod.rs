@@ -20,7 +20,7 @@ mod role;
 
 pub use os::{Accepted, Os, Reply, StateSnapshot};
 pub use rest::MOST_LINKS;
-pub use role::{Done, Event, Hook, HookName, Role};
+pub use role::{DaemonMachine, Done, Event, Hook, HookName};
 
 use hands::Hands;
 use rest::Rest;
@@ -74,7 +74,7 @@ enum Stop {
 /// The node of a daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Daemon {
-    role: Role,
+    role: DaemonMachine,
     rest: Rest,
     pass: Pass,
     stop_grace: Duration,
@@ -83,13 +83,13 @@ pub struct Daemon {
 
 impl Daemon {
     /// A daemon that is about to start as `role`; `inherited` is the link that it was born with.
-    pub fn new(role: Role, inherited: Option<LinkId>, stop_grace: Duration) -> Daemon {
+    pub fn new(role: DaemonMachine, inherited: Option<LinkId>, stop_grace: Duration) -> Daemon {
         let rest = Rest::new(inherited);
         Daemon { role, rest, pass: Pass::default(), stop_grace, stop: Stop::Untold }
     }
 
     /// The machine, in whichever of its two lives.
-    pub fn role(&self) -> &Role {
+    pub fn role(&self) -> &DaemonMachine {
         &self.role
     }
 
@@ -222,7 +222,7 @@ impl Daemon {
     /// A status is always answered: with what the daemon says now or, while a hook runs, said last.
     fn answer_status<O: Os>(&mut self, os: &mut O, link: LinkId) {
         self.pass.handled = true;
-        let knows_itself = matches!(self.role, Role::Incumbent(_));
+        let knows_itself = matches!(self.role, DaemonMachine::Incumbent(_));
         if self.rest.running > 0 || !knows_itself {
             return self.tell_status(os, link);
         }
@@ -276,11 +276,11 @@ impl<O: Os> NodeOn<O> for Daemon {
     fn step(&mut self, os: &mut O, event: Event, driver: &mut impl Driver) -> ControlFlow<Crashed> {
         let hands = &mut Hands { rest: &mut self.rest, os };
         let flow = match &mut self.role {
-            Role::Incumbent(machine) => match event.typed(Done::for_incumbent) {
+            DaemonMachine::Incumbent(machine) => match event.typed(Done::for_incumbent) {
                 Some(event) => driver.turn(machine, hands, event),
                 None => ControlFlow::Continue(()),
             },
-            Role::Successor(machine) => match event.typed(Done::for_successor) {
+            DaemonMachine::Successor(machine) => match event.typed(Done::for_successor) {
                 Some(event) => driver.turn(machine, hands, event),
                 None => ControlFlow::Continue(()),
             },

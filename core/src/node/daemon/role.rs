@@ -130,59 +130,59 @@ impl Event {
 
 /// A daemon's machine, in whichever of its two lives.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Role {
+pub enum DaemonMachine {
     /// It does not serve yet.
     Successor(Successor),
     /// It serves, or has served.
     Incumbent(Incumbent),
 }
 
-impl Role {
+impl DaemonMachine {
     /// Which of the two it is.
     pub fn kind(&self) -> MachineRole {
         match self {
-            Role::Successor(_) => Successor::ROLE,
-            Role::Incumbent(_) => Incumbent::ROLE,
+            DaemonMachine::Successor(_) => Successor::ROLE,
+            DaemonMachine::Incumbent(_) => Incumbent::ROLE,
         }
     }
 
     /// The machine's state, after what it awaits.
     pub fn state(&self) -> StateName {
         match self {
-            Role::Successor(machine) => machine.state(),
-            Role::Incumbent(machine) => machine.state(),
+            DaemonMachine::Successor(machine) => machine.state(),
+            DaemonMachine::Incumbent(machine) => machine.state(),
         }
     }
 
     /// When each timer expires.
     pub fn timers(&self) -> &Timers {
         match self {
-            Role::Successor(machine) => machine.timers(),
-            Role::Incumbent(machine) => machine.timers(),
+            DaemonMachine::Successor(machine) => machine.timers(),
+            DaemonMachine::Incumbent(machine) => machine.timers(),
         }
     }
 
     /// Where the daemon stands, for a status.
     pub fn standing(&self) -> Standing {
         match self {
-            Role::Successor(machine) => machine.standing(),
-            Role::Incumbent(machine) => machine.standing(),
+            DaemonMachine::Successor(machine) => machine.standing(),
+            DaemonMachine::Incumbent(machine) => machine.standing(),
         }
     }
 
     /// The link of the supervisor whose handoff the daemon is part of.
     pub(super) fn session_link(&self) -> Option<LinkId> {
         match self {
-            Role::Successor(_) => None,
-            Role::Incumbent(machine) => machine.session_link(),
+            DaemonMachine::Successor(_) => None,
+            DaemonMachine::Incumbent(machine) => machine.session_link(),
         }
     }
 
     /// What the supervisor is to hear of a seal that goes on, and over which link.
     pub fn seal_progress(&self, progress: SealProgress) -> Option<(LinkId, Message)> {
         match self {
-            Role::Successor(_) => None,
-            Role::Incumbent(machine) => machine.seal_progress(progress),
+            DaemonMachine::Successor(_) => None,
+            DaemonMachine::Incumbent(machine) => machine.seal_progress(progress),
         }
     }
 
@@ -190,11 +190,11 @@ impl Role {
     /// take to finish when the daemon is asked to stop.
     pub fn promote(&mut self, now: Time, stop_grace: Duration) -> bool {
         let promoted = match self {
-            Role::Successor(machine) => machine.promoted(now, stop_grace),
-            Role::Incumbent(_) => None,
+            DaemonMachine::Successor(machine) => machine.promoted(now, stop_grace),
+            DaemonMachine::Incumbent(_) => None,
         };
         let is_promoted = promoted.is_some();
-        promoted.into_iter().for_each(|incumbent| *self = Role::Incumbent(incumbent));
+        promoted.into_iter().for_each(|incumbent| *self = DaemonMachine::Incumbent(incumbent));
         is_promoted
     }
 }

@@ -11,7 +11,7 @@ use crate::host::{Clock, Crashed, Gap, Gaps, Sockets, Storage};
 use crate::id::ProcessId;
 use crate::machine::{Cell, Exit, LinkId, LockAnswer, Op, incumbent, successor};
 use crate::message::Message;
-use crate::node::daemon::{self as node, Accepted, Daemon, Event, Hook, Os, Role};
+use crate::node::daemon::{self as node, Accepted, Daemon, DaemonMachine, Event, Hook, Os};
 use crate::node::{Credentials, Read};
 use crate::record::Record;
 use crate::time::Time;
@@ -51,7 +51,7 @@ impl Host {
     }
 
     /// Runs `role` on this thread until its process is to leave.
-    pub(super) fn run(mut self, role: Role, inherited: Option<Inherited>) {
+    pub(super) fn run(mut self, role: DaemonMachine, inherited: Option<Inherited>) {
         let link = inherited.map(|inherited| self.links.inherit(inherited.link));
         let mut node = Daemon::new(role, link, STOP_GRACE);
         if reactor::step(&mut node, &mut self, Event::Start).is_continue() {

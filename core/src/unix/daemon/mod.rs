@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind, HostError, Result};
 use crate::id::ProcessId;
 use crate::machine::{Incumbent, LinkId, Successor};
 use crate::message::{Capabilities, Hello, PROTO_MAX, PROTO_MIN};
-use crate::node::daemon::Role;
+use crate::node::daemon::DaemonMachine;
 use crate::record::{Claim, Record};
 use crate::unix::context::Context;
 use crate::unix::control::ControlSocket;
@@ -141,7 +141,7 @@ impl Protocol {
     pub(crate) fn successor(place: Place, inherited: Inherited) -> Result<Protocol> {
         let hello = place.hello(crate::message::Role::Successor);
         let machine = Successor::new(hello, place.generation()?, LinkId(0));
-        Protocol::start(place, Role::Successor(machine), Some(inherited))
+        Protocol::start(place, DaemonMachine::Successor(machine), Some(inherited))
     }
 
     /// Starts the protocol of a process that holds the lock, has claimed it, and serves.
@@ -150,10 +150,10 @@ impl Protocol {
         let generation = place.generation()?;
         place.note(generation, true)?;
         let hello = place.hello(crate::message::Role::Incumbent);
-        Protocol::start(place, Role::Incumbent(Incumbent::new(hello, generation, STOP_GRACE)), None)
+        Protocol::start(place, DaemonMachine::Incumbent(Incumbent::new(hello, generation, STOP_GRACE)), None)
     }
 
-    fn start(place: Place, role: Role, inherited: Option<Inherited>) -> Result<Protocol> {
+    fn start(place: Place, role: DaemonMachine, inherited: Option<Inherited>) -> Result<Protocol> {
         let (waker, wake) = waker().context(|| "can't open a pipe".into())?;
         let (call, calls) = mpsc::channel();
         let (reply, results) = mpsc::channel();

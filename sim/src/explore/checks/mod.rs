@@ -4,7 +4,7 @@ use handoff::machine::{Machine, Timer, Timers, incumbent};
 use handoff::record::Record;
 use handoff::time::Time;
 
-use super::model::{Daemon, HEARTBEAT, Life, Model, ModelDaemon};
+use super::model::{DaemonMachine, HEARTBEAT, Life, Model, ModelDaemon};
 use crate::checks::serves;
 use crate::process::AnyHook;
 
@@ -34,7 +34,7 @@ pub(crate) fn seizes(model: &Model, pid: u32) -> Option<String> {
 /// When a successor goes on to serve: it was told to, or nobody tells it anything.
 pub(crate) fn serves_by_itself(model: &Model, pid: u32) -> Option<String> {
     let process = model.processes.get(&pid)?;
-    let is_successor = matches!(process.daemon, Daemon::Successor(_));
+    let is_successor = matches!(process.daemon, DaemonMachine::Successor(_));
     let early = is_successor && process.heard && !process.told_to_commit;
     early.then(|| format!("{pid} goes on to serve by itself, though it hears its supervisor"))
 }

@@ -8,7 +8,7 @@ use handoff::machine::supervisor::Peer;
 
 use crate::checks::{self, SeenHandoff, SeenParty, View, Work};
 use crate::explore::model::{
-    Daemon, Model, ModelDaemon, ModelEnd, ModelLink, ModelRecovery, ModelSupervisor, journal,
+    DaemonMachine, Model, ModelDaemon, ModelEnd, ModelLink, ModelRecovery, ModelSupervisor, journal,
 };
 use crate::trace::Name;
 
@@ -76,7 +76,7 @@ impl Model {
             has_lock: self.lock == Some(pid),
             predecessor: process.predecessor,
             finalized: process.finalized,
-            takes_part: matches!(process.daemon, Daemon::Incumbent(_)) || process.handoff.is_some(),
+            takes_part: matches!(process.daemon, DaemonMachine::Incumbent(_)) || process.handoff.is_some(),
             told_to_begin: process.told_to_begin,
             told_to_commit: process.told_to_commit,
             told_to_stop: self.signalled == Some(pid),

@@ -14,7 +14,7 @@ use super::host::ModelHost;
 use super::steps::{ModelFault, ModelStep};
 use super::watch::Observer;
 use super::{
-    Daemon, LIVENESS, Life, Model, ModelEnd, ModelLink, ModelSupervisor, SECOND, STRAY, id, is_stray,
+    DaemonMachine, LIVENESS, Life, Model, ModelEnd, ModelLink, ModelSupervisor, SECOND, STRAY, id, is_stray,
 };
 use crate::checks::daemon::one_writes;
 use crate::explore::checks;
@@ -224,7 +224,9 @@ impl Model {
     /// What would have consequences if it counted.
     pub(crate) fn stray_down(&self, i: usize) -> Message {
         match self.processes.get(&self.links[i].pid).map(|process| &process.daemon) {
-            Some(Daemon::Successor(_)) => Message::Abort { handoff_id: STRAY, reason: PlainText::default() },
+            Some(DaemonMachine::Successor(_)) => {
+                Message::Abort { handoff_id: STRAY, reason: PlainText::default() }
+            }
             _ => Message::Retire { handoff_id: STRAY },
         }
     }
@@ -367,10 +369,10 @@ impl Model {
         let obligations = DaemonObligations::new(self, pid, &input, watch);
         if let DaemonEvent::Timer(timer) = &input {
             let stuck = match &daemon {
-                Daemon::Incumbent(machine) => {
+                DaemonMachine::Incumbent(machine) => {
                     obligations::fires_again(machine, *timer, DaemonEvent::Timer, watch)
                 }
-                Daemon::Successor(machine) => {
+                DaemonMachine::Successor(machine) => {
                     obligations::fires_again(machine, *timer, DaemonEvent::Timer, watch)
                 }
             };
@@ -387,8 +389,8 @@ impl Model {
         let mut meddling = watch.meddling.take();
         let mut host = ModelHost { model: self, pid, watch };
         let flow = match &mut daemon {
-            Daemon::Incumbent(machine) => drive(machine, &mut host, typed(input), &mut meddling),
-            Daemon::Successor(machine) => drive(machine, &mut host, typed(input), &mut meddling),
+            DaemonMachine::Incumbent(machine) => drive(machine, &mut host, typed(input), &mut meddling),
+            DaemonMachine::Successor(machine) => drive(machine, &mut host, typed(input), &mut meddling),
         };
         let is_promoted = daemon.promote(Time::ZERO, SECOND);
         watch.meddling = meddling;
@@ -410,7 +412,7 @@ impl Model {
     /// What a process can know of its supervisor: whether it lives, and what it wants.
     fn hears_supervisor(&mut self, pid: u32, input: &Input) {
         let Some(process) = self.processes.get_mut(&pid) else { return };
-        let is_successor = matches!(process.daemon, Daemon::Successor(_));
+        let is_successor = matches!(process.daemon, DaemonMachine::Successor(_));
         let its = |link: &&ModelLink| {
             let joined = link.joined && Some(link.handoff_id) == process.handoff;
             link.pid == pid && (joined || is_successor && link.end == ModelEnd::Supervisor(Peer::Successor))

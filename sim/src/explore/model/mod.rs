@@ -25,7 +25,7 @@ use handoff::machine::{
     supervisor::{self, Outcome, Peer},
 };
 use handoff::message::{Capabilities, Hello, Message, MessageName, PROTO_MAX, PROTO_MIN, Role, SealProgress};
-pub(crate) use handoff::node::daemon::Role as Daemon;
+pub(crate) use handoff::node::daemon::DaemonMachine;
 use handoff::node::keeper;
 use handoff::record::Record;
 use handoff::{HandoffId, ProcessId};
@@ -65,7 +65,7 @@ impl Version {
 /// A daemon's process, as the kernel and its clients see it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ModelDaemon {
-    pub daemon: Daemon,
+    pub daemon: DaemonMachine,
     pub life: Life,
     /// It was stopped, so the supervisor may think that it hangs; or it was told to leave.
     pub suspect: bool,
@@ -253,7 +253,7 @@ impl Model {
             begun: true,
             accepts: true,
             finalized: true,
-            ..ModelDaemon::new(Daemon::Incumbent(machine), None)
+            ..ModelDaemon::new(DaemonMachine::Incumbent(machine), None)
         };
         let record = Record {
             generation: 1,
@@ -294,11 +294,11 @@ impl Model {
         };
         process.alien = version == Version::OnlyLater;
         process.daemon = match (&process.daemon, link) {
-            (Daemon::Successor(_), Some(link)) => {
+            (DaemonMachine::Successor(_), Some(link)) => {
                 let hello = other(hello(pid, Role::Successor));
-                Daemon::Successor(Successor::new(hello, process.generation, link))
+                DaemonMachine::Successor(Successor::new(hello, process.generation, link))
             }
-            _ => Daemon::Incumbent(Incumbent::new(other(hello(pid, Role::Incumbent)), 1, SECOND)),
+            _ => DaemonMachine::Incumbent(Incumbent::new(other(hello(pid, Role::Incumbent)), 1, SECOND)),
         };
     }
 
@@ -367,7 +367,8 @@ impl Model {
         let generation = self.record.as_ref().map_or(0, |record| record.generation);
         let machine = Successor::new(hello(pid, Role::Successor), generation, link);
         let predecessor = self.supervisor.as_ref().and_then(|supervisor| supervisor.incumbent);
-        let process = ModelDaemon { generation, ..ModelDaemon::new(Daemon::Successor(machine), predecessor) };
+        let process =
+            ModelDaemon { generation, ..ModelDaemon::new(DaemonMachine::Successor(machine), predecessor) };
         self.processes.insert(pid, process);
         if let Some(supervisor) = &mut self.supervisor {
             supervisor.successor = Some(pid);
@@ -477,7 +478,7 @@ impl ModelSupervisor {
 }
 
 impl ModelDaemon {
-    pub(crate) fn new(daemon: Daemon, predecessor: Option<u32>) -> Self {
+    pub(crate) fn new(daemon: DaemonMachine, predecessor: Option<u32>) -> Self {
         ModelDaemon {
             daemon,
             life: Life::Runs,

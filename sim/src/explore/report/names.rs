@@ -40,7 +40,7 @@ pub(crate) struct Action {
 pub(crate) enum Actor {
     Supervisor,
     Recovery,
-    Daemon(u32),
+    DaemonMachine(u32),
 }
 
 impl Model {
@@ -96,12 +96,12 @@ impl Model {
                 ModelEnd::Recovery => Actor::Recovery,
             }),
             ModelStep::Accept(i) | ModelStep::Down(i) | ModelStep::DownClosed(i) => {
-                Some(Actor::Daemon(self.links[i].pid))
+                Some(Actor::DaemonMachine(self.links[i].pid))
             }
             ModelStep::Begin(pid)
             | ModelStep::Hook(pid)
             | ModelStep::Complete(pid)
-            | ModelStep::DaemonTimer(pid, _) => Some(Actor::Daemon(pid)),
+            | ModelStep::DaemonTimer(pid, _) => Some(Actor::DaemonMachine(pid)),
             ModelStep::GivesUp(_)
             | ModelStep::FreesLock(_)
             | ModelStep::Ends(_)
@@ -113,8 +113,8 @@ impl Model {
                 | ModelFault::HookUnfit(pid)
                 | ModelFault::OperationFails(pid)
                 | ModelFault::SealGoesOn(pid)
-                | ModelFault::Signal(pid) => Some(Actor::Daemon(pid)),
-                ModelFault::StrayDown(i) => Some(Actor::Daemon(self.links[i].pid)),
+                | ModelFault::Signal(pid) => Some(Actor::DaemonMachine(pid)),
+                ModelFault::StrayDown(i) => Some(Actor::DaemonMachine(self.links[i].pid)),
                 ModelFault::SupervisorOperationFails
                 | ModelFault::StrayUp(_)
                 | ModelFault::Late

@@ -7,7 +7,7 @@ use super::names::{Actor, RECOVERY, SUPERVISOR, daemon};
 use crate::explore::model::apply::Move;
 use crate::explore::model::steps::{ModelFault, ModelStep};
 use crate::explore::model::watch::{Observer, Wish};
-use crate::explore::model::{Daemon, Model};
+use crate::explore::model::{DaemonMachine, Model};
 use crate::mutation::mutant::Mutation;
 use crate::trace::{Effect, Entry, Name, Turn, What};
 
@@ -133,7 +133,7 @@ impl Actor {
         match self {
             Actor::Supervisor => SUPERVISOR,
             Actor::Recovery => RECOVERY,
-            Actor::Daemon(pid) => daemon(pid),
+            Actor::DaemonMachine(pid) => daemon(pid),
         }
     }
 
@@ -141,9 +141,9 @@ impl Actor {
         match self {
             Actor::Supervisor => MachineRole::Supervisor,
             Actor::Recovery => MachineRole::Recovery,
-            Actor::Daemon(pid) => {
+            Actor::DaemonMachine(pid) => {
                 match before.processes.get(&pid).or(after.processes.get(&pid)).map(|p| &p.daemon) {
-                    Some(Daemon::Successor(_)) => MachineRole::Successor,
+                    Some(DaemonMachine::Successor(_)) => MachineRole::Successor,
                     _ => MachineRole::Incumbent,
                 }
             }
@@ -154,7 +154,7 @@ impl Actor {
         let state = match self {
             Actor::Supervisor => model.supervisor.as_ref().map(|supervisor| supervisor.machine.state()),
             Actor::Recovery => model.recovery.as_ref().map(|recovery| recovery.machine.state()),
-            Actor::Daemon(pid) => model.processes.get(&pid).map(|process| process.daemon.state()),
+            Actor::DaemonMachine(pid) => model.processes.get(&pid).map(|process| process.daemon.state()),
         };
         state.map_or("-", StateName::name)
     }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use handoff::HandoffId;
 use handoff::machine::{Incumbent, LinkId, Op, Recovery, Successor, Supervisor};
 
-use crate::explore::model::{Daemon, Model};
+use crate::explore::model::{DaemonMachine, Model};
 
 /// What a daemon's events refer to.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -36,10 +36,10 @@ impl Samples {
             let handoff_id = link.map_or(HandoffId([model.started; 16]), |link| link.handoff_id);
             let around = Around { link: link.map(|link| link.id), handoff_id, op: process.last_op };
             match &process.daemon {
-                Daemon::Incumbent(machine) => {
+                DaemonMachine::Incumbent(machine) => {
                     self.incumbents.insert((machine.clone(), around));
                 }
-                Daemon::Successor(machine) => {
+                DaemonMachine::Successor(machine) => {
                     self.successors.insert((machine.clone(), around));
                 }
             }

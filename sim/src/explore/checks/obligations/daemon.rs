@@ -5,7 +5,7 @@ use handoff::message::{Message, MessageName};
 use handoff::record::Record;
 
 use crate::explore::model::watch::Observer;
-use crate::explore::model::{Daemon, Model, ModelDaemon, ModelEnd, ModelLink, is_stray};
+use crate::explore::model::{DaemonMachine, Model, ModelDaemon, ModelEnd, ModelLink, is_stray};
 
 /// What one that is free to act begins with at once.
 const ASKS_OF_A_DAEMON: [MessageName; 8] = [
@@ -365,7 +365,7 @@ fn leaves(model: &Model, pid: u32, exit: &Exit, watch: &Observer<'_>) -> Option<
     if watch.found_busy && *exit == Exit::Retired && !succeeded {
         return Some(format!("{pid} leaves ({exit:?}), and nobody has said that another serves"));
     }
-    let Daemon::Successor(_) = process.daemon else { return None };
+    let DaemonMachine::Successor(_) = process.daemon else { return None };
     let failed = matches!(exit, Exit::Failed(_)) && has_supervisor(model, pid);
     let said = watch.sent.iter().any(|(_, what)| *what == MessageName::Failed);
     (failed && !said).then(|| format!("{pid} leaves ({exit:?}) without a word"))
