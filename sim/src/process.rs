@@ -51,7 +51,7 @@ pub(crate) type Deferred = Box<dyn FnOnce(&mut World, u32)>;
 /// What runs in a process.
 pub(crate) enum Program {
     Supervisor(Box<SupervisorProcess>),
-    Daemon(Box<Daemon>),
+    Daemon(Box<DaemonProcess>),
     Puppet(Puppet),
 }
 
@@ -75,7 +75,7 @@ pub(crate) enum Pending {
 }
 
 /// A daemon.
-pub(crate) struct Daemon {
+pub(crate) struct DaemonProcess {
     pub build: u32,
     /// What its spawn was told to go wrong with.
     pub quirk: Option<plan::What>,
@@ -136,14 +136,14 @@ impl Process {
         }
     }
 
-    pub(crate) fn daemon(&self) -> Option<&Daemon> {
+    pub(crate) fn daemon(&self) -> Option<&DaemonProcess> {
         match &self.program {
             Program::Daemon(daemon) => Some(daemon),
             Program::Supervisor(_) | Program::Puppet(_) => None,
         }
     }
 
-    pub(crate) fn daemon_mut(&mut self) -> Option<&mut Daemon> {
+    pub(crate) fn daemon_mut(&mut self) -> Option<&mut DaemonProcess> {
         match &mut self.program {
             Program::Daemon(daemon) => Some(daemon),
             Program::Supervisor(_) | Program::Puppet(_) => None,
@@ -170,9 +170,14 @@ impl Process {
     }
 }
 
-impl Daemon {
-    pub(crate) fn new(build: u32, quirk: Option<plan::What>, predecessor: Option<u32>, disk: Disk) -> Daemon {
-        Daemon {
+impl DaemonProcess {
+    pub(crate) fn new(
+        build: u32,
+        quirk: Option<plan::What>,
+        predecessor: Option<u32>,
+        disk: Disk,
+    ) -> DaemonProcess {
+        DaemonProcess {
             build,
             quirk,
             node: None,

@@ -20,7 +20,7 @@ use crate::harness::operator::Operator;
 use crate::kernel::{Clock, Disk, Kind, Link, Listener, Micros, Noise, Read, Side};
 use crate::mutation::mutant::Meddling;
 use crate::plan::{Plan, What as Fault};
-use crate::process::{Daemon, Life, Process, Program};
+use crate::process::{DaemonProcess, Life, Process, Program};
 use crate::run::Planted;
 use crate::runtime::Timeline;
 use crate::supervisor::SupervisorProcess;
@@ -293,11 +293,11 @@ impl World {
             .filter_map(|(pid, process)| process.supervisor().map(|supervisor| (*pid, supervisor)))
     }
 
-    pub(crate) fn daemons(&self) -> impl Iterator<Item = (u32, &Process, &Daemon)> {
+    pub(crate) fn daemons(&self) -> impl Iterator<Item = (u32, &Process, &DaemonProcess)> {
         self.processes.iter().filter_map(|(pid, process)| process.daemon().map(|d| (*pid, process, d)))
     }
 
-    pub(crate) fn daemon_mut(&mut self, pid: u32) -> Option<&mut Daemon> {
+    pub(crate) fn daemon_mut(&mut self, pid: u32) -> Option<&mut DaemonProcess> {
         self.processes.get_mut(&pid).and_then(Process::daemon_mut)
     }
 

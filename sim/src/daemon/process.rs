@@ -12,7 +12,7 @@ use crate::daemon::Simulated;
 use crate::host::Host;
 use crate::kernel::{Died, Kind, Lie, Micros, Side};
 use crate::plan::What as Fault;
-use crate::process::{AnyHook, Daemon, Life, Pending, Process, daemon_event_name};
+use crate::process::{AnyHook, DaemonProcess, Life, Pending, Process, daemon_event_name};
 use crate::trace::What;
 use crate::world::{Happening, World};
 
@@ -69,7 +69,7 @@ impl World {
     }
 
     /// When a daemon has something to do by itself.
-    pub(crate) fn daemon_turn(&self, process: &Process, daemon: &Daemon) -> Option<Micros> {
+    pub(crate) fn daemon_turn(&self, process: &Process, daemon: &DaemonProcess) -> Option<Micros> {
         let node = daemon.node.as_ref()?;
         let links = node.links().filter_map(|id| self.links.get(&id.0)?.next_arrival(Side::Daemon));
         let timer = node.wake_at().map(|at| process.clock.when(at));
@@ -101,7 +101,7 @@ impl World {
         self.daemon_leaves(pid);
     }
 
-    pub(crate) fn running_daemon(&mut self, pid: u32) -> Option<&mut Daemon> {
+    pub(crate) fn running_daemon(&mut self, pid: u32) -> Option<&mut DaemonProcess> {
         let process = self.processes.get_mut(&pid).filter(|process| process.runs())?;
         process.daemon_mut()
     }

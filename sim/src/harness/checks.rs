@@ -146,7 +146,7 @@ impl World {
 
     /// The process that serves, and can be reached.
     pub(crate) fn who_serves(&self) -> Option<u32> {
-        let serves = |(pid, process, daemon): &(u32, &Process, &crate::process::Daemon)| {
+        let serves = |(pid, process, daemon): &(u32, &Process, &crate::process::DaemonProcess)| {
             process.runs()
                 && daemon.accepts
                 && self.control_path == Some(*pid)

@@ -466,7 +466,7 @@ impl World {
     fn who(&self, who: Who) -> Option<u32> {
         let successor = self.main_supervisor().and_then(|pid| self.processes[&pid].supervisor()?.successor());
         let there = |pid: &u32| self.processes.get(pid).is_some_and(|process| process.listens());
-        let is_new = |(pid, _, daemon): &(u32, _, &crate::process::Daemon)| {
+        let is_new = |(pid, _, daemon): &(u32, _, &crate::process::DaemonProcess)| {
             Some(*pid) == successor || !daemon.is_incumbent() && !daemon.accepts
         };
         match who {

@@ -7,7 +7,7 @@ use handoff::machine::supervisor::Peer;
 use crate::checks::{self, View, Work};
 use crate::kernel::Link;
 use crate::plan::What as Fault;
-use crate::process::{Daemon, Life, Process};
+use crate::process::{DaemonProcess, Life, Process};
 use crate::supervisor::SupervisorProcess;
 use crate::supervisor::swap::Party;
 use crate::trace::Name;
@@ -68,7 +68,7 @@ impl View for World {
 }
 
 impl World {
-    fn seen(&self, pid: u32, process: &Process, daemon: &Daemon) -> checks::SeenDaemon {
+    fn seen(&self, pid: u32, process: &Process, daemon: &DaemonProcess) -> checks::SeenDaemon {
         let is_unfit = matches!(daemon.quirk, Some(Fault::DieEarly | Fault::WrongPid | Fault::OtherVersion));
         checks::SeenDaemon {
             life: process.life,

@@ -8,22 +8,22 @@ use handoff::text::PlainText;
 use handoff::{HostError, ProcessId};
 
 use super::binary;
-use super::swap::Handoff;
+use super::swap::HandoffTask;
 use crate::daemon::os::UID;
 use crate::host::Host;
 use crate::kernel::{Kind, Side};
 use crate::plan::{At, What as Fault};
-use crate::process::{Daemon, Pending, Program, written};
+use crate::process::{DaemonProcess, Pending, Program, written};
 use crate::run::Planted;
 use crate::world::{Happening, World};
 
 impl Host<'_> {
-    fn handoff(&self) -> Option<&Handoff> {
+    fn handoff(&self) -> Option<&HandoffTask> {
         self.world.processes.get(&self.pid)?.supervisor()?.handoff()
     }
 
     /// Notes for those who check what happens to the handoff.
-    fn of_handoff(&mut self, note: impl FnOnce(&mut Handoff)) {
+    fn of_handoff(&mut self, note: impl FnOnce(&mut HandoffTask)) {
         let supervisor = self.world.supervisor_mut(self.pid);
         if let Some(handoff) = supervisor.and_then(|supervisor| supervisor.handoff_mut()) {
             note(handoff);
@@ -199,7 +199,7 @@ impl World {
             return Err(HostError::system("too many open files"));
         }
         let (build, predecessor, handoff_id) = (handoff.build, handoff.incumbent(), handoff.handoff_id);
-        let daemon = Daemon::new(build, fate.map(|(what, _)| what), predecessor, self.disk.clone());
+        let daemon = DaemonProcess::new(build, fate.map(|(what, _)| what), predecessor, self.disk.clone());
         let child = self.start_process('D', Program::Daemon(Box::new(daemon)));
         let link = self.link(pid, child, true);
         let disk = self.disk.of(child);

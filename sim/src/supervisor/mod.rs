@@ -10,7 +10,7 @@ use handoff::time::{Duration, Time};
 use handoff::{HandoffId, HostError, slots};
 
 use self::recover::RecoveryTask;
-use self::swap::Handoff;
+use self::swap::HandoffTask;
 use crate::kernel::{JOURNAL, Micros};
 use crate::plan::What as Fault;
 use crate::process::Process;
@@ -51,7 +51,7 @@ pub(crate) struct SupervisorProcess {
 pub(crate) enum Task {
     Idle,
     Recovery(Box<RecoveryTask>),
-    Handoff(Box<Handoff>),
+    Handoff(Box<HandoffTask>),
 }
 
 impl SupervisorProcess {
@@ -82,14 +82,14 @@ impl SupervisorProcess {
         }
     }
 
-    pub(crate) fn handoff(&self) -> Option<&Handoff> {
+    pub(crate) fn handoff(&self) -> Option<&HandoffTask> {
         match &self.task {
             Task::Handoff(handoff) => Some(handoff),
             _ => None,
         }
     }
 
-    pub(crate) fn handoff_mut(&mut self) -> Option<&mut Handoff> {
+    pub(crate) fn handoff_mut(&mut self) -> Option<&mut HandoffTask> {
         match &mut self.task {
             Task::Handoff(handoff) => Some(handoff),
             _ => None,
