@@ -24,7 +24,7 @@ use crate::process::{DaemonProcess, Life, Process, Program};
 use crate::run::Planted;
 use crate::runtime::Timeline;
 use crate::supervisor::SupervisorProcess;
-use crate::trace::{Name, Recorder, Turn, What};
+use crate::trace::{Happened, Name, Recorder, Turn};
 
 /// What will happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -169,7 +169,7 @@ impl World {
     }
 
     /// Notes a step, if somebody wants to see it.
-    pub(crate) fn note(&mut self, pid: Option<u32>, what: impl FnOnce() -> What) {
+    pub(crate) fn note(&mut self, pid: Option<u32>, what: impl FnOnce() -> Happened) {
         let name = pid.and_then(|pid| self.processes.get(&pid)).map(|process| process.name);
         self.recorder.note(self.now, name, what);
     }
@@ -270,7 +270,7 @@ impl World {
             return;
         }
         let pid = self.start_process('S', Program::Supervisor(Box::new(SupervisorProcess::new(false))));
-        self.note(Some(pid), || What::Born { role: MachineRole::Supervisor, build: None });
+        self.note(Some(pid), || Happened::Born { role: MachineRole::Supervisor, build: None });
         self.poke(pid, self.now);
     }
 
@@ -386,7 +386,7 @@ impl World {
         process.run_at = None;
         process.deferred.clear();
         process.pending.clear();
-        self.note(Some(pid), || What::Ends(how.to_string()));
+        self.note(Some(pid), || Happened::Ends(how.to_string()));
         self.disk.lock().dead.insert(pid);
         self.lose_app(pid);
         let closed = self.now + self.length(pid, Kind::Closing);
@@ -425,7 +425,7 @@ impl World {
         daemon.returns = None;
         let _ = catch_unwind(AssertUnwindSafe(|| drop(app)));
         if served {
-            self.note(Some(pid), || What::Serves(false));
+            self.note(Some(pid), || Happened::Serves(false));
         }
     }
 
@@ -451,7 +451,7 @@ impl World {
     /// A process has ended: whoever watches it sees that.
     fn ends(&mut self, pid: u32) {
         if self.processes.contains_key(&pid) {
-            self.note(Some(pid), || What::Ends("has ended".into()));
+            self.note(Some(pid), || Happened::Ends("has ended".into()));
             self.processes.remove(&pid);
             let supervisors: Vec<u32> = self.supervisors().map(|(pid, _)| pid).collect();
             supervisors.into_iter().for_each(|supervisor| self.poke(supervisor, self.now));
@@ -475,7 +475,7 @@ impl World {
         process.life = Life::Runs;
         let deferred = std::mem::take(&mut process.deferred);
         self.faults.passed(now);
-        self.note(Some(pid), || What::Note("goes on".into()));
+        self.note(Some(pid), || Happened::Note("goes on".into()));
         for effect in deferred {
             if self.runs(pid) {
                 effect(self, pid);
@@ -556,7 +556,7 @@ impl World {
     /// It has taken it. The process may be gone by now.
     pub(crate) fn turn_ends(&mut self, (who, turn): (Option<Name>, Turn), after: StateName) {
         let effects = self.recorder.take_effects();
-        self.recorder.note(self.now, who, || What::Turn(Turn { after: after.name(), effects, ..turn }));
+        self.recorder.note(self.now, who, || Happened::Turn(Turn { after: after.name(), effects, ..turn }));
     }
 
     /// In which state a process's machine is.

@@ -13,7 +13,7 @@ use crate::host::Host;
 use crate::kernel::{Died, Kind, Lie, Micros, Side};
 use crate::plan::What as Fault;
 use crate::process::{AnyHook, DaemonProcess, Life, Pending, Process, daemon_event_name};
-use crate::trace::What;
+use crate::trace::Happened;
 use crate::world::{Happening, World};
 
 /// How long a daemon that is asked to stop lets open requests finish.
@@ -42,7 +42,7 @@ impl World {
         let role = DaemonMachine::Successor(Successor::new(hello, generation, link));
         let mut node = node::Daemon::new(role, Some(link), STOP_GRACE);
         self.names_beside.insert(pid);
-        self.note(Some(pid), || What::Born { role: MachineRole::Successor, build: Some(build) });
+        self.note(Some(pid), || Happened::Born { role: MachineRole::Successor, build: Some(build) });
         self.daemon_step(pid, &mut node, Event::Start, None);
         self.daemon_rests(pid, node);
         self.poke(pid, self.now);
@@ -170,7 +170,7 @@ impl World {
             return;
         };
         let name = hook.name();
-        self.note(Some(pid), || What::HookBegan(name));
+        self.note(Some(pid), || Happened::HookBegan(name));
         let usual = self.length(pid, Kind::Hook);
         let fate = self.hook_fate(pid, name);
         let Some(daemon) = self.running_daemon(pid) else { return };
@@ -184,7 +184,7 @@ impl World {
             _ => Some(usual),
         };
         if serves_no_more {
-            self.note(Some(pid), || What::Serves(false));
+            self.note(Some(pid), || Happened::Serves(false));
         }
         let seals = hook == AnyHook::Incumbent(incumbent::Hook::Seal);
         if let (true, Some((Fault::Slow, span))) = (seals, fate) {
@@ -247,7 +247,7 @@ impl World {
         };
         let Some(result) = result else { return };
         let failed = result.as_ref().err().map(ToString::to_string);
-        self.note(Some(pid), || What::HookEnded(hook.name(), failed));
+        self.note(Some(pid), || Happened::HookEnded(hook.name(), failed));
         self.hook_has_run(pid, &hook, &result);
         let app = self.daemon_mut(pid).and_then(|daemon| daemon.app.as_ref());
         if is_finalize && app.is_some_and(|app| app.is_broken()) {
@@ -270,7 +270,7 @@ impl World {
         );
         if serves && result.is_ok() {
             self.daemon_mut(pid).into_iter().for_each(|daemon| daemon.accepts = true);
-            self.note(Some(pid), || What::Serves(true));
+            self.note(Some(pid), || Happened::Serves(true));
             self.audit.has_served.insert(pid);
             self.opens_listener(pid);
         }
@@ -279,7 +279,7 @@ impl World {
             && result.is_err()
             && self.daemon_mut(pid).is_some_and(|daemon| std::mem::take(&mut daemon.accepts))
         {
-            self.note(Some(pid), || What::Serves(false));
+            self.note(Some(pid), || Happened::Serves(false));
         }
         if let Ok(Done::Incumbent(incumbent::Done::Drained { accept_closed: false, .. })) = result {
             self.daemon_mut(pid).into_iter().for_each(|daemon| daemon.accepts = true);

@@ -14,7 +14,7 @@ use crate::daemon::process::failed;
 use crate::kernel::{Link, Micros, Refused, Side};
 use crate::process::{Life, Process};
 use crate::search::coverage::CoveragePoint;
-use crate::trace::What;
+use crate::trace::Happened;
 use crate::world::World;
 
 /// The names of the checks.
@@ -94,7 +94,7 @@ impl World {
     /// A check has failed: nothing that follows is of interest.
     pub(crate) fn violated(&mut self, check: &'static str, why: String) {
         if self.audit.violation.is_none() {
-            self.note(None, || What::Violated { check, why: why.clone() });
+            self.note(None, || Happened::Violated { check, why: why.clone() });
             self.audit.violation = Some(Violation { check, why, at: self.now });
             self.over = true;
         }

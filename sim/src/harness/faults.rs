@@ -342,7 +342,7 @@ impl World {
         self.faults.passed(self.now);
         self.operator.disturbed();
         self.recorder.begins(self.now);
-        self.note(pid, || trace::What::Fault(what));
+        self.note(pid, || trace::Happened::Fault(what));
     }
 
     /// A fault strikes whom the plan says, or the one `here`.

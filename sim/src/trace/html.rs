@@ -1,7 +1,7 @@
 //! A run as a page for a browser: one file, nothing to fetch.
 use serde::Serialize;
 
-use super::{Effect, Entry, What, text};
+use super::{Effect, Entry, Happened, text};
 use crate::plan::Plan;
 use crate::run::RunReport;
 
@@ -88,11 +88,11 @@ fn step(entry: &Entry) -> Step {
     let step = Step { at: entry.at as f64 / 1000.0, who, idle: text::is_idle(entry), ..Step::default() };
     let of = |kind, label: &str, step| Step { kind, label: label.to_string(), ..step };
     match &entry.what {
-        What::Born { role, build } => {
+        Happened::Born { role, build } => {
             let build = build.map(|build| format!(", build {build}")).unwrap_or_default();
             Step { role: role.name(), ..of("born", &format!("begins{build}"), step) }
         }
-        What::Turn(turn) => {
+        Happened::Turn(turn) => {
             let sent = turn.effects.iter().filter_map(|effect| match effect {
                 Effect::Sent { to, message, frame } => Some((*frame, to.to_string(), message.clone())),
                 Effect::Did(_) => None,
@@ -110,15 +110,15 @@ fn step(entry: &Entry) -> Step {
                 ..of("turn", &turn.event, step)
             }
         }
-        What::HookBegan(hook) => of("hook", hook.name(), step),
-        What::HookEnded(hook, None) => of("hook-end", hook.name(), step),
-        What::HookEnded(hook, Some(why)) => of("hook-end", &format!("{hook} fails: {why}"), step),
-        What::Serves(true) => of("serves", "serves", step),
-        What::Serves(false) => of("serves-no-more", "serves no more", step),
-        What::Ends(how) => of(if how == "has ended" { "gone" } else { "ends" }, how, step),
-        What::Fault(what) => of("fault", what, step),
-        What::Note(what) => of("note", what, step),
-        What::Violated { check, why } => of("violated", &format!("{check}: {why}"), step),
+        Happened::HookBegan(hook) => of("hook", hook.name(), step),
+        Happened::HookEnded(hook, None) => of("hook-end", hook.name(), step),
+        Happened::HookEnded(hook, Some(why)) => of("hook-end", &format!("{hook} fails: {why}"), step),
+        Happened::Serves(true) => of("serves", "serves", step),
+        Happened::Serves(false) => of("serves-no-more", "serves no more", step),
+        Happened::Ends(how) => of(if how == "has ended" { "gone" } else { "ends" }, how, step),
+        Happened::Fault(what) => of("fault", what, step),
+        Happened::Note(what) => of("note", what, step),
+        Happened::Violated { check, why } => of("violated", &format!("{check}: {why}"), step),
     }
 }
 

@@ -38,12 +38,12 @@ pub struct Entry {
     /// To whom it happened; nobody: to the kernel, or to clients.
     pub who: Option<Name>,
     /// What.
-    pub what: What,
+    pub what: Happened,
 }
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum What {
+pub enum Happened {
     /// A process has begun.
     Born {
         /// The machine with which it begins.
@@ -147,7 +147,7 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    pub(crate) fn note(&mut self, at: Micros, who: Option<Name>, what: impl FnOnce() -> What) {
+    pub(crate) fn note(&mut self, at: Micros, who: Option<Name>, what: impl FnOnce() -> Happened) {
         if self.on {
             self.entries.push(Entry { at, who, what: what() });
         }

@@ -9,7 +9,7 @@ use crate::explore::model::steps::{ModelFault, ModelStep};
 use crate::explore::model::watch::{Observer, Wish};
 use crate::explore::model::{DaemonMachine, Model};
 use crate::mutation::mutant::Mutation;
-use crate::trace::{Effect, Entry, Name, Turn, What};
+use crate::trace::{Effect, Entry, Happened, Name, Turn};
 
 /// No time passes in an exploration. A step is shown a millisecond after the one before, so that a page has room for it.
 const STEP_MICROS: u64 = 1000;
@@ -32,23 +32,23 @@ impl Story {
         made.happen(model, &mut watch);
         let actor = before.actor(&made.step);
         if let ModelStep::Fault(_) = made.step {
-            self.note(None, What::Fault(before.name_of(&made.step)));
+            self.note(None, Happened::Fault(before.name_of(&made.step)));
         }
         match (actor, &made.step) {
             (Some(actor), step) => self.turn(&before, model, actor, step, watch.asked.unwrap_or_default()),
             (None, ModelStep::Fault(fault)) => self.lose(&before, fault),
-            (None, step) => self.note(None, What::Note(before.name_of(step))),
+            (None, step) => self.note(None, Happened::Note(before.name_of(step))),
         }
         if made.dies.is_some() {
             let who = actor.map(|actor| actor.name());
-            self.note(who, What::Ends("dies there".into()));
+            self.note(who, Happened::Ends("dies there".into()));
         }
         self.changes(&before, model);
         self.forget(model);
         self.now += STEP_MICROS;
     }
 
-    fn note(&mut self, who: Option<Name>, what: What) {
+    fn note(&mut self, who: Option<Name>, what: Happened) {
         self.entries.push(Entry { at: self.now, who, what });
     }
 
@@ -72,7 +72,7 @@ impl Story {
             after: actor.state(after),
             effects,
         };
-        self.note(Some(who), What::Turn(turn));
+        self.note(Some(who), Happened::Turn(turn));
     }
 
     fn effect(&mut self, from: Name, asked: Wish) -> Effect {
@@ -101,14 +101,14 @@ impl Story {
         for (pid, process) in &before.processes {
             let now = after.processes.get(pid).is_some_and(|process| process.accepts);
             if process.accepts != now {
-                self.note(Some(daemon(*pid)), What::Serves(now));
+                self.note(Some(daemon(*pid)), Happened::Serves(now));
             }
             if !after.processes.contains_key(pid) {
-                self.note(Some(daemon(*pid)), What::Ends("has ended".into()));
+                self.note(Some(daemon(*pid)), Happened::Ends("has ended".into()));
             }
         }
         if let Some(why) = after.violation.as_ref().filter(|_| before.violation.is_none()) {
-            self.note(None, What::Violated { check: "explored", why: why.clone() });
+            self.note(None, Happened::Violated { check: "explored", why: why.clone() });
         }
     }
 
