@@ -15,7 +15,7 @@ pub use crate::plan::Planted;
 use crate::plan::{At, Plan};
 use crate::runtime;
 pub use crate::search::coverage::CoveragePoint;
-use crate::trace::{Entry, Name, Sent, Step};
+use crate::trace::{Entry, Name, Reaction, Sent};
 use crate::world::World;
 
 /// What came of a run.
@@ -48,7 +48,7 @@ pub struct RunReport {
     /// What happened, if it was to be recorded.
     pub trace: Vec<Entry>,
     /// The same, process by process, and the frames between them: what real processes are held against.
-    pub told: Vec<(Name, Step)>,
+    pub told: Vec<(Name, Reaction)>,
     /// The frames that were sent.
     pub sent: Vec<Sent>,
     /// How things stood when all faults were over, before the swap that must commit; none if it did not come to that.

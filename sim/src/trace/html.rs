@@ -14,12 +14,12 @@ struct Page<'a> {
     plan: &'a str,
     facts: &'a str,
     violation: Option<&'a str>,
-    steps: Vec<Step>,
+    steps: Vec<Dot>,
 }
 
 /// One entry of the trace.
 #[derive(Debug, Default, Serialize)]
-struct Step {
+struct Dot {
     /// In milliseconds.
     at: f64,
     who: String,
@@ -83,14 +83,14 @@ pub fn page(shown: &Shown<'_>) -> String {
     TEMPLATE.replace("/*DATA*/null", &data)
 }
 
-fn step(entry: &Entry) -> Step {
+fn step(entry: &Entry) -> Dot {
     let who = entry.who.map(|who| who.to_string()).unwrap_or_default();
-    let step = Step { at: entry.at as f64 / 1000.0, who, idle: text::is_idle(entry), ..Step::default() };
-    let of = |kind, label: &str, step| Step { kind, label: label.to_string(), ..step };
+    let step = Dot { at: entry.at as f64 / 1000.0, who, idle: text::is_idle(entry), ..Dot::default() };
+    let of = |kind, label: &str, step| Dot { kind, label: label.to_string(), ..step };
     match &entry.what {
         Happened::Born { role, build } => {
             let build = build.map(|build| format!(", build {build}")).unwrap_or_default();
-            Step { role: role.name(), ..of("born", &format!("begins{build}"), step) }
+            Dot { role: role.name(), ..of("born", &format!("begins{build}"), step) }
         }
         Happened::Turn(turn) => {
             let sent = turn.effects.iter().filter_map(|effect| match effect {
@@ -101,7 +101,7 @@ fn step(entry: &Entry) -> Step {
                 Effect::Did(what) => Some(what.clone()),
                 Effect::Sent { .. } => None,
             });
-            Step {
+            Dot {
                 role: turn.role.name(),
                 states: Some([turn.before, turn.after]),
                 came: turn.frame,

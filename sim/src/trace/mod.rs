@@ -112,7 +112,7 @@ pub enum Effect {
 /// One event of a machine and what it asked for, in names that every host has: without times, pids and results, which a
 /// host may tell as it likes. What real processes do is held against this.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Step {
+pub struct Reaction {
     /// The state, and the event in it.
     pub cell: Cell,
     /// The effects that the process lived to see.
@@ -140,7 +140,7 @@ pub(crate) struct Recorder {
     effects: Vec<Effect>,
     frames: u64,
     /// Of each process, in order.
-    pub steps: Vec<(Name, Step)>,
+    pub steps: Vec<(Name, Reaction)>,
     pub sent: Vec<Sent>,
     /// When the first handoff was asked for, or the first fault struck.
     pub origin: Option<Micros>,
@@ -160,7 +160,7 @@ impl Recorder {
 
     pub(crate) fn step(&mut self, who: Name, cell: Cell) {
         if self.on {
-            self.steps.push((who, Step { cell, effects: Vec::new() }));
+            self.steps.push((who, Reaction { cell, effects: Vec::new() }));
         }
     }
 

@@ -6,7 +6,7 @@ use handoff::message::MessageName;
 use handoff_sim::Span;
 use handoff_sim::plan::{At, Fault, Plan, What};
 use handoff_sim::run::{Rest, RunReport};
-use handoff_sim::trace::{Name, Step};
+use handoff_sim::trace::{Name, Reaction};
 
 /// One event of a machine, and the effects that its process lived to see.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,8 +27,8 @@ impl fmt::Display for Line {
     }
 }
 
-impl From<&Step> for Line {
-    fn from(step: &Step) -> Line {
+impl From<&Reaction> for Line {
+    fn from(step: &Reaction) -> Line {
         Line { cell: step.cell, effects: step.effects.clone() }
     }
 }
