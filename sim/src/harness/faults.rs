@@ -6,7 +6,7 @@ use handoff::node::daemon::HookName;
 use handoff::host::Gap;
 use handoff::message::Message;
 
-use crate::kernel::{Armed as ArmedWrite, Disk, Fate, Kind, Micros, Side};
+use crate::kernel::{Armed as ArmedWrite, Delivery, Disk, Kind, Micros, Side};
 use crate::plan::span::Span;
 use crate::plan::{At, Fault, Operation, Wanted, What, Who};
 use crate::process::{Program, message_name};
@@ -184,9 +184,15 @@ impl World {
     }
 
     /// What becomes of a frame that is sent, and how much longer it takes.
-    pub(crate) fn frame_fate(&mut self, from: u32, to: u32, side: Side, message: &Message) -> (Fate, Micros) {
+    pub(crate) fn frame_fate(
+        &mut self,
+        from: u32,
+        to: u32,
+        side: Side,
+        message: &Message,
+    ) -> (Delivery, Micros) {
         if !self.faults.has_frames && self.faults.passed.is_none() {
-            return (Fate::Arrives, 0);
+            return (Delivery::Arrives, 0);
         }
         let receiver = match side {
             Side::Supervisor if self.is_in_the_role_of_successor(to) => Who::Successor,
@@ -199,17 +205,17 @@ impl World {
             At::Frame { name, to } => *to == receiver && name.is(message.name()),
             _ => false,
         };
-        let Some(index) = self.faults.due(is_here) else { return (Fate::Arrives, 0) };
+        let Some(index) = self.faults.due(is_here) else { return (Delivery::Arrives, 0) };
         self.faults.here = Some(place());
         let fault = self.faults.fault(index);
         let fate = match fault.what {
-            What::Drop => Fate::IsLost,
-            What::Tear => Fate::IsCut,
-            What::Reset => Fate::Resets,
-            What::Delay => Fate::Arrives,
+            What::Drop => Delivery::IsLost,
+            What::Tear => Delivery::IsCut,
+            What::Reset => Delivery::Resets,
+            What::Delay => Delivery::Arrives,
             _ => {
                 self.strike(index, Some(to));
-                return (Fate::Arrives, 0);
+                return (Delivery::Arrives, 0);
             }
         };
         let late = if fault.what == What::Delay { self.faults.span(index) } else { 0 };
@@ -218,7 +224,7 @@ impl World {
         self.faults.passed(self.now + late);
         // One that is heard so late, or whose first word is lost, which an incumbent does not repeat, can't be told from one
         // that hangs.
-        let first = matches!(message, Message::Hello(_)) && fate == Fate::IsLost;
+        let first = matches!(message, Message::Hello(_)) && fate == Delivery::IsLost;
         if first || late > self.plan.times.liveness.micros() / 2 {
             [from, to]
                 .iter()

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use handoff::ProcessId;
 use handoff::message::Message;
 
-use super::{Disk, Fate, Kind, Link, Micros, Read, Refused, Side};
+use super::{Delivery, Disk, Kind, Link, Micros, Read, Refused, Side};
 use crate::harness::clients::Client;
 use crate::plan::span::Span;
 use crate::plan::{Delays, Plan};
@@ -147,7 +147,7 @@ impl Bare {
         let now = self.world.now;
         self.frames += 1;
         let Some(link) = self.world.links.get_mut(&link) else { return };
-        link.send(side_of(link, pid), message, now, delay, Fate::Arrives, self.frames);
+        link.send(side_of(link, pid), message, now, delay, Delivery::Arrives, self.frames);
     }
 
     /// Sends bytes: a part of a frame.

@@ -14,7 +14,7 @@ pub(crate) use clock::Clock;
 pub(crate) use disk::{Armed, Died, JOURNAL, Lie, RECORD};
 pub(crate) use listener::{Listener, Refused, Request};
 pub(crate) use noise::{Kind, Noise};
-pub(crate) use wire::{Fate, Link, Read, Side};
+pub(crate) use wire::{Delivery, Link, Read, Side};
 
 /// Virtual time, or a length of it, in microseconds.
 pub(crate) type Micros = u64;

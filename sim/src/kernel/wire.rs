@@ -61,7 +61,7 @@ enum Bits {
 
 /// What becomes of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub(crate) enum Delivery {
     Arrives,
     IsLost,
     IsCut,
@@ -127,7 +127,7 @@ impl Link {
         message: &Message,
         now: Micros,
         delay: Micros,
-        fate: Fate,
+        fate: Delivery,
         number: u64,
     ) -> Option<Micros> {
         if !self.takes(from) {
@@ -135,9 +135,9 @@ impl Link {
         }
         let mut bytes = frame::encode(PROTO_MAX, message).ok()?;
         match fate {
-            Fate::Arrives => self.send_bytes(from, bytes, now + delay, number),
-            Fate::IsLost => None,
-            Fate::IsCut => {
+            Delivery::Arrives => self.send_bytes(from, bytes, now + delay, number),
+            Delivery::IsLost => None,
+            Delivery::IsCut => {
                 bytes.truncate(bytes.len() / 2);
                 self.send_bytes(from, bytes, now + delay, number);
                 self.end_mut(from.other())
@@ -145,7 +145,7 @@ impl Link {
                     .push_back(Arrival { at: now + delay, what: Bits::EndOfFile });
                 self.arrives(from.other(), now, Bits::EndOfFile)
             }
-            Fate::Resets => self.reset(now),
+            Delivery::Resets => self.reset(now),
         }
     }
 
