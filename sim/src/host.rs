@@ -17,7 +17,7 @@ use handoff::record::{self, Record};
 use handoff::slots;
 use handoff::time::Time;
 
-use crate::kernel::{self, Kind, Micros, RECORD, Side};
+use crate::kernel::{self, LengthOf, Micros, RECORD, Side};
 use crate::process::{Life, Pending, message_name};
 use crate::trace::Effect;
 use crate::world::World;
@@ -74,7 +74,7 @@ impl Host<'_> {
             return operation(self.world, self.pid);
         }
         self.perform(move |world, pid| {
-            let at = world.now + world.length(pid, Kind::Operation) + late;
+            let at = world.now + world.length(pid, LengthOf::Operation) + late;
             let operation = move |world: &mut World, pid| operation(world, pid).map(told);
             world.put_off(pid, at, Pending::Operation(Box::new(operation)));
         });
@@ -85,11 +85,11 @@ impl Host<'_> {
     pub(crate) fn read_link(&mut self, id: u64, side: Side) -> Read {
         match self.world.reads(id, side) {
             None => Read::Nothing,
-            Some(kernel::Read::Closed(why)) => {
+            Some(kernel::Received::Closed(why)) => {
                 self.world.close_link(id, side);
                 Read::Closed(why.into())
             }
-            Some(kernel::Read::Message(message, number)) => {
+            Some(kernel::Received::Message(message, number)) => {
                 self.came = Some((id, number));
                 self.world.hears_over(self.pid, id, &message);
                 Read::Message(message)
@@ -121,7 +121,7 @@ impl World {
         let name = self.name_of(to);
         let effect = || Effect::Sent { to: name, message: message_name(message), frame: number };
         self.recorder.effect(effect);
-        let delay = self.length(from, Kind::Wire) + late;
+        let delay = self.length(from, LengthOf::Wire) + late;
         let now = self.now;
         let Some(link) = self.links.get_mut(&id) else { return };
         let arrives = link.send(side, message, now, delay, fate, number);

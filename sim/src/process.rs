@@ -8,7 +8,7 @@ use handoff::node::{self, daemon::Event};
 use handoff::{HostError, ProcessId};
 
 use crate::daemon::Simulated;
-use crate::kernel::{Clock, Disk, Kind as Noisy, Micros};
+use crate::kernel::{Disk, LengthOf as Noisy, Micros, ProcessClock};
 use crate::plan;
 use crate::supervisor::SupervisorProcess;
 use crate::trace::Name;
@@ -30,7 +30,7 @@ pub(crate) struct Process {
     pub life: Life,
     /// It is dying, and its control socket is not closed yet: the kernel closes what a process has in no certain order.
     pub lets_in: bool,
-    pub clock: Clock,
+    pub clock: ProcessClock,
     /// When it has its next turn.
     pub run_at: Option<Micros>,
     /// What it was about to do when it was stopped.

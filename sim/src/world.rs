@@ -17,7 +17,7 @@ use crate::harness::checks::Audit;
 use crate::harness::clients::Client;
 use crate::harness::faults::Faults;
 use crate::harness::operator::Operator;
-use crate::kernel::{Clock, Disk, Kind, Link, Listener, Micros, Noise, Read, Side};
+use crate::kernel::{Disk, LengthOf, Link, Micros, Noise, ProcessClock, Received, SharedListener, Side};
 use crate::mutation::mutant::Meddling;
 use crate::plan::{Plan, What as Fault};
 use crate::process::{DaemonProcess, Life, Process, Program};
@@ -80,7 +80,7 @@ pub(crate) struct World {
     /// Sockets beside it.
     pub names_beside: BTreeSet<u32>,
     pub disk: Disk,
-    pub listener: Listener,
+    pub listener: SharedListener,
     pub clients: Vec<Client>,
     pub faults: Faults,
     pub recorder: Recorder,
@@ -121,7 +121,7 @@ impl World {
             control_path: None,
             names_beside: BTreeSet::new(),
             disk,
-            listener: Listener::default(),
+            listener: SharedListener::default(),
             clients: Vec::new(),
             recorder: Recorder::default(),
             audit: Audit::default(),
@@ -175,7 +175,7 @@ impl World {
     }
 
     /// So much of `kind` as `pid` has next.
-    pub(crate) fn length(&mut self, pid: u32, kind: Kind) -> Micros {
+    pub(crate) fn length(&mut self, pid: u32, kind: LengthOf) -> Micros {
         let Some(process) = self.processes.get_mut(&pid) else { return self.noise.length(kind, pid, 0) };
         let nth = &mut process.draws[kind as usize];
         *nth += 1;
@@ -185,14 +185,14 @@ impl World {
     /// One of so many.
     pub(crate) fn choice(&mut self, pid: u32, options: u64) -> u64 {
         let Some(process) = self.processes.get_mut(&pid) else { return 0 };
-        let nth = &mut process.draws[Kind::Choice as usize];
+        let nth = &mut process.draws[LengthOf::Choice as usize];
         *nth += 1;
         self.noise.choice(options, process.name.number | (process.name.kind as u32) << 24, *nth)
     }
 
     /// A process has something to do at `at`: it gets a turn soon after.
     pub(crate) fn poke(&mut self, pid: u32, at: Micros) {
-        let at = at.max(self.now) + self.length(pid, Kind::Wake);
+        let at = at.max(self.now) + self.length(pid, LengthOf::Wake);
         self.turn_at(pid, at);
     }
 
@@ -244,7 +244,7 @@ impl World {
             name,
             life: Life::Runs,
             lets_in: false,
-            clock: Clock::new(self.now, self.now, 0),
+            clock: ProcessClock::new(self.now, self.now, 0),
             run_at: None,
             deferred: Vec::new(),
             pending: VecDeque::new(),
@@ -258,7 +258,7 @@ impl World {
         if self.plan.skewed_clocks {
             let (offset, gains) = (self.choice(pid, 1 << 40), self.choice(pid, 1001) as i64 - 500);
             if let Some(process) = self.processes.get_mut(&pid) {
-                process.clock = Clock::new(self.now, offset, gains);
+                process.clock = ProcessClock::new(self.now, offset, gains);
             }
         }
         pid
@@ -370,7 +370,7 @@ impl World {
     }
 
     /// Reads what has come over a link.
-    pub(crate) fn reads(&mut self, id: u64, side: Side) -> Option<Read> {
+    pub(crate) fn reads(&mut self, id: u64, side: Side) -> Option<Received> {
         let link = self.links.get_mut(&id)?;
         let read = link.read(side, self.now);
         if link.is_gone() {
@@ -389,7 +389,7 @@ impl World {
         self.note(Some(pid), || Happened::Ends(how.to_string()));
         self.disk.lock().dead.insert(pid);
         self.lose_app(pid);
-        let closed = self.now + self.length(pid, Kind::Closing);
+        let closed = self.now + self.length(pid, LengthOf::Closing);
         self.closes_links(pid, closed);
         // One that never served leaves nobody standing; nor does one that leaves it to another who dies just then.
         let dying = self.daemons().any(|(other, process, _)| other != pid && process.life == Life::Dying);
@@ -400,7 +400,7 @@ impl World {
         }
         let lets_in = self.choice(pid, 2) == 1;
         self.processes.get_mut(&pid).into_iter().for_each(|process| process.lets_in = lets_in);
-        let teardown = self.length(pid, Kind::Teardown) + self.faults.core_dumps(pid);
+        let teardown = self.length(pid, LengthOf::Teardown) + self.faults.core_dumps(pid);
         self.at(closed + teardown, Happening::FreesLock(pid));
     }
 
@@ -443,7 +443,7 @@ impl World {
             // Of those who came while it was dying.
             self.closes_links(pid, self.now);
             self.disk.lock().closes_lock(pid);
-            let after = self.length(pid, Kind::End);
+            let after = self.length(pid, LengthOf::End);
             self.after(after, Happening::Ends(pid));
         }
     }

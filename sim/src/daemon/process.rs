@@ -10,7 +10,7 @@ use handoff::{HostError, ReadinessSnapshot, ResumeFrom};
 
 use crate::daemon::Simulated;
 use crate::host::Host;
-use crate::kernel::{Died, Kind, Lie, Micros, Side};
+use crate::kernel::{Died, LengthOf, Lie, Micros, Side};
 use crate::plan::What as Fault;
 use crate::process::{AnyHook, DaemonProcess, Life, Pending, Process, daemon_event_name};
 use crate::trace::Happened;
@@ -171,7 +171,7 @@ impl World {
         };
         let name = hook.name();
         self.note(Some(pid), || Happened::HookBegan(name));
-        let usual = self.length(pid, Kind::Hook);
+        let usual = self.length(pid, LengthOf::Hook);
         let fate = self.hook_fate(pid, name);
         let Some(daemon) = self.running_daemon(pid) else { return };
         let accepted = daemon.accepts;

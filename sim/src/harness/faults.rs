@@ -6,7 +6,7 @@ use handoff::node::daemon::HookName;
 use handoff::host::Gap;
 use handoff::message::Message;
 
-use crate::kernel::{Armed as ArmedWrite, Delivery, Disk, Kind, Micros, Side};
+use crate::kernel::{Armed as ArmedWrite, Delivery, Disk, LengthOf, Micros, Side};
 use crate::plan::span::Span;
 use crate::plan::{At, Fault, Operation, Wanted, What, Who};
 use crate::process::{Program, message_name};
@@ -385,7 +385,7 @@ impl World {
             What::Cancel => {
                 self.struck(index, None, text);
                 let Some(supervisor) = self.main_supervisor() else { return };
-                return match self.length(supervisor, Kind::Order) {
+                return match self.length(supervisor, LengthOf::Order) {
                     0 => self.is_told_to_cancel(supervisor),
                     later => self.after(later, Happening::Cancel(supervisor)),
                 };
@@ -464,7 +464,7 @@ impl World {
     fn rival_comes(&mut self, index: usize) {
         let pid = self.start_process('R', Program::Supervisor(Box::new(SupervisorProcess::new(true))));
         self.struck(index, Some(pid), "rival".into());
-        let after = self.length(pid, Kind::Wake);
+        let after = self.length(pid, LengthOf::Wake);
         self.poke(pid, self.now + after);
     }
 

@@ -70,7 +70,7 @@ pub(crate) enum Delivery {
 
 /// What a read finds.
 #[derive(Debug)]
-pub(crate) enum Read {
+pub(crate) enum Received {
     Message(Message, u64),
     Closed(String),
 }
@@ -231,7 +231,7 @@ impl Link {
     }
 
     /// Reads what has come by `now`.
-    pub(crate) fn read(&mut self, side: Side, now: Micros) -> Option<Read> {
+    pub(crate) fn read(&mut self, side: Side, now: Micros) -> Option<Received> {
         let end = self.end_mut(side);
         loop {
             if !end.open || end.inbox.front().is_none_or(|arrival| arrival.at > now) {
@@ -241,7 +241,7 @@ impl Link {
                 Bits::Bytes(bytes, number) => {
                     end.decoder.push(&bytes);
                     match end.decoder.next() {
-                        Ok(Some(message)) => return Some(Read::Message(message, number)),
+                        Ok(Some(message)) => return Some(Received::Message(message, number)),
                         Ok(None) => continue,
                         Err(error) => error.to_string(),
                     }
@@ -253,7 +253,7 @@ impl Link {
             end.open = false;
             end.inbox.clear();
             self.arrives(side, now, Bits::EndOfFile);
-            return Some(Read::Closed(closed));
+            return Some(Received::Closed(closed));
         }
     }
 }

@@ -11,7 +11,7 @@ use super::binary;
 use super::swap::HandoffTask;
 use crate::daemon::os::UID;
 use crate::host::Host;
-use crate::kernel::{Kind, Side};
+use crate::kernel::{LengthOf, Side};
 use crate::plan::{At, What as Fault};
 use crate::process::{DaemonProcess, Pending, Program, written};
 use crate::run::Planted;
@@ -213,7 +213,7 @@ impl World {
             self.listener.give(child);
             self.listener.take(pid, true);
         }
-        let exec = self.length(child, Kind::Exec);
+        let exec = self.length(child, LengthOf::Exec);
         self.after(exec, Happening::Exec(child));
         if let Some((Fault::Hang, span)) = fate {
             self.after(span, Happening::GivesUp(child));
