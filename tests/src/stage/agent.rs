@@ -27,10 +27,10 @@ pub struct Agent {
 
 impl Agent {
     /// Goes on stage: from here on the controller of the world in `layout` decides what goes wrong here.
-    pub fn enter(layout: &Layout, is_boss: bool) {
+    pub fn enter(layout: &Layout, is_supervisor: bool) {
         let stream = UnixStream::connect(layout.controller()).unwrap();
         let mut agent = Agent { controller: Mutex::new(BufReader::new(stream)), quirk: None };
-        agent.quirk = agent.ask(&Word::Born { is_boss, pid: std::process::id() }).what;
+        agent.quirk = agent.ask(&Word::Born { is_supervisor, pid: std::process::id() }).what;
         match agent.quirk {
             Some(What::DieEarly) => std::process::exit(9),
             Some(What::Hang) => thread::sleep(Duration::from_secs(3600)),

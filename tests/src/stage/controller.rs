@@ -23,9 +23,9 @@ use nix::sys::signal::Signal;
 use super::faults::{Faults, millis};
 use super::report::Line;
 use super::words::{Answer, Death, Word};
-use crate::boss::Boss;
 use crate::layout::Layout;
 use crate::processes;
+use crate::supervisor_process::SupervisorProcess;
 use crate::wait::until;
 
 /// What is known of the run.
@@ -43,7 +43,7 @@ pub(super) struct Book {
     /// The daemon that was started last in what is under way.
     pub successor: Option<u32>,
     /// The supervisor that is to be there.
-    pub boss: Weak<Boss>,
+    pub supervisor: Weak<SupervisorProcess>,
     pub lines: Vec<(Name, Line)>,
     /// From, to, what.
     pub sent: Vec<(Name, Name, MessageName)>,
@@ -70,7 +70,7 @@ impl Controller {
             quirk: None,
             promoted: Vec::new(),
             successor: None,
-            boss: Weak::new(),
+            supervisor: Weak::new(),
             lines: Vec::new(),
             sent: Vec::new(),
             struck_at: None,
@@ -118,9 +118,9 @@ impl Controller {
     fn hear(&self, pid: &mut u32, word: Word) -> Option<Answer> {
         let mut book = self.book();
         let fault = match word {
-            Word::Born { is_boss, pid: born } => {
+            Word::Born { is_supervisor, pid: born } => {
                 *pid = born;
-                return Some(book.is_born(is_boss, born));
+                return Some(book.is_born(is_supervisor, born));
             }
             Word::Handles { cell } => {
                 book.handles(*pid, read(&cell));
@@ -148,8 +148,8 @@ impl Controller {
     /// A fault strikes. `true` if the one who asked is to do it to itself.
     pub(super) fn strike(&self, fault: &Fault, asks: Option<u32>) -> bool {
         if fault.what == What::Cancel {
-            let boss = self.book().boss.upgrade();
-            boss.into_iter().for_each(|boss| boss.cancel());
+            let supervisor = self.book().supervisor.upgrade();
+            supervisor.into_iter().for_each(|supervisor| supervisor.cancel());
             return false;
         }
         let target = match fault.who {
@@ -191,9 +191,9 @@ impl Controller {
 
 impl Book {
     /// What is wrong with a process from its birth on.
-    fn is_born(&mut self, is_boss: bool, pid: u32) -> Answer {
-        self.gets_name(pid, if is_boss { 'S' } else { 'D' });
-        if is_boss {
+    fn is_born(&mut self, is_supervisor: bool, pid: u32) -> Answer {
+        self.gets_name(pid, if is_supervisor { 'S' } else { 'D' });
+        if is_supervisor {
             return Answer::default();
         }
         self.successor = Some(pid);
@@ -302,9 +302,9 @@ impl Book {
         to: Option<u32>,
         message: MessageName,
     ) -> Option<Fault> {
-        let is_boss = self.name(from).kind == 'S';
+        let is_supervisor = self.name(from).kind == 'S';
         let known = to.filter(|to| self.promoted.contains(to));
-        let receiver = match (is_boss, role) {
+        let receiver = match (is_supervisor, role) {
             (false, _) => Who::Supervisor,
             (true, Some(role)) => role,
             (true, None) if known.is_some() => Who::Incumbent,
@@ -328,7 +328,7 @@ impl Book {
         let is_new = |pid: &u32| Some(*pid) == self.successor || !self.promoted.contains(pid);
         let mut daemons = self.names.iter().filter(|(pid, name)| name.kind == 'D' && processes::lives(**pid));
         match who {
-            Who::Supervisor => self.boss.upgrade().map(|boss| boss.pid()),
+            Who::Supervisor => self.supervisor.upgrade().map(|supervisor| supervisor.pid()),
             Who::Successor => {
                 daemons.filter(|(pid, _)| is_new(pid)).max_by_key(|(_, n)| n.number).map(|(pid, _)| *pid)
             }

@@ -8,7 +8,7 @@ pub(super) enum Word {
     /// It is there. Asks what is wrong with it from its birth on.
     Born {
         /// A supervisor, not a daemon.
-        is_boss: bool,
+        is_supervisor: bool,
         /// Its pid.
         pid: u32,
     },

@@ -91,9 +91,9 @@ impl Base {
     /// Whether a process may die in `gap` here. A frame that is late waits in its sender: it would die with it, while the
     /// simulator has it on its way.
     fn allows(&self, gap: Gap) -> bool {
-        let is_boss = matches!(gap.role, MachineRole::Supervisor | MachineRole::Recovery);
+        let is_supervisor = matches!(gap.role, MachineRole::Supervisor | MachineRole::Recovery);
         let is_late = |fault: &Fault| match &fault.at {
-            At::Frame { to, .. } if fault.what == What::Delay => (*to == Who::Supervisor) != is_boss,
+            At::Frame { to, .. } if fault.what == What::Delay => (*to == Who::Supervisor) != is_supervisor,
             _ => false,
         };
         self.gaps.contains(&gap) && !self.plan.faults.iter().any(is_late)

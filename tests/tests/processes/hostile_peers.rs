@@ -40,7 +40,7 @@ fn refusal(stream: &mut UnixStream) -> Option<String> {
 /// A swap commits beside them: none of them goes away by itself, so it has waited for none.
 #[track_caller]
 fn assert_swaps(scene: &Scene) {
-    let pid = scene.boss.handoff(&scene.world.build()).assert_committed();
+    let pid = scene.supervisor.handoff(&scene.world.build()).assert_committed();
     scene.writer.wait_for_write_by(pid);
 }
 
@@ -170,7 +170,7 @@ fn many_that_come_while_a_swap_runs_do_not_end_it() {
     let scene = Scene::new();
     let build = scene.world.build();
     let gate = scene.incumbent.gate(Hook::Drain);
-    let swap = scene.boss.begin_handoff(&build);
+    let swap = scene.supervisor.begin_handoff(&build);
     gate.wait();
     // More than a daemon keeps: the oldest make room, but never the supervisor.
     let mut crowd: Vec<_> = (0..100).map(|_| connect(&scene.world.layout().control())).collect();
@@ -192,7 +192,7 @@ fn one_that_joins_and_is_silent_keeps_the_incumbent_for_liveness_only() {
     // Meanwhile a supervisor is told so at once, and afterwards it gets its way.
     let mut refused = 0;
     until("a swap commits", || {
-        let outcome = scene.boss.handoff(&scene.world.build());
+        let outcome = scene.supervisor.handoff(&scene.world.build());
         refused += u32::from(outcome.verdict == "Busy");
         outcome.verdict == "Committed"
     });
