@@ -52,12 +52,12 @@ pub(crate) type Deferred = Box<dyn FnOnce(&mut World, u32)>;
 pub(crate) enum Program {
     Supervisor(Box<SupervisorProcess>),
     Daemon(Box<DaemonProcess>),
-    Puppet(Puppet),
+    Bare(BareProcess),
 }
 
-/// Does nothing by itself: whoever holds the simulated kernel to a real one does it all.
+/// A process without a program: the tests that hold this kernel to a real one make its system calls.
 #[derive(Debug, Default)]
-pub(crate) struct Puppet {
+pub(crate) struct BareProcess {
     /// It listens beside the control path.
     pub listens: bool,
     waiting: VecDeque<(Micros, u64)>,
@@ -125,28 +125,28 @@ impl Process {
     pub(crate) fn supervisor(&self) -> Option<&SupervisorProcess> {
         match &self.program {
             Program::Supervisor(supervisor) => Some(supervisor),
-            Program::Daemon(_) | Program::Puppet(_) => None,
+            Program::Daemon(_) | Program::Bare(_) => None,
         }
     }
 
     pub(crate) fn supervisor_mut(&mut self) -> Option<&mut SupervisorProcess> {
         match &mut self.program {
             Program::Supervisor(supervisor) => Some(supervisor),
-            Program::Daemon(_) | Program::Puppet(_) => None,
+            Program::Daemon(_) | Program::Bare(_) => None,
         }
     }
 
     pub(crate) fn daemon(&self) -> Option<&DaemonProcess> {
         match &self.program {
             Program::Daemon(daemon) => Some(daemon),
-            Program::Supervisor(_) | Program::Puppet(_) => None,
+            Program::Supervisor(_) | Program::Bare(_) => None,
         }
     }
 
     pub(crate) fn daemon_mut(&mut self) -> Option<&mut DaemonProcess> {
         match &mut self.program {
             Program::Daemon(daemon) => Some(daemon),
-            Program::Supervisor(_) | Program::Puppet(_) => None,
+            Program::Supervisor(_) | Program::Bare(_) => None,
         }
     }
 
@@ -155,7 +155,7 @@ impl Process {
         let listens = match &self.program {
             Program::Supervisor(_) => false,
             Program::Daemon(daemon) => daemon.begun,
-            Program::Puppet(puppet) => puppet.listens,
+            Program::Bare(process) => process.listens,
         };
         listens && (self.listens() || self.lets_in)
     }
@@ -165,7 +165,7 @@ impl Process {
         match &mut self.program {
             Program::Supervisor(_) => None,
             Program::Daemon(daemon) => Some(&mut daemon.waiting),
-            Program::Puppet(puppet) => Some(&mut puppet.waiting),
+            Program::Bare(process) => Some(&mut process.waiting),
         }
     }
 }

@@ -213,7 +213,7 @@ impl World {
         match process.program {
             Program::Daemon(_) => self.run_daemon(pid),
             Program::Supervisor(_) => self.run_supervisor(pid),
-            Program::Puppet(_) => {}
+            Program::Bare(_) => {}
         }
         if let Some(next) = self.next_turn(pid) {
             self.turn_at(pid, next.max(self.now + 1));
@@ -227,7 +227,7 @@ impl World {
         let own = match &process.program {
             Program::Daemon(daemon) => self.daemon_turn(process, daemon),
             Program::Supervisor(supervisor) => self.supervisor_turn(process, supervisor),
-            Program::Puppet(_) => None,
+            Program::Bare(_) => None,
         };
         pending.into_iter().chain(own).min()
     }
@@ -565,7 +565,7 @@ impl World {
         match &process.program {
             Program::Daemon(daemon) => daemon.node.as_ref().map_or("", |node| node.state().name()),
             Program::Supervisor(supervisor) => supervisor.state(),
-            Program::Puppet(_) => "",
+            Program::Bare(_) => "",
         }
     }
 

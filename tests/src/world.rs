@@ -33,7 +33,7 @@ pub enum Bin {
     /// `handoff-kv`.
     Kv,
     /// The process that makes the system calls it is told to make.
-    Puppet,
+    Worker,
     /// The successor that is no user of the library.
     Rogue,
     /// `handoff-supervisor`.
@@ -48,7 +48,7 @@ impl Bin {
             Bin::Actor => "actor",
             Bin::SupervisorProcess => "supervisor_process",
             Bin::Kv => "kv",
-            Bin::Puppet => "puppet",
+            Bin::Worker => "worker",
             Bin::Rogue => "rogue",
             Bin::Supervisor => "supervisor",
         };

@@ -11,7 +11,7 @@ use super::{Delivery, Disk, LengthOf, Link, Micros, Received, Refused, Side};
 use crate::harness::clients::Client;
 use crate::plan::span::Span;
 use crate::plan::{Delays, Plan};
-use crate::process::{Life, Process, Program, Puppet};
+use crate::process::{BareProcess, Life, Process, Program};
 use crate::run::ledgers;
 use crate::world::World;
 
@@ -42,7 +42,7 @@ impl Bare {
 
     /// Starts a process: its pid.
     pub fn spawn(&mut self) -> u32 {
-        self.world.start_process('D', Program::Puppet(Puppet::default()))
+        self.world.start_process('D', Program::Bare(BareProcess::default()))
     }
 
     /// A child that has `parent`'s descriptors of the lock and of the listening socket (`fork(2)`).
@@ -107,8 +107,8 @@ impl Bare {
 
     /// Listens beside the control path.
     pub fn bind(&mut self, pid: u32) {
-        if let Some(Program::Puppet(puppet)) = self.world.processes.get_mut(&pid).map(|p| &mut p.program) {
-            puppet.listens = true;
+        if let Some(Program::Bare(process)) = self.world.processes.get_mut(&pid).map(|p| &mut p.program) {
+            process.listens = true;
         }
         self.world.names_beside.insert(pid);
     }

@@ -57,7 +57,7 @@ impl World {
                 Some(Program::Supervisor(_)) => format!("{what} supervisor"),
                 Some(Program::Daemon(daemon)) if daemon.is_incumbent() => format!("{what} incumbent"),
                 Some(Program::Daemon(_)) => format!("{what} successor"),
-                Some(Program::Puppet(_)) | None => what.to_string(),
+                Some(Program::Bare(_)) | None => what.to_string(),
             },
         }
     }

@@ -79,10 +79,11 @@ impl Controller {
         };
         let listener = UnixListener::bind(layout.controller()).unwrap();
         let controller = Controller(Arc::new(Mutex::new(book)));
-        let door = controller.clone();
+        let listening = controller.clone();
         thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok).take_while(|_| !door.book().has_left) {
-                let controller = door.clone();
+            for stream in listener.incoming().map_while(Result::ok).take_while(|_| !listening.book().has_left)
+            {
+                let controller = listening.clone();
                 thread::spawn(move || controller.listen_to(stream));
             }
         });
@@ -92,7 +93,7 @@ impl Controller {
     /// Nobody new is listened to.
     pub(super) fn leave(&self, layout: &Layout) {
         self.book().has_left = true;
-        // The door is waited at until somebody comes.
+        // The thread that listens wakes only for a connection.
         drop(UnixStream::connect(layout.controller()));
     }
 
