@@ -99,8 +99,8 @@ pub struct Successor {
     /// `None` once it is closed.
     link: Option<LinkId>,
     ack: Option<HelloAck>,
-    /// Told to begin, or past that: it has the lock.
-    begun: bool,
+    /// It was told to take the lock, or has it.
+    may_hold_lock: bool,
     sealed: Option<Sealed>,
     /// The supervisor is silent or gone.
     orphan: bool,
@@ -123,7 +123,7 @@ impl Successor {
             state: State::AwaitAck,
             link: Some(link),
             ack: None,
-            begun: false,
+            may_hold_lock: false,
             sealed: None,
             orphan: false,
             late: false,
@@ -164,7 +164,7 @@ impl Successor {
 
     /// How long the supervisor may be silent: longer while the incumbent may be the one to act.
     fn patience(&self) -> Duration {
-        if self.begun { self.liveness() } else { 2 * self.liveness() }
+        if self.may_hold_lock { self.liveness() } else { 2 * self.liveness() }
     }
 
     /// The time between two heartbeats.
@@ -214,7 +214,7 @@ impl Successor {
     /// The supervisor lives. An attempt to do without it ends, if it has not begun.
     fn not_orphaned(&mut self) {
         self.orphan = false;
-        if !self.begun && self.state == (State::Locking { asked: false }) {
+        if !self.may_hold_lock && self.state == (State::Locking { asked: false }) {
             self.timers.disarm(Timer::Retry);
             self.state = State::Warmed;
         }
@@ -381,7 +381,7 @@ impl Machine for Successor {
             State::AwaitAck => StateName::AwaitAck,
             State::Warming => StateName::Warming,
             State::Warmed => StateName::Warmed,
-            State::Locking { .. } if self.begun => StateName::Locking,
+            State::Locking { .. } if self.may_hold_lock => StateName::Locking,
             State::Locking { .. } => StateName::LockingAsOrphan,
             State::Claiming => StateName::Claiming,
             State::Opening => StateName::Opening,

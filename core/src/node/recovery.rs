@@ -143,7 +143,7 @@ struct Party {
 /// How far a pass has come.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Pass {
-    begun: bool,
+    has_begun: bool,
     /// Processes whose links are still to be read, and how many messages may still be taken from the first of them.
     links: VecDeque<ProcessId>,
     left: usize,
@@ -226,7 +226,7 @@ impl Recovery {
         if self.machine.is_done() || self.pass.over {
             return None;
         }
-        if !core::mem::replace(&mut self.pass.begun, true) {
+        if !core::mem::replace(&mut self.pass.has_begun, true) {
             self.pass.links = self.parties().collect();
             self.pass.left = FLOOD;
         }

@@ -34,7 +34,7 @@ impl Successor {
         }
         self.state = State::Warmed;
         self.report(|handoff_id| Message::Warmed { handoff_id }, &mut out);
-        if self.begun {
+        if self.may_hold_lock {
             self.begin_locking(now, out);
         } else if self.orphan {
             self.try_lock(out);
@@ -43,11 +43,11 @@ impl Successor {
 
     /// Told to take the lock; kept in mind if the warm-up still runs.
     pub(super) fn begin(&mut self, now: Time, sealed: Option<Sealed>, out: Out<'_, Self>) {
-        if self.begun || self.state == State::AwaitAck {
+        if self.may_hold_lock || self.state == State::AwaitAck {
             return;
         }
         self.sealed = sealed;
-        self.begun = true;
+        self.may_hold_lock = true;
         self.timers.arm(Timer::SupervisorSilent, now, self.patience());
         match self.state {
             State::Warmed | State::Locking { asked: false } => self.begin_locking(now, out),
@@ -123,7 +123,7 @@ impl Successor {
         }
         self.generation = last.generation + 1;
         // From here on it makes no difference whether it was told to.
-        self.begun = true;
+        self.may_hold_lock = true;
         if self.timers.is_armed(Timer::SupervisorSilent) {
             self.timers.arm(Timer::SupervisorSilent, now, self.patience());
         }
