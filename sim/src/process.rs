@@ -81,7 +81,7 @@ pub(crate) struct DaemonProcess {
     pub quirk: Option<plan::What>,
     /// None before its first turn, and while it takes one.
     pub node: Option<node::daemon::Daemon>,
-    pub begun: bool,
+    pub has_started: bool,
     /// It has come to be the incumbent.
     pub promoted: bool,
     /// The incumbent of the handoff for which it was started.
@@ -154,7 +154,7 @@ impl Process {
     pub(crate) fn answers(&self) -> bool {
         let listens = match &self.program {
             Program::Supervisor(_) => false,
-            Program::Daemon(daemon) => daemon.begun,
+            Program::Daemon(daemon) => daemon.has_started,
             Program::Bare(process) => process.listens,
         };
         listens && (self.listens() || self.lets_in)
@@ -181,7 +181,7 @@ impl DaemonProcess {
             build,
             quirk,
             node: None,
-            begun: false,
+            has_started: false,
             promoted: false,
             predecessor,
             app: None,

@@ -37,7 +37,7 @@ impl World {
         let Some(daemon) = self.daemon_mut(pid) else { return };
         let link = LinkId(daemon.inherited);
         daemon.app = Some(make(daemon.disk.clone(), daemon.build));
-        daemon.begun = true;
+        daemon.has_started = true;
         let build = daemon.build;
         let role = DaemonMachine::Successor(Successor::new(hello, generation, link));
         let mut node = node::Daemon::new(role, Some(link), STOP_GRACE);
@@ -78,7 +78,7 @@ impl World {
         let told = (daemon.stop_asked && !node.knows_of_stop()).then_some(self.now);
         let replies = (!daemon.replies.is_empty()).then_some(self.now);
         let next = links.chain(timer).chain(waiting).chain(told).chain(replies).min();
-        next.filter(|_| daemon.begun && daemon.exit.is_none())
+        next.filter(|_| daemon.has_started && daemon.exit.is_none())
     }
 
     /// Handles all that has happened, in the node's order.

@@ -66,7 +66,7 @@ pub(crate) struct Audit {
 #[derive(Debug, Default)]
 struct Outage {
     /// Somebody has served at least once.
-    begun: bool,
+    has_begun: bool,
     since: Option<Micros>,
     /// The one that serves is stopped: since when, and for how long it was before within this outage.
     stopped_at: Option<Micros>,
@@ -122,8 +122,8 @@ impl World {
                 outage.longest = outage.longest.max(now - since - outage.stopped);
                 outage.since = None;
             }
-            (true, None) => outage.begun = true,
-            (false, None) if outage.begun => {
+            (true, None) => outage.has_begun = true,
+            (false, None) if outage.has_begun => {
                 outage.since = Some(now);
                 outage.stopped = 0;
             }

@@ -206,7 +206,10 @@ impl World {
     /// Who listens at the control path shows only to one that connects to it, once for each that does.
     fn finds_owner(&mut self, pid: u32, owner: Option<ProcessId>) {
         let listens = |world: &World, pid| {
-            world.processes.get(&pid).is_some_and(|p| p.listens() && p.daemon().is_some_and(|d| d.begun))
+            world
+                .processes
+                .get(&pid)
+                .is_some_and(|p| p.listens() && p.daemon().is_some_and(|d| d.has_started))
         };
         let Some(owner) = owner.map(|owner| owner.pid).filter(|owner| listens(self, *owner)) else { return };
         let Some(recovery) = self.recovery_mut(pid) else { return };

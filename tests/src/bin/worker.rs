@@ -1,7 +1,7 @@
 //! A process that makes the system calls it is told to make, one a line: `worker COMMANDS NUMBER DIR`.
 //!
 //! It connects to the Unix socket `COMMANDS`, says its number and pid, and then answers each line with one. What production
-//! does itself (the lock, the control socket, frames, listening) is done by production's code. When its commands are cut it
+//! does itself (the lock, the control socket, frames, listener) is done by production's code. When its commands are cut it
 //! exits.
 #![allow(clippy::unwrap_used, reason = "a process of a test that cannot go on should panic")]
 use std::io::{BufRead, BufReader, ErrorKind, IoSlice, Read, Write};
@@ -35,7 +35,7 @@ fn main() {
         lock: DataDirLock::open(dir).unwrap(),
         control: None,
         links: Vec::new(),
-        listening: None,
+        listener: None,
         visitors: Vec::new(),
     };
     worker.work(number);
@@ -47,12 +47,12 @@ struct Worker {
     lock: DataDirLock,
     control: Option<ControlSocket>,
     links: Vec<Option<(UnixStream, Decoder)>>,
-    /// The listening socket that clients know.
-    listening: Option<Listening>,
+    /// The listener socket that clients know.
+    listener: Option<AnyListener>,
     visitors: Vec<Box<dyn Read>>,
 }
 
-enum Listening {
+enum AnyListener {
     Unix(UnixListener),
     Tcp(TcpListener),
 }
@@ -107,7 +107,7 @@ impl Worker {
             ["connect", to] => self.connect(to),
             ["accept"] => self.accept(),
             ["listen", address] => self.listen(address),
-            ["close-listener"] => yes(self.listening.take().is_some()),
+            ["close-listener"] => yes(self.listener.take().is_some()),
             ["answer"] => self.answer(),
             [verb, link, ref rest @ ..] => self.act_on(verb, link.parse().unwrap(), rest),
             _ => panic!("nobody knows what {words:?} is"),
@@ -127,7 +127,7 @@ impl Worker {
             ("give-listener", []) => self.give_listener(link),
             ("receive-listener", []) => {
                 wait_readable(self.stream(link));
-                self.listening = Some(Listening::from(receive_descriptor(self.stream(link)).unwrap()));
+                self.listener = Some(AnyListener::from(receive_descriptor(self.stream(link)).unwrap()));
                 yes(true)
             }
             _ => panic!("nobody knows what {verb} is"),
@@ -208,20 +208,20 @@ impl Worker {
     fn listen(&mut self, address: &str) -> String {
         let socket = handoff::unix::bind(address).unwrap();
         listen(&socket, Backlog::new(BACKLOG).unwrap()).unwrap();
-        let listening = Listening::from(socket);
-        let place = match &listening {
-            Listening::Unix(_) => address.to_string(),
-            Listening::Tcp(listening) => listening.local_addr().unwrap().to_string(),
+        let listener = AnyListener::from(socket);
+        let place = match &listener {
+            AnyListener::Unix(_) => address.to_string(),
+            AnyListener::Tcp(listener) => listener.local_addr().unwrap().to_string(),
         };
-        self.listening = Some(listening);
+        self.listener = Some(listener);
         place
     }
 
     /// Waits for a client, accepts and keeps it: which one, by what it says first.
     fn answer(&mut self) -> String {
-        let listening = self.listening.as_ref().unwrap();
-        wait_readable(listening);
-        let mut visitor = listening.accept();
+        let listener = self.listener.as_ref().unwrap();
+        wait_readable(listener);
+        let mut visitor = listener.accept();
         let mut name = [0; 4];
         visitor.read_exact(&mut name).unwrap();
         self.visitors.push(visitor);
@@ -229,35 +229,35 @@ impl Worker {
     }
 
     fn give_listener(&self, link: usize) -> String {
-        let listening = [self.listening.as_ref().unwrap().as_fd().as_raw_fd()];
-        let beside = [ControlMessage::ScmRights(&listening)];
+        let listener = [self.listener.as_ref().unwrap().as_fd().as_raw_fd()];
+        let beside = [ControlMessage::ScmRights(&listener)];
         let stream = self.stream(link).as_raw_fd();
         yes(sendmsg::<()>(stream, &[IoSlice::new(b"x")], &beside, MsgFlags::empty(), None).is_ok())
     }
 }
 
-impl From<OwnedFd> for Listening {
-    fn from(socket: OwnedFd) -> Listening {
+impl From<OwnedFd> for AnyListener {
+    fn from(socket: OwnedFd) -> AnyListener {
         let mut sockets = Listeners::from_entries(vec![("listener".into(), socket)]).unwrap();
-        let tcp = sockets.take_tcp("listener").map(Listening::Tcp);
-        tcp.unwrap_or_else(|| Listening::Unix(sockets.take_unix("listener").unwrap()))
+        let tcp = sockets.take_tcp("listener").map(AnyListener::Tcp);
+        tcp.unwrap_or_else(|| AnyListener::Unix(sockets.take_unix("listener").unwrap()))
     }
 }
 
-impl Listening {
+impl AnyListener {
     fn accept(&self) -> Box<dyn Read> {
         match self {
-            Listening::Unix(listening) => Box::new(listening.accept().unwrap().0),
-            Listening::Tcp(listening) => Box::new(listening.accept().unwrap().0),
+            AnyListener::Unix(listener) => Box::new(listener.accept().unwrap().0),
+            AnyListener::Tcp(listener) => Box::new(listener.accept().unwrap().0),
         }
     }
 }
 
-impl AsFd for Listening {
+impl AsFd for AnyListener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
-            Listening::Unix(listening) => listening.as_fd(),
-            Listening::Tcp(listening) => listening.as_fd(),
+            AnyListener::Unix(listener) => listener.as_fd(),
+            AnyListener::Tcp(listener) => listener.as_fd(),
         }
     }
 }

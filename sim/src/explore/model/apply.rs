@@ -97,7 +97,7 @@ impl Model {
             ModelStep::ColdStart => self.start(false, watch),
             ModelStep::Connect => self.connect(watch),
             ModelStep::Begin(pid) => {
-                self.processes.get_mut(&pid).into_iter().for_each(|process| process.begun = true);
+                self.processes.get_mut(&pid).into_iter().for_each(|process| process.has_started = true);
                 self.daemon(pid, Input::Start, watch);
             }
             ModelStep::Hook(pid) => self.finish_hook(pid, Ok(true), watch),

@@ -82,7 +82,7 @@ pub(crate) struct ModelDaemon {
     pub told_to_begin: bool,
     pub told_to_commit: bool,
     /// It has had its first turn.
-    pub begun: bool,
+    pub has_started: bool,
     /// The incumbent of the handoff for which it was spawned.
     pub predecessor: Option<u32>,
     /// That of the record when it was spawned.
@@ -250,7 +250,7 @@ impl Model {
     pub(crate) fn new(faults: FaultBudget, handoffs: u8) -> Model {
         let machine = Incumbent::new(hello(1, Role::Incumbent), 1, SECOND);
         let first = ModelDaemon {
-            begun: true,
+            has_started: true,
             accepts: true,
             finalized: true,
             ..ModelDaemon::new(DaemonMachine::Incumbent(machine), None)
@@ -425,7 +425,7 @@ impl Model {
     /// A daemon that runs has a handoff with the supervisor at the other end.
     pub(crate) fn is_in_session(&self, link: &ModelLink) -> bool {
         let runs = |process: &ModelDaemon| {
-            process.begun && process.life == Life::Runs && process.handoff == Some(link.handoff_id)
+            process.has_started && process.life == Life::Runs && process.handoff == Some(link.handoff_id)
         };
         link.joined && self.processes.get(&link.pid).is_some_and(runs)
     }
@@ -492,7 +492,7 @@ impl ModelDaemon {
             heard_begin: false,
             told_to_begin: false,
             told_to_commit: false,
-            begun: false,
+            has_started: false,
             predecessor,
             generation: 0,
             alien: false,

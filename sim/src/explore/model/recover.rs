@@ -199,7 +199,7 @@ impl Model {
     /// end; the record's holder counts only if it has the lock.
     fn sightings(&mut self, also: Option<ProcessId>) -> Vec<Sighting> {
         let Some(recovery) = &mut self.recovery else { return Vec::new() };
-        let begun = self.processes.iter().filter(|(_, process)| process.begun);
+        let begun = self.processes.iter().filter(|(_, process)| process.has_started);
         let holder = self.record.as_ref().map(|record| record.holder);
         let seen = node::Seen {
             beside: begun.map(|(pid, _)| id(*pid)).collect(),
@@ -278,7 +278,7 @@ impl Discovery for ModelHost<'_, '_> {
 
     fn connect(&mut self, to: ProcessId) {
         self.watch.did(|| format!("connects to D{to}"));
-        let listens = self.model.processes.get(&to.pid).is_some_and(|process| process.begun);
+        let listens = self.model.processes.get(&to.pid).is_some_and(|process| process.has_started);
         if listens && self.model.listens(to.pid) {
             self.model.link(ModelEnd::Recovery, to.pid);
         } else {

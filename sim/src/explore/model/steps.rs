@@ -171,7 +171,7 @@ impl Model {
     /// What is next for a process takes less time than any timer.
     fn is_prompt(&self, pid: u32, process: &ModelDaemon) -> bool {
         match process.life {
-            Life::Runs => !process.begun,
+            Life::Runs => !process.has_started,
             Life::Dying => self.lock != Some(pid),
             Life::Stopped => false,
         }
@@ -206,7 +206,7 @@ impl Model {
     fn daemon_reads(&self, pid: u32) -> Option<ModelStep> {
         let mut links = self.links.iter().enumerate().filter(|(_, link)| link.pid == pid && link.daemon_open);
         links.find_map(|(i, link)| match () {
-            () if !self.runs(pid) || !self.processes[&pid].begun => None,
+            () if !self.runs(pid) || !self.processes[&pid].has_started => None,
             () if !link.accepted => Some(ModelStep::Accept(i)),
             () if !link.down.is_empty() => Some(ModelStep::Down(i)),
             () if !link.supervisor_open || link.reset => Some(ModelStep::DownClosed(i)),
@@ -262,7 +262,7 @@ impl Model {
     fn work(&self, steps: &mut Vec<ModelStep>) {
         for (pid, process) in &self.processes {
             match process.life {
-                Life::Runs if !process.begun => steps.push(ModelStep::Begin(*pid)),
+                Life::Runs if !process.has_started => steps.push(ModelStep::Begin(*pid)),
                 Life::Runs => {
                     steps.extend(process.hook_returns().then_some(ModelStep::Hook(*pid)));
                     steps.extend((!process.pending.is_empty()).then_some(ModelStep::Complete(*pid)));
@@ -459,7 +459,7 @@ impl Model {
             return;
         }
         let untouched = self.started == 0 && self.signalled.is_none();
-        let silent = |(_, process): &(&u32, &ModelDaemon)| !process.begun || untouched;
+        let silent = |(_, process): &(&u32, &ModelDaemon)| !process.has_started || untouched;
         for (pid, _) in self.processes.iter().filter(silent) {
             faults.extend(Version::OTHERS.map(|version| ModelFault::Speaks(*pid, version)));
         }
