@@ -1,7 +1,7 @@
 //! A process that makes the system calls it is told to make, one a line: `worker COMMANDS NUMBER DIR`.
 //!
 //! It connects to the Unix socket `COMMANDS`, says its number and pid, and then answers each line with one. What production
-//! does itself (the lock, the control socket, frames, listener) is done by production's code. When its commands are cut it
+//! does itself (the lock, the control socket, frames, listening) is done by production's code. When its commands are cut it
 //! exits.
 #![allow(clippy::unwrap_used, reason = "a process of a test that cannot go on should panic")]
 use std::io::{BufRead, BufReader, ErrorKind, IoSlice, Read, Write};
@@ -47,7 +47,7 @@ struct Worker {
     lock: DataDirLock,
     control: Option<ControlSocket>,
     links: Vec<Option<(UnixStream, Decoder)>>,
-    /// The listener socket that clients know.
+    /// The listening socket that clients know.
     listener: Option<AnyListener>,
     visitors: Vec<Box<dyn Read>>,
 }

@@ -34,11 +34,10 @@ use self::faults::FaultBudget;
 use crate::process::AnyHook;
 pub(crate) use crate::process::Life;
 
-pub(super) mod apply;
 pub(super) mod faults;
-pub(super) mod host;
 pub(super) mod journal;
-pub(super) mod recover;
+pub(super) mod names;
+mod recover;
 pub(super) mod steps;
 pub(super) mod watch;
 

@@ -1,9 +1,13 @@
 //! What can happen next: what the model does by itself, when a timer fires, and what faults are left.
 use handoff::machine::{Machine, StateName, Timer, Timers, recovery, supervisor::Peer};
 use handoff::message::Message;
+use handoff::text::PlainText;
 
 use super::faults::FaultBudget;
-use super::{Life, Model, ModelDaemon, ModelEnd, ModelLink, ModelRecovery, ModelSupervisor, Version};
+use super::{
+    DaemonMachine, Life, Model, ModelDaemon, ModelEnd, ModelLink, ModelRecovery, ModelSupervisor, STRAY,
+    Version,
+};
 use crate::process::AnyHook;
 
 /// One thing that can happen next. Daemons are named by their pid, links by their place.
@@ -122,6 +126,23 @@ impl ModelFault {
 }
 
 impl Model {
+    /// What would have consequences if it counted.
+    pub(crate) fn stray_down(&self, i: usize) -> Message {
+        match self.processes.get(&self.links[i].pid).map(|process| &process.daemon) {
+            Some(DaemonMachine::Successor(_)) => {
+                Message::Abort { handoff_id: STRAY, reason: PlainText::default() }
+            }
+            _ => Message::Retire { handoff_id: STRAY },
+        }
+    }
+
+    pub(crate) fn stray_up(&self, i: usize) -> Message {
+        match self.links[i].end {
+            ModelEnd::Supervisor(Peer::Successor) => Message::Serving { handoff_id: STRAY },
+            _ => Message::Resumed { handoff_id: STRAY },
+        }
+    }
+
     pub(crate) fn steps(&self) -> Vec<ModelStep> {
         let mut steps = Vec::new();
         if self.faults.prompt {

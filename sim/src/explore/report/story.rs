@@ -3,11 +3,11 @@ use std::collections::{BTreeMap, VecDeque};
 
 use handoff::machine::{Machine, MachineRole, StateName};
 
-use super::names::{Actor, RECOVERY, SUPERVISOR, daemon};
-use crate::explore::model::apply::Move;
+use crate::explore::model::names::{Actor, RECOVERY, SUPERVISOR, daemon};
 use crate::explore::model::steps::{ModelFault, ModelStep};
 use crate::explore::model::watch::{Observer, Wish};
 use crate::explore::model::{DaemonMachine, Model};
+use crate::explore::moves::apply::Move;
 use crate::mutation::mutant::Mutation;
 use crate::trace::{Effect, Entry, Happened, Name, Turn};
 

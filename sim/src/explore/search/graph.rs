@@ -15,12 +15,12 @@ use super::schedule::Schedule;
 use crate::explore::bounds::Bound;
 use crate::explore::checks;
 use crate::explore::model::Model;
-use crate::explore::model::apply::Move;
 use crate::explore::model::faults::FaultBudget;
-use crate::explore::model::recover;
+use crate::explore::model::names::Action;
 use crate::explore::model::steps::ModelStep;
 use crate::explore::model::watch::Observer;
-use crate::explore::report::names::Action;
+use crate::explore::moves::apply::Move;
+use crate::explore::moves::recover;
 use crate::mutation::mutant::{Change, Meddling, Mutation};
 
 /// What is looked for, besides violations.

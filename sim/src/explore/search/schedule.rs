@@ -7,9 +7,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::explore::model::Model;
-use crate::explore::model::apply::Move;
 use crate::explore::model::faults::FaultBudget;
 use crate::explore::model::watch::Observer;
+use crate::explore::moves::apply::Move;
 
 /// A way through the states.
 #[derive(Clone, Debug)]

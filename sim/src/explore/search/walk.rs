@@ -1,8 +1,8 @@
 //! The states and steps of an exploration by themselves, for a search that is not this one (`sim/proofs/cross-check`).
 use crate::explore::bounds::Bound;
 use crate::explore::model::Model;
-use crate::explore::model::apply::Move;
 use crate::explore::model::watch::Observer;
+use crate::explore::moves::apply::Move;
 
 /// A state within a bound, as opaque as a search needs it: it can be told from others, and steps lead on from it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

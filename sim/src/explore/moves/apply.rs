@@ -5,20 +5,19 @@ use handoff::machine::{
     supervisor::{self, Config, Peer},
 };
 use handoff::message::{Message, MessageName};
-use handoff::text::PlainText;
 use handoff::time::Time;
 use handoff::{HandoffId, HostError};
 
-use super::faults::FaultBudget;
 use super::host::ModelHost;
-use super::steps::{ModelFault, ModelStep};
-use super::watch::Observer;
-use super::{
-    DaemonMachine, LIVENESS, Life, Model, ModelEnd, ModelLink, ModelSupervisor, SECOND, STRAY, id, is_stray,
-};
 use crate::checks::daemon::one_writes;
 use crate::explore::checks;
 use crate::explore::checks::obligations::{self, daemon::DaemonObligations};
+use crate::explore::model::faults::FaultBudget;
+use crate::explore::model::steps::{ModelFault, ModelStep};
+use crate::explore::model::watch::Observer;
+use crate::explore::model::{
+    DaemonMachine, LIVENESS, Life, Model, ModelEnd, ModelLink, ModelSupervisor, SECOND, id, is_stray,
+};
 use crate::mutation::mutant::drive;
 use crate::process::AnyHook;
 
@@ -218,23 +217,6 @@ impl Model {
                 self.signalled = Some(pid);
                 self.daemon(pid, Input::Stop, watch);
             }
-        }
-    }
-
-    /// What would have consequences if it counted.
-    pub(crate) fn stray_down(&self, i: usize) -> Message {
-        match self.processes.get(&self.links[i].pid).map(|process| &process.daemon) {
-            Some(DaemonMachine::Successor(_)) => {
-                Message::Abort { handoff_id: STRAY, reason: PlainText::default() }
-            }
-            _ => Message::Retire { handoff_id: STRAY },
-        }
-    }
-
-    pub(crate) fn stray_up(&self, i: usize) -> Message {
-        match self.links[i].end {
-            ModelEnd::Supervisor(Peer::Successor) => Message::Serving { handoff_id: STRAY },
-            _ => Message::Resumed { handoff_id: STRAY },
         }
     }
 

@@ -12,14 +12,14 @@ use handoff::record::Record;
 use handoff::time::Time;
 use handoff::{HostError, ProcessId};
 
-use super::watch::Observer;
-use super::{Model, ModelEnd, id};
 use crate::checks::daemon;
 use crate::checks::{GivesUp, supervisor as checks};
 use crate::explore::checks as explored;
 use crate::explore::checks::obligations;
 use crate::explore::checks::obligations::supervisor::is_anothers_to_say;
-use crate::explore::report::names;
+use crate::explore::model::names;
+use crate::explore::model::watch::Observer;
+use crate::explore::model::{Model, ModelEnd, id};
 use crate::process::{AnyHook, lock_answer};
 
 /// The host of one process; pid 0 is the supervisor.
