@@ -2,7 +2,7 @@
 //! and never two writers.
 //!
 //! [`daemon`] is for a daemon's author, [`supervisor`] for a supervisor's: these two are the interface that versions are counted
-//! by. [`message`], [`machine`] and [`time`] have the types that appear in them. All other modules are hidden: the simulator stands on
+//! by. [`message`], [`machine`], [`text`] and [`time`] have the types that appear in them. All other modules are hidden: the simulator stands on
 //! them, and they change with any release.
 //!
 //! The protocol lives in pure state machines (`machine`) that know no clock, thread, descriptor or random number; nodes (`node`) decide
@@ -30,12 +30,14 @@ pub mod machine;
 pub mod message;
 #[cfg(feature = "unix")]
 pub mod metrics;
+mod names;
 #[doc(hidden)]
 pub mod node;
 #[doc(hidden)]
 pub mod record;
 #[doc(hidden)]
 pub mod slots;
+pub mod text;
 pub mod time;
 
 #[cfg(feature = "unix")]
@@ -56,7 +58,7 @@ pub mod daemon {
 /// A supervisor: holds the listening sockets, starts daemons, drives handoffs and recoveries.
 #[cfg(feature = "unix")]
 pub mod supervisor {
-    pub use crate::machine::Reason;
+    pub use crate::machine::{Phase, Reason};
     pub use crate::unix::{
         CancelHandle, Child, CommittedBinary, DaemonStatus, HandoffOutcome, Image, Interrupted,
         InterruptedEnd, Listeners, Phases, RecoveryOutcome, RecoverySpec, SpawnSpec, Supervisor, Verdict,
@@ -64,9 +66,10 @@ pub mod supervisor {
     };
 }
 
-pub use error::{Error, Result};
+pub use error::{Error, ErrorKind, HostError, Result};
 pub use id::{Fingerprint, HandoffId, ProcessId};
-pub use machine::Reason;
+pub use machine::{Phase, Reason};
+pub use names::UnknownName;
 #[cfg(feature = "unix")]
 pub use unix::{
     CancelHandle, Child, CommittedBinary, Daemon, DaemonStatus, DataDir, DataDirLock, DrainReport, Drainable,

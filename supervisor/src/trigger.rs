@@ -178,7 +178,7 @@ fn admit(stream: UnixStream, uid: u32, access: &Access, peers: &Arc<Peers>, post
     let converse = move || {
         let request = read_request(&stream);
         peers_of_thread.leave(ticket);
-        let _owed = Owed::new(&peers_of_thread);
+        let _unanswered = Unanswered::new(&peers_of_thread);
         let reply = match request {
             Ok(request) => peers_of_thread.ask(request, &post),
             Err(failure) => Answer::Error(failure),
@@ -194,23 +194,23 @@ fn admit(stream: UnixStream, uid: u32, access: &Access, peers: &Arc<Peers>, post
 struct Peers {
     reading: Mutex<Reading>,
     answering: AtomicUsize,
-    owed: Mutex<usize>,
+    unanswered: Mutex<usize>,
     settled: Condvar,
 }
 
 /// An answer that a peer waits for, until it is written.
-struct Owed<'a>(&'a Peers);
+struct Unanswered<'a>(&'a Peers);
 
-impl Owed<'_> {
-    fn new(peers: &Peers) -> Owed<'_> {
-        *peers.owed.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        Owed(peers)
+impl Unanswered<'_> {
+    fn new(peers: &Peers) -> Unanswered<'_> {
+        *peers.unanswered.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        Unanswered(peers)
     }
 }
 
-impl Drop for Owed<'_> {
+impl Drop for Unanswered<'_> {
     fn drop(&mut self) {
-        *self.0.owed.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        *self.0.unanswered.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
         self.0.settled.notify_all();
     }
 }
@@ -241,10 +241,10 @@ impl Peers {
         reading.streams.retain(|(other, _)| *other != ticket);
     }
 
-    /// Waits until nobody is owed an answer: this process ends next, and its threads with it.
+    /// Waits until every peer has its answer: this process ends next, and its threads with it.
     fn wait_until_answered(&self) {
-        let owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(self.settled.wait_timeout_while(owed, PEER_LIMIT, |owed| *owed > 0));
+        let unanswered = self.unanswered.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.settled.wait_timeout_while(unanswered, PEER_LIMIT, |count| *count > 0));
     }
 
     /// Passes `request` on and waits for its answer.

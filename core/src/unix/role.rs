@@ -37,9 +37,10 @@
 //! ```
 use std::path::Path;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, HostError, Result};
 use crate::machine::Op;
 use crate::message::Sealed;
+use crate::text::PlainText;
 use crate::unix::daemon::{Call, Place, Protocol, Reply, StopHandle};
 use crate::unix::env::{self, Inherited, StartRole};
 use crate::unix::hooks::{Drainable, ReadinessSnapshot};
@@ -101,7 +102,7 @@ impl Successor {
             (op, Err(why)) => {
                 steps.protocol.replies.send(Reply::Done(op, Err(why.clone())));
                 // It is told to the supervisor before this process ends.
-                steps.wait(Err::<HandshookSuccessor, _>).map_err(|_| Error::Caller(why))
+                steps.wait(Err::<HandshookSuccessor, _>).map_err(|_| Error::Caller(why.detail.into()))
             }
         }
     }
@@ -179,8 +180,8 @@ impl OpeningSuccessor {
     ///
     /// # Errors
     /// Always: with `why`.
-    pub fn failed(self, why: impl Into<String>) -> Result<Ended> {
-        self.steps.protocol.replies.send(Reply::Opened(self.op, Err(why.into())));
+    pub fn failed(self, why: impl Into<PlainText>) -> Result<Ended> {
+        self.steps.protocol.replies.send(Reply::Opened(self.op, Err(HostError::hook(why))));
         match self.steps.protocol.next() {
             Call::Exit(exit) => ended(exit),
             call => Err(unexpected(&call)),

@@ -93,7 +93,7 @@ pub fn spawn(request: SpawnRequest<'_>) -> Result<Spawned> {
         stat: [0; after_fork::STAT],
         open_max: open_max(),
         #[cfg(feature = "crash-points")]
-        strike: crate::unix::probe::strike_from_child("exec"),
+        strike: crate::unix::probe::strike_from_child(crate::unix::probe::SystemCall::Exec),
     };
     let child = start(&mut plan).context(|| "can't start another process".into())?;
     drop(report_child);

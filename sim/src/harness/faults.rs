@@ -1,12 +1,14 @@
 //! When a plan's faults strike, and what they do.
 use std::collections::BTreeMap;
 
+use handoff::node::daemon::HookName;
+
 use handoff::host::Gap;
 use handoff::message::Message;
 
-use crate::kernel::{Armed as ArmedWrite, Disk, Fate, Kind, Micros, Side};
+use crate::kernel::{Armed as ArmedWrite, Delivery, Disk, LengthOf, Micros, Side};
 use crate::plan::span::Span;
-use crate::plan::{At, Fault, Operation, What, Who};
+use crate::plan::{At, Fault, Operation, Wanted, What, Who};
 use crate::process::{Program, message_name};
 use crate::run::Struck;
 use crate::supervisor::SupervisorProcess;
@@ -165,50 +167,55 @@ impl World {
     pub(crate) fn passes_gap(&mut self, pid: u32, gap: Gap) {
         self.audit.gap(gap);
         let now = self.now;
-        self.faults.passes(now, || at_gap(&gap));
+        self.faults.passes(now, || gap.into());
         if !self.faults.has_gaps || self.processes.get(&pid).is_none_or(|process| process.name.kind == 'R') {
             return;
         }
-        let any = |wanted: &str, is: &str| wanted == "*" || wanted == is;
         let is_here = |at: &At| match at {
             At::Gap { role, state, before } => {
-                role == gap.role && any(state, gap.state) && any(before, gap.before.unwrap_or("after"))
+                *role == gap.role && state.is(gap.state) && before.is(gap.before)
             }
             _ => false,
         };
         if let Some(index) = self.faults.due(is_here) {
-            self.faults.here = Some(at_gap(&gap));
+            self.faults.here = Some(gap.into());
             self.strike(index, Some(pid));
         }
     }
 
     /// What becomes of a frame that is sent, and how much longer it takes.
-    pub(crate) fn frame_fate(&mut self, from: u32, to: u32, side: Side, message: &Message) -> (Fate, Micros) {
+    pub(crate) fn frame_fate(
+        &mut self,
+        from: u32,
+        to: u32,
+        side: Side,
+        message: &Message,
+    ) -> (Delivery, Micros) {
         if !self.faults.has_frames && self.faults.passed.is_none() {
-            return (Fate::Arrives, 0);
+            return (Delivery::Arrives, 0);
         }
         let receiver = match side {
             Side::Supervisor if self.is_in_the_role_of_successor(to) => Who::Successor,
             Side::Supervisor => Who::Incumbent,
             Side::Daemon => Who::Supervisor,
         };
-        let place = || At::Frame { name: message.name().into(), to: receiver };
+        let place = || At::Frame { name: Wanted::This(message.name()), to: receiver };
         self.faults.passes(self.now, place);
         let is_here = |at: &At| match at {
-            At::Frame { name, to } => *to == receiver && (name == "*" || name == message.name()),
+            At::Frame { name, to } => *to == receiver && name.is(message.name()),
             _ => false,
         };
-        let Some(index) = self.faults.due(is_here) else { return (Fate::Arrives, 0) };
+        let Some(index) = self.faults.due(is_here) else { return (Delivery::Arrives, 0) };
         self.faults.here = Some(place());
         let fault = self.faults.fault(index);
         let fate = match fault.what {
-            What::Drop => Fate::IsLost,
-            What::Tear => Fate::IsCut,
-            What::Reset => Fate::Resets,
-            What::Delay => Fate::Arrives,
+            What::Drop => Delivery::IsLost,
+            What::Tear => Delivery::IsCut,
+            What::Reset => Delivery::Resets,
+            What::Delay => Delivery::Arrives,
             _ => {
                 self.strike(index, Some(to));
-                return (Fate::Arrives, 0);
+                return (Delivery::Arrives, 0);
             }
         };
         let late = if fault.what == What::Delay { self.faults.span(index) } else { 0 };
@@ -217,7 +224,7 @@ impl World {
         self.faults.passed(self.now + late);
         // One that is heard so late, or whose first word is lost, which an incumbent does not repeat, can't be told from one
         // that hangs.
-        let first = matches!(message, Message::Hello(_)) && fate == Fate::IsLost;
+        let first = matches!(message, Message::Hello(_)) && fate == Delivery::IsLost;
         if first || late > self.plan.times.liveness.micros() / 2 {
             [from, to]
                 .iter()
@@ -227,11 +234,11 @@ impl World {
     }
 
     /// What goes wrong with a hook, and for how long.
-    pub(crate) fn hook_fate(&mut self, pid: u32, hook: &str) -> Option<(What, Micros)> {
-        self.faults.passes(self.now, || At::Hook(hook.into()));
-        let index = self.faults.due(|at| matches!(at, At::Hook(name) if name == hook || name == "*"))?;
+    pub(crate) fn hook_fate(&mut self, pid: u32, hook: HookName) -> Option<(What, Micros)> {
+        self.faults.passes(self.now, || At::Hook(Wanted::This(hook)));
+        let index = self.faults.due(|at| matches!(at, At::Hook(name) if name.is(hook)))?;
         let (what, span) = (self.faults.fault(index).what, self.faults.span(index));
-        self.faults.here = Some(At::Hook(hook.into()));
+        self.faults.here = Some(At::Hook(Wanted::This(hook)));
         match what {
             What::Slow | What::Fail | What::Panic | What::Hang | What::Unfit => {
                 self.struck(index, Some(pid), format!("{what}: {hook}"));
@@ -341,7 +348,7 @@ impl World {
         self.faults.passed(self.now);
         self.operator.disturbed();
         self.recorder.begins(self.now);
-        self.note(pid, || trace::What::Fault(what));
+        self.note(pid, || trace::Happened::Fault(what));
     }
 
     /// A fault strikes whom the plan says, or the one `here`.
@@ -378,7 +385,7 @@ impl World {
             What::Cancel => {
                 self.struck(index, None, text);
                 let Some(supervisor) = self.main_supervisor() else { return };
-                return match self.length(supervisor, Kind::Order) {
+                return match self.length(supervisor, LengthOf::Order) {
                     0 => self.is_told_to_cancel(supervisor),
                     later => self.after(later, Happening::Cancel(supervisor)),
                 };
@@ -457,7 +464,7 @@ impl World {
     fn rival_comes(&mut self, index: usize) {
         let pid = self.start_process('R', Program::Supervisor(Box::new(SupervisorProcess::new(true))));
         self.struck(index, Some(pid), "rival".into());
-        let after = self.length(pid, Kind::Wake);
+        let after = self.length(pid, LengthOf::Wake);
         self.poke(pid, self.now + after);
     }
 
@@ -465,7 +472,7 @@ impl World {
     fn who(&self, who: Who) -> Option<u32> {
         let successor = self.main_supervisor().and_then(|pid| self.processes[&pid].supervisor()?.successor());
         let there = |pid: &u32| self.processes.get(pid).is_some_and(|process| process.listens());
-        let is_new = |(pid, _, daemon): &(u32, _, &crate::process::Daemon)| {
+        let is_new = |(pid, _, daemon): &(u32, _, &crate::process::DaemonProcess)| {
             Some(*pid) == successor || !daemon.is_incumbent() && !daemon.accepts
         };
         match who {
@@ -485,9 +492,4 @@ impl World {
                 .and_then(|process| process.daemon())
                 .is_some_and(|d| !d.is_incumbent())
     }
-}
-
-fn at_gap(gap: &Gap) -> At {
-    let (role, state) = (gap.role.into(), gap.state.into());
-    At::Gap { role, state, before: gap.before.unwrap_or("after").into() }
 }

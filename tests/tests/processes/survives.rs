@@ -403,8 +403,8 @@ fn the_configuration_has_changed_while_the_supervisor_was_away() {
 fn the_supervisor_is_stopped_another_one_takes_over_and_the_first_goes_on() {
     for phase in [Phase::WarmUp, Phase::Drain, Phase::Seal, Phase::Open, Phase::Serve] {
         let mut held = Held::with(phase, |build| build.liveness(SILENCE));
-        held.boss.stop();
-        let rival = held.world.boss_without_journal();
+        held.supervisor.stop();
+        let rival = held.world.supervisor_without_journal();
         let recovery = rival.begin(&held.successor, Deed::Recover);
         held.go_on();
         let found = recovery.outcome();
@@ -415,15 +415,15 @@ fn the_supervisor_is_stopped_another_one_takes_over_and_the_first_goes_on() {
             let outcome = rival.handoff(&held.world.build());
             outcome.pid.filter(|_| outcome.verdict == "Committed")
         });
-        go_on(held.boss.pid());
+        go_on(held.supervisor.pid());
         let outcome = held.outcome();
         // Who was committed has been replaced since, by whoever came later.
         let known = ["Committed", "RolledBack", "Unconfirmed", "NobodyServes", "Busy", "Peer"];
         assert!(known.contains(&outcome.verdict.as_str()), "{phase:?}: {outcome:#?}");
-        let serves = held.world.assert_one_serves(&[held.boss.pid(), rival.pid()]);
+        let serves = held.world.assert_one_serves(&[held.supervisor.pid(), rival.pid()]);
         assert_eq!(serves, next, "{phase:?}: {outcome:#?}");
         drop(rival);
-        held.world.assert_one_serves_and_nothing_lost(&held.boss, &held.writer);
+        held.world.assert_one_serves_and_nothing_lost(&held.supervisor, &held.writer);
     }
 }
 

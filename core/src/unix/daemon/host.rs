@@ -6,11 +6,12 @@ use std::sync::mpsc::{Receiver, Sender};
 use super::hooks::{Call, Reply};
 use super::links::Links;
 use super::{Place, STOP_GRACE, StopHandle};
+use crate::error::HostError;
 use crate::host::{Clock, Crashed, Gap, Gaps, Sockets, Storage};
 use crate::id::ProcessId;
 use crate::machine::{Cell, Exit, LinkId, LockAnswer, Op, incumbent, successor};
 use crate::message::Message;
-use crate::node::daemon::{self as node, Accepted, Daemon, Event, Hook, Os, Role};
+use crate::node::daemon::{self as node, Accepted, Daemon, DaemonMachine, Event, Hook, Os};
 use crate::node::{Credentials, Read};
 use crate::record::Record;
 use crate::time::Time;
@@ -50,7 +51,7 @@ impl Host {
     }
 
     /// Runs `role` on this thread until its process is to leave.
-    pub(super) fn run(mut self, role: Role, inherited: Option<Inherited>) {
+    pub(super) fn run(mut self, role: DaemonMachine, inherited: Option<Inherited>) {
         let link = inherited.map(|inherited| self.links.inherit(inherited.link));
         let mut node = Daemon::new(role, link, STOP_GRACE);
         if reactor::step(&mut node, &mut self, Event::Start).is_continue() {
@@ -192,13 +193,13 @@ impl Storage for Host {
             }
             (Ok(true), Err(error)) => {
                 let _ = self.place.lock.unlock();
-                LockAnswer::Error(format!("the record can't be read: {error}"))
+                LockAnswer::Error(HostError::from(error).context("the record can't be read"))
             }
             (Ok(false), hint) => LockAnswer::Busy {
                 hint: hint.ok().and_then(|(record, _)| record),
-                holder: self.place.lock.holder().map(|holder| holder.to_string()),
+                holder: self.place.lock.holder().map(|holder| holder.to_string().into()),
             },
-            (Err(error), _) => LockAnswer::Error(error.to_string()),
+            (Err(error), _) => LockAnswer::Error(error.into()),
         })
     }
 
@@ -208,11 +209,11 @@ impl Storage for Host {
         }
     }
 
-    fn write_record(&mut self, _op: Op, record: &Record) -> Option<Result<(), String>> {
-        Some(self.place.record.write(record).map_err(|error| error.to_string()))
+    fn write_record(&mut self, _op: Op, record: &Record) -> Option<Result<(), HostError>> {
+        Some(self.place.record.write(record).map_err(HostError::from))
     }
 
-    fn take_path(&mut self, _op: Op) -> Option<Result<(), String>> {
-        Some(self.place.control.take_path().map_err(|error| error.to_string()))
+    fn take_path(&mut self, _op: Op) -> Option<Result<(), HostError>> {
+        Some(self.place.control.take_path().map_err(HostError::from))
     }
 }

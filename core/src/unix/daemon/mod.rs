@@ -14,11 +14,11 @@ use std::time::Duration;
 pub(crate) use hooks::{Call, Replies, Reply};
 
 use crate::bounds;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, HostError, Result};
 use crate::id::ProcessId;
 use crate::machine::{Incumbent, LinkId, Successor};
 use crate::message::{Capabilities, Hello, PROTO_MAX, PROTO_MIN};
-use crate::node::daemon::Role;
+use crate::node::daemon::DaemonMachine;
 use crate::record::{Claim, Record};
 use crate::unix::context::Context;
 use crate::unix::control::ControlSocket;
@@ -65,19 +65,20 @@ impl Place {
 
     /// Sees that the data directory is the one that its path leads to and, for a successor, the one that `incumbent` has:
     /// nobody has been touched yet.
-    pub(crate) fn check(&self, incumbent: Option<ProcessId>) -> std::result::Result<(), String> {
-        self.lock.dir().check_place().map_err(|error| error.to_string())?;
+    pub(crate) fn check(&self, incumbent: Option<ProcessId>) -> std::result::Result<(), HostError> {
+        self.lock.dir().check_place()?;
         let Some(incumbent) = incumbent else { return Ok(()) };
         let recorded = self.record.read().ok().and_then(|(record, _)| record).map(|record| record.holder);
         let holds = || self.lock.holder().is_some_and(|holder| holder.pid == incumbent.pid);
         if recorded == Some(incumbent) || holds() {
             return Ok(());
         }
-        Err(format!(
+        let why = format!(
             "the data directory {} is not that of process {incumbent}, which is to be replaced: start this one on the \
              same directory",
             self.lock.dir().named().display()
-        ))
+        );
+        Err(HostError::new(ErrorKind::Caller, why))
     }
 
     /// The generation of the record as it lies there.
@@ -140,7 +141,7 @@ impl Protocol {
     pub(crate) fn successor(place: Place, inherited: Inherited) -> Result<Protocol> {
         let hello = place.hello(crate::message::Role::Successor);
         let machine = Successor::new(hello, place.generation()?, LinkId(0));
-        Protocol::start(place, Role::Successor(machine), Some(inherited))
+        Protocol::start(place, DaemonMachine::Successor(machine), Some(inherited))
     }
 
     /// Starts the protocol of a process that holds the lock, has claimed it, and serves.
@@ -149,10 +150,10 @@ impl Protocol {
         let generation = place.generation()?;
         place.note(generation, true)?;
         let hello = place.hello(crate::message::Role::Incumbent);
-        Protocol::start(place, Role::Incumbent(Incumbent::new(hello, generation, STOP_GRACE)), None)
+        Protocol::start(place, DaemonMachine::Incumbent(Incumbent::new(hello, generation, STOP_GRACE)), None)
     }
 
-    fn start(place: Place, role: Role, inherited: Option<Inherited>) -> Result<Protocol> {
+    fn start(place: Place, role: DaemonMachine, inherited: Option<Inherited>) -> Result<Protocol> {
         let (waker, wake) = waker().context(|| "can't open a pipe".into())?;
         let (call, calls) = mpsc::channel();
         let (reply, results) = mpsc::channel();

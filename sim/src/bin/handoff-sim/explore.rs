@@ -1,13 +1,12 @@
 //! `handoff-sim explore`: every interleaving within a bound.
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use handoff::machine::Cell;
-use handoff_sim::explore::{Bound, LARGE, Options, Report, SMALL, Schedule, explore};
+use handoff_sim::explore::{Bound, ExploreOptions, ExploreReport, LARGE, SMALL, Schedule, explore};
+use handoff_sim::run::by_name;
 use handoff_sim::threads::{map, usual_jobs};
 use handoff_sim::trace::{Shown, page, text};
 use handoff_sim::version;
@@ -34,14 +33,14 @@ pub(crate) struct Explore {
 /// A bound that was gone through.
 struct Explored {
     bound: &'static Bound,
-    report: Report,
+    report: ExploreReport,
     took: Duration,
 }
 
 impl Explored {
     fn new(bound: &'static Bound) -> Explored {
         let begun = Instant::now();
-        let report = explore(bound, Options::default());
+        let report = explore(bound, ExploreOptions::default());
         Explored { bound, report, took: begun.elapsed() }
     }
 }
@@ -59,7 +58,7 @@ impl Explore {
         let said = Mutex::new(Ok(()));
         let tell = |explored: &Explored| {
             let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
-            let Explored { bound, report: Report { states, transitions, depth, .. }, took } = explored;
+            let Explored { bound, report: ExploreReport { states, transitions, depth, .. }, took } = explored;
             let rate = *states as f64 / took.as_secs_f64();
             println!("{:<36} {states:>9} {transitions:>11} {depth:>6} {rate:>9.0}", bound.name);
             let explained = self.explain(bound, &explored.report);
@@ -70,7 +69,7 @@ impl Explore {
         let reports = || explored.iter().map(|explored| &explored.report);
         let states: usize = reports().map(|report| report.states).sum();
         let transitions: usize = reports().map(|report| report.transitions).sum();
-        let cells: BTreeSet<&Cell> = reports().flat_map(|report| &report.cells).collect();
+        let cells = by_name(reports().flat_map(|report| &report.cells));
         let failed = explored.iter().any(|explored| !explored.report.wrong(explored.bound).is_empty());
         if self.cells {
             cells.iter().for_each(|cell| println!("{cell}"));
@@ -106,7 +105,7 @@ impl Explore {
     }
 
     /// Says what is wrong, and saves the shortest way to it, as a file that `replay` takes and as a page.
-    fn explain(&self, bound: &Bound, report: &Report) -> Result<(), String> {
+    fn explain(&self, bound: &Bound, report: &ExploreReport) -> Result<(), String> {
         // There is no way to what never happens.
         let wrong = report.wrong(bound);
         let missing = wrong.iter().filter(|why| !report.violations.contains_key(*why));

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use clap::{Parser, Subcommand};
 use handoff_sim::corpus::names_of;
 use handoff_sim::explore::Schedule;
-use handoff_sim::run::{Options, Planted, Report, forgetful_ledgers, ledgers, run};
+use handoff_sim::run::{Planted, RunOptions, RunReport, forgetful_ledgers, ledgers, run};
 use handoff_sim::trace::{Shown, page, perfetto, text};
 use handoff_sim::{Make, Plan, draw, shrink, version};
 
@@ -58,11 +58,11 @@ impl Subject {
         }
     }
 
-    fn traced(&self, plan: &Plan) -> Report {
+    fn traced(&self, plan: &Plan) -> RunReport {
         run(
             &Arc::new(plan.clone()),
             &self.make,
-            Options { trace: true, planted: self.planted, ..Options::default() },
+            RunOptions { trace: true, planted: self.planted, ..RunOptions::default() },
         )
     }
 }
@@ -188,7 +188,7 @@ fn met(subject: &Subject, plan: &Plan) -> ExitCode {
     if report.violation.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-fn conclusion(report: &Report) -> String {
+fn conclusion(report: &RunReport) -> String {
     let outage = report.longest_outage as f64 / 1000.0;
     let facts =
         format!("verdicts {:?}, longest outage {outage} ms, {} requests", report.verdicts, report.requests);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use handoff_sim::judge::{Fate, Judge};
+use handoff_sim::judge::{Judge, Judgment};
 use handoff_sim::mutant::Mutation;
 use handoff_sim::threads::usual_jobs;
 use handoff_sim::version;
@@ -58,8 +58,8 @@ impl Mutants {
             return Ok(ExitCode::SUCCESS);
         }
         let bar = bar(mutations.len() as u64);
-        let tell = |mutation: &Mutation, fate: &Fate| {
-            if self.all || *fate == Fate::Survived {
+        let tell = |mutation: &Mutation, fate: &Judgment| {
+            if self.all || *fate == Judgment::Survived {
                 bar.suspend(|| println!("{mutation}: {fate}"));
             }
             bar.inc(1);
@@ -71,20 +71,20 @@ impl Mutants {
         Ok(ExitCode::SUCCESS)
     }
 
-    fn conclude(&self, fates: &[Fate]) {
+    fn conclude(&self, fates: &[Judgment]) {
         let mut by: BTreeMap<String, usize> = BTreeMap::new();
         for fate in fates {
             let judge = match fate {
-                Fate::Explored(..) => "caught by exploration".into(),
-                Fate::Ran(_, violation) | Fate::Swept(_, violation) => {
+                Judgment::Explored(..) => "caught by exploration".into(),
+                Judgment::Ran(_, violation) | Judgment::Swept(_, violation) => {
                     format!("caught in a run, {}", violation.check)
                 }
-                Fate::Survived => "survived".into(),
+                Judgment::Survived => "survived".into(),
             };
             *by.entry(judge).or_default() += 1;
         }
         by.iter().for_each(|(judge, count)| println!("{count:>6} {judge}"));
-        let caught = fates.iter().filter(|fate| **fate != Fate::Survived).count();
+        let caught = fates.iter().filter(|fate| **fate != Judgment::Survived).count();
         let score = 100.0 * caught as f64 / fates.len().max(1) as f64;
         println!("{caught} of {} mutants caught: {score:.1} %", fates.len());
     }
