@@ -59,8 +59,8 @@ pub mod supervisor {
     pub use crate::machine::Reason;
     pub use crate::unix::{
         CancelHandle, Child, CommittedBinary, DaemonStatus, HandoffOutcome, Image, Interrupted,
-        InterruptedEnd, Listeners, Phases, RecoveryOutcome, RecoverySpec, SpawnSpec, Supervisor, Verdict,
-        bind,
+        InterruptedEnd, Listeners, Phases, RecoveryOutcome, RecoverySpec, RunAs, Setting, SpawnSpec,
+        Supervisor, Verdict, bind,
     };
 }
 
@@ -71,6 +71,6 @@ pub use machine::Reason;
 pub use unix::{
     CancelHandle, Child, CommittedBinary, Daemon, DaemonStatus, DataDir, DataDirLock, DrainReport, Drainable,
     Ended, HandoffOutcome, HookResult, Image, Incumbent, Interrupted, InterruptedEnd, Listeners, Options,
-    Phases, ReadinessSnapshot, RecoveryOutcome, RecoverySpec, ResumeFrom, Role, SealReport, SpawnSpec,
-    StateSnapshot, StopHandle, Successor, Supervisor, Verdict, bind, detect_role, run,
+    Phases, ReadinessSnapshot, RecoveryOutcome, RecoverySpec, ResumeFrom, Role, RunAs, SealReport, Setting,
+    SpawnSpec, StateSnapshot, StopHandle, Successor, Supervisor, Verdict, bind, detect_role, run,
 };

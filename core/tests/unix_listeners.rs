@@ -14,7 +14,7 @@ use handoff::unix::control::socketpair;
 use handoff::unix::env::{StartRole, inherited};
 use handoff::unix::listeners::{Listeners, bind};
 use handoff::unix::pid::Watch;
-use handoff::unix::spawn::{SpawnRequest, spawn};
+use handoff::unix::spawn::{Setting, SpawnRequest, spawn};
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -61,6 +61,7 @@ fn heir(fds: &[(&str, BorrowedFd<'_>)], wrapper: &str) -> String {
         image: None,
         args: &["-c".into(), script.into()],
         env: &[(REPORT.into(), path.clone().into())],
+        setting: &Setting::default(),
         listeners: &listeners,
         link: OwnedFd::from(theirs),
         role: StartRole::Successor,

@@ -33,6 +33,7 @@ pub use listeners::{Listeners, bind};
 pub use lock::{DataDir, DataDirLock};
 pub use role::{Incumbent, Role, Successor, detect_role};
 pub use run::{Ended, Options, run};
+pub use spawn::{RunAs, Setting};
 pub use supervisor::{
     CancelHandle, Child, CommittedBinary, DaemonStatus, HandoffOutcome, Image, Interrupted, InterruptedEnd,
     Phases, RecoveryOutcome, RecoverySpec, SpawnSpec, Supervisor, Verdict,

@@ -136,6 +136,7 @@ impl<'a> Host<'a> {
             image: launch.image.as_deref(),
             args: &self.spec.args,
             env: &self.spec.env,
+            setting: &self.spec.setting,
             listeners: &listeners,
             link: theirs.into(),
             role: if replaces { StartRole::Successor } else { StartRole::ColdStart },
@@ -274,7 +275,7 @@ impl Os for Host<'_> {
     }
 
     fn uid(&self) -> u32 {
-        nix::unistd::geteuid().as_raw()
+        self.supervisor.uid()
     }
 
     fn spawn(&mut self, replaces: bool) -> Option<Spawned> {
