@@ -58,7 +58,7 @@ pub mod daemon {
 pub mod supervisor {
     pub use crate::machine::Reason;
     pub use crate::unix::{
-        CancelHandle, Child, CommittedBinary, DaemonStatus, HandoffOutcome, Image, Interrupted,
+        BindOptions, CancelHandle, Child, CommittedBinary, DaemonStatus, HandoffOutcome, Image, Interrupted,
         InterruptedEnd, Listeners, Phases, RecoveryOutcome, RecoverySpec, RunAs, Setting, SpawnSpec,
         Supervisor, Verdict, bind,
     };
@@ -69,8 +69,9 @@ pub use id::{Fingerprint, HandoffId, ProcessId};
 pub use machine::Reason;
 #[cfg(feature = "unix")]
 pub use unix::{
-    CancelHandle, Child, CommittedBinary, Daemon, DaemonStatus, DataDir, DataDirLock, DrainReport, Drainable,
-    Ended, HandoffOutcome, HookResult, Image, Incumbent, Interrupted, InterruptedEnd, Listeners, Options,
-    Phases, ReadinessSnapshot, RecoveryOutcome, RecoverySpec, ResumeFrom, Role, RunAs, SealReport, Setting,
-    SpawnSpec, StateSnapshot, StopHandle, Successor, Supervisor, Verdict, bind, detect_role, run,
+    BindOptions, CancelHandle, Child, CommittedBinary, Daemon, DaemonStatus, DataDir, DataDirLock,
+    DrainReport, Drainable, Ended, HandoffOutcome, HookResult, Image, Incumbent, Interrupted, InterruptedEnd,
+    Listeners, Options, Phases, ReadinessSnapshot, RecoveryOutcome, RecoverySpec, ResumeFrom, Role, RunAs,
+    SealReport, Setting, SpawnSpec, StateSnapshot, StopHandle, Successor, Supervisor, Verdict, bind,
+    bind_with, detect_role, run,
 };

@@ -20,6 +20,7 @@ mod daemon;
 mod gaps;
 mod hooks;
 mod link;
+mod listen;
 mod poller;
 mod reactor;
 mod rights;
@@ -29,7 +30,8 @@ pub use daemon::StopHandle;
 pub use hooks::{
     Daemon, DrainReport, Drainable, HookResult, ReadinessSnapshot, ResumeFrom, SealReport, StateSnapshot,
 };
-pub use listeners::{Listeners, bind};
+pub use listen::{BindOptions, bind, bind_with};
+pub use listeners::Listeners;
 pub use lock::{DataDir, DataDirLock};
 pub use role::{Incumbent, Role, Successor, detect_role};
 pub use run::{Ended, Options, run};

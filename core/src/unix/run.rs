@@ -8,7 +8,8 @@ use crate::machine::Exit;
 use crate::unix::daemon::{self, Call, Protocol, Replies, Reply, stop_on_signals};
 use crate::unix::env::{self, Inherited};
 use crate::unix::hooks::{Daemon, Drainable, HookResult, ReadinessSnapshot, ResumeFrom};
-use crate::unix::listeners::{Listeners, bind};
+use crate::unix::listen::bind;
+use crate::unix::listeners::Listeners;
 use crate::unix::lock::{DataDir, DataDirLock};
 
 /// A data directory that is open, or is to be opened.

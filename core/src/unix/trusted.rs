@@ -222,9 +222,22 @@ pub fn check_directory(dir: &Path) -> io::Result<()> {
 /// # Errors
 /// A [`Distrust`], or the system's.
 pub fn restrict_socket(path: &Path, mode: u32) -> io::Result<(u64, u64)> {
-    let permissions = fs::Permissions::from_mode(mode);
+    give_socket(path, Some(mode), None, None)
+}
+
+/// The same with a user and a group that it belongs to from now on.
+pub(crate) fn give_socket(
+    path: &Path,
+    mode: Option<u32>,
+    uid: Option<u32>,
+    gid: Option<u32>,
+) -> io::Result<(u64, u64)> {
+    let give = |at: &Path| {
+        mode.map_or(Ok(()), |mode| fs::set_permissions(at, fs::Permissions::from_mode(mode)))?;
+        if uid.is_some() || gid.is_some() { std::os::unix::fs::chown(at, uid, gid) } else { Ok(()) }
+    };
     if !cfg!(any(target_os = "linux", target_os = "android")) {
-        fs::set_permissions(path, permissions)?;
+        give(path)?;
         return inode_at(path);
     }
     let found = File::options().read(true).custom_flags(libc::O_PATH | libc::O_NOFOLLOW).open(path)?;
@@ -233,7 +246,7 @@ pub fn restrict_socket(path: &Path, mode: u32) -> io::Result<(u64, u64)> {
         return Err(Distrust::new(path, Flaw::Kind(Kind::Socket)).into());
     }
     Owners::own().check(path, &metadata)?;
-    fs::set_permissions(format!("/proc/self/fd/{}", found.as_raw_fd()), permissions)?;
+    give(Path::new(&format!("/proc/self/fd/{}", found.as_raw_fd())))?;
     Ok(inode_of(&metadata))
 }
 

@@ -50,8 +50,8 @@ impl Server {
     }
 }
 
-/// Serves until `stop`. The listening socket doesn't block: the process that binds it sees to that, and every process
-/// that shares it leaves its flags alone.
+/// Serves until `stop`. The listening socket doesn't block: no listener that the library hands out does, and every
+/// process that shares it leaves its flags alone.
 fn serve(listener: &TcpListener, stop: &AtomicBool, log: &mut Log) {
     let mut clients = Vec::new();
     while !stop.load(SeqCst) {
