@@ -2,32 +2,29 @@
 //!
 //! Loading a file checks all of it, the binary included, so that `check`, the start and each swap agree on what
 //! is good. Relative paths are relative to the file's own directory.
-use std::collections::BTreeSet;
+mod addr;
+mod check;
+mod reader;
+mod rights;
+
 use std::ffi::OsString;
-use std::fmt;
 use std::fs;
-use std::net::SocketAddr;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use handoff::bounds;
 use handoff::node::keeper;
 use handoff::unix::trusted::{self, Distrust};
-use handoff::{RecoverySpec, SpawnSpec};
+use handoff::{RecoverySpec, Setting, SpawnSpec};
 use nix::unistd::{AccessFlags, access};
-use toml::de::DeValue;
 
+pub use self::addr::{Addr, Listener};
+use self::reader::Reader;
 use crate::exit::{Code, Failure};
 pub use crate::fields::Problem;
-use crate::fields::{At, Fields, Source, integer, number, string, table};
+use crate::fields::{Fields, Source};
 
-/// The longest path of a Unix socket, less what a temporary name beside it needs; see `unix(7)`.
-const SOCKET_PATH_MAX: usize = if cfg!(target_os = "linux") { 107 } else { 103 } - 4;
 /// The longest configuration, in bytes.
 const FILE_MAX: u64 = 1 << 20;
-/// A day: no grace or deadline is longer.
-const LONGEST_SECS: f64 = 86_400.0;
 
 /// A good configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,15 +33,18 @@ pub struct Config {
     pub control_socket: PathBuf,
     /// Where `swap` and `status` reach the supervisor.
     pub trigger_socket: PathBuf,
-    /// The supervisor's durable record. Default: beside the control socket.
+    /// The supervisor's durable record. Default: beside the control socket, or beside the trigger socket if the daemon
+    /// has a user of its own.
     pub journal: PathBuf,
     /// The daemon.
     pub binary: PathBuf,
     /// Its arguments.
     pub args: Vec<OsString>,
-    /// Added to the supervisor's own environment.
+    /// Added to what is passed on of the supervisor's own environment.
     pub env: Vec<(OsString, OsString)>,
-    /// How long open requests may take to finish in a swap. Default 60 s.
+    /// The daemon's user, directory and umask, and what is passed on of the supervisor's environment.
+    pub setting: Setting,
+    /// How long open requests may take to finish in a swap. Default 60 s, or half of `deadline` if that is less.
     pub drain_grace: Duration,
     /// How long a whole swap may take. Default 300 s.
     pub deadline: Duration,
@@ -84,15 +84,15 @@ impl Config {
         let text = read(path)?;
         let source = Source::new(&text);
         let root = source.parse();
-        let config = Reader { dir: directory(path)?, fields: Fields::new(&source, &root) }.config();
-        let mut problems = source.into_problems();
-        match config {
-            Some(config) if problems.is_empty() => Ok(config),
-            _ => {
-                problems.dedup();
-                Err(problems)
-            }
+        if !source.is_good() {
+            return Err(source.into_problems());
         }
+        let mut config = Reader { dir: directory(path)?, fields: Fields::new(&source, &root) }.config();
+        if let Some(config) = &mut config {
+            check::check(config, path, &source, &source.lines(&root));
+        }
+        let problems = source.into_problems();
+        config.filter(|_| problems.is_empty()).ok_or(problems)
     }
 
     /// The trigger socket alone: a client must reach a supervisor whatever else has become of its file.
@@ -124,6 +124,7 @@ impl Config {
         let mut spec = SpawnSpec::new(binary);
         spec.args.clone_from(&self.args);
         spec.env.clone_from(&self.env);
+        spec.setting.clone_from(&self.setting);
         (spec.deadline, spec.drain_grace, spec.liveness) = (self.deadline, self.drain_grace, self.liveness);
         spec
     }
@@ -174,6 +175,7 @@ impl Config {
             data_dir: self.data_dir.clone(),
             allowed_uids: self.allowed_uids.clone(),
             listeners: self.listeners.clone(),
+            setting: Setting { run_as: self.setting.run_as.clone(), ..fresh.setting },
             ..fresh
         }
     }
@@ -187,6 +189,7 @@ impl Config {
             ("data_dir", self.data_dir != fresh.data_dir),
             ("allowed_uids", self.allowed_uids != fresh.allowed_uids),
             ("listeners", self.listeners != fresh.listeners),
+            ("user or group", self.setting.run_as != fresh.setting.run_as),
         ];
         changed.into_iter().filter_map(|(key, changed)| changed.then_some(key)).collect()
     }

@@ -94,6 +94,10 @@ fn supervisor(config: &Config) -> Result<Supervisor, Failure> {
         Some(dir) => supervisor.with_data_dir(dir),
         None => supervisor,
     };
+    let supervisor = match &config.setting.run_as {
+        Some(run_as) => supervisor.with_user(run_as.uid),
+        None => supervisor,
+    };
     Ok(supervisor.with_journal(&config.journal)?)
 }
 
@@ -315,7 +319,8 @@ impl Runner {
             Which::Configured | Which::Asked => None,
         };
         let Some(committed) = committed else {
-            return self.load().and_then(|fresh| fresh.checked_spec(&fresh.binary));
+            let fresh = self.config.updated(self.load()?);
+            return fresh.checked_spec(&fresh.binary);
         };
         if which == Which::Before {
             let binary = committed.binary.display();
@@ -349,7 +354,8 @@ impl Runner {
 
     fn prepare(&self, task: Task, asked: Option<&Path>) -> Result<(Call, Config), Failure> {
         let fresh = self.load()?;
-        let spec = fresh.checked_spec(fresh.allowed_binary(asked)?)?;
+        let in_force = self.config.updated(fresh.clone());
+        let spec = in_force.checked_spec(in_force.allowed_binary(asked)?)?;
         let call = if task == Task::Swap { Call::Handoff(spec) } else { Call::ColdStart(spec) };
         Ok((call, fresh))
     }
@@ -419,7 +425,7 @@ impl Runner {
             self.daemon.commit(child, binary, self.keeper.has_fallen_back());
             if let Some(fresh) = fresh {
                 self.keeper.configure(fresh.keeper());
-                self.config = self.config.clone().updated(fresh);
+                self.config = self.config.updated(fresh);
             }
         }
         reply.flatten().into_iter().for_each(|reply| reply.send(Answer::Swap(report.clone())));

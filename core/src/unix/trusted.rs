@@ -176,11 +176,7 @@ pub fn read_named(path: &Path, most: u64) -> io::Result<String> {
 /// As [`open_own`].
 pub(crate) fn open_private_directory(path: &Path) -> io::Result<File> {
     let directory = open_followed(path, Kind::Directory)?;
-    let metadata = directory.metadata()?;
-    if is_open_to_others(&metadata, 0o4) {
-        let flaw = Flaw::Readable { mode: metadata.mode() & 0o7777, path: shown(path) };
-        return Err(Distrust::new(&shown(path), flaw).into());
-    }
+    check_private(path, &directory.metadata()?)?;
     Ok(directory)
 }
 
@@ -211,6 +207,28 @@ pub fn check_directory(dir: &Path) -> io::Result<()> {
     let is_sticky = metadata.mode() & libc::S_ISVTX != 0;
     if is_open_to_others(&metadata, 0o2) && !is_sticky {
         let flaw = Flaw::Writable { mode: metadata.mode() & 0o7777, path: shown(dir) };
+        return Err(Distrust::new(&shown(dir), flaw).into());
+    }
+    Ok(())
+}
+
+/// Whether the directory at `dir` can be the data directory of a daemon that runs as the user `owner`.
+///
+/// # Errors
+/// A [`Distrust`], or the system's.
+pub fn check_private_directory(dir: &Path, owner: u32) -> io::Result<()> {
+    let metadata = dir.metadata()?;
+    if !metadata.is_dir() {
+        return Err(Distrust::new(dir, Flaw::Kind(Kind::Directory)).into());
+    }
+    Owners { own: owner }.check(dir, &metadata)?;
+    check_private(dir, &metadata)
+}
+
+/// Refuses a directory that others may open.
+fn check_private(dir: &Path, metadata: &Metadata) -> io::Result<()> {
+    if is_open_to_others(metadata, 0o4) {
+        let flaw = Flaw::Readable { mode: metadata.mode() & 0o7777, path: shown(dir) };
         return Err(Distrust::new(&shown(dir), flaw).into());
     }
     Ok(())
