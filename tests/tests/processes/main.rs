@@ -16,6 +16,7 @@ mod killed;
 mod reference;
 mod requests;
 mod rivals;
+mod setting;
 mod stopped;
 mod successor;
 mod survives;
