@@ -47,9 +47,9 @@ pub mod unix;
 pub mod daemon {
     pub use crate::message::{SealProgress, Sealed};
     pub use crate::unix::{
-        Daemon, DataDirLock, DrainReport, Drainable, Ended, HookResult, Incumbent, Listeners, Options,
-        ReadinessSnapshot, ResumeFrom, Role, SealReport, StateSnapshot, StopHandle, Successor, bind,
-        detect_role, run,
+        Daemon, DataDirLock, DrainReport, Drainable, Ended, HookResult, Incumbent, Listeners, LossyWriter,
+        Options, ReadinessSnapshot, ResumeFrom, Role, SealReport, StateSnapshot, StopHandle, Successor, bind,
+        detect_role, outlive_file_size_limit, run,
     };
 }
 

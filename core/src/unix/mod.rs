@@ -4,6 +4,7 @@ pub mod env;
 pub mod journal;
 pub mod listeners;
 pub mod lock;
+pub mod lossy;
 pub mod pid;
 #[cfg(feature = "crash-points")]
 pub mod probe;
@@ -19,6 +20,7 @@ mod context;
 mod daemon;
 mod gaps;
 mod hooks;
+mod limits;
 mod link;
 mod listen;
 mod poller;
@@ -30,9 +32,11 @@ pub use daemon::StopHandle;
 pub use hooks::{
     Daemon, DrainReport, Drainable, HookResult, ReadinessSnapshot, ResumeFrom, SealReport, StateSnapshot,
 };
+pub use limits::outlive_file_size_limit;
 pub use listen::{BindOptions, bind, bind_with};
 pub use listeners::Listeners;
 pub use lock::{DataDir, DataDirLock};
+pub use lossy::LossyWriter;
 pub use role::{Incumbent, Role, Successor, detect_role};
 pub use run::{Ended, Options, run};
 pub use spawn::{RunAs, Setting};

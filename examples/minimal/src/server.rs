@@ -84,7 +84,7 @@ impl Client {
             let line: Vec<u8> = self.received.drain(..=end).collect();
             let number = log.append(&line).unwrap_or_else(|error| {
                 // What is on disk now is not known. The next process finds out.
-                eprintln!("can't append to the log: {error}");
+                let _ = writeln!(std::io::stderr(), "can't append to the log: {error}");
                 std::process::abort()
             });
             self.stream.write_all(format!("{number}\n").as_bytes())?;
