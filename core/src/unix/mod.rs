@@ -10,6 +10,7 @@ pub mod pid;
 pub mod probe;
 pub mod record_file;
 pub mod role;
+pub mod sparing;
 pub mod spawn;
 pub mod supervisor;
 pub mod trusted;

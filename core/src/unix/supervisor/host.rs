@@ -3,6 +3,7 @@ use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
+use super::child::end_leftovers;
 use super::committed::Launch;
 use super::journal;
 use super::outcome::Stopwatch;
@@ -296,6 +297,7 @@ impl Os for Host<'_> {
         let party = self.party_mut(peer);
         let watch = party.watch.as_mut()?;
         let how = watch.ended().ok().flatten()?;
+        end_leftovers(watch);
         let pid = watch.id().pid;
         party.has_ended = true;
         // Its control sockets are nobody's now.
