@@ -7,8 +7,9 @@ use core::fmt;
 
 use crate::text::PlainText;
 
-/// What can go wrong in a call of this library.
-#[derive(Debug, thiserror::Error)]
+/// What can go wrong in a call of this library. `Debug` is the same text as `Display`: a `main` that returns it prints it
+/// for people.
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The peer broke the protocol, went silent, or can't be reached.
@@ -44,6 +45,12 @@ pub enum Error {
     /// Another process holds what only one can have.
     #[error("{0}")]
     Locked(String),
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 /// The result of a call of this library.

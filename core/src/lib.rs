@@ -49,9 +49,9 @@ pub mod unix;
 pub mod daemon {
     pub use crate::message::{SealProgress, Sealed};
     pub use crate::unix::{
-        Daemon, DataDirLock, DrainReport, Drainable, Ended, HookResult, Incumbent, Listeners, Options,
-        ReadinessSnapshot, ResumeFrom, Role, SealReport, StateSnapshot, StopHandle, Successor, bind,
-        detect_role, run,
+        Daemon, DataDirLock, DrainReport, Drainable, Ended, HookResult, Incumbent, Listeners, LossyWriter,
+        Options, ReadinessSnapshot, ResumeFrom, Role, SealReport, StateSnapshot, StopHandle, Successor, bind,
+        detect_role, outlive_file_size_limit, run,
     };
 }
 
@@ -60,9 +60,9 @@ pub mod daemon {
 pub mod supervisor {
     pub use crate::machine::{Phase, Reason};
     pub use crate::unix::{
-        CancelHandle, Child, CommittedBinary, DaemonStatus, HandoffOutcome, Image, Interrupted,
-        InterruptedEnd, Listeners, Phases, RecoveryOutcome, RecoverySpec, SpawnSpec, Supervisor, Verdict,
-        bind,
+        BindOptions, CancelHandle, Child, CommittedBinary, DaemonStatus, HandoffOutcome, Image, Interrupted,
+        InterruptedEnd, Listeners, Phases, RecoveryOutcome, RecoverySpec, RunAs, Setting, SpawnSpec,
+        Supervisor, Verdict, bind,
     };
 }
 
@@ -72,8 +72,9 @@ pub use machine::{Phase, Reason};
 pub use names::UnknownName;
 #[cfg(feature = "unix")]
 pub use unix::{
-    CancelHandle, Child, CommittedBinary, Daemon, DaemonStatus, DataDir, DataDirLock, DrainReport, Drainable,
-    Ended, HandoffOutcome, HookResult, Image, Incumbent, Interrupted, InterruptedEnd, Listeners, Options,
-    Phases, ReadinessSnapshot, RecoveryOutcome, RecoverySpec, ResumeFrom, Role, SealReport, SpawnSpec,
-    StateSnapshot, StopHandle, Successor, Supervisor, Verdict, bind, detect_role, run,
+    BindOptions, CancelHandle, Child, CommittedBinary, Daemon, DaemonStatus, DataDir, DataDirLock,
+    DrainReport, Drainable, Ended, HandoffOutcome, HookResult, Image, Incumbent, Interrupted, InterruptedEnd,
+    Listeners, Options, Phases, ReadinessSnapshot, RecoveryOutcome, RecoverySpec, ResumeFrom, Role, RunAs,
+    SealReport, Setting, SpawnSpec, StateSnapshot, StopHandle, Successor, Supervisor, Verdict, bind,
+    bind_with, detect_role, run,
 };

@@ -9,12 +9,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
-use handoff::Error;
 use handoff::unix::control::socketpair;
 use handoff::unix::env::{StartRole, inherited};
-use handoff::unix::listeners::{Listeners, bind};
+use handoff::unix::listeners::Listeners;
 use handoff::unix::pid::Watch;
-use handoff::unix::spawn::{SpawnRequest, spawn};
+use handoff::unix::spawn::{Setting, SpawnRequest, spawn};
+use handoff::{BindOptions, Error, bind, bind_with};
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -61,6 +61,7 @@ fn heir(fds: &[(&str, BorrowedFd<'_>)], wrapper: &str) -> String {
         image: None,
         args: &["-c".into(), script.into()],
         env: &[(REPORT.into(), path.clone().into())],
+        setting: &Setting::default(),
         listeners: &listeners,
         link: OwnedFd::from(theirs),
         role: StartRole::Successor,
@@ -74,35 +75,29 @@ fn heir(fds: &[(&str, BorrowedFd<'_>)], wrapper: &str) -> String {
 }
 
 #[test]
-fn listeners_are_inherited_as_they_are_once_and_close_on_exec() {
+fn listeners_are_inherited_once_close_on_exec_and_non_blocking() {
     let dir = tempfile::tempdir().unwrap();
     let blocking = TcpListener::bind("127.0.0.1:0").unwrap();
     let not_blocking = bind(&format!("unix:{}", dir.path().join("s").display())).unwrap();
     assert_eq!(
         heir(&[("resp", blocking.as_fd()), ("admin socket", not_blocking.as_fd())], ""),
-        "resp close-on-exec=true blocks=true admin socket close-on-exec=true blocks=false once=true"
+        "resp close-on-exec=true blocks=false admin socket close-on-exec=true blocks=false once=true"
     );
 }
 
+/// As a socket unit of systemd passes them, with `ListenDatagram=` or `ListenFIFO=` among others.
 #[test]
-fn an_inherited_descriptor_that_is_no_listener_is_named_with_the_remedy() {
+fn an_inherited_descriptor_that_is_no_listener_is_left_out() {
     let good = TcpListener::bind("127.0.0.1:0").unwrap();
     let connected = TcpStream::connect(good.local_addr().unwrap()).unwrap();
     let datagrams = UdpSocket::bind("127.0.0.1:0").unwrap();
     let file = fs::File::open("/dev/null").unwrap();
-    for (fd, words) in [
-        (connected.as_fd(), "does not listen"),
-        (datagrams.as_fd(), "is not a stream socket"),
-        (file.as_fd(), "is not a socket"),
-    ] {
-        let text = heir(&[("resp", good.as_fd()), ("http", fd)], "");
-        assert!(
-            text.contains(&format!("descriptor 4, listener \"http\", {words}: whoever started")),
-            "{text}"
-        );
+    for fd in [connected.as_fd(), datagrams.as_fd(), file.as_fd()] {
+        let text = heir(&[("http", fd), ("resp", good.as_fd())], "");
+        assert_eq!(text, "resp close-on-exec=true blocks=false once=true");
     }
     let text = heir(&[("resp", good.as_fd()), ("http", good.as_fd())], "exec 4<&-;");
-    assert!(text.contains("descriptor 4, listener \"http\", is not open"), "{text}");
+    assert!(text.contains("descriptor 4, listener \"http\", is not open: whoever started"), "{text}");
 }
 
 #[test]
@@ -214,4 +209,79 @@ fn a_listener_is_taken_by_name_and_family() {
     let twice =
         ["a", "a"].map(|name| (name.to_string(), OwnedFd::from(TcpListener::bind("127.0.0.1:0").unwrap())));
     assert!(matches!(Listeners::from_entries(twice.into()), Err(Error::Caller(_))));
+}
+
+fn blocks(fd: &impl AsFd) -> bool {
+    !OFlag::from_bits_retain(fcntl(fd.as_fd(), FcntlArg::F_GETFL).unwrap()).contains(OFlag::O_NONBLOCK)
+}
+
+#[test]
+fn listeners_of_the_callers_own_do_not_block_either() {
+    let own = || TcpListener::bind("127.0.0.1:0").unwrap();
+    let copy = own();
+    let handed = OwnedFd::from(copy.try_clone().unwrap());
+    assert!(blocks(&copy));
+    Listeners::from_entries(vec![("a".into(), handed)]).unwrap();
+    assert!(!blocks(&copy), "the open file description is shared");
+    let copy = own();
+    let dir = tempfile::tempdir().unwrap();
+    let supervisor = handoff::Supervisor::new(dir.path().join("control")).unwrap();
+    let supervisor = supervisor.with_listener("a", copy.try_clone().unwrap()).unwrap();
+    assert!(!blocks(&copy));
+    assert_eq!(supervisor.listeners().unwrap().names(), ["a"]);
+}
+
+#[test]
+fn a_unix_listener_has_the_mode_and_the_owner_that_it_was_given_before_anybody_can_connect() {
+    use std::os::unix::fs::MetadataExt;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let address = format!("unix:{}", path.display());
+    let mut options = BindOptions { mode: Some(0o660), ..BindOptions::default() };
+    let is_root = nix::unistd::geteuid().is_root();
+    if is_root {
+        (options.uid, options.gid) = (Some(65_533), Some(65_532));
+    }
+    let _held = bind_with(&address, &options).unwrap();
+    let found = fs::symlink_metadata(&path).unwrap();
+    assert_eq!(found.mode() & 0o7777, 0o660);
+    if is_root {
+        assert_eq!((found.uid(), found.gid()), (65_533, 65_532));
+    } else {
+        eprintln!("half of it skipped: only root can give a socket away");
+    }
+    for refused in ["127.0.0.1:0", "[::1]:0", "unix:@handoff"] {
+        assert!(matches!(bind_with(refused, &options), Err(Error::Caller(_))), "{refused}");
+    }
+}
+
+#[test]
+fn an_ipv6_listener_leaves_ipv4_alone_if_it_is_told_to() {
+    let options = |only_v6| BindOptions { only_v6: Some(only_v6), ..BindOptions::default() };
+    let six = TcpListener::from(bind_with("[::]:0", &options(true)).unwrap());
+    let four = format!("0.0.0.0:{}", six.local_addr().unwrap().port());
+    drop(bind(&four).expect("the port is free for IPv4"));
+    drop(six);
+    let both = TcpListener::from(bind_with("[::]:0", &options(false)).unwrap());
+    let four = format!("0.0.0.0:{}", both.local_addr().unwrap().port());
+    assert!(bind(&four).is_err(), "it is taken");
+    assert!(matches!(bind_with("127.0.0.1:0", &options(true)), Err(Error::Caller(_))));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn an_abstract_unix_listener_has_a_name_and_no_file() {
+    use std::os::linux::net::SocketAddrExt;
+    let name = format!("handoff-test-{}", std::process::id());
+    let address = format!("unix:@{name}");
+    let fd = bind(&address).unwrap();
+    assert!(bind(&address).is_err(), "it is in use");
+    let listeners = Listeners::from_entries(vec![("l".into(), fd)]).unwrap();
+    assert_eq!(listeners.address("l"), Some(address.clone()));
+    assert!(listeners.is_reached("l"));
+    listeners.remove_path("l").unwrap();
+    let client = std::os::unix::net::SocketAddr::from_abstract_name(&name).unwrap();
+    UnixStream::connect_addr(&client).unwrap();
+    drop(listeners);
+    bind(&address).expect("it went with its last socket");
 }

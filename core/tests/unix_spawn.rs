@@ -20,7 +20,7 @@ use handoff::unix::control::socketpair;
 use handoff::unix::env::{StartRole, inherited};
 use handoff::unix::listeners::Listeners;
 use handoff::unix::pid::{Exit, Watch, start_time_of};
-use handoff::unix::spawn::{SpawnRequest, Spawned, spawn};
+use handoff::unix::spawn::{Setting, SpawnRequest, Spawned, spawn};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -94,6 +94,7 @@ fn start(
         image: None,
         args,
         env,
+        setting: &Setting::default(),
         listeners: &listeners,
         link: OwnedFd::from(theirs),
         role: StartRole::Successor,

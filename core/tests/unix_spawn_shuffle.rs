@@ -15,7 +15,7 @@ use handoff::unix::control::socketpair;
 use handoff::unix::env::{StartRole, inherited};
 use handoff::unix::listeners::Listeners;
 use handoff::unix::pid::Watch;
-use handoff::unix::spawn::{SpawnRequest, spawn};
+use handoff::unix::spawn::{Setting, SpawnRequest, spawn};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::dup2_raw;
 
@@ -57,6 +57,7 @@ fn check(sources: &[RawFd], listeners: &[TcpListener]) {
         image: None,
         args: &["child", "--exact", "--test-threads=1", "--quiet"].map(OsString::from),
         env: &[(REPORT.into(), path.clone().into())],
+        setting: &Setting::default(),
         listeners: &named,
         link: theirs.into(),
         role: StartRole::ColdStart,

@@ -3,6 +3,7 @@
 //! Deriving a struct would stop at the first mistake, and whoever fixes a configuration wants to see them all.
 //! What a table may hold is not listed anywhere: it is what was asked for.
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 
@@ -45,14 +46,45 @@ impl<'a> Source<'a> {
         Source { text, problems: RefCell::default() }
     }
 
-    /// Parses the text; a syntax error is noted, and what can be read nevertheless is returned.
+    /// Parses the text, and returns what can be read of it. Of syntax errors the first is noted: what comes after it may
+    /// follow from it.
     pub(crate) fn parse(&self) -> DeTable<'a> {
         let (table, errors) = DeTable::parse_recoverable(self.text);
-        for error in errors {
+        if let Some(error) = errors.first() {
             let line = error.span().map_or(0, |span| self.line(&span));
             self.note(line, "", error.message());
         }
         table.into_inner()
+    }
+
+    /// Whether nothing is wrong so far.
+    pub(crate) fn is_good(&self) -> bool {
+        self.problems.borrow().is_empty()
+    }
+
+    /// Whether something is wrong with `key`.
+    pub(crate) fn has_problem_with(&self, key: &str) -> bool {
+        self.problems.borrow().iter().any(|problem| problem.key == key)
+    }
+
+    /// The line of each key, by its full name: `journal`, `listeners[0].addr`.
+    pub(crate) fn lines(&self, table: &DeTable<'_>) -> BTreeMap<String, usize> {
+        let mut lines = BTreeMap::new();
+        self.add_lines(table, "", &mut lines);
+        lines
+    }
+
+    fn add_lines(&self, table: &DeTable<'_>, prefix: &str, lines: &mut BTreeMap<String, usize>) {
+        for (name, value) in table.iter() {
+            let key = format!("{prefix}{}", name.get_ref());
+            let entries = value.get_ref().as_array().into_iter().flat_map(|array| array.iter().enumerate());
+            for (index, entry) in entries {
+                if let Some(table) = entry.get_ref().as_table() {
+                    self.add_lines(table, &format!("{key}[{index}]."), lines);
+                }
+            }
+            lines.insert(key, self.line(&value.span()));
+        }
     }
 
     pub(crate) fn note(&self, line: usize, key: impl Into<String>, message: impl Into<String>) {
@@ -193,6 +225,17 @@ pub(crate) fn integer(value: &DeValue<'_>, range: Range<u64>) -> Result<u64, Str
         .ok()
         .filter(|number| range.contains(number))
         .ok_or_else(|| format!("must be {expected}, not {digits}"))
+}
+
+/// Reads permission bits: `"0660"` or `0o660`. A plain 660 could mean either.
+pub(crate) fn octal(value: &DeValue<'_>, most: u32) -> Result<u32, String> {
+    let digits = match value {
+        DeValue::Integer(digits) if digits.radix() == 8 => digits.as_str(),
+        DeValue::String(digits) => digits,
+        _ => "",
+    };
+    let bits = u32::from_str_radix(digits, 8).ok().filter(|bits| *bits <= most);
+    bits.ok_or_else(|| format!("must be octal, \"0027\" or 0o027, and at most {most:04o}"))
 }
 
 /// Reads a number, whole or not.

@@ -1,4 +1,5 @@
 //! Binds the listening sockets that the daemon inherits.
+use std::env;
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 
@@ -12,14 +13,25 @@ use crate::exit::{Code, Failure};
 /// # Errors
 /// [`Code::CantCreate`], with what helps if the address is in use.
 pub(crate) fn bind(listener: &Listener) -> Result<OwnedFd, Failure> {
-    let Listener { name, addr } = listener;
-    handoff::bind(&addr.to_string()).map_err(|error| {
+    let Listener { name, addr, options } = listener;
+    handoff::bind_with(&addr.to_string(), options).map_err(|error| {
         let in_use =
             matches!(&error, handoff::Error::System { source, .. } if source.kind() == ErrorKind::AddrInUse);
-        let remedy =
-            if in_use { "; a daemon left by an earlier supervisor may hold it: stop that first" } else { "" };
+        let remedy = if in_use { in_use_remedy() } else { "" };
         Failure::new(Code::CantCreate, format!("listener {name:?}: {error}{remedy}"))
     })
+}
+
+/// What helps where another process has the address.
+fn in_use_remedy() -> &'static str {
+    let is_for_us = env::var("LISTEN_PID").is_ok_and(|pid| pid == std::process::id().to_string());
+    if is_for_us && env::var("LISTEN_FDS").is_ok_and(|count| count != "0") {
+        "; systemd has it open for this service: the supervisor opens its listeners itself, so stop and disable the \
+         .socket unit, and take it out of the service"
+    } else {
+        "; `ss -lpnt` (`ss -lpnx` for Unix sockets) names the process that has it: stop that first; if it is systemd, \
+         disable the .socket unit"
+    }
 }
 
 /// Removes the paths of Unix listeners, unless they lead to another's by now.
@@ -36,13 +48,18 @@ mod tests {
 
     use super::*;
     use crate::config::Addr;
+    use handoff::BindOptions;
     use std::fs;
+
+    fn listener(name: &str, addr: Addr) -> Listener {
+        Listener { name: name.into(), addr, options: BindOptions::default() }
+    }
 
     #[test]
     fn a_dead_unix_socket_is_replaced_and_a_living_one_is_not() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s");
-        let listener = Listener { name: "s".into(), addr: Addr::Unix(path.clone()) };
+        let listener = listener("s", Addr::Unix(path.clone()));
 
         drop(UnixListener::bind(&path).unwrap());
         let alive = bind(&listener).unwrap();
@@ -59,7 +76,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s");
         let addr = Addr::Unix(path.clone());
-        let ours = bind(&Listener { name: "s".into(), addr }).unwrap();
+        let ours = bind(&listener("s", addr)).unwrap();
         let listeners = Listeners::from_entries(vec![("s".into(), ours)]).unwrap();
         assert!(listeners.is_reached("s"));
         fs::remove_file(&path).unwrap();
@@ -86,7 +103,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("precious");
         fs::write(&path, "data").unwrap();
-        assert!(bind(&Listener { name: "s".into(), addr: Addr::Unix(path.clone()) }).is_err());
+        assert!(bind(&listener("s", Addr::Unix(path.clone()))).is_err());
         assert_eq!(fs::read_to_string(&path).unwrap(), "data");
     }
 
@@ -94,7 +111,7 @@ mod tests {
     fn an_address_in_use_names_the_listener() {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = Addr::Tcp(taken.local_addr().unwrap());
-        let failure = bind(&Listener { name: "resp".into(), addr }).unwrap_err();
+        let failure = bind(&listener("resp", addr)).unwrap_err();
         assert!(failure.message.contains("\"resp\""), "{failure}");
     }
 }

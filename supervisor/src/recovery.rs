@@ -20,7 +20,7 @@ pub(crate) fn reconcile(
     let mut held = supervisor.listeners()?;
     let mut entries = Vec::new();
     for listener in &config.listeners {
-        let Listener { name, addr } = listener;
+        let Listener { name, addr, .. } = listener;
         if let Some(held_as) = find(&held, listener).filter(|held_as| held.is_reached(held_as)) {
             entries.extend(held.take(&held_as).map(|fd| (name.clone(), fd)));
             report.listeners_taken.push(name.clone());

@@ -53,6 +53,7 @@ pub(crate) fn run(path: &Path) -> Result<(), Failure> {
     // Signals first: what arrives from here on ends the daemon, too.
     let signals =
         Signals::new(&[SIGCHLD, SIGHUP, SIGINT, SIGTERM]).map_err(|error| system("signals", &error))?;
+    handoff::daemon::outlive_file_size_limit()?;
     let _instance = Instance::lock(&config.trigger_socket)?;
     let supervisor = supervisor(&config)?;
     let (outbox, inbox) = inbox().map_err(|error| system("wake-up pipe", &error))?;
@@ -92,6 +93,10 @@ fn supervisor(config: &Config) -> Result<Supervisor, Failure> {
     let supervisor = Supervisor::new(&config.control_socket)?.with_build_id(env!("CARGO_PKG_VERSION"));
     let supervisor = match &config.data_dir {
         Some(dir) => supervisor.with_data_dir(dir),
+        None => supervisor,
+    };
+    let supervisor = match &config.setting.run_as {
+        Some(run_as) => supervisor.with_user(run_as.uid),
         None => supervisor,
     };
     Ok(supervisor.with_journal(&config.journal)?)
@@ -315,7 +320,8 @@ impl Runner {
             Which::Configured | Which::Asked => None,
         };
         let Some(committed) = committed else {
-            return self.load().and_then(|fresh| fresh.checked_spec(&fresh.binary));
+            let fresh = self.config.updated(self.load()?);
+            return fresh.checked_spec(&fresh.binary);
         };
         if which == Which::Before {
             let binary = committed.binary.display();
@@ -349,7 +355,8 @@ impl Runner {
 
     fn prepare(&self, task: Task, asked: Option<&Path>) -> Result<(Call, Config), Failure> {
         let fresh = self.load()?;
-        let spec = fresh.checked_spec(fresh.allowed_binary(asked)?)?;
+        let in_force = self.config.updated(fresh.clone());
+        let spec = in_force.checked_spec(in_force.allowed_binary(asked)?)?;
         let call = if task == Task::Swap { Call::Handoff(spec) } else { Call::ColdStart(spec) };
         Ok((call, fresh))
     }
@@ -419,7 +426,7 @@ impl Runner {
             self.daemon.commit(child, binary, self.keeper.has_fallen_back());
             if let Some(fresh) = fresh {
                 self.keeper.configure(fresh.keeper());
-                self.config = self.config.clone().updated(fresh);
+                self.config = self.config.updated(fresh);
             }
         }
         reply.flatten().into_iter().for_each(|reply| reply.send(Answer::Swap(report.clone())));

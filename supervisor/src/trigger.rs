@@ -16,6 +16,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use handoff::unix::sparing::Sparing;
 use handoff::unix::trusted;
 
 use crate::exit::{Code, Failure};
@@ -152,23 +153,30 @@ fn bind_beside(path: &Path) -> io::Result<(UnixListener, PathBuf)> {
 type Post = Arc<dyn Fn(Asked) -> bool + Send + Sync>;
 
 fn accept_all(listener: &UnixListener, access: &Access, peers: &Arc<Peers>, post: &Post) {
+    // Any local process may cause them.
+    let (mut refusals, mut failures) = (Sparing::default(), Sparing::default());
     loop {
         let admitted = listener.accept().and_then(|(stream, _)| {
             let uid = peer_uid(&stream)?;
-            admit(stream, uid, access, peers, post)
+            let is_admitted = access.admits(uid);
+            if !is_admitted && let Some(left_out) = refusals.admits(Instant::now()) {
+                tracing::warn!(uid, left_out, "trigger socket: not allowed");
+            }
+            admit(stream, (!is_admitted).then_some(uid), peers, post)
         });
         if let Err(error) = admitted {
-            tracing::warn!("trigger socket: {error}");
+            if let Some(left_out) = failures.admits(Instant::now()) {
+                tracing::warn!(left_out, "trigger socket: {error}");
+            }
             thread::sleep(ACCEPT_PAUSE);
         }
     }
 }
 
-/// Gives a peer a thread, if it runs as a user who may be there.
-fn admit(stream: UnixStream, uid: u32, access: &Access, peers: &Arc<Peers>, post: &Post) -> io::Result<()> {
+/// Gives a peer a thread, unless it runs as a `stranger`.
+fn admit(stream: UnixStream, stranger: Option<u32>, peers: &Arc<Peers>, post: &Post) -> io::Result<()> {
     stream.set_write_timeout(Some(PEER_LIMIT))?;
-    if !access.admits(uid) {
-        tracing::warn!(uid, "trigger socket: not allowed");
+    if let Some(uid) = stranger {
         // The answer fits the empty buffer of a new connection, and so delays nobody.
         answer(&stream, &refused(Code::NotAllowed, format!("uid {uid} is not in allowed_uids")));
         return Ok(());

@@ -58,7 +58,7 @@ pub(crate) fn set_nonblocking(fd: &OwnedFd) -> nix::Result<()> {
 }
 
 /// Sets close-on-exec, which belongs to this descriptor alone.
-pub(crate) fn set_close_on_exec(fd: &OwnedFd) -> nix::Result<()> {
+pub(crate) fn set_close_on_exec(fd: &impl AsFd) -> nix::Result<()> {
     fcntl(fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map(drop)
 }
 

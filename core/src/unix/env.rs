@@ -37,6 +37,26 @@ pub const FIRST_FD: RawFd = 3;
 pub(crate) const RESERVED: [&str; 6] =
     [LISTEN_PID, LISTEN_FDS, LISTEN_FDNAMES, HANDOFF_ROLE, HANDOFF_SOCK_FD, "LISTEN_PIDFDID"];
 
+/// What an init system gives a service for itself: where and in whose name it reports, and what it may read. A process
+/// that is started never inherits them; what names the unit's directories (`STATE_DIRECTORY` and the like) is passed on.
+pub const NEVER_PASSED: [&str; 15] = [
+    "NOTIFY_SOCKET",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+    "LISTEN_PID",
+    "LISTEN_PIDFDID",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+    "FDSTORE",
+    "CREDENTIALS_DIRECTORY",
+    "INVOCATION_ID",
+    "JOURNAL_STREAM",
+    "MAINPID",
+    "MANAGERPID",
+    "MANAGERPIDFDID",
+    "SYSTEMD_EXEC_PID",
+];
+
 /// What a supervisor starts a process as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum StartRole {

@@ -1,6 +1,6 @@
 //! The listening sockets that a process was given, by name.
 use std::env;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -8,20 +8,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, SockType, SockaddrIn, SockaddrIn6, SockaddrLike, SockaddrStorage, bind as bind_to,
-    getsockname, getsockopt, setsockopt, sockopt,
+    AddressFamily, SockType, SockaddrLike, SockaddrStorage, UnixAddr, getsockname, getsockopt, sockopt,
 };
 
 use crate::bounds;
 use crate::error::{Error, Result};
-use crate::unix::bind::{bind_unix, connect_unix, listen_socket, set_close_on_exec, stream_socket};
+use crate::unix::bind::{connect_unix, set_close_on_exec, set_nonblocking};
 use crate::unix::context::Context;
 use crate::unix::control::peer;
 use crate::unix::env::{FIRST_FD, LISTEN_FDNAMES, LISTEN_FDS, adopt, is_for_us, look_at};
 use crate::unix::spawn::check_names;
 
-/// Listening sockets by name, in the supervisor's order. `O_NONBLOCK` lives on the open file description that
-/// all processes share: leave it as it is (`poll(2)` before `accept(2)`, and expect `EWOULDBLOCK`).
+/// Listening sockets by name, in the supervisor's order. All of them are non-blocking, whoever made them: this library,
+/// systemd, the caller. `O_NONBLOCK` lives on the open file description that all processes share: leave it as it is
+/// (`poll(2)` before `accept(2)`, and expect `EWOULDBLOCK`).
 #[derive(Debug, Default)]
 pub struct Listeners {
     entries: Vec<(String, OwnedFd)>,
@@ -29,12 +29,15 @@ pub struct Listeners {
 
 impl Listeners {
     /// The listeners that this process inherited, by systemd's protocol (`sd_listen_fds(3)`); none, if none
-    /// are meant for it. Each is checked, and gets its close-on-exec flag back. To be called once in the life
-    /// of a process: the descriptors have an owner then.
+    /// are meant for it. Each becomes non-blocking, and gets its close-on-exec flag back. To be called once in the
+    /// life of a process: the descriptors have an owner then.
+    ///
+    /// What is open but no listening stream socket of TCP or Unix (a datagram socket, a FIFO) can't be handed from
+    /// process to process here. It is left out with a warning in the log, and left where it is for the caller to take.
     ///
     /// # Errors
-    /// [`Error::Caller`] if the variables contradict themselves, a descriptor is not a listening stream
-    /// socket of TCP or Unix, or this has been called before. Nothing has been taken or changed then.
+    /// [`Error::Caller`] if the variables contradict themselves, a descriptor is not open, or this has been called
+    /// before. Nothing has been taken or changed then.
     pub fn from_env() -> Result<Listeners> {
         static TAKEN: AtomicBool = AtomicBool::new(false);
 
@@ -43,28 +46,45 @@ impl Listeners {
         }
         let (count, names) = (env::var(LISTEN_FDS).ok(), env::var(LISTEN_FDNAMES).ok());
         let names = parse(count.as_deref(), names.as_deref())?;
-        let last = FIRST_FD + names.len() as RawFd;
-        for (fd, name) in (FIRST_FD..last).zip(&names) {
-            check_inherited(fd, name)?;
+        let mut inherited = Vec::new();
+        for (fd, name) in (FIRST_FD..).zip(names) {
+            let complaint = look_at_inherited(fd, &name)?;
+            inherited.push((name, fd, complaint));
         }
         if TAKEN.swap(true, Ordering::Relaxed) {
             return Err(Error::Caller("the inherited listeners have been taken already".into()));
         }
-        let entries: Vec<_> = names.into_iter().zip((FIRST_FD..last).map(adopt)).collect();
+        let mut entries = Vec::new();
+        for (name, fd, complaint) in inherited {
+            set_close_on_exec(&look_at(fd).context(|| "an inherited descriptor is gone".into())?)
+                .context(|| format!("can't keep listener {name:?} from children"))?;
+            match complaint {
+                None => entries.push((name, adopt(fd))),
+                Some(complaint) => tracing::warn!(
+                    target: "handoff.listeners",
+                    "inherited descriptor {fd}, called {name:?}, is left out: it {complaint}"
+                ),
+            }
+        }
+        Listeners::non_blocking(entries)
+    }
+
+    /// Those of `entries`, none of which blocks from now on.
+    fn non_blocking(entries: Vec<(String, OwnedFd)>) -> Result<Listeners> {
         for (name, fd) in &entries {
-            set_close_on_exec(fd).context(|| format!("can't keep listener {name:?} from children"))?;
+            set_nonblocking(fd).context(|| format!("can't make listener {name:?} non-blocking"))?;
         }
         Ok(Listeners { entries })
     }
 
-    /// Listeners that this process opened itself.
+    /// Listeners that this process opened itself; they become non-blocking.
     ///
     /// # Errors
     /// [`Error::Caller`] for names that a successor could not be given (see
     /// [`crate::unix::spawn::SpawnRequest`]).
     pub fn from_entries(entries: Vec<(String, OwnedFd)>) -> Result<Listeners> {
         check_names(&entries)?;
-        Ok(Listeners { entries })
+        Listeners::non_blocking(entries)
     }
 
     /// Adds one, as the last.
@@ -72,8 +92,10 @@ impl Listeners {
     /// # Errors
     /// As [`Listeners::from_entries`].
     pub(crate) fn push(&mut self, name: String, listener: OwnedFd) -> Result<()> {
-        self.entries.push((name, listener));
-        check_names(&self.entries)
+        let mut entries = std::mem::take(&mut self.entries);
+        entries.push((name, listener));
+        *self = Listeners::from_entries(entries)?;
+        Ok(())
     }
 
     /// Each with its name.
@@ -115,7 +137,7 @@ impl Listeners {
         let (_, fd) = self.entries.iter().find(|(entry, _)| entry == name)?;
         let address: SockaddrStorage = getsockname(fd.as_raw_fd()).ok()?;
         match address.family()? {
-            AddressFamily::Unix => Some(format!("unix:{}", address.as_unix_addr()?.path()?.display())),
+            AddressFamily::Unix => name_of(address.as_unix_addr()?),
             _ => Some(address.to_string()),
         }
     }
@@ -140,7 +162,8 @@ impl Listeners {
     /// It can't be removed.
     pub fn remove_path(&self, name: &str) -> Result<()> {
         let path = self.address(name).and_then(|address| address.strip_prefix("unix:").map(PathBuf::from));
-        match path.filter(|_| self.is_reached(name)) {
+        // A name without a path goes with its last socket.
+        match path.filter(|path| !is_abstract(path) && self.is_reached(name)) {
             Some(path) => std::fs::remove_file(&path).context(|| format!("can't remove {}", path.display())),
             None => Ok(()),
         }
@@ -185,39 +208,6 @@ impl Listeners {
     }
 }
 
-/// Opens a listener: `127.0.0.1:6379`, `[::]:80` or `unix:/path`. It is non-blocking and close-on-exec. A
-/// Unix socket gets its mode from the umask, as any daemon's does; one that is there already is replaced if
-/// nobody answers at it.
-///
-/// # Errors
-/// [`Error::Caller`] for an address of another form, [`Error::System`] if it can't be bound.
-pub fn bind(addr: &str) -> Result<OwnedFd> {
-    let listener = match addr.strip_prefix("unix:") {
-        Some("") => return Err(Error::Caller("\"unix:\" lacks a path, as in unix:/run/daemon.sock".into())),
-        Some(path) => bind_unix(Path::new(path))?,
-        None => bind_tcp(addr)?,
-    };
-    listen_socket(&listener).context(|| format!("can't listen at {addr}"))?;
-    Ok(listener)
-}
-
-fn bind_tcp(addr: &str) -> Result<OwnedFd> {
-    let address: SocketAddr = addr.parse().map_err(|_| {
-        Error::Caller(format!("{addr:?} is no address: expected 127.0.0.1:6379, [::]:6379 or unix:/path"))
-    })?;
-    let bind_in = |family, address: &dyn SockaddrLike| {
-        let socket = stream_socket(family)?;
-        setsockopt(&socket, sockopt::ReuseAddr, &true)?;
-        bind_to(socket.as_raw_fd(), address)?;
-        Ok::<_, Errno>(socket)
-    };
-    let bound = match address {
-        SocketAddr::V4(address) => bind_in(AddressFamily::Inet, &SockaddrIn::from(address)),
-        SocketAddr::V6(address) => bind_in(AddressFamily::Inet6, &SockaddrIn6::from(address)),
-    };
-    bound.context(|| format!("can't bind {addr}"))
-}
-
 /// Whether `path` leads to `listener`: the kernel says of both who began to listen, and when that was one process, it
 /// says no more.
 fn leads_to(path: &Path, listener: &OwnedFd) -> bool {
@@ -227,6 +217,26 @@ fn leads_to(path: &Path, listener: &OwnedFd) -> bool {
         (Ok(here), Ok(there)) => here == there,
         _ => false,
     }
+}
+
+/// The address of a Unix socket, as [`bind`](super::bind::bind) takes it.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn name_of(address: &UnixAddr) -> Option<String> {
+    match address.as_abstract() {
+        Some(name) => Some(format!("unix:@{}", String::from_utf8_lossy(name))),
+        None => Some(format!("unix:{}", address.path()?.display())),
+    }
+}
+
+/// The address of a Unix socket, as [`bind`](super::bind::bind) takes it.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn name_of(address: &UnixAddr) -> Option<String> {
+    Some(format!("unix:{}", address.path()?.display()))
+}
+
+/// Whether this is the name of an abstract socket, which is in no directory.
+fn is_abstract(path: &Path) -> bool {
+    path.as_os_str().as_encoded_bytes().starts_with(b"@")
 }
 
 /// The names, as many as there are descriptors.
@@ -255,20 +265,21 @@ fn parse(count: Option<&str>, names: Option<&str>) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Sees that descriptor `fd` is a listener.
-fn check_inherited(fd: RawFd, name: &str) -> Result<()> {
-    let Some(complaint) = complaint(look_at(fd).and_then(|fd| listener_fault(&fd))) else { return Ok(()) };
-    Err(Error::Caller(format!(
-        "inherited descriptor {fd}, listener {name:?}, {complaint}: whoever started this process must leave its \
-         listening sockets at {FIRST_FD} and up and set {LISTEN_FDS} to their number"
-    )))
+/// What keeps the open descriptor `fd` from being a listener, in words.
+fn look_at_inherited(fd: RawFd, name: &str) -> Result<Option<String>> {
+    let look = || Ok(complaint(listener_fault(&look_at(fd)?)));
+    look().map_err(|_: Errno| {
+        Error::Caller(format!(
+            "inherited descriptor {fd}, listener {name:?}, is not open: whoever started this process must leave its \
+             listening sockets at {FIRST_FD} and up and set {LISTEN_FDS} to their number"
+        ))
+    })
 }
 
 /// What is wrong with a descriptor, in words.
 fn complaint(fault: nix::Result<Option<&'static str>>) -> Option<String> {
     match fault {
         Ok(fault) => fault.map(String::from),
-        Err(Errno::EBADF) => Some("is not open".into()),
         Err(Errno::ENOTSOCK) => Some("is not a socket".into()),
         Err(error) => Some(format!("can't be examined ({error})")),
     }

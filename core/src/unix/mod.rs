@@ -4,11 +4,13 @@ pub mod env;
 pub mod journal;
 pub mod listeners;
 pub mod lock;
+pub mod lossy;
 pub mod pid;
 #[cfg(feature = "crash-points")]
 pub mod probe;
 pub mod record_file;
 pub mod role;
+pub mod sparing;
 pub mod spawn;
 pub mod supervisor;
 pub mod trusted;
@@ -19,7 +21,9 @@ mod context;
 mod daemon;
 mod gaps;
 mod hooks;
+mod limits;
 mod link;
+mod listen;
 mod poller;
 mod reactor;
 mod rights;
@@ -29,10 +33,14 @@ pub use daemon::StopHandle;
 pub use hooks::{
     Daemon, DrainReport, Drainable, HookResult, ReadinessSnapshot, ResumeFrom, SealReport, StateSnapshot,
 };
-pub use listeners::{Listeners, bind};
+pub use limits::outlive_file_size_limit;
+pub use listen::{BindOptions, bind, bind_with};
+pub use listeners::Listeners;
 pub use lock::{DataDir, DataDirLock};
+pub use lossy::LossyWriter;
 pub use role::{Incumbent, Role, Successor, detect_role};
 pub use run::{Ended, Options, run};
+pub use spawn::{RunAs, Setting};
 pub use supervisor::{
     CancelHandle, Child, CommittedBinary, DaemonStatus, HandoffOutcome, Image, Interrupted, InterruptedEnd,
     Phases, RecoveryOutcome, RecoverySpec, SpawnSpec, Supervisor, Verdict,

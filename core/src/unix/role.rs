@@ -41,7 +41,7 @@ use crate::error::{Error, HostError, Result};
 use crate::machine::Op;
 use crate::message::Sealed;
 use crate::text::PlainText;
-use crate::unix::daemon::{Call, Place, Protocol, Reply, StopHandle};
+use crate::unix::daemon::{Call, Place, Protocol, Reply, StopHandle, or_give_up};
 use crate::unix::env::{self, Inherited, StartRole};
 use crate::unix::hooks::{Drainable, ReadinessSnapshot};
 use crate::unix::listeners::Listeners;
@@ -91,11 +91,13 @@ impl Successor {
         control_socket: impl AsRef<Path>,
         build_id: impl Into<Vec<u8>>,
     ) -> Result<HandshookSuccessor> {
-        let listeners = Listeners::from_env()?;
-        let mut place =
-            Place::with_lock(DataDirLock::of(data_dir), control_socket.as_ref(), build_id.into())?;
-        place.listeners = listeners.try_clone()?;
-        let steps = Steps { protocol: Protocol::successor(place, self.inherited)?, listeners };
+        let build_id = build_id.into();
+        let steps = or_give_up(self.inherited, &build_id.clone(), |inherited| {
+            let listeners = Listeners::from_env()?;
+            let mut place = Place::with_lock(DataDirLock::of(data_dir), control_socket.as_ref(), build_id)?;
+            place.listeners = listeners.try_clone()?;
+            Ok(Steps { protocol: Protocol::successor(place, inherited)?, listeners })
+        })?;
         let warm_up = |call| if let Call::WarmUp(op, place) = call { Ok((op, place)) } else { Err(call) };
         match steps.wait(warm_up)? {
             (op, Ok(())) => Ok(HandshookSuccessor { steps, op }),

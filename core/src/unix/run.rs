@@ -9,7 +9,8 @@ use crate::text::PlainText;
 use crate::unix::daemon::{self, Call, Protocol, Replies, Reply, stop_on_signals};
 use crate::unix::env::{self, Inherited};
 use crate::unix::hooks::{Daemon, Drainable, HookResult, ReadinessSnapshot, ResumeFrom};
-use crate::unix::listeners::{Listeners, bind};
+use crate::unix::listen::bind;
+use crate::unix::listeners::Listeners;
 use crate::unix::lock::{DataDir, DataDirLock};
 
 /// A data directory that is open, or is to be opened.
@@ -99,16 +100,9 @@ pub fn run(options: Options, daemon: impl Daemon) -> Result<Ended> {
 }
 
 fn run_supervised(options: Options, mut daemon: impl Daemon, inherited: Inherited) -> Result<Ended> {
-    let listeners = Listeners::from_env()?;
-    let names = listeners.names();
-    if let Some((missing, _)) = options.listeners.iter().find(|(name, _)| !names.contains(name)) {
-        let why =
-            format!("the supervisor passed no listener called {missing:?}, only {names:?}: add it there");
-        return Err(Error::Caller(why));
-    }
-    let mut place = options.data_dir.open(&options.control_socket, options.build_id)?;
-    place.listeners = listeners.try_clone()?;
-    let protocol = Protocol::successor(place, inherited)?;
+    let build_id = options.build_id.clone();
+    let take_part = |inherited| take_part(options, inherited);
+    let (protocol, listeners) = daemon::or_give_up(inherited, &build_id, take_part)?;
     stop_on_signals(&protocol.stop_handle())?;
     let mut listeners = Some(listeners);
     loop {
@@ -129,6 +123,20 @@ fn run_supervised(options: Options, mut daemon: impl Daemon, inherited: Inherite
         };
         protocol.replies.send(reply);
     }
+}
+
+/// Has everything that a successor needs, and starts its protocol.
+fn take_part(options: Options, inherited: Inherited) -> Result<(Protocol, Listeners)> {
+    let listeners = Listeners::from_env()?;
+    let names = listeners.names();
+    if let Some((missing, _)) = options.listeners.iter().find(|(name, _)| !names.contains(name)) {
+        let why =
+            format!("the supervisor passed no listener called {missing:?}, only {names:?}: add it there");
+        return Err(Error::Caller(why));
+    }
+    let mut place = options.data_dir.open(&options.control_socket, options.build_id)?;
+    place.listeners = listeners.try_clone()?;
+    Ok((Protocol::successor(place, inherited)?, listeners))
 }
 
 fn run_alone(options: Options, mut daemon: impl Daemon) -> Result<Ended> {

@@ -6,6 +6,7 @@
 //! memory) and `execve`: everything is prepared before, and what runs between (`after_fork`) is
 //! async-signal-safe.
 mod after_fork;
+mod setting;
 
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
@@ -24,11 +25,10 @@ use crate::bounds;
 use crate::error::{Error, Result};
 use crate::id::ProcessId;
 use crate::unix::context::Context;
-use crate::unix::env::{
-    FIRST_FD, HANDOFF_ROLE, HANDOFF_SOCK_FD, LISTEN_FDNAMES, LISTEN_FDS, LISTEN_PID, RESERVED, StartRole,
-};
+use crate::unix::env::{FIRST_FD, LISTEN_PID, StartRole};
 use crate::unix::pid::{start_time_in, start_time_of};
-use after_fork::{Failure, Plan, Step};
+use after_fork::{Change, Failure, Plan, Step};
+pub use setting::{RunAs, Setting};
 
 /// The longest name of a listener, in bytes: systemd's limit.
 pub const NAME_MAX: usize = 255;
@@ -42,9 +42,11 @@ pub struct SpawnRequest<'a> {
     pub image: Option<&'a Path>,
     /// The arguments after the zeroth, which is `binary`.
     pub args: &'a [OsString],
-    /// Added to this process's environment, or replacing in it. The variables of [`crate::unix::env`] are set
-    /// by the library, whatever is given here.
+    /// Added to what is passed on of this process's environment, or replacing in it. The variables of
+    /// [`crate::unix::env`] are set by the library, whatever is given here.
     pub env: &'a [(OsString, OsString)],
+    /// How it is set up.
+    pub setting: &'a Setting,
     /// What it inherits from descriptor 3 on, in this order. Names are unique, neither empty nor longer than
     /// [`NAME_MAX`], of printable ASCII and without `:`.
     pub listeners: &'a [(String, BorrowedFd<'a>)],
@@ -72,10 +74,14 @@ pub fn spawn(request: SpawnRequest<'_>) -> Result<Spawned> {
     check_names(request.listeners)?;
     let binary = c_string(request.binary.as_os_str(), "the path of the binary")?;
     let image = request.image.unwrap_or(request.binary);
-    let executed = c_string(image.as_os_str(), "the path of what is executed")?;
+    // A relative path starts here, not in the directory that the new process starts in.
+    let executed = std::path::absolute(image).context(|| "can't tell the current directory".into())?;
+    let executed = c_string(executed.as_os_str(), "the path of what is executed")?;
+    let directory = request.setting.working_dir.as_ref();
+    let directory = directory.map(|dir| c_string(dir.as_os_str(), "the working directory")).transpose()?;
     let argv = arguments(&binary, request.args)?;
     let mut listen_pid = listen_pid_entry();
-    let environment = environment(&request)?;
+    let environment = setting::environment(&request)?;
 
     let (report, report_child) =
         pipe2(OFlag::O_CLOEXEC).context(|| "can't open a pipe to a new process".into())?;
@@ -92,6 +98,9 @@ pub fn spawn(request: SpawnRequest<'_>) -> Result<Spawned> {
         listen_pid_digits: listen_pid_at.wrapping_add(LISTEN_PID.len() + 1),
         stat: [0; after_fork::STAT],
         open_max: open_max(),
+        umask: request.setting.umask,
+        run_as: request.setting.change().map(Change::to),
+        directory: directory.as_ref().map_or(std::ptr::null(), |directory| directory.as_ptr()),
         #[cfg(feature = "crash-points")]
         strike: crate::unix::probe::strike_from_child(crate::unix::probe::SystemCall::Exec),
     };
@@ -106,7 +115,7 @@ pub fn spawn(request: SpawnRequest<'_>) -> Result<Spawned> {
     };
     let started = match (failure, start_time) {
         (Ok(None), Ok(start_time)) => Ok(start_time.unwrap_or(0)),
-        (Ok(Some(failure)), _) => Err(explain(&failure, image)),
+        (Ok(Some(failure)), _) => Err(explain(&failure, image, request.setting)),
         (Err(error), _) | (_, Err(error)) => {
             Err(error).context(|| format!("can't tell how {} started", request.binary.display()))
         }
@@ -150,36 +159,6 @@ fn arguments(binary: &CString, args: &[OsString]) -> Result<Vec<CString>> {
     [Ok(binary.clone())].into_iter().chain(rest).collect()
 }
 
-/// All of the environment but `LISTEN_PID`.
-fn environment(request: &SpawnRequest<'_>) -> Result<Vec<CString>> {
-    let names: Vec<&str> = request.listeners.iter().map(|(name, _)| name.as_str()).collect();
-    let count = names.len();
-    let ours = [
-        (LISTEN_FDS, count.to_string()),
-        (LISTEN_FDNAMES, names.join(":")),
-        (HANDOFF_ROLE, request.role.to_string()),
-        (HANDOFF_SOCK_FD, (FIRST_FD as usize + count).to_string()),
-    ];
-    let replaced = |name: &OsStr| request.env.iter().any(|(given, _)| given == name);
-    std::env::vars_os()
-        .filter(|(name, _)| !replaced(name))
-        .chain(request.env.iter().cloned())
-        .filter(|(name, _)| !RESERVED.iter().any(|reserved| name == reserved))
-        .chain(ours.map(|(name, value)| (name.into(), value.into())))
-        .map(|(name, value)| variable(&name, &value))
-        .collect()
-}
-
-fn variable(name: &OsStr, value: &OsStr) -> Result<CString> {
-    if name.is_empty() || name.as_bytes().contains(&b'=') {
-        return Err(Error::Caller(format!("{name:?} can't be the name of an environment variable")));
-    }
-    let mut entry = name.to_owned();
-    entry.push("=");
-    entry.push(value);
-    c_string(&entry, "an environment variable")
-}
-
 /// `LISTEN_PID=`, and room for the digits and a NUL: only the child knows its pid.
 fn listen_pid_entry() -> Vec<u8> {
     let mut entry = format!("{LISTEN_PID}=").into_bytes();
@@ -211,7 +190,8 @@ fn start(plan: &mut Plan) -> nix::Result<Pid> {
 
 /// As `posix_spawn(3)` does it: the child borrows our memory, and this thread stands still until it has
 /// executed the binary or exited. Copying the page tables would take longer than all the rest, and the longer
-/// the larger the program is.
+/// the larger the program is. A child that becomes another user has memory of its own: the kernel treats memory as
+/// belonging to those who run on it, and would take our right to be examined and to leave a core.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 #[allow(unsafe_code)]
 fn new_process(plan: &mut Plan) -> nix::Result<Pid> {
@@ -220,7 +200,8 @@ fn new_process(plan: &mut Plan) -> nix::Result<Pid> {
     const STACK: usize = 64 * 1024;
 
     let mut stack = vec![0; STACK];
-    let flags = CloneFlags::CLONE_VM | CloneFlags::CLONE_VFORK;
+    let shared = CloneFlags::CLONE_VM | CloneFlags::CLONE_VFORK;
+    let flags = if plan.run_as.is_none() { shared } else { CloneFlags::empty() };
     // SAFETY: the child runs nothing but `after_fork::run`, which never returns, touches no memory but its
     // stack and `plan`, and neither allocates nor takes a lock. `plan`, what it points to and the stack
     // outlive its use of them: this thread, whose they are, goes on only when the child has left our memory.
@@ -261,12 +242,17 @@ fn end(child: Pid) {
     while waitpid(child, None) == Err(nix::errno::Errno::EINTR) {}
 }
 
-fn explain(failure: &Failure, binary: &Path) -> Error {
+fn explain(failure: &Failure, binary: &Path, setting: &Setting) -> Error {
     let path = binary.display();
+    let user = setting.run_as.as_ref().map(|run_as| format!(" as uid {}, gid {}", run_as.uid, run_as.gid));
+    let user = user.unwrap_or_default();
     let context = match (failure.step, failure.errno) {
         (Step::Exec, libc::ENOENT) if binary.exists() => {
             format!("can't execute {path}: the interpreter or dynamic loader that it names is missing")
         }
+        (Step::Exec, libc::EACCES) if !user.is_empty() => format!(
+            "can't execute {path}{user}: that user needs execute permission for it, and for the directories on the way"
+        ),
         (Step::Exec, libc::EACCES) => {
             format!("can't execute {path}: a regular file with execute permission is needed")
         }
@@ -276,6 +262,14 @@ fn explain(failure: &Failure, binary: &Path) -> Error {
         (Step::Descriptors, _) => "can't give a new process its descriptors".into(),
         (Step::CloseOnExec, _) => "can't keep our descriptors from a new process".into(),
         (Step::Session, _) => "can't give a new process a session of its own".into(),
+        (Step::User, libc::EPERM) => {
+            format!("can't start a process{user}: only root can; run the supervisor as root, or as that user")
+        }
+        (Step::User, _) => format!("can't start a process{user}"),
+        (Step::Directory, _) => {
+            let dir = setting.working_dir.as_deref().unwrap_or(Path::new("")).display();
+            format!("can't start a process in {dir}{user}: the directory must exist, and let that user in")
+        }
     };
     Error::System { context, source: io::Error::from_raw_os_error(failure.errno) }
 }

@@ -176,11 +176,7 @@ pub fn read_named(path: &Path, most: u64) -> io::Result<String> {
 /// As [`open_own`].
 pub(crate) fn open_private_directory(path: &Path) -> io::Result<File> {
     let directory = open_followed(path, Kind::Directory)?;
-    let metadata = directory.metadata()?;
-    if is_open_to_others(&metadata, 0o4) {
-        let flaw = Flaw::Readable { mode: metadata.mode() & 0o7777, path: shown(path) };
-        return Err(Distrust::new(&shown(path), flaw).into());
-    }
+    check_private(path, &directory.metadata()?)?;
     Ok(directory)
 }
 
@@ -216,15 +212,50 @@ pub fn check_directory(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether the directory at `dir` can be the data directory of a daemon that runs as the user `owner`.
+///
+/// # Errors
+/// A [`Distrust`], or the system's.
+pub fn check_private_directory(dir: &Path, owner: u32) -> io::Result<()> {
+    let metadata = dir.metadata()?;
+    if !metadata.is_dir() {
+        return Err(Distrust::new(dir, Flaw::Kind(Kind::Directory)).into());
+    }
+    Owners { own: owner }.check(dir, &metadata)?;
+    check_private(dir, &metadata)
+}
+
+/// Refuses a directory that others may open.
+fn check_private(dir: &Path, metadata: &Metadata) -> io::Result<()> {
+    if is_open_to_others(metadata, 0o4) {
+        let flaw = Flaw::Readable { mode: metadata.mode() & 0o7777, path: shown(dir) };
+        return Err(Distrust::new(&shown(dir), flaw).into());
+    }
+    Ok(())
+}
+
 /// Sets the mode of the socket of our own at `path`, without following a link that lies there by now. What the socket
 /// is from now on, as [`inode_at`] tells it.
 ///
 /// # Errors
 /// A [`Distrust`], or the system's.
 pub fn restrict_socket(path: &Path, mode: u32) -> io::Result<(u64, u64)> {
-    let permissions = fs::Permissions::from_mode(mode);
+    give_socket(path, Some(mode), None, None)
+}
+
+/// The same with a user and a group that it belongs to from now on.
+pub(crate) fn give_socket(
+    path: &Path,
+    mode: Option<u32>,
+    uid: Option<u32>,
+    gid: Option<u32>,
+) -> io::Result<(u64, u64)> {
+    let give = |at: &Path| {
+        mode.map_or(Ok(()), |mode| fs::set_permissions(at, fs::Permissions::from_mode(mode)))?;
+        if uid.is_some() || gid.is_some() { std::os::unix::fs::chown(at, uid, gid) } else { Ok(()) }
+    };
     if !cfg!(any(target_os = "linux", target_os = "android")) {
-        fs::set_permissions(path, permissions)?;
+        give(path)?;
         return inode_at(path);
     }
     let found = File::options().read(true).custom_flags(libc::O_PATH | libc::O_NOFOLLOW).open(path)?;
@@ -233,7 +264,7 @@ pub fn restrict_socket(path: &Path, mode: u32) -> io::Result<(u64, u64)> {
         return Err(Distrust::new(path, Flaw::Kind(Kind::Socket)).into());
     }
     Owners::own().check(path, &metadata)?;
-    fs::set_permissions(format!("/proc/self/fd/{}", found.as_raw_fd()), permissions)?;
+    give(Path::new(&format!("/proc/self/fd/{}", found.as_raw_fd())))?;
     Ok(inode_of(&metadata))
 }
 

@@ -9,6 +9,7 @@
 //! Inside, `resp`, `head` (of HTTP) and `command` know no I/O; `store` is the database (and says why it is LMDB),
 //! `writer` the group commit, `connection` one socket and its end, `server` all of them, `daemon` the hooks.
 #![deny(unsafe_code)]
+#![warn(clippy::print_stdout, clippy::print_stderr, reason = "they panic where nothing can be written")]
 
 mod census;
 mod cli;

@@ -50,8 +50,8 @@ impl Server {
     }
 }
 
-/// Serves until `stop`. The listening socket doesn't block: the process that binds it sees to that, and every process
-/// that shares it leaves its flags alone.
+/// Serves until `stop`. The listening socket doesn't block: no listener that the library hands out does, and every
+/// process that shares it leaves its flags alone.
 fn serve(listener: &TcpListener, stop: &AtomicBool, log: &mut Log) {
     let mut clients = Vec::new();
     while !stop.load(SeqCst) {
@@ -84,7 +84,7 @@ impl Client {
             let line: Vec<u8> = self.received.drain(..=end).collect();
             let number = log.append(&line).unwrap_or_else(|error| {
                 // What is on disk now is not known. The next process finds out.
-                eprintln!("can't append to the log: {error}");
+                let _ = writeln!(std::io::stderr(), "can't append to the log: {error}");
                 std::process::abort()
             });
             self.stream.write_all(format!("{number}\n").as_bytes())?;

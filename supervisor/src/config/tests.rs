@@ -2,7 +2,11 @@
 use std::fs;
 use std::path::Path;
 
+use handoff::bounds;
+
 use super::*;
+
+mod bad;
 
 /// A directory with a configuration in it.
 pub(crate) struct Dir(tempfile::TempDir);
@@ -53,23 +57,25 @@ fn the_three_keys_without_a_default_are_enough() {
 #[test]
 fn every_key_is_read() {
     let dir = Dir::new();
+    fs::create_dir(dir.path().join("j")).unwrap();
     let config = dir
         .load(
-            "journal = '/var/lib/d/journal'\nargs = ['--port', '1']\ndrain_grace_secs = 0.5\ndeadline_secs = 7\n\
+            "journal = 'j/journal'\nargs = ['--port', '1']\ndrain_grace_secs = 0.5\ndeadline_secs = 7\n\
              liveness_ms = 200\nstop_grace_secs = 3\nunreachable_secs = 4\ndata_dir = 'data'\nrestart_min_secs = 0.01\nrestart_max_secs = 1\nfall_back_after = 3\n\
              allowed_uids = [33, 34]\nallowed_binaries = ['/bin/ls', 'next']\nenv = { RUST_LOG = 'debug' }\n\
              [[listeners]]\nname = 'resp'\naddr = '127.0.0.1:6379'\n\
              [[listeners]]\nname = 'v6'\naddr = '[::]:80'\n[[listeners]]\nname = 'local'\naddr = 'unix:local.sock'\n",
         )
         .unwrap();
-    assert_eq!(config.journal, Path::new("/var/lib/d/journal"));
+    assert_eq!(config.journal, dir.path().join("j/journal"));
     assert_eq!(config.allowed_uids, [33, 34]);
     assert_eq!(config.allowed_binaries, [Path::new("/bin/ls"), &dir.path().join("next")]);
     let addrs: Vec<String> = config.listeners.iter().map(|listener| listener.addr.to_string()).collect();
     let local = format!("unix:{}", dir.path().join("local.sock").display());
     assert_eq!(addrs, ["127.0.0.1:6379", "[::]:80", &local]);
-    let [warning] = &config.warnings[..] else { panic!("{:?}", config.warnings) };
-    assert_eq!((warning.line, warning.key.as_str()), (16, "allowed_binaries"), "missing yet");
+    let warnings: Vec<(usize, &str)> =
+        config.warnings.iter().map(|warning| (warning.line, warning.key.as_str())).collect();
+    assert_eq!(warnings, [(11, "data_dir"), (16, "allowed_binaries")], "missing yet");
 
     let spec = config.spawn_spec(&config.binary);
     assert_eq!(spec.args, ["--port", "1"]);
@@ -88,7 +94,10 @@ fn an_unknown_key_names_itself_its_line_and_what_is_allowed() {
     assert!(text.starts_with("line 5: drain_grace: unknown key; allowed here: control_socket, "), "{text}");
     assert!(text.contains("drain_grace_secs") && text.contains("listeners"), "{text}");
     let text = mistake("[[listeners]]\nname = 'a'\naddr = '[::1]:1'\nport = 3\n");
-    assert_eq!(text, "line 7: listeners[0].port: unknown key; allowed here: name, addr");
+    assert_eq!(
+        text,
+        "line 7: listeners[0].port: unknown key; allowed here: name, addr, only_v6, mode, owner"
+    );
 }
 
 #[test]
@@ -103,12 +112,15 @@ fn a_bad_value_names_its_key_its_line_and_what_is_allowed() {
         ),
         (
             "deadline_secs = nan",
-            "line 4: deadline_secs: must be a number of seconds from 0 to 86400, not NaN",
+            "line 4: deadline_secs: must be a number of seconds from 0.001 to 86400, not NaN",
         ),
-        ("deadline_secs = 5", "line 4: drain_grace_secs: must not be more than deadline_secs (5), but is 60"),
         (
-            "restart_min_secs = 60",
-            "line 4: restart_min_secs: must not be more than restart_max_secs (30), but is 60",
+            "deadline_secs = 5\ndrain_grace_secs = 6",
+            "line 5: drain_grace_secs: must not be more than deadline_secs (5), but is 6",
+        ),
+        (
+            "restart_min_secs = 60\nrestart_max_secs = 30",
+            "line 5: restart_min_secs: must not be more than restart_max_secs (30), but is 60",
         ),
         ("liveness_ms = 5", "line 4: liveness_ms: must be a whole number from 50 to 60000, not 5"),
         ("liveness_ms = 0.5", "line 4: liveness_ms: must be a whole number from 50 to 60000, not a float"),
@@ -123,7 +135,7 @@ fn a_bad_value_names_its_key_its_line_and_what_is_allowed() {
             "line 4: env.LISTEN_FDS: is the supervisor's own: names must not begin with \
           LISTEN_ or HANDOFF_",
         ),
-        ("[env]\n\"A=B\" = '3'", "line 4: env.A=B: is not the name of an environment variable"),
+        ("[env]\n\"A=B\" = '3'", "line 4: env.A=B: \"A=B\" is not the name of an environment variable"),
         ("[env]\nA = 3", "line 4: env.A: must be a string, not an integer"),
         ("listeners = 3", "line 4: listeners: must be an array, not an integer"),
         ("[[listeners]]\nname = 'a'", "line 4: listeners[0].addr: is missing"),
@@ -227,7 +239,13 @@ fn only_listed_binaries_may_be_named_whatever_leads_to_them() {
         at("next"),
         "the listed path, not the link"
     );
-    for name in ["other", "missing", "nowhere"] {
+    assert_eq!(config.allowed_binary(Some(&at("missing"))).unwrap(), at("missing"));
+    assert_eq!(
+        config.checked_spec(&at("missing")).unwrap_err().code,
+        Code::NoBinary,
+        "listed, but not there"
+    );
+    for name in ["other", "nowhere"] {
         let failure = config.allowed_binary(Some(&at(name))).unwrap_err();
         assert_eq!(failure.code, Code::NotAllowed);
         assert!(failure.message.contains("/bin/sh, ") && failure.message.contains("next"), "{failure}");
@@ -252,15 +270,20 @@ fn the_example_shows_every_key_and_its_default() {
     let dir = Dir::new();
     let unknown = mistake("typo = 1\n");
     let (_, keys) = unknown.split_once("allowed here: ").unwrap();
-    for key in keys.split(", ").chain(["name =", "addr ="]) {
+    for key in keys.split(", ").chain(["name =", "addr =", "only_v6 =", "mode =", "owner ="]) {
         assert!(example.contains(key), "{key} is missing");
     }
     // All of it, what is commented out included, but for what this machine does not have.
+    let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
     let text = example
         .replace("\n#: ", "\n")
+        .replace("\"kv:www-data\"", &format!("\"{uid}:{gid}\""))
+        .replace("user = \"kv\"", &format!("user = {uid}"))
+        .replace("group = \"kv\"", &format!("group = {gid}"))
         .replace("/usr/local/bin/kv-next", "ls")
         .replace("/usr/local/bin/kv", "/bin/sh");
     let config = dir.load_exactly(&text.replace("/run/kv/", "")).unwrap();
+    assert_eq!(config.setting.umask, Some(0o027));
     let defaults = dir.load("").unwrap();
     let figures = |config: &Config| {
         let Config {
@@ -269,7 +292,7 @@ fn the_example_shows_every_key_and_its_default() {
         [*drain_grace, *deadline, *liveness, *stop_grace, *unreachable, *restart_min, *restart_max]
     };
     assert_eq!(figures(&config), figures(&defaults));
-    assert_eq!(config.listeners.len(), 3);
+    assert_eq!(config.listeners.len(), 4);
 }
 
 #[test]

@@ -318,7 +318,35 @@ fn a_forked_grandchild_keeps_the_locks_descriptor() {
         status["activity"] == "watching" && status["daemon"]["pid"] != daemon
     });
     let after = scene.world.output().matches("killed what it left behind").count();
-    assert_eq!(after, before + 1);
+    assert!(after > before, "it is told");
+}
+
+/// The helpers of `daemon`.
+fn helpers(daemon: u32) -> Vec<u32> {
+    handoff_tests::processes::children(daemon).into_iter().filter(|child| lives(*child)).collect()
+}
+
+#[test]
+fn helpers_of_a_daemon_that_was_retired_or_stopped_are_ended() {
+    let scene = Scene::new();
+    let with_helper = || {
+        scene.reference.configure_build(&scene.world.build().on(Hook::Open, [Act::Child]));
+        assert_eq!(scene.reference.ask_json("swap").0, 0);
+        let status = scene.reference.ask_json("status").1;
+        let daemon = u32::try_from(status["daemon"]["pid"].as_u64().unwrap()).unwrap();
+        until_some("the helper runs", || helpers(daemon).first().copied())
+    };
+    let first = with_helper();
+    let second = with_helper();
+    until("the retired daemon's helper is ended", || !lives(first));
+    assert!(lives(second), "one of the daemon that serves");
+    // A daemon that was taken over is treated alike.
+    scene.reference.kill();
+    scene.reference.start();
+    scene.reference.signal(Signal::SIGTERM);
+    assert_eq!(scene.reference.wait().code(), Some(0));
+    until("the stopped daemon's helper is ended", || !lives(second));
+    assert!(of_world(scene.world.layout()).is_empty());
 }
 
 #[test]

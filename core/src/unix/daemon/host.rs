@@ -2,6 +2,7 @@
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::mpsc::{Receiver, Sender};
+use std::time::Instant;
 
 use super::hooks::{Call, Reply};
 use super::links::Links;
@@ -20,6 +21,7 @@ use crate::unix::gaps;
 use crate::unix::listeners::Listeners;
 use crate::unix::poller::MonotonicClock;
 use crate::unix::reactor::{self, System};
+use crate::unix::sparing::Sparing;
 use crate::unix::wake::WakeReceiver;
 
 /// The operating system, as a daemon's node sees it.
@@ -35,6 +37,8 @@ pub(super) struct Host {
     incumbent: Option<ProcessId>,
     /// The node accepts no connection now.
     is_full: bool,
+    /// Peers that were refused, and accepts that failed: any local process may cause them.
+    refusals: Sparing,
     exit: Option<Exit>,
 }
 
@@ -47,7 +51,19 @@ impl Host {
         stop: StopHandle,
     ) -> Self {
         let (clock, links) = (MonotonicClock::new(), Links::default());
-        Host { clock, place, links, wake, calls, replies, stop, incumbent: None, is_full: false, exit: None }
+        Host {
+            clock,
+            place,
+            links,
+            wake,
+            calls,
+            replies,
+            stop,
+            incumbent: None,
+            is_full: false,
+            refusals: Sparing::default(),
+            exit: None,
+        }
     }
 
     /// Runs `role` on this thread until its process is to leave.
@@ -87,6 +103,11 @@ impl Os for Host {
     }
 
     fn send(&mut self, link: LinkId, message: &Message) {
+        if let Message::Refused { error } = message
+            && let Some(left_out) = self.refusals.admits(Instant::now())
+        {
+            tracing::info!(target: "handoff.control", link = link.0, %error, left_out, "a peer is refused");
+        }
         self.links.send(link, message);
     }
 
@@ -103,7 +124,9 @@ impl Os for Host {
             }
             Ok(None) => Accepted::Nobody,
             Err(error) => {
-                tracing::warn!(target: "handoff.control", %error, "can't accept");
+                if let Some(left_out) = self.refusals.admits(Instant::now()) {
+                    tracing::warn!(target: "handoff.control", %error, left_out, "can't accept");
+                }
                 Accepted::Failed
             }
         }

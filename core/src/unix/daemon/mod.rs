@@ -2,6 +2,7 @@
 //!
 //! So heartbeats go out, and the supervisor is heard, whatever a hook does; and no thread is started in the pause.
 //! `host.rs` is what the protocol's thread stands on, `hooks.rs` what the two threads say to each other.
+mod give_up;
 mod hooks;
 mod host;
 mod links;
@@ -11,6 +12,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+pub(crate) use give_up::or_give_up;
 pub(crate) use hooks::{Call, Replies, Reply};
 
 use crate::bounds;
@@ -116,15 +118,20 @@ impl Place {
     }
 
     pub(crate) fn hello(&self, role: crate::message::Role) -> Hello {
-        Hello {
-            role,
-            pid: self.process.pid,
-            start_time: self.process.start_time,
-            build_id: self.build_id.clone(),
-            proto_min: PROTO_MIN,
-            proto_max: PROTO_MAX,
-            capabilities: Capabilities::default(),
-        }
+        hello_of(self.process, &self.build_id, role)
+    }
+}
+
+/// What `process` says of itself.
+fn hello_of(process: ProcessId, build_id: &[u8], role: crate::message::Role) -> Hello {
+    Hello {
+        role,
+        pid: process.pid,
+        start_time: process.start_time,
+        build_id: build_id.to_vec(),
+        proto_min: PROTO_MIN,
+        proto_max: PROTO_MAX,
+        capabilities: Capabilities::default(),
     }
 }
 

@@ -8,6 +8,7 @@ use std::os::fd::RawFd;
 use nix::errno::Errno;
 use nix::libc::{self, c_char, c_int};
 
+use super::setting::RunAs;
 use crate::unix::env::FIRST_FD;
 
 /// The room that a pid takes, in decimal digits.
@@ -35,9 +36,30 @@ pub(super) struct Plan {
     pub(super) stat: [u8; STAT],
     /// The limit up to which descriptors are looked for where `close_range(2)` is missing.
     pub(super) open_max: RawFd,
+    /// The umask, if it is another than the parent's.
+    pub(super) umask: Option<u32>,
+    /// The user, if it is another than the parent's.
+    pub(super) run_as: Option<Change>,
+    /// The directory to start in; null if it is the parent's.
+    pub(super) directory: *const c_char,
     /// The signal that the parent is sent before the `exec`; 0 if none.
     #[cfg(feature = "crash-points")]
     pub(super) strike: c_int,
+}
+
+/// A user, a group and supplementary groups to take. The array is another's, and outlives the child's use of it.
+pub(super) struct Change {
+    uid: u32,
+    gid: u32,
+    groups: *const u32,
+    groups_len: usize,
+}
+
+impl Change {
+    pub(super) fn to(run_as: &RunAs) -> Change {
+        let RunAs { uid, gid, groups, .. } = run_as;
+        Change { uid: *uid, gid: *gid, groups: groups.as_ptr(), groups_len: groups.len() }
+    }
 }
 
 /// What the child was at.
@@ -48,7 +70,21 @@ pub(super) enum Step {
     Stdin,
     Descriptors,
     CloseOnExec,
+    User,
+    Directory,
     Exec,
+}
+
+impl Step {
+    const ALL: [Step; 7] = [
+        Step::Session,
+        Step::Stdin,
+        Step::Descriptors,
+        Step::CloseOnExec,
+        Step::User,
+        Step::Directory,
+        Step::Exec,
+    ];
 }
 
 /// What it failed with.
@@ -72,9 +108,7 @@ impl Failure {
 
     pub(super) fn from_bytes(bytes: &[u8]) -> Option<Failure> {
         let (&step, errno) = bytes.split_first()?;
-        let step = [Step::Session, Step::Stdin, Step::Descriptors, Step::CloseOnExec, Step::Exec]
-            .into_iter()
-            .find(|known| *known as u8 == step)?;
+        let step = Step::ALL.into_iter().find(|known| *known as u8 == step)?;
         Some(Failure { step, errno: i32::from_ne_bytes(errno.try_into().ok()?) })
     }
 }
@@ -103,7 +137,7 @@ unsafe fn prepare_and_exec(plan: &mut Plan) -> Failure {
     // null-terminated (the caller's promise).
     unsafe {
         read_own_stat(&mut plan.stat);
-        if let Err(failure) = leave_session().and_then(|()| place(plan)) {
+        if let Err(failure) = leave_session().and_then(|()| place(plan)).and_then(|()| settle(plan)) {
             return failure;
         }
         write_pid(plan.listen_pid_digits, libc::getpid());
@@ -140,6 +174,58 @@ fn read_own_stat(_stat: &mut [u8; STAT]) {}
 fn leave_session() -> Result<(), Failure> {
     // SAFETY: setsid touches no memory.
     Errno::result(unsafe { libc::setsid() }).map(drop).map_err(Failure::at(Step::Session))
+}
+
+/// Takes the umask, the user and the directory; the directory last, because it is that user who must be let in.
+#[allow(unsafe_code)]
+fn settle(plan: &Plan) -> Result<(), Failure> {
+    if let Some(umask) = plan.umask {
+        // SAFETY: umask touches no memory.
+        unsafe { libc::umask(umask as libc::mode_t) };
+    }
+    if let Some(run_as) = &plan.run_as {
+        become_user(run_as).map_err(Failure::at(Step::User))?;
+    }
+    if plan.directory.is_null() {
+        return Ok(());
+    }
+    // SAFETY: a C string, prepared before the fork.
+    Errno::result(unsafe { libc::chdir(plan.directory) }).map(drop).map_err(Failure::at(Step::Directory))
+}
+
+/// The groups first: only root can change them. The system calls themselves, because the C library's functions change
+/// all threads of the process, as it knows them, by signals and locks.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[allow(unsafe_code)]
+fn become_user(to: &Change) -> nix::Result<()> {
+    #[cfg(not(any(
+        target_arch = "arm",
+        target_arch = "m68k",
+        target_arch = "sparc",
+        target_arch = "x86"
+    )))]
+    use libc::{SYS_setgroups as SETGROUPS, SYS_setresgid as SETRESGID, SYS_setresuid as SETRESUID};
+    #[cfg(any(target_arch = "arm", target_arch = "m68k", target_arch = "sparc", target_arch = "x86"))]
+    use libc::{SYS_setgroups32 as SETGROUPS, SYS_setresgid32 as SETRESGID, SYS_setresuid32 as SETRESUID};
+
+    // SAFETY: the array has the length that is said; everything else is numbers.
+    unsafe {
+        Errno::result(libc::syscall(SETGROUPS, to.groups_len, to.groups))?;
+        Errno::result(libc::syscall(SETRESGID, to.gid, to.gid, to.gid))?;
+        Errno::result(libc::syscall(SETRESUID, to.uid, to.uid, to.uid)).map(drop)
+    }
+}
+
+/// The groups first: only root can change them. Set as root, each changes the saved id too.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[allow(unsafe_code)]
+fn become_user(to: &Change) -> nix::Result<()> {
+    // SAFETY: the array has the length that is said; everything else is numbers. This is the only thread.
+    unsafe {
+        Errno::result(libc::setgroups(to.groups_len as _, to.groups))?;
+        Errno::result(libc::setgid(to.gid))?;
+        Errno::result(libc::setuid(to.uid)).map(drop)
+    }
 }
 
 /// Puts every descriptor where it belongs. First everything that lies where something else will go is moved

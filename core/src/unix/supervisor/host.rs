@@ -3,6 +3,7 @@ use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
+use super::child::end_leftovers;
 use super::committed::Launch;
 use super::journal;
 use super::outcome::Stopwatch;
@@ -137,6 +138,7 @@ impl<'a> Host<'a> {
             image: launch.image.as_deref(),
             args: &self.spec.args,
             env: &self.spec.env,
+            setting: &self.spec.setting,
             listeners: &listeners,
             link: theirs.into(),
             role: if replaces { StartRole::Successor } else { StartRole::ColdStart },
@@ -276,7 +278,7 @@ impl Os for Host<'_> {
     }
 
     fn uid(&self) -> u32 {
-        nix::unistd::geteuid().as_raw()
+        self.supervisor.uid()
     }
 
     fn spawn(&mut self, replaces: bool) -> Option<Spawned> {
@@ -297,6 +299,7 @@ impl Os for Host<'_> {
         let party = self.party_mut(peer);
         let watch = party.watch.as_mut()?;
         let how = watch.ended().ok().flatten()?;
+        end_leftovers(watch);
         let pid = watch.id().pid;
         party.has_ended = true;
         // Its control sockets are nobody's now.

@@ -8,7 +8,7 @@ use std::fs::{self, File, Metadata};
 use std::io::{self, Seek};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -257,6 +257,7 @@ fn make_copy(opened: Option<&Opened>, copy: &Path) -> io::Result<()> {
     };
     let mut draft = Draft::beside(copy, 0o700)?;
     fill(opened, &mut draft.file)?;
+    may_be_executed_by_the_same(&opened.metadata, &draft.file)?;
     draft.rename(copy)?;
     // A file that is open for writing can't be executed.
     drop(draft);
@@ -265,6 +266,13 @@ fn make_copy(opened: Option<&Opened>, copy: &Path) -> io::Result<()> {
         return Err(io::Error::other("nothing can be executed there: its filesystem is mounted noexec"));
     }
     Ok(())
+}
+
+/// A daemon that does not run as this user must be able to execute the copy, as it was able to execute the file.
+fn may_be_executed_by_the_same(original: &Metadata, copy: &File) -> io::Result<()> {
+    let same_group = fchown(copy, None, Some(original.gid())).is_ok();
+    let others = if same_group { 0o055 } else { 0o005 };
+    copy.set_permissions(fs::Permissions::from_mode(0o700 | (original.mode() & others)))
 }
 
 fn fill(opened: &Opened, to: &mut File) -> io::Result<()> {

@@ -54,6 +54,7 @@ use crate::unix::control;
 use crate::unix::journal::{JournalFile, Recovered};
 use crate::unix::listeners::Listeners;
 use crate::unix::pid::Watch;
+use crate::unix::spawn::Setting;
 use crate::unix::trusted;
 use crate::unix::wake::{WakeReceiver, Waker, waker};
 use keep::{Copier, Shelf};
@@ -72,8 +73,11 @@ pub struct SpawnSpec {
     pub image: Option<Image>,
     /// Its arguments after the zeroth.
     pub args: Vec<OsString>,
-    /// Added to this process's environment, or replacing in it.
+    /// Added to what is passed on of this process's environment, or replacing in it.
     pub env: Vec<(OsString, OsString)>,
+    /// Its user, directory and umask, and what is passed on of this process's environment. Whom it runs as is said to
+    /// [`Supervisor::with_user`], too.
+    pub setting: Setting,
     /// The whole handoff; when it is over and the successor has not been committed, all is rolled back. Absolute:
     /// neither a drain nor a peer that drips extends it. 5 minutes by default.
     pub deadline: Duration,
@@ -97,6 +101,7 @@ impl SpawnSpec {
             image: None,
             args: Vec::new(),
             env: Vec::new(),
+            setting: Setting::default(),
             deadline: Duration::from_secs(300),
             drain_grace: Duration::from_secs(60),
             liveness: Duration::from_secs(5),
@@ -163,6 +168,7 @@ impl fmt::Debug for CancelHandle {
 pub struct Supervisor {
     control: PathBuf,
     data_dir: Option<PathBuf>,
+    user: Option<u32>,
     build_id: Vec<u8>,
     recovered: Recovered,
     cancel: CancelHandle,
@@ -202,6 +208,7 @@ impl Supervisor {
         Ok(Supervisor {
             control,
             data_dir: None,
+            user: None,
             build_id: Vec::new(),
             recovered: Recovered::default(),
             cancel: CancelHandle { cancelled: Arc::default(), waker },
@@ -266,6 +273,14 @@ impl Supervisor {
     #[must_use]
     pub fn with_data_dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.data_dir = Some(dir.into());
+        self
+    }
+
+    /// Says that daemons run as the user `uid`. No other user's process is believed to be one, nor controlled, except
+    /// root's. By default it is the effective user of this process.
+    #[must_use]
+    pub fn with_user(mut self, uid: u32) -> Self {
+        self.user = Some(uid);
         self
     }
 
@@ -384,6 +399,11 @@ impl Supervisor {
         query::ask(&self.control, Duration::from_secs(1))
     }
 
+    /// The user that daemons run as.
+    fn uid(&self) -> u32 {
+        self.user.unwrap_or_else(|| nix::unistd::geteuid().as_raw())
+    }
+
     fn workshop(&self) -> Result<MutexGuard<'_, Workshop>> {
         match self.busy.try_lock() {
             Ok(workshop) => Ok(workshop),
@@ -394,12 +414,30 @@ impl Supervisor {
 
     fn run(&self, spec: SpawnSpec, replace: bool) -> Result<HandoffOutcome> {
         spec.check()?;
+        self.check_user(&spec)?;
         let mut workshop = self.workshop()?;
         workshop.reap();
         let outcome = host::run(self, &mut workshop, &spec, replace);
         workshop.reap();
         keep(&self.shelf, &mut workshop);
         outcome
+    }
+
+    /// Refuses a user as which a daemon would be started and then not be believed.
+    fn check_user(&self, spec: &SpawnSpec) -> Result<()> {
+        let believed = self.uid();
+        match spec
+            .setting
+            .run_as
+            .as_ref()
+            .map_or_else(|| nix::unistd::geteuid().as_raw(), |run_as| run_as.uid)
+        {
+            uid if uid == believed || uid == 0 => Ok(()),
+            uid => Err(Error::Caller(format!(
+                "the daemon would run as uid {uid}, but only one of uid {believed} would be believed: say the same to \
+                 Supervisor::with_user"
+            ))),
+        }
     }
 
     fn shelf(&self) -> MutexGuard<'_, Shelf> {
@@ -423,6 +461,12 @@ fn keep(shelf: &Mutex<Shelf>, workshop: &mut Workshop) {
 impl Workshop {
     /// Forgets the children that have ended.
     fn reap(&mut self) {
-        self.children.retain_mut(|child| matches!(child.ended(), Ok(None)));
+        self.children.retain_mut(|child| {
+            let lives = matches!(child.ended(), Ok(None));
+            if !lives {
+                child::end_leftovers(child);
+            }
+            lives
+        });
     }
 }

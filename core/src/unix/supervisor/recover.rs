@@ -220,7 +220,7 @@ impl Os for Host<'_> {
     }
 
     fn uid(&self) -> u32 {
-        nix::unistd::geteuid().as_raw()
+        self.supervisor.uid()
     }
 
     fn read(&mut self, from: ProcessId) -> Read {

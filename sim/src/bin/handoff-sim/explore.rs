@@ -49,10 +49,10 @@ impl Explore {
     pub(crate) fn run(&self) -> Result<ExitCode, String> {
         let bounds = self.bounds()?;
         if self.list {
-            bounds.iter().for_each(|bound| println!("{:<36} {:?}", bound.name, bound.faults));
+            bounds.iter().for_each(|bound| say!("{:<36} {:?}", bound.name, bound.faults));
             return Ok(ExitCode::SUCCESS);
         }
-        println!("{:<36} {:>9} {:>11} {:>6} {:>9}", "bound", "states", "transitions", "depth", "states/s");
+        say!("{:<36} {:>9} {:>11} {:>6} {:>9}", "bound", "states", "transitions", "depth", "states/s");
         let begun = Instant::now();
         // What is said of one is not said in the middle of another.
         let said = Mutex::new(Ok(()));
@@ -60,7 +60,7 @@ impl Explore {
             let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
             let Explored { bound, report: ExploreReport { states, transitions, depth, .. }, took } = explored;
             let rate = *states as f64 / took.as_secs_f64();
-            println!("{:<36} {states:>9} {transitions:>11} {depth:>6} {rate:>9.0}", bound.name);
+            say!("{:<36} {states:>9} {transitions:>11} {depth:>6} {rate:>9.0}", bound.name);
             let explained = self.explain(bound, &explored.report);
             *said = std::mem::replace(&mut *said, Ok(())).and(explained);
         };
@@ -72,11 +72,11 @@ impl Explore {
         let cells = by_name(reports().flat_map(|report| &report.cells));
         let failed = explored.iter().any(|explored| !explored.report.wrong(explored.bound).is_empty());
         if self.cells {
-            cells.iter().for_each(|cell| println!("{cell}"));
+            cells.iter().for_each(|cell| say!("{cell}"));
         }
         let took = begun.elapsed().as_secs_f64();
         let rate = states as f64 / took;
-        println!(
+        say!(
             "{:<36} {states:>9} {transitions:>11} {:>6} {rate:>9.0}   in {took:.1} s ({})",
             "all",
             "",
@@ -109,7 +109,7 @@ impl Explore {
         // There is no way to what never happens.
         let wrong = report.wrong(bound);
         let missing = wrong.iter().filter(|why| !report.violations.contains_key(*why));
-        missing.for_each(|why| println!("\n{}: {why}\n", bound.name));
+        missing.for_each(|why| say!("\n{}: {why}\n", bound.name));
         for (nth, (why, schedule)) in report.violations.iter().enumerate() {
             let path = self.failures.join(format!("{}-{}.toml", bound.name, nth + 1));
             let page = path.with_extension("html");
@@ -117,13 +117,9 @@ impl Explore {
             fs::create_dir_all(&self.failures).map_err(cant)?;
             fs::write(&path, schedule.to_toml()).map_err(cant)?;
             fs::write(&page, shown(schedule)).map_err(cant)?;
-            println!("\n{}: {why}; the shortest way to it has {} steps:", bound.name, schedule.len());
-            text::lines(&schedule.replay(None).trace, 0).iter().for_each(|line| println!("{line}"));
-            println!(
-                "saved as {} and {}\nreplay it: handoff-sim replay {0}\n",
-                path.display(),
-                page.display()
-            );
+            say!("\n{}: {why}; the shortest way to it has {} steps:", bound.name, schedule.len());
+            text::lines(&schedule.replay(None).trace, 0).iter().for_each(|line| say!("{line}"));
+            say!("saved as {} and {}\nreplay it: handoff-sim replay {0}\n", path.display(), page.display());
         }
         Ok(())
     }
@@ -148,16 +144,16 @@ pub(crate) fn replay(path: &Path, all: bool) -> Result<ExitCode, String> {
     let schedule = Schedule::load(path)?;
     let replayed = schedule.replay(None);
     let lines = if all { text::all_lines(&replayed.trace) } else { text::lines(&replayed.trace, 0) };
-    lines.iter().for_each(|line| println!("{line}"));
+    lines.iter().for_each(|line| say!("{line}"));
     Ok(match replayed.violation {
         Some(why) => {
-            println!("\nFAILS: {why} ({})", version());
+            say!("\nFAILS: {why} ({})", version());
             ExitCode::FAILURE
         }
         None => {
-            println!("\nno check fails in any of these states");
+            say!("\nno check fails in any of these states");
             if !schedule.why.is_empty() {
-                println!("what is to be seen in them: {}", schedule.why);
+                say!("what is to be seen in them: {}", schedule.why);
             }
             ExitCode::SUCCESS
         }

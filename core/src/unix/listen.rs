@@ -1,0 +1,107 @@
+//! Opens listeners.
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, SockaddrIn, SockaddrIn6, SockaddrLike, UnixAddr, bind as bind_to, setsockopt, sockopt,
+};
+
+use crate::error::{Error, Result};
+use crate::unix::bind::{bind_unix, check_path, listen_socket, stream_socket};
+use crate::unix::context::Context;
+use crate::unix::trusted;
+
+/// How a listener is opened. By default as the system and the umask have it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BindOptions {
+    /// Whether an IPv6 socket takes IPv6 connections only (`IPV6_V6ONLY`).
+    pub only_v6: Option<bool>,
+    /// The mode of a Unix socket that has a path: who may write to it may connect.
+    pub mode: Option<u32>,
+    /// The user that a Unix socket with a path belongs to; only root can give it away.
+    pub uid: Option<u32>,
+    /// The group that a Unix socket with a path belongs to.
+    pub gid: Option<u32>,
+}
+
+/// Opens a listener: `127.0.0.1:6379`, `[::]:80`, `unix:/path` or, where the system has such names, `unix:@name`. It is
+/// non-blocking and close-on-exec. A Unix socket gets its mode from the umask, as any daemon's does; one that is there
+/// already is replaced if nobody answers at it.
+///
+/// # Errors
+/// [`Error::Caller`] for an address of another form, [`Error::System`] if it can't be bound.
+pub fn bind(addr: &str) -> Result<OwnedFd> {
+    bind_with(addr, &BindOptions::default())
+}
+
+/// Opens a listener as [`bind`] does, with `options`. Nobody can connect before they are in force.
+///
+/// # Errors
+/// As [`bind`]; [`Error::Caller`] for an option that the address can't have, [`Error::System`] for one that is refused.
+pub fn bind_with(addr: &str, options: &BindOptions) -> Result<OwnedFd> {
+    let BindOptions { only_v6, mode, uid, gid } = *options;
+    let is_access_given = mode.is_some() || uid.is_some() || gid.is_some();
+    let listener = match addr.strip_prefix("unix:") {
+        Some("" | "@") => {
+            return Err(Error::Caller("\"unix:\" lacks a path, as in unix:/run/daemon.sock".into()));
+        }
+        Some(_) if only_v6.is_some() => return Err(Error::Caller(format!("{addr} is no IPv6 address"))),
+        Some(path) if !path.starts_with('@') => {
+            let listener = bind_unix(Path::new(path))?;
+            if is_access_given {
+                let given = trusted::give_socket(Path::new(path), mode, uid, gid);
+                given.context(|| format!("can't set the mode and the owner of {path}"))?;
+            }
+            listener
+        }
+        _ if is_access_given => {
+            return Err(Error::Caller(format!("{addr} has no path, and so neither a mode nor an owner")));
+        }
+        Some(name) => bind_abstract(&name[1..])?,
+        None => bind_tcp(addr, only_v6)?,
+    };
+    listen_socket(&listener).context(|| format!("can't listen at {addr}"))?;
+    Ok(listener)
+}
+
+fn bind_tcp(addr: &str, only_v6: Option<bool>) -> Result<OwnedFd> {
+    let address: SocketAddr = addr.parse().map_err(|_| {
+        Error::Caller(format!(
+            "{addr:?} is no address: expected 127.0.0.1:6379, [::]:6379, unix:/path or unix:@name"
+        ))
+    })?;
+    let bind_in = |family, address: &dyn SockaddrLike| {
+        let socket = stream_socket(family)?;
+        setsockopt(&socket, sockopt::ReuseAddr, &true)?;
+        if let Some(only_v6) = only_v6 {
+            setsockopt(&socket, sockopt::Ipv6V6Only, &only_v6)?;
+        }
+        bind_to(socket.as_raw_fd(), address)?;
+        Ok::<_, Errno>(socket)
+    };
+    let bound = match address {
+        SocketAddr::V4(_) if only_v6.is_some() => {
+            return Err(Error::Caller(format!("{addr} is no IPv6 address")));
+        }
+        SocketAddr::V4(address) => bind_in(AddressFamily::Inet, &SockaddrIn::from(address)),
+        SocketAddr::V6(address) => bind_in(AddressFamily::Inet6, &SockaddrIn6::from(address)),
+    };
+    bound.context(|| format!("can't bind {addr}"))
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn bind_abstract(name: &str) -> Result<OwnedFd> {
+    check_path(Path::new(name), 0)?;
+    let bound = stream_socket(AddressFamily::Unix).and_then(|socket| {
+        bind_to(socket.as_raw_fd(), &UnixAddr::new_abstract(name.as_bytes())?)?;
+        Ok(socket)
+    });
+    bound.context(|| format!("can't bind unix:@{name}"))
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn bind_abstract(name: &str) -> Result<OwnedFd> {
+    Err(Error::Caller(format!("unix:@{name}: this system has no abstract names, only paths")))
+}

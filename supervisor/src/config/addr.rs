@@ -1,0 +1,97 @@
+//! Where listeners are bound, and which of them are in each other's way.
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use handoff::BindOptions;
+
+use super::reader::socket_path;
+
+/// The longest name of an abstract Unix socket, in bytes.
+const ABSTRACT_MAX: usize = 107;
+
+/// Where a listener is bound.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Addr {
+    /// An IP address and a port; port 0 lets the system choose.
+    Tcp(SocketAddr),
+    /// The path of a Unix stream socket.
+    Unix(PathBuf),
+    /// The name of an abstract Unix stream socket.
+    Abstract(String),
+}
+
+impl fmt::Display for Addr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Addr::Tcp(addr) => write!(f, "{addr}"),
+            Addr::Unix(path) => write!(f, "unix:{}", path.display()),
+            Addr::Abstract(name) => write!(f, "unix:@{name}"),
+        }
+    }
+}
+
+/// A listening socket that the supervisor binds and the daemon inherits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// The name by which the daemon asks for it (`LISTEN_FDNAMES`).
+    pub name: String,
+    /// Where it is bound.
+    pub addr: Addr,
+    /// How it is bound.
+    pub options: BindOptions,
+}
+
+impl Listener {
+    /// Why this listener and `other` can't both be bound, if they can't.
+    pub(super) fn collides(&self, other: &Listener) -> Option<String> {
+        let (Addr::Tcp(a), Addr::Tcp(b)) = (&self.addr, &other.addr) else {
+            return (self.addr == other.addr).then(|| format!("{} is given twice", self.addr));
+        };
+        if a.port() == 0 || a.port() != b.port() {
+            return None;
+        }
+        if a == b {
+            return Some(format!("{a} is given twice"));
+        }
+        let covers = |listener: &Listener, other: IpAddr| match listener.addr {
+            Addr::Tcp(addr) if addr.ip().is_unspecified() => {
+                addr.is_ipv4() == other.is_ipv4()
+                    || (addr.is_ipv6() && listener.options.only_v6 != Some(true))
+            }
+            _ => false,
+        };
+        let (ours, theirs) = (covers(self, b.ip()), covers(other, a.ip()));
+        if !(ours || theirs) {
+            return None;
+        }
+        let remedy = match a.is_ipv4() == b.is_ipv4() {
+            true => "leave one of them out",
+            false => "give the IPv6 one `only_v6 = true`, or leave the IPv4 one out",
+        };
+        let (all, one) = if ours { (a, b) } else { (b, a) };
+        Some(format!("{all} takes the connections to {one}, too: {remedy}"))
+    }
+}
+
+/// Reads an address; a relative path starts at `dir`.
+pub(super) fn parse_addr(dir: &Path, text: &str) -> Result<Addr, String> {
+    match text.strip_prefix("unix:") {
+        Some(name) if name.starts_with('@') => parse_abstract(&name[1..]),
+        Some(path) => socket_path(&dir.join(path)).map(Addr::Unix),
+        None => text.parse().map(Addr::Tcp).map_err(|_| {
+            format!(
+                "{text:?} is not an address; allowed: \"127.0.0.1:6379\", \"[::]:80\", \"unix:/path\", \"unix:@name\""
+            )
+        }),
+    }
+}
+
+fn parse_abstract(name: &str) -> Result<Addr, String> {
+    if !cfg!(target_os = "linux") {
+        return Err("abstract Unix sockets (unix:@name) are Linux's: give a path".into());
+    }
+    let good = (1..=ABSTRACT_MAX).contains(&name.len()) && !name.contains('\0');
+    good.then(|| Addr::Abstract(name.into()))
+        .ok_or_else(|| format!("the name after unix:@ must have 1 to {ABSTRACT_MAX} bytes"))
+}
