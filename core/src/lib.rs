@@ -47,9 +47,9 @@ pub mod unix;
 pub mod daemon {
     pub use crate::message::{SealProgress, Sealed};
     pub use crate::unix::{
-        Daemon, DataDirLock, DrainReport, Drainable, Ended, HookResult, Incumbent, Listeners, Options,
-        ReadinessSnapshot, ResumeFrom, Role, SealReport, StateSnapshot, StopHandle, Successor, bind,
-        detect_role, run,
+        ConnId, Connection, Connections, Counts, Daemon, DataDirLock, DrainReport, Drainable, Drained, Ended,
+        HookResult, Incumbent, Listener, Listeners, Options, Patience, ReadinessSnapshot, Remaining,
+        ResumeFrom, Role, SealReport, StateSnapshot, StopHandle, Successor, bind, detect_role, run,
     };
 }
 
@@ -69,8 +69,9 @@ pub use id::{Fingerprint, HandoffId, ProcessId};
 pub use machine::Reason;
 #[cfg(feature = "unix")]
 pub use unix::{
-    CancelHandle, Child, CommittedBinary, Daemon, DaemonStatus, DataDir, DataDirLock, DrainReport, Drainable,
-    Ended, HandoffOutcome, HookResult, Image, Incumbent, Interrupted, InterruptedEnd, Listeners, Options,
-    Phases, ReadinessSnapshot, RecoveryOutcome, RecoverySpec, ResumeFrom, Role, SealReport, SpawnSpec,
+    CancelHandle, Child, CommittedBinary, ConnId, Connection, Connections, Counts, Daemon, DaemonStatus,
+    DataDir, DataDirLock, DrainReport, Drainable, Drained, Ended, HandoffOutcome, HookResult, Image,
+    Incumbent, Interrupted, InterruptedEnd, Listener, Listeners, Options, Patience, Phases,
+    ReadinessSnapshot, RecoveryOutcome, RecoverySpec, Remaining, ResumeFrom, Role, SealReport, SpawnSpec,
     StateSnapshot, StopHandle, Successor, Supervisor, Verdict, bind, detect_role, run,
 };
