@@ -5,11 +5,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use handoff::{DataDir, Ended, Error, Options};
+use handoff::{DataDir, Ended, Error, Options, Patience};
 use tracing_subscriber::EnvFilter;
 
 use crate::daemon::{Config, HTTP, Kv, RESP};
-use crate::patience::Patience;
 
 /// A durable key-value server that speaks RESP and can be replaced while it serves.
 #[derive(Debug, Parser)]
@@ -90,11 +89,7 @@ fn run(args: Args, build_id: &str) -> ExitCode {
         .build_id(build_id)
         .listener(RESP, args.resp)
         .listener(HTTP, args.http);
-    let kv = Kv::new(&config);
-    let farewell = kv.farewell();
-    let ended = handoff::run(options, kv);
-    farewell.wait();
-    match ended {
+    match handoff::run(options, Kv::new(&config)) {
         Ok(Ended::Retired | Ended::Stopped) => ExitCode::SUCCESS,
         Ok(Ended::Aborted(_)) => ExitCode::from(75),
         Err(error) => {
