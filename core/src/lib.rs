@@ -49,9 +49,10 @@ pub mod unix;
 pub mod daemon {
     pub use crate::message::{SealProgress, Sealed};
     pub use crate::unix::{
-        Daemon, DataDirLock, DrainReport, Drainable, Ended, HookResult, Incumbent, Listeners, LossyWriter,
-        Options, ReadinessSnapshot, ResumeFrom, Role, SealReport, StateSnapshot, StopHandle, Successor, bind,
-        detect_role, outlive_file_size_limit, run,
+        ConnId, Connection, Connections, Counts, Daemon, DataDirLock, DrainReport, Drainable, Drained, Ended,
+        HookResult, Incumbent, Listener, Listeners, LossyWriter, Options, Patience, ReadinessSnapshot,
+        Remaining, ResumeFrom, Role, SealReport, StateSnapshot, StopHandle, Successor, bind, detect_role,
+        outlive_file_size_limit, run,
     };
 }
 
@@ -72,9 +73,10 @@ pub use machine::{Phase, Reason};
 pub use names::UnknownName;
 #[cfg(feature = "unix")]
 pub use unix::{
-    BindOptions, CancelHandle, Child, CommittedBinary, Daemon, DaemonStatus, DataDir, DataDirLock,
-    DrainReport, Drainable, Ended, HandoffOutcome, HookResult, Image, Incumbent, Interrupted, InterruptedEnd,
-    Listeners, Options, Phases, ReadinessSnapshot, RecoveryOutcome, RecoverySpec, ResumeFrom, Role, RunAs,
-    SealReport, Setting, SpawnSpec, StateSnapshot, StopHandle, Successor, Supervisor, Verdict, bind,
-    bind_with, detect_role, run,
+    BindOptions, CancelHandle, Child, CommittedBinary, ConnId, Connection, Connections, Counts, Daemon,
+    DaemonStatus, DataDir, DataDirLock, DrainReport, Drainable, Drained, Ended, HandoffOutcome, HookResult,
+    Image, Incumbent, Interrupted, InterruptedEnd, Listener, Listeners, Options, Patience, Phases,
+    ReadinessSnapshot, RecoveryOutcome, RecoverySpec, Remaining, ResumeFrom, Role, RunAs, SealReport,
+    Setting, SpawnSpec, StateSnapshot, StopHandle, Successor, Supervisor, Verdict, bind, bind_with,
+    detect_role, run,
 };

@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use handoff_supervisor::config::Config;
 
 /// The pages, from the workspace's directory.
-const PAGES: [&str; 10] = [
+const PAGES: [&str; 11] = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
     "sim/README.md",
     "docs/guide.md",
+    "docs/guide-connections.md",
     "docs/operations.md",
     "docs/outages.md",
     "docs/protocol.md",

@@ -1,4 +1,5 @@
 //! The real host: Unix sockets, processes, `flock(2)`, one `poll(2)` loop a role, and the blocking API.
+pub mod connections;
 pub mod control;
 pub mod env;
 pub mod journal;
@@ -29,6 +30,7 @@ mod reactor;
 mod rights;
 mod run;
 
+pub use connections::{ConnId, Connection, Connections, Counts, Drained, Listener, Patience, Remaining};
 pub use daemon::StopHandle;
 pub use hooks::{
     Daemon, DrainReport, Drainable, HookResult, ReadinessSnapshot, ResumeFrom, SealReport, StateSnapshot,

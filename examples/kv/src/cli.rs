@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use clap::Parser;
 use handoff::daemon::{LossyWriter, outlive_file_size_limit};
-use handoff::{DataDir, Ended, Error, Options};
+use handoff::{DataDir, Ended, Error, Options, Patience};
 use tracing_subscriber::EnvFilter;
 
 use crate::daemon::{Config, HTTP, Kv, RESP};
-use crate::patience::Patience;
 
 /// How long the end of the program waits for what it says to be written.
 const LOG_LIMIT: Duration = Duration::from_millis(500);
@@ -112,11 +111,7 @@ fn run(args: Args, build_id: &str) -> ExitCode {
         .build_id(build_id)
         .listener(RESP, args.resp)
         .listener(HTTP, args.http);
-    let kv = Kv::new(&config);
-    let farewell = kv.farewell();
-    let ended = handoff::run(options, kv);
-    farewell.wait();
-    match ended {
+    match handoff::run(options, Kv::new(&config)) {
         Ok(Ended::Retired | Ended::Stopped) => ExitCode::SUCCESS,
         Ok(Ended::Aborted(_)) => ExitCode::from(75),
         Err(error) => {
