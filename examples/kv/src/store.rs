@@ -216,8 +216,9 @@ impl Store {
         let meta = env.create_database(&mut txn, Some(META))?;
         txn.commit()?;
         // LMDB syncs its file, not the names that lead to it.
-        let parent = self.dir.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        for dir in [self.dir.as_path(), parent] {
+        // The directory may be reached by a descriptor: what stands before its last name is then no directory of files.
+        let dir = self.dir.canonicalize().map_err(|e| self.directory_error(e))?;
+        for dir in [dir.as_path(), dir.parent().unwrap_or(Path::new("/"))] {
             File::open(dir).and_then(|d| d.sync_all()).map_err(|e| self.directory_error(e))?;
         }
         Ok(Open { env, keys, meta })

@@ -22,6 +22,15 @@ fn load(addr: &str) -> Load {
 }
 
 #[test]
+fn the_first_start_on_an_empty_directory_succeeds() {
+    let world = World::new();
+    let (reference, _) = reference(&world);
+    reference.start();
+    let output = world.output();
+    assert!(!output.contains("NobodyServes") && !output.contains("can't open"), "{output}");
+}
+
+#[test]
 fn ten_swaps_under_load_lose_nothing_and_fail_nobody() {
     let world = World::new();
     let (reference, resp) = reference(&world);
