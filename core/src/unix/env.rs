@@ -89,6 +89,18 @@ pub(crate) fn is_for_us() -> bool {
     env::var(LISTEN_PID).is_ok_and(|pid| pid.parse() == Ok(std::process::id()))
 }
 
+/// Says so if the supervisor has started this process's parent in its place: neither of the two would be heard of.
+fn warn_of_wrapper() {
+    let parent = nix::unistd::getppid().to_string();
+    if env::var(LISTEN_PID).is_ok_and(|pid| pid == parent) {
+        tracing::warn!(
+            target: "handoff",
+            parent,
+            "a supervisor started this process's parent, and waits for that: a wrapper script must end with `exec`"
+        );
+    }
+}
+
 /// Takes what a supervisor gave this process; `None` if no supervisor started it. To be called once in the
 /// life of a process: whoever calls it again gets an error, because the descriptor has an owner by then.
 ///
@@ -97,7 +109,11 @@ pub(crate) fn is_for_us() -> bool {
 pub fn inherited() -> Result<Option<Inherited>> {
     static TAKEN: AtomicBool = AtomicBool::new(false);
 
-    let Some(role) = env::var_os(HANDOFF_ROLE).filter(|_| is_for_us()) else { return Ok(None) };
+    let Some(role) = env::var_os(HANDOFF_ROLE) else { return Ok(None) };
+    if !is_for_us() {
+        warn_of_wrapper();
+        return Ok(None);
+    }
     let role = [StartRole::Successor, StartRole::ColdStart]
         .into_iter()
         .find(|known| role.to_str() == Some(&known.to_string()))

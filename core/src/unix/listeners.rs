@@ -132,7 +132,7 @@ impl Listeners {
         Ok(Listeners { entries })
     }
 
-    /// Where the listener called `name` is bound, as [`bind`] takes it.
+    /// Where the listener called `name` is bound, as [`bind`](crate::unix::bind()) takes it.
     pub fn address(&self, name: &str) -> Option<String> {
         let (_, fd) = self.entries.iter().find(|(entry, _)| entry == name)?;
         let address: SockaddrStorage = getsockname(fd.as_raw_fd()).ok()?;
@@ -219,7 +219,7 @@ fn leads_to(path: &Path, listener: &OwnedFd) -> bool {
     }
 }
 
-/// The address of a Unix socket, as [`bind`](super::bind::bind) takes it.
+/// The address of a Unix socket, as `bind` takes it.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn name_of(address: &UnixAddr) -> Option<String> {
     match address.as_abstract() {
@@ -228,7 +228,7 @@ fn name_of(address: &UnixAddr) -> Option<String> {
     }
 }
 
-/// The address of a Unix socket, as [`bind`](super::bind::bind) takes it.
+/// The address of a Unix socket, as `bind` takes it.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn name_of(address: &UnixAddr) -> Option<String> {
     Some(format!("unix:{}", address.path()?.display()))

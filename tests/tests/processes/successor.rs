@@ -291,3 +291,14 @@ fn has_another_fingerprint_than_what_was_sealed() {
     let build = scene.world.build().on(Hook::Open, [Act::Foreign]);
     scene.assert_rolls_back(&build, "another fingerprint");
 }
+
+#[test]
+fn a_wrapper_that_does_not_end_with_exec_is_told_so() {
+    let scene = Scene::new();
+    let mut build = scene.world.build();
+    let script = format!("#!/bin/sh\n'{}' \"$@\"\nexit 3\n", build.binary.display());
+    build.binary = file(&scene.world, &script, 0o755);
+    scene.supervisor.handoff(&build).assert_rolled_back("exited with 3");
+    assert!(scene.world.output().contains("a wrapper script must end with `exec`"));
+    scene.assert_unharmed();
+}
