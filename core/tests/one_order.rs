@@ -19,7 +19,7 @@ const RULES: [Rule; 4] = [
         says: &[".promoted(", ".promote("],
         within: ALL,
         // The exploration takes frames in every order and therefore has no node; it shares the nodes' `Role`.
-        except: &["core/src/machine/", "core/src/node/", "sim/src/explore/model/apply.rs"],
+        except: &["core/src/machine/", "core/src/node/", "sim/src/explore/moves/apply.rs"],
         remedy: "run a `node::daemon::Daemon`: after each step it makes an incumbent of a successor that serves",
     },
     Rule {
