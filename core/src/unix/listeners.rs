@@ -132,7 +132,7 @@ impl Listeners {
         Ok(Listeners { entries })
     }
 
-    /// Where the listener called `name` is bound, as [`bind`] takes it.
+    /// Where the listener called `name` is bound, as [`bind`](crate::bind) takes it.
     pub fn address(&self, name: &str) -> Option<String> {
         let (_, fd) = self.entries.iter().find(|(entry, _)| entry == name)?;
         let address: SockaddrStorage = getsockname(fd.as_raw_fd()).ok()?;
