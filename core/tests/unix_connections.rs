@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io::{BufRead, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::Command;
@@ -15,7 +15,9 @@ use std::task::Poll;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use handoff::daemon::{ConnId, Connection, Connections, Counts, Drained, HookResult, Listener, Patience};
+use handoff::daemon::{
+    ConnId, Connection, Connections, Counts, Drained, HookResult, Listener, Patience, Remaining,
+};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -271,6 +273,26 @@ fn a_unix_socket_is_served_as_well() {
     ask(&mut client, "hello\n");
     until_idle(&connections);
     assert_eq!(connections.drain(GRACE), Drained { idle: 1, ..drained() });
+    assert_eq!(rest(&mut client), "");
+}
+
+#[test]
+fn a_drain_ends_accepting_and_tells_so_until_the_daemon_resumes() {
+    let (listener, address) = bind();
+    let (connections, listener) = (Connections::new(PATIENT).unwrap(), Listener::from(listener));
+    let tells =
+        || poll(&mut [PollFd::new(connections.as_fd(), PollFlags::POLLIN)], PollTimeout::ZERO).unwrap();
+    assert_eq!(tells(), 0);
+    let mut client = connect(address);
+    assert_eq!((connections.drain(GRACE), tells(), connections.is_draining()), (drained(), 1, true));
+    poll(&mut [PollFd::new(listener.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE).unwrap();
+    assert!(connections.try_accept(&listener).unwrap().is_none(), "it stays in the queue");
+    connections.resume();
+    assert_eq!((tells(), connections.is_draining()), (0, false));
+    let served = connections.try_accept(&listener).unwrap().expect("what has queued up");
+    assert_eq!(served.remaining(), Remaining::Any);
+    client.shutdown(Shutdown::Write).unwrap();
+    served.close();
     assert_eq!(rest(&mut client), "");
 }
 

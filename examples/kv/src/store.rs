@@ -9,7 +9,7 @@
 //! while connections are open; whoever comes later is told [`StoreError::Closed`].
 use std::fs::{self, File};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, RwLock};
 use std::time::{Duration, Instant};
 
@@ -216,9 +216,9 @@ impl Store {
         let meta = env.create_database(&mut txn, Some(META))?;
         txn.commit()?;
         // LMDB syncs its file, not the names that lead to it.
-        // The directory may be reached by a descriptor: what stands before its last name is then no directory of files.
-        let dir = self.dir.canonicalize().map_err(|e| self.directory_error(e))?;
-        for dir in [dir.as_path(), dir.parent().unwrap_or(Path::new("/"))] {
+        // The path may be one through a descriptor, whose parent is no directory of the disk.
+        let named = self.dir.canonicalize().map_err(|e| self.directory_error(e))?;
+        for dir in named.ancestors().take(2) {
             File::open(dir).and_then(|d| d.sync_all()).map_err(|e| self.directory_error(e))?;
         }
         Ok(Open { env, keys, meta })

@@ -1,6 +1,11 @@
 //! The program, as a supervisor's log sees it.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic, its helpers included")]
-use std::process::Command;
+mod common;
+
+use std::net::{TcpListener, TcpStream};
+use std::process::{Command, Stdio};
+
+use common::{Raw, until};
 
 #[test]
 fn a_data_directory_that_cannot_be_had_is_named_in_plain_text() {
@@ -13,4 +18,21 @@ fn a_data_directory_that_cannot_be_had_is_named_in_plain_text() {
     let log = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(73), "{log}");
     assert!(log.contains("file/data") && !log.contains('\x1b'), "no colours where nobody sees them: {log:?}");
+}
+
+#[test]
+fn a_new_data_directory_is_served_from() {
+    let dir = tempfile::tempdir().unwrap();
+    let [resp, http] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_handoff-kv"));
+    command.arg("--data").arg(dir.path().join("data")).arg("--control").arg(dir.path().join("control.sock"));
+    command.args(["--resp", &resp.to_string(), "--http", &http.to_string()]).stderr(Stdio::null());
+    let mut server = command.spawn().unwrap();
+    until("it serves or has ended", || {
+        TcpStream::connect(resp).is_ok() || server.try_wait().unwrap().is_some()
+    });
+    assert_eq!(server.try_wait().unwrap(), None);
+    Raw::connect(resp).ask("INCR n\r\n", ":1\r\n");
+    server.kill().unwrap();
+    server.wait().unwrap();
 }

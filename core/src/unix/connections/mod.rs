@@ -1,6 +1,6 @@
 //! The connections of a daemon: accepted, counted, and drained, so that no client decides how long a handoff takes.
 //!
-//! [`conduct`] decides for one connection and [`drain`] for all of them; both are pure. The rest performs: `shared` has
+//! `conduct` decides for one connection and `drain` for all of them; both are pure. The rest performs: `shared` has
 //! what threads wait for, `connection` moves bytes, `serve` has the threads.
 mod conduct;
 mod connection;
