@@ -48,7 +48,7 @@ impl fmt::Display for Role {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Capabilities(pub u64);
 
-/// Who a process is. The first frame of an incumbent (to whoever connects) and of a successor.
+/// A process's introduction: the first frame of an incumbent, to every peer that connects, and of a successor.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Hello {
     /// What the sender is.
@@ -87,7 +87,7 @@ pub struct HelloAck {
     pub proto_version_chosen: ProtoVersion,
     /// The handoff.
     pub handoff_id: HandoffId,
-    /// Whom the successor is to replace; nobody in a cold start.
+    /// The process that the successor is to replace; none in a cold start.
     pub incumbent: Option<ProcessId>,
     /// A peer that was silent for so long counts as hung; heartbeats come at a fifth of it.
     pub liveness_ms: u64,
@@ -172,14 +172,14 @@ pub struct Status {
 pub struct AwaitsFinal {
     /// The handoff by which it came to serve.
     pub handoff_id: HandoffId,
-    /// Whom it replaced; nobody in a cold start.
+    /// The process that it replaced; none in a cold start.
     pub predecessor: Option<ProcessId>,
 }
 
 /// One message.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Message {
-    /// O, N → S: who I am.
+    /// O, N → S: an introduction.
     Hello(Hello),
     /// S → O, N: you are part of this handoff.
     HelloAck(HelloAck),
@@ -192,7 +192,7 @@ pub enum Message {
     PrepareHandoff {
         /// The handoff.
         handoff_id: HandoffId,
-        /// For whom to seal.
+        /// The process for which the state is sealed.
         successor: ProcessId,
         /// What is left of the handoff's time.
         deadline_ms: u64,
@@ -315,11 +315,11 @@ pub enum Message {
         #[serde(with = "repeated")]
         repeats: Option<Box<Message>>,
     },
-    /// Anyone → O: where do you stand?
+    /// Any peer → O: where do you stand?
     StatusQuery,
-    /// O → whoever asked.
+    /// O → the peer that has asked.
     Status(Status),
-    /// Anyone → anyone, before it closes the link: what was wrong.
+    /// Any process → its peer, before it closes the link: what was wrong.
     Refused {
         /// What was wrong.
         error: PlainText,

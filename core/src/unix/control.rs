@@ -56,7 +56,7 @@ impl ControlSocket {
         Ok(control)
     }
 
-    /// Takes the control path: whoever connects from now on reaches this process.
+    /// Takes the control path: a peer that connects from now on reaches this process.
     ///
     /// # Errors
     /// The directory is gone or not writable. Nothing has changed then.
@@ -123,7 +123,7 @@ impl ControlSocket {
 }
 
 impl AsFd for ControlSocket {
-    /// Readable (`POLLIN`) when somebody waits to be accepted.
+    /// Readable (`POLLIN`) when a connection waits to be accepted.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.listener.as_fd()
     }
@@ -167,7 +167,7 @@ pub fn pids_beside(path: &Path) -> io::Result<Vec<u32>> {
     Ok(pids)
 }
 
-/// Who listens at the control path, as the kernel says: a file's name could name anybody.
+/// The process that listens at the control path, as the kernel says: a file's name could name any process.
 #[derive(Debug, Default)]
 pub(crate) struct Owner {
     /// For this socket, so that one that does not accept is not filled with connections.
@@ -203,7 +203,7 @@ pub(crate) fn connect_to(path: &Path, pid: u32) -> Result<Connect> {
 /// Removes what the ended process `pid` left beside `path`.
 ///
 /// # Errors
-/// Somebody answers there, or it can't be removed.
+/// A process answers there, or it can't be removed.
 pub fn remove_stale(path: &Path, pid: u32) -> Result<()> {
     let beside = beside(path, pid);
     remove_unanswered(&beside)?;
@@ -229,7 +229,7 @@ pub enum Connect {
     Connected(UnixStream),
     /// Nobody listens there.
     NotThere,
-    /// Somebody listens, but the queue is full: try again.
+    /// A process listens, but the queue is full: try again.
     Retry,
 }
 
@@ -248,7 +248,7 @@ pub fn connect(path: &Path) -> Result<Connect> {
     }
 }
 
-/// Who is at the other end of a Unix socket, as the kernel says.
+/// The process at the other end of a Unix socket, as the kernel says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
     /// Its effective user id, when it connected or began to listen.
@@ -257,8 +257,8 @@ pub struct Peer {
     pub pid: Option<u32>,
 }
 
-/// Who is at the other end: who called `connect(2)`; seen from there, who called `listen(2)`; for a
-/// `socketpair(2)`, who made it.
+/// The process at the other end: the one that called `connect(2)`; seen from there, the one that called `listen(2)`; for a
+/// `socketpair(2)`, the one that made it.
 ///
 /// # Errors
 /// The system's; some have forgotten a peer that has gone.
@@ -275,7 +275,7 @@ pub fn peer(stream: &UnixStream) -> io::Result<Peer> {
     }
 }
 
-/// Whether `uid` may control this process: its own user, root, and whoever is in `extra`.
+/// Whether `uid` may control this process: its own user, root, and the users in `extra`.
 pub fn uid_allowed(uid: u32, extra: &[u32]) -> bool {
     uid == geteuid().as_raw() || uid == 0 || extra.contains(&uid)
 }

@@ -156,7 +156,7 @@ impl DataDirLock {
         self.is_held
     }
 
-    /// Who holds the lock, where the system tells.
+    /// The process that holds the lock, where the system tells.
     pub fn holder(&self) -> Option<Holder> {
         holder_of(&self.dir.directory)
     }
@@ -177,7 +177,7 @@ impl Drop for DataDirLock {
     }
 }
 
-/// Who holds a lock, as the kernel says. For people: the process may have ended since.
+/// The process that holds a lock, as the kernel says. For people: it may have ended since.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
     /// Its pid.
@@ -195,7 +195,7 @@ impl fmt::Display for Holder {
     }
 }
 
-/// The holder in words, or that there is no knowing who it is.
+/// The holder in words; "another process" if the system does not tell.
 pub fn in_words(holder: Option<Holder>) -> String {
     holder.map_or_else(|| "another process".into(), |holder| holder.to_string())
 }
@@ -231,13 +231,13 @@ pub(crate) fn unflock(file: &File) -> io::Result<()> {
     Errno::result(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_UN) }).map(drop).map_err(io::Error::from)
 }
 
-/// Who holds the lock of the directory `dir`, as the kernel says.
+/// The process that holds the lock of the directory `dir`, as the kernel says.
 pub(crate) fn holder_at(dir: &Path) -> Option<Holder> {
     let flags = libc::O_DIRECTORY | libc::O_NONBLOCK;
     holder_of(&File::options().read(true).custom_flags(flags).open(dir).ok()?)
 }
 
-/// Whom `proc_locks(5)` names for the lock of `file`; nobody if that is of another pid namespace.
+/// The process that `proc_locks(5)` names for the lock of `file`; none if it is of another pid namespace.
 pub fn holder_of(file: &File) -> Option<Holder> {
     let metadata = file.metadata().ok()?;
     let pid = find_holder(&fs::read_to_string("/proc/locks").ok()?, metadata.dev(), metadata.ino())?;

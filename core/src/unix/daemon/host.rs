@@ -33,7 +33,7 @@ pub(super) struct Host {
     calls: Sender<Call>,
     replies: Receiver<Reply>,
     stop: StopHandle,
-    /// Whom this process is to replace, once it was told.
+    /// The process that this one is to replace, once it was told.
     incumbent: Option<ProcessId>,
     /// The node accepts no connection now.
     is_full: bool,

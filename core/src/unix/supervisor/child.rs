@@ -28,7 +28,7 @@ impl Child {
         Child { watch }
     }
 
-    /// Who it is.
+    /// The process.
     pub fn id(&self) -> ProcessId {
         self.watch.id()
     }

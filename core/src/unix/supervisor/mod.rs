@@ -268,7 +268,7 @@ impl Supervisor {
         Ok(self)
     }
 
-    /// Says where the daemon's data directory is: a recovery then finds whoever holds its lock, though its sockets and
+    /// Says where the daemon's data directory is: a recovery then finds the process that holds its lock, though its sockets and
     /// the journal are gone.
     #[must_use]
     pub fn with_data_dir(mut self, dir: impl Into<PathBuf>) -> Self {
@@ -291,7 +291,7 @@ impl Supervisor {
         self
     }
 
-    /// Replaces whoever answers at the control path by what `spec` says. Blocks until that has come to an end,
+    /// Replaces the daemon that answers at the control path by what `spec` says. Blocks until that has come to an end,
     /// whichever; the outcome says which.
     ///
     /// # Errors
@@ -311,8 +311,8 @@ impl Supervisor {
         self.run(spec, false)
     }
 
-    /// Finds out who serves, when this process can't know: at its start, when the daemon has ended by itself, and after
-    /// a handoff that was neither committed nor rolled back. Asks everyone who may be a daemon at the control path,
+    /// Finds out which process serves, when this one can't know: at its start, when the daemon has ended by itself, and after
+    /// a handoff that was neither committed nor rolled back. Asks every process that may be a daemon at the control path,
     /// waits until one serves, ends strays that the journal names, and brings what was under way to its end. If this
     /// supervisor has no listeners, it takes those that the daemons have: see [`Supervisor::listeners`].
     ///
@@ -391,10 +391,10 @@ impl Supervisor {
         self.cancel.clone()
     }
 
-    /// Asks whoever answers at the control path. Works while a handoff is under way; takes a second at most.
+    /// Asks the daemon that answers at the control path for its status. Works while a handoff is under way; takes a second at most.
     ///
     /// # Errors
-    /// [`Error::Peer`] if nobody answers.
+    /// [`Error::Peer`] if no daemon answers.
     pub fn status(&self) -> Result<DaemonStatus> {
         query::ask(&self.control, Duration::from_secs(1))
     }

@@ -8,7 +8,7 @@ use crate::time::{Duration, Time};
 
 use super::Child;
 
-/// Who serves after a handoff that was begun.
+/// What became of a handoff that was begun: which process serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Verdict {
     /// The successor serves and the incumbent has ended.
@@ -60,7 +60,7 @@ pub struct HandoffOutcome {
     /// What each phase took.
     pub phases: Phases,
     /// The journal says so. A successor that serves although it does not was not told that its predecessor has ended:
-    /// [`Supervisor::recover`](super::Supervisor::recover) writes who serves, and tells it then.
+    /// [`Supervisor::recover`](super::Supervisor::recover) writes which process serves, and tells it then.
     pub journalled: bool,
     /// What went wrong without changing the outcome.
     pub warnings: Vec<String>,
@@ -102,7 +102,7 @@ impl HandoffOutcome {
 }
 
 impl From<&Result<HandoffOutcome>> for End {
-    /// What the keeper is to know of a call's result. Where the system failed, nobody can tell who serves.
+    /// What the keeper is to know of a call's result. Where the system failed, it is not known which process serves.
     fn from(result: &Result<HandoffOutcome>) -> End {
         let (verdict, journalled) = match result {
             // What was to be started can't be, or must not be trusted: found before anything was touched.

@@ -42,12 +42,12 @@ pub struct RecoveryOutcome {
     pub daemon: Option<Child>,
     /// What the daemon calls its build.
     pub build_id: Vec<u8>,
-    /// Every process that could serve has ended. If not, and nobody serves, somebody is there who did not say so in
+    /// Every process that could serve has ended. If not, and no process serves, one is there that did not say so in
     /// time: try again later.
     pub nobody_serves: bool,
     /// A handoff that an earlier supervisor did not bring to its end.
     pub interrupted: Option<Interrupted>,
-    /// Whom it killed: strays, and processes past a bound.
+    /// The processes that it killed: strays, and those past a bound.
     pub killed: Vec<ProcessId>,
     /// Others that may be daemons here, and are not this supervisor's to end.
     pub left: Vec<ProcessId>,
