@@ -205,7 +205,7 @@ pub enum Message {
         handoff_id: HandoffId,
         /// Connections still open.
         open_conns_remaining: u32,
-        /// Nothing is accepted any more.
+        /// Whether no connection is accepted any more.
         accept_closed: bool,
     },
     /// O → S: the drain failed; O resumes.
@@ -240,7 +240,7 @@ pub enum Message {
         handoff_id: HandoffId,
         /// Why.
         error: PlainText,
-        /// How far it came, in words.
+        /// How far the seal came, in words.
         partial_state: PlainText,
     },
     /// S → N: take the lock and open the state.
@@ -254,9 +254,9 @@ pub enum Message {
     Ready {
         /// The handoff.
         handoff_id: HandoffId,
-        /// The listeners it is about to serve, by name.
+        /// The listeners that the successor is about to serve, by name.
         listening_on: Vec<String>,
-        /// The daemon calls itself healthy.
+        /// Whether the daemon calls itself healthy.
         healthz_ok: bool,
         /// The last revision of each shard that it opened.
         advertised_revision_per_shard: Vec<u64>,
@@ -328,9 +328,9 @@ pub enum Message {
     StandingQuery,
     /// The answer, whatever else is under way.
     StandingReport {
-        /// Where it stands.
+        /// Where the daemon stands.
         standing: Standing,
-        /// It serves, and waits for `Final`.
+        /// What the daemon waits for, if it serves and was not yet told `Final`.
         awaits_final: Option<AwaitsFinal>,
     },
     /// A supervisor that comes anew → any daemon: give me the listening sockets.

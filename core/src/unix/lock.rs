@@ -18,7 +18,7 @@ use crate::unix::trusted::{inode_of, open_private_directory};
 /// A data directory that is open: what is locked is this very directory, and what is opened through
 /// [`DataDir::path`] lies in it, wherever its own path leads by then. Cheap to clone.
 ///
-/// It belongs to this process's user or to root, and nobody else may read or write it: whoever may open a directory
+/// It belongs to this process's user or to root, and no other user may read or write it: a user who may open a directory
 /// may hold its lock.
 #[derive(Clone, Debug)]
 pub struct DataDir {
@@ -30,7 +30,7 @@ impl DataDir {
     /// Opens the directory at `path`.
     ///
     /// # Errors
-    /// It is missing, not a directory, or not readable; [`Error::Untrusted`](crate::Error::Untrusted) if it belongs to
+    /// The directory is missing, not a directory, or not readable; [`Error::Untrusted`](crate::Error::Untrusted) if it belongs to
     /// another user, or others may read or write it.
     pub fn open(path: impl AsRef<Path>) -> Result<DataDir> {
         let path = path.as_ref();
@@ -73,7 +73,7 @@ impl DataDir {
         &self.named
     }
 
-    /// Sees that its path still leads to it: a daemon that opened its files by path would write elsewhere.
+    /// Checks that its path still leads to this directory: a daemon that opened its files by path would write elsewhere.
     ///
     /// # Errors
     /// The path leads to another directory or to none, with what helps.
@@ -90,7 +90,7 @@ impl DataDir {
         )))
     }
 
-    /// Where it is by now, for people.
+    /// The path by which the directory is found by now, for people.
     fn shown(&self) -> String {
         fs::read_link(self.path()).map(|path| format!(" ({})", path.display())).unwrap_or_default()
     }
@@ -126,7 +126,7 @@ impl DataDirLock {
         DataDirLock { dir, is_held: false }
     }
 
-    /// Locks it, without waiting. `false` if another process holds the lock.
+    /// Takes the lock, without waiting. `false` if another process holds the lock.
     ///
     /// # Errors
     /// The path leads to another directory by now (see [`DataDir::check_place`]); the filesystem has no locks.
