@@ -15,6 +15,7 @@ use nix::errno::Errno;
 use nix::unistd::geteuid;
 
 use crate::error::{Error, Result};
+use crate::node::Credentials;
 use crate::unix::bind::{bind_unix, check_path, connect_unix, listen_socket, remove_unanswered};
 use crate::unix::context::Context;
 use crate::unix::pid::may_live;
@@ -86,7 +87,7 @@ impl ControlSocket {
     ///
     /// # Errors
     /// Descriptors or memory are exhausted: the connection still waits, so pause before the next try.
-    pub fn accept(&self) -> io::Result<Option<(UnixStream, Peer)>> {
+    pub fn accept(&self) -> io::Result<Option<(UnixStream, Credentials)>> {
         loop {
             let stream = match self.listener.accept() {
                 Ok((stream, _)) => stream,
@@ -248,30 +249,21 @@ pub fn connect(path: &Path) -> Result<Connect> {
     }
 }
 
-/// The process at the other end of a Unix socket, as the kernel says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peer {
-    /// Its effective user id, when it connected or began to listen.
-    pub uid: u32,
-    /// Its pid at that time, where the system tells. 0 is a process of another pid namespace.
-    pub pid: Option<u32>,
-}
-
 /// The process at the other end: the one that called `connect(2)`; seen from there, the one that called `listen(2)`; for a
 /// `socketpair(2)`, the one that made it.
 ///
 /// # Errors
 /// The system's; some have forgotten a peer that has gone.
-pub fn peer(stream: &UnixStream) -> io::Result<Peer> {
+pub fn peer(stream: &UnixStream) -> io::Result<Credentials> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     {
         let credentials = nix::sys::socket::getsockopt(stream, nix::sys::socket::sockopt::PeerCredentials)?;
-        Ok(Peer { uid: credentials.uid(), pid: u32::try_from(credentials.pid()).ok() })
+        Ok(Credentials { uid: credentials.uid(), pid: u32::try_from(credentials.pid()).ok() })
     }
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     {
         let (uid, _) = nix::unistd::getpeereid(stream)?;
-        Ok(Peer { uid: uid.as_raw(), pid: None })
+        Ok(Credentials { uid: uid.as_raw(), pid: None })
     }
 }
 
