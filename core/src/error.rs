@@ -42,7 +42,7 @@ pub enum Error {
     /// The caller cancelled before anything was touched.
     #[error("cancelled before anything was touched")]
     Cancelled,
-    /// Another process holds what only one can have.
+    /// Another process holds what only one process can have.
     #[error("{0}")]
     Locked(String),
 }
@@ -56,17 +56,17 @@ impl fmt::Debug for Error {
 /// The result of a call of this library.
 pub type Result<T> = core::result::Result<T, Error>;
 
-/// Whose fault an error is.
+/// The party at fault in an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// A peer's: it broke the protocol, went silent, or can't be reached.
+    /// A peer: it broke the protocol, went silent, or can't be reached.
     Peer,
-    /// The caller's: an argument, the configuration, the order of calls.
+    /// The caller: an argument, the configuration, the order of calls.
     Caller,
-    /// The system's: it refused.
+    /// The system: it refused.
     System,
-    /// A hook's of the daemon: it failed or panicked.
+    /// A hook of the daemon: it failed or panicked.
     Hook,
 }
 
@@ -74,36 +74,36 @@ pub enum ErrorKind {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub struct HostError {
-    /// Whose fault it is.
+    /// The party at fault.
     pub kind: ErrorKind,
     /// What went wrong, for people.
     pub detail: PlainText,
 }
 
 impl HostError {
-    /// An error that is the fault of `kind`.
+    /// Makes an error of this kind.
     pub fn new(kind: ErrorKind, detail: impl Into<PlainText>) -> Self {
         HostError { kind, detail: detail.into() }
     }
 
-    /// A peer's fault.
+    /// Makes an error of a peer.
     pub fn peer(detail: impl Into<PlainText>) -> Self {
         HostError::new(ErrorKind::Peer, detail)
     }
 
-    /// The system's fault.
+    /// Makes an error of the system.
     pub fn system(detail: impl Into<PlainText>) -> Self {
         HostError::new(ErrorKind::System, detail)
     }
 
-    /// A hook's fault.
+    /// Makes an error of a hook.
     pub fn hook(detail: impl Into<PlainText>) -> Self {
         HostError::new(ErrorKind::Hook, detail)
     }
 }
 
 impl HostError {
-    /// The same error, with what was tried in front.
+    /// Puts what was tried in front.
     #[must_use]
     pub fn context(self, what: &str) -> Self {
         HostError::new(self.kind, format!("{what}: {}", self.detail))

@@ -33,7 +33,7 @@ pub trait Transport<L> {
 /// Where a process can die: in the gap before an effect, or after the last one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Gap {
-    /// The role that dies.
+    /// The machine whose process dies.
     pub role: MachineRole,
     /// The state that it was in when the event came.
     pub state: StateName,
@@ -92,8 +92,8 @@ pub trait SupervisorHost: Clock + Transport<supervisor::Peer> + Processes + Note
 
 /// What a supervisor can find out and do about daemons that it did not start.
 pub trait Discovery {
-    /// Who may be a daemon at this control path and has not ended: those whose sockets lie beside it, whom the
-    /// journal or the record names, and `also`. Their ends come as events from here on.
+    /// Looks for processes that may be daemons at this control path and have not ended: those whose sockets lie beside it, those that
+    /// the journal or the record names, and `also`. Their ends come as events from here on.
     fn look(&mut self, also: Option<ProcessId>) -> Option<Vec<recovery::Sighting>>;
 
     /// Connects to a process's own control socket. That it can't be is the link's end.
@@ -102,7 +102,7 @@ pub trait Discovery {
     /// Kills a process and what it has forked.
     fn kill(&mut self, process: ProcessId);
 
-    /// Makes durable who serves, and that nothing is under way. An error too if the journal does not
+    /// Makes durable which process serves, and that nothing is under way. An error too if the journal does not
     /// [allow](crate::journal::Journal::allows_final) what comes next.
     fn note(&mut self, verdict: recovery::Verdict) -> Option<Result<(), HostError>>;
 }
@@ -124,7 +124,7 @@ pub trait Hooks<H> {
 
 /// The listening sockets that a daemon serves.
 pub trait Sockets {
-    /// Sends them to whoever is at the other end of `to` ([`Message::Listeners`]); this process keeps its own.
+    /// Sends them to the peer at the other end of `to` ([`Message::Listeners`]); this process keeps its own.
     fn send_listeners(&mut self, to: LinkId);
 }
 

@@ -75,9 +75,9 @@ pub struct FileIdentity {
 pub struct UnderWay {
     /// The handoff.
     pub handoff_id: HandoffId,
-    /// Whom it is to replace; nobody in a cold start.
+    /// The process that is to be replaced; none in a cold start.
     pub incumbent: Option<ProcessId>,
-    /// Who is to serve.
+    /// The process that is to serve.
     pub successor: ProcessId,
     /// What the successor was started from: a later supervisor may have to note its commit.
     pub binary: Binary,
@@ -85,14 +85,14 @@ pub struct UnderWay {
     pub retiring: bool,
 }
 
-/// Who takes part in a handoff that is noted.
+/// The processes that take part in a handoff that is noted.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Parties {
     /// The handoff.
     pub handoff_id: HandoffId,
-    /// Whom it is to replace; nobody in a cold start.
+    /// The process that is to be replaced; none in a cold start.
     pub incumbent: Option<ProcessId>,
-    /// Who is to serve, and what it was started from, once it was started.
+    /// The process that is to serve and what it was started from, once it was started.
     pub successor: Option<(ProcessId, Binary)>,
     /// What the successor calls its build.
     pub successor_build: Vec<u8>,

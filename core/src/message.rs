@@ -48,7 +48,7 @@ impl fmt::Display for Role {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Capabilities(pub u64);
 
-/// Who a process is. The first frame of an incumbent (to whoever connects) and of a successor.
+/// A process's introduction: the first frame of an incumbent, to every peer that connects, and of a successor.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Hello {
     /// What the sender is.
@@ -87,7 +87,7 @@ pub struct HelloAck {
     pub proto_version_chosen: ProtoVersion,
     /// The handoff.
     pub handoff_id: HandoffId,
-    /// Whom the successor is to replace; nobody in a cold start.
+    /// The process that the successor is to replace; none in a cold start.
     pub incumbent: Option<ProcessId>,
     /// A peer that was silent for so long counts as hung; heartbeats come at a fifth of it.
     pub liveness_ms: u64,
@@ -172,14 +172,14 @@ pub struct Status {
 pub struct AwaitsFinal {
     /// The handoff by which it came to serve.
     pub handoff_id: HandoffId,
-    /// Whom it replaced; nobody in a cold start.
+    /// The process that it replaced; none in a cold start.
     pub predecessor: Option<ProcessId>,
 }
 
 /// One message.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Message {
-    /// O, N → S: who I am.
+    /// O, N → S: an introduction.
     Hello(Hello),
     /// S → O, N: you are part of this handoff.
     HelloAck(HelloAck),
@@ -192,7 +192,7 @@ pub enum Message {
     PrepareHandoff {
         /// The handoff.
         handoff_id: HandoffId,
-        /// For whom to seal.
+        /// The process for which the state is sealed.
         successor: ProcessId,
         /// What is left of the handoff's time.
         deadline_ms: u64,
@@ -205,7 +205,7 @@ pub enum Message {
         handoff_id: HandoffId,
         /// Connections still open.
         open_conns_remaining: u32,
-        /// Nothing is accepted any more.
+        /// Whether no connection is accepted any more.
         accept_closed: bool,
     },
     /// O → S: the drain failed; O resumes.
@@ -240,7 +240,7 @@ pub enum Message {
         handoff_id: HandoffId,
         /// Why.
         error: PlainText,
-        /// How far it came, in words.
+        /// How far the seal came, in words.
         partial_state: PlainText,
     },
     /// S → N: take the lock and open the state.
@@ -254,9 +254,9 @@ pub enum Message {
     Ready {
         /// The handoff.
         handoff_id: HandoffId,
-        /// The listeners it is about to serve, by name.
+        /// The listeners that the successor is about to serve, by name.
         listening_on: Vec<String>,
-        /// The daemon calls itself healthy.
+        /// Whether the daemon calls itself healthy.
         healthz_ok: bool,
         /// The last revision of each shard that it opened.
         advertised_revision_per_shard: Vec<u64>,
@@ -315,11 +315,11 @@ pub enum Message {
         #[serde(with = "repeated")]
         repeats: Option<Box<Message>>,
     },
-    /// Anyone → O: where do you stand?
+    /// Any peer → O: where do you stand?
     StatusQuery,
-    /// O → whoever asked.
+    /// O → the peer that has asked.
     Status(Status),
-    /// Anyone → anyone, before it closes the link: what was wrong.
+    /// Any process → its peer, before it closes the link: what was wrong.
     Refused {
         /// What was wrong.
         error: PlainText,
@@ -328,9 +328,9 @@ pub enum Message {
     StandingQuery,
     /// The answer, whatever else is under way.
     StandingReport {
-        /// Where it stands.
+        /// Where the daemon stands.
         standing: Standing,
-        /// It serves, and waits for `Final`.
+        /// What the daemon waits for, if it serves and was not yet told `Final`.
         awaits_final: Option<AwaitsFinal>,
     },
     /// A supervisor that comes anew → any daemon: give me the listening sockets.

@@ -1,4 +1,4 @@
-//! The record beside the lock: who held it last, and who may take it next.
+//! The record beside the lock: which process held it last, and which may take it next.
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ pub const MAGIC: Magic = Magic { name: *b"HORECD", version: 2 };
 /// The size of each of its two slots, in bytes: room for about two thousand shards.
 pub const SLOT_SIZE: usize = 16 * 1024;
 
-/// What a holder of the data directory's lock leaves for the next one. Written only under the lock; whoever
+/// What a holder of the data directory's lock leaves for the next one. Written only under the lock; a process that
 /// reads it without the lock has a hint, not a fact. It arbitrates among living processes and therefore is not
 /// fsynced.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -21,7 +21,7 @@ pub struct Record {
     pub generation: u64,
     /// The last process that took the lock.
     pub holder: ProcessId,
-    /// Whom the holder sealed the state for, if it did.
+    /// The process for which the holder sealed the state, if it did.
     pub sealed_for: Option<ProcessId>,
     /// The holder serves: it has taken the control path and accepts connections.
     pub serving: bool,
@@ -52,7 +52,7 @@ pub enum Claim {
 }
 
 impl Claim {
-    /// Whether `me`, who has just got the lock and read `last` under it, may keep it. With no record at all the
+    /// Whether the process `me`, which has just got the lock and read `last` under it, may keep it. With no record at all the
     /// lock itself is the only arbiter.
     pub fn holds(self, me: ProcessId, last: Option<&Record>) -> bool {
         let Some(last) = last else { return true };

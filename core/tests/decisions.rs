@@ -16,7 +16,7 @@ const ALLOWED: [(&str, &str); 15] = [
     ("sim/src/checks/supervisor.rs", "checks what was reported"),
     ("sim/src/explore/bounds.rs", "lists what is reported within a bound"),
     ("sim/src/explore/checks/obligations/supervisor.rs", "checks what was written before it is reported"),
-    ("sim/src/explore/model/recover.rs", "checks what was found, and names it"),
+    ("sim/src/explore/moves/recover.rs", "checks what was found, and names it"),
     ("sim/src/explore/report/table.rs", "makes each event once"),
     ("sim/src/mutation/judge.rs", "lists what is reported without a mutation"),
     ("sim/src/outage/mod.rs", "names what was reported"),

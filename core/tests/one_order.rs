@@ -18,7 +18,7 @@ const RULES: [Rule; 4] = [
     Rule {
         says: &[".promoted(", ".promote("],
         within: ALL,
-        // The exploration takes frames in every order and therefore has no node; it shares the nodes' `Role`.
+        // The exploration takes frames in every order and therefore has no node; it shares the nodes' `DaemonMachine`.
         except: &["core/src/machine/", "core/src/node/", "sim/src/explore/moves/apply.rs"],
         remedy: "run a `node::daemon::Daemon`: after each step it makes an incumbent of a successor that serves",
     },
@@ -38,12 +38,14 @@ const RULES: [Rule; 4] = [
     Rule {
         says: &["poll(&mut", "poller::wait("],
         within: &["core/src/unix"],
-        // One look at a process that ends, a wait for a child, a question of its own; `wake.rs` tests its descriptor.
+        // One look at a process that ends, a wait for a child, a question of its own, a client's connection in a thread of the
+        // daemon's; `wake.rs` tests its descriptor.
         except: &[
             "core/src/unix/poller.rs",
             "core/src/unix/reactor.rs",
             "core/src/unix/pid.rs",
             "core/src/unix/wake.rs",
+            "core/src/unix/connections/socket.rs",
             "core/src/unix/supervisor/child.rs",
             "core/src/unix/supervisor/query.rs",
         ],
@@ -94,5 +96,20 @@ fn only_nodes_order_what_has_happened_and_promote_a_successor() {
         assert!(found.is_empty(), "{}\nInstead, {}.", found.join("\n"), rule.remedy);
         let idle: Vec<_> = rule.except.iter().filter(|except| !needed.contains(except)).collect();
         assert!(idle.is_empty(), "{idle:?} need no exception for {:?} any more: strike them out", rule.says);
+    }
+}
+
+/// The folders of the exploration, each after those that it may name.
+const EXPLORATION: [&str; 5] = ["model", "checks", "moves", "search", "report"];
+
+#[test]
+fn the_folders_of_the_exploration_name_each_other_one_way() {
+    for (at, folder) in EXPLORATION.iter().enumerate() {
+        each_file(&root().join("sim/src/explore").join(folder), &mut |name, text| {
+            let later =
+                EXPLORATION[at + 1..].iter().find(|later| text.contains(&format!("explore::{later}")));
+            assert_eq!(later, None, "{name} names what may name it");
+            assert!(!text.contains("super::super"), "{name} hides what it names");
+        });
     }
 }

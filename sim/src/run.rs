@@ -29,7 +29,7 @@ pub struct RunReport {
     pub gaps: Vec<Gap>,
     /// Cells of the machines' tables that were met. In no order.
     pub cells: Vec<Cell>,
-    /// The same, each with how everybody else stood, if that was to be recorded.
+    /// The same, each with how all other processes stood, if that was to be recorded.
     pub coverage: BTreeSet<CoveragePoint>,
     /// Where faults could have struck, in order, if that was to be recorded.
     pub passed: Vec<Passed>,
@@ -60,13 +60,13 @@ pub struct RunReport {
 /// How things stand when nothing is under way.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rest {
-    /// Who serves.
+    /// The process that serves.
     pub serves: Option<Name>,
-    /// Who holds the lock.
+    /// The process that holds the lock.
     pub holder: Option<Name>,
     /// What supervisors have reported of the handoffs that were asked for.
     pub verdicts: Vec<Verdict>,
-    /// Whom the journal names as the one that runs; nobody, or one who has ended.
+    /// The process that the journal names as the one that runs; none if it names none, or one that has ended.
     pub running: Option<Name>,
     /// The build that the journal names as committed.
     pub committed: Option<u32>,
@@ -83,7 +83,7 @@ pub struct Rest {
 pub struct Struck {
     /// Its number in the plan.
     pub index: usize,
-    /// What it was and whom it hit, such as `crash incumbent`: under this name outages are counted.
+    /// What it was and the role that it hit, such as `crash incumbent`: under this name outages are counted.
     pub class: String,
     /// Where exactly, if the plan left that open.
     pub place: Option<At>,
@@ -96,7 +96,7 @@ pub struct RunOptions {
     pub trace: bool,
     /// The places that were passed.
     pub places: bool,
-    /// How everybody else stood when a cell was met.
+    /// How all other processes stood when a cell was met.
     pub coverage: bool,
     /// Broken on purpose.
     pub planted: Planted,

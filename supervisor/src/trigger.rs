@@ -320,14 +320,14 @@ fn answer(mut stream: &UnixStream, answer: &Answer) {
     }
 }
 
-/// The user who called `connect`, as the kernel knows him.
+/// The user of the process that called `connect`, as the kernel tells.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn peer_uid(stream: &UnixStream) -> io::Result<u32> {
     use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
     Ok(getsockopt(stream, PeerCredentials)?.uid())
 }
 
-/// The user who called `connect`, as the kernel knows him.
+/// The user of the process that called `connect`, as the kernel tells.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn peer_uid(stream: &UnixStream) -> io::Result<u32> {
     Ok(nix::unistd::getpeereid(stream)?.0.as_raw())

@@ -75,11 +75,11 @@ pub(crate) struct Job {
 /// A swap that somebody asked for.
 #[derive(Debug)]
 pub(crate) struct Swap {
-    /// `None` if he can't be answered: SIGHUP.
+    /// `None` if the caller can't be answered: SIGHUP.
     pub(crate) reply: Option<Reply>,
     /// The configuration as it was read for this swap; in force once that is committed.
     pub(crate) fresh: Config,
-    /// What he should know, whatever becomes of it.
+    /// What the caller should know, whatever becomes of it.
     pub(crate) warnings: Vec<String>,
 }
 

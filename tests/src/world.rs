@@ -187,7 +187,7 @@ impl World {
         Writer::start("u", Server::Unix(self.layout.socket()))
     }
 
-    /// Somebody in this world will say what he must not.
+    /// Allows that a process of this world says what it must not.
     pub fn expect_bad_peers(&self) {
         self.has_bad_peers.store(true, Ordering::Relaxed);
     }

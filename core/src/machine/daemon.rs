@@ -37,7 +37,7 @@ pub enum LockAnswer {
     Busy {
         /// What the holder has written so far, if it is a daemon.
         hint: Option<Record>,
-        /// Whom the system names as the holder, for people: it may be no daemon at all.
+        /// The holder as the system names it, for people: it may be no daemon at all.
         holder: Option<PlainText>,
     },
     /// The lock could not even be tried.
@@ -51,7 +51,7 @@ pub enum Exit {
     Retired,
     /// It was asked to stop.
     Stopped,
-    /// The handoff was rolled back, or somebody else serves: this successor is not needed.
+    /// The handoff was rolled back, or another process serves: this successor is not needed.
     Aborted(PlainText),
     /// It can't serve.
     Failed(PlainText),
@@ -64,7 +64,7 @@ pub enum Exit {
 pub enum DaemonEvent<D> {
     /// The process has started.
     Start,
-    /// Somebody connected to the control socket.
+    /// A peer has connected to the control socket.
     Connected(LinkId),
     /// A message came.
     Frame(LinkId, Message),
@@ -95,7 +95,7 @@ pub enum DaemonEffect<H> {
     StartHook(Op, H),
     /// Free the lock.
     Unlock,
-    /// Give the listening sockets to whoever is at the other end of a link, and go on using them.
+    /// Give the listening sockets to the peer at the other end of a link, and go on using them.
     SendListeners(LinkId),
 }
 

@@ -65,11 +65,11 @@ pub type Effect = DaemonEffect<Hook>;
 /// Why the lock is tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Why {
-    /// Told to retire: once, to see that somebody holds it.
+    /// Told to retire: once, to see that another process holds it.
     Retire,
     /// Told to resume: until it is free.
     Resume,
-    /// The supervisor is silent: until it is free or somebody else serves.
+    /// The supervisor is silent: until it is free or another process serves.
     Orphan,
 }
 
@@ -352,7 +352,7 @@ impl Incumbent {
         self.course == Course::Stop
     }
 
-    /// A seal's progress, and to whom it is to be sent; nothing if nobody waits for it.
+    /// A seal's progress as a message, and the link that it goes over; `None` if no supervisor waits for it.
     pub fn seal_progress(&self, progress: SealProgress) -> Option<(LinkId, Message)> {
         let session =
             self.session.as_ref().filter(|session| self.state == State::Sealing && !session.over)?;

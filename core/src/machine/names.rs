@@ -111,7 +111,7 @@ impl EffectName {
 }
 
 names! {
-    /// The one at the other end of a link, as a machine knows it.
+    /// The process at the other end of a link, as a machine knows it.
     pub enum Speaker {
         Supervisor = "supervisor",
         Incumbent = "incumbent",

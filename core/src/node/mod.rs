@@ -41,9 +41,9 @@ pub enum Read {
 /// The process at the other end of a connection, as the kernel tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Credentials {
-    /// The effective user.
+    /// The effective user of the process, when it connected or began to listen.
     pub uid: u32,
-    /// The process; `None` where the system doesn't tell.
+    /// The pid at that time; `None` where the system doesn't tell, 0 for a process of another pid namespace.
     pub pid: Option<u32>,
 }
 

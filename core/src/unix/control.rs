@@ -15,6 +15,7 @@ use nix::errno::Errno;
 use nix::unistd::geteuid;
 
 use crate::error::{Error, Result};
+use crate::node::Credentials;
 use crate::unix::bind::{bind_unix, check_path, connect_unix, listen_socket, remove_unanswered};
 use crate::unix::context::Context;
 use crate::unix::pid::may_live;
@@ -56,7 +57,7 @@ impl ControlSocket {
         Ok(control)
     }
 
-    /// Takes the control path: whoever connects from now on reaches this process.
+    /// Takes the control path: a peer that connects from now on reaches this process.
     ///
     /// # Errors
     /// The directory is gone or not writable. Nothing has changed then.
@@ -86,7 +87,7 @@ impl ControlSocket {
     ///
     /// # Errors
     /// Descriptors or memory are exhausted: the connection still waits, so pause before the next try.
-    pub fn accept(&self) -> io::Result<Option<(UnixStream, Peer)>> {
+    pub fn accept(&self) -> io::Result<Option<(UnixStream, Credentials)>> {
         loop {
             let stream = match self.listener.accept() {
                 Ok((stream, _)) => stream,
@@ -123,7 +124,7 @@ impl ControlSocket {
 }
 
 impl AsFd for ControlSocket {
-    /// Readable (`POLLIN`) when somebody waits to be accepted.
+    /// Readable (`POLLIN`) when a connection waits to be accepted.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.listener.as_fd()
     }
@@ -167,7 +168,7 @@ pub fn pids_beside(path: &Path) -> io::Result<Vec<u32>> {
     Ok(pids)
 }
 
-/// Who listens at the control path, as the kernel says: a file's name could name anybody.
+/// The process that listens at the control path, as the kernel says: a file's name could name any process.
 #[derive(Debug, Default)]
 pub(crate) struct Owner {
     /// For this socket, so that one that does not accept is not filled with connections.
@@ -203,7 +204,7 @@ pub(crate) fn connect_to(path: &Path, pid: u32) -> Result<Connect> {
 /// Removes what the ended process `pid` left beside `path`.
 ///
 /// # Errors
-/// Somebody answers there, or it can't be removed.
+/// A process answers there, or it can't be removed.
 pub fn remove_stale(path: &Path, pid: u32) -> Result<()> {
     let beside = beside(path, pid);
     remove_unanswered(&beside)?;
@@ -229,7 +230,7 @@ pub enum Connect {
     Connected(UnixStream),
     /// Nobody listens there.
     NotThere,
-    /// Somebody listens, but the queue is full: try again.
+    /// A process listens, but the queue is full: try again.
     Retry,
 }
 
@@ -248,34 +249,25 @@ pub fn connect(path: &Path) -> Result<Connect> {
     }
 }
 
-/// Who is at the other end of a Unix socket, as the kernel says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peer {
-    /// Its effective user id, when it connected or began to listen.
-    pub uid: u32,
-    /// Its pid at that time, where the system tells. 0 is a process of another pid namespace.
-    pub pid: Option<u32>,
-}
-
-/// Who is at the other end: who called `connect(2)`; seen from there, who called `listen(2)`; for a
-/// `socketpair(2)`, who made it.
+/// The process at the other end: the one that called `connect(2)`; seen from there, the one that called `listen(2)`; for a
+/// `socketpair(2)`, the one that made it.
 ///
 /// # Errors
 /// The system's; some have forgotten a peer that has gone.
-pub fn peer(stream: &UnixStream) -> io::Result<Peer> {
+pub fn peer(stream: &UnixStream) -> io::Result<Credentials> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     {
         let credentials = nix::sys::socket::getsockopt(stream, nix::sys::socket::sockopt::PeerCredentials)?;
-        Ok(Peer { uid: credentials.uid(), pid: u32::try_from(credentials.pid()).ok() })
+        Ok(Credentials { uid: credentials.uid(), pid: u32::try_from(credentials.pid()).ok() })
     }
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     {
         let (uid, _) = nix::unistd::getpeereid(stream)?;
-        Ok(Peer { uid: uid.as_raw(), pid: None })
+        Ok(Credentials { uid: uid.as_raw(), pid: None })
     }
 }
 
-/// Whether `uid` may control this process: its own user, root, and whoever is in `extra`.
+/// Whether `uid` may control this process: its own user, root, and the users in `extra`.
 pub fn uid_allowed(uid: u32, extra: &[u32]) -> bool {
     uid == geteuid().as_raw() || uid == 0 || extra.contains(&uid)
 }

@@ -15,14 +15,14 @@ pub type HookResult<T> = Result<T, Box<dyn StdError + Send + Sync>>;
 pub struct DrainReport {
     /// Connections still open when the grace was over.
     pub open_conns_remaining: u32,
-    /// Nothing is accepted any more. `false` rolls the handoff back.
+    /// Whether no connection is accepted any more. `false` rolls the handoff back.
     pub accept_closed: bool,
 }
 
 /// What a seal made durable.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SealReport {
-    /// The last revision of each shard. The successor must not be behind.
+    /// The last revision of each shard. The successor must not be behind it.
     pub last_revision_per_shard: Vec<u64>,
     /// A digest of what is on disk; the default claims nothing.
     pub data_dir_fingerprint: Fingerprint,
@@ -31,17 +31,17 @@ pub struct SealReport {
 /// What a successor opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReadinessSnapshot {
-    /// The listeners that it is about to serve, by name.
+    /// The listeners that the successor is about to serve, by name.
     pub listening_on: Vec<String>,
-    /// It calls itself healthy. `false` rolls the handoff back.
+    /// Whether the daemon calls itself healthy. `false` rolls the handoff back.
     pub healthz_ok: bool,
-    /// The last revision of each shard. One that is behind what was sealed rolls the handoff back.
+    /// The last revision of each shard. A revision behind what was sealed rolls the handoff back.
     pub advertised_revision_per_shard: Vec<u64>,
-    /// A digest of what it opened; compared with the sealed one if both name the same scheme.
+    /// A digest of what was opened; compared with the sealed one if both name the same scheme.
     pub data_dir_fingerprint: Fingerprint,
 }
 
-/// From where to resume after an aborted handoff.
+/// The source of the state from which a daemon resumes after an aborted handoff.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResumeFrom {
     /// Only a drain has run: what is in memory is still true.
@@ -65,10 +65,11 @@ pub trait Drainable: Send {
     /// after. Must be idempotent.
     fn resume_after_abort(&mut self, from: ResumeFrom) -> HookResult<()>;
 
-    /// What a status shows.
+    /// Tells what a status shows.
     fn snapshot_state(&self) -> StateSnapshot;
 
-    /// The predecessor has ended: from here on the daemon may write what the old binary could not read.
+    /// Makes what the predecessor could not undo: it has ended, and from here on the daemon may write what the old binary could not
+    /// read.
     fn finalize(&mut self) {}
 }
 

@@ -1,7 +1,7 @@
 //! The journal's file: durable before a write returns, never fatal when damaged, and held by one supervisor.
 //!
 //! The lock is `flock(2)` on the file itself, which only its owner may open. Files come to the path complete and locked, by `link` or
-//! `rename`, and who locks one looks again whether it still is the one at the path: so no two can hold the
+//! `rename`, and a process that locks one looks again whether it still is the one at the path: so no two can hold the
 //! journal.
 use std::fmt::Write as _;
 use std::fs::{self, File};

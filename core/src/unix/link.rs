@@ -47,7 +47,7 @@ impl Link {
         }
     }
 
-    /// A link that accepts descriptors beside [`Message::Listeners`]. Whoever reads one takes them.
+    /// A link that accepts descriptors beside [`Message::Listeners`]. The caller that reads one takes them.
     pub(crate) fn receiving(stream: UnixStream) -> Link {
         Link { receives: true, ..Link::new(stream) }
     }
@@ -179,7 +179,7 @@ impl Link {
         Read::Closed(why.into())
     }
 
-    /// The stream, for who is at its other end.
+    /// The stream, to ask for the process at its other end.
     pub(crate) fn stream(&self) -> &UnixStream {
         &self.stream
     }

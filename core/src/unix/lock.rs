@@ -18,7 +18,7 @@ use crate::unix::trusted::{inode_of, open_private_directory};
 /// A data directory that is open: what is locked is this very directory, and what is opened through
 /// [`DataDir::path`] lies in it, wherever its own path leads by then. Cheap to clone.
 ///
-/// It belongs to this process's user or to root, and nobody else may read or write it: whoever may open a directory
+/// It belongs to this process's user or to root, and no other user may read or write it: a user who may open a directory
 /// may hold its lock.
 #[derive(Clone, Debug)]
 pub struct DataDir {
@@ -30,7 +30,7 @@ impl DataDir {
     /// Opens the directory at `path`.
     ///
     /// # Errors
-    /// It is missing, not a directory, or not readable; [`Error::Untrusted`](crate::Error::Untrusted) if it belongs to
+    /// The directory is missing, not a directory, or not readable; [`Error::Untrusted`](crate::Error::Untrusted) if it belongs to
     /// another user, or others may read or write it.
     pub fn open(path: impl AsRef<Path>) -> Result<DataDir> {
         let path = path.as_ref();
@@ -73,7 +73,7 @@ impl DataDir {
         &self.named
     }
 
-    /// Sees that its path still leads to it: a daemon that opened its files by path would write elsewhere.
+    /// Checks that its path still leads to this directory: a daemon that opened its files by path would write elsewhere.
     ///
     /// # Errors
     /// The path leads to another directory or to none, with what helps.
@@ -90,7 +90,7 @@ impl DataDir {
         )))
     }
 
-    /// Where it is by now, for people.
+    /// The path by which the directory is found by now, for people.
     fn shown(&self) -> String {
         fs::read_link(self.path()).map(|path| format!(" ({})", path.display())).unwrap_or_default()
     }
@@ -126,7 +126,7 @@ impl DataDirLock {
         DataDirLock { dir, is_held: false }
     }
 
-    /// Locks it, without waiting. `false` if another process holds the lock.
+    /// Takes the lock, without waiting. `false` if another process holds the lock.
     ///
     /// # Errors
     /// The path leads to another directory by now (see [`DataDir::check_place`]); the filesystem has no locks.
@@ -156,7 +156,7 @@ impl DataDirLock {
         self.is_held
     }
 
-    /// Who holds the lock, where the system tells.
+    /// The process that holds the lock, where the system tells.
     pub fn holder(&self) -> Option<Holder> {
         holder_of(&self.dir.directory)
     }
@@ -177,7 +177,7 @@ impl Drop for DataDirLock {
     }
 }
 
-/// Who holds a lock, as the kernel says. For people: the process may have ended since.
+/// The process that holds a lock, as the kernel says. For people: it may have ended since.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
     /// Its pid.
@@ -195,7 +195,7 @@ impl fmt::Display for Holder {
     }
 }
 
-/// The holder in words, or that there is no knowing who it is.
+/// The holder in words; "another process" if the system does not tell.
 pub fn in_words(holder: Option<Holder>) -> String {
     holder.map_or_else(|| "another process".into(), |holder| holder.to_string())
 }
@@ -231,13 +231,13 @@ pub(crate) fn unflock(file: &File) -> io::Result<()> {
     Errno::result(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_UN) }).map(drop).map_err(io::Error::from)
 }
 
-/// Who holds the lock of the directory `dir`, as the kernel says.
+/// The process that holds the lock of the directory `dir`, as the kernel says.
 pub(crate) fn holder_at(dir: &Path) -> Option<Holder> {
     let flags = libc::O_DIRECTORY | libc::O_NONBLOCK;
     holder_of(&File::options().read(true).custom_flags(flags).open(dir).ok()?)
 }
 
-/// Whom `proc_locks(5)` names for the lock of `file`; nobody if that is of another pid namespace.
+/// The process that `proc_locks(5)` names for the lock of `file`; none if it is of another pid namespace.
 pub fn holder_of(file: &File) -> Option<Holder> {
     let metadata = file.metadata().ok()?;
     let pid = find_holder(&fs::read_to_string("/proc/locks").ok()?, metadata.dev(), metadata.ino())?;

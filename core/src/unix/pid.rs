@@ -1,4 +1,4 @@
-//! Processes: who they are, and watching one until it ends.
+//! Processes: their identity, and watching one until it ends.
 //!
 //! A [`Watch`] means one process and never a later one with its number: on Linux it holds a pidfd
 //! (`pidfd_open(2)`), and elsewhere it signals nobody but an unreaped child, or a process whose start time
@@ -57,7 +57,7 @@ pub(crate) fn may_live(pid: u32) -> bool {
 }
 
 /// Kills (SIGKILL) what is left of the process group that the ended `process` led; whether there was anything. A number
-/// is not given to another process while a group has it, so who is in the group belonged to `process`.
+/// is not given to another process while a group has it, so a process in the group belonged to `process`.
 ///
 /// # Errors
 /// No permission.
@@ -146,7 +146,7 @@ impl Watch {
         Ok(watch)
     }
 
-    /// Whom this watches.
+    /// The process that this watches.
     pub fn id(&self) -> ProcessId {
         self.process
     }

@@ -50,7 +50,7 @@ names! {
     }
 }
 
-/// Who is to receive a frame.
+/// The process that is to receive a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Receiver {
     /// Its role in a handoff; unknown to a recovery, and nobody's if it goes to a supervisor.

@@ -89,7 +89,7 @@ impl RecordFile {
         }
     }
 
-    /// Creates the file at once with its full size: whoever sees it sees all of it. Zeros are written and not
+    /// Creates the file at once with its full size: a process that sees it sees all of it. Zeros are written and not
     /// a hole left, so that the blocks are there. If another process creates it meanwhile, its file stays.
     fn create(&self) -> io::Result<()> {
         let path = self.path();
@@ -102,7 +102,7 @@ impl RecordFile {
     }
 }
 
-/// Who holds, or held last, the lock of the data directory `dir`, as the record says: a hint. Creates nothing.
+/// The process that holds, or held last, the lock of the data directory `dir`, as the record says: a hint. Creates nothing.
 pub(crate) fn holder(dir: &Path) -> Option<crate::id::ProcessId> {
     let owner = dir.metadata().ok()?.uid();
     let slots = read_slots(&trusted::open_hint(&dir.join(NAME), owner).ok()?).ok()?;

@@ -80,7 +80,7 @@ impl Successor {
         self.inherited.role == StartRole::ColdStart
     }
 
-    /// Binds the control socket beside its path, says who this is, and waits to become part of the handoff.
+    /// Binds the control socket beside its path, introduces this process, and waits to become part of the handoff.
     ///
     /// # Errors
     /// The supervisor is gone or refused; the data directory or the socket can't be used; a listener is not what the

@@ -20,7 +20,7 @@ enum Place {
     Open(DataDir),
 }
 
-/// Where a daemon lives.
+/// A daemon's place: its data directory, its control socket, its listeners.
 #[derive(Clone, Debug)]
 pub struct Options {
     data_dir: Place,
@@ -31,7 +31,7 @@ pub struct Options {
 
 impl Options {
     /// `data_dir` is what only one process may write; it must exist, and nobody else may read or write it.
-    /// `control_socket` is where supervisors find whoever serves: the same path for every build.
+    /// `control_socket` is where supervisors find the daemon that serves: the same path for every build.
     ///
     /// A daemon that opens its files by this path relies on it to lead to the same directory as long as it runs. One
     /// that opens them through a [`DataDir`] does not: see [`Options::in_dir`].
@@ -39,7 +39,7 @@ impl Options {
         Options::at(Place::Named(data_dir.into()), control_socket.into())
     }
 
-    /// The same with a directory that is open: what is locked is then what the daemon opens through
+    /// Takes a directory that is open instead: what is locked is then what the daemon opens through
     /// [`DataDir::path`] or its descriptor.
     pub fn in_dir(data_dir: DataDir, control_socket: impl Into<PathBuf>) -> Self {
         Options::at(Place::Open(data_dir), control_socket.into())
@@ -80,9 +80,9 @@ impl Place {
 pub enum Ended {
     /// A successor serves.
     Retired,
-    /// It was asked to stop, and has drained, sealed and unlocked.
+    /// The daemon was asked to stop, and has drained, sealed and unlocked.
     Stopped,
-    /// It was a successor and is not to serve; with the reason.
+    /// The daemon was a successor and is not to serve, for this reason.
     Aborted(PlainText),
 }
 

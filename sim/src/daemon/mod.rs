@@ -1,4 +1,4 @@
-//! A daemon under simulation: a daemon's author implements [`Simulated`] for his own; [`Ledger`] is ours.
+//! A daemon under simulation: a daemon's author implements [`Simulated`] for it; [`Ledger`] is this crate's own.
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;

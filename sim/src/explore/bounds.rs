@@ -41,12 +41,12 @@ pub struct Bound {
 }
 
 impl Bound {
-    /// Somebody in it breaks the protocol. What is met only then, no fault of a machine or a network leads to.
+    /// A process in it breaks the protocol. What is met only then, no fault of a machine or a network leads to.
     pub fn has_a_bad_peer(&self) -> bool {
         self.faults.strays > 0
     }
 
-    /// What recoveries find in it. Only a hook that hangs, longer than they wait, leaves open who serves.
+    /// What recoveries find in it. Only a hook that hangs, longer than they wait, leaves open which process serves.
     pub fn findings(&self) -> &'static [&'static str] {
         match (self.faults.bad_hooks > 0, self.faults.cancels > 0) {
             _ if !self.faults.recovers => &[],

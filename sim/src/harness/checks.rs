@@ -84,7 +84,7 @@ impl Audit {
     }
 
     /// The longest time that nobody served. That the one that serves was stopped meanwhile is not counted: nobody can tell
-    /// that from a daemon that is slow. A stop of anybody else is, for the service must not wait for him.
+    /// that from a daemon that is slow. A stop of any other process is, since the service must not wait for it.
     pub(crate) fn longest_outage(&self) -> Micros {
         self.outage.longest
     }

@@ -75,7 +75,7 @@ impl Bare {
         self.world.continues(pid);
     }
 
-    /// Whether whoever watches it sees that it has ended.
+    /// Whether a process that watches it sees that it has ended.
     pub fn has_ended(&self, pid: u32) -> bool {
         !self.world.processes.contains_key(&pid)
     }
@@ -85,7 +85,7 @@ impl Bare {
         self.world.processes.get(&pid).is_some_and(|process| process.life == Life::Stopped)
     }
 
-    /// Who a process is; `None` when it has ended.
+    /// A process's identity; `None` when it has ended.
     pub fn identity(&self, pid: u32) -> Option<ProcessId> {
         self.world.processes.get(&pid).map(|process| process.id)
     }
@@ -127,7 +127,7 @@ impl Bare {
         owner.map(|owner| self.world.connect(pid, owner))
     }
 
-    /// Accepts who waits at its control socket: a link.
+    /// Accepts a connection that waits at its control socket: a link.
     pub fn accept(&mut self, pid: u32) -> Option<u64> {
         let (at, link) = self.world.processes.get_mut(&pid).and_then(Process::waiting_mut)?.pop_front()?;
         self.world.passes(at.max(self.world.now));
@@ -135,7 +135,7 @@ impl Bare {
         Some(link)
     }
 
-    /// Who is at the other end.
+    /// The process at the other end.
     pub fn peer(&self, link: u64, pid: u32) -> Option<u32> {
         let link = self.world.links.get(&link)?;
         Some(link.pid(side_of(link, pid).other()))

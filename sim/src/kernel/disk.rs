@@ -83,7 +83,7 @@ pub(crate) enum Lie {
     Altered,
 }
 
-/// Who is shown what is not so, and what is.
+/// A process that is shown what is not so, and what is so.
 #[derive(Debug)]
 struct Deceived {
     pid: u32,
@@ -97,11 +97,11 @@ struct Deceived {
 pub(crate) struct Shared {
     files: BTreeMap<String, File>,
     names: Vec<DirUndo>,
-    /// Who has the lock: one, unless it excludes nobody.
+    /// The processes that have the lock: one, unless it excludes none.
     pub holders: BTreeSet<u32>,
     /// Those of them that have written since they took it.
     pub(super) writers: BTreeSet<u32>,
-    /// Who has a copy of the descriptor that a process opened for it: itself, and its forks.
+    /// The processes that have a copy of the descriptor that one opened for it: itself, and its forks.
     pub(super) sharers: BTreeMap<u32, BTreeSet<u32>>,
     /// Fenced: they have died.
     pub dead: BTreeSet<u32>,
@@ -110,7 +110,7 @@ pub(crate) struct Shared {
     pub armed: Vec<Armed>,
     /// Faults that have struck: their numbers in the plan.
     pub struck: Vec<usize>,
-    /// Writes since somebody last asked: places where one could have struck.
+    /// Writes since they were last asked for: places where one could have struck.
     pub writes: u32,
     pub handoff: u32,
     /// As on a file system on which it does nothing.
@@ -277,7 +277,7 @@ fn path(name: &str) -> String {
 }
 
 impl Shared {
-    /// A process writes to the data directory: it must have the lock, and nobody else who has it may write.
+    /// A process writes to the data directory: it must have the lock, and no other process that has it may write.
     fn audit(&mut self, pid: u32, verb: &str) {
         let violation = if !self.holders.contains(&pid) {
             Some(format!("process {pid} {verb} without the lock"))

@@ -18,7 +18,7 @@ pub(crate) enum Request {
 #[derive(Debug)]
 pub(crate) struct Conn {
     pub client: usize,
-    /// Who has accepted it.
+    /// The process that has accepted it.
     pub owner: Option<u32>,
     /// Sent, and not read yet.
     pub unread: Option<Request>,
@@ -27,7 +27,7 @@ pub(crate) struct Conn {
 /// The listening socket.
 #[derive(Debug, Default)]
 pub(crate) struct SharedListener {
-    /// Who has a descriptor of it.
+    /// The processes that have a descriptor of it.
     holders: BTreeSet<u32>,
     queue: VecDeque<u64>,
     pub conns: BTreeMap<u64, Conn>,
@@ -92,7 +92,7 @@ impl SharedListener {
         self.conns.iter().filter(move |(_, conn)| conn.owner == Some(pid)).map(|(id, _)| *id)
     }
 
-    /// Who has a descriptor, in order.
+    /// The processes that have a descriptor, in order.
     pub(crate) fn holders(&self) -> impl Iterator<Item = u32> {
         self.holders.iter().copied()
     }

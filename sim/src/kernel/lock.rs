@@ -12,7 +12,7 @@ impl Shared {
         false
     }
 
-    /// Frees the lock explicitly (`LOCK_UN`), whoever else has the descriptor.
+    /// Frees the lock explicitly (`LOCK_UN`), whatever other process has the descriptor.
     pub(crate) fn unlock(&mut self, pid: u32) {
         let owner = self.opened_by(pid);
         self.holders.remove(&owner);
@@ -36,7 +36,7 @@ impl Shared {
         }
     }
 
-    /// Who opened what `pid` has: itself, or whom it was forked from.
+    /// The process that opened what `pid` has: itself, or the one that it was forked from.
     fn opened_by(&self, pid: u32) -> u32 {
         let shared = self.sharers.iter().find(|(_, sharers)| sharers.contains(&pid));
         shared.map_or(pid, |(owner, _)| *owner)

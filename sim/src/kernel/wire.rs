@@ -32,7 +32,7 @@ pub(crate) struct Link {
     daemon: End,
     /// The daemon has accepted it.
     pub accepted: bool,
-    /// Passes descriptors to whoever is at the supervisor's end.
+    /// Passes descriptors to the process at the supervisor's end.
     pub carries_listener: bool,
 }
 
@@ -120,7 +120,7 @@ impl Link {
         !self.supervisor.open && !self.daemon.open
     }
 
-    /// Sends a message from `from`; it takes `delay`. When it arrives, if somebody is there to read it.
+    /// Sends a message from `from`; it takes `delay`. When it arrives, if a process is there to read it.
     pub(crate) fn send(
         &mut self,
         from: Side,
@@ -160,7 +160,7 @@ impl Link {
         self.takes(from).then(|| self.arrives(from, at, Bits::Bytes(bytes, number))).flatten()
     }
 
-    /// Both ends are there: what `from` sends can come to somebody.
+    /// Both ends are there: what `from` sends can arrive.
     fn takes(&self, from: Side) -> bool {
         self.end(from).open && self.end(from.other()).open
     }

@@ -31,7 +31,7 @@ pub(super) const PAIR: &str = "two faults";
 pub(super) struct Case {
     /// What happens besides.
     pub path: &'static str,
-    /// What goes wrong, and with whom, such as `crash incumbent`.
+    /// What goes wrong, and with which process, such as `crash incumbent`.
     pub class: String,
     /// The number of its limits, see [`settings`].
     pub setting: usize,
@@ -214,7 +214,7 @@ pub(super) fn long(times: &Times) -> Span {
     Span::from_micros(longest + 2 * times.liveness.micros())
 }
 
-/// What goes wrong, and with whom.
+/// What goes wrong, and with which process.
 pub(super) fn class(fault: &Fault) -> String {
     let what = fault.what;
     match (&fault.at, fault.who) {

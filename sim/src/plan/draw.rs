@@ -58,7 +58,7 @@ const HALF_WAY: [(MachineRole, StateName); 36] = [
     (MachineRole::Successor, StateName::Starting),
 ];
 
-/// What leads a handoff off its usual way: back, or on without somebody; or keeps it for long where it hardly ever is.
+/// What leads a handoff off its usual way: back, or on without one of its processes; or keeps it for long where it hardly ever is.
 const LEADS: [(&str, What); 38] = [
     ("gap supervisor.await-warmed.*", What::Cancel),
     ("gap supervisor.await-drained.*", What::Cancel),
@@ -122,7 +122,7 @@ const STRIKES: [What; 15] = [
 /// What happens to real processes most: every other run with one class of faults has one of these.
 const COMMON: [What; 4] = [What::Crash, What::CrashUnsent, What::Stop, What::Drop];
 
-/// Messages, and to whom they go.
+/// Messages, and the roles that they go to.
 const FRAMES: [(Wanted<MessageName>, Who); 27] = [
     (This(MessageName::Hello), Who::Supervisor),
     (This(MessageName::HelloAck), Who::Incumbent),

@@ -139,7 +139,7 @@ pub struct Fault {
     /// What.
     #[serde(rename = "do")]
     pub what: What,
-    /// To whom; by default to the one that `at` names.
+    /// The role of the process that it happens to; by default the one that `at` names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub who: Option<Who>,
     /// For how long, or by how much.
@@ -172,7 +172,7 @@ pub enum What {
     /// The link is reset; what is on its way is lost.
     Reset,
     /// The hook takes long; an operation whose answer is awaited, the start of a process, a write to a journal: it is done,
-    /// and answered, late, and whoever asked for it goes on meanwhile.
+    /// and answered, late, and the process that asked for it goes on meanwhile.
     Slow,
     /// The hook, or the start of a process, fails; a write to a journal, a daemon's operation does.
     Fail,

@@ -69,7 +69,7 @@ fn change(plan: &mut Plan, other: &Plan, places: &Places, dice: &mut Dice) {
     }
 }
 
-/// Lets a fault strike elsewhere, at another time, or somebody else.
+/// Lets a fault strike elsewhere, at another time, or another process.
 fn change_place(fault: &mut Fault, places: &Places, dice: &mut Dice) {
     let Some(elsewhere) = places.strike(dice) else { return };
     let nth = 1 + dice.below(u64::from(fault.nth) + 2) as u32;

@@ -27,7 +27,7 @@ pub enum At {
     Frame {
         /// Which message.
         name: Wanted<MessageName>,
-        /// Who is to receive it.
+        /// The role that is to receive it.
         to: Who,
     },
     /// `hook NAME`: as it begins.
@@ -96,7 +96,7 @@ pub enum Operation {
     Path,
 }
 
-/// Who is hit.
+/// The role of the process that is hit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Who {

@@ -14,7 +14,7 @@ pub enum Planted {
     ListenerIsGivenAway,
     /// Nobody starts a supervisor that died.
     NoSupervisorAgain,
-    /// Somebody removes the control path.
+    /// A stranger removes the control path.
     PathIsRemoved,
     /// What was rolled back is reported as committed.
     RollBackIsDenied,

@@ -6,7 +6,7 @@ use crate::kernel::{Link, Side};
 use crate::process::{Life, Process};
 use crate::world::World;
 
-/// A cell, and how everybody else stood when it was met.
+/// A cell, and how all other processes stood when it was met.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CoveragePoint {
     /// The cell.

@@ -35,7 +35,7 @@ impl fmt::Display for Name {
 pub struct Entry {
     /// When, in virtual microseconds since the start of the run.
     pub at: Micros,
-    /// To whom it happened; nobody: to the kernel, or to clients.
+    /// The process to which it happened; none: the kernel, or clients.
     pub who: Option<Name>,
     /// What.
     pub what: Happened,
@@ -79,7 +79,7 @@ pub enum Happened {
 pub struct Turn {
     /// Whose machine it is.
     pub role: MachineRole,
-    /// Who has sent the frame, if one came.
+    /// The process that has sent the frame, if one came.
     pub from: Option<Name>,
     /// The event: a message's name, a timer, a hook's end.
     pub event: String,
@@ -98,7 +98,7 @@ pub struct Turn {
 pub enum Effect {
     /// A frame was sent.
     Sent {
-        /// To whom.
+        /// The receiver.
         to: Name,
         /// The message's name.
         message: String,
@@ -122,9 +122,9 @@ pub struct Reaction {
 /// A frame that was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sent {
-    /// By whom.
+    /// The sender.
     pub from: Name,
-    /// To whom.
+    /// The receiver.
     pub to: Name,
     /// Which message.
     pub message: MessageName,

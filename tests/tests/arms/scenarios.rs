@@ -42,8 +42,8 @@ fn same_on_both(name: &str, plan: &Plan) -> Result<u32, Vec<String>> {
     Err(problems)
 }
 
-/// The controller tells the supervisor that it is called off, and waits until he has heard that; so would everybody else, if he
-/// were stopped.
+/// The controller tells the supervisor that it is called off, and waits until the supervisor has heard that; so would all other
+/// processes, if it were stopped.
 fn is_told_while_stopped(plan: &Plan) -> bool {
     let stops = |fault: &Fault| fault.what == What::Stop && fault.who == Some(Who::Supervisor);
     plan.faults.iter().any(stops) && plan.faults.iter().any(|fault| fault.what == What::Cancel)

@@ -23,7 +23,7 @@ fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
-/// `flock(1)` of a stranger, on whatever he can open: whether he got the lock, and the process that has it.
+/// `flock(1)` of a stranger, on all that a stranger can open: whether it got the lock, and the process that has it.
 fn lock_as_stranger(path: &Path, kind: &str) -> (bool, Child) {
     let mut command = Command::new("flock");
     command.args(["-F", kind, "-n"]).arg(path).args(["sh", "-c", "echo got; exec sleep 60"]);
@@ -75,7 +75,7 @@ fn a_data_directory_that_others_may_open_is_refused_before_anybody_is_disturbed(
     scene.assert_well();
 }
 
-/// As after a mode that was too wide for a moment: what a stranger has opened by then he can lock for ever.
+/// As after a mode that was too wide for a moment: a stranger can lock for ever what it has opened by then.
 #[test]
 fn a_lock_that_a_stranger_holds_is_told_in_his_name() {
     if !is_root() {

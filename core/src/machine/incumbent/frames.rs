@@ -10,7 +10,7 @@ use crate::{
 };
 
 impl Incumbent {
-    /// Whoever connects is told who this is, and decides what to make of it.
+    /// Introduces this process to a peer that connects; the peer decides what to make of it.
     pub(super) fn connected(&mut self, link: LinkId, mut out: Out<'_, Self>) {
         out.push(Effect::<Hook>::Send(link, Message::Hello(self.hello.clone())));
     }
@@ -42,7 +42,7 @@ impl Incumbent {
         }
     }
 
-    /// It has the lock, and keeps it until a hook that begins now has run. Who is told in between has to be told again.
+    /// It has the lock, and keeps it until a hook that begins now has run. A supervisor that says something in between has to say it again.
     fn may_write(&self) -> bool {
         match self.state {
             State::Serving
@@ -138,7 +138,7 @@ impl Incumbent {
         }
     }
 
-    /// The successor serves, it is said: so somebody must hold the lock.
+    /// Leaves, if another process holds the lock: the supervisor says that the successor serves.
     fn retire(&mut self, mut out: Out<'_, Self>) {
         match self.state {
             State::Sealed | State::Locking { asked: false, .. } => self.try_lock(Why::Retire, out),

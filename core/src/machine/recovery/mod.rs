@@ -1,6 +1,6 @@
-//! A supervisor that comes anew, or has lost track: who serves, and what is to become of the others.
+//! A supervisor that comes anew, or has lost track: which process serves, and what is to become of the others.
 //!
-//! It asks and waits, because daemons without a supervisor come to an end by themselves: whoever gets the lock under
+//! It asks and waits, because daemons without a supervisor come to an end by themselves: the process that gets the lock under
 //! the rule of the record serves, the others leave. It ends only what is in the way: a stray that the journal
 //! names, once another serves; and one that may hold the lock and says nothing past a bound. It never tries the lock.
 //!
@@ -31,7 +31,7 @@ pub struct Config {
     /// How long all of it may take, while nobody serves; at least three times `unreachable_limit`, so that a process in
     /// the way does not outlast it.
     pub deadline: Duration,
-    /// The listening sockets are wanted from whoever answers.
+    /// The listening sockets are wanted from a daemon that answers.
     pub take_listeners: bool,
 }
 
@@ -61,9 +61,9 @@ pub enum Sight {
 /// A process that may be a daemon of this control path, and has not ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Sighting {
-    /// Who.
+    /// The process.
     pub process: ProcessId,
-    /// Why.
+    /// What makes it one.
     pub sight: Sight,
 }
 
@@ -72,7 +72,7 @@ pub struct Sighting {
 pub enum Event {
     /// Begin.
     Start,
-    /// Who is there. Processes that are known already may be among them or not.
+    /// Processes were looked for, and these were found. Those that are known already may be among them or not.
     Looked(Vec<Sighting>),
     /// A message came.
     Frame(ProcessId, Message),
@@ -102,9 +102,9 @@ pub enum Effect {
 /// What a recovery asks for and waits for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Awaited {
-    /// Look who is there, and whether this process is.
+    /// Look for processes that may be daemons, and for this one.
     Look(Option<ProcessId>),
-    /// Write into the journal who serves, and that nothing is under way.
+    /// Write into the journal which process serves, and that nothing is under way.
     Note(Verdict),
     /// It is over. No result ever comes.
     Finish(Outcome),
@@ -118,14 +118,14 @@ pub enum Verdict {
     Serves(ProcessId),
     /// Every process that could serve has ended: a cold start is due.
     NobodyServes,
-    /// The time is over: somebody lives, but nobody has said that it serves.
+    /// The time is over: a process lives, but none has said that it serves.
     Unconfirmed,
     /// The caller called it off.
     Cancelled,
 }
 
 impl Verdict {
-    /// Whether it is known who serves, if anybody does. If not, another recovery follows.
+    /// Whether it is known which process serves, if one does. If not, another recovery follows.
     pub fn is_clear(self) -> bool {
         match self {
             Verdict::Serves(_) | Verdict::NobodyServes => true,
@@ -161,7 +161,7 @@ pub struct Outcome {
 enum Phase {
     /// Nothing has begun.
     Start,
-    /// To see who is there.
+    /// To see which processes are there.
     AwaitLook,
     /// Answers, ends, the next question.
     AwaitAnswers,

@@ -10,7 +10,7 @@ use crate::{
 };
 
 impl Recovery {
-    /// Looks who is there: at first, after every end, and before everyone is asked again.
+    /// Looks for processes: at first, after every end, and before all are asked again.
     pub(super) fn look(&mut self, out: Out<'_, Self>) {
         self.phase = Phase::AwaitLook;
         out.last(Awaited::Look(self.predecessor()));
@@ -38,7 +38,7 @@ impl Recovery {
         self.decide(now, out);
     }
 
-    /// Asks everyone where it stands.
+    /// Asks every process where it stands.
     fn ask(&mut self, out: &mut Out<'_, Self>) {
         for (process, party) in self.parties.iter_mut().filter(|(_, party)| party.part != Part::Killed) {
             if !core::mem::replace(&mut party.linked, true) {

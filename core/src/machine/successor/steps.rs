@@ -260,7 +260,7 @@ impl Successor {
         }
     }
 
-    /// Can't: gives the lock back before it says so, so that whoever hears it finds it free.
+    /// Gives up: frees the lock before it says so, so that a peer that hears of it finds the lock free.
     pub(super) fn fail(&mut self, locked: bool, error: impl Into<PlainText>, mut out: Out<'_, Self>) {
         if locked {
             out.push(Effect::Unlock);

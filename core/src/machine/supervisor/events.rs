@@ -96,7 +96,7 @@ impl Supervisor {
         }
     }
 
-    /// A crash of the incumbent becomes an early takeover, if there is somebody to take over.
+    /// Turns a crash of the incumbent into an early takeover, if there is a successor.
     fn incumbent_ended(&mut self, now: Time, how: PlainText, mut out: Out<'_, Self>) {
         match self.phase {
             Phase::AwaitRetired if self.successor.lives => return self.finalize(out),
@@ -349,7 +349,7 @@ impl Supervisor {
         }
     }
 
-    /// Before `Commit`: back, if there is somebody to go back to, or there never was. After it: on.
+    /// Goes back before `Commit`, if the incumbent lives or there never was one; after it the handoff goes on.
     pub(super) fn cancel(&mut self, now: Time, out: Out<'_, Self>) {
         let why = Reason::Cancelled;
         match self.phase {

@@ -127,7 +127,7 @@ impl Supervisor {
         }
     }
 
-    /// Whoever answers at the control path now. If it is another than before, it is an earlier handoff's successor,
+    /// A process answers at the control path. If it is another than before, it is an earlier handoff's successor,
     /// which took the path from the incumbent.
     fn met_again(&mut self, now: Time, hello: Hello, mut out: Out<'_, Self>) {
         if self.successor.id == Some(hello.process()) && self.successor.greeted {

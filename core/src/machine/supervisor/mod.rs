@@ -48,7 +48,7 @@ impl Config {
     }
 }
 
-/// Whom the supervisor talks to.
+/// A process that the supervisor talks to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Peer {
     /// The process that serves.
@@ -81,7 +81,7 @@ pub enum Event {
     Start {
         /// Drawn at random by the host.
         handoff_id: HandoffId,
-        /// Somebody should answer at the control path.
+        /// A process is expected to answer at the control path.
         replace: bool,
     },
     /// Nobody could be reached at the control path.
@@ -290,7 +290,7 @@ impl Supervisor {
         }
     }
 
-    /// The incumbent, once it has said who it is.
+    /// The incumbent, once it has introduced itself.
     pub fn incumbent(&self) -> Option<ProcessId> {
         self.incumbent.id
     }

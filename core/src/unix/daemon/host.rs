@@ -12,8 +12,8 @@ use crate::host::{Clock, Crashed, Gap, Gaps, Sockets, Storage};
 use crate::id::ProcessId;
 use crate::machine::{Cell, Exit, LinkId, LockAnswer, Op, incumbent, successor};
 use crate::message::Message;
+use crate::node::Read;
 use crate::node::daemon::{self as node, Accepted, Daemon, DaemonMachine, Event, Hook, Os};
-use crate::node::{Credentials, Read};
 use crate::record::Record;
 use crate::time::Time;
 use crate::unix::env::Inherited;
@@ -33,7 +33,7 @@ pub(super) struct Host {
     calls: Sender<Call>,
     replies: Receiver<Reply>,
     stop: StopHandle,
-    /// Whom this process is to replace, once it was told.
+    /// The process that this one is to replace, once it was told.
     incumbent: Option<ProcessId>,
     /// The node accepts no connection now.
     is_full: bool,
@@ -119,9 +119,7 @@ impl Os for Host {
         let accepted = self.place.control.accept();
         self.is_full = accepted.is_err();
         match accepted {
-            Ok(Some((stream, peer))) => {
-                Accepted::Link(self.links.add(stream), Credentials { uid: peer.uid, pid: peer.pid })
-            }
+            Ok(Some((stream, peer))) => Accepted::Link(self.links.add(stream), peer),
             Ok(None) => Accepted::Nobody,
             Err(error) => {
                 if let Some(left_out) = self.refusals.admits(Instant::now()) {

@@ -1,4 +1,4 @@
-//! A daemon's connections: the supervisor's, and those of whoever comes to the control socket.
+//! A daemon's connections: the supervisor's, and those of peers at the control socket.
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;

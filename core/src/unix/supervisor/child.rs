@@ -28,12 +28,12 @@ impl Child {
         Child { watch }
     }
 
-    /// Who it is.
+    /// The process.
     pub fn id(&self) -> ProcessId {
         self.watch.id()
     }
 
-    /// Whether it has ended, and how. Reaps it, and kills what it has left in its process group.
+    /// Reaps the process if it has ended, and tells how; `None` if it has not. Kills what it has left in its process group.
     ///
     /// # Errors
     /// The system's; none is expected.
@@ -45,7 +45,7 @@ impl Child {
         Ok(ended)
     }
 
-    /// As [`Child::try_wait`], for up to `timeout`.
+    /// Waits for the end of the process, for up to `timeout`; as [`Child::try_wait`].
     ///
     /// # Errors
     /// As there.
@@ -65,7 +65,7 @@ impl Child {
         }
     }
 
-    /// Asks it to stop (SIGTERM).
+    /// Asks the process to stop (SIGTERM).
     ///
     /// # Errors
     /// No permission.
@@ -73,7 +73,7 @@ impl Child {
         self.watch.signal(Signal::SIGTERM).context(|| format!("can't signal process {}", self.id()))
     }
 
-    /// Kills it (SIGKILL) and its process group.
+    /// Kills the process (SIGKILL) and its process group.
     ///
     /// # Errors
     /// No permission.
@@ -81,8 +81,8 @@ impl Child {
         self.watch.kill_group().context(|| format!("can't kill process {}", self.id()))
     }
 
-    /// Readable once it has ended (a pidfd). `None` if it is known to have, or where the system has no such
-    /// thing: ask [`Child::try_wait`] now and then.
+    /// A descriptor that is readable once the process has ended (a pidfd). `None` if it is known to have ended, or where the system
+    /// has no pidfd: ask [`Child::try_wait`] now and then.
     pub fn as_pollable(&self) -> Option<BorrowedFd<'_>> {
         self.watch.pollable()
     }

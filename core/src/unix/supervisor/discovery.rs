@@ -19,7 +19,7 @@ pub(super) fn look(supervisor: &Supervisor, owner: Option<u32>) -> Seen {
     }
 }
 
-/// Who holds the lock of a data directory, if the record and the kernel say the same.
+/// The process that holds the lock of a data directory, if the record and the kernel say the same.
 fn lock_holder(dir: &Path) -> Option<ProcessId> {
     record_file::holder(dir)
         .filter(|holder| lock::holder_at(dir).is_some_and(|found| found.pid == holder.pid))

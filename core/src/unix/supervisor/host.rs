@@ -273,8 +273,7 @@ impl Os for Host<'_> {
 
     fn credentials(&self, peer: Peer) -> std::result::Result<Credentials, HostError> {
         let link = self.party(peer).link.as_ref().ok_or_else(|| HostError::peer("the link is gone"))?;
-        let peer = control::peer(link.stream())?;
-        Ok(Credentials { uid: peer.uid, pid: peer.pid })
+        Ok(control::peer(link.stream())?)
     }
 
     fn uid(&self) -> u32 {

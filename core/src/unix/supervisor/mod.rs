@@ -73,20 +73,20 @@ pub struct SpawnSpec {
     pub image: Option<Image>,
     /// Its arguments after the zeroth.
     pub args: Vec<OsString>,
-    /// Added to what is passed on of this process's environment, or replacing in it.
+    /// Variables that are added to what is passed on of this process's environment, or replace those in it.
     pub env: Vec<(OsString, OsString)>,
-    /// Its user, directory and umask, and what is passed on of this process's environment. Whom it runs as is said to
-    /// [`Supervisor::with_user`], too.
+    /// The process's user, directory and umask, and what is passed on of this process's environment.
+    /// [`Supervisor::with_user`] must be told the user, too.
     pub setting: Setting,
-    /// The whole handoff; when it is over and the successor has not been committed, all is rolled back. Absolute:
+    /// The time of the whole handoff; when it is over and the successor has not been committed, all is rolled back. Absolute:
     /// neither a drain nor a peer that drips extends it. 5 minutes by default.
     pub deadline: Duration,
     /// How long the incumbent's open requests may take to finish. 60 seconds by default.
     pub drain_grace: Duration,
-    /// A process that was silent for so long counts as hung; heartbeats come at a fifth of it. 50 ms to 60 seconds,
+    /// The time after which a silent process counts as hung; heartbeats come at a fifth of it. 50 ms to 60 seconds,
     /// 5 seconds by default.
     pub liveness: Duration,
-    /// How long one hook of a daemon may run before its process ends itself: it would hold everyone. The
+    /// How long one hook of a daemon may run before its process ends itself: it would hold up all others. The
     /// deadline by default.
     pub hook_limit: Option<Duration>,
     /// How long a retired incumbent may take to end before it is killed. 10 seconds by default.
@@ -136,8 +136,8 @@ impl SpawnSpec {
 }
 
 /// Ends what a [`Supervisor`] has under way, and whatever it is asked for afterwards, one way or the other: what
-/// was not committed is rolled back; what was goes on, and so does a handoff whose incumbent has ended, since nobody
-/// is left to go back to.
+/// was not committed is rolled back; what was goes on, and so does a handoff whose incumbent has ended, since there
+/// is no process to go back to.
 #[derive(Clone)]
 pub struct CancelHandle {
     cancelled: Arc<AtomicBool>,
@@ -145,7 +145,7 @@ pub struct CancelHandle {
 }
 
 impl CancelHandle {
-    /// Cancels. It stays so.
+    /// Cancels, for good.
     pub fn cancel(&self) {
         self.cancelled.store(true, Ordering::SeqCst);
         self.waker.wake();
@@ -268,7 +268,7 @@ impl Supervisor {
         Ok(self)
     }
 
-    /// Says where the daemon's data directory is: a recovery then finds whoever holds its lock, though its sockets and
+    /// Says where the daemon's data directory is: a recovery then finds the process that holds its lock, though its sockets and
     /// the journal are gone.
     #[must_use]
     pub fn with_data_dir(mut self, dir: impl Into<PathBuf>) -> Self {
@@ -291,12 +291,12 @@ impl Supervisor {
         self
     }
 
-    /// Replaces whoever answers at the control path by what `spec` says. Blocks until that has come to an end,
+    /// Replaces the daemon that answers at the control path by what `spec` says. Blocks until that has come to an end,
     /// whichever; the outcome says which.
     ///
     /// # Errors
     /// In all of these nothing was touched: [`Error::Busy`] if another handoff is under way, here or by another
-    /// supervisor; [`Error::Peer`] if nobody can be reached at the control path; [`Error::Caller`] and
+    /// supervisor; [`Error::Peer`] if no daemon can be reached at the control path; [`Error::Caller`] and
     /// [`Error::System`] if `spec` can't be carried out.
     pub fn perform_handoff(&self, spec: SpawnSpec) -> Result<HandoffOutcome> {
         self.run(spec, true)
@@ -311,16 +311,16 @@ impl Supervisor {
         self.run(spec, false)
     }
 
-    /// Finds out who serves, when this process can't know: at its start, when the daemon has ended by itself, and after
-    /// a handoff that was neither committed nor rolled back. Asks everyone who may be a daemon at the control path,
+    /// Finds out which process serves, when this one can't know: at its start, when the daemon has ended by itself, and after
+    /// a handoff that was neither committed nor rolled back. Asks every process that may be a daemon at the control path,
     /// waits until one serves, ends strays that the journal names, and brings what was under way to its end. If this
     /// supervisor has no listeners, it takes those that the daemons have: see [`Supervisor::listeners`].
     ///
-    /// If nobody serves ([`RecoveryOutcome::nobody_serves`]), a cold start is the caller's to ask for.
+    /// If no process serves ([`RecoveryOutcome::nobody_serves`]), a cold start is the caller's to ask for.
     ///
     /// # Errors
     /// [`Error::Busy`] while something else is under way, [`Error::Cancelled`]; [`Error::System`] if the system
-    /// refuses what nobody can do without.
+    /// refuses what a recovery needs.
     pub fn recover(&self, spec: &RecoverySpec) -> Result<RecoveryOutcome> {
         let mut workshop = self.workshop()?;
         workshop.reap();
@@ -357,7 +357,7 @@ impl Supervisor {
         self.workshop()?.listeners.try_clone()
     }
 
-    /// From now on successors inherit these. The daemon that serves keeps what it has until it is replaced.
+    /// Lets successors inherit these from now on. The daemon that serves keeps what it has until it is replaced.
     ///
     /// # Errors
     /// [`Error::Busy`] while a handoff is under way.
@@ -391,10 +391,10 @@ impl Supervisor {
         self.cancel.clone()
     }
 
-    /// Asks whoever answers at the control path. Works while a handoff is under way; takes a second at most.
+    /// Asks the daemon that answers at the control path for its status. Works while a handoff is under way; takes a second at most.
     ///
     /// # Errors
-    /// [`Error::Peer`] if nobody answers.
+    /// [`Error::Peer`] if no daemon answers.
     pub fn status(&self) -> Result<DaemonStatus> {
         query::ask(&self.control, Duration::from_secs(1))
     }

@@ -8,7 +8,7 @@ use crate::time::{Duration, Time};
 
 use super::Child;
 
-/// Who serves after a handoff that was begun.
+/// What became of a handoff that was begun: which process serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Verdict {
     /// The successor serves and the incumbent has ended.
@@ -45,22 +45,22 @@ impl Verdict {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct HandoffOutcome {
-    /// The handoff; it is in the log lines of all three processes.
+    /// The handoff, as it is named in the log lines of all three processes.
     pub handoff_id: HandoffId,
-    /// What became of it.
+    /// What became of the handoff.
     pub verdict: Verdict,
     /// Whether the successor serves: the verdict is [`Verdict::Committed`].
     pub committed: bool,
-    /// Why it was not committed.
+    /// Why the handoff was not committed; `None` if it was.
     pub abort_reason: Option<Reason>,
-    /// The incumbent said that it serves again.
+    /// Whether the incumbent has said that it serves again.
     pub resumed_confirmed: bool,
     /// The successor, if it serves.
     pub child: Option<Child>,
     /// What each phase took.
     pub phases: Phases,
-    /// The journal says so. A successor that serves although it does not was not told that its predecessor has ended:
-    /// [`Supervisor::recover`](super::Supervisor::recover) writes who serves, and tells it then.
+    /// Whether the journal says so. A successor that serves although it does not was not told that its predecessor has ended:
+    /// [`Supervisor::recover`](super::Supervisor::recover) writes which process serves, and tells it then.
     pub journalled: bool,
     /// What went wrong without changing the outcome.
     pub warnings: Vec<String>,
@@ -102,7 +102,7 @@ impl HandoffOutcome {
 }
 
 impl From<&Result<HandoffOutcome>> for End {
-    /// What the keeper is to know of a call's result. Where the system failed, nobody can tell who serves.
+    /// What the keeper is to know of a call's result. Where the system failed, it is not known which process serves.
     fn from(result: &Result<HandoffOutcome>) -> End {
         let (verdict, journalled) = match result {
             // What was to be started can't be, or must not be trusted: found before anything was touched.
@@ -135,23 +135,23 @@ impl From<Verdict> for machine::Verdict {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Phases {
-    /// To reach the incumbent and to start the successor's process.
+    /// The time to reach the incumbent and to start the successor's process.
     pub spawn: Duration,
-    /// Until the successor was warm; the incumbent serves.
+    /// The time until the successor was warm; the incumbent serves.
     pub warm_up: Duration,
-    /// The incumbent's drain: the pause begins.
+    /// The time of the incumbent's drain: the pause begins.
     pub drain: Duration,
-    /// The incumbent's seal.
+    /// The time of the incumbent's seal.
     pub seal: Duration,
-    /// Until the successor held the lock and the open state.
+    /// The time until the successor held the lock and the open state.
     pub open: Duration,
-    /// Until the successor served: the pause ends.
+    /// The time until the successor served: the pause ends.
     pub commit: Duration,
-    /// Until the journal said so and the incumbent had ended.
+    /// The time until the journal said so and the incumbent had ended.
     pub retire: Duration,
-    /// The way back, if it was taken.
+    /// The time of the way back, if it was taken.
     pub roll_back: Duration,
-    /// All of it.
+    /// The time of the whole handoff.
     pub total: Duration,
 }
 

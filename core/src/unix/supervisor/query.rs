@@ -14,13 +14,13 @@ use crate::unix::poller;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DaemonStatus {
-    /// Who it is.
+    /// Its introduction: process, build, versions of the protocol.
     pub hello: Hello,
     /// Where it stands.
     pub status: Status,
 }
 
-/// Asks whoever answers at `path`, for `limit` at most.
+/// Asks the daemon that answers at `path`, for `limit` at most.
 pub(crate) fn ask(path: &Path, limit: Duration) -> Result<DaemonStatus> {
     let until = Instant::now() + limit;
     let mut link = connect(path, until)?;

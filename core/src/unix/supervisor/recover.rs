@@ -215,8 +215,7 @@ impl Os for Host<'_> {
     fn credentials(&self, of: ProcessId) -> std::result::Result<Credentials, HostError> {
         let link = self.parties.get(&of).and_then(|party| party.link.as_ref());
         let link = link.ok_or_else(|| HostError::peer("the link is gone"))?;
-        let peer = control::peer(link.stream())?;
-        Ok(Credentials { uid: peer.uid, pid: peer.pid })
+        Ok(control::peer(link.stream())?)
     }
 
     fn uid(&self) -> u32 {

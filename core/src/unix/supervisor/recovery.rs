@@ -11,14 +11,14 @@ use super::Child;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RecoverySpec {
-    /// Everyone is asked again after a fiftieth of it. 5 seconds by default.
+    /// The time for which an answer holds; each process is asked again after a fiftieth of it. 5 seconds by default.
     pub liveness: Duration,
-    /// A process that may hold the lock is killed when it has said nothing for so long and nobody serves: it hangs,
-    /// is stopped, or dumps its memory. 60 seconds by default.
+    /// The time after which a process that may hold the lock is killed, if it says nothing and no process serves: it hangs, is
+    /// stopped, or dumps its memory. 60 seconds by default.
     pub unreachable_limit: Duration,
-    /// A predecessor of the one that serves is killed when it has not left after so long. 10 seconds by default.
+    /// The time after which a predecessor of the daemon that serves is killed, if it has not left. 10 seconds by default.
     pub retire_limit: Duration,
-    /// How long all of it may take, while nobody serves; at least three times `unreachable_limit`. 5 minutes by default.
+    /// The time that the whole recovery may take, while no process serves; at least three times `unreachable_limit`. 5 minutes by default.
     pub deadline: Duration,
 }
 
@@ -38,31 +38,31 @@ impl Default for RecoverySpec {
 #[non_exhaustive]
 pub struct RecoveryOutcome {
     /// The daemon that serves, as it said itself. Nothing stray is left beside it, and it knows that its predecessor
-    /// has ended, unless that is in `left`. If nobody serves, a cold start is due.
+    /// has ended, unless that is in `left`. If none serves, a cold start is due.
     pub daemon: Option<Child>,
     /// What the daemon calls its build.
     pub build_id: Vec<u8>,
-    /// Every process that could serve has ended. If not, and nobody serves, somebody is there who did not say so in
+    /// Whether every process that could serve has ended. If not, and no process serves, one is there that did not say so in
     /// time: try again later.
     pub nobody_serves: bool,
     /// A handoff that an earlier supervisor did not bring to its end.
     pub interrupted: Option<Interrupted>,
-    /// Whom it killed: strays, and processes past a bound.
+    /// The processes that it killed: strays, and those past a bound.
     pub killed: Vec<ProcessId>,
     /// Others that may be daemons here, and are not this supervisor's to end.
     pub left: Vec<ProcessId>,
     /// What went wrong without changing what was found.
     pub warnings: Vec<String>,
-    /// How long it took.
+    /// The time that the recovery took.
     pub took: Duration,
 }
 
 /// A handoff that an earlier supervisor did not bring to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Interrupted {
-    /// The handoff; it is in the log lines of all processes.
+    /// The handoff, as it is named in the log lines of all processes.
     pub handoff_id: HandoffId,
-    /// What became of it.
+    /// What became of the handoff.
     pub end: InterruptedEnd,
 }
 

@@ -84,7 +84,7 @@ impl Model {
             | ModelStep::SupervisorComplete
             | ModelStep::TellEnded(_)
             | ModelStep::SupervisorTimer(_) => Some(Actor::Supervisor),
-            // If there is somebody, his `Hello` says so.
+            // If a daemon is there, its `Hello` says so.
             ModelStep::Connect => self.path.is_none_or(|pid| !self.listens(pid)).then_some(Actor::Supervisor),
             ModelStep::Recover
             | ModelStep::TellRecovery(_)

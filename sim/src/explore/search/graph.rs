@@ -82,7 +82,7 @@ impl Root {
     }
 }
 
-/// How a state was met first: from which, by what step, and in which gap of it somebody died.
+/// How a state was met first: from which, by what step, and in which gap of it a process died.
 struct Met {
     from: u32,
     depth: u16,

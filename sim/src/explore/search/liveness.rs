@@ -17,7 +17,7 @@ use crate::explore::model::steps::Needs;
 pub(crate) struct Vertex {
     /// A run may rest in it.
     pub at_rest: bool,
-    /// Somebody serves and can be reached; or nobody is to.
+    /// A process serves and can be reached; or none is to.
     pub serves: bool,
     /// No supervisor that runs is at work.
     pub over: bool,

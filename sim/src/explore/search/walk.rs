@@ -8,7 +8,7 @@ use crate::explore::moves::apply::Move;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Walk(Model);
 
-/// A step, and in which of its gaps whoever acts dies.
+/// A step, and the gap of it in which the process that acts dies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stride(Move);
 

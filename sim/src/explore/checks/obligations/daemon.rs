@@ -255,7 +255,7 @@ impl DaemonObligations {
         !self.locked || !self.accepts || !self.tries
     }
 
-    /// Who has got the lock writes down that it is his, or gives it back; who has got the control path, that he serves.
+    /// A daemon that has got the lock writes down that it has, or gives it back; one that has got the control path, that it serves.
     fn idles(&self, model: &Model, watch: &Observer<'_>) -> Option<String> {
         let got_lock = !self.locked && model.lock == Some(self.pid);
         let got_path = !self.named && model.path == Some(self.pid);
@@ -272,7 +272,7 @@ impl DaemonObligations {
         unasked.then(|| format!("{} drains, and nobody has asked it to", self.pid))
     }
 
-    /// Who closes a link on a supervisor that has just spoken says why; and who says why closes it.
+    /// A daemon that closes a link on a supervisor that has just spoken says why, and one that says why closes it.
     fn breaks_off(&self, watch: &Observer<'_>) -> Option<String> {
         let (link, must) = match self.came {
             Came::Frame { over, .. } => (over, false),
@@ -337,21 +337,21 @@ fn has_supervisor(model: &Model, pid: u32) -> bool {
     model.links.iter().any(open)
 }
 
-/// Who has a supervisor says heartbeats.
+/// A daemon that has a supervisor says heartbeats.
 fn falls_silent(model: &Model, pid: u32, process: &ModelDaemon) -> Option<String> {
     let silent = has_supervisor(model, pid) && !process.timers().is_armed(Timer::Heartbeat);
     silent.then(|| format!("{pid} has a supervisor, and will say no heartbeats"))
 }
 
-/// Who was told to retire or to stop, and finds that another has the lock, leaves at once.
+/// A daemon that was told to retire or to stop, and finds that another has the lock, leaves at once.
 fn stays(model: &Model, process: &ModelDaemon, pid: u32, watch: &Observer<'_>) -> Option<String> {
     let told = process.told_to_retire || process.told_to_leave || model.signalled == Some(pid);
     let stays = watch.found_busy && told;
     stays.then(|| format!("{pid} is told to leave, finds that another has the lock, and stays"))
 }
 
-/// Who leaves by himself has freed the lock: a process that he has forked may have it as well. And a successor that can't
-/// has said so.
+/// A daemon that leaves by itself has freed the lock: a process that it has forked may have it as well. And a successor that can't
+/// serve has said so.
 fn leaves(model: &Model, pid: u32, exit: &Exit, watch: &Observer<'_>) -> Option<String> {
     if model.lock == Some(pid) && *exit != Exit::HookLimit {
         return Some(format!("{pid} leaves ({exit:?}) with the lock"));

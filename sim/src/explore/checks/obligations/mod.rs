@@ -1,5 +1,5 @@
-//! What a process must do at once, whatever its state: who is connected to says `Hello`, who is asked answers, who is told to do
-//! something begins, who leaves has freed the lock, and a heartbeat repeats what was said.
+//! What a process must do at once, whatever its state: say `Hello` to a peer that connects, answer what it is asked, begin what it
+//! is told to do, free the lock before it leaves, and repeat in a heartbeat what was said.
 //!
 //! Without these, much would be mended by the next heartbeat, question or limit, and only be late. Reads what went over the
 //! wire and what was asked of the kernel, and of a machine
@@ -48,7 +48,7 @@ fn part_of_the_handoff(message: &Message) -> Option<MessageName> {
     }
 }
 
-/// Notes what somebody says, and sees that a heartbeat repeats what he has said last; nothing, if that was over another link.
+/// Notes what a process says, and sees that a heartbeat repeats what it has said last; nothing, if that was over another link.
 pub(crate) fn says(said: &mut Option<MessageName>, here: &mut bool, message: &Message) -> Option<String> {
     let repeats = match message {
         Message::Heartbeat { repeats, .. } => repeats.as_deref().and_then(part_of_the_handoff),

@@ -4,7 +4,7 @@ use handoff::message::MessageName;
 use crate::explore::model::watch::Observer;
 use crate::explore::model::{Life, Model, ModelEnd, ModelLink};
 
-/// When somebody has said where it stands: it is asked for the listening sockets, if they are still missing; and not the same
+/// When a daemon has said where it stands: it is asked for the listening sockets, if they are still missing; and not the same
 /// at once.
 pub(in crate::explore) fn hears(
     model: &Model,
@@ -20,7 +20,7 @@ pub(in crate::explore) fn hears(
         .then(|| format!("the recovery hears from {pid}, and does not ask for the listening sockets"))
 }
 
-/// Who is told that its predecessor has ended is asked what it made of that.
+/// A daemon that is told that its predecessor has ended is asked what it made of that.
 pub(in crate::explore) fn tells(watch: &Observer<'_>) -> Option<String> {
     let told = watch.asked_of.iter().position(|(_, name)| *name == MessageName::Final)?;
     let (pid, _) = watch.asked_of[told];
@@ -29,7 +29,7 @@ pub(in crate::explore) fn tells(watch: &Observer<'_>) -> Option<String> {
         .then(|| format!("the recovery tells {pid} that its predecessor has ended, and does not ask it then"))
 }
 
-/// When it has looked who is there: it asks all of them, and those that it knew before.
+/// When it has looked for daemons: it asks all of them, and those that it knew before.
 pub(in crate::explore) fn looks(model: &Model, watch: &Observer<'_>) -> Option<String> {
     let recovery = model.recovery.as_ref().filter(|recovery| watch.looked && recovery.outcome.is_none())?;
     let is_missed = |pid: &&u32| {

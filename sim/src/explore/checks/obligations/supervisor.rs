@@ -304,7 +304,7 @@ impl Sees<'_> {
         !decided && !self.gone_back() && linked && !self.supervisor.incumbent_has_ended()
     }
 
-    /// Who is not well may have been given up, and then it matters no more what he says.
+    /// A peer that is not well may have been given up, and then it matters no more what it says.
     fn is_well(&self, peer: Peer, what: MessageName) -> bool {
         let pid = self.pid(peer);
         let lives = |pid| self.model.processes.get(&pid).is_some_and(|process| process.is_well());
@@ -317,7 +317,7 @@ impl Sees<'_> {
         pid.is_none_or(lives) && (pid.is_none() || self.link(peer, linked))
     }
 
-    /// Who says something for the first time is heard, unless it does not matter any more.
+    /// A peer that says something for the first time is heard, unless it does not matter any more.
     fn matters(&self, from: Peer, what: MessageName) -> bool {
         let all_well = self.is_well(Peer::Incumbent, what) && self.is_well(Peer::Successor, what);
         let elsewhere = self.said(Peer::Incumbent, &[MessageName::ResumeAfterAbort])
