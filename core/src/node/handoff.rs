@@ -4,8 +4,9 @@ use core::ops::ControlFlow;
 
 use super::{Credentials, Driver, END_AT_HAND, FLOOD, Node, NodeOn, Read};
 use crate::{
+    data::{Data, DirectoryId},
     host::{self, Clock, Crashed, Gaps, Process, SupervisorHost, Transport},
-    id::{HandoffId, ProcessId},
+    id::{BootId, HandoffId, InBoot, ProcessId},
     journal::{Binary, Journal, Parties},
     machine::{
         Machine, Reason, Supervisor,
@@ -71,6 +72,12 @@ pub trait Os: Clock + Gaps {
 
     /// The effective user of this process.
     fn uid(&self) -> u32;
+
+    /// The data directory whose lock the successor holds, if the system tells.
+    fn directory(&self) -> Option<DirectoryId>;
+
+    /// This boot.
+    fn boot(&self) -> BootId;
 
     /// Starts the successor, with a link to it; `replaces` says whether there is an incumbent.
     fn spawn(&mut self, replaces: bool) -> Option<Spawned>;
@@ -146,6 +153,8 @@ struct Rest {
     connecting: bool,
     reconnect_at: Option<Time>,
     connect_failed: Option<String>,
+    /// The machine was told that the successor is unfit: what repeats it is nothing new.
+    unfit_told: bool,
     outcome: Option<Outcome>,
     /// Until when an answer at the control path is waited for, before it is believed that nobody serves.
     doubts_until: Option<Time>,
@@ -169,6 +178,8 @@ impl Handoff {
             incumbent: None,
             successor: None,
             successor_build: Vec::new(),
+            sealed: None,
+            opened: Data::default(),
             before: before.clone(),
         };
         let rest = Rest {
@@ -179,6 +190,7 @@ impl Handoff {
             connecting: false,
             reconnect_at: None,
             connect_failed: None,
+            unfit_told: false,
             outcome: None,
             doubts_until: None,
         };
@@ -397,7 +409,10 @@ impl Rest {
         match os.read(peer) {
             Read::Nothing => None,
             Read::Message(message) => match self.admit(os, peer, &message) {
-                Ok(()) => Some(Event::Frame(peer, message)),
+                Ok(()) => Some(match self.learn(os, peer, &message) {
+                    Some(why) => Event::Unfit(why),
+                    None => Event::Frame(peer, message),
+                }),
                 Err(why) => {
                     os.hang_up(peer);
                     self.party_mut(peer).linked = false;
@@ -421,6 +436,34 @@ impl Rest {
             Peer::Incumbent => self.admit_incumbent(os, hello)?,
         }
         Ok(())
+    }
+
+    /// Learns from a message, or from what a heartbeat repeats, what the data are. Why the successor must not serve those that it
+    /// has opened, if it replaces nobody and others were served before.
+    fn learn<O: Os>(&mut self, os: &O, peer: Peer, message: &Message) -> Option<Reason> {
+        match message {
+            Message::Heartbeat { repeats: Some(repeated), .. } => self.learn(os, peer, repeated),
+            Message::SealComplete { sealed, .. } if peer == Peer::Incumbent => {
+                self.parties.sealed = Some(sealed.last_revision_per_shard.clone());
+                None
+            }
+            Message::Ready { advertised_revision_per_shard: revisions, .. } if peer == Peer::Successor => {
+                let replaces = self.parties.incumbent.is_some();
+                // A successor has its incumbent's directory, which it has seen to itself: to look takes time, and clients wait.
+                let directory = if replaces { None } else { os.directory() };
+                self.parties.opened = Data::opened(os.boot(), directory, revisions);
+                let objects = !replaces && !self.unfit_told;
+                let why = self.knows.data.objection(&self.parties.opened).filter(|_| objects)?;
+                self.unfit_told = true;
+                Some(why)
+            }
+            Message::Serving { .. } if peer == Peer::Successor => {
+                let found = os.directory().map(|value| InBoot { boot: os.boot(), value });
+                self.parties.opened.directory = self.parties.opened.directory.or(found);
+                None
+            }
+            _ => None,
+        }
     }
 
     fn admit_incumbent<O: Os>(&mut self, os: &mut O, hello: &Hello) -> Result<(), String> {

@@ -2,7 +2,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use handoff::data::DirectoryId;
 use handoff::host::{Clock, Gaps};
+use handoff::id::BootId;
 use handoff::journal::{Binary, Journal};
 use handoff::machine::supervisor::{Config, Event, Note, Peer};
 use handoff::message::{Capabilities, Hello, Message, PROTO_MAX, PROTO_MIN, Role, Sealed};
@@ -12,6 +14,8 @@ use handoff::time::Time;
 use handoff::{HandoffId, ProcessId};
 
 pub(crate) const ID: HandoffId = HandoffId([7; 16]);
+pub(crate) const BOOT: BootId = BootId([3; 16]);
+pub(crate) const DIRECTORY: DirectoryId = DirectoryId { dev: 8, ino: 9 };
 pub(crate) const UID: u32 = 1000;
 const LIVENESS: Duration = Duration::from_secs(5);
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -37,6 +41,8 @@ pub(crate) struct Queues {
     pub credentials: Result<Credentials, String>,
     /// What the next attempts to connect come to; `None` puts the answer off. Afterwards they succeed.
     pub connections: VecDeque<Option<Connection>>,
+    /// What the successor has locked.
+    pub directory: Option<DirectoryId>,
     pub spawned: Option<Spawned>,
     pub written: Option<Result<(), String>>,
     pub answers: VecDeque<Answer>,
@@ -55,6 +61,7 @@ impl Queues {
             inboxes: BTreeMap::new(),
             credentials: Ok(Credentials { uid: UID, pid: Some(INCUMBENT.pid) }),
             connections: VecDeque::new(),
+            directory: Some(DIRECTORY),
             spawned: Some(Ok((SUCCESSOR, binary("new")))),
             written: Some(Ok(())),
             answers: VecDeque::new(),
@@ -126,6 +133,14 @@ impl Os for Queues {
 
     fn uid(&self) -> u32 {
         UID
+    }
+
+    fn directory(&self) -> Option<DirectoryId> {
+        self.directory
+    }
+
+    fn boot(&self) -> BootId {
+        BOOT
     }
 
     fn spawn(&mut self, replaces: bool) -> Option<Spawned> {
@@ -264,7 +279,7 @@ fn sealed() -> Message {
     Message::SealComplete { handoff_id: ID, sealed }
 }
 
-fn ready() -> Message {
+pub(crate) fn ready() -> Message {
     let listening_on = Vec::new();
     Message::Ready { handoff_id: ID, listening_on, healthz_ok: true, advertised_revision_per_shard: vec![3] }
 }
@@ -278,5 +293,5 @@ pub(crate) fn failed(error: &str) -> Message {
 }
 
 pub(crate) fn binary(name: &str) -> Binary {
-    Binary { handoff_id: ID, path: name.into(), args: Vec::new(), identity: None }
+    Binary { handoff_id: ID, path: name.into(), args: Vec::new(), working_dir: None, identity: None }
 }

@@ -13,6 +13,7 @@ pub(super) fn of_event(event: &Event) -> EventName {
         Event::Start { replace: false, .. } => name("start", "cold"),
         Event::ConnectFailed(_) => name("connect", "failed"),
         Event::Frame(peer, message) => name(whose(*peer), message.name()),
+        Event::Unfit(_) => name("successor", "unfit"),
         Event::Closed(peer, _) => name(whose(*peer), "closed"),
         Event::Ended(peer, _) => name(whose(*peer), "ended"),
         Event::Spawned(spawned) => name("spawned", result(spawned)),

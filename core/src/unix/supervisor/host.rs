@@ -7,9 +7,10 @@ use super::committed::Launch;
 use super::journal;
 use super::outcome::Stopwatch;
 use super::{Child, HandoffOutcome, SpawnSpec, Supervisor, Workshop};
+use crate::data::DirectoryId;
 use crate::error::{Error, Result};
 use crate::host::{Clock, Crashed, Gap, Gaps};
-use crate::id::{HandoffId, ProcessId};
+use crate::id::{BootId, HandoffId, ProcessId};
 use crate::journal::{Binary, Journal};
 use crate::machine::supervisor::{Config, Note, Peer, Verdict};
 use crate::machine::{Cell, Machine};
@@ -22,7 +23,8 @@ use crate::unix::control::{self, Connect};
 use crate::unix::env::StartRole;
 use crate::unix::gaps;
 use crate::unix::link::{Link, random_id};
-use crate::unix::pid::Watch;
+use crate::unix::lock;
+use crate::unix::pid::{Watch, boot_id};
 use crate::unix::poller::MonotonicClock;
 use crate::unix::reactor::{self, System};
 use crate::unix::spawn::{SpawnRequest, spawn};
@@ -276,6 +278,14 @@ impl Os for Host<'_> {
 
     fn uid(&self) -> u32 {
         self.supervisor.uid()
+    }
+
+    fn directory(&self) -> Option<DirectoryId> {
+        lock::directory_locked_by(self.successor.watch.as_ref()?.id().pid)
+    }
+
+    fn boot(&self) -> BootId {
+        boot_id()
     }
 
     fn spawn(&mut self, replaces: bool) -> Option<Spawned> {
