@@ -417,6 +417,7 @@ impl Runner {
                     Ok(outcome) => self.started(&call, swap, outcome),
                     Err(failure) => {
                         log_failure(&call, &failure);
+                        self.failed_start = self.daemon.child().is_none().then(|| failure.to_string());
                         let reply = swap.and_then(|swap| swap.reply);
                         reply.into_iter().for_each(|reply| reply.send(Answer::Error(failure.clone())));
                     }

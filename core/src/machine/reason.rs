@@ -74,6 +74,13 @@ pub enum Reason {
         /// The last revision of each shard that the incumbent sealed.
         sealed: Vec<u64>,
     },
+    /// The successor has become another user than daemons run as: as an incumbent it would not be believed.
+    OtherUser {
+        /// Its effective user.
+        uid: u32,
+        /// The user that daemons run as.
+        expected: u32,
+    },
     /// A daemon that replaces nobody has opened another data directory than the one that was served before.
     OtherData {
         /// The directory that it has opened.
@@ -149,6 +156,11 @@ impl fmt::Display for Reason {
             }
             Reason::Unhealthy => f.write_str("the successor calls itself unhealthy"),
             Reason::Behind { opened, sealed } => f.write_str(&behind(opened, sealed)),
+            Reason::OtherUser { uid, expected } => write!(
+                f,
+                "the daemon has become uid {uid}, and nobody but uid {expected} would be believed: let the supervisor start it \
+                 as that user (`user` in its configuration, `Supervisor::with_user`)"
+            ),
             Reason::OtherData { opened, known } => write!(
                 f,
                 "it has opened another data directory (device {}, inode {}) than the one that was served before (device {}, \

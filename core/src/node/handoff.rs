@@ -73,6 +73,9 @@ pub trait Os: Clock + Gaps {
     /// The effective user of this process.
     fn uid(&self) -> u32;
 
+    /// The effective user of the successor, if the system tells.
+    fn user(&self) -> Option<u32>;
+
     /// The data directory whose lock the successor holds, if the system tells.
     fn directory(&self) -> Option<DirectoryId>;
 
@@ -438,8 +441,8 @@ impl Rest {
         Ok(())
     }
 
-    /// Learns from a message, or from what a heartbeat repeats, what the data are. Why the successor must not serve those that it
-    /// has opened, if it replaces nobody and others were served before.
+    /// Learns from a message, or from what a heartbeat repeats, what the data are. Why the successor must not serve: it has become a
+    /// user whom nobody would believe afterwards; or it replaces nobody, and other data were served before.
     fn learn<O: Os>(&mut self, os: &O, peer: Peer, message: &Message) -> Option<Reason> {
         match message {
             Message::Heartbeat { repeats: Some(repeated), .. } => self.learn(os, peer, repeated),
@@ -452,10 +455,13 @@ impl Rest {
                 // A successor has its incumbent's directory, which it has seen to itself: to look takes time, and clients wait.
                 let directory = if replaces { None } else { os.directory() };
                 self.parties.opened = Data::opened(os.boot(), directory, revisions);
-                let objects = !replaces && !self.unfit_told;
-                let why = self.knows.data.objection(&self.parties.opened).filter(|_| objects)?;
-                self.unfit_told = true;
-                Some(why)
+                if self.unfit_told {
+                    return None;
+                }
+                let of_data = || self.knows.data.objection(&self.parties.opened).filter(|_| !replaces);
+                let why = other_user(os).or_else(of_data);
+                self.unfit_told = why.is_some();
+                why
             }
             Message::Serving { .. } if peer == Peer::Successor => {
                 let found = os.directory().map(|value| InBoot { boot: os.boot(), value });
@@ -519,6 +525,13 @@ impl Rest {
         outcome.verdict = Verdict::Unconfirmed;
         outcome.reason = Some(Reason::Answered { pid: hello.pid, because });
     }
+}
+
+/// That the successor has become another user than daemons run as: as an incumbent it would not be believed.
+fn other_user<O: Os>(os: &O) -> Option<Reason> {
+    let (uid, expected) = (os.user()?, os.uid());
+    let is_believed = Credentials { uid, pid: None }.may_speak_to(expected);
+    (!is_believed).then_some(Reason::OtherUser { uid, expected })
 }
 
 /// Whether the incumbent's `Hello` comes from the process that it names, of a user that may speak here.

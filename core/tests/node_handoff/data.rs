@@ -6,7 +6,7 @@ use handoff::machine::supervisor::{Event, Note, Peer, Verdict};
 use handoff::message::{Message, Standing};
 use handoff::{Reason, machine::supervisor::Outcome};
 
-use crate::os::{BOOT, DIRECTORY, Did, Scene, binary, ready, serving};
+use crate::os::{BOOT, DIRECTORY, Did, Scene, UID, binary, ready, serving};
 
 /// Data at revision `at` in `DIRECTORY`.
 fn served(at: u64) -> Data {
@@ -84,6 +84,18 @@ fn a_directory_is_known_again_in_another_boot_though_its_device_has_another_numb
     scene.os.says(Peer::Successor, ready());
     scene.pass();
     assert!(scene.os.has(&Did::Says(Peer::Successor, "Commit")), "{:?}", scene.os.did);
+}
+
+/// As an incumbent it would not be believed: it is found at its first start, and not when it serves.
+#[test]
+fn a_daemon_that_has_become_another_user_is_refused() {
+    for (user, refused) in [(UID, false), (0, false), (UID + 1, true)] {
+        let mut scene = cold_start(Data::default());
+        scene.os.user = user;
+        scene.os.says(Peer::Successor, ready());
+        let unfit = matches!(scene.pass()[..], [Event::Unfit(Reason::OtherUser { .. })]);
+        assert_eq!(unfit, refused, "{user}");
+    }
 }
 
 /// Where there is an incumbent, it is the measure, whatever was served before.

@@ -41,6 +41,8 @@ pub(crate) struct Queues {
     pub credentials: Result<Credentials, String>,
     /// What the next attempts to connect come to; `None` puts the answer off. Afterwards they succeed.
     pub connections: VecDeque<Option<Connection>>,
+    /// What the successor runs as.
+    pub user: u32,
     /// What the successor has locked.
     pub directory: Option<DirectoryId>,
     pub spawned: Option<Spawned>,
@@ -61,6 +63,7 @@ impl Queues {
             inboxes: BTreeMap::new(),
             credentials: Ok(Credentials { uid: UID, pid: Some(INCUMBENT.pid) }),
             connections: VecDeque::new(),
+            user: UID,
             directory: Some(DIRECTORY),
             spawned: Some(Ok((SUCCESSOR, binary("new")))),
             written: Some(Ok(())),
@@ -133,6 +136,10 @@ impl Os for Queues {
 
     fn uid(&self) -> u32 {
         UID
+    }
+
+    fn user(&self) -> Option<u32> {
+        Some(self.user)
     }
 
     fn directory(&self) -> Option<DirectoryId> {

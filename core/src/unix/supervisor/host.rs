@@ -24,7 +24,7 @@ use crate::unix::env::StartRole;
 use crate::unix::gaps;
 use crate::unix::link::{Link, random_id};
 use crate::unix::lock;
-use crate::unix::pid::{Watch, boot_id};
+use crate::unix::pid::{Watch, boot_id, effective_user_of};
 use crate::unix::poller::MonotonicClock;
 use crate::unix::reactor::{self, System};
 use crate::unix::spawn::{SpawnRequest, spawn};
@@ -278,6 +278,10 @@ impl Os for Host<'_> {
 
     fn uid(&self) -> u32 {
         self.supervisor.uid()
+    }
+
+    fn user(&self) -> Option<u32> {
+        effective_user_of(self.successor.watch.as_ref()?.id().pid)
     }
 
     fn directory(&self) -> Option<DirectoryId> {

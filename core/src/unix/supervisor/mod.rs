@@ -431,10 +431,25 @@ impl Supervisor {
         self.check_user(&spec)?;
         let mut workshop = self.workshop()?;
         workshop.reap();
+        if !replace {
+            self.check_path()?;
+        }
         let outcome = host::run(self, &mut workshop, &spec, replace);
         workshop.reap();
         keep(&self.shelf, &mut workshop);
         outcome
+    }
+
+    /// Refuses a control path at which another program listens: a daemon would take it away.
+    fn check_path(&self) -> Result<()> {
+        let control = self.control.display();
+        match discovery::stranger_at(&self.control) {
+            None => Ok(()),
+            Some(stranger) => Err(Error::Caller(format!(
+                "{stranger} listens at the control socket {control} and is no daemon of it: give the daemon another control \
+                 socket; or, if that process is not wanted, end it"
+            ))),
+        }
     }
 
     /// Refuses a user as which a daemon would be started and then not be believed.
