@@ -7,9 +7,10 @@ use handoff::message::Message;
 use crate::kernel::{Armed as ArmedWrite, Disk, Fate, Kind, Micros, Side};
 use crate::plan::span::Span;
 use crate::plan::{At, Fault, Operation, What, Who};
-use crate::process::{Program, message_name};
+use crate::process::{Process, Program, message_name};
 use crate::run::Struck;
 use crate::supervisor::SupervisorProcess;
+use crate::supervisor::swap::Handoff;
 use crate::trace;
 use crate::world::{Happening, World};
 
@@ -248,7 +249,11 @@ impl World {
     /// What goes wrong as a daemon is started, and for how long.
     pub(crate) fn spawn_fate(&mut self, supervisor: u32) -> Option<(What, Micros)> {
         self.faults.passes(self.now, || At::Spawn);
-        let is_here = |fault: &Fault| fault.at == At::Spawn && fault.what != What::Slow;
+        let may_differ = self.may_have_other_data(supervisor);
+        let is_here = |fault: &Fault| {
+            let may_strike = fault.what != What::OtherData || may_differ;
+            fault.at == At::Spawn && fault.what != What::Slow && may_strike
+        };
         let index = self.faults.due_fault(is_here)?;
         let what = self.faults.fault(index).what;
         match what {
@@ -257,7 +262,8 @@ impl World {
             | What::DieEarly
             | What::WrongPid
             | What::OtherVersion
-            | What::NewerVersion => {
+            | What::NewerVersion
+            | What::OtherData => {
                 self.struck(index, Some(supervisor), format!("{what}: the process that is started"));
                 let span = if what == What::Hang { self.faults.span(index) } else { 0 };
                 self.faults.passed(self.now + span);
@@ -268,6 +274,13 @@ impl World {
                 None
             }
         }
+    }
+
+    /// The daemon that is started replaces nobody, and its supervisor knows the data that were served before.
+    fn may_have_other_data(&self, supervisor: u32) -> bool {
+        let supervisor = self.processes.get(&supervisor).and_then(Process::supervisor);
+        let is_cold = |handoff: &Handoff| handoff.incumbent().is_none();
+        supervisor.is_some_and(|it| it.knows.data.directory.is_some() && it.handoff().is_some_and(is_cold))
     }
 
     /// What goes wrong with a write of the journal.

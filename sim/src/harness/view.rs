@@ -69,7 +69,8 @@ impl View for World {
 
 impl World {
     fn seen(&self, pid: u32, process: &Process, daemon: &Daemon) -> checks::Daemon {
-        let is_unfit = matches!(daemon.quirk, Some(Fault::DieEarly | Fault::WrongPid | Fault::OtherVersion));
+        let is_unfit = matches!(daemon.quirk, Some(Fault::DieEarly | Fault::WrongPid | Fault::OtherVersion))
+            || self.disk.lock().elsewhere.contains(&pid);
         checks::Daemon {
             life: process.life,
             accepts: daemon.accepts,

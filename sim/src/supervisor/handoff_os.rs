@@ -1,13 +1,15 @@
 //! What a handoff's node stands on, in the simulated kernel.
 use handoff::ProcessId;
+use handoff::data::DirectoryId;
+use handoff::id::BootId;
 use handoff::journal::Journal;
 use handoff::machine::supervisor::{Note, Outcome, Peer};
 use handoff::message::Message;
 use handoff::node::handoff::{Answer, Connection, Os, Spawned};
 use handoff::node::{Credentials, Read};
 
-use super::binary;
 use super::swap::Handoff;
+use super::{BOOT, binary};
 use crate::daemon::os::UID;
 use crate::host::Host;
 use crate::kernel::{Kind, Side};
@@ -70,6 +72,19 @@ impl Os for Host<'_> {
 
     fn uid(&self) -> u32 {
         UID
+    }
+
+    fn user(&self) -> Option<u32> {
+        Some(UID)
+    }
+
+    fn directory(&self) -> Option<DirectoryId> {
+        let successor = self.handoff()?.successor()?;
+        Some(self.world.disk.lock().directory_of(successor))
+    }
+
+    fn boot(&self) -> BootId {
+        BOOT
     }
 
     fn spawn(&mut self, _replaces: bool) -> Option<Spawned> {
