@@ -117,8 +117,7 @@ const MEND_DATA: &str = "let its data path lead to those data, or say that these
                          (`handoff-supervisor accept-data`, `Supervisor::accept_data`)";
 
 impl Reason {
-    /// Whether a daemon that replaces nobody was refused for the data that it has opened: no binary is to blame, and
-    /// [`MEND_DATA`] helps.
+    /// Whether a daemon that replaces nobody was refused for the data that it has opened: no binary is to blame.
     pub fn is_of_data(&self) -> bool {
         matches!(self, Reason::OtherData { .. } | Reason::BehindKnown { .. })
     }

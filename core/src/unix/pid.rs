@@ -463,7 +463,9 @@ mod tests {
         let mut command = Command::new("/bin/sh");
         let script = "LISTEN_PID=$$; export LISTEN_PID; /bin/sleep 1000 >/dev/null & echo $!";
         command.args(["-c", script]).process_group(0).stdout(std::process::Stdio::piped());
-        role.into_iter().for_each(|role| drop(command.env(HANDOFF_ROLE, role)));
+        if let Some(role) = role {
+            command.env(HANDOFF_ROLE, role);
+        }
         let mut leader = command.spawn().unwrap();
         let mut left = String::new();
         BufReader::new(leader.stdout.take().unwrap()).read_line(&mut left).unwrap();

@@ -48,7 +48,7 @@ const TO_PROCESSES: [What; 7] = [
 /// What happens to the machine, or comes from outside.
 const TO_ALL: [What; 5] = [What::PowerFailure, What::FullDisk, What::FsyncFails, What::Cancel, What::Rival];
 const TO_FRAMES: [What; 4] = [What::Drop, What::Delay, What::Tear, What::Reset];
-const TO_SPAWNS: [What; 8] = [
+const TO_SPAWNS: [What; 7] = [
     What::Slow,
     What::Fail,
     What::DieEarly,
@@ -56,7 +56,6 @@ const TO_SPAWNS: [What; 8] = [
     What::WrongPid,
     What::OtherVersion,
     What::NewerVersion,
-    What::OtherData,
 ];
 const ROLES: [Who; 3] = [Who::Supervisor, Who::Incumbent, Who::Successor];
 
