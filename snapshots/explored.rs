@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use handoff_sim::explore::{Bound, LARGE, Options, Report, SMALL, explore, tables};
-use handoff_sim::run::gap_name;
+use handoff_sim::explore::{Bound, ExploreOptions, ExploreReport, LARGE, SMALL, explore, tables};
+use handoff_sim::run::by_name;
 use handoff_sim::threads::map;
 
 /// More than half of the small bounds' time. What is met in them and in no other is met by the sweeps, every day.
@@ -28,43 +28,48 @@ const NOT_EVERY_DAY: [&str; 9] = [
 fn explored(
     bounds: &'static [Bound],
     wanted: impl Fn(&Bound) -> bool,
-    options: Options<'static>,
-) -> Vec<(&'static Bound, Report)> {
+    options: ExploreOptions<'static>,
+) -> Vec<(&'static Bound, ExploreReport)> {
     let wanted: Vec<&Bound> = bounds.iter().filter(|bound| wanted(bound)).collect();
     map(&wanted, 2, |bound| (*bound, explore(bound, options)), |_| {})
 }
 
 /// What is wrong with what was found, and the shortest way to it.
-fn problems(bound: &Bound, report: &Report) -> Vec<String> {
+fn problems(bound: &Bound, report: &ExploreReport) -> Vec<String> {
     let way =
         |why: &String| report.violations.get(why).map(|schedule| schedule.to_toml()).unwrap_or_default();
     report.wrong(bound).iter().map(|why| format!("{}: {why}\n{}", bound.name, way(why))).collect()
 }
 
-fn counts(all: &[(&Bound, Report)]) -> String {
+fn counts(all: &[(&Bound, ExploreReport)]) -> String {
     let head = format!("{:<36} {:>9} {:>11} {:>6}\n", "bound", "states", "transitions", "depth");
     head + &all.iter().map(count).collect::<String>()
 }
 
-fn count((bound, report): &(&Bound, Report)) -> String {
-    let Report { states, transitions, depth, .. } = report;
+fn count((bound, report): &(&Bound, ExploreReport)) -> String {
+    let ExploreReport { states, transitions, depth, .. } = report;
     format!("{:<36} {states:>9} {transitions:>11} {depth:>6}\n", bound.name)
 }
 
-fn lines<T: ToString>(all: &BTreeSet<T>) -> String {
-    all.iter().map(T::to_string).collect::<Vec<_>>().join("\n")
+fn lines(all: impl IntoIterator<Item = impl ToString>) -> String {
+    all.into_iter().map(|one| one.to_string()).collect::<Vec<_>>().join("\n")
 }
 
-fn cells(all: &[(&Bound, Report)]) -> String {
-    lines(&of_the_protocol(all).flat_map(|report| &report.cells).collect())
+fn cells(all: &[(&Bound, ExploreReport)]) -> String {
+    lines(by_name(of_the_protocol(all).flat_map(|report| &report.cells)))
 }
 
-fn gaps(all: &[(&Bound, Report)]) -> String {
-    lines(&of_the_protocol(all).flat_map(|report| &report.gaps).map(gap_name).collect::<BTreeSet<_>>())
+fn gaps(all: &[(&Bound, ExploreReport)]) -> String {
+    lines(
+        of_the_protocol(all)
+            .flat_map(|report| &report.gaps)
+            .map(ToString::to_string)
+            .collect::<BTreeSet<_>>(),
+    )
 }
 
 /// Without what only a bad peer leads to: no sweep meets that, and it is the business of the tests that have one.
-fn of_the_protocol<'a>(all: &'a [(&Bound, Report)]) -> impl Iterator<Item = &'a Report> {
+fn of_the_protocol<'a>(all: &'a [(&Bound, ExploreReport)]) -> impl Iterator<Item = &'a ExploreReport> {
     all.iter().filter(|(bound, _)| !bound.has_a_bad_peer()).map(|(_, report)| report)
 }
 
@@ -76,12 +81,12 @@ fn snapshot(name: &str, text: &str) {
     settings.bind(|| insta::assert_snapshot!(name, text));
 }
 
-fn assert_well(all: &[(&Bound, Report)]) {
+fn assert_well(all: &[(&Bound, ExploreReport)]) {
     let problems: Vec<String> = all.iter().flat_map(|(bound, report)| problems(bound, report)).collect();
     assert!(problems.is_empty(), "{}", problems.join("\n\n"));
 }
 
-fn assert_tables(all: &[(&Bound, Report)]) {
+fn assert_tables(all: &[(&Bound, ExploreReport)]) {
     for (role, table) in tables(all.iter().map(|(_, report)| report)) {
         snapshot(role, &table);
     }
@@ -103,7 +108,7 @@ fn assert_reviewed(name: &str, text: &str) {
 
 #[test]
 fn every_state_within_the_small_bounds_of_every_day() {
-    let samples = Options { samples: true, ..Options::default() };
+    let samples = ExploreOptions { samples: true, ..ExploreOptions::default() };
     let all = explored(SMALL, |bound| !NOT_EVERY_DAY.contains(&bound.name), samples);
     assert_eq!(all.len() + NOT_EVERY_DAY.len(), SMALL.len(), "each of those that are left out is there");
     assert_well(&all);
@@ -116,7 +121,7 @@ fn every_state_within_the_small_bounds_of_every_day() {
 #[test]
 #[ignore = "two minutes"]
 fn every_state_within_the_small_bounds() {
-    let all = explored(SMALL, |_| true, Options { samples: true, ..Options::default() });
+    let all = explored(SMALL, |_| true, ExploreOptions { samples: true, ..ExploreOptions::default() });
     assert_well(&all);
     assert_tables(&all);
     snapshot("small", &counts(&all));
@@ -127,7 +132,7 @@ fn every_state_within_the_small_bounds() {
 #[test]
 #[ignore = "ten million states, some minutes, some gigabytes"]
 fn every_state_within_the_large_bounds() {
-    let all = explored(LARGE, |_| true, Options::default());
+    let all = explored(LARGE, |_| true, ExploreOptions::default());
     assert_well(&all);
     snapshot("large", &counts(&all));
     snapshot("large-cells", &cells(&all));

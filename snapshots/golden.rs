@@ -4,8 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use handoff_sim::run::{Options, Report, ledgers};
-use handoff_sim::trace::{Entry, What, text};
+use handoff_sim::run::{RunOptions, RunReport, ledgers};
+use handoff_sim::trace::{Entry, Happened, text};
 use handoff_sim::{Plan, run};
 
 fn scenarios() -> Vec<PathBuf> {
@@ -19,8 +19,8 @@ fn scenarios() -> Vec<PathBuf> {
 }
 
 /// From the first handoff or fault to where the swap begins with which every run ends.
-fn trace(report: &Report) -> String {
-    let asked = |entry: &Entry| matches!(&entry.what, What::Turn(turn) if turn.event == "asked to swap");
+fn trace(report: &RunReport) -> String {
+    let asked = |entry: &Entry| matches!(&entry.what, Happened::Turn(turn) if turn.event == "asked to swap");
     let last = report.trace.iter().rposition(asked).unwrap_or(report.trace.len());
     let first = report.trace.iter().position(|entry| entry.at >= report.origin).unwrap_or(0);
     let mut lines = text::lines(&report.trace[first.min(last)..last], report.origin);
@@ -29,7 +29,7 @@ fn trace(report: &Report) -> String {
 }
 
 /// What is wrong with a run, besides what its snapshot says.
-fn wrong(plan: &Plan, report: &Report) -> Option<String> {
+fn wrong(plan: &Plan, report: &RunReport) -> Option<String> {
     let strikes = |index: usize| report.struck.iter().any(|struck| struck.index == index);
     let missed = (0..plan.faults.len()).find(|index| !strikes(*index));
     match (&report.violation, missed) {
@@ -50,7 +50,8 @@ fn every_scenario_leaves_the_trace_that_was_reviewed() {
     for path in scenarios() {
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let plan = Plan::load(&path).expect("a good scenario");
-        let report = run(&Arc::new(plan.clone()), &ledgers(), Options { trace: true, ..Options::default() });
+        let report =
+            run(&Arc::new(plan.clone()), &ledgers(), RunOptions { trace: true, ..RunOptions::default() });
         problems.extend(wrong(&plan, &report).map(|problem| format!("{name}: {problem}")));
         settings.set_description(plan.why.replace('\n', " "));
         let compared = catch_unwind(AssertUnwindSafe(|| {

@@ -1,8 +1,15 @@
 //! Errors, by whose fault they are.
-use alloc::string::String;
+use alloc::{
+    format,
+    string::{String, ToString},
+};
+use core::fmt;
 
-/// What can go wrong in a call of this library.
-#[derive(Debug, thiserror::Error)]
+use crate::text::PlainText;
+
+/// What can go wrong in a call of this library. `Debug` is the same text as `Display`: a `main` that returns it prints it
+/// for people.
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The peer broke the protocol, went silent, or can't be reached.
@@ -40,5 +47,95 @@ pub enum Error {
     Locked(String),
 }
 
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 /// The result of a call of this library.
 pub type Result<T> = core::result::Result<T, Error>;
+
+/// Whose fault an error is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// A peer's: it broke the protocol, went silent, or can't be reached.
+    Peer,
+    /// The caller's: an argument, the configuration, the order of calls.
+    Caller,
+    /// The system's: it refused.
+    System,
+    /// A hook's of the daemon: it failed or panicked.
+    Hook,
+}
+
+/// Why a host could not do what a machine asked for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub struct HostError {
+    /// Whose fault it is.
+    pub kind: ErrorKind,
+    /// What went wrong, for people.
+    pub detail: PlainText,
+}
+
+impl HostError {
+    /// An error that is the fault of `kind`.
+    pub fn new(kind: ErrorKind, detail: impl Into<PlainText>) -> Self {
+        HostError { kind, detail: detail.into() }
+    }
+
+    /// A peer's fault.
+    pub fn peer(detail: impl Into<PlainText>) -> Self {
+        HostError::new(ErrorKind::Peer, detail)
+    }
+
+    /// The system's fault.
+    pub fn system(detail: impl Into<PlainText>) -> Self {
+        HostError::new(ErrorKind::System, detail)
+    }
+
+    /// A hook's fault.
+    pub fn hook(detail: impl Into<PlainText>) -> Self {
+        HostError::new(ErrorKind::Hook, detail)
+    }
+}
+
+impl HostError {
+    /// The same error, with what was tried in front.
+    #[must_use]
+    pub fn context(self, what: &str) -> Self {
+        HostError::new(self.kind, format!("{what}: {}", self.detail))
+    }
+}
+
+impl fmt::Display for HostError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.detail, f)
+    }
+}
+
+impl core::error::Error for HostError {}
+
+impl From<Error> for HostError {
+    fn from(error: Error) -> Self {
+        let kind = match &error {
+            Error::Peer(_) => ErrorKind::Peer,
+            Error::Caller(_) | Error::Busy | Error::Cancelled | Error::Locked(_) => ErrorKind::Caller,
+            #[cfg(feature = "unix")]
+            Error::Untrusted(_) => ErrorKind::Caller,
+            #[cfg(feature = "unix")]
+            Error::System { .. } => ErrorKind::System,
+            Error::Hook(_) => ErrorKind::Hook,
+        };
+        HostError::new(kind, error.to_string())
+    }
+}
+
+#[cfg(feature = "unix")]
+impl From<std::io::Error> for HostError {
+    fn from(error: std::io::Error) -> Self {
+        HostError::system(error.to_string())
+    }
+}

@@ -3,12 +3,13 @@
 //! There are two hosts: real sockets and processes (feature `unix`), and a simulated kernel. Both are driven by
 //! [`crate::drive`]. A method that returns `Option` may put its answer off: `None` means that the host will
 //! hand in the answer as an event later.
-use alloc::{string::String, vec::Vec};
-use core::ops::ControlFlow;
+use alloc::vec::Vec;
+use core::{fmt, ops::ControlFlow};
 
 use crate::{
+    error::HostError,
     id::ProcessId,
-    machine::{Cell, Exit, LinkId, LockAnswer, Op, recovery, supervisor},
+    machine::{Cell, EffectName, Exit, LinkId, LockAnswer, MachineRole, Op, StateName, recovery, supervisor},
     message::Message,
     record::Record,
     time::Time,
@@ -33,11 +34,21 @@ pub trait Transport<L> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Gap {
     /// The role that dies.
-    pub role: &'static str,
+    pub role: MachineRole,
     /// The state that it was in when the event came.
-    pub state: &'static str,
+    pub state: StateName,
     /// The effect that it does not live to see; none if it dies after the last.
-    pub before: Option<&'static str>,
+    pub before: Option<EffectName>,
+}
+
+impl fmt::Display for Gap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Gap { role, state, before } = self;
+        match before {
+            Some(effect) => write!(f, "{role}.{state}.before-{effect}"),
+            None => write!(f, "{role}.{state}.after"),
+        }
+    }
 }
 
 /// The process is dead: nothing that follows happens.
@@ -56,25 +67,25 @@ pub trait Gaps {
 }
 
 /// The processes that a supervisor starts and ends.
-pub trait Process {
+pub trait Processes {
     /// Connects to the control path. The incumbent's `Hello` is the sign that it worked.
     fn connect(&mut self);
 
     /// Starts the successor.
-    fn spawn(&mut self) -> Option<Result<ProcessId, String>>;
+    fn spawn(&mut self) -> Option<Result<ProcessId, HostError>>;
 
     /// Kills a peer's process and what it has forked.
     fn kill(&mut self, peer: supervisor::Peer);
 }
 
 /// The supervisor's durable record.
-pub trait Journal {
+pub trait Notes {
     /// Makes `note` durable.
-    fn persist(&mut self, note: supervisor::Note) -> Option<Result<(), String>>;
+    fn persist(&mut self, note: supervisor::Note) -> Option<Result<(), HostError>>;
 }
 
 /// All that a supervisor stands on.
-pub trait SupervisorHost: Clock + Transport<supervisor::Peer> + Process + Journal + Gaps {
+pub trait SupervisorHost: Clock + Transport<supervisor::Peer> + Processes + Notes + Gaps {
     /// The handoff is over.
     fn finish(&mut self, outcome: supervisor::Outcome);
 }
@@ -93,7 +104,7 @@ pub trait Discovery {
 
     /// Makes durable who serves, and that nothing is under way. An error too if the journal does not
     /// [allow](crate::journal::Journal::allows_final) what comes next.
-    fn note(&mut self, verdict: recovery::Verdict) -> Option<Result<(), String>>;
+    fn note(&mut self, verdict: recovery::Verdict) -> Option<Result<(), HostError>>;
 }
 
 /// All that a recovery stands on.
@@ -127,10 +138,10 @@ pub trait Storage {
     fn unlock(&mut self);
 
     /// Writes the record. The lock is held.
-    fn write_record(&mut self, op: Op, record: &Record) -> Option<Result<(), String>>;
+    fn write_record(&mut self, op: Op, record: &Record) -> Option<Result<(), HostError>>;
 
     /// Makes the control path lead to this process.
-    fn take_path(&mut self, op: Op) -> Option<Result<(), String>>;
+    fn take_path(&mut self, op: Op) -> Option<Result<(), HostError>>;
 }
 
 /// All that a daemon stands on.

@@ -1,9 +1,10 @@
 //! What a supervisor keeps across its own death: what runs, what it last committed, what is under way.
-use alloc::{format, string::String, vec::Vec};
+use alloc::{format, vec::Vec};
 
 use serde::{Deserialize, Serialize};
 
 use crate::data::Data;
+use crate::error::{ErrorKind, HostError};
 use crate::id::{HandoffId, ProcessId};
 use crate::machine::recovery;
 use crate::machine::supervisor::{Note, Verdict};
@@ -173,12 +174,15 @@ impl Journal {
     ///
     /// # Errors
     /// Why not, and the remedy.
-    pub fn allows_final(&self) -> Result<(), String> {
+    pub fn allows_final(&self) -> Result<(), HostError> {
         match &self.running {
-            Some(Running { process, is_committed: false, .. }) => Err(format!(
-                "the journal doesn't say what process {process} was started from, and another binary is started after \
-                 it: it is not told to migrate until it is swapped once more"
-            )),
+            Some(Running { process, is_committed: false, .. }) => {
+                let why = format!(
+                    "the journal doesn't say what process {process} was started from, and another binary is started \
+                     after it: it is not told to migrate until it is swapped once more"
+                );
+                Err(HostError::new(ErrorKind::Caller, why))
+            }
             _ => Ok(()),
         }
     }
@@ -261,7 +265,7 @@ mod tests {
         let stranger = finds(&committed, 3);
         assert_eq!(stranger.committed, Some(binary("old")));
         let why = stranger.allows_final().unwrap_err();
-        assert!(why.contains("what process 3") && why.contains("swapped once more"), "{why}");
+        assert!(why.detail.contains("what process 3") && why.detail.contains("swapped once more"), "{why}");
         assert!(finds(&stranger, 3).allows_final().is_err(), "to find it again tells nothing new");
         let swapped = finds(&under_way(&stranger, 4, "new"), 4);
         assert_eq!(swapped.allows_final(), Ok(()), "that is the remedy");

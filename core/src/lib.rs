@@ -2,7 +2,7 @@
 //! and never two writers.
 //!
 //! [`daemon`] is for a daemon's author, [`supervisor`] for a supervisor's: these two are the interface that versions are counted
-//! by. [`message`], [`machine`] and [`time`] have the types that appear in them. All other modules are hidden: the simulator stands on
+//! by. [`message`], [`machine`], [`text`] and [`time`] have the types that appear in them. All other modules are hidden: the simulator stands on
 //! them, and they change with any release.
 //!
 //! The protocol lives in pure state machines (`machine`) that know no clock, thread, descriptor or random number; nodes (`node`) decide
@@ -31,12 +31,14 @@ pub mod machine;
 pub mod message;
 #[cfg(feature = "unix")]
 pub mod metrics;
+mod names;
 #[doc(hidden)]
 pub mod node;
 #[doc(hidden)]
 pub mod record;
 #[doc(hidden)]
 pub mod slots;
+pub mod text;
 pub mod time;
 
 #[cfg(feature = "unix")]
@@ -48,16 +50,17 @@ pub mod unix;
 pub mod daemon {
     pub use crate::message::{SealProgress, Sealed};
     pub use crate::unix::{
-        Daemon, DataDirLock, DrainReport, Drainable, Ended, HookResult, Incumbent, Listeners, Options,
-        ReadinessSnapshot, ResumeFrom, Role, SealReport, StateSnapshot, StopHandle, Successor, bind,
-        detect_role, run,
+        ConnId, Connection, Connections, Counts, Daemon, DataDirLock, DrainReport, Drainable, Drained, Ended,
+        HookResult, Incumbent, Listener, Listeners, LossyWriter, Options, Patience, ReadinessSnapshot,
+        Remaining, ResumeFrom, Role, SealReport, StateSnapshot, StopHandle, Successor, bind, detect_role,
+        outlive_file_size_limit, run,
     };
 }
 
 /// A supervisor: holds the listening sockets, starts daemons, drives handoffs and recoveries.
 #[cfg(feature = "unix")]
 pub mod supervisor {
-    pub use crate::machine::Reason;
+    pub use crate::machine::{Phase, Reason};
     pub use crate::unix::{
         BindOptions, CancelHandle, Child, CommittedBinary, DaemonStatus, HandoffOutcome, Image, Interrupted,
         InterruptedEnd, Listeners, Phases, RecoveryOutcome, RecoverySpec, RunAs, Setting, SpawnSpec,
@@ -65,14 +68,16 @@ pub mod supervisor {
     };
 }
 
-pub use error::{Error, Result};
+pub use error::{Error, ErrorKind, HostError, Result};
 pub use id::{Fingerprint, HandoffId, ProcessId};
-pub use machine::Reason;
+pub use machine::{Phase, Reason};
+pub use names::UnknownName;
 #[cfg(feature = "unix")]
 pub use unix::{
-    BindOptions, CancelHandle, Child, CommittedBinary, Daemon, DaemonStatus, DataDir, DataDirLock,
-    DrainReport, Drainable, Ended, HandoffOutcome, HookResult, Image, Incumbent, Interrupted, InterruptedEnd,
-    Listeners, Options, Phases, ReadinessSnapshot, RecoveryOutcome, RecoverySpec, ResumeFrom, Role, RunAs,
-    SealReport, Setting, SpawnSpec, StateSnapshot, StopHandle, Successor, Supervisor, Verdict, bind,
-    bind_with, detect_role, run,
+    BindOptions, CancelHandle, Child, CommittedBinary, ConnId, Connection, Connections, Counts, Daemon,
+    DaemonStatus, DataDir, DataDirLock, DrainReport, Drainable, Drained, Ended, HandoffOutcome, HookResult,
+    Image, Incumbent, Interrupted, InterruptedEnd, Listener, Listeners, Options, Patience, Phases,
+    ReadinessSnapshot, RecoveryOutcome, RecoverySpec, Remaining, ResumeFrom, Role, RunAs, SealReport,
+    Setting, SpawnSpec, StateSnapshot, StopHandle, Successor, Supervisor, Verdict, bind, bind_with,
+    detect_role, run,
 };

@@ -8,6 +8,8 @@ use core::{fmt, ops::RangeInclusive, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::id::{Fingerprint, HandoffId, ProcessId};
+use crate::names::names;
+use crate::text::PlainText;
 
 /// A version of the protocol.
 pub type ProtoVersion = u16;
@@ -70,6 +72,11 @@ impl Hello {
     /// The sender's identity.
     pub fn process(&self) -> ProcessId {
         ProcessId { pid: self.pid, start_time: self.start_time }
+    }
+
+    /// The build's name, as it is shown.
+    pub fn build(&self) -> PlainText {
+        String::from_utf8_lossy(&self.build_id).as_ref().into()
     }
 }
 
@@ -206,8 +213,7 @@ pub enum Message {
         /// The handoff.
         handoff_id: HandoffId,
         /// Why.
-        #[serde(with = "crate::bounds::text")]
-        error: String,
+        error: PlainText,
     },
     /// S → O: seal.
     SealRequest {
@@ -233,11 +239,9 @@ pub enum Message {
         /// The handoff.
         handoff_id: HandoffId,
         /// Why.
-        #[serde(with = "crate::bounds::text")]
-        error: String,
+        error: PlainText,
         /// How far it came, in words.
-        #[serde(with = "crate::bounds::text")]
-        partial_state: String,
+        partial_state: PlainText,
     },
     /// S → N: take the lock and open the state.
     Begin {
@@ -262,8 +266,7 @@ pub enum Message {
         /// The handoff.
         handoff_id: HandoffId,
         /// Why.
-        #[serde(with = "crate::bounds::text")]
-        error: String,
+        error: PlainText,
     },
     /// S → N: take the control path and serve.
     Commit {
@@ -290,8 +293,7 @@ pub enum Message {
         /// The handoff.
         handoff_id: HandoffId,
         /// Why.
-        #[serde(with = "crate::bounds::text")]
-        reason: String,
+        reason: PlainText,
     },
     /// S → O: serve again.
     ResumeAfterAbort {
@@ -320,8 +322,7 @@ pub enum Message {
     /// Anyone → anyone, before it closes the link: what was wrong.
     Refused {
         /// What was wrong.
-        #[serde(with = "crate::bounds::text")]
-        error: String,
+        error: PlainText,
     },
     /// A supervisor that comes anew → any daemon: where do you stand?
     StandingQuery,
@@ -343,39 +344,74 @@ pub enum Message {
     },
 }
 
+names! {
+    /// A message, without what it says.
+    pub enum MessageName {
+        Hello = "Hello",
+        HelloAck = "HelloAck",
+        Warmed = "Warmed",
+        PrepareHandoff = "PrepareHandoff",
+        Drained = "Drained",
+        DrainFailed = "DrainFailed",
+        SealRequest = "SealRequest",
+        SealProgress = "SealProgress",
+        SealComplete = "SealComplete",
+        SealFailed = "SealFailed",
+        Begin = "Begin",
+        Ready = "Ready",
+        Failed = "Failed",
+        Commit = "Commit",
+        Serving = "Serving",
+        Retire = "Retire",
+        Final = "Final",
+        Abort = "Abort",
+        ResumeAfterAbort = "ResumeAfterAbort",
+        Resumed = "Resumed",
+        Busy = "Busy",
+        Heartbeat = "Heartbeat",
+        StatusQuery = "StatusQuery",
+        Status = "Status",
+        Refused = "Refused",
+        StandingQuery = "StandingQuery",
+        StandingReport = "StandingReport",
+        ListenersQuery = "ListenersQuery",
+        Listeners = "Listeners",
+    }
+}
+
 impl Message {
-    /// The message's name, for logs and traces.
-    pub fn name(&self) -> &'static str {
+    /// The message's name.
+    pub fn name(&self) -> MessageName {
         match self {
-            Message::Hello(_) => "Hello",
-            Message::HelloAck(_) => "HelloAck",
-            Message::Warmed { .. } => "Warmed",
-            Message::PrepareHandoff { .. } => "PrepareHandoff",
-            Message::Drained { .. } => "Drained",
-            Message::DrainFailed { .. } => "DrainFailed",
-            Message::SealRequest { .. } => "SealRequest",
-            Message::SealProgress { .. } => "SealProgress",
-            Message::SealComplete { .. } => "SealComplete",
-            Message::SealFailed { .. } => "SealFailed",
-            Message::Begin { .. } => "Begin",
-            Message::Ready { .. } => "Ready",
-            Message::Failed { .. } => "Failed",
-            Message::Commit { .. } => "Commit",
-            Message::Serving { .. } => "Serving",
-            Message::Retire { .. } => "Retire",
-            Message::Final { .. } => "Final",
-            Message::Abort { .. } => "Abort",
-            Message::ResumeAfterAbort { .. } => "ResumeAfterAbort",
-            Message::Resumed { .. } => "Resumed",
-            Message::Busy => "Busy",
-            Message::Heartbeat { .. } => "Heartbeat",
-            Message::StatusQuery => "StatusQuery",
-            Message::Status(_) => "Status",
-            Message::Refused { .. } => "Refused",
-            Message::StandingQuery => "StandingQuery",
-            Message::StandingReport { .. } => "StandingReport",
-            Message::ListenersQuery => "ListenersQuery",
-            Message::Listeners { .. } => "Listeners",
+            Message::Hello(_) => MessageName::Hello,
+            Message::HelloAck(_) => MessageName::HelloAck,
+            Message::Warmed { .. } => MessageName::Warmed,
+            Message::PrepareHandoff { .. } => MessageName::PrepareHandoff,
+            Message::Drained { .. } => MessageName::Drained,
+            Message::DrainFailed { .. } => MessageName::DrainFailed,
+            Message::SealRequest { .. } => MessageName::SealRequest,
+            Message::SealProgress { .. } => MessageName::SealProgress,
+            Message::SealComplete { .. } => MessageName::SealComplete,
+            Message::SealFailed { .. } => MessageName::SealFailed,
+            Message::Begin { .. } => MessageName::Begin,
+            Message::Ready { .. } => MessageName::Ready,
+            Message::Failed { .. } => MessageName::Failed,
+            Message::Commit { .. } => MessageName::Commit,
+            Message::Serving { .. } => MessageName::Serving,
+            Message::Retire { .. } => MessageName::Retire,
+            Message::Final { .. } => MessageName::Final,
+            Message::Abort { .. } => MessageName::Abort,
+            Message::ResumeAfterAbort { .. } => MessageName::ResumeAfterAbort,
+            Message::Resumed { .. } => MessageName::Resumed,
+            Message::Busy => MessageName::Busy,
+            Message::Heartbeat { .. } => MessageName::Heartbeat,
+            Message::StatusQuery => MessageName::StatusQuery,
+            Message::Status(_) => MessageName::Status,
+            Message::Refused { .. } => MessageName::Refused,
+            Message::StandingQuery => MessageName::StandingQuery,
+            Message::StandingReport { .. } => MessageName::StandingReport,
+            Message::ListenersQuery => MessageName::ListenersQuery,
+            Message::Listeners { .. } => MessageName::Listeners,
         }
     }
 

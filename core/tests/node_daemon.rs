@@ -5,13 +5,15 @@ use std::time::Duration;
 use handoff::host::{Clock, Gaps, Sockets, Storage};
 use handoff::machine::{Exit, Incumbent, LinkId, LockAnswer, Op, Timer};
 use handoff::message::{
-    Capabilities, Hello, HelloAck, Message, PROTO_MAX, PROTO_MIN, Role as Says, Standing,
+    Capabilities, Hello, HelloAck, Message, MessageName, PROTO_MAX, PROTO_MIN, Role, Standing,
 };
-use handoff::node::daemon::{Accepted, Daemon, Event, Hook, MOST_LINKS, Os, Reply, Role, StateSnapshot};
+use handoff::node::daemon::{
+    Accepted, Daemon, DaemonMachine, Event, Hook, MOST_LINKS, Os, Reply, StateSnapshot,
+};
 use handoff::node::{Credentials, FLOOD, Faithful, Node, NodeOn, Read};
 use handoff::record::Record;
 use handoff::time::Time;
-use handoff::{HandoffId, ProcessId};
+use handoff::{HandoffId, HostError, ProcessId};
 
 const LIVENESS: Duration = Duration::from_secs(5);
 
@@ -22,7 +24,7 @@ struct Machine {
     connecting: VecDeque<Accepted>,
     replies: VecDeque<Reply>,
     stop_asked: bool,
-    sent: Vec<(u64, &'static str)>,
+    sent: Vec<(u64, MessageName)>,
     closed: Vec<u64>,
     hooks: Vec<Hook>,
     snapshots: u32,
@@ -47,11 +49,11 @@ impl Storage for Machine {
 
     fn unlock(&mut self) {}
 
-    fn write_record(&mut self, _op: Op, _record: &Record) -> Option<Result<(), String>> {
+    fn write_record(&mut self, _op: Op, _record: &Record) -> Option<Result<(), HostError>> {
         Some(Ok(()))
     }
 
-    fn take_path(&mut self, _op: Op) -> Option<Result<(), String>> {
+    fn take_path(&mut self, _op: Op) -> Option<Result<(), HostError>> {
         Some(Ok(()))
     }
 }
@@ -123,7 +125,7 @@ impl Machine {
 
 fn incumbent() -> Daemon {
     let hello = Hello {
-        role: Says::Incumbent,
+        role: Role::Incumbent,
         pid: 1,
         start_time: 0,
         build_id: Vec::new(),
@@ -131,7 +133,7 @@ fn incumbent() -> Daemon {
         proto_max: PROTO_MAX,
         capabilities: Capabilities::default(),
     };
-    Daemon::new(Role::Incumbent(Incumbent::new(hello, 1, LIVENESS)), None, LIVENESS)
+    Daemon::new(DaemonMachine::Incumbent(Incumbent::new(hello, 1, LIVENESS)), None, LIVENESS)
 }
 
 fn ack() -> Message {
@@ -231,7 +233,7 @@ fn a_peer_of_another_user_is_refused_and_never_a_link() {
     let (mut os, mut node) = (Machine::default(), incumbent());
     os.connecting.push_back(Accepted::Link(LinkId(1), Credentials { uid: 1001, pid: Some(9) }));
     assert_eq!(os.pass(&mut node), []);
-    assert_eq!((os.sent, os.closed), (vec![(1, "Refused")], vec![1]));
+    assert_eq!((os.sent, os.closed), (vec![(1, MessageName::Refused)], vec![1]));
     assert_eq!(node.links().count(), 0);
 }
 
@@ -255,15 +257,19 @@ fn a_status_is_answered_by_the_daemon_and_at_once_while_a_hook_runs() {
     os.pass(&mut node);
     os.says(1, Message::StatusQuery);
     os.pass(&mut node);
-    assert_eq!((os.snapshots, os.sent.last()), (1, Some(&(1, "Hello"))), "the daemon is asked first");
+    assert_eq!(
+        (os.snapshots, os.sent.last()),
+        (1, Some(&(1, MessageName::Hello))),
+        "the daemon is asked first"
+    );
     os.replies.push_back(Reply::Snapshot(StateSnapshot::default()));
     os.pass(&mut node);
-    assert_eq!(os.sent.last(), Some(&(1, "Status")));
+    assert_eq!(os.sent.last(), Some(&(1, MessageName::Status)));
     os.says(1, ack());
     os.says(1, prepare());
     os.pass(&mut node);
     assert_eq!((os.hooks.len(), node.role().standing()), (1, Standing::Draining));
     os.says(1, Message::StatusQuery);
     os.pass(&mut node);
-    assert_eq!((os.snapshots, os.sent.last()), (1, Some(&(1, "Status"))));
+    assert_eq!((os.snapshots, os.sent.last()), (1, Some(&(1, MessageName::Status))));
 }

@@ -1,5 +1,6 @@
 //! What depends on time itself, which the exploration does not model: there, a timer fires when what it waits for has
 //! happened.
+use handoff::machine::StateName;
 use handoff::machine::{
     Awaited, Batch, DaemonEffect, DaemonEvent, Incumbent, LinkId, LockAnswer, Machine, Recovery, Timer,
     incumbent, recovery,
@@ -105,15 +106,15 @@ fn a_supervisor_that_stays_silent_keeps_no_other_away() {
     };
     handle(now, DaemonEvent::Frame(LINK, ack()));
     let (_, mut state, mut timer) = handle(now, DaemonEvent::Frame(LINK, prepare));
-    assert_eq!(state, "drained");
+    assert_eq!(state, StateName::Drained);
     while let Some((at, which)) = timer.filter(|_| now < 10_000) {
         now = u64::try_from(at.since(Time::ZERO).as_millis()).unwrap_or(u64::MAX);
         (_, state, timer) = handle(now, DaemonEvent::Timer(which));
     }
-    assert_eq!((state, now), ("serving", 2_000), "after twice the liveness");
+    assert_eq!((state, now), (StateName::Serving, 2_000), "after twice the liveness");
     let other = LinkId(2);
     let (sent, state, _) = handle(now, DaemonEvent::Frame(other, ack()));
-    assert_eq!(state, "serving-in-session", "{sent:?}");
+    assert_eq!(state, StateName::ServingInSession, "{sent:?}");
 }
 
 fn process(pid: u32) -> ProcessId {
@@ -225,7 +226,7 @@ fn a_recovery_that_slept_over_its_deadline_hears_those_out_whom_it_asks() {
     silence.handle(recovery::Event::Timer(Timer::Deadline));
     assert_eq!(silence.verdict, None);
     silence.pass(150_900, Some(Standing::Serving));
-    assert_eq!((silence.verdict, silence.machine.state()), (None, "await-noted"));
+    assert_eq!((silence.verdict, silence.machine.state()), (None, StateName::AwaitNoted));
 }
 
 #[test]
@@ -241,10 +242,10 @@ fn a_recovery_that_slept_over_its_deadline_does_not_wait_for_ever() {
 fn one_that_ends_while_the_journal_is_written_is_not_reported_to_serve() {
     let mut silence = Silence::new();
     silence.pass(500, Some(Standing::Serving));
-    assert_eq!(silence.machine.state(), "await-noted");
+    assert_eq!(silence.machine.state(), StateName::AwaitNoted);
     silence.handle(recovery::Event::Ended(process(2)));
     silence.handle(recovery::Event::Noted(recovery::Verdict::Serves(process(2)), Ok(())));
-    assert_eq!((silence.verdict, silence.machine.state()), (None, "await-serving"));
+    assert_eq!((silence.verdict, silence.machine.state()), (None, StateName::AwaitServing));
 }
 
 #[test]
@@ -254,9 +255,9 @@ fn one_that_said_that_it_serves_and_then_says_nothing_is_given_its_time_and_kill
     let awaits = AwaitsFinal { handoff_id: HandoffId([1; 16]), predecessor: Some(process(2)) };
     let report = Message::StandingReport { standing: Standing::Serving, awaits_final: Some(awaits) };
     silence.handle(recovery::Event::Frame(process(2), report));
-    assert_eq!(silence.machine.state(), "await-others");
+    assert_eq!(silence.machine.state(), StateName::AwaitOthers);
     silence.pass(10_000, None);
-    assert_eq!((silence.machine.state(), silence.killed_at_ms), ("await-serving", None));
+    assert_eq!((silence.machine.state(), silence.killed_at_ms), (StateName::AwaitServing, None));
     silence.pass(25_000, None);
     assert!(silence.killed_at_ms.is_some());
 }
@@ -273,5 +274,5 @@ fn a_predecessor_that_hangs_and_is_anothers_is_left_alone_and_holds_nobody_up() 
         silence.handle(recovery::Event::Frame(process(2), report.clone()));
         silence.pass(now, None);
     }
-    assert_eq!((silence.machine.state(), silence.killed_at_ms), ("await-noted", None));
+    assert_eq!((silence.machine.state(), silence.killed_at_ms), (StateName::AwaitNoted, None));
 }

@@ -89,7 +89,7 @@ fn journal() -> Journal {
 #[ignore = "writes into the repository"]
 fn write_the_seeds() {
     for message in messages() {
-        write("frames", message.name(), frame::encode(1, &message).unwrap());
+        write("frames", message.name().name(), frame::encode(1, &message).unwrap());
     }
     let record = Record {
         generation: 7,

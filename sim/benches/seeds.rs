@@ -3,7 +3,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use handoff_sim::run::{Options, ledgers};
+use handoff_sim::run::{RunOptions, ledgers};
 use handoff_sim::{Plan, draw, run};
 
 /// A round of each takes about so long; they take turns, so that a noisy machine hits both.
@@ -14,7 +14,7 @@ fn main() {
     let two = "clients = 2\nhandoffs = 1\ndelays = \"usual\"";
     let plan = Arc::new(Plan::parse(two).unwrap_or_else(|error| panic!("{error}")));
     let make = ledgers();
-    let report = run(&plan, &make, Options::default());
+    let report = run(&plan, &make, RunOptions::default());
     let (steps, length) = (report.steps, report.length as f64 / 1e6);
     println!(
         "a run of two handoffs, 2 clients, no fault: {steps} steps, {} requests, {length:.3} virtual s",
@@ -24,11 +24,11 @@ fn main() {
     let mut seed = 0;
     let (mut calm, mut floor, mut drawn) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        calm.push(rate(|| drop(black_box(run(&plan, &make, Options::default())))));
+        calm.push(rate(|| drop(black_box(run(&plan, &make, RunOptions::default())))));
         floor.push(rate(|| empty_run(steps)));
         drawn.push(rate(|| {
             seed += 1;
-            drop(black_box(run(&Arc::new(draw(seed)), &make, Options::default())));
+            drop(black_box(run(&Arc::new(draw(seed)), &make, RunOptions::default())));
         }));
     }
     let (calm, floor, drawn) = (median(calm), median(floor), median(drawn));

@@ -6,16 +6,18 @@
 //! Answers that a machine waits for may come at once or later.
 use std::ops::ControlFlow;
 
+use handoff::HostError;
+
 use handoff::host::{Clock, Crashed, Gap, Gaps};
 use handoff::id::{BootId, InBoot};
-use handoff::machine::{Cell, LockAnswer};
+use handoff::machine::{Cell, EventName, LockAnswer};
 use handoff::message::Message;
 use handoff::node::Read;
 use handoff::record::{self, Record};
 use handoff::slots;
 use handoff::time::Time;
 
-use crate::kernel::{self, Kind, Micros, RECORD, Side};
+use crate::kernel::{self, LengthOf, Micros, RECORD, Side};
 use crate::process::{Life, Pending, message_name};
 use crate::trace::Effect;
 use crate::world::World;
@@ -72,7 +74,7 @@ impl Host<'_> {
             return operation(self.world, self.pid);
         }
         self.perform(move |world, pid| {
-            let at = world.now + world.length(pid, Kind::Operation) + late;
+            let at = world.now + world.length(pid, LengthOf::Operation) + late;
             let operation = move |world: &mut World, pid| operation(world, pid).map(told);
             world.put_off(pid, at, Pending::Operation(Box::new(operation)));
         });
@@ -83,11 +85,11 @@ impl Host<'_> {
     pub(crate) fn read_link(&mut self, id: u64, side: Side) -> Read {
         match self.world.reads(id, side) {
             None => Read::Nothing,
-            Some(kernel::Read::Closed(why)) => {
+            Some(kernel::Received::Closed(why)) => {
                 self.world.close_link(id, side);
-                Read::Closed(why)
+                Read::Closed(why.into())
             }
-            Some(kernel::Read::Message(message, number)) => {
+            Some(kernel::Received::Message(message, number)) => {
                 self.came = Some((id, number));
                 self.world.hears_over(self.pid, id, &message);
                 Read::Message(message)
@@ -119,7 +121,7 @@ impl World {
         let name = self.name_of(to);
         let effect = || Effect::Sent { to: name, message: message_name(message), frame: number };
         self.recorder.effect(effect);
-        let delay = self.length(from, Kind::Wire) + late;
+        let delay = self.length(from, LengthOf::Wire) + late;
         let now = self.now;
         let Some(link) = self.links.get_mut(&id) else { return };
         let arrives = link.send(side, message, now, delay, fate, number);
@@ -149,7 +151,7 @@ impl World {
         LockAnswer::Busy { hint: last, holder: None }
     }
 
-    pub(crate) fn write_record(&mut self, pid: u32, record: &Record) -> Result<(), String> {
+    pub(crate) fn write_record(&mut self, pid: u32, record: &Record) -> Result<(), HostError> {
         if !self.disk.lock().holders.contains(&pid) {
             self.violated("one writer", format!("process {pid} writes the record without the lock"));
         }
@@ -159,7 +161,7 @@ impl World {
             slots::decode_slots::<InBoot<Record>>(disk.system_read(RECORD), record::MAGIC, record::SLOT_SIZE);
         let record = InBoot { boot: BootId::default(), value: record };
         let bytes = slots::encode_slot(record::MAGIC, old.next_sequence(), &record, record::SLOT_SIZE);
-        let bytes = bytes.map_err(|error| error.to_string())?;
+        let bytes = bytes.map_err(|error| HostError::system(error.to_string()))?;
         disk.system_write(RECORD, old.next * record::SLOT_SIZE, &bytes)
     }
 }
@@ -174,8 +176,8 @@ impl Clock for Host<'_> {
 impl Gaps for Host<'_> {
     fn handles(&mut self, cell: Cell) {
         self.world.meets(self.pid, cell);
-        if cell.event.of == "timer" {
-            self.world.silence_is_true(self.pid, cell.event.what);
+        if let EventName::Timer(timer) = cell.event {
+            self.world.silence_is_true(self.pid, timer);
         }
         self.world.recorder.step(self.world.name_of(self.pid), cell);
     }

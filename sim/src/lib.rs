@@ -87,7 +87,7 @@ pub use plan::Plan;
 pub use plan::classes::classes;
 pub use plan::draw::draw;
 pub use plan::span::Span;
-pub use run::{Report, run};
+pub use run::{RunReport, run};
 pub use search::check::{CANARY, PLAN, SEED, SEEDS, check};
 pub use search::failure::{Explain, version};
 pub use search::shrink::{shrink, shrink_while};

@@ -1,14 +1,14 @@
 //! A simulated process, whatever runs in it.
 use std::collections::VecDeque;
 
-use handoff::ProcessId;
 use handoff::machine::{Exit, LockAnswer, Op, incumbent};
 use handoff::message::Message;
 pub(crate) use handoff::node::daemon::Hook as AnyHook;
 use handoff::node::{self, daemon::Event};
+use handoff::{HostError, ProcessId};
 
 use crate::daemon::Simulated;
-use crate::kernel::{Clock, Disk, Kind as Noisy, Micros};
+use crate::kernel::{Disk, LengthOf as Noisy, Micros, ProcessClock};
 use crate::plan;
 use crate::supervisor::SupervisorProcess;
 use crate::trace::Name;
@@ -30,7 +30,7 @@ pub(crate) struct Process {
     pub life: Life,
     /// It is dying, and its control socket is not closed yet: the kernel closes what a process has in no certain order.
     pub lets_in: bool,
-    pub clock: Clock,
+    pub clock: ProcessClock,
     /// When it has its next turn.
     pub run_at: Option<Micros>,
     /// What it was about to do when it was stopped.
@@ -51,13 +51,13 @@ pub(crate) type Deferred = Box<dyn FnOnce(&mut World, u32)>;
 /// What runs in a process.
 pub(crate) enum Program {
     Supervisor(Box<SupervisorProcess>),
-    Daemon(Box<Daemon>),
-    Puppet(Puppet),
+    Daemon(Box<DaemonProcess>),
+    Bare(BareProcess),
 }
 
-/// Does nothing by itself: whoever holds the simulated kernel to a real one does it all.
+/// A process without a program: the tests that hold this kernel to a real one make its system calls.
 #[derive(Debug, Default)]
-pub(crate) struct Puppet {
+pub(crate) struct BareProcess {
     /// It listens beside the control path.
     pub listens: bool,
     waiting: VecDeque<(Micros, u64)>,
@@ -75,13 +75,13 @@ pub(crate) enum Pending {
 }
 
 /// A daemon.
-pub(crate) struct Daemon {
+pub(crate) struct DaemonProcess {
     pub build: u32,
     /// What its spawn was told to go wrong with.
     pub quirk: Option<plan::What>,
     /// None before its first turn, and while it takes one.
     pub node: Option<node::daemon::Daemon>,
-    pub begun: bool,
+    pub has_started: bool,
     /// It has come to be the incumbent.
     pub promoted: bool,
     /// The incumbent of the handoff for which it was started.
@@ -125,28 +125,28 @@ impl Process {
     pub(crate) fn supervisor(&self) -> Option<&SupervisorProcess> {
         match &self.program {
             Program::Supervisor(supervisor) => Some(supervisor),
-            Program::Daemon(_) | Program::Puppet(_) => None,
+            Program::Daemon(_) | Program::Bare(_) => None,
         }
     }
 
     pub(crate) fn supervisor_mut(&mut self) -> Option<&mut SupervisorProcess> {
         match &mut self.program {
             Program::Supervisor(supervisor) => Some(supervisor),
-            Program::Daemon(_) | Program::Puppet(_) => None,
+            Program::Daemon(_) | Program::Bare(_) => None,
         }
     }
 
-    pub(crate) fn daemon(&self) -> Option<&Daemon> {
+    pub(crate) fn daemon(&self) -> Option<&DaemonProcess> {
         match &self.program {
             Program::Daemon(daemon) => Some(daemon),
-            Program::Supervisor(_) | Program::Puppet(_) => None,
+            Program::Supervisor(_) | Program::Bare(_) => None,
         }
     }
 
-    pub(crate) fn daemon_mut(&mut self) -> Option<&mut Daemon> {
+    pub(crate) fn daemon_mut(&mut self) -> Option<&mut DaemonProcess> {
         match &mut self.program {
             Program::Daemon(daemon) => Some(daemon),
-            Program::Supervisor(_) | Program::Puppet(_) => None,
+            Program::Supervisor(_) | Program::Bare(_) => None,
         }
     }
 
@@ -154,8 +154,8 @@ impl Process {
     pub(crate) fn answers(&self) -> bool {
         let listens = match &self.program {
             Program::Supervisor(_) => false,
-            Program::Daemon(daemon) => daemon.begun,
-            Program::Puppet(puppet) => puppet.listens,
+            Program::Daemon(daemon) => daemon.has_started,
+            Program::Bare(process) => process.listens,
         };
         listens && (self.listens() || self.lets_in)
     }
@@ -165,18 +165,23 @@ impl Process {
         match &mut self.program {
             Program::Supervisor(_) => None,
             Program::Daemon(daemon) => Some(&mut daemon.waiting),
-            Program::Puppet(puppet) => Some(&mut puppet.waiting),
+            Program::Bare(process) => Some(&mut process.waiting),
         }
     }
 }
 
-impl Daemon {
-    pub(crate) fn new(build: u32, quirk: Option<plan::What>, predecessor: Option<u32>, disk: Disk) -> Daemon {
-        Daemon {
+impl DaemonProcess {
+    pub(crate) fn new(
+        build: u32,
+        quirk: Option<plan::What>,
+        predecessor: Option<u32>,
+        disk: Disk,
+    ) -> DaemonProcess {
+        DaemonProcess {
             build,
             quirk,
             node: None,
-            begun: false,
+            has_started: false,
             promoted: false,
             predecessor,
             app: None,
@@ -239,7 +244,7 @@ pub(crate) fn daemon_event_name(event: &Event) -> String {
 pub(crate) fn message_name(message: &Message) -> String {
     match message {
         Message::Heartbeat { repeats: Some(repeats), .. } => format!("Heartbeat({})", repeats.name()),
-        message => message.name().into(),
+        message => message.name().to_string(),
     }
 }
 
@@ -253,11 +258,11 @@ pub(crate) fn lock_answer(answer: &LockAnswer) -> &'static str {
 }
 
 /// In a word, for a trace: what a recovery hears of its note. It was written, and is enough for `Final`.
-pub(crate) fn noted(result: &Result<(), String>) -> &'static str {
+pub(crate) fn noted(result: &Result<(), HostError>) -> &'static str {
     if result.is_ok() { "written" } else { "not written, or not enough" }
 }
 
 /// In a word, for a trace.
-pub(crate) fn written(result: &Result<(), String>) -> &'static str {
+pub(crate) fn written(result: &Result<(), HostError>) -> &'static str {
     if result.is_ok() { "written" } else { "not written" }
 }

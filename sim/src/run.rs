@@ -15,12 +15,12 @@ pub use crate::plan::Planted;
 use crate::plan::{At, Plan};
 use crate::runtime;
 pub use crate::search::coverage::CoveragePoint;
-use crate::trace::{Entry, Name, Sent, Step};
+use crate::trace::{Entry, Name, Reaction, Sent};
 use crate::world::World;
 
 /// What came of a run.
 #[derive(Clone, Debug, Default)]
-pub struct Report {
+pub struct RunReport {
     /// The check that failed, if one did: the run ended there.
     pub violation: Option<Violation>,
     /// The faults that struck.
@@ -48,7 +48,7 @@ pub struct Report {
     /// What happened, if it was to be recorded.
     pub trace: Vec<Entry>,
     /// The same, process by process, and the frames between them: what real processes are held against.
-    pub told: Vec<(Name, Step)>,
+    pub told: Vec<(Name, Reaction)>,
     /// The frames that were sent.
     pub sent: Vec<Sent>,
     /// How things stood when all faults were over, before the swap that must commit; none if it did not come to that.
@@ -72,9 +72,9 @@ pub struct Rest {
     pub committed: Option<u32>,
     /// The journal says that a handoff is under way.
     pub is_under_way: bool,
-    /// How much of [`Report::told`] is older than that.
+    /// How much of [`RunReport::told`] is older than that.
     pub told: usize,
-    /// How much of [`Report::sent`] is.
+    /// How much of [`RunReport::sent`] is.
     pub sent: usize,
 }
 
@@ -91,7 +91,7 @@ pub struct Struck {
 
 /// What is broken on purpose, and what is to be recorded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Options {
+pub struct RunOptions {
     /// What happened, step by step.
     pub trace: bool,
     /// The places that were passed.
@@ -113,7 +113,7 @@ pub fn forgetful_ledgers() -> Arc<Make> {
 }
 
 /// Runs `plan` with daemons that `make` makes.
-pub fn run(plan: &Arc<Plan>, make: &Arc<Make>, options: Options) -> Report {
+pub fn run(plan: &Arc<Plan>, make: &Arc<Make>, options: RunOptions) -> RunReport {
     let mut world = World::new(Arc::clone(plan), Arc::clone(make));
     world.recorder.on = options.trace;
     world.faults.passed = options.places.then(Vec::new);
@@ -121,11 +121,11 @@ pub fn run(plan: &Arc<Plan>, make: &Arc<Make>, options: Options) -> Report {
     world.planted = options.planted;
     world.disk.lock().flock_excludes_nobody = options.planted == Planted::FlockExcludesNobody;
     runtime::run(&mut world);
-    Report {
+    RunReport {
         violation: world.audit.violation.take(),
         struck: std::mem::take(&mut world.faults.struck),
-        gaps: world.audit.gaps.iter().map(|key| key.0).collect(),
-        cells: world.audit.cells.iter().map(|key| key.0).collect(),
+        gaps: world.audit.gaps.iter().copied().collect(),
+        cells: world.audit.cells.iter().copied().collect(),
         coverage: world.audit.coverage.take().unwrap_or_default(),
         passed: world.faults.passed.take().unwrap_or_default(),
         findings: std::mem::take(&mut world.audit.findings),
@@ -142,19 +142,20 @@ pub fn run(plan: &Arc<Plan>, make: &Arc<Make>, options: Options) -> Report {
     }
 }
 
-/// A gap as plans and traces name it: `role.state.before-Effect` or `role.state.after`.
-pub fn gap_name(gap: &Gap) -> String {
-    let Gap { role, state, before } = gap;
-    before.map_or_else(|| format!("{role}.{state}.after"), |effect| format!("{role}.{state}.before-{effect}"))
+/// Each of `cells` once, in the order of their names.
+pub fn by_name<'a>(cells: impl IntoIterator<Item = &'a Cell>) -> Vec<&'a Cell> {
+    let mut cells: Vec<&Cell> = cells.into_iter().collect::<BTreeSet<_>>().into_iter().collect();
+    cells.sort_by_cached_key(|cell| (cell.role.name(), cell.state.name(), cell.event.to_string()));
+    cells
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn report(plan: &str) -> Report {
+    fn report(plan: &str) -> RunReport {
         let plan = Plan::parse(plan).expect("a plan");
-        run(&Arc::new(plan), &ledgers(), Options { trace: true, ..Options::default() })
+        run(&Arc::new(plan), &ledgers(), RunOptions { trace: true, ..RunOptions::default() })
     }
 
     #[test]

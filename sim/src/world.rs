@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use handoff::machine::{MachineRole, StateName};
+
 use handoff::ProcessId;
 use handoff::node::Node;
 
@@ -15,14 +17,14 @@ use crate::harness::checks::Audit;
 use crate::harness::clients::Client;
 use crate::harness::faults::Faults;
 use crate::harness::operator::Operator;
-use crate::kernel::{Clock, Disk, Kind, Link, Listener, Micros, Noise, Read, Side};
+use crate::kernel::{Disk, LengthOf, Link, Micros, Noise, ProcessClock, Received, SharedListener, Side};
 use crate::mutation::mutant::Meddling;
 use crate::plan::{Plan, What as Fault};
-use crate::process::{Daemon, Life, Process, Program};
+use crate::process::{DaemonProcess, Life, Process, Program};
 use crate::run::Planted;
 use crate::runtime::Timeline;
 use crate::supervisor::SupervisorProcess;
-use crate::trace::{Name, Recorder, Turn, What};
+use crate::trace::{Happened, Name, Recorder, Turn};
 
 /// What will happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,6 +55,8 @@ pub(crate) enum Happening {
     /// A fault whose time has come.
     Fault(usize),
     DiskHasRoom,
+    /// A supervisor is told that what is under way is called off.
+    Cancel(u32),
 }
 
 /// The machine.
@@ -76,7 +80,7 @@ pub(crate) struct World {
     /// Sockets beside it.
     pub names_beside: BTreeSet<u32>,
     pub disk: Disk,
-    pub listener: Listener,
+    pub listener: SharedListener,
     pub clients: Vec<Client>,
     pub faults: Faults,
     pub recorder: Recorder,
@@ -117,7 +121,7 @@ impl World {
             control_path: None,
             names_beside: BTreeSet::new(),
             disk,
-            listener: Listener::default(),
+            listener: SharedListener::default(),
             clients: Vec::new(),
             recorder: Recorder::default(),
             audit: Audit::default(),
@@ -160,17 +164,18 @@ impl World {
                 self.disk.lock().full = false;
                 self.faults.passed(self.now);
             }
+            Happening::Cancel(pid) => self.is_told_to_cancel(pid),
         }
     }
 
     /// Notes a step, if somebody wants to see it.
-    pub(crate) fn note(&mut self, pid: Option<u32>, what: impl FnOnce() -> What) {
+    pub(crate) fn note(&mut self, pid: Option<u32>, what: impl FnOnce() -> Happened) {
         let name = pid.and_then(|pid| self.processes.get(&pid)).map(|process| process.name);
         self.recorder.note(self.now, name, what);
     }
 
     /// So much of `kind` as `pid` has next.
-    pub(crate) fn length(&mut self, pid: u32, kind: Kind) -> Micros {
+    pub(crate) fn length(&mut self, pid: u32, kind: LengthOf) -> Micros {
         let Some(process) = self.processes.get_mut(&pid) else { return self.noise.length(kind, pid, 0) };
         let nth = &mut process.draws[kind as usize];
         *nth += 1;
@@ -180,14 +185,14 @@ impl World {
     /// One of so many.
     pub(crate) fn choice(&mut self, pid: u32, options: u64) -> u64 {
         let Some(process) = self.processes.get_mut(&pid) else { return 0 };
-        let nth = &mut process.draws[Kind::Choice as usize];
+        let nth = &mut process.draws[LengthOf::Choice as usize];
         *nth += 1;
         self.noise.choice(options, process.name.number | (process.name.kind as u32) << 24, *nth)
     }
 
     /// A process has something to do at `at`: it gets a turn soon after.
     pub(crate) fn poke(&mut self, pid: u32, at: Micros) {
-        let at = at.max(self.now) + self.length(pid, Kind::Wake);
+        let at = at.max(self.now) + self.length(pid, LengthOf::Wake);
         self.turn_at(pid, at);
     }
 
@@ -208,7 +213,7 @@ impl World {
         match process.program {
             Program::Daemon(_) => self.run_daemon(pid),
             Program::Supervisor(_) => self.run_supervisor(pid),
-            Program::Puppet(_) => {}
+            Program::Bare(_) => {}
         }
         if let Some(next) = self.next_turn(pid) {
             self.turn_at(pid, next.max(self.now + 1));
@@ -222,7 +227,7 @@ impl World {
         let own = match &process.program {
             Program::Daemon(daemon) => self.daemon_turn(process, daemon),
             Program::Supervisor(supervisor) => self.supervisor_turn(process, supervisor),
-            Program::Puppet(_) => None,
+            Program::Bare(_) => None,
         };
         pending.into_iter().chain(own).min()
     }
@@ -239,7 +244,7 @@ impl World {
             name,
             life: Life::Runs,
             lets_in: false,
-            clock: Clock::new(self.now, self.now, 0),
+            clock: ProcessClock::new(self.now, self.now, 0),
             run_at: None,
             deferred: Vec::new(),
             pending: VecDeque::new(),
@@ -253,7 +258,7 @@ impl World {
         if self.plan.skewed_clocks {
             let (offset, gains) = (self.choice(pid, 1 << 40), self.choice(pid, 1001) as i64 - 500);
             if let Some(process) = self.processes.get_mut(&pid) {
-                process.clock = Clock::new(self.now, offset, gains);
+                process.clock = ProcessClock::new(self.now, offset, gains);
             }
         }
         pid
@@ -265,7 +270,7 @@ impl World {
             return;
         }
         let pid = self.start_process('S', Program::Supervisor(Box::new(SupervisorProcess::new(false))));
-        self.note(Some(pid), || What::Born { role: "supervisor", build: None });
+        self.note(Some(pid), || Happened::Born { role: MachineRole::Supervisor, build: None });
         self.poke(pid, self.now);
     }
 
@@ -288,11 +293,11 @@ impl World {
             .filter_map(|(pid, process)| process.supervisor().map(|supervisor| (*pid, supervisor)))
     }
 
-    pub(crate) fn daemons(&self) -> impl Iterator<Item = (u32, &Process, &Daemon)> {
+    pub(crate) fn daemons(&self) -> impl Iterator<Item = (u32, &Process, &DaemonProcess)> {
         self.processes.iter().filter_map(|(pid, process)| process.daemon().map(|d| (*pid, process, d)))
     }
 
-    pub(crate) fn daemon_mut(&mut self, pid: u32) -> Option<&mut Daemon> {
+    pub(crate) fn daemon_mut(&mut self, pid: u32) -> Option<&mut DaemonProcess> {
         self.processes.get_mut(&pid).and_then(Process::daemon_mut)
     }
 
@@ -365,7 +370,7 @@ impl World {
     }
 
     /// Reads what has come over a link.
-    pub(crate) fn reads(&mut self, id: u64, side: Side) -> Option<Read> {
+    pub(crate) fn reads(&mut self, id: u64, side: Side) -> Option<Received> {
         let link = self.links.get_mut(&id)?;
         let read = link.read(side, self.now);
         if link.is_gone() {
@@ -381,10 +386,10 @@ impl World {
         process.run_at = None;
         process.deferred.clear();
         process.pending.clear();
-        self.note(Some(pid), || What::Ends(how.to_string()));
+        self.note(Some(pid), || Happened::Ends(how.to_string()));
         self.disk.lock().dead.insert(pid);
         self.lose_app(pid);
-        let closed = self.now + self.length(pid, Kind::Closing);
+        let closed = self.now + self.length(pid, LengthOf::Closing);
         self.closes_links(pid, closed);
         // One that never served leaves nobody standing; nor does one that leaves it to another who dies just then.
         let dying = self.daemons().any(|(other, process, _)| other != pid && process.life == Life::Dying);
@@ -395,7 +400,7 @@ impl World {
         }
         let lets_in = self.choice(pid, 2) == 1;
         self.processes.get_mut(&pid).into_iter().for_each(|process| process.lets_in = lets_in);
-        let teardown = self.length(pid, Kind::Teardown) + self.faults.core_dumps(pid);
+        let teardown = self.length(pid, LengthOf::Teardown) + self.faults.core_dumps(pid);
         self.at(closed + teardown, Happening::FreesLock(pid));
     }
 
@@ -420,7 +425,7 @@ impl World {
         daemon.returns = None;
         let _ = catch_unwind(AssertUnwindSafe(|| drop(app)));
         if served {
-            self.note(Some(pid), || What::Serves(false));
+            self.note(Some(pid), || Happened::Serves(false));
         }
     }
 
@@ -438,7 +443,7 @@ impl World {
             // Of those who came while it was dying.
             self.closes_links(pid, self.now);
             self.disk.lock().closes_lock(pid);
-            let after = self.length(pid, Kind::End);
+            let after = self.length(pid, LengthOf::End);
             self.after(after, Happening::Ends(pid));
         }
     }
@@ -446,7 +451,7 @@ impl World {
     /// A process has ended: whoever watches it sees that.
     fn ends(&mut self, pid: u32) {
         if self.processes.contains_key(&pid) {
-            self.note(Some(pid), || What::Ends("has ended".into()));
+            self.note(Some(pid), || Happened::Ends("has ended".into()));
             self.processes.remove(&pid);
             let supervisors: Vec<u32> = self.supervisors().map(|(pid, _)| pid).collect();
             supervisors.into_iter().for_each(|supervisor| self.poke(supervisor, self.now));
@@ -470,7 +475,7 @@ impl World {
         process.life = Life::Runs;
         let deferred = std::mem::take(&mut process.deferred);
         self.faults.passed(now);
-        self.note(Some(pid), || What::Note("goes on".into()));
+        self.note(Some(pid), || Happened::Note("goes on".into()));
         for effect in deferred {
             if self.runs(pid) {
                 effect(self, pid);
@@ -523,10 +528,10 @@ impl World {
     pub(crate) fn turn_begins(
         &self,
         pid: u32,
-        role: &'static str,
+        role: MachineRole,
         event: String,
         came: Option<(u64, u64)>,
-        before: &'static str,
+        before: StateName,
     ) -> (Option<Name>, Turn) {
         let other_end = |link: &Link| {
             [Side::Supervisor, Side::Daemon].map(|side| link.pid(side)).into_iter().find(|end| *end != pid)
@@ -534,22 +539,33 @@ impl World {
         let from = came.and_then(|(link, _)| self.links.get(&link)).and_then(other_end);
         let (from, frame) = (from.map(|from| self.name_of(from)), came.map(|(_, number)| number));
         let who = self.processes.get(&pid).map(|process| process.name);
-        (who, Turn { role, from, event, frame, before, after: before, effects: Vec::new() })
+        (
+            who,
+            Turn {
+                role,
+                from,
+                event,
+                frame,
+                before: before.name(),
+                after: before.name(),
+                effects: Vec::new(),
+            },
+        )
     }
 
     /// It has taken it. The process may be gone by now.
-    pub(crate) fn turn_ends(&mut self, (who, turn): (Option<Name>, Turn), after: &'static str) {
+    pub(crate) fn turn_ends(&mut self, (who, turn): (Option<Name>, Turn), after: StateName) {
         let effects = self.recorder.take_effects();
-        self.recorder.note(self.now, who, || What::Turn(Turn { after, effects, ..turn }));
+        self.recorder.note(self.now, who, || Happened::Turn(Turn { after: after.name(), effects, ..turn }));
     }
 
     /// In which state a process's machine is.
     pub(crate) fn state_of(&self, pid: u32) -> &'static str {
         let Some(process) = self.processes.get(&pid) else { return "ended" };
         match &process.program {
-            Program::Daemon(daemon) => daemon.node.as_ref().map_or("", Node::state),
+            Program::Daemon(daemon) => daemon.node.as_ref().map_or("", |node| node.state().name()),
             Program::Supervisor(supervisor) => supervisor.state(),
-            Program::Puppet(_) => "",
+            Program::Bare(_) => "",
         }
     }
 

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use handoff_sim::explore::{Bound, Options, Report, SMALL, explore};
+use handoff_sim::explore::{Bound, ExploreOptions, ExploreReport, SMALL, explore};
 use handoff_sim::outage::Outages;
 use handoff_sim::run::{Planted, ledgers};
 use handoff_sim::sweep::Sweep;
@@ -98,7 +98,7 @@ fn replayed(folder: &str) {
         let path = entry.expect("an entry").path();
         if path.extension().is_some_and(|extension| extension == "toml") {
             let plan = Arc::new(Plan::load(&path).expect("a good plan"));
-            let violation = run(&plan, &ledgers(), run::Options::default()).violation;
+            let violation = run(&plan, &ledgers(), run::RunOptions::default()).violation;
             assert_eq!(violation, None, "{}", path.display());
         }
     }
@@ -113,15 +113,15 @@ fn explored(bound: &Bound) {
     found(bound);
 }
 
-fn found(bound: &Bound) -> Report {
-    let options = Options { most_states: MOST_STATES, ..Options::default() };
+fn found(bound: &Bound) -> ExploreReport {
+    let options = ExploreOptions { most_states: MOST_STATES, ..ExploreOptions::default() };
     let report = explore(bound, options);
     assert_eq!(report.wrong(bound), Vec::<String>::new(), "{}", bound.name);
     report
 }
 
 fn as_reviewed(bound: &Bound) {
-    let Report { states, transitions, depth, .. } = found(bound);
+    let ExploreReport { states, transitions, depth, .. } = found(bound);
     let counts = [bound.name.to_owned(), states.to_string(), transitions.to_string(), depth.to_string()];
     let reviewed = include_str!("../../snapshots/explored/small.snap").lines();
     let mut reviewed = reviewed.map(|line| line.split_whitespace().collect::<Vec<_>>());

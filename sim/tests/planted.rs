@@ -2,7 +2,7 @@
 //! worth nothing.
 use std::sync::Arc;
 
-use handoff_sim::run::{Options, Planted, forgetful_ledgers, ledgers};
+use handoff_sim::run::{Planted, RunOptions, forgetful_ledgers, ledgers};
 use handoff_sim::{CHECKS, Make, Plan, Violation, run};
 
 /// One crash of the daemon that serves, and one of its supervisor; a swap between them.
@@ -41,7 +41,7 @@ const INCUMBENT_CRASHES: &str = r#"
 
 fn caught_by(plan: &str, make: &Arc<Make>, planted: Planted) -> Option<Violation> {
     let plan = Plan::parse(plan).expect("a good plan");
-    run(&Arc::new(plan), make, Options { planted, ..Options::default() }).violation
+    run(&Arc::new(plan), make, RunOptions { planted, ..RunOptions::default() }).violation
 }
 
 #[test]

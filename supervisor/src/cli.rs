@@ -2,8 +2,10 @@
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use handoff::daemon::LossyWriter;
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -14,6 +16,9 @@ use crate::exit::{Code, Failure};
 use crate::protocol::Answer;
 use crate::run;
 use crate::text;
+
+/// How long the end of the program waits for what it says to be written.
+const LOG_LIMIT: Duration = Duration::from_millis(500);
 
 /// Runs a daemon and replaces its binary without an interruption.
 #[derive(Debug, Parser)]
@@ -126,8 +131,10 @@ pub(crate) fn main() -> ExitCode {
     };
     match command {
         Command::Run { config, log_format } => {
-            start_log(log_format);
-            ended(run::run(&config))
+            let log = start_log(log_format);
+            let done = run::run(&config);
+            log.into_iter().for_each(|log| log.settle(LOG_LIMIT));
+            ended(done)
         }
         Command::Swap { supervisor, binary, json } => {
             let trigger = supervisor.trigger_socket();
@@ -204,7 +211,7 @@ fn ended(result: Result<(), Failure>) -> Code {
     match result {
         Ok(()) => Code::Ok,
         Err(failure) => {
-            eprintln!("handoff-supervisor: {failure}");
+            complain(&format!("handoff-supervisor: {failure}\n"));
             failure.code
         }
     }
@@ -219,14 +226,48 @@ fn print(text: String) {
     let _ = writeln!(io::stdout(), "{text}");
 }
 
-fn start_log(format: LogFormat) {
+/// Writes to standard error what the end of this program must not depend on: nobody may read it, or it may be full.
+fn complain(text: &str) {
+    if let Ok(mut stderr) = LossyWriter::to_stderr("", |_| String::new()) {
+        let _ = stderr.write_all(text.as_bytes());
+        stderr.settle(LOG_LIMIT);
+    }
+}
+
+/// Logs to standard error from now on, panics included. `None` if there is a log already, or none can be had.
+fn start_log(format: LogFormat) -> Option<LossyWriter> {
+    let (pid, build) = (std::process::id(), env!("CARGO_PKG_VERSION"));
     let filter = EnvFilter::try_from_env("HANDOFF_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let log = tracing_subscriber::fmt().with_env_filter(filter);
     // A program that has this library in it may have started a log of its own.
-    let _ = match format {
-        LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).finish().try_init(),
-        LogFormat::Json => log.json().finish().try_init(),
+    let writer = match format {
+        LogFormat::Text => {
+            let head = format!("supervisor[{pid}] {build} ");
+            let writer = LossyWriter::to_stderr(head, |lost| format!("{lost} log lines were lost\n")).ok()?;
+            let log = log.with_writer(lines_of(&writer)).with_ansi(io::stderr().is_terminal());
+            log.finish().try_init().ok()?;
+            writer
+        }
+        LogFormat::Json => {
+            let head = format!("{{\"role\":\"supervisor\",\"pid\":{pid},\"build\":{build:?},");
+            let told = |lost| {
+                format!(
+                    "{{\"level\":\"WARN\",\"fields\":{{\"message\":\"log lines were lost\",\"lost\":{lost}}}}}\n"
+                )
+            };
+            let writer = LossyWriter::to_stderr(head, told).ok()?;
+            log.with_writer(lines_of(&writer)).json().finish().try_init().ok()?;
+            writer
+        }
     };
+    // The usual hook would wait for standard error.
+    std::panic::set_hook(Box::new(|panic| tracing::error!(target: "handoff.panic", "{panic}")));
+    Some(writer)
+}
+
+fn lines_of(writer: &LossyWriter) -> impl Fn() -> LossyWriter + use<> {
+    let writer = writer.clone();
+    move || writer.clone()
 }
 
 #[cfg(test)]

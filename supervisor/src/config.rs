@@ -147,20 +147,21 @@ impl Config {
     }
 
     /// The listed path that `asked` means, or the configured binary if nothing was asked for. It is the listed
-    /// path that is returned, never the one that was named: the caller could point that one elsewhere afterwards.
+    /// path that is returned, never the one that was named: the caller could point that one elsewhere afterwards. One
+    /// that is listed and missing is returned as well: that it is missing is another mistake.
     ///
     /// # Errors
     /// [`Code::NotAllowed`], naming what is allowed.
     pub fn allowed_binary(&self, asked: Option<&Path>) -> Result<&Path, Failure> {
         let Some(asked) = asked else { return Ok(&self.binary) };
+        let listed = || std::iter::once(&self.binary).chain(&self.allowed_binaries);
         let canonical = asked.canonicalize().ok();
-        let mut listed = std::iter::once(&self.binary).chain(&self.allowed_binaries);
-        let same = |path: &&PathBuf| canonical.is_some() && path.canonicalize().ok() == canonical;
-        listed.find(same).map(PathBuf::as_path).ok_or_else(|| {
-            let allowed: Vec<String> = std::iter::once(&self.binary)
-                .chain(&self.allowed_binaries)
-                .map(|path| path.display().to_string())
-                .collect();
+        let same = |path: &&PathBuf| match &canonical {
+            Some(canonical) => path.canonicalize().ok().as_ref() == Some(canonical),
+            None => path.as_path() == asked,
+        };
+        listed().find(same).map(PathBuf::as_path).ok_or_else(|| {
+            let allowed: Vec<String> = listed().map(|path| path.display().to_string()).collect();
             let message = format!("{} is not allowed; allowed: {}", asked.display(), allowed.join(", "));
             Failure::new(Code::NotAllowed, message)
         })

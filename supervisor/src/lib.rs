@@ -11,6 +11,8 @@
 //!
 //! The program is [`main`], so that any package can have it as a thin binary; [`client`] is what `swap` and
 //! `status` do, for programs. The handoff itself is the library's: see the crate `handoff`.
+#![warn(clippy::print_stdout, clippy::print_stderr, reason = "they panic where nothing can be written")]
+
 use std::process::ExitCode;
 
 mod cli;

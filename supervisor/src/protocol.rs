@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use handoff::message::Standing;
 pub use handoff::node::keeper::Activity;
+use handoff::text::PlainText;
 use handoff::{DaemonStatus, HandoffOutcome, InterruptedEnd, Phases, ProcessId, RecoveryOutcome, Verdict};
 use serde::{Deserialize, Serialize};
 
@@ -339,7 +340,7 @@ pub struct DaemonReport {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DaemonAnswer {
     /// What it calls its build.
-    pub build_id: String,
+    pub build_id: PlainText,
     /// Where it stands in the protocol.
     pub standing: Standing,
     /// Its open connections.
@@ -351,7 +352,7 @@ pub struct DaemonAnswer {
 impl From<DaemonStatus> for DaemonAnswer {
     fn from(DaemonStatus { hello, status, .. }: DaemonStatus) -> DaemonAnswer {
         DaemonAnswer {
-            build_id: String::from_utf8_lossy(&hello.build_id).into_owned(),
+            build_id: hello.build(),
             standing: status.standing,
             open_conns: status.open_conns,
             last_revision_per_shard: status.last_revision_per_shard,

@@ -53,6 +53,7 @@ pub(crate) fn run(path: &Path) -> Result<(), Failure> {
     // Signals first: what arrives from here on ends the daemon, too.
     let signals =
         Signals::new(&[SIGCHLD, SIGHUP, SIGINT, SIGTERM]).map_err(|error| system("signals", &error))?;
+    handoff::daemon::outlive_file_size_limit()?;
     let _instance = Instance::lock(&config.trigger_socket)?;
     let supervisor = supervisor(&config)?;
     let (outbox, inbox) = inbox().map_err(|error| system("wake-up pipe", &error))?;

@@ -16,6 +16,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use handoff::unix::sparing::Sparing;
 use handoff::unix::trusted;
 
 use crate::exit::{Code, Failure};
@@ -152,23 +153,30 @@ fn bind_beside(path: &Path) -> io::Result<(UnixListener, PathBuf)> {
 type Post = Arc<dyn Fn(Asked) -> bool + Send + Sync>;
 
 fn accept_all(listener: &UnixListener, access: &Access, peers: &Arc<Peers>, post: &Post) {
+    // Any local process may cause them.
+    let (mut refusals, mut failures) = (Sparing::default(), Sparing::default());
     loop {
         let admitted = listener.accept().and_then(|(stream, _)| {
             let uid = peer_uid(&stream)?;
-            admit(stream, uid, access, peers, post)
+            let is_admitted = access.admits(uid);
+            if !is_admitted && let Some(left_out) = refusals.admits(Instant::now()) {
+                tracing::warn!(uid, left_out, "trigger socket: not allowed");
+            }
+            admit(stream, (!is_admitted).then_some(uid), peers, post)
         });
         if let Err(error) = admitted {
-            tracing::warn!("trigger socket: {error}");
+            if let Some(left_out) = failures.admits(Instant::now()) {
+                tracing::warn!(left_out, "trigger socket: {error}");
+            }
             thread::sleep(ACCEPT_PAUSE);
         }
     }
 }
 
-/// Gives a peer a thread, if it runs as a user who may be there.
-fn admit(stream: UnixStream, uid: u32, access: &Access, peers: &Arc<Peers>, post: &Post) -> io::Result<()> {
+/// Gives a peer a thread, unless it runs as a `stranger`.
+fn admit(stream: UnixStream, stranger: Option<u32>, peers: &Arc<Peers>, post: &Post) -> io::Result<()> {
     stream.set_write_timeout(Some(PEER_LIMIT))?;
-    if !access.admits(uid) {
-        tracing::warn!(uid, "trigger socket: not allowed");
+    if let Some(uid) = stranger {
         // The answer fits the empty buffer of a new connection, and so delays nobody.
         answer(&stream, &refused(Code::NotAllowed, format!("uid {uid} is not in allowed_uids")));
         return Ok(());
@@ -178,7 +186,7 @@ fn admit(stream: UnixStream, uid: u32, access: &Access, peers: &Arc<Peers>, post
     let converse = move || {
         let request = read_request(&stream);
         peers_of_thread.leave(ticket);
-        let _owed = Owed::new(&peers_of_thread);
+        let _unanswered = Unanswered::new(&peers_of_thread);
         let reply = match request {
             Ok(request) => peers_of_thread.ask(request, &post),
             Err(failure) => Answer::Error(failure),
@@ -194,23 +202,23 @@ fn admit(stream: UnixStream, uid: u32, access: &Access, peers: &Arc<Peers>, post
 struct Peers {
     reading: Mutex<Reading>,
     answering: AtomicUsize,
-    owed: Mutex<usize>,
+    unanswered: Mutex<usize>,
     settled: Condvar,
 }
 
 /// An answer that a peer waits for, until it is written.
-struct Owed<'a>(&'a Peers);
+struct Unanswered<'a>(&'a Peers);
 
-impl Owed<'_> {
-    fn new(peers: &Peers) -> Owed<'_> {
-        *peers.owed.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        Owed(peers)
+impl Unanswered<'_> {
+    fn new(peers: &Peers) -> Unanswered<'_> {
+        *peers.unanswered.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        Unanswered(peers)
     }
 }
 
-impl Drop for Owed<'_> {
+impl Drop for Unanswered<'_> {
     fn drop(&mut self) {
-        *self.0.owed.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        *self.0.unanswered.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
         self.0.settled.notify_all();
     }
 }
@@ -241,10 +249,10 @@ impl Peers {
         reading.streams.retain(|(other, _)| *other != ticket);
     }
 
-    /// Waits until nobody is owed an answer: this process ends next, and its threads with it.
+    /// Waits until every peer has its answer: this process ends next, and its threads with it.
     fn wait_until_answered(&self) {
-        let owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(self.settled.wait_timeout_while(owed, PEER_LIMIT, |owed| *owed > 0));
+        let unanswered = self.unanswered.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.settled.wait_timeout_while(unanswered, PEER_LIMIT, |count| *count > 0));
     }
 
     /// Passes `request` on and waits for its answer.

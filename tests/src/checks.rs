@@ -6,9 +6,9 @@ use std::os::unix::fs::MetadataExt;
 use handoff::Supervisor;
 use handoff::message::Standing;
 
-use crate::boss::Boss;
 use crate::layout::Layout;
 use crate::processes;
+use crate::supervisor_process::SupervisorProcess;
 use crate::wait::until_ok;
 use crate::world::World;
 use crate::writer::Writer;
@@ -26,12 +26,16 @@ impl World {
     /// One process serves, everything acknowledged is in the log once and in order, the next handoff commits, and
     /// after that the same holds again. Nothing stray is left: no process, no file.
     #[track_caller]
-    pub fn assert_one_serves_and_nothing_lost(&self, boss: &Boss, writer: &Writer) -> Report {
-        let before = self.assert_one_serves(&[boss.pid()]);
+    pub fn assert_one_serves_and_nothing_lost(
+        &self,
+        supervisor: &SupervisorProcess,
+        writer: &Writer,
+    ) -> Report {
+        let before = self.assert_one_serves(&[supervisor.pid()]);
         writer.wait_for_write_by(before);
         self.assert_nothing_lost(writer);
-        let next = boss.handoff(&self.build()).assert_committed();
-        let pid = self.assert_one_serves(&[boss.pid()]);
+        let next = supervisor.handoff(&self.build()).assert_committed();
+        let pid = self.assert_one_serves(&[supervisor.pid()]);
         assert_eq!(pid, next, "what was committed serves");
         writer.wait_for_write_by(pid);
         let last_seq = self.assert_nothing_lost(writer);

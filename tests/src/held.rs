@@ -5,13 +5,13 @@ use handoff::Supervisor;
 use handoff::message::Standing;
 use nix::sys::signal::Signal;
 
-use crate::boss::{Boss, Pending};
 use crate::build::Build;
 use crate::log::Mark;
 use crate::order::Outcome;
 use crate::processes;
 use crate::scene::Scene;
 use crate::script::{Gate, Hook};
+use crate::supervisor_process::{Pending, SupervisorProcess};
 use crate::wait::{until, until_some};
 use crate::world::World;
 use crate::writer::Writer;
@@ -59,7 +59,7 @@ impl Phase {
 #[derive(Debug)]
 pub struct Held {
     /// The supervisor, or the one that was started after it.
-    pub boss: Boss,
+    pub supervisor: SupervisorProcess,
     /// The client.
     pub writer: Writer,
     /// The incumbent's pid.
@@ -88,22 +88,22 @@ impl Held {
     /// Lets a handoff come to `phase`; `change` says what is special about the successor or the handoff's times.
     #[track_caller]
     pub fn with(phase: Phase, change: impl FnOnce(Build) -> Build) -> Held {
-        let Scene { boss, writer, incumbent, pid: old, world } = Scene::new();
+        let Scene { supervisor, writer, incumbent, pid: old, world } = Scene::new();
         let successor = change(world.build());
         let gate = if phase.is_old() { &incumbent } else { &successor }.gate(phase.hook());
         let begun = world.mark();
-        let pending = boss.begin_handoff(&successor);
+        let pending = supervisor.begin_handoff(&successor);
         gate.wait();
-        let new = find_new(&world, &[boss.pid(), old]);
+        let new = find_new(&world, &[supervisor.pid(), old]);
         if phase == Phase::Retire {
             stop(old);
             gate.open();
             // It says so, last of all, when it has told the incumbent to leave.
             until("the supervisor knows that it serves", || {
-                world.has_said(begun, boss.pid(), "handoff.commit: serving")
+                world.has_said(begun, supervisor.pid(), "handoff.commit: serving")
             });
         }
-        Held { boss, writer, old, new, incumbent, successor, phase, gate, pending, told: None, world }
+        Held { supervisor, writer, old, new, incumbent, successor, phase, gate, pending, told: None, world }
     }
 
     /// Takes away what holds it.
@@ -117,7 +117,7 @@ impl Held {
     /// Takes away what holds it while the supervisor is stopped, which therefore does not hear what comes of it.
     #[track_caller]
     pub fn go_on_unheard(&self) {
-        self.boss.stop();
+        self.supervisor.stop();
         let (pid, build) =
             if self.phase.is_old() { (self.old, &self.incumbent) } else { (self.new, &self.successor) };
         let before = self.standing(pid);
@@ -164,9 +164,9 @@ impl Held {
     }
 
     /// Kills the supervisor and starts another, on the same sockets and journal.
-    pub fn replace_boss(&mut self) {
-        self.boss.kill();
-        self.boss = self.world.boss();
+    pub fn replace_supervisor(&mut self) {
+        self.supervisor.kill();
+        self.supervisor = self.world.supervisor();
     }
 
     /// `pid` serves a client again. What would wait for the handoff's deadline first is not waited for.
@@ -178,9 +178,9 @@ impl Held {
     /// In the end: `pid` serves and nobody else is left, nothing is lost, and the next handoff commits.
     #[track_caller]
     pub fn assert_serves(&self, pid: u32) {
-        let serves = self.world.assert_one_serves(&[self.boss.pid()]);
+        let serves = self.world.assert_one_serves(&[self.supervisor.pid()]);
         assert_eq!(serves, pid, "{} was replaced by {}", self.old, self.new);
-        self.world.assert_one_serves_and_nothing_lost(&self.boss, &self.writer);
+        self.world.assert_one_serves_and_nothing_lost(&self.supervisor, &self.writer);
     }
 
     /// What the supervisor said is what holds in the end. Returns who serves.

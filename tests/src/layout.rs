@@ -17,7 +17,7 @@ pub struct Layout {
 impl Layout {
     /// The names of the listeners, in the order in which they are passed on.
     pub const LISTENERS: [&str; 2] = [TCP, UNIX];
-    /// The argument that puts an actor or a boss on a stage.
+    /// The argument that puts an actor or a supervisor on a stage.
     pub const STAGED: &str = "staged";
     /// The variable that every process of a world has in its environment; its value is the directory.
     pub const MARK: &str = "HANDOFF_TEST_WORLD";

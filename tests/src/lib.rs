@@ -1,7 +1,7 @@
 //! What the tests with real processes are written with.
 //!
 //! A test has a [`World`]: a directory of its own, listening sockets, and every process that lives in it. A
-//! [`Boss`] is a supervisor in a process of its own, which can be told what to do, killed and stopped; the daemon
+//! [`SupervisorProcess`] is a supervisor in a process of its own, which can be told what to do, killed and stopped; the daemon
 //! is the *actor* (`src/bin/actor`), a small durable server that misbehaves as its [`script`] says, or a *rogue*
 //! (`src/bin/rogue.rs`), which is no user of the library at all. A [`Writer`] writes all the time and keeps the
 //! history; [`World::assert_one_serves_and_nothing_lost`] is what holds after whatever has happened.
@@ -10,16 +10,15 @@
 //! use handoff_tests::{Act, Hook, World};
 //!
 //! let world = World::new();
-//! let boss = world.boss();
-//! boss.cold_start(&world.build()).assert_committed();
+//! let supervisor = world.supervisor();
+//! supervisor.cold_start(&world.build()).assert_committed();
 //! let writer = world.writer();
 //! let broken = world.build().on(Hook::Open, [Act::Fail]);
-//! boss.handoff(&broken).assert_rolled_back("told to fail");
-//! world.assert_one_serves_and_nothing_lost(&boss, &writer);
+//! supervisor.handoff(&broken).assert_rolled_back("told to fail");
+//! world.assert_one_serves_and_nothing_lost(&supervisor, &writer);
 //! ```
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic, its helpers included")]
 
-mod boss;
 mod build;
 mod checks;
 mod evidence;
@@ -30,6 +29,7 @@ mod order;
 pub mod processes;
 pub mod raw;
 mod reference;
+mod supervisor_process;
 
 mod scene;
 pub mod script;
@@ -39,7 +39,6 @@ mod wait;
 mod world;
 mod writer;
 
-pub use boss::{Boss, Pending};
 pub use build::{Build, SILENCE};
 pub use checks::Report;
 pub use held::{Held, Phase};
@@ -49,6 +48,7 @@ pub use order::{Deed, Order, Outcome, Told};
 pub use reference::{Reference, free_address};
 pub use scene::Scene;
 pub use script::{Act, Gate, Hook};
+pub use supervisor_process::{Pending, SupervisorProcess};
 pub use wait::{PATIENCE, until, until_ok, until_some};
 pub use world::{Bin, World};
 pub use writer::{History, Server, Writer};

@@ -1,4 +1,4 @@
-//! What a test and its boss say to each other: one JSON object a line.
+//! What a test and its supervisor say to each other: one JSON object a line.
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use handoff::node::keeper::End;
 use handoff::{Error, HandoffOutcome, ProcessId, RecoveryOutcome, RecoverySpec, SpawnSpec};
 use serde::{Deserialize, Serialize};
 
-/// What a boss is to do.
+/// What a supervisor is to do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Deed {
     /// Start a daemon where none serves.
@@ -26,7 +26,7 @@ pub enum Deed {
     Cancel,
 }
 
-/// An order to a boss; durations in milliseconds.
+/// An order to a supervisor; durations in milliseconds.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Order {
     /// Comes back with the outcome.
@@ -82,7 +82,7 @@ impl Order {
     }
 }
 
-/// What a boss says of an order.
+/// What a supervisor says of an order.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Told {
     /// The order's.

@@ -1,16 +1,19 @@
 //! The reference supervisor, as people run it.
 use std::fmt::Write as _;
 use std::fs::{self, File};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
 
 use nix::sys::signal::Signal;
 
 use crate::build::Build;
 use crate::layout::Layout;
 use crate::processes;
+use crate::script::Gate;
 use crate::wait::until_some;
 use crate::world::{Bin, World};
 use crate::writer::{Server, Writer};
@@ -160,10 +163,35 @@ impl Reference {
     /// The same, parsed, with the exit status.
     #[track_caller]
     pub fn ask_json(&self, name: &str) -> (i32, serde_json::Value) {
-        let output = self.ask(name);
-        let text = String::from_utf8_lossy(&output.stdout);
-        let value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {output:?}"));
-        (output.status.code().expect("it was not killed"), value)
+        parsed(&self.ask(name))
+    }
+
+    /// Asks for a swap, waits until it is held at `gate`, runs `during`, and opens the gate. What the command printed.
+    ///
+    /// The gate opens also if `during` panics: a swap that stays held would keep the test from ending.
+    #[track_caller]
+    pub fn swap_held<T>(&self, gate: &Gate, during: impl FnOnce() -> T) -> (Output, T) {
+        thread::scope(|scope| {
+            let swap = scope.spawn(|| self.ask("swap"));
+            let done = catch_unwind(AssertUnwindSafe(|| {
+                gate.wait();
+                during()
+            }));
+            gate.open();
+            let swap = swap.join().unwrap();
+            (swap, done.unwrap_or_else(|panic| resume_unwind(panic)))
+        })
+    }
+
+    /// The same, parsed, with the exit status.
+    #[track_caller]
+    pub fn swap_held_json<T>(
+        &self,
+        gate: &Gate,
+        during: impl FnOnce() -> T,
+    ) -> ((i32, serde_json::Value), T) {
+        let (swap, done) = self.swap_held(gate, during);
+        (parsed(&swap), done)
     }
 
     /// Its pid, if it runs.
@@ -182,6 +210,14 @@ impl Reference {
         let mut child = self.child.lock().unwrap().take().expect("it runs");
         until_some("the supervisor ends", || child.try_wait().unwrap())
     }
+}
+
+/// What a command with `--json` printed, and its exit status.
+#[track_caller]
+fn parsed(output: &Output) -> (i32, serde_json::Value) {
+    let text = String::from_utf8_lossy(&output.stdout);
+    let value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {output:?}"));
+    (output.status.code().expect("it was not killed"), value)
 }
 
 /// An address that nothing else listens at: the loopback network has sixteen million, and the port is below those

@@ -1,7 +1,7 @@
 //! Where most tests begin: a daemon that serves, a supervisor, a client that writes.
-use crate::boss::Boss;
 use crate::build::Build;
 use crate::order::Outcome;
+use crate::supervisor_process::SupervisorProcess;
 use crate::world::World;
 use crate::writer::Writer;
 
@@ -9,7 +9,7 @@ use crate::writer::Writer;
 #[derive(Debug)]
 pub struct Scene {
     /// The supervisor.
-    pub boss: Boss,
+    pub supervisor: SupervisorProcess,
     /// The client.
     pub writer: Writer,
     /// What serves.
@@ -25,26 +25,26 @@ impl Scene {
     #[allow(clippy::new_without_default, reason = "to make one is an act")]
     #[track_caller]
     pub fn new() -> Scene {
-        Scene::with(World::boss)
+        Scene::with(World::supervisor)
     }
 
     /// The same, with a supervisor of your own.
     #[track_caller]
-    pub fn with(boss: impl FnOnce(&World) -> Boss) -> Scene {
+    pub fn with(supervisor: impl FnOnce(&World) -> SupervisorProcess) -> Scene {
         let world = World::new();
-        let boss = boss(&world);
+        let supervisor = supervisor(&world);
         let incumbent = world.build();
-        let pid = boss.cold_start(&incumbent).assert_committed();
+        let pid = supervisor.cold_start(&incumbent).assert_committed();
         let writer = world.writer();
         writer.wait_for_write_by(pid);
-        Scene { boss, writer, incumbent, pid, world }
+        Scene { supervisor, writer, incumbent, pid, world }
     }
 
     /// Swaps to `build` and sees it rolled back for a reason that has `why` in it; the incumbent serves on, and
     /// everything is well.
     #[track_caller]
     pub fn assert_rolls_back(&self, build: &Build, why: &str) -> Outcome {
-        let outcome = self.boss.handoff(build);
+        let outcome = self.supervisor.handoff(build);
         outcome.assert_rolled_back(why);
         self.assert_unharmed();
         outcome
@@ -53,7 +53,7 @@ impl Scene {
     /// The incumbent serves on, clients have seen no failure, nothing is left over, and the next swap commits.
     #[track_caller]
     pub fn assert_unharmed(&self) {
-        let serving = self.world.assert_one_serves(&[self.boss.pid()]);
+        let serving = self.world.assert_one_serves(&[self.supervisor.pid()]);
         assert_eq!(serving, self.pid, "the incumbent serves on");
         self.assert_well();
     }
@@ -61,7 +61,7 @@ impl Scene {
     /// Whoever serves now: clients have seen no failure, nothing is left over, and the next swap commits.
     #[track_caller]
     pub fn assert_well(&self) {
-        self.world.assert_one_serves_and_nothing_lost(&self.boss, &self.writer);
+        self.world.assert_one_serves_and_nothing_lost(&self.supervisor, &self.writer);
         self.world.assert_clean(&self.writer);
     }
 }

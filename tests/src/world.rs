@@ -15,11 +15,11 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
-use crate::boss::Boss;
 use crate::build::Build;
 use crate::evidence;
 use crate::layout::Layout;
 use crate::processes;
+use crate::supervisor_process::SupervisorProcess;
 use crate::wait::until;
 use crate::writer::{Server, Writer};
 
@@ -29,11 +29,11 @@ pub enum Bin {
     /// The daemon that does what a script says.
     Actor,
     /// The supervisor that does what a test says.
-    Boss,
+    SupervisorProcess,
     /// `handoff-kv`.
     Kv,
     /// The process that makes the system calls it is told to make.
-    Puppet,
+    Worker,
     /// The successor that is no user of the library.
     Rogue,
     /// `handoff-supervisor`.
@@ -46,9 +46,9 @@ impl Bin {
         let test = std::env::current_exe().unwrap();
         let name = match self {
             Bin::Actor => "actor",
-            Bin::Boss => "boss",
+            Bin::SupervisorProcess => "supervisor_process",
             Bin::Kv => "kv",
-            Bin::Puppet => "puppet",
+            Bin::Worker => "worker",
             Bin::Rogue => "rogue",
             Bin::Supervisor => "supervisor",
         };
@@ -127,26 +127,26 @@ impl World {
     }
 
     /// Starts a supervisor with this world's listeners and journal.
-    pub fn boss(&self) -> Boss {
-        Boss::start(&self.layout, &self.listeners.lock().unwrap(), &["journal"], 0)
+    pub fn supervisor(&self) -> SupervisorProcess {
+        SupervisorProcess::start(&self.layout, &self.listeners.lock().unwrap(), &["journal"], 0)
     }
 
     /// Starts one without a journal: a rival, since only one supervisor can hold that.
-    pub fn boss_without_journal(&self) -> Boss {
-        Boss::start(&self.layout, &self.listeners.lock().unwrap(), &[], 0)
+    pub fn supervisor_without_journal(&self) -> SupervisorProcess {
+        SupervisorProcess::start(&self.layout, &self.listeners.lock().unwrap(), &[], 0)
     }
 
     /// Starts a supervisor that has leaked `count` descriptors without close-on-exec.
-    pub fn leaky_boss(&self, count: u32) -> Boss {
-        Boss::start(&self.layout, &self.listeners.lock().unwrap(), &["journal"], count)
+    pub fn leaky_supervisor(&self, count: u32) -> SupervisorProcess {
+        SupervisorProcess::start(&self.layout, &self.listeners.lock().unwrap(), &["journal"], count)
     }
 
     /// Starts a supervisor on a stage. The first one gets the listeners, and nobody else has them from then on: those that
     /// come after it take them from a daemon.
     #[cfg(all(feature = "sim", feature = "crash-points"))]
-    pub(crate) fn staged_boss(&self) -> Boss {
+    pub(crate) fn staged_supervisor(&self) -> SupervisorProcess {
         let listeners = std::mem::take(&mut *self.listeners.lock().unwrap());
-        Boss::start(&self.layout, &listeners, &["journal", Layout::STAGED], 0)
+        SupervisorProcess::start(&self.layout, &listeners, &["journal", Layout::STAGED], 0)
     }
 
     /// What to listen at where nobody has the listeners any more.

@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use handoff_supervisor::config::Config;
 
 /// The pages, from the workspace's directory.
-const PAGES: [&str; 10] = [
+const PAGES: [&str; 11] = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
     "sim/README.md",
     "docs/guide.md",
+    "docs/guide-connections.md",
     "docs/operations.md",
     "docs/outages.md",
     "docs/protocol.md",
@@ -22,8 +23,17 @@ const PAGES: [&str; 10] = [
 ];
 
 /// Words that stand for a role without naming it, or that had another meaning once.
-const FORBIDDEN: [&str; 9] =
-    ["whoever", "whomever", "whom", "who", "boss", "takes stock", "taking stock", "prompter", "newborn"];
+const FORBIDDEN: [&str; 9] = [
+    "whoever",
+    "whomever",
+    "whom",
+    "who",
+    "supervisor_process",
+    "takes stock",
+    "taking stock",
+    "prompter",
+    "newborn",
+];
 
 /// A path is not checked if it is made by a run, or belongs to a user.
 const NOT_OURS: [&str; 4] = ["handoff-failures/", "target/", ".cargo/config.toml", "handoff.toml"];

@@ -102,3 +102,13 @@ fn the_example_of_the_readme_is_swapped_under_a_busy_client() {
     });
     assert_nothing_lost(&world.layout().data().join("log"), &acknowledged);
 }
+
+#[test]
+fn a_main_that_returns_the_error_prints_it_for_people() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, control) = (dir.path().join("missing"), dir.path().join("control"));
+    let output = std::process::Command::new(MINIMAL).args([&data, &control]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    let expected = format!("Error: can't open the data directory {}: ", data.display());
+    assert!(said.starts_with(&expected) && said.contains("mkdir -m 700"), "{said}");
+}

@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 use std::time::Instant;
 
 use handoff_sim::corpus::run_corpus;
-use handoff_sim::run::{Options, ledgers};
+use handoff_sim::run::{RunOptions, ledgers};
 use handoff_sim::sweep::Sweep;
 use handoff_sim::{CANARY, Ledger, PLAN, SEED, SEEDS, check, draw, run, trace::text};
 
@@ -57,7 +57,7 @@ fn a_canary_is_found_within_a_few_hundred_seeds() {
 #[test]
 fn a_seed_leaves_the_same_bytes_in_every_process_and_on_any_number_of_threads() {
     let seed = "77";
-    let here = run(&draw(77).into(), &ledgers(), Options { trace: true, ..Options::default() });
+    let here = run(&draw(77).into(), &ledgers(), RunOptions { trace: true, ..RunOptions::default() });
     let here = text::lines(&here.trace, 0).join("\n");
     let first = sweep_with(&[(SEED, seed)]);
     let second = sweep_with(&[(SEED, seed)]);

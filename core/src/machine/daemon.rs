@@ -1,7 +1,5 @@
 //! What incumbent and successor have in common: links, the lock, hooks, the way out.
-use alloc::string::String;
-
-use crate::{message::Message, record::Record};
+use crate::{error::HostError, message::Message, record::Record, text::PlainText};
 
 use super::Timer;
 
@@ -40,10 +38,10 @@ pub enum LockAnswer {
         /// What the holder has written so far, if it is a daemon.
         hint: Option<Record>,
         /// Whom the system names as the holder, for people: it may be no daemon at all.
-        holder: Option<String>,
+        holder: Option<PlainText>,
     },
     /// The lock could not even be tried.
-    Error(String),
+    Error(HostError),
 }
 
 /// Why a daemon's process leaves.
@@ -54,9 +52,9 @@ pub enum Exit {
     /// It was asked to stop.
     Stopped,
     /// The handoff was rolled back, or somebody else serves: this successor is not needed.
-    Aborted(String),
+    Aborted(PlainText),
     /// It can't serve.
-    Failed(String),
+    Failed(PlainText),
     /// A hook ran past its limit: leave at once, running nothing.
     HookLimit,
 }
@@ -73,13 +71,13 @@ pub enum DaemonEvent<D> {
     /// A link is at its end, whether closed, reset or broken by what came over it.
     Closed(LinkId),
     /// A hook has returned, or panicked.
-    HookDone(Op, Result<D, String>),
+    HookDone(Op, Result<D, HostError>),
     /// The lock was tried.
     Locked(Op, LockAnswer),
     /// The record was written, or could not be.
-    Recorded(Op, Result<(), String>),
+    Recorded(Op, Result<(), HostError>),
     /// The control path was taken, or could not be.
-    PathTaken(Op, Result<(), String>),
+    PathTaken(Op, Result<(), HostError>),
     /// A timer has expired.
     Timer(Timer),
     /// The process was asked to stop.

@@ -5,7 +5,8 @@
 use alloc::{boxed::Box, vec::Vec};
 
 use super::{
-    Awaited, DaemonEffect, DaemonEvent, EventName, Exit, LinkId, LockAnswer, Machine, Op, Out, Timer, Timers,
+    Awaited, DaemonEffect, DaemonEvent, EffectName, EventName, Exit, LinkId, LockAnswer, Machine,
+    MachineRole, Op, Out, StateName, Timer, Timers,
 };
 use crate::{
     id::{Fingerprint, HandoffId, ProcessId},
@@ -101,6 +102,17 @@ enum State {
     Gone,
 }
 
+/// Where what is under way leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Course {
+    /// On, as the supervisor says.
+    On,
+    /// Back to serving, as soon as the running hook returns.
+    Back,
+    /// To the end of this process: it was asked to stop, and nothing changes that.
+    Stop,
+}
+
 /// A handoff that this incumbent is, or was, part of.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Session {
@@ -125,14 +137,11 @@ pub struct Incumbent {
     generation: u64,
     state: State,
     session: Option<Session>,
-    /// Serve again as soon as the running hook returns.
-    back: bool,
+    course: Course,
     /// A seal was at least tried since it last served.
     tried_seal: bool,
     /// What the seal hook reported, for `SealComplete`.
     sealed: Option<Sealed>,
-    /// Asked to stop.
-    stopping: bool,
     /// Until it is told that its predecessor has ended.
     awaits_final: Option<AwaitsFinal>,
     op: Op,
@@ -148,10 +157,9 @@ impl Incumbent {
             generation,
             state: State::Serving,
             session: None,
-            back: false,
+            course: Course::On,
             tried_seal: false,
             sealed: None,
-            stopping: false,
             awaits_final: None,
             op: Op::default(),
             timers: Timers::default(),
@@ -279,7 +287,7 @@ impl Incumbent {
                 }
                 self.leave_session();
             }
-            State::Draining | State::Sealing | State::NotingSeal => self.back = !self.stopping,
+            State::Draining | State::Sealing | State::NotingSeal => self.turn_back(),
             State::Drained => self.resume(now, &mut out),
             State::Sealed => self.try_lock(Why::Orphan, out),
             // Nobody is left to see to it that the lock becomes free.
@@ -306,23 +314,42 @@ impl Incumbent {
     }
 
     fn stop(&mut self, now: Time, mut out: Out<'_, Self>) {
-        if core::mem::replace(&mut self.stopping, true) {
+        if core::mem::replace(&mut self.course, Course::Stop) == Course::Stop {
             return;
         }
         match self.state {
             State::Serving => self.drain(now, self.stop_grace, &mut out),
             State::Drained => self.seal(now, &mut out),
             State::Sealed | State::Locking { asked: false, .. } => self.exit(Exit::Stopped, out),
-            // To stop takes the same way: what was to follow it is no more.
-            State::Draining | State::Sealing | State::NotingSeal => self.back = false,
-            // When what is under way is done.
-            State::Locking { asked: true, .. }
+            // When what is under way is done: to stop takes the same way.
+            State::Draining
+            | State::Sealing
+            | State::NotingSeal
+            | State::Locking { asked: true, .. }
             | State::Claiming
             | State::Resuming
             | State::TakingPath
             | State::NotingServing
             | State::Gone => {}
         }
+    }
+
+    /// Serves again as soon as the running hook returns, unless it was asked to stop.
+    fn turn_back(&mut self) {
+        if self.course == Course::On {
+            self.course = Course::Back;
+        }
+    }
+
+    /// Goes on from here, unless it was asked to stop: it has turned back, or begins anew.
+    fn goes_on(&mut self) {
+        if self.course == Course::Back {
+            self.course = Course::On;
+        }
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.course == Course::Stop
     }
 
     /// A seal's progress, and to whom it is to be sent; nothing if nobody waits for it.
@@ -343,7 +370,7 @@ impl Machine for Incumbent {
     type Effect = Effect;
     type Awaited = Awaited;
 
-    const ROLE: &'static str = "incumbent";
+    const ROLE: MachineRole = MachineRole::Incumbent;
 
     fn handle(&mut self, now: Time, event: Event, out: Out<'_, Self>) {
         match event {
@@ -365,11 +392,11 @@ impl Machine for Incumbent {
         super::daemon::names::of_event(event)
     }
 
-    fn effect_name(effect: &Effect) -> &'static str {
+    fn effect_name(effect: &Effect) -> EffectName {
         super::daemon::names::of_effect(effect, hook_name)
     }
 
-    fn awaited_name(awaited: &Awaited) -> &'static str {
+    fn awaited_name(awaited: &Awaited) -> EffectName {
         super::daemon::names::of_awaited(awaited)
     }
 
@@ -377,23 +404,23 @@ impl Machine for Incumbent {
         &self.timers
     }
 
-    fn state(&self) -> &'static str {
+    fn state(&self) -> StateName {
         match self.state {
-            State::Serving if self.session.is_some() => "serving-in-session",
-            State::Serving => "serving",
-            State::Draining => "draining",
-            State::Drained => "drained",
-            State::Sealing => "sealing",
-            State::NotingSeal => "noting-seal",
-            State::Sealed => "sealed",
-            State::Locking { why: Why::Retire, .. } => "locking-to-retire",
-            State::Locking { why: Why::Resume, .. } => "locking-to-resume",
-            State::Locking { why: Why::Orphan, .. } => "locking-as-orphan",
-            State::Claiming => "claiming",
-            State::Resuming => "resuming",
-            State::TakingPath => "taking-path",
-            State::NotingServing => "noting-serving",
-            State::Gone => "gone",
+            State::Serving if self.session.is_some() => StateName::ServingInSession,
+            State::Serving => StateName::Serving,
+            State::Draining => StateName::Draining,
+            State::Drained => StateName::Drained,
+            State::Sealing => StateName::Sealing,
+            State::NotingSeal => StateName::NotingSeal,
+            State::Sealed => StateName::Sealed,
+            State::Locking { why: Why::Retire, .. } => StateName::LockingToRetire,
+            State::Locking { why: Why::Resume, .. } => StateName::LockingToResume,
+            State::Locking { why: Why::Orphan, .. } => StateName::LockingAsOrphan,
+            State::Claiming => StateName::Claiming,
+            State::Resuming => StateName::Resuming,
+            State::TakingPath => StateName::TakingPath,
+            State::NotingServing => StateName::NotingServing,
+            State::Gone => StateName::Gone,
         }
     }
 }
@@ -403,11 +430,11 @@ impl crate::drive::Daemon for Incumbent {
     type Done = Done;
 }
 
-fn hook_name(hook: &Hook) -> &'static str {
+fn hook_name(hook: &Hook) -> EffectName {
     match hook {
-        Hook::Drain { .. } => "StartDrain",
-        Hook::Seal => "StartSeal",
-        Hook::Resume { .. } => "StartResume",
-        Hook::Finalize => "StartFinalize",
+        Hook::Drain { .. } => EffectName::StartDrain,
+        Hook::Seal => EffectName::StartSeal,
+        Hook::Resume { .. } => EffectName::StartResume,
+        Hook::Finalize => EffectName::StartFinalize,
     }
 }

@@ -12,6 +12,7 @@ use crate::time::Time;
 mod daemon;
 pub mod incumbent;
 mod names;
+mod phase;
 mod reason;
 pub mod recovery;
 pub mod successor;
@@ -20,7 +21,8 @@ mod timer;
 
 pub use daemon::{Awaited, DaemonEffect, DaemonEvent, Exit, LinkId, LockAnswer, Op};
 pub use incumbent::Incumbent;
-pub use names::{Cell, EventName};
+pub use names::{Cell, EffectName, EventName, MachineRole, Speaker, StateName, TaskName};
+pub use phase::Phase;
 pub use reason::Reason;
 pub use recovery::Recovery;
 pub use successor::Successor;
@@ -43,20 +45,20 @@ pub trait Machine {
     /// be read has been handled.
     fn timers(&self) -> &Timers;
 
-    /// The name of the state, after what it awaits.
-    fn state(&self) -> &'static str;
+    /// The state, after what it awaits.
+    fn state(&self) -> StateName;
 
     /// An event's name, for the table of states and events.
     fn event_name(event: &Self::Event) -> EventName;
 
     /// An effect's name, for crash points and logs.
-    fn effect_name(effect: &Self::Effect) -> &'static str;
+    fn effect_name(effect: &Self::Effect) -> EffectName;
 
     /// The name of an effect whose result matters.
-    fn awaited_name(awaited: &Self::Awaited) -> &'static str;
+    fn awaited_name(awaited: &Self::Awaited) -> EffectName;
 
-    /// The role's name, for crash points and logs.
-    const ROLE: &'static str;
+    /// The role.
+    const ROLE: MachineRole;
 }
 
 /// What a machine asks for in answer to one event.

@@ -1,16 +1,17 @@
 //! Why a handoff was not committed, as a type that callers can branch on.
-use alloc::{boxed::Box, string::String, vec::Vec};
+use alloc::{boxed::Box, vec::Vec};
 use core::fmt;
 
 use super::supervisor::Peer;
 use crate::{
     data::DirectoryId,
+    error::HostError,
     id::ProcessId,
     message::{PROTO_MAX, PROTO_MIN, ProtoVersion, Role, behind, listed},
+    text::PlainText,
 };
 
-/// Why a handoff was not committed, or what went wrong before it was. `Display` says it in words; texts that come from a peer or
-/// the system are in it as they came.
+/// Why a handoff was not committed, or what went wrong before it was. `Display` says it in words.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reason {
@@ -19,7 +20,7 @@ pub enum Reason {
     /// The deadline has passed.
     Deadline,
     /// The incumbent can't be reached at the control path.
-    Unreachable(String),
+    Unreachable(HostError),
     /// Another supervisor has a handoff with the incumbent under way.
     Busy,
     /// Another process than the incumbent answers at the control path.
@@ -43,27 +44,27 @@ pub enum Reason {
     /// The successor calls itself another process than the one that was started.
     WrongProcess(u32),
     /// The successor could not be started.
-    NotStarted(String),
+    NotStarted(HostError),
     /// The journal can't be written, and nothing was touched yet.
-    Journal(String),
+    Journal(HostError),
     /// A peer broke the protocol.
-    Protocol(Peer, String),
+    Protocol(Peer, PlainText),
     /// A peer closed its link, or the link was reset.
-    Closed(Peer, String),
+    Closed(Peer, PlainText),
     /// A peer said nothing for the handoff's liveness.
     Silent(Peer),
     /// A peer's process has ended, and how.
-    Ended(Peer, String),
+    Ended(Peer, PlainText),
     /// The incumbent's drain failed.
-    DrainFailed(String),
+    DrainFailed(PlainText),
     /// The incumbent still accepts connections after its drain.
     StillAccepting,
     /// The incumbent's seal failed.
     SealFailed {
         /// Why.
-        error: String,
+        error: PlainText,
         /// How far it came, in words.
-        partial_state: String,
+        partial_state: PlainText,
     },
     /// The successor calls itself unhealthy.
     Unhealthy,
@@ -96,7 +97,7 @@ pub enum Reason {
         known: Vec<u64>,
     },
     /// The successor says that it can't: its hook failed, or its own check of what it opened.
-    SuccessorFailed(String),
+    SuccessorFailed(PlainText),
     /// Told to serve, the successor did not for a whole deadline.
     NotServing,
     /// The incumbent serves again without having been told to.
@@ -128,7 +129,7 @@ impl fmt::Display for Reason {
         match self {
             Reason::Cancelled => f.write_str("cancelled"),
             Reason::Deadline => f.write_str("the deadline has passed"),
-            Reason::Unreachable(why) | Reason::NotStarted(why) => f.write_str(why),
+            Reason::Unreachable(why) | Reason::NotStarted(why) => write!(f, "{why}"),
             Reason::Busy => f.write_str("another supervisor has a handoff with this incumbent under way"),
             Reason::AnotherAnswers(process) => {
                 write!(f, "process {process}, not the incumbent, answers at the control path")

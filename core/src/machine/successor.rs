@@ -5,10 +5,11 @@
 use alloc::{boxed::Box, format, string::String, vec::Vec};
 
 use super::{
-    Awaited, DaemonEffect, DaemonEvent, EventName, Exit, Incumbent, LinkId, LockAnswer, Machine, Op, Out,
-    Timer, Timers,
+    Awaited, DaemonEffect, DaemonEvent, EffectName, EventName, Exit, Incumbent, LinkId, LockAnswer, Machine,
+    MachineRole, Op, Out, StateName, Timer, Timers,
 };
 use crate::{
+    error::HostError,
     id::{Fingerprint, HandoffId, ProcessId},
     message::{Hello, HelloAck, Message, Role, Sealed, Standing},
     record::{Claim, Record},
@@ -98,8 +99,8 @@ pub struct Successor {
     /// `None` once it is closed.
     link: Option<LinkId>,
     ack: Option<HelloAck>,
-    /// Told to begin, or past that: it has the lock.
-    begun: bool,
+    /// It was told to take the lock, or has it.
+    may_hold_lock: bool,
     sealed: Option<Sealed>,
     /// The supervisor is silent or gone.
     orphan: bool,
@@ -122,7 +123,7 @@ impl Successor {
             state: State::AwaitAck,
             link: Some(link),
             ack: None,
-            begun: false,
+            may_hold_lock: false,
             sealed: None,
             orphan: false,
             late: false,
@@ -163,7 +164,7 @@ impl Successor {
 
     /// How long the supervisor may be silent: longer while the incumbent may be the one to act.
     fn patience(&self) -> Duration {
-        if self.begun { self.liveness() } else { 2 * self.liveness() }
+        if self.may_hold_lock { self.liveness() } else { 2 * self.liveness() }
     }
 
     /// The time between two heartbeats.
@@ -213,7 +214,7 @@ impl Successor {
     /// The supervisor lives. An attempt to do without it ends, if it has not begun.
     fn not_orphaned(&mut self) {
         self.orphan = false;
-        if !self.begun && self.state == (State::Locking { asked: false }) {
+        if !self.may_hold_lock && self.state == (State::Locking { asked: false }) {
             self.timers.disarm(Timer::Retry);
             self.state = State::Warmed;
         }
@@ -235,7 +236,7 @@ impl Successor {
         }
     }
 
-    fn hook_done(&mut self, now: Time, op: Op, result: Result<Done, String>, mut out: Out<'_, Self>) {
+    fn hook_done(&mut self, now: Time, op: Op, result: Result<Done, HostError>, mut out: Out<'_, Self>) {
         if op != self.op {
             return;
         }
@@ -336,7 +337,7 @@ impl Machine for Successor {
     type Effect = Effect;
     type Awaited = Awaited;
 
-    const ROLE: &'static str = "successor";
+    const ROLE: MachineRole = MachineRole::Successor;
 
     fn handle(&mut self, now: Time, event: Event, mut out: Out<'_, Self>) {
         match event {
@@ -363,11 +364,11 @@ impl Machine for Successor {
         super::daemon::names::of_event(event)
     }
 
-    fn effect_name(effect: &Effect) -> &'static str {
+    fn effect_name(effect: &Effect) -> EffectName {
         super::daemon::names::of_effect(effect, hook_name)
     }
 
-    fn awaited_name(awaited: &Awaited) -> &'static str {
+    fn awaited_name(awaited: &Awaited) -> EffectName {
         super::daemon::names::of_awaited(awaited)
     }
 
@@ -375,21 +376,21 @@ impl Machine for Successor {
         &self.timers
     }
 
-    fn state(&self) -> &'static str {
+    fn state(&self) -> StateName {
         match self.state {
-            State::AwaitAck => "await-ack",
-            State::Warming => "warming",
-            State::Warmed => "warmed",
-            State::Locking { .. } if self.begun => "locking",
-            State::Locking { .. } => "locking-as-orphan",
-            State::Claiming => "claiming",
-            State::Opening => "opening",
-            State::Ready => "ready",
-            State::TakingPath => "taking-path",
-            State::NotingServing => "noting-serving",
-            State::Starting => "starting",
-            State::Serving => "serving",
-            State::Gone => "gone",
+            State::AwaitAck => StateName::AwaitAck,
+            State::Warming => StateName::Warming,
+            State::Warmed => StateName::Warmed,
+            State::Locking { .. } if self.may_hold_lock => StateName::Locking,
+            State::Locking { .. } => StateName::LockingAsOrphan,
+            State::Claiming => StateName::Claiming,
+            State::Opening => StateName::Opening,
+            State::Ready => StateName::Ready,
+            State::TakingPath => StateName::TakingPath,
+            State::NotingServing => StateName::NotingServing,
+            State::Starting => StateName::Starting,
+            State::Serving => StateName::Serving,
+            State::Gone => StateName::Gone,
         }
     }
 }
@@ -399,10 +400,10 @@ impl crate::drive::Daemon for Successor {
     type Done = Done;
 }
 
-fn hook_name(hook: &Hook) -> &'static str {
+fn hook_name(hook: &Hook) -> EffectName {
     match hook {
-        Hook::WarmUp => "StartWarmUp",
-        Hook::Open { .. } => "StartOpen",
-        Hook::Serve => "StartServe",
+        Hook::WarmUp => EffectName::StartWarmUp,
+        Hook::Open { .. } => EffectName::StartOpen,
+        Hook::Serve => EffectName::StartServe,
     }
 }

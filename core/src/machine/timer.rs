@@ -1,4 +1,7 @@
 //! All timers of all roles, in one table.
+use core::{fmt, str::FromStr};
+
+use crate::names::UnknownName;
 use crate::time::{Duration, Time};
 
 /// What a machine may wait for besides events.
@@ -47,6 +50,20 @@ impl Timer {
             Timer::HookLimit => "HookLimit",
             Timer::Patience => "Patience",
         }
+    }
+}
+
+impl fmt::Display for Timer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Timer {
+    type Err = UnknownName;
+
+    fn from_str(text: &str) -> Result<Self, UnknownName> {
+        Timer::ALL.into_iter().find(|timer| timer.name() == text).ok_or(UnknownName)
     }
 }
 

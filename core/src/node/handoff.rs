@@ -1,18 +1,20 @@
 //! The node of one handoff or cold start: the supervisor's machine, its two peers, what the journal says.
-use alloc::{boxed::Box, format, string::String, vec::Vec};
+use alloc::{boxed::Box, format, vec::Vec};
 use core::ops::ControlFlow;
 
 use super::{Credentials, Driver, END_AT_HAND, FLOOD, Node, NodeOn, Read};
 use crate::{
     data::{Data, DirectoryId},
-    host::{self, Clock, Crashed, Gaps, Process, SupervisorHost, Transport},
+    error::HostError,
+    host::{Clock, Crashed, Gaps, Notes, Processes, SupervisorHost, Transport},
     id::{BootId, HandoffId, InBoot, ProcessId},
     journal::{Binary, Journal, Parties},
     machine::{
-        Machine, Reason, Supervisor,
+        Machine, MachineRole, Reason, StateName, Supervisor,
         supervisor::{Config, Event, Note, Outcome, Peer, Verdict},
     },
     message::{Hello, Message},
+    text::PlainText,
     time::{Duration, Time},
 };
 
@@ -33,11 +35,11 @@ pub enum Connection {
     /// The socket's queue is full.
     QueueFull,
     /// Nobody can be reached, and why.
-    Failed(String),
+    Failed(HostError),
 }
 
 /// A process that was started, and what it was started from.
-pub type Spawned = Result<(ProcessId, Binary), String>;
+pub type Spawned = Result<(ProcessId, Binary), HostError>;
 
 /// An answer that was put off.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +49,7 @@ pub enum Answer {
     /// To [`Os::spawn`].
     Spawned(Spawned),
     /// To [`Os::write_journal`].
-    Written(Note, Result<(), String>),
+    Written(Note, Result<(), HostError>),
 }
 
 /// What a handoff's node stands on. A method that returns `Option` may put its answer off: it comes as an [`Answer`].
@@ -68,7 +70,7 @@ pub trait Os: Clock + Gaps {
     ///
     /// # Errors
     /// The system does not tell.
-    fn credentials(&self, peer: Peer) -> Result<Credentials, String>;
+    fn credentials(&self, peer: Peer) -> Result<Credentials, HostError>;
 
     /// The effective user of this process.
     fn uid(&self) -> u32;
@@ -89,16 +91,16 @@ pub trait Os: Clock + Gaps {
     ///
     /// # Errors
     /// The system's.
-    fn watch(&mut self, incumbent: ProcessId) -> Result<(), String>;
+    fn watch(&mut self, incumbent: ProcessId) -> Result<(), HostError>;
 
     /// How a watched peer's process has ended, if it has; its control sockets are removed then.
-    fn ended(&mut self, peer: Peer) -> Option<String>;
+    fn ended(&mut self, peer: Peer) -> Option<PlainText>;
 
     /// Kills a peer's process and what it has forked.
     fn kill(&mut self, peer: Peer);
 
     /// Makes `journal`, which says `note`, durable.
-    fn write_journal(&mut self, note: Note, journal: &Journal) -> Option<Result<(), String>>;
+    fn write_journal(&mut self, note: Note, journal: &Journal) -> Option<Result<(), HostError>>;
 
     /// An answer that was put off, once it has come.
     fn answer(&mut self) -> Option<Answer>;
@@ -117,7 +119,7 @@ struct Party {
     process: Option<ProcessId>,
     end_told: bool,
     /// The link has closed, and why: told as such at that time, unless the process has ended by then.
-    closed: Option<(Time, String)>,
+    closed: Option<(Time, PlainText)>,
 }
 
 /// How far a pass has come.
@@ -144,6 +146,19 @@ impl Pass {
     }
 }
 
+/// How far an attempt to connect to the control path has come.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Attempt {
+    /// There is none, or it has succeeded.
+    None,
+    /// Its answer was put off.
+    Asked,
+    /// The socket's queue was full: it is made again then.
+    Again(Time),
+    /// It has failed, and the machine is to hear of it.
+    Failed(HostError),
+}
+
 /// All of a handoff's node but the machine.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Rest {
@@ -152,10 +167,7 @@ struct Rest {
     knows: Journal,
     incumbent: Party,
     successor: Party,
-    /// The answer to an attempt to connect was put off.
-    connecting: bool,
-    reconnect_at: Option<Time>,
-    connect_failed: Option<String>,
+    attempt: Attempt,
     /// The machine was told that the successor is unfit: what repeats it is nothing new.
     unfit_told: bool,
     outcome: Option<Outcome>,
@@ -190,9 +202,7 @@ impl Handoff {
             knows: before,
             incumbent: Party::default(),
             successor: Party::default(),
-            connecting: false,
-            reconnect_at: None,
-            connect_failed: None,
+            attempt: Attempt::None,
             unfit_told: false,
             outcome: None,
             doubts_until: None,
@@ -293,19 +303,22 @@ impl Node for Handoff {
     type Event = Event;
 
     fn wake_at(&self) -> Option<Time> {
-        if self.pass.goes_on || self.rest.connect_failed.is_some() {
-            return Some(Time::ZERO);
-        }
+        let again = match self.rest.attempt {
+            Attempt::Failed(_) => Some(Time::ZERO),
+            Attempt::Again(at) => Some(at),
+            Attempt::None | Attempt::Asked => None,
+        };
+        let at_once = self.pass.goes_on.then_some(Time::ZERO);
         let timer = self.machine.timers().next().map(|(at, _)| at).filter(|_| !self.machine.is_done());
         let closed = PEERS.into_iter().filter_map(|peer| Some(self.rest.party(peer).closed.as_ref()?.0));
-        timer.into_iter().chain(closed).chain(self.rest.reconnect_at).chain(self.rest.doubts_until).min()
+        timer.into_iter().chain(closed).chain(at_once).chain(again).chain(self.rest.doubts_until).min()
     }
 
-    fn role(&self) -> &'static str {
+    fn role(&self) -> MachineRole {
         Supervisor::ROLE
     }
 
-    fn state(&self) -> &'static str {
+    fn state(&self) -> StateName {
         self.machine.state()
     }
 
@@ -346,41 +359,46 @@ impl Rest {
 
     /// What was put off and has come; a connection that is to be tried again.
     fn answers<O: Os>(&mut self, os: &mut O) -> Option<Event> {
-        if self.reconnect_at.is_some_and(|at| at <= os.now()) {
+        if matches!(self.attempt, Attempt::Again(at) if at <= os.now()) {
             self.connect(os);
         }
-        while self.connect_failed.is_none() {
+        loop {
+            if let Attempt::Failed(why) = &self.attempt {
+                let why = why.clone();
+                self.attempt = Attempt::None;
+                return Some(Event::ConnectFailed(why));
+            }
             match os.answer()? {
                 Answer::Connected(connection) => self.connected(os.now(), connection),
                 Answer::Spawned(spawned) => return Some(Event::Spawned(self.spawned(spawned))),
                 Answer::Written(note, result) => return Some(Event::Persisted(note, result)),
             }
         }
-        self.connect_failed.take().map(Event::ConnectFailed)
     }
 
     fn connect<O: Os>(&mut self, os: &mut O) {
-        self.reconnect_at = None;
         self.incumbent.closed = None;
         if core::mem::take(&mut self.incumbent.linked) {
             os.hang_up(Peer::Incumbent);
         }
-        self.connecting = true;
+        self.attempt = Attempt::Asked;
         if let Some(connection) = os.connect() {
             self.connected(os.now(), connection);
         }
     }
 
     fn connected(&mut self, now: Time, connection: Connection) {
-        self.connecting = false;
-        match connection {
-            Connection::Made => self.incumbent.linked = true,
-            Connection::QueueFull => self.reconnect_at = Some(now + CONNECT_AGAIN),
-            Connection::Failed(why) => self.connect_failed = Some(why),
-        }
+        self.attempt = match connection {
+            Connection::Made => {
+                self.incumbent.linked = true;
+                Attempt::None
+            }
+            Connection::QueueFull => Attempt::Again(now + CONNECT_AGAIN),
+            Connection::Failed(why) => Attempt::Failed(why),
+        };
     }
 
-    fn spawned(&mut self, spawned: Spawned) -> Result<ProcessId, String> {
+    fn spawned(&mut self, spawned: Spawned) -> Result<ProcessId, HostError> {
         let (process, binary) = spawned?;
         self.successor.linked = true;
         self.successor.process = Some(process);
@@ -397,7 +415,7 @@ impl Rest {
         party.end_told = true;
         party.closed = None;
         let words = if core::mem::take(&mut party.linked) { last_words(os, peer) } else { None };
-        Some(Event::Ended(peer, words.map_or(how.clone(), |why| format!("{how}: {why}"))))
+        Some(Event::Ended(peer, words.map_or(how.clone(), |why| format!("{how}: {why}").into())))
     }
 
     /// What a peer says next; or that its link has closed, once its process has had the time to end.
@@ -416,7 +434,7 @@ impl Rest {
                     Some(why) => Event::Unfit(why),
                     None => Event::Frame(peer, message),
                 }),
-                Err(why) => {
+                Err(HostError { detail: why, .. }) => {
                     os.hang_up(peer);
                     self.party_mut(peer).linked = false;
                     Some(Event::Closed(peer, why))
@@ -432,7 +450,7 @@ impl Rest {
     }
 
     /// Sees that `Hello` comes from the process that it names, and watches that process from here on.
-    fn admit<O: Os>(&mut self, os: &mut O, peer: Peer, message: &Message) -> Result<(), String> {
+    fn admit<O: Os>(&mut self, os: &mut O, peer: Peer, message: &Message) -> Result<(), HostError> {
         let Message::Hello(hello) = message else { return Ok(()) };
         match peer {
             Peer::Successor => self.parties.successor_build.clone_from(&hello.build_id),
@@ -472,12 +490,12 @@ impl Rest {
         }
     }
 
-    fn admit_incumbent<O: Os>(&mut self, os: &mut O, hello: &Hello) -> Result<(), String> {
+    fn admit_incumbent<O: Os>(&mut self, os: &mut O, hello: &Hello) -> Result<(), HostError> {
         let process = hello.process();
         is_itself(os, hello)?;
         match self.incumbent.process {
             Some(known) if known != process => {
-                Err("another process than before answers at the control path".into())
+                Err(HostError::peer("another process than before answers at the control path"))
             }
             Some(_) => Ok(()),
             None => {
@@ -496,9 +514,10 @@ impl Rest {
         // What else is answered so late says nothing of it.
         while self.answers(os).is_some() {}
         let hello = self.hello_at_path(os);
-        let waits = self.incumbent.linked || self.connecting || self.reconnect_at.is_some();
+        let tries = matches!(self.attempt, Attempt::Asked | Attempt::Again(_));
+        let waits = self.incumbent.linked || tries;
         if hello.is_some() || !waits || until <= os.now() {
-            (self.doubts_until, self.reconnect_at) = (None, None);
+            (self.doubts_until, self.attempt) = (None, Attempt::None);
         }
         hello.into_iter().for_each(|hello| self.is_answered_by(&hello));
     }
@@ -535,20 +554,21 @@ fn other_user<O: Os>(os: &O) -> Option<Reason> {
 }
 
 /// Whether the incumbent's `Hello` comes from the process that it names, of a user that may speak here.
-fn is_itself<O: Os>(os: &O, hello: &Hello) -> Result<(), String> {
+fn is_itself<O: Os>(os: &O, hello: &Hello) -> Result<(), HostError> {
     let peer = os.credentials(Peer::Incumbent)?;
     if !peer.may_speak_to(os.uid()) {
-        return Err(format!("process {} runs as uid {}, which is not allowed here", hello.pid, peer.uid));
+        let why = format!("process {} runs as uid {}, which is not allowed here", hello.pid, peer.uid);
+        return Err(HostError::peer(why));
     }
     // 0 is a process of another pid namespace.
     if peer.pid.is_some_and(|pid| pid != 0 && pid != hello.pid) {
-        return Err(format!("it calls itself process {}, but is another", hello.pid));
+        return Err(HostError::peer(format!("it calls itself process {}, but is another", hello.pid)));
     }
     Ok(())
 }
 
 /// Why a process has ended, if it said so: nobody acts on the word of the dead, but that is for people.
-fn last_words<O: Os>(os: &mut O, peer: Peer) -> Option<String> {
+fn last_words<O: Os>(os: &mut O, peer: Peer) -> Option<PlainText> {
     let mut words = None;
     for _ in 0..FLOOD {
         match os.read(peer) {
@@ -579,12 +599,12 @@ impl<O: Os> Transport<Peer> for Hands<'_, O> {
     }
 }
 
-impl<O: Os> Process for Hands<'_, O> {
+impl<O: Os> Processes for Hands<'_, O> {
     fn connect(&mut self) {
         self.rest.connect(self.os);
     }
 
-    fn spawn(&mut self) -> Option<Result<ProcessId, String>> {
+    fn spawn(&mut self) -> Option<Result<ProcessId, HostError>> {
         let spawned = self.os.spawn(self.rest.parties.incumbent.is_some())?;
         Some(self.rest.spawned(spawned))
     }
@@ -594,8 +614,8 @@ impl<O: Os> Process for Hands<'_, O> {
     }
 }
 
-impl<O: Os> host::Journal for Hands<'_, O> {
-    fn persist(&mut self, note: Note) -> Option<Result<(), String>> {
+impl<O: Os> Notes for Hands<'_, O> {
+    fn persist(&mut self, note: Note) -> Option<Result<(), HostError>> {
         // What could not be written is known all the same, and comes with the next write.
         self.rest.knows = self.rest.knows.noted(note, &self.rest.parties);
         self.os.write_journal(note, &self.rest.knows)

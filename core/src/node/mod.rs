@@ -8,14 +8,14 @@
 //! The order within one *pass*: answers that were put off; both ends of processes before each frame; frames, the older link first, a
 //! bounded number of one link; what hooks have reported; requests to stop or to cancel; new connections; and a timer only if there was
 //! nothing else, or if there was no end to it.
-use alloc::string::String;
 use core::ops::ControlFlow;
 
 use crate::{
     drive::{self, Runs},
     host::{Clock, Crashed, Gap, Gaps},
-    machine::Cell,
+    machine::{Cell, MachineRole, StateName},
     message::Message,
+    text::PlainText,
     time::{Duration, Time},
 };
 
@@ -35,7 +35,7 @@ pub enum Read {
     /// Nothing more for now.
     Nothing,
     /// The end of the link, and why. The link is gone: nothing more is read from it or sent over it.
-    Closed(String),
+    Closed(PlainText),
 }
 
 /// The process at the other end of a connection, as the kernel tells it.
@@ -88,10 +88,10 @@ pub trait Node {
     fn wake_at(&self) -> Option<Time>;
 
     /// The machine's role.
-    fn role(&self) -> &'static str;
+    fn role(&self) -> MachineRole;
 
     /// The machine's state, after what it awaits.
-    fn state(&self) -> &'static str;
+    fn state(&self) -> StateName;
 
     /// Whether nothing more is handed to the machine.
     fn is_over(&self) -> bool;

@@ -10,14 +10,16 @@ use core::ops::ControlFlow;
 use super::{Credentials, Driver, FLOOD, Node, NodeOn, Read};
 use crate::{
     bounds,
+    error::HostError,
     host::{Clock, Crashed, Discovery, Gaps, RecoveryHost, Transport},
     id::ProcessId,
     journal::Journal,
     machine::{
-        Machine, Recovery as RecoveryMachine,
+        Machine, MachineRole, Recovery as RecoveryMachine, StateName,
         recovery::{Config, Event, Outcome, Sight, Sighting, Verdict},
     },
     message::{Hello, Message},
+    text::PlainText,
     time::Time,
 };
 
@@ -59,9 +61,9 @@ pub enum Answer {
     /// To [`Os::look`], which was asked `also` for this process.
     Looked(Seen, Option<ProcessId>),
     /// To [`Os::connect`].
-    Connected(ProcessId, Result<(), String>),
+    Connected(ProcessId, Result<(), HostError>),
     /// To [`Os::write_journal`].
-    Written(Verdict, Result<(), String>),
+    Written(Verdict, Result<(), HostError>),
 }
 
 /// What a recovery's node stands on. A method that returns `Option` may put its answer off: it comes as an [`Answer`].
@@ -73,16 +75,16 @@ pub trait Os: Clock + Gaps {
     fn watch(&mut self, process: ProcessId) -> bool;
 
     /// How a watched process has ended, if it has; its control sockets are removed then.
-    fn ended(&mut self, process: ProcessId) -> Option<String>;
+    fn ended(&mut self, process: ProcessId) -> Option<PlainText>;
 
     /// Connects to a process's own control socket. The new link replaces the one before.
-    fn connect(&mut self, to: ProcessId) -> Option<Result<(), String>>;
+    fn connect(&mut self, to: ProcessId) -> Option<Result<(), HostError>>;
 
     /// The process at the other end of a link.
     ///
     /// # Errors
     /// The system does not tell.
-    fn credentials(&self, of: ProcessId) -> Result<Credentials, String>;
+    fn credentials(&self, of: ProcessId) -> Result<Credentials, HostError>;
 
     /// The effective user of this process.
     fn uid(&self) -> u32;
@@ -103,7 +105,7 @@ pub trait Os: Clock + Gaps {
     ///
     /// # Errors
     /// They are not listening sockets, or not as many as `names`.
-    fn receive_listeners(&mut self, from: ProcessId, names: &[String]) -> Result<(), String>;
+    fn receive_listeners(&mut self, from: ProcessId, names: &[String]) -> Result<(), HostError>;
 
     /// Keeps the listeners that a process has given: they are all it has.
     fn keep_listeners(&mut self, from: ProcessId);
@@ -115,7 +117,7 @@ pub trait Os: Clock + Gaps {
     fn kill(&mut self, process: ProcessId);
 
     /// Makes `journal`, which says `verdict`, durable.
-    fn write_journal(&mut self, verdict: Verdict, journal: &Journal) -> Option<Result<(), String>>;
+    fn write_journal(&mut self, verdict: Verdict, journal: &Journal) -> Option<Result<(), HostError>>;
 
     /// An answer that was put off, once it has come.
     fn answer(&mut self) -> Option<Answer>;
@@ -141,7 +143,7 @@ struct Party {
 /// How far a pass has come.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Pass {
-    begun: bool,
+    has_begun: bool,
     /// Processes whose links are still to be read, and how many messages may still be taken from the first of them.
     links: VecDeque<ProcessId>,
     left: usize,
@@ -224,7 +226,7 @@ impl Recovery {
         if self.machine.is_done() || self.pass.over {
             return None;
         }
-        if !core::mem::replace(&mut self.pass.begun, true) {
+        if !core::mem::replace(&mut self.pass.has_begun, true) {
             self.pass.links = self.parties().collect();
             self.pass.left = FLOOD;
         }
@@ -274,11 +276,11 @@ impl Node for Recovery {
         if at_once { Some(Time::ZERO) } else { timer }
     }
 
-    fn role(&self) -> &'static str {
+    fn role(&self) -> MachineRole {
         RecoveryMachine::ROLE
     }
 
-    fn state(&self) -> &'static str {
+    fn state(&self) -> StateName {
         self.machine.state()
     }
 
@@ -333,10 +335,10 @@ impl Rest {
         lives
     }
 
-    fn connected<O: Os>(&mut self, os: &mut O, process: ProcessId, result: Result<(), String>) {
+    fn connected<O: Os>(&mut self, os: &mut O, process: ProcessId, result: Result<(), HostError>) {
         let admitted = result.and_then(|()| is_itself(os, process).inspect_err(|_| os.hang_up(process)));
         if let Err(why) = &admitted {
-            tracing::debug!(target: "handoff.recovery", pid = process.pid, why, "can't connect");
+            tracing::debug!(target: "handoff.recovery", pid = process.pid, %why, "can't connect");
             self.refused.push_back(process);
         }
         if let Some(party) = self.parties.get_mut(&process) {
@@ -351,7 +353,7 @@ impl Rest {
             .iter()
             .filter(|(_, party)| !party.end_told)
             .find_map(|(process, _)| Some((process, os.ended(*process)?)))?;
-        tracing::info!(target: "handoff.recovery", pid = process.pid, how, "a daemon has ended");
+        tracing::info!(target: "handoff.recovery", pid = process.pid, %how, "a daemon has ended");
         self.close(os, process);
         self.parties.entry(process).and_modify(|party| party.end_told = true);
         Some(Event::Ended(process))
@@ -368,13 +370,15 @@ impl Rest {
         self.parties.get(&process).filter(|party| party.linked)?;
         let admitted = match os.read(process) {
             Read::Nothing => return None,
-            Read::Message(message) => self.admit(os, process, &message).map(|()| message),
+            Read::Message(message) => {
+                self.admit(os, process, &message).map(|()| message).map_err(|why| why.detail)
+            }
             Read::Closed(why) => Err(why),
         };
         match admitted {
             Ok(message) => Some(Event::Frame(process, message)),
             Err(why) => {
-                tracing::debug!(target: "handoff.recovery", pid = process.pid, why, "the link is closed");
+                tracing::debug!(target: "handoff.recovery", pid = process.pid, %why, "the link is closed");
                 self.close(os, process);
                 Some(Event::Closed(process))
             }
@@ -382,19 +386,21 @@ impl Rest {
     }
 
     /// Sees that what comes is from the process that it is taken for.
-    fn admit<O: Os>(&mut self, os: &mut O, process: ProcessId, message: &Message) -> Result<(), String> {
-        let party = self.parties.get_mut(&process).ok_or("it was never seen")?;
+    fn admit<O: Os>(&mut self, os: &mut O, process: ProcessId, message: &Message) -> Result<(), HostError> {
+        let party = self.parties.get_mut(&process).ok_or_else(|| HostError::peer("it was never seen"))?;
         match message {
             Message::Hello(hello) if hello.process() != process => {
-                return Err(format!("{} answers for {process}", hello.pid));
+                return Err(HostError::peer(format!("{} answers for {process}", hello.pid)));
             }
             Message::Hello(hello) => party.hello = Some(hello.clone()),
-            _ if party.hello.is_none() => return Err(format!("{} before Hello", message.name())),
-            Message::Refused { error } => return Err(error.clone()),
+            _ if party.hello.is_none() => {
+                return Err(HostError::peer(format!("{} before Hello", message.name())));
+            }
+            Message::Refused { error } => return Err(HostError::peer(error.clone())),
             Message::Listeners { names, more } => {
                 party.listeners += names.len();
                 if party.listeners > bounds::LISTENERS {
-                    return Err(format!("more than {} listeners", bounds::LISTENERS));
+                    return Err(HostError::peer(format!("more than {} listeners", bounds::LISTENERS)));
                 }
                 os.receive_listeners(process, names)?;
                 if !more {
@@ -418,21 +424,21 @@ impl Rest {
         self.has_listeners = count > 0;
     }
 
-    fn noted(&self, written: Result<(), String>) -> Result<(), String> {
-        let written = written.map_err(|error| format!("the journal could not be written: {error}"));
+    fn noted(&self, written: Result<(), HostError>) -> Result<(), HostError> {
+        let written = written.map_err(|error| error.context("the journal could not be written"));
         written.and_then(|()| self.knows.allows_final())
     }
 }
 
 /// Whether a process is at the other end of the link to it, as far as the system tells, and may be talked to.
-fn is_itself<O: Os>(os: &O, process: ProcessId) -> Result<(), String> {
+fn is_itself<O: Os>(os: &O, process: ProcessId) -> Result<(), HostError> {
     let peer = os.credentials(process)?;
     if !peer.may_speak_to(os.uid()) {
-        return Err(format!("it runs as uid {}, which is not allowed here", peer.uid));
+        return Err(HostError::peer(format!("it runs as uid {}, which is not allowed here", peer.uid)));
     }
     // 0 is a process of another pid namespace.
     match peer.pid.filter(|pid| *pid != 0 && *pid != process.pid) {
-        Some(pid) => Err(format!("process {pid} listens there")),
+        Some(pid) => Err(HostError::peer(format!("process {pid} listens there"))),
         None => Ok(()),
     }
 }
@@ -473,7 +479,7 @@ impl<O: Os> Discovery for Hands<'_, O> {
         self.os.kill(process);
     }
 
-    fn note(&mut self, verdict: Verdict) -> Option<Result<(), String>> {
+    fn note(&mut self, verdict: Verdict) -> Option<Result<(), HostError>> {
         let hello = match verdict {
             Verdict::Serves(process) => {
                 self.rest.parties.get(&process).and_then(|party| party.hello.as_ref())

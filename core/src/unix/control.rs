@@ -67,7 +67,8 @@ impl ControlSocket {
         refuse_other_file(&self.path)?;
         self.make_ready()?;
         #[cfg(feature = "crash-points")]
-        crate::unix::probe::step("rename").context(|| format!("can't take {}", self.path.display()))?;
+        crate::unix::probe::step(crate::unix::probe::SystemCall::Rename)
+            .context(|| format!("can't take {}", self.path.display()))?;
         fs::rename(&self.next, &self.path).context(|| format!("can't take {}", self.path.display()))
     }
 

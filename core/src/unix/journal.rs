@@ -104,11 +104,11 @@ impl JournalFile {
     fn write_slot(&self, bytes: &[u8], at: u64) -> io::Result<()> {
         use crate::unix::probe;
         let (half, rest) = bytes.split_at(bytes.len() / 2);
-        probe::step("write")?;
+        probe::step(probe::SystemCall::Write)?;
         self.file.write_all_at(half, at)?;
-        probe::step("write-rest")?;
+        probe::step(probe::SystemCall::WriteRest)?;
         self.file.write_all_at(rest, at + half.len() as u64)?;
-        probe::step("sync")
+        probe::step(probe::SystemCall::Sync)
     }
 }
 

@@ -176,7 +176,7 @@ impl Link {
 
     fn closed(&mut self, why: String) -> Read {
         self.received.clear();
-        Read::Closed(why)
+        Read::Closed(why.into())
     }
 
     /// The stream, for who is at its other end.

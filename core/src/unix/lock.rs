@@ -12,6 +12,7 @@ use nix::libc;
 
 use crate::data::DirectoryId;
 use crate::error::Result;
+use crate::text::PlainText;
 use crate::unix::context::Context;
 use crate::unix::trusted::{inode_of, open_private_directory};
 
@@ -182,8 +183,8 @@ impl Drop for DataDirLock {
 pub struct Holder {
     /// Its pid.
     pub pid: u32,
-    /// What the kernel calls its program (`proc_pid_comm(5)`), without control characters; empty if it has ended.
-    pub program: String,
+    /// What the kernel calls its program (`proc_pid_comm(5)`); empty if it has ended.
+    pub program: PlainText,
 }
 
 impl fmt::Display for Holder {
@@ -264,7 +265,7 @@ pub fn holder_of(file: &File) -> Option<Holder> {
     let metadata = file.metadata().ok()?;
     let pid = find_holder(&fs::read_to_string("/proc/locks").ok()?, metadata.dev(), metadata.ino())?;
     let program = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    Some(Holder { pid, program: program.chars().filter(|char| !char.is_control()).collect() })
+    Some(Holder { pid, program: program.trim_end().into() })
 }
 
 /// A line is `1: FLOCK  ADVISORY  WRITE 708 fd:01:1234 0 EOF`, the device in hexadecimal.

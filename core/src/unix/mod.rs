@@ -1,14 +1,17 @@
 //! The real host: Unix sockets, processes, `flock(2)`, one `poll(2)` loop a role, and the blocking API.
+pub mod connections;
 pub mod control;
 pub mod env;
 pub mod journal;
 pub mod listeners;
 pub mod lock;
+pub mod lossy;
 pub mod pid;
 #[cfg(feature = "crash-points")]
 pub mod probe;
 pub mod record_file;
 pub mod role;
+pub mod sparing;
 pub mod spawn;
 pub mod supervisor;
 pub mod trusted;
@@ -19,6 +22,7 @@ mod context;
 mod daemon;
 mod gaps;
 mod hooks;
+mod limits;
 mod link;
 mod listen;
 mod poller;
@@ -26,13 +30,16 @@ mod reactor;
 mod rights;
 mod run;
 
+pub use connections::{ConnId, Connection, Connections, Counts, Drained, Listener, Patience, Remaining};
 pub use daemon::StopHandle;
 pub use hooks::{
     Daemon, DrainReport, Drainable, HookResult, ReadinessSnapshot, ResumeFrom, SealReport, StateSnapshot,
 };
+pub use limits::outlive_file_size_limit;
 pub use listen::{BindOptions, bind, bind_with};
 pub use listeners::Listeners;
 pub use lock::{DataDir, DataDirLock};
+pub use lossy::LossyWriter;
 pub use role::{Incumbent, Role, Successor, detect_role};
 pub use run::{Ended, Options, run};
 pub use spawn::{RunAs, Setting};

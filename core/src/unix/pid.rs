@@ -14,7 +14,7 @@ use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{Pid, getpgid};
+use nix::unistd::{Pid, getpgid, getsid};
 
 use crate::id::{BootId, ProcessId};
 use crate::unix::env::{HANDOFF_ROLE, LISTEN_PID};
@@ -145,6 +145,9 @@ impl fmt::Display for Exit {
 pub struct Watch {
     process: ProcessId,
     is_child: bool,
+    /// It leads a session, as every process that a supervisor has started does: its group is its own. A program of a
+    /// pipeline in a shell may lead a group in which others are.
+    leads_session: bool,
     pidfd: Option<OwnedFd>,
     exit: Option<Exit>,
 }
@@ -169,7 +172,7 @@ impl Watch {
     }
 
     fn open(process: ProcessId, is_child: bool) -> io::Result<Watch> {
-        let mut watch = Watch { process, is_child, pidfd: None, exit: None };
+        let mut watch = Watch { process, is_child, leads_session: false, pidfd: None, exit: None };
         match open_pidfd(process.pid) {
             Err(Errno::ESRCH) => watch.exit = Some(Exit::Unknown),
             // Whose start time is compared now is, or was, who the pidfd is for.
@@ -179,6 +182,7 @@ impl Watch {
             watch.pidfd = None;
             watch.exit = Some(Exit::Unknown);
         }
+        watch.leads_session = watch.exit.is_none() && getsid(Some(watch.pid())) == Ok(watch.pid());
         Ok(watch)
     }
 
@@ -251,6 +255,18 @@ impl Watch {
                 self.process
             ),
         ))
+    }
+
+    /// Kills (SIGKILL) what the process has left in its group, once it has ended; whether there was anything. It does
+    /// nothing the second time, and nothing for a process that led no session of its own.
+    ///
+    /// # Errors
+    /// No permission.
+    pub fn kill_leftovers(&mut self) -> io::Result<bool> {
+        if self.exit.is_none() || !std::mem::take(&mut self.leads_session) {
+            return Ok(false);
+        }
+        kill_leftovers(self.process)
     }
 
     fn pid(&self) -> Pid {
@@ -407,7 +423,13 @@ mod tests {
     /// As on a system without pidfds.
     fn without_pidfd(child: &Child, is_child: bool) -> Watch {
         let start_time = start_time_of(child.id()).unwrap().unwrap();
-        Watch { process: ProcessId { pid: child.id(), start_time }, is_child, pidfd: None, exit: None }
+        Watch {
+            process: ProcessId { pid: child.id(), start_time },
+            is_child,
+            leads_session: false,
+            pidfd: None,
+            exit: None,
+        }
     }
 
     fn sleep() -> Child {

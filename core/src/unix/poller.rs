@@ -47,7 +47,7 @@ pub(crate) fn wait(fds: &[(BorrowedFd<'_>, bool)], timeout: Option<Duration>) ->
 }
 
 /// Whole milliseconds, and never less than `timeout`: waking early would mean to spin.
-fn round_up(timeout: Option<Duration>) -> PollTimeout {
+pub(crate) fn round_up(timeout: Option<Duration>) -> PollTimeout {
     match timeout {
         None => PollTimeout::NONE,
         Some(timeout) => {

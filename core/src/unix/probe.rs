@@ -16,8 +16,10 @@ use nix::libc;
 use nix::sys::signal::{Signal, raise};
 
 use crate::host::{Crashed, Gap};
-use crate::machine::{Cell, supervisor};
+use crate::machine::{Cell, EffectName, supervisor};
+
 use crate::message::Message;
+use crate::names::names;
 
 /// In every executable that has crash points: so it can be seen that one has none.
 pub const MARK: &str = "handoff: this executable has crash points";
@@ -29,10 +31,23 @@ pub trait Probe: Send + Sync {
 
     /// The process is in `gap`; with `step`, between two system calls of the effect after it: before the one of that name
     /// ([`steps`]).
-    fn gap(&self, gap: Gap, step: Option<&'static str>) -> Fate;
+    fn gap(&self, gap: Gap, step: Option<SystemCall>) -> Fate;
 
     /// `message` is about to be sent over a link at whose other end is `to`.
     fn frame(&self, to: Receiver, message: &Message) -> FrameFate;
+}
+
+names! {
+    /// A system call of an effect that takes several.
+    pub enum SystemCall {
+        Write = "write",
+        WriteRest = "write-rest",
+        Sync = "sync",
+        Fork = "fork",
+        Exec = "exec",
+        Watch = "watch",
+        Rename = "rename",
+    }
 }
 
 /// Who is to receive a frame.
@@ -95,12 +110,15 @@ fn probe() -> Option<&'static dyn Probe> {
     PROBE.get().map(Box::as_ref)
 }
 
-/// The system calls of an effect, by its name, in the gaps between which a process can die; none, if it is only one.
-pub fn steps(effect: &str) -> &'static [&'static str] {
+/// The system calls of an effect in the gaps between which a process can die; none, if it is only one.
+pub fn steps(effect: EffectName) -> &'static [SystemCall] {
     match effect {
-        "PersistUnderWay" | "PersistCommitted" | "PersistOver" | "Note" => &["write", "write-rest", "sync"],
-        "Spawn" => &["fork", "exec", "watch"],
-        "TakePath" => &["rename"],
+        EffectName::PersistUnderWay
+        | EffectName::PersistCommitted
+        | EffectName::PersistOver
+        | EffectName::Note => &[SystemCall::Write, SystemCall::WriteRest, SystemCall::Sync],
+        EffectName::Spawn => &[SystemCall::Fork, SystemCall::Exec, SystemCall::Watch],
+        EffectName::TakePath => &[SystemCall::Rename],
         _ => &[],
     }
 }
@@ -123,7 +141,7 @@ pub(crate) fn gap(gap: Gap) -> ControlFlow<Crashed> {
 ///
 /// # Errors
 /// That one is to fail.
-pub(crate) fn step(step: &'static str) -> io::Result<()> {
+pub(crate) fn step(step: SystemCall) -> io::Result<()> {
     match ask(step) {
         Fate::Fails => Err(io::Error::other("injected")),
         fate => {
@@ -134,7 +152,7 @@ pub(crate) fn step(step: &'static str) -> io::Result<()> {
 }
 
 /// With what signal a child, which is yet to execute its binary, is to end or stop this process.
-pub(crate) fn strike_from_child(step: &'static str) -> libc::c_int {
+pub(crate) fn strike_from_child(step: SystemCall) -> libc::c_int {
     match ask(step) {
         Fate::LivesOn | Fate::Fails => 0,
         // Nobody but itself could end it by `_exit`.
@@ -143,7 +161,7 @@ pub(crate) fn strike_from_child(step: &'static str) -> libc::c_int {
     }
 }
 
-fn ask(step: &'static str) -> Fate {
+fn ask(step: SystemCall) -> Fate {
     match (probe(), LAST.get()) {
         (Some(probe), Some(gap)) => probe.gap(gap, Some(step)),
         _ => Fate::LivesOn,

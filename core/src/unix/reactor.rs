@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::os::fd::BorrowedFd;
 
 use crate::host::Clock;
+use crate::machine::StateName;
 use crate::node::{Faithful, NodeOn};
 use crate::time::Duration;
 use crate::unix::poller;
@@ -26,7 +27,7 @@ pub(crate) trait System: Clock {
     }
 
     /// Called after each event that the machine has handled.
-    fn stepped(&mut self, _state: &'static str) {}
+    fn stepped(&mut self, _state: StateName) {}
 }
 
 /// Runs `node` until it is over.
@@ -60,13 +61,13 @@ where
     O: System,
 {
     let (role, before) = (node.role(), node.state());
-    tracing::trace!(target: "handoff.event", role, state = before, ?event);
+    tracing::trace!(target: "handoff.event", %role, state = %before, ?event);
     if node.step(os, event, &mut Faithful).is_break() {
         return ControlFlow::Break(());
     }
     let after = node.state();
     if before != after {
-        tracing::debug!(target: "handoff.state", role, from = before, to = after);
+        tracing::debug!(target: "handoff.state", %role, from = %before, to = %after);
     }
     os.stepped(after);
     ControlFlow::Continue(())

@@ -37,10 +37,11 @@
 //! ```
 use std::path::Path;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, HostError, Result};
 use crate::machine::Op;
 use crate::message::Sealed;
-use crate::unix::daemon::{Call, Place, Protocol, Reply, StopHandle};
+use crate::text::PlainText;
+use crate::unix::daemon::{Call, Place, Protocol, Reply, StopHandle, or_give_up};
 use crate::unix::env::{self, Inherited, StartRole};
 use crate::unix::hooks::{Drainable, ReadinessSnapshot};
 use crate::unix::listeners::Listeners;
@@ -90,18 +91,20 @@ impl Successor {
         control_socket: impl AsRef<Path>,
         build_id: impl Into<Vec<u8>>,
     ) -> Result<HandshookSuccessor> {
-        let listeners = Listeners::from_env()?;
-        let mut place =
-            Place::with_lock(DataDirLock::of(data_dir), control_socket.as_ref(), build_id.into())?;
-        place.listeners = listeners.try_clone()?;
-        let steps = Steps { protocol: Protocol::successor(place, self.inherited)?, listeners };
+        let build_id = build_id.into();
+        let steps = or_give_up(self.inherited, &build_id.clone(), |inherited| {
+            let listeners = Listeners::from_env()?;
+            let mut place = Place::with_lock(DataDirLock::of(data_dir), control_socket.as_ref(), build_id)?;
+            place.listeners = listeners.try_clone()?;
+            Ok(Steps { protocol: Protocol::successor(place, inherited)?, listeners })
+        })?;
         let warm_up = |call| if let Call::WarmUp(op, place) = call { Ok((op, place)) } else { Err(call) };
         match steps.wait(warm_up)? {
             (op, Ok(())) => Ok(HandshookSuccessor { steps, op }),
             (op, Err(why)) => {
                 steps.protocol.replies.send(Reply::Done(op, Err(why.clone())));
                 // It is told to the supervisor before this process ends.
-                steps.wait(Err::<HandshookSuccessor, _>).map_err(|_| Error::Caller(why))
+                steps.wait(Err::<HandshookSuccessor, _>).map_err(|_| Error::Caller(why.detail.into()))
             }
         }
     }
@@ -179,8 +182,8 @@ impl OpeningSuccessor {
     ///
     /// # Errors
     /// Always: with `why`.
-    pub fn failed(self, why: impl Into<String>) -> Result<Ended> {
-        self.steps.protocol.replies.send(Reply::Opened(self.op, Err(why.into())));
+    pub fn failed(self, why: impl Into<PlainText>) -> Result<Ended> {
+        self.steps.protocol.replies.send(Reply::Opened(self.op, Err(HostError::hook(why))));
         match self.steps.protocol.next() {
             Call::Exit(exit) => ended(exit),
             call => Err(unexpected(&call)),

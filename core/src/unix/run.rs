@@ -3,8 +3,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use crate::bounds;
-use crate::error::{Error, Result};
+use crate::error::{Error, HostError, Result};
 use crate::machine::Exit;
+use crate::text::PlainText;
 use crate::unix::daemon::{self, Call, Protocol, Replies, Reply, stop_on_signals};
 use crate::unix::env::{self, Inherited};
 use crate::unix::hooks::{Daemon, Drainable, HookResult, ReadinessSnapshot, ResumeFrom};
@@ -82,7 +83,7 @@ pub enum Ended {
     /// It was asked to stop, and has drained, sealed and unlocked.
     Stopped,
     /// It was a successor and is not to serve; with the reason.
-    Aborted(String),
+    Aborted(PlainText),
 }
 
 /// Runs `daemon` until it is replaced or stopped: as a successor if a supervisor started this process, else by
@@ -99,16 +100,9 @@ pub fn run(options: Options, daemon: impl Daemon) -> Result<Ended> {
 }
 
 fn run_supervised(options: Options, mut daemon: impl Daemon, inherited: Inherited) -> Result<Ended> {
-    let listeners = Listeners::from_env()?;
-    let names = listeners.names();
-    if let Some((missing, _)) = options.listeners.iter().find(|(name, _)| !names.contains(name)) {
-        let why =
-            format!("the supervisor passed no listener called {missing:?}, only {names:?}: add it there");
-        return Err(Error::Caller(why));
-    }
-    let mut place = options.data_dir.open(&options.control_socket, options.build_id)?;
-    place.listeners = listeners.try_clone()?;
-    let protocol = Protocol::successor(place, inherited)?;
+    let build_id = options.build_id.clone();
+    let take_part = |inherited| take_part(options, inherited);
+    let (protocol, listeners) = daemon::or_give_up(inherited, &build_id, take_part)?;
     stop_on_signals(&protocol.stop_handle())?;
     let mut listeners = Some(listeners);
     loop {
@@ -131,17 +125,31 @@ fn run_supervised(options: Options, mut daemon: impl Daemon, inherited: Inherite
     }
 }
 
+/// Has everything that a successor needs, and starts its protocol.
+fn take_part(options: Options, inherited: Inherited) -> Result<(Protocol, Listeners)> {
+    let listeners = Listeners::from_env()?;
+    let names = listeners.names();
+    if let Some((missing, _)) = options.listeners.iter().find(|(name, _)| !names.contains(name)) {
+        let why =
+            format!("the supervisor passed no listener called {missing:?}, only {names:?}: add it there");
+        return Err(Error::Caller(why));
+    }
+    let mut place = options.data_dir.open(&options.control_socket, options.build_id)?;
+    place.listeners = listeners.try_clone()?;
+    Ok((Protocol::successor(place, inherited)?, listeners))
+}
+
 fn run_alone(options: Options, mut daemon: impl Daemon) -> Result<Ended> {
     let mut place = options.data_dir.open(&options.control_socket, options.build_id)?;
-    guarded(|| daemon.warm_up()).map_err(Error::Hook)?;
+    guarded(|| daemon.warm_up()).map_err(failed)?;
     place.claim()?;
-    let opened = guarded(|| daemon.open(None).and_then(kept)).map_err(Error::Hook)?;
+    let opened = guarded(|| daemon.open(None).and_then(kept)).map_err(failed)?;
     if !opened.healthz_ok {
         return Err(Error::Hook("the daemon calls itself unhealthy".into()));
     }
     let listeners = bind_missing(Listeners::from_env()?, &options.listeners)?;
     place.listeners = listeners.try_clone()?;
-    guarded(|| daemon.serve(listeners)).map_err(Error::Hook)?;
+    guarded(|| daemon.serve(listeners)).map_err(failed)?;
     let protocol = Protocol::incumbent(place)?;
     stop_on_signals(&protocol.stop_handle())?;
     serve_calls(&protocol, &mut daemon)
@@ -182,12 +190,12 @@ fn perform(call: Call, daemon: &mut dyn Drainable, replies: &Replies) -> Option<
                 Ok(())
             });
             if let Err(error) = finalized {
-                tracing::error!(target: "handoff", error, "finalize failed");
+                tracing::error!(target: "handoff", %error, "finalize failed");
             }
             return None;
         }
         Call::WarmUp(op, _) | Call::Open(op, _) | Call::Serve(op) => {
-            Reply::Done(op, Err("this process serves already".into()))
+            Reply::Done(op, Err(HostError::hook("this process serves already")))
         }
         Call::Exit(_) => return None,
     })
@@ -204,15 +212,21 @@ fn kept(ready: ReadinessSnapshot) -> HookResult<ReadinessSnapshot> {
 }
 
 /// Runs a hook. A panic is a hook that failed, in words.
-fn guarded<T>(hook: impl FnOnce() -> HookResult<T>) -> std::result::Result<T, String> {
+fn guarded<T>(hook: impl FnOnce() -> HookResult<T>) -> std::result::Result<T, HostError> {
     match catch_unwind(AssertUnwindSafe(hook)) {
-        Ok(result) => result.map_err(|error| error.to_string()),
+        Ok(result) => result.map_err(|error| HostError::hook(error.to_string())),
         Err(panic) => {
             let text = panic.downcast_ref::<&str>().map(|text| (*text).to_string());
             let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-            Err(format!("the hook panicked: {}", text.as_deref().unwrap_or("without a message")))
+            let text = text.as_deref().unwrap_or("without a message");
+            Err(HostError::hook(format!("the hook panicked: {text}")))
         }
     }
+}
+
+/// A hook of a daemon that has not begun to serve has failed.
+fn failed(error: HostError) -> Error {
+    Error::Hook(error.detail.into())
 }
 
 fn bind_missing(inherited: Listeners, wanted: &[(String, String)]) -> Result<Listeners> {
@@ -230,7 +244,7 @@ pub(crate) fn ended(exit: Exit) -> Result<Ended> {
         Exit::Retired => Ok(Ended::Retired),
         Exit::Stopped => Ok(Ended::Stopped),
         Exit::Aborted(why) => Ok(Ended::Aborted(why)),
-        Exit::Failed(why) => Err(Error::Hook(why)),
+        Exit::Failed(why) => Err(Error::Hook(why.into())),
         Exit::HookLimit => Err(Error::Hook("a hook ran past its limit".into())),
     }
 }

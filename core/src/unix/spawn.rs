@@ -102,7 +102,7 @@ pub fn spawn(request: SpawnRequest<'_>) -> Result<Spawned> {
         run_as: request.setting.change().map(Change::to),
         directory: directory.as_ref().map_or(std::ptr::null(), |directory| directory.as_ptr()),
         #[cfg(feature = "crash-points")]
-        strike: crate::unix::probe::strike_from_child("exec"),
+        strike: crate::unix::probe::strike_from_child(crate::unix::probe::SystemCall::Exec),
     };
     let child = start(&mut plan).context(|| "can't start another process".into())?;
     drop(report_child);

@@ -1,10 +1,13 @@
 //! Answers that come at once or later, and what the journal says after each of its notes.
 use std::time::Duration;
 
+use handoff::HostError;
 use handoff::data::Data;
 use handoff::host::Clock;
 use handoff::journal::{Journal, Running, UnderWay};
+use handoff::machine::StateName;
 use handoff::machine::supervisor::{Event, Note, Peer, Verdict};
+use handoff::message::MessageName;
 use handoff::message::{Message, Role};
 use handoff::node::Node;
 use handoff::node::handoff::{Answer, Connection};
@@ -29,7 +32,7 @@ fn under_way(retiring: bool) -> Option<UnderWay> {
 }
 
 /// A handoff after what `before` says that has come to `state`.
-fn at(state: &str) -> Scene {
+fn at(state: StateName) -> Scene {
     let mut scene = Scene::new(true, before());
     scene.begin();
     scene.go_on_to(state);
@@ -46,7 +49,7 @@ fn a_control_socket_whose_queue_is_full_is_tried_again_after_a_pause() {
     assert_eq!((scene.pass(), &scene.os.did[..]), (vec![], &[Did::Connects][..]));
     scene.os.passes(Duration::from_millis(1));
     assert_eq!((scene.pass(), &scene.os.did[..]), (vec![], &[Did::Connects, Did::Connects][..]));
-    scene.go_on_to("await-warmed");
+    scene.go_on_to(StateName::AwaitWarmed);
 }
 
 #[test]
@@ -66,14 +69,14 @@ fn a_connection_that_fails_later_is_told_then() {
     scene.os.connections.push_back(None);
     scene.begin();
     assert_eq!(scene.pass(), []);
-    scene.os.answers.push_back(Answer::Connected(Connection::Failed("no such file".into())));
-    assert_eq!(scene.pass(), [Event::ConnectFailed("no such file".into())]);
+    scene.os.answers.push_back(Answer::Connected(Connection::Failed(HostError::system("no such file"))));
+    assert_eq!(scene.pass(), [Event::ConnectFailed(HostError::system("no such file"))]);
     assert_eq!(scene.node.outcome().map(|outcome| outcome.verdict), Some(Verdict::Unreachable));
 }
 
 #[test]
 fn a_process_that_is_started_later_is_read_and_watched_from_then_on() {
-    let mut scene = Scene::at("await-incumbent");
+    let mut scene = Scene::at(StateName::AwaitIncumbent);
     scene.os.spawned = None;
     scene.os.says(Peer::Incumbent, hello(Role::Incumbent, INCUMBENT));
     scene.pass();
@@ -89,11 +92,11 @@ fn a_process_that_is_started_later_is_read_and_watched_from_then_on() {
 
 #[test]
 fn what_is_written_later_is_told_before_all_else() {
-    let mut scene = Scene::at("await-ready");
+    let mut scene = Scene::at(StateName::AwaitReady);
     scene.os.written = None;
     scene.os.says(Peer::Successor, serving());
     assert_eq!(scene.pass().len(), 1);
-    assert_eq!(scene.node.state(), "await-committed");
+    assert_eq!(scene.node.state(), StateName::AwaitCommitted);
     scene.os.says(Peer::Incumbent, drained());
     scene.os.ends(Peer::Incumbent);
     scene.os.answers.push_back(Answer::Written(Note::Committed, Ok(())));
@@ -104,10 +107,10 @@ fn what_is_written_later_is_told_before_all_else() {
 
 #[test]
 fn the_journal_says_what_each_note_adds() {
-    let mut scene = at("await-warmed");
+    let mut scene = at(StateName::AwaitWarmed);
     let noted = Journal { under_way: under_way(false), ..before() };
     assert_eq!(scene.os.journals, [(Note::UnderWay, noted)]);
-    scene.go_on_to("await-retired");
+    scene.go_on_to(StateName::AwaitRetired);
     let running = Running { process: SUCCESSOR, build_id: b"successor".to_vec(), is_committed: true };
     let committed = Journal {
         running: Some(running),
@@ -120,13 +123,13 @@ fn the_journal_says_what_each_note_adds() {
     assert_eq!(scene.os.journals[1..], [(Note::Committed, committed.clone())]);
     scene.os.ends(Peer::Incumbent);
     scene.pass();
-    assert_eq!(scene.os.did.last(), Some(&Did::Says(Peer::Successor, "Final")));
+    assert_eq!(scene.os.did.last(), Some(&Did::Says(Peer::Successor, MessageName::Final)));
     assert_eq!(scene.node.knows(), &committed, "a later supervisor may have to end the incumbent");
 }
 
 #[test]
 fn the_journal_says_after_a_roll_back_what_it_said_before() {
-    let mut scene = at("await-drained");
+    let mut scene = at(StateName::AwaitDrained);
     scene.os.ends(Peer::Successor);
     scene.pass();
     scene.os.says(Peer::Incumbent, Message::Resumed { handoff_id: ID });
@@ -136,7 +139,7 @@ fn the_journal_says_after_a_roll_back_what_it_said_before() {
 
 #[test]
 fn the_journal_says_that_nobody_serves_and_what_is_to_be_started_then() {
-    let mut scene = at("await-drained");
+    let mut scene = at(StateName::AwaitDrained);
     scene.os.ends(Peer::Successor);
     scene.os.ends(Peer::Incumbent);
     scene.pass();
@@ -147,10 +150,10 @@ fn the_journal_says_that_nobody_serves_and_what_is_to_be_started_then() {
 #[test]
 fn what_could_not_be_written_is_known_and_comes_with_the_next_note() {
     let mut scene = Scene::new(false, before());
-    scene.os.written = Some(Err("the disk is full".into()));
+    scene.os.written = Some(Err(HostError::system("the disk is full")));
     scene.begin();
     scene.os.written = Some(Ok(()));
-    scene.go_on_to("await-serving");
+    scene.go_on_to(StateName::AwaitServing);
     scene.os.says(Peer::Successor, serving());
     scene.pass();
     let (note, journal) = scene.os.journals.last().expect("two notes");
@@ -161,19 +164,19 @@ fn what_could_not_be_written_is_known_and_comes_with_the_next_note() {
 
 #[test]
 fn what_a_timer_leads_to_does_not_wait_for_the_next_one() {
-    let nobody = Connection::Failed("nobody listens".into());
-    let mut scene = Scene::at("await-drained");
+    let nobody = Connection::Failed(HostError::system("nobody listens"));
+    let mut scene = Scene::at(StateName::AwaitDrained);
     scene.os.closes(Peer::Incumbent);
     scene.pass();
     scene.os.connections.extend([Some(nobody.clone()), Some(nobody.clone())]);
     // The closed link, then an attempt to connect that fails.
     scene.pass_at_wake();
-    assert_eq!(scene.node.state(), "await-resumed");
+    assert_eq!(scene.node.state(), StateName::AwaitResumed);
     scene.os.did.clear();
     while !scene.os.has(&Did::Connects) {
         scene.pass_at_wake();
     }
     assert_eq!(scene.node.wake_at(), Some(Time::ZERO), "it has failed: that is told now");
-    let failed = Event::ConnectFailed("nobody listens".into());
+    let failed = Event::ConnectFailed(HostError::system("nobody listens"));
     assert_eq!(scene.pass(), [failed]);
 }

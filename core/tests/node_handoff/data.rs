@@ -2,8 +2,9 @@
 use handoff::data::{Data, DirectoryId};
 use handoff::id::{BootId, InBoot};
 use handoff::journal::Journal;
+use handoff::machine::StateName;
 use handoff::machine::supervisor::{Event, Note, Peer, Verdict};
-use handoff::message::{Message, Standing};
+use handoff::message::{Message, MessageName, Standing};
 use handoff::{Reason, machine::supervisor::Outcome};
 
 use crate::os::{BOOT, DIRECTORY, Did, Scene, UID, binary, ready, serving};
@@ -18,14 +19,14 @@ fn cold_start(data: Data) -> Scene {
     let before = Journal { committed: Some(binary("old")), data, ..Journal::default() };
     let mut scene = Scene::new(false, before);
     scene.begin();
-    scene.go_on_to("await-ready");
+    scene.go_on_to(StateName::AwaitReady);
     scene
 }
 
 /// The end of a cold start whose daemon was killed.
 fn refused(scene: &mut Scene) -> Outcome {
     assert!(scene.os.has(&Did::Kills(Peer::Successor)), "{:?}", scene.os.did);
-    assert!(!scene.os.has(&Did::Says(Peer::Successor, "Commit")));
+    assert!(!scene.os.has(&Did::Says(Peer::Successor, MessageName::Commit)));
     scene.os.ends(Peer::Successor);
     scene.pass();
     scene.pass_at_wake();
@@ -83,7 +84,7 @@ fn a_directory_is_known_again_in_another_boot_though_its_device_has_another_numb
     let mut scene = cold_start(known);
     scene.os.says(Peer::Successor, ready());
     scene.pass();
-    assert!(scene.os.has(&Did::Says(Peer::Successor, "Commit")), "{:?}", scene.os.did);
+    assert!(scene.os.has(&Did::Says(Peer::Successor, MessageName::Commit)), "{:?}", scene.os.did);
 }
 
 /// As an incumbent it would not be believed: it is found at its first start, and not when it serves.
@@ -104,9 +105,9 @@ fn a_successor_is_held_to_what_its_incumbent_has_sealed() {
     let before = Journal { committed: Some(binary("old")), data: served(9), ..Journal::default() };
     let mut scene = Scene::new(true, before);
     scene.begin();
-    scene.go_on_to("await-ready");
+    scene.go_on_to(StateName::AwaitReady);
     scene.os.says(Peer::Successor, ready());
     scene.pass();
-    assert!(scene.os.has(&Did::Says(Peer::Successor, "Commit")), "{:?}", scene.os.did);
+    assert!(scene.os.has(&Did::Says(Peer::Successor, MessageName::Commit)), "{:?}", scene.os.did);
     assert_eq!(scene.node.parties().sealed, Some(vec![3]));
 }

@@ -1,7 +1,6 @@
 //! That nobody serves is believed once nobody answers at the control path.
 use std::time::Duration;
 
-use handoff::ProcessId;
 use handoff::host::Clock;
 use handoff::journal::Journal;
 use handoff::machine::Reason;
@@ -9,6 +8,7 @@ use handoff::machine::supervisor::{Note, Peer, Verdict};
 use handoff::message::{Message, Role};
 use handoff::node::handoff::{Answer, Connection};
 use handoff::node::{Credentials, FLOOD, Node};
+use handoff::{HostError, ProcessId};
 
 use crate::os::{Did, Scene, UID, hello};
 
@@ -18,13 +18,13 @@ const DOUBT: Duration = Duration::from_millis(100);
 const OTHER: ProcessId = ProcessId { pid: 9, start_time: 90 };
 
 fn nobody_listens() -> Connection {
-    Connection::Failed("nobody listens".into())
+    Connection::Failed(HostError::system("nobody listens"))
 }
 
 /// A cold start that could not start anything; the control path is connected to with `connections`.
 fn nobody_serves(connections: impl IntoIterator<Item = Option<Connection>>) -> Scene {
     let mut scene = Scene::new(false, Journal::default());
-    scene.os.spawned = Some(Err("no such file".into()));
+    scene.os.spawned = Some(Err(HostError::system("no such file")));
     scene.os.connections.extend(connections);
     scene.begin();
     assert_eq!(scene.os.did, [Did::Spawns { replaces: false }, Did::Connects]);
@@ -38,7 +38,7 @@ impl Scene {
 }
 
 fn started() -> Reason {
-    Reason::NotStarted("no such file".into())
+    Reason::NotStarted(HostError::system("no such file"))
 }
 
 #[test]

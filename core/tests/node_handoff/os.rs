@@ -6,12 +6,15 @@ use handoff::data::DirectoryId;
 use handoff::host::{Clock, Gaps};
 use handoff::id::BootId;
 use handoff::journal::{Binary, Journal};
+use handoff::machine::StateName;
 use handoff::machine::supervisor::{Config, Event, Note, Peer};
+use handoff::message::MessageName;
 use handoff::message::{Capabilities, Hello, Message, PROTO_MAX, PROTO_MIN, Role, Sealed};
 use handoff::node::handoff::{Answer, Connection, Handoff, Os, Spawned};
 use handoff::node::{Credentials, Faithful, Node, NodeOn, Read};
+use handoff::text::PlainText;
 use handoff::time::Time;
-use handoff::{HandoffId, ProcessId};
+use handoff::{HandoffId, HostError, ProcessId};
 
 pub(crate) const ID: HandoffId = HandoffId([7; 16]);
 pub(crate) const BOOT: BootId = BootId([3; 16]);
@@ -30,7 +33,7 @@ pub(crate) enum Did {
     Spawns { replaces: bool },
     Watches(ProcessId),
     Kills(Peer),
-    Says(Peer, &'static str),
+    Says(Peer, MessageName),
     Writes(Note),
 }
 
@@ -38,7 +41,7 @@ pub(crate) struct Queues {
     pub now: Duration,
     pub inboxes: BTreeMap<Peer, VecDeque<Read>>,
     /// Of the process at the other end of the incumbent's link.
-    pub credentials: Result<Credentials, String>,
+    pub credentials: Result<Credentials, HostError>,
     /// What the next attempts to connect come to; `None` puts the answer off. Afterwards they succeed.
     pub connections: VecDeque<Option<Connection>>,
     /// What the successor runs as.
@@ -46,9 +49,9 @@ pub(crate) struct Queues {
     /// What the successor has locked.
     pub directory: Option<DirectoryId>,
     pub spawned: Option<Spawned>,
-    pub written: Option<Result<(), String>>,
+    pub written: Option<Result<(), HostError>>,
     pub answers: VecDeque<Answer>,
-    pub ended: BTreeMap<Peer, String>,
+    pub ended: BTreeMap<Peer, PlainText>,
     /// Processes that end after so many further reads.
     pub ends_after: Vec<(usize, Peer)>,
     pub cancelled: bool,
@@ -129,7 +132,7 @@ impl Os for Queues {
         self.did.push(Did::HangsUp(peer));
     }
 
-    fn credentials(&self, peer: Peer) -> Result<Credentials, String> {
+    fn credentials(&self, peer: Peer) -> Result<Credentials, HostError> {
         assert_eq!(peer, Peer::Incumbent, "the successor's link was made by this process");
         self.credentials.clone()
     }
@@ -155,12 +158,12 @@ impl Os for Queues {
         self.spawned.clone()
     }
 
-    fn watch(&mut self, incumbent: ProcessId) -> Result<(), String> {
+    fn watch(&mut self, incumbent: ProcessId) -> Result<(), HostError> {
         self.did.push(Did::Watches(incumbent));
         Ok(())
     }
 
-    fn ended(&mut self, peer: Peer) -> Option<String> {
+    fn ended(&mut self, peer: Peer) -> Option<PlainText> {
         self.ended.get(&peer).cloned()
     }
 
@@ -168,7 +171,7 @@ impl Os for Queues {
         self.did.push(Did::Kills(peer));
     }
 
-    fn write_journal(&mut self, note: Note, journal: &Journal) -> Option<Result<(), String>> {
+    fn write_journal(&mut self, note: Note, journal: &Journal) -> Option<Result<(), HostError>> {
         self.did.push(Did::Writes(note));
         self.journals.push((note, journal.clone()));
         self.written.clone()
@@ -203,7 +206,7 @@ impl Scene {
     }
 
     /// A handoff that has come to `state`, since either process has said what comes before.
-    pub(crate) fn at(state: &str) -> Scene {
+    pub(crate) fn at(state: StateName) -> Scene {
         let mut scene = Scene::new(true, Journal::default());
         scene.begin();
         scene.go_on_to(state);
@@ -215,7 +218,7 @@ impl Scene {
         self.step(start);
     }
 
-    pub(crate) fn go_on_to(&mut self, state: &str) {
+    pub(crate) fn go_on_to(&mut self, state: StateName) {
         for (awaits, peer, message) in story() {
             if self.node.state() == state {
                 break;
@@ -252,16 +255,16 @@ impl Scene {
 }
 
 /// What either process says, after the state of the machine that waits for it.
-fn story() -> [(&'static str, Peer, Message); 8] {
+fn story() -> [(StateName, Peer, Message); 8] {
     [
-        ("await-incumbent", Peer::Incumbent, hello(Role::Incumbent, INCUMBENT)),
-        ("await-warmed", Peer::Successor, hello(Role::Successor, SUCCESSOR)),
-        ("await-warmed", Peer::Successor, Message::Warmed { handoff_id: ID }),
-        ("await-drained", Peer::Incumbent, drained()),
-        ("await-sealed", Peer::Incumbent, sealed()),
-        ("await-ready", Peer::Successor, ready()),
-        ("await-serving", Peer::Successor, serving()),
-        ("await-resumed", Peer::Incumbent, Message::Resumed { handoff_id: ID }),
+        (StateName::AwaitIncumbent, Peer::Incumbent, hello(Role::Incumbent, INCUMBENT)),
+        (StateName::AwaitWarmed, Peer::Successor, hello(Role::Successor, SUCCESSOR)),
+        (StateName::AwaitWarmed, Peer::Successor, Message::Warmed { handoff_id: ID }),
+        (StateName::AwaitDrained, Peer::Incumbent, drained()),
+        (StateName::AwaitSealed, Peer::Incumbent, sealed()),
+        (StateName::AwaitReady, Peer::Successor, ready()),
+        (StateName::AwaitServing, Peer::Successor, serving()),
+        (StateName::AwaitResumed, Peer::Incumbent, Message::Resumed { handoff_id: ID }),
     ]
 }
 

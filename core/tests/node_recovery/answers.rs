@@ -1,9 +1,11 @@
 //! Answers that come at once or later, and what the journal says of what was found.
-use handoff::HandoffId;
 use handoff::journal::{Binary, Journal, Running};
+use handoff::machine::StateName;
 use handoff::machine::recovery::{Event, Sight, Sighting, Verdict};
+use handoff::message::MessageName;
 use handoff::node::Node;
 use handoff::node::recovery::{Answer, Seen};
+use handoff::{HandoffId, HostError};
 
 use crate::os::{A, B, Did, Scene, awaits_final, hello, listeners, serves};
 
@@ -47,7 +49,7 @@ fn a_connection_is_read_once_it_is_made() {
 #[test]
 fn a_connection_that_fails_later_is_told_before_what_came_after_it() {
     let mut scene = Scene::met(&[A, B]);
-    scene.os.answers.push_back(Answer::Connected(B, Err("nobody listens".into())));
+    scene.os.answers.push_back(Answer::Connected(B, Err(HostError::system("nobody listens"))));
     scene.os.answers.push_back(Answer::Looked(Seen::default(), None));
     let events = scene.hears(A, serves());
     assert_eq!(events, [Event::Closed(B), Event::Looked(vec![]), Event::Frame(A, serves())]);
@@ -59,7 +61,7 @@ fn the_journal_says_which_process_was_found_and_its_build() {
     scene.hears(A, serves());
     scene.os.written = None;
     scene.hears(A, listeners(1, false));
-    assert_eq!(scene.node.state(), "await-noted");
+    assert_eq!(scene.node.state(), StateName::AwaitNoted);
     let running = Running { process: A, build_id: b"build".to_vec(), is_committed: true };
     assert_eq!(scene.os.journals, [Journal { running: Some(running), ..Journal::default() }]);
     assert_eq!(scene.node.knows(), &scene.os.journals[0]);
@@ -78,7 +80,7 @@ fn the_journal_says_that_nobody_was_found() {
 }
 
 /// A recovery after what `committed` says that finds `process`, which waits for `Final`.
-fn finds(process: handoff::ProcessId, written: Option<Result<(), String>>) -> Scene {
+fn finds(process: handoff::ProcessId, written: Option<Result<(), HostError>>) -> Scene {
     let mut scene = Scene::new(&[process], committed());
     scene.os.dead.extend((process != A).then_some(A));
     scene.os.written = written;
@@ -93,16 +95,16 @@ fn finds(process: handoff::ProcessId, written: Option<Result<(), String>>) -> Sc
 #[test]
 fn what_the_journal_can_start_again_is_told_that_its_predecessor_has_ended() {
     let scene = finds(A, Some(Ok(())));
-    assert!(scene.os.has(&Did::Says(A, "Final")));
+    assert!(scene.os.has(&Did::Says(A, MessageName::Final)));
 }
 
 #[test]
 fn what_the_journal_can_not_start_again_is_not_told_to_migrate() {
     let scene = finds(B, Some(Ok(())));
-    assert!(!scene.os.has(&Did::Says(B, "Final")), "{:?}", scene.os.did);
+    assert!(!scene.os.has(&Did::Says(B, MessageName::Final)), "{:?}", scene.os.did);
     let outcome = scene.node.outcome().expect("it is over");
     assert_eq!(outcome.verdict, Verdict::Serves(B));
-    assert!(outcome.journal_error.as_ref().is_some_and(|why| why.contains("swapped once more")));
+    assert!(outcome.journal_error.as_ref().is_some_and(|why| why.detail.contains("swapped once more")));
 }
 
 #[test]
@@ -110,13 +112,14 @@ fn what_the_journal_can_not_start_again_is_not_told_to_migrate_later_either() {
     let mut scene = finds(B, None);
     scene.os.answers.push_back(Answer::Written(Verdict::Serves(B), Ok(())));
     assert!(matches!(&scene.pass()[..], [Event::Noted(Verdict::Serves(B), Err(_))]));
-    assert!(!scene.os.has(&Did::Says(B, "Final")), "{:?}", scene.os.did);
+    assert!(!scene.os.has(&Did::Says(B, MessageName::Final)), "{:?}", scene.os.did);
 }
 
 #[test]
 fn a_journal_that_can_not_be_written_keeps_final_back() {
-    let scene = finds(A, Some(Err("the disk is full".into())));
-    assert!(!scene.os.has(&Did::Says(A, "Final")));
+    let scene = finds(A, Some(Err(HostError::system("the disk is full"))));
+    assert!(!scene.os.has(&Did::Says(A, MessageName::Final)));
     let error = scene.node.outcome().and_then(|outcome| outcome.journal_error.clone());
-    assert_eq!(error.as_deref(), Some("the journal could not be written: the disk is full"));
+    let full = HostError::system("the journal could not be written: the disk is full");
+    assert_eq!(error, Some(full));
 }

@@ -1,6 +1,8 @@
 //! Which process is believed, and which is asked again.
+use handoff::HostError;
 use handoff::machine::recovery::Event;
 use handoff::message::Message;
+use handoff::message::MessageName;
 use handoff::node::{Credentials, Read};
 
 use crate::os::{A, B, Did, Scene, UID, hello, listeners, serves};
@@ -48,7 +50,7 @@ fn another_process_or_user_at_the_other_end_is_not_talked_to() {
         scene.os.credentials.insert(A, peer);
         scene.begin();
         scene.os.says(A, hello(A));
-        assert!(scene.os.has(&Did::HangsUp(A)) && !scene.os.has(&Did::Says(A, "StandingQuery")));
+        assert!(scene.os.has(&Did::HangsUp(A)) && !scene.os.has(&Did::Says(A, MessageName::StandingQuery)));
         assert_eq!(scene.pass(), [Event::Closed(A)], "{peer:?}");
     }
 }
@@ -73,10 +75,10 @@ fn a_peer_that_does_not_read_is_not_asked_again() {
     scene.os.clogged.insert(A);
     scene.pass_at_wake();
     let asked: Vec<_> = scene.os.did.iter().filter(|did| matches!(did, Did::Says(..))).collect();
-    assert_eq!(asked, [&Did::Says(B, "StandingQuery")]);
+    assert_eq!(asked, [&Did::Says(B, MessageName::StandingQuery)]);
     scene.os.clogged.clear();
     scene.pass_at_wake();
-    assert!(scene.os.has(&Did::Says(A, "StandingQuery")));
+    assert!(scene.os.has(&Did::Says(A, MessageName::StandingQuery)));
 }
 
 #[test]
@@ -84,7 +86,7 @@ fn a_peer_that_does_not_read_is_still_told_what_is_not_a_question_asked_again() 
     let mut scene = Scene::met(&[A]);
     scene.os.clogged.insert(A);
     scene.hears(A, serves());
-    assert_eq!(scene.os.did, [Did::Says(A, "ListenersQuery")]);
+    assert_eq!(scene.os.did, [Did::Says(A, MessageName::ListenersQuery)]);
 }
 
 #[test]
@@ -92,7 +94,7 @@ fn a_connection_that_fails_is_told_at_once_even_in_a_timers_turn() {
     let mut scene = Scene::met(&[A]);
     scene.os.inboxes.entry(A).or_default().push_back(Read::Closed("end of file".into()));
     scene.pass();
-    scene.os.connected = Some(Err("nobody listens".into()));
+    scene.os.connected = Some(Err(HostError::system("nobody listens")));
     scene.pass_at_wake();
     assert!(scene.os.has(&Did::Connects(A)));
     let now = scene.os.now;

@@ -5,11 +5,13 @@ use std::time::Duration;
 use handoff::host::{Clock, Gaps};
 use handoff::journal::Journal;
 use handoff::machine::recovery::{Config, Event, Verdict};
+use handoff::message::MessageName;
 use handoff::message::{AwaitsFinal, Capabilities, Hello, Message, PROTO_MAX, PROTO_MIN, Role, Standing};
 use handoff::node::recovery::{Answer, Os, Recovery, Seen};
 use handoff::node::{Credentials, Faithful, Node, NodeOn, Read};
+use handoff::text::PlainText;
 use handoff::time::Time;
-use handoff::{HandoffId, ProcessId};
+use handoff::{HandoffId, HostError, ProcessId};
 
 pub(crate) const UID: u32 = 1000;
 pub(crate) const LIVENESS: Duration = Duration::from_secs(5);
@@ -26,7 +28,7 @@ pub(crate) enum Did {
     Watches(ProcessId),
     Connects(ProcessId),
     HangsUp(ProcessId),
-    Says(ProcessId, &'static str),
+    Says(ProcessId, MessageName),
     Receives(ProcessId, usize),
     Keeps(ProcessId),
     Drops(ProcessId),
@@ -42,9 +44,9 @@ pub(crate) struct Queues {
     pub(crate) inboxes: BTreeMap<ProcessId, VecDeque<Read>>,
     /// Of the process at the other end of a link; of the right one unless said otherwise.
     pub(crate) credentials: BTreeMap<ProcessId, Credentials>,
-    pub(crate) connected: Option<Result<(), String>>,
+    pub(crate) connected: Option<Result<(), HostError>>,
     pub(crate) clogged: BTreeSet<ProcessId>,
-    pub(crate) written: Option<Result<(), String>>,
+    pub(crate) written: Option<Result<(), HostError>>,
     pub(crate) answers: VecDeque<Answer>,
     pub(crate) ended: BTreeSet<ProcessId>,
     /// Processes that end after so many further reads.
@@ -83,16 +85,16 @@ impl Os for Queues {
         !self.dead.contains(&process)
     }
 
-    fn ended(&mut self, process: ProcessId) -> Option<String> {
+    fn ended(&mut self, process: ProcessId) -> Option<PlainText> {
         self.ended.contains(&process).then(|| "was killed".into())
     }
 
-    fn connect(&mut self, to: ProcessId) -> Option<Result<(), String>> {
+    fn connect(&mut self, to: ProcessId) -> Option<Result<(), HostError>> {
         self.did.push(Did::Connects(to));
         self.connected.clone()
     }
 
-    fn credentials(&self, of: ProcessId) -> Result<Credentials, String> {
+    fn credentials(&self, of: ProcessId) -> Result<Credentials, HostError> {
         let its_own = Credentials { uid: UID, pid: Some(of.pid) };
         Ok(self.credentials.get(&of).copied().unwrap_or(its_own))
     }
@@ -122,7 +124,7 @@ impl Os for Queues {
         self.did.push(Did::HangsUp(from));
     }
 
-    fn receive_listeners(&mut self, from: ProcessId, names: &[String]) -> Result<(), String> {
+    fn receive_listeners(&mut self, from: ProcessId, names: &[String]) -> Result<(), HostError> {
         self.did.push(Did::Receives(from, names.len()));
         Ok(())
     }
@@ -139,7 +141,7 @@ impl Os for Queues {
         self.did.push(Did::Kills(process));
     }
 
-    fn write_journal(&mut self, verdict: Verdict, journal: &Journal) -> Option<Result<(), String>> {
+    fn write_journal(&mut self, verdict: Verdict, journal: &Journal) -> Option<Result<(), HostError>> {
         self.did.push(Did::Writes(verdict));
         self.journals.push(journal.clone());
         self.written.clone()

@@ -1,6 +1,7 @@
 //! Which process counts as what.
 use handoff::journal::{Binary, Journal, Running, UnderWay};
 use handoff::machine::recovery::{Sight, Sighting};
+use handoff::message::MessageName;
 use handoff::node::recovery::{Seen, sightings};
 use handoff::{HandoffId, ProcessId};
 
@@ -82,5 +83,5 @@ fn a_process_that_was_seen_to_end_is_not_seen_again() {
     scene.pass();
     assert!(scene.node.was_told_of_end(B));
     scene.pass_at_wake();
-    assert!(!scene.os.has(&Did::Connects(B)) && scene.os.has(&Did::Says(A, "StandingQuery")));
+    assert!(!scene.os.has(&Did::Connects(B)) && scene.os.has(&Did::Says(A, MessageName::StandingQuery)));
 }

@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use crate::options::Options;
 use crate::process::Process;
+use crate::progress::note;
 use crate::watch::Watch;
 
 /// A build of the daemon.
@@ -65,7 +66,7 @@ struct Built {
 
 /// Builds the supervisor, and the key-value server under the name `id`, as this program was built.
 fn build(id: &str, watch: &Watch) -> Result<Built> {
-    eprintln!("building the supervisor and the key-value server, build {id}");
+    note(&format!("building the supervisor and the key-value server, build {id}"));
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let package = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
     let mut command = Command::new(&cargo);

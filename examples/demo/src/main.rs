@@ -3,6 +3,8 @@
 //!
 //! Everything is real: the processes of `handoff-supervisor` and `handoff-kv`, the sockets, the disk. `cargo run
 //! --release --bin handoff-demo` builds them and shows them; `--help` lists the options.
+#![warn(clippy::print_stdout, clippy::print_stderr, reason = "they panic where nothing can be written")]
+
 mod builds;
 mod filesystem;
 mod options;
@@ -48,7 +50,7 @@ fn main() -> ExitCode {
     // The exit status tells the outcome also to those who have closed the pipe.
     let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
     if !report.ok && !options.keep {
-        eprintln!("\n--keep keeps data, configuration and log");
+        progress::note("\n--keep keeps data, configuration and log");
     }
     match stop {
         // As a shell reports it.

@@ -1,4 +1,6 @@
 //! What one sees while it runs: a line for each step, and on a terminal a bar below them. All of it on standard error.
+use std::io::Write;
+
 use handoff_kv::load::Counters;
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 
@@ -23,7 +25,7 @@ impl Progress {
     /// Says what has happened.
     pub(crate) fn say(&self, text: &str) {
         if self.bar.is_hidden() {
-            eprintln!("{text}");
+            note(text);
         } else {
             self.bar.println(text);
         }
@@ -48,4 +50,9 @@ impl Drop for Progress {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
     }
+}
+
+/// Prints a line to standard error, for those who still read it.
+pub(crate) fn note(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }

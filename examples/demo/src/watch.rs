@@ -14,6 +14,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::process::{Process, kill_all_from};
+use crate::progress::note;
 
 /// How long children that were asked to end may take.
 const GRACE: Duration = Duration::from_secs(15);
@@ -119,7 +120,7 @@ impl Watch {
             let _ = news.recv_timeout(GRACE);
         }
         self.with(|state| state.dir.as_deref().map(kill_all_from));
-        eprintln!("handoff-demo: can't end in order");
+        note("handoff-demo: can't end in order");
         std::process::exit(1);
     }
 

@@ -5,11 +5,14 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use handoff::{DataDir, Ended, Error, Options};
+use handoff::daemon::{LossyWriter, outlive_file_size_limit};
+use handoff::{DataDir, Ended, Error, Options, Patience};
 use tracing_subscriber::EnvFilter;
 
 use crate::daemon::{Config, HTTP, Kv, RESP};
-use crate::patience::Patience;
+
+/// How long the end of the program waits for what it says to be written.
+const LOG_LIMIT: Duration = Duration::from_millis(500);
 
 /// A durable key-value server that speaks RESP and can be replaced while it serves.
 #[derive(Debug, Parser)]
@@ -53,10 +56,28 @@ pub fn main() -> ExitCode {
 
 /// [`main`] for a build called `build_id`.
 pub fn main_as(build_id: &str) -> ExitCode {
+    let log = start_log(build_id);
+    // A write that fails is answered; to be ended by a signal would help nobody. Without handlers the default stays.
+    let _ = outlive_file_size_limit();
+    let code = main_logged(build_id);
+    log.into_iter().for_each(|log| log.settle(LOG_LIMIT));
+    code
+}
+
+/// Logs to standard error from now on, panics included, and waits for nobody to read it. `None` where the caller has set
+/// up logging already, and then that is what is wanted.
+fn start_log(build_id: &str) -> Option<LossyWriter> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
-    // It fails where the caller has set up logging already, and then that is what is wanted.
-    let _ = log.with_ansi(stderr().is_terminal()).try_init();
+    let head = format!("kv[{}] {build_id} ", std::process::id());
+    let writer = LossyWriter::to_stderr(head, |lost| format!("{lost} log lines were lost\n")).ok()?;
+    let lines = writer.clone();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(move || lines.clone());
+    log.with_ansi(stderr().is_terminal()).try_init().ok()?;
+    std::panic::set_hook(Box::new(|panic| tracing::error!(target: "handoff.panic", "{panic}")));
+    Some(writer)
+}
+
+fn main_logged(build_id: &str) -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {
@@ -90,11 +111,7 @@ fn run(args: Args, build_id: &str) -> ExitCode {
         .build_id(build_id)
         .listener(RESP, args.resp)
         .listener(HTTP, args.http);
-    let kv = Kv::new(&config);
-    let farewell = kv.farewell();
-    let ended = handoff::run(options, kv);
-    farewell.wait();
-    match ended {
+    match handoff::run(options, Kv::new(&config)) {
         Ok(Ended::Retired | Ended::Stopped) => ExitCode::SUCCESS,
         Ok(Ended::Aborted(_)) => ExitCode::from(75),
         Err(error) => {

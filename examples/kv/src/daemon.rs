@@ -1,19 +1,18 @@
-//! The server as a daemon that can be replaced: the hooks of `handoff`, each in terms of engine and server.
-use std::net::TcpListener;
+//! The server as a daemon that can be replaced: the hooks of `handoff`, each in terms of engine and connections.
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use handoff::message::{SealProgress, Sealed, Standing};
 use handoff::{
-    Daemon, DrainReport, Drainable, HookResult, Listeners, ReadinessSnapshot, ResumeFrom, SealReport,
-    StateSnapshot,
+    Connections, Daemon, DrainReport, Drainable, HookResult, Listeners, Patience, ReadinessSnapshot,
+    ResumeFrom, SealReport, StateSnapshot,
 };
 
-use crate::census::Census;
+use crate::connection::serve;
 use crate::engine::Engine;
-use crate::patience::Patience;
-use crate::server::{Protocol, Server};
+use crate::http::HttpSession;
+use crate::session::RespSession;
 
 /// The name of the listener that speaks RESP.
 pub const RESP: &str = "resp";
@@ -56,22 +55,9 @@ impl Config {
 #[derive(Debug)]
 pub struct Kv {
     engine: Arc<Engine>,
-    census: Arc<Census>,
-    server: Option<Server>,
+    connections: Option<Connections>,
     patience: Patience,
     fail_open: bool,
-}
-
-/// What is left to do for connections when the daemon itself is done.
-#[derive(Debug)]
-pub struct Farewell(Arc<Census>);
-
-impl Farewell {
-    /// Waits, for half a second at most, until the clients that were sent the end of their stream have closed as
-    /// well. To exit before that could cut off replies that are still on their way.
-    pub fn wait(self) {
-        self.0.wait_lingering();
-    }
 }
 
 impl Kv {
@@ -79,16 +65,10 @@ impl Kv {
     pub fn new(config: &Config) -> Kv {
         Kv {
             engine: Arc::new(Engine::new(config)),
-            census: Arc::default(),
-            server: None,
+            connections: None,
             patience: config.patience,
             fail_open: config.fail_open,
         }
-    }
-
-    /// To be waited for after the last hook, before the process exits.
-    pub fn farewell(&self) -> Farewell {
-        Farewell(self.census.clone())
     }
 
     fn start_writing(&self) -> HookResult<()> {
@@ -102,10 +82,8 @@ impl Kv {
         }
         self.start_writing()?;
         self.engine.store.forget_dead_readers()?;
-        match &mut self.server {
-            Some(server) => Ok(server.resume()?),
-            None => Ok(()),
-        }
+        self.connections.iter().for_each(Connections::resume);
+        Ok(())
     }
 
     fn stop_writing(&self) {
@@ -144,13 +122,17 @@ impl Daemon for Kv {
     }
 
     fn serve(&mut self, mut listeners: Listeners) -> HookResult<()> {
-        let mut take = |name| -> HookResult<TcpListener> {
-            listeners.take_tcp(name).ok_or_else(|| format!("there is no TCP listener called {name:?}").into())
+        let mut take = |name| {
+            listeners.take_tcp(name).ok_or_else(|| format!("there is no TCP listener called {name:?}"))
         };
-        let sockets = vec![(Protocol::Resp, take(RESP)?), (Protocol::Http, take(HTTP)?)];
+        let (resp, http) = (take(RESP)?, take(HTTP)?);
         self.engine.set_standing(Standing::Serving);
-        let (engine, census) = (self.engine.clone(), self.census.clone());
-        self.server = Some(Server::start(sockets, engine, census, self.patience)?);
+        let connections = self.connections.insert(Connections::new(self.patience)?);
+        let engine = self.engine.clone();
+        connections.serve(resp, move |client| Ok(serve(client, &mut RespSession::new(engine.clone()))?))?;
+        let engine = self.engine.clone();
+        connections
+            .serve(http, move |client| Ok(serve(client, &mut HttpSession { engine: engine.clone() })?))?;
         Ok(())
     }
 }
@@ -159,7 +141,7 @@ impl Drainable for Kv {
     fn drain(&mut self, grace: Duration) -> HookResult<DrainReport> {
         self.engine.set_standing(Standing::Draining);
         let nothing = DrainReport { open_conns_remaining: 0, accept_closed: true };
-        Ok(self.server.as_ref().map_or(nothing, |server| server.drain(grace)))
+        Ok(self.connections.as_ref().map_or(nothing, |connections| connections.drain(grace).into()))
     }
 
     /// Every acknowledged write is on disk already; what is left is to execute what is queued and to close.
@@ -184,7 +166,7 @@ impl Drainable for Kv {
     fn snapshot_state(&self) -> StateSnapshot {
         StateSnapshot {
             shard_count: 1,
-            open_conns: self.census.counts().open,
+            open_conns: self.connections.as_ref().map_or(0, |connections| connections.counts().open()),
             last_revision_per_shard: vec![self.engine.store.summary().revision],
         }
     }

@@ -2,7 +2,9 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::connection::{Batch, Next, Session};
+use handoff::daemon::Remaining;
+
+use crate::connection::{Next, Session};
 use crate::engine::Engine;
 use crate::head::{Head, HeadError, parse_head};
 use crate::out::Out;
@@ -19,15 +21,18 @@ struct Response {
 impl Session for HttpSession {
     /// In a drain the last reply says so: a client that was told `Connection: close` sends its next request, and
     /// those that it had sent ahead, on a new connection.
-    fn serve(&mut self, input: &[u8], batch: Batch, out: &mut Out<'_>) -> io::Result<(usize, Next)> {
+    fn serve(&mut self, input: &[u8], out: &mut Out<'_>) -> io::Result<(usize, Next)> {
         let mut used = 0;
         loop {
             match parse_head(&input[used..]) {
                 Ok(None) => return Ok((used, Next::Continue)),
                 Ok(Some(head)) => {
                     used += head.bytes;
-                    let ends =
-                        batch == Batch::Last || (out.is_closing() && parse_head(&input[used..]) == Ok(None));
+                    let ends = match out.remaining() {
+                        Remaining::Any => false,
+                        Remaining::Received => parse_head(&input[used..]) == Ok(None),
+                        Remaining::This => true,
+                    };
                     let keep_alive = head.keep_alive && !ends;
                     let response = self.respond(&head);
                     out.push(|bytes| response.encode(&head.method, keep_alive, bytes))?;

@@ -7,29 +7,27 @@
 //! - [`load`] is the client that keeps it busy and keeps the books: what was acknowledged, what came back.
 //!
 //! Inside, `resp`, `head` (of HTTP) and `command` know no I/O; `store` is the database (and says why it is LMDB),
-//! `writer` the group commit, `connection` one socket and its end, `server` all of them, `daemon` the hooks.
+//! `writer` the group commit, `connection` one client, `daemon` the hooks. Accepting, counting and draining are the
+//! library's.
 #![deny(unsafe_code)]
+#![warn(clippy::print_stdout, clippy::print_stderr, reason = "they panic where nothing can be written")]
 
-mod census;
 mod cli;
 mod command;
 mod connection;
 mod daemon;
 mod engine;
-mod gate;
 mod handshake;
 pub mod head;
 mod http;
 pub mod load;
 mod out;
-mod patience;
 pub mod resp;
-mod server;
 mod session;
 mod store;
 mod sync;
 mod writer;
 
 pub use cli::{main, main_as};
-pub use daemon::{Config, Farewell, HTTP, Kv, RESP};
-pub use patience::Patience;
+pub use daemon::{Config, HTTP, Kv, RESP};
+pub use handoff::daemon::Patience;

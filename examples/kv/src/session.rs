@@ -4,8 +4,10 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use handoff::daemon::Remaining;
+
 use crate::command::{Plan, Write, plan};
-use crate::connection::{Batch, Next, Session};
+use crate::connection::{Next, Session};
 use crate::engine::Engine;
 use crate::handshake::Peer;
 use crate::out::Out;
@@ -64,7 +66,8 @@ impl RespSession {
 }
 
 impl Session for RespSession {
-    fn serve(&mut self, input: &[u8], batch: Batch, out: &mut Out<'_>) -> io::Result<(usize, Next)> {
+    fn serve(&mut self, input: &[u8], out: &mut Out<'_>) -> io::Result<(usize, Next)> {
+        let is_last = out.remaining() == Remaining::This;
         let mut used = 0;
         let mut writes = Vec::new();
         loop {
@@ -79,7 +82,7 @@ impl Session for RespSession {
                     if self.request(&request.args, &mut writes, out)? == Next::Close {
                         return Ok((used, Next::Close));
                     }
-                    if batch == Batch::Last {
+                    if is_last {
                         self.commit(&mut writes, out)?;
                         return Ok((used, Next::Close));
                     }

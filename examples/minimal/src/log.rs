@@ -1,18 +1,63 @@
 //! The state: a file of lines, each durable before it is acknowledged.
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// An open file of lines.
+/// A file of lines, open or not, for many threads.
 pub(crate) struct Log {
+    path: PathBuf,
+    open: Mutex<Option<Open>>,
+}
+
+struct Open {
     file: File,
     lines: u64,
 }
 
 impl Log {
-    /// Opens the file for writing. What follows the last whole line was never acknowledged and is cut off; the caller
-    /// must hold the lock.
-    pub(crate) fn open(path: &Path) -> io::Result<Log> {
+    /// The file at `path`, which is not touched yet.
+    pub(crate) fn new(path: PathBuf) -> Log {
+        Log { path, open: Mutex::new(None) }
+    }
+
+    /// Opens the file for writing and returns how many lines there are, the log's revision. What follows the last whole
+    /// line was never acknowledged and is cut off; the caller must hold the lock of the data directory.
+    pub(crate) fn open(&self) -> io::Result<u64> {
+        let open = Open::at(&self.path)?;
+        Ok(self.lock().insert(open).lines)
+    }
+
+    /// Appends `line`, which ends with a line feed, and returns its number once it is durable.
+    pub(crate) fn append(&self, line: &[u8]) -> io::Result<u64> {
+        let mut guard = self.lock();
+        let open = guard.as_mut().ok_or_else(closed)?;
+        Ok(open.append(line).unwrap_or_else(|error| {
+            // What is on disk now is not known. The next process finds out.
+            eprintln!("can't append to the log: {error}");
+            std::process::abort()
+        }))
+    }
+
+    /// Closes the file, all of it durable, and returns its revision.
+    pub(crate) fn close(&self) -> io::Result<u64> {
+        let open = self.lock().take().ok_or_else(closed)?;
+        open.file.sync_all()?;
+        Ok(open.lines)
+    }
+
+    /// No step between two changes can panic, so a poisoned lock guards what is consistent.
+    fn lock(&self) -> MutexGuard<'_, Option<Open>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn closed() -> io::Error {
+    io::Error::other("the log is not open")
+}
+
+impl Open {
+    fn at(path: &Path) -> io::Result<Open> {
         let file = File::options().append(true).create(true).open(path)?;
         let bytes = fs::read(path)?;
         let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
@@ -21,25 +66,13 @@ impl Log {
         // The name of a new file must survive a power failure, too.
         path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())?;
         let lines = bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
-        Ok(Log { file, lines })
+        Ok(Open { file, lines })
     }
 
-    /// How many lines there are: the log's revision.
-    pub(crate) fn lines(&self) -> u64 {
-        self.lines
-    }
-
-    /// Appends `line`, which ends with a line feed, and returns its number once it is durable.
-    pub(crate) fn append(&mut self, line: &[u8]) -> io::Result<u64> {
+    fn append(&mut self, line: &[u8]) -> io::Result<u64> {
         self.file.write_all(line)?;
         self.file.sync_data()?;
         self.lines += 1;
-        Ok(self.lines)
-    }
-
-    /// Closes the file, all of it durable, and returns its revision.
-    pub(crate) fn close(self) -> io::Result<u64> {
-        self.file.sync_all()?;
         Ok(self.lines)
     }
 }

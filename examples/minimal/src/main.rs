@@ -1,56 +1,65 @@
 //! The smallest whole daemon: appends each line that a client sends to a file, and answers with the line's number.
-use std::{env, path::PathBuf, time::Duration};
+use std::io::{BufRead, Read, Write};
+use std::{env, path::PathBuf, sync::Arc, time::Duration};
 
-use handoff::message::{SealProgress, Sealed};
-use handoff::{Daemon, DrainReport, Drainable, HookResult, Listeners, Options};
-use handoff::{ReadinessSnapshot, ResumeFrom, SealReport, StateSnapshot};
+use handoff::daemon::*;
 use log::Log;
-use server::Server;
 
 mod log;
-mod server;
 
 struct Minimal {
-    path: PathBuf,
-    log: Option<Log>,
-    server: Server,
+    log: Arc<Log>,
+    connections: Connections,
+}
+
+fn answer(client: &mut Connection, log: &Log) -> HookResult<()> {
+    while client.next_request()? {
+        let mut line = Vec::new();
+        Read::take(&mut *client, 1024).read_until(b'\n', &mut line)?;
+        if !line.ends_with(b"\n") {
+            return Err("a line that is too long, or no whole one".into());
+        }
+        let number = log.append(&line)?;
+        client.write_all(format!("{number}\n").as_bytes())?;
+    }
+    Ok(())
 }
 
 impl Daemon for Minimal {
     fn open(&mut self, _: Option<&Sealed>) -> HookResult<ReadinessSnapshot> {
-        let log = self.log.insert(Log::open(&self.path)?);
-        let advertised_revision_per_shard = vec![log.lines()];
+        let advertised_revision_per_shard = vec![self.log.open()?];
         Ok(ReadinessSnapshot { healthz_ok: true, advertised_revision_per_shard, ..Default::default() })
     }
     fn serve(&mut self, mut listeners: Listeners) -> HookResult<()> {
-        self.server.listener = listeners.take_tcp("lines");
-        self.server.start(&mut self.log)
+        let listener = listeners.take_tcp("lines").ok_or("there is no listener called \"lines\"")?;
+        let log = self.log.clone();
+        Ok(self.connections.serve(listener, move |client| answer(client, &log))?)
     }
 }
 
 impl Drainable for Minimal {
-    fn drain(&mut self, _grace: Duration) -> HookResult<DrainReport> {
-        self.server.stop(&mut self.log)?;
-        Ok(DrainReport { open_conns_remaining: 0, accept_closed: true })
+    fn drain(&mut self, grace: Duration) -> HookResult<DrainReport> {
+        Ok(self.connections.drain(grace).into())
     }
     fn seal(&mut self, _: &mut dyn FnMut(SealProgress)) -> HookResult<SealReport> {
-        let log = self.log.take().ok_or("the log is not open")?;
-        Ok(SealReport { last_revision_per_shard: vec![log.close()?], ..Default::default() })
+        Ok(SealReport { last_revision_per_shard: vec![self.log.close()?], ..Default::default() })
     }
     fn resume_after_abort(&mut self, from: ResumeFrom) -> HookResult<()> {
         if from == ResumeFrom::Disk {
-            self.log = Some(Log::open(&self.path)?);
+            self.log.open()?;
         }
-        self.server.start(&mut self.log)
+        self.connections.resume();
+        Ok(())
     }
     fn snapshot_state(&self) -> StateSnapshot {
-        StateSnapshot::default()
+        StateSnapshot { open_conns: self.connections.counts().open(), ..Default::default() }
     }
 }
 
 fn main() -> handoff::Result<()> {
     let [data, control] = [1, 2].map(|at| PathBuf::from(env::args_os().nth(at).unwrap_or_default()));
-    let minimal = Minimal { path: data.join("log"), log: None, server: Server::default() };
+    let log = Arc::new(Log::new(data.join("log")));
+    let minimal = Minimal { log, connections: Connections::new(Patience::default())? };
     let options = Options::new(data, control).listener("lines", "127.0.0.1:7000");
     handoff::run(options, minimal).map(|_| ())
 }

@@ -8,8 +8,8 @@ use std::borrow::Cow;
 use handoff::journal::Journal;
 use handoff::machine::{incumbent, successor};
 
-pub(crate) use self::recovery::Recovery;
-pub(crate) use self::supervisor::{GivesUp, Handoff, Party};
+pub(crate) use self::recovery::SeenRecovery;
+pub(crate) use self::supervisor::{GivesUp, SeenHandoff, SeenParty};
 use crate::process::{AnyHook, Life};
 use crate::trace::Name;
 
@@ -20,10 +20,10 @@ pub(crate) mod supervisor;
 /// A world as checks see it.
 pub(crate) trait View {
     /// The daemons that have not ended.
-    fn daemons(&self) -> impl Iterator<Item = (u32, Daemon)>;
+    fn daemons(&self) -> impl Iterator<Item = (u32, SeenDaemon)>;
 
     /// The daemon with this pid, unless it has ended.
-    fn daemon(&self, pid: u32) -> Option<Daemon>;
+    fn daemon(&self, pid: u32) -> Option<SeenDaemon>;
 
     /// What a trace calls a process.
     fn name(&self, pid: u32) -> Name;
@@ -58,7 +58,7 @@ pub(crate) trait View {
 
 /// A daemon's process, as it is seen from outside.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Daemon {
+pub(crate) struct SeenDaemon {
     pub life: Life,
     /// It accepts connections, and does what they ask for.
     pub accepts: bool,
@@ -121,7 +121,7 @@ impl Work {
     }
 }
 
-impl Daemon {
+impl SeenDaemon {
     /// It runs, and no hook keeps it from what it is told.
     fn is_well(&self) -> bool {
         self.life == Life::Runs && !self.hangs

@@ -7,7 +7,7 @@ use super::{View, served_when_heard, serves};
 
 /// A recovery, as its supervisor's host sees it.
 #[derive(Clone, Debug)]
-pub(crate) struct Recovery<'a> {
+pub(crate) struct SeenRecovery<'a> {
     /// The processes that the journal, the record, the control path or the daemon that serves has named: those that it may end.
     pub named: &'a BTreeSet<u32>,
     /// The processes that it watches, and whose end it was not told.
@@ -32,7 +32,7 @@ pub(crate) struct Recovery<'a> {
 }
 
 /// When it kills a process: one that is its to end; not one that serves, nor the last one that could.
-pub(crate) fn kills(view: &impl View, recovery: &Recovery<'_>, pid: u32) -> Option<String> {
+pub(crate) fn kills(view: &impl View, recovery: &SeenRecovery<'_>, pid: u32) -> Option<String> {
     let daemon = view.daemon(pid)?;
     let name = view.name(pid);
     if !recovery.named.contains(&pid) {
@@ -54,7 +54,7 @@ pub(crate) fn kills(view: &impl View, recovery: &Recovery<'_>, pid: u32) -> Opti
 }
 
 /// What it finds is so, but for an end that it can't have heard of; and all that belongs to a finding is there.
-pub(crate) fn finds(view: &impl View, recovery: &Recovery<'_>, outcome: &Outcome) -> Option<String> {
+pub(crate) fn finds(view: &impl View, recovery: &SeenRecovery<'_>, outcome: &Outcome) -> Option<String> {
     if recovery.is_disturbed || recovery.has_rival && outcome.verdict == Verdict::NobodyServes {
         return None;
     }
@@ -68,7 +68,7 @@ pub(crate) fn finds(view: &impl View, recovery: &Recovery<'_>, outcome: &Outcome
     what_is_left(view, recovery, outcome).or_else(|| what_is_missing(recovery, outcome))
 }
 
-fn is_so(view: &impl View, recovery: &Recovery<'_>, outcome: &Outcome) -> bool {
+fn is_so(view: &impl View, recovery: &SeenRecovery<'_>, outcome: &Outcome) -> bool {
     match outcome.verdict {
         Verdict::Serves(process) => {
             // What may not be known to the next supervisor must not be final.
@@ -87,7 +87,7 @@ fn is_so(view: &impl View, recovery: &Recovery<'_>, outcome: &Outcome) -> bool {
 }
 
 /// Once one serves, the others that could be in its way have ended; and who is there is reported.
-fn what_is_left(view: &impl View, recovery: &Recovery<'_>, outcome: &Outcome) -> Option<String> {
+fn what_is_left(view: &impl View, recovery: &SeenRecovery<'_>, outcome: &Outcome) -> Option<String> {
     let is_heir = |pid: u32| matches!(outcome.verdict, Verdict::Serves(process) if process.pid == pid);
     let is_left = |pid: u32| outcome.left.iter().any(|process| process.pid == pid);
     if let Verdict::Serves(_) = outcome.verdict {
@@ -107,7 +107,7 @@ fn what_is_left(view: &impl View, recovery: &Recovery<'_>, outcome: &Outcome) ->
     Some(format!("the recovery reports that {:?} are left, and not {}", outcome.left, view.name(*pid)))
 }
 
-fn what_is_missing(recovery: &Recovery<'_>, outcome: &Outcome) -> Option<String> {
+fn what_is_missing(recovery: &SeenRecovery<'_>, outcome: &Outcome) -> Option<String> {
     let killed: BTreeSet<u32> = outcome.killed.iter().map(|process| process.pid).collect();
     match () {
         () if matches!(outcome.verdict, Verdict::Serves(_)) && !recovery.has_listeners => {

@@ -1,6 +1,8 @@
 //! What must hold of a handoff's supervisor: who is given up, who is told what, and what is reported.
 use std::fmt;
 
+use handoff::message::MessageName;
+
 use handoff::machine::Reason;
 use handoff::machine::supervisor::{Outcome, Peer, Verdict};
 
@@ -8,10 +10,10 @@ use super::{View, served_when_heard, serves};
 
 /// A handoff, or a cold start, as its supervisor's host sees it.
 #[derive(Clone, Debug)]
-pub(crate) struct Handoff {
+pub(crate) struct SeenHandoff {
     pub supervisor: u32,
-    pub incumbent: Party,
-    pub successor: Party,
+    pub incumbent: SeenParty,
+    pub successor: SeenParty,
     /// Its deadline has passed.
     pub late: bool,
     /// It has passed once more since the successor was told to serve.
@@ -34,7 +36,7 @@ pub(crate) struct Handoff {
 
 /// One of the two processes, as the supervisor knows it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Party {
+pub(crate) struct SeenParty {
     pub pid: Option<u32>,
     /// The supervisor was told of its end.
     pub ended: bool,
@@ -56,7 +58,7 @@ pub(crate) struct Party {
 pub(crate) enum GivesUp {
     Kills,
     /// By a word, which this is the name of.
-    Says(&'static str),
+    Says(MessageName),
 }
 
 impl fmt::Display for GivesUp {
@@ -68,8 +70,8 @@ impl fmt::Display for GivesUp {
     }
 }
 
-impl Handoff {
-    fn party(&self, peer: Peer) -> &Party {
+impl SeenHandoff {
+    fn party(&self, peer: Peer) -> &SeenParty {
         match peer {
             Peer::Incumbent => &self.incumbent,
             Peer::Successor => &self.successor,
@@ -77,7 +79,7 @@ impl Handoff {
     }
 }
 
-impl Party {
+impl SeenParty {
     /// It may be there still, as far as the supervisor knows.
     fn untold(&self) -> Option<u32> {
         self.pid.filter(|_| !self.ended)
@@ -90,7 +92,7 @@ impl Party {
 
 /// When the supervisor gives somebody up, by a word or a kill: not one that serves and can be talked to, nor the last one that it
 /// knows of.
-pub(crate) fn gives_up(view: &impl View, handoff: &Handoff, peer: Peer, how: GivesUp) -> Option<String> {
+pub(crate) fn gives_up(view: &impl View, handoff: &SeenHandoff, peer: Peer, how: GivesUp) -> Option<String> {
     let (it, other) = match peer {
         Peer::Incumbent => (&handoff.incumbent, &handoff.successor),
         Peer::Successor => (&handoff.successor, &handoff.incumbent),
@@ -122,13 +124,13 @@ pub(crate) fn gives_up(view: &impl View, handoff: &Handoff, peer: Peer, how: Giv
 }
 
 /// A successor serves, or was told to, or can be told to.
-fn could_serve(view: &impl View, successor: &Party) -> bool {
+fn could_serve(view: &impl View, successor: &SeenParty) -> bool {
     let daemon = successor.pid.and_then(|pid| view.daemon(pid));
     successor.acked && !successor.lost || daemon.is_some_and(|it| it.accepts || it.told_to_commit)
 }
 
 /// When the incumbent is told to resume: a successor that was told to begin has been seen to end.
-pub(crate) fn resumes(view: &impl View, handoff: &Handoff) -> Option<String> {
+pub(crate) fn resumes(view: &impl View, handoff: &SeenHandoff) -> Option<String> {
     let pid = handoff.successor.untold()?;
     let begun = view.daemon(pid).is_some_and(|daemon| daemon.told_to_begin);
     let name = view.name(pid);
@@ -138,13 +140,13 @@ pub(crate) fn resumes(view: &impl View, handoff: &Handoff) -> Option<String> {
 }
 
 /// When the successor is told to commit: it was not killed before.
-pub(crate) fn commits(handoff: &Handoff) -> Option<String> {
+pub(crate) fn commits(handoff: &SeenHandoff) -> Option<String> {
     let killed = handoff.successor.killed;
     killed.then(|| "the supervisor lets a successor serve that it has killed".into())
 }
 
 /// When the successor is told to begin: an incumbent that was killed for its sake has been seen to end.
-pub(crate) fn begins(view: &impl View, handoff: &Handoff) -> Option<String> {
+pub(crate) fn begins(view: &impl View, handoff: &SeenHandoff) -> Option<String> {
     let pid = handoff.incumbent.untold().filter(|_| handoff.incumbent.killed)?;
     let name = view.name(pid);
     Some(format!("the successor is told to begin, though {name} was killed and has not been seen to end"))
@@ -163,7 +165,7 @@ pub(crate) fn finalizes(view: &impl View, pid: u32) -> Option<String> {
 }
 
 /// What the supervisor reports is so, but for an end that it can't have heard of.
-pub(crate) fn reports(view: &impl View, handoff: &Handoff, outcome: &Outcome) -> Option<String> {
+pub(crate) fn reports(view: &impl View, handoff: &SeenHandoff, outcome: &Outcome) -> Option<String> {
     let verdict = outcome.verdict;
     let (incumbent, successor) = (&handoff.incumbent, &handoff.successor);
     let so = match verdict {
@@ -197,7 +199,7 @@ pub(crate) fn reports(view: &impl View, handoff: &Handoff, outcome: &Outcome) ->
     }
 }
 
-fn serves_or_did(view: &impl View, handoff: &Handoff, party: &Party) -> bool {
+fn serves_or_did(view: &impl View, handoff: &SeenHandoff, party: &SeenParty) -> bool {
     party.pid.is_some_and(|pid| {
         serves(view, pid)
             || served_when_heard(view, pid, !party.ended)
@@ -206,7 +208,7 @@ fn serves_or_did(view: &impl View, handoff: &Handoff, party: &Party) -> bool {
 }
 
 /// What belongs to a verdict: a reason, what the journal says, the last word to a successor.
-fn what_is_missing(view: &impl View, handoff: &Handoff, outcome: &Outcome) -> Option<String> {
+fn what_is_missing(view: &impl View, handoff: &SeenHandoff, outcome: &Outcome) -> Option<String> {
     let verdict = outcome.verdict;
     let is_written = outcome.journal_error.is_none();
     let successor = &handoff.successor;
@@ -235,7 +237,7 @@ fn what_is_missing(view: &impl View, handoff: &Handoff, outcome: &Outcome) -> Op
 
 /// A supervisor that does not commit says why; what it has done itself is no reason, nor that a successor has ended which has said
 /// why.
-fn is_reason(handoff: &Handoff, outcome: &Outcome) -> bool {
+fn is_reason(handoff: &SeenHandoff, outcome: &Outcome) -> bool {
     match &outcome.reason {
         None => outcome.verdict == Verdict::Committed,
         Some(Reason::Ended(Peer::Successor, _)) if handoff.heard_failed => false,
@@ -245,7 +247,7 @@ fn is_reason(handoff: &Handoff, outcome: &Outcome) -> bool {
 }
 
 /// The journal says who serves, and that nothing is under way.
-fn is_noted(view: &impl View, handoff: &Handoff, verdict: Verdict) -> bool {
+fn is_noted(view: &impl View, handoff: &SeenHandoff, verdict: Verdict) -> bool {
     let journal = view.journal();
     let running = journal.running.as_ref().map(|running| running.process.pid);
     let under_way = journal.under_way.as_ref().map(|under_way| under_way.successor.pid);

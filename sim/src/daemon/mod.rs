@@ -11,7 +11,7 @@ use handoff::{
 use crate::kernel::Disk;
 
 pub(crate) mod os;
-mod process;
+pub(crate) mod process;
 
 /// A daemon that the simulator can start, stop, kill and replace: its hooks as in production, its store on a [`Disk`].
 ///

@@ -1,4 +1,5 @@
 //! What a daemon's node stands on, in the simulated kernel.
+use handoff::HostError;
 use handoff::host::{Sockets, Storage};
 use handoff::machine::{Exit, LinkId, LockAnswer, Op, incumbent};
 use handoff::message::Message;
@@ -117,7 +118,7 @@ impl Storage for Host<'_> {
         let told = move |answer| Pending::Daemon(Event::Locked(op, answer));
         let (late, fails) = self.world.operation_fate(self.pid, Operation::Lock);
         let answer = move |world: &mut World, pid| match fails {
-            true => Some(LockAnswer::Error("injected".into())),
+            true => Some(LockAnswer::Error(HostError::system("injected"))),
             false => Some(world.try_lock(pid)),
         };
         let answer = self.answer(late, answer, told);
@@ -133,12 +134,12 @@ impl Storage for Host<'_> {
         });
     }
 
-    fn write_record(&mut self, op: Op, record: &Record) -> Option<Result<(), String>> {
+    fn write_record(&mut self, op: Op, record: &Record) -> Option<Result<(), HostError>> {
         let written_record = record.clone();
         let told = move |result| Pending::Daemon(Event::Recorded(op, result));
         let (late, fails) = self.world.operation_fate(self.pid, Operation::Record);
         let write = move |world: &mut World, pid| match fails {
-            true => Some(Err("injected".into())),
+            true => Some(Err(HostError::system("injected"))),
             false => Some(world.write_record(pid, &written_record)),
         };
         let answer = self.answer(late, write, told);
@@ -146,12 +147,12 @@ impl Storage for Host<'_> {
         answer
     }
 
-    fn take_path(&mut self, op: Op) -> Option<Result<(), String>> {
+    fn take_path(&mut self, op: Op) -> Option<Result<(), HostError>> {
         let told = move |result| Pending::Daemon(Event::PathTaken(op, result));
         let (late, fails) = self.world.operation_fate(self.pid, Operation::Path);
         let take = move |world: &mut World, pid| {
             if fails {
-                return Some(Err("injected".into()));
+                return Some(Err(HostError::system("injected")));
             }
             world.takes_path(pid);
             Some(Ok(()))

@@ -2,18 +2,18 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use handoff::machine::{Exit, LinkId, Op, Successor, incumbent, successor};
+use handoff::machine::{Exit, LinkId, MachineRole, Op, Successor, incumbent, successor};
 use handoff::message::{Capabilities, Hello, PROTO_MAX, PROTO_MIN, SealProgress};
-use handoff::node::daemon::{self as node, Done, Event, Reply, Role};
+use handoff::node::daemon::{self as node, DaemonMachine, Done, Event, Reply};
 use handoff::node::{Node, NodeOn};
-use handoff::{ReadinessSnapshot, ResumeFrom};
+use handoff::{HostError, ReadinessSnapshot, ResumeFrom};
 
 use crate::daemon::Simulated;
 use crate::host::Host;
-use crate::kernel::{Died, Kind, Lie, Micros, Side};
+use crate::kernel::{Died, LengthOf, Lie, Micros, Side};
 use crate::plan::What as Fault;
-use crate::process::{AnyHook, Daemon, Life, Pending, Process, daemon_event_name};
-use crate::trace::What;
+use crate::process::{AnyHook, DaemonProcess, Life, Pending, Process, daemon_event_name};
+use crate::trace::Happened;
 use crate::world::{Happening, World};
 
 /// How long a daemon that is asked to stop lets open requests finish.
@@ -37,12 +37,12 @@ impl World {
         let Some(daemon) = self.daemon_mut(pid) else { return };
         let link = LinkId(daemon.inherited);
         daemon.app = Some(make(daemon.disk.clone(), daemon.build));
-        daemon.begun = true;
+        daemon.has_started = true;
         let build = daemon.build;
-        let role = Role::Successor(Successor::new(hello, generation, link));
+        let role = DaemonMachine::Successor(Successor::new(hello, generation, link));
         let mut node = node::Daemon::new(role, Some(link), STOP_GRACE);
         self.names_beside.insert(pid);
-        self.note(Some(pid), || What::Born { role: "successor", build: Some(build) });
+        self.note(Some(pid), || Happened::Born { role: MachineRole::Successor, build: Some(build) });
         self.daemon_step(pid, &mut node, Event::Start, None);
         self.daemon_rests(pid, node);
         self.poke(pid, self.now);
@@ -69,7 +69,7 @@ impl World {
     }
 
     /// When a daemon has something to do by itself.
-    pub(crate) fn daemon_turn(&self, process: &Process, daemon: &Daemon) -> Option<Micros> {
+    pub(crate) fn daemon_turn(&self, process: &Process, daemon: &DaemonProcess) -> Option<Micros> {
         let node = daemon.node.as_ref()?;
         let links = node.links().filter_map(|id| self.links.get(&id.0)?.next_arrival(Side::Daemon));
         let timer = node.wake_at().map(|at| process.clock.when(at));
@@ -78,7 +78,7 @@ impl World {
         let told = (daemon.stop_asked && !node.knows_of_stop()).then_some(self.now);
         let replies = (!daemon.replies.is_empty()).then_some(self.now);
         let next = links.chain(timer).chain(waiting).chain(told).chain(replies).min();
-        next.filter(|_| daemon.begun && daemon.exit.is_none())
+        next.filter(|_| daemon.has_started && daemon.exit.is_none())
     }
 
     /// Handles all that has happened, in the node's order.
@@ -101,7 +101,7 @@ impl World {
         self.daemon_leaves(pid);
     }
 
-    pub(crate) fn running_daemon(&mut self, pid: u32) -> Option<&mut Daemon> {
+    pub(crate) fn running_daemon(&mut self, pid: u32) -> Option<&mut DaemonProcess> {
         let process = self.processes.get_mut(&pid).filter(|process| process.runs())?;
         process.daemon_mut()
     }
@@ -135,12 +135,12 @@ impl World {
     /// Lets the machine handle `event`.
     fn daemon_step(&mut self, pid: u32, node: &mut node::Daemon, event: Event, came: Option<(u64, u64)>) {
         let name = if self.recorder.on { daemon_event_name(&event) } else { String::new() };
-        let turn = self.turn_begins(pid, node.role().name(), name, came, node.state());
+        let turn = self.turn_begins(pid, node.role().kind(), name, came, node.state());
         let mut meddling = self.meddling();
         let _ = node.step(&mut Host::new(self, pid), event, &mut meddling);
         // A promoted successor's state is its incumbent's.
         self.turn_ends(turn, node.state());
-        let promoted = matches!(node.role(), Role::Incumbent(_));
+        let promoted = matches!(node.role(), DaemonMachine::Incumbent(_));
         self.daemon_mut(pid).into_iter().for_each(|daemon| daemon.promoted = promoted);
     }
 
@@ -170,8 +170,8 @@ impl World {
             return;
         };
         let name = hook.name();
-        self.note(Some(pid), || What::HookBegan(name));
-        let usual = self.length(pid, Kind::Hook);
+        self.note(Some(pid), || Happened::HookBegan(name));
+        let usual = self.length(pid, LengthOf::Hook);
         let fate = self.hook_fate(pid, name);
         let Some(daemon) = self.running_daemon(pid) else { return };
         let accepted = daemon.accepts;
@@ -184,7 +184,7 @@ impl World {
             _ => Some(usual),
         };
         if serves_no_more {
-            self.note(Some(pid), || What::Serves(false));
+            self.note(Some(pid), || Happened::Serves(false));
         }
         let seals = hook == AnyHook::Incumbent(incumbent::Hook::Seal);
         if let (true, Some((Fault::Slow, span))) = (seals, fate) {
@@ -203,14 +203,14 @@ impl World {
     pub(crate) fn seal_goes_on(&mut self, pid: u32) {
         let Some(node) = self.running_daemon(pid).and_then(|daemon| daemon.node.clone()) else { return };
         let state = node.state();
-        let turn = self.turn_begins(pid, node.role().name(), "hook goes on".into(), None, state);
+        let turn = self.turn_begins(pid, node.role().kind(), "hook goes on".into(), None, state);
         node.seal_goes_on(&mut Host::new(self, pid), SealProgress::default());
         self.turn_ends(turn, state);
     }
 
     /// A hook returns what is not good enough. One that opens what was sealed just before calls itself unhealthy, or has opened
     /// less than that; or something else, if it and who sealed it have the same kind of fingerprint.
-    fn performs_badly(&mut self, pid: u32, hook: &AnyHook) -> Option<Result<Done, String>> {
+    fn performs_badly(&mut self, pid: u32, hook: &AnyHook) -> Option<Result<Done, HostError>> {
         let opens = matches!(hook, AnyHook::Successor(successor::Hook::Open { .. }));
         let scheme =
             self.daemon_mut(pid).and_then(|daemon| daemon.sealed_for_it).filter(|_| opens).unwrap_or(0);
@@ -235,7 +235,7 @@ impl World {
     }
 
     /// A hook finds another data directory, which is empty.
-    fn call_elsewhere(&mut self, pid: u32, hook: &AnyHook) -> Option<Result<Done, String>> {
+    fn call_elsewhere(&mut self, pid: u32, hook: &AnyHook) -> Option<Result<Done, HostError>> {
         let mut disk = self.disk.lock();
         disk.elsewhere.insert(pid);
         disk.lies(pid, Lie::Another);
@@ -254,8 +254,8 @@ impl World {
         daemon.returns = None;
         let is_finalize = hook == AnyHook::Incumbent(incumbent::Hook::Finalize);
         let result = match fate {
-            Some(Fault::Fail) => Some(Err("injected".to_string())),
-            Some(Fault::Panic) => Some(Err("panicked: injected".to_string())),
+            Some(Fault::Fail) => Some(Err(HostError::hook("injected"))),
+            Some(Fault::Panic) => Some(Err(HostError::hook("panicked: injected"))),
             // A rival has no journal: the first supervisor would never know the binary that could read what was migrated.
             _ if is_finalize && self.faults.has_rival() => Some(Ok(Done::Incumbent(incumbent::Done::Ok))),
             Some(Fault::Unfit) => self.performs_badly(pid, &hook),
@@ -263,8 +263,8 @@ impl World {
             _ => self.call(pid, |app| perform(app, &hook)),
         };
         let Some(result) = result else { return };
-        let failed = result.as_ref().err().cloned();
-        self.note(Some(pid), || What::HookEnded(hook.name(), failed));
+        let failed = result.as_ref().err().map(ToString::to_string);
+        self.note(Some(pid), || Happened::HookEnded(hook.name(), failed));
         self.hook_has_run(pid, &hook, &result);
         let app = self.daemon_mut(pid).and_then(|daemon| daemon.app.as_ref());
         if is_finalize && app.is_some_and(|app| app.is_broken()) {
@@ -280,14 +280,14 @@ impl World {
     }
 
     /// What a hook's end means to clients, and to those who check.
-    fn hook_has_run(&mut self, pid: u32, hook: &AnyHook, result: &Result<Done, String>) {
+    fn hook_has_run(&mut self, pid: u32, hook: &AnyHook, result: &Result<Done, HostError>) {
         let serves = matches!(
             hook,
             AnyHook::Incumbent(incumbent::Hook::Resume { .. }) | AnyHook::Successor(successor::Hook::Serve)
         );
         if serves && result.is_ok() {
             self.daemon_mut(pid).into_iter().for_each(|daemon| daemon.accepts = true);
-            self.note(Some(pid), || What::Serves(true));
+            self.note(Some(pid), || Happened::Serves(true));
             self.audit.has_served.insert(pid);
             self.opens_listener(pid);
         }
@@ -296,7 +296,7 @@ impl World {
             && result.is_err()
             && self.daemon_mut(pid).is_some_and(|daemon| std::mem::take(&mut daemon.accepts))
         {
-            self.note(Some(pid), || What::Serves(false));
+            self.note(Some(pid), || Happened::Serves(false));
         }
         if let Ok(Done::Incumbent(incumbent::Done::Drained { accept_closed: false, .. })) = result {
             self.daemon_mut(pid).into_iter().for_each(|daemon| daemon.accepts = true);
@@ -310,8 +310,8 @@ impl World {
     pub(crate) fn call<T>(
         &mut self,
         pid: u32,
-        work: impl FnOnce(&mut dyn Simulated) -> Result<T, String>,
-    ) -> Option<Result<T, String>> {
+        work: impl FnOnce(&mut dyn Simulated) -> Result<T, HostError>,
+    ) -> Option<Result<T, HostError>> {
         let mut app = self.daemon_mut(pid)?.app.take()?;
         let sick = self.disk.lock().is_sick();
         let result = catch_unwind(AssertUnwindSafe(|| work(&mut *app)));
@@ -336,39 +336,45 @@ impl World {
             }
             Ok(result) => Some(result),
             Err(panic) if panic.is::<Died>() => None,
-            Err(panic) => Some(Err(format!("panicked: {}", panic_text(&*panic)))),
+            Err(panic) => Some(Err(HostError::hook(format!("panicked: {}", panic_text(&*panic))))),
         }
     }
 }
 
+/// What is wrong with the daemon's own code, in words.
+pub(crate) fn failed(error: Box<dyn std::error::Error + Send + Sync>) -> HostError {
+    HostError::hook(error.to_string())
+}
+
 /// Calls a hook of the daemon's.
-fn perform(app: &mut dyn Simulated, hook: &AnyHook) -> Result<Done, String> {
-    let text = |error: Box<dyn std::error::Error + Send + Sync>| error.to_string();
+fn perform(app: &mut dyn Simulated, hook: &AnyHook) -> Result<Done, HostError> {
     match hook {
-        AnyHook::Incumbent(incumbent::Hook::Drain { grace }) => app.drain(*grace).map_err(text).map(
+        AnyHook::Incumbent(incumbent::Hook::Drain { grace }) => app.drain(*grace).map_err(failed).map(
             |handoff::DrainReport { open_conns_remaining, accept_closed }| {
                 Done::Incumbent(incumbent::Done::Drained { open_conns_remaining, accept_closed })
             },
         ),
-        AnyHook::Incumbent(incumbent::Hook::Seal) => app.seal(&mut |_| {}).map_err(text).map(
+        AnyHook::Incumbent(incumbent::Hook::Seal) => app.seal(&mut |_| {}).map_err(failed).map(
             |handoff::SealReport { last_revision_per_shard, data_dir_fingerprint }| {
                 Done::Incumbent(incumbent::Done::Sealed { last_revision_per_shard, data_dir_fingerprint })
             },
         ),
         AnyHook::Incumbent(incumbent::Hook::Resume { from_disk }) => {
             let from = if *from_disk { ResumeFrom::Disk } else { ResumeFrom::Memory };
-            app.resume_after_abort(from).map_err(text).map(|()| Done::Incumbent(incumbent::Done::Ok))
+            app.resume_after_abort(from).map_err(failed).map(|()| Done::Incumbent(incumbent::Done::Ok))
         }
         AnyHook::Incumbent(incumbent::Hook::Finalize) => {
             app.finalize();
             Ok(Done::Incumbent(incumbent::Done::Ok))
         }
         AnyHook::Successor(successor::Hook::WarmUp) => {
-            app.warm_up().map_err(text).map(|()| Done::Successor(successor::Done::Ok))
+            app.warm_up().map_err(failed).map(|()| Done::Successor(successor::Done::Ok))
         }
-        AnyHook::Successor(successor::Hook::Open { .. }) => app.open(hook.sealed()).map_err(text).map(opened),
+        AnyHook::Successor(successor::Hook::Open { .. }) => {
+            app.open(hook.sealed()).map_err(failed).map(opened)
+        }
         AnyHook::Successor(successor::Hook::Serve) => {
-            app.serve().map_err(text).map(|()| Done::Successor(successor::Done::Ok))
+            app.serve().map_err(failed).map(|()| Done::Successor(successor::Done::Ok))
         }
     }
 }

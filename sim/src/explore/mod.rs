@@ -4,19 +4,21 @@
 //! No time passes here, and there are no clients: the seeded simulator has those. In each state the checks hold; from each
 //! state, whatever the order of steps, one process comes to serve. What is found is a [`Schedule`], the shortest way to it.
 //!
-//! `bounds.rs` says what is gone through. `model` is the kernel: which faults there are, what can happen in it and what becomes
-//! of it, what supervisors write down, the machines' hosts. `search` goes through its states and looks at how it must end,
-//! `checks` says what must hold, and what a process must do in a turn; `report` prints.
+//! `bounds.rs` says what is gone through. `model` is the kernel: which faults there are, what can happen in it, what supervisors
+//! write down, and what a step is called. `checks` says what must hold in it, and what a process must do in a turn. `moves` is what
+//! becomes of it: the machines' turns on it, before the eyes of the checks. `search` goes through its states and looks at how it must
+//! end; `report` prints.
 mod bounds;
 mod checks;
 mod model;
+mod moves;
 mod report;
 mod search;
 
 pub use bounds::{Bound, LARGE, SMALL};
-pub use model::faults::Faults;
+pub use model::faults::FaultBudget;
 pub use report::replay::Replayed;
 pub use report::table::tables;
-pub use search::graph::{Options, Report, Root, explore, explore_from};
+pub use search::graph::{ExploreOptions, ExploreReport, Root, explore, explore_from};
 pub use search::schedule::Schedule;
 pub use search::walk::{Stride, Walk};

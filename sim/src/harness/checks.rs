@@ -3,17 +3,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use handoff::host::Gap;
 use handoff::machine::supervisor::{Outcome, Peer};
-use handoff::machine::{Cell, Exit, recovery};
+use handoff::machine::{Cell, Exit, Timer, recovery};
 use handoff::message::Message;
 
 use serde::Serialize;
 
 use crate::checks::{self, GivesUp};
 use crate::daemon::Promise;
+use crate::daemon::process::failed;
 use crate::kernel::{Link, Micros, Refused, Side};
 use crate::process::{Life, Process};
 use crate::search::coverage::CoveragePoint;
-use crate::trace::What;
+use crate::trace::Happened;
 use crate::world::World;
 
 /// The names of the checks.
@@ -48,10 +49,10 @@ pub(crate) struct Audit {
     pub has_served: BTreeSet<u32>,
     /// The incumbent of the handoff for which the record's holder was started.
     pub before_holder: Option<u32>,
-    /// Gaps that were passed, by the addresses of their names.
-    pub gaps: BTreeSet<GapKey>,
-    /// Cells that were met, likewise.
-    pub cells: BTreeSet<CellKey>,
+    /// Gaps that were passed.
+    pub gaps: BTreeSet<Gap>,
+    /// Cells that were met.
+    pub cells: BTreeSet<Cell>,
     /// The same in more detail, if somebody wants to know.
     pub coverage: Option<BTreeSet<CoveragePoint>>,
     /// When a process has last read a heartbeat over a link.
@@ -61,19 +62,11 @@ pub(crate) struct Audit {
     outage: Outage,
 }
 
-/// A gap, told from others without comparing names.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct GapKey(pub Gap);
-
-/// A cell, likewise.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct CellKey(pub Cell);
-
 /// The times when nobody served.
 #[derive(Debug, Default)]
 struct Outage {
     /// Somebody has served at least once.
-    begun: bool,
+    has_begun: bool,
     since: Option<Micros>,
     /// The one that serves is stopped: since when, and for how long it was before within this outage.
     stopped_at: Option<Micros>,
@@ -83,11 +76,11 @@ struct Outage {
 
 impl Audit {
     pub(crate) fn gap(&mut self, gap: Gap) {
-        self.gaps.insert(GapKey(gap));
+        self.gaps.insert(gap);
     }
 
     pub(crate) fn cell(&mut self, cell: Cell) {
-        self.cells.insert(CellKey(cell));
+        self.cells.insert(cell);
     }
 
     /// The longest time that nobody served. That the one that serves was stopped meanwhile is not counted: nobody can tell
@@ -101,7 +94,7 @@ impl World {
     /// A check has failed: nothing that follows is of interest.
     pub(crate) fn violated(&mut self, check: &'static str, why: String) {
         if self.audit.violation.is_none() {
-            self.note(None, || What::Violated { check, why: why.clone() });
+            self.note(None, || Happened::Violated { check, why: why.clone() });
             self.audit.violation = Some(Violation { check, why, at: self.now });
             self.over = true;
         }
@@ -129,8 +122,8 @@ impl World {
                 outage.longest = outage.longest.max(now - since - outage.stopped);
                 outage.since = None;
             }
-            (true, None) => outage.begun = true,
-            (false, None) if outage.begun => {
+            (true, None) => outage.has_begun = true,
+            (false, None) if outage.has_begun => {
                 outage.since = Some(now);
                 outage.stopped = 0;
             }
@@ -153,7 +146,7 @@ impl World {
 
     /// The process that serves, and can be reached.
     pub(crate) fn who_serves(&self) -> Option<u32> {
-        let serves = |(pid, process, daemon): &(u32, &Process, &crate::process::Daemon)| {
+        let serves = |(pid, process, daemon): &(u32, &Process, &crate::process::DaemonProcess)| {
             process.runs()
                 && daemon.accepts
                 && self.control_path == Some(*pid)
@@ -296,10 +289,10 @@ impl World {
     }
 
     /// When a process takes a peer for silent, it has not just read its heartbeat.
-    pub(crate) fn silence_is_true(&mut self, pid: u32, timer: &str) {
+    pub(crate) fn silence_is_true(&mut self, pid: u32, timer: Timer) {
         let Some(process) = self.processes.get(&pid).filter(|process| !process.suspect) else { return };
         let links = match (timer, process.daemon()) {
-            ("SupervisorSilent", Some(_)) => self.links_of_daemon(pid),
+            (Timer::SupervisorSilent, Some(_)) => self.links_of_daemon(pid),
             _ => self.link_of_timer(pid, timer).into_iter().collect(),
         };
         let lately = self.now.saturating_sub(self.plan.times.liveness.micros() * 3 / 4);
@@ -324,7 +317,7 @@ impl World {
             return self.violated("reachable", why);
         };
         for key in 0..self.clients.len() as u32 {
-            let found = self.call(server, |app| app.read(key).map_err(|error| error.to_string()));
+            let found = self.call(server, |app| app.read(key).map_err(failed));
             let Some(Ok(found)) = found else {
                 return self.violated("nothing lost", format!("key {key} can't be read: {found:?}"));
             };
@@ -367,49 +360,3 @@ impl World {
         }
     }
 }
-
-/// Names are static: one that is at two addresses is merely kept twice.
-fn address(name: &'static str) -> usize {
-    name.as_ptr() as usize
-}
-
-impl GapKey {
-    fn addresses(&self) -> [usize; 3] {
-        let Gap { role, state, before } = self.0;
-        [address(role), address(state), before.map_or(0, address)]
-    }
-}
-
-impl CellKey {
-    fn addresses(&self) -> [usize; 4] {
-        let Cell { role, state, event } = self.0;
-        [address(role), address(state), address(event.of), address(event.what)]
-    }
-}
-
-macro_rules! by_addresses {
-    ($key:ident) => {
-        impl PartialEq for $key {
-            fn eq(&self, other: &Self) -> bool {
-                self.addresses() == other.addresses()
-            }
-        }
-
-        impl Eq for $key {}
-
-        impl PartialOrd for $key {
-            fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-                Some(self.cmp(other))
-            }
-        }
-
-        impl Ord for $key {
-            fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-                self.addresses().cmp(&other.addresses())
-            }
-        }
-    };
-}
-
-by_addresses!(GapKey);
-by_addresses!(CellKey);

@@ -2,7 +2,10 @@
 //!
 //! A client has one request under way. A write that was not acknowledged is sent again until it is: the values of a key
 //! only grow, so that a read says at once whether anything was lost.
-use crate::kernel::{Kind, Micros, Request};
+use handoff::HostError;
+
+use crate::daemon::process::failed;
+use crate::kernel::{LengthOf, Micros, Request};
 use crate::world::{Happening, World};
 
 /// A client.
@@ -13,7 +16,7 @@ pub(crate) struct Client {
     request: Option<Request>,
     /// A read must find at least this: it was acknowledged when the read was sent.
     floor: u64,
-    answer: Option<Result<u64, String>>,
+    answer: Option<Result<u64, HostError>>,
     /// The last value that it has tried to write, and the last that was acknowledged.
     tried: u64,
     acknowledged: u64,
@@ -27,13 +30,13 @@ impl World {
     pub(crate) fn clients_come(&mut self) {
         for client in 0..self.plan.clients as usize {
             self.clients.push(Client::default());
-            let after = self.client_length(client, Kind::Think);
+            let after = self.client_length(client, LengthOf::Think);
             self.after(after, Happening::Client(client));
         }
     }
 
-    fn client_length(&mut self, client: usize, kind: Kind) -> Micros {
-        let nth = &mut self.clients[client].draws[usize::from(kind == Kind::Think)];
+    fn client_length(&mut self, client: usize, kind: LengthOf) -> Micros {
+        let nth = &mut self.clients[client].draws[usize::from(kind == LengthOf::Think)];
         *nth += 1;
         self.noise.length(kind, ('C' as u32) << 24 | client as u32, *nth)
     }
@@ -49,7 +52,7 @@ impl World {
                 Ok(conn) => conn,
                 Err(refused) => {
                     self.is_refused(refused);
-                    let after = self.client_length(client, Kind::Think);
+                    let after = self.client_length(client, LengthOf::Think);
                     return self.after(after, Happening::Client(client));
                 }
             },
@@ -57,7 +60,7 @@ impl World {
         let request = self.next_request(client);
         self.clients[client].conn = Some(conn);
         self.clients[client].request = Some(request);
-        let after = self.client_length(client, Kind::Request);
+        let after = self.client_length(client, LengthOf::Request);
         self.after(after, Happening::Request(conn));
     }
 
@@ -116,18 +119,17 @@ impl World {
         let client = conn.client;
         let Some(request) = conn.unread.take() else { return };
         let mut broken = false;
-        let text = |error: Box<dyn std::error::Error + Send + Sync>| error.to_string();
         let result = self.call(pid, |app| {
             let result = match request {
-                Request::Write { key, value } => app.write(key, value).map(|()| value).map_err(text),
-                Request::Read { key } => app.read(key).map(Option::unwrap_or_default).map_err(text),
+                Request::Write { key, value } => app.write(key, value).map(|()| value).map_err(failed),
+                Request::Read { key } => app.read(key).map(Option::unwrap_or_default).map_err(failed),
             };
             broken = app.is_broken();
             result
         });
         let Some(answer) = result else { return };
         self.clients[client].answer = Some(answer);
-        let after = self.client_length(client, Kind::Request);
+        let after = self.client_length(client, LengthOf::Request);
         self.after(after, Happening::Answer(client, id));
         if broken {
             self.die(pid, "ends itself: its store is broken", false);
@@ -147,7 +149,7 @@ impl World {
             }
             _ => {}
         }
-        let after = self.client_length(client, Kind::Think);
+        let after = self.client_length(client, LengthOf::Think);
         self.after(after, Happening::Client(client));
     }
 
@@ -161,7 +163,7 @@ impl World {
         if let Some(request) = self.clients[client].request.take() {
             // It asks the same again.
             self.clients[client].requests -= u64::from(matches!(request, Request::Read { .. }));
-            let after = self.client_length(client, Kind::Request);
+            let after = self.client_length(client, LengthOf::Request);
             self.after(after, Happening::Client(client));
         }
     }
@@ -181,7 +183,7 @@ impl World {
         let queued = self.listener.take(pid, by_itself);
         closed.extend(queued.into_iter().filter_map(|client| Some((client, self.clients[client].conn?))));
         for (client, conn) in closed {
-            let after = self.client_length(client, Kind::Request);
+            let after = self.client_length(client, LengthOf::Request);
             self.after(after, Happening::Hangup(client, conn));
         }
     }

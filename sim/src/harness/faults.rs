@@ -1,16 +1,18 @@
 //! When a plan's faults strike, and what they do.
 use std::collections::BTreeMap;
 
+use handoff::node::daemon::HookName;
+
 use handoff::host::Gap;
 use handoff::message::Message;
 
-use crate::kernel::{Armed as ArmedWrite, Disk, Fate, Kind, Micros, Side};
+use crate::kernel::{Armed as ArmedWrite, Delivery, Disk, LengthOf, Micros, Side};
 use crate::plan::span::Span;
-use crate::plan::{At, Fault, Operation, What, Who};
+use crate::plan::{At, Fault, Operation, Wanted, What, Who};
 use crate::process::{Process, Program, message_name};
 use crate::run::Struck;
 use crate::supervisor::SupervisorProcess;
-use crate::supervisor::swap::Handoff;
+use crate::supervisor::swap::HandoffTask;
 use crate::trace;
 use crate::world::{Happening, World};
 
@@ -166,50 +168,55 @@ impl World {
     pub(crate) fn passes_gap(&mut self, pid: u32, gap: Gap) {
         self.audit.gap(gap);
         let now = self.now;
-        self.faults.passes(now, || at_gap(&gap));
+        self.faults.passes(now, || gap.into());
         if !self.faults.has_gaps || self.processes.get(&pid).is_none_or(|process| process.name.kind == 'R') {
             return;
         }
-        let any = |wanted: &str, is: &str| wanted == "*" || wanted == is;
         let is_here = |at: &At| match at {
             At::Gap { role, state, before } => {
-                role == gap.role && any(state, gap.state) && any(before, gap.before.unwrap_or("after"))
+                *role == gap.role && state.is(gap.state) && before.is(gap.before)
             }
             _ => false,
         };
         if let Some(index) = self.faults.due(is_here) {
-            self.faults.here = Some(at_gap(&gap));
+            self.faults.here = Some(gap.into());
             self.strike(index, Some(pid));
         }
     }
 
     /// What becomes of a frame that is sent, and how much longer it takes.
-    pub(crate) fn frame_fate(&mut self, from: u32, to: u32, side: Side, message: &Message) -> (Fate, Micros) {
+    pub(crate) fn frame_fate(
+        &mut self,
+        from: u32,
+        to: u32,
+        side: Side,
+        message: &Message,
+    ) -> (Delivery, Micros) {
         if !self.faults.has_frames && self.faults.passed.is_none() {
-            return (Fate::Arrives, 0);
+            return (Delivery::Arrives, 0);
         }
         let receiver = match side {
             Side::Supervisor if self.is_in_the_role_of_successor(to) => Who::Successor,
             Side::Supervisor => Who::Incumbent,
             Side::Daemon => Who::Supervisor,
         };
-        let place = || At::Frame { name: message.name().into(), to: receiver };
+        let place = || At::Frame { name: Wanted::This(message.name()), to: receiver };
         self.faults.passes(self.now, place);
         let is_here = |at: &At| match at {
-            At::Frame { name, to } => *to == receiver && (name == "*" || name == message.name()),
+            At::Frame { name, to } => *to == receiver && name.is(message.name()),
             _ => false,
         };
-        let Some(index) = self.faults.due(is_here) else { return (Fate::Arrives, 0) };
+        let Some(index) = self.faults.due(is_here) else { return (Delivery::Arrives, 0) };
         self.faults.here = Some(place());
         let fault = self.faults.fault(index);
         let fate = match fault.what {
-            What::Drop => Fate::IsLost,
-            What::Tear => Fate::IsCut,
-            What::Reset => Fate::Resets,
-            What::Delay => Fate::Arrives,
+            What::Drop => Delivery::IsLost,
+            What::Tear => Delivery::IsCut,
+            What::Reset => Delivery::Resets,
+            What::Delay => Delivery::Arrives,
             _ => {
                 self.strike(index, Some(to));
-                return (Fate::Arrives, 0);
+                return (Delivery::Arrives, 0);
             }
         };
         let late = if fault.what == What::Delay { self.faults.span(index) } else { 0 };
@@ -218,7 +225,7 @@ impl World {
         self.faults.passed(self.now + late);
         // One that is heard so late, or whose first word is lost, which an incumbent does not repeat, can't be told from one
         // that hangs.
-        let first = matches!(message, Message::Hello(_)) && fate == Fate::IsLost;
+        let first = matches!(message, Message::Hello(_)) && fate == Delivery::IsLost;
         if first || late > self.plan.times.liveness.micros() / 2 {
             [from, to]
                 .iter()
@@ -228,11 +235,11 @@ impl World {
     }
 
     /// What goes wrong with a hook, and for how long.
-    pub(crate) fn hook_fate(&mut self, pid: u32, hook: &str) -> Option<(What, Micros)> {
-        self.faults.passes(self.now, || At::Hook(hook.into()));
-        let index = self.faults.due(|at| matches!(at, At::Hook(name) if name == hook || name == "*"))?;
+    pub(crate) fn hook_fate(&mut self, pid: u32, hook: HookName) -> Option<(What, Micros)> {
+        self.faults.passes(self.now, || At::Hook(Wanted::This(hook)));
+        let index = self.faults.due(|at| matches!(at, At::Hook(name) if name.is(hook)))?;
         let (what, span) = (self.faults.fault(index).what, self.faults.span(index));
-        self.faults.here = Some(At::Hook(hook.into()));
+        self.faults.here = Some(At::Hook(Wanted::This(hook)));
         match what {
             What::Slow | What::Fail | What::Panic | What::Hang | What::Unfit => {
                 self.struck(index, Some(pid), format!("{what}: {hook}"));
@@ -279,7 +286,7 @@ impl World {
     /// The daemon that is started replaces nobody, and its supervisor knows the data that were served before.
     fn may_have_other_data(&self, supervisor: u32) -> bool {
         let supervisor = self.processes.get(&supervisor).and_then(Process::supervisor);
-        let is_cold = |handoff: &Handoff| handoff.incumbent().is_none();
+        let is_cold = |handoff: &HandoffTask| handoff.incumbent().is_none();
         supervisor.is_some_and(|it| it.knows.data.directory.is_some() && it.handoff().is_some_and(is_cold))
     }
 
@@ -354,7 +361,7 @@ impl World {
         self.faults.passed(self.now);
         self.operator.disturbed();
         self.recorder.begins(self.now);
-        self.note(pid, || trace::What::Fault(what));
+        self.note(pid, || trace::Happened::Fault(what));
     }
 
     /// A fault strikes whom the plan says, or the one `here`.
@@ -390,13 +397,11 @@ impl World {
             What::Rival => return self.rival_comes(index),
             What::Cancel => {
                 self.struck(index, None, text);
-                if let Some(supervisor) = self.main_supervisor() {
-                    self.supervisor_mut(supervisor)
-                        .into_iter()
-                        .for_each(|supervisor| supervisor.cancelled = true);
-                    self.poke(supervisor, self.now);
-                }
-                return;
+                let Some(supervisor) = self.main_supervisor() else { return };
+                return match self.length(supervisor, LengthOf::Order) {
+                    0 => self.is_told_to_cancel(supervisor),
+                    later => self.after(later, Happening::Cancel(supervisor)),
+                };
             }
             _ => {}
         }
@@ -408,6 +413,14 @@ impl World {
         }
         // If there was nobody to strike, the next one that does strikes elsewhere.
         self.faults.here = None;
+    }
+
+    /// The operator's word that what is under way is called off has come to a supervisor.
+    pub(crate) fn is_told_to_cancel(&mut self, pid: u32) {
+        let Some(supervisor) = self.supervisor_mut(pid) else { return };
+        supervisor.cancelled = true;
+        self.faults.passed(self.now);
+        self.poke(pid, self.now);
     }
 
     fn hit(&mut self, pid: u32, what: What, span: Micros) {
@@ -464,7 +477,7 @@ impl World {
     fn rival_comes(&mut self, index: usize) {
         let pid = self.start_process('R', Program::Supervisor(Box::new(SupervisorProcess::new(true))));
         self.struck(index, Some(pid), "rival".into());
-        let after = self.length(pid, Kind::Wake);
+        let after = self.length(pid, LengthOf::Wake);
         self.poke(pid, self.now + after);
     }
 
@@ -472,7 +485,7 @@ impl World {
     fn who(&self, who: Who) -> Option<u32> {
         let successor = self.main_supervisor().and_then(|pid| self.processes[&pid].supervisor()?.successor());
         let there = |pid: &u32| self.processes.get(pid).is_some_and(|process| process.listens());
-        let is_new = |(pid, _, daemon): &(u32, _, &crate::process::Daemon)| {
+        let is_new = |(pid, _, daemon): &(u32, _, &crate::process::DaemonProcess)| {
             Some(*pid) == successor || !daemon.is_incumbent() && !daemon.accepts
         };
         match who {
@@ -492,9 +505,4 @@ impl World {
                 .and_then(|process| process.daemon())
                 .is_some_and(|d| !d.is_incumbent())
     }
-}
-
-fn at_gap(gap: &Gap) -> At {
-    let (role, state) = (gap.role.into(), gap.state.into());
-    At::Gap { role, state, before: gap.before.unwrap_or("after").into() }
 }

@@ -7,18 +7,18 @@ use handoff::machine::supervisor::Peer;
 use crate::checks::{self, View, Work};
 use crate::kernel::Link;
 use crate::plan::What as Fault;
-use crate::process::{Daemon, Life, Process};
+use crate::process::{DaemonProcess, Life, Process};
 use crate::supervisor::SupervisorProcess;
 use crate::supervisor::swap::Party;
 use crate::trace::Name;
 use crate::world::World;
 
 impl View for World {
-    fn daemons(&self) -> impl Iterator<Item = (u32, checks::Daemon)> {
+    fn daemons(&self) -> impl Iterator<Item = (u32, checks::SeenDaemon)> {
         self.daemons().map(|(pid, process, daemon)| (pid, self.seen(pid, process, daemon)))
     }
 
-    fn daemon(&self, pid: u32) -> Option<checks::Daemon> {
+    fn daemon(&self, pid: u32) -> Option<checks::SeenDaemon> {
         let process = self.processes.get(&pid)?;
         Some(self.seen(pid, process, process.daemon()?))
     }
@@ -68,10 +68,10 @@ impl View for World {
 }
 
 impl World {
-    fn seen(&self, pid: u32, process: &Process, daemon: &Daemon) -> checks::Daemon {
+    fn seen(&self, pid: u32, process: &Process, daemon: &DaemonProcess) -> checks::SeenDaemon {
         let is_unfit = matches!(daemon.quirk, Some(Fault::DieEarly | Fault::WrongPid | Fault::OtherVersion))
             || self.disk.lock().elsewhere.contains(&pid);
-        checks::Daemon {
+        checks::SeenDaemon {
             life: process.life,
             accepts: daemon.accepts,
             work: Work::of(daemon.hooks.iter().map(|(_, hook)| hook)),
@@ -92,10 +92,10 @@ impl World {
     }
 
     /// The handoff that a supervisor has under way.
-    pub(crate) fn handoff(&self, supervisor: u32) -> Option<checks::Handoff> {
+    pub(crate) fn handoff(&self, supervisor: u32) -> Option<checks::SeenHandoff> {
         let process = self.processes.get(&supervisor)?;
         let handoff = process.supervisor()?.handoff()?;
-        Some(checks::Handoff {
+        Some(checks::SeenHandoff {
             supervisor,
             incumbent: self.party(handoff.party(Peer::Incumbent)),
             successor: self.party(handoff.party(Peer::Successor)),
@@ -111,9 +111,9 @@ impl World {
         })
     }
 
-    fn party(&self, party: &Party) -> checks::Party {
+    fn party(&self, party: &Party) -> checks::SeenParty {
         let link = party.link.and_then(|link| self.links.get(&link));
-        checks::Party {
+        checks::SeenParty {
             pid: party.process.map(|process| process.pid),
             ended: party.seen_to_end,
             killed: party.killed,
@@ -126,11 +126,11 @@ impl World {
     }
 
     /// The recovery that a supervisor has under way.
-    pub(crate) fn recovery(&self, supervisor: u32) -> Option<checks::Recovery<'_>> {
+    pub(crate) fn recovery(&self, supervisor: u32) -> Option<checks::SeenRecovery<'_>> {
         let process = self.processes.get(&supervisor)?;
         let recovery = process.supervisor()?.recovery()?;
         let others = || self.supervisors().filter(|(other, _)| *other != supervisor);
-        Some(checks::Recovery {
+        Some(checks::SeenRecovery {
             named: &recovery.named,
             watched: recovery.watched.keys().map(|process| process.pid).collect(),
             asked: &recovery.asked,

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use handoff::ProcessId;
 use handoff::message::Message;
 
-use super::{Disk, Fate, Kind, Link, Micros, Read, Refused, Side};
+use super::{Delivery, Disk, LengthOf, Link, Micros, Received, Refused, Side};
 use crate::harness::clients::Client;
 use crate::plan::span::Span;
 use crate::plan::{Delays, Plan};
-use crate::process::{Life, Process, Program, Puppet};
+use crate::process::{BareProcess, Life, Process, Program};
 use crate::run::ledgers;
 use crate::world::World;
 
@@ -42,7 +42,7 @@ impl Bare {
 
     /// Starts a process: its pid.
     pub fn spawn(&mut self) -> u32 {
-        self.world.start_process('D', Program::Puppet(Puppet::default()))
+        self.world.start_process('D', Program::Bare(BareProcess::default()))
     }
 
     /// A child that has `parent`'s descriptors of the lock and of the listening socket (`fork(2)`).
@@ -107,8 +107,8 @@ impl Bare {
 
     /// Listens beside the control path.
     pub fn bind(&mut self, pid: u32) {
-        if let Some(Program::Puppet(puppet)) = self.world.processes.get_mut(&pid).map(|p| &mut p.program) {
-            puppet.listens = true;
+        if let Some(Program::Bare(process)) = self.world.processes.get_mut(&pid).map(|p| &mut p.program) {
+            process.listens = true;
         }
         self.world.names_beside.insert(pid);
     }
@@ -143,16 +143,16 @@ impl Bare {
 
     /// Sends a message.
     pub fn send(&mut self, link: u64, pid: u32, message: &Message) {
-        let delay = self.world.length(pid, Kind::Wire);
+        let delay = self.world.length(pid, LengthOf::Wire);
         let now = self.world.now;
         self.frames += 1;
         let Some(link) = self.world.links.get_mut(&link) else { return };
-        link.send(side_of(link, pid), message, now, delay, Fate::Arrives, self.frames);
+        link.send(side_of(link, pid), message, now, delay, Delivery::Arrives, self.frames);
     }
 
     /// Sends bytes: a part of a frame.
     pub fn send_bytes(&mut self, link: u64, pid: u32, bytes: &[u8]) {
-        let at = self.world.now + self.world.length(pid, Kind::Wire);
+        let at = self.world.now + self.world.length(pid, LengthOf::Wire);
         let Some(link) = self.world.links.get_mut(&link) else { return };
         link.send_bytes(side_of(link, pid), bytes.to_vec(), at, self.frames);
     }
@@ -162,8 +162,8 @@ impl Bare {
         self.world.passes(self.world.now + MOMENT);
         let side = side_of(self.world.links.get(&link)?, pid);
         match self.world.reads(link, side)? {
-            Read::Message(message, _) => Some(Ok(message)),
-            Read::Closed(why) => Some(Err(why)),
+            Received::Message(message, _) => Some(Ok(message)),
+            Received::Closed(why) => Some(Err(why)),
         }
     }
 
@@ -171,7 +171,7 @@ impl Bare {
     pub fn wait_readable(&mut self, link: u64, pid: u32) {
         let arrival = self.world.links.get(&link).and_then(|link| link.next_arrival(side_of(link, pid)));
         let Some(at) = arrival else { return };
-        let woken = at.max(self.world.now) + self.world.length(pid, Kind::Wake);
+        let woken = at.max(self.world.now) + self.world.length(pid, LengthOf::Wake);
         self.world.passes(woken);
     }
 

@@ -6,7 +6,7 @@ use crate::plan::span::Span;
 
 /// How a process reads the time.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Clock {
+pub(crate) struct ProcessClock {
     /// From here on...
     since: Micros,
     /// ... it says this ...
@@ -16,10 +16,10 @@ pub(crate) struct Clock {
     stepped: bool,
 }
 
-impl Clock {
+impl ProcessClock {
     /// One that says `offset` now.
-    pub(crate) fn new(now: Micros, offset: Micros, gains_ppm: i64) -> Clock {
-        Clock { since: now, says: offset, gains_ppm, stepped: false }
+    pub(crate) fn new(now: Micros, offset: Micros, gains_ppm: i64) -> ProcessClock {
+        ProcessClock { since: now, says: offset, gains_ppm, stepped: false }
     }
 
     /// What it says at `now`.
@@ -54,7 +54,7 @@ impl Clock {
 
     /// Lets it jump.
     pub(crate) fn step(&mut self, now: Micros, by: Micros) {
-        *self = Clock { since: now, says: self.micros(now) + by, stepped: true, ..*self };
+        *self = ProcessClock { since: now, says: self.micros(now) + by, stepped: true, ..*self };
     }
 }
 
@@ -65,7 +65,7 @@ mod tests {
     #[test]
     fn a_clock_says_a_time_when_it_says_that_it_does() {
         for gains in [-500, 0, 37, 500] {
-            let mut clock = Clock::new(1_000, 77, gains);
+            let mut clock = ProcessClock::new(1_000, 77, gains);
             clock.step(2_000, 5_000_000);
             for later in [0, 1, 999, 123_456_789] {
                 let time = clock.at(2_000 + later);

@@ -16,6 +16,7 @@ use std::io::{self, Error, ErrorKind};
 use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use handoff::HostError;
 use handoff::data::DirectoryId;
 
 use crate::plan::What;
@@ -361,18 +362,18 @@ impl Shared {
     }
 
     /// As [`Shared::system_read`]. These files are made at their full size: a full disk does not matter to them later.
-    pub(crate) fn system_write(&mut self, name: &str, offset: usize, bytes: &[u8]) -> Result<(), String> {
+    pub(crate) fn system_write(&mut self, name: &str, offset: usize, bytes: &[u8]) -> Result<(), HostError> {
         if self.full && !self.files.contains_key(name) {
-            return Err("no space left on device".into());
+            return Err(HostError::system("no space left on device"));
         }
         self.put(name, Some(offset), bytes);
         Ok(())
     }
 
     /// As [`Shared::system_read`].
-    pub(crate) fn system_sync(&mut self, name: &str) -> Result<(), String> {
+    pub(crate) fn system_sync(&mut self, name: &str) -> Result<(), HostError> {
         self.names.retain(|undo| !matches!(undo, DirUndo::Create(created) if created == name));
-        self.sync(name).map_err(|error| error.to_string())
+        self.sync(name).map_err(HostError::from)
     }
 
     /// The data directory that `pid` has opened.

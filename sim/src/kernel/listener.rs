@@ -26,7 +26,7 @@ pub(crate) struct Conn {
 
 /// The listening socket.
 #[derive(Debug, Default)]
-pub(crate) struct Listener {
+pub(crate) struct SharedListener {
     /// Who has a descriptor of it.
     holders: BTreeSet<u32>,
     queue: VecDeque<u64>,
@@ -36,7 +36,7 @@ pub(crate) struct Listener {
     pub abandoned: bool,
 }
 
-impl Listener {
+impl SharedListener {
     pub(crate) fn is_open(&self) -> bool {
         !self.holders.is_empty()
     }

@@ -10,11 +10,11 @@ mod wire;
 pub use bare::{Bare, Busy};
 pub use disk::Disk;
 
-pub(crate) use clock::Clock;
+pub(crate) use clock::ProcessClock;
 pub(crate) use disk::{Armed, Died, JOURNAL, Lie, RECORD};
-pub(crate) use listener::{Listener, Refused, Request};
-pub(crate) use noise::{Kind, Noise};
-pub(crate) use wire::{Fate, Link, Read, Side};
+pub(crate) use listener::{Refused, Request, SharedListener};
+pub(crate) use noise::{LengthOf, Noise};
+pub(crate) use wire::{Delivery, Link, Received, Side};
 
 /// Virtual time, or a length of it, in microseconds.
 pub(crate) type Micros = u64;

@@ -5,7 +5,7 @@ use crate::plan::Delays;
 
 /// What takes time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum LengthOf {
     /// A frame on its way.
     Wire,
     /// From something to read to the process that reads it.
@@ -28,25 +28,28 @@ pub(crate) enum Kind {
     Choice,
     /// From a process's death until its links are closed.
     Closing,
+    /// The operator's word that a handoff is called off, on its way to the supervisor.
+    Order,
 }
 
-impl Kind {
-    pub(crate) const COUNT: usize = 11;
+impl LengthOf {
+    pub(crate) const COUNT: usize = 12;
 
     /// Usual, least, most; and the most on a machine with far too much to do.
     fn range(self) -> (Micros, Micros, Micros, Micros) {
         match self {
-            Kind::Wire => (100, 20, 400, 20_000),
-            Kind::Wake => (20, 5, 100, 10_000),
-            Kind::Exec => (1000, 400, 3000, 30_000),
-            Kind::Teardown => (300, 0, 9000, 50_000),
-            Kind::End => (100, 0, 1000, 10_000),
-            Kind::Request => (200, 50, 600, 5_000),
-            Kind::Think => (4000, 1000, 12_000, 20_000),
-            Kind::Operation => (200, 50, 2000, 30_000),
-            Kind::Hook => (2000, 200, 8000, 60_000),
-            Kind::Closing => (0, 0, 3000, 20_000),
-            Kind::Choice => (0, 0, u64::MAX / 2, u64::MAX / 2),
+            LengthOf::Wire => (100, 20, 400, 20_000),
+            LengthOf::Wake => (20, 5, 100, 10_000),
+            LengthOf::Exec => (1000, 400, 3000, 30_000),
+            LengthOf::Teardown => (300, 0, 9000, 50_000),
+            LengthOf::End => (100, 0, 1000, 10_000),
+            LengthOf::Request => (200, 50, 600, 5_000),
+            LengthOf::Think => (4000, 1000, 12_000, 20_000),
+            LengthOf::Operation => (200, 50, 2000, 30_000),
+            LengthOf::Hook => (2000, 200, 8000, 60_000),
+            LengthOf::Closing => (0, 0, 3000, 20_000),
+            LengthOf::Order => (0, 0, 400, 20_000),
+            LengthOf::Choice => (0, 0, u64::MAX / 2, u64::MAX / 2),
         }
     }
 }
@@ -60,7 +63,7 @@ pub(crate) struct Noise {
 
 impl Noise {
     /// The `nth` length of a `kind` for `whom`.
-    pub(crate) fn length(self, kind: Kind, whom: u32, nth: u32) -> Micros {
+    pub(crate) fn length(self, kind: LengthOf, whom: u32, nth: u32) -> Micros {
         let (usual, least, most, too_long) = kind.range();
         let bits = self.bits(kind, whom, nth);
         let between = |least: Micros, most: Micros| least + (bits >> 8) % (most - least + 1);
@@ -77,12 +80,12 @@ impl Noise {
     pub(crate) fn choice(self, options: u64, whom: u32, nth: u32) -> u64 {
         match self.delays {
             Delays::Fixed => 0,
-            _ => (self.bits(Kind::Choice, whom, nth) >> 8) % options.max(1),
+            _ => (self.bits(LengthOf::Choice, whom, nth) >> 8) % options.max(1),
         }
     }
 
     /// SplitMix64's finalizer (Steele, Lea, Flood 2014) over all that tells one draw from another.
-    fn bits(self, kind: Kind, whom: u32, nth: u32) -> u64 {
+    fn bits(self, kind: LengthOf, whom: u32, nth: u32) -> u64 {
         let mut z = self.seed ^ (kind as u64) << 56 ^ u64::from(whom) << 32 ^ u64::from(nth);
         for _ in 0..2 {
             z = z.wrapping_add(0x9e37_79b9_7f4a_7c15);

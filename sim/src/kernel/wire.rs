@@ -61,7 +61,7 @@ enum Bits {
 
 /// What becomes of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub(crate) enum Delivery {
     Arrives,
     IsLost,
     IsCut,
@@ -70,7 +70,7 @@ pub(crate) enum Fate {
 
 /// What a read finds.
 #[derive(Debug)]
-pub(crate) enum Read {
+pub(crate) enum Received {
     Message(Message, u64),
     Closed(String),
 }
@@ -127,7 +127,7 @@ impl Link {
         message: &Message,
         now: Micros,
         delay: Micros,
-        fate: Fate,
+        fate: Delivery,
         number: u64,
     ) -> Option<Micros> {
         if !self.takes(from) {
@@ -135,9 +135,9 @@ impl Link {
         }
         let mut bytes = frame::encode(PROTO_MAX, message).ok()?;
         match fate {
-            Fate::Arrives => self.send_bytes(from, bytes, now + delay, number),
-            Fate::IsLost => None,
-            Fate::IsCut => {
+            Delivery::Arrives => self.send_bytes(from, bytes, now + delay, number),
+            Delivery::IsLost => None,
+            Delivery::IsCut => {
                 bytes.truncate(bytes.len() / 2);
                 self.send_bytes(from, bytes, now + delay, number);
                 self.end_mut(from.other())
@@ -145,7 +145,7 @@ impl Link {
                     .push_back(Arrival { at: now + delay, what: Bits::EndOfFile });
                 self.arrives(from.other(), now, Bits::EndOfFile)
             }
-            Fate::Resets => self.reset(now),
+            Delivery::Resets => self.reset(now),
         }
     }
 
@@ -231,7 +231,7 @@ impl Link {
     }
 
     /// Reads what has come by `now`.
-    pub(crate) fn read(&mut self, side: Side, now: Micros) -> Option<Read> {
+    pub(crate) fn read(&mut self, side: Side, now: Micros) -> Option<Received> {
         let end = self.end_mut(side);
         loop {
             if !end.open || end.inbox.front().is_none_or(|arrival| arrival.at > now) {
@@ -241,7 +241,7 @@ impl Link {
                 Bits::Bytes(bytes, number) => {
                     end.decoder.push(&bytes);
                     match end.decoder.next() {
-                        Ok(Some(message)) => return Some(Read::Message(message, number)),
+                        Ok(Some(message)) => return Some(Received::Message(message, number)),
                         Ok(None) => continue,
                         Err(error) => error.to_string(),
                     }
@@ -253,7 +253,7 @@ impl Link {
             end.open = false;
             end.inbox.clear();
             self.arrives(side, now, Bits::EndOfFile);
-            return Some(Read::Closed(closed));
+            return Some(Received::Closed(closed));
         }
     }
 }

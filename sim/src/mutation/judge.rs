@@ -12,7 +12,7 @@ use handoff::machine::supervisor::Verdict::{self, *};
 
 use super::mutant::{Change, Mutation};
 use crate::daemon::Make;
-use crate::explore::{self, Bound, Faults, Options, Root, SMALL, explore, explore_from};
+use crate::explore::{self, Bound, ExploreOptions, FaultBudget, Root, SMALL, explore, explore_from};
 use crate::harness::checks::Violation;
 use crate::plan::Plan;
 use crate::run::{self, Planted, ledgers, run};
@@ -23,7 +23,7 @@ use crate::search::threads::map;
 /// What judges mutants.
 pub struct Judge {
     /// The small bounds, fewest states first, with what is met in them.
-    bounds: Vec<(&'static Bound, explore::Report)>,
+    bounds: Vec<(&'static Bound, explore::ExploreReport)>,
     make: Arc<Make>,
     /// Plans that meet what is rare, by their names.
     plans: Vec<(String, Arc<Plan>)>,
@@ -33,7 +33,7 @@ pub struct Judge {
 
 /// What became of a mutant.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum Judgment {
     /// An exploration of this bound found this.
     Explored(&'static str, String),
     /// A run of this plan failed this check.
@@ -44,13 +44,15 @@ pub enum Fate {
     Survived,
 }
 
-impl fmt::Display for Fate {
+impl fmt::Display for Judgment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Fate::Explored(bound, why) => write!(f, "{bound}: {why}"),
-            Fate::Ran(plan, violation) => write!(f, "{plan}: {}: {}", violation.check, violation.why),
-            Fate::Swept(seed, violation) => write!(f, "seed {seed}: {}: {}", violation.check, violation.why),
-            Fate::Survived => f.write_str("SURVIVES"),
+            Judgment::Explored(bound, why) => write!(f, "{bound}: {why}"),
+            Judgment::Ran(plan, violation) => write!(f, "{plan}: {}: {}", violation.check, violation.why),
+            Judgment::Swept(seed, violation) => {
+                write!(f, "seed {seed}: {}: {}", violation.check, violation.why)
+            }
+            Judgment::Survived => f.write_str("SURVIVES"),
         }
     }
 }
@@ -65,7 +67,7 @@ impl Judge {
     /// # Errors
     /// A plan can't be read: says which, and why.
     pub fn new(jobs: usize, seeds: u64, plans: &Path) -> Result<Judge, String> {
-        let options = Options { changes: true, ..Options::default() };
+        let options = ExploreOptions { changes: true, ..ExploreOptions::default() };
         let plans = load_corpus(plans)?.into_iter().map(|(name, plan)| (name, Arc::new(plan))).collect();
         let mut bounds = map(SMALL, jobs, |bound| (bound, explore(bound, options)), |_| {});
         bounds.sort_by_key(|(bound, report)| (report.states, bound.name));
@@ -86,38 +88,39 @@ impl Judge {
 
     /// Whether anybody notices what is wrong: first near the places where it makes a difference, then in runs, and at last near
     /// those places again, with one fault more.
-    pub fn judge(&self, mutation: &'static Mutation) -> Fate {
+    pub fn judge(&self, mutation: &'static Mutation) -> Judgment {
         let meet = || {
             self.bounds.iter().filter_map(|(bound, report)| {
                 Some((*bound, report.changes.get(&mutation.cell)?.get(&mutation.change)?))
             })
         };
         let near = |(bound, root): (&'static Bound, &Root)| {
-            let options = Options { mutation: Some(mutation), most_states: NEAR, ..Options::default() };
+            let options =
+                ExploreOptions { mutation: Some(mutation), most_states: NEAR, ..ExploreOptions::default() };
             let why = explore_from(bound, root, options).violations.into_keys().next()?;
-            Some(Fate::Explored(bound.name, why))
+            Some(Judgment::Explored(bound.name, why))
         };
         meet()
             .find_map(near)
             .or_else(|| self.ran(mutation))
             .or_else(|| self.swept(mutation))
             .or_else(|| meet().find_map(|(bound, root)| with_one_more(mutation, bound, root)))
-            .unwrap_or(Fate::Survived)
+            .unwrap_or(Judgment::Survived)
     }
 
-    fn ran(&self, mutation: &'static Mutation) -> Option<Fate> {
-        let options = run::Options { planted: Planted::Mutant(mutation), ..run::Options::default() };
+    fn ran(&self, mutation: &'static Mutation) -> Option<Judgment> {
+        let options = run::RunOptions { planted: Planted::Mutant(mutation), ..run::RunOptions::default() };
         self.plans.iter().find_map(|(name, plan)| {
             let violation = run(plan, &self.make, options).violation?;
-            Some(Fate::Ran(name.clone(), violation))
+            Some(Judgment::Ran(name.clone(), violation))
         })
     }
 
-    fn swept(&self, mutation: &'static Mutation) -> Option<Fate> {
+    fn swept(&self, mutation: &'static Mutation) -> Option<Judgment> {
         let planted = Planted::Mutant(mutation);
         let sweep = Sweep::new(0..self.seeds, Arc::clone(&self.make));
         let failure = Sweep { planted, jobs: 1, twice_every: 0, ..sweep }.run(|_| {}).failure?;
-        Some(Fate::Swept(failure.seed, failure.violation))
+        Some(Judgment::Swept(failure.seed, failure.violation))
     }
 
     /// Judges all of `mutations` on `jobs` threads; `each` is told of each as it is done.
@@ -125,8 +128,8 @@ impl Judge {
         &self,
         mutations: &[&'static Mutation],
         jobs: usize,
-        each: impl Fn(&Mutation, &Fate) + Sync,
-    ) -> Vec<(&'static Mutation, Fate)> {
+        each: impl Fn(&Mutation, &Judgment) + Sync,
+    ) -> Vec<(&'static Mutation, Judgment)> {
         let judge = |mutation: &&'static Mutation| (*mutation, self.judge(mutation));
         map(mutations, jobs, judge, |(mutation, fate)| each(mutation, fate))
     }
@@ -134,10 +137,10 @@ impl Judge {
 
 /// Looks near where a mutant makes a difference, with one fault more than the bound has. What is wrong there without the
 /// mutant, too, counts for nothing: nobody has said that so many faults are to be survived.
-fn with_one_more(mutation: &Mutation, bound: &Bound, root: &Root) -> Option<Fate> {
+fn with_one_more(mutation: &Mutation, bound: &Bound, root: &Root) -> Option<Judgment> {
     const EVERY: &[Verdict] =
         &[Committed, RolledBack, FellBack, Unconfirmed, NobodyServes, Busy, Unreachable, Cancelled];
-    const ONE_MORE: [fn(&mut Faults); 5] = [
+    const ONE_MORE: [fn(&mut FaultBudget); 5] = [
         |faults| faults.crashes += 1,
         |faults| faults.stops += 1,
         |faults| faults.resets += 1,
@@ -148,11 +151,11 @@ fn with_one_more(mutation: &Mutation, bound: &Bound, root: &Root) -> Option<Fate
         let root = root.with(more);
         let mut wide = Bound { verdicts: EVERY, ..*bound };
         more(&mut wide.faults);
-        let usual = Options { most_states: NEAR / 3, ..Options::default() };
-        let mutated = Options { mutation: Some(mutation), ..usual };
+        let usual = ExploreOptions { most_states: NEAR / 3, ..ExploreOptions::default() };
+        let mutated = ExploreOptions { mutation: Some(mutation), ..usual };
         let found = explore_from(&wide, &root, mutated).violations.into_keys().next()?;
         let usual = explore_from(&wide, &root, usual).violations;
         let fresh = !usual.contains_key(&found);
-        fresh.then(|| Fate::Explored(bound.name, format!("with one fault more: {found}")))
+        fresh.then(|| Judgment::Explored(bound.name, format!("with one fault more: {found}")))
     })
 }

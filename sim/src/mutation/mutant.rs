@@ -6,9 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::ControlFlow;
 
+use handoff::message::MessageName;
+
 use handoff::drive::{Runs, turn};
 use handoff::host::{Clock, Crashed, Gaps};
-use handoff::machine::{Batch, Cell, EventName, Machine, Out, Timers};
+use handoff::machine::{Batch, Cell, EffectName, EventName, Machine, MachineRole, Out, StateName, Timers};
 use handoff::node::Driver;
 use handoff::time::Time;
 
@@ -29,9 +31,9 @@ pub enum Change {
     /// The effects are asked for, but the machine stays as it was.
     Stay,
     /// An effect is left out.
-    Drop(&'static str),
+    Drop(EffectName),
     /// Two neighbouring effects change places.
-    Swap(&'static str, &'static str),
+    Swap(EffectName, EffectName),
 }
 
 impl fmt::Display for Change {
@@ -131,7 +133,7 @@ impl<M: Machine + Clone + PartialEq> Machine for Mutant<'_, '_, M> {
     type Effect = M::Effect;
     type Awaited = M::Awaited;
 
-    const ROLE: &'static str = M::ROLE;
+    const ROLE: MachineRole = M::ROLE;
 
     fn handle(&mut self, now: Time, event: M::Event, mut out: Out<'_, Self>) {
         let cell = Cell { role: M::ROLE, state: self.machine.state(), event: M::event_name(&event) };
@@ -157,7 +159,7 @@ impl<M: Machine + Clone + PartialEq> Machine for Mutant<'_, '_, M> {
         self.machine.timers()
     }
 
-    fn state(&self) -> &'static str {
+    fn state(&self) -> StateName {
         self.machine.state()
     }
 
@@ -165,11 +167,11 @@ impl<M: Machine + Clone + PartialEq> Machine for Mutant<'_, '_, M> {
         M::event_name(event)
     }
 
-    fn effect_name(effect: &M::Effect) -> &'static str {
+    fn effect_name(effect: &M::Effect) -> EffectName {
         M::effect_name(effect)
     }
 
-    fn awaited_name(awaited: &M::Awaited) -> &'static str {
+    fn awaited_name(awaited: &M::Awaited) -> EffectName {
         M::awaited_name(awaited)
     }
 }
@@ -204,10 +206,10 @@ fn changes<M: Machine + PartialEq>(after: &M, before: &M, batch: &Batch<M>) -> V
     changes.extend((asks || after != before).then_some(Change::Ignore));
     // Without effects, that is the same.
     // Nor does it matter how a machine is left that never has another turn.
-    let ends = matches!(last, Some("Exit" | "Finish"));
+    let ends = matches!(last, Some(EffectName::Exit | EffectName::Finish));
     changes.extend((asks && after != before && !ends).then_some(Change::Stay));
     changes.extend(effects.iter().copied().chain(last).map(Change::Drop));
-    let matters = |pair: &&[&'static str]| pair[0] != pair[1] && !commute(pair[0], pair[1]);
+    let matters = |pair: &&[EffectName]| pair[0] != pair[1] && !commute(pair[0], pair[1]);
     changes.extend(effects.windows(2).filter(matters).map(|pair| Change::Swap(pair[0], pair[1])));
     changes
 }
@@ -215,19 +217,21 @@ fn changes<M: Machine + PartialEq>(after: &M, before: &M, batch: &Batch<M>) -> V
 /// A hook begins beside the machine, and what is said is on its way: neither waits for the other. Nor does what concerns one
 /// process wait for what concerns the next: a question and a connection, a question and a kill. One that is killed is not heard any
 /// more, whether or not its link is closed.
-fn commute(one: &str, other: &str) -> bool {
+fn commute(one: EffectName, other: EffectName) -> bool {
     if matches!(
         (one, other),
-        ("StandingQuery", "Connect") | ("ListenersQuery", "Kill") | ("Close", "KillSuccessor")
+        (EffectName::Send(MessageName::StandingQuery), EffectName::Connect)
+            | (EffectName::Send(MessageName::ListenersQuery), EffectName::Kill)
+            | (EffectName::Close, EffectName::KillSuccessor)
     ) {
         return true;
     }
-    let (hook, effect) = if one.starts_with("Start") { (one, other) } else { (other, one) };
-    hook.starts_with("Start") && !effect.starts_with("Start") && effect != "Unlock"
+    let (hook, effect) = if one.starts_hook() { (one, other) } else { (other, one) };
+    hook.starts_hook() && !effect.starts_hook() && effect != EffectName::Unlock
 }
 
 fn mutate<M: Machine + PartialEq>(machine: &mut M, before: M, batch: &mut Batch<M>, mutation: &Mutation) {
-    let named = |effect: &M::Effect, name: &str| M::effect_name(effect) == name;
+    let named = |effect: &M::Effect, name: EffectName| M::effect_name(effect) == name;
     match mutation.change {
         Change::Ignore => {
             *batch = Batch::new();

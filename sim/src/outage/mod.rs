@@ -17,7 +17,7 @@ use serde::Serialize;
 use crate::daemon::Make;
 use crate::kernel::Micros;
 use crate::plan::Plan;
-use crate::run::{Options, Planted, Report, run};
+use crate::run::{Planted, RunOptions, RunReport, run};
 use crate::search::threads::{share, usual_jobs};
 
 mod pairs;
@@ -105,7 +105,7 @@ impl Outages {
         cases.extend(pairs::cases(&make));
         let pause = |times| {
             let plan = Plan { times, ..Plan::calm() };
-            run(&Arc::new(plan), &make, Options::default()).longest_outage
+            run(&Arc::new(plan), &make, RunOptions::default()).longest_outage
         };
         let pauses = settings().into_iter().map(pause).collect();
         Outages { jobs: usual_jobs(), make, planted, cases, pauses }
@@ -131,7 +131,7 @@ impl Outages {
     /// Runs a case. `None` if its faults did not all strike: others went before.
     fn see(&self, case: usize) -> Option<Seen> {
         let plan = &self.cases[case].plan;
-        let options = Options { planted: self.planted, ..Options::default() };
+        let options = RunOptions { planted: self.planted, ..RunOptions::default() };
         let report = run(&Arc::new(plan.clone()), &self.make, options);
         let struck = |index| report.struck.iter().any(|struck| struck.index == index);
         (0..plan.faults.len()).all(struck).then(|| Seen {
@@ -226,7 +226,7 @@ impl Found {
 const UNCONFIRMED: &str = "unconfirmed";
 
 /// What was reported of the swap that was disturbed, and of the recoveries. The last swap is to heal, and commits.
-fn reported(report: &Report) -> BTreeSet<&'static str> {
+fn reported(report: &RunReport) -> BTreeSet<&'static str> {
     let asked = report.verdicts.split_last().map_or(&[][..], |(_, asked)| asked);
     let mut reported: BTreeSet<&'static str> = asked.iter().map(|verdict| verdict_name(*verdict)).collect();
     if reported.is_empty() {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::places::{Case, PAIR, class, long, passed, settings};
 use crate::daemon::Make;
-use crate::plan::{At, Fault, Plan, What, Who};
+use crate::plan::{At, Fault, Plan, Wanted, What, Who};
 
 /// All pairs, in order: the first fault at an earlier place than the second, or at the same.
 pub(super) fn cases(make: &Arc<Make>) -> Vec<Case> {
@@ -37,9 +37,9 @@ pub(super) fn cases(make: &Arc<Make>) -> Vec<Case> {
 fn states(calm: &Plan, make: &Arc<Make>) -> Vec<(At, Who)> {
     let mut known = BTreeSet::new();
     let ends = passed(calm, make).into_iter().filter(|passed| passed.handoff > 0).filter_map(|passed| {
-        let At::Gap { role, before, .. } = &passed.at else { return None };
-        let who: Who = role.parse().ok()?;
-        (before == "after").then_some((passed.at, who))
+        let At::Gap { role, before: Wanted::This(None), .. } = passed.at else { return None };
+        let who: Who = role.name().parse().ok()?;
+        Some((passed.at, who))
     });
     ends.filter(|(at, _)| known.insert(at.to_string())).collect()
 }

@@ -6,12 +6,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use handoff::host::Gap;
+use handoff::machine::{MachineRole, StateName};
+use handoff::node::daemon::HookName;
+
 use crate::daemon::Make;
 use crate::harness::faults::Passed;
 use crate::kernel::Micros;
 use crate::plan::span::Span;
-use crate::plan::{At, Fault, Plan, Times, What, Who};
-use crate::run::{Options, run};
+use crate::plan::{At, Fault, Plan, Times, Wanted, What, Who};
+use crate::run::{RunOptions, run};
 
 /// A swap in which nothing goes wrong besides.
 pub(super) const SWAP: &str = "a swap";
@@ -117,9 +121,8 @@ struct Path {
 
 fn paths(times: Times) -> Vec<Path> {
     let calm = Plan { times, ..Plan::calm() };
-    let called_off = |state: &str| {
-        let role = if state == "drained" { "incumbent" } else { "successor" };
-        let gap = At::Gap { role: role.into(), state: state.into(), before: "after".into() };
+    let called_off = |role: MachineRole, state: StateName| {
+        let gap = At::from(Gap { role, state, before: None });
         let fault = Fault { in_handoff: 1, ..Fault::new(gap, What::Cancel) };
         Path { name: WAY_BACK, plan: Plan { faults: vec![fault], ..calm.clone() }, handoff: 1 }
     };
@@ -128,9 +131,9 @@ fn paths(times: Times) -> Vec<Path> {
     let anew = Plan { faults: vec![anew], pause: Span::from_millis(100), ..calm.clone() };
     vec![
         Path { name: SWAP, plan: calm.clone(), handoff: 1 },
-        called_off("drained"),
-        called_off("locking"),
-        called_off("ready"),
+        called_off(MachineRole::Incumbent, StateName::Drained),
+        called_off(MachineRole::Successor, StateName::Locking),
+        called_off(MachineRole::Successor, StateName::Ready),
         Path { name: TAKEOVER, plan: anew, handoff: 0 },
     ]
 }
@@ -159,7 +162,7 @@ impl Path {
 
 /// The places that a plan passes, in order.
 pub(super) fn passed(plan: &Plan, make: &Arc<Make>) -> Vec<Passed> {
-    let options = Options { places: true, ..Options::default() };
+    let options = RunOptions { places: true, ..RunOptions::default() };
     run(&Arc::new(plan.clone()), make, options).passed
 }
 
@@ -173,7 +176,7 @@ fn faults_at(at: &At, times: &Times) -> Vec<Fault> {
             faults
         }
         At::Frame { .. } => of(&TO_FRAMES),
-        At::Hook(name) if name == "drain" || name == "open" => {
+        At::Hook(Wanted::This(HookName::Drain | HookName::Open)) => {
             of(&[What::Slow, What::Fail, What::Panic, What::Hang, What::Unfit])
         }
         At::Hook(_) => of(&[What::Slow, What::Fail, What::Panic, What::Hang]),

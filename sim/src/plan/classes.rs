@@ -1,16 +1,16 @@
 //! Classes of faults: what goes wrong, and with whom or what. By them outages are counted, and what a sweep has met.
+use handoff::node::daemon::HookName;
+
 use crate::plan::{At, Fault, Operation, What, Who};
 use crate::process::Program;
 use crate::world::World;
 
 const WHO: [Who; 3] = [Who::Supervisor, Who::Incumbent, Who::Successor];
 
-const HOOKS: [&str; 7] = ["warm-up", "drain", "seal", "open", "serve", "resume", "finalize"];
-
 /// Every class that there is: a sweep of the usual size meets them all.
 pub fn classes() -> Vec<String> {
     let of = |what: What| -> Vec<String> {
-        let hooks = || HOOKS.map(str::to_string).to_vec();
+        let hooks = || HookName::ALL.iter().map(HookName::to_string).collect();
         let operations = || Operation::ALL.map(|operation| operation.to_string());
         let and = |more: &[&str]| more.iter().map(|place| (*place).to_string()).collect::<Vec<_>>();
         match what {
@@ -58,7 +58,7 @@ impl World {
                 Some(Program::Supervisor(_)) => format!("{what} supervisor"),
                 Some(Program::Daemon(daemon)) if daemon.is_incumbent() => format!("{what} incumbent"),
                 Some(Program::Daemon(_)) => format!("{what} successor"),
-                Some(Program::Puppet(_)) | None => what.to_string(),
+                Some(Program::Bare(_)) | None => what.to_string(),
             },
         }
     }

@@ -5,53 +5,57 @@
 //! often than anywhere else.
 use std::str::FromStr;
 
+use handoff::machine::{MachineRole, StateName};
+use handoff::message::MessageName;
+use handoff::node::daemon::HookName;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use super::span::Span;
+use crate::plan::Wanted::{self, This};
 use crate::plan::{At, Delays, Fault, Operation, Plan, Times, What, Who};
 
 /// Most faults in a run.
 const MOST_FAULTS: u64 = 4;
 
 /// States in which a process is half-way: it holds something, or has given something up, that another needs.
-const HALF_WAY: [(&str, &str); 36] = [
-    ("supervisor", "await-spawn"),
-    ("supervisor", "await-warmed"),
-    ("supervisor", "await-drained"),
-    ("supervisor", "await-sealed"),
-    ("supervisor", "await-ready"),
-    ("supervisor", "await-serving"),
-    ("supervisor", "await-committed"),
-    ("supervisor", "await-retired"),
-    ("supervisor", "await-resumed"),
-    ("supervisor", "await-successor-end"),
-    ("supervisor", "await-successor-end-to-resume"),
-    ("supervisor", "await-incumbent-end"),
-    ("supervisor", "await-noted"),
-    ("recovery", "await-serving"),
-    ("recovery", "await-others"),
-    ("recovery", "await-noted"),
-    ("incumbent", "draining"),
-    ("incumbent", "drained"),
-    ("incumbent", "sealing"),
-    ("incumbent", "noting-seal"),
-    ("incumbent", "sealed"),
-    ("incumbent", "locking-to-resume"),
-    ("incumbent", "locking-to-retire"),
-    ("incumbent", "locking-as-orphan"),
-    ("incumbent", "claiming"),
-    ("incumbent", "resuming"),
-    ("incumbent", "taking-path"),
-    ("incumbent", "noting-serving"),
-    ("successor", "warmed"),
-    ("successor", "locking"),
-    ("successor", "claiming"),
-    ("successor", "opening"),
-    ("successor", "ready"),
-    ("successor", "taking-path"),
-    ("successor", "noting-serving"),
-    ("successor", "starting"),
+const HALF_WAY: [(MachineRole, StateName); 36] = [
+    (MachineRole::Supervisor, StateName::AwaitSpawn),
+    (MachineRole::Supervisor, StateName::AwaitWarmed),
+    (MachineRole::Supervisor, StateName::AwaitDrained),
+    (MachineRole::Supervisor, StateName::AwaitSealed),
+    (MachineRole::Supervisor, StateName::AwaitReady),
+    (MachineRole::Supervisor, StateName::AwaitServing),
+    (MachineRole::Supervisor, StateName::AwaitCommitted),
+    (MachineRole::Supervisor, StateName::AwaitRetired),
+    (MachineRole::Supervisor, StateName::AwaitResumed),
+    (MachineRole::Supervisor, StateName::AwaitSuccessorEnd),
+    (MachineRole::Supervisor, StateName::AwaitSuccessorEndToResume),
+    (MachineRole::Supervisor, StateName::AwaitIncumbentEnd),
+    (MachineRole::Supervisor, StateName::AwaitNoted),
+    (MachineRole::Recovery, StateName::AwaitServing),
+    (MachineRole::Recovery, StateName::AwaitOthers),
+    (MachineRole::Recovery, StateName::AwaitNoted),
+    (MachineRole::Incumbent, StateName::Draining),
+    (MachineRole::Incumbent, StateName::Drained),
+    (MachineRole::Incumbent, StateName::Sealing),
+    (MachineRole::Incumbent, StateName::NotingSeal),
+    (MachineRole::Incumbent, StateName::Sealed),
+    (MachineRole::Incumbent, StateName::LockingToResume),
+    (MachineRole::Incumbent, StateName::LockingToRetire),
+    (MachineRole::Incumbent, StateName::LockingAsOrphan),
+    (MachineRole::Incumbent, StateName::Claiming),
+    (MachineRole::Incumbent, StateName::Resuming),
+    (MachineRole::Incumbent, StateName::TakingPath),
+    (MachineRole::Incumbent, StateName::NotingServing),
+    (MachineRole::Successor, StateName::Warmed),
+    (MachineRole::Successor, StateName::Locking),
+    (MachineRole::Successor, StateName::Claiming),
+    (MachineRole::Successor, StateName::Opening),
+    (MachineRole::Successor, StateName::Ready),
+    (MachineRole::Successor, StateName::TakingPath),
+    (MachineRole::Successor, StateName::NotingServing),
+    (MachineRole::Successor, StateName::Starting),
 ];
 
 /// What leads a handoff off its usual way: back, or on without somebody; or keeps it for long where it hardly ever is.
@@ -118,40 +122,36 @@ const STRIKES: [What; 15] = [
 /// What happens to real processes most: every other run with one class of faults has one of these.
 const COMMON: [What; 4] = [What::Crash, What::CrashUnsent, What::Stop, What::Drop];
 
-const ROLES: [&str; 4] = ["supervisor", "recovery", "incumbent", "successor"];
-
 /// Messages, and to whom they go.
-const FRAMES: [(&str, Who); 27] = [
-    ("Hello", Who::Supervisor),
-    ("HelloAck", Who::Incumbent),
-    ("HelloAck", Who::Successor),
-    ("Warmed", Who::Supervisor),
-    ("PrepareHandoff", Who::Incumbent),
-    ("Drained", Who::Supervisor),
-    ("DrainFailed", Who::Supervisor),
-    ("SealRequest", Who::Incumbent),
-    ("SealComplete", Who::Supervisor),
-    ("SealFailed", Who::Supervisor),
-    ("Begin", Who::Successor),
-    ("Ready", Who::Supervisor),
-    ("Failed", Who::Supervisor),
-    ("Commit", Who::Successor),
-    ("Serving", Who::Supervisor),
-    ("Retire", Who::Incumbent),
-    ("Final", Who::Successor),
-    ("Abort", Who::Successor),
-    ("ResumeAfterAbort", Who::Incumbent),
-    ("Resumed", Who::Supervisor),
-    ("Heartbeat", Who::Supervisor),
-    ("Heartbeat", Who::Incumbent),
-    ("Heartbeat", Who::Successor),
-    ("StandingReport", Who::Supervisor),
-    ("*", Who::Supervisor),
-    ("*", Who::Incumbent),
-    ("*", Who::Successor),
+const FRAMES: [(Wanted<MessageName>, Who); 27] = [
+    (This(MessageName::Hello), Who::Supervisor),
+    (This(MessageName::HelloAck), Who::Incumbent),
+    (This(MessageName::HelloAck), Who::Successor),
+    (This(MessageName::Warmed), Who::Supervisor),
+    (This(MessageName::PrepareHandoff), Who::Incumbent),
+    (This(MessageName::Drained), Who::Supervisor),
+    (This(MessageName::DrainFailed), Who::Supervisor),
+    (This(MessageName::SealRequest), Who::Incumbent),
+    (This(MessageName::SealComplete), Who::Supervisor),
+    (This(MessageName::SealFailed), Who::Supervisor),
+    (This(MessageName::Begin), Who::Successor),
+    (This(MessageName::Ready), Who::Supervisor),
+    (This(MessageName::Failed), Who::Supervisor),
+    (This(MessageName::Commit), Who::Successor),
+    (This(MessageName::Serving), Who::Supervisor),
+    (This(MessageName::Retire), Who::Incumbent),
+    (This(MessageName::Final), Who::Successor),
+    (This(MessageName::Abort), Who::Successor),
+    (This(MessageName::ResumeAfterAbort), Who::Incumbent),
+    (This(MessageName::Resumed), Who::Supervisor),
+    (This(MessageName::Heartbeat), Who::Supervisor),
+    (This(MessageName::Heartbeat), Who::Incumbent),
+    (This(MessageName::Heartbeat), Who::Successor),
+    (This(MessageName::StandingReport), Who::Supervisor),
+    (Wanted::Any, Who::Supervisor),
+    (Wanted::Any, Who::Incumbent),
+    (Wanted::Any, Who::Successor),
 ];
-
-const HOOKS: [&str; 7] = ["warm-up", "drain", "seal", "open", "serve", "resume", "finalize"];
 
 /// Where choices come from.
 pub(crate) struct Dice(ChaCha8Rng);
@@ -270,15 +270,15 @@ fn draw_classes(dice: &mut Dice) -> Vec<What> {
 pub(crate) fn draw_fault(dice: &mut Dice, what: What, handoffs: u32) -> Fault {
     let at = match what {
         What::Drop | What::Delay | What::Tear | What::Reset => draw_frame(dice),
-        What::Panic | What::Unfit => At::Hook(dice.pick(&HOOKS).into()),
+        What::Panic | What::Unfit => At::Hook(This(dice.pick(HookName::ALL))),
         What::Slow | What::Fail => match dice.below(8) {
             0 => At::Spawn,
             1 | 2 => At::JournalWrite,
             3..=5 => At::Operation(dice.pick(&Operation::ALL)),
-            _ => At::Hook(dice.pick(&HOOKS).into()),
+            _ => At::Hook(This(dice.pick(HookName::ALL))),
         },
         What::Hang if dice.once_in(3) => At::Spawn,
-        What::Hang => At::Hook(dice.pick(&HOOKS).into()),
+        What::Hang => At::Hook(This(dice.pick(HookName::ALL))),
         What::DieEarly | What::WrongPid | What::OtherVersion | What::NewerVersion | What::OtherData => {
             At::Spawn
         }
@@ -289,9 +289,9 @@ pub(crate) fn draw_fault(dice: &mut Dice, what: What, handoffs: u32) -> Fault {
     let in_handoff = dice.below(u64::from(handoffs) + 1) as u32;
     let in_handoff = if matches!(at, At::Time(_) | At::Handoff(..)) { 0 } else { in_handoff };
     let nth = match &at {
-        At::Gap { state, .. } if state == "*" => 1 + dice.below(40) as u32,
+        At::Gap { state: Wanted::Any, .. } => 1 + dice.below(40) as u32,
         At::Gap { .. } => 1 + dice.below(5) as u32,
-        At::Frame { name, .. } if name == "*" => 1 + dice.below(20) as u32,
+        At::Frame { name: Wanted::Any, .. } => 1 + dice.below(20) as u32,
         At::DataWrite => 1 + dice.below(30) as u32,
         At::JournalWrite | At::Operation(_) => 1 + dice.below(4) as u32,
         _ => 1 + dice.below(8).saturating_sub(6) as u32,
@@ -307,20 +307,23 @@ pub(crate) fn draw_fault(dice: &mut Dice, what: What, handoffs: u32) -> Fault {
 /// Somewhere half-way; anywhere; any time.
 fn draw_place(dice: &mut Dice, handoffs: u32) -> At {
     let (role, state) = match dice.below(8) {
-        0..=3 => dice.pick(&HALF_WAY),
-        4 | 5 => (dice.pick(&ROLES), "*"),
+        0..=3 => {
+            let (role, state) = dice.pick(&HALF_WAY);
+            (role, This(state))
+        }
+        4 | 5 => (dice.pick(MachineRole::ALL), Wanted::Any),
         6 => {
             let nth = 1 + dice.below(u64::from(handoffs)) as u32;
             return At::Handoff(nth, dice.between(Span::from_micros(0), Span::from_millis(25)));
         }
         _ => return At::Time(dice.between(Span::from_micros(0), Span::from_millis(150))),
     };
-    At::Gap { role: role.into(), state: state.into(), before: "*".into() }
+    At::Gap { role, state, before: Wanted::Any }
 }
 
 fn draw_frame(dice: &mut Dice) -> At {
     let (name, to) = dice.pick(&FRAMES);
-    At::Frame { name: name.into(), to }
+    At::Frame { name, to }
 }
 
 /// How long it lasts, if it lasts.
@@ -346,13 +349,14 @@ mod tests {
     #[test]
     fn every_state_that_is_named_here_is_one() {
         let gaps = include_str!("../../../snapshots/explored/gaps.snap");
-        let known = |role: &str, state: &str| gaps.contains(&format!("\n{role}.{state}."));
+        let known =
+            |role: MachineRole, state: Wanted<StateName>| gaps.contains(&format!("\n{role}.{state}."));
         for (role, state) in HALF_WAY {
-            assert!(known(role, state), "{role}.{state}");
+            assert!(known(role, This(state)), "{role}.{state}");
         }
         for (at, _) in LEADS {
             match at.parse::<At>() {
-                Ok(At::Gap { role, state, .. }) => assert!(known(&role, &state), "{at}"),
+                Ok(At::Gap { role, state, .. }) => assert!(known(role, state), "{at}"),
                 other => assert!(other.is_ok(), "{at}: {other:?}"),
             }
         }

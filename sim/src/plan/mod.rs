@@ -16,7 +16,7 @@ mod place;
 mod planted;
 pub(crate) mod span;
 
-pub use self::place::{At, Operation, Who};
+pub use self::place::{At, Operation, Wanted, Who};
 pub use self::planted::Planted;
 
 /// All that a run depends on, besides the daemon and the code.

@@ -54,7 +54,7 @@ pub(crate) fn mutate(plan: &Plan, other: &Plan, places: &Places, dice: &mut Dice
 fn change(plan: &mut Plan, other: &Plan, places: &Places, dice: &mut Dice) {
     let nth = dice.below(plan.faults.len() as u64) as usize;
     match (dice.below(12), plan.faults.get_mut(nth)) {
-        (0, Some(_)) => drop(plan.faults.remove(nth)),
+        (0, Some(_)) => _ = plan.faults.remove(nth),
         (1, Some(fault)) => fault.span = draw_length(dice, fault.what),
         (2..=3, Some(fault)) => change_place(fault, places, dice),
         (4, _) => {
@@ -99,11 +99,11 @@ mod tests {
 
     use super::*;
     use crate::plan::draw::draw;
-    use crate::run::{Options, ledgers, run};
+    use crate::run::{RunOptions, ledgers, run};
 
     #[test]
     fn every_plan_that_is_varied_can_be_written_down() {
-        let options = Options { places: true, ..Options::default() };
+        let options = RunOptions { places: true, ..RunOptions::default() };
         for seed in 0..100 {
             let mut dice = Dice::of(seed);
             let mut plan = draw(seed);
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_place_is_one_that_a_plan_can_name() {
-        let options = Options { places: true, ..Options::default() };
+        let options = RunOptions { places: true, ..RunOptions::default() };
         let calm = Plan { handoffs: 2, ..Plan::calm() };
         let Places(places) = Places::of(&run(&Arc::new(calm.clone()), &ledgers(), options).passed);
         for (at, times) in places {
@@ -129,7 +129,7 @@ mod tests {
                     ..Fault::new(at.clone(), What::Crash)
                 };
                 let plan = Plan { faults: vec![fault], ..calm.clone() };
-                let report = run(&Arc::new(plan.clone()), &ledgers(), Options::default());
+                let report = run(&Arc::new(plan.clone()), &ledgers(), RunOptions::default());
                 assert_eq!(report.struck.len(), 1, "{}", plan.to_toml());
             }
         }

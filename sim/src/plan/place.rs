@@ -2,6 +2,10 @@
 use std::fmt;
 use std::str::FromStr;
 
+use handoff::host::Gap;
+use handoff::machine::{EffectName, MachineRole, StateName};
+use handoff::message::MessageName;
+use handoff::node::daemon::HookName;
 use serde::{Deserialize, Serialize};
 
 use super::span::Span;
@@ -12,22 +16,22 @@ use super::span::Span;
 pub enum At {
     /// `gap ROLE.STATE.before-EFFECT`, `gap ROLE.STATE.after`; `*` for any state or effect.
     Gap {
-        /// `supervisor`, `recovery`, `incumbent`, `successor`.
-        role: String,
-        /// What the machine awaits; `*` for anything.
-        state: String,
-        /// The effect that it does not live to see, or `after`; `*` for any.
-        before: String,
+        /// Whose machine it is.
+        role: MachineRole,
+        /// What the machine awaits.
+        state: Wanted<StateName>,
+        /// The effect that it does not live to see; none after the last.
+        before: Wanted<Option<EffectName>>,
     },
     /// `frame MESSAGE to WHO`: as it is sent; `*` for any message.
     Frame {
-        /// The message's name.
-        name: String,
+        /// Which message.
+        name: Wanted<MessageName>,
         /// Who is to receive it.
         to: Who,
     },
     /// `hook NAME`: as it begins.
-    Hook(String),
+    Hook(Wanted<HookName>),
     /// `time 12ms`: since the start of the run.
     Time(Span),
     /// `handoff 2 + 3ms`: since the operator asked for it.
@@ -40,6 +44,45 @@ pub enum At {
     DataWrite,
     /// `operation lock`: as a daemon asks the system for something that its machine waits for.
     Operation(Operation),
+}
+
+/// What is looked for in a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted<T> {
+    /// Whatever there is: `*`.
+    Any,
+    /// This.
+    This(T),
+}
+
+impl<T: PartialEq> Wanted<T> {
+    /// Whether `it` is what is looked for.
+    pub fn is(&self, it: T) -> bool {
+        match self {
+            Wanted::Any => true,
+            Wanted::This(this) => *this == it,
+        }
+    }
+
+    /// Whether it may be anything.
+    pub fn is_any(&self) -> bool {
+        matches!(self, Wanted::Any)
+    }
+}
+
+impl<T: fmt::Display> fmt::Display for Wanted<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Wanted::Any => f.write_str("*"),
+            Wanted::This(this) => write!(f, "{this}"),
+        }
+    }
+}
+
+impl From<Gap> for At {
+    fn from(Gap { role, state, before }: Gap) -> At {
+        At::Gap { role, state: Wanted::This(state), before: Wanted::This(before) }
+    }
 }
 
 /// What a daemon's machine asks the system for, and waits for.
@@ -125,10 +168,11 @@ impl FromStr for Operation {
 impl fmt::Display for At {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            At::Gap { role, state, before } if before == "after" || before == "*" => {
-                write!(f, "gap {role}.{state}.{before}")
+            At::Gap { role, state, before: Wanted::Any } => write!(f, "gap {role}.{state}.*"),
+            At::Gap { role, state, before: Wanted::This(None) } => write!(f, "gap {role}.{state}.after"),
+            At::Gap { role, state, before: Wanted::This(Some(effect)) } => {
+                write!(f, "gap {role}.{state}.before-{effect}")
             }
-            At::Gap { role, state, before } => write!(f, "gap {role}.{state}.before-{before}"),
             At::Frame { name, to } => write!(f, "frame {name} to {to}"),
             At::Hook(name) => write!(f, "hook {name}"),
             At::Time(span) => write!(f, "time {span}"),
@@ -151,8 +195,10 @@ impl FromStr for At {
         let words: Vec<&str> = text.split_whitespace().collect();
         match words.as_slice() {
             ["gap", gap] => gap_of(gap),
-            ["frame", name, "to", who] => Ok(At::Frame { name: (*name).into(), to: who.parse()? }),
-            ["hook", name] => Ok(At::Hook((*name).into())),
+            ["frame", name, "to", who] => {
+                Ok(At::Frame { name: wanted("message", name, MessageName::ALL)?, to: who.parse()? })
+            }
+            ["hook", name] => Ok(At::Hook(wanted("hook", name, HookName::ALL)?)),
             ["time", span] => Ok(At::Time(span.parse()?)),
             ["handoff", nth] => Ok(At::Handoff(number(nth)?, Span::default())),
             ["handoff", nth, "+", span] => Ok(At::Handoff(number(nth)?, span.parse()?)),
@@ -166,20 +212,29 @@ impl FromStr for At {
 }
 
 fn gap_of(text: &str) -> Result<At, String> {
-    const ROLES: [&str; 4] = ["supervisor", "recovery", "incumbent", "successor"];
     let parts: Vec<&str> = text.split('.').collect();
     let [role, state, before] = parts.as_slice() else {
         return Err(format!("{text:?} is no gap: ROLE.STATE.before-EFFECT or ROLE.STATE.after"));
     };
-    if !ROLES.contains(role) {
-        return Err(format!("{role:?} is no role: {}", ROLES.join(", ")));
-    }
-    let before = match before.strip_prefix("before-") {
-        Some(effect) => effect,
-        None if matches!(*before, "after" | "*") => before,
-        None => return Err(format!("{before:?} should be before-EFFECT, after, or *")),
+    let before = match (before.strip_prefix("before-"), *before) {
+        (Some(effect), _) => Wanted::This(Some(named("effect", effect, EffectName::ALL)?)),
+        (None, "after") => Wanted::This(None),
+        (None, "*") => Wanted::Any,
+        (None, _) => return Err(format!("{before:?} should be before-EFFECT, after, or *")),
     };
-    Ok(At::Gap { role: (*role).into(), state: (*state).into(), before: before.into() })
+    let (role, state) = (named("role", role, MachineRole::ALL)?, wanted("state", state, StateName::ALL)?);
+    Ok(At::Gap { role, state, before })
+}
+
+/// The `what` that is called `name`, one of `known`.
+fn named<T: FromStr + fmt::Display>(what: &str, name: &str, known: &[T]) -> Result<T, String> {
+    let known = || known.iter().map(T::to_string).collect::<Vec<_>>().join(", ");
+    name.parse().map_err(|_| format!("{name:?} is no {what}: {}", known()))
+}
+
+/// The same, or `*` for any.
+fn wanted<T: FromStr + fmt::Display>(what: &str, name: &str, known: &[T]) -> Result<Wanted<T>, String> {
+    Ok(if name == "*" { Wanted::Any } else { Wanted::This(named(what, name, known)?) })
 }
 
 fn number(text: &str) -> Result<u32, String> {

@@ -9,7 +9,7 @@ use crate::daemon::{Make, Simulated};
 use crate::kernel::Disk;
 use crate::plan::Plan;
 use crate::plan::draw::draw;
-use crate::run::{Options, Planted, forgetful_ledgers, run};
+use crate::run::{Planted, RunOptions, forgetful_ledgers, run};
 use crate::trace::text;
 
 /// How many seeds are run: `HANDOFF_SEEDS=1000000`.
@@ -64,7 +64,8 @@ fn one_plan() -> Option<Plan> {
 }
 
 fn replay(plan: Plan, make: &Arc<Make>, planted: Planted) {
-    let report = run(&Arc::new(plan.clone()), make, Options { trace: true, planted, ..Options::default() });
+    let report =
+        run(&Arc::new(plan.clone()), make, RunOptions { trace: true, planted, ..RunOptions::default() });
     println!("{}\n{}", plan.to_toml(), text::lines(&report.trace, 0).join("\n"));
     if let Some(violation) = report.violation {
         panic!("the check \"{}\" fails: {}", violation.check, violation.why);

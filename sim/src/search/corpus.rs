@@ -14,7 +14,7 @@ use crate::daemon::Make;
 use crate::plan::Plan;
 use crate::plan::draw::{Dice, draw};
 use crate::plan::mutate::{Places, mutate};
-use crate::run::{CoveragePoint, Options, Planted, Report, gap_name, run};
+use crate::run::{CoveragePoint, Planted, RunOptions, RunReport, run};
 
 /// So many seeds begin with what all before them have found.
 const GENERATION: u64 = 512;
@@ -44,7 +44,7 @@ pub fn load_corpus(folder: &Path) -> Result<Vec<(String, Plan)>, String> {
 pub fn run_corpus(folder: &Path, make: &Arc<Make>) -> Result<Summary, String> {
     let mut reports = Vec::new();
     for (name, plan) in load_corpus(folder)? {
-        let report = run(&Arc::new(plan), make, Options::default());
+        let report = run(&Arc::new(plan), make, RunOptions::default());
         if let Some(violation) = &report.violation {
             return Err(format!("{name} fails the check \"{}\": {}", violation.check, violation.why));
         }
@@ -158,7 +158,7 @@ impl<'a> Search<'a> {
 
     /// What is new in the run of `plan`, if anything is; where a check fails, that alone.
     fn shows(&self, plan: Plan) -> Option<Shown> {
-        let options = Options { coverage: true, ..Options::default() };
+        let options = RunOptions { coverage: true, ..RunOptions::default() };
         let report = run(&Arc::new(plan.clone()), self.make, options);
         if let Some(violation) = report.violation {
             return Some(Shown { plan, coverage: Vec::new(), met: Vec::new(), fails: Some(violation.check) });
@@ -177,7 +177,7 @@ impl<'a> Search<'a> {
             return vec![draw(seed)];
         }
         let (plan, other) = (self.choose(&mut dice), self.choose(&mut dice));
-        let options = Options { places: true, ..Options::default() };
+        let options = RunOptions { places: true, ..RunOptions::default() };
         let places = Places::of(&run(&Arc::new(plan.clone()), self.make, options).passed);
         (0..LITTER).map(|_| mutate(plan, other, &places, &mut dice)).collect()
     }
@@ -204,9 +204,10 @@ impl<'a> Search<'a> {
         if !self.wanted.contains(name) {
             return Ok(());
         }
-        let meets = |report: &Report| report.violation.is_none() && names_of(report).any(|met| met == name);
+        let meets =
+            |report: &RunReport| report.violation.is_none() && names_of(report).any(|met| met == name);
         let Some(mut plan) = shrink_while(plan, self.make, Planted::Nothing, meets) else { return Ok(()) };
-        let report = run(&Arc::new(plan.clone()), self.make, Options::default());
+        let report = run(&Arc::new(plan.clone()), self.make, RunOptions::default());
         let met: BTreeSet<String> = names_of(&report).collect();
         self.wanted.retain(|name| !met.contains(name));
         plan.why = format!("meets {name}");
@@ -263,8 +264,8 @@ fn leads_to(name: &str) -> (&str, String) {
 }
 
 /// What a run has met, cells and gaps, by name.
-pub fn names_of(report: &Report) -> impl Iterator<Item = String> + '_ {
-    report.cells.iter().map(ToString::to_string).chain(report.gaps.iter().map(gap_name))
+pub fn names_of(report: &RunReport) -> impl Iterator<Item = String> + '_ {
+    report.cells.iter().map(ToString::to_string).chain(report.gaps.iter().map(ToString::to_string))
 }
 
 #[cfg(test)]

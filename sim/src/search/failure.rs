@@ -10,7 +10,7 @@ use crate::daemon::Make;
 use crate::harness::checks::Violation;
 use crate::plan::Plan;
 use crate::plan::draw::draw;
-use crate::run::{Options, Planted, Report, run};
+use crate::run::{Planted, RunOptions, RunReport, run};
 use crate::trace::text;
 
 /// So many lines before the failure are shown.
@@ -44,7 +44,7 @@ impl Explain<'_> {
     fn of(&self, name: &str, plan: &Plan, known: Option<&Violation>) -> String {
         // Two runs that differ are no plan's fault.
         let plan = shrink(plan, self.make, self.planted).unwrap_or_else(|| plan.clone());
-        let options = Options { trace: true, planted: self.planted, ..Options::default() };
+        let options = RunOptions { trace: true, planted: self.planted, ..RunOptions::default() };
         let report = run(&Arc::new(plan.clone()), self.make, options);
         let Some(violation) = report.violation.as_ref().or(known) else {
             return format!("{name}: all checks hold");
@@ -83,7 +83,7 @@ pub(crate) fn save_plan(directory: &Path, name: &str, why: &str, plan: &Plan) ->
 }
 
 /// The last lines of a run.
-fn tail(report: &Report) -> String {
+fn tail(report: &RunReport) -> String {
     let lines = text::lines(&report.trace, 0);
     let first = lines.len().saturating_sub(LINES_BEFORE);
     lines[first..].join("\n")

@@ -5,16 +5,16 @@ use crate::daemon::Make;
 use crate::harness::checks::Violation;
 use crate::plan::span::Span;
 use crate::plan::{At, Delays, Fault, Plan, Times};
-use crate::run::{Options, Planted, Report, run};
+use crate::run::{Planted, RunOptions, RunReport, run};
 
 /// Most runs: a plan has only so many parts.
 const MOST_RUNS: u32 = 2000;
 
 /// The smallest plan that was found to fail in the same way as `plan` does; `None` if it doesn't fail.
 pub fn shrink(plan: &Plan, make: &Arc<Make>, planted: Planted) -> Option<Plan> {
-    let options = Options { planted, ..Options::default() };
+    let options = RunOptions { planted, ..RunOptions::default() };
     let same = likeness(&run(&Arc::new(plan.clone()), make, options).violation?);
-    let fails = |report: &Report| report.violation.as_ref().is_some_and(|found| likeness(found) == same);
+    let fails = |report: &RunReport| report.violation.as_ref().is_some_and(|found| likeness(found) == same);
     shrink_while(plan, make, planted, fails)
 }
 
@@ -23,9 +23,9 @@ pub fn shrink_while(
     plan: &Plan,
     make: &Arc<Make>,
     planted: Planted,
-    keeps: impl Fn(&Report) -> bool,
+    keeps: impl Fn(&RunReport) -> bool,
 ) -> Option<Plan> {
-    let options = Options { planted, ..Options::default() };
+    let options = RunOptions { planted, ..RunOptions::default() };
     let mut runs = 0;
     let mut try_it = |plan: &Plan| {
         runs += 1;
@@ -52,7 +52,7 @@ fn likeness(violation: &Violation) -> String {
 }
 
 /// Plans that are smaller by one thing, those that take away most first.
-fn smaller(plan: &Plan, report: &Report) -> Vec<Plan> {
+fn smaller(plan: &Plan, report: &RunReport) -> Vec<Plan> {
     let mut all = Vec::new();
     let mut propose = |change: &dyn Fn(&mut Plan)| {
         let mut smaller = plan.clone();
@@ -70,7 +70,7 @@ fn smaller(plan: &Plan, report: &Report) -> Vec<Plan> {
         });
     });
     for index in 0..plan.faults.len() {
-        propose(&|plan| drop(plan.faults.remove(index)));
+        propose(&|plan| _ = plan.faults.remove(index));
     }
     propose(&|plan| plan.handoffs = 1);
     propose(&|plan| plan.handoffs = plan.handoffs.saturating_sub(1).max(1));
@@ -93,7 +93,7 @@ fn smaller(plan: &Plan, report: &Report) -> Vec<Plan> {
 }
 
 /// A fault that says more exactly where it strikes, or asks for less.
-fn simpler(fault: &Fault, index: usize, report: &Report) -> Vec<Fault> {
+fn simpler(fault: &Fault, index: usize, report: &RunReport) -> Vec<Fault> {
     let mut all = Vec::new();
     let place =
         report.struck.iter().find(|struck| struck.index == index).and_then(|struck| struck.place.clone());
@@ -118,8 +118,9 @@ fn simpler(fault: &Fault, index: usize, report: &Report) -> Vec<Fault> {
 /// It doesn't say exactly where.
 fn is_open(at: &At) -> bool {
     match at {
-        At::Gap { state, before, .. } => state == "*" || before == "*",
-        At::Frame { name, .. } | At::Hook(name) => name == "*",
+        At::Gap { state, before, .. } => state.is_any() || before.is_any(),
+        At::Frame { name, .. } => name.is_any(),
+        At::Hook(name) => name.is_any(),
         _ => false,
     }
 }

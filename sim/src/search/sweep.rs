@@ -7,13 +7,16 @@ use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 use std::thread;
 
+use handoff::host::Gap;
+use handoff::machine::Cell;
+
 use serde::Serialize;
 
 use super::threads::{share, usual_jobs};
 use crate::daemon::Make;
-use crate::harness::checks::{CellKey, GapKey, Violation};
+use crate::harness::checks::Violation;
 use crate::plan::draw::draw;
-use crate::run::{Options, Planted, Report, gap_name, run};
+use crate::run::{Planted, RunOptions, RunReport, run};
 use crate::trace::text;
 
 /// What is to be swept.
@@ -82,8 +85,8 @@ pub struct Failure {
 #[derive(Default)]
 struct Part {
     summary: Summary,
-    gaps: BTreeMap<GapKey, u64>,
-    cells: BTreeMap<CellKey, u64>,
+    gaps: BTreeMap<Gap, u64>,
+    cells: BTreeMap<Cell, u64>,
     micros: u64,
 }
 
@@ -114,7 +117,7 @@ impl Part {
     fn run(&mut self, sweep: &Sweep, seed: u64) -> Option<Violation> {
         let plan = Arc::new(draw(seed));
         let twice = sweep.twice_every > 0 && seed.is_multiple_of(sweep.twice_every);
-        let options = Options { trace: twice, planted: sweep.planted, ..Options::default() };
+        let options = RunOptions { trace: twice, planted: sweep.planted, ..RunOptions::default() };
         let report = run(&plan, &sweep.make, options);
         self.count(seed, &report);
         if twice {
@@ -126,7 +129,7 @@ impl Part {
         report.violation
     }
 
-    fn count(&mut self, seed: u64, report: &Report) {
+    fn count(&mut self, seed: u64, report: &RunReport) {
         let summary = &mut self.summary;
         summary.runs += 1;
         summary.steps += report.steps;
@@ -136,10 +139,10 @@ impl Part {
             *summary.verdicts.entry(format!("{verdict:?}")).or_default() += 1;
         }
         for gap in &report.gaps {
-            *self.gaps.entry(GapKey(*gap)).or_default() += 1;
+            *self.gaps.entry(*gap).or_default() += 1;
         }
         for cell in &report.cells {
-            *self.cells.entry(CellKey(*cell)).or_default() += 1;
+            *self.cells.entry(*cell).or_default() += 1;
         }
         for struck in &report.struck {
             *summary.faults.entry(struck.class.clone()).or_default() += 1;
@@ -195,10 +198,10 @@ impl Part {
 
     fn finish(mut self) -> Summary {
         for (gap, count) in self.gaps {
-            *self.summary.gaps.entry(gap_name(&gap.0)).or_default() += count;
+            *self.summary.gaps.entry(gap.to_string()).or_default() += count;
         }
         for (cell, count) in self.cells {
-            *self.summary.cells.entry(cell.0.to_string()).or_default() += count;
+            *self.summary.cells.entry(cell.to_string()).or_default() += count;
         }
         self.summary.virtual_secs = self.micros as f64 / 1e6;
         self.summary
@@ -206,7 +209,7 @@ impl Part {
 }
 
 /// What came of runs that no seed drew.
-pub(crate) fn counted(reports: &[Report]) -> Summary {
+pub(crate) fn counted(reports: &[RunReport]) -> Summary {
     let mut part = Part::default();
     reports.iter().for_each(|report| part.count(0, report));
     part.finish()
@@ -227,7 +230,7 @@ fn longer(outages: &mut BTreeMap<String, Outage>, class: &str, outage: Outage) {
 }
 
 /// The first line in which two runs of one plan differ.
-pub fn differs(first: &Report, second: &Report) -> Option<Violation> {
+pub fn differs(first: &RunReport, second: &RunReport) -> Option<Violation> {
     if first.trace == second.trace {
         return None;
     }

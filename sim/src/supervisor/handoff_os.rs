@@ -1,5 +1,4 @@
 //! What a handoff's node stands on, in the simulated kernel.
-use handoff::ProcessId;
 use handoff::data::DirectoryId;
 use handoff::id::BootId;
 use handoff::journal::Journal;
@@ -7,24 +6,26 @@ use handoff::machine::supervisor::{Note, Outcome, Peer};
 use handoff::message::Message;
 use handoff::node::handoff::{Answer, Connection, Os, Spawned};
 use handoff::node::{Credentials, Read};
+use handoff::text::PlainText;
+use handoff::{HostError, ProcessId};
 
-use super::swap::Handoff;
+use super::swap::HandoffTask;
 use super::{BOOT, binary};
 use crate::daemon::os::UID;
 use crate::host::Host;
-use crate::kernel::{Kind, Side};
+use crate::kernel::{LengthOf, Side};
 use crate::plan::{At, What as Fault};
-use crate::process::{Daemon, Pending, Program, written};
+use crate::process::{DaemonProcess, Pending, Program, written};
 use crate::run::Planted;
 use crate::world::{Happening, World};
 
 impl Host<'_> {
-    fn handoff(&self) -> Option<&Handoff> {
+    fn handoff(&self) -> Option<&HandoffTask> {
         self.world.processes.get(&self.pid)?.supervisor()?.handoff()
     }
 
     /// Notes for those who check what happens to the handoff.
-    fn of_handoff(&mut self, note: impl FnOnce(&mut Handoff)) {
+    fn of_handoff(&mut self, note: impl FnOnce(&mut HandoffTask)) {
         let supervisor = self.world.supervisor_mut(self.pid);
         if let Some(handoff) = supervisor.and_then(|supervisor| supervisor.handoff_mut()) {
             note(handoff);
@@ -64,9 +65,11 @@ impl Os for Host<'_> {
         });
     }
 
-    fn credentials(&self, peer: Peer) -> Result<Credentials, String> {
+    fn credentials(&self, peer: Peer) -> Result<Credentials, HostError> {
         let link = self.handoff().and_then(|handoff| handoff.link(peer));
-        let link = link.and_then(|link| self.world.links.get(&link)).ok_or("the link is gone")?;
+        let link = link
+            .and_then(|link| self.world.links.get(&link))
+            .ok_or_else(|| HostError::system("the link is gone"))?;
         Ok(Credentials { uid: UID, pid: Some(link.pid(Side::Daemon)) })
     }
 
@@ -97,20 +100,21 @@ impl Os for Host<'_> {
         };
         let spawned_as = match &spawned {
             Some(Ok((id, _))) => self.world.name_of(id.pid).to_string(),
-            Some(Err(why)) => why.clone(),
+            Some(Err(why)) => why.to_string(),
             None => "...".into(),
         };
         self.did(|| format!("spawns {spawned_as}"));
         spawned
     }
 
-    fn watch(&mut self, incumbent: ProcessId) -> Result<(), String> {
-        let handoff = self.world.running_handoff(self.pid).ok_or("it is stopped")?;
+    fn watch(&mut self, incumbent: ProcessId) -> Result<(), HostError> {
+        let handoff =
+            self.world.running_handoff(self.pid).ok_or_else(|| HostError::system("it is stopped"))?;
         handoff.party_mut(Peer::Incumbent).process = Some(incumbent);
         Ok(())
     }
 
-    fn ended(&mut self, peer: Peer) -> Option<String> {
+    fn ended(&mut self, peer: Peer) -> Option<PlainText> {
         let process = self.handoff()?.party(peer).process?;
         if self.world.processes.contains_key(&process.pid) {
             return None;
@@ -127,7 +131,7 @@ impl Os for Host<'_> {
         self.perform(move |world, pid| world.supervisor_kills(pid, peer));
     }
 
-    fn write_journal(&mut self, note: Note, journal: &Journal) -> Option<Result<(), String>> {
+    fn write_journal(&mut self, note: Note, journal: &Journal) -> Option<Result<(), HostError>> {
         let told = move |result| Pending::Handoff(Answer::Written(note, result));
         let late = self.world.slowness(self.pid, &At::JournalWrite);
         self.of_handoff(|handoff| handoff.notes(note));
@@ -190,8 +194,8 @@ impl World {
                 handoff.into_iter().for_each(|handoff| handoff.party_mut(Peer::Incumbent).is_linked(link));
                 Connection::Made
             }
-            None if exhausted => Connection::Failed("too many open files".into()),
-            None => Connection::Failed("nobody listens".into()),
+            None if exhausted => Connection::Failed(HostError::system("too many open files")),
+            None => Connection::Failed(HostError::system("nobody listens")),
         }
     }
 
@@ -199,16 +203,18 @@ impl World {
     fn supervisor_spawns(&mut self, pid: u32) -> Spawned {
         let fate = self.spawn_fate(pid);
         let exhausted = self.processes.get(&pid).is_some_and(|p| p.no_descriptors_until > self.now);
-        let handoff =
-            self.supervisor_mut(pid).and_then(|supervisor| supervisor.handoff()).ok_or("it has died")?;
+        let handoff = self
+            .supervisor_mut(pid)
+            .and_then(|supervisor| supervisor.handoff())
+            .ok_or_else(|| HostError::system("it has died"))?;
         if fate.is_some_and(|(what, _)| what == Fault::Fail) {
-            return Err("injected".into());
+            return Err(HostError::system("injected"));
         }
         if exhausted {
-            return Err("too many open files".into());
+            return Err(HostError::system("too many open files"));
         }
         let (build, predecessor, handoff_id) = (handoff.build, handoff.incumbent(), handoff.handoff_id);
-        let daemon = Daemon::new(build, fate.map(|(what, _)| what), predecessor, self.disk.clone());
+        let daemon = DaemonProcess::new(build, fate.map(|(what, _)| what), predecessor, self.disk.clone());
         let child = self.start_process('D', Program::Daemon(Box::new(daemon)));
         let link = self.link(pid, child, true);
         let disk = self.disk.of(child);
@@ -222,7 +228,7 @@ impl World {
             self.listener.give(child);
             self.listener.take(pid, true);
         }
-        let exec = self.length(child, Kind::Exec);
+        let exec = self.length(child, LengthOf::Exec);
         self.after(exec, Happening::Exec(child));
         if let Some((Fault::Hang, span)) = fate {
             self.after(span, Happening::GivesUp(child));

@@ -7,10 +7,10 @@ use handoff::journal::{Binary, Journal, MAGIC};
 use handoff::node::Node;
 use handoff::node::keeper::{self, Keeper, Kept, Step, Which};
 use handoff::time::{Duration, Time};
-use handoff::{HandoffId, slots};
+use handoff::{HandoffId, HostError, slots};
 
 use self::recover::RecoveryTask;
-use self::swap::Handoff;
+use self::swap::HandoffTask;
 use crate::kernel::{JOURNAL, Micros};
 use crate::plan::What as Fault;
 use crate::process::Process;
@@ -54,7 +54,7 @@ pub(crate) struct SupervisorProcess {
 pub(crate) enum Task {
     Idle,
     Recovery(Box<RecoveryTask>),
-    Handoff(Box<Handoff>),
+    Handoff(Box<HandoffTask>),
 }
 
 impl SupervisorProcess {
@@ -80,19 +80,19 @@ impl SupervisorProcess {
     pub(crate) fn state(&self) -> &'static str {
         match &self.task {
             Task::Idle => "idle",
-            Task::Recovery(recovery) => recovery.node.as_ref().map_or("", Node::state),
-            Task::Handoff(handoff) => handoff.node.as_ref().map_or("", Node::state),
+            Task::Recovery(recovery) => recovery.node.as_ref().map_or("", |node| node.state().name()),
+            Task::Handoff(handoff) => handoff.node.as_ref().map_or("", |node| node.state().name()),
         }
     }
 
-    pub(crate) fn handoff(&self) -> Option<&Handoff> {
+    pub(crate) fn handoff(&self) -> Option<&HandoffTask> {
         match &self.task {
             Task::Handoff(handoff) => Some(handoff),
             _ => None,
         }
     }
 
-    pub(crate) fn handoff_mut(&mut self) -> Option<&mut Handoff> {
+    pub(crate) fn handoff_mut(&mut self) -> Option<&mut HandoffTask> {
         match &mut self.task {
             Task::Handoff(handoff) => Some(handoff),
             _ => None,
@@ -303,7 +303,7 @@ impl World {
     }
 
     /// What it knows from here on, written if there is a file for it. `None` if it dies over it.
-    pub(crate) fn writes_journal(&mut self, pid: u32, journal: Journal) -> Option<Result<(), String>> {
+    pub(crate) fn writes_journal(&mut self, pid: u32, journal: Journal) -> Option<Result<(), HostError>> {
         let supervisor = self.supervisor_mut(pid)?;
         supervisor.knows = journal.clone();
         if supervisor.rival {
@@ -322,7 +322,7 @@ impl World {
                 self.die(pid, "dies in the middle of a write", false);
                 return None;
             }
-            Some(_) => Err("injected".into()),
+            Some(_) => Err(HostError::system("injected")),
             None => disk
                 .system_write(JOURNAL, slot * JOURNAL_SLOT, &bytes)
                 .and_then(|()| disk.system_sync(JOURNAL)),

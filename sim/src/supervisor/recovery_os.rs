@@ -1,10 +1,11 @@
 //! What a recovery's node stands on, in the simulated kernel.
-use handoff::ProcessId;
 use handoff::journal::Journal;
 use handoff::machine::recovery::{Outcome, Verdict};
 use handoff::message::Message;
 use handoff::node::recovery::{Answer, Os, Seen};
 use handoff::node::{Credentials, Read};
+use handoff::text::PlainText;
+use handoff::{HostError, ProcessId};
 
 use super::recover::RecoveryTask;
 use crate::daemon::os::UID;
@@ -50,7 +51,7 @@ impl Os for Host<'_> {
         lives
     }
 
-    fn ended(&mut self, process: ProcessId) -> Option<String> {
+    fn ended(&mut self, process: ProcessId) -> Option<PlainText> {
         if self.world.processes.contains_key(&process.pid) {
             return None;
         }
@@ -63,16 +64,18 @@ impl Os for Host<'_> {
         Some("has ended".into())
     }
 
-    fn connect(&mut self, to: ProcessId) -> Option<Result<(), String>> {
+    fn connect(&mut self, to: ProcessId) -> Option<Result<(), HostError>> {
         let name = self.world.name_of(to.pid);
         self.did(|| format!("connects to {name}"));
         let told = move |result| Pending::Recovery(Answer::Connected(to, result));
         self.answer_at_once(move |world, pid| Some(world.supervisor_asks(pid, to)), told)
     }
 
-    fn credentials(&self, of: ProcessId) -> Result<Credentials, String> {
-        let link =
-            self.asked_link(of).and_then(|link| self.world.links.get(&link)).ok_or("the link is gone")?;
+    fn credentials(&self, of: ProcessId) -> Result<Credentials, HostError> {
+        let link = self
+            .asked_link(of)
+            .and_then(|link| self.world.links.get(&link))
+            .ok_or_else(|| HostError::system("the link is gone"))?;
         Ok(Credentials { uid: UID, pid: Some(link.pid(Side::Daemon)) })
     }
 
@@ -113,7 +116,7 @@ impl Os for Host<'_> {
         });
     }
 
-    fn receive_listeners(&mut self, _from: ProcessId, _names: &[String]) -> Result<(), String> {
+    fn receive_listeners(&mut self, _from: ProcessId, _names: &[String]) -> Result<(), HostError> {
         Ok(())
     }
 
@@ -136,7 +139,7 @@ impl Os for Host<'_> {
         self.perform(move |world, _| world.die(process.pid, "is killed by the supervisor", false));
     }
 
-    fn write_journal(&mut self, verdict: Verdict, journal: &Journal) -> Option<Result<(), String>> {
+    fn write_journal(&mut self, verdict: Verdict, journal: &Journal) -> Option<Result<(), HostError>> {
         let told = move |result| Pending::Recovery(Answer::Written(verdict, result));
         let (late, journal) = (self.world.slowness(self.pid, &At::JournalWrite), journal.clone());
         self.of_recovery(|recovery| recovery.is_slow |= late > 0);
@@ -203,7 +206,10 @@ impl World {
     /// Who listens at the control path shows only to one that connects to it, once for each that does.
     fn finds_owner(&mut self, pid: u32, owner: Option<ProcessId>) {
         let listens = |world: &World, pid| {
-            world.processes.get(&pid).is_some_and(|p| p.listens() && p.daemon().is_some_and(|d| d.begun))
+            world
+                .processes
+                .get(&pid)
+                .is_some_and(|p| p.listens() && p.daemon().is_some_and(|d| d.has_started))
         };
         let Some(owner) = owner.map(|owner| owner.pid).filter(|owner| listens(self, *owner)) else { return };
         let Some(recovery) = self.recovery_mut(pid) else { return };
@@ -214,11 +220,11 @@ impl World {
     }
 
     /// Connects to a process's own control socket.
-    fn supervisor_asks(&mut self, pid: u32, to: ProcessId) -> Result<(), String> {
+    fn supervisor_asks(&mut self, pid: u32, to: ProcessId) -> Result<(), HostError> {
         let exhausted = self.processes.get(&pid).is_some_and(|p| p.no_descriptors_until > self.now);
         let link = (self.answers(to.pid) && !exhausted).then(|| self.connect(pid, to.pid));
         let watched = self.recovery_mut(pid).and_then(|recovery| recovery.watched.get_mut(&to));
         watched.into_iter().for_each(|watched| *watched = link);
-        link.map(drop).ok_or_else(|| "it can't be connected to".to_string())
+        link.map(drop).ok_or_else(|| HostError::peer("it can't be connected to"))
     }
 }

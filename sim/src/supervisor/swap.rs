@@ -4,7 +4,7 @@ use handoff::machine::{Machine, Supervisor, Timer};
 use handoff::message::Message;
 use handoff::node::keeper::End;
 use handoff::node::{Node, NodeOn, handoff as node};
-use handoff::{HandoffId, ProcessId};
+use handoff::{HandoffId, HostError, ProcessId};
 
 use super::{SupervisorProcess, Task};
 use crate::host::Host;
@@ -16,7 +16,7 @@ use crate::world::World;
 pub(super) const PEERS: [Peer; 2] = [Peer::Incumbent, Peer::Successor];
 
 /// A handoff that is under way, as the kernel and those who check see it.
-pub(crate) struct Handoff {
+pub(crate) struct HandoffTask {
     /// `None` while it takes a turn.
     pub node: Option<node::Handoff>,
     pub handoff_id: HandoffId,
@@ -62,7 +62,7 @@ impl Party {
     }
 }
 
-impl Handoff {
+impl HandoffTask {
     pub(crate) fn party(&self, peer: Peer) -> &Party {
         match peer {
             Peer::Incumbent => &self.incumbent,
@@ -114,7 +114,7 @@ impl Handoff {
     }
 
     /// Notes whether it could be.
-    pub(super) fn wrote(&mut self, result: &Result<(), String>) {
+    pub(super) fn wrote(&mut self, result: &Result<(), HostError>) {
         self.wrote = Some(result.is_ok());
     }
 }
@@ -141,7 +141,7 @@ impl World {
         let Some(supervisor) = self.supervisor_mut(pid) else { return };
         let mut node = node::Handoff::new(config, handoff_id, replace, supervisor.knows.clone());
         supervisor.cancelled = false;
-        supervisor.task = Task::Handoff(Box::new(Handoff {
+        supervisor.task = Task::Handoff(Box::new(HandoffTask {
             node: None,
             handoff_id,
             build,
@@ -167,7 +167,7 @@ impl World {
         &self,
         process: &Process,
         supervisor: &SupervisorProcess,
-        handoff: &Handoff,
+        handoff: &HandoffTask,
     ) -> Option<Micros> {
         let timer = handoff.node.as_ref().and_then(Node::wake_at).map(|at| process.clock.when(at));
         let peers = PEERS.into_iter().flat_map(|peer| {
@@ -196,7 +196,7 @@ impl World {
         self.handoff_rests(pid, node);
     }
 
-    pub(crate) fn running_handoff(&mut self, pid: u32) -> Option<&mut Handoff> {
+    pub(crate) fn running_handoff(&mut self, pid: u32) -> Option<&mut HandoffTask> {
         let process = self.processes.get_mut(&pid).filter(|process| process.runs())?;
         process.supervisor_mut()?.handoff_mut()
     }
@@ -209,11 +209,11 @@ impl World {
     }
 
     /// The link to a peer whose silence `timer` is about.
-    pub(crate) fn link_of_timer(&self, pid: u32, timer: &str) -> Option<u64> {
+    pub(crate) fn link_of_timer(&self, pid: u32, timer: Timer) -> Option<u64> {
         let handoff = self.processes.get(&pid)?.supervisor()?.handoff()?;
         match timer {
-            "IncumbentSilent" => handoff.incumbent.link,
-            "SuccessorSilent" => handoff.successor.link,
+            Timer::IncumbentSilent => handoff.incumbent.link,
+            Timer::SuccessorSilent => handoff.successor.link,
             _ => None,
         }
     }

@@ -1,9 +1,9 @@
 //! A run as a page for a browser: one file, nothing to fetch.
 use serde::Serialize;
 
-use super::{Effect, Entry, What, text};
+use super::{Effect, Entry, Happened, text};
 use crate::plan::Plan;
-use crate::run::Report;
+use crate::run::RunReport;
 
 const TEMPLATE: &str = include_str!("page.html");
 
@@ -14,12 +14,12 @@ struct Page<'a> {
     plan: &'a str,
     facts: &'a str,
     violation: Option<&'a str>,
-    steps: Vec<Step>,
+    steps: Vec<Dot>,
 }
 
 /// One entry of the trace.
 #[derive(Debug, Default, Serialize)]
-struct Step {
+struct Dot {
     /// In milliseconds.
     at: f64,
     who: String,
@@ -55,7 +55,7 @@ pub struct Shown<'a> {
 
 impl<'a> Shown<'a> {
     /// A run of `plan`.
-    pub fn run(plan: &'a Plan, report: &'a Report) -> Shown<'a> {
+    pub fn run(plan: &'a Plan, report: &'a RunReport) -> Shown<'a> {
         let violation = report.violation.as_ref();
         let verdicts: Vec<_> = report.verdicts.iter().map(|verdict| format!("{verdict:?}")).collect();
         let (verdicts, outage) = (verdicts.join(", "), report.longest_outage as f64 / 1000.0);
@@ -83,16 +83,16 @@ pub fn page(shown: &Shown<'_>) -> String {
     TEMPLATE.replace("/*DATA*/null", &data)
 }
 
-fn step(entry: &Entry) -> Step {
+fn step(entry: &Entry) -> Dot {
     let who = entry.who.map(|who| who.to_string()).unwrap_or_default();
-    let step = Step { at: entry.at as f64 / 1000.0, who, idle: text::is_idle(entry), ..Step::default() };
-    let of = |kind, label: &str, step| Step { kind, label: label.to_string(), ..step };
+    let step = Dot { at: entry.at as f64 / 1000.0, who, idle: text::is_idle(entry), ..Dot::default() };
+    let of = |kind, label: &str, step| Dot { kind, label: label.to_string(), ..step };
     match &entry.what {
-        What::Born { role, build } => {
+        Happened::Born { role, build } => {
             let build = build.map(|build| format!(", build {build}")).unwrap_or_default();
-            Step { role, ..of("born", &format!("begins{build}"), step) }
+            Dot { role: role.name(), ..of("born", &format!("begins{build}"), step) }
         }
-        What::Turn(turn) => {
+        Happened::Turn(turn) => {
             let sent = turn.effects.iter().filter_map(|effect| match effect {
                 Effect::Sent { to, message, frame } => Some((*frame, to.to_string(), message.clone())),
                 Effect::Did(_) => None,
@@ -101,8 +101,8 @@ fn step(entry: &Entry) -> Step {
                 Effect::Did(what) => Some(what.clone()),
                 Effect::Sent { .. } => None,
             });
-            Step {
-                role: turn.role,
+            Dot {
+                role: turn.role.name(),
                 states: Some([turn.before, turn.after]),
                 came: turn.frame,
                 sent: sent.collect(),
@@ -110,15 +110,15 @@ fn step(entry: &Entry) -> Step {
                 ..of("turn", &turn.event, step)
             }
         }
-        What::HookBegan(hook) => of("hook", hook, step),
-        What::HookEnded(hook, None) => of("hook-end", hook, step),
-        What::HookEnded(hook, Some(why)) => of("hook-end", &format!("{hook} fails: {why}"), step),
-        What::Serves(true) => of("serves", "serves", step),
-        What::Serves(false) => of("serves-no-more", "serves no more", step),
-        What::Ends(how) => of(if how == "has ended" { "gone" } else { "ends" }, how, step),
-        What::Fault(what) => of("fault", what, step),
-        What::Note(what) => of("note", what, step),
-        What::Violated { check, why } => of("violated", &format!("{check}: {why}"), step),
+        Happened::HookBegan(hook) => of("hook", hook.name(), step),
+        Happened::HookEnded(hook, None) => of("hook-end", hook.name(), step),
+        Happened::HookEnded(hook, Some(why)) => of("hook-end", &format!("{hook} fails: {why}"), step),
+        Happened::Serves(true) => of("serves", "serves", step),
+        Happened::Serves(false) => of("serves-no-more", "serves no more", step),
+        Happened::Ends(how) => of(if how == "has ended" { "gone" } else { "ends" }, how, step),
+        Happened::Fault(what) => of("fault", what, step),
+        Happened::Note(what) => of("note", what, step),
+        Happened::Violated { check, why } => of("violated", &format!("{check}: {why}"), step),
     }
 }
 
@@ -127,12 +127,15 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::run::{Options, Planted, ledgers, run};
+    use crate::run::{Planted, RunOptions, ledgers, run};
 
     fn page_of(plan: &str, planted: Planted) -> (String, serde_json::Value) {
         let plan = Plan::parse(plan).expect("a plan");
-        let report =
-            run(&Arc::new(plan.clone()), &ledgers(), Options { trace: true, planted, ..Options::default() });
+        let report = run(
+            &Arc::new(plan.clone()),
+            &ledgers(),
+            RunOptions { trace: true, planted, ..RunOptions::default() },
+        );
         let page = page(&Shown::run(&plan, &report));
         let data =
             page.split("const run = ").nth(1).and_then(|rest| rest.split(";\n").next()).expect("the data");

@@ -1,7 +1,9 @@
 //! What happened in a run, step by step: the one source of the text, the page and the timeline.
 use std::fmt;
 
-use handoff::machine::Cell;
+use handoff::machine::{Cell, EffectName, MachineRole};
+use handoff::message::MessageName;
+use handoff::node::daemon::HookName;
 
 use crate::kernel::Micros;
 
@@ -36,25 +38,25 @@ pub struct Entry {
     /// To whom it happened; nobody: to the kernel, or to clients.
     pub who: Option<Name>,
     /// What.
-    pub what: What,
+    pub what: Happened,
 }
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum What {
+pub enum Happened {
     /// A process has begun.
     Born {
-        /// `supervisor`, `incumbent`, `successor`.
-        role: &'static str,
+        /// The machine with which it begins.
+        role: MachineRole,
         /// A daemon's build.
         build: Option<u32>,
     },
     /// A machine has handled an event: one turn.
     Turn(Turn),
     /// A hook has begun.
-    HookBegan(&'static str),
+    HookBegan(HookName),
     /// A hook has returned; with what went wrong.
-    HookEnded(&'static str, Option<String>),
+    HookEnded(HookName, Option<String>),
     /// A process serves clients from here on, or does no more.
     Serves(bool),
     /// A process is about to end, or has.
@@ -75,8 +77,8 @@ pub enum What {
 /// One turn of a machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Turn {
-    /// `supervisor`, `recovery`, `incumbent`, `successor`.
-    pub role: &'static str,
+    /// Whose machine it is.
+    pub role: MachineRole,
     /// Who has sent the frame, if one came.
     pub from: Option<Name>,
     /// The event: a message's name, a timer, a hook's end.
@@ -110,11 +112,11 @@ pub enum Effect {
 /// One event of a machine and what it asked for, in names that every host has: without times, pids and results, which a
 /// host may tell as it likes. What real processes do is held against this.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Step {
+pub struct Reaction {
     /// The state, and the event in it.
     pub cell: Cell,
     /// The effects that the process lived to see.
-    pub effects: Vec<&'static str>,
+    pub effects: Vec<EffectName>,
 }
 
 /// A frame that was sent.
@@ -124,8 +126,8 @@ pub struct Sent {
     pub from: Name,
     /// To whom.
     pub to: Name,
-    /// The message's name.
-    pub message: &'static str,
+    /// Which message.
+    pub message: MessageName,
 }
 
 /// Where steps are noted, if anybody wants to see them.
@@ -138,14 +140,14 @@ pub(crate) struct Recorder {
     effects: Vec<Effect>,
     frames: u64,
     /// Of each process, in order.
-    pub steps: Vec<(Name, Step)>,
+    pub steps: Vec<(Name, Reaction)>,
     pub sent: Vec<Sent>,
     /// When the first handoff was asked for, or the first fault struck.
     pub origin: Option<Micros>,
 }
 
 impl Recorder {
-    pub(crate) fn note(&mut self, at: Micros, who: Option<Name>, what: impl FnOnce() -> What) {
+    pub(crate) fn note(&mut self, at: Micros, who: Option<Name>, what: impl FnOnce() -> Happened) {
         if self.on {
             self.entries.push(Entry { at, who, what: what() });
         }
@@ -158,17 +160,17 @@ impl Recorder {
 
     pub(crate) fn step(&mut self, who: Name, cell: Cell) {
         if self.on {
-            self.steps.push((who, Step { cell, effects: Vec::new() }));
+            self.steps.push((who, Reaction { cell, effects: Vec::new() }));
         }
     }
 
     /// `who` has lived to see this effect.
-    pub(crate) fn sees(&mut self, who: Name, effect: &'static str) {
+    pub(crate) fn sees(&mut self, who: Name, effect: EffectName) {
         let last = self.steps.iter_mut().rev().find(|(name, _)| *name == who);
         last.into_iter().for_each(|(_, step)| step.effects.push(effect));
     }
 
-    pub(crate) fn frame(&mut self, from: Name, to: Name, message: &'static str) {
+    pub(crate) fn frame(&mut self, from: Name, to: Name, message: MessageName) {
         if self.on {
             self.sent.push(Sent { from, to, message });
         }

@@ -3,11 +3,11 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{Effect, Entry, Name, What};
-use crate::run::Report;
+use super::{Effect, Entry, Happened, Name};
+use crate::run::RunReport;
 
 /// The timeline of a run: a track a process; hooks and times of service as slices, frames as flows, all else as instants.
-pub fn perfetto(report: &Report) -> String {
+pub fn perfetto(report: &RunReport) -> String {
     let mut events = Vec::new();
     let mut tracks: BTreeMap<Option<Name>, u32> = BTreeMap::new();
     for entry in &report.trace {
@@ -34,7 +34,7 @@ fn add(entry: &Entry, track: u32, events: &mut Vec<Value>) {
     };
     let instant = json!({"s": "t"});
     match &entry.what {
-        What::Turn(turn) => {
+        Happened::Turn(turn) => {
             // Flows are tied to slices: a turn is one of a microsecond.
             let states = json!({"dur": 1, "args": {"before": turn.before, "after": turn.after}});
             event("X", &turn.event, states);
@@ -48,14 +48,16 @@ fn add(entry: &Entry, track: u32, events: &mut Vec<Value>) {
                 }
             }
         }
-        What::HookBegan(hook) => event("b", hook, json!({"id": track, "cat": "hook"})),
-        What::HookEnded(hook, _) => event("e", hook, json!({"id": track, "cat": "hook"})),
-        What::Serves(true) => event("b", "serves", json!({"id": track, "cat": "serves"})),
-        What::Serves(false) => event("e", "serves", json!({"id": track, "cat": "serves"})),
-        What::Born { role, .. } => event("i", &format!("begins as {role}"), instant),
-        What::Ends(what) | What::Note(what) => event("i", what, instant),
-        What::Fault(what) => event("i", &format!("FAULT {what}"), json!({"s": "g"})),
-        What::Violated { check, why } => event("i", &format!("VIOLATED {check}: {why}"), json!({"s": "g"})),
+        Happened::HookBegan(hook) => event("b", hook.name(), json!({"id": track, "cat": "hook"})),
+        Happened::HookEnded(hook, _) => event("e", hook.name(), json!({"id": track, "cat": "hook"})),
+        Happened::Serves(true) => event("b", "serves", json!({"id": track, "cat": "serves"})),
+        Happened::Serves(false) => event("e", "serves", json!({"id": track, "cat": "serves"})),
+        Happened::Born { role, .. } => event("i", &format!("begins as {role}"), instant),
+        Happened::Ends(what) | Happened::Note(what) => event("i", what, instant),
+        Happened::Fault(what) => event("i", &format!("FAULT {what}"), json!({"s": "g"})),
+        Happened::Violated { check, why } => {
+            event("i", &format!("VIOLATED {check}: {why}"), json!({"s": "g"}))
+        }
     }
 }
 
@@ -65,11 +67,12 @@ mod tests {
 
     use super::*;
     use crate::plan::Plan;
-    use crate::run::{Options, ledgers, run};
+    use crate::run::{RunOptions, ledgers, run};
 
     #[test]
     fn every_frame_that_came_is_a_flow_with_a_beginning() {
-        let report = run(&Arc::new(Plan::calm()), &ledgers(), Options { trace: true, ..Options::default() });
+        let report =
+            run(&Arc::new(Plan::calm()), &ledgers(), RunOptions { trace: true, ..RunOptions::default() });
         let timeline: Value = serde_json::from_str(&perfetto(&report)).expect("json");
         let events = timeline["traceEvents"].as_array().expect("events");
         let flows = |phase: &str| -> Vec<u64> {

@@ -1,7 +1,7 @@
 //! A trace as text: one line a step.
 use std::fmt::Write as _;
 
-use super::{Effect, Entry, Turn, What};
+use super::{Effect, Entry, Happened, Turn};
 use crate::kernel::Micros;
 
 /// The steps as lines, times counted from `origin`.
@@ -21,8 +21,8 @@ pub fn all_lines(entries: &[Entry]) -> Vec<String> {
 /// for it says.
 pub(super) fn is_idle(entry: &Entry) -> bool {
     let turn = match &entry.what {
-        What::HookBegan(_) => return true,
-        What::Turn(turn) => turn,
+        Happened::HookBegan(_) => return true,
+        Happened::Turn(turn) => turn,
         _ => return false,
     };
     let repeats = |message: &str| {
@@ -43,18 +43,20 @@ fn line(entry: &Entry, origin: Micros) -> String {
     let who = entry.who.map_or_else(|| "-".into(), |who| who.to_string());
     // Writing into a String can't fail.
     let _ = match &entry.what {
-        What::Turn(turn) => write_turn(&mut line, &who, turn),
-        What::Born { role, build: Some(build) } => write!(line, "{who:<8}begins as {role}, build {build}"),
-        What::Born { role, build: None } => write!(line, "{who:<8}begins as {role}"),
-        What::HookBegan(hook) => write!(line, "{who:<8}{hook} runs"),
-        What::HookEnded(hook, None) => write!(line, "{who:<8}{hook} has run"),
-        What::HookEnded(hook, Some(why)) => write!(line, "{who:<8}{hook} fails: {why}"),
-        What::Serves(true) => write!(line, "{who:<8}SERVES"),
-        What::Serves(false) => write!(line, "{who:<8}serves no more"),
-        What::Ends(how) => write!(line, "{who:<8}{how}"),
-        What::Fault(what) => write!(line, "{who:<8}*** {what}"),
-        What::Note(what) => write!(line, "{who:<8}{what}"),
-        What::Violated { check, why } => write!(line, "{who:<8}!!! {check}: {why}"),
+        Happened::Turn(turn) => write_turn(&mut line, &who, turn),
+        Happened::Born { role, build: Some(build) } => {
+            write!(line, "{who:<8}begins as {role}, build {build}")
+        }
+        Happened::Born { role, build: None } => write!(line, "{who:<8}begins as {role}"),
+        Happened::HookBegan(hook) => write!(line, "{who:<8}{hook} runs"),
+        Happened::HookEnded(hook, None) => write!(line, "{who:<8}{hook} has run"),
+        Happened::HookEnded(hook, Some(why)) => write!(line, "{who:<8}{hook} fails: {why}"),
+        Happened::Serves(true) => write!(line, "{who:<8}SERVES"),
+        Happened::Serves(false) => write!(line, "{who:<8}serves no more"),
+        Happened::Ends(how) => write!(line, "{who:<8}{how}"),
+        Happened::Fault(what) => write!(line, "{who:<8}*** {what}"),
+        Happened::Note(what) => write!(line, "{who:<8}{what}"),
+        Happened::Violated { check, why } => write!(line, "{who:<8}!!! {check}: {why}"),
     };
     line.truncate(line.trim_end().len());
     line

@@ -239,7 +239,13 @@ fn only_listed_binaries_may_be_named_whatever_leads_to_them() {
         at("next"),
         "the listed path, not the link"
     );
-    for name in ["other", "missing", "nowhere"] {
+    assert_eq!(config.allowed_binary(Some(&at("missing"))).unwrap(), at("missing"));
+    assert_eq!(
+        config.checked_spec(&at("missing")).unwrap_err().code,
+        Code::NoBinary,
+        "listed, but not there"
+    );
+    for name in ["other", "nowhere"] {
         let failure = config.allowed_binary(Some(&at(name))).unwrap_err();
         assert_eq!(failure.code, Code::NotAllowed);
         assert!(failure.message.contains("/bin/sh, ") && failure.message.contains("next"), "{failure}");

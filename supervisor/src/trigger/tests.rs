@@ -171,7 +171,8 @@ fn a_stranger_is_told_that_he_is_not_listed_and_is_not_heard() {
     let (stranger, stream) = UnixStream::pair().unwrap();
     send(&stranger, b"{\"cmd\":\"swap\"}\n");
     let post: Post = Arc::new(|asked| panic!("{asked:?}"));
-    admit(stream, 4242, &Access::new(1000, &[33]), &Arc::default(), &post).unwrap();
+    assert!(!Access::new(1000, &[33]).admits(4242));
+    admit(stream, Some(4242), &Arc::default(), &post).unwrap();
     let failure = answer_to(&stranger);
     assert!(failure.code == Code::NotAllowed && failure.message.contains("4242"), "{failure:?}");
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use handoff::HandoffId;
 use handoff::frame::{self, Decoder};
-use handoff::message::{Capabilities, Hello, Message, PROTO_MAX, PROTO_MIN, Role, Standing};
+use handoff::message::{Capabilities, Hello, Message, MessageName, PROTO_MAX, PROTO_MIN, Role, Standing};
 use handoff::unix::env::inherited;
 
 fn main() {
@@ -70,12 +70,12 @@ impl Rogue {
             // It says that it is ready without having taken the lock.
             "ready-without-lock" => {
                 self.say(&Message::Warmed { handoff_id });
-                self.await_message("Begin");
+                self.await_message(MessageName::Begin);
                 self.say_and_beat(&ready(handoff_id));
             }
             "unhealthy" => {
                 self.say(&Message::Warmed { handoff_id });
-                self.await_message("Begin");
+                self.await_message(MessageName::Begin);
                 let unhealthy = Message::Ready {
                     handoff_id,
                     listening_on: Vec::new(),
@@ -86,7 +86,7 @@ impl Rogue {
             }
             "silent-after-begin" => {
                 self.say(&Message::Warmed { handoff_id });
-                self.await_message("Begin");
+                self.await_message(MessageName::Begin);
             }
             other => panic!("nobody knows the misdeed {other:?}"),
         }
@@ -95,13 +95,13 @@ impl Rogue {
     /// Says hello as it should be; the handoff that it is made part of.
     fn join(&mut self) -> HandoffId {
         self.say(&Message::Hello(hello()));
-        match self.await_message("HelloAck") {
+        match self.await_message(MessageName::HelloAck) {
             Message::HelloAck(ack) => ack.handoff_id,
             other => panic!("{other:?}"),
         }
     }
 
-    fn await_message(&mut self, name: &str) -> Message {
+    fn await_message(&mut self, name: MessageName) -> Message {
         loop {
             while let Some(message) = self.decoder.next().unwrap() {
                 if message.name() == name {

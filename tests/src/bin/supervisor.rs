@@ -1,8 +1,9 @@
-//! The reference supervisor.
+//! The reference supervisor. It logs as tests want it, unless HANDOFF_TEST_OWN_LOG says that its own log is wanted.
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    if std::env::args().nth(1).is_some_and(|command| command == "run") {
+    let has_own_log = std::env::var_os("HANDOFF_TEST_OWN_LOG").is_some();
+    if !has_own_log && std::env::args().nth(1).is_some_and(|command| command == "run") {
         handoff_tests::start_log("supervisor");
     }
     handoff_supervisor::main()

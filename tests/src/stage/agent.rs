@@ -8,7 +8,7 @@ use std::time::Duration;
 use handoff::host::Gap;
 use handoff::machine::{Cell, supervisor::Peer};
 use handoff::message::{Hello, Message, PROTO_MAX, PROTO_MIN};
-use handoff::unix::probe::{self, Fate, FrameFate, Probe, Receiver};
+use handoff::unix::probe::{self, Fate, FrameFate, Probe, Receiver, SystemCall};
 use handoff_sim::plan::{What, Who};
 
 use super::words::{Answer, Death, Word};
@@ -27,10 +27,10 @@ pub struct Agent {
 
 impl Agent {
     /// Goes on stage: from here on the controller of the world in `layout` decides what goes wrong here.
-    pub fn enter(layout: &Layout, is_boss: bool) {
+    pub fn enter(layout: &Layout, is_supervisor: bool) {
         let stream = UnixStream::connect(layout.controller()).unwrap();
         let mut agent = Agent { controller: Mutex::new(BufReader::new(stream)), quirk: None };
-        agent.quirk = agent.ask(&Word::Born { is_boss, pid: std::process::id() }).what;
+        agent.quirk = agent.ask(&Word::Born { is_supervisor, pid: std::process::id() }).what;
         match agent.quirk {
             Some(What::DieEarly) => std::process::exit(9),
             Some(What::Hang) => thread::sleep(Duration::from_secs(3600)),
@@ -85,14 +85,16 @@ struct OnStage(Arc<Agent>);
 
 impl Probe for OnStage {
     fn handles(&self, cell: Cell) {
-        let event = cell.event.to_string();
-        self.0.say(&Word::Handles { role: cell.role.into(), state: cell.state.into(), event });
+        self.0.say(&Word::Handles { cell: cell.to_string() });
     }
 
-    fn gap(&self, gap: Gap, step: Option<&'static str>) -> Fate {
-        let before = gap.before.unwrap_or("after").into();
-        let step = step.map(Into::into);
-        let answer = self.0.ask(&Word::Gap { role: gap.role.into(), state: gap.state.into(), before, step });
+    fn gap(&self, Gap { role, state, before }: Gap, step: Option<SystemCall>) -> Fate {
+        let answer = self.0.ask(&Word::Gap {
+            role: role.to_string(),
+            state: state.to_string(),
+            before: before.map(|effect| effect.to_string()),
+            step: step.map(|step| step.to_string()),
+        });
         match (answer.what, answer.death) {
             (None, _) => Fate::LivesOn,
             (Some(What::Stop), _) => Fate::IsStopped,
@@ -108,7 +110,7 @@ impl Probe for OnStage {
             Some(Peer::Successor) => Some(Who::Successor),
             None => None,
         };
-        let answer = self.0.ask(&Word::Frame { role, pid: to.pid, message: message.name().into() });
+        let answer = self.0.ask(&Word::Frame { role, pid: to.pid, message: message.name().to_string() });
         match answer.what {
             Some(What::Drop) => FrameFate::IsLost,
             Some(What::Delay) => FrameFate::IsLate(Duration::from_millis(answer.ms)),

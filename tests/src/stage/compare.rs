@@ -6,15 +6,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use handoff::machine::{EffectName, EventName, Timer};
+use handoff::message::MessageName;
 use handoff_sim::plan::{Delays, Plan};
-use handoff_sim::run::{Options, ledgers};
+use handoff_sim::run::{RunOptions, ledgers};
 use handoff_sim::trace::Name;
 
-use super::report::{Line, POLLS, Report};
+use super::report::{Line, Report, is_said_again, speaker};
 
 /// What the simulator makes of `plan`.
 pub fn simulate(plan: &Plan) -> Option<Report> {
-    let options = Options { trace: true, ..Options::default() };
+    let options = RunOptions { trace: true, ..RunOptions::default() };
     Report::simulated(plan, &handoff_sim::run(&Arc::new(plan.clone()), &ledgers(), options))
 }
 
@@ -53,13 +55,30 @@ pub fn conforms(
 /// Whether a limit of time has passed for somebody in `real` that does not pass for it in what the simulator makes of
 /// `plan`: this machine was too busy, or something is wrong; another run tells.
 pub fn is_starved(plan: &Plan, real: &Report) -> bool {
-    let limits = |report: &Report| -> BTreeSet<(Name, String)> {
-        let passed =
-            |line: &Line| ["Silent", "Deadline", "HookLimit"].iter().any(|end| line.event.ends_with(end));
-        let passed = report.lines.iter().filter(|(_, line)| passed(line));
-        passed.map(|(who, line)| (*who, line.event.clone())).collect()
+    let limit = |line: &Line| match line.cell.event {
+        EventName::Timer(timer) => Some(timer).filter(|timer| is_limit(*timer)),
+        _ => None,
+    };
+    let limits = |report: &Report| -> BTreeSet<(Name, Timer)> {
+        report.lines.iter().filter_map(|(who, line)| Some((*who, limit(line)?))).collect()
     };
     simulate(plan).is_some_and(|simulated| !limits(real).is_subset(&limits(&simulated)))
+}
+
+fn is_limit(timer: Timer) -> bool {
+    match timer {
+        Timer::SupervisorSilent
+        | Timer::IncumbentSilent
+        | Timer::SuccessorSilent
+        | Timer::Deadline
+        | Timer::HookLimit => true,
+        Timer::Heartbeat | Timer::Retry | Timer::Patience => false,
+    }
+}
+
+/// Whether an event is somebody's heartbeat, or its own.
+pub fn is_heartbeat(event: EventName) -> bool {
+    matches!(event, EventName::Timer(Timer::Heartbeat) | EventName::Message(_, MessageName::Heartbeat))
 }
 
 /// How two runs ended, if that differs.
@@ -92,33 +111,41 @@ struct Role<'a> {
 
 impl<'a> Role<'a> {
     fn add(&mut self, line: &'a Line) {
-        if self.lines.last().is_none_or(|last| last.state != line.state) {
+        if self.lines.last().is_none_or(|last| last.cell.state != line.cell.state) {
             self.since = self.lines.len();
         }
-        if line.event.starts_with("start") {
+        if matches!(line.cell.event, EventName::Start | EventName::StartToReplace | EventName::StartCold) {
             self.start = self.lines.len();
         }
         // A heartbeat repeats what was said last, which is answered again; Hello whatever has happened since.
-        let is_heartbeat = line.event.ends_with("Heartbeat");
-        let from = if line.effects == ["HelloAck"] { self.start } else { self.since };
-        let whose = line.event.split(' ').next().unwrap_or_default();
+        let greets = line.effects == [EffectName::Send(MessageName::HelloAck)];
+        let from = if greets { self.start } else { self.since };
         let answered = |old: &&Line| {
-            old.event.starts_with(whose) && line.effects.iter().all(|effect| old.effects.contains(effect))
+            is_of_the_same(old.cell.event, line.cell.event)
+                && line.effects.iter().all(|effect| old.effects.contains(effect))
         };
-        let again = is_heartbeat && self.lines[from..].iter().any(answered);
+        let again = is_heartbeat(line.cell.event) && self.lines[from..].iter().any(answered);
         if !again && !self.lines[self.since..].contains(&line) {
             self.lines.push(line);
         }
     }
 }
 
+/// Whether two events come from the same peer, or both from timers.
+fn is_of_the_same(one: EventName, other: EventName) -> bool {
+    match (one, other) {
+        (EventName::Timer(_), EventName::Timer(_)) => true,
+        _ => speaker(one).is_some() && speaker(one) == speaker(other),
+    }
+}
+
 /// What went over each link, one way, without what only says again what was said.
 pub fn links(report: &Report) -> BTreeMap<(Name, Name), Vec<String>> {
     let mut links: BTreeMap<(Name, Name), Vec<String>> = BTreeMap::new();
-    for (from, to, message) in report.sent.iter().filter(|(.., message)| !POLLS.contains(&message.as_str())) {
-        let link = links.entry((*from, *to)).or_default();
-        if link.last() != Some(message) {
-            link.push(message.clone());
+    for (from, to, message) in report.sent.iter().filter(|(.., message)| !is_said_again(*message)) {
+        let (link, message) = (links.entry((*from, *to)).or_default(), message.to_string());
+        if link.last() != Some(&message) {
+            link.push(message);
         }
     }
     links

@@ -3,12 +3,19 @@
 //! One thread a process. All of them look at one [`Book`], so that "the second time" means the same as in the simulator,
 //! where there is one order of everything.
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use handoff::host::Gap;
+use handoff::machine::{Cell, EffectName, EventName, MachineRole};
+use handoff::message::MessageName;
+use handoff::node::daemon::HookName;
+use handoff::unix::probe::SystemCall;
 use handoff_sim::plan::{At, Fault, Plan, What, Who};
 use handoff_sim::trace::Name;
 use nix::sys::signal::Signal;
@@ -16,9 +23,9 @@ use nix::sys::signal::Signal;
 use super::faults::{Faults, millis};
 use super::report::Line;
 use super::words::{Answer, Death, Word};
-use crate::boss::Boss;
 use crate::layout::Layout;
 use crate::processes;
+use crate::supervisor_process::SupervisorProcess;
 use crate::wait::until;
 
 /// What is known of the run.
@@ -36,12 +43,12 @@ pub(super) struct Book {
     /// The daemon that was started last in what is under way.
     pub successor: Option<u32>,
     /// The supervisor that is to be there.
-    pub boss: Weak<Boss>,
+    pub supervisor: Weak<SupervisorProcess>,
     pub lines: Vec<(Name, Line)>,
     /// From, to, what.
-    pub sent: Vec<(Name, Name, String)>,
+    pub sent: Vec<(Name, Name, MessageName)>,
     /// The event that somebody was at when a fault struck in a gap, the last time.
-    pub struck_at: Option<String>,
+    pub struck_at: Option<EventName>,
     /// The test is over.
     has_left: bool,
     /// When somebody last said something that changes anything.
@@ -54,16 +61,16 @@ pub(super) struct Controller(Arc<Mutex<Book>>);
 
 impl Controller {
     /// Listens in the world of `layout`.
-    pub(super) fn listen(layout: &Layout, plan: &Plan, death: Death) -> Controller {
+    pub(super) fn listen(layout: &Layout, plan: &Plan, step: Option<SystemCall>, death: Death) -> Controller {
         let book = Book {
-            faults: Faults::new(&plan.faults),
+            faults: Faults::new(&plan.faults, step),
             death,
             names: BTreeMap::new(),
             births: BTreeMap::new(),
             quirk: None,
             promoted: Vec::new(),
             successor: None,
-            boss: Weak::new(),
+            supervisor: Weak::new(),
             lines: Vec::new(),
             sent: Vec::new(),
             struck_at: None,
@@ -72,10 +79,11 @@ impl Controller {
         };
         let listener = UnixListener::bind(layout.controller()).unwrap();
         let controller = Controller(Arc::new(Mutex::new(book)));
-        let door = controller.clone();
+        let listening = controller.clone();
         thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok).take_while(|_| !door.book().has_left) {
-                let controller = door.clone();
+            for stream in listener.incoming().map_while(Result::ok).take_while(|_| !listening.book().has_left)
+            {
+                let controller = listening.clone();
                 thread::spawn(move || controller.listen_to(stream));
             }
         });
@@ -85,7 +93,7 @@ impl Controller {
     /// Nobody new is listened to.
     pub(super) fn leave(&self, layout: &Layout) {
         self.book().has_left = true;
-        // The door is waited at until somebody comes.
+        // The thread that listens wakes only for a connection.
         drop(UnixStream::connect(layout.controller()));
     }
 
@@ -111,36 +119,23 @@ impl Controller {
     fn hear(&self, pid: &mut u32, word: Word) -> Option<Answer> {
         let mut book = self.book();
         let fault = match word {
-            Word::Born { is_boss, pid: born } => {
+            Word::Born { is_supervisor, pid: born } => {
                 *pid = born;
-                return Some(book.is_born(is_boss, born));
+                return Some(book.is_born(is_supervisor, born));
             }
-            Word::Handles { role, state, event } => {
-                book.handles(*pid, role, state, event);
+            Word::Handles { cell } => {
+                book.handles(*pid, read(&cell));
                 return None;
             }
-            Word::Gap { role, state, before, step: None } => {
-                let due = book.in_gap(&role, &state, &before);
-                if due.is_some() {
-                    book.struck_at = book.last_event(*pid);
-                }
-                let dies = |fault: &Fault| fault.who.is_none() && fault.what == What::Crash;
-                if before != "after" && !due.as_ref().is_some_and(dies) {
-                    book.sees(*pid, before);
-                }
-                due
+            Word::Gap { role, state, before, step } => {
+                let before = before.as_deref().map(read);
+                let gap = Gap { role: read(&role), state: read(&state), before };
+                book.passes(*pid, gap, step.as_deref().map(read))
             }
-            Word::Gap { role, state, before, step: Some(step) } => {
-                if step == "watch" {
-                    // It may be killed before it says a word.
-                    let children = processes::children_at_once(*pid);
-                    children.into_iter().for_each(|child| book.gets_name(child, 'D'));
-                }
-                book.in_step(&role, &state, &before, &step)
-            }
-            Word::Frame { role, pid: to, message } => book.sends(*pid, role, to, &message),
+            Word::Frame { role, pid: to, message } => book.sends(*pid, role, to, read(&message)),
             Word::Hook(name) => {
-                book.faults.due(None, |at| matches!(at, At::Hook(hook) if *hook == name || hook == "*"))
+                let hook: HookName = read(&name);
+                book.faults.due(None, |at| matches!(at, At::Hook(wanted) if wanted.is(hook)))
             }
             Word::DataWrite => book.faults.due(None, |at| *at == At::DataWrite),
         };
@@ -154,8 +149,8 @@ impl Controller {
     /// A fault strikes. `true` if the one who asked is to do it to itself.
     pub(super) fn strike(&self, fault: &Fault, asks: Option<u32>) -> bool {
         if fault.what == What::Cancel {
-            let boss = self.book().boss.upgrade();
-            boss.into_iter().for_each(|boss| boss.cancel());
+            let supervisor = self.book().supervisor.upgrade();
+            supervisor.into_iter().for_each(|supervisor| supervisor.cancel());
             return false;
         }
         let target = match fault.who {
@@ -177,7 +172,9 @@ impl Controller {
             What::Terminate => {
                 processes::send(target, Signal::SIGTERM);
                 if Some(target) != asks {
-                    until("it has heard that it is to stop", || self.book().was_told(target, "stop"));
+                    until("it has heard that it is to stop", || {
+                        self.book().was_told(target, EventName::Stop)
+                    });
                 }
             }
             What::Stop => {
@@ -195,9 +192,9 @@ impl Controller {
 
 impl Book {
     /// What is wrong with a process from its birth on.
-    fn is_born(&mut self, is_boss: bool, pid: u32) -> Answer {
-        self.gets_name(pid, if is_boss { 'S' } else { 'D' });
-        if is_boss {
+    fn is_born(&mut self, is_supervisor: bool, pid: u32) -> Answer {
+        self.gets_name(pid, if is_supervisor { 'S' } else { 'D' });
+        if is_supervisor {
             return Answer::default();
         }
         self.successor = Some(pid);
@@ -217,11 +214,11 @@ impl Book {
         self.names.get(&pid).copied().unwrap_or(Name { kind: '?', number: pid })
     }
 
-    fn handles(&mut self, pid: u32, role: String, state: String, event: String) {
-        if role == "incumbent" && !self.promoted.contains(&pid) {
+    fn handles(&mut self, pid: u32, cell: Cell) {
+        if cell.role == MachineRole::Incumbent && !self.promoted.contains(&pid) {
             self.promoted.push(pid);
         }
-        let line = (self.name(pid), Line { role, state, event, effects: Vec::new() });
+        let line = (self.name(pid), Line { cell, effects: Vec::new() });
         if !line.1.is_idle() {
             self.heard = Instant::now();
         }
@@ -229,38 +226,60 @@ impl Book {
     }
 
     /// The effect will be seen: its process lives.
-    fn sees(&mut self, pid: u32, effect: String) {
+    fn sees(&mut self, pid: u32, effect: EffectName) {
         let name = self.name(pid);
-        if effect == "Serving" {
+        if effect == EffectName::Send(MessageName::Serving) {
             self.promoted.push(pid);
         }
         let last = self.lines.iter_mut().rev().find(|(who, _)| *who == name);
-        last.into_iter().for_each(|(_, line)| line.effects.push(effect.clone()));
+        last.into_iter().for_each(|(_, line)| line.effects.push(effect));
     }
 
-    fn last_event(&self, pid: u32) -> Option<String> {
+    fn last_event(&self, pid: u32) -> Option<EventName> {
         let name = self.name(pid);
         let last = self.lines.iter().rev().find(|(who, _)| *who == name);
-        last.map(|(_, line)| line.event.clone())
+        last.map(|(_, line)| line.cell.event)
     }
 
-    fn in_gap(&mut self, role: &str, state: &str, before: &str) -> Option<Fault> {
-        self.faults.due(None, is_gap(role, state, before))
+    /// A process is in `gap`, or between two system calls of the effect after it: before `step`.
+    fn passes(&mut self, pid: u32, gap: Gap, step: Option<SystemCall>) -> Option<Fault> {
+        match step {
+            None => self.in_gap(pid, gap),
+            Some(step) => {
+                if step == SystemCall::Watch {
+                    // It may be killed before it says a word.
+                    let children = processes::children_at_once(pid);
+                    children.into_iter().for_each(|child| self.gets_name(child, 'D'));
+                }
+                self.in_step(gap, step)
+            }
+        }
+    }
+
+    fn in_gap(&mut self, pid: u32, gap: Gap) -> Option<Fault> {
+        let due = self.faults.due(None, is_gap(gap));
+        if due.is_some() {
+            self.struck_at = self.last_event(pid);
+        }
+        let dies = |fault: &Fault| fault.who.is_none() && fault.what == What::Crash;
+        let effect = gap.before.filter(|_| !due.as_ref().is_some_and(dies));
+        effect.into_iter().for_each(|effect| self.sees(pid, effect));
+        due
     }
 
     /// Before a system call, of several that make an effect.
-    fn in_step(&mut self, role: &str, state: &str, before: &str, step: &str) -> Option<Fault> {
+    fn in_step(&mut self, gap: Gap, step: SystemCall) -> Option<Fault> {
         let fault = match step {
-            "fork" => self.faults.due(None, |at| *at == At::Spawn),
-            "write" => self.faults.due(None, |at| *at == At::JournalWrite),
+            SystemCall::Fork => self.faults.due(None, |at| *at == At::Spawn),
+            SystemCall::Write => self.faults.due(None, |at| *at == At::JournalWrite),
             _ => None,
         };
         match fault.as_ref().map(|fault| fault.what) {
-            None => self.faults.due(Some(step), is_gap(role, state, before)),
+            None => self.faults.due(Some(step), is_gap(gap)),
             Some(What::Fail | What::Crash | What::Stop) => fault,
             // It comes to pass a system call later: the first half is written by then.
             Some(What::Torn) => {
-                self.faults.torn(role, state, before);
+                self.faults.torn(gap);
                 None
             }
             quirk => {
@@ -277,27 +296,32 @@ impl Book {
         if let [pid] = alive[..] { Ok(pid) } else { Err(format!("these live: {alive:?}")) }
     }
 
-    fn sends(&mut self, from: u32, role: Option<Who>, to: Option<u32>, message: &str) -> Option<Fault> {
-        let is_boss = self.name(from).kind == 'S';
+    fn sends(
+        &mut self,
+        from: u32,
+        role: Option<Who>,
+        to: Option<u32>,
+        message: MessageName,
+    ) -> Option<Fault> {
+        let is_supervisor = self.name(from).kind == 'S';
         let known = to.filter(|to| self.promoted.contains(to));
-        let receiver = match (is_boss, role) {
+        let receiver = match (is_supervisor, role) {
             (false, _) => Who::Supervisor,
             (true, Some(role)) => role,
             (true, None) if known.is_some() => Who::Incumbent,
             (true, None) => Who::Successor,
         };
         let to = self.name(to.unwrap_or_default());
-        self.sent.push((self.name(from), to, message.into()));
-        self.faults.due(
-            None,
-            |at| matches!(at, At::Frame { name, to } if *to == receiver && (name == "*" || name == message)),
-        )
+        self.sent.push((self.name(from), to, message));
+        self.faults
+            .due(None, |at| matches!(at, At::Frame { name, to } if *to == receiver && name.is(message)))
     }
 
     /// Whether `pid` has handled `event`, or can't any more.
-    fn was_told(&self, pid: u32, event: &str) -> bool {
+    fn was_told(&self, pid: u32, event: EventName) -> bool {
         let name = self.name(pid);
-        self.lines.iter().any(|(who, line)| *who == name && line.event == event) || !processes::lives(pid)
+        self.lines.iter().any(|(who, line)| *who == name && line.cell.event == event)
+            || !processes::lives(pid)
     }
 
     /// Whom a plan means.
@@ -305,7 +329,7 @@ impl Book {
         let is_new = |pid: &u32| Some(*pid) == self.successor || !self.promoted.contains(pid);
         let mut daemons = self.names.iter().filter(|(pid, name)| name.kind == 'D' && processes::lives(**pid));
         match who {
-            Who::Supervisor => self.boss.upgrade().map(|boss| boss.pid()),
+            Who::Supervisor => self.supervisor.upgrade().map(|supervisor| supervisor.pid()),
             Who::Successor => {
                 daemons.filter(|(pid, _)| is_new(pid)).max_by_key(|(_, n)| n.number).map(|(pid, _)| *pid)
             }
@@ -315,10 +339,14 @@ impl Book {
 }
 
 /// Whether a place in a plan is this gap.
-fn is_gap(role: &str, state: &str, before: &str) -> impl Fn(&At) -> bool {
-    let any = |wanted: &str, is: &str| wanted == "*" || wanted == is;
+fn is_gap(gap: Gap) -> impl Fn(&At) -> bool {
     move |at| match at {
-        At::Gap { role: r, state: s, before: b } => r == role && any(s, state) && any(b, before),
+        At::Gap { role, state, before } => *role == gap.role && state.is(gap.state) && before.is(gap.before),
         _ => false,
     }
+}
+
+/// What a process of the stage calls by its name.
+fn read<T: FromStr<Err: Debug>>(name: &str) -> T {
+    name.parse().unwrap()
 }

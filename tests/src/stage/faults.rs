@@ -1,4 +1,6 @@
 //! When a plan's faults strike on the stage: by the rules of the simulator (`sim/src/harness/faults.rs`).
+use handoff::host::Gap;
+use handoff::unix::probe::SystemCall;
 use handoff_sim::plan::{At, Fault, What};
 
 /// The plan's faults, as far as the run has come.
@@ -15,36 +17,29 @@ pub(super) struct Faults {
 struct Armed {
     fault: Fault,
     /// The system call of the effect before which it strikes, if not before the effect.
-    step: Option<String>,
+    step: Option<SystemCall>,
     /// How many more times its place is passed.
     left: u32,
     has_struck: bool,
 }
 
 impl Faults {
-    /// A gap's effect may be followed by a step of it: `before-PersistCommitted/sync`.
-    pub(super) fn new(faults: &[Fault]) -> Faults {
-        let arm = |fault: &Fault| {
-            let mut fault = fault.clone();
-            let mut step = None;
-            if let At::Gap { before, .. } = &mut fault.at
-                && let Some((effect, inner)) = before.clone().split_once('/')
-            {
-                step = Some(inner.to_string());
-                *before = effect.into();
-            }
-            Armed { left: fault.nth, step, has_struck: false, fault }
-        };
-        Faults { armed: faults.iter().map(arm).collect(), handoff: 0, over: false }
+    /// The last one strikes before `step`, if that is given: a system call of the effect that follows its gap.
+    pub(super) fn new(faults: &[Fault], step: Option<SystemCall>) -> Faults {
+        let arm =
+            |fault: &Fault| Armed { left: fault.nth, step: None, has_struck: false, fault: fault.clone() };
+        let mut armed: Vec<Armed> = faults.iter().map(arm).collect();
+        armed.last_mut().into_iter().for_each(|last| last.step = step);
+        Faults { armed, handoff: 0, over: false }
     }
 
     /// The fault whose place was passed often enough. Two at one place strike one after the other.
-    pub(super) fn due(&mut self, step: Option<&str>, is_here: impl Fn(&At) -> bool) -> Option<Fault> {
+    pub(super) fn due(&mut self, step: Option<SystemCall>, is_here: impl Fn(&At) -> bool) -> Option<Fault> {
         let (handoff, over) = (self.handoff, self.over);
         let mut due: Option<Fault> = None;
         for armed in &mut self.armed {
             let waits = armed.left > 0 && armed.fault.in_handoff <= handoff && !over;
-            if !waits || armed.step.as_deref() != step || !is_here(&armed.fault.at) {
+            if !waits || armed.step != step || !is_here(&armed.fault.at) {
                 continue;
             }
             if armed.left > 1 {
@@ -65,10 +60,9 @@ impl Faults {
     }
 
     /// A write of the journal is cut: the process dies between the two halves.
-    pub(super) fn torn(&mut self, role: &str, state: &str, before: &str) {
-        let at = At::Gap { role: role.into(), state: state.into(), before: before.into() };
-        let step = Some("write-rest".into());
-        self.armed.push(Armed { fault: Fault::new(at, What::Crash), step, left: 1, has_struck: true });
+    pub(super) fn torn(&mut self, gap: Gap) {
+        let (fault, step) = (Fault::new(gap.into(), What::Crash), Some(SystemCall::WriteRest));
+        self.armed.push(Armed { fault, step, left: 1, has_struck: true });
     }
 
     /// Those whose time is known: when, counted from the start of the run (`None`) or of a handoff.

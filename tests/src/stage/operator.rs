@@ -10,16 +10,17 @@ use handoff::journal::{Journal, MAGIC, SLOT_SIZE};
 use handoff::node::keeper::{Config, Keeper, Kept, Step, Task, Which};
 use handoff::slots::decode_slots;
 use handoff::time::Time;
+use handoff::unix::probe::SystemCall;
 use handoff_sim::plan::{At, Plan};
 
 use super::controller::Controller;
 use super::report::{Ends, Report};
 use super::words::Death;
-use crate::boss::Boss;
 use crate::build::Build;
 use crate::layout::Layout;
 use crate::order::{Deed, Outcome};
 use crate::processes;
+use crate::supervisor_process::SupervisorProcess;
 use crate::wait::{until, until_ok};
 use crate::world::{Bin, World};
 use crate::writer::Writer;
@@ -29,17 +30,22 @@ const QUIET: Duration = Duration::from_millis(40);
 
 /// Runs `plan` on real processes, with its times as they are; those that crash do it by `death`.
 pub fn stage(plan: &Plan, death: Death) -> Report {
+    stage_before(plan, None, death)
+}
+
+/// The same; the last fault strikes before `step`, if that is given: a system call of the effect that follows its gap.
+pub fn stage_before(plan: &Plan, step: Option<SystemCall>, death: Death) -> Report {
     let world = World::new();
-    let controller = Controller::listen(world.layout(), plan, death);
+    let controller = Controller::listen(world.layout(), plan, step, death);
     let mut operator = Operator {
         plan: plan.clone(),
         controller,
-        boss: None,
+        supervisor: None,
         keeper: keeper(plan),
         begun: Instant::now(),
         child: None,
         rebound: false,
-        bosses: 0,
+        supervisors: 0,
         builds: 1,
         is_patient: false,
         told: Vec::new(),
@@ -67,7 +73,7 @@ pub fn stage(plan: &Plan, death: Death) -> Report {
 struct Operator {
     plan: Plan,
     controller: Controller,
-    boss: Option<Arc<Boss>>,
+    supervisor: Option<Arc<SupervisorProcess>>,
     /// The supervisor's, on a clock that counts from `begun`.
     keeper: Keeper,
     begun: Instant,
@@ -76,7 +82,7 @@ struct Operator {
     /// All who had the listening sockets may have ended: they are bound again.
     rebound: bool,
     /// Supervisors that there were: only the first one is given the sockets.
-    bosses: u32,
+    supervisors: u32,
     builds: u32,
     /// Nothing goes wrong any more: no limit of time is to pass, however busy this machine is.
     is_patient: bool,
@@ -128,8 +134,8 @@ impl Operator {
         let bound = Instant::now() + 2 * self.plan.times.bound().duration();
         loop {
             assert!(Instant::now() < bound, "still not one process serves, known to its supervisor");
-            if self.boss.as_ref().is_none_or(|boss| !processes::lives(boss.pid())) {
-                self.start_boss();
+            if self.supervisor.as_ref().is_none_or(|supervisor| !processes::lives(supervisor.pid())) {
+                self.start_supervisor();
             }
             if let Some((_, since)) = self.child.take_if(|(child, _)| !processes::lives(*child)) {
                 self.keeper.daemon_ended(self.now(), since.elapsed());
@@ -162,7 +168,7 @@ impl Operator {
             self.child = found.pid.map(|pid| (pid, Instant::now()));
             return;
         }
-        self.rebound |= self.bosses > 1;
+        self.rebound |= self.supervisors > 1;
         let before = task == Task::ColdStart(Which::Before);
         let outcome = self.order(1, if before { Deed::StartBefore } else { Deed::StartAgain });
         outcome.into_iter().for_each(|outcome| self.has_ended(&outcome));
@@ -183,29 +189,29 @@ impl Operator {
         until("the daemon dies over a write", || !processes::lives(child));
     }
 
-    fn start_boss(&mut self) {
-        if let Some(dead) = self.boss.take() {
+    fn start_supervisor(&mut self) {
+        if let Some(dead) = self.supervisor.take() {
             self.child = None;
             dead.kill();
             thread::sleep(self.plan.times.restart.duration());
         }
-        self.bosses += 1;
-        let boss = Arc::new(self.world.staged_boss());
+        self.supervisors += 1;
+        let supervisor = Arc::new(self.world.staged_supervisor());
         let mut book = self.controller.book();
-        book.boss = Arc::downgrade(&boss);
+        book.supervisor = Arc::downgrade(&supervisor);
         book.successor = None;
-        self.boss = Some(boss);
+        self.supervisor = Some(supervisor);
         self.keeper = keeper(&self.plan);
         self.begun = Instant::now();
     }
 
     /// Lets the supervisor do `deed`. `None` if it dies over it.
     fn order(&mut self, build: u32, deed: Deed) -> Option<Outcome> {
-        let pending = self.boss.as_ref()?.begin(&self.build(build), deed);
+        let pending = self.supervisor.as_ref()?.begin(&self.build(build), deed);
         let outcome = pending.outcome_if_told();
         if outcome.is_none() {
             // Its links close before it has ended.
-            self.boss.as_ref()?.kill();
+            self.supervisor.as_ref()?.kill();
         }
         self.controller.book().successor = None;
         outcome
@@ -246,9 +252,11 @@ impl Operator {
     fn rests(&mut self, writers: &[Writer]) -> Report {
         let pid = until_ok("one process serves", || self.controller.book().only_daemon());
         until_ok("it holds all there is to hold", || self.world.holds_all(pid));
-        let boss = self.boss.as_ref().map(|boss| boss.pid());
+        let supervisor = self.supervisor.as_ref().map(|supervisor| supervisor.pid());
         let stray = || {
-            processes::of_world(self.world.layout()).into_iter().filter(|it| *it != pid && Some(*it) != boss)
+            processes::of_world(self.world.layout())
+                .into_iter()
+                .filter(|it| *it != pid && Some(*it) != supervisor)
         };
         until("nobody else is there", || stray().next().is_none());
         writers.iter().for_each(|writer| writer.wait_for_write_by(pid));
@@ -269,7 +277,7 @@ impl Operator {
             harm: Vec::new(),
         };
         let (lines, sent, missed) = (book.lines.clone(), book.sent.clone(), book.faults.missed());
-        Report { ends, lines, sent, missed, struck_at: book.struck_at.clone(), words: Vec::new() }
+        Report { ends, lines, sent, missed, struck_at: book.struck_at, words: Vec::new() }
     }
 
     /// What the supervisor's journal holds.

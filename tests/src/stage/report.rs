@@ -1,42 +1,35 @@
 //! What came of a plan, on whichever arm it was run.
 use std::fmt;
 
+use handoff::machine::{Cell, EffectName, EventName, MachineRole, Speaker, StateName, Timer};
+use handoff::message::MessageName;
 use handoff_sim::Span;
 use handoff_sim::plan::{At, Fault, Plan, What};
-use handoff_sim::run::{Report as Simulated, Rest};
-use handoff_sim::trace::{Name, Step};
+use handoff_sim::run::{Rest, RunReport};
+use handoff_sim::trace::{Name, Reaction};
 
 /// One event of a machine, and the effects that its process lived to see.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
-    /// `supervisor`, `recovery`, `incumbent`, `successor`.
-    pub role: String,
-    /// The state.
-    pub state: String,
-    /// The event in it.
-    pub event: String,
+    /// The state, and the event in it.
+    pub cell: Cell,
     /// What the machine asked for.
-    pub effects: Vec<String>,
+    pub effects: Vec<EffectName>,
 }
 
 impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}: {}", self.role, self.state, self.event)?;
-        if !self.effects.is_empty() {
-            write!(f, " -> {}", self.effects.join(", "))?;
+        write!(f, "{}", self.cell)?;
+        for (nth, effect) in self.effects.iter().enumerate() {
+            write!(f, "{}{effect}", if nth == 0 { " -> " } else { ", " })?;
         }
         Ok(())
     }
 }
 
-impl From<&Step> for Line {
-    fn from(step: &Step) -> Line {
-        Line {
-            role: step.cell.role.into(),
-            state: step.cell.state.into(),
-            event: step.cell.event.to_string(),
-            effects: step.effects.iter().map(|effect| (*effect).into()).collect(),
-        }
+impl From<&Reaction> for Line {
+    fn from(step: &Reaction) -> Line {
+        Line { cell: step.cell, effects: step.effects.clone() }
     }
 }
 
@@ -44,37 +37,67 @@ impl Line {
     /// It is only said again that somebody lives, or asked again what was asked before: how often is a matter of time. So is
     /// how many connections a supervisor needs that looks who is there, and whom it asks first.
     pub fn is_idle(&self) -> bool {
-        let event = self.event.as_str();
-        let silent = match self.role.as_str() {
-            "recovery" => event.starts_with("daemon"),
-            "successor" => matches!(event, "supervisor closed" | "supervisor HelloAck"),
-            "incumbent" if self.state == "serving-in-session" => event == "supervisor Final",
-            "incumbent" => matches!(event, "supervisor closed" | "supervisor Final"),
+        let Cell { role, state, event } = self.cell;
+        let hears = |message| event == EventName::Message(Speaker::Supervisor, message);
+        let closed = event == EventName::Closed(Speaker::Supervisor);
+        let silent = match role {
+            MachineRole::Recovery => speaker(event) == Some(Speaker::Daemon),
+            MachineRole::Successor => closed || hears(MessageName::HelloAck),
+            MachineRole::Incumbent if state == StateName::ServingInSession => hears(MessageName::Final),
+            MachineRole::Incumbent => closed || hears(MessageName::Final),
+            MachineRole::Supervisor => false,
+        };
+        let repeats = match event {
+            EventName::Timer(Timer::Heartbeat | Timer::Retry)
+            | EventName::SomebodySeen
+            | EventName::LockBusy
+            | EventName::Connected => true,
+            EventName::Message(_, message) => matches!(
+                message,
+                MessageName::Heartbeat
+                    | MessageName::StandingQuery
+                    | MessageName::StandingReport
+                    | MessageName::ListenersQuery
+            ),
             _ => false,
         };
-        let again = ["timer Heartbeat", "timer Retry", "looked somebody", "lock busy", "connected"];
-        let words = ["Heartbeat", "StandingQuery", "StandingReport", "ListenersQuery"];
-        let repeats = again.contains(&event) || words.iter().any(|word| event.ends_with(word));
-        let is_poll = |effect: &String| POLLS.contains(&effect.as_str());
-        silent && self.effects.is_empty() || repeats && self.effects.iter().all(is_poll)
+        silent && self.effects.is_empty() || repeats && self.effects.iter().all(|effect| is_poll(*effect))
     }
 }
 
-/// What is said again and again while somebody waits, and what is done.
-pub(super) const POLLS: [&str; 12] = [
-    "Heartbeat",
-    "Look",
-    "StandingQuery",
-    "StandingReport",
-    "ListenersQuery",
-    "Listeners",
-    "SendListeners",
-    "Connect",
-    "Hello",
-    "Lock",
-    "Status",
-    "SealProgress",
-];
+/// Who has said something, or is not there any more.
+pub(super) fn speaker(event: EventName) -> Option<Speaker> {
+    match event {
+        EventName::Message(speaker, _) | EventName::Closed(speaker) | EventName::Ended(speaker) => {
+            Some(speaker)
+        }
+        _ => None,
+    }
+}
+
+/// What is done again and again while somebody waits.
+fn is_poll(effect: EffectName) -> bool {
+    match effect {
+        EffectName::Look | EffectName::Connect | EffectName::Lock | EffectName::SendListeners => true,
+        EffectName::Send(message) => is_said_again(message),
+        _ => false,
+    }
+}
+
+/// What is said again and again while somebody waits.
+pub(super) fn is_said_again(message: MessageName) -> bool {
+    matches!(
+        message,
+        MessageName::Heartbeat
+            | MessageName::StandingQuery
+            | MessageName::StandingReport
+            | MessageName::ListenersQuery
+            | MessageName::Listeners
+            | MessageName::Hello
+            | MessageName::Status
+            | MessageName::SealProgress
+    )
+}
 
 /// How things stand when all faults are over, and what the swap comes to with which every run ends.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -118,18 +141,18 @@ pub struct Report {
     /// What each process did, up to then.
     pub lines: Vec<(Name, Line)>,
     /// The frames between them: from, to, which.
-    pub sent: Vec<(Name, Name, String)>,
+    pub sent: Vec<(Name, Name, MessageName)>,
     /// The faults that never struck.
     pub missed: Vec<String>,
     /// The event that a real process was at when a fault struck it in a gap, the last time. Not compared.
-    pub struck_at: Option<String>,
+    pub struck_at: Option<EventName>,
     /// What supervisors said of each handoff, in their words. Not compared.
     pub words: Vec<String>,
 }
 
 impl Report {
     /// What the simulator says. `None` if it did not come to an end that can be compared.
-    pub fn simulated(plan: &Plan, report: &Simulated) -> Option<Report> {
+    pub fn simulated(plan: &Plan, report: &RunReport) -> Option<Report> {
         let Rest { serves, holder, verdicts, running, committed, is_under_way, told, sent } =
             report.rest.clone()?;
         let name = |verdict| format!("{verdict:?}");
@@ -148,7 +171,7 @@ impl Report {
         Some(Report {
             ends,
             lines: report.told[..told].iter().map(|(who, step)| (*who, step.into())).collect(),
-            sent: report.sent[..sent].iter().map(|one| (one.from, one.to, one.message.into())).collect(),
+            sent: report.sent[..sent].iter().map(|one| (one.from, one.to, one.message)).collect(),
             missed: missed.map(|(_, fault)| format!("{} at {}", fault.what, fault.at)).collect(),
             struck_at: None,
             words: Vec::new(),
@@ -156,9 +179,9 @@ impl Report {
     }
 }
 
-/// So much longer everything takes for real processes: on a busy machine one may not run for as long as the simulator's
-/// liveness.
-const PACE: u64 = 3;
+/// How many times longer everything takes for real processes. A busy machine may keep one from running for as long as the
+/// simulator's liveness (200 ms), and a word that is said again since it is late is another trace.
+pub const PACE: u64 = 8;
 
 /// The same plan at a pace that real processes can keep, at which something else may be reported.
 pub fn real_times(plan: &Plan) -> Plan {

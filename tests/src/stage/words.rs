@@ -8,18 +8,14 @@ pub(super) enum Word {
     /// It is there. Asks what is wrong with it from its birth on.
     Born {
         /// A supervisor, not a daemon.
-        is_boss: bool,
+        is_supervisor: bool,
         /// Its pid.
         pid: u32,
     },
     /// A machine is about to handle an event. Needs no answer.
     Handles {
-        /// The machine's role.
-        role: String,
-        /// Its state.
-        state: String,
-        /// The event.
-        event: String,
+        /// The state, and the event in it.
+        cell: String,
     },
     /// It is in a gap, or between two system calls of the effect after it.
     Gap {
@@ -27,8 +23,8 @@ pub(super) enum Word {
         role: String,
         /// Its state.
         state: String,
-        /// The effect that it does not live to see, or `after`.
-        before: String,
+        /// The effect that it does not live to see; none after the last.
+        before: Option<String>,
         /// The system call that it does not.
         step: Option<String>,
     },

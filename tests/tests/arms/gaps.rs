@@ -10,11 +10,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use handoff::unix::probe;
-use handoff_sim::plan::{At, Fault, Plan, What, Who};
-use handoff_sim::run::{Options, Report as Simulated, gap_name, ledgers};
+use handoff::host::Gap;
+use handoff::machine::{EffectName, MachineRole, StateName};
+use handoff::unix::probe::{self, SystemCall};
+use handoff_sim::plan::{At, Fault, Plan, Wanted, What, Who};
+use handoff_sim::run::{RunOptions, RunReport, ledgers};
 use handoff_sim::{Span, run};
-use handoff_tests::stage::{Death, Report, compare, stage};
+use handoff_tests::stage::{Death, PACE, Report, compare, stage_before};
 
 use crate::lists::{alone, at_once, keep, listed, more_plans, scenarios, wrong_with};
 
@@ -29,7 +31,7 @@ const TRIES: u32 = 8;
 
 /// Longer than twice the liveness, so that others take a process that is stopped for one that hangs; shorter than the
 /// limits of hooks, so that it does not take itself for one.
-const STOP: Span = Span::from_millis(1500);
+const STOP: Span = Span::from_millis(PACE * 500);
 
 /// In these, real processes may come by gaps of which the simulator, with lengths of time that do not vary, knows nothing.
 const RACES: [&str; 1] = ["successor-dies-slowly-after-it-served"];
@@ -48,20 +50,21 @@ struct Base {
     name: String,
     plan: Plan,
     /// The gaps that the simulator passes in it.
-    gaps: BTreeSet<String>,
+    gaps: BTreeSet<Gap>,
 }
 
 /// A gap, and where it is struck.
+#[derive(Clone, Copy)]
 struct Place<'a> {
-    gap: String,
+    gap: Gap,
     base: &'a Base,
     in_handoff: u32,
     /// Between two system calls of the effect after it, before this one.
-    step: Option<&'static str>,
+    step: Option<SystemCall>,
 }
 
-fn simulate(plan: &Plan) -> Simulated {
-    run(&Arc::new(plan.clone()), &ledgers(), Options::default())
+fn simulate(plan: &Plan) -> RunReport {
+    run(&Arc::new(plan.clone()), &ledgers(), RunOptions::default())
 }
 
 /// What real processes can stage: the ordinary swap first, then what leaves the least to chance, what takes long last.
@@ -70,7 +73,7 @@ fn bases() -> Vec<Base> {
     let can = |(name, _): &(String, Plan)| !not_staged.contains_key(name) && !RACES.contains(&name.as_str());
     let base = |is_scenario| {
         move |(name, plan): (String, Plan)| {
-            let gaps = simulate(&plan).gaps.iter().map(gap_name).collect();
+            let gaps = simulate(&plan).gaps.into_iter().collect();
             (is_scenario, Base { name, plan, gaps })
         }
     };
@@ -87,27 +90,37 @@ fn bases() -> Vec<Base> {
 impl Base {
     /// Whether a process may die in `gap` here. A frame that is late waits in its sender: it would die with it, while the
     /// simulator has it on its way.
-    fn allows(&self, gap: &str) -> bool {
-        let is_boss = gap.starts_with("supervisor") || gap.starts_with("recovery");
+    fn allows(&self, gap: Gap) -> bool {
+        let is_supervisor = matches!(gap.role, MachineRole::Supervisor | MachineRole::Recovery);
         let is_late = |fault: &Fault| match &fault.at {
-            At::Frame { to, .. } if fault.what == What::Delay => (*to == Who::Supervisor) != is_boss,
+            At::Frame { to, .. } if fault.what == What::Delay => (*to == Who::Supervisor) != is_supervisor,
             _ => false,
         };
-        self.gaps.contains(gap) && !self.plan.faults.iter().any(is_late)
+        self.gaps.contains(&gap) && !self.plan.faults.iter().any(is_late)
     }
 }
 
-/// Every gap that the search or the simulator has seen.
-fn all_gaps(bases: &[Base]) -> BTreeSet<String> {
+/// Every gap that the search or the simulator has seen, by name.
+fn all_gaps(bases: &[Base]) -> BTreeMap<String, Gap> {
     let searched = include_str!("../../../snapshots/explored/gaps.snap");
     let is_gap = |line: &&str| line.split('.').count() == 3 && !line.contains('/');
-    let simulated = bases.iter().flat_map(|base| base.gaps.iter().cloned());
-    searched.lines().filter(is_gap).map(String::from).chain(simulated).collect()
+    let simulated = bases.iter().flat_map(|base| base.gaps.iter().copied());
+    let all = searched.lines().filter(is_gap).map(gap_of).chain(simulated);
+    all.map(|gap| (gap.to_string(), gap)).collect()
 }
 
-/// `base`, with a fault at `gap`.
-fn struck_at(base: &Plan, gap: &str, in_handoff: u32, grief: Grief) -> Plan {
-    let at: At = format!("gap {gap}").parse().unwrap();
+/// The gap that a list names.
+fn gap_of(name: &str) -> Gap {
+    match format!("gap {name}").parse() {
+        Ok(At::Gap { role, state: Wanted::This(state), before: Wanted::This(before) }) => {
+            Gap { role, state, before }
+        }
+        other => panic!("{name}: {other:?}"),
+    }
+}
+
+/// `base`, with a fault at a place.
+fn struck_at(base: &Plan, at: At, in_handoff: u32, grief: Grief) -> Plan {
     let fault = match grief {
         Grief::Dies(_) => Fault { in_handoff, ..Fault::new(at, What::Crash) },
         Grief::Stops => Fault { in_handoff, span: Some(STOP), ..Fault::new(at, What::Stop) },
@@ -118,12 +131,12 @@ fn struck_at(base: &Plan, gap: &str, in_handoff: u32, grief: Grief) -> Plan {
 }
 
 /// Where the simulator passes `gap` first: in the swap of a plan, or else in what comes before it.
-fn first_place<'a>(bases: &'a [Base], gap: &str) -> Option<Place<'a>> {
+fn first_place(bases: &[Base], gap: Gap) -> Option<Place<'_>> {
     let strikes = |base: &Base, in_handoff| {
-        let struck = simulate(&struck_at(&base.plan, gap, in_handoff, GRIEFS[0])).struck;
+        let struck = simulate(&struck_at(&base.plan, gap.into(), in_handoff, GRIEFS[0])).struck;
         struck.iter().any(|struck| struck.index == base.plan.faults.len())
     };
-    let place = |base, in_handoff| Place { gap: gap.into(), base, in_handoff, step: None };
+    let place = |base, in_handoff| Place { gap, base, in_handoff, step: None };
     let all = bases.iter().filter(|base| base.allows(gap));
     let before = bases.first().filter(|swap| swap.allows(gap)).map(|swap| (swap, 0));
     let candidates = before.into_iter().chain(all.map(|base| (base, 1)));
@@ -132,53 +145,57 @@ fn first_place<'a>(bases: &'a [Base], gap: &str) -> Option<Place<'a>> {
     candidates.into_iter().find(|(base, nth)| strikes(base, *nth)).map(|(base, nth)| place(base, nth))
 }
 
-impl Place<'_> {
+impl<'a> Place<'a> {
     /// The places between the system calls of the effect after this one.
-    fn steps(&self) -> Vec<Place<'_>> {
-        let effect = self.gap.rsplit_once(".before-").map_or("", |(_, effect)| effect);
-        let step = |step: &&'static str| Place {
-            gap: self.gap.clone(),
-            base: self.base,
-            in_handoff: self.in_handoff,
-            step: Some(step),
-        };
-        probe::steps(effect).iter().map(step).collect()
+    fn steps(self) -> impl Iterator<Item = Place<'a>> {
+        let steps = self.gap.before.map_or(&[][..], probe::steps);
+        steps.iter().map(move |step| Place { step: Some(*step), ..self })
     }
 
     fn name(&self) -> String {
-        self.step.map_or(self.gap.clone(), |step| format!("{}/{step}", self.gap))
+        self.step.map_or(self.gap.to_string(), |step| format!("{}/{step}", self.gap))
     }
 
     /// The place in the simulator, to which an effect is one: before it, or after it.
-    fn simulated(&self) -> String {
-        let effect = self.gap.rsplit_once(".before-").map_or("", |(_, effect)| effect);
-        let after = match (effect, self.step) {
-            ("Spawn", Some("exec" | "watch")) => "supervisor.await-spawn.before-PersistUnderWay",
-            ("PersistUnderWay", Some("sync")) => "supervisor.await-warmed.*",
-            ("PersistCommitted", Some("sync")) => "supervisor.await-committed.*",
-            ("PersistOver", Some("sync")) => "supervisor.await-noted.*",
-            ("Note", Some("sync")) => "recovery.await-noted.*",
-            _ => &self.gap,
-        };
-        after.into()
+    fn simulated(&self) -> At {
+        let in_state = |role, state| At::Gap { role, state: Wanted::This(state), before: Wanted::Any };
+        match (self.gap.before, self.step) {
+            (Some(EffectName::Spawn), Some(SystemCall::Exec | SystemCall::Watch)) => {
+                let before = Some(EffectName::PersistUnderWay);
+                Gap { role: MachineRole::Supervisor, state: StateName::AwaitSpawn, before }.into()
+            }
+            (Some(EffectName::PersistUnderWay), Some(SystemCall::Sync)) => {
+                in_state(MachineRole::Supervisor, StateName::AwaitWarmed)
+            }
+            (Some(EffectName::PersistCommitted), Some(SystemCall::Sync)) => {
+                in_state(MachineRole::Supervisor, StateName::AwaitCommitted)
+            }
+            (Some(EffectName::PersistOver), Some(SystemCall::Sync)) => {
+                in_state(MachineRole::Supervisor, StateName::AwaitNoted)
+            }
+            (Some(EffectName::Note), Some(SystemCall::Sync)) => {
+                in_state(MachineRole::Recovery, StateName::AwaitNoted)
+            }
+            _ => self.gap.into(),
+        }
     }
 
     /// Strikes on both arms. With how many lengths of time the simulator says the same as reality.
     fn same_end(&self, grief: Grief) -> Result<u64, Vec<String>> {
         let name = format!("{}, {grief:?}, in {}", self.name(), self.base.name);
-        let with = |gap: &str| struck_at(&self.base.plan, gap, self.in_handoff, grief);
+        let with = |at: At| struck_at(&self.base.plan, at, self.in_handoff, grief);
         let death = if let Grief::Dies(death) = grief { death } else { Death::Kill };
-        let plan = with(&self.simulated());
+        let plan = with(self.simulated());
+        let staged = || stage_before(&with(self.gap.into()), self.step, death);
         let strikes = |real: &Report| !real.missed.iter().any(|missed| missed.ends_with(&self.name()));
-        let mut real = stage(&with(&self.name()), death);
+        let mut real = staged();
         for _ in 1..TRIES {
             // Usually nobody says that it lives before something happens.
-            let early = real.struck_at.as_ref().is_some_and(|event| event.ends_with("Heartbeat"));
-            let is_elsewhere = early && self.gap.ends_with(".after");
+            let is_elsewhere = self.gap.before.is_none() && real.struck_at.is_some_and(compare::is_heartbeat);
             if strikes(&real) && !is_elsewhere && !compare::is_starved(&plan, &real) {
                 break;
             }
-            real = stage(&with(&self.name()), death);
+            real = staged();
         }
         if !strikes(&real) {
             return Err(vec![format!("{name}: real processes do not come by there")]);
@@ -194,19 +211,15 @@ impl Place<'_> {
 fn whoever_dies_or_stops_in_a_gap_leaves_what_the_simulator_says() {
     let bases = bases();
     let all = all_gaps(&bases);
-    let places: Vec<Place<'_>> = all.iter().filter_map(|gap| first_place(&bases, gap)).collect();
-    let places: Vec<Place<'_>> = places
-        .iter()
-        .flat_map(|place| {
-            std::iter::once(Place { step: None, gap: place.gap.clone(), ..*place }).chain(place.steps())
-        })
-        .collect();
+    let places = all.values().filter_map(|gap| first_place(&bases, *gap));
+    let places: Vec<Place<'_>> =
+        places.flat_map(|place| std::iter::once(place).chain(place.steps())).collect();
     let listed = listed(NOT_STAGED);
     // The simulator can win any race, and knows nothing of system calls.
     let is_race =
         |name: &str| listed.get(name).is_some_and(|why| why.starts_with("A race") || name.contains('/'));
     let names = places.iter().map(Place::name).filter(|name| !is_race(name)).collect();
-    let all = all.into_iter().chain(places.iter().map(Place::name)).collect();
+    let all = all.into_keys().chain(places.iter().map(Place::name)).collect();
     let mut problems = wrong_with(NOT_STAGED, &all, &names);
 
     let only = std::env::var("HANDOFF_GAP");

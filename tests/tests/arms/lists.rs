@@ -13,7 +13,7 @@ use handoff_tests::stage::compare::simulate;
 use handoff_tests::stage::{Report, real_times};
 
 /// How many worlds there are at once: they mostly wait.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 16;
 
 /// Both suites at once would be too much for the limits of time in their plans.
 static STAGE: Mutex<()> = Mutex::new(());

@@ -68,12 +68,10 @@ fn a_scenario_leaves_the_same_trace_on_real_processes() {
     let _stage = alone();
     let start = Instant::now();
     let results = at_once(&staged, |(name, plan)| same_on_both(name, plan));
-    let again = results.iter().filter(|result| matches!(result, Ok(2..))).count();
-    println!(
-        "{} scenarios on both arms in {:?}, {again} of them not in the first try",
-        staged.len(),
-        start.elapsed()
-    );
+    let again = staged.iter().zip(&results).filter(|(_, result)| matches!(result, Ok(2..)));
+    let again: Vec<_> = again.map(|((name, _), result)| (name, result.as_ref().ok())).collect();
+    let (all, took) = (staged.len(), start.elapsed());
+    println!("{all} scenarios on both arms in {took:?}; not in the first try: {again:?}");
     problems.extend(results.into_iter().filter_map(Result::err).flatten());
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }

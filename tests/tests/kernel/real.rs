@@ -1,4 +1,4 @@
-//! The real arm: processes of their own (`src/bin/puppet.rs`), `flock(2)`, Unix sockets.
+//! The real arm: processes of their own (`src/bin/worker.rs`), `flock(2)`, Unix sockets.
 //!
 //! A call returns when the system call has. Whatever comes of a story, its processes end with it.
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
@@ -24,10 +24,10 @@ use tempfile::TempDir;
 use crate::stage::{End, Failed, Heard, Kernel, Proc, Sent, Visit};
 
 pub(crate) struct Real {
-    puppets: Vec<Puppet>,
-    strings: UnixListener,
+    workers: Vec<Worker>,
+    commands: UnixListener,
     /// Where the listening socket is, or is to be.
-    door: String,
+    address: String,
     clients: Vec<Client>,
     dir: TempDir,
 }
@@ -37,10 +37,10 @@ enum Client {
     Tcp(TcpStream),
 }
 
-struct Puppet {
+struct Worker {
     watch: Watch,
     child: Option<Child>,
-    strings: BufReader<UnixStream>,
+    commands: BufReader<UnixStream>,
 }
 
 impl Real {
@@ -49,69 +49,69 @@ impl Real {
         set_child_subreaper(true).unwrap();
         let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
         let dir = tempfile::Builder::new().permissions(private).tempdir().unwrap();
-        let strings = UnixListener::bind(dir.path().join("strings")).unwrap();
-        let door = format!("unix:{}", dir.path().join("door").display());
-        Real { puppets: Vec::new(), strings, door, clients: Vec::new(), dir }
+        let commands = UnixListener::bind(dir.path().join("commands")).unwrap();
+        let address = format!("unix:{}", dir.path().join("listener").display());
+        Real { workers: Vec::new(), commands, address, clients: Vec::new(), dir }
     }
 
     /// The same, with the listening socket on the loopback interface.
     pub(crate) fn over_tcp() -> Real {
         // Nobody listens there when this returns.
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        Real { door: free.to_string(), ..Real::new() }
+        Real { address: free.to_string(), ..Real::new() }
     }
 
-    /// Whoever calls next: who it is, and its strings.
-    fn take_strings(&mut self, number: usize) -> (ProcessId, BufReader<UnixStream>) {
-        let (stream, _) = self.strings.accept().unwrap();
+    /// The worker that connects next, and the connection over which its commands go.
+    fn take_commands(&mut self, number: usize) -> (ProcessId, BufReader<UnixStream>) {
+        let (stream, _) = self.commands.accept().unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let mut strings = BufReader::new(stream);
+        let mut commands = BufReader::new(stream);
         let mut line = String::new();
-        strings.read_line(&mut line).unwrap();
+        commands.read_line(&mut line).unwrap();
         let (caller, pid) = line.trim().split_once(' ').unwrap();
         assert_eq!(caller, number.to_string(), "somebody else called");
         let pid = pid.parse().unwrap();
-        (ProcessId { pid, start_time: start_time_of(pid).unwrap().unwrap() }, strings)
+        (ProcessId { pid, start_time: start_time_of(pid).unwrap().unwrap() }, commands)
     }
 
-    fn tell(&mut self, who: Proc, line: &str) {
-        writeln!(self.puppets[who.0].strings.get_mut(), "{line}").unwrap();
+    fn tell(&mut self, process: Proc, line: &str) {
+        writeln!(self.workers[process.0].commands.get_mut(), "{line}").unwrap();
     }
 
     /// Lets a process do something: its answer.
-    fn ask(&mut self, who: Proc, line: &str) -> String {
-        self.tell(who, line);
+    fn ask(&mut self, process: Proc, line: &str) -> String {
+        self.tell(process, line);
         let mut answer = String::new();
-        let count = self.puppets[who.0].strings.read_line(&mut answer).unwrap();
-        assert!(count > 0, "{who:?} has died over {line:?}");
+        let count = self.workers[process.0].commands.read_line(&mut answer).unwrap();
+        assert!(count > 0, "{process:?} has died over {line:?}");
         answer.trim().into()
     }
 
-    fn does(&mut self, who: Proc, line: &str) -> bool {
-        self.ask(who, line) == "yes"
+    fn does(&mut self, process: Proc, line: &str) -> bool {
+        self.ask(process, line) == "yes"
     }
 
-    fn id(&self, who: Proc) -> ProcessId {
-        self.puppets[who.0].watch.id()
+    fn id(&self, process: Proc) -> ProcessId {
+        self.workers[process.0].watch.id()
     }
 
     fn proc_of(&self, pid: u32) -> Option<Proc> {
-        self.puppets.iter().position(|puppet| puppet.watch.id().pid == pid).map(Proc)
+        self.workers.iter().position(|worker| worker.watch.id().pid == pid).map(Proc)
     }
 }
 
 impl Client {
-    fn connect(door: &str) -> Result<Client, Failed> {
+    fn connect(address: &str) -> Result<Client, Failed> {
         /// A connect to a queue that is full is not answered; any other is, at once.
         const LONG: Duration = Duration::from_secs(2);
-        if let Some(path) = door.strip_prefix("unix:") {
+        if let Some(path) = address.strip_prefix("unix:") {
             return match control::connect(Path::new(path)).unwrap() {
                 Connect::Connected(stream) => Ok(Client::Unix(stream)),
                 Connect::NotThere => Err(Failed::Refused),
                 Connect::Retry => Err(Failed::QueueFull),
             };
         }
-        match TcpStream::connect_timeout(&door.parse().unwrap(), LONG) {
+        match TcpStream::connect_timeout(&address.parse().unwrap(), LONG) {
             Ok(stream) => {
                 stream.set_nonblocking(true).unwrap();
                 Ok(Client::Tcp(stream))
@@ -123,7 +123,7 @@ impl Client {
     }
 }
 
-impl Drop for Puppet {
+impl Drop for Worker {
     fn drop(&mut self) {
         let _ = self.watch.signal(Signal::SIGKILL);
         match &mut self.child {
@@ -136,44 +136,44 @@ impl Drop for Puppet {
 
 impl Kernel for Real {
     fn spawn(&mut self) -> Proc {
-        let number = self.puppets.len();
-        let mut command = Command::new(Bin::Puppet.path());
-        command.arg(self.dir.path().join("strings")).arg(number.to_string()).arg(self.dir.path());
+        let number = self.workers.len();
+        let mut command = Command::new(Bin::Worker.path());
+        command.arg(self.dir.path().join("commands")).arg(number.to_string()).arg(self.dir.path());
         let child = command.spawn().unwrap();
-        let (id, strings) = self.take_strings(number);
-        self.puppets.push(Puppet { watch: Watch::other(id).unwrap(), child: Some(child), strings });
+        let (id, commands) = self.take_commands(number);
+        self.workers.push(Worker { watch: Watch::other(id).unwrap(), child: Some(child), commands });
         Proc(number)
     }
     fn fork(&mut self, parent: Proc) -> Proc {
-        let number = self.puppets.len();
+        let number = self.workers.len();
         let forked = self.ask(parent, &format!("fork {number}"));
-        let (id, strings) = self.take_strings(number);
+        let (id, commands) = self.take_commands(number);
         assert_eq!(forked, id.pid.to_string());
-        self.puppets.push(Puppet { watch: Watch::other(id).unwrap(), child: None, strings });
+        self.workers.push(Worker { watch: Watch::other(id).unwrap(), child: None, commands });
         Proc(number)
     }
-    fn exec(&mut self, who: Proc) {
-        self.tell(who, &format!("exec {}", who.0));
-        let (id, strings) = self.take_strings(who.0);
-        assert_eq!(id, self.id(who), "it is the same process");
-        self.puppets[who.0].strings = strings;
+    fn exec(&mut self, process: Proc) {
+        self.tell(process, &format!("exec {}", process.0));
+        let (id, commands) = self.take_commands(process.0);
+        assert_eq!(id, self.id(process), "it is the same process");
+        self.workers[process.0].commands = commands;
     }
-    fn kill(&mut self, who: Proc) {
-        self.puppets[who.0].watch.signal(Signal::SIGKILL).unwrap();
+    fn kill(&mut self, process: Proc) {
+        self.workers[process.0].watch.signal(Signal::SIGKILL).unwrap();
     }
-    fn stop(&mut self, who: Proc) {
-        self.puppets[who.0].watch.signal(Signal::SIGSTOP).unwrap();
-        let pid = self.id(who).pid;
+    fn stop(&mut self, process: Proc) {
+        self.workers[process.0].watch.signal(Signal::SIGSTOP).unwrap();
+        let pid = self.id(process).pid;
         until("it is stopped", || processes::is_stopped(pid));
     }
-    fn go_on(&mut self, who: Proc) {
-        self.puppets[who.0].watch.signal(Signal::SIGCONT).unwrap();
+    fn go_on(&mut self, process: Proc) {
+        self.workers[process.0].watch.signal(Signal::SIGCONT).unwrap();
     }
-    fn has_ended(&mut self, who: Proc) -> bool {
-        self.puppets[who.0].watch.ended().unwrap().is_some()
+    fn has_ended(&mut self, process: Proc) -> bool {
+        self.workers[process.0].watch.ended().unwrap().is_some()
     }
-    fn identity(&mut self, who: Proc) -> Option<ProcessId> {
-        let id = self.id(who);
+    fn identity(&mut self, process: Proc) -> Option<ProcessId> {
+        let id = self.id(process);
         let ended = !processes::lives(id.pid) || start_time_of(id.pid).unwrap() != Some(id.start_time);
         (!ended).then_some(id)
     }
@@ -181,36 +181,36 @@ impl Kernel for Real {
         sleep(Duration::from_millis(1));
     }
 
-    fn try_lock(&mut self, who: Proc) -> bool {
-        self.does(who, "lock")
+    fn try_lock(&mut self, process: Proc) -> bool {
+        self.does(process, "lock")
     }
-    fn unlock(&mut self, who: Proc) {
-        assert!(self.does(who, "unlock"));
+    fn unlock(&mut self, process: Proc) {
+        assert!(self.does(process, "unlock"));
     }
-    fn close_duplicate(&mut self, who: Proc) {
-        assert!(self.does(who, "close-duplicate"));
+    fn close_duplicate(&mut self, process: Proc) {
+        assert!(self.does(process, "close-duplicate"));
     }
 
-    fn bind(&mut self, who: Proc) {
-        assert!(self.does(who, "bind"));
+    fn bind(&mut self, process: Proc) {
+        assert!(self.does(process, "bind"));
     }
-    fn take_path(&mut self, who: Proc) {
-        assert!(self.does(who, "take-path"));
+    fn take_path(&mut self, process: Proc) {
+        assert!(self.does(process, "take-path"));
     }
-    fn connect(&mut self, who: Proc, to: Option<Proc>) -> Result<End, Failed> {
+    fn connect(&mut self, process: Proc, to: Option<Proc>) -> Result<End, Failed> {
         let to = to.map_or("path".into(), |to| self.id(to).pid.to_string());
-        match &self.ask(who, &format!("connect {to}"))[..] {
+        match &self.ask(process, &format!("connect {to}"))[..] {
             "refused" => Err(Failed::Refused),
             "full" => Err(Failed::QueueFull),
-            link => Ok(End { who, link: link.parse().unwrap() }),
+            link => Ok(End { process, link: link.parse().unwrap() }),
         }
     }
-    fn accept(&mut self, who: Proc) -> Option<End> {
-        self.ask(who, "accept").parse().ok().map(|link| End { who, link })
+    fn accept(&mut self, process: Proc) -> Option<End> {
+        self.ask(process, "accept").parse().ok().map(|link| End { process, link })
     }
 
     fn peer(&mut self, end: End) -> Option<Proc> {
-        let pid = self.ask(end.who, &format!("peer {}", end.link));
+        let pid = self.ask(end.process, &format!("peer {}", end.link));
         self.proc_of(pid.parse().unwrap())
     }
     fn send(&mut self, end: End, message: &Message) -> Sent {
@@ -218,7 +218,7 @@ impl Kernel for Real {
     }
     fn send_bytes(&mut self, end: End, bytes: &[u8]) -> Sent {
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        match &self.ask(end.who, &format!("send {} {hex}", end.link))[..] {
+        match &self.ask(end.process, &format!("send {} {hex}", end.link))[..] {
             "sent" => Sent::Yes,
             "full" => Sent::BufferFull,
             _ => Sent::Broken,
@@ -226,7 +226,7 @@ impl Kernel for Real {
     }
     fn read(&mut self, end: End, wait: bool) -> Heard {
         let wait = if wait { "wait" } else { "look" };
-        match &self.ask(end.who, &format!("read {} {wait}", end.link))[..] {
+        match &self.ask(end.process, &format!("read {} {wait}", end.link))[..] {
             "nothing" => Heard::Nothing,
             "closed" => Heard::Closed,
             "reset" => Heard::Reset,
@@ -235,28 +235,28 @@ impl Kernel for Real {
         }
     }
     fn wait_readable(&mut self, end: End) {
-        assert!(self.does(end.who, &format!("wait-readable {}", end.link)));
+        assert!(self.does(end.process, &format!("wait-readable {}", end.link)));
     }
     fn close(&mut self, end: End) {
-        assert!(self.does(end.who, &format!("close {}", end.link)));
+        assert!(self.does(end.process, &format!("close {}", end.link)));
     }
 
-    fn listen(&mut self, who: Proc) {
-        let door = format!("listen {}", self.door);
-        self.door = self.ask(who, &door);
+    fn listen(&mut self, process: Proc) {
+        let address = format!("listen {}", self.address);
+        self.address = self.ask(process, &address);
     }
-    fn close_listener(&mut self, who: Proc) {
-        assert!(self.does(who, "close-listener"));
+    fn close_listener(&mut self, process: Proc) {
+        assert!(self.does(process, "close-listener"));
     }
     fn give_listener(&mut self, from: End) {
-        assert!(self.does(from.who, &format!("give-listener {}", from.link)));
+        assert!(self.does(from.process, &format!("give-listener {}", from.link)));
     }
     fn receive_listener(&mut self, to: End) {
-        assert!(self.does(to.who, &format!("receive-listener {}", to.link)));
+        assert!(self.does(to.process, &format!("receive-listener {}", to.link)));
     }
     fn knock(&mut self) -> Result<Visit, Failed> {
         let name = self.clients.len() as u32;
-        let client = Client::connect(&self.door)?;
+        let client = Client::connect(&self.address)?;
         match &client {
             Client::Unix(stream) => (&*stream).write_all(&name.to_le_bytes()).unwrap(),
             Client::Tcp(stream) => (&*stream).write_all(&name.to_le_bytes()).unwrap(),
@@ -264,8 +264,8 @@ impl Kernel for Real {
         self.clients.push(client);
         Ok(Visit(name.into()))
     }
-    fn answer(&mut self, who: Proc) -> Option<Visit> {
-        self.ask(who, "answer").parse().ok().map(Visit)
+    fn answer(&mut self, process: Proc) -> Option<Visit> {
+        self.ask(process, "answer").parse().ok().map(Visit)
     }
     fn is_hung_up(&mut self, visit: Visit) -> bool {
         let read = match &self.clients[visit.0 as usize] {

@@ -15,8 +15,8 @@ impl Simulated {
         Simulated { machine: Bare::new(seed), pids: Vec::new() }
     }
 
-    fn pid(&self, who: Proc) -> u32 {
-        self.pids[who.0]
+    fn pid(&self, process: Proc) -> u32 {
+        self.pids[process.0]
     }
 
     fn known(&mut self, pid: u32) -> Proc {
@@ -34,66 +34,66 @@ impl Kernel for Simulated {
         let pid = self.machine.fork(self.pid(parent));
         self.known(pid)
     }
-    fn exec(&mut self, who: Proc) {
-        self.machine.exec(self.pid(who));
+    fn exec(&mut self, process: Proc) {
+        self.machine.exec(self.pid(process));
     }
-    fn kill(&mut self, who: Proc) {
-        self.machine.kill(self.pid(who));
+    fn kill(&mut self, process: Proc) {
+        self.machine.kill(self.pid(process));
     }
-    fn stop(&mut self, who: Proc) {
-        self.machine.stop(self.pid(who));
+    fn stop(&mut self, process: Proc) {
+        self.machine.stop(self.pid(process));
     }
-    fn go_on(&mut self, who: Proc) {
-        self.machine.go_on(self.pid(who));
+    fn go_on(&mut self, process: Proc) {
+        self.machine.go_on(self.pid(process));
     }
-    fn has_ended(&mut self, who: Proc) -> bool {
-        self.machine.has_ended(self.pid(who))
+    fn has_ended(&mut self, process: Proc) -> bool {
+        self.machine.has_ended(self.pid(process))
     }
-    fn identity(&mut self, who: Proc) -> Option<ProcessId> {
-        self.machine.identity(self.pid(who))
+    fn identity(&mut self, process: Proc) -> Option<ProcessId> {
+        self.machine.identity(self.pid(process))
     }
     fn pass(&mut self) {
         self.machine.pass(1000);
     }
 
-    fn try_lock(&mut self, who: Proc) -> bool {
-        self.machine.try_lock(self.pid(who))
+    fn try_lock(&mut self, process: Proc) -> bool {
+        self.machine.try_lock(self.pid(process))
     }
-    fn unlock(&mut self, who: Proc) {
-        self.machine.unlock(self.pid(who));
+    fn unlock(&mut self, process: Proc) {
+        self.machine.unlock(self.pid(process));
     }
     fn close_duplicate(&mut self, _: Proc) {
         // A process has one descriptor of its directory here.
     }
 
-    fn bind(&mut self, who: Proc) {
-        self.machine.bind(self.pid(who));
+    fn bind(&mut self, process: Proc) {
+        self.machine.bind(self.pid(process));
     }
-    fn take_path(&mut self, who: Proc) {
-        self.machine.take_path(self.pid(who));
+    fn take_path(&mut self, process: Proc) {
+        self.machine.take_path(self.pid(process));
     }
-    fn connect(&mut self, who: Proc, to: Option<Proc>) -> Result<End, Failed> {
-        let link = self.machine.connect(self.pid(who), to.map(|to| self.pid(to)));
-        link.map(|link| End { who, link }).ok_or(Failed::Refused)
+    fn connect(&mut self, process: Proc, to: Option<Proc>) -> Result<End, Failed> {
+        let link = self.machine.connect(self.pid(process), to.map(|to| self.pid(to)));
+        link.map(|link| End { process, link }).ok_or(Failed::Refused)
     }
-    fn accept(&mut self, who: Proc) -> Option<End> {
-        self.machine.accept(self.pid(who)).map(|link| End { who, link })
+    fn accept(&mut self, process: Proc) -> Option<End> {
+        self.machine.accept(self.pid(process)).map(|link| End { process, link })
     }
 
     fn peer(&mut self, end: End) -> Option<Proc> {
-        let peer = self.machine.peer(end.link, self.pid(end.who))?;
+        let peer = self.machine.peer(end.link, self.pid(end.process))?;
         self.pids.iter().position(|pid| *pid == peer).map(Proc)
     }
     fn send(&mut self, end: End, message: &Message) -> Sent {
-        self.machine.send(end.link, self.pid(end.who), message);
+        self.machine.send(end.link, self.pid(end.process), message);
         Sent::Yes
     }
     fn send_bytes(&mut self, end: End, bytes: &[u8]) -> Sent {
-        self.machine.send_bytes(end.link, self.pid(end.who), bytes);
+        self.machine.send_bytes(end.link, self.pid(end.process), bytes);
         Sent::Yes
     }
     fn read(&mut self, end: End, _: bool) -> Heard {
-        match self.machine.read(end.link, self.pid(end.who)) {
+        match self.machine.read(end.link, self.pid(end.process)) {
             None => Heard::Nothing,
             Some(Ok(Message::Refused { error })) => Heard::Frame(error.parse().unwrap()),
             Some(Ok(other)) => panic!("nobody has sent {other:?}"),
@@ -103,23 +103,23 @@ impl Kernel for Simulated {
         }
     }
     fn wait_readable(&mut self, end: End) {
-        self.machine.wait_readable(end.link, self.pid(end.who));
+        self.machine.wait_readable(end.link, self.pid(end.process));
     }
     fn close(&mut self, end: End) {
-        self.machine.close(end.link, self.pid(end.who));
+        self.machine.close(end.link, self.pid(end.process));
     }
 
-    fn listen(&mut self, who: Proc) {
-        self.machine.listen(self.pid(who));
+    fn listen(&mut self, process: Proc) {
+        self.machine.listen(self.pid(process));
     }
-    fn close_listener(&mut self, who: Proc) {
-        self.machine.close_listener(self.pid(who));
+    fn close_listener(&mut self, process: Proc) {
+        self.machine.close_listener(self.pid(process));
     }
     fn give_listener(&mut self, _: End) {
         // It comes with the message that it is received with.
     }
     fn receive_listener(&mut self, to: End) {
-        self.machine.receive_listener(self.pid(to.who));
+        self.machine.receive_listener(self.pid(to.process));
     }
     fn knock(&mut self) -> Result<Visit, Failed> {
         self.machine.knock().map(Visit).map_err(|busy| match busy {
@@ -127,8 +127,8 @@ impl Kernel for Simulated {
             Busy::Full => Failed::QueueFull,
         })
     }
-    fn answer(&mut self, who: Proc) -> Option<Visit> {
-        self.machine.answer(self.pid(who)).map(Visit)
+    fn answer(&mut self, process: Proc) -> Option<Visit> {
+        self.machine.answer(self.pid(process)).map(Visit)
     }
     fn is_hung_up(&mut self, visit: Visit) -> bool {
         self.machine.is_hung_up(visit.0)

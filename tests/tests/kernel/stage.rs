@@ -12,7 +12,7 @@ pub(crate) struct Proc(pub usize);
 /// A process's end of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct End {
-    pub who: Proc,
+    pub process: Proc,
     pub link: u64,
 }
 
@@ -56,23 +56,23 @@ pub(crate) enum Sent {
 pub(crate) trait Kernel {
     fn spawn(&mut self) -> Proc;
     fn fork(&mut self, parent: Proc) -> Proc;
-    fn exec(&mut self, who: Proc);
-    fn kill(&mut self, who: Proc);
-    fn stop(&mut self, who: Proc);
-    fn go_on(&mut self, who: Proc);
-    fn has_ended(&mut self, who: Proc) -> bool;
-    fn identity(&mut self, who: Proc) -> Option<ProcessId>;
+    fn exec(&mut self, process: Proc);
+    fn kill(&mut self, process: Proc);
+    fn stop(&mut self, process: Proc);
+    fn go_on(&mut self, process: Proc);
+    fn has_ended(&mut self, process: Proc) -> bool;
+    fn identity(&mut self, process: Proc) -> Option<ProcessId>;
     /// About a millisecond passes.
     fn pass(&mut self);
 
-    fn try_lock(&mut self, who: Proc) -> bool;
-    fn unlock(&mut self, who: Proc);
-    fn close_duplicate(&mut self, who: Proc);
+    fn try_lock(&mut self, process: Proc) -> bool;
+    fn unlock(&mut self, process: Proc);
+    fn close_duplicate(&mut self, process: Proc);
 
-    fn bind(&mut self, who: Proc);
-    fn take_path(&mut self, who: Proc);
-    fn connect(&mut self, who: Proc, to: Option<Proc>) -> Result<End, Failed>;
-    fn accept(&mut self, who: Proc) -> Option<End>;
+    fn bind(&mut self, process: Proc);
+    fn take_path(&mut self, process: Proc);
+    fn connect(&mut self, process: Proc, to: Option<Proc>) -> Result<End, Failed>;
+    fn accept(&mut self, process: Proc) -> Option<End>;
 
     fn peer(&mut self, end: End) -> Option<Proc>;
     fn send(&mut self, end: End, message: &Message) -> Sent;
@@ -81,12 +81,12 @@ pub(crate) trait Kernel {
     fn wait_readable(&mut self, end: End);
     fn close(&mut self, end: End);
 
-    fn listen(&mut self, who: Proc);
-    fn close_listener(&mut self, who: Proc);
+    fn listen(&mut self, process: Proc);
+    fn close_listener(&mut self, process: Proc);
     fn give_listener(&mut self, from: End);
     fn receive_listener(&mut self, to: End);
     fn knock(&mut self) -> Result<Visit, Failed>;
-    fn answer(&mut self, who: Proc) -> Option<Visit>;
+    fn answer(&mut self, process: Proc) -> Option<Visit>;
     fn is_hung_up(&mut self, visit: Visit) -> bool;
     /// Who called `listen`, as a client sees it. Only Linux tells.
     fn who_listens(&mut self, visit: Visit) -> Option<Proc>;
@@ -109,12 +109,12 @@ impl<'a> Stage<'a> {
         Stage { kernel, told: Vec::new(), outcome: Vec::new() }
     }
 
-    fn note(&mut self, who: Proc, what: &str) {
-        self.told.push(format!("{} {what}", name(who)));
+    fn note(&mut self, process: Proc, what: &str) {
+        self.told.push(format!("{} {what}", name(process)));
     }
 
-    fn tell<T: Debug>(&mut self, who: Proc, what: &str, found: T) -> T {
-        self.told.push(format!("{} {what}: {found:?}", name(who)));
+    fn tell<T: Debug>(&mut self, process: Proc, what: &str, found: T) -> T {
+        self.told.push(format!("{} {what}: {found:?}", name(process)));
         found
     }
 
@@ -126,9 +126,9 @@ impl<'a> Stage<'a> {
 
     pub(crate) fn processes<const N: usize>(&mut self) -> [Proc; N] {
         std::array::from_fn(|_| {
-            let who = self.kernel.spawn();
-            self.note(who, "starts");
-            who
+            let process = self.kernel.spawn();
+            self.note(process, "starts");
+            process
         })
     }
 
@@ -138,42 +138,42 @@ impl<'a> Stage<'a> {
         child
     }
 
-    pub(crate) fn exec(&mut self, who: Proc) {
-        self.note(who, "executes another program");
-        self.kernel.exec(who);
+    pub(crate) fn exec(&mut self, process: Proc) {
+        self.note(process, "executes another program");
+        self.kernel.exec(process);
     }
 
     /// Kills a process: it may not have ended yet.
-    pub(crate) fn kill(&mut self, who: Proc) {
-        self.note(who, "is killed");
-        self.kernel.kill(who);
+    pub(crate) fn kill(&mut self, process: Proc) {
+        self.note(process, "is killed");
+        self.kernel.kill(process);
     }
 
     /// Kills it, and waits until it has ended.
-    pub(crate) fn end(&mut self, who: Proc) {
-        self.kill(who);
-        self.until("it has ended", |stage| stage.kernel.has_ended(who));
-        self.note(who, "has ended");
+    pub(crate) fn end(&mut self, process: Proc) {
+        self.kill(process);
+        self.until("it has ended", |stage| stage.kernel.has_ended(process));
+        self.note(process, "has ended");
     }
 
-    pub(crate) fn stop(&mut self, who: Proc) {
-        self.note(who, "is stopped");
-        self.kernel.stop(who);
+    pub(crate) fn stop(&mut self, process: Proc) {
+        self.note(process, "is stopped");
+        self.kernel.stop(process);
     }
 
-    pub(crate) fn go_on(&mut self, who: Proc) {
-        self.note(who, "goes on");
-        self.kernel.go_on(who);
+    pub(crate) fn go_on(&mut self, process: Proc) {
+        self.note(process, "goes on");
+        self.kernel.go_on(process);
     }
 
-    pub(crate) fn has_ended(&mut self, who: Proc) -> bool {
-        let ended = self.kernel.has_ended(who);
-        self.tell(who, "has ended", ended)
+    pub(crate) fn has_ended(&mut self, process: Proc) -> bool {
+        let ended = self.kernel.has_ended(process);
+        self.tell(process, "has ended", ended)
     }
 
-    pub(crate) fn identity(&mut self, who: Proc) -> Option<ProcessId> {
-        let id = self.kernel.identity(who);
-        self.note(who, if id.is_some() { "tells who it is" } else { "is nobody" });
+    pub(crate) fn identity(&mut self, process: Proc) -> Option<ProcessId> {
+        let id = self.kernel.identity(process);
+        self.note(process, if id.is_some() { "tells who it is" } else { "is nobody" });
         id
     }
 
@@ -193,54 +193,54 @@ impl<'a> Stage<'a> {
         panic!("waited in vain: {what}");
     }
 
-    pub(crate) fn try_lock(&mut self, who: Proc) -> bool {
-        let got = self.kernel.try_lock(who);
-        self.tell(who, "tries the lock", got)
+    pub(crate) fn try_lock(&mut self, process: Proc) -> bool {
+        let got = self.kernel.try_lock(process);
+        self.tell(process, "tries the lock", got)
     }
 
     /// Tries the lock until it is granted.
-    pub(crate) fn lock(&mut self, who: Proc) {
-        self.until("the lock is free", |stage| stage.kernel.try_lock(who));
-        self.note(who, "has got the lock");
+    pub(crate) fn lock(&mut self, process: Proc) {
+        self.until("the lock is free", |stage| stage.kernel.try_lock(process));
+        self.note(process, "has got the lock");
     }
 
-    pub(crate) fn unlock(&mut self, who: Proc) {
-        self.note(who, "unlocks");
-        self.kernel.unlock(who);
+    pub(crate) fn unlock(&mut self, process: Proc) {
+        self.note(process, "unlocks");
+        self.kernel.unlock(process);
     }
 
-    pub(crate) fn close_duplicate(&mut self, who: Proc) {
-        self.note(who, "closes a duplicate of its descriptor");
-        self.kernel.close_duplicate(who);
+    pub(crate) fn close_duplicate(&mut self, process: Proc) {
+        self.note(process, "closes a duplicate of its descriptor");
+        self.kernel.close_duplicate(process);
     }
 
-    pub(crate) fn bind(&mut self, who: Proc) {
-        self.note(who, "listens beside the path");
-        self.kernel.bind(who);
+    pub(crate) fn bind(&mut self, process: Proc) {
+        self.note(process, "listens beside the path");
+        self.kernel.bind(process);
     }
 
-    pub(crate) fn take_path(&mut self, who: Proc) {
-        self.note(who, "takes the path");
-        self.kernel.take_path(who);
+    pub(crate) fn take_path(&mut self, process: Proc) {
+        self.note(process, "takes the path");
+        self.kernel.take_path(process);
     }
 
     /// Connects to the control path.
-    pub(crate) fn connect(&mut self, who: Proc) -> Result<End, Failed> {
-        let end = self.kernel.connect(who, None);
-        self.tell(who, "connects to the path", end.map(|_| ()).err());
+    pub(crate) fn connect(&mut self, process: Proc) -> Result<End, Failed> {
+        let end = self.kernel.connect(process, None);
+        self.tell(process, "connects to the path", end.map(|_| ()).err());
         end
     }
 
     /// Connects to the socket of `to`.
-    pub(crate) fn connect_to(&mut self, who: Proc, to: Proc) -> Result<End, Failed> {
-        let end = self.kernel.connect(who, Some(to));
-        self.tell(who, &format!("connects to {}", name(to)), end.map(|_| ()).err());
+    pub(crate) fn connect_to(&mut self, process: Proc, to: Proc) -> Result<End, Failed> {
+        let end = self.kernel.connect(process, Some(to));
+        self.tell(process, &format!("connects to {}", name(to)), end.map(|_| ()).err());
         end
     }
 
-    pub(crate) fn accept(&mut self, who: Proc) -> Option<End> {
-        let end = self.kernel.accept(who);
-        self.tell(who, "accepts", end.is_some());
+    pub(crate) fn accept(&mut self, process: Proc) -> Option<End> {
+        let end = self.kernel.accept(process);
+        self.tell(process, "accepts", end.is_some());
         end
     }
 
@@ -253,20 +253,20 @@ impl<'a> Stage<'a> {
 
     pub(crate) fn peer(&mut self, end: End) -> Option<Proc> {
         let peer = self.kernel.peer(end);
-        self.tell(end.who, "sees at the other end", peer)
+        self.tell(end.process, "sees at the other end", peer)
     }
 
     /// Sends frame `tag`.
     pub(crate) fn send(&mut self, end: End, tag: u32) -> Sent {
         let sent = self.kernel.send(end, &frame_of(tag));
-        self.tell(end.who, &format!("sends {tag}"), sent)
+        self.tell(end.process, &format!("sends {tag}"), sent)
     }
 
     /// Sends the first or the second half of frame `tag`.
     pub(crate) fn send_half(&mut self, end: End, tag: u32, second: bool) {
         let bytes = frame::encode(PROTO_MAX, &frame_of(tag)).unwrap();
         let (first_half, second_half) = bytes.split_at(bytes.len() / 2);
-        self.note(end.who, &format!("sends a half of {tag}"));
+        self.note(end.process, &format!("sends a half of {tag}"));
         let sent = self.kernel.send_bytes(end, if second { second_half } else { first_half });
         assert_eq!(sent, Sent::Yes);
     }
@@ -274,42 +274,42 @@ impl<'a> Stage<'a> {
     /// Reads what comes next.
     pub(crate) fn read(&mut self, end: End) -> Heard {
         let heard = self.kernel.read(end, true);
-        self.tell(end.who, "reads", heard)
+        self.tell(end.process, "reads", heard)
     }
 
     /// Reads what has come already; or, in a simulated kernel, is on its way.
     pub(crate) fn look(&mut self, end: End) -> Heard {
         let heard = self.kernel.read(end, false);
-        self.tell(end.who, "looks", heard)
+        self.tell(end.process, "looks", heard)
     }
 
     pub(crate) fn wait_readable(&mut self, end: End) {
-        self.note(end.who, "waits for something to read");
+        self.note(end.process, "waits for something to read");
         self.kernel.wait_readable(end);
     }
 
     pub(crate) fn close(&mut self, end: End) {
-        self.note(end.who, "closes its end");
+        self.note(end.process, "closes its end");
         self.kernel.close(end);
     }
 
-    pub(crate) fn listen(&mut self, who: Proc) {
-        self.note(who, "makes the listening socket");
-        self.kernel.listen(who);
+    pub(crate) fn listen(&mut self, process: Proc) {
+        self.note(process, "makes the listening socket");
+        self.kernel.listen(process);
     }
 
-    pub(crate) fn close_listener(&mut self, who: Proc) {
-        self.note(who, "closes the listening socket");
-        self.kernel.close_listener(who);
+    pub(crate) fn close_listener(&mut self, process: Proc) {
+        self.note(process, "closes the listening socket");
+        self.kernel.close_listener(process);
     }
 
     pub(crate) fn give_listener(&mut self, from: End) {
-        self.note(from.who, "passes the listening socket on");
+        self.note(from.process, "passes the listening socket on");
         self.kernel.give_listener(from);
     }
 
     pub(crate) fn receive_listener(&mut self, to: End) {
-        self.note(to.who, "receives it");
+        self.note(to.process, "receives it");
         self.kernel.receive_listener(to);
     }
 
@@ -321,9 +321,9 @@ impl<'a> Stage<'a> {
     }
 
     /// Accepts a client: which one.
-    pub(crate) fn answer(&mut self, who: Proc) -> Option<Visit> {
-        let visit = self.kernel.answer(who);
-        self.tell(who, "accepts a client", visit)
+    pub(crate) fn answer(&mut self, process: Proc) -> Option<Visit> {
+        let visit = self.kernel.answer(process);
+        self.tell(process, "accepts a client", visit)
     }
 
     pub(crate) fn is_hung_up(&mut self, visit: Visit) -> bool {
@@ -345,11 +345,11 @@ impl<'a> Stage<'a> {
 
 /// A frame that can be told from others.
 pub(crate) fn frame_of(tag: u32) -> Message {
-    Message::Refused { error: tag.to_string() }
+    Message::Refused { error: tag.to_string().into() }
 }
 
-fn name(who: Proc) -> char {
-    char::from(b'A' + u8::try_from(who.0).unwrap())
+fn name(process: Proc) -> char {
+    char::from(b'A' + u8::try_from(process.0).unwrap())
 }
 
 impl Debug for Proc {

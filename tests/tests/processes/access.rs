@@ -85,6 +85,21 @@ fn a_listed_uid_may_swap_and_another_is_told_that_it_may_not() {
 }
 
 #[test]
+fn strangers_who_try_again_and_again_are_a_few_lines_in_the_log() {
+    let world = World::new();
+    let reference = supervised(&world, &format!("allowed_uids = [{LISTED}]"));
+    const TRIES: usize = 40;
+    for _ in 0..TRIES {
+        match swap_as(&world, &reference, STRANGER) {
+            Some(output) => assert_refused(&output, "allowed_uids"),
+            None => return,
+        }
+    }
+    let lines = world.output().matches("not allowed").count();
+    assert!((1..TRIES / 2).contains(&lines), "{lines} lines");
+}
+
+#[test]
 fn only_listed_binaries_can_be_named() {
     let world = World::new();
     let next: PathBuf = world.layout().dir().join("next");

@@ -78,7 +78,7 @@ fn daemon(reference: &Reference, before: u32) -> u32 {
 }
 
 /// A new supervisor on the world's journal.
-fn supervisor(world: &World) -> Supervisor {
+fn supervisor_here(world: &World) -> Supervisor {
     let supervisor = Supervisor::new(world.layout().control()).unwrap();
     let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
     let unix = UnixListener::bind(world.layout().dir().join(format!("l{:p}", &tcp))).unwrap();
@@ -144,14 +144,14 @@ fn the_file_is_overwritten_in_place_while_the_daemon_is_dead_and_the_same_build_
 #[test]
 fn the_supervisor_is_killed_and_the_next_one_still_has_the_bytes() {
     let world = World::new();
-    let boss = world.boss();
+    let supervisor = world.supervisor();
     let build = build(&world, "d", "first.");
-    let first = boss.cold_start(&build).assert_committed();
+    let first = supervisor.cold_start(&build).assert_committed();
     assert_keeps(&world, &["first."]);
-    boss.kill();
+    supervisor.kill();
     end(first);
     overwrite(&build.binary, "second");
-    let next = supervisor(&world).with_journal(world.layout().journal()).unwrap();
+    let next = supervisor_here(&world).with_journal(world.layout().journal()).unwrap();
     let committed = next.last_committed().unwrap();
     assert_eq!((&committed.binary, &committed.args), (&build.binary, &build.args));
     assert!(next.committed_before().is_none());
@@ -161,16 +161,16 @@ fn the_supervisor_is_killed_and_the_next_one_still_has_the_bytes() {
 #[test]
 fn a_copy_that_is_missing_is_made_by_the_next_supervisor_while_the_daemon_runs() {
     let world = World::new();
-    let boss = world.boss();
+    let supervisor = world.supervisor();
     let build = build(&world, "d", "first.");
-    let first = boss.cold_start(&build).assert_committed();
+    let first = supervisor.cold_start(&build).assert_committed();
     assert_keeps(&world, &["first."]);
-    boss.kill();
+    supervisor.kill();
     let copy = copies(&world).remove(0);
     let draft = PathBuf::from(format!("{}.new", copy.display()));
     fs::rename(&copy, &draft).unwrap();
     install(&build.binary, "second");
-    let next = supervisor(&world).with_journal(world.layout().journal()).unwrap();
+    let next = supervisor_here(&world).with_journal(world.layout().journal()).unwrap();
     assert_keeps(&world, &["first."]);
     end(first);
     assert_eq!(start(&world, &next, next.last_committed().unwrap()).1, "first.");
@@ -179,19 +179,19 @@ fn a_copy_that_is_missing_is_made_by_the_next_supervisor_while_the_daemon_runs()
 #[test]
 fn after_three_swaps_the_last_two_are_kept_and_the_one_before_can_be_started() {
     let world = World::new();
-    let boss = world.boss();
+    let supervisor = world.supervisor();
     let builds = ["one...", "two...", "three."].map(|mark| build(&world, mark, mark));
-    boss.cold_start(&builds[0]).assert_committed();
-    boss.handoff(&builds[1]).assert_committed();
-    let mut last = boss.handoff(&builds[2]).assert_committed();
+    supervisor.cold_start(&builds[0]).assert_committed();
+    supervisor.handoff(&builds[1]).assert_committed();
+    let mut last = supervisor.handoff(&builds[2]).assert_committed();
     assert_keeps(&world, &["three.", "two..."]);
     // The same once more does not make it its own predecessor.
-    last = boss.handoff(&builds[2]).assert_committed().max(last);
-    boss.kill();
+    last = supervisor.handoff(&builds[2]).assert_committed().max(last);
+    supervisor.kill();
     of_world(world.layout()).into_iter().for_each(end);
     assert!(!lives(last));
     builds.iter().for_each(|build| fs::remove_file(&build.binary).unwrap());
-    let next = supervisor(&world).with_journal(world.layout().journal()).unwrap();
+    let next = supervisor_here(&world).with_journal(world.layout().journal()).unwrap();
     let (pid, mark) = start(&world, &next, next.committed_before().unwrap());
     assert_eq!(mark, "two...");
     end(pid);
@@ -205,7 +205,7 @@ fn after_three_swaps_the_last_two_are_kept_and_the_one_before_can_be_started() {
 #[test]
 fn without_a_journal_the_open_file_is_started() {
     let world = World::new();
-    let supervisor = supervisor(&world);
+    let supervisor = supervisor_here(&world);
     let build = build(&world, "d", "first.");
     let mut spec = SpawnSpec::new(&build.binary);
     spec.args.clone_from(&build.args);
@@ -221,7 +221,7 @@ fn a_copy_that_can_not_be_made_costs_no_swap_and_is_said_with_the_remedy() {
     let world = World::new();
     // The journal's own name just fits; that of a copy does not.
     let journal = world.layout().run().join("j".repeat(230));
-    let supervisor = supervisor(&world).with_journal(journal).unwrap();
+    let supervisor = supervisor_here(&world).with_journal(journal).unwrap();
     let (one, two) = (build(&world, "one", "one..."), build(&world, "two", "two..."));
     for (at, build) in [one, two].iter().enumerate() {
         let mut spec = SpawnSpec::new(&build.binary);
@@ -248,15 +248,15 @@ fn a_copy_that_can_not_be_made_costs_no_swap_and_is_said_with_the_remedy() {
 #[test]
 fn a_copy_that_can_not_be_executed_is_an_error_that_names_the_remedy() {
     let world = World::new();
-    let boss = world.boss();
+    let supervisor = world.supervisor();
     let build = build(&world, "d", "first.");
-    let first = boss.cold_start(&build).assert_committed();
+    let first = supervisor.cold_start(&build).assert_committed();
     assert_keeps(&world, &["first."]);
-    boss.kill();
+    supervisor.kill();
     end(first);
     fs::remove_file(&build.binary).unwrap();
     shell("chmod 600 \"$1\"", &[&copies(&world)[0]]);
-    let next = supervisor(&world).with_journal(world.layout().journal()).unwrap();
+    let next = supervisor_here(&world).with_journal(world.layout().journal()).unwrap();
     let outcome = next.cold_start(next.last_committed().unwrap().spec(SpawnSpec::new("/unused"))).unwrap();
     let why = outcome.abort_reason.unwrap().to_string();
     assert!(why.contains("noexec") && why.contains("put the journal where"), "{why}");

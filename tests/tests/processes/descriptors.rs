@@ -6,8 +6,8 @@ use nix::sys::signal::Signal;
 
 /// The descriptors that a successor is born with: a rogue opens none of its own.
 fn inherited(scene: &Scene) -> Vec<(u32, String)> {
-    let swap = scene.boss.begin_handoff(&scene.world.rogue("hang").liveness(Duration::from_secs(60)));
-    let ours = [scene.boss.pid(), scene.pid];
+    let swap = scene.supervisor.begin_handoff(&scene.world.rogue("hang").liveness(Duration::from_secs(60)));
+    let ours = [scene.supervisor.pid(), scene.pid];
     let rogue = until_some("the successor runs", || {
         let mut pids = processes::of_world(scene.world.layout());
         pids.retain(|pid| !ours.contains(pid));
@@ -31,8 +31,8 @@ fn inherited(scene: &Scene) -> Vec<(u32, String)> {
 
 #[test]
 fn a_successor_inherits_the_listeners_the_link_and_nothing_that_the_supervisor_has_leaked() {
-    let scene = Scene::with(|world: &World| world.leaky_boss(40));
-    let leaked = processes::descriptors(scene.boss.pid());
+    let scene = Scene::with(|world: &World| world.leaky_supervisor(40));
+    let leaked = processes::descriptors(scene.supervisor.pid());
     let zero = leaked.iter().filter(|(_, leads_to)| leads_to == "/dev/zero").count();
     assert_eq!(zero, 40, "the supervisor has leaked what it should have");
 
@@ -52,14 +52,14 @@ fn the_listeners_are_the_very_sockets_and_stay_in_order() {
         all.into_iter().find(|(found, _)| *found == number).map(|(_, leads_to)| leads_to)
     };
     let (tcp, unix) = (socket_of(scene.pid, 3), socket_of(scene.pid, 4));
-    let boss: Vec<String> =
-        processes::descriptors(scene.boss.pid()).into_iter().map(|(_, leads_to)| leads_to).collect();
+    let supervisor: Vec<String> =
+        processes::descriptors(scene.supervisor.pid()).into_iter().map(|(_, leads_to)| leads_to).collect();
     for socket in [&tcp, &unix] {
-        assert!(boss.contains(socket.as_ref().unwrap()), "{socket:?} is not one of {boss:?}");
+        assert!(supervisor.contains(socket.as_ref().unwrap()), "{socket:?} is not one of {supervisor:?}");
     }
     let mut pid = scene.pid;
     for _ in 0..3 {
-        pid = scene.boss.handoff(&scene.world.build()).assert_committed();
+        pid = scene.supervisor.handoff(&scene.world.build()).assert_committed();
         assert_eq!((socket_of(pid, 3), socket_of(pid, 4)), (tcp.clone(), unix.clone()));
     }
     let unix_writer = scene.world.unix_writer();
@@ -72,7 +72,7 @@ fn the_listeners_are_the_very_sockets_and_stay_in_order() {
 fn what_a_daemon_starts_itself_inherits_none_of_it() {
     let scene = Scene::new();
     let build = scene.world.build().on(Hook::Serve, [Act::Child]);
-    let pid = scene.boss.handoff(&build).assert_committed();
+    let pid = scene.supervisor.handoff(&build).assert_committed();
     let child = until_some("the daemon's own child runs", || {
         let children = processes::children(pid);
         children.into_iter().find(|child| {

@@ -74,26 +74,26 @@ fn assert_nothing_more(world: &World, supervisor: u32, before: &Inventory) {
 fn a_hundred_swaps_leave_no_descriptor_no_process_and_no_file() {
     let scene = Scene::new();
     // The first swap has made all that is made once.
-    scene.boss.handoff(&scene.world.build()).assert_committed();
-    let Scene { boss, writer, world, .. } = scene;
+    scene.supervisor.handoff(&scene.world.build()).assert_committed();
+    let Scene { supervisor, writer, world, .. } = scene;
     drop(writer);
-    let before = least(&world, boss.pid());
+    let before = least(&world, supervisor.pid());
     let writer = world.writer();
     for _ in 0..SWAPS {
-        boss.handoff(&world.build()).assert_committed();
+        supervisor.handoff(&world.build()).assert_committed();
     }
     world.assert_clean(&writer);
     drop(writer);
-    assert_nothing_more(&world, boss.pid(), &before);
+    assert_nothing_more(&world, supervisor.pid(), &before);
 }
 
 #[test]
 fn thirty_swaps_that_are_rolled_back_leave_nothing_either() {
     let scene = Scene::new();
-    scene.boss.handoff(&scene.world.build().on(Hook::Open, [Act::Fail])).assert_rolled_back("");
-    let Scene { boss, writer, world, .. } = scene;
+    scene.supervisor.handoff(&scene.world.build().on(Hook::Open, [Act::Fail])).assert_rolled_back("");
+    let Scene { supervisor, writer, world, .. } = scene;
     drop(writer);
-    let before = least(&world, boss.pid());
+    let before = least(&world, supervisor.pid());
     for round in 0..30 {
         let build = match round % 5 {
             0 => world.build().on(Hook::WarmUp, [Act::Fail]),
@@ -102,9 +102,9 @@ fn thirty_swaps_that_are_rolled_back_leave_nothing_either() {
             3 => world.rogue("garbage"),
             _ => world.rogue("exit"),
         };
-        boss.handoff(&build).assert_rolled_back("");
+        supervisor.handoff(&build).assert_rolled_back("");
     }
-    assert_nothing_more(&world, boss.pid(), &before);
+    assert_nothing_more(&world, supervisor.pid(), &before);
 }
 
 #[test]

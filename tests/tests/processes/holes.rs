@@ -32,7 +32,7 @@ const SOON: Duration = Duration::from_secs(10);
 fn the_supervisor_dies_and_the_successor_opens_for_many_times_the_liveness() {
     let mut held = Held::with(Phase::Open, |build| build.liveness(SILENCE));
     let since = held.world.mark();
-    held.boss.kill();
+    held.supervisor.kill();
     // It asks five times in every liveness; nobody may lose patience.
     until("the incumbent has found the lock taken again and again", || {
         held.world.count_said(since, held.old, "event=Timer(Retry)") > 25
@@ -41,7 +41,7 @@ fn the_supervisor_dies_and_the_successor_opens_for_many_times_the_liveness() {
     held.go_on();
     held.assert_serves_soon(held.new);
     until("the incumbent has left", || !lives(held.old));
-    held.replace_boss();
+    held.replace_supervisor();
     held.assert_serves(held.new);
 }
 
@@ -49,12 +49,12 @@ fn the_supervisor_dies_and_the_successor_opens_for_many_times_the_liveness() {
 fn stopped_past_the_deadline(phase: Phase, heir: impl Fn(&Held) -> u32, verdict: &str) {
     let mut held = Held::with(phase, |build| build.liveness(SILENCE).deadline(SOON));
     let heir = heir(&held);
-    held.boss.stop();
+    held.supervisor.stop();
     held.go_on();
     held.assert_serves_soon(heir);
     // Nothing else happens in this time: it is what passes.
     thread::sleep(SOON);
-    go_on(held.boss.pid());
+    go_on(held.supervisor.pid());
     let outcome = held.outcome();
     assert_eq!(outcome.verdict, verdict, "{outcome:#?}");
     assert_eq!(held.assert_told_the_truth(&outcome), heir);
@@ -78,12 +78,12 @@ fn the_successor_serves_by_itself_and_the_supervisor_goes_on_past_its_deadline()
 #[test]
 fn the_successor_was_told_to_commit_and_serves_past_the_deadline() {
     let mut held = Held::with(Phase::Serve, |build| build.liveness(SILENCE).deadline(SOON));
-    held.boss.stop();
+    held.supervisor.stop();
     held.go_on();
     held.assert_serves_soon(held.new);
     // Nothing else happens in this time: it is what passes.
     thread::sleep(SOON);
-    go_on(held.boss.pid());
+    go_on(held.supervisor.pid());
     let outcome = held.outcome();
     assert_eq!(outcome.assert_committed(), held.new);
     held.assert_told_the_truth(&outcome);
@@ -101,28 +101,28 @@ fn journal(world: &World) -> Journal {
 #[test]
 fn the_journal_names_the_incumbent_and_the_successor_that_are_under_way() {
     let mut held = Held::at(Phase::Drain);
-    held.boss.kill();
+    held.supervisor.kill();
     let under_way = journal(&held.world).under_way.expect("a handoff was under way");
     assert_eq!(under_way.incumbent.map(|incumbent| incumbent.pid), Some(held.old));
     assert_eq!(under_way.successor.pid, held.new);
     held.go_on();
     kill(held.new);
-    held.replace_boss();
-    held.boss.handoff(&held.world.build()).assert_committed();
-    held.world.assert_one_serves_and_nothing_lost(&held.boss, &held.writer);
+    held.replace_supervisor();
+    held.supervisor.handoff(&held.world.build()).assert_committed();
+    held.world.assert_one_serves_and_nothing_lost(&held.supervisor, &held.writer);
 }
 
 #[test]
 fn nothing_is_under_way_in_the_journal_after_a_drain_that_failed() {
     let scene = Scene::new();
     scene.incumbent.script(Hook::Drain, [Act::Fail]);
-    scene.boss.handoff(&scene.world.build()).assert_rolled_back("told to fail in drain");
-    scene.boss.kill();
+    scene.supervisor.handoff(&scene.world.build()).assert_rolled_back("told to fail in drain");
+    scene.supervisor.kill();
     let journal = journal(&scene.world);
     assert!(journal.under_way.is_none(), "{journal:?}");
     assert_eq!(journal.running.map(|running| running.process.pid), Some(scene.pid));
-    let boss = scene.world.boss();
-    scene.world.assert_one_serves_and_nothing_lost(&boss, &scene.writer);
+    let supervisor = scene.world.supervisor();
+    scene.world.assert_one_serves_and_nothing_lost(&supervisor, &scene.writer);
 }
 
 #[test]
@@ -131,10 +131,10 @@ fn a_journal_that_is_empty_torn_or_foreign_is_set_aside_and_costs_no_swap() {
     let path = scene.world.layout().journal();
     let whole = fs::read(&path).unwrap();
     for content in [&[][..], &whole[..40], &b"a letter to somebody else"[..], &[0xff; 200_000]] {
-        scene.boss.kill();
+        scene.supervisor.kill();
         fs::write(&path, content).unwrap();
-        scene.boss = scene.world.boss();
-        scene.boss.handoff(&scene.world.build()).assert_committed();
+        scene.supervisor = scene.world.supervisor();
+        scene.supervisor.handoff(&scene.world.build()).assert_committed();
         let kept = set_aside(&scene.world);
         assert_eq!(kept.len(), 1, "of {} bytes: {kept:?}", content.len());
         assert_eq!(fs::read(&kept[0]).unwrap(), content);
@@ -177,7 +177,7 @@ fn the_control_path_can_not_be_taken_and_the_incumbent_serves_again() {
 fn fifty_handoffs_without_a_pause_between_them_all_commit() {
     let scene = Scene::new();
     for _ in 0..50 {
-        scene.boss.handoff(&scene.world.build()).assert_committed();
+        scene.supervisor.handoff(&scene.world.build()).assert_committed();
     }
     scene.assert_well();
 }
@@ -193,17 +193,13 @@ fn terminated(hook: Hook, of_incumbent: bool) {
     writer.wait_for_writes(1);
     let gate = if of_incumbent { &old } else { &new }.gate(hook);
     reference.configure_build(&new);
-    thread::scope(|scope| {
-        let swap = scope.spawn(|| reference.ask_json("swap"));
-        gate.wait();
+    let ((code, swap), ()) = reference.swap_held_json(&gate, || {
         let (asked, supervisor) = (world.mark(), reference.pid().unwrap());
         reference.signal(Signal::SIGTERM);
         until("it hears of it while the hook runs", || world.has_said(asked, supervisor, "event=Cancel"));
-        gate.open();
-        let (code, swap) = swap.join().unwrap();
-        let expected = if hook == Hook::Serve { 0 } else { 1 };
-        assert_eq!(code, expected, "{swap}");
     });
+    let expected = if hook == Hook::Serve { 0 } else { 1 };
+    assert_eq!(code, expected, "{swap}");
     assert_eq!(reference.wait().code(), Some(0));
     assert!(of_world(world.layout()).is_empty(), "nobody is left");
     world.assert_nothing_lost(&writer);
@@ -246,13 +242,10 @@ fn both_daemons_die_and_the_supervisor_starts_the_committed_build() {
     let build = world.build();
     let gate = build.gate(Hook::Open);
     reference.configure_build(&build);
-    thread::scope(|scope| {
-        let swap = scope.spawn(|| reference.ask_json("swap"));
-        gate.wait();
+    let ((code, swap), ()) = reference.swap_held_json(&gate, || {
         of_world(world.layout()).into_iter().filter(|pid| is_actor(*pid)).for_each(kill);
-        let (code, swap) = swap.join().unwrap();
-        assert_eq!((code, &swap["outcome"]), (4, &"nobody_serves".into()), "{swap}");
     });
+    assert_eq!((code, &swap["outcome"]), (4, &"nobody_serves".into()), "{swap}");
     let restarted = world.assert_one_serves(&[supervisor]);
     writer.wait_for_write_by(restarted);
     let arguments = fs::read_to_string(format!("/proc/{restarted}/cmdline")).unwrap();
@@ -271,7 +264,7 @@ fn a_daemon_that_was_replaced_has_ended_by_the_time_that_the_handoff_returns() {
     let scene = Scene::new();
     let mut before = scene.pid;
     for _ in 0..10 {
-        let after = scene.boss.handoff(&scene.world.build()).assert_committed();
+        let after = scene.supervisor.handoff(&scene.world.build()).assert_committed();
         assert!(!lives(before), "{before} was replaced and is still there");
         before = after;
     }

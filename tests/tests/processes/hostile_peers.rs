@@ -31,7 +31,7 @@ fn refusal(stream: &mut UnixStream) -> Option<String> {
     let mut said = None;
     while let Ok(Some(message)) = decoder.next() {
         if let Message::Refused { error } = message {
-            said = Some(error);
+            said = Some(error.into());
         }
     }
     said
@@ -40,7 +40,7 @@ fn refusal(stream: &mut UnixStream) -> Option<String> {
 /// A swap commits beside them: none of them goes away by itself, so it has waited for none.
 #[track_caller]
 fn assert_swaps(scene: &Scene) {
-    let pid = scene.boss.handoff(&scene.world.build()).assert_committed();
+    let pid = scene.supervisor.handoff(&scene.world.build()).assert_committed();
     scene.writer.wait_for_write_by(pid);
 }
 
@@ -139,7 +139,7 @@ fn who_is_in_no_handoff_can_not_command() {
         let mut stream = connect(&scene.world.layout().control());
         stream.write_all(&encode(&command)).unwrap();
         let why = refusal(&mut stream).expect("it is told why");
-        assert!(why.contains(command.name()), "{why}");
+        assert!(why.contains(command.name().name()), "{why}");
     }
     assert_swaps(&scene);
     scene.assert_well();
@@ -160,7 +160,7 @@ fn a_command_of_another_handoff_or_in_the_wrong_direction_is_refused() {
         stream.write_all(&encode(&Message::HelloAck(acknowledgement(handoff_id)))).unwrap();
         stream.write_all(&encode(&command)).unwrap();
         let why = refusal(&mut stream).expect("it is told why");
-        assert!(why.contains(command.name()), "{why}");
+        assert!(why.contains(command.name().name()), "{why}");
     }
     scene.assert_unharmed();
 }
@@ -170,7 +170,7 @@ fn many_that_come_while_a_swap_runs_do_not_end_it() {
     let scene = Scene::new();
     let build = scene.world.build();
     let gate = scene.incumbent.gate(Hook::Drain);
-    let swap = scene.boss.begin_handoff(&build);
+    let swap = scene.supervisor.begin_handoff(&build);
     gate.wait();
     // More than a daemon keeps: the oldest make room, but never the supervisor.
     let mut crowd: Vec<_> = (0..100).map(|_| connect(&scene.world.layout().control())).collect();
@@ -192,7 +192,7 @@ fn one_that_joins_and_is_silent_keeps_the_incumbent_for_liveness_only() {
     // Meanwhile a supervisor is told so at once, and afterwards it gets its way.
     let mut refused = 0;
     until("a swap commits", || {
-        let outcome = scene.boss.handoff(&scene.world.build());
+        let outcome = scene.supervisor.handoff(&scene.world.build());
         refused += u32::from(outcome.verdict == "Busy");
         outcome.verdict == "Committed"
     });

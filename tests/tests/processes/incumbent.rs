@@ -13,7 +13,7 @@ fn fails_to_drain_or_to_seal() {
     let scene = Scene::new();
     for hook in Hook::OF_INCUMBENT {
         scene.incumbent.script(hook, [Act::Fail]);
-        let outcome = scene.boss.handoff(&scene.world.build());
+        let outcome = scene.supervisor.handoff(&scene.world.build());
         outcome.assert_rolled_back(&format!("told to fail in {hook}"));
         scene.writer.wait_for_write_by(scene.pid);
     }
@@ -25,7 +25,7 @@ fn panics_in_drain_or_seal() {
     let scene = Scene::new();
     for hook in Hook::OF_INCUMBENT {
         scene.incumbent.script(hook, [Act::Panic]);
-        let outcome = scene.boss.handoff(&scene.world.build());
+        let outcome = scene.supervisor.handoff(&scene.world.build());
         outcome.assert_rolled_back(&format!("told to panic in {hook}"));
         scene.writer.wait_for_write_by(scene.pid);
     }
@@ -38,7 +38,7 @@ fn takes_longer_than_liveness_in_drain_and_seal_but_less_than_the_deadline() {
     for hook in Hook::OF_INCUMBENT {
         scene.incumbent.script(hook, [Act::Slow(5000)]);
     }
-    scene.boss.handoff(&scene.world.build().liveness(SILENCE)).assert_committed();
+    scene.supervisor.handoff(&scene.world.build().liveness(SILENCE)).assert_committed();
     scene.assert_well();
 }
 
@@ -53,7 +53,7 @@ fn still_accepts_after_its_drain() {
 fn has_connections_left_after_its_drain() {
     let scene = Scene::new();
     scene.incumbent.script(Hook::Drain, [Act::Remaining(3)]);
-    let outcome = scene.boss.handoff(&scene.world.build());
+    let outcome = scene.supervisor.handoff(&scene.world.build());
     outcome.assert_committed();
     let warned = outcome.warnings.iter().any(|warning| warning.contains("3 connections"));
     assert!(warned, "{outcome:?}");
@@ -67,11 +67,11 @@ fn takes_longer_than_the_deadline_whatever_the_grace() {
         let gate = scene.incumbent.gate(hook);
         let build = scene.world.build().deadline(SOON).drain_grace(LATE).hook_limit(LATE);
         let begun = scene.world.mark();
-        let swap = scene.boss.begin_handoff(&build);
+        let swap = scene.supervisor.begin_handoff(&build);
         gate.wait();
         // The decision comes at the deadline; the way back waits for the hook, which nobody can interrupt.
         until("the incumbent is asked to resume", || {
-            scene.world.has_said(begun, scene.boss.pid(), "to=Incumbent ResumeAfterAbort")
+            scene.world.has_said(begun, scene.supervisor.pid(), "to=Incumbent ResumeAfterAbort")
         });
         gate.open();
         swap.outcome().assert_rolled_back("deadline");
@@ -84,10 +84,10 @@ fn takes_longer_than_the_deadline_which_is_the_limit_of_a_hook_unless_another_is
     for hook in Hook::OF_INCUMBENT {
         let scene = Scene::new();
         scene.incumbent.script(hook, [Act::Hang]);
-        let outcome = scene.boss.handoff(&scene.world.build().deadline(SOON).drain_grace(LATE));
+        let outcome = scene.supervisor.handoff(&scene.world.build().deadline(SOON).drain_grace(LATE));
         // It has ended itself, which nothing else would have done, and the successor, warm by then, has taken over.
         scene.writer.wait_for_write_by(outcome.assert_committed());
-        scene.world.assert_one_serves_and_nothing_lost(&scene.boss, &scene.writer);
+        scene.world.assert_one_serves_and_nothing_lost(&scene.supervisor, &scene.writer);
     }
 }
 
@@ -98,11 +98,11 @@ fn hangs_in_drain_or_seal() {
         scene.incumbent.script(hook, [Act::Hang]);
         let build = scene.world.build().hook_limit(Duration::from_secs(3));
         // It ends itself, long before the deadline, and its end is the successor's beginning.
-        let outcome = scene.boss.handoff(&build);
+        let outcome = scene.supervisor.handoff(&build);
         let pid = outcome.assert_committed();
         assert!(outcome.warnings.iter().any(|warning| warning.contains("ended before")), "{outcome:?}");
         scene.writer.wait_for_write_by(pid);
-        scene.world.assert_one_serves_and_nothing_lost(&scene.boss, &scene.writer);
+        scene.world.assert_one_serves_and_nothing_lost(&scene.supervisor, &scene.writer);
     }
 }
 
@@ -119,10 +119,10 @@ fn can_not_resume() {
     for act in [Act::Fail, Act::Panic] {
         let scene = Scene::new();
         scene.incumbent.script(Hook::Resume, [act]);
-        let outcome = scene.boss.handoff(&scene.world.build().on(Hook::Open, [Act::Fail]));
+        let outcome = scene.supervisor.handoff(&scene.world.build().on(Hook::Open, [Act::Fail]));
         assert_eq!(outcome.verdict, "NobodyServes", "the truth is told: {outcome:?}");
         // It has left and freed everything, so that a cold start is possible at once.
-        scene.boss.cold_start(&scene.world.build()).assert_committed();
+        scene.supervisor.cold_start(&scene.world.build()).assert_committed();
         scene.assert_well();
     }
 }
@@ -132,7 +132,7 @@ fn fails_to_drain_again_and_again() {
     let scene = Scene::new();
     for _ in 0..10 {
         scene.incumbent.script(Hook::Drain, [Act::Fail]);
-        scene.boss.handoff(&scene.world.build()).assert_rolled_back("told to fail in drain");
+        scene.supervisor.handoff(&scene.world.build()).assert_rolled_back("told to fail in drain");
     }
     scene.assert_unharmed();
 }

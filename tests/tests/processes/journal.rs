@@ -2,6 +2,7 @@
 use std::fs;
 
 use handoff_tests::held::{kill, stop};
+use handoff_tests::processes::lives;
 use handoff_tests::{Phase, World, until, until_some};
 
 use super::survives::Scene;

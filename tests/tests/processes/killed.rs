@@ -49,7 +49,7 @@ fn the_incumbent_is_killed_when_it_has_drained() {
     let held = Held::at(Phase::Drain);
     held.go_on_unheard();
     kill(held.old);
-    held.boss.go_on();
+    held.supervisor.go_on();
     assert_taken_over_early(held);
 }
 
@@ -65,7 +65,7 @@ fn the_incumbent_is_killed_when_it_has_freed_the_lock() {
     let held = Held::at(Phase::Seal);
     held.go_on_unheard();
     kill(held.old);
-    held.boss.go_on();
+    held.supervisor.go_on();
     assert_taken_over_early(held);
 }
 
@@ -82,7 +82,7 @@ fn the_incumbent_is_killed_when_the_successor_is_ready() {
     let held = Held::at(Phase::Open);
     held.go_on_unheard();
     kill(held.old);
-    held.boss.go_on();
+    held.supervisor.go_on();
     assert_taken_over_early(held);
 }
 
@@ -117,7 +117,7 @@ fn the_successor_is_killed_when_it_is_warm() {
     let held = Held::at(Phase::WarmUp);
     held.go_on_unheard();
     kill(held.new);
-    held.boss.go_on();
+    held.supervisor.go_on();
     held.assert_serves_soon(held.old);
     held.writer.assert_no_failure();
     assert_rolled_back(held);
@@ -152,7 +152,7 @@ fn the_successor_is_killed_before_it_hears_that_it_may_begin() {
     let held = Held::at(Phase::Seal);
     held.go_on_unheard();
     kill(held.new);
-    held.boss.go_on();
+    held.supervisor.go_on();
     assert_rolled_back(held);
 }
 
@@ -168,7 +168,7 @@ fn the_successor_is_killed_when_it_is_ready() {
     let held = Held::at(Phase::Open);
     held.go_on_unheard();
     kill(held.new);
-    held.boss.go_on();
+    held.supervisor.go_on();
     assert_rolled_back(held);
 }
 
@@ -185,7 +185,7 @@ fn the_successor_is_killed_after_it_has_served_clients_but_before_the_supervisor
     held.go_on_unheard();
     held.assert_serves_soon(held.new);
     kill(held.new);
-    held.boss.go_on();
+    held.supervisor.go_on();
     assert_rolled_back(held);
 }
 
@@ -206,14 +206,14 @@ fn the_successor_is_killed_before_the_incumbent_has_left() {
 fn assert_goes_on_alone(mut held: Held, heir: impl Fn(&Held) -> u32) {
     let heir = heir(&held);
     held.assert_serves_soon(heir);
-    held.replace_boss();
+    held.replace_supervisor();
     held.assert_serves(heir);
 }
 
 #[test]
 fn the_supervisor_is_killed_while_the_successor_warms_up() {
     let held = Held::with(Phase::WarmUp, |build| build.deadline(SHORT).liveness(EAGER));
-    held.boss.kill();
+    held.supervisor.kill();
     held.assert_serves_soon(held.old);
     held.go_on();
     held.writer.assert_no_failure();
@@ -223,7 +223,7 @@ fn the_supervisor_is_killed_while_the_successor_warms_up() {
 #[test]
 fn the_supervisor_is_killed_during_the_drain() {
     let held = Held::with(Phase::Drain, |build| build.deadline(SHORT).liveness(EAGER));
-    held.boss.kill();
+    held.supervisor.kill();
     held.go_on();
     assert_goes_on_alone(held, |held| held.old);
 }
@@ -232,14 +232,14 @@ fn the_supervisor_is_killed_during_the_drain() {
 fn the_supervisor_is_killed_when_the_incumbent_has_drained() {
     let held = Held::with(Phase::Drain, |build| build.deadline(SHORT).liveness(EAGER));
     held.go_on_unheard();
-    held.boss.kill();
+    held.supervisor.kill();
     assert_goes_on_alone(held, |held| held.old);
 }
 
 #[test]
 fn the_supervisor_is_killed_during_the_seal() {
     let held = Held::with(Phase::Seal, |build| build.deadline(SHORT).liveness(EAGER));
-    held.boss.kill();
+    held.supervisor.kill();
     held.go_on();
     assert_goes_on_alone(held, |held| held.old);
 }
@@ -248,18 +248,18 @@ fn the_supervisor_is_killed_during_the_seal() {
 fn the_supervisor_is_killed_when_nobody_holds_the_lock() {
     let mut held = Held::with(Phase::Seal, |build| build.deadline(SHORT).liveness(EAGER));
     held.go_on_unheard();
-    held.boss.kill();
+    held.supervisor.kill();
     // Both of them may: the incumbent has sealed it for the successor.
     held.writer.wait_for_writes(3);
-    held.replace_boss();
-    let heir = held.world.assert_one_serves(&[held.boss.pid()]);
+    held.replace_supervisor();
+    let heir = held.world.assert_one_serves(&[held.supervisor.pid()]);
     held.assert_serves(heir);
 }
 
 #[test]
 fn the_supervisor_is_killed_while_the_successor_opens() {
     let held = Held::with(Phase::Open, |build| build.liveness(EAGER));
-    held.boss.kill();
+    held.supervisor.kill();
     held.go_on();
     assert_goes_on_alone(held, |held| held.new);
 }
@@ -268,14 +268,14 @@ fn the_supervisor_is_killed_while_the_successor_opens() {
 fn the_supervisor_is_killed_when_the_successor_is_ready() {
     let held = Held::with(Phase::Open, |build| build.liveness(EAGER));
     held.go_on_unheard();
-    held.boss.kill();
+    held.supervisor.kill();
     assert_goes_on_alone(held, |held| held.new);
 }
 
 #[test]
 fn the_supervisor_is_killed_while_the_successor_begins_to_serve() {
     let held = Held::with(Phase::Serve, |build| build.liveness(EAGER));
-    held.boss.kill();
+    held.supervisor.kill();
     held.go_on();
     assert_goes_on_alone(held, |held| held.new);
 }
@@ -284,14 +284,14 @@ fn the_supervisor_is_killed_while_the_successor_begins_to_serve() {
 fn the_supervisor_is_killed_before_it_hears_that_the_successor_serves() {
     let held = Held::with(Phase::Serve, |build| build.liveness(EAGER));
     held.go_on_unheard();
-    held.boss.kill();
+    held.supervisor.kill();
     assert_goes_on_alone(held, |held| held.new);
 }
 
 #[test]
 fn the_supervisor_is_killed_before_the_incumbent_has_left() {
     let held = Held::with(Phase::Retire, |build| build.liveness(EAGER));
-    held.boss.kill();
+    held.supervisor.kill();
     held.go_on();
     assert_goes_on_alone(held, |held| held.new);
 }
@@ -299,15 +299,15 @@ fn the_supervisor_is_killed_before_the_incumbent_has_left() {
 #[test]
 fn a_successor_that_outlives_its_supervisor_disturbs_no_later_handoff() {
     let mut held = Held::with(Phase::WarmUp, |build| build.liveness(EAGER));
-    held.replace_boss();
+    held.replace_supervisor();
     // From here on it tries the lock again and again, also while it passes from one to the next. Should it find it free, it
     // leaves: that is seldom, and what the next test is about.
     held.go_on();
     for _ in 0..50 {
-        held.boss.handoff(&held.world.build()).assert_committed();
+        held.supervisor.handoff(&held.world.build()).assert_committed();
     }
     kill(held.new);
-    let last = held.boss.handoff(&held.world.build()).assert_committed();
+    let last = held.supervisor.handoff(&held.world.build()).assert_committed();
     held.assert_serves(last);
     held.world.assert_clean(&held.writer);
 }
@@ -315,17 +315,17 @@ fn a_successor_that_outlives_its_supervisor_disturbs_no_later_handoff() {
 #[test]
 fn a_successor_that_outlives_its_supervisor_does_not_take_the_lock_that_is_freed_for_another() {
     let mut held = Held::with(Phase::WarmUp, |build| build.liveness(EAGER));
-    held.replace_boss();
+    held.replace_supervisor();
     held.go_on();
     let next = held.world.build();
     let gate = held.incumbent.gate(Hook::Seal);
-    let swap = held.boss.begin_handoff(&next);
+    let swap = held.supervisor.begin_handoff(&next);
     gate.wait();
     // The lock is free until the supervisor goes on, long enough for one that tries it again and again.
-    held.boss.stop();
+    held.supervisor.stop();
     gate.open();
     until("it has found the lock free, and left", || !lives(held.new));
-    held.boss.go_on();
+    held.supervisor.go_on();
     let last = swap.outcome().assert_committed();
     held.assert_serves(last);
     held.world.assert_clean(&held.writer);
@@ -334,15 +334,15 @@ fn a_successor_that_outlives_its_supervisor_does_not_take_the_lock_that_is_freed
 /// Who is killed when nobody sees it leaves its sockets behind: until a supervisor's next handoff.
 #[track_caller]
 fn assert_next_supervisor_clears_up(mut held: Held) {
-    held.replace_boss();
-    let next = held.boss.handoff(&held.world.build()).assert_committed();
+    held.replace_supervisor();
+    let next = held.supervisor.handoff(&held.world.build()).assert_committed();
     held.assert_serves(next);
 }
 
 #[test]
 fn supervisor_and_incumbent_are_killed_and_the_successor_that_may_begins() {
     let held = Held::with(Phase::Open, |build| build.liveness(EAGER));
-    held.boss.kill();
+    held.supervisor.kill();
     kill(held.old);
     held.go_on();
     held.assert_serves_soon(held.new);
@@ -352,7 +352,7 @@ fn supervisor_and_incumbent_are_killed_and_the_successor_that_may_begins() {
 #[test]
 fn supervisor_and_successor_are_killed_after_the_seal() {
     let held = Held::with(Phase::Open, |build| build.liveness(EAGER));
-    held.boss.kill();
+    held.supervisor.kill();
     kill(held.new);
     held.assert_serves_soon(held.old);
     assert_next_supervisor_clears_up(held);

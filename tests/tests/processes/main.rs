@@ -15,6 +15,7 @@ mod incumbent;
 mod journal;
 mod key_value;
 mod killed;
+mod mute;
 mod reference;
 mod requests;
 mod rivals;

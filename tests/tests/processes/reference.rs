@@ -103,14 +103,13 @@ fn sigterm_in_a_swap_rolls_it_back_and_then_stops() {
     let build = world.build();
     let gate = build.gate(Hook::WarmUp);
     reference.configure_build(&build);
-    std::thread::scope(|scope| {
-        let swap = scope.spawn(|| reference.ask_json("swap"));
-        gate.wait();
+    let ((code, swap), ()) = reference.swap_held_json(&gate, || {
+        let (asked, supervisor) = (world.mark(), reference.pid().unwrap());
         reference.signal(Signal::SIGTERM);
-        let (code, swap) = swap.join().unwrap();
-        assert_eq!((code, &swap["outcome"]), (1, &"rolled_back".into()), "{swap}");
-        assert!(swap["reason"].as_str().unwrap().contains("cancelled"), "{swap}");
+        until("it hears of it while the hook runs", || world.has_said(asked, supervisor, "event=Cancel"));
     });
+    assert_eq!((code, &swap["outcome"]), (1, &"rolled_back".into()), "{swap}");
+    assert!(swap["reason"].as_str().unwrap().contains("cancelled"), "{swap}");
     assert_eq!(reference.wait().code(), Some(0));
     assert!(handoff_tests::processes::of_world(world.layout()).is_empty());
     world.assert_nothing_lost(&writer);

@@ -62,15 +62,17 @@ fn a_hangup_in_a_swap_that_is_rolled_back_is_not_lost() {
     let gate = first.gate(Hook::WarmUp);
     first.script(Hook::WarmUp, [Act::Gate, Act::Fail]);
     reference.configure_build(&first);
-    std::thread::scope(|scope| {
-        let swap = scope.spawn(|| reference.ask_json("swap"));
-        gate.wait();
+    let (swap, last) = reference.swap_held_json(&gate, || {
         let last = reload(&world, &reference);
-        assert_eq!(reference.ask_json("swap").0, 75, "who can be answered is refused, and asks again");
-        gate.open();
-        assert_eq!(swap.join().unwrap().0, 1);
-        assert_comes_to_serve(&world, &reference, &last);
+        assert_eq!(
+            reference.ask_json("swap").0,
+            75,
+            "a command can be answered: it is refused, and asks again"
+        );
+        last
     });
+    assert_eq!(swap.0, 1);
+    assert_comes_to_serve(&world, &reference, &last);
 }
 
 #[test]
@@ -106,13 +108,9 @@ fn status_says_that_nobody_serves_in_a_swaps_pause_and_in_the_pause_between_two_
     let new = world.build();
     let gate = new.gate(Hook::Open);
     reference.configure_build(&new);
-    std::thread::scope(|scope| {
-        let swap = scope.spawn(|| reference.ask_json("swap"));
-        gate.wait();
-        assert_eq!(reference.ask_json("status").0, 4, "the incumbent answers, but has sealed");
-        gate.open();
-        assert_eq!(swap.join().unwrap().0, 0);
-    });
+    let (swap, status) = reference.swap_held_json(&gate, || reference.ask_json("status"));
+    assert_eq!(status.0, 4, "the incumbent answers, but has sealed");
+    assert_eq!(swap.0, 0);
     assert_eq!(reference.ask_json("status").0, 0);
     new.script(Hook::Open, [Act::Fail]);
     kill(world.assert_one_serves(&[reference.pid().unwrap()]));

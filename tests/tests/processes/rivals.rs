@@ -9,9 +9,9 @@ fn the_second_swap_of_one_supervisor_is_refused_at_once() {
     let scene = Scene::new();
     let build = scene.world.build();
     let gate = build.gate(Hook::Open);
-    let first = scene.boss.begin_handoff(&build);
+    let first = scene.supervisor.begin_handoff(&build);
     gate.wait();
-    let second = scene.boss.handoff(&scene.world.build());
+    let second = scene.supervisor.handoff(&scene.world.build());
     second.assert_refused("Busy", "another handoff is under way");
     gate.open();
     let pid = first.outcome().assert_committed();
@@ -23,9 +23,9 @@ fn the_second_swap_of_one_supervisor_is_refused_at_once() {
 fn a_second_supervisor_is_told_that_the_daemon_is_busy() {
     let scene = Scene::new();
     let gate = scene.incumbent.gate(Hook::Drain);
-    let first = scene.boss.begin_handoff(&scene.world.build());
+    let first = scene.supervisor.begin_handoff(&scene.world.build());
     gate.wait();
-    let rival = scene.world.boss_without_journal();
+    let rival = scene.world.supervisor_without_journal();
     rival.handoff(&scene.world.build()).assert_refused("Busy", "under way");
     gate.open();
     let pid = first.outcome().assert_committed();
@@ -37,18 +37,18 @@ fn a_second_supervisor_is_told_that_the_daemon_is_busy() {
 #[test]
 fn of_two_supervisors_at_the_same_moment_one_commits_at_most_and_both_tell_the_truth() {
     let scene = Scene::new();
-    let rival = scene.world.boss_without_journal();
+    let rival = scene.world.supervisor_without_journal();
     for _ in 0..20 {
-        let before = scene.world.assert_one_serves(&[scene.boss.pid(), rival.pid()]);
+        let before = scene.world.assert_one_serves(&[scene.supervisor.pid(), rival.pid()]);
         let build = || scene.world.build().liveness(SILENCE);
-        let ours = scene.boss.begin_handoff(&build());
+        let ours = scene.supervisor.begin_handoff(&build());
         let theirs = rival.begin_handoff(&build());
         let outcomes = [ours.outcome(), theirs.outcome()];
         // Who lost may have lost the incumbent to the other in the middle of meeting it.
         let known = ["Committed", "Busy", "Peer", "Unconfirmed"];
         assert!(outcomes.iter().all(|outcome| known.contains(&outcome.verdict.as_str())), "{outcomes:#?}");
         let committed: Vec<u32> = outcomes.iter().filter_map(|outcome| outcome.pid).collect();
-        let after = scene.world.assert_one_serves(&[scene.boss.pid(), rival.pid()]);
+        let after = scene.world.assert_one_serves(&[scene.supervisor.pid(), rival.pid()]);
         assert!(!committed.is_empty(), "neither of them got its way: {outcomes:#?}");
         assert!(committed.contains(&after) && after != before, "{after} serves: {outcomes:#?}");
     }
@@ -79,20 +79,15 @@ fn two_triggers_at_the_same_time_get_one_swap_and_one_refusal() {
     let build = world.build();
     let gate = build.gate(Hook::Open);
     reference.configure_build(&build);
-    std::thread::scope(|scope| {
-        let first = scope.spawn(|| reference.ask_json("swap"));
-        gate.wait();
-        let (second, status) = (reference.ask_json("swap"), reference.ask_json("status"));
-        // What is wrong is said when nobody waits any more.
-        gate.open();
-        let (code, first) = first.join().unwrap();
-        assert_eq!((code, &first["outcome"]), (0, &"committed".into()), "{first}");
-        let (code, second) = second;
-        assert_eq!((code, &second["error"]["code"]), (75, &"busy".into()), "{second}");
-        // It is held in its pause: no process serves.
-        let (code, status) = status;
-        assert_eq!((code, &status["activity"]), (4, &"swapping".into()), "{status}");
-    });
+    let (first, (second, status)) =
+        reference.swap_held_json(&gate, || (reference.ask_json("swap"), reference.ask_json("status")));
+    let (code, first) = first;
+    assert_eq!((code, &first["outcome"]), (0, &"committed".into()), "{first}");
+    let (code, second) = second;
+    assert_eq!((code, &second["error"]["code"]), (75, &"busy".into()), "{second}");
+    // It is held in its pause: no process serves.
+    let (code, status) = status;
+    assert_eq!((code, &status["activity"]), (4, &"swapping".into()), "{status}");
     world.assert_one_serves(&[reference.pid().unwrap()]);
     world.assert_clean(&writer);
 }
@@ -103,7 +98,7 @@ fn a_status_is_answered_whatever_is_under_way() {
     let asks = Supervisor::new(scene.world.layout().control()).unwrap();
     let gates = Hook::OF_INCUMBENT.map(|hook| scene.incumbent.gate(hook));
     let build = scene.world.build();
-    let swap = scene.boss.begin_handoff(&build);
+    let swap = scene.supervisor.begin_handoff(&build);
     for gate in gates {
         gate.wait();
         assert_eq!(asks.status().unwrap().hello.pid, scene.pid);

@@ -40,7 +40,7 @@ impl Who {
 
     fn pid(self, held: &Held) -> u32 {
         match self {
-            Who::Supervisor => held.boss.pid(),
+            Who::Supervisor => held.supervisor.pid(),
             Who::Incumbent => held.old,
             Who::Successor => held.new,
         }
@@ -88,13 +88,13 @@ impl Story<'_> {
 
     /// The first of the others has acted on it: the one whose deed decides what becomes of the handoff.
     fn is_noticed(&mut self) -> bool {
-        let boss = self.held.boss.pid();
+        let supervisor = self.held.supervisor.pid();
         match self.who {
             // It does not learn of it before the incumbent does, but when it has retired.
             [Who::Supervisor] if self.phase == Phase::Retire => self.count(Who::Successor) > 0,
             [Who::Supervisor] => self.count(Who::Incumbent) > 0,
             [_] if self.is_asked_to_resume() => {
-                self.held.world.has_said(self.since, boss, "to=Incumbent ResumeAfterAbort")
+                self.held.world.has_said(self.since, supervisor, "to=Incumbent ResumeAfterAbort")
             }
             _ => self.count(Who::Supervisor) > 0 || self.is_over(),
         }

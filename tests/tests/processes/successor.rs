@@ -28,7 +28,7 @@ fn assert_silent(scene: &Scene, misdeed: &str) {
 fn missing() {
     let scene = Scene::new();
     let build = scene.world.build_at("/nowhere/daemon");
-    scene.boss.handoff(&build).assert_refused("System", "/nowhere/daemon: No such file");
+    scene.supervisor.handoff(&build).assert_refused("System", "/nowhere/daemon: No such file");
     scene.assert_unharmed();
 }
 
@@ -36,7 +36,7 @@ fn missing() {
 fn a_directory() {
     let scene = Scene::new();
     let build = scene.world.build_at(scene.world.layout().dir());
-    scene.boss.handoff(&build).assert_refused("Untrusted", "is not a regular file");
+    scene.supervisor.handoff(&build).assert_refused("Untrusted", "is not a regular file");
     scene.assert_unharmed();
 }
 
@@ -145,7 +145,7 @@ fn calls_itself_the_incumbent() {
 fn speaks_versions_that_are_too_old_or_too_new() {
     let scene = Scene::new();
     let why = "the supervisor speaks 1 to 1, the successor 0 to 0";
-    scene.boss.handoff(&scene.world.rogue("too-old")).assert_rolled_back(why);
+    scene.supervisor.handoff(&scene.world.rogue("too-old")).assert_rolled_back(why);
     scene.assert_rolls_back(&scene.world.rogue("too-new"), "the successor 900 to 901");
 }
 
@@ -173,7 +173,7 @@ fn says_that_it_serves_before_it_was_told_to() {
     let scene = Scene::new();
     // It is believed, until the incumbent, told to retire, finds that it holds the lock itself.
     let times = |build: Build| build.liveness(SILENCE).retire_limit(3 * SILENCE);
-    let outcome = scene.boss.handoff(&times(scene.world.rogue("serving-unasked")));
+    let outcome = scene.supervisor.handoff(&times(scene.world.rogue("serving-unasked")));
     assert_eq!((outcome.verdict.as_str(), outcome.resumed_confirmed), ("FellBack", true), "{outcome:?}");
     scene.assert_unharmed();
 }
@@ -202,7 +202,7 @@ fn fails_in_a_hook() {
     let scene = Scene::new();
     for hook in Hook::OF_SUCCESSOR {
         let build = scene.world.build().on(hook, [Act::Fail]);
-        scene.boss.handoff(&build).assert_rolled_back(&format!("told to fail in {hook}"));
+        scene.supervisor.handoff(&build).assert_rolled_back(&format!("told to fail in {hook}"));
     }
     scene.assert_unharmed();
 }
@@ -212,7 +212,7 @@ fn panics_in_a_hook() {
     let scene = Scene::new();
     for hook in Hook::OF_SUCCESSOR {
         let build = scene.world.build().on(hook, [Act::Panic]);
-        scene.boss.handoff(&build).assert_rolled_back(&format!("told to panic in {hook}"));
+        scene.supervisor.handoff(&build).assert_rolled_back(&format!("told to panic in {hook}"));
     }
     scene.assert_unharmed();
 }
@@ -222,7 +222,7 @@ fn ends_in_a_hook() {
     let scene = Scene::new();
     for hook in Hook::OF_SUCCESSOR {
         let build = scene.world.build().on(hook, [Act::Exit]);
-        scene.boss.handoff(&build).assert_rolled_back("exited with 9");
+        scene.supervisor.handoff(&build).assert_rolled_back("exited with 9");
     }
     scene.assert_unharmed();
 }
@@ -233,7 +233,7 @@ fn hangs_in_a_hook_for_longer_than_the_limit_of_one() {
     for hook in Hook::OF_SUCCESSOR {
         // It ends itself: its deadline is far away, and nobody else kills one that says that it lives.
         let build = scene.world.build().on(hook, [Act::Hang]).hook_limit(Duration::from_secs(3));
-        scene.boss.handoff(&build).assert_rolled_back("SIGKILL");
+        scene.supervisor.handoff(&build).assert_rolled_back("SIGKILL");
     }
     scene.assert_unharmed();
 }
@@ -242,7 +242,7 @@ fn hangs_in_a_hook_for_longer_than_the_limit_of_one() {
 fn opens_for_longer_than_the_deadline() {
     let scene = Scene::new();
     let build = scene.world.build().on(Hook::Open, [Act::Hang]).deadline(SOON);
-    let outcome = scene.boss.handoff(&build);
+    let outcome = scene.supervisor.handoff(&build);
     outcome.assert_rolled_back("deadline");
     assert!(u128::from(outcome.total_ms) >= SOON.as_millis(), "{outcome:?}");
     scene.assert_unharmed();
@@ -252,8 +252,8 @@ fn opens_for_longer_than_the_deadline() {
 fn opens_for_longer_than_liveness_but_within_the_deadline() {
     let scene = Scene::new();
     let build = scene.world.build().on(Hook::Open, [Act::Slow(5000)]).liveness(SILENCE);
-    let pid = scene.boss.handoff(&build).assert_committed();
-    assert_eq!(scene.world.assert_one_serves(&[scene.boss.pid()]), pid);
+    let pid = scene.supervisor.handoff(&build).assert_committed();
+    assert_eq!(scene.world.assert_one_serves(&[scene.supervisor.pid()]), pid);
     scene.assert_well();
 }
 
@@ -262,7 +262,7 @@ fn warms_up_for_long_while_the_incumbent_serves() {
     let scene = Scene::new();
     let build = scene.world.build();
     let gate = build.gate(Hook::WarmUp);
-    let swap = scene.boss.begin_handoff(&build);
+    let swap = scene.supervisor.begin_handoff(&build);
     gate.wait();
     scene.writer.wait_for_write_by(scene.pid);
     gate.open();

@@ -66,12 +66,11 @@ fn a_stranger_can_hold_neither_the_lock_nor_the_journal_nor_the_triggers_lock() 
 fn a_data_directory_that_others_may_open_is_refused_before_anybody_is_disturbed() {
     let scene = Scene::new();
     set_mode(&scene.world.layout().data(), 0o755);
-    let outcome = scene.boss.handoff(&scene.world.build());
-    outcome.assert_rolled_back("exited with");
-    assert!(scene.world.output().contains("chmod go-rwx"), "the remedy is named");
+    let outcome = scene.supervisor.handoff(&scene.world.build());
+    outcome.assert_rolled_back("chmod go-rwx");
     assert!(!scene.world.output().contains("handoff.drain"), "nobody was asked to drain");
     set_mode(&scene.world.layout().data(), 0o700);
-    let pid = scene.boss.handoff(&scene.world.build()).assert_committed();
+    let pid = scene.supervisor.handoff(&scene.world.build()).assert_committed();
     scene.writer.wait_for_write_by(pid);
     scene.assert_well();
 }
@@ -132,18 +131,18 @@ fn move_data(world: &World, to: &str) {
 fn the_data_directory_is_another_one_by_now_and_nothing_is_touched() {
     let world = World::new();
     move_data(&world, "one");
-    let boss = world.boss();
-    let pid = boss.cold_start(&world.build()).assert_committed();
+    let supervisor = world.supervisor();
+    let pid = supervisor.cold_start(&world.build()).assert_committed();
     let writer = world.writer();
     writer.wait_for_write_by(pid);
     move_data(&world, "two");
-    boss.handoff(&world.build()).assert_rolled_back("is not that of process");
+    supervisor.handoff(&world.build()).assert_rolled_back("is not that of process");
     assert!(!world.output().contains("handoff.drain"), "nobody was asked to drain");
     move_data(&world, "one");
     writer.wait_for_write_by(pid);
-    let pid = boss.handoff(&world.build()).assert_committed();
+    let pid = supervisor.handoff(&world.build()).assert_committed();
     writer.wait_for_write_by(pid);
-    world.assert_one_serves_and_nothing_lost(&boss, &writer);
+    world.assert_one_serves_and_nothing_lost(&supervisor, &writer);
 }
 
 /// It is moved in the middle of a swap: the successor has the right one open, the incumbent would not find it again.
@@ -151,20 +150,20 @@ fn the_data_directory_is_another_one_by_now_and_nothing_is_touched() {
 fn the_data_directory_is_moved_during_the_warm_up_and_nothing_is_sealed() {
     let world = World::new();
     move_data(&world, "one");
-    let boss = world.boss();
-    let pid = boss.cold_start(&world.build()).assert_committed();
+    let supervisor = world.supervisor();
+    let pid = supervisor.cold_start(&world.build()).assert_committed();
     let writer = world.writer();
     writer.wait_for_write_by(pid);
     let build = world.build();
     let gate = build.gate(Hook::WarmUp);
-    let handoff = boss.begin_handoff(&build);
+    let handoff = supervisor.begin_handoff(&build);
     gate.wait();
     move_data(&world, "two");
     gate.open();
     handoff.outcome().assert_rolled_back("is another one than this process has open");
     move_data(&world, "one");
     writer.wait_for_write_by(pid);
-    world.assert_one_serves_and_nothing_lost(&boss, &writer);
+    world.assert_one_serves_and_nothing_lost(&supervisor, &writer);
 }
 
 #[test]

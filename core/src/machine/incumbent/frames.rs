@@ -5,6 +5,7 @@ use super::{DaemonEffect as Effect, Hook, Incumbent, LinkId, Message, Op, Out, S
 use crate::{
     id::HandoffId,
     message::HelloAck,
+    text::PlainText,
     time::{Duration, Time},
 };
 
@@ -161,7 +162,7 @@ impl Incumbent {
     fn resume_after_abort(&mut self, now: Time, mut out: Out<'_, Self>) {
         match self.state {
             State::Serving => self.report(|handoff_id| Message::Resumed { handoff_id }, &mut out),
-            State::Draining | State::Sealing | State::NotingSeal => self.back = !self.stopping,
+            State::Draining | State::Sealing | State::NotingSeal => self.turn_back(),
             State::Drained => self.resume(now, &mut out),
             State::Sealed | State::Locking { why: Why::Orphan, asked: false } => {
                 self.try_lock(Why::Resume, out)
@@ -180,7 +181,7 @@ impl Incumbent {
 }
 
 /// Tells a peer what was wrong, and is done with it.
-fn refuse(link: LinkId, error: alloc::string::String, out: &mut Out<'_, Incumbent>) {
-    out.push(Effect::Send(link, Message::Refused { error }));
+fn refuse(link: LinkId, error: impl Into<PlainText>, out: &mut Out<'_, Incumbent>) {
+    out.push(Effect::Send(link, Message::Refused { error: error.into() }));
     out.push(Effect::Close(link));
 }

@@ -1,13 +1,16 @@
 //! An incumbent's moves: drain, seal, free the lock; or get it back and serve again.
-use alloc::{format, string::String};
+use alloc::format;
 
 use super::{
-    Awaited, DaemonEffect as Effect, Done, Exit, Hook, Incumbent, LockAnswer, Op, Out, State, Timer, Why,
+    Awaited, Course, DaemonEffect as Effect, Done, Exit, Hook, Incumbent, LockAnswer, Op, Out, State, Timer,
+    Why,
 };
 use crate::{
+    error::HostError,
     id::{HandoffId, ProcessId},
     message::{Message, Sealed},
     record::{Claim, Record},
+    text::PlainText,
     time::{Duration, Time},
 };
 
@@ -21,7 +24,7 @@ impl Incumbent {
 
     pub(super) fn drain(&mut self, now: Time, grace: Duration, out: &mut Out<'_, Self>) {
         self.state = State::Draining;
-        self.back = false;
+        self.goes_on();
         self.tried_seal = false;
         self.start_hook(now, Hook::Drain { grace }, out);
     }
@@ -35,7 +38,7 @@ impl Incumbent {
     /// Serves again; the lock is held.
     pub(super) fn resume(&mut self, now: Time, out: &mut Out<'_, Self>) {
         self.state = State::Resuming;
-        self.back = false;
+        self.goes_on();
         self.start_hook(now, Hook::Resume { from_disk: self.tried_seal }, out);
     }
 
@@ -76,7 +79,13 @@ impl Incumbent {
         self.exit(exit, out);
     }
 
-    pub(super) fn hook_done(&mut self, now: Time, op: Op, result: Result<Done, String>, out: Out<'_, Self>) {
+    pub(super) fn hook_done(
+        &mut self,
+        now: Time,
+        op: Op,
+        result: Result<Done, HostError>,
+        out: Out<'_, Self>,
+    ) {
         if op != self.op {
             return;
         }
@@ -86,7 +95,9 @@ impl Incumbent {
             State::Sealing => self.seal_done(result, out),
             State::Resuming => match result {
                 Ok(_) => self.take_path(out),
-                Err(why) => self.unlock_and_exit(Exit::Failed(format!("can't serve again: {why}")), out),
+                Err(why) => {
+                    self.unlock_and_exit(Exit::Failed(format!("can't serve again: {why}").into()), out)
+                }
             },
             State::Serving
             | State::Drained
@@ -100,12 +111,12 @@ impl Incumbent {
         }
     }
 
-    pub(super) fn drained(&mut self, now: Time, result: Result<Done, String>, mut out: Out<'_, Self>) {
-        if self.stopping {
+    pub(super) fn drained(&mut self, now: Time, result: Result<Done, HostError>, mut out: Out<'_, Self>) {
+        if self.is_stopping() {
             return self.seal(now, &mut out);
         }
         match result {
-            Ok(Done::Drained { open_conns_remaining, accept_closed }) if !self.back => {
+            Ok(Done::Drained { open_conns_remaining, accept_closed }) if self.course != Course::Back => {
                 self.state = State::Drained;
                 self.report(
                     |handoff_id| Message::Drained { handoff_id, open_conns_remaining, accept_closed },
@@ -113,16 +124,18 @@ impl Incumbent {
                 );
             }
             Ok(_) => self.resume(now, &mut out),
-            Err(error) => {
+            Err(HostError { detail: error, .. }) => {
                 self.report(|handoff_id| Message::DrainFailed { handoff_id, error }, &mut out);
                 self.resume(now, &mut out);
             }
         }
     }
 
-    pub(super) fn seal_done(&mut self, result: Result<Done, String>, mut out: Out<'_, Self>) {
+    pub(super) fn seal_done(&mut self, result: Result<Done, HostError>, mut out: Out<'_, Self>) {
         match result {
-            Ok(Done::Sealed { last_revision_per_shard, data_dir_fingerprint }) if !self.back => {
+            Ok(Done::Sealed { last_revision_per_shard, data_dir_fingerprint })
+                if self.course != Course::Back =>
+            {
                 let generation = self.generation;
                 self.sealed = Some(Sealed { generation, last_revision_per_shard, data_dir_fingerprint });
                 self.state = State::NotingSeal;
@@ -130,18 +143,19 @@ impl Incumbent {
                 self.write_record(false, successor, out);
             }
             Ok(_) => self.claim(self.generation, out),
-            Err(error) if self.stopping => {
-                self.unlock_and_exit(Exit::Failed(format!("the seal failed: {error}")), out);
+            Err(error) if self.is_stopping() => {
+                self.unlock_and_exit(Exit::Failed(format!("the seal failed: {error}").into()), out);
             }
             Err(error) => {
-                self.seal_failed(error, &mut out);
+                self.seal_failed(error.detail, &mut out);
                 self.claim(self.generation, out);
             }
         }
     }
 
-    pub(super) fn seal_failed(&mut self, error: String, out: &mut Out<'_, Self>) {
+    pub(super) fn seal_failed(&mut self, error: impl Into<PlainText>, out: &mut Out<'_, Self>) {
         let partial_state = "the lock is still held, the state is opened again from disk".into();
+        let error = error.into();
         self.report_unless_over(|handoff_id| Message::SealFailed { handoff_id, error, partial_state }, out);
     }
 
@@ -152,12 +166,18 @@ impl Incumbent {
         }
     }
 
-    pub(super) fn recorded(&mut self, now: Time, op: Op, result: Result<(), String>, mut out: Out<'_, Self>) {
+    pub(super) fn recorded(
+        &mut self,
+        now: Time,
+        op: Op,
+        result: Result<(), HostError>,
+        mut out: Out<'_, Self>,
+    ) {
         if op != self.op {
             return;
         }
         match (self.state, result) {
-            (State::NotingSeal, Ok(())) if !self.back => self.seal_noted(out),
+            (State::NotingSeal, Ok(())) if self.course != Course::Back => self.seal_noted(out),
             (State::NotingSeal, Ok(())) => self.claim(self.generation, out),
             (State::NotingSeal, Err(why)) => {
                 self.seal_failed(format!("the record can't be written: {why}"), &mut out);
@@ -165,7 +185,7 @@ impl Incumbent {
             }
             (State::Claiming, Ok(())) => self.resume(now, &mut out),
             (State::Claiming, Err(why)) => {
-                self.unlock_and_exit(Exit::Failed(format!("the record can't be written: {why}")), out);
+                self.unlock_and_exit(Exit::Failed(format!("the record can't be written: {why}").into()), out);
             }
             // Only a hint: it serves, whether that could be noted or not.
             (State::NotingServing, _) => self.serving_again(now, out),
@@ -189,7 +209,7 @@ impl Incumbent {
         out.push(Effect::Unlock);
         let sealed = self.sealed.clone().unwrap_or_default();
         self.report_unless_over(|handoff_id| Message::SealComplete { handoff_id, sealed }, &mut out);
-        if self.stopping {
+        if self.is_stopping() {
             self.exit(Exit::Stopped, out);
         } else if self.session.as_ref().is_none_or(|session| session.link.is_none()) {
             self.try_lock(Why::Orphan, out);
@@ -205,7 +225,7 @@ impl Incumbent {
             LockAnswer::Held { last } => {
                 let successor =
                     self.session.as_ref().and_then(|session| session.successor).unwrap_or(self.me());
-                if self.stopping {
+                if self.is_stopping() {
                     self.unlock_and_exit(Exit::Stopped, out);
                 } else if (Claim::Incumbent { successor }).holds(self.me(), last.as_ref()) {
                     let generation = last.map_or(self.generation, |record| record.generation);
@@ -224,7 +244,7 @@ impl Incumbent {
         let another_serves = hint.is_some_and(|record| record.serving && record.holder != self.me());
         match why {
             Why::Retire => self.exit(Exit::Retired, out),
-            Why::Orphan | Why::Resume if self.stopping => self.exit(Exit::Stopped, out),
+            Why::Orphan | Why::Resume if self.is_stopping() => self.exit(Exit::Stopped, out),
             Why::Orphan if another_serves => self.exit(Exit::Retired, out),
             Why::Orphan | Why::Resume => self.lock_later(now, why),
         }
@@ -249,7 +269,7 @@ impl Incumbent {
         &mut self,
         now: Time,
         op: Op,
-        result: Result<(), String>,
+        result: Result<(), HostError>,
         mut out: Out<'_, Self>,
     ) {
         if op != self.op || self.state != State::TakingPath {
@@ -260,7 +280,7 @@ impl Incumbent {
                 self.state = State::NotingServing;
                 self.write_record(true, None, out);
             }
-            Err(_) if self.stopping => self.drain(now, self.stop_grace, &mut out),
+            Err(_) if self.is_stopping() => self.drain(now, self.stop_grace, &mut out),
             // It serves, but can't be reached: that may pass.
             Err(_) => self.timers.arm(Timer::Retry, now, Duration::from_millis(100)),
         }
@@ -279,7 +299,7 @@ impl Incumbent {
             }
             _ => self.leave_session(),
         }
-        if self.stopping {
+        if self.is_stopping() {
             self.drain(now, self.stop_grace, &mut out);
         }
     }

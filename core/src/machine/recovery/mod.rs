@@ -5,10 +5,11 @@
 //! names, once another serves; and one that may hold the lock and says nothing past a bound. It never tries the lock.
 //!
 //! `mod.rs` holds the state and the event's way in, `steps.rs` what follows from what is known.
-use alloc::{collections::BTreeMap, string::String, vec::Vec};
+use alloc::{collections::BTreeMap, vec::Vec};
 
-use super::{EventName, Machine, Out, Timer, Timers};
+use super::{EffectName, EventName, Machine, MachineRole, Out, StateName, Timer, Timers};
 use crate::{
+    error::HostError,
     id::ProcessId,
     message::{AwaitsFinal, Message, Standing},
     time::{Duration, Time},
@@ -80,7 +81,7 @@ pub enum Event {
     /// A process has ended.
     Ended(ProcessId),
     /// The journal was written, or could not be.
-    Noted(Verdict, Result<(), String>),
+    Noted(Verdict, Result<(), HostError>),
     /// A timer has expired.
     Timer(Timer),
     /// The caller wants it to end. Nothing was disturbed.
@@ -152,7 +153,7 @@ pub struct Outcome {
     pub left: Vec<ProcessId>,
     /// The journal could not be written, or does not say what the one that serves was started from. It was not told
     /// then that its predecessor has ended.
-    pub journal_error: Option<String>,
+    pub journal_error: Option<HostError>,
 }
 
 /// What the recovery waits for.
@@ -217,7 +218,7 @@ pub struct Recovery {
     late: bool,
     has_listeners: bool,
     killed: Vec<ProcessId>,
-    journal_error: Option<String>,
+    journal_error: Option<HostError>,
     timers: Timers,
 }
 
@@ -251,7 +252,7 @@ impl Machine for Recovery {
     type Effect = Effect;
     type Awaited = Awaited;
 
-    const ROLE: &'static str = "recovery";
+    const ROLE: MachineRole = MachineRole::Recovery;
 
     fn handle(&mut self, now: Time, event: Event, out: Out<'_, Self>) {
         match event {
@@ -272,11 +273,11 @@ impl Machine for Recovery {
         names::of_event(event)
     }
 
-    fn effect_name(effect: &Effect) -> &'static str {
+    fn effect_name(effect: &Effect) -> EffectName {
         names::of_effect(effect)
     }
 
-    fn awaited_name(awaited: &Awaited) -> &'static str {
+    fn awaited_name(awaited: &Awaited) -> EffectName {
         names::of_awaited(awaited)
     }
 
@@ -284,14 +285,14 @@ impl Machine for Recovery {
         &self.timers
     }
 
-    fn state(&self) -> &'static str {
+    fn state(&self) -> StateName {
         match self.phase {
-            Phase::Start => "start",
-            Phase::AwaitLook => "await-look",
-            Phase::AwaitAnswers if self.heir.is_some() => "await-others",
-            Phase::AwaitAnswers => "await-serving",
-            Phase::AwaitNoted(_) => "await-noted",
-            Phase::Done => "done",
+            Phase::Start => StateName::Start,
+            Phase::AwaitLook => StateName::AwaitLook,
+            Phase::AwaitAnswers if self.heir.is_some() => StateName::AwaitOthers,
+            Phase::AwaitAnswers => StateName::AwaitServing,
+            Phase::AwaitNoted(_) => StateName::AwaitNoted,
+            Phase::Done => StateName::Done,
         }
     }
 }

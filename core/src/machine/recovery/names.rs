@@ -1,33 +1,33 @@
 //! Names of what a recovery is told and what it asks for.
 use super::{Awaited, Effect, Event};
-use crate::machine::EventName;
-use crate::machine::names::{name, result};
+use crate::machine::{EffectName, EventName, Speaker, TaskName};
 
 pub(super) fn of_event(event: &Event) -> EventName {
     match event {
-        Event::Start => name("start", ""),
-        Event::Looked(seen) => name("looked", if seen.is_empty() { "nobody" } else { "somebody" }),
-        Event::Frame(_, message) => name("daemon", message.name()),
-        Event::Closed(_) => name("daemon", "closed"),
-        Event::Ended(_) => name("daemon", "ended"),
-        Event::Noted(_, written) => name("journal", result(written)),
-        Event::Timer(timer) => name("timer", timer.name()),
-        Event::Cancel => name("cancel", ""),
+        Event::Start => EventName::Start,
+        Event::Looked(seen) if seen.is_empty() => EventName::NobodySeen,
+        Event::Looked(_) => EventName::SomebodySeen,
+        Event::Frame(_, message) => EventName::Message(Speaker::Daemon, message.name()),
+        Event::Closed(_) => EventName::Closed(Speaker::Daemon),
+        Event::Ended(_) => EventName::Ended(Speaker::Daemon),
+        Event::Noted(_, written) => EventName::answered(TaskName::Journal, written),
+        Event::Timer(timer) => EventName::Timer(*timer),
+        Event::Cancel => EventName::Cancel,
     }
 }
 
-pub(super) fn of_effect(effect: &Effect) -> &'static str {
+pub(super) fn of_effect(effect: &Effect) -> EffectName {
     match effect {
-        Effect::Connect(_) => "Connect",
-        Effect::Send(_, message) => message.name(),
-        Effect::Kill(_) => "Kill",
+        Effect::Connect(_) => EffectName::Connect,
+        Effect::Send(_, message) => EffectName::Send(message.name()),
+        Effect::Kill(_) => EffectName::Kill,
     }
 }
 
-pub(super) fn of_awaited(awaited: &Awaited) -> &'static str {
+pub(super) fn of_awaited(awaited: &Awaited) -> EffectName {
     match awaited {
-        Awaited::Look(_) => "Look",
-        Awaited::Note(_) => "Note",
-        Awaited::Finish(_) => "Finish",
+        Awaited::Look(_) => EffectName::Look,
+        Awaited::Note(_) => EffectName::Note,
+        Awaited::Finish(_) => EffectName::Finish,
     }
 }

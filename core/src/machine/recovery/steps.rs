@@ -1,8 +1,9 @@
 //! What follows from what is known.
-use alloc::{string::String, vec::Vec};
+use alloc::vec::Vec;
 
 use super::{Awaited, Effect, Out, Outcome, Part, Party, Phase, Recovery, Sight, Sighting, Timer, Verdict};
 use crate::{
+    error::HostError,
     id::{HandoffId, ProcessId},
     message::{AwaitsFinal, Message, Standing},
     time::Time,
@@ -246,7 +247,7 @@ impl Recovery {
         &mut self,
         now: Time,
         verdict: Verdict,
-        result: Result<(), String>,
+        result: Result<(), HostError>,
         out: Out<'_, Self>,
     ) {
         if self.phase != Phase::AwaitNoted(verdict) {

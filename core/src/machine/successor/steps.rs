@@ -1,11 +1,15 @@
 //! A successor's moves, from the supervisor's acknowledgement to serving.
-use alloc::{format, string::String};
+use alloc::format;
 
 use super::{
     Awaited, Claim, DaemonEffect as Effect, Done, Exit, HelloAck, Hook, LockAnswer, Message, Op, Out,
     ProcessId, Record, Sealed, State, Successor, Timer,
 };
-use crate::time::{Duration, Time};
+use crate::{
+    error::HostError,
+    text::PlainText,
+    time::{Duration, Time},
+};
 
 impl Successor {
     pub(super) fn acknowledged(&mut self, now: Time, ack: HelloAck, out: &mut Out<'_, Self>) {
@@ -30,7 +34,7 @@ impl Successor {
         }
         self.state = State::Warmed;
         self.report(|handoff_id| Message::Warmed { handoff_id }, &mut out);
-        if self.begun {
+        if self.may_hold_lock {
             self.begin_locking(now, out);
         } else if self.orphan {
             self.try_lock(out);
@@ -39,11 +43,11 @@ impl Successor {
 
     /// Told to take the lock; kept in mind if the warm-up still runs.
     pub(super) fn begin(&mut self, now: Time, sealed: Option<Sealed>, out: Out<'_, Self>) {
-        if self.begun || self.state == State::AwaitAck {
+        if self.may_hold_lock || self.state == State::AwaitAck {
             return;
         }
         self.sealed = sealed;
-        self.begun = true;
+        self.may_hold_lock = true;
         self.timers.arm(Timer::SupervisorSilent, now, self.patience());
         match self.state {
             State::Warmed | State::Locking { asked: false } => self.begin_locking(now, out),
@@ -102,8 +106,7 @@ impl Successor {
             return self.unlock_and_exit(exit, out);
         }
         if !self.claim().holds(self.me(), last.as_ref()) {
-            let why = "the data directory has passed to another process meanwhile".into();
-            return self.fail(true, why, out);
+            return self.fail(true, "the data directory has passed to another process meanwhile", out);
         }
         let last = last.unwrap_or_else(|| self.record(0, false));
         // Nobody can say what the incumbent sealed, but it wrote it down.
@@ -120,7 +123,7 @@ impl Successor {
         }
         self.generation = last.generation + 1;
         // From here on it makes no difference whether it was told to.
-        self.begun = true;
+        self.may_hold_lock = true;
         if self.timers.is_armed(Timer::SupervisorSilent) {
             self.timers.arm(Timer::SupervisorSilent, now, self.patience());
         }
@@ -128,7 +131,7 @@ impl Successor {
         self.write_record(false, out);
     }
 
-    fn lock_busy(&mut self, now: Time, holder: Option<String>, out: Out<'_, Self>) {
+    fn lock_busy(&mut self, now: Time, holder: Option<PlainText>, out: Out<'_, Self>) {
         if self.late {
             let holder = holder.unwrap_or_else(|| "another process".into());
             return self.fail(false, format!("the lock is held by {holder}"), out);
@@ -165,7 +168,13 @@ impl Successor {
         out.last(Awaited::WriteRecord(self.op.bump(), record));
     }
 
-    pub(super) fn recorded(&mut self, now: Time, op: Op, result: Result<(), String>, mut out: Out<'_, Self>) {
+    pub(super) fn recorded(
+        &mut self,
+        now: Time,
+        op: Op,
+        result: Result<(), HostError>,
+        mut out: Out<'_, Self>,
+    ) {
         if op != self.op {
             return;
         }
@@ -238,7 +247,7 @@ impl Successor {
         out.last(Awaited::TakePath(self.op.bump()));
     }
 
-    pub(super) fn path_taken(&mut self, op: Op, result: Result<(), String>, out: Out<'_, Self>) {
+    pub(super) fn path_taken(&mut self, op: Op, result: Result<(), HostError>, out: Out<'_, Self>) {
         if op != self.op || self.state != State::TakingPath {
             return;
         }
@@ -252,10 +261,11 @@ impl Successor {
     }
 
     /// Can't: gives the lock back before it says so, so that whoever hears it finds it free.
-    pub(super) fn fail(&mut self, locked: bool, error: String, mut out: Out<'_, Self>) {
+    pub(super) fn fail(&mut self, locked: bool, error: impl Into<PlainText>, mut out: Out<'_, Self>) {
         if locked {
             out.push(Effect::Unlock);
         }
+        let error = error.into();
         let said = error.clone();
         self.report(|handoff_id| Message::Failed { handoff_id, error: said }, &mut out);
         self.exit(Exit::Failed(error), out);
@@ -279,13 +289,13 @@ fn gate(
     opened: &[u64],
     fingerprint: &crate::id::Fingerprint,
     sealed: Option<&Sealed>,
-) -> Option<String> {
+) -> Option<PlainText> {
     if !healthy {
         return Some("it calls itself unhealthy".into());
     }
     let sealed = sealed?;
     if !crate::message::not_behind(opened, &sealed.last_revision_per_shard) {
-        return Some(crate::message::behind(opened, &sealed.last_revision_per_shard));
+        return Some(crate::message::behind(opened, &sealed.last_revision_per_shard).into());
     }
     let expected = &sealed.data_dir_fingerprint;
     let comparable = expected.scheme != 0 && expected.scheme == fingerprint.scheme;

@@ -1,11 +1,9 @@
 //! What happens to processes, links, timers and storage.
-use alloc::string::String;
-
-use super::{Awaited, Effect, Note, Out, Peer, Phase, Reason, Supervisor, Then, Timer, Verdict};
-use crate::{id::ProcessId, time::Time};
+use super::{Awaited, Effect, Newborn, Note, Out, Peer, Phase, Reason, Supervisor, Then, Timer, Verdict};
+use crate::{error::HostError, id::ProcessId, text::PlainText, time::Time};
 
 impl Supervisor {
-    pub(super) fn connect_failed(&mut self, now: Time, why: String, out: Out<'_, Self>) {
+    pub(super) fn connect_failed(&mut self, now: Time, why: HostError, out: Out<'_, Self>) {
         match self.phase {
             Phase::AwaitIncumbent => {
                 self.blame(Reason::Unreachable(why));
@@ -13,7 +11,7 @@ impl Supervisor {
             }
             Phase::AwaitResumed => self.timers.arm(Timer::Retry, now, self.config.heartbeat() / 4),
             Phase::Start
-            | Phase::AwaitSpawn
+            | Phase::AwaitSpawn(_)
             | Phase::AwaitWarmed
             | Phase::AwaitDrained
             | Phase::AwaitSealed
@@ -28,23 +26,22 @@ impl Supervisor {
         }
     }
 
-    pub(super) fn spawned(&mut self, now: Time, result: Result<ProcessId, String>, out: Out<'_, Self>) {
-        if self.phase != Phase::AwaitSpawn {
-            return;
-        }
+    pub(super) fn spawned(&mut self, now: Time, result: Result<ProcessId, HostError>, out: Out<'_, Self>) {
+        let Phase::AwaitSpawn(newborn) = self.phase else { return };
         match result {
             Ok(id) => {
                 self.successor.lives = true;
                 self.successor.id = Some(id);
-                if self.incumbent.failed {
-                    return self.incumbent_busy(now, out);
+                self.successor.failed = newborn == Newborn::CalledOff;
+                match newborn {
+                    Newborn::TooLate => self.incumbent_busy(now, out),
+                    Newborn::CalledOff => self.roll_back(now, Reason::Cancelled, out),
+                    Newborn::Wanted => {
+                        self.phase = Phase::AwaitWarmed;
+                        self.timers.arm(Timer::SuccessorSilent, now, self.config.liveness);
+                        out.last(Awaited::Persist(Note::UnderWay));
+                    }
                 }
-                if self.successor.failed {
-                    return self.roll_back(now, Reason::Cancelled, out);
-                }
-                self.phase = Phase::AwaitWarmed;
-                self.timers.arm(Timer::SuccessorSilent, now, self.config.liveness);
-                out.last(Awaited::Persist(Note::UnderWay));
             }
             Err(why) => self.roll_back(now, Reason::NotStarted(why), out),
         }
@@ -54,7 +51,7 @@ impl Supervisor {
         &mut self,
         now: Time,
         note: Note,
-        result: Result<(), String>,
+        result: Result<(), HostError>,
         out: Out<'_, Self>,
     ) {
         match (note, self.phase, result) {
@@ -87,7 +84,7 @@ impl Supervisor {
         }
     }
 
-    pub(super) fn ended(&mut self, now: Time, peer: Peer, how: String, out: Out<'_, Self>) {
+    pub(super) fn ended(&mut self, now: Time, peer: Peer, how: PlainText, out: Out<'_, Self>) {
         if !self.party(peer).lives {
             return;
         }
@@ -100,7 +97,7 @@ impl Supervisor {
     }
 
     /// A crash of the incumbent becomes an early takeover, if there is somebody to take over.
-    fn incumbent_ended(&mut self, now: Time, how: String, mut out: Out<'_, Self>) {
+    fn incumbent_ended(&mut self, now: Time, how: PlainText, mut out: Out<'_, Self>) {
         match self.phase {
             Phase::AwaitRetired if self.successor.lives => return self.finalize(out),
             Phase::AwaitRetired => return self.finish(Verdict::NobodyServes, out),
@@ -122,7 +119,7 @@ impl Supervisor {
             }
             Phase::AwaitNoted(_) => self.phase = Phase::AwaitNoted(Verdict::NobodyServes),
             // Called off, it is wanted after all: there is nobody to go back to.
-            Phase::AwaitSpawn => self.successor.failed = false,
+            Phase::AwaitSpawn(_) => self.phase = Phase::AwaitSpawn(Newborn::Wanted),
             Phase::Start
             | Phase::AwaitWarmed
             | Phase::AwaitReady
@@ -133,7 +130,7 @@ impl Supervisor {
         }
     }
 
-    fn take_over_or_end(&mut self, now: Time, how: String, mut out: Out<'_, Self>) {
+    fn take_over_or_end(&mut self, now: Time, how: PlainText, mut out: Out<'_, Self>) {
         if self.successor.lives && self.successor.greeted {
             // However silent it was: it may serve by now, and nobody else can.
             self.successor.failed = false;
@@ -147,7 +144,7 @@ impl Supervisor {
         }
     }
 
-    fn successor_ended(&mut self, now: Time, how: String, out: Out<'_, Self>) {
+    fn successor_ended(&mut self, now: Time, how: PlainText, out: Out<'_, Self>) {
         let why = Reason::Ended(Peer::Successor, how);
         match self.phase {
             Phase::AwaitWarmed
@@ -167,7 +164,7 @@ impl Supervisor {
             Phase::AwaitNoted(Verdict::Committed) => self.phase = Phase::AwaitNoted(Verdict::NobodyServes),
             Phase::Start
             | Phase::AwaitIncumbent
-            | Phase::AwaitSpawn
+            | Phase::AwaitSpawn(_)
             | Phase::AwaitIncumbentEnd
             | Phase::AwaitNoted(_)
             | Phase::Done => {}
@@ -175,14 +172,14 @@ impl Supervisor {
     }
 
     /// A link is at its end. A process that can't be reached is as good as silent.
-    pub(super) fn closed(&mut self, now: Time, peer: Peer, why: String, out: Out<'_, Self>) {
+    pub(super) fn closed(&mut self, now: Time, peer: Peer, why: PlainText, out: Out<'_, Self>) {
         if self.party(peer).lives {
             self.parted(now, peer, Reason::Closed(peer, why), out);
         }
     }
 
     /// A peer says that it won't go on, and closes its end.
-    pub(super) fn refused(&mut self, now: Time, peer: Peer, why: String, out: Out<'_, Self>) {
+    pub(super) fn refused(&mut self, now: Time, peer: Peer, why: PlainText, out: Out<'_, Self>) {
         self.part(now, peer, Reason::Closed(peer, why), out);
     }
 
@@ -265,7 +262,7 @@ impl Supervisor {
             Phase::AwaitRetired if !self.successor.lives => self.finish(Verdict::Unconfirmed, out),
             // Sealed, it is not needed; before the successor is there, `Busy` or its end is heard in time.
             Phase::Start
-            | Phase::AwaitSpawn
+            | Phase::AwaitSpawn(_)
             | Phase::AwaitReady
             | Phase::AwaitServing
             | Phase::AwaitCommitted
@@ -291,7 +288,7 @@ impl Supervisor {
             Phase::AwaitIncumbentEnd => self.blame(why),
             Phase::Start
             | Phase::AwaitIncumbent
-            | Phase::AwaitSpawn
+            | Phase::AwaitSpawn(_)
             | Phase::AwaitRetired
             | Phase::AwaitSuccessorEnd(_)
             | Phase::AwaitNoted(_)
@@ -309,7 +306,7 @@ impl Supervisor {
             Phase::AwaitWarmed | Phase::AwaitDrained | Phase::AwaitSealed | Phase::AwaitReady => {
                 self.roll_back(now, why, out);
             }
-            Phase::AwaitSpawn => self.call_off(why),
+            Phase::AwaitSpawn(newborn) => self.call_off(newborn, why),
             // The second, which began with `Commit`. The incumbent was not told to retire: it can serve.
             Phase::AwaitServing => self.roll_back(now, Reason::NotServing, out),
             // It lives, but something keeps it from serving.
@@ -337,7 +334,7 @@ impl Supervisor {
             Phase::AwaitRetired if self.successor.lives => out.push(Effect::Kill(Peer::Incumbent)),
             Phase::Start
             | Phase::AwaitIncumbent
-            | Phase::AwaitSpawn
+            | Phase::AwaitSpawn(_)
             | Phase::AwaitWarmed
             | Phase::AwaitDrained
             | Phase::AwaitSealed
@@ -364,7 +361,7 @@ impl Supervisor {
             Phase::AwaitWarmed | Phase::AwaitDrained | Phase::AwaitSealed | Phase::AwaitReady => {
                 self.roll_back(now, why, out);
             }
-            Phase::AwaitSpawn => self.call_off(why),
+            Phase::AwaitSpawn(newborn) => self.call_off(newborn, why),
             Phase::Start
             | Phase::AwaitServing
             | Phase::AwaitCommitted
@@ -377,9 +374,11 @@ impl Supervisor {
         }
     }
 
-    /// The successor must be known before it can be ended. It is not wanted any more, unless the incumbent ends before it is there.
-    fn call_off(&mut self, why: Reason) {
+    /// The successor is not wanted any more, unless the incumbent ends before it is there.
+    fn call_off(&mut self, newborn: Newborn, why: Reason) {
         self.blame(why);
-        self.successor.failed = true;
+        if newborn == Newborn::Wanted {
+            self.phase = Phase::AwaitSpawn(Newborn::CalledOff);
+        }
     }
 }

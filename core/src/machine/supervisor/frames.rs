@@ -1,9 +1,10 @@
 //! What peers say.
-use alloc::{format, string::String};
+use alloc::format;
 
-use super::{Effect, Out, Peer, Phase, Reason, Supervisor, Then, Verdict};
+use super::{Effect, Newborn, Out, Peer, Phase, Reason, Supervisor, Then, Verdict};
 use crate::{
     message::{Hello, Message, PROTO_MAX, PROTO_MIN, Role, Standing, negotiate_version, not_behind},
+    text::PlainText,
     time::Time,
 };
 
@@ -38,9 +39,9 @@ impl Supervisor {
 
     /// What is wrong with `message`, wherever in the handoff it comes: it belongs to another one, or it is not its
     /// sender's to say.
-    fn objection(&self, peer: Peer, message: &Message) -> Option<String> {
+    fn objection(&self, peer: Peer, message: &Message) -> Option<PlainText> {
         if message.handoff_id().is_some_and(|id| id != self.handoff_id) {
-            return Some(format!("{} belongs to another handoff", message.name()));
+            return Some(format!("{} belongs to another handoff", message.name()).into());
         }
         let is_its_to_say = match message {
             Message::Hello(_)
@@ -73,7 +74,7 @@ impl Supervisor {
             | Message::StandingQuery
             | Message::ListenersQuery => false,
         };
-        (!is_its_to_say).then(|| format!("{} does not come from the {}", message.name(), peer.role()))
+        (!is_its_to_say).then(|| format!("{} does not come from the {}", message.name(), peer.role()).into())
     }
 
     fn heard_incumbent(&mut self, now: Time, message: Message, mut out: Out<'_, Self>) {
@@ -82,8 +83,7 @@ impl Supervisor {
             (Message::Hello(hello), Phase::AwaitResumed) if !self.incumbent.greeted => {
                 self.met_again(now, hello, out);
             }
-            // The successor's process must be known before it can be ended.
-            (Message::Busy, Phase::AwaitSpawn) => self.incumbent.failed = true,
+            (Message::Busy, Phase::AwaitSpawn(_)) => self.phase = Phase::AwaitSpawn(Newborn::TooLate),
             // It may come late: the successor may have been warm before.
             (Message::Busy, Phase::AwaitWarmed | Phase::AwaitDrained | Phase::AwaitResumed) => {
                 self.incumbent_busy(now, out);
@@ -166,7 +166,7 @@ impl Supervisor {
             Phase::AwaitSuccessorEnd(Then::Resume) => {}
             Phase::Start
             | Phase::AwaitIncumbent
-            | Phase::AwaitSpawn
+            | Phase::AwaitSpawn(_)
             | Phase::AwaitWarmed
             | Phase::AwaitSuccessorEnd(Then::Finish(_))
             | Phase::AwaitIncumbentEnd
@@ -236,7 +236,7 @@ impl Supervisor {
             Phase::AwaitSuccessorEnd(Then::Finish(_)) => !self.may_hold_lock,
             Phase::Start
             | Phase::AwaitIncumbent
-            | Phase::AwaitSpawn
+            | Phase::AwaitSpawn(_)
             | Phase::AwaitServing
             | Phase::AwaitCommitted
             | Phase::AwaitRetired

@@ -6,12 +6,12 @@
 //!
 //! `mod.rs` holds the state and the event's way in, `frames.rs` what peers say, `events.rs` what happens to
 //! processes, timers and storage, `steps.rs` the moves from one phase to the next.
-use alloc::string::String;
-
-use super::{EventName, Machine, Out, Reason, Timer, Timers};
+use super::{EffectName, EventName, Machine, MachineRole, Out, Reason, StateName, Timer, Timers};
 use crate::{
+    error::HostError,
     id::{HandoffId, ProcessId},
     message::{Hello, Message, Role, Sealed},
+    text::PlainText,
     time::{Duration, Time},
 };
 
@@ -85,20 +85,20 @@ pub enum Event {
         replace: bool,
     },
     /// Nobody could be reached at the control path.
-    ConnectFailed(String),
+    ConnectFailed(HostError),
     /// A message came.
     Frame(Peer, Message),
     /// The successor is ready, and what it has opened is not what it must serve: it replaces nobody, and the journal knows
     /// what was served before.
     Unfit(Reason),
     /// A link is at its end, whether closed, reset or broken by what came over it. Its host has closed this end, too.
-    Closed(Peer, String),
+    Closed(Peer, PlainText),
     /// A process has ended. Hosts report it before anything that it sent and that wasn't read yet.
-    Ended(Peer, String),
+    Ended(Peer, PlainText),
     /// The successor was started, or could not be.
-    Spawned(Result<ProcessId, String>),
+    Spawned(Result<ProcessId, HostError>),
     /// The journal was written, or could not be. Carries the note that was asked for.
-    Persisted(Note, Result<(), String>),
+    Persisted(Note, Result<(), HostError>),
     /// A timer has expired.
     Timer(Timer),
     /// The caller wants it to end, one way or the other.
@@ -175,7 +175,7 @@ pub struct Outcome {
     pub incumbent_ended_early: bool,
     /// The journal could not be written. A successor that serves all the same was not told that its predecessor has
     /// ended: a recovery tells it once it is written who serves.
-    pub journal_error: Option<String>,
+    pub journal_error: Option<HostError>,
 }
 
 /// What the supervisor waits for.
@@ -185,8 +185,8 @@ enum Phase {
     Start,
     /// The incumbent's `Hello`.
     AwaitIncumbent,
-    /// The successor's process.
-    AwaitSpawn,
+    /// The successor's process, and what becomes of it when it is there.
+    AwaitSpawn(Newborn),
     /// The journal, and the successor's `Hello` and `Warmed`.
     AwaitWarmed,
     /// The incumbent's `Drained`.
@@ -213,6 +213,17 @@ enum Phase {
     Done,
 }
 
+/// What becomes of a successor that is being started: it must be there before it can be ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Newborn {
+    /// It is to succeed the incumbent.
+    Wanted,
+    /// The handoff was called off, or its time is over.
+    CalledOff,
+    /// The incumbent is in another supervisor's handoff.
+    TooLate,
+}
+
 /// What comes after the successor's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Then {
@@ -232,7 +243,7 @@ struct Party {
     early: Option<Hello>,
     /// It has said `Hello` on a link that is still open.
     greeted: bool,
-    /// It has said that it can't, or gave reason to think so; or it is not wanted any more, perhaps before it is there.
+    /// It has said that it can't, or gave reason to think so; or it is not wanted any more.
     failed: bool,
     /// What was last said to it, for the heartbeats.
     last: Option<Message>,
@@ -257,7 +268,7 @@ pub struct Supervisor {
     reason: Option<Reason>,
     open_conns_remaining: u32,
     incumbent_ended_early: bool,
-    journal_error: Option<String>,
+    journal_error: Option<HostError>,
     timers: Timers,
 }
 
@@ -324,7 +335,7 @@ impl Machine for Supervisor {
     type Effect = Effect;
     type Awaited = Awaited;
 
-    const ROLE: &'static str = "supervisor";
+    const ROLE: MachineRole = MachineRole::Supervisor;
 
     fn handle(&mut self, now: Time, event: Event, out: Out<'_, Self>) {
         match event {
@@ -347,11 +358,11 @@ impl Machine for Supervisor {
         names::of_event(event)
     }
 
-    fn effect_name(effect: &Effect) -> &'static str {
+    fn effect_name(effect: &Effect) -> EffectName {
         names::of_effect(effect)
     }
 
-    fn awaited_name(awaited: &Awaited) -> &'static str {
+    fn awaited_name(awaited: &Awaited) -> EffectName {
         names::of_awaited(awaited)
     }
 
@@ -359,24 +370,24 @@ impl Machine for Supervisor {
         &self.timers
     }
 
-    fn state(&self) -> &'static str {
+    fn state(&self) -> StateName {
         match self.phase {
-            Phase::Start => "start",
-            Phase::AwaitIncumbent => "await-incumbent",
-            Phase::AwaitSpawn => "await-spawn",
-            Phase::AwaitWarmed => "await-warmed",
-            Phase::AwaitDrained => "await-drained",
-            Phase::AwaitSealed => "await-sealed",
-            Phase::AwaitReady => "await-ready",
-            Phase::AwaitServing => "await-serving",
-            Phase::AwaitCommitted => "await-committed",
-            Phase::AwaitRetired => "await-retired",
-            Phase::AwaitResumed => "await-resumed",
-            Phase::AwaitSuccessorEnd(Then::Resume) => "await-successor-end-to-resume",
-            Phase::AwaitSuccessorEnd(Then::Finish(_)) => "await-successor-end",
-            Phase::AwaitIncumbentEnd => "await-incumbent-end",
-            Phase::AwaitNoted(_) => "await-noted",
-            Phase::Done => "done",
+            Phase::Start => StateName::Start,
+            Phase::AwaitIncumbent => StateName::AwaitIncumbent,
+            Phase::AwaitSpawn(_) => StateName::AwaitSpawn,
+            Phase::AwaitWarmed => StateName::AwaitWarmed,
+            Phase::AwaitDrained => StateName::AwaitDrained,
+            Phase::AwaitSealed => StateName::AwaitSealed,
+            Phase::AwaitReady => StateName::AwaitReady,
+            Phase::AwaitServing => StateName::AwaitServing,
+            Phase::AwaitCommitted => StateName::AwaitCommitted,
+            Phase::AwaitRetired => StateName::AwaitRetired,
+            Phase::AwaitResumed => StateName::AwaitResumed,
+            Phase::AwaitSuccessorEnd(Then::Resume) => StateName::AwaitSuccessorEndToResume,
+            Phase::AwaitSuccessorEnd(Then::Finish(_)) => StateName::AwaitSuccessorEnd,
+            Phase::AwaitIncumbentEnd => StateName::AwaitIncumbentEnd,
+            Phase::AwaitNoted(_) => StateName::AwaitNoted,
+            Phase::Done => StateName::Done,
         }
     }
 }

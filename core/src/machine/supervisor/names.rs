@@ -1,46 +1,50 @@
 //! Names of what a supervisor is told and what it asks for.
 use super::{Awaited, Effect, Event, Note, Peer};
-use crate::machine::EventName;
-use crate::machine::names::{name, result};
+use crate::machine::{EffectName, EventName, Speaker, TaskName};
 
 pub(super) fn of_event(event: &Event) -> EventName {
-    let whose = |peer: Peer| match peer {
-        Peer::Incumbent => "incumbent",
-        Peer::Successor => "successor",
-    };
     match event {
-        Event::Start { replace: true, .. } => name("start", "to replace"),
-        Event::Start { replace: false, .. } => name("start", "cold"),
-        Event::ConnectFailed(_) => name("connect", "failed"),
-        Event::Frame(peer, message) => name(whose(*peer), message.name()),
-        Event::Unfit(_) => name("successor", "unfit"),
-        Event::Closed(peer, _) => name(whose(*peer), "closed"),
-        Event::Ended(peer, _) => name(whose(*peer), "ended"),
-        Event::Spawned(spawned) => name("spawned", result(spawned)),
-        Event::Persisted(Note::UnderWay, written) => name("journal UnderWay", result(written)),
-        Event::Persisted(Note::Committed, written) => name("journal Committed", result(written)),
-        Event::Persisted(Note::Over(_), written) => name("journal Over", result(written)),
-        Event::Timer(timer) => name("timer", timer.name()),
-        Event::Cancel => name("cancel", ""),
+        Event::Start { replace: true, .. } => EventName::StartToReplace,
+        Event::Start { replace: false, .. } => EventName::StartCold,
+        Event::ConnectFailed(_) => EventName::ConnectFailed,
+        Event::Frame(peer, message) => EventName::Message(speaker(*peer), message.name()),
+        Event::Unfit(_) => EventName::Unfit,
+        Event::Closed(peer, _) => EventName::Closed(speaker(*peer)),
+        Event::Ended(peer, _) => EventName::Ended(speaker(*peer)),
+        Event::Spawned(spawned) => EventName::answered(TaskName::Spawned, spawned),
+        Event::Persisted(Note::UnderWay, written) => EventName::answered(TaskName::JournalUnderWay, written),
+        Event::Persisted(Note::Committed, written) => {
+            EventName::answered(TaskName::JournalCommitted, written)
+        }
+        Event::Persisted(Note::Over(_), written) => EventName::answered(TaskName::JournalOver, written),
+        Event::Timer(timer) => EventName::Timer(*timer),
+        Event::Cancel => EventName::Cancel,
     }
 }
 
-pub(super) fn of_effect(effect: &Effect) -> &'static str {
+fn speaker(peer: Peer) -> Speaker {
+    match peer {
+        Peer::Incumbent => Speaker::Incumbent,
+        Peer::Successor => Speaker::Successor,
+    }
+}
+
+pub(super) fn of_effect(effect: &Effect) -> EffectName {
     match effect {
-        Effect::Connect => "Connect",
-        Effect::Send(_, message) => message.name(),
-        Effect::Close(_) => "Close",
-        Effect::Kill(Peer::Incumbent) => "KillIncumbent",
-        Effect::Kill(Peer::Successor) => "KillSuccessor",
+        Effect::Connect => EffectName::Connect,
+        Effect::Send(_, message) => EffectName::Send(message.name()),
+        Effect::Close(_) => EffectName::Close,
+        Effect::Kill(Peer::Incumbent) => EffectName::KillIncumbent,
+        Effect::Kill(Peer::Successor) => EffectName::KillSuccessor,
     }
 }
 
-pub(super) fn of_awaited(awaited: &Awaited) -> &'static str {
+pub(super) fn of_awaited(awaited: &Awaited) -> EffectName {
     match awaited {
-        Awaited::Spawn => "Spawn",
-        Awaited::Persist(Note::UnderWay) => "PersistUnderWay",
-        Awaited::Persist(Note::Committed) => "PersistCommitted",
-        Awaited::Persist(Note::Over(_)) => "PersistOver",
-        Awaited::Finish(_) => "Finish",
+        Awaited::Spawn => EffectName::Spawn,
+        Awaited::Persist(Note::UnderWay) => EffectName::PersistUnderWay,
+        Awaited::Persist(Note::Committed) => EffectName::PersistCommitted,
+        Awaited::Persist(Note::Over(_)) => EffectName::PersistOver,
+        Awaited::Finish(_) => EffectName::Finish,
     }
 }

@@ -1,7 +1,9 @@
 //! The moves from one phase to the next.
 use alloc::{boxed::Box, string::ToString};
 
-use super::{Awaited, Effect, Note, Out, Outcome, Peer, Phase, Reason, Supervisor, Then, Timer, Verdict};
+use super::{
+    Awaited, Effect, Newborn, Note, Out, Outcome, Peer, Phase, Reason, Supervisor, Then, Timer, Verdict,
+};
 use crate::{
     id::HandoffId,
     message::{self, HelloAck, Message, ProtoVersion, Standing},
@@ -23,7 +25,7 @@ impl Supervisor {
     }
 
     pub(super) fn spawn(&mut self, out: Out<'_, Self>) {
-        self.phase = Phase::AwaitSpawn;
+        self.phase = Phase::AwaitSpawn(Newborn::Wanted);
         out.last(Awaited::Spawn);
     }
 
@@ -146,7 +148,7 @@ impl Supervisor {
             return out.push(Effect::Kill(Peer::Successor));
         }
         self.timers.arm(Timer::Patience, now, self.config.heartbeat());
-        let reason = self.reason.as_ref().map(Reason::to_string).unwrap_or_default();
+        let reason = self.reason.as_ref().map(|reason| reason.to_string().into()).unwrap_or_default();
         self.say(Peer::Successor, Message::Abort { handoff_id: self.handoff_id, reason }, &mut out);
     }
 

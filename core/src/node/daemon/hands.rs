@@ -1,8 +1,7 @@
 //! What a daemon's machine stands on.
-use alloc::string::String;
-
 use super::{Hook, Os, rest::Rest};
 use crate::{
+    error::HostError,
     host::{Hooks, Sockets, Storage, Transport},
     machine::{Exit, LinkId, LockAnswer, Op, incumbent, successor},
     message::Message,
@@ -38,11 +37,11 @@ impl<O: Os> Storage for Hands<'_, O> {
         self.os.unlock();
     }
 
-    fn write_record(&mut self, op: Op, record: &Record) -> Option<Result<(), String>> {
+    fn write_record(&mut self, op: Op, record: &Record) -> Option<Result<(), HostError>> {
         self.os.write_record(op, record)
     }
 
-    fn take_path(&mut self, op: Op) -> Option<Result<(), String>> {
+    fn take_path(&mut self, op: Op) -> Option<Result<(), HostError>> {
         self.os.take_path(op)
     }
 }

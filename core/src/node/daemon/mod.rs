@@ -8,7 +8,7 @@ use core::ops::ControlFlow;
 use super::{Driver, FLOOD, Node, NodeOn, Read};
 use crate::{
     host::Crashed,
-    machine::{LinkId, Op},
+    machine::{LinkId, MachineRole, Op, StateName},
     message::{Message, SealProgress, Status},
     time::{Duration, Time},
 };
@@ -20,7 +20,7 @@ mod role;
 
 pub use os::{Accepted, Os, Reply, StateSnapshot};
 pub use rest::MOST_LINKS;
-pub use role::{Done, Event, Hook, Role};
+pub use role::{DaemonMachine, Done, Event, Hook, HookName};
 
 use hands::Hands;
 use rest::Rest;
@@ -60,27 +60,36 @@ struct Pass {
     goes_on: bool,
 }
 
+/// What the machine was told of a request to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Stop {
+    /// Nothing, whether or not the process was asked.
+    Untold,
+    /// That the process was asked.
+    Told,
+    /// The successor was told, on its way to serving: the incumbent that it has become is to carry it out.
+    ToBeToldAgain,
+}
+
 /// The node of a daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Daemon {
-    role: Role,
+    role: DaemonMachine,
     rest: Rest,
     pass: Pass,
     stop_grace: Duration,
-    stop_told: bool,
-    /// A stop came on the way to serving: the incumbent is to carry it out.
-    stop_again: bool,
+    stop: Stop,
 }
 
 impl Daemon {
     /// A daemon that is about to start as `role`; `inherited` is the link that it was born with.
-    pub fn new(role: Role, inherited: Option<LinkId>, stop_grace: Duration) -> Daemon {
+    pub fn new(role: DaemonMachine, inherited: Option<LinkId>, stop_grace: Duration) -> Daemon {
         let rest = Rest::new(inherited);
-        Daemon { role, rest, pass: Pass::default(), stop_grace, stop_told: false, stop_again: false }
+        Daemon { role, rest, pass: Pass::default(), stop_grace, stop: Stop::Untold }
     }
 
     /// The machine, in whichever of its two lives.
-    pub fn role(&self) -> &Role {
+    pub fn role(&self) -> &DaemonMachine {
         &self.role
     }
 
@@ -96,12 +105,12 @@ impl Daemon {
 
     /// Whether the machine was told that the process was asked to stop.
     pub fn knows_of_stop(&self) -> bool {
-        self.stop_told && !self.stop_again
+        self.stop == Stop::Told
     }
 
     fn pick<O: Os>(&mut self, os: &mut O) -> Option<Event> {
-        if core::mem::take(&mut self.stop_again) {
-            return Some(Event::Stop);
+        if self.stop == Stop::ToBeToldAgain {
+            return self.tell_to_stop();
         }
         loop {
             let (found, then) = match self.pass.stage {
@@ -178,8 +187,12 @@ impl Daemon {
     }
 
     fn take_stop<O: Os>(&mut self, os: &O) -> Option<Event> {
-        let told = !os.stop_asked() || core::mem::replace(&mut self.stop_told, true);
-        (!told).then_some(Event::Stop)
+        if os.stop_asked() && self.stop == Stop::Untold { self.tell_to_stop() } else { None }
+    }
+
+    fn tell_to_stop(&mut self) -> Option<Event> {
+        self.stop = Stop::Told;
+        Some(Event::Stop)
     }
 
     fn accept<O: Os>(&mut self, os: &mut O) -> Option<Event> {
@@ -209,7 +222,7 @@ impl Daemon {
     /// A status is always answered: with what the daemon says now or, while a hook runs, said last.
     fn answer_status<O: Os>(&mut self, os: &mut O, link: LinkId) {
         self.pass.handled = true;
-        let knows_itself = matches!(self.role, Role::Incumbent(_));
+        let knows_itself = matches!(self.role, DaemonMachine::Incumbent(_));
         if self.rest.running > 0 || !knows_itself {
             return self.tell_status(os, link);
         }
@@ -236,11 +249,11 @@ impl Node for Daemon {
         at_once.into_iter().chain(timer).chain(self.rest.accept_again).min().filter(|_| !self.rest.has_left)
     }
 
-    fn role(&self) -> &'static str {
-        self.role.name()
+    fn role(&self) -> MachineRole {
+        self.role.kind()
     }
 
-    fn state(&self) -> &'static str {
+    fn state(&self) -> StateName {
         self.role.state()
     }
 
@@ -263,17 +276,19 @@ impl<O: Os> NodeOn<O> for Daemon {
     fn step(&mut self, os: &mut O, event: Event, driver: &mut impl Driver) -> ControlFlow<Crashed> {
         let hands = &mut Hands { rest: &mut self.rest, os };
         let flow = match &mut self.role {
-            Role::Incumbent(machine) => match event.typed(Done::for_incumbent) {
+            DaemonMachine::Incumbent(machine) => match event.typed(Done::for_incumbent) {
                 Some(event) => driver.turn(machine, hands, event),
                 None => ControlFlow::Continue(()),
             },
-            Role::Successor(machine) => match event.typed(Done::for_successor) {
+            DaemonMachine::Successor(machine) => match event.typed(Done::for_successor) {
                 Some(event) => driver.turn(machine, hands, event),
                 None => ControlFlow::Continue(()),
             },
         };
-        if flow.is_continue() && !self.rest.has_left && self.role.promote(os.now(), self.stop_grace) {
-            self.stop_again = self.stop_told;
+        let promoted =
+            flow.is_continue() && !self.rest.has_left && self.role.promote(os.now(), self.stop_grace);
+        if promoted && self.stop == Stop::Told {
+            self.stop = Stop::ToBeToldAgain;
         }
         flow
     }

@@ -1,8 +1,9 @@
 //! What a daemon's node asks of its operating system, and what comes from there.
-use alloc::{string::String, vec::Vec};
+use alloc::vec::Vec;
 
 use super::{Done, Event, Hook};
 use crate::{
+    error::HostError,
     host::{Clock, Gaps, Sockets, Storage},
     machine::{Exit, LinkId, Op},
     message::{Message, SealProgress},
@@ -24,7 +25,7 @@ pub struct StateSnapshot {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
     /// A hook has returned, or panicked.
-    Done(Op, Result<Done, String>),
+    Done(Op, Result<Done, HostError>),
     /// How far a seal has come.
     Progress(SealProgress),
     /// What a status is to show.

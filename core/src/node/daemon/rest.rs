@@ -82,7 +82,7 @@ impl Rest {
         session: Option<LinkId>,
     ) -> bool {
         if !peer.may_speak_to(os.uid()) {
-            let error = format!("uid {} is not allowed here", peer.uid);
+            let error = format!("uid {} is not allowed here", peer.uid).into();
             os.send(id, &Message::Refused { error });
             os.close(id);
             return false;

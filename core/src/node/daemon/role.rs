@@ -1,12 +1,12 @@
 //! The two lives of a daemon, behind one type: its hooks, its events, its machine.
-use alloc::string::String;
-
 use crate::{
+    error::HostError,
     machine::{
-        DaemonEvent, Incumbent, LinkId, LockAnswer, Machine, Op, Successor, Timer, Timers, incumbent,
-        successor,
+        DaemonEvent, Incumbent, LinkId, LockAnswer, Machine, MachineRole, Op, StateName, Successor, Timer,
+        Timers, incumbent, successor,
     },
     message::{Message, SealProgress, Sealed, Standing},
+    names::names,
     time::{Duration, Time},
 };
 
@@ -19,17 +19,30 @@ pub enum Hook {
     Successor(successor::Hook),
 }
 
+names! {
+    /// A hook of a daemon, without what it is called with.
+    pub enum HookName {
+        WarmUp = "warm-up",
+        Drain = "drain",
+        Seal = "seal",
+        Open = "open",
+        Serve = "serve",
+        Resume = "resume",
+        Finalize = "finalize",
+    }
+}
+
 impl Hook {
-    /// The hook's name, for traces.
-    pub fn name(&self) -> &'static str {
+    /// The hook's name.
+    pub fn name(&self) -> HookName {
         match self {
-            Hook::Incumbent(incumbent::Hook::Drain { .. }) => "drain",
-            Hook::Incumbent(incumbent::Hook::Seal) => "seal",
-            Hook::Incumbent(incumbent::Hook::Resume { .. }) => "resume",
-            Hook::Incumbent(incumbent::Hook::Finalize) => "finalize",
-            Hook::Successor(successor::Hook::WarmUp) => "warm-up",
-            Hook::Successor(successor::Hook::Open { .. }) => "open",
-            Hook::Successor(successor::Hook::Serve) => "serve",
+            Hook::Incumbent(incumbent::Hook::Drain { .. }) => HookName::Drain,
+            Hook::Incumbent(incumbent::Hook::Seal) => HookName::Seal,
+            Hook::Incumbent(incumbent::Hook::Resume { .. }) => HookName::Resume,
+            Hook::Incumbent(incumbent::Hook::Finalize) => HookName::Finalize,
+            Hook::Successor(successor::Hook::WarmUp) => HookName::WarmUp,
+            Hook::Successor(successor::Hook::Open { .. }) => HookName::Open,
+            Hook::Successor(successor::Hook::Serve) => HookName::Serve,
         }
     }
 
@@ -83,13 +96,13 @@ pub enum Event {
     /// A link is at its end.
     Closed(LinkId),
     /// A hook has returned, or panicked.
-    HookDone(Op, Result<Done, String>),
+    HookDone(Op, Result<Done, HostError>),
     /// The lock was tried.
     Locked(Op, LockAnswer),
     /// The record was written, or could not be.
-    Recorded(Op, Result<(), String>),
+    Recorded(Op, Result<(), HostError>),
     /// The control path was taken, or could not be.
-    PathTaken(Op, Result<(), String>),
+    PathTaken(Op, Result<(), HostError>),
     /// A timer has expired.
     Timer(Timer),
     /// The process was asked to stop.
@@ -117,59 +130,59 @@ impl Event {
 
 /// A daemon's machine, in whichever of its two lives.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Role {
+pub enum DaemonMachine {
     /// It does not serve yet.
     Successor(Successor),
     /// It serves, or has served.
     Incumbent(Incumbent),
 }
 
-impl Role {
-    /// The role's name, for traces.
-    pub fn name(&self) -> &'static str {
+impl DaemonMachine {
+    /// Which of the two it is.
+    pub fn kind(&self) -> MachineRole {
         match self {
-            Role::Successor(_) => Successor::ROLE,
-            Role::Incumbent(_) => Incumbent::ROLE,
+            DaemonMachine::Successor(_) => Successor::ROLE,
+            DaemonMachine::Incumbent(_) => Incumbent::ROLE,
         }
     }
 
     /// The machine's state, after what it awaits.
-    pub fn state(&self) -> &'static str {
+    pub fn state(&self) -> StateName {
         match self {
-            Role::Successor(machine) => machine.state(),
-            Role::Incumbent(machine) => machine.state(),
+            DaemonMachine::Successor(machine) => machine.state(),
+            DaemonMachine::Incumbent(machine) => machine.state(),
         }
     }
 
     /// When each timer expires.
     pub fn timers(&self) -> &Timers {
         match self {
-            Role::Successor(machine) => machine.timers(),
-            Role::Incumbent(machine) => machine.timers(),
+            DaemonMachine::Successor(machine) => machine.timers(),
+            DaemonMachine::Incumbent(machine) => machine.timers(),
         }
     }
 
     /// Where the daemon stands, for a status.
     pub fn standing(&self) -> Standing {
         match self {
-            Role::Successor(machine) => machine.standing(),
-            Role::Incumbent(machine) => machine.standing(),
+            DaemonMachine::Successor(machine) => machine.standing(),
+            DaemonMachine::Incumbent(machine) => machine.standing(),
         }
     }
 
     /// The link of the supervisor whose handoff the daemon is part of.
     pub(super) fn session_link(&self) -> Option<LinkId> {
         match self {
-            Role::Successor(_) => None,
-            Role::Incumbent(machine) => machine.session_link(),
+            DaemonMachine::Successor(_) => None,
+            DaemonMachine::Incumbent(machine) => machine.session_link(),
         }
     }
 
     /// What the supervisor is to hear of a seal that goes on, and over which link.
     pub fn seal_progress(&self, progress: SealProgress) -> Option<(LinkId, Message)> {
         match self {
-            Role::Successor(_) => None,
-            Role::Incumbent(machine) => machine.seal_progress(progress),
+            DaemonMachine::Successor(_) => None,
+            DaemonMachine::Incumbent(machine) => machine.seal_progress(progress),
         }
     }
 
@@ -177,11 +190,11 @@ impl Role {
     /// take to finish when the daemon is asked to stop.
     pub fn promote(&mut self, now: Time, stop_grace: Duration) -> bool {
         let promoted = match self {
-            Role::Successor(machine) => machine.promoted(now, stop_grace),
-            Role::Incumbent(_) => None,
+            DaemonMachine::Successor(machine) => machine.promoted(now, stop_grace),
+            DaemonMachine::Incumbent(_) => None,
         };
         let is_promoted = promoted.is_some();
-        promoted.into_iter().for_each(|incumbent| *self = Role::Incumbent(incumbent));
+        promoted.into_iter().for_each(|incumbent| *self = DaemonMachine::Incumbent(incumbent));
         is_promoted
     }
 }

@@ -2,6 +2,7 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
+use crate::error::HostError;
 use crate::machine::{Exit, Op, incumbent, successor};
 use crate::message::{SealProgress, Sealed};
 use crate::node::daemon::{self as node, Done};
@@ -12,13 +13,13 @@ use crate::unix::wake::Waker;
 #[derive(Debug)]
 pub(crate) enum Call {
     /// A successor's read-only warm-up; an error if this is no place for it.
-    WarmUp(Op, Result<(), String>),
+    WarmUp(Op, Result<(), HostError>),
     /// A successor's opening, under the lock.
     Open(Op, Option<Sealed>),
     /// A successor's start of serving.
     Serve(Op),
     /// An incumbent's drain; an error if it could not take the lock back.
-    Drain(Op, Duration, Result<(), String>),
+    Drain(Op, Duration, Result<(), HostError>),
     /// An incumbent's seal.
     Seal(Op),
     /// An incumbent's way back.
@@ -35,13 +36,13 @@ pub(crate) enum Call {
 #[derive(Debug)]
 pub(crate) enum Reply {
     /// Nothing to report.
-    Done(Op, Result<(), String>),
+    Done(Op, Result<(), HostError>),
     /// A drain.
-    Drained(Op, Result<DrainReport, String>),
+    Drained(Op, Result<DrainReport, HostError>),
     /// A seal.
-    Sealed(Op, Result<SealReport, String>),
+    Sealed(Op, Result<SealReport, HostError>),
     /// An opening.
-    Opened(Op, Result<ReadinessSnapshot, String>),
+    Opened(Op, Result<ReadinessSnapshot, HostError>),
     /// How far a seal has come.
     Progress(SealProgress),
     /// What a status is to show.

@@ -2,15 +2,17 @@
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::mpsc::{Receiver, Sender};
+use std::time::Instant;
 
 use super::hooks::{Call, Reply};
 use super::links::Links;
 use super::{Place, STOP_GRACE, StopHandle};
+use crate::error::HostError;
 use crate::host::{Clock, Crashed, Gap, Gaps, Sockets, Storage};
 use crate::id::ProcessId;
 use crate::machine::{Cell, Exit, LinkId, LockAnswer, Op, incumbent, successor};
 use crate::message::Message;
-use crate::node::daemon::{self as node, Accepted, Daemon, Event, Hook, Os, Role};
+use crate::node::daemon::{self as node, Accepted, Daemon, DaemonMachine, Event, Hook, Os};
 use crate::node::{Credentials, Read};
 use crate::record::Record;
 use crate::time::Time;
@@ -19,6 +21,7 @@ use crate::unix::gaps;
 use crate::unix::listeners::Listeners;
 use crate::unix::poller::MonotonicClock;
 use crate::unix::reactor::{self, System};
+use crate::unix::sparing::Sparing;
 use crate::unix::wake::WakeReceiver;
 
 /// The operating system, as a daemon's node sees it.
@@ -34,6 +37,8 @@ pub(super) struct Host {
     incumbent: Option<ProcessId>,
     /// The node accepts no connection now.
     is_full: bool,
+    /// Peers that were refused, and accepts that failed: any local process may cause them.
+    refusals: Sparing,
     exit: Option<Exit>,
 }
 
@@ -46,11 +51,23 @@ impl Host {
         stop: StopHandle,
     ) -> Self {
         let (clock, links) = (MonotonicClock::new(), Links::default());
-        Host { clock, place, links, wake, calls, replies, stop, incumbent: None, is_full: false, exit: None }
+        Host {
+            clock,
+            place,
+            links,
+            wake,
+            calls,
+            replies,
+            stop,
+            incumbent: None,
+            is_full: false,
+            refusals: Sparing::default(),
+            exit: None,
+        }
     }
 
     /// Runs `role` on this thread until its process is to leave.
-    pub(super) fn run(mut self, role: Role, inherited: Option<Inherited>) {
+    pub(super) fn run(mut self, role: DaemonMachine, inherited: Option<Inherited>) {
         let link = inherited.map(|inherited| self.links.inherit(inherited.link));
         let mut node = Daemon::new(role, link, STOP_GRACE);
         if reactor::step(&mut node, &mut self, Event::Start).is_continue() {
@@ -86,6 +103,11 @@ impl Os for Host {
     }
 
     fn send(&mut self, link: LinkId, message: &Message) {
+        if let Message::Refused { error } = message
+            && let Some(left_out) = self.refusals.admits(Instant::now())
+        {
+            tracing::info!(target: "handoff.control", link = link.0, %error, left_out, "a peer is refused");
+        }
         self.links.send(link, message);
     }
 
@@ -102,7 +124,9 @@ impl Os for Host {
             }
             Ok(None) => Accepted::Nobody,
             Err(error) => {
-                tracing::warn!(target: "handoff.control", %error, "can't accept");
+                if let Some(left_out) = self.refusals.admits(Instant::now()) {
+                    tracing::warn!(target: "handoff.control", %error, left_out, "can't accept");
+                }
                 Accepted::Failed
             }
         }
@@ -192,13 +216,13 @@ impl Storage for Host {
             }
             (Ok(true), Err(error)) => {
                 let _ = self.place.lock.unlock();
-                LockAnswer::Error(format!("the record can't be read: {error}"))
+                LockAnswer::Error(HostError::from(error).context("the record can't be read"))
             }
             (Ok(false), hint) => LockAnswer::Busy {
                 hint: hint.ok().and_then(|(record, _)| record),
-                holder: self.place.lock.holder().map(|holder| holder.to_string()),
+                holder: self.place.lock.holder().map(|holder| holder.to_string().into()),
             },
-            (Err(error), _) => LockAnswer::Error(error.to_string()),
+            (Err(error), _) => LockAnswer::Error(error.into()),
         })
     }
 
@@ -208,11 +232,11 @@ impl Storage for Host {
         }
     }
 
-    fn write_record(&mut self, _op: Op, record: &Record) -> Option<Result<(), String>> {
-        Some(self.place.record.write(record).map_err(|error| error.to_string()))
+    fn write_record(&mut self, _op: Op, record: &Record) -> Option<Result<(), HostError>> {
+        Some(self.place.record.write(record).map_err(HostError::from))
     }
 
-    fn take_path(&mut self, _op: Op) -> Option<Result<(), String>> {
-        Some(self.place.control.take_path().map_err(|error| error.to_string()))
+    fn take_path(&mut self, _op: Op) -> Option<Result<(), HostError>> {
+        Some(self.place.control.take_path().map_err(HostError::from))
     }
 }

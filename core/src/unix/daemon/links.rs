@@ -66,7 +66,7 @@ impl Links {
         link.flush();
         let read = link.read();
         if let Read::Closed(why) = &read {
-            tracing::debug!(target: "handoff.control", link = id.0, why, "closed");
+            tracing::debug!(target: "handoff.control", link = id.0, %why, "closed");
             self.open.remove(&id);
         }
         read

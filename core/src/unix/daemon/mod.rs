@@ -2,6 +2,7 @@
 //!
 //! So heartbeats go out, and the supervisor is heard, whatever a hook does; and no thread is started in the pause.
 //! `host.rs` is what the protocol's thread stands on, `hooks.rs` what the two threads say to each other.
+mod give_up;
 mod hooks;
 mod host;
 mod links;
@@ -11,14 +12,15 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+pub(crate) use give_up::or_give_up;
 pub(crate) use hooks::{Call, Replies, Reply};
 
 use crate::bounds;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, HostError, Result};
 use crate::id::ProcessId;
 use crate::machine::{Incumbent, LinkId, Successor};
 use crate::message::{Capabilities, Hello, PROTO_MAX, PROTO_MIN};
-use crate::node::daemon::Role;
+use crate::node::daemon::DaemonMachine;
 use crate::record::{Claim, Record};
 use crate::unix::context::Context;
 use crate::unix::control::ControlSocket;
@@ -65,19 +67,20 @@ impl Place {
 
     /// Sees that the data directory is the one that its path leads to and, for a successor, the one that `incumbent` has:
     /// nobody has been touched yet.
-    pub(crate) fn check(&self, incumbent: Option<ProcessId>) -> std::result::Result<(), String> {
-        self.lock.dir().check_place().map_err(|error| error.to_string())?;
+    pub(crate) fn check(&self, incumbent: Option<ProcessId>) -> std::result::Result<(), HostError> {
+        self.lock.dir().check_place()?;
         let Some(incumbent) = incumbent else { return Ok(()) };
         let recorded = self.record.read().ok().and_then(|(record, _)| record).map(|record| record.holder);
         let holds = || self.lock.holder().is_some_and(|holder| holder.pid == incumbent.pid);
         if recorded == Some(incumbent) || holds() {
             return Ok(());
         }
-        Err(format!(
+        let why = format!(
             "the data directory {} is not that of process {incumbent}, which is to be replaced: start this one on the \
              same directory",
             self.lock.dir().named().display()
-        ))
+        );
+        Err(HostError::new(ErrorKind::Caller, why))
     }
 
     /// The generation of the record as it lies there.
@@ -115,15 +118,20 @@ impl Place {
     }
 
     pub(crate) fn hello(&self, role: crate::message::Role) -> Hello {
-        Hello {
-            role,
-            pid: self.process.pid,
-            start_time: self.process.start_time,
-            build_id: self.build_id.clone(),
-            proto_min: PROTO_MIN,
-            proto_max: PROTO_MAX,
-            capabilities: Capabilities::default(),
-        }
+        hello_of(self.process, &self.build_id, role)
+    }
+}
+
+/// What `process` says of itself.
+fn hello_of(process: ProcessId, build_id: &[u8], role: crate::message::Role) -> Hello {
+    Hello {
+        role,
+        pid: process.pid,
+        start_time: process.start_time,
+        build_id: build_id.to_vec(),
+        proto_min: PROTO_MIN,
+        proto_max: PROTO_MAX,
+        capabilities: Capabilities::default(),
     }
 }
 
@@ -140,7 +148,7 @@ impl Protocol {
     pub(crate) fn successor(place: Place, inherited: Inherited) -> Result<Protocol> {
         let hello = place.hello(crate::message::Role::Successor);
         let machine = Successor::new(hello, place.generation()?, LinkId(0));
-        Protocol::start(place, Role::Successor(machine), Some(inherited))
+        Protocol::start(place, DaemonMachine::Successor(machine), Some(inherited))
     }
 
     /// Starts the protocol of a process that holds the lock, has claimed it, and serves.
@@ -149,10 +157,10 @@ impl Protocol {
         let generation = place.generation()?;
         place.note(generation, true)?;
         let hello = place.hello(crate::message::Role::Incumbent);
-        Protocol::start(place, Role::Incumbent(Incumbent::new(hello, generation, STOP_GRACE)), None)
+        Protocol::start(place, DaemonMachine::Incumbent(Incumbent::new(hello, generation, STOP_GRACE)), None)
     }
 
-    fn start(place: Place, role: Role, inherited: Option<Inherited>) -> Result<Protocol> {
+    fn start(place: Place, role: DaemonMachine, inherited: Option<Inherited>) -> Result<Protocol> {
         let (waker, wake) = waker().context(|| "can't open a pipe".into())?;
         let (call, calls) = mpsc::channel();
         let (reply, results) = mpsc::channel();

@@ -31,7 +31,7 @@ fn message(link: &mut Link) -> Message {
 
 fn closed(link: &mut Link) -> String {
     match link.read() {
-        Read::Closed(why) => why,
+        Read::Closed(why) => why.into(),
         other => panic!("not closed: {other:?}"),
     }
 }

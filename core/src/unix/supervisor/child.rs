@@ -33,12 +33,16 @@ impl Child {
         self.watch.id()
     }
 
-    /// Whether it has ended, and how. Reaps it.
+    /// Whether it has ended, and how. Reaps it, and kills what it has left in its process group.
     ///
     /// # Errors
     /// The system's; none is expected.
     pub fn try_wait(&mut self) -> Result<Option<Exit>> {
-        self.watch.ended().context(|| format!("can't wait for process {}", self.watch.id()))
+        let ended = self.watch.ended().context(|| format!("can't wait for process {}", self.watch.id()))?;
+        if ended.is_some() {
+            end_leftovers(&mut self.watch);
+        }
+        Ok(ended)
     }
 
     /// As [`Child::try_wait`], for up to `timeout`.
@@ -81,5 +85,19 @@ impl Child {
     /// thing: ask [`Child::try_wait`] now and then.
     pub fn as_pollable(&self) -> Option<BorrowedFd<'_>> {
         self.watch.pollable()
+    }
+}
+
+/// Ends the helpers of a process that has ended: they may hold what its successor needs, and nobody else would end them.
+pub(super) fn end_leftovers(watch: &mut Watch) {
+    let pid = watch.id().pid;
+    match watch.kill_leftovers() {
+        Ok(true) => {
+            tracing::warn!(target: "handoff", pid, "killed what it left behind")
+        }
+        Ok(false) => {}
+        Err(error) => {
+            tracing::warn!(target: "handoff", pid, %error, "can't kill what it left behind")
+        }
     }
 }

@@ -3,20 +3,22 @@ use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
+use super::child::end_leftovers;
 use super::committed::Launch;
 use super::journal;
 use super::outcome::Stopwatch;
 use super::{Child, HandoffOutcome, SpawnSpec, Supervisor, Workshop};
 use crate::data::DirectoryId;
-use crate::error::{Error, Result};
+use crate::error::{Error, HostError, Result};
 use crate::host::{Clock, Crashed, Gap, Gaps};
 use crate::id::{BootId, HandoffId, ProcessId};
 use crate::journal::{Binary, Journal};
 use crate::machine::supervisor::{Config, Note, Peer, Verdict};
-use crate::machine::{Cell, Machine};
+use crate::machine::{Cell, Phase, StateName};
 use crate::message::Message;
 use crate::node::handoff::{Answer, Connection, Handoff, Os, Spawned};
 use crate::node::{Credentials, Read};
+use crate::text::PlainText;
 use crate::time::{Duration, Time};
 use crate::unix::context::Context;
 use crate::unix::control::{self, Connect};
@@ -44,7 +46,7 @@ pub(super) fn run(
     tracing::info!(target: "handoff", id = %handoff_id, %build, binary = %spec.binary.display(), replace, "handoff");
     let mut node = Handoff::new(config(spec), handoff_id, replace, workshop.knows.clone());
     let mut host = Host::new(supervisor, workshop, spec, handoff_id);
-    host.stopwatch = Stopwatch::new(host.now(), node.machine().state());
+    host.stopwatch = Stopwatch::new(host.now());
     let start = node.start();
     if reactor::step(&mut node, &mut host, start).is_continue() {
         reactor::run(&mut node, &mut host);
@@ -106,7 +108,7 @@ impl<'a> Host<'a> {
             handoff_id,
             incumbent: Party::default(),
             successor: Party::default(),
-            stopwatch: Stopwatch::new(Time::ZERO, ""),
+            stopwatch: Stopwatch::new(Time::ZERO),
             decided: false,
         }
     }
@@ -128,7 +130,7 @@ impl<'a> Host<'a> {
     fn start_successor(&mut self, replaces: bool) -> Result<(ProcessId, Binary)> {
         let cant = || "can't open a link to a new process".into();
         #[cfg(feature = "crash-points")]
-        crate::unix::probe::step("fork").context(cant)?;
+        crate::unix::probe::step(crate::unix::probe::SystemCall::Fork).context(cant)?;
         let (ours, theirs) = control::socketpair().context(cant)?;
         let listeners: Vec<_> =
             self.workshop.listeners.entries().map(|(name, fd)| (name.to_string(), fd.as_fd())).collect();
@@ -145,7 +147,7 @@ impl<'a> Host<'a> {
         });
         let process = started.map_err(|error| launch.explain(error))?.process;
         #[cfg(feature = "crash-points")]
-        crate::unix::probe::step("watch").context(cant)?;
+        crate::unix::probe::step(crate::unix::probe::SystemCall::Watch).context(cant)?;
         self.successor.link = Some(Link::new(ours));
         let watch = Watch::child(process);
         self.successor.watch = Some(watch.context(|| format!("can't watch process {process}"))?);
@@ -223,8 +225,8 @@ impl System for Host<'_> {
         unpollable.then_some(SHORTLY)
     }
 
-    fn stepped(&mut self, state: &'static str) {
-        self.stopwatch.at(self.clock.now(), state, self.handoff_id);
+    fn stepped(&mut self, state: StateName) {
+        self.stopwatch.at(self.clock.now(), Phase::of(state), self.handoff_id);
     }
 }
 
@@ -238,9 +240,10 @@ impl Os for Host<'_> {
             }
             Ok(Connect::Retry) => Connection::QueueFull,
             Ok(Connect::NotThere) => {
-                Connection::Failed(format!("nobody listens at the control socket {}", control.display()))
+                let why = format!("nobody listens at the control socket {}", control.display());
+                Connection::Failed(HostError::peer(why))
             }
-            Err(error) => Connection::Failed(error.to_string()),
+            Err(error) => Connection::Failed(error.into()),
         })
     }
 
@@ -256,7 +259,7 @@ impl Os for Host<'_> {
     }
 
     fn send(&mut self, peer: Peer, message: &Message) {
-        tracing::trace!(target: "handoff.send", to = ?peer, message = message.name());
+        tracing::trace!(target: "handoff.send", to = ?peer, message = %message.name());
         self.decided |= matches!(message, Message::Commit { .. });
         let party = self.party_mut(peer);
         if let Some(link) = &mut party.link {
@@ -270,9 +273,9 @@ impl Os for Host<'_> {
         self.party_mut(peer).link = None;
     }
 
-    fn credentials(&self, peer: Peer) -> std::result::Result<Credentials, String> {
-        let link = self.party(peer).link.as_ref().ok_or("the link is gone")?;
-        let peer = control::peer(link.stream()).map_err(|error| error.to_string())?;
+    fn credentials(&self, peer: Peer) -> std::result::Result<Credentials, HostError> {
+        let link = self.party(peer).link.as_ref().ok_or_else(|| HostError::peer("the link is gone"))?;
+        let peer = control::peer(link.stream())?;
         Ok(Credentials { uid: peer.uid, pid: peer.pid })
     }
 
@@ -293,30 +296,31 @@ impl Os for Host<'_> {
     }
 
     fn spawn(&mut self, replaces: bool) -> Option<Spawned> {
-        Some(self.start_successor(replaces).map_err(|error| error.to_string()))
+        Some(self.start_successor(replaces).map_err(HostError::from))
     }
 
-    fn watch(&mut self, incumbent: ProcessId) -> std::result::Result<(), String> {
+    fn watch(&mut self, incumbent: ProcessId) -> std::result::Result<(), HostError> {
         let known = self.workshop.children.iter().position(|child| child.id() == incumbent);
         let watch = match known {
             Some(at) => self.workshop.children.swap_remove(at),
-            None => Watch::other(incumbent).map_err(|error| error.to_string())?,
+            None => Watch::other(incumbent)?,
         };
         self.incumbent.watch = Some(watch);
         Ok(())
     }
 
-    fn ended(&mut self, peer: Peer) -> Option<String> {
+    fn ended(&mut self, peer: Peer) -> Option<PlainText> {
         let party = self.party_mut(peer);
         let watch = party.watch.as_mut()?;
         let how = watch.ended().ok().flatten()?;
+        end_leftovers(watch);
         let pid = watch.id().pid;
         party.has_ended = true;
         // Its control sockets are nobody's now.
         if let Err(error) = control::remove_stale(&self.supervisor.control, pid) {
             tracing::debug!(target: "handoff", pid, %error, "an ended process's socket is still there");
         }
-        Some(how.to_string())
+        Some(how.to_string().into())
     }
 
     fn kill(&mut self, peer: Peer) {
@@ -328,16 +332,16 @@ impl Os for Host<'_> {
         }
     }
 
-    fn write_journal(&mut self, note: Note, journal: &Journal) -> Option<std::result::Result<(), String>> {
+    fn write_journal(&mut self, note: Note, journal: &Journal) -> Option<std::result::Result<(), HostError>> {
         if note == Note::Committed {
             // The pause is over: what the journal takes is no part of it.
-            self.stopwatch.at(self.clock.now(), "await-committed", self.handoff_id);
+            self.stopwatch.at(self.clock.now(), Phase::Retire, self.handoff_id);
         }
         let journal = journal::dated(journal.clone());
         let written = journal::write(self.workshop.journal.as_mut(), &journal);
         self.workshop.knows = journal;
         self.workshop.is_written = written.is_ok();
-        Some(written.map_err(|error| error.to_string()))
+        Some(written.map_err(HostError::from))
     }
 
     fn answer(&mut self) -> Option<Answer> {

@@ -490,6 +490,12 @@ fn keep(shelf: &Mutex<Shelf>, workshop: &mut Workshop) {
 impl Workshop {
     /// Forgets the children that have ended.
     fn reap(&mut self) {
-        self.children.retain_mut(|child| matches!(child.ended(), Ok(None)));
+        self.children.retain_mut(|child| {
+            let lives = matches!(child.ended(), Ok(None));
+            if !lives {
+                child::end_leftovers(child);
+            }
+            lives
+        });
     }
 }

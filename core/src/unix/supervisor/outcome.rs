@@ -1,8 +1,8 @@
 //! What became of a handoff, and what each phase took.
 use crate::error::{Error, Result};
 use crate::id::HandoffId;
-use crate::machine::Reason;
 use crate::machine::supervisor::{self as machine, Outcome};
+use crate::machine::{Phase, Reason};
 use crate::node::keeper::End;
 use crate::time::{Duration, Time};
 
@@ -157,18 +157,31 @@ pub struct Phases {
 }
 
 impl Phases {
-    /// The phase that a state of the supervisor's machine belongs to, with its name.
-    fn of(&mut self, state: &str) -> (&'static str, &mut Duration) {
-        match state {
-            "start" | "await-incumbent" | "await-spawn" => ("spawn", &mut self.spawn),
-            "await-warmed" => ("warm_up", &mut self.warm_up),
-            "await-drained" => ("drain", &mut self.drain),
-            "await-sealed" => ("seal", &mut self.seal),
-            "await-ready" => ("open", &mut self.open),
-            "await-serving" => ("commit", &mut self.commit),
-            "await-committed" | "await-retired" => ("retire", &mut self.retire),
-            _ => ("roll_back", &mut self.roll_back),
+    /// What `phase` took.
+    pub fn took(&self, phase: Phase) -> Duration {
+        match phase {
+            Phase::Spawn => self.spawn,
+            Phase::WarmUp => self.warm_up,
+            Phase::Drain => self.drain,
+            Phase::Seal => self.seal,
+            Phase::Open => self.open,
+            Phase::Commit => self.commit,
+            Phase::Retire => self.retire,
+            Phase::RollBack => self.roll_back,
         }
+    }
+
+    fn adds(&mut self, phase: Phase, took: Duration) {
+        *match phase {
+            Phase::Spawn => &mut self.spawn,
+            Phase::WarmUp => &mut self.warm_up,
+            Phase::Drain => &mut self.drain,
+            Phase::Seal => &mut self.seal,
+            Phase::Open => &mut self.open,
+            Phase::Commit => &mut self.commit,
+            Phase::Retire => &mut self.retire,
+            Phase::RollBack => &mut self.roll_back,
+        } += took;
     }
 }
 
@@ -178,26 +191,23 @@ pub(super) struct Stopwatch {
     phases: Phases,
     started: Time,
     since: Time,
-    state: &'static str,
+    phase: Phase,
 }
 
 impl Stopwatch {
-    pub(super) fn new(now: Time, state: &'static str) -> Self {
-        Stopwatch { phases: Phases::default(), started: now, since: now, state }
+    pub(super) fn new(now: Time) -> Self {
+        Stopwatch { phases: Phases::default(), started: now, since: now, phase: Phase::Spawn }
     }
 
-    /// The machine is in `state` now.
-    pub(super) fn at(&mut self, now: Time, state: &'static str, handoff_id: HandoffId) {
-        let name = self.phases.of(state).0;
-        let (left, took) = self.phases.of(self.state);
-        *took += now.since(self.since);
+    /// The handoff is in `phase` now.
+    pub(super) fn at(&mut self, now: Time, phase: Phase, handoff_id: HandoffId) {
+        self.phases.adds(self.phase, now.since(self.since));
         self.phases.total = now.since(self.started);
-        if left != name {
-            let seconds = self.phases.of(self.state).1.as_secs_f64();
-            log_phase(left, handoff_id, seconds);
+        if self.phase != phase {
+            log_phase(self.phase, handoff_id, self.phases.took(self.phase).as_secs_f64());
         }
         self.since = now;
-        self.state = state;
+        self.phase = phase;
     }
 
     pub(super) fn phases(&self) -> Phases {
@@ -206,15 +216,15 @@ impl Stopwatch {
 }
 
 /// One target a phase, so that each can be filtered and measured by itself.
-fn log_phase(phase: &'static str, id: HandoffId, seconds: f64) {
+fn log_phase(phase: Phase, id: HandoffId, seconds: f64) {
     match phase {
-        "spawn" => tracing::debug!(target: "handoff.spawn", %id, seconds, "started"),
-        "warm_up" => tracing::debug!(target: "handoff.warm_up", %id, seconds, "warm"),
-        "drain" => tracing::info!(target: "handoff.drain", %id, seconds, "drained"),
-        "seal" => tracing::info!(target: "handoff.seal", %id, seconds, "sealed"),
-        "open" => tracing::info!(target: "handoff.open", %id, seconds, "ready"),
-        "commit" => tracing::info!(target: "handoff.commit", %id, seconds, "serving"),
-        "retire" => tracing::debug!(target: "handoff.retire", %id, seconds, "retired"),
-        _ => tracing::info!(target: "handoff.roll_back", %id, seconds, "over"),
+        Phase::Spawn => tracing::debug!(target: "handoff.spawn", %id, seconds, "started"),
+        Phase::WarmUp => tracing::debug!(target: "handoff.warm_up", %id, seconds, "warm"),
+        Phase::Drain => tracing::info!(target: "handoff.drain", %id, seconds, "drained"),
+        Phase::Seal => tracing::info!(target: "handoff.seal", %id, seconds, "sealed"),
+        Phase::Open => tracing::info!(target: "handoff.open", %id, seconds, "ready"),
+        Phase::Commit => tracing::info!(target: "handoff.commit", %id, seconds, "serving"),
+        Phase::Retire => tracing::debug!(target: "handoff.retire", %id, seconds, "retired"),
+        Phase::RollBack => tracing::info!(target: "handoff.roll_back", %id, seconds, "over"),
     }
 }

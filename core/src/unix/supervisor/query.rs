@@ -32,7 +32,7 @@ pub(crate) fn ask(path: &Path, limit: Duration) -> Result<DaemonStatus> {
             (Read::Message(Message::Status(status)), Some(hello)) => {
                 return Ok(DaemonStatus { hello, status });
             }
-            (Read::Message(Message::Refused { error }), _) => return Err(Error::Peer(error)),
+            (Read::Message(Message::Refused { error }), _) => return Err(Error::Peer(error.into())),
             (Read::Message(_), said) => hello = said,
             (Read::Closed(why), _) => {
                 return Err(Error::Peer(format!("{} closed the link: {why}", path.display())));

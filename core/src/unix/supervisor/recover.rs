@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use super::discovery::{self, Lookout};
 use super::recovery::{RecoveryOutcome, RecoverySpec};
 use super::{Child, Supervisor, Workshop, journal};
-use crate::error::{Error, Result};
+use crate::error::{Error, HostError, Result};
 use crate::host::{Clock, Crashed, Gap, Gaps};
 use crate::id::ProcessId;
 use crate::journal::{Journal, UnderWay};
@@ -15,6 +15,7 @@ use crate::machine::recovery::{Config, Event, Verdict};
 use crate::message::Message;
 use crate::node::recovery::{Answer, Os, Recovery, Seen, sightings};
 use crate::node::{Credentials, Read};
+use crate::text::PlainText;
 use crate::time::{Duration, Time};
 use crate::unix::control::{self, Connect};
 use crate::unix::gaps;
@@ -187,7 +188,7 @@ impl Os for Host<'_> {
         lives
     }
 
-    fn ended(&mut self, process: ProcessId) -> Option<String> {
+    fn ended(&mut self, process: ProcessId) -> Option<PlainText> {
         let party = self.parties.get_mut(&process)?;
         let how = party.watch.ended().ok().flatten()?;
         party.has_ended = true;
@@ -195,25 +196,26 @@ impl Os for Host<'_> {
         if let Err(error) = control::remove_stale(&self.supervisor.control, process.pid) {
             tracing::debug!(target: "handoff", pid = process.pid, %error, "its socket is still there");
         }
-        Some(how.to_string())
+        Some(how.to_string().into())
     }
 
-    fn connect(&mut self, to: ProcessId) -> Option<std::result::Result<(), String>> {
+    fn connect(&mut self, to: ProcessId) -> Option<std::result::Result<(), HostError>> {
         let party = self.parties.get_mut(&to)?;
         Some(match control::connect_to(&self.supervisor.control, to.pid) {
             Ok(Connect::Connected(stream)) => {
                 party.link = Some(Link::receiving(stream));
                 Ok(())
             }
-            Ok(Connect::NotThere) => Err("nobody listens at its control socket".into()),
-            Ok(Connect::Retry) => Err("its control socket's queue is full".into()),
-            Err(error) => Err(error.to_string()),
+            Ok(Connect::NotThere) => Err(HostError::peer("nobody listens at its control socket")),
+            Ok(Connect::Retry) => Err(HostError::peer("its control socket's queue is full")),
+            Err(error) => Err(error.into()),
         })
     }
 
-    fn credentials(&self, of: ProcessId) -> std::result::Result<Credentials, String> {
-        let link = self.parties.get(&of).and_then(|party| party.link.as_ref()).ok_or("the link is gone")?;
-        let peer = control::peer(link.stream()).map_err(|error| error.to_string())?;
+    fn credentials(&self, of: ProcessId) -> std::result::Result<Credentials, HostError> {
+        let link = self.parties.get(&of).and_then(|party| party.link.as_ref());
+        let link = link.ok_or_else(|| HostError::peer("the link is gone"))?;
+        let peer = control::peer(link.stream())?;
         Ok(Credentials { uid: peer.uid, pid: peer.pid })
     }
 
@@ -247,10 +249,10 @@ impl Os for Host<'_> {
         });
     }
 
-    fn receive_listeners(&mut self, from: ProcessId, names: &[String]) -> std::result::Result<(), String> {
-        let party = self.parties.get_mut(&from).ok_or("it was never seen")?;
-        let fds = party.link.as_mut().ok_or("the link is gone")?.take_descriptors();
-        party.listeners.push(Listeners::received(names, fds).map_err(|error| error.to_string())?);
+    fn receive_listeners(&mut self, from: ProcessId, names: &[String]) -> std::result::Result<(), HostError> {
+        let party = self.parties.get_mut(&from).ok_or_else(|| HostError::peer("it was never seen"))?;
+        let fds = party.link.as_mut().ok_or_else(|| HostError::peer("the link is gone"))?.take_descriptors();
+        party.listeners.push(Listeners::received(names, fds)?);
         Ok(())
     }
 
@@ -276,12 +278,12 @@ impl Os for Host<'_> {
         &mut self,
         _verdict: Verdict,
         journal: &Journal,
-    ) -> Option<std::result::Result<(), String>> {
+    ) -> Option<std::result::Result<(), HostError>> {
         let journal = journal::dated(journal.clone());
         let written = journal::write(self.workshop.journal.as_mut(), &journal);
         self.workshop.is_written = written.is_ok();
         self.workshop.knows = journal;
-        Some(written.map_err(|error| error.to_string()))
+        Some(written.map_err(HostError::from))
     }
 
     fn answer(&mut self) -> Option<Answer> {

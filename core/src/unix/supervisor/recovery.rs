@@ -126,7 +126,7 @@ impl RecoveryOutcome {
             interrupted: under_way.and_then(|under_way| Interrupted::new(under_way, serves)),
             killed: outcome.killed,
             left: outcome.left,
-            warnings: outcome.journal_error.into_iter().collect(),
+            warnings: outcome.journal_error.iter().map(ToString::to_string).collect(),
             took,
         })
     }

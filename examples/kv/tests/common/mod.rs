@@ -82,6 +82,24 @@ impl Raw {
         assert_eq!(self.receive(reply.len()), reply, "to {}", request.as_ref().escape_ascii());
     }
 
+    /// Waits until the server has read all that was sent, as the kernel says (`rx_queue` in proc_net_tcp).
+    pub(crate) fn wait_until_read(&self) {
+        let (ours, server) = (self.0.local_addr().unwrap(), self.0.peer_addr().unwrap());
+        let hex = |addr: SocketAddr| match addr {
+            SocketAddr::V4(addr) => {
+                format!("{:08X}:{:04X}", u32::from_ne_bytes(addr.ip().octets()), addr.port())
+            }
+            SocketAddr::V6(addr) => panic!("{addr} is listed elsewhere"),
+        };
+        let (ours, server) = (hex(ours), hex(server));
+        until("all that was sent is read", || {
+            let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+            let rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+            let mut rows = rows.filter(|row| row.get(1..3) == Some(&[&server, &ours]));
+            rows.any(|row| row[4].ends_with(":00000000"))
+        });
+    }
+
     pub(crate) fn receive(&mut self, len: usize) -> String {
         let mut bytes = vec![0; len];
         self.0.read_exact(&mut bytes).unwrap();

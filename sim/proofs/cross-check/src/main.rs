@@ -4,7 +4,7 @@
 //! A state that was taken for another one, or a step that was left out, would make a difference.
 use std::process::ExitCode;
 
-use handoff_sim::explore::{Bound, Options, SMALL, Stride, Walk, explore};
+use handoff_sim::explore::{Bound, ExploreOptions, SMALL, Stride, Walk, explore};
 use stateright::{Checker, Model, Property};
 
 /// What is gone through unless others are named: a bound for every kind of fault.
@@ -79,7 +79,7 @@ fn main() -> ExitCode {
 
 /// Goes through `bound` twice, and says whether both saw the same.
 fn agrees(bound: &'static Bound) -> bool {
-    let report = explore(bound, Options::default());
+    let report = explore(bound, ExploreOptions::default());
     let ours = Counts { states: report.states, transitions: report.transitions };
     let checker = Explored(bound).checker().spawn_bfs().join();
     // It counts the first state, too, which no step leads to.

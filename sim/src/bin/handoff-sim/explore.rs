@@ -1,13 +1,12 @@
 //! `handoff-sim explore`: every interleaving within a bound.
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use handoff::machine::Cell;
-use handoff_sim::explore::{Bound, LARGE, Options, Report, SMALL, Schedule, explore};
+use handoff_sim::explore::{Bound, ExploreOptions, ExploreReport, LARGE, SMALL, Schedule, explore};
+use handoff_sim::run::by_name;
 use handoff_sim::threads::{map, usual_jobs};
 use handoff_sim::trace::{Shown, page, text};
 use handoff_sim::version;
@@ -34,14 +33,14 @@ pub(crate) struct Explore {
 /// A bound that was gone through.
 struct Explored {
     bound: &'static Bound,
-    report: Report,
+    report: ExploreReport,
     took: Duration,
 }
 
 impl Explored {
     fn new(bound: &'static Bound) -> Explored {
         let begun = Instant::now();
-        let report = explore(bound, Options::default());
+        let report = explore(bound, ExploreOptions::default());
         Explored { bound, report, took: begun.elapsed() }
     }
 }
@@ -50,18 +49,18 @@ impl Explore {
     pub(crate) fn run(&self) -> Result<ExitCode, String> {
         let bounds = self.bounds()?;
         if self.list {
-            bounds.iter().for_each(|bound| println!("{:<36} {:?}", bound.name, bound.faults));
+            bounds.iter().for_each(|bound| say!("{:<36} {:?}", bound.name, bound.faults));
             return Ok(ExitCode::SUCCESS);
         }
-        println!("{:<36} {:>9} {:>11} {:>6} {:>9}", "bound", "states", "transitions", "depth", "states/s");
+        say!("{:<36} {:>9} {:>11} {:>6} {:>9}", "bound", "states", "transitions", "depth", "states/s");
         let begun = Instant::now();
         // What is said of one is not said in the middle of another.
         let said = Mutex::new(Ok(()));
         let tell = |explored: &Explored| {
             let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
-            let Explored { bound, report: Report { states, transitions, depth, .. }, took } = explored;
+            let Explored { bound, report: ExploreReport { states, transitions, depth, .. }, took } = explored;
             let rate = *states as f64 / took.as_secs_f64();
-            println!("{:<36} {states:>9} {transitions:>11} {depth:>6} {rate:>9.0}", bound.name);
+            say!("{:<36} {states:>9} {transitions:>11} {depth:>6} {rate:>9.0}", bound.name);
             let explained = self.explain(bound, &explored.report);
             *said = std::mem::replace(&mut *said, Ok(())).and(explained);
         };
@@ -70,14 +69,14 @@ impl Explore {
         let reports = || explored.iter().map(|explored| &explored.report);
         let states: usize = reports().map(|report| report.states).sum();
         let transitions: usize = reports().map(|report| report.transitions).sum();
-        let cells: BTreeSet<&Cell> = reports().flat_map(|report| &report.cells).collect();
+        let cells = by_name(reports().flat_map(|report| &report.cells));
         let failed = explored.iter().any(|explored| !explored.report.wrong(explored.bound).is_empty());
         if self.cells {
-            cells.iter().for_each(|cell| println!("{cell}"));
+            cells.iter().for_each(|cell| say!("{cell}"));
         }
         let took = begun.elapsed().as_secs_f64();
         let rate = states as f64 / took;
-        println!(
+        say!(
             "{:<36} {states:>9} {transitions:>11} {:>6} {rate:>9.0}   in {took:.1} s ({})",
             "all",
             "",
@@ -106,11 +105,11 @@ impl Explore {
     }
 
     /// Says what is wrong, and saves the shortest way to it, as a file that `replay` takes and as a page.
-    fn explain(&self, bound: &Bound, report: &Report) -> Result<(), String> {
+    fn explain(&self, bound: &Bound, report: &ExploreReport) -> Result<(), String> {
         // There is no way to what never happens.
         let wrong = report.wrong(bound);
         let missing = wrong.iter().filter(|why| !report.violations.contains_key(*why));
-        missing.for_each(|why| println!("\n{}: {why}\n", bound.name));
+        missing.for_each(|why| say!("\n{}: {why}\n", bound.name));
         for (nth, (why, schedule)) in report.violations.iter().enumerate() {
             let path = self.failures.join(format!("{}-{}.toml", bound.name, nth + 1));
             let page = path.with_extension("html");
@@ -118,13 +117,9 @@ impl Explore {
             fs::create_dir_all(&self.failures).map_err(cant)?;
             fs::write(&path, schedule.to_toml()).map_err(cant)?;
             fs::write(&page, shown(schedule)).map_err(cant)?;
-            println!("\n{}: {why}; the shortest way to it has {} steps:", bound.name, schedule.len());
-            text::lines(&schedule.replay(None).trace, 0).iter().for_each(|line| println!("{line}"));
-            println!(
-                "saved as {} and {}\nreplay it: handoff-sim replay {0}\n",
-                path.display(),
-                page.display()
-            );
+            say!("\n{}: {why}; the shortest way to it has {} steps:", bound.name, schedule.len());
+            text::lines(&schedule.replay(None).trace, 0).iter().for_each(|line| say!("{line}"));
+            say!("saved as {} and {}\nreplay it: handoff-sim replay {0}\n", path.display(), page.display());
         }
         Ok(())
     }
@@ -149,16 +144,16 @@ pub(crate) fn replay(path: &Path, all: bool) -> Result<ExitCode, String> {
     let schedule = Schedule::load(path)?;
     let replayed = schedule.replay(None);
     let lines = if all { text::all_lines(&replayed.trace) } else { text::lines(&replayed.trace, 0) };
-    lines.iter().for_each(|line| println!("{line}"));
+    lines.iter().for_each(|line| say!("{line}"));
     Ok(match replayed.violation {
         Some(why) => {
-            println!("\nFAILS: {why} ({})", version());
+            say!("\nFAILS: {why} ({})", version());
             ExitCode::FAILURE
         }
         None => {
-            println!("\nno check fails in any of these states");
+            say!("\nno check fails in any of these states");
             if !schedule.why.is_empty() {
-                println!("what is to be seen in them: {}", schedule.why);
+                say!("what is to be seen in them: {}", schedule.why);
             }
             ExitCode::SUCCESS
         }

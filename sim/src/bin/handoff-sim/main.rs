@@ -1,4 +1,9 @@
 //! `handoff-sim`: sweeps over seeds, replays, shrinks and shows runs.
+#![warn(clippy::print_stdout, clippy::print_stderr, reason = "they panic where nothing can be written")]
+
+#[macro_use]
+mod say;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::ops::Range;
@@ -9,7 +14,7 @@ use std::sync::Arc;
 use clap::{Parser, Subcommand};
 use handoff_sim::corpus::names_of;
 use handoff_sim::explore::Schedule;
-use handoff_sim::run::{Options, Planted, Report, forgetful_ledgers, ledgers, run};
+use handoff_sim::run::{Planted, RunOptions, RunReport, forgetful_ledgers, ledgers, run};
 use handoff_sim::trace::{Shown, page, perfetto, text};
 use handoff_sim::{Make, Plan, draw, shrink, version};
 
@@ -58,11 +63,11 @@ impl Subject {
         }
     }
 
-    fn traced(&self, plan: &Plan) -> Report {
+    fn traced(&self, plan: &Plan) -> RunReport {
         run(
             &Arc::new(plan.clone()),
             &self.make,
-            Options { trace: true, planted: self.planted, ..Options::default() },
+            RunOptions { trace: true, planted: self.planted, ..RunOptions::default() },
         )
     }
 }
@@ -154,7 +159,7 @@ fn main() -> ExitCode {
         }
     };
     done.unwrap_or_else(|why| {
-        eprintln!("handoff-sim: {why}");
+        note!("handoff-sim: {why}");
         ExitCode::from(2)
     })
 }
@@ -174,21 +179,21 @@ fn plan_of(what: &str) -> Result<Plan, String> {
 
 fn replay(subject: &Subject, plan: &Plan, all: bool) -> ExitCode {
     let report = subject.traced(plan);
-    println!("{}", plan.to_toml());
+    say!("{}", plan.to_toml());
     let lines = if all { text::all_lines(&report.trace) } else { text::lines(&report.trace, 0) };
-    lines.iter().for_each(|line| println!("{line}"));
-    println!("\n{}", conclusion(&report));
+    lines.iter().for_each(|line| say!("{line}"));
+    say!("\n{}", conclusion(&report));
     if report.violation.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 fn met(subject: &Subject, plan: &Plan) -> ExitCode {
     let report = subject.traced(plan);
-    names_of(&report).collect::<BTreeSet<_>>().iter().for_each(|name| println!("{name}"));
-    println!("{}", conclusion(&report));
+    names_of(&report).collect::<BTreeSet<_>>().iter().for_each(|name| say!("{name}"));
+    say!("{}", conclusion(&report));
     if report.violation.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-fn conclusion(report: &Report) -> String {
+fn conclusion(report: &RunReport) -> String {
     let outage = report.longest_outage as f64 / 1000.0;
     let facts =
         format!("verdicts {:?}, longest outage {outage} ms, {} requests", report.verdicts, report.requests);
@@ -203,7 +208,7 @@ fn conclusion(report: &Report) -> String {
 fn shrunk(subject: &Subject, plan: &Plan) -> Result<ExitCode, String> {
     let smallest =
         shrink(plan, &subject.make, subject.planted).ok_or("it does not fail: nothing to shrink")?;
-    println!("{}", smallest.to_toml());
+    say!("{}", smallest.to_toml());
     Ok(ExitCode::FAILURE)
 }
 
@@ -216,12 +221,12 @@ fn show(
     let report = subject.traced(plan);
     let write = |path: PathBuf, text: String| {
         fs::write(&path, text).map_err(|error| format!("can't write {}: {error}", path.display()))?;
-        println!("{}", path.display());
+        say!("{}", path.display());
         Ok::<(), String>(())
     };
     html.map_or(Ok(()), |path| write(path, page(&Shown::run(plan, &report))))?;
     timeline.map_or(Ok(()), |path| write(path, perfetto(&report)))?;
-    println!("{}", conclusion(&report));
+    say!("{}", conclusion(&report));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use handoff_sim::judge::{Fate, Judge};
+use handoff_sim::judge::{Judge, Judgment};
 use handoff_sim::mutant::Mutation;
 use handoff_sim::threads::usual_jobs;
 use handoff_sim::version;
@@ -54,39 +54,39 @@ impl Mutants {
         });
         let mutations: Vec<_> = mutations.into_iter().step_by(self.one_in.max(1)).collect();
         if self.list {
-            mutations.iter().for_each(|mutation| println!("{mutation}"));
+            mutations.iter().for_each(|mutation| say!("{mutation}"));
             return Ok(ExitCode::SUCCESS);
         }
         let bar = bar(mutations.len() as u64);
-        let tell = |mutation: &Mutation, fate: &Fate| {
-            if self.all || *fate == Fate::Survived {
-                bar.suspend(|| println!("{mutation}: {fate}"));
+        let tell = |mutation: &Mutation, fate: &Judgment| {
+            if self.all || *fate == Judgment::Survived {
+                bar.suspend(|| say!("{mutation}: {fate}"));
             }
             bar.inc(1);
         };
         let fates = judge.judge_all(&mutations, jobs, tell);
         bar.finish_and_clear();
         self.conclude(&fates.into_iter().map(|(_, fate)| fate).collect::<Vec<_>>());
-        println!("in {:.0} s ({})", begun.elapsed().as_secs_f64(), version());
+        say!("in {:.0} s ({})", begun.elapsed().as_secs_f64(), version());
         Ok(ExitCode::SUCCESS)
     }
 
-    fn conclude(&self, fates: &[Fate]) {
+    fn conclude(&self, fates: &[Judgment]) {
         let mut by: BTreeMap<String, usize> = BTreeMap::new();
         for fate in fates {
             let judge = match fate {
-                Fate::Explored(..) => "caught by exploration".into(),
-                Fate::Ran(_, violation) | Fate::Swept(_, violation) => {
+                Judgment::Explored(..) => "caught by exploration".into(),
+                Judgment::Ran(_, violation) | Judgment::Swept(_, violation) => {
                     format!("caught in a run, {}", violation.check)
                 }
-                Fate::Survived => "survived".into(),
+                Judgment::Survived => "survived".into(),
             };
             *by.entry(judge).or_default() += 1;
         }
-        by.iter().for_each(|(judge, count)| println!("{count:>6} {judge}"));
-        let caught = fates.iter().filter(|fate| **fate != Fate::Survived).count();
+        by.iter().for_each(|(judge, count)| say!("{count:>6} {judge}"));
+        let caught = fates.iter().filter(|fate| **fate != Judgment::Survived).count();
         let score = 100.0 * caught as f64 / fates.len().max(1) as f64;
-        println!("{caught} of {} mutants caught: {score:.1} %", fates.len());
+        say!("{caught} of {} mutants caught: {score:.1} %", fates.len());
     }
 }
 

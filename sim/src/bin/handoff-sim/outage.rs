@@ -32,7 +32,7 @@ impl Outage {
         let table = outages.run(|runs| bar.inc(runs));
         bar.finish_and_clear();
         if !table.broken.is_empty() {
-            eprintln!("{}", table.breaches(&self.failures));
+            note!("{}", table.breaches(&self.failures));
             return Ok(ExitCode::FAILURE);
         }
         self.json.as_deref().map_or(Ok(()), |path| write_json(&table, path))?;
@@ -42,7 +42,7 @@ impl Outage {
             let text = table.update(&text).map_err(|why| format!("{name}: {why}"))?;
             fs::write(path, text).map_err(|error| format!("can't write {name}: {error}"))?;
         } else if self.json.as_deref().is_none_or(|path| path.as_os_str() != "-") {
-            println!("{}", table.markdown());
+            say!("{}", table.markdown());
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -26,15 +26,15 @@ impl super::Sweep {
         let (make, planted) = (Arc::clone(&subject.make), subject.planted);
         let mut sweep = Sweep { planted, twice_every: self.twice_every, ..Sweep::new(seeds.clone(), make) };
         sweep.jobs = self.jobs.unwrap_or(sweep.jobs).max(1);
-        eprintln!("seeds {} to {}, {} threads, {}", seeds.start, seeds.end, sweep.jobs, version());
+        note!("seeds {} to {}, {} threads, {}", seeds.start, seeds.end, sweep.jobs, version());
         let bar = bar(seeds.end - seeds.start, "seeds");
         let start = Instant::now();
         let summary = sweep.run(|runs| bar.inc(runs));
         bar.finish_and_clear();
-        eprintln!("{}", told(&summary, start.elapsed(), sweep.jobs));
+        note!("{}", told(&summary, start.elapsed(), sweep.jobs));
         self.json.as_deref().map_or(Ok(()), |path| write_json(&summary, path))?;
         let Some(failure) = &summary.failure else { return Ok(ExitCode::SUCCESS) };
-        println!("{}", self.explain(subject).text(failure));
+        say!("{}", self.explain(subject).text(failure));
         Ok(ExitCode::FAILURE)
     }
 
@@ -58,10 +58,10 @@ impl super::Sweep {
         let Collected { missing, failing } =
             collect(names, seeds, jobs, &subject.make, folder, |seeds| bar.inc(seeds))?;
         bar.finish_and_clear();
-        missing.iter().for_each(|name| println!("not met: {name}"));
+        missing.iter().for_each(|name| say!("not met: {name}"));
         let explain = self.explain(subject);
         for (nth, plan) in failing.iter().enumerate() {
-            println!("{}", explain.text_of(&format!("mutated plan {}", nth + 1), plan));
+            say!("{}", explain.text_of(&format!("mutated plan {}", nth + 1), plan));
         }
         let all_is_well = missing.is_empty() && failing.is_empty();
         Ok(if all_is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -116,7 +116,7 @@ fn told(summary: &Summary, took: Duration, jobs: usize) -> String {
 pub(crate) fn write_json(summary: &impl Serialize, path: &Path) -> Result<(), String> {
     let json = serde_json::to_string_pretty(summary).map_err(|error| error.to_string())?;
     if path == Path::new("-") {
-        println!("{json}");
+        say!("{json}");
         return Ok(());
     }
     fs::write(path, json).map_err(|error| format!("can't write {}: {error}", path.display()))

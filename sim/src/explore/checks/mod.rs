@@ -1,10 +1,10 @@
-//! What must hold here and in no other world, besides `crate::checks`. Reads the kernel, and of a machine what every host sees:
+//! What must hold in an exploration alone, besides `crate::checks`. Reads the kernel, and of a machine what every host sees:
 //! whether it is done, and which timers are armed.
 use handoff::machine::{Machine, Timer, Timers, incumbent};
 use handoff::record::Record;
 use handoff::time::Time;
 
-use super::model::{Daemon, HEARTBEAT, Life, Process, World};
+use super::model::{DaemonMachine, HEARTBEAT, Life, Model, ModelDaemon};
 use crate::checks::serves;
 use crate::process::AnyHook;
 
@@ -13,10 +13,10 @@ mod view;
 
 /// A bound of timers, in every state: what is to be said, asked or tried again is not put off for longer than a heartbeat takes.
 /// Nothing else would tell, as long as it comes at all.
-pub(crate) fn timer_bounds(world: &World) -> Option<String> {
-    let daemons = world.processes.values().map(Process::timers);
-    let supervisor = world.supervisor.iter().map(|supervisor| supervisor.machine.timers());
-    let recovery = world.recovery.iter().map(|recovery| recovery.machine.timers());
+pub(crate) fn timer_bounds(model: &Model) -> Option<String> {
+    let daemons = model.processes.values().map(ModelDaemon::timers);
+    let supervisor = model.supervisor.iter().map(|supervisor| supervisor.machine.timers());
+    let recovery = model.recovery.iter().map(|recovery| recovery.machine.timers());
     let is_late = |(timers, timer): &(&Timers, Timer)| timers.left(*timer, Time::ZERO) > HEARTBEAT;
     let repeats = |timers| [(timers, Timer::Heartbeat), (timers, Timer::Retry)];
     let (_, timer) = daemons.chain(supervisor).chain(recovery).flat_map(repeats).find(is_late)?;
@@ -24,84 +24,84 @@ pub(crate) fn timer_bounds(world: &World) -> Option<String> {
 }
 
 /// When a daemon wants the lock: it was told to take it or to find out who has it, or nobody tells it anything.
-pub(crate) fn seizes(world: &World, pid: u32) -> Option<String> {
-    let process = world.processes.get(&pid)?;
+pub(crate) fn seizes(model: &Model, pid: u32) -> Option<String> {
+    let process = model.processes.get(&pid)?;
     let told = process.told_to_begin || process.told_to_resume || process.told_to_retire;
-    let seizes = process.heard && !told && world.signalled != Some(pid);
+    let seizes = process.heard && !told && model.signalled != Some(pid);
     seizes.then(|| format!("{pid} wants the lock by itself, though it hears its supervisor"))
 }
 
 /// When a successor goes on to serve: it was told to, or nobody tells it anything.
-pub(crate) fn serves_by_itself(world: &World, pid: u32) -> Option<String> {
-    let process = world.processes.get(&pid)?;
-    let is_successor = matches!(process.daemon, Daemon::Successor(_));
+pub(crate) fn serves_by_itself(model: &Model, pid: u32) -> Option<String> {
+    let process = model.processes.get(&pid)?;
+    let is_successor = matches!(process.daemon, DaemonMachine::Successor(_));
     let early = is_successor && process.heard && !process.told_to_commit;
     early.then(|| format!("{pid} goes on to serve by itself, though it hears its supervisor"))
 }
 
 /// When a daemon's hook begins: no other one runs, but for `finalize`, which runs beside any.
-pub(crate) fn starts(world: &World, pid: u32, hook: &AnyHook) -> Option<String> {
+pub(crate) fn starts(model: &Model, pid: u32, hook: &AnyHook) -> Option<String> {
     let finalize = AnyHook::Incumbent(incumbent::Hook::Finalize);
-    let (_, other) = world.processes.get(&pid)?.hooks.iter().find(|(_, other)| *other != finalize)?;
+    let (_, other) = model.processes.get(&pid)?.hooks.iter().find(|(_, other)| *other != finalize)?;
     (*hook != finalize).then(|| format!("{pid} begins its {} while its {} runs", hook.name(), other.name()))
 }
 
 /// When a daemon is about to write the record: not that it has sealed for another, once it was told to come back.
-pub(crate) fn records(world: &World, pid: u32, record: &Record) -> Option<String> {
-    let told = world.processes.get(&pid).is_some_and(|process| process.told_to_resume);
-    let seals = record.sealed_for.is_some() && told && world.signalled != Some(pid);
+pub(crate) fn records(model: &Model, pid: u32, record: &Record) -> Option<String> {
+    let told = model.processes.get(&pid).is_some_and(|process| process.told_to_resume);
+    let seals = record.sealed_for.is_some() && told && model.signalled != Some(pid);
     seals.then(|| format!("{pid} was told to come back, and notes a seal for another"))
 }
 
 /// Some process serves, and can be reached; or it is not the protocol's to see to that.
-pub(crate) fn somebody_serves(world: &World) -> bool {
-    let nobody_looks = world.idle() && world.recovery_is_over();
+pub(crate) fn somebody_serves(model: &Model) -> bool {
+    let nobody_looks = model.idle() && model.recovery_is_over();
     // Whoever stops one that serves, while nobody is at work on a handoff, has stopped the service.
-    let works = |(pid, process): (&u32, &Process)| {
+    let works = |(pid, process): (&u32, &ModelDaemon)| {
         let runs = process.life == Life::Runs || process.life == Life::Stopped && nobody_looks;
-        runs && serves(world, *pid)
+        runs && serves(model, *pid)
     };
     let excused = match () {
         // That nobody serves then is what was wanted.
-        () if world.signalled.is_some() => true,
+        () if model.signalled.is_some() => true,
         // Nobody runs who could do anything: those that could serve have ended, or are stopped as their supervisor is.
-        () if !world.processes.values().any(|process| process.life == Life::Runs) && world.is_stopped() => {
+        () if !model.processes.values().any(|process| process.life == Life::Runs) && model.is_stopped() => {
             true
         }
         // A supervisor recovers then.
-        () => world.astray && nobody_looks && !world.faults.recovers,
+        () => model.astray && nobody_looks && !model.faults.recovers,
     };
-    excused || world.processes.iter().any(works)
+    excused || model.processes.iter().any(works)
 }
 
 /// No supervisor that runs has a handoff under way, or recovers.
-pub(crate) fn nobody_is_at_work(world: &World) -> bool {
-    (world.idle() || !world.supervisor_runs()) && (world.recovery_is_over() || !world.recovery_runs())
+pub(crate) fn nobody_is_at_work(model: &Model) -> bool {
+    (model.idle() || !model.supervisor_runs()) && (model.recovery_is_over() || !model.recovery_runs())
 }
 
 /// There is one process; it serves, and can be reached.
-pub(crate) fn one_serves(world: &World) -> bool {
-    let idle = |process: &Process| {
+pub(crate) fn one_serves(model: &Model) -> bool {
+    let idle = |process: &ModelDaemon| {
         process.life == Life::Runs && process.hooks.is_empty() && process.pending.is_empty()
     };
-    world.processes.len() == 1 && world.processes.iter().all(|(pid, p)| idle(p) && serves(world, *pid))
+    model.processes.len() == 1 && model.processes.iter().all(|(pid, p)| idle(p) && serves(model, *pid))
 }
 
 /// A state that a run may rest in: nobody is at work on a handoff nor could be, and one process is left, which
 /// serves and can be reached, unless all have ended.
-pub(crate) fn at_rest(world: &World) -> bool {
-    let serves = |(pid, process): (&u32, &Process)| {
+pub(crate) fn at_rest(model: &Model) -> bool {
+    let serves = |(pid, process): (&u32, &ModelDaemon)| {
         let free = process.hooks.is_empty() || process.finalizes() && process.hung;
-        serves(world, *pid) && process.life == Life::Runs && free && process.pending.is_empty()
+        serves(model, *pid) && process.life == Life::Runs && free && process.pending.is_empty()
     };
-    let over = world.processes.is_empty() || world.handoffs == 0;
-    let known = !world.faults.recovers || !world.astray && world.recovery_is_over();
+    let over = model.processes.is_empty() || model.handoffs == 0;
+    let known = !model.faults.recovers || !model.astray && model.recovery_is_over();
     // Whoever is told to stop stops, sooner or later.
-    let stopped = world.signalled.is_none_or(|pid| !world.processes.contains_key(&pid));
-    world.idle()
+    let stopped = model.signalled.is_none_or(|pid| !model.processes.contains_key(&pid));
+    model.idle()
         && known
         && stopped
         && over
-        && world.processes.len() <= 1
-        && world.processes.iter().all(serves)
+        && model.processes.len() <= 1
+        && model.processes.iter().all(serves)
 }

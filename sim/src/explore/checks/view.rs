@@ -1,22 +1,26 @@
 //! What the checks of both worlds see of this one.
 use std::borrow::Cow;
 
+use handoff::message::MessageName;
+
 use handoff::journal::Journal;
 use handoff::machine::supervisor::Peer;
 
-use crate::checks::{self, Handoff, Party, View, Work};
-use crate::explore::model::{Daemon, End, Link, ModelRecovery, ModelSupervisor, Process, World, journal};
+use crate::checks::{self, SeenHandoff, SeenParty, View, Work};
+use crate::explore::model::{
+    DaemonMachine, Model, ModelDaemon, ModelEnd, ModelLink, ModelRecovery, ModelSupervisor, journal,
+};
 use crate::trace::Name;
 
 /// No process has it: there is one supervisor at a time that has handoffs.
 const SUPERVISOR: u32 = 0;
 
-impl View for World {
-    fn daemons(&self) -> impl Iterator<Item = (u32, checks::Daemon)> {
+impl View for Model {
+    fn daemons(&self) -> impl Iterator<Item = (u32, checks::SeenDaemon)> {
         self.processes.iter().map(|(pid, process)| (*pid, self.seen(*pid, process)))
     }
 
-    fn daemon(&self, pid: u32) -> Option<checks::Daemon> {
+    fn daemon(&self, pid: u32) -> Option<checks::SeenDaemon> {
         self.processes.get(&pid).map(|process| self.seen(pid, process))
     }
 
@@ -61,9 +65,9 @@ impl View for World {
     }
 }
 
-impl World {
-    fn seen(&self, pid: u32, process: &Process) -> checks::Daemon {
-        checks::Daemon {
+impl Model {
+    fn seen(&self, pid: u32, process: &ModelDaemon) -> checks::SeenDaemon {
+        checks::SeenDaemon {
             life: process.life,
             accepts: process.accepts,
             work: Work::of(process.hooks.iter().map(|(_, hook)| hook)),
@@ -72,7 +76,7 @@ impl World {
             has_lock: self.lock == Some(pid),
             predecessor: process.predecessor,
             finalized: process.finalized,
-            takes_part: matches!(process.daemon, Daemon::Incumbent(_)) || process.handoff.is_some(),
+            takes_part: matches!(process.daemon, DaemonMachine::Incumbent(_)) || process.handoff.is_some(),
             told_to_begin: process.told_to_begin,
             told_to_commit: process.told_to_commit,
             told_to_stop: self.signalled == Some(pid),
@@ -84,9 +88,9 @@ impl World {
     }
 
     /// The handoff that is under way, or was last.
-    pub(in crate::explore) fn handoff(&self) -> Option<Handoff> {
+    pub(in crate::explore) fn handoff(&self) -> Option<SeenHandoff> {
         let supervisor = self.supervisor.as_ref()?;
-        Some(Handoff {
+        Some(SeenHandoff {
             supervisor: SUPERVISOR,
             incumbent: self.party(supervisor, Peer::Incumbent),
             successor: self.party(supervisor, Peer::Successor),
@@ -102,17 +106,17 @@ impl World {
         })
     }
 
-    fn party(&self, supervisor: &ModelSupervisor, peer: Peer) -> Party {
+    fn party(&self, supervisor: &ModelSupervisor, peer: Peer) -> SeenParty {
         let pid = match peer {
             Peer::Incumbent => supervisor.incumbent,
             Peer::Successor => supervisor.successor,
         };
-        let its = |is: &dyn Fn(&Link) -> bool| {
+        let its = |is: &dyn Fn(&ModelLink) -> bool| {
             self.links
                 .iter()
-                .any(|link| Some(link.pid) == pid && link.end == End::Supervisor(peer) && is(link))
+                .any(|link| Some(link.pid) == pid && link.end == ModelEnd::Supervisor(peer) && is(link))
         };
-        Party {
+        SeenParty {
             pid,
             ended: pid.is_some_and(|pid| supervisor.told.contains(&pid)),
             killed: supervisor.killed.contains(&peer),
@@ -120,14 +124,14 @@ impl World {
             open: its(&|link| link.supervisor_open),
             lost: !its(&|link| link.supervisor_open),
             acked: its(&|link| link.acked),
-            told_final: its(&|link| link.supervisor_open && link.said == Some("Final")),
+            told_final: its(&|link| link.supervisor_open && link.said == Some(MessageName::Final)),
         }
     }
 }
 
 impl ModelRecovery {
-    pub(in crate::explore) fn seen(&self) -> checks::Recovery<'_> {
-        checks::Recovery {
+    pub(in crate::explore) fn seen(&self) -> checks::SeenRecovery<'_> {
+        checks::SeenRecovery {
             named: &self.named,
             watched: self.watched.clone(),
             asked: &self.asked,

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 /// How many faults of each kind may still happen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Faults {
+pub struct FaultBudget {
     /// A process dies, in any gap or while it is idle.
     pub crashes: u8,
     /// A process is stopped, for any time.
@@ -39,10 +39,16 @@ pub struct Faults {
     pub prompt: bool,
 }
 
-impl Faults {
+impl FaultBudget {
     /// All of them have happened; what is no fault stays.
-    pub(crate) fn spent(self) -> Faults {
-        let Faults { sparse, recovers, prompt, .. } = self;
-        Faults { deferred: self.deferred || self.errors > 0, sparse, recovers, prompt, ..Faults::default() }
+    pub(crate) fn spent(self) -> FaultBudget {
+        let FaultBudget { sparse, recovers, prompt, .. } = self;
+        FaultBudget {
+            deferred: self.deferred || self.errors > 0,
+            sparse,
+            recovers,
+            prompt,
+            ..FaultBudget::default()
+        }
     }
 }

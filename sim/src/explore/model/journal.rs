@@ -5,9 +5,9 @@ use handoff::data::Data;
 use handoff::journal::{Binary, Journal, Parties, Running};
 use handoff::machine::recovery;
 use handoff::machine::supervisor::Note;
-use handoff::{HandoffId, ProcessId};
+use handoff::{HandoffId, HostError, ProcessId};
 
-use super::{ModelRecovery, ModelSupervisor, World, id};
+use super::{Model, ModelRecovery, ModelSupervisor, id};
 
 /// What `pid` was started from.
 fn binary(pid: u32) -> Binary {
@@ -55,7 +55,7 @@ impl ModelSupervisor {
     }
 }
 
-impl World {
+impl Model {
     /// A handoff notes something, whether or not it can be written.
     pub(crate) fn note(&mut self, note: Note, is_written: bool) {
         let Some(supervisor) = &mut self.supervisor else { return };
@@ -68,10 +68,15 @@ impl World {
 
     /// A recovery notes what it has found; whether that is enough for `Final`. Nothing is written where another supervisor
     /// holds the journal.
-    pub(crate) fn note_recovery(&mut self, found: recovery::Verdict, is_written: bool) -> Result<(), String> {
+    pub(crate) fn note_recovery(
+        &mut self,
+        found: recovery::Verdict,
+        is_written: bool,
+    ) -> Result<(), HostError> {
         let Some(recovery) = &mut self.recovery else { return Ok(()) };
         recovery.knows = Arc::new(recovery.knows.recovered(found, Vec::new()));
-        let result = if is_written { recovery.knows.allows_final() } else { Err("injected".into()) };
+        let result =
+            if is_written { recovery.knows.allows_final() } else { Err(HostError::system("injected")) };
         recovery.journal_failed = result.is_err();
         if is_written && recovery.has_journal {
             self.journal = recovery.knows.clone();

@@ -24,21 +24,20 @@ use handoff::machine::{
     recovery,
     supervisor::{self, Outcome, Peer},
 };
-use handoff::message::{Capabilities, Hello, Message, PROTO_MAX, PROTO_MIN, Role, SealProgress};
-pub(crate) use handoff::node::daemon::Role as Daemon;
+use handoff::message::{Capabilities, Hello, Message, MessageName, PROTO_MAX, PROTO_MIN, Role, SealProgress};
+pub(crate) use handoff::node::daemon::DaemonMachine;
 use handoff::node::keeper;
 use handoff::record::Record;
 use handoff::{HandoffId, ProcessId};
 
-use self::faults::Faults;
+use self::faults::FaultBudget;
 use crate::process::AnyHook;
 pub(crate) use crate::process::Life;
 
-pub(super) mod apply;
 pub(super) mod faults;
-pub(super) mod host;
 pub(super) mod journal;
-pub(super) mod recover;
+pub(super) mod names;
+mod recover;
 pub(super) mod steps;
 pub(super) mod watch;
 
@@ -64,14 +63,14 @@ impl Version {
 
 /// A daemon's process, as the kernel and its clients see it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Process {
-    pub daemon: Daemon,
+pub(crate) struct ModelDaemon {
+    pub daemon: DaemonMachine,
     pub life: Life,
     /// It was stopped, so the supervisor may think that it hangs; or it was told to leave.
     pub suspect: bool,
     /// The handoff that it is, or was, part of, and the last that it has said of it.
     pub handoff: Option<HandoffId>,
-    pub said: Option<&'static str>,
+    pub said: Option<MessageName>,
     /// Its supervisor has been heard since it was last silent.
     pub heard: bool,
     /// What its supervisor has told it.
@@ -82,7 +81,7 @@ pub(crate) struct Process {
     pub told_to_begin: bool,
     pub told_to_commit: bool,
     /// It has had its first turn.
-    pub begun: bool,
+    pub has_started: bool,
     /// The incumbent of the handoff for which it was spawned.
     pub predecessor: Option<u32>,
     /// That of the record when it was spawned.
@@ -163,15 +162,15 @@ pub(crate) struct ModelRecovery {
 
 /// Who has a link to a daemon, and what the daemon is to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum End {
+pub(crate) enum ModelEnd {
     Supervisor(Peer),
     Recovery,
 }
 
 /// A connection between a supervisor and a daemon. An end that is not open has closed it, or has read its end.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Link {
-    pub end: End,
+pub(crate) struct ModelLink {
+    pub end: ModelEnd,
     pub pid: u32,
     pub id: LinkId,
     pub handoff_id: HandoffId,
@@ -184,7 +183,7 @@ pub(crate) struct Link {
     /// The daemon has said something of the handoff over it.
     pub answered: bool,
     /// The last that the supervisor has said of the handoff over it.
-    pub said: Option<&'static str>,
+    pub said: Option<MessageName>,
     pub reset: bool,
     pub down: VecDeque<Message>,
     pub up: VecDeque<Message>,
@@ -193,19 +192,19 @@ pub(crate) struct Link {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct World {
-    pub faults: Faults,
+pub(crate) struct Model {
+    pub faults: FaultBudget,
     /// How many may still be started.
     pub handoffs: u8,
     pub started: u8,
-    pub processes: BTreeMap<u32, Process>,
+    pub processes: BTreeMap<u32, ModelDaemon>,
     pub supervisor: Option<ModelSupervisor>,
     pub recovery: Option<ModelRecovery>,
     /// What is written down.
     pub journal: Arc<Journal>,
     /// A supervisor died, or has lost track.
     pub astray: bool,
-    pub links: Vec<Link>,
+    pub links: Vec<ModelLink>,
     pub lock: Option<u32>,
     pub record: Option<Record>,
     /// The incumbent of the handoff for which the record's holder was spawned.
@@ -245,15 +244,15 @@ pub(crate) fn hello(pid: u32, role: Role) -> Hello {
     }
 }
 
-impl World {
+impl Model {
     /// One daemon serves; a supervisor is about to replace it.
-    pub(crate) fn new(faults: Faults, handoffs: u8) -> World {
+    pub(crate) fn new(faults: FaultBudget, handoffs: u8) -> Model {
         let machine = Incumbent::new(hello(1, Role::Incumbent), 1, SECOND);
-        let first = Process {
-            begun: true,
+        let first = ModelDaemon {
+            has_started: true,
             accepts: true,
             finalized: true,
-            ..Process::new(Daemon::Incumbent(machine), None)
+            ..ModelDaemon::new(DaemonMachine::Incumbent(machine), None)
         };
         let record = Record {
             generation: 1,
@@ -263,7 +262,7 @@ impl World {
             revisions: Vec::new(),
             fingerprint: Default::default(),
         };
-        World {
+        Model {
             faults,
             handoffs,
             started: 0,
@@ -294,11 +293,11 @@ impl World {
         };
         process.alien = version == Version::OnlyLater;
         process.daemon = match (&process.daemon, link) {
-            (Daemon::Successor(_), Some(link)) => {
+            (DaemonMachine::Successor(_), Some(link)) => {
                 let hello = other(hello(pid, Role::Successor));
-                Daemon::Successor(Successor::new(hello, process.generation, link))
+                DaemonMachine::Successor(Successor::new(hello, process.generation, link))
             }
-            _ => Daemon::Incumbent(Incumbent::new(other(hello(pid, Role::Incumbent)), 1, SECOND)),
+            _ => DaemonMachine::Incumbent(Incumbent::new(other(hello(pid, Role::Incumbent)), 1, SECOND)),
         };
     }
 
@@ -339,14 +338,14 @@ impl World {
     }
 
     /// Connects a supervisor to `pid`.
-    pub(crate) fn link(&mut self, end: End, pid: u32) -> LinkId {
+    pub(crate) fn link(&mut self, end: ModelEnd, pid: u32) -> LinkId {
         let id = LinkId((0..).find(|n| self.links.iter().all(|link| link.id.0 != *n)).unwrap_or_default());
-        self.links.push(Link {
+        self.links.push(ModelLink {
             end,
             pid,
             id,
             handoff_id: HandoffId([self.started; 16]),
-            accepted: end == End::Supervisor(Peer::Successor),
+            accepted: end == ModelEnd::Supervisor(Peer::Successor),
             joined: false,
             acked: false,
             answered: false,
@@ -363,11 +362,12 @@ impl World {
     pub(crate) fn spawn(&mut self) -> u32 {
         let pid = self.next_pid;
         self.next_pid += 1;
-        let link = self.link(End::Supervisor(Peer::Successor), pid);
+        let link = self.link(ModelEnd::Supervisor(Peer::Successor), pid);
         let generation = self.record.as_ref().map_or(0, |record| record.generation);
         let machine = Successor::new(hello(pid, Role::Successor), generation, link);
         let predecessor = self.supervisor.as_ref().and_then(|supervisor| supervisor.incumbent);
-        let process = Process { generation, ..Process::new(Daemon::Successor(machine), predecessor) };
+        let process =
+            ModelDaemon { generation, ..ModelDaemon::new(DaemonMachine::Successor(machine), predecessor) };
         self.processes.insert(pid, process);
         if let Some(supervisor) = &mut self.supervisor {
             supervisor.successor = Some(pid);
@@ -422,18 +422,18 @@ impl World {
     }
 
     /// A daemon that runs has a handoff with the supervisor at the other end.
-    pub(crate) fn is_in_session(&self, link: &Link) -> bool {
-        let runs = |process: &Process| {
-            process.begun && process.life == Life::Runs && process.handoff == Some(link.handoff_id)
+    pub(crate) fn is_in_session(&self, link: &ModelLink) -> bool {
+        let runs = |process: &ModelDaemon| {
+            process.has_started && process.life == Life::Runs && process.handoff == Some(link.handoff_id)
         };
         link.joined && self.processes.get(&link.pid).is_some_and(runs)
     }
 
     /// Whether the supervisor at this end of a link is there and at work.
-    pub(crate) fn is_at_work(&self, end: End) -> bool {
+    pub(crate) fn is_at_work(&self, end: ModelEnd) -> bool {
         match end {
-            End::Supervisor(_) => !self.idle(),
-            End::Recovery => !self.recovery_is_over(),
+            ModelEnd::Supervisor(_) => !self.idle(),
+            ModelEnd::Recovery => !self.recovery_is_over(),
         }
     }
 
@@ -460,7 +460,7 @@ impl World {
     }
 }
 
-impl Link {
+impl ModelLink {
     /// What is on its way is lost, and both ends will see that there is no link any more.
     pub(crate) fn reset(&mut self) {
         self.reset = true;
@@ -476,9 +476,9 @@ impl ModelSupervisor {
     }
 }
 
-impl Process {
-    pub(crate) fn new(daemon: Daemon, predecessor: Option<u32>) -> Self {
-        Process {
+impl ModelDaemon {
+    pub(crate) fn new(daemon: DaemonMachine, predecessor: Option<u32>) -> Self {
+        ModelDaemon {
             daemon,
             life: Life::Runs,
             suspect: false,
@@ -491,7 +491,7 @@ impl Process {
             heard_begin: false,
             told_to_begin: false,
             told_to_commit: false,
-            begun: false,
+            has_started: false,
             predecessor,
             generation: 0,
             alien: false,

@@ -1,111 +1,12 @@
-//! The supervisor that recovers, on the searched kernel: its host, and what can happen to it.
-use std::collections::BTreeSet;
-use std::sync::Arc;
+//! What can happen next to the supervisor that recovers.
+use handoff::machine::{Machine, Timer};
 
-use handoff::ProcessId;
-use handoff::host::*;
-use handoff::machine::{
-    Machine, Recovery, Timer,
-    recovery::{self, Awaited, Config, Event, Outcome, Sighting, Verdict},
-};
-use handoff::message::Message;
-use handoff::node::recovery as node;
+use super::steps::ModelStep;
+use super::{Model, ModelEnd};
 
-use super::host::Host;
-use super::journal;
-use super::steps::Step;
-use super::watch::Watch;
-use super::{End, LIVENESS, Link, ModelRecovery, SECOND, World, id};
-use crate::checks::{recovery as checks, supervisor::finalizes};
-use crate::explore::checks::obligations;
-use crate::explore::report::names;
-use crate::mutation::mutant::drive;
-
-impl World {
-    fn recovery_starts(&mut self, watch: &mut Watch<'_>) {
-        let config = Config {
-            liveness: LIVENESS,
-            unreachable_limit: 60 * SECOND,
-            retire_limit: 10 * SECOND,
-            deadline: 300 * SECOND,
-            take_listeners: true,
-        };
-        // A supervisor that is merely stopped holds its journal.
-        let has_journal = self.idle();
-        self.recovery = Some(ModelRecovery {
-            machine: Recovery::new(config),
-            stopped: false,
-            has_journal,
-            knows: if has_journal { self.journal.clone() } else { Arc::default() },
-            watched: Vec::new(),
-            named: BTreeSet::new(),
-            has_listeners: false,
-            killed: BTreeSet::new(),
-            asked: BTreeSet::new(),
-            refused: Vec::new(),
-            pending: Vec::new(),
-            journal_failed: false,
-            outcome: None,
-        });
-        self.recovery(Event::Start, watch)
-    }
-
-    /// Lets a step of its happen.
-    pub(crate) fn apply_to_recovery(&mut self, step: &Step, watch: &mut Watch<'_>) {
-        match *step {
-            Step::Recover => self.recovery_starts(watch),
-            Step::TellRecovery(pid) => self.tell_recovery(pid, watch),
-            Step::Refused(pid) => {
-                self.recovery.iter_mut().for_each(|recovery| {
-                    recovery.refused.remove(0);
-                });
-                self.recovery(Event::Closed(id(pid)), watch);
-            }
-            Step::RecoveryComplete => self.recovery_complete(true, watch),
-            Step::RecoveryTimer(timer) => self.recovery(Event::Timer(timer), watch),
-            Step::ContinueRecovery => self.recovery.iter_mut().for_each(|recovery| recovery.stopped = false),
-            _ => {}
-        }
-    }
-
-    fn tell_recovery(&mut self, pid: u32, watch: &mut Watch<'_>) {
-        let its = |link: &&mut Link| link.pid == pid && link.end == End::Recovery;
-        self.links.iter_mut().filter(its).for_each(|link| link.supervisor_open = false);
-        if let Some(recovery) = &mut self.recovery {
-            recovery.watched.retain(|watched| *watched != pid);
-            recovery.asked.remove(&pid);
-        }
-        self.recovery(Event::Ended(id(pid)), watch)
-    }
-
-    /// Lets the recovery handle `event`.
-    pub(crate) fn recovery(&mut self, event: Event, watch: &mut Watch<'_>) {
-        let Some(mut machine) = self.recovery.as_ref().map(|recovery| recovery.machine.clone()) else {
-            return;
-        };
-        if let Event::Timer(timer) = &event {
-            self.violated(obligations::fires_again(&machine, *timer, Event::Timer, watch));
-        }
-        let mut meddling = watch.meddling.take();
-        let mut host = Host { world: self, pid: 0, watch };
-        let lives = drive(&mut machine, &mut host, event, &mut meddling).is_continue();
-        watch.meddling = meddling;
-        match &mut self.recovery {
-            Some(recovery) if lives => recovery.machine = machine,
-            _ => return self.recovery_dies(),
-        }
-        let mute = self
-            .recovery
-            .as_ref()
-            .is_some_and(|recovery| recovery.machine.is_done() && recovery.outcome.is_none());
-        self.violated(mute.then(|| "the recovery is done, and reports nothing".into()));
-        self.violated(obligations::recovery::looks(self, watch));
-        self.violated(obligations::recovery::tells(watch));
-        self.violated(obligations::recovery::notes(self, watch));
-    }
-
+impl Model {
     /// What can happen to it next, but for timers. Ends come before anything else.
-    pub(crate) fn recovery_steps(&self, steps: &mut Vec<Step>) {
+    pub(crate) fn recovery_steps(&self, steps: &mut Vec<ModelStep>) {
         let Some(recovery) =
             self.recovery.as_ref().filter(|_| self.recovery_runs() && !self.recovery_is_over())
         else {
@@ -113,28 +14,31 @@ impl World {
         };
         let ended = recovery.watched.iter().find(|pid| !self.processes.contains_key(pid));
         if let Some(pid) = ended {
-            return steps.push(Step::TellRecovery(*pid));
+            return steps.push(ModelStep::TellRecovery(*pid));
         }
-        steps.extend(recovery.refused.first().map(|pid| Step::Refused(*pid)));
-        steps.extend((!recovery.pending.is_empty()).then_some(Step::RecoveryComplete));
+        steps.extend(recovery.refused.first().map(|pid| ModelStep::Refused(*pid)));
+        steps.extend((!recovery.pending.is_empty()).then_some(ModelStep::RecoveryComplete));
         for (i, link) in
-            self.links.iter().enumerate().filter(|(_, l)| l.end == End::Recovery && l.supervisor_open)
+            self.links.iter().enumerate().filter(|(_, l)| l.end == ModelEnd::Recovery && l.supervisor_open)
         {
             if !link.up.is_empty() {
-                steps.push(Step::Up(i));
+                steps.push(ModelStep::Up(i));
             } else if !link.daemon_open || link.reset {
-                steps.push(Step::UpClosed(i));
+                steps.push(ModelStep::UpClosed(i));
             }
         }
     }
 
-    pub(crate) fn recovery_timers(&self, quiet: bool, steps: &mut Vec<Step>) {
+    pub(crate) fn recovery_timers(&self, quiet: bool, steps: &mut Vec<ModelStep>) {
         let Some(recovery) = self.recovery.as_ref().filter(|recovery| !recovery.stopped) else { return };
         let mut busy = Vec::new();
         self.recovery_steps(&mut busy);
         // Whoever runs has answered before it is asked again.
         let waits = self.links.iter().any(|link| {
-            link.end == End::Recovery && self.runs(link.pid) && link.supervisor_open && !link.down.is_empty()
+            link.end == ModelEnd::Recovery
+                && self.runs(link.pid)
+                && link.supervisor_open
+                && !link.down.is_empty()
         });
         if !busy.is_empty() || waits {
             return;
@@ -153,178 +57,7 @@ impl World {
                 }
                 _ => false,
             };
-            steps.extend(fires.then_some(Step::RecoveryTimer(timer)));
+            steps.extend(fires.then_some(ModelStep::RecoveryTimer(timer)));
         }
-    }
-
-    pub(crate) fn recovery_hears(&mut self, pid: u32, message: Message, watch: &mut Watch<'_>) {
-        match (&mut self.recovery, &message) {
-            (Some(recovery), Message::StandingReport { .. }) => {
-                recovery.asked.remove(&pid);
-            }
-            (Some(recovery), Message::Listeners { more: false, .. }) => {
-                recovery.has_listeners |= !recovery.killed.contains(&pid);
-            }
-            _ => {}
-        }
-        let name = message.name();
-        self.recovery(Event::Frame(id(pid), message), watch);
-        if watch.crash.is_none() {
-            self.violated(obligations::recovery::hears(self, pid, name, watch));
-        }
-    }
-
-    pub(crate) fn recovery_complete(&mut self, good: bool, watch: &mut Watch<'_>) {
-        let Some(recovery) = &mut self.recovery else { return };
-        let event = match recovery.pending.remove(0) {
-            Awaited::Look(also) => {
-                watch.looked = true;
-                Event::Looked(self.sightings(also))
-            }
-            Awaited::Note(verdict) => {
-                watch.noted = self.heir_that_is_free(verdict).filter(|_| good);
-                Event::Noted(verdict, self.note_recovery(verdict, good))
-            }
-            Awaited::Finish(_) => return,
-        };
-        self.recovery(event, watch)
-    }
-
-    /// What the kernel shows of daemons, taken as production takes it. Sockets lie beside the path from a process's first turn to its
-    /// end; the record's holder counts only if it has the lock.
-    fn sightings(&mut self, also: Option<ProcessId>) -> Vec<Sighting> {
-        let Some(recovery) = &mut self.recovery else { return Vec::new() };
-        let begun = self.processes.iter().filter(|(_, process)| process.begun);
-        let holder = self.record.as_ref().map(|record| record.holder);
-        let seen = node::Seen {
-            beside: begun.map(|(pid, _)| id(*pid)).collect(),
-            owner: self.path.map(id),
-            holder: holder.filter(|holder| self.lock == Some(holder.pid)),
-        };
-        let (incumbent, successor) = recovery.under_way();
-        let named = [incumbent, successor, journal::running(&recovery.knows), seen.owner, seen.holder];
-        let named = named.into_iter().flatten().map(|process| process.pid);
-        recovery.named.extend(named.filter(|pid| self.processes.contains_key(pid)));
-        let mut sightings = node::sightings(&recovery.knows, &seen, also);
-        sightings.retain(|sighting| self.processes.contains_key(&sighting.process.pid));
-        recovery.watched.extend(sightings.iter().map(|sighting| sighting.process.pid));
-        recovery.watched.sort_unstable();
-        recovery.watched.dedup();
-        sightings
-    }
-
-    /// Who serves, unless it is still to answer.
-    fn heir_that_is_free(&self, verdict: Verdict) -> Option<u32> {
-        let Verdict::Serves(process) = verdict else { return None };
-        let asked = self.recovery.as_ref().is_some_and(|recovery| recovery.asked.contains(&process.pid));
-        (!asked).then_some(process.pid)
-    }
-}
-
-impl Transport<ProcessId> for Host<'_, '_> {
-    fn send(&mut self, to: ProcessId, message: &Message) {
-        let has_journal = self.world.recovery.as_ref().is_some_and(|recovery| recovery.has_journal);
-        if let (true, Message::Final { .. }) = (has_journal, message) {
-            self.world.violated(finalizes(self.world, to.pid));
-        }
-        self.watch.tells(|| names::daemon(to.pid), message);
-        self.watch.asked_of.push((to.pid, message.name()));
-        if let Some(recovery) = &mut self.world.recovery {
-            match message {
-                Message::StandingQuery => {
-                    recovery.asked.insert(to.pid);
-                }
-                Message::ListenersQuery if recovery.has_listeners => {
-                    self.world
-                        .violated(Some("the recovery asks for the listening sockets, and has them".into()));
-                }
-                _ => {}
-            }
-        }
-        let refused = self.world.recovery.as_ref().is_some_and(|recovery| recovery.refused.contains(&to.pid));
-        let mine = |link: &&mut Link| link.end == End::Recovery && link.pid == to.pid;
-        let mut links =
-            self.world.links.iter_mut().filter(mine).filter(|link| link.supervisor_open).peekable();
-        if links.peek().is_none() && !refused {
-            let wrong = format!("the recovery says {} to {}, to whom it has no link", message.name(), to.pid);
-            return self.world.violated(Some(wrong));
-        }
-        if let Some(link) = links.find(|link| link.daemon_open && !link.reset) {
-            // A question that was not read yet is not asked twice.
-            if link.down.back() != Some(message) {
-                link.down.push_back(message.clone());
-            }
-        }
-    }
-
-    fn close(&mut self, _link: ProcessId) {}
-}
-
-impl Discovery for Host<'_, '_> {
-    fn look(&mut self, also: Option<ProcessId>) -> Option<Vec<Sighting>> {
-        self.watch.did(|| "looks".into());
-        if self.defers() {
-            self.world.recovery.iter_mut().for_each(|s| s.pending.push(Awaited::Look(also)));
-            return None;
-        }
-        self.watch.looked = true;
-        Some(self.world.sightings(also))
-    }
-
-    fn connect(&mut self, to: ProcessId) {
-        self.watch.did(|| format!("connects to D{to}"));
-        let listens = self.world.processes.get(&to.pid).is_some_and(|process| process.begun);
-        if listens && self.world.listens(to.pid) {
-            self.world.link(End::Recovery, to.pid);
-        } else {
-            self.world.recovery.iter_mut().for_each(|recovery| recovery.refused.push(to.pid));
-        }
-    }
-
-    fn kill(&mut self, process: ProcessId) {
-        self.watch.did(|| format!("kills D{process}"));
-        let seen = self.world.recovery.as_ref().map(ModelRecovery::seen);
-        let wrong = seen.and_then(|seen| checks::kills(self.world, &seen, process.pid));
-        self.world.violated(wrong);
-        self.world.recovery.iter_mut().for_each(|recovery| {
-            recovery.killed.insert(process.pid);
-        });
-        if self.world.processes.contains_key(&process.pid) {
-            self.world.dies(process.pid);
-        }
-    }
-
-    fn note(&mut self, verdict: Verdict) -> Option<Result<(), String>> {
-        self.watch.did(|| format!("journal {}", name(verdict)));
-        if self.defers() {
-            self.world.recovery.iter_mut().for_each(|s| s.pending.push(Awaited::Note(verdict)));
-            return None;
-        }
-        self.watch.noted = self.world.heir_that_is_free(verdict);
-        Some(self.world.note_recovery(verdict, true))
-    }
-}
-
-impl RecoveryHost for Host<'_, '_> {
-    fn finish(&mut self, outcome: Outcome) {
-        self.watch.did(|| match outcome.verdict {
-            Verdict::Serves(process) => format!("finds: D{process} serves"),
-            verdict => format!("finds: {}", name(verdict)),
-        });
-        let seen = self.world.recovery.as_ref().map(ModelRecovery::seen);
-        let wrong = seen.and_then(|seen| checks::finds(self.world, &seen, &outcome));
-        self.world.violated(wrong);
-        self.world.astray &= !outcome.verdict.is_clear();
-        self.world.recovery.iter_mut().for_each(|recovery| recovery.outcome = Some(outcome.clone()));
-    }
-}
-
-/// Its name, for the list of verdicts that a search met.
-pub(crate) fn name(verdict: recovery::Verdict) -> &'static str {
-    match verdict {
-        Verdict::Serves(_) => "Serves",
-        Verdict::NobodyServes => "NobodyServes",
-        Verdict::Unconfirmed => "Unconfirmed",
-        Verdict::Cancelled => "Cancelled",
     }
 }

@@ -1,14 +1,18 @@
-//! What can happen next: what the world does by itself, when a timer fires, and what faults are left.
-use handoff::machine::{Machine, Timer, Timers, recovery, supervisor::Peer};
+//! What can happen next: what the model does by itself, when a timer fires, and what faults are left.
+use handoff::machine::{Machine, StateName, Timer, Timers, recovery, supervisor::Peer};
 use handoff::message::Message;
+use handoff::text::PlainText;
 
-use super::faults::Faults;
-use super::{End, Life, Link, ModelRecovery, ModelSupervisor, Process, Version, World};
+use super::faults::FaultBudget;
+use super::{
+    DaemonMachine, Life, Model, ModelDaemon, ModelEnd, ModelLink, ModelRecovery, ModelSupervisor, STRAY,
+    Version,
+};
 use crate::process::AnyHook;
 
 /// One thing that can happen next. Daemons are named by their pid, links by their place.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
+pub(crate) enum ModelStep {
     Recover,
     TellRecovery(u32),
     Refused(u32),
@@ -36,12 +40,12 @@ pub(crate) enum Step {
     DaemonTimer(u32, Timer),
     ContinueSupervisor,
     Continue(u32),
-    Fault(Fault),
+    Fault(ModelFault),
 }
 
 /// What goes wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub(crate) enum ModelFault {
     HookFails(u32),
     HookHangs(u32),
     /// A drain that leaves the listener open, an open that is unhealthy.
@@ -81,40 +85,65 @@ pub(crate) enum Needs {
     Somebody,
 }
 
-impl Step {
+impl ModelStep {
     /// Nobody need ever continue a stopped process.
     pub(crate) fn needs(&self) -> Needs {
         match self {
-            Step::Continue(_) | Step::ContinueSupervisor | Step::ContinueRecovery => Needs::Somebody,
+            ModelStep::Continue(_) | ModelStep::ContinueSupervisor | ModelStep::ContinueRecovery => {
+                Needs::Somebody
+            }
             _ => Needs::Nothing,
         }
     }
 }
 
-impl Fault {
+impl ModelFault {
     /// Of which kind it is: the one that there is one less of then.
-    pub(crate) fn kind(&self) -> fn(&mut Faults) -> &mut u8 {
+    pub(crate) fn kind(&self) -> fn(&mut FaultBudget) -> &mut u8 {
         match self {
-            Fault::HookFails(_) | Fault::HookHangs(_) | Fault::HookUnfit(_) => |faults| &mut faults.bad_hooks,
-            Fault::OperationFails(_) | Fault::SupervisorOperationFails | Fault::RecoveryOperationFails => {
-                |faults| &mut faults.errors
+            ModelFault::HookFails(_) | ModelFault::HookHangs(_) | ModelFault::HookUnfit(_) => {
+                |faults| &mut faults.bad_hooks
             }
-            Fault::Crash(_) | Fault::CrashSupervisor | Fault::CrashRecovery => |faults| &mut faults.crashes,
-            Fault::Stop(_) | Fault::StopSupervisor | Fault::StopRecovery => |faults| &mut faults.stops,
-            Fault::DropDown(_) | Fault::DropUp(_) => |faults| &mut faults.drops,
-            Fault::Reset(_) => |faults| &mut faults.resets,
-            Fault::StrayDown(_) | Fault::StrayUp(_) => |faults| &mut faults.strays,
-            Fault::Late => |faults| &mut faults.late,
-            Fault::Cancel | Fault::CancelRecovery => |faults| &mut faults.cancels,
-            Fault::Signal(_) => |faults| &mut faults.signals,
-            Fault::Speaks(..) => |faults| &mut faults.versions,
-            Fault::SealGoesOn(_) => |faults| &mut faults.progress,
+            ModelFault::OperationFails(_)
+            | ModelFault::SupervisorOperationFails
+            | ModelFault::RecoveryOperationFails => |faults| &mut faults.errors,
+            ModelFault::Crash(_) | ModelFault::CrashSupervisor | ModelFault::CrashRecovery => {
+                |faults| &mut faults.crashes
+            }
+            ModelFault::Stop(_) | ModelFault::StopSupervisor | ModelFault::StopRecovery => {
+                |faults| &mut faults.stops
+            }
+            ModelFault::DropDown(_) | ModelFault::DropUp(_) => |faults| &mut faults.drops,
+            ModelFault::Reset(_) => |faults| &mut faults.resets,
+            ModelFault::StrayDown(_) | ModelFault::StrayUp(_) => |faults| &mut faults.strays,
+            ModelFault::Late => |faults| &mut faults.late,
+            ModelFault::Cancel | ModelFault::CancelRecovery => |faults| &mut faults.cancels,
+            ModelFault::Signal(_) => |faults| &mut faults.signals,
+            ModelFault::Speaks(..) => |faults| &mut faults.versions,
+            ModelFault::SealGoesOn(_) => |faults| &mut faults.progress,
         }
     }
 }
 
-impl World {
-    pub(crate) fn steps(&self) -> Vec<Step> {
+impl Model {
+    /// What would have consequences if it counted.
+    pub(crate) fn stray_down(&self, i: usize) -> Message {
+        match self.processes.get(&self.links[i].pid).map(|process| &process.daemon) {
+            Some(DaemonMachine::Successor(_)) => {
+                Message::Abort { handoff_id: STRAY, reason: PlainText::default() }
+            }
+            _ => Message::Retire { handoff_id: STRAY },
+        }
+    }
+
+    pub(crate) fn stray_up(&self, i: usize) -> Message {
+        match self.links[i].end {
+            ModelEnd::Supervisor(Peer::Successor) => Message::Serving { handoff_id: STRAY },
+            _ => Message::Resumed { handoff_id: STRAY },
+        }
+    }
+
+    pub(crate) fn steps(&self) -> Vec<ModelStep> {
         let mut steps = Vec::new();
         if self.faults.prompt {
             self.recovery_and_its_peers(&mut steps);
@@ -140,41 +169,41 @@ impl World {
 
     /// Timers that time alone lets expire, whatever else is to be done first: heartbeats soon, the deadlines of supervisors
     /// at last.
-    pub(crate) fn due(&self) -> Vec<(Step, Needs)> {
+    pub(crate) fn due(&self) -> Vec<(ModelStep, Needs)> {
         let mut due = Vec::new();
-        let mut note = |timers: &Timers, step: &dyn Fn(Timer) -> Step| {
+        let mut note = |timers: &Timers, step: &dyn Fn(Timer) -> ModelStep| {
             for (timer, needs) in [(Timer::Heartbeat, Needs::Nothing), (Timer::Deadline, Needs::Deadline)] {
                 due.extend(timers.is_armed(timer).then(|| (step(timer), needs)));
             }
         };
         if let Some(supervisor) = self.supervisor.as_ref().filter(|supervisor| !supervisor.stopped) {
-            note(supervisor.machine.timers(), &Step::SupervisorTimer);
+            note(supervisor.machine.timers(), &ModelStep::SupervisorTimer);
         }
         if let Some(recovery) = self.recovery.as_ref().filter(|recovery| !recovery.stopped) {
-            note(recovery.machine.timers(), &Step::RecoveryTimer);
+            note(recovery.machine.timers(), &ModelStep::RecoveryTimer);
         }
         for (pid, process) in self.processes.iter().filter(|(_, process)| process.life == Life::Runs) {
             let beats = process.timers().is_armed(Timer::Heartbeat);
-            due.extend(beats.then_some((Step::DaemonTimer(*pid, Timer::Heartbeat), Needs::Nothing)));
+            due.extend(beats.then_some((ModelStep::DaemonTimer(*pid, Timer::Heartbeat), Needs::Nothing)));
         }
         due
     }
 
     /// What is next for a process takes less time than any timer.
-    fn is_prompt(&self, pid: u32, process: &Process) -> bool {
+    fn is_prompt(&self, pid: u32, process: &ModelDaemon) -> bool {
         match process.life {
-            Life::Runs => !process.begun,
+            Life::Runs => !process.has_started,
             Life::Dying => self.lock != Some(pid),
             Life::Stopped => false,
         }
     }
 
     /// What is under way between a supervisor that recovers and the daemons that it asks.
-    fn recovery_and_its_peers(&self, steps: &mut Vec<Step>) {
+    fn recovery_and_its_peers(&self, steps: &mut Vec<ModelStep>) {
         self.recovery_steps(steps);
-        let is_asked = |(pid, _): &(&u32, &Process)| {
-            let reads = |link: &Link| {
-                link.end == End::Recovery
+        let is_asked = |(pid, _): &(&u32, &ModelDaemon)| {
+            let reads = |link: &ModelLink| {
+                link.end == ModelEnd::Recovery
                     && link.pid == **pid
                     && link.supervisor_open
                     && !link.down.is_empty()
@@ -184,41 +213,41 @@ impl World {
         steps.extend(self.processes.iter().filter(is_asked).filter_map(|(pid, _)| self.daemon_reads(*pid)));
     }
 
-    fn reads(&self, steps: &mut Vec<Step>) {
+    fn reads(&self, steps: &mut Vec<ModelStep>) {
         steps.extend(self.processes.keys().filter_map(|pid| self.daemon_reads(*pid)));
         steps.extend((0..self.links.len()).filter_map(|i| self.reads_next(i)));
         if self.supervisor_runs()
             && self.supervisor.as_ref().is_some_and(|supervisor| supervisor.wants_connect)
         {
-            steps.push(Step::Connect);
+            steps.push(ModelStep::Connect);
         }
     }
 
     /// Hosts read older links first: what came over one is handled before what its sender says over the next.
-    fn daemon_reads(&self, pid: u32) -> Option<Step> {
+    fn daemon_reads(&self, pid: u32) -> Option<ModelStep> {
         let mut links = self.links.iter().enumerate().filter(|(_, link)| link.pid == pid && link.daemon_open);
         links.find_map(|(i, link)| match () {
-            () if !self.runs(pid) || !self.processes[&pid].begun => None,
-            () if !link.accepted => Some(Step::Accept(i)),
-            () if !link.down.is_empty() => Some(Step::Down(i)),
-            () if !link.supervisor_open || link.reset => Some(Step::DownClosed(i)),
+            () if !self.runs(pid) || !self.processes[&pid].has_started => None,
+            () if !link.accepted => Some(ModelStep::Accept(i)),
+            () if !link.down.is_empty() => Some(ModelStep::Down(i)),
+            () if !link.supervisor_open || link.reset => Some(ModelStep::DownClosed(i)),
             () => None,
         })
     }
 
     /// Nothing of what a process has sent is read after its end has been seen.
-    fn reads_next(&self, i: usize) -> Option<Step> {
+    fn reads_next(&self, i: usize) -> Option<ModelStep> {
         let link = &self.links[i];
         match () {
-            () if link.end == End::Recovery => None,
+            () if link.end == ModelEnd::Recovery => None,
             () if !self.supervisor_runs()
                 || !link.supervisor_open
                 || !self.processes.contains_key(&link.pid) =>
             {
                 None
             }
-            () if !link.up.is_empty() => Some(Step::Up(i)),
-            () if !link.daemon_open || link.reset => Some(Step::UpClosed(i)),
+            () if !link.up.is_empty() => Some(ModelStep::Up(i)),
+            () if !link.daemon_open || link.reset => Some(ModelStep::UpClosed(i)),
             () => None,
         }
     }
@@ -227,11 +256,11 @@ impl World {
         (0..self.links.len()).any(|i| self.reads_next(i).is_some()) || self.untold().next().is_some()
     }
 
-    fn deaths(&self, steps: &mut Vec<Step>) {
+    fn deaths(&self, steps: &mut Vec<ModelStep>) {
         for pid in self.processes.iter().filter(|(_, p)| p.life == Life::Dying).map(|(pid, _)| *pid) {
-            steps.push(if self.lock == Some(pid) { Step::FreesLock(pid) } else { Step::Ends(pid) });
+            steps.push(if self.lock == Some(pid) { ModelStep::FreesLock(pid) } else { ModelStep::Ends(pid) });
         }
-        steps.extend(self.untold().map(Step::TellEnded));
+        steps.extend(self.untold().map(ModelStep::TellEnded));
     }
 
     /// Ends that the supervisor can see and has not seen.
@@ -251,17 +280,17 @@ impl World {
         })
     }
 
-    fn work(&self, steps: &mut Vec<Step>) {
+    fn work(&self, steps: &mut Vec<ModelStep>) {
         for (pid, process) in &self.processes {
             match process.life {
-                Life::Runs if !process.begun => steps.push(Step::Begin(*pid)),
+                Life::Runs if !process.has_started => steps.push(ModelStep::Begin(*pid)),
                 Life::Runs => {
-                    steps.extend(process.hook_returns().then_some(Step::Hook(*pid)));
-                    steps.extend((!process.pending.is_empty()).then_some(Step::Complete(*pid)));
+                    steps.extend(process.hook_returns().then_some(ModelStep::Hook(*pid)));
+                    steps.extend((!process.pending.is_empty()).then_some(ModelStep::Complete(*pid)));
                     // One that is in no handoff has no limit to what its hooks take.
                     let unlimited = process.hung && !process.timers().is_armed(Timer::HookLimit);
                     let stops = self.signalled == Some(*pid);
-                    steps.extend((stops && unlimited).then_some(Step::GivesUp(*pid)));
+                    steps.extend((stops && unlimited).then_some(ModelStep::GivesUp(*pid)));
                 }
                 Life::Stopped | Life::Dying => {}
             }
@@ -270,24 +299,27 @@ impl World {
             .supervisor
             .as_ref()
             .is_some_and(|supervisor| !supervisor.stopped && !supervisor.pending.is_empty());
-        steps.extend(pending.then_some(Step::SupervisorComplete));
+        steps.extend(pending.then_some(ModelStep::SupervisorComplete));
     }
 
-    fn supervisor_timers(&self, quiet: bool, steps: &mut Vec<Step>) {
+    fn supervisor_timers(&self, quiet: bool, steps: &mut Vec<ModelStep>) {
         let at_work = |supervisor: &&ModelSupervisor| !supervisor.stopped && !supervisor.machine.is_done();
         let Some(supervisor) = self.supervisor.as_ref().filter(at_work) else { return };
         if self.supervisor_can_read() {
             return;
         }
-        let mine = |link: &&Link| link.end != End::Recovery && link.supervisor_open && link.daemon_open;
+        let mine =
+            |link: &&ModelLink| link.end != ModelEnd::Recovery && link.supervisor_open && link.daemon_open;
         // What a stopped process has not read keeps nobody from saying it again.
         let unread = self.links.iter().filter(mine).any(|link| !link.down.is_empty() && self.runs(link.pid));
         let armed = |timer: &Timer| supervisor.machine.timers().is_armed(*timer);
         // A connection that is tried again, and will succeed, comes before any silence; silence before the deadline.
         let quiet = quiet && !(armed(&Timer::Retry) && self.path.is_some_and(|pid| self.listens(pid)));
         // A hook that began before the first deadline has reached its limit before the second.
-        let second =
-            matches!(supervisor.machine.state(), "await-serving" | "await-resumed" | "await-retired");
+        let second = matches!(
+            supervisor.machine.state(),
+            StateName::AwaitServing | StateName::AwaitResumed | StateName::AwaitRetired
+        );
         let silent = |timer: &Timer| match timer {
             Timer::IncumbentSilent => self.unheard(quiet, Peer::Incumbent, supervisor.incumbent),
             Timer::SuccessorSilent => self.unheard(quiet, Peer::Successor, supervisor.successor),
@@ -298,26 +330,26 @@ impl World {
                 Timer::Heartbeat => !unread && (quiet || !self.faults.sparse),
                 Timer::IncumbentSilent | Timer::SuccessorSilent => silent(&timer),
                 // Somebody is slow.
-                Timer::Patience => quiet || self.processes.values().any(Process::is_slow),
+                Timer::Patience => quiet || self.processes.values().any(ModelDaemon::is_slow),
                 Timer::Deadline if second && self.processes.values().any(|process| process.hung) => false,
                 Timer::Deadline if !self.is_stuck() => false,
                 Timer::Deadline => quiet && !Timer::ALL.iter().filter(|timer| armed(timer)).any(silent),
                 Timer::Retry => !supervisor.wants_connect,
                 Timer::SupervisorSilent | Timer::HookLimit => false,
             };
-            steps.extend(fires.then_some(Step::SupervisorTimer(timer)));
+            steps.extend(fires.then_some(ModelStep::SupervisorTimer(timer)));
         }
     }
 
-    fn daemon_timers(&self, quiet: bool, steps: &mut Vec<Step>) {
+    fn daemon_timers(&self, quiet: bool, steps: &mut Vec<ModelStep>) {
         for (pid, process) in self.processes.iter().filter(|(_, p)| p.life == Life::Runs) {
             if self.daemon_reads(*pid).is_some() {
                 continue;
             }
-            let mine = |link: &&Link| link.pid == *pid && link.supervisor_open && link.daemon_open;
-            let reads = |link: &Link| match link.end {
-                End::Supervisor(_) => self.supervisor_runs(),
-                End::Recovery => self.recovery_runs(),
+            let mine = |link: &&ModelLink| link.pid == *pid && link.supervisor_open && link.daemon_open;
+            let reads = |link: &ModelLink| match link.end {
+                ModelEnd::Supervisor(_) => self.supervisor_runs(),
+                ModelEnd::Recovery => self.recovery_runs(),
             };
             let unread = self.links.iter().filter(mine).any(|link| !link.up.is_empty() && reads(link));
             for timer in Timer::ALL.into_iter().filter(|timer| process.timers().is_armed(*timer)) {
@@ -329,34 +361,35 @@ impl World {
                     Timer::HookLimit => process.hung,
                     Timer::IncumbentSilent | Timer::SuccessorSilent => false,
                 };
-                steps.extend(fires.then_some(Step::DaemonTimer(*pid, timer)));
+                steps.extend(fires.then_some(ModelStep::DaemonTimer(*pid, timer)));
             }
         }
     }
 
     /// It has a link to the supervisor of a handoff.
     fn is_linked(&self, pid: u32) -> bool {
-        let its = |link: &Link| link.pid == pid && link.end != End::Recovery;
+        let its = |link: &ModelLink| link.pid == pid && link.end != ModelEnd::Recovery;
         self.links.iter().any(|link| its(link) && link.supervisor_open && link.daemon_open)
     }
 
     /// Not all are there and talk to each other. If they are, heartbeats mend what was lost, long before a deadline.
     fn is_stuck(&self) -> bool {
         let linked = |pid: u32| self.is_linked(pid);
-        let well = |process: &Process| process.life == Life::Runs && !process.hung;
+        let well = |process: &ModelDaemon| process.life == Life::Runs && !process.hung;
         self.processes.iter().any(|(pid, process)| !linked(*pid) || !well(process))
     }
 
     /// The supervisor hears nothing from a peer that has not ended: it does not run, or there is no link.
     fn unheard(&self, quiet: bool, peer: Peer, pid: Option<u32>) -> bool {
         let mut links =
-            self.links.iter().filter(|link| link.end == End::Supervisor(peer) && link.supervisor_open);
+            self.links.iter().filter(|link| link.end == ModelEnd::Supervisor(peer) && link.supervisor_open);
         let linked = links.any(|link| link.daemon_open && link.accepted);
         let inert = |pid: u32| {
             self.processes.get(&pid).is_some_and(|p| matches!(p.life, Life::Stopped | Life::Dying))
         };
-        let beats =
-            |pid| self.processes.get(&pid).is_some_and(|p: &Process| p.timers().is_armed(Timer::Heartbeat));
+        let beats = |pid| {
+            self.processes.get(&pid).is_some_and(|p: &ModelDaemon| p.timers().is_armed(Timer::Heartbeat))
+        };
         pid.is_some_and(inert) || (quiet && !(linked && pid.is_some_and(beats)))
     }
 
@@ -366,34 +399,37 @@ impl World {
         stopped || (quiet && !linked)
     }
 
-    fn continues(&self, steps: &mut Vec<Step>) {
+    fn continues(&self, steps: &mut Vec<ModelStep>) {
         steps.extend(
-            self.supervisor.iter().filter(|supervisor| supervisor.stopped).map(|_| Step::ContinueSupervisor),
+            self.supervisor
+                .iter()
+                .filter(|supervisor| supervisor.stopped)
+                .map(|_| ModelStep::ContinueSupervisor),
         );
         let recovery = self.recovery.iter().filter(|recovery| recovery.stopped);
-        steps.extend(recovery.map(|_| Step::ContinueRecovery));
+        steps.extend(recovery.map(|_| ModelStep::ContinueRecovery));
         let stopped = self.processes.iter().filter(|(_, process)| process.life == Life::Stopped);
-        steps.extend(stopped.map(|(pid, _)| Step::Continue(*pid)));
+        steps.extend(stopped.map(|(pid, _)| ModelStep::Continue(*pid)));
     }
 
-    fn starts(&self, steps: &mut Vec<Step>) {
+    fn starts(&self, steps: &mut Vec<ModelStep>) {
         let stopped = self.supervisor.as_ref().is_some_and(|supervisor| supervisor.stopped);
         if self.faults.recovers && (self.astray && self.idle() || stopped) && self.recovery_is_over() {
             // Once, beside a supervisor that is stopped.
-            steps.extend((!stopped || self.recovery.is_none()).then_some(Step::Recover));
+            steps.extend((!stopped || self.recovery.is_none()).then_some(ModelStep::Recover));
             return;
         }
         if !self.idle() || !self.recovery_is_over() {
             return;
         }
         if self.processes.is_empty() {
-            steps.push(Step::ColdStart);
+            steps.push(ModelStep::ColdStart);
         } else if self.handoffs > 0 && self.path.is_some_and(|pid| self.processes.contains_key(&pid)) {
-            steps.push(Step::Handoff);
+            steps.push(ModelStep::Handoff);
         }
     }
 
-    fn bad_luck(&self, steps: &mut Vec<Step>) {
+    fn bad_luck(&self, steps: &mut Vec<ModelStep>) {
         let mut faults = Vec::new();
         self.bad_processes(&mut faults);
         self.other_versions(&mut faults);
@@ -404,96 +440,100 @@ impl World {
         {
             // The first deadline may come early, at the worst moment; a second is a whole one.
             let late = self.faults.late > 0
-                && supervisor.machine.state() != "await-serving"
+                && supervisor.machine.state() != StateName::AwaitServing
                 && !self.supervisor_can_read()
                 && supervisor.machine.timers().is_armed(Timer::Deadline);
-            faults.extend(late.then_some(Fault::Late));
+            faults.extend(late.then_some(ModelFault::Late));
             // Told after all that has come before it.
             let cancels = self.faults.cancels > 0 && !self.supervisor_can_read();
-            faults.extend(cancels.then_some(Fault::Cancel));
+            faults.extend(cancels.then_some(ModelFault::Cancel));
         }
         let cancels = self.faults.cancels > 0 && self.recovery_runs() && !self.recovery_is_over();
-        faults.extend(cancels.then_some(Fault::CancelRecovery));
-        steps.extend(faults.into_iter().map(Step::Fault));
+        faults.extend(cancels.then_some(ModelFault::CancelRecovery));
+        steps.extend(faults.into_iter().map(ModelStep::Fault));
     }
 
-    fn bad_processes(&self, faults: &mut Vec<Fault>) {
+    fn bad_processes(&self, faults: &mut Vec<ModelFault>) {
         if self.faults.crashes > 0 {
-            faults.extend(self.supervisor.iter().map(|_| Fault::CrashSupervisor));
+            faults.extend(self.supervisor.iter().map(|_| ModelFault::CrashSupervisor));
             let recovery = self.recovery.iter().filter(|recovery| !recovery.machine.is_done());
-            faults.extend(recovery.map(|_| Fault::CrashRecovery));
+            faults.extend(recovery.map(|_| ModelFault::CrashRecovery));
             let alive = self.processes.iter().filter(|(_, process)| process.life != Life::Dying);
-            faults.extend(alive.map(|(pid, _)| Fault::Crash(*pid)));
+            faults.extend(alive.map(|(pid, _)| ModelFault::Crash(*pid)));
         }
         if self.faults.stops > 0 {
             let at_work =
                 |supervisor: &&ModelSupervisor| !supervisor.stopped && !supervisor.machine.is_done();
-            faults.extend(self.supervisor.iter().filter(at_work).map(|_| Fault::StopSupervisor));
+            faults.extend(self.supervisor.iter().filter(at_work).map(|_| ModelFault::StopSupervisor));
             let recovery = self.recovery.iter().filter(|s| !s.stopped && !s.machine.is_done());
-            faults.extend(recovery.map(|_| Fault::StopRecovery));
+            faults.extend(recovery.map(|_| ModelFault::StopRecovery));
         }
         for pid in self.processes.keys().filter(|pid| self.runs(**pid)) {
-            faults.extend((self.faults.stops > 0).then_some(Fault::Stop(*pid)));
-            faults.extend((self.faults.signals > 0).then_some(Fault::Signal(*pid)));
+            faults.extend((self.faults.stops > 0).then_some(ModelFault::Stop(*pid)));
+            faults.extend((self.faults.signals > 0).then_some(ModelFault::Signal(*pid)));
         }
     }
 
     /// A process that has not said a word yet may be of any build; so may the one that serves before the first handoff.
-    fn other_versions(&self, faults: &mut Vec<Fault>) {
+    fn other_versions(&self, faults: &mut Vec<ModelFault>) {
         if self.faults.versions == 0 {
             return;
         }
         let untouched = self.started == 0 && self.signalled.is_none();
-        let silent = |(_, process): &(&u32, &Process)| !process.begun || untouched;
+        let silent = |(_, process): &(&u32, &ModelDaemon)| !process.has_started || untouched;
         for (pid, _) in self.processes.iter().filter(silent) {
-            faults.extend(Version::OTHERS.map(|version| Fault::Speaks(*pid, version)));
+            faults.extend(Version::OTHERS.map(|version| ModelFault::Speaks(*pid, version)));
         }
     }
 
-    fn bad_links(&self, faults: &mut Vec<Fault>) {
+    fn bad_links(&self, faults: &mut Vec<ModelFault>) {
         for (i, link) in self.links.iter().enumerate() {
             let drops = self.faults.drops > 0;
-            faults.extend((drops && !link.down.is_empty()).then_some(Fault::DropDown(i)));
+            faults.extend((drops && !link.down.is_empty()).then_some(ModelFault::DropDown(i)));
             // What nobody repeats is not lost: an incumbent's `Hello`, before it is part of a handoff.
             let repeated = !matches!(
                 (link.end, link.up.front()),
-                (End::Supervisor(Peer::Incumbent), None | Some(Message::Hello(_)))
+                (ModelEnd::Supervisor(Peer::Incumbent), None | Some(Message::Hello(_)))
             );
-            faults.extend((drops && repeated && !link.up.is_empty()).then_some(Fault::DropUp(i)));
+            faults.extend((drops && repeated && !link.up.is_empty()).then_some(ModelFault::DropUp(i)));
             let whole = link.supervisor_open && link.daemon_open && link.accepted && !link.reset;
-            faults.extend((self.faults.resets > 0 && whole).then_some(Fault::Reset(i)));
-            if self.faults.strays > 0 && whole && matches!(link.end, End::Supervisor(_)) {
-                faults.extend(self.is_in_session(link).then_some(Fault::StrayDown(i)));
+            faults.extend((self.faults.resets > 0 && whole).then_some(ModelFault::Reset(i)));
+            if self.faults.strays > 0 && whole && matches!(link.end, ModelEnd::Supervisor(_)) {
+                faults.extend(self.is_in_session(link).then_some(ModelFault::StrayDown(i)));
                 let hears = link.acked && self.is_at_work(link.end) && !self.is_stopped();
-                faults.extend(hears.then_some(Fault::StrayUp(i)));
+                faults.extend(hears.then_some(ModelFault::StrayUp(i)));
             }
         }
     }
 
-    fn bad_work(&self, faults: &mut Vec<Fault>) {
+    fn bad_work(&self, faults: &mut Vec<ModelFault>) {
         for (pid, process) in &self.processes {
             if self.faults.bad_hooks > 0 && process.hook_returns() {
-                faults.extend([Fault::HookFails(*pid), Fault::HookHangs(*pid), Fault::HookUnfit(*pid)]);
+                faults.extend([
+                    ModelFault::HookFails(*pid),
+                    ModelFault::HookHangs(*pid),
+                    ModelFault::HookUnfit(*pid),
+                ]);
             }
             let goes_on =
                 self.faults.progress > 0 && process.hook_returns() && process.seal_progress().is_some();
-            faults.extend(goes_on.then_some(Fault::SealGoesOn(*pid)));
+            faults.extend(goes_on.then_some(ModelFault::SealGoesOn(*pid)));
             let fails = self.faults.errors > 0 && !process.pending.is_empty();
-            faults.extend(fails.then_some(Fault::OperationFails(*pid)));
+            faults.extend(fails.then_some(ModelFault::OperationFails(*pid)));
         }
         let pending = self
             .supervisor
             .as_ref()
             .is_some_and(|supervisor| !supervisor.stopped && !supervisor.pending.is_empty());
-        faults.extend((self.faults.errors > 0 && pending).then_some(Fault::SupervisorOperationFails));
+        faults.extend((self.faults.errors > 0 && pending).then_some(ModelFault::SupervisorOperationFails));
         let notes =
             |recovery: &ModelRecovery| matches!(recovery.pending.first(), Some(recovery::Awaited::Note(_)));
         let noting = self.recovery_runs() && self.recovery.as_ref().is_some_and(notes);
-        faults.extend((self.faults.errors > 0 && noting).then_some(Fault::RecoveryOperationFails));
+        faults.extend((self.faults.errors > 0 && noting).then_some(ModelFault::RecoveryOperationFails));
     }
 }
 
-impl Process {
+impl ModelDaemon {
     /// The hook that runs, if one does, returns some day.
     fn hook_returns(&self) -> bool {
         !self.hooks.is_empty() && !self.hung

@@ -3,8 +3,8 @@ use std::ops::ControlFlow;
 
 use handoff::host::{Crashed, Gap};
 use handoff::machine::supervisor::{Note, Peer};
-use handoff::machine::{Cell, LinkId};
-use handoff::message::Message;
+use handoff::machine::{Cell, EffectName, LinkId};
+use handoff::message::{Message, MessageName};
 
 use crate::mutation::mutant::{Meddling, Mutation};
 use crate::process::message_name;
@@ -12,14 +12,14 @@ use crate::trace::Name;
 
 /// What a machine asked for, as a trace shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Asked {
+pub(crate) enum Wish {
     /// A message, and whom it is for.
     Sent(Name, String),
     Did(String),
 }
 
 #[derive(Default)]
-pub(crate) struct Watch<'a> {
+pub(crate) struct Observer<'a> {
     /// The gap in which the process that acts dies, counted from 0.
     pub crash: Option<usize>,
     pub meddling: Meddling<'a>,
@@ -28,15 +28,15 @@ pub(crate) struct Watch<'a> {
     /// Those that were met.
     pub cells: Vec<Cell>,
     /// What a daemon has sent, over which link.
-    pub sent: Vec<(LinkId, &'static str)>,
+    pub sent: Vec<(LinkId, MessageName)>,
     /// What a supervisor has sent, to whom.
-    pub said: Vec<(Peer, &'static str)>,
+    pub said: Vec<(Peer, MessageName)>,
     /// What a supervisor that recovers has sent, to whom.
-    pub asked_of: Vec<(u32, &'static str)>,
+    pub asked_of: Vec<(u32, MessageName)>,
     /// The hook that has returned was a drain or a seal; or what is written is its record.
     pub left_service: bool,
     /// It has failed: what is to be said then.
-    pub obliged: Option<&'static str>,
+    pub obliged: Option<MessageName>,
     /// The hook that has returned came before a successor serves.
     pub prepared: bool,
     /// What a supervisor has written into its journal, or tried to.
@@ -50,20 +50,20 @@ pub(crate) struct Watch<'a> {
     /// Which links a daemon has closed.
     pub closed: Vec<LinkId>,
     /// What was asked for, if anybody wants to see it.
-    pub asked: Option<Vec<Asked>>,
+    pub asked: Option<Vec<Wish>>,
 }
 
-impl<'a> Watch<'a> {
+impl<'a> Observer<'a> {
     /// Something is wrong with a machine, if so.
     pub(crate) fn of(mutation: Option<&'a Mutation>) -> Self {
         let meddling = mutation.map_or(Meddling::No, Meddling::Mutates);
-        Watch { meddling, ..Watch::default() }
+        Observer { meddling, ..Observer::default() }
     }
 
     /// Forgets the step before.
     pub(crate) fn clear(&mut self) {
         let (meddling, asked) = (self.meddling.take(), self.asked.take());
-        *self = Watch { crash: self.crash, meddling, asked, ..Watch::default() };
+        *self = Observer { crash: self.crash, meddling, asked, ..Observer::default() };
     }
 
     pub(crate) fn gap(&mut self, gap: Gap) -> ControlFlow<Crashed> {
@@ -86,19 +86,19 @@ impl<'a> Watch<'a> {
     }
 
     /// One of these effects was asked for.
-    pub(crate) fn asked_for(&self, effects: &[&str]) -> bool {
+    pub(crate) fn asked_for(&self, effects: &[EffectName]) -> bool {
         self.gaps.iter().any(|gap| gap.before.is_some_and(|before| effects.contains(&before)))
     }
 
     pub(crate) fn did(&mut self, what: impl FnOnce() -> String) {
         if let Some(asked) = &mut self.asked {
-            asked.push(Asked::Did(what()));
+            asked.push(Wish::Did(what()));
         }
     }
 
     pub(crate) fn tells(&mut self, to: impl FnOnce() -> Name, message: &Message) {
         if let Some(asked) = &mut self.asked {
-            asked.push(Asked::Sent(to(), message_name(message)));
+            asked.push(Wish::Sent(to(), message_name(message)));
         }
     }
 }

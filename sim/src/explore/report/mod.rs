@@ -1,5 +1,4 @@
 //! What an exploration prints: names of steps, stories and tables.
-pub(super) mod names;
 pub(super) mod replay;
 mod story;
 pub(super) mod table;

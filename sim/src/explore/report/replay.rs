@@ -1,6 +1,6 @@
 //! A schedule that happens once more.
 use super::story::Story;
-use crate::explore::model::World;
+use crate::explore::model::Model;
 use crate::explore::search::graph;
 use crate::explore::search::schedule::Schedule;
 use crate::mutation::mutant::Mutation;
@@ -18,21 +18,21 @@ pub struct Replayed {
 impl Schedule {
     /// Lets it happen once more. If it is said to show something, and nothing is wrong in it, it is looked at what lies ahead.
     pub fn replay(&self, mutation: Option<&Mutation>) -> Replayed {
-        let mut world = World::new(self.faults, self.handoffs);
+        let mut model = Model::new(self.faults, self.handoffs);
         let mut story = Story::default();
         for made in &self.moves {
-            story.tell(&mut world, made, mutation);
+            story.tell(&mut model, made, mutation);
         }
-        let violation = world.violation.clone().or_else(|| self.ahead(&world, mutation));
+        let violation = model.violation.clone().or_else(|| self.ahead(&model, mutation));
         Replayed { trace: story.entries, violation }
     }
 
-    /// What is wrong with what lies ahead of `world`, its last state: what it is said to show, if that.
-    fn ahead(&self, world: &World, mutation: Option<&Mutation>) -> Option<String> {
+    /// What is wrong with what lies ahead of `model`, its last state: what it is said to show, if that.
+    fn ahead(&self, model: &Model, mutation: Option<&Mutation>) -> Option<String> {
         if self.why.is_empty() {
             return None;
         }
-        let wrong = graph::lies_ahead(world, mutation);
+        let wrong = graph::lies_ahead(model, mutation);
         wrong.iter().find(|what| **what == self.why).or(wrong.first()).cloned()
     }
 }
@@ -40,17 +40,21 @@ impl Schedule {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::explore::{Options, SMALL, explore};
+    use crate::explore::{ExploreOptions, SMALL, explore};
 
     #[test]
     fn a_way_to_where_no_good_end_can_be_reached_fails_when_it_is_replayed() {
         let bound = &SMALL[0];
-        let changes = explore(bound, Options { changes: true, ..Options::default() }).changes;
+        let changes = explore(bound, ExploreOptions { changes: true, ..ExploreOptions::default() }).changes;
         let all = changes
             .into_iter()
             .flat_map(|(cell, changes)| changes.into_keys().map(move |change| Mutation { cell, change }));
         let found = all.into_iter().find_map(|mutation| {
-            let options = Options { mutation: Some(&mutation), most_states: 10_000, ..Options::default() };
+            let options = ExploreOptions {
+                mutation: Some(&mutation),
+                most_states: 10_000,
+                ..ExploreOptions::default()
+            };
             let mut violations = explore(bound, options).violations.into_values();
             Some((mutation, violations.find(|way| way.why.contains("no step that must come"))?))
         });

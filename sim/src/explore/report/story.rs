@@ -1,15 +1,15 @@
 //! A schedule as a trace: what the text and the page of a run are made from.
 use std::collections::{BTreeMap, VecDeque};
 
-use handoff::machine::Machine;
+use handoff::machine::{Machine, MachineRole, StateName};
 
-use super::names::{Actor, RECOVERY, SUPERVISOR, daemon};
-use crate::explore::model::apply::Move;
-use crate::explore::model::steps::{Fault, Step};
-use crate::explore::model::watch::{Asked, Watch};
-use crate::explore::model::{Daemon, World};
+use crate::explore::model::names::{Actor, RECOVERY, SUPERVISOR, daemon};
+use crate::explore::model::steps::{ModelFault, ModelStep};
+use crate::explore::model::watch::{Observer, Wish};
+use crate::explore::model::{DaemonMachine, Model};
+use crate::explore::moves::apply::Move;
 use crate::mutation::mutant::Mutation;
-use crate::trace::{Effect, Entry, Name, Turn, What};
+use crate::trace::{Effect, Entry, Happened, Name, Turn};
 
 /// No time passes in an exploration. A step is shown a millisecond after the one before, so that a page has room for it.
 const STEP_MICROS: u64 = 1000;
@@ -26,36 +26,36 @@ pub(crate) struct Story {
 
 impl Story {
     /// Lets a move happen, and notes what is seen of it.
-    pub(crate) fn tell(&mut self, world: &mut World, made: &Move, mutation: Option<&Mutation>) {
-        let before = world.clone();
-        let mut watch = Watch { asked: Some(Vec::new()), ..Watch::of(mutation) };
-        made.happen(world, &mut watch);
+    pub(crate) fn tell(&mut self, model: &mut Model, made: &Move, mutation: Option<&Mutation>) {
+        let before = model.clone();
+        let mut watch = Observer { asked: Some(Vec::new()), ..Observer::of(mutation) };
+        made.happen(model, &mut watch);
         let actor = before.actor(&made.step);
-        if let Step::Fault(_) = made.step {
-            self.note(None, What::Fault(before.name_of(&made.step)));
+        if let ModelStep::Fault(_) = made.step {
+            self.note(None, Happened::Fault(before.name_of(&made.step)));
         }
         match (actor, &made.step) {
-            (Some(actor), step) => self.turn(&before, world, actor, step, watch.asked.unwrap_or_default()),
-            (None, Step::Fault(fault)) => self.lose(&before, fault),
-            (None, step) => self.note(None, What::Note(before.name_of(step))),
+            (Some(actor), step) => self.turn(&before, model, actor, step, watch.asked.unwrap_or_default()),
+            (None, ModelStep::Fault(fault)) => self.lose(&before, fault),
+            (None, step) => self.note(None, Happened::Note(before.name_of(step))),
         }
         if made.dies.is_some() {
             let who = actor.map(|actor| actor.name());
-            self.note(who, What::Ends("dies there".into()));
+            self.note(who, Happened::Ends("dies there".into()));
         }
-        self.changes(&before, world);
-        self.forget(world);
+        self.changes(&before, model);
+        self.forget(model);
         self.now += STEP_MICROS;
     }
 
-    fn note(&mut self, who: Option<Name>, what: What) {
+    fn note(&mut self, who: Option<Name>, what: Happened) {
         self.entries.push(Entry { at: self.now, who, what });
     }
 
-    fn turn(&mut self, before: &World, after: &World, actor: Actor, step: &Step, asked: Vec<Asked>) {
+    fn turn(&mut self, before: &Model, after: &Model, actor: Actor, step: &ModelStep, asked: Vec<Wish>) {
         let from = match *step {
-            Step::Up(i) => Some(daemon(before.links[i].pid)),
-            Step::Down(i) => Some(before.links[i].end.name()),
+            ModelStep::Up(i) => Some(daemon(before.links[i].pid)),
+            ModelStep::Down(i) => Some(before.links[i].end.name()),
             _ => None,
         };
         let who = actor.name();
@@ -72,13 +72,13 @@ impl Story {
             after: actor.state(after),
             effects,
         };
-        self.note(Some(who), What::Turn(turn));
+        self.note(Some(who), Happened::Turn(turn));
     }
 
-    fn effect(&mut self, from: Name, asked: Asked) -> Effect {
+    fn effect(&mut self, from: Name, asked: Wish) -> Effect {
         match asked {
-            Asked::Did(what) => Effect::Did(what),
-            Asked::Sent(to, message) => {
+            Wish::Did(what) => Effect::Did(what),
+            Wish::Sent(to, message) => {
                 self.frames += 1;
                 self.under_way.entry((from, to)).or_default().push_back(self.frames);
                 Effect::Sent { to, message, frame: self.frames }
@@ -87,35 +87,35 @@ impl Story {
     }
 
     /// A frame is lost.
-    fn lose(&mut self, before: &World, fault: &Fault) {
+    fn lose(&mut self, before: &Model, fault: &ModelFault) {
         let key = match *fault {
-            Fault::DropDown(i) => (before.links[i].end.name(), daemon(before.links[i].pid)),
-            Fault::DropUp(i) => (daemon(before.links[i].pid), before.links[i].end.name()),
+            ModelFault::DropDown(i) => (before.links[i].end.name(), daemon(before.links[i].pid)),
+            ModelFault::DropUp(i) => (daemon(before.links[i].pid), before.links[i].end.name()),
             _ => return,
         };
         self.under_way.get_mut(&key).and_then(VecDeque::pop_front);
     }
 
     /// Who serves, who is gone, what is not as it must be.
-    fn changes(&mut self, before: &World, after: &World) {
+    fn changes(&mut self, before: &Model, after: &Model) {
         for (pid, process) in &before.processes {
             let now = after.processes.get(pid).is_some_and(|process| process.accepts);
             if process.accepts != now {
-                self.note(Some(daemon(*pid)), What::Serves(now));
+                self.note(Some(daemon(*pid)), Happened::Serves(now));
             }
             if !after.processes.contains_key(pid) {
-                self.note(Some(daemon(*pid)), What::Ends("has ended".into()));
+                self.note(Some(daemon(*pid)), Happened::Ends("has ended".into()));
             }
         }
         if let Some(why) = after.violation.as_ref().filter(|_| before.violation.is_none()) {
-            self.note(None, What::Violated { check: "explored", why: why.clone() });
+            self.note(None, Happened::Violated { check: "explored", why: why.clone() });
         }
     }
 
     /// Frames of links that are gone never come.
-    fn forget(&mut self, world: &World) {
+    fn forget(&mut self, model: &Model) {
         for ((from, to), frames) in &mut self.under_way {
-            let left = world.links.iter().map(|link| match () {
+            let left = model.links.iter().map(|link| match () {
                 () if daemon(link.pid) == *to && link.end.name() == *from => link.down.len(),
                 () if daemon(link.pid) == *from && link.end.name() == *to => link.up.len(),
                 () => 0,
@@ -133,29 +133,29 @@ impl Actor {
         match self {
             Actor::Supervisor => SUPERVISOR,
             Actor::Recovery => RECOVERY,
-            Actor::Daemon(pid) => daemon(pid),
+            Actor::DaemonMachine(pid) => daemon(pid),
         }
     }
 
-    fn role(self, before: &World, after: &World) -> &'static str {
+    fn role(self, before: &Model, after: &Model) -> MachineRole {
         match self {
-            Actor::Supervisor => "supervisor",
-            Actor::Recovery => "recovery",
-            Actor::Daemon(pid) => {
+            Actor::Supervisor => MachineRole::Supervisor,
+            Actor::Recovery => MachineRole::Recovery,
+            Actor::DaemonMachine(pid) => {
                 match before.processes.get(&pid).or(after.processes.get(&pid)).map(|p| &p.daemon) {
-                    Some(Daemon::Successor(_)) => "successor",
-                    _ => "incumbent",
+                    Some(DaemonMachine::Successor(_)) => MachineRole::Successor,
+                    _ => MachineRole::Incumbent,
                 }
             }
         }
     }
 
-    fn state(self, world: &World) -> &'static str {
+    fn state(self, model: &Model) -> &'static str {
         let state = match self {
-            Actor::Supervisor => world.supervisor.as_ref().map(|supervisor| supervisor.machine.state()),
-            Actor::Recovery => world.recovery.as_ref().map(|recovery| recovery.machine.state()),
-            Actor::Daemon(pid) => world.processes.get(&pid).map(|process| process.daemon.state()),
+            Actor::Supervisor => model.supervisor.as_ref().map(|supervisor| supervisor.machine.state()),
+            Actor::Recovery => model.recovery.as_ref().map(|recovery| recovery.machine.state()),
+            Actor::DaemonMachine(pid) => model.processes.get(&pid).map(|process| process.daemon.state()),
         };
-        state.unwrap_or("-")
+        state.map_or("-", StateName::name)
     }
 }

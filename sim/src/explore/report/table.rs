@@ -1,20 +1,22 @@
 //! The state × event tables: every event, applied to every machine that a search met.
 use std::collections::{BTreeMap, BTreeSet};
 
-use handoff::HandoffId;
+use handoff::machine::EffectName;
+
 use handoff::machine::{
     Batch, DaemonEvent, LinkId, LockAnswer, Machine, Reason, Timer, incumbent, recovery, successor,
     supervisor::{self, Note, Peer, Verdict},
 };
 use handoff::message::{AwaitsFinal, HelloAck, Message, Role, Sealed, Standing};
 use handoff::time::Time;
+use handoff::{HandoffId, HostError};
 
 use crate::explore::model::{hello, id};
-use crate::explore::search::graph::Report;
+use crate::explore::search::graph::ExploreReport;
 use crate::explore::search::samples::{Around, Samples};
 
 /// The table of each role: for each state and event, what can become of it, for every machine that was met.
-pub fn tables<'a>(reports: impl IntoIterator<Item = &'a Report>) -> Vec<(&'static str, String)> {
+pub fn tables<'a>(reports: impl IntoIterator<Item = &'a ExploreReport>) -> Vec<(&'static str, String)> {
     let mut cells = Cells::default();
     reports.into_iter().for_each(|report| report.samples.fill(&mut cells));
     cells.tables()
@@ -60,11 +62,11 @@ impl Samples {
     }
 }
 
-type Cell = (&'static str, String);
+type Key = (&'static str, String);
 
 /// What was seen in each cell: the next state and the effects.
 #[derive(Default)]
-pub(crate) struct Cells(BTreeMap<&'static str, BTreeMap<Cell, BTreeSet<String>>>);
+pub(crate) struct Cells(BTreeMap<&'static str, BTreeMap<Key, BTreeSet<String>>>);
 
 impl Cells {
     fn fill<M>(&mut self, machine: &M, event_name: &str, event: M::Event)
@@ -79,12 +81,12 @@ impl Cells {
         effects.extend(batch.last.as_ref().map(M::awaited_name));
         let seen = match (next.state() == state, effects.is_empty()) {
             (true, true) => "-".into(),
-            (true, false) => effects.join(", "),
+            (true, false) => names(&effects),
             (false, true) => format!("-> {}", next.state()),
-            (false, false) => format!("-> {}: {}", next.state(), effects.join(", ")),
+            (false, false) => format!("-> {}: {}", next.state(), names(&effects)),
         };
-        let cell = (state, event_name.to_owned());
-        self.0.entry(M::ROLE).or_default().entry(cell).or_default().insert(seen);
+        let cell = (state.name(), event_name.to_owned());
+        self.0.entry(M::ROLE.name()).or_default().entry(cell).or_default().insert(seen);
     }
 
     /// A role's table: for each state and event, what can become of it.
@@ -93,8 +95,12 @@ impl Cells {
     }
 }
 
+fn names(effects: &[EffectName]) -> String {
+    effects.iter().map(|effect| effect.name()).collect::<Vec<_>>().join(", ")
+}
+
 /// A paragraph a state: the events that can do the same, and what each of them can do.
-fn table(cells: &BTreeMap<Cell, BTreeSet<String>>) -> String {
+fn table(cells: &BTreeMap<Key, BTreeSet<String>>) -> String {
     let mut states: BTreeMap<&str, BTreeMap<&BTreeSet<String>, Vec<&str>>> = BTreeMap::new();
     for ((state, event), seen) in cells {
         states.entry(state).or_default().entry(seen).or_default().push(event);
@@ -161,7 +167,7 @@ fn messages(handoff_id: HandoffId) -> Vec<Message> {
 fn name(message: &Message) -> String {
     match message {
         Message::Hello(hello) => format!("Hello({})", hello.role),
-        message => message.name().to_owned(),
+        message => message.name().to_string(),
     }
 }
 
@@ -170,14 +176,17 @@ fn supervisor_events() -> Vec<(String, supervisor::Event)> {
     use supervisor::Event;
     let mut events = vec![
         ("Cancel".to_owned(), Event::Cancel),
-        ("ConnectFailed".to_owned(), Event::ConnectFailed("why".into())),
+        ("ConnectFailed".to_owned(), Event::ConnectFailed(HostError::system("why"))),
         ("Unfit".to_owned(), Event::Unfit(Reason::Unhealthy)),
         ("Spawned(ok)".to_owned(), Event::Spawned(Ok(id(2)))),
-        ("Spawned(error)".to_owned(), Event::Spawned(Err("why".into()))),
+        ("Spawned(error)".to_owned(), Event::Spawned(Err(HostError::system("why")))),
     ];
     for note in [Note::UnderWay, Note::Committed, Note::Over(Verdict::RolledBack)] {
         events.push((format!("Persisted({note:?}, ok)"), Event::Persisted(note, Ok(()))));
-        events.push((format!("Persisted({note:?}, error)"), Event::Persisted(note, Err("why".into()))));
+        events.push((
+            format!("Persisted({note:?}, error)"),
+            Event::Persisted(note, Err(HostError::system("why"))),
+        ));
     }
     for replace in [true, false] {
         let handoff_id = HandoffId([1; 16]);
@@ -207,7 +216,7 @@ fn recovery_events() -> Vec<(String, recovery::Event)> {
         events.push((format!("Looked({sight:?})"), Event::Looked(sightings)));
     }
     for process in [id(1), id(2)] {
-        let says = |message: Message| (message.name().to_owned(), Event::Frame(process, message));
+        let says = |message: Message| (message.name().to_string(), Event::Frame(process, message));
         let awaits = AwaitsFinal { handoff_id: HandoffId([1; 16]), predecessor: Some(id(1)) };
         for (standing, awaits_final) in
             [(Standing::Serving, None), (Standing::Serving, Some(awaits)), (Standing::Sealed, None)]
@@ -219,7 +228,7 @@ fn recovery_events() -> Vec<(String, recovery::Event)> {
         events.push(says(Message::Hello(hello(process.pid, Role::Incumbent))));
         events.push(("Closed".to_owned(), Event::Closed(process)));
         events.push(("Ended".to_owned(), Event::Ended(process)));
-        for result in [Ok(()), Err("why".to_string())] {
+        for result in [Ok(()), Err(HostError::system("why"))] {
             let name = format!("Noted(Serves, {})", if result.is_ok() { "ok" } else { "error" });
             events.push((name, Event::Noted(Verdict::Serves(process), result)));
         }
@@ -235,14 +244,14 @@ fn daemon_events<D: Clone>(around: &Around, done: [(&str, D); 3]) -> Vec<(String
         ("Start".to_owned(), Event::Start),
         ("Stop".to_owned(), Event::Stop),
         ("Connected".to_owned(), Event::Connected(stranger)),
-        ("HookDone(error)".to_owned(), Event::HookDone(op, Err("why".into()))),
+        ("HookDone(error)".to_owned(), Event::HookDone(op, Err(HostError::system("why")))),
         ("Locked(held)".to_owned(), Event::Locked(op, LockAnswer::Held { last: None })),
         ("Locked(busy)".to_owned(), Event::Locked(op, LockAnswer::Busy { hint: None, holder: None })),
-        ("Locked(error)".to_owned(), Event::Locked(op, LockAnswer::Error("why".into()))),
+        ("Locked(error)".to_owned(), Event::Locked(op, LockAnswer::Error(HostError::system("why")))),
         ("Recorded(ok)".to_owned(), Event::Recorded(op, Ok(()))),
-        ("Recorded(error)".to_owned(), Event::Recorded(op, Err("why".into()))),
+        ("Recorded(error)".to_owned(), Event::Recorded(op, Err(HostError::system("why")))),
         ("PathTaken(ok)".to_owned(), Event::PathTaken(op, Ok(()))),
-        ("PathTaken(error)".to_owned(), Event::PathTaken(op, Err("why".into()))),
+        ("PathTaken(error)".to_owned(), Event::PathTaken(op, Err(HostError::system("why")))),
     ];
     events.extend(done.map(|(name, done)| (format!("HookDone({name})"), Event::HookDone(op, Ok(done)))));
     events.extend(Timer::ALL.map(|timer| (format!("Timer({timer:?})"), Event::Timer(timer))));

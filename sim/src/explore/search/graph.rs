@@ -9,23 +9,23 @@ use handoff::host::Gap;
 use handoff::machine::Cell;
 use handoff::machine::supervisor::Verdict;
 
-use super::liveness::{self, Edge, NOWHERE, State};
+use super::liveness::{self, Edge, NOWHERE, Vertex};
 use super::samples::Samples;
 use super::schedule::Schedule;
 use crate::explore::bounds::Bound;
 use crate::explore::checks;
-use crate::explore::model::World;
-use crate::explore::model::apply::Move;
-use crate::explore::model::faults::Faults;
-use crate::explore::model::recover;
-use crate::explore::model::steps::Step;
-use crate::explore::model::watch::Watch;
-use crate::explore::report::names::Action;
+use crate::explore::model::Model;
+use crate::explore::model::faults::FaultBudget;
+use crate::explore::model::names::Action;
+use crate::explore::model::steps::ModelStep;
+use crate::explore::model::watch::Observer;
+use crate::explore::moves::apply::Move;
+use crate::explore::moves::recover;
 use crate::mutation::mutant::{Change, Meddling, Mutation};
 
 /// What is looked for, besides violations.
 #[derive(Clone, Copy, Debug)]
-pub struct Options<'a> {
+pub struct ExploreOptions<'a> {
     /// Something that is wrong with a machine; the first violation is the last.
     pub mutation: Option<&'a Mutation>,
     /// That there are more states is a violation: something grows without end.
@@ -36,15 +36,15 @@ pub struct Options<'a> {
     pub changes: bool,
 }
 
-impl Default for Options<'_> {
+impl Default for ExploreOptions<'_> {
     fn default() -> Self {
-        Options { mutation: None, most_states: 20_000_000, samples: false, changes: false }
+        ExploreOptions { mutation: None, most_states: 20_000_000, samples: false, changes: false }
     }
 }
 
 /// What an exploration found.
 #[derive(Default)]
-pub struct Report {
+pub struct ExploreReport {
     /// Different states.
     pub states: usize,
     /// Steps from one to another, deaths included.
@@ -69,15 +69,15 @@ pub struct Report {
 /// A step out of a state.
 #[derive(Clone)]
 pub struct Root {
-    world: World,
-    step: Step,
+    model: Model,
+    step: ModelStep,
 }
 
 impl Root {
     /// The same, with other faults that may still happen.
-    pub fn with(&self, change: impl Fn(&mut Faults)) -> Root {
+    pub fn with(&self, change: impl Fn(&mut FaultBudget)) -> Root {
         let mut root = self.clone();
-        change(&mut root.world.faults);
+        change(&mut root.model.faults);
         root
     }
 }
@@ -89,7 +89,7 @@ struct Met {
     made: Option<Move>,
 }
 
-impl Report {
+impl ExploreReport {
     /// All that is not as it must be: violations, and verdicts that `bound` lists but nobody reports.
     pub fn wrong(&self, bound: &Bound) -> Vec<String> {
         let unheard = bound.verdicts.iter().filter(|verdict| !self.verdicts.contains_key(verdict));
@@ -102,26 +102,26 @@ impl Report {
 
 struct Search<'a> {
     bound: &'a Bound,
-    options: Options<'a>,
+    options: ExploreOptions<'a>,
     known: HashMap<(u64, u64), u32>,
     met: Vec<Met>,
-    states: Vec<State>,
+    states: Vec<Vertex>,
     /// Steps without a fault.
     calm: Vec<Edge>,
     actions: HashMap<Action, u16>,
-    queue: VecDeque<(u32, World)>,
+    queue: VecDeque<(u32, Model)>,
     gaps: HashSet<Gap>,
     cells: HashSet<Cell>,
-    report: Report,
+    report: ExploreReport,
 }
 
 /// Goes through every state within `bound`.
-pub fn explore(bound: &Bound, options: Options<'_>) -> Report {
-    let first = World::new(bound.faults, bound.handoffs);
+pub fn explore(bound: &Bound, options: ExploreOptions<'_>) -> ExploreReport {
+    let first = Model::new(bound.faults, bound.handoffs);
     let mut search = Search::new(bound, options);
     search.visit(0, None, first);
-    while let Some((from, world)) = search.queue.pop_front() {
-        search.expand(from, &world);
+    while let Some((from, model)) = search.queue.pop_front() {
+        search.expand(from, &model);
         if search.met.len() > options.most_states {
             search.violated("there is no end to the states".into(), from);
             return search.finish();
@@ -137,41 +137,41 @@ pub fn explore(bound: &Bound, options: Options<'_>) -> Report {
 /// Takes the step of `root`, mutated, and goes on from there, as far as `options` say; what lies beyond is taken to be good.
 ///
 /// Nothing before it was mutated, for there was nothing to mutate: so what is wrong here would be found by [`explore`].
-pub fn explore_from(bound: &Bound, root: &Root, options: Options<'_>) -> Report {
+pub fn explore_from(bound: &Bound, root: &Root, options: ExploreOptions<'_>) -> ExploreReport {
     let mut search = Search::new(bound, options);
-    search.visit(0, None, root.world.clone());
+    search.visit(0, None, root.model.clone());
     search.queue.clear();
-    search.take(0, &root.world, &root.step);
-    while let Some((from, world)) = search.queue.pop_front() {
+    search.take(0, &root.model, &root.step);
+    while let Some((from, model)) = search.queue.pop_front() {
         if search.is_settled() {
             return search.finish();
         }
-        search.expand(from, &world);
+        search.expand(from, &model);
         if search.met.len() > options.most_states {
             break;
         }
     }
     let beyond = search.queue.iter().map(|(index, _)| *index).chain([0]);
-    beyond.for_each(|index| search.states[index as usize] = State::GOOD);
+    beyond.for_each(|index| search.states[index as usize] = Vertex::GOOD);
     search.look_at_the_ends();
     search.finish()
 }
 
-/// What is wrong with the ways that lead on from `world` without a further fault, though nothing is wrong in it.
-pub(crate) fn lies_ahead(world: &World, mutation: Option<&Mutation>) -> Vec<String> {
-    let faults = world.faults.spent();
-    let bound = Bound { name: "what lies ahead", faults, handoffs: world.handoffs, verdicts: &[] };
-    let mut search = Search::new(&bound, Options { mutation, ..Options::default() });
-    search.visit(0, None, World { faults, ..world.clone() });
-    while let Some((from, world)) = search.queue.pop_front() {
-        search.expand(from, &world);
+/// What is wrong with the ways that lead on from `model` without a further fault, though nothing is wrong in it.
+pub(crate) fn lies_ahead(model: &Model, mutation: Option<&Mutation>) -> Vec<String> {
+    let faults = model.faults.spent();
+    let bound = Bound { name: "what lies ahead", faults, handoffs: model.handoffs, verdicts: &[] };
+    let mut search = Search::new(&bound, ExploreOptions { mutation, ..ExploreOptions::default() });
+    search.visit(0, None, Model { faults, ..model.clone() });
+    while let Some((from, model)) = search.queue.pop_front() {
+        search.expand(from, &model);
     }
     // Whatever is reported on the way is no matter here.
     liveness::check(&search.states, &search.calm).into_iter().map(|(why, _)| why.to_string()).collect()
 }
 
 impl<'a> Search<'a> {
-    fn new(bound: &'a Bound, options: Options<'a>) -> Self {
+    fn new(bound: &'a Bound, options: ExploreOptions<'a>) -> Self {
         Search {
             bound,
             options,
@@ -183,7 +183,7 @@ impl<'a> Search<'a> {
             queue: VecDeque::new(),
             gaps: HashSet::new(),
             cells: HashSet::new(),
-            report: Report::default(),
+            report: ExploreReport::default(),
         }
     }
 
@@ -192,43 +192,43 @@ impl<'a> Search<'a> {
         self.options.mutation.is_some() && !self.report.violations.is_empty()
     }
 
-    fn expand(&mut self, from: u32, world: &World) {
-        for (due, needs) in world.due() {
-            let action = self.number(world.action(&due));
+    fn expand(&mut self, from: u32, model: &Model) {
+        for (due, needs) in model.due() {
+            let action = self.number(model.action(&due));
             self.calm.push(Edge { from, to: NOWHERE, action, needs });
         }
-        for step in world.steps() {
-            self.take(from, world, &step);
+        for step in model.steps() {
+            self.take(from, model, &step);
         }
     }
 
-    fn take(&mut self, from: u32, world: &World, step: &Step) {
-        let action = (!matches!(step, Step::Fault(_))).then(|| world.action(step));
-        let mut watch = Watch::of(self.options.mutation);
+    fn take(&mut self, from: u32, model: &Model, step: &ModelStep) {
+        let action = (!matches!(step, ModelStep::Fault(_))).then(|| model.action(step));
+        let mut watch = Observer::of(self.options.mutation);
         let mut notes = BTreeMap::new();
         if self.options.changes {
             watch.meddling = Meddling::Notes(&mut notes);
         }
-        let (lived, died) = world.after(step, &mut watch);
+        let (lived, died) = model.after(step, &mut watch);
         self.gaps.extend(&watch.gaps);
         self.cells.extend(&watch.cells);
-        self.note(notes, world, step);
+        self.note(notes, model, step);
         let to = self.visit(from, Some(Move { step: step.clone(), dies: None }), lived);
         if let Some(action) = action {
             let action = self.number(action);
             self.calm.push(Edge { from, to, action, needs: step.needs() });
         }
-        for (n, world) in died.into_iter().enumerate() {
-            self.visit(from, Some(Move { step: step.clone(), dies: Some(n as u8) }), world);
+        for (n, model) in died.into_iter().enumerate() {
+            self.visit(from, Some(Move { step: step.clone(), dies: Some(n as u8) }), model);
         }
     }
 
     /// Notes what could be wrong with a step.
-    fn note(&mut self, notes: BTreeMap<Cell, BTreeSet<Change>>, world: &World, step: &Step) {
+    fn note(&mut self, notes: BTreeMap<Cell, BTreeSet<Change>>, model: &Model, step: &ModelStep) {
         for (cell, changes) in notes {
             let known = self.report.changes.entry(cell).or_default();
             for change in changes {
-                known.entry(change).or_insert_with(|| Root { world: world.clone(), step: step.clone() });
+                known.entry(change).or_insert_with(|| Root { model: model.clone(), step: step.clone() });
             }
         }
     }
@@ -239,9 +239,9 @@ impl<'a> Search<'a> {
     }
 
     /// Notes a state, and that it is to be looked at if it is new.
-    fn visit(&mut self, from: u32, made: Option<Move>, world: World) -> u32 {
+    fn visit(&mut self, from: u32, made: Option<Move>, model: Model) -> u32 {
         self.report.transitions += usize::from(made.is_some());
-        let digest = digest(&world);
+        let digest = digest(&model);
         if let Some(index) = self.known.get(&digest) {
             return *index;
         }
@@ -250,26 +250,26 @@ impl<'a> Search<'a> {
         self.known.insert(digest, index);
         self.met.push(Met { from, depth, made });
         self.report.depth = depth.into();
-        let over = world.violation.is_some();
-        self.states.push(State {
-            at_rest: over || checks::at_rest(&world),
-            serves: over || checks::somebody_serves(&world),
-            over: over || checks::nobody_is_at_work(&world),
+        let over = model.violation.is_some();
+        self.states.push(Vertex {
+            at_rest: over || checks::at_rest(&model),
+            serves: over || checks::somebody_serves(&model),
+            over: over || checks::nobody_is_at_work(&model),
         });
         if self.options.samples {
-            self.report.samples.collect(&world);
+            self.report.samples.collect(&model);
         }
-        self.hear(index, &world);
-        match &world.violation {
+        self.hear(index, &model);
+        match &model.violation {
             Some(violation) => self.violated(violation.clone(), index),
-            None => self.queue.push_back((index, world)),
+            None => self.queue.push_back((index, model)),
         }
         index
     }
 
     /// What supervisors report, and whether that is expected.
-    fn hear(&mut self, index: u32, world: &World) {
-        let supervisor = world.supervisor.as_ref().and_then(|supervisor| supervisor.outcome.as_ref());
+    fn hear(&mut self, index: u32, model: &Model) {
+        let supervisor = model.supervisor.as_ref().and_then(|supervisor| supervisor.outcome.as_ref());
         if let Some(verdict) = supervisor.map(|outcome| outcome.verdict)
             && !self.report.verdicts.contains_key(&verdict)
         {
@@ -278,7 +278,7 @@ impl<'a> Search<'a> {
                 self.violated(format!("{verdict:?} is reported, which is not expected here"), index);
             }
         }
-        let recovery = world.recovery.as_ref().and_then(|recovery| recovery.outcome.as_ref());
+        let recovery = model.recovery.as_ref().and_then(|recovery| recovery.outcome.as_ref());
         if let Some(found) = recovery.map(|outcome| recover::name(outcome.verdict))
             && !self.report.recoveries.contains_key(found)
         {
@@ -312,7 +312,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    fn finish(mut self) -> Report {
+    fn finish(mut self) -> ExploreReport {
         self.report.states = self.met.len();
         self.report.gaps.extend(self.gaps);
         self.report.cells.extend(self.cells);
@@ -321,11 +321,11 @@ impl<'a> Search<'a> {
 }
 
 /// Two hashes: one alone would confuse two states now and then.
-fn digest(world: &World) -> (u64, u64) {
+fn digest(model: &Model) -> (u64, u64) {
     let hash = |salt: u8| {
         let mut hasher = DefaultHasher::new();
         salt.hash(&mut hasher);
-        world.hash(&mut hasher);
+        model.hash(&mut hasher);
         hasher.finish()
     };
     (hash(0), hash(1))

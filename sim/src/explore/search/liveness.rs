@@ -14,7 +14,7 @@ use crate::explore::model::steps::Needs;
 
 /// What matters of a state.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct State {
+pub(crate) struct Vertex {
     /// A run may rest in it.
     pub at_rest: bool,
     /// Somebody serves and can be reached; or nobody is to.
@@ -23,9 +23,9 @@ pub(crate) struct State {
     pub over: bool,
 }
 
-impl State {
+impl Vertex {
     /// Nothing is wrong with it, whatever follows.
-    pub(crate) const GOOD: State = State { at_rest: true, serves: true, over: true };
+    pub(crate) const GOOD: Vertex = Vertex { at_rest: true, serves: true, over: true };
 }
 
 /// A step without a fault.
@@ -43,8 +43,8 @@ pub(crate) struct Edge {
 pub(crate) const NOWHERE: u32 = u32::MAX;
 
 /// The first state of each kind of bad end.
-pub(crate) fn check(states: &[State], edges: &[Edge]) -> Vec<(&'static str, u32)> {
-    let is_good = |good: &dyn Fn(&State) -> bool| states.iter().map(good).collect::<Vec<_>>();
+pub(crate) fn check(states: &[Vertex], edges: &[Edge]) -> Vec<(&'static str, u32)> {
+    let is_good = |good: &dyn Fn(&Vertex) -> bool| states.iter().map(good).collect::<Vec<_>>();
     let must: Vec<Edge> = edges.iter().copied().filter(|edge| edge.needs == Needs::Nothing).collect();
     let trap = Graph::new(&must, is_good(&|state| state.serves)).bad_end();
     let endless = Graph::new(&must, is_good(&|state| state.over)).bad_end();
@@ -208,14 +208,14 @@ impl Tarjan {
 mod tests {
     use super::*;
 
-    const RESTLESS: State = State { at_rest: false, serves: false, over: false };
-    const REST: State = State { at_rest: true, serves: true, over: true };
+    const RESTLESS: Vertex = Vertex { at_rest: false, serves: false, over: false };
+    const REST: Vertex = Vertex { at_rest: true, serves: true, over: true };
 
     fn edge((from, to, action): (u32, u32, u16)) -> Edge {
         Edge { from, to, action, needs: Needs::Nothing }
     }
 
-    fn kinds(states: &[State], edges: &[(u32, u32, u16)]) -> Vec<u32> {
+    fn kinds(states: &[Vertex], edges: &[(u32, u32, u16)]) -> Vec<u32> {
         let edges: Vec<Edge> = edges.iter().copied().map(edge).collect();
         check(states, &edges).into_iter().map(|(_, at)| at).collect()
     }
@@ -257,7 +257,7 @@ mod tests {
         let goes_on = Edge { needs: Needs::Somebody, ..edge((0, 1, 0)) };
         let ends = check(&[RESTLESS, REST], &[goes_on]);
         assert_eq!(ends.len(), 2);
-        let serves = State { at_rest: false, serves: true, over: true };
+        let serves = Vertex { at_rest: false, serves: true, over: true };
         assert!(check(&[serves, REST], &[goes_on]).is_empty());
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use handoff::HandoffId;
 use handoff::machine::{Incumbent, LinkId, Op, Recovery, Successor, Supervisor};
 
-use crate::explore::model::{Daemon, World};
+use crate::explore::model::{DaemonMachine, Model};
 
 /// What a daemon's events refer to.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -24,22 +24,22 @@ pub(crate) struct Samples {
 }
 
 impl Samples {
-    pub(crate) fn collect(&mut self, world: &World) {
-        if let Some(supervisor) = &world.supervisor {
+    pub(crate) fn collect(&mut self, model: &Model) {
+        if let Some(supervisor) = &model.supervisor {
             self.supervisors.insert(supervisor.machine.clone());
         }
-        if let Some(recovery) = &world.recovery {
+        if let Some(recovery) = &model.recovery {
             self.recoveries.insert(recovery.machine.clone());
         }
-        for (pid, process) in &world.processes {
-            let link = world.links.iter().rfind(|link| link.pid == *pid && link.daemon_open);
-            let handoff_id = link.map_or(HandoffId([world.started; 16]), |link| link.handoff_id);
+        for (pid, process) in &model.processes {
+            let link = model.links.iter().rfind(|link| link.pid == *pid && link.daemon_open);
+            let handoff_id = link.map_or(HandoffId([model.started; 16]), |link| link.handoff_id);
             let around = Around { link: link.map(|link| link.id), handoff_id, op: process.last_op };
             match &process.daemon {
-                Daemon::Incumbent(machine) => {
+                DaemonMachine::Incumbent(machine) => {
                     self.incumbents.insert((machine.clone(), around));
                 }
-                Daemon::Successor(machine) => {
+                DaemonMachine::Successor(machine) => {
                     self.successors.insert((machine.clone(), around));
                 }
             }

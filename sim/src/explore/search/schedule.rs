@@ -1,22 +1,22 @@
 //! A way through the states, step by step, as a person can read it and `replay` can take it.
 //!
-//! A step is named by what it does in the world in which it happens, so that a line means what it says; it is found again by
+//! A step is named by what it does in the model in which it happens, so that a line means what it says; it is found again by
 //! that name among the steps that can be taken there.
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::explore::model::World;
-use crate::explore::model::apply::Move;
-use crate::explore::model::faults::Faults;
-use crate::explore::model::watch::Watch;
+use crate::explore::model::Model;
+use crate::explore::model::faults::FaultBudget;
+use crate::explore::model::watch::Observer;
+use crate::explore::moves::apply::Move;
 
 /// A way through the states.
 #[derive(Clone, Debug)]
 pub struct Schedule {
     /// What is to be seen in it.
     pub why: String,
-    pub(crate) faults: Faults,
+    pub(crate) faults: FaultBudget,
     pub(crate) handoffs: u8,
     pub(crate) moves: Vec<Move>,
 }
@@ -35,7 +35,7 @@ struct Written {
 struct Bounds {
     handoffs: u8,
     steps: Vec<String>,
-    faults: Faults,
+    faults: FaultBudget,
 }
 
 const DIES: &str = ", and dies ";
@@ -53,11 +53,11 @@ impl Schedule {
 
     /// The schedule as text that [`Schedule::parse`] reads.
     pub fn to_toml(&self) -> String {
-        let mut world = World::new(self.faults, self.handoffs);
+        let mut model = Model::new(self.faults, self.handoffs);
         let mut steps = Vec::new();
         for made in &self.moves {
-            steps.push(spell(&world, made));
-            made.happen(&mut world, &mut Watch::default());
+            steps.push(spell(&model, made));
+            made.happen(&mut model, &mut Observer::default());
         }
         let explored = Bounds { handoffs: self.handoffs, steps, faults: self.faults };
         let written = Written { why: self.why.clone(), explored };
@@ -76,11 +76,11 @@ impl Schedule {
     pub fn parse(text: &str) -> Result<Schedule, String> {
         let Written { why, explored: Bounds { handoffs, faults, steps } } =
             toml::from_str(text).map_err(|error| error.to_string())?;
-        let mut world = World::new(faults, handoffs);
+        let mut model = Model::new(faults, handoffs);
         let mut moves = Vec::new();
         for (nth, line) in steps.iter().enumerate() {
-            let made = read(&world, line).map_err(|why| format!("step {}: {why}", nth + 1))?;
-            made.happen(&mut world, &mut Watch::default());
+            let made = read(&model, line).map_err(|why| format!("step {}: {why}", nth + 1))?;
+            made.happen(&mut model, &mut Observer::default());
             moves.push(made);
         }
         Ok(Schedule { why, faults, handoffs, moves })
@@ -99,16 +99,16 @@ impl Schedule {
 }
 
 /// A move in words: what the step does, and before which effect its process dies.
-fn spell(world: &World, made: &Move) -> String {
-    let step = world.name_of(&made.step);
+fn spell(model: &Model, made: &Move) -> String {
+    let step = model.name_of(&made.step);
     let Some(n) = made.dies else { return step };
-    let mut watch = Watch::default();
-    world.clone().apply(&made.step, &mut watch);
+    let mut watch = Observer::default();
+    model.clone().apply(&made.step, &mut watch);
     format!("{step}{DIES}{}", where_in(&watch, n.into()))
 }
 
 /// The `n`-th gap that was passed, by the effect before which it lies; with a number, if another one is called the same.
-fn where_in(watch: &Watch<'_>, n: usize) -> String {
+fn where_in(watch: &Observer<'_>, n: usize) -> String {
     let name = |n: usize| {
         let gap = watch.gaps[n];
         gap.before.map_or_else(|| format!("after {}", gap.state), |effect| format!("before {effect}"))
@@ -118,16 +118,16 @@ fn where_in(watch: &Watch<'_>, n: usize) -> String {
 }
 
 /// The move that is spelt so.
-fn read(world: &World, line: &str) -> Result<Move, String> {
+fn read(model: &Model, line: &str) -> Result<Move, String> {
     let (name, dies) = line.split_once(DIES).map_or((line, None), |(name, dies)| (name, Some(dies)));
-    let steps = world.steps();
-    let Some(step) = steps.iter().find(|step| world.name_of(step) == name) else {
-        let names: Vec<String> = steps.iter().map(|step| world.name_of(step)).collect();
+    let steps = model.steps();
+    let Some(step) = steps.iter().find(|step| model.name_of(step) == name) else {
+        let names: Vec<String> = steps.iter().map(|step| model.name_of(step)).collect();
         return Err(format!("{name:?} can't happen here; what can: {}", names.join("; ")));
     };
     let dies = dies.map_or(Ok(None), |dies| {
-        let mut watch = Watch::default();
-        world.clone().apply(step, &mut watch);
+        let mut watch = Observer::default();
+        model.clone().apply(step, &mut watch);
         let places: Vec<String> = (0..watch.gaps.len()).map(|n| where_in(&watch, n)).collect();
         let place = places.iter().position(|place| place == dies).map(|n| Some(n as u8));
         place.ok_or_else(|| format!("nobody can die {dies:?} here; where it can: {}", places.join("; ")))

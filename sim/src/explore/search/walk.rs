@@ -1,12 +1,12 @@
 //! The states and steps of an exploration by themselves, for a search that is not this one (`sim/proofs/cross-check`).
 use crate::explore::bounds::Bound;
-use crate::explore::model::World;
-use crate::explore::model::apply::Move;
-use crate::explore::model::watch::Watch;
+use crate::explore::model::Model;
+use crate::explore::model::watch::Observer;
+use crate::explore::moves::apply::Move;
 
 /// A state within a bound, as opaque as a search needs it: it can be told from others, and steps lead on from it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Walk(World);
+pub struct Walk(Model);
 
 /// A step, and in which of its gaps whoever acts dies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub struct Stride(Move);
 impl Walk {
     /// Where an exploration of `bound` begins.
     pub fn new(bound: &Bound) -> Walk {
-        Walk(World::new(bound.faults, bound.handoffs))
+        Walk(Model::new(bound.faults, bound.handoffs))
     }
 
     /// All that can happen next. Nothing after a violation: an exploration does not go on there either.
@@ -25,7 +25,7 @@ impl Walk {
         }
         let mut strides = Vec::new();
         for step in self.0.steps() {
-            let mut watch = Watch::default();
+            let mut watch = Observer::default();
             self.0.clone().apply(&step, &mut watch);
             let gaps = if self.0.faults.crashes > 0 { watch.gaps.len() } else { 0 };
             let deaths = (0..gaps).map(|n| Some(n as u8));
@@ -39,9 +39,9 @@ impl Walk {
     /// What it leads to.
     #[must_use]
     pub fn after(&self, stride: &Stride) -> Walk {
-        let mut world = self.0.clone();
-        stride.0.happen(&mut world, &mut Watch::default());
-        Walk(world)
+        let mut model = self.0.clone();
+        stride.0.happen(&mut model, &mut Observer::default());
+        Walk(model)
     }
 
     /// Whether a check fails here.

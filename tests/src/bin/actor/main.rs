@@ -147,7 +147,7 @@ fn main() -> ExitCode {
     match ended {
         Ok(Ended::Retired | Ended::Stopped) => ExitCode::SUCCESS,
         Ok(Ended::Aborted(why)) => {
-            tracing::warn!(why, "aborted");
+            tracing::warn!(%why, "aborted");
             ExitCode::from(75)
         }
         Err(error) => {

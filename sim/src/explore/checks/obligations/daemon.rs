@@ -1,15 +1,23 @@
 //! What incumbents and successors must do in a turn.
 use handoff::machine::supervisor::Peer;
-use handoff::machine::{DaemonEvent, Exit, LinkId, Timer};
-use handoff::message::Message;
+use handoff::machine::{DaemonEvent, EffectName, Exit, LinkId, Timer};
+use handoff::message::{Message, MessageName};
 use handoff::record::Record;
 
-use crate::explore::model::watch::Watch;
-use crate::explore::model::{Daemon, End, Link, Process, World, is_stray};
+use crate::explore::model::watch::Observer;
+use crate::explore::model::{DaemonMachine, Model, ModelDaemon, ModelEnd, ModelLink, is_stray};
 
 /// What one that is free to act begins with at once.
-const ASKS_OF_A_DAEMON: [&str; 8] =
-    ["PrepareHandoff", "SealRequest", "Begin", "Commit", "Retire", "Final", "ResumeAfterAbort", "Abort"];
+const ASKS_OF_A_DAEMON: [MessageName; 8] = [
+    MessageName::PrepareHandoff,
+    MessageName::SealRequest,
+    MessageName::Begin,
+    MessageName::Commit,
+    MessageName::Retire,
+    MessageName::Final,
+    MessageName::ResumeAfterAbort,
+    MessageName::Abort,
+];
 
 /// What came to a daemon, and how it stood then.
 pub(in crate::explore) struct DaemonObligations {
@@ -39,7 +47,7 @@ enum Came {
     /// A message, whether said for the first time or repeated by a heartbeat.
     Frame {
         over: LinkId,
-        what: &'static str,
+        what: MessageName,
         repeated: bool,
     },
     /// What belongs to another handoff.
@@ -64,10 +72,10 @@ impl Came {
 
 impl DaemonObligations {
     pub(in crate::explore) fn new<D>(
-        world: &World,
+        model: &Model,
         pid: u32,
         event: &DaemonEvent<D>,
-        watch: &Watch<'_>,
+        watch: &Observer<'_>,
     ) -> DaemonObligations {
         let came = match event {
             DaemonEvent::Connected(link) => Came::Connected(*link),
@@ -85,60 +93,65 @@ impl DaemonObligations {
             DaemonEvent::Stop => Came::Stop,
             _ => Came::Else,
         };
-        let process = world.processes.get(&pid);
+        let process = model.processes.get(&pid);
         let accepts = process.is_some_and(|process| process.accepts);
         DaemonObligations {
             pid,
-            busy: process.is_some_and(Process::is_busy),
+            busy: process.is_some_and(ModelDaemon::is_busy),
             accepts,
             tries: process.is_some_and(|process| process.timers().is_armed(Timer::Retry)),
-            locked: world.lock == Some(pid),
-            named: world.path == Some(pid),
-            keeps_lock: world.lock == Some(pid) && process.is_some_and(|process| !process.seals()),
+            locked: model.lock == Some(pid),
+            named: model.path == Some(pid),
+            keeps_lock: model.lock == Some(pid) && process.is_some_and(|process| !process.seals()),
             finalized: process.is_some_and(|process| process.finalized),
-            taken: is_taken(world, pid, &came),
+            taken: is_taken(model, pid, &came),
             told_to_resume: process.is_some_and(|process| process.told_to_resume)
-                && world.signalled != Some(pid),
+                && model.signalled != Some(pid),
             came,
         }
     }
 
     /// What had to be done and was not.
-    pub(in crate::explore) fn settle(&self, world: &World, watch: &Watch<'_>) -> Option<String> {
-        let process = world.processes.get(&self.pid)?;
+    pub(in crate::explore) fn settle(&self, model: &Model, watch: &Observer<'_>) -> Option<String> {
+        let process = model.processes.get(&self.pid)?;
         if let Some(exit) = &process.exited {
-            return leaves(world, self.pid, exit, watch);
+            return leaves(model, self.pid, exit, watch);
         }
-        let what = self.is_deaf(world, watch).or_else(|| self.goes_on(world, process, watch));
+        let what = self.is_deaf(model, watch).or_else(|| self.goes_on(model, process, watch));
         what.map(|what| format!("{} {what}", self.pid))
             .or_else(|| self.breaks_off(watch))
-            .or_else(|| self.idles(world, watch))
-            .or_else(|| self.drains_unasked(world, watch))
-            .or_else(|| falls_silent(world, self.pid, process))
-            .or_else(|| stays(world, process, self.pid, watch))
+            .or_else(|| self.idles(model, watch))
+            .or_else(|| self.drains_unasked(model, watch))
+            .or_else(|| falls_silent(model, self.pid, process))
+            .or_else(|| stays(model, process, self.pid, watch))
     }
 
     /// What was said to it is answered, or done.
-    fn is_deaf(&self, world: &World, watch: &Watch<'_>) -> Option<String> {
+    fn is_deaf(&self, model: &Model, watch: &Observer<'_>) -> Option<String> {
         let (over, asks) = match self.came {
-            Came::Connected(link) => (link, "connect"),
-            Came::Frame { over, what, .. } => (over, what),
+            Came::Connected(link) => (link, None),
+            Came::Frame { over, what, .. } => (over, Some(what)),
             _ => return None,
         };
-        let sent = |name: &str| watch.sent.iter().any(|(to, what)| *to == over && *what == name);
+        let sent = |name: MessageName| watch.sent.iter().any(|(to, what)| *to == over && *what == name);
+        let Some(asks) = asks else {
+            let deaf = "is connected to, and says nothing";
+            return (!sent(MessageName::Hello)).then(|| deaf.into());
+        };
         let deaf = match asks {
-            "connect" if !sent("Hello") => "is connected to, and says nothing",
-            "StandingQuery" if !sent("StandingReport") => "is asked where it stands, and does not answer",
-            "ListenersQuery" if !sent("Listeners") => {
+            MessageName::StandingQuery if !sent(MessageName::StandingReport) => {
+                "is asked where it stands, and does not answer"
+            }
+            MessageName::ListenersQuery if !sent(MessageName::Listeners) => {
                 "is asked for its listening sockets, and does not answer"
             }
-            "HelloAck" if self.taken && !sent("Busy") => {
+            MessageName::HelloAck if self.taken && !sent(MessageName::Busy) => {
                 "is in a handoff, and does not tell another supervisor so"
             }
-            _ if self.is_no_business(world, asks) && !sent("Refused") => {
+            _ if self.is_no_business(model, asks) && !sent(MessageName::Refused) => {
                 "is told what is for one that is in a handoff, and does not refuse"
             }
-            _ if self.is_free_to(world, asks) && !obeys(asks, watch) => {
+            _ if self.is_free_to(model, asks) && !obeys(asks, watch) => {
                 return Some(format!("is told {asks}, and does nothing"));
             }
             _ => return None,
@@ -147,24 +160,32 @@ impl DaemonObligations {
     }
 
     /// What has happened makes a difference to it.
-    fn goes_on(&self, world: &World, process: &Process, watch: &Watch<'_>) -> Option<String> {
-        let asks_for = |effects: &[&str]| watch.asked_for(effects);
-        let linked = is_linked(world, self.pid);
+    fn goes_on(&self, model: &Model, process: &ModelDaemon, watch: &Observer<'_>) -> Option<String> {
+        let asks_for = |effects: &[EffectName]| watch.asked_for(effects);
+        let linked = is_linked(model, self.pid);
         let wrong = match self.came {
             Came::Back if self.told_to_resume && !comes_back(process, watch) => {
                 "was told to come back, and goes on"
             }
-            Came::Back if self.keeps_quiet(world, watch) => "has a hook that failed, and does not say so",
+            Came::Back if self.keeps_quiet(model, watch) => "has a hook that failed, and does not say so",
             Came::Prepared if process.told_to_leave => "was told to leave, and goes on",
-            Came::Prepared if process.heard_begin && !asks_for(&["Lock", "Ready", "TakePath", "Exit"]) => {
+            Came::Prepared
+                if process.heard_begin
+                    && !asks_for(&[
+                        EffectName::Lock,
+                        EffectName::Send(MessageName::Ready),
+                        EffectName::TakePath,
+                        EffectName::Exit,
+                    ]) =>
+            {
                 "was told to begin, and does not"
             }
-            Came::Prepared | Came::Frame { what: "Begin", .. }
-                if self.waits_for_ever(world, process, watch) =>
+            Came::Prepared | Came::Frame { what: MessageName::Begin, .. }
+                if self.waits_for_ever(model, process, watch) =>
             {
                 "is told to begin, and would wait for the lock for ever"
             }
-            Came::Beat if linked && !watch.sent.iter().any(|(_, what)| *what == "Heartbeat") => {
+            Came::Beat if linked && !watch.sent.iter().any(|(_, what)| *what == MessageName::Heartbeat) => {
                 "says no heartbeat when it is due"
             }
             Came::Closed if !linked && process.timers().is_armed(Timer::Heartbeat) => {
@@ -179,47 +200,54 @@ impl DaemonObligations {
     }
 
     /// It has begun to try for a lock that another has, and no timer would end that.
-    fn waits_for_ever(&self, world: &World, process: &Process, watch: &Watch<'_>) -> bool {
-        let tries = watch.asked_for(&["Lock"]) && world.lock != Some(self.pid);
+    fn waits_for_ever(&self, model: &Model, process: &ModelDaemon, watch: &Observer<'_>) -> bool {
+        let tries = watch.asked_for(&[EffectName::Lock]) && model.lock != Some(self.pid);
         tries && process.heard_begin && !process.timers().is_armed(Timer::Patience)
     }
 
     /// Its drain or seal has failed, and its supervisor is not told; a daemon that stops on purpose has nothing to say.
-    fn keeps_quiet(&self, world: &World, watch: &Watch<'_>) -> bool {
-        let said = |name| watch.sent.iter().any(|(_, what)| *what == name);
+    fn keeps_quiet(&self, model: &Model, watch: &Observer<'_>) -> bool {
+        let said = |name: MessageName| watch.sent.iter().any(|(_, what)| *what == name);
         let is_obliged = watch.obliged.is_some_and(|name| !said(name));
-        is_obliged && has_supervisor(world, self.pid) && world.signalled != Some(self.pid)
+        is_obliged && has_supervisor(model, self.pid) && model.signalled != Some(self.pid)
     }
 
     /// It is told what only an incumbent in the handoff of whoever says it would do.
-    fn is_no_business(&self, world: &World, asks: &str) -> bool {
-        let its = |link: &Link| {
-            self.came.is_over(link.id) && link.end == End::Supervisor(Peer::Incumbent) && !link.joined
+    fn is_no_business(&self, model: &Model, asks: MessageName) -> bool {
+        let its = |link: &ModelLink| {
+            self.came.is_over(link.id) && link.end == ModelEnd::Supervisor(Peer::Incumbent) && !link.joined
         };
-        let command = matches!(asks, "PrepareHandoff" | "SealRequest" | "Retire" | "ResumeAfterAbort");
-        command && world.links.iter().any(its)
+        let command = matches!(
+            asks,
+            MessageName::PrepareHandoff
+                | MessageName::SealRequest
+                | MessageName::Retire
+                | MessageName::ResumeAfterAbort
+        );
+        command && model.links.iter().any(its)
     }
 
     /// It has nothing else to do first, and has not done it already, while its supervisor was silent.
-    fn is_free_to(&self, world: &World, asks: &str) -> bool {
+    fn is_free_to(&self, model: &Model, asks: MessageName) -> bool {
         // A successor is a supervisor's own from the start.
-        let its =
-            |link: &Link| link.joined || link.end == End::Supervisor(Peer::Successor) && asks == "Abort";
-        let its = |link: &Link| link.pid == self.pid && its(link) && self.came.is_over(link.id);
+        let its = |link: &ModelLink| {
+            link.joined || link.end == ModelEnd::Supervisor(Peer::Successor) && asks == MessageName::Abort
+        };
+        let its = |link: &ModelLink| link.pid == self.pid && its(link) && self.came.is_over(link.id);
         let done = match asks {
-            "Final" => self.finalized || !self.keeps_lock,
+            MessageName::Final => self.finalized || !self.keeps_lock,
             // It is on its way, and says so when it is there.
-            "ResumeAfterAbort" => self.tries && (self.accepts || self.told_to_resume),
-            "SealRequest" => self.tries && self.accepts,
-            "Begin" => world.lock == Some(self.pid),
-            "Commit" | "Abort" => world.path == Some(self.pid),
+            MessageName::ResumeAfterAbort => self.tries && (self.accepts || self.told_to_resume),
+            MessageName::SealRequest => self.tries && self.accepts,
+            MessageName::Begin => model.lock == Some(self.pid),
+            MessageName::Commit | MessageName::Abort => model.path == Some(self.pid),
             _ => false,
         };
         // What was heard is repeated until something else is said.
-        let heard = matches!(self.came, Came::Frame { repeated: true, .. }) && asks != "Abort";
+        let heard = matches!(self.came, Came::Frame { repeated: true, .. }) && asks != MessageName::Abort;
         // That its predecessor has ended concerns nothing else that it does.
-        let busy = self.busy && asks != "Final";
-        !busy && !done && !heard && world.links.iter().any(its) && ASKS_OF_A_DAEMON.contains(&asks)
+        let busy = self.busy && asks != MessageName::Final;
+        !busy && !done && !heard && model.links.iter().any(its) && ASKS_OF_A_DAEMON.contains(&asks)
     }
 
     /// It is where it can turn to its end at once: not about to take the control path, again and again.
@@ -228,29 +256,33 @@ impl DaemonObligations {
     }
 
     /// Who has got the lock writes down that it is his, or gives it back; who has got the control path, that he serves.
-    fn idles(&self, world: &World, watch: &Watch<'_>) -> Option<String> {
-        let got_lock = !self.locked && world.lock == Some(self.pid);
-        let got_path = !self.named && world.path == Some(self.pid);
-        let idles = (got_lock || got_path) && !watch.asked_for(&["WriteRecord"]);
+    fn idles(&self, model: &Model, watch: &Observer<'_>) -> Option<String> {
+        let got_lock = !self.locked && model.lock == Some(self.pid);
+        let got_path = !self.named && model.path == Some(self.pid);
+        let idles = (got_lock || got_path) && !watch.asked_for(&[EffectName::WriteRecord]);
         let what = if got_lock { "lock" } else { "control path" };
         idles.then(|| format!("{} has got the {what}, and does nothing with it", self.pid))
     }
 
     /// It stops serving for a supervisor that asks for it, or because it is told to stop.
-    fn drains_unasked(&self, world: &World, watch: &Watch<'_>) -> Option<String> {
-        let asked = matches!(self.came, Came::Frame { what: "PrepareHandoff", .. });
-        let unasked = watch.asked_for(&["StartDrain"]) && !asked && world.signalled != Some(self.pid);
+    fn drains_unasked(&self, model: &Model, watch: &Observer<'_>) -> Option<String> {
+        let asked = matches!(self.came, Came::Frame { what: MessageName::PrepareHandoff, .. });
+        let unasked =
+            watch.asked_for(&[EffectName::StartDrain]) && !asked && model.signalled != Some(self.pid);
         unasked.then(|| format!("{} drains, and nobody has asked it to", self.pid))
     }
 
     /// Who closes a link on a supervisor that has just spoken says why; and who says why closes it.
-    fn breaks_off(&self, watch: &Watch<'_>) -> Option<String> {
+    fn breaks_off(&self, watch: &Observer<'_>) -> Option<String> {
         let (link, must) = match self.came {
             Came::Frame { over, .. } => (over, false),
             Came::Stray { over } => (over, true),
             _ => return None,
         };
-        let told = watch.sent.iter().any(|(to, what)| *to == link && matches!(*what, "Busy" | "Refused"));
+        let told = watch
+            .sent
+            .iter()
+            .any(|(to, what)| *to == link && matches!(*what, MessageName::Busy | MessageName::Refused));
         let closed = watch.closed.contains(&link);
         match (told, closed) {
             (false, _) if must => {
@@ -263,77 +295,78 @@ impl DaemonObligations {
     }
 }
 
-fn is_taken(world: &World, pid: u32, came: &Came) -> bool {
-    let Some(process) = world.processes.get(&pid) else { return false };
-    let other = |link: &Link| {
+fn is_taken(model: &Model, pid: u32, came: &Came) -> bool {
+    let Some(process) = model.processes.get(&pid) else { return false };
+    let other = |link: &ModelLink| {
         link.pid == pid
-            && link.end == End::Supervisor(Peer::Incumbent)
+            && link.end == ModelEnd::Supervisor(Peer::Incumbent)
             && Some(link.handoff_id) != process.handoff
     };
-    let its = |link: &Link| {
+    let its = |link: &ModelLink| {
         link.pid == pid && link.joined && link.daemon_open && Some(link.handoff_id) == process.handoff
     };
-    let in_service = process.accepts && world.path == Some(pid) && !process.is_busy();
-    let asks = world.links.iter().any(|link| came.is_over(link.id) && other(link));
-    asks && (!in_service || world.links.iter().any(its))
+    let in_service = process.accepts && model.path == Some(pid) && !process.is_busy();
+    let asks = model.links.iter().any(|link| came.is_over(link.id) && other(link));
+    asks && (!in_service || model.links.iter().any(its))
 }
 
-fn obeys(asks: &str, watch: &Watch<'_>) -> bool {
+fn obeys(asks: MessageName, watch: &Observer<'_>) -> bool {
     match asks {
-        "Abort" => watch.asked_for(&["Exit"]),
+        MessageName::Abort => watch.asked_for(&[EffectName::Exit]),
         _ => watch.did_something(),
     }
 }
 
 /// What follows if it was told to come back meanwhile: the record is written, or has been, and it serves again.
-fn comes_back(process: &Process, watch: &Watch<'_>) -> bool {
-    !process.pending.is_empty() || watch.asked_for(&["StartResume", "Lock", "Exit"])
+fn comes_back(process: &ModelDaemon, watch: &Observer<'_>) -> bool {
+    !process.pending.is_empty()
+        || watch.asked_for(&[EffectName::StartResume, EffectName::Lock, EffectName::Exit])
 }
 
 /// A successor has a link to its supervisor from the start.
-fn is_linked(world: &World, pid: u32) -> bool {
-    let its = |link: &Link| link.joined || link.end == End::Supervisor(Peer::Successor);
-    world.links.iter().any(|link| link.pid == pid && its(link) && link.daemon_open)
+fn is_linked(model: &Model, pid: u32) -> bool {
+    let its = |link: &ModelLink| link.joined || link.end == ModelEnd::Supervisor(Peer::Successor);
+    model.links.iter().any(|link| link.pid == pid && its(link) && link.daemon_open)
 }
 
 /// There is a supervisor that it has heard of, and could tell that it lives.
-fn has_supervisor(world: &World, pid: u32) -> bool {
-    let open = |link: &Link| {
+fn has_supervisor(model: &Model, pid: u32) -> bool {
+    let open = |link: &ModelLink| {
         link.pid == pid && link.joined && link.daemon_open && link.supervisor_open && !link.reset
     };
-    world.links.iter().any(open)
+    model.links.iter().any(open)
 }
 
 /// Who has a supervisor says heartbeats.
-fn falls_silent(world: &World, pid: u32, process: &Process) -> Option<String> {
-    let silent = has_supervisor(world, pid) && !process.timers().is_armed(Timer::Heartbeat);
+fn falls_silent(model: &Model, pid: u32, process: &ModelDaemon) -> Option<String> {
+    let silent = has_supervisor(model, pid) && !process.timers().is_armed(Timer::Heartbeat);
     silent.then(|| format!("{pid} has a supervisor, and will say no heartbeats"))
 }
 
 /// Who was told to retire or to stop, and finds that another has the lock, leaves at once.
-fn stays(world: &World, process: &Process, pid: u32, watch: &Watch<'_>) -> Option<String> {
-    let told = process.told_to_retire || process.told_to_leave || world.signalled == Some(pid);
+fn stays(model: &Model, process: &ModelDaemon, pid: u32, watch: &Observer<'_>) -> Option<String> {
+    let told = process.told_to_retire || process.told_to_leave || model.signalled == Some(pid);
     let stays = watch.found_busy && told;
     stays.then(|| format!("{pid} is told to leave, finds that another has the lock, and stays"))
 }
 
 /// Who leaves by himself has freed the lock: a process that he has forked may have it as well. And a successor that can't
 /// has said so.
-fn leaves(world: &World, pid: u32, exit: &Exit, watch: &Watch<'_>) -> Option<String> {
-    if world.lock == Some(pid) && *exit != Exit::HookLimit {
+fn leaves(model: &Model, pid: u32, exit: &Exit, watch: &Observer<'_>) -> Option<String> {
+    if model.lock == Some(pid) && *exit != Exit::HookLimit {
         return Some(format!("{pid} leaves ({exit:?}) with the lock"));
     }
-    if watch.obliged.is_some() && world.signalled != Some(pid) {
+    if watch.obliged.is_some() && model.signalled != Some(pid) {
         return Some(format!("{pid} leaves ({exit:?}) over a drain or seal that failed"));
     }
-    let process = world.processes.get(&pid)?;
+    let process = model.processes.get(&pid)?;
     let serves = |record: &Record| record.serving && record.holder.pid != pid;
-    let succeeded = process.told_to_retire || world.record.as_ref().is_some_and(serves);
+    let succeeded = process.told_to_retire || model.record.as_ref().is_some_and(serves);
     if watch.found_busy && *exit == Exit::Retired && !succeeded {
         return Some(format!("{pid} leaves ({exit:?}), and nobody has said that another serves"));
     }
-    let Daemon::Successor(_) = process.daemon else { return None };
-    let failed = matches!(exit, Exit::Failed(_)) && has_supervisor(world, pid);
-    let said = watch.sent.iter().any(|(_, what)| *what == "Failed");
+    let DaemonMachine::Successor(_) = process.daemon else { return None };
+    let failed = matches!(exit, Exit::Failed(_)) && has_supervisor(model, pid);
+    let said = watch.sent.iter().any(|(_, what)| *what == MessageName::Failed);
     (failed && !said).then(|| format!("{pid} leaves ({exit:?}) without a word"))
 }

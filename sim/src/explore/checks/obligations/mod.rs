@@ -5,10 +5,10 @@
 //! wire and what was asked of the kernel, and of a machine
 //! what every host sees: whether it is done, and which timers are armed.
 use handoff::machine::{Machine, Timer};
-use handoff::message::Message;
+use handoff::message::{Message, MessageName};
 use handoff::time::{Duration, Time};
 
-use crate::explore::model::watch::Watch;
+use crate::explore::model::watch::Observer;
 use crate::mutation::mutant::foresee;
 
 pub(crate) mod daemon;
@@ -20,7 +20,7 @@ pub(crate) fn fires_again<M: Machine + Clone + PartialEq>(
     machine: &M,
     timer: Timer,
     event: impl Fn(Timer) -> M::Event,
-    watch: &Watch<'_>,
+    watch: &Observer<'_>,
 ) -> Option<String> {
     // Long after anything that was ever armed.
     let now = Time::from_origin(Duration::from_secs(1_000_000));
@@ -30,7 +30,7 @@ pub(crate) fn fires_again<M: Machine + Clone + PartialEq>(
 }
 
 /// What of `message` is repeated in heartbeats. Greetings and answers may be said again at any time, and are not.
-fn part_of_the_handoff(message: &Message) -> Option<&'static str> {
+fn part_of_the_handoff(message: &Message) -> Option<MessageName> {
     match message {
         Message::Heartbeat { .. }
         | Message::Hello(_)
@@ -49,7 +49,7 @@ fn part_of_the_handoff(message: &Message) -> Option<&'static str> {
 }
 
 /// Notes what somebody says, and sees that a heartbeat repeats what he has said last; nothing, if that was over another link.
-pub(crate) fn says(said: &mut Option<&'static str>, here: &mut bool, message: &Message) -> Option<String> {
+pub(crate) fn says(said: &mut Option<MessageName>, here: &mut bool, message: &Message) -> Option<String> {
     let repeats = match message {
         Message::Heartbeat { repeats, .. } => repeats.as_deref().and_then(part_of_the_handoff),
         message => {
@@ -58,9 +58,9 @@ pub(crate) fn says(said: &mut Option<&'static str>, here: &mut bool, message: &M
             return None;
         }
     };
-    let name = |said: Option<&'static str>| said.unwrap_or("nothing");
+    let name = |said: Option<MessageName>| said.map_or("nothing", MessageName::name);
     // Over a new link that may be what could not be said while there was none.
-    let afresh = !*here && matches!(repeats, None | Some("DrainFailed" | "SealFailed"));
+    let afresh = !*here && matches!(repeats, None | Some(MessageName::DrainFailed | MessageName::SealFailed));
     (repeats != *said && !afresh)
         .then(|| format!("{} is repeated, but {} was said last", name(repeats), name(*said)))
 }

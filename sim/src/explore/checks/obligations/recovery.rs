@@ -1,51 +1,58 @@
 //! What a supervisor that recovers must do in a turn.
-use crate::explore::model::watch::Watch;
-use crate::explore::model::{End, Life, Link, World};
+use handoff::message::MessageName;
+
+use crate::explore::model::watch::Observer;
+use crate::explore::model::{Life, Model, ModelEnd, ModelLink};
 
 /// When somebody has said where it stands: it is asked for the listening sockets, if they are still missing; and not the same
 /// at once.
-pub(in crate::explore) fn hears(world: &World, pid: u32, name: &str, watch: &Watch<'_>) -> Option<String> {
-    let recovery = world.recovery.as_ref().filter(|recovery| recovery.outcome.is_none())?;
-    let lives = world.processes.get(&pid).is_some_and(|process| process.life != Life::Dying);
-    let is_obliged = name == "StandingReport" && lives && !recovery.has_listeners;
-    let asks = watch.asked_of.contains(&(pid, "ListenersQuery"));
+pub(in crate::explore) fn hears(
+    model: &Model,
+    pid: u32,
+    name: MessageName,
+    watch: &Observer<'_>,
+) -> Option<String> {
+    let recovery = model.recovery.as_ref().filter(|recovery| recovery.outcome.is_none())?;
+    let lives = model.processes.get(&pid).is_some_and(|process| process.life != Life::Dying);
+    let is_obliged = name == MessageName::StandingReport && lives && !recovery.has_listeners;
+    let asks = watch.asked_of.contains(&(pid, MessageName::ListenersQuery));
     (is_obliged && !asks)
         .then(|| format!("the recovery hears from {pid}, and does not ask for the listening sockets"))
 }
 
 /// Who is told that its predecessor has ended is asked what it made of that.
-pub(in crate::explore) fn tells(watch: &Watch<'_>) -> Option<String> {
-    let told = watch.asked_of.iter().position(|(_, name)| *name == "Final")?;
+pub(in crate::explore) fn tells(watch: &Observer<'_>) -> Option<String> {
+    let told = watch.asked_of.iter().position(|(_, name)| *name == MessageName::Final)?;
     let (pid, _) = watch.asked_of[told];
-    let asks = watch.asked_of.get(told + 1) == Some(&(pid, "StandingQuery"));
+    let asks = watch.asked_of.get(told + 1) == Some(&(pid, MessageName::StandingQuery));
     (!asks)
         .then(|| format!("the recovery tells {pid} that its predecessor has ended, and does not ask it then"))
 }
 
 /// When it has looked who is there: it asks all of them, and those that it knew before.
-pub(in crate::explore) fn looks(world: &World, watch: &Watch<'_>) -> Option<String> {
-    let recovery = world.recovery.as_ref().filter(|recovery| watch.looked && recovery.outcome.is_none())?;
+pub(in crate::explore) fn looks(model: &Model, watch: &Observer<'_>) -> Option<String> {
+    let recovery = model.recovery.as_ref().filter(|recovery| watch.looked && recovery.outcome.is_none())?;
     let is_missed = |pid: &&u32| {
-        let lives = world.processes.get(pid).is_some_and(|process| process.life != Life::Dying);
-        lives && !watch.asked_of.contains(&(**pid, "StandingQuery"))
+        let lives = model.processes.get(pid).is_some_and(|process| process.life != Life::Dying);
+        lives && !watch.asked_of.contains(&(**pid, MessageName::StandingQuery))
     };
     let pid = recovery.watched.iter().find(is_missed)?;
     Some(format!("the recovery knows of {pid}, and does not ask it"))
 }
 
 /// When it is written who serves: the one that does is told so, if its predecessor has ended, and asked what it made of that.
-pub(in crate::explore) fn notes(world: &World, watch: &Watch<'_>) -> Option<String> {
-    let recovery = world.recovery.as_ref().filter(|recovery| recovery.outcome.is_none())?;
+pub(in crate::explore) fn notes(model: &Model, watch: &Observer<'_>) -> Option<String> {
+    let recovery = model.recovery.as_ref().filter(|recovery| recovery.outcome.is_none())?;
     let pid = watch.noted?;
     let heir =
-        world.processes.get(&pid).filter(|process| process.life != Life::Dying && !process.finalized)?;
+        model.processes.get(&pid).filter(|process| process.life != Life::Dying && !process.finalized)?;
     let predecessor = heir.predecessor?;
-    let gone = !world.processes.contains_key(&predecessor) && !recovery.watched.contains(&predecessor);
-    let link = |link: &Link| link.end == End::Recovery && link.pid == pid && link.supervisor_open;
-    let is_obliged = gone && world.links.iter().any(link);
-    let to_it = |said: &&(u32, &str)| said.0 == pid;
-    let said: Vec<&str> = watch.asked_of.iter().filter(to_it).map(|(_, name)| *name).collect();
-    let tells = said.ends_with(&["Final", "StandingQuery"]);
+    let gone = !model.processes.contains_key(&predecessor) && !recovery.watched.contains(&predecessor);
+    let link = |link: &ModelLink| link.end == ModelEnd::Recovery && link.pid == pid && link.supervisor_open;
+    let is_obliged = gone && model.links.iter().any(link);
+    let to_it = |said: &&(u32, MessageName)| said.0 == pid;
+    let said: Vec<MessageName> = watch.asked_of.iter().filter(to_it).map(|(_, name)| *name).collect();
+    let tells = said.ends_with(&[MessageName::Final, MessageName::StandingQuery]);
     (is_obliged && !tells).then(|| {
         format!("it is written that {pid} serves, and it is not told that its predecessor has ended")
     })

@@ -1,10 +1,10 @@
 //! What the supervisor of a handoff must do in a turn.
 use handoff::machine::supervisor::{Event, Note, Peer, Verdict};
-use handoff::machine::{Machine, Timer};
-use handoff::message::Message;
+use handoff::machine::{EffectName, Machine, Timer};
+use handoff::message::{Message, MessageName};
 
-use crate::explore::model::watch::Watch;
-use crate::explore::model::{End, Link, ModelSupervisor, World, id, is_stray};
+use crate::explore::model::watch::Observer;
+use crate::explore::model::{Model, ModelEnd, ModelLink, ModelSupervisor, id, is_stray};
 
 /// What came to the supervisor, and how it stood then.
 pub(in crate::explore) struct SupervisorObligations {
@@ -19,7 +19,7 @@ enum Came {
     /// A message, whether said for the first time or repeated by a heartbeat.
     Frame {
         from: Peer,
-        what: &'static str,
+        what: MessageName,
         repeated: bool,
     },
     /// What belongs to another handoff.
@@ -37,7 +37,7 @@ enum Came {
 }
 
 impl SupervisorObligations {
-    pub(in crate::explore) fn new(world: &World, event: &Event) -> SupervisorObligations {
+    pub(in crate::explore) fn new(model: &Model, event: &Event) -> SupervisorObligations {
         let came = match event {
             Event::Frame(from, Message::Heartbeat { repeats: Some(message), .. }) => {
                 Came::Frame { from: *from, what: message.name(), repeated: true }
@@ -54,7 +54,7 @@ impl SupervisorObligations {
             Event::Timer(Timer::Deadline) => Came::Late,
             _ => Came::Else,
         };
-        let supervisor = world.supervisor.as_ref();
+        let supervisor = model.supervisor.as_ref();
         let under_way = |supervisor: &ModelSupervisor| {
             supervisor
                 .knows
@@ -71,8 +71,8 @@ impl SupervisorObligations {
     }
 
     /// What had to be done and was not.
-    pub(in crate::explore) fn settle(&self, world: &World, watch: &Watch<'_>) -> Option<String> {
-        let supervisor = world.supervisor.as_ref()?;
+    pub(in crate::explore) fn settle(&self, model: &Model, watch: &Observer<'_>) -> Option<String> {
+        let supervisor = model.supervisor.as_ref()?;
         if supervisor.machine.is_done() {
             let Some(outcome) = &supervisor.outcome else {
                 return Some("the supervisor is done, and reports nothing".into());
@@ -82,22 +82,23 @@ impl SupervisorObligations {
             return other
                 .map(|note| format!("the supervisor writes {note:?}, and reports {:?}", outcome.verdict));
         }
-        let sees = Sees { world, supervisor };
+        let sees = Sees { model, supervisor };
         if self.writes_too_much(watch) {
             return Some("the supervisor writes that a handoff is over which it has not written of".into());
         }
         let what = match self.came {
-            Came::Beat => return beats(world, watch),
+            Came::Beat => return beats(model, watch),
             Came::Frame { from, what, repeated } => {
-                let refused = if what == "Refused" { self.gives_up(&sees, from, watch) } else { None };
+                let refused =
+                    if what == MessageName::Refused { self.gives_up(&sees, from, watch) } else { None };
                 return self
                     .hears(&sees, from, what, repeated, watch)
                     .or(refused)
                     .or_else(|| stops_short(&sees, watch));
             }
             Came::Stray(from) => {
-                let keeps =
-                    sees.link(from, |link| link.supervisor_open) || !watch.said.contains(&(from, "Refused"));
+                let keeps = sees.link(from, |link| link.supervisor_open)
+                    || !watch.said.contains(&(from, MessageName::Refused));
                 let wrong = || format!("the supervisor hears of another handoff from {from:?}, and takes it");
                 return keeps.then(wrong).or_else(|| self.gives_up(&sees, from, watch));
             }
@@ -121,7 +122,7 @@ impl SupervisorObligations {
     }
 
     /// That a handoff is over is only written if it was written that it is under way, and a commit says it all.
-    fn writes_too_much(&self, watch: &Watch<'_>) -> bool {
+    fn writes_too_much(&self, watch: &Observer<'_>) -> bool {
         let noted = self.journalled || watch.persisted.contains(&Note::UnderWay);
         watch.persisted.iter().any(|note| match note {
             Note::Over(verdict) => !noted || *verdict == Verdict::Committed,
@@ -130,11 +131,12 @@ impl SupervisorObligations {
     }
 
     /// The link to the incumbent is at its end: while all depends on that one, it is connected to again.
-    fn gives_up(&self, sees: &Sees<'_>, from: Peer, watch: &Watch<'_>) -> Option<String> {
-        let begun = sees.said(Peer::Successor, &["Begin", "Commit", "Abort"]);
+    fn gives_up(&self, sees: &Sees<'_>, from: Peer, watch: &Observer<'_>) -> Option<String> {
+        let begun =
+            sees.said(Peer::Successor, &[MessageName::Begin, MessageName::Commit, MessageName::Abort]);
         let depends =
             from == Peer::Incumbent && sees.supervisor.successor.is_some() && !begun && !sees.gone_back();
-        let tries = watch.asked_for(&["Connect", "KillSuccessor"])
+        let tries = watch.asked_for(&[EffectName::Connect, EffectName::KillSuccessor])
             || sees.supervisor.wants_connect
             || sees.supervisor.machine.timers().is_armed(Timer::Retry);
         (depends && !tries && !self.busy)
@@ -145,26 +147,26 @@ impl SupervisorObligations {
         &self,
         sees: &Sees<'_>,
         from: Peer,
-        what: &str,
+        what: MessageName,
         repeated: bool,
-        watch: &Watch<'_>,
+        watch: &Observer<'_>,
     ) -> Option<String> {
-        let says = |name: &'static str| watch.said.contains(&(from, name));
+        let says = |name: MessageName| watch.said.contains(&(from, name));
         let keeps = sees.link(from, |link| link.supervisor_open);
         let deaf = !repeated && !self.busy && sees.matters(from, what) && !watch.did_something();
         let greeted = match repeated {
-            false => what == "Hello" && !self.busy && sees.matters(from, what),
-            true => what == "Hello" && sees.link(from, |link| link.supervisor_open && link.acked),
+            false => what == MessageName::Hello && !self.busy && sees.matters(from, what),
+            true => what == MessageName::Hello && sees.link(from, |link| link.supervisor_open && link.acked),
         };
         match () {
             () if deaf => Some(format!("the supervisor hears {what} from {from:?}, and does nothing")),
-            () if greeted && !says("HelloAck") => {
+            () if greeted && !says(MessageName::HelloAck) => {
                 Some(format!("the supervisor is greeted by {from:?}, and does not answer"))
             }
-            () if what == "Refused" && keeps => {
+            () if what == MessageName::Refused && keeps => {
                 Some(format!("the supervisor is refused by {from:?}, and keeps the link"))
             }
-            () if is_anothers_to_say(from, what) && (keeps || !says("Refused")) => {
+            () if is_anothers_to_say(from, what) && (keeps || !says(MessageName::Refused)) => {
                 Some(format!("the supervisor hears {what} from {from:?}, and takes it"))
             }
             () => None,
@@ -173,28 +175,31 @@ impl SupervisorObligations {
 }
 
 /// Only the other of the two says that.
-pub(in crate::explore) fn is_anothers_to_say(from: Peer, what: &str) -> bool {
+pub(in crate::explore) fn is_anothers_to_say(from: Peer, what: MessageName) -> bool {
     match from {
-        Peer::Incumbent => matches!(what, "Warmed" | "Ready" | "Failed" | "Serving"),
+        Peer::Incumbent => matches!(
+            what,
+            MessageName::Warmed | MessageName::Ready | MessageName::Failed | MessageName::Serving
+        ),
         Peer::Successor => {
             matches!(
                 what,
-                "Drained"
-                    | "DrainFailed"
-                    | "SealProgress"
-                    | "SealComplete"
-                    | "SealFailed"
-                    | "Resumed"
-                    | "Busy"
+                MessageName::Drained
+                    | MessageName::DrainFailed
+                    | MessageName::SealProgress
+                    | MessageName::SealComplete
+                    | MessageName::SealFailed
+                    | MessageName::Resumed
+                    | MessageName::Busy
             )
         }
     }
 }
 
 /// What it writes is not the end of it: after "committed" the incumbent is retired, after "over" it reports.
-fn stops_short(sees: &Sees<'_>, watch: &Watch<'_>) -> Option<String> {
+fn stops_short(sees: &Sees<'_>, watch: &Observer<'_>) -> Option<String> {
     let note = *watch.persisted.last()?;
-    let retires = watch.said.contains(&(Peer::Incumbent, "Retire"));
+    let retires = watch.said.contains(&(Peer::Incumbent, MessageName::Retire));
     let short = match note {
         Note::UnderWay => false,
         Note::Committed => {
@@ -208,10 +213,11 @@ fn stops_short(sees: &Sees<'_>, watch: &Watch<'_>) -> Option<String> {
 }
 
 /// When a heartbeat is due: all that are part of the handoff hear one.
-fn beats(world: &World, watch: &Watch<'_>) -> Option<String> {
+fn beats(model: &Model, watch: &Observer<'_>) -> Option<String> {
     let is_missed = |peer: &Peer| {
-        let link = |link: &Link| link.end == End::Supervisor(*peer) && link.supervisor_open && link.acked;
-        world.links.iter().any(link) && !watch.said.contains(&(*peer, "Heartbeat"))
+        let link =
+            |link: &ModelLink| link.end == ModelEnd::Supervisor(*peer) && link.supervisor_open && link.acked;
+        model.links.iter().any(link) && !watch.said.contains(&(*peer, MessageName::Heartbeat))
     };
     let peer = [Peer::Incumbent, Peer::Successor].into_iter().find(is_missed)?;
     Some(format!("the supervisor says no heartbeat to the {peer:?} when it is due"))
@@ -219,13 +225,13 @@ fn beats(world: &World, watch: &Watch<'_>) -> Option<String> {
 
 /// A handoff that is under way, as it can be seen from outside.
 struct Sees<'a> {
-    world: &'a World,
+    model: &'a Model,
     supervisor: &'a ModelSupervisor,
 }
 
 impl Sees<'_> {
-    fn link(&self, peer: Peer, is: impl Fn(&Link) -> bool) -> bool {
-        self.world.links.iter().any(|link| link.end == End::Supervisor(peer) && is(link))
+    fn link(&self, peer: Peer, is: impl Fn(&ModelLink) -> bool) -> bool {
+        self.model.links.iter().any(|link| link.end == ModelEnd::Supervisor(peer) && is(link))
     }
 
     fn pid(&self, peer: Peer) -> Option<u32> {
@@ -235,13 +241,13 @@ impl Sees<'_> {
         }
     }
 
-    fn said(&self, to: Peer, names: &[&str]) -> bool {
+    fn said(&self, to: Peer, names: &[MessageName]) -> bool {
         self.link(to, |link| link.said.is_some_and(|said| names.contains(&said)))
     }
 
     /// It has given the successor up, or turned to the incumbent again.
     fn gone_back(&self) -> bool {
-        self.said(Peer::Incumbent, &["ResumeAfterAbort"])
+        self.said(Peer::Incumbent, &[MessageName::ResumeAfterAbort])
             || self.successor_leaves()
             || !self.supervisor.killed.is_empty()
             || self.successor_has_ended()
@@ -249,7 +255,7 @@ impl Sees<'_> {
 
     /// It has ended, or was told to; or it was stopped, and may be taken for one that hangs.
     fn successor_leaves(&self) -> bool {
-        let leaves = |pid: u32| self.world.processes.get(&pid).is_none_or(|process| process.suspect);
+        let leaves = |pid: u32| self.model.processes.get(&pid).is_none_or(|process| process.suspect);
         self.supervisor.successor.is_some_and(leaves)
     }
 
@@ -270,7 +276,7 @@ impl Sees<'_> {
 
     /// Nobody else is left to serve, or the incumbent was asked to.
     fn depends_on_the_incumbent(&self) -> bool {
-        let asked = self.said(Peer::Incumbent, &["ResumeAfterAbort"]);
+        let asked = self.said(Peer::Incumbent, &[MessageName::ResumeAfterAbort]);
         !self.waits_for_an_end() && (asked || self.successor_has_ended())
     }
 
@@ -282,54 +288,71 @@ impl Sees<'_> {
     /// There is a successor that can be told to take over, and has not been.
     fn could_begin(&self) -> bool {
         let linked = self.link(Peer::Successor, |link| link.supervisor_open && link.acked);
-        let told = self.said(Peer::Successor, &["Begin", "Commit", "Abort", "Final"]);
+        let told = self.said(
+            Peer::Successor,
+            &[MessageName::Begin, MessageName::Commit, MessageName::Abort, MessageName::Final],
+        );
         linked && !told && !self.successor_has_ended() && self.supervisor.killed.is_empty()
     }
 
     /// Nothing is decided yet, and there is somebody to go back to.
     fn could_cancel(&self) -> bool {
-        let decided = self.said(Peer::Successor, &["Commit"]) || self.said(Peer::Incumbent, &["Retire"]);
+        let decided = self.said(Peer::Successor, &[MessageName::Commit])
+            || self.said(Peer::Incumbent, &[MessageName::Retire]);
         let linked = self.supervisor.successor.is_none()
             || self.link(Peer::Incumbent, |link| link.supervisor_open && link.acked);
         !decided && !self.gone_back() && linked && !self.supervisor.incumbent_has_ended()
     }
 
     /// Who is not well may have been given up, and then it matters no more what he says.
-    fn is_well(&self, peer: Peer, what: &str) -> bool {
+    fn is_well(&self, peer: Peer, what: MessageName) -> bool {
         let pid = self.pid(peer);
-        let lives = |pid| self.world.processes.get(&pid).is_some_and(|process| process.is_well());
-        let linked = |link: &Link| {
-            link.supervisor_open && link.daemon_open && !link.reset && (link.joined || what == "Hello")
+        let lives = |pid| self.model.processes.get(&pid).is_some_and(|process| process.is_well());
+        let linked = |link: &ModelLink| {
+            link.supervisor_open
+                && link.daemon_open
+                && !link.reset
+                && (link.joined || what == MessageName::Hello)
         };
         pid.is_none_or(lives) && (pid.is_none() || self.link(peer, linked))
     }
 
     /// Who says something for the first time is heard, unless it does not matter any more.
-    fn matters(&self, from: Peer, what: &str) -> bool {
+    fn matters(&self, from: Peer, what: MessageName) -> bool {
         let all_well = self.is_well(Peer::Incumbent, what) && self.is_well(Peer::Successor, what);
-        let elsewhere = self.said(Peer::Incumbent, &["ResumeAfterAbort"])
-            || self.said(Peer::Successor, &["Abort"])
+        let elsewhere = self.said(Peer::Incumbent, &[MessageName::ResumeAfterAbort])
+            || self.said(Peer::Successor, &[MessageName::Abort])
             || self.supervisor.late
             || self.supervisor.cancelled;
         // It was there before the incumbent's word was.
-        let ahead = self.said(Peer::Successor, &["Commit"]) || self.said(Peer::Incumbent, &["Retire"]);
-        let begun = self.said(Peer::Successor, &["Begin", "Commit", "Abort"]);
+        let ahead = self.said(Peer::Successor, &[MessageName::Commit])
+            || self.said(Peer::Incumbent, &[MessageName::Retire]);
+        let begun =
+            self.said(Peer::Successor, &[MessageName::Begin, MessageName::Commit, MessageName::Abort]);
         let ended = |pid: &u32| self.supervisor.told.contains(pid);
         let killed = self.supervisor.killed.contains(&Peer::Successor);
         let known = self.pid(from);
         match what {
-            "Ready" => {
-                let first = !self.said(Peer::Successor, &["Commit", "Abort"]);
+            MessageName::Ready => {
+                let first = !self.said(Peer::Successor, &[MessageName::Commit, MessageName::Abort]);
                 first && !killed && self.is_well(Peer::Successor, what)
             }
             // That of a stop is nobody's.
-            "SealFailed" if !self.said(Peer::Incumbent, &["SealRequest"]) => false,
+            MessageName::SealFailed if !self.said(Peer::Incumbent, &[MessageName::SealRequest]) => false,
             // It is the successor, which has the control path by now, and says so over its own link.
-            "Hello" if self.link(from, |link| Some(link.pid) != known) => false,
-            "Hello" | "Warmed" | "Drained" | "DrainFailed" | "SealComplete" | "SealFailed" | "Failed"
-            | "Serving" => all_well && !elsewhere && !(ahead && from == Peer::Incumbent),
-            "Busy" => !begun && !killed && self.supervisor.successor.is_some_and(|pid| !ended(&pid)),
-            "Resumed" => self.supervisor.successor.as_ref().is_none_or(ended),
+            MessageName::Hello if self.link(from, |link| Some(link.pid) != known) => false,
+            MessageName::Hello
+            | MessageName::Warmed
+            | MessageName::Drained
+            | MessageName::DrainFailed
+            | MessageName::SealComplete
+            | MessageName::SealFailed
+            | MessageName::Failed
+            | MessageName::Serving => all_well && !elsewhere && !(ahead && from == Peer::Incumbent),
+            MessageName::Busy => {
+                !begun && !killed && self.supervisor.successor.is_some_and(|pid| !ended(&pid))
+            }
+            MessageName::Resumed => self.supervisor.successor.as_ref().is_none_or(ended),
             _ => false,
         }
     }

@@ -1,5 +1,5 @@
-//! A supervisor on the library that does what a test says: `boss WORLD LEAKS [journal] [staged]`. Its standard input is a socket, over
-//! which come the listeners, then orders; back go outcomes. It ends with that socket.
+//! A supervisor on the library that does what a test says: `supervisor_process WORLD LEAKS [journal] [staged]`. Its standard
+//! input is a socket, over which come the listeners, then orders; back go outcomes. It ends with that socket.
 #![allow(clippy::unwrap_used, reason = "a process of a test that cannot go on should panic")]
 use std::io::{BufRead, BufReader, IoSliceMut, Write};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
@@ -15,7 +15,7 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 
 fn main() {
-    start_log("boss");
+    start_log("supervisor_process");
     let mut args = std::env::args().skip(1);
     let layout = Layout::new(args.next().unwrap());
     let leaks: u32 = args.next().unwrap().parse().unwrap();

@@ -1,21 +1,23 @@
-//! What becomes of the world when a step happens.
-use handoff::HandoffId;
+//! What becomes of the model when a step happens.
 use handoff::host::Transport;
 use handoff::machine::{
     Awaited, DaemonEvent, LinkId, LockAnswer, Op, Supervisor, Timer, incumbent, recovery, successor,
     supervisor::{self, Config, Peer},
 };
-use handoff::message::Message;
+use handoff::message::{Message, MessageName};
 use handoff::time::Time;
+use handoff::{HandoffId, HostError};
 
-use super::faults::Faults;
-use super::host::Host;
-use super::steps::{Fault, Step};
-use super::watch::Watch;
-use super::{Daemon, End, LIVENESS, Life, Link, ModelSupervisor, SECOND, STRAY, World, id, is_stray};
+use super::host::ModelHost;
 use crate::checks::daemon::one_writes;
 use crate::explore::checks;
 use crate::explore::checks::obligations::{self, daemon::DaemonObligations};
+use crate::explore::model::faults::FaultBudget;
+use crate::explore::model::steps::{ModelFault, ModelStep};
+use crate::explore::model::watch::Observer;
+use crate::explore::model::{
+    DaemonMachine, LIVENESS, Life, Model, ModelEnd, ModelLink, ModelSupervisor, SECOND, id, is_stray,
+};
 use crate::mutation::mutant::drive;
 use crate::process::AnyHook;
 
@@ -31,37 +33,37 @@ type Input = DaemonEvent<Ran>;
 /// A step that was taken, and in which of its gaps the process that acts died.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Move {
-    pub step: Step,
+    pub step: ModelStep,
     pub dies: Option<u8>,
 }
 
 impl Move {
-    pub(crate) fn happen(&self, world: &mut World, watch: &mut Watch<'_>) {
+    pub(crate) fn happen(&self, model: &mut Model, watch: &mut Observer<'_>) {
         match self.dies {
-            None => world.apply(&self.step, watch),
-            Some(n) => world.apply_and_die(&self.step, n.into(), watch),
+            None => model.apply(&self.step, watch),
+            Some(n) => model.apply_and_die(&self.step, n.into(), watch),
         }
     }
 }
 
-impl World {
-    /// What becomes of the world: the one in which whoever acts lives, then one for every gap in which it dies.
-    pub(crate) fn after(&self, step: &Step, watch: &mut Watch<'_>) -> (World, Vec<World>) {
+impl Model {
+    /// What becomes of the model: the one in which whoever acts lives, then one for every gap in which it dies.
+    pub(crate) fn after(&self, step: &ModelStep, watch: &mut Observer<'_>) -> (Model, Vec<Model>) {
         let mut lived = self.clone();
         lived.apply(step, watch);
         let mut died = Vec::new();
         if self.faults.crashes > 0 {
             for n in 0..watch.gaps.len() {
-                let mut world = self.clone();
-                world.apply_and_die(step, n, &mut Watch::of(watch.meddling.mutation()));
-                died.push(world);
+                let mut model = self.clone();
+                model.apply_and_die(step, n, &mut Observer::of(watch.meddling.mutation()));
+                died.push(model);
             }
         }
         (lived, died)
     }
 
     /// Lets `step` happen.
-    pub(crate) fn apply(&mut self, step: &Step, watch: &mut Watch<'_>) {
+    pub(crate) fn apply(&mut self, step: &ModelStep, watch: &mut Observer<'_>) {
         watch.clear();
         self.apply_step(step, watch);
         self.violated(watch.is_endless().then(|| "a turn has no end".into()));
@@ -71,61 +73,63 @@ impl World {
     }
 
     /// Lets `step` happen, but that the process that acts dies in the `n`-th gap that it passes.
-    pub(crate) fn apply_and_die(&mut self, step: &Step, n: usize, watch: &mut Watch<'_>) {
+    pub(crate) fn apply_and_die(&mut self, step: &ModelStep, n: usize, watch: &mut Observer<'_>) {
         self.fault(|faults| &mut faults.crashes);
         watch.crash = Some(n);
         self.apply(step, watch);
     }
 
-    fn apply_step(&mut self, step: &Step, watch: &mut Watch<'_>) {
+    fn apply_step(&mut self, step: &ModelStep, watch: &mut Observer<'_>) {
         match *step {
-            Step::Recover
-            | Step::TellRecovery(_)
-            | Step::Refused(_)
-            | Step::RecoveryComplete
-            | Step::RecoveryTimer(_)
-            | Step::ContinueRecovery => self.apply_to_recovery(step, watch),
-            Step::Accept(i) | Step::Down(i) | Step::DownClosed(i) => self.daemon_reads_from(i, step, watch),
-            Step::Up(i) => self.supervisor_reads(i, watch),
-            Step::UpClosed(i) => self.supervisor_reads_end(i, watch),
-            Step::Handoff => self.start(true, watch),
-            Step::ColdStart => self.start(false, watch),
-            Step::Connect => self.connect(watch),
-            Step::Begin(pid) => {
-                self.processes.get_mut(&pid).into_iter().for_each(|process| process.begun = true);
+            ModelStep::Recover
+            | ModelStep::TellRecovery(_)
+            | ModelStep::Refused(_)
+            | ModelStep::RecoveryComplete
+            | ModelStep::RecoveryTimer(_)
+            | ModelStep::ContinueRecovery => self.apply_to_recovery(step, watch),
+            ModelStep::Accept(i) | ModelStep::Down(i) | ModelStep::DownClosed(i) => {
+                self.daemon_reads_from(i, step, watch)
+            }
+            ModelStep::Up(i) => self.supervisor_reads(i, watch),
+            ModelStep::UpClosed(i) => self.supervisor_reads_end(i, watch),
+            ModelStep::Handoff => self.start(true, watch),
+            ModelStep::ColdStart => self.start(false, watch),
+            ModelStep::Connect => self.connect(watch),
+            ModelStep::Begin(pid) => {
+                self.processes.get_mut(&pid).into_iter().for_each(|process| process.has_started = true);
                 self.daemon(pid, Input::Start, watch);
             }
-            Step::Hook(pid) => self.finish_hook(pid, Ok(true), watch),
-            Step::Complete(pid) => self.complete(pid, true, watch),
-            Step::SupervisorComplete => self.supervisor_complete(true, watch),
-            Step::FreesLock(pid) => self.lock = self.lock.filter(|holder| *holder != pid),
-            Step::GivesUp(pid) => self.dies(pid),
-            Step::Ends(pid) => {
+            ModelStep::Hook(pid) => self.finish_hook(pid, Ok(true), watch),
+            ModelStep::Complete(pid) => self.complete(pid, true, watch),
+            ModelStep::SupervisorComplete => self.supervisor_complete(true, watch),
+            ModelStep::FreesLock(pid) => self.lock = self.lock.filter(|holder| *holder != pid),
+            ModelStep::GivesUp(pid) => self.dies(pid),
+            ModelStep::Ends(pid) => {
                 self.processes.remove(&pid);
             }
-            Step::TellEnded(pid) => self.tell_ended(pid, watch),
-            Step::SupervisorTimer(timer) => {
+            ModelStep::TellEnded(pid) => self.tell_ended(pid, watch),
+            ModelStep::SupervisorTimer(timer) => {
                 self.supervisor.iter_mut().for_each(|supervisor| supervisor.late |= timer == Timer::Deadline);
                 self.supervisor(supervisor::Event::Timer(timer), watch);
             }
-            Step::DaemonTimer(pid, timer) => self.daemon(pid, Input::Timer(timer), watch),
-            Step::ContinueSupervisor => {
+            ModelStep::DaemonTimer(pid, timer) => self.daemon(pid, Input::Timer(timer), watch),
+            ModelStep::ContinueSupervisor => {
                 self.supervisor.iter_mut().for_each(|supervisor| supervisor.stopped = false)
             }
-            Step::Continue(pid) => self.set_life(pid, Life::Runs),
-            Step::Fault(ref fault) => self.go_wrong(fault, watch),
+            ModelStep::Continue(pid) => self.set_life(pid, Life::Runs),
+            ModelStep::Fault(ref fault) => self.go_wrong(fault, watch),
         }
     }
 
-    fn daemon_reads_from(&mut self, i: usize, step: &Step, watch: &mut Watch<'_>) {
+    fn daemon_reads_from(&mut self, i: usize, step: &ModelStep, watch: &mut Observer<'_>) {
         let link = &mut self.links[i];
         let (pid, id) = (link.pid, link.id);
         let input = match step {
-            Step::Accept(_) => {
+            ModelStep::Accept(_) => {
                 link.accepted = true;
                 Input::Connected(id)
             }
-            Step::Down(_) => match link.down.pop_front() {
+            ModelStep::Down(_) => match link.down.pop_front() {
                 Some(message) => Input::Frame(id, message),
                 None => return,
             },
@@ -137,117 +141,104 @@ impl World {
         self.daemon(pid, input, watch);
     }
 
-    fn supervisor_reads(&mut self, i: usize, watch: &mut Watch<'_>) {
+    fn supervisor_reads(&mut self, i: usize, watch: &mut Observer<'_>) {
         let link = &mut self.links[i];
         let (end, pid) = (link.end, link.pid);
         let Some(message) = link.up.pop_front() else { return };
         match end {
-            End::Supervisor(peer) => self.supervisor_reads_frame(peer, message, watch),
-            End::Recovery => self.recovery_hears(pid, message, watch),
+            ModelEnd::Supervisor(peer) => self.supervisor_reads_frame(peer, message, watch),
+            ModelEnd::Recovery => self.recovery_hears(pid, message, watch),
         }
     }
 
-    fn supervisor_reads_end(&mut self, i: usize, watch: &mut Watch<'_>) {
+    fn supervisor_reads_end(&mut self, i: usize, watch: &mut Observer<'_>) {
         let link = &mut self.links[i];
         link.supervisor_open = false;
         let (end, pid) = (link.end, link.pid);
         match end {
-            End::Supervisor(peer) => {
+            ModelEnd::Supervisor(peer) => {
                 self.supervisor(supervisor::Event::Closed(peer, "end of file".into()), watch)
             }
-            End::Recovery => self.recovery(recovery::Event::Closed(id(pid)), watch),
+            ModelEnd::Recovery => self.recovery(recovery::Event::Closed(id(pid)), watch),
         }
     }
 
-    fn go_wrong(&mut self, fault: &Fault, watch: &mut Watch<'_>) {
+    fn go_wrong(&mut self, fault: &ModelFault, watch: &mut Observer<'_>) {
         self.fault(fault.kind());
         match *fault {
-            Fault::HookFails(pid) => self.finish_hook(pid, Err("injected".into()), watch),
-            Fault::HookUnfit(pid) => self.finish_hook(pid, Ok(false), watch),
-            Fault::HookHangs(pid) => {
+            ModelFault::HookFails(pid) => self.finish_hook(pid, Err(HostError::system("injected")), watch),
+            ModelFault::HookUnfit(pid) => self.finish_hook(pid, Ok(false), watch),
+            ModelFault::HookHangs(pid) => {
                 self.processes.get_mut(&pid).into_iter().for_each(|process| process.hung = true);
             }
-            Fault::OperationFails(pid) => self.complete(pid, false, watch),
-            Fault::SupervisorOperationFails => self.supervisor_complete(false, watch),
-            Fault::RecoveryOperationFails => self.recovery_complete(false, watch),
-            Fault::DropDown(i) => drop(self.links[i].down.pop_front()),
-            Fault::DropUp(i) => drop(self.links[i].up.pop_front()),
-            Fault::Reset(i) => self.links[i].reset(),
-            Fault::StrayDown(i) => {
+            ModelFault::OperationFails(pid) => self.complete(pid, false, watch),
+            ModelFault::SupervisorOperationFails => self.supervisor_complete(false, watch),
+            ModelFault::RecoveryOperationFails => self.recovery_complete(false, watch),
+            ModelFault::DropDown(i) => drop(self.links[i].down.pop_front()),
+            ModelFault::DropUp(i) => drop(self.links[i].up.pop_front()),
+            ModelFault::Reset(i) => self.links[i].reset(),
+            ModelFault::StrayDown(i) => {
                 let (pid, link) = (self.links[i].pid, self.links[i].id);
                 self.daemon(pid, Input::Frame(link, self.stray_down(i)), watch);
             }
-            Fault::StrayUp(i) => {
-                let End::Supervisor(peer) = self.links[i].end else { return };
+            ModelFault::StrayUp(i) => {
+                let ModelEnd::Supervisor(peer) = self.links[i].end else { return };
                 self.supervisor(supervisor::Event::Frame(peer, self.stray_up(i)), watch);
             }
-            Fault::Crash(pid) => self.dies(pid),
-            Fault::CrashSupervisor => self.supervisor_dies(),
-            Fault::CrashRecovery => self.recovery_dies(),
-            Fault::Stop(pid) => {
+            ModelFault::Crash(pid) => self.dies(pid),
+            ModelFault::CrashSupervisor => self.supervisor_dies(),
+            ModelFault::CrashRecovery => self.recovery_dies(),
+            ModelFault::Stop(pid) => {
                 self.set_life(pid, Life::Stopped);
                 self.processes.get_mut(&pid).into_iter().for_each(|process| process.suspect = true);
             }
-            Fault::StopSupervisor => {
+            ModelFault::StopSupervisor => {
                 self.supervisor.iter_mut().for_each(|supervisor| supervisor.stopped = true)
             }
-            Fault::StopRecovery => self.recovery.iter_mut().for_each(|recovery| recovery.stopped = true),
-            Fault::Late => {
+            ModelFault::StopRecovery => self.recovery.iter_mut().for_each(|recovery| recovery.stopped = true),
+            ModelFault::Late => {
                 self.supervisor.iter_mut().for_each(|supervisor| supervisor.late = true);
                 self.supervisor(supervisor::Event::Timer(Timer::Deadline), watch);
             }
-            Fault::Cancel => {
+            ModelFault::Cancel => {
                 let goes_back = !self.is_decided();
                 self.supervisor.iter_mut().for_each(|supervisor| supervisor.cancelled = goes_back);
                 self.supervisor(supervisor::Event::Cancel, watch);
             }
-            Fault::CancelRecovery => {
+            ModelFault::CancelRecovery => {
                 self.recovery(recovery::Event::Cancel, watch);
                 self.violated(
                     (!self.recovery_is_over()).then(|| "the recovery is called off, and goes on".into()),
                 );
             }
-            Fault::Speaks(pid, version) => self.speaks(pid, version),
-            Fault::SealGoesOn(pid) => self.seal_goes_on(pid, watch),
-            Fault::Signal(pid) => {
+            ModelFault::Speaks(pid, version) => self.speaks(pid, version),
+            ModelFault::SealGoesOn(pid) => self.seal_goes_on(pid, watch),
+            ModelFault::Signal(pid) => {
                 self.signalled = Some(pid);
                 self.daemon(pid, Input::Stop, watch);
             }
         }
     }
 
-    /// What would have consequences if it counted.
-    pub(crate) fn stray_down(&self, i: usize) -> Message {
-        match self.processes.get(&self.links[i].pid).map(|process| &process.daemon) {
-            Some(Daemon::Successor(_)) => Message::Abort { handoff_id: STRAY, reason: String::new() },
-            _ => Message::Retire { handoff_id: STRAY },
-        }
-    }
-
-    pub(crate) fn stray_up(&self, i: usize) -> Message {
-        match self.links[i].end {
-            End::Supervisor(Peer::Successor) => Message::Serving { handoff_id: STRAY },
-            _ => Message::Resumed { handoff_id: STRAY },
-        }
-    }
-
     /// Takes one fault from those that are left.
-    fn fault(&mut self, kind: impl Fn(&mut Faults) -> &mut u8) {
+    fn fault(&mut self, kind: impl Fn(&mut FaultBudget) -> &mut u8) {
         *kind(&mut self.faults) -= 1;
         self.supervisor.iter_mut().for_each(|supervisor| supervisor.must_commit = false);
     }
 
-    fn seal_goes_on(&mut self, pid: u32, watch: &mut Watch<'_>) {
+    fn seal_goes_on(&mut self, pid: u32, watch: &mut Observer<'_>) {
         let said = self.processes.get(&pid).and_then(|process| process.seal_progress());
         if let Some((link, message)) = said {
-            Host { world: self, pid, watch }.send(link, &message);
+            ModelHost { model: self, pid, watch }.send(link, &message);
         }
     }
 
     /// The supervisor has told its successor to serve, or the incumbent to leave, or is about to; or the successor is the only one
     /// left.
     fn is_decided(&self) -> bool {
-        let decides = |link: &Link| matches!(link.said, Some("Commit" | "Retire" | "Final"));
+        let decides = |link: &ModelLink| {
+            matches!(link.said, Some(MessageName::Commit | MessageName::Retire | MessageName::Final))
+        };
         let note = supervisor::Awaited::Persist(supervisor::Note::Committed);
         let decided = |supervisor: &ModelSupervisor| {
             supervisor.pending.contains(&note)
@@ -266,7 +257,7 @@ impl World {
     }
 
     /// A new supervisor, which knows nothing of those before it.
-    fn start(&mut self, replace: bool, watch: &mut Watch<'_>) {
+    fn start(&mut self, replace: bool, watch: &mut Observer<'_>) {
         self.recovery = None;
         let must_commit = replace && checks::one_serves(self) && self.links.is_empty() && !self.has_alien();
         self.handoffs -= u8::from(replace);
@@ -301,37 +292,39 @@ impl World {
     }
 
     /// Connecting to a process that is stopped succeeds. The incumbent is whoever was there at first.
-    fn connect(&mut self, watch: &mut Watch<'_>) {
+    fn connect(&mut self, watch: &mut Observer<'_>) {
         let there = self.path.filter(|pid| self.listens(*pid));
         let Some(supervisor) = &mut self.supervisor else { return };
         supervisor.wants_connect = false;
         match there {
             Some(pid) => {
                 supervisor.incumbent.get_or_insert(pid);
-                self.link(End::Supervisor(Peer::Incumbent), pid);
+                self.link(ModelEnd::Supervisor(Peer::Incumbent), pid);
             }
-            None => self.supervisor(supervisor::Event::ConnectFailed("nobody answers".into()), watch),
+            None => {
+                self.supervisor(supervisor::Event::ConnectFailed(HostError::system("nobody answers")), watch)
+            }
         }
     }
 
-    fn tell_ended(&mut self, pid: u32, watch: &mut Watch<'_>) {
+    fn tell_ended(&mut self, pid: u32, watch: &mut Observer<'_>) {
         let Some(supervisor) = &mut self.supervisor else { return };
         supervisor.told.push(pid);
         supervisor.told.sort_unstable();
         let peer = if supervisor.incumbent == Some(pid) { Peer::Incumbent } else { Peer::Successor };
-        let its = |link: &&mut Link| link.pid == pid && link.end != End::Recovery;
+        let its = |link: &&mut ModelLink| link.pid == pid && link.end != ModelEnd::Recovery;
         self.links.iter_mut().filter(its).for_each(|link| link.supervisor_open = false);
         self.supervisor(supervisor::Event::Ended(peer, "was killed".into()), watch)
     }
 
-    fn supervisor_reads_frame(&mut self, peer: Peer, message: Message, watch: &mut Watch<'_>) {
+    fn supervisor_reads_frame(&mut self, peer: Peer, message: Message, watch: &mut Observer<'_>) {
         let failed = peer == Peer::Successor && matches!(said(&message), Message::Failed { .. });
         self.supervisor.iter_mut().for_each(|supervisor| supervisor.heard_failed |= failed);
         self.supervisor(supervisor::Event::Frame(peer, message), watch);
     }
 
     /// Lets the supervisor handle `event`.
-    fn supervisor(&mut self, event: supervisor::Event, watch: &mut Watch<'_>) {
+    fn supervisor(&mut self, event: supervisor::Event, watch: &mut Observer<'_>) {
         let Some(mut machine) = self.supervisor.as_ref().map(|supervisor| supervisor.machine.clone()) else {
             return;
         };
@@ -340,7 +333,7 @@ impl World {
         }
         let obligations = obligations::supervisor::SupervisorObligations::new(self, &event);
         let mut meddling = watch.meddling.take();
-        let mut host = Host { world: self, pid: 0, watch };
+        let mut host = ModelHost { model: self, pid: 0, watch };
         let lives = drive(&mut machine, &mut host, event, &mut meddling).is_continue();
         watch.meddling = meddling;
         match &mut self.supervisor {
@@ -351,17 +344,17 @@ impl World {
     }
 
     /// Lets a daemon handle `input`.
-    fn daemon(&mut self, pid: u32, input: Input, watch: &mut Watch<'_>) {
+    fn daemon(&mut self, pid: u32, input: Input, watch: &mut Observer<'_>) {
         let Some(mut daemon) = self.processes.get(&pid).map(|process| process.daemon.clone()) else {
             return;
         };
         let obligations = DaemonObligations::new(self, pid, &input, watch);
         if let DaemonEvent::Timer(timer) = &input {
             let stuck = match &daemon {
-                Daemon::Incumbent(machine) => {
+                DaemonMachine::Incumbent(machine) => {
                     obligations::fires_again(machine, *timer, DaemonEvent::Timer, watch)
                 }
-                Daemon::Successor(machine) => {
+                DaemonMachine::Successor(machine) => {
                     obligations::fires_again(machine, *timer, DaemonEvent::Timer, watch)
                 }
             };
@@ -376,10 +369,10 @@ impl World {
         self.hears_supervisor(pid, &input);
         self.links.iter_mut().filter(|link| Some(link.id) == joins).for_each(|link| link.joined = true);
         let mut meddling = watch.meddling.take();
-        let mut host = Host { world: self, pid, watch };
+        let mut host = ModelHost { model: self, pid, watch };
         let flow = match &mut daemon {
-            Daemon::Incumbent(machine) => drive(machine, &mut host, typed(input), &mut meddling),
-            Daemon::Successor(machine) => drive(machine, &mut host, typed(input), &mut meddling),
+            DaemonMachine::Incumbent(machine) => drive(machine, &mut host, typed(input), &mut meddling),
+            DaemonMachine::Successor(machine) => drive(machine, &mut host, typed(input), &mut meddling),
         };
         let is_promoted = daemon.promote(Time::ZERO, SECOND);
         watch.meddling = meddling;
@@ -401,10 +394,10 @@ impl World {
     /// What a process can know of its supervisor: whether it lives, and what it wants.
     fn hears_supervisor(&mut self, pid: u32, input: &Input) {
         let Some(process) = self.processes.get_mut(&pid) else { return };
-        let is_successor = matches!(process.daemon, Daemon::Successor(_));
-        let its = |link: &&Link| {
+        let is_successor = matches!(process.daemon, DaemonMachine::Successor(_));
+        let its = |link: &&ModelLink| {
             let joined = link.joined && Some(link.handoff_id) == process.handoff;
-            link.pid == pid && (joined || is_successor && link.end == End::Supervisor(Peer::Successor))
+            link.pid == pid && (joined || is_successor && link.end == ModelEnd::Supervisor(Peer::Successor))
         };
         let mut links = self.links.iter().filter(its);
         match input {
@@ -441,7 +434,7 @@ impl World {
         process.told_to_resume &= handoff.is_none() && !serves;
     }
 
-    fn finish_hook(&mut self, pid: u32, result: Result<bool, String>, watch: &mut Watch<'_>) {
+    fn finish_hook(&mut self, pid: u32, result: Result<bool, HostError>, watch: &mut Observer<'_>) {
         let Some(process) = self.processes.get_mut(&pid) else { return };
         let (op, hook) = process.hooks.remove(0);
         let good = result == Ok(true);
@@ -450,8 +443,10 @@ impl World {
         watch.left_service =
             matches!(hook, AnyHook::Incumbent(incumbent::Hook::Drain { .. } | incumbent::Hook::Seal));
         watch.obliged = match &hook {
-            AnyHook::Incumbent(incumbent::Hook::Drain { .. }) if result.is_err() => Some("DrainFailed"),
-            AnyHook::Incumbent(incumbent::Hook::Seal) if result.is_err() => Some("SealFailed"),
+            AnyHook::Incumbent(incumbent::Hook::Drain { .. }) if result.is_err() => {
+                Some(MessageName::DrainFailed)
+            }
+            AnyHook::Incumbent(incumbent::Hook::Seal) if result.is_err() => Some(MessageName::SealFailed),
             _ => None,
         };
         match &hook {
@@ -471,16 +466,16 @@ impl World {
     }
 
     /// What was put off is done, or fails.
-    fn complete(&mut self, pid: u32, good: bool, watch: &mut Watch<'_>) {
+    fn complete(&mut self, pid: u32, good: bool, watch: &mut Observer<'_>) {
         let Some(process) = self.processes.get_mut(&pid) else { return };
-        let result = if good { Ok(()) } else { Err("injected".to_string()) };
+        let result = if good { Ok(()) } else { Err(HostError::system("injected")) };
         let input = match process.pending.remove(0) {
             Awaited::Lock(op) if good => {
                 let answer = self.try_lock(pid);
                 watch.found_busy = matches!(answer, LockAnswer::Busy { .. });
                 Input::Locked(op, answer)
             }
-            Awaited::Lock(op) => Input::Locked(op, LockAnswer::Error("injected".into())),
+            Awaited::Lock(op) => Input::Locked(op, LockAnswer::Error(HostError::system("injected"))),
             Awaited::WriteRecord(op, record) => {
                 watch.left_service = true;
                 if good {
@@ -497,15 +492,18 @@ impl World {
         self.daemon(pid, input, watch)
     }
 
-    fn supervisor_complete(&mut self, good: bool, watch: &mut Watch<'_>) {
+    fn supervisor_complete(&mut self, good: bool, watch: &mut Observer<'_>) {
         let Some(supervisor) = &mut self.supervisor else { return };
         let event = match supervisor.pending.remove(0) {
             supervisor::Awaited::Spawn if good => supervisor::Event::Spawned(Ok(id(self.spawn()))),
-            supervisor::Awaited::Spawn => supervisor::Event::Spawned(Err("injected".into())),
+            supervisor::Awaited::Spawn => supervisor::Event::Spawned(Err(HostError::system("injected"))),
             supervisor::Awaited::Persist(note) => {
                 watch.persisted.push(note);
                 self.note(note, good);
-                supervisor::Event::Persisted(note, if good { Ok(()) } else { Err("injected".into()) })
+                supervisor::Event::Persisted(
+                    note,
+                    if good { Ok(()) } else { Err(HostError::system("injected")) },
+                )
             }
             supervisor::Awaited::Finish(_) => return,
         };

@@ -1,7 +1,7 @@
-//! A process that makes the system calls it is told to make, one a line: `puppet STRINGS NUMBER DIR`.
+//! A process that makes the system calls it is told to make, one a line: `worker COMMANDS NUMBER DIR`.
 //!
-//! It connects to the Unix socket `STRINGS`, says its number and pid, and then answers each line with one. What production
-//! does itself (the lock, the control socket, frames, listening) is done by production's code. When its strings are cut it
+//! It connects to the Unix socket `COMMANDS`, says its number and pid, and then answers each line with one. What production
+//! does itself (the lock, the control socket, frames, listening) is done by production's code. When its commands are cut it
 //! exits.
 #![allow(clippy::unwrap_used, reason = "a process of a test that cannot go on should panic")]
 use std::io::{BufRead, BufReader, ErrorKind, IoSlice, Read, Write};
@@ -26,60 +26,60 @@ const BACKLOG: i32 = 128;
 
 fn main() {
     let args: Vec<String> = std::env::args().collect();
-    let [_, strings, number, dir] = &args[..] else { panic!("puppet STRINGS NUMBER DIR") };
+    let [_, commands, number, dir] = &args[..] else { panic!("worker COMMANDS NUMBER DIR") };
     // One that was stopped would not notice that whoever started it has gone.
     let _ = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL);
-    let mut puppet = Puppet {
-        strings: strings.into(),
+    let mut worker = Worker {
+        commands: commands.into(),
         dir: dir.into(),
         lock: DataDirLock::open(dir).unwrap(),
         control: None,
         links: Vec::new(),
-        door: None,
+        listener: None,
         visitors: Vec::new(),
     };
-    puppet.dance(number);
+    worker.work(number);
 }
 
-struct Puppet {
-    strings: PathBuf,
+struct Worker {
+    commands: PathBuf,
     dir: PathBuf,
     lock: DataDirLock,
     control: Option<ControlSocket>,
     links: Vec<Option<(UnixStream, Decoder)>>,
     /// The listening socket that clients know.
-    door: Option<Door>,
+    listener: Option<AnyListener>,
     visitors: Vec<Box<dyn Read>>,
 }
 
-enum Door {
+enum AnyListener {
     Unix(UnixListener),
     Tcp(TcpListener),
 }
 
-impl Puppet {
+impl Worker {
     /// Does what it is told, under `number`. A fork goes on under another.
-    fn dance(&mut self, number: &str) {
+    fn work(&mut self, number: &str) {
         let mut number = number.to_string();
         loop {
-            let mut strings = UnixStream::connect(&self.strings).unwrap();
-            writeln!(strings, "{number} {}", std::process::id()).unwrap();
-            match self.obey(strings) {
+            let mut commands = UnixStream::connect(&self.commands).unwrap();
+            writeln!(commands, "{number} {}", std::process::id()).unwrap();
+            match self.obey(commands) {
                 Some(fork) => number = fork,
                 None => std::process::exit(0),
             }
         }
     }
 
-    /// Until its strings are cut; or, in a forked child, at once: with its number.
-    fn obey(&mut self, mut strings: UnixStream) -> Option<String> {
-        let mut lines = BufReader::new(strings.try_clone().unwrap()).lines();
+    /// Until its commands are cut; or, in a forked child, at once: with its number.
+    fn obey(&mut self, mut commands: UnixStream) -> Option<String> {
+        let mut lines = BufReader::new(commands.try_clone().unwrap()).lines();
         while let Some(Ok(line)) = lines.next() {
             let words: Vec<&str> = line.split(' ').collect();
             if let ["fork", number] = words[..] {
                 assert!(self.control.is_none(), "a fork would hold its parent's control socket");
                 match fork_alone().unwrap() {
-                    Some(pid) => writeln!(strings, "{pid}").unwrap(),
+                    Some(pid) => writeln!(commands, "{pid}").unwrap(),
                     None => {
                         (self.links, self.visitors) = (Vec::new(), Vec::new());
                         return Some(number.into());
@@ -88,7 +88,7 @@ impl Puppet {
                 continue;
             }
             let answer = self.act(&words);
-            writeln!(strings, "{answer}").unwrap();
+            writeln!(commands, "{answer}").unwrap();
         }
         None
     }
@@ -107,7 +107,7 @@ impl Puppet {
             ["connect", to] => self.connect(to),
             ["accept"] => self.accept(),
             ["listen", address] => self.listen(address),
-            ["close-listener"] => yes(self.door.take().is_some()),
+            ["close-listener"] => yes(self.listener.take().is_some()),
             ["answer"] => self.answer(),
             [verb, link, ref rest @ ..] => self.act_on(verb, link.parse().unwrap(), rest),
             _ => panic!("nobody knows what {words:?} is"),
@@ -127,7 +127,7 @@ impl Puppet {
             ("give-listener", []) => self.give_listener(link),
             ("receive-listener", []) => {
                 wait_readable(self.stream(link));
-                self.door = Some(Door::from(receive_descriptor(self.stream(link)).unwrap()));
+                self.listener = Some(AnyListener::from(receive_descriptor(self.stream(link)).unwrap()));
                 yes(true)
             }
             _ => panic!("nobody knows what {verb} is"),
@@ -136,7 +136,7 @@ impl Puppet {
 
     fn become_another(&self, number: &str) -> std::io::Error {
         let mut another = Command::new(std::env::current_exe().unwrap());
-        another.arg(&self.strings).arg(number).arg(&self.dir).exec()
+        another.arg(&self.commands).arg(number).arg(&self.dir).exec()
     }
 
     fn path(&self) -> PathBuf {
@@ -186,7 +186,7 @@ impl Puppet {
         loop {
             let (stream, decoder) = self.links[link].as_mut().unwrap();
             match decoder.next() {
-                Ok(Some(Message::Refused { error })) => return error,
+                Ok(Some(Message::Refused { error })) => return error.into(),
                 Ok(None) => {}
                 other => panic!("{other:?}"),
             }
@@ -208,20 +208,20 @@ impl Puppet {
     fn listen(&mut self, address: &str) -> String {
         let socket = handoff::unix::bind(address).unwrap();
         listen(&socket, Backlog::new(BACKLOG).unwrap()).unwrap();
-        let door = Door::from(socket);
-        let place = match &door {
-            Door::Unix(_) => address.to_string(),
-            Door::Tcp(door) => door.local_addr().unwrap().to_string(),
+        let listener = AnyListener::from(socket);
+        let place = match &listener {
+            AnyListener::Unix(_) => address.to_string(),
+            AnyListener::Tcp(listener) => listener.local_addr().unwrap().to_string(),
         };
-        self.door = Some(door);
+        self.listener = Some(listener);
         place
     }
 
     /// Waits for a client, accepts and keeps it: which one, by what it says first.
     fn answer(&mut self) -> String {
-        let door = self.door.as_ref().unwrap();
-        wait_readable(door);
-        let mut visitor = door.accept();
+        let listener = self.listener.as_ref().unwrap();
+        wait_readable(listener);
+        let mut visitor = listener.accept();
         let mut name = [0; 4];
         visitor.read_exact(&mut name).unwrap();
         self.visitors.push(visitor);
@@ -229,35 +229,35 @@ impl Puppet {
     }
 
     fn give_listener(&self, link: usize) -> String {
-        let door = [self.door.as_ref().unwrap().as_fd().as_raw_fd()];
-        let beside = [ControlMessage::ScmRights(&door)];
+        let listener = [self.listener.as_ref().unwrap().as_fd().as_raw_fd()];
+        let beside = [ControlMessage::ScmRights(&listener)];
         let stream = self.stream(link).as_raw_fd();
         yes(sendmsg::<()>(stream, &[IoSlice::new(b"x")], &beside, MsgFlags::empty(), None).is_ok())
     }
 }
 
-impl From<OwnedFd> for Door {
-    fn from(socket: OwnedFd) -> Door {
-        let mut sockets = Listeners::from_entries(vec![("door".into(), socket)]).unwrap();
-        let tcp = sockets.take_tcp("door").map(Door::Tcp);
-        tcp.unwrap_or_else(|| Door::Unix(sockets.take_unix("door").unwrap()))
+impl From<OwnedFd> for AnyListener {
+    fn from(socket: OwnedFd) -> AnyListener {
+        let mut sockets = Listeners::from_entries(vec![("listener".into(), socket)]).unwrap();
+        let tcp = sockets.take_tcp("listener").map(AnyListener::Tcp);
+        tcp.unwrap_or_else(|| AnyListener::Unix(sockets.take_unix("listener").unwrap()))
     }
 }
 
-impl Door {
+impl AnyListener {
     fn accept(&self) -> Box<dyn Read> {
         match self {
-            Door::Unix(door) => Box::new(door.accept().unwrap().0),
-            Door::Tcp(door) => Box::new(door.accept().unwrap().0),
+            AnyListener::Unix(listener) => Box::new(listener.accept().unwrap().0),
+            AnyListener::Tcp(listener) => Box::new(listener.accept().unwrap().0),
         }
     }
 }
 
-impl AsFd for Door {
+impl AsFd for AnyListener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
-            Door::Unix(door) => door.as_fd(),
-            Door::Tcp(door) => door.as_fd(),
+            AnyListener::Unix(listener) => listener.as_fd(),
+            AnyListener::Tcp(listener) => listener.as_fd(),
         }
     }
 }

@@ -2,7 +2,6 @@
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
-use handoff::ProcessId;
 use handoff::host::*;
 use handoff::machine::{
     Awaited, Cell, Exit, LinkId, LockAnswer, Op, incumbent, successor,
@@ -11,28 +10,29 @@ use handoff::machine::{
 use handoff::message::Message;
 use handoff::record::Record;
 use handoff::time::Time;
+use handoff::{HostError, ProcessId};
 
-use super::watch::Watch;
-use super::{End, World, id};
 use crate::checks::daemon;
 use crate::checks::{GivesUp, supervisor as checks};
 use crate::explore::checks as explored;
 use crate::explore::checks::obligations;
 use crate::explore::checks::obligations::supervisor::is_anothers_to_say;
-use crate::explore::report::names;
+use crate::explore::model::names;
+use crate::explore::model::watch::Observer;
+use crate::explore::model::{Model, ModelEnd, id};
 use crate::process::{AnyHook, lock_answer};
 
 /// The host of one process; pid 0 is the supervisor.
-pub(crate) struct Host<'a, 'w> {
-    pub world: &'a mut World,
+pub(crate) struct ModelHost<'a, 'w> {
+    pub model: &'a mut Model,
     pub pid: u32,
-    pub watch: &'a mut Watch<'w>,
+    pub watch: &'a mut Observer<'w>,
 }
 
-impl Host<'_, '_> {
+impl ModelHost<'_, '_> {
     /// Whom the supervisor knows as `peer`.
     fn peer(&self, peer: Peer) -> Option<u32> {
-        let supervisor = self.world.supervisor.as_ref()?;
+        let supervisor = self.model.supervisor.as_ref()?;
         match peer {
             Peer::Incumbent => supervisor.incumbent,
             Peer::Successor => supervisor.successor,
@@ -41,37 +41,37 @@ impl Host<'_, '_> {
 
     /// Results come later.
     pub(crate) fn defers(&self) -> bool {
-        self.world.faults.deferred || self.world.faults.errors > 0
+        self.model.faults.deferred || self.model.faults.errors > 0
     }
 
     fn put_off(&mut self, awaited: Awaited) {
-        if let Some(process) = self.world.processes.get_mut(&self.pid) {
+        if let Some(process) = self.model.processes.get_mut(&self.pid) {
             process.last_op = super::apply::op_of(&awaited).unwrap_or(process.last_op);
             process.pending.push(awaited);
         }
     }
 
     fn put_off_supervisor(&mut self, awaited: supervisor::Awaited) {
-        self.world.supervisor.iter_mut().for_each(|supervisor| supervisor.pending.push(awaited.clone()));
+        self.model.supervisor.iter_mut().for_each(|supervisor| supervisor.pending.push(awaited.clone()));
     }
 
     /// Looks at what the supervisor says, and notes what a daemon may take it for.
     fn note(&mut self, to: Peer, message: &Message) {
-        let world = &*self.world;
-        let wrong = world.handoff().and_then(|handoff| match message {
+        let model = &*self.model;
+        let wrong = model.handoff().and_then(|handoff| match message {
             Message::Abort { .. } | Message::Retire { .. } => {
-                checks::gives_up(world, &handoff, to, GivesUp::Says(message.name()))
+                checks::gives_up(model, &handoff, to, GivesUp::Says(message.name()))
             }
-            Message::Final { .. } => checks::finalizes(world, handoff.successor.pid?),
+            Message::Final { .. } => checks::finalizes(model, handoff.successor.pid?),
             Message::Commit { .. } => checks::commits(&handoff),
-            Message::Begin { .. } => checks::begins(world, &handoff),
-            Message::ResumeAfterAbort { .. } => checks::resumes(world, &handoff),
+            Message::Begin { .. } => checks::begins(model, &handoff),
+            Message::ResumeAfterAbort { .. } => checks::resumes(model, &handoff),
             _ => None,
         });
-        self.world.violated(wrong);
-        let successor = self.world.supervisor.as_ref().and_then(|supervisor| supervisor.successor);
+        self.model.violated(wrong);
+        let successor = self.model.supervisor.as_ref().and_then(|supervisor| supervisor.successor);
         let told = successor.filter(|_| to == Peer::Successor);
-        if let Some(process) = told.and_then(|pid| self.world.processes.get_mut(&pid)) {
+        if let Some(process) = told.and_then(|pid| self.model.processes.get_mut(&pid)) {
             process.suspect |= matches!(message, Message::Abort { .. });
             process.told_to_begin |= matches!(message, Message::Begin { .. });
             process.told_to_commit |= matches!(message, Message::Commit { .. });
@@ -80,33 +80,33 @@ impl Host<'_, '_> {
 
     fn run(&mut self, op: Op, hook: AnyHook) {
         self.watch.did(|| format!("{} begins", hook.name()));
-        self.world.violated(explored::starts(self.world, self.pid, &hook));
-        if let Some(process) = self.world.processes.get_mut(&self.pid) {
+        self.model.violated(explored::starts(self.model, self.pid, &hook));
+        if let Some(process) = self.model.processes.get_mut(&self.pid) {
             let finalizes = hook == AnyHook::Incumbent(incumbent::Hook::Finalize);
             let again = finalizes && process.finalized;
             process.finalized |= finalizes;
             process.last_op = op;
             process.hooks.push((op, hook));
-            self.world.violated(again.then(|| format!("{} finalizes again", self.pid)));
+            self.model.violated(again.then(|| format!("{} finalizes again", self.pid)));
         }
     }
 
     fn leave(&mut self, exit: Exit) {
         self.watch.did(|| format!("exits: {exit:?}"));
-        self.world.violated(daemon::leaves(self.world, self.pid, &exit));
-        if let Some(process) = self.world.processes.get_mut(&self.pid) {
+        self.model.violated(daemon::leaves(self.model, self.pid, &exit));
+        if let Some(process) = self.model.processes.get_mut(&self.pid) {
             process.exited = Some(exit);
         }
     }
 }
 
-impl Clock for Host<'_, '_> {
+impl Clock for ModelHost<'_, '_> {
     fn now(&self) -> Time {
         Time::ZERO
     }
 }
 
-impl Gaps for Host<'_, '_> {
+impl Gaps for ModelHost<'_, '_> {
     fn handles(&mut self, cell: Cell) {
         self.watch.cells.push(cell);
     }
@@ -116,21 +116,21 @@ impl Gaps for Host<'_, '_> {
     }
 }
 
-impl Transport<Peer> for Host<'_, '_> {
+impl Transport<Peer> for ModelHost<'_, '_> {
     fn send(&mut self, to: Peer, message: &Message) {
         let pid = self.peer(to).unwrap_or_default();
         self.watch.tells(|| names::daemon(pid), message);
         self.watch.said.push((to, message.name()));
         self.note(to, message);
         let mut links = self
-            .world
+            .model
             .links
             .iter_mut()
-            .filter(|link| link.end == End::Supervisor(to) && link.supervisor_open);
+            .filter(|link| link.end == ModelEnd::Supervisor(to) && link.supervisor_open);
         let name = message.name();
         let Some(link) = links.next() else {
             let wrong = format!("the supervisor says {name} to the {to:?}, to whom it has no link");
-            return self.world.violated(Some(wrong));
+            return self.model.violated(Some(wrong));
         };
         link.acked |= matches!(message, Message::HelloAck(_));
         let early = !link.acked && !matches!(message, Message::Refused { .. });
@@ -138,122 +138,123 @@ impl Transport<Peer> for Host<'_, '_> {
         if link.daemon_open && !link.reset {
             push(&mut link.down, message);
         }
-        self.world.violated(wrong.map(|wrong| format!("the supervisor: {wrong}")));
+        self.model.violated(wrong.map(|wrong| format!("the supervisor: {wrong}")));
         let wrong =
             || format!("the supervisor says {name} to the {to:?}, which is not part of its handoff yet");
-        self.world.violated(early.then(wrong));
+        self.model.violated(early.then(wrong));
     }
 
     fn close(&mut self, peer: Peer) {
-        for link in self.world.links.iter_mut().filter(|link| link.end == End::Supervisor(peer)) {
+        for link in self.model.links.iter_mut().filter(|link| link.end == ModelEnd::Supervisor(peer)) {
             link.supervisor_open = false;
         }
     }
 }
 
-impl Transport<LinkId> for Host<'_, '_> {
+impl Transport<LinkId> for ModelHost<'_, '_> {
     fn send(&mut self, to: LinkId, message: &Message) {
-        let end = self.world.links.iter().find(|link| link.id == to).map(|link| link.end);
-        self.watch.tells(|| end.map_or(names::SUPERVISOR, End::name), message);
+        let end = self.model.links.iter().find(|link| link.id == to).map(|link| link.end);
+        self.watch.tells(|| end.map_or(names::SUPERVISOR, ModelEnd::name), message);
         let name = message.name();
-        let its = |end: End| matches!(end, End::Supervisor(peer) if is_anothers_to_say(peer, name));
+        let its = |end: ModelEnd| matches!(end, ModelEnd::Supervisor(peer) if is_anothers_to_say(peer, name));
         let wrong =
             end.is_some_and(its).then(|| format!("{} says {name}, which is not its to say", self.pid));
-        self.world.violated(wrong);
-        let mut links = self.world.links.iter_mut().filter(|link| link.id == to && link.daemon_open);
+        self.model.violated(wrong);
+        let mut links = self.model.links.iter_mut().filter(|link| link.id == to && link.daemon_open);
         let Some(link) = links.next() else {
-            return self.world.violated(Some(format!("{} speaks into a link that is closed", self.pid)));
+            return self.model.violated(Some(format!("{} speaks into a link that is closed", self.pid)));
         };
         // Whoever hears it may want the lock.
         let early = matches!(message, Message::SealComplete { .. } | Message::Failed { .. })
-            && self.world.lock == Some(self.pid);
+            && self.model.lock == Some(self.pid);
         self.watch.sent.push((to, message.name()));
         link.joined &= !matches!(message, Message::Busy | Message::Refused { .. });
         if link.supervisor_open && !link.reset {
             push(&mut link.up, message);
         }
-        let process = self.world.processes.get_mut(&self.pid);
+        let process = self.model.processes.get_mut(&self.pid);
         let finalized = process.as_ref().is_some_and(|process| process.finalized);
         let waits = matches!(message, Message::StandingReport { awaits_final: Some(_), .. });
         let wrong =
             process.and_then(|process| obligations::says(&mut process.said, &mut link.answered, message));
-        self.world.violated(wrong.map(|wrong| format!("{}: {wrong}", self.pid)));
-        self.world.violated(early.then(|| format!("{} says {name}, and has the lock", self.pid)));
+        self.model.violated(wrong.map(|wrong| format!("{}: {wrong}", self.pid)));
+        self.model.violated(early.then(|| format!("{} says {name}, and has the lock", self.pid)));
         let forgets = || format!("{} waits to hear that its predecessor has ended, and was told", self.pid);
-        self.world.violated((waits && finalized).then(forgets));
+        self.model.violated((waits && finalized).then(forgets));
     }
 
     fn close(&mut self, link: LinkId) {
         self.watch.closed.push(link);
-        for link in self.world.links.iter_mut().filter(|l| l.id == link) {
+        for link in self.model.links.iter_mut().filter(|l| l.id == link) {
             link.daemon_open = false;
         }
     }
 }
 
-impl Process for Host<'_, '_> {
+impl Processes for ModelHost<'_, '_> {
     fn connect(&mut self) {
         self.watch.did(|| "connects".into());
-        let mut links = self.world.links.iter().filter(|link| link.end == End::Supervisor(Peer::Incumbent));
+        let mut links =
+            self.model.links.iter().filter(|link| link.end == ModelEnd::Supervisor(Peer::Incumbent));
         let again = links.any(|link| link.supervisor_open);
         let wrong = || "the supervisor connects to the incumbent, and has a link to it".into();
-        self.world.violated(again.then(wrong));
-        self.world.supervisor.iter_mut().for_each(|supervisor| supervisor.wants_connect = true);
+        self.model.violated(again.then(wrong));
+        self.model.supervisor.iter_mut().for_each(|supervisor| supervisor.wants_connect = true);
     }
 
-    fn spawn(&mut self) -> Option<Result<ProcessId, String>> {
-        self.watch.did(|| format!("spawns D{}", self.world.next_pid));
+    fn spawn(&mut self) -> Option<Result<ProcessId, HostError>> {
+        self.watch.did(|| format!("spawns D{}", self.model.next_pid));
         if self.defers() {
             self.put_off_supervisor(supervisor::Awaited::Spawn);
             return None;
         }
-        Some(Ok(id(self.world.spawn())))
+        Some(Ok(id(self.model.spawn())))
     }
 
     fn kill(&mut self, peer: Peer) {
         self.watch.did(|| format!("kills the {}", format!("{peer:?}").to_lowercase()));
-        if let Some(pid) = self.peer(peer).filter(|pid| self.world.processes.contains_key(pid)) {
-            let world = &*self.world;
-            let handoff = world.handoff();
-            let wrong = handoff.and_then(|handoff| checks::gives_up(world, &handoff, peer, GivesUp::Kills));
-            self.world.violated(wrong);
-            self.world.supervisor.iter_mut().for_each(|supervisor| supervisor.killed.push(peer));
-            self.world.dies(pid);
+        if let Some(pid) = self.peer(peer).filter(|pid| self.model.processes.contains_key(pid)) {
+            let model = &*self.model;
+            let handoff = model.handoff();
+            let wrong = handoff.and_then(|handoff| checks::gives_up(model, &handoff, peer, GivesUp::Kills));
+            self.model.violated(wrong);
+            self.model.supervisor.iter_mut().for_each(|supervisor| supervisor.killed.push(peer));
+            self.model.dies(pid);
         }
     }
 }
 
-impl Journal for Host<'_, '_> {
-    fn persist(&mut self, note: Note) -> Option<Result<(), String>> {
+impl Notes for ModelHost<'_, '_> {
+    fn persist(&mut self, note: Note) -> Option<Result<(), HostError>> {
         self.watch.did(|| format!("journal {note:?}"));
         if self.defers() {
             self.put_off_supervisor(supervisor::Awaited::Persist(note));
             return None;
         }
         self.watch.persisted.push(note);
-        self.world.note(note, true);
+        self.model.note(note, true);
         Some(Ok(()))
     }
 }
 
-impl SupervisorHost for Host<'_, '_> {
+impl SupervisorHost for ModelHost<'_, '_> {
     fn finish(&mut self, outcome: Outcome) {
         self.watch.did(|| format!("reports {:?}", outcome.verdict));
-        let handoff = self.world.handoff();
-        let wrong = handoff.and_then(|handoff| checks::reports(self.world, &handoff, &outcome));
-        self.world.violated(wrong);
-        self.world.finished(&outcome);
-        self.world.supervisor.iter_mut().for_each(|supervisor| supervisor.outcome = Some(outcome.clone()));
+        let handoff = self.model.handoff();
+        let wrong = handoff.and_then(|handoff| checks::reports(self.model, &handoff, &outcome));
+        self.model.violated(wrong);
+        self.model.finished(&outcome);
+        self.model.supervisor.iter_mut().for_each(|supervisor| supervisor.outcome = Some(outcome.clone()));
     }
 }
 
-impl Sockets for Host<'_, '_> {
+impl Sockets for ModelHost<'_, '_> {
     fn send_listeners(&mut self, to: LinkId) {
         Transport::<LinkId>::send(self, to, &Message::Listeners { names: Vec::new(), more: false });
     }
 }
 
-impl Hooks<incumbent::Hook> for Host<'_, '_> {
+impl Hooks<incumbent::Hook> for ModelHost<'_, '_> {
     fn start_hook(&mut self, op: Op, hook: incumbent::Hook) {
         self.run(op, AnyHook::Incumbent(hook));
     }
@@ -263,7 +264,7 @@ impl Hooks<incumbent::Hook> for Host<'_, '_> {
     }
 }
 
-impl Hooks<successor::Hook> for Host<'_, '_> {
+impl Hooks<successor::Hook> for ModelHost<'_, '_> {
     fn start_hook(&mut self, op: Op, hook: successor::Hook) {
         self.run(op, AnyHook::Successor(hook));
     }
@@ -273,14 +274,14 @@ impl Hooks<successor::Hook> for Host<'_, '_> {
     }
 }
 
-impl Storage for Host<'_, '_> {
+impl Storage for ModelHost<'_, '_> {
     fn lock(&mut self, op: Op) -> Option<LockAnswer> {
-        self.world.violated(explored::seizes(self.world, self.pid));
+        self.model.violated(explored::seizes(self.model, self.pid));
         if self.defers() {
             self.put_off(Awaited::Lock(op));
             return None;
         }
-        let answer = self.world.try_lock(self.pid);
+        let answer = self.model.try_lock(self.pid);
         self.watch.found_busy |= matches!(answer, LockAnswer::Busy { .. });
         self.watch.did(|| format!("lock: {}", lock_answer(&answer)));
         Some(answer)
@@ -288,29 +289,29 @@ impl Storage for Host<'_, '_> {
 
     fn unlock(&mut self) {
         self.watch.did(|| "unlocks".into());
-        self.world.violated(daemon::unlocks(self.world, self.pid));
-        self.world.lock = self.world.lock.filter(|holder| *holder != self.pid);
+        self.model.violated(daemon::unlocks(self.model, self.pid));
+        self.model.lock = self.model.lock.filter(|holder| *holder != self.pid);
     }
 
-    fn write_record(&mut self, op: Op, record: &Record) -> Option<Result<(), String>> {
-        self.world.violated(explored::records(self.world, self.pid, record));
+    fn write_record(&mut self, op: Op, record: &Record) -> Option<Result<(), HostError>> {
+        self.model.violated(explored::records(self.model, self.pid, record));
         if self.defers() {
             self.put_off(Awaited::WriteRecord(op, record.clone()));
             return None;
         }
         self.watch.did(|| format!("record {} written", record.generation));
-        self.world.write_record(self.pid, record.clone());
+        self.model.write_record(self.pid, record.clone());
         Some(Ok(()))
     }
 
-    fn take_path(&mut self, op: Op) -> Option<Result<(), String>> {
-        self.world.violated(explored::serves_by_itself(self.world, self.pid));
+    fn take_path(&mut self, op: Op) -> Option<Result<(), HostError>> {
+        self.model.violated(explored::serves_by_itself(self.model, self.pid));
         if self.defers() {
             self.put_off(Awaited::TakePath(op));
             return None;
         }
         self.watch.did(|| "takes the path".into());
-        self.world.path = Some(self.pid);
+        self.model.path = Some(self.pid);
         Some(Ok(()))
     }
 }

@@ -1,4 +1,4 @@
-//! A supervisor in a process of its own (`src/bin/boss.rs`), so that it can be killed and stopped.
+//! A supervisor in a process of its own (`src/bin/supervisor_process.rs`), so that it can be killed and stopped.
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, IoSlice, Write};
@@ -24,7 +24,7 @@ type Waiting = Arc<Mutex<BTreeMap<u64, Sender<Outcome>>>>;
 
 /// A running supervisor. Dropped, it is killed; the daemon goes on.
 #[derive(Debug)]
-pub struct Boss {
+pub struct SupervisorProcess {
     child: Mutex<Child>,
     orders: Mutex<UnixStream>,
     waiting: Waiting,
@@ -36,7 +36,7 @@ pub struct Boss {
 pub struct Pending(Receiver<Outcome>);
 
 impl Pending {
-    /// Waits for the outcome. `None` if the boss ended before it could tell.
+    /// Waits for the outcome. `None` if the supervisor ended before it could tell.
     #[track_caller]
     pub fn outcome_if_told(self) -> Option<Outcome> {
         match self.0.recv_timeout(PATIENCE) {
@@ -49,7 +49,7 @@ impl Pending {
     /// Waits for the outcome.
     #[track_caller]
     pub fn outcome(self) -> Outcome {
-        self.outcome_if_told().expect("the boss ended before it told the outcome")
+        self.outcome_if_told().expect("the supervisor ended before it told the outcome")
     }
 
     /// The outcome, if it has been told by now and was not taken before.
@@ -58,17 +58,22 @@ impl Pending {
         match self.0.try_recv() {
             Ok(outcome) => Some(outcome),
             Err(TryRecvError::Empty) => None,
-            Err(TryRecvError::Disconnected) => panic!("the boss ended before it told the outcome"),
+            Err(TryRecvError::Disconnected) => panic!("the supervisor ended before it told the outcome"),
         }
     }
 }
 
-impl Boss {
+impl SupervisorProcess {
     /// Starts one that passes on `listeners`, and has `leaks` descriptors without close-on-exec. `flags`: `journal`, `staged`.
-    pub(crate) fn start(layout: &Layout, listeners: &[OwnedFd], flags: &[&str], leaks: u32) -> Boss {
+    pub(crate) fn start(
+        layout: &Layout,
+        listeners: &[OwnedFd],
+        flags: &[&str],
+        leaks: u32,
+    ) -> SupervisorProcess {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let output = || File::options().append(true).create(true).open(layout.output()).unwrap();
-        let child = Command::new(Bin::Boss.path())
+        let child = Command::new(Bin::SupervisorProcess.path())
             .arg(layout.dir())
             .arg(leaks.to_string())
             .args(flags)
@@ -87,7 +92,7 @@ impl Boss {
         let waiting = Waiting::default();
         let (answers, told) = (BufReader::new(ours.try_clone().unwrap()), Arc::clone(&waiting));
         thread::spawn(move || hand_out(answers, &told));
-        Boss { child: child.into(), orders: ours.into(), waiting, next: AtomicU64::new(1) }
+        SupervisorProcess { child: child.into(), orders: ours.into(), waiting, next: AtomicU64::new(1) }
     }
 
     /// Its pid.
@@ -145,7 +150,7 @@ impl Boss {
     #[track_caller]
     pub fn stop(&self) {
         processes::send(self.pid(), Signal::SIGSTOP);
-        until("the boss is stopped", || processes::is_stopped(self.pid()));
+        until("the supervisor is stopped", || processes::is_stopped(self.pid()));
     }
 
     /// Lets it go on.
@@ -154,13 +159,13 @@ impl Boss {
     }
 }
 
-impl Drop for Boss {
+impl Drop for SupervisorProcess {
     fn drop(&mut self) {
         self.kill();
     }
 }
 
-/// Gives each answer to whoever waits for it, until the boss has ended.
+/// Gives each answer to whoever waits for it, until the supervisor has ended.
 fn hand_out(answers: BufReader<UnixStream>, waiting: &Waiting) {
     for line in answers.lines().map_while(Result::ok) {
         let Ok(Told { id, outcome }) = serde_json::from_str(&line) else { break };

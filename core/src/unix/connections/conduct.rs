@@ -1,0 +1,217 @@
+//! One connection as a drain sees it: what it is in the middle of, whether it may take another request, and whether it
+//! is cut. Pure: the time comes in with the calls.
+//!
+//! Invariant: only a connection that waits for its client in the middle of a request or a write is ever cut, and only
+//! after its own bound, counted from the client's last byte and from the drain's begin.
+use crate::time::{Duration, Time};
+
+/// What a drain grants each connection. All clients wait while a daemon drains, so what holds for one connection must
+/// be far below the grace of the whole drain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// How long a connection may make no progress in the middle of a request or a reply before it is cut. Progress is a
+    /// byte that came from the client or that its socket took, however long the whole takes.
+    pub stall: Duration,
+    /// How long after it was accepted a connection may still send its first request. Many clients, those of HTTP above
+    /// all, send a request again only on a connection that has worked before.
+    pub first_request: Duration,
+}
+
+impl Default for Patience {
+    /// A quarter of a second without progress, and a tenth of a second for the first request.
+    fn default() -> Patience {
+        Patience { stall: Duration::from_millis(250), first_request: Duration::from_millis(100) }
+    }
+}
+
+impl Patience {
+    /// How long to wait before looking again. No look counts for more, so that a machine that was suspended between two
+    /// looks does not cut all its clients.
+    pub(super) fn step(&self) -> Duration {
+        (self.stall / 10).clamp(Duration::from_millis(1), Duration::from_millis(25))
+    }
+}
+
+/// How many more requests a connection takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remaining {
+    /// Any number: there is no drain.
+    Any,
+    /// Those of which a byte has been received. The connection ends when they are answered.
+    Received,
+    /// The one that is being answered. It was received in part when the drain began, or with the last of its requests,
+    /// and what was received after it may be a part of a stream that never ends.
+    This,
+}
+
+/// How a connection ended in a drain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    Idle,
+    Served,
+    Cut,
+    Gone,
+}
+
+/// What to do about the next request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// A part of it is here already.
+    Begin,
+    /// Read, without waiting.
+    Read { in_drain: bool },
+    /// There is none.
+    Close,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Accepted; nothing has come yet.
+    New { accepted: Time },
+    /// Between two requests.
+    Between,
+    /// In a request: a byte of it has come, and the daemon is not done with it.
+    Request,
+}
+
+/// What a drain still allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Allowed {
+    /// A request that is found by one more read.
+    Read,
+    /// What that read has brought.
+    Received,
+    /// The request that is being answered.
+    This,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Ending {
+    allowed: Allowed,
+    /// There was a request in the drain.
+    served: bool,
+}
+
+/// A wait for the client, and how much of it has counted.
+#[derive(Clone, Copy, Debug)]
+struct Wait {
+    counted: Duration,
+    looked: Time,
+}
+
+/// A connection's state.
+#[derive(Clone, Debug)]
+pub(super) struct Conduct {
+    patience: Patience,
+    phase: Phase,
+    ending: Option<Ending>,
+    waiting: Option<Wait>,
+    gone: bool,
+    cut: bool,
+}
+
+impl Conduct {
+    /// A connection that was accepted `now`.
+    pub(super) fn new(now: Time, patience: Patience) -> Conduct {
+        let phase = Phase::New { accepted: now };
+        Conduct { patience, phase, ending: None, waiting: None, gone: false, cut: false }
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// A drain has begun. It ends the connection, now or when it has answered what it may; no resume undoes that.
+    pub(super) fn drain(&mut self, now: Time) {
+        let served = self.phase == Phase::Request;
+        self.ending.get_or_insert(Ending { allowed: Allowed::Read, served });
+        self.waiting = self.waiting.map(|_| Wait { counted: Duration::ZERO, looked: now });
+    }
+
+    pub(super) fn is_ending(&self) -> bool {
+        self.ending.is_some()
+    }
+
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut
+    }
+
+    pub(super) fn remaining(&self) -> Remaining {
+        match self.ending.map(|ending| ending.allowed) {
+            None => Remaining::Any,
+            Some(Allowed::Read | Allowed::Received) => Remaining::Received,
+            Some(Allowed::This) => Remaining::This,
+        }
+    }
+
+    /// The daemon is done with a request, or has just begun, and asks for the next one; `received` if a part of that has
+    /// been received.
+    pub(super) fn next(&mut self, received: bool) -> Next {
+        self.waiting = None;
+        let allowed = self.ending.map(|ending| ending.allowed);
+        let next = match (allowed, received) {
+            (Some(Allowed::This), _) | (Some(Allowed::Received), false) => Next::Close,
+            (None | Some(Allowed::Read | Allowed::Received), true) => Next::Begin,
+            (None | Some(Allowed::Read), false) => Next::Read { in_drain: allowed.is_some() },
+        };
+        self.phase = match (next, self.phase) {
+            (Next::Begin, _) => Phase::Request,
+            (Next::Close, _) | (Next::Read { .. }, Phase::Between | Phase::Request) => Phase::Between,
+            (Next::Read { .. }, new @ Phase::New { .. }) => new,
+        };
+        next
+    }
+
+    /// For how long a drain still waits for the first byte of a request. A connection that has had a request gets none.
+    pub(super) fn first_request_in(&self, now: Time) -> Duration {
+        match self.phase {
+            Phase::New { accepted } => self.patience.first_request.saturating_sub(now.since(accepted)),
+            Phase::Between | Phase::Request => Duration::ZERO,
+        }
+    }
+
+    /// Bytes have come.
+    pub(super) fn received(&mut self) {
+        if let Some(ending) = &mut self.ending {
+            ending.allowed = if self.phase == Phase::Request { Allowed::This } else { Allowed::Received };
+            ending.served = true;
+        }
+        self.phase = Phase::Request;
+        self.waiting = None;
+    }
+
+    /// The socket has taken bytes.
+    pub(super) fn sent(&mut self) {
+        self.waiting = None;
+    }
+
+    /// Nothing came where something must, or nothing could be sent: the connection waits for its client.
+    pub(super) fn blocked(&mut self, now: Time) {
+        self.waiting.get_or_insert(Wait { counted: Duration::ZERO, looked: now });
+    }
+
+    /// The client has gone.
+    pub(super) fn gone(&mut self) {
+        self.gone = true;
+    }
+
+    /// Counts what has passed since the last look; returns whether the connection is cut.
+    pub(super) fn look(&mut self, now: Time) -> bool {
+        if let (Some(_), Some(wait)) = (self.ending, &mut self.waiting) {
+            wait.counted += now.since(wait.looked).min(self.patience.step());
+            wait.looked = wait.looked.max(now);
+            self.cut |= wait.counted >= self.patience.stall;
+        }
+        self.cut
+    }
+
+    /// How the connection ended, if it ends now.
+    pub(super) fn way(&self) -> Way {
+        match self.ending {
+            _ if self.cut => Way::Cut,
+            _ if self.gone => Way::Gone,
+            Some(Ending { served: false, .. }) => Way::Idle,
+            Some(Ending { served: true, .. }) | None => Way::Served,
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! One connection, in the hands of the thread or the event loop that serves it.
+use std::io::{self, BufRead, ErrorKind, Read, Write};
+use std::net::Shutdown;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::task::Poll;
+
+use nix::poll::PollFlags;
+
+use crate::time::{Duration, Time};
+
+use super::ConnId;
+use super::conduct::{Next, Remaining, Way};
+use super::input::Input;
+use super::shared::{Entry, Shared};
+use super::socket::{Until, wait};
+
+/// How long a client is waited for, after its last reply, to close as well.
+pub(super) const LINGER: Duration = Duration::from_millis(500);
+
+/// An accepted connection. A thread serves it with [`next_request`](Connection::next_request), `Read`, `BufRead` and
+/// `Write`, which block; an event loop with the methods whose names begin with `poll_` and `try_`, which never do.
+///
+/// What has been received and is not consumed yet is kept here, so that the registry knows whether a request has begun:
+/// a `BufReader` of the daemon's own must not be put on top.
+///
+/// # Errors
+/// Reading and writing fail with [`ErrorKind::TimedOut`] once a drain has cut the connection because its client made no
+/// progress ([`Patience::stall`](super::Patience::stall)), and otherwise as the socket does.
+///
+/// # Drop
+/// Dropped without [`Connection::close`], the descriptor is closed at once. What the client has sent and nobody has read
+/// resets the connection then, and the reset may overtake the last reply.
+#[derive(Debug)]
+pub struct Connection {
+    id: ConnId,
+    entry: Arc<Entry>,
+    shared: Arc<Shared>,
+    input: Input,
+    end: End,
+}
+
+/// How far the connection's end has come.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Open,
+    /// The client has been sent the end of the stream, and is waited for until this.
+    Lingering(Time),
+    Over,
+}
+
+impl Connection {
+    pub(super) fn new((id, entry): (ConnId, Arc<Entry>), shared: Arc<Shared>) -> Connection {
+        Connection { id, entry, shared, input: Input::default(), end: End::Open }
+    }
+
+    /// The connection's token, which no other connection of the registry ever has.
+    pub fn id(&self) -> ConnId {
+        self.id
+    }
+
+    /// What has been received and is not consumed yet. Take it with [`BufRead::consume`].
+    pub fn buffered(&self) -> &[u8] {
+        self.input.bytes()
+    }
+
+    /// How many more requests the connection takes, the one included that is being answered. To be asked when a reply is
+    /// made, by a protocol that can say which reply is the last.
+    pub fn remaining(&self) -> Remaining {
+        self.entry.conduct().remaining()
+    }
+
+    /// Tells the registry that the last request is answered, its reply written, and waits for the next one. Returns
+    /// `true` when a part of that has been received, and `false` when the connection is to end: its client has closed
+    /// it, or the daemon drains and no further request is taken.
+    ///
+    /// # Errors
+    /// As reading.
+    pub fn next_request(&mut self) -> io::Result<bool> {
+        loop {
+            if let Poll::Ready(begun) = self.poll_request()? {
+                return Ok(begun);
+            }
+            let conduct = self.entry.conduct();
+            let until = match conduct.is_ending() {
+                true => Until::Passed(conduct.first_request_in(self.shared.now())),
+                false => Until::Stop(self.shared.stop.as_fd()),
+            };
+            drop(conduct);
+            wait(self, PollFlags::POLLIN, until)?;
+        }
+    }
+
+    /// [`next_request`](Connection::next_request) without waiting. Pending means: again when the descriptor is
+    /// readable, at once when a drain begins, and every few milliseconds as long as it lasts.
+    ///
+    /// # Errors
+    /// As reading.
+    pub fn poll_request(&mut self) -> io::Result<Poll<bool>> {
+        let next = self.entry.conduct().next(!self.input.is_empty());
+        let in_drain = match next {
+            Next::Begin => return Ok(Poll::Ready(true)),
+            Next::Close => return Ok(Poll::Ready(false)),
+            Next::Read { in_drain } => in_drain,
+        };
+        match self.receive() {
+            Ok(count) => Ok(Poll::Ready(count > 0)),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                // What came before the drain is found by one more read.
+                let over = in_drain && self.entry.conduct().first_request_in(self.shared.now()).is_zero();
+                Ok(if over { Poll::Ready(false) } else { Poll::Pending })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Receives more of a request, behind what is buffered, and returns how many bytes; 0 if the client has closed.
+    /// Blocks until something comes. The caller bounds how long a request may become.
+    ///
+    /// # Errors
+    /// As reading.
+    pub fn fill(&mut self) -> io::Result<usize> {
+        loop {
+            match self.try_fill() {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.wait_for_client(PollFlags::POLLIN)?
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// [`fill`](Connection::fill) without waiting.
+    ///
+    /// # Errors
+    /// [`ErrorKind::WouldBlock`] if nothing has come; otherwise as reading.
+    pub fn try_fill(&mut self) -> io::Result<usize> {
+        let filled = self.receive();
+        self.note_blocked(filled)
+    }
+
+    /// Sends what there is room for of `bytes`, and returns how much that was. Never blocks. In a drain, try again
+    /// every few milliseconds even if the descriptor is not called writable: the system does so only when much of the
+    /// socket's buffer is free, which a slow client takes long to get to.
+    ///
+    /// # Errors
+    /// [`ErrorKind::WouldBlock`] if there is no room; otherwise as writing.
+    pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.entry.socket.write(bytes);
+        if written.is_ok() {
+            self.entry.conduct().sent();
+        }
+        self.note_blocked(self.note_end(written))
+    }
+
+    /// Ends the connection: the client gets what was written and then the end of the stream. What it still sends is read
+    /// and thrown away until it closes too, for half a second at most. The connection counts as ended from the start.
+    pub fn close(mut self) {
+        while self.poll_close().is_pending() {
+            let End::Lingering(until) = self.end else { return };
+            let left = until.since(self.shared.now());
+            if wait(&self, PollFlags::POLLIN, Until::Passed(left)).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// [`close`](Connection::close) without waiting. Pending means: again when the descriptor is readable, and after
+    /// half a second; ready: the connection can be dropped.
+    pub fn poll_close(&mut self) -> Poll<()> {
+        if let End::Open = self.end {
+            self.finish();
+        }
+        while let End::Lingering(until) = self.end {
+            let read = self.entry.socket.read(&mut [0; 4096]);
+            let is_late = until.since(self.shared.now()).is_zero();
+            match read {
+                Ok(1..) if !is_late => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock && !is_late => return Poll::Pending,
+                Ok(_) | Err(_) => self.end_lingering(),
+            }
+        }
+        Poll::Ready(())
+    }
+
+    /// Ends the sending half, unless the client will not notice.
+    fn finish(&mut self) {
+        let way = self.entry.conduct().way();
+        let lingers = !matches!(way, Way::Cut | Way::Gone);
+        self.end = if lingers { End::Lingering(self.shared.now() + LINGER) } else { End::Over };
+        self.entry.socket.shutdown(Shutdown::Write);
+        self.shared.ended(self.id, way, lingers);
+    }
+
+    fn end_lingering(&mut self) {
+        self.end = End::Over;
+        self.shared.lingered();
+    }
+
+    /// Reads what has come.
+    fn receive(&mut self) -> io::Result<usize> {
+        let received = self.entry.socket.read(self.input.room());
+        let mut conduct = self.entry.conduct();
+        match received {
+            Ok(0) => conduct.gone(),
+            Ok(count) => {
+                self.input.received(count);
+                conduct.received();
+            }
+            Err(_) => {}
+        }
+        drop(conduct);
+        self.note_end(received)
+    }
+
+    /// Says that the connection was cut, if the socket fails because of that, and otherwise notes that the client is
+    /// gone.
+    fn note_end(&self, result: io::Result<usize>) -> io::Result<usize> {
+        let mut conduct = self.entry.conduct();
+        if conduct.is_cut() {
+            return Err(cut());
+        }
+        match &result {
+            Err(error) if error.kind() != ErrorKind::WouldBlock => conduct.gone(),
+            Ok(_) | Err(_) => {}
+        }
+        result
+    }
+
+    /// Notes that the client is waited for, if it is.
+    fn note_blocked(&self, result: io::Result<usize>) -> io::Result<usize> {
+        match &result {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.entry.conduct().blocked(self.shared.now());
+            }
+            Ok(_) | Err(_) => {}
+        }
+        result
+    }
+
+    /// Waits until the client has sent or taken something, or for a while. The caller then tries the socket.
+    fn wait_for_client(&self, flags: PollFlags) -> io::Result<()> {
+        if !self.entry.conduct().is_ending() {
+            return wait(self, flags, Until::Stop(self.shared.stop.as_fd()));
+        }
+        wait(self, flags, Until::Passed(self.shared.patience.step()))?;
+        // The drain looks, too, but only until its grace is over.
+        if self.entry.look(self.shared.now()) { Err(cut()) } else { Ok(()) }
+    }
+}
+
+fn cut() -> io::Error {
+    io::Error::new(ErrorKind::TimedOut, "cut, because its client made no progress in a drain")
+}
+
+impl AsFd for Connection {
+    /// The socket, which does not block.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.entry.socket.as_fd()
+    }
+}
+
+impl Read for Connection {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let count = self.fill_buf()?.read(bytes)?;
+        self.consume(count);
+        Ok(count)
+    }
+}
+
+impl BufRead for Connection {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.input.is_empty() {
+            self.fill()?;
+        }
+        Ok(self.input.bytes())
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.input.consume(count);
+    }
+}
+
+impl Write for &Connection {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            match self.try_write(bytes) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.wait_for_client(PollFlags::POLLOUT)?;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Does nothing: what was written has been handed to the system.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Write for Connection {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        (&*self).write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        match self.end {
+            End::Open => {
+                let way = self.entry.conduct().way();
+                self.shared.ended(self.id, way, false);
+            }
+            End::Lingering(_) => self.end_lingering(),
+            End::Over => {}
+        }
+    }
+}

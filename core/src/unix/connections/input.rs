@@ -1,0 +1,98 @@
+//! What has been received on a connection and is not consumed yet.
+
+/// What an empty buffer has room for, in bytes; doubled by each read that fills it.
+const SMALL: usize = 4 * 1024;
+/// What it grows to of itself, in bytes: a pipeline within it is received at once. A longer request makes it larger.
+const LARGE: usize = 64 * 1024;
+
+/// A buffer that keeps what a connection needs, and no more when that is over.
+#[derive(Debug, Default)]
+pub(super) struct Input {
+    bytes: Vec<u8>,
+    start: usize,
+    end: usize,
+    /// The last read has filled all the room.
+    filled: bool,
+}
+
+impl Input {
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes[self.start..self.end]
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// Forgets the first `count` bytes, or all, if there are fewer.
+    pub(super) fn consume(&mut self, count: usize) {
+        self.start = self.end.min(self.start.saturating_add(count));
+        if self.is_empty() {
+            (self.start, self.end) = (0, 0);
+            if self.bytes.len() > LARGE {
+                self.bytes = Vec::new();
+            }
+        }
+    }
+
+    /// Room for more, never empty.
+    pub(super) fn room(&mut self) -> &mut [u8] {
+        self.bytes.copy_within(self.start..self.end, 0);
+        (self.start, self.end) = (0, self.end - self.start);
+        let len = self.bytes.len();
+        if self.end == len || (self.filled && len < LARGE) {
+            self.bytes.resize((len * 2).max(SMALL), 0);
+        }
+        self.filled = false;
+        &mut self.bytes[self.end..]
+    }
+
+    /// The first `count` bytes of the room have been filled.
+    pub(super) fn received(&mut self, count: usize) {
+        self.end = self.bytes.len().min(self.end + count);
+        self.filled = self.end == self.bytes.len();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn receive(input: &mut Input, bytes: &[u8]) -> usize {
+        let room = input.room();
+        let count = room.len().min(bytes.len());
+        room[..count].copy_from_slice(&bytes[..count]);
+        input.received(count);
+        count
+    }
+
+    #[test]
+    fn what_is_not_consumed_stays_in_order() {
+        let mut input = Input::default();
+        receive(&mut input, b"one two ");
+        input.consume(4);
+        receive(&mut input, b"three");
+        assert_eq!(input.bytes(), b"two three");
+        input.consume(usize::MAX);
+        assert!(input.is_empty());
+    }
+
+    #[test]
+    fn the_buffer_grows_with_what_comes_and_a_large_one_is_not_kept() {
+        let (mut input, all) = (Input::default(), vec![b'x'; 1 << 20]);
+        let mut sizes = Vec::new();
+        for _ in 0..7 {
+            let count = receive(&mut input, &all);
+            sizes.push(count / 1024);
+            input.consume(count);
+        }
+        assert_eq!(sizes, [4, 8, 16, 32, 64, 64, 64], "KiB, where all is consumed at once");
+        let mut received = 0;
+        while received < all.len() {
+            received += receive(&mut input, &all[received..]);
+        }
+        assert_eq!(input.bytes(), all);
+        input.consume(received);
+        assert_eq!(input.bytes.capacity(), 0);
+    }
+}

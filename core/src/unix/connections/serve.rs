@@ -1,0 +1,80 @@
+//! A thread a listener, a thread a connection.
+//!
+//! Invariant: what is accepted is served. There is a thread for a connection before it is accepted.
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
+
+use crate::time::Duration;
+use crate::unix::hooks::HookResult;
+
+use super::accept;
+use super::connection::Connection;
+use super::shared::Shared;
+use super::socket::Listener;
+
+/// How long to let things be when no thread is to be had.
+const BACK_OFF: Duration = Duration::from_millis(20);
+
+/// Serves one connection.
+pub(super) type Handler = dyn Fn(&mut Connection) -> HookResult<()> + Send + Sync;
+
+/// Starts to accept on `listener`, until the registry is closed.
+pub(super) fn start(shared: Arc<Shared>, listener: Listener, handler: Arc<Handler>) -> io::Result<()> {
+    let post = Post { shared, listener, handler };
+    thread::Builder::new().name("accept".into()).spawn(move || post.run()).map(drop)
+}
+
+struct Post {
+    shared: Arc<Shared>,
+    listener: Listener,
+    handler: Arc<Handler>,
+}
+
+impl Post {
+    fn run(self) {
+        while let Some(ready) = self.spare() {
+            let connection = loop {
+                match accept(&self.shared, &self.listener) {
+                    Some(connection) => break connection,
+                    None if !self.shared.wait_for_resume() => return,
+                    None => {}
+                }
+            };
+            // The thread does nothing else than to wait for this.
+            let _ = ready.send(connection);
+        }
+    }
+
+    /// A thread that waits for its connection, and ends if it is dropped instead; `None` once the registry is closed.
+    fn spare(&self) -> Option<SyncSender<Connection>> {
+        let mut in_trouble = false;
+        while self.shared.wait_for_resume() {
+            let (hand, taken) = sync_channel::<Connection>(1);
+            let handler = self.handler.clone();
+            let started = thread::Builder::new().name("connection".into()).spawn(move || {
+                if let Ok(connection) = taken.recv() {
+                    attend(connection, &*handler);
+                }
+            });
+            match started {
+                Ok(_) => return Some(hand),
+                Err(error) if !in_trouble => {
+                    tracing::warn!(target: "handoff.connections", %error, "no thread for a connection for now");
+                }
+                Err(_) => {}
+            }
+            in_trouble = true;
+            self.shared.rest(BACK_OFF);
+        }
+        None
+    }
+}
+
+fn attend(mut connection: Connection, handler: &Handler) {
+    if let Err(error) = handler(&mut connection) {
+        tracing::debug!(target: "handoff.connections", id = %connection.id(), %error, "a connection failed");
+    }
+    connection.close();
+}

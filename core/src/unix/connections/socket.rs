@@ -1,0 +1,138 @@
+//! Listening sockets and connected ones, of TCP or Unix.
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, poll};
+
+use crate::time::Duration;
+use crate::unix::poller::round_up;
+
+/// A listening socket, of TCP or Unix. It must not block: the library and the supervisor bind such ones, and every
+/// process that shares one leaves its flags alone.
+#[derive(Debug)]
+pub struct Listener(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl From<TcpListener> for Listener {
+    fn from(listener: TcpListener) -> Listener {
+        Listener(Kind::Tcp(listener))
+    }
+}
+
+impl From<UnixListener> for Listener {
+    fn from(listener: UnixListener) -> Listener {
+        Listener(Kind::Unix(listener))
+    }
+}
+
+impl AsFd for Listener {
+    /// Readable when there is a connection to accept.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.0 {
+            Kind::Tcp(listener) => listener.as_fd(),
+            Kind::Unix(listener) => listener.as_fd(),
+        }
+    }
+}
+
+impl Listener {
+    /// Accepts a connection, which does not block and, with TCP, sends each reply as it is written.
+    pub(super) fn accept(&self) -> io::Result<Socket> {
+        match &self.0 {
+            Kind::Tcp(listener) => listener.accept().and_then(|(stream, _)| {
+                stream.set_nonblocking(true)?;
+                stream.set_nodelay(true)?;
+                Ok(Socket::Tcp(stream))
+            }),
+            Kind::Unix(listener) => listener.accept().and_then(|(stream, _)| {
+                stream.set_nonblocking(true)?;
+                Ok(Socket::Unix(stream))
+            }),
+        }
+    }
+
+    pub(super) fn blocks(&self) -> bool {
+        fcntl(self.as_fd(), FcntlArg::F_GETFL)
+            .is_ok_and(|flags| !OFlag::from_bits_retain(flags).contains(OFlag::O_NONBLOCK))
+    }
+}
+
+/// A connected socket that does not block.
+#[derive(Debug)]
+pub(super) enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Socket {
+    pub(super) fn read(&self, bytes: &mut [u8]) -> io::Result<usize> {
+        uninterrupted(|| match self {
+            Socket::Tcp(stream) => (&*stream).read(bytes),
+            Socket::Unix(stream) => (&*stream).read(bytes),
+        })
+    }
+
+    pub(super) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        uninterrupted(|| match self {
+            Socket::Tcp(stream) => (&*stream).write(bytes),
+            Socket::Unix(stream) => (&*stream).write(bytes),
+        })
+    }
+
+    pub(super) fn shutdown(&self, how: Shutdown) {
+        // It fails if the client is gone, and then there is nothing to shut down.
+        let _ = match self {
+            Socket::Tcp(stream) => stream.shutdown(how),
+            Socket::Unix(stream) => stream.shutdown(how),
+        };
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Socket::Tcp(stream) => stream.as_fd(),
+            Socket::Unix(stream) => stream.as_fd(),
+        }
+    }
+}
+
+fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+/// What a wait is for, besides the socket.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Until<'a> {
+    /// The drain.
+    Stop(BorrowedFd<'a>),
+    /// The time.
+    Passed(Duration),
+}
+
+/// Waits until `socket` is worth a look for `flags`, or for `until`; may also return for nothing.
+pub(super) fn wait(socket: &impl AsFd, flags: PollFlags, until: Until<'_>) -> io::Result<()> {
+    let socket = PollFd::new(socket.as_fd(), flags);
+    let polled = match until {
+        Until::Stop(stop) => poll(&mut [socket, PollFd::new(stop, PollFlags::POLLIN)], round_up(None)),
+        Until::Passed(time) => poll(&mut [socket], round_up(Some(time))),
+    };
+    match polled {
+        Ok(_) | Err(Errno::EINTR) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}

@@ -1,0 +1,435 @@
+//! The registry of connections on real sockets. Times that matter to a test are an hour or milliseconds, so that a slow
+//! machine changes nothing.
+#![cfg(feature = "unix")]
+#![expect(clippy::unwrap_used, reason = "tests, of which the helpers are part")]
+
+use std::fs;
+use std::io::{BufRead, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::task::Poll;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use handoff::daemon::{ConnId, Connection, Connections, Counts, Drained, HookResult, Listener, Patience};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+const HOUR: Duration = Duration::from_secs(3600);
+const INSTANT: Duration = Duration::from_millis(1);
+const GRACE: Duration = Duration::from_secs(180);
+const PATIENT: Patience = Patience { stall: HOUR, first_request: HOUR };
+/// Far more than the system keeps for a client that does not read.
+const MUCH: usize = 64 << 20;
+
+/// Answers each line: `much` with [`MUCH`] bytes, `panic` with a panic, any other with itself.
+fn answer(client: &mut Connection) -> HookResult<()> {
+    while client.next_request()? {
+        let mut line = String::new();
+        client.read_line(&mut line)?;
+        match line.as_str() {
+            "much\n" => client.write_all(&vec![b'x'; MUCH])?,
+            "panic\n" => panic!("a handler's"),
+            whole if whole.ends_with('\n') => client.write_all(whole.as_bytes())?,
+            _ => return Err("half a line".into()),
+        }
+    }
+    Ok(())
+}
+
+fn bind() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+fn serving(patience: Patience) -> (Connections, SocketAddr) {
+    let (listener, address) = bind();
+    let connections = Connections::new(patience).unwrap();
+    connections.serve(listener, answer).unwrap();
+    (connections, address)
+}
+
+fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(180);
+    while !done() {
+        assert!(Instant::now() < deadline, "still not: {what}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let client = TcpStream::connect(address).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(180))).unwrap();
+    client
+}
+
+fn ask(client: &mut (impl Read + Write), line: &str) {
+    client.write_all(line.as_bytes()).unwrap();
+    let mut reply = vec![0; line.len()];
+    client.read_exact(&mut reply).unwrap();
+    assert_eq!(reply, line.as_bytes());
+}
+
+fn idle(address: SocketAddr) -> TcpStream {
+    let mut client = connect(address);
+    ask(&mut client, "hello\n");
+    client
+}
+
+/// Waits until the daemon knows that it has answered: its client knows that first.
+fn until_idle(connections: &Connections) {
+    until("between two requests", || connections.counts() == Counts { between: 1, ..Counts::default() });
+}
+
+/// What comes until the end of the stream; anything but an end, such as a reset, fails.
+fn rest(client: &mut impl Read) -> String {
+    let mut text = String::new();
+    client.read_to_string(&mut text).unwrap();
+    text
+}
+
+/// Begins a drain on another thread, and returns when it has begun.
+fn begin_drain(connections: &Arc<Connections>) -> thread::JoinHandle<Drained> {
+    let drain = thread::spawn({
+        let connections = connections.clone();
+        move || connections.drain(GRACE)
+    });
+    until("the drain has begun", || connections.is_draining());
+    drain
+}
+
+fn drained() -> Drained {
+    Drained { accept_closed: true, ..Drained::default() }
+}
+
+#[test]
+fn a_client_that_never_reads_is_cut_and_holds_no_drain() {
+    let stall = Duration::from_millis(50);
+    let (connections, address) = serving(Patience { stall, ..PATIENT });
+    let mut client = connect(address);
+    client.write_all(b"much\n").unwrap();
+    until("the reply is on its way", || connections.counts().in_request == 1);
+    assert_eq!(connections.drain(GRACE), Drained { cut: 1, ..drained() });
+    let mut received = Vec::new();
+    // What was sent may be followed by an end or by a reset: the reply is lost either way.
+    let _ = client.read_to_end(&mut received);
+    assert!(received.len() < MUCH);
+}
+
+#[test]
+fn a_client_that_reads_slowly_gets_all_of_its_reply() {
+    let (connections, address) = serving(Patience { stall: Duration::from_secs(2), ..PATIENT });
+    let connections = Arc::new(connections);
+    let mut client = connect(address);
+    client.write_all(b"much\n").unwrap();
+    until("the reply is on its way", || connections.counts().in_request == 1);
+    let drain = begin_drain(&connections);
+    let (mut received, mut chunk) = (0, vec![0; 1 << 20]);
+    while let count @ 1.. = client.read(&mut chunk).unwrap() {
+        received += count;
+        thread::sleep(INSTANT);
+    }
+    assert_eq!((received, drain.join().unwrap()), (MUCH, Drained { served: 1, ..drained() }));
+}
+
+#[test]
+fn half_a_request_is_cut_unless_it_goes_on() {
+    let stall = Duration::from_millis(50);
+    let (connections, address) = serving(Patience { stall, ..PATIENT });
+    let mut client = connect(address);
+    client.write_all(b"hel").unwrap();
+    until("it has come", || connections.counts().in_request == 1);
+    assert_eq!(connections.drain(GRACE), Drained { cut: 1, ..drained() });
+    assert_eq!(rest(&mut client), "");
+
+    let (connections, address) = serving(PATIENT);
+    let connections = Arc::new(connections);
+    let mut client = connect(address);
+    client.write_all(b"hel").unwrap();
+    until("it has come", || connections.counts().in_request == 1);
+    let drain = begin_drain(&connections);
+    client.write_all(b"lo\nand\nmore\n").unwrap();
+    assert_eq!(rest(&mut client), "hello\n", "none that has come after it");
+    assert_eq!(drain.join().unwrap(), Drained { served: 1, ..drained() });
+}
+
+#[test]
+fn a_new_connection_is_answered_once_or_closed_after_its_bound() {
+    let (connections, address) = serving(PATIENT);
+    let connections = Arc::new(connections);
+    let mut client = connect(address);
+    until("accepted", || connections.counts().new == 1);
+    let drain = begin_drain(&connections);
+    client.write_all(b"hello\nagain\n").unwrap();
+    assert_eq!(rest(&mut client), "hello\nagain\n", "what came at once");
+    assert_eq!(drain.join().unwrap(), Drained { served: 1, ..drained() });
+
+    let (connections, address) = serving(Patience { first_request: INSTANT, ..PATIENT });
+    let mut client = connect(address);
+    until("accepted", || connections.counts().new == 1);
+    assert_eq!(connections.drain(GRACE), Drained { idle: 1, ..drained() });
+    assert_eq!(rest(&mut client), "");
+}
+
+#[test]
+fn what_queues_up_in_a_drain_is_served_after_a_resume() {
+    let (connections, address) = serving(PATIENT);
+    assert_eq!(connections.drain(GRACE), drained());
+    let mut client = connect(address);
+    client.write_all(b"hello\n").unwrap();
+    assert_eq!((connections.counts(), connections.drain(INSTANT)), (Counts::default(), drained()));
+    connections.resume();
+    let mut reply = [0; 6];
+    client.read_exact(&mut reply).unwrap();
+    until("it is between two requests", || connections.counts().between == 1);
+}
+
+#[test]
+fn the_grace_leaves_a_connection_that_ends_after_its_request() {
+    let (connections, address) = serving(PATIENT);
+    let mut client = connect(address);
+    client.write_all(b"hel").unwrap();
+    until("it has come", || connections.counts().in_request == 1);
+    assert_eq!(connections.drain(INSTANT), Drained { left: 1, ..drained() });
+    connections.resume();
+    let _idle = idle(address);
+    client.write_all(b"lo\n").unwrap();
+    assert_eq!(rest(&mut client), "hello\n");
+}
+
+#[test]
+fn a_connection_that_ends_by_itself_is_counted_as_that() {
+    let (connections, address) = serving(PATIENT);
+    let connections = Arc::new(connections);
+    let mut clients = [connect(address), connect(address)];
+    clients.iter_mut().for_each(|client| client.write_all(b"pan").unwrap());
+    until("they have come", || connections.counts().in_request == 2);
+    let drain = begin_drain(&connections);
+    let [gone, mut panics] = clients;
+    drop(gone);
+    panics.write_all(b"ic\n").unwrap();
+    assert_eq!(rest(&mut panics), "");
+    assert_eq!(drain.join().unwrap(), Drained { gone: 1, served: 1, ..drained() });
+}
+
+#[test]
+fn no_more_connections_than_the_limit_are_accepted() {
+    let (listener, address) = bind();
+    let connections = Connections::new(PATIENT).unwrap().limit(2);
+    connections.serve(listener, answer).unwrap();
+    let clients = [idle(address), idle(address)];
+    let mut third = connect(address);
+    third.write_all(b"hello\n").unwrap();
+    third.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    let waits = third.read(&mut [0]).unwrap_err().kind();
+    assert!(matches!(waits, ErrorKind::WouldBlock | ErrorKind::TimedOut), "{waits:?}");
+    drop(clients);
+    third.set_read_timeout(Some(Duration::from_secs(180))).unwrap();
+    third.read_exact(&mut [0; 6]).unwrap();
+}
+
+#[test]
+fn an_accept_of_the_daemon_s_own_ends_with_a_drain() {
+    let (listener, address) = bind();
+    let (connections, listener) = (Arc::new(Connections::new(PATIENT).unwrap()), Listener::from(listener));
+    let accepting = thread::spawn({
+        let connections = connections.clone();
+        move || {
+            let mut ids: Vec<ConnId> = Vec::new();
+            while let Some(mut connection) = connections.accept(&listener) {
+                ids.push(connection.id());
+                answer(&mut connection).unwrap();
+                connection.close();
+            }
+            ids
+        }
+    });
+    drop(idle(address));
+    let mut second = idle(address);
+    until_idle(&connections);
+    assert_eq!(connections.drain(GRACE), Drained { idle: 1, ..drained() });
+    assert_eq!(rest(&mut second), "");
+    drop(second);
+    let ids = accepting.join().unwrap();
+    assert!(ids.len() == 2 && ids[0] < ids[1], "{ids:?}");
+}
+
+#[test]
+fn a_unix_socket_is_served_as_well() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("socket");
+    let listener = UnixListener::bind(&path).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let connections = Connections::new(PATIENT).unwrap();
+    connections.serve(listener, answer).unwrap();
+    let mut client = UnixStream::connect(&path).unwrap();
+    ask(&mut client, "hello\n");
+    until_idle(&connections);
+    assert_eq!(connections.drain(GRACE), Drained { idle: 1, ..drained() });
+    assert_eq!(rest(&mut client), "");
+}
+
+/// One client of the event loop, and what it has been answered that is not sent yet.
+struct Served {
+    connection: Connection,
+    unsent: Vec<u8>,
+    closing: bool,
+}
+
+impl Served {
+    /// Does what can be done without waiting; returns whether that was all.
+    fn turn(&mut self) -> bool {
+        while !self.closing {
+            while !self.unsent.is_empty() {
+                match self.connection.try_write(&self.unsent) {
+                    Ok(count) => drop(self.unsent.drain(..count)),
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
+                    Err(_) => return true,
+                }
+            }
+            match self.request() {
+                Some(Poll::Ready(())) => {}
+                Some(Poll::Pending) => return false,
+                None => self.closing = true,
+            }
+        }
+        self.connection.poll_close().is_ready()
+    }
+
+    /// Takes one line; `None` if there won't be another.
+    fn request(&mut self) -> Option<Poll<()>> {
+        if self.connection.buffered().is_empty() || self.connection.buffered().contains(&b'\n') {
+            match self.connection.poll_request() {
+                Ok(Poll::Ready(true)) => {}
+                Ok(Poll::Pending) => return Some(Poll::Pending),
+                Ok(Poll::Ready(false)) | Err(_) => return None,
+            }
+        }
+        let Some(end) = self.connection.buffered().iter().position(|byte| *byte == b'\n') else {
+            return match self.connection.try_fill() {
+                Ok(1..) => Some(Poll::Ready(())),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => Some(Poll::Pending),
+                Ok(0) | Err(_) => None,
+            };
+        };
+        let line = self.connection.buffered()[..=end].to_vec();
+        self.unsent = if line == b"much\n" { vec![b'x'; MUCH] } else { line };
+        self.connection.consume(end + 1);
+        Some(Poll::Ready(()))
+    }
+}
+
+fn event_loop(connections: &Connections, listener: &Listener, stop: &AtomicBool) {
+    let mut served: Vec<Served> = Vec::new();
+    while !stop.load(SeqCst) {
+        let draining = connections.is_draining();
+        let mut fds: Vec<PollFd<'_>> = Vec::new();
+        if !draining {
+            fds.push(PollFd::new(listener.as_fd(), PollFlags::POLLIN));
+            fds.push(PollFd::new(connections.as_fd(), PollFlags::POLLIN));
+        }
+        for client in &served {
+            let flags = if client.unsent.is_empty() { PollFlags::POLLIN } else { PollFlags::POLLOUT };
+            fds.push(PollFd::new(client.connection.as_fd(), flags));
+        }
+        poll(&mut fds, PollTimeout::from(10_u8)).unwrap();
+        if let Some(connection) = connections.try_accept(listener).unwrap() {
+            served.push(Served { connection, unsent: Vec::new(), closing: false });
+        }
+        served.retain_mut(|client| !client.turn());
+    }
+}
+
+#[test]
+fn an_event_loop_is_drained_as_threads_are() {
+    let (listener, address) = bind();
+    let patience = Patience { stall: Duration::from_millis(200), first_request: INSTANT };
+    let (connections, listener) = (Connections::new(patience).unwrap(), Listener::from(listener));
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| event_loop(&connections, &listener, &stop));
+        let mut clients: Vec<TcpStream> = (0..20).map(|_| idle(address)).collect();
+        let (new, mut half, mut deaf) = (connect(address), connect(address), connect(address));
+        half.write_all(b"hel").unwrap();
+        deaf.write_all(b"much\n").unwrap();
+        let want = Counts { new: 1, between: 20, in_request: 2, lingering: 0 };
+        until("all have been accepted", || connections.counts() == want);
+        assert_eq!(connections.drain(GRACE), Drained { idle: 21, cut: 2, ..drained() });
+        clients.extend([new, half]);
+        clients.iter_mut().for_each(|client| assert_eq!(rest(client), ""));
+        connections.resume();
+        idle(address);
+        stop.store(true, SeqCst);
+    });
+}
+
+const WORN: &str = "CONNECTIONS_TEST_WORN";
+
+/// How many descriptors and threads this process has.
+fn held() -> (usize, usize) {
+    let count = |dir: &str| fs::read_dir(dir).unwrap().count();
+    (count("/proc/self/fd"), count("/proc/self/task"))
+}
+
+/// Not a test by itself: the next one runs it in a process of its own, where nothing else opens or starts anything.
+#[test]
+#[ignore = "run by another test as a process of its own"]
+fn worn_process() {
+    assert!(std::env::var_os(WORN).is_some(), "not by hand");
+    let before = held();
+    let (connections, address) = serving(Patience { stall: INSTANT, first_request: INSTANT });
+    for _ in 0..2 {
+        let mut clients: Vec<TcpStream> = (0..150).map(|_| idle(address)).collect();
+        clients.extend((0..50).map(|_| connect(address)));
+        clients[..20].iter_mut().for_each(|client| client.write_all(b"hel").unwrap());
+        let want = Counts { new: 50, between: 130, in_request: 20, lingering: 0 };
+        until("all have been accepted", || connections.counts() == want);
+        assert_eq!(connections.drain(GRACE), Drained { idle: 180, cut: 20, ..drained() });
+        assert_eq!(connections.counts().open(), 0);
+        clients.iter_mut().for_each(|client| assert_eq!(rest(client), ""));
+        drop(clients);
+        until("nobody lingers", || connections.counts().lingering == 0);
+        connections.resume();
+    }
+    drop(connections);
+    until("nothing is held any more", || held() == before);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn two_hundred_connections_leave_no_descriptor_and_no_thread() {
+    let mut process = Command::new(std::env::current_exe().unwrap());
+    let output =
+        process.args(["--exact", "worn_process", "--ignored", "--test-threads=1"]).env(WORN, "1").output();
+    let output = output.unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && told.contains("1 passed"), "{told}");
+}
+
+#[test]
+fn a_registry_that_is_dropped_waits_for_clients_that_linger() {
+    let (connections, address) = serving(PATIENT);
+    let mut client = idle(address);
+    until_idle(&connections);
+    assert_eq!(connections.drain(GRACE), Drained { idle: 1, ..drained() });
+    assert_eq!(connections.counts(), Counts { lingering: 1, ..Counts::default() });
+    let (began, closed) = (Instant::now(), Arc::new(AtomicBool::new(false)));
+    let closes = thread::spawn({
+        let closed = closed.clone();
+        move || {
+            thread::sleep(Duration::from_millis(50));
+            // A reset would be an error here.
+            client.write_all(b"too late\n").unwrap();
+            assert_eq!(rest(&mut client), "");
+            closed.store(true, SeqCst);
+        }
+    });
+    drop(connections);
+    assert!(closed.load(SeqCst) || began.elapsed() > Duration::from_millis(400));
+    closes.join().unwrap();
+}

@@ -1,0 +1,4 @@
+//! What becomes of the model: its machines' turns on its kernel, and what the checks say of each.
+pub(super) mod apply;
+mod host;
+pub(super) mod recover;
