@@ -13,7 +13,9 @@ pub const TEXT: usize = 2048;
 /// The longest command, in bytes: the path of a binary and its arguments, each with eight bytes for its length. A
 /// journal's slot has room for three.
 pub const COMMAND: usize = 20 * 1024;
-/// The largest number of shards: the record's slot has room for their revisions.
+/// The longest path of a directory that is kept, in bytes.
+pub const PATH: usize = 4096;
+/// The largest number of shards: the record's slot and the journal's have room for their revisions.
 pub const SHARDS: usize = 2000;
 
 /// The length of the command that executes `binary` with `args`, in the sense of [`COMMAND`].
@@ -32,9 +34,10 @@ pub(crate) fn deserialize_build_id<'de, D: Deserializer<'de>>(deserializer: D) -
 mod tests {
     use super::*;
     use crate::{
+        data::{Data, DirectoryId},
         frame::{self, Decoder},
         id::{BootId, HandoffId, InBoot, ProcessId},
-        journal::{self, Binary, Journal, Running, UnderWay},
+        journal::{self, Binary, FileIdentity, Journal, Running, UnderWay},
         message::{Capabilities, Hello, Message, PROTO_MAX, Role},
         slots,
     };
@@ -63,7 +66,13 @@ mod tests {
         };
         assert_eq!(build_id.len(), BUILD_ID);
         let handoff_id = HandoffId([1; 16]);
-        let binary = Binary { handoff_id, path: vec![b'/'; COMMAND - 8], args: Vec::new(), identity: None };
+        let binary = Binary {
+            handoff_id,
+            path: vec![b'/'; COMMAND - 8],
+            args: Vec::new(),
+            working_dir: Some(vec![b'/'; PATH]),
+            identity: Some(FileIdentity { dev: 1, ino: 1, size: 1, changed_secs: 1, changed_nanos: 1 }),
+        };
         assert_eq!(command_length(&binary.path, []), COMMAND);
         let many = Binary { path: vec![b'/'; 8], args: vec![Vec::new(); COMMAND / 8 - 2], ..binary.clone() };
         assert_eq!(command_length(&many.path, many.args.iter().map(Vec::as_slice)), COMMAND);
@@ -79,6 +88,7 @@ mod tests {
             committed: Some(binary.clone()),
             previous: Some(many),
             under_way: Some(under_way),
+            data: Data::opened(BootId::default(), Some(DirectoryId { dev: 1, ino: 1 }), &[1; SHARDS]),
             ..Journal::default()
         };
         let journal = InBoot { boot: BootId::default(), value: journal };

@@ -32,7 +32,7 @@ impl BootId {
 }
 
 /// A value that names processes, as it is kept in a file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct InBoot<T> {
     /// The boot in which it was written.
     pub boot: BootId,

@@ -3,6 +3,7 @@ use alloc::{format, vec::Vec};
 
 use serde::{Deserialize, Serialize};
 
+use crate::data::Data;
 use crate::error::{ErrorKind, HostError};
 use crate::id::{HandoffId, ProcessId};
 use crate::machine::recovery;
@@ -10,10 +11,10 @@ use crate::machine::supervisor::{Note, Verdict};
 use crate::slots::Magic;
 
 /// What a journal's file begins with. Its slots hold a [`Journal`] [in its boot](crate::id::InBoot).
-pub const MAGIC: Magic = Magic { name: *b"HOJRNL", version: 3 };
+pub const MAGIC: Magic = Magic { name: *b"HOJRNL", version: 4 };
 
-/// The size of each of its two slots, in bytes: room for the arguments of a binary.
-pub const SLOT_SIZE: usize = 64 * 1024;
+/// The size of each of its two slots, in bytes: room for the commands of three binaries and the revisions of all shards.
+pub const SLOT_SIZE: usize = 128 * 1024;
 
 /// What a supervisor knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -26,6 +27,11 @@ pub struct Journal {
     pub previous: Option<Binary>,
     /// The handoff or cold start that was not seen to come to its end, or, with `retiring`, that was last.
     pub under_way: Option<UnderWay>,
+    /// The daemon was stopped on purpose, and none was committed since: what is configured is started next, not what was
+    /// committed.
+    pub stopped: bool,
+    /// The data that were served last: a daemon that replaces nobody is held to them.
+    pub data: Data,
     /// When this was written, in milliseconds since 1970; for people only.
     pub written_at_unix_ms: u64,
 }
@@ -51,6 +57,9 @@ pub struct Binary {
     pub path: Vec<u8>,
     /// Its arguments after the zeroth, in the system's encoding.
     pub args: Vec<Vec<u8>>,
+    /// The directory that it was started in, in the system's encoding; `None` if that is not known, or longer than
+    /// [`bounds::PATH`](crate::bounds::PATH).
+    pub working_dir: Option<Vec<u8>>,
     /// The file that was started; unknown if it could not be looked at.
     pub identity: Option<FileIdentity>,
 }
@@ -96,6 +105,10 @@ pub struct Parties {
     pub successor: Option<(ProcessId, Binary)>,
     /// What the successor calls its build.
     pub successor_build: Vec<u8>,
+    /// What the incumbent has sealed: the last revision of each shard.
+    pub sealed: Option<Vec<u64>>,
+    /// What the successor has opened, once it is ready.
+    pub opened: Data,
     /// What the journal said before this handoff.
     pub before: Journal,
 }
@@ -105,6 +118,9 @@ impl Journal {
     #[must_use]
     pub fn noted(&self, note: Note, parties: &Parties) -> Journal {
         let mut journal = self.clone();
+        if let Some(sealed) = &parties.sealed {
+            journal.data = journal.data.at(sealed);
+        }
         match (note, parties.successor.clone()) {
             (Note::UnderWay, Some((successor, binary))) => {
                 let (handoff_id, incumbent, retiring) = (parties.handoff_id, parties.incumbent, false);
@@ -114,13 +130,14 @@ impl Journal {
                 let build_id = parties.successor_build.clone();
                 journal.running = Some(Running { process, build_id, is_committed: true });
                 journal.commit(binary);
+                journal.data = journal.data.updated(parties.opened.clone());
                 // The incumbent is still to leave. If it hangs instead, a later supervisor must know its name.
                 if let Some(under_way) = &mut journal.under_way {
                     under_way.retiring = true;
                 }
             }
             (Note::Over(Verdict::FellBack), _) => {
-                journal = Journal { under_way: None, ..parties.before.clone() };
+                journal = Journal { under_way: None, data: journal.data, ..parties.before.clone() };
             }
             (Note::Over(Verdict::NobodyServes), _) => {
                 journal.running = None;
@@ -137,7 +154,7 @@ impl Journal {
     /// What the journal says after a recovery; `build_id` is that of the one that serves.
     #[must_use]
     pub fn recovered(&self, found: recovery::Verdict, build_id: Vec<u8>) -> Journal {
-        let mut journal = Journal { running: None, under_way: None, ..self.clone() };
+        let mut journal = self.without_processes();
         let recovery::Verdict::Serves(process) = found else { return journal };
         let was_committed = |running: &Running| running.process == process && running.is_committed;
         let mut is_committed = self.committed.is_none() || self.running.as_ref().is_some_and(was_committed);
@@ -146,6 +163,8 @@ impl Journal {
             journal.commit(under_way.binary);
             is_committed = true;
         }
+        // It was found running: whoever stops it from now on says so.
+        journal.stopped = false;
         journal.running = Some(Running { process, build_id, is_committed });
         journal
     }
@@ -170,12 +189,25 @@ impl Journal {
 
     /// What the journal says when the daemon was stopped on purpose.
     #[must_use]
-    pub fn stopped(&self) -> Journal {
+    pub fn when_stopped(&self) -> Journal {
+        Journal { stopped: true, ..self.without_processes() }
+    }
+
+    /// What the journal says in another boot: the processes that it names have ended.
+    #[must_use]
+    pub fn without_processes(&self) -> Journal {
         Journal { running: None, under_way: None, ..self.clone() }
+    }
+
+    /// What the journal says when whatever data the next daemon opens are the right ones.
+    #[must_use]
+    pub fn accepting_data(&self) -> Journal {
+        Journal { data: Data::default(), ..self.clone() }
     }
 
     /// To start the same once more replaces nothing: what went before stays known.
     fn commit(&mut self, binary: Binary) {
+        self.stopped = false;
         if self.committed.as_ref() != Some(&binary) {
             self.previous = self.committed.replace(binary);
         }
@@ -187,7 +219,13 @@ mod tests {
     use super::*;
 
     fn binary(name: &str) -> Binary {
-        Binary { handoff_id: HandoffId([1; 16]), path: name.into(), args: Vec::new(), identity: None }
+        Binary {
+            handoff_id: HandoffId([1; 16]),
+            path: name.into(),
+            args: Vec::new(),
+            working_dir: None,
+            identity: None,
+        }
     }
 
     fn process(pid: u32) -> ProcessId {
@@ -200,6 +238,8 @@ mod tests {
             incumbent: None,
             successor: Some((process(pid), binary(name))),
             successor_build: Vec::new(),
+            sealed: None,
+            opened: Data::default(),
             before: journal.clone(),
         };
         journal.noted(Note::UnderWay, &parties)
@@ -229,6 +269,19 @@ mod tests {
         assert!(finds(&stranger, 3).allows_final().is_err(), "to find it again tells nothing new");
         let swapped = finds(&under_way(&stranger, 4, "new"), 4);
         assert_eq!(swapped.allows_final(), Ok(()), "that is the remedy");
+    }
+
+    #[test]
+    fn stopped_on_purpose_is_so_until_another_daemon_is_committed() {
+        let committed = finds(&under_way(&Journal::default(), 1, "old"), 1);
+        let nobody = committed.recovered(recovery::Verdict::NobodyServes, Vec::new());
+        assert!(!nobody.stopped, "nobody serves at the moment: what was committed is started");
+        let stopped = committed.when_stopped();
+        assert!(stopped.stopped && stopped.running.is_none());
+        assert!(under_way(&stopped, 2, "new").stopped, "it may come to nothing");
+        assert!(stopped.recovered(recovery::Verdict::NobodyServes, Vec::new()).stopped);
+        assert!(stopped.without_processes().stopped);
+        assert!(!finds(&under_way(&stopped, 2, "new"), 2).stopped);
     }
 
     #[test]

@@ -16,6 +16,7 @@ extern crate alloc;
 pub mod bounds;
 #[doc(hidden)]
 pub mod codec;
+pub mod data;
 #[doc(hidden)]
 pub mod drive;
 pub mod error;

@@ -504,6 +504,10 @@ pub(crate) fn not_behind(opened: &[u64], sealed: &[u64]) -> bool {
 
 /// The same in words, if it isn't so.
 pub(crate) fn behind(opened: &[u64], sealed: &[u64]) -> String {
-    let list = |revisions: &[u64]| revisions.iter().map(|r| format!("{r}")).collect::<Vec<_>>().join(", ");
-    format!("opened revisions [{}], behind the sealed [{}]", list(opened), list(sealed))
+    format!("opened revisions [{}], behind the sealed [{}]", listed(opened), listed(sealed))
+}
+
+/// Revisions, for people.
+pub(crate) fn listed(revisions: &[u64]) -> String {
+    revisions.iter().map(|revision| format!("{revision}")).collect::<Vec<_>>().join(", ")
 }

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic, its helpers included")]
 use std::path::Path;
 
+use handoff::data::{Data, DirectoryId};
+use handoff::id::BootId;
 use handoff::journal::{Binary, FileIdentity, Journal, Running, UnderWay};
 use handoff::message::*;
 use handoff::record::Record;
@@ -63,6 +65,7 @@ fn journal() -> Journal {
         handoff_id: ID,
         path: name.into(),
         args: vec![b"--data".to_vec(), b"/var/lib/d".to_vec()],
+        working_dir: Some(b"/".to_vec()),
         identity: Some(identity),
     };
     Journal {
@@ -76,6 +79,8 @@ fn journal() -> Journal {
             binary: binary("/usr/bin/d-next"),
             retiring: false,
         }),
+        stopped: false,
+        data: Data::opened(BootId([1; 16]), Some(DirectoryId { dev: 1, ino: 2 }), &[1, 2, 3]),
         written_at_unix_ms: 1_700_000_000_000,
     }
 }

@@ -66,6 +66,15 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Say that the data which the next daemon opens are the right ones, though they are others than were served before
+    /// or are behind them, and start it.
+    AcceptData {
+        #[command(flatten)]
+        supervisor: Target,
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
     /// Check a configuration file and show all that is wrong with it.
     Check {
         /// The configuration file.
@@ -143,6 +152,11 @@ pub(crate) fn main() -> ExitCode {
                 Answer::Detached { pid } => (Code::Ok, format!("detached: pid {pid} serves on")),
                 _ => (Code::Data, String::new()),
             })
+        }
+        Command::AcceptData { supervisor, json } => {
+            let accepted = supervisor.trigger_socket().and_then(|trigger| client::accept_data(&trigger));
+            let answer = accepted.map(|()| Answer::Accepted {});
+            show(answer, json, |_| (Code::Ok, "accepted: the daemon is started; see `status`".into()))
         }
         Command::Check { config, json } => check(&config, json),
     }

@@ -34,11 +34,23 @@ pub fn detach(trigger_socket: &Path) -> Result<u32, Failure> {
     }
 }
 
+/// Tells the supervisor at `trigger_socket` that whatever data the next daemon opens are the right ones. The daemon is
+/// started then.
+///
+/// # Errors
+/// A daemon serves, or something is under way: nothing has changed then.
+pub fn accept_data(trigger_socket: &Path) -> Result<(), Failure> {
+    match ask(trigger_socket, &Request::AcceptData {}, Some(STATUS_LIMIT))? {
+        Answer::Accepted {} => Ok(()),
+        answer => Err(unexpected(answer)),
+    }
+}
+
 /// Why it was refused, or that the answer belongs to another question.
 fn unexpected(answer: Answer) -> Failure {
     match answer {
         Answer::Error(failure) => failure,
-        Answer::Swap(_) | Answer::Status(_) | Answer::Detached { .. } => {
+        Answer::Swap(_) | Answer::Status(_) | Answer::Detached { .. } | Answer::Accepted {} => {
             Failure::new(Code::Data, "the supervisor answered something else")
         }
     }

@@ -29,6 +29,8 @@ pub enum Request {
     Status {},
     /// End the supervisor and leave the daemon serving, for whoever comes next.
     Detach {},
+    /// Whatever data the next daemon opens are the right ones: start it.
+    AcceptData {},
 }
 
 /// What the supervisor answers.
@@ -44,6 +46,8 @@ pub enum Answer {
         /// Its pid.
         pid: u32,
     },
+    /// The data are accepted, and the daemon is started.
+    Accepted {},
     /// The request was not carried out.
     Error(Failure),
 }
@@ -198,6 +202,9 @@ pub struct StatusReport {
     pub silence: Option<String>,
     /// How often the daemon had to be started again because it ended by itself.
     pub restarts: u64,
+    /// Why the last start came to nothing, while no daemon serves.
+    #[serde(default)]
+    pub failed_start: Option<String>,
     /// The last swap.
     pub last_swap: Option<LastSwap>,
     /// The last time that it had to find out who serves: at its start, and after the daemon ended by itself or a
@@ -405,6 +412,7 @@ mod tests {
             (r#"{"cmd":"swap","binary":"/bin/d"}"#, swap(Some("/bin/d"))),
             (r#"{"cmd":"status"}"#, Request::Status {}),
             (r#"{"cmd":"detach"}"#, Request::Detach {}),
+            (r#"{"cmd":"accept_data"}"#, Request::AcceptData {}),
         ];
         for (text, request) in cases {
             assert_eq!(parse_request(text.as_bytes()).unwrap(), request);

@@ -65,7 +65,7 @@ pub(crate) fn run(path: &Path) -> Result<(), Failure> {
         Failure::new(Code::CantCreate, format!("{}: {error}", config.trigger_socket.display()))
     })?;
 
-    let keeper = Keeper::new(config.keeper(), supervisor.was_serving());
+    let keeper = Keeper::new(config.keeper(), supervisor.was_stopped());
     let held = Arc::new(supervisor);
     let end = Runner {
         keeper,
@@ -80,6 +80,7 @@ pub(crate) fn run(path: &Path) -> Result<(), Failure> {
         started: Instant::now(),
         last_swap: None,
         recovery: None,
+        failed_start: None,
         config: config.clone(),
     }
     .run()?;
@@ -123,6 +124,8 @@ struct Runner {
     started: Instant,
     last_swap: Option<(Instant, SwapReport)>,
     recovery: Option<(Instant, RecoveryReport)>,
+    /// Why the last start came to nothing, while no daemon serves.
+    failed_start: Option<String>,
 }
 
 /// How the loop ended.
@@ -241,6 +244,10 @@ impl Runner {
                 Err(activity) => self.refuse(Some(reply), busy(activity)),
             },
             Request::Status {} => self.status(reply),
+            Request::AcceptData {} => reply.send(match self.accept_data() {
+                Ok(()) => Answer::Accepted {},
+                Err(failure) => Answer::Error(failure),
+            }),
             Request::Detach {} => match self.may_detach() {
                 Ok(pid) => {
                     reply.send(Answer::Detached { pid });
@@ -250,6 +257,18 @@ impl Runner {
             },
         }
         ControlFlow::Continue(())
+    }
+
+    /// Whatever data the next daemon opens are the right ones, and it is started now.
+    fn accept_data(&mut self) -> Result<(), Failure> {
+        self.keeper.is_free().map_err(busy)?;
+        if self.daemon.child().is_some() {
+            let why = "a daemon serves, and its data are the right ones: there is nothing to accept";
+            return Err(Failure::new(Code::Unavailable, why));
+        }
+        self.supervisor.accept_data()?;
+        tracing::warn!("the operator accepts whatever data the next daemon opens");
+        self.keeper.start_now(self.now()).map_err(busy)
     }
 
     /// Whether the daemon may be left to itself: its pid.
@@ -399,6 +418,7 @@ impl Runner {
                     Ok(outcome) => self.started(&call, swap, outcome),
                     Err(failure) => {
                         log_failure(&call, &failure);
+                        self.failed_start = self.daemon.child().is_none().then(|| failure.to_string());
                         let reply = swap.and_then(|swap| swap.reply);
                         reply.into_iter().for_each(|reply| reply.send(Answer::Error(failure.clone())));
                     }
@@ -422,6 +442,8 @@ impl Runner {
         if fresh.is_some() {
             self.last_swap = Some((Instant::now(), report.clone()));
         }
+        self.failed_start =
+            outcome.abort_reason.as_ref().filter(|_| self.daemon.child().is_none()).map(ToString::to_string);
         if let Some(child) = outcome.child {
             self.daemon.commit(child, binary, self.keeper.has_fallen_back());
             if let Some(fresh) = fresh {
@@ -479,6 +501,7 @@ impl Runner {
             answer: None,
             silence: None,
             restarts: self.daemon.restarts(),
+            failed_start: self.failed_start.clone(),
             last_swap,
             recovery,
         }

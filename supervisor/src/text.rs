@@ -42,6 +42,7 @@ pub(crate) fn status(report: &StatusReport) -> String {
         (None, Some(why)) => format!("says:       nothing: {why}"),
         (None, None) => "says:       nothing".into(),
     });
+    lines.extend(report.failed_start.as_ref().map(|why| format!("last start: failed: {why}")));
     lines.extend(report.last_swap.as_ref().map(last_swap));
     lines.extend(report.recovery.iter().flat_map(recovery));
     lines.join("\n")

@@ -48,7 +48,8 @@ impl Call {
         match self {
             Call::Recover(_) => Done::Recovered(recovery::Verdict::Unconfirmed, Err(failure)),
             _ if begun => {
-                Done::Started(End::Over { verdict: Verdict::Unconfirmed, journalled: false }, Err(failure))
+                let end = End::Over { verdict: Verdict::Unconfirmed, journalled: false, of_data: false };
+                Done::Started(end, Err(failure))
             }
             _ => Done::Started(End::NotBegun, Err(failure)),
         }

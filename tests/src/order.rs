@@ -187,7 +187,8 @@ impl Outcome {
             "other" => Verdict::Cancelled,
             _ => Verdict::Unconfirmed,
         };
-        End::Over { verdict, journalled: !self.warnings.iter().any(|warning| warning.contains("journal")) }
+        let journalled = !self.warnings.iter().any(|warning| warning.contains("journal"));
+        End::Over { verdict, journalled, of_data: false }
     }
 
     /// What the keeper is to know of the end of a recovery, but for the start time of the one that serves.

@@ -112,7 +112,12 @@ impl Reference {
 
     /// Runs it, and waits for nothing. Returns its pid.
     pub fn launch(&self) -> u32 {
-        let child = self.command("run").spawn().unwrap();
+        self.launch_in(Path::new("."))
+    }
+
+    /// The same, from the directory `dir`.
+    pub fn launch_in(&self, dir: &Path) -> u32 {
+        let child = self.command("run").current_dir(dir).spawn().unwrap();
         let pid = child.id();
         *self.child.lock().unwrap() = Some(child);
         pid

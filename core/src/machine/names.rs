@@ -149,6 +149,8 @@ pub enum EventName {
     Closed(Speaker),
     /// A process has ended.
     Ended(Speaker),
+    /// The successor is ready, and must not serve.
+    Unfit,
     /// The control path can't be connected to.
     ConnectFailed,
     /// A peer has connected.
@@ -191,6 +193,7 @@ impl fmt::Display for EventName {
             EventName::Message(speaker, message) => write!(f, "{speaker} {message}"),
             EventName::Closed(speaker) => write!(f, "{speaker} closed"),
             EventName::Ended(speaker) => write!(f, "{speaker} ended"),
+            EventName::Unfit => f.write_str("successor unfit"),
             EventName::ConnectFailed => f.write_str("connect failed"),
             EventName::Connected => f.write_str("connected"),
             EventName::Done(asked) => write!(f, "{asked} ok"),
@@ -228,6 +231,7 @@ impl FromStr for EventName {
         let alone = || ALONE.into_iter().find(|event| event.to_string() == text).ok_or(UnknownName);
         let Some((of, what)) = text.rsplit_once(' ') else { return alone() };
         match (of.parse(), of.parse(), what) {
+            (Ok(Speaker::Successor), _, "unfit") => Ok(EventName::Unfit),
             (Ok(speaker), _, "closed") => Ok(EventName::Closed(speaker)),
             (Ok(speaker), _, "ended") => Ok(EventName::Ended(speaker)),
             (Ok(speaker), _, message) => Ok(EventName::Message(speaker, message.parse()?)),

@@ -4,9 +4,10 @@ use core::fmt;
 
 use super::supervisor::Peer;
 use crate::{
+    data::DirectoryId,
     error::HostError,
     id::ProcessId,
-    message::{PROTO_MAX, PROTO_MIN, ProtoVersion, Role, behind},
+    message::{PROTO_MAX, PROTO_MIN, ProtoVersion, Role, behind, listed},
     text::PlainText,
 };
 
@@ -74,6 +75,27 @@ pub enum Reason {
         /// The last revision of each shard that the incumbent sealed.
         sealed: Vec<u64>,
     },
+    /// The successor has become another user than daemons run as: as an incumbent it would not be believed.
+    OtherUser {
+        /// Its effective user.
+        uid: u32,
+        /// The user that daemons run as.
+        expected: u32,
+    },
+    /// A daemon that replaces nobody has opened another data directory than the one that was served before.
+    OtherData {
+        /// The directory that it has opened.
+        opened: DirectoryId,
+        /// The directory that was served before.
+        known: DirectoryId,
+    },
+    /// A daemon that replaces nobody is behind what was served before.
+    BehindKnown {
+        /// The last revision of each shard that it has opened.
+        opened: Vec<u64>,
+        /// The last revision of each shard that is known.
+        known: Vec<u64>,
+    },
     /// The successor says that it can't: its hook failed, or its own check of what it opened.
     SuccessorFailed(PlainText),
     /// Told to serve, the successor did not for a whole deadline.
@@ -89,6 +111,17 @@ pub enum Reason {
         /// Why it seemed so.
         because: Option<Box<Reason>>,
     },
+}
+
+/// What helps where a daemon has opened other data than those that were served before.
+const MEND_DATA: &str = "let its data path lead to those data, or say that these are the right ones \
+                         (`handoff-supervisor accept-data`, `Supervisor::accept_data`)";
+
+impl Reason {
+    /// Whether a daemon that replaces nobody was refused for the data that it has opened: no binary is to blame.
+    pub fn is_of_data(&self) -> bool {
+        matches!(self, Reason::OtherData { .. } | Reason::BehindKnown { .. })
+    }
 }
 
 impl fmt::Display for Reason {
@@ -123,6 +156,23 @@ impl fmt::Display for Reason {
             }
             Reason::Unhealthy => f.write_str("the successor calls itself unhealthy"),
             Reason::Behind { opened, sealed } => f.write_str(&behind(opened, sealed)),
+            Reason::OtherUser { uid, expected } => write!(
+                f,
+                "the daemon has become uid {uid}, and nobody but uid {expected} would be believed: let the supervisor start it \
+                 as that user (`user` in its configuration, `Supervisor::with_user`)"
+            ),
+            Reason::OtherData { opened, known } => write!(
+                f,
+                "it has opened another data directory (device {}, inode {}) than the one that was served before (device {}, \
+                 inode {}): {MEND_DATA}",
+                opened.dev, opened.ino, known.dev, known.ino
+            ),
+            Reason::BehindKnown { opened, known } => write!(
+                f,
+                "it has opened revisions [{}], behind [{}], which were served before: {MEND_DATA}",
+                listed(opened),
+                listed(known)
+            ),
             Reason::SuccessorFailed(error) => write!(f, "the successor failed: {error}"),
             Reason::NotServing => f.write_str("told to, the successor did not serve"),
             Reason::ResumedByItself => f.write_str("the incumbent resumed on its own"),

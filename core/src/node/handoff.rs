@@ -4,9 +4,10 @@ use core::ops::ControlFlow;
 
 use super::{Credentials, Driver, END_AT_HAND, FLOOD, Node, NodeOn, Read};
 use crate::{
+    data::{Data, DirectoryId},
     error::HostError,
     host::{Clock, Crashed, Gaps, Notes, Processes, SupervisorHost, Transport},
-    id::{HandoffId, ProcessId},
+    id::{BootId, HandoffId, InBoot, ProcessId},
     journal::{Binary, Journal, Parties},
     machine::{
         Machine, MachineRole, Reason, StateName, Supervisor,
@@ -73,6 +74,15 @@ pub trait Os: Clock + Gaps {
 
     /// The effective user of this process.
     fn uid(&self) -> u32;
+
+    /// The effective user of the successor, if the system tells.
+    fn user(&self) -> Option<u32>;
+
+    /// The data directory whose lock the successor holds, if the system tells.
+    fn directory(&self) -> Option<DirectoryId>;
+
+    /// This boot.
+    fn boot(&self) -> BootId;
 
     /// Starts the successor, with a link to it; `replaces` says whether there is an incumbent.
     fn spawn(&mut self, replaces: bool) -> Option<Spawned>;
@@ -158,6 +168,8 @@ struct Rest {
     incumbent: Party,
     successor: Party,
     attempt: Attempt,
+    /// The machine was told that the successor is unfit: what repeats it is nothing new.
+    unfit_told: bool,
     outcome: Option<Outcome>,
     /// Until when an answer at the control path is waited for, before it is believed that nobody serves.
     doubts_until: Option<Time>,
@@ -181,6 +193,8 @@ impl Handoff {
             incumbent: None,
             successor: None,
             successor_build: Vec::new(),
+            sealed: None,
+            opened: Data::default(),
             before: before.clone(),
         };
         let rest = Rest {
@@ -189,6 +203,7 @@ impl Handoff {
             incumbent: Party::default(),
             successor: Party::default(),
             attempt: Attempt::None,
+            unfit_told: false,
             outcome: None,
             doubts_until: None,
         };
@@ -415,7 +430,10 @@ impl Rest {
         match os.read(peer) {
             Read::Nothing => None,
             Read::Message(message) => match self.admit(os, peer, &message) {
-                Ok(()) => Some(Event::Frame(peer, message)),
+                Ok(()) => Some(match self.learn(os, peer, &message) {
+                    Some(why) => Event::Unfit(why),
+                    None => Event::Frame(peer, message),
+                }),
                 Err(HostError { detail: why, .. }) => {
                     os.hang_up(peer);
                     self.party_mut(peer).linked = false;
@@ -439,6 +457,37 @@ impl Rest {
             Peer::Incumbent => self.admit_incumbent(os, hello)?,
         }
         Ok(())
+    }
+
+    /// Learns from a message, or from what a heartbeat repeats, what the data are. Why the successor must not serve: it has become a
+    /// user whom nobody would believe afterwards; or it replaces nobody, and other data were served before.
+    fn learn<O: Os>(&mut self, os: &O, peer: Peer, message: &Message) -> Option<Reason> {
+        match message {
+            Message::Heartbeat { repeats: Some(repeated), .. } => self.learn(os, peer, repeated),
+            Message::SealComplete { sealed, .. } if peer == Peer::Incumbent => {
+                self.parties.sealed = Some(sealed.last_revision_per_shard.clone());
+                None
+            }
+            Message::Ready { advertised_revision_per_shard: revisions, .. } if peer == Peer::Successor => {
+                let replaces = self.parties.incumbent.is_some();
+                // A successor has its incumbent's directory, which it has seen to itself: to look takes time, and clients wait.
+                let directory = if replaces { None } else { os.directory() };
+                self.parties.opened = Data::opened(os.boot(), directory, revisions);
+                if self.unfit_told {
+                    return None;
+                }
+                let of_data = || self.knows.data.objection(&self.parties.opened).filter(|_| !replaces);
+                let why = other_user(os).or_else(of_data);
+                self.unfit_told = why.is_some();
+                why
+            }
+            Message::Serving { .. } if peer == Peer::Successor => {
+                let found = os.directory().map(|value| InBoot { boot: os.boot(), value });
+                self.parties.opened.directory = self.parties.opened.directory.or(found);
+                None
+            }
+            _ => None,
+        }
     }
 
     fn admit_incumbent<O: Os>(&mut self, os: &mut O, hello: &Hello) -> Result<(), HostError> {
@@ -495,6 +544,13 @@ impl Rest {
         outcome.verdict = Verdict::Unconfirmed;
         outcome.reason = Some(Reason::Answered { pid: hello.pid, because });
     }
+}
+
+/// That the successor has become another user than daemons run as: as an incumbent it would not be believed.
+fn other_user<O: Os>(os: &O) -> Option<Reason> {
+    let (uid, expected) = (os.user()?, os.uid());
+    let is_believed = Credentials { uid, pid: None }.may_speak_to(expected);
+    (!is_believed).then_some(Reason::OtherUser { uid, expected })
 }
 
 /// Whether the incumbent's `Hello` comes from the process that it names, of a user that may speak here.

@@ -140,7 +140,8 @@ fn recover(file: File, path: &Path) -> Result<(JournalFile, Recovered)> {
             let (opened, aside) = set_aside(path)
                 .context(|| format!("can't set the unusable journal {} aside ({faults})", path.display()))?;
             let report = format!(
-                "the journal {} can't be used ({faults}); it was set aside as {}, and an empty one begun",
+                "the journal {} can't be used ({faults}); it was set aside as {}, and an empty one begun: if a daemon \
+                 runs, swap once, so that it is known what it was started from",
                 path.display(),
                 aside.display()
             );
@@ -222,7 +223,7 @@ pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
 
 fn unusable(path: &Path) -> String {
     format!(
-        "can't open the journal {}: its directory must exist, be writable and have 128 KiB free",
+        "can't open the journal {}: its directory must exist, be writable and have 256 KiB free",
         path.display()
     )
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use nix::errno::Errno;
 use nix::libc;
 
+use crate::data::DirectoryId;
 use crate::error::Result;
 use crate::text::PlainText;
 use crate::unix::context::Context;
@@ -237,6 +238,28 @@ pub(crate) fn holder_at(dir: &Path) -> Option<Holder> {
     holder_of(&File::options().read(true).custom_flags(flags).open(dir).ok()?)
 }
 
+/// The directory whose lock the process `pid` holds, where the system tells (`proc_pid_fdinfo(5)`): that of its lowest
+/// descriptor of a locked directory.
+pub(crate) fn directory_locked_by(pid: u32) -> Option<DirectoryId> {
+    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.filter_map(|entry| entry.ok());
+    let mut numbers: Vec<u32> =
+        descriptors.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    numbers.sort_unstable();
+    numbers.into_iter().find_map(|number| {
+        let found = fs::metadata(format!("/proc/{pid}/fd/{number}")).ok().filter(fs::Metadata::is_dir)?;
+        let about = fs::read_to_string(format!("/proc/{pid}/fdinfo/{number}")).ok()?;
+        is_locked(&about).then(|| DirectoryId { dev: found.dev(), ino: found.ino() })
+    })
+}
+
+/// Whether `fdinfo` shows an exclusive lock, as in `lock:\t1: FLOCK  ADVISORY  WRITE 708 fd:01:1234 0 EOF`.
+fn is_locked(fdinfo: &str) -> bool {
+    let words = |line: &str| {
+        matches!(line.split_whitespace().collect::<Vec<_>>()[..], ["lock:", _, "FLOCK", _, "WRITE", ..])
+    };
+    fdinfo.lines().any(words)
+}
+
 /// The process that `proc_locks(5)` names for the lock of `file`; none if it is of another pid namespace.
 pub fn holder_of(file: &File) -> Option<Holder> {
     let metadata = file.metadata().ok()?;
@@ -257,6 +280,28 @@ fn find_holder(locks: &str, dev: u64, ino: u64) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_directory_that_a_process_has_locked_is_found_and_none_that_it_has_merely_open() {
+        let dirs = [(); 3].map(|()| tempfile::tempdir().unwrap());
+        let [open, shared, locked] = &dirs;
+        let _open = File::open(open.path()).unwrap();
+        let reader = File::open(shared.path()).unwrap();
+        let reader = nix::fcntl::Flock::lock(reader, nix::fcntl::FlockArg::LockSharedNonblock)
+            .map_err(|(_, e)| e)
+            .unwrap();
+        let lock = File::open(locked.path()).unwrap();
+        assert!(try_flock(&lock).unwrap());
+        let found = directory_locked_by(std::process::id()).unwrap();
+        let inode_of = |path: &Path| fs::metadata(path).unwrap().ino();
+        assert!(
+            !reader.metadata().unwrap().is_file()
+                && ![open, shared].iter().any(|dir| inode_of(dir.path()) == found.ino),
+            "{found:?}"
+        );
+        assert!(is_locked("pos:\t0\nlock:\t1: FLOCK  ADVISORY  WRITE 8 fd:01:1 0 EOF\n"));
+        assert!(!is_locked("pos:\t0\nlock:\t1: FLOCK  ADVISORY  READ 8 fd:01:1 0 EOF\n"));
+    }
 
     #[test]
     fn the_holder_is_read_from_the_table_of_locks() {

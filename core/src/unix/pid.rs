@@ -17,6 +17,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpgid, getsid};
 
 use crate::id::{BootId, ProcessId};
+use crate::unix::env::{HANDOFF_ROLE, LISTEN_PID};
 
 /// This process.
 ///
@@ -49,6 +50,13 @@ pub fn start_time_of(pid: u32) -> io::Result<Option<u64>> {
     Ok(stat_of(pid)?.map(|stat| stat.start_time))
 }
 
+/// The effective user of the process `pid`, where the system tells (`proc_pid_status(5)`).
+pub(crate) fn effective_user_of(pid: u32) -> Option<u32> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let uids = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    uids.split_whitespace().nth(1)?.parse().ok()
+}
+
 /// Whether there is a process `pid` that has not ended. One that nobody has waited for counts as ended; what can't
 /// be told counts as alive.
 pub(crate) fn may_live(pid: u32) -> bool {
@@ -56,8 +64,9 @@ pub(crate) fn may_live(pid: u32) -> bool {
     there && !matches!(stat_of(pid), Ok(Some(Stat { state: b'Z' | b'X', .. })))
 }
 
-/// Kills (SIGKILL) what is left of the process group that the ended `process` led; whether there was anything. A number
-/// is not given to another process while a group has it, so a process in the group belonged to `process`.
+/// Kills (SIGKILL) what is left of the process group that the ended `process` led; whether there was anything. The group may
+/// be another's by now: only those are killed that have inherited the variables by which `process` was told what it
+/// inherited, with its number in them.
 ///
 /// # Errors
 /// No permission.
@@ -68,11 +77,42 @@ pub(crate) fn kill_leftovers(process: ProcessId) -> io::Result<bool> {
     if group <= 1 || may_live(process.pid) || is_another()? {
         return Ok(false);
     }
-    match killpg(Pid::from_raw(group), Signal::SIGKILL) {
-        Ok(()) => Ok(true),
-        Err(Errno::ESRCH) => Ok(false),
-        Err(error) => Err(error.into()),
+    let mut any = false;
+    for member in members_of(group)? {
+        // Held by its descriptor before it is looked at: what is killed is what was looked at.
+        let Some(pidfd) = open_pidfd(member).ok().flatten() else { continue };
+        if is_of_group(member, group) && was_left_by(member, process.pid) {
+            ignore_gone(pidfd_signal(&pidfd, Signal::SIGKILL))?;
+            any = true;
+        }
     }
+    Ok(any)
+}
+
+/// The processes of a process group.
+fn members_of(group: i32) -> io::Result<Vec<u32>> {
+    let entries = match std::fs::read_dir("/proc") {
+        Ok(entries) => entries,
+        // Nobody can be told from others.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    Ok(pids.filter(|pid| is_of_group(*pid, group)).collect())
+}
+
+fn is_of_group(pid: u32, group: i32) -> bool {
+    i32::try_from(pid).is_ok_and(|pid| getpgid(Some(Pid::from_raw(pid))) == Ok(Pid::from_raw(group)))
+}
+
+/// Whether the variables of `pid` say that the process `daemon` was started by a supervisor: it has inherited them.
+fn was_left_by(pid: u32, daemon: u32) -> bool {
+    let variables = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    let has =
+        |wanted: &str| variables.split(|byte| *byte == 0).any(|entry| entry.starts_with(wanted.as_bytes()));
+    let its_number = format!("{LISTEN_PID}={daemon}");
+    let names_it = variables.split(|byte| *byte == 0).any(|entry| entry == its_number.as_bytes());
+    names_it && has(&format!("{HANDOFF_ROLE}="))
 }
 
 /// How a process ended.
@@ -176,6 +216,7 @@ impl Watch {
         if self.exit.is_some() {
             return Ok(());
         }
+        self.check_certain()?;
         let sent = match &self.pidfd {
             Some(pidfd) => pidfd_signal(pidfd, signal),
             None if self.is_same()? => kill(self.pid(), signal),
@@ -193,10 +234,27 @@ impl Watch {
         if self.exit.is_some() {
             return Ok(());
         }
+        self.check_certain()?;
         let leads = self.is_same()? && getpgid(Some(self.pid())) == Ok(self.pid());
         // The group first: its leader's end may let somebody else reap it.
         let group = if leads { ignore_gone(killpg(self.pid(), Signal::SIGKILL)) } else { Ok(()) };
         self.signal(Signal::SIGKILL).and(group)
+    }
+
+    /// Refuses to signal a process of which only the number is known: no child, whose number nobody else can have, and none
+    /// whose start time was read.
+    fn check_certain(&self) -> io::Result<()> {
+        let told = self.process.start_time != 0 && start_time_of(self.process.pid)?.is_some();
+        if self.is_child || told || !may_live(self.process.pid) {
+            return Ok(());
+        }
+        Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            format!(
+                "without /proc it can't be told whether {} still is the process that was meant: end it by hand",
+                self.process
+            ),
+        ))
     }
 
     /// Kills (SIGKILL) what the process has left in its group, once it has ended; whether there was anything. It does
@@ -407,6 +465,49 @@ mod tests {
         watch.signal(Signal::SIGTERM).unwrap();
         assert_eq!(poll_until_ended(&mut watch), Exit::Unknown);
         child.wait().unwrap();
+    }
+
+    #[test]
+    fn of_whom_only_the_number_is_known_is_not_signalled() {
+        let mut child = sleep();
+        let process = ProcessId { pid: child.id(), start_time: 0 };
+        let watch = Watch::other(process).unwrap();
+        assert_eq!(watch.kill_group().unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        assert_eq!(watch.signal(Signal::SIGTERM).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        assert!(child.try_wait().unwrap().is_none(), "it lives");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// The leader of a process group that ends at once and leaves a process in it.
+    fn leader(role: Option<&str>) -> (ProcessId, u32) {
+        use std::io::{BufRead, BufReader};
+        let mut command = Command::new("/bin/sh");
+        let script = "LISTEN_PID=$$; export LISTEN_PID; /bin/sleep 1000 >/dev/null & echo $!";
+        command.args(["-c", script]).process_group(0).stdout(std::process::Stdio::piped());
+        if let Some(role) = role {
+            command.env(HANDOFF_ROLE, role);
+        }
+        let mut leader = command.spawn().unwrap();
+        let mut left = String::new();
+        BufReader::new(leader.stdout.take().unwrap()).read_line(&mut left).unwrap();
+        leader.wait().unwrap();
+        (ProcessId { pid: leader.id(), start_time: 1 }, left.trim().parse().unwrap())
+    }
+
+    #[test]
+    fn of_a_group_only_what_the_daemon_left_is_killed() {
+        let (ours, left) = leader(Some("successor"));
+        assert!(kill_leftovers(ours).unwrap());
+        (0..1000).find(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            !may_live(left)
+        });
+        assert!(!may_live(left), "the daemon had started it");
+        let (another, stranger) = leader(None);
+        assert!(!kill_leftovers(another).unwrap());
+        assert!(may_live(stranger), "the group is another's by now");
+        kill(Pid::from_raw(stranger.cast_signed()), Signal::SIGKILL).unwrap();
     }
 
     #[test]

@@ -2,6 +2,7 @@
 use std::time::Duration;
 
 use handoff::HostError;
+use handoff::data::Data;
 use handoff::host::Clock;
 use handoff::journal::{Journal, Running, UnderWay};
 use handoff::machine::StateName;
@@ -12,7 +13,9 @@ use handoff::node::Node;
 use handoff::node::handoff::{Answer, Connection};
 use handoff::time::Time;
 
-use crate::os::{Did, ID, INCUMBENT, SUCCESSOR, Scene, binary, drained, failed, hello, serving};
+use crate::os::{
+    BOOT, DIRECTORY, Did, ID, INCUMBENT, SUCCESSOR, Scene, binary, drained, failed, hello, serving,
+};
 
 /// After so long a control socket whose queue is full is tried again.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -114,6 +117,7 @@ fn the_journal_says_what_each_note_adds() {
         committed: Some(binary("new")),
         previous: Some(binary("old")),
         under_way: under_way(true),
+        data: Data::opened(BOOT, Some(DIRECTORY), &[3]),
         ..before()
     };
     assert_eq!(scene.os.journals[1..], [(Note::Committed, committed.clone())]);

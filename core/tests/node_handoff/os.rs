@@ -2,7 +2,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use handoff::data::DirectoryId;
 use handoff::host::{Clock, Gaps};
+use handoff::id::BootId;
 use handoff::journal::{Binary, Journal};
 use handoff::machine::StateName;
 use handoff::machine::supervisor::{Config, Event, Note, Peer};
@@ -15,6 +17,8 @@ use handoff::time::Time;
 use handoff::{HandoffId, HostError, ProcessId};
 
 pub(crate) const ID: HandoffId = HandoffId([7; 16]);
+pub(crate) const BOOT: BootId = BootId([3; 16]);
+pub(crate) const DIRECTORY: DirectoryId = DirectoryId { dev: 8, ino: 9 };
 pub(crate) const UID: u32 = 1000;
 const LIVENESS: Duration = Duration::from_secs(5);
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -40,6 +44,10 @@ pub(crate) struct Queues {
     pub credentials: Result<Credentials, HostError>,
     /// What the next attempts to connect come to; `None` puts the answer off. Afterwards they succeed.
     pub connections: VecDeque<Option<Connection>>,
+    /// What the successor runs as.
+    pub user: u32,
+    /// What the successor has locked.
+    pub directory: Option<DirectoryId>,
     pub spawned: Option<Spawned>,
     pub written: Option<Result<(), HostError>>,
     pub answers: VecDeque<Answer>,
@@ -58,6 +66,8 @@ impl Queues {
             inboxes: BTreeMap::new(),
             credentials: Ok(Credentials { uid: UID, pid: Some(INCUMBENT.pid) }),
             connections: VecDeque::new(),
+            user: UID,
+            directory: Some(DIRECTORY),
             spawned: Some(Ok((SUCCESSOR, binary("new")))),
             written: Some(Ok(())),
             answers: VecDeque::new(),
@@ -129,6 +139,18 @@ impl Os for Queues {
 
     fn uid(&self) -> u32 {
         UID
+    }
+
+    fn user(&self) -> Option<u32> {
+        Some(self.user)
+    }
+
+    fn directory(&self) -> Option<DirectoryId> {
+        self.directory
+    }
+
+    fn boot(&self) -> BootId {
+        BOOT
     }
 
     fn spawn(&mut self, replaces: bool) -> Option<Spawned> {
@@ -267,7 +289,7 @@ fn sealed() -> Message {
     Message::SealComplete { handoff_id: ID, sealed }
 }
 
-fn ready() -> Message {
+pub(crate) fn ready() -> Message {
     let listening_on = Vec::new();
     Message::Ready { handoff_id: ID, listening_on, healthz_ok: true, advertised_revision_per_shard: vec![3] }
 }
@@ -281,5 +303,5 @@ pub(crate) fn failed(error: &str) -> Message {
 }
 
 pub(crate) fn binary(name: &str) -> Binary {
-    Binary { handoff_id: ID, path: name.into(), args: Vec::new(), identity: None }
+    Binary { handoff_id: ID, path: name.into(), args: Vec::new(), working_dir: None, identity: None }
 }

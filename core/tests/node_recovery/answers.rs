@@ -10,8 +10,13 @@ use handoff::{HandoffId, HostError};
 use crate::os::{A, B, Did, Scene, awaits_final, hello, listeners, serves};
 
 fn committed() -> Journal {
-    let binary =
-        Binary { handoff_id: HandoffId([1; 16]), path: b"old".to_vec(), args: Vec::new(), identity: None };
+    let binary = Binary {
+        handoff_id: HandoffId([1; 16]),
+        path: b"old".to_vec(),
+        args: Vec::new(),
+        working_dir: None,
+        identity: None,
+    };
     let running = Running { process: A, build_id: b"build".to_vec(), is_committed: true };
     Journal { running: Some(running), committed: Some(binary), ..Journal::default() }
 }

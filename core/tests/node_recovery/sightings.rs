@@ -13,7 +13,7 @@ fn process(pid: u32) -> ProcessId {
 
 fn journal(running: u32, incumbent: u32, successor: u32) -> Journal {
     let handoff_id = HandoffId([1; 16]);
-    let binary = Binary { handoff_id, path: Vec::new(), args: Vec::new(), identity: None };
+    let binary = Binary { handoff_id, path: Vec::new(), args: Vec::new(), working_dir: None, identity: None };
     let (incumbent, successor) = (Some(process(incumbent)), process(successor));
     Journal {
         running: Some(Running { process: process(running), build_id: Vec::new(), is_committed: true }),

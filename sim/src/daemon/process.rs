@@ -229,6 +229,22 @@ impl World {
         }))
     }
 
+    fn opens_other_data(&mut self, pid: u32, hook: &AnyHook) -> bool {
+        let opens = matches!(hook, AnyHook::Successor(successor::Hook::Open { .. }));
+        opens && self.daemon_mut(pid).is_some_and(|daemon| daemon.quirk == Some(Fault::OtherData))
+    }
+
+    /// A hook finds another data directory, which is empty.
+    fn call_elsewhere(&mut self, pid: u32, hook: &AnyHook) -> Option<Result<Done, HostError>> {
+        let mut disk = self.disk.lock();
+        disk.elsewhere.insert(pid);
+        disk.lies(pid, Lie::Another);
+        drop(disk);
+        let result = self.call(pid, |app| perform(app, hook));
+        self.disk.lock().tells_the_truth();
+        result
+    }
+
     /// The first hook does what it does, and returns.
     pub(crate) fn hook_returns(&mut self, pid: u32) {
         let now = self.now;
@@ -243,6 +259,7 @@ impl World {
             // A rival has no journal: the first supervisor would never know the binary that could read what was migrated.
             _ if is_finalize && self.faults.has_rival() => Some(Ok(Done::Incumbent(incumbent::Done::Ok))),
             Some(Fault::Unfit) => self.performs_badly(pid, &hook),
+            _ if self.opens_other_data(pid, &hook) => self.call_elsewhere(pid, &hook),
             _ => self.call(pid, |app| perform(app, &hook)),
         };
         let Some(result) = result else { return };

@@ -9,9 +9,10 @@ use handoff::message::Message;
 use crate::kernel::{Armed as ArmedWrite, Delivery, Disk, LengthOf, Micros, Side};
 use crate::plan::span::Span;
 use crate::plan::{At, Fault, Operation, Wanted, What, Who};
-use crate::process::{Program, message_name};
+use crate::process::{Process, Program, message_name};
 use crate::run::Struck;
 use crate::supervisor::SupervisorProcess;
+use crate::supervisor::swap::HandoffTask;
 use crate::trace;
 use crate::world::{Happening, World};
 
@@ -255,7 +256,11 @@ impl World {
     /// What goes wrong as a daemon is started, and for how long.
     pub(crate) fn spawn_fate(&mut self, supervisor: u32) -> Option<(What, Micros)> {
         self.faults.passes(self.now, || At::Spawn);
-        let is_here = |fault: &Fault| fault.at == At::Spawn && fault.what != What::Slow;
+        let may_differ = self.may_have_other_data(supervisor);
+        let is_here = |fault: &Fault| {
+            let may_strike = fault.what != What::OtherData || may_differ;
+            fault.at == At::Spawn && fault.what != What::Slow && may_strike
+        };
         let index = self.faults.due_fault(is_here)?;
         let what = self.faults.fault(index).what;
         match what {
@@ -264,7 +269,8 @@ impl World {
             | What::DieEarly
             | What::WrongPid
             | What::OtherVersion
-            | What::NewerVersion => {
+            | What::NewerVersion
+            | What::OtherData => {
                 self.struck(index, Some(supervisor), format!("{what}: the process that is started"));
                 let span = if what == What::Hang { self.faults.span(index) } else { 0 };
                 self.faults.passed(self.now + span);
@@ -275,6 +281,13 @@ impl World {
                 None
             }
         }
+    }
+
+    /// The daemon that is started replaces nobody, and its supervisor knows the data that were served before.
+    fn may_have_other_data(&self, supervisor: u32) -> bool {
+        let supervisor = self.processes.get(&supervisor).and_then(Process::supervisor);
+        let is_cold = |handoff: &HandoffTask| handoff.incumbent().is_none();
+        supervisor.is_some_and(|it| it.knows.data.directory.is_some() && it.handoff().is_some_and(is_cold))
     }
 
     /// What goes wrong with a write of the journal.

@@ -69,7 +69,8 @@ impl View for World {
 
 impl World {
     fn seen(&self, pid: u32, process: &Process, daemon: &DaemonProcess) -> checks::SeenDaemon {
-        let is_unfit = matches!(daemon.quirk, Some(Fault::DieEarly | Fault::WrongPid | Fault::OtherVersion));
+        let is_unfit = matches!(daemon.quirk, Some(Fault::DieEarly | Fault::WrongPid | Fault::OtherVersion))
+            || self.disk.lock().elsewhere.contains(&pid);
         checks::SeenDaemon {
             life: process.life,
             accepts: daemon.accepts,

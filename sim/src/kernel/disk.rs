@@ -17,6 +17,7 @@ use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use handoff::HostError;
+use handoff::data::DirectoryId;
 
 use crate::plan::What;
 
@@ -81,6 +82,8 @@ pub(crate) enum Lie {
     Stale,
     /// Files with another last write in each.
     Altered,
+    /// Another directory, which is empty.
+    Another,
 }
 
 /// A process that is shown what is not so, and what is so.
@@ -116,6 +119,8 @@ pub(crate) struct Shared {
     /// As on a file system on which it does nothing.
     pub flock_excludes_nobody: bool,
     deceived: Option<Deceived>,
+    /// Those that have another data directory open.
+    pub elsewhere: BTreeSet<u32>,
     /// What must not be, in words.
     pub violation: Option<String>,
     /// Data files hold what a daemon has written and not synced.
@@ -371,9 +376,17 @@ impl Shared {
         self.sync(name).map_err(HostError::from)
     }
 
+    /// The data directory that `pid` has opened.
+    pub(crate) fn directory_of(&self, pid: u32) -> DirectoryId {
+        DirectoryId { dev: 1, ino: if self.elsewhere.contains(&pid) { 2 } else { 1 } }
+    }
+
     /// Shows `pid` what is not so, until [`Shared::tells_the_truth`].
     pub(crate) fn lies(&mut self, pid: u32, lie: Lie) {
         let (files, names) = (self.files.clone(), self.names.clone());
+        if lie == Lie::Another {
+            self.files.retain(|name, _| !name.starts_with("data/") || name == RECORD);
+        }
         self.deceived = Some(Deceived { pid, lie, files, names });
     }
 
@@ -434,7 +447,7 @@ impl File {
     fn shown(&self, lie: Option<Lie>) -> Vec<u8> {
         let mut bytes = self.bytes.clone();
         match lie {
-            None => {}
+            None | Some(Lie::Another) => {}
             Some(Lie::Stale) => bytes.truncate(self.last),
             Some(Lie::Altered) => bytes.iter_mut().skip(self.last).take(1).for_each(|byte| *byte ^= 1),
         }

@@ -24,6 +24,7 @@ pub fn classes() -> Vec<String> {
             What::Torn => and(&["journal", "incumbent", "successor"]),
             // It is the supervisor that notices.
             What::DieEarly | What::WrongPid | What::OtherVersion | What::NewerVersion => and(&["supervisor"]),
+            What::OtherData => and(&["supervisor"]),
             What::PowerFailure | What::FullDisk | What::FsyncFails | What::Rival | What::Cancel => Vec::new(),
             What::Crash | What::CrashUnsent | What::CoreDump | What::Terminate | What::Stop => {
                 WHO.map(|who| who.to_string()).to_vec()
@@ -35,7 +36,7 @@ pub fn classes() -> Vec<String> {
         places if places.is_empty() => vec![what.to_string()],
         places => places.iter().map(|place| format!("{what} {place}")).collect(),
     };
-    What::ALL.into_iter().flat_map(named).collect()
+    What::drawn().flat_map(named).collect()
 }
 
 impl World {

@@ -257,13 +257,13 @@ pub(crate) fn draw_times(dice: &mut Dice) -> Times {
 fn draw_classes(dice: &mut Dice) -> Vec<What> {
     match dice.below(8) {
         0 => Vec::new(),
-        1 | 2 => vec![dice.pick(&What::ALL)],
+        1 | 2 => vec![dice.pick(&What::drawn().collect::<Vec<_>>())],
         3 => vec![dice.pick(&COMMON)],
         4..=6 => {
             let share = 1 + dice.below(4);
-            What::ALL.into_iter().filter(|_| dice.below(8) < share).collect()
+            What::drawn().filter(|_| dice.below(8) < share).collect()
         }
-        _ => What::ALL.to_vec(),
+        _ => What::drawn().collect(),
     }
 }
 
@@ -279,7 +279,9 @@ pub(crate) fn draw_fault(dice: &mut Dice, what: What, handoffs: u32) -> Fault {
         },
         What::Hang if dice.once_in(3) => At::Spawn,
         What::Hang => At::Hook(This(dice.pick(HookName::ALL))),
-        What::DieEarly | What::WrongPid | What::OtherVersion | What::NewerVersion => At::Spawn,
+        What::DieEarly | What::WrongPid | What::OtherVersion | What::NewerVersion | What::OtherData => {
+            At::Spawn
+        }
         What::Torn if dice.once_in(2) => At::JournalWrite,
         What::Torn => At::DataWrite,
         _ => draw_place(dice, handoffs),

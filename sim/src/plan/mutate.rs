@@ -32,8 +32,7 @@ impl Places {
         let (in_handoff, nth) = dice.pick(times);
         let who = dice.pick(&[None, Some(Who::Supervisor), Some(Who::Incumbent), Some(Who::Successor)]);
         let fault = |what| Fault { at: at.clone(), nth, in_handoff, what, who, span: None };
-        let can_be: Vec<What> =
-            What::ALL.into_iter().filter(|what| fault(*what).problem().is_none()).collect();
+        let can_be: Vec<What> = What::drawn().filter(|what| fault(*what).problem().is_none()).collect();
         let what = dice.pick(&can_be);
         Some(Fault { span: draw_length(dice, what), ..fault(what) })
     }
@@ -59,7 +58,7 @@ fn change(plan: &mut Plan, other: &Plan, places: &Places, dice: &mut Dice) {
         (1, Some(fault)) => fault.span = draw_length(dice, fault.what),
         (2..=3, Some(fault)) => change_place(fault, places, dice),
         (4, _) => {
-            let what = dice.pick(&What::ALL);
+            let what = dice.pick(&What::drawn().collect::<Vec<_>>());
             plan.faults.push(draw_fault(dice, what, plan.handoffs));
         }
         (5, _) => plan.faults.extend(other.faults.iter().cloned()),

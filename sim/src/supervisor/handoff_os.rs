@@ -1,4 +1,6 @@
 //! What a handoff's node stands on, in the simulated kernel.
+use handoff::data::DirectoryId;
+use handoff::id::BootId;
 use handoff::journal::Journal;
 use handoff::machine::supervisor::{Note, Outcome, Peer};
 use handoff::message::Message;
@@ -7,8 +9,8 @@ use handoff::node::{Credentials, Read};
 use handoff::text::PlainText;
 use handoff::{HostError, ProcessId};
 
-use super::binary;
 use super::swap::HandoffTask;
+use super::{BOOT, binary};
 use crate::daemon::os::UID;
 use crate::host::Host;
 use crate::kernel::{LengthOf, Side};
@@ -73,6 +75,19 @@ impl Os for Host<'_> {
 
     fn uid(&self) -> u32 {
         UID
+    }
+
+    fn user(&self) -> Option<u32> {
+        Some(UID)
+    }
+
+    fn directory(&self) -> Option<DirectoryId> {
+        let successor = self.handoff()?.successor()?;
+        Some(self.world.disk.lock().directory_of(successor))
+    }
+
+    fn boot(&self) -> BootId {
+        BOOT
     }
 
     fn spawn(&mut self, _replaces: bool) -> Option<Spawned> {

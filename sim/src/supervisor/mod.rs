@@ -22,6 +22,9 @@ mod recover;
 mod recovery_os;
 pub(crate) mod swap;
 
+/// Nothing that is simulated outlives a boot.
+const BOOT: BootId = BootId([1; 16]);
+
 /// As in production, but that slots are smaller there is no difference.
 const JOURNAL_SLOT: usize = 2048;
 
@@ -151,7 +154,13 @@ fn build_of(binary: Option<&Binary>) -> Option<u32> {
 
 /// What build `build` is started from.
 pub(crate) fn binary(build: u32, handoff_id: HandoffId) -> Binary {
-    Binary { handoff_id, path: format!("/builds/{build}").into_bytes(), args: Vec::new(), identity: None }
+    Binary {
+        handoff_id,
+        path: format!("/builds/{build}").into_bytes(),
+        args: Vec::new(),
+        working_dir: None,
+        identity: None,
+    }
 }
 
 impl World {
@@ -282,7 +291,7 @@ impl World {
         };
         supervisor.configured = configured;
         if supervisor.rival {
-            let mut keeper = Keeper::new(config, false);
+            let mut keeper = Keeper::new(config, true);
             let _ = keeper.reload();
             supervisor.keeper = Some(keeper);
             return;
@@ -290,8 +299,7 @@ impl World {
         supervisor.sequence = slots.next_sequence();
         supervisor.slot = slots.next;
         supervisor.knows = slots.newest.map(|(_, kept)| kept.value).unwrap_or_default();
-        // Nobody stops a simulated daemon on purpose, so what was committed is always to be started again.
-        supervisor.keeper = Some(Keeper::new(config, supervisor.knows.committed.is_some()));
+        supervisor.keeper = Some(Keeper::new(config, supervisor.knows.stopped));
     }
 
     /// What it knows from here on, written if there is a file for it. `None` if it dies over it.
@@ -302,7 +310,7 @@ impl World {
             return Some(Ok(()));
         }
         let (sequence, slot) = (supervisor.sequence, supervisor.slot);
-        let kept = InBoot { boot: BootId::default(), value: &journal };
+        let kept = InBoot { boot: BOOT, value: &journal };
         let bytes = slots::encode_slot(MAGIC, sequence, &kept, JOURNAL_SLOT).unwrap_or_default();
         let fate = self.journal_fate(pid);
         self.supervisor_mut(pid)?;

@@ -313,6 +313,7 @@ fn event_name(event: &Event) -> String {
         Event::Start { replace: false, .. } => "cold start".into(),
         Event::ConnectFailed(why) => format!("can't connect: {why}"),
         Event::Frame(_, message) => message_name(message),
+        Event::Unfit(why) => format!("unfit: {why}"),
         Event::Closed(from, why) => format!("{} closed: {why}", peer(from)),
         Event::Ended(from, _) => format!("{} has ended", peer(from)),
         Event::Spawned(Ok(_)) => "spawned".into(),

@@ -101,7 +101,7 @@ fn keeper(plan: &Plan) -> Keeper {
         fall_back_after: plan.fall_back_after,
         stop_grace: Duration::ZERO,
     };
-    Keeper::new(config, true)
+    Keeper::new(config, false)
 }
 
 impl Drop for Operator {

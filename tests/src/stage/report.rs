@@ -219,6 +219,7 @@ pub fn unstaged(fault: &Fault) -> Option<&'static str> {
         What::CoreDump => "how long a process takes to end can't be chosen: EOF comes, and its end at once",
         What::CrashUnsent => "what was written to a socket is there, whatever becomes of its writer",
         What::NoDescriptors => "a limit holds for the threads of the test's own probe as well",
+        What::OtherData => "real daemons are shown another directory by a link that is switched",
         What::Rival => "which of two supervisors comes first is a matter of microseconds",
         _ => return None,
     })

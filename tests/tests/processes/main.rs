@@ -3,12 +3,14 @@
 //! commits.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic, its helpers included")]
 mod access;
+mod cold_start;
 mod committed;
 mod descriptors;
 mod endurance;
 mod happy;
 mod holes;
 mod hostile_peers;
+mod in_the_way;
 mod incumbent;
 mod journal;
 mod key_value;

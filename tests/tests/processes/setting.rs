@@ -32,6 +32,11 @@ struct Scene {
 impl Scene {
     /// `None` without root: there is nothing to see then.
     fn new(more: &str) -> Option<Scene> {
+        Scene::with(&format!("user = {USER}\ngroup = {USER}\n{more}\n"))
+    }
+
+    /// The same with these lines of configuration.
+    fn with(more: &str) -> Option<Scene> {
         if !nix::unistd::geteuid().is_root() {
             eprintln!("skipped: only root can start a daemon as another user");
             return None;
@@ -49,7 +54,7 @@ impl Scene {
         copy(&Bin::Kv.path(), &binary);
         let resp = free_address();
         let reference = Reference::new(&world, &[("resp", resp.clone()), ("http", free_address())]);
-        reference.add(&format!("user = {USER}\ngroup = {USER}\n{more}\n"));
+        reference.add(more);
         let scene = Scene { world, reference, binary, resp };
         scene.configure();
         Some(scene)
@@ -192,4 +197,25 @@ fn a_daemon_has_the_directory_the_umask_and_the_variables_that_are_configured() 
     assert_eq!(names, [&["ADDED"][..], &library, &["PASSED"]].concat());
     processes::send(supervisor.id(), Signal::SIGTERM);
     assert!(supervisor.wait().unwrap().success());
+}
+
+/// As an incumbent it would not be believed: no swap could reach it, and a supervisor that comes anew could not ask it.
+#[test]
+fn a_daemon_that_becomes_another_user_by_itself_is_refused_at_its_first_start() {
+    let Some(mut scene) = Scene::with("") else { return };
+    let script = scene.world.layout().dir().join("drops");
+    let line = format!(
+        "#!/bin/sh\nexec setpriv --reuid={USER} --regid={USER} --clear-groups -- '{}' \"$@\"\n",
+        scene.binary.display()
+    );
+    fs::write(&script, line).unwrap();
+    set_mode(&script, 0o755);
+    scene.binary = script;
+    scene.configure();
+    scene.reference.launch();
+    until_some("the start is refused", || {
+        let (_, status) = scene.reference.ask_json("status");
+        let said = status["failed_start"].as_str()?;
+        (said.contains(&format!("has become uid {USER}")) && said.contains("`user`")).then_some(())
+    });
 }

@@ -188,16 +188,10 @@ impl Supervisor {
             Message::Ready { healthz_ok, advertised_revision_per_shard, .. } if self.may_commit() => {
                 let sealed = self.sealed.as_ref().map_or(&[][..], |s| &s.last_revision_per_shard);
                 if !healthz_ok {
-                    self.may_hold_lock = true;
-                    self.roll_back(now, Reason::Unhealthy, out);
+                    self.unfit(now, Reason::Unhealthy, out);
                 } else if !not_behind(&advertised_revision_per_shard, sealed) {
                     let sealed = sealed.to_vec();
-                    self.may_hold_lock = true;
-                    self.roll_back(
-                        now,
-                        Reason::Behind { opened: advertised_revision_per_shard, sealed },
-                        out,
-                    );
+                    self.unfit(now, Reason::Behind { opened: advertised_revision_per_shard, sealed }, out);
                 } else {
                     self.may_hold_lock = true;
                     self.commit(now, &mut out);
@@ -212,6 +206,14 @@ impl Supervisor {
             Message::Refused { error } => self.refused(now, Peer::Successor, error, out),
             // What is left repeats something that was handled, or says nothing.
             _ => {}
+        }
+    }
+
+    /// The successor holds the lock and the open state, and must not serve it.
+    pub(super) fn unfit(&mut self, now: Time, why: Reason, out: Out<'_, Self>) {
+        if self.may_commit() {
+            self.may_hold_lock = true;
+            self.roll_back(now, why, out);
         }
     }
 

@@ -88,6 +88,9 @@ pub enum Event {
     ConnectFailed(HostError),
     /// A message came.
     Frame(Peer, Message),
+    /// The successor is ready, and what it has opened is not what it must serve: it replaces nobody, and the journal knows
+    /// what was served before.
+    Unfit(Reason),
     /// A link is at its end, whether closed, reset or broken by what came over it. Its host has closed this end, too.
     Closed(Peer, PlainText),
     /// A process has ended. Hosts report it before anything that it sent and that wasn't read yet.
@@ -341,6 +344,7 @@ impl Machine for Supervisor {
             Event::Start { handoff_id, replace } => self.start(now, handoff_id, replace, out),
             Event::ConnectFailed(why) => self.connect_failed(now, why, out),
             Event::Frame(peer, message) => self.heard(now, peer, message, out),
+            Event::Unfit(why) => self.unfit(now, why, out),
             Event::Closed(peer, why) => self.closed(now, peer, why, out),
             Event::Ended(peer, how) => self.ended(now, peer, how, out),
             Event::Spawned(result) => self.spawned(now, result, out),

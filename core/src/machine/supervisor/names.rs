@@ -8,6 +8,7 @@ pub(super) fn of_event(event: &Event) -> EventName {
         Event::Start { replace: false, .. } => EventName::StartCold,
         Event::ConnectFailed(_) => EventName::ConnectFailed,
         Event::Frame(peer, message) => EventName::Message(speaker(*peer), message.name()),
+        Event::Unfit(_) => EventName::Unfit,
         Event::Closed(peer, _) => EventName::Closed(speaker(*peer)),
         Event::Ended(peer, _) => EventName::Ended(speaker(*peer)),
         Event::Spawned(spawned) => EventName::answered(TaskName::Spawned, spawned),

@@ -5,8 +5,8 @@
 //! Nothing is started before a recovery has found that nobody serves.
 use serde::{Deserialize, Serialize};
 
-use crate::machine::recovery;
 use crate::machine::supervisor::{Outcome, Verdict};
+use crate::machine::{Reason, recovery};
 use crate::time::{Duration, Time};
 
 mod backoff;
@@ -103,6 +103,8 @@ pub enum End {
         verdict: Verdict,
         /// The journal says so.
         journalled: bool,
+        /// A daemon was refused for the data that it has opened: no binary is to blame.
+        of_data: bool,
     },
 }
 
@@ -110,7 +112,7 @@ impl End {
     /// Whether it is known who serves after this end of a swap (`replaces`) or of a cold start. If not, a recovery
     /// follows.
     pub fn is_clear(self, replaces: bool) -> bool {
-        let End::Over { verdict, journalled } = self else { return true };
+        let End::Over { verdict, journalled, .. } = self else { return true };
         match verdict {
             // A successor that the journal does not name was not told that its predecessor has ended.
             Verdict::Committed => journalled,
@@ -129,7 +131,11 @@ impl End {
 
 impl From<&Outcome> for End {
     fn from(outcome: &Outcome) -> End {
-        End::Over { verdict: outcome.verdict, journalled: outcome.journal_error.is_none() }
+        End::Over {
+            verdict: outcome.verdict,
+            journalled: outcome.journal_error.is_none(),
+            of_data: outcome.reason.as_ref().is_some_and(Reason::is_of_data),
+        }
     }
 }
 
@@ -174,7 +180,7 @@ pub struct Keeper {
     start_at: Time,
     backoff: Backoff,
     turn: Turn,
-    /// A daemon serves or has served, and was not stopped on purpose: what was committed is started again.
+    /// What was committed is started again: a daemon serves, or the last one was not stopped on purpose.
     again: bool,
     /// A swap or a cold start ended, and it is not known who serves since.
     unclear: Option<Task>,
@@ -182,9 +188,9 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// The keeper of a supervisor that begins and knows nothing yet. `was_serving`: a daemon served, as far as an earlier
-    /// supervisor knew, and was not stopped on purpose.
-    pub fn new(config: Config, was_serving: bool) -> Keeper {
+    /// The keeper of a supervisor that begins and knows nothing yet. `was_stopped`: the daemon was stopped on purpose, as
+    /// far as an earlier supervisor knew, and none was committed since.
+    pub fn new(config: Config, was_stopped: bool) -> Keeper {
         Keeper {
             config,
             knows: Knows::Nothing(Time::ZERO),
@@ -193,7 +199,7 @@ impl Keeper {
             start_at: Time::ZERO,
             backoff: Backoff::new(config.restart_min, config.restart_max),
             turn: Turn::default(),
-            again: was_serving,
+            again: !was_stopped,
             unclear: None,
             stop: None,
         }
@@ -269,6 +275,18 @@ impl Keeper {
         }
     }
 
+    /// What kept a daemon from being started is mended: where none serves, the next start comes at once.
+    ///
+    /// # Errors
+    /// What the supervisor is doing: nothing was kept from being started, or that is not over.
+    pub fn start_now(&mut self, now: Time) -> Result<(), Activity> {
+        match self.activity() {
+            Activity::BackingOff => self.start_at = now,
+            other => return Err(other),
+        }
+        Ok(())
+    }
+
     /// A recovery has ended. One that failed has found nothing: [`recovery::Verdict::Unconfirmed`]. `finished`: what serves
     /// is the successor of the task that had no clear end before, and is committed thereby.
     pub fn recovered(&mut self, now: Time, found: recovery::Verdict, finished: bool) {
@@ -298,8 +316,8 @@ impl Keeper {
             (Task::Swap | Task::Recover, _) => false,
         };
         if fails {
-            // What was asked for says nothing about the binary whose turn it is.
-            if !task.is_asked() {
+            // What was asked for says nothing about the binary whose turn it is, and neither do data that are not the right ones.
+            if !task.is_asked() && !matches!(end, End::Over { of_data: true, .. }) {
                 self.turn.failed();
             }
             self.start_at = now + self.backoff.pause(Duration::ZERO);

@@ -16,7 +16,7 @@ const SWAP: Option<Step> = Some(Step::Begin(Task::Swap));
 const COMMITTED: End = over(Verdict::Committed);
 
 const fn over(verdict: Verdict) -> End {
-    End::Over { verdict, journalled: true }
+    End::Over { verdict, journalled: true, of_data: false }
 }
 
 const fn start(which: Which) -> Option<Step> {
@@ -32,13 +32,13 @@ struct Story {
 
 impl Story {
     /// A supervisor that begins.
-    fn begins(was_serving: bool) -> Story {
-        Story { keeper: Keeper::new(CONFIG, was_serving), now: Time::ZERO, kept: Kept::Both }
+    fn begins(was_stopped: bool) -> Story {
+        Story { keeper: Keeper::new(CONFIG, was_stopped), now: Time::ZERO, kept: Kept::Both }
     }
 
     /// A supervisor that has found that a daemon serves.
     fn serves() -> Story {
-        let mut story = Story::begins(true);
+        let mut story = Story::begins(false);
         story.begins_with(RECOVER);
         story.finds(DAEMON);
         story.rests();
@@ -111,7 +111,7 @@ impl Story {
 
 #[test]
 fn a_supervisor_that_begins_finds_out_who_serves_before_anything_else() {
-    let mut story = Story::begins(false);
+    let mut story = Story::begins(true);
     assert_eq!(story.keeper.ask(), Err(Activity::Recovering));
     story.begins_with(RECOVER);
     story.begins_with(None);
@@ -124,20 +124,40 @@ fn a_supervisor_that_begins_finds_out_who_serves_before_anything_else() {
 
 #[test]
 fn what_was_committed_is_started_again_and_what_is_configured_if_nothing_was() {
-    for (was_serving, kept, which) in [
-        (true, Kept::Both, Which::Last),
-        (true, Kept::Last, Which::Last),
-        (true, Kept::Nothing, Which::Configured),
-        (false, Kept::Both, Which::Configured),
+    for (was_stopped, kept, which) in [
+        (false, Kept::Both, Which::Last),
+        (false, Kept::Last, Which::Last),
+        (false, Kept::Nothing, Which::Configured),
+        (true, Kept::Both, Which::Configured),
     ] {
-        let mut story = Story { kept, ..Story::begins(was_serving) };
+        let mut story = Story { kept, ..Story::begins(was_stopped) };
         assert_eq!(story.starts(), (Duration::ZERO, which));
     }
 }
 
 #[test]
+fn a_start_that_is_refused_for_its_data_blames_no_binary_and_comes_at_once_when_that_is_mended() {
+    let refused = End::Over { verdict: Verdict::NobodyServes, journalled: true, of_data: true };
+    let mut story = Story::begins(false);
+    for pause in [0, 0, 10, 20, 40] {
+        assert_eq!(story.starts(), (pause * MS, Which::Last));
+        assert_eq!(story.keeper.start_now(story.now), Err(Activity::Starting));
+        story.ends(refused);
+    }
+    story.begins_with(RECOVER);
+    story.finds(NOBODY);
+    assert_eq!(story.next(), None);
+    assert_eq!(story.keeper.start_now(story.now), Ok(()));
+    story.begins_with(start(Which::Last));
+    story.ends(COMMITTED);
+    story.rests();
+    assert!(!story.keeper.has_fallen_back());
+    assert_eq!(story.keeper.start_now(story.now), Err(Activity::Watching));
+}
+
+#[test]
 fn after_a_swap_a_recovery_follows_unless_it_is_known_who_serves() {
-    let unwritten = End::Over { verdict: Verdict::Committed, journalled: false };
+    let unwritten = End::Over { verdict: Verdict::Committed, journalled: false, of_data: false };
     for (end, follows) in [
         (over(Verdict::Committed), None),
         (unwritten, RECOVER),
@@ -160,7 +180,7 @@ fn after_a_swap_a_recovery_follows_unless_it_is_known_who_serves() {
 #[test]
 fn after_a_cold_start_that_did_not_commit_all_are_asked_and_the_next_one_waits() {
     for verdict in [Verdict::RolledBack, Verdict::Cancelled, Verdict::NobodyServes, Verdict::Unconfirmed] {
-        let mut story = Story::begins(true);
+        let mut story = Story::begins(false);
         assert_eq!(story.starts(), (Duration::ZERO, Which::Last));
         story.ends(over(verdict));
         assert_eq!(story.starts().0, Duration::ZERO, "{verdict:?}: the first time at once");
@@ -171,7 +191,7 @@ fn after_a_cold_start_that_did_not_commit_all_are_asked_and_the_next_one_waits()
 
 #[test]
 fn a_start_that_can_not_begin_is_tried_again_after_a_pause_and_nobody_is_asked() {
-    let mut story = Story::begins(false);
+    let mut story = Story::begins(true);
     assert_eq!(story.starts(), (Duration::ZERO, Which::Configured));
     story.ends(End::NotBegun);
     story.begins_with(start(Which::Configured));
@@ -183,7 +203,7 @@ fn a_start_that_can_not_begin_is_tried_again_after_a_pause_and_nobody_is_asked()
 fn a_recovery_that_is_not_confirmed_is_begun_anew_after_a_liveness_and_a_second_at_most() {
     for (liveness, pause) in [(500, 500), (1000, 1000), (5000, 1000)] {
         let config = Config { liveness: liveness * MS, ..CONFIG };
-        let mut story = Story { keeper: Keeper::new(config, true), ..Story::begins(true) };
+        let mut story = Story { keeper: Keeper::new(config, false), ..Story::begins(false) };
         story.begins_with(RECOVER);
         story.finds(recovery::Verdict::Unconfirmed);
         story.waits(pause * MS, RECOVER);
@@ -296,7 +316,7 @@ fn a_reload_while_something_is_under_way_comes_after_it_and_once() {
 
 #[test]
 fn a_reload_in_a_recovery_and_a_cold_start_is_not_lost() {
-    let mut story = Story::begins(true);
+    let mut story = Story::begins(false);
     story.begins_with(RECOVER);
     assert_eq!(story.keeper.reload(), Err(Activity::Recovering));
     story.finds(recovery::Verdict::Unconfirmed);
@@ -351,14 +371,14 @@ fn a_stop_calls_off_a_swap_and_starts_nothing_after_it() {
 
 #[test]
 fn a_stop_waits_until_it_is_known_who_is_to_be_stopped_and_its_grace_at_most() {
-    let mut story = Story::begins(true);
+    let mut story = Story::begins(false);
     story.begins_with(RECOVER);
     story.keeper.stop();
     story.begins_with(None);
     story.finds(DAEMON);
     story.begins_with(Some(Step::Terminate));
 
-    let mut story = Story::begins(true);
+    let mut story = Story::begins(false);
     story.begins_with(RECOVER);
     story.keeper.stop();
     story.waits(CONFIG.stop_grace, Some(Step::CallOff));
@@ -369,7 +389,7 @@ fn a_stop_waits_until_it_is_known_who_is_to_be_stopped_and_its_grace_at_most() {
 #[test]
 fn a_stop_in_the_pause_after_an_unconfirmed_recovery_asks_once_more() {
     for (found, step) in [(DAEMON, Step::Terminate), (recovery::Verdict::Unconfirmed, Step::LeaveAlone)] {
-        let mut story = Story::begins(true);
+        let mut story = Story::begins(false);
         story.begins_with(RECOVER);
         story.finds(recovery::Verdict::Unconfirmed);
         story.keeper.stop();

@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use super::SpawnSpec;
 use super::keep::{Executable, Opened, Shelf, identity_at, is_executable, is_kept};
+use crate::bounds;
 use crate::error::Error;
 use crate::id::HandoffId;
 use crate::journal::{Binary, FileIdentity, Journal};
+use crate::unix::spawn::Setting;
 
 /// A binary that was committed; see [`Supervisor::last_committed`](super::Supervisor::last_committed).
 #[derive(Clone, Debug)]
@@ -17,6 +19,8 @@ pub struct CommittedBinary {
     pub binary: PathBuf,
     /// Its arguments after the zeroth.
     pub args: Vec<OsString>,
+    /// The directory that it was started in, if that is known.
+    pub working_dir: Option<PathBuf>,
     handoff_id: HandoffId,
     identity: Option<FileIdentity>,
     copy: Option<PathBuf>,
@@ -29,6 +33,7 @@ impl CommittedBinary {
         CommittedBinary {
             binary: text(&binary.path).into(),
             args: binary.args.iter().map(|arg| text(arg)).collect(),
+            working_dir: binary.working_dir.as_ref().map(|dir| text(dir).into()),
             handoff_id: binary.handoff_id,
             identity: binary.identity,
             copy: shelf.copy_of(binary),
@@ -36,12 +41,15 @@ impl CommittedBinary {
         }
     }
 
-    /// How to start it again: environment and times are those of `times`, binary and arguments its own. The file at
+    /// How to start it again: environment and times are those of `times`, binary, arguments and directory its own. The file at
     /// its path is started as long as it is the one that was committed, and the kept one otherwise. If there is
     /// none, whatever is at the path is started after all, and the log warns of that.
     pub fn spec(self, times: SpawnSpec) -> SpawnSpec {
         let image = self.image();
-        SpawnSpec { binary: self.binary, args: self.args, image, ..times }
+        // A relative argument leads where it led then, wherever this supervisor was started.
+        let working_dir = self.working_dir.or(times.setting.working_dir);
+        let setting = Setting { working_dir, ..times.setting };
+        SpawnSpec { binary: self.binary, args: self.args, image, setting, ..times }
     }
 
     fn image(&self) -> Option<Image> {
@@ -127,6 +135,8 @@ pub(super) struct Launch<'a> {
     /// What is executed, if not the file at `spec.binary`.
     pub(super) image: Option<PathBuf>,
     executable: Executable,
+    /// The directory that it starts in, if it can be kept.
+    working_dir: Option<PathBuf>,
 }
 
 impl<'a> Launch<'a> {
@@ -137,7 +147,12 @@ impl<'a> Launch<'a> {
             Some(Source::Opened(opened)) => Executable { opened: Some(Arc::clone(opened)), identity: None },
             _ => Executable::at(image.as_deref().unwrap_or(&spec.binary)),
         };
-        Launch { spec, image, executable }
+        let working_dir = match &spec.setting.working_dir {
+            Some(dir) => std::path::absolute(dir).ok(),
+            None => std::env::current_dir().ok(),
+        };
+        let working_dir = working_dir.filter(|dir| dir.as_os_str().len() <= bounds::PATH);
+        Launch { spec, image, executable, working_dir }
     }
 
     /// `error` of its start, with what helps.
@@ -162,6 +177,8 @@ impl<'a> Launch<'a> {
         };
         let bytes = |text: &OsStr| text.as_bytes().to_vec();
         let args = self.spec.args.iter().map(|arg| bytes(arg)).collect();
-        (Binary { handoff_id, path: bytes(self.spec.binary.as_os_str()), args, identity }, opened)
+        let working_dir = self.working_dir.map(|dir| bytes(dir.as_os_str()));
+        let path = bytes(self.spec.binary.as_os_str());
+        (Binary { handoff_id, path, args, working_dir, identity }, opened)
     }
 }

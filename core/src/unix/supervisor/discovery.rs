@@ -1,22 +1,71 @@
 //! What the system shows of the daemons at a control path: the sockets beside it, its listener, the lock's holder.
+//!
+//! A daemon listens from its birth at a socket of its own beside the control path. A process that listens at the path, or
+//! holds the lock, and has no such socket is no daemon of this path: another program, or another supervisor's daemon. It is
+//! neither waited for nor ended; it is named where it is in the way.
+use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
 
 use super::Supervisor;
 use crate::id::ProcessId;
 use crate::node::recovery::Seen;
-use crate::unix::control;
+use crate::unix::control::{self, Owner};
 use crate::unix::lock;
 use crate::unix::pid::{may_live, start_time_of};
 use crate::unix::record_file;
 
-/// Looks for daemons; `owner` is the process that listens at the control path.
-pub(super) fn look(supervisor: &Supervisor, owner: Option<u32>) -> Seen {
-    let beside = control::pids_beside(&supervisor.control).unwrap_or_default();
-    Seen {
-        beside: beside.into_iter().filter_map(process_of).collect(),
-        owner: owner.and_then(process_of),
-        holder: supervisor.data_dir.as_deref().and_then(lock_holder),
+/// Looks for daemons.
+#[derive(Debug, Default)]
+pub(super) struct Lookout {
+    at_path: Owner,
+    beside: BTreeMap<u32, Owner>,
+}
+
+impl Lookout {
+    /// Looks for daemons of `supervisor`.
+    pub(super) fn look(&mut self, supervisor: &Supervisor) -> Seen {
+        let control = &supervisor.control;
+        let owner = self.at_path.of(control).and_then(process_of);
+        let holder = supervisor.data_dir.as_deref().and_then(lock_holder);
+        Seen {
+            owner: self.is_daemon(control, owner),
+            holder: self.is_daemon(control, holder),
+            ..beside(control)
+        }
     }
+
+    /// `process`, if the kernel says that it listens at a socket of its own beside `control`. A file's name could name
+    /// anybody.
+    fn is_daemon(&mut self, control: &Path, process: Option<ProcessId>) -> Option<ProcessId> {
+        process.filter(|process| {
+            let socket = control::beside(control, process.pid);
+            self.beside.entry(process.pid).or_default().of(&socket) == Some(process.pid)
+        })
+    }
+}
+
+/// The processes whose sockets lie beside `control`, as far as files' names tell.
+fn beside(control: &Path) -> Seen {
+    let beside = control::pids_beside(control).unwrap_or_default();
+    Seen { beside: beside.into_iter().filter_map(process_of).collect(), ..Seen::default() }
+}
+
+/// The processes that are daemons here as files' names and the record tell: nobody is asked.
+pub(super) fn glance(supervisor: &Supervisor) -> Seen {
+    Seen { holder: supervisor.data_dir.as_deref().and_then(lock_holder), ..beside(&supervisor.control) }
+}
+
+/// A process that listens at the control path and is no daemon of it, in words.
+pub(super) fn stranger_at(control: &Path) -> Option<String> {
+    let mut lookout = Lookout::default();
+    let owner = lookout.at_path.of(control).and_then(process_of)?;
+    if lookout.is_daemon(control, Some(owner)).is_some() {
+        return None;
+    }
+    let program = fs::read_to_string(format!("/proc/{}/comm", owner.pid)).unwrap_or_default();
+    let program: String = program.chars().filter(|char| !char.is_control()).collect();
+    Some(format!("process {owner} ({program})"))
 }
 
 /// The process that holds the lock of a data directory, if the record and the kernel say the same.

@@ -8,9 +8,10 @@ use super::committed::Launch;
 use super::journal;
 use super::outcome::Stopwatch;
 use super::{Child, HandoffOutcome, SpawnSpec, Supervisor, Workshop};
+use crate::data::DirectoryId;
 use crate::error::{Error, HostError, Result};
 use crate::host::{Clock, Crashed, Gap, Gaps};
-use crate::id::{HandoffId, ProcessId};
+use crate::id::{BootId, HandoffId, ProcessId};
 use crate::journal::{Binary, Journal};
 use crate::machine::supervisor::{Config, Note, Peer, Verdict};
 use crate::machine::{Cell, Phase, StateName};
@@ -24,7 +25,8 @@ use crate::unix::control::{self, Connect};
 use crate::unix::env::StartRole;
 use crate::unix::gaps;
 use crate::unix::link::{Link, random_id};
-use crate::unix::pid::Watch;
+use crate::unix::lock;
+use crate::unix::pid::{Watch, boot_id, effective_user_of};
 use crate::unix::poller::MonotonicClock;
 use crate::unix::reactor::{self, System};
 use crate::unix::spawn::{SpawnRequest, spawn};
@@ -278,6 +280,18 @@ impl Os for Host<'_> {
 
     fn uid(&self) -> u32 {
         self.supervisor.uid()
+    }
+
+    fn user(&self) -> Option<u32> {
+        effective_user_of(self.successor.watch.as_ref()?.id().pid)
+    }
+
+    fn directory(&self) -> Option<DirectoryId> {
+        lock::directory_locked_by(self.successor.watch.as_ref()?.id().pid)
+    }
+
+    fn boot(&self) -> BootId {
+        boot_id()
     }
 
     fn spawn(&mut self, replaces: bool) -> Option<Spawned> {

@@ -47,7 +47,7 @@ pub use recovery::{Interrupted, InterruptedEnd, RecoveryOutcome, RecoverySpec};
 
 use crate::bounds;
 use crate::error::{Error, Result};
-use crate::journal::UnderWay;
+use crate::journal::{Journal, UnderWay};
 use crate::message::MAX_LIVENESS;
 use crate::unix::context::Context;
 use crate::unix::control;
@@ -185,7 +185,7 @@ struct Workshop {
     listeners: Listeners,
     journal: Option<JournalFile>,
     /// What the journal says, or would say.
-    knows: crate::journal::Journal,
+    knows: Journal,
     /// What was under way in another boot, until it is reported.
     interrupted: Option<UnderWay>,
     /// The journal says so.
@@ -204,7 +204,7 @@ impl Supervisor {
         let control = control_socket.as_ref().to_path_buf();
         control::check_path_for_daemons(&control)?;
         let (waker, wake) = waker().context(|| "can't open a pipe".into())?;
-        let knows = crate::journal::Journal::default();
+        let knows = Journal::default();
         Ok(Supervisor {
             control,
             data_dir: None,
@@ -259,7 +259,7 @@ impl Supervisor {
         workshop.knows = recovered.journal.clone();
         if recovered.is_of_another_boot {
             workshop.interrupted = workshop.knows.under_way.take();
-            workshop.knows = workshop.knows.stopped();
+            workshop.knows = workshop.knows.without_processes();
         }
         // Where something was wrong, more may have been known than what is left.
         workshop.is_written = recovered.reports.is_empty();
@@ -331,22 +331,36 @@ impl Supervisor {
     }
 
     /// Notes that the daemon was stopped on purpose. If it is not, and nobody serves when a supervisor comes anew, that
-    /// is an accident, and what was committed is to be started again: see [`Supervisor::was_serving`].
+    /// is an accident, and what was committed is to be started again: see [`Supervisor::was_stopped`].
     ///
     /// # Errors
     /// [`Error::Busy`] while something is under way; the journal can't be written.
     pub fn note_stopped(&self) -> Result<()> {
+        self.note(Journal::when_stopped)
+    }
+
+    /// Says that whatever data the next daemon opens are the right ones. A daemon that replaces nobody is refused
+    /// otherwise, if it opens another directory than the one that was served before, or is behind what was served:
+    /// [`Reason::is_of_data`](crate::Reason::is_of_data).
+    ///
+    /// # Errors
+    /// As [`Supervisor::note_stopped`].
+    pub fn accept_data(&self) -> Result<()> {
+        self.note(Journal::accepting_data)
+    }
+
+    fn note(&self, change: impl FnOnce(&Journal) -> Journal) -> Result<()> {
         let mut workshop = self.workshop()?;
-        let stopped = journal::dated(workshop.knows.stopped());
-        let written = journal::write(workshop.journal.as_mut(), &stopped);
-        workshop.knows = stopped;
+        let changed = journal::dated(change(&workshop.knows));
+        let written = journal::write(workshop.journal.as_mut(), &changed);
+        workshop.knows = changed;
         written
     }
 
-    /// Whether a daemon served, or was about to, when an earlier supervisor wrote its journal last.
-    pub fn was_serving(&self) -> bool {
-        let Recovered { journal, .. } = &self.recovered;
-        journal.running.is_some() || journal.under_way.is_some()
+    /// Whether the daemon was stopped on purpose when an earlier supervisor wrote its journal last, and none was
+    /// committed since: then what is configured is to be started, and not what was committed.
+    pub fn was_stopped(&self) -> bool {
+        self.recovered.journal.stopped
     }
 
     /// Duplicates of the listening sockets that successors inherit.
@@ -417,10 +431,25 @@ impl Supervisor {
         self.check_user(&spec)?;
         let mut workshop = self.workshop()?;
         workshop.reap();
+        if !replace {
+            self.check_path()?;
+        }
         let outcome = host::run(self, &mut workshop, &spec, replace);
         workshop.reap();
         keep(&self.shelf, &mut workshop);
         outcome
+    }
+
+    /// Refuses a control path at which another program listens: a daemon would take it away.
+    fn check_path(&self) -> Result<()> {
+        let control = self.control.display();
+        match discovery::stranger_at(&self.control) {
+            None => Ok(()),
+            Some(stranger) => Err(Error::Caller(format!(
+                "{stranger} listens at the control socket {control} and is no daemon of it: give the daemon another control \
+                 socket; or, if that process is not wanted, end it"
+            ))),
+        }
     }
 
     /// Refuses a user as which a daemon would be started and then not be believed.

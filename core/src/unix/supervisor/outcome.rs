@@ -115,7 +115,8 @@ impl From<&Result<HandoffOutcome>> for End {
             }
             Ok(outcome) => (outcome.verdict.into(), outcome.journalled),
         };
-        End::Over { verdict, journalled }
+        let reason = result.as_ref().ok().and_then(|outcome| outcome.abort_reason.as_ref());
+        End::Over { verdict, journalled, of_data: reason.is_some_and(Reason::is_of_data) }
     }
 }
 

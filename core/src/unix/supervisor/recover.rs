@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use super::discovery;
+use super::discovery::{self, Lookout};
 use super::recovery::{RecoveryOutcome, RecoverySpec};
 use super::{Child, Supervisor, Workshop, journal};
 use crate::error::{Error, HostError, Result};
@@ -17,7 +17,7 @@ use crate::node::recovery::{Answer, Os, Recovery, Seen, sightings};
 use crate::node::{Credentials, Read};
 use crate::text::PlainText;
 use crate::time::{Duration, Time};
-use crate::unix::control::{self, Connect, Owner};
+use crate::unix::control::{self, Connect};
 use crate::unix::gaps;
 use crate::unix::link::Link;
 use crate::unix::listeners::Listeners;
@@ -48,7 +48,7 @@ pub(super) fn run(
         supervisor,
         workshop,
         parties: BTreeMap::new(),
-        owner: Owner::default(),
+        lookout: Lookout::default(),
         listeners: None,
     };
     if reactor::step(&mut node, &mut host, Event::Start).is_continue() {
@@ -71,7 +71,7 @@ struct Host<'a> {
     supervisor: &'a Supervisor,
     workshop: &'a mut Workshop,
     parties: BTreeMap<ProcessId, Party>,
-    owner: Owner,
+    lookout: Lookout,
     /// Those that the node keeps.
     listeners: Option<Listeners>,
 }
@@ -109,7 +109,7 @@ impl Host<'_> {
     /// Ends what daemons that have ended left in their process groups: it may hold a copy of the lock's descriptor,
     /// and nobody could serve then.
     fn end_leftovers(&self, before: &Journal) {
-        let seen = Seen { owner: None, ..discovery::look(self.supervisor, None) };
+        let seen = discovery::glance(self.supervisor);
         for process in sightings(before, &seen, None).into_iter().map(|sighting| sighting.process) {
             match kill_leftovers(process) {
                 Ok(true) => {
@@ -170,7 +170,7 @@ impl System for Host<'_> {
 
 impl Os for Host<'_> {
     fn look(&mut self, _also: Option<ProcessId>) -> Option<Seen> {
-        Some(discovery::look(self.supervisor, self.owner.of(&self.supervisor.control)))
+        Some(self.lookout.look(self.supervisor))
     }
 
     fn watch(&mut self, process: ProcessId) -> bool {

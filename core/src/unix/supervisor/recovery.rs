@@ -145,7 +145,13 @@ mod tests {
             handoff_id,
             incumbent: Some(process(1)),
             successor: process(2),
-            binary: Binary { handoff_id, path: Vec::new(), args: Vec::new(), identity: None },
+            binary: Binary {
+                handoff_id,
+                path: Vec::new(),
+                args: Vec::new(),
+                working_dir: None,
+                identity: None,
+            },
             retiring,
         };
         Interrupted::new(under_way, serves.map(process)).map(|interrupted| interrupted.end)

@@ -1,6 +1,7 @@
 //! What supervisors write down, by the code that writes it in production. Every process here was started from a binary of its own.
 use std::sync::Arc;
 
+use handoff::data::Data;
 use handoff::journal::{Binary, Journal, Parties, Running};
 use handoff::machine::recovery;
 use handoff::machine::supervisor::Note;
@@ -14,6 +15,7 @@ fn binary(pid: u32) -> Binary {
         handoff_id: HandoffId([0; 16]),
         path: pid.to_le_bytes().into(),
         args: Vec::new(),
+        working_dir: None,
         identity: None,
     }
 }
@@ -46,6 +48,8 @@ impl ModelSupervisor {
             incumbent: self.incumbent.map(id),
             successor: self.successor.map(|pid| (id(pid), binary(pid))),
             successor_build: Vec::new(),
+            sealed: None,
+            opened: Data::default(),
             before: Journal::clone(&self.before),
         }
     }

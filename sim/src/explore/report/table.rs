@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use handoff::machine::EffectName;
 
 use handoff::machine::{
-    Batch, DaemonEvent, LinkId, LockAnswer, Machine, Timer, incumbent, recovery, successor,
+    Batch, DaemonEvent, LinkId, LockAnswer, Machine, Reason, Timer, incumbent, recovery, successor,
     supervisor::{self, Note, Peer, Verdict},
 };
 use handoff::message::{AwaitsFinal, HelloAck, Message, Role, Sealed, Standing};
@@ -177,6 +177,7 @@ fn supervisor_events() -> Vec<(String, supervisor::Event)> {
     let mut events = vec![
         ("Cancel".to_owned(), Event::Cancel),
         ("ConnectFailed".to_owned(), Event::ConnectFailed(HostError::system("why"))),
+        ("Unfit".to_owned(), Event::Unfit(Reason::Unhealthy)),
         ("Spawned(ok)".to_owned(), Event::Spawned(Ok(id(2)))),
         ("Spawned(error)".to_owned(), Event::Spawned(Err(HostError::system("why")))),
     ];

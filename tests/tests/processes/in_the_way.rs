@@ -1,0 +1,79 @@
+//! Processes that are in the way and not this supervisor's to end: they live on, and are named.
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::time::{Duration, Instant};
+
+use handoff_tests::processes::{lives, send};
+use handoff_tests::{Reference, World, until};
+use nix::sys::signal::Signal;
+
+/// Waits until the last start of `reference` failed because of `why`.
+#[track_caller]
+fn assert_refused(reference: &Reference, why: &str) {
+    until("the start is refused", || {
+        reference.ask_json("status").1["failed_start"].as_str().is_some_and(|said| said.contains(why))
+    });
+}
+
+/// The pid of the daemon of `reference`.
+#[track_caller]
+fn daemon(reference: &Reference) -> u32 {
+    let (_, status) = reference.ask_json("status");
+    status["daemon"]["pid"].as_u64().and_then(|pid| pid.try_into().ok()).unwrap_or_else(|| panic!("{status}"))
+}
+
+/// Longer than a silent process that is in the way is waited for.
+fn outlasts(pid: u32) {
+    let until = Instant::now() + Duration::from_secs(4);
+    while Instant::now() < until {
+        assert!(lives(pid), "it was killed");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn a_program_at_the_control_path_that_is_no_daemon_of_it_is_named_and_lives() {
+    let other = World::new();
+    let others = Reference::for_actor(&other);
+    others.start();
+    let stranger = daemon(&others);
+    let world = World::new();
+    symlink(other.layout().control(), world.layout().control()).unwrap();
+    // Were it to answer, it would be taken for this supervisor's daemon.
+    send(stranger, Signal::SIGSTOP);
+    let reference = Reference::for_actor(&world);
+    reference.add("unreachable_secs = 1\n");
+    reference.configure_build(&world.build());
+    reference.launch();
+    assert_refused(&reference, &format!("process {stranger} ("));
+    assert_refused(&reference, "is no daemon of it");
+    outlasts(stranger);
+    fs::remove_file(world.layout().control()).unwrap();
+    reference.wait_until_watching();
+    send(stranger, Signal::SIGCONT);
+    others.wait_until_watching();
+    assert_eq!(daemon(&others), stranger);
+}
+
+#[test]
+fn another_supervisors_daemon_that_holds_the_same_data_is_named_and_serves_on() {
+    let other = World::new();
+    let others = Reference::for_actor(&other);
+    others.start();
+    let (holder, writer) = (daemon(&others), others.writer());
+    writer.wait_for_write_by(holder);
+    let world = World::new();
+    fs::remove_dir(world.layout().data()).unwrap();
+    symlink(other.layout().data(), world.layout().data()).unwrap();
+    let reference = Reference::for_actor(&world);
+    reference.add(&format!("unreachable_secs = 1\ndata_dir = {:?}\n", world.layout().data()));
+    reference.configure_build(&world.build());
+    reference.launch();
+    assert_refused(&reference, &format!("process {holder} ("));
+    outlasts(holder);
+    writer.wait_for_write_by(holder);
+    reference.signal(Signal::SIGTERM);
+    reference.wait();
+    assert!(lives(holder));
+    assert_eq!(others.ask_json("swap").0, 0);
+}
