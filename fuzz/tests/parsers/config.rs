@@ -35,6 +35,8 @@ fn holds(dir: &Path, text: &str) {
 #[test]
 fn configurations() {
     let (seeds, dir) = (Seeds::of("config"), tempfile::tempdir().unwrap());
+    // Where a seed has its journal.
+    std::fs::create_dir(dir.path().join("state")).unwrap();
     for seed in seeds.iter() {
         let text = std::str::from_utf8(seed).unwrap();
         assert_eq!(load(dir.path(), text).err(), None, "{text}");
