@@ -208,8 +208,14 @@ impl<'a> Fields<'a> {
 }
 
 /// Reads a string.
+///
+/// A string with a NUL byte is refused: paths, arguments and variables end there for the system.
 pub(crate) fn string<'a>(value: &'a DeValue<'a>) -> Result<&'a str, String> {
-    value.as_str().ok_or_else(|| unexpected("a string", value))
+    let text = value.as_str().ok_or_else(|| unexpected("a string", value))?;
+    if text.contains('\0') {
+        return Err(format!("{text:?} has a NUL byte, which ends a text for the system: leave it out"));
+    }
+    Ok(text)
 }
 
 /// Reads a table.

@@ -31,6 +31,12 @@ fn rows() -> Vec<(String, &'static str)> {
             "deadline_secs = 0",
             "line 4: deadline_secs: must be a number of seconds from 0.001 to 86400, not 0",
         ),
+        row(
+            "args = ['a', \"b\\u0000c\"]",
+            "line 4: args[1]: \"b\\0c\" has a NUL byte, which ends a text for the system",
+        ),
+        row("env = { A = \"\\u0000\" }", "line 4: env.A: \"\\0\" has a NUL byte"),
+        row("data_dir = \"\\u0000\"", "line 4: data_dir: \"\\0\" has a NUL byte"),
         row("unreachable_secs = 0", "line 4: unreachable_secs: must be a number of seconds from 0.001"),
         row("restart_max_secs = 0", "line 4: restart_max_secs: must be a number of seconds from 0.001"),
         row("journal = 'none/journal'", "line 4: journal: there is no directory DIR/none: mkdir -p DIR/none"),
