@@ -482,8 +482,10 @@ impl Rest {
                 why
             }
             Message::Serving { .. } if peer == Peer::Successor => {
-                let found = os.directory().map(|value| InBoot { boot: os.boot(), value });
-                self.parties.opened.directory = self.parties.opened.directory.or(found);
+                let incumbents = self.parties.incumbent.as_ref().and(self.knows.data.directory);
+                let known = self.parties.opened.directory.or(incumbents);
+                let look = || os.directory().map(|value| InBoot { boot: os.boot(), value });
+                self.parties.opened.directory = known.or_else(look);
                 None
             }
             _ => None,

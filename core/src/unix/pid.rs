@@ -74,7 +74,9 @@ pub(crate) fn kill_leftovers(process: ProcessId) -> io::Result<bool> {
     let is_another =
         || Ok::<_, io::Error>(start_time_of(process.pid)?.is_some_and(|now| now != process.start_time));
     let Ok(group) = i32::try_from(process.pid) else { return Ok(false) };
-    if group <= 1 || may_live(process.pid) || is_another()? {
+    // Most daemons leave nothing, and to go through all processes takes long on a large machine.
+    let is_empty = || killpg(Pid::from_raw(group), None) == Err(Errno::ESRCH);
+    if group <= 1 || is_empty() || may_live(process.pid) || is_another()? {
         return Ok(false);
     }
     let mut any = false;
