@@ -494,14 +494,22 @@ mod tests {
         let mut left = String::new();
         BufReader::new(leader.stdout.take().unwrap()).read_line(&mut left).unwrap();
         leader.wait().unwrap();
-        (ProcessId { pid: leader.id(), start_time: 1 }, left.trim().parse().unwrap())
+        let left: u32 = left.trim().parse().unwrap();
+        // Before it executes it has the shell's own variables.
+        let executes = || std::fs::read(format!("/proc/{left}/cmdline")).unwrap().starts_with(b"/bin/sleep");
+        let waited = (0..180_000).find(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            executes()
+        });
+        assert!(waited.is_some(), "{left} never executes");
+        (ProcessId { pid: leader.id(), start_time: 1 }, left)
     }
 
     #[test]
     fn of_a_group_only_what_the_daemon_left_is_killed() {
         let (ours, left) = leader(Some("successor"));
         assert!(kill_leftovers(ours).unwrap());
-        (0..1000).find(|_| {
+        (0..180_000).find(|_| {
             std::thread::sleep(std::time::Duration::from_millis(1));
             !may_live(left)
         });
