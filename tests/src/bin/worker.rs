@@ -1,6 +1,6 @@
 //! A process that makes the system calls it is told to make, one a line: `worker COMMANDS NUMBER DIR`.
 //!
-//! It connects to the Unix socket `COMMANDS`, says its number and pid, and then answers each line with one. What production
+//! The worker connects to the Unix socket `COMMANDS`, says its number and pid, and then answers each line with one. What production
 //! does itself (the lock, the control socket, frames, listening) is done by production's code. When its commands are cut it
 //! exits.
 #![allow(clippy::unwrap_used, reason = "a process of a test that cannot go on should panic")]

@@ -155,24 +155,31 @@ pub fn links(report: &Report) -> BTreeMap<(Name, Name), Vec<String>> {
 ///
 /// A turn is one moment to the simulator. A real process may be killed in the middle of its last one, and what was sent to
 /// it by then goes nowhere: so the last line, and what was sent last, of and to a process that has ended may be cut short.
+/// Its hooks run on a thread of their own: when it dies in one, the protocol's thread may have gone on until then.
 pub fn differences(simulated: &Report, real: &Report) -> BTreeMap<String, String> {
     let has_ended = |who: Name| real.ends.serves != Some(who);
     let cut_line = |who: Name, simulated: &str, real: &str| has_ended(who) && simulated.starts_with(real);
-    let mut all = parting(&roles(simulated), &roles(real), |who| who.to_string(), cut_line, |_| false);
-    let lost = |(_, to): (Name, Name)| has_ended(to);
+    let last = |who: Name| simulated.lines.iter().rev().find(|(name, _)| *name == who);
+    let dies_in_hook = |who: Name| {
+        let begins = |effect: &EffectName| effect.starts_hook();
+        has_ended(who) && last(who).is_some_and(|(_, line)| line.effects.last().is_some_and(begins))
+    };
+    let goes_on = |who: Name, simulated: &[String]| simulated.is_empty() && dies_in_hook(who);
+    let mut all = parting(&roles(simulated), &roles(real), |who| who.to_string(), cut_line, goes_on);
+    let lost = |(_, to): (Name, Name), _: &[String]| has_ended(to);
     let name = |(from, to): (Name, Name)| format!("{from} to {to}");
     all.extend(parting(&links(simulated), &links(real), name, |_, _, _| false, lost));
     all
 }
 
-/// Where two traces part, if they do: unless their last lines are the same but `cut`, or what one has and not the other is
-/// `lost`.
+/// Where two traces part, if they do: unless their last lines are the same but `cut`, or only one of them goes on and that is
+/// `lost`, which is told what the simulated one has left.
 fn parting<K: Ord + Copy>(
     simulated: &BTreeMap<K, Vec<String>>,
     real: &BTreeMap<K, Vec<String>>,
     name: impl Fn(K) -> String,
     cut: impl Fn(K, &str, &str) -> bool,
-    lost: impl Fn(K) -> bool,
+    lost: impl Fn(K, &[String]) -> bool,
 ) -> BTreeMap<String, String> {
     let all: BTreeSet<K> = simulated.keys().chain(real.keys()).copied().collect();
     let none = Vec::new();
@@ -183,7 +190,7 @@ fn parting<K: Ord + Copy>(
         let (left, right) = (&simulated[at..], &real[at..]);
         let same = match (left, right) {
             ([], []) => true,
-            ([], _) | (_, []) => lost(key),
+            ([], _) | (_, []) => lost(key, left),
             ([left], [right]) => cut(key, left, right),
             _ => false,
         };
