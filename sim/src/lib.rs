@@ -65,6 +65,7 @@
 mod checks;
 mod daemon;
 pub mod explore;
+mod happening;
 mod harness;
 mod host;
 pub mod kernel;

@@ -13,6 +13,7 @@ use handoff::ProcessId;
 use handoff::node::Node;
 
 use crate::daemon::Make;
+use crate::happening::Happening;
 use crate::harness::checks::Audit;
 use crate::harness::clients::Client;
 use crate::harness::faults::Faults;
@@ -25,39 +26,6 @@ use crate::run::Planted;
 use crate::runtime::Timeline;
 use crate::supervisor::SupervisorProcess;
 use crate::trace::{Happened, Name, Recorder, Turn};
-
-/// What will happen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Happening {
-    /// A process has a turn.
-    Run(u32),
-    /// A new daemon has its first turn.
-    Exec(u32),
-    /// A process that never came to anything is gone, or was killed for it.
-    GivesUp(u32),
-    SealGoesOn(u32),
-    HookReturns(u32),
-    FreesLock(u32),
-    Ends(u32),
-    Continue(u32),
-    /// A supervisor is started, if there is none.
-    Restart,
-    /// The operator looks, and asks for what is next.
-    Operator,
-    /// A client does what is next.
-    Client(usize),
-    /// A request has come to where its connection leads.
-    Request(u64),
-    /// An answer has come to a client.
-    Answer(usize, u64),
-    /// A client finds its connection closed.
-    Hangup(usize, u64),
-    /// A fault whose time has come.
-    Fault(usize),
-    DiskHasRoom,
-    /// A supervisor is told that what is under way is called off.
-    Cancel(u32),
-}
 
 /// The machine.
 pub(crate) struct World {

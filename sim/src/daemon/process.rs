@@ -9,12 +9,13 @@ use handoff::node::{Node, NodeOn};
 use handoff::{HostError, ReadinessSnapshot, ResumeFrom};
 
 use crate::daemon::Simulated;
+use crate::happening::Happening;
 use crate::host::Host;
 use crate::kernel::{Died, LengthOf, Lie, Micros, Side};
 use crate::plan::What as Fault;
 use crate::process::{AnyHook, DaemonProcess, Life, Pending, Process, daemon_event_name};
 use crate::trace::Happened;
-use crate::world::{Happening, World};
+use crate::world::World;
 
 /// How long a daemon that is asked to stop lets open requests finish.
 const STOP_GRACE: Duration = Duration::from_millis(100);

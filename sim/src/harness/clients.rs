@@ -5,8 +5,9 @@
 use handoff::HostError;
 
 use crate::daemon::process::failed;
+use crate::happening::Happening;
 use crate::kernel::{LengthOf, Micros, Request};
-use crate::world::{Happening, World};
+use crate::world::World;
 
 /// A client.
 #[derive(Debug, Default)]

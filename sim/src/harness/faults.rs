@@ -6,6 +6,7 @@ use handoff::node::daemon::HookName;
 use handoff::host::Gap;
 use handoff::message::Message;
 
+use crate::happening::Happening;
 use crate::kernel::{Armed as ArmedWrite, Delivery, Disk, LengthOf, Micros, Side};
 use crate::plan::span::Span;
 use crate::plan::{At, Fault, Operation, Wanted, What, Who};
@@ -14,7 +15,7 @@ use crate::run::Struck;
 use crate::supervisor::SupervisorProcess;
 use crate::supervisor::swap::HandoffTask;
 use crate::trace;
-use crate::world::{Happening, World};
+use crate::world::World;
 
 /// The plan's faults, as far as the run has come.
 #[derive(Debug, Default)]

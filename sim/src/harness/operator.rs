@@ -2,11 +2,12 @@
 use handoff::HandoffId;
 use handoff::machine::supervisor::Verdict;
 
+use crate::happening::Happening;
 use crate::kernel::Micros;
 use crate::process::{Life, Process};
 use crate::run::{Planted, Rest};
 use crate::supervisor::SupervisorProcess;
-use crate::world::{Happening, World};
+use crate::world::World;
 
 /// How often it looks.
 const LOOK: Micros = 5_000;

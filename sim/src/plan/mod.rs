@@ -355,8 +355,8 @@ impl What {
         What::Cancel,
     ];
 
-    /// Those that are drawn for random plans. A daemon with other data whose supervisor dies while it opens them serves them: two
-    /// faults that no rule covers.
+    /// The faults that are drawn for random plans. A daemon with other data whose supervisor dies while the daemon opens them serves
+    /// them: two faults that no rule covers.
     pub(crate) fn drawn() -> impl Iterator<Item = What> {
         What::ALL.into_iter().filter(|what| *what != What::OtherData)
     }

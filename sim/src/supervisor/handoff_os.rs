@@ -12,12 +12,13 @@ use handoff::{HostError, ProcessId};
 use super::swap::HandoffTask;
 use super::{BOOT, binary};
 use crate::daemon::os::UID;
+use crate::happening::Happening;
 use crate::host::Host;
 use crate::kernel::{LengthOf, Side};
 use crate::plan::{At, What as Fault};
 use crate::process::{DaemonProcess, Pending, Program, written};
 use crate::run::Planted;
-use crate::world::{Happening, World};
+use crate::world::World;
 
 impl Host<'_> {
     fn handoff(&self) -> Option<&HandoffTask> {
