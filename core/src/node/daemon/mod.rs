@@ -29,7 +29,7 @@ use rest::Rest;
 const MOST_ACCEPTED: usize = 16;
 
 /// After descriptors or memory were exhausted, nothing is accepted for so long.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
 /// What a pass looks for next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -2,7 +2,7 @@
 
 /// What an empty buffer has room for, in bytes; doubled by each read that fills it.
 const SMALL: usize = 4 * 1024;
-/// What it grows to of itself, in bytes: a pipeline within it is received at once. A longer request makes it larger.
+/// The size that a buffer grows to of itself, in bytes: a pipeline within it is received at once. A longer request makes it larger.
 const LARGE: usize = 64 * 1024;
 
 /// A buffer that keeps what a connection needs, and no more when that is over.

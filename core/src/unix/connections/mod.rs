@@ -20,6 +20,7 @@ use std::sync::Arc;
 use nix::poll::PollFlags;
 
 use crate::error::Result;
+use crate::node::daemon::ACCEPT_PAUSE;
 use crate::time::Duration;
 use crate::unix::context::Context;
 use crate::unix::hooks::HookResult;
@@ -32,9 +33,6 @@ pub use socket::Listener;
 use connection::LINGER;
 use shared::Shared;
 use socket::{Until, wait};
-
-/// How long to let things be when there are no more descriptors.
-const BACK_OFF: Duration = Duration::from_millis(20);
 
 /// A connection's token: it grows with each connection that a registry accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -227,7 +225,7 @@ fn accept(shared: &Arc<Shared>, listener: &Listener) -> Option<Connection> {
                     tracing::warn!(target: "handoff.connections", %error, "can't accept for now");
                 }
                 in_trouble = true;
-                shared.rest(BACK_OFF);
+                shared.rest(ACCEPT_PAUSE);
             }
         }
     }

@@ -6,16 +6,13 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 
-use crate::time::Duration;
+use crate::node::daemon::ACCEPT_PAUSE;
 use crate::unix::hooks::HookResult;
 
 use super::accept;
 use super::connection::Connection;
 use super::shared::Shared;
 use super::socket::Listener;
-
-/// How long to let things be when no thread is to be had.
-const BACK_OFF: Duration = Duration::from_millis(20);
 
 /// Serves one connection.
 pub(super) type Handler = dyn Fn(&mut Connection) -> HookResult<()> + Send + Sync;
@@ -66,7 +63,7 @@ impl Post {
                 Err(_) => {}
             }
             in_trouble = true;
-            self.shared.rest(BACK_OFF);
+            self.shared.rest(ACCEPT_PAUSE);
         }
         None
     }
