@@ -261,14 +261,16 @@ impl Runner {
 
     /// Whatever data the next daemon opens are the right ones, and it is started now.
     fn accept_data(&mut self) -> Result<(), Failure> {
-        self.keeper.is_free().map_err(busy)?;
-        if self.daemon.child().is_some() {
-            let why = "a daemon serves, and its data are the right ones: there is nothing to accept";
-            return Err(Failure::new(Code::Unavailable, why));
-        }
+        self.keeper.start_now(self.now()).map_err(|activity| match activity {
+            Activity::Watching => {
+                let why = "a daemon serves, and its data are the right ones: there is nothing to accept";
+                Failure::new(Code::Unavailable, why)
+            }
+            other => busy(other),
+        })?;
         self.supervisor.accept_data()?;
         tracing::warn!("the operator accepts whatever data the next daemon opens");
-        self.keeper.start_now(self.now()).map_err(busy)
+        Ok(())
     }
 
     /// Whether the daemon may be left to itself: its pid.

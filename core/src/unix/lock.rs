@@ -19,7 +19,7 @@ use crate::unix::trusted::{inode_of, open_private_directory};
 /// A data directory that is open: what is locked is this very directory, and what is opened through
 /// [`DataDir::path`] lies in it, wherever its own path leads by then. Cheap to clone.
 ///
-/// It belongs to this process's user or to root, and no other user may read or write it: a user who may open a directory
+/// The directory belongs to this process's user or to root, and no other user may read or write it: a user who may open a directory
 /// may hold its lock.
 #[derive(Clone, Debug)]
 pub struct DataDir {
@@ -264,8 +264,12 @@ fn is_locked(fdinfo: &str) -> bool {
 pub fn holder_of(file: &File) -> Option<Holder> {
     let metadata = file.metadata().ok()?;
     let pid = find_holder(&fs::read_to_string("/proc/locks").ok()?, metadata.dev(), metadata.ino())?;
-    let program = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    Some(Holder { pid, program: program.trim_end().into() })
+    Some(Holder { pid, program: program_of(pid) })
+}
+
+/// What the kernel calls the program of `pid` (`proc_pid_comm(5)`); empty if the process has ended.
+pub(crate) fn program_of(pid: u32) -> PlainText {
+    fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim_end().into()
 }
 
 /// A line is `1: FLOCK  ADVISORY  WRITE 708 fd:01:1234 0 EOF`, the device in hexadecimal.

@@ -4,14 +4,13 @@
 //! holds the lock, and has no such socket is no daemon of this path: another program, or another supervisor's daemon. It is
 //! neither waited for nor ended; it is named where it is in the way.
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 use super::Supervisor;
 use crate::id::ProcessId;
 use crate::node::recovery::Seen;
 use crate::unix::control::{self, Owner};
-use crate::unix::lock;
+use crate::unix::lock::{self, program_of};
 use crate::unix::pid::{may_live, start_time_of};
 use crate::unix::record_file;
 
@@ -63,9 +62,7 @@ pub(super) fn stranger_at(control: &Path) -> Option<String> {
     if lookout.is_daemon(control, Some(owner)).is_some() {
         return None;
     }
-    let program = fs::read_to_string(format!("/proc/{}/comm", owner.pid)).unwrap_or_default();
-    let program: String = program.chars().filter(|char| !char.is_control()).collect();
-    Some(format!("process {owner} ({program})"))
+    Some(format!("process {owner} ({})", program_of(owner.pid)))
 }
 
 /// The process that holds the lock of a data directory, if the record and the kernel say the same.
