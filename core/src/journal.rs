@@ -163,7 +163,7 @@ impl Journal {
             journal.commit(under_way.binary);
             is_committed = true;
         }
-        // It was found running: whoever stops it from now on says so.
+        // The daemon was found running: a supervisor that stops it from now on notes that.
         journal.stopped = false;
         journal.running = Some(Running { process, build_id, is_committed });
         journal

@@ -19,8 +19,8 @@ use crate::unix::control::peer;
 use crate::unix::env::{FIRST_FD, LISTEN_FDNAMES, LISTEN_FDS, adopt, is_for_us, look_at};
 use crate::unix::spawn::check_names;
 
-/// Listening sockets by name, in the supervisor's order. All of them are non-blocking, whoever made them: this library,
-/// systemd, the caller. `O_NONBLOCK` lives on the open file description that all processes share: leave it as it is
+/// Listening sockets by name, in the supervisor's order. All of them are non-blocking, be they made by this library,
+/// by systemd or by the caller. `O_NONBLOCK` lives on the open file description that all processes share: leave it as it is
 /// (`poll(2)` before `accept(2)`, and expect `EWOULDBLOCK`).
 #[derive(Debug, Default)]
 pub struct Listeners {
@@ -32,7 +32,7 @@ impl Listeners {
     /// are meant for it. Each becomes non-blocking, and gets its close-on-exec flag back. To be called once in the
     /// life of a process: the descriptors have an owner then.
     ///
-    /// What is open but no listening stream socket of TCP or Unix (a datagram socket, a FIFO) can't be handed from
+    /// A descriptor that is no listening stream socket of TCP or Unix (a datagram socket, a FIFO) can't be handed from
     /// process to process here. It is left out with a warning in the log, and left where it is for the caller to take.
     ///
     /// # Errors

@@ -147,7 +147,7 @@ impl fmt::Display for Exit {
 pub struct Watch {
     process: ProcessId,
     is_child: bool,
-    /// It leads a session, as every process that a supervisor has started does: its group is its own. A program of a
+    /// The process leads a session, as every process that a supervisor has started does: its group is its own. A program of a
     /// pipeline in a shell may lead a group in which others are.
     leads_session: bool,
     pidfd: Option<OwnedFd>,

@@ -42,7 +42,7 @@ impl Incumbent {
         }
     }
 
-    /// It has the lock, and keeps it until a hook that begins now has run. A supervisor that says something in between has to say it again.
+    /// Whether this incumbent has the lock, and keeps it until a hook that begins now has run. A supervisor that says something in between has to say it again.
     fn may_write(&self) -> bool {
         match self.state {
             State::Serving

@@ -1,6 +1,6 @@
 //! A supervisor that comes anew, or has lost track: which process serves, and what is to become of the others.
 //!
-//! It asks and waits, because daemons without a supervisor come to an end by themselves: the process that gets the lock under
+//! The recovery asks and waits, because daemons without a supervisor come to an end by themselves: the process that gets the lock under
 //! the rule of the record serves, the others leave. It ends only what is in the way: a stray that the journal
 //! names, once another serves; and one that may hold the lock and says nothing past a bound. It never tries the lock.
 //!
