@@ -34,7 +34,7 @@ impl Log {
         let open = guard.as_mut().ok_or_else(closed)?;
         Ok(open.append(line).unwrap_or_else(|error| {
             // What is on disk now is not known. The next process finds out.
-            eprintln!("can't append to the log: {error}");
+            let _ = writeln!(io::stderr(), "can't append to the log: {error}");
             std::process::abort()
         }))
     }
