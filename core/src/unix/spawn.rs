@@ -268,7 +268,9 @@ fn explain(failure: &Failure, binary: &Path, setting: &Setting) -> Error {
         (Step::User, _) => format!("can't start a process{user}"),
         (Step::Directory, _) => {
             let dir = setting.working_dir.as_deref().unwrap_or(Path::new("")).display();
-            format!("can't start a process in {dir}{user}: the directory must exist, and let that user in")
+            format!(
+                "can't start a process in {dir}: the directory must exist, and this process must be able to enter it"
+            )
         }
     };
     Error::System { context, source: io::Error::from_raw_os_error(failure.errno) }

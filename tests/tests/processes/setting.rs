@@ -99,6 +99,9 @@ fn assert_is_the_users(pid: u32) {
 #[test]
 fn a_daemon_of_another_user_is_swapped_taken_over_and_started_again() {
     let Some(scene) = Scene::new("") else { return };
+    let private = scene.world.layout().dir().join("private");
+    fs::create_dir(&private).unwrap();
+    set_mode(&private, 0o700);
     scene.reference.start();
     let first = scene.serves();
     assert_is_the_users(first);
@@ -110,9 +113,10 @@ fn a_daemon_of_another_user_is_swapped_taken_over_and_started_again() {
     assert_ne!(first, second);
     assert_is_the_users(second);
 
-    // The next supervisor believes it, and ends nobody.
+    // The next supervisor believes it, and ends nobody. It is started where the user may not go, as in /root.
     scene.reference.kill();
-    scene.reference.start();
+    scene.reference.launch_in(&private);
+    scene.reference.wait_until_watching();
     assert_eq!(scene.serves(), second);
     let (code, swap) = scene.reference.ask_json("swap");
     assert_eq!(code, 0, "{swap}");
@@ -134,6 +138,12 @@ fn a_daemon_of_another_user_is_swapped_taken_over_and_started_again() {
     processes::send(third, Signal::SIGKILL);
     let fourth = until_some("it is started again", || Some(scene.serves()).filter(|pid| *pid != third));
     assert_is_the_users(fourth);
+
+    // Nor does it matter that the directory in which it was started is gone.
+    fs::remove_dir(&private).unwrap();
+    processes::send(fourth, Signal::SIGKILL);
+    let fifth = until_some("it is started once more", || Some(scene.serves()).filter(|pid| *pid != fourth));
+    assert_is_the_users(fifth);
     scene.reference.signal(Signal::SIGTERM);
     assert_eq!(scene.reference.wait().code(), Some(0));
     assert!(processes::of_world(scene.world.layout()).is_empty());

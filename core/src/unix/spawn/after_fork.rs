@@ -176,21 +176,22 @@ fn leave_session() -> Result<(), Failure> {
     Errno::result(unsafe { libc::setsid() }).map(drop).map_err(Failure::at(Step::Session))
 }
 
-/// Takes the umask, the user and the directory; the directory last, because it is that user who must be let in.
+/// Takes the umask, the directory and the user; the directory first: a daemon that is started in the supervisor's own
+/// directory inherits it, whether or not the user may enter, and is started there again after a crash.
 #[allow(unsafe_code)]
 fn settle(plan: &Plan) -> Result<(), Failure> {
     if let Some(umask) = plan.umask {
         // SAFETY: umask touches no memory.
         unsafe { libc::umask(umask as libc::mode_t) };
     }
+    if !plan.directory.is_null() {
+        // SAFETY: a C string, prepared before the fork.
+        Errno::result(unsafe { libc::chdir(plan.directory) }).map_err(Failure::at(Step::Directory))?;
+    }
     if let Some(run_as) = &plan.run_as {
         become_user(run_as).map_err(Failure::at(Step::User))?;
     }
-    if plan.directory.is_null() {
-        return Ok(());
-    }
-    // SAFETY: a C string, prepared before the fork.
-    Errno::result(unsafe { libc::chdir(plan.directory) }).map(drop).map_err(Failure::at(Step::Directory))
+    Ok(())
 }
 
 /// The groups first: only root can change them. The system calls themselves, because the C library's functions change

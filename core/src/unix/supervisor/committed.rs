@@ -46,8 +46,9 @@ impl CommittedBinary {
     /// none, whatever is at the path is started after all, and the log warns of that.
     pub fn spec(self, times: SpawnSpec) -> SpawnSpec {
         let image = self.image();
-        // A relative argument leads where it led then, wherever this supervisor was started.
-        let working_dir = self.working_dir.or(times.setting.working_dir);
+        // A relative argument leads where it led then, wherever this supervisor was started. If that directory is gone, the
+        // daemon is started all the same: it is held to the data that were served.
+        let working_dir = self.working_dir.filter(|dir| dir.is_dir()).or(times.setting.working_dir);
         let setting = Setting { working_dir, ..times.setting };
         SpawnSpec { binary: self.binary, args: self.args, image, setting, ..times }
     }
