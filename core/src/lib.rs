@@ -16,6 +16,8 @@ extern crate alloc;
 pub mod bounds;
 #[doc(hidden)]
 pub mod codec;
+#[doc(hidden)]
+pub mod connections;
 pub mod data;
 #[doc(hidden)]
 pub mod drive;

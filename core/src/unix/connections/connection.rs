@@ -7,10 +7,10 @@ use std::task::Poll;
 
 use nix::poll::PollFlags;
 
+use crate::connections::{Next, Remaining, Way};
 use crate::time::{Duration, Time};
 
 use super::ConnId;
-use super::conduct::{Next, Remaining, Way};
 use super::input::Input;
 use super::shared::{Entry, Shared};
 use super::socket::{Until, wait};

@@ -1,16 +1,12 @@
 //! The connections of a daemon: accepted, counted, and drained, so that no client decides how long a handoff takes.
 //!
-//! `conduct` decides for one connection and `drain` for all of them; both are pure. The rest performs: `shared` has
-//! what threads wait for, `connection` moves bytes, `serve` has the threads.
-mod conduct;
+//! `crate::connections` decides. This performs: `shared` has what threads wait for, `connection` moves bytes, `serve` has
+//! the threads.
 mod connection;
-mod drain;
 mod input;
 mod serve;
 mod shared;
 mod socket;
-#[cfg(test)]
-mod tests;
 
 use std::fmt;
 use std::io;
@@ -23,11 +19,10 @@ use crate::error::Result;
 use crate::node::daemon::ACCEPT_PAUSE;
 use crate::time::Duration;
 use crate::unix::context::Context;
-use crate::unix::hooks::HookResult;
+use crate::unix::hooks::{DrainReport, HookResult};
 
-pub use conduct::{Patience, Remaining};
+pub use crate::connections::{Drained, Patience, Remaining};
 pub use connection::Connection;
-pub use drain::Drained;
 pub use socket::Listener;
 
 use connection::LINGER;
@@ -55,6 +50,12 @@ pub struct Counts {
     pub in_request: u32,
     /// Ended by the daemon; the client has not closed yet.
     pub lingering: u32,
+}
+
+impl From<Drained> for DrainReport {
+    fn from(drained: Drained) -> DrainReport {
+        DrainReport { open_conns_remaining: drained.left, accept_closed: drained.accept_closed }
+    }
 }
 
 impl Counts {
@@ -230,4 +231,16 @@ fn accept(shared: &Arc<Shared>, listener: &Listener) -> Option<Connection> {
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hook_reports_what_a_drain_has_left() {
+        let drained = Drained { idle: 1, left: 3, accept_closed: true, ..Drained::default() };
+        let report = DrainReport { open_conns_remaining: 3, accept_closed: true };
+        assert_eq!(DrainReport::from(drained), report);
+    }
 }

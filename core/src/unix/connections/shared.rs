@@ -4,13 +4,12 @@ use std::io::{self, ErrorKind};
 use std::net::Shutdown;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use crate::connections::{Conduct, Drain, Drained, Patience, Phase, Way};
 use crate::host::Clock;
 use crate::time::{Duration, Time};
 use crate::unix::poller::MonotonicClock;
 use crate::unix::wake::{WakeReceiver, Waker, waker};
 
-use super::conduct::{Conduct, Patience, Phase, Way};
-use super::drain::{Drain, Drained};
 use super::socket::{Listener, Socket};
 use super::{ConnId, Counts};
 

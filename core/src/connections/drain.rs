@@ -1,7 +1,6 @@
 //! A drain as a whole: when it is over, and what it has come to. Pure: the time comes in with the calls.
 use super::conduct::Way;
 use crate::time::{Duration, Time};
-use crate::unix::hooks::DrainReport;
 
 /// What acceptors are given to notice a drain, even if its grace is shorter: only a busy machine makes them take a
 /// moment, and a daemon that goes on accepting can't be replaced.
@@ -24,27 +23,22 @@ pub struct Drained {
     pub accept_closed: bool,
 }
 
-impl From<Drained> for DrainReport {
-    fn from(drained: Drained) -> DrainReport {
-        DrainReport { open_conns_remaining: drained.left, accept_closed: drained.accept_closed }
-    }
-}
-
 /// A drain under way.
 #[derive(Clone, Debug)]
-pub(super) struct Drain {
+pub struct Drain {
     began: Time,
     grace: Duration,
     drained: Drained,
 }
 
 impl Drain {
-    pub(super) fn new(began: Time, grace: Duration) -> Drain {
+    /// A drain that `began` then and may take `grace`.
+    pub fn new(began: Time, grace: Duration) -> Drain {
         Drain { began, grace, drained: Drained::default() }
     }
 
     /// A connection has ended.
-    pub(super) fn ended(&mut self, way: Way) {
+    pub fn ended(&mut self, way: Way) {
         let drained = &mut self.drained;
         *match way {
             Way::Idle => &mut drained.idle,
@@ -55,7 +49,7 @@ impl Drain {
     }
 
     /// What the drain has come to, if it is over `now`, with so many acceptors and connections left.
-    pub(super) fn over(&self, now: Time, accepting: u32, open: u32) -> Option<Drained> {
+    pub fn over(&self, now: Time, accepting: u32, open: u32) -> Option<Drained> {
         let passed = now.since(self.began);
         let is_over = match (accepting, open) {
             (0, 0) => true,
@@ -66,7 +60,7 @@ impl Drain {
     }
 
     /// How long to wait before looking again, if nothing happens before: `step` at most.
-    pub(super) fn pause(&self, now: Time, step: Duration) -> Duration {
+    pub fn pause(&self, now: Time, step: Duration) -> Duration {
         let left = self.grace.saturating_sub(now.since(self.began));
         if left.is_zero() { step } else { left.min(step) }
     }

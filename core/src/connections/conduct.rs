@@ -27,7 +27,7 @@ impl Default for Patience {
 impl Patience {
     /// How long to wait before looking again. No look counts for more, so that a machine that was suspended between two
     /// looks does not cut all its clients.
-    pub(super) fn step(&self) -> Duration {
+    pub fn step(&self) -> Duration {
         (self.stall / 10).clamp(Duration::from_millis(1), Duration::from_millis(25))
     }
 }
@@ -44,30 +44,41 @@ pub enum Remaining {
     This,
 }
 
-/// How a connection ended in a drain.
+/// How a connection ended in a drain; each is counted by the field of this name in [`Drained`](super::Drained).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
+pub enum Way {
+    /// Nothing was under way.
     Idle,
+    /// After a request that was under way, or came, in the drain.
     Served,
+    /// Its client made no progress.
     Cut,
+    /// Its client has gone.
     Gone,
 }
 
 /// What to do about the next request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub enum Next {
     /// A part of it is here already.
     Begin,
     /// Read, without waiting.
-    Read { in_drain: bool },
+    Read {
+        /// A drain ends the connection if the read finds nothing.
+        in_drain: bool,
+    },
     /// There is none.
     Close,
 }
 
+/// What a connection is in the middle of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
+pub enum Phase {
     /// Accepted; nothing has come yet.
-    New { accepted: Time },
+    New {
+        /// When it was accepted.
+        accepted: Time,
+    },
     /// Between two requests.
     Between,
     /// In a request: a byte of it has come, and the daemon is not done with it.
@@ -101,7 +112,7 @@ struct Wait {
 
 /// A connection's state.
 #[derive(Clone, Debug)]
-pub(super) struct Conduct {
+pub struct Conduct {
     patience: Patience,
     phase: Phase,
     ending: Option<Ending>,
@@ -112,31 +123,35 @@ pub(super) struct Conduct {
 
 impl Conduct {
     /// A connection that was accepted `now`.
-    pub(super) fn new(now: Time, patience: Patience) -> Conduct {
+    pub fn new(now: Time, patience: Patience) -> Conduct {
         let phase = Phase::New { accepted: now };
         Conduct { patience, phase, ending: None, waiting: None, gone: false, cut: false }
     }
 
-    pub(super) fn phase(&self) -> Phase {
+    /// What the connection is in the middle of.
+    pub fn phase(&self) -> Phase {
         self.phase
     }
 
     /// A drain has begun. It ends the connection, now or when it has answered what it may; no resume undoes that.
-    pub(super) fn drain(&mut self, now: Time) {
+    pub fn drain(&mut self, now: Time) {
         let served = self.phase == Phase::Request;
         self.ending.get_or_insert(Ending { allowed: Allowed::Read, served });
         self.waiting = self.waiting.map(|_| Wait { counted: Duration::ZERO, looked: now });
     }
 
-    pub(super) fn is_ending(&self) -> bool {
+    /// Whether a drain ends the connection.
+    pub fn is_ending(&self) -> bool {
         self.ending.is_some()
     }
 
-    pub(super) fn is_cut(&self) -> bool {
+    /// Whether the connection was cut.
+    pub fn is_cut(&self) -> bool {
         self.cut
     }
 
-    pub(super) fn remaining(&self) -> Remaining {
+    /// How many more requests the connection takes.
+    pub fn remaining(&self) -> Remaining {
         match self.ending.map(|ending| ending.allowed) {
             None => Remaining::Any,
             Some(Allowed::Read | Allowed::Received) => Remaining::Received,
@@ -146,7 +161,7 @@ impl Conduct {
 
     /// The daemon is done with a request, or has just begun, and asks for the next one; `received` if a part of that has
     /// been received.
-    pub(super) fn next(&mut self, received: bool) -> Next {
+    pub fn next(&mut self, received: bool) -> Next {
         self.waiting = None;
         let allowed = self.ending.map(|ending| ending.allowed);
         let next = match (allowed, received) {
@@ -163,7 +178,7 @@ impl Conduct {
     }
 
     /// For how long a drain still waits for the first byte of a request. A connection that has had a request gets none.
-    pub(super) fn first_request_in(&self, now: Time) -> Duration {
+    pub fn first_request_in(&self, now: Time) -> Duration {
         match self.phase {
             Phase::New { accepted } => self.patience.first_request.saturating_sub(now.since(accepted)),
             Phase::Between | Phase::Request => Duration::ZERO,
@@ -171,7 +186,7 @@ impl Conduct {
     }
 
     /// Bytes have come.
-    pub(super) fn received(&mut self) {
+    pub fn received(&mut self) {
         if let Some(ending) = &mut self.ending {
             ending.allowed = if self.phase == Phase::Request { Allowed::This } else { Allowed::Received };
             ending.served = true;
@@ -181,22 +196,22 @@ impl Conduct {
     }
 
     /// The socket has taken bytes.
-    pub(super) fn sent(&mut self) {
+    pub fn sent(&mut self) {
         self.waiting = None;
     }
 
     /// Nothing came where something must, or nothing could be sent: the connection waits for its client.
-    pub(super) fn blocked(&mut self, now: Time) {
+    pub fn blocked(&mut self, now: Time) {
         self.waiting.get_or_insert(Wait { counted: Duration::ZERO, looked: now });
     }
 
     /// The client has gone.
-    pub(super) fn gone(&mut self) {
+    pub fn gone(&mut self) {
         self.gone = true;
     }
 
     /// Counts what has passed since the last look; returns whether the connection is cut.
-    pub(super) fn look(&mut self, now: Time) -> bool {
+    pub fn look(&mut self, now: Time) -> bool {
         if let (Some(_), Some(wait)) = (self.ending, &mut self.waiting) {
             wait.counted += now.since(wait.looked).min(self.patience.step());
             wait.looked = wait.looked.max(now);
@@ -206,7 +221,7 @@ impl Conduct {
     }
 
     /// How the connection ended, if it ends now.
-    pub(super) fn way(&self) -> Way {
+    pub fn way(&self) -> Way {
         match self.ending {
             _ if self.cut => Way::Cut,
             _ if self.gone => Way::Gone,

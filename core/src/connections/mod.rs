@@ -1,0 +1,9 @@
+//! What a drain makes of a daemon's connections, so that no client decides how long a handoff takes: `conduct` decides for a
+//! connection, `drain` for all of them. Pure: the time comes in with the calls, and the host moves the bytes.
+mod conduct;
+mod drain;
+#[cfg(test)]
+mod tests;
+
+pub use conduct::{Conduct, Next, Patience, Phase, Remaining, Way};
+pub use drain::{Drain, Drained};
