@@ -15,6 +15,8 @@ extern crate alloc;
 
 pub mod bounds;
 #[doc(hidden)]
+pub mod carry;
+#[doc(hidden)]
 pub mod codec;
 #[doc(hidden)]
 pub mod connections;
