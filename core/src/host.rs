@@ -122,10 +122,13 @@ pub trait Hooks<H> {
     fn exit(&mut self, exit: Exit);
 }
 
-/// The listening sockets that a daemon serves.
+/// The sockets that a daemon serves: listening, and connected to clients.
 pub trait Sockets {
     /// Sends them to the peer at the other end of `to` ([`Message::Listeners`]); this process keeps its own.
     fn send_listeners(&mut self, to: LinkId);
+
+    /// Receives connections over `from` ([`Message::Connections`]), which is no link of the protocol any more.
+    fn receive_connections(&mut self, from: LinkId);
 }
 
 /// What daemons share: the data directory's lock, its record, the control path. `op` comes back with an answer

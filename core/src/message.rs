@@ -44,9 +44,19 @@ impl fmt::Display for Role {
     }
 }
 
-/// What a peer can do beyond its version, a bit each. None is defined yet; unknown bits are ignored.
+/// What a peer can do beyond its version, a bit each. Unknown bits are ignored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Capabilities(pub u64);
+
+impl Capabilities {
+    /// As a successor, takes over connections that are open ([`Message::Connections`]).
+    pub const CONNECTIONS: Capabilities = Capabilities(1);
+
+    /// Whether all of `other` is among these.
+    pub fn include(self, other: Capabilities) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
 
 /// A process's introduction: the first frame of an incumbent, to every peer that connects, and of a successor.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -342,6 +352,8 @@ pub enum Message {
         /// Another such message follows: one can carry only so many.
         more: bool,
     },
+    /// O → N, over a link that it has opened for this: my connections follow ([`crate::carry`]), and no message.
+    Connections,
 }
 
 names! {
@@ -376,6 +388,7 @@ names! {
         StandingReport = "StandingReport",
         ListenersQuery = "ListenersQuery",
         Listeners = "Listeners",
+        Connections = "Connections",
     }
 }
 
@@ -412,6 +425,7 @@ impl Message {
             Message::StandingReport { .. } => MessageName::StandingReport,
             Message::ListenersQuery => MessageName::ListenersQuery,
             Message::Listeners { .. } => MessageName::Listeners,
+            Message::Connections => MessageName::Connections,
         }
     }
 
@@ -447,7 +461,8 @@ impl Message {
             | Message::StandingQuery
             | Message::StandingReport { .. }
             | Message::ListenersQuery
-            | Message::Listeners { .. } => None,
+            | Message::Listeners { .. }
+            | Message::Connections => None,
         }
     }
 }

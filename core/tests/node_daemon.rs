@@ -28,6 +28,7 @@ struct Machine {
     closed: Vec<u64>,
     hooks: Vec<Hook>,
     snapshots: u32,
+    receives: Vec<LinkId>,
 }
 
 impl Clock for Machine {
@@ -40,6 +41,10 @@ impl Gaps for Machine {}
 
 impl Sockets for Machine {
     fn send_listeners(&mut self, _to: LinkId) {}
+
+    fn receive_connections(&mut self, from: LinkId) {
+        self.receives.push(from);
+    }
 }
 
 impl Storage for Machine {

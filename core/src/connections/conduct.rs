@@ -69,6 +69,8 @@ pub enum Next {
     },
     /// There is none.
     Close,
+    /// The connection is kept for a successor, with what was received.
+    Park,
 }
 
 /// What a connection is in the middle of.
@@ -103,6 +105,16 @@ struct Ending {
     served: bool,
 }
 
+/// Whether a drain keeps the connection for a successor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Keep {
+    No,
+    /// As soon as the daemon is done with the request that it is in, or would wait for more of it.
+    Wanted,
+    /// Nothing is read or written any more.
+    Parked,
+}
+
 /// A wait for the client, and how much of it has counted.
 #[derive(Clone, Copy, Debug)]
 struct Wait {
@@ -116,6 +128,9 @@ pub struct Conduct {
     patience: Patience,
     phase: Phase,
     ending: Option<Ending>,
+    keep: Keep,
+    /// A part of the reply has been written, so that the request can't be begun again.
+    answered: bool,
     waiting: Option<Wait>,
     gone: bool,
     cut: bool,
@@ -125,7 +140,16 @@ impl Conduct {
     /// A connection that was accepted `now`.
     pub fn new(now: Time, patience: Patience) -> Conduct {
         let phase = Phase::New { accepted: now };
-        Conduct { patience, phase, ending: None, waiting: None, gone: false, cut: false }
+        Conduct {
+            patience,
+            phase,
+            ending: None,
+            keep: Keep::No,
+            answered: false,
+            waiting: None,
+            gone: false,
+            cut: false,
+        }
     }
 
     /// What the connection is in the middle of.
@@ -138,6 +162,58 @@ impl Conduct {
         let served = self.phase == Phase::Request;
         self.ending.get_or_insert(Ending { allowed: Allowed::Read, served });
         self.waiting = self.waiting.map(|_| Wait { counted: Duration::ZERO, looked: now });
+    }
+
+    /// A drain has begun that keeps connections for a successor.
+    pub fn keep(&mut self, now: Time) {
+        if self.ending.is_none() && self.keep == Keep::No {
+            self.keep = Keep::Wanted;
+            self.waiting = self.waiting.map(|_| Wait { counted: Duration::ZERO, looked: now });
+        }
+    }
+
+    /// Whether nothing is read from the connection and nothing written, until it is released.
+    pub fn is_kept(&self) -> bool {
+        match self.keep {
+            Keep::No => false,
+            Keep::Wanted => self.phase != Phase::Request,
+            Keep::Parked => true,
+        }
+    }
+
+    /// Whether what can't be sent may be kept for later, and what would be waited for is not.
+    pub fn is_to_be_kept(&self) -> bool {
+        self.keep == Keep::Wanted
+    }
+
+    /// Whether no thread or event loop has the connection any more.
+    pub fn is_parked(&self) -> bool {
+        self.keep == Keep::Parked
+    }
+
+    /// The daemon would wait for more of a request. Returns whether it gives the request up instead: it is begun again, by
+    /// the successor or here.
+    pub fn interrupt(&mut self) -> bool {
+        let gives_up = self.keep == Keep::Wanted && self.phase == Phase::Request && !self.answered;
+        if gives_up {
+            self.keep = Keep::Parked;
+        }
+        gives_up
+    }
+
+    /// The connection is served again by this process. Returns whether no thread or event loop has it now.
+    pub fn release(&mut self) -> bool {
+        let was_parked = self.keep == Keep::Parked;
+        self.keep = Keep::No;
+        if was_parked {
+            (self.phase, self.answered, self.waiting) = (Phase::Between, false, None);
+        }
+        was_parked
+    }
+
+    /// Another process has kept the connection: it is to be released before it is served.
+    pub fn park(&mut self) {
+        self.keep = Keep::Parked;
     }
 
     /// Whether a drain ends the connection.
@@ -163,6 +239,11 @@ impl Conduct {
     /// been received.
     pub fn next(&mut self, received: bool) -> Next {
         self.waiting = None;
+        self.answered = false;
+        if self.keep != Keep::No {
+            self.keep = Keep::Parked;
+            return Next::Park;
+        }
         let allowed = self.ending.map(|ending| ending.allowed);
         let next = match (allowed, received) {
             (Some(Allowed::This), _) | (Some(Allowed::Received), false) => Next::Close,
@@ -171,7 +252,9 @@ impl Conduct {
         };
         self.phase = match (next, self.phase) {
             (Next::Begin, _) => Phase::Request,
-            (Next::Close, _) | (Next::Read { .. }, Phase::Between | Phase::Request) => Phase::Between,
+            (Next::Close | Next::Park, _) | (Next::Read { .. }, Phase::Between | Phase::Request) => {
+                Phase::Between
+            }
             (Next::Read { .. }, new @ Phase::New { .. }) => new,
         };
         next
@@ -198,6 +281,7 @@ impl Conduct {
     /// The socket has taken bytes.
     pub fn sent(&mut self) {
         self.waiting = None;
+        self.answered = true;
     }
 
     /// Nothing came where something must, or nothing could be sent: the connection waits for its client.
@@ -212,7 +296,8 @@ impl Conduct {
 
     /// Counts what has passed since the last look; returns whether the connection is cut.
     pub fn look(&mut self, now: Time) -> bool {
-        if let (Some(_), Some(wait)) = (self.ending, &mut self.waiting) {
+        let is_draining = self.ending.is_some() || self.keep == Keep::Wanted;
+        if let (true, Some(wait)) = (is_draining, &mut self.waiting) {
             wait.counted += now.since(wait.looked).min(self.patience.step());
             wait.looked = wait.looked.max(now);
             self.cut |= wait.counted >= self.patience.stall;

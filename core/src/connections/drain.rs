@@ -17,6 +17,8 @@ pub struct Drained {
     pub cut: u32,
     /// Ended by their clients.
     pub gone: u32,
+    /// Kept open for the successor, with what has been received and what could not be sent.
+    pub kept: u32,
     /// Still open when the grace was over. Each goes on by itself and ends after its request, also if the daemon resumes.
     pub left: u32,
     /// Nothing is accepted any more. `false` only if a listening socket blocks, against the rules.

@@ -166,7 +166,7 @@ fn a_drain_is_over_with_its_last_connection() {
     for way in [Way::Idle, Way::Served, Way::Cut, Way::Gone] {
         drain.ended(way);
     }
-    let drained = Drained { idle: 1, served: 1, cut: 1, gone: 1, left: 0, accept_closed: true };
+    let drained = Drained { idle: 1, served: 1, cut: 1, gone: 1, kept: 0, left: 0, accept_closed: true };
     assert_eq!(drain.over(at(1000), 0, 0), Some(drained));
 }
 

@@ -24,6 +24,8 @@ pub enum Hook {
     Drain {
         /// For how long at most.
         grace: Duration,
+        /// The process that is to serve afterwards; none if this one is asked to stop.
+        successor: Option<ProcessId>,
     },
     /// Make everything durable and close it for writing.
     Seal,
@@ -31,6 +33,8 @@ pub enum Hook {
     Resume {
         /// Open the state again: a seal was at least tried.
         from_disk: bool,
+        /// The successor has served: it may have read from connections that it was sent.
+        successor_served: bool,
     },
     /// The predecessor has ended.
     Finalize,
@@ -140,6 +144,8 @@ pub struct Incumbent {
     course: Course,
     /// A seal was at least tried since it last served.
     tried_seal: bool,
+    /// The record says that the successor came to serve, and has ended.
+    successor_served: bool,
     /// What the seal hook reported, for `SealComplete`.
     sealed: Option<Sealed>,
     /// Until it is told that its predecessor has ended.
@@ -159,6 +165,7 @@ impl Incumbent {
             session: None,
             course: Course::On,
             tried_seal: false,
+            successor_served: false,
             sealed: None,
             awaits_final: None,
             op: Op::default(),
@@ -318,7 +325,7 @@ impl Incumbent {
             return;
         }
         match self.state {
-            State::Serving => self.drain(now, self.stop_grace, &mut out),
+            State::Serving => self.drain(now, self.stop_grace, None, &mut out),
             State::Drained => self.seal(now, &mut out),
             State::Sealed | State::Locking { asked: false, .. } => self.exit(Exit::Stopped, out),
             // When what is under way is done: to stop takes the same way.

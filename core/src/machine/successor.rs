@@ -29,7 +29,11 @@ pub enum Hook {
         sealed: Option<Sealed>,
     },
     /// Accept connections.
-    Serve,
+    Serve {
+        /// The record says that this process serves. Else an incumbent that comes back would not know, and go on with connections
+        /// that it has sent over.
+        noted: bool,
+    },
 }
 
 /// What a successor's hooks report.
@@ -151,6 +155,12 @@ impl Successor {
             State::Serving => Standing::Serving,
             State::Gone => Standing::Leaving,
         }
+    }
+
+    /// The process that may send its connections over now: the incumbent, until this process tries the lock.
+    pub fn takes_connections_of(&self) -> Option<ProcessId> {
+        let warm = matches!(self.state, State::Warmed | State::Locking { .. });
+        self.ack.as_ref().filter(|_| warm)?.incumbent
     }
 
     /// The handoff, once the supervisor has named it.
@@ -404,6 +414,6 @@ fn hook_name(hook: &Hook) -> EffectName {
     match hook {
         Hook::WarmUp => EffectName::StartWarmUp,
         Hook::Open { .. } => EffectName::StartOpen,
-        Hook::Serve => EffectName::StartServe,
+        Hook::Serve { .. } => EffectName::StartServe,
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::id::Fingerprint;
 use crate::message::{SealProgress, Sealed};
 pub use crate::node::daemon::StateSnapshot;
+use crate::unix::connections::Connections;
 use crate::unix::listeners::Listeners;
 
 /// What a hook returns. An error, like a panic, is a hook that failed: the library rolls back.
@@ -67,6 +68,13 @@ pub trait Drainable: Send {
 
     /// Tells what a status shows.
     fn snapshot_state(&self) -> StateSnapshot;
+
+    /// The connections that are to outlive this process, if the daemon's are. Of each one that is between two requests, or in one of
+    /// which no byte of the reply was written yet, the successor goes on: no client notices the swap. See the guide for what the
+    /// handlers must heed.
+    fn connections(&self) -> Option<&Connections> {
+        None
+    }
 
     /// Makes what the predecessor could not undo: it has ended, and from here on the daemon may write what the old binary could not
     /// read.

@@ -179,6 +179,11 @@ impl Link {
         Read::Closed(why.into())
     }
 
+    /// The stream. What was read from it and is no frame yet is lost.
+    pub(crate) fn into_stream(self) -> UnixStream {
+        self.stream
+    }
+
     /// The stream, to ask for the process at its other end.
     pub(crate) fn stream(&self) -> &UnixStream {
         &self.stream

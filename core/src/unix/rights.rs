@@ -3,7 +3,7 @@
 //! By hand, since `nix` gives no access to what came when something was cut off: it would stay open.
 use std::io::{self, IoSlice};
 use std::mem;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
 use nix::errno::Errno;
@@ -27,8 +27,8 @@ const RECEIVE: libc::c_int = libc::MSG_CMSG_CLOEXEC;
 const RECEIVE: libc::c_int = 0;
 
 /// Sends some of `bytes`, and all of `fds` with the first of them. Returns how many bytes: at least one.
-pub(crate) fn send(stream: &UnixStream, bytes: &[u8], fds: &[OwnedFd]) -> io::Result<usize> {
-    let fds: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
+pub(crate) fn send(stream: &UnixStream, bytes: &[u8], fds: &[impl AsFd]) -> io::Result<usize> {
+    let fds: Vec<RawFd> = fds.iter().map(|fd| fd.as_fd().as_raw_fd()).collect();
     let beside = [ControlMessage::ScmRights(&fds)];
     Ok(sendmsg::<()>(stream.as_raw_fd(), &[IoSlice::new(bytes)], &beside, SEND, None)?)
 }

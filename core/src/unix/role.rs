@@ -46,7 +46,7 @@ use crate::unix::env::{self, Inherited, StartRole};
 use crate::unix::hooks::{Drainable, ReadinessSnapshot};
 use crate::unix::listeners::Listeners;
 use crate::unix::lock::{DataDir, DataDirLock};
-use crate::unix::run::{Ended, ended, serve_calls};
+use crate::unix::run::{Ended, carrier_of, ended, serve_calls};
 
 /// What this process was started as.
 #[derive(Debug)]
@@ -203,7 +203,7 @@ impl ReadySuccessor {
     /// # Errors
     /// The handoff was rolled back: the process is to exit, and must not write any more.
     pub fn wait_for_commit(self) -> Result<CommittedSuccessor> {
-        let op = self.steps.wait(|call| if let Call::Serve(op) = call { Ok(op) } else { Err(call) })?;
+        let op = self.steps.wait(|call| if let Call::Serve(op, _) = call { Ok(op) } else { Err(call) })?;
         Ok(CommittedSuccessor { steps: self.steps, op })
     }
 }
@@ -283,6 +283,7 @@ impl Incumbent {
     /// # Errors
     /// [`Error::Hook`] if it could not serve again after an aborted handoff.
     pub fn serve(self, drainable: &mut dyn Drainable) -> Result<Ended> {
-        serve_calls(&self.protocol, drainable)
+        let carrier = carrier_of(drainable, &self.protocol.control)?;
+        serve_calls(&self.protocol, drainable, carrier)
     }
 }

@@ -1,14 +1,17 @@
 //! The high-level entry: a daemon in one call, cold start and successor alike.
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::bounds;
 use crate::error::{Error, HostError, Result};
 use crate::machine::Exit;
+use crate::message::SealProgress;
 use crate::text::PlainText;
-use crate::unix::daemon::{self, Call, Protocol, Replies, Reply, stop_on_signals};
+use crate::unix::connections::{Carrier, Inbound};
+use crate::unix::daemon::{self, Call, Protocol, Replies, Reply, WayBack, stop_on_signals};
 use crate::unix::env::{self, Inherited};
-use crate::unix::hooks::{Daemon, Drainable, HookResult, ReadinessSnapshot, ResumeFrom};
+use crate::unix::hooks::{Daemon, Drainable, HookResult, ReadinessSnapshot, ResumeFrom, SealReport};
 use crate::unix::listen::bind;
 use crate::unix::listeners::Listeners;
 use crate::unix::lock::{DataDir, DataDirLock};
@@ -101,7 +104,9 @@ pub fn run(options: Options, daemon: impl Daemon) -> Result<Ended> {
 
 fn run_supervised(options: Options, mut daemon: impl Daemon, inherited: Inherited) -> Result<Ended> {
     let build_id = options.build_id.clone();
-    let take_part = |inherited| take_part(options, inherited);
+    let mut carrier = carrier_of(&daemon, &options.control_socket)?;
+    let inbound = carrier.as_ref().map(Carrier::inbound);
+    let take_part = |inherited| take_part(options, inherited, inbound);
     let (protocol, listeners) = daemon::or_give_up(inherited, &build_id, take_part)?;
     stop_on_signals(&protocol.stop_handle())?;
     let mut listeners = Some(listeners);
@@ -111,12 +116,16 @@ fn run_supervised(options: Options, mut daemon: impl Daemon, inherited: Inherite
             Call::Open(op, sealed) => {
                 Reply::Opened(op, guarded(|| daemon.open(sealed.as_ref()).and_then(kept)))
             }
-            Call::Serve(op) => {
+            Call::Serve(op, noted) => {
                 let listeners = listeners.take().unwrap_or_default();
-                Reply::Done(op, guarded(|| daemon.serve(listeners)))
+                let served = guarded(|| daemon.serve(listeners));
+                if let (Ok(()), Some(carrier)) = (&served, &carrier) {
+                    carrier.after_serve(noted);
+                }
+                Reply::Done(op, served)
             }
             Call::Exit(exit) => return ended(exit),
-            call => match perform(call, &mut daemon, &protocol.replies) {
+            call => match perform(call, &mut daemon, &mut carrier, &protocol.replies) {
                 Some(reply) => reply,
                 None => continue,
             },
@@ -126,7 +135,11 @@ fn run_supervised(options: Options, mut daemon: impl Daemon, inherited: Inherite
 }
 
 /// Has everything that a successor needs, and starts its protocol.
-fn take_part(options: Options, inherited: Inherited) -> Result<(Protocol, Listeners)> {
+fn take_part(
+    options: Options,
+    inherited: Inherited,
+    inbound: Option<Arc<Inbound>>,
+) -> Result<(Protocol, Listeners)> {
     let listeners = Listeners::from_env()?;
     let names = listeners.names();
     if let Some((missing, _)) = options.listeners.iter().find(|(name, _)| !names.contains(name)) {
@@ -136,10 +149,12 @@ fn take_part(options: Options, inherited: Inherited) -> Result<(Protocol, Listen
     }
     let mut place = options.data_dir.open(&options.control_socket, options.build_id)?;
     place.listeners = listeners.try_clone()?;
+    place.inbound = inbound;
     Ok((Protocol::successor(place, inherited)?, listeners))
 }
 
 fn run_alone(options: Options, mut daemon: impl Daemon) -> Result<Ended> {
+    let carrier = carrier_of(&daemon, &options.control_socket)?;
     let mut place = options.data_dir.open(&options.control_socket, options.build_id)?;
     guarded(|| daemon.warm_up()).map_err(failed)?;
     place.claim()?;
@@ -152,16 +167,25 @@ fn run_alone(options: Options, mut daemon: impl Daemon) -> Result<Ended> {
     guarded(|| daemon.serve(listeners)).map_err(failed)?;
     let protocol = Protocol::incumbent(place)?;
     stop_on_signals(&protocol.stop_handle())?;
-    serve_calls(&protocol, &mut daemon)
+    serve_calls(&protocol, &mut daemon, carrier)
+}
+
+/// What lets the connections of `daemon` outlive its process, if it wants that.
+pub(crate) fn carrier_of(daemon: &dyn Drainable, control: &Path) -> Result<Option<Carrier>> {
+    daemon.connections().map(|connections| connections.carrier(control)).transpose()
 }
 
 /// Lets `daemon` do what the protocol asks of one that serves, until it is over.
-pub(crate) fn serve_calls(protocol: &Protocol, daemon: &mut dyn Drainable) -> Result<Ended> {
+pub(crate) fn serve_calls(
+    protocol: &Protocol,
+    daemon: &mut dyn Drainable,
+    mut carrier: Option<Carrier>,
+) -> Result<Ended> {
     loop {
         match protocol.next() {
             Call::Exit(exit) => return ended(exit),
             call => {
-                if let Some(reply) = perform(call, daemon, &protocol.replies) {
+                if let Some(reply) = perform(call, daemon, &mut carrier, &protocol.replies) {
                     protocol.replies.send(reply);
                 }
             }
@@ -170,17 +194,27 @@ pub(crate) fn serve_calls(protocol: &Protocol, daemon: &mut dyn Drainable) -> Re
 }
 
 /// What one that serves can be asked for. `None` if there is nothing to reply.
-fn perform(call: Call, daemon: &mut dyn Drainable, replies: &Replies) -> Option<Reply> {
+fn perform(
+    call: Call,
+    daemon: &mut dyn Drainable,
+    carrier: &mut Option<Carrier>,
+    replies: &Replies,
+) -> Option<Reply> {
     Some(match call {
-        Call::Drain(op, grace, place) => {
-            Reply::Drained(op, place.and_then(|()| guarded(|| daemon.drain(grace))))
+        Call::Drain(op, grace, successor, place) => {
+            let drained = place.and_then(|()| {
+                carrier.iter_mut().for_each(|carrier| carrier.before_drain(successor));
+                guarded(|| daemon.drain(grace))
+            });
+            Reply::Drained(op, drained)
         }
         Call::Seal(op) => {
             let mut progress = |progress| replies.send(Reply::Progress(progress));
-            Reply::Sealed(op, guarded(|| daemon.seal(&mut progress)))
+            Reply::Sealed(op, guarded(|| seal(daemon, carrier, &mut progress)))
         }
-        Call::Resume(op, from_disk) => {
+        Call::Resume(op, WayBack { from_disk, successor_served }) => {
             let from = if from_disk { ResumeFrom::Disk } else { ResumeFrom::Memory };
+            carrier.iter_mut().for_each(|carrier| carrier.before_resume(successor_served));
             Reply::Done(op, guarded(|| daemon.resume_after_abort(from)))
         }
         Call::Snapshot => Reply::Snapshot(guarded(|| Ok(daemon.snapshot_state())).unwrap_or_default()),
@@ -194,11 +228,23 @@ fn perform(call: Call, daemon: &mut dyn Drainable, replies: &Replies) -> Option<
             }
             return None;
         }
-        Call::WarmUp(op, _) | Call::Open(op, _) | Call::Serve(op) => {
+        Call::WarmUp(op, _) | Call::Open(op, _) | Call::Serve(op, _) => {
             Reply::Done(op, Err(HostError::hook("this process serves already")))
         }
         Call::Exit(_) => return None,
     })
+}
+
+/// Seals. The successor takes in the last of the connections meanwhile; what is durable does not wait for it.
+fn seal(
+    daemon: &mut dyn Drainable,
+    carrier: &mut Option<Carrier>,
+    progress: &mut dyn FnMut(SealProgress),
+) -> HookResult<SealReport> {
+    let sent = carrier.as_mut().map_or(Ok(()), Carrier::before_seal);
+    let sealed = daemon.seal(progress)?;
+    sent.and_then(|()| carrier.as_mut().map_or(Ok(()), Carrier::after_seal))?;
+    Ok(sealed)
 }
 
 /// What was opened, if the record has room for it when it is sealed.

@@ -111,6 +111,11 @@ impl Sockets for Host<'_> {
             }
         });
     }
+
+    /// No simulated daemon has a connection that outlives a request.
+    fn receive_connections(&mut self, from: LinkId) {
+        self.close(from);
+    }
 }
 
 impl Storage for Host<'_> {

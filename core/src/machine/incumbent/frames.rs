@@ -117,7 +117,7 @@ impl Incumbent {
                 if self.state == State::Serving && !over =>
             {
                 session.successor = Some(successor);
-                self.drain(now, Duration::from_millis(drain_grace_ms), &mut out);
+                self.drain(now, Duration::from_millis(drain_grace_ms), Some(successor), &mut out);
             }
             Message::SealRequest { .. } if self.state == State::Drained => self.seal(now, &mut out),
             Message::Retire { .. } => self.retire(out),

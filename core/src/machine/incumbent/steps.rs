@@ -22,11 +22,17 @@ impl Incumbent {
         out.push(Effect::StartHook(self.op.bump(), hook));
     }
 
-    pub(super) fn drain(&mut self, now: Time, grace: Duration, out: &mut Out<'_, Self>) {
+    pub(super) fn drain(
+        &mut self,
+        now: Time,
+        grace: Duration,
+        successor: Option<ProcessId>,
+        out: &mut Out<'_, Self>,
+    ) {
         self.state = State::Draining;
         self.goes_on();
         self.tried_seal = false;
-        self.start_hook(now, Hook::Drain { grace }, out);
+        self.start_hook(now, Hook::Drain { grace, successor }, out);
     }
 
     pub(super) fn seal(&mut self, now: Time, out: &mut Out<'_, Self>) {
@@ -39,7 +45,8 @@ impl Incumbent {
     pub(super) fn resume(&mut self, now: Time, out: &mut Out<'_, Self>) {
         self.state = State::Resuming;
         self.goes_on();
-        self.start_hook(now, Hook::Resume { from_disk: self.tried_seal }, out);
+        let (from_disk, successor_served) = (self.tried_seal, self.successor_served);
+        self.start_hook(now, Hook::Resume { from_disk, successor_served }, out);
     }
 
     /// Serves again after a seal that was recorded or at least tried; the lock is held.
@@ -228,7 +235,9 @@ impl Incumbent {
                 if self.is_stopping() {
                     self.unlock_and_exit(Exit::Stopped, out);
                 } else if (Claim::Incumbent { successor }).holds(self.me(), last.as_ref()) {
-                    let generation = last.map_or(self.generation, |record| record.generation);
+                    let generation = last.as_ref().map_or(self.generation, |record| record.generation);
+                    self.successor_served =
+                        last.is_some_and(|record| record.serving && record.holder != self.me());
                     self.claim(generation + 1, out);
                 } else {
                     self.unlock_and_exit(Exit::Retired, out);
@@ -280,7 +289,7 @@ impl Incumbent {
                 self.state = State::NotingServing;
                 self.write_record(true, None, out);
             }
-            Err(_) if self.is_stopping() => self.drain(now, self.stop_grace, &mut out),
+            Err(_) if self.is_stopping() => self.drain(now, self.stop_grace, None, &mut out),
             // It serves, but can't be reached: that may pass.
             Err(_) => self.timers.arm(Timer::Retry, now, Duration::from_millis(100)),
         }
@@ -289,6 +298,7 @@ impl Incumbent {
     pub(super) fn serving_again(&mut self, now: Time, mut out: Out<'_, Self>) {
         self.state = State::Serving;
         self.tried_seal = false;
+        self.successor_served = false;
         self.sealed = None;
         self.report_unless_over(|handoff_id| Message::Resumed { handoff_id }, &mut out);
         match &mut self.session {
@@ -300,7 +310,7 @@ impl Incumbent {
             _ => self.leave_session(),
         }
         if self.is_stopping() {
-            self.drain(now, self.stop_grace, &mut out);
+            self.drain(now, self.stop_grace, None, &mut out);
         }
     }
 }

@@ -72,7 +72,8 @@ impl Supervisor {
             | Message::ResumeAfterAbort { .. }
             | Message::StatusQuery
             | Message::StandingQuery
-            | Message::ListenersQuery => false,
+            | Message::ListenersQuery
+            | Message::Connections => false,
         };
         (!is_its_to_say).then(|| format!("{} does not come from the {}", message.name(), peer.role()).into())
     }

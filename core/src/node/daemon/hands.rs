@@ -26,6 +26,10 @@ impl<O: Os> Sockets for Hands<'_, O> {
     fn send_listeners(&mut self, to: LinkId) {
         self.os.send_listeners(to);
     }
+
+    fn receive_connections(&mut self, from: LinkId) {
+        self.os.receive_connections(from);
+    }
 }
 
 impl<O: Os> Storage for Hands<'_, O> {

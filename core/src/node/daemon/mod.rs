@@ -148,6 +148,7 @@ impl Daemon {
             self.pass.left = self.pass.left.saturating_sub(1);
             match read {
                 Read::Message(Message::StatusQuery) => self.answer_status(os, id),
+                Read::Message(Message::Connections) => self.take_connections(os, id),
                 Read::Message(message) => return Some(Event::Frame(id, message)),
                 Read::Closed(_) => return Some(Event::Closed(id)),
                 Read::Nothing => {
@@ -157,6 +158,20 @@ impl Daemon {
             }
         }
         None
+    }
+
+    /// Connections are to come over a link: from now on it is that of the connections, and no protocol's.
+    fn take_connections<O: Os>(&mut self, os: &mut O, link: LinkId) {
+        self.pass.handled = true;
+        let incumbent = self.role.takes_connections_of().map(|incumbent| incumbent.pid);
+        if incumbent.is_some() && incumbent == self.rest.pid_at(link) {
+            self.rest.forget(link);
+            return os.receive_connections(link);
+        }
+        let error = "connections are taken of the incumbent only, and before it has sealed".into();
+        os.send(link, &Message::Refused { error });
+        self.rest.forget(link);
+        os.close(link);
     }
 
     fn hear<O: Os>(&mut self, os: &mut O) -> Option<Event> {

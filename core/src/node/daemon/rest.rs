@@ -16,6 +16,8 @@ pub const MOST_LINKS: usize = 32;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Link {
     id: LinkId,
+    /// The process at its other end, if the system tells; unknown of the link that this process was born with.
+    pid: Option<u32>,
     /// The process was born with it.
     inherited: bool,
     /// A message has come over it.
@@ -40,7 +42,7 @@ pub(super) struct Rest {
 impl Rest {
     /// Of a daemon that is about to start; `inherited` is the link that it was born with.
     pub(super) fn new(inherited: Option<LinkId>) -> Rest {
-        let link = |id| Link { id, inherited: true, has_spoken: true };
+        let link = |id| Link { id, pid: None, inherited: true, has_spoken: true };
         Rest {
             links: inherited.map(link).into_iter().collect(),
             running: 0,
@@ -65,6 +67,11 @@ impl Rest {
             Read::Nothing => {}
         }
         read
+    }
+
+    /// The process at the other end of a link, if it is known.
+    pub(super) fn pid_at(&self, id: LinkId) -> Option<u32> {
+        self.links.iter().find(|link| link.id == id)?.pid
     }
 
     pub(super) fn forget(&mut self, id: LinkId) {
@@ -95,7 +102,7 @@ impl Rest {
                 self.forget(oldest);
             });
         }
-        self.links.push(Link { id, inherited: false, has_spoken: false });
+        self.links.push(Link { id, pid: peer.pid, inherited: false, has_spoken: false });
         true
     }
 }

@@ -1,6 +1,7 @@
 //! The two lives of a daemon, behind one type: its hooks, its events, its machine.
 use crate::{
     error::HostError,
+    id::ProcessId,
     machine::{
         DaemonEvent, Incumbent, LinkId, LockAnswer, Machine, MachineRole, Op, StateName, Successor, Timer,
         Timers, incumbent, successor,
@@ -42,7 +43,7 @@ impl Hook {
             Hook::Incumbent(incumbent::Hook::Finalize) => HookName::Finalize,
             Hook::Successor(successor::Hook::WarmUp) => HookName::WarmUp,
             Hook::Successor(successor::Hook::Open { .. }) => HookName::Open,
-            Hook::Successor(successor::Hook::Serve) => HookName::Serve,
+            Hook::Successor(successor::Hook::Serve { .. }) => HookName::Serve,
         }
     }
 
@@ -175,6 +176,14 @@ impl DaemonMachine {
         match self {
             DaemonMachine::Successor(_) => None,
             DaemonMachine::Incumbent(machine) => machine.session_link(),
+        }
+    }
+
+    /// The process that may send its connections over now.
+    pub(super) fn takes_connections_of(&self) -> Option<ProcessId> {
+        match self {
+            DaemonMachine::Successor(machine) => machine.takes_connections_of(),
+            DaemonMachine::Incumbent(_) => None,
         }
     }
 

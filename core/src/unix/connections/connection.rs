@@ -2,12 +2,12 @@
 use std::io::{self, BufRead, ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 use std::task::Poll;
 
 use nix::poll::PollFlags;
 
-use crate::connections::{Next, Remaining, Way};
+use crate::connections::{Conduct, Next, Remaining, Way};
 use crate::time::{Duration, Time};
 
 use super::ConnId;
@@ -25,7 +25,9 @@ pub(super) const LINGER: Duration = Duration::from_millis(500);
 /// a `BufReader` of the daemon's own must not be put on top.
 ///
 /// # Errors
-/// Reading and writing fail with [`ErrorKind::TimedOut`] once a drain has cut the connection because its client made no
+/// Reading and writing fail with [`ErrorKind::ConnectionAborted`] if the connection is kept for a successor in the middle of a
+/// request: the handler must return then, and the successor begins the request again. So a handler acts on a request only when it
+/// has read all of it. They fail with [`ErrorKind::TimedOut`] once a drain has cut the connection because its client made no
 /// progress ([`Patience::stall`](super::Patience::stall)), and otherwise as the socket does.
 ///
 /// # Drop
@@ -40,18 +42,61 @@ pub struct Connection {
     end: End,
 }
 
+/// What can't be sent in a drain that keeps the connection is kept for the successor, up to so many bytes.
+const KEPT_OUTPUT: usize = 4 << 20;
+
 /// How far the connection's end has come.
 #[derive(Clone, Copy, Debug)]
 enum End {
     Open,
     /// The client has been sent the end of the stream, and is waited for until this.
     Lingering(Time),
+    /// It is kept: another thread or process goes on with it.
+    Parked,
     Over,
 }
 
 impl Connection {
     pub(super) fn new((id, entry): (ConnId, Arc<Entry>), shared: Arc<Shared>) -> Connection {
         Connection { id, entry, shared, input: Input::default(), end: End::Open }
+    }
+
+    /// A connection that was parked, here or by another process.
+    pub(super) fn restored((id, entry): (ConnId, Arc<Entry>), shared: Arc<Shared>) -> Connection {
+        let input = std::mem::take(&mut entry.state().input);
+        Connection { id, entry, shared, input: Input::restored(input), end: End::Open }
+    }
+
+    /// Sends what was kept because the client did not read.
+    pub(super) fn send_kept(&mut self) -> io::Result<()> {
+        while !self.try_send_kept()? {
+            self.wait_for_client(PollFlags::POLLOUT)?;
+        }
+        Ok(())
+    }
+
+    /// Whether nothing that was kept is still to be sent.
+    fn try_send_kept(&self) -> io::Result<bool> {
+        let mut state = self.entry.state();
+        while !state.output.is_empty() {
+            match self.entry.socket.write(&state.output) {
+                Ok(count) => drop(state.output.drain(..count)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    /// What the daemon knows of the client, in a layout of its own: it goes with the connection from process to process.
+    pub fn session(&self) -> Vec<u8> {
+        self.entry.state().session.clone()
+    }
+
+    /// Replaces what the daemon knows of the client. To be called before the reply is written to the request that changes it. What
+    /// it says must be understood by the build that comes after this one.
+    pub fn set_session(&self, session: Vec<u8>) {
+        self.entry.state().session = session;
     }
 
     /// The connection's token, which no other connection of the registry ever has.
@@ -84,7 +129,8 @@ impl Connection {
             let conduct = self.entry.conduct();
             let until = match conduct.is_ending() {
                 true => Until::Passed(conduct.first_request_in(self.shared.now())),
-                false => Until::Stop(self.shared.stop.as_fd()),
+                // A drain that keeps connections wakes none that is between two requests.
+                false => Until::Stop(self.shared.end.as_fd()),
             };
             drop(conduct);
             wait(self, PollFlags::POLLIN, until)?;
@@ -97,14 +143,30 @@ impl Connection {
     /// # Errors
     /// As reading.
     pub fn poll_request(&mut self) -> io::Result<Poll<bool>> {
-        let next = self.entry.conduct().next(!self.input.is_empty());
-        let in_drain = match next {
-            Next::Begin => return Ok(Poll::Ready(true)),
+        if let End::Parked = self.end {
+            return Ok(Poll::Ready(false));
+        }
+        self.input.unmark();
+        let entry = self.entry.clone();
+        // Held over the read: a drain must not believe that nothing is read, and then something is.
+        let mut conduct = entry.conduct();
+        let in_drain = match conduct.next(!self.input.is_empty()) {
+            Next::Begin => {
+                self.begin();
+                return Ok(Poll::Ready(true));
+            }
             Next::Close => return Ok(Poll::Ready(false)),
+            Next::Park => {
+                self.park(conduct);
+                return Ok(Poll::Ready(false));
+            }
             Next::Read { in_drain } => in_drain,
         };
-        match self.receive() {
-            Ok(count) => Ok(Poll::Ready(count > 0)),
+        match self.receive_under(conduct) {
+            Ok(count) => {
+                self.begin();
+                Ok(Poll::Ready(count > 0))
+            }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 // What came before the drain is found by one more read.
                 let over = in_drain && self.entry.conduct().first_request_in(self.shared.now()).is_zero();
@@ -112,6 +174,20 @@ impl Connection {
             }
             Err(error) => Err(error),
         }
+    }
+
+    fn begin(&mut self) {
+        if self.shared.carries() {
+            self.input.mark();
+        }
+    }
+
+    /// Leaves the connection, with what was received, for another thread or process.
+    fn park(&mut self, conduct: MutexGuard<'_, Conduct>) {
+        self.entry.state().input = self.input.since_mark().to_vec();
+        self.end = End::Parked;
+        drop(conduct);
+        self.shared.parked(self.id);
     }
 
     /// Receives more of a request, behind what is buffered, and returns how many bytes; 0 if the client has closed.
@@ -135,8 +211,24 @@ impl Connection {
     /// # Errors
     /// [`ErrorKind::WouldBlock`] if nothing has come; otherwise as reading.
     pub fn try_fill(&mut self) -> io::Result<usize> {
-        let filled = self.receive();
-        self.note_blocked(filled)
+        match self.receive() {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.interrupt()?;
+                self.note_blocked(Err(error))
+            }
+            filled => filled,
+        }
+    }
+
+    /// Gives up a request of which more would be waited for, if a drain keeps the connection.
+    fn interrupt(&mut self) -> io::Result<()> {
+        let entry = self.entry.clone();
+        let mut conduct = entry.conduct();
+        if !self.input.is_marked() || !conduct.interrupt() {
+            return Ok(());
+        }
+        self.park(conduct);
+        Err(parked())
     }
 
     /// Sends what there is room for of `bytes`, and returns how much that was. Never blocks. In a drain, try again
@@ -146,11 +238,30 @@ impl Connection {
     /// # Errors
     /// [`ErrorKind::WouldBlock`] if there is no room; otherwise as writing.
     pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.entry.socket.write(bytes);
+        if let End::Parked = self.end {
+            return Err(parked());
+        }
+        let written = self.try_send_kept().and_then(|none_is_kept| match none_is_kept {
+            true => self.entry.socket.write(bytes),
+            false => Err(ErrorKind::WouldBlock.into()),
+        });
+        let written = self.keep_instead(bytes, written);
         if written.is_ok() {
             self.entry.conduct().sent();
         }
         self.note_blocked(self.note_end(written))
+    }
+
+    /// Keeps `bytes` that can't be sent now, if a drain keeps the connection.
+    fn keep_instead(&self, bytes: &[u8], written: io::Result<usize>) -> io::Result<usize> {
+        match &written {
+            Err(error) if error.kind() == ErrorKind::WouldBlock && self.entry.conduct().is_to_be_kept() => {}
+            _ => return written,
+        }
+        let output = &mut self.entry.state().output;
+        let room = KEPT_OUTPUT.saturating_sub(output.len()).min(bytes.len());
+        output.extend_from_slice(&bytes[..room]);
+        if room > 0 { Ok(room) } else { written }
     }
 
     /// Ends the connection: the client gets what was written and then the end of the stream. What it still sends is read
@@ -199,8 +310,15 @@ impl Connection {
 
     /// Reads what has come.
     fn receive(&mut self) -> io::Result<usize> {
+        if let End::Parked = self.end {
+            return Err(parked());
+        }
+        let entry = self.entry.clone();
+        self.receive_under(entry.conduct())
+    }
+
+    fn receive_under(&mut self, mut conduct: MutexGuard<'_, Conduct>) -> io::Result<usize> {
         let received = self.entry.socket.read(self.input.room());
-        let mut conduct = self.entry.conduct();
         match received {
             Ok(0) => conduct.gone(),
             Ok(count) => {
@@ -240,13 +358,23 @@ impl Connection {
 
     /// Waits until the client has sent or taken something, or for a while. The caller then tries the socket.
     fn wait_for_client(&self, flags: PollFlags) -> io::Result<()> {
-        if !self.entry.conduct().is_ending() {
+        let conduct = self.entry.conduct();
+        let is_draining = conduct.is_ending() || conduct.is_to_be_kept();
+        drop(conduct);
+        if !is_draining {
             return wait(self, flags, Until::Stop(self.shared.stop.as_fd()));
         }
         wait(self, flags, Until::Passed(self.shared.patience.step()))?;
         // The drain looks, too, but only until its grace is over.
         if self.entry.look(self.shared.now()) { Err(cut()) } else { Ok(()) }
     }
+}
+
+fn parked() -> io::Error {
+    io::Error::new(
+        ErrorKind::ConnectionAborted,
+        "kept for a successor in the middle of a request, which is begun again",
+    )
 }
 
 fn cut() -> io::Error {
@@ -317,7 +445,7 @@ impl Drop for Connection {
                 self.shared.ended(self.id, way, false);
             }
             End::Lingering(_) => self.end_lingering(),
-            End::Over => {}
+            End::Parked | End::Over => {}
         }
     }
 }

@@ -5,10 +5,15 @@ const SMALL: usize = 4 * 1024;
 /// The size that a buffer grows to of itself, in bytes: a pipeline within it is received at once. A longer request makes it larger.
 const LARGE: usize = 64 * 1024;
 
+/// A request that is longer than this, in bytes, can't be begun again.
+const KEPT: usize = 4 << 20;
+
 /// A buffer that keeps what a connection needs, and no more when that is over.
 #[derive(Debug, Default)]
 pub(super) struct Input {
     bytes: Vec<u8>,
+    /// Where the request began that is being read, if it is kept.
+    mark: Option<usize>,
     start: usize,
     end: usize,
     /// The last read has filled all the room.
@@ -16,6 +21,36 @@ pub(super) struct Input {
 }
 
 impl Input {
+    /// What a process had received and not acted on.
+    pub(super) fn restored(bytes: Vec<u8>) -> Input {
+        Input { end: bytes.len(), bytes, ..Input::default() }
+    }
+
+    /// A request begins: what is consumed from here on is kept until the next one begins.
+    pub(super) fn mark(&mut self) {
+        self.mark = Some(self.start);
+    }
+
+    /// No request is under way: what was consumed is forgotten.
+    pub(super) fn unmark(&mut self) {
+        self.mark = None;
+        self.forget();
+    }
+
+    /// All from the begin of the request, and from where the daemon is if none is kept.
+    pub(super) fn since_mark(&self) -> &[u8] {
+        &self.bytes[self.first()..self.end]
+    }
+
+    /// Whether the request that is being read can be begun again.
+    pub(super) fn is_marked(&self) -> bool {
+        self.mark.is_some()
+    }
+
+    fn first(&self) -> usize {
+        self.mark.unwrap_or(self.start)
+    }
+
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes[self.start..self.end]
     }
@@ -27,8 +62,14 @@ impl Input {
     /// Forgets the first `count` bytes, or all, if there are fewer.
     pub(super) fn consume(&mut self, count: usize) {
         self.start = self.end.min(self.start.saturating_add(count));
-        if self.is_empty() {
+        self.mark = self.mark.filter(|mark| self.start - mark <= KEPT);
+        self.forget();
+    }
+
+    fn forget(&mut self) {
+        if self.first() == self.end {
             (self.start, self.end) = (0, 0);
+            self.mark = self.mark.map(|_| 0);
             if self.bytes.len() > LARGE {
                 self.bytes = Vec::new();
             }
@@ -37,8 +78,10 @@ impl Input {
 
     /// Room for more, never empty.
     pub(super) fn room(&mut self) -> &mut [u8] {
-        self.bytes.copy_within(self.start..self.end, 0);
-        (self.start, self.end) = (0, self.end - self.start);
+        let first = self.first();
+        self.bytes.copy_within(first..self.end, 0);
+        (self.start, self.end) = (self.start - first, self.end - first);
+        self.mark = self.mark.map(|_| 0);
         let len = self.bytes.len();
         if self.end == len || (self.filled && len < LARGE) {
             self.bytes.resize((len * 2).max(SMALL), 0);

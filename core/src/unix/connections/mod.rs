@@ -2,8 +2,12 @@
 //!
 //! `crate::connections` decides. This performs: `shared` has what threads wait for, `connection` moves bytes, `serve` has
 //! the threads.
+mod carrier;
 mod connection;
+mod inbound;
 mod input;
+mod lot;
+mod outbound;
 mod serve;
 mod shared;
 mod socket;
@@ -11,6 +15,7 @@ mod socket;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
 use std::sync::Arc;
 
 use nix::poll::PollFlags;
@@ -22,7 +27,9 @@ use crate::unix::context::Context;
 use crate::unix::hooks::{DrainReport, HookResult};
 
 pub use crate::connections::{Drained, Patience, Remaining};
+pub(crate) use carrier::Carrier;
 pub use connection::Connection;
+pub(crate) use inbound::Inbound;
 pub use socket::Listener;
 
 use connection::LINGER;
@@ -73,6 +80,10 @@ impl Counts {
 ///   [`Patience::first_request`];
 /// - a request of which a byte has come is answered, and none after it; it is waited for as long as its client makes
 ///   progress within [`Patience::stall`], and cut otherwise.
+///
+/// If the daemon returns the registry from [`Drainable::connections`](crate::Drainable::connections) and a successor takes
+/// connections over, a drain keeps them instead, and no client notices: a connection goes on with what was received of a request
+/// that is not answered yet, with what could not be sent, and with its [session](Connection::session).
 ///
 /// A daemon with a thread a connection calls [`serve`](Connections::serve), and then [`drain`](Connections::drain) and
 /// [`resume`](Connections::resume) in the hooks of the same purpose. One with an event loop registers the registry's
@@ -192,6 +203,11 @@ impl Connections {
     /// Whether the daemon drains, or has drained and not resumed.
     pub fn is_draining(&self) -> bool {
         self.shared.is_draining()
+    }
+
+    /// Lets the connections outlive this process: they go to the successor that listens beside `control`.
+    pub(crate) fn carrier(&self, control: &Path) -> Result<Carrier> {
+        Carrier::new(self.shared.clone(), control.to_path_buf())
     }
 
     /// How many connections there are now.

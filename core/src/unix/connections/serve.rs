@@ -1,6 +1,7 @@
 //! A thread a listener, a thread a connection.
 //!
 //! Invariant: what is accepted is served. There is a thread for a connection before it is accepted.
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -12,13 +13,35 @@ use crate::unix::hooks::HookResult;
 use super::accept;
 use super::connection::Connection;
 use super::shared::Shared;
-use super::socket::Listener;
+use super::socket::{Address, Listener};
 
 /// Serves one connection.
 pub(super) type Handler = dyn Fn(&mut Connection) -> HookResult<()> + Send + Sync;
 
+/// What serves the connections of a listener, those that another process has accepted there included.
+pub(super) struct Service {
+    address: Option<Address>,
+    handler: Arc<Handler>,
+}
+
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Service").field(&self.address).finish()
+    }
+}
+
+/// The handler of those that serve the listener at which a connection with the local address `at` was accepted. A listener at
+/// that very address comes before one at all addresses of the machine.
+pub(super) fn handler_of(services: &[Service], at: &Address) -> Option<Arc<Handler>> {
+    let named = |service: &&Service| service.address.as_ref() == Some(at);
+    let wide = |service: &&Service| service.address.as_ref().is_some_and(|address| address.includes(at));
+    let found = services.iter().find(named).or_else(|| services.iter().find(wide));
+    found.map(|service| service.handler.clone())
+}
+
 /// Starts to accept on `listener`, until the registry is closed.
 pub(super) fn start(shared: Arc<Shared>, listener: Listener, handler: Arc<Handler>) -> io::Result<()> {
+    shared.add(Service { address: listener.local(), handler: handler.clone() });
     let post = Post { shared, listener, handler };
     thread::Builder::new().name("accept".into()).spawn(move || post.run()).map(drop)
 }
@@ -69,8 +92,10 @@ impl Post {
     }
 }
 
-fn attend(mut connection: Connection, handler: &Handler) {
-    if let Err(error) = handler(&mut connection) {
+/// Serves a connection until it ends, or is kept for a successor.
+pub(super) fn attend(mut connection: Connection, handler: &Handler) {
+    let served = connection.send_kept().map_err(Into::into).and_then(|()| handler(&mut connection));
+    if let Err(error) = served {
         tracing::debug!(target: "handoff.connections", id = %connection.id(), %error, "a connection failed");
     }
     connection.close();

@@ -2,14 +2,18 @@
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::net::Shutdown;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use crate::carry::ConnectionState;
 use crate::connections::{Conduct, Drain, Drained, Patience, Phase, Way};
 use crate::host::Clock;
 use crate::time::{Duration, Time};
 use crate::unix::poller::MonotonicClock;
 use crate::unix::wake::{WakeReceiver, Waker, waker};
 
+use super::lot::Lot;
+use super::serve::{Handler, Service, handler_of};
 use super::socket::{Listener, Socket};
 use super::{ConnId, Counts};
 
@@ -21,16 +25,30 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+fn count(connections: &BTreeMap<ConnId, Arc<Entry>>) -> u32 {
+    u32::try_from(connections.len()).unwrap_or(u32::MAX)
+}
+
 /// A connection, as both its owner and the registry see it.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) socket: Socket,
     conduct: Mutex<Conduct>,
+    state: Mutex<ConnectionState>,
 }
 
 impl Entry {
+    pub(super) fn new(socket: Socket, conduct: Conduct) -> Entry {
+        Entry { socket, conduct: Mutex::new(conduct), state: Mutex::default() }
+    }
+
     pub(super) fn conduct(&self) -> MutexGuard<'_, Conduct> {
         lock(&self.conduct)
+    }
+
+    /// What another process, or another thread, needs to go on with the connection. To be locked after the conduct, if both are.
+    pub(super) fn state(&self) -> MutexGuard<'_, ConnectionState> {
+        lock(&self.state)
     }
 
     /// Cuts the connection if its time is over; returns whether it is cut.
@@ -55,6 +73,10 @@ struct State {
     accepting: u32,
     lingering: u32,
     draining: bool,
+    /// A drain keeps the connections for a successor.
+    keeps: bool,
+    /// The connections that a drain waits for: all, or those that can't be kept yet.
+    awaited: BTreeMap<ConnId, Arc<Entry>>,
     /// The daemon has let go of the registry.
     closed: bool,
     drain: Option<Drain>,
@@ -62,7 +84,7 @@ struct State {
 
 impl State {
     fn count(&self) -> u32 {
-        u32::try_from(self.open.len()).unwrap_or(u32::MAX)
+        count(&self.open)
     }
 
     fn has_room(&self) -> bool {
@@ -77,6 +99,14 @@ pub(super) struct Shared {
     /// Readable as long as the daemon drains.
     pub(super) stop: WakeReceiver,
     waker: Waker,
+    /// Readable as long as a drain ends the connections: those between two requests wait for this one, so that a drain that keeps
+    /// them wakes nobody.
+    pub(super) end: WakeReceiver,
+    end_waker: Waker,
+    pub(super) lot: Lot,
+    services: Mutex<Vec<Service>>,
+    /// The daemon lets its connections go to a successor.
+    carries: AtomicBool,
     clock: MonotonicClock,
     state: Mutex<State>,
     changed: Condvar,
@@ -84,7 +114,8 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(patience: Patience) -> io::Result<Shared> {
-        let (waker, stop) = waker()?;
+        let (stop_waker, stop) = waker()?;
+        let (end_waker, end) = waker()?;
         let state = State {
             open: BTreeMap::new(),
             limit: LIMIT,
@@ -92,11 +123,26 @@ impl Shared {
             accepting: 0,
             lingering: 0,
             draining: false,
+            keeps: false,
+            awaited: BTreeMap::new(),
             closed: false,
             drain: None,
         };
         let (clock, changed) = (MonotonicClock::new(), Condvar::new());
-        Ok(Shared { patience, stop, waker, clock, state: Mutex::new(state), changed })
+        let (state, lot) = (Mutex::new(state), Lot::new()?);
+        Ok(Shared {
+            patience,
+            stop,
+            waker: stop_waker,
+            end,
+            end_waker,
+            lot,
+            clock,
+            state,
+            changed,
+            services: Mutex::default(),
+            carries: AtomicBool::new(false),
+        })
     }
 
     pub(super) fn now(&self) -> Time {
@@ -105,6 +151,24 @@ impl Shared {
 
     pub(super) fn set_limit(&self, limit: u32) {
         lock(&self.state).limit = limit;
+    }
+
+    /// Has requests kept until they are answered, so that they can be begun again.
+    pub(super) fn set_carries(&self) {
+        self.carries.store(true, Relaxed);
+    }
+
+    pub(super) fn carries(&self) -> bool {
+        self.carries.load(Relaxed)
+    }
+
+    pub(super) fn add(&self, service: Service) {
+        lock(&self.services).push(service);
+    }
+
+    /// What serves a connection that was accepted elsewhere.
+    pub(super) fn handler_of(&self, socket: &Socket) -> Option<Arc<Handler>> {
+        handler_of(&lock(&self.services), &socket.local()?)
     }
 
     pub(super) fn is_draining(&self) -> bool {
@@ -148,11 +212,13 @@ impl Shared {
     fn register(&self, state: &mut State, socket: Socket) -> (ConnId, Arc<Entry>) {
         let now = self.now();
         let mut conduct = Conduct::new(now, self.patience);
-        if state.draining {
-            conduct.drain(now);
+        match (state.draining, state.keeps) {
+            (true, true) => conduct.keep(now),
+            (true, false) => conduct.drain(now),
+            (false, _) => {}
         }
         state.accepted += 1;
-        let (id, entry) = (ConnId(state.accepted), Arc::new(Entry { socket, conduct: Mutex::new(conduct) }));
+        let (id, entry) = (ConnId(state.accepted), Arc::new(Entry::new(socket, conduct)));
         state.open.insert(id, entry.clone());
         (id, entry)
     }
@@ -185,7 +251,14 @@ impl Shared {
     fn begin_drain(&self, state: &mut State) {
         let now = self.now();
         state.draining = true;
-        state.open.values().for_each(|entry| entry.conduct().drain(now));
+        if state.keeps {
+            state.open.values().for_each(|entry| entry.conduct().keep(now));
+        } else {
+            state.open.values().for_each(|entry| entry.conduct().drain(now));
+            self.end_waker.wake();
+        }
+        let awaited = state.open.iter().filter(|(_, entry)| !entry.conduct().is_kept());
+        state.awaited = awaited.map(|(id, entry)| (*id, entry.clone())).collect();
         self.waker.wake();
         self.changed.notify_all();
     }
@@ -197,28 +270,94 @@ impl Shared {
         self.begin_drain(&mut state);
         loop {
             let now = self.now();
-            for entry in state.open.values() {
+            for entry in state.awaited.values() {
                 entry.look(now);
             }
             // Another thread that drains replaces this one's drain.
             let Some(drain) = &state.drain else { return Drained::default() };
-            if let Some(drained) = drain.over(now, state.accepting, state.count()) {
+            let left = count(&state.awaited);
+            if let Some(drained) = drain.over(now, state.accepting, left) {
                 state.drain = None;
-                return drained;
+                // What could not be kept in time ends after its request.
+                state.awaited.values().for_each(|entry| entry.conduct().drain(now));
+                return Drained { kept: count(&state.open) - left, ..drained };
             }
             let pause = drain.pause(now, self.patience.step());
             state = self.changed.wait_timeout(state, pause).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
-    /// Accepts again.
+    /// Accepts again, and goes on with what was kept.
     pub(super) fn resume(&self) {
         let mut state = lock(&self.state);
         if !state.closed {
-            state.draining = false;
+            (state.draining, state.keeps) = (false, false);
             self.stop.drain();
+            self.end.drain();
+            let parked = state.open.iter().filter(|(_, entry)| entry.conduct().release());
+            self.lot.dispatch(parked.map(|(id, entry)| (*id, entry.clone())));
             self.changed.notify_all();
         }
+    }
+
+    /// Lets the next drain keep the connections for a successor.
+    pub(super) fn keep(&self) {
+        lock(&self.state).keeps = true;
+    }
+
+    /// Connection `id` is parked: no drain waits for it any more.
+    pub(super) fn parked(&self, id: ConnId) {
+        let mut state = lock(&self.state);
+        if state.awaited.remove(&id).is_some() && state.awaited.is_empty() {
+            self.changed.notify_all();
+        }
+    }
+
+    /// The connections that can be kept, or that are, if the daemon drains.
+    pub(super) fn kept(&self) -> BTreeMap<ConnId, Arc<Entry>> {
+        let state = lock(&self.state);
+        let is_wanted = |entry: &Entry| {
+            let conduct = entry.conduct();
+            if state.draining { conduct.is_kept() } else { !conduct.is_ending() }
+        };
+        state
+            .open
+            .iter()
+            .filter(|(_, entry)| is_wanted(entry))
+            .map(|(id, entry)| (*id, entry.clone()))
+            .collect()
+    }
+
+    /// A connection that another process has accepted: to be released before it is served. Nothing is read or written.
+    pub(super) fn arrived(&self, socket: Socket) -> (ConnId, Arc<Entry>) {
+        let mut conduct = Conduct::new(self.now(), self.patience);
+        conduct.park();
+        let mut state = lock(&self.state);
+        state.accepted += 1;
+        (ConnId(state.accepted), Arc::new(Entry::new(socket, conduct)))
+    }
+
+    /// Serves connections that have arrived.
+    pub(super) fn adopt(&self, mut arrived: BTreeMap<ConnId, Arc<Entry>>) {
+        let mut state = lock(&self.state);
+        arrived.values().for_each(|entry| _ = entry.conduct().release());
+        self.lot.adopt(&arrived);
+        state.open.append(&mut arrived);
+    }
+
+    /// Ends what was kept, since a successor that has ended may have read from it. Returns how many connections.
+    pub(super) fn abandon(&self) -> usize {
+        let mut state = lock(&self.state);
+        let before = state.open.len();
+        state.open.retain(|_, entry| {
+            let was_kept = entry.conduct().is_kept();
+            if was_kept {
+                // What a thread that still waits for the client finds is the end.
+                entry.socket.shutdown(Shutdown::Both);
+            }
+            !was_kept
+        });
+        before - state.open.len()
     }
 
     /// Ends what the daemon has let go of: accepting for good, and connections as a drain does, without waiting.
@@ -226,11 +365,13 @@ impl Shared {
         let mut state = lock(&self.state);
         state.closed = true;
         self.begin_drain(&mut state);
+        self.lot.close();
     }
 
     /// Connection `id` has ended; its client is still waited for if it `lingers`.
     pub(super) fn ended(&self, id: ConnId, way: Way, lingers: bool) {
         let mut state = lock(&self.state);
+        state.awaited.remove(&id);
         if state.open.remove(&id).is_some()
             && let Some(drain) = &mut state.drain
         {

@@ -1,12 +1,16 @@
 //! Listening sockets and connected ones, of TCP or Unix.
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, poll};
+use nix::sys::socket::{
+    AddressFamily, SockType, SockaddrLike, SockaddrStorage, getsockname, getsockopt, sockopt,
+};
 
 use crate::time::Duration;
 use crate::unix::poller::round_up;
@@ -60,9 +64,45 @@ impl Listener {
         }
     }
 
+    /// Where it listens, if the system tells.
+    pub(super) fn local(&self) -> Option<Address> {
+        match &self.0 {
+            Kind::Tcp(listener) => listener.local_addr().ok().map(Address::Tcp),
+            Kind::Unix(listener) => listener.local_addr().ok().map(Address::unix),
+        }
+    }
+
     pub(super) fn blocks(&self) -> bool {
         fcntl(self.as_fd(), FcntlArg::F_GETFL)
             .is_ok_and(|flags| !OFlag::from_bits_retain(flags).contains(OFlag::O_NONBLOCK))
+    }
+}
+
+/// A local address, of a listener or of a connection that was accepted there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Address {
+    Tcp(SocketAddr),
+    /// The path, or the abstract name.
+    Unix(Option<PathBuf>, Option<Vec<u8>>),
+}
+
+impl Address {
+    fn unix(address: std::os::unix::net::SocketAddr) -> Address {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        let name = std::os::linux::net::SocketAddrExt::as_abstract_name(&address).map(<[u8]>::to_vec);
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        let name = None;
+        Address::Unix(address.as_pathname().map(PathBuf::from), name)
+    }
+
+    /// Whether a listener here, at all addresses of the machine, accepts connections at `other`.
+    pub(super) fn includes(&self, other: &Address) -> bool {
+        match (self, other) {
+            (Address::Tcp(here), Address::Tcp(there)) => {
+                here.ip().is_unspecified() && here.port() == there.port()
+            }
+            _ => false,
+        }
     }
 }
 
@@ -74,6 +114,29 @@ pub(super) enum Socket {
 }
 
 impl Socket {
+    /// A socket that another process has accepted.
+    ///
+    /// # Errors
+    /// It is no stream socket of TCP or Unix.
+    pub(super) fn received(fd: OwnedFd) -> io::Result<Socket> {
+        let is_stream =
+            getsockopt(&fd, sockopt::SockType)? == SockType::Stream && !getsockopt(&fd, sockopt::AcceptConn)?;
+        let family = getsockname::<SockaddrStorage>(fd.as_raw_fd())?.family();
+        match family {
+            Some(AddressFamily::Inet | AddressFamily::Inet6) if is_stream => Ok(Socket::Tcp(fd.into())),
+            Some(AddressFamily::Unix) if is_stream => Ok(Socket::Unix(fd.into())),
+            _ => Err(io::Error::other("a descriptor is not that of a connection of TCP or Unix")),
+        }
+    }
+
+    /// Its local address, if the system tells: that of the listener that it was accepted at.
+    pub(super) fn local(&self) -> Option<Address> {
+        match self {
+            Socket::Tcp(stream) => stream.local_addr().ok().map(Address::Tcp),
+            Socket::Unix(stream) => stream.local_addr().ok().map(Address::unix),
+        }
+    }
+
     pub(super) fn read(&self, bytes: &mut [u8]) -> io::Result<usize> {
         uninterrupted(|| match self {
             Socket::Tcp(stream) => (&*stream).read(bytes),

@@ -3,6 +3,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use crate::error::HostError;
+use crate::id::ProcessId;
 use crate::machine::{Exit, Op, incumbent, successor};
 use crate::message::{SealProgress, Sealed};
 use crate::node::daemon::{self as node, Done};
@@ -16,20 +17,27 @@ pub(crate) enum Call {
     WarmUp(Op, Result<(), HostError>),
     /// A successor's opening, under the lock.
     Open(Op, Option<Sealed>),
-    /// A successor's start of serving.
-    Serve(Op),
-    /// An incumbent's drain; an error if it could not take the lock back.
-    Drain(Op, Duration, Result<(), HostError>),
+    /// A successor's start of serving, and whether the record says so.
+    Serve(Op, bool),
+    /// An incumbent's drain, and for which successor; an error if it could not take the lock back.
+    Drain(Op, Duration, Option<ProcessId>, Result<(), HostError>),
     /// An incumbent's seal.
     Seal(Op),
     /// An incumbent's way back.
-    Resume(Op, bool),
+    Resume(Op, WayBack),
     /// The predecessor has ended.
     Finalize,
     /// What a status is to show.
     Snapshot,
     /// It is over.
     Exit(Exit),
+}
+
+/// How an incumbent comes back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WayBack {
+    pub(crate) from_disk: bool,
+    pub(crate) successor_served: bool,
 }
 
 /// What a hook came to. An `Err` says why it failed.

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::Instant;
 
-use super::hooks::{Call, Reply};
+use super::hooks::{Call, Reply, WayBack};
 use super::links::Links;
 use super::{Place, STOP_GRACE, StopHandle};
 use crate::error::HostError;
@@ -144,15 +144,17 @@ impl Os for Host {
 
     fn start_hook(&mut self, op: Op, hook: Hook) {
         let call = match hook {
-            Hook::Incumbent(incumbent::Hook::Drain { grace }) => {
-                Call::Drain(op, grace, self.place.check(None))
+            Hook::Incumbent(incumbent::Hook::Drain { grace, successor }) => {
+                Call::Drain(op, grace, successor, self.place.check(None))
             }
             Hook::Incumbent(incumbent::Hook::Seal) => Call::Seal(op),
-            Hook::Incumbent(incumbent::Hook::Resume { from_disk }) => Call::Resume(op, from_disk),
+            Hook::Incumbent(incumbent::Hook::Resume { from_disk, successor_served }) => {
+                Call::Resume(op, WayBack { from_disk, successor_served })
+            }
             Hook::Incumbent(incumbent::Hook::Finalize) => Call::Finalize,
             Hook::Successor(successor::Hook::WarmUp) => Call::WarmUp(op, self.place.check(self.incumbent)),
             Hook::Successor(successor::Hook::Open { sealed }) => Call::Open(op, sealed),
-            Hook::Successor(successor::Hook::Serve) => Call::Serve(op),
+            Hook::Successor(successor::Hook::Serve { noted }) => Call::Serve(op, noted),
         };
         let _ = self.calls.send(call);
     }
@@ -197,6 +199,13 @@ impl Sockets for Host {
             Ok(entries) => self.links.send_listeners(to, entries),
             // The supervisor asks again.
             Err(error) => tracing::warn!(target: "handoff.control", %error, "can't give the listeners away"),
+        }
+    }
+
+    fn receive_connections(&mut self, from: LinkId) {
+        let Some(stream) = self.links.take(from) else { return };
+        if let Some(inbound) = &self.place.inbound {
+            inbound.receive(stream);
         }
     }
 }

@@ -56,6 +56,11 @@ impl Links {
         }
     }
 
+    /// Takes a connection over which no frame goes any more.
+    pub(super) fn take(&mut self, id: LinkId) -> Option<UnixStream> {
+        self.open.remove(&id).map(Link::into_stream)
+    }
+
     pub(super) fn close(&mut self, id: LinkId) {
         self.open.remove(&id);
     }

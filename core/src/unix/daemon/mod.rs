@@ -7,13 +7,13 @@ mod hooks;
 mod host;
 mod links;
 
-use std::path::Path;
-use std::sync::mpsc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
 pub(crate) use give_up::or_give_up;
-pub(crate) use hooks::{Call, Replies, Reply};
+pub(crate) use hooks::{Call, Replies, Reply, WayBack};
 
 use crate::bounds;
 use crate::error::{Error, ErrorKind, HostError, Result};
@@ -22,6 +22,7 @@ use crate::machine::{Incumbent, LinkId, Successor};
 use crate::message::{Capabilities, Hello, PROTO_MAX, PROTO_MIN};
 use crate::node::daemon::DaemonMachine;
 use crate::record::{Claim, Record};
+use crate::unix::connections::Inbound;
 use crate::unix::context::Context;
 use crate::unix::control::ControlSocket;
 use crate::unix::env::Inherited;
@@ -44,6 +45,8 @@ pub(crate) struct Place {
     /// For a supervisor that comes anew: the last one may have died, and nobody could bind them again.
     pub(crate) listeners: Listeners,
     pub(crate) build_id: Vec<u8>,
+    /// What receives an incumbent's connections, if this daemon takes them over.
+    pub(crate) inbound: Option<Arc<Inbound>>,
 }
 
 impl Place {
@@ -62,6 +65,7 @@ impl Place {
             lock,
             listeners: Listeners::default(),
             build_id,
+            inbound: None,
         })
     }
 
@@ -118,7 +122,8 @@ impl Place {
     }
 
     pub(crate) fn hello(&self, role: crate::message::Role) -> Hello {
-        hello_of(self.process, &self.build_id, role)
+        let capabilities = self.inbound.as_ref().map(|_| Capabilities::CONNECTIONS).unwrap_or_default();
+        Hello { capabilities, ..hello_of(self.process, &self.build_id, role) }
     }
 }
 
@@ -140,6 +145,8 @@ fn hello_of(process: ProcessId, build_id: &[u8], role: crate::message::Role) -> 
 pub(crate) struct Protocol {
     pub(crate) calls: mpsc::Receiver<Call>,
     pub(crate) replies: Replies,
+    /// The control path.
+    pub(crate) control: PathBuf,
     stop: StopHandle,
 }
 
@@ -165,12 +172,13 @@ impl Protocol {
         let (call, calls) = mpsc::channel();
         let (reply, results) = mpsc::channel();
         let stop = StopHandle::new(waker.clone());
+        let control = place.control.path().to_path_buf();
         let host = host::Host::new(place, wake, call, results, stop.clone());
         thread::Builder::new()
             .name("handoff".into())
             .spawn(move || host.run(role, inherited))
             .context(|| "can't start the protocol's thread".into())?;
-        Ok(Protocol { calls, replies: Replies::new(reply, waker), stop })
+        Ok(Protocol { calls, replies: Replies::new(reply, waker), control, stop })
     }
 
     pub(crate) fn stop_handle(&self) -> StopHandle {

@@ -252,6 +252,11 @@ impl Sockets for ModelHost<'_, '_> {
     fn send_listeners(&mut self, to: LinkId) {
         Transport::<LinkId>::send(self, to, &Message::Listeners { names: Vec::new(), more: false });
     }
+
+    /// No daemon of the model has clients that stay.
+    fn receive_connections(&mut self, from: LinkId) {
+        Transport::<LinkId>::close(self, from);
+    }
 }
 
 impl Hooks<incumbent::Hook> for ModelHost<'_, '_> {

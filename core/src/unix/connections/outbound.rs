@@ -1,0 +1,173 @@
+//! An incumbent's side of connections that are carried: sends their descriptors while it serves, and the rest once it has drained.
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::carry::{BATCH, Item, Outgoing, Token};
+use crate::frame::{self, Decoder};
+use crate::id::ProcessId;
+use crate::message::{Capabilities, Hello, Message, PROTO_MAX};
+use crate::unix::control::{self, Connect};
+use crate::unix::rights;
+
+use super::inbound::read_item;
+use super::shared::Shared;
+
+/// How long the successor may leave an item without an answer. It is about to be replaced, or killed as silent, if it can't.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// So few connections that come and go while a daemon serves are sent in its pause.
+const FEW: usize = BATCH;
+/// A daemon that accepts faster than it sends is not followed for ever: so many rounds.
+const ROUNDS: usize = 50;
+
+/// The way of connections to a successor.
+#[derive(Debug)]
+pub(super) struct Outbound {
+    shared: Arc<Shared>,
+    stream: UnixStream,
+    outgoing: Outgoing,
+}
+
+impl Outbound {
+    /// A way to `successor`, which listens beside `control`; `None` if it takes no connections over.
+    ///
+    /// # Errors
+    /// The successor can't be reached, or another process answers in its place.
+    pub(super) fn to(
+        successor: ProcessId,
+        control: &Path,
+        shared: Arc<Shared>,
+    ) -> io::Result<Option<Outbound>> {
+        let Connect::Connected(stream) =
+            control::connect_to(control, successor.pid).map_err(io::Error::other)?
+        else {
+            return Err(io::Error::other("the successor's socket does not answer"));
+        };
+        stream.set_nonblocking(false)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        let peer = control::peer(&stream)?;
+        let hello = hello(&stream)?;
+        let is_ours =
+            peer.uid == nix::unistd::geteuid().as_raw() && peer.pid.is_none_or(|pid| pid == successor.pid);
+        if !is_ours || hello.process() != successor {
+            return Err(io::Error::other("another process answers at the successor's socket"));
+        }
+        if !hello.capabilities.include(Capabilities::CONNECTIONS) {
+            return Ok(None);
+        }
+        let message = frame::encode(PROTO_MAX, &Message::Connections).map_err(io::Error::other)?;
+        (&stream).write_all(&message)?;
+        let mut outbound = Outbound { shared, stream, outgoing: Outgoing::default() };
+        outbound.hear()?;
+        Ok(Some(outbound))
+    }
+
+    /// Sends the connections that are open, and follows those that come and go, until few are missing.
+    ///
+    /// # Errors
+    /// The successor does not follow.
+    pub(super) fn send_open(&mut self) -> io::Result<()> {
+        for _ in 0..ROUNDS {
+            self.send_changes()?;
+            let open = self.shared.kept().keys().map(|id| id.0).collect();
+            if self.outgoing.behind(&open) <= FEW {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn send_changes(&mut self) -> io::Result<()> {
+        let kept = self.shared.kept();
+        let open: BTreeSet<Token> = kept.keys().map(|id| id.0).collect();
+        while let Some(item) = self.next(&open)? {
+            let sockets = match &item {
+                Item::Offer(tokens) => {
+                    tokens.iter().filter_map(|token| kept.get(&super::ConnId(*token))).collect()
+                }
+                _ => Vec::new(),
+            };
+            let fds: Vec<BorrowedFd<'_>> = sockets.iter().map(|entry| entry.socket.as_fd()).collect();
+            self.send(&item, &fds)?;
+        }
+        while !self.outgoing.is_confirmed() {
+            self.hear()?;
+        }
+        Ok(())
+    }
+
+    fn next(&mut self, open: &BTreeSet<Token>) -> io::Result<Option<Item>> {
+        while !self.outgoing.may_send() {
+            self.hear()?;
+        }
+        Ok(self.outgoing.next(open))
+    }
+
+    /// Sends what is still missing, the states of all that are kept, and the end. Nothing is read from them any more.
+    ///
+    /// # Errors
+    /// The successor does not follow.
+    pub(super) fn send_rest(&mut self) -> io::Result<()> {
+        self.send_changes()?;
+        let kept = self.shared.kept();
+        let states = kept.iter().map(|(id, entry)| (id.0, entry.state().encode()));
+        let states: BTreeMap<Token, Vec<u8>> = states.filter(|(_, state)| !state.is_empty()).collect();
+        for item in self.outgoing.end(&states) {
+            self.send(&item, &[])?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the successor says that it has what was sent.
+    ///
+    /// # Errors
+    /// It does not, or has something else.
+    pub(super) fn confirm(&mut self) -> io::Result<()> {
+        while !self.outgoing.is_confirmed() {
+            self.hear()?;
+        }
+        Ok(())
+    }
+
+    /// Tells the successor that this process goes on with its connections. If the successor does not hear of it, it has closed the
+    /// link, and so given them up.
+    pub(super) fn revoke(&mut self) {
+        let _ = self.send(&Item::Revoked, &[]);
+    }
+
+    fn send(&mut self, item: &Item, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+        let bytes = item.encode().map_err(io::Error::other)?;
+        let sent = if fds.is_empty() { 0 } else { rights::send(&self.stream, &bytes, fds)? };
+        (&self.stream).write_all(&bytes[sent..])
+    }
+
+    fn hear(&mut self) -> io::Result<()> {
+        match read_item(&self.stream)? {
+            Some((item, _)) => self.outgoing.answered(&item).map_err(io::Error::other),
+            None => Err(io::Error::other("the successor has given them up")),
+        }
+    }
+}
+
+/// What the process at the other end says first.
+fn hello(stream: &UnixStream) -> io::Result<Hello> {
+    use io::Read;
+    let (mut decoder, mut bytes) = (Decoder::default(), [0; 4096]);
+    loop {
+        match decoder.next().map_err(io::Error::other)? {
+            Some(Message::Hello(hello)) => return Ok(hello),
+            Some(_) => return Err(io::Error::other("it does not say hello")),
+            None => {}
+        }
+        let mut reader = stream;
+        match reader.read(&mut bytes)? {
+            0 => return Err(io::Error::other("it has closed the link")),
+            count => decoder.push(&bytes[..count]),
+        }
+    }
+}
