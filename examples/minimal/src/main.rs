@@ -51,6 +51,9 @@ impl Drainable for Minimal {
         self.connections.resume();
         Ok(())
     }
+    fn connections(&self) -> Option<&Connections> {
+        Some(&self.connections)
+    }
     fn snapshot_state(&self) -> StateSnapshot {
         StateSnapshot { open_conns: self.connections.counts().open(), ..Default::default() }
     }
