@@ -3,12 +3,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use handoff::host::{Clock, Gaps, Sockets, Storage};
-use handoff::machine::{Exit, Incumbent, LinkId, LockAnswer, Op, Timer};
+use handoff::machine::{Exit, IncumbentMachine, LinkId, LockAnswer, Op, Timer};
 use handoff::message::{
     Capabilities, Hello, HelloAck, Message, MessageName, PROTO_MAX, PROTO_MIN, Role, Standing,
 };
 use handoff::node::daemon::{
-    Accepted, Daemon, DaemonMachine, Event, Hook, MOST_LINKS, Os, Reply, StateSnapshot,
+    Accepted, DaemonMachine, DaemonNode, Event, Hook, MOST_LINKS, Os, Reply, StateSnapshot,
 };
 use handoff::node::{Credentials, FLOOD, Faithful, Node, NodeOn, Read};
 use handoff::record::Record;
@@ -113,7 +113,7 @@ impl Machine {
     }
 
     /// One whole pass: what was handed over.
-    fn pass(&mut self, node: &mut Daemon) -> Vec<Event> {
+    fn pass(&mut self, node: &mut DaemonNode) -> Vec<Event> {
         let mut events = Vec::new();
         while let Some(event) = node.next(self) {
             events.push(event.clone());
@@ -123,7 +123,7 @@ impl Machine {
     }
 }
 
-fn incumbent() -> Daemon {
+fn incumbent() -> DaemonNode {
     let hello = Hello {
         role: Role::Incumbent,
         pid: 1,
@@ -133,7 +133,7 @@ fn incumbent() -> Daemon {
         proto_max: PROTO_MAX,
         capabilities: Capabilities::default(),
     };
-    Daemon::new(DaemonMachine::Incumbent(Incumbent::new(hello, 1, LIVENESS)), None, LIVENESS)
+    DaemonNode::new(DaemonMachine::Incumbent(IncumbentMachine::new(hello, 1, LIVENESS)), None, LIVENESS)
 }
 
 fn ack() -> Message {

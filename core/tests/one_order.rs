@@ -20,7 +20,7 @@ const RULES: [Rule; 4] = [
         within: ALL,
         // The exploration takes frames in every order and therefore has no node; it shares the nodes' `DaemonMachine`.
         except: &["core/src/machine/", "core/src/node/", "sim/src/explore/moves/apply.rs"],
-        remedy: "run a `node::daemon::Daemon`: after each step it makes an incumbent of a successor that serves",
+        remedy: "run a `node::daemon::DaemonNode`: after each step it makes an incumbent of a successor that serves",
     },
     Rule {
         says: &["drive::turn", "drive::{"],

@@ -2,8 +2,8 @@
 //! happened.
 use handoff::machine::StateName;
 use handoff::machine::{
-    Awaited, Batch, DaemonEffect, DaemonEvent, Incumbent, LinkId, LockAnswer, Machine, Recovery, Timer,
-    incumbent, recovery,
+    Awaited, Batch, DaemonEffect, DaemonEvent, IncumbentMachine, LinkId, LockAnswer, Machine,
+    RecoveryMachine, Timer, incumbent, recovery,
 };
 use handoff::message::{
     AwaitsFinal, Capabilities, Hello, HelloAck, Message, PROTO_MAX, PROTO_MIN, Role, Standing,
@@ -17,7 +17,7 @@ fn at_ms(ms: u64) -> Time {
     Time::from_origin(Duration::from_millis(ms))
 }
 
-fn incumbent() -> Incumbent {
+fn incumbent() -> IncumbentMachine {
     let hello = Hello {
         role: Role::Incumbent,
         pid: 1,
@@ -27,7 +27,7 @@ fn incumbent() -> Incumbent {
         proto_max: PROTO_MAX,
         capabilities: Capabilities::default(),
     };
-    Incumbent::new(hello, 1, Duration::from_secs(1))
+    IncumbentMachine::new(hello, 1, Duration::from_secs(1))
 }
 
 fn ack() -> Message {
@@ -123,7 +123,7 @@ fn process(pid: u32) -> ProcessId {
 
 /// A recovery, and a process that may hold the lock.
 struct Silence {
-    machine: Recovery,
+    machine: RecoveryMachine,
     now_ms: u64,
     killed_at_ms: Option<u64>,
     verdict: Option<recovery::Verdict>,
@@ -140,7 +140,7 @@ impl Silence {
             deadline: Duration::from_secs(100),
             take_listeners: false,
         };
-        let (machine, now_ms) = (Recovery::new(config), 0);
+        let (machine, now_ms) = (RecoveryMachine::new(config), 0);
         let mut silence = Silence { machine, now_ms, killed_at_ms: None, verdict: None, beside: Vec::new() };
         silence.handle(recovery::Event::Start);
         silence

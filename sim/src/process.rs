@@ -80,7 +80,7 @@ pub(crate) struct DaemonProcess {
     /// What its spawn was told to go wrong with.
     pub quirk: Option<plan::What>,
     /// None before its first turn, and while it takes one.
-    pub node: Option<node::daemon::Daemon>,
+    pub node: Option<node::daemon::DaemonNode>,
     pub has_started: bool,
     /// It has come to be the incumbent.
     pub promoted: bool,

@@ -130,7 +130,7 @@ struct Session {
 
 /// The incumbent's machine.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Incumbent {
+pub struct IncumbentMachine {
     hello: Hello,
     stop_grace: Duration,
     /// Of the record that this process wrote last.
@@ -148,10 +148,10 @@ pub struct Incumbent {
     timers: Timers,
 }
 
-impl Incumbent {
+impl IncumbentMachine {
     /// A process that holds the lock, has written the record with `generation`, and serves.
     pub fn new(hello: Hello, generation: u64, stop_grace: Duration) -> Self {
-        Incumbent {
+        IncumbentMachine {
             hello,
             stop_grace,
             generation,
@@ -365,7 +365,7 @@ impl Incumbent {
     }
 }
 
-impl Machine for Incumbent {
+impl Machine for IncumbentMachine {
     type Event = Event;
     type Effect = Effect;
     type Awaited = Awaited;
@@ -425,7 +425,7 @@ impl Machine for Incumbent {
     }
 }
 
-impl crate::drive::Daemon for Incumbent {
+impl crate::drive::AnyDaemonMachine for IncumbentMachine {
     type Hook = Hook;
     type Done = Done;
 }

@@ -5,8 +5,8 @@
 use alloc::{boxed::Box, format, string::String, vec::Vec};
 
 use super::{
-    Awaited, DaemonEffect, DaemonEvent, EffectName, EventName, Exit, Incumbent, LinkId, LockAnswer, Machine,
-    MachineRole, Op, Out, StateName, Timer, Timers,
+    Awaited, DaemonEffect, DaemonEvent, EffectName, EventName, Exit, IncumbentMachine, LinkId, LockAnswer,
+    Machine, MachineRole, Op, Out, StateName, Timer, Timers,
 };
 use crate::{
     error::HostError,
@@ -91,7 +91,7 @@ enum State {
 
 /// The successor's machine.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Successor {
+pub struct SuccessorMachine {
     hello: Hello,
     /// Of the record that it found when it was spawned.
     generation: u64,
@@ -113,11 +113,11 @@ pub struct Successor {
     timers: Timers,
 }
 
-impl Successor {
+impl SuccessorMachine {
     /// A process that was spawned to succeed another, with a link to its supervisor. `generation` is that of
     /// the record as it found it, 0 if there was none.
     pub fn new(hello: Hello, generation: u64, link: LinkId) -> Self {
-        Successor {
+        SuccessorMachine {
             hello,
             generation,
             state: State::AwaitAck,
@@ -135,10 +135,10 @@ impl Successor {
     }
 
     /// Once it serves, what it is from here on.
-    pub fn promoted(&self, now: Time, stop_grace: Duration) -> Option<Incumbent> {
+    pub fn promoted(&self, now: Time, stop_grace: Duration) -> Option<IncumbentMachine> {
         let ack = self.ack.as_ref().filter(|_| self.state == State::Serving)?;
         let hello = Hello { role: Role::Incumbent, ..self.hello.clone() };
-        Some(Incumbent::new(hello, self.generation, stop_grace).promoted(now, self.link, ack, self.op))
+        Some(IncumbentMachine::new(hello, self.generation, stop_grace).promoted(now, self.link, ack, self.op))
     }
 
     /// Where it stands, for a status.
@@ -327,12 +327,12 @@ impl Successor {
 }
 
 /// Tells a peer what was wrong, and is done with it.
-fn refuse(link: LinkId, error: &str, out: &mut Out<'_, Successor>) {
+fn refuse(link: LinkId, error: &str, out: &mut Out<'_, SuccessorMachine>) {
     out.push(Effect::Send(link, Message::Refused { error: error.into() }));
     out.push(Effect::Close(link));
 }
 
-impl Machine for Successor {
+impl Machine for SuccessorMachine {
     type Event = Event;
     type Effect = Effect;
     type Awaited = Awaited;
@@ -395,7 +395,7 @@ impl Machine for Successor {
     }
 }
 
-impl crate::drive::Daemon for Successor {
+impl crate::drive::AnyDaemonMachine for SuccessorMachine {
     type Hook = Hook;
     type Done = Done;
 }

@@ -15,7 +15,7 @@ use crate::{
     id::ProcessId,
     journal::Journal,
     machine::{
-        Machine, MachineRole, Recovery as RecoveryMachine, StateName,
+        Machine, MachineRole, RecoveryMachine, StateName,
         recovery::{Config, Event, Outcome, Sight, Sighting, Verdict},
     },
     message::{Hello, Message},
@@ -167,16 +167,16 @@ struct Rest {
 
 /// The node of a recovery.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Recovery {
+pub struct RecoveryNode {
     machine: RecoveryMachine,
     rest: Rest,
     pass: Pass,
     cancel_told: bool,
 }
 
-impl Recovery {
+impl RecoveryNode {
     /// A recovery that has not begun; `before` is what the journal says.
-    pub fn new(config: Config, before: Journal) -> Recovery {
+    pub fn new(config: Config, before: Journal) -> RecoveryNode {
         let rest = Rest {
             knows: before,
             parties: BTreeMap::new(),
@@ -184,7 +184,12 @@ impl Recovery {
             has_listeners: false,
             outcome: None,
         };
-        Recovery { machine: RecoveryMachine::new(config), rest, pass: Pass::default(), cancel_told: false }
+        RecoveryNode {
+            machine: RecoveryMachine::new(config),
+            rest,
+            pass: Pass::default(),
+            cancel_told: false,
+        }
     }
 
     /// The machine.
@@ -264,7 +269,7 @@ impl Recovery {
     }
 }
 
-impl Node for Recovery {
+impl Node for RecoveryNode {
     type Event = Event;
 
     fn wake_at(&self) -> Option<Time> {
@@ -289,7 +294,7 @@ impl Node for Recovery {
     }
 }
 
-impl<O: Os> NodeOn<O> for Recovery {
+impl<O: Os> NodeOn<O> for RecoveryNode {
     fn next(&mut self, os: &mut O) -> Option<Event> {
         let event = self.pick(os);
         match event {

@@ -10,7 +10,7 @@ use handoff::machine::StateName;
 use handoff::machine::supervisor::{Config, Event, Note, Peer};
 use handoff::message::MessageName;
 use handoff::message::{Capabilities, Hello, Message, PROTO_MAX, PROTO_MIN, Role, Sealed};
-use handoff::node::handoff::{Answer, Connection, Handoff, Os, Spawned};
+use handoff::node::handoff::{Answer, Connection, HandoffNode, Os, Spawned};
 use handoff::node::{Credentials, Faithful, Node, NodeOn, Read};
 use handoff::text::PlainText;
 use handoff::time::Time;
@@ -189,7 +189,7 @@ impl Os for Queues {
 /// A handoff and what it stands on.
 pub(crate) struct Scene {
     pub os: Queues,
-    pub node: Handoff,
+    pub node: HandoffNode,
 }
 
 impl Scene {
@@ -202,7 +202,7 @@ impl Scene {
             hook_limit: Duration::from_secs(60),
             retire_limit: Duration::from_secs(30),
         };
-        Scene { os: Queues::new(), node: Handoff::new(config, ID, replace, before) }
+        Scene { os: Queues::new(), node: HandoffNode::new(config, ID, replace, before) }
     }
 
     /// A handoff that has come to `state`, since either process has said what comes before.

@@ -7,7 +7,7 @@ use handoff::journal::Journal;
 use handoff::machine::recovery::{Config, Event, Verdict};
 use handoff::message::MessageName;
 use handoff::message::{AwaitsFinal, Capabilities, Hello, Message, PROTO_MAX, PROTO_MIN, Role, Standing};
-use handoff::node::recovery::{Answer, Os, Recovery, Seen};
+use handoff::node::recovery::{Answer, Os, RecoveryNode, Seen};
 use handoff::node::{Credentials, Faithful, Node, NodeOn, Read};
 use handoff::text::PlainText;
 use handoff::time::Time;
@@ -159,7 +159,7 @@ impl Os for Queues {
 /// A recovery and what it stands on.
 pub(crate) struct Scene {
     pub(crate) os: Queues,
-    pub(crate) node: Recovery,
+    pub(crate) node: RecoveryNode,
 }
 
 impl Scene {
@@ -188,7 +188,7 @@ impl Scene {
             did: Vec::new(),
             journals: Vec::new(),
         };
-        Scene { os, node: Recovery::new(config, before) }
+        Scene { os, node: RecoveryNode::new(config, before) }
     }
 
     /// A recovery that has asked `beside`.

@@ -2,7 +2,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use handoff::machine::{Exit, LinkId, MachineRole, Op, Successor, incumbent, successor};
+use handoff::machine::{Exit, LinkId, MachineRole, Op, SuccessorMachine, incumbent, successor};
 use handoff::message::{Capabilities, Hello, PROTO_MAX, PROTO_MIN, SealProgress};
 use handoff::node::daemon::{self as node, DaemonMachine, Done, Event, Reply};
 use handoff::node::{Node, NodeOn};
@@ -40,8 +40,8 @@ impl World {
         daemon.app = Some(make(daemon.disk.clone(), daemon.build));
         daemon.has_started = true;
         let build = daemon.build;
-        let role = DaemonMachine::Successor(Successor::new(hello, generation, link));
-        let mut node = node::Daemon::new(role, Some(link), STOP_GRACE);
+        let role = DaemonMachine::Successor(SuccessorMachine::new(hello, generation, link));
+        let mut node = node::DaemonNode::new(role, Some(link), STOP_GRACE);
         self.names_beside.insert(pid);
         self.note(Some(pid), || Happened::Born { role: MachineRole::Successor, build: Some(build) });
         self.daemon_step(pid, &mut node, Event::Start, None);
@@ -95,7 +95,7 @@ impl World {
     }
 
     /// The turns are over, for now or for good.
-    fn daemon_rests(&mut self, pid: u32, node: node::Daemon) {
+    fn daemon_rests(&mut self, pid: u32, node: node::DaemonNode) {
         if let Some(daemon) = self.daemon_mut(pid) {
             daemon.node = Some(node);
         }
@@ -134,7 +134,7 @@ impl World {
     }
 
     /// Lets the machine handle `event`.
-    fn daemon_step(&mut self, pid: u32, node: &mut node::Daemon, event: Event, came: Option<(u64, u64)>) {
+    fn daemon_step(&mut self, pid: u32, node: &mut node::DaemonNode, event: Event, came: Option<(u64, u64)>) {
         let name = if self.recorder.on { daemon_event_name(&event) } else { String::new() };
         let turn = self.turn_begins(pid, node.role().kind(), name, came, node.state());
         let mut meddling = self.meddling();

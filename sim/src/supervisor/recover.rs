@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use handoff::ProcessId;
 use handoff::machine::recovery::{Config, Event, Outcome};
-use handoff::machine::{Machine, Recovery, Timer};
+use handoff::machine::{Machine, RecoveryMachine, Timer};
 use handoff::node::keeper::Activity;
 use handoff::node::{Node, NodeOn, recovery as node};
 
@@ -16,7 +16,7 @@ use crate::world::World;
 /// A recovery that is under way, as the kernel and those who check see it.
 pub(crate) struct RecoveryTask {
     /// `None` while it takes a turn.
-    pub node: Option<node::Recovery>,
+    pub node: Option<node::RecoveryNode>,
     /// The processes that it watches and whose end it has not seen, and its links to them.
     pub watched: BTreeMap<ProcessId, Option<u64>>,
     /// Whom the journal, the kernel or the control path has named: those that it may end.
@@ -72,7 +72,7 @@ impl World {
                 || self.links.values().any(Link::has_last_words),
         };
         let Some(supervisor) = self.supervisor_mut(pid) else { return };
-        let mut node = node::Recovery::new(config, supervisor.knows.clone());
+        let mut node = node::RecoveryNode::new(config, supervisor.knows.clone());
         supervisor.task = Task::Recovery(Box::new(recovery));
         supervisor.cancelled = false;
         self.recovery_step(pid, &mut node, Event::Start, None);
@@ -93,7 +93,7 @@ impl World {
             let arrival = link.and_then(|id| self.links.get(&id)?.next_arrival(Side::Supervisor));
             arrival.into_iter().chain(ended.then_some(self.now))
         });
-        let knows = recovery.node.as_ref().is_some_and(node::Recovery::knows_of_cancel);
+        let knows = recovery.node.as_ref().is_some_and(node::RecoveryNode::knows_of_cancel);
         let cancelled = (supervisor.cancelled && !knows).then_some(self.now);
         parties.chain(timer).chain(cancelled).min()
     }
@@ -118,18 +118,24 @@ impl World {
     }
 
     /// The turns are over, for now or for good.
-    fn recovery_rests(&mut self, pid: u32, node: node::Recovery) {
+    fn recovery_rests(&mut self, pid: u32, node: node::RecoveryNode) {
         let recovery = self.supervisor_mut(pid).and_then(SupervisorProcess::recovery_mut);
         recovery.into_iter().for_each(|recovery| recovery.node = Some(node.clone()));
         self.supervisor_concludes(pid);
     }
 
-    fn recovery_step(&mut self, pid: u32, node: &mut node::Recovery, event: Event, came: Option<(u64, u64)>) {
+    fn recovery_step(
+        &mut self,
+        pid: u32,
+        node: &mut node::RecoveryNode,
+        event: Event,
+        came: Option<(u64, u64)>,
+    ) {
         if let Some(recovery) = self.supervisor_mut(pid).and_then(SupervisorProcess::recovery_mut) {
             recovery.late |= event == Event::Timer(Timer::Deadline);
         }
         let name = if self.recorder.on { self.recovery_event_name(&event) } else { String::new() };
-        let begun = self.turn_begins(pid, Recovery::ROLE, name, came, node.state());
+        let begun = self.turn_begins(pid, RecoveryMachine::ROLE, name, came, node.state());
         let mut meddling = self.meddling();
         let _ = node.step(&mut Host::new(self, pid), event, &mut meddling);
         self.turn_ends(begun, node.state());

@@ -1,6 +1,6 @@
 //! One handoff, or one cold start, of a simulated supervisor: the turns of its node.
 use handoff::machine::supervisor::{Config, Event, Note, Outcome, Peer, Verdict};
-use handoff::machine::{Machine, Supervisor, Timer};
+use handoff::machine::{Machine, SupervisorMachine, Timer};
 use handoff::message::Message;
 use handoff::node::keeper::End;
 use handoff::node::{Node, NodeOn, handoff as node};
@@ -18,7 +18,7 @@ pub(super) const PEERS: [Peer; 2] = [Peer::Incumbent, Peer::Successor];
 /// A handoff that is under way, as the kernel and those who check see it.
 pub(crate) struct HandoffTask {
     /// `None` while it takes a turn.
-    pub node: Option<node::Handoff>,
+    pub node: Option<node::HandoffNode>,
     pub handoff_id: HandoffId,
     pub build: u32,
     pub replace: bool,
@@ -139,7 +139,7 @@ impl World {
         others.for_each(|recovery| recovery.beside = true);
         let handoff_id = self.operator.next_handoff_id();
         let Some(supervisor) = self.supervisor_mut(pid) else { return };
-        let mut node = node::Handoff::new(config, handoff_id, replace, supervisor.knows.clone());
+        let mut node = node::HandoffNode::new(config, handoff_id, replace, supervisor.knows.clone());
         supervisor.cancelled = false;
         supervisor.task = Task::Handoff(Box::new(HandoffTask {
             node: None,
@@ -177,7 +177,7 @@ impl World {
             let arrival = party.link.and_then(|id| self.links.get(&id)?.next_arrival(Side::Supervisor));
             arrival.into_iter().chain(ended.then_some(self.now))
         });
-        let knows = handoff.node.as_ref().is_some_and(node::Handoff::knows_of_cancel);
+        let knows = handoff.node.as_ref().is_some_and(node::HandoffNode::knows_of_cancel);
         let cancelled = (supervisor.cancelled && !knows).then_some(self.now);
         peers.chain(timer).chain(cancelled).min()
     }
@@ -202,7 +202,7 @@ impl World {
     }
 
     /// The turns are over, for now or for good.
-    fn handoff_rests(&mut self, pid: u32, node: node::Handoff) {
+    fn handoff_rests(&mut self, pid: u32, node: node::HandoffNode) {
         let handoff = self.supervisor_mut(pid).and_then(SupervisorProcess::handoff_mut);
         handoff.into_iter().for_each(|handoff| handoff.node = Some(node.clone()));
         self.supervisor_concludes(pid);
@@ -219,7 +219,13 @@ impl World {
     }
 
     /// Lets the machine handle `event`.
-    fn handoff_step(&mut self, pid: u32, node: &mut node::Handoff, event: Event, came: Option<(u64, u64)>) {
+    fn handoff_step(
+        &mut self,
+        pid: u32,
+        node: &mut node::HandoffNode,
+        event: Event,
+        came: Option<(u64, u64)>,
+    ) {
         if let Some(handoff) = self.running_handoff(pid) {
             let is_deadline = event == Event::Timer(Timer::Deadline);
             handoff.overdue |= is_deadline && handoff.successor.told_to_commit;
@@ -233,7 +239,7 @@ impl World {
             }
         }
         let name = if self.recorder.on { event_name(&event) } else { String::new() };
-        let begun = self.turn_begins(pid, Supervisor::ROLE, name, came, node.state());
+        let begun = self.turn_begins(pid, SupervisorMachine::ROLE, name, came, node.state());
         let mut meddling = self.meddling();
         let _ = node.step(&mut Host::new(self, pid), event, &mut meddling);
         self.turn_ends(begun, node.state());

@@ -2,8 +2,8 @@
 use alloc::format;
 
 use super::{
-    Awaited, Course, DaemonEffect as Effect, Done, Exit, Hook, Incumbent, LockAnswer, Op, Out, State, Timer,
-    Why,
+    Awaited, Course, DaemonEffect as Effect, Done, Exit, Hook, IncumbentMachine, LockAnswer, Op, Out, State,
+    Timer, Why,
 };
 use crate::{
     error::HostError,
@@ -14,7 +14,7 @@ use crate::{
     time::{Duration, Time},
 };
 
-impl Incumbent {
+impl IncumbentMachine {
     pub(super) fn start_hook(&mut self, now: Time, hook: Hook, out: &mut Out<'_, Self>) {
         if let Some(session) = &self.session {
             self.timers.arm(Timer::HookLimit, now, session.hook_limit);

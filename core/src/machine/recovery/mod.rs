@@ -202,7 +202,7 @@ struct Party {
 
 /// The machine of a supervisor that recovers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Recovery {
+pub struct RecoveryMachine {
     config: Config,
     phase: Phase,
     parties: BTreeMap<ProcessId, Party>,
@@ -222,10 +222,10 @@ pub struct Recovery {
     timers: Timers,
 }
 
-impl Recovery {
+impl RecoveryMachine {
     /// A recovery that has not begun.
     pub fn new(config: Config) -> Self {
-        Recovery {
+        RecoveryMachine {
             config,
             phase: Phase::Start,
             parties: BTreeMap::new(),
@@ -247,7 +247,7 @@ impl Recovery {
     }
 }
 
-impl Machine for Recovery {
+impl Machine for RecoveryMachine {
     type Event = Event;
     type Effect = Effect;
     type Awaited = Awaited;

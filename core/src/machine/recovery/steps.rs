@@ -1,7 +1,9 @@
 //! What follows from what is known.
 use alloc::vec::Vec;
 
-use super::{Awaited, Effect, Out, Outcome, Part, Party, Phase, Recovery, Sight, Sighting, Timer, Verdict};
+use super::{
+    Awaited, Effect, Out, Outcome, Part, Party, Phase, RecoveryMachine, Sight, Sighting, Timer, Verdict,
+};
 use crate::{
     error::HostError,
     id::{HandoffId, ProcessId},
@@ -9,7 +11,7 @@ use crate::{
     time::Time,
 };
 
-impl Recovery {
+impl RecoveryMachine {
     /// Looks for processes: at first, after every end, and before all are asked again.
     pub(super) fn look(&mut self, out: Out<'_, Self>) {
         self.phase = Phase::AwaitLook;
@@ -286,7 +288,12 @@ impl Party {
     }
 }
 
-fn kill(process: ProcessId, party: &mut Party, killed: &mut Vec<ProcessId>, out: &mut Out<'_, Recovery>) {
+fn kill(
+    process: ProcessId,
+    party: &mut Party,
+    killed: &mut Vec<ProcessId>,
+    out: &mut Out<'_, RecoveryMachine>,
+) {
     party.part = Part::Killed;
     party.standing = None;
     killed.push(process);

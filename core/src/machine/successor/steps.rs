@@ -3,7 +3,7 @@ use alloc::format;
 
 use super::{
     Awaited, Claim, DaemonEffect as Effect, Done, Exit, HelloAck, Hook, LockAnswer, Message, Op, Out,
-    ProcessId, Record, Sealed, State, Successor, Timer,
+    ProcessId, Record, Sealed, State, SuccessorMachine, Timer,
 };
 use crate::{
     error::HostError,
@@ -11,7 +11,7 @@ use crate::{
     time::{Duration, Time},
 };
 
-impl Successor {
+impl SuccessorMachine {
     pub(super) fn acknowledged(&mut self, now: Time, ack: HelloAck, out: &mut Out<'_, Self>) {
         self.timers.arm(Timer::Deadline, now, Duration::from_millis(ack.deadline_ms));
         self.ack = Some(ack);

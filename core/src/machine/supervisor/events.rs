@@ -1,8 +1,10 @@
 //! What happens to processes, links, timers and storage.
-use super::{Awaited, Effect, Newborn, Note, Out, Peer, Phase, Reason, Supervisor, Then, Timer, Verdict};
+use super::{
+    Awaited, Effect, Newborn, Note, Out, Peer, Phase, Reason, SupervisorMachine, Then, Timer, Verdict,
+};
 use crate::{error::HostError, id::ProcessId, text::PlainText, time::Time};
 
-impl Supervisor {
+impl SupervisorMachine {
     pub(super) fn connect_failed(&mut self, now: Time, why: HostError, out: Out<'_, Self>) {
         match self.phase {
             Phase::AwaitIncumbent => {

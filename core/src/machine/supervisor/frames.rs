@@ -1,14 +1,14 @@
 //! What peers say.
 use alloc::format;
 
-use super::{Effect, Newborn, Out, Peer, Phase, Reason, Supervisor, Then, Verdict};
+use super::{Effect, Newborn, Out, Peer, Phase, Reason, SupervisorMachine, Then, Verdict};
 use crate::{
     message::{Hello, Message, PROTO_MAX, PROTO_MIN, Role, Standing, negotiate_version, not_behind},
     text::PlainText,
     time::Time,
 };
 
-impl Supervisor {
+impl SupervisorMachine {
     /// A message came: its sender is not silent. A heartbeat stands for what it repeats.
     pub(super) fn heard(&mut self, now: Time, peer: Peer, message: Message, mut out: Out<'_, Self>) {
         if !self.party(peer).lives {

@@ -251,7 +251,7 @@ struct Party {
 
 /// The supervisor's machine: one handoff, or one cold start.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Supervisor {
+pub struct SupervisorMachine {
     config: Config,
     phase: Phase,
     handoff_id: HandoffId,
@@ -272,10 +272,10 @@ pub struct Supervisor {
     timers: Timers,
 }
 
-impl Supervisor {
+impl SupervisorMachine {
     /// A supervisor that has not begun.
     pub fn new(config: Config) -> Self {
-        Supervisor {
+        SupervisorMachine {
             config,
             phase: Phase::Start,
             handoff_id: HandoffId([0; 16]),
@@ -330,7 +330,7 @@ impl Supervisor {
     }
 }
 
-impl Machine for Supervisor {
+impl Machine for SupervisorMachine {
     type Event = Event;
     type Effect = Effect;
     type Awaited = Awaited;

@@ -2,7 +2,8 @@
 use alloc::{boxed::Box, string::ToString};
 
 use super::{
-    Awaited, Effect, Newborn, Note, Out, Outcome, Peer, Phase, Reason, Supervisor, Then, Timer, Verdict,
+    Awaited, Effect, Newborn, Note, Out, Outcome, Peer, Phase, Reason, SupervisorMachine, Then, Timer,
+    Verdict,
 };
 use crate::{
     id::HandoffId,
@@ -10,7 +11,7 @@ use crate::{
     time::Time,
 };
 
-impl Supervisor {
+impl SupervisorMachine {
     pub(super) fn start(&mut self, now: Time, handoff_id: HandoffId, replace: bool, mut out: Out<'_, Self>) {
         self.handoff_id = handoff_id;
         self.timers.arm(Timer::Deadline, now, self.config.deadline);

@@ -73,7 +73,7 @@ enum Stop {
 
 /// The node of a daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Daemon {
+pub struct DaemonNode {
     role: DaemonMachine,
     rest: Rest,
     pass: Pass,
@@ -81,11 +81,11 @@ pub struct Daemon {
     stop: Stop,
 }
 
-impl Daemon {
+impl DaemonNode {
     /// A daemon that is about to start as `role`; `inherited` is the link that it was born with.
-    pub fn new(role: DaemonMachine, inherited: Option<LinkId>, stop_grace: Duration) -> Daemon {
+    pub fn new(role: DaemonMachine, inherited: Option<LinkId>, stop_grace: Duration) -> DaemonNode {
         let rest = Rest::new(inherited);
-        Daemon { role, rest, pass: Pass::default(), stop_grace, stop: Stop::Untold }
+        DaemonNode { role, rest, pass: Pass::default(), stop_grace, stop: Stop::Untold }
     }
 
     /// The machine, in whichever of its two lives.
@@ -240,7 +240,7 @@ impl Daemon {
     }
 }
 
-impl Node for Daemon {
+impl Node for DaemonNode {
     type Event = Event;
 
     fn wake_at(&self) -> Option<Time> {
@@ -262,7 +262,7 @@ impl Node for Daemon {
     }
 }
 
-impl<O: Os> NodeOn<O> for Daemon {
+impl<O: Os> NodeOn<O> for DaemonNode {
     fn next(&mut self, os: &mut O) -> Option<Event> {
         let event = if self.rest.has_left { None } else { self.pick(os) };
         match event {

@@ -14,7 +14,7 @@ use crate::{
     id::{HandoffId, InBoot, ProcessId},
     journal::{Journal, Parties},
     machine::{
-        Machine, MachineRole, Reason, StateName, Supervisor,
+        Machine, MachineRole, Reason, StateName, SupervisorMachine,
         supervisor::{Config, Event, Note, Outcome, Peer, Verdict},
     },
     message::{Hello, Message},
@@ -96,17 +96,17 @@ struct Rest {
 
 /// The node of one handoff, or one cold start.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Handoff {
-    machine: Supervisor,
+pub struct HandoffNode {
+    machine: SupervisorMachine,
     rest: Rest,
     pass: Pass,
     replace: bool,
     cancel_told: bool,
 }
 
-impl Handoff {
+impl HandoffNode {
     /// A handoff that has not begun; `before` is what the journal says. Without `replace` it is a cold start.
-    pub fn new(config: Config, handoff_id: HandoffId, replace: bool, before: Journal) -> Handoff {
+    pub fn new(config: Config, handoff_id: HandoffId, replace: bool, before: Journal) -> HandoffNode {
         let parties = Parties {
             handoff_id,
             incumbent: None,
@@ -126,8 +126,8 @@ impl Handoff {
             outcome: None,
             doubts_until: None,
         };
-        let machine = Supervisor::new(config);
-        Handoff { machine, rest, pass: Pass::default(), replace, cancel_told: false }
+        let machine = SupervisorMachine::new(config);
+        HandoffNode { machine, rest, pass: Pass::default(), replace, cancel_told: false }
     }
 
     /// The event with which it begins.
@@ -141,7 +141,7 @@ impl Handoff {
     }
 
     /// The machine.
-    pub fn machine(&self) -> &Supervisor {
+    pub fn machine(&self) -> &SupervisorMachine {
         &self.machine
     }
 
@@ -218,7 +218,7 @@ impl Handoff {
     }
 }
 
-impl Node for Handoff {
+impl Node for HandoffNode {
     type Event = Event;
 
     fn wake_at(&self) -> Option<Time> {
@@ -234,7 +234,7 @@ impl Node for Handoff {
     }
 
     fn role(&self) -> MachineRole {
-        Supervisor::ROLE
+        SupervisorMachine::ROLE
     }
 
     fn state(&self) -> StateName {
@@ -246,7 +246,7 @@ impl Node for Handoff {
     }
 }
 
-impl<O: Os> NodeOn<O> for Handoff {
+impl<O: Os> NodeOn<O> for HandoffNode {
     fn next(&mut self, os: &mut O) -> Option<Event> {
         let event = self.pick(os);
         match event {

@@ -13,7 +13,7 @@ use crate::id::ProcessId;
 use crate::machine::{Cell, Exit, LinkId, LockAnswer, Op, incumbent, successor};
 use crate::message::Message;
 use crate::node::Read;
-use crate::node::daemon::{self as node, Accepted, Daemon, DaemonMachine, Event, Hook, Os};
+use crate::node::daemon::{self as node, Accepted, DaemonMachine, DaemonNode, Event, Hook, Os};
 use crate::record::Record;
 use crate::time::Time;
 use crate::unix::env::Inherited;
@@ -69,7 +69,7 @@ impl Host {
     /// Runs `role` on this thread until its process is to leave.
     pub(super) fn run(mut self, role: DaemonMachine, inherited: Option<Inherited>) {
         let link = inherited.map(|inherited| self.links.inherit(inherited.link));
-        let mut node = Daemon::new(role, link, STOP_GRACE);
+        let mut node = DaemonNode::new(role, link, STOP_GRACE);
         if reactor::step(&mut node, &mut self, Event::Start).is_continue() {
             reactor::run(&mut node, &mut self);
         }

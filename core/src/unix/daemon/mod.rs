@@ -18,7 +18,7 @@ pub(crate) use hooks::{Call, Replies, Reply};
 use crate::bounds;
 use crate::error::{Error, ErrorKind, HostError, Result};
 use crate::id::ProcessId;
-use crate::machine::{Incumbent, LinkId, Successor};
+use crate::machine::{IncumbentMachine, LinkId, SuccessorMachine};
 use crate::message::{Capabilities, Hello, PROTO_MAX, PROTO_MIN};
 use crate::node::daemon::DaemonMachine;
 use crate::record::{Claim, Record};
@@ -147,7 +147,7 @@ impl Protocol {
     /// Starts the protocol of a successor, spawned with `inherited`.
     pub(crate) fn successor(place: Place, inherited: Inherited) -> Result<Protocol> {
         let hello = place.hello(crate::message::Role::Successor);
-        let machine = Successor::new(hello, place.generation()?, LinkId(0));
+        let machine = SuccessorMachine::new(hello, place.generation()?, LinkId(0));
         Protocol::start(place, DaemonMachine::Successor(machine), Some(inherited))
     }
 
@@ -157,7 +157,11 @@ impl Protocol {
         let generation = place.generation()?;
         place.note(generation, true)?;
         let hello = place.hello(crate::message::Role::Incumbent);
-        Protocol::start(place, DaemonMachine::Incumbent(Incumbent::new(hello, generation, STOP_GRACE)), None)
+        Protocol::start(
+            place,
+            DaemonMachine::Incumbent(IncumbentMachine::new(hello, generation, STOP_GRACE)),
+            None,
+        )
     }
 
     fn start(place: Place, role: DaemonMachine, inherited: Option<Inherited>) -> Result<Protocol> {

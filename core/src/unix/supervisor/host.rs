@@ -16,7 +16,7 @@ use crate::journal::{Binary, Journal};
 use crate::machine::supervisor::{Config, Note, Peer, Verdict};
 use crate::machine::{Cell, Phase, StateName};
 use crate::message::Message;
-use crate::node::handoff::{Answer, Connection, Handoff, Os, Spawned};
+use crate::node::handoff::{Answer, Connection, HandoffNode, Os, Spawned};
 use crate::node::{Credentials, Read};
 use crate::text::PlainText;
 use crate::time::{Duration, Time};
@@ -44,7 +44,7 @@ pub(super) fn run(
     let handoff_id = random_id().context(|| "can't draw a handoff's id from /dev/urandom".into())?;
     let build = String::from_utf8_lossy(&supervisor.build_id);
     tracing::info!(target: "handoff", id = %handoff_id, %build, binary = %spec.binary.display(), replace, "handoff");
-    let mut node = Handoff::new(config(spec), handoff_id, replace, workshop.knows.clone());
+    let mut node = HandoffNode::new(config(spec), handoff_id, replace, workshop.knows.clone());
     let mut host = Host::new(supervisor, workshop, spec, handoff_id);
     host.stopwatch = Stopwatch::new(host.now());
     let start = node.start();
@@ -157,7 +157,7 @@ impl<'a> Host<'a> {
     }
 
     /// What the caller gets.
-    fn conclude(mut self, node: &Handoff) -> Result<HandoffOutcome> {
+    fn conclude(mut self, node: &HandoffNode) -> Result<HandoffOutcome> {
         let Some(outcome) = node.outcome().cloned() else {
             return Err(Error::Peer("the handoff has no end".into()));
         };

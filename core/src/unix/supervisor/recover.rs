@@ -13,7 +13,7 @@ use crate::journal::{Journal, UnderWay};
 use crate::machine::Cell;
 use crate::machine::recovery::{Config, Event, Verdict};
 use crate::message::Message;
-use crate::node::recovery::{Answer, Os, Recovery, Seen, sightings};
+use crate::node::recovery::{Answer, Os, RecoveryNode, Seen, sightings};
 use crate::node::{Credentials, Read};
 use crate::text::PlainText;
 use crate::time::{Duration, Time};
@@ -42,7 +42,7 @@ pub(super) fn run(
         deadline: spec.deadline,
         take_listeners: workshop.listeners.is_empty(),
     };
-    let mut node = Recovery::new(config, before.clone());
+    let mut node = RecoveryNode::new(config, before.clone());
     let mut host = Host {
         clock: MonotonicClock::new(),
         supervisor,
@@ -80,7 +80,7 @@ impl Host<'_> {
     /// What the caller gets.
     fn conclude(
         mut self,
-        node: &Recovery,
+        node: &RecoveryNode,
         before: Journal,
         interrupted: Option<UnderWay>,
     ) -> Result<RecoveryOutcome> {

@@ -20,8 +20,8 @@ use std::time::Duration;
 
 use handoff::journal::Journal;
 use handoff::machine::{
-    Awaited, Exit, Incumbent, LinkId, LockAnswer, Op, Recovery, Successor, Supervisor, Timers, incumbent,
-    recovery,
+    Awaited, Exit, IncumbentMachine, LinkId, LockAnswer, Op, RecoveryMachine, SuccessorMachine,
+    SupervisorMachine, Timers, incumbent, recovery,
     supervisor::{self, Outcome, Peer},
 };
 use handoff::message::{Capabilities, Hello, Message, MessageName, PROTO_MAX, PROTO_MIN, Role, SealProgress};
@@ -106,7 +106,7 @@ pub(crate) struct ModelDaemon {
 /// The supervisor's process.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ModelSupervisor {
-    pub machine: Supervisor,
+    pub machine: SupervisorMachine,
     pub stopped: bool,
     pub incumbent: Option<u32>,
     pub successor: Option<u32>,
@@ -136,7 +136,7 @@ pub(crate) struct ModelSupervisor {
 /// A supervisor that recovers: another process than [`ModelSupervisor`], which is gone, at its end, or stopped.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ModelRecovery {
-    pub machine: Recovery,
+    pub machine: RecoveryMachine,
     pub stopped: bool,
     /// The journal is its own: nobody holds it.
     pub has_journal: bool,
@@ -247,7 +247,7 @@ pub(crate) fn hello(pid: u32, role: Role) -> Hello {
 impl Model {
     /// One daemon serves; a supervisor is about to replace it.
     pub(crate) fn new(faults: FaultBudget, handoffs: u8) -> Model {
-        let machine = Incumbent::new(hello(1, Role::Incumbent), 1, SECOND);
+        let machine = IncumbentMachine::new(hello(1, Role::Incumbent), 1, SECOND);
         let first = ModelDaemon {
             has_started: true,
             accepts: true,
@@ -295,9 +295,11 @@ impl Model {
         process.daemon = match (&process.daemon, link) {
             (DaemonMachine::Successor(_), Some(link)) => {
                 let hello = other(hello(pid, Role::Successor));
-                DaemonMachine::Successor(Successor::new(hello, process.generation, link))
+                DaemonMachine::Successor(SuccessorMachine::new(hello, process.generation, link))
             }
-            _ => DaemonMachine::Incumbent(Incumbent::new(other(hello(pid, Role::Incumbent)), 1, SECOND)),
+            _ => {
+                DaemonMachine::Incumbent(IncumbentMachine::new(other(hello(pid, Role::Incumbent)), 1, SECOND))
+            }
         };
     }
 
@@ -364,7 +366,7 @@ impl Model {
         self.next_pid += 1;
         let link = self.link(ModelEnd::Supervisor(Peer::Successor), pid);
         let generation = self.record.as_ref().map_or(0, |record| record.generation);
-        let machine = Successor::new(hello(pid, Role::Successor), generation, link);
+        let machine = SuccessorMachine::new(hello(pid, Role::Successor), generation, link);
         let predecessor = self.supervisor.as_ref().and_then(|supervisor| supervisor.incumbent);
         let process =
             ModelDaemon { generation, ..ModelDaemon::new(DaemonMachine::Successor(machine), predecessor) };

@@ -1,7 +1,7 @@
 //! What becomes of the model when a step happens.
 use handoff::host::Transport;
 use handoff::machine::{
-    Awaited, DaemonEvent, LinkId, LockAnswer, Op, Supervisor, Timer, incumbent, recovery, successor,
+    Awaited, DaemonEvent, LinkId, LockAnswer, Op, SupervisorMachine, Timer, incumbent, recovery, successor,
     supervisor::{self, Config, Peer},
 };
 use handoff::message::{Message, MessageName};
@@ -270,7 +270,7 @@ impl Model {
             retire_limit: 10 * SECOND,
         };
         self.supervisor = Some(ModelSupervisor {
-            machine: Supervisor::new(config),
+            machine: SupervisorMachine::new(config),
             stopped: false,
             incumbent: None,
             successor: None,

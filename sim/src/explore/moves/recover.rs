@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use handoff::host::*;
 use handoff::machine::{
-    Recovery,
+    RecoveryMachine,
     recovery::{self, Awaited, Config, Event, Outcome, Sighting, Verdict},
 };
 use handoff::message::Message;
@@ -32,7 +32,7 @@ impl Model {
         // A supervisor that is merely stopped holds its journal.
         let has_journal = self.idle();
         self.recovery = Some(ModelRecovery {
-            machine: Recovery::new(config),
+            machine: RecoveryMachine::new(config),
             stopped: false,
             has_journal,
             knows: if has_journal { self.journal.clone() } else { Arc::default() },
