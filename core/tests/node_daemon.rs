@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use handoff::host::{Clock, Gaps, Sockets, Storage};
-use handoff::machine::{Exit, IncumbentMachine, LinkId, LockAnswer, Op, Timer};
+use handoff::machine::{ExitReason, IncumbentMachine, LinkId, LockAnswer, Op, Timer};
 use handoff::message::{
     Capabilities, Hello, HelloAck, Message, MessageName, PROTO_MAX, PROTO_MIN, Role, Standing,
 };
@@ -99,7 +99,7 @@ impl Os for Machine {
         self.stop_asked
     }
 
-    fn exit(&mut self, _exit: Exit) {}
+    fn exit(&mut self, _exit: ExitReason) {}
 }
 
 impl Machine {

@@ -126,14 +126,14 @@ struct Silence {
     machine: RecoveryMachine,
     now_ms: u64,
     killed_at_ms: Option<u64>,
-    verdict: Option<recovery::Verdict>,
+    verdict: Option<recovery::RecoveryVerdict>,
     /// Who else is there.
     beside: Vec<recovery::Sighting>,
 }
 
 impl Silence {
     fn new() -> Silence {
-        let config = recovery::Config {
+        let config = recovery::Limits {
             liveness: Duration::from_secs(1),
             unreachable_limit: Duration::from_secs(10),
             retire_limit: Duration::from_secs(1),
@@ -215,7 +215,7 @@ fn one_that_answers_and_never_serves_is_left_alone_and_that_is_reported() {
     silence.pass(99_000, Some(Standing::Opening));
     assert_eq!(silence.verdict, None);
     silence.pass(101_000, Some(Standing::Opening));
-    assert_eq!((silence.killed_at_ms, silence.verdict), (None, Some(recovery::Verdict::Unconfirmed)));
+    assert_eq!((silence.killed_at_ms, silence.verdict), (None, Some(recovery::RecoveryVerdict::Unconfirmed)));
 }
 
 /// A virtual machine that was suspended, say: the deadline is long over, and nobody was asked since.
@@ -235,7 +235,7 @@ fn a_recovery_that_slept_over_its_deadline_does_not_wait_for_ever() {
     silence.now_ms = 150_000;
     silence.handle(recovery::Event::Timer(Timer::Deadline));
     silence.pass(151_000, Some(Standing::Opening));
-    assert_eq!(silence.verdict, Some(recovery::Verdict::Unconfirmed));
+    assert_eq!(silence.verdict, Some(recovery::RecoveryVerdict::Unconfirmed));
 }
 
 #[test]
@@ -244,7 +244,7 @@ fn one_that_ends_while_the_journal_is_written_is_not_reported_to_serve() {
     silence.pass(500, Some(Standing::Serving));
     assert_eq!(silence.machine.state(), StateName::AwaitNoted);
     silence.handle(recovery::Event::Ended(process(2)));
-    silence.handle(recovery::Event::Noted(recovery::Verdict::Serves(process(2)), Ok(())));
+    silence.handle(recovery::Event::Noted(recovery::RecoveryVerdict::Serves(process(2)), Ok(())));
     assert_eq!((silence.verdict, silence.machine.state()), (None, StateName::AwaitServing));
 }
 

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use handoff::id::{BootId, Fingerprint, InBoot, ProcessId};
 use handoff::record::{MAGIC, Record, SLOT_SIZE};
-use handoff::slots::{self, Fault};
+use handoff::slots::{self, SlotFault};
 use handoff::unix::record_file::{NAME, RecordFile};
 use handoff::{DataDir, DataDirLock, Error};
 use nix::sys::wait::waitpid;
@@ -250,7 +250,7 @@ fn a_record_that_was_removed_or_damaged_is_written_anew() {
     assert_eq!(file.read().unwrap().0, Some(record(2)));
     fs::write(&path, "garbage").unwrap();
     let (read, problems) = file.read().unwrap();
-    assert_eq!((read, problems[0].fault.clone()), (None, Fault::Torn));
+    assert_eq!((read, problems[0].fault.clone()), (None, SlotFault::Torn));
     file.write(&record(3)).unwrap();
     assert_eq!(file.read().unwrap().0, Some(record(3)));
 }
@@ -268,7 +268,7 @@ fn a_torn_write_leaves_the_record_before_it() {
     bytes[16 * 1024 + 100..][..100].fill(0xff);
     fs::write(&path, bytes).unwrap();
     let (read, problems) = file.read().unwrap();
-    assert_eq!((read, problems[0].fault.clone()), (Some(record(3)), Fault::Checksum));
+    assert_eq!((read, problems[0].fault.clone()), (Some(record(3)), SlotFault::Checksum));
     file.write(&record(5)).unwrap();
     assert_eq!(file.read().unwrap(), (Some(record(5)), vec![]));
 }

@@ -1,7 +1,7 @@
 //! A simulated process, whatever runs in it.
 use std::collections::VecDeque;
 
-use handoff::machine::{Exit, LockAnswer, Op, incumbent};
+use handoff::machine::{ExitReason, LockAnswer, Op, incumbent};
 use handoff::message::Message;
 pub(crate) use handoff::node::daemon::Hook as AnyHook;
 use handoff::node::{self, daemon::Event};
@@ -110,7 +110,7 @@ pub(crate) struct DaemonProcess {
     pub joined: bool,
     /// It was told that its predecessor has ended.
     pub finalizes: bool,
-    pub exit: Option<Exit>,
+    pub exit: Option<ExitReason>,
 }
 
 impl Process {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use handoff::host::Gap;
 use handoff::machine::Cell;
 use handoff::machine::recovery;
-use handoff::machine::supervisor::Verdict;
+use handoff::machine::supervisor::HandoffVerdict;
 
 use crate::daemon::{Ledger, Make};
 use crate::harness::checks::Violation;
@@ -34,9 +34,9 @@ pub struct RunReport {
     /// Where faults could have struck, in order, if that was to be recorded.
     pub passed: Vec<Passed>,
     /// What supervisors reported of the handoffs that were asked for.
-    pub verdicts: Vec<Verdict>,
+    pub verdicts: Vec<HandoffVerdict>,
     /// What recoveries found.
-    pub findings: Vec<recovery::Verdict>,
+    pub findings: Vec<recovery::RecoveryVerdict>,
     /// The longest time that nobody served, in microseconds; less the time that the one that serves was stopped.
     pub longest_outage: Micros,
     /// How many requests clients made.
@@ -65,7 +65,7 @@ pub struct Rest {
     /// The process that holds the lock.
     pub holder: Option<Name>,
     /// What supervisors have reported of the handoffs that were asked for.
-    pub verdicts: Vec<Verdict>,
+    pub verdicts: Vec<HandoffVerdict>,
     /// The process that the journal names as the one that runs; none if it names none, or one that has ended.
     pub running: Option<Name>,
     /// The build that the journal names as committed.
@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn a_run_in_which_nothing_goes_wrong_commits_what_was_asked_for_and_one_more() {
         let report = report("handoffs = 3");
-        assert_eq!((report.violation, report.verdicts), (None, vec![Verdict::Committed; 4]));
+        assert_eq!((report.violation, report.verdicts), (None, vec![HandoffVerdict::Committed; 4]));
         assert!(report.requests > 20 && report.struck.is_empty());
     }
 

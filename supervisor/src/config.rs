@@ -109,8 +109,8 @@ impl Config {
     }
 
     /// How long things may take between two tasks, and when to fall back.
-    pub(crate) fn keeper(&self) -> keeper::Config {
-        keeper::Config {
+    pub(crate) fn keeper(&self) -> keeper::Limits {
+        keeper::Limits {
             liveness: self.liveness,
             restart_min: self.restart_min,
             restart_max: self.restart_max,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::{io, thread};
 
-use handoff::machine::{recovery, supervisor::Verdict};
+use handoff::machine::{recovery, supervisor::HandoffVerdict};
 use handoff::node::keeper::End;
 use handoff::{HandoffOutcome, RecoveryOutcome, RecoverySpec, SpawnSpec, Supervisor};
 
@@ -46,9 +46,10 @@ impl Call {
     /// What comes of it if the library gives no answer. `begun`: something may have been touched.
     pub(crate) fn failed(&self, begun: bool, failure: Failure) -> Done {
         match self {
-            Call::Recover(_) => Done::Recovered(recovery::Verdict::Unconfirmed, Err(failure)),
+            Call::Recover(_) => Done::Recovered(recovery::RecoveryVerdict::Unconfirmed, Err(failure)),
             _ if begun => {
-                let end = End::Over { verdict: Verdict::Unconfirmed, journalled: false, of_data: false };
+                let end =
+                    End::Over { verdict: HandoffVerdict::Unconfirmed, journalled: false, of_data: false };
                 Done::Started(end, Err(failure))
             }
             _ => Done::Started(End::NotBegun, Err(failure)),
@@ -60,7 +61,7 @@ impl Call {
 #[derive(Debug)]
 pub(crate) enum Done {
     /// To a recovery.
-    Recovered(recovery::Verdict, Result<RecoveryOutcome, Failure>),
+    Recovered(recovery::RecoveryVerdict, Result<RecoveryOutcome, Failure>),
     /// To everything else.
     Started(End, Result<HandoffOutcome, Failure>),
 }
@@ -101,7 +102,8 @@ fn perform(supervisor: &Supervisor, call: Call) -> Done {
     let work = AssertUnwindSafe(|| match call.clone() {
         Call::Recover(spec) => {
             let result = supervisor.recover(&spec);
-            let found = result.as_ref().map_or(recovery::Verdict::Unconfirmed, RecoveryOutcome::verdict);
+            let found =
+                result.as_ref().map_or(recovery::RecoveryVerdict::Unconfirmed, RecoveryOutcome::verdict);
             Done::Recovered(found, result.map_err(Failure::from))
         }
         Call::ColdStart(spec) => started(supervisor.cold_start(spec)),

@@ -3,7 +3,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use handoff::machine::{recovery, supervisor::Verdict};
+use handoff::machine::{recovery, supervisor::HandoffVerdict};
 use handoff::node::keeper::End;
 use handoff::{Error, HandoffOutcome, ProcessId, RecoveryOutcome, RecoverySpec, SpawnSpec};
 use serde::{Deserialize, Serialize};
@@ -178,25 +178,25 @@ impl Outcome {
     pub fn end(&self) -> End {
         let verdict = match self.verdict.as_str() {
             "Caller" => return End::NotBegun,
-            "Committed" => Verdict::Committed,
-            "RolledBack" => Verdict::RolledBack,
-            "FellBack" => Verdict::FellBack,
-            "NobodyServes" => Verdict::NobodyServes,
-            "Busy" => Verdict::Busy,
-            "Peer" => Verdict::Unreachable,
-            "other" => Verdict::Cancelled,
-            _ => Verdict::Unconfirmed,
+            "Committed" => HandoffVerdict::Committed,
+            "RolledBack" => HandoffVerdict::RolledBack,
+            "FellBack" => HandoffVerdict::FellBack,
+            "NobodyServes" => HandoffVerdict::NobodyServes,
+            "Busy" => HandoffVerdict::Busy,
+            "Peer" => HandoffVerdict::Unreachable,
+            "other" => HandoffVerdict::Cancelled,
+            _ => HandoffVerdict::Unconfirmed,
         };
         let journalled = !self.warnings.iter().any(|warning| warning.contains("journal"));
         End::Over { verdict, journalled, of_data: false }
     }
 
     /// What the keeper is to know of the end of a recovery, but for the start time of the one that serves.
-    pub fn found(&self) -> recovery::Verdict {
+    pub fn found(&self) -> recovery::RecoveryVerdict {
         match (self.verdict.as_str(), self.pid) {
-            ("Serves", Some(pid)) => recovery::Verdict::Serves(ProcessId { pid, start_time: 0 }),
-            ("NobodyServes", _) => recovery::Verdict::NobodyServes,
-            _ => recovery::Verdict::Unconfirmed,
+            ("Serves", Some(pid)) => recovery::RecoveryVerdict::Serves(ProcessId { pid, start_time: 0 }),
+            ("NobodyServes", _) => recovery::RecoveryVerdict::NobodyServes,
+            _ => recovery::RecoveryVerdict::Unconfirmed,
         }
     }
 

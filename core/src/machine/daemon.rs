@@ -46,7 +46,7 @@ pub enum LockAnswer {
 
 /// Why a daemon's process leaves.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Exit {
+pub enum ExitReason {
     /// A successor serves.
     Retired,
     /// It was asked to stop.
@@ -109,5 +109,5 @@ pub enum Awaited {
     /// Take the control path.
     TakePath(Op),
     /// Leave. No result ever comes.
-    Exit(Exit),
+    Exit(ExitReason),
 }

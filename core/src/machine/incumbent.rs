@@ -5,7 +5,7 @@
 use alloc::{boxed::Box, vec::Vec};
 
 use super::{
-    Awaited, DaemonEffect, DaemonEvent, EffectName, EventName, Exit, LinkId, LockAnswer, Machine,
+    Awaited, DaemonEffect, DaemonEvent, EffectName, EventName, ExitReason, LinkId, LockAnswer, Machine,
     MachineRole, Op, Out, StateName, Timer, Timers,
 };
 use crate::{
@@ -256,7 +256,7 @@ impl IncumbentMachine {
                 | State::NotingServing
                 | State::Gone => {}
             },
-            Timer::HookLimit => self.exit(Exit::HookLimit, out),
+            Timer::HookLimit => self.exit(ExitReason::HookLimit, out),
             Timer::IncumbentSilent | Timer::SuccessorSilent | Timer::Deadline | Timer::Patience => {}
         }
     }
@@ -320,7 +320,7 @@ impl IncumbentMachine {
         match self.state {
             State::Serving => self.drain(now, self.stop_grace, &mut out),
             State::Drained => self.seal(now, &mut out),
-            State::Sealed | State::Locking { asked: false, .. } => self.exit(Exit::Stopped, out),
+            State::Sealed | State::Locking { asked: false, .. } => self.exit(ExitReason::Stopped, out),
             // When what is under way is done: to stop takes the same way.
             State::Draining
             | State::Sealing

@@ -19,7 +19,7 @@ pub mod successor;
 pub mod supervisor;
 mod timer;
 
-pub use daemon::{Awaited, DaemonEffect, DaemonEvent, Exit, LinkId, LockAnswer, Op};
+pub use daemon::{Awaited, DaemonEffect, DaemonEvent, ExitReason, LinkId, LockAnswer, Op};
 pub use incumbent::IncumbentMachine;
 pub use names::{Cell, EffectName, EventName, MachineRole, Speaker, StateName, TaskName};
 pub use phase::Phase;

@@ -5,8 +5,8 @@
 use alloc::{boxed::Box, format, string::String, vec::Vec};
 
 use super::{
-    Awaited, DaemonEffect, DaemonEvent, EffectName, EventName, Exit, IncumbentMachine, LinkId, LockAnswer,
-    Machine, MachineRole, Op, Out, StateName, Timer, Timers,
+    Awaited, DaemonEffect, DaemonEvent, EffectName, EventName, ExitReason, IncumbentMachine, LinkId,
+    LockAnswer, Machine, MachineRole, Op, Out, StateName, Timer, Timers,
 };
 use crate::{
     error::HostError,
@@ -107,7 +107,7 @@ pub struct SuccessorMachine {
     /// The handoff's time is over, or the lock's.
     late: bool,
     /// Told to leave while a hook runs.
-    abort: Option<Exit>,
+    abort: Option<ExitReason>,
     last: Option<Message>,
     op: Op,
     timers: Timers,
@@ -225,8 +225,8 @@ impl SuccessorMachine {
             Message::HelloAck(ack) if self.state == State::AwaitAck => self.acknowledged(now, ack, &mut out),
             Message::Begin { sealed, .. } => self.begin(now, sealed, out),
             Message::Commit { .. } if self.state == State::Ready => self.take_path(out),
-            Message::Abort { reason, .. } => self.abort(Exit::Aborted(reason), out),
-            Message::Refused { error } => self.abort(Exit::Aborted(error), out),
+            Message::Abort { reason, .. } => self.abort(ExitReason::Aborted(reason), out),
+            Message::Refused { error } => self.abort(ExitReason::Aborted(error), out),
             // Repeated, though it was heard.
             Message::HelloAck(_) | Message::Commit { .. } => {}
             other => {
@@ -285,7 +285,7 @@ impl SuccessorMachine {
             Timer::Patience if self.orphan => {}
             Timer::Deadline | Timer::Patience => self.late = true,
             Timer::Retry if self.state == (State::Locking { asked: false }) => self.try_lock(out),
-            Timer::HookLimit => self.exit(Exit::HookLimit, out),
+            Timer::HookLimit => self.exit(ExitReason::HookLimit, out),
             Timer::Retry | Timer::IncumbentSilent | Timer::SuccessorSilent => {}
         }
     }
@@ -293,7 +293,7 @@ impl SuccessorMachine {
     /// The supervisor is silent, or its link is closed: nobody will say what comes next.
     fn supervisor_gone(&mut self, out: Out<'_, Self>) {
         match self.state {
-            State::AwaitAck => self.exit(Exit::Aborted("the supervisor is gone".into()), out),
+            State::AwaitAck => self.exit(ExitReason::Aborted("the supervisor is gone".into()), out),
             State::Warming | State::Locking { .. } | State::Claiming | State::Opening => self.orphan = true,
             State::Warmed => {
                 self.orphan = true;
@@ -314,7 +314,7 @@ impl SuccessorMachine {
     }
 
     /// Told to leave. What has taken the path is past that.
-    fn abort(&mut self, exit: Exit, out: Out<'_, Self>) {
+    fn abort(&mut self, exit: ExitReason, out: Out<'_, Self>) {
         match self.state {
             State::AwaitAck | State::Warmed | State::Locking { asked: false } => self.exit(exit, out),
             State::Ready => self.unlock_and_exit(exit, out),
@@ -356,7 +356,7 @@ impl Machine for SuccessorMachine {
             Event::Recorded(op, result) => self.recorded(now, op, result, out),
             Event::PathTaken(op, result) => self.path_taken(op, result, out),
             Event::Timer(timer) => self.expired(now, timer, out),
-            Event::Stop => self.abort(Exit::Stopped, out),
+            Event::Stop => self.abort(ExitReason::Stopped, out),
         }
     }
 

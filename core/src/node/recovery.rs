@@ -16,7 +16,7 @@ use crate::{
     journal::Journal,
     machine::{
         Machine, MachineRole, RecoveryMachine, StateName,
-        recovery::{Config, Event, Outcome, Sight, Sighting, Verdict},
+        recovery::{Event, Limits, Outcome, RecoveryVerdict, Sight, Sighting},
     },
     message::{Hello, Message},
     text::PlainText,
@@ -63,7 +63,7 @@ pub enum Answer {
     /// To [`Os::connect`].
     Connected(ProcessId, Result<(), HostError>),
     /// To [`Os::write_journal`].
-    Written(Verdict, Result<(), HostError>),
+    Written(RecoveryVerdict, Result<(), HostError>),
 }
 
 /// What a recovery's node stands on. A method that returns `Option` may put its answer off: it comes as an [`Answer`].
@@ -117,7 +117,8 @@ pub trait Os: Clock + Gaps {
     fn kill(&mut self, process: ProcessId);
 
     /// Makes `journal`, which says `verdict`, durable.
-    fn write_journal(&mut self, verdict: Verdict, journal: &Journal) -> Option<Result<(), HostError>>;
+    fn write_journal(&mut self, verdict: RecoveryVerdict, journal: &Journal)
+    -> Option<Result<(), HostError>>;
 
     /// An answer that was put off, once it has come.
     fn answer(&mut self) -> Option<Answer>;
@@ -176,7 +177,7 @@ pub struct RecoveryNode {
 
 impl RecoveryNode {
     /// A recovery that has not begun; `before` is what the journal says.
-    pub fn new(config: Config, before: Journal) -> RecoveryNode {
+    pub fn new(config: Limits, before: Journal) -> RecoveryNode {
         let rest = Rest {
             knows: before,
             parties: BTreeMap::new(),
@@ -484,9 +485,9 @@ impl<O: Os> Discovery for Hands<'_, O> {
         self.os.kill(process);
     }
 
-    fn note(&mut self, verdict: Verdict) -> Option<Result<(), HostError>> {
+    fn note(&mut self, verdict: RecoveryVerdict) -> Option<Result<(), HostError>> {
         let hello = match verdict {
-            Verdict::Serves(process) => {
+            RecoveryVerdict::Serves(process) => {
                 self.rest.parties.get(&process).and_then(|party| party.hello.as_ref())
             }
             _ => None,

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::bounds;
 use crate::error::{Error, HostError, Result};
-use crate::machine::Exit;
+use crate::machine::ExitReason;
 use crate::text::PlainText;
 use crate::unix::daemon::{self, Call, Protocol, Replies, Reply, stop_on_signals};
 use crate::unix::env::{self, Inherited};
@@ -239,12 +239,12 @@ fn bind_missing(inherited: Listeners, wanted: &[(String, String)]) -> Result<Lis
 }
 
 /// What the end of the protocol means to the caller.
-pub(crate) fn ended(exit: Exit) -> Result<Ended> {
+pub(crate) fn ended(exit: ExitReason) -> Result<Ended> {
     match exit {
-        Exit::Retired => Ok(Ended::Retired),
-        Exit::Stopped => Ok(Ended::Stopped),
-        Exit::Aborted(why) => Ok(Ended::Aborted(why)),
-        Exit::Failed(why) => Err(Error::Hook(why.into())),
-        Exit::HookLimit => Err(Error::Hook("a hook ran past its limit".into())),
+        ExitReason::Retired => Ok(Ended::Retired),
+        ExitReason::Stopped => Ok(Ended::Stopped),
+        ExitReason::Aborted(why) => Ok(Ended::Aborted(why)),
+        ExitReason::Failed(why) => Err(Error::Hook(why.into())),
+        ExitReason::HookLimit => Err(Error::Hook("a hook ran past its limit".into())),
     }
 }

@@ -6,7 +6,7 @@ use handoff::data::Data;
 use handoff::host::Clock;
 use handoff::journal::{Journal, Running, UnderWay};
 use handoff::machine::StateName;
-use handoff::machine::supervisor::{Event, Note, Peer, Verdict};
+use handoff::machine::supervisor::{Event, HandoffVerdict, Note, Peer};
 use handoff::message::MessageName;
 use handoff::message::{Message, Role};
 use handoff::node::Node;
@@ -71,7 +71,7 @@ fn a_connection_that_fails_later_is_told_then() {
     assert_eq!(scene.pass(), []);
     scene.os.answers.push_back(Answer::Connected(Connection::Failed(HostError::system("no such file"))));
     assert_eq!(scene.pass(), [Event::ConnectFailed(HostError::system("no such file"))]);
-    assert_eq!(scene.node.outcome().map(|outcome| outcome.verdict), Some(Verdict::Unreachable));
+    assert_eq!(scene.node.outcome().map(|outcome| outcome.verdict), Some(HandoffVerdict::Unreachable));
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn the_journal_says_after_a_roll_back_what_it_said_before() {
     scene.pass();
     scene.os.says(Peer::Incumbent, Message::Resumed { handoff_id: ID });
     scene.pass();
-    assert_eq!(scene.os.journals.last(), Some(&(Note::Over(Verdict::RolledBack), before())));
+    assert_eq!(scene.os.journals.last(), Some(&(Note::Over(HandoffVerdict::RolledBack), before())));
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn the_journal_says_that_nobody_serves_and_what_is_to_be_started_then() {
     scene.os.ends(Peer::Incumbent);
     scene.pass();
     let nobody = Journal { running: None, ..before() };
-    assert_eq!(scene.os.journals.last(), Some(&(Note::Over(Verdict::NobodyServes), nobody)));
+    assert_eq!(scene.os.journals.last(), Some(&(Note::Over(HandoffVerdict::NobodyServes), nobody)));
 }
 
 #[test]

@@ -3,7 +3,7 @@ use handoff::data::{Data, DirectoryId};
 use handoff::id::{BootId, InBoot};
 use handoff::journal::Journal;
 use handoff::machine::StateName;
-use handoff::machine::supervisor::{Event, Note, Peer, Verdict};
+use handoff::machine::supervisor::{Event, HandoffVerdict, Note, Peer};
 use handoff::message::{Message, MessageName, Standing};
 use handoff::{Reason, machine::supervisor::Outcome};
 
@@ -31,7 +31,7 @@ fn refused(scene: &mut Scene) -> Outcome {
     scene.pass();
     scene.pass_at_wake();
     let outcome = scene.node.outcome().expect("it is over").clone();
-    assert_eq!(outcome.verdict, Verdict::NobodyServes);
+    assert_eq!(outcome.verdict, HandoffVerdict::NobodyServes);
     assert!(outcome.reason.as_ref().is_some_and(Reason::is_of_data), "{outcome:?}");
     outcome
 }
@@ -51,7 +51,7 @@ fn a_daemon_that_has_opened_another_directory_is_refused_before_it_serves() {
     let (note, journal) = scene.os.journals.last().expect("it is noted");
     assert_eq!(
         (note, &journal.data),
-        (&Note::Over(Verdict::NobodyServes), &served(3)),
+        (&Note::Over(HandoffVerdict::NobodyServes), &served(3)),
         "it is held to the same"
     );
 }
@@ -72,7 +72,7 @@ fn a_daemon_that_has_what_was_served_serves_and_its_data_are_noted() {
         scene.os.says(Peer::Successor, ready());
         scene.os.says(Peer::Successor, serving());
         scene.pass();
-        assert_eq!(scene.node.outcome().map(|outcome| outcome.verdict), Some(Verdict::Committed));
+        assert_eq!(scene.node.outcome().map(|outcome| outcome.verdict), Some(HandoffVerdict::Committed));
         assert_eq!(scene.os.journals.last().map(|(_, journal)| &journal.data), Some(&served(3)));
     }
 }

@@ -7,7 +7,7 @@ use handoff::host::{Clock, Gaps};
 use handoff::id::BootId;
 use handoff::journal::{Binary, Journal};
 use handoff::machine::StateName;
-use handoff::machine::supervisor::{Config, Event, Note, Peer};
+use handoff::machine::supervisor::{Event, Limits, Note, Peer};
 use handoff::message::MessageName;
 use handoff::message::{Capabilities, Hello, Message, PROTO_MAX, PROTO_MIN, Role, Sealed};
 use handoff::node::handoff::{Answer, Connection, HandoffNode, Os, Spawned};
@@ -195,7 +195,7 @@ pub(crate) struct Scene {
 impl Scene {
     /// Before it begins; `before` is what the journal says.
     pub(crate) fn new(replace: bool, before: Journal) -> Scene {
-        let config = Config {
+        let config = Limits {
             liveness: LIVENESS,
             deadline: Duration::from_secs(300),
             drain_grace: Duration::from_secs(10),

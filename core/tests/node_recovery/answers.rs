@@ -1,7 +1,7 @@
 //! Answers that come at once or later, and what the journal says of what was found.
 use handoff::journal::{Binary, Journal, Running};
 use handoff::machine::StateName;
-use handoff::machine::recovery::{Event, Sight, Sighting, Verdict};
+use handoff::machine::recovery::{Event, RecoveryVerdict, Sight, Sighting};
 use handoff::message::MessageName;
 use handoff::node::Node;
 use handoff::node::recovery::{Answer, Seen};
@@ -65,9 +65,9 @@ fn the_journal_says_which_process_was_found_and_its_build() {
     let running = Running { process: A, build_id: b"build".to_vec(), is_committed: true };
     assert_eq!(scene.os.journals, [Journal { running: Some(running), ..Journal::default() }]);
     assert_eq!(scene.node.knows(), &scene.os.journals[0]);
-    scene.os.answers.push_back(Answer::Written(Verdict::Serves(A), Ok(())));
-    assert_eq!(scene.pass(), [Event::Noted(Verdict::Serves(A), Ok(()))]);
-    assert_eq!(scene.node.outcome().map(|outcome| outcome.verdict), Some(Verdict::Serves(A)));
+    scene.os.answers.push_back(Answer::Written(RecoveryVerdict::Serves(A), Ok(())));
+    assert_eq!(scene.pass(), [Event::Noted(RecoveryVerdict::Serves(A), Ok(()))]);
+    assert_eq!(scene.node.outcome().map(|outcome| outcome.verdict), Some(RecoveryVerdict::Serves(A)));
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn the_journal_says_that_nobody_was_found() {
     scene.os.dead.insert(A);
     scene.begin();
     assert_eq!(scene.os.journals, [Journal { running: None, ..committed() }]);
-    assert_eq!(scene.node.outcome().map(|outcome| outcome.verdict), Some(Verdict::NobodyServes));
+    assert_eq!(scene.node.outcome().map(|outcome| outcome.verdict), Some(RecoveryVerdict::NobodyServes));
 }
 
 /// A recovery after what `committed` says that finds `process`, which waits for `Final`.
@@ -88,7 +88,7 @@ fn finds(process: handoff::ProcessId, written: Option<Result<(), HostError>>) ->
     scene.hears(process, hello(process));
     scene.hears(process, awaits_final());
     scene.hears(process, listeners(1, false));
-    assert!(scene.os.has(&Did::Writes(Verdict::Serves(process))));
+    assert!(scene.os.has(&Did::Writes(RecoveryVerdict::Serves(process))));
     scene
 }
 
@@ -103,15 +103,15 @@ fn what_the_journal_can_not_start_again_is_not_told_to_migrate() {
     let scene = finds(B, Some(Ok(())));
     assert!(!scene.os.has(&Did::Says(B, MessageName::Final)), "{:?}", scene.os.did);
     let outcome = scene.node.outcome().expect("it is over");
-    assert_eq!(outcome.verdict, Verdict::Serves(B));
+    assert_eq!(outcome.verdict, RecoveryVerdict::Serves(B));
     assert!(outcome.journal_error.as_ref().is_some_and(|why| why.detail.contains("swapped once more")));
 }
 
 #[test]
 fn what_the_journal_can_not_start_again_is_not_told_to_migrate_later_either() {
     let mut scene = finds(B, None);
-    scene.os.answers.push_back(Answer::Written(Verdict::Serves(B), Ok(())));
-    assert!(matches!(&scene.pass()[..], [Event::Noted(Verdict::Serves(B), Err(_))]));
+    scene.os.answers.push_back(Answer::Written(RecoveryVerdict::Serves(B), Ok(())));
+    assert!(matches!(&scene.pass()[..], [Event::Noted(RecoveryVerdict::Serves(B), Err(_))]));
     assert!(!scene.os.has(&Did::Says(B, MessageName::Final)), "{:?}", scene.os.did);
 }
 

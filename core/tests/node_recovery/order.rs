@@ -1,7 +1,7 @@
 //! What comes before what, and what one process can keep from another.
 use handoff::host::Clock;
 use handoff::machine::Timer;
-use handoff::machine::recovery::{Event, Verdict};
+use handoff::machine::recovery::{Event, RecoveryVerdict};
 use handoff::message::Message;
 use handoff::node::{FLOOD, Node};
 
@@ -33,7 +33,7 @@ fn a_cancel_comes_after_what_was_said_before_it_and_once() {
     scene.os.says(A, chatter());
     let expected = [Event::Frame(A, chatter()), Event::Frame(B, chatter()), Event::Cancel];
     assert_eq!(scene.pass(), expected);
-    assert_eq!(scene.node.outcome().map(|outcome| outcome.verdict), Some(Verdict::Cancelled));
+    assert_eq!(scene.node.outcome().map(|outcome| outcome.verdict), Some(RecoveryVerdict::Cancelled));
     assert_eq!((scene.pass(), scene.node.wake_at()), (vec![], None));
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use handoff::host::{Clock, Gaps};
 use handoff::journal::Journal;
-use handoff::machine::recovery::{Config, Event, Verdict};
+use handoff::machine::recovery::{Event, Limits, RecoveryVerdict};
 use handoff::message::MessageName;
 use handoff::message::{AwaitsFinal, Capabilities, Hello, Message, PROTO_MAX, PROTO_MIN, Role, Standing};
 use handoff::node::recovery::{Answer, Os, RecoveryNode, Seen};
@@ -33,7 +33,7 @@ pub(crate) enum Did {
     Keeps(ProcessId),
     Drops(ProcessId),
     Kills(ProcessId),
-    Writes(Verdict),
+    Writes(RecoveryVerdict),
 }
 
 pub(crate) struct Queues {
@@ -141,7 +141,11 @@ impl Os for Queues {
         self.did.push(Did::Kills(process));
     }
 
-    fn write_journal(&mut self, verdict: Verdict, journal: &Journal) -> Option<Result<(), HostError>> {
+    fn write_journal(
+        &mut self,
+        verdict: RecoveryVerdict,
+        journal: &Journal,
+    ) -> Option<Result<(), HostError>> {
         self.did.push(Did::Writes(verdict));
         self.journals.push(journal.clone());
         self.written.clone()
@@ -165,7 +169,7 @@ pub(crate) struct Scene {
 impl Scene {
     /// Before it begins: `beside` are the processes whose sockets lie beside the control path.
     pub(crate) fn new(beside: &[ProcessId], before: Journal) -> Scene {
-        let config = Config {
+        let config = Limits {
             liveness: LIVENESS,
             unreachable_limit: Duration::from_secs(20),
             retire_limit: Duration::from_secs(20),

@@ -1,7 +1,7 @@
 //! What a daemon's node stands on, in the simulated kernel.
 use handoff::HostError;
 use handoff::host::{Sockets, Storage};
-use handoff::machine::{Exit, LinkId, LockAnswer, Op, incumbent};
+use handoff::machine::{ExitReason, LinkId, LockAnswer, Op, incumbent};
 use handoff::message::Message;
 use handoff::node::daemon::{Accepted, Event, Os, Reply};
 use handoff::node::{Credentials, Read};
@@ -90,7 +90,7 @@ impl Os for Host<'_> {
         process.and_then(|process| process.daemon()).is_some_and(|daemon| daemon.stop_asked)
     }
 
-    fn exit(&mut self, exit: Exit) {
+    fn exit(&mut self, exit: ExitReason) {
         self.did(|| "exits".into());
         self.perform(move |world, pid| {
             if let Some(daemon) = world.daemon_mut(pid) {

@@ -2,7 +2,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use handoff::machine::{Exit, LinkId, MachineRole, Op, SuccessorMachine, incumbent, successor};
+use handoff::machine::{ExitReason, LinkId, MachineRole, Op, SuccessorMachine, incumbent, successor};
 use handoff::message::{Capabilities, Hello, PROTO_MAX, PROTO_MIN, SealProgress};
 use handoff::node::daemon::{self as node, DaemonMachine, Done, Event, Reply};
 use handoff::node::{Node, NodeOn};
@@ -149,19 +149,19 @@ impl World {
     pub(crate) fn daemon_leaves(&mut self, pid: u32) {
         let Some(exit) = self.running_daemon(pid).and_then(|daemon| daemon.exit.clone()) else { return };
         self.leaves_for_cause(pid, &exit);
-        if exit != Exit::HookLimit {
+        if exit != ExitReason::HookLimit {
             self.names_beside.remove(&pid);
             self.control_path = self.control_path.filter(|owner| *owner != pid);
         }
         let how = match &exit {
-            Exit::Retired => "leaves: another one serves".to_string(),
-            Exit::Stopped => "leaves: it was asked to stop".to_string(),
-            Exit::Aborted(why) => format!("leaves: {why}"),
-            Exit::Failed(why) => format!("leaves, failed: {why}"),
-            Exit::HookLimit => "ends itself: a hook has run too long".to_string(),
+            ExitReason::Retired => "leaves: another one serves".to_string(),
+            ExitReason::Stopped => "leaves: it was asked to stop".to_string(),
+            ExitReason::Aborted(why) => format!("leaves: {why}"),
+            ExitReason::Failed(why) => format!("leaves, failed: {why}"),
+            ExitReason::HookLimit => "ends itself: a hook has run too long".to_string(),
         };
         // One that can't serve, or that an operator has asked to stop, does not leave because another serves.
-        let by_itself = matches!(exit, Exit::Retired | Exit::Aborted(_));
+        let by_itself = matches!(exit, ExitReason::Retired | ExitReason::Aborted(_));
         self.die(pid, &how, by_itself);
     }
 

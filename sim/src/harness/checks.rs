@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use handoff::host::Gap;
 use handoff::machine::supervisor::{Outcome, Peer};
-use handoff::machine::{Cell, Exit, Timer, recovery};
+use handoff::machine::{Cell, ExitReason, Timer, recovery};
 use handoff::message::Message;
 
 use serde::Serialize;
@@ -58,7 +58,7 @@ pub(crate) struct Audit {
     /// When a process has last read a heartbeat over a link.
     pub heard: BTreeMap<(u32, u64), Micros>,
     /// What recoveries found.
-    pub findings: Vec<recovery::Verdict>,
+    pub findings: Vec<recovery::RecoveryVerdict>,
     outage: Outage,
 }
 
@@ -202,7 +202,7 @@ impl World {
     }
 
     /// When a daemon leaves because another serves, or because it was told to.
-    pub(crate) fn leaves_for_cause(&mut self, pid: u32, exit: &Exit) {
+    pub(crate) fn leaves_for_cause(&mut self, pid: u32, exit: &ExitReason) {
         let wrong = checks::daemon::leaves(self, pid, exit);
         self.is_right("serves again", wrong);
     }

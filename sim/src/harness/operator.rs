@@ -1,6 +1,6 @@
 //! The operator: asks for handoffs, then, when nothing goes wrong any more, for one that must commit.
 use handoff::HandoffId;
-use handoff::machine::supervisor::Verdict;
+use handoff::machine::supervisor::HandoffVerdict;
 
 use crate::happening::Happening;
 use crate::kernel::Micros;
@@ -21,7 +21,7 @@ pub(crate) struct Operator {
     /// Handoffs that it has asked for.
     pub asked: u32,
     /// What became of them, the last one included.
-    pub verdicts: Vec<Verdict>,
+    pub verdicts: Vec<HandoffVerdict>,
     /// The build that was asked for last.
     pub newest_build: u32,
     ids: u64,
@@ -48,7 +48,7 @@ enum Phase {
 
 impl Operator {
     /// A handoff that was asked for is over.
-    pub(crate) fn handoff_ended(&mut self, now: Micros, verdict: Verdict) {
+    pub(crate) fn handoff_ended(&mut self, now: Micros, verdict: HandoffVerdict) {
         self.verdicts.push(verdict);
         self.waits_since = now;
     }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use handoff::machine::Cell;
-use handoff::machine::supervisor::Verdict::{self, *};
+use handoff::machine::supervisor::HandoffVerdict::{self, *};
 
 use super::mutant::{Change, Mutation};
 use crate::daemon::Make;
@@ -138,7 +138,7 @@ impl Judge {
 /// Looks near where a mutant makes a difference, with one fault more than the bound has. What is wrong there without the
 /// mutant, too, counts for nothing: nobody has said that so many faults are to be survived.
 fn with_one_more(mutation: &Mutation, bound: &Bound, root: &Root) -> Option<Judgment> {
-    const EVERY: &[Verdict] =
+    const EVERY: &[HandoffVerdict] =
         &[Committed, RolledBack, FellBack, Unconfirmed, NobodyServes, Busy, Unreachable, Cancelled];
     const ONE_MORE: [fn(&mut FaultBudget); 5] = [
         |faults| faults.crashes += 1,

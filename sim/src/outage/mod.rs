@@ -11,7 +11,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use handoff::machine::recovery;
-use handoff::machine::supervisor::Verdict;
+use handoff::machine::supervisor::HandoffVerdict;
 use serde::Serialize;
 
 use crate::daemon::Make;
@@ -232,22 +232,22 @@ fn reported(report: &RunReport) -> BTreeSet<&'static str> {
     if reported.is_empty() {
         reported.insert("recovered");
     }
-    if report.findings.contains(&recovery::Verdict::Unconfirmed) {
+    if report.findings.contains(&recovery::RecoveryVerdict::Unconfirmed) {
         reported.insert(UNCONFIRMED);
     }
     reported
 }
 
-fn verdict_name(verdict: Verdict) -> &'static str {
+fn verdict_name(verdict: HandoffVerdict) -> &'static str {
     match verdict {
-        Verdict::Committed => "committed",
-        Verdict::RolledBack => "rolled back",
-        Verdict::FellBack => "fell back",
-        Verdict::Unconfirmed => UNCONFIRMED,
-        Verdict::NobodyServes => "nobody serves",
-        Verdict::Busy => "busy",
-        Verdict::Unreachable => "unreachable",
-        Verdict::Cancelled => "cancelled",
+        HandoffVerdict::Committed => "committed",
+        HandoffVerdict::RolledBack => "rolled back",
+        HandoffVerdict::FellBack => "fell back",
+        HandoffVerdict::Unconfirmed => UNCONFIRMED,
+        HandoffVerdict::NobodyServes => "nobody serves",
+        HandoffVerdict::Busy => "busy",
+        HandoffVerdict::Unreachable => "unreachable",
+        HandoffVerdict::Cancelled => "cancelled",
     }
 }
 

@@ -282,7 +282,7 @@ impl World {
         );
         let configured = self.operator.newest_build.max(1);
         let Some(supervisor) = self.supervisor_mut(pid) else { return };
-        let config = keeper::Config {
+        let config = keeper::Limits {
             liveness: times.liveness.duration(),
             restart_min: Duration::from_micros(RESTART.0),
             restart_max: Duration::from_micros(RESTART.1),

@@ -2,7 +2,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use handoff::ProcessId;
-use handoff::machine::recovery::{Config, Event, Outcome};
+use handoff::machine::recovery::{Event, Limits, Outcome};
 use handoff::machine::{Machine, RecoveryMachine, Timer};
 use handoff::node::keeper::Activity;
 use handoff::node::{Node, NodeOn, recovery as node};
@@ -45,7 +45,7 @@ pub(crate) struct RecoveryTask {
 impl World {
     pub(crate) fn begins_recovery(&mut self, pid: u32) {
         let times = self.plan.times;
-        let config = Config {
+        let config = Limits {
             liveness: times.liveness.duration(),
             unreachable_limit: times.unreachable_limit.duration(),
             retire_limit: times.retire_limit.duration(),

@@ -1,6 +1,6 @@
 //! What a recovery's node stands on, in the simulated kernel.
 use handoff::journal::Journal;
-use handoff::machine::recovery::{Outcome, Verdict};
+use handoff::machine::recovery::{Outcome, RecoveryVerdict};
 use handoff::message::Message;
 use handoff::node::recovery::{Answer, Os, Seen};
 use handoff::node::{Credentials, Read};
@@ -139,7 +139,11 @@ impl Os for Host<'_> {
         self.perform(move |world, _| world.die(process.pid, "is killed by the supervisor", false));
     }
 
-    fn write_journal(&mut self, verdict: Verdict, journal: &Journal) -> Option<Result<(), HostError>> {
+    fn write_journal(
+        &mut self,
+        verdict: RecoveryVerdict,
+        journal: &Journal,
+    ) -> Option<Result<(), HostError>> {
         let told = move |result| Pending::Recovery(Answer::Written(verdict, result));
         let (late, journal) = (self.world.slowness(self.pid, &At::JournalWrite), journal.clone());
         self.of_recovery(|recovery| recovery.is_slow |= late > 0);
@@ -170,7 +174,7 @@ impl Os for Host<'_> {
 
     fn reports(&mut self, outcome: &Outcome) {
         let found = match outcome.verdict {
-            Verdict::Serves(process) => format!("{} serves", self.world.name_of(process.pid)),
+            RecoveryVerdict::Serves(process) => format!("{} serves", self.world.name_of(process.pid)),
             verdict => format!("{verdict:?}"),
         };
         self.did(|| format!("finds: {found}"));

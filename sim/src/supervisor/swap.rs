@@ -1,5 +1,5 @@
 //! One handoff, or one cold start, of a simulated supervisor: the turns of its node.
-use handoff::machine::supervisor::{Config, Event, Note, Outcome, Peer, Verdict};
+use handoff::machine::supervisor::{Event, HandoffVerdict, Limits, Note, Outcome, Peer};
 use handoff::machine::{Machine, SupervisorMachine, Timer};
 use handoff::message::Message;
 use handoff::node::keeper::End;
@@ -123,7 +123,7 @@ impl World {
     /// A handoff, or a cold start, begins.
     pub(crate) fn begins_handoff(&mut self, pid: u32, build: u32, replace: bool) {
         let times = self.plan.times;
-        let config = Config {
+        let config = Limits {
             liveness: times.liveness.duration(),
             deadline: times.deadline.duration(),
             drain_grace: times.drain_grace.duration(),
@@ -271,8 +271,8 @@ impl World {
     }
 
     fn handoff_is_over(&mut self, pid: u32, mut outcome: Outcome) {
-        if self.planted == Planted::RollBackIsDenied && outcome.verdict == Verdict::RolledBack {
-            outcome.verdict = Verdict::Committed;
+        if self.planted == Planted::RollBackIsDenied && outcome.verdict == HandoffVerdict::RolledBack {
+            outcome.verdict = HandoffVerdict::Committed;
         }
         self.report_is_true(pid, &outcome);
         let Some(supervisor) = self.supervisor_mut(pid) else { return };

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use handoff::id::InBoot;
 use handoff::journal::{Journal, MAGIC, SLOT_SIZE};
-use handoff::node::keeper::{Config, Keeper, Kept, Step, Task, Which};
+use handoff::node::keeper::{Keeper, Kept, Limits, Step, Task, Which};
 use handoff::slots::decode_slots;
 use handoff::time::Time;
 use handoff::unix::probe::SystemCall;
@@ -94,7 +94,7 @@ struct Operator {
 
 /// The keeper of a supervisor that begins.
 fn keeper(plan: &Plan) -> Keeper {
-    let config = Config {
+    let config = Limits {
         liveness: plan.times.liveness.duration(),
         restart_min: Duration::from_millis(20),
         restart_max: Duration::from_millis(400),

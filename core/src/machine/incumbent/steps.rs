@@ -2,8 +2,8 @@
 use alloc::format;
 
 use super::{
-    Awaited, Course, DaemonEffect as Effect, Done, Exit, Hook, IncumbentMachine, LockAnswer, Op, Out, State,
-    Timer, Why,
+    Awaited, Course, DaemonEffect as Effect, Done, ExitReason, Hook, IncumbentMachine, LockAnswer, Op, Out,
+    State, Timer, Why,
 };
 use crate::{
     error::HostError,
@@ -68,13 +68,13 @@ impl IncumbentMachine {
         out.last(Awaited::Lock(self.op));
     }
 
-    pub(super) fn exit(&mut self, exit: Exit, out: Out<'_, Self>) {
+    pub(super) fn exit(&mut self, exit: ExitReason, out: Out<'_, Self>) {
         self.state = State::Gone;
         self.timers.clear();
         out.last(Awaited::Exit(exit));
     }
 
-    pub(super) fn unlock_and_exit(&mut self, exit: Exit, mut out: Out<'_, Self>) {
+    pub(super) fn unlock_and_exit(&mut self, exit: ExitReason, mut out: Out<'_, Self>) {
         out.push(Effect::Unlock);
         self.exit(exit, out);
     }
@@ -96,7 +96,7 @@ impl IncumbentMachine {
             State::Resuming => match result {
                 Ok(_) => self.take_path(out),
                 Err(why) => {
-                    self.unlock_and_exit(Exit::Failed(format!("can't serve again: {why}").into()), out)
+                    self.unlock_and_exit(ExitReason::Failed(format!("can't serve again: {why}").into()), out)
                 }
             },
             State::Serving
@@ -144,7 +144,7 @@ impl IncumbentMachine {
             }
             Ok(_) => self.claim(self.generation, out),
             Err(error) if self.is_stopping() => {
-                self.unlock_and_exit(Exit::Failed(format!("the seal failed: {error}").into()), out);
+                self.unlock_and_exit(ExitReason::Failed(format!("the seal failed: {error}").into()), out);
             }
             Err(error) => {
                 self.seal_failed(error.detail, &mut out);
@@ -185,7 +185,10 @@ impl IncumbentMachine {
             }
             (State::Claiming, Ok(())) => self.resume(now, &mut out),
             (State::Claiming, Err(why)) => {
-                self.unlock_and_exit(Exit::Failed(format!("the record can't be written: {why}").into()), out);
+                self.unlock_and_exit(
+                    ExitReason::Failed(format!("the record can't be written: {why}").into()),
+                    out,
+                );
             }
             // Only a hint: it serves, whether that could be noted or not.
             (State::NotingServing, _) => self.serving_again(now, out),
@@ -210,7 +213,7 @@ impl IncumbentMachine {
         let sealed = self.sealed.clone().unwrap_or_default();
         self.report_unless_over(|handoff_id| Message::SealComplete { handoff_id, sealed }, &mut out);
         if self.is_stopping() {
-            self.exit(Exit::Stopped, out);
+            self.exit(ExitReason::Stopped, out);
         } else if self.session.as_ref().is_none_or(|session| session.link.is_none()) {
             self.try_lock(Why::Orphan, out);
         }
@@ -226,12 +229,12 @@ impl IncumbentMachine {
                 let successor =
                     self.session.as_ref().and_then(|session| session.successor).unwrap_or(self.me());
                 if self.is_stopping() {
-                    self.unlock_and_exit(Exit::Stopped, out);
+                    self.unlock_and_exit(ExitReason::Stopped, out);
                 } else if (Claim::Incumbent { successor }).holds(self.me(), last.as_ref()) {
                     let generation = last.map_or(self.generation, |record| record.generation);
                     self.claim(generation + 1, out);
                 } else {
-                    self.unlock_and_exit(Exit::Retired, out);
+                    self.unlock_and_exit(ExitReason::Retired, out);
                 }
             }
             LockAnswer::Busy { hint, .. } => self.lock_busy(now, why, hint, out),
@@ -243,9 +246,9 @@ impl IncumbentMachine {
     pub(super) fn lock_busy(&mut self, now: Time, why: Why, hint: Option<Record>, out: Out<'_, Self>) {
         let another_serves = hint.is_some_and(|record| record.serving && record.holder != self.me());
         match why {
-            Why::Retire => self.exit(Exit::Retired, out),
-            Why::Orphan | Why::Resume if self.is_stopping() => self.exit(Exit::Stopped, out),
-            Why::Orphan if another_serves => self.exit(Exit::Retired, out),
+            Why::Retire => self.exit(ExitReason::Retired, out),
+            Why::Orphan | Why::Resume if self.is_stopping() => self.exit(ExitReason::Stopped, out),
+            Why::Orphan if another_serves => self.exit(ExitReason::Retired, out),
             Why::Orphan | Why::Resume => self.lock_later(now, why),
         }
     }

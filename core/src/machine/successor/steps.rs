@@ -2,7 +2,7 @@
 use alloc::format;
 
 use super::{
-    Awaited, Claim, DaemonEffect as Effect, Done, Exit, HelloAck, Hook, LockAnswer, Message, Op, Out,
+    Awaited, Claim, DaemonEffect as Effect, Done, ExitReason, HelloAck, Hook, LockAnswer, Message, Op, Out,
     ProcessId, Record, Sealed, State, SuccessorMachine, Timer,
 };
 use crate::{
@@ -93,7 +93,7 @@ impl SuccessorMachine {
         match answer {
             LockAnswer::Held { last } => self.got_lock(now, last, out),
             _ if self.abort.is_some() => {
-                let exit = self.abort.take().unwrap_or(Exit::Stopped);
+                let exit = self.abort.take().unwrap_or(ExitReason::Stopped);
                 self.exit(exit, out);
             }
             LockAnswer::Busy { holder, .. } => self.lock_busy(now, holder, out),
@@ -268,15 +268,15 @@ impl SuccessorMachine {
         let error = error.into();
         let said = error.clone();
         self.report(|handoff_id| Message::Failed { handoff_id, error: said }, &mut out);
-        self.exit(Exit::Failed(error), out);
+        self.exit(ExitReason::Failed(error), out);
     }
 
-    pub(super) fn unlock_and_exit(&mut self, exit: Exit, mut out: Out<'_, Self>) {
+    pub(super) fn unlock_and_exit(&mut self, exit: ExitReason, mut out: Out<'_, Self>) {
         out.push(Effect::Unlock);
         self.exit(exit, out);
     }
 
-    pub(super) fn exit(&mut self, exit: Exit, out: Out<'_, Self>) {
+    pub(super) fn exit(&mut self, exit: ExitReason, out: Out<'_, Self>) {
         self.state = State::Gone;
         self.timers.clear();
         out.last(Awaited::Exit(exit));

@@ -5,7 +5,7 @@
 //! a process said of itself: `RolledBack` only on the incumbent's `Resumed`.
 //!
 //! `mod.rs` holds the state and the event's way in, `frames.rs` what peers say, `events.rs` what happens to
-//! processes, timers and storage, `steps.rs` the moves from one phase to the next.
+//! processes, timers and storage, `steps.rs` the moves from one state to the next.
 use super::{EffectName, EventName, Machine, MachineRole, Out, Reason, StateName, Timer, Timers};
 use crate::{
     error::HostError,
@@ -22,7 +22,7 @@ mod steps;
 
 /// How long things may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Config {
+pub struct Limits {
     /// A peer that was silent for so long counts as hung. Heartbeats go out at a fifth of it.
     pub liveness: Duration,
     /// The whole handoff. A successor whose incumbent has ended is given it once more.
@@ -35,7 +35,7 @@ pub struct Config {
     pub retire_limit: Duration,
 }
 
-impl Config {
+impl Limits {
     /// How long an incumbent that is heard may take to serve again: what runs in it, and the way back itself,
     /// may each take a hook's limit.
     fn resume_limit(&self) -> Duration {
@@ -137,12 +137,12 @@ pub enum Note {
     /// The successor serves.
     Committed,
     /// It is over, and this is what became of it.
-    Over(Verdict),
+    Over(HandoffVerdict),
 }
 
 /// What became of a handoff.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Verdict {
+pub enum HandoffVerdict {
     /// The successor serves and the incumbent has ended.
     Committed,
     /// The incumbent serves, as it said itself.
@@ -166,7 +166,7 @@ pub enum Verdict {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Outcome {
     /// What became of it.
-    pub verdict: Verdict,
+    pub verdict: HandoffVerdict,
     /// Why it wasn't committed, or what went wrong before it was.
     pub reason: Option<Reason>,
     /// Connections that were still open when the incumbent's grace was over.
@@ -180,7 +180,7 @@ pub struct Outcome {
 
 /// What the supervisor waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Phase {
+enum State {
     /// Nothing has begun.
     Start,
     /// The incumbent's `Hello`.
@@ -208,7 +208,7 @@ enum Phase {
     /// The end of a silent incumbent; then the successor begins.
     AwaitIncumbentEnd,
     /// The journal's last note.
-    AwaitNoted(Verdict),
+    AwaitNoted(HandoffVerdict),
     /// Nothing more.
     Done,
 }
@@ -230,7 +230,7 @@ enum Then {
     /// The incumbent is told to resume.
     Resume,
     /// It is over.
-    Finish(Verdict),
+    Finish(HandoffVerdict),
 }
 
 /// What is known of a peer.
@@ -252,8 +252,8 @@ struct Party {
 /// The supervisor's machine: one handoff, or one cold start.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SupervisorMachine {
-    config: Config,
-    phase: Phase,
+    config: Limits,
+    state: State,
     handoff_id: HandoffId,
     incumbent: Party,
     successor: Party,
@@ -274,10 +274,10 @@ pub struct SupervisorMachine {
 
 impl SupervisorMachine {
     /// A supervisor that has not begun.
-    pub fn new(config: Config) -> Self {
+    pub fn new(config: Limits) -> Self {
         SupervisorMachine {
             config,
-            phase: Phase::Start,
+            state: State::Start,
             handoff_id: HandoffId([0; 16]),
             incumbent: Party::default(),
             successor: Party::default(),
@@ -300,7 +300,7 @@ impl SupervisorMachine {
 
     /// Whether the handoff is over.
     pub fn is_done(&self) -> bool {
-        self.phase == Phase::Done
+        self.state == State::Done
     }
 
     fn party(&mut self, peer: Peer) -> &mut Party {
@@ -340,7 +340,7 @@ impl Machine for SupervisorMachine {
     fn handle(&mut self, now: Time, event: Event, out: Out<'_, Self>) {
         match event {
             _ if self.is_done() => {}
-            Event::Start { .. } if self.phase != Phase::Start => {}
+            Event::Start { .. } if self.state != State::Start => {}
             Event::Start { handoff_id, replace } => self.start(now, handoff_id, replace, out),
             Event::ConnectFailed(why) => self.connect_failed(now, why, out),
             Event::Frame(peer, message) => self.heard(now, peer, message, out),
@@ -371,23 +371,23 @@ impl Machine for SupervisorMachine {
     }
 
     fn state(&self) -> StateName {
-        match self.phase {
-            Phase::Start => StateName::Start,
-            Phase::AwaitIncumbent => StateName::AwaitIncumbent,
-            Phase::AwaitSpawn(_) => StateName::AwaitSpawn,
-            Phase::AwaitWarmed => StateName::AwaitWarmed,
-            Phase::AwaitDrained => StateName::AwaitDrained,
-            Phase::AwaitSealed => StateName::AwaitSealed,
-            Phase::AwaitReady => StateName::AwaitReady,
-            Phase::AwaitServing => StateName::AwaitServing,
-            Phase::AwaitCommitted => StateName::AwaitCommitted,
-            Phase::AwaitRetired => StateName::AwaitRetired,
-            Phase::AwaitResumed => StateName::AwaitResumed,
-            Phase::AwaitSuccessorEnd(Then::Resume) => StateName::AwaitSuccessorEndToResume,
-            Phase::AwaitSuccessorEnd(Then::Finish(_)) => StateName::AwaitSuccessorEnd,
-            Phase::AwaitIncumbentEnd => StateName::AwaitIncumbentEnd,
-            Phase::AwaitNoted(_) => StateName::AwaitNoted,
-            Phase::Done => StateName::Done,
+        match self.state {
+            State::Start => StateName::Start,
+            State::AwaitIncumbent => StateName::AwaitIncumbent,
+            State::AwaitSpawn(_) => StateName::AwaitSpawn,
+            State::AwaitWarmed => StateName::AwaitWarmed,
+            State::AwaitDrained => StateName::AwaitDrained,
+            State::AwaitSealed => StateName::AwaitSealed,
+            State::AwaitReady => StateName::AwaitReady,
+            State::AwaitServing => StateName::AwaitServing,
+            State::AwaitCommitted => StateName::AwaitCommitted,
+            State::AwaitRetired => StateName::AwaitRetired,
+            State::AwaitResumed => StateName::AwaitResumed,
+            State::AwaitSuccessorEnd(Then::Resume) => StateName::AwaitSuccessorEndToResume,
+            State::AwaitSuccessorEnd(Then::Finish(_)) => StateName::AwaitSuccessorEnd,
+            State::AwaitIncumbentEnd => StateName::AwaitIncumbentEnd,
+            State::AwaitNoted(_) => StateName::AwaitNoted,
+            State::Done => StateName::Done,
         }
     }
 }

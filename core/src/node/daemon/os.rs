@@ -5,7 +5,7 @@ use super::{Done, Event, Hook};
 use crate::{
     error::HostError,
     host::{Clock, Gaps, Sockets, Storage},
-    machine::{Exit, LinkId, Op},
+    machine::{ExitReason, LinkId, Op},
     message::{Message, SealProgress},
     node::{Credentials, Read},
 };
@@ -77,5 +77,5 @@ pub trait Os: Clock + Gaps + Storage + Sockets {
     fn stop_asked(&self) -> bool;
 
     /// Leaves.
-    fn exit(&mut self, exit: Exit);
+    fn exit(&mut self, exit: ExitReason);
 }

@@ -15,7 +15,7 @@ use crate::{
     journal::{Journal, Parties},
     machine::{
         Machine, MachineRole, Reason, StateName, SupervisorMachine,
-        supervisor::{Config, Event, Note, Outcome, Peer, Verdict},
+        supervisor::{Event, HandoffVerdict, Limits, Note, Outcome, Peer},
     },
     message::{Hello, Message},
     text::PlainText,
@@ -106,7 +106,7 @@ pub struct HandoffNode {
 
 impl HandoffNode {
     /// A handoff that has not begun; `before` is what the journal says. Without `replace` it is a cold start.
-    pub fn new(config: Config, handoff_id: HandoffId, replace: bool, before: Journal) -> HandoffNode {
+    pub fn new(config: Limits, handoff_id: HandoffId, replace: bool, before: Journal) -> HandoffNode {
         let parties = Parties {
             handoff_id,
             incumbent: None,
@@ -462,7 +462,7 @@ impl Rest {
     fn is_answered_by(&mut self, hello: &Hello) {
         let Some(outcome) = &mut self.outcome else { return };
         let because = outcome.reason.take().map(Box::new);
-        outcome.verdict = Verdict::Unconfirmed;
+        outcome.verdict = HandoffVerdict::Unconfirmed;
         outcome.reason = Some(Reason::Answered { pid: hello.pid, because });
     }
 }
@@ -546,7 +546,7 @@ impl<O: Os> Notes for Hands<'_, O> {
 impl<O: Os> SupervisorHost for Hands<'_, O> {
     fn finish(&mut self, outcome: Outcome) {
         self.os.reports(&outcome);
-        let doubtful = outcome.verdict == Verdict::NobodyServes;
+        let doubtful = outcome.verdict == HandoffVerdict::NobodyServes;
         self.rest.outcome = Some(outcome);
         if doubtful {
             self.rest.doubts_until = Some(self.os.now() + DOUBT);

@@ -5,7 +5,7 @@
 //! Nothing is started before a recovery has found that nobody serves.
 use serde::{Deserialize, Serialize};
 
-use crate::machine::supervisor::{Outcome, Verdict};
+use crate::machine::supervisor::{HandoffVerdict, Outcome};
 use crate::machine::{Reason, recovery};
 use crate::time::{Duration, Time};
 
@@ -22,7 +22,7 @@ const ASK_AGAIN_MAX: Duration = Duration::from_secs(1);
 
 /// How long things may take, and when to fall back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Config {
+pub struct Limits {
     /// A daemon that was silent for so long counts as hung.
     pub liveness: Duration,
     /// The first pause between two starts.
@@ -97,10 +97,10 @@ pub enum Step {
 pub enum End {
     /// It was not begun, and nothing was touched: the binary is missing, the configuration is wrong.
     NotBegun,
-    /// It was begun. Where no verdict came, because the system failed, it is [`Verdict::Unconfirmed`].
+    /// It was begun. Where no verdict came, because the system failed, it is [`HandoffVerdict::Unconfirmed`].
     Over {
         /// What became of it.
-        verdict: Verdict,
+        verdict: HandoffVerdict,
         /// The journal says so.
         journalled: bool,
         /// A daemon was refused for the data that it has opened: no binary is to blame.
@@ -115,17 +115,20 @@ impl End {
         let End::Over { verdict, journalled, .. } = self else { return true };
         match verdict {
             // A successor that the journal does not name was not told that its predecessor has ended.
-            Verdict::Committed => journalled,
-            Verdict::RolledBack | Verdict::Cancelled => replaces,
+            HandoffVerdict::Committed => journalled,
+            HandoffVerdict::RolledBack | HandoffVerdict::Cancelled => replaces,
             // Another supervisor has the incumbent, so another daemon may serve when that is over.
-            Verdict::Busy => false,
-            Verdict::FellBack | Verdict::Unconfirmed | Verdict::NobodyServes | Verdict::Unreachable => false,
+            HandoffVerdict::Busy => false,
+            HandoffVerdict::FellBack
+            | HandoffVerdict::Unconfirmed
+            | HandoffVerdict::NobodyServes
+            | HandoffVerdict::Unreachable => false,
         }
     }
 
     /// Whether what was started serves.
     pub fn is_committed(self) -> bool {
-        matches!(self, End::Over { verdict: Verdict::Committed, .. })
+        matches!(self, End::Over { verdict: HandoffVerdict::Committed, .. })
     }
 }
 
@@ -171,7 +174,7 @@ enum Knows {
 /// Decides what follows from what.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Keeper {
-    config: Config,
+    config: Limits,
     knows: Knows,
     under_way: Option<Task>,
     /// A reload was asked for, and its task has not begun.
@@ -190,7 +193,7 @@ pub struct Keeper {
 impl Keeper {
     /// The keeper of a supervisor that begins and knows nothing yet. `was_stopped`: the daemon was stopped on purpose, as
     /// far as an earlier supervisor knew, and none was committed since.
-    pub fn new(config: Config, was_stopped: bool) -> Keeper {
+    pub fn new(config: Limits, was_stopped: bool) -> Keeper {
         Keeper {
             config,
             knows: Knows::Nothing(Time::ZERO),
@@ -206,7 +209,7 @@ impl Keeper {
     }
 
     /// Takes over a fresh configuration, from which the daemon that serves was started. Pauses begin anew.
-    pub fn configure(&mut self, config: Config) {
+    pub fn configure(&mut self, config: Limits) {
         self.config = config;
         self.backoff = Backoff::new(config.restart_min, config.restart_max);
     }
@@ -287,9 +290,9 @@ impl Keeper {
         Ok(())
     }
 
-    /// A recovery has ended. One that failed has found nothing: [`recovery::Verdict::Unconfirmed`]. `finished`: what serves
+    /// A recovery has ended. One that failed has found nothing: [`recovery::HandoffVerdict::Unconfirmed`]. `finished`: what serves
     /// is the successor of the task that had no clear end before, and is committed thereby.
-    pub fn recovered(&mut self, now: Time, found: recovery::Verdict, finished: bool) {
+    pub fn recovered(&mut self, now: Time, found: recovery::RecoveryVerdict, finished: bool) {
         self.under_way = None;
         if !found.is_clear() {
             self.stop = self.stop.map(Stop::finds_nobody);
@@ -307,7 +310,7 @@ impl Keeper {
     pub fn ended(&mut self, now: Time, end: End) {
         let Some(task) = self.under_way.take() else { return };
         let fails = match (task, end) {
-            (_, End::Over { verdict: Verdict::Committed, .. }) => {
+            (_, End::Over { verdict: HandoffVerdict::Committed, .. }) => {
                 self.commits(now, task);
                 false
             }

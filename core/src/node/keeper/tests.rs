@@ -2,20 +2,21 @@ use super::*;
 use crate::id::ProcessId;
 
 const MS: Duration = Duration::from_millis(1);
-const CONFIG: Config = Config {
+const CONFIG: Limits = Limits {
     liveness: Duration::from_millis(500),
     restart_min: Duration::from_millis(10),
     restart_max: Duration::from_millis(100),
     fall_back_after: 2,
     stop_grace: Duration::from_millis(1000),
 };
-const DAEMON: recovery::Verdict = recovery::Verdict::Serves(ProcessId { pid: 1, start_time: 1 });
-const NOBODY: recovery::Verdict = recovery::Verdict::NobodyServes;
+const DAEMON: recovery::RecoveryVerdict =
+    recovery::RecoveryVerdict::Serves(ProcessId { pid: 1, start_time: 1 });
+const NOBODY: recovery::RecoveryVerdict = recovery::RecoveryVerdict::NobodyServes;
 const RECOVER: Option<Step> = Some(Step::Begin(Task::Recover));
 const SWAP: Option<Step> = Some(Step::Begin(Task::Swap));
-const COMMITTED: End = over(Verdict::Committed);
+const COMMITTED: End = over(HandoffVerdict::Committed);
 
-const fn over(verdict: Verdict) -> End {
+const fn over(verdict: HandoffVerdict) -> End {
     End::Over { verdict, journalled: true, of_data: false }
 }
 
@@ -73,7 +74,7 @@ impl Story {
         self.begins_with(step);
     }
 
-    fn finds(&mut self, found: recovery::Verdict) {
+    fn finds(&mut self, found: recovery::RecoveryVerdict) {
         self.keeper.recovered(self.now, found, false);
     }
 
@@ -137,7 +138,7 @@ fn what_was_committed_is_started_again_and_what_is_configured_if_nothing_was() {
 
 #[test]
 fn a_start_that_is_refused_for_its_data_blames_no_binary_and_comes_at_once_when_that_is_mended() {
-    let refused = End::Over { verdict: Verdict::NobodyServes, journalled: true, of_data: true };
+    let refused = End::Over { verdict: HandoffVerdict::NobodyServes, journalled: true, of_data: true };
     let mut story = Story::begins(false);
     for pause in [0, 0, 10, 20, 40] {
         assert_eq!(story.starts(), (pause * MS, Which::Last));
@@ -157,17 +158,17 @@ fn a_start_that_is_refused_for_its_data_blames_no_binary_and_comes_at_once_when_
 
 #[test]
 fn after_a_swap_a_recovery_follows_unless_it_is_known_who_serves() {
-    let unwritten = End::Over { verdict: Verdict::Committed, journalled: false, of_data: false };
+    let unwritten = End::Over { verdict: HandoffVerdict::Committed, journalled: false, of_data: false };
     for (end, follows) in [
-        (over(Verdict::Committed), None),
+        (over(HandoffVerdict::Committed), None),
         (unwritten, RECOVER),
-        (over(Verdict::RolledBack), None),
-        (over(Verdict::FellBack), RECOVER),
-        (over(Verdict::Unconfirmed), RECOVER),
-        (over(Verdict::NobodyServes), RECOVER),
-        (over(Verdict::Busy), RECOVER),
-        (over(Verdict::Unreachable), RECOVER),
-        (over(Verdict::Cancelled), None),
+        (over(HandoffVerdict::RolledBack), None),
+        (over(HandoffVerdict::FellBack), RECOVER),
+        (over(HandoffVerdict::Unconfirmed), RECOVER),
+        (over(HandoffVerdict::NobodyServes), RECOVER),
+        (over(HandoffVerdict::Busy), RECOVER),
+        (over(HandoffVerdict::Unreachable), RECOVER),
+        (over(HandoffVerdict::Cancelled), None),
         (End::NotBegun, None),
     ] {
         let mut story = Story::serves();
@@ -179,7 +180,12 @@ fn after_a_swap_a_recovery_follows_unless_it_is_known_who_serves() {
 
 #[test]
 fn after_a_cold_start_that_did_not_commit_all_are_asked_and_the_next_one_waits() {
-    for verdict in [Verdict::RolledBack, Verdict::Cancelled, Verdict::NobodyServes, Verdict::Unconfirmed] {
+    for verdict in [
+        HandoffVerdict::RolledBack,
+        HandoffVerdict::Cancelled,
+        HandoffVerdict::NobodyServes,
+        HandoffVerdict::Unconfirmed,
+    ] {
         let mut story = Story::begins(false);
         assert_eq!(story.starts(), (Duration::ZERO, Which::Last));
         story.ends(over(verdict));
@@ -202,10 +208,10 @@ fn a_start_that_can_not_begin_is_tried_again_after_a_pause_and_nobody_is_asked()
 #[test]
 fn a_recovery_that_is_not_confirmed_is_begun_anew_after_a_liveness_and_a_second_at_most() {
     for (liveness, pause) in [(500, 500), (1000, 1000), (5000, 1000)] {
-        let config = Config { liveness: liveness * MS, ..CONFIG };
+        let config = Limits { liveness: liveness * MS, ..CONFIG };
         let mut story = Story { keeper: Keeper::new(config, false), ..Story::begins(false) };
         story.begins_with(RECOVER);
-        story.finds(recovery::Verdict::Unconfirmed);
+        story.finds(recovery::RecoveryVerdict::Unconfirmed);
         story.waits(pause * MS, RECOVER);
     }
 }
@@ -219,7 +225,7 @@ fn a_swap_that_nobody_knew_the_end_of_is_committed_when_its_successor_is_found()
         assert_eq!(story.daemon_ends_after(MS).1, Which::Before);
         story.ends(COMMITTED);
         assert!(story.keeper.has_fallen_back());
-        story.swap_ends(over(Verdict::Unconfirmed));
+        story.swap_ends(over(HandoffVerdict::Unconfirmed));
         story.begins_with(RECOVER);
         story
     };
@@ -271,7 +277,7 @@ fn a_request_is_refused_while_something_is_under_way_or_unknown() {
     let mut story = Story::serves();
     assert_eq!(story.keeper.ask(), Ok(Task::Swap));
     assert_eq!(story.keeper.ask(), Err(Activity::Swapping));
-    story.ends(over(Verdict::Unconfirmed));
+    story.ends(over(HandoffVerdict::Unconfirmed));
     assert_eq!(story.keeper.ask(), Err(Activity::Recovering));
     assert_eq!(story.starts().1, Which::Last);
     assert_eq!(story.keeper.ask(), Err(Activity::Starting));
@@ -283,7 +289,7 @@ fn a_request_is_refused_while_something_is_under_way_or_unknown() {
 fn a_request_in_a_pause_starts_what_is_asked_for_at_once_and_its_failure_blames_nobody_else() {
     let mut story = Story::serves();
     assert_eq!(story.daemon_ends_after(101 * MS).1, Which::Last);
-    story.ends(over(Verdict::NobodyServes));
+    story.ends(over(HandoffVerdict::NobodyServes));
     story.begins_with(RECOVER);
     story.finds(NOBODY);
     let left = story.keeper.pause(story.now);
@@ -293,7 +299,7 @@ fn a_request_in_a_pause_starts_what_is_asked_for_at_once_and_its_failure_blames_
     story.ends(End::NotBegun);
     assert_eq!(story.keeper.pause(story.now), left, "nothing was touched");
     assert_eq!(story.keeper.ask(), Ok(Task::ColdStart(Which::Asked)));
-    story.ends(over(Verdict::NobodyServes));
+    story.ends(over(HandoffVerdict::NobodyServes));
     assert_eq!(
         story.starts(),
         (20 * MS, Which::Last),
@@ -308,7 +314,7 @@ fn a_reload_while_something_is_under_way_comes_after_it_and_once() {
     story.begins_with(SWAP);
     assert_eq!(story.keeper.reload(), Err(Activity::Swapping));
     assert_eq!(story.keeper.reload(), Err(Activity::Swapping));
-    story.ends(over(Verdict::RolledBack));
+    story.ends(over(HandoffVerdict::RolledBack));
     story.begins_with(SWAP);
     story.ends(COMMITTED);
     story.rests();
@@ -319,11 +325,11 @@ fn a_reload_in_a_recovery_and_a_cold_start_is_not_lost() {
     let mut story = Story::begins(false);
     story.begins_with(RECOVER);
     assert_eq!(story.keeper.reload(), Err(Activity::Recovering));
-    story.finds(recovery::Verdict::Unconfirmed);
+    story.finds(recovery::RecoveryVerdict::Unconfirmed);
     story.waits(CONFIG.liveness, RECOVER);
     story.finds(DAEMON);
     story.begins_with(SWAP);
-    story.ends(over(Verdict::NobodyServes));
+    story.ends(over(HandoffVerdict::NobodyServes));
     assert_eq!(story.starts().1, Which::Last);
     assert_eq!(story.keeper.reload(), Err(Activity::Starting));
     story.ends(COMMITTED);
@@ -357,7 +363,7 @@ fn a_stop_ends_the_daemon_and_kills_it_after_its_grace() {
 
 #[test]
 fn a_stop_calls_off_a_swap_and_starts_nothing_after_it() {
-    for end in [COMMITTED, over(Verdict::RolledBack), over(Verdict::Unconfirmed)] {
+    for end in [COMMITTED, over(HandoffVerdict::RolledBack), over(HandoffVerdict::Unconfirmed)] {
         let mut story = Story::serves();
         assert_eq!(story.keeper.ask(), Ok(Task::Swap));
         let _ = story.keeper.reload();
@@ -382,16 +388,18 @@ fn a_stop_waits_until_it_is_known_who_is_to_be_stopped_and_its_grace_at_most() {
     story.begins_with(RECOVER);
     story.keeper.stop();
     story.waits(CONFIG.stop_grace, Some(Step::CallOff));
-    story.finds(recovery::Verdict::Cancelled);
+    story.finds(recovery::RecoveryVerdict::Cancelled);
     story.begins_with(Some(Step::LeaveAlone));
 }
 
 #[test]
 fn a_stop_in_the_pause_after_an_unconfirmed_recovery_asks_once_more() {
-    for (found, step) in [(DAEMON, Step::Terminate), (recovery::Verdict::Unconfirmed, Step::LeaveAlone)] {
+    for (found, step) in
+        [(DAEMON, Step::Terminate), (recovery::RecoveryVerdict::Unconfirmed, Step::LeaveAlone)]
+    {
         let mut story = Story::begins(false);
         story.begins_with(RECOVER);
-        story.finds(recovery::Verdict::Unconfirmed);
+        story.finds(recovery::RecoveryVerdict::Unconfirmed);
         story.keeper.stop();
         story.begins_with(RECOVER);
         story.begins_with(None);

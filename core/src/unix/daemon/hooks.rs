@@ -3,7 +3,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use crate::error::HostError;
-use crate::machine::{Exit, Op, incumbent, successor};
+use crate::machine::{ExitReason, Op, incumbent, successor};
 use crate::message::{SealProgress, Sealed};
 use crate::node::daemon::{self as node, Done};
 use crate::unix::hooks::{DrainReport, ReadinessSnapshot, SealReport, StateSnapshot};
@@ -29,7 +29,7 @@ pub(crate) enum Call {
     /// What a status is to show.
     Snapshot,
     /// It is over.
-    Exit(Exit),
+    Exit(ExitReason),
 }
 
 /// What a hook came to. An `Err` says why it failed.

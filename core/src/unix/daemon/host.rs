@@ -10,7 +10,7 @@ use super::{Place, STOP_GRACE, StopHandle};
 use crate::error::HostError;
 use crate::host::{Clock, Crashed, Gap, Gaps, Sockets, Storage};
 use crate::id::ProcessId;
-use crate::machine::{Cell, Exit, LinkId, LockAnswer, Op, incumbent, successor};
+use crate::machine::{Cell, ExitReason, LinkId, LockAnswer, Op, incumbent, successor};
 use crate::message::Message;
 use crate::node::Read;
 use crate::node::daemon::{self as node, Accepted, DaemonMachine, DaemonNode, Event, Hook, Os};
@@ -39,7 +39,7 @@ pub(super) struct Host {
     is_full: bool,
     /// Peers that were refused, and accepts that failed: any local process may cause them.
     refusals: Sparing,
-    exit: Option<Exit>,
+    exit: Option<ExitReason>,
 }
 
 impl Host {
@@ -76,7 +76,7 @@ impl Host {
         let Host { place, links, calls, exit, .. } = self;
         // The names are gone and the links closed before the main thread, and those that wait for it, go on.
         drop((links, place));
-        let _ = calls.send(Call::Exit(exit.unwrap_or(Exit::Stopped)));
+        let _ = calls.send(Call::Exit(exit.unwrap_or(ExitReason::Stopped)));
     }
 }
 
@@ -165,9 +165,9 @@ impl Os for Host {
         self.stop.is_asked()
     }
 
-    fn exit(&mut self, exit: Exit) {
+    fn exit(&mut self, exit: ExitReason) {
         tracing::info!(target: "handoff", ?exit, "leaving");
-        if exit == Exit::HookLimit {
+        if exit == ExitReason::HookLimit {
             // The hook holds its thread and whatever locks it took: nothing can be run down in order.
             let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL);
         }

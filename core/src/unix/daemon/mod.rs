@@ -185,7 +185,7 @@ impl Protocol {
     pub(crate) fn next(&self) -> Call {
         self.calls
             .recv()
-            .unwrap_or(Call::Exit(crate::machine::Exit::Failed("the protocol's thread died".into())))
+            .unwrap_or(Call::Exit(crate::machine::ExitReason::Failed("the protocol's thread died".into())))
     }
 }
 

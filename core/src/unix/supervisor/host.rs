@@ -13,7 +13,7 @@ use crate::error::{Error, HostError, Result};
 use crate::host::{Clock, Crashed, Gap, Gaps};
 use crate::id::{BootId, HandoffId, ProcessId};
 use crate::journal::{Binary, Journal};
-use crate::machine::supervisor::{Config, Note, Peer, Verdict};
+use crate::machine::supervisor::{HandoffVerdict, Limits, Note, Peer};
 use crate::machine::{Cell, Phase, StateName};
 use crate::message::Message;
 use crate::node::handoff::{Answer, Connection, HandoffNode, Os, Spawned};
@@ -54,8 +54,8 @@ pub(super) fn run(
     host.conclude(&node)
 }
 
-fn config(spec: &SpawnSpec) -> Config {
-    Config {
+fn config(spec: &SpawnSpec) -> Limits {
+    Limits {
         liveness: spec.liveness,
         deadline: spec.deadline,
         drain_grace: spec.drain_grace,
@@ -166,7 +166,7 @@ impl<'a> Host<'a> {
         let id = self.handoff_id;
         let reason = outcome.reason.as_ref().map(ToString::to_string).unwrap_or_default();
         tracing::info!(target: "handoff", %id, verdict = ?outcome.verdict, reason, "over");
-        let serves = node.process(Peer::Successor).filter(|_| outcome.verdict == Verdict::Committed);
+        let serves = node.process(Peer::Successor).filter(|_| outcome.verdict == HandoffVerdict::Committed);
         let child = match serves {
             Some(process) => Some(Child::new(process).context(|| format!("can't watch process {process}"))?),
             None => None,

@@ -25,16 +25,16 @@ pub enum Verdict {
 
 impl Verdict {
     /// What the caller is told. That nothing was begun is an error, with its `reason`.
-    fn new(verdict: machine::Verdict, reason: Option<&Reason>) -> Result<Verdict> {
+    fn new(verdict: machine::HandoffVerdict, reason: Option<&Reason>) -> Result<Verdict> {
         Ok(match verdict {
-            machine::Verdict::Committed => Verdict::Committed,
-            machine::Verdict::RolledBack => Verdict::RolledBack,
-            machine::Verdict::FellBack => Verdict::FellBack,
-            machine::Verdict::Unconfirmed => Verdict::Unconfirmed,
-            machine::Verdict::NobodyServes => Verdict::NobodyServes,
-            machine::Verdict::Busy => return Err(Error::Busy),
-            machine::Verdict::Cancelled => return Err(Error::Cancelled),
-            machine::Verdict::Unreachable => {
+            machine::HandoffVerdict::Committed => Verdict::Committed,
+            machine::HandoffVerdict::RolledBack => Verdict::RolledBack,
+            machine::HandoffVerdict::FellBack => Verdict::FellBack,
+            machine::HandoffVerdict::Unconfirmed => Verdict::Unconfirmed,
+            machine::HandoffVerdict::NobodyServes => Verdict::NobodyServes,
+            machine::HandoffVerdict::Busy => return Err(Error::Busy),
+            machine::HandoffVerdict::Cancelled => return Err(Error::Cancelled),
+            machine::HandoffVerdict::Unreachable => {
                 return Err(Error::Peer(reason.map(Reason::to_string).unwrap_or_default()));
             }
         })
@@ -107,11 +107,11 @@ impl From<&Result<HandoffOutcome>> for End {
         let (verdict, journalled) = match result {
             // What was to be started can't be, or must not be trusted: found before anything was touched.
             Err(Error::Caller(_) | Error::Untrusted(_)) => return End::NotBegun,
-            Err(Error::Busy) => (machine::Verdict::Busy, false),
-            Err(Error::Cancelled) => (machine::Verdict::Cancelled, false),
-            Err(Error::Peer(_)) => (machine::Verdict::Unreachable, false),
+            Err(Error::Busy) => (machine::HandoffVerdict::Busy, false),
+            Err(Error::Cancelled) => (machine::HandoffVerdict::Cancelled, false),
+            Err(Error::Peer(_)) => (machine::HandoffVerdict::Unreachable, false),
             Err(Error::System { .. } | Error::Hook(_) | Error::Locked(_)) => {
-                (machine::Verdict::Unconfirmed, false)
+                (machine::HandoffVerdict::Unconfirmed, false)
             }
             Ok(outcome) => (outcome.verdict.into(), outcome.journalled),
         };
@@ -120,14 +120,14 @@ impl From<&Result<HandoffOutcome>> for End {
     }
 }
 
-impl From<Verdict> for machine::Verdict {
-    fn from(verdict: Verdict) -> machine::Verdict {
+impl From<Verdict> for machine::HandoffVerdict {
+    fn from(verdict: Verdict) -> machine::HandoffVerdict {
         match verdict {
-            Verdict::Committed => machine::Verdict::Committed,
-            Verdict::RolledBack => machine::Verdict::RolledBack,
-            Verdict::FellBack => machine::Verdict::FellBack,
-            Verdict::Unconfirmed => machine::Verdict::Unconfirmed,
-            Verdict::NobodyServes => machine::Verdict::NobodyServes,
+            Verdict::Committed => machine::HandoffVerdict::Committed,
+            Verdict::RolledBack => machine::HandoffVerdict::RolledBack,
+            Verdict::FellBack => machine::HandoffVerdict::FellBack,
+            Verdict::Unconfirmed => machine::HandoffVerdict::Unconfirmed,
+            Verdict::NobodyServes => machine::HandoffVerdict::NobodyServes,
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::host::{Clock, Crashed, Gap, Gaps};
 use crate::id::ProcessId;
 use crate::journal::{Journal, UnderWay};
 use crate::machine::Cell;
-use crate::machine::recovery::{Config, Event, Verdict};
+use crate::machine::recovery::{Event, Limits, RecoveryVerdict};
 use crate::message::Message;
 use crate::node::recovery::{Answer, Os, RecoveryNode, Seen, sightings};
 use crate::node::{Credentials, Read};
@@ -35,7 +35,7 @@ pub(super) fn run(
     spec: &RecoverySpec,
 ) -> Result<RecoveryOutcome> {
     let (before, interrupted) = (workshop.knows.clone(), workshop.interrupted.take());
-    let config = Config {
+    let config = Limits {
         liveness: spec.liveness,
         unreachable_limit: spec.unreachable_limit,
         retire_limit: spec.retire_limit,
@@ -88,14 +88,14 @@ impl Host<'_> {
             return Err(Error::Peer("the recovery has no end".into()));
         };
         control::sweep(&self.supervisor.control);
-        if outcome.verdict == Verdict::NobodyServes {
+        if outcome.verdict == RecoveryVerdict::NobodyServes {
             self.end_leftovers(&before);
         }
         if let Some(listeners) = self.listeners.take().filter(|_| self.workshop.listeners.is_empty()) {
             self.workshop.listeners = listeners;
         }
         let (daemon, build_id) = match outcome.verdict {
-            Verdict::Serves(process) => {
+            RecoveryVerdict::Serves(process) => {
                 let daemon = self.parties.remove(&process).map(|party| Child::from_watch(party.watch));
                 let build = node.hello(process).map(|hello| hello.build_id.clone());
                 (daemon, build.unwrap_or_default())
@@ -275,7 +275,7 @@ impl Os for Host<'_> {
 
     fn write_journal(
         &mut self,
-        _verdict: Verdict,
+        _verdict: RecoveryVerdict,
         journal: &Journal,
     ) -> Option<std::result::Result<(), HostError>> {
         let journal = journal::dated(journal.clone());

@@ -70,7 +70,7 @@ impl Model {
     /// holds the journal.
     pub(crate) fn note_recovery(
         &mut self,
-        found: recovery::Verdict,
+        found: recovery::RecoveryVerdict,
         is_written: bool,
     ) -> Result<(), HostError> {
         let Some(recovery) = &mut self.recovery else { return Ok(()) };

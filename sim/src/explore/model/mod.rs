@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use handoff::journal::Journal;
 use handoff::machine::{
-    Awaited, Exit, IncumbentMachine, LinkId, LockAnswer, Op, RecoveryMachine, SuccessorMachine,
+    Awaited, ExitReason, IncumbentMachine, LinkId, LockAnswer, Op, RecoveryMachine, SuccessorMachine,
     SupervisorMachine, Timers, incumbent, recovery,
     supervisor::{self, Outcome, Peer},
 };
@@ -100,7 +100,7 @@ pub(crate) struct ModelDaemon {
     pub pending: Vec<Awaited>,
     /// The last operation that carried a number.
     pub last_op: Op,
-    pub exited: Option<Exit>,
+    pub exited: Option<ExitReason>,
 }
 
 /// The supervisor's process.

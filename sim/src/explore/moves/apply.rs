@@ -2,7 +2,7 @@
 use handoff::host::Transport;
 use handoff::machine::{
     Awaited, DaemonEvent, LinkId, LockAnswer, Op, SupervisorMachine, Timer, incumbent, recovery, successor,
-    supervisor::{self, Config, Peer},
+    supervisor::{self, Limits, Peer},
 };
 use handoff::message::{Message, MessageName};
 use handoff::time::Time;
@@ -262,7 +262,7 @@ impl Model {
         let must_commit = replace && checks::one_serves(self) && self.links.is_empty() && !self.has_alien();
         self.handoffs -= u8::from(replace);
         self.started += 1;
-        let config = Config {
+        let config = Limits {
             liveness: LIVENESS,
             deadline: 300 * SECOND,
             drain_grace: 60 * SECOND,

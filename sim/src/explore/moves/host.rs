@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use handoff::host::*;
 use handoff::machine::{
-    Awaited, Cell, Exit, LinkId, LockAnswer, Op, incumbent, successor,
+    Awaited, Cell, ExitReason, LinkId, LockAnswer, Op, incumbent, successor,
     supervisor::{self, Note, Outcome, Peer},
 };
 use handoff::message::Message;
@@ -91,7 +91,7 @@ impl ModelHost<'_, '_> {
         }
     }
 
-    fn leave(&mut self, exit: Exit) {
+    fn leave(&mut self, exit: ExitReason) {
         self.watch.did(|| format!("exits: {exit:?}"));
         self.model.violated(daemon::leaves(self.model, self.pid, &exit));
         if let Some(process) = self.model.processes.get_mut(&self.pid) {
@@ -259,7 +259,7 @@ impl Hooks<incumbent::Hook> for ModelHost<'_, '_> {
         self.run(op, AnyHook::Incumbent(hook));
     }
 
-    fn exit(&mut self, exit: Exit) {
+    fn exit(&mut self, exit: ExitReason) {
         self.leave(exit);
     }
 }
@@ -269,7 +269,7 @@ impl Hooks<successor::Hook> for ModelHost<'_, '_> {
         self.run(op, AnyHook::Successor(hook));
     }
 
-    fn exit(&mut self, exit: Exit) {
+    fn exit(&mut self, exit: ExitReason) {
         self.leave(exit);
     }
 }

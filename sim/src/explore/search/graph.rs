@@ -7,7 +7,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use handoff::host::Gap;
 use handoff::machine::Cell;
-use handoff::machine::supervisor::Verdict;
+use handoff::machine::supervisor::HandoffVerdict;
 
 use super::liveness::{self, Edge, NOWHERE, Vertex};
 use super::samples::Samples;
@@ -52,7 +52,7 @@ pub struct ExploreReport {
     /// Steps on the shortest way to the farthest state.
     pub depth: usize,
     /// What supervisors reported, and the shortest way to it.
-    pub verdicts: BTreeMap<Verdict, Schedule>,
+    pub verdicts: BTreeMap<HandoffVerdict, Schedule>,
     /// What recoveries found, likewise.
     pub recoveries: BTreeMap<&'static str, Schedule>,
     /// Where processes could die.

@@ -1,6 +1,6 @@
 //! What incumbents and successors must do in a turn.
 use handoff::machine::supervisor::Peer;
-use handoff::machine::{DaemonEvent, EffectName, Exit, LinkId, Timer};
+use handoff::machine::{DaemonEvent, EffectName, ExitReason, LinkId, Timer};
 use handoff::message::{Message, MessageName};
 use handoff::record::Record;
 
@@ -352,8 +352,8 @@ fn stays(model: &Model, process: &ModelDaemon, pid: u32, watch: &Observer<'_>) -
 
 /// A daemon that leaves by itself has freed the lock: a process that it has forked may have it as well. And a successor that can't
 /// serve has said so.
-fn leaves(model: &Model, pid: u32, exit: &Exit, watch: &Observer<'_>) -> Option<String> {
-    if model.lock == Some(pid) && *exit != Exit::HookLimit {
+fn leaves(model: &Model, pid: u32, exit: &ExitReason, watch: &Observer<'_>) -> Option<String> {
+    if model.lock == Some(pid) && *exit != ExitReason::HookLimit {
         return Some(format!("{pid} leaves ({exit:?}) with the lock"));
     }
     if watch.obliged.is_some() && model.signalled != Some(pid) {
@@ -362,11 +362,11 @@ fn leaves(model: &Model, pid: u32, exit: &Exit, watch: &Observer<'_>) -> Option<
     let process = model.processes.get(&pid)?;
     let serves = |record: &Record| record.serving && record.holder.pid != pid;
     let succeeded = process.told_to_retire || model.record.as_ref().is_some_and(serves);
-    if watch.found_busy && *exit == Exit::Retired && !succeeded {
+    if watch.found_busy && *exit == ExitReason::Retired && !succeeded {
         return Some(format!("{pid} leaves ({exit:?}), and nobody has said that another serves"));
     }
     let DaemonMachine::Successor(_) = process.daemon else { return None };
-    let failed = matches!(exit, Exit::Failed(_)) && has_supervisor(model, pid);
+    let failed = matches!(exit, ExitReason::Failed(_)) && has_supervisor(model, pid);
     let said = watch.sent.iter().any(|(_, what)| *what == MessageName::Failed);
     (failed && !said).then(|| format!("{pid} leaves ({exit:?}) without a word"))
 }

@@ -1,5 +1,5 @@
 //! What the supervisor of a handoff must do in a turn.
-use handoff::machine::supervisor::{Event, Note, Peer, Verdict};
+use handoff::machine::supervisor::{Event, HandoffVerdict, Note, Peer};
 use handoff::machine::{EffectName, Machine, Timer};
 use handoff::message::{Message, MessageName};
 
@@ -125,7 +125,7 @@ impl SupervisorObligations {
     fn writes_too_much(&self, watch: &Observer<'_>) -> bool {
         let noted = self.journalled || watch.persisted.contains(&Note::UnderWay);
         watch.persisted.iter().any(|note| match note {
-            Note::Over(verdict) => !noted || *verdict == Verdict::Committed,
+            Note::Over(verdict) => !noted || *verdict == HandoffVerdict::Committed,
             Note::UnderWay | Note::Committed => false,
         })
     }
