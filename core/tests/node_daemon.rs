@@ -8,7 +8,7 @@ use handoff::message::{
     Capabilities, Hello, HelloAck, Message, MessageName, PROTO_MAX, PROTO_MIN, Role, Standing,
 };
 use handoff::node::daemon::{
-    Accepted, DaemonMachine, DaemonNode, Event, Hook, MOST_LINKS, Os, Reply, StateSnapshot,
+    Accepted, DaemonMachine, DaemonNode, Event, Hook, HookReport, MOST_LINKS, Os, StateSnapshot,
 };
 use handoff::node::{Credentials, FLOOD, Faithful, Node, NodeOn, Read};
 use handoff::record::Record;
@@ -22,7 +22,7 @@ struct Machine {
     now: Duration,
     inboxes: BTreeMap<u64, VecDeque<Read>>,
     connecting: VecDeque<Accepted>,
-    replies: VecDeque<Reply>,
+    replies: VecDeque<HookReport>,
     stop_asked: bool,
     sent: Vec<(u64, MessageName)>,
     closed: Vec<u64>,
@@ -83,7 +83,7 @@ impl Os for Machine {
         None
     }
 
-    fn reply(&mut self) -> Option<Reply> {
+    fn reply(&mut self) -> Option<HookReport> {
         self.replies.pop_front()
     }
 
@@ -262,7 +262,7 @@ fn a_status_is_answered_by_the_daemon_and_at_once_while_a_hook_runs() {
         (1, Some(&(1, MessageName::Hello))),
         "the daemon is asked first"
     );
-    os.replies.push_back(Reply::Snapshot(StateSnapshot::default()));
+    os.replies.push_back(HookReport::Snapshot(StateSnapshot::default()));
     os.pass(&mut node);
     assert_eq!(os.sent.last(), Some(&(1, MessageName::Status)));
     os.says(1, ack());

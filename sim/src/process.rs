@@ -96,7 +96,7 @@ pub(crate) struct DaemonProcess {
     pub hooks: VecDeque<(Op, AnyHook)>,
     /// When the first one returns, and what goes wrong with it; never, if it hangs.
     pub returns: Option<(Micros, Option<plan::What>)>,
-    pub replies: VecDeque<node::daemon::Reply>,
+    pub replies: VecDeque<node::daemon::HookReport>,
     pub stop_asked: bool,
     /// It accepts clients, and does what they ask for.
     pub accepts: bool,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use handoff::node::keeper::{self, Activity, Keeper, Kept, Step, Task, Which};
+use handoff::node::keeper::{self, Activity, Keeper, KeeperStep, Kept, Task, Which};
 use handoff::time::Time;
 use handoff::{Child, HandoffOutcome, RecoveryOutcome, SpawnSpec, Supervisor};
 use nix::errno::Errno;
@@ -197,16 +197,20 @@ impl Runner {
     fn performs(&mut self) -> Result<(), Failure> {
         while let Some(step) = self.keeper.next(self.now(), self.kept()) {
             match step {
-                Step::Begin(Task::Recover) => self.begin(Call::Recover(self.config.recovery_spec()), None),
-                Step::Begin(Task::ColdStart(which)) if which != Which::Asked => self.start(which),
-                Step::Begin(task) => self.swap(task, None, None),
-                Step::CallOff => self.supervisor.cancel_handle().cancel(),
-                Step::Terminate => log_errors("terminate", self.daemon.children().map(Child::terminate)),
-                Step::Kill => {
+                KeeperStep::Begin(Task::Recover) => {
+                    self.begin(Call::Recover(self.config.recovery_spec()), None)
+                }
+                KeeperStep::Begin(Task::ColdStart(which)) if which != Which::Asked => self.start(which),
+                KeeperStep::Begin(task) => self.swap(task, None, None),
+                KeeperStep::CallOff => self.supervisor.cancel_handle().cancel(),
+                KeeperStep::Terminate => {
+                    log_errors("terminate", self.daemon.children().map(Child::terminate))
+                }
+                KeeperStep::Kill => {
                     tracing::warn!("the daemon did not stop within {:?}: killed", self.config.stop_grace);
                     log_errors("kill", self.daemon.children().map(Child::kill));
                 }
-                Step::LeaveAlone => return Err(left_alone()),
+                KeeperStep::LeaveAlone => return Err(left_alone()),
             }
         }
         Ok(())
@@ -326,7 +330,7 @@ impl Runner {
         match self.spec(which) {
             Ok(spec) => self.begin(Call::ColdStart(spec), None),
             Err(failure) => {
-                self.keeper.ended(self.now(), keeper::End::NotBegun);
+                self.keeper.ended(self.now(), keeper::TaskEnd::NotBegun);
                 let pause = self.keeper.pause(self.now());
                 tracing::error!("can't start the daemon, next try in {pause:?}: {failure}");
             }
@@ -363,7 +367,7 @@ impl Runner {
                 self.begin(call, Some(Swap { reply, fresh, warnings }));
             }
             Err(failure) => {
-                self.keeper.ended(self.now(), keeper::End::NotBegun);
+                self.keeper.ended(self.now(), keeper::TaskEnd::NotBegun);
                 self.refuse(reply, failure);
             }
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::{io, thread};
 
 use handoff::machine::{recovery, supervisor::HandoffVerdict};
-use handoff::node::keeper::End;
+use handoff::node::keeper::TaskEnd;
 use handoff::{HandoffOutcome, RecoveryOutcome, RecoverySpec, SpawnSpec, Supervisor};
 
 use crate::config::Config;
@@ -49,10 +49,10 @@ impl Call {
             Call::Recover(_) => Done::Recovered(recovery::RecoveryVerdict::Unconfirmed, Err(failure)),
             _ if begun => {
                 let end =
-                    End::Over { verdict: HandoffVerdict::Unconfirmed, journalled: false, of_data: false };
+                    TaskEnd::Over { verdict: HandoffVerdict::Unconfirmed, journalled: false, of_data: false };
                 Done::Started(end, Err(failure))
             }
-            _ => Done::Started(End::NotBegun, Err(failure)),
+            _ => Done::Started(TaskEnd::NotBegun, Err(failure)),
         }
     }
 }
@@ -63,7 +63,7 @@ pub(crate) enum Done {
     /// To a recovery.
     Recovered(recovery::RecoveryVerdict, Result<RecoveryOutcome, Failure>),
     /// To everything else.
-    Started(End, Result<HandoffOutcome, Failure>),
+    Started(TaskEnd, Result<HandoffOutcome, Failure>),
 }
 
 /// What is under way.
@@ -116,5 +116,5 @@ fn perform(supervisor: &Supervisor, call: Call) -> Done {
 }
 
 fn started(result: handoff::Result<HandoffOutcome>) -> Done {
-    Done::Started(End::from(&result), result.map_err(Failure::from))
+    Done::Started(TaskEnd::from(&result), result.map_err(Failure::from))
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use handoff::machine::{recovery, supervisor::HandoffVerdict};
-use handoff::node::keeper::End;
+use handoff::node::keeper::TaskEnd;
 use handoff::{Error, HandoffOutcome, ProcessId, RecoveryOutcome, RecoverySpec, SpawnSpec};
 use serde::{Deserialize, Serialize};
 
@@ -175,9 +175,9 @@ fn name(error: &Error) -> &'static str {
 
 impl Outcome {
     /// What the keeper is to know of the end of a handoff, or of a cold start.
-    pub fn end(&self) -> End {
+    pub fn end(&self) -> TaskEnd {
         let verdict = match self.verdict.as_str() {
-            "Caller" => return End::NotBegun,
+            "Caller" => return TaskEnd::NotBegun,
             "Committed" => HandoffVerdict::Committed,
             "RolledBack" => HandoffVerdict::RolledBack,
             "FellBack" => HandoffVerdict::FellBack,
@@ -188,7 +188,7 @@ impl Outcome {
             _ => HandoffVerdict::Unconfirmed,
         };
         let journalled = !self.warnings.iter().any(|warning| warning.contains("journal"));
-        End::Over { verdict, journalled, of_data: false }
+        TaskEnd::Over { verdict, journalled, of_data: false }
     }
 
     /// What the keeper is to know of the end of a recovery, but for the start time of the one that serves.

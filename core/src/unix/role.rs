@@ -50,7 +50,7 @@ use crate::unix::run::{Ended, ended, serve_calls};
 
 /// What this process was started as.
 #[derive(Debug)]
-pub enum Role {
+pub enum DetectedRole {
     /// By no supervisor: it starts by itself.
     ColdStart,
     /// By a supervisor, to replace an incumbent or to be the first.
@@ -61,10 +61,10 @@ pub enum Role {
 ///
 /// # Errors
 /// [`Error::Caller`] if the environment contradicts itself, or it was called before.
-pub fn detect_role() -> Result<Role> {
+pub fn detect_role() -> Result<DetectedRole> {
     Ok(match env::inherited()? {
-        Some(inherited) => Role::Successor(Successor { inherited }),
-        None => Role::ColdStart,
+        Some(inherited) => DetectedRole::Successor(Successor { inherited }),
+        None => DetectedRole::ColdStart,
     })
 }
 

@@ -10,7 +10,7 @@ use handoff::machine::supervisor::{Event, HandoffVerdict, Note, Peer};
 use handoff::message::MessageName;
 use handoff::message::{Message, Role};
 use handoff::node::Node;
-use handoff::node::handoff::{Answer, Connection};
+use handoff::node::handoff::{Answer, ControlConnection};
 use handoff::time::Time;
 
 use crate::os::{
@@ -42,7 +42,7 @@ fn at(state: StateName) -> Scene {
 #[test]
 fn a_control_socket_whose_queue_is_full_is_tried_again_after_a_pause() {
     let mut scene = Scene::new(true, Journal::default());
-    scene.os.connections.push_back(Some(Connection::QueueFull));
+    scene.os.connections.push_back(Some(ControlConnection::QueueFull));
     scene.begin();
     assert_eq!(scene.node.wake_at(), Some(scene.os.now() + PAUSE));
     scene.os.passes(PAUSE - Duration::from_millis(1));
@@ -59,7 +59,7 @@ fn a_connection_is_read_once_it_is_made() {
     scene.begin();
     scene.os.says(Peer::Incumbent, hello(Role::Incumbent, INCUMBENT));
     assert_eq!(scene.pass(), []);
-    scene.os.answers.push_back(Answer::Connected(Connection::Made));
+    scene.os.answers.push_back(Answer::Connected(ControlConnection::Made));
     assert_eq!(scene.pass(), [Event::Frame(Peer::Incumbent, hello(Role::Incumbent, INCUMBENT))]);
 }
 
@@ -69,7 +69,10 @@ fn a_connection_that_fails_later_is_told_then() {
     scene.os.connections.push_back(None);
     scene.begin();
     assert_eq!(scene.pass(), []);
-    scene.os.answers.push_back(Answer::Connected(Connection::Failed(HostError::system("no such file"))));
+    scene
+        .os
+        .answers
+        .push_back(Answer::Connected(ControlConnection::Failed(HostError::system("no such file"))));
     assert_eq!(scene.pass(), [Event::ConnectFailed(HostError::system("no such file"))]);
     assert_eq!(scene.node.outcome().map(|outcome| outcome.verdict), Some(HandoffVerdict::Unreachable));
 }
@@ -164,7 +167,7 @@ fn what_could_not_be_written_is_known_and_comes_with_the_next_note() {
 
 #[test]
 fn what_a_timer_leads_to_does_not_wait_for_the_next_one() {
-    let nobody = Connection::Failed(HostError::system("nobody listens"));
+    let nobody = ControlConnection::Failed(HostError::system("nobody listens"));
     let mut scene = Scene::at(StateName::AwaitDrained);
     scene.os.closes(Peer::Incumbent);
     scene.pass();

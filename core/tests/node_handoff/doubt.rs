@@ -6,7 +6,7 @@ use handoff::journal::Journal;
 use handoff::machine::Reason;
 use handoff::machine::supervisor::{HandoffVerdict, Note, Peer};
 use handoff::message::{Message, Role};
-use handoff::node::handoff::{Answer, Connection};
+use handoff::node::handoff::{Answer, ControlConnection};
 use handoff::node::{Credentials, FLOOD, Node};
 use handoff::{HostError, ProcessId};
 
@@ -17,12 +17,12 @@ const DOUBT: Duration = Duration::from_millis(100);
 
 const OTHER: ProcessId = ProcessId { pid: 9, start_time: 90 };
 
-fn nobody_listens() -> Connection {
-    Connection::Failed(HostError::system("nobody listens"))
+fn nobody_listens() -> ControlConnection {
+    ControlConnection::Failed(HostError::system("nobody listens"))
 }
 
 /// A cold start that could not start anything; the control path is connected to with `connections`.
-fn nobody_serves(connections: impl IntoIterator<Item = Option<Connection>>) -> Scene {
+fn nobody_serves(connections: impl IntoIterator<Item = Option<ControlConnection>>) -> Scene {
     let mut scene = Scene::new(false, Journal::default());
     scene.os.spawned = Some(Err(HostError::system("no such file")));
     scene.os.connections.extend(connections);
@@ -91,7 +91,7 @@ fn a_link_that_closes_has_answered() {
 
 #[test]
 fn a_full_queue_is_tried_again_until_the_doubt_is_over() {
-    let mut scene = nobody_serves((0..1000).map(|_| Some(Connection::QueueFull)));
+    let mut scene = nobody_serves((0..1000).map(|_| Some(ControlConnection::QueueFull)));
     let until = scene.os.now() + DOUBT;
     while scene.verdict().is_none() {
         assert_eq!(scene.pass_at_wake(), []);
@@ -106,7 +106,7 @@ fn a_full_queue_is_tried_again_until_the_doubt_is_over() {
 fn a_connection_that_comes_later_is_waited_for() {
     let mut scene = nobody_serves([None]);
     assert_eq!((scene.pass(), scene.verdict()), (vec![], None));
-    scene.os.answers.push_back(Answer::Connected(Connection::Made));
+    scene.os.answers.push_back(Answer::Connected(ControlConnection::Made));
     scene.os.credentials = Ok(Credentials { uid: UID, pid: Some(OTHER.pid) });
     scene.os.says(Peer::Incumbent, hello(Role::Incumbent, OTHER));
     assert_eq!((scene.pass(), scene.verdict()), (vec![], Some(HandoffVerdict::Unconfirmed)));

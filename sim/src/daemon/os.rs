@@ -3,7 +3,7 @@ use handoff::HostError;
 use handoff::host::{Sockets, Storage};
 use handoff::machine::{ExitReason, LinkId, LockAnswer, Op, incumbent};
 use handoff::message::Message;
-use handoff::node::daemon::{Accepted, Event, Os, Reply};
+use handoff::node::daemon::{Accepted, Event, HookReport, Os};
 use handoff::node::{Credentials, Read};
 use handoff::record::Record;
 
@@ -65,7 +65,7 @@ impl Os for Host<'_> {
         }
     }
 
-    fn reply(&mut self) -> Option<Reply> {
+    fn reply(&mut self) -> Option<HookReport> {
         self.world.running_daemon(self.pid)?.replies.pop_front()
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use handoff::machine::{ExitReason, LinkId, MachineRole, Op, SuccessorMachine, incumbent, successor};
 use handoff::message::{Capabilities, Hello, PROTO_MAX, PROTO_MIN, SealProgress};
-use handoff::node::daemon::{self as node, DaemonMachine, Done, Event, Reply};
+use handoff::node::daemon::{self as node, DaemonMachine, Done, Event, HookReport};
 use handoff::node::{Node, NodeOn};
 use handoff::{HostError, ReadinessSnapshot, ResumeFrom};
 
@@ -273,7 +273,7 @@ impl World {
         }
         if op != Op::UNAWAITED {
             if let Some(daemon) = self.daemon_mut(pid) {
-                daemon.replies.push_back(Reply::Done(op, result));
+                daemon.replies.push_back(HookReport::Done(op, result));
             }
             self.poke(pid, self.now);
         }

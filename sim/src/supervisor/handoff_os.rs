@@ -4,7 +4,7 @@ use handoff::id::BootId;
 use handoff::journal::Journal;
 use handoff::machine::supervisor::{Note, Outcome, Peer};
 use handoff::message::Message;
-use handoff::node::handoff::{Answer, Connection, Os, Spawned};
+use handoff::node::handoff::{Answer, ControlConnection, Os, SpawnResult};
 use handoff::node::{Credentials, Read};
 use handoff::text::PlainText;
 use handoff::{HostError, ProcessId};
@@ -35,7 +35,7 @@ impl Host<'_> {
 }
 
 impl Os for Host<'_> {
-    fn connect(&mut self) -> Option<Connection> {
+    fn connect(&mut self) -> Option<ControlConnection> {
         self.did(|| "connects".into());
         let told = |connection| Pending::Handoff(Answer::Connected(connection));
         self.answer_at_once(|world, pid| Some(world.supervisor_connects(pid)), told)
@@ -91,7 +91,7 @@ impl Os for Host<'_> {
         BOOT
     }
 
-    fn spawn(&mut self, _replaces: bool) -> Option<Spawned> {
+    fn spawn(&mut self, _replaces: bool) -> Option<SpawnResult> {
         let told = |spawned| Pending::Handoff(Answer::Spawned(spawned));
         let late = self.world.slowness(self.pid, &At::Spawn);
         let spawn = |world: &mut World, pid| Some(world.supervisor_spawns(pid));
@@ -186,22 +186,22 @@ impl World {
     }
 
     /// Connects to the process that listens at the control path.
-    fn supervisor_connects(&mut self, pid: u32) -> Connection {
+    fn supervisor_connects(&mut self, pid: u32) -> ControlConnection {
         let exhausted = self.processes.get(&pid).is_some_and(|p| p.no_descriptors_until > self.now);
         match self.who_answers_at_path().filter(|_| !exhausted) {
             Some(owner) => {
                 let link = self.connect(pid, owner);
                 let handoff = self.supervisor_mut(pid).and_then(|supervisor| supervisor.handoff_mut());
                 handoff.into_iter().for_each(|handoff| handoff.party_mut(Peer::Incumbent).is_linked(link));
-                Connection::Made
+                ControlConnection::Made
             }
-            None if exhausted => Connection::Failed(HostError::system("too many open files")),
-            None => Connection::Failed(HostError::system("nobody listens")),
+            None if exhausted => ControlConnection::Failed(HostError::system("too many open files")),
+            None => ControlConnection::Failed(HostError::system("nobody listens")),
         }
     }
 
     /// Starts a daemon.
-    fn supervisor_spawns(&mut self, pid: u32) -> Spawned {
+    fn supervisor_spawns(&mut self, pid: u32) -> SpawnResult {
         let fate = self.spawn_fate(pid);
         let exhausted = self.processes.get(&pid).is_some_and(|p| p.no_descriptors_until > self.now);
         let handoff = self

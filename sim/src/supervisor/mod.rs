@@ -5,7 +5,7 @@ use handoff::ProcessId;
 use handoff::id::{BootId, InBoot};
 use handoff::journal::{Binary, Journal, MAGIC};
 use handoff::node::Node;
-use handoff::node::keeper::{self, Keeper, Kept, Step, Which};
+use handoff::node::keeper::{self, Keeper, KeeperStep, Kept, Which};
 use handoff::time::{Duration, Time};
 use handoff::{HandoffId, HostError, slots};
 
@@ -220,9 +220,10 @@ impl World {
     fn does_what_is_due(&mut self, pid: u32) {
         let Some(kept) = self.supervisor_mut(pid).map(|supervisor| supervisor.kept()) else { return };
         match self.tell(pid, |keeper, now| keeper.next(now, kept)).flatten() {
-            Some(Step::Begin(task)) => self.begins(pid, task),
+            Some(KeeperStep::Begin(task)) => self.begins(pid, task),
             // Nobody asks a simulated supervisor to stop its daemon.
-            Some(Step::CallOff | Step::Terminate | Step::Kill | Step::LeaveAlone) | None => {}
+            Some(KeeperStep::CallOff | KeeperStep::Terminate | KeeperStep::Kill | KeeperStep::LeaveAlone)
+            | None => {}
         }
     }
 

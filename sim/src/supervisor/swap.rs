@@ -2,7 +2,7 @@
 use handoff::machine::supervisor::{Event, HandoffVerdict, Limits, Note, Outcome, Peer};
 use handoff::machine::{Machine, SupervisorMachine, Timer};
 use handoff::message::Message;
-use handoff::node::keeper::End;
+use handoff::node::keeper::TaskEnd;
 use handoff::node::{Node, NodeOn, handoff as node};
 use handoff::{HandoffId, HostError, ProcessId};
 
@@ -290,7 +290,7 @@ impl World {
         if rival {
             return self.die(pid, "leaves", true);
         }
-        let (end, now) = (End::from(&outcome), self.now);
+        let (end, now) = (TaskEnd::from(&outcome), self.now);
         if let (true, Some(process), Some(supervisor)) =
             (end.is_committed(), handoff.successor.process, self.supervisor_mut(pid))
         {

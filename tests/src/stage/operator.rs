@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use handoff::id::InBoot;
 use handoff::journal::{Journal, MAGIC, SLOT_SIZE};
-use handoff::node::keeper::{Keeper, Kept, Limits, Step, Task, Which};
+use handoff::node::keeper::{Keeper, KeeperStep, Kept, Limits, Task, Which};
 use handoff::slots::decode_slots;
 use handoff::time::Time;
 use handoff::unix::probe::SystemCall;
@@ -141,7 +141,7 @@ impl Operator {
                 self.keeper.daemon_ended(self.now(), since.elapsed());
             }
             match self.keeper.next(self.now(), self.kept()) {
-                Some(Step::Begin(task)) => self.performs(task),
+                Some(KeeperStep::Begin(task)) => self.performs(task),
                 step => match self.keeper.wake_at().filter(|_| step.is_none()) {
                     Some(at) => thread::sleep(at.since(self.now())),
                     None => return,

@@ -4,7 +4,7 @@ use core::ops::ControlFlow;
 
 mod os;
 
-pub use os::{Answer, Connection, Os, Spawned};
+pub use os::{Answer, ControlConnection, Os, SpawnResult};
 
 use super::{Credentials, Driver, END_AT_HAND, FLOOD, Node, NodeOn, Read};
 use crate::{
@@ -306,18 +306,18 @@ impl Rest {
         }
     }
 
-    fn connected(&mut self, now: Time, connection: Connection) {
+    fn connected(&mut self, now: Time, connection: ControlConnection) {
         self.attempt = match connection {
-            Connection::Made => {
+            ControlConnection::Made => {
                 self.incumbent.linked = true;
                 Attempt::None
             }
-            Connection::QueueFull => Attempt::Again(now + CONNECT_AGAIN),
-            Connection::Failed(why) => Attempt::Failed(why),
+            ControlConnection::QueueFull => Attempt::Again(now + CONNECT_AGAIN),
+            ControlConnection::Failed(why) => Attempt::Failed(why),
         };
     }
 
-    fn spawned(&mut self, spawned: Spawned) -> Result<ProcessId, HostError> {
+    fn spawned(&mut self, spawned: SpawnResult) -> Result<ProcessId, HostError> {
         let (process, binary) = spawned?;
         self.successor.linked = true;
         self.successor.process = Some(process);

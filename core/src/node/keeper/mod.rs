@@ -14,8 +14,8 @@ mod stop;
 mod turn;
 
 use backoff::Backoff;
-use stop::Stop;
-use turn::Turn;
+use stop::StopProgress;
+use turn::FallBackTurn;
 
 /// Where nobody has said in time that it serves, the next recovery begins after a liveness, and never later than this.
 const ASK_AGAIN_MAX: Duration = Duration::from_secs(1);
@@ -79,7 +79,7 @@ pub enum Kept {
 
 /// What the host is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Step {
+pub enum KeeperStep {
     /// Begin a task, and tell how it has ended: [`Keeper::recovered`], [`Keeper::ended`].
     Begin(Task),
     /// Call off the task that is under way. It ends one way or the other, and its end is told.
@@ -94,7 +94,7 @@ pub enum Step {
 
 /// How a swap or a cold start has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum End {
+pub enum TaskEnd {
     /// It was not begun, and nothing was touched: the binary is missing, the configuration is wrong.
     NotBegun,
     /// It was begun. Where no verdict came, because the system failed, it is [`HandoffVerdict::Unconfirmed`].
@@ -108,11 +108,11 @@ pub enum End {
     },
 }
 
-impl End {
+impl TaskEnd {
     /// Whether it is known who serves after this end of a swap (`replaces`) or of a cold start. If not, a recovery
     /// follows.
     pub fn is_clear(self, replaces: bool) -> bool {
-        let End::Over { verdict, journalled, .. } = self else { return true };
+        let TaskEnd::Over { verdict, journalled, .. } = self else { return true };
         match verdict {
             // A successor that the journal does not name was not told that its predecessor has ended.
             HandoffVerdict::Committed => journalled,
@@ -128,13 +128,13 @@ impl End {
 
     /// Whether what was started serves.
     pub fn is_committed(self) -> bool {
-        matches!(self, End::Over { verdict: HandoffVerdict::Committed, .. })
+        matches!(self, TaskEnd::Over { verdict: HandoffVerdict::Committed, .. })
     }
 }
 
-impl From<&Outcome> for End {
-    fn from(outcome: &Outcome) -> End {
-        End::Over {
+impl From<&Outcome> for TaskEnd {
+    fn from(outcome: &Outcome) -> TaskEnd {
+        TaskEnd::Over {
             verdict: outcome.verdict,
             journalled: outcome.journal_error.is_none(),
             of_data: outcome.reason.as_ref().is_some_and(Reason::is_of_data),
@@ -182,12 +182,12 @@ pub struct Keeper {
     /// No daemon is started before, unless that is asked for.
     start_at: Time,
     backoff: Backoff,
-    turn: Turn,
+    turn: FallBackTurn,
     /// What was committed is started again: a daemon serves, or the last one was not stopped on purpose.
     again: bool,
     /// A swap or a cold start ended, and it is not known who serves since.
     unclear: Option<Task>,
-    stop: Option<Stop>,
+    stop: Option<StopProgress>,
 }
 
 impl Keeper {
@@ -201,7 +201,7 @@ impl Keeper {
             reloads: false,
             start_at: Time::ZERO,
             backoff: Backoff::new(config.restart_min, config.restart_max),
-            turn: Turn::default(),
+            turn: FallBackTurn::default(),
             again: !was_stopped,
             unclear: None,
             stop: None,
@@ -215,7 +215,7 @@ impl Keeper {
     }
 
     /// What is to be done now, to be called until it is nothing. A task that is returned is under way from then on.
-    pub fn next(&mut self, now: Time, kept: Kept) -> Option<Step> {
+    pub fn next(&mut self, now: Time, kept: Kept) -> Option<KeeperStep> {
         if self.stop.is_some() {
             return self.next_of_stop(now);
         }
@@ -229,7 +229,7 @@ impl Keeper {
             Knows::Nobody => (self.start_at <= now).then(|| Task::ColdStart(self.which(kept))),
         };
         self.reloads &= !self.under_way.is_some_and(Task::is_asked);
-        self.under_way.map(Step::Begin)
+        self.under_way.map(KeeperStep::Begin)
     }
 
     /// When [`Keeper::next`] has something to do though nothing more is told to it.
@@ -295,7 +295,7 @@ impl Keeper {
     pub fn recovered(&mut self, now: Time, found: recovery::RecoveryVerdict, finished: bool) {
         self.under_way = None;
         if !found.is_clear() {
-            self.stop = self.stop.map(Stop::finds_nobody);
+            self.stop = self.stop.map(StopProgress::finds_nobody);
             self.knows = Knows::Nothing(now + self.config.liveness.min(ASK_AGAIN_MAX));
             return;
         }
@@ -307,20 +307,20 @@ impl Keeper {
     }
 
     /// The swap or the cold start that was under way has ended.
-    pub fn ended(&mut self, now: Time, end: End) {
+    pub fn ended(&mut self, now: Time, end: TaskEnd) {
         let Some(task) = self.under_way.take() else { return };
         let fails = match (task, end) {
-            (_, End::Over { verdict: HandoffVerdict::Committed, .. }) => {
+            (_, TaskEnd::Over { verdict: HandoffVerdict::Committed, .. }) => {
                 self.commits(now, task);
                 false
             }
-            (Task::ColdStart(which), End::NotBegun) => which != Which::Asked,
-            (Task::ColdStart(_), End::Over { .. }) => true,
+            (Task::ColdStart(which), TaskEnd::NotBegun) => which != Which::Asked,
+            (Task::ColdStart(_), TaskEnd::Over { .. }) => true,
             (Task::Swap | Task::Recover, _) => false,
         };
         if fails {
             // What was asked for says nothing about the binary whose turn it is, and neither do data that are not the right ones.
-            if !task.is_asked() && !matches!(end, End::Over { of_data: true, .. }) {
+            if !task.is_asked() && !matches!(end, TaskEnd::Over { of_data: true, .. }) {
                 self.turn.failed();
             }
             self.start_at = now + self.backoff.pause(Duration::ZERO);

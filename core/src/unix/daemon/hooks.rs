@@ -51,20 +51,20 @@ pub(crate) enum Reply {
 
 impl Reply {
     /// As a node takes it.
-    pub(super) fn for_node(self) -> node::Reply {
+    pub(super) fn for_node(self) -> node::HookReport {
         match self {
-            Reply::Done(op, result) => node::Reply::Done(op, result.map(|()| Done::Ok)),
+            Reply::Done(op, result) => node::HookReport::Done(op, result.map(|()| Done::Ok)),
             Reply::Drained(op, result) => {
                 let drained = |DrainReport { open_conns_remaining, accept_closed }| {
                     Done::Incumbent(incumbent::Done::Drained { open_conns_remaining, accept_closed })
                 };
-                node::Reply::Done(op, result.map(drained))
+                node::HookReport::Done(op, result.map(drained))
             }
             Reply::Sealed(op, result) => {
                 let sealed = |SealReport { last_revision_per_shard, data_dir_fingerprint }| {
                     Done::Incumbent(incumbent::Done::Sealed { last_revision_per_shard, data_dir_fingerprint })
                 };
-                node::Reply::Done(op, result.map(sealed))
+                node::HookReport::Done(op, result.map(sealed))
             }
             Reply::Opened(op, result) => {
                 let opened = |readiness: ReadinessSnapshot| {
@@ -75,10 +75,10 @@ impl Reply {
                         data_dir_fingerprint: readiness.data_dir_fingerprint,
                     })
                 };
-                node::Reply::Done(op, result.map(opened))
+                node::HookReport::Done(op, result.map(opened))
             }
-            Reply::Progress(progress) => node::Reply::Progress(progress),
-            Reply::Snapshot(snapshot) => node::Reply::Snapshot(snapshot),
+            Reply::Progress(progress) => node::HookReport::Progress(progress),
+            Reply::Snapshot(snapshot) => node::HookReport::Snapshot(snapshot),
         }
     }
 }

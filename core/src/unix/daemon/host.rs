@@ -138,7 +138,7 @@ impl Os for Host {
         None
     }
 
-    fn reply(&mut self) -> Option<node::Reply> {
+    fn reply(&mut self) -> Option<node::HookReport> {
         self.replies.try_recv().ok().map(Reply::for_node)
     }
 

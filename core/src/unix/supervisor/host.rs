@@ -16,7 +16,7 @@ use crate::journal::{Binary, Journal};
 use crate::machine::supervisor::{HandoffVerdict, Limits, Note, Peer};
 use crate::machine::{Cell, Phase, StateName};
 use crate::message::Message;
-use crate::node::handoff::{Answer, Connection, HandoffNode, Os, Spawned};
+use crate::node::handoff::{Answer, ControlConnection, HandoffNode, Os, SpawnResult};
 use crate::node::{Credentials, Read};
 use crate::text::PlainText;
 use crate::time::{Duration, Time};
@@ -231,19 +231,19 @@ impl System for Host<'_> {
 }
 
 impl Os for Host<'_> {
-    fn connect(&mut self) -> Option<Connection> {
+    fn connect(&mut self) -> Option<ControlConnection> {
         let control = &self.supervisor.control;
         Some(match control::connect(Path::new(control)) {
             Ok(Connect::Connected(stream)) => {
                 self.incumbent.link = Some(Link::new(stream));
-                Connection::Made
+                ControlConnection::Made
             }
-            Ok(Connect::Retry) => Connection::QueueFull,
+            Ok(Connect::Retry) => ControlConnection::QueueFull,
             Ok(Connect::NotThere) => {
                 let why = format!("nobody listens at the control socket {}", control.display());
-                Connection::Failed(HostError::peer(why))
+                ControlConnection::Failed(HostError::peer(why))
             }
-            Err(error) => Connection::Failed(error.into()),
+            Err(error) => ControlConnection::Failed(error.into()),
         })
     }
 
@@ -294,7 +294,7 @@ impl Os for Host<'_> {
         boot_id()
     }
 
-    fn spawn(&mut self, replaces: bool) -> Option<Spawned> {
+    fn spawn(&mut self, replaces: bool) -> Option<SpawnResult> {
         Some(self.start_successor(replaces).map_err(HostError::from))
     }
 

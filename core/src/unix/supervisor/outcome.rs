@@ -3,7 +3,7 @@ use crate::error::{Error, Result};
 use crate::id::HandoffId;
 use crate::machine::supervisor::{self as machine, Outcome};
 use crate::machine::{Phase, Reason};
-use crate::node::keeper::End;
+use crate::node::keeper::TaskEnd;
 use crate::time::{Duration, Time};
 
 use super::Child;
@@ -101,12 +101,12 @@ impl HandoffOutcome {
     }
 }
 
-impl From<&Result<HandoffOutcome>> for End {
+impl From<&Result<HandoffOutcome>> for TaskEnd {
     /// What the keeper is to know of a call's result. Where the system failed, it is not known which process serves.
-    fn from(result: &Result<HandoffOutcome>) -> End {
+    fn from(result: &Result<HandoffOutcome>) -> TaskEnd {
         let (verdict, journalled) = match result {
             // What was to be started can't be, or must not be trusted: found before anything was touched.
-            Err(Error::Caller(_) | Error::Untrusted(_)) => return End::NotBegun,
+            Err(Error::Caller(_) | Error::Untrusted(_)) => return TaskEnd::NotBegun,
             Err(Error::Busy) => (machine::HandoffVerdict::Busy, false),
             Err(Error::Cancelled) => (machine::HandoffVerdict::Cancelled, false),
             Err(Error::Peer(_)) => (machine::HandoffVerdict::Unreachable, false),
@@ -116,7 +116,7 @@ impl From<&Result<HandoffOutcome>> for End {
             Ok(outcome) => (outcome.verdict.into(), outcome.journalled),
         };
         let reason = result.as_ref().ok().and_then(|outcome| outcome.abort_reason.as_ref());
-        End::Over { verdict, journalled, of_data: reason.is_some_and(Reason::is_of_data) }
+        TaskEnd::Over { verdict, journalled, of_data: reason.is_some_and(Reason::is_of_data) }
     }
 }
 

@@ -442,7 +442,7 @@ impl Model {
     /// What supervisors know once a handoff is over. A commit that the journal does not have leads to a recovery; where
     /// nobody recovers, it is no excuse for anything.
     pub(crate) fn finished(&mut self, outcome: &Outcome) {
-        let end = keeper::End::from(outcome);
+        let end = keeper::TaskEnd::from(outcome);
         self.astray |= !end.is_clear(true) && (self.faults.recovers || !end.is_committed());
     }
 
