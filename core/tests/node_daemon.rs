@@ -18,7 +18,7 @@ use handoff::{HandoffId, HostError, ProcessId};
 const LIVENESS: Duration = Duration::from_secs(5);
 
 #[derive(Default)]
-struct Machine {
+struct DaemonOs {
     now: Duration,
     inboxes: BTreeMap<u64, VecDeque<Read>>,
     connecting: VecDeque<Accepted>,
@@ -30,19 +30,19 @@ struct Machine {
     snapshots: u32,
 }
 
-impl Clock for Machine {
+impl Clock for DaemonOs {
     fn now(&self) -> Time {
         Time::from_origin(self.now)
     }
 }
 
-impl Gaps for Machine {}
+impl Gaps for DaemonOs {}
 
-impl Sockets for Machine {
+impl Sockets for DaemonOs {
     fn send_listeners(&mut self, _to: LinkId) {}
 }
 
-impl Storage for Machine {
+impl Storage for DaemonOs {
     fn lock(&mut self, _op: Op) -> Option<LockAnswer> {
         Some(LockAnswer::Held { last: None })
     }
@@ -58,7 +58,7 @@ impl Storage for Machine {
     }
 }
 
-impl Os for Machine {
+impl Os for DaemonOs {
     fn read(&mut self, link: LinkId) -> Read {
         self.inboxes.get_mut(&link.0).and_then(VecDeque::pop_front).unwrap_or(Read::Nothing)
     }
@@ -102,7 +102,7 @@ impl Os for Machine {
     fn exit(&mut self, _exit: ExitReason) {}
 }
 
-impl Machine {
+impl DaemonOs {
     fn connects(&mut self, link: u64) {
         let peer = Credentials { uid: 1000, pid: None };
         self.connecting.push_back(Accepted::Link(LinkId(link), peer));
@@ -159,7 +159,7 @@ fn query(link: u64) -> Event {
 
 #[test]
 fn a_peer_that_floods_its_link_delays_no_other_and_no_timer() {
-    let (mut os, mut node) = (Machine::default(), incumbent());
+    let (mut os, mut node) = (DaemonOs::default(), incumbent());
     [1, 2].into_iter().for_each(|link| os.connects(link));
     os.pass(&mut node);
     os.says(2, ack());
@@ -175,7 +175,7 @@ fn a_peer_that_floods_its_link_delays_no_other_and_no_timer() {
 
 #[test]
 fn what_a_flood_has_left_is_read_without_waiting_for_more() {
-    let (mut os, mut node) = (Machine::default(), incumbent());
+    let (mut os, mut node) = (DaemonOs::default(), incumbent());
     os.connects(1);
     os.pass(&mut node);
     (0..FLOOD + 1).for_each(|_| os.says(1, Message::StandingQuery));
@@ -185,7 +185,7 @@ fn what_a_flood_has_left_is_read_without_waiting_for_more() {
 
 #[test]
 fn a_timer_has_its_turn_only_when_nothing_else_has_happened() {
-    let (mut os, mut node) = (Machine::default(), incumbent());
+    let (mut os, mut node) = (DaemonOs::default(), incumbent());
     os.connects(1);
     os.pass(&mut node);
     os.says(1, ack());
@@ -198,7 +198,7 @@ fn a_timer_has_its_turn_only_when_nothing_else_has_happened() {
 
 #[test]
 fn the_older_link_comes_first_then_a_stop_then_newcomers() {
-    let (mut os, mut node) = (Machine::default(), incumbent());
+    let (mut os, mut node) = (DaemonOs::default(), incumbent());
     [1, 2].into_iter().for_each(|link| os.connects(link));
     os.pass(&mut node);
     os.says(2, Message::StandingQuery);
@@ -212,7 +212,7 @@ fn the_older_link_comes_first_then_a_stop_then_newcomers() {
 
 #[test]
 fn a_flood_of_connections_displaces_neither_the_session_nor_a_peer_that_has_spoken() {
-    let (mut os, mut node) = (Machine::default(), incumbent());
+    let (mut os, mut node) = (DaemonOs::default(), incumbent());
     [1, 2].into_iter().for_each(|link| os.connects(link));
     os.pass(&mut node);
     os.says(1, ack());
@@ -230,7 +230,7 @@ fn a_flood_of_connections_displaces_neither_the_session_nor_a_peer_that_has_spok
 
 #[test]
 fn a_peer_of_another_user_is_refused_and_never_a_link() {
-    let (mut os, mut node) = (Machine::default(), incumbent());
+    let (mut os, mut node) = (DaemonOs::default(), incumbent());
     os.connecting.push_back(Accepted::Link(LinkId(1), Credentials { uid: 1001, pid: Some(9) }));
     assert_eq!(os.pass(&mut node), []);
     assert_eq!((os.sent, os.closed), (vec![(1, MessageName::Refused)], vec![1]));
@@ -239,7 +239,7 @@ fn a_peer_of_another_user_is_refused_and_never_a_link() {
 
 #[test]
 fn nothing_is_accepted_for_a_while_after_descriptors_were_exhausted() {
-    let (mut os, mut node) = (Machine::default(), incumbent());
+    let (mut os, mut node) = (DaemonOs::default(), incumbent());
     os.connecting.push_back(Accepted::Failed);
     os.connects(1);
     assert_eq!(os.pass(&mut node), []);
@@ -252,7 +252,7 @@ fn nothing_is_accepted_for_a_while_after_descriptors_were_exhausted() {
 
 #[test]
 fn a_status_is_answered_by_the_daemon_and_at_once_while_a_hook_runs() {
-    let (mut os, mut node) = (Machine::default(), incumbent());
+    let (mut os, mut node) = (DaemonOs::default(), incumbent());
     os.connects(1);
     os.pass(&mut node);
     os.says(1, Message::StatusQuery);

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 /// What only few files may say, and what other code does instead.
-struct Rule {
+struct OrderRule {
     says: &'static [&'static str],
     /// Where it counts: folders and files, from the repository's root.
     within: &'static [&'static str],
@@ -14,28 +14,28 @@ struct Rule {
 
 const ALL: &[&str] = &["core/src", "sim/src", "supervisor/src", "examples", "tests/src"];
 
-const RULES: [Rule; 4] = [
-    Rule {
+const RULES: [OrderRule; 4] = [
+    OrderRule {
         says: &[".promoted(", ".promote("],
         within: ALL,
         // The exploration takes frames in every order and therefore has no node; it shares the nodes' `DaemonMachine`.
         except: &["core/src/machine/", "core/src/node/", "sim/src/explore/moves/apply.rs"],
         remedy: "run a `node::daemon::DaemonNode`: after each step it makes an incumbent of a successor that serves",
     },
-    Rule {
+    OrderRule {
         says: &["drive::turn", "drive::{"],
         within: ALL,
         // The driver of mutants stands for the one driver.
         except: &["core/src/node/", "sim/src/mutation/mutant.rs"],
         remedy: "run a node: `NodeOn::next` says what comes next, `NodeOn::step` hands it to the machine",
     },
-    Rule {
+    OrderRule {
         says: &[".out()"],
         within: ALL,
         except: &["core/src/drive.rs", "sim/src/mutation/mutant.rs", "sim/src/explore/report/table.rs"],
         remedy: "run a node: a machine's effects are performed by `drive::turn`, gaps included",
     },
-    Rule {
+    OrderRule {
         says: &["poll(&mut", "poller::wait("],
         within: &["core/src/unix"],
         // One look at a process that ends, a wait for a child, a question of its own, a client's connection in a thread of the
@@ -70,7 +70,7 @@ fn each_file(path: &Path, see: &mut impl FnMut(&str, &str)) {
 }
 
 /// The lines of a rule's places that say what it forbids; and the exceptions that are needed.
-fn breaches(rule: &Rule) -> (Vec<String>, Vec<&'static str>) {
+fn breaches(rule: &OrderRule) -> (Vec<String>, Vec<&'static str>) {
     let (mut found, mut needed) = (Vec::new(), Vec::new());
     for within in rule.within {
         each_file(&root().join(within), &mut |name, text| {

@@ -15,7 +15,7 @@ use crate::unix::lock::{DataDir, DataDirLock};
 
 /// A data directory that is open, or is to be opened.
 #[derive(Clone, Debug)]
-enum Place {
+enum DataPlace {
     Named(PathBuf),
     Open(DataDir),
 }
@@ -23,7 +23,7 @@ enum Place {
 /// A daemon's place: its data directory, its control socket, its listeners.
 #[derive(Clone, Debug)]
 pub struct Options {
-    data_dir: Place,
+    data_dir: DataPlace,
     control_socket: PathBuf,
     build_id: Vec<u8>,
     listeners: Vec<(String, String)>,
@@ -36,16 +36,16 @@ impl Options {
     /// A daemon that opens its files by this path relies on it to lead to the same directory as long as it runs. One
     /// that opens them through a [`DataDir`] does not: see [`Options::in_dir`].
     pub fn new(data_dir: impl Into<PathBuf>, control_socket: impl Into<PathBuf>) -> Self {
-        Options::at(Place::Named(data_dir.into()), control_socket.into())
+        Options::at(DataPlace::Named(data_dir.into()), control_socket.into())
     }
 
     /// Takes a directory that is open instead: what is locked is then what the daemon opens through
     /// [`DataDir::path`] or its descriptor.
     pub fn in_dir(data_dir: DataDir, control_socket: impl Into<PathBuf>) -> Self {
-        Options::at(Place::Open(data_dir), control_socket.into())
+        Options::at(DataPlace::Open(data_dir), control_socket.into())
     }
 
-    fn at(data_dir: Place, control_socket: PathBuf) -> Self {
+    fn at(data_dir: DataPlace, control_socket: PathBuf) -> Self {
         Options { data_dir, control_socket, build_id: Vec::new(), listeners: Vec::new() }
     }
 
@@ -65,11 +65,11 @@ impl Options {
     }
 }
 
-impl Place {
+impl DataPlace {
     fn open(self, control: &Path, build_id: Vec<u8>) -> Result<daemon::Place> {
         let dir = match self {
-            Place::Named(path) => DataDir::open(path)?,
-            Place::Open(dir) => dir,
+            DataPlace::Named(path) => DataDir::open(path)?,
+            DataPlace::Open(dir) => dir,
         };
         daemon::Place::with_lock(DataDirLock::of(dir), control, build_id)
     }

@@ -55,7 +55,7 @@ pub(super) enum Way {
 
 /// What to do about the next request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum NextRequest {
     /// A part of it is here already.
     Begin,
     /// Read, without waiting.
@@ -65,7 +65,7 @@ pub(super) enum Next {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(super) enum RequestPhase {
     /// Accepted; nothing has come yet.
     New { accepted: Time },
     /// Between two requests.
@@ -103,7 +103,7 @@ struct Wait {
 #[derive(Clone, Debug)]
 pub(super) struct Conduct {
     patience: Patience,
-    phase: Phase,
+    phase: RequestPhase,
     ending: Option<Ending>,
     waiting: Option<Wait>,
     gone: bool,
@@ -113,17 +113,17 @@ pub(super) struct Conduct {
 impl Conduct {
     /// A connection that was accepted `now`.
     pub(super) fn new(now: Time, patience: Patience) -> Conduct {
-        let phase = Phase::New { accepted: now };
+        let phase = RequestPhase::New { accepted: now };
         Conduct { patience, phase, ending: None, waiting: None, gone: false, cut: false }
     }
 
-    pub(super) fn phase(&self) -> Phase {
+    pub(super) fn phase(&self) -> RequestPhase {
         self.phase
     }
 
     /// A drain has begun. It ends the connection, now or when it has answered what it may; no resume undoes that.
     pub(super) fn drain(&mut self, now: Time) {
-        let served = self.phase == Phase::Request;
+        let served = self.phase == RequestPhase::Request;
         self.ending.get_or_insert(Ending { allowed: Allowed::Read, served });
         self.waiting = self.waiting.map(|_| Wait { counted: Duration::ZERO, looked: now });
     }
@@ -146,18 +146,21 @@ impl Conduct {
 
     /// The daemon is done with a request, or has just begun, and asks for the next one; `received` if a part of that has
     /// been received.
-    pub(super) fn next(&mut self, received: bool) -> Next {
+    pub(super) fn next(&mut self, received: bool) -> NextRequest {
         self.waiting = None;
         let allowed = self.ending.map(|ending| ending.allowed);
         let next = match (allowed, received) {
-            (Some(Allowed::This), _) | (Some(Allowed::Received), false) => Next::Close,
-            (None | Some(Allowed::Read | Allowed::Received), true) => Next::Begin,
-            (None | Some(Allowed::Read), false) => Next::Read { in_drain: allowed.is_some() },
+            (Some(Allowed::This), _) | (Some(Allowed::Received), false) => NextRequest::Close,
+            (None | Some(Allowed::Read | Allowed::Received), true) => NextRequest::Begin,
+            (None | Some(Allowed::Read), false) => NextRequest::Read { in_drain: allowed.is_some() },
         };
         self.phase = match (next, self.phase) {
-            (Next::Begin, _) => Phase::Request,
-            (Next::Close, _) | (Next::Read { .. }, Phase::Between | Phase::Request) => Phase::Between,
-            (Next::Read { .. }, new @ Phase::New { .. }) => new,
+            (NextRequest::Begin, _) => RequestPhase::Request,
+            (NextRequest::Close, _)
+            | (NextRequest::Read { .. }, RequestPhase::Between | RequestPhase::Request) => {
+                RequestPhase::Between
+            }
+            (NextRequest::Read { .. }, new @ RequestPhase::New { .. }) => new,
         };
         next
     }
@@ -165,18 +168,19 @@ impl Conduct {
     /// For how long a drain still waits for the first byte of a request. A connection that has had a request gets none.
     pub(super) fn first_request_in(&self, now: Time) -> Duration {
         match self.phase {
-            Phase::New { accepted } => self.patience.first_request.saturating_sub(now.since(accepted)),
-            Phase::Between | Phase::Request => Duration::ZERO,
+            RequestPhase::New { accepted } => self.patience.first_request.saturating_sub(now.since(accepted)),
+            RequestPhase::Between | RequestPhase::Request => Duration::ZERO,
         }
     }
 
     /// Bytes have come.
     pub(super) fn received(&mut self) {
         if let Some(ending) = &mut self.ending {
-            ending.allowed = if self.phase == Phase::Request { Allowed::This } else { Allowed::Received };
+            ending.allowed =
+                if self.phase == RequestPhase::Request { Allowed::This } else { Allowed::Received };
             ending.served = true;
         }
-        self.phase = Phase::Request;
+        self.phase = RequestPhase::Request;
         self.waiting = None;
     }
 

@@ -10,7 +10,7 @@ use nix::poll::PollFlags;
 use crate::time::{Duration, Time};
 
 use super::ConnId;
-use super::conduct::{Next, Remaining, Way};
+use super::conduct::{NextRequest, Remaining, Way};
 use super::input::Input;
 use super::shared::{Entry, Shared};
 use super::socket::{Until, wait};
@@ -37,12 +37,12 @@ pub struct Connection {
     entry: Arc<Entry>,
     shared: Arc<Shared>,
     input: Input,
-    end: End,
+    end: CloseProgress,
 }
 
 /// How far the connection's end has come.
 #[derive(Clone, Copy, Debug)]
-enum End {
+enum CloseProgress {
     Open,
     /// The client has been sent the end of the stream, and is waited for until this.
     Lingering(Time),
@@ -51,7 +51,7 @@ enum End {
 
 impl Connection {
     pub(super) fn new((id, entry): (ConnId, Arc<Entry>), shared: Arc<Shared>) -> Connection {
-        Connection { id, entry, shared, input: Input::default(), end: End::Open }
+        Connection { id, entry, shared, input: Input::default(), end: CloseProgress::Open }
     }
 
     /// The connection's token, which no other connection of the registry ever has.
@@ -99,9 +99,9 @@ impl Connection {
     pub fn poll_request(&mut self) -> io::Result<Poll<bool>> {
         let next = self.entry.conduct().next(!self.input.is_empty());
         let in_drain = match next {
-            Next::Begin => return Ok(Poll::Ready(true)),
-            Next::Close => return Ok(Poll::Ready(false)),
-            Next::Read { in_drain } => in_drain,
+            NextRequest::Begin => return Ok(Poll::Ready(true)),
+            NextRequest::Close => return Ok(Poll::Ready(false)),
+            NextRequest::Read { in_drain } => in_drain,
         };
         match self.receive() {
             Ok(count) => Ok(Poll::Ready(count > 0)),
@@ -157,7 +157,7 @@ impl Connection {
     /// and thrown away until it closes too, for half a second at most. The connection counts as ended from the start.
     pub fn close(mut self) {
         while self.poll_close().is_pending() {
-            let End::Lingering(until) = self.end else { return };
+            let CloseProgress::Lingering(until) = self.end else { return };
             let left = until.since(self.shared.now());
             if wait(&self, PollFlags::POLLIN, Until::Passed(left)).is_err() {
                 return;
@@ -168,10 +168,10 @@ impl Connection {
     /// [`close`](Connection::close) without waiting. Pending means: again when the descriptor is readable, and after
     /// half a second; ready: the connection can be dropped.
     pub fn poll_close(&mut self) -> Poll<()> {
-        if let End::Open = self.end {
+        if let CloseProgress::Open = self.end {
             self.finish();
         }
-        while let End::Lingering(until) = self.end {
+        while let CloseProgress::Lingering(until) = self.end {
             let read = self.entry.socket.read(&mut [0; 4096]);
             let is_late = until.since(self.shared.now()).is_zero();
             match read {
@@ -187,13 +187,14 @@ impl Connection {
     fn finish(&mut self) {
         let way = self.entry.conduct().way();
         let lingers = !matches!(way, Way::Cut | Way::Gone);
-        self.end = if lingers { End::Lingering(self.shared.now() + LINGER) } else { End::Over };
+        self.end =
+            if lingers { CloseProgress::Lingering(self.shared.now() + LINGER) } else { CloseProgress::Over };
         self.entry.socket.shutdown(Shutdown::Write);
         self.shared.ended(self.id, way, lingers);
     }
 
     fn end_lingering(&mut self) {
-        self.end = End::Over;
+        self.end = CloseProgress::Over;
         self.shared.lingered();
     }
 
@@ -312,12 +313,12 @@ impl Write for Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         match self.end {
-            End::Open => {
+            CloseProgress::Open => {
                 let way = self.entry.conduct().way();
                 self.shared.ended(self.id, way, false);
             }
-            End::Lingering(_) => self.end_lingering(),
-            End::Over => {}
+            CloseProgress::Lingering(_) => self.end_lingering(),
+            CloseProgress::Over => {}
         }
     }
 }

@@ -19,17 +19,17 @@ pub(super) type Handler = dyn Fn(&mut Connection) -> HookResult<()> + Send + Syn
 
 /// Starts to accept on `listener`, until the registry is closed.
 pub(super) fn start(shared: Arc<Shared>, listener: Listener, handler: Arc<Handler>) -> io::Result<()> {
-    let post = Post { shared, listener, handler };
+    let post = AcceptThread { shared, listener, handler };
     thread::Builder::new().name("accept".into()).spawn(move || post.run()).map(drop)
 }
 
-struct Post {
+struct AcceptThread {
     shared: Arc<Shared>,
     listener: Listener,
     handler: Arc<Handler>,
 }
 
-impl Post {
+impl AcceptThread {
     fn run(self) {
         while let Some(ready) = self.spare() {
             let connection = loop {

@@ -9,7 +9,7 @@ use crate::time::{Duration, Time};
 use crate::unix::poller::MonotonicClock;
 use crate::unix::wake::{WakeReceiver, Waker, waker};
 
-use super::conduct::{Conduct, Patience, Phase, Way};
+use super::conduct::{Conduct, Patience, RequestPhase, Way};
 use super::drain::{Drain, Drained};
 use super::socket::{Listener, Socket};
 use super::{ConnId, Counts};
@@ -48,7 +48,7 @@ impl Entry {
 }
 
 #[derive(Debug)]
-struct State {
+struct EntryState {
     open: BTreeMap<ConnId, Arc<Entry>>,
     limit: u32,
     accepted: u64,
@@ -61,7 +61,7 @@ struct State {
     drain: Option<Drain>,
 }
 
-impl State {
+impl EntryState {
     fn count(&self) -> u32 {
         u32::try_from(self.open.len()).unwrap_or(u32::MAX)
     }
@@ -79,14 +79,14 @@ pub(super) struct Shared {
     pub(super) stop: WakeReceiver,
     waker: Waker,
     clock: MonotonicClock,
-    state: Mutex<State>,
+    state: Mutex<EntryState>,
     changed: Condvar,
 }
 
 impl Shared {
     pub(super) fn new(patience: Patience) -> io::Result<Shared> {
         let (waker, stop) = waker()?;
-        let state = State {
+        let state = EntryState {
             open: BTreeMap::new(),
             limit: LIMIT,
             accepted: 0,
@@ -117,9 +117,9 @@ impl Shared {
         let mut counts = Counts { lingering: state.lingering, ..Counts::default() };
         for entry in state.open.values() {
             *match entry.conduct().phase() {
-                Phase::New { .. } => &mut counts.new,
-                Phase::Between => &mut counts.between,
-                Phase::Request => &mut counts.in_request,
+                RequestPhase::New { .. } => &mut counts.new,
+                RequestPhase::Between => &mut counts.between,
+                RequestPhase::Request => &mut counts.in_request,
             } += 1;
         }
         counts
@@ -146,7 +146,7 @@ impl Shared {
         }
     }
 
-    fn register(&self, state: &mut State, socket: Socket) -> (ConnId, Arc<Entry>) {
+    fn register(&self, state: &mut EntryState, socket: Socket) -> (ConnId, Arc<Entry>) {
         let now = self.now();
         let mut conduct = Conduct::new(now, self.patience);
         if state.draining {
@@ -183,7 +183,7 @@ impl Shared {
     }
 
     /// Begins a drain of what is open.
-    fn begin_drain(&self, state: &mut State) {
+    fn begin_drain(&self, state: &mut EntryState) {
         let now = self.now();
         state.draining = true;
         state.open.values().for_each(|entry| entry.conduct().drain(now));
