@@ -17,9 +17,9 @@ use handoff::unix::trusted::{self, Distrust};
 use handoff::{RecoverySpec, Setting, SpawnSpec};
 use nix::unistd::{AccessFlags, access};
 
-pub use self::addr::{Addr, Listener};
+pub use self::addr::{Addr, ListenerConfig};
 use self::reader::Reader;
-use crate::exit::{Code, Failure};
+use crate::exit::{Code, CommandFailure};
 pub use crate::fields::Problem;
 use crate::fields::{Fields, Source};
 
@@ -70,7 +70,7 @@ pub struct Config {
     /// What may be swapped to beside `binary`.
     pub allowed_binaries: Vec<PathBuf>,
     /// The listening sockets.
-    pub listeners: Vec<Listener>,
+    pub listeners: Vec<ListenerConfig>,
     /// What is odd without being wrong.
     pub warnings: Vec<Problem>,
 }
@@ -141,8 +141,8 @@ impl Config {
     ///
     /// # Errors
     /// [`Code::NoBinary`] if it can't be executed.
-    pub fn checked_spec(&self, binary: &Path) -> Result<SpawnSpec, Failure> {
-        executable(binary).map_err(|message| Failure::new(Code::NoBinary, message))?;
+    pub fn checked_spec(&self, binary: &Path) -> Result<SpawnSpec, CommandFailure> {
+        executable(binary).map_err(|message| CommandFailure::new(Code::NoBinary, message))?;
         Ok(self.spawn_spec(binary))
     }
 
@@ -152,7 +152,7 @@ impl Config {
     ///
     /// # Errors
     /// [`Code::NotAllowed`], naming what is allowed.
-    pub fn allowed_binary(&self, asked: Option<&Path>) -> Result<&Path, Failure> {
+    pub fn allowed_binary(&self, asked: Option<&Path>) -> Result<&Path, CommandFailure> {
         let Some(asked) = asked else { return Ok(&self.binary) };
         let listed = || std::iter::once(&self.binary).chain(&self.allowed_binaries);
         let canonical = asked.canonicalize().ok();
@@ -163,7 +163,7 @@ impl Config {
         listed().find(same).map(PathBuf::as_path).ok_or_else(|| {
             let allowed: Vec<String> = listed().map(|path| path.display().to_string()).collect();
             let message = format!("{} is not allowed; allowed: {}", asked.display(), allowed.join(", "));
-            Failure::new(Code::NotAllowed, message)
+            CommandFailure::new(Code::NotAllowed, message)
         })
     }
 
@@ -197,10 +197,10 @@ impl Config {
 }
 
 /// All mistakes as one failure.
-pub fn failure(path: &Path, problems: &[Problem]) -> Failure {
+pub fn failure(path: &Path, problems: &[Problem]) -> CommandFailure {
     let lines: Vec<String> =
         problems.iter().map(|problem| format!("{}: {problem}", path.display())).collect();
-    Failure::new(Code::Config, lines.join("\n"))
+    CommandFailure::new(Code::Config, lines.join("\n"))
 }
 
 /// Whether `path` is a file that this process may execute.

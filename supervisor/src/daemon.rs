@@ -9,7 +9,7 @@ use crate::protocol::DaemonReport;
 
 /// What runs now.
 #[derive(Debug, Default)]
-pub(crate) struct Daemon {
+pub(crate) struct RunningDaemon {
     current: Option<Current>,
     /// Predecessors that are still to be collected.
     former: Vec<Child>,
@@ -25,7 +25,7 @@ struct Current {
     since_wall: SystemTime,
 }
 
-impl Daemon {
+impl RunningDaemon {
     pub(crate) fn child(&self) -> Option<&Child> {
         self.current.as_ref().map(|current| &current.child)
     }

@@ -8,7 +8,7 @@ use handoff::text::PlainText;
 use handoff::{DaemonStatus, HandoffOutcome, InterruptedEnd, Phases, ProcessId, RecoveryOutcome, Verdict};
 use serde::{Deserialize, Serialize};
 
-use crate::exit::{Code, Failure};
+use crate::exit::{Code, CommandFailure};
 
 /// No request is longer, its newline included.
 pub const REQUEST_MAX: usize = 64 * 1024;
@@ -18,7 +18,7 @@ pub const ANSWER_MAX: usize = 4 * 1024 * 1024;
 /// What a client asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "cmd", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Request {
+pub enum TriggerRequest {
     /// Replace the daemon; the answer comes when that has ended.
     Swap {
         /// By this binary, an absolute path; by the configured one if absent.
@@ -36,7 +36,7 @@ pub enum Request {
 /// What the supervisor answers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Answer {
+pub enum TriggerAnswer {
     /// What became of a swap.
     Swap(SwapReport),
     /// What runs.
@@ -49,14 +49,14 @@ pub enum Answer {
     /// The data are accepted, and the daemon is started.
     Accepted {},
     /// The request was not carried out.
-    Error(Failure),
+    Error(CommandFailure),
 }
 
 /// What became of a swap.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SwapReport {
     /// How it ended.
-    pub outcome: Outcome,
+    pub outcome: SwapOutcome,
     /// The new binary serves.
     pub committed: bool,
     /// Why it was not committed.
@@ -101,7 +101,7 @@ impl SwapReport {
 /// How a swap ended; [`Verdict`] for the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum SwapOutcome {
     /// The new daemon serves, the old one has ended.
     Committed,
     /// The old daemon serves.
@@ -114,26 +114,26 @@ pub enum Outcome {
     NobodyServes,
 }
 
-impl From<Verdict> for Outcome {
-    fn from(verdict: Verdict) -> Outcome {
+impl From<Verdict> for SwapOutcome {
+    fn from(verdict: Verdict) -> SwapOutcome {
         match verdict {
-            Verdict::Committed => Outcome::Committed,
-            Verdict::RolledBack => Outcome::RolledBack,
-            Verdict::FellBack => Outcome::FellBack,
-            Verdict::Unconfirmed => Outcome::Unconfirmed,
-            Verdict::NobodyServes => Outcome::NobodyServes,
+            Verdict::Committed => SwapOutcome::Committed,
+            Verdict::RolledBack => SwapOutcome::RolledBack,
+            Verdict::FellBack => SwapOutcome::FellBack,
+            Verdict::Unconfirmed => SwapOutcome::Unconfirmed,
+            Verdict::NobodyServes => SwapOutcome::NobodyServes,
         }
     }
 }
 
-impl From<Outcome> for Verdict {
-    fn from(outcome: Outcome) -> Verdict {
+impl From<SwapOutcome> for Verdict {
+    fn from(outcome: SwapOutcome) -> Verdict {
         match outcome {
-            Outcome::Committed => Verdict::Committed,
-            Outcome::RolledBack => Verdict::RolledBack,
-            Outcome::FellBack => Verdict::FellBack,
-            Outcome::Unconfirmed => Verdict::Unconfirmed,
-            Outcome::NobodyServes => Verdict::NobodyServes,
+            SwapOutcome::Committed => Verdict::Committed,
+            SwapOutcome::RolledBack => Verdict::RolledBack,
+            SwapOutcome::FellBack => Verdict::FellBack,
+            SwapOutcome::Unconfirmed => Verdict::Unconfirmed,
+            SwapOutcome::NobodyServes => Verdict::NobodyServes,
         }
     }
 }
@@ -216,7 +216,7 @@ pub struct StatusReport {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RecoveryReport {
     /// How it ended.
-    pub found: Found,
+    pub found: RecoveryEnd,
     /// The daemon that serves.
     pub pid: Option<u32>,
     /// The swap that an earlier supervisor did not bring to its end, and what became of it.
@@ -240,7 +240,7 @@ pub struct RecoveryReport {
 /// How a recovery ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Found {
+pub enum RecoveryEnd {
     /// A daemon serves, and was taken over.
     Serving,
     /// Nobody served: the daemon is started.
@@ -290,9 +290,9 @@ impl RecoveryReport {
         });
         RecoveryReport {
             found: match &outcome.daemon {
-                Some(_) => Found::Serving,
-                None if outcome.nobody_serves => Found::Nobody,
-                None => Found::Unconfirmed,
+                Some(_) => RecoveryEnd::Serving,
+                None if outcome.nobody_serves => RecoveryEnd::Nobody,
+                None => RecoveryEnd::Unconfirmed,
             },
             pid: outcome.daemon.as_ref().map(|daemon| daemon.id().pid),
             interrupted,
@@ -373,8 +373,9 @@ pub struct LastSwap {
 ///
 /// # Errors
 /// The value can't be expressed in JSON: a path that is not UTF-8.
-pub(crate) fn line(value: &impl Serialize) -> Result<Vec<u8>, Failure> {
-    let mut line = serde_json::to_vec(value).map_err(|error| Failure::new(Code::Data, error.to_string()))?;
+pub(crate) fn line(value: &impl Serialize) -> Result<Vec<u8>, CommandFailure> {
+    let mut line =
+        serde_json::to_vec(value).map_err(|error| CommandFailure::new(Code::Data, error.to_string()))?;
     line.push(b'\n');
     Ok(line)
 }
@@ -383,13 +384,14 @@ pub(crate) fn line(value: &impl Serialize) -> Result<Vec<u8>, Failure> {
 ///
 /// # Errors
 /// [`Code::Data`], saying what is wrong with it.
-pub(crate) fn parse_request(line: &[u8]) -> Result<Request, Failure> {
-    let request: Request = serde_json::from_slice(line)
-        .map_err(|error| Failure::new(Code::Data, format!("not a request: {error}")))?;
+pub(crate) fn parse_request(line: &[u8]) -> Result<TriggerRequest, CommandFailure> {
+    let request: TriggerRequest = serde_json::from_slice(line)
+        .map_err(|error| CommandFailure::new(Code::Data, format!("not a request: {error}")))?;
     match &request {
-        Request::Swap { binary: Some(path) } if !path.is_absolute() => {
-            Err(Failure::new(Code::Data, format!("binary: {} is not an absolute path", path.display())))
-        }
+        TriggerRequest::Swap { binary: Some(path) } if !path.is_absolute() => Err(CommandFailure::new(
+            Code::Data,
+            format!("binary: {} is not an absolute path", path.display()),
+        )),
         _ => Ok(request),
     }
 }
@@ -406,13 +408,13 @@ mod tests {
 
     #[test]
     fn requests_are_what_the_documentation_shows() {
-        let swap = |binary: Option<&str>| Request::Swap { binary: binary.map(PathBuf::from) };
+        let swap = |binary: Option<&str>| TriggerRequest::Swap { binary: binary.map(PathBuf::from) };
         let cases = [
             (r#"{"cmd":"swap"}"#, swap(None)),
             (r#"{"cmd":"swap","binary":"/bin/d"}"#, swap(Some("/bin/d"))),
-            (r#"{"cmd":"status"}"#, Request::Status {}),
-            (r#"{"cmd":"detach"}"#, Request::Detach {}),
-            (r#"{"cmd":"accept_data"}"#, Request::AcceptData {}),
+            (r#"{"cmd":"status"}"#, TriggerRequest::Status {}),
+            (r#"{"cmd":"detach"}"#, TriggerRequest::Detach {}),
+            (r#"{"cmd":"accept_data"}"#, TriggerRequest::AcceptData {}),
         ];
         for (text, request) in cases {
             assert_eq!(parse_request(text.as_bytes()).unwrap(), request);
@@ -439,8 +441,8 @@ mod tests {
             Verdict::Unconfirmed,
             Verdict::NobodyServes,
         ] {
-            let json = serde_json::to_string(&Outcome::from(verdict)).unwrap();
-            let back: Outcome = serde_json::from_str(&json).unwrap();
+            let json = serde_json::to_string(&SwapOutcome::from(verdict)).unwrap();
+            let back: SwapOutcome = serde_json::from_str(&json).unwrap();
             assert_eq!(Verdict::from(back), verdict);
         }
     }

@@ -2,8 +2,8 @@
 use std::time::Duration;
 
 use crate::protocol::{
-    Activity, DaemonAnswer, Found, LastSwap, Outcome, PhasesMs, RecoveryReport, StatusReport, SwapEnd,
-    SwapReport,
+    Activity, DaemonAnswer, LastSwap, PhasesMs, RecoveryEnd, RecoveryReport, StatusReport, SwapEnd,
+    SwapOutcome, SwapReport,
 };
 
 /// What became of a swap: a line for the outcome, one for the phases, one for each warning.
@@ -51,10 +51,10 @@ pub(crate) fn status(report: &StatusReport) -> String {
 /// What a recovery found: a line, and one for each warning.
 fn recovery(report: &RecoveryReport) -> Vec<String> {
     let found = match (report.found, report.pid) {
-        (Found::Serving, Some(pid)) => format!("pid {pid} serves"),
-        (Found::Serving, None) => "a daemon serves".into(),
-        (Found::Nobody, _) => "nobody served".into(),
-        (Found::Unconfirmed, _) => "nobody has said that it serves".into(),
+        (RecoveryEnd::Serving, Some(pid)) => format!("pid {pid} serves"),
+        (RecoveryEnd::Serving, None) => "a daemon serves".into(),
+        (RecoveryEnd::Nobody, _) => "nobody served".into(),
+        (RecoveryEnd::Unconfirmed, _) => "nobody has said that it serves".into(),
     };
     let mut parts = vec![format!("{found} (found in {:.1} ms)", report.took_ms)];
     parts.extend(report.interrupted.as_ref().map(|swap| {
@@ -81,16 +81,16 @@ fn headline(report: &SwapReport) -> String {
     let binary = report.binary.display();
     let reason = report.reason.as_deref().unwrap_or("no reason was given");
     match report.outcome {
-        Outcome::Committed => match report.pid {
+        SwapOutcome::Committed => match report.pid {
             Some(pid) => format!("committed: {binary} serves as pid {pid}"),
             None => format!("committed: {binary} serves"),
         },
-        Outcome::RolledBack => format!("rolled back: {reason}; the old daemon serves"),
-        Outcome::FellBack => format!("committed, then fell back: {reason}; the old daemon serves"),
-        Outcome::Unconfirmed => {
+        SwapOutcome::RolledBack => format!("rolled back: {reason}; the old daemon serves"),
+        SwapOutcome::FellBack => format!("committed, then fell back: {reason}; the old daemon serves"),
+        SwapOutcome::Unconfirmed => {
             format!("unconfirmed: {reason}; it is not known whether the old daemon serves")
         }
-        Outcome::NobodyServes => {
+        SwapOutcome::NobodyServes => {
             format!("nobody serves: {reason}; the supervisor starts the daemon again")
         }
     }

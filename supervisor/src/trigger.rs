@@ -19,9 +19,9 @@ use std::time::{Duration, Instant};
 use handoff::unix::sparing::Sparing;
 use handoff::unix::trusted;
 
-use crate::exit::{Code, Failure};
+use crate::exit::{Code, CommandFailure};
 use crate::inbox::Outbox;
-use crate::protocol::{Answer, REQUEST_MAX, Request, line, parse_request};
+use crate::protocol::{REQUEST_MAX, TriggerAnswer, TriggerRequest, line, parse_request};
 
 /// How long a peer may take to send its request, and to take its answer.
 const PEER_LIMIT: Duration = Duration::from_secs(2);
@@ -60,17 +60,17 @@ impl Access {
 /// A request on its way to whoever answers it.
 #[derive(Debug)]
 pub(crate) struct Asked {
-    pub(crate) request: Request,
-    pub(crate) reply: Reply,
+    pub(crate) request: TriggerRequest,
+    pub(crate) reply: ReplyTo,
 }
 
 /// Where an answer goes; if it is dropped, the peer is told that the supervisor has ended.
 #[derive(Debug)]
-pub(crate) struct Reply(SyncSender<Answer>);
+pub(crate) struct ReplyTo(SyncSender<TriggerAnswer>);
 
-impl Reply {
+impl ReplyTo {
     /// Answers. A peer that has gone away is none of the supervisor's business.
-    pub(crate) fn send(self, answer: Answer) {
+    pub(crate) fn send(self, answer: TriggerAnswer) {
         let _ = self.0.try_send(answer);
     }
 }
@@ -189,7 +189,7 @@ fn admit(stream: UnixStream, stranger: Option<u32>, peers: &Arc<Peers>, post: &P
         let _unanswered = Unanswered::new(&peers_of_thread);
         let reply = match request {
             Ok(request) => peers_of_thread.ask(request, &post),
-            Err(failure) => Answer::Error(failure),
+            Err(failure) => TriggerAnswer::Error(failure),
         };
         answer(&stream, &reply);
     };
@@ -256,15 +256,15 @@ impl Peers {
     }
 
     /// Passes `request` on and waits for its answer.
-    fn ask(&self, request: Request, post: &Post) -> Answer {
+    fn ask(&self, request: TriggerRequest, post: &Post) -> TriggerAnswer {
         // Statuses wait for the daemon and could pile up. Swaps can't: there is one, all others are refused.
-        let counted = matches!(request, Request::Status {});
+        let counted = matches!(request, TriggerRequest::Status {});
         if counted && self.answering.fetch_add(1, Ordering::Relaxed) >= ANSWERING_MAX {
             self.answering.fetch_sub(1, Ordering::Relaxed);
             return refused(Code::Busy, "too many requests at the same time");
         }
         let (sender, receiver) = sync_channel(1);
-        post(Asked { request, reply: Reply(sender) });
+        post(Asked { request, reply: ReplyTo(sender) });
         let unknown = if counted { Code::Unavailable } else { Code::Unconfirmed };
         let answer =
             receiver.recv().unwrap_or_else(|_| refused(unknown, "the supervisor has ended meanwhile"));
@@ -276,27 +276,30 @@ impl Peers {
 }
 
 /// Reads one line within the time and size that a peer has.
-fn read_request(mut stream: &UnixStream) -> Result<Request, Failure> {
+fn read_request(mut stream: &UnixStream) -> Result<TriggerRequest, CommandFailure> {
     let started = Instant::now();
     let mut read = Vec::new();
     let mut chunk = [0; 4096];
     loop {
         let left = PEER_LIMIT.saturating_sub(started.elapsed());
         if left.is_zero() {
-            return Err(Failure::new(Code::Data, format!("no request within {PEER_LIMIT:?}")));
+            return Err(CommandFailure::new(Code::Data, format!("no request within {PEER_LIMIT:?}")));
         }
         let received = stream.set_read_timeout(Some(left)).and_then(|()| stream.read(&mut chunk));
         match received {
-            Ok(0) => return Err(Failure::new(Code::Data, "the request has no newline at its end")),
+            Ok(0) => return Err(CommandFailure::new(Code::Data, "the request has no newline at its end")),
             Ok(count) => read.extend_from_slice(&chunk[..count]),
             Err(error) if is_transient(&error) => {}
-            Err(error) => return Err(Failure::new(Code::Data, error.to_string())),
+            Err(error) => return Err(CommandFailure::new(Code::Data, error.to_string())),
         }
         if let Some(end) = read.iter().position(|byte| *byte == b'\n') {
             return parse_request(&read[..end]);
         }
         if read.len() >= REQUEST_MAX {
-            return Err(Failure::new(Code::Data, format!("the request is longer than {REQUEST_MAX} bytes")));
+            return Err(CommandFailure::new(
+                Code::Data,
+                format!("the request is longer than {REQUEST_MAX} bytes"),
+            ));
         }
     }
 }
@@ -306,12 +309,12 @@ fn is_transient(error: &io::Error) -> bool {
     matches!(error.kind(), Interrupted | TimedOut | WouldBlock)
 }
 
-fn refused(code: Code, message: impl Into<String>) -> Answer {
-    Answer::Error(Failure::new(code, message))
+fn refused(code: Code, message: impl Into<String>) -> TriggerAnswer {
+    TriggerAnswer::Error(CommandFailure::new(code, message))
 }
 
-fn answer(mut stream: &UnixStream, answer: &Answer) {
-    let sent = match line(answer).or_else(|failure| line(&Answer::Error(failure))) {
+fn answer(mut stream: &UnixStream, answer: &TriggerAnswer) {
+    let sent = match line(answer).or_else(|failure| line(&TriggerAnswer::Error(failure))) {
         Ok(line) => stream.write_all(&line),
         Err(failure) => Err(io::Error::other(failure)),
     };

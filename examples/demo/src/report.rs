@@ -3,7 +3,7 @@ use std::fmt::{self, Display};
 use std::path::PathBuf;
 
 use handoff_kv::load;
-use handoff_supervisor::protocol::{Outcome, PhasesMs, SwapReport};
+use handoff_supervisor::protocol::{PhasesMs, SwapOutcome, SwapReport};
 use indicatif::HumanCount;
 use serde::Serialize;
 
@@ -45,9 +45,9 @@ impl Report {
     /// Sums up, and judges.
     pub(crate) fn conclude(&mut self) {
         let ended = |outcome| self.swaps.iter().filter(move |swap| swap.outcome == outcome);
-        self.committed = ended(Outcome::Committed).count();
-        self.rolled_back = ended(Outcome::RolledBack).count();
-        let phases: Vec<PhasesMs> = ended(Outcome::Committed).map(|swap| swap.phases_ms).collect();
+        self.committed = ended(SwapOutcome::Committed).count();
+        self.rolled_back = ended(SwapOutcome::RolledBack).count();
+        let phases: Vec<PhasesMs> = ended(SwapOutcome::Committed).map(|swap| swap.phases_ms).collect();
         self.median_phases_ms = median_phases(&phases);
         self.median_handover_ms = median(&phases, |p| p.drain + p.seal + p.open + p.commit);
         self.problems.extend(self.load.errors.iter().map(|error| format!("a client, at {error}")));

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use handoff_kv::load::{Load, Seen};
-use handoff_supervisor::protocol::{Outcome, SwapReport};
+use handoff_supervisor::protocol::{SwapOutcome, SwapReport};
 
 use crate::builds::Build;
 use crate::progress::Progress;
@@ -62,7 +62,7 @@ impl Show<'_> {
             next.name,
             outcome(&swap)
         ));
-        let pid = swap.pid.filter(|_| swap.outcome == Outcome::Committed);
+        let pid = swap.pid.filter(|_| swap.outcome == SwapOutcome::Committed);
         match pid {
             Some(pid) => self.see(next, pid)?,
             None => self.report.problem(format!("swap {number} was not committed: {}", reason(&swap))),
@@ -86,7 +86,7 @@ impl Show<'_> {
             reason(&swap)
         ));
         let after = self.stage.status()?.daemon.map(|daemon| daemon.pid);
-        if swap.outcome != Outcome::RolledBack || !swap.resumed_confirmed || before != after {
+        if swap.outcome != SwapOutcome::RolledBack || !swap.resumed_confirmed || before != after {
             self.report.problem(format!("the swap to a broken build was not rolled back: {}", reason(&swap)));
         }
         self.report.swaps.push(swap);
@@ -121,11 +121,11 @@ impl Show<'_> {
 
 fn outcome(swap: &SwapReport) -> &'static str {
     match swap.outcome {
-        Outcome::Committed => "committed",
-        Outcome::RolledBack => "rolled back",
-        Outcome::FellBack => "committed, then fell back",
-        Outcome::Unconfirmed => "unconfirmed",
-        Outcome::NobodyServes => "nobody serves",
+        SwapOutcome::Committed => "committed",
+        SwapOutcome::RolledBack => "rolled back",
+        SwapOutcome::FellBack => "committed, then fell back",
+        SwapOutcome::Unconfirmed => "unconfirmed",
+        SwapOutcome::NobodyServes => "nobody serves",
     }
 }
 

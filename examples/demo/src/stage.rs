@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use handoff_supervisor::client;
-use handoff_supervisor::exit::Failure;
+use handoff_supervisor::exit::CommandFailure;
 use handoff_supervisor::protocol::{StatusReport, SwapReport};
 use nix::sys::signal::Signal;
 use serde::Serialize;
@@ -128,7 +128,7 @@ impl Stage {
         trigger_socket(self.sockets.path())
     }
 
-    fn asked<T>(&self, answer: Result<T, Failure>) -> Result<T> {
+    fn asked<T>(&self, answer: Result<T, CommandFailure>) -> Result<T> {
         answer.or_else(|failure| {
             self.watch.check()?;
             bail!("{failure}; {}", self.log())
