@@ -12,7 +12,7 @@ use crate::kernel::{Disk, LengthOf as Noisy, Micros, ProcessClock};
 use crate::plan;
 use crate::supervisor::SupervisorProcess;
 use crate::trace::Name;
-use crate::world::World;
+use crate::world::SimulatedWorld;
 
 /// Whether a process runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,7 +46,7 @@ pub(crate) struct Process {
 }
 
 /// An effect that waits for its process to be continued.
-pub(crate) type Deferred = Box<dyn FnOnce(&mut World, u32)>;
+pub(crate) type Deferred = Box<dyn FnOnce(&mut SimulatedWorld, u32)>;
 
 /// What runs in a process.
 pub(crate) enum Program {
@@ -64,7 +64,7 @@ pub(crate) struct BareProcess {
 }
 
 /// An operation that is still to be performed: what is answered then is so then.
-pub(crate) type Operation = Box<dyn FnOnce(&mut World, u32) -> Option<Pending>>;
+pub(crate) type Operation = Box<dyn FnOnce(&mut SimulatedWorld, u32) -> Option<Pending>>;
 
 /// An answer that was put off.
 pub(crate) enum Pending {

@@ -16,7 +16,7 @@ use crate::plan::{At, Plan};
 use crate::runtime;
 pub use crate::search::coverage::CoveragePoint;
 use crate::trace::{Entry, Name, Reaction, Sent};
-use crate::world::World;
+use crate::world::SimulatedWorld;
 
 /// What came of a run.
 #[derive(Clone, Debug, Default)]
@@ -114,7 +114,7 @@ pub fn forgetful_ledgers() -> Arc<Make> {
 
 /// Runs `plan` with daemons that `make` makes.
 pub fn run(plan: &Arc<Plan>, make: &Arc<Make>, options: RunOptions) -> RunReport {
-    let mut world = World::new(Arc::clone(plan), Arc::clone(make));
+    let mut world = SimulatedWorld::new(Arc::clone(plan), Arc::clone(make));
     world.recorder.on = options.trace;
     world.faults.passed = options.places.then(Vec::new);
     world.audit.coverage = options.coverage.then(BTreeSet::new);

@@ -28,7 +28,7 @@ use crate::supervisor::SupervisorProcess;
 use crate::trace::{Happened, Name, Recorder, Turn};
 
 /// The machine.
-pub(crate) struct World {
+pub(crate) struct SimulatedWorld {
     pub now: Micros,
     pub plan: Arc<Plan>,
     pub noise: Noise,
@@ -60,9 +60,9 @@ pub(crate) struct World {
     pub over: bool,
 }
 
-impl World {
-    pub(crate) fn new(plan: Arc<Plan>, make: Arc<Make>) -> World {
-        let mut world = World::bare(plan, make);
+impl SimulatedWorld {
+    pub(crate) fn new(plan: Arc<Plan>, make: Arc<Make>) -> SimulatedWorld {
+        let mut world = SimulatedWorld::bare(plan, make);
         world.at(0, Happening::Restart);
         world.at(0, Happening::Operator);
         world.arm_times();
@@ -70,9 +70,9 @@ impl World {
     }
 
     /// One on which nothing runs, and nothing happens by itself.
-    pub(crate) fn bare(plan: Arc<Plan>, make: Arc<Make>) -> World {
+    pub(crate) fn bare(plan: Arc<Plan>, make: Arc<Make>) -> SimulatedWorld {
         let disk = Disk::new(0);
-        World {
+        SimulatedWorld {
             now: 0,
             noise: Noise { seed: plan.noise, delays: plan.delays },
             faults: Faults::new(&plan.faults, &disk),
@@ -543,7 +543,7 @@ impl World {
     }
 }
 
-impl World {
+impl SimulatedWorld {
     /// Lets all happen that is due by `until`, and nothing be checked.
     pub(crate) fn passes(&mut self, until: Micros) {
         while let Some(Reverse((at, _, happening))) =
@@ -557,7 +557,7 @@ impl World {
     }
 }
 
-impl Timeline for World {
+impl Timeline for SimulatedWorld {
     fn next(&self) -> Option<Micros> {
         self.queue.peek().map(|Reverse((at, ..))| *at).filter(|_| !self.over)
     }

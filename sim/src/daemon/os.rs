@@ -11,7 +11,7 @@ use crate::host::Host;
 use crate::kernel::Side;
 use crate::plan::Operation;
 use crate::process::{AnyHook, Pending, lock_answer, written};
-use crate::world::World;
+use crate::world::SimulatedWorld;
 
 /// The user of all processes.
 pub(crate) const UID: u32 = 1000;
@@ -117,7 +117,7 @@ impl Storage for Host<'_> {
     fn lock(&mut self, op: Op) -> Option<LockAnswer> {
         let told = move |answer| Pending::Daemon(Event::Locked(op, answer));
         let (late, fails) = self.world.operation_fate(self.pid, Operation::Lock);
-        let answer = move |world: &mut World, pid| match fails {
+        let answer = move |world: &mut SimulatedWorld, pid| match fails {
             true => Some(LockAnswer::Error(HostError::system("injected"))),
             false => Some(world.try_lock(pid)),
         };
@@ -138,7 +138,7 @@ impl Storage for Host<'_> {
         let written_record = record.clone();
         let told = move |result| Pending::Daemon(Event::Recorded(op, result));
         let (late, fails) = self.world.operation_fate(self.pid, Operation::Record);
-        let write = move |world: &mut World, pid| match fails {
+        let write = move |world: &mut SimulatedWorld, pid| match fails {
             true => Some(Err(HostError::system("injected"))),
             false => Some(world.write_record(pid, &written_record)),
         };
@@ -150,7 +150,7 @@ impl Storage for Host<'_> {
     fn take_path(&mut self, op: Op) -> Option<Result<(), HostError>> {
         let told = move |result| Pending::Daemon(Event::PathTaken(op, result));
         let (late, fails) = self.world.operation_fate(self.pid, Operation::Path);
-        let take = move |world: &mut World, pid| {
+        let take = move |world: &mut SimulatedWorld, pid| {
             if fails {
                 return Some(Err(HostError::system("injected")));
             }

@@ -15,12 +15,12 @@ use crate::kernel::{Died, LengthOf, Lie, Micros, Side};
 use crate::plan::What as Fault;
 use crate::process::{AnyHook, DaemonProcess, Life, Pending, Process, daemon_event_name};
 use crate::trace::Happened;
-use crate::world::World;
+use crate::world::SimulatedWorld;
 
 /// How long a daemon that is asked to stop lets open requests finish.
 const STOP_GRACE: Duration = Duration::from_millis(100);
 
-impl World {
+impl SimulatedWorld {
     /// A new daemon has its first turn: it listens, reads the record, and says who it is.
     pub(crate) fn exec(&mut self, pid: u32) {
         if self.processes.get(&pid).is_some_and(|process| process.life == Life::Stopped) {

@@ -15,7 +15,7 @@ use crate::kernel::{Link, Micros, Refused, Side};
 use crate::process::{Life, Process};
 use crate::search::coverage::CoveragePoint;
 use crate::trace::Happened;
-use crate::world::World;
+use crate::world::SimulatedWorld;
 
 /// The names of the checks.
 pub const CHECKS: [&str; 8] = [
@@ -90,7 +90,7 @@ impl Audit {
     }
 }
 
-impl World {
+impl SimulatedWorld {
     /// A check has failed: nothing that follows is of interest.
     pub(crate) fn violated(&mut self, check: &'static str, why: String) {
         if self.audit.violation.is_none() {

@@ -7,7 +7,7 @@ use handoff::HostError;
 use crate::daemon::process::failed;
 use crate::happening::Happening;
 use crate::kernel::{LengthOf, Micros, Request};
-use crate::world::World;
+use crate::world::SimulatedWorld;
 
 /// A client.
 #[derive(Debug, Default)]
@@ -27,7 +27,7 @@ pub(crate) struct Client {
     draws: [u32; 2],
 }
 
-impl World {
+impl SimulatedWorld {
     pub(crate) fn clients_come(&mut self) {
         for client in 0..self.plan.clients as usize {
             self.clients.push(Client::default());
@@ -96,7 +96,7 @@ impl World {
 
     /// A daemon accepts all that wait, and does what they ask for.
     pub(crate) fn opens_listener(&mut self, pid: u32) {
-        let able = |world: &World| {
+        let able = |world: &SimulatedWorld| {
             world.processes.get(&pid).is_some_and(|p| p.runs() && p.no_descriptors_until <= world.now)
         };
         while able(self) && self.listener.has(pid) && self.listener.accept(pid).is_some() {}
@@ -105,7 +105,7 @@ impl World {
 
     /// A daemon does what its connections ask for.
     pub(crate) fn serve_unread(&mut self, pid: u32) {
-        let unread = |world: &World| {
+        let unread = |world: &SimulatedWorld| {
             let mut owned = world.listener.owned(pid);
             owned.find(|id| world.listener.conns[id].unread.is_some())
         };

@@ -15,7 +15,7 @@ use crate::run::Struck;
 use crate::supervisor::SupervisorProcess;
 use crate::supervisor::swap::HandoffTask;
 use crate::trace;
-use crate::world::World;
+use crate::world::SimulatedWorld;
 
 /// The plan's faults, as far as the run has come.
 #[derive(Debug, Default)]
@@ -137,7 +137,7 @@ impl Faults {
     }
 }
 
-impl World {
+impl SimulatedWorld {
     /// Puts the faults whose time is known onto the timeline.
     pub(crate) fn arm_times(&mut self) {
         for index in 0..self.plan.faults.len() {

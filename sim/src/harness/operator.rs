@@ -7,7 +7,7 @@ use crate::kernel::Micros;
 use crate::process::{Life, Process};
 use crate::run::{Planted, Rest};
 use crate::supervisor::SupervisorProcess;
-use crate::world::World;
+use crate::world::SimulatedWorld;
 
 /// How often it looks.
 const LOOK: Micros = 5_000;
@@ -64,7 +64,7 @@ impl Operator {
     }
 }
 
-impl World {
+impl SimulatedWorld {
     /// Nothing is wrong now: how often something was.
     pub(crate) fn is_calm(&self) -> Option<u64> {
         let passed = self.faults.last <= self.now && !self.has_stops() && !self.disk.lock().is_sick();

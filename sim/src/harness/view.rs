@@ -11,9 +11,9 @@ use crate::process::{DaemonProcess, Life, Process};
 use crate::supervisor::SupervisorProcess;
 use crate::supervisor::swap::Party;
 use crate::trace::Name;
-use crate::world::World;
+use crate::world::SimulatedWorld;
 
-impl View for World {
+impl View for SimulatedWorld {
     fn daemons(&self) -> impl Iterator<Item = (u32, checks::SeenDaemon)> {
         self.daemons().map(|(pid, process, daemon)| (pid, self.seen(pid, process, daemon)))
     }
@@ -67,7 +67,7 @@ impl View for World {
     }
 }
 
-impl World {
+impl SimulatedWorld {
     fn seen(&self, pid: u32, process: &Process, daemon: &DaemonProcess) -> checks::SeenDaemon {
         let is_unfit = matches!(daemon.quirk, Some(Fault::DieEarly | Fault::WrongPid | Fault::OtherVersion))
             || self.disk.lock().elsewhere.contains(&pid);

@@ -13,7 +13,7 @@ use crate::plan::span::Span;
 use crate::plan::{Delays, Plan};
 use crate::process::{BareProcess, Life, Process, Program};
 use crate::run::ledgers;
-use crate::world::World;
+use crate::world::SimulatedWorld;
 
 /// Far more than anything takes that is on its way.
 const MOMENT: Micros = 1_000_000;
@@ -21,7 +21,7 @@ const MOMENT: Micros = 1_000_000;
 /// A simulated machine. Processes are named by their pids, links and connections by numbers; a name that was never given
 /// is answered as one that has gone.
 pub struct Bare {
-    world: World,
+    world: SimulatedWorld,
     frames: u64,
 }
 
@@ -37,7 +37,7 @@ impl Bare {
             pause: Span::from_micros(0),
             ..Plan::calm()
         };
-        Bare { world: World::bare(Arc::new(plan), ledgers()), frames: 0 }
+        Bare { world: SimulatedWorld::bare(Arc::new(plan), ledgers()), frames: 0 }
     }
 
     /// Starts a process: its pid.

@@ -3,7 +3,7 @@ use handoff::node::daemon::HookName;
 
 use crate::plan::{At, Fault, Operation, What, Who};
 use crate::process::Program;
-use crate::world::World;
+use crate::world::SimulatedWorld;
 
 const WHO: [Who; 3] = [Who::Supervisor, Who::Incumbent, Who::Successor];
 
@@ -39,7 +39,7 @@ pub fn classes() -> Vec<String> {
     What::drawn().flat_map(named).collect()
 }
 
-impl World {
+impl SimulatedWorld {
     /// Under which name a fault's outages are counted.
     pub(crate) fn class(&self, fault: &Fault, place: Option<&At>, pid: Option<u32>) -> String {
         let what = fault.what;

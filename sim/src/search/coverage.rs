@@ -4,7 +4,7 @@ use handoff::machine::Cell;
 
 use crate::kernel::{Link, Side};
 use crate::process::{Life, Process};
-use crate::world::World;
+use crate::world::SimulatedWorld;
 
 /// A cell, and how all other processes stood when it was met.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,7 +25,7 @@ struct Stand {
     linked: bool,
 }
 
-impl World {
+impl SimulatedWorld {
     /// A machine of `pid` meets a cell.
     pub(crate) fn meets(&mut self, pid: u32, cell: Cell) {
         self.audit.cell(cell);

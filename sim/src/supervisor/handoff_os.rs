@@ -18,7 +18,7 @@ use crate::kernel::{LengthOf, Side};
 use crate::plan::{At, What as Fault};
 use crate::process::{DaemonProcess, Pending, Program, written};
 use crate::run::Planted;
-use crate::world::World;
+use crate::world::SimulatedWorld;
 
 impl Host<'_> {
     fn handoff(&self) -> Option<&HandoffTask> {
@@ -94,7 +94,7 @@ impl Os for Host<'_> {
     fn spawn(&mut self, _replaces: bool) -> Option<SpawnResult> {
         let told = |spawned| Pending::Handoff(Answer::Spawned(spawned));
         let late = self.world.slowness(self.pid, &At::Spawn);
-        let spawn = |world: &mut World, pid| Some(world.supervisor_spawns(pid));
+        let spawn = |world: &mut SimulatedWorld, pid| Some(world.supervisor_spawns(pid));
         let spawned = match late {
             0 => self.answer_at_once(spawn, told),
             late => self.answer(late, spawn, told),
@@ -137,7 +137,7 @@ impl Os for Host<'_> {
         let late = self.world.slowness(self.pid, &At::JournalWrite);
         self.of_handoff(|handoff| handoff.notes(note));
         let (of, journal) = (self.world.handoff_of(self.pid), journal.clone());
-        let write = move |world: &mut World, pid| {
+        let write = move |world: &mut SimulatedWorld, pid| {
             // The handoff is over, and another one under way: that is not the one of which this was to be noted.
             if world.handoff_of(pid) != of {
                 return None;
@@ -173,7 +173,7 @@ impl Os for Host<'_> {
     }
 }
 
-impl World {
+impl SimulatedWorld {
     /// The link to a peer, which is one no more.
     fn forgets_link(&mut self, pid: u32, peer: Peer) -> Option<u64> {
         self.supervisor_mut(pid)?.handoff_mut()?.party_mut(peer).link.take()

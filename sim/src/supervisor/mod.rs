@@ -15,7 +15,7 @@ use crate::kernel::{JOURNAL, Micros};
 use crate::plan::What as Fault;
 use crate::process::Process;
 use crate::run::Planted;
-use crate::world::World;
+use crate::world::SimulatedWorld;
 
 mod handoff_os;
 mod recover;
@@ -163,7 +163,7 @@ pub(crate) fn binary(build: u32, handoff_id: HandoffId) -> Binary {
     }
 }
 
-impl World {
+impl SimulatedWorld {
     /// When a supervisor has something to do by itself.
     pub(crate) fn supervisor_turn(
         &self,

@@ -11,7 +11,7 @@ use super::{SupervisorProcess, Task};
 use crate::host::Host;
 use crate::kernel::{Link, Micros, Side};
 use crate::process::{Process, message_name, noted};
-use crate::world::World;
+use crate::world::SimulatedWorld;
 
 /// A recovery that is under way, as the kernel and those who check see it.
 pub(crate) struct RecoveryTask {
@@ -42,7 +42,7 @@ pub(crate) struct RecoveryTask {
     pub beside: bool,
 }
 
-impl World {
+impl SimulatedWorld {
     pub(crate) fn begins_recovery(&mut self, pid: u32) {
         let times = self.plan.times;
         let config = Limits {

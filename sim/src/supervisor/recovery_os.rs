@@ -13,7 +13,7 @@ use crate::host::Host;
 use crate::kernel::Side;
 use crate::plan::At;
 use crate::process::{Pending, Process, written};
-use crate::world::World;
+use crate::world::SimulatedWorld;
 
 impl Host<'_> {
     fn recovery(&self) -> Option<&RecoveryTask> {
@@ -147,7 +147,7 @@ impl Os for Host<'_> {
         let told = move |result| Pending::Recovery(Answer::Written(verdict, result));
         let (late, journal) = (self.world.slowness(self.pid, &At::JournalWrite), journal.clone());
         self.of_recovery(|recovery| recovery.is_slow |= late > 0);
-        let write = move |world: &mut World, pid| {
+        let write = move |world: &mut SimulatedWorld, pid| {
             let is_enough = journal.allows_final().is_ok();
             let result = world.writes_journal(pid, journal)?;
             let failed = result.is_err() || !is_enough;
@@ -181,7 +181,7 @@ impl Os for Host<'_> {
     }
 }
 
-impl World {
+impl SimulatedWorld {
     fn recovery_mut(&mut self, pid: u32) -> Option<&mut RecoveryTask> {
         self.supervisor_mut(pid)?.recovery_mut()
     }
@@ -209,7 +209,7 @@ impl World {
 
     /// Who listens at the control path shows only to one that connects to it, once for each that does.
     fn finds_owner(&mut self, pid: u32, owner: Option<ProcessId>) {
-        let listens = |world: &World, pid| {
+        let listens = |world: &SimulatedWorld, pid| {
             world
                 .processes
                 .get(&pid)

@@ -11,7 +11,7 @@ use crate::host::Host;
 use crate::kernel::{Micros, Side};
 use crate::process::{Process, message_name, written};
 use crate::run::Planted;
-use crate::world::World;
+use crate::world::SimulatedWorld;
 
 pub(super) const PEERS: [Peer; 2] = [Peer::Incumbent, Peer::Successor];
 
@@ -119,7 +119,7 @@ impl HandoffTask {
     }
 }
 
-impl World {
+impl SimulatedWorld {
     /// A handoff, or a cold start, begins.
     pub(crate) fn begins_handoff(&mut self, pid: u32, build: u32, replace: bool) {
         let times = self.plan.times;
