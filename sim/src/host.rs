@@ -18,8 +18,8 @@ use handoff::slots;
 use handoff::time::Time;
 
 use crate::kernel::{self, LengthOf, Micros, RECORD, Side};
-use crate::process::{Life, Pending, message_name};
-use crate::trace::Effect;
+use crate::process::{DeferredAnswer, Life, message_name};
+use crate::trace::TracedEffect;
 use crate::world::SimulatedWorld;
 
 /// The host of one process.
@@ -50,7 +50,7 @@ impl Host<'_> {
     pub(crate) fn answer_at_once<T: 'static>(
         &mut self,
         operation: impl FnOnce(&mut SimulatedWorld, u32) -> Option<T> + 'static,
-        told: impl FnOnce(T) -> Pending + 'static,
+        told: impl FnOnce(T) -> DeferredAnswer + 'static,
     ) -> Option<T> {
         if self.world.runs(self.pid) {
             return operation(self.world, self.pid);
@@ -68,7 +68,7 @@ impl Host<'_> {
         &mut self,
         late: Micros,
         operation: impl FnOnce(&mut SimulatedWorld, u32) -> Option<T> + 'static,
-        told: impl FnOnce(T) -> Pending + 'static,
+        told: impl FnOnce(T) -> DeferredAnswer + 'static,
     ) -> Option<T> {
         if late == 0 && self.world.runs(self.pid) && self.world.choice(self.pid, 8) != 1 {
             return operation(self.world, self.pid);
@@ -76,7 +76,7 @@ impl Host<'_> {
         self.perform(move |world, pid| {
             let at = world.now + world.length(pid, LengthOf::Operation) + late;
             let operation = move |world: &mut SimulatedWorld, pid| operation(world, pid).map(told);
-            world.put_off(pid, at, Pending::Operation(Box::new(operation)));
+            world.put_off(pid, at, DeferredAnswer::Operation(Box::new(operation)));
         });
         None
     }
@@ -98,13 +98,13 @@ impl Host<'_> {
     }
 
     pub(crate) fn did(&mut self, what: impl FnOnce() -> String) {
-        self.world.recorder.effect(|| Effect::Did(what()));
+        self.world.recorder.effect(|| TracedEffect::Did(what()));
     }
 }
 
 impl SimulatedWorld {
     /// An answer comes at `at`.
-    pub(crate) fn put_off(&mut self, pid: u32, at: u64, pending: Pending) {
+    pub(crate) fn put_off(&mut self, pid: u32, at: u64, pending: DeferredAnswer) {
         let Some(process) = self.processes.get_mut(&pid) else { return };
         let at = process.pending.back().map_or(at, |(last, _)| at.max(*last));
         process.pending.push_back((at, pending));
@@ -119,7 +119,7 @@ impl SimulatedWorld {
         let number = self.recorder.next_frame();
         self.recorder.frame(self.name_of(from), self.name_of(to), message.name());
         let name = self.name_of(to);
-        let effect = || Effect::Sent { to: name, message: message_name(message), frame: number };
+        let effect = || TracedEffect::Sent { to: name, message: message_name(message), frame: number };
         self.recorder.effect(effect);
         let delay = self.length(from, LengthOf::Wire) + late;
         let now = self.now;

@@ -10,7 +10,7 @@ use handoff::{HostError, ProcessId};
 use crate::daemon::Simulated;
 use crate::kernel::{Disk, LengthOf as Noisy, Micros, ProcessClock};
 use crate::plan;
-use crate::supervisor::SupervisorProcess;
+use crate::supervisor::SupervisorProgram;
 use crate::trace::Name;
 use crate::world::SimulatedWorld;
 
@@ -36,7 +36,7 @@ pub(crate) struct Process {
     /// What it was about to do when it was stopped.
     pub deferred: Vec<Deferred>,
     /// What it is to be told by itself: answers that were put off.
-    pub pending: VecDeque<(Micros, Pending)>,
+    pub pending: VecDeque<(Micros, DeferredAnswer)>,
     pub no_descriptors_until: Micros,
     /// How often it asked for each kind of noise.
     pub draws: [u32; Noisy::COUNT],
@@ -50,8 +50,8 @@ pub(crate) type Deferred = Box<dyn FnOnce(&mut SimulatedWorld, u32)>;
 
 /// What runs in a process.
 pub(crate) enum Program {
-    Supervisor(Box<SupervisorProcess>),
-    Daemon(Box<DaemonProcess>),
+    Supervisor(Box<SupervisorProgram>),
+    Daemon(Box<DaemonProgram>),
     Bare(BareProcess),
 }
 
@@ -64,18 +64,18 @@ pub(crate) struct BareProcess {
 }
 
 /// An operation that is still to be performed: what is answered then is so then.
-pub(crate) type Operation = Box<dyn FnOnce(&mut SimulatedWorld, u32) -> Option<Pending>>;
+pub(crate) type DeferredOperation = Box<dyn FnOnce(&mut SimulatedWorld, u32) -> Option<DeferredAnswer>>;
 
 /// An answer that was put off.
-pub(crate) enum Pending {
-    Operation(Operation),
+pub(crate) enum DeferredAnswer {
+    Operation(DeferredOperation),
     Handoff(node::handoff::Answer),
     Recovery(node::recovery::Answer),
     Daemon(Event),
 }
 
 /// A daemon.
-pub(crate) struct DaemonProcess {
+pub(crate) struct DaemonProgram {
     pub build: u32,
     /// What its spawn was told to go wrong with.
     pub quirk: Option<plan::What>,
@@ -122,28 +122,28 @@ impl Process {
         matches!(self.life, Life::Runs | Life::Stopped)
     }
 
-    pub(crate) fn supervisor(&self) -> Option<&SupervisorProcess> {
+    pub(crate) fn supervisor(&self) -> Option<&SupervisorProgram> {
         match &self.program {
             Program::Supervisor(supervisor) => Some(supervisor),
             Program::Daemon(_) | Program::Bare(_) => None,
         }
     }
 
-    pub(crate) fn supervisor_mut(&mut self) -> Option<&mut SupervisorProcess> {
+    pub(crate) fn supervisor_mut(&mut self) -> Option<&mut SupervisorProgram> {
         match &mut self.program {
             Program::Supervisor(supervisor) => Some(supervisor),
             Program::Daemon(_) | Program::Bare(_) => None,
         }
     }
 
-    pub(crate) fn daemon(&self) -> Option<&DaemonProcess> {
+    pub(crate) fn daemon(&self) -> Option<&DaemonProgram> {
         match &self.program {
             Program::Daemon(daemon) => Some(daemon),
             Program::Supervisor(_) | Program::Bare(_) => None,
         }
     }
 
-    pub(crate) fn daemon_mut(&mut self) -> Option<&mut DaemonProcess> {
+    pub(crate) fn daemon_mut(&mut self) -> Option<&mut DaemonProgram> {
         match &mut self.program {
             Program::Daemon(daemon) => Some(daemon),
             Program::Supervisor(_) | Program::Bare(_) => None,
@@ -170,14 +170,14 @@ impl Process {
     }
 }
 
-impl DaemonProcess {
+impl DaemonProgram {
     pub(crate) fn new(
         build: u32,
         quirk: Option<plan::What>,
         predecessor: Option<u32>,
         disk: Disk,
-    ) -> DaemonProcess {
-        DaemonProcess {
+    ) -> DaemonProgram {
+        DaemonProgram {
             build,
             quirk,
             node: None,

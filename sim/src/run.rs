@@ -15,7 +15,7 @@ pub use crate::plan::Planted;
 use crate::plan::{At, Plan};
 use crate::runtime;
 pub use crate::search::coverage::CoveragePoint;
-use crate::trace::{Entry, Name, Reaction, Sent};
+use crate::trace::{Name, Reaction, SentFrame, TraceEntry};
 use crate::world::SimulatedWorld;
 
 /// What came of a run.
@@ -46,20 +46,20 @@ pub struct RunReport {
     /// How long it took, in virtual microseconds.
     pub length: Micros,
     /// What happened, if it was to be recorded.
-    pub trace: Vec<Entry>,
+    pub trace: Vec<TraceEntry>,
     /// The same, process by process, and the frames between them: what real processes are held against.
     pub told: Vec<(Name, Reaction)>,
     /// The frames that were sent.
-    pub sent: Vec<Sent>,
+    pub sent: Vec<SentFrame>,
     /// How things stood when all faults were over, before the swap that must commit; none if it did not come to that.
-    pub rest: Option<Rest>,
+    pub rest: Option<AtRest>,
     /// When the first handoff, or the first fault, began.
     pub origin: Micros,
 }
 
 /// How things stand when nothing is under way.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Rest {
+pub struct AtRest {
     /// The process that serves.
     pub serves: Option<Name>,
     /// The process that holds the lock.

@@ -18,13 +18,15 @@ use crate::harness::checks::Audit;
 use crate::harness::clients::Client;
 use crate::harness::faults::Faults;
 use crate::harness::operator::Operator;
-use crate::kernel::{Disk, LengthOf, Link, Micros, Noise, ProcessClock, Received, SharedListener, Side};
+use crate::kernel::{
+    Disk, KernelLink, LengthOf, Micros, Noise, ProcessClock, Received, SharedListener, Side,
+};
 use crate::mutation::mutant::Meddling;
 use crate::plan::{Plan, What as Fault};
-use crate::process::{DaemonProcess, Life, Process, Program};
+use crate::process::{DaemonProgram, Life, Process, Program};
 use crate::run::Planted;
 use crate::runtime::Timeline;
-use crate::supervisor::SupervisorProcess;
+use crate::supervisor::SupervisorProgram;
 use crate::trace::{Happened, Name, Recorder, Turn};
 
 /// The machine.
@@ -37,7 +39,7 @@ pub(crate) struct SimulatedWorld {
     sequence: u64,
     pub steps: u64,
     pub processes: BTreeMap<u32, Process>,
-    pub links: BTreeMap<u64, Link>,
+    pub links: BTreeMap<u64, KernelLink>,
     next_link: u64,
     next_pid: u32,
     births: BTreeMap<char, u32>,
@@ -237,7 +239,7 @@ impl SimulatedWorld {
         if self.main_supervisor().is_some() {
             return;
         }
-        let pid = self.start_process('S', Program::Supervisor(Box::new(SupervisorProcess::new(false))));
+        let pid = self.start_process('S', Program::Supervisor(Box::new(SupervisorProgram::new(false))));
         self.note(Some(pid), || Happened::Born { role: MachineRole::Supervisor, build: None });
         self.poke(pid, self.now);
     }
@@ -255,21 +257,21 @@ impl SimulatedWorld {
         self.supervisors().find(|(_, supervisor)| !supervisor.rival).map(|(pid, _)| pid)
     }
 
-    pub(crate) fn supervisors(&self) -> impl Iterator<Item = (u32, &SupervisorProcess)> {
+    pub(crate) fn supervisors(&self) -> impl Iterator<Item = (u32, &SupervisorProgram)> {
         self.processes
             .iter()
             .filter_map(|(pid, process)| process.supervisor().map(|supervisor| (*pid, supervisor)))
     }
 
-    pub(crate) fn daemons(&self) -> impl Iterator<Item = (u32, &Process, &DaemonProcess)> {
+    pub(crate) fn daemons(&self) -> impl Iterator<Item = (u32, &Process, &DaemonProgram)> {
         self.processes.iter().filter_map(|(pid, process)| process.daemon().map(|d| (*pid, process, d)))
     }
 
-    pub(crate) fn daemon_mut(&mut self, pid: u32) -> Option<&mut DaemonProcess> {
+    pub(crate) fn daemon_mut(&mut self, pid: u32) -> Option<&mut DaemonProgram> {
         self.processes.get_mut(&pid).and_then(Process::daemon_mut)
     }
 
-    pub(crate) fn supervisor_mut(&mut self, pid: u32) -> Option<&mut SupervisorProcess> {
+    pub(crate) fn supervisor_mut(&mut self, pid: u32) -> Option<&mut SupervisorProgram> {
         self.processes.get_mut(&pid).and_then(Process::supervisor_mut)
     }
 
@@ -284,7 +286,7 @@ impl SimulatedWorld {
     /// Connects to a daemon's control socket. It is there to be accepted after all that was said to it before.
     pub(crate) fn connect(&mut self, supervisor: u32, daemon: u32) -> u64 {
         let ends = (supervisor, daemon);
-        let said = |link: &Link| {
+        let said = |link: &KernelLink| {
             link.last_arrival(Side::Daemon)
                 .filter(|_| (link.pid(Side::Supervisor), link.pid(Side::Daemon)) == ends)
         };
@@ -317,7 +319,7 @@ impl SimulatedWorld {
     /// A link between a supervisor and a daemon.
     pub(crate) fn link(&mut self, supervisor: u32, daemon: u32, accepted: bool) -> u64 {
         self.next_link += 1;
-        self.links.insert(self.next_link, Link::new(supervisor, daemon, accepted));
+        self.links.insert(self.next_link, KernelLink::new(supervisor, daemon, accepted));
         self.next_link
     }
 
@@ -373,7 +375,7 @@ impl SimulatedWorld {
     }
 
     fn closes_links(&mut self, pid: u32, at: Micros) {
-        let sides = |(id, link): (&u64, &Link)| {
+        let sides = |(id, link): (&u64, &KernelLink)| {
             [Side::Supervisor, Side::Daemon]
                 .into_iter()
                 .find(|side| link.pid(*side) == pid)
@@ -501,7 +503,7 @@ impl SimulatedWorld {
         came: Option<(u64, u64)>,
         before: StateName,
     ) -> (Option<Name>, Turn) {
-        let other_end = |link: &Link| {
+        let other_end = |link: &KernelLink| {
             [Side::Supervisor, Side::Daemon].map(|side| link.pid(side)).into_iter().find(|end| *end != pid)
         };
         let from = came.and_then(|(link, _)| self.links.get(&link)).and_then(other_end);

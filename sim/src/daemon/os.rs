@@ -10,7 +10,7 @@ use handoff::record::Record;
 use crate::host::Host;
 use crate::kernel::Side;
 use crate::plan::Operation;
-use crate::process::{AnyHook, Pending, lock_answer, written};
+use crate::process::{AnyHook, DeferredAnswer, lock_answer, written};
 use crate::world::SimulatedWorld;
 
 /// The user of all processes.
@@ -59,7 +59,7 @@ impl Os for Host<'_> {
 
     fn answer(&mut self) -> Option<Event> {
         loop {
-            if let Pending::Daemon(event) = self.world.pending(self.pid)? {
+            if let DeferredAnswer::Daemon(event) = self.world.pending(self.pid)? {
                 return Some(event);
             }
         }
@@ -115,7 +115,7 @@ impl Sockets for Host<'_> {
 
 impl Storage for Host<'_> {
     fn lock(&mut self, op: Op) -> Option<LockAnswer> {
-        let told = move |answer| Pending::Daemon(Event::Locked(op, answer));
+        let told = move |answer| DeferredAnswer::Daemon(Event::Locked(op, answer));
         let (late, fails) = self.world.operation_fate(self.pid, Operation::Lock);
         let answer = move |world: &mut SimulatedWorld, pid| match fails {
             true => Some(LockAnswer::Error(HostError::system("injected"))),
@@ -136,7 +136,7 @@ impl Storage for Host<'_> {
 
     fn write_record(&mut self, op: Op, record: &Record) -> Option<Result<(), HostError>> {
         let written_record = record.clone();
-        let told = move |result| Pending::Daemon(Event::Recorded(op, result));
+        let told = move |result| DeferredAnswer::Daemon(Event::Recorded(op, result));
         let (late, fails) = self.world.operation_fate(self.pid, Operation::Record);
         let write = move |world: &mut SimulatedWorld, pid| match fails {
             true => Some(Err(HostError::system("injected"))),
@@ -148,7 +148,7 @@ impl Storage for Host<'_> {
     }
 
     fn take_path(&mut self, op: Op) -> Option<Result<(), HostError>> {
-        let told = move |result| Pending::Daemon(Event::PathTaken(op, result));
+        let told = move |result| DeferredAnswer::Daemon(Event::PathTaken(op, result));
         let (late, fails) = self.world.operation_fate(self.pid, Operation::Path);
         let take = move |world: &mut SimulatedWorld, pid| {
             if fails {

@@ -13,7 +13,7 @@ use crate::happening::Happening;
 use crate::host::Host;
 use crate::kernel::{Died, LengthOf, Lie, Micros, Side};
 use crate::plan::What as Fault;
-use crate::process::{AnyHook, DaemonProcess, Life, Pending, Process, daemon_event_name};
+use crate::process::{AnyHook, DaemonProgram, DeferredAnswer, Life, Process, daemon_event_name};
 use crate::trace::Happened;
 use crate::world::SimulatedWorld;
 
@@ -70,7 +70,7 @@ impl SimulatedWorld {
     }
 
     /// When a daemon has something to do by itself.
-    pub(crate) fn daemon_turn(&self, process: &Process, daemon: &DaemonProcess) -> Option<Micros> {
+    pub(crate) fn daemon_turn(&self, process: &Process, daemon: &DaemonProgram) -> Option<Micros> {
         let node = daemon.node.as_ref()?;
         let links = node.links().filter_map(|id| self.links.get(&id.0)?.next_arrival(Side::Daemon));
         let timer = node.wake_at().map(|at| process.clock.when(at));
@@ -102,18 +102,18 @@ impl SimulatedWorld {
         self.daemon_leaves(pid);
     }
 
-    pub(crate) fn running_daemon(&mut self, pid: u32) -> Option<&mut DaemonProcess> {
+    pub(crate) fn running_daemon(&mut self, pid: u32) -> Option<&mut DaemonProgram> {
         let process = self.processes.get_mut(&pid).filter(|process| process.runs())?;
         process.daemon_mut()
     }
 
     /// What was put off and is due.
-    pub(crate) fn pending(&mut self, pid: u32) -> Option<Pending> {
+    pub(crate) fn pending(&mut self, pid: u32) -> Option<DeferredAnswer> {
         let now = self.now;
         let process = self.processes.get_mut(&pid).filter(|process| process.runs())?;
         process.pending.front().filter(|(at, _)| *at <= now)?;
         match process.pending.pop_front()?.1 {
-            Pending::Operation(operation) => {
+            DeferredAnswer::Operation(operation) => {
                 let answer = operation(self, pid)?;
                 self.unless_stopped(pid, answer)
             }
@@ -122,7 +122,7 @@ impl SimulatedWorld {
     }
 
     /// One that was stopped over an operation is told what came of it when it goes on.
-    fn unless_stopped(&mut self, pid: u32, answer: Pending) -> Option<Pending> {
+    fn unless_stopped(&mut self, pid: u32, answer: DeferredAnswer) -> Option<DeferredAnswer> {
         let now = self.now;
         match self.processes.get_mut(&pid) {
             Some(process) if process.life == Life::Stopped => {

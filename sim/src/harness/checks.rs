@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::checks::{self, GivesUp};
 use crate::daemon::Promise;
 use crate::daemon::process::failed;
-use crate::kernel::{Link, Micros, Refused, Side};
+use crate::kernel::{KernelLink, Micros, Refused, Side};
 use crate::process::{Life, Process};
 use crate::search::coverage::CoveragePoint;
 use crate::trace::Happened;
@@ -59,12 +59,12 @@ pub(crate) struct Audit {
     pub heard: BTreeMap<(u32, u64), Micros>,
     /// What recoveries found.
     pub findings: Vec<recovery::RecoveryVerdict>,
-    outage: Outage,
+    outage: OutageWatch,
 }
 
 /// The times when nobody served.
 #[derive(Debug, Default)]
-struct Outage {
+struct OutageWatch {
     /// Somebody has served at least once.
     has_begun: bool,
     since: Option<Micros>,
@@ -146,7 +146,7 @@ impl SimulatedWorld {
 
     /// The process that serves, and can be reached.
     pub(crate) fn who_serves(&self) -> Option<u32> {
-        let serves = |(pid, process, daemon): &(u32, &Process, &crate::process::DaemonProcess)| {
+        let serves = |(pid, process, daemon): &(u32, &Process, &crate::process::DaemonProgram)| {
             process.runs()
                 && daemon.accepts
                 && self.control_path == Some(*pid)
@@ -305,7 +305,7 @@ impl SimulatedWorld {
 
     /// The links that a daemon has open.
     fn links_of_daemon(&self, pid: u32) -> Vec<u64> {
-        let its = |link: &Link| link.pid(Side::Daemon) == pid && link.is_open(Side::Daemon);
+        let its = |link: &KernelLink| link.pid(Side::Daemon) == pid && link.is_open(Side::Daemon);
         self.links.iter().filter(|(_, link)| its(link)).map(|(id, _)| *id).collect()
     }
 

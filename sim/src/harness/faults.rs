@@ -7,12 +7,12 @@ use handoff::host::Gap;
 use handoff::message::Message;
 
 use crate::happening::Happening;
-use crate::kernel::{Armed as ArmedWrite, Delivery, Disk, LengthOf, Micros, Side};
+use crate::kernel::{ArmedWrite, Delivery, Disk, LengthOf, Micros, Side};
 use crate::plan::span::Span;
-use crate::plan::{At, Fault, Operation, Wanted, What, Who};
+use crate::plan::{At, Fault, HitRole, Operation, Wanted, What};
 use crate::process::{Process, Program, message_name};
 use crate::run::Struck;
-use crate::supervisor::SupervisorProcess;
+use crate::supervisor::SupervisorProgram;
 use crate::supervisor::swap::HandoffTask;
 use crate::trace;
 use crate::world::SimulatedWorld;
@@ -197,9 +197,9 @@ impl SimulatedWorld {
             return (Delivery::Arrives, 0);
         }
         let receiver = match side {
-            Side::Supervisor if self.is_in_the_role_of_successor(to) => Who::Successor,
-            Side::Supervisor => Who::Incumbent,
-            Side::Daemon => Who::Supervisor,
+            Side::Supervisor if self.is_in_the_role_of_successor(to) => HitRole::Successor,
+            Side::Supervisor => HitRole::Incumbent,
+            Side::Daemon => HitRole::Supervisor,
         };
         let place = || At::Frame { name: Wanted::This(message.name()), to: receiver };
         self.faults.passes(self.now, place);
@@ -476,23 +476,23 @@ impl SimulatedWorld {
 
     /// Another supervisor comes, recovers, and does one handoff.
     fn rival_comes(&mut self, index: usize) {
-        let pid = self.start_process('R', Program::Supervisor(Box::new(SupervisorProcess::new(true))));
+        let pid = self.start_process('R', Program::Supervisor(Box::new(SupervisorProgram::new(true))));
         self.struck(index, Some(pid), "rival".into());
         let after = self.length(pid, LengthOf::Wake);
         self.poke(pid, self.now + after);
     }
 
     /// Whom a plan means.
-    fn who(&self, who: Who) -> Option<u32> {
+    fn who(&self, who: HitRole) -> Option<u32> {
         let successor = self.main_supervisor().and_then(|pid| self.processes[&pid].supervisor()?.successor());
         let there = |pid: &u32| self.processes.get(pid).is_some_and(|process| process.listens());
-        let is_new = |(pid, _, daemon): &(u32, _, &crate::process::DaemonProcess)| {
+        let is_new = |(pid, _, daemon): &(u32, _, &crate::process::DaemonProgram)| {
             Some(*pid) == successor || !daemon.is_incumbent() && !daemon.accepts
         };
         match who {
-            Who::Supervisor => self.main_supervisor(),
-            Who::Successor => self.daemons().filter(is_new).map(|(pid, ..)| pid).filter(there).last(),
-            Who::Incumbent => self.daemons().filter(|d| !is_new(d)).map(|(pid, ..)| pid).find(there),
+            HitRole::Supervisor => self.main_supervisor(),
+            HitRole::Successor => self.daemons().filter(is_new).map(|(pid, ..)| pid).filter(there).last(),
+            HitRole::Incumbent => self.daemons().filter(|d| !is_new(d)).map(|(pid, ..)| pid).find(there),
         }
     }
 

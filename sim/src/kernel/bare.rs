@@ -7,7 +7,7 @@ use std::sync::Arc;
 use handoff::ProcessId;
 use handoff::message::Message;
 
-use super::{Delivery, Disk, LengthOf, Link, Micros, Received, Refused, Side};
+use super::{Delivery, Disk, KernelLink, LengthOf, Micros, Received, Refused, Side};
 use crate::harness::clients::Client;
 use crate::plan::span::Span;
 use crate::plan::{Delays, Plan};
@@ -244,6 +244,6 @@ pub enum Busy {
 }
 
 /// The end of a link that is `pid`'s.
-fn side_of(link: &Link, pid: u32) -> Side {
+fn side_of(link: &KernelLink, pid: u32) -> Side {
     if link.pid(Side::Supervisor) == pid { Side::Supervisor } else { Side::Daemon }
 }

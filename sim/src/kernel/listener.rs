@@ -9,7 +9,7 @@ const BACKLOG: usize = 128;
 
 /// What a client asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Request {
+pub(crate) enum ClientRequest {
     Write { key: u32, value: u64 },
     Read { key: u32 },
 }
@@ -21,7 +21,7 @@ pub(crate) struct Conn {
     /// The process that has accepted it.
     pub owner: Option<u32>,
     /// Sent, and not read yet.
-    pub unread: Option<Request>,
+    pub unread: Option<ClientRequest>,
 }
 
 /// The listening socket.

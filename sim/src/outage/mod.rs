@@ -91,7 +91,7 @@ pub struct Broken {
 }
 
 /// What came of a case.
-struct Seen {
+struct CaseSeen {
     case: usize,
     outage: Micros,
     reported: BTreeSet<&'static str>,
@@ -118,23 +118,23 @@ impl Outages {
 
     /// Makes them; `progress` is called now and then with how many more are done.
     pub fn run(&self, progress: impl Fn(u64) + Sync) -> Table {
-        let work = |part: &mut Vec<Seen>, number| {
+        let work = |part: &mut Vec<CaseSeen>, number| {
             part.extend(self.see(number as usize));
             ControlFlow::Continue(())
         };
-        let parts: Vec<Vec<Seen>> = share(0..self.runs(), self.jobs, work, progress);
-        let mut seen: Vec<Seen> = parts.into_iter().flatten().collect();
+        let parts: Vec<Vec<CaseSeen>> = share(0..self.runs(), self.jobs, work, progress);
+        let mut seen: Vec<CaseSeen> = parts.into_iter().flatten().collect();
         seen.sort_by_key(|seen| seen.case);
         self.judge(&seen)
     }
 
     /// Runs a case. `None` if its faults did not all strike: others went before.
-    fn see(&self, case: usize) -> Option<Seen> {
+    fn see(&self, case: usize) -> Option<CaseSeen> {
         let plan = &self.cases[case].plan;
         let options = RunOptions { planted: self.planted, ..RunOptions::default() };
         let report = run(&Arc::new(plan.clone()), &self.make, options);
         let struck = |index| report.struck.iter().any(|struck| struck.index == index);
-        (0..plan.faults.len()).all(struck).then(|| Seen {
+        (0..plan.faults.len()).all(struck).then(|| CaseSeen {
             case,
             outage: report.longest_outage,
             reported: reported(&report),
@@ -144,7 +144,7 @@ impl Outages {
         })
     }
 
-    fn judge(&self, seen: &[Seen]) -> Table {
+    fn judge(&self, seen: &[CaseSeen]) -> Table {
         let mut table = Table { pause_ms: millis(self.pauses[0]), ..Table::default() };
         let defaults = Defaults::of_the_library();
         table.rows = ROWS.iter().map(|row| Found::new(row, &defaults)).collect();
@@ -160,7 +160,7 @@ impl Outages {
         table
     }
 
-    fn count(&self, table: &mut Table, row: usize, seen: &Seen) {
+    fn count(&self, table: &mut Table, row: usize, seen: &CaseSeen) {
         let case = &self.cases[seen.case];
         let given = Given { times: case.plan.times, pause: self.pauses[case.setting], length: case.length() };
         let allowed = given.bound(ROWS[row].rule);

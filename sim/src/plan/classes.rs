@@ -1,11 +1,11 @@
 //! Classes of faults: what goes wrong, and with whom or what. By them outages are counted, and what a sweep has met.
 use handoff::node::daemon::HookName;
 
-use crate::plan::{At, Fault, Operation, What, Who};
+use crate::plan::{At, Fault, HitRole, Operation, What};
 use crate::process::Program;
 use crate::world::SimulatedWorld;
 
-const WHO: [Who; 3] = [Who::Supervisor, Who::Incumbent, Who::Successor];
+const WHO: [HitRole; 3] = [HitRole::Supervisor, HitRole::Incumbent, HitRole::Successor];
 
 /// Every class that there is: a sweep of the usual size meets them all.
 pub fn classes() -> Vec<String> {

@@ -2,7 +2,7 @@
 //! and how everybody else stood when it was met.
 use handoff::machine::Cell;
 
-use crate::kernel::{Link, Side};
+use crate::kernel::{KernelLink, Side};
 use crate::process::{Life, Process};
 use crate::world::SimulatedWorld;
 
@@ -36,9 +36,10 @@ impl SimulatedWorld {
     }
 
     fn coverage_point(&self, pid: u32, cell: Cell) -> CoveragePoint {
-        let ends = |link: &Link| [Side::Supervisor, Side::Daemon].map(|side| link.pid(side));
-        let joins =
-            |link: &Link, other| link.is_whole() && ends(link).contains(&pid) && ends(link).contains(&other);
+        let ends = |link: &KernelLink| [Side::Supervisor, Side::Daemon].map(|side| link.pid(side));
+        let joins = |link: &KernelLink, other| {
+            link.is_whole() && ends(link).contains(&pid) && ends(link).contains(&other)
+        };
         let stand = |(other, process): (&u32, &Process)| Stand {
             kind: process.name.kind,
             life: process.life,

@@ -16,7 +16,7 @@ use crate::happening::Happening;
 use crate::host::Host;
 use crate::kernel::{LengthOf, Side};
 use crate::plan::{At, What as Fault};
-use crate::process::{DaemonProcess, Pending, Program, written};
+use crate::process::{DaemonProgram, DeferredAnswer, Program, written};
 use crate::run::Planted;
 use crate::world::SimulatedWorld;
 
@@ -37,7 +37,7 @@ impl Host<'_> {
 impl Os for Host<'_> {
     fn connect(&mut self) -> Option<ControlConnection> {
         self.did(|| "connects".into());
-        let told = |connection| Pending::Handoff(Answer::Connected(connection));
+        let told = |connection| DeferredAnswer::Handoff(Answer::Connected(connection));
         self.answer_at_once(|world, pid| Some(world.supervisor_connects(pid)), told)
     }
 
@@ -92,7 +92,7 @@ impl Os for Host<'_> {
     }
 
     fn spawn(&mut self, _replaces: bool) -> Option<SpawnResult> {
-        let told = |spawned| Pending::Handoff(Answer::Spawned(spawned));
+        let told = |spawned| DeferredAnswer::Handoff(Answer::Spawned(spawned));
         let late = self.world.slowness(self.pid, &At::Spawn);
         let spawn = |world: &mut SimulatedWorld, pid| Some(world.supervisor_spawns(pid));
         let spawned = match late {
@@ -133,7 +133,7 @@ impl Os for Host<'_> {
     }
 
     fn write_journal(&mut self, note: Note, journal: &Journal) -> Option<Result<(), HostError>> {
-        let told = move |result| Pending::Handoff(Answer::Written(note, result));
+        let told = move |result| DeferredAnswer::Handoff(Answer::Written(note, result));
         let late = self.world.slowness(self.pid, &At::JournalWrite);
         self.of_handoff(|handoff| handoff.notes(note));
         let (of, journal) = (self.world.handoff_of(self.pid), journal.clone());
@@ -154,7 +154,7 @@ impl Os for Host<'_> {
 
     fn answer(&mut self) -> Option<Answer> {
         loop {
-            if let Pending::Handoff(answer) = self.world.pending(self.pid)? {
+            if let DeferredAnswer::Handoff(answer) = self.world.pending(self.pid)? {
                 return Some(answer);
             }
         }
@@ -215,7 +215,7 @@ impl SimulatedWorld {
             return Err(HostError::system("too many open files"));
         }
         let (build, predecessor, handoff_id) = (handoff.build, handoff.incumbent(), handoff.handoff_id);
-        let daemon = DaemonProcess::new(build, fate.map(|(what, _)| what), predecessor, self.disk.clone());
+        let daemon = DaemonProgram::new(build, fate.map(|(what, _)| what), predecessor, self.disk.clone());
         let child = self.start_process('D', Program::Daemon(Box::new(daemon)));
         let link = self.link(pid, child, true);
         let disk = self.disk.of(child);

@@ -7,9 +7,9 @@ use handoff::machine::{Machine, RecoveryMachine, Timer};
 use handoff::node::keeper::Activity;
 use handoff::node::{Node, NodeOn, recovery as node};
 
-use super::{SupervisorProcess, Task};
+use super::{SupervisorProgram, TaskUnderWay};
 use crate::host::Host;
-use crate::kernel::{Link, Micros, Side};
+use crate::kernel::{KernelLink, Micros, Side};
 use crate::process::{Process, message_name, noted};
 use crate::world::SimulatedWorld;
 
@@ -69,11 +69,11 @@ impl SimulatedWorld {
             beside: self
                 .supervisors()
                 .any(|(other, supervisor)| other != pid && supervisor.handoff().is_some())
-                || self.links.values().any(Link::has_last_words),
+                || self.links.values().any(KernelLink::has_last_words),
         };
         let Some(supervisor) = self.supervisor_mut(pid) else { return };
         let mut node = node::RecoveryNode::new(config, supervisor.knows.clone());
-        supervisor.task = Task::Recovery(Box::new(recovery));
+        supervisor.task = TaskUnderWay::Recovery(Box::new(recovery));
         supervisor.cancelled = false;
         self.recovery_step(pid, &mut node, Event::Start, None);
         self.recovery_rests(pid, node);
@@ -84,7 +84,7 @@ impl SimulatedWorld {
     pub(crate) fn recovery_turn(
         &self,
         process: &Process,
-        supervisor: &SupervisorProcess,
+        supervisor: &SupervisorProgram,
         recovery: &RecoveryTask,
     ) -> Option<Micros> {
         let timer = recovery.node.as_ref().and_then(Node::wake_at).map(|at| process.clock.when(at));
@@ -119,7 +119,7 @@ impl SimulatedWorld {
 
     /// The turns are over, for now or for good.
     fn recovery_rests(&mut self, pid: u32, node: node::RecoveryNode) {
-        let recovery = self.supervisor_mut(pid).and_then(SupervisorProcess::recovery_mut);
+        let recovery = self.supervisor_mut(pid).and_then(SupervisorProgram::recovery_mut);
         recovery.into_iter().for_each(|recovery| recovery.node = Some(node.clone()));
         self.supervisor_concludes(pid);
     }
@@ -131,7 +131,7 @@ impl SimulatedWorld {
         event: Event,
         came: Option<(u64, u64)>,
     ) {
-        if let Some(recovery) = self.supervisor_mut(pid).and_then(SupervisorProcess::recovery_mut) {
+        if let Some(recovery) = self.supervisor_mut(pid).and_then(SupervisorProgram::recovery_mut) {
             recovery.late |= event == Event::Timer(Timer::Deadline);
         }
         let name = if self.recorder.on { self.recovery_event_name(&event) } else { String::new() };
@@ -144,7 +144,10 @@ impl SimulatedWorld {
     pub(super) fn recovery_is_over(&mut self, pid: u32, outcome: Outcome) {
         self.finding_is_true(pid, &outcome);
         let Some(supervisor) = self.supervisor_mut(pid) else { return };
-        let Task::Recovery(recovery) = std::mem::replace(&mut supervisor.task, Task::Idle) else { return };
+        let TaskUnderWay::Recovery(recovery) = std::mem::replace(&mut supervisor.task, TaskUnderWay::Idle)
+        else {
+            return;
+        };
         let links = recovery.watched.values().copied().flatten();
         links.for_each(|link| self.close_link(link, Side::Supervisor));
         self.sweep_names();

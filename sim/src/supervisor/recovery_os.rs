@@ -12,7 +12,7 @@ use crate::daemon::os::UID;
 use crate::host::Host;
 use crate::kernel::Side;
 use crate::plan::At;
-use crate::process::{Pending, Process, written};
+use crate::process::{DeferredAnswer, Process, written};
 use crate::world::SimulatedWorld;
 
 impl Host<'_> {
@@ -34,7 +34,7 @@ impl Host<'_> {
 
 impl Os for Host<'_> {
     fn look(&mut self, also: Option<ProcessId>) -> Option<Seen> {
-        let told = move |seen| Pending::Recovery(Answer::Looked(seen, also));
+        let told = move |seen| DeferredAnswer::Recovery(Answer::Looked(seen, also));
         let seen = self.answer(0, move |world, pid| Some(world.supervisor_looks(pid, also)), told);
         self.did(|| if seen.is_some() { "looks".into() } else { "looks later".into() });
         seen
@@ -67,7 +67,7 @@ impl Os for Host<'_> {
     fn connect(&mut self, to: ProcessId) -> Option<Result<(), HostError>> {
         let name = self.world.name_of(to.pid);
         self.did(|| format!("connects to {name}"));
-        let told = move |result| Pending::Recovery(Answer::Connected(to, result));
+        let told = move |result| DeferredAnswer::Recovery(Answer::Connected(to, result));
         self.answer_at_once(move |world, pid| Some(world.supervisor_asks(pid, to)), told)
     }
 
@@ -144,7 +144,7 @@ impl Os for Host<'_> {
         verdict: RecoveryVerdict,
         journal: &Journal,
     ) -> Option<Result<(), HostError>> {
-        let told = move |result| Pending::Recovery(Answer::Written(verdict, result));
+        let told = move |result| DeferredAnswer::Recovery(Answer::Written(verdict, result));
         let (late, journal) = (self.world.slowness(self.pid, &At::JournalWrite), journal.clone());
         self.of_recovery(|recovery| recovery.is_slow |= late > 0);
         let write = move |world: &mut SimulatedWorld, pid| {
@@ -161,7 +161,7 @@ impl Os for Host<'_> {
 
     fn answer(&mut self) -> Option<Answer> {
         loop {
-            if let Pending::Recovery(answer) = self.world.pending(self.pid)? {
+            if let DeferredAnswer::Recovery(answer) = self.world.pending(self.pid)? {
                 return Some(answer);
             }
         }

@@ -6,7 +6,7 @@ use handoff::node::keeper::TaskEnd;
 use handoff::node::{Node, NodeOn, handoff as node};
 use handoff::{HandoffId, HostError, ProcessId};
 
-use super::{SupervisorProcess, Task};
+use super::{SupervisorProgram, TaskUnderWay};
 use crate::host::Host;
 use crate::kernel::{Micros, Side};
 use crate::process::{Process, message_name, written};
@@ -135,13 +135,13 @@ impl SimulatedWorld {
             .processes
             .values_mut()
             .filter_map(Process::supervisor_mut)
-            .filter_map(SupervisorProcess::recovery_mut);
+            .filter_map(SupervisorProgram::recovery_mut);
         others.for_each(|recovery| recovery.beside = true);
         let handoff_id = self.operator.next_handoff_id();
         let Some(supervisor) = self.supervisor_mut(pid) else { return };
         let mut node = node::HandoffNode::new(config, handoff_id, replace, supervisor.knows.clone());
         supervisor.cancelled = false;
-        supervisor.task = Task::Handoff(Box::new(HandoffTask {
+        supervisor.task = TaskUnderWay::Handoff(Box::new(HandoffTask {
             node: None,
             handoff_id,
             build,
@@ -166,7 +166,7 @@ impl SimulatedWorld {
     pub(crate) fn handoff_turn(
         &self,
         process: &Process,
-        supervisor: &SupervisorProcess,
+        supervisor: &SupervisorProgram,
         handoff: &HandoffTask,
     ) -> Option<Micros> {
         let timer = handoff.node.as_ref().and_then(Node::wake_at).map(|at| process.clock.when(at));
@@ -203,7 +203,7 @@ impl SimulatedWorld {
 
     /// The turns are over, for now or for good.
     fn handoff_rests(&mut self, pid: u32, node: node::HandoffNode) {
-        let handoff = self.supervisor_mut(pid).and_then(SupervisorProcess::handoff_mut);
+        let handoff = self.supervisor_mut(pid).and_then(SupervisorProgram::handoff_mut);
         handoff.into_iter().for_each(|handoff| handoff.node = Some(node.clone()));
         self.supervisor_concludes(pid);
     }
@@ -253,12 +253,12 @@ impl SimulatedWorld {
             return;
         };
         match &supervisor.task {
-            Task::Idle => {}
-            Task::Handoff(handoff) => {
+            TaskUnderWay::Idle => {}
+            TaskUnderWay::Handoff(handoff) => {
                 let outcome = handoff.node.as_ref().and_then(|node| node.outcome().cloned());
                 outcome.into_iter().for_each(|outcome| self.handoff_is_over(pid, outcome));
             }
-            Task::Recovery(recovery) => {
+            TaskUnderWay::Recovery(recovery) => {
                 let outcome = recovery.node.as_ref().and_then(|node| node.outcome().cloned());
                 outcome.into_iter().for_each(|outcome| self.recovery_is_over(pid, outcome));
             }
@@ -276,7 +276,10 @@ impl SimulatedWorld {
         }
         self.report_is_true(pid, &outcome);
         let Some(supervisor) = self.supervisor_mut(pid) else { return };
-        let Task::Handoff(handoff) = std::mem::replace(&mut supervisor.task, Task::Idle) else { return };
+        let TaskUnderWay::Handoff(handoff) = std::mem::replace(&mut supervisor.task, TaskUnderWay::Idle)
+        else {
+            return;
+        };
         let rival = supervisor.rival;
         for peer in PEERS {
             if let Some(link) = handoff.party(peer).link {

@@ -9,7 +9,7 @@ use handoff::host::Gap;
 use handoff::machine::{Cell, supervisor::Peer};
 use handoff::message::{Hello, Message, PROTO_MAX, PROTO_MIN};
 use handoff::unix::probe::{self, Fate, FrameFate, Probe, Receiver, SystemCall};
-use handoff_sim::plan::{What, Who};
+use handoff_sim::plan::{HitRole, What};
 
 use super::words::{Answer, Death, Word};
 use crate::layout::Layout;
@@ -106,8 +106,8 @@ impl Probe for OnStage {
 
     fn frame(&self, to: Receiver, message: &Message) -> FrameFate {
         let role = match to.role {
-            Some(Peer::Incumbent) => Some(Who::Incumbent),
-            Some(Peer::Successor) => Some(Who::Successor),
+            Some(Peer::Incumbent) => Some(HitRole::Incumbent),
+            Some(Peer::Successor) => Some(HitRole::Successor),
             None => None,
         };
         let answer = self.0.ask(&Word::Frame { role, pid: to.pid, message: message.name().to_string() });

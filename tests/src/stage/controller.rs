@@ -16,7 +16,7 @@ use handoff::machine::{Cell, EffectName, EventName, MachineRole};
 use handoff::message::MessageName;
 use handoff::node::daemon::HookName;
 use handoff::unix::probe::SystemCall;
-use handoff_sim::plan::{At, Fault, Plan, What, Who};
+use handoff_sim::plan::{At, Fault, HitRole, Plan, What};
 use handoff_sim::trace::Name;
 use nix::sys::signal::Signal;
 
@@ -299,17 +299,17 @@ impl Book {
     fn sends(
         &mut self,
         from: u32,
-        role: Option<Who>,
+        role: Option<HitRole>,
         to: Option<u32>,
         message: MessageName,
     ) -> Option<Fault> {
         let is_supervisor = self.name(from).kind == 'S';
         let known = to.filter(|to| self.promoted.contains(to));
         let receiver = match (is_supervisor, role) {
-            (false, _) => Who::Supervisor,
+            (false, _) => HitRole::Supervisor,
             (true, Some(role)) => role,
-            (true, None) if known.is_some() => Who::Incumbent,
-            (true, None) => Who::Successor,
+            (true, None) if known.is_some() => HitRole::Incumbent,
+            (true, None) => HitRole::Successor,
         };
         let to = self.name(to.unwrap_or_default());
         self.sent.push((self.name(from), to, message));
@@ -325,15 +325,15 @@ impl Book {
     }
 
     /// Whom a plan means.
-    fn who(&self, who: Who) -> Option<u32> {
+    fn who(&self, who: HitRole) -> Option<u32> {
         let is_new = |pid: &u32| Some(*pid) == self.successor || !self.promoted.contains(pid);
         let mut daemons = self.names.iter().filter(|(pid, name)| name.kind == 'D' && processes::lives(**pid));
         match who {
-            Who::Supervisor => self.supervisor.upgrade().map(|supervisor| supervisor.pid()),
-            Who::Successor => {
+            HitRole::Supervisor => self.supervisor.upgrade().map(|supervisor| supervisor.pid()),
+            HitRole::Successor => {
                 daemons.filter(|(pid, _)| is_new(pid)).max_by_key(|(_, n)| n.number).map(|(pid, _)| *pid)
             }
-            Who::Incumbent => daemons.find(|(pid, _)| !is_new(pid)).map(|(pid, _)| *pid),
+            HitRole::Incumbent => daemons.find(|(pid, _)| !is_new(pid)).map(|(pid, _)| *pid),
         }
     }
 }

@@ -5,7 +5,7 @@ use handoff::machine::{Cell, EffectName, EventName, MachineRole, Speaker, StateN
 use handoff::message::MessageName;
 use handoff_sim::Span;
 use handoff_sim::plan::{At, Fault, Plan, What};
-use handoff_sim::run::{Rest, RunReport};
+use handoff_sim::run::{AtRest, RunReport};
 use handoff_sim::trace::{Name, Reaction};
 
 /// One event of a machine, and the effects that its process lived to see.
@@ -153,7 +153,7 @@ pub struct Report {
 impl Report {
     /// What the simulator says. `None` if it did not come to an end that can be compared.
     pub fn simulated(plan: &Plan, report: &RunReport) -> Option<Report> {
-        let Rest { serves, holder, verdicts, running, committed, is_under_way, told, sent } =
+        let AtRest { serves, holder, verdicts, running, committed, is_under_way, told, sent } =
             report.rest.clone()?;
         let name = |verdict| format!("{verdict:?}");
         let ends = Ends {

@@ -13,7 +13,7 @@ use std::time::Instant;
 use handoff::host::Gap;
 use handoff::machine::{EffectName, MachineRole, StateName};
 use handoff::unix::probe::{self, SystemCall};
-use handoff_sim::plan::{At, Fault, Plan, Wanted, What, Who};
+use handoff_sim::plan::{At, Fault, HitRole, Plan, Wanted, What};
 use handoff_sim::run::{RunOptions, RunReport, ledgers};
 use handoff_sim::{Span, run};
 use handoff_tests::stage::{Death, PACE, Report, compare, stage_before};
@@ -93,7 +93,9 @@ impl Base {
     fn allows(&self, gap: Gap) -> bool {
         let is_supervisor = matches!(gap.role, MachineRole::Supervisor | MachineRole::Recovery);
         let is_late = |fault: &Fault| match &fault.at {
-            At::Frame { to, .. } if fault.what == What::Delay => (*to == Who::Supervisor) != is_supervisor,
+            At::Frame { to, .. } if fault.what == What::Delay => {
+                (*to == HitRole::Supervisor) != is_supervisor
+            }
             _ => false,
         };
         self.gaps.contains(&gap) && !self.plan.faults.iter().any(is_late)

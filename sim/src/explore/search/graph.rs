@@ -100,7 +100,7 @@ impl ExploreReport {
     }
 }
 
-struct Search<'a> {
+struct GraphSearch<'a> {
     bound: &'a Bound,
     options: ExploreOptions<'a>,
     known: HashMap<(u64, u64), u32>,
@@ -118,7 +118,7 @@ struct Search<'a> {
 /// Goes through every state within `bound`.
 pub fn explore(bound: &Bound, options: ExploreOptions<'_>) -> ExploreReport {
     let first = Model::new(bound.faults, bound.handoffs);
-    let mut search = Search::new(bound, options);
+    let mut search = GraphSearch::new(bound, options);
     search.visit(0, None, first);
     while let Some((from, model)) = search.queue.pop_front() {
         search.expand(from, &model);
@@ -138,7 +138,7 @@ pub fn explore(bound: &Bound, options: ExploreOptions<'_>) -> ExploreReport {
 ///
 /// Nothing before it was mutated, for there was nothing to mutate: so what is wrong here would be found by [`explore`].
 pub fn explore_from(bound: &Bound, root: &Root, options: ExploreOptions<'_>) -> ExploreReport {
-    let mut search = Search::new(bound, options);
+    let mut search = GraphSearch::new(bound, options);
     search.visit(0, None, root.model.clone());
     search.queue.clear();
     search.take(0, &root.model, &root.step);
@@ -161,7 +161,7 @@ pub fn explore_from(bound: &Bound, root: &Root, options: ExploreOptions<'_>) -> 
 pub(crate) fn lies_ahead(model: &Model, mutation: Option<&Mutation>) -> Vec<String> {
     let faults = model.faults.spent();
     let bound = Bound { name: "what lies ahead", faults, handoffs: model.handoffs, verdicts: &[] };
-    let mut search = Search::new(&bound, ExploreOptions { mutation, ..ExploreOptions::default() });
+    let mut search = GraphSearch::new(&bound, ExploreOptions { mutation, ..ExploreOptions::default() });
     search.visit(0, None, Model { faults, ..model.clone() });
     while let Some((from, model)) = search.queue.pop_front() {
         search.expand(from, &model);
@@ -170,9 +170,9 @@ pub(crate) fn lies_ahead(model: &Model, mutation: Option<&Mutation>) -> Vec<Stri
     liveness::check(&search.states, &search.calm).into_iter().map(|(why, _)| why.to_string()).collect()
 }
 
-impl<'a> Search<'a> {
+impl<'a> GraphSearch<'a> {
     fn new(bound: &'a Bound, options: ExploreOptions<'a>) -> Self {
-        Search {
+        GraphSearch {
             bound,
             options,
             known: HashMap::new(),
