@@ -7,18 +7,18 @@ use nix::sys::signal::Signal;
 
 use crate::build::Build;
 use crate::log::Mark;
-use crate::order::Outcome;
+use crate::order::OrderOutcome;
 use crate::processes;
 use crate::scene::Scene;
 use crate::script::{Gate, Hook};
-use crate::supervisor_process::{Pending, SupervisorProcess};
+use crate::supervisor_process::{PendingOrder, SupervisorProcess};
 use crate::wait::{until, until_some};
 use crate::world::World;
 use crate::writer::Writer;
 
 /// Where a handoff can be held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
+pub enum HoldPoint {
     /// The successor warms up, the incumbent serves.
     WarmUp,
     /// The incumbent drains.
@@ -33,24 +33,30 @@ pub enum Phase {
     Retire,
 }
 
-impl Phase {
+impl HoldPoint {
     /// All of them, in their order.
-    pub const ALL: [Phase; 6] =
-        [Phase::WarmUp, Phase::Drain, Phase::Seal, Phase::Open, Phase::Serve, Phase::Retire];
+    pub const ALL: [HoldPoint; 6] = [
+        HoldPoint::WarmUp,
+        HoldPoint::Drain,
+        HoldPoint::Seal,
+        HoldPoint::Open,
+        HoldPoint::Serve,
+        HoldPoint::Retire,
+    ];
 
     /// Whether it is the incumbent that holds the handoff in it.
     pub fn is_old(self) -> bool {
-        matches!(self, Phase::Drain | Phase::Seal)
+        matches!(self, HoldPoint::Drain | HoldPoint::Seal)
     }
 
     /// The hook at whose gate somebody waits.
     pub fn hook(self) -> Hook {
         match self {
-            Phase::WarmUp => Hook::WarmUp,
-            Phase::Drain => Hook::Drain,
-            Phase::Seal => Hook::Seal,
-            Phase::Open => Hook::Open,
-            Phase::Serve | Phase::Retire => Hook::Serve,
+            HoldPoint::WarmUp => Hook::WarmUp,
+            HoldPoint::Drain => Hook::Drain,
+            HoldPoint::Seal => Hook::Seal,
+            HoldPoint::Open => Hook::Open,
+            HoldPoint::Serve | HoldPoint::Retire => Hook::Serve,
         }
     }
 }
@@ -70,10 +76,10 @@ pub struct Held {
     pub incumbent: Build,
     /// What is to serve.
     pub successor: Build,
-    phase: Phase,
+    phase: HoldPoint,
     gate: Gate,
-    pending: Pending,
-    told: Option<Outcome>,
+    pending: PendingOrder,
+    told: Option<OrderOutcome>,
     /// The last to be dropped: it ends every process.
     pub world: World,
 }
@@ -81,13 +87,13 @@ pub struct Held {
 impl Held {
     /// Lets a handoff come to `phase`.
     #[track_caller]
-    pub fn at(phase: Phase) -> Held {
+    pub fn at(phase: HoldPoint) -> Held {
         Held::with(phase, |build| build)
     }
 
     /// Lets a handoff come to `phase`; `change` says what is special about the successor or the handoff's times.
     #[track_caller]
-    pub fn with(phase: Phase, change: impl FnOnce(Build) -> Build) -> Held {
+    pub fn with(phase: HoldPoint, change: impl FnOnce(Build) -> Build) -> Held {
         let Scene { supervisor, writer, incumbent, pid: old, world } = Scene::new();
         let successor = change(world.build());
         let gate = if phase.is_old() { &incumbent } else { &successor }.gate(phase.hook());
@@ -95,7 +101,7 @@ impl Held {
         let pending = supervisor.begin_handoff(&successor);
         gate.wait();
         let new = find_new(&world, &[supervisor.pid(), old]);
-        if phase == Phase::Retire {
+        if phase == HoldPoint::Retire {
             stop(old);
             gate.open();
             // It says so, last of all, when it has told the incumbent to leave.
@@ -109,7 +115,7 @@ impl Held {
     /// Takes away what holds it.
     pub fn go_on(&self) {
         match self.phase {
-            Phase::Retire => go_on(self.old),
+            HoldPoint::Retire => go_on(self.old),
             _ => self.gate.open(),
         }
     }
@@ -122,12 +128,12 @@ impl Held {
             if self.phase.is_old() { (self.old, &self.incumbent) } else { (self.new, &self.successor) };
         let before = self.standing(pid);
         self.go_on();
-        if self.phase == Phase::Retire {
+        if self.phase == HoldPoint::Retire {
             return until("the incumbent has left", || !processes::lives(self.old));
         }
         until("the gate is passed", || !self.is_at(build, self.phase.hook()));
         // One that has drained says the same of itself as one that drains, but nothing else keeps it.
-        until("it is past its hook", || self.phase == Phase::Drain || self.standing(pid) != before);
+        until("it is past its hook", || self.phase == HoldPoint::Drain || self.standing(pid) != before);
     }
 
     /// Where `pid` says that it stands.
@@ -144,7 +150,7 @@ impl Held {
 
     /// What the supervisor tells.
     #[track_caller]
-    pub fn outcome(&mut self) -> Outcome {
+    pub fn outcome(&mut self) -> OrderOutcome {
         until("the supervisor tells the outcome", || self.is_told());
         self.told.clone().expect("the outcome has been told")
     }
@@ -185,7 +191,7 @@ impl Held {
 
     /// What the supervisor said is what holds in the end. Returns who serves.
     #[track_caller]
-    pub fn assert_told_the_truth(&self, outcome: &Outcome) -> u32 {
+    pub fn assert_told_the_truth(&self, outcome: &OrderOutcome) -> u32 {
         let said = match outcome.verdict.as_str() {
             "Committed" => self.new,
             "RolledBack" | "FellBack" => self.old,

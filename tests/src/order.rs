@@ -84,16 +84,16 @@ impl Order {
 
 /// What a supervisor says of an order.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Told {
+pub struct ToldOfOrder {
     /// The order's.
     pub id: u64,
     /// What became of it.
-    pub outcome: Outcome,
+    pub outcome: OrderOutcome,
 }
 
 /// What became of an order.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Outcome {
+pub struct OrderOutcome {
     /// The name of the [`handoff::Verdict`], or of the [`handoff::Error`].
     pub verdict: String,
     /// Why it was not committed, or what the error says.
@@ -108,11 +108,11 @@ pub struct Outcome {
     pub warnings: Vec<String>,
 }
 
-impl From<handoff::Result<HandoffOutcome>> for Outcome {
-    fn from(result: handoff::Result<HandoffOutcome>) -> Outcome {
+impl From<handoff::Result<HandoffOutcome>> for OrderOutcome {
+    fn from(result: handoff::Result<HandoffOutcome>) -> OrderOutcome {
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         match result {
-            Ok(outcome) => Outcome {
+            Ok(outcome) => OrderOutcome {
                 verdict: format!("{:?}", outcome.verdict),
                 reason: outcome.abort_reason.as_ref().map(ToString::to_string).unwrap_or_default(),
                 resumed_confirmed: outcome.resumed_confirmed,
@@ -125,10 +125,10 @@ impl From<handoff::Result<HandoffOutcome>> for Outcome {
     }
 }
 
-impl From<handoff::Result<RecoveryOutcome>> for Outcome {
-    fn from(result: handoff::Result<RecoveryOutcome>) -> Outcome {
+impl From<handoff::Result<RecoveryOutcome>> for OrderOutcome {
+    fn from(result: handoff::Result<RecoveryOutcome>) -> OrderOutcome {
         match result {
-            Ok(outcome) => Outcome {
+            Ok(outcome) => OrderOutcome {
                 verdict: match &outcome.daemon {
                     Some(_) => "Serves",
                     None if outcome.nobody_serves => "NobodyServes",
@@ -146,9 +146,9 @@ impl From<handoff::Result<RecoveryOutcome>> for Outcome {
     }
 }
 
-impl From<Error> for Outcome {
-    fn from(error: Error) -> Outcome {
-        Outcome {
+impl From<Error> for OrderOutcome {
+    fn from(error: Error) -> OrderOutcome {
+        OrderOutcome {
             verdict: name(&error).into(),
             reason: error.to_string(),
             resumed_confirmed: false,
@@ -173,7 +173,7 @@ fn name(error: &Error) -> &'static str {
     }
 }
 
-impl Outcome {
+impl OrderOutcome {
     /// What the keeper is to know of the end of a handoff, or of a cold start.
     pub fn end(&self) -> TaskEnd {
         let verdict = match self.verdict.as_str() {
@@ -201,8 +201,8 @@ impl Outcome {
     }
 
     /// Of what has no outcome.
-    pub fn done() -> Outcome {
-        Outcome {
+    pub fn done() -> OrderOutcome {
+        OrderOutcome {
             verdict: "Done".into(),
             reason: String::new(),
             resumed_confirmed: false,

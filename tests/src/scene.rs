@@ -1,6 +1,6 @@
 //! Where most tests begin: a daemon that serves, a supervisor, a client that writes.
 use crate::build::Build;
-use crate::order::Outcome;
+use crate::order::OrderOutcome;
 use crate::supervisor_process::SupervisorProcess;
 use crate::world::World;
 use crate::writer::Writer;
@@ -43,7 +43,7 @@ impl Scene {
     /// Swaps to `build` and sees it rolled back for a reason that has `why` in it; the incumbent serves on, and
     /// everything is well.
     #[track_caller]
-    pub fn assert_rolls_back(&self, build: &Build, why: &str) -> Outcome {
+    pub fn assert_rolls_back(&self, build: &Build, why: &str) -> OrderOutcome {
         let outcome = self.supervisor.handoff(build);
         outcome.assert_rolled_back(why);
         self.assert_unharmed();

@@ -14,7 +14,7 @@ use handoff::node::handoff::{Answer, ControlConnection};
 use handoff::time::Time;
 
 use crate::os::{
-    BOOT, DIRECTORY, Did, ID, INCUMBENT, SUCCESSOR, Scene, binary, drained, failed, hello, serving,
+    BOOT, DIRECTORY, Did, HandoffScene, ID, INCUMBENT, SUCCESSOR, binary, drained, failed, hello, serving,
 };
 
 /// After so long a control socket whose queue is full is tried again.
@@ -32,8 +32,8 @@ fn under_way(retiring: bool) -> Option<UnderWay> {
 }
 
 /// A handoff after what `before` says that has come to `state`.
-fn at(state: StateName) -> Scene {
-    let mut scene = Scene::new(true, before());
+fn at(state: StateName) -> HandoffScene {
+    let mut scene = HandoffScene::new(true, before());
     scene.begin();
     scene.go_on_to(state);
     scene
@@ -41,7 +41,7 @@ fn at(state: StateName) -> Scene {
 
 #[test]
 fn a_control_socket_whose_queue_is_full_is_tried_again_after_a_pause() {
-    let mut scene = Scene::new(true, Journal::default());
+    let mut scene = HandoffScene::new(true, Journal::default());
     scene.os.connections.push_back(Some(ControlConnection::QueueFull));
     scene.begin();
     assert_eq!(scene.node.wake_at(), Some(scene.os.now() + PAUSE));
@@ -54,7 +54,7 @@ fn a_control_socket_whose_queue_is_full_is_tried_again_after_a_pause() {
 
 #[test]
 fn a_connection_is_read_once_it_is_made() {
-    let mut scene = Scene::new(true, Journal::default());
+    let mut scene = HandoffScene::new(true, Journal::default());
     scene.os.connections.push_back(None);
     scene.begin();
     scene.os.says(Peer::Incumbent, hello(Role::Incumbent, INCUMBENT));
@@ -65,7 +65,7 @@ fn a_connection_is_read_once_it_is_made() {
 
 #[test]
 fn a_connection_that_fails_later_is_told_then() {
-    let mut scene = Scene::new(true, Journal::default());
+    let mut scene = HandoffScene::new(true, Journal::default());
     scene.os.connections.push_back(None);
     scene.begin();
     assert_eq!(scene.pass(), []);
@@ -79,7 +79,7 @@ fn a_connection_that_fails_later_is_told_then() {
 
 #[test]
 fn a_process_that_is_started_later_is_read_and_watched_from_then_on() {
-    let mut scene = Scene::at(StateName::AwaitIncumbent);
+    let mut scene = HandoffScene::at(StateName::AwaitIncumbent);
     scene.os.spawned = None;
     scene.os.says(Peer::Incumbent, hello(Role::Incumbent, INCUMBENT));
     scene.pass();
@@ -95,7 +95,7 @@ fn a_process_that_is_started_later_is_read_and_watched_from_then_on() {
 
 #[test]
 fn what_is_written_later_is_told_before_all_else() {
-    let mut scene = Scene::at(StateName::AwaitReady);
+    let mut scene = HandoffScene::at(StateName::AwaitReady);
     scene.os.written = None;
     scene.os.says(Peer::Successor, serving());
     assert_eq!(scene.pass().len(), 1);
@@ -152,7 +152,7 @@ fn the_journal_says_that_nobody_serves_and_what_is_to_be_started_then() {
 
 #[test]
 fn what_could_not_be_written_is_known_and_comes_with_the_next_note() {
-    let mut scene = Scene::new(false, before());
+    let mut scene = HandoffScene::new(false, before());
     scene.os.written = Some(Err(HostError::system("the disk is full")));
     scene.begin();
     scene.os.written = Some(Ok(()));
@@ -168,7 +168,7 @@ fn what_could_not_be_written_is_known_and_comes_with_the_next_note() {
 #[test]
 fn what_a_timer_leads_to_does_not_wait_for_the_next_one() {
     let nobody = ControlConnection::Failed(HostError::system("nobody listens"));
-    let mut scene = Scene::at(StateName::AwaitDrained);
+    let mut scene = HandoffScene::at(StateName::AwaitDrained);
     scene.os.closes(Peer::Incumbent);
     scene.pass();
     scene.os.connections.extend([Some(nobody.clone()), Some(nobody.clone())]);

@@ -7,7 +7,7 @@ use handoff::machine::supervisor::{Event, HandoffVerdict, Note, Peer};
 use handoff::message::{Message, MessageName, Standing};
 use handoff::{Reason, machine::supervisor::Outcome};
 
-use crate::os::{BOOT, DIRECTORY, Did, Scene, UID, binary, ready, serving};
+use crate::os::{BOOT, DIRECTORY, Did, HandoffScene, UID, binary, ready, serving};
 
 /// Data at revision `at` in `DIRECTORY`.
 fn served(at: u64) -> Data {
@@ -15,16 +15,16 @@ fn served(at: u64) -> Data {
 }
 
 /// A cold start, when `data` were served before, whose daemon is about to say that it is ready.
-fn cold_start(data: Data) -> Scene {
+fn cold_start(data: Data) -> HandoffScene {
     let before = Journal { committed: Some(binary("old")), data, ..Journal::default() };
-    let mut scene = Scene::new(false, before);
+    let mut scene = HandoffScene::new(false, before);
     scene.begin();
     scene.go_on_to(StateName::AwaitReady);
     scene
 }
 
 /// The end of a cold start whose daemon was killed.
-fn refused(scene: &mut Scene) -> Outcome {
+fn refused(scene: &mut HandoffScene) -> Outcome {
     assert!(scene.os.has(&Did::Kills(Peer::Successor)), "{:?}", scene.os.did);
     assert!(!scene.os.has(&Did::Says(Peer::Successor, MessageName::Commit)));
     scene.os.ends(Peer::Successor);
@@ -103,7 +103,7 @@ fn a_daemon_that_has_become_another_user_is_refused() {
 #[test]
 fn a_successor_is_held_to_what_its_incumbent_has_sealed() {
     let before = Journal { committed: Some(binary("old")), data: served(9), ..Journal::default() };
-    let mut scene = Scene::new(true, before);
+    let mut scene = HandoffScene::new(true, before);
     scene.begin();
     scene.go_on_to(StateName::AwaitReady);
     scene.os.says(Peer::Successor, ready());

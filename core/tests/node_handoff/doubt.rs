@@ -10,7 +10,7 @@ use handoff::node::handoff::{Answer, ControlConnection};
 use handoff::node::{Credentials, FLOOD, Node};
 use handoff::{HostError, ProcessId};
 
-use crate::os::{Did, Scene, UID, hello};
+use crate::os::{Did, HandoffScene, UID, hello};
 
 /// The longest time for which an answer at the control path is waited for.
 const DOUBT: Duration = Duration::from_millis(100);
@@ -22,8 +22,8 @@ fn nobody_listens() -> ControlConnection {
 }
 
 /// A cold start that could not start anything; the control path is connected to with `connections`.
-fn nobody_serves(connections: impl IntoIterator<Item = Option<ControlConnection>>) -> Scene {
-    let mut scene = Scene::new(false, Journal::default());
+fn nobody_serves(connections: impl IntoIterator<Item = Option<ControlConnection>>) -> HandoffScene {
+    let mut scene = HandoffScene::new(false, Journal::default());
     scene.os.spawned = Some(Err(HostError::system("no such file")));
     scene.os.connections.extend(connections);
     scene.begin();
@@ -31,7 +31,7 @@ fn nobody_serves(connections: impl IntoIterator<Item = Option<ControlConnection>
     scene
 }
 
-impl Scene {
+impl HandoffScene {
     fn verdict(&self) -> Option<HandoffVerdict> {
         self.node.outcome().map(|outcome| outcome.verdict)
     }
@@ -122,7 +122,7 @@ fn a_connection_that_fails_later_ends_the_doubt_then() {
 
 #[test]
 fn what_the_journal_answers_late_says_nothing_of_it() {
-    let mut scene = Scene::new(false, Journal::default());
+    let mut scene = HandoffScene::new(false, Journal::default());
     scene.os.written = None;
     scene.begin();
     scene.os.ends(Peer::Successor);

@@ -187,14 +187,14 @@ impl Os for Queues {
 }
 
 /// A handoff and what it stands on.
-pub(crate) struct Scene {
+pub(crate) struct HandoffScene {
     pub os: Queues,
     pub node: HandoffNode,
 }
 
-impl Scene {
+impl HandoffScene {
     /// Before it begins; `before` is what the journal says.
-    pub(crate) fn new(replace: bool, before: Journal) -> Scene {
+    pub(crate) fn new(replace: bool, before: Journal) -> HandoffScene {
         let config = Limits {
             liveness: LIVENESS,
             deadline: Duration::from_secs(300),
@@ -202,12 +202,12 @@ impl Scene {
             hook_limit: Duration::from_secs(60),
             retire_limit: Duration::from_secs(30),
         };
-        Scene { os: Queues::new(), node: HandoffNode::new(config, ID, replace, before) }
+        HandoffScene { os: Queues::new(), node: HandoffNode::new(config, ID, replace, before) }
     }
 
     /// A handoff that has come to `state`, since either process has said what comes before.
-    pub(crate) fn at(state: StateName) -> Scene {
-        let mut scene = Scene::new(true, Journal::default());
+    pub(crate) fn at(state: StateName) -> HandoffScene {
+        let mut scene = HandoffScene::new(true, Journal::default());
         scene.begin();
         scene.go_on_to(state);
         scene

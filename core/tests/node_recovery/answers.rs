@@ -7,7 +7,7 @@ use handoff::node::Node;
 use handoff::node::recovery::{Answer, Seen};
 use handoff::{HandoffId, HostError};
 
-use crate::os::{A, B, Did, Scene, awaits_final, hello, listeners, serves};
+use crate::os::{A, B, Did, RecoveryScene, awaits_final, hello, listeners, serves};
 
 fn committed() -> Journal {
     let binary = Binary {
@@ -27,7 +27,7 @@ fn sighting(process: handoff::ProcessId, sight: Sight) -> Sighting {
 
 #[test]
 fn a_look_that_is_answered_later_is_sighted_then() {
-    let mut scene = Scene::new(&[], committed());
+    let mut scene = RecoveryScene::new(&[], committed());
     scene.os.seen = None;
     scene.begin();
     assert_eq!((scene.pass(), &scene.os.did[..]), (vec![], &[Did::Looks(None)][..]));
@@ -38,7 +38,7 @@ fn a_look_that_is_answered_later_is_sighted_then() {
 
 #[test]
 fn a_connection_is_read_once_it_is_made() {
-    let mut scene = Scene::new(&[A], Journal::default());
+    let mut scene = RecoveryScene::new(&[A], Journal::default());
     scene.os.connected = None;
     scene.begin();
     assert_eq!(scene.hears(A, hello(A)), []);
@@ -48,7 +48,7 @@ fn a_connection_is_read_once_it_is_made() {
 
 #[test]
 fn a_connection_that_fails_later_is_told_before_what_came_after_it() {
-    let mut scene = Scene::met(&[A, B]);
+    let mut scene = RecoveryScene::met(&[A, B]);
     scene.os.answers.push_back(Answer::Connected(B, Err(HostError::system("nobody listens"))));
     scene.os.answers.push_back(Answer::Looked(Seen::default(), None));
     let events = scene.hears(A, serves());
@@ -57,7 +57,7 @@ fn a_connection_that_fails_later_is_told_before_what_came_after_it() {
 
 #[test]
 fn the_journal_says_which_process_was_found_and_its_build() {
-    let mut scene = Scene::met(&[A]);
+    let mut scene = RecoveryScene::met(&[A]);
     scene.hears(A, serves());
     scene.os.written = None;
     scene.hears(A, listeners(1, false));
@@ -72,7 +72,7 @@ fn the_journal_says_which_process_was_found_and_its_build() {
 
 #[test]
 fn the_journal_says_that_nobody_was_found() {
-    let mut scene = Scene::new(&[], committed());
+    let mut scene = RecoveryScene::new(&[], committed());
     scene.os.dead.insert(A);
     scene.begin();
     assert_eq!(scene.os.journals, [Journal { running: None, ..committed() }]);
@@ -80,8 +80,8 @@ fn the_journal_says_that_nobody_was_found() {
 }
 
 /// A recovery after what `committed` says that finds `process`, which waits for `Final`.
-fn finds(process: handoff::ProcessId, written: Option<Result<(), HostError>>) -> Scene {
-    let mut scene = Scene::new(&[process], committed());
+fn finds(process: handoff::ProcessId, written: Option<Result<(), HostError>>) -> RecoveryScene {
+    let mut scene = RecoveryScene::new(&[process], committed());
     scene.os.dead.extend((process != A).then_some(A));
     scene.os.written = written;
     scene.begin();

@@ -161,14 +161,14 @@ impl Os for Queues {
 }
 
 /// A recovery and what it stands on.
-pub(crate) struct Scene {
+pub(crate) struct RecoveryScene {
     pub(crate) os: Queues,
     pub(crate) node: RecoveryNode,
 }
 
-impl Scene {
+impl RecoveryScene {
     /// Before it begins: `beside` are the processes whose sockets lie beside the control path.
-    pub(crate) fn new(beside: &[ProcessId], before: Journal) -> Scene {
+    pub(crate) fn new(beside: &[ProcessId], before: Journal) -> RecoveryScene {
         let config = Limits {
             liveness: LIVENESS,
             unreachable_limit: Duration::from_secs(20),
@@ -192,20 +192,20 @@ impl Scene {
             did: Vec::new(),
             journals: Vec::new(),
         };
-        Scene { os, node: RecoveryNode::new(config, before) }
+        RecoveryScene { os, node: RecoveryNode::new(config, before) }
     }
 
     /// A recovery that has asked `beside`.
-    pub(crate) fn with(beside: &[ProcessId]) -> Scene {
-        let mut scene = Scene::new(beside, Journal::default());
+    pub(crate) fn with(beside: &[ProcessId]) -> RecoveryScene {
+        let mut scene = RecoveryScene::new(beside, Journal::default());
         scene.begin();
         scene.os.did.clear();
         scene
     }
 
     /// A recovery that has asked `beside`, all of which have said who they are.
-    pub(crate) fn met(beside: &[ProcessId]) -> Scene {
-        let mut scene = Scene::with(beside);
+    pub(crate) fn met(beside: &[ProcessId]) -> RecoveryScene {
+        let mut scene = RecoveryScene::with(beside);
         beside.iter().for_each(|process| scene.os.says(*process, hello(*process)));
         assert_eq!(scene.pass().len(), beside.len());
         scene.os.did.clear();

@@ -11,7 +11,7 @@ use handoff::message::{Hello, Message, PROTO_MAX, PROTO_MIN};
 use handoff::unix::probe::{self, Fate, FrameFate, Probe, Receiver, SystemCall};
 use handoff_sim::plan::{HitRole, What};
 
-use super::words::{Answer, Death, Word};
+use super::words::{Death, Instruction, Word};
 use crate::layout::Layout;
 use crate::script::{Act, Hook};
 
@@ -48,7 +48,7 @@ impl Agent {
         let _ = self.controller.lock().unwrap().get_mut().write_all(&line);
     }
 
-    fn ask(&self, word: &Word) -> Answer {
+    fn ask(&self, word: &Word) -> Instruction {
         let mut line = serde_json::to_vec(word).unwrap();
         line.push(b'\n');
         let mut controller = self.controller.lock().unwrap();

@@ -20,9 +20,9 @@ use handoff_sim::plan::{At, Fault, HitRole, Plan, What};
 use handoff_sim::trace::Name;
 use nix::sys::signal::Signal;
 
-use super::faults::{Faults, millis};
+use super::faults::{StagedFaults, millis};
 use super::report::Line;
-use super::words::{Answer, Death, Word};
+use super::words::{Death, Instruction, Word};
 use crate::layout::Layout;
 use crate::processes;
 use crate::supervisor_process::SupervisorProcess;
@@ -31,7 +31,7 @@ use crate::wait::until;
 /// What is known of the run.
 #[derive(Debug)]
 pub(super) struct Book {
-    pub faults: Faults,
+    pub faults: StagedFaults,
     death: Death,
     /// Everyone who was ever there, by pid.
     pub names: BTreeMap<u32, Name>,
@@ -63,7 +63,7 @@ impl Controller {
     /// Listens in the world of `layout`.
     pub(super) fn listen(layout: &Layout, plan: &Plan, step: Option<SystemCall>, death: Death) -> Controller {
         let book = Book {
-            faults: Faults::new(&plan.faults, step),
+            faults: StagedFaults::new(&plan.faults, step),
             death,
             names: BTreeMap::new(),
             births: BTreeMap::new(),
@@ -116,7 +116,7 @@ impl Controller {
     }
 
     /// What is to be answered, if anything.
-    fn hear(&self, pid: &mut u32, word: Word) -> Option<Answer> {
+    fn hear(&self, pid: &mut u32, word: Word) -> Option<Instruction> {
         let mut book = self.book();
         let fault = match word {
             Word::Born { is_supervisor, pid: born } => {
@@ -141,9 +141,9 @@ impl Controller {
         };
         let death = book.death;
         drop(book);
-        let Some(fault) = fault else { return Some(Answer::default()) };
+        let Some(fault) = fault else { return Some(Instruction::default()) };
         let here = self.strike(&fault, Some(*pid));
-        Some(Answer { what: here.then_some(fault.what), ms: millis(&fault), death })
+        Some(Instruction { what: here.then_some(fault.what), ms: millis(&fault), death })
     }
 
     /// A fault strikes. `true` if the one who asked is to do it to itself.
@@ -192,13 +192,13 @@ impl Controller {
 
 impl Book {
     /// What is wrong with a process from its birth on.
-    fn is_born(&mut self, is_supervisor: bool, pid: u32) -> Answer {
+    fn is_born(&mut self, is_supervisor: bool, pid: u32) -> Instruction {
         self.gets_name(pid, if is_supervisor { 'S' } else { 'D' });
         if is_supervisor {
-            return Answer::default();
+            return Instruction::default();
         }
         self.successor = Some(pid);
-        Answer { what: self.quirk.take(), ..Answer::default() }
+        Instruction { what: self.quirk.take(), ..Instruction::default() }
     }
 
     /// By order of birth, whoever says it first: itself, or its supervisor.

@@ -14,11 +14,11 @@ use handoff::unix::probe::SystemCall;
 use handoff_sim::plan::{At, Plan};
 
 use super::controller::Controller;
-use super::report::{Ends, Report};
+use super::report::{Ends, StageReport};
 use super::words::Death;
 use crate::build::Build;
 use crate::layout::Layout;
-use crate::order::{Deed, Outcome};
+use crate::order::{Deed, OrderOutcome};
 use crate::processes;
 use crate::supervisor_process::SupervisorProcess;
 use crate::wait::{until, until_ok};
@@ -29,15 +29,15 @@ use crate::writer::Writer;
 const QUIET: Duration = Duration::from_millis(40);
 
 /// Runs `plan` on real processes, with its times as they are; those that crash do it by `death`.
-pub fn stage(plan: &Plan, death: Death) -> Report {
+pub fn stage(plan: &Plan, death: Death) -> StageReport {
     stage_before(plan, None, death)
 }
 
 /// The same; the last fault strikes before `step`, if that is given: a system call of the effect that follows its gap.
-pub fn stage_before(plan: &Plan, step: Option<SystemCall>, death: Death) -> Report {
+pub fn stage_before(plan: &Plan, step: Option<SystemCall>, death: Death) -> StageReport {
     let world = World::new();
     let controller = Controller::listen(world.layout(), plan, step, death);
-    let mut operator = Operator {
+    let mut operator = StageOperator {
         plan: plan.clone(),
         controller,
         supervisor: None,
@@ -70,7 +70,7 @@ pub fn stage_before(plan: &Plan, step: Option<SystemCall>, death: Death) -> Repo
     report
 }
 
-struct Operator {
+struct StageOperator {
     plan: Plan,
     controller: Controller,
     supervisor: Option<Arc<SupervisorProcess>>,
@@ -104,13 +104,13 @@ fn keeper(plan: &Plan) -> Keeper {
     Keeper::new(config, false)
 }
 
-impl Drop for Operator {
+impl Drop for StageOperator {
     fn drop(&mut self) {
         self.controller.leave(self.world.layout());
     }
 }
 
-impl Operator {
+impl StageOperator {
     /// The build that is called `number`, from a script of one line: an actor is large, and what is committed is copied.
     fn build(&self, number: u32) -> Build {
         let args = vec![self.world.layout().dir().into(), number.to_string().into(), Layout::STAGED.into()];
@@ -175,7 +175,7 @@ impl Operator {
     }
 
     /// A handoff, or a cold start, has ended.
-    fn has_ended(&mut self, outcome: &Outcome) {
+    fn has_ended(&mut self, outcome: &OrderOutcome) {
         self.keeper.ended(self.now(), outcome.end());
         self.child = outcome.pid.map(|pid| (pid, Instant::now())).or(self.child);
     }
@@ -206,7 +206,7 @@ impl Operator {
     }
 
     /// Lets the supervisor do `deed`. `None` if it dies over it.
-    fn order(&mut self, build: u32, deed: Deed) -> Option<Outcome> {
+    fn order(&mut self, build: u32, deed: Deed) -> Option<OrderOutcome> {
         let pending = self.supervisor.as_ref()?.begin(&self.build(build), deed);
         let outcome = pending.outcome_if_told();
         if outcome.is_none() {
@@ -249,7 +249,7 @@ impl Operator {
     }
 
     /// Waits until all is at rest, and looks.
-    fn rests(&mut self, writers: &[Writer]) -> Report {
+    fn rests(&mut self, writers: &[Writer]) -> StageReport {
         let pid = until_ok("one process serves", || self.controller.book().only_daemon());
         until_ok("it holds all there is to hold", || self.world.holds_all(pid));
         let supervisor = self.supervisor.as_ref().map(|supervisor| supervisor.pid());
@@ -277,7 +277,7 @@ impl Operator {
             harm: Vec::new(),
         };
         let (lines, sent, missed) = (book.lines.clone(), book.sent.clone(), book.faults.missed());
-        Report { ends, lines, sent, missed, struck_at: book.struck_at, words: Vec::new() }
+        StageReport { ends, lines, sent, missed, struck_at: book.struck_at, words: Vec::new() }
     }
 
     /// What the supervisor's journal holds.

@@ -135,7 +135,7 @@ impl fmt::Display for Ends {
 
 /// What came of a plan.
 #[derive(Clone, Debug)]
-pub struct Report {
+pub struct StageReport {
     /// How things ended.
     pub ends: Ends,
     /// What each process did, up to then.
@@ -150,9 +150,9 @@ pub struct Report {
     pub words: Vec<String>,
 }
 
-impl Report {
+impl StageReport {
     /// What the simulator says. `None` if it did not come to an end that can be compared.
-    pub fn simulated(plan: &Plan, report: &RunReport) -> Option<Report> {
+    pub fn simulated(plan: &Plan, report: &RunReport) -> Option<StageReport> {
         let AtRest { serves, holder, verdicts, running, committed, is_under_way, told, sent } =
             report.rest.clone()?;
         let name = |verdict| format!("{verdict:?}");
@@ -168,7 +168,7 @@ impl Report {
         };
         let struck = |index: usize| report.struck.iter().any(|struck| struck.index == index);
         let missed = plan.faults.iter().enumerate().filter(|(index, _)| !struck(*index));
-        Some(Report {
+        Some(StageReport {
             ends,
             lines: report.told[..told].iter().map(|(who, step)| (*who, step.into())).collect(),
             sent: report.sent[..sent].iter().map(|one| (one.from, one.to, one.message)).collect(),

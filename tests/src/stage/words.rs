@@ -45,7 +45,7 @@ pub(super) enum Word {
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Answer {
+pub(super) struct Instruction {
     /// What; nothing, if none.
     pub what: Option<What>,
     /// For how long, in milliseconds.

@@ -93,7 +93,7 @@ pub(crate) trait Kernel {
 }
 
 /// A kernel, and what has happened on it.
-pub(crate) struct Stage<'a> {
+pub(crate) struct KernelStage<'a> {
     kernel: &'a mut dyn Kernel,
     /// What has happened, a line each.
     pub told: Vec<String>,
@@ -104,9 +104,9 @@ pub(crate) struct Stage<'a> {
 /// Many times what anything takes, in milliseconds.
 const MOST: usize = 20_000;
 
-impl<'a> Stage<'a> {
-    pub(crate) fn new(kernel: &'a mut dyn Kernel) -> Stage<'a> {
-        Stage { kernel, told: Vec::new(), outcome: Vec::new() }
+impl<'a> KernelStage<'a> {
+    pub(crate) fn new(kernel: &'a mut dyn Kernel) -> KernelStage<'a> {
+        KernelStage { kernel, told: Vec::new(), outcome: Vec::new() }
     }
 
     fn note(&mut self, process: Proc, what: &str) {

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use handoff::Supervisor;
 use handoff::journal::Journal;
-use handoff_tests::held::{Held, Phase, go_on, kill};
+use handoff_tests::held::{Held, HoldPoint, go_on, kill};
 use handoff_tests::processes::{lives, of_world};
 use handoff_tests::{Act, Hook, Reference, SILENCE, Scene, World, until};
 use nix::sys::signal::Signal;
@@ -30,7 +30,7 @@ const SOON: Duration = Duration::from_secs(10);
 
 #[test]
 fn the_supervisor_dies_and_the_successor_opens_for_many_times_the_liveness() {
-    let mut held = Held::with(Phase::Open, |build| build.liveness(SILENCE));
+    let mut held = Held::with(HoldPoint::Open, |build| build.liveness(SILENCE));
     let since = held.world.mark();
     held.supervisor.kill();
     // It asks five times in every liveness; nobody may lose patience.
@@ -46,7 +46,7 @@ fn the_supervisor_dies_and_the_successor_opens_for_many_times_the_liveness() {
 }
 
 /// The supervisor is stopped past its own deadline: `heir` serves meanwhile, and when it goes on it says so.
-fn stopped_past_the_deadline(phase: Phase, heir: impl Fn(&Held) -> u32, verdict: &str) {
+fn stopped_past_the_deadline(phase: HoldPoint, heir: impl Fn(&Held) -> u32, verdict: &str) {
     let mut held = Held::with(phase, |build| build.liveness(SILENCE).deadline(SOON));
     let heir = heir(&held);
     held.supervisor.stop();
@@ -62,22 +62,22 @@ fn stopped_past_the_deadline(phase: Phase, heir: impl Fn(&Held) -> u32, verdict:
 
 #[test]
 fn the_supervisor_is_stopped_past_its_deadline_when_the_incumbent_has_drained() {
-    stopped_past_the_deadline(Phase::Drain, |held| held.old, "RolledBack");
+    stopped_past_the_deadline(HoldPoint::Drain, |held| held.old, "RolledBack");
 }
 
 #[test]
 fn the_supervisor_is_stopped_past_its_deadline_when_the_incumbent_has_sealed() {
-    stopped_past_the_deadline(Phase::Seal, |held| held.old, "RolledBack");
+    stopped_past_the_deadline(HoldPoint::Seal, |held| held.old, "RolledBack");
 }
 
 #[test]
 fn the_successor_serves_by_itself_and_the_supervisor_goes_on_past_its_deadline() {
-    stopped_past_the_deadline(Phase::Open, |held| held.new, "Committed");
+    stopped_past_the_deadline(HoldPoint::Open, |held| held.new, "Committed");
 }
 
 #[test]
 fn the_successor_was_told_to_commit_and_serves_past_the_deadline() {
-    let mut held = Held::with(Phase::Serve, |build| build.liveness(SILENCE).deadline(SOON));
+    let mut held = Held::with(HoldPoint::Serve, |build| build.liveness(SILENCE).deadline(SOON));
     held.supervisor.stop();
     held.go_on();
     held.assert_serves_soon(held.new);
@@ -100,7 +100,7 @@ fn journal(world: &World) -> Journal {
 
 #[test]
 fn the_journal_names_the_incumbent_and_the_successor_that_are_under_way() {
-    let mut held = Held::at(Phase::Drain);
+    let mut held = Held::at(HoldPoint::Drain);
     held.supervisor.kill();
     let under_way = journal(&held.world).under_way.expect("a handoff was under way");
     assert_eq!(under_way.incumbent.map(|incumbent| incumbent.pid), Some(held.old));
@@ -162,7 +162,7 @@ fn block_path(world: &World) -> PathBuf {
 
 #[test]
 fn the_control_path_can_not_be_taken_and_the_incumbent_serves_again() {
-    let mut held = Held::at(Phase::Open);
+    let mut held = Held::at(HoldPoint::Open);
     let blocked = block_path(&held.world);
     held.go_on();
     held.assert_serves_soon(held.old);

@@ -16,18 +16,18 @@ use handoff::{
     SealReport, StateSnapshot,
 };
 use handoff_tests::{Act, Hook, Layout, script, start_log};
-use server::Server;
-use store::Store;
+use server::ActorServer;
+use store::ActorStore;
 
-struct Actor {
+struct ActorDaemon {
     layout: Layout,
     name: String,
-    store: Arc<Mutex<Store>>,
-    server: Arc<Server>,
+    store: Arc<Mutex<ActorStore>>,
+    server: Arc<ActorServer>,
     is_staged: bool,
 }
 
-impl Actor {
+impl ActorDaemon {
     fn acts(&self, hook: Hook) -> HookResult<Vec<Act>> {
         #[allow(unused_mut, reason = "off the stage there is nothing more to do")]
         let mut acts = script::take(&self.layout, &self.name, hook)?;
@@ -41,7 +41,7 @@ impl Actor {
     }
 }
 
-impl Daemon for Actor {
+impl Daemon for ActorDaemon {
     fn warm_up(&mut self) -> HookResult<()> {
         self.play(Hook::WarmUp).map(drop)
     }
@@ -68,7 +68,7 @@ impl Daemon for Actor {
     }
 }
 
-impl Drainable for Actor {
+impl Drainable for ActorDaemon {
     fn drain(&mut self, grace: Duration) -> HookResult<DrainReport> {
         // Stop first: a drain that fails afterwards has already turned clients away.
         let open = self.server.drain(grace);
@@ -136,13 +136,14 @@ fn main() -> ExitCode {
     if is_staged {
         handoff_tests::stage::Agent::enter(&layout, false);
     }
-    let server = Arc::new(Server::default());
-    let store = Arc::new(Mutex::new(Store::new(layout.log())));
+    let server = Arc::new(ActorServer::default());
+    let store = Arc::new(Mutex::new(ActorStore::new(layout.log())));
     let mut options = Options::new(layout.data(), layout.control()).build_id(name.clone());
     for listener in Layout::LISTENERS {
         options = options.listener(listener, "127.0.0.1:0");
     }
-    let ended = handoff::run(options, Actor { layout, name, store, server: Arc::clone(&server), is_staged });
+    let ended =
+        handoff::run(options, ActorDaemon { layout, name, store, server: Arc::clone(&server), is_staged });
     server.linger();
     match ended {
         Ok(Ended::Retired | Ended::Stopped) => ExitCode::SUCCESS,
