@@ -9,7 +9,7 @@ use serde::Serialize;
 
 /// What came of the demonstration.
 #[derive(Debug, Default, Serialize)]
-pub(crate) struct Report {
+pub(crate) struct DemoReport {
     /// All was as it should be.
     pub(crate) ok: bool,
     /// Swaps that were committed.
@@ -36,7 +36,7 @@ pub(crate) struct Report {
     pub(crate) problems: Vec<String>,
 }
 
-impl Report {
+impl DemoReport {
     /// Something was not as it should be.
     pub(crate) fn problem(&mut self, text: impl Into<String>) {
         self.problems.push(text.into());
@@ -79,7 +79,7 @@ fn median(swaps: &[PhasesMs], time: impl Fn(&PhasesMs) -> f64) -> f64 {
     low.zip(high).map_or(0.0, |(low, high)| (low + high) / 2.0)
 }
 
-impl Display for Report {
+impl Display for DemoReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
@@ -94,7 +94,7 @@ impl Display for Report {
     }
 }
 
-impl Report {
+impl DemoReport {
     fn rows(&self) -> [(&'static str, String); 11] {
         let (counters, latency) = (&self.load.counters, &self.load.latency);
         let PhasesMs { spawn, warm_up, drain, seal, open, commit, retire, total, .. } = self.median_phases_ms;
@@ -189,11 +189,11 @@ mod tests {
     #[test]
     fn one_failed_request_or_one_problem_is_enough() {
         let clean = || {
-            let mut report = Report::default();
+            let mut report = DemoReport::default();
             report.load.counters.requests = 1;
             report
         };
-        let ok = |change: fn(&mut Report)| {
+        let ok = |change: fn(&mut DemoReport)| {
             let mut report = clean();
             change(&mut report);
             report.conclude();

@@ -6,10 +6,10 @@ use anyhow::Result;
 use handoff_kv::load::{Load, Seen};
 use handoff_supervisor::protocol::{SwapOutcome, SwapReport};
 
-use crate::builds::Build;
+use crate::builds::DaemonBuild;
 use crate::progress::Progress;
-use crate::report::Report;
-use crate::stage::Stage;
+use crate::report::DemoReport;
+use crate::stage::DemoStage;
 
 /// For how long the load has a server to itself between two swaps.
 const SPACING: Duration = Duration::from_millis(400);
@@ -18,11 +18,11 @@ const LIMIT: Duration = Duration::from_secs(30);
 
 /// Who takes part, and what has come of it.
 pub(crate) struct Show<'a> {
-    pub(crate) stage: &'a Stage,
+    pub(crate) stage: &'a DemoStage,
     pub(crate) load: &'a Load,
-    pub(crate) builds: &'a [Build; 2],
+    pub(crate) builds: &'a [DaemonBuild; 2],
     pub(crate) progress: &'a Progress,
-    pub(crate) report: &'a mut Report,
+    pub(crate) report: &'a mut DemoReport,
 }
 
 impl Show<'_> {
@@ -52,7 +52,7 @@ impl Show<'_> {
     }
 
     /// A swap from `now` to `next`; returns whether that serves.
-    fn commit(&mut self, number: u32, now: &Build, next: &Build) -> Result<bool> {
+    fn commit(&mut self, number: u32, now: &DaemonBuild, next: &DaemonBuild) -> Result<bool> {
         let swap = self.stage.swap(next, false)?;
         let total = swap.phases_ms.total;
         self.progress.step();
@@ -73,7 +73,7 @@ impl Show<'_> {
     }
 
     /// A swap from `now` to `next`, which can't open the database.
-    fn roll_back(&mut self, now: &Build, next: &Build) -> Result<()> {
+    fn roll_back(&mut self, now: &DaemonBuild, next: &DaemonBuild) -> Result<()> {
         let before = self.stage.status()?.daemon.map(|daemon| daemon.pid);
         let swap = self.stage.swap(next, true)?;
         let total = swap.phases_ms.total;
@@ -94,7 +94,7 @@ impl Show<'_> {
     }
 
     /// Waits until clients have seen `pid`, which must be `build`.
-    fn see(&mut self, build: &Build, pid: u32) -> Result<()> {
+    fn see(&mut self, build: &DaemonBuild, pid: u32) -> Result<()> {
         let mut found = None;
         self.stage.until(&format!("INFO to show process {pid}"), LIMIT, || {
             found = self.load.progress().seen.into_iter().find(|seen| seen.pid == pid);

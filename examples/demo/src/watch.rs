@@ -13,7 +13,7 @@ use nix::sys::signal::Signal;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::process::{Process, kill_all_from};
+use crate::process::{DemoProcess, kill_all_from};
 use crate::progress::note;
 
 /// How long children that were asked to end may take.
@@ -36,26 +36,26 @@ enum News {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct WatchState {
     stop: Option<Stop>,
-    children: Vec<Process>,
+    children: Vec<DemoProcess>,
     /// Whoever runs from there is to end with the demonstration.
     dir: Option<PathBuf>,
 }
 
 /// Sees to it that the demonstration ends.
 #[derive(Clone, Debug)]
-pub(crate) struct Watch {
-    state: Arc<Mutex<State>>,
+pub(crate) struct DemoWatch {
+    state: Arc<Mutex<WatchState>>,
     news: Sender<News>,
 }
 
-impl Watch {
+impl DemoWatch {
     /// Watches from now on, for `limit` at most.
-    pub(crate) fn start(limit: Duration) -> Result<Watch> {
+    pub(crate) fn start(limit: Duration) -> Result<DemoWatch> {
         let (news, inbox) = channel();
         let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).context("can't handle signals")?;
-        let watch = Watch { state: Arc::default(), news: news.clone() };
+        let watch = DemoWatch { state: Arc::default(), news: news.clone() };
         let relay = move || {
             for signal in signals.forever() {
                 // The other end is gone only when the process is about to be.
@@ -81,7 +81,7 @@ impl Watch {
     }
 
     /// Ends `child`, too, when the time has come.
-    pub(crate) fn add(&self, child: &Process) {
+    pub(crate) fn add(&self, child: &DemoProcess) {
         let stopped = self.with(|state| {
             state.children.push(child.clone());
             state.stop
@@ -124,7 +124,7 @@ impl Watch {
         std::process::exit(1);
     }
 
-    fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
+    fn with<T>(&self, work: impl FnOnce(&mut WatchState) -> T) -> T {
         work(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
