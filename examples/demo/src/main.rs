@@ -122,8 +122,12 @@ fn perform(options: &DemoOptions, dir: &TempDir, watch: &DemoWatch, report: &mut
     if let Err(error) = shown {
         // No use in reading everything back from who may not answer.
         let (connections, seconds) = (options.connections, started.elapsed().as_secs_f64());
-        report.load =
-            load::Report { connections, seconds, counters: load.progress(), ..load::Report::default() };
+        report.load = load::LoadReport {
+            connections,
+            seconds,
+            counters: load.progress(),
+            ..load::LoadReport::default()
+        };
         return Err(error);
     }
     report.load = load.stop();
@@ -136,12 +140,12 @@ fn show(stage: &DemoStage, cast: &Cast, load: &Load, swaps: u32, report: &mut De
     Show { stage, load, builds: &cast.builds, progress: &progress, report }.run(swaps)
 }
 
-fn load_options(options: &DemoOptions) -> load::Options {
-    load::Options {
+fn load_options(options: &DemoOptions) -> load::LoadOptions {
+    load::LoadOptions {
         connections: options.connections.into(),
         pace: options.pace,
         reply_timeout: REPLY_LIMIT,
         give_up: REPLY_LIMIT,
-        ..load::Options::default()
+        ..load::LoadOptions::default()
     }
 }

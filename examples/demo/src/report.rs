@@ -18,7 +18,7 @@ pub(crate) struct DemoReport {
     pub(crate) rolled_back: usize,
     /// What the clients saw.
     #[serde(flatten)]
-    pub(crate) load: load::Report,
+    pub(crate) load: load::LoadReport,
     /// The longest pause before the first swap, for comparison.
     pub(crate) longest_pause_before_ms: f64,
     /// What each phase took in the swaps that were committed: the median of each, so that they do not add up.

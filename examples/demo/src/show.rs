@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use handoff_kv::load::{Load, Seen};
+use handoff_kv::load::{Load, SeenProcess};
 use handoff_supervisor::protocol::{SwapOutcome, SwapReport};
 
 use crate::builds::DaemonBuild;
@@ -100,7 +100,7 @@ impl Show<'_> {
             found = self.load.progress().seen.into_iter().find(|seen| seen.pid == pid);
             Ok(found.is_some())
         })?;
-        let wrong = |seen: &Seen| build.id.as_ref().is_some_and(|id| *id != seen.build_id);
+        let wrong = |seen: &SeenProcess| build.id.as_ref().is_some_and(|id| *id != seen.build_id);
         if let Some(seen) = found.filter(wrong) {
             self.report.problem(format!("process {pid} is not build {} but {}", build.name, seen.build_id));
         }

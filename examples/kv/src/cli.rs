@@ -9,7 +9,7 @@ use handoff::daemon::{LossyWriter, outlive_file_size_limit};
 use handoff::{DataDir, Ended, Error, Options, Patience};
 use tracing_subscriber::EnvFilter;
 
-use crate::daemon::{Config, HTTP, Kv, RESP};
+use crate::daemon::{HTTP, Kv, RESP, ServerConfig};
 
 /// How long the end of the program waits for what it says to be written.
 const LOG_LIMIT: Duration = Duration::from_millis(500);
@@ -98,14 +98,14 @@ fn run(args: Args, build_id: &str) -> ExitCode {
             return ExitCode::from(73);
         }
     };
-    let config = Config {
+    let config = ServerConfig {
         map_bytes: args.map_size_mb as usize * 1024 * 1024,
         fail_open: args.fail_open,
         patience: Patience {
             stall: Duration::from_millis(args.stall_ms),
             first_request: Duration::from_millis(args.first_request_ms),
         },
-        ..Config::new(data.path(), build_id)
+        ..ServerConfig::new(data.path(), build_id)
     };
     let options = Options::in_dir(data.clone(), args.control)
         .build_id(build_id)

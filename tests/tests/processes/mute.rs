@@ -3,7 +3,7 @@ use std::fs::File;
 use std::io::{PipeReader, pipe};
 use std::process::{Child, Command, Stdio};
 
-use handoff_kv::load::{Load, Options};
+use handoff_kv::load::{Load, LoadOptions};
 use handoff_tests::{Bin, Reference, World, free_address, processes, until, until_some};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::Signal;
@@ -47,7 +47,7 @@ impl MuteScene {
     /// Status, swaps, a daemon that dies, a roll-back, SIGTERM: all as ever.
     #[track_caller]
     fn assert_works(mut self) {
-        let options = Options { connections: 2, pace: Some(100.0), ..Options::default() };
+        let options = LoadOptions { connections: 2, pace: Some(100.0), ..LoadOptions::default() };
         let load = Load::start(self.resp.parse().unwrap(), options).unwrap();
         for _ in 0..3 {
             let (code, swap) = self.reference.ask_json("swap");

@@ -4,7 +4,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use handoff_kv::load::{Load, Options};
+use handoff_kv::load::{Load, LoadOptions};
 use handoff_tests::{Bin, Layout, Reference, World, free_address, processes, until_some};
 use nix::sys::signal::Signal;
 
@@ -105,7 +105,7 @@ fn a_daemon_of_another_user_is_swapped_taken_over_and_started_again() {
     scene.reference.start();
     let first = scene.serves();
     assert_is_the_users(first);
-    let options = Options { connections: 2, pace: Some(100.0), ..Options::default() };
+    let options = LoadOptions { connections: 2, pace: Some(100.0), ..LoadOptions::default() };
     let load = Load::start(scene.resp.parse().unwrap(), options).unwrap();
     let (code, swap) = scene.reference.ask_json("swap");
     assert_eq!(code, 0, "{swap}");
