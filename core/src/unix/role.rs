@@ -41,7 +41,7 @@ use crate::error::{Error, HostError, Result};
 use crate::machine::Op;
 use crate::message::Sealed;
 use crate::text::PlainText;
-use crate::unix::daemon::{Call, Place, Protocol, Reply, StopHandle, or_give_up};
+use crate::unix::daemon::{Call, Place, Protocol, HookReply, StopHandle, or_give_up};
 use crate::unix::env::{self, Inherited, StartRole};
 use crate::unix::hooks::{Drainable, ReadinessSnapshot};
 use crate::unix::listeners::Listeners;
@@ -102,7 +102,7 @@ impl Successor {
         match steps.wait(warm_up)? {
             (op, Ok(())) => Ok(HandshookSuccessor { steps, op }),
             (op, Err(why)) => {
-                steps.protocol.replies.send(Reply::Done(op, Err(why.clone())));
+                steps.protocol.replies.send(HookReply::Done(op, Err(why.clone())));
                 // It is told to the supervisor before this process ends.
                 steps.wait(Err::<HandshookSuccessor, _>).map_err(|_| Error::Caller(why.detail.into()))
             }
@@ -120,7 +120,7 @@ pub struct HandshookSuccessor {
 impl HandshookSuccessor {
     /// The warm-up is done.
     pub fn warmed(self) -> WarmSuccessor {
-        self.steps.protocol.replies.send(Reply::Done(self.op, Ok(())));
+        self.steps.protocol.replies.send(HookReply::Done(self.op, Ok(())));
         WarmSuccessor { steps: self.steps }
     }
 }
@@ -174,7 +174,7 @@ pub struct OpeningSuccessor {
 impl OpeningSuccessor {
     /// The state is open. What is unhealthy or behind what was sealed is refused: that shows in the next step.
     pub fn ready(self, readiness: ReadinessSnapshot) -> ReadySuccessor {
-        self.steps.protocol.replies.send(Reply::Opened(self.op, Ok(readiness)));
+        self.steps.protocol.replies.send(HookReply::Opened(self.op, Ok(readiness)));
         ReadySuccessor { steps: self.steps }
     }
 
@@ -183,7 +183,7 @@ impl OpeningSuccessor {
     /// # Errors
     /// Always: with `why`.
     pub fn failed(self, why: impl Into<PlainText>) -> Result<Ended> {
-        self.steps.protocol.replies.send(Reply::Opened(self.op, Err(HostError::hook(why))));
+        self.steps.protocol.replies.send(HookReply::Opened(self.op, Err(HostError::hook(why))));
         match self.steps.protocol.next() {
             Call::Exit(exit) => ended(exit),
             call => Err(unexpected(&call)),
@@ -218,7 +218,7 @@ pub struct CommittedSuccessor {
 impl CommittedSuccessor {
     /// Connections are accepted: the predecessor may leave.
     pub fn serving(self) -> Incumbent {
-        self.steps.protocol.replies.send(Reply::Done(self.op, Ok(())));
+        self.steps.protocol.replies.send(HookReply::Done(self.op, Ok(())));
         Incumbent { protocol: self.steps.protocol }
     }
 }

@@ -6,7 +6,7 @@ use crate::bounds;
 use crate::error::{Error, HostError, Result};
 use crate::machine::ExitReason;
 use crate::text::PlainText;
-use crate::unix::daemon::{self, Call, Protocol, Replies, Reply, stop_on_signals};
+use crate::unix::daemon::{self, Call, Protocol, Replies, HookReply, stop_on_signals};
 use crate::unix::env::{self, Inherited};
 use crate::unix::hooks::{Daemon, Drainable, HookResult, ReadinessSnapshot, ResumeFrom};
 use crate::unix::listen::bind;
@@ -107,13 +107,13 @@ fn run_supervised(options: Options, mut daemon: impl Daemon, inherited: Inherite
     let mut listeners = Some(listeners);
     loop {
         let reply = match protocol.next() {
-            Call::WarmUp(op, place) => Reply::Done(op, place.and_then(|()| guarded(|| daemon.warm_up()))),
+            Call::WarmUp(op, place) => HookReply::Done(op, place.and_then(|()| guarded(|| daemon.warm_up()))),
             Call::Open(op, sealed) => {
-                Reply::Opened(op, guarded(|| daemon.open(sealed.as_ref()).and_then(kept)))
+                HookReply::Opened(op, guarded(|| daemon.open(sealed.as_ref()).and_then(kept)))
             }
             Call::Serve(op) => {
                 let listeners = listeners.take().unwrap_or_default();
-                Reply::Done(op, guarded(|| daemon.serve(listeners)))
+                HookReply::Done(op, guarded(|| daemon.serve(listeners)))
             }
             Call::Exit(exit) => return ended(exit),
             call => match perform(call, &mut daemon, &protocol.replies) {
@@ -170,20 +170,20 @@ pub(crate) fn serve_calls(protocol: &Protocol, daemon: &mut dyn Drainable) -> Re
 }
 
 /// What one that serves can be asked for. `None` if there is nothing to reply.
-fn perform(call: Call, daemon: &mut dyn Drainable, replies: &Replies) -> Option<Reply> {
+fn perform(call: Call, daemon: &mut dyn Drainable, replies: &Replies) -> Option<HookReply> {
     Some(match call {
         Call::Drain(op, grace, place) => {
-            Reply::Drained(op, place.and_then(|()| guarded(|| daemon.drain(grace))))
+            HookReply::Drained(op, place.and_then(|()| guarded(|| daemon.drain(grace))))
         }
         Call::Seal(op) => {
-            let mut progress = |progress| replies.send(Reply::Progress(progress));
-            Reply::Sealed(op, guarded(|| daemon.seal(&mut progress)))
+            let mut progress = |progress| replies.send(HookReply::Progress(progress));
+            HookReply::Sealed(op, guarded(|| daemon.seal(&mut progress)))
         }
         Call::Resume(op, from_disk) => {
             let from = if from_disk { ResumeFrom::Disk } else { ResumeFrom::Memory };
-            Reply::Done(op, guarded(|| daemon.resume_after_abort(from)))
+            HookReply::Done(op, guarded(|| daemon.resume_after_abort(from)))
         }
-        Call::Snapshot => Reply::Snapshot(guarded(|| Ok(daemon.snapshot_state())).unwrap_or_default()),
+        Call::Snapshot => HookReply::Snapshot(guarded(|| Ok(daemon.snapshot_state())).unwrap_or_default()),
         Call::Finalize => {
             let finalized = guarded(|| {
                 daemon.finalize();
@@ -195,7 +195,7 @@ fn perform(call: Call, daemon: &mut dyn Drainable, replies: &Replies) -> Option<
             return None;
         }
         Call::WarmUp(op, _) | Call::Open(op, _) | Call::Serve(op) => {
-            Reply::Done(op, Err(HostError::hook("this process serves already")))
+            HookReply::Done(op, Err(HostError::hook("this process serves already")))
         }
         Call::Exit(_) => return None,
     })

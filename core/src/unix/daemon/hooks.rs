@@ -34,7 +34,7 @@ pub(crate) enum Call {
 
 /// What a hook came to. An `Err` says why it failed.
 #[derive(Debug)]
-pub(crate) enum Reply {
+pub(crate) enum HookReply {
     /// Nothing to report.
     Done(Op, Result<(), HostError>),
     /// A drain.
@@ -49,24 +49,24 @@ pub(crate) enum Reply {
     Snapshot(StateSnapshot),
 }
 
-impl Reply {
+impl HookReply {
     /// As a node takes it.
     pub(super) fn for_node(self) -> node::HookReport {
         match self {
-            Reply::Done(op, result) => node::HookReport::Done(op, result.map(|()| Done::Ok)),
-            Reply::Drained(op, result) => {
+            HookReply::Done(op, result) => node::HookReport::Done(op, result.map(|()| Done::Ok)),
+            HookReply::Drained(op, result) => {
                 let drained = |DrainReport { open_conns_remaining, accept_closed }| {
                     Done::Incumbent(incumbent::Done::Drained { open_conns_remaining, accept_closed })
                 };
                 node::HookReport::Done(op, result.map(drained))
             }
-            Reply::Sealed(op, result) => {
+            HookReply::Sealed(op, result) => {
                 let sealed = |SealReport { last_revision_per_shard, data_dir_fingerprint }| {
                     Done::Incumbent(incumbent::Done::Sealed { last_revision_per_shard, data_dir_fingerprint })
                 };
                 node::HookReport::Done(op, result.map(sealed))
             }
-            Reply::Opened(op, result) => {
+            HookReply::Opened(op, result) => {
                 let opened = |readiness: ReadinessSnapshot| {
                     Done::Successor(successor::Done::Opened {
                         listening_on: readiness.listening_on,
@@ -77,8 +77,8 @@ impl Reply {
                 };
                 node::HookReport::Done(op, result.map(opened))
             }
-            Reply::Progress(progress) => node::HookReport::Progress(progress),
-            Reply::Snapshot(snapshot) => node::HookReport::Snapshot(snapshot),
+            HookReply::Progress(progress) => node::HookReport::Progress(progress),
+            HookReply::Snapshot(snapshot) => node::HookReport::Snapshot(snapshot),
         }
     }
 }
@@ -86,17 +86,17 @@ impl Reply {
 /// Where replies go.
 #[derive(Clone, Debug)]
 pub(crate) struct Replies {
-    sender: mpsc::Sender<Reply>,
+    sender: mpsc::Sender<HookReply>,
     waker: Waker,
 }
 
 impl Replies {
-    pub(super) fn new(sender: mpsc::Sender<Reply>, waker: Waker) -> Self {
+    pub(super) fn new(sender: mpsc::Sender<HookReply>, waker: Waker) -> Self {
         Replies { sender, waker }
     }
 
     /// Hands in `reply`. If the protocol's thread is gone, nobody needs it.
-    pub(crate) fn send(&self, reply: Reply) {
+    pub(crate) fn send(&self, reply: HookReply) {
         let _ = self.sender.send(reply);
         self.waker.wake();
     }

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::Instant;
 
-use super::hooks::{Call, Reply};
+use super::hooks::{Call, HookReply};
 use super::links::Links;
 use super::{Place, STOP_GRACE, StopHandle};
 use crate::error::HostError;
@@ -31,7 +31,7 @@ pub(super) struct Host {
     links: Links,
     wake: WakeReceiver,
     calls: Sender<Call>,
-    replies: Receiver<Reply>,
+    replies: Receiver<HookReply>,
     stop: StopHandle,
     /// The process that this one is to replace, once it was told.
     incumbent: Option<ProcessId>,
@@ -47,7 +47,7 @@ impl Host {
         place: Place,
         wake: WakeReceiver,
         calls: Sender<Call>,
-        replies: Receiver<Reply>,
+        replies: Receiver<HookReply>,
         stop: StopHandle,
     ) -> Self {
         let (clock, links) = (MonotonicClock::new(), Links::default());
@@ -139,7 +139,7 @@ impl Os for Host {
     }
 
     fn reply(&mut self) -> Option<node::HookReport> {
-        self.replies.try_recv().ok().map(Reply::for_node)
+        self.replies.try_recv().ok().map(HookReply::for_node)
     }
 
     fn start_hook(&mut self, op: Op, hook: Hook) {

@@ -13,7 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 pub(crate) use give_up::or_give_up;
-pub(crate) use hooks::{Call, Replies, Reply};
+pub(crate) use hooks::{Call, Replies, HookReply};
 
 use crate::bounds;
 use crate::error::{Error, ErrorKind, HostError, Result};
