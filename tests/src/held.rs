@@ -10,7 +10,7 @@ use crate::log::Mark;
 use crate::order::OrderOutcome;
 use crate::processes;
 use crate::scene::Scene;
-use crate::script::{Gate, Hook};
+use crate::script::{Gate, HookName};
 use crate::supervisor_process::{PendingOrder, SupervisorProcess};
 use crate::wait::{until, until_some};
 use crate::world::World;
@@ -50,13 +50,13 @@ impl HoldPoint {
     }
 
     /// The hook at whose gate somebody waits.
-    pub fn hook(self) -> Hook {
+    pub fn hook(self) -> HookName {
         match self {
-            HoldPoint::WarmUp => Hook::WarmUp,
-            HoldPoint::Drain => Hook::Drain,
-            HoldPoint::Seal => Hook::Seal,
-            HoldPoint::Open => Hook::Open,
-            HoldPoint::Serve | HoldPoint::Retire => Hook::Serve,
+            HoldPoint::WarmUp => HookName::WarmUp,
+            HoldPoint::Drain => HookName::Drain,
+            HoldPoint::Seal => HookName::Seal,
+            HoldPoint::Open => HookName::Open,
+            HoldPoint::Serve | HoldPoint::Retire => HookName::Serve,
         }
     }
 }
@@ -144,7 +144,7 @@ impl Held {
     }
 
     /// Whether `build` waits at a gate in `hook`.
-    pub fn is_at(&self, build: &Build, hook: Hook) -> bool {
+    pub fn is_at(&self, build: &Build, hook: HookName) -> bool {
         self.world.layout().at(&build.name, hook).exists()
     }
 

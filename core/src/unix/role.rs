@@ -41,7 +41,7 @@ use crate::error::{Error, HostError, Result};
 use crate::machine::Op;
 use crate::message::Sealed;
 use crate::text::PlainText;
-use crate::unix::daemon::{Call, Place, Protocol, HookReply, StopHandle, or_give_up};
+use crate::unix::daemon::{Call, HookReply, Place, Protocol, StopHandle, or_give_up};
 use crate::unix::env::{self, Inherited, StartRole};
 use crate::unix::hooks::{Drainable, ReadinessSnapshot};
 use crate::unix::listeners::Listeners;

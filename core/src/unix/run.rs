@@ -6,7 +6,7 @@ use crate::bounds;
 use crate::error::{Error, HostError, Result};
 use crate::machine::ExitReason;
 use crate::text::PlainText;
-use crate::unix::daemon::{self, Call, Protocol, Replies, HookReply, stop_on_signals};
+use crate::unix::daemon::{self, Call, HookReply, Protocol, Replies, stop_on_signals};
 use crate::unix::env::{self, Inherited};
 use crate::unix::hooks::{Daemon, Drainable, HookResult, ReadinessSnapshot, ResumeFrom};
 use crate::unix::listen::bind;

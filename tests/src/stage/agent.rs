@@ -13,7 +13,7 @@ use handoff_sim::plan::{HitRole, What};
 
 use super::words::{Death, Instruction, Word};
 use crate::layout::Layout;
-use crate::script::{Act, Hook};
+use crate::script::{Act, HookName};
 
 static AGENT: OnceLock<Arc<Agent>> = OnceLock::new();
 
@@ -125,14 +125,14 @@ impl Probe for OnStage {
 }
 
 /// What the controller says is to be done as `hook` begins; nothing off the stage.
-pub fn cue(hook: Hook) -> Option<Act> {
-    let answer = AGENT.get()?.ask(&Word::Hook(hook.to_string().replace('_', "-")));
+pub fn cue(hook: HookName) -> Option<Act> {
+    let answer = AGENT.get()?.ask(&Word::Hook(hook.to_string()));
     Some(match (answer.what?, hook) {
         (What::Fail, _) => Act::Fail,
         (What::Panic, _) => Act::Panic,
         (What::Hang, _) => Act::Hang,
         (What::Slow, _) => Act::Slow(answer.ms),
-        (What::Unfit, Hook::Drain) => Act::StillAccepting,
+        (What::Unfit, HookName::Drain) => Act::StillAccepting,
         (What::Unfit, _) => Act::Unhealthy,
         _ => Act::Exit,
     })

@@ -22,7 +22,7 @@ use handoff::Supervisor;
 use handoff::journal::Journal;
 use handoff_tests::held::{Held, HoldPoint, go_on, kill};
 use handoff_tests::processes::{lives, of_world};
-use handoff_tests::{Act, Hook, Reference, SILENCE, Scene, World, until};
+use handoff_tests::{Act, HookName, Reference, SILENCE, Scene, World, until};
 use nix::sys::signal::Signal;
 
 /// A deadline that passes while one is stopped, and long after all has happened that comes before.
@@ -115,7 +115,7 @@ fn the_journal_names_the_incumbent_and_the_successor_that_are_under_way() {
 #[test]
 fn nothing_is_under_way_in_the_journal_after_a_drain_that_failed() {
     let scene = Scene::new();
-    scene.incumbent.script(Hook::Drain, [Act::Fail]);
+    scene.incumbent.script(HookName::Drain, [Act::Fail]);
     scene.supervisor.handoff(&scene.world.build()).assert_rolled_back("told to fail in drain");
     scene.supervisor.kill();
     let journal = journal(&scene.world);
@@ -183,7 +183,7 @@ fn fifty_handoffs_without_a_pause_between_them_all_commit() {
 }
 
 /// The reference supervisor is asked to stop while a swap is held at `build`'s gate in `hook`.
-fn terminated(hook: Hook, of_incumbent: bool) {
+fn terminated(hook: HookName, of_incumbent: bool) {
     let world = World::new();
     let reference = Reference::for_actor(&world);
     let (old, new) = (world.build(), world.build());
@@ -198,7 +198,7 @@ fn terminated(hook: Hook, of_incumbent: bool) {
         reference.signal(Signal::SIGTERM);
         until("it hears of it while the hook runs", || world.has_said(asked, supervisor, "event=Cancel"));
     });
-    let expected = if hook == Hook::Serve { 0 } else { 1 };
+    let expected = if hook == HookName::Serve { 0 } else { 1 };
     assert_eq!(code, expected, "{swap}");
     assert_eq!(reference.wait().code(), Some(0));
     assert!(of_world(world.layout()).is_empty(), "nobody is left");
@@ -212,22 +212,22 @@ fn terminated(hook: Hook, of_incumbent: bool) {
 
 #[test]
 fn the_supervisor_is_asked_to_stop_during_the_drain() {
-    terminated(Hook::Drain, true);
+    terminated(HookName::Drain, true);
 }
 
 #[test]
 fn the_supervisor_is_asked_to_stop_during_the_seal() {
-    terminated(Hook::Seal, true);
+    terminated(HookName::Seal, true);
 }
 
 #[test]
 fn the_supervisor_is_asked_to_stop_while_the_successor_opens() {
-    terminated(Hook::Open, false);
+    terminated(HookName::Open, false);
 }
 
 #[test]
 fn the_supervisor_is_asked_to_stop_while_the_successor_begins_to_serve() {
-    terminated(Hook::Serve, false);
+    terminated(HookName::Serve, false);
 }
 
 /// All that could serve is dead: the swap says so, and the supervisor starts what was committed last.
@@ -240,7 +240,7 @@ fn both_daemons_die_and_the_supervisor_starts_the_committed_build() {
     let writer = reference.writer();
     writer.wait_for_write_by(old);
     let build = world.build();
-    let gate = build.gate(Hook::Open);
+    let gate = build.gate(HookName::Open);
     reference.configure_build(&build);
     let ((code, swap), ()) = reference.swap_held_json(&gate, || {
         of_world(world.layout()).into_iter().filter(|pid| is_actor(*pid)).for_each(kill);

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use handoff_tests::held::{Held, HoldPoint, kill};
 use handoff_tests::processes::lives;
-use handoff_tests::{Hook, until};
+use handoff_tests::{HookName, until};
 
 /// A deadline after which a successor whom nobody needs leaves, long after all has happened that comes before.
 const SHORT: Duration = Duration::from_secs(8);
@@ -126,12 +126,12 @@ fn the_successor_is_killed_when_it_is_warm() {
 #[test]
 fn the_successor_is_killed_during_the_drain_and_nothing_is_sealed() {
     let held = Held::at(HoldPoint::Drain);
-    let seal = held.incumbent.gate(Hook::Seal);
+    let seal = held.incumbent.gate(HookName::Seal);
     kill(held.new);
     held.go_on();
     held.assert_serves_soon(held.old);
     assert!(
-        !held.is_at(&held.incumbent, Hook::Seal),
+        !held.is_at(&held.incumbent, HookName::Seal),
         "the incumbent was told to seal for a successor that had ended"
     );
     held.writer.assert_no_failure();
@@ -318,7 +318,7 @@ fn a_successor_that_outlives_its_supervisor_does_not_take_the_lock_that_is_freed
     held.replace_supervisor();
     held.go_on();
     let next = held.world.build();
-    let gate = held.incumbent.gate(Hook::Seal);
+    let gate = held.incumbent.gate(HookName::Seal);
     let swap = held.supervisor.begin_handoff(&next);
     gate.wait();
     // The lock is free until the supervisor goes on, long enough for one that tries it again and again.

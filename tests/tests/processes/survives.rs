@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use handoff_tests::held::{Held, go_on, kill, stop};
 use handoff_tests::processes::{lives, of_world, send};
-use handoff_tests::{Act, Deed, HoldPoint, Hook, Reference, SILENCE, World, Writer, until, until_some};
+use handoff_tests::{Act, Deed, HoldPoint, HookName, Reference, SILENCE, World, Writer, until, until_some};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -164,7 +164,7 @@ fn the_supervisor_is_killed_while_the_first_daemon_opens_slowly() {
     let world = World::new();
     let reference = Reference::for_actor(&world);
     let build = world.build();
-    let gate = build.gate(Hook::Open);
+    let gate = build.gate(HookName::Open);
     reference.configure_build(&build);
     reference.launch();
     gate.wait();
@@ -300,11 +300,11 @@ fn the_supervisor_is_told_to_stop_before_it_knows_whom_to_stop() {
 fn a_forked_grandchild_keeps_the_locks_descriptor() {
     let scene = ReferenceScene::new();
     // Swaps free the lock explicitly.
-    scene.build.script(Hook::Drain, [Act::Fork]);
+    scene.build.script(HookName::Drain, [Act::Fork]);
     scene.reference.configure_build(&scene.world.build());
     assert_eq!(scene.reference.ask_json("swap").0, 0);
     // A daemon that is killed can't: who is left of its process group is ended.
-    let keeper = scene.world.build().on(Hook::Open, [Act::Fork]);
+    let keeper = scene.world.build().on(HookName::Open, [Act::Fork]);
     scene.reference.configure_build(&keeper);
     assert_eq!(scene.reference.ask_json("swap").0, 0);
     let before = scene.world.output().matches("killed what it left behind").count();
@@ -330,7 +330,7 @@ fn helpers(daemon: u32) -> Vec<u32> {
 fn helpers_of_a_daemon_that_was_retired_or_stopped_are_ended() {
     let scene = ReferenceScene::new();
     let with_helper = || {
-        scene.reference.configure_build(&scene.world.build().on(Hook::Open, [Act::Child]));
+        scene.reference.configure_build(&scene.world.build().on(HookName::Open, [Act::Child]));
         assert_eq!(scene.reference.ask_json("swap").0, 0);
         let status = scene.reference.ask_json("status").1;
         let daemon = u32::try_from(status["daemon"]["pid"].as_u64().unwrap()).unwrap();

@@ -15,7 +15,7 @@ use handoff::{
     Daemon, DrainReport, Drainable, Ended, HookResult, Listeners, Options, ReadinessSnapshot, ResumeFrom,
     SealReport, StateSnapshot,
 };
-use handoff_tests::{Act, Hook, Layout, script, start_log};
+use handoff_tests::{Act, HookName, Layout, script, start_log};
 use server::ActorServer;
 use store::ActorStore;
 
@@ -28,7 +28,7 @@ struct ActorDaemon {
 }
 
 impl ActorDaemon {
-    fn acts(&self, hook: Hook) -> HookResult<Vec<Act>> {
+    fn acts(&self, hook: HookName) -> HookResult<Vec<Act>> {
         #[allow(unused_mut, reason = "off the stage there is nothing more to do")]
         let mut acts = script::take(&self.layout, &self.name, hook)?;
         #[cfg(all(feature = "sim", feature = "crash-points"))]
@@ -36,18 +36,18 @@ impl ActorDaemon {
         Ok(acts)
     }
 
-    fn play(&self, hook: Hook) -> HookResult<Vec<Act>> {
+    fn play(&self, hook: HookName) -> HookResult<Vec<Act>> {
         script::play(&self.layout, &self.name, hook, self.acts(hook)?)
     }
 }
 
 impl Daemon for ActorDaemon {
     fn warm_up(&mut self) -> HookResult<()> {
-        self.play(Hook::WarmUp).map(drop)
+        self.play(HookName::WarmUp).map(drop)
     }
 
     fn open(&mut self, _sealed: Option<&Sealed>) -> HookResult<ReadinessSnapshot> {
-        let acts = self.play(Hook::Open)?;
+        let acts = self.play(HookName::Open)?;
         let mut store = self.store.lock().unwrap();
         store.open()?;
         let behind = u64::from(acts.contains(&Act::Behind));
@@ -62,7 +62,7 @@ impl Daemon for ActorDaemon {
     }
 
     fn serve(&mut self, listeners: Listeners) -> HookResult<()> {
-        self.play(Hook::Serve)?;
+        self.play(HookName::Serve)?;
         self.server.set_listeners(listeners)?;
         Ok(self.server.start(&self.store)?)
     }
@@ -72,7 +72,7 @@ impl Drainable for ActorDaemon {
     fn drain(&mut self, grace: Duration) -> HookResult<DrainReport> {
         // Stop first: a drain that fails afterwards has already turned clients away.
         let open = self.server.drain(grace);
-        let acts = self.play(Hook::Drain)?;
+        let acts = self.play(HookName::Drain)?;
         let told =
             acts.iter().find_map(|act| if let Act::Remaining(count) = act { Some(*count) } else { None });
         Ok(DrainReport {
@@ -82,8 +82,8 @@ impl Drainable for ActorDaemon {
     }
 
     fn seal(&mut self, progress: &mut dyn FnMut(SealProgress)) -> HookResult<SealReport> {
-        for act in self.acts(Hook::Seal)? {
-            let play = |act| script::play(&self.layout, &self.name, Hook::Seal, vec![act]);
+        for act in self.acts(HookName::Seal)? {
+            let play = |act| script::play(&self.layout, &self.name, HookName::Seal, vec![act]);
             if let Act::Slow(ms) = act {
                 let begun = Instant::now();
                 play(Act::Slow(ms / 2))?;
@@ -107,7 +107,7 @@ impl Drainable for ActorDaemon {
     }
 
     fn resume_after_abort(&mut self, from: ResumeFrom) -> HookResult<()> {
-        self.play(Hook::Resume)?;
+        self.play(HookName::Resume)?;
         if from == ResumeFrom::Disk {
             let mut store = self.store.lock().unwrap();
             store.close()?;
@@ -122,7 +122,7 @@ impl Drainable for ActorDaemon {
     }
 
     fn finalize(&mut self) {
-        let _ = self.play(Hook::Finalize);
+        let _ = self.play(HookName::Finalize);
         tracing::info!("finalized");
     }
 }
