@@ -1,7 +1,7 @@
 //! What is decided in one place is decided nowhere else: which event comes next, when `poll(2)` is called, when a successor becomes
 //! an incumbent. Code that does so beside the nodes is code that no test of theirs covers.
-use std::fs;
-use std::path::Path;
+
+use crate::each_file;
 
 /// What only few files may say, and what other code does instead.
 struct OrderRule {
@@ -53,27 +53,11 @@ const RULES: [OrderRule; 4] = [
     },
 ];
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace")
-}
-
-/// Calls `see` with each Rust file below `path`: its path from the root, and its text.
-fn each_file(path: &Path, see: &mut impl FnMut(&str, &str)) {
-    if path.is_dir() {
-        let entries = fs::read_dir(path).expect("a folder").map(|entry| entry.expect("an entry").path());
-        return entries.filter(|entry| !entry.ends_with("target")).for_each(|entry| each_file(&entry, see));
-    }
-    if path.extension().is_some_and(|extension| extension == "rs") {
-        let name = path.strip_prefix(root()).expect("below the root").to_str().expect("a name in UTF-8");
-        see(name, &fs::read_to_string(path).expect("a source file"));
-    }
-}
-
 /// The lines of a rule's places that say what it forbids; and the exceptions that are needed.
 fn breaches(rule: &OrderRule) -> (Vec<String>, Vec<&'static str>) {
     let (mut found, mut needed) = (Vec::new(), Vec::new());
     for within in rule.within {
-        each_file(&root().join(within), &mut |name, text| {
+        each_file(within, &mut |name, text| {
             for (number, line) in text.lines().enumerate() {
                 let code = line.split("//").next().unwrap_or_default();
                 if !rule.says.iter().any(|call| code.contains(call)) {
@@ -105,7 +89,7 @@ const EXPLORATION: [&str; 5] = ["model", "checks", "moves", "search", "report"];
 #[test]
 fn the_folders_of_the_exploration_name_each_other_one_way() {
     for (at, folder) in EXPLORATION.iter().enumerate() {
-        each_file(&root().join("sim/src/explore").join(folder), &mut |name, text| {
+        each_file(&format!("sim/src/explore/{folder}"), &mut |name, text| {
             let later =
                 EXPLORATION[at + 1..].iter().find(|later| text.contains(&format!("explore::{later}")));
             assert_eq!(later, None, "{name} names what may name it");
