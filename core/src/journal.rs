@@ -30,7 +30,7 @@ pub struct Journal {
     /// The daemon was stopped on purpose, and none was committed since: what is configured is started next, not what was
     /// committed.
     pub stopped: bool,
-    /// The data that were served last: a daemon that replaces nobody is held to them.
+    /// The data that were served last: a daemon that replaces none is held to them.
     pub data: Data,
     /// When this was written, in milliseconds since 1970; for people only.
     pub written_at_unix_ms: u64,
@@ -43,8 +43,8 @@ pub struct Running {
     pub process: ProcessId,
     /// What it calls its build.
     pub build_id: Vec<u8>,
-    /// It was started from what is committed, as far as is known. If not, a recovery has found it, and nobody has
-    /// written down what it was started from.
+    /// It was started from what is committed, as far as is known. If not, a recovery has found it, and what it
+    /// was started from is written nowhere.
     pub is_committed: bool,
 }
 
@@ -73,7 +73,7 @@ pub struct FileIdentity {
     pub ino: u64,
     /// The size, in bytes.
     pub size: u64,
-    /// When the inode last changed, in seconds since 1970: every write sets it, and nobody can set it back.
+    /// When the inode last changed, in seconds since 1970: every write sets it, and no program can set it back.
     pub changed_secs: i64,
     /// The nanoseconds of that.
     pub changed_nanos: i64,
@@ -143,7 +143,7 @@ impl Journal {
                 journal.running = None;
                 journal.under_way = None;
             }
-            // Nobody has said that it serves, so all that take part are still to be known.
+            // No process has said that it serves, so all that take part are still to be known.
             (Note::Over(HandoffVerdict::Unconfirmed), _) => {}
             (Note::Over(_), _) => journal.under_way = None,
             (Note::UnderWay | Note::Committed, None) => {}

@@ -127,7 +127,7 @@ struct Silence {
     now_ms: u64,
     killed_at_ms: Option<u64>,
     verdict: Option<recovery::RecoveryVerdict>,
-    /// Who else is there.
+    /// The other processes that are there.
     beside: Vec<recovery::Sighting>,
 }
 
@@ -218,7 +218,7 @@ fn one_that_answers_and_never_serves_is_left_alone_and_that_is_reported() {
     assert_eq!((silence.killed_at_ms, silence.verdict), (None, Some(recovery::RecoveryVerdict::Unconfirmed)));
 }
 
-/// A virtual machine that was suspended, say: the deadline is long over, and nobody was asked since.
+/// A virtual machine that was suspended, say: the deadline is long over, and no process was asked since.
 #[test]
 fn a_recovery_that_slept_over_its_deadline_hears_those_out_whom_it_asks() {
     let mut silence = Silence::new();

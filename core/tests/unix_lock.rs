@@ -152,7 +152,7 @@ fn a_directory_that_others_may_open_is_refused_and_the_named_command_mends_it() 
     fs::create_dir(&data).unwrap();
     for mode in [0o755, 0o705, 0o704, 0o770, 0o702, 0o1777] {
         fs::set_permissions(&data, Permissions::from_mode(mode)).unwrap();
-        // The group may be root's own, of which nobody else is a member.
+        // The group may be root's own, of which no other user is a member.
         let belongs_to_group = mode & 0o7 == 0;
         std::os::unix::fs::chown(&data, None, belongs_to_group.then_some(65_533)).ok();
         let refusal = DataDir::open(&data).unwrap_err();
@@ -161,7 +161,7 @@ fn a_directory_that_others_may_open_is_refused_and_the_named_command_mends_it() 
         let command = text.split(": ").last().unwrap().split(" (for systemd").next().unwrap();
         assert!(Command::new("sh").args(["-c", command]).status().unwrap().success(), "{command}");
         let still = DataDir::open(&data).err().map(|error| error.to_string());
-        // Who may write is told first; the second command then is about who may read.
+        // The right to write is told first; the second command then is about the right to read.
         assert!(
             still.as_ref().is_none_or(|still| command.contains("go-w") && still.contains("go-rwx")),
             "{still:?}"

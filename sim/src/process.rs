@@ -150,7 +150,7 @@ impl Process {
         }
     }
 
-    /// Whoever connects to its control socket is put into its queue, though it be stopped, or dying.
+    /// A process that connects to its control socket is put into its queue, though it be stopped, or dying.
     pub(crate) fn answers(&self) -> bool {
         let listens = match &self.program {
             Program::Supervisor(_) => false,

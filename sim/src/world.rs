@@ -43,7 +43,7 @@ pub(crate) struct SimulatedWorld {
     next_link: u64,
     next_pid: u32,
     births: BTreeMap<char, u32>,
-    /// Everyone who was ever there.
+    /// All processes that were ever there.
     names: BTreeMap<u32, Name>,
     /// Whose socket the control path leads to.
     pub control_path: Option<u32>,
@@ -138,7 +138,7 @@ impl SimulatedWorld {
         }
     }
 
-    /// Notes a step, if somebody wants to see it.
+    /// Notes a step, if it is to be shown.
     pub(crate) fn note(&mut self, pid: Option<u32>, what: impl FnOnce() -> Happened) {
         let name = pid.and_then(|pid| self.processes.get(&pid)).map(|process| process.name);
         self.recorder.note(self.now, name, what);
@@ -301,12 +301,12 @@ impl SimulatedWorld {
         id
     }
 
-    /// The control path leads to `pid` from here on. Who waits at whom it led to before still waits there.
+    /// The control path leads to `pid` from here on. A client that waits at the process to which it led before still waits there.
     pub(crate) fn takes_path(&mut self, pid: u32) {
         self.control_path = Some(pid);
     }
 
-    /// Whom a connect to the control path reaches; nobody, if its owner has died.
+    /// The process that a connect to the control path reaches; none, if its owner has died.
     pub(crate) fn who_answers_at_path(&self) -> Option<u32> {
         self.control_path.filter(|owner| self.answers(*owner))
     }
@@ -361,7 +361,7 @@ impl SimulatedWorld {
         self.lose_app(pid);
         let closed = self.now + self.length(pid, LengthOf::Closing);
         self.closes_links(pid, closed);
-        // One that never served leaves nobody standing; nor does one that leaves it to another who dies just then.
+        // One that never served leaves no process standing; nor does one that leaves it to another that dies just then.
         let dying = self.daemons().any(|(other, process, _)| other != pid && process.life == Life::Dying);
         let by_itself = by_itself && !dying && !self.audit.signalled.contains(&pid);
         self.leave_listener(pid, by_itself && self.audit.has_served.contains(&pid));
@@ -410,7 +410,7 @@ impl SimulatedWorld {
     fn frees_lock(&mut self, pid: u32) {
         if let Some(process) = self.processes.get_mut(&pid) {
             process.lets_in = false;
-            // Of those who came while it was dying.
+            // Of the clients that came while it was dying.
             self.closes_links(pid, self.now);
             self.disk.lock().closes_lock(pid);
             let after = self.length(pid, LengthOf::End);
@@ -418,7 +418,7 @@ impl SimulatedWorld {
         }
     }
 
-    /// A process has ended: whoever watches it sees that.
+    /// Tells all that watch a process that it has ended.
     fn ends(&mut self, pid: u32) {
         if self.processes.contains_key(&pid) {
             self.note(Some(pid), || Happened::Ends("has ended".into()));

@@ -124,7 +124,7 @@ pub(crate) fn main() -> ExitCode {
         Ok(cli) => cli.command,
         Err(error) => {
             let code = if error.use_stderr() { Code::Usage } else { Code::Ok };
-            // Where even the help can't be printed there is nobody to tell.
+            // Where even the help can't be printed there is no reader.
             let _ = error.print();
             return code.into();
         }
@@ -225,12 +225,12 @@ fn to_json(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_else(|error| format!("{{\"error\":{:?}}}", error.to_string()))
 }
 
-/// The exit status tells the outcome also to those who have closed the pipe.
+/// The exit status tells the outcome also to a reader that has closed the pipe.
 fn print(text: String) {
     let _ = writeln!(io::stdout(), "{text}");
 }
 
-/// Writes to standard error what the end of this program must not depend on: nobody may read it, or it may be full.
+/// Writes to standard error what the end of this program must not depend on: it may have no reader, or be full.
 fn complain(text: &str) {
     if let Ok(mut stderr) = LossyWriter::to_stderr("", |_| String::new()) {
         let _ = stderr.write_all(text.as_bytes());

@@ -65,7 +65,7 @@ pub struct Config {
     /// After so many starts in a row that came to nothing, or whose daemon died young, the binary committed before
     /// is started instead; never if 0. Default 0.
     pub fall_back_after: u32,
-    /// Users who may use the trigger socket beside root and the supervisor's own.
+    /// Users that may use the trigger socket beside root and the supervisor's own.
     pub allowed_uids: Vec<u32>,
     /// What may be swapped to beside `binary`.
     pub allowed_binaries: Vec<PathBuf>,
@@ -100,7 +100,7 @@ impl Config {
     /// # Errors
     /// That key is missing or wrong, or the file can't be read.
     pub fn trigger_socket_of(path: &Path) -> Result<PathBuf, Vec<Problem>> {
-        // What a client asks is answered by the process at the socket, whoever wrote the file.
+        // What a client asks is answered by the process at the socket, whichever user wrote the file.
         let text = fs::read_to_string(path).map_err(|error| whole_file(error.to_string()))?;
         let source = Source::new(&text);
         let root = source.parse();
@@ -129,7 +129,7 @@ impl Config {
         spec
     }
 
-    /// How to find out who serves.
+    /// How to find the daemon that serves.
     pub(crate) fn recovery_spec(&self) -> RecoverySpec {
         let mut spec = RecoverySpec::default();
         (spec.liveness, spec.unreachable_limit, spec.deadline) =

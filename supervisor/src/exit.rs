@@ -17,7 +17,7 @@ pub enum Code {
     Ok = 0,
     /// The swap was rolled back, or fell back after its commit; the old daemon has confirmed that it serves.
     RolledBack = 1,
-    /// It is not known who serves: ask `status`, which says so itself while that is being found out.
+    /// Which daemon serves is not known: ask `status`, which says so itself while that is being found out.
     Unconfirmed = 3,
     /// Nobody serves: a swap ended so, and the supervisor starts the last committed binary; or `status` has found it so.
     NobodyServes = 4,

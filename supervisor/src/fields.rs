@@ -1,6 +1,6 @@
 //! Reads the keys of a TOML table one by one and remembers everything that is wrong with them.
 //!
-//! Deriving a struct would stop at the first mistake, and whoever fixes a configuration wants to see them all.
+//! Deriving a struct would stop at the first mistake, and an operator that fixes a configuration wants to see them all.
 //! What a table may hold is not listed anywhere: it is what was asked for.
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -191,7 +191,7 @@ impl<'a> Fields<'a> {
         self.source.note(line, self.full(key), message);
     }
 
-    /// Every key that nobody asked for is a mistake.
+    /// Notes every key that was not asked for as a mistake.
     pub(crate) fn finish(self) {
         for (name, _) in self.table.iter() {
             if !self.asked.contains(&name.get_ref().as_ref()) {

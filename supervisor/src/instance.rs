@@ -14,7 +14,7 @@ use nix::fcntl::{Flock, FlockArg};
 use crate::exit::{Code, CommandFailure};
 
 /// The lock; held until dropped. Its file stays: to remove it would let two processes lock two files. Nothing is
-/// written into it: the kernel knows who holds the lock.
+/// written into it: the kernel knows which process holds the lock.
 #[derive(Debug)]
 pub(crate) struct Instance {
     _lock: Flock<File>,
@@ -33,7 +33,7 @@ impl Instance {
         let unusable =
             |error: io::Error| CommandFailure::new(Code::CantCreate, format!("{}: {error}", path.display()));
         let file = trusted::open_or_create_own(&path).map_err(unusable)?;
-        // Who may open a file may lock it. An earlier version let all read this one, which is of no use to anybody else.
+        // A user that may open a file may lock it. An earlier version let all read this one, which is of no use to others.
         file.set_permissions(Permissions::from_mode(0o600)).map_err(unusable)?;
         match lock_for_a_moment(file) {
             Ok(lock) => Ok(Instance { _lock: lock }),

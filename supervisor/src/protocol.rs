@@ -27,7 +27,7 @@ pub enum TriggerRequest {
     },
     /// Say what runs.
     Status {},
-    /// End the supervisor and leave the daemon serving, for whoever comes next.
+    /// End the supervisor and leave the daemon serving, for the next supervisor.
     Detach {},
     /// Whatever data the next daemon opens are the right ones: start it.
     AcceptData {},
@@ -141,7 +141,7 @@ impl From<SwapOutcome> for Verdict {
 /// What each phase took, in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PhasesMs {
-    /// Until the new daemon said who it is.
+    /// Until the new daemon has introduced itself.
     pub spawn: f64,
     /// Until it had warmed up; the old daemon is undisturbed so far.
     pub warm_up: f64,
@@ -178,7 +178,7 @@ impl From<Phases> for PhasesMs {
     }
 }
 
-/// Whole microseconds, in milliseconds: more digits would only be noise to whoever reads them.
+/// Whole microseconds, in milliseconds: more digits would only be noise to their reader.
 fn ms(duration: Duration) -> f64 {
     duration.as_micros() as f64 / 1000.0
 }
@@ -207,7 +207,7 @@ pub struct StatusReport {
     pub failed_start: Option<String>,
     /// The last swap.
     pub last_swap: Option<LastSwap>,
-    /// The last time that it had to find out who serves: at its start, and after the daemon ended by itself or a
+    /// The last time that it had to find the daemon that serves: at its start, and after the daemon ended by itself or a
     /// swap had no clear end.
     pub recovery: Option<RecoveryReport>,
 }
@@ -223,7 +223,7 @@ pub struct RecoveryReport {
     pub interrupted: Option<InterruptedSwap>,
     /// The listeners that were taken over from a daemon.
     pub listeners_taken: Vec<String>,
-    /// The listeners that had to be opened: new in the configuration, or nobody had them.
+    /// The listeners that had to be opened: new in the configuration, or no process had them.
     pub listeners_opened: Vec<String>,
     /// Processes that were killed: strays of a swap, and those that were silent past their bound.
     pub killed: Vec<u32>,
@@ -245,7 +245,7 @@ pub enum RecoveryEnd {
     Serving,
     /// Nobody served: the daemon is started.
     Nobody,
-    /// Somebody is there, but has not said that it serves; it is asked again.
+    /// A daemon is there, but has not said that it serves; it is asked again.
     Unconfirmed,
 }
 
@@ -308,7 +308,7 @@ impl RecoveryReport {
 }
 
 impl StatusReport {
-    /// The exit status that `status` ends with: whether somebody serves.
+    /// The exit status that `status` ends with: whether a daemon serves.
     pub fn code(&self) -> Code {
         match (&self.answer, self.activity, &self.daemon) {
             (Some(answer), _, _) if answer.standing == Standing::Serving => Code::Ok,

@@ -2,7 +2,7 @@
 //! the library for. What follows from each is the keeper's to decide (`handoff::node::keeper`); the loop performs.
 //!
 //! The library blocks, so it works on a thread of its own, one job at a time; the loop never waits for it. While
-//! a job is under way nobody's end is collected here: which children there are is the library's to know.
+//! a job is under way no end of a process is collected here: which children there are is the library's to know.
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -193,7 +193,7 @@ impl Runner {
     /// Does what the keeper wants to be done now.
     ///
     /// # Errors
-    /// Told to stop, it could not find out whom to stop.
+    /// Told to stop, it could not find out which daemon to stop.
     fn performs(&mut self) -> Result<(), CommandFailure> {
         while let Some(step) = self.keeper.next(self.now(), self.kept()) {
             match step {
@@ -294,7 +294,7 @@ impl Runner {
         }
     }
 
-    /// It is known who serves, or that nobody does. At the first time the listeners are what was found, or opened.
+    /// Notes which daemon serves, or that nobody serves. At the first time the listeners are what was found, or opened.
     fn recovered(&mut self, outcome: RecoveryOutcome) -> Result<(), CommandFailure> {
         let mut report = RecoveryReport::new(&outcome);
         if !self.has_listeners && (outcome.daemon.is_some() || outcome.nobody_serves) {
@@ -403,7 +403,7 @@ impl Runner {
         self.job = Some(job);
     }
 
-    /// The job has ended: draws the consequences, then answers, so that who has the answer may ask again.
+    /// The job has ended: draws the consequences, then answers, so that a client that has the answer may ask again.
     ///
     /// # Errors
     /// What keeps a supervisor from starting.
@@ -460,7 +460,7 @@ impl Runner {
         reply.flatten().into_iter().for_each(|reply| reply.send(TriggerAnswer::Swap(report.clone())));
     }
 
-    /// Collects whoever has ended.
+    /// Collects the processes that have ended.
     fn collect(&mut self) {
         if let Some((how, lived)) = self.daemon.collect() {
             self.keeper.daemon_ended(self.now(), lived);

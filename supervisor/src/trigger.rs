@@ -1,7 +1,7 @@
-//! The trigger socket: who may connect, and how requests get from there to the main loop.
+//! The trigger socket: which users may connect, and how requests get from there to the main loop.
 //!
 //! A thread accepts, and each connection has a thread of its own, so that a peer that says nothing or drips
-//! delays nobody. Their number is bounded: of those that have not yet said what they want, the oldest makes room
+//! delays no other. Their number is bounded: of those that have not yet said what they want, the oldest makes room
 //! for the newest.
 use std::collections::VecDeque;
 use std::fs;
@@ -32,7 +32,7 @@ const ANSWERING_MAX: usize = 32;
 /// How long to wait when nothing can be accepted for want of descriptors or threads.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Who may use the trigger socket.
+/// The users that may use the trigger socket.
 #[derive(Clone, Debug)]
 pub(crate) struct Access {
     own: u32,
@@ -40,7 +40,7 @@ pub(crate) struct Access {
 }
 
 impl Access {
-    /// The user `own` who runs the supervisor, root, and those of `allowed`.
+    /// The user `own` that runs the supervisor, root, and those of `allowed`.
     pub(crate) fn new(own: u32, allowed: &[u32]) -> Access {
         let others = allowed.iter().copied().filter(|uid| *uid != own && *uid != 0).collect();
         Access { own, others }
@@ -51,13 +51,13 @@ impl Access {
     }
 
     /// The socket's mode. A mode knows one owner and one group and can't express a list of users: if there are
-    /// others, the file lets everybody connect, and the check of the peer's uid, done in any case, decides.
+    /// others, the file lets all users connect, and the check of the peer's uid, done in any case, decides.
     pub(crate) fn mode(&self) -> u32 {
         if self.others.is_empty() { 0o600 } else { 0o666 }
     }
 }
 
-/// A request on its way to whoever answers it.
+/// A request on its way to the loop, which answers it.
 #[derive(Debug)]
 pub(crate) struct Asked {
     pub(crate) request: TriggerRequest,
@@ -75,7 +75,7 @@ impl ReplyTo {
     }
 }
 
-/// The bound socket; dropped, it is removed, when those who wait for an answer have got it.
+/// The bound socket; dropped, it is removed, when the clients that wait for an answer have got it.
 #[derive(Debug)]
 pub(crate) struct TriggerSocket {
     path: PathBuf,
@@ -135,7 +135,7 @@ impl Drop for TriggerSocket {
     }
 }
 
-/// Binds a socket beside `path`, under a name that nobody can foresee and that is at most four bytes longer.
+/// Binds a socket beside `path`, under a name that no other user can foresee and that is at most four bytes longer.
 fn bind_beside(path: &Path) -> io::Result<(UnixListener, PathBuf)> {
     const TRIES: usize = 10;
     let room = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.len() + 4;
@@ -177,7 +177,7 @@ fn accept_all(listener: &UnixListener, access: &Access, peers: &Arc<Peers>, post
 fn admit(stream: UnixStream, stranger: Option<u32>, peers: &Arc<Peers>, post: &Post) -> io::Result<()> {
     stream.set_write_timeout(Some(PEER_LIMIT))?;
     if let Some(uid) = stranger {
-        // The answer fits the empty buffer of a new connection, and so delays nobody.
+        // The answer fits the empty buffer of a new connection, and so delays no other.
         answer(&stream, &refused(Code::NotAllowed, format!("uid {uid} is not in allowed_uids")));
         return Ok(());
     }

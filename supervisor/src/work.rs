@@ -17,7 +17,7 @@ use crate::trigger::ReplyTo;
 /// What the library can be asked for.
 #[derive(Clone, Debug)]
 pub(crate) enum LibraryCall {
-    /// Find out who serves.
+    /// Find the daemon that serves.
     Recover(RecoverySpec),
     /// Start a daemon where none serves.
     ColdStart(SpawnSpec),
@@ -72,11 +72,11 @@ pub(crate) enum LibraryAnswer {
 #[derive(Debug)]
 pub(crate) struct LibraryJob {
     pub(crate) call: LibraryCall,
-    /// `None` if nobody asked for it: a recovery, a restart.
+    /// `None` if it was not asked for: a recovery, a restart.
     pub(crate) swap: Option<Swap>,
 }
 
-/// A swap that somebody asked for.
+/// A swap that was asked for.
 #[derive(Debug)]
 pub(crate) struct Swap {
     /// `None` if the caller can't be answered: SIGHUP.

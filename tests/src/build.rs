@@ -7,7 +7,7 @@ use crate::layout::Layout;
 use crate::order::{Deed, Order};
 use crate::script::{self, Act, Gate, HookName};
 
-/// Silence that nobody keeps who is not stopped: on a busy machine a process may wait for a processor, or for a disk, for
+/// Silence that no process keeps that is not stopped: on a busy machine a process may wait for a processor, or for a disk, for
 /// tenths of a second. In what waits for it, everything else has limits of another order.
 pub const SILENCE: Duration = Duration::from_secs(2);
 
@@ -33,7 +33,7 @@ pub struct Build {
     pub retire_limit: Duration,
     /// For one that may hold the lock and says nothing, in a recovery.
     pub unreachable_limit: Duration,
-    /// What to listen at, by name, if nobody has the sockets any more.
+    /// What to listen at, by name, if no process has the sockets any more.
     pub listen: Vec<(String, String)>,
     layout: Layout,
 }

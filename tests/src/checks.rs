@@ -86,7 +86,7 @@ impl World {
         log.last
     }
 
-    /// The process `pid` holds the lock, and is reached at the control path. Unlike for [`World::assert_one_serves`], nobody is
+    /// The process `pid` holds the lock, and is reached at the control path. Unlike for [`World::assert_one_serves`], no process is
     /// asked.
     ///
     /// # Errors
@@ -112,7 +112,7 @@ impl World {
         lost.map(|(seq, token)| format!("write {token}, acknowledged as {seq}, is lost")).collect()
     }
 
-    /// As [`World::assert_nothing_lost`], and what the client may expect while nobody is killed: no failure, and
+    /// As [`World::assert_nothing_lost`], and what the client may expect while no process is killed: no failure, and
     /// nothing executed of which it saw no reply.
     #[track_caller]
     pub fn assert_clean(&self, writer: &Writer) {

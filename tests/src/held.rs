@@ -49,7 +49,7 @@ impl HoldPoint {
         matches!(self, HoldPoint::Drain | HoldPoint::Seal)
     }
 
-    /// The hook at whose gate somebody waits.
+    /// The hook at whose gate a daemon waits.
     pub fn hook(self) -> HookName {
         match self {
             HoldPoint::WarmUp => HookName::WarmUp,
@@ -181,7 +181,7 @@ impl Held {
         self.writer.wait_for_write_by(pid);
     }
 
-    /// In the end: `pid` serves and nobody else is left, nothing is lost, and the next handoff commits.
+    /// In the end: `pid` serves and no other process is left, nothing is lost, and the next handoff commits.
     #[track_caller]
     pub fn assert_serves(&self, pid: u32) {
         let serves = self.world.assert_one_serves(&[self.supervisor.pid()]);
@@ -189,7 +189,7 @@ impl Held {
         self.world.assert_one_serves_and_nothing_lost(&self.supervisor, &self.writer);
     }
 
-    /// What the supervisor said is what holds in the end. Returns who serves.
+    /// What the supervisor said is what holds in the end. Returns the process that serves.
     #[track_caller]
     pub fn assert_told_the_truth(&self, outcome: &OrderOutcome) -> u32 {
         let said = match outcome.verdict.as_str() {

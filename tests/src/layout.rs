@@ -42,7 +42,7 @@ impl Layout {
         self.data().join("log")
     }
 
-    /// Beside the lock: who held it last.
+    /// Beside the lock: the process that held it last.
     pub fn record(&self) -> PathBuf {
         self.data().join("handoff.record")
     }

@@ -16,7 +16,7 @@ pub enum Deed {
     ColdStart,
     /// Replace the one that serves.
     Handoff,
-    /// Find out who serves.
+    /// Find the daemon that serves.
     Recover,
     /// Start what was committed where none serves; the build of the order, if nothing was.
     StartAgain,
@@ -51,7 +51,7 @@ pub struct Order {
     pub retire_limit_ms: u64,
     /// For one that may hold the lock and says nothing, in a recovery.
     pub unreachable_limit_ms: u64,
-    /// What to listen at, by name, if nobody has the sockets any more.
+    /// What to listen at, by name, if no process has the sockets any more.
     pub listen: Vec<(String, String)>,
 }
 

@@ -58,7 +58,7 @@ impl Scene {
         self.assert_well();
     }
 
-    /// Whoever serves now: clients have seen no failure, nothing is left over, and the next swap commits.
+    /// Whichever process serves now: clients have seen no failure, nothing is left over, and the next swap commits.
     #[track_caller]
     pub fn assert_well(&self) {
         self.world.assert_one_serves_and_nothing_lost(&self.supervisor, &self.writer);

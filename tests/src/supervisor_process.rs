@@ -106,13 +106,13 @@ impl SupervisorProcess {
         self.begin(build, Deed::ColdStart).outcome()
     }
 
-    /// Replaces whoever serves by `build`.
+    /// Replaces the daemon that serves by `build`.
     #[track_caller]
     pub fn handoff(&self, build: &Build) -> OrderOutcome {
         self.begin_handoff(build).outcome()
     }
 
-    /// Begins to replace whoever serves by `build`.
+    /// Begins to replace the daemon that serves by `build`.
     pub fn begin_handoff(&self, build: &Build) -> PendingOrder {
         self.begin(build, Deed::Handoff)
     }
@@ -165,7 +165,7 @@ impl Drop for SupervisorProcess {
     }
 }
 
-/// Gives each answer to whoever waits for it, until the supervisor has ended.
+/// Gives each answer to the thread that waits for it, until the supervisor has ended.
 fn hand_out(answers: BufReader<UnixStream>, waiting: &Waiting) {
     for line in answers.lines().map_while(Result::ok) {
         let Ok(ToldOfOrder { id, outcome }) = serde_json::from_str(&line) else { break };

@@ -91,7 +91,7 @@ impl ChainPlace {
     }
 }
 
-/// Waits until somebody answers at `control`: says the first byte of his greeting. Connected is not enough, a
+/// Waits until a process answers at `control`: says the first byte of its greeting. Connected is not enough, a
 /// process that hangs is that as well.
 pub(crate) fn wait_for_answer(control: &Path) -> BenchResult<()> {
     let limit = Instant::now() + ANSWER_LIMIT;

@@ -2,7 +2,7 @@
 //! with and without a journal, and the floor: to start the same binary and see it end.
 //!
 //! The arms take turns, round by round, so that whatever else the machine does falls on all of them. Supervisors
-//! live in this process; daemons are `idle-daemon`. Nobody has a tracing subscriber.
+//! live in this process; daemons are `idle-daemon`. No process has a tracing subscriber.
 use std::path::Path;
 
 use clap::Parser;

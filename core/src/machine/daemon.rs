@@ -15,7 +15,7 @@ pub struct LinkId(pub u64);
 pub struct Op(pub u32);
 
 impl Op {
-    /// An operation whose result nobody waits for.
+    /// An operation whose result is not waited for.
     pub const UNAWAITED: Op = Op(u32::MAX);
 
     /// The next operation's number.

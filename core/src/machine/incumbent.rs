@@ -278,7 +278,7 @@ impl IncumbentMachine {
         self.supervisor_gone(now, out);
     }
 
-    /// The supervisor is silent, or its link is closed: nobody will say what comes next.
+    /// The supervisor is silent, or its link is closed: it will not say what comes next.
     fn supervisor_gone(&mut self, now: Time, mut out: Out<'_, Self>) {
         match self.state {
             State::Serving => {
@@ -290,7 +290,7 @@ impl IncumbentMachine {
             State::Draining | State::Sealing | State::NotingSeal => self.turn_back(),
             State::Drained => self.resume(now, &mut out),
             State::Sealed => self.try_lock(Why::Orphan, out),
-            // Nobody is left to see to it that the lock becomes free.
+            // No supervisor is left to see to it that the lock becomes free.
             State::Locking { why: Why::Resume, asked } => {
                 self.state = State::Locking { why: Why::Orphan, asked };
             }

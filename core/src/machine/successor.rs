@@ -281,7 +281,7 @@ impl SuccessorMachine {
                 self.timers.arm(Timer::SupervisorSilent, now, self.patience());
                 self.supervisor_gone(out);
             }
-            // The lock may be somebody's who serves: as an orphan it is worth waiting for longer.
+            // A process that serves may hold the lock: as an orphan it is worth waiting for longer.
             Timer::Patience if self.orphan => {}
             Timer::Deadline | Timer::Patience => self.late = true,
             Timer::Retry if self.state == (State::Locking { asked: false }) => self.try_lock(out),
@@ -290,7 +290,7 @@ impl SuccessorMachine {
         }
     }
 
-    /// The supervisor is silent, or its link is closed: nobody will say what comes next.
+    /// The supervisor is silent, or its link is closed: it will not say what comes next.
     fn supervisor_gone(&mut self, out: Out<'_, Self>) {
         match self.state {
             State::AwaitAck => self.exit(ExitReason::Aborted("the supervisor is gone".into()), out),

@@ -35,7 +35,7 @@ pub struct Seen {
 }
 
 /// The processes that may be daemons, whether or not they live. Only what a supervisor has written itself, or the kernel says, makes
-/// a process one that may be ended: the files beside the control path and a daemon's word (`also`) could name anybody.
+/// a process one that may be ended: the files beside the control path and a daemon's word (`also`) could name any process.
 pub fn sightings(journal: &Journal, seen: &Seen, also: Option<ProcessId>) -> Vec<Sighting> {
     let under_way = journal.under_way.as_ref();
     let incumbents = [
@@ -245,7 +245,7 @@ impl RecoveryNode {
         expired.filter(|_| !self.pass.handled || self.pass.flooded).map(|(_, timer)| Event::Timer(timer))
     }
 
-    /// The end of a process, or else what comes next over a link. Ends come before each frame: nobody acts on the word of the dead.
+    /// The end of a process, or else what comes next over a link. Ends come before each frame: the word of a process that has ended decides nothing.
     fn frame<O: Os>(&mut self, os: &mut O) -> Option<Event> {
         if let Some(end) = self.rest.end(os) {
             return Some(end);

@@ -1,7 +1,7 @@
-//! A log that stands in nobody's way: lines are written by a thread of their own, and what can't be written in time is
+//! A log that holds up no thread: lines are written by a thread of their own, and what can't be written in time is
 //! lost, counted, and said once something can be written again.
 //!
-//! Standard error may be a pipe that nobody reads, a full disk, or closed. To write there directly would stop a process,
+//! Standard error may be a pipe without a reader, a full disk, or closed. To write there directly would stop a process,
 //! or end it: `eprintln!` panics. The well-known crate for such a writer prints to standard output when its queue is full
 //! at the end, and does not count what failed to be written.
 use std::io::{self, Write};

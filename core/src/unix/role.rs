@@ -4,7 +4,7 @@
 //! the library's: heartbeats go out whatever the caller does between two steps.
 //!
 //! ```no_run
-//! use handoff::{DataDir, DataDirLock, Incumbent, Role, detect_role};
+//! use handoff::{DataDir, DataDirLock, DetectedRole, Incumbent, detect_role};
 //! # use handoff::{Drainable, Listeners, ReadinessSnapshot, Result};
 //! # trait Store: Drainable {
 //! #     fn open(_: &std::path::Path) -> Self;
@@ -14,14 +14,14 @@
 //! let (data, control) = (DataDir::open("/var/lib/db")?, "/run/db/control.sock");
 //! let files = data.path();
 //! let incumbent = match detect_role()? {
-//!     Role::ColdStart => {
+//!     DetectedRole::ColdStart => {
 //!         let listeners = Listeners::from_env()?;
 //!         let incumbent = Incumbent::bind_cold_start(control, DataDirLock::of(data), &listeners)?;
 //!         db = Db::open(&files);
 //!         db.accept(listeners);
 //!         incumbent
 //!     }
-//!     Role::Successor(successor) => {
+//!     DetectedRole::Successor(successor) => {
 //!         let begun = successor.handshake(data, control, "1.2.3")?.warmed().wait_for_begin()?;
 //!         let (listeners, opening) = begun.take_listeners();
 //!         db = Db::open(&files);
@@ -75,7 +75,7 @@ pub struct Successor {
 }
 
 impl Successor {
-    /// Whether there is nobody to replace.
+    /// Whether there is no daemon to replace.
     pub fn is_first(&self) -> bool {
         self.inherited.role == StartRole::ColdStart
     }

@@ -30,7 +30,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// `data_dir` is what only one process may write; it must exist, and nobody else may read or write it.
+    /// `data_dir` is what only one process may write; it must exist, and no other user may read or write it.
     /// `control_socket` is where supervisors find the daemon that serves: the same path for every build.
     ///
     /// A daemon that opens its files by this path relies on it to lead to the same directory as long as it runs. One

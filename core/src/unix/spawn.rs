@@ -59,7 +59,7 @@ pub struct SpawnRequest<'a> {
 /// A process that was started: a child of this one, leader of a session and process group of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Spawned {
-    /// Who it is.
+    /// The process.
     pub process: ProcessId,
 }
 
@@ -191,7 +191,7 @@ fn start(plan: &mut ChildPlan) -> nix::Result<Pid> {
 /// As `posix_spawn(3)` does it: the child borrows our memory, and this thread stands still until it has
 /// executed the binary or exited. Copying the page tables would take longer than all the rest, and the longer
 /// the larger the program is. A child that becomes another user has memory of its own: the kernel treats memory as
-/// belonging to those who run on it, and would take our right to be examined and to leave a core.
+/// belonging to all users that run on it, and would take our right to be examined and to leave a core.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 #[allow(unsafe_code)]
 fn new_process(plan: &mut ChildPlan) -> nix::Result<Pid> {
@@ -221,8 +221,8 @@ fn new_process(plan: &mut ChildPlan) -> nix::Result<Pid> {
     }
 }
 
-/// What the child reported; nothing, if the pipe was closed by its `exec` (or its death, which whoever
-/// watches it will see).
+/// What the child reported; nothing, if the pipe was closed by its `exec` (or its death, which its
+/// watch will see).
 fn read_failure(report: OwnedFd) -> io::Result<Option<ChildFailure>> {
     let mut report = File::from(report);
     let mut bytes = [0; ChildFailure::SIZE];
@@ -237,7 +237,7 @@ fn read_failure(report: OwnedFd) -> io::Result<Option<ChildFailure>> {
 
 /// Makes sure that nothing is left of a process that did not start.
 fn end(child: Pid) {
-    // It has usually gone by itself, and it can't be anybody else before it is reaped.
+    // It has usually gone by itself, and its pid can't be another's before it is reaped.
     let _ = kill(child, Signal::SIGKILL);
     while waitpid(child, None) == Err(nix::errno::Errno::EINTR) {}
 }

@@ -1,4 +1,4 @@
-//! A daemon that replaces nobody is held to the data that were served before.
+//! A daemon that replaces none is held to the data that were served before.
 use handoff::data::{Data, DirectoryId};
 use handoff::id::{BootId, InBoot};
 use handoff::journal::Journal;

@@ -1,4 +1,4 @@
-//! That nobody serves is believed once nobody answers at the control path.
+//! That nobody serves is believed once no process answers at the control path.
 use std::time::Duration;
 
 use handoff::host::Clock;

@@ -203,7 +203,7 @@ impl RecoveryScene {
         scene
     }
 
-    /// A recovery that has asked `beside`, all of which have said who they are.
+    /// A recovery that has asked `beside`, all of which have said their names.
     pub(crate) fn met(beside: &[ProcessId]) -> RecoveryScene {
         let mut scene = RecoveryScene::with(beside);
         beside.iter().for_each(|process| scene.os.says(*process, hello(*process)));

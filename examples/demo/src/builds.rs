@@ -1,4 +1,4 @@
-//! Who takes part: a supervisor and two builds of the daemon, built by cargo or given.
+//! The programs that take part: a supervisor and two builds of the daemon, built by cargo or given.
 use std::ffi::OsString;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ pub(crate) struct Cast {
 }
 
 impl Cast {
-    /// The binaries that `options` name, or else new ones. Either way they are copied to `dir`, so that who runs
+    /// The binaries that `options` name, or else new ones. Either way they are copied to `dir`, so that what runs
     /// from there belongs to this demonstration.
     pub(crate) fn assemble(options: &DemoOptions, dir: &Path, watch: &DemoWatch) -> Result<Cast> {
         if let (Some(supervisor), Some(kv), Some(next)) = (&options.supervisor, &options.kv, &options.kv_next)

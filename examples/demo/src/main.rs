@@ -47,7 +47,7 @@ fn main() -> ExitCode {
     let stop = run(&options, &mut report);
     report.conclude();
     let text = if options.json { json(&report) } else { format!("\n{report}") };
-    // The exit status tells the outcome also to those who have closed the pipe.
+    // The exit status tells the outcome also to a reader that has closed the pipe.
     let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
     if !report.ok && !options.keep {
         progress::note("\n--keep keeps data, configuration and log");
@@ -120,7 +120,7 @@ fn perform(options: &DemoOptions, dir: &TempDir, watch: &DemoWatch, report: &mut
     let (load, started) = (Load::start(stage.resp(), options.clone())?, Instant::now());
     let shown = show(&stage, &cast, &load, swaps, report);
     if let Err(error) = shown {
-        // No use in reading everything back from who may not answer.
+        // No use in reading everything back from a server that may not answer.
         let (connections, seconds) = (options.connections, started.elapsed().as_secs_f64());
         report.load = load::LoadReport {
             connections,

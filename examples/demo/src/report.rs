@@ -152,7 +152,7 @@ impl DemoReport {
         )
     }
 
-    /// Acknowledged writes that were not there, and numbers that were handed out twice or to nobody.
+    /// Acknowledged writes that were not there, and numbers that were handed out twice or to no client.
     fn lost(&self) -> u64 {
         let counters = &self.load.counters;
         counters.lost + counters.duplicated + counters.skipped

@@ -16,7 +16,7 @@ const SPACING: Duration = Duration::from_millis(400);
 /// How long anything may take to be seen.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Who takes part, and what has come of it.
+/// The programs that take part, and what has come of it.
 pub(crate) struct Show<'a> {
     pub(crate) stage: &'a DemoStage,
     pub(crate) load: &'a Load,

@@ -1,5 +1,5 @@
 //! The stage: a directory, a configuration, and a supervisor that runs the daemon. Whatever happens, it is struck:
-//! no process stays, and no file that nobody asked to keep.
+//! no process stays, and no file that was not asked for.
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -98,7 +98,7 @@ impl DemoStage {
         self.asked(client::status(&self.trigger()))
     }
 
-    /// Waits for `what`, which `come` looks for, while the supervisor lives and nobody interrupts.
+    /// Waits for `what`, which `come` looks for, while the supervisor lives and no signal interrupts.
     pub(crate) fn until(
         &self,
         what: &str,
@@ -155,7 +155,7 @@ impl Drop for DemoStage {
         self.supervisor.signal(Signal::SIGTERM);
         if !matches!(self.supervisor.wait(2 * STOP_LIMIT), Ok(Some(_))) {
             self.supervisor.signal(Signal::SIGKILL);
-            // So that nobody is left as a zombie; after SIGKILL this is short.
+            // So that no child is left as a zombie; after SIGKILL this is short.
             let _ = self.supervisor.wait(STOP_LIMIT);
         }
         // A daemon outlives a supervisor that was killed.
@@ -167,7 +167,7 @@ fn trigger_socket(sockets: &Path) -> PathBuf {
     sockets.join("trigger.sock")
 }
 
-/// Two ports that nobody uses. The supervisor binds them a moment later.
+/// Two ports that no process uses. The supervisor binds them a moment later.
 fn free_listeners() -> std::io::Result<[ListenerTable; 2]> {
     let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
     let (resp, http) = (bind()?, bind()?);

@@ -39,7 +39,7 @@ enum News {
 struct WatchState {
     stop: Option<Stop>,
     children: Vec<DemoProcess>,
-    /// Whoever runs from there is to end with the demonstration.
+    /// What runs from there is to end with the demonstration.
     dir: Option<PathBuf>,
 }
 
@@ -75,7 +75,7 @@ impl DemoWatch {
         let _ = self.news.send(News::Limit(limit));
     }
 
-    /// Kills whoever runs a program from below `dir`, if nothing else helps.
+    /// Kills the processes that run a program from below `dir`, if nothing else helps.
     pub(crate) fn own(&self, dir: &Path) {
         self.with(|state| state.dir = Some(dir.into()));
     }
@@ -114,7 +114,7 @@ impl DemoWatch {
             state.stop = Some(stop);
             state.children.clone()
         });
-        // A second signal is from someone who does not want to wait.
+        // A second signal is from a user that does not want to wait.
         for how in [Signal::SIGTERM, Signal::SIGKILL] {
             children.iter().for_each(|child| child.signal(how));
             let _ = news.recv_timeout(GRACE);

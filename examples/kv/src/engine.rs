@@ -68,7 +68,7 @@ impl Engine {
     }
 
     /// Why the service should get no traffic, if so. A handoff is no reason: from the first drain until the successor
-    /// serves, or this process again, takes milliseconds, and who connects meanwhile is served after that.
+    /// serves, or this process again, takes milliseconds, and a client that connects meanwhile is served after that.
     pub(crate) fn trouble(&self) -> Option<String> {
         match *lock(&self.standing) {
             Standing::Serving

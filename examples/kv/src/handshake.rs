@@ -1,6 +1,6 @@
 //! What a client says of itself when it connects (`HELLO`, `AUTH`, `CLIENT`), and in which version it is answered.
 //!
-//! There are no passwords: as in Redis without a configuration, the user `default` gets in with any, and nobody else.
+//! There are no passwords: as in Redis without a configuration, the user `default` gets in with any, and no other user.
 use crate::command::RequestPlan;
 use crate::resp::{Reply, RespVersion, parse_integer};
 
@@ -150,7 +150,7 @@ pub(crate) fn client(args: &[&[u8]]) -> RequestPlan {
     })
 }
 
-/// What library a client is. Nobody asks for it here, so it is not kept.
+/// What library a client is. It is not asked for here, so it is not kept.
 fn set_info(option: &[u8], value: &[u8]) -> Reply {
     let Some(known) =
         ["lib-name", "lib-ver"].into_iter().find(|known| option.eq_ignore_ascii_case(known.as_bytes()))

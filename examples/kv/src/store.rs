@@ -5,8 +5,8 @@
 //! copy-on-write and need no recovery: after a crash the last synced transaction is simply there, so opening
 //! costs the same whether or not the predecessor sealed.
 //!
-//! Invariant: nobody holds on to the environment outside of a call. It can therefore be closed at any time, even
-//! while connections are open; whoever comes later is told [`StoreError::Closed`].
+//! Invariant: no thread holds on to the environment outside of a call. It can therefore be closed at any time, even
+//! while connections are open; a later call returns [`StoreError::Closed`].
 use std::fs::{self, File};
 use std::io;
 use std::path::PathBuf;
@@ -151,7 +151,7 @@ impl Store {
     }
 
     /// A digest of what is on disk: the revision, the number of keys, the last transaction and the last page. Equal
-    /// for whoever opens what this process closed, as long as nobody wrote in between.
+    /// for a process that opens what this one closed, if nothing was written in between.
     pub(crate) fn fingerprint(&self) -> StoreResult<Fingerprint> {
         let guard = read(&self.open);
         let open = guard.as_ref().ok_or(StoreError::Closed)?;

@@ -43,7 +43,7 @@ fn ten_successors_under_load_lose_nothing_and_reset_nobody() {
     assert_eq!(report.counters.seen.len(), 11, "{report:#?}");
     let json = serde_json::to_value(&report).unwrap();
     assert_eq!((&json["failed"], &json["seen"][10]["build_id"]), (&0.into(), &"build 10".into()));
-    // The histogram keeps three digits, and leaves out what asks who serves.
+    // The histogram keeps three digits, and leaves out what asks which process serves.
     let (max, longest) = (report.latency.max_ms, report.counters.longest_pause_ms);
     assert!(max > 0.0 && max <= longest * 1.01, "{report:#?}");
 }

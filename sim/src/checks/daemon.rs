@@ -1,4 +1,4 @@
-//! What must hold of daemons: one writer, under the lock; nobody leaves without a cause.
+//! What must hold of daemons: one writer, under the lock; no daemon leaves without a cause.
 use handoff::machine::ExitReason;
 
 use super::View;
@@ -53,7 +53,7 @@ fn is_rightful(view: &impl View, pid: u32) -> bool {
     view.before_holder() == Some(pid) || view.holder().is_none_or(|holder| holder == pid)
 }
 
-/// A process that is about to end counts while it holds the lock: nobody can tell.
+/// A process that is about to end counts while it holds the lock: no other process can tell.
 fn others_live(view: &impl View, pid: u32) -> bool {
     let mut others = view.daemons().filter(|(other, _)| *other != pid);
     view.is_stop_wanted() || others.any(|(_, daemon)| !daemon.is_dying() || daemon.has_lock)

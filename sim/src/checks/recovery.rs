@@ -1,4 +1,4 @@
-//! What must hold of a recovery: who is killed, and what is found.
+//! What must hold of a recovery: which processes are killed, and what is found.
 use std::collections::BTreeSet;
 
 use handoff::machine::recovery::{Outcome, RecoveryVerdict};
@@ -90,7 +90,7 @@ fn is_so(view: &impl View, recovery: &SeenRecovery<'_>, outcome: &Outcome) -> bo
     }
 }
 
-/// Once one serves, the others that could be in its way have ended; and who is there is reported.
+/// Once one serves, the others that could be in its way have ended; and the processes that are there are reported.
 fn what_is_left(view: &impl View, recovery: &SeenRecovery<'_>, outcome: &Outcome) -> Option<String> {
     let is_heir =
         |pid: u32| matches!(outcome.verdict, RecoveryVerdict::Serves(process) if process.pid == pid);

@@ -1,4 +1,4 @@
-//! What must hold of a handoff's supervisor: who is given up, who is told what, and what is reported.
+//! What must hold of a handoff's supervisor: which peer is given up, which is told what, and what is reported.
 use std::fmt;
 
 use handoff::message::MessageName;
@@ -53,7 +53,7 @@ pub(crate) struct SeenParty {
     pub told_final: bool,
 }
 
-/// How somebody is given up.
+/// How a peer is given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum GivesUp {
     Kills,
@@ -90,7 +90,7 @@ impl SeenParty {
     }
 }
 
-/// When the supervisor gives somebody up, by a word or a kill: not one that serves and can be talked to, nor the last one that it
+/// When the supervisor gives a peer up, by a word or a kill: not one that serves and can be talked to, nor the last one that it
 /// knows of.
 pub(crate) fn gives_up(view: &impl View, handoff: &SeenHandoff, peer: Peer, how: GivesUp) -> Option<String> {
     let (it, other) = match peer {
@@ -189,7 +189,7 @@ pub(crate) fn reports(view: &impl View, handoff: &SeenHandoff, outcome: &Outcome
     let was_let = successor.pid.and_then(|pid| view.daemon(pid)).is_some_and(|it| it.told_to_begin);
     match () {
         () if !so => Some(format!("the supervisor reports {verdict:?}, which is not so")),
-        // But for one whose incumbent has ended: nobody else is left.
+        // But for one whose incumbent has ended: no other process is left.
         () if handoff.called_off && committed && !outcome.incumbent_ended_early && was_let => {
             Some("the supervisor was called off, and reports Committed".into())
         }
@@ -248,7 +248,7 @@ fn is_reason(handoff: &SeenHandoff, outcome: &Outcome) -> bool {
     }
 }
 
-/// The journal says who serves, and that nothing is under way.
+/// The journal says which process serves, and that nothing is under way.
 fn is_noted(view: &impl View, handoff: &SeenHandoff, verdict: HandoffVerdict) -> bool {
     let journal = view.journal();
     let running = journal.running.as_ref().map(|running| running.process.pid);

@@ -21,7 +21,7 @@ use crate::world::SimulatedWorld;
 const STOP_GRACE: Duration = Duration::from_millis(100);
 
 impl SimulatedWorld {
-    /// A new daemon has its first turn: it listens, reads the record, and says who it is.
+    /// A new daemon has its first turn: it listens, reads the record, and introduces itself.
     pub(crate) fn exec(&mut self, pid: u32) {
         if self.processes.get(&pid).is_some_and(|process| process.life == Life::Stopped) {
             return self.after(1000, Happening::Exec(pid));
@@ -210,7 +210,7 @@ impl SimulatedWorld {
     }
 
     /// A hook returns what is not good enough. One that opens what was sealed just before calls itself unhealthy, or has opened
-    /// less than that; or something else, if it and who sealed it have the same kind of fingerprint.
+    /// less than that; or something else, if it and the daemon that sealed it have the same kind of fingerprint.
     fn performs_badly(&mut self, pid: u32, hook: &AnyHook) -> Option<Result<Done, HostError>> {
         let opens = matches!(hook, AnyHook::Successor(successor::Hook::Open { .. }));
         let scheme =
@@ -280,7 +280,7 @@ impl SimulatedWorld {
         self.hook_begins(pid);
     }
 
-    /// What a hook's end means to clients, and to those who check.
+    /// What a hook's end means to clients, and to checks.
     fn hook_has_run(&mut self, pid: u32, hook: &AnyHook, result: &Result<Done, HostError>) {
         let serves = matches!(
             hook,
@@ -292,7 +292,7 @@ impl SimulatedWorld {
             self.audit.has_served.insert(pid);
             self.opens_listener(pid);
         }
-        // One whose drain left it accepting, and that can't come back, serves nobody.
+        // One whose drain left it accepting, and that can't come back, serves no client.
         if serves
             && result.is_err()
             && self.daemon_mut(pid).is_some_and(|daemon| std::mem::take(&mut daemon.accepts))

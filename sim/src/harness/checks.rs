@@ -53,7 +53,7 @@ pub(crate) struct Audit {
     pub gaps: BTreeSet<Gap>,
     /// Cells that were met.
     pub cells: BTreeSet<Cell>,
-    /// The same in more detail, if somebody wants to know.
+    /// The same in more detail, if that is wanted.
     pub coverage: Option<BTreeSet<CoveragePoint>>,
     /// When a process has last read a heartbeat over a link.
     pub heard: BTreeMap<(u32, u64), Micros>,
@@ -65,7 +65,7 @@ pub(crate) struct Audit {
 /// The times when nobody served.
 #[derive(Debug, Default)]
 struct OutageWatch {
-    /// Somebody has served at least once.
+    /// A daemon has served at least once.
     has_begun: bool,
     since: Option<Micros>,
     /// The one that serves is stopped: since when, and for how long it was before within this outage.
@@ -83,7 +83,7 @@ impl Audit {
         self.cells.insert(cell);
     }
 
-    /// The longest time that nobody served. That the one that serves was stopped meanwhile is not counted: nobody can tell
+    /// The longest time that nobody served. That the one that serves was stopped meanwhile is not counted: no client can tell
     /// that from a daemon that is slow. A stop of any other process is, since the service must not wait for it.
     pub(crate) fn longest_outage(&self) -> Micros {
         self.outage.longest
@@ -157,7 +157,7 @@ impl SimulatedWorld {
 
     /// A client could not connect.
     pub(crate) fn is_refused(&mut self, refused: Refused) {
-        // All who had the socket may have been killed; who leaves by himself leaves it to somebody.
+        // All holders of the socket may have been killed; a holder that leaves by itself leaves it to another.
         if refused == Refused::NobodyListens && self.listener.abandoned {
             self.violated(
                 "never refused",

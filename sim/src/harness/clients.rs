@@ -65,7 +65,7 @@ impl SimulatedWorld {
         self.after(after, Happening::Request(conn));
     }
 
-    /// Writes and reads by turns: its own key, and everybody's.
+    /// Writes and reads by turns: its own key, and the one that all share.
     fn next_request(&mut self, client: usize) -> ClientRequest {
         let all = self.clients.len() as u64;
         let me = &mut self.clients[client];

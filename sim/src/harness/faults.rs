@@ -33,7 +33,7 @@ pub(crate) struct Faults {
     dumps: BTreeMap<u32, Micros>,
     /// No more of them.
     over: bool,
-    /// The places that are passed, if somebody wants to know them.
+    /// The places that are passed, if they are wanted.
     pub passed: Option<Vec<Passed>>,
     has_gaps: bool,
     has_frames: bool,
@@ -284,7 +284,7 @@ impl SimulatedWorld {
         }
     }
 
-    /// The daemon that is started replaces nobody, and its supervisor knows the data that were served before.
+    /// The daemon that is started replaces none, and its supervisor knows the data that were served before.
     fn may_have_other_data(&self, supervisor: u32) -> bool {
         let supervisor = self.processes.get(&supervisor).and_then(Process::supervisor);
         let is_cold = |handoff: &HandoffTask| handoff.incumbent().is_none();
@@ -365,7 +365,7 @@ impl SimulatedWorld {
         self.note(pid, || trace::Happened::Fault(what));
     }
 
-    /// A fault strikes whom the plan says, or the one `here`.
+    /// A fault strikes the process that the plan names, or the one `here`.
     fn strike(&mut self, index: usize, here: Option<u32>) {
         let fault = self.faults.fault(index).clone();
         let span = self.faults.span(index);
@@ -412,7 +412,7 @@ impl SimulatedWorld {
             self.struck(index, Some(pid), text);
             self.hit(pid, fault.what, span);
         }
-        // If there was nobody to strike, the next one that does strikes elsewhere.
+        // If there was no process to strike, the next fault that does strikes elsewhere.
         self.faults.here = None;
     }
 
@@ -445,7 +445,7 @@ impl SimulatedWorld {
                 self.daemon_mut(pid).into_iter().for_each(|daemon| daemon.stop_asked = true);
                 self.audit.signalled.insert(pid);
                 self.poke(pid, self.now);
-                // Who asks a daemon to stop kills it if it doesn't, as systemd does.
+                // An operator that asks a daemon to stop kills it if it doesn't, as systemd does.
                 let patience = 2 * self.plan.times.hook_limit.micros();
                 self.faults.passed(self.now + patience);
                 self.after(patience, Happening::GivesUp(pid));
@@ -482,7 +482,7 @@ impl SimulatedWorld {
         self.poke(pid, self.now + after);
     }
 
-    /// Whom a plan means.
+    /// The process that a plan means.
     fn who(&self, who: HitRole) -> Option<u32> {
         let successor = self.main_supervisor().and_then(|pid| self.processes[&pid].supervisor()?.successor());
         let there = |pid: &u32| self.processes.get(pid).is_some_and(|process| process.listens());

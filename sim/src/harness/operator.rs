@@ -133,7 +133,7 @@ impl SimulatedWorld {
         }
     }
 
-    /// A supervisor is there that has nothing to do and knows who serves.
+    /// A supervisor is there that has nothing to do and knows which daemon serves.
     fn can_be_asked(&self) -> bool {
         let supervisor = self.main_supervisor().filter(|pid| self.runs(*pid));
         supervisor.and_then(|pid| self.processes[&pid].supervisor()).is_some_and(SupervisorProgram::is_idle)

@@ -1,7 +1,7 @@
 //! The simulated kernel with nothing on it: processes that do only what they are told.
 //!
 //! For the suite that holds it to a real kernel (`tests/tests/kernel`). What is done here is what is done in a run, by
-//! the same code; only nobody decides by himself, and nothing is checked. No fault is made that is not asked for.
+//! the same code; only no process decides by itself, and nothing is checked. No fault is made that is not asked for.
 use std::sync::Arc;
 
 use handoff::ProcessId;
@@ -237,7 +237,7 @@ impl Bare {
 /// Why a client is not connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Busy {
-    /// Nobody has the listening socket (`ECONNREFUSED`).
+    /// No process has the listening socket (`ECONNREFUSED`).
     Refused,
     /// Its queue is full (`EAGAIN`).
     Full,

@@ -1,5 +1,5 @@
 //! The lock on the data directory, as `flock(2)` has it: it belongs to an open file description, which a forked child
-//! shares. Whoever has the description may free it, explicitly; else it is free when the last of them has ended.
+//! shares. A process that has the description may free it, explicitly; else it is free when the last of them has ended.
 use super::disk::SharedFiles;
 
 impl SharedFiles {

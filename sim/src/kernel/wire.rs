@@ -115,7 +115,7 @@ impl KernelLink {
         !self.supervisor.open && unread(&self.daemon)
     }
 
-    /// Nobody can see it any more.
+    /// No process can see it any more.
     pub(crate) fn is_gone(&self) -> bool {
         !self.supervisor.open && !self.daemon.open
     }
@@ -193,13 +193,13 @@ impl KernelLink {
         }
         end.open = false;
         let unread = end.inbox.drain(..).any(|arrival| matches!(arrival.what, Bits::Bytes(..)));
-        // Unread data makes it a reset, and so does a queue in which nobody has accepted it; the peer reads what it was
+        // Unread data makes it a reset, and so does a queue in which it was not accepted; the peer reads what it was
         // sent all the same.
         let resets = unread || side == Side::Daemon && !self.accepted;
         self.arrives(side, at, if resets { Bits::Reset } else { Bits::EndOfFile })
     }
 
-    /// What `from` has sent and nobody has received yet never arrives, but for half of the first frame.
+    /// What `from` has sent and its peer has not received yet never arrives, but for half of the first frame.
     pub(crate) fn lose_unreceived(&mut self, from: Side, now: Micros) {
         let inbox = &mut self.end_mut(from.other()).inbox;
         let first = inbox.iter().position(|arrival| arrival.at > now).unwrap_or(inbox.len());

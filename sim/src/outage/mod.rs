@@ -1,7 +1,7 @@
 //! How long nobody serves after a fault, wherever it strikes: every single fault at every place, and pairs of them.
 //!
 //! Each class of faults has a rule, a formula over the protocol's limits. A run in which nobody serves for longer than the
-//! rule of its class allows is a failure; so is one whose supervisor reports that nobody is confirmed to serve, unless the
+//! rule of its class allows is a failure; so is one whose supervisor reports that no process is confirmed to serve, unless the
 //! class may; so is a class without a rule, or a rule that no run comes near: that is not what sets the outage. All of it is
 //! done under several sets of limits, so that a rule names the right one.
 //!

@@ -1,6 +1,6 @@
 //! Two faults in one swap: each of crash and stop, at each state that a process is in, together with each other.
 //!
-//! A stop is long: whoever would wait for the end of it waits too long.
+//! A stop is long: a process that would wait for the end of it waits too long.
 use std::collections::BTreeSet;
 use std::sync::Arc;
 

@@ -111,7 +111,7 @@ pub(super) fn cases(make: &Arc<Make>) -> Vec<Case> {
     cases
 }
 
-/// A run in which nothing goes wrong that nobody wanted.
+/// A run in which nothing goes wrong but what was asked for.
 struct Path {
     name: &'static str,
     plan: Plan,
@@ -155,7 +155,7 @@ impl Path {
             ((at, *nth), handoff)
         });
         let here = numbered.skip(begins.unwrap_or(usize::MAX));
-        // Once a supervisor that was started anew knows who serves, it is a swap like any other.
+        // Once a supervisor that was started anew knows which daemon serves, it is a swap like any other.
         here.take_while(|(_, handoff)| self.handoff > 0 || *handoff == 0).map(|(place, _)| place).collect()
     }
 }

@@ -1,4 +1,4 @@
-//! Classes of faults: what goes wrong, and with whom or what. By them outages are counted, and what a sweep has met.
+//! Classes of faults: what goes wrong, and with which process or thing. By them outages are counted, and what a sweep has met.
 use handoff::node::daemon::HookName;
 
 use crate::plan::{At, Fault, HitRole, Operation, What};

@@ -335,7 +335,7 @@ pub(crate) fn draw_length(dice: &mut Dice, what: What) -> Option<Span> {
     }
 }
 
-/// Shorter than anybody waits, or longer than some, or than all.
+/// Shorter than any process waits, or longer than some, or than all.
 fn draw_span(dice: &mut Dice) -> Span {
     let ms = Span::from_millis;
     let (least, most) = dice.pick(&[(ms(1), ms(60)), (ms(60), ms(400)), (ms(400), ms(3000))]);

@@ -191,7 +191,7 @@ pub enum What {
     OtherVersion,
     /// The new process speaks this version and later ones.
     NewerVersion,
-    /// The new process opens another data directory, an empty one: where it is to replace nobody, and a daemon has served before.
+    /// The new process opens another data directory, an empty one: where it is to replace none, and a daemon has served before.
     OtherData,
     /// The process dies in the middle of the write.
     Torn,

@@ -1,4 +1,4 @@
-//! From a plan to one like it, for those who look for what no plan meets yet. As when one is drawn, every choice comes from
+//! From a plan to one like it, for a search for what no plan meets yet. As when one is drawn, every choice comes from
 //! ChaCha.
 use std::collections::BTreeMap;
 

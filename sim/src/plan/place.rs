@@ -1,4 +1,4 @@
-//! Places in a run, as a plan names them: where a fault strikes, and whom.
+//! Places in a run, as a plan names them: where a fault strikes, and which role.
 use std::fmt;
 use std::str::FromStr;
 

@@ -1,5 +1,5 @@
-//! What tells one run from another, for those who look for runs that are not like any before: a cell of a machine's table,
-//! and how everybody else stood when it was met.
+//! What tells one run from another, for a search for runs that are not like any before: a cell of a machine's table, and
+//! the states of all other processes when it was met.
 use handoff::machine::Cell;
 
 use crate::kernel::{KernelLink, Side};

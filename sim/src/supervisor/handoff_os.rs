@@ -25,7 +25,7 @@ impl Host<'_> {
         self.world.processes.get(&self.pid)?.supervisor()?.handoff()
     }
 
-    /// Notes for those who check what happens to the handoff.
+    /// Notes for the checks what happens to the handoff.
     fn of_handoff(&mut self, note: impl FnOnce(&mut HandoffTask)) {
         let supervisor = self.world.supervisor_mut(self.pid);
         if let Some(handoff) = supervisor.and_then(|supervisor| supervisor.handoff_mut()) {

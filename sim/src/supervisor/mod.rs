@@ -113,7 +113,7 @@ impl SupervisorProgram {
         }
     }
 
-    /// Who is to serve in the handoff that is under way.
+    /// The process that is to serve in the handoff that is under way.
     pub(crate) fn successor(&self) -> Option<u32> {
         self.handoff()?.successor()
     }
@@ -199,7 +199,7 @@ impl SimulatedWorld {
             TaskUnderWay::Idle => {}
         }
         let lived = self.child_ended(supervisor);
-        // Answers to what is over are nobody's.
+        // An answer to what is over has no receiver.
         while self.pending(pid).is_some() {}
         if let Some(lived) = lived {
             self.supervisor_mut(pid).into_iter().for_each(|supervisor| supervisor.child = None);
@@ -221,7 +221,7 @@ impl SimulatedWorld {
         let Some(kept) = self.supervisor_mut(pid).map(|supervisor| supervisor.kept()) else { return };
         match self.tell(pid, |keeper, now| keeper.next(now, kept)).flatten() {
             Some(KeeperStep::Begin(task)) => self.begins(pid, task),
-            // Nobody asks a simulated supervisor to stop its daemon.
+            // A simulated supervisor is never asked to stop its daemon.
             Some(KeeperStep::CallOff | KeeperStep::Terminate | KeeperStep::Kill | KeeperStep::LeaveAlone)
             | None => {}
         }
@@ -251,7 +251,7 @@ impl SimulatedWorld {
     }
 
     /// Starts `build`. It can't open a listening socket that another process has, and ends as in production:
-    /// the one that is started after it finds out anew who serves.
+    /// the one that is started after it finds out anew which daemon serves.
     fn starts_cold(&mut self, pid: u32, build: u32) {
         if self.planted == Planted::NoDaemonAgain && self.operator.asked > 0 {
             return;

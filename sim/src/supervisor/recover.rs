@@ -13,13 +13,13 @@ use crate::kernel::{KernelLink, Micros, Side};
 use crate::process::{Process, message_name, noted};
 use crate::world::SimulatedWorld;
 
-/// A recovery that is under way, as the kernel and those who check see it.
+/// A recovery that is under way, as the kernel and the checks see it.
 pub(crate) struct RecoveryTask {
     /// `None` while it takes a turn.
     pub node: Option<node::RecoveryNode>,
     /// The processes that it watches and whose end it has not seen, and its links to them.
     pub watched: BTreeMap<ProcessId, Option<u64>>,
-    /// Whom the journal, the kernel or the control path has named: those that it may end.
+    /// The processes that the journal, the kernel or the control path has named: those that it may end.
     pub named: BTreeSet<u32>,
     /// The processes whose answer is still to come.
     pub asked: BTreeSet<u32>,
@@ -33,9 +33,9 @@ pub(crate) struct RecoveryTask {
     pub was_given_listeners: bool,
     /// What was to be written last into the journal could not be, or is not enough.
     pub journal_failed: bool,
-    /// Who was found at the control path last.
+    /// The process that was found at the control path last.
     pub owner: Option<u32>,
-    /// Who was to serve in the handoff that had no end before.
+    /// The process that was to serve in the handoff that had no end before.
     interrupted: Option<ProcessId>,
     /// Another supervisor had a handoff under way meanwhile, or has died and not everything that it said was read: what daemons
     /// said may be over by the time it is reported.
@@ -162,7 +162,7 @@ impl SimulatedWorld {
             None if self.supervisor_mut(pid).is_some_and(|supervisor| supervisor.rival) => {
                 return self.die(pid, "leaves", true);
             }
-            // There is nobody whose end is still to be seen.
+            // There is no process whose end is still to be seen.
             None if activity == Some(Activity::BackingOff) => {
                 self.supervisor_mut(pid).into_iter().for_each(|supervisor| supervisor.child = None);
             }

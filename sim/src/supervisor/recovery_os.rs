@@ -20,7 +20,7 @@ impl Host<'_> {
         self.world.processes.get(&self.pid)?.supervisor()?.recovery()
     }
 
-    /// Notes for those who check what the recovery does.
+    /// Notes for the checks what the recovery does.
     fn of_recovery(&mut self, note: impl FnOnce(&mut RecoveryTask)) {
         if let Some(recovery) = self.world.recovery_mut(self.pid) {
             note(recovery);
@@ -186,7 +186,7 @@ impl SimulatedWorld {
         self.supervisor_mut(pid)?.recovery_mut()
     }
 
-    /// What the kernel shows of daemons; whom the recovery may end is noted for those who check.
+    /// What the kernel shows of daemons; the processes that the recovery may end are noted for the checks.
     fn supervisor_looks(&mut self, pid: u32, also: Option<ProcessId>) -> Seen {
         let id = |pid: u32| self.processes.get(&pid).map(|process| process.id);
         let holder = self.record().map(|record| record.holder);
@@ -207,7 +207,7 @@ impl SimulatedWorld {
         seen
     }
 
-    /// Who listens at the control path shows only to one that connects to it, once for each that does.
+    /// The process that listens at the control path shows only to one that connects to it, once for each that does.
     fn finds_owner(&mut self, pid: u32, owner: Option<ProcessId>) {
         let listens = |world: &SimulatedWorld, pid| {
             world

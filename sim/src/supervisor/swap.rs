@@ -15,7 +15,7 @@ use crate::world::SimulatedWorld;
 
 pub(super) const PEERS: [Peer; 2] = [Peer::Incumbent, Peer::Successor];
 
-/// A handoff that is under way, as the kernel and those who check see it.
+/// A handoff that is under way, as the kernel and the checks see it.
 pub(crate) struct HandoffTask {
     /// `None` while it takes a turn.
     pub node: Option<node::HandoffNode>,
@@ -305,7 +305,7 @@ impl SimulatedWorld {
         turn.into_iter().for_each(|at| self.poke(pid, at));
     }
 
-    /// Sockets of processes that have ended are nobody's.
+    /// Sockets of processes that have ended have no owner.
     pub(crate) fn sweep_names(&mut self) {
         if self.planted == Planted::SocketsStay {
             return;
@@ -333,7 +333,7 @@ fn event_name(event: &Event) -> String {
     }
 }
 
-/// A number nobody else has.
+/// A number that no other has.
 pub(crate) fn handoff_id(nth: u64) -> HandoffId {
     let mut id = [0; 16];
     id[..8].copy_from_slice(&nth.to_le_bytes());

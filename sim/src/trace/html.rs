@@ -32,7 +32,7 @@ struct Dot {
     states: Option<[&'static str; 2]>,
     /// The frame that came.
     came: Option<u64>,
-    /// Frames that were sent: number, to whom, message.
+    /// Frames that were sent: number, receiver, message.
     sent: Vec<(u64, String, String)>,
     /// What else was done.
     did: Vec<String>,

@@ -130,7 +130,7 @@ pub struct SentFrame {
     pub message: MessageName,
 }
 
-/// Where steps are noted, if anybody wants to see them.
+/// Where steps are noted, if they are to be shown.
 #[derive(Debug, Default)]
 pub(crate) struct Recorder {
     pub on: bool,

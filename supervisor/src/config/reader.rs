@@ -45,7 +45,7 @@ impl Reader<'_> {
         self.fields.finish();
 
         let (control_socket, trigger_socket) = (control_socket?.value, trigger_socket?.value);
-        // Whom the daemon runs as may own the directory of its sockets, and must not reach the supervisor's own files.
+        // The daemon's user may own the directory of its sockets, and must not reach the supervisor's own files.
         let beside = if setting.run_as.is_some() { &trigger_socket } else { &control_socket };
         Some(Config {
             journal: journal.map_or_else(|| beside.with_extension("journal"), |journal| journal.value),

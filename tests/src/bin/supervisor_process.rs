@@ -90,7 +90,7 @@ fn receive_listeners(orders: &UnixStream) -> Vec<OwnedFd> {
         _ => None,
     });
     #[allow(unsafe_code, reason = "there is no safe way to receive descriptors")]
-    // SAFETY: the kernel has just made these descriptors for this process, and nobody else has seen them.
+    // SAFETY: the kernel has just made these descriptors for this process, and no other code has seen them.
     rights.unwrap_or_default().into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }).collect()
 }
 

@@ -27,7 +27,7 @@ const BACKLOG: i32 = 128;
 fn main() {
     let args: Vec<String> = std::env::args().collect();
     let [_, commands, number, dir] = &args[..] else { panic!("worker COMMANDS NUMBER DIR") };
-    // One that was stopped would not notice that whoever started it has gone.
+    // One that was stopped would not notice that its parent has gone.
     let _ = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL);
     let mut worker = WorkerProcess {
         commands: commands.into(),

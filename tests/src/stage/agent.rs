@@ -44,7 +44,7 @@ impl Agent {
     fn say(&self, word: &Word) {
         let mut line = serde_json::to_vec(word).unwrap();
         line.push(b'\n');
-        // When the test is over there is nobody to hear it.
+        // When the test is over there is no controller to hear it.
         let _ = self.controller.lock().unwrap().get_mut().write_all(&line);
     }
 

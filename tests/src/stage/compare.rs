@@ -1,6 +1,6 @@
 //! Holds one arm to the other.
 //!
-//! How long things take on real processes is nobody's to choose. So the simulator says first what comes of a plan with
+//! How long things take on real processes can't be chosen. So the simulator says first what comes of a plan with
 //! lengths of time that do not vary; what differs from that must be what it says with others. A turn is one moment to it,
 //! and a death as well, which they are not: [`differences`] allows for that.
 use std::collections::{BTreeMap, BTreeSet};
@@ -52,7 +52,7 @@ pub fn conforms(
     if open.is_empty() { Ok(seeds) } else { Err(open.into_values().collect()) }
 }
 
-/// Whether a limit of time has passed for somebody in `real` that does not pass for it in what the simulator makes of
+/// Whether a limit of time has passed for a role in `real` that does not pass for it in what the simulator makes of
 /// `plan`: this machine was too busy, or something is wrong; another run tells.
 pub fn is_starved(plan: &Plan, real: &StageReport) -> bool {
     let limit = |line: &Line| match line.cell.event {
@@ -76,7 +76,7 @@ fn is_limit(timer: Timer) -> bool {
     }
 }
 
-/// Whether an event is somebody's heartbeat, or its own.
+/// Whether an event is a heartbeat, a peer's or its own.
 pub fn is_heartbeat(event: EventName) -> bool {
     matches!(event, EventName::Timer(Timer::Heartbeat) | EventName::Message(_, MessageName::Heartbeat))
 }

@@ -33,7 +33,7 @@ use crate::wait::until;
 pub(super) struct Book {
     pub faults: StagedFaults,
     death: Death,
-    /// Everyone who was ever there, by pid.
+    /// All processes that were ever there, by pid.
     pub names: BTreeMap<u32, Name>,
     births: BTreeMap<char, u32>,
     /// What the next daemon is wrong with.
@@ -47,11 +47,11 @@ pub(super) struct Book {
     pub lines: Vec<(Name, Line)>,
     /// From, to, what.
     pub sent: Vec<(Name, Name, MessageName)>,
-    /// The event that somebody was at when a fault struck in a gap, the last time.
+    /// The event that a process was at when a fault struck in a gap, the last time.
     pub struck_at: Option<EventName>,
     /// The test is over.
     has_left: bool,
-    /// When somebody last said something that changes anything.
+    /// When a process last said something that changes anything.
     pub heard: Instant,
 }
 
@@ -90,7 +90,7 @@ impl Controller {
         controller
     }
 
-    /// Nobody new is listened to.
+    /// No new process is listened to.
     pub(super) fn leave(&self, layout: &Layout) {
         self.book().has_left = true;
         // The thread that listens wakes only for a connection.
@@ -146,7 +146,7 @@ impl Controller {
         Some(Instruction { what: here.then_some(fault.what), ms: millis(&fault), death })
     }
 
-    /// A fault strikes. `true` if the one who asked is to do it to itself.
+    /// A fault strikes. `true` if the process that asked is to do it to itself.
     pub(super) fn strike(&self, fault: &Fault, asks: Option<u32>) -> bool {
         if fault.what == What::Cancel {
             let supervisor = self.book().supervisor.upgrade();
@@ -201,7 +201,7 @@ impl Book {
         Instruction { what: self.quirk.take(), ..Instruction::default() }
     }
 
-    /// By order of birth, whoever says it first: itself, or its supervisor.
+    /// By order of birth, as the first to say so says: the process itself, or its supervisor.
     fn gets_name(&mut self, pid: u32, kind: char) {
         if !self.names.contains_key(&pid) {
             let number = self.births.entry(kind).or_default();
@@ -324,7 +324,7 @@ impl Book {
             || !processes::lives(pid)
     }
 
-    /// Whom a plan means.
+    /// The process that a plan means.
     fn who(&self, who: HitRole) -> Option<u32> {
         let is_new = |pid: &u32| Some(*pid) == self.successor || !self.promoted.contains(pid);
         let mut daemons = self.names.iter().filter(|(pid, name)| name.kind == 'D' && processes::lives(**pid));

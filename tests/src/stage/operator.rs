@@ -25,7 +25,7 @@ use crate::wait::{until, until_ok};
 use crate::world::{Bin, World};
 use crate::writer::Writer;
 
-/// When nobody has said a word of interest for so long, what is under way has come to rest.
+/// When no process has said a word of interest for so long, what is under way has come to rest.
 const QUIET: Duration = Duration::from_millis(40);
 
 /// Runs `plan` on real processes, with its times as they are; those that crash do it by `death`.
@@ -79,7 +79,7 @@ struct StageOperator {
     begun: Instant,
     /// The daemon that serves, as far as the supervisor knows, and since when.
     child: Option<(u32, Instant)>,
-    /// All who had the listening sockets may have ended: they are bound again.
+    /// All processes that had the listening sockets may have ended: they are bound again.
     rebound: bool,
     /// Supervisors that there were: only the first one is given the sockets.
     supervisors: u32,
@@ -129,7 +129,7 @@ impl StageOperator {
         build
     }
 
-    /// Does what is to be done until a supervisor is there that has nothing to do and knows who serves.
+    /// Does what is to be done until a supervisor is there that has nothing to do and knows which daemon serves.
     fn go_on(&mut self) {
         let bound = Instant::now() + 2 * self.plan.times.bound().duration();
         loop {
@@ -160,7 +160,7 @@ impl StageOperator {
         Time::from_origin(self.begun.elapsed())
     }
 
-    /// A task that nobody asked for. If the supervisor dies over it, the next one begins anew.
+    /// A task that was not asked for. If the supervisor dies over it, the next one begins anew.
     fn performs(&mut self, task: Task) {
         if task == Task::Recover {
             let Some(found) = self.order(1, Deed::Recover) else { return };

@@ -34,8 +34,8 @@ impl From<&Reaction> for Line {
 }
 
 impl Line {
-    /// It is only said again that somebody lives, or asked again what was asked before: how often is a matter of time. So is
-    /// how many connections a supervisor needs that looks who is there, and whom it asks first.
+    /// It is only said again that a process lives, or asked again what was asked before: how often is a matter of time. So is
+    /// how many connections a supervisor needs that looks which processes are there, and which it asks first.
     pub fn is_idle(&self) -> bool {
         let Cell { role, state, event } = self.cell;
         let hears = |message| event == EventName::Message(Speaker::Supervisor, message);
@@ -65,7 +65,7 @@ impl Line {
     }
 }
 
-/// Who has said something, or is not there any more.
+/// The process that has said something, or is not there any more.
 pub(super) fn speaker(event: EventName) -> Option<Speaker> {
     match event {
         EventName::Message(speaker, _) | EventName::Closed(speaker) | EventName::Ended(speaker) => {
@@ -75,7 +75,7 @@ pub(super) fn speaker(event: EventName) -> Option<Speaker> {
     }
 }
 
-/// What is done again and again while somebody waits.
+/// What is done again and again while a process waits.
 fn is_poll(effect: EffectName) -> bool {
     match effect {
         EffectName::Look | EffectName::Connect | EffectName::Lock | EffectName::SendListeners => true,
@@ -84,7 +84,7 @@ fn is_poll(effect: EffectName) -> bool {
     }
 }
 
-/// What is said again and again while somebody waits.
+/// What is said again and again while a process waits.
 pub(super) fn is_said_again(message: MessageName) -> bool {
     matches!(
         message,
@@ -102,13 +102,13 @@ pub(super) fn is_said_again(message: MessageName) -> bool {
 /// How things stand when all faults are over, and what the swap comes to with which every run ends.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ends {
-    /// Who serves.
+    /// The process that serves.
     pub serves: Option<Name>,
-    /// Who holds the lock.
+    /// The process that holds the lock.
     pub holder: Option<Name>,
     /// What supervisors have reported, of those handoffs whose end they lived to see.
     pub told: Vec<String>,
-    /// Whom the journal names as the one that runs, if that lives.
+    /// The process that the journal names as the one that runs, if that lives.
     pub running: Option<Name>,
     /// The build that it names as committed.
     pub committed: Option<u32>,

@@ -1,4 +1,4 @@
-//! A process that dies or stops in any gap leaves the end state that the simulator says: who serves, who has the lock, what
+//! A process that dies or stops in any gap leaves the end state that the simulator says: which process serves, which has the lock, what
 //! the supervisor reported, what the journal holds, what clients saw.
 //!
 //! The gaps come from the machines, by way of the search's list and of the simulator; and from the effects that are several
@@ -193,7 +193,7 @@ impl<'a> GapPlace<'a> {
         let strikes = |real: &StageReport| !real.missed.iter().any(|missed| missed.ends_with(&self.name()));
         let mut real = staged();
         for _ in 1..TRIES {
-            // Usually nobody says that it lives before something happens.
+            // Usually no process says that it lives before something happens.
             let is_elsewhere = self.gap.before.is_none() && real.struck_at.is_some_and(compare::is_heartbeat);
             if strikes(&real) && !is_elsewhere && !compare::is_starved(&plan, &real) {
                 break;

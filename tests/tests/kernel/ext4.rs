@@ -1,6 +1,6 @@
 //! The real arm of power failures: ext4 on a loop device, cut off with `EXT4_IOC_SHUTDOWN`, and mounted again.
 //!
-//! Needs root. Everything is mounted in a mount namespace of one thread: nobody else sees it, and when the thread ends, be
+//! Needs root. Everything is mounted in a mount namespace of one thread: no other thread sees it, and when the thread ends, be
 //! it killed, its mounts and their loop devices are gone.
 use std::collections::BTreeMap;
 use std::fs::{self, File};

@@ -56,7 +56,7 @@ impl Real {
 
     /// The same, with the listening socket on the loopback interface.
     pub(crate) fn over_tcp() -> Real {
-        // Nobody listens there when this returns.
+        // No process listens there when this returns.
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         Real { address: free.to_string(), ..Real::new() }
     }

@@ -88,7 +88,7 @@ pub(crate) trait Kernel {
     fn knock(&mut self) -> Result<Visit, Failed>;
     fn answer(&mut self, process: Proc) -> Option<Visit>;
     fn is_hung_up(&mut self, visit: Visit) -> bool;
-    /// Who called `listen`, as a client sees it. Only Linux tells.
+    /// The process that called `listen`, as a client sees it. Only Linux tells.
     fn who_listens(&mut self, visit: Visit) -> Option<Proc>;
 }
 

@@ -26,7 +26,7 @@ impl Inventory {
     }
 }
 
-/// Taken at rest, with nobody connected; names with the daemon's pid in them are made equal.
+/// Taken at rest, without a connection; names with the daemon's pid in them are made equal.
 fn inventory(world: &World, supervisor: u32) -> Inventory {
     let daemon = world.assert_one_serves(&[supervisor]);
     let count = |what: &str, pid: u32| fs::read_dir(format!("/proc/{pid}/{what}")).unwrap().count();

@@ -1,4 +1,4 @@
-//! Situations in which other handoff protocols leave nobody serving, or two, or say what is not so. Some are the
+//! Situations in which other handoff protocols leave no process that serves, or two, or say what is not so. Some are the
 //! subject of other modules:
 //!
 //! | the situation | tested as |
@@ -12,7 +12,7 @@
 //! | the successor opens for long | `successor::opens_for_longer_than_liveness_but_within_the_deadline` |
 //! | the successor dies during the drain | `killed::the_successor_is_killed_during_the_drain_and_nothing_is_sealed` |
 //! | leaked descriptors, `LISTEN_PID` | `descriptors` |
-//! | the supervisor is started again: "address in use", nobody's child, no pid | `survives` |
+//! | the supervisor is started again: "address in use", another's child, no pid | `survives` |
 use std::fs;
 use std::path::PathBuf;
 use std::thread;
@@ -33,7 +33,7 @@ fn the_supervisor_dies_and_the_successor_opens_for_many_times_the_liveness() {
     let mut held = Held::with(HoldPoint::Open, |build| build.liveness(SILENCE));
     let since = held.world.mark();
     held.supervisor.kill();
-    // It asks five times in every liveness; nobody may lose patience.
+    // It asks five times in every liveness; no process may lose patience.
     until("the incumbent has found the lock taken again and again", || {
         held.world.count_said(since, held.old, "event=Timer(Retry)") > 25
     });
@@ -203,7 +203,7 @@ fn terminated(hook: HookName, of_incumbent: bool) {
     assert_eq!(reference.wait().code(), Some(0));
     assert!(of_world(world.layout()).is_empty(), "nobody is left");
     world.assert_nothing_lost(&writer);
-    // And whoever starts it again finds everything.
+    // And a supervisor that is started again finds everything.
     reference.start();
     writer.wait_for_writes(1);
     assert_eq!(reference.ask_json("swap").0, 0);

@@ -69,7 +69,7 @@ fn takes_longer_than_the_deadline_whatever_the_grace() {
         let begun = scene.world.mark();
         let swap = scene.supervisor.begin_handoff(&build);
         gate.wait();
-        // The decision comes at the deadline; the way back waits for the hook, which nobody can interrupt.
+        // The decision comes at the deadline; the way back waits for the hook, which can't be interrupted.
         until("the incumbent is asked to resume", || {
             scene.world.has_said(begun, scene.supervisor.pid(), "to=Incumbent ResumeAfterAbort")
         });

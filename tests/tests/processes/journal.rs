@@ -1,4 +1,4 @@
-//! The supervisor's journal is damaged, deleted, behind, or can't be written: whoever serves is found all the same, and nothing is lost.
+//! The supervisor's journal is damaged, deleted, behind, or can't be written: the daemon that serves is found all the same, and nothing is lost.
 use std::fs;
 
 use handoff_tests::held::{kill, stop};

@@ -5,7 +5,7 @@ use handoff_tests::held::{Held, HoldPoint, kill};
 use handoff_tests::processes::lives;
 use handoff_tests::{HookName, until};
 
-/// A deadline after which a successor whom nobody needs leaves, long after all has happened that comes before.
+/// A deadline after which a successor that is not needed leaves, long after all has happened that comes before.
 const SHORT: Duration = Duration::from_secs(8);
 /// An orphan tries the lock five times in this time.
 const EAGER: Duration = Duration::from_secs(3);
@@ -201,7 +201,7 @@ fn the_successor_is_killed_before_the_incumbent_has_left() {
     held.assert_serves(held.old);
 }
 
-/// The supervisor ends: `heir` serves on its own, while nobody supervises; a new supervisor can replace it.
+/// The supervisor ends: `heir` serves on its own, without a supervisor; a new one can replace it.
 #[track_caller]
 fn assert_goes_on_alone(mut held: Held, heir: impl Fn(&Held) -> u32) {
     let heir = heir(&held);
@@ -331,7 +331,7 @@ fn a_successor_that_outlives_its_supervisor_does_not_take_the_lock_that_is_freed
     held.world.assert_clean(&held.writer);
 }
 
-/// Who is killed when nobody sees it leaves its sockets behind: until a supervisor's next handoff.
+/// A process that is killed unseen leaves its sockets behind: until a supervisor's next handoff.
 #[track_caller]
 fn assert_next_supervisor_clears_up(mut held: Held) {
     held.replace_supervisor();

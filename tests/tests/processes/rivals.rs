@@ -44,7 +44,7 @@ fn of_two_supervisors_at_the_same_moment_one_commits_at_most_and_both_tell_the_t
         let ours = scene.supervisor.begin_handoff(&build());
         let theirs = rival.begin_handoff(&build());
         let outcomes = [ours.outcome(), theirs.outcome()];
-        // Who lost may have lost the incumbent to the other in the middle of meeting it.
+        // The supervisor that lost may have lost the incumbent to the other in the middle of meeting it.
         let known = ["Committed", "Busy", "Peer", "Unconfirmed"];
         assert!(outcomes.iter().all(|outcome| known.contains(&outcome.verdict.as_str())), "{outcomes:#?}");
         let committed: Vec<u32> = outcomes.iter().filter_map(|outcome| outcome.pid).collect();

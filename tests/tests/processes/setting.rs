@@ -113,7 +113,7 @@ fn a_daemon_of_another_user_is_swapped_taken_over_and_started_again() {
     assert_ne!(first, second);
     assert_is_the_users(second);
 
-    // The next supervisor believes it, and ends nobody. It is started where the user may not go, as in /root.
+    // The next supervisor believes it, and ends no process. It is started where the user may not go, as in /root.
     scene.reference.kill();
     scene.reference.launch_in(&private);
     scene.reference.wait_until_watching();

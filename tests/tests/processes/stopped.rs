@@ -9,7 +9,7 @@ use handoff_tests::held::{Held, HoldPoint, go_on, stop};
 use handoff_tests::processes::{is_stopped, lives};
 use handoff_tests::{Mark, OrderOutcome, SILENCE, until};
 
-/// Who is stopped.
+/// The role that is stopped.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum StoppedRole {
     Supervisor,
@@ -83,7 +83,7 @@ impl StoppedStory<'_> {
         StoppedRole::ALL.into_iter().filter(runs).filter(hears).collect()
     }
 
-    /// Sealed, an incumbent is not needed; told to retire, nobody kills the successor for being silent.
+    /// Sealed, an incumbent is not needed; told to retire, no process kills the successor for being silent.
     fn is_asked_to_resume(&self) -> bool {
         matches!(self.phase, HoldPoint::WarmUp | HoldPoint::Drain | HoldPoint::Seal)
     }
@@ -104,7 +104,7 @@ impl StoppedStory<'_> {
         }
     }
 
-    /// Everybody has noticed, whoever goes on longest in spite of it.
+    /// All have noticed, the one that goes on longest in spite of it included.
     fn is_acted_on(&mut self) -> bool {
         match self.who {
             [StoppedRole::Incumbent] if self.is_asked_to_resume() => !lives(self.held.old),
@@ -131,7 +131,7 @@ fn stopped(who: &[StoppedRole], phase: HoldPoint, how_long: StoppedUntil, passes
     }
     let mut story = StoppedStory { held: &mut held, who, phase, since };
     if story.others().is_empty() {
-        // Nobody is there to notice: that time passes is what happens.
+        // No process is there to notice: that time passes is what happens.
         thread::sleep(3 * SILENCE);
     } else {
         until(&format!("{who:?} in {phase:?}, {passes:?}: {how_long:?}"), || match how_long {

@@ -64,7 +64,7 @@ fn no_program_at_all() {
 #[test]
 fn exits_at_once() {
     let scene = Scene::new();
-    // Its end is the reason, so nobody has waited until it was silent for too long.
+    // Its end is the reason, so no process has waited until it was silent for too long.
     scene.assert_rolls_back(&scene.world.rogue("exit"), "exited with 3");
 }
 
@@ -231,7 +231,7 @@ fn ends_in_a_hook() {
 fn hangs_in_a_hook_for_longer_than_the_limit_of_one() {
     let scene = Scene::new();
     for hook in script::OF_SUCCESSOR {
-        // It ends itself: its deadline is far away, and nobody else kills one that says that it lives.
+        // It ends itself: its deadline is far away, and no other process kills one that says that it lives.
         let build = scene.world.build().on(hook, [Act::Hang]).hook_limit(Duration::from_secs(3));
         scene.supervisor.handoff(&build).assert_rolled_back("SIGKILL");
     }

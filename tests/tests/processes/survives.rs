@@ -1,5 +1,5 @@
 //! The supervisor dies, or is away, in each phase of a swap, and a parent starts it again, as systemd or a container
-//! would: it takes over the sockets and whoever serves, brings to its end what was under way, and swaps at once.
+//! would: it takes over the sockets and the daemon that serves, brings to its end what was under way, and swaps at once.
 use std::fs;
 use std::time::Duration;
 
@@ -303,7 +303,7 @@ fn a_forked_grandchild_keeps_the_locks_descriptor() {
     scene.build.script(HookName::Drain, [Act::Fork]);
     scene.reference.configure_build(&scene.world.build());
     assert_eq!(scene.reference.ask_json("swap").0, 0);
-    // A daemon that is killed can't: who is left of its process group is ended.
+    // A daemon that is killed can't: what is left of its process group is ended.
     let keeper = scene.world.build().on(HookName::Open, [Act::Fork]);
     scene.reference.configure_build(&keeper);
     assert_eq!(scene.reference.ask_json("swap").0, 0);
@@ -445,7 +445,7 @@ fn the_supervisor_is_stopped_another_one_takes_over_and_the_first_goes_on() {
         });
         go_on(held.supervisor.pid());
         let outcome = held.outcome();
-        // Who was committed has been replaced since, by whoever came later.
+        // The one that was committed has been replaced since, by a later one.
         let known = ["Committed", "RolledBack", "Unconfirmed", "NobodyServes", "Busy", "Peer"];
         assert!(known.contains(&outcome.verdict.as_str()), "{phase:?}: {outcome:#?}");
         let serves = held.world.assert_one_serves(&[held.supervisor.pid(), rival.pid()]);

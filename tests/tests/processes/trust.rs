@@ -1,4 +1,4 @@
-//! Who may hold the locks, whose files are believed, and which directory is opened: strangers, and paths that lead
+//! Which users may hold the locks, whose files are believed, and which directory is opened: strangers, and paths that lead
 //! elsewhere by now.
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};

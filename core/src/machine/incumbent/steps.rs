@@ -238,7 +238,7 @@ impl IncumbentMachine {
                 }
             }
             LockAnswer::Busy { hint, .. } => self.lock_busy(now, why, hint, out),
-            // That says nothing of whether somebody holds it: to leave on it could leave nobody.
+            // That does not say whether another process holds it: to leave because of it could leave no process that serves.
             LockAnswer::Error(_) => self.lock_later(now, why),
         }
     }

@@ -21,7 +21,7 @@ mod steps;
 /// How long things may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Limits {
-    /// Everyone is asked again after a small part of it; what one that serves has said holds for so long.
+    /// How long the word of a process that serves holds. Every process is asked again after a small part of it.
     pub liveness: Duration,
     /// A process that may hold the lock is killed when it has said nothing for so long, and nobody serves. At most
     /// twice as long if it went silent later than another.
@@ -174,7 +174,7 @@ enum State {
 /// What a process is to the recovery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Part {
-    /// It is in nobody's way.
+    /// It is in no other's way.
     Free,
     /// It is in the way, for less than the limit that runs.
     InTheWay,

@@ -159,7 +159,7 @@ impl RecoveryMachine {
             let is_predecessor = Some(*process) == predecessor;
             match (party.sight, party.part) {
                 (Sight::Beside, Part::Free) if !is_predecessor => {}
-                // It was to serve in a handoff that nobody drives any more.
+                // It was to serve in a handoff that no supervisor drives any more.
                 (Sight::Successor, Part::Free) if !is_predecessor => {
                     kill(*process, party, &mut self.killed, &mut out);
                 }
@@ -168,7 +168,7 @@ impl RecoveryMachine {
             }
         }
         self.be_patient(now);
-        // A predecessor that lives, and is not to be ended here, is somebody else's to wait for.
+        // A predecessor that lives, and is not to be ended here, is another supervisor's to wait for.
         let ignored =
             |process: &ProcessId| self.parties.get(process).is_some_and(|party| party.part == Part::Ignored);
         match self.awaits_final().filter(|awaited| !awaited.predecessor.as_ref().is_some_and(ignored)) {

@@ -109,7 +109,7 @@ impl SuccessorMachine {
             return self.fail(true, "the data directory has passed to another process meanwhile", out);
         }
         let last = last.unwrap_or_else(|| self.record(0, false));
-        // Nobody can say what the incumbent sealed, but it wrote it down.
+        // No supervisor says what the incumbent sealed, but it wrote it down.
         if self.sealed.is_none() && last.sealed_for == Some(self.me()) {
             self.sealed = Some(Sealed {
                 generation: last.generation,

@@ -73,7 +73,7 @@ impl SupervisorMachine {
                 self.journal_error = result.err();
                 self.retire(now, out);
             }
-            // Somebody ended while it was written: it is not so any more.
+            // A process ended while it was written: it is not so any more.
             (Note::Over(noted), State::AwaitNoted(verdict), Ok(())) if noted != verdict => {
                 out.last(Awaited::Persist(Note::Over(verdict)));
             }
@@ -121,7 +121,7 @@ impl SupervisorMachine {
                 self.timers.disarm(Timer::Deadline);
             }
             State::AwaitNoted(_) => self.state = State::AwaitNoted(HandoffVerdict::NobodyServes),
-            // Called off, it is wanted after all: there is nobody to go back to.
+            // Called off, it is wanted after all: there is no incumbent to go back to.
             State::AwaitSpawn(_) => self.state = State::AwaitSpawn(Newborn::Wanted),
             State::Start
             | State::AwaitWarmed
@@ -135,7 +135,7 @@ impl SupervisorMachine {
 
     fn take_over_or_end(&mut self, now: Time, how: PlainText, mut out: Out<'_, Self>) {
         if self.successor.lives && self.successor.greeted {
-            // However silent it was: it may serve by now, and nobody else can.
+            // However silent it was: it may serve by now, and no other process can.
             self.successor.failed = false;
             self.begin(&mut out);
         } else if self.successor.lives && !self.successor.failed {

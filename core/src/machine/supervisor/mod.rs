@@ -1,4 +1,4 @@
-//! The supervisor's side of one handoff: decides, and waits for nobody for ever.
+//! The supervisor's side of one handoff: decides, and waits for no process for ever.
 //!
 //! Two rules shape it. The successor is harmless before `Begin` and is killed only while the incumbent lives to
 //! take over (or when both ways are closed and a cold start is what remains). And what is reported is what
@@ -84,11 +84,11 @@ pub enum Event {
         /// A process is expected to answer at the control path.
         replace: bool,
     },
-    /// Nobody could be reached at the control path.
+    /// No process could be reached at the control path.
     ConnectFailed(HostError),
     /// A message came.
     Frame(Peer, Message),
-    /// The successor is ready, and what it has opened is not what it must serve: it replaces nobody, and the journal knows
+    /// The successor is ready, and what it has opened is not what it must serve: it replaces no daemon, and the journal knows
     /// what was served before.
     Unfit(Reason),
     /// A link is at its end, whether closed, reset or broken by what came over it. Its host has closed this end, too.
@@ -151,7 +151,7 @@ pub enum HandoffVerdict {
     FellBack,
     /// The incumbent is there, but did not say that it serves.
     Unconfirmed,
-    /// Incumbent and successor have ended. If nobody else answers at the control path, such as a successor that a
+    /// Incumbent and successor have ended. If no other process answers at the control path, such as a successor that a
     /// supervisor before this one left behind, a cold start is due.
     NobodyServes,
     /// Another supervisor has, or had, a handoff with the incumbent that is not over; nothing was touched.
@@ -174,7 +174,7 @@ pub struct Outcome {
     /// The incumbent ended before it had handed over.
     pub incumbent_ended_early: bool,
     /// The journal could not be written. A successor that serves all the same was not told that its predecessor has
-    /// ended: a recovery tells it once it is written who serves.
+    /// ended: a recovery tells it once the journal names the process that serves.
     pub journal_error: Option<HostError>,
 }
 

@@ -37,7 +37,7 @@ pub enum HookReport {
 pub enum Accepted {
     /// A connection, and the process at its other end.
     Link(LinkId, Credentials),
-    /// Nobody waits.
+    /// No connection waits.
     Nobody,
     /// Descriptors or memory are exhausted: the connection still waits.
     Failed,

@@ -193,7 +193,7 @@ impl HandoffNode {
     }
 
     /// The end of either process, or else what a peer has sent next. Both ends come before each frame, since this process may have
-    /// been stopped since it looked: nobody acts on the word of the dead. The successor's comes first: that the incumbent has left
+    /// been stopped since it looked: the word of a process that has ended decides nothing. The successor's comes first: that the incumbent has left
     /// for it is worth nothing then.
     fn frame<O: Os>(&mut self, os: &mut O) -> Option<Event> {
         let rest = &mut self.rest;
@@ -379,7 +379,7 @@ impl Rest {
     }
 
     /// Learns from a message, or from what a heartbeat repeats, what the data are. Why the successor must not serve: it has become a
-    /// user whom nobody would believe afterwards; or it replaces nobody, and other data were served before.
+    /// user that no supervisor would believe afterwards; or it replaces no daemon, and other data were served before.
     fn learn<O: Os>(&mut self, os: &O, peer: Peer, message: &Message) -> Option<Reason> {
         match message {
             Message::Heartbeat { repeats: Some(repeated), .. } => self.learn(os, peer, repeated),
@@ -488,7 +488,7 @@ fn is_itself<O: Os>(os: &O, hello: &Hello) -> Result<(), HostError> {
     Ok(())
 }
 
-/// Why a process has ended, if it said so: nobody acts on the word of the dead, but that is for people.
+/// Why a process has ended, if it said so: for people only, since the word of a process that has ended decides nothing.
 fn last_words<O: Os>(os: &mut O, peer: Peer) -> Option<PlainText> {
     let mut words = None;
     for _ in 0..FLOOD {

@@ -18,7 +18,7 @@ pub enum ControlConnection {
     Made,
     /// The socket's queue is full.
     QueueFull,
-    /// Nobody can be reached, and why.
+    /// No process can be reached, and why.
     Failed(HostError),
 }
 

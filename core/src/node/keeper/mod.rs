@@ -1,4 +1,4 @@
-//! What a supervisor does between two tasks: it finds out who serves, starts a daemon where none does, and swaps when
+//! What a supervisor does between two tasks: it finds the daemon that serves, starts one where none does, and swaps when
 //! that is asked for. The keeper decides; its host performs, and tells how each task has ended.
 //!
 //! The keeper is not the protocol of a task: that is in the machines. Two rules hold always. One task at a time.
@@ -17,7 +17,7 @@ use backoff::Backoff;
 use stop::StopProgress;
 use turn::FallBackTurn;
 
-/// Where nobody has said in time that it serves, the next recovery begins after a liveness, and never later than this.
+/// Where no process has said in time that it serves, the next recovery begins after a liveness, and never later than this.
 const ASK_AGAIN_MAX: Duration = Duration::from_secs(1);
 
 /// How long things may take, and when to fall back.
@@ -38,7 +38,7 @@ pub struct Limits {
 /// What is done by means of a machine, one at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Task {
-    /// Find out who serves.
+    /// Find the daemon that serves.
     Recover,
     /// Start a daemon where none serves.
     ColdStart(Which),
@@ -88,7 +88,7 @@ pub enum KeeperStep {
     Terminate,
     /// Kill every daemon: the time to stop is over.
     Kill,
-    /// Leave without stopping anybody: it can't be found out in time who serves.
+    /// Leave without stopping a daemon: which one serves can't be found out in time.
     LeaveAlone,
 }
 
@@ -109,7 +109,7 @@ pub enum TaskEnd {
 }
 
 impl TaskEnd {
-    /// Whether it is known who serves after this end of a swap (`replaces`) or of a cold start. If not, a recovery
+    /// Whether it is known which daemon serves after this end of a swap (`replaces`) or of a cold start. If not, a recovery
     /// follows.
     pub fn is_clear(self, replaces: bool) -> bool {
         let TaskEnd::Over { verdict, journalled, .. } = self else { return true };
@@ -150,7 +150,7 @@ pub enum Activity {
     Watching,
     /// It starts a daemon where none serves.
     Starting,
-    /// It finds out who serves.
+    /// It finds the daemon that serves.
     Recovering,
     /// It swaps.
     Swapping,
@@ -185,7 +185,7 @@ pub struct Keeper {
     turn: FallBackTurn,
     /// What was committed is started again: a daemon serves, or the last one was not stopped on purpose.
     again: bool,
-    /// A swap or a cold start ended, and it is not known who serves since.
+    /// A swap or a cold start ended, and which daemon serves is not known since.
     unclear: Option<Task>,
     stop: Option<StopProgress>,
 }
@@ -257,7 +257,7 @@ impl Keeper {
         Ok(task)
     }
 
-    /// A request that nobody can answer: the daemon is to be as the configuration says by now. It comes after what
+    /// A request without a caller to answer: the daemon is to be as the configuration says by now. It comes after what
     /// is under way, once for all such requests until then, and is never lost but for a stop.
     ///
     /// # Errors
@@ -267,7 +267,7 @@ impl Keeper {
         self.is_free()
     }
 
-    /// Whether nothing is under way and it is known who serves, if anybody does.
+    /// Whether nothing is under way and it is known which daemon serves, if one does.
     ///
     /// # Errors
     /// What the supervisor is doing instead.

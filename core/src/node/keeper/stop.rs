@@ -7,11 +7,11 @@ use crate::time::Time;
 pub(super) enum StopProgress {
     /// It was asked for.
     Begun,
-    /// A recovery is to find who is to be stopped. It is called off at that time.
+    /// A recovery is to find the daemons that are to be stopped. It is called off at that time.
     Asks(Time),
     /// The task that was under way has been called off, or is over.
     CalledOff,
-    /// Nobody has said that it serves.
+    /// No process has said that it serves.
     FindsNobody,
     /// The daemons were told to stop. They are killed at that time.
     Told(Time),
@@ -20,7 +20,7 @@ pub(super) enum StopProgress {
 }
 
 impl StopProgress {
-    /// A recovery found nobody to be stopped, and could not say that there is none.
+    /// Notes that a recovery found no daemon to be stopped, and could not say that there is none.
     pub(super) fn finds_nobody(self) -> StopProgress {
         match self {
             StopProgress::Begun

@@ -88,7 +88,7 @@ impl KeeperStory {
         self.ends(end);
     }
 
-    /// A daemon that had served for `lived` ends, and so has everybody else. How long until which one is started.
+    /// A daemon that had served for `lived` ends, the last one. How long until which binary is started.
     #[track_caller]
     fn daemon_ends_after(&mut self, lived: Duration) -> (Duration, Which) {
         self.now = self.now + lived;
@@ -96,7 +96,7 @@ impl KeeperStory {
         self.starts()
     }
 
-    /// Nobody is found; how long until which one is started.
+    /// A recovery finds no daemon; how long until which binary is started.
     #[track_caller]
     fn starts(&mut self) -> (Duration, Which) {
         self.begins_with(RECOVER);

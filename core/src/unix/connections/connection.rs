@@ -29,7 +29,7 @@ pub(super) const LINGER: Duration = Duration::from_millis(500);
 /// progress ([`Patience::stall`](super::Patience::stall)), and otherwise as the socket does.
 ///
 /// # Drop
-/// Dropped without [`Connection::close`], the descriptor is closed at once. What the client has sent and nobody has read
+/// Dropped without [`Connection::close`], the descriptor is closed at once. What the client has sent and the daemon has not read
 /// resets the connection then, and the reset may overtake the last reply.
 #[derive(Debug)]
 pub struct Connection {

@@ -95,7 +95,7 @@ impl Replies {
         Replies { sender, waker }
     }
 
-    /// Hands in `reply`. If the protocol's thread is gone, nobody needs it.
+    /// Hands in `reply`. If the protocol's thread is gone, it is not needed.
     pub(crate) fn send(&self, reply: HookReply) {
         let _ = self.sender.send(reply);
         self.waker.wake();

@@ -41,13 +41,13 @@ pub(crate) struct Place {
     pub(crate) control: ControlSocket,
     pub(crate) lock: DataDirLock,
     pub(crate) record: RecordFile,
-    /// For a supervisor that comes anew: the last one may have died, and nobody could bind them again.
+    /// For a supervisor that comes anew: the last one may have died, and could not bind them again.
     pub(crate) listeners: Listeners,
     pub(crate) build_id: Vec<u8>,
 }
 
 impl Place {
-    /// Binds the control socket beside its path; disturbs nobody.
+    /// Binds the control socket beside its path; disturbs no process.
     pub(crate) fn with_lock(lock: DataDirLock, control: &Path, build_id: Vec<u8>) -> Result<Place> {
         if build_id.len() > bounds::BUILD_ID {
             let (length, most) = (build_id.len(), bounds::BUILD_ID);
@@ -66,7 +66,7 @@ impl Place {
     }
 
     /// Sees that the data directory is the one that its path leads to and, for a successor, the one that `incumbent` has:
-    /// nobody has been touched yet.
+    /// no process has been touched yet.
     pub(crate) fn check(&self, incumbent: Option<ProcessId>) -> std::result::Result<(), HostError> {
         self.lock.dir().check_place()?;
         let Some(incumbent) = incumbent else { return Ok(()) };
@@ -92,7 +92,7 @@ impl Place {
         Ok(record.map_or(0, |record| record.generation))
     }
 
-    /// Takes the lock for a start that replaces nobody, and writes the record.
+    /// Takes the lock for a start that replaces no daemon, and writes the record.
     pub(crate) fn claim(&mut self) -> Result<()> {
         let generation = self.generation()?;
         let locked = self.lock.try_lock().context(|| "can't lock the data directory".into())?;
@@ -217,7 +217,7 @@ impl StopHandle {
 pub(crate) fn stop_on_signals(stop: &StopHandle) -> Result<()> {
     use signal_hook::consts::{SIGINT, SIGTERM};
     for signal in [SIGTERM, SIGINT] {
-        // In the order of registration: whoever is woken finds it asked.
+        // In the order of registration: a thread that is woken finds it asked.
         let asked = signal_hook::flag::register(signal, std::sync::Arc::clone(&stop.asked));
         asked.and_then(|_| stop.waker.wake_on(signal)).context(|| "can't handle signals".into())?;
     }

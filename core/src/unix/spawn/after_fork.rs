@@ -257,7 +257,7 @@ fn move_above(fd: RawFd, least: RawFd) -> nix::Result<RawFd> {
 #[allow(unsafe_code)]
 fn copy(source: RawFd, target: RawFd) -> nix::Result<()> {
     loop {
-        // SAFETY: dup2 touches no memory, and what it closes in the child nobody needs any more.
+        // SAFETY: dup2 touches no memory, and what it closes in the child is needed no more.
         match Errno::result(unsafe { libc::dup2(source, target) }) {
             Ok(_) => return Ok(()),
             Err(Errno::EINTR | Errno::EBUSY) => {}

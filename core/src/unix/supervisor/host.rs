@@ -176,7 +176,7 @@ impl<'a> Host<'a> {
 }
 
 impl Drop for Host<'_> {
-    /// Keeps what is not reaped for the next time. After a panic, or an error of the system, nobody would tell a
+    /// Keeps what is not reaped for the next time. After a panic, or an error of the system, no host would tell a
     /// successor that waits what comes next: it is ended, and the incumbent goes on by itself.
     fn drop(&mut self) {
         if let Some(watch) = self.successor.watch.take().filter(|_| !self.successor.has_ended) {
@@ -315,7 +315,7 @@ impl Os for Host<'_> {
         end_leftovers(watch);
         let pid = watch.id().pid;
         party.has_ended = true;
-        // Its control sockets are nobody's now.
+        // Its control sockets have no owner now.
         if let Err(error) = control::remove_stale(&self.supervisor.control, pid) {
             tracing::debug!(target: "handoff", pid, %error, "an ended process's socket is still there");
         }

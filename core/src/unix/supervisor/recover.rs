@@ -107,7 +107,7 @@ impl Host<'_> {
     }
 
     /// Ends what daemons that have ended left in their process groups: it may hold a copy of the lock's descriptor,
-    /// and nobody could serve then.
+    /// and no process could serve then.
     fn end_leftovers(&self, before: &Journal) {
         let seen = discovery::glance(self.supervisor);
         for process in sightings(before, &seen, None).into_iter().map(|sighting| sighting.process) {
@@ -192,7 +192,7 @@ impl Os for Host<'_> {
         let party = self.parties.get_mut(&process)?;
         let how = party.watch.ended().ok().flatten()?;
         party.has_ended = true;
-        // Its control sockets are nobody's now.
+        // Its control sockets have no owner now.
         if let Err(error) = control::remove_stale(&self.supervisor.control, process.pid) {
             tracing::debug!(target: "handoff", pid = process.pid, %error, "its socket is still there");
         }

@@ -11,7 +11,7 @@ pub(super) enum Wrong {
     Reordered,
     /// A number was handed out that had been handed out before.
     Duplicated,
-    /// This many numbers were handed out to nobody: a request was executed although its connection said not.
+    /// This many numbers were handed out to no client: a request was executed although its connection said not.
     Skipped(u64),
 }
 

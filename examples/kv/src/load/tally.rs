@@ -38,7 +38,7 @@ pub struct Counters {
     pub reordered: u64,
     /// Numbers that `INCR` handed out twice.
     pub duplicated: u64,
-    /// Numbers that `INCR` handed out to nobody: a request was executed although its connection said not.
+    /// Numbers that `INCR` handed out to no client: a request was executed although its connection said not.
     pub skipped: u64,
     /// The longest time from a request's first byte sent to its reply, repetitions included.
     pub longest_pause_ms: f64,

@@ -45,7 +45,7 @@ impl LoadWorker {
         }
     }
 
-    /// Asks who answers until the load is stopped.
+    /// Asks which process answers until the load is stopped.
     pub(super) fn watch(mut self) {
         while !self.tally.is_stopping() {
             let Ok(reply) = self.request(&[b"INFO"]) else { return };

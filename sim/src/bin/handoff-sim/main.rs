@@ -32,7 +32,7 @@ use shard::Shard;
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 struct SimulatorCli {
-    /// Breaks something, to see that it is noticed: `flock` excludes nobody, or a `seal` loses writes.
+    /// Breaks something, to see that it is noticed: `flock` excludes no process, or a `seal` loses writes.
     #[arg(long, global = true, env = handoff_sim::CANARY, value_enum)]
     canary: Option<Canary>,
     #[command(subcommand)]
@@ -78,7 +78,7 @@ enum SimulatorCommand {
     Sweep(SweepArgs),
     /// Goes through every state within a bound: every interleaving, a death in every gap.
     Explore(ExploreArgs),
-    /// Breaks every cell of the machines' tables in every way, and says what nobody notices. Takes long.
+    /// Breaks every cell of the machines' tables in every way, and says what no check notices. Takes long.
     Mutants(MutantsArgs),
     /// Runs every single fault at every place, and says how long nobody serves, and which limit sets that.
     Outage(outage::OutageArgs),

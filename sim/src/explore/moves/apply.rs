@@ -47,7 +47,7 @@ impl Move {
 }
 
 impl Model {
-    /// What becomes of the model: the one in which whoever acts lives, then one for every gap in which it dies.
+    /// What becomes of the model: the one in which the acting process lives, then one for every gap in which it dies.
     pub(crate) fn after(&self, step: &ModelStep, watch: &mut Observer<'_>) -> (Model, Vec<Model>) {
         let mut lived = self.clone();
         lived.apply(step, watch);
@@ -291,7 +291,7 @@ impl Model {
         self.supervisor(supervisor::Event::Start { handoff_id, replace }, watch)
     }
 
-    /// Connecting to a process that is stopped succeeds. The incumbent is whoever was there at first.
+    /// Connecting to a process that is stopped succeeds. The incumbent is the process that was there at first.
     fn connect(&mut self, watch: &mut Observer<'_>) {
         let there = self.path.filter(|pid| self.listens(*pid));
         let Some(supervisor) = &mut self.supervisor else { return };

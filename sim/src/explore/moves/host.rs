@@ -30,7 +30,7 @@ pub(crate) struct ModelHost<'a, 'w> {
 }
 
 impl ModelHost<'_, '_> {
-    /// Whom the supervisor knows as `peer`.
+    /// The process that the supervisor knows as `peer`.
     fn peer(&self, peer: Peer) -> Option<u32> {
         let supervisor = self.model.supervisor.as_ref()?;
         match peer {
@@ -164,7 +164,7 @@ impl Transport<LinkId> for ModelHost<'_, '_> {
         let Some(link) = links.next() else {
             return self.model.violated(Some(format!("{} speaks into a link that is closed", self.pid)));
         };
-        // Whoever hears it may want the lock.
+        // The process that hears it may want the lock.
         let early = matches!(message, Message::SealComplete { .. } | Message::Failed { .. })
             && self.model.lock == Some(self.pid);
         self.watch.sent.push((to, message.name()));

@@ -161,7 +161,7 @@ impl Model {
         sightings
     }
 
-    /// Who serves, unless it is still to answer.
+    /// The process that serves, unless it is still to answer.
     fn heir_that_is_free(&self, verdict: RecoveryVerdict) -> Option<u32> {
         let RecoveryVerdict::Serves(process) = verdict else { return None };
         let asked = self.recovery.as_ref().is_some_and(|recovery| recovery.asked.contains(&process.pid));

@@ -96,7 +96,7 @@ impl ToldSchedule {
         self.under_way.get_mut(&key).and_then(VecDeque::pop_front);
     }
 
-    /// Who serves, who is gone, what is not as it must be.
+    /// Which process serves, which are gone, what is not as it must be.
     fn changes(&mut self, before: &Model, after: &Model) {
         for (pid, process) in &before.processes {
             let now = after.processes.get(pid).is_some_and(|process| process.accepts);

@@ -90,7 +90,7 @@ struct Met {
 }
 
 impl ExploreReport {
-    /// All that is not as it must be: violations, and verdicts that `bound` lists but nobody reports.
+    /// All that is not as it must be: violations, and verdicts that `bound` lists but no supervisor reports.
     pub fn wrong(&self, bound: &Bound) -> Vec<String> {
         let unheard = bound.verdicts.iter().filter(|verdict| !self.verdicts.contains_key(verdict));
         let unheard = unheard.map(|verdict| format!("{verdict:?} is never reported"));

@@ -18,7 +18,7 @@ use crate::store::ActorStore;
 /// otherwise turn the end into a reset. It closes as soon as it has a processor.
 const LINGER: Duration = Duration::from_secs(10);
 
-/// The connections of the process, whoever accepted them.
+/// The connections of the process, whichever thread accepted them.
 #[derive(Debug, Default)]
 pub(crate) struct ActorServer {
     listeners: Mutex<Vec<Arc<ActorSocket>>>,
@@ -73,7 +73,7 @@ impl ActorServer {
         Ok(())
     }
 
-    /// Stops accepting and waits, for `grace`, until nobody can acknowledge any more; how many still can.
+    /// Stops accepting and waits, for `grace`, until no thread can acknowledge any more; how many still can.
     pub(crate) fn drain(&self, grace: Duration) -> u32 {
         drop(self.running.lock().unwrap().take());
         let until = Instant::now() + grace;

@@ -216,7 +216,7 @@ impl DaemonObligations {
         is_obliged && has_supervisor(model, self.pid) && model.signalled != Some(self.pid)
     }
 
-    /// It is told what only an incumbent in the handoff of whoever says it would do.
+    /// It is told what only an incumbent in the sender's handoff would do.
     fn is_no_business(&self, model: &Model, asks: MessageName) -> bool {
         let its = |link: &ModelLink| {
             self.came.is_over(link.id) && link.end == ModelEnd::Supervisor(Peer::Incumbent) && !link.joined

@@ -269,7 +269,7 @@ impl Sees<'_> {
         self.supervisor.successor.is_some_and(|pid| self.supervisor.told.contains(&pid))
     }
 
-    /// Somebody was killed, or told to leave, and has not been seen to end.
+    /// A peer was killed, or told to leave, and has not been seen to end.
     fn waits_for_an_end(&self) -> bool {
         let killed = |peer: Peer, pid: Option<u32>| {
             self.supervisor.killed.contains(&peer)
@@ -280,7 +280,7 @@ impl Sees<'_> {
             || killed(Peer::Successor, self.supervisor.successor)
     }
 
-    /// Nobody else is left to serve, or the incumbent was asked to.
+    /// No other process is left to serve, or the incumbent was asked to.
     fn depends_on_the_incumbent(&self) -> bool {
         let asked = self.said(Peer::Incumbent, &[MessageName::ResumeAfterAbort]);
         !self.waits_for_an_end() && (asked || self.successor_has_ended())
@@ -301,7 +301,7 @@ impl Sees<'_> {
         linked && !told && !self.successor_has_ended() && self.supervisor.killed.is_empty()
     }
 
-    /// Nothing is decided yet, and there is somebody to go back to.
+    /// Nothing is decided yet, and there is an incumbent to go back to.
     fn could_cancel(&self) -> bool {
         let decided = self.said(Peer::Successor, &[MessageName::Commit])
             || self.said(Peer::Incumbent, &[MessageName::Retire]);
@@ -343,7 +343,7 @@ impl Sees<'_> {
                 let first = !self.said(Peer::Successor, &[MessageName::Commit, MessageName::Abort]);
                 first && !killed && self.is_well(Peer::Successor, what)
             }
-            // That of a stop is nobody's.
+            // That of a stop has no place in it.
             MessageName::SealFailed if !self.said(Peer::Incumbent, &[MessageName::SealRequest]) => false,
             // It is the successor, which has the control path by now, and says so over its own link.
             MessageName::Hello if self.link(from, |link| Some(link.pid) != known) => false,
