@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 mod decisions;
 mod names;
 mod one_order;
+mod words;
 
 /// The folders of the workspace's members.
 pub(crate) const MEMBERS: [&str; 8] =
