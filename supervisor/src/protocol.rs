@@ -1,12 +1,14 @@
 //! What travels over the trigger socket: one JSON object a line, one request and one answer a connection.
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use handoff::Phase;
 use handoff::message::Standing;
 pub use handoff::node::keeper::Activity;
 use handoff::text::PlainText;
 use handoff::{DaemonStatus, HandoffOutcome, InterruptedEnd, Phases, ProcessId, RecoveryOutcome, Verdict};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::exit::{Code, CommandFailure};
 
@@ -138,43 +140,49 @@ impl From<SwapOutcome> for Verdict {
     }
 }
 
-/// What each phase took, in milliseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// What each phase took, in milliseconds. In JSON an object with a number for each [`Phase`], and `total`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct PhasesMs {
-    /// Until the new daemon has introduced itself.
-    pub spawn: f64,
-    /// Until it had warmed up; the old daemon is undisturbed so far.
-    pub warm_up: f64,
-    /// Until the old daemon had answered what was in flight.
-    pub drain: f64,
-    /// Until its state was sealed and unlocked.
-    pub seal: f64,
-    /// Until the new daemon had opened it.
-    pub open: f64,
-    /// Until the new daemon served.
-    pub commit: f64,
-    /// Until the old daemon had ended.
-    pub retire: f64,
-    /// Until the old daemon served again, if it was rolled back.
-    #[serde(default)]
-    pub roll_back: f64,
+    took: [f64; Phase::ALL.len()],
     /// All of it.
     pub total: f64,
 }
 
+impl PhasesMs {
+    /// What `took` says of each phase, and `total`.
+    pub fn new(took: impl Fn(Phase) -> f64, total: f64) -> PhasesMs {
+        let mut phases = PhasesMs { total, ..PhasesMs::default() };
+        Phase::ALL.iter().for_each(|phase| phases.took[*phase as usize] = took(*phase));
+        phases
+    }
+
+    /// What `phase` took; 0 if the swap did not come to it.
+    pub fn took(&self, phase: Phase) -> f64 {
+        self.took[phase as usize]
+    }
+}
+
 impl From<Phases> for PhasesMs {
     fn from(phases: Phases) -> PhasesMs {
-        PhasesMs {
-            spawn: ms(phases.spawn),
-            warm_up: ms(phases.warm_up),
-            drain: ms(phases.drain),
-            seal: ms(phases.seal),
-            open: ms(phases.open),
-            commit: ms(phases.commit),
-            retire: ms(phases.retire),
-            roll_back: ms(phases.roll_back),
-            total: ms(phases.total),
-        }
+        PhasesMs::new(|phase| ms(phases.took(phase)), ms(phases.total))
+    }
+}
+
+const TOTAL: &str = "total";
+
+impl Serialize for PhasesMs {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let took = Phase::ALL.iter().map(|phase| (phase.name(), self.took(*phase)));
+        serializer.collect_map(took.chain([(TOTAL, self.total)]))
+    }
+}
+
+impl<'de> Deserialize<'de> for PhasesMs {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<PhasesMs, D::Error> {
+        // A supervisor of another version may know other phases.
+        let took = BTreeMap::<String, f64>::deserialize(deserializer)?;
+        let of = |name| took.get(name).copied().unwrap_or_default();
+        Ok(PhasesMs::new(|phase| of(phase.name()), of(TOTAL)))
     }
 }
 
@@ -445,5 +453,18 @@ mod tests {
             let back: SwapOutcome = serde_json::from_str(&json).unwrap();
             assert_eq!(Verdict::from(back), verdict);
         }
+    }
+
+    #[test]
+    fn phases_are_a_number_for_each() {
+        let phases = PhasesMs::new(|phase| if phase == Phase::WarmUp { 1.5 } else { 0.0 }, 2.0);
+        let text = concat!(
+            r#"{"spawn":0.0,"warm_up":1.5,"drain":0.0,"seal":0.0,"open":0.0,"commit":0.0,"retire":0.0,"#,
+            r#""roll_back":0.0,"total":2.0}"#
+        );
+        assert_eq!(serde_json::to_string(&phases).unwrap(), text);
+        assert_eq!(serde_json::from_str::<PhasesMs>(text).unwrap(), phases);
+        let later: PhasesMs = serde_json::from_str(r#"{"migrate":3.0,"total":2.0}"#).unwrap();
+        assert_eq!(later, PhasesMs::new(|_| 0.0, 2.0));
     }
 }

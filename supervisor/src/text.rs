@@ -1,6 +1,8 @@
 //! Reports, as people read them.
 use std::time::Duration;
 
+use handoff::Phase;
+
 use crate::protocol::{
     Activity, DaemonAnswer, LastSwap, PhasesMs, RecoveryEnd, RecoveryReport, StatusReport, SwapEnd,
     SwapOutcome, SwapReport,
@@ -97,15 +99,14 @@ fn headline(report: &SwapReport) -> String {
 }
 
 fn phases(phases: &PhasesMs) -> String {
-    let PhasesMs { spawn, warm_up, drain, seal, open, commit, retire, roll_back, total } = phases;
-    let end = match *roll_back > 0.0 {
-        true => format!("roll-back {roll_back:.1}"),
-        false => format!("commit {commit:.1}, retire {retire:.1}"),
+    let without = match phases.took(Phase::RollBack) > 0.0 {
+        true => &[Phase::Commit, Phase::Retire][..],
+        false => &[Phase::RollBack],
     };
-    format!(
-        "spawn {spawn:.1} ms, warm-up {warm_up:.1}, drain {drain:.1}, seal {seal:.1}, open {open:.1}, {end}; \
-         total {total:.1} ms"
-    )
+    let passed = Phase::ALL.iter().filter(|phase| !without.contains(phase));
+    let took = passed.map(|phase| format!("{} {:.1}", phase.name().replace('_', "-"), phases.took(*phase)));
+    let took = took.collect::<Vec<_>>().join(", ").replacen(',', " ms,", 1);
+    format!("{took}; total {:.1} ms", phases.total)
 }
 
 fn says(answer: &DaemonAnswer) -> String {

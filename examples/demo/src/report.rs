@@ -3,7 +3,7 @@ use std::fmt::{self, Display};
 use std::path::PathBuf;
 
 use handoff_kv::load;
-use handoff_supervisor::protocol::{PhasesMs, SwapOutcome, SwapReport};
+use handoff_supervisor::protocol::{Phase, PhasesMs, SwapOutcome, SwapReport};
 use indicatif::HumanCount;
 use serde::Serialize;
 
@@ -49,7 +49,9 @@ impl DemoReport {
         self.rolled_back = ended(SwapOutcome::RolledBack).count();
         let phases: Vec<PhasesMs> = ended(SwapOutcome::Committed).map(|swap| swap.phases_ms).collect();
         self.median_phases_ms = median_phases(&phases);
-        self.median_handover_ms = median(&phases, |p| p.drain + p.seal + p.open + p.commit);
+        self.median_handover_ms = median(&phases, |swap| {
+            [Phase::Drain, Phase::Seal, Phase::Open, Phase::Commit].map(|phase| swap.took(phase)).iter().sum()
+        });
         self.problems.extend(self.load.errors.iter().map(|error| format!("a client, at {error}")));
         self.ok = self.problems.is_empty() && self.load.is_clean();
     }
@@ -57,18 +59,7 @@ impl DemoReport {
 
 /// Phase by phase.
 fn median_phases(swaps: &[PhasesMs]) -> PhasesMs {
-    let of = |phase: fn(&PhasesMs) -> f64| median(swaps, phase);
-    PhasesMs {
-        spawn: of(|p| p.spawn),
-        warm_up: of(|p| p.warm_up),
-        drain: of(|p| p.drain),
-        seal: of(|p| p.seal),
-        open: of(|p| p.open),
-        commit: of(|p| p.commit),
-        retire: of(|p| p.retire),
-        roll_back: of(|p| p.roll_back),
-        total: of(|p| p.total),
-    }
+    PhasesMs::new(|phase| median(swaps, |swap| swap.took(phase)), median(swaps, |swap| swap.total))
 }
 
 /// The median of what `time` gives for each swap; 0 if there were none.
@@ -97,7 +88,7 @@ impl Display for DemoReport {
 impl DemoReport {
     fn rows(&self) -> [(&'static str, String); 11] {
         let (counters, latency) = (&self.load.counters, &self.load.latency);
-        let PhasesMs { spawn, warm_up, drain, seal, open, commit, retire, total, .. } = self.median_phases_ms;
+        let took = |phase| self.median_phases_ms.took(phase);
         let (pause, again) = (counters.longest_pause_ms, counters.longest_retry_ms);
         let before = self.longest_pause_before_ms;
         let handover = self.median_handover_ms;
@@ -126,13 +117,21 @@ impl DemoReport {
             (
                 "median swap",
                 format!(
-                    "{total:.1} ms (spawn {spawn:.1}, warm-up {warm_up:.1}, handover, retire {retire:.1})"
+                    "{:.1} ms (spawn {:.1}, warm-up {:.1}, handover, retire {:.1})",
+                    self.median_phases_ms.total,
+                    took(Phase::Spawn),
+                    took(Phase::WarmUp),
+                    took(Phase::Retire)
                 ),
             ),
             (
                 "  its handover",
                 format!(
-                    "{handover:.1} ms (drain {drain:.1}, seal {seal:.1}, open {open:.1}, commit {commit:.1})"
+                    "{handover:.1} ms (drain {:.1}, seal {:.1}, open {:.1}, commit {:.1})",
+                    took(Phase::Drain),
+                    took(Phase::Seal),
+                    took(Phase::Open),
+                    took(Phase::Commit)
                 ),
             ),
             ("data", format!("on {filesystem}, in {}", self.data_dir.display())),
@@ -179,9 +178,10 @@ mod tests {
 
     #[test]
     fn the_median_is_taken_phase_by_phase() {
-        let swap = |drain, total| PhasesMs { drain, total, ..PhasesMs::default() };
+        let swap =
+            |drain, total| PhasesMs::new(|phase| if phase == Phase::Drain { drain } else { 0.0 }, total);
         let of = median_phases(&[swap(3.0, 10.0), swap(1.0, 30.0), swap(2.0, 20.0)]);
-        assert_eq!((of.drain, of.total), (2.0, 20.0));
+        assert_eq!((of.took(Phase::Drain), of.total), (2.0, 20.0));
         assert_eq!(median_phases(&[swap(1.0, 1.0), swap(2.0, 3.0)]).total, 2.0);
         assert_eq!(median_phases(&[]), PhasesMs::default());
     }

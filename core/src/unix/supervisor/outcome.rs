@@ -136,52 +136,15 @@ impl From<Verdict> for machine::HandoffVerdict {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Phases {
-    /// The time to reach the incumbent and to start the successor's process.
-    pub spawn: Duration,
-    /// The time until the successor was warm; the incumbent serves.
-    pub warm_up: Duration,
-    /// The time of the incumbent's drain: the pause begins.
-    pub drain: Duration,
-    /// The time of the incumbent's seal.
-    pub seal: Duration,
-    /// The time until the successor held the lock and the open state.
-    pub open: Duration,
-    /// The time until the successor served: the pause ends.
-    pub commit: Duration,
-    /// The time until the journal said so and the incumbent had ended.
-    pub retire: Duration,
-    /// The time of the way back, if it was taken.
-    pub roll_back: Duration,
+    took: [Duration; Phase::ALL.len()],
     /// The time of the whole handoff.
     pub total: Duration,
 }
 
 impl Phases {
-    /// What `phase` took.
+    /// The time that `phase` took; zero if the handoff did not come to it.
     pub fn took(&self, phase: Phase) -> Duration {
-        match phase {
-            Phase::Spawn => self.spawn,
-            Phase::WarmUp => self.warm_up,
-            Phase::Drain => self.drain,
-            Phase::Seal => self.seal,
-            Phase::Open => self.open,
-            Phase::Commit => self.commit,
-            Phase::Retire => self.retire,
-            Phase::RollBack => self.roll_back,
-        }
-    }
-
-    fn adds(&mut self, phase: Phase, took: Duration) {
-        *match phase {
-            Phase::Spawn => &mut self.spawn,
-            Phase::WarmUp => &mut self.warm_up,
-            Phase::Drain => &mut self.drain,
-            Phase::Seal => &mut self.seal,
-            Phase::Open => &mut self.open,
-            Phase::Commit => &mut self.commit,
-            Phase::Retire => &mut self.retire,
-            Phase::RollBack => &mut self.roll_back,
-        } += took;
+        self.took[phase as usize]
     }
 }
 
@@ -201,7 +164,7 @@ impl Stopwatch {
 
     /// The handoff is in `phase` now.
     pub(super) fn at(&mut self, now: Time, phase: Phase, handoff_id: HandoffId) {
-        self.phases.adds(self.phase, now.since(self.since));
+        self.phases.took[self.phase as usize] += now.since(self.since);
         self.phases.total = now.since(self.started);
         if self.phase != phase {
             log_phase(self.phase, handoff_id, self.phases.took(self.phase).as_secs_f64());
