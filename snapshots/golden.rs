@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use handoff_sim::run::{RunOptions, RunReport, ledgers};
-use handoff_sim::trace::{Entry, Happened, text};
+use handoff_sim::trace::{Happened, TraceEntry, text};
 use handoff_sim::{Plan, run};
 
 fn scenarios() -> Vec<PathBuf> {
@@ -20,7 +20,8 @@ fn scenarios() -> Vec<PathBuf> {
 
 /// From the first handoff or fault to where the swap begins with which every run ends.
 fn trace(report: &RunReport) -> String {
-    let asked = |entry: &Entry| matches!(&entry.what, Happened::Turn(turn) if turn.event == "asked to swap");
+    let asked =
+        |entry: &TraceEntry| matches!(&entry.what, Happened::Turn(turn) if turn.event == "asked to swap");
     let last = report.trace.iter().rposition(asked).unwrap_or(report.trace.len());
     let first = report.trace.iter().position(|entry| entry.at >= report.origin).unwrap_or(0);
     let mut lines = text::lines(&report.trace[first.min(last)..last], report.origin);

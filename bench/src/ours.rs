@@ -11,16 +11,16 @@ use handoff::{
 
 /// Serves until it is replaced.
 pub(crate) fn run(data_dir: &Path, control: &Path) -> Result<(), Box<dyn Error>> {
-    handoff::run(Options::new(data_dir, control), Idle::default())?;
+    handoff::run(Options::new(data_dir, control), OurIdle::default())?;
     Ok(())
 }
 
 #[derive(Default)]
-struct Idle {
+struct OurIdle {
     listeners: Listeners,
 }
 
-impl Daemon for Idle {
+impl Daemon for OurIdle {
     fn open(&mut self, _sealed: Option<&Sealed>) -> HookResult<ReadinessSnapshot> {
         Ok(ReadinessSnapshot {
             listening_on: vec!["main".into()],
@@ -36,7 +36,7 @@ impl Daemon for Idle {
     }
 }
 
-impl Drainable for Idle {
+impl Drainable for OurIdle {
     fn drain(&mut self, _grace: Duration) -> HookResult<DrainReport> {
         Ok(DrainReport { open_conns_remaining: 0, accept_closed: true })
     }

@@ -13,7 +13,7 @@ pub(crate) fn run(data_dir: &Path, control: &Path) -> Result<(), Box<dyn Error>>
     match detect_role()? {
         Role::ColdStart { inherited: _listeners } => {
             let lock = DataDirLock::acquire_or_break_stale(data_dir)?;
-            Incumbent::bind_cold_start(control, lock)?.serve(Idle)?;
+            Incumbent::bind_cold_start(control, lock)?.serve(TheirIdle)?;
         }
         Role::Successor(successor) => {
             let mut begun = successor.handshake(Vec::new())?.wait_for_begin()?;
@@ -25,15 +25,15 @@ pub(crate) fn run(data_dir: &Path, control: &Path) -> Result<(), Box<dyn Error>>
                 healthz_ok: true,
                 advertised_revision_per_shard: vec![1],
             };
-            begun.announce_and_bind(ready, control, lock)?.serve(Idle)?;
+            begun.announce_and_bind(ready, control, lock)?.serve(TheirIdle)?;
         }
     }
     Ok(())
 }
 
-struct Idle;
+struct TheirIdle;
 
-impl Drainable for Idle {
+impl Drainable for TheirIdle {
     fn drain(&self, _deadline: Instant) -> peer::Result<DrainReport> {
         Ok(DrainReport { open_conns_remaining: 0, accept_closed: true })
     }

@@ -1,4 +1,4 @@
-//! What a supervisor knows of its daemon's data, and the floor that follows from it: a daemon that replaces nobody is held to
+//! What a supervisor knows of its daemon's data, and the floor that follows from it: a daemon that replaces none is held to
 //! what was served last, as a successor is held to what its incumbent has sealed.
 use alloc::vec::Vec;
 
@@ -56,7 +56,7 @@ impl Data {
         Data { revisions: Some(bounded(revisions)), ..self }
     }
 
-    /// Why a daemon that replaces nobody must not serve what it has `opened`, if this is what was served before.
+    /// Why a daemon that replaces none must not serve what it has `opened`, if this is what was served before.
     pub fn objection(&self, opened: &Data) -> Option<Reason> {
         if let (Some(known), Some(found)) = (&self.directory, &opened.directory)
             && !known.is_also(found)

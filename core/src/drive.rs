@@ -7,7 +7,8 @@ use core::ops::ControlFlow;
 use crate::{
     host::{Clock, Crashed, DaemonHost, Gap, Gaps, RecoveryHost, SupervisorHost},
     machine::{
-        Awaited, Batch, Cell, DaemonEffect, DaemonEvent, Machine, Recovery, Supervisor, recovery, supervisor,
+        Awaited, Batch, Cell, DaemonEffect, DaemonEvent, Machine, RecoveryMachine, SupervisorMachine,
+        recovery, supervisor,
     },
 };
 
@@ -49,7 +50,7 @@ where
     ControlFlow::Continue(())
 }
 
-impl<H: SupervisorHost> Runs<H> for Supervisor {
+impl<H: SupervisorHost> Runs<H> for SupervisorMachine {
     fn perform(effect: supervisor::Effect, host: &mut H) {
         match effect {
             supervisor::Effect::Connect => host.connect(),
@@ -73,7 +74,7 @@ impl<H: SupervisorHost> Runs<H> for Supervisor {
     }
 }
 
-impl<H: RecoveryHost> Runs<H> for Recovery {
+impl<H: RecoveryHost> Runs<H> for RecoveryMachine {
     fn perform(effect: recovery::Effect, host: &mut H) {
         match effect {
             recovery::Effect::Connect(process) => host.connect(process),
@@ -97,7 +98,7 @@ impl<H: RecoveryHost> Runs<H> for Recovery {
 }
 
 /// A daemon's machine, whichever of the two roles it has.
-pub trait Daemon:
+pub trait AnyDaemonMachine:
     Machine<Event = DaemonEvent<Self::Done>, Effect = DaemonEffect<Self::Hook>, Awaited = Awaited>
 {
     /// Its hooks.
@@ -106,7 +107,7 @@ pub trait Daemon:
     type Done;
 }
 
-impl<M: Daemon, H: DaemonHost<M::Hook>> Runs<H> for M {
+impl<M: AnyDaemonMachine, H: DaemonHost<M::Hook>> Runs<H> for M {
     fn perform(effect: DaemonEffect<M::Hook>, host: &mut H) {
         match effect {
             DaemonEffect::Send(link, message) => host.send(link, &message),

@@ -9,7 +9,9 @@ use core::{fmt, ops::ControlFlow};
 use crate::{
     error::HostError,
     id::ProcessId,
-    machine::{Cell, EffectName, Exit, LinkId, LockAnswer, MachineRole, Op, StateName, recovery, supervisor},
+    machine::{
+        Cell, EffectName, ExitReason, LinkId, LockAnswer, MachineRole, Op, StateName, recovery, supervisor,
+    },
     message::Message,
     record::Record,
     time::Time,
@@ -104,7 +106,7 @@ pub trait Discovery {
 
     /// Makes durable which process serves, and that nothing is under way. An error too if the journal does not
     /// [allow](crate::journal::Journal::allows_final) what comes next.
-    fn note(&mut self, verdict: recovery::Verdict) -> Option<Result<(), HostError>>;
+    fn note(&mut self, verdict: recovery::RecoveryVerdict) -> Option<Result<(), HostError>>;
 }
 
 /// All that a recovery stands on.
@@ -119,7 +121,7 @@ pub trait Hooks<H> {
     fn start_hook(&mut self, op: Op, hook: H);
 
     /// Leaves.
-    fn exit(&mut self, exit: Exit);
+    fn exit(&mut self, exit: ExitReason);
 }
 
 /// The sockets that a daemon serves: listening, and connected to clients.

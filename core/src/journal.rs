@@ -7,7 +7,7 @@ use crate::data::Data;
 use crate::error::{ErrorKind, HostError};
 use crate::id::{HandoffId, ProcessId};
 use crate::machine::recovery;
-use crate::machine::supervisor::{Note, Verdict};
+use crate::machine::supervisor::{HandoffVerdict, Note};
 use crate::slots::Magic;
 
 /// What a journal's file begins with. Its slots hold a [`Journal`] [in its boot](crate::id::InBoot).
@@ -30,7 +30,7 @@ pub struct Journal {
     /// The daemon was stopped on purpose, and none was committed since: what is configured is started next, not what was
     /// committed.
     pub stopped: bool,
-    /// The data that were served last: a daemon that replaces nobody is held to them.
+    /// The data that were served last: a daemon that replaces none is held to them.
     pub data: Data,
     /// When this was written, in milliseconds since 1970; for people only.
     pub written_at_unix_ms: u64,
@@ -43,8 +43,8 @@ pub struct Running {
     pub process: ProcessId,
     /// What it calls its build.
     pub build_id: Vec<u8>,
-    /// It was started from what is committed, as far as is known. If not, a recovery has found it, and nobody has
-    /// written down what it was started from.
+    /// It was started from what is committed, as far as is known. If not, a recovery has found it, and what it
+    /// was started from is written nowhere.
     pub is_committed: bool,
 }
 
@@ -73,7 +73,7 @@ pub struct FileIdentity {
     pub ino: u64,
     /// The size, in bytes.
     pub size: u64,
-    /// When the inode last changed, in seconds since 1970: every write sets it, and nobody can set it back.
+    /// When the inode last changed, in seconds since 1970: every write sets it, and no program can set it back.
     pub changed_secs: i64,
     /// The nanoseconds of that.
     pub changed_nanos: i64,
@@ -136,15 +136,15 @@ impl Journal {
                     under_way.retiring = true;
                 }
             }
-            (Note::Over(Verdict::FellBack), _) => {
+            (Note::Over(HandoffVerdict::FellBack), _) => {
                 journal = Journal { under_way: None, data: journal.data, ..parties.before.clone() };
             }
-            (Note::Over(Verdict::NobodyServes), _) => {
+            (Note::Over(HandoffVerdict::NobodyServes), _) => {
                 journal.running = None;
                 journal.under_way = None;
             }
-            // Nobody has said that it serves, so all that take part are still to be known.
-            (Note::Over(Verdict::Unconfirmed), _) => {}
+            // No process has said that it serves, so all that take part are still to be known.
+            (Note::Over(HandoffVerdict::Unconfirmed), _) => {}
             (Note::Over(_), _) => journal.under_way = None,
             (Note::UnderWay | Note::Committed, None) => {}
         }
@@ -153,9 +153,9 @@ impl Journal {
 
     /// What the journal says after a recovery; `build_id` is that of the one that serves.
     #[must_use]
-    pub fn recovered(&self, found: recovery::Verdict, build_id: Vec<u8>) -> Journal {
+    pub fn recovered(&self, found: recovery::RecoveryVerdict, build_id: Vec<u8>) -> Journal {
         let mut journal = self.without_processes();
-        let recovery::Verdict::Serves(process) = found else { return journal };
+        let recovery::RecoveryVerdict::Serves(process) = found else { return journal };
         let was_committed = |running: &Running| running.process == process && running.is_committed;
         let mut is_committed = self.committed.is_none() || self.running.as_ref().is_some_and(was_committed);
         // Its supervisor was to write that it is committed, and could not.
@@ -246,7 +246,7 @@ mod tests {
     }
 
     fn finds(journal: &Journal, pid: u32) -> Journal {
-        journal.recovered(recovery::Verdict::Serves(process(pid)), Vec::new())
+        journal.recovered(recovery::RecoveryVerdict::Serves(process(pid)), Vec::new())
     }
 
     #[test]
@@ -274,12 +274,12 @@ mod tests {
     #[test]
     fn stopped_on_purpose_is_so_until_another_daemon_is_committed() {
         let committed = finds(&under_way(&Journal::default(), 1, "old"), 1);
-        let nobody = committed.recovered(recovery::Verdict::NobodyServes, Vec::new());
+        let nobody = committed.recovered(recovery::RecoveryVerdict::NobodyServes, Vec::new());
         assert!(!nobody.stopped, "nobody serves at the moment: what was committed is started");
         let stopped = committed.when_stopped();
         assert!(stopped.stopped && stopped.running.is_none());
         assert!(under_way(&stopped, 2, "new").stopped, "it may come to nothing");
-        assert!(stopped.recovered(recovery::Verdict::NobodyServes, Vec::new()).stopped);
+        assert!(stopped.recovered(recovery::RecoveryVerdict::NobodyServes, Vec::new()).stopped);
         assert!(stopped.without_processes().stopped);
         assert!(!finds(&under_way(&stopped, 2, "new"), 2).stopped);
     }

@@ -7,11 +7,11 @@ pub const HANDOFFS_TOTAL: &str = "handoff_handoffs_total";
 pub const COMMITTED_TOTAL: &str = "handoff_committed_total";
 /// Counter: handoffs after which the incumbent serves again, as it said itself.
 pub const ROLLED_BACK_TOTAL: &str = "handoff_rolled_back_total";
-/// Counter: handoffs after which nobody said that it serves.
+/// Counter: handoffs after which no process said that it serves.
 pub const UNCONFIRMED_TOTAL: &str = "handoff_unconfirmed_total";
 /// Histogram: seconds that a handoff took.
 pub const DURATION_SECONDS: &str = "handoff_duration_seconds";
 /// Histogram: seconds that a phase took; label `phase`, with the names of [`crate::Phases`].
 pub const PHASE_SECONDS: &str = "handoff_phase_seconds";
-/// Histogram: seconds from the first drain to the successor's service, when nobody accepted.
+/// Histogram: seconds from the first drain to the successor's service, when no process accepted.
 pub const PAUSE_SECONDS: &str = "handoff_pause_seconds";

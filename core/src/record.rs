@@ -44,7 +44,7 @@ pub enum Claim {
         /// The process that was to replace it.
         successor: ProcessId,
     },
-    /// A process that replaces nobody. `generation` is what it read when it was spawned.
+    /// A process that replaces none. `generation` is what it read when it was spawned.
     ColdStart {
         /// The generation at its spawn; 0 if there was no record.
         generation: u64,

@@ -48,7 +48,7 @@ pub struct Slots<T> {
     /// The newest value, with its sequence number.
     pub newest: Option<(u64, T)>,
     /// What is wrong with the file.
-    pub problems: Vec<Problem>,
+    pub problems: Vec<SlotProblem>,
     /// The slot that the next value goes to.
     pub next: usize,
 }
@@ -62,14 +62,14 @@ impl<T> Slots<T> {
 
 /// What is wrong with a slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct SlotProblem {
     /// Which slot.
     pub slot: usize,
     /// What is wrong.
-    pub fault: Fault,
+    pub fault: SlotFault,
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for SlotProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "slot {}: {}", self.slot, self.fault)
     }
@@ -77,7 +77,7 @@ impl fmt::Display for Problem {
 
 /// What can be wrong with a slot.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
+pub enum SlotFault {
     /// The file has no bytes at all.
     #[error("the file is empty")]
     Empty,
@@ -153,7 +153,7 @@ pub fn encode_slot<T: Serialize>(
 pub fn decode_slots<T: DeserializeOwned>(file: &[u8], magic: Magic, slot_size: usize) -> Slots<T> {
     let mut slots = Slots { newest: None, problems: Vec::new(), next: 0 };
     if file.is_empty() {
-        slots.problems.push(Problem { slot: 0, fault: Fault::Empty });
+        slots.problems.push(SlotProblem { slot: 0, fault: SlotFault::Empty });
         return slots;
     }
     for slot in 0..SLOTS {
@@ -167,7 +167,7 @@ pub fn decode_slots<T: DeserializeOwned>(file: &[u8], magic: Magic, slot_size: u
                 }
             }
             Ok(None) => {}
-            Err(fault) => slots.problems.push(Problem { slot, fault }),
+            Err(fault) => slots.problems.push(SlotProblem { slot, fault }),
         }
     }
     slots
@@ -178,24 +178,25 @@ fn decode_slot<T: DeserializeOwned>(
     slot: &[u8],
     magic: Magic,
     size: usize,
-) -> Result<Option<(u64, T)>, Fault> {
+) -> Result<Option<(u64, T)>, SlotFault> {
     let cut = slot.len() < size;
     if slot.iter().all(|byte| *byte == 0) {
-        return if cut { Err(Fault::Torn) } else { Ok(None) };
+        return if cut { Err(SlotFault::Torn) } else { Ok(None) };
     }
-    let Some((header, rest)) = slot.split_first_chunk::<HEADER>() else { return Err(Fault::Torn) };
+    let Some((header, rest)) = slot.split_first_chunk::<HEADER>() else { return Err(SlotFault::Torn) };
     let (kind, sequence, length, expected) = split_header(header);
     match magic.version_in(&kind) {
-        None => return Err(Fault::Foreign),
-        Some(found) if found > magic.version => return Err(Fault::Newer { found, ours: magic.version }),
-        Some(found) if found < magic.version => return Err(Fault::Older { found }),
+        None => return Err(SlotFault::Foreign),
+        Some(found) if found > magic.version => return Err(SlotFault::Newer { found, ours: magic.version }),
+        Some(found) if found < magic.version => return Err(SlotFault::Older { found }),
         Some(_) => {}
     }
-    let payload = rest.get(..length as usize).ok_or(if cut { Fault::Torn } else { Fault::Checksum })?;
+    let payload =
+        rest.get(..length as usize).ok_or(if cut { SlotFault::Torn } else { SlotFault::Checksum })?;
     if checksum(&header[..HEADER - 4], payload) != expected {
-        return Err(Fault::Checksum);
+        return Err(SlotFault::Checksum);
     }
-    codec::decode(payload).map(|value| Some((sequence, value))).map_err(Fault::Content)
+    codec::decode(payload).map(|value| Some((sequence, value))).map_err(SlotFault::Content)
 }
 
 /// Kind, sequence number, length, checksum.
@@ -218,7 +219,7 @@ fn checksum(header: &[u8], payload: &[u8]) -> u32 {
 }
 
 /// All problems in one line.
-pub fn describe(problems: &[Problem]) -> alloc::string::String {
+pub fn describe(problems: &[SlotProblem]) -> alloc::string::String {
     problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
@@ -245,7 +246,7 @@ mod tests {
         decode_slots(file, MAGIC, SIZE)
     }
 
-    fn faults(file: &[u8]) -> Vec<Fault> {
+    fn faults(file: &[u8]) -> Vec<SlotFault> {
         read(file).problems.into_iter().map(|problem| problem.fault).collect()
     }
 
@@ -283,16 +284,16 @@ mod tests {
             file[at] = byte;
             faults(&file)
         };
-        assert_eq!(faults(&[]), [Fault::Empty]);
-        assert_eq!(faults(&good[..20]), [Fault::Torn, Fault::Torn]);
-        assert_eq!(with(0, b'X'), [Fault::Foreign]);
-        assert_eq!(with(7, b'x'), [Fault::Foreign]);
-        assert_eq!(with(6, b'1'), [Fault::Newer { found: 13, ours: 3 }]);
-        assert_eq!(with(7, b'2'), [Fault::Older { found: 2 }]);
-        assert_eq!(with(8, 9), [Fault::Checksum]);
-        assert_eq!(with(19, 9), [Fault::Checksum], "a length beyond the slot");
+        assert_eq!(faults(&[]), [SlotFault::Empty]);
+        assert_eq!(faults(&good[..20]), [SlotFault::Torn, SlotFault::Torn]);
+        assert_eq!(with(0, b'X'), [SlotFault::Foreign]);
+        assert_eq!(with(7, b'x'), [SlotFault::Foreign]);
+        assert_eq!(with(6, b'1'), [SlotFault::Newer { found: 13, ours: 3 }]);
+        assert_eq!(with(7, b'2'), [SlotFault::Older { found: 2 }]);
+        assert_eq!(with(8, 9), [SlotFault::Checksum]);
+        assert_eq!(with(19, 9), [SlotFault::Checksum], "a length beyond the slot");
         let number = encode_slot(MAGIC, 1, &7_u16, SIZE).unwrap();
-        assert!(matches!(faults(&[number, vec![0; 200]].concat())[..], [Fault::Content(_)]));
+        assert!(matches!(faults(&[number, vec![0; 200]].concat())[..], [SlotFault::Content(_)]));
     }
 
     #[test]
@@ -301,7 +302,7 @@ mod tests {
         file[SIZE + 30] ^= 1;
         let read = read(&file);
         assert_eq!((read.newest, read.next), (Some((1, "old".into())), 1));
-        assert_eq!(read.problems, [Problem { slot: 1, fault: Fault::Checksum }]);
+        assert_eq!(read.problems, [SlotProblem { slot: 1, fault: SlotFault::Checksum }]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Who may keep a free lock, case by case: one crash never shows most of these, and no simulation can say that none is missing.
+//! Which process may keep a free lock, case by case: one crash never shows most of these, and no simulation can say that none is missing.
 use handoff::record::{Claim, Record};
 use handoff::{Fingerprint, ProcessId};
 

@@ -3,12 +3,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use handoff::host::{Clock, Gaps, Sockets, Storage};
-use handoff::machine::{Exit, Incumbent, LinkId, LockAnswer, Op, Timer};
+use handoff::machine::{ExitReason, IncumbentMachine, LinkId, LockAnswer, Op, Timer};
 use handoff::message::{
     Capabilities, Hello, HelloAck, Message, MessageName, PROTO_MAX, PROTO_MIN, Role, Standing,
 };
 use handoff::node::daemon::{
-    Accepted, Daemon, DaemonMachine, Event, Hook, MOST_LINKS, Os, Reply, StateSnapshot,
+    Accepted, DaemonMachine, DaemonNode, Event, Hook, HookReport, MOST_LINKS, Os, StateSnapshot,
 };
 use handoff::node::{Credentials, FLOOD, Faithful, Node, NodeOn, Read};
 use handoff::record::Record;
@@ -18,11 +18,11 @@ use handoff::{HandoffId, HostError, ProcessId};
 const LIVENESS: Duration = Duration::from_secs(5);
 
 #[derive(Default)]
-struct Machine {
+struct DaemonOs {
     now: Duration,
     inboxes: BTreeMap<u64, VecDeque<Read>>,
     connecting: VecDeque<Accepted>,
-    replies: VecDeque<Reply>,
+    replies: VecDeque<HookReport>,
     stop_asked: bool,
     sent: Vec<(u64, MessageName)>,
     closed: Vec<u64>,
@@ -31,15 +31,15 @@ struct Machine {
     receives: Vec<LinkId>,
 }
 
-impl Clock for Machine {
+impl Clock for DaemonOs {
     fn now(&self) -> Time {
         Time::from_origin(self.now)
     }
 }
 
-impl Gaps for Machine {}
+impl Gaps for DaemonOs {}
 
-impl Sockets for Machine {
+impl Sockets for DaemonOs {
     fn send_listeners(&mut self, _to: LinkId) {}
 
     fn receive_connections(&mut self, from: LinkId) {
@@ -47,7 +47,7 @@ impl Sockets for Machine {
     }
 }
 
-impl Storage for Machine {
+impl Storage for DaemonOs {
     fn lock(&mut self, _op: Op) -> Option<LockAnswer> {
         Some(LockAnswer::Held { last: None })
     }
@@ -63,7 +63,7 @@ impl Storage for Machine {
     }
 }
 
-impl Os for Machine {
+impl Os for DaemonOs {
     fn read(&mut self, link: LinkId) -> Read {
         self.inboxes.get_mut(&link.0).and_then(VecDeque::pop_front).unwrap_or(Read::Nothing)
     }
@@ -88,7 +88,7 @@ impl Os for Machine {
         None
     }
 
-    fn reply(&mut self) -> Option<Reply> {
+    fn reply(&mut self) -> Option<HookReport> {
         self.replies.pop_front()
     }
 
@@ -104,10 +104,10 @@ impl Os for Machine {
         self.stop_asked
     }
 
-    fn exit(&mut self, _exit: Exit) {}
+    fn exit(&mut self, _exit: ExitReason) {}
 }
 
-impl Machine {
+impl DaemonOs {
     fn connects(&mut self, link: u64) {
         let peer = Credentials { uid: 1000, pid: None };
         self.connecting.push_back(Accepted::Link(LinkId(link), peer));
@@ -118,7 +118,7 @@ impl Machine {
     }
 
     /// One whole pass: what was handed over.
-    fn pass(&mut self, node: &mut Daemon) -> Vec<Event> {
+    fn pass(&mut self, node: &mut DaemonNode) -> Vec<Event> {
         let mut events = Vec::new();
         while let Some(event) = node.next(self) {
             events.push(event.clone());
@@ -128,7 +128,7 @@ impl Machine {
     }
 }
 
-fn incumbent() -> Daemon {
+fn incumbent() -> DaemonNode {
     let hello = Hello {
         role: Role::Incumbent,
         pid: 1,
@@ -138,7 +138,7 @@ fn incumbent() -> Daemon {
         proto_max: PROTO_MAX,
         capabilities: Capabilities::default(),
     };
-    Daemon::new(DaemonMachine::Incumbent(Incumbent::new(hello, 1, LIVENESS)), None, LIVENESS)
+    DaemonNode::new(DaemonMachine::Incumbent(IncumbentMachine::new(hello, 1, LIVENESS)), None, LIVENESS)
 }
 
 fn ack() -> Message {
@@ -164,7 +164,7 @@ fn query(link: u64) -> Event {
 
 #[test]
 fn a_peer_that_floods_its_link_delays_no_other_and_no_timer() {
-    let (mut os, mut node) = (Machine::default(), incumbent());
+    let (mut os, mut node) = (DaemonOs::default(), incumbent());
     [1, 2].into_iter().for_each(|link| os.connects(link));
     os.pass(&mut node);
     os.says(2, ack());
@@ -180,7 +180,7 @@ fn a_peer_that_floods_its_link_delays_no_other_and_no_timer() {
 
 #[test]
 fn what_a_flood_has_left_is_read_without_waiting_for_more() {
-    let (mut os, mut node) = (Machine::default(), incumbent());
+    let (mut os, mut node) = (DaemonOs::default(), incumbent());
     os.connects(1);
     os.pass(&mut node);
     (0..FLOOD + 1).for_each(|_| os.says(1, Message::StandingQuery));
@@ -190,7 +190,7 @@ fn what_a_flood_has_left_is_read_without_waiting_for_more() {
 
 #[test]
 fn a_timer_has_its_turn_only_when_nothing_else_has_happened() {
-    let (mut os, mut node) = (Machine::default(), incumbent());
+    let (mut os, mut node) = (DaemonOs::default(), incumbent());
     os.connects(1);
     os.pass(&mut node);
     os.says(1, ack());
@@ -203,7 +203,7 @@ fn a_timer_has_its_turn_only_when_nothing_else_has_happened() {
 
 #[test]
 fn the_older_link_comes_first_then_a_stop_then_newcomers() {
-    let (mut os, mut node) = (Machine::default(), incumbent());
+    let (mut os, mut node) = (DaemonOs::default(), incumbent());
     [1, 2].into_iter().for_each(|link| os.connects(link));
     os.pass(&mut node);
     os.says(2, Message::StandingQuery);
@@ -217,7 +217,7 @@ fn the_older_link_comes_first_then_a_stop_then_newcomers() {
 
 #[test]
 fn a_flood_of_connections_displaces_neither_the_session_nor_a_peer_that_has_spoken() {
-    let (mut os, mut node) = (Machine::default(), incumbent());
+    let (mut os, mut node) = (DaemonOs::default(), incumbent());
     [1, 2].into_iter().for_each(|link| os.connects(link));
     os.pass(&mut node);
     os.says(1, ack());
@@ -235,7 +235,7 @@ fn a_flood_of_connections_displaces_neither_the_session_nor_a_peer_that_has_spok
 
 #[test]
 fn a_peer_of_another_user_is_refused_and_never_a_link() {
-    let (mut os, mut node) = (Machine::default(), incumbent());
+    let (mut os, mut node) = (DaemonOs::default(), incumbent());
     os.connecting.push_back(Accepted::Link(LinkId(1), Credentials { uid: 1001, pid: Some(9) }));
     assert_eq!(os.pass(&mut node), []);
     assert_eq!((os.sent, os.closed), (vec![(1, MessageName::Refused)], vec![1]));
@@ -244,7 +244,7 @@ fn a_peer_of_another_user_is_refused_and_never_a_link() {
 
 #[test]
 fn nothing_is_accepted_for_a_while_after_descriptors_were_exhausted() {
-    let (mut os, mut node) = (Machine::default(), incumbent());
+    let (mut os, mut node) = (DaemonOs::default(), incumbent());
     os.connecting.push_back(Accepted::Failed);
     os.connects(1);
     assert_eq!(os.pass(&mut node), []);
@@ -257,7 +257,7 @@ fn nothing_is_accepted_for_a_while_after_descriptors_were_exhausted() {
 
 #[test]
 fn a_status_is_answered_by_the_daemon_and_at_once_while_a_hook_runs() {
-    let (mut os, mut node) = (Machine::default(), incumbent());
+    let (mut os, mut node) = (DaemonOs::default(), incumbent());
     os.connects(1);
     os.pass(&mut node);
     os.says(1, Message::StatusQuery);
@@ -267,7 +267,7 @@ fn a_status_is_answered_by_the_daemon_and_at_once_while_a_hook_runs() {
         (1, Some(&(1, MessageName::Hello))),
         "the daemon is asked first"
     );
-    os.replies.push_back(Reply::Snapshot(StateSnapshot::default()));
+    os.replies.push_back(HookReport::Snapshot(StateSnapshot::default()));
     os.pass(&mut node);
     assert_eq!(os.sent.last(), Some(&(1, MessageName::Status)));
     os.says(1, ack());

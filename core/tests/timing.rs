@@ -2,8 +2,8 @@
 //! happened.
 use handoff::machine::StateName;
 use handoff::machine::{
-    Awaited, Batch, DaemonEffect, DaemonEvent, Incumbent, LinkId, LockAnswer, Machine, Recovery, Timer,
-    incumbent, recovery,
+    Awaited, Batch, DaemonEffect, DaemonEvent, IncumbentMachine, LinkId, LockAnswer, Machine,
+    RecoveryMachine, Timer, incumbent, recovery,
 };
 use handoff::message::{
     AwaitsFinal, Capabilities, Hello, HelloAck, Message, PROTO_MAX, PROTO_MIN, Role, Standing,
@@ -17,7 +17,7 @@ fn at_ms(ms: u64) -> Time {
     Time::from_origin(Duration::from_millis(ms))
 }
 
-fn incumbent() -> Incumbent {
+fn incumbent() -> IncumbentMachine {
     let hello = Hello {
         role: Role::Incumbent,
         pid: 1,
@@ -27,7 +27,7 @@ fn incumbent() -> Incumbent {
         proto_max: PROTO_MAX,
         capabilities: Capabilities::default(),
     };
-    Incumbent::new(hello, 1, Duration::from_secs(1))
+    IncumbentMachine::new(hello, 1, Duration::from_secs(1))
 }
 
 fn ack() -> Message {
@@ -123,24 +123,24 @@ fn process(pid: u32) -> ProcessId {
 
 /// A recovery, and a process that may hold the lock.
 struct Silence {
-    machine: Recovery,
+    machine: RecoveryMachine,
     now_ms: u64,
     killed_at_ms: Option<u64>,
-    verdict: Option<recovery::Verdict>,
-    /// Who else is there.
+    verdict: Option<recovery::RecoveryVerdict>,
+    /// The other processes that are there.
     beside: Vec<recovery::Sighting>,
 }
 
 impl Silence {
     fn new() -> Silence {
-        let config = recovery::Config {
+        let config = recovery::Limits {
             liveness: Duration::from_secs(1),
             unreachable_limit: Duration::from_secs(10),
             retire_limit: Duration::from_secs(1),
             deadline: Duration::from_secs(100),
             take_listeners: false,
         };
-        let (machine, now_ms) = (Recovery::new(config), 0);
+        let (machine, now_ms) = (RecoveryMachine::new(config), 0);
         let mut silence = Silence { machine, now_ms, killed_at_ms: None, verdict: None, beside: Vec::new() };
         silence.handle(recovery::Event::Start);
         silence
@@ -215,10 +215,10 @@ fn one_that_answers_and_never_serves_is_left_alone_and_that_is_reported() {
     silence.pass(99_000, Some(Standing::Opening));
     assert_eq!(silence.verdict, None);
     silence.pass(101_000, Some(Standing::Opening));
-    assert_eq!((silence.killed_at_ms, silence.verdict), (None, Some(recovery::Verdict::Unconfirmed)));
+    assert_eq!((silence.killed_at_ms, silence.verdict), (None, Some(recovery::RecoveryVerdict::Unconfirmed)));
 }
 
-/// A virtual machine that was suspended, say: the deadline is long over, and nobody was asked since.
+/// A virtual machine that was suspended, say: the deadline is long over, and no process was asked since.
 #[test]
 fn a_recovery_that_slept_over_its_deadline_hears_those_out_whom_it_asks() {
     let mut silence = Silence::new();
@@ -235,7 +235,7 @@ fn a_recovery_that_slept_over_its_deadline_does_not_wait_for_ever() {
     silence.now_ms = 150_000;
     silence.handle(recovery::Event::Timer(Timer::Deadline));
     silence.pass(151_000, Some(Standing::Opening));
-    assert_eq!(silence.verdict, Some(recovery::Verdict::Unconfirmed));
+    assert_eq!(silence.verdict, Some(recovery::RecoveryVerdict::Unconfirmed));
 }
 
 #[test]
@@ -244,7 +244,7 @@ fn one_that_ends_while_the_journal_is_written_is_not_reported_to_serve() {
     silence.pass(500, Some(Standing::Serving));
     assert_eq!(silence.machine.state(), StateName::AwaitNoted);
     silence.handle(recovery::Event::Ended(process(2)));
-    silence.handle(recovery::Event::Noted(recovery::Verdict::Serves(process(2)), Ok(())));
+    silence.handle(recovery::Event::Noted(recovery::RecoveryVerdict::Serves(process(2)), Ok(())));
     assert_eq!((silence.verdict, silence.machine.state()), (None, StateName::AwaitServing));
 }
 

@@ -297,13 +297,13 @@ fn a_drain_ends_accepting_and_tells_so_until_the_daemon_resumes() {
 }
 
 /// One client of the event loop, and what it has been answered that is not sent yet.
-struct Served {
+struct ServedClient {
     connection: Connection,
     unsent: Vec<u8>,
     closing: bool,
 }
 
-impl Served {
+impl ServedClient {
     /// Does what can be done without waiting; returns whether that was all.
     fn turn(&mut self) -> bool {
         while !self.closing {
@@ -347,7 +347,7 @@ impl Served {
 }
 
 fn event_loop(connections: &Connections, listener: &Listener, stop: &AtomicBool) {
-    let mut served: Vec<Served> = Vec::new();
+    let mut served: Vec<ServedClient> = Vec::new();
     while !stop.load(SeqCst) {
         let draining = connections.is_draining();
         let mut fds: Vec<PollFd<'_>> = Vec::new();
@@ -361,7 +361,7 @@ fn event_loop(connections: &Connections, listener: &Listener, stop: &AtomicBool)
         }
         poll(&mut fds, PollTimeout::from(10_u8)).unwrap();
         if let Some(connection) = connections.try_accept(listener).unwrap() {
-            served.push(Served { connection, unsent: Vec::new(), closing: false });
+            served.push(ServedClient { connection, unsent: Vec::new(), closing: false });
         }
         served.retain_mut(|client| !client.turn());
     }

@@ -171,7 +171,7 @@ fn of_many_supervisors_that_start_at_once_one_gets_the_journal() {
         }
         let results = tempfile::tempdir().unwrap();
         let mut children: Vec<_> = (0..8).map(|_| hold(&path, results.path())).collect();
-        // Whoever got it holds it until all have tried.
+        // The process that got it holds it until all have tried.
         let deadline = Instant::now() + Duration::from_secs(180);
         while names(&results).len() < children.len() {
             assert!(Instant::now() < deadline, "{:?}", names(&results));
@@ -205,7 +205,7 @@ fn a_place_that_cannot_be_written_is_named_with_the_remedy() {
     assert!(
         refusal(&lost).contains("its directory must exist") && refusal(&lost).contains("missing/journal")
     );
-    // Nobody can create a file there, not even root.
+    // No user can create a file there, not even root.
     let denied = refusal(Path::new("/proc/journal"));
     assert!(denied.contains("/proc/journal") && denied.contains("be writable"), "{denied}");
     assert!(
@@ -281,7 +281,7 @@ fn limit_files(bytes: u64) {
     }
 }
 
-/// After a reboot, pid and start time in the journal may be those of a stranger, who leads a group of his own.
+/// After a reboot, pid and start time in the journal may be those of a stranger that leads a group of its own.
 #[test]
 fn a_process_of_another_boot_is_neither_waited_for_nor_ended() {
     let (dir, path) = place();

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use handoff::id::{BootId, Fingerprint, InBoot, ProcessId};
 use handoff::record::{MAGIC, Record, SLOT_SIZE};
-use handoff::slots::{self, Fault};
+use handoff::slots::{self, SlotFault};
 use handoff::unix::record_file::{NAME, RecordFile};
 use handoff::{DataDir, DataDirLock, Error};
 use nix::sys::wait::waitpid;
@@ -152,7 +152,7 @@ fn a_directory_that_others_may_open_is_refused_and_the_named_command_mends_it() 
     fs::create_dir(&data).unwrap();
     for mode in [0o755, 0o705, 0o704, 0o770, 0o702, 0o1777] {
         fs::set_permissions(&data, Permissions::from_mode(mode)).unwrap();
-        // The group may be root's own, of which nobody else is a member.
+        // The group may be root's own, of which no other user is a member.
         let belongs_to_group = mode & 0o7 == 0;
         std::os::unix::fs::chown(&data, None, belongs_to_group.then_some(65_533)).ok();
         let refusal = DataDir::open(&data).unwrap_err();
@@ -161,7 +161,7 @@ fn a_directory_that_others_may_open_is_refused_and_the_named_command_mends_it() 
         let command = text.split(": ").last().unwrap().split(" (for systemd").next().unwrap();
         assert!(Command::new("sh").args(["-c", command]).status().unwrap().success(), "{command}");
         let still = DataDir::open(&data).err().map(|error| error.to_string());
-        // Who may write is told first; the second command then is about who may read.
+        // The right to write is told first; the second command then is about the right to read.
         assert!(
             still.as_ref().is_none_or(|still| command.contains("go-w") && still.contains("go-rwx")),
             "{still:?}"
@@ -250,7 +250,7 @@ fn a_record_that_was_removed_or_damaged_is_written_anew() {
     assert_eq!(file.read().unwrap().0, Some(record(2)));
     fs::write(&path, "garbage").unwrap();
     let (read, problems) = file.read().unwrap();
-    assert_eq!((read, problems[0].fault.clone()), (None, Fault::Torn));
+    assert_eq!((read, problems[0].fault.clone()), (None, SlotFault::Torn));
     file.write(&record(3)).unwrap();
     assert_eq!(file.read().unwrap().0, Some(record(3)));
 }
@@ -268,7 +268,7 @@ fn a_torn_write_leaves_the_record_before_it() {
     bytes[16 * 1024 + 100..][..100].fill(0xff);
     fs::write(&path, bytes).unwrap();
     let (read, problems) = file.read().unwrap();
-    assert_eq!((read, problems[0].fault.clone()), (Some(record(3)), Fault::Checksum));
+    assert_eq!((read, problems[0].fault.clone()), (Some(record(3)), SlotFault::Checksum));
     file.write(&record(5)).unwrap();
     assert_eq!(file.read().unwrap(), (Some(record(5)), vec![]));
 }

@@ -33,7 +33,7 @@ fn end_of(watch: &mut Watch) -> Exit {
 }
 
 fn is_alive(pid: u32) -> bool {
-    // A zombie that nobody reaps yet doesn't count.
+    // A zombie that is not reaped yet doesn't count.
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.starts_with(" Z"))
 }

@@ -1,4 +1,4 @@
-//! As whom, where and with which variables a process is started: a shell says what it sees.
+//! The user, the directory and the variables with which a process is started: a shell says what it sees.
 #![cfg(feature = "unix")]
 #![expect(clippy::unwrap_used, reason = "tests, of which the helpers are part")]
 
@@ -45,7 +45,7 @@ fn said(script: &str, vars: &[(&str, &str)], setting: &Setting) -> String {
     let dir = tempfile::tempdir().unwrap();
     let report = dir.path().join("report");
     fs::write(&report, "").unwrap();
-    // The shell opens it, as whomever it runs.
+    // The shell opens it, as the user that it runs as.
     for (path, mode) in [(dir.path(), 0o711), (&report, 0o666)] {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     }

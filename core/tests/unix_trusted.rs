@@ -1,4 +1,4 @@
-//! Files that are trusted: whose they are, who may change them, what they are.
+//! Files that are trusted: their owners, the users that may change them, their kinds.
 #![cfg(feature = "unix")]
 #![expect(clippy::unwrap_used, reason = "tests, of which the helpers are part")]
 

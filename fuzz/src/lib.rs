@@ -36,14 +36,14 @@ impl Seeds {
 /// How to make a hostile input.
 #[derive(Clone, Debug, TypeGenerator)]
 pub struct Hostile {
-    base: Base,
-    edits: Vec<Edit>,
+    base: InputBase,
+    edits: Vec<ByteEdit>,
     /// Where the input is split on its way to the parser.
     pub splits: Vec<u16>,
 }
 
 #[derive(Clone, Debug, TypeGenerator)]
-enum Base {
+enum InputBase {
     Seed(u8),
     TwoSeeds(u8, u8),
     Raw(Vec<u8>),
@@ -51,7 +51,7 @@ enum Base {
 
 /// One change. Positions are taken modulo the input's length.
 #[derive(Clone, Debug, TypeGenerator)]
-enum Edit {
+enum ByteEdit {
     Put {
         at: u16,
         byte: u8,
@@ -91,9 +91,9 @@ impl Hostile {
     pub fn from(&self, seeds: &Seeds) -> Vec<u8> {
         let seed = |index: u8| seeds.0[usize::from(index) % seeds.0.len()].as_slice();
         self.edit(match &self.base {
-            Base::Seed(index) => seed(*index).to_vec(),
-            Base::TwoSeeds(first, second) => [seed(*first), seed(*second)].concat(),
-            Base::Raw(bytes) => bytes.clone(),
+            InputBase::Seed(index) => seed(*index).to_vec(),
+            InputBase::TwoSeeds(first, second) => [seed(*first), seed(*second)].concat(),
+            InputBase::Raw(bytes) => bytes.clone(),
         })
     }
 
@@ -106,37 +106,37 @@ impl Hostile {
     }
 }
 
-impl Edit {
+impl ByteEdit {
     fn apply(&self, bytes: &mut Vec<u8>) {
         let place = |at: u16| usize::from(at) % (bytes.len() + 1);
         match self {
-            Edit::Put { at, byte } => {
+            ByteEdit::Put { at, byte } => {
                 let at = place(*at);
                 bytes.get_mut(at).into_iter().for_each(|old| *old = *byte);
             }
-            Edit::Decimal { at, number, shift } => {
+            ByteEdit::Decimal { at, number, shift } => {
                 let is_digit = |byte: &u8| byte.is_ascii_digit();
                 let Some(start) = bytes.iter().skip(place(*at)).position(is_digit) else { return };
                 let start = place(*at) + start;
                 let length = bytes[start..].iter().take_while(|byte| is_digit(byte)).count();
                 bytes.splice(start..start + length, (number >> (shift % 64)).to_string().into_bytes());
             }
-            Edit::Insert { at, bytes: new } => {
+            ByteEdit::Insert { at, bytes: new } => {
                 let at = place(*at);
                 bytes.splice(at..at, new.iter().copied());
             }
-            Edit::Remove { at, length } => {
+            ByteEdit::Remove { at, length } => {
                 let at = place(*at);
                 bytes.drain(at..(at + usize::from(*length)).min(bytes.len()));
             }
-            Edit::Repeat { at, length, times } => {
+            ByteEdit::Repeat { at, length, times } => {
                 let at = place(*at);
                 let part =
                     bytes[at..(at + usize::from(*length)).min(bytes.len())].repeat(usize::from(*times));
                 bytes.splice(at..at, part);
             }
-            Edit::End { at } => bytes.truncate(place(*at)),
-            Edit::Number { at, bit, inverted } => {
+            ByteEdit::End { at } => bytes.truncate(place(*at)),
+            ByteEdit::Number { at, bit, inverted } => {
                 let at = place(*at);
                 let number = 1_u64 << (bit % 64);
                 let number = if *inverted { !number } else { number };

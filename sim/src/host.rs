@@ -18,27 +18,27 @@ use handoff::slots;
 use handoff::time::Time;
 
 use crate::kernel::{self, LengthOf, Micros, RECORD, Side};
-use crate::process::{Life, Pending, message_name};
-use crate::trace::Effect;
-use crate::world::World;
+use crate::process::{DeferredAnswer, Life, message_name};
+use crate::trace::TracedEffect;
+use crate::world::SimulatedWorld;
 
 /// The host of one process.
 pub(crate) struct Host<'a> {
-    pub world: &'a mut World,
+    pub world: &'a mut SimulatedWorld,
     pub pid: u32,
     /// The link and the number of the frame that was read last.
     pub came: Option<(u64, u64)>,
 }
 
 impl<'a> Host<'a> {
-    pub(crate) fn new(world: &'a mut World, pid: u32) -> Host<'a> {
+    pub(crate) fn new(world: &'a mut SimulatedWorld, pid: u32) -> Host<'a> {
         Host { world, pid, came: None }
     }
 }
 
 impl Host<'_> {
     /// Performs an effect now or, in a stopped process, when it goes on.
-    pub(crate) fn perform(&mut self, effect: impl FnOnce(&mut World, u32) + 'static) {
+    pub(crate) fn perform(&mut self, effect: impl FnOnce(&mut SimulatedWorld, u32) + 'static) {
         match self.world.processes.get_mut(&self.pid) {
             Some(process) if process.life == Life::Stopped => process.deferred.push(Box::new(effect)),
             Some(process) if process.runs() => effect(self.world, self.pid),
@@ -49,8 +49,8 @@ impl Host<'_> {
     /// Performs an operation and answers now or, in a stopped process, when it goes on.
     pub(crate) fn answer_at_once<T: 'static>(
         &mut self,
-        operation: impl FnOnce(&mut World, u32) -> Option<T> + 'static,
-        told: impl FnOnce(T) -> Pending + 'static,
+        operation: impl FnOnce(&mut SimulatedWorld, u32) -> Option<T> + 'static,
+        told: impl FnOnce(T) -> DeferredAnswer + 'static,
     ) -> Option<T> {
         if self.world.runs(self.pid) {
             return operation(self.world, self.pid);
@@ -67,16 +67,16 @@ impl Host<'_> {
     pub(crate) fn answer<T: 'static>(
         &mut self,
         late: Micros,
-        operation: impl FnOnce(&mut World, u32) -> Option<T> + 'static,
-        told: impl FnOnce(T) -> Pending + 'static,
+        operation: impl FnOnce(&mut SimulatedWorld, u32) -> Option<T> + 'static,
+        told: impl FnOnce(T) -> DeferredAnswer + 'static,
     ) -> Option<T> {
         if late == 0 && self.world.runs(self.pid) && self.world.choice(self.pid, 8) != 1 {
             return operation(self.world, self.pid);
         }
         self.perform(move |world, pid| {
             let at = world.now + world.length(pid, LengthOf::Operation) + late;
-            let operation = move |world: &mut World, pid| operation(world, pid).map(told);
-            world.put_off(pid, at, Pending::Operation(Box::new(operation)));
+            let operation = move |world: &mut SimulatedWorld, pid| operation(world, pid).map(told);
+            world.put_off(pid, at, DeferredAnswer::Operation(Box::new(operation)));
         });
         None
     }
@@ -98,13 +98,13 @@ impl Host<'_> {
     }
 
     pub(crate) fn did(&mut self, what: impl FnOnce() -> String) {
-        self.world.recorder.effect(|| Effect::Did(what()));
+        self.world.recorder.effect(|| TracedEffect::Did(what()));
     }
 }
 
-impl World {
+impl SimulatedWorld {
     /// An answer comes at `at`.
-    pub(crate) fn put_off(&mut self, pid: u32, at: u64, pending: Pending) {
+    pub(crate) fn put_off(&mut self, pid: u32, at: u64, pending: DeferredAnswer) {
         let Some(process) = self.processes.get_mut(&pid) else { return };
         let at = process.pending.back().map_or(at, |(last, _)| at.max(*last));
         process.pending.push_back((at, pending));
@@ -119,7 +119,7 @@ impl World {
         let number = self.recorder.next_frame();
         self.recorder.frame(self.name_of(from), self.name_of(to), message.name());
         let name = self.name_of(to);
-        let effect = || Effect::Sent { to: name, message: message_name(message), frame: number };
+        let effect = || TracedEffect::Sent { to: name, message: message_name(message), frame: number };
         self.recorder.effect(effect);
         let delay = self.length(from, LengthOf::Wire) + late;
         let now = self.now;

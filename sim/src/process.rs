@@ -1,7 +1,7 @@
 //! A simulated process, whatever runs in it.
 use std::collections::VecDeque;
 
-use handoff::machine::{Exit, LockAnswer, Op, incumbent};
+use handoff::machine::{ExitReason, LockAnswer, Op, incumbent};
 use handoff::message::Message;
 pub(crate) use handoff::node::daemon::Hook as AnyHook;
 use handoff::node::{self, daemon::Event};
@@ -10,9 +10,9 @@ use handoff::{HostError, ProcessId};
 use crate::daemon::Simulated;
 use crate::kernel::{Disk, LengthOf as Noisy, Micros, ProcessClock};
 use crate::plan;
-use crate::supervisor::SupervisorProcess;
+use crate::supervisor::SupervisorProgram;
 use crate::trace::Name;
-use crate::world::World;
+use crate::world::SimulatedWorld;
 
 /// Whether a process runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,7 +36,7 @@ pub(crate) struct Process {
     /// What it was about to do when it was stopped.
     pub deferred: Vec<Deferred>,
     /// What it is to be told by itself: answers that were put off.
-    pub pending: VecDeque<(Micros, Pending)>,
+    pub pending: VecDeque<(Micros, DeferredAnswer)>,
     pub no_descriptors_until: Micros,
     /// How often it asked for each kind of noise.
     pub draws: [u32; Noisy::COUNT],
@@ -46,12 +46,12 @@ pub(crate) struct Process {
 }
 
 /// An effect that waits for its process to be continued.
-pub(crate) type Deferred = Box<dyn FnOnce(&mut World, u32)>;
+pub(crate) type Deferred = Box<dyn FnOnce(&mut SimulatedWorld, u32)>;
 
 /// What runs in a process.
 pub(crate) enum Program {
-    Supervisor(Box<SupervisorProcess>),
-    Daemon(Box<DaemonProcess>),
+    Supervisor(Box<SupervisorProgram>),
+    Daemon(Box<DaemonProgram>),
     Bare(BareProcess),
 }
 
@@ -64,23 +64,23 @@ pub(crate) struct BareProcess {
 }
 
 /// An operation that is still to be performed: what is answered then is so then.
-pub(crate) type Operation = Box<dyn FnOnce(&mut World, u32) -> Option<Pending>>;
+pub(crate) type DeferredOperation = Box<dyn FnOnce(&mut SimulatedWorld, u32) -> Option<DeferredAnswer>>;
 
 /// An answer that was put off.
-pub(crate) enum Pending {
-    Operation(Operation),
+pub(crate) enum DeferredAnswer {
+    Operation(DeferredOperation),
     Handoff(node::handoff::Answer),
     Recovery(node::recovery::Answer),
     Daemon(Event),
 }
 
 /// A daemon.
-pub(crate) struct DaemonProcess {
+pub(crate) struct DaemonProgram {
     pub build: u32,
     /// What its spawn was told to go wrong with.
     pub quirk: Option<plan::What>,
     /// None before its first turn, and while it takes one.
-    pub node: Option<node::daemon::Daemon>,
+    pub node: Option<node::daemon::DaemonNode>,
     pub has_started: bool,
     /// It has come to be the incumbent.
     pub promoted: bool,
@@ -96,7 +96,7 @@ pub(crate) struct DaemonProcess {
     pub hooks: VecDeque<(Op, AnyHook)>,
     /// When the first one returns, and what goes wrong with it; never, if it hangs.
     pub returns: Option<(Micros, Option<plan::What>)>,
-    pub replies: VecDeque<node::daemon::Reply>,
+    pub replies: VecDeque<node::daemon::HookReport>,
     pub stop_asked: bool,
     /// It accepts clients, and does what they ask for.
     pub accepts: bool,
@@ -110,7 +110,7 @@ pub(crate) struct DaemonProcess {
     pub joined: bool,
     /// It was told that its predecessor has ended.
     pub finalizes: bool,
-    pub exit: Option<Exit>,
+    pub exit: Option<ExitReason>,
 }
 
 impl Process {
@@ -122,35 +122,35 @@ impl Process {
         matches!(self.life, Life::Runs | Life::Stopped)
     }
 
-    pub(crate) fn supervisor(&self) -> Option<&SupervisorProcess> {
+    pub(crate) fn supervisor(&self) -> Option<&SupervisorProgram> {
         match &self.program {
             Program::Supervisor(supervisor) => Some(supervisor),
             Program::Daemon(_) | Program::Bare(_) => None,
         }
     }
 
-    pub(crate) fn supervisor_mut(&mut self) -> Option<&mut SupervisorProcess> {
+    pub(crate) fn supervisor_mut(&mut self) -> Option<&mut SupervisorProgram> {
         match &mut self.program {
             Program::Supervisor(supervisor) => Some(supervisor),
             Program::Daemon(_) | Program::Bare(_) => None,
         }
     }
 
-    pub(crate) fn daemon(&self) -> Option<&DaemonProcess> {
+    pub(crate) fn daemon(&self) -> Option<&DaemonProgram> {
         match &self.program {
             Program::Daemon(daemon) => Some(daemon),
             Program::Supervisor(_) | Program::Bare(_) => None,
         }
     }
 
-    pub(crate) fn daemon_mut(&mut self) -> Option<&mut DaemonProcess> {
+    pub(crate) fn daemon_mut(&mut self) -> Option<&mut DaemonProgram> {
         match &mut self.program {
             Program::Daemon(daemon) => Some(daemon),
             Program::Supervisor(_) | Program::Bare(_) => None,
         }
     }
 
-    /// Whoever connects to its control socket is put into its queue, though it be stopped, or dying.
+    /// A process that connects to its control socket is put into its queue, though it be stopped, or dying.
     pub(crate) fn answers(&self) -> bool {
         let listens = match &self.program {
             Program::Supervisor(_) => false,
@@ -170,14 +170,14 @@ impl Process {
     }
 }
 
-impl DaemonProcess {
+impl DaemonProgram {
     pub(crate) fn new(
         build: u32,
         quirk: Option<plan::What>,
         predecessor: Option<u32>,
         disk: Disk,
-    ) -> DaemonProcess {
-        DaemonProcess {
+    ) -> DaemonProgram {
+        DaemonProgram {
             build,
             quirk,
             node: None,

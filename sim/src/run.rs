@@ -5,7 +5,7 @@ use std::sync::Arc;
 use handoff::host::Gap;
 use handoff::machine::Cell;
 use handoff::machine::recovery;
-use handoff::machine::supervisor::Verdict;
+use handoff::machine::supervisor::HandoffVerdict;
 
 use crate::daemon::{Ledger, Make};
 use crate::harness::checks::Violation;
@@ -15,8 +15,8 @@ pub use crate::plan::Planted;
 use crate::plan::{At, Plan};
 use crate::runtime;
 pub use crate::search::coverage::CoveragePoint;
-use crate::trace::{Entry, Name, Reaction, Sent};
-use crate::world::World;
+use crate::trace::{Name, Reaction, SentFrame, TraceEntry};
+use crate::world::SimulatedWorld;
 
 /// What came of a run.
 #[derive(Clone, Debug, Default)]
@@ -34,9 +34,9 @@ pub struct RunReport {
     /// Where faults could have struck, in order, if that was to be recorded.
     pub passed: Vec<Passed>,
     /// What supervisors reported of the handoffs that were asked for.
-    pub verdicts: Vec<Verdict>,
+    pub verdicts: Vec<HandoffVerdict>,
     /// What recoveries found.
-    pub findings: Vec<recovery::Verdict>,
+    pub findings: Vec<recovery::RecoveryVerdict>,
     /// The longest time that nobody served, in microseconds; less the time that the one that serves was stopped.
     pub longest_outage: Micros,
     /// How many requests clients made.
@@ -46,26 +46,26 @@ pub struct RunReport {
     /// How long it took, in virtual microseconds.
     pub length: Micros,
     /// What happened, if it was to be recorded.
-    pub trace: Vec<Entry>,
+    pub trace: Vec<TraceEntry>,
     /// The same, process by process, and the frames between them: what real processes are held against.
     pub told: Vec<(Name, Reaction)>,
     /// The frames that were sent.
-    pub sent: Vec<Sent>,
+    pub sent: Vec<SentFrame>,
     /// How things stood when all faults were over, before the swap that must commit; none if it did not come to that.
-    pub rest: Option<Rest>,
+    pub rest: Option<AtRest>,
     /// When the first handoff, or the first fault, began.
     pub origin: Micros,
 }
 
 /// How things stand when nothing is under way.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Rest {
+pub struct AtRest {
     /// The process that serves.
     pub serves: Option<Name>,
     /// The process that holds the lock.
     pub holder: Option<Name>,
     /// What supervisors have reported of the handoffs that were asked for.
-    pub verdicts: Vec<Verdict>,
+    pub verdicts: Vec<HandoffVerdict>,
     /// The process that the journal names as the one that runs; none if it names none, or one that has ended.
     pub running: Option<Name>,
     /// The build that the journal names as committed.
@@ -114,7 +114,7 @@ pub fn forgetful_ledgers() -> Arc<Make> {
 
 /// Runs `plan` with daemons that `make` makes.
 pub fn run(plan: &Arc<Plan>, make: &Arc<Make>, options: RunOptions) -> RunReport {
-    let mut world = World::new(Arc::clone(plan), Arc::clone(make));
+    let mut world = SimulatedWorld::new(Arc::clone(plan), Arc::clone(make));
     world.recorder.on = options.trace;
     world.faults.passed = options.places.then(Vec::new);
     world.audit.coverage = options.coverage.then(BTreeSet::new);
@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn a_run_in_which_nothing_goes_wrong_commits_what_was_asked_for_and_one_more() {
         let report = report("handoffs = 3");
-        assert_eq!((report.violation, report.verdicts), (None, vec![Verdict::Committed; 4]));
+        assert_eq!((report.violation, report.verdicts), (None, vec![HandoffVerdict::Committed; 4]));
         assert!(report.requests > 20 && report.struck.is_empty());
     }
 

@@ -18,17 +18,19 @@ use crate::harness::checks::Audit;
 use crate::harness::clients::Client;
 use crate::harness::faults::Faults;
 use crate::harness::operator::Operator;
-use crate::kernel::{Disk, LengthOf, Link, Micros, Noise, ProcessClock, Received, SharedListener, Side};
+use crate::kernel::{
+    Disk, KernelLink, LengthOf, Micros, Noise, ProcessClock, Received, SharedListener, Side,
+};
 use crate::mutation::mutant::Meddling;
 use crate::plan::{Plan, What as Fault};
-use crate::process::{DaemonProcess, Life, Process, Program};
+use crate::process::{DaemonProgram, Life, Process, Program};
 use crate::run::Planted;
 use crate::runtime::Timeline;
-use crate::supervisor::SupervisorProcess;
+use crate::supervisor::SupervisorProgram;
 use crate::trace::{Happened, Name, Recorder, Turn};
 
 /// The machine.
-pub(crate) struct World {
+pub(crate) struct SimulatedWorld {
     pub now: Micros,
     pub plan: Arc<Plan>,
     pub noise: Noise,
@@ -37,11 +39,11 @@ pub(crate) struct World {
     sequence: u64,
     pub steps: u64,
     pub processes: BTreeMap<u32, Process>,
-    pub links: BTreeMap<u64, Link>,
+    pub links: BTreeMap<u64, KernelLink>,
     next_link: u64,
     next_pid: u32,
     births: BTreeMap<char, u32>,
-    /// Everyone who was ever there.
+    /// All processes that were ever there.
     names: BTreeMap<u32, Name>,
     /// Whose socket the control path leads to.
     pub control_path: Option<u32>,
@@ -60,9 +62,9 @@ pub(crate) struct World {
     pub over: bool,
 }
 
-impl World {
-    pub(crate) fn new(plan: Arc<Plan>, make: Arc<Make>) -> World {
-        let mut world = World::bare(plan, make);
+impl SimulatedWorld {
+    pub(crate) fn new(plan: Arc<Plan>, make: Arc<Make>) -> SimulatedWorld {
+        let mut world = SimulatedWorld::bare(plan, make);
         world.at(0, Happening::Restart);
         world.at(0, Happening::Operator);
         world.arm_times();
@@ -70,9 +72,9 @@ impl World {
     }
 
     /// One on which nothing runs, and nothing happens by itself.
-    pub(crate) fn bare(plan: Arc<Plan>, make: Arc<Make>) -> World {
+    pub(crate) fn bare(plan: Arc<Plan>, make: Arc<Make>) -> SimulatedWorld {
         let disk = Disk::new(0);
-        World {
+        SimulatedWorld {
             now: 0,
             noise: Noise { seed: plan.noise, delays: plan.delays },
             faults: Faults::new(&plan.faults, &disk),
@@ -136,7 +138,7 @@ impl World {
         }
     }
 
-    /// Notes a step, if somebody wants to see it.
+    /// Notes a step, if it is to be shown.
     pub(crate) fn note(&mut self, pid: Option<u32>, what: impl FnOnce() -> Happened) {
         let name = pid.and_then(|pid| self.processes.get(&pid)).map(|process| process.name);
         self.recorder.note(self.now, name, what);
@@ -237,7 +239,7 @@ impl World {
         if self.main_supervisor().is_some() {
             return;
         }
-        let pid = self.start_process('S', Program::Supervisor(Box::new(SupervisorProcess::new(false))));
+        let pid = self.start_process('S', Program::Supervisor(Box::new(SupervisorProgram::new(false))));
         self.note(Some(pid), || Happened::Born { role: MachineRole::Supervisor, build: None });
         self.poke(pid, self.now);
     }
@@ -255,21 +257,21 @@ impl World {
         self.supervisors().find(|(_, supervisor)| !supervisor.rival).map(|(pid, _)| pid)
     }
 
-    pub(crate) fn supervisors(&self) -> impl Iterator<Item = (u32, &SupervisorProcess)> {
+    pub(crate) fn supervisors(&self) -> impl Iterator<Item = (u32, &SupervisorProgram)> {
         self.processes
             .iter()
             .filter_map(|(pid, process)| process.supervisor().map(|supervisor| (*pid, supervisor)))
     }
 
-    pub(crate) fn daemons(&self) -> impl Iterator<Item = (u32, &Process, &DaemonProcess)> {
+    pub(crate) fn daemons(&self) -> impl Iterator<Item = (u32, &Process, &DaemonProgram)> {
         self.processes.iter().filter_map(|(pid, process)| process.daemon().map(|d| (*pid, process, d)))
     }
 
-    pub(crate) fn daemon_mut(&mut self, pid: u32) -> Option<&mut DaemonProcess> {
+    pub(crate) fn daemon_mut(&mut self, pid: u32) -> Option<&mut DaemonProgram> {
         self.processes.get_mut(&pid).and_then(Process::daemon_mut)
     }
 
-    pub(crate) fn supervisor_mut(&mut self, pid: u32) -> Option<&mut SupervisorProcess> {
+    pub(crate) fn supervisor_mut(&mut self, pid: u32) -> Option<&mut SupervisorProgram> {
         self.processes.get_mut(&pid).and_then(Process::supervisor_mut)
     }
 
@@ -284,7 +286,7 @@ impl World {
     /// Connects to a daemon's control socket. It is there to be accepted after all that was said to it before.
     pub(crate) fn connect(&mut self, supervisor: u32, daemon: u32) -> u64 {
         let ends = (supervisor, daemon);
-        let said = |link: &Link| {
+        let said = |link: &KernelLink| {
             link.last_arrival(Side::Daemon)
                 .filter(|_| (link.pid(Side::Supervisor), link.pid(Side::Daemon)) == ends)
         };
@@ -299,12 +301,12 @@ impl World {
         id
     }
 
-    /// The control path leads to `pid` from here on. Who waits at whom it led to before still waits there.
+    /// The control path leads to `pid` from here on. A client that waits at the process to which it led before still waits there.
     pub(crate) fn takes_path(&mut self, pid: u32) {
         self.control_path = Some(pid);
     }
 
-    /// Whom a connect to the control path reaches; nobody, if its owner has died.
+    /// The process that a connect to the control path reaches; none, if its owner has died.
     pub(crate) fn who_answers_at_path(&self) -> Option<u32> {
         self.control_path.filter(|owner| self.answers(*owner))
     }
@@ -317,7 +319,7 @@ impl World {
     /// A link between a supervisor and a daemon.
     pub(crate) fn link(&mut self, supervisor: u32, daemon: u32, accepted: bool) -> u64 {
         self.next_link += 1;
-        self.links.insert(self.next_link, Link::new(supervisor, daemon, accepted));
+        self.links.insert(self.next_link, KernelLink::new(supervisor, daemon, accepted));
         self.next_link
     }
 
@@ -359,7 +361,7 @@ impl World {
         self.lose_app(pid);
         let closed = self.now + self.length(pid, LengthOf::Closing);
         self.closes_links(pid, closed);
-        // One that never served leaves nobody standing; nor does one that leaves it to another who dies just then.
+        // One that never served leaves no process standing; nor does one that leaves it to another that dies just then.
         let dying = self.daemons().any(|(other, process, _)| other != pid && process.life == Life::Dying);
         let by_itself = by_itself && !dying && !self.audit.signalled.contains(&pid);
         self.leave_listener(pid, by_itself && self.audit.has_served.contains(&pid));
@@ -373,7 +375,7 @@ impl World {
     }
 
     fn closes_links(&mut self, pid: u32, at: Micros) {
-        let sides = |(id, link): (&u64, &Link)| {
+        let sides = |(id, link): (&u64, &KernelLink)| {
             [Side::Supervisor, Side::Daemon]
                 .into_iter()
                 .find(|side| link.pid(*side) == pid)
@@ -408,7 +410,7 @@ impl World {
     fn frees_lock(&mut self, pid: u32) {
         if let Some(process) = self.processes.get_mut(&pid) {
             process.lets_in = false;
-            // Of those who came while it was dying.
+            // Of the clients that came while it was dying.
             self.closes_links(pid, self.now);
             self.disk.lock().closes_lock(pid);
             let after = self.length(pid, LengthOf::End);
@@ -416,7 +418,7 @@ impl World {
         }
     }
 
-    /// A process has ended: whoever watches it sees that.
+    /// Tells all that watch a process that it has ended.
     fn ends(&mut self, pid: u32) {
         if self.processes.contains_key(&pid) {
             self.note(Some(pid), || Happened::Ends("has ended".into()));
@@ -501,7 +503,7 @@ impl World {
         came: Option<(u64, u64)>,
         before: StateName,
     ) -> (Option<Name>, Turn) {
-        let other_end = |link: &Link| {
+        let other_end = |link: &KernelLink| {
             [Side::Supervisor, Side::Daemon].map(|side| link.pid(side)).into_iter().find(|end| *end != pid)
         };
         let from = came.and_then(|(link, _)| self.links.get(&link)).and_then(other_end);
@@ -543,7 +545,7 @@ impl World {
     }
 }
 
-impl World {
+impl SimulatedWorld {
     /// Lets all happen that is due by `until`, and nothing be checked.
     pub(crate) fn passes(&mut self, until: Micros) {
         while let Some(Reverse((at, _, happening))) =
@@ -557,7 +559,7 @@ impl World {
     }
 }
 
-impl Timeline for World {
+impl Timeline for SimulatedWorld {
     fn next(&self) -> Option<Micros> {
         self.queue.peek().map(|Reverse((at, ..))| *at).filter(|_| !self.over)
     }

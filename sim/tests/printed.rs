@@ -1,4 +1,4 @@
-//! The program's output, when nobody reads it to its end.
+//! The program's output, when its reader stops before the end.
 #![cfg(feature = "cli")]
 #![expect(clippy::unwrap_used, reason = "tests")]
 

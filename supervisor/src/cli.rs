@@ -12,8 +12,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::client;
 use crate::config::{self, Config, Problem};
-use crate::exit::{Code, Failure};
-use crate::protocol::Answer;
+use crate::exit::{Code, CommandFailure};
+use crate::protocol::TriggerAnswer;
 use crate::run;
 use crate::text;
 
@@ -25,11 +25,11 @@ const LOG_LIMIT: Duration = Duration::from_millis(500);
 #[command(name = "handoff-supervisor", version, after_help = Code::table())]
 struct Cli {
     #[command(subcommand)]
-    command: Command,
+    command: SupervisorCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum SupervisorCommand {
     /// Run the daemon in the foreground; SIGHUP swaps to the configured binary, SIGTERM stops.
     Run {
         /// The configuration file.
@@ -99,13 +99,13 @@ struct Target {
 }
 
 impl Target {
-    fn trigger_socket(&self) -> Result<PathBuf, Failure> {
+    fn trigger_socket(&self) -> Result<PathBuf, CommandFailure> {
         match (&self.trigger, &self.config) {
             (Some(trigger), _) => Ok(trigger.clone()),
             (None, Some(path)) => {
                 Config::trigger_socket_of(path).map_err(|problems| config::failure(path, &problems))
             }
-            (None, None) => Err(Failure::new(Code::Usage, "--config or --trigger is needed")),
+            (None, None) => Err(CommandFailure::new(Code::Usage, "--config or --trigger is needed")),
         }
     }
 }
@@ -124,41 +124,41 @@ pub(crate) fn main() -> ExitCode {
         Ok(cli) => cli.command,
         Err(error) => {
             let code = if error.use_stderr() { Code::Usage } else { Code::Ok };
-            // Where even the help can't be printed there is nobody to tell.
+            // Where even the help can't be printed there is no reader.
             let _ = error.print();
             return code.into();
         }
     };
     match command {
-        Command::Run { config, log_format } => {
+        SupervisorCommand::Run { config, log_format } => {
             let log = start_log(log_format);
             let done = run::run(&config);
             log.into_iter().for_each(|log| log.settle(LOG_LIMIT));
             ended(done)
         }
-        Command::Swap { supervisor, binary, json } => {
+        SupervisorCommand::Swap { supervisor, binary, json } => {
             let trigger = supervisor.trigger_socket();
             let report = trigger.and_then(|trigger| client::swap(&trigger, binary.as_deref()));
             show(report, json, |report| (report.code(), text::swap(report)))
         }
-        Command::Status { supervisor, json } => {
+        SupervisorCommand::Status { supervisor, json } => {
             let report = supervisor.trigger_socket().and_then(|trigger| client::status(&trigger));
             show(report, json, |report| (report.code(), text::status(report)))
         }
-        Command::Detach { supervisor, json } => {
+        SupervisorCommand::Detach { supervisor, json } => {
             let pid = supervisor.trigger_socket().and_then(|trigger| client::detach(&trigger));
-            let answer = pid.map(|pid| Answer::Detached { pid });
+            let answer = pid.map(|pid| TriggerAnswer::Detached { pid });
             show(answer, json, |answer| match answer {
-                Answer::Detached { pid } => (Code::Ok, format!("detached: pid {pid} serves on")),
+                TriggerAnswer::Detached { pid } => (Code::Ok, format!("detached: pid {pid} serves on")),
                 _ => (Code::Data, String::new()),
             })
         }
-        Command::AcceptData { supervisor, json } => {
+        SupervisorCommand::AcceptData { supervisor, json } => {
             let accepted = supervisor.trigger_socket().and_then(|trigger| client::accept_data(&trigger));
-            let answer = accepted.map(|()| Answer::Accepted {});
+            let answer = accepted.map(|()| TriggerAnswer::Accepted {});
             show(answer, json, |_| (Code::Ok, "accepted: the daemon is started; see `status`".into()))
         }
-        Command::Check { config, json } => check(&config, json),
+        SupervisorCommand::Check { config, json } => check(&config, json),
     }
     .into()
 }
@@ -191,7 +191,11 @@ fn check(path: &Path, json: bool) -> Code {
 
 /// Prints what a command found out, or why it could not: results on standard output, failures on standard error,
 /// and with `json` one object on standard output either way.
-fn show<T: Serialize>(result: Result<T, Failure>, json: bool, render: impl Fn(&T) -> (Code, String)) -> Code {
+fn show<T: Serialize>(
+    result: Result<T, CommandFailure>,
+    json: bool,
+    render: impl Fn(&T) -> (Code, String),
+) -> Code {
     match result {
         Ok(report) => {
             let (code, text) = render(&report);
@@ -200,14 +204,14 @@ fn show<T: Serialize>(result: Result<T, Failure>, json: bool, render: impl Fn(&T
         }
         Err(failure) if json => {
             let code = failure.code;
-            print(to_json(&Answer::Error(failure)));
+            print(to_json(&TriggerAnswer::Error(failure)));
             code
         }
         Err(failure) => ended(Err(failure)),
     }
 }
 
-fn ended(result: Result<(), Failure>) -> Code {
+fn ended(result: Result<(), CommandFailure>) -> Code {
     match result {
         Ok(()) => Code::Ok,
         Err(failure) => {
@@ -221,12 +225,12 @@ fn to_json(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_else(|error| format!("{{\"error\":{:?}}}", error.to_string()))
 }
 
-/// The exit status tells the outcome also to those who have closed the pipe.
+/// The exit status tells the outcome also to a reader that has closed the pipe.
 fn print(text: String) {
     let _ = writeln!(io::stdout(), "{text}");
 }
 
-/// Writes to standard error what the end of this program must not depend on: nobody may read it, or it may be full.
+/// Writes to standard error what the end of this program must not depend on: it may have no reader, or be full.
 fn complain(text: &str) {
     if let Ok(mut stderr) = LossyWriter::to_stderr("", |_| String::new()) {
         let _ = stderr.write_all(text.as_bytes());

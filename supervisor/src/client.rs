@@ -4,8 +4,8 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::exit::{Code, Failure};
-use crate::protocol::{ANSWER_MAX, Answer, Request, StatusReport, SwapReport, line};
+use crate::exit::{Code, CommandFailure};
+use crate::protocol::{ANSWER_MAX, StatusReport, SwapReport, TriggerAnswer, TriggerRequest, line};
 
 /// How long a supervisor may take to say what runs. It asks the daemon, which may be silent for a while.
 const STATUS_LIMIT: Duration = Duration::from_secs(30);
@@ -15,10 +15,10 @@ const STATUS_LIMIT: Duration = Duration::from_secs(30);
 ///
 /// # Errors
 /// The swap was refused, or ([`Code::Unconfirmed`]) the supervisor ended before it could tell the outcome.
-pub fn swap(trigger_socket: &Path, binary: Option<&Path>) -> Result<SwapReport, Failure> {
+pub fn swap(trigger_socket: &Path, binary: Option<&Path>) -> Result<SwapReport, CommandFailure> {
     let binary = binary.map(absolute).transpose()?;
-    match ask(trigger_socket, &Request::Swap { binary }, None)? {
-        Answer::Swap(report) => Ok(report),
+    match ask(trigger_socket, &TriggerRequest::Swap { binary }, None)? {
+        TriggerAnswer::Swap(report) => Ok(report),
         answer => Err(unexpected(answer)),
     }
 }
@@ -27,9 +27,9 @@ pub fn swap(trigger_socket: &Path, binary: Option<&Path>) -> Result<SwapReport, 
 ///
 /// # Errors
 /// Something is under way, no daemon serves, or the supervisor can't leave one behind: it goes on then.
-pub fn detach(trigger_socket: &Path) -> Result<u32, Failure> {
-    match ask(trigger_socket, &Request::Detach {}, Some(STATUS_LIMIT))? {
-        Answer::Detached { pid } => Ok(pid),
+pub fn detach(trigger_socket: &Path) -> Result<u32, CommandFailure> {
+    match ask(trigger_socket, &TriggerRequest::Detach {}, Some(STATUS_LIMIT))? {
+        TriggerAnswer::Detached { pid } => Ok(pid),
         answer => Err(unexpected(answer)),
     }
 }
@@ -39,19 +39,22 @@ pub fn detach(trigger_socket: &Path) -> Result<u32, Failure> {
 ///
 /// # Errors
 /// A daemon serves, or something is under way: nothing has changed then.
-pub fn accept_data(trigger_socket: &Path) -> Result<(), Failure> {
-    match ask(trigger_socket, &Request::AcceptData {}, Some(STATUS_LIMIT))? {
-        Answer::Accepted {} => Ok(()),
+pub fn accept_data(trigger_socket: &Path) -> Result<(), CommandFailure> {
+    match ask(trigger_socket, &TriggerRequest::AcceptData {}, Some(STATUS_LIMIT))? {
+        TriggerAnswer::Accepted {} => Ok(()),
         answer => Err(unexpected(answer)),
     }
 }
 
 /// Why it was refused, or that the answer belongs to another question.
-fn unexpected(answer: Answer) -> Failure {
+fn unexpected(answer: TriggerAnswer) -> CommandFailure {
     match answer {
-        Answer::Error(failure) => failure,
-        Answer::Swap(_) | Answer::Status(_) | Answer::Detached { .. } | Answer::Accepted {} => {
-            Failure::new(Code::Data, "the supervisor answered something else")
+        TriggerAnswer::Error(failure) => failure,
+        TriggerAnswer::Swap(_)
+        | TriggerAnswer::Status(_)
+        | TriggerAnswer::Detached { .. }
+        | TriggerAnswer::Accepted {} => {
+            CommandFailure::new(Code::Data, "the supervisor answered something else")
         }
     }
 }
@@ -60,52 +63,59 @@ fn unexpected(answer: Answer) -> Failure {
 ///
 /// # Errors
 /// It does not run, does not let this user in, or does not answer.
-pub fn status(trigger_socket: &Path) -> Result<StatusReport, Failure> {
-    match ask(trigger_socket, &Request::Status {}, Some(STATUS_LIMIT))? {
-        Answer::Status(report) => Ok(*report),
+pub fn status(trigger_socket: &Path) -> Result<StatusReport, CommandFailure> {
+    match ask(trigger_socket, &TriggerRequest::Status {}, Some(STATUS_LIMIT))? {
+        TriggerAnswer::Status(report) => Ok(*report),
         answer => Err(unexpected(answer)),
     }
 }
 
 /// The supervisor has a working directory of its own.
-fn absolute(binary: &Path) -> Result<PathBuf, Failure> {
+fn absolute(binary: &Path) -> Result<PathBuf, CommandFailure> {
     std::path::absolute(binary)
-        .map_err(|error| Failure::new(Code::Usage, format!("{}: {error}", binary.display())))
+        .map_err(|error| CommandFailure::new(Code::Usage, format!("{}: {error}", binary.display())))
 }
 
-fn ask(trigger_socket: &Path, request: &Request, limit: Option<Duration>) -> Result<Answer, Failure> {
+fn ask(
+    trigger_socket: &Path,
+    request: &TriggerRequest,
+    limit: Option<Duration>,
+) -> Result<TriggerAnswer, CommandFailure> {
     let mut stream =
         UnixStream::connect(trigger_socket).map_err(|error| unreachable(trigger_socket, &error))?;
     let limited = stream.set_read_timeout(limit);
-    limited.map_err(|error| Failure::new(Code::System, error.to_string()))?;
+    limited.map_err(|error| CommandFailure::new(Code::System, error.to_string()))?;
     // A supervisor that refuses this user closes before it reads: its answer matters, not the failed write.
     let sent = stream.write_all(&line(request)?);
     let mut answer = Vec::new();
     let read = BufReader::new(stream).take(ANSWER_MAX as u64).read_until(b'\n', &mut answer);
     if answer.ends_with(b"\n") {
         return serde_json::from_slice(&answer)
-            .map_err(|error| Failure::new(Code::Data, format!("not an answer: {error}")));
+            .map_err(|error| CommandFailure::new(Code::Data, format!("not an answer: {error}")));
     }
     let code = match request {
         // It may have been on its way with the swap, and the daemon may have been replaced.
-        Request::Swap { .. } if sent.is_ok() => Code::Unconfirmed,
+        TriggerRequest::Swap { .. } if sent.is_ok() => Code::Unconfirmed,
         _ => Code::Unavailable,
     };
     let why =
         sent.and(read).err().map_or_else(|| "the connection was closed".into(), |error| error.to_string());
-    Err(Failure::new(code, format!("no answer from the supervisor at {}: {why}", trigger_socket.display())))
+    Err(CommandFailure::new(
+        code,
+        format!("no answer from the supervisor at {}: {why}", trigger_socket.display()),
+    ))
 }
 
-fn unreachable(trigger_socket: &Path, error: &io::Error) -> Failure {
+fn unreachable(trigger_socket: &Path, error: &io::Error) -> CommandFailure {
     let path = trigger_socket.display();
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-            Failure::new(Code::Unavailable, format!("no supervisor runs at {path}"))
+            CommandFailure::new(Code::Unavailable, format!("no supervisor runs at {path}"))
         }
         io::ErrorKind::PermissionDenied => {
-            Failure::new(Code::NotAllowed, format!("{path}: {error}; see allowed_uids"))
+            CommandFailure::new(Code::NotAllowed, format!("{path}: {error}; see allowed_uids"))
         }
-        _ => Failure::new(Code::System, format!("{path}: {error}")),
+        _ => CommandFailure::new(Code::System, format!("{path}: {error}")),
     }
 }
 
@@ -117,7 +127,7 @@ mod tests {
     use super::*;
 
     /// What a client that asks for a swap makes of a supervisor that sends `answer`.
-    fn swap_answered_with(answer: &'static [u8]) -> Failure {
+    fn swap_answered_with(answer: &'static [u8]) -> CommandFailure {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("trigger.sock");
         let listener = UnixListener::bind(&path).unwrap();
@@ -149,7 +159,7 @@ mod tests {
     #[test]
     fn a_refusal_keeps_its_code_and_its_words() {
         let failure = swap_answered_with(b"{\"error\":{\"code\":\"busy\",\"message\":\"later\"}}\n");
-        assert_eq!(failure, Failure::new(Code::Busy, "later"));
+        assert_eq!(failure, CommandFailure::new(Code::Busy, "later"));
         assert_eq!(swap_answered_with(b"hello\n").code, Code::Data);
     }
 }

@@ -17,9 +17,9 @@ use handoff::unix::trusted::{self, Distrust};
 use handoff::{RecoverySpec, Setting, SpawnSpec};
 use nix::unistd::{AccessFlags, access};
 
-pub use self::addr::{Addr, Listener};
+pub use self::addr::{Addr, ListenerConfig};
 use self::reader::Reader;
-use crate::exit::{Code, Failure};
+use crate::exit::{Code, CommandFailure};
 pub use crate::fields::Problem;
 use crate::fields::{Fields, Source};
 
@@ -65,12 +65,12 @@ pub struct Config {
     /// After so many starts in a row that came to nothing, or whose daemon died young, the binary committed before
     /// is started instead; never if 0. Default 0.
     pub fall_back_after: u32,
-    /// Users who may use the trigger socket beside root and the supervisor's own.
+    /// Users that may use the trigger socket beside root and the supervisor's own.
     pub allowed_uids: Vec<u32>,
     /// What may be swapped to beside `binary`.
     pub allowed_binaries: Vec<PathBuf>,
     /// The listening sockets.
-    pub listeners: Vec<Listener>,
+    pub listeners: Vec<ListenerConfig>,
     /// What is odd without being wrong.
     pub warnings: Vec<Problem>,
 }
@@ -100,7 +100,7 @@ impl Config {
     /// # Errors
     /// That key is missing or wrong, or the file can't be read.
     pub fn trigger_socket_of(path: &Path) -> Result<PathBuf, Vec<Problem>> {
-        // What a client asks is answered by the process at the socket, whoever wrote the file.
+        // What a client asks is answered by the process at the socket, whichever user wrote the file.
         let text = fs::read_to_string(path).map_err(|error| whole_file(error.to_string()))?;
         let source = Source::new(&text);
         let root = source.parse();
@@ -109,8 +109,8 @@ impl Config {
     }
 
     /// How long things may take between two tasks, and when to fall back.
-    pub(crate) fn keeper(&self) -> keeper::Config {
-        keeper::Config {
+    pub(crate) fn keeper(&self) -> keeper::Limits {
+        keeper::Limits {
             liveness: self.liveness,
             restart_min: self.restart_min,
             restart_max: self.restart_max,
@@ -129,7 +129,7 @@ impl Config {
         spec
     }
 
-    /// How to find out who serves.
+    /// How to find the daemon that serves.
     pub(crate) fn recovery_spec(&self) -> RecoverySpec {
         let mut spec = RecoverySpec::default();
         (spec.liveness, spec.unreachable_limit, spec.deadline) =
@@ -141,8 +141,8 @@ impl Config {
     ///
     /// # Errors
     /// [`Code::NoBinary`] if it can't be executed.
-    pub fn checked_spec(&self, binary: &Path) -> Result<SpawnSpec, Failure> {
-        executable(binary).map_err(|message| Failure::new(Code::NoBinary, message))?;
+    pub fn checked_spec(&self, binary: &Path) -> Result<SpawnSpec, CommandFailure> {
+        executable(binary).map_err(|message| CommandFailure::new(Code::NoBinary, message))?;
         Ok(self.spawn_spec(binary))
     }
 
@@ -152,7 +152,7 @@ impl Config {
     ///
     /// # Errors
     /// [`Code::NotAllowed`], naming what is allowed.
-    pub fn allowed_binary(&self, asked: Option<&Path>) -> Result<&Path, Failure> {
+    pub fn allowed_binary(&self, asked: Option<&Path>) -> Result<&Path, CommandFailure> {
         let Some(asked) = asked else { return Ok(&self.binary) };
         let listed = || std::iter::once(&self.binary).chain(&self.allowed_binaries);
         let canonical = asked.canonicalize().ok();
@@ -163,7 +163,7 @@ impl Config {
         listed().find(same).map(PathBuf::as_path).ok_or_else(|| {
             let allowed: Vec<String> = listed().map(|path| path.display().to_string()).collect();
             let message = format!("{} is not allowed; allowed: {}", asked.display(), allowed.join(", "));
-            Failure::new(Code::NotAllowed, message)
+            CommandFailure::new(Code::NotAllowed, message)
         })
     }
 
@@ -197,10 +197,10 @@ impl Config {
 }
 
 /// All mistakes as one failure.
-pub fn failure(path: &Path, problems: &[Problem]) -> Failure {
+pub fn failure(path: &Path, problems: &[Problem]) -> CommandFailure {
     let lines: Vec<String> =
         problems.iter().map(|problem| format!("{}: {problem}", path.display())).collect();
-    Failure::new(Code::Config, lines.join("\n"))
+    CommandFailure::new(Code::Config, lines.join("\n"))
 }
 
 /// Whether `path` is a file that this process may execute.

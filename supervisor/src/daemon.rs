@@ -9,7 +9,7 @@ use crate::protocol::DaemonReport;
 
 /// What runs now.
 #[derive(Debug, Default)]
-pub(crate) struct Daemon {
+pub(crate) struct RunningDaemon {
     current: Option<Current>,
     /// Predecessors that are still to be collected.
     former: Vec<Child>,
@@ -25,7 +25,7 @@ struct Current {
     since_wall: SystemTime,
 }
 
-impl Daemon {
+impl RunningDaemon {
     pub(crate) fn child(&self) -> Option<&Child> {
         self.current.as_ref().map(|current| &current.child)
     }
@@ -44,7 +44,7 @@ impl Daemon {
         self.current.is_none() && self.former.is_empty()
     }
 
-    /// Everyone who has not been collected yet.
+    /// The daemons that have not been collected yet.
     pub(crate) fn children(&self) -> impl Iterator<Item = &Child> {
         self.child().into_iter().chain(&self.former)
     }
@@ -60,7 +60,7 @@ impl Daemon {
         });
     }
 
-    /// `child`, which an earlier supervisor or somebody else started from `binary`, serves.
+    /// `child`, which an earlier supervisor or another program started from `binary`, serves.
     pub(crate) fn adopt(&mut self, child: Child, binary: PathBuf) {
         if self.child().is_none_or(|known| known.id() != child.id()) {
             let age = age_of(child.id()).unwrap_or_default();
@@ -79,7 +79,7 @@ impl Daemon {
         self.former.extend(self.current.take().map(|current| current.child));
     }
 
-    /// Collects whoever has ended. If that is the daemon: how it ended, and how long it served.
+    /// Collects the daemons that have ended. If the current one is among them: how it ended, and how long it served.
     pub(crate) fn collect(&mut self) -> Option<(String, Duration)> {
         self.former.retain_mut(|child| ended(child).is_none());
         let current = self.current.as_mut()?;

@@ -17,7 +17,7 @@ pub enum Code {
     Ok = 0,
     /// The swap was rolled back, or fell back after its commit; the old daemon has confirmed that it serves.
     RolledBack = 1,
-    /// It is not known who serves: ask `status`, which says so itself while that is being found out.
+    /// Which daemon serves is not known: ask `status`, which says so itself while that is being found out.
     Unconfirmed = 3,
     /// Nobody serves: a swap ended so, and the supervisor starts the last committed binary; or `status` has found it so.
     NobodyServes = 4,
@@ -116,30 +116,30 @@ impl From<Code> for ExitCode {
 
 /// Why a command could not be carried out: a code for programs, a sentence for people.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
+pub struct CommandFailure {
     /// What kind of failure.
     pub code: Code,
     /// What happened, and what helps where something does.
     pub message: String,
 }
 
-impl Failure {
+impl CommandFailure {
     /// A failure with its sentence.
-    pub fn new(code: Code, message: impl Into<String>) -> Failure {
-        Failure { code, message: message.into() }
+    pub fn new(code: Code, message: impl Into<String>) -> CommandFailure {
+        CommandFailure { code, message: message.into() }
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for CommandFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
     }
 }
 
-impl std::error::Error for Failure {}
+impl std::error::Error for CommandFailure {}
 
-impl From<handoff::Error> for Failure {
-    fn from(error: handoff::Error) -> Failure {
+impl From<handoff::Error> for CommandFailure {
+    fn from(error: handoff::Error) -> CommandFailure {
         let code = match &error {
             handoff::Error::Busy | handoff::Error::Locked(_) => Code::Busy,
             handoff::Error::Peer(_) => Code::Protocol,
@@ -148,7 +148,7 @@ impl From<handoff::Error> for Failure {
             handoff::Error::Cancelled => Code::Unavailable,
             _ => Code::Software,
         };
-        Failure::new(code, error.to_string())
+        CommandFailure::new(code, error.to_string())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Reads the keys of a TOML table one by one and remembers everything that is wrong with them.
 //!
-//! Deriving a struct would stop at the first mistake, and whoever fixes a configuration wants to see them all.
+//! Deriving a struct would stop at the first mistake, and an operator that fixes a configuration wants to see them all.
 //! What a table may hold is not listed anywhere: it is what was asked for.
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -106,7 +106,7 @@ impl<'a> Source<'a> {
 
 /// A value and the line that it stands on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct At<T> {
+pub(crate) struct AtLine<T> {
     pub(crate) line: usize,
     pub(crate) value: T,
 }
@@ -131,12 +131,12 @@ impl<'a> Fields<'a> {
         &mut self,
         key: &'static str,
         read: impl FnOnce(&'a DeValue<'a>) -> Result<T, String>,
-    ) -> Option<At<T>> {
+    ) -> Option<AtLine<T>> {
         self.asked.push(key);
         let (_, value) = self.table.iter().find(|(name, _)| name.get_ref() == key)?;
         let line = self.source.line(&value.span());
         match read(value.get_ref()) {
-            Ok(value) => Some(At { line, value }),
+            Ok(value) => Some(AtLine { line, value }),
             Err(message) => {
                 self.source.note(line, self.full(key), message);
                 None
@@ -149,7 +149,7 @@ impl<'a> Fields<'a> {
         &mut self,
         key: &'static str,
         read: impl FnOnce(&'a DeValue<'a>) -> Result<T, String>,
-    ) -> Option<At<T>> {
+    ) -> Option<AtLine<T>> {
         if !self.table.iter().any(|(name, _)| name.get_ref() == key) {
             self.asked.push(key);
             self.source.note(self.line, self.full(key), "is missing");
@@ -163,12 +163,12 @@ impl<'a> Fields<'a> {
         &mut self,
         key: &'static str,
         read: impl Fn(&'a DeValue<'a>) -> Result<T, String>,
-    ) -> Vec<At<T>> {
+    ) -> Vec<AtLine<T>> {
         let Some(entries) = self.optional(key, array) else { return Vec::new() };
         let mut read_entry = |(index, entry): (usize, &'a Spanned<DeValue<'a>>)| {
             let line = self.source.line(&entry.span());
             let note = |message| self.source.note(line, format!("{}[{index}]", self.full(key)), message);
-            read(entry.get_ref()).map_err(note).ok().map(|value| At { line, value })
+            read(entry.get_ref()).map_err(note).ok().map(|value| AtLine { line, value })
         };
         entries.value.iter().enumerate().filter_map(&mut read_entry).collect()
     }
@@ -176,7 +176,7 @@ impl<'a> Fields<'a> {
     /// The tables of the array of tables `key`.
     pub(crate) fn tables(&mut self, key: &'static str) -> Vec<Fields<'a>> {
         let tables = self.list(key, table);
-        let fields = |(index, table): (usize, At<&'a DeTable<'a>>)| Fields {
+        let fields = |(index, table): (usize, AtLine<&'a DeTable<'a>>)| Fields {
             source: self.source,
             table: table.value,
             prefix: format!("{}[{index}].", self.full(key)),
@@ -191,7 +191,7 @@ impl<'a> Fields<'a> {
         self.source.note(line, self.full(key), message);
     }
 
-    /// Every key that nobody asked for is a mistake.
+    /// Notes every key that was not asked for as a mistake.
     pub(crate) fn finish(self) {
         for (name, _) in self.table.iter() {
             if !self.asked.contains(&name.get_ref().as_ref()) {

@@ -13,7 +13,7 @@ pub(crate) struct Inbox<T> {
     woken: WakeReceiver,
 }
 
-/// Anyone else's end.
+/// The end that another thread has.
 #[derive(Debug)]
 pub(crate) struct Outbox<T> {
     queue: Sender<T>,

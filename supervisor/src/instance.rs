@@ -11,10 +11,10 @@ use handoff::unix::trusted;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::exit::{Code, Failure};
+use crate::exit::{Code, CommandFailure};
 
 /// The lock; held until dropped. Its file stays: to remove it would let two processes lock two files. Nothing is
-/// written into it: the kernel knows who holds the lock.
+/// written into it: the kernel knows which process holds the lock.
 #[derive(Debug)]
 pub(crate) struct Instance {
     _lock: Flock<File>,
@@ -26,14 +26,14 @@ impl Instance {
     /// # Errors
     /// [`Code::Busy`] if another process has it, naming that and the remedy; [`Code::CantCreate`] if the file can't be
     /// had, or can't be trusted.
-    pub(crate) fn lock(trigger_socket: &Path) -> Result<Instance, Failure> {
+    pub(crate) fn lock(trigger_socket: &Path) -> Result<Instance, CommandFailure> {
         let mut path = trigger_socket.as_os_str().to_owned();
         path.push(".lock");
         let path = PathBuf::from(path);
         let unusable =
-            |error: io::Error| Failure::new(Code::CantCreate, format!("{}: {error}", path.display()));
+            |error: io::Error| CommandFailure::new(Code::CantCreate, format!("{}: {error}", path.display()));
         let file = trusted::open_or_create_own(&path).map_err(unusable)?;
-        // Who may open a file may lock it. An earlier version let all read this one, which is of no use to anybody else.
+        // A user that may open a file may lock it. An earlier version let all read this one, which is of no use to others.
         file.set_permissions(Permissions::from_mode(0o600)).map_err(unusable)?;
         match lock_for_a_moment(file) {
             Ok(lock) => Ok(Instance { _lock: lock }),
@@ -56,14 +56,14 @@ fn lock_for_a_moment(mut file: File) -> Result<Flock<File>, (File, Errno)> {
     Flock::lock(file, FlockArg::LockExclusiveNonblock)
 }
 
-fn taken(file: &File, path: &Path) -> Failure {
+fn taken(file: &File, path: &Path) -> CommandFailure {
     let holder = in_words(holder_of(file));
     let message = format!(
         "{holder} holds {}: if that is another supervisor, use `swap` or `status` to talk to it, stop it with SIGTERM, \
          or give this one a trigger_socket of its own; if not, end it",
         path.display()
     );
-    Failure::new(Code::Busy, message)
+    CommandFailure::new(Code::Busy, message)
 }
 
 #[cfg(test)]

@@ -5,20 +5,20 @@ use std::os::fd::OwnedFd;
 
 use handoff::Listeners;
 
-use crate::config::Listener;
-use crate::exit::{Code, Failure};
+use crate::config::ListenerConfig;
+use crate::exit::{Code, CommandFailure};
 
 /// Binds `listener`.
 ///
 /// # Errors
 /// [`Code::CantCreate`], with what helps if the address is in use.
-pub(crate) fn bind(listener: &Listener) -> Result<OwnedFd, Failure> {
-    let Listener { name, addr, options } = listener;
+pub(crate) fn bind(listener: &ListenerConfig) -> Result<OwnedFd, CommandFailure> {
+    let ListenerConfig { name, addr, options } = listener;
     handoff::bind_with(&addr.to_string(), options).map_err(|error| {
         let in_use =
             matches!(&error, handoff::Error::System { source, .. } if source.kind() == ErrorKind::AddrInUse);
         let remedy = if in_use { in_use_remedy() } else { "" };
-        Failure::new(Code::CantCreate, format!("listener {name:?}: {error}{remedy}"))
+        CommandFailure::new(Code::CantCreate, format!("listener {name:?}: {error}{remedy}"))
     })
 }
 
@@ -51,8 +51,8 @@ mod tests {
     use handoff::BindOptions;
     use std::fs;
 
-    fn listener(name: &str, addr: Addr) -> Listener {
-        Listener { name: name.into(), addr, options: BindOptions::default() }
+    fn listener(name: &str, addr: Addr) -> ListenerConfig {
+        ListenerConfig { name: name.into(), addr, options: BindOptions::default() }
     }
 
     #[test]

@@ -1,14 +1,16 @@
 //! What travels over the trigger socket: one JSON object a line, one request and one answer a connection.
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use handoff::Phase;
 use handoff::message::Standing;
 pub use handoff::node::keeper::Activity;
 use handoff::text::PlainText;
 use handoff::{DaemonStatus, HandoffOutcome, InterruptedEnd, Phases, ProcessId, RecoveryOutcome, Verdict};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::exit::{Code, Failure};
+use crate::exit::{Code, CommandFailure};
 
 /// No request is longer, its newline included.
 pub const REQUEST_MAX: usize = 64 * 1024;
@@ -18,7 +20,7 @@ pub const ANSWER_MAX: usize = 4 * 1024 * 1024;
 /// What a client asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "cmd", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Request {
+pub enum TriggerRequest {
     /// Replace the daemon; the answer comes when that has ended.
     Swap {
         /// By this binary, an absolute path; by the configured one if absent.
@@ -27,7 +29,7 @@ pub enum Request {
     },
     /// Say what runs.
     Status {},
-    /// End the supervisor and leave the daemon serving, for whoever comes next.
+    /// End the supervisor and leave the daemon serving, for the next supervisor.
     Detach {},
     /// Whatever data the next daemon opens are the right ones: start it.
     AcceptData {},
@@ -36,7 +38,7 @@ pub enum Request {
 /// What the supervisor answers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Answer {
+pub enum TriggerAnswer {
     /// What became of a swap.
     Swap(SwapReport),
     /// What runs.
@@ -49,14 +51,14 @@ pub enum Answer {
     /// The data are accepted, and the daemon is started.
     Accepted {},
     /// The request was not carried out.
-    Error(Failure),
+    Error(CommandFailure),
 }
 
 /// What became of a swap.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SwapReport {
     /// How it ended.
-    pub outcome: Outcome,
+    pub outcome: SwapOutcome,
     /// The new binary serves.
     pub committed: bool,
     /// Why it was not committed.
@@ -101,7 +103,7 @@ impl SwapReport {
 /// How a swap ended; [`Verdict`] for the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum SwapOutcome {
     /// The new daemon serves, the old one has ended.
     Committed,
     /// The old daemon serves.
@@ -114,71 +116,77 @@ pub enum Outcome {
     NobodyServes,
 }
 
-impl From<Verdict> for Outcome {
-    fn from(verdict: Verdict) -> Outcome {
+impl From<Verdict> for SwapOutcome {
+    fn from(verdict: Verdict) -> SwapOutcome {
         match verdict {
-            Verdict::Committed => Outcome::Committed,
-            Verdict::RolledBack => Outcome::RolledBack,
-            Verdict::FellBack => Outcome::FellBack,
-            Verdict::Unconfirmed => Outcome::Unconfirmed,
-            Verdict::NobodyServes => Outcome::NobodyServes,
+            Verdict::Committed => SwapOutcome::Committed,
+            Verdict::RolledBack => SwapOutcome::RolledBack,
+            Verdict::FellBack => SwapOutcome::FellBack,
+            Verdict::Unconfirmed => SwapOutcome::Unconfirmed,
+            Verdict::NobodyServes => SwapOutcome::NobodyServes,
         }
     }
 }
 
-impl From<Outcome> for Verdict {
-    fn from(outcome: Outcome) -> Verdict {
+impl From<SwapOutcome> for Verdict {
+    fn from(outcome: SwapOutcome) -> Verdict {
         match outcome {
-            Outcome::Committed => Verdict::Committed,
-            Outcome::RolledBack => Verdict::RolledBack,
-            Outcome::FellBack => Verdict::FellBack,
-            Outcome::Unconfirmed => Verdict::Unconfirmed,
-            Outcome::NobodyServes => Verdict::NobodyServes,
+            SwapOutcome::Committed => Verdict::Committed,
+            SwapOutcome::RolledBack => Verdict::RolledBack,
+            SwapOutcome::FellBack => Verdict::FellBack,
+            SwapOutcome::Unconfirmed => Verdict::Unconfirmed,
+            SwapOutcome::NobodyServes => Verdict::NobodyServes,
         }
     }
 }
 
-/// What each phase took, in milliseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// What each phase took, in milliseconds. In JSON an object with a number for each [`Phase`], and `total`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct PhasesMs {
-    /// Until the new daemon said who it is.
-    pub spawn: f64,
-    /// Until it had warmed up; the old daemon is undisturbed so far.
-    pub warm_up: f64,
-    /// Until the old daemon had answered what was in flight.
-    pub drain: f64,
-    /// Until its state was sealed and unlocked.
-    pub seal: f64,
-    /// Until the new daemon had opened it.
-    pub open: f64,
-    /// Until the new daemon served.
-    pub commit: f64,
-    /// Until the old daemon had ended.
-    pub retire: f64,
-    /// Until the old daemon served again, if it was rolled back.
-    #[serde(default)]
-    pub roll_back: f64,
+    took: [f64; Phase::ALL.len()],
     /// All of it.
     pub total: f64,
 }
 
-impl From<Phases> for PhasesMs {
-    fn from(phases: Phases) -> PhasesMs {
-        PhasesMs {
-            spawn: ms(phases.spawn),
-            warm_up: ms(phases.warm_up),
-            drain: ms(phases.drain),
-            seal: ms(phases.seal),
-            open: ms(phases.open),
-            commit: ms(phases.commit),
-            retire: ms(phases.retire),
-            roll_back: ms(phases.roll_back),
-            total: ms(phases.total),
-        }
+impl PhasesMs {
+    /// What `took` says of each phase, and `total`.
+    pub fn new(took: impl Fn(Phase) -> f64, total: f64) -> PhasesMs {
+        let mut phases = PhasesMs { total, ..PhasesMs::default() };
+        Phase::ALL.iter().for_each(|phase| phases.took[*phase as usize] = took(*phase));
+        phases
+    }
+
+    /// What `phase` took; 0 if the swap did not come to it.
+    pub fn took(&self, phase: Phase) -> f64 {
+        self.took[phase as usize]
     }
 }
 
-/// Whole microseconds, in milliseconds: more digits would only be noise to whoever reads them.
+impl From<Phases> for PhasesMs {
+    fn from(phases: Phases) -> PhasesMs {
+        PhasesMs::new(|phase| ms(phases.took(phase)), ms(phases.total))
+    }
+}
+
+const TOTAL: &str = "total";
+
+impl Serialize for PhasesMs {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let took = Phase::ALL.iter().map(|phase| (phase.name(), self.took(*phase)));
+        serializer.collect_map(took.chain([(TOTAL, self.total)]))
+    }
+}
+
+impl<'de> Deserialize<'de> for PhasesMs {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<PhasesMs, D::Error> {
+        // A supervisor of another version may know other phases.
+        let took = BTreeMap::<String, f64>::deserialize(deserializer)?;
+        let of = |name| took.get(name).copied().unwrap_or_default();
+        Ok(PhasesMs::new(|phase| of(phase.name()), of(TOTAL)))
+    }
+}
+
+/// Whole microseconds, in milliseconds: more digits would only be noise to their reader.
 fn ms(duration: Duration) -> f64 {
     duration.as_micros() as f64 / 1000.0
 }
@@ -207,7 +215,7 @@ pub struct StatusReport {
     pub failed_start: Option<String>,
     /// The last swap.
     pub last_swap: Option<LastSwap>,
-    /// The last time that it had to find out who serves: at its start, and after the daemon ended by itself or a
+    /// The last time that it had to find the daemon that serves: at its start, and after the daemon ended by itself or a
     /// swap had no clear end.
     pub recovery: Option<RecoveryReport>,
 }
@@ -216,14 +224,14 @@ pub struct StatusReport {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RecoveryReport {
     /// How it ended.
-    pub found: Found,
+    pub found: RecoveryEnd,
     /// The daemon that serves.
     pub pid: Option<u32>,
     /// The swap that an earlier supervisor did not bring to its end, and what became of it.
     pub interrupted: Option<InterruptedSwap>,
     /// The listeners that were taken over from a daemon.
     pub listeners_taken: Vec<String>,
-    /// The listeners that had to be opened: new in the configuration, or nobody had them.
+    /// The listeners that had to be opened: new in the configuration, or no process had them.
     pub listeners_opened: Vec<String>,
     /// Processes that were killed: strays of a swap, and those that were silent past their bound.
     pub killed: Vec<u32>,
@@ -240,12 +248,12 @@ pub struct RecoveryReport {
 /// How a recovery ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Found {
+pub enum RecoveryEnd {
     /// A daemon serves, and was taken over.
     Serving,
     /// Nobody served: the daemon is started.
     Nobody,
-    /// Somebody is there, but has not said that it serves; it is asked again.
+    /// A daemon is there, but has not said that it serves; it is asked again.
     Unconfirmed,
 }
 
@@ -290,9 +298,9 @@ impl RecoveryReport {
         });
         RecoveryReport {
             found: match &outcome.daemon {
-                Some(_) => Found::Serving,
-                None if outcome.nobody_serves => Found::Nobody,
-                None => Found::Unconfirmed,
+                Some(_) => RecoveryEnd::Serving,
+                None if outcome.nobody_serves => RecoveryEnd::Nobody,
+                None => RecoveryEnd::Unconfirmed,
             },
             pid: outcome.daemon.as_ref().map(|daemon| daemon.id().pid),
             interrupted,
@@ -308,7 +316,7 @@ impl RecoveryReport {
 }
 
 impl StatusReport {
-    /// The exit status that `status` ends with: whether somebody serves.
+    /// The exit status that `status` ends with: whether a daemon serves.
     pub fn code(&self) -> Code {
         match (&self.answer, self.activity, &self.daemon) {
             (Some(answer), _, _) if answer.standing == Standing::Serving => Code::Ok,
@@ -373,8 +381,9 @@ pub struct LastSwap {
 ///
 /// # Errors
 /// The value can't be expressed in JSON: a path that is not UTF-8.
-pub(crate) fn line(value: &impl Serialize) -> Result<Vec<u8>, Failure> {
-    let mut line = serde_json::to_vec(value).map_err(|error| Failure::new(Code::Data, error.to_string()))?;
+pub(crate) fn line(value: &impl Serialize) -> Result<Vec<u8>, CommandFailure> {
+    let mut line =
+        serde_json::to_vec(value).map_err(|error| CommandFailure::new(Code::Data, error.to_string()))?;
     line.push(b'\n');
     Ok(line)
 }
@@ -383,13 +392,14 @@ pub(crate) fn line(value: &impl Serialize) -> Result<Vec<u8>, Failure> {
 ///
 /// # Errors
 /// [`Code::Data`], saying what is wrong with it.
-pub(crate) fn parse_request(line: &[u8]) -> Result<Request, Failure> {
-    let request: Request = serde_json::from_slice(line)
-        .map_err(|error| Failure::new(Code::Data, format!("not a request: {error}")))?;
+pub(crate) fn parse_request(line: &[u8]) -> Result<TriggerRequest, CommandFailure> {
+    let request: TriggerRequest = serde_json::from_slice(line)
+        .map_err(|error| CommandFailure::new(Code::Data, format!("not a request: {error}")))?;
     match &request {
-        Request::Swap { binary: Some(path) } if !path.is_absolute() => {
-            Err(Failure::new(Code::Data, format!("binary: {} is not an absolute path", path.display())))
-        }
+        TriggerRequest::Swap { binary: Some(path) } if !path.is_absolute() => Err(CommandFailure::new(
+            Code::Data,
+            format!("binary: {} is not an absolute path", path.display()),
+        )),
         _ => Ok(request),
     }
 }
@@ -406,13 +416,13 @@ mod tests {
 
     #[test]
     fn requests_are_what_the_documentation_shows() {
-        let swap = |binary: Option<&str>| Request::Swap { binary: binary.map(PathBuf::from) };
+        let swap = |binary: Option<&str>| TriggerRequest::Swap { binary: binary.map(PathBuf::from) };
         let cases = [
             (r#"{"cmd":"swap"}"#, swap(None)),
             (r#"{"cmd":"swap","binary":"/bin/d"}"#, swap(Some("/bin/d"))),
-            (r#"{"cmd":"status"}"#, Request::Status {}),
-            (r#"{"cmd":"detach"}"#, Request::Detach {}),
-            (r#"{"cmd":"accept_data"}"#, Request::AcceptData {}),
+            (r#"{"cmd":"status"}"#, TriggerRequest::Status {}),
+            (r#"{"cmd":"detach"}"#, TriggerRequest::Detach {}),
+            (r#"{"cmd":"accept_data"}"#, TriggerRequest::AcceptData {}),
         ];
         for (text, request) in cases {
             assert_eq!(parse_request(text.as_bytes()).unwrap(), request);
@@ -439,9 +449,22 @@ mod tests {
             Verdict::Unconfirmed,
             Verdict::NobodyServes,
         ] {
-            let json = serde_json::to_string(&Outcome::from(verdict)).unwrap();
-            let back: Outcome = serde_json::from_str(&json).unwrap();
+            let json = serde_json::to_string(&SwapOutcome::from(verdict)).unwrap();
+            let back: SwapOutcome = serde_json::from_str(&json).unwrap();
             assert_eq!(Verdict::from(back), verdict);
         }
+    }
+
+    #[test]
+    fn phases_are_a_number_for_each() {
+        let phases = PhasesMs::new(|phase| if phase == Phase::WarmUp { 1.5 } else { 0.0 }, 2.0);
+        let text = concat!(
+            r#"{"spawn":0.0,"warm_up":1.5,"drain":0.0,"seal":0.0,"open":0.0,"commit":0.0,"retire":0.0,"#,
+            r#""roll_back":0.0,"total":2.0}"#
+        );
+        assert_eq!(serde_json::to_string(&phases).unwrap(), text);
+        assert_eq!(serde_json::from_str::<PhasesMs>(text).unwrap(), phases);
+        let later: PhasesMs = serde_json::from_str(r#"{"migrate":3.0,"total":2.0}"#).unwrap();
+        assert_eq!(later, PhasesMs::new(|_| 0.0, 2.0));
     }
 }

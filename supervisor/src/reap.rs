@@ -1,4 +1,4 @@
-//! Collects the children that nobody else will: as PID 1 of a container the supervisor is the parent of every
+//! Collects the children that no other code does: as PID 1 of a container the supervisor is the parent of every
 //! process whose own parent has ended.
 //!
 //! The library's own children are never touched: each is looked at before it is collected.

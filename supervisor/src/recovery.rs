@@ -2,8 +2,8 @@
 //! configuration as it is by now.
 use handoff::{Listeners, Supervisor};
 
-use crate::config::{Addr, Config, Listener};
-use crate::exit::Failure;
+use crate::config::{Addr, Config, ListenerConfig};
+use crate::exit::CommandFailure;
 use crate::listen;
 use crate::protocol::RecoveryReport;
 
@@ -16,11 +16,11 @@ pub(crate) fn reconcile(
     supervisor: &Supervisor,
     config: &Config,
     report: &mut RecoveryReport,
-) -> Result<(), Failure> {
+) -> Result<(), CommandFailure> {
     let mut held = supervisor.listeners()?;
     let mut entries = Vec::new();
     for listener in &config.listeners {
-        let Listener { name, addr, .. } = listener;
+        let ListenerConfig { name, addr, .. } = listener;
         if let Some(held_as) = find(&held, listener).filter(|held_as| held.is_reached(held_as)) {
             entries.extend(held.take(&held_as).map(|fd| (name.clone(), fd)));
             report.listeners_taken.push(name.clone());
@@ -69,7 +69,7 @@ pub(crate) fn reconcile(
 }
 
 /// The name under which the daemon has `listener`: its own, or that of another at the same address.
-fn find(held: &Listeners, listener: &Listener) -> Option<String> {
+fn find(held: &Listeners, listener: &ListenerConfig) -> Option<String> {
     let is_there = |name: &String| held.address(name).is_some_and(|addr| is_at(&addr, &listener.addr));
     let names = held.names();
     let own = names.iter().find(|name| **name == listener.name && is_there(name));

@@ -2,7 +2,7 @@
 //! the library for. What follows from each is the keeper's to decide (`handoff::node::keeper`); the loop performs.
 //!
 //! The library blocks, so it works on a thread of its own, one job at a time; the loop never waits for it. While
-//! a job is under way nobody's end is collected here: which children there are is the library's to know.
+//! a job is under way no end of a process is collected here: which children there are is the library's to know.
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use handoff::node::keeper::{self, Activity, Keeper, Kept, Step, Task, Which};
+use handoff::node::keeper::{self, Activity, Keeper, KeeperStep, Kept, Task, Which};
 use handoff::time::Time;
 use handoff::{Child, HandoffOutcome, RecoveryOutcome, SpawnSpec, Supervisor};
 use nix::errno::Errno;
@@ -19,32 +19,32 @@ use nix::unistd::geteuid;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 
 use crate::config::{self, Config};
-use crate::daemon::Daemon;
-use crate::exit::{Code, Failure};
+use crate::daemon::RunningDaemon;
+use crate::exit::{Code, CommandFailure};
 use crate::inbox::{Inbox, Outbox, inbox};
 use crate::instance::Instance;
 use crate::listen;
-use crate::protocol::{Answer, LastSwap, RecoveryReport, Request, StatusReport, SwapReport};
+use crate::protocol::{LastSwap, RecoveryReport, StatusReport, SwapReport, TriggerAnswer, TriggerRequest};
 use crate::reap;
 use crate::recovery;
 use crate::signals::Signals;
-use crate::trigger::{Access, Asked, Reply, TriggerSocket};
-use crate::work::{Call, Done, Job, Swap};
+use crate::trigger::{Access, Asked, ReplyTo, TriggerSocket};
+use crate::work::{LibraryAnswer, LibraryCall, LibraryJob, Swap};
 
 /// What other threads tell the loop.
 #[derive(Debug)]
-pub(crate) enum Event {
+pub(crate) enum LoopEvent {
     /// A client has sent a request.
     Asked(Asked),
     /// The job has ended.
-    Finished(Box<Done>),
+    Finished(Box<LibraryAnswer>),
 }
 
 /// Runs the supervisor of the configuration at `path` until it is told to stop.
 ///
 /// # Errors
 /// Whatever keeps it from starting; once it runs, only that the system can't be waited on any more.
-pub(crate) fn run(path: &Path) -> Result<(), Failure> {
+pub(crate) fn run(path: &Path) -> Result<(), CommandFailure> {
     let path = &std::path::absolute(path).map_err(|error| system("working directory", &error))?;
     let config = Config::load(path).map_err(|problems| config::failure(path, &problems))?;
     for warning in &config.warnings {
@@ -60,16 +60,16 @@ pub(crate) fn run(path: &Path) -> Result<(), Failure> {
 
     let access = Access::new(geteuid().as_raw(), &config.allowed_uids);
     let bound = TriggerSocket::bind(&config.trigger_socket, access);
-    let served = bound.and_then(|mut socket| socket.serve(outbox.clone(), Event::Asked).map(|()| socket));
+    let served = bound.and_then(|mut socket| socket.serve(outbox.clone(), LoopEvent::Asked).map(|()| socket));
     let _trigger = served.map_err(|error| {
-        Failure::new(Code::CantCreate, format!("{}: {error}", config.trigger_socket.display()))
+        CommandFailure::new(Code::CantCreate, format!("{}: {error}", config.trigger_socket.display()))
     })?;
 
     let keeper = Keeper::new(config.keeper(), supervisor.was_stopped());
     let held = Arc::new(supervisor);
     let end = Runner {
         keeper,
-        daemon: Daemon::default(),
+        daemon: RunningDaemon::default(),
         path: path.clone(),
         supervisor: Arc::clone(&held),
         outbox,
@@ -84,13 +84,13 @@ pub(crate) fn run(path: &Path) -> Result<(), Failure> {
         config: config.clone(),
     }
     .run()?;
-    if end == End::Stopped {
+    if end == LoopEnd::Stopped {
         held.listeners().iter().for_each(listen::unlink);
     }
     Ok(())
 }
 
-fn supervisor(config: &Config) -> Result<Supervisor, Failure> {
+fn supervisor(config: &Config) -> Result<Supervisor, CommandFailure> {
     let supervisor = Supervisor::new(&config.control_socket)?.with_build_id(env!("CARGO_PKG_VERSION"));
     let supervisor = match &config.data_dir {
         Some(dir) => supervisor.with_data_dir(dir),
@@ -103,8 +103,8 @@ fn supervisor(config: &Config) -> Result<Supervisor, Failure> {
     Ok(supervisor.with_journal(&config.journal)?)
 }
 
-fn system(what: &str, error: &dyn std::error::Error) -> Failure {
-    Failure::new(Code::System, format!("{what}: {error}"))
+fn system(what: &str, error: &dyn std::error::Error) -> CommandFailure {
+    CommandFailure::new(Code::System, format!("{what}: {error}"))
 }
 
 /// The loop's state.
@@ -113,12 +113,12 @@ struct Runner {
     /// The configuration of the last swap that was committed.
     config: Config,
     supervisor: Arc<Supervisor>,
-    outbox: Outbox<Event>,
-    inbox: Inbox<Event>,
+    outbox: Outbox<LoopEvent>,
+    inbox: Inbox<LoopEvent>,
     signals: Signals,
     keeper: Keeper,
-    daemon: Daemon,
-    job: Option<Job>,
+    daemon: RunningDaemon,
+    job: Option<LibraryJob>,
     /// The listeners were taken over or opened.
     has_listeners: bool,
     started: Instant,
@@ -130,7 +130,7 @@ struct Runner {
 
 /// How the loop ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
+enum LoopEnd {
     /// The daemon was stopped first.
     Stopped,
     /// The daemon serves on.
@@ -138,13 +138,13 @@ enum End {
 }
 
 impl Runner {
-    fn run(mut self) -> Result<End, Failure> {
+    fn run(mut self) -> Result<LoopEnd, CommandFailure> {
         loop {
             self.performs()?;
             if self.keeper.is_stopping() && self.job.is_none() && self.daemon.is_gone() {
                 log_errors("journal", [self.supervisor.note_stopped()].into_iter());
                 tracing::info!("stopped");
-                return Ok(End::Stopped);
+                return Ok(LoopEnd::Stopped);
             }
             self.wait()?;
             for signal in self.signals.pending() {
@@ -152,11 +152,11 @@ impl Runner {
             }
             for event in self.inbox.take() {
                 match event {
-                    Event::Asked(asked) => match self.on_request(asked) {
+                    LoopEvent::Asked(asked) => match self.on_request(asked) {
                         ControlFlow::Continue(()) => {}
                         ControlFlow::Break(end) => return Ok(end),
                     },
-                    Event::Finished(done) => self.finish(*done)?,
+                    LoopEvent::Finished(done) => self.finish(*done)?,
                 }
             }
             if self.job.is_none() {
@@ -171,7 +171,7 @@ impl Runner {
     }
 
     /// Waits until there is something to do.
-    fn wait(&self) -> Result<(), Failure> {
+    fn wait(&self) -> Result<(), CommandFailure> {
         let mut fds = vec![
             PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.inbox.as_fd(), PollFlags::POLLIN),
@@ -193,20 +193,24 @@ impl Runner {
     /// Does what the keeper wants to be done now.
     ///
     /// # Errors
-    /// Told to stop, it could not find out whom to stop.
-    fn performs(&mut self) -> Result<(), Failure> {
+    /// Told to stop, it could not find out which daemon to stop.
+    fn performs(&mut self) -> Result<(), CommandFailure> {
         while let Some(step) = self.keeper.next(self.now(), self.kept()) {
             match step {
-                Step::Begin(Task::Recover) => self.begin(Call::Recover(self.config.recovery_spec()), None),
-                Step::Begin(Task::ColdStart(which)) if which != Which::Asked => self.start(which),
-                Step::Begin(task) => self.swap(task, None, None),
-                Step::CallOff => self.supervisor.cancel_handle().cancel(),
-                Step::Terminate => log_errors("terminate", self.daemon.children().map(Child::terminate)),
-                Step::Kill => {
+                KeeperStep::Begin(Task::Recover) => {
+                    self.begin(LibraryCall::Recover(self.config.recovery_spec()), None)
+                }
+                KeeperStep::Begin(Task::ColdStart(which)) if which != Which::Asked => self.start(which),
+                KeeperStep::Begin(task) => self.swap(task, None, None),
+                KeeperStep::CallOff => self.supervisor.cancel_handle().cancel(),
+                KeeperStep::Terminate => {
+                    log_errors("terminate", self.daemon.children().map(Child::terminate))
+                }
+                KeeperStep::Kill => {
                     tracing::warn!("the daemon did not stop within {:?}: killed", self.config.stop_grace);
                     log_errors("kill", self.daemon.children().map(Child::kill));
                 }
-                Step::LeaveAlone => return Err(left_alone()),
+                KeeperStep::LeaveAlone => return Err(left_alone()),
             }
         }
         Ok(())
@@ -237,34 +241,34 @@ impl Runner {
         }
     }
 
-    fn on_request(&mut self, Asked { request, reply }: Asked) -> ControlFlow<End> {
+    fn on_request(&mut self, Asked { request, reply }: Asked) -> ControlFlow<LoopEnd> {
         match request {
-            Request::Swap { binary } => match self.keeper.ask() {
+            TriggerRequest::Swap { binary } => match self.keeper.ask() {
                 Ok(task) => self.swap(task, binary.as_deref(), Some(reply)),
                 Err(activity) => self.refuse(Some(reply), busy(activity)),
             },
-            Request::Status {} => self.status(reply),
-            Request::AcceptData {} => reply.send(match self.accept_data() {
-                Ok(()) => Answer::Accepted {},
-                Err(failure) => Answer::Error(failure),
+            TriggerRequest::Status {} => self.status(reply),
+            TriggerRequest::AcceptData {} => reply.send(match self.accept_data() {
+                Ok(()) => TriggerAnswer::Accepted {},
+                Err(failure) => TriggerAnswer::Error(failure),
             }),
-            Request::Detach {} => match self.may_detach() {
+            TriggerRequest::Detach {} => match self.may_detach() {
                 Ok(pid) => {
-                    reply.send(Answer::Detached { pid });
-                    return ControlFlow::Break(End::Detached);
+                    reply.send(TriggerAnswer::Detached { pid });
+                    return ControlFlow::Break(LoopEnd::Detached);
                 }
-                Err(failure) => reply.send(Answer::Error(failure)),
+                Err(failure) => reply.send(TriggerAnswer::Error(failure)),
             },
         }
         ControlFlow::Continue(())
     }
 
     /// Whatever data the next daemon opens are the right ones, and it is started now.
-    fn accept_data(&mut self) -> Result<(), Failure> {
+    fn accept_data(&mut self) -> Result<(), CommandFailure> {
         self.keeper.start_now(self.now()).map_err(|activity| match activity {
             Activity::Watching => {
                 let why = "a daemon serves, and its data are the right ones: there is nothing to accept";
-                Failure::new(Code::Unavailable, why)
+                CommandFailure::new(Code::Unavailable, why)
             }
             other => busy(other),
         })?;
@@ -274,8 +278,8 @@ impl Runner {
     }
 
     /// Whether the daemon may be left to itself: its pid.
-    fn may_detach(&self) -> Result<u32, Failure> {
-        let refused = |code, why: &str| Err(Failure::new(code, why));
+    fn may_detach(&self) -> Result<u32, CommandFailure> {
+        let refused = |code, why: &str| Err(CommandFailure::new(code, why));
         self.keeper.is_free().map_err(busy)?;
         match self.daemon.child() {
             _ if std::process::id() == 1 => refused(
@@ -290,8 +294,8 @@ impl Runner {
         }
     }
 
-    /// It is known who serves, or that nobody does. At the first time the listeners are what was found, or opened.
-    fn recovered(&mut self, outcome: RecoveryOutcome) -> Result<(), Failure> {
+    /// Notes which daemon serves, or that nobody serves. At the first time the listeners are what was found, or opened.
+    fn recovered(&mut self, outcome: RecoveryOutcome) -> Result<(), CommandFailure> {
         let mut report = RecoveryReport::new(&outcome);
         if !self.has_listeners && (outcome.daemon.is_some() || outcome.nobody_serves) {
             self.has_listeners = true;
@@ -324,9 +328,9 @@ impl Runner {
     /// Starts a daemon because none runs.
     fn start(&mut self, which: Which) {
         match self.spec(which) {
-            Ok(spec) => self.begin(Call::ColdStart(spec), None),
+            Ok(spec) => self.begin(LibraryCall::ColdStart(spec), None),
             Err(failure) => {
-                self.keeper.ended(self.now(), keeper::End::NotBegun);
+                self.keeper.ended(self.now(), keeper::TaskEnd::NotBegun);
                 let pause = self.keeper.pause(self.now());
                 tracing::error!("can't start the daemon, next try in {pause:?}: {failure}");
             }
@@ -334,7 +338,7 @@ impl Runner {
     }
 
     /// What was committed, as it was committed, or what is configured.
-    fn spec(&self, which: Which) -> Result<SpawnSpec, Failure> {
+    fn spec(&self, which: Which) -> Result<SpawnSpec, CommandFailure> {
         let committed = match which {
             Which::Last => self.supervisor.last_committed(),
             Which::Before => self.supervisor.committed_before(),
@@ -353,7 +357,7 @@ impl Runner {
     }
 
     /// Begins `task`, which was asked for, or refuses it with nothing touched.
-    fn swap(&mut self, task: Task, asked: Option<&Path>, reply: Option<Reply>) {
+    fn swap(&mut self, task: Task, asked: Option<&Path>, reply: Option<ReplyTo>) {
         match self.prepare(task, asked) {
             Ok((call, fresh)) => {
                 let needs_restart = self.config.needs_restart(&fresh);
@@ -363,50 +367,50 @@ impl Runner {
                 self.begin(call, Some(Swap { reply, fresh, warnings }));
             }
             Err(failure) => {
-                self.keeper.ended(self.now(), keeper::End::NotBegun);
+                self.keeper.ended(self.now(), keeper::TaskEnd::NotBegun);
                 self.refuse(reply, failure);
             }
         }
     }
 
-    fn refuse(&self, reply: Option<Reply>, failure: Failure) {
+    fn refuse(&self, reply: Option<ReplyTo>, failure: CommandFailure) {
         tracing::warn!("swap refused: {failure}");
-        reply.into_iter().for_each(|reply| reply.send(Answer::Error(failure.clone())));
+        reply.into_iter().for_each(|reply| reply.send(TriggerAnswer::Error(failure.clone())));
     }
 
-    fn prepare(&self, task: Task, asked: Option<&Path>) -> Result<(Call, Config), Failure> {
+    fn prepare(&self, task: Task, asked: Option<&Path>) -> Result<(LibraryCall, Config), CommandFailure> {
         let fresh = self.load()?;
         let in_force = self.config.updated(fresh.clone());
         let spec = in_force.checked_spec(in_force.allowed_binary(asked)?)?;
-        let call = if task == Task::Swap { Call::Handoff(spec) } else { Call::ColdStart(spec) };
+        let call = if task == Task::Swap { LibraryCall::Handoff(spec) } else { LibraryCall::ColdStart(spec) };
         Ok((call, fresh))
     }
 
-    fn load(&self) -> Result<Config, Failure> {
+    fn load(&self) -> Result<Config, CommandFailure> {
         Config::load(&self.path).map_err(|problems| config::failure(&self.path, &problems))
     }
 
-    fn begin(&mut self, call: Call, swap: Option<Swap>) {
+    fn begin(&mut self, call: LibraryCall, swap: Option<Swap>) {
         match call.binary() {
             Some(binary) => tracing::info!(binary = %binary.display(), "{}", call.name()),
             None => tracing::info!("{}", call.name()),
         }
-        let job = Job { call, swap };
+        let job = LibraryJob { call, swap };
         if let Err(error) = job.start(&self.supervisor, &self.outbox) {
             let failure = system("can't start a thread", &error);
-            self.outbox.post(Event::Finished(Box::new(job.call.failed(false, failure))));
+            self.outbox.post(LoopEvent::Finished(Box::new(job.call.failed(false, failure))));
         }
         self.job = Some(job);
     }
 
-    /// The job has ended: draws the consequences, then answers, so that who has the answer may ask again.
+    /// The job has ended: draws the consequences, then answers, so that a client that has the answer may ask again.
     ///
     /// # Errors
     /// What keeps a supervisor from starting.
-    fn finish(&mut self, done: Done) -> Result<(), Failure> {
-        let Some(Job { call, swap }) = self.job.take() else { return Ok(()) };
+    fn finish(&mut self, done: LibraryAnswer) -> Result<(), CommandFailure> {
+        let Some(LibraryJob { call, swap }) = self.job.take() else { return Ok(()) };
         match done {
-            Done::Recovered(found, outcome) => {
+            LibraryAnswer::Recovered(found, outcome) => {
                 let finished = outcome.as_ref().is_ok_and(RecoveryOutcome::finished);
                 self.keeper.recovered(self.now(), found, finished);
                 match outcome {
@@ -414,7 +418,7 @@ impl Runner {
                     Err(failure) => log_failure(&call, &failure),
                 }
             }
-            Done::Started(end, outcome) => {
+            LibraryAnswer::Started(end, outcome) => {
                 self.keeper.ended(self.now(), end);
                 match outcome {
                     Ok(outcome) => self.started(&call, swap, outcome),
@@ -422,7 +426,7 @@ impl Runner {
                         log_failure(&call, &failure);
                         self.failed_start = self.daemon.child().is_none().then(|| failure.to_string());
                         let reply = swap.and_then(|swap| swap.reply);
-                        reply.into_iter().for_each(|reply| reply.send(Answer::Error(failure.clone())));
+                        reply.into_iter().for_each(|reply| reply.send(TriggerAnswer::Error(failure.clone())));
                     }
                 }
                 let pause = self.keeper.pause(self.now());
@@ -435,7 +439,7 @@ impl Runner {
     }
 
     /// A swap or a start has ended, one way or the other.
-    fn started(&mut self, call: &Call, swap: Option<Swap>, outcome: HandoffOutcome) {
+    fn started(&mut self, call: &LibraryCall, swap: Option<Swap>, outcome: HandoffOutcome) {
         let binary = call.binary().unwrap_or_default();
         log_outcome(&binary, &outcome);
         let warnings = swap.as_ref().map(|swap| swap.warnings.clone()).unwrap_or_default();
@@ -453,10 +457,10 @@ impl Runner {
                 self.config = self.config.updated(fresh);
             }
         }
-        reply.flatten().into_iter().for_each(|reply| reply.send(Answer::Swap(report.clone())));
+        reply.flatten().into_iter().for_each(|reply| reply.send(TriggerAnswer::Swap(report.clone())));
     }
 
-    /// Collects whoever has ended.
+    /// Collects the processes that have ended.
     fn collect(&mut self) {
         if let Some((how, lived)) = self.daemon.collect() {
             self.keeper.daemon_ended(self.now(), lived);
@@ -470,7 +474,7 @@ impl Runner {
     }
 
     /// Answers what the loop knows at once, and has a thread ask the daemon for the rest.
-    fn status(&self, reply: Reply) {
+    fn status(&self, reply: ReplyTo) {
         let report = self.report();
         let supervisor = Arc::clone(&self.supervisor);
         let ask = move || {
@@ -478,7 +482,7 @@ impl Runner {
                 Ok(status) => (Some(status.into()), None),
                 Err(error) => (None, Some(error.to_string())),
             };
-            reply.send(Answer::Status(Box::new(StatusReport { answer, silence, ..report })));
+            reply.send(TriggerAnswer::Status(Box::new(StatusReport { answer, silence, ..report })));
         };
         if let Err(error) = thread::Builder::new().name("status".into()).spawn(ask) {
             tracing::warn!("status: {error}");
@@ -510,14 +514,14 @@ impl Runner {
     }
 }
 
-fn left_alone() -> Failure {
+fn left_alone() -> CommandFailure {
     let message =
         "told to stop, but nobody has said in time that it serves: whoever is there is left to itself";
-    Failure::new(Code::Unconfirmed, message)
+    CommandFailure::new(Code::Unconfirmed, message)
 }
 
 /// Why nothing else can be begun now.
-fn busy(activity: Activity) -> Failure {
+fn busy(activity: Activity) -> CommandFailure {
     let (code, why) = match activity {
         Activity::Stopping => (Code::Unavailable, "the supervisor is about to stop"),
         Activity::Recovering => (Code::Busy, "it is being found out who serves; try again"),
@@ -526,10 +530,10 @@ fn busy(activity: Activity) -> Failure {
             (Code::Busy, "another handoff is under way; try again when it is over")
         }
     };
-    Failure::new(code, why)
+    CommandFailure::new(code, why)
 }
 
-fn log_failure(call: &Call, failure: &Failure) {
+fn log_failure(call: &LibraryCall, failure: &CommandFailure) {
     tracing::error!(code = ?failure.code, "{}: {failure}", call.name());
 }
 

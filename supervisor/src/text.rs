@@ -1,9 +1,11 @@
 //! Reports, as people read them.
 use std::time::Duration;
 
+use handoff::Phase;
+
 use crate::protocol::{
-    Activity, DaemonAnswer, Found, LastSwap, Outcome, PhasesMs, RecoveryReport, StatusReport, SwapEnd,
-    SwapReport,
+    Activity, DaemonAnswer, LastSwap, PhasesMs, RecoveryEnd, RecoveryReport, StatusReport, SwapEnd,
+    SwapOutcome, SwapReport,
 };
 
 /// What became of a swap: a line for the outcome, one for the phases, one for each warning.
@@ -51,10 +53,10 @@ pub(crate) fn status(report: &StatusReport) -> String {
 /// What a recovery found: a line, and one for each warning.
 fn recovery(report: &RecoveryReport) -> Vec<String> {
     let found = match (report.found, report.pid) {
-        (Found::Serving, Some(pid)) => format!("pid {pid} serves"),
-        (Found::Serving, None) => "a daemon serves".into(),
-        (Found::Nobody, _) => "nobody served".into(),
-        (Found::Unconfirmed, _) => "nobody has said that it serves".into(),
+        (RecoveryEnd::Serving, Some(pid)) => format!("pid {pid} serves"),
+        (RecoveryEnd::Serving, None) => "a daemon serves".into(),
+        (RecoveryEnd::Nobody, _) => "nobody served".into(),
+        (RecoveryEnd::Unconfirmed, _) => "nobody has said that it serves".into(),
     };
     let mut parts = vec![format!("{found} (found in {:.1} ms)", report.took_ms)];
     parts.extend(report.interrupted.as_ref().map(|swap| {
@@ -81,31 +83,30 @@ fn headline(report: &SwapReport) -> String {
     let binary = report.binary.display();
     let reason = report.reason.as_deref().unwrap_or("no reason was given");
     match report.outcome {
-        Outcome::Committed => match report.pid {
+        SwapOutcome::Committed => match report.pid {
             Some(pid) => format!("committed: {binary} serves as pid {pid}"),
             None => format!("committed: {binary} serves"),
         },
-        Outcome::RolledBack => format!("rolled back: {reason}; the old daemon serves"),
-        Outcome::FellBack => format!("committed, then fell back: {reason}; the old daemon serves"),
-        Outcome::Unconfirmed => {
+        SwapOutcome::RolledBack => format!("rolled back: {reason}; the old daemon serves"),
+        SwapOutcome::FellBack => format!("committed, then fell back: {reason}; the old daemon serves"),
+        SwapOutcome::Unconfirmed => {
             format!("unconfirmed: {reason}; it is not known whether the old daemon serves")
         }
-        Outcome::NobodyServes => {
+        SwapOutcome::NobodyServes => {
             format!("nobody serves: {reason}; the supervisor starts the daemon again")
         }
     }
 }
 
 fn phases(phases: &PhasesMs) -> String {
-    let PhasesMs { spawn, warm_up, drain, seal, open, commit, retire, roll_back, total } = phases;
-    let end = match *roll_back > 0.0 {
-        true => format!("roll-back {roll_back:.1}"),
-        false => format!("commit {commit:.1}, retire {retire:.1}"),
+    let without = match phases.took(Phase::RollBack) > 0.0 {
+        true => &[Phase::Commit, Phase::Retire][..],
+        false => &[Phase::RollBack],
     };
-    format!(
-        "spawn {spawn:.1} ms, warm-up {warm_up:.1}, drain {drain:.1}, seal {seal:.1}, open {open:.1}, {end}; \
-         total {total:.1} ms"
-    )
+    let passed = Phase::ALL.iter().filter(|phase| !without.contains(phase));
+    let took = passed.map(|phase| format!("{} {:.1}", phase.name().replace('_', "-"), phases.took(*phase)));
+    let took = took.collect::<Vec<_>>().join(", ").replacen(',', " ms,", 1);
+    format!("{took}; total {:.1} ms", phases.total)
 }
 
 fn says(answer: &DaemonAnswer) -> String {

@@ -1,7 +1,7 @@
-//! The trigger socket: who may connect, and how requests get from there to the main loop.
+//! The trigger socket: which users may connect, and how requests get from there to the main loop.
 //!
 //! A thread accepts, and each connection has a thread of its own, so that a peer that says nothing or drips
-//! delays nobody. Their number is bounded: of those that have not yet said what they want, the oldest makes room
+//! delays no other. Their number is bounded: of those that have not yet said what they want, the oldest makes room
 //! for the newest.
 use std::collections::VecDeque;
 use std::fs;
@@ -19,9 +19,9 @@ use std::time::{Duration, Instant};
 use handoff::unix::sparing::Sparing;
 use handoff::unix::trusted;
 
-use crate::exit::{Code, Failure};
+use crate::exit::{Code, CommandFailure};
 use crate::inbox::Outbox;
-use crate::protocol::{Answer, REQUEST_MAX, Request, line, parse_request};
+use crate::protocol::{REQUEST_MAX, TriggerAnswer, TriggerRequest, line, parse_request};
 
 /// How long a peer may take to send its request, and to take its answer.
 const PEER_LIMIT: Duration = Duration::from_secs(2);
@@ -32,7 +32,7 @@ const ANSWERING_MAX: usize = 32;
 /// How long to wait when nothing can be accepted for want of descriptors or threads.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Who may use the trigger socket.
+/// The users that may use the trigger socket.
 #[derive(Clone, Debug)]
 pub(crate) struct Access {
     own: u32,
@@ -40,7 +40,7 @@ pub(crate) struct Access {
 }
 
 impl Access {
-    /// The user `own` who runs the supervisor, root, and those of `allowed`.
+    /// The user `own` that runs the supervisor, root, and those of `allowed`.
     pub(crate) fn new(own: u32, allowed: &[u32]) -> Access {
         let others = allowed.iter().copied().filter(|uid| *uid != own && *uid != 0).collect();
         Access { own, others }
@@ -51,31 +51,31 @@ impl Access {
     }
 
     /// The socket's mode. A mode knows one owner and one group and can't express a list of users: if there are
-    /// others, the file lets everybody connect, and the check of the peer's uid, done in any case, decides.
+    /// others, the file lets all users connect, and the check of the peer's uid, done in any case, decides.
     pub(crate) fn mode(&self) -> u32 {
         if self.others.is_empty() { 0o600 } else { 0o666 }
     }
 }
 
-/// A request on its way to whoever answers it.
+/// A request on its way to the loop, which answers it.
 #[derive(Debug)]
 pub(crate) struct Asked {
-    pub(crate) request: Request,
-    pub(crate) reply: Reply,
+    pub(crate) request: TriggerRequest,
+    pub(crate) reply: ReplyTo,
 }
 
 /// Where an answer goes; if it is dropped, the peer is told that the supervisor has ended.
 #[derive(Debug)]
-pub(crate) struct Reply(SyncSender<Answer>);
+pub(crate) struct ReplyTo(SyncSender<TriggerAnswer>);
 
-impl Reply {
+impl ReplyTo {
     /// Answers. A peer that has gone away is none of the supervisor's business.
-    pub(crate) fn send(self, answer: Answer) {
+    pub(crate) fn send(self, answer: TriggerAnswer) {
         let _ = self.0.try_send(answer);
     }
 }
 
-/// The bound socket; dropped, it is removed, when those who wait for an answer have got it.
+/// The bound socket; dropped, it is removed, when the clients that wait for an answer have got it.
 #[derive(Debug)]
 pub(crate) struct TriggerSocket {
     path: PathBuf,
@@ -135,7 +135,7 @@ impl Drop for TriggerSocket {
     }
 }
 
-/// Binds a socket beside `path`, under a name that nobody can foresee and that is at most four bytes longer.
+/// Binds a socket beside `path`, under a name that no other user can foresee and that is at most four bytes longer.
 fn bind_beside(path: &Path) -> io::Result<(UnixListener, PathBuf)> {
     const TRIES: usize = 10;
     let room = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.len() + 4;
@@ -177,7 +177,7 @@ fn accept_all(listener: &UnixListener, access: &Access, peers: &Arc<Peers>, post
 fn admit(stream: UnixStream, stranger: Option<u32>, peers: &Arc<Peers>, post: &Post) -> io::Result<()> {
     stream.set_write_timeout(Some(PEER_LIMIT))?;
     if let Some(uid) = stranger {
-        // The answer fits the empty buffer of a new connection, and so delays nobody.
+        // The answer fits the empty buffer of a new connection, and so delays no other.
         answer(&stream, &refused(Code::NotAllowed, format!("uid {uid} is not in allowed_uids")));
         return Ok(());
     }
@@ -189,7 +189,7 @@ fn admit(stream: UnixStream, stranger: Option<u32>, peers: &Arc<Peers>, post: &P
         let _unanswered = Unanswered::new(&peers_of_thread);
         let reply = match request {
             Ok(request) => peers_of_thread.ask(request, &post),
-            Err(failure) => Answer::Error(failure),
+            Err(failure) => TriggerAnswer::Error(failure),
         };
         answer(&stream, &reply);
     };
@@ -256,15 +256,15 @@ impl Peers {
     }
 
     /// Passes `request` on and waits for its answer.
-    fn ask(&self, request: Request, post: &Post) -> Answer {
+    fn ask(&self, request: TriggerRequest, post: &Post) -> TriggerAnswer {
         // Statuses wait for the daemon and could pile up. Swaps can't: there is one, all others are refused.
-        let counted = matches!(request, Request::Status {});
+        let counted = matches!(request, TriggerRequest::Status {});
         if counted && self.answering.fetch_add(1, Ordering::Relaxed) >= ANSWERING_MAX {
             self.answering.fetch_sub(1, Ordering::Relaxed);
             return refused(Code::Busy, "too many requests at the same time");
         }
         let (sender, receiver) = sync_channel(1);
-        post(Asked { request, reply: Reply(sender) });
+        post(Asked { request, reply: ReplyTo(sender) });
         let unknown = if counted { Code::Unavailable } else { Code::Unconfirmed };
         let answer =
             receiver.recv().unwrap_or_else(|_| refused(unknown, "the supervisor has ended meanwhile"));
@@ -276,27 +276,30 @@ impl Peers {
 }
 
 /// Reads one line within the time and size that a peer has.
-fn read_request(mut stream: &UnixStream) -> Result<Request, Failure> {
+fn read_request(mut stream: &UnixStream) -> Result<TriggerRequest, CommandFailure> {
     let started = Instant::now();
     let mut read = Vec::new();
     let mut chunk = [0; 4096];
     loop {
         let left = PEER_LIMIT.saturating_sub(started.elapsed());
         if left.is_zero() {
-            return Err(Failure::new(Code::Data, format!("no request within {PEER_LIMIT:?}")));
+            return Err(CommandFailure::new(Code::Data, format!("no request within {PEER_LIMIT:?}")));
         }
         let received = stream.set_read_timeout(Some(left)).and_then(|()| stream.read(&mut chunk));
         match received {
-            Ok(0) => return Err(Failure::new(Code::Data, "the request has no newline at its end")),
+            Ok(0) => return Err(CommandFailure::new(Code::Data, "the request has no newline at its end")),
             Ok(count) => read.extend_from_slice(&chunk[..count]),
             Err(error) if is_transient(&error) => {}
-            Err(error) => return Err(Failure::new(Code::Data, error.to_string())),
+            Err(error) => return Err(CommandFailure::new(Code::Data, error.to_string())),
         }
         if let Some(end) = read.iter().position(|byte| *byte == b'\n') {
             return parse_request(&read[..end]);
         }
         if read.len() >= REQUEST_MAX {
-            return Err(Failure::new(Code::Data, format!("the request is longer than {REQUEST_MAX} bytes")));
+            return Err(CommandFailure::new(
+                Code::Data,
+                format!("the request is longer than {REQUEST_MAX} bytes"),
+            ));
         }
     }
 }
@@ -306,12 +309,12 @@ fn is_transient(error: &io::Error) -> bool {
     matches!(error.kind(), Interrupted | TimedOut | WouldBlock)
 }
 
-fn refused(code: Code, message: impl Into<String>) -> Answer {
-    Answer::Error(Failure::new(code, message))
+fn refused(code: Code, message: impl Into<String>) -> TriggerAnswer {
+    TriggerAnswer::Error(CommandFailure::new(code, message))
 }
 
-fn answer(mut stream: &UnixStream, answer: &Answer) {
-    let sent = match line(answer).or_else(|failure| line(&Answer::Error(failure))) {
+fn answer(mut stream: &UnixStream, answer: &TriggerAnswer) {
+    let sent = match line(answer).or_else(|failure| line(&TriggerAnswer::Error(failure))) {
         Ok(line) => stream.write_all(&line),
         Err(failure) => Err(io::Error::other(failure)),
     };

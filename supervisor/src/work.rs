@@ -4,20 +4,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::{io, thread};
 
-use handoff::machine::{recovery, supervisor::Verdict};
-use handoff::node::keeper::End;
+use handoff::machine::{recovery, supervisor::HandoffVerdict};
+use handoff::node::keeper::TaskEnd;
 use handoff::{HandoffOutcome, RecoveryOutcome, RecoverySpec, SpawnSpec, Supervisor};
 
 use crate::config::Config;
-use crate::exit::{Code, Failure};
+use crate::exit::{Code, CommandFailure};
 use crate::inbox::Outbox;
-use crate::run::Event;
-use crate::trigger::Reply;
+use crate::run::LoopEvent;
+use crate::trigger::ReplyTo;
 
 /// What the library can be asked for.
 #[derive(Clone, Debug)]
-pub(crate) enum Call {
-    /// Find out who serves.
+pub(crate) enum LibraryCall {
+    /// Find the daemon that serves.
     Recover(RecoverySpec),
     /// Start a daemon where none serves.
     ColdStart(SpawnSpec),
@@ -25,94 +25,98 @@ pub(crate) enum Call {
     Handoff(SpawnSpec),
 }
 
-impl Call {
+impl LibraryCall {
     /// In a word, for the log.
     pub(crate) fn name(&self) -> &'static str {
         match self {
-            Call::Recover(_) => "recovery",
-            Call::ColdStart(_) => "cold start",
-            Call::Handoff(_) => "handoff",
+            LibraryCall::Recover(_) => "recovery",
+            LibraryCall::ColdStart(_) => "cold start",
+            LibraryCall::Handoff(_) => "handoff",
         }
     }
 
     /// What is started, if something is.
     pub(crate) fn binary(&self) -> Option<PathBuf> {
         match self {
-            Call::Recover(_) => None,
-            Call::ColdStart(spec) | Call::Handoff(spec) => Some(spec.binary.clone()),
+            LibraryCall::Recover(_) => None,
+            LibraryCall::ColdStart(spec) | LibraryCall::Handoff(spec) => Some(spec.binary.clone()),
         }
     }
 
     /// What comes of it if the library gives no answer. `begun`: something may have been touched.
-    pub(crate) fn failed(&self, begun: bool, failure: Failure) -> Done {
+    pub(crate) fn failed(&self, begun: bool, failure: CommandFailure) -> LibraryAnswer {
         match self {
-            Call::Recover(_) => Done::Recovered(recovery::Verdict::Unconfirmed, Err(failure)),
-            _ if begun => {
-                let end = End::Over { verdict: Verdict::Unconfirmed, journalled: false, of_data: false };
-                Done::Started(end, Err(failure))
+            LibraryCall::Recover(_) => {
+                LibraryAnswer::Recovered(recovery::RecoveryVerdict::Unconfirmed, Err(failure))
             }
-            _ => Done::Started(End::NotBegun, Err(failure)),
+            _ if begun => {
+                let end =
+                    TaskEnd::Over { verdict: HandoffVerdict::Unconfirmed, journalled: false, of_data: false };
+                LibraryAnswer::Started(end, Err(failure))
+            }
+            _ => LibraryAnswer::Started(TaskEnd::NotBegun, Err(failure)),
         }
     }
 }
 
 /// What the library answers: for the keeper, and for people.
 #[derive(Debug)]
-pub(crate) enum Done {
+pub(crate) enum LibraryAnswer {
     /// To a recovery.
-    Recovered(recovery::Verdict, Result<RecoveryOutcome, Failure>),
+    Recovered(recovery::RecoveryVerdict, Result<RecoveryOutcome, CommandFailure>),
     /// To everything else.
-    Started(End, Result<HandoffOutcome, Failure>),
+    Started(TaskEnd, Result<HandoffOutcome, CommandFailure>),
 }
 
 /// What is under way.
 #[derive(Debug)]
-pub(crate) struct Job {
-    pub(crate) call: Call,
-    /// `None` if nobody asked for it: a recovery, a restart.
+pub(crate) struct LibraryJob {
+    pub(crate) call: LibraryCall,
+    /// `None` if it was not asked for: a recovery, a restart.
     pub(crate) swap: Option<Swap>,
 }
 
-/// A swap that somebody asked for.
+/// A swap that was asked for.
 #[derive(Debug)]
 pub(crate) struct Swap {
     /// `None` if the caller can't be answered: SIGHUP.
-    pub(crate) reply: Option<Reply>,
+    pub(crate) reply: Option<ReplyTo>,
     /// The configuration as it was read for this swap; in force once that is committed.
     pub(crate) fresh: Config,
     /// What the caller should know, whatever becomes of it.
     pub(crate) warnings: Vec<String>,
 }
 
-impl Job {
-    /// Starts it; [`Event::Finished`] comes when it has ended, whichever way.
-    pub(crate) fn start(&self, supervisor: &Arc<Supervisor>, outbox: &Outbox<Event>) -> io::Result<()> {
+impl LibraryJob {
+    /// Starts it; [`LoopEvent::Finished`] comes when it has ended, whichever way.
+    pub(crate) fn start(&self, supervisor: &Arc<Supervisor>, outbox: &Outbox<LoopEvent>) -> io::Result<()> {
         let call = self.call.clone();
         let (supervisor, outbox) = (Arc::clone(supervisor), outbox.clone());
         let work = move || {
-            outbox.post(Event::Finished(Box::new(perform(&supervisor, call))));
+            outbox.post(LoopEvent::Finished(Box::new(perform(&supervisor, call))));
         };
         thread::Builder::new().name("handoff".into()).spawn(work).map(drop)
     }
 }
 
 /// A panic would leave the main loop waiting for ever. What it left behind is not known, and that is reported.
-fn perform(supervisor: &Supervisor, call: Call) -> Done {
+fn perform(supervisor: &Supervisor, call: LibraryCall) -> LibraryAnswer {
     let work = AssertUnwindSafe(|| match call.clone() {
-        Call::Recover(spec) => {
+        LibraryCall::Recover(spec) => {
             let result = supervisor.recover(&spec);
-            let found = result.as_ref().map_or(recovery::Verdict::Unconfirmed, RecoveryOutcome::verdict);
-            Done::Recovered(found, result.map_err(Failure::from))
+            let found =
+                result.as_ref().map_or(recovery::RecoveryVerdict::Unconfirmed, RecoveryOutcome::verdict);
+            LibraryAnswer::Recovered(found, result.map_err(CommandFailure::from))
         }
-        Call::ColdStart(spec) => started(supervisor.cold_start(spec)),
-        Call::Handoff(spec) => started(supervisor.perform_handoff(spec)),
+        LibraryCall::ColdStart(spec) => started(supervisor.cold_start(spec)),
+        LibraryCall::Handoff(spec) => started(supervisor.perform_handoff(spec)),
     });
     catch_unwind(work).unwrap_or_else(|_| {
         let why = "the library panicked; see the supervisor's log";
-        call.failed(true, Failure::new(Code::Unconfirmed, why))
+        call.failed(true, CommandFailure::new(Code::Unconfirmed, why))
     })
 }
 
-fn started(result: handoff::Result<HandoffOutcome>) -> Done {
-    Done::Started(End::from(&result), result.map_err(Failure::from))
+fn started(result: handoff::Result<HandoffOutcome>) -> LibraryAnswer {
+    LibraryAnswer::Started(TaskEnd::from(&result), result.map_err(CommandFailure::from))
 }

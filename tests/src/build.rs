@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use crate::layout::Layout;
 use crate::order::{Deed, Order};
-use crate::script::{self, Act, Gate, Hook};
+use crate::script::{self, Act, Gate, HookName};
 
-/// Silence that nobody keeps who is not stopped: on a busy machine a process may wait for a processor, or for a disk, for
+/// Silence that no process keeps that is not stopped: on a busy machine a process may wait for a processor, or for a disk, for
 /// tenths of a second. In what waits for it, everything else has limits of another order.
 pub const SILENCE: Duration = Duration::from_secs(2);
 
@@ -33,7 +33,7 @@ pub struct Build {
     pub retire_limit: Duration,
     /// For one that may hold the lock and says nothing, in a recovery.
     pub unreachable_limit: Duration,
-    /// What to listen at, by name, if nobody has the sockets any more.
+    /// What to listen at, by name, if no process has the sockets any more.
     pub listen: Vec<(String, String)>,
     layout: Layout,
 }
@@ -57,18 +57,18 @@ impl Build {
 
     /// Lets it do `acts` when `hook` is called next; may be said before and while it runs.
     #[must_use]
-    pub fn on(self, hook: Hook, acts: impl IntoIterator<Item = Act>) -> Build {
+    pub fn on(self, hook: HookName, acts: impl IntoIterator<Item = Act>) -> Build {
         self.script(hook, acts);
         self
     }
 
     /// The same for a build that runs.
-    pub fn script(&self, hook: Hook, acts: impl IntoIterator<Item = Act>) {
+    pub fn script(&self, hook: HookName, acts: impl IntoIterator<Item = Act>) {
         script::write(&self.layout, &self.name, hook, &acts.into_iter().collect::<Vec<_>>());
     }
 
     /// Lets it wait at a gate in `hook`, when that is called next.
-    pub fn gate(&self, hook: Hook) -> Gate {
+    pub fn gate(&self, hook: HookName) -> Gate {
         self.script(hook, [Act::Gate]);
         Gate::new(&self.layout, &self.name, hook)
     }

@@ -15,7 +15,7 @@ use crate::writer::Writer;
 
 /// What a check found out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Report {
+pub struct Findings {
     /// The process that serves.
     pub pid: u32,
     /// The last sequence number in the log, when it was read.
@@ -30,7 +30,7 @@ impl World {
         &self,
         supervisor: &SupervisorProcess,
         writer: &Writer,
-    ) -> Report {
+    ) -> Findings {
         let before = self.assert_one_serves(&[supervisor.pid()]);
         writer.wait_for_write_by(before);
         self.assert_nothing_lost(writer);
@@ -39,7 +39,7 @@ impl World {
         assert_eq!(pid, next, "what was committed serves");
         writer.wait_for_write_by(pid);
         let last_seq = self.assert_nothing_lost(writer);
-        Report { pid, last_seq }
+        Findings { pid, last_seq }
     }
 
     /// Comes to rest with one process besides `supervisors`: it holds the lock, and it answers at the control path
@@ -77,7 +77,7 @@ impl World {
     pub fn assert_nothing_lost(&self, writer: &Writer) -> u64 {
         // First the history: what is acknowledged by then must be in the log that is read afterwards.
         let history = writer.history();
-        let log = Log::read(self.layout());
+        let log = ActorLog::read(self.layout());
         for (seq, token) in &history.acknowledged {
             assert_eq!(log.seqs.get(token), Some(seq), "write {token} was acknowledged as {seq}");
         }
@@ -86,7 +86,7 @@ impl World {
         log.last
     }
 
-    /// The process `pid` holds the lock, and is reached at the control path. Unlike for [`World::assert_one_serves`], nobody is
+    /// The process `pid` holds the lock, and is reached at the control path. Unlike for [`World::assert_one_serves`], no process is
     /// asked.
     ///
     /// # Errors
@@ -107,18 +107,18 @@ impl World {
     /// Writes that were acknowledged to `writer` and are not in the log.
     pub fn lost(&self, writer: &Writer) -> Vec<String> {
         let history = writer.history();
-        let log = Log::read(self.layout());
+        let log = ActorLog::read(self.layout());
         let lost = history.acknowledged.iter().filter(|(seq, token)| log.seqs.get(token) != Some(seq));
         lost.map(|(seq, token)| format!("write {token}, acknowledged as {seq}, is lost")).collect()
     }
 
-    /// As [`World::assert_nothing_lost`], and what the client may expect while nobody is killed: no failure, and
+    /// As [`World::assert_nothing_lost`], and what the client may expect while no process is killed: no failure, and
     /// nothing executed of which it saw no reply.
     #[track_caller]
     pub fn assert_clean(&self, writer: &Writer) {
         self.assert_nothing_lost(writer);
         writer.assert_no_failure();
-        let log = Log::read(self.layout());
+        let log = ActorLog::read(self.layout());
         for token in writer.history().unanswered {
             assert!(
                 !log.seqs.contains_key(&token),
@@ -129,18 +129,18 @@ impl World {
 }
 
 /// The actor's log.
-struct Log {
+struct ActorLog {
     /// The sequence number of each token.
     seqs: BTreeMap<String, u64>,
     last: u64,
 }
 
-impl Log {
+impl ActorLog {
     /// Reads it; a last line without its end is being written.
     #[track_caller]
-    fn read(layout: &Layout) -> Log {
+    fn read(layout: &Layout) -> ActorLog {
         let text = fs::read_to_string(layout.log()).unwrap_or_default();
-        let mut log = Log { seqs: BTreeMap::new(), last: 0 };
+        let mut log = ActorLog { seqs: BTreeMap::new(), last: 0 };
         let mut writers: Vec<u32> = Vec::new();
         for line in text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')) {
             let words: Vec<&str> = line.split(' ').collect();

@@ -7,18 +7,18 @@ use nix::sys::signal::Signal;
 
 use crate::build::Build;
 use crate::log::Mark;
-use crate::order::Outcome;
+use crate::order::OrderOutcome;
 use crate::processes;
 use crate::scene::Scene;
-use crate::script::{Gate, Hook};
-use crate::supervisor_process::{Pending, SupervisorProcess};
+use crate::script::{Gate, HookName};
+use crate::supervisor_process::{PendingOrder, SupervisorProcess};
 use crate::wait::{until, until_some};
 use crate::world::World;
 use crate::writer::Writer;
 
 /// Where a handoff can be held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
+pub enum HoldPoint {
     /// The successor warms up, the incumbent serves.
     WarmUp,
     /// The incumbent drains.
@@ -33,24 +33,30 @@ pub enum Phase {
     Retire,
 }
 
-impl Phase {
+impl HoldPoint {
     /// All of them, in their order.
-    pub const ALL: [Phase; 6] =
-        [Phase::WarmUp, Phase::Drain, Phase::Seal, Phase::Open, Phase::Serve, Phase::Retire];
+    pub const ALL: [HoldPoint; 6] = [
+        HoldPoint::WarmUp,
+        HoldPoint::Drain,
+        HoldPoint::Seal,
+        HoldPoint::Open,
+        HoldPoint::Serve,
+        HoldPoint::Retire,
+    ];
 
     /// Whether it is the incumbent that holds the handoff in it.
     pub fn is_old(self) -> bool {
-        matches!(self, Phase::Drain | Phase::Seal)
+        matches!(self, HoldPoint::Drain | HoldPoint::Seal)
     }
 
-    /// The hook at whose gate somebody waits.
-    pub fn hook(self) -> Hook {
+    /// The hook at whose gate a daemon waits.
+    pub fn hook(self) -> HookName {
         match self {
-            Phase::WarmUp => Hook::WarmUp,
-            Phase::Drain => Hook::Drain,
-            Phase::Seal => Hook::Seal,
-            Phase::Open => Hook::Open,
-            Phase::Serve | Phase::Retire => Hook::Serve,
+            HoldPoint::WarmUp => HookName::WarmUp,
+            HoldPoint::Drain => HookName::Drain,
+            HoldPoint::Seal => HookName::Seal,
+            HoldPoint::Open => HookName::Open,
+            HoldPoint::Serve | HoldPoint::Retire => HookName::Serve,
         }
     }
 }
@@ -70,10 +76,10 @@ pub struct Held {
     pub incumbent: Build,
     /// What is to serve.
     pub successor: Build,
-    phase: Phase,
+    phase: HoldPoint,
     gate: Gate,
-    pending: Pending,
-    told: Option<Outcome>,
+    pending: PendingOrder,
+    told: Option<OrderOutcome>,
     /// The last to be dropped: it ends every process.
     pub world: World,
 }
@@ -81,13 +87,13 @@ pub struct Held {
 impl Held {
     /// Lets a handoff come to `phase`.
     #[track_caller]
-    pub fn at(phase: Phase) -> Held {
+    pub fn at(phase: HoldPoint) -> Held {
         Held::with(phase, |build| build)
     }
 
     /// Lets a handoff come to `phase`; `change` says what is special about the successor or the handoff's times.
     #[track_caller]
-    pub fn with(phase: Phase, change: impl FnOnce(Build) -> Build) -> Held {
+    pub fn with(phase: HoldPoint, change: impl FnOnce(Build) -> Build) -> Held {
         let Scene { supervisor, writer, incumbent, pid: old, world } = Scene::new();
         let successor = change(world.build());
         let gate = if phase.is_old() { &incumbent } else { &successor }.gate(phase.hook());
@@ -95,7 +101,7 @@ impl Held {
         let pending = supervisor.begin_handoff(&successor);
         gate.wait();
         let new = find_new(&world, &[supervisor.pid(), old]);
-        if phase == Phase::Retire {
+        if phase == HoldPoint::Retire {
             stop(old);
             gate.open();
             // It says so, last of all, when it has told the incumbent to leave.
@@ -109,7 +115,7 @@ impl Held {
     /// Takes away what holds it.
     pub fn go_on(&self) {
         match self.phase {
-            Phase::Retire => go_on(self.old),
+            HoldPoint::Retire => go_on(self.old),
             _ => self.gate.open(),
         }
     }
@@ -122,12 +128,12 @@ impl Held {
             if self.phase.is_old() { (self.old, &self.incumbent) } else { (self.new, &self.successor) };
         let before = self.standing(pid);
         self.go_on();
-        if self.phase == Phase::Retire {
+        if self.phase == HoldPoint::Retire {
             return until("the incumbent has left", || !processes::lives(self.old));
         }
         until("the gate is passed", || !self.is_at(build, self.phase.hook()));
         // One that has drained says the same of itself as one that drains, but nothing else keeps it.
-        until("it is past its hook", || self.phase == Phase::Drain || self.standing(pid) != before);
+        until("it is past its hook", || self.phase == HoldPoint::Drain || self.standing(pid) != before);
     }
 
     /// Where `pid` says that it stands.
@@ -138,13 +144,13 @@ impl Held {
     }
 
     /// Whether `build` waits at a gate in `hook`.
-    pub fn is_at(&self, build: &Build, hook: Hook) -> bool {
+    pub fn is_at(&self, build: &Build, hook: HookName) -> bool {
         self.world.layout().at(&build.name, hook).exists()
     }
 
     /// What the supervisor tells.
     #[track_caller]
-    pub fn outcome(&mut self) -> Outcome {
+    pub fn outcome(&mut self) -> OrderOutcome {
         until("the supervisor tells the outcome", || self.is_told());
         self.told.clone().expect("the outcome has been told")
     }
@@ -175,7 +181,7 @@ impl Held {
         self.writer.wait_for_write_by(pid);
     }
 
-    /// In the end: `pid` serves and nobody else is left, nothing is lost, and the next handoff commits.
+    /// In the end: `pid` serves and no other process is left, nothing is lost, and the next handoff commits.
     #[track_caller]
     pub fn assert_serves(&self, pid: u32) {
         let serves = self.world.assert_one_serves(&[self.supervisor.pid()]);
@@ -183,9 +189,9 @@ impl Held {
         self.world.assert_one_serves_and_nothing_lost(&self.supervisor, &self.writer);
     }
 
-    /// What the supervisor said is what holds in the end. Returns who serves.
+    /// What the supervisor said is what holds in the end. Returns the process that serves.
     #[track_caller]
-    pub fn assert_told_the_truth(&self, outcome: &Outcome) -> u32 {
+    pub fn assert_told_the_truth(&self, outcome: &OrderOutcome) -> u32 {
         let said = match outcome.verdict.as_str() {
             "Committed" => self.new,
             "RolledBack" | "FellBack" => self.old,

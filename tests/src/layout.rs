@@ -1,7 +1,7 @@
 //! Where things are in a world's directory: shared by the tests and the processes that they start.
 use std::path::{Path, PathBuf};
 
-use crate::script::Hook;
+use crate::script::HookName;
 
 /// The name of the TCP listener.
 pub(crate) const TCP: &str = "tcp";
@@ -42,7 +42,7 @@ impl Layout {
         self.data().join("log")
     }
 
-    /// Beside the lock: who held it last.
+    /// Beside the lock: the process that held it last.
     pub fn record(&self) -> PathBuf {
         self.data().join("handoff.record")
     }
@@ -78,17 +78,17 @@ impl Layout {
     }
 
     /// What the actor called `name` is to do when `hook` is called next.
-    pub fn script(&self, name: &str, hook: Hook) -> PathBuf {
+    pub fn script(&self, name: &str, hook: HookName) -> PathBuf {
         self.dir.join("script").join(format!("{name}.{hook}"))
     }
 
     /// Exists once the actor called `name` waits in `hook`.
-    pub fn at(&self, name: &str, hook: Hook) -> PathBuf {
+    pub fn at(&self, name: &str, hook: HookName) -> PathBuf {
         self.dir.join("script").join(format!("{name}.{hook}.at"))
     }
 
     /// Lets it go on, once it exists.
-    pub fn go(&self, name: &str, hook: Hook) -> PathBuf {
+    pub fn go(&self, name: &str, hook: HookName) -> PathBuf {
         self.dir.join("script").join(format!("{name}.{hook}.go"))
     }
 }

@@ -7,13 +7,13 @@
 //! history; [`World::assert_one_serves_and_nothing_lost`] is what holds after whatever has happened.
 //!
 //! ```no_run
-//! use handoff_tests::{Act, Hook, World};
+//! use handoff_tests::{Act, HookName, World};
 //!
 //! let world = World::new();
 //! let supervisor = world.supervisor();
 //! supervisor.cold_start(&world.build()).assert_committed();
 //! let writer = world.writer();
-//! let broken = world.build().on(Hook::Open, [Act::Fail]);
+//! let broken = world.build().on(HookName::Open, [Act::Fail]);
 //! supervisor.handoff(&broken).assert_rolled_back("told to fail");
 //! world.assert_one_serves_and_nothing_lost(&supervisor, &writer);
 //! ```
@@ -40,15 +40,15 @@ mod world;
 mod writer;
 
 pub use build::{Build, SILENCE};
-pub use checks::Report;
-pub use held::{Held, Phase};
+pub use checks::Findings;
+pub use held::{Held, HoldPoint};
 pub use layout::Layout;
 pub use log::{Mark, start_log};
-pub use order::{Deed, Order, Outcome, Told};
+pub use order::{Deed, Order, OrderOutcome, ToldOfOrder};
 pub use reference::{Reference, free_address};
 pub use scene::Scene;
-pub use script::{Act, Gate, Hook};
-pub use supervisor_process::{Pending, SupervisorProcess};
+pub use script::{Act, Gate, HookName};
+pub use supervisor_process::{PendingOrder, SupervisorProcess};
 pub use wait::{PATIENCE, until, until_ok, until_some};
 pub use world::{Bin, World};
 pub use writer::{History, Server, Writer};

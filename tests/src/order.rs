@@ -3,8 +3,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use handoff::machine::{recovery, supervisor::Verdict};
-use handoff::node::keeper::End;
+use handoff::machine::{recovery, supervisor::HandoffVerdict};
+use handoff::node::keeper::TaskEnd;
 use handoff::{Error, HandoffOutcome, ProcessId, RecoveryOutcome, RecoverySpec, SpawnSpec};
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +16,7 @@ pub enum Deed {
     ColdStart,
     /// Replace the one that serves.
     Handoff,
-    /// Find out who serves.
+    /// Find the daemon that serves.
     Recover,
     /// Start what was committed where none serves; the build of the order, if nothing was.
     StartAgain,
@@ -51,7 +51,7 @@ pub struct Order {
     pub retire_limit_ms: u64,
     /// For one that may hold the lock and says nothing, in a recovery.
     pub unreachable_limit_ms: u64,
-    /// What to listen at, by name, if nobody has the sockets any more.
+    /// What to listen at, by name, if no process has the sockets any more.
     pub listen: Vec<(String, String)>,
 }
 
@@ -84,16 +84,16 @@ impl Order {
 
 /// What a supervisor says of an order.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Told {
+pub struct ToldOfOrder {
     /// The order's.
     pub id: u64,
     /// What became of it.
-    pub outcome: Outcome,
+    pub outcome: OrderOutcome,
 }
 
 /// What became of an order.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Outcome {
+pub struct OrderOutcome {
     /// The name of the [`handoff::Verdict`], or of the [`handoff::Error`].
     pub verdict: String,
     /// Why it was not committed, or what the error says.
@@ -108,11 +108,11 @@ pub struct Outcome {
     pub warnings: Vec<String>,
 }
 
-impl From<handoff::Result<HandoffOutcome>> for Outcome {
-    fn from(result: handoff::Result<HandoffOutcome>) -> Outcome {
+impl From<handoff::Result<HandoffOutcome>> for OrderOutcome {
+    fn from(result: handoff::Result<HandoffOutcome>) -> OrderOutcome {
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         match result {
-            Ok(outcome) => Outcome {
+            Ok(outcome) => OrderOutcome {
                 verdict: format!("{:?}", outcome.verdict),
                 reason: outcome.abort_reason.as_ref().map(ToString::to_string).unwrap_or_default(),
                 resumed_confirmed: outcome.resumed_confirmed,
@@ -125,10 +125,10 @@ impl From<handoff::Result<HandoffOutcome>> for Outcome {
     }
 }
 
-impl From<handoff::Result<RecoveryOutcome>> for Outcome {
-    fn from(result: handoff::Result<RecoveryOutcome>) -> Outcome {
+impl From<handoff::Result<RecoveryOutcome>> for OrderOutcome {
+    fn from(result: handoff::Result<RecoveryOutcome>) -> OrderOutcome {
         match result {
-            Ok(outcome) => Outcome {
+            Ok(outcome) => OrderOutcome {
                 verdict: match &outcome.daemon {
                     Some(_) => "Serves",
                     None if outcome.nobody_serves => "NobodyServes",
@@ -146,9 +146,9 @@ impl From<handoff::Result<RecoveryOutcome>> for Outcome {
     }
 }
 
-impl From<Error> for Outcome {
-    fn from(error: Error) -> Outcome {
-        Outcome {
+impl From<Error> for OrderOutcome {
+    fn from(error: Error) -> OrderOutcome {
+        OrderOutcome {
             verdict: name(&error).into(),
             reason: error.to_string(),
             resumed_confirmed: false,
@@ -173,36 +173,36 @@ fn name(error: &Error) -> &'static str {
     }
 }
 
-impl Outcome {
+impl OrderOutcome {
     /// What the keeper is to know of the end of a handoff, or of a cold start.
-    pub fn end(&self) -> End {
+    pub fn end(&self) -> TaskEnd {
         let verdict = match self.verdict.as_str() {
-            "Caller" => return End::NotBegun,
-            "Committed" => Verdict::Committed,
-            "RolledBack" => Verdict::RolledBack,
-            "FellBack" => Verdict::FellBack,
-            "NobodyServes" => Verdict::NobodyServes,
-            "Busy" => Verdict::Busy,
-            "Peer" => Verdict::Unreachable,
-            "other" => Verdict::Cancelled,
-            _ => Verdict::Unconfirmed,
+            "Caller" => return TaskEnd::NotBegun,
+            "Committed" => HandoffVerdict::Committed,
+            "RolledBack" => HandoffVerdict::RolledBack,
+            "FellBack" => HandoffVerdict::FellBack,
+            "NobodyServes" => HandoffVerdict::NobodyServes,
+            "Busy" => HandoffVerdict::Busy,
+            "Peer" => HandoffVerdict::Unreachable,
+            "other" => HandoffVerdict::Cancelled,
+            _ => HandoffVerdict::Unconfirmed,
         };
         let journalled = !self.warnings.iter().any(|warning| warning.contains("journal"));
-        End::Over { verdict, journalled, of_data: false }
+        TaskEnd::Over { verdict, journalled, of_data: false }
     }
 
     /// What the keeper is to know of the end of a recovery, but for the start time of the one that serves.
-    pub fn found(&self) -> recovery::Verdict {
+    pub fn found(&self) -> recovery::RecoveryVerdict {
         match (self.verdict.as_str(), self.pid) {
-            ("Serves", Some(pid)) => recovery::Verdict::Serves(ProcessId { pid, start_time: 0 }),
-            ("NobodyServes", _) => recovery::Verdict::NobodyServes,
-            _ => recovery::Verdict::Unconfirmed,
+            ("Serves", Some(pid)) => recovery::RecoveryVerdict::Serves(ProcessId { pid, start_time: 0 }),
+            ("NobodyServes", _) => recovery::RecoveryVerdict::NobodyServes,
+            _ => recovery::RecoveryVerdict::Unconfirmed,
         }
     }
 
     /// Of what has no outcome.
-    pub fn done() -> Outcome {
-        Outcome {
+    pub fn done() -> OrderOutcome {
+        OrderOutcome {
             verdict: "Done".into(),
             reason: String::new(),
             resumed_confirmed: false,

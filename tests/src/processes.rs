@@ -84,7 +84,7 @@ pub fn variable(pid: u32, name: &str) -> Option<String> {
     environment.split('\0').find_map(|entry| Some(entry.strip_prefix(name)?.strip_prefix('=')?.to_string()))
 }
 
-/// Who holds an `flock(2)` on `path`, by `proc_locks(5)`. (The device is left out: it is written differently on
+/// The processes that hold an `flock(2)` on `path`, by `proc_locks(5)`. (The device is left out: it is written differently on
 /// some filesystems, and an inode of a directory that the test itself made is not there twice.)
 pub fn lock_holders(path: &Path) -> Vec<u32> {
     // The kernel's list is read piece by piece: while other locks come and go, one may be left out.

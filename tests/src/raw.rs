@@ -38,7 +38,7 @@ pub fn receive_descriptor(stream: &UnixStream) -> io::Result<OwnedFd> {
         if let ControlMessageOwned::ScmRights(fds) = beside
             && let [fd] = fds[..]
         {
-            // SAFETY: recvmsg has just opened it for us, and nobody else knows it.
+            // SAFETY: recvmsg has just opened it for this process, and no other code knows it.
             return Ok(unsafe { OwnedFd::from_raw_fd(fd) });
         }
     }

@@ -1,6 +1,6 @@
 //! Where most tests begin: a daemon that serves, a supervisor, a client that writes.
 use crate::build::Build;
-use crate::order::Outcome;
+use crate::order::OrderOutcome;
 use crate::supervisor_process::SupervisorProcess;
 use crate::world::World;
 use crate::writer::Writer;
@@ -43,7 +43,7 @@ impl Scene {
     /// Swaps to `build` and sees it rolled back for a reason that has `why` in it; the incumbent serves on, and
     /// everything is well.
     #[track_caller]
-    pub fn assert_rolls_back(&self, build: &Build, why: &str) -> Outcome {
+    pub fn assert_rolls_back(&self, build: &Build, why: &str) -> OrderOutcome {
         let outcome = self.supervisor.handoff(build);
         outcome.assert_rolled_back(why);
         self.assert_unharmed();
@@ -58,7 +58,7 @@ impl Scene {
         self.assert_well();
     }
 
-    /// Whoever serves now: clients have seen no failure, nothing is left over, and the next swap commits.
+    /// Whichever process serves now: clients have seen no failure, nothing is left over, and the next swap commits.
     #[track_caller]
     pub fn assert_well(&self) {
         self.world.assert_one_serves_and_nothing_lost(&self.supervisor, &self.writer);

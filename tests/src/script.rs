@@ -8,49 +8,16 @@ use std::thread;
 use std::time::Duration;
 
 use handoff::HookResult;
+pub use handoff::node::daemon::HookName;
 
 use crate::layout::Layout;
 use crate::wait::until;
 
-/// A hook of a daemon.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hook {
-    /// Before the incumbent is touched.
-    WarmUp,
-    /// With the lock.
-    Open,
-    /// After the commit.
-    Serve,
-    /// The incumbent's first.
-    Drain,
-    /// The incumbent's second.
-    Seal,
-    /// The incumbent's way back.
-    Resume,
-    /// The predecessor has ended.
-    Finalize,
-}
+/// The hooks of a successor that can undo a handoff.
+pub const OF_SUCCESSOR: [HookName; 3] = [HookName::WarmUp, HookName::Open, HookName::Serve];
 
-impl Hook {
-    /// Those of a successor that can undo a handoff.
-    pub const OF_SUCCESSOR: [Hook; 3] = [Hook::WarmUp, Hook::Open, Hook::Serve];
-    /// Those of an incumbent on its way out.
-    pub const OF_INCUMBENT: [Hook; 2] = [Hook::Drain, Hook::Seal];
-}
-
-impl fmt::Display for Hook {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Hook::WarmUp => "warm_up",
-            Hook::Open => "open",
-            Hook::Serve => "serve",
-            Hook::Drain => "drain",
-            Hook::Seal => "seal",
-            Hook::Resume => "resume",
-            Hook::Finalize => "finalize",
-        })
-    }
-}
+/// The hooks of an incumbent on its way out.
+pub const OF_INCUMBENT: [HookName; 2] = [HookName::Drain, HookName::Seal];
 
 /// What to do in a hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,7 +96,7 @@ impl FromStr for Act {
 }
 
 /// Writes the script of `hook` for the actor called `name`.
-pub fn write(layout: &Layout, name: &str, hook: Hook, acts: &[Act]) {
+pub fn write(layout: &Layout, name: &str, hook: HookName, acts: &[Act]) {
     let text: String = acts.iter().map(|act| format!("{act}\n")).collect();
     let path = layout.script(name, hook);
     let new = path.with_extension("new");
@@ -141,7 +108,7 @@ pub fn write(layout: &Layout, name: &str, hook: Hook, acts: &[Act]) {
 ///
 /// # Errors
 /// It can't be read.
-pub fn take(layout: &Layout, name: &str, hook: Hook) -> HookResult<Vec<Act>> {
+pub fn take(layout: &Layout, name: &str, hook: HookName) -> HookResult<Vec<Act>> {
     let path = layout.script(name, hook);
     let Ok(text) = fs::read_to_string(&path) else { return Ok(Vec::new()) };
     fs::remove_file(path)?;
@@ -152,7 +119,7 @@ pub fn take(layout: &Layout, name: &str, hook: Hook) -> HookResult<Vec<Act>> {
 ///
 /// # Errors
 /// It is to fail.
-pub fn play(layout: &Layout, name: &str, hook: Hook, acts: Vec<Act>) -> HookResult<Vec<Act>> {
+pub fn play(layout: &Layout, name: &str, hook: HookName, acts: Vec<Act>) -> HookResult<Vec<Act>> {
     let mut rest = Vec::new();
     for act in acts {
         match act {
@@ -182,7 +149,7 @@ fn fork(layout: &Layout) -> HookResult<()> {
     Ok(())
 }
 
-fn wait_at_gate(layout: &Layout, name: &str, hook: Hook) -> HookResult<()> {
+fn wait_at_gate(layout: &Layout, name: &str, hook: HookName) -> HookResult<()> {
     fs::write(layout.at(name, hook), "")?;
     while !layout.go(name, hook).exists() {
         thread::sleep(Duration::from_millis(1));
@@ -196,11 +163,11 @@ fn wait_at_gate(layout: &Layout, name: &str, hook: Hook) -> HookResult<()> {
 pub struct Gate {
     layout: Layout,
     name: String,
-    hook: Hook,
+    hook: HookName,
 }
 
 impl Gate {
-    pub(crate) fn new(layout: &Layout, name: &str, hook: Hook) -> Gate {
+    pub(crate) fn new(layout: &Layout, name: &str, hook: HookName) -> Gate {
         Gate { layout: layout.clone(), name: name.into(), hook }
     }
 

@@ -15,12 +15,12 @@ use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
 use crate::build::Build;
 use crate::layout::Layout;
-use crate::order::{Deed, Order, Outcome, Told};
+use crate::order::{Deed, Order, OrderOutcome, ToldOfOrder};
 use crate::processes;
 use crate::wait::{PATIENCE, until};
 use crate::world::Bin;
 
-type Waiting = Arc<Mutex<BTreeMap<u64, Sender<Outcome>>>>;
+type Waiting = Arc<Mutex<BTreeMap<u64, Sender<OrderOutcome>>>>;
 
 /// A running supervisor. Dropped, it is killed; the daemon goes on.
 #[derive(Debug)]
@@ -33,12 +33,12 @@ pub struct SupervisorProcess {
 
 /// An order that is being carried out.
 #[derive(Debug)]
-pub struct Pending(Receiver<Outcome>);
+pub struct PendingOrder(Receiver<OrderOutcome>);
 
-impl Pending {
+impl PendingOrder {
     /// Waits for the outcome. `None` if the supervisor ended before it could tell.
     #[track_caller]
-    pub fn outcome_if_told(self) -> Option<Outcome> {
+    pub fn outcome_if_told(self) -> Option<OrderOutcome> {
         match self.0.recv_timeout(PATIENCE) {
             Ok(outcome) => Some(outcome),
             Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => None,
@@ -48,13 +48,13 @@ impl Pending {
 
     /// Waits for the outcome.
     #[track_caller]
-    pub fn outcome(self) -> Outcome {
+    pub fn outcome(self) -> OrderOutcome {
         self.outcome_if_told().expect("the supervisor ended before it told the outcome")
     }
 
     /// The outcome, if it has been told by now and was not taken before.
     #[track_caller]
-    pub fn outcome_by_now(&self) -> Option<Outcome> {
+    pub fn outcome_by_now(&self) -> Option<OrderOutcome> {
         match self.0.try_recv() {
             Ok(outcome) => Some(outcome),
             Err(TryRecvError::Empty) => None,
@@ -102,27 +102,27 @@ impl SupervisorProcess {
 
     /// Starts `build` where none serves.
     #[track_caller]
-    pub fn cold_start(&self, build: &Build) -> Outcome {
+    pub fn cold_start(&self, build: &Build) -> OrderOutcome {
         self.begin(build, Deed::ColdStart).outcome()
     }
 
-    /// Replaces whoever serves by `build`.
+    /// Replaces the daemon that serves by `build`.
     #[track_caller]
-    pub fn handoff(&self, build: &Build) -> Outcome {
+    pub fn handoff(&self, build: &Build) -> OrderOutcome {
         self.begin_handoff(build).outcome()
     }
 
-    /// Begins to replace whoever serves by `build`.
-    pub fn begin_handoff(&self, build: &Build) -> Pending {
+    /// Begins to replace the daemon that serves by `build`.
+    pub fn begin_handoff(&self, build: &Build) -> PendingOrder {
         self.begin(build, Deed::Handoff)
     }
 
     /// Begins to do `deed`.
-    pub fn begin(&self, build: &Build, deed: Deed) -> Pending {
+    pub fn begin(&self, build: &Build, deed: Deed) -> PendingOrder {
         self.order(&build.order(deed))
     }
 
-    fn order(&self, order: &Order) -> Pending {
+    fn order(&self, order: &Order) -> PendingOrder {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = channel();
         self.waiting.lock().unwrap().insert(id, sender);
@@ -131,7 +131,7 @@ impl SupervisorProcess {
         if self.orders.lock().unwrap().write_all(&line).is_err() {
             self.waiting.lock().unwrap().remove(&id);
         }
-        Pending(receiver)
+        PendingOrder(receiver)
     }
 
     /// Calls off what is under way, and whatever it is asked for after it.
@@ -165,10 +165,10 @@ impl Drop for SupervisorProcess {
     }
 }
 
-/// Gives each answer to whoever waits for it, until the supervisor has ended.
+/// Gives each answer to the thread that waits for it, until the supervisor has ended.
 fn hand_out(answers: BufReader<UnixStream>, waiting: &Waiting) {
     for line in answers.lines().map_while(Result::ok) {
-        let Ok(Told { id, outcome }) = serde_json::from_str(&line) else { break };
+        let Ok(ToldOfOrder { id, outcome }) = serde_json::from_str(&line) else { break };
         if let Some(sender) = waiting.lock().unwrap().remove(&id) {
             let _ = sender.send(outcome);
         }

@@ -141,7 +141,7 @@ impl World {
         SupervisorProcess::start(&self.layout, &self.listeners.lock().unwrap(), &["journal"], count)
     }
 
-    /// Starts a supervisor on a stage. The first one gets the listeners, and nobody else has them from then on: those that
+    /// Starts a supervisor on a stage. The first one gets the listeners, and this test has them no more from then on: those that
     /// come after it take them from a daemon.
     #[cfg(all(feature = "sim", feature = "crash-points"))]
     pub(crate) fn staged_supervisor(&self) -> SupervisorProcess {
@@ -149,7 +149,7 @@ impl World {
         SupervisorProcess::start(&self.layout, &listeners, &["journal", Layout::STAGED], 0)
     }
 
-    /// What to listen at where nobody has the listeners any more.
+    /// What to listen at where no process has the listeners any more.
     #[cfg(all(feature = "sim", feature = "crash-points"))]
     pub(crate) fn addresses(&self) -> Vec<(String, String)> {
         let socket = format!("unix:{}", self.layout.socket().display());

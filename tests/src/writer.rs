@@ -52,7 +52,7 @@ impl Server {
 pub struct History {
     /// Every acknowledged write: its sequence number and its token, in the order of the acknowledgements.
     pub acknowledged: Vec<(u64, String)>,
-    /// Writes whose connection ended before the reply's first byte: not executed, if nobody was killed.
+    /// Writes whose connection ended before the reply's first byte: not executed, if no process was killed.
     pub unanswered: BTreeSet<String>,
     /// Anything but a reply, or an end of the stream before it: refused, reset, half a reply, nonsense.
     pub failures: Vec<String>,

@@ -23,11 +23,17 @@ const PAGES: [&str; 11] = [
 ];
 
 /// Words that stand for a role without naming it, or that had another meaning once.
-const FORBIDDEN: [&str; 9] = [
+const FORBIDDEN: [&str; 15] = [
     "whoever",
     "whomever",
     "whom",
     "who",
+    "somebody",
+    "someone",
+    "anybody",
+    "anyone",
+    "everybody",
+    "everyone",
     "supervisor_process",
     "takes stock",
     "taking stock",

@@ -13,12 +13,12 @@ const MINIMAL: &str = env!("CARGO_BIN_EXE_minimal");
 
 /// A client that sends one line after another, and connects again if its connection was closed between two replies.
 #[derive(Default)]
-struct Client {
+struct LineClient {
     stop: AtomicBool,
     acknowledged: AtomicU64,
 }
 
-impl Client {
+impl LineClient {
     /// The lines that were acknowledged, each with its number.
     fn run(&self, addr: &str) -> Vec<(u64, String)> {
         let connect = || BufReader::new(TcpStream::connect(addr).expect("no connection is refused"));
@@ -49,9 +49,9 @@ fn ask(connection: &mut BufReader<TcpStream>, line: &str) -> io::Result<Option<u
 }
 
 /// Ends a client, also when the test fails.
-struct Stop<'a>(&'a Client);
+struct StopClient<'a>(&'a LineClient);
 
-impl Drop for Stop<'_> {
+impl Drop for StopClient<'_> {
     fn drop(&mut self) {
         self.0.stop.store(true, SeqCst);
     }
@@ -84,10 +84,10 @@ fn the_example_of_the_readme_is_swapped_under_a_busy_client() {
     let arguments = arguments.each_ref().map(String::as_str);
     reference.configure(Path::new(MINIMAL), &arguments);
     reference.start();
-    let client = Client::default();
+    let client = LineClient::default();
     let acknowledged = thread::scope(|scope| {
         let runs = scope.spawn(|| client.run(&addr));
-        let stop = Stop(&client);
+        let stop = StopClient(&client);
         client.wait_for(20);
         let (code, swap) = reference.ask_json("swap");
         assert_eq!(code, 0, "{swap}");

@@ -24,7 +24,7 @@ fn a_sweep_over_all_kinds_of_faults() {
     if summary.runs > 0 {
         println!("{} runs in {:?}, {} of them twice", summary.runs, start.elapsed(), summary.run_twice);
     }
-    // Fewer are somebody's who looks for something else.
+    // Fewer are a run that looks for something else.
     if summary.runs >= USUAL {
         let problems = coverage::problems(&[&rare, &summary]);
         assert!(problems.is_empty(), "{}", problems.join("\n"));

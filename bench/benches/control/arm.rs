@@ -14,7 +14,7 @@ use handoff::Phases;
 use super::ours::Ours;
 use super::theirs::Theirs;
 
-pub(crate) type Outcome<T> = Result<T, Box<dyn Error>>;
+pub(crate) type BenchResult<T> = Result<T, Box<dyn Error>>;
 
 /// Both libraries' daemons, and the floor's.
 pub(crate) const DAEMON: &str = env!("CARGO_BIN_EXE_idle-daemon");
@@ -39,17 +39,17 @@ pub(crate) struct Sample {
 /// Something to be measured again and again.
 pub(crate) trait Arm {
     /// Does it once.
-    fn round(&mut self) -> Outcome<Sample>;
+    fn round(&mut self) -> BenchResult<Sample>;
 }
 
 /// The arm called `name`, one of [`NAMES`], with its files in `dir`.
-pub(crate) fn start(name: &str, dir: &Path) -> Outcome<Box<dyn Arm>> {
+pub(crate) fn start(name: &str, dir: &Path) -> BenchResult<Box<dyn Arm>> {
     Ok(match name {
         "floor" => Box::new(Floor),
-        "ours" => Box::new(Ours::start(Place::make(dir, name)?, false)?),
-        "ours+journal" => Box::new(Ours::start(Place::make(dir, name)?, true)?),
-        "peer" => Box::new(Theirs::start(Place::make(dir, name)?, false)?),
-        "peer+journal" => Box::new(Theirs::start(Place::make(dir, name)?, true)?),
+        "ours" => Box::new(Ours::start(ChainPlace::make(dir, name)?, false)?),
+        "ours+journal" => Box::new(Ours::start(ChainPlace::make(dir, name)?, true)?),
+        "peer" => Box::new(Theirs::start(ChainPlace::make(dir, name)?, false)?),
+        "peer+journal" => Box::new(Theirs::start(ChainPlace::make(dir, name)?, true)?),
         _ => return Err(format!("there is no arm {name:?}, only {NAMES:?}").into()),
     })
 }
@@ -58,7 +58,7 @@ pub(crate) fn start(name: &str, dir: &Path) -> Outcome<Box<dyn Arm>> {
 struct Floor;
 
 impl Arm for Floor {
-    fn round(&mut self) -> Outcome<Sample> {
+    fn round(&mut self) -> BenchResult<Sample> {
         let started = Instant::now();
         let status = Command::new(DAEMON).arg("exit").stdin(Stdio::null()).status()?;
         let took = started.elapsed();
@@ -71,18 +71,18 @@ impl Arm for Floor {
 
 /// Where a chain's files are.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct ChainPlace {
     pub(crate) data: PathBuf,
     pub(crate) control: PathBuf,
     pub(crate) journal: PathBuf,
 }
 
-impl Place {
-    fn make(dir: &Path, name: &str) -> io::Result<Place> {
+impl ChainPlace {
+    fn make(dir: &Path, name: &str) -> io::Result<ChainPlace> {
         let dir = dir.join(name);
         let data = dir.join("data");
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&data)?;
-        Ok(Place { data, control: dir.join("sock"), journal: dir.join("journal") })
+        Ok(ChainPlace { data, control: dir.join("sock"), journal: dir.join("journal") })
     }
 
     /// The daemon's arguments.
@@ -91,9 +91,9 @@ impl Place {
     }
 }
 
-/// Waits until somebody answers at `control`: says the first byte of his greeting. Connected is not enough, a
+/// Waits until a process answers at `control`: says the first byte of its greeting. Connected is not enough, a
 /// process that hangs is that as well.
-pub(crate) fn wait_for_answer(control: &Path) -> Outcome<()> {
+pub(crate) fn wait_for_answer(control: &Path) -> BenchResult<()> {
     let limit = Instant::now() + ANSWER_LIMIT;
     loop {
         match greeted(control) {

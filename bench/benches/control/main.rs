@@ -2,7 +2,7 @@
 //! with and without a journal, and the floor: to start the same binary and see it end.
 //!
 //! The arms take turns, round by round, so that whatever else the machine does falls on all of them. Supervisors
-//! live in this process; daemons are `idle-daemon`. Nobody has a tracing subscriber.
+//! live in this process; daemons are `idle-daemon`. No process has a tracing subscriber.
 use std::path::Path;
 
 use clap::Parser;
@@ -14,11 +14,11 @@ mod report;
 mod syscalls;
 mod theirs;
 
-use arm::{Arm, Outcome};
+use arm::{Arm, BenchResult};
 use report::Series;
 
 #[derive(Debug, Parser)]
-struct Options {
+struct BenchOptions {
     /// How many handoffs each arm does.
     #[arg(long, default_value_t = 200)]
     rounds: usize,
@@ -36,8 +36,8 @@ struct Options {
     bench: bool,
 }
 
-fn main() -> Outcome<()> {
-    let mut options = Options::parse();
+fn main() -> BenchResult<()> {
+    let mut options = BenchOptions::parse();
     if options.arms.is_empty() {
         options.arms = arm::NAMES.map(Into::into).to_vec();
     }
@@ -52,7 +52,7 @@ fn main() -> Outcome<()> {
     Ok(())
 }
 
-fn measure(options: &Options, dir: &Path) -> Outcome<Vec<Series>> {
+fn measure(options: &BenchOptions, dir: &Path) -> BenchResult<Vec<Series>> {
     let mut arms: Vec<(Box<dyn Arm>, Series)> = Vec::new();
     for name in &options.arms {
         let series = Series { name: name.clone(), samples: Vec::with_capacity(options.rounds) };

@@ -4,19 +4,19 @@ use std::time::{Duration, Instant};
 
 use handoff::{Child, HandoffOutcome, SpawnSpec, Supervisor};
 
-use super::arm::{Arm, DAEMON, Outcome, Place, Sample, wait_for_answer};
+use super::arm::{Arm, BenchResult, ChainPlace, DAEMON, Sample, wait_for_answer};
 
 /// A supervisor and the daemon that serves.
 pub(crate) struct Ours {
     supervisor: Supervisor,
     spec: SpawnSpec,
-    place: Place,
+    place: ChainPlace,
     child: Child,
 }
 
 impl Ours {
     /// Starts the first daemon.
-    pub(crate) fn start(place: Place, journal: bool) -> Outcome<Ours> {
+    pub(crate) fn start(place: ChainPlace, journal: bool) -> BenchResult<Ours> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let mut supervisor = Supervisor::new(&place.control)?.with_listener("main", listener)?;
         if journal {
@@ -31,7 +31,7 @@ impl Ours {
 }
 
 impl Arm for Ours {
-    fn round(&mut self) -> Outcome<Sample> {
+    fn round(&mut self) -> BenchResult<Sample> {
         let spec = self.spec.clone();
         let started = Instant::now();
         let outcome = self.supervisor.perform_handoff(spec)?;
@@ -52,7 +52,7 @@ impl Drop for Ours {
     }
 }
 
-fn committed(outcome: HandoffOutcome) -> Outcome<(Child, handoff::Phases)> {
+fn committed(outcome: HandoffOutcome) -> BenchResult<(Child, handoff::Phases)> {
     match outcome.child {
         Some(child) if outcome.warnings.is_empty() => Ok((child, outcome.phases)),
         _ => Err(format!("{:?}: {:?} {:?}", outcome.verdict, outcome.abort_reason, outcome.warnings).into()),

@@ -1,7 +1,7 @@
 //! The figures, as text.
 use std::time::Duration;
 
-use handoff::Phases;
+use handoff::{Phase, Phases};
 
 use super::arm::Sample;
 
@@ -53,24 +53,17 @@ fn print_ratios(series: &[Series]) {
 
 /// Phase by phase, the medians.
 fn print_phases(series: &[Series]) {
-    type Part = fn(&Phases) -> Duration;
-    const PARTS: [(&str, Part); 8] = [
-        ("spawn", |phases| phases.spawn),
-        ("warm_up", |phases| phases.warm_up),
-        ("drain", |phases| phases.drain),
-        ("seal", |phases| phases.seal),
-        ("open", |phases| phases.open),
-        ("commit", |phases| phases.commit),
-        ("retire", |phases| phases.retire),
-        ("total", |phases| phases.total),
-    ];
+    // None of them was rolled back.
+    let passed: Vec<Phase> = Phase::ALL.iter().copied().filter(|phase| *phase != Phase::RollBack).collect();
     println!("\nphases, ms (medians)");
-    println!("{:14}{}", "", PARTS.map(|(name, _)| format!("{name:>9}")).concat());
+    let names: String = passed.iter().map(|phase| format!("{phase:>9}")).collect();
+    println!("{:14}{names}{:>9}", "", "total");
     for arm in series.iter().filter(|arm| arm.samples.iter().any(|sample| sample.phases.is_some())) {
-        let took = PARTS.map(|(_, part)| {
+        let median = |part: &dyn Fn(&Phases) -> Duration| {
             let of = |sample: &Sample| sample.phases.as_ref().map_or(Duration::ZERO, part);
             format!("{:>9.3}", arm.quantile_ms(0.5, of))
-        });
-        println!("{:14}{}", arm.name, took.concat());
+        };
+        let took: String = passed.iter().map(|phase| median(&|phases| phases.took(*phase))).collect();
+        println!("{:14}{took}{}", arm.name, median(&|phases| phases.total));
     }
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::arm::Outcome;
+use super::arm::BenchResult;
 
 /// How many rounds are counted.
 const ROUNDS: u32 = 20;
@@ -14,26 +14,27 @@ const VAIN_ATTEMPT: u32 = 4;
 
 /// System calls.
 #[derive(Clone, Copy, Debug, Default)]
-struct Counts {
+struct SyscallCounts {
     supervisor: u32,
     all: u32,
     syncs: u32,
 }
 
 /// Prints the counts a round of each arm.
-pub(crate) fn print(arms: &[String], dir: &Path) -> Outcome<()> {
+pub(crate) fn print(arms: &[String], dir: &Path) -> BenchResult<()> {
     println!("\nsystem calls a round  {:>11}{:>16}{:>9}", "supervisor", "all processes", "fsyncs");
     for arm in arms {
         let (none, some) = (count(arm, 0, dir)?, count(arm, ROUNDS, dir)?);
-        let each =
-            |of: fn(&Counts) -> u32| f64::from(of(&some).saturating_sub(of(&none))) / f64::from(ROUNDS);
+        let each = |of: fn(&SyscallCounts) -> u32| {
+            f64::from(of(&some).saturating_sub(of(&none))) / f64::from(ROUNDS)
+        };
         let (supervisor, all, syncs) = (each(|c| c.supervisor), each(|c| c.all), each(|c| c.syncs));
         println!("{arm:20}{supervisor:>13.0}{all:>16.0}{syncs:>9.1}");
     }
     Ok(())
 }
 
-fn count(arm: &str, rounds: u32, dir: &Path) -> Outcome<Counts> {
+fn count(arm: &str, rounds: u32, dir: &Path) -> BenchResult<SyscallCounts> {
     let trace = dir.join("trace");
     let status = Command::new("strace")
         .args(["-f", "-qq", "-o"])
@@ -51,8 +52,8 @@ fn count(arm: &str, rounds: u32, dir: &Path) -> Outcome<Counts> {
 
 /// A line is the pid and the call. The first is the supervisor's; a call that was interrupted has a second line,
 /// and signals and ends are no calls.
-fn tally(trace: &str) -> Counts {
-    let mut counts = Counts::default();
+fn tally(trace: &str) -> SyscallCounts {
+    let mut counts = SyscallCounts::default();
     let supervisor = trace.split_whitespace().next();
     let mut vain = 0;
     for line in trace.lines() {

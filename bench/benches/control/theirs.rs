@@ -6,13 +6,13 @@ use std::time::Instant;
 
 use peer::{SpawnSpec, Supervisor};
 
-use super::arm::{Arm, DAEMON, Outcome, Place, Sample, wait_for_answer};
+use super::arm::{Arm, BenchResult, ChainPlace, DAEMON, Sample, wait_for_answer};
 
 /// A supervisor and the daemon that serves.
 pub(crate) struct Theirs {
     supervisor: Supervisor,
     spec: SpawnSpec,
-    place: Place,
+    place: ChainPlace,
     child: Child,
     /// The supervisor knows its number only.
     _listener: TcpListener,
@@ -20,7 +20,7 @@ pub(crate) struct Theirs {
 
 impl Theirs {
     /// Starts the first daemon.
-    pub(crate) fn start(place: Place, journal: bool) -> Outcome<Theirs> {
+    pub(crate) fn start(place: ChainPlace, journal: bool) -> BenchResult<Theirs> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let mut supervisor = Supervisor::new(&place.control)?.with_listener("main", listener.as_raw_fd());
         if journal {
@@ -36,7 +36,7 @@ impl Theirs {
 }
 
 impl Arm for Theirs {
-    fn round(&mut self) -> Outcome<Sample> {
+    fn round(&mut self) -> BenchResult<Sample> {
         let spec = self.spec.clone();
         let started = Instant::now();
         let outcome = self.supervisor.perform_handoff(spec)?;

@@ -59,7 +59,7 @@ pub enum Way {
 
 /// What to do about the next request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
+pub enum NextRequest {
     /// A part of it is here already.
     Begin,
     /// Read, without waiting.
@@ -75,7 +75,7 @@ pub enum Next {
 
 /// What a connection is in the middle of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
+pub enum RequestPhase {
     /// Accepted; nothing has come yet.
     New {
         /// When it was accepted.
@@ -126,7 +126,7 @@ struct Wait {
 #[derive(Clone, Debug)]
 pub struct Conduct {
     patience: Patience,
-    phase: Phase,
+    phase: RequestPhase,
     ending: Option<Ending>,
     keep: Keep,
     /// A part of the reply has been written, so that the request can't be begun again.
@@ -139,7 +139,7 @@ pub struct Conduct {
 impl Conduct {
     /// A connection that was accepted `now`.
     pub fn new(now: Time, patience: Patience) -> Conduct {
-        let phase = Phase::New { accepted: now };
+        let phase = RequestPhase::New { accepted: now };
         Conduct {
             patience,
             phase,
@@ -153,13 +153,13 @@ impl Conduct {
     }
 
     /// What the connection is in the middle of.
-    pub fn phase(&self) -> Phase {
+    pub fn phase(&self) -> RequestPhase {
         self.phase
     }
 
     /// A drain has begun. It ends the connection, now or when it has answered what it may; no resume undoes that.
     pub fn drain(&mut self, now: Time) {
-        let served = self.phase == Phase::Request;
+        let served = self.phase == RequestPhase::Request;
         self.ending.get_or_insert(Ending { allowed: Allowed::Read, served });
         self.waiting = self.waiting.map(|_| Wait { counted: Duration::ZERO, looked: now });
     }
@@ -176,7 +176,7 @@ impl Conduct {
     pub fn is_kept(&self) -> bool {
         match self.keep {
             Keep::No => false,
-            Keep::Wanted => self.phase != Phase::Request,
+            Keep::Wanted => self.phase != RequestPhase::Request,
             Keep::Parked => true,
         }
     }
@@ -194,7 +194,7 @@ impl Conduct {
     /// The daemon would wait for more of a request. Returns whether it gives the request up instead: it is begun again, by
     /// the successor or here.
     pub fn interrupt(&mut self) -> bool {
-        let gives_up = self.keep == Keep::Wanted && self.phase == Phase::Request && !self.answered;
+        let gives_up = self.keep == Keep::Wanted && self.phase == RequestPhase::Request && !self.answered;
         if gives_up {
             self.keep = Keep::Parked;
         }
@@ -206,7 +206,7 @@ impl Conduct {
         let was_parked = self.keep == Keep::Parked;
         self.keep = Keep::No;
         if was_parked {
-            (self.phase, self.answered, self.waiting) = (Phase::Between, false, None);
+            (self.phase, self.answered, self.waiting) = (RequestPhase::Between, false, None);
         }
         was_parked
     }
@@ -237,25 +237,26 @@ impl Conduct {
 
     /// The daemon is done with a request, or has just begun, and asks for the next one; `received` if a part of that has
     /// been received.
-    pub fn next(&mut self, received: bool) -> Next {
+    pub fn next(&mut self, received: bool) -> NextRequest {
         self.waiting = None;
         self.answered = false;
         if self.keep != Keep::No {
             self.keep = Keep::Parked;
-            return Next::Park;
+            return NextRequest::Park;
         }
         let allowed = self.ending.map(|ending| ending.allowed);
         let next = match (allowed, received) {
-            (Some(Allowed::This), _) | (Some(Allowed::Received), false) => Next::Close,
-            (None | Some(Allowed::Read | Allowed::Received), true) => Next::Begin,
-            (None | Some(Allowed::Read), false) => Next::Read { in_drain: allowed.is_some() },
+            (Some(Allowed::This), _) | (Some(Allowed::Received), false) => NextRequest::Close,
+            (None | Some(Allowed::Read | Allowed::Received), true) => NextRequest::Begin,
+            (None | Some(Allowed::Read), false) => NextRequest::Read { in_drain: allowed.is_some() },
         };
         self.phase = match (next, self.phase) {
-            (Next::Begin, _) => Phase::Request,
-            (Next::Close | Next::Park, _) | (Next::Read { .. }, Phase::Between | Phase::Request) => {
-                Phase::Between
+            (NextRequest::Begin, _) => RequestPhase::Request,
+            (NextRequest::Close | NextRequest::Park, _)
+            | (NextRequest::Read { .. }, RequestPhase::Between | RequestPhase::Request) => {
+                RequestPhase::Between
             }
-            (Next::Read { .. }, new @ Phase::New { .. }) => new,
+            (NextRequest::Read { .. }, new @ RequestPhase::New { .. }) => new,
         };
         next
     }
@@ -263,18 +264,19 @@ impl Conduct {
     /// For how long a drain still waits for the first byte of a request. A connection that has had a request gets none.
     pub fn first_request_in(&self, now: Time) -> Duration {
         match self.phase {
-            Phase::New { accepted } => self.patience.first_request.saturating_sub(now.since(accepted)),
-            Phase::Between | Phase::Request => Duration::ZERO,
+            RequestPhase::New { accepted } => self.patience.first_request.saturating_sub(now.since(accepted)),
+            RequestPhase::Between | RequestPhase::Request => Duration::ZERO,
         }
     }
 
     /// Bytes have come.
     pub fn received(&mut self) {
         if let Some(ending) = &mut self.ending {
-            ending.allowed = if self.phase == Phase::Request { Allowed::This } else { Allowed::Received };
+            ending.allowed =
+                if self.phase == RequestPhase::Request { Allowed::This } else { Allowed::Received };
             ending.served = true;
         }
-        self.phase = Phase::Request;
+        self.phase = RequestPhase::Request;
         self.waiting = None;
     }
 

@@ -5,5 +5,5 @@ mod drain;
 #[cfg(test)]
 mod tests;
 
-pub use conduct::{Conduct, Next, Patience, Phase, Remaining, Way};
+pub use conduct::{Conduct, NextRequest, Patience, Remaining, RequestPhase, Way};
 pub use drain::{Drain, Drained};

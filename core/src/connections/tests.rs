@@ -1,5 +1,5 @@
 //! What a drain decides, under a clock that the test moves.
-use super::{Conduct, Drain, Drained, Next, Patience, Remaining, Way};
+use super::{Conduct, Drain, Drained, NextRequest, Patience, Remaining, Way};
 use crate::time::{Duration, Time};
 
 const PATIENCE: Patience =
@@ -18,14 +18,14 @@ fn new() -> Conduct {
 /// A connection that has had a request and is between two.
 fn idle() -> Conduct {
     let mut conduct = in_request();
-    assert_eq!(conduct.next(false), Next::Read { in_drain: false });
+    assert_eq!(conduct.next(false), NextRequest::Read { in_drain: false });
     conduct
 }
 
 /// A connection of which a part of a request has been received.
 fn in_request() -> Conduct {
     let mut conduct = new();
-    assert_eq!(conduct.next(false), Next::Read { in_drain: false });
+    assert_eq!(conduct.next(false), NextRequest::Read { in_drain: false });
     conduct.received();
     conduct
 }
@@ -51,7 +51,7 @@ fn without_a_drain_a_client_may_take_its_time() {
 #[test]
 fn an_idle_connection_is_closed_at_once() {
     let mut conduct = draining(idle());
-    assert_eq!(conduct.next(false), Next::Read { in_drain: true });
+    assert_eq!(conduct.next(false), NextRequest::Read { in_drain: true });
     assert_eq!(conduct.first_request_in(at(1000)), Duration::ZERO);
     assert_eq!(conduct.way(), Way::Idle);
 }
@@ -59,11 +59,11 @@ fn an_idle_connection_is_closed_at_once() {
 #[test]
 fn a_request_that_came_before_the_drain_was_noticed_is_answered_and_is_the_last() {
     let mut conduct = draining(idle());
-    assert_eq!(conduct.next(false), Next::Read { in_drain: true });
+    assert_eq!(conduct.next(false), NextRequest::Read { in_drain: true });
     conduct.received();
     assert_eq!(conduct.remaining(), Remaining::Received);
-    assert_eq!(conduct.next(true), Next::Begin, "one that came with it");
-    assert_eq!(conduct.next(false), Next::Close, "and no further read");
+    assert_eq!(conduct.next(true), NextRequest::Begin, "one that came with it");
+    assert_eq!(conduct.next(false), NextRequest::Close, "and no further read");
     assert_eq!(conduct.way(), Way::Served);
 }
 
@@ -73,7 +73,7 @@ fn a_request_that_has_begun_is_answered_and_nothing_that_came_after_it() {
     assert_eq!(conduct.remaining(), Remaining::Received);
     conduct.received();
     assert_eq!(conduct.remaining(), Remaining::This);
-    assert_eq!(conduct.next(true), Next::Close);
+    assert_eq!(conduct.next(true), NextRequest::Close);
     assert_eq!(conduct.way(), Way::Served);
 }
 
@@ -82,16 +82,16 @@ fn half_a_request_behind_a_whole_one_is_waited_for_and_is_the_last() {
     let mut conduct = draining(idle());
     conduct.next(false);
     conduct.received();
-    assert_eq!(conduct.next(true), Next::Begin);
+    assert_eq!(conduct.next(true), NextRequest::Begin);
     conduct.received();
-    assert_eq!(conduct.next(true), Next::Close);
+    assert_eq!(conduct.next(true), NextRequest::Close);
 }
 
 #[test]
 fn a_request_that_was_whole_when_the_drain_began_counts_as_served() {
     let mut conduct = draining(in_request());
     conduct.sent();
-    assert_eq!(conduct.next(false), Next::Read { in_drain: true });
+    assert_eq!(conduct.next(false), NextRequest::Read { in_drain: true });
     assert_eq!(conduct.way(), Way::Served);
 }
 
@@ -144,12 +144,12 @@ fn a_new_connection_has_a_bound_for_its_first_request() {
     let mut conduct = new();
     conduct.next(false);
     conduct.drain(at(30));
-    assert_eq!(conduct.next(false), Next::Read { in_drain: true });
+    assert_eq!(conduct.next(false), NextRequest::Read { in_drain: true });
     assert_eq!(conduct.first_request_in(at(30)), Duration::from_millis(70));
     assert_eq!(conduct.first_request_in(at(100)), Duration::ZERO);
     assert_eq!(conduct.way(), Way::Idle);
     conduct.received();
-    assert_eq!((conduct.next(false), conduct.way()), (Next::Close, Way::Served));
+    assert_eq!((conduct.next(false), conduct.way()), (NextRequest::Close, Way::Served));
 }
 
 #[test]

@@ -15,7 +15,7 @@ pub struct LinkId(pub u64);
 pub struct Op(pub u32);
 
 impl Op {
-    /// An operation whose result nobody waits for.
+    /// An operation whose result is not waited for.
     pub const UNAWAITED: Op = Op(u32::MAX);
 
     /// The next operation's number.
@@ -46,7 +46,7 @@ pub enum LockAnswer {
 
 /// Why a daemon's process leaves.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Exit {
+pub enum ExitReason {
     /// A successor serves.
     Retired,
     /// It was asked to stop.
@@ -109,5 +109,5 @@ pub enum Awaited {
     /// Take the control path.
     TakePath(Op),
     /// Leave. No result ever comes.
-    Exit(Exit),
+    Exit(ExitReason),
 }

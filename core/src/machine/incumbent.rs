@@ -5,7 +5,7 @@
 use alloc::{boxed::Box, vec::Vec};
 
 use super::{
-    Awaited, DaemonEffect, DaemonEvent, EffectName, EventName, Exit, LinkId, LockAnswer, Machine,
+    Awaited, DaemonEffect, DaemonEvent, EffectName, EventName, ExitReason, LinkId, LockAnswer, Machine,
     MachineRole, Op, Out, StateName, Timer, Timers,
 };
 use crate::{
@@ -134,7 +134,7 @@ struct Session {
 
 /// The incumbent's machine.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Incumbent {
+pub struct IncumbentMachine {
     hello: Hello,
     stop_grace: Duration,
     /// Of the record that this process wrote last.
@@ -154,10 +154,10 @@ pub struct Incumbent {
     timers: Timers,
 }
 
-impl Incumbent {
+impl IncumbentMachine {
     /// A process that holds the lock, has written the record with `generation`, and serves.
     pub fn new(hello: Hello, generation: u64, stop_grace: Duration) -> Self {
-        Incumbent {
+        IncumbentMachine {
             hello,
             stop_grace,
             generation,
@@ -263,7 +263,7 @@ impl Incumbent {
                 | State::NotingServing
                 | State::Gone => {}
             },
-            Timer::HookLimit => self.exit(Exit::HookLimit, out),
+            Timer::HookLimit => self.exit(ExitReason::HookLimit, out),
             Timer::IncumbentSilent | Timer::SuccessorSilent | Timer::Deadline | Timer::Patience => {}
         }
     }
@@ -285,7 +285,7 @@ impl Incumbent {
         self.supervisor_gone(now, out);
     }
 
-    /// The supervisor is silent, or its link is closed: nobody will say what comes next.
+    /// The supervisor is silent, or its link is closed: it will not say what comes next.
     fn supervisor_gone(&mut self, now: Time, mut out: Out<'_, Self>) {
         match self.state {
             State::Serving => {
@@ -297,7 +297,7 @@ impl Incumbent {
             State::Draining | State::Sealing | State::NotingSeal => self.turn_back(),
             State::Drained => self.resume(now, &mut out),
             State::Sealed => self.try_lock(Why::Orphan, out),
-            // Nobody is left to see to it that the lock becomes free.
+            // No supervisor is left to see to it that the lock becomes free.
             State::Locking { why: Why::Resume, asked } => {
                 self.state = State::Locking { why: Why::Orphan, asked };
             }
@@ -327,7 +327,7 @@ impl Incumbent {
         match self.state {
             State::Serving => self.drain(now, self.stop_grace, None, &mut out),
             State::Drained => self.seal(now, &mut out),
-            State::Sealed | State::Locking { asked: false, .. } => self.exit(Exit::Stopped, out),
+            State::Sealed | State::Locking { asked: false, .. } => self.exit(ExitReason::Stopped, out),
             // When what is under way is done: to stop takes the same way.
             State::Draining
             | State::Sealing
@@ -372,7 +372,7 @@ impl Incumbent {
     }
 }
 
-impl Machine for Incumbent {
+impl Machine for IncumbentMachine {
     type Event = Event;
     type Effect = Effect;
     type Awaited = Awaited;
@@ -432,7 +432,7 @@ impl Machine for Incumbent {
     }
 }
 
-impl crate::drive::Daemon for Incumbent {
+impl crate::drive::AnyDaemonMachine for IncumbentMachine {
     type Hook = Hook;
     type Done = Done;
 }

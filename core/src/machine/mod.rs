@@ -19,14 +19,14 @@ pub mod successor;
 pub mod supervisor;
 mod timer;
 
-pub use daemon::{Awaited, DaemonEffect, DaemonEvent, Exit, LinkId, LockAnswer, Op};
-pub use incumbent::Incumbent;
+pub use daemon::{Awaited, DaemonEffect, DaemonEvent, ExitReason, LinkId, LockAnswer, Op};
+pub use incumbent::IncumbentMachine;
 pub use names::{Cell, EffectName, EventName, MachineRole, Speaker, StateName, TaskName};
 pub use phase::Phase;
 pub use reason::Reason;
-pub use recovery::Recovery;
-pub use successor::Successor;
-pub use supervisor::Supervisor;
+pub use recovery::RecoveryMachine;
+pub use successor::SuccessorMachine;
+pub use supervisor::SupervisorMachine;
 pub use timer::{Timer, Timers};
 
 /// One role of the protocol.

@@ -4,6 +4,15 @@ use crate::names::names;
 
 names! {
     /// A phase of a handoff, as reports and logs tell it.
+    ///
+    /// - `spawn`: the incumbent is reached, the successor's process is started.
+    /// - `warm_up`: the successor warms up; the incumbent serves.
+    /// - `drain`: the incumbent drains; the pause begins.
+    /// - `seal`: the incumbent seals.
+    /// - `open`: the successor takes the lock and opens the state.
+    /// - `commit`: the successor begins to serve; the pause ends.
+    /// - `retire`: the journal is written, the incumbent ends.
+    /// - `roll_back`: the way back, if it is taken.
     pub enum Phase {
         Spawn = "spawn",
         WarmUp = "warm_up",

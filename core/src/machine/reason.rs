@@ -82,14 +82,14 @@ pub enum Reason {
         /// The user that daemons run as.
         expected: u32,
     },
-    /// A daemon that replaces nobody has opened another data directory than the one that was served before.
+    /// A daemon that replaces none has opened another data directory than the one that was served before.
     OtherData {
         /// The directory that it has opened.
         opened: DirectoryId,
         /// The directory that was served before.
         known: DirectoryId,
     },
-    /// A daemon that replaces nobody is behind what was served before.
+    /// A daemon that replaces none is behind what was served before.
     BehindKnown {
         /// The last revision of each shard that it has opened.
         opened: Vec<u64>,
@@ -118,7 +118,7 @@ const MEND_DATA: &str = "let its data path lead to those data, or say that these
                          (`handoff-supervisor accept-data`, `Supervisor::accept_data`)";
 
 impl Reason {
-    /// Whether a daemon that replaces nobody was refused for the data that it has opened: no binary is to blame.
+    /// Whether a daemon that replaces none was refused for the data that it has opened: no binary is to blame.
     pub fn is_of_data(&self) -> bool {
         matches!(self, Reason::OtherData { .. } | Reason::BehindKnown { .. })
     }

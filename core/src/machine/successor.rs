@@ -5,8 +5,8 @@
 use alloc::{boxed::Box, format, string::String, vec::Vec};
 
 use super::{
-    Awaited, DaemonEffect, DaemonEvent, EffectName, EventName, Exit, Incumbent, LinkId, LockAnswer, Machine,
-    MachineRole, Op, Out, StateName, Timer, Timers,
+    Awaited, DaemonEffect, DaemonEvent, EffectName, EventName, ExitReason, IncumbentMachine, LinkId,
+    LockAnswer, Machine, MachineRole, Op, Out, StateName, Timer, Timers,
 };
 use crate::{
     error::HostError,
@@ -95,7 +95,7 @@ enum State {
 
 /// The successor's machine.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Successor {
+pub struct SuccessorMachine {
     hello: Hello,
     /// Of the record that it found when it was spawned.
     generation: u64,
@@ -111,17 +111,17 @@ pub struct Successor {
     /// The handoff's time is over, or the lock's.
     late: bool,
     /// Told to leave while a hook runs.
-    abort: Option<Exit>,
+    abort: Option<ExitReason>,
     last: Option<Message>,
     op: Op,
     timers: Timers,
 }
 
-impl Successor {
+impl SuccessorMachine {
     /// A process that was spawned to succeed another, with a link to its supervisor. `generation` is that of
     /// the record as it found it, 0 if there was none.
     pub fn new(hello: Hello, generation: u64, link: LinkId) -> Self {
-        Successor {
+        SuccessorMachine {
             hello,
             generation,
             state: State::AwaitAck,
@@ -139,10 +139,10 @@ impl Successor {
     }
 
     /// Once it serves, what it is from here on.
-    pub fn promoted(&self, now: Time, stop_grace: Duration) -> Option<Incumbent> {
+    pub fn promoted(&self, now: Time, stop_grace: Duration) -> Option<IncumbentMachine> {
         let ack = self.ack.as_ref().filter(|_| self.state == State::Serving)?;
         let hello = Hello { role: Role::Incumbent, ..self.hello.clone() };
-        Some(Incumbent::new(hello, self.generation, stop_grace).promoted(now, self.link, ack, self.op))
+        Some(IncumbentMachine::new(hello, self.generation, stop_grace).promoted(now, self.link, ack, self.op))
     }
 
     /// Where it stands, for a status.
@@ -235,8 +235,8 @@ impl Successor {
             Message::HelloAck(ack) if self.state == State::AwaitAck => self.acknowledged(now, ack, &mut out),
             Message::Begin { sealed, .. } => self.begin(now, sealed, out),
             Message::Commit { .. } if self.state == State::Ready => self.take_path(out),
-            Message::Abort { reason, .. } => self.abort(Exit::Aborted(reason), out),
-            Message::Refused { error } => self.abort(Exit::Aborted(error), out),
+            Message::Abort { reason, .. } => self.abort(ExitReason::Aborted(reason), out),
+            Message::Refused { error } => self.abort(ExitReason::Aborted(error), out),
             // Repeated, though it was heard.
             Message::HelloAck(_) | Message::Commit { .. } => {}
             other => {
@@ -291,19 +291,19 @@ impl Successor {
                 self.timers.arm(Timer::SupervisorSilent, now, self.patience());
                 self.supervisor_gone(out);
             }
-            // The lock may be somebody's who serves: as an orphan it is worth waiting for longer.
+            // A process that serves may hold the lock: as an orphan it is worth waiting for longer.
             Timer::Patience if self.orphan => {}
             Timer::Deadline | Timer::Patience => self.late = true,
             Timer::Retry if self.state == (State::Locking { asked: false }) => self.try_lock(out),
-            Timer::HookLimit => self.exit(Exit::HookLimit, out),
+            Timer::HookLimit => self.exit(ExitReason::HookLimit, out),
             Timer::Retry | Timer::IncumbentSilent | Timer::SuccessorSilent => {}
         }
     }
 
-    /// The supervisor is silent, or its link is closed: nobody will say what comes next.
+    /// The supervisor is silent, or its link is closed: it will not say what comes next.
     fn supervisor_gone(&mut self, out: Out<'_, Self>) {
         match self.state {
-            State::AwaitAck => self.exit(Exit::Aborted("the supervisor is gone".into()), out),
+            State::AwaitAck => self.exit(ExitReason::Aborted("the supervisor is gone".into()), out),
             State::Warming | State::Locking { .. } | State::Claiming | State::Opening => self.orphan = true,
             State::Warmed => {
                 self.orphan = true;
@@ -324,7 +324,7 @@ impl Successor {
     }
 
     /// Told to leave. What has taken the path is past that.
-    fn abort(&mut self, exit: Exit, out: Out<'_, Self>) {
+    fn abort(&mut self, exit: ExitReason, out: Out<'_, Self>) {
         match self.state {
             State::AwaitAck | State::Warmed | State::Locking { asked: false } => self.exit(exit, out),
             State::Ready => self.unlock_and_exit(exit, out),
@@ -337,12 +337,12 @@ impl Successor {
 }
 
 /// Tells a peer what was wrong, and is done with it.
-fn refuse(link: LinkId, error: &str, out: &mut Out<'_, Successor>) {
+fn refuse(link: LinkId, error: &str, out: &mut Out<'_, SuccessorMachine>) {
     out.push(Effect::Send(link, Message::Refused { error: error.into() }));
     out.push(Effect::Close(link));
 }
 
-impl Machine for Successor {
+impl Machine for SuccessorMachine {
     type Event = Event;
     type Effect = Effect;
     type Awaited = Awaited;
@@ -366,7 +366,7 @@ impl Machine for Successor {
             Event::Recorded(op, result) => self.recorded(now, op, result, out),
             Event::PathTaken(op, result) => self.path_taken(op, result, out),
             Event::Timer(timer) => self.expired(now, timer, out),
-            Event::Stop => self.abort(Exit::Stopped, out),
+            Event::Stop => self.abort(ExitReason::Stopped, out),
         }
     }
 
@@ -405,7 +405,7 @@ impl Machine for Successor {
     }
 }
 
-impl crate::drive::Daemon for Successor {
+impl crate::drive::AnyDaemonMachine for SuccessorMachine {
     type Hook = Hook;
     type Done = Done;
 }

@@ -15,8 +15,8 @@ use crate::{
     id::ProcessId,
     journal::Journal,
     machine::{
-        Machine, MachineRole, Recovery as RecoveryMachine, StateName,
-        recovery::{Config, Event, Outcome, Sight, Sighting, Verdict},
+        Machine, MachineRole, RecoveryMachine, StateName,
+        recovery::{Event, Limits, Outcome, RecoveryVerdict, Sight, Sighting},
     },
     message::{Hello, Message},
     text::PlainText,
@@ -35,7 +35,7 @@ pub struct Seen {
 }
 
 /// The processes that may be daemons, whether or not they live. Only what a supervisor has written itself, or the kernel says, makes
-/// a process one that may be ended: the files beside the control path and a daemon's word (`also`) could name anybody.
+/// a process one that may be ended: the files beside the control path and a daemon's word (`also`) could name any process.
 pub fn sightings(journal: &Journal, seen: &Seen, also: Option<ProcessId>) -> Vec<Sighting> {
     let under_way = journal.under_way.as_ref();
     let incumbents = [
@@ -63,7 +63,7 @@ pub enum Answer {
     /// To [`Os::connect`].
     Connected(ProcessId, Result<(), HostError>),
     /// To [`Os::write_journal`].
-    Written(Verdict, Result<(), HostError>),
+    Written(RecoveryVerdict, Result<(), HostError>),
 }
 
 /// What a recovery's node stands on. A method that returns `Option` may put its answer off: it comes as an [`Answer`].
@@ -117,7 +117,8 @@ pub trait Os: Clock + Gaps {
     fn kill(&mut self, process: ProcessId);
 
     /// Makes `journal`, which says `verdict`, durable.
-    fn write_journal(&mut self, verdict: Verdict, journal: &Journal) -> Option<Result<(), HostError>>;
+    fn write_journal(&mut self, verdict: RecoveryVerdict, journal: &Journal)
+    -> Option<Result<(), HostError>>;
 
     /// An answer that was put off, once it has come.
     fn answer(&mut self) -> Option<Answer>;
@@ -167,16 +168,16 @@ struct Rest {
 
 /// The node of a recovery.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Recovery {
+pub struct RecoveryNode {
     machine: RecoveryMachine,
     rest: Rest,
     pass: Pass,
     cancel_told: bool,
 }
 
-impl Recovery {
+impl RecoveryNode {
     /// A recovery that has not begun; `before` is what the journal says.
-    pub fn new(config: Config, before: Journal) -> Recovery {
+    pub fn new(config: Limits, before: Journal) -> RecoveryNode {
         let rest = Rest {
             knows: before,
             parties: BTreeMap::new(),
@@ -184,7 +185,12 @@ impl Recovery {
             has_listeners: false,
             outcome: None,
         };
-        Recovery { machine: RecoveryMachine::new(config), rest, pass: Pass::default(), cancel_told: false }
+        RecoveryNode {
+            machine: RecoveryMachine::new(config),
+            rest,
+            pass: Pass::default(),
+            cancel_told: false,
+        }
     }
 
     /// The machine.
@@ -239,7 +245,7 @@ impl Recovery {
         expired.filter(|_| !self.pass.handled || self.pass.flooded).map(|(_, timer)| Event::Timer(timer))
     }
 
-    /// The end of a process, or else what comes next over a link. Ends come before each frame: nobody acts on the word of the dead.
+    /// The end of a process, or else what comes next over a link. Ends come before each frame: the word of a process that has ended decides nothing.
     fn frame<O: Os>(&mut self, os: &mut O) -> Option<Event> {
         if let Some(end) = self.rest.end(os) {
             return Some(end);
@@ -264,7 +270,7 @@ impl Recovery {
     }
 }
 
-impl Node for Recovery {
+impl Node for RecoveryNode {
     type Event = Event;
 
     fn wake_at(&self) -> Option<Time> {
@@ -289,7 +295,7 @@ impl Node for Recovery {
     }
 }
 
-impl<O: Os> NodeOn<O> for Recovery {
+impl<O: Os> NodeOn<O> for RecoveryNode {
     fn next(&mut self, os: &mut O) -> Option<Event> {
         let event = self.pick(os);
         match event {
@@ -479,9 +485,9 @@ impl<O: Os> Discovery for Hands<'_, O> {
         self.os.kill(process);
     }
 
-    fn note(&mut self, verdict: Verdict) -> Option<Result<(), HostError>> {
+    fn note(&mut self, verdict: RecoveryVerdict) -> Option<Result<(), HostError>> {
         let hello = match verdict {
-            Verdict::Serves(process) => {
+            RecoveryVerdict::Serves(process) => {
                 self.rest.parties.get(&process).and_then(|party| party.hello.as_ref())
             }
             _ => None,

@@ -1,4 +1,4 @@
-//! What all Unix sockets with a name share: the limit of the name, and names that nobody answers at any more.
+//! What all Unix sockets with a name share: the limit of the name, and names at which no process answers any more.
 use std::io;
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -69,7 +69,7 @@ fn bind_socket(address: &UnixAddr) -> nix::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Binds a Unix socket at `path`, without listening yet. A socket that is there but that nobody answers at is
+/// Binds a Unix socket at `path`, without listening yet. A socket that is there but at which no process answers is
 /// replaced; anything else there is an error.
 pub(crate) fn bind_unix(path: &Path) -> Result<OwnedFd> {
     check_path(path, 0)?;
@@ -103,7 +103,7 @@ pub(crate) fn connect_unix(path: &Path) -> nix::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Removes a socket that nobody listens at; fine if there is nothing.
+/// Removes a socket at which no process listens; fine if there is nothing.
 pub(crate) fn remove_unanswered(path: &Path) -> Result<()> {
     let place = path.display();
     match path.symlink_metadata() {
@@ -119,7 +119,7 @@ pub(crate) fn remove_unanswered(path: &Path) -> Result<()> {
     match connect_unix(path) {
         Err(Errno::ECONNREFUSED) => {}
         Err(Errno::ENOENT) => return Ok(()),
-        // Connected, or would have to wait: somebody listens.
+        // Connected, or would have to wait: a process listens.
         Ok(_) | Err(Errno::EAGAIN) => {
             let source = io::Error::from(Errno::EADDRINUSE);
             return Err(source).context(|| format!("another process listens at {place}: stop it first"));

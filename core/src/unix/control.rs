@@ -1,7 +1,7 @@
 //! The control sockets: where a daemon answers its supervisor.
 //!
 //! Every process listens from birth at `<path>.<pid>`; to take `<path>` is one `rename(2)` of a link that
-//! lies ready. So what can fail fails before anyone is disturbed, and at every moment somebody is bound at
+//! lies ready. So what can fail fails before a process is disturbed, and at every moment a process is bound at
 //! the path.
 use std::ffi::OsString;
 use std::fs;
@@ -35,7 +35,7 @@ pub struct ControlSocket {
 }
 
 impl ControlSocket {
-    /// Listens at `<path>.<pid>` and makes ready to take `path`. Nobody is disturbed.
+    /// Listens at `<path>.<pid>` and makes ready to take `path`. No process is disturbed.
     ///
     /// # Errors
     /// [`Error::Caller`] if the path is too long or something that is not a socket is there;
@@ -48,7 +48,7 @@ impl ControlSocket {
         let next = with_suffix(&beside, ".next");
         let listener = UnixListener::from(bind_unix(&beside)?);
         let shown = beside.display().to_string();
-        // Nobody can connect before `listen`, so the wider mode of the moment between lets nobody in.
+        // A connect before `listen` is refused, so the wider mode of the moment between lets no client in.
         let inode = restrict_socket(&beside, 0o600);
         let inode = inode.context(|| format!("can't restrict {shown} to its owner"))?;
         let control = ControlSocket { listener, path, beside, next, inode };
@@ -83,7 +83,7 @@ impl ControlSocket {
         &self.path
     }
 
-    /// Accepts a connection: non-blocking and close-on-exec. `None` if nobody waits.
+    /// Accepts a connection: non-blocking and close-on-exec. `None` if none waits.
     ///
     /// # Errors
     /// Descriptors or memory are exhausted: the connection still waits, so pause before the next try.
@@ -98,7 +98,7 @@ impl ControlSocket {
                 },
             };
             stream.set_nonblocking(true)?;
-            // Some systems forget who it was once it has gone.
+            // Some systems forget which process it was once it has gone.
             if let Ok(peer) = peer(&stream) {
                 return Ok(Some((stream, peer)));
             }
@@ -131,7 +131,7 @@ impl AsFd for ControlSocket {
 }
 
 impl Drop for ControlSocket {
-    /// Removes our names; the control path only if nobody has taken it from us.
+    /// Removes this process's names; the control path only if no other process has taken it.
     fn drop(&mut self) {
         for name in [&self.path, &self.beside, &self.next] {
             if inode_at(name).is_ok_and(|inode| inode == self.inode) {
@@ -189,8 +189,8 @@ impl Owner {
     }
 }
 
-/// Connects to the process `pid`: at its socket beside `path`, or at `path` itself if that was removed. Who answers
-/// is to be checked.
+/// Connects to the process `pid`: at its socket beside `path`, or at `path` itself if that was removed. The process
+/// that answers is to be checked.
 ///
 /// # Errors
 /// As [`connect`].
@@ -211,7 +211,7 @@ pub fn remove_stale(path: &Path, pid: u32) -> Result<()> {
     remove_unanswered(&with_suffix(&beside, ".next"))
 }
 
-/// Removes what processes that have ended left beside `path`, where nobody could do so when they were killed.
+/// Removes what processes that have ended left beside `path`: those that were killed could not do so.
 /// What can't be removed is of no harm.
 pub fn sweep(path: &Path) {
     let ended = pids_beside(path).unwrap_or_default().into_iter().filter(|pid| !may_live(*pid));
@@ -228,7 +228,7 @@ pub fn sweep(path: &Path) {
 pub enum Connect {
     /// Connected: non-blocking and close-on-exec.
     Connected(UnixStream),
-    /// Nobody listens there.
+    /// No process listens there.
     NotThere,
     /// A process listens, but the queue is full: try again.
     Retry,

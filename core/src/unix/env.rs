@@ -3,8 +3,8 @@
 //! The first three are systemd's protocol (`sd_listen_fds(3)`), so that a daemon may read them with
 //! libsystemd as well. All of them count only in the process whose pid `LISTEN_PID` is: a helper that the
 //! daemon starts inherits the variables but not the descriptors, and must not take them for its own. That is
-//! also why nothing is unset: to change the environment is unsafe as soon as a second thread runs, and nobody
-//! is misled by it.
+//! also why nothing is unset: to change the environment is unsafe as soon as a second thread runs, and what
+//! is left there misleads no program.
 use std::env;
 use std::fmt;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -62,7 +62,7 @@ pub const NEVER_PASSED: [&str; 15] = [
 pub enum StartRole {
     /// It is to replace an incumbent.
     Successor,
-    /// It replaces nobody.
+    /// It replaces no daemon.
     ColdStart,
 }
 
@@ -102,7 +102,7 @@ fn warn_of_wrapper() {
 }
 
 /// Takes what a supervisor gave this process; `None` if no supervisor started it. To be called once in the
-/// life of a process: whoever calls it again gets an error, because the descriptor has an owner by then.
+/// life of a process: a second call fails, because the descriptor has an owner by then.
 ///
 /// # Errors
 /// Variables that contradict themselves, or a descriptor that is not a Unix socket.
@@ -140,15 +140,15 @@ pub fn inherited() -> Result<Option<Inherited>> {
 pub(crate) fn look_at<'a>(fd: RawFd) -> nix::Result<BorrowedFd<'a>> {
     // SAFETY: F_GETFD touches no memory and changes nothing, whatever `fd` is.
     Errno::result(unsafe { libc::fcntl(fd, libc::F_GETFD) })?;
-    // SAFETY: it is open, and until it is adopted nobody here knows of it who could close it.
+    // SAFETY: it is open, and until it is adopted no code here knows of it that could close it.
     Ok(unsafe { BorrowedFd::borrow_raw(fd) })
 }
 
 /// Takes ownership of an inherited descriptor that [`look_at`] found open.
 #[allow(unsafe_code)]
 pub(crate) fn adopt(fd: RawFd) -> OwnedFd {
-    // SAFETY: `fd` is open. The environment says that whoever started this process left it here for us, and
-    // the callers take each descriptor at most once in the life of the process; so nobody else owns it.
+    // SAFETY: `fd` is open. The environment says that the process that started this one left it here for us, and
+    // the callers take each descriptor at most once in the life of the process; so it has no other owner.
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 

@@ -1,9 +1,9 @@
-//! What a real host does around a machine's turn: it warns of a cell of the machines' tables that nobody has met, and asks a test
+//! What a real host does around a machine's turn: it warns of a cell of the machines' tables that no test has met, and asks a test
 //! that has crash points, if this is one.
 //!
 //! Known cells are those that explorations and sweeps have met; `cells.txt` is a link to the list among the snapshots, and part of
 //! the package. A machine ignores an event that it can't make sense of. One that
-//! comes in another cell than these was thought impossible, so nobody has seen what it leads to: an operator is to know, and to
+//! comes in another cell than these was thought impossible, so what it leads to was never seen: an operator is to know, and to
 //! report it.
 use std::collections::BTreeSet;
 #[cfg(not(feature = "crash-points"))]

@@ -59,7 +59,7 @@ pub trait Drainable: Send {
     fn drain(&mut self, grace: Duration) -> HookResult<DrainReport>;
 
     /// Makes every acknowledged write durable (`fsync`) and closes the state for writing. The library frees the
-    /// lock afterwards. `progress` may be called, for people who watch.
+    /// lock afterwards. `progress` may be called, for people that watch.
     fn seal(&mut self, progress: &mut dyn FnMut(SealProgress)) -> HookResult<SealReport>;
 
     /// Serves again, accepting included. Called after `drain`, whether it succeeded or not, and whatever came

@@ -13,7 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::error::{Error, Result};
 use crate::id::InBoot;
 use crate::journal::{Journal, MAGIC, SLOT_SIZE};
-use crate::slots::{self, Fault, SLOTS, Slots, describe};
+use crate::slots::{self, SLOTS, SlotFault, Slots, describe};
 use crate::unix::context::Context;
 use crate::unix::lock::{holder_of, in_words, try_flock, try_flock_for_a_moment, unflock};
 use crate::unix::pid::boot_id;
@@ -123,7 +123,7 @@ impl Drop for JournalFile {
 fn recover(file: File, path: &Path) -> Result<(JournalFile, Recovered)> {
     let slots = read(&file).context(|| format!("can't read the journal {}", path.display()))?;
     let sequence = slots.next_sequence();
-    let newer = slots.problems.iter().any(|problem| matches!(problem.fault, Fault::Newer { .. }));
+    let newer = slots.problems.iter().any(|problem| matches!(problem.fault, SlotFault::Newer { .. }));
     let faults =
         if slots.problems.is_empty() { "no slot was ever written".into() } else { describe(&slots.problems) };
     match slots.newest {

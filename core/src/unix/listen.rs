@@ -18,7 +18,7 @@ use crate::unix::trusted;
 pub struct BindOptions {
     /// Whether an IPv6 socket takes IPv6 connections only (`IPV6_V6ONLY`).
     pub only_v6: Option<bool>,
-    /// The mode of a Unix socket that has a path: who may write to it may connect.
+    /// The mode of a Unix socket that has a path: a user that may write to it may connect.
     pub mode: Option<u32>,
     /// The user that a Unix socket with a path belongs to; only root can give it away.
     pub uid: Option<u32>,
@@ -28,7 +28,7 @@ pub struct BindOptions {
 
 /// Opens a listener: `127.0.0.1:6379`, `[::]:80`, `unix:/path` or, where the system has such names, `unix:@name`. It is
 /// non-blocking and close-on-exec. A Unix socket gets its mode from the umask, as any daemon's does; one that is there
-/// already is replaced if nobody answers at it.
+/// already is replaced if no process answers at it.
 ///
 /// # Errors
 /// [`Error::Caller`] for an address of another form, [`Error::System`] if it can't be bound.
@@ -36,7 +36,7 @@ pub fn bind(addr: &str) -> Result<OwnedFd> {
     bind_with(addr, &BindOptions::default())
 }
 
-/// Opens a listener as [`bind`] does, with `options`. Nobody can connect before they are in force.
+/// Opens a listener as [`bind`] does, with `options`. No client can connect before they are in force.
 ///
 /// # Errors
 /// As [`bind`]; [`Error::Caller`] for an option that the address can't have, [`Error::System`] for one that is refused.

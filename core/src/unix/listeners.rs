@@ -208,8 +208,8 @@ impl Listeners {
     }
 }
 
-/// Whether `path` leads to `listener`: the kernel says of both who began to listen, and when that was one process, it
-/// says no more.
+/// Whether `path` leads to `listener`: the kernel names the process that began to listen at each, and says
+/// no more if that was the same one.
 fn leads_to(path: &Path, listener: &OwnedFd) -> bool {
     let Ok(socket) = connect_unix(path) else { return false };
     let (here, there) = (UnixStream::from(socket), listener.try_clone().map(UnixStream::from));

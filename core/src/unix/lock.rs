@@ -19,7 +19,7 @@ use crate::unix::trusted::{inode_of, open_private_directory};
 /// A data directory that is open: what is locked is this very directory, and what is opened through
 /// [`DataDir::path`] lies in it, wherever its own path leads by then. Cheap to clone.
 ///
-/// The directory belongs to this process's user or to root, and no other user may read or write it: a user who may open a directory
+/// The directory belongs to this process's user or to root, and no other user may read or write it: a user that may open a directory
 /// may hold its lock.
 #[derive(Clone, Debug)]
 pub struct DataDir {

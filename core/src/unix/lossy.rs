@@ -1,7 +1,7 @@
-//! A log that stands in nobody's way: lines are written by a thread of their own, and what can't be written in time is
+//! A log that holds up no thread: lines are written by a thread of their own, and what can't be written in time is
 //! lost, counted, and said once something can be written again.
 //!
-//! Standard error may be a pipe that nobody reads, a full disk, or closed. To write there directly would stop a process,
+//! Standard error may be a pipe without a reader, a full disk, or closed. To write there directly would stop a process,
 //! or end it: `eprintln!` panics. The well-known crate for such a writer prints to standard output when its queue is full
 //! at the end, and does not count what failed to be written.
 use std::io::{self, Write};
@@ -19,11 +19,11 @@ const LINES: usize = 4096;
 pub struct LossyWriter {
     head: Arc<[u8]>,
     lines: SyncSender<Vec<u8>>,
-    state: Arc<State>,
+    state: Arc<Backlog>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct Backlog {
     /// Lines that are accepted and neither written nor lost yet.
     waiting: Mutex<usize>,
     settled: Condvar,
@@ -31,7 +31,7 @@ struct State {
     lost: AtomicU64,
 }
 
-impl State {
+impl Backlog {
     fn count(&self, change: isize) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         *waiting = waiting.saturating_add_signed(change);
@@ -53,7 +53,7 @@ impl LossyWriter {
         told: fn(u64) -> String,
     ) -> io::Result<LossyWriter> {
         let (lines, queue) = sync_channel(LINES);
-        let state = Arc::<State>::default();
+        let state = Arc::<Backlog>::default();
         let writer = LossyWriter { head: head.into().into(), lines, state: Arc::clone(&state) };
         let head = Arc::clone(&writer.head);
         let work = move || write_all(out, &queue, &state, |lost| with_head(&head, told(lost).as_bytes()));
@@ -102,7 +102,7 @@ fn with_head(head: &[u8], line: &[u8]) -> Vec<u8> {
 }
 
 /// Writes until no writer is left.
-fn write_all(mut out: impl Write, queue: &Receiver<Vec<u8>>, state: &State, told: impl Fn(u64) -> Vec<u8>) {
+fn write_all(mut out: impl Write, queue: &Receiver<Vec<u8>>, state: &Backlog, told: impl Fn(u64) -> Vec<u8>) {
     for line in queue {
         let lost = state.lost.swap(0, Ordering::Relaxed);
         let said = if lost > 0 { out.write_all(&told(lost)) } else { Ok(()) };

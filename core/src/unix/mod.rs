@@ -40,7 +40,7 @@ pub use listen::{BindOptions, bind, bind_with};
 pub use listeners::Listeners;
 pub use lock::{DataDir, DataDirLock};
 pub use lossy::LossyWriter;
-pub use role::{Incumbent, Role, Successor, detect_role};
+pub use role::{DetectedRole, Incumbent, Successor, detect_role};
 pub use run::{Ended, Options, run};
 pub use spawn::{RunAs, Setting};
 pub use supervisor::{

@@ -1,7 +1,7 @@
 //! Processes: their identity, and watching one until it ends.
 //!
 //! A [`Watch`] means one process and never a later one with its number: on Linux it holds a pidfd
-//! (`pidfd_open(2)`), and elsewhere it signals nobody but an unreaped child, or a process whose start time
+//! (`pidfd_open(2)`), and elsewhere it signals only an unreaped child, or a process whose start time
 //! still is the known one.
 use std::fmt;
 use std::fs::File;
@@ -57,7 +57,7 @@ pub(crate) fn effective_user_of(pid: u32) -> Option<u32> {
     uids.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// Whether there is a process `pid` that has not ended. One that nobody has waited for counts as ended; what can't
+/// Whether there is a process `pid` that has not ended. One that was not waited for counts as ended; what can't
 /// be told counts as alive.
 pub(crate) fn may_live(pid: u32) -> bool {
     let there = i32::try_from(pid).is_ok_and(|pid| kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH));
@@ -95,7 +95,7 @@ pub(crate) fn kill_leftovers(process: ProcessId) -> io::Result<bool> {
 fn members_of(group: i32) -> io::Result<Vec<u32>> {
     let entries = match std::fs::read_dir("/proc") {
         Ok(entries) => entries,
-        // Nobody can be told from others.
+        // A process can't be told from others.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),
     };
@@ -124,7 +124,7 @@ pub enum Exit {
     Code(i32),
     /// This signal killed it.
     Signal(i32),
-    /// It has ended, but not as our child: nobody told us how.
+    /// It has ended, but not as this process's child: how is not known.
     Unknown,
 }
 
@@ -141,7 +141,7 @@ impl fmt::Display for Exit {
     }
 }
 
-/// Watches one process until it ends. Dropping it does nothing to the process; a child that nobody watches to
+/// Watches one process until it ends. Dropping it does nothing to the process; a child that is not watched to
 /// its end stays a zombie.
 #[derive(Debug)]
 pub struct Watch {
@@ -155,7 +155,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Watches a child of this process. Nobody else may wait for it (a `waitpid(-1)` in a reaper would take
+    /// Watches a child of this process. No other code may wait for it (a `waitpid(-1)` in a reaper would take
     /// its status): then the watch is that of an ended process.
     ///
     /// # Errors
@@ -177,7 +177,7 @@ impl Watch {
         let mut watch = Watch { process, is_child, leads_session: false, pidfd: None, exit: None };
         match open_pidfd(process.pid) {
             Err(Errno::ESRCH) => watch.exit = Some(Exit::Unknown),
-            // Whose start time is compared now is, or was, who the pidfd is for.
+            // The process whose start time is compared now is, or was, the one that the pidfd is for.
             opened => watch.pidfd = opened?,
         }
         if !watch.is_same()? {
@@ -238,12 +238,12 @@ impl Watch {
         }
         self.check_certain()?;
         let leads = self.is_same()? && getpgid(Some(self.pid())) == Ok(self.pid());
-        // The group first: its leader's end may let somebody else reap it.
+        // The group first: its leader's end may let another thread reap it.
         let group = if leads { ignore_gone(killpg(self.pid(), Signal::SIGKILL)) } else { Ok(()) };
         self.signal(Signal::SIGKILL).and(group)
     }
 
-    /// Refuses to signal a process of which only the number is known: no child, whose number nobody else can have, and none
+    /// Refuses to signal a process of which only the number is known: no child, whose number no other process can have, and none
     /// whose start time was read.
     fn check_certain(&self) -> io::Result<()> {
         let told = self.process.start_time != 0 && start_time_of(self.process.pid)?.is_some();
@@ -286,7 +286,7 @@ impl Watch {
             Ok(WaitStatus::Exited(_, code)) => Ok(Some(Exit::Code(code))),
             Ok(WaitStatus::Signaled(_, signal, _)) => Ok(Some(Exit::Signal(signal as i32))),
             Ok(_) => Ok(None),
-            // Somebody else has reaped it, or ignores SIGCHLD.
+            // Another thread has reaped it, or this process ignores SIGCHLD.
             Err(Errno::ECHILD) => Ok(self.gone()?.then_some(Exit::Unknown)),
             // A real-time signal, which nix has no name for: it has been reaped.
             Err(Errno::EINVAL) if self.gone()? => Ok(Some(Exit::Unknown)),
@@ -349,7 +349,7 @@ fn open_pidfd(pid: u32) -> nix::Result<Option<OwnedFd>> {
     match Errno::result(unsafe {
         libc::syscall(libc::SYS_pidfd_open, libc::pid_t::from_ne_bytes(pid.to_ne_bytes()), 0)
     }) {
-        // SAFETY: a new descriptor, which nobody else owns.
+        // SAFETY: a new descriptor, which has no other owner.
         Ok(fd) => Ok(Some(unsafe { OwnedFd::from_raw_fd(fd as libc::c_int) })),
         // EPERM: a sandbox older than the call.
         Err(Errno::ENOSYS | Errno::EPERM) => Ok(None),

@@ -53,7 +53,7 @@ names! {
 /// The process that is to receive a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Receiver {
-    /// Its role in a handoff; unknown to a recovery, and nobody's if it goes to a supervisor.
+    /// Its role in a handoff; unknown to a recovery, and none if it goes to a supervisor.
     pub role: Option<supervisor::Peer>,
     /// Its pid, where the system tells.
     pub pid: Option<u32>,
@@ -155,7 +155,7 @@ pub(crate) fn step(step: SystemCall) -> io::Result<()> {
 pub(crate) fn strike_from_child(step: SystemCall) -> libc::c_int {
     match ask(step) {
         Fate::LivesOn | Fate::Fails => 0,
-        // Nobody but itself could end it by `_exit`.
+        // Only the process itself could end it by `_exit`.
         Fate::Exits | Fate::IsKilled => libc::SIGKILL,
         Fate::IsStopped => libc::SIGSTOP,
     }

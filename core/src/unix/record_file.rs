@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::error::Result;
 use crate::id::InBoot;
 use crate::record::{MAGIC, Record, SLOT_SIZE};
-use crate::slots::{self, Problem, SLOTS, Slots};
+use crate::slots::{self, SLOTS, SlotProblem, Slots};
 use crate::unix::context::Context;
 use crate::unix::lock::DataDir;
 use crate::unix::pid::boot_id;
@@ -48,7 +48,7 @@ impl RecordFile {
     ///
     /// # Errors
     /// The file can't be read. That it is missing is no error: then there is no record.
-    pub fn read(&self) -> io::Result<(Option<Record>, Vec<Problem>)> {
+    pub fn read(&self) -> io::Result<(Option<Record>, Vec<SlotProblem>)> {
         match trusted::open_own(&self.path(), false) {
             Ok(file) => {
                 let slots = read_slots(&file)?;

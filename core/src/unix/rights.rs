@@ -66,7 +66,7 @@ pub(crate) fn receive(stream: &UnixStream, bytes: &mut [u8]) -> io::Result<(usiz
 /// Takes the descriptors that came.
 ///
 /// # Safety
-/// `header` is as a `recvmsg(2)` that succeeded has left it, and nobody else takes its descriptors.
+/// `header` is as a `recvmsg(2)` that succeeded has left it, and no other code takes its descriptors.
 #[allow(unsafe_code)]
 unsafe fn take(header: &libc::msghdr) -> Vec<OwnedFd> {
     let mut fds = Vec::new();

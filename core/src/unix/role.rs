@@ -4,7 +4,7 @@
 //! the library's: heartbeats go out whatever the caller does between two steps.
 //!
 //! ```no_run
-//! use handoff::{DataDir, DataDirLock, Incumbent, Role, detect_role};
+//! use handoff::{DataDir, DataDirLock, DetectedRole, Incumbent, detect_role};
 //! # use handoff::{Drainable, Listeners, ReadinessSnapshot, Result};
 //! # trait Store: Drainable {
 //! #     fn open(_: &std::path::Path) -> Self;
@@ -14,14 +14,14 @@
 //! let (data, control) = (DataDir::open("/var/lib/db")?, "/run/db/control.sock");
 //! let files = data.path();
 //! let incumbent = match detect_role()? {
-//!     Role::ColdStart => {
+//!     DetectedRole::ColdStart => {
 //!         let listeners = Listeners::from_env()?;
 //!         let incumbent = Incumbent::bind_cold_start(control, DataDirLock::of(data), &listeners)?;
 //!         db = Db::open(&files);
 //!         db.accept(listeners);
 //!         incumbent
 //!     }
-//!     Role::Successor(successor) => {
+//!     DetectedRole::Successor(successor) => {
 //!         let begun = successor.handshake(data, control, "1.2.3")?.warmed().wait_for_begin()?;
 //!         let (listeners, opening) = begun.take_listeners();
 //!         db = Db::open(&files);
@@ -41,7 +41,7 @@ use crate::error::{Error, HostError, Result};
 use crate::machine::Op;
 use crate::message::Sealed;
 use crate::text::PlainText;
-use crate::unix::daemon::{Call, Place, Protocol, Reply, StopHandle, or_give_up};
+use crate::unix::daemon::{Call, HookReply, Place, Protocol, StopHandle, or_give_up};
 use crate::unix::env::{self, Inherited, StartRole};
 use crate::unix::hooks::{Drainable, ReadinessSnapshot};
 use crate::unix::listeners::Listeners;
@@ -50,7 +50,7 @@ use crate::unix::run::{Ended, carrier_of, ended, serve_calls};
 
 /// What this process was started as.
 #[derive(Debug)]
-pub enum Role {
+pub enum DetectedRole {
     /// By no supervisor: it starts by itself.
     ColdStart,
     /// By a supervisor, to replace an incumbent or to be the first.
@@ -61,10 +61,10 @@ pub enum Role {
 ///
 /// # Errors
 /// [`Error::Caller`] if the environment contradicts itself, or it was called before.
-pub fn detect_role() -> Result<Role> {
+pub fn detect_role() -> Result<DetectedRole> {
     Ok(match env::inherited()? {
-        Some(inherited) => Role::Successor(Successor { inherited }),
-        None => Role::ColdStart,
+        Some(inherited) => DetectedRole::Successor(Successor { inherited }),
+        None => DetectedRole::ColdStart,
     })
 }
 
@@ -75,7 +75,7 @@ pub struct Successor {
 }
 
 impl Successor {
-    /// Whether there is nobody to replace.
+    /// Whether there is no daemon to replace.
     pub fn is_first(&self) -> bool {
         self.inherited.role == StartRole::ColdStart
     }
@@ -102,7 +102,7 @@ impl Successor {
         match steps.wait(warm_up)? {
             (op, Ok(())) => Ok(HandshookSuccessor { steps, op }),
             (op, Err(why)) => {
-                steps.protocol.replies.send(Reply::Done(op, Err(why.clone())));
+                steps.protocol.replies.send(HookReply::Done(op, Err(why.clone())));
                 // It is told to the supervisor before this process ends.
                 steps.wait(Err::<HandshookSuccessor, _>).map_err(|_| Error::Caller(why.detail.into()))
             }
@@ -120,7 +120,7 @@ pub struct HandshookSuccessor {
 impl HandshookSuccessor {
     /// The warm-up is done.
     pub fn warmed(self) -> WarmSuccessor {
-        self.steps.protocol.replies.send(Reply::Done(self.op, Ok(())));
+        self.steps.protocol.replies.send(HookReply::Done(self.op, Ok(())));
         WarmSuccessor { steps: self.steps }
     }
 }
@@ -174,7 +174,7 @@ pub struct OpeningSuccessor {
 impl OpeningSuccessor {
     /// The state is open. What is unhealthy or behind what was sealed is refused: that shows in the next step.
     pub fn ready(self, readiness: ReadinessSnapshot) -> ReadySuccessor {
-        self.steps.protocol.replies.send(Reply::Opened(self.op, Ok(readiness)));
+        self.steps.protocol.replies.send(HookReply::Opened(self.op, Ok(readiness)));
         ReadySuccessor { steps: self.steps }
     }
 
@@ -183,7 +183,7 @@ impl OpeningSuccessor {
     /// # Errors
     /// Always: with `why`.
     pub fn failed(self, why: impl Into<PlainText>) -> Result<Ended> {
-        self.steps.protocol.replies.send(Reply::Opened(self.op, Err(HostError::hook(why))));
+        self.steps.protocol.replies.send(HookReply::Opened(self.op, Err(HostError::hook(why))));
         match self.steps.protocol.next() {
             Call::Exit(exit) => ended(exit),
             call => Err(unexpected(&call)),
@@ -218,7 +218,7 @@ pub struct CommittedSuccessor {
 impl CommittedSuccessor {
     /// Connections are accepted: the predecessor may leave.
     pub fn serving(self) -> Incumbent {
-        self.steps.protocol.replies.send(Reply::Done(self.op, Ok(())));
+        self.steps.protocol.replies.send(HookReply::Done(self.op, Ok(())));
         Incumbent { protocol: self.steps.protocol }
     }
 }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use crate::bounds;
 use crate::error::{Error, HostError, Result};
-use crate::machine::Exit;
+use crate::machine::ExitReason;
 use crate::message::SealProgress;
 use crate::text::PlainText;
 use crate::unix::connections::{Carrier, Inbound};
-use crate::unix::daemon::{self, Call, Protocol, Replies, Reply, WayBack, stop_on_signals};
+use crate::unix::daemon::{self, Call, HookReply, Protocol, Replies, WayBack, stop_on_signals};
 use crate::unix::env::{self, Inherited};
 use crate::unix::hooks::{Daemon, Drainable, HookResult, ReadinessSnapshot, ResumeFrom, SealReport};
 use crate::unix::listen::bind;
@@ -18,7 +18,7 @@ use crate::unix::lock::{DataDir, DataDirLock};
 
 /// A data directory that is open, or is to be opened.
 #[derive(Clone, Debug)]
-enum Place {
+enum DataPlace {
     Named(PathBuf),
     Open(DataDir),
 }
@@ -26,29 +26,29 @@ enum Place {
 /// A daemon's place: its data directory, its control socket, its listeners.
 #[derive(Clone, Debug)]
 pub struct Options {
-    data_dir: Place,
+    data_dir: DataPlace,
     control_socket: PathBuf,
     build_id: Vec<u8>,
     listeners: Vec<(String, String)>,
 }
 
 impl Options {
-    /// `data_dir` is what only one process may write; it must exist, and nobody else may read or write it.
+    /// `data_dir` is what only one process may write; it must exist, and no other user may read or write it.
     /// `control_socket` is where supervisors find the daemon that serves: the same path for every build.
     ///
     /// A daemon that opens its files by this path relies on it to lead to the same directory as long as it runs. One
     /// that opens them through a [`DataDir`] does not: see [`Options::in_dir`].
     pub fn new(data_dir: impl Into<PathBuf>, control_socket: impl Into<PathBuf>) -> Self {
-        Options::at(Place::Named(data_dir.into()), control_socket.into())
+        Options::at(DataPlace::Named(data_dir.into()), control_socket.into())
     }
 
     /// Takes a directory that is open instead: what is locked is then what the daemon opens through
     /// [`DataDir::path`] or its descriptor.
     pub fn in_dir(data_dir: DataDir, control_socket: impl Into<PathBuf>) -> Self {
-        Options::at(Place::Open(data_dir), control_socket.into())
+        Options::at(DataPlace::Open(data_dir), control_socket.into())
     }
 
-    fn at(data_dir: Place, control_socket: PathBuf) -> Self {
+    fn at(data_dir: DataPlace, control_socket: PathBuf) -> Self {
         Options { data_dir, control_socket, build_id: Vec::new(), listeners: Vec::new() }
     }
 
@@ -68,11 +68,11 @@ impl Options {
     }
 }
 
-impl Place {
+impl DataPlace {
     fn open(self, control: &Path, build_id: Vec<u8>) -> Result<daemon::Place> {
         let dir = match self {
-            Place::Named(path) => DataDir::open(path)?,
-            Place::Open(dir) => dir,
+            DataPlace::Named(path) => DataDir::open(path)?,
+            DataPlace::Open(dir) => dir,
         };
         daemon::Place::with_lock(DataDirLock::of(dir), control, build_id)
     }
@@ -112,9 +112,9 @@ fn run_supervised(options: Options, mut daemon: impl Daemon, inherited: Inherite
     let mut listeners = Some(listeners);
     loop {
         let reply = match protocol.next() {
-            Call::WarmUp(op, place) => Reply::Done(op, place.and_then(|()| guarded(|| daemon.warm_up()))),
+            Call::WarmUp(op, place) => HookReply::Done(op, place.and_then(|()| guarded(|| daemon.warm_up()))),
             Call::Open(op, sealed) => {
-                Reply::Opened(op, guarded(|| daemon.open(sealed.as_ref()).and_then(kept)))
+                HookReply::Opened(op, guarded(|| daemon.open(sealed.as_ref()).and_then(kept)))
             }
             Call::Serve(op, noted) => {
                 let listeners = listeners.take().unwrap_or_default();
@@ -122,7 +122,7 @@ fn run_supervised(options: Options, mut daemon: impl Daemon, inherited: Inherite
                 if let (Ok(()), Some(carrier)) = (&served, &carrier) {
                     carrier.after_serve(noted);
                 }
-                Reply::Done(op, served)
+                HookReply::Done(op, served)
             }
             Call::Exit(exit) => return ended(exit),
             call => match perform(call, &mut daemon, &mut carrier, &protocol.replies) {
@@ -199,25 +199,25 @@ fn perform(
     daemon: &mut dyn Drainable,
     carrier: &mut Option<Carrier>,
     replies: &Replies,
-) -> Option<Reply> {
+) -> Option<HookReply> {
     Some(match call {
         Call::Drain(op, grace, successor, place) => {
             let drained = place.and_then(|()| {
                 carrier.iter_mut().for_each(|carrier| carrier.before_drain(successor));
                 guarded(|| daemon.drain(grace))
             });
-            Reply::Drained(op, drained)
+            HookReply::Drained(op, drained)
         }
         Call::Seal(op) => {
-            let mut progress = |progress| replies.send(Reply::Progress(progress));
-            Reply::Sealed(op, guarded(|| seal(daemon, carrier, &mut progress)))
+            let mut progress = |progress| replies.send(HookReply::Progress(progress));
+            HookReply::Sealed(op, guarded(|| seal(daemon, carrier, &mut progress)))
         }
         Call::Resume(op, WayBack { from_disk, successor_served }) => {
             let from = if from_disk { ResumeFrom::Disk } else { ResumeFrom::Memory };
             carrier.iter_mut().for_each(|carrier| carrier.before_resume(successor_served));
-            Reply::Done(op, guarded(|| daemon.resume_after_abort(from)))
+            HookReply::Done(op, guarded(|| daemon.resume_after_abort(from)))
         }
-        Call::Snapshot => Reply::Snapshot(guarded(|| Ok(daemon.snapshot_state())).unwrap_or_default()),
+        Call::Snapshot => HookReply::Snapshot(guarded(|| Ok(daemon.snapshot_state())).unwrap_or_default()),
         Call::Finalize => {
             let finalized = guarded(|| {
                 daemon.finalize();
@@ -229,7 +229,7 @@ fn perform(
             return None;
         }
         Call::WarmUp(op, _) | Call::Open(op, _) | Call::Serve(op, _) => {
-            Reply::Done(op, Err(HostError::hook("this process serves already")))
+            HookReply::Done(op, Err(HostError::hook("this process serves already")))
         }
         Call::Exit(_) => return None,
     })
@@ -285,12 +285,12 @@ fn bind_missing(inherited: Listeners, wanted: &[(String, String)]) -> Result<Lis
 }
 
 /// What the end of the protocol means to the caller.
-pub(crate) fn ended(exit: Exit) -> Result<Ended> {
+pub(crate) fn ended(exit: ExitReason) -> Result<Ended> {
     match exit {
-        Exit::Retired => Ok(Ended::Retired),
-        Exit::Stopped => Ok(Ended::Stopped),
-        Exit::Aborted(why) => Ok(Ended::Aborted(why)),
-        Exit::Failed(why) => Err(Error::Hook(why.into())),
-        Exit::HookLimit => Err(Error::Hook("a hook ran past its limit".into())),
+        ExitReason::Retired => Ok(Ended::Retired),
+        ExitReason::Stopped => Ok(Ended::Stopped),
+        ExitReason::Aborted(why) => Ok(Ended::Aborted(why)),
+        ExitReason::Failed(why) => Err(Error::Hook(why.into())),
+        ExitReason::HookLimit => Err(Error::Hook("a hook ran past its limit".into())),
     }
 }

@@ -27,7 +27,7 @@ use crate::id::ProcessId;
 use crate::unix::context::Context;
 use crate::unix::env::{FIRST_FD, LISTEN_PID, StartRole};
 use crate::unix::pid::{start_time_in, start_time_of};
-use after_fork::{Change, Failure, Plan, Step};
+use after_fork::{ChildFailure, ChildPlan, ChildStep, UserChange};
 pub use setting::{RunAs, Setting};
 
 /// The longest name of a listener, in bytes: systemd's limit.
@@ -59,7 +59,7 @@ pub struct SpawnRequest<'a> {
 /// A process that was started: a child of this one, leader of a session and process group of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Spawned {
-    /// Who it is.
+    /// The process.
     pub process: ProcessId,
 }
 
@@ -89,7 +89,7 @@ pub fn spawn(request: SpawnRequest<'_>) -> Result<Spawned> {
     let listen_pid_at = listen_pid.as_mut_ptr();
     let envp =
         pointers(environment.iter().map(|entry| entry.as_ptr()).chain([listen_pid_at.cast_const().cast()]));
-    let mut plan = Plan {
+    let mut plan = ChildPlan {
         sources: sources(&request),
         report: report_child.as_raw_fd(),
         binary: executed.as_ptr(),
@@ -99,7 +99,7 @@ pub fn spawn(request: SpawnRequest<'_>) -> Result<Spawned> {
         stat: [0; after_fork::STAT],
         open_max: open_max(),
         umask: request.setting.umask,
-        run_as: request.setting.change().map(Change::to),
+        run_as: request.setting.change().map(UserChange::to),
         directory: directory.as_ref().map_or(std::ptr::null(), |directory| directory.as_ptr()),
         #[cfg(feature = "crash-points")]
         strike: crate::unix::probe::strike_from_child(crate::unix::probe::SystemCall::Exec),
@@ -181,7 +181,7 @@ fn open_max() -> RawFd {
 
 /// Makes the child, which goes on in [`after_fork`]. All signals are blocked meanwhile: a handler of ours
 /// that ran in the child would speak for it through descriptors that both share.
-fn start(plan: &mut Plan) -> nix::Result<Pid> {
+fn start(plan: &mut ChildPlan) -> nix::Result<Pid> {
     let mask = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
     let child = new_process(plan);
     mask.thread_set_mask()?;
@@ -191,10 +191,10 @@ fn start(plan: &mut Plan) -> nix::Result<Pid> {
 /// As `posix_spawn(3)` does it: the child borrows our memory, and this thread stands still until it has
 /// executed the binary or exited. Copying the page tables would take longer than all the rest, and the longer
 /// the larger the program is. A child that becomes another user has memory of its own: the kernel treats memory as
-/// belonging to those who run on it, and would take our right to be examined and to leave a core.
+/// belonging to all users that run on it, and would take our right to be examined and to leave a core.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 #[allow(unsafe_code)]
-fn new_process(plan: &mut Plan) -> nix::Result<Pid> {
+fn new_process(plan: &mut ChildPlan) -> nix::Result<Pid> {
     use nix::sched::{CloneFlags, clone};
     /// `after_fork` needs less than a tenth, without optimisation too.
     const STACK: usize = 64 * 1024;
@@ -211,7 +211,7 @@ fn new_process(plan: &mut Plan) -> nix::Result<Pid> {
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 #[allow(unsafe_code)]
-fn new_process(plan: &mut Plan) -> nix::Result<Pid> {
+fn new_process(plan: &mut ChildPlan) -> nix::Result<Pid> {
     use nix::unistd::{ForkResult, fork};
     // SAFETY: the child does nothing but `after_fork::run`, which is async-signal-safe and never returns.
     match unsafe { fork() }? {
@@ -221,52 +221,52 @@ fn new_process(plan: &mut Plan) -> nix::Result<Pid> {
     }
 }
 
-/// What the child reported; nothing, if the pipe was closed by its `exec` (or its death, which whoever
-/// watches it will see).
-fn read_failure(report: OwnedFd) -> io::Result<Option<Failure>> {
+/// What the child reported; nothing, if the pipe was closed by its `exec` (or its death, which its
+/// watch will see).
+fn read_failure(report: OwnedFd) -> io::Result<Option<ChildFailure>> {
     let mut report = File::from(report);
-    let mut bytes = [0; Failure::SIZE];
+    let mut bytes = [0; ChildFailure::SIZE];
     loop {
         match report.read(&mut bytes) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             // It was written at once, and is read at once.
-            read => return Ok(Failure::from_bytes(&bytes[..read?])),
+            read => return Ok(ChildFailure::from_bytes(&bytes[..read?])),
         }
     }
 }
 
 /// Makes sure that nothing is left of a process that did not start.
 fn end(child: Pid) {
-    // It has usually gone by itself, and it can't be anybody else before it is reaped.
+    // It has usually gone by itself, and its pid can't be another's before it is reaped.
     let _ = kill(child, Signal::SIGKILL);
     while waitpid(child, None) == Err(nix::errno::Errno::EINTR) {}
 }
 
-fn explain(failure: &Failure, binary: &Path, setting: &Setting) -> Error {
+fn explain(failure: &ChildFailure, binary: &Path, setting: &Setting) -> Error {
     let path = binary.display();
     let user = setting.run_as.as_ref().map(|run_as| format!(" as uid {}, gid {}", run_as.uid, run_as.gid));
     let user = user.unwrap_or_default();
     let context = match (failure.step, failure.errno) {
-        (Step::Exec, libc::ENOENT) if binary.exists() => {
+        (ChildStep::Exec, libc::ENOENT) if binary.exists() => {
             format!("can't execute {path}: the interpreter or dynamic loader that it names is missing")
         }
-        (Step::Exec, libc::EACCES) if !user.is_empty() => format!(
+        (ChildStep::Exec, libc::EACCES) if !user.is_empty() => format!(
             "can't execute {path}{user}: that user needs execute permission for it, and for the directories on the way"
         ),
-        (Step::Exec, libc::EACCES) => {
+        (ChildStep::Exec, libc::EACCES) => {
             format!("can't execute {path}: a regular file with execute permission is needed")
         }
-        (Step::Exec, libc::ENOEXEC) => format!("can't execute {path}: not a program for this machine"),
-        (Step::Exec, _) => format!("can't execute {path}"),
-        (Step::Stdin, _) => "can't give a new process /dev/null as its stdin".into(),
-        (Step::Descriptors, _) => "can't give a new process its descriptors".into(),
-        (Step::CloseOnExec, _) => "can't keep our descriptors from a new process".into(),
-        (Step::Session, _) => "can't give a new process a session of its own".into(),
-        (Step::User, libc::EPERM) => {
+        (ChildStep::Exec, libc::ENOEXEC) => format!("can't execute {path}: not a program for this machine"),
+        (ChildStep::Exec, _) => format!("can't execute {path}"),
+        (ChildStep::Stdin, _) => "can't give a new process /dev/null as its stdin".into(),
+        (ChildStep::Descriptors, _) => "can't give a new process its descriptors".into(),
+        (ChildStep::CloseOnExec, _) => "can't keep our descriptors from a new process".into(),
+        (ChildStep::Session, _) => "can't give a new process a session of its own".into(),
+        (ChildStep::User, libc::EPERM) => {
             format!("can't start a process{user}: only root can; run the supervisor as root, or as that user")
         }
-        (Step::User, _) => format!("can't start a process{user}"),
-        (Step::Directory, _) => {
+        (ChildStep::User, _) => format!("can't start a process{user}"),
+        (ChildStep::Directory, _) => {
             let dir = setting.working_dir.as_deref().unwrap_or(Path::new("")).display();
             format!(
                 "can't start a process in {dir}: the directory must exist, and this process must be able to enter it"

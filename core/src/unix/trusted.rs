@@ -1,9 +1,9 @@
 //! Opens what is trusted, and trusts nothing for its name.
 //!
-//! What decides who writes, who serves or what is executed (the data directory, its record, the journal, a lock's
-//! file, the configuration, a binary) is trusted only if nobody but root and this process's own user can have put it
+//! What decides which process writes, which serves or what is executed (the data directory, its record, the journal, a lock's
+//! file, the configuration, a binary) is trusted only if no other user than root and this process's own can have put it
 //! there or can change it: it is of the expected kind, it and its directory belong to root or to this user, and
-//! neither the group nor others may write to either. In a directory in which everybody may create files but nobody may
+//! neither the group nor others may write to either. In a directory in which all users may create files but none may
 //! remove those of others (the sticky bit, as in `/tmp`) a file is its owner's alone. A group of which this user is the
 //! only member, called as the user is (as many systems give one to each user), is this user.
 //!
@@ -80,7 +80,7 @@ pub enum Flaw {
     Owner {
         /// The owner's user id.
         owner: u32,
-        /// Whom it may belong to beside root.
+        /// The user that it may belong to, beside root.
         wanted: u32,
         /// For the command.
         path: PathBuf,
@@ -93,7 +93,7 @@ pub enum Flaw {
         /// For the command.
         path: PathBuf,
     },
-    /// Others may open it: whoever may open a directory may hold its lock.
+    /// Others may open it: a user that may open a directory may hold its lock.
     #[error(
         "others may open it (mode {mode:04o}), and with that hold its lock: chmod go-rwx {} (for systemd, \
          StateDirectoryMode=0700 in the unit)", path.display()
@@ -170,7 +170,7 @@ pub fn read_named(path: &Path, most: u64) -> io::Result<String> {
     Ok(text)
 }
 
-/// Opens a directory that an operator named, and that nobody else may open: whoever may open it may lock it.
+/// Opens a directory that an operator named, and that no other user may open: a user that may open it may lock it.
 ///
 /// # Errors
 /// As [`open_own`].
@@ -197,7 +197,7 @@ pub fn check_executable(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Whether nobody else can replace or remove a file of this user in the directory `dir`.
+/// Whether no other user can replace or remove a file of this user in the directory `dir`.
 ///
 /// # Errors
 /// A [`Distrust`], or the system's.
@@ -268,7 +268,7 @@ pub(crate) fn give_socket(
     Ok(inode_of(&metadata))
 }
 
-/// Whom things may belong to, beside root.
+/// The user that things may belong to, beside root.
 struct Owners {
     own: u32,
 }
@@ -299,7 +299,7 @@ fn open_as(
     let opened = options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC).open(path);
     let file = opened.map_err(|error| match error.raw_os_error() {
         Some(libc::ELOOP) => Distrust::new(&shown(path), Flaw::Link).into(),
-        // A FIFO that nobody reads, or a socket.
+        // A FIFO without a reader, or a socket.
         Some(libc::ENXIO) => Distrust::new(&shown(path), Flaw::Kind(kind)).into(),
         _ => error,
     })?;
@@ -390,7 +390,7 @@ pub fn is_at(file: &File, path: &Path) -> bool {
     matches!((here, there), (Ok(here), Ok(there)) if inode_of(&here) == inode_of(&there))
 }
 
-/// A file that is being made beside its place, under a name that nobody can foresee, for its owner alone. It is removed
+/// A file that is being made beside its place, under a name that no other user can foresee, for its owner alone. It is removed
 /// when it is dropped, unless it has come to its place by a rename.
 #[derive(Debug)]
 pub struct Draft {
@@ -447,14 +447,14 @@ impl Drop for Draft {
     }
 }
 
-/// A path beside `place` that nobody can foresee.
+/// A path beside `place` that no other user can foresee.
 fn unforeseeable(place: &Path) -> io::Result<PathBuf> {
     let mut name = place.as_os_str().to_owned();
     name.push(format!(".{}{DRAFT}", random_name()?));
     Ok(name.into())
 }
 
-/// A name that nobody can foresee: 16 hexadecimal digits.
+/// A name that no other user can foresee: 16 hexadecimal digits.
 ///
 /// # Errors
 /// There are no random numbers.

@@ -6,15 +6,15 @@ use handoff::data::Data;
 use handoff::host::Clock;
 use handoff::journal::{Journal, Running, UnderWay};
 use handoff::machine::StateName;
-use handoff::machine::supervisor::{Event, Note, Peer, Verdict};
+use handoff::machine::supervisor::{Event, HandoffVerdict, Note, Peer};
 use handoff::message::MessageName;
 use handoff::message::{Message, Role};
 use handoff::node::Node;
-use handoff::node::handoff::{Answer, Connection};
+use handoff::node::handoff::{Answer, ControlConnection};
 use handoff::time::Time;
 
 use crate::os::{
-    BOOT, DIRECTORY, Did, ID, INCUMBENT, SUCCESSOR, Scene, binary, drained, failed, hello, serving,
+    BOOT, DIRECTORY, Did, HandoffScene, ID, INCUMBENT, SUCCESSOR, binary, drained, failed, hello, serving,
 };
 
 /// After so long a control socket whose queue is full is tried again.
@@ -32,8 +32,8 @@ fn under_way(retiring: bool) -> Option<UnderWay> {
 }
 
 /// A handoff after what `before` says that has come to `state`.
-fn at(state: StateName) -> Scene {
-    let mut scene = Scene::new(true, before());
+fn at(state: StateName) -> HandoffScene {
+    let mut scene = HandoffScene::new(true, before());
     scene.begin();
     scene.go_on_to(state);
     scene
@@ -41,8 +41,8 @@ fn at(state: StateName) -> Scene {
 
 #[test]
 fn a_control_socket_whose_queue_is_full_is_tried_again_after_a_pause() {
-    let mut scene = Scene::new(true, Journal::default());
-    scene.os.connections.push_back(Some(Connection::QueueFull));
+    let mut scene = HandoffScene::new(true, Journal::default());
+    scene.os.connections.push_back(Some(ControlConnection::QueueFull));
     scene.begin();
     assert_eq!(scene.node.wake_at(), Some(scene.os.now() + PAUSE));
     scene.os.passes(PAUSE - Duration::from_millis(1));
@@ -54,29 +54,32 @@ fn a_control_socket_whose_queue_is_full_is_tried_again_after_a_pause() {
 
 #[test]
 fn a_connection_is_read_once_it_is_made() {
-    let mut scene = Scene::new(true, Journal::default());
+    let mut scene = HandoffScene::new(true, Journal::default());
     scene.os.connections.push_back(None);
     scene.begin();
     scene.os.says(Peer::Incumbent, hello(Role::Incumbent, INCUMBENT));
     assert_eq!(scene.pass(), []);
-    scene.os.answers.push_back(Answer::Connected(Connection::Made));
+    scene.os.answers.push_back(Answer::Connected(ControlConnection::Made));
     assert_eq!(scene.pass(), [Event::Frame(Peer::Incumbent, hello(Role::Incumbent, INCUMBENT))]);
 }
 
 #[test]
 fn a_connection_that_fails_later_is_told_then() {
-    let mut scene = Scene::new(true, Journal::default());
+    let mut scene = HandoffScene::new(true, Journal::default());
     scene.os.connections.push_back(None);
     scene.begin();
     assert_eq!(scene.pass(), []);
-    scene.os.answers.push_back(Answer::Connected(Connection::Failed(HostError::system("no such file"))));
+    scene
+        .os
+        .answers
+        .push_back(Answer::Connected(ControlConnection::Failed(HostError::system("no such file"))));
     assert_eq!(scene.pass(), [Event::ConnectFailed(HostError::system("no such file"))]);
-    assert_eq!(scene.node.outcome().map(|outcome| outcome.verdict), Some(Verdict::Unreachable));
+    assert_eq!(scene.node.outcome().map(|outcome| outcome.verdict), Some(HandoffVerdict::Unreachable));
 }
 
 #[test]
 fn a_process_that_is_started_later_is_read_and_watched_from_then_on() {
-    let mut scene = Scene::at(StateName::AwaitIncumbent);
+    let mut scene = HandoffScene::at(StateName::AwaitIncumbent);
     scene.os.spawned = None;
     scene.os.says(Peer::Incumbent, hello(Role::Incumbent, INCUMBENT));
     scene.pass();
@@ -92,7 +95,7 @@ fn a_process_that_is_started_later_is_read_and_watched_from_then_on() {
 
 #[test]
 fn what_is_written_later_is_told_before_all_else() {
-    let mut scene = Scene::at(StateName::AwaitReady);
+    let mut scene = HandoffScene::at(StateName::AwaitReady);
     scene.os.written = None;
     scene.os.says(Peer::Successor, serving());
     assert_eq!(scene.pass().len(), 1);
@@ -134,7 +137,7 @@ fn the_journal_says_after_a_roll_back_what_it_said_before() {
     scene.pass();
     scene.os.says(Peer::Incumbent, Message::Resumed { handoff_id: ID });
     scene.pass();
-    assert_eq!(scene.os.journals.last(), Some(&(Note::Over(Verdict::RolledBack), before())));
+    assert_eq!(scene.os.journals.last(), Some(&(Note::Over(HandoffVerdict::RolledBack), before())));
 }
 
 #[test]
@@ -144,12 +147,12 @@ fn the_journal_says_that_nobody_serves_and_what_is_to_be_started_then() {
     scene.os.ends(Peer::Incumbent);
     scene.pass();
     let nobody = Journal { running: None, ..before() };
-    assert_eq!(scene.os.journals.last(), Some(&(Note::Over(Verdict::NobodyServes), nobody)));
+    assert_eq!(scene.os.journals.last(), Some(&(Note::Over(HandoffVerdict::NobodyServes), nobody)));
 }
 
 #[test]
 fn what_could_not_be_written_is_known_and_comes_with_the_next_note() {
-    let mut scene = Scene::new(false, before());
+    let mut scene = HandoffScene::new(false, before());
     scene.os.written = Some(Err(HostError::system("the disk is full")));
     scene.begin();
     scene.os.written = Some(Ok(()));
@@ -164,8 +167,8 @@ fn what_could_not_be_written_is_known_and_comes_with_the_next_note() {
 
 #[test]
 fn what_a_timer_leads_to_does_not_wait_for_the_next_one() {
-    let nobody = Connection::Failed(HostError::system("nobody listens"));
-    let mut scene = Scene::at(StateName::AwaitDrained);
+    let nobody = ControlConnection::Failed(HostError::system("nobody listens"));
+    let mut scene = HandoffScene::at(StateName::AwaitDrained);
     scene.os.closes(Peer::Incumbent);
     scene.pass();
     scene.os.connections.extend([Some(nobody.clone()), Some(nobody.clone())]);

@@ -1,13 +1,13 @@
-//! A daemon that replaces nobody is held to the data that were served before.
+//! A daemon that replaces none is held to the data that were served before.
 use handoff::data::{Data, DirectoryId};
 use handoff::id::{BootId, InBoot};
 use handoff::journal::Journal;
 use handoff::machine::StateName;
-use handoff::machine::supervisor::{Event, Note, Peer, Verdict};
+use handoff::machine::supervisor::{Event, HandoffVerdict, Note, Peer};
 use handoff::message::{Message, MessageName, Standing};
 use handoff::{Reason, machine::supervisor::Outcome};
 
-use crate::os::{BOOT, DIRECTORY, Did, Scene, UID, binary, ready, serving};
+use crate::os::{BOOT, DIRECTORY, Did, HandoffScene, UID, binary, ready, serving};
 
 /// Data at revision `at` in `DIRECTORY`.
 fn served(at: u64) -> Data {
@@ -15,23 +15,23 @@ fn served(at: u64) -> Data {
 }
 
 /// A cold start, when `data` were served before, whose daemon is about to say that it is ready.
-fn cold_start(data: Data) -> Scene {
+fn cold_start(data: Data) -> HandoffScene {
     let before = Journal { committed: Some(binary("old")), data, ..Journal::default() };
-    let mut scene = Scene::new(false, before);
+    let mut scene = HandoffScene::new(false, before);
     scene.begin();
     scene.go_on_to(StateName::AwaitReady);
     scene
 }
 
 /// The end of a cold start whose daemon was killed.
-fn refused(scene: &mut Scene) -> Outcome {
+fn refused(scene: &mut HandoffScene) -> Outcome {
     assert!(scene.os.has(&Did::Kills(Peer::Successor)), "{:?}", scene.os.did);
     assert!(!scene.os.has(&Did::Says(Peer::Successor, MessageName::Commit)));
     scene.os.ends(Peer::Successor);
     scene.pass();
     scene.pass_at_wake();
     let outcome = scene.node.outcome().expect("it is over").clone();
-    assert_eq!(outcome.verdict, Verdict::NobodyServes);
+    assert_eq!(outcome.verdict, HandoffVerdict::NobodyServes);
     assert!(outcome.reason.as_ref().is_some_and(Reason::is_of_data), "{outcome:?}");
     outcome
 }
@@ -51,7 +51,7 @@ fn a_daemon_that_has_opened_another_directory_is_refused_before_it_serves() {
     let (note, journal) = scene.os.journals.last().expect("it is noted");
     assert_eq!(
         (note, &journal.data),
-        (&Note::Over(Verdict::NobodyServes), &served(3)),
+        (&Note::Over(HandoffVerdict::NobodyServes), &served(3)),
         "it is held to the same"
     );
 }
@@ -72,7 +72,7 @@ fn a_daemon_that_has_what_was_served_serves_and_its_data_are_noted() {
         scene.os.says(Peer::Successor, ready());
         scene.os.says(Peer::Successor, serving());
         scene.pass();
-        assert_eq!(scene.node.outcome().map(|outcome| outcome.verdict), Some(Verdict::Committed));
+        assert_eq!(scene.node.outcome().map(|outcome| outcome.verdict), Some(HandoffVerdict::Committed));
         assert_eq!(scene.os.journals.last().map(|(_, journal)| &journal.data), Some(&served(3)));
     }
 }
@@ -103,7 +103,7 @@ fn a_daemon_that_has_become_another_user_is_refused() {
 #[test]
 fn a_successor_is_held_to_what_its_incumbent_has_sealed() {
     let before = Journal { committed: Some(binary("old")), data: served(9), ..Journal::default() };
-    let mut scene = Scene::new(true, before);
+    let mut scene = HandoffScene::new(true, before);
     scene.begin();
     scene.go_on_to(StateName::AwaitReady);
     scene.os.says(Peer::Successor, ready());

@@ -8,7 +8,7 @@ use handoff::message::{MessageName, Role};
 use handoff::node::{Credentials, END_AT_HAND, Node};
 use handoff::{HostError, ProcessId};
 
-use crate::os::{Did, INCUMBENT, Scene, UID, failed, hello, serving};
+use crate::os::{Did, HandoffScene, INCUMBENT, UID, failed, hello, serving};
 
 const STRANGER: ProcessId = ProcessId { pid: 9, start_time: 90 };
 
@@ -22,7 +22,7 @@ fn ended(peer: Peer, how: &str) -> Event {
 
 #[test]
 fn a_closed_link_is_told_once_its_process_has_had_the_time_to_end() {
-    let mut scene = Scene::at(StateName::AwaitDrained);
+    let mut scene = HandoffScene::at(StateName::AwaitDrained);
     scene.os.closes(Peer::Incumbent);
     assert_eq!(scene.pass(), []);
     assert_eq!(scene.node.wake_at(), Some(scene.os.now() + END_AT_HAND));
@@ -35,7 +35,7 @@ fn a_closed_link_is_told_once_its_process_has_had_the_time_to_end() {
 
 #[test]
 fn a_process_that_ends_after_its_link_is_told_as_ended_only() {
-    let mut scene = Scene::at(StateName::AwaitDrained);
+    let mut scene = HandoffScene::at(StateName::AwaitDrained);
     scene.os.closes(Peer::Successor);
     assert_eq!(scene.pass(), []);
     scene.os.passes(END_AT_HAND / 2);
@@ -47,7 +47,7 @@ fn a_process_that_ends_after_its_link_is_told_as_ended_only() {
 
 #[test]
 fn a_process_that_has_ended_by_the_time_its_link_closes_is_told_at_once() {
-    let mut scene = Scene::at(StateName::AwaitDrained);
+    let mut scene = HandoffScene::at(StateName::AwaitDrained);
     scene.os.closes(Peer::Incumbent);
     scene.os.ends_after.push((1, Peer::Incumbent));
     assert_eq!(scene.pass()[..1], [ended(Peer::Incumbent, "was killed")]);
@@ -55,7 +55,7 @@ fn a_process_that_has_ended_by_the_time_its_link_closes_is_told_at_once() {
 
 #[test]
 fn the_last_words_of_the_dead_are_a_reason_and_nothing_else() {
-    let mut scene = Scene::at(StateName::AwaitReady);
+    let mut scene = HandoffScene::at(StateName::AwaitReady);
     scene.os.says(Peer::Successor, serving());
     scene.os.says(Peer::Successor, failed("the disk is full"));
     scene.os.ends(Peer::Successor);
@@ -72,7 +72,7 @@ fn a_hello_from_another_process_or_user_is_refused() {
         (Ok(other_user), "process 1 runs as uid 1001, which is not allowed here"),
         (Err(HostError::system("no such call")), "no such call"),
     ] {
-        let mut scene = Scene::at(StateName::AwaitIncumbent);
+        let mut scene = HandoffScene::at(StateName::AwaitIncumbent);
         scene.os.credentials = peer;
         scene.os.says(Peer::Incumbent, hello(Role::Incumbent, INCUMBENT));
         assert_eq!(scene.pass(), [closed(Peer::Incumbent, why)]);
@@ -88,7 +88,7 @@ fn root_and_a_process_of_another_namespace_may_say_hello() {
         Credentials { uid: UID, pid: Some(0) },
         Credentials { uid: UID, pid: None },
     ] {
-        let mut scene = Scene::at(StateName::AwaitIncumbent);
+        let mut scene = HandoffScene::at(StateName::AwaitIncumbent);
         scene.os.credentials = Ok(peer);
         scene.go_on_to(StateName::AwaitWarmed);
         assert_eq!(scene.node.process(Peer::Incumbent), Some(INCUMBENT));
@@ -97,7 +97,7 @@ fn root_and_a_process_of_another_namespace_may_say_hello() {
 
 #[test]
 fn another_process_than_before_is_refused_over_a_new_link() {
-    let mut scene = Scene::at(StateName::AwaitDrained);
+    let mut scene = HandoffScene::at(StateName::AwaitDrained);
     scene.os.closes(Peer::Incumbent);
     scene.pass();
     scene.os.passes(END_AT_HAND);
@@ -115,7 +115,7 @@ fn another_process_than_before_is_refused_over_a_new_link() {
 
 #[test]
 fn the_incumbent_is_known_again_over_a_new_link() {
-    let mut scene = Scene::at(StateName::AwaitDrained);
+    let mut scene = HandoffScene::at(StateName::AwaitDrained);
     scene.os.closes(Peer::Incumbent);
     scene.pass();
     scene.os.passes(END_AT_HAND);

@@ -9,7 +9,7 @@ use handoff::message::MessageName;
 use handoff::message::{Message, SealProgress};
 use handoff::node::{FLOOD, Node};
 
-use crate::os::{Did, HEARTBEAT, ID, Scene, drained, serving};
+use crate::os::{Did, HEARTBEAT, HandoffScene, ID, drained, serving};
 
 fn progress() -> Message {
     Message::SealProgress { handoff_id: ID, progress: SealProgress::default() }
@@ -25,7 +25,7 @@ fn killed(peer: Peer) -> Event {
 
 #[test]
 fn both_ends_come_before_each_frame_the_successors_first() {
-    let mut scene = Scene::at(StateName::AwaitDrained);
+    let mut scene = HandoffScene::at(StateName::AwaitDrained);
     scene.os.says(Peer::Incumbent, drained());
     scene.os.ends(Peer::Incumbent);
     scene.os.ends(Peer::Successor);
@@ -34,7 +34,7 @@ fn both_ends_come_before_each_frame_the_successors_first() {
 
 #[test]
 fn an_end_between_two_frames_comes_between_them() {
-    let mut scene = Scene::at(StateName::AwaitDrained);
+    let mut scene = HandoffScene::at(StateName::AwaitDrained);
     scene.os.says(Peer::Incumbent, progress());
     scene.os.says(Peer::Incumbent, progress());
     scene.os.ends_after.push((1, Peer::Successor));
@@ -44,7 +44,7 @@ fn an_end_between_two_frames_comes_between_them() {
 
 #[test]
 fn the_incumbents_frames_come_first_and_each_end_is_told_once() {
-    let mut scene = Scene::at(StateName::AwaitReady);
+    let mut scene = HandoffScene::at(StateName::AwaitReady);
     scene.os.says(Peer::Successor, serving());
     scene.os.says(Peer::Incumbent, progress());
     assert_eq!(scene.pass(), [heard(Peer::Incumbent, progress()), heard(Peer::Successor, serving())]);
@@ -56,7 +56,7 @@ fn the_incumbents_frames_come_first_and_each_end_is_told_once() {
 
 #[test]
 fn a_cancel_comes_after_what_was_said_before_it() {
-    let mut scene = Scene::at(StateName::AwaitReady);
+    let mut scene = HandoffScene::at(StateName::AwaitReady);
     scene.os.cancelled = true;
     scene.os.says(Peer::Successor, serving());
     assert_eq!(scene.pass(), [heard(Peer::Successor, serving()), Event::Cancel]);
@@ -66,7 +66,7 @@ fn a_cancel_comes_after_what_was_said_before_it() {
 
 #[test]
 fn a_timer_has_its_turn_only_when_nothing_else_has_happened() {
-    let mut scene = Scene::at(StateName::AwaitDrained);
+    let mut scene = HandoffScene::at(StateName::AwaitDrained);
     scene.os.passes(HEARTBEAT);
     scene.os.says(Peer::Incumbent, progress());
     assert_eq!(scene.pass(), [heard(Peer::Incumbent, progress())]);
@@ -75,7 +75,7 @@ fn a_timer_has_its_turn_only_when_nothing_else_has_happened() {
 
 #[test]
 fn a_peer_that_floods_delays_neither_the_other_nor_a_timer() {
-    let mut scene = Scene::at(StateName::AwaitReady);
+    let mut scene = HandoffScene::at(StateName::AwaitReady);
     scene.os.passes(HEARTBEAT);
     (0..2 * FLOOD + 1).for_each(|_| scene.os.says(Peer::Incumbent, progress()));
     scene.os.says(Peer::Successor, progress());
@@ -87,7 +87,7 @@ fn a_peer_that_floods_delays_neither_the_other_nor_a_timer() {
 
 #[test]
 fn nothing_is_sent_over_a_link_that_has_closed() {
-    let mut scene = Scene::at(StateName::AwaitDrained);
+    let mut scene = HandoffScene::at(StateName::AwaitDrained);
     scene.os.closes(Peer::Incumbent);
     scene.os.passes(HEARTBEAT - Duration::from_millis(1));
     assert_eq!(scene.pass(), []);
@@ -98,7 +98,7 @@ fn nothing_is_sent_over_a_link_that_has_closed() {
 
 #[test]
 fn what_a_flood_has_left_is_read_without_waiting_for_more() {
-    let mut scene = Scene::at(StateName::AwaitReady);
+    let mut scene = HandoffScene::at(StateName::AwaitReady);
     (0..2 * FLOOD + 1).for_each(|_| scene.os.says(Peer::Incumbent, progress()));
     let now = scene.os.now;
     let passes = [scene.pass().len(), scene.pass_at_wake().len(), scene.pass_at_wake().len()];

@@ -7,10 +7,10 @@ use handoff::host::{Clock, Gaps};
 use handoff::id::BootId;
 use handoff::journal::{Binary, Journal};
 use handoff::machine::StateName;
-use handoff::machine::supervisor::{Config, Event, Note, Peer};
+use handoff::machine::supervisor::{Event, Limits, Note, Peer};
 use handoff::message::MessageName;
 use handoff::message::{Capabilities, Hello, Message, PROTO_MAX, PROTO_MIN, Role, Sealed};
-use handoff::node::handoff::{Answer, Connection, Handoff, Os, Spawned};
+use handoff::node::handoff::{Answer, ControlConnection, HandoffNode, Os, SpawnResult};
 use handoff::node::{Credentials, Faithful, Node, NodeOn, Read};
 use handoff::text::PlainText;
 use handoff::time::Time;
@@ -43,12 +43,12 @@ pub(crate) struct Queues {
     /// Of the process at the other end of the incumbent's link.
     pub credentials: Result<Credentials, HostError>,
     /// What the next attempts to connect come to; `None` puts the answer off. Afterwards they succeed.
-    pub connections: VecDeque<Option<Connection>>,
+    pub connections: VecDeque<Option<ControlConnection>>,
     /// What the successor runs as.
     pub user: u32,
     /// What the successor has locked.
     pub directory: Option<DirectoryId>,
-    pub spawned: Option<Spawned>,
+    pub spawned: Option<SpawnResult>,
     pub written: Option<Result<(), HostError>>,
     pub answers: VecDeque<Answer>,
     pub ended: BTreeMap<Peer, PlainText>,
@@ -109,9 +109,9 @@ impl Clock for Queues {
 impl Gaps for Queues {}
 
 impl Os for Queues {
-    fn connect(&mut self) -> Option<Connection> {
+    fn connect(&mut self) -> Option<ControlConnection> {
         self.did.push(Did::Connects);
-        self.connections.pop_front().unwrap_or(Some(Connection::Made))
+        self.connections.pop_front().unwrap_or(Some(ControlConnection::Made))
     }
 
     fn read(&mut self, peer: Peer) -> Read {
@@ -153,7 +153,7 @@ impl Os for Queues {
         BOOT
     }
 
-    fn spawn(&mut self, replaces: bool) -> Option<Spawned> {
+    fn spawn(&mut self, replaces: bool) -> Option<SpawnResult> {
         self.did.push(Did::Spawns { replaces });
         self.spawned.clone()
     }
@@ -187,27 +187,27 @@ impl Os for Queues {
 }
 
 /// A handoff and what it stands on.
-pub(crate) struct Scene {
+pub(crate) struct HandoffScene {
     pub os: Queues,
-    pub node: Handoff,
+    pub node: HandoffNode,
 }
 
-impl Scene {
+impl HandoffScene {
     /// Before it begins; `before` is what the journal says.
-    pub(crate) fn new(replace: bool, before: Journal) -> Scene {
-        let config = Config {
+    pub(crate) fn new(replace: bool, before: Journal) -> HandoffScene {
+        let config = Limits {
             liveness: LIVENESS,
             deadline: Duration::from_secs(300),
             drain_grace: Duration::from_secs(10),
             hook_limit: Duration::from_secs(60),
             retire_limit: Duration::from_secs(30),
         };
-        Scene { os: Queues::new(), node: Handoff::new(config, ID, replace, before) }
+        HandoffScene { os: Queues::new(), node: HandoffNode::new(config, ID, replace, before) }
     }
 
     /// A handoff that has come to `state`, since either process has said what comes before.
-    pub(crate) fn at(state: StateName) -> Scene {
-        let mut scene = Scene::new(true, Journal::default());
+    pub(crate) fn at(state: StateName) -> HandoffScene {
+        let mut scene = HandoffScene::new(true, Journal::default());
         scene.begin();
         scene.go_on_to(state);
         scene

@@ -1,11 +1,11 @@
 //! What comes before what, and what one process can keep from another.
 use handoff::host::Clock;
 use handoff::machine::Timer;
-use handoff::machine::recovery::{Event, Verdict};
+use handoff::machine::recovery::{Event, RecoveryVerdict};
 use handoff::message::Message;
 use handoff::node::{FLOOD, Node};
 
-use crate::os::{A, B, C, Did, PAUSE, Scene, serves};
+use crate::os::{A, B, C, Did, PAUSE, RecoveryScene, serves};
 
 fn chatter() -> Message {
     Message::Busy
@@ -13,7 +13,7 @@ fn chatter() -> Message {
 
 #[test]
 fn ends_come_before_each_frame_and_once() {
-    let mut scene = Scene::met(&[A, B, C]);
+    let mut scene = RecoveryScene::met(&[A, B, C]);
     scene.os.says(A, chatter());
     scene.os.says(A, chatter());
     scene.os.says(C, serves());
@@ -27,19 +27,19 @@ fn ends_come_before_each_frame_and_once() {
 
 #[test]
 fn a_cancel_comes_after_what_was_said_before_it_and_once() {
-    let mut scene = Scene::met(&[A, B]);
+    let mut scene = RecoveryScene::met(&[A, B]);
     scene.os.cancelled = true;
     scene.os.says(B, chatter());
     scene.os.says(A, chatter());
     let expected = [Event::Frame(A, chatter()), Event::Frame(B, chatter()), Event::Cancel];
     assert_eq!(scene.pass(), expected);
-    assert_eq!(scene.node.outcome().map(|outcome| outcome.verdict), Some(Verdict::Cancelled));
+    assert_eq!(scene.node.outcome().map(|outcome| outcome.verdict), Some(RecoveryVerdict::Cancelled));
     assert_eq!((scene.pass(), scene.node.wake_at()), (vec![], None));
 }
 
 #[test]
 fn a_timer_has_its_turn_only_when_nothing_else_has_happened() {
-    let mut scene = Scene::met(&[A]);
+    let mut scene = RecoveryScene::met(&[A]);
     scene.os.now += PAUSE;
     assert_eq!(scene.hears(A, chatter()), [Event::Frame(A, chatter())]);
     assert_eq!(scene.pass(), [Event::Timer(Timer::Heartbeat)]);
@@ -47,7 +47,7 @@ fn a_timer_has_its_turn_only_when_nothing_else_has_happened() {
 
 #[test]
 fn a_peer_that_floods_delays_neither_another_nor_a_timer() {
-    let mut scene = Scene::met(&[A, B]);
+    let mut scene = RecoveryScene::met(&[A, B]);
     scene.os.now += PAUSE;
     (0..FLOOD + 1).for_each(|_| scene.os.says(A, chatter()));
     scene.os.says(B, chatter());

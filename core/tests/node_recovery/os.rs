@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use handoff::host::{Clock, Gaps};
 use handoff::journal::Journal;
-use handoff::machine::recovery::{Config, Event, Verdict};
+use handoff::machine::recovery::{Event, Limits, RecoveryVerdict};
 use handoff::message::MessageName;
 use handoff::message::{AwaitsFinal, Capabilities, Hello, Message, PROTO_MAX, PROTO_MIN, Role, Standing};
-use handoff::node::recovery::{Answer, Os, Recovery, Seen};
+use handoff::node::recovery::{Answer, Os, RecoveryNode, Seen};
 use handoff::node::{Credentials, Faithful, Node, NodeOn, Read};
 use handoff::text::PlainText;
 use handoff::time::Time;
@@ -33,7 +33,7 @@ pub(crate) enum Did {
     Keeps(ProcessId),
     Drops(ProcessId),
     Kills(ProcessId),
-    Writes(Verdict),
+    Writes(RecoveryVerdict),
 }
 
 pub(crate) struct Queues {
@@ -141,7 +141,11 @@ impl Os for Queues {
         self.did.push(Did::Kills(process));
     }
 
-    fn write_journal(&mut self, verdict: Verdict, journal: &Journal) -> Option<Result<(), HostError>> {
+    fn write_journal(
+        &mut self,
+        verdict: RecoveryVerdict,
+        journal: &Journal,
+    ) -> Option<Result<(), HostError>> {
         self.did.push(Did::Writes(verdict));
         self.journals.push(journal.clone());
         self.written.clone()
@@ -157,15 +161,15 @@ impl Os for Queues {
 }
 
 /// A recovery and what it stands on.
-pub(crate) struct Scene {
+pub(crate) struct RecoveryScene {
     pub(crate) os: Queues,
-    pub(crate) node: Recovery,
+    pub(crate) node: RecoveryNode,
 }
 
-impl Scene {
+impl RecoveryScene {
     /// Before it begins: `beside` are the processes whose sockets lie beside the control path.
-    pub(crate) fn new(beside: &[ProcessId], before: Journal) -> Scene {
-        let config = Config {
+    pub(crate) fn new(beside: &[ProcessId], before: Journal) -> RecoveryScene {
+        let config = Limits {
             liveness: LIVENESS,
             unreachable_limit: Duration::from_secs(20),
             retire_limit: Duration::from_secs(20),
@@ -188,20 +192,20 @@ impl Scene {
             did: Vec::new(),
             journals: Vec::new(),
         };
-        Scene { os, node: Recovery::new(config, before) }
+        RecoveryScene { os, node: RecoveryNode::new(config, before) }
     }
 
     /// A recovery that has asked `beside`.
-    pub(crate) fn with(beside: &[ProcessId]) -> Scene {
-        let mut scene = Scene::new(beside, Journal::default());
+    pub(crate) fn with(beside: &[ProcessId]) -> RecoveryScene {
+        let mut scene = RecoveryScene::new(beside, Journal::default());
         scene.begin();
         scene.os.did.clear();
         scene
     }
 
-    /// A recovery that has asked `beside`, all of which have said who they are.
-    pub(crate) fn met(beside: &[ProcessId]) -> Scene {
-        let mut scene = Scene::with(beside);
+    /// A recovery that has asked `beside`, all of which have said their names.
+    pub(crate) fn met(beside: &[ProcessId]) -> RecoveryScene {
+        let mut scene = RecoveryScene::with(beside);
         beside.iter().for_each(|process| scene.os.says(*process, hello(*process)));
         assert_eq!(scene.pass().len(), beside.len());
         scene.os.did.clear();

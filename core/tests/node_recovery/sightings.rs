@@ -5,7 +5,7 @@ use handoff::message::MessageName;
 use handoff::node::recovery::{Seen, sightings};
 use handoff::{HandoffId, ProcessId};
 
-use crate::os::{A, B, C, Did, Scene};
+use crate::os::{A, B, C, Did, RecoveryScene};
 
 fn process(pid: u32) -> ProcessId {
     ProcessId { pid, start_time: 0 }
@@ -65,7 +65,7 @@ fn a_holder_that_the_kernel_does_not_confirm_is_nobody() {
 
 #[test]
 fn what_has_ended_is_not_seen_and_what_is_known_is_watched_once() {
-    let mut scene = Scene::new(&[A, B], Journal::default());
+    let mut scene = RecoveryScene::new(&[A, B], Journal::default());
     scene.os.dead.insert(B);
     scene.begin();
     assert_eq!(scene.node.parties().collect::<Vec<_>>(), [A]);
@@ -78,7 +78,7 @@ fn what_has_ended_is_not_seen_and_what_is_known_is_watched_once() {
 
 #[test]
 fn a_process_that_was_seen_to_end_is_not_seen_again() {
-    let mut scene = Scene::met(&[A, B]);
+    let mut scene = RecoveryScene::met(&[A, B]);
     scene.os.ended.insert(B);
     scene.pass();
     assert!(scene.node.was_told_of_end(B));

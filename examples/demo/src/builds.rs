@@ -1,4 +1,4 @@
-//! Who takes part: a supervisor and two builds of the daemon, built by cargo or given.
+//! The programs that take part: a supervisor and two builds of the daemon, built by cargo or given.
 use std::ffi::OsString;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -8,14 +8,14 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
-use crate::options::Options;
-use crate::process::Process;
+use crate::options::DemoOptions;
+use crate::process::DemoProcess;
 use crate::progress::note;
-use crate::watch::Watch;
+use crate::watch::DemoWatch;
 
 /// A build of the daemon.
 #[derive(Clone, Debug)]
-pub(crate) struct Build {
+pub(crate) struct DaemonBuild {
     /// What to call it.
     pub(crate) name: String,
     pub(crate) binary: PathBuf,
@@ -27,17 +27,21 @@ pub(crate) struct Build {
 #[derive(Clone, Debug)]
 pub(crate) struct Cast {
     pub(crate) supervisor: PathBuf,
-    pub(crate) builds: [Build; 2],
+    pub(crate) builds: [DaemonBuild; 2],
 }
 
 impl Cast {
-    /// The binaries that `options` name, or else new ones. Either way they are copied to `dir`, so that who runs
+    /// The binaries that `options` name, or else new ones. Either way they are copied to `dir`, so that what runs
     /// from there belongs to this demonstration.
-    pub(crate) fn assemble(options: &Options, dir: &Path, watch: &Watch) -> Result<Cast> {
+    pub(crate) fn assemble(options: &DemoOptions, dir: &Path, watch: &DemoWatch) -> Result<Cast> {
         if let (Some(supervisor), Some(kv), Some(next)) = (&options.supervisor, &options.kv, &options.kv_next)
         {
             let given = |name: &str, from: &Path| {
-                Ok::<_, anyhow::Error>(Build { name: name.into(), binary: copy(from, dir, name)?, id: None })
+                Ok::<_, anyhow::Error>(DaemonBuild {
+                    name: name.into(),
+                    binary: copy(from, dir, name)?,
+                    id: None,
+                })
             };
             let builds = [given("kv", kv)?, given("kv-next", next)?];
             return Ok(Cast { supervisor: copy(supervisor, dir, "handoff-supervisor")?, builds });
@@ -45,7 +49,10 @@ impl Cast {
         let build = |id: &str| {
             let built = build(id, watch)?;
             let binary = copy(&built.kv, dir, &format!("kv-{id}"))?;
-            Ok::<_, anyhow::Error>((Build { name: id.into(), binary, id: Some(id.into()) }, built.supervisor))
+            Ok::<_, anyhow::Error>((
+                DaemonBuild { name: id.into(), binary, id: Some(id.into()) },
+                built.supervisor,
+            ))
         };
         let ((blue, _), (green, supervisor)) = (build("blue")?, build("green")?);
         Ok(Cast { supervisor: copy(&supervisor, dir, "handoff-supervisor")?, builds: [blue, green] })
@@ -65,7 +72,7 @@ struct Built {
 }
 
 /// Builds the supervisor, and the key-value server under the name `id`, as this program was built.
-fn build(id: &str, watch: &Watch) -> Result<Built> {
+fn build(id: &str, watch: &DemoWatch) -> Result<Built> {
     note(&format!("building the supervisor and the key-value server, build {id}"));
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let package = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
@@ -92,8 +99,8 @@ fn failed(cargo: &OsString) -> String {
 }
 
 /// What `command`, whose standard output is a pipe, writes until it has ended well.
-fn output(command: &mut Command, watch: &Watch) -> Result<String> {
-    let child = Process::start(command).context("can't start it")?;
+fn output(command: &mut Command, watch: &DemoWatch) -> Result<String> {
+    let child = DemoProcess::start(command).context("can't start it")?;
     watch.add(&child);
     let mut text = String::new();
     if let Some(stdout) = child.with(|child| child.stdout.take()) {

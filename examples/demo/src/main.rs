@@ -26,12 +26,12 @@ use handoff_kv::load::{self, Load};
 use tempfile::TempDir;
 
 use crate::builds::Cast;
-use crate::options::Options;
+use crate::options::DemoOptions;
 use crate::progress::Progress;
-use crate::report::Report;
+use crate::report::DemoReport;
 use crate::show::Show;
-use crate::stage::Stage;
-use crate::watch::{Stop, Watch};
+use crate::stage::DemoStage;
+use crate::watch::{DemoWatch, Stop};
 
 /// How long building may take: it begins with a fresh clone on a slow machine.
 const BUILD_LIMIT: Duration = Duration::from_secs(30 * 60);
@@ -42,12 +42,12 @@ const SWAP_LIMIT: Duration = Duration::from_secs(5);
 const REPLY_LIMIT: Duration = Duration::from_secs(20);
 
 fn main() -> ExitCode {
-    let options = Options::parse();
-    let mut report = Report::default();
+    let options = DemoOptions::parse();
+    let mut report = DemoReport::default();
     let stop = run(&options, &mut report);
     report.conclude();
     let text = if options.json { json(&report) } else { format!("\n{report}") };
-    // The exit status tells the outcome also to those who have closed the pipe.
+    // The exit status tells the outcome also to a reader that has closed the pipe.
     let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
     if !report.ok && !options.keep {
         progress::note("\n--keep keeps data, configuration and log");
@@ -59,15 +59,15 @@ fn main() -> ExitCode {
     }
 }
 
-fn json(report: &Report) -> String {
+fn json(report: &DemoReport) -> String {
     // Nothing in it can't be expressed, the path of the data aside.
     let failed = |error: serde_json::Error| format!("{{\"ok\":false,\"error\":{:?}}}", error.to_string());
     serde_json::to_string(report).unwrap_or_else(failed)
 }
 
 /// Does it all; what goes wrong is in the report. Returns what cut it short, if anything did.
-fn run(options: &Options, report: &mut Report) -> Option<Stop> {
-    let watch = match Watch::start(BUILD_LIMIT) {
+fn run(options: &DemoOptions, report: &mut DemoReport) -> Option<Stop> {
+    let watch = match DemoWatch::start(BUILD_LIMIT) {
         Ok(watch) => watch,
         Err(error) => {
             report.problem(format!("{error:#}"));
@@ -87,7 +87,7 @@ fn run(options: &Options, report: &mut Report) -> Option<Stop> {
 
 /// A new directory in the one that was asked for, or in the build directory: `/tmp` may be in memory, where durable
 /// writes cost nothing.
-fn make_dir(options: &Options) -> Result<TempDir> {
+fn make_dir(options: &DemoOptions) -> Result<TempDir> {
     let parent = match &options.dir {
         Some(dir) => dir.clone(),
         None => {
@@ -107,7 +107,7 @@ fn build_dir() -> Option<PathBuf> {
 }
 
 /// From the build to the end of the last process.
-fn perform(options: &Options, dir: &TempDir, watch: &Watch, report: &mut Report) -> Result<()> {
+fn perform(options: &DemoOptions, dir: &TempDir, watch: &DemoWatch, report: &mut DemoReport) -> Result<()> {
     watch.own(dir.path());
     report.data_dir = dir.path().into();
     report.filesystem = filesystem::of(dir.path());
@@ -115,33 +115,37 @@ fn perform(options: &Options, dir: &TempDir, watch: &Watch, report: &mut Report)
     let cast = Cast::assemble(options, dir.path(), watch)?;
     watch.check()?;
     watch.limit(SHOW_LIMIT + SWAP_LIMIT * swaps);
-    let stage = Stage::set(dir.path(), &cast.supervisor, &cast.builds[0], watch)?;
+    let stage = DemoStage::set(dir.path(), &cast.supervisor, &cast.builds[0], watch)?;
     let options = load_options(options);
     let (load, started) = (Load::start(stage.resp(), options.clone())?, Instant::now());
     let shown = show(&stage, &cast, &load, swaps, report);
     if let Err(error) = shown {
-        // No use in reading everything back from who may not answer.
+        // No use in reading everything back from a server that may not answer.
         let (connections, seconds) = (options.connections, started.elapsed().as_secs_f64());
-        report.load =
-            load::Report { connections, seconds, counters: load.progress(), ..load::Report::default() };
+        report.load = load::LoadReport {
+            connections,
+            seconds,
+            counters: load.progress(),
+            ..load::LoadReport::default()
+        };
         return Err(error);
     }
     report.load = load.stop();
     stage.strike()
 }
 
-fn show(stage: &Stage, cast: &Cast, load: &Load, swaps: u32, report: &mut Report) -> Result<()> {
+fn show(stage: &DemoStage, cast: &Cast, load: &Load, swaps: u32, report: &mut DemoReport) -> Result<()> {
     let progress = Progress::new(u64::from(swaps) + 1);
     progress.say(&format!("{} serves at {}", cast.builds[0].name, stage.resp()));
     Show { stage, load, builds: &cast.builds, progress: &progress, report }.run(swaps)
 }
 
-fn load_options(options: &Options) -> load::Options {
-    load::Options {
+fn load_options(options: &DemoOptions) -> load::LoadOptions {
+    load::LoadOptions {
         connections: options.connections.into(),
         pace: options.pace,
         reply_timeout: REPLY_LIMIT,
         give_up: REPLY_LIMIT,
-        ..load::Options::default()
+        ..load::LoadOptions::default()
     }
 }

@@ -11,7 +11,7 @@ use clap::Parser;
 /// otherwise 1.
 #[derive(Debug, Parser)]
 #[command(name = "handoff-demo", version)]
-pub(crate) struct Options {
+pub(crate) struct DemoOptions {
     /// How often to replace the daemon
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) swaps: u32,
@@ -56,12 +56,12 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        Options::command().debug_assert();
+        DemoOptions::command().debug_assert();
     }
 
     #[test]
     fn binaries_are_given_together_or_not_at_all() {
-        let parse = |args: &[&str]| Options::try_parse_from([&["handoff-demo"], args].concat());
+        let parse = |args: &[&str]| DemoOptions::try_parse_from([&["handoff-demo"], args].concat());
         assert!(parse(&["--kv", "a", "--kv-next", "b"]).is_err());
         assert!(parse(&["--kv", "a", "--kv-next", "b", "--supervisor", "c"]).is_ok());
         assert!(parse(&["--pace", "0"]).is_err());

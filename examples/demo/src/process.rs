@@ -9,21 +9,21 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
-/// How often to look for what nobody announces.
+/// How often to look for what is not announced.
 pub(crate) const TICK: Duration = Duration::from_millis(10);
 
 /// A child in a process group of its own: an interrupt from the keyboard reaches the demonstration alone, which then
 /// ends its children in order.
 #[derive(Clone, Debug)]
-pub(crate) struct Process(Arc<Mutex<Child>>);
+pub(crate) struct DemoProcess(Arc<Mutex<Child>>);
 
-impl Process {
+impl DemoProcess {
     /// Starts `command`.
-    pub(crate) fn start(command: &mut Command) -> io::Result<Process> {
-        Ok(Process(Arc::new(Mutex::new(command.process_group(0).spawn()?))))
+    pub(crate) fn start(command: &mut Command) -> io::Result<DemoProcess> {
+        Ok(DemoProcess(Arc::new(Mutex::new(command.process_group(0).spawn()?))))
     }
 
-    /// Works on the child while nobody else does, so that its pid is its own until it has been collected.
+    /// Works on the child while no other thread does, so that its pid is its own until it has been collected.
     pub(crate) fn with<T>(&self, work: impl FnOnce(&mut Child) -> T) -> T {
         work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }

@@ -52,7 +52,7 @@ impl Drop for Progress {
     }
 }
 
-/// Prints a line to standard error, for those who still read it.
+/// Prints a line to standard error, if that still has a reader.
 pub(crate) fn note(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }

@@ -3,13 +3,13 @@ use std::fmt::{self, Display};
 use std::path::PathBuf;
 
 use handoff_kv::load;
-use handoff_supervisor::protocol::{Outcome, PhasesMs, SwapReport};
+use handoff_supervisor::protocol::{Phase, PhasesMs, SwapOutcome, SwapReport};
 use indicatif::HumanCount;
 use serde::Serialize;
 
 /// What came of the demonstration.
 #[derive(Debug, Default, Serialize)]
-pub(crate) struct Report {
+pub(crate) struct DemoReport {
     /// All was as it should be.
     pub(crate) ok: bool,
     /// Swaps that were committed.
@@ -18,7 +18,7 @@ pub(crate) struct Report {
     pub(crate) rolled_back: usize,
     /// What the clients saw.
     #[serde(flatten)]
-    pub(crate) load: load::Report,
+    pub(crate) load: load::LoadReport,
     /// The longest pause before the first swap, for comparison.
     pub(crate) longest_pause_before_ms: f64,
     /// What each phase took in the swaps that were committed: the median of each, so that they do not add up.
@@ -36,7 +36,7 @@ pub(crate) struct Report {
     pub(crate) problems: Vec<String>,
 }
 
-impl Report {
+impl DemoReport {
     /// Something was not as it should be.
     pub(crate) fn problem(&mut self, text: impl Into<String>) {
         self.problems.push(text.into());
@@ -45,11 +45,13 @@ impl Report {
     /// Sums up, and judges.
     pub(crate) fn conclude(&mut self) {
         let ended = |outcome| self.swaps.iter().filter(move |swap| swap.outcome == outcome);
-        self.committed = ended(Outcome::Committed).count();
-        self.rolled_back = ended(Outcome::RolledBack).count();
-        let phases: Vec<PhasesMs> = ended(Outcome::Committed).map(|swap| swap.phases_ms).collect();
+        self.committed = ended(SwapOutcome::Committed).count();
+        self.rolled_back = ended(SwapOutcome::RolledBack).count();
+        let phases: Vec<PhasesMs> = ended(SwapOutcome::Committed).map(|swap| swap.phases_ms).collect();
         self.median_phases_ms = median_phases(&phases);
-        self.median_handover_ms = median(&phases, |p| p.drain + p.seal + p.open + p.commit);
+        self.median_handover_ms = median(&phases, |swap| {
+            [Phase::Drain, Phase::Seal, Phase::Open, Phase::Commit].map(|phase| swap.took(phase)).iter().sum()
+        });
         self.problems.extend(self.load.errors.iter().map(|error| format!("a client, at {error}")));
         self.ok = self.problems.is_empty() && self.load.is_clean();
     }
@@ -57,18 +59,7 @@ impl Report {
 
 /// Phase by phase.
 fn median_phases(swaps: &[PhasesMs]) -> PhasesMs {
-    let of = |phase: fn(&PhasesMs) -> f64| median(swaps, phase);
-    PhasesMs {
-        spawn: of(|p| p.spawn),
-        warm_up: of(|p| p.warm_up),
-        drain: of(|p| p.drain),
-        seal: of(|p| p.seal),
-        open: of(|p| p.open),
-        commit: of(|p| p.commit),
-        retire: of(|p| p.retire),
-        roll_back: of(|p| p.roll_back),
-        total: of(|p| p.total),
-    }
+    PhasesMs::new(|phase| median(swaps, |swap| swap.took(phase)), median(swaps, |swap| swap.total))
 }
 
 /// The median of what `time` gives for each swap; 0 if there were none.
@@ -79,7 +70,7 @@ fn median(swaps: &[PhasesMs], time: impl Fn(&PhasesMs) -> f64) -> f64 {
     low.zip(high).map_or(0.0, |(low, high)| (low + high) / 2.0)
 }
 
-impl Display for Report {
+impl Display for DemoReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
@@ -94,10 +85,10 @@ impl Display for Report {
     }
 }
 
-impl Report {
+impl DemoReport {
     fn rows(&self) -> [(&'static str, String); 11] {
         let (counters, latency) = (&self.load.counters, &self.load.latency);
-        let PhasesMs { spawn, warm_up, drain, seal, open, commit, retire, total, .. } = self.median_phases_ms;
+        let took = |phase| self.median_phases_ms.took(phase);
         let (pause, again) = (counters.longest_pause_ms, counters.longest_retry_ms);
         let before = self.longest_pause_before_ms;
         let handover = self.median_handover_ms;
@@ -126,13 +117,21 @@ impl Report {
             (
                 "median swap",
                 format!(
-                    "{total:.1} ms (spawn {spawn:.1}, warm-up {warm_up:.1}, handover, retire {retire:.1})"
+                    "{:.1} ms (spawn {:.1}, warm-up {:.1}, handover, retire {:.1})",
+                    self.median_phases_ms.total,
+                    took(Phase::Spawn),
+                    took(Phase::WarmUp),
+                    took(Phase::Retire)
                 ),
             ),
             (
                 "  its handover",
                 format!(
-                    "{handover:.1} ms (drain {drain:.1}, seal {seal:.1}, open {open:.1}, commit {commit:.1})"
+                    "{handover:.1} ms (drain {:.1}, seal {:.1}, open {:.1}, commit {:.1})",
+                    took(Phase::Drain),
+                    took(Phase::Seal),
+                    took(Phase::Open),
+                    took(Phase::Commit)
                 ),
             ),
             ("data", format!("on {filesystem}, in {}", self.data_dir.display())),
@@ -152,7 +151,7 @@ impl Report {
         )
     }
 
-    /// Acknowledged writes that were not there, and numbers that were handed out twice or to nobody.
+    /// Acknowledged writes that were not there, and numbers that were handed out twice or to no client.
     fn lost(&self) -> u64 {
         let counters = &self.load.counters;
         counters.lost + counters.duplicated + counters.skipped
@@ -179,9 +178,10 @@ mod tests {
 
     #[test]
     fn the_median_is_taken_phase_by_phase() {
-        let swap = |drain, total| PhasesMs { drain, total, ..PhasesMs::default() };
+        let swap =
+            |drain, total| PhasesMs::new(|phase| if phase == Phase::Drain { drain } else { 0.0 }, total);
         let of = median_phases(&[swap(3.0, 10.0), swap(1.0, 30.0), swap(2.0, 20.0)]);
-        assert_eq!((of.drain, of.total), (2.0, 20.0));
+        assert_eq!((of.took(Phase::Drain), of.total), (2.0, 20.0));
         assert_eq!(median_phases(&[swap(1.0, 1.0), swap(2.0, 3.0)]).total, 2.0);
         assert_eq!(median_phases(&[]), PhasesMs::default());
     }
@@ -189,11 +189,11 @@ mod tests {
     #[test]
     fn one_failed_request_or_one_problem_is_enough() {
         let clean = || {
-            let mut report = Report::default();
+            let mut report = DemoReport::default();
             report.load.counters.requests = 1;
             report
         };
-        let ok = |change: fn(&mut Report)| {
+        let ok = |change: fn(&mut DemoReport)| {
             let mut report = clean();
             change(&mut report);
             report.conclude();

@@ -3,26 +3,26 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use handoff_kv::load::{Load, Seen};
-use handoff_supervisor::protocol::{Outcome, SwapReport};
+use handoff_kv::load::{Load, SeenProcess};
+use handoff_supervisor::protocol::{SwapOutcome, SwapReport};
 
-use crate::builds::Build;
+use crate::builds::DaemonBuild;
 use crate::progress::Progress;
-use crate::report::Report;
-use crate::stage::Stage;
+use crate::report::DemoReport;
+use crate::stage::DemoStage;
 
 /// For how long the load has a server to itself between two swaps.
 const SPACING: Duration = Duration::from_millis(400);
 /// How long anything may take to be seen.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Who takes part, and what has come of it.
+/// The programs that take part, and what has come of it.
 pub(crate) struct Show<'a> {
-    pub(crate) stage: &'a Stage,
+    pub(crate) stage: &'a DemoStage,
     pub(crate) load: &'a Load,
-    pub(crate) builds: &'a [Build; 2],
+    pub(crate) builds: &'a [DaemonBuild; 2],
     pub(crate) progress: &'a Progress,
-    pub(crate) report: &'a mut Report,
+    pub(crate) report: &'a mut DemoReport,
 }
 
 impl Show<'_> {
@@ -52,7 +52,7 @@ impl Show<'_> {
     }
 
     /// A swap from `now` to `next`; returns whether that serves.
-    fn commit(&mut self, number: u32, now: &Build, next: &Build) -> Result<bool> {
+    fn commit(&mut self, number: u32, now: &DaemonBuild, next: &DaemonBuild) -> Result<bool> {
         let swap = self.stage.swap(next, false)?;
         let total = swap.phases_ms.total;
         self.progress.step();
@@ -62,7 +62,7 @@ impl Show<'_> {
             next.name,
             outcome(&swap)
         ));
-        let pid = swap.pid.filter(|_| swap.outcome == Outcome::Committed);
+        let pid = swap.pid.filter(|_| swap.outcome == SwapOutcome::Committed);
         match pid {
             Some(pid) => self.see(next, pid)?,
             None => self.report.problem(format!("swap {number} was not committed: {}", reason(&swap))),
@@ -73,7 +73,7 @@ impl Show<'_> {
     }
 
     /// A swap from `now` to `next`, which can't open the database.
-    fn roll_back(&mut self, now: &Build, next: &Build) -> Result<()> {
+    fn roll_back(&mut self, now: &DaemonBuild, next: &DaemonBuild) -> Result<()> {
         let before = self.stage.status()?.daemon.map(|daemon| daemon.pid);
         let swap = self.stage.swap(next, true)?;
         let total = swap.phases_ms.total;
@@ -86,7 +86,7 @@ impl Show<'_> {
             reason(&swap)
         ));
         let after = self.stage.status()?.daemon.map(|daemon| daemon.pid);
-        if swap.outcome != Outcome::RolledBack || !swap.resumed_confirmed || before != after {
+        if swap.outcome != SwapOutcome::RolledBack || !swap.resumed_confirmed || before != after {
             self.report.problem(format!("the swap to a broken build was not rolled back: {}", reason(&swap)));
         }
         self.report.swaps.push(swap);
@@ -94,13 +94,13 @@ impl Show<'_> {
     }
 
     /// Waits until clients have seen `pid`, which must be `build`.
-    fn see(&mut self, build: &Build, pid: u32) -> Result<()> {
+    fn see(&mut self, build: &DaemonBuild, pid: u32) -> Result<()> {
         let mut found = None;
         self.stage.until(&format!("INFO to show process {pid}"), LIMIT, || {
             found = self.load.progress().seen.into_iter().find(|seen| seen.pid == pid);
             Ok(found.is_some())
         })?;
-        let wrong = |seen: &Seen| build.id.as_ref().is_some_and(|id| *id != seen.build_id);
+        let wrong = |seen: &SeenProcess| build.id.as_ref().is_some_and(|id| *id != seen.build_id);
         if let Some(seen) = found.filter(wrong) {
             self.report.problem(format!("process {pid} is not build {} but {}", build.name, seen.build_id));
         }
@@ -121,11 +121,11 @@ impl Show<'_> {
 
 fn outcome(swap: &SwapReport) -> &'static str {
     match swap.outcome {
-        Outcome::Committed => "committed",
-        Outcome::RolledBack => "rolled back",
-        Outcome::FellBack => "committed, then fell back",
-        Outcome::Unconfirmed => "unconfirmed",
-        Outcome::NobodyServes => "nobody serves",
+        SwapOutcome::Committed => "committed",
+        SwapOutcome::RolledBack => "rolled back",
+        SwapOutcome::FellBack => "committed, then fell back",
+        SwapOutcome::Unconfirmed => "unconfirmed",
+        SwapOutcome::NobodyServes => "nobody serves",
     }
 }
 

@@ -1,5 +1,5 @@
 //! The stage: a directory, a configuration, and a supervisor that runs the daemon. Whatever happens, it is struck:
-//! no process stays, and no file that nobody asked to keep.
+//! no process stays, and no file that was not asked for.
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -8,15 +8,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use handoff_supervisor::client;
-use handoff_supervisor::exit::Failure;
+use handoff_supervisor::exit::CommandFailure;
 use handoff_supervisor::protocol::{StatusReport, SwapReport};
 use nix::sys::signal::Signal;
 use serde::Serialize;
 use tempfile::TempDir;
 
-use crate::builds::Build;
-use crate::process::{Process, TICK, kill_all_from, running_from};
-use crate::watch::Watch;
+use crate::builds::DaemonBuild;
+use crate::process::{DemoProcess, TICK, kill_all_from, running_from};
+use crate::watch::DemoWatch;
 
 /// How long a swap may take.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -28,7 +28,7 @@ const LOG_LINES: usize = 12;
 
 /// The supervisor's configuration; see `supervisor/handoff.example.toml`.
 #[derive(Serialize)]
-struct Config<'a> {
+struct SupervisorFile<'a> {
     control_socket: &'a Path,
     trigger_socket: &'a Path,
     journal: &'a Path,
@@ -37,29 +37,34 @@ struct Config<'a> {
     drain_grace_secs: f64,
     deadline_secs: f64,
     stop_grace_secs: f64,
-    listeners: [Listener; 2],
+    listeners: [ListenerTable; 2],
 }
 
 #[derive(Clone, Debug, Serialize)]
-struct Listener {
+struct ListenerTable {
     name: &'static str,
     addr: SocketAddr,
 }
 
 /// A supervisor that runs the daemon.
 #[derive(Debug)]
-pub(crate) struct Stage {
+pub(crate) struct DemoStage {
     dir: PathBuf,
     /// Socket paths are short: the build directory may be too deep.
     sockets: TempDir,
-    listeners: [Listener; 2],
-    supervisor: Process,
-    watch: Watch,
+    listeners: [ListenerTable; 2],
+    supervisor: DemoProcess,
+    watch: DemoWatch,
 }
 
-impl Stage {
+impl DemoStage {
     /// Starts the supervisor at `supervisor` with `first` as the daemon in `dir`, and waits until that serves.
-    pub(crate) fn set(dir: &Path, supervisor: &Path, first: &Build, watch: &Watch) -> Result<Stage> {
+    pub(crate) fn set(
+        dir: &Path,
+        supervisor: &Path,
+        first: &DaemonBuild,
+        watch: &DemoWatch,
+    ) -> Result<DemoStage> {
         let sockets = tempfile::Builder::new().prefix("handoff-demo-").tempdir();
         let sockets = sockets.context("can't make a directory for sockets; TMPDIR can name another place")?;
         let listeners = free_listeners().context("can't find free ports on the loopback interface")?;
@@ -68,11 +73,11 @@ impl Stage {
         let log = File::create(dir.join("log")).context("can't create the log")?;
         let mut command = Command::new(supervisor);
         command.args(["run", "--config"]).arg(config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        let supervisor =
-            Process::start(&mut command).with_context(|| format!("can't run {}", supervisor.display()))?;
+        let supervisor = DemoProcess::start(&mut command)
+            .with_context(|| format!("can't run {}", supervisor.display()))?;
         watch.add(&supervisor);
-        let stage = Stage { dir: dir.into(), sockets, listeners, supervisor, watch: watch.clone() };
-        let serving = |stage: &Stage| Ok(stage.status().is_ok_and(|status| status.answer.is_some()));
+        let stage = DemoStage { dir: dir.into(), sockets, listeners, supervisor, watch: watch.clone() };
+        let serving = |stage: &DemoStage| Ok(stage.status().is_ok_and(|status| status.answer.is_some()));
         stage.until("the daemon to serve", START_LIMIT, || serving(&stage))?;
         Ok(stage)
     }
@@ -83,7 +88,7 @@ impl Stage {
     }
 
     /// Installs `build` and swaps to it; `broken`, it is told to fail to open its database.
-    pub(crate) fn swap(&self, build: &Build, broken: bool) -> Result<SwapReport> {
+    pub(crate) fn swap(&self, build: &DaemonBuild, broken: bool) -> Result<SwapReport> {
         configure(&self.dir, self.sockets.path(), &self.listeners, &build.binary, broken)?;
         self.asked(client::swap(&self.trigger(), None))
     }
@@ -93,7 +98,7 @@ impl Stage {
         self.asked(client::status(&self.trigger()))
     }
 
-    /// Waits for `what`, which `come` looks for, while the supervisor lives and nobody interrupts.
+    /// Waits for `what`, which `come` looks for, while the supervisor lives and no signal interrupts.
     pub(crate) fn until(
         &self,
         what: &str,
@@ -128,7 +133,7 @@ impl Stage {
         trigger_socket(self.sockets.path())
     }
 
-    fn asked<T>(&self, answer: Result<T, Failure>) -> Result<T> {
+    fn asked<T>(&self, answer: Result<T, CommandFailure>) -> Result<T> {
         answer.or_else(|failure| {
             self.watch.check()?;
             bail!("{failure}; {}", self.log())
@@ -145,12 +150,12 @@ impl Stage {
     }
 }
 
-impl Drop for Stage {
+impl Drop for DemoStage {
     fn drop(&mut self) {
         self.supervisor.signal(Signal::SIGTERM);
         if !matches!(self.supervisor.wait(2 * STOP_LIMIT), Ok(Some(_))) {
             self.supervisor.signal(Signal::SIGKILL);
-            // So that nobody is left as a zombie; after SIGKILL this is short.
+            // So that no child is left as a zombie; after SIGKILL this is short.
             let _ = self.supervisor.wait(STOP_LIMIT);
         }
         // A daemon outlives a supervisor that was killed.
@@ -162,12 +167,13 @@ fn trigger_socket(sockets: &Path) -> PathBuf {
     sockets.join("trigger.sock")
 }
 
-/// Two ports that nobody uses. The supervisor binds them a moment later.
-fn free_listeners() -> std::io::Result<[Listener; 2]> {
+/// Two ports that no process uses. The supervisor binds them a moment later.
+fn free_listeners() -> std::io::Result<[ListenerTable; 2]> {
     let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
     let (resp, http) = (bind()?, bind()?);
-    let listener =
-        |name, socket: TcpListener| Ok::<_, std::io::Error>(Listener { name, addr: socket.local_addr()? });
+    let listener = |name, socket: TcpListener| {
+        Ok::<_, std::io::Error>(ListenerTable { name, addr: socket.local_addr()? })
+    };
     Ok([listener(handoff_kv::RESP, resp)?, listener(handoff_kv::HTTP, http)?])
 }
 
@@ -175,14 +181,14 @@ fn free_listeners() -> std::io::Result<[Listener; 2]> {
 fn configure(
     dir: &Path,
     sockets: &Path,
-    listeners: &[Listener; 2],
+    listeners: &[ListenerTable; 2],
     binary: &Path,
     broken: bool,
 ) -> Result<()> {
     let (control, data) = (sockets.join("control.sock"), dir.join("data"));
     let mut args = vec![Path::new("--data"), &data, Path::new("--control"), &control];
     args.extend(broken.then_some(Path::new("--fail-open")));
-    let config = Config {
+    let config = SupervisorFile {
         control_socket: &control,
         trigger_socket: &trigger_socket(sockets),
         journal: &dir.join("journal"),

@@ -13,7 +13,7 @@ use nix::sys::signal::Signal;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::process::{Process, kill_all_from};
+use crate::process::{DemoProcess, kill_all_from};
 use crate::progress::note;
 
 /// How long children that were asked to end may take.
@@ -36,26 +36,26 @@ enum News {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct WatchState {
     stop: Option<Stop>,
-    children: Vec<Process>,
-    /// Whoever runs from there is to end with the demonstration.
+    children: Vec<DemoProcess>,
+    /// What runs from there is to end with the demonstration.
     dir: Option<PathBuf>,
 }
 
 /// Sees to it that the demonstration ends.
 #[derive(Clone, Debug)]
-pub(crate) struct Watch {
-    state: Arc<Mutex<State>>,
+pub(crate) struct DemoWatch {
+    state: Arc<Mutex<WatchState>>,
     news: Sender<News>,
 }
 
-impl Watch {
+impl DemoWatch {
     /// Watches from now on, for `limit` at most.
-    pub(crate) fn start(limit: Duration) -> Result<Watch> {
+    pub(crate) fn start(limit: Duration) -> Result<DemoWatch> {
         let (news, inbox) = channel();
         let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).context("can't handle signals")?;
-        let watch = Watch { state: Arc::default(), news: news.clone() };
+        let watch = DemoWatch { state: Arc::default(), news: news.clone() };
         let relay = move || {
             for signal in signals.forever() {
                 // The other end is gone only when the process is about to be.
@@ -75,13 +75,13 @@ impl Watch {
         let _ = self.news.send(News::Limit(limit));
     }
 
-    /// Kills whoever runs a program from below `dir`, if nothing else helps.
+    /// Kills the processes that run a program from below `dir`, if nothing else helps.
     pub(crate) fn own(&self, dir: &Path) {
         self.with(|state| state.dir = Some(dir.into()));
     }
 
     /// Ends `child`, too, when the time has come.
-    pub(crate) fn add(&self, child: &Process) {
+    pub(crate) fn add(&self, child: &DemoProcess) {
         let stopped = self.with(|state| {
             state.children.push(child.clone());
             state.stop
@@ -114,7 +114,7 @@ impl Watch {
             state.stop = Some(stop);
             state.children.clone()
         });
-        // A second signal is from someone who does not want to wait.
+        // A second signal is from a user that does not want to wait.
         for how in [Signal::SIGTERM, Signal::SIGKILL] {
             children.iter().for_each(|child| child.signal(how));
             let _ = news.recv_timeout(GRACE);
@@ -124,7 +124,7 @@ impl Watch {
         std::process::exit(1);
     }
 
-    fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
+    fn with<T>(&self, work: impl FnOnce(&mut WatchState) -> T) -> T {
         work(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -9,7 +9,7 @@ use handoff::daemon::{LossyWriter, outlive_file_size_limit};
 use handoff::{DataDir, Ended, Error, Options, Patience};
 use tracing_subscriber::EnvFilter;
 
-use crate::daemon::{Config, HTTP, Kv, RESP};
+use crate::daemon::{HTTP, Kv, RESP, ServerConfig};
 
 /// How long the end of the program waits for what it says to be written.
 const LOG_LIMIT: Duration = Duration::from_millis(500);
@@ -57,14 +57,14 @@ pub fn main() -> ExitCode {
 /// [`main`] for a build called `build_id`.
 pub fn main_as(build_id: &str) -> ExitCode {
     let log = start_log(build_id);
-    // A write that fails is answered; to be ended by a signal would help nobody. Without handlers the default stays.
+    // A write that fails is answered; to be ended by a signal would help no client. Without handlers the default stays.
     let _ = outlive_file_size_limit();
     let code = main_logged(build_id);
     log.into_iter().for_each(|log| log.settle(LOG_LIMIT));
     code
 }
 
-/// Logs to standard error from now on, panics included, and waits for nobody to read it. `None` where the caller has set
+/// Logs to standard error from now on, panics included, and never waits for its reader. `None` where the caller has set
 /// up logging already, and then that is what is wanted.
 fn start_log(build_id: &str) -> Option<LossyWriter> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
@@ -81,7 +81,7 @@ fn main_logged(build_id: &str) -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {
-            // Nobody is left to tell if that fails.
+            // There is nowhere left to say so if that fails.
             let _ = error.print();
             return if error.use_stderr() { ExitCode::from(64) } else { ExitCode::SUCCESS };
         }
@@ -98,14 +98,14 @@ fn run(args: Args, build_id: &str) -> ExitCode {
             return ExitCode::from(73);
         }
     };
-    let config = Config {
+    let config = ServerConfig {
         map_bytes: args.map_size_mb as usize * 1024 * 1024,
         fail_open: args.fail_open,
         patience: Patience {
             stall: Duration::from_millis(args.stall_ms),
             first_request: Duration::from_millis(args.first_request_ms),
         },
-        ..Config::new(data.path(), build_id)
+        ..ServerConfig::new(data.path(), build_id)
     };
     let options = Options::in_dir(data.clone(), args.control)
         .build_id(build_id)

@@ -1,11 +1,11 @@
 //! The commands: from arguments to what is to be done, and doing it on the database.
 use crate::handshake::{self, Introduction};
 use crate::resp::{Reply, parse_integer};
-use crate::store::{self, Edit, MAX_KEY_BYTES, View};
+use crate::store::{self, Edit, KeysView, MAX_KEY_BYTES};
 
 /// What a request comes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Plan {
+pub(crate) enum RequestPlan {
     /// Known without the database.
     Answer(Reply),
     /// Say how the server is.
@@ -13,7 +13,7 @@ pub(crate) enum Plan {
     /// Note how to speak to the client, or what it calls itself.
     Introduce(Introduction),
     /// Look something up.
-    Read(Read),
+    Read(Lookup),
     /// Change something.
     Write(Write),
     /// Answer, and close the connection.
@@ -22,7 +22,7 @@ pub(crate) enum Plan {
 
 /// A look at the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Read {
+pub(crate) enum Lookup {
     /// The value of a key.
     Get(Vec<u8>),
     /// How many of these keys exist.
@@ -43,13 +43,17 @@ pub(crate) enum Write {
 }
 
 /// What `args` ask for. `args` are not empty.
-pub(crate) fn plan(args: &[&[u8]]) -> Plan {
-    let Some((name, rest)) = args.split_first() else { return Plan::Answer(Reply::error("empty command")) };
+pub(crate) fn plan(args: &[&[u8]]) -> RequestPlan {
+    let Some((name, rest)) = args.split_first() else {
+        return RequestPlan::Answer(Reply::error("empty command"));
+    };
     let name = String::from_utf8_lossy(name).to_ascii_lowercase();
     match (name.as_str(), rest) {
-        ("get", [key]) => with_keys(&[key], || Plan::Read(Read::Get(key.to_vec()))),
-        ("set", [key, value]) => with_keys(&[key], || Plan::Write(Write::Set(key.to_vec(), value.to_vec()))),
-        ("set", [_, _, ..]) => Plan::Answer(Reply::error("syntax error")),
+        ("get", [key]) => with_keys(&[key], || RequestPlan::Read(Lookup::Get(key.to_vec()))),
+        ("set", [key, value]) => {
+            with_keys(&[key], || RequestPlan::Write(Write::Set(key.to_vec(), value.to_vec())))
+        }
+        ("set", [_, _, ..]) => RequestPlan::Answer(Reply::error("syntax error")),
         ("incr", [key]) => add(key, Ok(1)),
         ("decr", [key]) => add(key, Ok(-1)),
         ("incrby", [key, by]) => add(key, parse_integer(by).ok_or(NOT_A_NUMBER)),
@@ -57,26 +61,28 @@ pub(crate) fn plan(args: &[&[u8]]) -> Plan {
             let by = parse_integer(by).ok_or(NOT_A_NUMBER);
             add(key, by.and_then(|by| by.checked_neg().ok_or("decrement would overflow")))
         }
-        ("del", [_, ..]) => with_keys(rest, || Plan::Write(Write::Del(owned(rest)))),
-        ("exists", [_, ..]) => with_keys(rest, || Plan::Read(Read::Exists(owned(rest)))),
-        ("dbsize", []) => Plan::Read(Read::DbSize),
-        ("ping", []) => Plan::Answer(Reply::Simple("PONG".into())),
-        ("ping" | "echo", [text]) => Plan::Answer(Reply::Bulk(text.to_vec())),
-        ("info", _) => Plan::Info,
+        ("del", [_, ..]) => with_keys(rest, || RequestPlan::Write(Write::Del(owned(rest)))),
+        ("exists", [_, ..]) => with_keys(rest, || RequestPlan::Read(Lookup::Exists(owned(rest)))),
+        ("dbsize", []) => RequestPlan::Read(Lookup::DbSize),
+        ("ping", []) => RequestPlan::Answer(Reply::Simple("PONG".into())),
+        ("ping" | "echo", [text]) => RequestPlan::Answer(Reply::Bulk(text.to_vec())),
+        ("info", _) => RequestPlan::Info,
         ("hello", _) => handshake::hello(rest),
         ("auth", [_, ..]) => handshake::auth(rest),
         ("client", [_, ..]) => handshake::client(rest),
-        ("command", _) => Plan::Answer(command(rest)),
-        ("config", [sub, names @ ..]) if sub.eq_ignore_ascii_case(b"get") => Plan::Answer(config(names)),
-        ("config", _) => Plan::Answer(Reply::error("only CONFIG GET is supported")),
-        ("select", [index]) => Plan::Answer(select(index)),
-        ("quit", _) => Plan::Quit(Reply::ok()),
+        ("command", _) => RequestPlan::Answer(command(rest)),
+        ("config", [sub, names @ ..]) if sub.eq_ignore_ascii_case(b"get") => {
+            RequestPlan::Answer(config(names))
+        }
+        ("config", _) => RequestPlan::Answer(Reply::error("only CONFIG GET is supported")),
+        ("select", [index]) => RequestPlan::Answer(select(index)),
+        ("quit", _) => RequestPlan::Quit(Reply::ok()),
         (known, _) if KNOWN.contains(&known) => {
-            Plan::Answer(Reply::error(format_args!("wrong number of arguments for '{known}' command")))
+            RequestPlan::Answer(Reply::error(format_args!("wrong number of arguments for '{known}' command")))
         }
         (unknown, _) => {
             let shown: String = unknown.chars().take(128).collect();
-            Plan::Answer(Reply::error(format_args!("unknown command '{shown}'")))
+            RequestPlan::Answer(Reply::error(format_args!("unknown command '{shown}'")))
         }
     }
 }
@@ -88,18 +94,18 @@ const KNOWN: [&str; 19] = [
 
 const NOT_A_NUMBER: &str = "value is not an integer or out of range";
 
-fn add(key: &[u8], by: Result<i64, &str>) -> Plan {
+fn add(key: &[u8], by: Result<i64, &str>) -> RequestPlan {
     with_keys(&[key], || match by {
-        Ok(by) => Plan::Write(Write::Add(key.to_vec(), by)),
-        Err(wrong) => Plan::Answer(Reply::error(wrong)),
+        Ok(by) => RequestPlan::Write(Write::Add(key.to_vec(), by)),
+        Err(wrong) => RequestPlan::Answer(Reply::error(wrong)),
     })
 }
 
-fn with_keys(keys: &[&[u8]], plan: impl FnOnce() -> Plan) -> Plan {
+fn with_keys(keys: &[&[u8]], plan: impl FnOnce() -> RequestPlan) -> RequestPlan {
     if keys.iter().all(|key| (1..=MAX_KEY_BYTES).contains(&key.len())) {
         plan()
     } else {
-        Plan::Answer(Reply::error(format_args!("a key has 1 to {MAX_KEY_BYTES} bytes")))
+        RequestPlan::Answer(Reply::error(format_args!("a key has 1 to {MAX_KEY_BYTES} bytes")))
     }
 }
 
@@ -132,13 +138,13 @@ fn select(index: &[u8]) -> Reply {
     }
 }
 
-impl Read {
+impl Lookup {
     /// Looks it up in a snapshot.
-    pub(crate) fn run(&self, view: &View<'_>) -> store::Result<Reply> {
+    pub(crate) fn run(&self, view: &KeysView<'_>) -> store::StoreResult<Reply> {
         Ok(match self {
-            Read::Get(key) => view.get(key)?.map_or(Reply::Nil, |value| Reply::Bulk(value.to_vec())),
-            Read::DbSize => Reply::Integer(view.len()? as i64),
-            Read::Exists(keys) => {
+            Lookup::Get(key) => view.get(key)?.map_or(Reply::Nil, |value| Reply::Bulk(value.to_vec())),
+            Lookup::DbSize => Reply::Integer(view.len()? as i64),
+            Lookup::Exists(keys) => {
                 let mut found = 0;
                 for key in keys {
                     found += i64::from(view.get(key)?.is_some());
@@ -152,7 +158,7 @@ impl Read {
 impl Write {
     /// Applies it within a transaction. An error is one of the transaction; what is wrong with this write alone is
     /// said in the reply, and changes nothing.
-    pub(crate) fn run(&self, edit: &mut Edit<'_>) -> store::Result<Reply> {
+    pub(crate) fn run(&self, edit: &mut Edit<'_>) -> store::StoreResult<Reply> {
         Ok(match self {
             Write::Set(key, value) => {
                 edit.put(key, value)?;
@@ -188,15 +194,15 @@ mod tests {
 
     fn error_of(args: &[&[u8]]) -> String {
         match plan(args) {
-            Plan::Answer(Reply::Error(text)) => text,
+            RequestPlan::Answer(Reply::Error(text)) => text,
             other => panic!("{other:?}"),
         }
     }
 
     #[test]
     fn a_command_is_known_in_any_case() {
-        assert_eq!(plan(&[b"gEt", b"k"]), Plan::Read(Read::Get(b"k".to_vec())));
-        assert_eq!(plan(&[b"SET", b"k", b"V"]), Plan::Write(Write::Set(b"k".to_vec(), b"V".to_vec())));
+        assert_eq!(plan(&[b"gEt", b"k"]), RequestPlan::Read(Lookup::Get(b"k".to_vec())));
+        assert_eq!(plan(&[b"SET", b"k", b"V"]), RequestPlan::Write(Write::Set(b"k".to_vec(), b"V".to_vec())));
     }
 
     #[test]

@@ -25,7 +25,7 @@ const WARM_UP_TIME: Duration = Duration::from_secs(5);
 
 /// What the server needs to know.
 #[derive(Clone, Debug)]
-pub struct Config {
+pub struct ServerConfig {
     /// Where the database is.
     pub data_dir: PathBuf,
     /// How large the database may become, in bytes; a multiple of the page size. It is address space, not memory.
@@ -38,10 +38,10 @@ pub struct Config {
     pub fail_open: bool,
 }
 
-impl Config {
+impl ServerConfig {
     /// A server on `data_dir` with a database of at most 16 GiB.
-    pub fn new(data_dir: impl Into<PathBuf>, build_id: impl Into<String>) -> Config {
-        Config {
+    pub fn new(data_dir: impl Into<PathBuf>, build_id: impl Into<String>) -> ServerConfig {
+        ServerConfig {
             data_dir: data_dir.into(),
             map_bytes: 16 << 30,
             build_id: build_id.into(),
@@ -62,7 +62,7 @@ pub struct Kv {
 
 impl Kv {
     /// A server that has not been started.
-    pub fn new(config: &Config) -> Kv {
+    pub fn new(config: &ServerConfig) -> Kv {
         Kv {
             engine: Arc::new(Engine::new(config)),
             connections: None,

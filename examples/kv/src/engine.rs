@@ -6,18 +6,18 @@ use std::time::Instant;
 
 use handoff::message::Standing;
 
-use crate::command::{Read, Write};
-use crate::daemon::Config;
+use crate::command::{Lookup, Write};
+use crate::daemon::ServerConfig;
 use crate::resp::Reply;
 use crate::store::{Store, StoreError};
 use crate::sync::lock;
-use crate::writer::Writer;
+use crate::writer::WriterThread;
 
 /// The server without its sockets.
 #[derive(Debug)]
 pub(crate) struct Engine {
     pub(crate) store: Arc<Store>,
-    pub(crate) writer: Writer,
+    pub(crate) writer: WriterThread,
     /// RESP connections that are open.
     pub(crate) clients: AtomicU32,
     client_ids: AtomicU64,
@@ -28,10 +28,10 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    pub(crate) fn new(config: &Config) -> Engine {
+    pub(crate) fn new(config: &ServerConfig) -> Engine {
         Engine {
             store: Arc::new(Store::new(config.data_dir.clone(), config.map_bytes)),
-            writer: Writer::default(),
+            writer: WriterThread::default(),
             clients: AtomicU32::new(0),
             client_ids: AtomicU64::new(0),
             requests: AtomicU64::new(0),
@@ -46,7 +46,7 @@ impl Engine {
     }
 
     /// Looks something up; `None` if the database is closed.
-    pub(crate) fn read(&self, read: &Read) -> Option<Reply> {
+    pub(crate) fn read(&self, read: &Lookup) -> Option<Reply> {
         match self.store.read(|view| read.run(view)) {
             Err(StoreError::Closed) => None,
             other => Some(other.unwrap_or_else(Reply::error)),
@@ -68,7 +68,7 @@ impl Engine {
     }
 
     /// Why the service should get no traffic, if so. A handoff is no reason: from the first drain until the successor
-    /// serves, or this process again, takes milliseconds, and who connects meanwhile is served after that.
+    /// serves, or this process again, takes milliseconds, and a client that connects meanwhile is served after that.
     pub(crate) fn trouble(&self) -> Option<String> {
         match *lock(&self.standing) {
             Standing::Serving
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn health_is_about_the_service_and_not_about_a_handoff() {
-        let engine = Engine::new(&Config::new("/nonexistent", "one"));
+        let engine = Engine::new(&ServerConfig::new("/nonexistent", "one"));
         let healthy = |standing| {
             engine.set_standing(standing);
             engine.trouble().is_none()

@@ -1,25 +1,25 @@
 //! What a client says of itself when it connects (`HELLO`, `AUTH`, `CLIENT`), and in which version it is answered.
 //!
-//! There are no passwords: as in Redis without a configuration, the user `default` gets in with any, and nobody else.
-use crate::command::Plan;
-use crate::resp::{Reply, Version, parse_integer};
+//! There are no passwords: as in Redis without a configuration, the user `default` gets in with any, and no other user.
+use crate::command::RequestPlan;
+use crate::resp::{Reply, RespVersion, parse_integer};
 
 /// The longest name of a client or a library, in bytes: a name is kept as long as its connection.
 const MAX_NAME_BYTES: usize = 256;
 
 /// A client on its connection.
 #[derive(Debug)]
-pub(crate) struct Peer {
+pub(crate) struct ClientState {
     id: u64,
     name: Vec<u8>,
-    version: Version,
+    version: RespVersion,
 }
 
 /// What a client says of itself, or asks about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Introduction {
     /// `HELLO`.
-    Hello { version: Option<Version>, name: Option<Vec<u8>> },
+    Hello { version: Option<RespVersion>, name: Option<Vec<u8>> },
     /// `CLIENT SETNAME`.
     Name(Vec<u8>),
     /// `CLIENT GETNAME`.
@@ -28,13 +28,13 @@ pub(crate) enum Introduction {
     WhatId,
 }
 
-impl Peer {
-    pub(crate) fn new(id: u64) -> Peer {
-        Peer { id, name: Vec::new(), version: Version::default() }
+impl ClientState {
+    pub(crate) fn new(id: u64) -> ClientState {
+        ClientState { id, name: Vec::new(), version: RespVersion::default() }
     }
 
     /// The version in which the client is answered.
-    pub(crate) fn version(&self) -> Version {
+    pub(crate) fn version(&self) -> RespVersion {
         self.version
     }
 
@@ -62,8 +62,8 @@ impl Peer {
 
     fn hello(&self) -> Reply {
         let proto = match self.version {
-            Version::Two => 2,
-            Version::Three => 3,
+            RespVersion::Two => 2,
+            RespVersion::Three => 3,
         };
         let entries = [
             ("server", Reply::bulk("handoff-kv")),
@@ -79,7 +79,7 @@ impl Peer {
 }
 
 /// Plans `HELLO [protover [AUTH user password] [SETNAME name]]`. An error changes nothing.
-pub(crate) fn hello(args: &[&[u8]]) -> Plan {
+pub(crate) fn hello(args: &[&[u8]]) -> RequestPlan {
     planned(parse_hello(args))
 }
 
@@ -89,8 +89,8 @@ fn parse_hello(args: &[&[u8]]) -> Result<Introduction, Reply> {
     };
     let version = match parse_integer(version) {
         None => return Err(Reply::error("Protocol version is not an integer or out of range")),
-        Some(2) => Version::Two,
-        Some(3) => Version::Three,
+        Some(2) => RespVersion::Two,
+        Some(3) => RespVersion::Three,
         Some(_) => return Err(Reply::error_of("NOPROTO", "unsupported protocol version")),
     };
     let mut name = None;
@@ -114,8 +114,8 @@ fn parse_hello(args: &[&[u8]]) -> Result<Introduction, Reply> {
 }
 
 /// Plans `AUTH [user] password`.
-pub(crate) fn auth(args: &[&[u8]]) -> Plan {
-    Plan::Answer(match args {
+pub(crate) fn auth(args: &[&[u8]]) -> RequestPlan {
+    RequestPlan::Answer(match args {
         [user, _] => let_in(user).map_or_else(|refused| refused, |()| Reply::ok()),
         [_] => Reply::error(
             "AUTH <password> called without any password configured for the default user. Are you sure your \
@@ -133,14 +133,16 @@ fn let_in(user: &[u8]) -> Result<(), Reply> {
 }
 
 /// Plans `CLIENT`, as far as clients use it when they connect.
-pub(crate) fn client(args: &[&[u8]]) -> Plan {
-    let Some((sub, rest)) = args.split_first() else { return Plan::Answer(Reply::error("no subcommand")) };
+pub(crate) fn client(args: &[&[u8]]) -> RequestPlan {
+    let Some((sub, rest)) = args.split_first() else {
+        return RequestPlan::Answer(Reply::error("no subcommand"));
+    };
     let sub = String::from_utf8_lossy(&sub[..sub.len().min(MAX_NAME_BYTES)]).to_ascii_lowercase();
     planned(match (sub.as_str(), rest) {
         ("id", []) => Ok(Introduction::WhatId),
         ("getname", []) => Ok(Introduction::WhatName),
         ("setname", [name]) => plain("Client names", name).map(Introduction::Name),
-        ("setinfo", [option, value]) => return Plan::Answer(set_info(option, value)),
+        ("setinfo", [option, value]) => return RequestPlan::Answer(set_info(option, value)),
         ("id" | "getname" | "setname" | "setinfo", _) => {
             Err(Reply::error(format_args!("wrong number of arguments for 'client|{sub}' command")))
         }
@@ -148,7 +150,7 @@ pub(crate) fn client(args: &[&[u8]]) -> Plan {
     })
 }
 
-/// What library a client is. Nobody asks for it here, so it is not kept.
+/// What library a client is. It is not asked for here, so it is not kept.
 fn set_info(option: &[u8], value: &[u8]) -> Reply {
     let Some(known) =
         ["lib-name", "lib-ver"].into_iter().find(|known| option.eq_ignore_ascii_case(known.as_bytes()))
@@ -171,24 +173,24 @@ fn plain(what: &str, name: &[u8]) -> Result<Vec<u8>, Reply> {
     Ok(name.to_vec())
 }
 
-fn planned(introduction: Result<Introduction, Reply>) -> Plan {
-    introduction.map_or_else(Plan::Answer, Plan::Introduce)
+fn planned(introduction: Result<Introduction, Reply>) -> RequestPlan {
+    introduction.map_or_else(RequestPlan::Answer, RequestPlan::Introduce)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn answer(peer: &mut Peer, request: &str) -> Reply {
+    fn answer(peer: &mut ClientState, request: &str) -> Reply {
         let args: Vec<&[u8]> = request.split(' ').map(str::as_bytes).collect();
         match crate::command::plan(&args) {
-            Plan::Introduce(introduction) => peer.meet(introduction),
-            Plan::Answer(reply) => reply,
+            RequestPlan::Introduce(introduction) => peer.meet(introduction),
+            RequestPlan::Answer(reply) => reply,
             other => panic!("{request}: {other:?}"),
         }
     }
 
-    fn error(peer: &mut Peer, request: &str) -> String {
+    fn error(peer: &mut ClientState, request: &str) -> String {
         match answer(peer, request) {
             Reply::Error(text) => text,
             other => panic!("{request}: {other:?}"),
@@ -197,13 +199,13 @@ mod tests {
 
     #[test]
     fn hello_says_who_is_there_in_the_version_asked_for() {
-        let mut peer = Peer::new(7);
+        let mut peer = ClientState::new(7);
         for (request, version, proto) in [
-            ("HELLO", Version::Two, 2),
-            ("HELLO 3", Version::Three, 3),
-            ("HELLO", Version::Three, 3),
-            ("HELLO 2 AUTH default any SETNAME me", Version::Two, 2),
-            ("hello 3 setname you auth default any", Version::Three, 3),
+            ("HELLO", RespVersion::Two, 2),
+            ("HELLO 3", RespVersion::Three, 3),
+            ("HELLO", RespVersion::Three, 3),
+            ("HELLO 2 AUTH default any SETNAME me", RespVersion::Two, 2),
+            ("hello 3 setname you auth default any", RespVersion::Three, 3),
         ] {
             let Reply::Map(entries) = answer(&mut peer, request) else { panic!("{request}: not a map") };
             assert_eq!(peer.version(), version, "{request}");
@@ -219,7 +221,7 @@ mod tests {
 
     #[test]
     fn a_hello_that_fails_changes_nothing() {
-        let mut peer = Peer::new(1);
+        let mut peer = ClientState::new(1);
         for (request, wrong) in [
             ("HELLO 4", "NOPROTO unsupported protocol version"),
             ("HELLO 1", "NOPROTO unsupported protocol version"),
@@ -234,12 +236,12 @@ mod tests {
         ] {
             assert_eq!(error(&mut peer, request), wrong, "{request}");
         }
-        assert_eq!((peer.version(), answer(&mut peer, "CLIENT GETNAME")), (Version::Two, Reply::Nil));
+        assert_eq!((peer.version(), answer(&mut peer, "CLIENT GETNAME")), (RespVersion::Two, Reply::Nil));
     }
 
     #[test]
     fn a_client_may_name_itself_and_its_library() {
-        let mut peer = Peer::new(1);
+        let mut peer = ClientState::new(1);
         assert_eq!(answer(&mut peer, "CLIENT SETNAME me"), Reply::ok());
         assert_eq!(answer(&mut peer, "CLIENT GETNAME"), Reply::bulk("me"));
         assert_eq!(answer(&mut peer, "CLIENT ID"), Reply::Integer(1));

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use handoff::daemon::Remaining;
 
-use crate::connection::{Next, Session};
+use crate::connection::{AfterBatch, Conversation};
 use crate::engine::Engine;
 use crate::head::{Head, HeadError, parse_head};
-use crate::out::Out;
+use crate::out::ReplyBuffer;
 
 pub(crate) struct HttpSession {
     pub(crate) engine: Arc<Engine>,
@@ -18,14 +18,14 @@ struct Response {
     body: String,
 }
 
-impl Session for HttpSession {
+impl Conversation for HttpSession {
     /// In a drain the last reply says so: a client that was told `Connection: close` sends its next request, and
     /// those that it had sent ahead, on a new connection.
-    fn serve(&mut self, input: &[u8], out: &mut Out<'_>) -> io::Result<(usize, Next)> {
+    fn serve(&mut self, input: &[u8], out: &mut ReplyBuffer<'_>) -> io::Result<(usize, AfterBatch)> {
         let mut used = 0;
         loop {
             match parse_head(&input[used..]) {
-                Ok(None) => return Ok((used, Next::Continue)),
+                Ok(None) => return Ok((used, AfterBatch::Continue)),
                 Ok(Some(head)) => {
                     used += head.bytes;
                     let ends = match out.remaining() {
@@ -37,12 +37,12 @@ impl Session for HttpSession {
                     let response = self.respond(&head);
                     out.push(|bytes| response.encode(&head.method, keep_alive, bytes))?;
                     if !keep_alive {
-                        return Ok((used, Next::Close));
+                        return Ok((used, AfterBatch::Close));
                     }
                 }
                 Err(error) => {
                     out.push(|bytes| Response::from(error).encode("GET", false, bytes))?;
-                    return Ok((used, Next::Close));
+                    return Ok((used, AfterBatch::Close));
                 }
             }
         }

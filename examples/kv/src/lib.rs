@@ -29,5 +29,5 @@ mod sync;
 mod writer;
 
 pub use cli::{main, main_as};
-pub use daemon::{Config, HTTP, Kv, RESP};
+pub use daemon::{HTTP, Kv, RESP, ServerConfig};
 pub use handoff::daemon::Patience;

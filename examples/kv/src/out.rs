@@ -7,14 +7,14 @@ use handoff::daemon::{Connection, Remaining};
 const SEND_BYTES: usize = 64 * 1024;
 
 /// Gathers replies, so that those of a pipeline go out together.
-pub(crate) struct Out<'a> {
+pub(crate) struct ReplyBuffer<'a> {
     client: &'a Connection,
     bytes: Vec<u8>,
 }
 
-impl<'a> Out<'a> {
-    pub(crate) fn new(client: &'a Connection) -> Out<'a> {
-        Out { client, bytes: Vec::new() }
+impl<'a> ReplyBuffer<'a> {
+    pub(crate) fn new(client: &'a Connection) -> ReplyBuffer<'a> {
+        ReplyBuffer { client, bytes: Vec::new() }
     }
 
     /// How many more requests the client may have answered.

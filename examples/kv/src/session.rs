@@ -6,43 +6,48 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use handoff::daemon::Remaining;
 
-use crate::command::{Plan, Write, plan};
-use crate::connection::{Next, Session};
+use crate::command::{RequestPlan, Write, plan};
+use crate::connection::{AfterBatch, Conversation};
 use crate::engine::Engine;
-use crate::handshake::Peer;
-use crate::out::Out;
+use crate::handshake::ClientState;
+use crate::out::ReplyBuffer;
 use crate::resp::{Reply, parse_request};
 
 pub(crate) struct RespSession {
     engine: Arc<Engine>,
-    peer: Peer,
+    peer: ClientState,
 }
 
 impl RespSession {
     pub(crate) fn new(engine: Arc<Engine>) -> RespSession {
         engine.clients.fetch_add(1, Relaxed);
-        let peer = Peer::new(engine.next_client_id());
+        let peer = ClientState::new(engine.next_client_id());
         RespSession { engine, peer }
     }
 
     /// Does what one request asks for; writes are only gathered.
-    fn request(&mut self, args: &[&[u8]], writes: &mut Vec<Write>, out: &mut Out<'_>) -> io::Result<Next> {
+    fn request(
+        &mut self,
+        args: &[&[u8]],
+        writes: &mut Vec<Write>,
+        out: &mut ReplyBuffer<'_>,
+    ) -> io::Result<AfterBatch> {
         let plan = plan(args);
-        if !matches!(plan, Plan::Write(_)) && self.commit(writes, out)? == Next::Close {
-            return Ok(Next::Close);
+        if !matches!(plan, RequestPlan::Write(_)) && self.commit(writes, out)? == AfterBatch::Close {
+            return Ok(AfterBatch::Close);
         }
         let (reply, next) = match plan {
-            Plan::Write(write) => {
+            RequestPlan::Write(write) => {
                 writes.push(write);
-                return Ok(Next::Continue);
+                return Ok(AfterBatch::Continue);
             }
-            Plan::Answer(reply) => (reply, Next::Continue),
-            Plan::Quit(reply) => (reply, Next::Close),
-            Plan::Info => (Reply::Text(self.engine.info()), Next::Continue),
-            Plan::Introduce(introduction) => (self.peer.meet(introduction), Next::Continue),
-            Plan::Read(read) => match self.engine.read(&read) {
-                Some(reply) => (reply, Next::Continue),
-                None => return Ok(Next::Close),
+            RequestPlan::Answer(reply) => (reply, AfterBatch::Continue),
+            RequestPlan::Quit(reply) => (reply, AfterBatch::Close),
+            RequestPlan::Info => (Reply::Text(self.engine.info()), AfterBatch::Continue),
+            RequestPlan::Introduce(introduction) => (self.peer.meet(introduction), AfterBatch::Continue),
+            RequestPlan::Read(read) => match self.engine.read(&read) {
+                Some(reply) => (reply, AfterBatch::Continue),
+                None => return Ok(AfterBatch::Close),
             },
         };
         self.answer(&reply, out)?;
@@ -51,22 +56,22 @@ impl RespSession {
 
     /// Executes `writes` and empties it. Where the database has been closed nothing is executed, and the end of
     /// the stream instead of a reply says so.
-    fn commit(&self, writes: &mut Vec<Write>, out: &mut Out<'_>) -> io::Result<Next> {
+    fn commit(&self, writes: &mut Vec<Write>, out: &mut ReplyBuffer<'_>) -> io::Result<AfterBatch> {
         if writes.is_empty() {
-            return Ok(Next::Continue);
+            return Ok(AfterBatch::Continue);
         }
-        let Some(replies) = self.engine.write(std::mem::take(writes)) else { return Ok(Next::Close) };
+        let Some(replies) = self.engine.write(std::mem::take(writes)) else { return Ok(AfterBatch::Close) };
         replies.iter().try_for_each(|reply| self.answer(reply, out))?;
-        Ok(Next::Continue)
+        Ok(AfterBatch::Continue)
     }
 
-    fn answer(&self, reply: &Reply, out: &mut Out<'_>) -> io::Result<()> {
+    fn answer(&self, reply: &Reply, out: &mut ReplyBuffer<'_>) -> io::Result<()> {
         out.push(|bytes| reply.encode(self.peer.version(), bytes))
     }
 }
 
-impl Session for RespSession {
-    fn serve(&mut self, input: &[u8], out: &mut Out<'_>) -> io::Result<(usize, Next)> {
+impl Conversation for RespSession {
+    fn serve(&mut self, input: &[u8], out: &mut ReplyBuffer<'_>) -> io::Result<(usize, AfterBatch)> {
         let is_last = out.remaining() == Remaining::This;
         let mut used = 0;
         let mut writes = Vec::new();
@@ -79,19 +84,19 @@ impl Session for RespSession {
                         continue;
                     }
                     self.engine.count_request();
-                    if self.request(&request.args, &mut writes, out)? == Next::Close {
-                        return Ok((used, Next::Close));
+                    if self.request(&request.args, &mut writes, out)? == AfterBatch::Close {
+                        return Ok((used, AfterBatch::Close));
                     }
                     if is_last {
                         self.commit(&mut writes, out)?;
-                        return Ok((used, Next::Close));
+                        return Ok((used, AfterBatch::Close));
                     }
                 }
                 Err(error) => {
-                    if self.commit(&mut writes, out)? == Next::Continue {
+                    if self.commit(&mut writes, out)? == AfterBatch::Continue {
                         self.answer(&Reply::error(error), out)?;
                     }
-                    return Ok((used, Next::Close));
+                    return Ok((used, AfterBatch::Close));
                 }
             }
         }

@@ -5,8 +5,8 @@
 //! copy-on-write and need no recovery: after a crash the last synced transaction is simply there, so opening
 //! costs the same whether or not the predecessor sealed.
 //!
-//! Invariant: nobody holds on to the environment outside of a call. It can therefore be closed at any time, even
-//! while connections are open; whoever comes later is told [`StoreError::Closed`].
+//! Invariant: no thread holds on to the environment outside of a call. It can therefore be closed at any time, even
+//! while connections are open; a later call returns [`StoreError::Closed`].
 use std::fs::{self, File};
 use std::io;
 use std::path::PathBuf;
@@ -60,11 +60,11 @@ impl From<heed::Error> for StoreError {
     }
 }
 
-pub(crate) type Result<T> = std::result::Result<T, StoreError>;
+pub(crate) type StoreResult<T> = std::result::Result<T, StoreError>;
 
 /// What is in the database, in two numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Summary {
+pub(crate) struct StoreSummary {
     /// How many writes have been committed since the database was created.
     pub(crate) revision: u64,
     /// How many keys there are.
@@ -75,7 +75,7 @@ pub(crate) struct Summary {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Warmth {
     /// The state at that moment; the incumbent goes on writing.
-    pub(crate) summary: Summary,
+    pub(crate) summary: StoreSummary,
     /// How many bytes of keys and values were read.
     pub(crate) bytes: u64,
 }
@@ -85,13 +85,13 @@ pub(crate) struct Warmth {
 pub(crate) struct Store {
     dir: PathBuf,
     map_bytes: usize,
-    open: RwLock<Option<Open>>,
+    open: RwLock<Option<OpenStore>>,
     /// The last known state; true when the database is closed, too.
-    summary: Mutex<Summary>,
+    summary: Mutex<StoreSummary>,
 }
 
 #[derive(Debug)]
-struct Open {
+struct OpenStore {
     env: Env<WithoutTls>,
     keys: Database,
     meta: Database,
@@ -108,7 +108,7 @@ impl Store {
     ///
     /// One transaction only: its snapshot keeps the writer from reusing pages, and to begin one takes a mutex that
     /// the processes share.
-    pub(crate) fn warm_up(&self, max_bytes: u64, max_time: Duration) -> Result<Option<Warmth>> {
+    pub(crate) fn warm_up(&self, max_bytes: u64, max_time: Duration) -> StoreResult<Option<Warmth>> {
         let env = match self.environment(EnvFlags::READ_ONLY) {
             Err(StoreError::Lmdb(heed::Error::Io(e))) if e.kind() == io::ErrorKind::NotFound => {
                 return Ok(None);
@@ -121,14 +121,14 @@ impl Store {
     }
 
     /// Opens the database for writing, creating it if need be; does nothing if it is open.
-    pub(crate) fn open(&self) -> Result<()> {
+    pub(crate) fn open(&self) -> StoreResult<()> {
         let mut open = write(&self.open);
         if open.is_none() {
             fs::create_dir_all(&self.dir).map_err(|e| self.directory_error(e))?;
             let env = self.environment(EnvFlags::empty())?;
             // A process that was killed leaves its slots behind, and each pins a snapshot.
             env.clear_stale_readers()?;
-            let opened = match Open::existing(&env)? {
+            let opened = match OpenStore::existing(&env)? {
                 Some(opened) => opened,
                 None => self.create(env)?,
             };
@@ -146,13 +146,13 @@ impl Store {
     }
 
     /// The last known state.
-    pub(crate) fn summary(&self) -> Summary {
+    pub(crate) fn summary(&self) -> StoreSummary {
         *lock(&self.summary)
     }
 
     /// A digest of what is on disk: the revision, the number of keys, the last transaction and the last page. Equal
-    /// for whoever opens what this process closed, as long as nobody wrote in between.
-    pub(crate) fn fingerprint(&self) -> Result<Fingerprint> {
+    /// for a process that opens what this one closed, if nothing was written in between.
+    pub(crate) fn fingerprint(&self) -> StoreResult<Fingerprint> {
         let guard = read(&self.open);
         let open = guard.as_ref().ok_or(StoreError::Closed)?;
         let (summary, info) = (open.summary()?, open.env.info());
@@ -165,16 +165,16 @@ impl Store {
     }
 
     /// Runs `work` on a snapshot.
-    pub(crate) fn read<T>(&self, work: impl FnOnce(&View<'_>) -> Result<T>) -> Result<T> {
+    pub(crate) fn read<T>(&self, work: impl FnOnce(&KeysView<'_>) -> StoreResult<T>) -> StoreResult<T> {
         let guard = read(&self.open);
         let open = guard.as_ref().ok_or(StoreError::Closed)?;
         let txn = open.env.read_txn()?;
-        work(&View { keys: open.keys, txn: &txn })
+        work(&KeysView { keys: open.keys, txn: &txn })
     }
 
     /// Runs `work` in a transaction and returns its result once that is on disk; if `work` or the commit fails,
     /// nothing of it has happened.
-    pub(crate) fn commit<T>(&self, work: impl FnOnce(&mut Edit<'_>) -> Result<T>) -> Result<T> {
+    pub(crate) fn commit<T>(&self, work: impl FnOnce(&mut Edit<'_>) -> StoreResult<T>) -> StoreResult<T> {
         let guard = read(&self.open);
         let open = guard.as_ref().ok_or(StoreError::Closed)?;
         let mut edit =
@@ -187,12 +187,12 @@ impl Store {
         open.meta.put(&mut txn, REVISION, &revision.to_be_bytes())?;
         let keys = open.keys.len(&txn)?;
         txn.commit()?;
-        *lock(&self.summary) = Summary { revision, keys };
+        *lock(&self.summary) = StoreSummary { revision, keys };
         Ok(result)
     }
 
     /// Frees the snapshots of readers that were killed, so that their pages can be used again.
-    pub(crate) fn forget_dead_readers(&self) -> Result<()> {
+    pub(crate) fn forget_dead_readers(&self) -> StoreResult<()> {
         if let Some(open) = read(&self.open).as_ref() {
             open.env.clear_stale_readers()?;
         }
@@ -200,7 +200,7 @@ impl Store {
     }
 
     #[allow(unsafe_code)]
-    fn environment(&self, flags: EnvFlags) -> Result<Env<WithoutTls>> {
+    fn environment(&self, flags: EnvFlags) -> StoreResult<Env<WithoutTls>> {
         // Without thread-local slots a reader occupies one only while its transaction lasts, not its thread.
         let mut options = EnvOpenOptions::new().read_txn_without_tls();
         options.map_size(self.map_bytes).max_readers(MAX_READERS).max_dbs(2);
@@ -210,7 +210,7 @@ impl Store {
         Ok(unsafe { options.open(&self.dir) }?)
     }
 
-    fn create(&self, env: Env<WithoutTls>) -> Result<Open> {
+    fn create(&self, env: Env<WithoutTls>) -> StoreResult<OpenStore> {
         let mut txn = env.write_txn()?;
         let keys = env.create_database(&mut txn, Some(KEYS))?;
         let meta = env.create_database(&mut txn, Some(META))?;
@@ -221,7 +221,7 @@ impl Store {
         for dir in named.ancestors().take(2) {
             File::open(dir).and_then(|d| d.sync_all()).map_err(|e| self.directory_error(e))?;
         }
-        Ok(Open { env, keys, meta })
+        Ok(OpenStore { env, keys, meta })
     }
 
     fn directory_error(&self, source: io::Error) -> StoreError {
@@ -230,29 +230,29 @@ impl Store {
     }
 }
 
-impl Open {
+impl OpenStore {
     /// The databases in `env`, if they have been created.
-    fn existing(env: &Env<WithoutTls>) -> Result<Option<Open>> {
+    fn existing(env: &Env<WithoutTls>) -> StoreResult<Option<OpenStore>> {
         let txn = env.read_txn()?;
         let keys = env.open_database(&txn, Some(KEYS))?;
         let meta = env.open_database(&txn, Some(META))?;
         // LMDB forgets the handles that a transaction opened unless it is committed.
         txn.commit()?;
-        Ok(keys.zip(meta).map(|(keys, meta)| Open { env: env.clone(), keys, meta }))
+        Ok(keys.zip(meta).map(|(keys, meta)| OpenStore { env: env.clone(), keys, meta }))
     }
 
-    fn summary(&self) -> Result<Summary> {
+    fn summary(&self) -> StoreResult<StoreSummary> {
         let txn = self.env.read_txn()?;
         let revision = match self.meta.get(&txn, REVISION)? {
             Some(bytes) => u64::from_be_bytes(bytes.try_into().map_err(|_| StoreError::Damaged)?),
             None => 0,
         };
-        Ok(Summary { revision, keys: self.keys.len(&txn)? })
+        Ok(StoreSummary { revision, keys: self.keys.len(&txn)? })
     }
 }
 
-fn warm(env: &Env<WithoutTls>, max_bytes: u64, until: Instant) -> Result<Option<Warmth>> {
-    let Some(open) = Open::existing(env)? else { return Ok(None) };
+fn warm(env: &Env<WithoutTls>, max_bytes: u64, until: Instant) -> StoreResult<Option<Warmth>> {
+    let Some(open) = OpenStore::existing(env)? else { return Ok(None) };
     let summary = open.summary()?;
     let txn = env.read_txn()?;
     let mut bytes = 0;
@@ -269,19 +269,19 @@ fn warm(env: &Env<WithoutTls>, max_bytes: u64, until: Instant) -> Result<Option<
 }
 
 /// A snapshot of the keys.
-pub(crate) struct View<'a> {
+pub(crate) struct KeysView<'a> {
     keys: Database,
     txn: &'a RoTxn<'a, AnyTls>,
 }
 
-impl View<'_> {
+impl KeysView<'_> {
     /// The value of `key`, in the database's own memory.
-    pub(crate) fn get(&self, key: &[u8]) -> Result<Option<&[u8]>> {
+    pub(crate) fn get(&self, key: &[u8]) -> StoreResult<Option<&[u8]>> {
         Ok(self.keys.get(self.txn, key)?)
     }
 
     /// How many keys there are.
-    pub(crate) fn len(&self) -> Result<u64> {
+    pub(crate) fn len(&self) -> StoreResult<u64> {
         Ok(self.keys.len(self.txn)?)
     }
 }
@@ -295,19 +295,19 @@ pub(crate) struct Edit<'a> {
 
 impl Edit<'_> {
     /// The value of `key`, changes of this transaction included.
-    pub(crate) fn get(&self, key: &[u8]) -> Result<Option<&[u8]>> {
+    pub(crate) fn get(&self, key: &[u8]) -> StoreResult<Option<&[u8]>> {
         Ok(self.keys.get(&self.txn, key)?)
     }
 
     /// Writes `key`: one revision.
-    pub(crate) fn put(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+    pub(crate) fn put(&mut self, key: &[u8], value: &[u8]) -> StoreResult<()> {
         self.keys.put(&mut self.txn, key, value)?;
         self.revision += 1;
         Ok(())
     }
 
     /// Deletes those of `keys` that exist and says how many they were: one revision, unless there were none.
-    pub(crate) fn delete(&mut self, keys: &[Vec<u8>]) -> Result<usize> {
+    pub(crate) fn delete(&mut self, keys: &[Vec<u8>]) -> StoreResult<usize> {
         let mut deleted = 0;
         for key in keys {
             deleted += usize::from(self.keys.delete(&mut self.txn, key)?);

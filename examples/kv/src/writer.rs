@@ -26,19 +26,19 @@ struct Job {
 
 /// The writer thread, running or not.
 #[derive(Debug, Default)]
-pub(crate) struct Writer {
-    running: Mutex<Option<Running>>,
+pub(crate) struct WriterThread {
+    running: Mutex<Option<RunningWriter>>,
     /// Why the last commit failed, if it did.
     trouble: Arc<Mutex<Option<String>>>,
 }
 
 #[derive(Debug)]
-struct Running {
+struct RunningWriter {
     jobs: Sender<Job>,
     thread: JoinHandle<()>,
 }
 
-impl Writer {
+impl WriterThread {
     /// Starts the thread; does nothing if it runs.
     pub(crate) fn start(&self, store: Arc<Store>) -> io::Result<()> {
         let mut running = lock(&self.running);
@@ -47,14 +47,14 @@ impl Writer {
             let (jobs, queue) = channel();
             let group = Group { store, trouble: self.trouble.clone() };
             let thread = thread::Builder::new().name("writer".into()).spawn(move || group.run(&queue))?;
-            *running = Some(Running { jobs, thread });
+            *running = Some(RunningWriter { jobs, thread });
         }
         Ok(())
     }
 
     /// Commits what is queued, answers it, and ends the thread.
     pub(crate) fn stop(&self) {
-        if let Some(Running { jobs, thread }) = lock(&self.running).take() {
+        if let Some(RunningWriter { jobs, thread }) = lock(&self.running).take() {
             drop(jobs);
             // It can't have panicked: that would have ended the process.
             let _ = thread.join();
@@ -117,7 +117,7 @@ impl Group {
         }
     }
 
-    fn try_commit(&self, jobs: &[Job]) -> store::Result<Vec<Vec<Reply>>> {
+    fn try_commit(&self, jobs: &[Job]) -> store::StoreResult<Vec<Vec<Reply>>> {
         self.store.commit(|edit| {
             jobs.iter().map(|job| job.writes.iter().map(|write| write.run(edit)).collect()).collect()
         })

@@ -15,14 +15,14 @@ use tempfile::TempDir;
 const CLIENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/clients");
 
 /// The program, killed (SIGKILL) at the latest when it is dropped.
-struct Server {
+struct ServerProgram {
     child: Child,
     port: u16,
     _dir: TempDir,
 }
 
-impl Server {
-    fn start() -> Server {
+impl ServerProgram {
+    fn start() -> ServerProgram {
         let dir = tempfile::tempdir().unwrap();
         let [resp, http] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
         let [port, http_port] = [resp, http].map(|listener| listener.local_addr().unwrap().port());
@@ -35,11 +35,11 @@ impl Server {
             .spawn()
             .unwrap();
         until("it serves", || TcpStream::connect(("127.0.0.1", port)).is_ok());
-        Server { child, port, _dir: dir }
+        ServerProgram { child, port, _dir: dir }
     }
 }
 
-impl Drop for Server {
+impl Drop for ServerProgram {
     fn drop(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -89,7 +89,7 @@ fn node(client: &str, script: &str) {
         run(Command::new("npm")
             .args(["install", "--no-audit", "--no-fund", "--no-package-lock"])
             .current_dir(&dir));
-        let server = Server::start();
+        let server = ServerProgram::start();
         say(&run(Command::new("node").arg(script).arg(server.port.to_string()).current_dir(&dir)));
     }
 }
@@ -107,7 +107,7 @@ fn redis_py_connects_and_works_with_its_defaults() {
         run(Command::new(&python)
             .args(["-m", "pip", "install", "-q", "-r", "requirements.txt"])
             .current_dir(&dir));
-        let server = Server::start();
+        let server = ServerProgram::start();
         say(&run(Command::new(&python).arg("redis_py.py").arg(server.port.to_string()).current_dir(&dir)));
     }
 }
@@ -128,7 +128,7 @@ fn ioredis_connects_and_works_with_its_defaults() {
 #[ignore = "needs redis-cli and redis-benchmark"]
 fn the_tools_of_redis_work_with_their_defaults() {
     if at_hand("redis-tools", &[&["redis-cli", "--version"], &["redis-benchmark", "--version"]]) {
-        let server = Server::start();
+        let server = ServerProgram::start();
         let port = server.port.to_string();
         let cli = |args: &[&str]| run(Command::new("redis-cli").args(["-p", &port]).args(args));
         assert_eq!(cli(&["-r", "100", "incr", "n"]).lines().last(), Some("100"));

@@ -8,9 +8,9 @@ use std::net::SocketAddr;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use common::{GRACE, Raw, Sockets, start, start_with, until};
+use common::{GRACE, Raw, TestSockets, start, start_with, until};
 use handoff::{DrainReport, Drainable, ResumeFrom};
-use handoff_kv::{Config, Kv, Patience};
+use handoff_kv::{Kv, Patience, ServerConfig};
 use nix::sys::socket::{setsockopt, sockopt::RcvBuf};
 use tempfile::TempDir;
 
@@ -18,9 +18,10 @@ const HOUR: Duration = Duration::from_secs(3600);
 const INSTANT: Duration = Duration::from_millis(1);
 const LARGE: usize = 1 << 20;
 
-fn patient(stall: Duration, first_request: Duration) -> (TempDir, Sockets, Kv) {
-    let (dir, sockets) = (tempfile::tempdir().unwrap(), Sockets::bind());
-    let config = Config { patience: Patience { stall, first_request }, ..Config::new(dir.path(), "one") };
+fn patient(stall: Duration, first_request: Duration) -> (TempDir, TestSockets, Kv) {
+    let (dir, sockets) = (tempfile::tempdir().unwrap(), TestSockets::bind());
+    let config =
+        ServerConfig { patience: Patience { stall, first_request }, ..ServerConfig::new(dir.path(), "one") };
     let (kv, _) = start_with(&config, &sockets);
     (dir, sockets, kv)
 }
@@ -33,7 +34,7 @@ fn idle(addr: SocketAddr) -> Raw {
 }
 
 /// Begins a drain, and returns when it has begun: an idle client is closed by it.
-fn begin_drain(mut kv: Kv, sockets: &Sockets) -> JoinHandle<(Kv, DrainReport)> {
+fn begin_drain(mut kv: Kv, sockets: &TestSockets) -> JoinHandle<(Kv, DrainReport)> {
     let mut idle = idle(sockets.resp());
     let drain = thread::spawn(move || {
         let report = kv.drain(GRACE).unwrap();
@@ -63,7 +64,7 @@ fn does_not_read(addr: SocketAddr, replies: usize) -> (Raw, usize) {
 
 #[test]
 fn a_client_that_does_not_read_is_cut_after_a_bound_of_its_own() {
-    let (dir, sockets) = (tempfile::tempdir().unwrap(), Sockets::bind());
+    let (dir, sockets) = (tempfile::tempdir().unwrap(), TestSockets::bind());
     let (mut kv, _) = start(dir.path(), &sockets, "one");
     let _silent = does_not_read(sockets.resp(), 100);
     nobody_left(&kv.drain(GRACE).unwrap());
@@ -118,7 +119,7 @@ fn idle_connections_do_not_hold_a_drain() {
 
 #[test]
 fn half_a_request_that_does_not_go_on_is_cut() {
-    let (dir, sockets) = (tempfile::tempdir().unwrap(), Sockets::bind());
+    let (dir, sockets) = (tempfile::tempdir().unwrap(), TestSockets::bind());
     let (mut kv, _) = start(dir.path(), &sockets, "one");
     let mut clients = [Raw::connect(sockets.resp()), Raw::connect(sockets.http())];
     clients[0].send("*2\r\n$3\r\nGET\r\n");
@@ -164,7 +165,7 @@ fn the_first_request_of_a_new_connection_is_answered_in_a_drain() {
 
 #[test]
 fn a_new_connection_that_asks_nothing_does_not_hold_a_drain() {
-    let (dir, sockets) = (tempfile::tempdir().unwrap(), Sockets::bind());
+    let (dir, sockets) = (tempfile::tempdir().unwrap(), TestSockets::bind());
     let (mut kv, _) = start(dir.path(), &sockets, "one");
     let clients = [Raw::connect(sockets.resp()), Raw::connect(sockets.http())];
     until("accepted", || kv.snapshot_state().open_conns == 2);

@@ -8,18 +8,18 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
 
-use common::{GRACE, Raw, Sockets, leave, start, start_with, until};
+use common::{GRACE, Raw, TestSockets, leave, start, start_with, until};
 use handoff::{Daemon, Drainable, ResumeFrom};
-use handoff_kv::load::{Load, Options};
-use handoff_kv::{Config, Kv};
+use handoff_kv::load::{Load, LoadOptions};
+use handoff_kv::{Kv, ServerConfig};
 
 #[test]
 fn ten_successors_under_load_lose_nothing_and_reset_nobody() {
-    let (dir, sockets) = (tempfile::tempdir().unwrap(), Sockets::bind());
+    let (dir, sockets) = (tempfile::tempdir().unwrap(), TestSockets::bind());
     let (mut incumbent, _) = start(dir.path(), &sockets, "build 0");
     let load = Load::start(
         sockets.resp(),
-        Options { info_interval: Duration::from_millis(1), ..Options::default() },
+        LoadOptions { info_interval: Duration::from_millis(1), ..LoadOptions::default() },
     );
     let load = load.unwrap();
     let is_seen = |build: &str| {
@@ -43,7 +43,7 @@ fn ten_successors_under_load_lose_nothing_and_reset_nobody() {
     assert_eq!(report.counters.seen.len(), 11, "{report:#?}");
     let json = serde_json::to_value(&report).unwrap();
     assert_eq!((&json["failed"], &json["seen"][10]["build_id"]), (&0.into(), &"build 10".into()));
-    // The histogram keeps three digits, and leaves out what asks who serves.
+    // The histogram keeps three digits, and leaves out what asks which process serves.
     let (max, longest) = (report.latency.max_ms, report.counters.longest_pause_ms);
     assert!(max > 0.0 && max <= longest * 1.01, "{report:#?}");
 }
@@ -67,7 +67,7 @@ fn flood(mut stream: TcpStream, key: String) -> Vec<u64> {
 
 #[test]
 fn a_client_that_floods_gets_every_reply_and_then_the_end_of_the_stream() {
-    let (dir, sockets) = (tempfile::tempdir().unwrap(), Sockets::bind());
+    let (dir, sockets) = (tempfile::tempdir().unwrap(), TestSockets::bind());
     let (mut kv, _) = start(dir.path(), &sockets, "one");
     let clients: Vec<_> = (0..8)
         .map(|id| {
@@ -94,7 +94,7 @@ fn a_client_that_floods_gets_every_reply_and_then_the_end_of_the_stream() {
 
 #[test]
 fn who_connects_during_a_drain_waits_for_the_successor() {
-    let (dir, sockets) = (tempfile::tempdir().unwrap(), Sockets::bind());
+    let (dir, sockets) = (tempfile::tempdir().unwrap(), TestSockets::bind());
     let (mut kv, _) = start(dir.path(), &sockets, "one");
     kv.drain(GRACE).unwrap();
     let mut early = Raw::connect(sockets.resp());
@@ -109,7 +109,7 @@ fn who_connects_during_a_drain_waits_for_the_successor() {
 
 #[test]
 fn an_aborted_handoff_leaves_a_server_that_serves() {
-    let (dir, sockets) = (tempfile::tempdir().unwrap(), Sockets::bind());
+    let (dir, sockets) = (tempfile::tempdir().unwrap(), TestSockets::bind());
     let (mut kv, _) = start(dir.path(), &sockets, "one");
     for round in 1..=3 {
         kv.drain(GRACE).unwrap();
@@ -129,7 +129,7 @@ fn an_aborted_handoff_leaves_a_server_that_serves() {
 
 #[test]
 fn what_another_process_wrote_meanwhile_is_seen_when_resuming_from_disk() {
-    let (dir, sockets) = (tempfile::tempdir().unwrap(), Sockets::bind());
+    let (dir, sockets) = (tempfile::tempdir().unwrap(), TestSockets::bind());
     let (mut kv, _) = start(dir.path(), &sockets, "one");
     Raw::connect(sockets.resp()).ask("INCR n\r\n", ":1\r\n");
     leave(&mut kv);
@@ -143,19 +143,19 @@ fn what_another_process_wrote_meanwhile_is_seen_when_resuming_from_disk() {
 
 #[test]
 fn a_build_that_cannot_open_says_so_and_touches_nothing() {
-    let (dir, sockets) = (tempfile::tempdir().unwrap(), Sockets::bind());
+    let (dir, sockets) = (tempfile::tempdir().unwrap(), TestSockets::bind());
     let data = dir.path().join("data");
-    let mut broken = Kv::new(&Config { fail_open: true, ..Config::new(&data, "broken") });
+    let mut broken = Kv::new(&ServerConfig { fail_open: true, ..ServerConfig::new(&data, "broken") });
     broken.warm_up().unwrap();
     assert!(broken.open(None).unwrap_err().to_string().contains("--fail-open"));
     assert!(!data.exists());
-    let (_kv, ready) = start_with(&Config::new(&data, "good"), &sockets);
+    let (_kv, ready) = start_with(&ServerConfig::new(&data, "good"), &sockets);
     assert_eq!((ready.healthz_ok, ready.listening_on), (true, vec!["resp".into(), "http".into()]));
 }
 
 #[test]
 fn a_client_that_half_closes_gets_its_replies() {
-    let (dir, sockets) = (tempfile::tempdir().unwrap(), Sockets::bind());
+    let (dir, sockets) = (tempfile::tempdir().unwrap(), TestSockets::bind());
     let (_kv, _) = start(dir.path(), &sockets, "one");
     let mut client = Raw::connect(sockets.resp());
     client.send("SET k v\r\nGET k\r\n");

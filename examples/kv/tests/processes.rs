@@ -9,10 +9,10 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use common::{GRACE, Raw, Sockets, start, until};
+use common::{GRACE, Raw, TestSockets, start, until};
 use handoff::{Daemon, Drainable, Listeners, ResumeFrom};
-use handoff_kv::load::{Load, Options};
-use handoff_kv::{Config, HTTP, Kv, RESP};
+use handoff_kv::load::{Load, LoadOptions};
+use handoff_kv::{HTTP, Kv, RESP, ServerConfig};
 
 const DIR: &str = "KV_TEST_DIR";
 const ADDR: &str = "KV_TEST_ADDR";
@@ -27,7 +27,7 @@ fn server_process() {
         listener.set_nonblocking(true).unwrap();
         listener
     };
-    let mut kv = Kv::new(&Config::new(env::var_os(DIR).unwrap(), "process"));
+    let mut kv = Kv::new(&ServerConfig::new(env::var_os(DIR).unwrap(), "process"));
     kv.warm_up().unwrap();
     kv.open(None).unwrap();
     let resp = bind(&env::var(ADDR).unwrap());
@@ -39,17 +39,17 @@ fn server_process() {
 }
 
 /// [`server_process`], killed (SIGKILL) at the latest when it is dropped.
-struct Process {
+struct ServerProcess {
     child: Child,
     addr: SocketAddr,
 }
 
-impl Process {
-    fn start(dir: &Path, addr: &str) -> Process {
-        Process::start_limited(dir, addr, 1024)
+impl ServerProcess {
+    fn start(dir: &Path, addr: &str) -> ServerProcess {
+        ServerProcess::start_limited(dir, addr, 1024)
     }
 
-    fn start_limited(dir: &Path, addr: &str, descriptors: u32) -> Process {
+    fn start_limited(dir: &Path, addr: &str, descriptors: u32) -> ServerProcess {
         let mut child = Command::new("sh")
             .args(["-c", &format!("ulimit -n {descriptors}; exec \"$0\" \"$@\"")])
             .arg(env::current_exe().unwrap())
@@ -63,11 +63,11 @@ impl Process {
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let addr =
             lines.find_map(|line| line.unwrap().split_once(SAYS).map(|(_, addr)| addr.parse().unwrap()));
-        Process { child, addr: addr.expect("it serves") }
+        ServerProcess { child, addr: addr.expect("it serves") }
     }
 }
 
-impl Drop for Process {
+impl Drop for ServerProcess {
     fn drop(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -77,14 +77,14 @@ impl Drop for Process {
 #[test]
 fn a_server_that_is_killed_again_and_again_has_every_acknowledged_write() {
     let dir = tempfile::tempdir().unwrap();
-    let mut process = Process::start(dir.path(), "127.0.0.1:0");
+    let mut process = ServerProcess::start(dir.path(), "127.0.0.1:0");
     let addr = process.addr;
-    let load = Load::start(addr, Options { connections: 8, ..Options::default() }).unwrap();
+    let load = Load::start(addr, LoadOptions { connections: 8, ..LoadOptions::default() }).unwrap();
     for _ in 0..5 {
         let before = load.progress().acknowledged_writes;
         until("writes", || load.progress().acknowledged_writes > before + 100);
         drop(process);
-        process = Process::start(dir.path(), &addr.to_string());
+        process = ServerProcess::start(dir.path(), &addr.to_string());
     }
     let report = load.stop();
     let c = &report.counters;
@@ -95,9 +95,9 @@ fn a_server_that_is_killed_again_and_again_has_every_acknowledged_write() {
 #[test]
 fn a_warm_up_beside_a_process_that_writes_disturbs_nobody() {
     let dir = tempfile::tempdir().unwrap();
-    let process = Process::start(dir.path(), "127.0.0.1:0");
-    let load = Load::start(process.addr, Options { connections: 8, ..Options::default() }).unwrap();
-    let mut successor = Kv::new(&Config::new(dir.path(), "successor"));
+    let process = ServerProcess::start(dir.path(), "127.0.0.1:0");
+    let load = Load::start(process.addr, LoadOptions { connections: 8, ..LoadOptions::default() }).unwrap();
+    let mut successor = Kv::new(&ServerConfig::new(dir.path(), "successor"));
     for _ in 0..20 {
         let before = load.progress().acknowledged_writes;
         until("writes", || load.progress().acknowledged_writes > before + 20);
@@ -113,10 +113,10 @@ fn a_warm_up_beside_a_process_that_writes_disturbs_nobody() {
 
 #[test]
 fn what_was_written_after_a_drain_without_a_seal_is_seen_when_resuming_from_disk() {
-    let (dir, sockets) = (tempfile::tempdir().unwrap(), Sockets::bind());
+    let (dir, sockets) = (tempfile::tempdir().unwrap(), TestSockets::bind());
     let (mut kv, _) = start(dir.path(), &sockets, "incumbent");
     kv.drain(GRACE).unwrap();
-    let other = Process::start(dir.path(), "127.0.0.1:0");
+    let other = ServerProcess::start(dir.path(), "127.0.0.1:0");
     Raw::connect(other.addr).ask("INCR n\r\n", ":1\r\n");
     drop(other);
     kv.resume_after_abort(ResumeFrom::Disk).unwrap();
@@ -128,7 +128,7 @@ fn what_was_written_after_a_drain_without_a_seal_is_seen_when_resuming_from_disk
 fn a_warm_up_without_a_database_creates_none() {
     let dir = tempfile::tempdir().unwrap();
     for data in [dir.path().join("none"), dir.path().to_owned()] {
-        Kv::new(&Config::new(&data, "first")).warm_up().unwrap();
+        Kv::new(&ServerConfig::new(&data, "first")).warm_up().unwrap();
     }
     assert_eq!(dir.path().read_dir().unwrap().count(), 0);
 }
@@ -136,7 +136,7 @@ fn a_warm_up_without_a_database_creates_none() {
 #[test]
 fn connections_beyond_the_last_descriptor_wait_until_there_are_more() {
     let dir = tempfile::tempdir().unwrap();
-    let process = Process::start_limited(dir.path(), "127.0.0.1:0", 32);
+    let process = ServerProcess::start_limited(dir.path(), "127.0.0.1:0", 32);
     let mut clients: Vec<_> = (0..40).map(|_| Raw::connect(process.addr)).collect();
     clients[0].ask("PING\r\n", "+PONG\r\n");
     let mut last = clients.pop().unwrap();

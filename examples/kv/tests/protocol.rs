@@ -1,16 +1,16 @@
-//! What a client sees of a server that nobody disturbs.
+//! What a client sees of a server that is not disturbed.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic, its helpers included")]
 mod common;
 
 use std::thread;
 
-use common::{Raw, Sockets, leave, start, start_with};
+use common::{Raw, TestSockets, leave, start, start_with};
 use handoff::Drainable;
-use handoff_kv::Config;
+use handoff_kv::ServerConfig;
 
 #[test]
 fn the_commands_that_clients_and_benchmarks_need() {
-    let (dir, sockets) = (tempfile::tempdir().unwrap(), Sockets::bind());
+    let (dir, sockets) = (tempfile::tempdir().unwrap(), TestSockets::bind());
     let (_kv, _) = start(dir.path(), &sockets, "one");
     let mut client = Raw::connect(sockets.resp());
     for (request, reply) in [
@@ -53,7 +53,7 @@ fn the_commands_that_clients_and_benchmarks_need() {
 
 #[test]
 fn requests_are_answered_in_order_however_their_bytes_arrive() {
-    let (dir, sockets) = (tempfile::tempdir().unwrap(), Sockets::bind());
+    let (dir, sockets) = (tempfile::tempdir().unwrap(), TestSockets::bind());
     let (_kv, _) = start(dir.path(), &sockets, "one");
     let requests = "*3\r\n$3\r\nSET\r\n$1\r\na\r\n$4\r\n1\r\n2\r\n*2\r\n$3\r\nGET\r\n$1\r\na\r\n*0\r\nINCR n\r\nSET a 3\r\n\
                     GET a\r\n\r\nINCR n\r\nNONE\r\nDEL a n\r\nDBSIZE\r\n";
@@ -70,7 +70,7 @@ fn requests_are_answered_in_order_however_their_bytes_arrive() {
 
 #[test]
 fn a_client_that_does_not_speak_the_protocol_is_told_and_left() {
-    let (dir, sockets) = (tempfile::tempdir().unwrap(), Sockets::bind());
+    let (dir, sockets) = (tempfile::tempdir().unwrap(), TestSockets::bind());
     let (_kv, _) = start(dir.path(), &sockets, "one");
     let mut client = Raw::connect(sockets.resp());
     client.send("SET k v\r\n*1\r\n$99999999\r\nand so on");
@@ -79,7 +79,7 @@ fn a_client_that_does_not_speak_the_protocol_is_told_and_left() {
 
 #[test]
 fn a_pipeline_of_writes_is_one_commit_and_as_many_revisions() {
-    let (dir, sockets) = (tempfile::tempdir().unwrap(), Sockets::bind());
+    let (dir, sockets) = (tempfile::tempdir().unwrap(), TestSockets::bind());
     let (mut kv, ready) = start(dir.path(), &sockets, "one");
     let mut client = Raw::connect(sockets.resp());
     client.ask(
@@ -101,7 +101,7 @@ fn transactions(fingerprint: &handoff::Fingerprint) -> u64 {
 
 #[test]
 fn writes_of_many_connections_share_commits_and_none_is_lost() {
-    let (dir, sockets) = (tempfile::tempdir().unwrap(), Sockets::bind());
+    let (dir, sockets) = (tempfile::tempdir().unwrap(), TestSockets::bind());
     let (mut kv, _) = start(dir.path(), &sockets, "one");
     thread::scope(|scope| {
         for id in 0..32 {
@@ -115,8 +115,8 @@ fn writes_of_many_connections_share_commits_and_none_is_lost() {
 
 #[test]
 fn a_full_database_says_so_and_goes_on_reading() {
-    let (dir, sockets) = (tempfile::tempdir().unwrap(), Sockets::bind());
-    let config = Config { map_bytes: 1 << 20, ..Config::new(dir.path(), "one") };
+    let (dir, sockets) = (tempfile::tempdir().unwrap(), TestSockets::bind());
+    let config = ServerConfig { map_bytes: 1 << 20, ..ServerConfig::new(dir.path(), "one") };
     let (_kv, _) = start_with(&config, &sockets);
     let mut client = Raw::connect(sockets.resp());
     client.ask("SET small v\r\n", "+OK\r\n");
@@ -131,8 +131,8 @@ fn a_full_database_says_so_and_goes_on_reading() {
 
 #[test]
 fn a_write_that_does_not_fit_fails_alone() {
-    let (dir, sockets) = (tempfile::tempdir().unwrap(), Sockets::bind());
-    let config = Config { map_bytes: 1 << 20, ..Config::new(dir.path(), "one") };
+    let (dir, sockets) = (tempfile::tempdir().unwrap(), TestSockets::bind());
+    let config = ServerConfig { map_bytes: 1 << 20, ..ServerConfig::new(dir.path(), "one") };
     let (_kv, _) = start_with(&config, &sockets);
     let large = format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1048576\r\n{}\r\n", "x".repeat(1 << 20));
     thread::scope(|scope| {
@@ -151,7 +151,7 @@ fn a_write_that_does_not_fit_fails_alone() {
 
 #[test]
 fn info_says_who_answers() {
-    let (dir, sockets) = (tempfile::tempdir().unwrap(), Sockets::bind());
+    let (dir, sockets) = (tempfile::tempdir().unwrap(), TestSockets::bind());
     let (kv, _) = start(dir.path(), &sockets, "the build");
     let mut client = Raw::connect(sockets.resp());
     client.ask("SET k v\r\n", "+OK\r\n");
@@ -173,7 +173,7 @@ fn info_says_who_answers() {
 
 #[test]
 fn health_and_metrics_are_there_for_whoever_watches() {
-    let (dir, sockets) = (tempfile::tempdir().unwrap(), Sockets::bind());
+    let (dir, sockets) = (tempfile::tempdir().unwrap(), TestSockets::bind());
     let (_kv, _) = start(dir.path(), &sockets, "say \"so\"");
     Raw::connect(sockets.resp()).ask("SET k v\r\n", "+OK\r\n");
     let mut client = Raw::connect(sockets.http());

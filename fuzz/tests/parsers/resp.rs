@@ -1,7 +1,7 @@
 //! RESP: requests and replies.
 use bolero::check;
 use handoff_kv::resp::{
-    MAX_ARGS, MAX_INLINE_BYTES, ProtocolError, Reply, Version, encode_request, parse_reply, parse_request,
+    MAX_ARGS, MAX_INLINE_BYTES, ProtocolError, Reply, RespVersion, encode_request, parse_reply, parse_request,
 };
 
 use crate::{Hostile, Seeds, TIME, pieces, within};
@@ -70,7 +70,7 @@ fn replies_hold(bytes: &[u8], splits: &[u16]) {
     // A line that is no UTF-8 is shown as well as it can be, and is not what came.
     if matches!(reply, Reply::Bulk(_)) || std::str::from_utf8(&bytes[..used]).is_ok() {
         let mut again = Vec::new();
-        reply.encode(Version::Two, &mut again);
+        reply.encode(RespVersion::Two, &mut again);
         assert_eq!(again.escape_ascii().to_string(), bytes[..used].escape_ascii().to_string());
         assert_eq!(parse_reply(&again), Ok(Some((reply, used))));
     }
@@ -113,7 +113,7 @@ fn resp_encoded() {
             args.iter().map(|arg| Reply::Bulk(arg.to_vec())).chain([Reply::Integer(*number), Reply::Nil])
         {
             let mut out = Vec::new();
-            reply.encode(Version::Two, &mut out);
+            reply.encode(RespVersion::Two, &mut out);
             assert_eq!(parse_reply(&out), Ok(Some((reply, out.len()))));
         }
     });

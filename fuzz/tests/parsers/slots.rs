@@ -12,12 +12,12 @@ use serde::de::DeserializeOwned;
 use crate::{Hostile, Seeds, TIME, within};
 
 /// A kind of file: its magic, and the size of its slots.
-type Kind = (Magic, usize);
+type SlotsKind = (Magic, usize);
 
-const RECORD: Kind = (record::MAGIC, record::SLOT_SIZE);
-const JOURNAL: Kind = (journal::MAGIC, journal::SLOT_SIZE);
+const RECORD: SlotsKind = (record::MAGIC, record::SLOT_SIZE);
+const JOURNAL: SlotsKind = (journal::MAGIC, journal::SLOT_SIZE);
 
-fn file<T: Serialize>((magic, size): Kind, values: &[T; SLOTS]) -> Vec<u8> {
+fn file<T: Serialize>((magic, size): SlotsKind, values: &[T; SLOTS]) -> Vec<u8> {
     let mut file = vec![0; SLOTS * size];
     for (slot, value) in values.iter().enumerate() {
         let bytes = encode_slot(magic, slot as u64 + 1, value, size).unwrap();
@@ -27,7 +27,7 @@ fn file<T: Serialize>((magic, size): Kind, values: &[T; SLOTS]) -> Vec<u8> {
 }
 
 /// A value of a slot, taken for itself.
-fn value_holds<T: Serialize + DeserializeOwned + PartialEq + Debug>(bytes: &[u8], (magic, size): Kind) {
+fn value_holds<T: Serialize + DeserializeOwned + PartialEq + Debug>(bytes: &[u8], (magic, size): SlotsKind) {
     let Ok(value) = within(16 * bytes.len() + 3 * codec::LIMIT, || codec::decode::<T>(bytes)) else { return };
     assert_eq!(codec::encode(&value).unwrap(), bytes, "{value:?}");
     if let Ok(slot) = encode_slot(magic, 9, &value, size) {
@@ -41,7 +41,7 @@ fn value_holds<T: Serialize + DeserializeOwned + PartialEq + Debug>(bytes: &[u8]
 /// A file that was damaged: what is read is what was written last, or what was written before it, or nothing.
 fn file_holds<T: DeserializeOwned + PartialEq + Debug>(
     file: &[u8],
-    (magic, size): Kind,
+    (magic, size): SlotsKind,
     written: &[T; SLOTS],
 ) {
     let read = within(16 * file.len() + 3 * codec::LIMIT, || decode_slots::<T>(file, magic, size));
@@ -58,7 +58,7 @@ fn file_holds<T: DeserializeOwned + PartialEq + Debug>(
 
 fn target<T: Serialize + DeserializeOwned + PartialEq + Debug + Clone + std::panic::RefUnwindSafe>(
     seeds: Seeds,
-    kind: Kind,
+    kind: SlotsKind,
 ) -> impl Fn(&Hostile) + std::panic::RefUnwindSafe {
     let values: Vec<T> = seeds.iter().map(|seed| codec::decode(seed).expect("a seed is good")).collect();
     let written = [values[0].clone(), values[values.len() - 1].clone()];

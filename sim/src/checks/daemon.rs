@@ -1,5 +1,5 @@
-//! What must hold of daemons: one writer, under the lock; nobody leaves without a cause.
-use handoff::machine::Exit;
+//! What must hold of daemons: one writer, under the lock; no daemon leaves without a cause.
+use handoff::machine::ExitReason;
 
 use super::View;
 
@@ -32,15 +32,19 @@ pub(crate) fn unlocks(view: &impl View, pid: u32) -> Option<String> {
 
 /// When a process leaves because another serves: there is one, or it has no right to the lock. When it leaves because it was told
 /// to: it was.
-pub(crate) fn leaves(view: &impl View, pid: u32, exit: &Exit) -> Option<String> {
+pub(crate) fn leaves(view: &impl View, pid: u32, exit: &ExitReason) -> Option<String> {
     let daemon = view.daemon(pid)?;
     let wrong = match exit {
         // One that looked at the lock, and then was stopped, has not seen what happened meanwhile.
-        Exit::Retired if !daemon.lags && is_rightful(view, pid) && !others_live(view, pid) => {
+        ExitReason::Retired if !daemon.lags && is_rightful(view, pid) && !others_live(view, pid) => {
             "nobody else is there"
         }
-        Exit::Stopped if !daemon.told_to_stop => "nobody has told it to",
-        Exit::Retired | Exit::Stopped | Exit::Failed(_) | Exit::HookLimit | Exit::Aborted(_) => return None,
+        ExitReason::Stopped if !daemon.told_to_stop => "nobody has told it to",
+        ExitReason::Retired
+        | ExitReason::Stopped
+        | ExitReason::Failed(_)
+        | ExitReason::HookLimit
+        | ExitReason::Aborted(_) => return None,
     };
     Some(format!("{} leaves ({exit:?}), and {wrong}", view.name(pid)))
 }
@@ -49,7 +53,7 @@ fn is_rightful(view: &impl View, pid: u32) -> bool {
     view.before_holder() == Some(pid) || view.holder().is_none_or(|holder| holder == pid)
 }
 
-/// A process that is about to end counts while it holds the lock: nobody can tell.
+/// A process that is about to end counts while it holds the lock: no other process can tell.
 fn others_live(view: &impl View, pid: u32) -> bool {
     let mut others = view.daemons().filter(|(other, _)| *other != pid);
     view.is_stop_wanted() || others.any(|(_, daemon)| !daemon.is_dying() || daemon.has_lock)

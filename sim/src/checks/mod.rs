@@ -81,12 +81,12 @@ pub(crate) struct SeenDaemon {
     pub told_to_stop: bool,
     /// It was stopped or slowed down, or told to leave: a supervisor may take it for one that hangs.
     pub is_suspect: bool,
-    /// Nobody can have a handoff with it: it speaks another version, or says that it is somebody else.
+    /// No supervisor can have a handoff with it: it speaks another version, or says that it is another process.
     pub is_unfit: bool,
     /// It was stopped or slowed down, or what it said was, in a world in which time passes: what it did, or another decided before
     /// it was heard, is older than what can be seen.
     pub lags: bool,
-    /// It takes its time to end, whoever waits for that.
+    /// It takes its time to end, though another process waits for that.
     pub ends_slowly: bool,
 }
 
@@ -148,7 +148,7 @@ pub(crate) fn serves(view: &impl View, pid: u32) -> bool {
 }
 
 /// Served when it was last heard, and no supervisor could know that it does not any more: it is about to end, or has ended and
-/// nobody was told.
+/// no other process was told.
 fn served_when_heard(view: &impl View, pid: u32, is_untold: bool) -> bool {
     match view.daemon(pid) {
         Some(daemon) => daemon.is_dying() || daemon.told_to_stop,

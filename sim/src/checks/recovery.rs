@@ -1,7 +1,7 @@
-//! What must hold of a recovery: who is killed, and what is found.
+//! What must hold of a recovery: which processes are killed, and what is found.
 use std::collections::BTreeSet;
 
-use handoff::machine::recovery::{Outcome, Verdict};
+use handoff::machine::recovery::{Outcome, RecoveryVerdict};
 
 use super::{View, served_when_heard, serves};
 
@@ -55,12 +55,12 @@ pub(crate) fn kills(view: &impl View, recovery: &SeenRecovery<'_>, pid: u32) -> 
 
 /// What it finds is so, but for an end that it can't have heard of; and all that belongs to a finding is there.
 pub(crate) fn finds(view: &impl View, recovery: &SeenRecovery<'_>, outcome: &Outcome) -> Option<String> {
-    if recovery.is_disturbed || recovery.has_rival && outcome.verdict == Verdict::NobodyServes {
+    if recovery.is_disturbed || recovery.has_rival && outcome.verdict == RecoveryVerdict::NobodyServes {
         return None;
     }
     if !is_so(view, recovery, outcome) {
         let found = match outcome.verdict {
-            Verdict::Serves(process) => format!("that {} serves", view.name(process.pid)),
+            RecoveryVerdict::Serves(process) => format!("that {} serves", view.name(process.pid)),
             verdict => format!("{verdict:?}"),
         };
         return Some(format!("the recovery reports {found}, which is not so"));
@@ -70,7 +70,7 @@ pub(crate) fn finds(view: &impl View, recovery: &SeenRecovery<'_>, outcome: &Out
 
 fn is_so(view: &impl View, recovery: &SeenRecovery<'_>, outcome: &Outcome) -> bool {
     match outcome.verdict {
-        Verdict::Serves(process) => {
+        RecoveryVerdict::Serves(process) => {
             // What may not be known to the next supervisor must not be final.
             let is_final = view.daemon(process.pid).is_some_and(|heir| {
                 heir.finalized || heir.predecessor.is_some_and(|pid| view.daemon(pid).is_some())
@@ -80,17 +80,22 @@ fn is_so(view: &impl View, recovery: &SeenRecovery<'_>, outcome: &Outcome) -> bo
                 || served_when_heard(view, process.pid, recovery.watched.contains(&process.pid))
         }
         // A daemon that was made part of no handoff yet leaves when it sees that its supervisor is gone.
-        Verdict::NobodyServes => !view.daemons().any(|(_, daemon)| daemon.takes_part && !daemon.is_dying()),
-        Verdict::Unconfirmed => recovery.is_slow || view.daemons().any(|(_, daemon)| daemon.is_slow()),
-        Verdict::Cancelled => true,
+        RecoveryVerdict::NobodyServes => {
+            !view.daemons().any(|(_, daemon)| daemon.takes_part && !daemon.is_dying())
+        }
+        RecoveryVerdict::Unconfirmed => {
+            recovery.is_slow || view.daemons().any(|(_, daemon)| daemon.is_slow())
+        }
+        RecoveryVerdict::Cancelled => true,
     }
 }
 
-/// Once one serves, the others that could be in its way have ended; and who is there is reported.
+/// Once one serves, the others that could be in its way have ended; and the processes that are there are reported.
 fn what_is_left(view: &impl View, recovery: &SeenRecovery<'_>, outcome: &Outcome) -> Option<String> {
-    let is_heir = |pid: u32| matches!(outcome.verdict, Verdict::Serves(process) if process.pid == pid);
+    let is_heir =
+        |pid: u32| matches!(outcome.verdict, RecoveryVerdict::Serves(process) if process.pid == pid);
     let is_left = |pid: u32| outcome.left.iter().any(|process| process.pid == pid);
-    if let Verdict::Serves(_) = outcome.verdict {
+    if let RecoveryVerdict::Serves(_) = outcome.verdict {
         // One that takes its time to end may be there, if it is said to be.
         let in_the_way = |pid: u32| view.daemon(pid).is_some_and(|it| !(it.ends_slowly && is_left(pid)));
         let stray = recovery.named.iter().find(|pid| !is_heir(**pid) && in_the_way(**pid));
@@ -110,7 +115,7 @@ fn what_is_left(view: &impl View, recovery: &SeenRecovery<'_>, outcome: &Outcome
 fn what_is_missing(recovery: &SeenRecovery<'_>, outcome: &Outcome) -> Option<String> {
     let killed: BTreeSet<u32> = outcome.killed.iter().map(|process| process.pid).collect();
     match () {
-        () if matches!(outcome.verdict, Verdict::Serves(_)) && !recovery.has_listeners => {
+        () if matches!(outcome.verdict, RecoveryVerdict::Serves(_)) && !recovery.has_listeners => {
             Some("the recovery is over without the listening sockets".into())
         }
         () if killed != *recovery.killed => {

@@ -1,10 +1,10 @@
-//! What must hold of a handoff's supervisor: who is given up, who is told what, and what is reported.
+//! What must hold of a handoff's supervisor: which peer is given up, which is told what, and what is reported.
 use std::fmt;
 
 use handoff::message::MessageName;
 
 use handoff::machine::Reason;
-use handoff::machine::supervisor::{Outcome, Peer, Verdict};
+use handoff::machine::supervisor::{HandoffVerdict, Outcome, Peer};
 
 use super::{View, served_when_heard, serves};
 
@@ -53,7 +53,7 @@ pub(crate) struct SeenParty {
     pub told_final: bool,
 }
 
-/// How somebody is given up.
+/// How a peer is given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum GivesUp {
     Kills,
@@ -90,7 +90,7 @@ impl SeenParty {
     }
 }
 
-/// When the supervisor gives somebody up, by a word or a kill: not one that serves and can be talked to, nor the last one that it
+/// When the supervisor gives a peer up, by a word or a kill: not one that serves and can be talked to, nor the last one that it
 /// knows of.
 pub(crate) fn gives_up(view: &impl View, handoff: &SeenHandoff, peer: Peer, how: GivesUp) -> Option<String> {
     let (it, other) = match peer {
@@ -169,25 +169,27 @@ pub(crate) fn reports(view: &impl View, handoff: &SeenHandoff, outcome: &Outcome
     let verdict = outcome.verdict;
     let (incumbent, successor) = (&handoff.incumbent, &handoff.successor);
     let so = match verdict {
-        Verdict::Committed => serves_or_did(view, handoff, successor) && !incumbent.lives(view),
-        Verdict::RolledBack | Verdict::FellBack => {
+        HandoffVerdict::Committed => serves_or_did(view, handoff, successor) && !incumbent.lives(view),
+        HandoffVerdict::RolledBack | HandoffVerdict::FellBack => {
             serves_or_did(view, handoff, incumbent) && !successor.lives(view)
         }
         // Of the two. A successor that an earlier supervisor left behind may serve: recovery asks for it.
-        Verdict::NobodyServes => !incumbent.lives(view) && !successor.lives(view),
+        HandoffVerdict::NobodyServes => !incumbent.lives(view) && !successor.lives(view),
         // The incumbent; or a daemon that another supervisor has started answers in its place.
-        Verdict::Unconfirmed => {
+        HandoffVerdict::Unconfirmed => {
             let stranger = |pid: u32| ![incumbent.pid, successor.pid].contains(&Some(pid));
             !incumbent.ended || view.answers_at_path().is_some_and(stranger)
         }
-        Verdict::Busy | Verdict::Unreachable | Verdict::Cancelled => !successor.lives(view),
+        HandoffVerdict::Busy | HandoffVerdict::Unreachable | HandoffVerdict::Cancelled => {
+            !successor.lives(view)
+        }
     };
-    let committed = verdict == Verdict::Committed;
+    let committed = verdict == HandoffVerdict::Committed;
     // One that has got the lock by itself was not let.
     let was_let = successor.pid.and_then(|pid| view.daemon(pid)).is_some_and(|it| it.told_to_begin);
     match () {
         () if !so => Some(format!("the supervisor reports {verdict:?}, which is not so")),
-        // But for one whose incumbent has ended: nobody else is left.
+        // But for one whose incumbent has ended: no other process is left.
         () if handoff.called_off && committed && !outcome.incumbent_ended_early && was_let => {
             Some("the supervisor was called off, and reports Committed".into())
         }
@@ -224,7 +226,7 @@ fn what_is_missing(view: &impl View, handoff: &SeenHandoff, outcome: &Outcome) -
         }
         // If there is a link.
         () if is_written
-            && verdict == Verdict::Committed
+            && verdict == HandoffVerdict::Committed
             && successor.open
             && successor.acked
             && !successor.told_final =>
@@ -239,25 +241,25 @@ fn what_is_missing(view: &impl View, handoff: &SeenHandoff, outcome: &Outcome) -
 /// why.
 fn is_reason(handoff: &SeenHandoff, outcome: &Outcome) -> bool {
     match &outcome.reason {
-        None => outcome.verdict == Verdict::Committed,
+        None => outcome.verdict == HandoffVerdict::Committed,
         Some(Reason::Ended(Peer::Successor, _)) if handoff.heard_failed => false,
         Some(Reason::Ended(peer, _)) => !handoff.party(*peer).killed,
         Some(_) => true,
     }
 }
 
-/// The journal says who serves, and that nothing is under way.
-fn is_noted(view: &impl View, handoff: &SeenHandoff, verdict: Verdict) -> bool {
+/// The journal says which process serves, and that nothing is under way.
+fn is_noted(view: &impl View, handoff: &SeenHandoff, verdict: HandoffVerdict) -> bool {
     let journal = view.journal();
     let running = journal.running.as_ref().map(|running| running.process.pid);
     let under_way = journal.under_way.as_ref().map(|under_way| under_way.successor.pid);
     let successor = handoff.successor.pid;
     match verdict {
-        Verdict::Committed => running == successor,
+        HandoffVerdict::Committed => running == successor,
         // It is still to be found out.
-        Verdict::Unconfirmed => true,
+        HandoffVerdict::Unconfirmed => true,
         // If it came to writing at all.
-        Verdict::NobodyServes if handoff.has_noted => running.is_none(),
+        HandoffVerdict::NobodyServes if handoff.has_noted => running.is_none(),
         _ => under_way.is_none() || under_way != successor,
     }
 }

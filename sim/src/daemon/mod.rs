@@ -127,11 +127,11 @@ impl Ledger {
         if !rest.is_empty() {
             self.disk.truncate(LOG, log.len() - rest.len())?;
         }
-        // Zeros: an fsync failed on it, and then power did. Nobody was told that it is there.
+        // Zeros: an fsync failed on it, and then power did. No client was told that it is there.
         for (key, value) in entries.iter().filter(|entry| **entry != [0; ENTRY]).map(decode) {
             self.values.insert(key, value);
         }
-        // Whoever wrote it may have died before it was durable, its name included.
+        // The process that wrote it may have died before it was durable, its name included.
         if !log.is_empty() {
             self.disk.sync(LOG)?;
             self.disk.sync_dir()?;
@@ -232,7 +232,7 @@ impl Simulated for Ledger {
         let first = self.entries == 0;
         let synced = self.disk.sync(LOG).and_then(|()| if first { self.disk.sync_dir() } else { Ok(()) });
         if let Err(error) = synced {
-            // Nobody knows what is on the disk now: only a start anew can tell.
+            // What is on the disk now is unknown: only a start anew can tell.
             self.broken = true;
             return Err(error.into());
         }

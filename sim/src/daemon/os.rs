@@ -1,17 +1,17 @@
 //! What a daemon's node stands on, in the simulated kernel.
 use handoff::HostError;
 use handoff::host::{Sockets, Storage};
-use handoff::machine::{Exit, LinkId, LockAnswer, Op, incumbent};
+use handoff::machine::{ExitReason, LinkId, LockAnswer, Op, incumbent};
 use handoff::message::Message;
-use handoff::node::daemon::{Accepted, Event, Os, Reply};
+use handoff::node::daemon::{Accepted, Event, HookReport, Os};
 use handoff::node::{Credentials, Read};
 use handoff::record::Record;
 
 use crate::host::Host;
 use crate::kernel::Side;
 use crate::plan::Operation;
-use crate::process::{AnyHook, Pending, lock_answer, written};
-use crate::world::World;
+use crate::process::{AnyHook, DeferredAnswer, lock_answer, written};
+use crate::world::SimulatedWorld;
 
 /// The user of all processes.
 pub(crate) const UID: u32 = 1000;
@@ -59,13 +59,13 @@ impl Os for Host<'_> {
 
     fn answer(&mut self) -> Option<Event> {
         loop {
-            if let Pending::Daemon(event) = self.world.pending(self.pid)? {
+            if let DeferredAnswer::Daemon(event) = self.world.pending(self.pid)? {
                 return Some(event);
             }
         }
     }
 
-    fn reply(&mut self) -> Option<Reply> {
+    fn reply(&mut self) -> Option<HookReport> {
         self.world.running_daemon(self.pid)?.replies.pop_front()
     }
 
@@ -90,7 +90,7 @@ impl Os for Host<'_> {
         process.and_then(|process| process.daemon()).is_some_and(|daemon| daemon.stop_asked)
     }
 
-    fn exit(&mut self, exit: Exit) {
+    fn exit(&mut self, exit: ExitReason) {
         self.did(|| "exits".into());
         self.perform(move |world, pid| {
             if let Some(daemon) = world.daemon_mut(pid) {
@@ -120,9 +120,9 @@ impl Sockets for Host<'_> {
 
 impl Storage for Host<'_> {
     fn lock(&mut self, op: Op) -> Option<LockAnswer> {
-        let told = move |answer| Pending::Daemon(Event::Locked(op, answer));
+        let told = move |answer| DeferredAnswer::Daemon(Event::Locked(op, answer));
         let (late, fails) = self.world.operation_fate(self.pid, Operation::Lock);
-        let answer = move |world: &mut World, pid| match fails {
+        let answer = move |world: &mut SimulatedWorld, pid| match fails {
             true => Some(LockAnswer::Error(HostError::system("injected"))),
             false => Some(world.try_lock(pid)),
         };
@@ -141,9 +141,9 @@ impl Storage for Host<'_> {
 
     fn write_record(&mut self, op: Op, record: &Record) -> Option<Result<(), HostError>> {
         let written_record = record.clone();
-        let told = move |result| Pending::Daemon(Event::Recorded(op, result));
+        let told = move |result| DeferredAnswer::Daemon(Event::Recorded(op, result));
         let (late, fails) = self.world.operation_fate(self.pid, Operation::Record);
-        let write = move |world: &mut World, pid| match fails {
+        let write = move |world: &mut SimulatedWorld, pid| match fails {
             true => Some(Err(HostError::system("injected"))),
             false => Some(world.write_record(pid, &written_record)),
         };
@@ -153,9 +153,9 @@ impl Storage for Host<'_> {
     }
 
     fn take_path(&mut self, op: Op) -> Option<Result<(), HostError>> {
-        let told = move |result| Pending::Daemon(Event::PathTaken(op, result));
+        let told = move |result| DeferredAnswer::Daemon(Event::PathTaken(op, result));
         let (late, fails) = self.world.operation_fate(self.pid, Operation::Path);
-        let take = move |world: &mut World, pid| {
+        let take = move |world: &mut SimulatedWorld, pid| {
             if fails {
                 return Some(Err(HostError::system("injected")));
             }

@@ -2,9 +2,9 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use handoff::machine::{Exit, LinkId, MachineRole, Op, Successor, incumbent, successor};
+use handoff::machine::{ExitReason, LinkId, MachineRole, Op, SuccessorMachine, incumbent, successor};
 use handoff::message::{Capabilities, Hello, PROTO_MAX, PROTO_MIN, SealProgress};
-use handoff::node::daemon::{self as node, DaemonMachine, Done, Event, Reply};
+use handoff::node::daemon::{self as node, DaemonMachine, Done, Event, HookReport};
 use handoff::node::{Node, NodeOn};
 use handoff::{HostError, ReadinessSnapshot, ResumeFrom};
 
@@ -13,15 +13,15 @@ use crate::happening::Happening;
 use crate::host::Host;
 use crate::kernel::{Died, LengthOf, Lie, Micros, Side};
 use crate::plan::What as Fault;
-use crate::process::{AnyHook, DaemonProcess, Life, Pending, Process, daemon_event_name};
+use crate::process::{AnyHook, DaemonProgram, DeferredAnswer, Life, Process, daemon_event_name};
 use crate::trace::Happened;
-use crate::world::World;
+use crate::world::SimulatedWorld;
 
 /// How long a daemon that is asked to stop lets open requests finish.
 const STOP_GRACE: Duration = Duration::from_millis(100);
 
-impl World {
-    /// A new daemon has its first turn: it listens, reads the record, and says who it is.
+impl SimulatedWorld {
+    /// A new daemon has its first turn: it listens, reads the record, and introduces itself.
     pub(crate) fn exec(&mut self, pid: u32) {
         if self.processes.get(&pid).is_some_and(|process| process.life == Life::Stopped) {
             return self.after(1000, Happening::Exec(pid));
@@ -40,8 +40,8 @@ impl World {
         daemon.app = Some(make(daemon.disk.clone(), daemon.build));
         daemon.has_started = true;
         let build = daemon.build;
-        let role = DaemonMachine::Successor(Successor::new(hello, generation, link));
-        let mut node = node::Daemon::new(role, Some(link), STOP_GRACE);
+        let role = DaemonMachine::Successor(SuccessorMachine::new(hello, generation, link));
+        let mut node = node::DaemonNode::new(role, Some(link), STOP_GRACE);
         self.names_beside.insert(pid);
         self.note(Some(pid), || Happened::Born { role: MachineRole::Successor, build: Some(build) });
         self.daemon_step(pid, &mut node, Event::Start, None);
@@ -70,7 +70,7 @@ impl World {
     }
 
     /// When a daemon has something to do by itself.
-    pub(crate) fn daemon_turn(&self, process: &Process, daemon: &DaemonProcess) -> Option<Micros> {
+    pub(crate) fn daemon_turn(&self, process: &Process, daemon: &DaemonProgram) -> Option<Micros> {
         let node = daemon.node.as_ref()?;
         let links = node.links().filter_map(|id| self.links.get(&id.0)?.next_arrival(Side::Daemon));
         let timer = node.wake_at().map(|at| process.clock.when(at));
@@ -95,25 +95,25 @@ impl World {
     }
 
     /// The turns are over, for now or for good.
-    fn daemon_rests(&mut self, pid: u32, node: node::Daemon) {
+    fn daemon_rests(&mut self, pid: u32, node: node::DaemonNode) {
         if let Some(daemon) = self.daemon_mut(pid) {
             daemon.node = Some(node);
         }
         self.daemon_leaves(pid);
     }
 
-    pub(crate) fn running_daemon(&mut self, pid: u32) -> Option<&mut DaemonProcess> {
+    pub(crate) fn running_daemon(&mut self, pid: u32) -> Option<&mut DaemonProgram> {
         let process = self.processes.get_mut(&pid).filter(|process| process.runs())?;
         process.daemon_mut()
     }
 
     /// What was put off and is due.
-    pub(crate) fn pending(&mut self, pid: u32) -> Option<Pending> {
+    pub(crate) fn pending(&mut self, pid: u32) -> Option<DeferredAnswer> {
         let now = self.now;
         let process = self.processes.get_mut(&pid).filter(|process| process.runs())?;
         process.pending.front().filter(|(at, _)| *at <= now)?;
         match process.pending.pop_front()?.1 {
-            Pending::Operation(operation) => {
+            DeferredAnswer::Operation(operation) => {
                 let answer = operation(self, pid)?;
                 self.unless_stopped(pid, answer)
             }
@@ -122,7 +122,7 @@ impl World {
     }
 
     /// One that was stopped over an operation is told what came of it when it goes on.
-    fn unless_stopped(&mut self, pid: u32, answer: Pending) -> Option<Pending> {
+    fn unless_stopped(&mut self, pid: u32, answer: DeferredAnswer) -> Option<DeferredAnswer> {
         let now = self.now;
         match self.processes.get_mut(&pid) {
             Some(process) if process.life == Life::Stopped => {
@@ -134,7 +134,7 @@ impl World {
     }
 
     /// Lets the machine handle `event`.
-    fn daemon_step(&mut self, pid: u32, node: &mut node::Daemon, event: Event, came: Option<(u64, u64)>) {
+    fn daemon_step(&mut self, pid: u32, node: &mut node::DaemonNode, event: Event, came: Option<(u64, u64)>) {
         let name = if self.recorder.on { daemon_event_name(&event) } else { String::new() };
         let turn = self.turn_begins(pid, node.role().kind(), name, came, node.state());
         let mut meddling = self.meddling();
@@ -149,19 +149,19 @@ impl World {
     pub(crate) fn daemon_leaves(&mut self, pid: u32) {
         let Some(exit) = self.running_daemon(pid).and_then(|daemon| daemon.exit.clone()) else { return };
         self.leaves_for_cause(pid, &exit);
-        if exit != Exit::HookLimit {
+        if exit != ExitReason::HookLimit {
             self.names_beside.remove(&pid);
             self.control_path = self.control_path.filter(|owner| *owner != pid);
         }
         let how = match &exit {
-            Exit::Retired => "leaves: another one serves".to_string(),
-            Exit::Stopped => "leaves: it was asked to stop".to_string(),
-            Exit::Aborted(why) => format!("leaves: {why}"),
-            Exit::Failed(why) => format!("leaves, failed: {why}"),
-            Exit::HookLimit => "ends itself: a hook has run too long".to_string(),
+            ExitReason::Retired => "leaves: another one serves".to_string(),
+            ExitReason::Stopped => "leaves: it was asked to stop".to_string(),
+            ExitReason::Aborted(why) => format!("leaves: {why}"),
+            ExitReason::Failed(why) => format!("leaves, failed: {why}"),
+            ExitReason::HookLimit => "ends itself: a hook has run too long".to_string(),
         };
         // One that can't serve, or that an operator has asked to stop, does not leave because another serves.
-        let by_itself = matches!(exit, Exit::Retired | Exit::Aborted(_));
+        let by_itself = matches!(exit, ExitReason::Retired | ExitReason::Aborted(_));
         self.die(pid, &how, by_itself);
     }
 
@@ -210,7 +210,7 @@ impl World {
     }
 
     /// A hook returns what is not good enough. One that opens what was sealed just before calls itself unhealthy, or has opened
-    /// less than that; or something else, if it and who sealed it have the same kind of fingerprint.
+    /// less than that; or something else, if it and the daemon that sealed it have the same kind of fingerprint.
     fn performs_badly(&mut self, pid: u32, hook: &AnyHook) -> Option<Result<Done, HostError>> {
         let opens = matches!(hook, AnyHook::Successor(successor::Hook::Open { .. }));
         let scheme =
@@ -273,14 +273,14 @@ impl World {
         }
         if op != Op::UNAWAITED {
             if let Some(daemon) = self.daemon_mut(pid) {
-                daemon.replies.push_back(Reply::Done(op, result));
+                daemon.replies.push_back(HookReport::Done(op, result));
             }
             self.poke(pid, self.now);
         }
         self.hook_begins(pid);
     }
 
-    /// What a hook's end means to clients, and to those who check.
+    /// What a hook's end means to clients, and to checks.
     fn hook_has_run(&mut self, pid: u32, hook: &AnyHook, result: &Result<Done, HostError>) {
         let serves = matches!(
             hook,
@@ -293,7 +293,7 @@ impl World {
             self.audit.has_served.insert(pid);
             self.opens_listener(pid);
         }
-        // One whose drain left it accepting, and that can't come back, serves nobody.
+        // One whose drain left it accepting, and that can't come back, serves no client.
         if serves
             && result.is_err()
             && self.daemon_mut(pid).is_some_and(|daemon| std::mem::take(&mut daemon.accepts))

@@ -4,7 +4,7 @@
 //! has: more than two faults of a kind, or of three kinds, in one handoff; a second handoff together with two faults, but for two
 //! crashes; a supervisor that is stopped while another one, which recovered, swaps (real processes do that); time (the simulator
 //! has it); heartbeats that go out while something else can happen, where a bound is `sparse`.
-use handoff::machine::supervisor::Verdict::{self, *};
+use handoff::machine::supervisor::HandoffVerdict::{self, *};
 
 use super::model::faults::FaultBudget;
 
@@ -37,7 +37,7 @@ pub struct Bound {
     /// How many handoffs are asked for.
     pub handoffs: u8,
     /// What supervisors report in it: all of it, and nothing else.
-    pub verdicts: &'static [Verdict],
+    pub verdicts: &'static [HandoffVerdict],
 }
 
 impl Bound {
@@ -57,7 +57,12 @@ impl Bound {
     }
 }
 
-const fn bound(name: &'static str, handoffs: u8, faults: FaultBudget, verdicts: &'static [Verdict]) -> Bound {
+const fn bound(
+    name: &'static str,
+    handoffs: u8,
+    faults: FaultBudget,
+    verdicts: &'static [HandoffVerdict],
+) -> Bound {
     Bound { name, faults, handoffs, verdicts }
 }
 

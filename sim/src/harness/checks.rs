@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use handoff::host::Gap;
 use handoff::machine::supervisor::{Outcome, Peer};
-use handoff::machine::{Cell, Exit, Timer, recovery};
+use handoff::machine::{Cell, ExitReason, Timer, recovery};
 use handoff::message::Message;
 
 use serde::Serialize;
@@ -11,11 +11,11 @@ use serde::Serialize;
 use crate::checks::{self, GivesUp};
 use crate::daemon::Promise;
 use crate::daemon::process::failed;
-use crate::kernel::{Link, Micros, Refused, Side};
+use crate::kernel::{KernelLink, Micros, Refused, Side};
 use crate::process::{Life, Process};
 use crate::search::coverage::CoveragePoint;
 use crate::trace::Happened;
-use crate::world::World;
+use crate::world::SimulatedWorld;
 
 /// The names of the checks.
 pub const CHECKS: [&str; 8] = [
@@ -53,19 +53,19 @@ pub(crate) struct Audit {
     pub gaps: BTreeSet<Gap>,
     /// Cells that were met.
     pub cells: BTreeSet<Cell>,
-    /// The same in more detail, if somebody wants to know.
+    /// The same in more detail, if that is wanted.
     pub coverage: Option<BTreeSet<CoveragePoint>>,
     /// When a process has last read a heartbeat over a link.
     pub heard: BTreeMap<(u32, u64), Micros>,
     /// What recoveries found.
-    pub findings: Vec<recovery::Verdict>,
-    outage: Outage,
+    pub findings: Vec<recovery::RecoveryVerdict>,
+    outage: OutageWatch,
 }
 
 /// The times when nobody served.
 #[derive(Debug, Default)]
-struct Outage {
-    /// Somebody has served at least once.
+struct OutageWatch {
+    /// A daemon has served at least once.
     has_begun: bool,
     since: Option<Micros>,
     /// The one that serves is stopped: since when, and for how long it was before within this outage.
@@ -83,14 +83,14 @@ impl Audit {
         self.cells.insert(cell);
     }
 
-    /// The longest time that nobody served. That the one that serves was stopped meanwhile is not counted: nobody can tell
+    /// The longest time that nobody served. That the one that serves was stopped meanwhile is not counted: no client can tell
     /// that from a daemon that is slow. A stop of any other process is, since the service must not wait for it.
     pub(crate) fn longest_outage(&self) -> Micros {
         self.outage.longest
     }
 }
 
-impl World {
+impl SimulatedWorld {
     /// A check has failed: nothing that follows is of interest.
     pub(crate) fn violated(&mut self, check: &'static str, why: String) {
         if self.audit.violation.is_none() {
@@ -146,7 +146,7 @@ impl World {
 
     /// The process that serves, and can be reached.
     pub(crate) fn who_serves(&self) -> Option<u32> {
-        let serves = |(pid, process, daemon): &(u32, &Process, &crate::process::DaemonProcess)| {
+        let serves = |(pid, process, daemon): &(u32, &Process, &crate::process::DaemonProgram)| {
             process.runs()
                 && daemon.accepts
                 && self.control_path == Some(*pid)
@@ -157,7 +157,7 @@ impl World {
 
     /// A client could not connect.
     pub(crate) fn is_refused(&mut self, refused: Refused) {
-        // All who had the socket may have been killed; who leaves by himself leaves it to somebody.
+        // All holders of the socket may have been killed; a holder that leaves by itself leaves it to another.
         if refused == Refused::NobodyListens && self.listener.abandoned {
             self.violated(
                 "never refused",
@@ -202,7 +202,7 @@ impl World {
     }
 
     /// When a daemon leaves because another serves, or because it was told to.
-    pub(crate) fn leaves_for_cause(&mut self, pid: u32, exit: &Exit) {
+    pub(crate) fn leaves_for_cause(&mut self, pid: u32, exit: &ExitReason) {
         let wrong = checks::daemon::leaves(self, pid, exit);
         self.is_right("serves again", wrong);
     }
@@ -305,7 +305,7 @@ impl World {
 
     /// The links that a daemon has open.
     fn links_of_daemon(&self, pid: u32) -> Vec<u64> {
-        let its = |link: &Link| link.pid(Side::Daemon) == pid && link.is_open(Side::Daemon);
+        let its = |link: &KernelLink| link.pid(Side::Daemon) == pid && link.is_open(Side::Daemon);
         self.links.iter().filter(|(_, link)| its(link)).map(|(id, _)| *id).collect()
     }
 

@@ -6,15 +6,15 @@ use handoff::HostError;
 
 use crate::daemon::process::failed;
 use crate::happening::Happening;
-use crate::kernel::{LengthOf, Micros, Request};
-use crate::world::World;
+use crate::kernel::{ClientRequest, LengthOf, Micros};
+use crate::world::SimulatedWorld;
 
 /// A client.
 #[derive(Debug, Default)]
 pub(crate) struct Client {
     conn: Option<u64>,
     /// Sent, and not answered.
-    request: Option<Request>,
+    request: Option<ClientRequest>,
     /// A read must find at least this: it was acknowledged when the read was sent.
     floor: u64,
     answer: Option<Result<u64, HostError>>,
@@ -27,7 +27,7 @@ pub(crate) struct Client {
     draws: [u32; 2],
 }
 
-impl World {
+impl SimulatedWorld {
     pub(crate) fn clients_come(&mut self) {
         for client in 0..self.plan.clients as usize {
             self.clients.push(Client::default());
@@ -65,21 +65,21 @@ impl World {
         self.after(after, Happening::Request(conn));
     }
 
-    /// Writes and reads by turns: its own key, and everybody's.
-    fn next_request(&mut self, client: usize) -> Request {
+    /// Writes and reads by turns: its own key, and the one that all share.
+    fn next_request(&mut self, client: usize) -> ClientRequest {
         let all = self.clients.len() as u64;
         let me = &mut self.clients[client];
         if me.tried > me.acknowledged {
-            return Request::Write { key: client as u32, value: me.tried };
+            return ClientRequest::Write { key: client as u32, value: me.tried };
         }
         me.requests += 1;
         if me.requests % 2 == 1 {
             me.tried += 1;
-            return Request::Write { key: client as u32, value: me.tried };
+            return ClientRequest::Write { key: client as u32, value: me.tried };
         }
         let key = (client as u64 + me.requests / 2) % all;
         self.clients[client].floor = self.clients[key as usize].acknowledged;
-        Request::Read { key: key as u32 }
+        ClientRequest::Read { key: key as u32 }
     }
 
     pub(crate) fn request_arrives(&mut self, id: u64) {
@@ -96,7 +96,7 @@ impl World {
 
     /// A daemon accepts all that wait, and does what they ask for.
     pub(crate) fn opens_listener(&mut self, pid: u32) {
-        let able = |world: &World| {
+        let able = |world: &SimulatedWorld| {
             world.processes.get(&pid).is_some_and(|p| p.runs() && p.no_descriptors_until <= world.now)
         };
         while able(self) && self.listener.has(pid) && self.listener.accept(pid).is_some() {}
@@ -105,7 +105,7 @@ impl World {
 
     /// A daemon does what its connections ask for.
     pub(crate) fn serve_unread(&mut self, pid: u32) {
-        let unread = |world: &World| {
+        let unread = |world: &SimulatedWorld| {
             let mut owned = world.listener.owned(pid);
             owned.find(|id| world.listener.conns[id].unread.is_some())
         };
@@ -122,8 +122,8 @@ impl World {
         let mut broken = false;
         let result = self.call(pid, |app| {
             let result = match request {
-                Request::Write { key, value } => app.write(key, value).map(|()| value).map_err(failed),
-                Request::Read { key } => app.read(key).map(Option::unwrap_or_default).map_err(failed),
+                ClientRequest::Write { key, value } => app.write(key, value).map(|()| value).map_err(failed),
+                ClientRequest::Read { key } => app.read(key).map(Option::unwrap_or_default).map_err(failed),
             };
             broken = app.is_broken();
             result
@@ -144,8 +144,8 @@ impl World {
         let Some(answer) = self.clients[client].answer.take() else { return };
         let request = self.clients[client].request.take();
         match (request, answer) {
-            (Some(Request::Write { value, .. }), Ok(_)) => self.clients[client].acknowledged = value,
-            (Some(Request::Read { key }), Ok(found)) => {
+            (Some(ClientRequest::Write { value, .. }), Ok(_)) => self.clients[client].acknowledged = value,
+            (Some(ClientRequest::Read { key }), Ok(found)) => {
                 self.is_not_lost(key, found, self.clients[client].floor)
             }
             _ => {}
@@ -163,7 +163,7 @@ impl World {
         self.clients[client].conn = None;
         if let Some(request) = self.clients[client].request.take() {
             // It asks the same again.
-            self.clients[client].requests -= u64::from(matches!(request, Request::Read { .. }));
+            self.clients[client].requests -= u64::from(matches!(request, ClientRequest::Read { .. }));
             let after = self.client_length(client, LengthOf::Request);
             self.after(after, Happening::Client(client));
         }
@@ -204,7 +204,7 @@ impl World {
         });
         let all: Vec<u64> = self.clients.iter().map(|client| client.sealed).collect();
         for client in &mut self.clients {
-            if let Some(Request::Read { key }) = client.request {
+            if let Some(ClientRequest::Read { key }) = client.request {
                 client.floor = client.floor.min(all[key as usize]);
             }
         }

@@ -7,15 +7,15 @@ use handoff::host::Gap;
 use handoff::message::Message;
 
 use crate::happening::Happening;
-use crate::kernel::{Armed as ArmedWrite, Delivery, Disk, LengthOf, Micros, Side};
+use crate::kernel::{ArmedWrite, Delivery, Disk, LengthOf, Micros, Side};
 use crate::plan::span::Span;
-use crate::plan::{At, Fault, Operation, Wanted, What, Who};
+use crate::plan::{At, Fault, HitRole, Operation, Wanted, What};
 use crate::process::{Process, Program, message_name};
 use crate::run::Struck;
-use crate::supervisor::SupervisorProcess;
+use crate::supervisor::SupervisorProgram;
 use crate::supervisor::swap::HandoffTask;
 use crate::trace;
-use crate::world::World;
+use crate::world::SimulatedWorld;
 
 /// The plan's faults, as far as the run has come.
 #[derive(Debug, Default)]
@@ -33,7 +33,7 @@ pub(crate) struct Faults {
     dumps: BTreeMap<u32, Micros>,
     /// No more of them.
     over: bool,
-    /// The places that are passed, if somebody wants to know them.
+    /// The places that are passed, if they are wanted.
     pub passed: Option<Vec<Passed>>,
     has_gaps: bool,
     has_frames: bool,
@@ -137,7 +137,7 @@ impl Faults {
     }
 }
 
-impl World {
+impl SimulatedWorld {
     /// Puts the faults whose time is known onto the timeline.
     pub(crate) fn arm_times(&mut self) {
         for index in 0..self.plan.faults.len() {
@@ -197,9 +197,9 @@ impl World {
             return (Delivery::Arrives, 0);
         }
         let receiver = match side {
-            Side::Supervisor if self.is_in_the_role_of_successor(to) => Who::Successor,
-            Side::Supervisor => Who::Incumbent,
-            Side::Daemon => Who::Supervisor,
+            Side::Supervisor if self.is_in_the_role_of_successor(to) => HitRole::Successor,
+            Side::Supervisor => HitRole::Incumbent,
+            Side::Daemon => HitRole::Supervisor,
         };
         let place = || At::Frame { name: Wanted::This(message.name()), to: receiver };
         self.faults.passes(self.now, place);
@@ -284,7 +284,7 @@ impl World {
         }
     }
 
-    /// The daemon that is started replaces nobody, and its supervisor knows the data that were served before.
+    /// The daemon that is started replaces none, and its supervisor knows the data that were served before.
     fn may_have_other_data(&self, supervisor: u32) -> bool {
         let supervisor = self.processes.get(&supervisor).and_then(Process::supervisor);
         let is_cold = |handoff: &HandoffTask| handoff.incumbent().is_none();
@@ -365,7 +365,7 @@ impl World {
         self.note(pid, || trace::Happened::Fault(what));
     }
 
-    /// A fault strikes whom the plan says, or the one `here`.
+    /// A fault strikes the process that the plan names, or the one `here`.
     fn strike(&mut self, index: usize, here: Option<u32>) {
         let fault = self.faults.fault(index).clone();
         let span = self.faults.span(index);
@@ -412,7 +412,7 @@ impl World {
             self.struck(index, Some(pid), text);
             self.hit(pid, fault.what, span);
         }
-        // If there was nobody to strike, the next one that does strikes elsewhere.
+        // If there was no process to strike, the next fault that does strikes elsewhere.
         self.faults.here = None;
     }
 
@@ -445,7 +445,7 @@ impl World {
                 self.daemon_mut(pid).into_iter().for_each(|daemon| daemon.stop_asked = true);
                 self.audit.signalled.insert(pid);
                 self.poke(pid, self.now);
-                // Who asks a daemon to stop kills it if it doesn't, as systemd does.
+                // An operator that asks a daemon to stop kills it if it doesn't, as systemd does.
                 let patience = 2 * self.plan.times.hook_limit.micros();
                 self.faults.passed(self.now + patience);
                 self.after(patience, Happening::GivesUp(pid));
@@ -476,23 +476,23 @@ impl World {
 
     /// Another supervisor comes, recovers, and does one handoff.
     fn rival_comes(&mut self, index: usize) {
-        let pid = self.start_process('R', Program::Supervisor(Box::new(SupervisorProcess::new(true))));
+        let pid = self.start_process('R', Program::Supervisor(Box::new(SupervisorProgram::new(true))));
         self.struck(index, Some(pid), "rival".into());
         let after = self.length(pid, LengthOf::Wake);
         self.poke(pid, self.now + after);
     }
 
-    /// Whom a plan means.
-    fn who(&self, who: Who) -> Option<u32> {
+    /// The process that a plan means.
+    fn who(&self, who: HitRole) -> Option<u32> {
         let successor = self.main_supervisor().and_then(|pid| self.processes[&pid].supervisor()?.successor());
         let there = |pid: &u32| self.processes.get(pid).is_some_and(|process| process.listens());
-        let is_new = |(pid, _, daemon): &(u32, _, &crate::process::DaemonProcess)| {
+        let is_new = |(pid, _, daemon): &(u32, _, &crate::process::DaemonProgram)| {
             Some(*pid) == successor || !daemon.is_incumbent() && !daemon.accepts
         };
         match who {
-            Who::Supervisor => self.main_supervisor(),
-            Who::Successor => self.daemons().filter(is_new).map(|(pid, ..)| pid).filter(there).last(),
-            Who::Incumbent => self.daemons().filter(|d| !is_new(d)).map(|(pid, ..)| pid).find(there),
+            HitRole::Supervisor => self.main_supervisor(),
+            HitRole::Successor => self.daemons().filter(is_new).map(|(pid, ..)| pid).filter(there).last(),
+            HitRole::Incumbent => self.daemons().filter(|d| !is_new(d)).map(|(pid, ..)| pid).find(there),
         }
     }
 

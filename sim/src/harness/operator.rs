@@ -1,13 +1,13 @@
 //! The operator: asks for handoffs, then, when nothing goes wrong any more, for one that must commit.
 use handoff::HandoffId;
-use handoff::machine::supervisor::Verdict;
+use handoff::machine::supervisor::HandoffVerdict;
 
 use crate::happening::Happening;
 use crate::kernel::Micros;
 use crate::process::{Life, Process};
-use crate::run::{Planted, Rest};
-use crate::supervisor::SupervisorProcess;
-use crate::world::World;
+use crate::run::{AtRest, Planted};
+use crate::supervisor::SupervisorProgram;
+use crate::world::SimulatedWorld;
 
 /// How often it looks.
 const LOOK: Micros = 5_000;
@@ -17,24 +17,24 @@ const SETTLE: Micros = 30_000;
 /// The operator.
 #[derive(Debug, Default)]
 pub(crate) struct Operator {
-    phase: Phase,
+    phase: OperatorPhase,
     /// Handoffs that it has asked for.
     pub asked: u32,
     /// What became of them, the last one included.
-    pub verdicts: Vec<Verdict>,
+    pub verdicts: Vec<HandoffVerdict>,
     /// The build that was asked for last.
     pub newest_build: u32,
     ids: u64,
     /// How often something went wrong.
     disturbances: u64,
     /// How things stood when all faults were over.
-    pub rest: Option<Rest>,
+    pub rest: Option<AtRest>,
     /// Since when it waits for a supervisor that can be asked.
     waits_since: Micros,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Phase {
+enum OperatorPhase {
     #[default]
     Begins,
     Asks,
@@ -48,7 +48,7 @@ enum Phase {
 
 impl Operator {
     /// A handoff that was asked for is over.
-    pub(crate) fn handoff_ended(&mut self, now: Micros, verdict: Verdict) {
+    pub(crate) fn handoff_ended(&mut self, now: Micros, verdict: HandoffVerdict) {
         self.verdicts.push(verdict);
         self.waits_since = now;
     }
@@ -64,7 +64,7 @@ impl Operator {
     }
 }
 
-impl World {
+impl SimulatedWorld {
     /// Nothing is wrong now: how often something was.
     pub(crate) fn is_calm(&self) -> Option<u64> {
         let passed = self.faults.last <= self.now && !self.has_stops() && !self.disk.lock().is_sick();
@@ -85,19 +85,19 @@ impl World {
     pub(crate) fn operate(&mut self) {
         self.after(LOOK, Happening::Operator);
         match self.operator.phase {
-            Phase::Begins => {
+            OperatorPhase::Begins => {
                 if self.can_be_asked() {
                     self.clients_come();
                     self.operator.newest_build = 1;
-                    self.operator.phase = Phase::Asks;
+                    self.operator.phase = OperatorPhase::Asks;
                     self.operator.waits_since = self.now + self.plan.pause.micros();
                 }
                 self.waits_for_ever();
             }
-            Phase::Asks => self.asks(),
-            Phase::Heals => {
+            OperatorPhase::Asks => self.asks(),
+            OperatorPhase::Heals => {
                 if self.is_healed() {
-                    self.operator.phase = Phase::Last;
+                    self.operator.phase = OperatorPhase::Last;
                     self.operator.rest = Some(self.rest());
                     self.is_reported();
                     self.ask();
@@ -106,20 +106,20 @@ impl World {
                     self.violated("serves again", why);
                 }
             }
-            Phase::Last => {
+            OperatorPhase::Last => {
                 if self.can_be_asked() {
-                    self.operator.phase = Phase::Settles(self.now + SETTLE);
+                    self.operator.phase = OperatorPhase::Settles(self.now + SETTLE);
                 }
                 self.waits_for_ever();
             }
-            Phase::Settles(at) if self.now >= at => {
+            OperatorPhase::Settles(at) if self.now >= at => {
                 if self.planted == Planted::PathIsRemoved {
                     self.control_path = None;
                 }
                 self.all_is_in_order();
                 self.over = true;
             }
-            Phase::Settles(_) => {}
+            OperatorPhase::Settles(_) => {}
         }
     }
 
@@ -133,10 +133,10 @@ impl World {
         }
     }
 
-    /// A supervisor is there that has nothing to do and knows who serves.
+    /// A supervisor is there that has nothing to do and knows which daemon serves.
     fn can_be_asked(&self) -> bool {
         let supervisor = self.main_supervisor().filter(|pid| self.runs(*pid));
-        supervisor.and_then(|pid| self.processes[&pid].supervisor()).is_some_and(SupervisorProcess::is_idle)
+        supervisor.and_then(|pid| self.processes[&pid].supervisor()).is_some_and(SupervisorProgram::is_idle)
     }
 
     fn ask(&mut self) {
@@ -152,7 +152,7 @@ impl World {
 
     /// No more faults; what they left is taken away.
     fn heal(&mut self) {
-        self.operator.phase = Phase::Heals;
+        self.operator.phase = OperatorPhase::Heals;
         self.operator.waits_since = self.now;
         self.faults.end();
         self.faults.passed(self.now);
@@ -194,17 +194,17 @@ impl World {
         }
     }
 
-    fn rest(&self) -> Rest {
+    fn rest(&self) -> AtRest {
         let name = |pid: u32| self.processes.get(&pid).map(|process| process.name);
         let journal = self.journal();
         let running = journal.running.as_ref();
         let holder = self.disk.lock().holders.iter().next().copied();
-        Rest {
+        AtRest {
             serves: self.who_serves().and_then(name),
             holder: holder.and_then(name),
             verdicts: self.operator.verdicts.clone(),
             running: running.and_then(|running| name(running.process.pid)),
-            committed: SupervisorProcess::committed_build(&journal),
+            committed: SupervisorProgram::committed_build(&journal),
             is_under_way: journal.under_way.is_some(),
             told: self.recorder.steps.len(),
             sent: self.recorder.sent.len(),

@@ -5,15 +5,15 @@ use handoff::journal::Journal;
 use handoff::machine::supervisor::Peer;
 
 use crate::checks::{self, View, Work};
-use crate::kernel::Link;
+use crate::kernel::KernelLink;
 use crate::plan::What as Fault;
-use crate::process::{DaemonProcess, Life, Process};
-use crate::supervisor::SupervisorProcess;
+use crate::process::{DaemonProgram, Life, Process};
+use crate::supervisor::SupervisorProgram;
 use crate::supervisor::swap::Party;
 use crate::trace::Name;
-use crate::world::World;
+use crate::world::SimulatedWorld;
 
-impl View for World {
+impl View for SimulatedWorld {
     fn daemons(&self) -> impl Iterator<Item = (u32, checks::SeenDaemon)> {
         self.daemons().map(|(pid, process, daemon)| (pid, self.seen(pid, process, daemon)))
     }
@@ -57,18 +57,18 @@ impl View for World {
 
     fn starts(&self, journal: &Journal, pid: u32) -> bool {
         let build = self.processes.get(&pid).and_then(Process::daemon).map(|daemon| daemon.build);
-        build == Some(SupervisorProcess::build_to_start(journal))
+        build == Some(SupervisorProgram::build_to_start(journal))
     }
 
     fn is_replaced_by_another(&self, supervisor: u32, pid: u32) -> bool {
         let replaces =
-            |rival: &SupervisorProcess| rival.handoff().is_some_and(|it| it.incumbent() == Some(pid));
+            |rival: &SupervisorProgram| rival.handoff().is_some_and(|it| it.incumbent() == Some(pid));
         self.supervisors().any(|(other, rival)| other != supervisor && replaces(rival))
     }
 }
 
-impl World {
-    fn seen(&self, pid: u32, process: &Process, daemon: &DaemonProcess) -> checks::SeenDaemon {
+impl SimulatedWorld {
+    fn seen(&self, pid: u32, process: &Process, daemon: &DaemonProgram) -> checks::SeenDaemon {
         let is_unfit = matches!(daemon.quirk, Some(Fault::DieEarly | Fault::WrongPid | Fault::OtherVersion))
             || self.disk.lock().elsewhere.contains(&pid);
         checks::SeenDaemon {
@@ -117,7 +117,7 @@ impl World {
             pid: party.process.map(|process| process.pid),
             ended: party.seen_to_end,
             killed: party.killed,
-            linked: link.is_some_and(Link::is_whole),
+            linked: link.is_some_and(KernelLink::is_whole),
             open: party.link.is_some(),
             lost: !party.linked,
             acked: party.acked,

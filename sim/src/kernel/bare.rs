@@ -1,19 +1,19 @@
 //! The simulated kernel with nothing on it: processes that do only what they are told.
 //!
 //! For the suite that holds it to a real kernel (`tests/tests/kernel`). What is done here is what is done in a run, by
-//! the same code; only nobody decides by himself, and nothing is checked. No fault is made that is not asked for.
+//! the same code; only no process decides by itself, and nothing is checked. No fault is made that is not asked for.
 use std::sync::Arc;
 
 use handoff::ProcessId;
 use handoff::message::Message;
 
-use super::{Delivery, Disk, LengthOf, Link, Micros, Received, Refused, Side};
+use super::{Delivery, Disk, KernelLink, LengthOf, Micros, Received, Refused, Side};
 use crate::harness::clients::Client;
 use crate::plan::span::Span;
 use crate::plan::{Delays, Plan};
 use crate::process::{BareProcess, Life, Process, Program};
 use crate::run::ledgers;
-use crate::world::World;
+use crate::world::SimulatedWorld;
 
 /// Far more than anything takes that is on its way.
 const MOMENT: Micros = 1_000_000;
@@ -21,7 +21,7 @@ const MOMENT: Micros = 1_000_000;
 /// A simulated machine. Processes are named by their pids, links and connections by numbers; a name that was never given
 /// is answered as one that has gone.
 pub struct Bare {
-    world: World,
+    world: SimulatedWorld,
     frames: u64,
 }
 
@@ -37,7 +37,7 @@ impl Bare {
             pause: Span::from_micros(0),
             ..Plan::calm()
         };
-        Bare { world: World::bare(Arc::new(plan), ledgers()), frames: 0 }
+        Bare { world: SimulatedWorld::bare(Arc::new(plan), ledgers()), frames: 0 }
     }
 
     /// Starts a process: its pid.
@@ -237,13 +237,13 @@ impl Bare {
 /// Why a client is not connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Busy {
-    /// Nobody has the listening socket (`ECONNREFUSED`).
+    /// No process has the listening socket (`ECONNREFUSED`).
     Refused,
     /// Its queue is full (`EAGAIN`).
     Full,
 }
 
 /// The end of a link that is `pid`'s.
-fn side_of(link: &Link, pid: u32) -> Side {
+fn side_of(link: &KernelLink, pid: u32) -> Side {
     if link.pid(Side::Supervisor) == pid { Side::Supervisor } else { Side::Daemon }
 }

@@ -40,7 +40,7 @@ impl ProcessClock {
         let rate = (1_000_000 + self.gains_ppm).max(1) as u128;
         let passed = (u128::from(left) * 1_000_000).div_ceil(rate);
         let mut when = self.since.saturating_add(u64::try_from(passed).unwrap_or(u64::MAX));
-        // Rounding must not wake anybody early.
+        // Rounding must not wake a process early.
         while self.micros(when) < wanted && when < u64::MAX {
             when += 1;
         }

@@ -29,7 +29,7 @@ pub(crate) const JOURNAL: &str = "var/handoff.journal";
 /// A daemon's data directory. Names are plain file names in it.
 #[derive(Clone, Debug)]
 pub struct Disk {
-    shared: Arc<Mutex<Shared>>,
+    shared: Arc<Mutex<SharedFiles>>,
     pid: u32,
 }
 
@@ -66,7 +66,7 @@ enum DirUndo {
 
 /// A fault that waits for a write to the data directory.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Armed {
+pub(crate) struct ArmedWrite {
     /// The fault's number in the plan.
     pub index: usize,
     pub what: What,
@@ -97,7 +97,7 @@ struct Deceived {
 
 /// What all processes see.
 #[derive(Debug, Default)]
-pub(crate) struct Shared {
+pub(crate) struct SharedFiles {
     files: BTreeMap<String, File>,
     names: Vec<DirUndo>,
     /// The processes that have the lock: one, unless it excludes none.
@@ -110,7 +110,7 @@ pub(crate) struct Shared {
     pub dead: BTreeSet<u32>,
     pub full: bool,
     pub fsync_fails: bool,
-    pub armed: Vec<Armed>,
+    pub armed: Vec<ArmedWrite>,
     /// Faults that have struck: their numbers in the plan.
     pub struck: Vec<usize>,
     /// Writes since they were last asked for: places where one could have struck.
@@ -137,7 +137,7 @@ impl Disk {
         Disk { shared: Arc::clone(&self.shared), pid }
     }
 
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Shared> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, SharedFiles> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -264,7 +264,7 @@ impl Disk {
     }
 
     /// What may be written now: `None` by the dead.
-    fn begin_write(&self, verb: &str) -> io::Result<Option<MutexGuard<'_, Shared>>> {
+    fn begin_write(&self, verb: &str) -> io::Result<Option<MutexGuard<'_, SharedFiles>>> {
         let mut shared = self.lock();
         if shared.dead.contains(&self.pid) {
             return Ok(None);
@@ -281,7 +281,7 @@ fn path(name: &str) -> String {
     format!("data/{name}")
 }
 
-impl Shared {
+impl SharedFiles {
     /// A process writes to the data directory: it must have the lock, and no other process that has it may write.
     fn audit(&mut self, pid: u32, verb: &str) {
         let violation = if !self.holders.contains(&pid) {
@@ -361,7 +361,7 @@ impl Shared {
         self.files.get(name).map(|file| file.bytes.as_slice()).unwrap_or_default()
     }
 
-    /// As [`Shared::system_read`]. These files are made at their full size: a full disk does not matter to them later.
+    /// As [`SharedFiles::system_read`]. These files are made at their full size: a full disk does not matter to them later.
     pub(crate) fn system_write(&mut self, name: &str, offset: usize, bytes: &[u8]) -> Result<(), HostError> {
         if self.full && !self.files.contains_key(name) {
             return Err(HostError::system("no space left on device"));
@@ -370,7 +370,7 @@ impl Shared {
         Ok(())
     }
 
-    /// As [`Shared::system_read`].
+    /// As [`SharedFiles::system_read`].
     pub(crate) fn system_sync(&mut self, name: &str) -> Result<(), HostError> {
         self.names.retain(|undo| !matches!(undo, DirUndo::Create(created) if created == name));
         self.sync(name).map_err(HostError::from)
@@ -381,7 +381,7 @@ impl Shared {
         DirectoryId { dev: 1, ino: if self.elsewhere.contains(&pid) { 2 } else { 1 } }
     }
 
-    /// Shows `pid` what is not so, until [`Shared::tells_the_truth`].
+    /// Shows `pid` what is not so, until [`SharedFiles::tells_the_truth`].
     pub(crate) fn lies(&mut self, pid: u32, lie: Lie) {
         let (files, names) = (self.files.clone(), self.names.clone());
         if lie == Lie::Another {

@@ -1,7 +1,7 @@
 //! The listening socket that clients know, its accept queue, and the connections that came over it.
 //!
 //! It is there as long as any process has a descriptor of it. A connect succeeds while the queue has room, whether or not
-//! anybody accepts.
+//! a process accepts.
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// How long the queue of connections may become, as it is said to `listen(2)`.
@@ -9,7 +9,7 @@ const BACKLOG: usize = 128;
 
 /// What a client asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Request {
+pub(crate) enum ClientRequest {
     Write { key: u32, value: u64 },
     Read { key: u32 },
 }
@@ -21,7 +21,7 @@ pub(crate) struct Conn {
     /// The process that has accepted it.
     pub owner: Option<u32>,
     /// Sent, and not read yet.
-    pub unread: Option<Request>,
+    pub unread: Option<ClientRequest>,
 }
 
 /// The listening socket.
@@ -32,7 +32,7 @@ pub(crate) struct SharedListener {
     queue: VecDeque<u64>,
     pub conns: BTreeMap<u64, Conn>,
     next: u64,
-    /// The last holder left by itself, rather than be killed: then nobody may be refused.
+    /// The last holder left by itself, rather than be killed: then no client may be refused.
     pub abandoned: bool,
 }
 
@@ -61,7 +61,7 @@ impl SharedListener {
         queued.into_iter().filter_map(|id| self.conns.remove(&id)).map(|conn| conn.client).collect()
     }
 
-    /// Connects a client: the connection's number, unless nobody listens or the queue is full.
+    /// Connects a client: the connection's number, unless no process listens or the queue is full.
     pub(crate) fn connect(&mut self, client: usize) -> Result<u64, Refused> {
         if !self.is_open() {
             return Err(Refused::NobodyListens);

@@ -1,8 +1,8 @@
 //! The lock on the data directory, as `flock(2)` has it: it belongs to an open file description, which a forked child
-//! shares. Whoever has the description may free it, explicitly; else it is free when the last of them has ended.
-use super::disk::Shared;
+//! shares. A process that has the description may free it, explicitly; else it is free when the last of them has ended.
+use super::disk::SharedFiles;
 
-impl Shared {
+impl SharedFiles {
     /// Tries the lock (`LOCK_EX | LOCK_NB`).
     pub(crate) fn try_lock(&mut self, pid: u32) -> bool {
         if self.flock_excludes_nobody || self.holders.is_empty() || self.holders.contains(&pid) {

@@ -11,10 +11,10 @@ pub use bare::{Bare, Busy};
 pub use disk::Disk;
 
 pub(crate) use clock::ProcessClock;
-pub(crate) use disk::{Armed, Died, JOURNAL, Lie, RECORD};
-pub(crate) use listener::{Refused, Request, SharedListener};
+pub(crate) use disk::{ArmedWrite, Died, JOURNAL, Lie, RECORD};
+pub(crate) use listener::{ClientRequest, Refused, SharedListener};
 pub(crate) use noise::{LengthOf, Noise};
-pub(crate) use wire::{Delivery, Link, Received, Side};
+pub(crate) use wire::{Delivery, KernelLink, Received, Side};
 
 /// Virtual time, or a length of it, in microseconds.
 pub(crate) type Micros = u64;

@@ -1,4 +1,4 @@
-//! Lengths of time that nobody chooses. A pure function of the plan's number, the process, and how often it was asked, so
+//! Lengths of time that no plan chooses. A pure function of the plan's number, the process, and how often it was asked, so
 //! that a fault more or less changes nothing before it, and little after it.
 use super::Micros;
 use crate::plan::Delays;
@@ -62,10 +62,10 @@ pub(crate) struct Noise {
 }
 
 impl Noise {
-    /// The `nth` length of a `kind` for `whom`.
-    pub(crate) fn length(self, kind: LengthOf, whom: u32, nth: u32) -> Micros {
+    /// The `nth` length of a `kind` for `process`.
+    pub(crate) fn length(self, kind: LengthOf, process: u32, nth: u32) -> Micros {
         let (usual, least, most, too_long) = kind.range();
-        let bits = self.bits(kind, whom, nth);
+        let bits = self.bits(kind, process, nth);
         let between = |least: Micros, most: Micros| least + (bits >> 8) % (most - least + 1);
         match self.delays {
             Delays::Fixed => usual,
@@ -76,17 +76,17 @@ impl Noise {
         }
     }
 
-    /// The `nth` choice among `options` for `whom`; the first if nothing varies.
-    pub(crate) fn choice(self, options: u64, whom: u32, nth: u32) -> u64 {
+    /// The `nth` choice among `options` for `process`; the first if nothing varies.
+    pub(crate) fn choice(self, options: u64, process: u32, nth: u32) -> u64 {
         match self.delays {
             Delays::Fixed => 0,
-            _ => (self.bits(LengthOf::Choice, whom, nth) >> 8) % options.max(1),
+            _ => (self.bits(LengthOf::Choice, process, nth) >> 8) % options.max(1),
         }
     }
 
     /// SplitMix64's finalizer (Steele, Lea, Flood 2014) over all that tells one draw from another.
-    fn bits(self, kind: LengthOf, whom: u32, nth: u32) -> u64 {
-        let mut z = self.seed ^ (kind as u64) << 56 ^ u64::from(whom) << 32 ^ u64::from(nth);
+    fn bits(self, kind: LengthOf, process: u32, nth: u32) -> u64 {
+        let mut z = self.seed ^ (kind as u64) << 56 ^ u64::from(process) << 32 ^ u64::from(nth);
         for _ in 0..2 {
             z = z.wrapping_add(0x9e37_79b9_7f4a_7c15);
             z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

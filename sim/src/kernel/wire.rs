@@ -27,9 +27,9 @@ impl Side {
 
 /// A link.
 #[derive(Debug)]
-pub(crate) struct Link {
-    supervisor: End,
-    daemon: End,
+pub(crate) struct KernelLink {
+    supervisor: LinkEnd,
+    daemon: LinkEnd,
     /// The daemon has accepted it.
     pub accepted: bool,
     /// Passes descriptors to the process at the supervisor's end.
@@ -37,7 +37,7 @@ pub(crate) struct Link {
 }
 
 #[derive(Debug)]
-struct End {
+struct LinkEnd {
     pid: u32,
     open: bool,
     /// What the other end has sent and this one has not read.
@@ -75,20 +75,20 @@ pub(crate) enum Received {
     Closed(String),
 }
 
-impl Link {
-    pub(crate) fn new(supervisor: u32, daemon: u32, accepted: bool) -> Link {
-        let end = |pid| End { pid, open: true, inbox: VecDeque::new(), decoder: Decoder::default() };
-        Link { supervisor: end(supervisor), daemon: end(daemon), accepted, carries_listener: false }
+impl KernelLink {
+    pub(crate) fn new(supervisor: u32, daemon: u32, accepted: bool) -> KernelLink {
+        let end = |pid| LinkEnd { pid, open: true, inbox: VecDeque::new(), decoder: Decoder::default() };
+        KernelLink { supervisor: end(supervisor), daemon: end(daemon), accepted, carries_listener: false }
     }
 
-    fn end(&self, side: Side) -> &End {
+    fn end(&self, side: Side) -> &LinkEnd {
         match side {
             Side::Supervisor => &self.supervisor,
             Side::Daemon => &self.daemon,
         }
     }
 
-    fn end_mut(&mut self, side: Side) -> &mut End {
+    fn end_mut(&mut self, side: Side) -> &mut LinkEnd {
         match side {
             Side::Supervisor => &mut self.supervisor,
             Side::Daemon => &mut self.daemon,
@@ -105,17 +105,17 @@ impl Link {
 
     /// Both ends are open, and nothing says otherwise yet.
     pub(crate) fn is_whole(&self) -> bool {
-        let over = |end: &End| !end.open || end.inbox.iter().any(|a| !matches!(a.what, Bits::Bytes(..)));
+        let over = |end: &LinkEnd| !end.open || end.inbox.iter().any(|a| !matches!(a.what, Bits::Bytes(..)));
         !over(&self.supervisor) && !over(&self.daemon)
     }
 
     /// The supervisor has closed its end, and the daemon is still to read what it said.
     pub(crate) fn has_last_words(&self) -> bool {
-        let unread = |end: &End| end.open && end.inbox.iter().any(|a| matches!(a.what, Bits::Bytes(..)));
+        let unread = |end: &LinkEnd| end.open && end.inbox.iter().any(|a| matches!(a.what, Bits::Bytes(..)));
         !self.supervisor.open && unread(&self.daemon)
     }
 
-    /// Nobody can see it any more.
+    /// No process can see it any more.
     pub(crate) fn is_gone(&self) -> bool {
         !self.supervisor.open && !self.daemon.open
     }
@@ -193,13 +193,13 @@ impl Link {
         }
         end.open = false;
         let unread = end.inbox.drain(..).any(|arrival| matches!(arrival.what, Bits::Bytes(..)));
-        // Unread data makes it a reset, and so does a queue in which nobody has accepted it; the peer reads what it was
+        // Unread data makes it a reset, and so does a queue in which it was not accepted; the peer reads what it was
         // sent all the same.
         let resets = unread || side == Side::Daemon && !self.accepted;
         self.arrives(side, at, if resets { Bits::Reset } else { Bits::EndOfFile })
     }
 
-    /// What `from` has sent and nobody has received yet never arrives, but for half of the first frame.
+    /// What `from` has sent and its peer has not received yet never arrives, but for half of the first frame.
     pub(crate) fn lose_unreceived(&mut self, from: Side, now: Micros) {
         let inbox = &mut self.end_mut(from.other()).inbox;
         let first = inbox.iter().position(|arrival| arrival.at > now).unwrap_or(inbox.len());

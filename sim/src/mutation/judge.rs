@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use handoff::machine::Cell;
-use handoff::machine::supervisor::Verdict::{self, *};
+use handoff::machine::supervisor::HandoffVerdict::{self, *};
 
 use super::mutant::{Change, Mutation};
 use crate::daemon::Make;
@@ -40,7 +40,7 @@ pub enum Judgment {
     Ran(String, Violation),
     /// This seed failed this check.
     Swept(u64, Violation),
-    /// Nobody noticed.
+    /// No check has noticed.
     Survived,
 }
 
@@ -86,7 +86,7 @@ impl Judge {
         mutations.collect()
     }
 
-    /// Whether anybody notices what is wrong: first near the places where it makes a difference, then in runs, and at last near
+    /// Whether a check notices what is wrong: first near the places where it makes a difference, then in runs, and at last near
     /// those places again, with one fault more.
     pub fn judge(&self, mutation: &'static Mutation) -> Judgment {
         let meet = || {
@@ -136,9 +136,9 @@ impl Judge {
 }
 
 /// Looks near where a mutant makes a difference, with one fault more than the bound has. What is wrong there without the
-/// mutant, too, counts for nothing: nobody has said that so many faults are to be survived.
+/// mutant, too, counts for nothing: no bound promises that so many faults are survived.
 fn with_one_more(mutation: &Mutation, bound: &Bound, root: &Root) -> Option<Judgment> {
-    const EVERY: &[Verdict] =
+    const EVERY: &[HandoffVerdict] =
         &[Committed, RolledBack, FellBack, Unconfirmed, NobodyServes, Busy, Unreachable, Cancelled];
     const ONE_MORE: [fn(&mut FaultBudget); 5] = [
         |faults| faults.crashes += 1,

@@ -1,7 +1,7 @@
 //! How long nobody serves after a fault, wherever it strikes: every single fault at every place, and pairs of them.
 //!
 //! Each class of faults has a rule, a formula over the protocol's limits. A run in which nobody serves for longer than the
-//! rule of its class allows is a failure; so is one whose supervisor reports that nobody is confirmed to serve, unless the
+//! rule of its class allows is a failure; so is one whose supervisor reports that no process is confirmed to serve, unless the
 //! class may; so is a class without a rule, or a rule that no run comes near: that is not what sets the outage. All of it is
 //! done under several sets of limits, so that a rule names the right one.
 //!
@@ -11,7 +11,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use handoff::machine::recovery;
-use handoff::machine::supervisor::Verdict;
+use handoff::machine::supervisor::HandoffVerdict;
 use serde::Serialize;
 
 use crate::daemon::Make;
@@ -91,7 +91,7 @@ pub struct Broken {
 }
 
 /// What came of a case.
-struct Seen {
+struct CaseSeen {
     case: usize,
     outage: Micros,
     reported: BTreeSet<&'static str>,
@@ -118,23 +118,23 @@ impl Outages {
 
     /// Makes them; `progress` is called now and then with how many more are done.
     pub fn run(&self, progress: impl Fn(u64) + Sync) -> Table {
-        let work = |part: &mut Vec<Seen>, number| {
+        let work = |part: &mut Vec<CaseSeen>, number| {
             part.extend(self.see(number as usize));
             ControlFlow::Continue(())
         };
-        let parts: Vec<Vec<Seen>> = share(0..self.runs(), self.jobs, work, progress);
-        let mut seen: Vec<Seen> = parts.into_iter().flatten().collect();
+        let parts: Vec<Vec<CaseSeen>> = share(0..self.runs(), self.jobs, work, progress);
+        let mut seen: Vec<CaseSeen> = parts.into_iter().flatten().collect();
         seen.sort_by_key(|seen| seen.case);
         self.judge(&seen)
     }
 
     /// Runs a case. `None` if its faults did not all strike: others went before.
-    fn see(&self, case: usize) -> Option<Seen> {
+    fn see(&self, case: usize) -> Option<CaseSeen> {
         let plan = &self.cases[case].plan;
         let options = RunOptions { planted: self.planted, ..RunOptions::default() };
         let report = run(&Arc::new(plan.clone()), &self.make, options);
         let struck = |index| report.struck.iter().any(|struck| struck.index == index);
-        (0..plan.faults.len()).all(struck).then(|| Seen {
+        (0..plan.faults.len()).all(struck).then(|| CaseSeen {
             case,
             outage: report.longest_outage,
             reported: reported(&report),
@@ -144,7 +144,7 @@ impl Outages {
         })
     }
 
-    fn judge(&self, seen: &[Seen]) -> Table {
+    fn judge(&self, seen: &[CaseSeen]) -> Table {
         let mut table = Table { pause_ms: millis(self.pauses[0]), ..Table::default() };
         let defaults = Defaults::of_the_library();
         table.rows = ROWS.iter().map(|row| Found::new(row, &defaults)).collect();
@@ -160,7 +160,7 @@ impl Outages {
         table
     }
 
-    fn count(&self, table: &mut Table, row: usize, seen: &Seen) {
+    fn count(&self, table: &mut Table, row: usize, seen: &CaseSeen) {
         let case = &self.cases[seen.case];
         let given = Given { times: case.plan.times, pause: self.pauses[case.setting], length: case.length() };
         let allowed = given.bound(ROWS[row].rule);
@@ -232,22 +232,22 @@ fn reported(report: &RunReport) -> BTreeSet<&'static str> {
     if reported.is_empty() {
         reported.insert("recovered");
     }
-    if report.findings.contains(&recovery::Verdict::Unconfirmed) {
+    if report.findings.contains(&recovery::RecoveryVerdict::Unconfirmed) {
         reported.insert(UNCONFIRMED);
     }
     reported
 }
 
-fn verdict_name(verdict: Verdict) -> &'static str {
+fn verdict_name(verdict: HandoffVerdict) -> &'static str {
     match verdict {
-        Verdict::Committed => "committed",
-        Verdict::RolledBack => "rolled back",
-        Verdict::FellBack => "fell back",
-        Verdict::Unconfirmed => UNCONFIRMED,
-        Verdict::NobodyServes => "nobody serves",
-        Verdict::Busy => "busy",
-        Verdict::Unreachable => "unreachable",
-        Verdict::Cancelled => "cancelled",
+        HandoffVerdict::Committed => "committed",
+        HandoffVerdict::RolledBack => "rolled back",
+        HandoffVerdict::FellBack => "fell back",
+        HandoffVerdict::Unconfirmed => UNCONFIRMED,
+        HandoffVerdict::NobodyServes => "nobody serves",
+        HandoffVerdict::Busy => "busy",
+        HandoffVerdict::Unreachable => "unreachable",
+        HandoffVerdict::Cancelled => "cancelled",
     }
 }
 

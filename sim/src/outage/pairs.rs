@@ -1,12 +1,12 @@
 //! Two faults in one swap: each of crash and stop, at each state that a process is in, together with each other.
 //!
-//! A stop is long: whoever would wait for the end of it waits too long.
+//! A stop is long: a process that would wait for the end of it waits too long.
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::places::{Case, PAIR, class, long, passed, settings};
 use crate::daemon::Make;
-use crate::plan::{At, Fault, Plan, Wanted, What, Who};
+use crate::plan::{At, Fault, HitRole, Plan, Wanted, What};
 
 /// All pairs, in order: the first fault at an earlier place than the second, or at the same.
 pub(super) fn cases(make: &Arc<Make>) -> Vec<Case> {
@@ -34,11 +34,11 @@ pub(super) fn cases(make: &Arc<Make>) -> Vec<Case> {
 }
 
 /// The states in which a swap finds its processes, each with its process: the end of the first turn that ends in it.
-fn states(calm: &Plan, make: &Arc<Make>) -> Vec<(At, Who)> {
+fn states(calm: &Plan, make: &Arc<Make>) -> Vec<(At, HitRole)> {
     let mut known = BTreeSet::new();
     let ends = passed(calm, make).into_iter().filter(|passed| passed.handoff > 0).filter_map(|passed| {
         let At::Gap { role, before: Wanted::This(None), .. } = passed.at else { return None };
-        let who: Who = role.name().parse().ok()?;
+        let who: HitRole = role.name().parse().ok()?;
         Some((passed.at, who))
     });
     ends.filter(|(at, _)| known.insert(at.to_string())).collect()

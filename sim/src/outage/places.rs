@@ -14,7 +14,7 @@ use crate::daemon::Make;
 use crate::harness::faults::Passed;
 use crate::kernel::Micros;
 use crate::plan::span::Span;
-use crate::plan::{At, Fault, Plan, Times, Wanted, What, Who};
+use crate::plan::{At, Fault, HitRole, Plan, Times, Wanted, What};
 use crate::run::{RunOptions, run};
 
 /// A swap in which nothing goes wrong besides.
@@ -61,7 +61,7 @@ const TO_SPAWNS: [What; 7] = [
     What::OtherVersion,
     What::NewerVersion,
 ];
-const ROLES: [Who; 3] = [Who::Supervisor, Who::Incumbent, Who::Successor];
+const ROLES: [HitRole; 3] = [HitRole::Supervisor, HitRole::Incumbent, HitRole::Successor];
 
 /// The limits under which all is run. Each limit is the longest in one of them and differs from all others, so that a rule
 /// that names the wrong one does not hold, or is not reached.
@@ -111,7 +111,7 @@ pub(super) fn cases(make: &Arc<Make>) -> Vec<Case> {
     cases
 }
 
-/// A run in which nothing goes wrong that nobody wanted.
+/// A run in which nothing goes wrong but what was asked for.
 struct Path {
     name: &'static str,
     plan: Plan,
@@ -127,7 +127,7 @@ fn paths(times: Times) -> Vec<Path> {
         Path { name: WAY_BACK, plan: Plan { faults: vec![fault], ..calm.clone() }, handoff: 1 }
     };
     let anew = Fault::new(At::Time(Span::from_millis(60)), What::Terminate);
-    let anew = Fault { who: Some(Who::Supervisor), ..anew };
+    let anew = Fault { who: Some(HitRole::Supervisor), ..anew };
     let anew = Plan { faults: vec![anew], pause: Span::from_millis(100), ..calm.clone() };
     vec![
         Path { name: SWAP, plan: calm.clone(), handoff: 1 },
@@ -155,7 +155,7 @@ impl Path {
             ((at, *nth), handoff)
         });
         let here = numbered.skip(begins.unwrap_or(usize::MAX));
-        // Once a supervisor that was started anew knows who serves, it is a swap like any other.
+        // Once a supervisor that was started anew knows which daemon serves, it is a swap like any other.
         here.take_while(|(_, handoff)| self.handoff > 0 || *handoff == 0).map(|(place, _)| place).collect()
     }
 }

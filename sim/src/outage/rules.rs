@@ -44,7 +44,7 @@ pub(super) struct Row {
     pub classes: &'static [&'static str],
     /// The bound.
     pub rule: Rule,
-    /// That nobody is confirmed to serve may be reported.
+    /// That no process is confirmed to serve may be reported.
     pub unconfirmed: bool,
 }
 
@@ -203,7 +203,7 @@ pub(super) const ROWS: &[Row] = &[
         &["fail lock", "fail record", "fail path"],
         TWICE,
     ),
-    // It can't be taken back, and nobody knows what will come of it.
+    // It can't be taken back, and what will come of it is unknown.
     row(
         "the lock, the record or the control path takes long",
         &["slow lock", "slow record", "slow path"],
@@ -429,7 +429,7 @@ mod tests {
 
     #[test]
     fn every_class_has_a_rule() {
-        // A sweep names who is hit, an outage where.
+        // A sweep names the role that is hit, an outage the place.
         let here = |class: String| match class.as_str() {
             "torn incumbent" | "torn successor" => "torn data".into(),
             "die-early supervisor"

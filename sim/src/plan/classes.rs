@@ -1,11 +1,11 @@
-//! Classes of faults: what goes wrong, and with whom or what. By them outages are counted, and what a sweep has met.
+//! Classes of faults: what goes wrong, and with which process or thing. By them outages are counted, and what a sweep has met.
 use handoff::node::daemon::HookName;
 
-use crate::plan::{At, Fault, Operation, What, Who};
+use crate::plan::{At, Fault, HitRole, Operation, What};
 use crate::process::Program;
-use crate::world::World;
+use crate::world::SimulatedWorld;
 
-const WHO: [Who; 3] = [Who::Supervisor, Who::Incumbent, Who::Successor];
+const WHO: [HitRole; 3] = [HitRole::Supervisor, HitRole::Incumbent, HitRole::Successor];
 
 /// Every class that there is: a sweep of the usual size meets them all.
 pub fn classes() -> Vec<String> {
@@ -39,7 +39,7 @@ pub fn classes() -> Vec<String> {
     What::drawn().flat_map(named).collect()
 }
 
-impl World {
+impl SimulatedWorld {
     /// Under which name a fault's outages are counted.
     pub(crate) fn class(&self, fault: &Fault, place: Option<&At>, pid: Option<u32>) -> String {
         let what = fault.what;

@@ -13,7 +13,7 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use super::span::Span;
 use crate::plan::Wanted::{self, This};
-use crate::plan::{At, Delays, Fault, Operation, Plan, Times, What, Who};
+use crate::plan::{At, Delays, Fault, HitRole, Operation, Plan, Times, What};
 
 /// Most faults in a run.
 const MOST_FAULTS: u64 = 4;
@@ -123,34 +123,34 @@ const STRIKES: [What; 15] = [
 const COMMON: [What; 4] = [What::Crash, What::CrashUnsent, What::Stop, What::Drop];
 
 /// Messages, and the roles that they go to.
-const FRAMES: [(Wanted<MessageName>, Who); 27] = [
-    (This(MessageName::Hello), Who::Supervisor),
-    (This(MessageName::HelloAck), Who::Incumbent),
-    (This(MessageName::HelloAck), Who::Successor),
-    (This(MessageName::Warmed), Who::Supervisor),
-    (This(MessageName::PrepareHandoff), Who::Incumbent),
-    (This(MessageName::Drained), Who::Supervisor),
-    (This(MessageName::DrainFailed), Who::Supervisor),
-    (This(MessageName::SealRequest), Who::Incumbent),
-    (This(MessageName::SealComplete), Who::Supervisor),
-    (This(MessageName::SealFailed), Who::Supervisor),
-    (This(MessageName::Begin), Who::Successor),
-    (This(MessageName::Ready), Who::Supervisor),
-    (This(MessageName::Failed), Who::Supervisor),
-    (This(MessageName::Commit), Who::Successor),
-    (This(MessageName::Serving), Who::Supervisor),
-    (This(MessageName::Retire), Who::Incumbent),
-    (This(MessageName::Final), Who::Successor),
-    (This(MessageName::Abort), Who::Successor),
-    (This(MessageName::ResumeAfterAbort), Who::Incumbent),
-    (This(MessageName::Resumed), Who::Supervisor),
-    (This(MessageName::Heartbeat), Who::Supervisor),
-    (This(MessageName::Heartbeat), Who::Incumbent),
-    (This(MessageName::Heartbeat), Who::Successor),
-    (This(MessageName::StandingReport), Who::Supervisor),
-    (Wanted::Any, Who::Supervisor),
-    (Wanted::Any, Who::Incumbent),
-    (Wanted::Any, Who::Successor),
+const FRAMES: [(Wanted<MessageName>, HitRole); 27] = [
+    (This(MessageName::Hello), HitRole::Supervisor),
+    (This(MessageName::HelloAck), HitRole::Incumbent),
+    (This(MessageName::HelloAck), HitRole::Successor),
+    (This(MessageName::Warmed), HitRole::Supervisor),
+    (This(MessageName::PrepareHandoff), HitRole::Incumbent),
+    (This(MessageName::Drained), HitRole::Supervisor),
+    (This(MessageName::DrainFailed), HitRole::Supervisor),
+    (This(MessageName::SealRequest), HitRole::Incumbent),
+    (This(MessageName::SealComplete), HitRole::Supervisor),
+    (This(MessageName::SealFailed), HitRole::Supervisor),
+    (This(MessageName::Begin), HitRole::Successor),
+    (This(MessageName::Ready), HitRole::Supervisor),
+    (This(MessageName::Failed), HitRole::Supervisor),
+    (This(MessageName::Commit), HitRole::Successor),
+    (This(MessageName::Serving), HitRole::Supervisor),
+    (This(MessageName::Retire), HitRole::Incumbent),
+    (This(MessageName::Final), HitRole::Successor),
+    (This(MessageName::Abort), HitRole::Successor),
+    (This(MessageName::ResumeAfterAbort), HitRole::Incumbent),
+    (This(MessageName::Resumed), HitRole::Supervisor),
+    (This(MessageName::Heartbeat), HitRole::Supervisor),
+    (This(MessageName::Heartbeat), HitRole::Incumbent),
+    (This(MessageName::Heartbeat), HitRole::Successor),
+    (This(MessageName::StandingReport), HitRole::Supervisor),
+    (Wanted::Any, HitRole::Supervisor),
+    (Wanted::Any, HitRole::Incumbent),
+    (Wanted::Any, HitRole::Successor),
 ];
 
 /// Where choices come from.
@@ -298,7 +298,7 @@ pub(crate) fn draw_fault(dice: &mut Dice, what: What, handoffs: u32) -> Fault {
     };
     let names_nobody =
         matches!(at, At::Time(_) | At::Handoff(..) | At::Spawn | At::JournalWrite | At::DataWrite);
-    let who = dice.pick(&[Who::Supervisor, Who::Incumbent, Who::Successor]);
+    let who = dice.pick(&[HitRole::Supervisor, HitRole::Incumbent, HitRole::Successor]);
     let who = (names_nobody || dice.once_in(6)).then_some(who);
     let span = draw_length(dice, what);
     Fault { at, nth, in_handoff, what, who, span }
@@ -335,7 +335,7 @@ pub(crate) fn draw_length(dice: &mut Dice, what: What) -> Option<Span> {
     }
 }
 
-/// Shorter than anybody waits, or longer than some, or than all.
+/// Shorter than any process waits, or longer than some, or than all.
 fn draw_span(dice: &mut Dice) -> Span {
     let ms = Span::from_millis;
     let (least, most) = dice.pick(&[(ms(1), ms(60)), (ms(60), ms(400)), (ms(400), ms(3000))]);

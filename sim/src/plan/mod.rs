@@ -16,7 +16,7 @@ mod place;
 mod planted;
 pub(crate) mod span;
 
-pub use self::place::{At, Operation, Wanted, Who};
+pub use self::place::{At, HitRole, Operation, Wanted};
 pub use self::planted::Planted;
 
 /// All that a run depends on, besides the daemon and the code.
@@ -141,7 +141,7 @@ pub struct Fault {
     pub what: What,
     /// The role of the process that it happens to; by default the one that `at` names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub who: Option<Who>,
+    pub who: Option<HitRole>,
     /// For how long, or by how much.
     #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]
     pub span: Option<Span>,
@@ -191,7 +191,7 @@ pub enum What {
     OtherVersion,
     /// The new process speaks this version and later ones.
     NewerVersion,
-    /// The new process opens another data directory, an empty one: where it is to replace nobody, and a daemon has served before.
+    /// The new process opens another data directory, an empty one: where it is to replace none, and a daemon has served before.
     OtherData,
     /// The process dies in the middle of the write.
     Torn,

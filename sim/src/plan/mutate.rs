@@ -1,9 +1,9 @@
-//! From a plan to one like it, for those who look for what no plan meets yet. As when one is drawn, every choice comes from
+//! From a plan to one like it, for a search for what no plan meets yet. As when one is drawn, every choice comes from
 //! ChaCha.
 use std::collections::BTreeMap;
 
 use super::draw::{Dice, draw_fault, draw_length, draw_times};
-use crate::plan::{At, Fault, Plan, What, Who};
+use crate::plan::{At, Fault, HitRole, Plan, What};
 use crate::run::Passed;
 
 /// Most changes at once.
@@ -30,7 +30,8 @@ impl Places {
     fn strike(&self, dice: &mut Dice) -> Option<Fault> {
         let (at, times) = self.0.get(dice.below(self.0.len() as u64) as usize)?;
         let (in_handoff, nth) = dice.pick(times);
-        let who = dice.pick(&[None, Some(Who::Supervisor), Some(Who::Incumbent), Some(Who::Successor)]);
+        let who =
+            dice.pick(&[None, Some(HitRole::Supervisor), Some(HitRole::Incumbent), Some(HitRole::Successor)]);
         let fault = |what| Fault { at: at.clone(), nth, in_handoff, what, who, span: None };
         let can_be: Vec<What> = What::drawn().filter(|what| fault(*what).problem().is_none()).collect();
         let what = dice.pick(&can_be);
@@ -125,7 +126,7 @@ mod tests {
                 let fault = Fault {
                     nth,
                     in_handoff,
-                    who: Some(Who::Supervisor),
+                    who: Some(HitRole::Supervisor),
                     ..Fault::new(at.clone(), What::Crash)
                 };
                 let plan = Plan { faults: vec![fault], ..calm.clone() };

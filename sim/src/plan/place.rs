@@ -1,4 +1,4 @@
-//! Places in a run, as a plan names them: where a fault strikes, and whom.
+//! Places in a run, as a plan names them: where a fault strikes, and which role.
 use std::fmt;
 use std::str::FromStr;
 
@@ -28,7 +28,7 @@ pub enum At {
         /// Which message.
         name: Wanted<MessageName>,
         /// The role that is to receive it.
-        to: Who,
+        to: HitRole,
     },
     /// `hook NAME`: as it begins.
     Hook(Wanted<HookName>),
@@ -99,7 +99,7 @@ pub enum Operation {
 /// The role of the process that is hit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Who {
+pub enum HitRole {
     /// The supervisor.
     Supervisor,
     /// The daemon that serves, or did last.
@@ -108,28 +108,28 @@ pub enum Who {
     Successor,
 }
 
-impl Who {
+impl HitRole {
     /// As a plan spells it.
     pub fn name(self) -> &'static str {
         match self {
-            Who::Supervisor => "supervisor",
-            Who::Incumbent => "incumbent",
-            Who::Successor => "successor",
+            HitRole::Supervisor => "supervisor",
+            HitRole::Incumbent => "incumbent",
+            HitRole::Successor => "successor",
         }
     }
 }
 
-impl fmt::Display for Who {
+impl fmt::Display for HitRole {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
 }
 
-impl FromStr for Who {
+impl FromStr for HitRole {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        [Who::Supervisor, Who::Incumbent, Who::Successor]
+        [HitRole::Supervisor, HitRole::Incumbent, HitRole::Successor]
             .into_iter()
             .find(|who| who.name() == text)
             .ok_or_else(|| format!("{text:?} is nobody: supervisor, incumbent or successor"))

@@ -8,19 +8,19 @@ pub enum Planted {
     /// Nothing.
     #[default]
     Nothing,
-    /// `flock` excludes nobody, as on some network file systems.
+    /// `flock` excludes no process, as on some network file systems.
     FlockExcludesNobody,
     /// The supervisor gives its listening socket away.
     ListenerIsGivenAway,
-    /// Nobody starts a supervisor that died.
+    /// A supervisor that died is not started again.
     NoSupervisorAgain,
     /// A stranger removes the control path.
     PathIsRemoved,
     /// What was rolled back is reported as committed.
     RollBackIsDenied,
-    /// Nobody removes the sockets of the dead.
+    /// The sockets of processes that have ended are not removed.
     SocketsStay,
-    /// Nobody starts a daemon when none serves.
+    /// No daemon is started when none serves.
     NoDaemonAgain,
     /// Something is wrong with a machine.
     Mutant(&'static Mutation),

@@ -70,7 +70,7 @@ pub fn collect(
     progress: impl Fn(u64),
 ) -> Result<Collected, String> {
     let known = if folder.exists() { load_corpus(folder)? } else { Vec::new() };
-    let mut search = Search::new(wanted, jobs, make, folder);
+    let mut search = PlanSearch::new(wanted, jobs, make, folder);
     search.tries(&known, |_, (_, plan)| vec![plan.clone()])?;
     let mut next = seeds.start;
     while next < seeds.end && !search.wanted.is_empty() {
@@ -92,7 +92,7 @@ pub struct Collected {
 }
 
 /// A search for plans.
-struct Search<'a> {
+struct PlanSearch<'a> {
     /// What is not met yet.
     wanted: BTreeSet<String>,
     pool: Pool,
@@ -113,7 +113,7 @@ struct Pool {
 }
 
 /// What a plan has shown that is new.
-struct Shown {
+struct NewlyShown {
     plan: Plan,
     coverage: Vec<CoveragePoint>,
     /// What is wanted, and was met.
@@ -122,9 +122,9 @@ struct Shown {
     fails: Option<&'static str>,
 }
 
-impl<'a> Search<'a> {
-    fn new(wanted: BTreeSet<String>, jobs: usize, make: &'a Arc<Make>, folder: &'a Path) -> Search<'a> {
-        Search { wanted, pool: Pool::default(), failing: BTreeMap::new(), jobs, make, folder }
+impl<'a> PlanSearch<'a> {
+    fn new(wanted: BTreeSet<String>, jobs: usize, make: &'a Arc<Make>, folder: &'a Path) -> PlanSearch<'a> {
+        PlanSearch { wanted, pool: Pool::default(), failing: BTreeMap::new(), jobs, make, folder }
     }
 
     fn generation(&mut self, seeds: Range<u64>) -> Result<(), String> {
@@ -139,7 +139,7 @@ impl<'a> Search<'a> {
         plans_of: impl Fn(&Self, &T) -> Vec<Plan> + Sync,
     ) -> Result<(), String> {
         let this = &*self;
-        let show = |item| -> Vec<Shown> {
+        let show = |item| -> Vec<NewlyShown> {
             plans_of(this, item).into_iter().filter_map(|plan| this.shows(plan)).collect()
         };
         let mut met = BTreeMap::new();
@@ -157,17 +157,22 @@ impl<'a> Search<'a> {
     }
 
     /// What is new in the run of `plan`, if anything is; where a check fails, that alone.
-    fn shows(&self, plan: Plan) -> Option<Shown> {
+    fn shows(&self, plan: Plan) -> Option<NewlyShown> {
         let options = RunOptions { coverage: true, ..RunOptions::default() };
         let report = run(&Arc::new(plan.clone()), self.make, options);
         if let Some(violation) = report.violation {
-            return Some(Shown { plan, coverage: Vec::new(), met: Vec::new(), fails: Some(violation.check) });
+            return Some(NewlyShown {
+                plan,
+                coverage: Vec::new(),
+                met: Vec::new(),
+                fails: Some(violation.check),
+            });
         }
         let met: Vec<String> = names_of(&report).filter(|name| self.wanted.contains(name)).collect();
         let mut coverage: Vec<CoveragePoint> = report.coverage.into_iter().collect();
         coverage.retain(|point| !self.pool.shown.contains(point));
         let is_new = !coverage.is_empty() || !met.is_empty();
-        is_new.then_some(Shown { plan, coverage, met, fails: None })
+        is_new.then_some(NewlyShown { plan, coverage, met, fails: None })
     }
 
     /// The plans that a seed makes of those that are known.
@@ -278,7 +283,7 @@ mod tests {
         let kept = |jobs| {
             let (folder, make) = (tempfile::tempdir().expect("a folder"), ledgers());
             let wanted = ["supervisor.await-noted: timer Deadline".to_string()].into();
-            let mut search = Search::new(wanted, jobs, &make, folder.path());
+            let mut search = PlanSearch::new(wanted, jobs, &make, folder.path());
             let done = [0..256, 256..288].map(|seeds| search.generation(seeds));
             assert_eq!(done, [Ok(()), Ok(())]);
             search.pool.plans

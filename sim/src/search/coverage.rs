@@ -1,10 +1,10 @@
-//! What tells one run from another, for those who look for runs that are not like any before: a cell of a machine's table,
-//! and how everybody else stood when it was met.
+//! What tells one run from another, for a search for runs that are not like any before: a cell of a machine's table, and
+//! the states of all other processes when it was met.
 use handoff::machine::Cell;
 
-use crate::kernel::{Link, Side};
+use crate::kernel::{KernelLink, Side};
 use crate::process::{Life, Process};
-use crate::world::World;
+use crate::world::SimulatedWorld;
 
 /// A cell, and how all other processes stood when it was met.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,7 +25,7 @@ struct Stand {
     linked: bool,
 }
 
-impl World {
+impl SimulatedWorld {
     /// A machine of `pid` meets a cell.
     pub(crate) fn meets(&mut self, pid: u32, cell: Cell) {
         self.audit.cell(cell);
@@ -36,9 +36,10 @@ impl World {
     }
 
     fn coverage_point(&self, pid: u32, cell: Cell) -> CoveragePoint {
-        let ends = |link: &Link| [Side::Supervisor, Side::Daemon].map(|side| link.pid(side));
-        let joins =
-            |link: &Link, other| link.is_whole() && ends(link).contains(&pid) && ends(link).contains(&other);
+        let ends = |link: &KernelLink| [Side::Supervisor, Side::Daemon].map(|side| link.pid(side));
+        let joins = |link: &KernelLink, other| {
+            link.is_whole() && ends(link).contains(&pid) && ends(link).contains(&other)
+        };
         let stand = |(other, process): (&u32, &Process)| Stand {
             kind: process.name.kind,
             life: process.life,

@@ -83,7 +83,7 @@ pub struct Failure {
 
 /// What one thread has found so far.
 #[derive(Default)]
-struct Part {
+struct SweepPart {
     summary: Summary,
     gaps: BTreeMap<Gap, u64>,
     cells: BTreeMap<Cell, u64>,
@@ -98,7 +98,7 @@ impl Sweep {
 
     /// Runs them; `progress` is called now and then with how many are done.
     pub fn run(&self, progress: impl Fn(u64) + Sync) -> Summary {
-        let work = |part: &mut Part, seed| match part.run(self, seed) {
+        let work = |part: &mut SweepPart, seed| match part.run(self, seed) {
             Some(violation) => {
                 part.fails(seed, violation);
                 ControlFlow::Break(())
@@ -106,13 +106,13 @@ impl Sweep {
             None => ControlFlow::Continue(()),
         };
         let parts = share(self.seeds.clone(), self.jobs, work, progress);
-        let mut all = Part::default();
+        let mut all = SweepPart::default();
         parts.into_iter().for_each(|part| all.add(part));
         all.finish()
     }
 }
 
-impl Part {
+impl SweepPart {
     /// Runs one seed and counts what it met.
     fn run(&mut self, sweep: &Sweep, seed: u64) -> Option<Violation> {
         let plan = Arc::new(draw(seed));
@@ -167,7 +167,7 @@ impl Part {
         }
     }
 
-    fn add(&mut self, other: Part) {
+    fn add(&mut self, other: SweepPart) {
         let (mine, other_summary) = (&mut self.summary, other.summary);
         mine.runs += other_summary.runs;
         mine.steps += other_summary.steps;
@@ -210,7 +210,7 @@ impl Part {
 
 /// What came of runs that no seed drew.
 pub(crate) fn counted(reports: &[RunReport]) -> Summary {
-    let mut part = Part::default();
+    let mut part = SweepPart::default();
     reports.iter().for_each(|report| part.count(0, report));
     part.finish()
 }

@@ -69,7 +69,7 @@ fn share_by<P: Default + Send>(
     thread::scope(|scope| {
         let threads: Vec<_> = (0..jobs.max(1)).map(|_| scope.spawn(work)).collect();
         let join = |thread: thread::ScopedJoinHandle<'_, P>| thread.join();
-        // What a daemon's code panics with outside its hooks goes on to whoever called.
+        // What a daemon's code panics with outside its hooks goes on to the caller.
         let joined = threads.into_iter().map(join);
         joined.map(|part| part.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
     })

@@ -4,7 +4,7 @@ use handoff::id::BootId;
 use handoff::journal::Journal;
 use handoff::machine::supervisor::{Note, Outcome, Peer};
 use handoff::message::Message;
-use handoff::node::handoff::{Answer, Connection, Os, Spawned};
+use handoff::node::handoff::{Answer, ControlConnection, Os, SpawnResult};
 use handoff::node::{Credentials, Read};
 use handoff::text::PlainText;
 use handoff::{HostError, ProcessId};
@@ -16,16 +16,16 @@ use crate::happening::Happening;
 use crate::host::Host;
 use crate::kernel::{LengthOf, Side};
 use crate::plan::{At, What as Fault};
-use crate::process::{DaemonProcess, Pending, Program, written};
+use crate::process::{DaemonProgram, DeferredAnswer, Program, written};
 use crate::run::Planted;
-use crate::world::World;
+use crate::world::SimulatedWorld;
 
 impl Host<'_> {
     fn handoff(&self) -> Option<&HandoffTask> {
         self.world.processes.get(&self.pid)?.supervisor()?.handoff()
     }
 
-    /// Notes for those who check what happens to the handoff.
+    /// Notes for the checks what happens to the handoff.
     fn of_handoff(&mut self, note: impl FnOnce(&mut HandoffTask)) {
         let supervisor = self.world.supervisor_mut(self.pid);
         if let Some(handoff) = supervisor.and_then(|supervisor| supervisor.handoff_mut()) {
@@ -35,9 +35,9 @@ impl Host<'_> {
 }
 
 impl Os for Host<'_> {
-    fn connect(&mut self) -> Option<Connection> {
+    fn connect(&mut self) -> Option<ControlConnection> {
         self.did(|| "connects".into());
-        let told = |connection| Pending::Handoff(Answer::Connected(connection));
+        let told = |connection| DeferredAnswer::Handoff(Answer::Connected(connection));
         self.answer_at_once(|world, pid| Some(world.supervisor_connects(pid)), told)
     }
 
@@ -91,10 +91,10 @@ impl Os for Host<'_> {
         BOOT
     }
 
-    fn spawn(&mut self, _replaces: bool) -> Option<Spawned> {
-        let told = |spawned| Pending::Handoff(Answer::Spawned(spawned));
+    fn spawn(&mut self, _replaces: bool) -> Option<SpawnResult> {
+        let told = |spawned| DeferredAnswer::Handoff(Answer::Spawned(spawned));
         let late = self.world.slowness(self.pid, &At::Spawn);
-        let spawn = |world: &mut World, pid| Some(world.supervisor_spawns(pid));
+        let spawn = |world: &mut SimulatedWorld, pid| Some(world.supervisor_spawns(pid));
         let spawned = match late {
             0 => self.answer_at_once(spawn, told),
             late => self.answer(late, spawn, told),
@@ -133,11 +133,11 @@ impl Os for Host<'_> {
     }
 
     fn write_journal(&mut self, note: Note, journal: &Journal) -> Option<Result<(), HostError>> {
-        let told = move |result| Pending::Handoff(Answer::Written(note, result));
+        let told = move |result| DeferredAnswer::Handoff(Answer::Written(note, result));
         let late = self.world.slowness(self.pid, &At::JournalWrite);
         self.of_handoff(|handoff| handoff.notes(note));
         let (of, journal) = (self.world.handoff_of(self.pid), journal.clone());
-        let write = move |world: &mut World, pid| {
+        let write = move |world: &mut SimulatedWorld, pid| {
             // The handoff is over, and another one under way: that is not the one of which this was to be noted.
             if world.handoff_of(pid) != of {
                 return None;
@@ -154,7 +154,7 @@ impl Os for Host<'_> {
 
     fn answer(&mut self) -> Option<Answer> {
         loop {
-            if let Pending::Handoff(answer) = self.world.pending(self.pid)? {
+            if let DeferredAnswer::Handoff(answer) = self.world.pending(self.pid)? {
                 return Some(answer);
             }
         }
@@ -173,7 +173,7 @@ impl Os for Host<'_> {
     }
 }
 
-impl World {
+impl SimulatedWorld {
     /// The link to a peer, which is one no more.
     fn forgets_link(&mut self, pid: u32, peer: Peer) -> Option<u64> {
         self.supervisor_mut(pid)?.handoff_mut()?.party_mut(peer).link.take()
@@ -186,22 +186,22 @@ impl World {
     }
 
     /// Connects to the process that listens at the control path.
-    fn supervisor_connects(&mut self, pid: u32) -> Connection {
+    fn supervisor_connects(&mut self, pid: u32) -> ControlConnection {
         let exhausted = self.processes.get(&pid).is_some_and(|p| p.no_descriptors_until > self.now);
         match self.who_answers_at_path().filter(|_| !exhausted) {
             Some(owner) => {
                 let link = self.connect(pid, owner);
                 let handoff = self.supervisor_mut(pid).and_then(|supervisor| supervisor.handoff_mut());
                 handoff.into_iter().for_each(|handoff| handoff.party_mut(Peer::Incumbent).is_linked(link));
-                Connection::Made
+                ControlConnection::Made
             }
-            None if exhausted => Connection::Failed(HostError::system("too many open files")),
-            None => Connection::Failed(HostError::system("nobody listens")),
+            None if exhausted => ControlConnection::Failed(HostError::system("too many open files")),
+            None => ControlConnection::Failed(HostError::system("nobody listens")),
         }
     }
 
     /// Starts a daemon.
-    fn supervisor_spawns(&mut self, pid: u32) -> Spawned {
+    fn supervisor_spawns(&mut self, pid: u32) -> SpawnResult {
         let fate = self.spawn_fate(pid);
         let exhausted = self.processes.get(&pid).is_some_and(|p| p.no_descriptors_until > self.now);
         let handoff = self
@@ -215,7 +215,7 @@ impl World {
             return Err(HostError::system("too many open files"));
         }
         let (build, predecessor, handoff_id) = (handoff.build, handoff.incumbent(), handoff.handoff_id);
-        let daemon = DaemonProcess::new(build, fate.map(|(what, _)| what), predecessor, self.disk.clone());
+        let daemon = DaemonProgram::new(build, fate.map(|(what, _)| what), predecessor, self.disk.clone());
         let child = self.start_process('D', Program::Daemon(Box::new(daemon)));
         let link = self.link(pid, child, true);
         let disk = self.disk.of(child);

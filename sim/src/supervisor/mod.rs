@@ -5,7 +5,7 @@ use handoff::ProcessId;
 use handoff::id::{BootId, InBoot};
 use handoff::journal::{Binary, Journal, MAGIC};
 use handoff::node::Node;
-use handoff::node::keeper::{self, Keeper, Kept, Step, Which};
+use handoff::node::keeper::{self, Keeper, KeeperStep, Kept, Which};
 use handoff::time::{Duration, Time};
 use handoff::{HandoffId, HostError, slots};
 
@@ -15,7 +15,7 @@ use crate::kernel::{JOURNAL, Micros};
 use crate::plan::What as Fault;
 use crate::process::Process;
 use crate::run::Planted;
-use crate::world::World;
+use crate::world::SimulatedWorld;
 
 mod handoff_os;
 mod recover;
@@ -32,7 +32,7 @@ const JOURNAL_SLOT: usize = 2048;
 pub(crate) const RESTART: (Micros, Micros) = (20_000, 400_000);
 
 /// A supervisor.
-pub(crate) struct SupervisorProcess {
+pub(crate) struct SupervisorProgram {
     /// It has no journal, does one handoff, and leaves.
     pub rival: bool,
     /// `None` until it has begun.
@@ -41,7 +41,7 @@ pub(crate) struct SupervisorProcess {
     /// Of the next write of the journal.
     sequence: u64,
     slot: usize,
-    pub task: Task,
+    pub task: TaskUnderWay,
     /// The daemon that serves or has served, as far as it knows, and since when.
     child: Option<(ProcessId, Micros)>,
     /// What the operator wants to run.
@@ -51,21 +51,21 @@ pub(crate) struct SupervisorProcess {
 }
 
 /// What is under way.
-pub(crate) enum Task {
+pub(crate) enum TaskUnderWay {
     Idle,
     Recovery(Box<RecoveryTask>),
     Handoff(Box<HandoffTask>),
 }
 
-impl SupervisorProcess {
-    pub(crate) fn new(rival: bool) -> SupervisorProcess {
-        SupervisorProcess {
+impl SupervisorProgram {
+    pub(crate) fn new(rival: bool) -> SupervisorProgram {
+        SupervisorProgram {
             rival,
             keeper: None,
             knows: Journal::default(),
             sequence: 1,
             slot: 0,
-            task: Task::Idle,
+            task: TaskUnderWay::Idle,
             child: None,
             configured: 1,
             cancelled: false,
@@ -74,46 +74,46 @@ impl SupervisorProcess {
 
     /// Nothing is under way or due, and a daemon serves.
     pub(crate) fn is_idle(&self) -> bool {
-        matches!(self.task, Task::Idle) && self.keeper.as_ref().is_some_and(Keeper::is_settled)
+        matches!(self.task, TaskUnderWay::Idle) && self.keeper.as_ref().is_some_and(Keeper::is_settled)
     }
 
     pub(crate) fn state(&self) -> &'static str {
         match &self.task {
-            Task::Idle => "idle",
-            Task::Recovery(recovery) => recovery.node.as_ref().map_or("", |node| node.state().name()),
-            Task::Handoff(handoff) => handoff.node.as_ref().map_or("", |node| node.state().name()),
+            TaskUnderWay::Idle => "idle",
+            TaskUnderWay::Recovery(recovery) => recovery.node.as_ref().map_or("", |node| node.state().name()),
+            TaskUnderWay::Handoff(handoff) => handoff.node.as_ref().map_or("", |node| node.state().name()),
         }
     }
 
     pub(crate) fn handoff(&self) -> Option<&HandoffTask> {
         match &self.task {
-            Task::Handoff(handoff) => Some(handoff),
+            TaskUnderWay::Handoff(handoff) => Some(handoff),
             _ => None,
         }
     }
 
     pub(crate) fn handoff_mut(&mut self) -> Option<&mut HandoffTask> {
         match &mut self.task {
-            Task::Handoff(handoff) => Some(handoff),
+            TaskUnderWay::Handoff(handoff) => Some(handoff),
             _ => None,
         }
     }
 
     pub(crate) fn recovery_mut(&mut self) -> Option<&mut RecoveryTask> {
         match &mut self.task {
-            Task::Recovery(recovery) => Some(recovery),
+            TaskUnderWay::Recovery(recovery) => Some(recovery),
             _ => None,
         }
     }
 
     pub(crate) fn recovery(&self) -> Option<&RecoveryTask> {
         match &self.task {
-            Task::Recovery(recovery) => Some(recovery),
+            TaskUnderWay::Recovery(recovery) => Some(recovery),
             _ => None,
         }
     }
 
-    /// Who is to serve in the handoff that is under way.
+    /// The process that is to serve in the handoff that is under way.
     pub(crate) fn successor(&self) -> Option<u32> {
         self.handoff()?.successor()
     }
@@ -163,26 +163,26 @@ pub(crate) fn binary(build: u32, handoff_id: HandoffId) -> Binary {
     }
 }
 
-impl World {
+impl SimulatedWorld {
     /// When a supervisor has something to do by itself.
     pub(crate) fn supervisor_turn(
         &self,
         process: &Process,
-        supervisor: &SupervisorProcess,
+        supervisor: &SupervisorProgram,
     ) -> Option<Micros> {
         let Some(keeper) = &supervisor.keeper else { return Some(self.now) };
         match &supervisor.task {
-            Task::Idle => {
+            TaskUnderWay::Idle => {
                 let due = keeper.wake_at().map(|at| process.clock.when(at));
                 due.into_iter().chain(self.child_ended(supervisor).map(|_| self.now)).min()
             }
-            Task::Recovery(recovery) => self.recovery_turn(process, supervisor, recovery),
-            Task::Handoff(handoff) => self.handoff_turn(process, supervisor, handoff),
+            TaskUnderWay::Recovery(recovery) => self.recovery_turn(process, supervisor, recovery),
+            TaskUnderWay::Handoff(handoff) => self.handoff_turn(process, supervisor, handoff),
         }
     }
 
     /// The daemon has ended: how long it served.
-    fn child_ended(&self, supervisor: &SupervisorProcess) -> Option<Micros> {
+    fn child_ended(&self, supervisor: &SupervisorProgram) -> Option<Micros> {
         let (child, since) = supervisor.child?;
         (!self.processes.contains_key(&child.pid)).then(|| self.now.saturating_sub(since))
     }
@@ -194,12 +194,12 @@ impl World {
         }
         let Some(supervisor) = self.processes.get(&pid).and_then(Process::supervisor) else { return };
         match &supervisor.task {
-            Task::Recovery(_) => return self.run_recovery(pid),
-            Task::Handoff(_) => return self.run_handoff(pid),
-            Task::Idle => {}
+            TaskUnderWay::Recovery(_) => return self.run_recovery(pid),
+            TaskUnderWay::Handoff(_) => return self.run_handoff(pid),
+            TaskUnderWay::Idle => {}
         }
         let lived = self.child_ended(supervisor);
-        // Answers to what is over are nobody's.
+        // An answer to what is over has no receiver.
         while self.pending(pid).is_some() {}
         if let Some(lived) = lived {
             self.supervisor_mut(pid).into_iter().for_each(|supervisor| supervisor.child = None);
@@ -220,9 +220,10 @@ impl World {
     fn does_what_is_due(&mut self, pid: u32) {
         let Some(kept) = self.supervisor_mut(pid).map(|supervisor| supervisor.kept()) else { return };
         match self.tell(pid, |keeper, now| keeper.next(now, kept)).flatten() {
-            Some(Step::Begin(task)) => self.begins(pid, task),
-            // Nobody asks a simulated supervisor to stop its daemon.
-            Some(Step::CallOff | Step::Terminate | Step::Kill | Step::LeaveAlone) | None => {}
+            Some(KeeperStep::Begin(task)) => self.begins(pid, task),
+            // A simulated supervisor is never asked to stop its daemon.
+            Some(KeeperStep::CallOff | KeeperStep::Terminate | KeeperStep::Kill | KeeperStep::LeaveAlone)
+            | None => {}
         }
     }
 
@@ -250,7 +251,7 @@ impl World {
     }
 
     /// Starts `build`. It can't open a listening socket that another process has, and ends as in production:
-    /// the one that is started after it finds out anew who serves.
+    /// the one that is started after it finds out anew which daemon serves.
     fn starts_cold(&mut self, pid: u32, build: u32) {
         if self.planted == Planted::NoDaemonAgain && self.operator.asked > 0 {
             return;
@@ -282,7 +283,7 @@ impl World {
         );
         let configured = self.operator.newest_build.max(1);
         let Some(supervisor) = self.supervisor_mut(pid) else { return };
-        let config = keeper::Config {
+        let config = keeper::Limits {
             liveness: times.liveness.duration(),
             restart_min: Duration::from_micros(RESTART.0),
             restart_max: Duration::from_micros(RESTART.1),

@@ -2,24 +2,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use handoff::ProcessId;
-use handoff::machine::recovery::{Config, Event, Outcome};
-use handoff::machine::{Machine, Recovery, Timer};
+use handoff::machine::recovery::{Event, Limits, Outcome};
+use handoff::machine::{Machine, RecoveryMachine, Timer};
 use handoff::node::keeper::Activity;
 use handoff::node::{Node, NodeOn, recovery as node};
 
-use super::{SupervisorProcess, Task};
+use super::{SupervisorProgram, TaskUnderWay};
 use crate::host::Host;
-use crate::kernel::{Link, Micros, Side};
+use crate::kernel::{KernelLink, Micros, Side};
 use crate::process::{Process, message_name, noted};
-use crate::world::World;
+use crate::world::SimulatedWorld;
 
-/// A recovery that is under way, as the kernel and those who check see it.
+/// A recovery that is under way, as the kernel and the checks see it.
 pub(crate) struct RecoveryTask {
     /// `None` while it takes a turn.
-    pub node: Option<node::Recovery>,
+    pub node: Option<node::RecoveryNode>,
     /// The processes that it watches and whose end it has not seen, and its links to them.
     pub watched: BTreeMap<ProcessId, Option<u64>>,
-    /// Whom the journal, the kernel or the control path has named: those that it may end.
+    /// The processes that the journal, the kernel or the control path has named: those that it may end.
     pub named: BTreeSet<u32>,
     /// The processes whose answer is still to come.
     pub asked: BTreeSet<u32>,
@@ -33,19 +33,19 @@ pub(crate) struct RecoveryTask {
     pub was_given_listeners: bool,
     /// What was to be written last into the journal could not be, or is not enough.
     pub journal_failed: bool,
-    /// Who was found at the control path last.
+    /// The process that was found at the control path last.
     pub owner: Option<u32>,
-    /// Who was to serve in the handoff that had no end before.
+    /// The process that was to serve in the handoff that had no end before.
     interrupted: Option<ProcessId>,
     /// Another supervisor had a handoff under way meanwhile, or has died and not everything that it said was read: what daemons
     /// said may be over by the time it is reported.
     pub beside: bool,
 }
 
-impl World {
+impl SimulatedWorld {
     pub(crate) fn begins_recovery(&mut self, pid: u32) {
         let times = self.plan.times;
-        let config = Config {
+        let config = Limits {
             liveness: times.liveness.duration(),
             unreachable_limit: times.unreachable_limit.duration(),
             retire_limit: times.retire_limit.duration(),
@@ -69,11 +69,11 @@ impl World {
             beside: self
                 .supervisors()
                 .any(|(other, supervisor)| other != pid && supervisor.handoff().is_some())
-                || self.links.values().any(Link::has_last_words),
+                || self.links.values().any(KernelLink::has_last_words),
         };
         let Some(supervisor) = self.supervisor_mut(pid) else { return };
-        let mut node = node::Recovery::new(config, supervisor.knows.clone());
-        supervisor.task = Task::Recovery(Box::new(recovery));
+        let mut node = node::RecoveryNode::new(config, supervisor.knows.clone());
+        supervisor.task = TaskUnderWay::Recovery(Box::new(recovery));
         supervisor.cancelled = false;
         self.recovery_step(pid, &mut node, Event::Start, None);
         self.recovery_rests(pid, node);
@@ -84,7 +84,7 @@ impl World {
     pub(crate) fn recovery_turn(
         &self,
         process: &Process,
-        supervisor: &SupervisorProcess,
+        supervisor: &SupervisorProgram,
         recovery: &RecoveryTask,
     ) -> Option<Micros> {
         let timer = recovery.node.as_ref().and_then(Node::wake_at).map(|at| process.clock.when(at));
@@ -93,7 +93,7 @@ impl World {
             let arrival = link.and_then(|id| self.links.get(&id)?.next_arrival(Side::Supervisor));
             arrival.into_iter().chain(ended.then_some(self.now))
         });
-        let knows = recovery.node.as_ref().is_some_and(node::Recovery::knows_of_cancel);
+        let knows = recovery.node.as_ref().is_some_and(node::RecoveryNode::knows_of_cancel);
         let cancelled = (supervisor.cancelled && !knows).then_some(self.now);
         parties.chain(timer).chain(cancelled).min()
     }
@@ -118,18 +118,24 @@ impl World {
     }
 
     /// The turns are over, for now or for good.
-    fn recovery_rests(&mut self, pid: u32, node: node::Recovery) {
-        let recovery = self.supervisor_mut(pid).and_then(SupervisorProcess::recovery_mut);
+    fn recovery_rests(&mut self, pid: u32, node: node::RecoveryNode) {
+        let recovery = self.supervisor_mut(pid).and_then(SupervisorProgram::recovery_mut);
         recovery.into_iter().for_each(|recovery| recovery.node = Some(node.clone()));
         self.supervisor_concludes(pid);
     }
 
-    fn recovery_step(&mut self, pid: u32, node: &mut node::Recovery, event: Event, came: Option<(u64, u64)>) {
-        if let Some(recovery) = self.supervisor_mut(pid).and_then(SupervisorProcess::recovery_mut) {
+    fn recovery_step(
+        &mut self,
+        pid: u32,
+        node: &mut node::RecoveryNode,
+        event: Event,
+        came: Option<(u64, u64)>,
+    ) {
+        if let Some(recovery) = self.supervisor_mut(pid).and_then(SupervisorProgram::recovery_mut) {
             recovery.late |= event == Event::Timer(Timer::Deadline);
         }
         let name = if self.recorder.on { self.recovery_event_name(&event) } else { String::new() };
-        let begun = self.turn_begins(pid, Recovery::ROLE, name, came, node.state());
+        let begun = self.turn_begins(pid, RecoveryMachine::ROLE, name, came, node.state());
         let mut meddling = self.meddling();
         let _ = node.step(&mut Host::new(self, pid), event, &mut meddling);
         self.turn_ends(begun, node.state());
@@ -138,7 +144,10 @@ impl World {
     pub(super) fn recovery_is_over(&mut self, pid: u32, outcome: Outcome) {
         self.finding_is_true(pid, &outcome);
         let Some(supervisor) = self.supervisor_mut(pid) else { return };
-        let Task::Recovery(recovery) = std::mem::replace(&mut supervisor.task, Task::Idle) else { return };
+        let TaskUnderWay::Recovery(recovery) = std::mem::replace(&mut supervisor.task, TaskUnderWay::Idle)
+        else {
+            return;
+        };
         let links = recovery.watched.values().copied().flatten();
         links.for_each(|link| self.close_link(link, Side::Supervisor));
         self.sweep_names();
@@ -153,7 +162,7 @@ impl World {
             None if self.supervisor_mut(pid).is_some_and(|supervisor| supervisor.rival) => {
                 return self.die(pid, "leaves", true);
             }
-            // There is nobody whose end is still to be seen.
+            // There is no process whose end is still to be seen.
             None if activity == Some(Activity::BackingOff) => {
                 self.supervisor_mut(pid).into_iter().for_each(|supervisor| supervisor.child = None);
             }

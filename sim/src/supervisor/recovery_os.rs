@@ -1,6 +1,6 @@
 //! What a recovery's node stands on, in the simulated kernel.
 use handoff::journal::Journal;
-use handoff::machine::recovery::{Outcome, Verdict};
+use handoff::machine::recovery::{Outcome, RecoveryVerdict};
 use handoff::message::Message;
 use handoff::node::recovery::{Answer, Os, Seen};
 use handoff::node::{Credentials, Read};
@@ -12,15 +12,15 @@ use crate::daemon::os::UID;
 use crate::host::Host;
 use crate::kernel::Side;
 use crate::plan::At;
-use crate::process::{Pending, Process, written};
-use crate::world::World;
+use crate::process::{DeferredAnswer, Process, written};
+use crate::world::SimulatedWorld;
 
 impl Host<'_> {
     fn recovery(&self) -> Option<&RecoveryTask> {
         self.world.processes.get(&self.pid)?.supervisor()?.recovery()
     }
 
-    /// Notes for those who check what the recovery does.
+    /// Notes for the checks what the recovery does.
     fn of_recovery(&mut self, note: impl FnOnce(&mut RecoveryTask)) {
         if let Some(recovery) = self.world.recovery_mut(self.pid) {
             note(recovery);
@@ -34,7 +34,7 @@ impl Host<'_> {
 
 impl Os for Host<'_> {
     fn look(&mut self, also: Option<ProcessId>) -> Option<Seen> {
-        let told = move |seen| Pending::Recovery(Answer::Looked(seen, also));
+        let told = move |seen| DeferredAnswer::Recovery(Answer::Looked(seen, also));
         let seen = self.answer(0, move |world, pid| Some(world.supervisor_looks(pid, also)), told);
         self.did(|| if seen.is_some() { "looks".into() } else { "looks later".into() });
         seen
@@ -67,7 +67,7 @@ impl Os for Host<'_> {
     fn connect(&mut self, to: ProcessId) -> Option<Result<(), HostError>> {
         let name = self.world.name_of(to.pid);
         self.did(|| format!("connects to {name}"));
-        let told = move |result| Pending::Recovery(Answer::Connected(to, result));
+        let told = move |result| DeferredAnswer::Recovery(Answer::Connected(to, result));
         self.answer_at_once(move |world, pid| Some(world.supervisor_asks(pid, to)), told)
     }
 
@@ -139,11 +139,15 @@ impl Os for Host<'_> {
         self.perform(move |world, _| world.die(process.pid, "is killed by the supervisor", false));
     }
 
-    fn write_journal(&mut self, verdict: Verdict, journal: &Journal) -> Option<Result<(), HostError>> {
-        let told = move |result| Pending::Recovery(Answer::Written(verdict, result));
+    fn write_journal(
+        &mut self,
+        verdict: RecoveryVerdict,
+        journal: &Journal,
+    ) -> Option<Result<(), HostError>> {
+        let told = move |result| DeferredAnswer::Recovery(Answer::Written(verdict, result));
         let (late, journal) = (self.world.slowness(self.pid, &At::JournalWrite), journal.clone());
         self.of_recovery(|recovery| recovery.is_slow |= late > 0);
-        let write = move |world: &mut World, pid| {
+        let write = move |world: &mut SimulatedWorld, pid| {
             let is_enough = journal.allows_final().is_ok();
             let result = world.writes_journal(pid, journal)?;
             let failed = result.is_err() || !is_enough;
@@ -157,7 +161,7 @@ impl Os for Host<'_> {
 
     fn answer(&mut self) -> Option<Answer> {
         loop {
-            if let Pending::Recovery(answer) = self.world.pending(self.pid)? {
+            if let DeferredAnswer::Recovery(answer) = self.world.pending(self.pid)? {
                 return Some(answer);
             }
         }
@@ -170,19 +174,19 @@ impl Os for Host<'_> {
 
     fn reports(&mut self, outcome: &Outcome) {
         let found = match outcome.verdict {
-            Verdict::Serves(process) => format!("{} serves", self.world.name_of(process.pid)),
+            RecoveryVerdict::Serves(process) => format!("{} serves", self.world.name_of(process.pid)),
             verdict => format!("{verdict:?}"),
         };
         self.did(|| format!("finds: {found}"));
     }
 }
 
-impl World {
+impl SimulatedWorld {
     fn recovery_mut(&mut self, pid: u32) -> Option<&mut RecoveryTask> {
         self.supervisor_mut(pid)?.recovery_mut()
     }
 
-    /// What the kernel shows of daemons; whom the recovery may end is noted for those who check.
+    /// What the kernel shows of daemons; the processes that the recovery may end are noted for the checks.
     fn supervisor_looks(&mut self, pid: u32, also: Option<ProcessId>) -> Seen {
         let id = |pid: u32| self.processes.get(&pid).map(|process| process.id);
         let holder = self.record().map(|record| record.holder);
@@ -203,9 +207,9 @@ impl World {
         seen
     }
 
-    /// Who listens at the control path shows only to one that connects to it, once for each that does.
+    /// The process that listens at the control path shows only to one that connects to it, once for each that does.
     fn finds_owner(&mut self, pid: u32, owner: Option<ProcessId>) {
-        let listens = |world: &World, pid| {
+        let listens = |world: &SimulatedWorld, pid| {
             world
                 .processes
                 .get(&pid)

@@ -1,24 +1,24 @@
 //! One handoff, or one cold start, of a simulated supervisor: the turns of its node.
-use handoff::machine::supervisor::{Config, Event, Note, Outcome, Peer, Verdict};
-use handoff::machine::{Machine, Supervisor, Timer};
+use handoff::machine::supervisor::{Event, HandoffVerdict, Limits, Note, Outcome, Peer};
+use handoff::machine::{Machine, SupervisorMachine, Timer};
 use handoff::message::Message;
-use handoff::node::keeper::End;
+use handoff::node::keeper::TaskEnd;
 use handoff::node::{Node, NodeOn, handoff as node};
 use handoff::{HandoffId, HostError, ProcessId};
 
-use super::{SupervisorProcess, Task};
+use super::{SupervisorProgram, TaskUnderWay};
 use crate::host::Host;
 use crate::kernel::{Micros, Side};
 use crate::process::{Process, message_name, written};
 use crate::run::Planted;
-use crate::world::World;
+use crate::world::SimulatedWorld;
 
 pub(super) const PEERS: [Peer; 2] = [Peer::Incumbent, Peer::Successor];
 
-/// A handoff that is under way, as the kernel and those who check see it.
+/// A handoff that is under way, as the kernel and the checks see it.
 pub(crate) struct HandoffTask {
     /// `None` while it takes a turn.
-    pub node: Option<node::Handoff>,
+    pub node: Option<node::HandoffNode>,
     pub handoff_id: HandoffId,
     pub build: u32,
     pub replace: bool,
@@ -119,11 +119,11 @@ impl HandoffTask {
     }
 }
 
-impl World {
+impl SimulatedWorld {
     /// A handoff, or a cold start, begins.
     pub(crate) fn begins_handoff(&mut self, pid: u32, build: u32, replace: bool) {
         let times = self.plan.times;
-        let config = Config {
+        let config = Limits {
             liveness: times.liveness.duration(),
             deadline: times.deadline.duration(),
             drain_grace: times.drain_grace.duration(),
@@ -135,13 +135,13 @@ impl World {
             .processes
             .values_mut()
             .filter_map(Process::supervisor_mut)
-            .filter_map(SupervisorProcess::recovery_mut);
+            .filter_map(SupervisorProgram::recovery_mut);
         others.for_each(|recovery| recovery.beside = true);
         let handoff_id = self.operator.next_handoff_id();
         let Some(supervisor) = self.supervisor_mut(pid) else { return };
-        let mut node = node::Handoff::new(config, handoff_id, replace, supervisor.knows.clone());
+        let mut node = node::HandoffNode::new(config, handoff_id, replace, supervisor.knows.clone());
         supervisor.cancelled = false;
-        supervisor.task = Task::Handoff(Box::new(HandoffTask {
+        supervisor.task = TaskUnderWay::Handoff(Box::new(HandoffTask {
             node: None,
             handoff_id,
             build,
@@ -166,7 +166,7 @@ impl World {
     pub(crate) fn handoff_turn(
         &self,
         process: &Process,
-        supervisor: &SupervisorProcess,
+        supervisor: &SupervisorProgram,
         handoff: &HandoffTask,
     ) -> Option<Micros> {
         let timer = handoff.node.as_ref().and_then(Node::wake_at).map(|at| process.clock.when(at));
@@ -177,7 +177,7 @@ impl World {
             let arrival = party.link.and_then(|id| self.links.get(&id)?.next_arrival(Side::Supervisor));
             arrival.into_iter().chain(ended.then_some(self.now))
         });
-        let knows = handoff.node.as_ref().is_some_and(node::Handoff::knows_of_cancel);
+        let knows = handoff.node.as_ref().is_some_and(node::HandoffNode::knows_of_cancel);
         let cancelled = (supervisor.cancelled && !knows).then_some(self.now);
         peers.chain(timer).chain(cancelled).min()
     }
@@ -202,8 +202,8 @@ impl World {
     }
 
     /// The turns are over, for now or for good.
-    fn handoff_rests(&mut self, pid: u32, node: node::Handoff) {
-        let handoff = self.supervisor_mut(pid).and_then(SupervisorProcess::handoff_mut);
+    fn handoff_rests(&mut self, pid: u32, node: node::HandoffNode) {
+        let handoff = self.supervisor_mut(pid).and_then(SupervisorProgram::handoff_mut);
         handoff.into_iter().for_each(|handoff| handoff.node = Some(node.clone()));
         self.supervisor_concludes(pid);
     }
@@ -219,7 +219,13 @@ impl World {
     }
 
     /// Lets the machine handle `event`.
-    fn handoff_step(&mut self, pid: u32, node: &mut node::Handoff, event: Event, came: Option<(u64, u64)>) {
+    fn handoff_step(
+        &mut self,
+        pid: u32,
+        node: &mut node::HandoffNode,
+        event: Event,
+        came: Option<(u64, u64)>,
+    ) {
         if let Some(handoff) = self.running_handoff(pid) {
             let is_deadline = event == Event::Timer(Timer::Deadline);
             handoff.overdue |= is_deadline && handoff.successor.told_to_commit;
@@ -233,7 +239,7 @@ impl World {
             }
         }
         let name = if self.recorder.on { event_name(&event) } else { String::new() };
-        let begun = self.turn_begins(pid, Supervisor::ROLE, name, came, node.state());
+        let begun = self.turn_begins(pid, SupervisorMachine::ROLE, name, came, node.state());
         let mut meddling = self.meddling();
         let _ = node.step(&mut Host::new(self, pid), event, &mut meddling);
         self.turn_ends(begun, node.state());
@@ -247,12 +253,12 @@ impl World {
             return;
         };
         match &supervisor.task {
-            Task::Idle => {}
-            Task::Handoff(handoff) => {
+            TaskUnderWay::Idle => {}
+            TaskUnderWay::Handoff(handoff) => {
                 let outcome = handoff.node.as_ref().and_then(|node| node.outcome().cloned());
                 outcome.into_iter().for_each(|outcome| self.handoff_is_over(pid, outcome));
             }
-            Task::Recovery(recovery) => {
+            TaskUnderWay::Recovery(recovery) => {
                 let outcome = recovery.node.as_ref().and_then(|node| node.outcome().cloned());
                 outcome.into_iter().for_each(|outcome| self.recovery_is_over(pid, outcome));
             }
@@ -265,12 +271,15 @@ impl World {
     }
 
     fn handoff_is_over(&mut self, pid: u32, mut outcome: Outcome) {
-        if self.planted == Planted::RollBackIsDenied && outcome.verdict == Verdict::RolledBack {
-            outcome.verdict = Verdict::Committed;
+        if self.planted == Planted::RollBackIsDenied && outcome.verdict == HandoffVerdict::RolledBack {
+            outcome.verdict = HandoffVerdict::Committed;
         }
         self.report_is_true(pid, &outcome);
         let Some(supervisor) = self.supervisor_mut(pid) else { return };
-        let Task::Handoff(handoff) = std::mem::replace(&mut supervisor.task, Task::Idle) else { return };
+        let TaskUnderWay::Handoff(handoff) = std::mem::replace(&mut supervisor.task, TaskUnderWay::Idle)
+        else {
+            return;
+        };
         let rival = supervisor.rival;
         for peer in PEERS {
             if let Some(link) = handoff.party(peer).link {
@@ -284,7 +293,7 @@ impl World {
         if rival {
             return self.die(pid, "leaves", true);
         }
-        let (end, now) = (End::from(&outcome), self.now);
+        let (end, now) = (TaskEnd::from(&outcome), self.now);
         if let (true, Some(process), Some(supervisor)) =
             (end.is_committed(), handoff.successor.process, self.supervisor_mut(pid))
         {
@@ -296,7 +305,7 @@ impl World {
         turn.into_iter().for_each(|at| self.poke(pid, at));
     }
 
-    /// Sockets of processes that have ended are nobody's.
+    /// Sockets of processes that have ended have no owner.
     pub(crate) fn sweep_names(&mut self) {
         if self.planted == Planted::SocketsStay {
             return;
@@ -324,7 +333,7 @@ fn event_name(event: &Event) -> String {
     }
 }
 
-/// A number nobody else has.
+/// A number that no other has.
 pub(crate) fn handoff_id(nth: u64) -> HandoffId {
     let mut id = [0; 16];
     id[..8].copy_from_slice(&nth.to_le_bytes());

@@ -1,7 +1,7 @@
 //! A run as a page for a browser: one file, nothing to fetch.
 use serde::Serialize;
 
-use super::{Effect, Entry, Happened, text};
+use super::{Happened, TraceEntry, TracedEffect, text};
 use crate::plan::Plan;
 use crate::run::RunReport;
 
@@ -32,7 +32,7 @@ struct Dot {
     states: Option<[&'static str; 2]>,
     /// The frame that came.
     came: Option<u64>,
-    /// Frames that were sent: number, to whom, message.
+    /// Frames that were sent: number, receiver, message.
     sent: Vec<(u64, String, String)>,
     /// What else was done.
     did: Vec<String>,
@@ -50,7 +50,7 @@ pub struct Shown<'a> {
     /// The check that failed, and why.
     pub violation: Option<String>,
     /// What happened.
-    pub trace: &'a [Entry],
+    pub trace: &'a [TraceEntry],
 }
 
 impl<'a> Shown<'a> {
@@ -83,7 +83,7 @@ pub fn page(shown: &Shown<'_>) -> String {
     TEMPLATE.replace("/*DATA*/null", &data)
 }
 
-fn step(entry: &Entry) -> Dot {
+fn step(entry: &TraceEntry) -> Dot {
     let who = entry.who.map(|who| who.to_string()).unwrap_or_default();
     let step = Dot { at: entry.at as f64 / 1000.0, who, idle: text::is_idle(entry), ..Dot::default() };
     let of = |kind, label: &str, step| Dot { kind, label: label.to_string(), ..step };
@@ -94,12 +94,12 @@ fn step(entry: &Entry) -> Dot {
         }
         Happened::Turn(turn) => {
             let sent = turn.effects.iter().filter_map(|effect| match effect {
-                Effect::Sent { to, message, frame } => Some((*frame, to.to_string(), message.clone())),
-                Effect::Did(_) => None,
+                TracedEffect::Sent { to, message, frame } => Some((*frame, to.to_string(), message.clone())),
+                TracedEffect::Did(_) => None,
             });
             let did = turn.effects.iter().filter_map(|effect| match effect {
-                Effect::Did(what) => Some(what.clone()),
-                Effect::Sent { .. } => None,
+                TracedEffect::Did(what) => Some(what.clone()),
+                TracedEffect::Sent { .. } => None,
             });
             Dot {
                 role: turn.role.name(),

@@ -32,7 +32,7 @@ impl fmt::Display for Name {
 
 /// One step of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct TraceEntry {
     /// When, in virtual microseconds since the start of the run.
     pub at: Micros,
     /// The process to which it happened; none: the kernel, or clients.
@@ -90,12 +90,12 @@ pub struct Turn {
     /// The state after it.
     pub after: &'static str,
     /// What the machine asked for, in order, and what came of it.
-    pub effects: Vec<Effect>,
+    pub effects: Vec<TracedEffect>,
 }
 
 /// What a machine asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Effect {
+pub enum TracedEffect {
     /// A frame was sent.
     Sent {
         /// The receiver.
@@ -121,7 +121,7 @@ pub struct Reaction {
 
 /// A frame that was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sent {
+pub struct SentFrame {
     /// The sender.
     pub from: Name,
     /// The receiver.
@@ -130,18 +130,18 @@ pub struct Sent {
     pub message: MessageName,
 }
 
-/// Where steps are noted, if anybody wants to see them.
+/// Where steps are noted, if they are to be shown.
 #[derive(Debug, Default)]
 pub(crate) struct Recorder {
     pub on: bool,
     /// From here on: what comes before is of no interest.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<TraceEntry>,
     /// Of the turn that is being taken.
-    effects: Vec<Effect>,
+    effects: Vec<TracedEffect>,
     frames: u64,
     /// Of each process, in order.
     pub steps: Vec<(Name, Reaction)>,
-    pub sent: Vec<Sent>,
+    pub sent: Vec<SentFrame>,
     /// When the first handoff was asked for, or the first fault struck.
     pub origin: Option<Micros>,
 }
@@ -149,7 +149,7 @@ pub(crate) struct Recorder {
 impl Recorder {
     pub(crate) fn note(&mut self, at: Micros, who: Option<Name>, what: impl FnOnce() -> Happened) {
         if self.on {
-            self.entries.push(Entry { at, who, what: what() });
+            self.entries.push(TraceEntry { at, who, what: what() });
         }
     }
 
@@ -172,7 +172,7 @@ impl Recorder {
 
     pub(crate) fn frame(&mut self, from: Name, to: Name, message: MessageName) {
         if self.on {
-            self.sent.push(Sent { from, to, message });
+            self.sent.push(SentFrame { from, to, message });
         }
     }
 
@@ -181,14 +181,14 @@ impl Recorder {
         self.frames
     }
 
-    pub(crate) fn effect(&mut self, effect: impl FnOnce() -> Effect) {
+    pub(crate) fn effect(&mut self, effect: impl FnOnce() -> TracedEffect) {
         if self.on {
             self.effects.push(effect());
         }
     }
 
     /// The effects of the turn that is over.
-    pub(crate) fn take_effects(&mut self) -> Vec<Effect> {
+    pub(crate) fn take_effects(&mut self) -> Vec<TracedEffect> {
         std::mem::take(&mut self.effects)
     }
 }

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{Effect, Entry, Happened, Name};
+use super::{Happened, Name, TraceEntry, TracedEffect};
 use crate::run::RunReport;
 
 /// The timeline of a run: a track a process; hooks and times of service as slices, frames as flows, all else as instants.
@@ -23,7 +23,7 @@ pub fn perfetto(report: &RunReport) -> String {
     json!({ "displayTimeUnit": "ms", "traceEvents": events }).to_string()
 }
 
-fn add(entry: &Entry, track: u32, events: &mut Vec<Value>) {
+fn add(entry: &TraceEntry, track: u32, events: &mut Vec<Value>) {
     let mut event = |phase: &str, name: &str, more: Value| {
         let mut event =
             json!({"ph": phase, "name": name, "ts": entry.at, "pid": 1, "tid": track, "cat": "handoff"});
@@ -43,8 +43,8 @@ fn add(entry: &Entry, track: u32, events: &mut Vec<Value>) {
             }
             for effect in &turn.effects {
                 match effect {
-                    Effect::Sent { frame, .. } => event("s", "frame", json!({"id": frame})),
-                    Effect::Did(what) => event("i", what, json!({"s": "t"})),
+                    TracedEffect::Sent { frame, .. } => event("s", "frame", json!({"id": frame})),
+                    TracedEffect::Did(what) => event("i", what, json!({"s": "t"})),
                 }
             }
         }

@@ -1,25 +1,25 @@
 //! A trace as text: one line a step.
 use std::fmt::Write as _;
 
-use super::{Effect, Entry, Happened, Turn};
+use super::{Happened, TraceEntry, TracedEffect, Turn};
 use crate::kernel::Micros;
 
 /// The steps as lines, times counted from `origin`.
 ///
 /// Heartbeats, repeated questions and repeated attempts that change nothing are left out: they are most of a trace, and
 /// say that nothing happens.
-pub fn lines(entries: &[Entry], origin: Micros) -> Vec<String> {
+pub fn lines(entries: &[TraceEntry], origin: Micros) -> Vec<String> {
     entries.iter().filter(|entry| !is_idle(entry)).map(|entry| line(entry, origin)).collect()
 }
 
 /// All steps, idle ones included.
-pub fn all_lines(entries: &[Entry]) -> Vec<String> {
+pub fn all_lines(entries: &[TraceEntry]) -> Vec<String> {
     entries.iter().map(|entry| line(entry, 0)).collect()
 }
 
 /// A turn that changes nothing and only repeats what was said or tried before; a hook's begin, which the turn that asked
 /// for it says.
-pub(super) fn is_idle(entry: &Entry) -> bool {
+pub(super) fn is_idle(entry: &TraceEntry) -> bool {
     let turn = match &entry.what {
         Happened::HookBegan(_) => return true,
         Happened::Turn(turn) => turn,
@@ -30,14 +30,16 @@ pub(super) fn is_idle(entry: &Entry) -> bool {
         again.iter().any(|again| message.starts_with(again))
             || matches!(message, "StandingQuery" | "StandingReport")
     };
-    let idle = |effect: &Effect| match effect {
-        Effect::Sent { message, .. } => repeats(message),
-        Effect::Did(what) => what.starts_with("looks") || matches!(what.as_str(), "connects" | "lock: busy"),
+    let idle = |effect: &TracedEffect| match effect {
+        TracedEffect::Sent { message, .. } => repeats(message),
+        TracedEffect::Did(what) => {
+            what.starts_with("looks") || matches!(what.as_str(), "connects" | "lock: busy")
+        }
     };
     turn.before == turn.after && repeats(&turn.event) && turn.effects.iter().all(idle)
 }
 
-fn line(entry: &Entry, origin: Micros) -> String {
+fn line(entry: &TraceEntry, origin: Micros) -> String {
     let at = entry.at.saturating_sub(origin);
     let mut line = format!("{:>6}.{:03}  ", at / 1000, at % 1000);
     let who = entry.who.map_or_else(|| "-".into(), |who| who.to_string());
@@ -76,8 +78,8 @@ fn write_turn(line: &mut String, who: &str, turn: &Turn) -> std::fmt::Result {
     for (place, effect) in turn.effects.iter().enumerate() {
         write!(line, "{}", if place == 0 { "  " } else { "; " })?;
         match effect {
-            Effect::Sent { to, message, .. } => write!(line, "{message} to {to}")?,
-            Effect::Did(what) => write!(line, "{what}")?,
+            TracedEffect::Sent { to, message, .. } => write!(line, "{message} to {to}")?,
+            TracedEffect::Did(what) => write!(line, "{what}")?,
         }
     }
     Ok(())

@@ -33,7 +33,7 @@ impl fmt::Display for Addr {
 
 /// A listening socket that the supervisor binds and the daemon inherits.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listener {
+pub struct ListenerConfig {
     /// The name by which the daemon asks for it (`LISTEN_FDNAMES`).
     pub name: String,
     /// Where it is bound.
@@ -42,9 +42,9 @@ pub struct Listener {
     pub options: BindOptions,
 }
 
-impl Listener {
+impl ListenerConfig {
     /// Why this listener and `other` can't both be bound, if they can't.
-    pub(super) fn collides(&self, other: &Listener) -> Option<String> {
+    pub(super) fn collides(&self, other: &ListenerConfig) -> Option<String> {
         let (Addr::Tcp(a), Addr::Tcp(b)) = (&self.addr, &other.addr) else {
             return (self.addr == other.addr).then(|| format!("{} is given twice", self.addr));
         };
@@ -54,7 +54,7 @@ impl Listener {
         if a == b {
             return Some(format!("{a} is given twice"));
         }
-        let covers = |listener: &Listener, other: IpAddr| match listener.addr {
+        let covers = |listener: &ListenerConfig, other: IpAddr| match listener.addr {
             Addr::Tcp(addr) if addr.ip().is_unspecified() => {
                 addr.is_ipv4() == other.is_ipv4()
                     || (addr.is_ipv6() && listener.options.only_v6 != Some(true))

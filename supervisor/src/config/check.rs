@@ -129,7 +129,7 @@ impl Check<'_> {
         }
     }
 
-    /// Nobody else may replace the supervisor's own files, the daemon's user included.
+    /// Checks that no other user may replace the supervisor's own files, the daemon's included.
     fn own_directories(&mut self) {
         for (key, path) in
             [("trigger_socket", &self.config.trigger_socket), ("journal", &self.config.journal)]

@@ -9,8 +9,8 @@ use handoff::{BindOptions, RunAs, Setting};
 use toml::de::DeValue;
 
 use super::addr::parse_addr;
-use super::{Addr, Config, Listener, Problem, executable};
-use crate::fields::{At, Fields, integer, number, octal, string, table};
+use super::{Addr, Config, ListenerConfig, Problem, executable};
+use crate::fields::{AtLine, Fields, integer, number, octal, string, table};
 
 /// The longest path of a Unix socket, less what a temporary name beside it needs; see `unix(7)`.
 const SOCKET_PATH_MAX: usize = if cfg!(target_os = "linux") { 107 } else { 103 } - 4;
@@ -45,7 +45,7 @@ impl Reader<'_> {
         self.fields.finish();
 
         let (control_socket, trigger_socket) = (control_socket?.value, trigger_socket?.value);
-        // Whom the daemon runs as may own the directory of its sockets, and must not reach the supervisor's own files.
+        // The daemon's user may own the directory of its sockets, and must not reach the supervisor's own files.
         let beside = if setting.run_as.is_some() { &trigger_socket } else { &control_socket };
         Some(Config {
             journal: journal.map_or_else(|| beside.with_extension("journal"), |journal| journal.value),
@@ -71,13 +71,13 @@ impl Reader<'_> {
         })
     }
 
-    fn path(&mut self, key: &'static str) -> Option<At<PathBuf>> {
+    fn path(&mut self, key: &'static str) -> Option<AtLine<PathBuf>> {
         let dir = &self.dir;
         self.fields.optional(key, |value| absolute(dir, value))
     }
 
     /// Works without anything else of the file.
-    pub(super) fn socket(&mut self, key: &'static str) -> Option<At<PathBuf>> {
+    pub(super) fn socket(&mut self, key: &'static str) -> Option<AtLine<PathBuf>> {
         let dir = &self.dir;
         self.fields.required(key, |value| socket_path(&absolute(dir, value)?))
     }
@@ -95,7 +95,7 @@ impl Reader<'_> {
     fn allowed_binaries(&mut self) -> (Vec<PathBuf>, Vec<Problem>) {
         let dir = &self.dir;
         let listed = self.fields.list("allowed_binaries", |value| absolute(dir, value));
-        let warning = |path: &At<PathBuf>| {
+        let warning = |path: &AtLine<PathBuf>| {
             let message = executable(&path.value).err()?;
             Some(Problem { line: path.line, key: "allowed_binaries".into(), message })
         };
@@ -141,19 +141,19 @@ impl Reader<'_> {
         Setting { run_as, working_dir, umask, pass_env: clears.then_some(passed) }
     }
 
-    fn run_as(&self, user: Option<At<String>>, group: Option<At<String>>) -> Option<RunAs> {
+    fn run_as(&self, user: Option<AtLine<String>>, group: Option<AtLine<String>>) -> Option<RunAs> {
         let (at, key) = match (&user, &group) {
             (Some(user), _) => (user.line, "user"),
             (None, Some(group)) => (group.line, "group"),
             (None, None) => return None,
         };
-        let value = |given: &Option<At<String>>| given.as_ref().map(|given| given.value.clone());
+        let value = |given: &Option<AtLine<String>>| given.as_ref().map(|given| given.value.clone());
         let found = RunAs::find(value(&user).as_deref(), value(&group).as_deref());
         found.map_err(|error| self.fields.note(at, key, error.to_string())).ok()
     }
 
     /// Where only one of two times that depend on each other is given, the default of the other gives way.
-    fn times(&mut self) -> Times {
+    fn times(&mut self) -> ConfigTimes {
         let minute = Duration::from_secs(60);
         let drain_grace = self.seconds("drain_grace_secs", 0.0);
         let deadline = self.seconds("deadline_secs", SHORTEST_SECS);
@@ -164,10 +164,10 @@ impl Reader<'_> {
         let restart_max = self.seconds("restart_max_secs", SHORTEST_SECS);
         self.ordered("drain_grace_secs", &drain_grace, "deadline_secs", &deadline);
         self.ordered("restart_min_secs", &restart_min, "restart_max_secs", &restart_max);
-        let value = |given: &Option<At<Duration>>| given.as_ref().map(|given| given.value);
+        let value = |given: &Option<AtLine<Duration>>| given.as_ref().map(|given| given.value);
         let (drain_grace, deadline) = (value(&drain_grace), value(&deadline));
         let (restart_min, restart_max) = (value(&restart_min), value(&restart_max));
-        Times {
+        ConfigTimes {
             drain_grace: drain_grace
                 .unwrap_or_else(|| minute.min(deadline.map_or(minute, |deadline| deadline / 2))),
             deadline: deadline.unwrap_or_else(|| {
@@ -183,7 +183,7 @@ impl Reader<'_> {
         }
     }
 
-    fn seconds(&mut self, key: &'static str, least_secs: f64) -> Option<At<Duration>> {
+    fn seconds(&mut self, key: &'static str, least_secs: f64) -> Option<AtLine<Duration>> {
         self.fields.optional(key, |value| {
             let secs = number(value)?;
             let in_range = (least_secs..=LONGEST_SECS).contains(&secs);
@@ -196,9 +196,9 @@ impl Reader<'_> {
     fn ordered(
         &self,
         low_key: &str,
-        low: &Option<At<Duration>>,
+        low: &Option<AtLine<Duration>>,
         high_key: &str,
-        high: &Option<At<Duration>>,
+        high: &Option<AtLine<Duration>>,
     ) {
         if let (Some(low), Some(high)) = (low, high)
             && low.value > high.value
@@ -209,12 +209,12 @@ impl Reader<'_> {
         }
     }
 
-    fn listeners(&mut self) -> Vec<Listener> {
+    fn listeners(&mut self) -> Vec<ListenerConfig> {
         let tables = self.fields.tables("listeners");
         tables.into_iter().filter_map(|fields| self.listener(fields)).collect()
     }
 
-    fn listener(&self, mut fields: Fields<'_>) -> Option<Listener> {
+    fn listener(&self, mut fields: Fields<'_>) -> Option<ListenerConfig> {
         let name = fields.required("name", listener_name);
         let addr = fields.required("addr", |value| parse_addr(&self.dir, string(value)?));
         let only_v6 =
@@ -239,12 +239,12 @@ impl Reader<'_> {
             uid,
             gid,
         };
-        Some(Listener { name: name?.value, addr: addr?.value, options })
+        Some(ListenerConfig { name: name?.value, addr: addr?.value, options })
     }
 }
 
 /// How long things may take.
-struct Times {
+struct ConfigTimes {
     drain_grace: Duration,
     deadline: Duration,
     liveness: Duration,

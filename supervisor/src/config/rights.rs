@@ -41,14 +41,14 @@ fn rights_to(run_as: &RunAs, metadata: &Metadata, wanted: u32) -> Rights {
     let is_member = run_as.gid == metadata.gid() || run_as.groups.contains(&metadata.gid());
     let given = |given: bool| if given { Rights::Given } else { Rights::Refused };
     match () {
-        // Root passes everywhere, but executes only what somebody may execute.
+        // Root passes everywhere, but executes only what some user may execute.
         () if run_as.uid == 0 => {
             given(metadata.is_dir() || wanted & 0o1 == 0 || metadata.mode() & 0o111 != 0)
         }
         () if run_as.uid == metadata.uid() => given(has(6)),
         () if is_member => given(has(3)),
         () if has(0) => Rights::Given,
-        // The bits of the group bound what an access control list gives to anybody.
+        // The bits of the group bound what an access control list gives to a user.
         () => {
             if has(3) {
                 Rights::Unknown

@@ -11,23 +11,23 @@ use crate::inbox::{Inbox, inbox};
 
 const LONG: Duration = Duration::from_secs(180);
 
-struct Served {
+struct ServedTrigger {
     dir: tempfile::TempDir,
     _socket: TriggerSocket,
     inbox: Inbox<Asked>,
 }
 
-impl Served {
-    fn new() -> Served {
-        Served::with_access(Access::new(geteuid().as_raw(), &[]))
+impl ServedTrigger {
+    fn new() -> ServedTrigger {
+        ServedTrigger::with_access(Access::new(geteuid().as_raw(), &[]))
     }
 
-    fn with_access(access: Access) -> Served {
+    fn with_access(access: Access) -> ServedTrigger {
         let dir = tempfile::tempdir().unwrap();
         let (outbox, inbox) = inbox().unwrap();
         let mut socket = TriggerSocket::bind(&dir.path().join("t"), access).unwrap();
         socket.serve(outbox, |asked| asked).unwrap();
-        Served { dir, _socket: socket, inbox }
+        ServedTrigger { dir, _socket: socket, inbox }
     }
 
     fn connect(&self) -> UnixStream {
@@ -48,16 +48,16 @@ fn send(mut stream: &UnixStream, text: &[u8]) {
     stream.write_all(text).unwrap();
 }
 
-fn answer_to(stream: &UnixStream) -> Failure {
+fn answer_to(stream: &UnixStream) -> CommandFailure {
     let mut line = String::new();
     BufReader::new(stream).read_line(&mut line).unwrap();
     match serde_json::from_str(&line) {
-        Ok(Answer::Error(failure)) => failure,
+        Ok(TriggerAnswer::Error(failure)) => failure,
         other => panic!("{line}: {other:?}"),
     }
 }
 
-fn note(text: &str) -> Answer {
+fn note(text: &str) -> TriggerAnswer {
     refused(Code::Busy, text)
 }
 
@@ -68,7 +68,7 @@ fn the_mode_follows_from_who_may_connect() {
     assert_eq!(Access::new(1000, &[33]).mode(), 0o666);
     for access in [Access::new(geteuid().as_raw(), &[]), Access::new(geteuid().as_raw(), &[4242])] {
         let mode = access.mode();
-        let served = Served::with_access(access);
+        let served = ServedTrigger::with_access(access);
         let found = fs::metadata(served.dir.path().join("t")).unwrap().mode();
         assert_eq!(found & 0o777, mode);
     }
@@ -89,19 +89,19 @@ fn the_peer_s_uid_comes_from_the_kernel() {
 
 #[test]
 fn a_request_reaches_the_loop_and_its_answer_the_peer() {
-    let mut served = Served::new();
+    let mut served = ServedTrigger::new();
     let peer = served.connect();
     send(&peer, b"{\"cmd\":\"sw");
     send(&peer, b"ap\"}\n");
     let asked = served.next();
-    assert_eq!(asked.request, Request::Swap { binary: None });
+    assert_eq!(asked.request, TriggerRequest::Swap { binary: None });
     asked.reply.send(note("done"));
     assert_eq!(answer_to(&peer).message, "done");
 }
 
 #[test]
 fn while_one_is_waiting_for_its_answer_others_are_served() {
-    let mut served = Served::new();
+    let mut served = ServedTrigger::new();
     let (first, second) = (served.connect(), served.connect());
     send(&first, b"{\"cmd\":\"swap\"}\n");
     let waiting = served.next();
@@ -121,7 +121,7 @@ fn peers_that_are_silent_or_drip_delay_nobody_however_many_they_are() {
 
 /// How long it takes to be answered while there are more silent peers than are listened to.
 fn answered_beside_silent_peers() -> Duration {
-    let mut served = Served::new();
+    let mut served = ServedTrigger::new();
     let silent: Vec<UnixStream> = (0..3 * READING_MAX).map(|_| served.connect()).collect();
     silent.iter().for_each(|mut peer| drop(peer.write(b"{")));
     let started = Instant::now();
@@ -137,7 +137,7 @@ fn answered_beside_silent_peers() -> Duration {
 
 #[test]
 fn a_peer_that_drips_is_cut_off_at_an_absolute_time() {
-    let served = Served::new();
+    let served = ServedTrigger::new();
     let peer = served.connect();
     let started = Instant::now();
     let limit = started + LONG;
@@ -151,7 +151,7 @@ fn a_peer_that_drips_is_cut_off_at_an_absolute_time() {
 
 #[test]
 fn what_is_torn_too_long_or_nonsense_is_told_so() {
-    let served = Served::new();
+    let served = ServedTrigger::new();
     let cases: [(&[u8], &str); 3] = [
         (b"{\"cmd\":\"swap\"}", "no newline"),
         (b"{\"cmd\":\"reboot\"}\n", "not a request"),
@@ -179,7 +179,7 @@ fn a_stranger_is_told_that_he_is_not_listed_and_is_not_heard() {
 
 #[test]
 fn a_request_nobody_answers_is_not_left_waiting() {
-    let mut served = Served::new();
+    let mut served = ServedTrigger::new();
     for (request, code) in [("swap", Code::Unconfirmed), ("status", Code::Unavailable)] {
         let peer = served.connect();
         send(&peer, format!("{{\"cmd\":\"{request}\"}}\n").as_bytes());

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use handoff::{CommittedBinary, HandoffOutcome, Listeners, Supervisor};
-use handoff_tests::{Deed, Layout, Order, Outcome, Told, start_log};
+use handoff_tests::{Deed, Layout, Order, OrderOutcome, ToldOfOrder, start_log};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 
@@ -90,7 +90,7 @@ fn receive_listeners(orders: &UnixStream) -> Vec<OwnedFd> {
         _ => None,
     });
     #[allow(unsafe_code, reason = "there is no safe way to receive descriptors")]
-    // SAFETY: the kernel has just made these descriptors for this process, and nobody else has seen them.
+    // SAFETY: the kernel has just made these descriptors for this process, and no other code has seen them.
     rights.unwrap_or_default().into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }).collect()
 }
 
@@ -114,13 +114,13 @@ fn carry_out(office: &Office, order: &Order, answers: &Mutex<UnixStream>) {
         Deed::Cancel => {
             office.cancelled.store(true, Ordering::SeqCst);
             supervisor.cancel_handle().cancel();
-            Outcome::done()
+            OrderOutcome::done()
         }
     };
     if order.deed != Deed::Cancel {
         office.reopen_if_cancelled(supervisor);
     }
-    let mut line = serde_json::to_vec(&Told { id: order.id, outcome }).unwrap();
+    let mut line = serde_json::to_vec(&ToldOfOrder { id: order.id, outcome }).unwrap();
     line.push(b'\n');
     answers.lock().unwrap().write_all(&line).unwrap();
 }

@@ -27,9 +27,9 @@ const BACKLOG: i32 = 128;
 fn main() {
     let args: Vec<String> = std::env::args().collect();
     let [_, commands, number, dir] = &args[..] else { panic!("worker COMMANDS NUMBER DIR") };
-    // One that was stopped would not notice that whoever started it has gone.
+    // One that was stopped would not notice that its parent has gone.
     let _ = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL);
-    let mut worker = Worker {
+    let mut worker = WorkerProcess {
         commands: commands.into(),
         dir: dir.into(),
         lock: DataDirLock::open(dir).unwrap(),
@@ -41,7 +41,7 @@ fn main() {
     worker.work(number);
 }
 
-struct Worker {
+struct WorkerProcess {
     commands: PathBuf,
     dir: PathBuf,
     lock: DataDirLock,
@@ -57,7 +57,7 @@ enum AnyListener {
     Tcp(TcpListener),
 }
 
-impl Worker {
+impl WorkerProcess {
     /// Does what it is told, under `number`. A fork goes on under another.
     fn work(&mut self, number: &str) {
         let mut number = number.to_string();

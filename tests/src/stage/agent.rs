@@ -9,11 +9,11 @@ use handoff::host::Gap;
 use handoff::machine::{Cell, supervisor::Peer};
 use handoff::message::{Hello, Message, PROTO_MAX, PROTO_MIN};
 use handoff::unix::probe::{self, Fate, FrameFate, Probe, Receiver, SystemCall};
-use handoff_sim::plan::{What, Who};
+use handoff_sim::plan::{HitRole, What};
 
-use super::words::{Answer, Death, Word};
+use super::words::{Death, Instruction, Word};
 use crate::layout::Layout;
-use crate::script::{Act, Hook};
+use crate::script::{Act, HookName};
 
 static AGENT: OnceLock<Arc<Agent>> = OnceLock::new();
 
@@ -44,11 +44,11 @@ impl Agent {
     fn say(&self, word: &Word) {
         let mut line = serde_json::to_vec(word).unwrap();
         line.push(b'\n');
-        // When the test is over there is nobody to hear it.
+        // When the test is over there is no controller to hear it.
         let _ = self.controller.lock().unwrap().get_mut().write_all(&line);
     }
 
-    fn ask(&self, word: &Word) -> Answer {
+    fn ask(&self, word: &Word) -> Instruction {
         let mut line = serde_json::to_vec(word).unwrap();
         line.push(b'\n');
         let mut controller = self.controller.lock().unwrap();
@@ -106,8 +106,8 @@ impl Probe for OnStage {
 
     fn frame(&self, to: Receiver, message: &Message) -> FrameFate {
         let role = match to.role {
-            Some(Peer::Incumbent) => Some(Who::Incumbent),
-            Some(Peer::Successor) => Some(Who::Successor),
+            Some(Peer::Incumbent) => Some(HitRole::Incumbent),
+            Some(Peer::Successor) => Some(HitRole::Successor),
             None => None,
         };
         let answer = self.0.ask(&Word::Frame { role, pid: to.pid, message: message.name().to_string() });
@@ -125,14 +125,14 @@ impl Probe for OnStage {
 }
 
 /// What the controller says is to be done as `hook` begins; nothing off the stage.
-pub fn cue(hook: Hook) -> Option<Act> {
-    let answer = AGENT.get()?.ask(&Word::Hook(hook.to_string().replace('_', "-")));
+pub fn cue(hook: HookName) -> Option<Act> {
+    let answer = AGENT.get()?.ask(&Word::Hook(hook.to_string()));
     Some(match (answer.what?, hook) {
         (What::Fail, _) => Act::Fail,
         (What::Panic, _) => Act::Panic,
         (What::Hang, _) => Act::Hang,
         (What::Slow, _) => Act::Slow(answer.ms),
-        (What::Unfit, Hook::Drain) => Act::StillAccepting,
+        (What::Unfit, HookName::Drain) => Act::StillAccepting,
         (What::Unfit, _) => Act::Unhealthy,
         _ => Act::Exit,
     })

@@ -1,6 +1,6 @@
 //! Holds one arm to the other.
 //!
-//! How long things take on real processes is nobody's to choose. So the simulator says first what comes of a plan with
+//! How long things take on real processes can't be chosen. So the simulator says first what comes of a plan with
 //! lengths of time that do not vary; what differs from that must be what it says with others. A turn is one moment to it,
 //! and a death as well, which they are not: [`differences`] allows for that.
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,12 +12,12 @@ use handoff_sim::plan::{Delays, Plan};
 use handoff_sim::run::{RunOptions, ledgers};
 use handoff_sim::trace::Name;
 
-use super::report::{Line, Report, is_said_again, speaker};
+use super::report::{Line, StageReport, is_said_again, speaker};
 
 /// What the simulator makes of `plan`.
-pub fn simulate(plan: &Plan) -> Option<Report> {
+pub fn simulate(plan: &Plan) -> Option<StageReport> {
     let options = RunOptions { trace: true, ..RunOptions::default() };
-    Report::simulated(plan, &handoff_sim::run(&Arc::new(plan.clone()), &ledgers(), options))
+    StageReport::simulated(plan, &handoff_sim::run(&Arc::new(plan.clone()), &ledgers(), options))
 }
 
 /// The same plan with other lengths of time: usual ones, and those of a machine with far too much to do.
@@ -33,9 +33,9 @@ fn noisy(plan: &Plan, noise: u64) -> Plan {
 /// What differs from all of them; shown is the difference from the first.
 pub fn conforms(
     plan: &Plan,
-    real: &Report,
+    real: &StageReport,
     seeds: u64,
-    part: impl Fn(&Report, &Report) -> BTreeMap<String, String>,
+    part: impl Fn(&StageReport, &StageReport) -> BTreeMap<String, String>,
 ) -> Result<u64, Vec<String>> {
     let none = |why: &str| Err(vec![why.to_string()]);
     let Some(first) = simulate(plan) else { return none("the simulator does not come to an end") };
@@ -52,14 +52,14 @@ pub fn conforms(
     if open.is_empty() { Ok(seeds) } else { Err(open.into_values().collect()) }
 }
 
-/// Whether a limit of time has passed for somebody in `real` that does not pass for it in what the simulator makes of
+/// Whether a limit of time has passed for a role in `real` that does not pass for it in what the simulator makes of
 /// `plan`: this machine was too busy, or something is wrong; another run tells.
-pub fn is_starved(plan: &Plan, real: &Report) -> bool {
+pub fn is_starved(plan: &Plan, real: &StageReport) -> bool {
     let limit = |line: &Line| match line.cell.event {
         EventName::Timer(timer) => Some(timer).filter(|timer| is_limit(*timer)),
         _ => None,
     };
-    let limits = |report: &Report| -> BTreeSet<(Name, Timer)> {
+    let limits = |report: &StageReport| -> BTreeSet<(Name, Timer)> {
         report.lines.iter().filter_map(|(who, line)| Some((*who, limit(line)?))).collect()
     };
     simulate(plan).is_some_and(|simulated| !limits(real).is_subset(&limits(&simulated)))
@@ -76,13 +76,13 @@ fn is_limit(timer: Timer) -> bool {
     }
 }
 
-/// Whether an event is somebody's heartbeat, or its own.
+/// Whether an event is a heartbeat, a peer's or its own.
 pub fn is_heartbeat(event: EventName) -> bool {
     matches!(event, EventName::Timer(Timer::Heartbeat) | EventName::Message(_, MessageName::Heartbeat))
 }
 
 /// How two runs ended, if that differs.
-pub fn ends(simulated: &Report, real: &Report) -> BTreeMap<String, String> {
+pub fn ends(simulated: &StageReport, real: &StageReport) -> BTreeMap<String, String> {
     let (left, right) = (&simulated.ends, &real.ends);
     let words = real.words.join("; ");
     let differs = format!("the end\n  simulated: {left}\n  real:      {right}\n  its words: {words}");
@@ -91,17 +91,17 @@ pub fn ends(simulated: &Report, real: &Report) -> BTreeMap<String, String> {
 
 /// What each process did, without what is a matter of time: what only says again what was said, and what comes twice while
 /// its machine stays where it is.
-pub fn roles(report: &Report) -> BTreeMap<Name, Vec<String>> {
-    let mut roles: BTreeMap<Name, Role<'_>> = BTreeMap::new();
+pub fn roles(report: &StageReport) -> BTreeMap<Name, Vec<String>> {
+    let mut roles: BTreeMap<Name, RoleLines<'_>> = BTreeMap::new();
     for (who, line) in report.lines.iter().filter(|(_, line)| !line.is_idle()) {
         roles.entry(*who).or_default().add(line);
     }
-    let text = |role: Role<'_>| role.lines.into_iter().map(Line::to_string).collect();
+    let text = |role: RoleLines<'_>| role.lines.into_iter().map(Line::to_string).collect();
     roles.into_iter().map(|(who, role)| (who, text(role))).collect()
 }
 
 #[derive(Default)]
-struct Role<'a> {
+struct RoleLines<'a> {
     lines: Vec<&'a Line>,
     /// Where the run of the present state begins.
     since: usize,
@@ -109,7 +109,7 @@ struct Role<'a> {
     start: usize,
 }
 
-impl<'a> Role<'a> {
+impl<'a> RoleLines<'a> {
     fn add(&mut self, line: &'a Line) {
         if self.lines.last().is_none_or(|last| last.cell.state != line.cell.state) {
             self.since = self.lines.len();
@@ -140,7 +140,7 @@ fn is_of_the_same(one: EventName, other: EventName) -> bool {
 }
 
 /// What went over each link, one way, without what only says again what was said.
-pub fn links(report: &Report) -> BTreeMap<(Name, Name), Vec<String>> {
+pub fn links(report: &StageReport) -> BTreeMap<(Name, Name), Vec<String>> {
     let mut links: BTreeMap<(Name, Name), Vec<String>> = BTreeMap::new();
     for (from, to, message) in report.sent.iter().filter(|(.., message)| !is_said_again(*message)) {
         let (link, message) = (links.entry((*from, *to)).or_default(), message.to_string());
@@ -156,7 +156,7 @@ pub fn links(report: &Report) -> BTreeMap<(Name, Name), Vec<String>> {
 /// A turn is one moment to the simulator. A real process may be killed in the middle of its last one, and what was sent to
 /// it by then goes nowhere: so the last line, and what was sent last, of and to a process that has ended may be cut short.
 /// Its hooks run on a thread of their own: when it dies in one, the protocol's thread may have gone on until then.
-pub fn differences(simulated: &Report, real: &Report) -> BTreeMap<String, String> {
+pub fn differences(simulated: &StageReport, real: &StageReport) -> BTreeMap<String, String> {
     let has_ended = |who: Name| real.ends.serves != Some(who);
     let cut_line = |who: Name, simulated: &str, real: &str| has_ended(who) && simulated.starts_with(real);
     let last = |who: Name| simulated.lines.iter().rev().find(|(name, _)| *name == who);

@@ -16,13 +16,13 @@ use handoff::machine::{Cell, EffectName, EventName, MachineRole};
 use handoff::message::MessageName;
 use handoff::node::daemon::HookName;
 use handoff::unix::probe::SystemCall;
-use handoff_sim::plan::{At, Fault, Plan, What, Who};
+use handoff_sim::plan::{At, Fault, HitRole, Plan, What};
 use handoff_sim::trace::Name;
 use nix::sys::signal::Signal;
 
-use super::faults::{Faults, millis};
+use super::faults::{StagedFaults, millis};
 use super::report::Line;
-use super::words::{Answer, Death, Word};
+use super::words::{Death, Instruction, Word};
 use crate::layout::Layout;
 use crate::processes;
 use crate::supervisor_process::SupervisorProcess;
@@ -31,9 +31,9 @@ use crate::wait::until;
 /// What is known of the run.
 #[derive(Debug)]
 pub(super) struct Book {
-    pub faults: Faults,
+    pub faults: StagedFaults,
     death: Death,
-    /// Everyone who was ever there, by pid.
+    /// All processes that were ever there, by pid.
     pub names: BTreeMap<u32, Name>,
     births: BTreeMap<char, u32>,
     /// What the next daemon is wrong with.
@@ -47,11 +47,11 @@ pub(super) struct Book {
     pub lines: Vec<(Name, Line)>,
     /// From, to, what.
     pub sent: Vec<(Name, Name, MessageName)>,
-    /// The event that somebody was at when a fault struck in a gap, the last time.
+    /// The event that a process was at when a fault struck in a gap, the last time.
     pub struck_at: Option<EventName>,
     /// The test is over.
     has_left: bool,
-    /// When somebody last said something that changes anything.
+    /// When a process last said something that changes anything.
     pub heard: Instant,
 }
 
@@ -63,7 +63,7 @@ impl Controller {
     /// Listens in the world of `layout`.
     pub(super) fn listen(layout: &Layout, plan: &Plan, step: Option<SystemCall>, death: Death) -> Controller {
         let book = Book {
-            faults: Faults::new(&plan.faults, step),
+            faults: StagedFaults::new(&plan.faults, step),
             death,
             names: BTreeMap::new(),
             births: BTreeMap::new(),
@@ -90,7 +90,7 @@ impl Controller {
         controller
     }
 
-    /// Nobody new is listened to.
+    /// No new process is listened to.
     pub(super) fn leave(&self, layout: &Layout) {
         self.book().has_left = true;
         // The thread that listens wakes only for a connection.
@@ -116,7 +116,7 @@ impl Controller {
     }
 
     /// What is to be answered, if anything.
-    fn hear(&self, pid: &mut u32, word: Word) -> Option<Answer> {
+    fn hear(&self, pid: &mut u32, word: Word) -> Option<Instruction> {
         let mut book = self.book();
         let fault = match word {
             Word::Born { is_supervisor, pid: born } => {
@@ -141,12 +141,12 @@ impl Controller {
         };
         let death = book.death;
         drop(book);
-        let Some(fault) = fault else { return Some(Answer::default()) };
+        let Some(fault) = fault else { return Some(Instruction::default()) };
         let here = self.strike(&fault, Some(*pid));
-        Some(Answer { what: here.then_some(fault.what), ms: millis(&fault), death })
+        Some(Instruction { what: here.then_some(fault.what), ms: millis(&fault), death })
     }
 
-    /// A fault strikes. `true` if the one who asked is to do it to itself.
+    /// A fault strikes. `true` if the process that asked is to do it to itself.
     pub(super) fn strike(&self, fault: &Fault, asks: Option<u32>) -> bool {
         if fault.what == What::Cancel {
             let supervisor = self.book().supervisor.upgrade();
@@ -192,16 +192,16 @@ impl Controller {
 
 impl Book {
     /// What is wrong with a process from its birth on.
-    fn is_born(&mut self, is_supervisor: bool, pid: u32) -> Answer {
+    fn is_born(&mut self, is_supervisor: bool, pid: u32) -> Instruction {
         self.gets_name(pid, if is_supervisor { 'S' } else { 'D' });
         if is_supervisor {
-            return Answer::default();
+            return Instruction::default();
         }
         self.successor = Some(pid);
-        Answer { what: self.quirk.take(), ..Answer::default() }
+        Instruction { what: self.quirk.take(), ..Instruction::default() }
     }
 
-    /// By order of birth, whoever says it first: itself, or its supervisor.
+    /// By order of birth, as the first to say so says: the process itself, or its supervisor.
     fn gets_name(&mut self, pid: u32, kind: char) {
         if !self.names.contains_key(&pid) {
             let number = self.births.entry(kind).or_default();
@@ -299,17 +299,17 @@ impl Book {
     fn sends(
         &mut self,
         from: u32,
-        role: Option<Who>,
+        role: Option<HitRole>,
         to: Option<u32>,
         message: MessageName,
     ) -> Option<Fault> {
         let is_supervisor = self.name(from).kind == 'S';
         let known = to.filter(|to| self.promoted.contains(to));
         let receiver = match (is_supervisor, role) {
-            (false, _) => Who::Supervisor,
+            (false, _) => HitRole::Supervisor,
             (true, Some(role)) => role,
-            (true, None) if known.is_some() => Who::Incumbent,
-            (true, None) => Who::Successor,
+            (true, None) if known.is_some() => HitRole::Incumbent,
+            (true, None) => HitRole::Successor,
         };
         let to = self.name(to.unwrap_or_default());
         self.sent.push((self.name(from), to, message));
@@ -324,16 +324,16 @@ impl Book {
             || !processes::lives(pid)
     }
 
-    /// Whom a plan means.
-    fn who(&self, who: Who) -> Option<u32> {
+    /// The process that a plan means.
+    fn who(&self, who: HitRole) -> Option<u32> {
         let is_new = |pid: &u32| Some(*pid) == self.successor || !self.promoted.contains(pid);
         let mut daemons = self.names.iter().filter(|(pid, name)| name.kind == 'D' && processes::lives(**pid));
         match who {
-            Who::Supervisor => self.supervisor.upgrade().map(|supervisor| supervisor.pid()),
-            Who::Successor => {
+            HitRole::Supervisor => self.supervisor.upgrade().map(|supervisor| supervisor.pid()),
+            HitRole::Successor => {
                 daemons.filter(|(pid, _)| is_new(pid)).max_by_key(|(_, n)| n.number).map(|(pid, _)| *pid)
             }
-            Who::Incumbent => daemons.find(|(pid, _)| !is_new(pid)).map(|(pid, _)| *pid),
+            HitRole::Incumbent => daemons.find(|(pid, _)| !is_new(pid)).map(|(pid, _)| *pid),
         }
     }
 }

@@ -5,8 +5,8 @@ use handoff_sim::plan::{At, Fault, What};
 
 /// The plan's faults, as far as the run has come.
 #[derive(Debug)]
-pub(super) struct Faults {
-    armed: Vec<Armed>,
+pub(super) struct StagedFaults {
+    armed: Vec<StagedFault>,
     /// The handoff that was begun last; 0 before the first.
     pub handoff: u32,
     /// No more of them.
@@ -14,7 +14,7 @@ pub(super) struct Faults {
 }
 
 #[derive(Debug)]
-struct Armed {
+struct StagedFault {
     fault: Fault,
     /// The system call of the effect before which it strikes, if not before the effect.
     step: Option<SystemCall>,
@@ -23,14 +23,18 @@ struct Armed {
     has_struck: bool,
 }
 
-impl Faults {
+impl StagedFaults {
     /// The last one strikes before `step`, if that is given: a system call of the effect that follows its gap.
-    pub(super) fn new(faults: &[Fault], step: Option<SystemCall>) -> Faults {
-        let arm =
-            |fault: &Fault| Armed { left: fault.nth, step: None, has_struck: false, fault: fault.clone() };
-        let mut armed: Vec<Armed> = faults.iter().map(arm).collect();
+    pub(super) fn new(faults: &[Fault], step: Option<SystemCall>) -> StagedFaults {
+        let arm = |fault: &Fault| StagedFault {
+            left: fault.nth,
+            step: None,
+            has_struck: false,
+            fault: fault.clone(),
+        };
+        let mut armed: Vec<StagedFault> = faults.iter().map(arm).collect();
         armed.last_mut().into_iter().for_each(|last| last.step = step);
-        Faults { armed, handoff: 0, over: false }
+        StagedFaults { armed, handoff: 0, over: false }
     }
 
     /// The fault whose place was passed often enough. Two at one place strike one after the other.
@@ -55,19 +59,20 @@ impl Faults {
 
     /// Whether one of them strikes as soon as the daemon writes often enough.
     pub(super) fn strike_next_write(&self) -> bool {
-        let is_due = |armed: &Armed| armed.left > 0 && armed.fault.in_handoff <= self.handoff && !self.over;
+        let is_due =
+            |armed: &StagedFault| armed.left > 0 && armed.fault.in_handoff <= self.handoff && !self.over;
         self.armed.iter().any(|armed| is_due(armed) && armed.fault.at == At::DataWrite)
     }
 
     /// A write of the journal is cut: the process dies between the two halves.
     pub(super) fn torn(&mut self, gap: Gap) {
         let (fault, step) = (Fault::new(gap.into(), What::Crash), Some(SystemCall::WriteRest));
-        self.armed.push(Armed { fault, step, left: 1, has_struck: true });
+        self.armed.push(StagedFault { fault, step, left: 1, has_struck: true });
     }
 
     /// Those whose time is known: when, counted from the start of the run (`None`) or of a handoff.
     pub(super) fn timed(&self, handoff: Option<u32>) -> Vec<Fault> {
-        let is_due = |armed: &&Armed| match armed.fault.at {
+        let is_due = |armed: &&StagedFault| match armed.fault.at {
             At::Time(_) => handoff.is_none(),
             At::Handoff(nth, _) => handoff == Some(nth),
             _ => false,
@@ -84,7 +89,7 @@ impl Faults {
     /// Those that have not struck, as a plan spells their places.
     pub(super) fn missed(&self) -> Vec<String> {
         let missed = self.armed.iter().filter(|armed| !armed.has_struck);
-        let step = |armed: &Armed| armed.step.as_ref().map_or(String::new(), |step| format!("/{step}"));
+        let step = |armed: &StagedFault| armed.step.as_ref().map_or(String::new(), |step| format!("/{step}"));
         missed.map(|armed| format!("{} at {}{}", armed.fault.what, armed.fault.at, step(armed))).collect()
     }
 }

@@ -7,37 +7,37 @@ use std::time::{Duration, Instant};
 
 use handoff::id::InBoot;
 use handoff::journal::{Journal, MAGIC, SLOT_SIZE};
-use handoff::node::keeper::{Config, Keeper, Kept, Step, Task, Which};
+use handoff::node::keeper::{Keeper, KeeperStep, Kept, Limits, Task, Which};
 use handoff::slots::decode_slots;
 use handoff::time::Time;
 use handoff::unix::probe::SystemCall;
 use handoff_sim::plan::{At, Plan};
 
 use super::controller::Controller;
-use super::report::{Ends, Report};
+use super::report::{Ends, StageReport};
 use super::words::Death;
 use crate::build::Build;
 use crate::layout::Layout;
-use crate::order::{Deed, Outcome};
+use crate::order::{Deed, OrderOutcome};
 use crate::processes;
 use crate::supervisor_process::SupervisorProcess;
 use crate::wait::{until, until_ok};
 use crate::world::{Bin, World};
 use crate::writer::Writer;
 
-/// When nobody has said a word of interest for so long, what is under way has come to rest.
+/// When no process has said a word of interest for so long, what is under way has come to rest.
 const QUIET: Duration = Duration::from_millis(40);
 
 /// Runs `plan` on real processes, with its times as they are; those that crash do it by `death`.
-pub fn stage(plan: &Plan, death: Death) -> Report {
+pub fn stage(plan: &Plan, death: Death) -> StageReport {
     stage_before(plan, None, death)
 }
 
 /// The same; the last fault strikes before `step`, if that is given: a system call of the effect that follows its gap.
-pub fn stage_before(plan: &Plan, step: Option<SystemCall>, death: Death) -> Report {
+pub fn stage_before(plan: &Plan, step: Option<SystemCall>, death: Death) -> StageReport {
     let world = World::new();
     let controller = Controller::listen(world.layout(), plan, step, death);
-    let mut operator = Operator {
+    let mut operator = StageOperator {
         plan: plan.clone(),
         controller,
         supervisor: None,
@@ -70,7 +70,7 @@ pub fn stage_before(plan: &Plan, step: Option<SystemCall>, death: Death) -> Repo
     report
 }
 
-struct Operator {
+struct StageOperator {
     plan: Plan,
     controller: Controller,
     supervisor: Option<Arc<SupervisorProcess>>,
@@ -79,7 +79,7 @@ struct Operator {
     begun: Instant,
     /// The daemon that serves, as far as the supervisor knows, and since when.
     child: Option<(u32, Instant)>,
-    /// All who had the listening sockets may have ended: they are bound again.
+    /// All processes that had the listening sockets may have ended: they are bound again.
     rebound: bool,
     /// Supervisors that there were: only the first one is given the sockets.
     supervisors: u32,
@@ -94,7 +94,7 @@ struct Operator {
 
 /// The keeper of a supervisor that begins.
 fn keeper(plan: &Plan) -> Keeper {
-    let config = Config {
+    let config = Limits {
         liveness: plan.times.liveness.duration(),
         restart_min: Duration::from_millis(20),
         restart_max: Duration::from_millis(400),
@@ -104,13 +104,13 @@ fn keeper(plan: &Plan) -> Keeper {
     Keeper::new(config, false)
 }
 
-impl Drop for Operator {
+impl Drop for StageOperator {
     fn drop(&mut self) {
         self.controller.leave(self.world.layout());
     }
 }
 
-impl Operator {
+impl StageOperator {
     /// The build that is called `number`, from a script of one line: an actor is large, and what is committed is copied.
     fn build(&self, number: u32) -> Build {
         let args = vec![self.world.layout().dir().into(), number.to_string().into(), Layout::STAGED.into()];
@@ -129,7 +129,7 @@ impl Operator {
         build
     }
 
-    /// Does what is to be done until a supervisor is there that has nothing to do and knows who serves.
+    /// Does what is to be done until a supervisor is there that has nothing to do and knows which daemon serves.
     fn go_on(&mut self) {
         let bound = Instant::now() + 2 * self.plan.times.bound().duration();
         loop {
@@ -141,7 +141,7 @@ impl Operator {
                 self.keeper.daemon_ended(self.now(), since.elapsed());
             }
             match self.keeper.next(self.now(), self.kept()) {
-                Some(Step::Begin(task)) => self.performs(task),
+                Some(KeeperStep::Begin(task)) => self.performs(task),
                 step => match self.keeper.wake_at().filter(|_| step.is_none()) {
                     Some(at) => thread::sleep(at.since(self.now())),
                     None => return,
@@ -160,7 +160,7 @@ impl Operator {
         Time::from_origin(self.begun.elapsed())
     }
 
-    /// A task that nobody asked for. If the supervisor dies over it, the next one begins anew.
+    /// A task that was not asked for. If the supervisor dies over it, the next one begins anew.
     fn performs(&mut self, task: Task) {
         if task == Task::Recover {
             let Some(found) = self.order(1, Deed::Recover) else { return };
@@ -175,7 +175,7 @@ impl Operator {
     }
 
     /// A handoff, or a cold start, has ended.
-    fn has_ended(&mut self, outcome: &Outcome) {
+    fn has_ended(&mut self, outcome: &OrderOutcome) {
         self.keeper.ended(self.now(), outcome.end());
         self.child = outcome.pid.map(|pid| (pid, Instant::now())).or(self.child);
     }
@@ -206,7 +206,7 @@ impl Operator {
     }
 
     /// Lets the supervisor do `deed`. `None` if it dies over it.
-    fn order(&mut self, build: u32, deed: Deed) -> Option<Outcome> {
+    fn order(&mut self, build: u32, deed: Deed) -> Option<OrderOutcome> {
         let pending = self.supervisor.as_ref()?.begin(&self.build(build), deed);
         let outcome = pending.outcome_if_told();
         if outcome.is_none() {
@@ -249,7 +249,7 @@ impl Operator {
     }
 
     /// Waits until all is at rest, and looks.
-    fn rests(&mut self, writers: &[Writer]) -> Report {
+    fn rests(&mut self, writers: &[Writer]) -> StageReport {
         let pid = until_ok("one process serves", || self.controller.book().only_daemon());
         until_ok("it holds all there is to hold", || self.world.holds_all(pid));
         let supervisor = self.supervisor.as_ref().map(|supervisor| supervisor.pid());
@@ -277,7 +277,7 @@ impl Operator {
             harm: Vec::new(),
         };
         let (lines, sent, missed) = (book.lines.clone(), book.sent.clone(), book.faults.missed());
-        Report { ends, lines, sent, missed, struck_at: book.struck_at, words: Vec::new() }
+        StageReport { ends, lines, sent, missed, struck_at: book.struck_at, words: Vec::new() }
     }
 
     /// What the supervisor's journal holds.

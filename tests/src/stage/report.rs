@@ -5,7 +5,7 @@ use handoff::machine::{Cell, EffectName, EventName, MachineRole, Speaker, StateN
 use handoff::message::MessageName;
 use handoff_sim::Span;
 use handoff_sim::plan::{At, Fault, Plan, What};
-use handoff_sim::run::{Rest, RunReport};
+use handoff_sim::run::{AtRest, RunReport};
 use handoff_sim::trace::{Name, Reaction};
 
 /// One event of a machine, and the effects that its process lived to see.
@@ -34,8 +34,8 @@ impl From<&Reaction> for Line {
 }
 
 impl Line {
-    /// It is only said again that somebody lives, or asked again what was asked before: how often is a matter of time. So is
-    /// how many connections a supervisor needs that looks who is there, and whom it asks first.
+    /// It is only said again that a process lives, or asked again what was asked before: how often is a matter of time. So is
+    /// how many connections a supervisor needs that looks which processes are there, and which it asks first.
     pub fn is_idle(&self) -> bool {
         let Cell { role, state, event } = self.cell;
         let hears = |message| event == EventName::Message(Speaker::Supervisor, message);
@@ -65,7 +65,7 @@ impl Line {
     }
 }
 
-/// Who has said something, or is not there any more.
+/// The process that has said something, or is not there any more.
 pub(super) fn speaker(event: EventName) -> Option<Speaker> {
     match event {
         EventName::Message(speaker, _) | EventName::Closed(speaker) | EventName::Ended(speaker) => {
@@ -75,7 +75,7 @@ pub(super) fn speaker(event: EventName) -> Option<Speaker> {
     }
 }
 
-/// What is done again and again while somebody waits.
+/// What is done again and again while a process waits.
 fn is_poll(effect: EffectName) -> bool {
     match effect {
         EffectName::Look | EffectName::Connect | EffectName::Lock | EffectName::SendListeners => true,
@@ -84,7 +84,7 @@ fn is_poll(effect: EffectName) -> bool {
     }
 }
 
-/// What is said again and again while somebody waits.
+/// What is said again and again while a process waits.
 pub(super) fn is_said_again(message: MessageName) -> bool {
     matches!(
         message,
@@ -102,13 +102,13 @@ pub(super) fn is_said_again(message: MessageName) -> bool {
 /// How things stand when all faults are over, and what the swap comes to with which every run ends.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ends {
-    /// Who serves.
+    /// The process that serves.
     pub serves: Option<Name>,
-    /// Who holds the lock.
+    /// The process that holds the lock.
     pub holder: Option<Name>,
     /// What supervisors have reported, of those handoffs whose end they lived to see.
     pub told: Vec<String>,
-    /// Whom the journal names as the one that runs, if that lives.
+    /// The process that the journal names as the one that runs, if that lives.
     pub running: Option<Name>,
     /// The build that it names as committed.
     pub committed: Option<u32>,
@@ -135,7 +135,7 @@ impl fmt::Display for Ends {
 
 /// What came of a plan.
 #[derive(Clone, Debug)]
-pub struct Report {
+pub struct StageReport {
     /// How things ended.
     pub ends: Ends,
     /// What each process did, up to then.
@@ -150,10 +150,10 @@ pub struct Report {
     pub words: Vec<String>,
 }
 
-impl Report {
+impl StageReport {
     /// What the simulator says. `None` if it did not come to an end that can be compared.
-    pub fn simulated(plan: &Plan, report: &RunReport) -> Option<Report> {
-        let Rest { serves, holder, verdicts, running, committed, is_under_way, told, sent } =
+    pub fn simulated(plan: &Plan, report: &RunReport) -> Option<StageReport> {
+        let AtRest { serves, holder, verdicts, running, committed, is_under_way, told, sent } =
             report.rest.clone()?;
         let name = |verdict| format!("{verdict:?}");
         let ends = Ends {
@@ -168,7 +168,7 @@ impl Report {
         };
         let struck = |index: usize| report.struck.iter().any(|struck| struck.index == index);
         let missed = plan.faults.iter().enumerate().filter(|(index, _)| !struck(*index));
-        Some(Report {
+        Some(StageReport {
             ends,
             lines: report.told[..told].iter().map(|(who, step)| (*who, step.into())).collect(),
             sent: report.sent[..sent].iter().map(|one| (one.from, one.to, one.message)).collect(),

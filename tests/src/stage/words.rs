@@ -1,5 +1,5 @@
 //! What the processes of a stage and the controller say to each other: one JSON object a line.
-use handoff_sim::plan::{What, Who};
+use handoff_sim::plan::{HitRole, What};
 use serde::{Deserialize, Serialize};
 
 /// What a process says, or asks.
@@ -31,7 +31,7 @@ pub(super) enum Word {
     /// It is about to send a frame.
     Frame {
         /// The receiver's role in a handoff, if the sender knows.
-        role: Option<Who>,
+        role: Option<HitRole>,
         /// The receiver.
         pid: Option<u32>,
         /// The message's name.
@@ -45,7 +45,7 @@ pub(super) enum Word {
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Answer {
+pub(super) struct Instruction {
     /// What; nothing, if none.
     pub what: Option<What>,
     /// For how long, in milliseconds.

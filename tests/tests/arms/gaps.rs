@@ -1,4 +1,4 @@
-//! A process that dies or stops in any gap leaves the end state that the simulator says: who serves, who has the lock, what
+//! A process that dies or stops in any gap leaves the end state that the simulator says: which process serves, which has the lock, what
 //! the supervisor reported, what the journal holds, what clients saw.
 //!
 //! The gaps come from the machines, by way of the search's list and of the simulator; and from the effects that are several
@@ -13,10 +13,10 @@ use std::time::Instant;
 use handoff::host::Gap;
 use handoff::machine::{EffectName, MachineRole, StateName};
 use handoff::unix::probe::{self, SystemCall};
-use handoff_sim::plan::{At, Fault, Plan, Wanted, What, Who};
+use handoff_sim::plan::{At, Fault, HitRole, Plan, Wanted, What};
 use handoff_sim::run::{RunOptions, RunReport, ledgers};
 use handoff_sim::{Span, run};
-use handoff_tests::stage::{Death, PACE, Report, compare, stage_before};
+use handoff_tests::stage::{Death, PACE, StageReport, compare, stage_before};
 
 use crate::lists::{alone, at_once, keep, listed, more_plans, scenarios, wrong_with};
 
@@ -46,7 +46,7 @@ enum Grief {
 const GRIEFS: [Grief; 3] = [Grief::Dies(Death::Kill), Grief::Dies(Death::Exit), Grief::Stops];
 
 /// A plan in which faults can be added.
-struct Base {
+struct BasePlan {
     name: String,
     plan: Plan,
     /// The gaps that the simulator passes in it.
@@ -55,9 +55,9 @@ struct Base {
 
 /// A gap, and where it is struck.
 #[derive(Clone, Copy)]
-struct Place<'a> {
+struct GapPlace<'a> {
     gap: Gap,
-    base: &'a Base,
+    base: &'a BasePlan,
     in_handoff: u32,
     /// Between two system calls of the effect after it, before this one.
     step: Option<SystemCall>,
@@ -68,18 +68,19 @@ fn simulate(plan: &Plan) -> RunReport {
 }
 
 /// What real processes can stage: the ordinary swap first, then what leaves the least to chance, what takes long last.
-fn bases() -> Vec<Base> {
+fn bases() -> Vec<BasePlan> {
     let not_staged = listed("scenarios-not-staged.txt");
     let can = |(name, _): &(String, Plan)| !not_staged.contains_key(name) && !RACES.contains(&name.as_str());
     let base = |is_scenario| {
         move |(name, plan): (String, Plan)| {
             let gaps = simulate(&plan).gaps.into_iter().collect();
-            (is_scenario, Base { name, plan, gaps })
+            (is_scenario, BasePlan { name, plan, gaps })
         }
     };
     let scenarios = scenarios().into_iter().filter(can).map(base(true));
-    let mut bases: Vec<(bool, Base)> = scenarios.chain(more_plans().into_iter().map(base(false))).collect();
-    bases.sort_by_key(|(is_scenario, Base { name, plan, .. })| {
+    let mut bases: Vec<(bool, BasePlan)> =
+        scenarios.chain(more_plans().into_iter().map(base(false))).collect();
+    bases.sort_by_key(|(is_scenario, BasePlan { name, plan, .. })| {
         let stops = plan.faults.iter().any(|fault| matches!(fault.what, What::Stop | What::Hang));
         let order = ["swap", "slow-", "alone-"].iter().position(|first| name.starts_with(first));
         (order.unwrap_or(3), stops, *is_scenario, plan.faults.len(), name.clone())
@@ -87,13 +88,15 @@ fn bases() -> Vec<Base> {
     bases.into_iter().map(|(_, base)| base).collect()
 }
 
-impl Base {
+impl BasePlan {
     /// Whether a process may die in `gap` here. A frame that is late waits in its sender: it would die with it, while the
     /// simulator has it on its way.
     fn allows(&self, gap: Gap) -> bool {
         let is_supervisor = matches!(gap.role, MachineRole::Supervisor | MachineRole::Recovery);
         let is_late = |fault: &Fault| match &fault.at {
-            At::Frame { to, .. } if fault.what == What::Delay => (*to == Who::Supervisor) != is_supervisor,
+            At::Frame { to, .. } if fault.what == What::Delay => {
+                (*to == HitRole::Supervisor) != is_supervisor
+            }
             _ => false,
         };
         self.gaps.contains(&gap) && !self.plan.faults.iter().any(is_late)
@@ -101,7 +104,7 @@ impl Base {
 }
 
 /// Every gap that the search or the simulator has seen, by name.
-fn all_gaps(bases: &[Base]) -> BTreeMap<String, Gap> {
+fn all_gaps(bases: &[BasePlan]) -> BTreeMap<String, Gap> {
     let searched = include_str!("../../../snapshots/explored/gaps.snap");
     let is_gap = |line: &&str| line.split('.').count() == 3 && !line.contains('/');
     let simulated = bases.iter().flat_map(|base| base.gaps.iter().copied());
@@ -131,25 +134,25 @@ fn struck_at(base: &Plan, at: At, in_handoff: u32, grief: Grief) -> Plan {
 }
 
 /// Where the simulator passes `gap` first: in the swap of a plan, or else in what comes before it.
-fn first_place(bases: &[Base], gap: Gap) -> Option<Place<'_>> {
-    let strikes = |base: &Base, in_handoff| {
+fn first_place(bases: &[BasePlan], gap: Gap) -> Option<GapPlace<'_>> {
+    let strikes = |base: &BasePlan, in_handoff| {
         let struck = simulate(&struck_at(&base.plan, gap.into(), in_handoff, GRIEFS[0])).struck;
         struck.iter().any(|struck| struck.index == base.plan.faults.len())
     };
-    let place = |base, in_handoff| Place { gap, base, in_handoff, step: None };
+    let place = |base, in_handoff| GapPlace { gap, base, in_handoff, step: None };
     let all = bases.iter().filter(|base| base.allows(gap));
     let before = bases.first().filter(|swap| swap.allows(gap)).map(|swap| (swap, 0));
     let candidates = before.into_iter().chain(all.map(|base| (base, 1)));
-    let mut candidates: Vec<(&Base, u32)> = candidates.collect();
+    let mut candidates: Vec<(&BasePlan, u32)> = candidates.collect();
     candidates.sort_by_key(|(base, in_handoff)| (base.name != "swap", *in_handoff == 0));
     candidates.into_iter().find(|(base, nth)| strikes(base, *nth)).map(|(base, nth)| place(base, nth))
 }
 
-impl<'a> Place<'a> {
+impl<'a> GapPlace<'a> {
     /// The places between the system calls of the effect after this one.
-    fn steps(self) -> impl Iterator<Item = Place<'a>> {
+    fn steps(self) -> impl Iterator<Item = GapPlace<'a>> {
         let steps = self.gap.before.map_or(&[][..], probe::steps);
-        steps.iter().map(move |step| Place { step: Some(*step), ..self })
+        steps.iter().map(move |step| GapPlace { step: Some(*step), ..self })
     }
 
     fn name(&self) -> String {
@@ -187,10 +190,10 @@ impl<'a> Place<'a> {
         let death = if let Grief::Dies(death) = grief { death } else { Death::Kill };
         let plan = with(self.simulated());
         let staged = || stage_before(&with(self.gap.into()), self.step, death);
-        let strikes = |real: &Report| !real.missed.iter().any(|missed| missed.ends_with(&self.name()));
+        let strikes = |real: &StageReport| !real.missed.iter().any(|missed| missed.ends_with(&self.name()));
         let mut real = staged();
         for _ in 1..TRIES {
-            // Usually nobody says that it lives before something happens.
+            // Usually no process says that it lives before something happens.
             let is_elsewhere = self.gap.before.is_none() && real.struck_at.is_some_and(compare::is_heartbeat);
             if strikes(&real) && !is_elsewhere && !compare::is_starved(&plan, &real) {
                 break;
@@ -212,19 +215,19 @@ fn whoever_dies_or_stops_in_a_gap_leaves_what_the_simulator_says() {
     let bases = bases();
     let all = all_gaps(&bases);
     let places = all.values().filter_map(|gap| first_place(&bases, *gap));
-    let places: Vec<Place<'_>> =
+    let places: Vec<GapPlace<'_>> =
         places.flat_map(|place| std::iter::once(place).chain(place.steps())).collect();
     let listed = listed(NOT_STAGED);
     // The simulator can win any race, and knows nothing of system calls.
     let is_race =
         |name: &str| listed.get(name).is_some_and(|why| why.starts_with("A race") || name.contains('/'));
-    let names = places.iter().map(Place::name).filter(|name| !is_race(name)).collect();
-    let all = all.into_keys().chain(places.iter().map(Place::name)).collect();
+    let names = places.iter().map(GapPlace::name).filter(|name| !is_race(name)).collect();
+    let all = all.into_keys().chain(places.iter().map(GapPlace::name)).collect();
     let mut problems = wrong_with(NOT_STAGED, &all, &names);
 
     let only = std::env::var("HANDOFF_GAP");
-    let chosen = |place: &&Place<'_>| !listed.contains_key(&place.name());
-    let cases: Vec<(&Place<'_>, Grief)> = match &only {
+    let chosen = |place: &&GapPlace<'_>| !listed.contains_key(&place.name());
+    let cases: Vec<(&GapPlace<'_>, Grief)> = match &only {
         Ok(only) => {
             let chosen = places.iter().filter(chosen).filter(|place| place.name().contains(only));
             chosen.flat_map(|place| GRIEFS.map(|grief| (place, grief))).collect()

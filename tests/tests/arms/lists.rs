@@ -10,7 +10,7 @@ use std::thread;
 
 use handoff_sim::Plan;
 use handoff_tests::stage::compare::simulate;
-use handoff_tests::stage::{Report, real_times};
+use handoff_tests::stage::{StageReport, real_times};
 
 /// How many worlds there are at once: they mostly wait.
 const AT_ONCE: usize = 16;
@@ -48,10 +48,10 @@ fn plans(folder: &Path) -> BTreeMap<String, Plan> {
 }
 
 /// Keeps both traces of a run in which the arms differ, all lines included. Says where.
-pub(crate) fn keep(name: &str, plan: &Plan, real: &Report) -> String {
+pub(crate) fn keep(name: &str, plan: &Plan, real: &StageReport) -> String {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("arms");
     let path = folder.join(name.replace([' ', '/', ','], "-")).with_extension("txt");
-    let trace = |report: &Report| -> String {
+    let trace = |report: &StageReport| -> String {
         report.lines.iter().map(|(who, line)| format!("{who:<4}{line}\n")).collect()
     };
     let simulated = simulate(plan).map_or("nothing".into(), |report| trace(&report));

@@ -2,7 +2,7 @@
 use std::time::Instant;
 
 use handoff_sim::Plan;
-use handoff_sim::plan::{At, Fault, What, Who};
+use handoff_sim::plan::{At, Fault, HitRole, What};
 use handoff_tests::stage::{Death, compare, stage, unstaged};
 
 use crate::lists::{alone, at_once, keep, scenarios, wrong_with};
@@ -45,7 +45,7 @@ fn same_on_both(name: &str, plan: &Plan) -> Result<u32, Vec<String>> {
 /// The controller tells the supervisor that it is called off, and waits until the supervisor has heard that; so would all other
 /// processes, if it were stopped.
 fn is_told_while_stopped(plan: &Plan) -> bool {
-    let stops = |fault: &Fault| fault.what == What::Stop && fault.who == Some(Who::Supervisor);
+    let stops = |fault: &Fault| fault.what == What::Stop && fault.who == Some(HitRole::Supervisor);
     plan.faults.iter().any(stops) && plan.faults.iter().any(|fault| fault.what == What::Cancel)
 }
 

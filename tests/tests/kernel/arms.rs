@@ -3,14 +3,14 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::real::Real;
-use crate::stage::{Kernel, Stage};
+use crate::stage::{Kernel, KernelStage};
 
 /// So many seeds on the simulated kernel: lengths of time vary with them.
 #[cfg(feature = "sim")]
 const SEEDS: u64 = 512;
 
 /// A story, told on one kernel.
-struct Told {
+struct ToldStory {
     arm: String,
     lines: Vec<String>,
     outcome: String,
@@ -19,19 +19,19 @@ struct Told {
 
 /// Tells a story on Linux and on the simulated kernel. `why` the protocol rests on it.
 #[track_caller]
-pub(crate) fn both(why: &str, story: impl Fn(&mut Stage<'_>)) {
+pub(crate) fn both(why: &str, story: impl Fn(&mut KernelStage<'_>)) {
     compare(why, &[""], &[tell("Linux", &mut Real::new(), &story)], &story);
 }
 
 /// The same, of something that a kernel may do in either way: the simulated one does all that is in `choices`.
 #[track_caller]
-pub(crate) fn both_choosing(choices: &[&str], why: &str, story: impl Fn(&mut Stage<'_>)) {
+pub(crate) fn both_choosing(choices: &[&str], why: &str, story: impl Fn(&mut KernelStage<'_>)) {
     compare(why, choices, &[tell("Linux", &mut Real::new(), &story)], &story);
 }
 
 /// The same, of the listening socket: a Unix socket, and a TCP one.
 #[track_caller]
-pub(crate) fn both_over_unix_and_tcp(why: &str, story: impl Fn(&mut Stage<'_>)) {
+pub(crate) fn both_over_unix_and_tcp(why: &str, story: impl Fn(&mut KernelStage<'_>)) {
     let unix = tell("Linux", &mut Real::new(), &story);
     let tcp = tell("Linux, over TCP", &mut Real::over_tcp(), &story);
     compare(why, &[""], &[unix, tcp], &story);
@@ -39,7 +39,7 @@ pub(crate) fn both_over_unix_and_tcp(why: &str, story: impl Fn(&mut Stage<'_>)) 
 
 /// No kernel fails, Linux's outcome is among the simulated ones, and so are all `choices`.
 #[track_caller]
-fn compare(why: &str, choices: &[&str], linux: &[Told], story: &impl Fn(&mut Stage<'_>)) {
+fn compare(why: &str, choices: &[&str], linux: &[ToldStory], story: &impl Fn(&mut KernelStage<'_>)) {
     let simulated = simulated(story);
     let arms = || linux.iter().chain(simulated.values());
     let failed = arms().any(|told| told.failure.is_some());
@@ -49,7 +49,7 @@ fn compare(why: &str, choices: &[&str], linux: &[Told], story: &impl Fn(&mut Sta
     if failed || unmet.is_some() {
         let unmet =
             unmet.map_or(String::new(), |unmet| format!("never on the simulated kernel: {unmet:?}\n"));
-        let arms: String = arms().map(Told::to_string).collect();
+        let arms: String = arms().map(ToldStory::to_string).collect();
         panic!(
             "the kernels differ, or one is not as the protocol needs it\nwhy it matters: {why}\n{unmet}{arms}"
         );
@@ -59,11 +59,11 @@ fn compare(why: &str, choices: &[&str], linux: &[Told], story: &impl Fn(&mut Sta
 /// What the simulated kernel makes of a story: of each outcome, the first run that led to it. The first that fails is the
 /// last.
 #[cfg(feature = "sim")]
-fn simulated(story: &impl Fn(&mut Stage<'_>)) -> BTreeMap<String, Told> {
+fn simulated(story: &impl Fn(&mut KernelStage<'_>)) -> BTreeMap<String, ToldStory> {
     let mut outcomes = BTreeMap::new();
     for seed in 0..SEEDS {
         let arm = format!("the simulated kernel (seed {seed})");
-        let told = tell(&arm, &mut crate::simulated::Simulated::new(seed), story);
+        let told = tell(&arm, &mut crate::simulated::SimulatedArm::new(seed), story);
         if told.failure.is_some() {
             outcomes.insert(told.outcome.clone(), told);
             break;
@@ -74,13 +74,13 @@ fn simulated(story: &impl Fn(&mut Stage<'_>)) -> BTreeMap<String, Told> {
 }
 
 #[cfg(not(feature = "sim"))]
-fn simulated(_: &impl Fn(&mut Stage<'_>)) -> BTreeMap<String, Told> {
+fn simulated(_: &impl Fn(&mut KernelStage<'_>)) -> BTreeMap<String, ToldStory> {
     BTreeMap::new()
 }
 
 /// Tells a story on Linux alone: what it shows is not simulated, for the reason in `row` of the table in `docs/testing.md`.
 #[track_caller]
-pub(crate) fn on_linux(row: &str, why: &str, story: impl Fn(&mut Stage<'_>)) {
+pub(crate) fn on_linux(row: &str, why: &str, story: impl Fn(&mut KernelStage<'_>)) {
     assert_listed(row);
     let linux = tell("Linux", &mut Real::new(), &story);
     assert!(linux.failure.is_none(), "why it matters: {why}\n{linux}");
@@ -93,17 +93,17 @@ pub(crate) fn assert_listed(row: &str) {
     assert!(tables.contains(&format!("\n| {row} |")), "docs/testing.md has no row {row:?}");
 }
 
-fn tell(arm: &str, kernel: &mut dyn Kernel, story: &impl Fn(&mut Stage<'_>)) -> Told {
-    let mut stage = Stage::new(kernel);
+fn tell(arm: &str, kernel: &mut dyn Kernel, story: &impl Fn(&mut KernelStage<'_>)) -> ToldStory {
+    let mut stage = KernelStage::new(kernel);
     let result = catch_unwind(AssertUnwindSafe(|| story(&mut stage)));
     let failure = result.err().map(|panic| match panic.downcast::<String>() {
         Ok(text) => *text,
         Err(other) => other.downcast_ref::<&str>().map_or("it panicked".into(), |text| (*text).into()),
     });
-    Told { arm: arm.into(), lines: stage.told, outcome: stage.outcome.join(", "), failure }
+    ToldStory { arm: arm.into(), lines: stage.told, outcome: stage.outcome.join(", "), failure }
 }
 
-impl std::fmt::Display for Told {
+impl std::fmt::Display for ToldStory {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         const MOST: usize = 30;
         let verdict = self.failure.as_ref().map_or("as the story says".into(), |why| format!("FAILS: {why}"));

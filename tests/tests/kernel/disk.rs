@@ -17,7 +17,7 @@ pub(crate) const PAGE: usize = 4096;
 
 /// What is done to the files of a directory.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Step {
+pub(crate) enum DiskStep {
     /// [`LENGTH`] of this letter at the end of a file.
     Append(&'static str, char),
     /// The same, at its beginning.
@@ -31,7 +31,7 @@ pub(crate) enum Step {
     Remove(&'static str),
 }
 
-use Step::{Append, Empty, Overwrite, Remove, Rename, Sync, SyncDir, WriteBack};
+use DiskStep::{Append, Empty, Overwrite, Remove, Rename, Sync, SyncDir, WriteBack};
 
 /// Files and their bytes, in words.
 pub(crate) fn words(files: &BTreeMap<String, Vec<u8>>) -> String {
@@ -48,7 +48,7 @@ pub(crate) fn words(files: &BTreeMap<String, Vec<u8>>) -> String {
 /// Power fails after `steps`. Nothing but `may_be_left` is left, on either arm; Linux leaves nothing that the simulated disk
 /// could not. `why` the protocol, or a daemon on it, rests on that.
 #[track_caller]
-fn power_fails(why: &str, steps: &'static [Step], may_be_left: &[&str]) {
+fn power_fails(why: &str, steps: &'static [DiskStep], may_be_left: &[&str]) {
     let mut arms: Vec<(String, String)> = Vec::new();
     for (cut, left) in ext4::left_by(steps) {
         arms.push((format!("ext4, cut off: {cut:?}"), left));
@@ -72,7 +72,7 @@ fn power_fails(why: &str, steps: &'static [Step], may_be_left: &[&str]) {
 }
 
 #[cfg(feature = "sim")]
-fn simulated(steps: &[Step], seed: u64) -> String {
+fn simulated(steps: &[DiskStep], seed: u64) -> String {
     let mut machine = Bare::new(seed);
     let pid = machine.spawn();
     let disk = machine.disk(pid);

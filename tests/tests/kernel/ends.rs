@@ -1,4 +1,4 @@
-//! Ends of processes, and who is who.
+//! Ends of processes, and which process is which.
 use crate::arms::{both, both_choosing};
 use crate::stage::Heard;
 

@@ -1,6 +1,6 @@
 //! The real arm of power failures: ext4 on a loop device, cut off with `EXT4_IOC_SHUTDOWN`, and mounted again.
 //!
-//! Needs root. Everything is mounted in a mount namespace of one thread: nobody else sees it, and when the thread ends, be
+//! Needs root. Everything is mounted in a mount namespace of one thread: no other thread sees it, and when the thread ends, be
 //! it killed, its mounts and their loop devices are gone.
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -15,10 +15,10 @@ use handoff_tests::raw::{Cut, cut_off, write_back};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
-use crate::disk::{LENGTH, PAGE, Step, words};
+use crate::disk::{DiskStep, LENGTH, PAGE, words};
 
 /// What is left after `steps`, for each way in which power may fail. Nothing, and a loud word, where it can't be staged.
-pub(crate) fn left_by(steps: &'static [Step]) -> Vec<(Cut, String)> {
+pub(crate) fn left_by(steps: &'static [DiskStep]) -> Vec<(Cut, String)> {
     let stage = move || {
         let dir = tempfile::tempdir()?;
         enter_own_namespace()?;
@@ -51,7 +51,7 @@ fn make_filesystem(dir: &Path) -> io::Result<()> {
     run(Command::new("mkfs.ext4").args(["-q", "-F", "-E", "nodiscard"]).arg(&image))
 }
 
-fn left_by_cut(dir: &Path, steps: &[Step], cut: Cut) -> io::Result<String> {
+fn left_by_cut(dir: &Path, steps: &[DiskStep], cut: Cut) -> io::Result<String> {
     let mounted = Mounted::new(dir)?;
     let work = mounted.0.join(format!("{cut:?}"));
     fs::create_dir(&work)?;
@@ -70,22 +70,22 @@ fn left_by_cut(dir: &Path, steps: &[Step], cut: Cut) -> io::Result<String> {
     Ok(words(&files))
 }
 
-fn take(dir: &Path, step: Step) -> io::Result<()> {
+fn take(dir: &Path, step: DiskStep) -> io::Result<()> {
     let block = |letter: char| [letter as u8; LENGTH];
     let open = |name: &str| File::options().read(true).write(true).open(dir.join(name));
     match step {
-        Step::Append(name, letter) => {
+        DiskStep::Append(name, letter) => {
             let mut file = File::options().append(true).create(true).open(dir.join(name))?;
             // Page by page, so that the page cache has them one by one, and a later write can be written back in part.
             block(letter).chunks(PAGE).try_for_each(|page| file.write_all(page))
         }
-        Step::Overwrite(name, letter) => open(name)?.write_all_at(&block(letter), 0),
-        Step::WriteBack(name) => write_back(&open(name)?, PAGE),
-        Step::Empty(name) => open(name)?.set_len(0),
-        Step::Sync(name) => open(name)?.sync_all(),
-        Step::SyncDir => File::open(dir)?.sync_all(),
-        Step::Rename(from, to) => fs::rename(dir.join(from), dir.join(to)),
-        Step::Remove(name) => fs::remove_file(dir.join(name)),
+        DiskStep::Overwrite(name, letter) => open(name)?.write_all_at(&block(letter), 0),
+        DiskStep::WriteBack(name) => write_back(&open(name)?, PAGE),
+        DiskStep::Empty(name) => open(name)?.set_len(0),
+        DiskStep::Sync(name) => open(name)?.sync_all(),
+        DiskStep::SyncDir => File::open(dir)?.sync_all(),
+        DiskStep::Rename(from, to) => fs::rename(dir.join(from), dir.join(to)),
+        DiskStep::Remove(name) => fs::remove_file(dir.join(name)),
     }
 }
 

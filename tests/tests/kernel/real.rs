@@ -28,11 +28,11 @@ pub(crate) struct Real {
     commands: UnixListener,
     /// Where the listening socket is, or is to be.
     address: String,
-    clients: Vec<Client>,
+    clients: Vec<RealClient>,
     dir: TempDir,
 }
 
-enum Client {
+enum RealClient {
     Unix(UnixStream),
     Tcp(TcpStream),
 }
@@ -56,7 +56,7 @@ impl Real {
 
     /// The same, with the listening socket on the loopback interface.
     pub(crate) fn over_tcp() -> Real {
-        // Nobody listens there when this returns.
+        // No process listens there when this returns.
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         Real { address: free.to_string(), ..Real::new() }
     }
@@ -100,13 +100,13 @@ impl Real {
     }
 }
 
-impl Client {
-    fn connect(address: &str) -> Result<Client, Failed> {
+impl RealClient {
+    fn connect(address: &str) -> Result<RealClient, Failed> {
         /// A connect to a queue that is full is not answered; any other is, at once.
         const LONG: Duration = Duration::from_secs(2);
         if let Some(path) = address.strip_prefix("unix:") {
             return match control::connect(Path::new(path)).unwrap() {
-                Connect::Connected(stream) => Ok(Client::Unix(stream)),
+                Connect::Connected(stream) => Ok(RealClient::Unix(stream)),
                 Connect::NotThere => Err(Failed::Refused),
                 Connect::Retry => Err(Failed::QueueFull),
             };
@@ -114,7 +114,7 @@ impl Client {
         match TcpStream::connect_timeout(&address.parse().unwrap(), LONG) {
             Ok(stream) => {
                 stream.set_nonblocking(true).unwrap();
-                Ok(Client::Tcp(stream))
+                Ok(RealClient::Tcp(stream))
             }
             Err(error) if error.kind() == ErrorKind::TimedOut => Err(Failed::QueueFull),
             Err(error) if error.kind() == ErrorKind::ConnectionRefused => Err(Failed::Refused),
@@ -256,10 +256,10 @@ impl Kernel for Real {
     }
     fn knock(&mut self) -> Result<Visit, Failed> {
         let name = self.clients.len() as u32;
-        let client = Client::connect(&self.address)?;
+        let client = RealClient::connect(&self.address)?;
         match &client {
-            Client::Unix(stream) => (&*stream).write_all(&name.to_le_bytes()).unwrap(),
-            Client::Tcp(stream) => (&*stream).write_all(&name.to_le_bytes()).unwrap(),
+            RealClient::Unix(stream) => (&*stream).write_all(&name.to_le_bytes()).unwrap(),
+            RealClient::Tcp(stream) => (&*stream).write_all(&name.to_le_bytes()).unwrap(),
         }
         self.clients.push(client);
         Ok(Visit(name.into()))
@@ -269,8 +269,8 @@ impl Kernel for Real {
     }
     fn is_hung_up(&mut self, visit: Visit) -> bool {
         let read = match &self.clients[visit.0 as usize] {
-            Client::Unix(stream) => (&*stream).read(&mut [0]),
-            Client::Tcp(stream) => (&*stream).read(&mut [0]),
+            RealClient::Unix(stream) => (&*stream).read(&mut [0]),
+            RealClient::Tcp(stream) => (&*stream).read(&mut [0]),
         };
         match read {
             Ok(count) => count == 0,
@@ -278,7 +278,7 @@ impl Kernel for Real {
         }
     }
     fn who_listens(&mut self, visit: Visit) -> Option<Proc> {
-        let Client::Unix(stream) = &self.clients[visit.0 as usize] else { return None };
+        let RealClient::Unix(stream) = &self.clients[visit.0 as usize] else { return None };
         self.proc_of(control::peer(stream).unwrap().pid?)
     }
 }

@@ -5,14 +5,14 @@ use handoff_sim::kernel::{Bare, Busy};
 
 use crate::stage::{End, Failed, Heard, Kernel, Proc, Sent, Visit};
 
-pub(crate) struct Simulated {
+pub(crate) struct SimulatedArm {
     machine: Bare,
     pids: Vec<u32>,
 }
 
-impl Simulated {
-    pub(crate) fn new(seed: u64) -> Simulated {
-        Simulated { machine: Bare::new(seed), pids: Vec::new() }
+impl SimulatedArm {
+    pub(crate) fn new(seed: u64) -> SimulatedArm {
+        SimulatedArm { machine: Bare::new(seed), pids: Vec::new() }
     }
 
     fn pid(&self, process: Proc) -> u32 {
@@ -25,7 +25,7 @@ impl Simulated {
     }
 }
 
-impl Kernel for Simulated {
+impl Kernel for SimulatedArm {
     fn spawn(&mut self) -> Proc {
         let pid = self.machine.spawn();
         self.known(pid)

@@ -88,12 +88,12 @@ pub(crate) trait Kernel {
     fn knock(&mut self) -> Result<Visit, Failed>;
     fn answer(&mut self, process: Proc) -> Option<Visit>;
     fn is_hung_up(&mut self, visit: Visit) -> bool;
-    /// Who called `listen`, as a client sees it. Only Linux tells.
+    /// The process that called `listen`, as a client sees it. Only Linux tells.
     fn who_listens(&mut self, visit: Visit) -> Option<Proc>;
 }
 
 /// A kernel, and what has happened on it.
-pub(crate) struct Stage<'a> {
+pub(crate) struct KernelStage<'a> {
     kernel: &'a mut dyn Kernel,
     /// What has happened, a line each.
     pub told: Vec<String>,
@@ -104,9 +104,9 @@ pub(crate) struct Stage<'a> {
 /// Many times what anything takes, in milliseconds.
 const MOST: usize = 20_000;
 
-impl<'a> Stage<'a> {
-    pub(crate) fn new(kernel: &'a mut dyn Kernel) -> Stage<'a> {
-        Stage { kernel, told: Vec::new(), outcome: Vec::new() }
+impl<'a> KernelStage<'a> {
+    pub(crate) fn new(kernel: &'a mut dyn Kernel) -> KernelStage<'a> {
+        KernelStage { kernel, told: Vec::new(), outcome: Vec::new() }
     }
 
     fn note(&mut self, process: Proc, what: &str) {

@@ -1,4 +1,4 @@
-//! Who may swap, and to what: the trigger socket's mode, the uids, the binaries.
+//! Which users may swap, and to what: the trigger socket's mode, the uids, the binaries.
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
@@ -22,7 +22,7 @@ fn supervised(world: &World, keys: &str) -> Reference {
     reference
 }
 
-/// `swap`, run by `uid`. Only root can be somebody else: without it there is nothing to see.
+/// `swap`, run by `uid`. Only root can become another user: without it there is nothing to see.
 fn swap_as(world: &World, reference: &Reference, uid: u32) -> Option<Output> {
     if !nix::unistd::geteuid().is_root() {
         eprintln!("skipped: only root can run a command as another user");

@@ -1,7 +1,7 @@
 //! What a daemon inherits: what it is to have, and nothing else.
 use std::time::Duration;
 
-use handoff_tests::{Act, Hook, Scene, World, processes, until_ok, until_some};
+use handoff_tests::{Act, HookName, Scene, World, processes, until_ok, until_some};
 use nix::sys::signal::Signal;
 
 /// The descriptors that a successor is born with: a rogue opens none of its own.
@@ -71,7 +71,7 @@ fn the_listeners_are_the_very_sockets_and_stay_in_order() {
 #[test]
 fn what_a_daemon_starts_itself_inherits_none_of_it() {
     let scene = Scene::new();
-    let build = scene.world.build().on(Hook::Serve, [Act::Child]);
+    let build = scene.world.build().on(HookName::Serve, [Act::Child]);
     let pid = scene.supervisor.handoff(&build).assert_committed();
     let child = until_some("the daemon's own child runs", || {
         let children = processes::children(pid);

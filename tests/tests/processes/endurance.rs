@@ -3,7 +3,7 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
-use handoff_tests::{Act, Hook, Reference, Scene, World, processes, until_ok};
+use handoff_tests::{Act, HookName, Reference, Scene, World, processes, until_ok};
 
 const SWAPS: usize = 100;
 
@@ -26,7 +26,7 @@ impl Inventory {
     }
 }
 
-/// Taken at rest, with nobody connected; names with the daemon's pid in them are made equal.
+/// Taken at rest, without a connection; names with the daemon's pid in them are made equal.
 fn inventory(world: &World, supervisor: u32) -> Inventory {
     let daemon = world.assert_one_serves(&[supervisor]);
     let count = |what: &str, pid: u32| fs::read_dir(format!("/proc/{pid}/{what}")).unwrap().count();
@@ -90,15 +90,15 @@ fn a_hundred_swaps_leave_no_descriptor_no_process_and_no_file() {
 #[test]
 fn thirty_swaps_that_are_rolled_back_leave_nothing_either() {
     let scene = Scene::new();
-    scene.supervisor.handoff(&scene.world.build().on(Hook::Open, [Act::Fail])).assert_rolled_back("");
+    scene.supervisor.handoff(&scene.world.build().on(HookName::Open, [Act::Fail])).assert_rolled_back("");
     let Scene { supervisor, writer, world, .. } = scene;
     drop(writer);
     let before = least(&world, supervisor.pid());
     for round in 0..30 {
         let build = match round % 5 {
-            0 => world.build().on(Hook::WarmUp, [Act::Fail]),
-            1 => world.build().on(Hook::Open, [Act::Fail]),
-            2 => world.build().on(Hook::Serve, [Act::Exit]),
+            0 => world.build().on(HookName::WarmUp, [Act::Fail]),
+            1 => world.build().on(HookName::Open, [Act::Fail]),
+            2 => world.build().on(HookName::Serve, [Act::Exit]),
             3 => world.rogue("garbage"),
             _ => world.rogue("exit"),
         };

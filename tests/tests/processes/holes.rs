@@ -1,4 +1,4 @@
-//! Situations in which other handoff protocols leave nobody serving, or two, or say what is not so. Some are the
+//! Situations in which other handoff protocols leave no process that serves, or two, or say what is not so. Some are the
 //! subject of other modules:
 //!
 //! | the situation | tested as |
@@ -12,7 +12,7 @@
 //! | the successor opens for long | `successor::opens_for_longer_than_liveness_but_within_the_deadline` |
 //! | the successor dies during the drain | `killed::the_successor_is_killed_during_the_drain_and_nothing_is_sealed` |
 //! | leaked descriptors, `LISTEN_PID` | `descriptors` |
-//! | the supervisor is started again: "address in use", nobody's child, no pid | `survives` |
+//! | the supervisor is started again: "address in use", another's child, no pid | `survives` |
 use std::fs;
 use std::path::PathBuf;
 use std::thread;
@@ -20,9 +20,9 @@ use std::time::Duration;
 
 use handoff::Supervisor;
 use handoff::journal::Journal;
-use handoff_tests::held::{Held, Phase, go_on, kill};
+use handoff_tests::held::{Held, HoldPoint, go_on, kill};
 use handoff_tests::processes::{lives, of_world};
-use handoff_tests::{Act, Hook, Reference, SILENCE, Scene, World, until};
+use handoff_tests::{Act, HookName, Reference, SILENCE, Scene, World, until};
 use nix::sys::signal::Signal;
 
 /// A deadline that passes while one is stopped, and long after all has happened that comes before.
@@ -30,10 +30,10 @@ const SOON: Duration = Duration::from_secs(10);
 
 #[test]
 fn the_supervisor_dies_and_the_successor_opens_for_many_times_the_liveness() {
-    let mut held = Held::with(Phase::Open, |build| build.liveness(SILENCE));
+    let mut held = Held::with(HoldPoint::Open, |build| build.liveness(SILENCE));
     let since = held.world.mark();
     held.supervisor.kill();
-    // It asks five times in every liveness; nobody may lose patience.
+    // It asks five times in every liveness; no process may lose patience.
     until("the incumbent has found the lock taken again and again", || {
         held.world.count_said(since, held.old, "event=Timer(Retry)") > 25
     });
@@ -46,7 +46,7 @@ fn the_supervisor_dies_and_the_successor_opens_for_many_times_the_liveness() {
 }
 
 /// The supervisor is stopped past its own deadline: `heir` serves meanwhile, and when it goes on it says so.
-fn stopped_past_the_deadline(phase: Phase, heir: impl Fn(&Held) -> u32, verdict: &str) {
+fn stopped_past_the_deadline(phase: HoldPoint, heir: impl Fn(&Held) -> u32, verdict: &str) {
     let mut held = Held::with(phase, |build| build.liveness(SILENCE).deadline(SOON));
     let heir = heir(&held);
     held.supervisor.stop();
@@ -62,22 +62,22 @@ fn stopped_past_the_deadline(phase: Phase, heir: impl Fn(&Held) -> u32, verdict:
 
 #[test]
 fn the_supervisor_is_stopped_past_its_deadline_when_the_incumbent_has_drained() {
-    stopped_past_the_deadline(Phase::Drain, |held| held.old, "RolledBack");
+    stopped_past_the_deadline(HoldPoint::Drain, |held| held.old, "RolledBack");
 }
 
 #[test]
 fn the_supervisor_is_stopped_past_its_deadline_when_the_incumbent_has_sealed() {
-    stopped_past_the_deadline(Phase::Seal, |held| held.old, "RolledBack");
+    stopped_past_the_deadline(HoldPoint::Seal, |held| held.old, "RolledBack");
 }
 
 #[test]
 fn the_successor_serves_by_itself_and_the_supervisor_goes_on_past_its_deadline() {
-    stopped_past_the_deadline(Phase::Open, |held| held.new, "Committed");
+    stopped_past_the_deadline(HoldPoint::Open, |held| held.new, "Committed");
 }
 
 #[test]
 fn the_successor_was_told_to_commit_and_serves_past_the_deadline() {
-    let mut held = Held::with(Phase::Serve, |build| build.liveness(SILENCE).deadline(SOON));
+    let mut held = Held::with(HoldPoint::Serve, |build| build.liveness(SILENCE).deadline(SOON));
     held.supervisor.stop();
     held.go_on();
     held.assert_serves_soon(held.new);
@@ -100,7 +100,7 @@ fn journal(world: &World) -> Journal {
 
 #[test]
 fn the_journal_names_the_incumbent_and_the_successor_that_are_under_way() {
-    let mut held = Held::at(Phase::Drain);
+    let mut held = Held::at(HoldPoint::Drain);
     held.supervisor.kill();
     let under_way = journal(&held.world).under_way.expect("a handoff was under way");
     assert_eq!(under_way.incumbent.map(|incumbent| incumbent.pid), Some(held.old));
@@ -115,7 +115,7 @@ fn the_journal_names_the_incumbent_and_the_successor_that_are_under_way() {
 #[test]
 fn nothing_is_under_way_in_the_journal_after_a_drain_that_failed() {
     let scene = Scene::new();
-    scene.incumbent.script(Hook::Drain, [Act::Fail]);
+    scene.incumbent.script(HookName::Drain, [Act::Fail]);
     scene.supervisor.handoff(&scene.world.build()).assert_rolled_back("told to fail in drain");
     scene.supervisor.kill();
     let journal = journal(&scene.world);
@@ -162,7 +162,7 @@ fn block_path(world: &World) -> PathBuf {
 
 #[test]
 fn the_control_path_can_not_be_taken_and_the_incumbent_serves_again() {
-    let mut held = Held::at(Phase::Open);
+    let mut held = Held::at(HoldPoint::Open);
     let blocked = block_path(&held.world);
     held.go_on();
     held.assert_serves_soon(held.old);
@@ -183,7 +183,7 @@ fn fifty_handoffs_without_a_pause_between_them_all_commit() {
 }
 
 /// The reference supervisor is asked to stop while a swap is held at `build`'s gate in `hook`.
-fn terminated(hook: Hook, of_incumbent: bool) {
+fn terminated(hook: HookName, of_incumbent: bool) {
     let world = World::new();
     let reference = Reference::for_actor(&world);
     let (old, new) = (world.build(), world.build());
@@ -198,12 +198,12 @@ fn terminated(hook: Hook, of_incumbent: bool) {
         reference.signal(Signal::SIGTERM);
         until("it hears of it while the hook runs", || world.has_said(asked, supervisor, "event=Cancel"));
     });
-    let expected = if hook == Hook::Serve { 0 } else { 1 };
+    let expected = if hook == HookName::Serve { 0 } else { 1 };
     assert_eq!(code, expected, "{swap}");
     assert_eq!(reference.wait().code(), Some(0));
     assert!(of_world(world.layout()).is_empty(), "nobody is left");
     world.assert_nothing_lost(&writer);
-    // And whoever starts it again finds everything.
+    // And a supervisor that is started again finds everything.
     reference.start();
     writer.wait_for_writes(1);
     assert_eq!(reference.ask_json("swap").0, 0);
@@ -212,22 +212,22 @@ fn terminated(hook: Hook, of_incumbent: bool) {
 
 #[test]
 fn the_supervisor_is_asked_to_stop_during_the_drain() {
-    terminated(Hook::Drain, true);
+    terminated(HookName::Drain, true);
 }
 
 #[test]
 fn the_supervisor_is_asked_to_stop_during_the_seal() {
-    terminated(Hook::Seal, true);
+    terminated(HookName::Seal, true);
 }
 
 #[test]
 fn the_supervisor_is_asked_to_stop_while_the_successor_opens() {
-    terminated(Hook::Open, false);
+    terminated(HookName::Open, false);
 }
 
 #[test]
 fn the_supervisor_is_asked_to_stop_while_the_successor_begins_to_serve() {
-    terminated(Hook::Serve, false);
+    terminated(HookName::Serve, false);
 }
 
 /// All that could serve is dead: the swap says so, and the supervisor starts what was committed last.
@@ -240,7 +240,7 @@ fn both_daemons_die_and_the_supervisor_starts_the_committed_build() {
     let writer = reference.writer();
     writer.wait_for_write_by(old);
     let build = world.build();
-    let gate = build.gate(Hook::Open);
+    let gate = build.gate(HookName::Open);
     reference.configure_build(&build);
     let ((code, swap), ()) = reference.swap_held_json(&gate, || {
         of_world(world.layout()).into_iter().filter(|pid| is_actor(*pid)).for_each(kill);

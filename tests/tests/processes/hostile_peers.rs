@@ -7,7 +7,7 @@ use std::path::Path;
 use handoff::HandoffId;
 use handoff::frame::{self, Decoder};
 use handoff::message::{HelloAck, Message, PROTO_MAX};
-use handoff_tests::{Hook, PATIENCE, Reference, Scene, World, until};
+use handoff_tests::{HookName, PATIENCE, Reference, Scene, World, until};
 
 fn connect(path: &Path) -> UnixStream {
     let stream = UnixStream::connect(path).unwrap();
@@ -169,7 +169,7 @@ fn a_command_of_another_handoff_or_in_the_wrong_direction_is_refused() {
 fn many_that_come_while_a_swap_runs_do_not_end_it() {
     let scene = Scene::new();
     let build = scene.world.build();
-    let gate = scene.incumbent.gate(Hook::Drain);
+    let gate = scene.incumbent.gate(HookName::Drain);
     let swap = scene.supervisor.begin_handoff(&build);
     gate.wait();
     // More than a daemon keeps: the oldest make room, but never the supervisor.

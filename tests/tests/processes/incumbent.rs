@@ -1,7 +1,7 @@
 //! Every way in which an incumbent's hooks can be bad.
 use std::time::Duration;
 
-use handoff_tests::{Act, Hook, SILENCE, Scene, until};
+use handoff_tests::{Act, HookName, SILENCE, Scene, script, until};
 
 /// A deadline that passes, long after all has happened that comes before.
 const SOON: Duration = Duration::from_secs(5);
@@ -11,7 +11,7 @@ const LATE: Duration = Duration::from_secs(3600);
 #[test]
 fn fails_to_drain_or_to_seal() {
     let scene = Scene::new();
-    for hook in Hook::OF_INCUMBENT {
+    for hook in script::OF_INCUMBENT {
         scene.incumbent.script(hook, [Act::Fail]);
         let outcome = scene.supervisor.handoff(&scene.world.build());
         outcome.assert_rolled_back(&format!("told to fail in {hook}"));
@@ -23,7 +23,7 @@ fn fails_to_drain_or_to_seal() {
 #[test]
 fn panics_in_drain_or_seal() {
     let scene = Scene::new();
-    for hook in Hook::OF_INCUMBENT {
+    for hook in script::OF_INCUMBENT {
         scene.incumbent.script(hook, [Act::Panic]);
         let outcome = scene.supervisor.handoff(&scene.world.build());
         outcome.assert_rolled_back(&format!("told to panic in {hook}"));
@@ -35,7 +35,7 @@ fn panics_in_drain_or_seal() {
 #[test]
 fn takes_longer_than_liveness_in_drain_and_seal_but_less_than_the_deadline() {
     let scene = Scene::new();
-    for hook in Hook::OF_INCUMBENT {
+    for hook in script::OF_INCUMBENT {
         scene.incumbent.script(hook, [Act::Slow(5000)]);
     }
     scene.supervisor.handoff(&scene.world.build().liveness(SILENCE)).assert_committed();
@@ -45,14 +45,14 @@ fn takes_longer_than_liveness_in_drain_and_seal_but_less_than_the_deadline() {
 #[test]
 fn still_accepts_after_its_drain() {
     let scene = Scene::new();
-    scene.incumbent.script(Hook::Drain, [Act::StillAccepting]);
+    scene.incumbent.script(HookName::Drain, [Act::StillAccepting]);
     scene.assert_rolls_back(&scene.world.build(), "still accepts");
 }
 
 #[test]
 fn has_connections_left_after_its_drain() {
     let scene = Scene::new();
-    scene.incumbent.script(Hook::Drain, [Act::Remaining(3)]);
+    scene.incumbent.script(HookName::Drain, [Act::Remaining(3)]);
     let outcome = scene.supervisor.handoff(&scene.world.build());
     outcome.assert_committed();
     let warned = outcome.warnings.iter().any(|warning| warning.contains("3 connections"));
@@ -62,14 +62,14 @@ fn has_connections_left_after_its_drain() {
 
 #[test]
 fn takes_longer_than_the_deadline_whatever_the_grace() {
-    for hook in Hook::OF_INCUMBENT {
+    for hook in script::OF_INCUMBENT {
         let scene = Scene::new();
         let gate = scene.incumbent.gate(hook);
         let build = scene.world.build().deadline(SOON).drain_grace(LATE).hook_limit(LATE);
         let begun = scene.world.mark();
         let swap = scene.supervisor.begin_handoff(&build);
         gate.wait();
-        // The decision comes at the deadline; the way back waits for the hook, which nobody can interrupt.
+        // The decision comes at the deadline; the way back waits for the hook, which can't be interrupted.
         until("the incumbent is asked to resume", || {
             scene.world.has_said(begun, scene.supervisor.pid(), "to=Incumbent ResumeAfterAbort")
         });
@@ -81,7 +81,7 @@ fn takes_longer_than_the_deadline_whatever_the_grace() {
 
 #[test]
 fn takes_longer_than_the_deadline_which_is_the_limit_of_a_hook_unless_another_is_given() {
-    for hook in Hook::OF_INCUMBENT {
+    for hook in script::OF_INCUMBENT {
         let scene = Scene::new();
         scene.incumbent.script(hook, [Act::Hang]);
         let outcome = scene.supervisor.handoff(&scene.world.build().deadline(SOON).drain_grace(LATE));
@@ -93,7 +93,7 @@ fn takes_longer_than_the_deadline_which_is_the_limit_of_a_hook_unless_another_is
 
 #[test]
 fn hangs_in_drain_or_seal() {
-    for hook in Hook::OF_INCUMBENT {
+    for hook in script::OF_INCUMBENT {
         let scene = Scene::new();
         scene.incumbent.script(hook, [Act::Hang]);
         let build = scene.world.build().hook_limit(Duration::from_secs(3));
@@ -109,8 +109,8 @@ fn hangs_in_drain_or_seal() {
 #[test]
 fn is_slow_to_resume() {
     let scene = Scene::new();
-    scene.incumbent.script(Hook::Resume, [Act::Slow(1000)]);
-    let build = scene.world.build().on(Hook::Open, [Act::Fail]);
+    scene.incumbent.script(HookName::Resume, [Act::Slow(1000)]);
+    let build = scene.world.build().on(HookName::Open, [Act::Fail]);
     scene.assert_rolls_back(&build, "told to fail in open");
 }
 
@@ -118,8 +118,8 @@ fn is_slow_to_resume() {
 fn can_not_resume() {
     for act in [Act::Fail, Act::Panic] {
         let scene = Scene::new();
-        scene.incumbent.script(Hook::Resume, [act]);
-        let outcome = scene.supervisor.handoff(&scene.world.build().on(Hook::Open, [Act::Fail]));
+        scene.incumbent.script(HookName::Resume, [act]);
+        let outcome = scene.supervisor.handoff(&scene.world.build().on(HookName::Open, [Act::Fail]));
         assert_eq!(outcome.verdict, "NobodyServes", "the truth is told: {outcome:?}");
         // It has left and freed everything, so that a cold start is possible at once.
         scene.supervisor.cold_start(&scene.world.build()).assert_committed();
@@ -131,7 +131,7 @@ fn can_not_resume() {
 fn fails_to_drain_again_and_again() {
     let scene = Scene::new();
     for _ in 0..10 {
-        scene.incumbent.script(Hook::Drain, [Act::Fail]);
+        scene.incumbent.script(HookName::Drain, [Act::Fail]);
         scene.supervisor.handoff(&scene.world.build()).assert_rolled_back("told to fail in drain");
     }
     scene.assert_unharmed();

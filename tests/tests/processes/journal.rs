@@ -1,11 +1,11 @@
-//! The supervisor's journal is damaged, deleted, behind, or can't be written: whoever serves is found all the same, and nothing is lost.
+//! The supervisor's journal is damaged, deleted, behind, or can't be written: the daemon that serves is found all the same, and nothing is lost.
 use std::fs;
 
 use handoff_tests::held::{kill, stop};
 use handoff_tests::processes::lives;
-use handoff_tests::{Phase, World, until, until_some};
+use handoff_tests::{HoldPoint, World, until, until_some};
 
-use super::survives::Scene;
+use super::survives::ReferenceScene;
 
 fn set_aside(world: &World) -> Vec<std::path::PathBuf> {
     let entries = fs::read_dir(world.layout().run()).unwrap().map(|entry| entry.unwrap().path());
@@ -24,10 +24,10 @@ fn rewrite_journal(world: &World, change: impl FnOnce(&mut handoff::journal::Jou
 /// Another binary would be started after it, so it must not write what that could not read.
 #[test]
 fn the_journal_never_heard_of_the_one_that_serves_and_that_does_not_migrate_until_it_is_swapped_once_more() {
-    let scene = Scene::new();
+    let scene = ReferenceScene::new();
     let finalized = || scene.world.output().matches("finalized").count();
     let mut before = 0;
-    scene.during_swap(Phase::Serve, |scene, successor, go_on| {
+    scene.during_swap(HoldPoint::Serve, |scene, successor, go_on| {
         scene.reference.kill();
         go_on();
         scene.writer.wait_for_write_by(successor);
@@ -50,7 +50,7 @@ fn the_journal_never_heard_of_the_one_that_serves_and_that_does_not_migrate_unti
 
 #[test]
 fn the_journal_is_damaged_while_the_supervisor_is_away() {
-    let path = |scene: &Scene| scene.world.layout().journal();
+    let path = |scene: &ReferenceScene| scene.world.layout().journal();
     type Damage = fn(&[u8]) -> Vec<u8>;
     let damages: [(&str, Damage); 5] = [
         ("set aside", |_| Vec::new()),
@@ -60,7 +60,7 @@ fn the_journal_is_damaged_while_the_supervisor_is_away() {
         ("the other slot is used", |whole| [&[0; 64], &whole[64..]].concat()),
     ];
     for (word, damage) in damages {
-        let scene = Scene::new();
+        let scene = ReferenceScene::new();
         scene.reference.kill();
         let whole = fs::read(path(&scene)).unwrap();
         fs::write(path(&scene), damage(&whole)).unwrap();
@@ -76,7 +76,7 @@ fn the_journal_is_damaged_while_the_supervisor_is_away() {
 
 #[test]
 fn the_journal_is_deleted_while_the_supervisor_is_away() {
-    let scene = Scene::new();
+    let scene = ReferenceScene::new();
     scene.reference.kill();
     fs::remove_file(scene.world.layout().journal()).unwrap();
     assert_eq!(scene.restart()["pid"], scene.daemon);
@@ -86,7 +86,7 @@ fn the_journal_is_deleted_while_the_supervisor_is_away() {
 
 #[test]
 fn the_sockets_and_the_journal_are_gone_and_the_holder_that_only_the_record_names_is_left_to_the_operator() {
-    let scene = Scene::new();
+    let scene = ReferenceScene::new();
     scene.reference.add(&format!("data_dir = {:?}\nunreachable_secs = 1\n", scene.world.layout().data()));
     scene.reference.configure_build(&scene.world.build());
     scene.reference.kill();
@@ -107,7 +107,7 @@ fn the_sockets_and_the_journal_are_gone_and_the_holder_that_only_the_record_name
 
 #[test]
 fn the_pid_in_the_journal_belongs_to_another_process_by_now() {
-    let scene = Scene::new();
+    let scene = ReferenceScene::new();
     scene.reference.kill();
     kill(scene.daemon);
     let mut other = std::process::Command::new("sleep").arg("60").spawn().unwrap();
@@ -128,7 +128,7 @@ fn the_pid_in_the_journal_belongs_to_another_process_by_now() {
 #[test]
 fn the_clock_was_stepped_by_an_hour() {
     for hours in [1_i64, -1] {
-        let scene = Scene::new();
+        let scene = ReferenceScene::new();
         scene.reference.kill();
         rewrite_journal(&scene.world, |journal| {
             journal.written_at_unix_ms = journal.written_at_unix_ms.saturating_add_signed(hours * 3_600_000);
@@ -142,7 +142,7 @@ fn the_clock_was_stepped_by_an_hour() {
 
 #[test]
 fn the_journal_can_not_be_written_and_the_swap_is_refused_with_the_daemon_untouched() {
-    let scene = Scene::new();
+    let scene = ReferenceScene::new();
     fs::remove_file(scene.world.layout().journal()).unwrap();
     scene.reference.configure_build(&scene.world.build());
     let (code, swap) = scene.reference.ask_json("swap");
@@ -157,8 +157,8 @@ fn the_journal_can_not_be_written_and_the_swap_is_refused_with_the_daemon_untouc
 
 #[test]
 fn the_journal_can_not_be_written_any_more_and_the_service_goes_on() {
-    let scene = Scene::new();
-    scene.during_swap(Phase::Open, |scene, successor, go_on| {
+    let scene = ReferenceScene::new();
+    scene.during_swap(HoldPoint::Open, |scene, successor, go_on| {
         fs::remove_file(scene.world.layout().journal()).unwrap();
         go_on();
         scene.writer.wait_for_write_by(successor);

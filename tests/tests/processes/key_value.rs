@@ -1,5 +1,5 @@
 //! The key-value server under the reference supervisor, with load on it.
-use handoff_kv::load::{Load, Options};
+use handoff_kv::load::{Load, LoadOptions};
 use handoff_tests::{Bin, Reference, World, free_address, until};
 
 /// The key-value server's configuration in `world`, and where it speaks RESP.
@@ -17,7 +17,7 @@ fn arguments(world: &World) -> [String; 6] {
 }
 
 fn load(addr: &str) -> Load {
-    let options = Options { connections: 4, pace: Some(200.0), ..Options::default() };
+    let options = LoadOptions { connections: 4, pace: Some(200.0), ..LoadOptions::default() };
     Load::start(addr.parse().unwrap(), options).unwrap()
 }
 

@@ -1,11 +1,11 @@
 //! Each process is killed in each phase of a handoff.
 use std::time::Duration;
 
-use handoff_tests::held::{Held, Phase, kill};
+use handoff_tests::held::{Held, HoldPoint, kill};
 use handoff_tests::processes::lives;
-use handoff_tests::{Hook, until};
+use handoff_tests::{HookName, until};
 
-/// A deadline after which a successor whom nobody needs leaves, long after all has happened that comes before.
+/// A deadline after which a successor that is not needed leaves, long after all has happened that comes before.
 const SHORT: Duration = Duration::from_secs(8);
 /// An orphan tries the lock five times in this time.
 const EAGER: Duration = Duration::from_secs(3);
@@ -31,7 +31,7 @@ fn assert_rolled_back(mut held: Held) {
 
 #[test]
 fn the_incumbent_is_killed_while_the_successor_warms_up() {
-    let held = Held::at(Phase::WarmUp);
+    let held = Held::at(HoldPoint::WarmUp);
     kill(held.old);
     held.go_on();
     assert_taken_over_early(held);
@@ -39,14 +39,14 @@ fn the_incumbent_is_killed_while_the_successor_warms_up() {
 
 #[test]
 fn the_incumbent_is_killed_in_its_drain() {
-    let held = Held::at(Phase::Drain);
+    let held = Held::at(HoldPoint::Drain);
     kill(held.old);
     assert_taken_over_early(held);
 }
 
 #[test]
 fn the_incumbent_is_killed_when_it_has_drained() {
-    let held = Held::at(Phase::Drain);
+    let held = Held::at(HoldPoint::Drain);
     held.go_on_unheard();
     kill(held.old);
     held.supervisor.go_on();
@@ -55,14 +55,14 @@ fn the_incumbent_is_killed_when_it_has_drained() {
 
 #[test]
 fn the_incumbent_is_killed_in_its_seal() {
-    let held = Held::at(Phase::Seal);
+    let held = Held::at(HoldPoint::Seal);
     kill(held.old);
     assert_taken_over_early(held);
 }
 
 #[test]
 fn the_incumbent_is_killed_when_it_has_freed_the_lock() {
-    let held = Held::at(Phase::Seal);
+    let held = Held::at(HoldPoint::Seal);
     held.go_on_unheard();
     kill(held.old);
     held.supervisor.go_on();
@@ -71,7 +71,7 @@ fn the_incumbent_is_killed_when_it_has_freed_the_lock() {
 
 #[test]
 fn the_incumbent_is_killed_while_the_successor_opens() {
-    let held = Held::at(Phase::Open);
+    let held = Held::at(HoldPoint::Open);
     kill(held.old);
     held.go_on();
     assert_taken_over_early(held);
@@ -79,7 +79,7 @@ fn the_incumbent_is_killed_while_the_successor_opens() {
 
 #[test]
 fn the_incumbent_is_killed_when_the_successor_is_ready() {
-    let held = Held::at(Phase::Open);
+    let held = Held::at(HoldPoint::Open);
     held.go_on_unheard();
     kill(held.old);
     held.supervisor.go_on();
@@ -88,7 +88,7 @@ fn the_incumbent_is_killed_when_the_successor_is_ready() {
 
 #[test]
 fn the_incumbent_is_killed_while_the_successor_begins_to_serve() {
-    let held = Held::at(Phase::Serve);
+    let held = Held::at(HoldPoint::Serve);
     kill(held.old);
     held.go_on();
     assert_taken_over_early(held);
@@ -96,7 +96,7 @@ fn the_incumbent_is_killed_while_the_successor_begins_to_serve() {
 
 #[test]
 fn the_incumbent_is_killed_instead_of_leaving() {
-    let mut held = Held::at(Phase::Retire);
+    let mut held = Held::at(HoldPoint::Retire);
     kill(held.old);
     let outcome = held.outcome();
     assert_eq!(outcome.assert_committed(), held.new);
@@ -106,7 +106,7 @@ fn the_incumbent_is_killed_instead_of_leaving() {
 
 #[test]
 fn the_successor_is_killed_in_its_warm_up() {
-    let held = Held::at(Phase::WarmUp);
+    let held = Held::at(HoldPoint::WarmUp);
     kill(held.new);
     held.assert_serves_soon(held.old);
     assert_rolled_back(held);
@@ -114,7 +114,7 @@ fn the_successor_is_killed_in_its_warm_up() {
 
 #[test]
 fn the_successor_is_killed_when_it_is_warm() {
-    let held = Held::at(Phase::WarmUp);
+    let held = Held::at(HoldPoint::WarmUp);
     held.go_on_unheard();
     kill(held.new);
     held.supervisor.go_on();
@@ -125,13 +125,13 @@ fn the_successor_is_killed_when_it_is_warm() {
 
 #[test]
 fn the_successor_is_killed_during_the_drain_and_nothing_is_sealed() {
-    let held = Held::at(Phase::Drain);
-    let seal = held.incumbent.gate(Hook::Seal);
+    let held = Held::at(HoldPoint::Drain);
+    let seal = held.incumbent.gate(HookName::Seal);
     kill(held.new);
     held.go_on();
     held.assert_serves_soon(held.old);
     assert!(
-        !held.is_at(&held.incumbent, Hook::Seal),
+        !held.is_at(&held.incumbent, HookName::Seal),
         "the incumbent was told to seal for a successor that had ended"
     );
     held.writer.assert_no_failure();
@@ -141,7 +141,7 @@ fn the_successor_is_killed_during_the_drain_and_nothing_is_sealed() {
 
 #[test]
 fn the_successor_is_killed_during_the_seal() {
-    let held = Held::at(Phase::Seal);
+    let held = Held::at(HoldPoint::Seal);
     kill(held.new);
     held.go_on();
     assert_rolled_back(held);
@@ -149,7 +149,7 @@ fn the_successor_is_killed_during_the_seal() {
 
 #[test]
 fn the_successor_is_killed_before_it_hears_that_it_may_begin() {
-    let held = Held::at(Phase::Seal);
+    let held = Held::at(HoldPoint::Seal);
     held.go_on_unheard();
     kill(held.new);
     held.supervisor.go_on();
@@ -158,14 +158,14 @@ fn the_successor_is_killed_before_it_hears_that_it_may_begin() {
 
 #[test]
 fn the_successor_is_killed_while_it_opens() {
-    let held = Held::at(Phase::Open);
+    let held = Held::at(HoldPoint::Open);
     kill(held.new);
     assert_rolled_back(held);
 }
 
 #[test]
 fn the_successor_is_killed_when_it_is_ready() {
-    let held = Held::at(Phase::Open);
+    let held = Held::at(HoldPoint::Open);
     held.go_on_unheard();
     kill(held.new);
     held.supervisor.go_on();
@@ -174,14 +174,14 @@ fn the_successor_is_killed_when_it_is_ready() {
 
 #[test]
 fn the_successor_is_killed_while_it_begins_to_serve() {
-    let held = Held::at(Phase::Serve);
+    let held = Held::at(HoldPoint::Serve);
     kill(held.new);
     assert_rolled_back(held);
 }
 
 #[test]
 fn the_successor_is_killed_after_it_has_served_clients_but_before_the_supervisor_knows() {
-    let held = Held::at(Phase::Serve);
+    let held = Held::at(HoldPoint::Serve);
     held.go_on_unheard();
     held.assert_serves_soon(held.new);
     kill(held.new);
@@ -191,7 +191,7 @@ fn the_successor_is_killed_after_it_has_served_clients_but_before_the_supervisor
 
 #[test]
 fn the_successor_is_killed_before_the_incumbent_has_left() {
-    let mut held = Held::at(Phase::Retire);
+    let mut held = Held::at(HoldPoint::Retire);
     kill(held.new);
     held.go_on();
     let outcome = held.outcome();
@@ -201,7 +201,7 @@ fn the_successor_is_killed_before_the_incumbent_has_left() {
     held.assert_serves(held.old);
 }
 
-/// The supervisor ends: `heir` serves on its own, while nobody supervises; a new supervisor can replace it.
+/// The supervisor ends: `heir` serves on its own, without a supervisor; a new one can replace it.
 #[track_caller]
 fn assert_goes_on_alone(mut held: Held, heir: impl Fn(&Held) -> u32) {
     let heir = heir(&held);
@@ -212,7 +212,7 @@ fn assert_goes_on_alone(mut held: Held, heir: impl Fn(&Held) -> u32) {
 
 #[test]
 fn the_supervisor_is_killed_while_the_successor_warms_up() {
-    let held = Held::with(Phase::WarmUp, |build| build.deadline(SHORT).liveness(EAGER));
+    let held = Held::with(HoldPoint::WarmUp, |build| build.deadline(SHORT).liveness(EAGER));
     held.supervisor.kill();
     held.assert_serves_soon(held.old);
     held.go_on();
@@ -222,7 +222,7 @@ fn the_supervisor_is_killed_while_the_successor_warms_up() {
 
 #[test]
 fn the_supervisor_is_killed_during_the_drain() {
-    let held = Held::with(Phase::Drain, |build| build.deadline(SHORT).liveness(EAGER));
+    let held = Held::with(HoldPoint::Drain, |build| build.deadline(SHORT).liveness(EAGER));
     held.supervisor.kill();
     held.go_on();
     assert_goes_on_alone(held, |held| held.old);
@@ -230,7 +230,7 @@ fn the_supervisor_is_killed_during_the_drain() {
 
 #[test]
 fn the_supervisor_is_killed_when_the_incumbent_has_drained() {
-    let held = Held::with(Phase::Drain, |build| build.deadline(SHORT).liveness(EAGER));
+    let held = Held::with(HoldPoint::Drain, |build| build.deadline(SHORT).liveness(EAGER));
     held.go_on_unheard();
     held.supervisor.kill();
     assert_goes_on_alone(held, |held| held.old);
@@ -238,7 +238,7 @@ fn the_supervisor_is_killed_when_the_incumbent_has_drained() {
 
 #[test]
 fn the_supervisor_is_killed_during_the_seal() {
-    let held = Held::with(Phase::Seal, |build| build.deadline(SHORT).liveness(EAGER));
+    let held = Held::with(HoldPoint::Seal, |build| build.deadline(SHORT).liveness(EAGER));
     held.supervisor.kill();
     held.go_on();
     assert_goes_on_alone(held, |held| held.old);
@@ -246,7 +246,7 @@ fn the_supervisor_is_killed_during_the_seal() {
 
 #[test]
 fn the_supervisor_is_killed_when_nobody_holds_the_lock() {
-    let mut held = Held::with(Phase::Seal, |build| build.deadline(SHORT).liveness(EAGER));
+    let mut held = Held::with(HoldPoint::Seal, |build| build.deadline(SHORT).liveness(EAGER));
     held.go_on_unheard();
     held.supervisor.kill();
     // Both of them may: the incumbent has sealed it for the successor.
@@ -258,7 +258,7 @@ fn the_supervisor_is_killed_when_nobody_holds_the_lock() {
 
 #[test]
 fn the_supervisor_is_killed_while_the_successor_opens() {
-    let held = Held::with(Phase::Open, |build| build.liveness(EAGER));
+    let held = Held::with(HoldPoint::Open, |build| build.liveness(EAGER));
     held.supervisor.kill();
     held.go_on();
     assert_goes_on_alone(held, |held| held.new);
@@ -266,7 +266,7 @@ fn the_supervisor_is_killed_while_the_successor_opens() {
 
 #[test]
 fn the_supervisor_is_killed_when_the_successor_is_ready() {
-    let held = Held::with(Phase::Open, |build| build.liveness(EAGER));
+    let held = Held::with(HoldPoint::Open, |build| build.liveness(EAGER));
     held.go_on_unheard();
     held.supervisor.kill();
     assert_goes_on_alone(held, |held| held.new);
@@ -274,7 +274,7 @@ fn the_supervisor_is_killed_when_the_successor_is_ready() {
 
 #[test]
 fn the_supervisor_is_killed_while_the_successor_begins_to_serve() {
-    let held = Held::with(Phase::Serve, |build| build.liveness(EAGER));
+    let held = Held::with(HoldPoint::Serve, |build| build.liveness(EAGER));
     held.supervisor.kill();
     held.go_on();
     assert_goes_on_alone(held, |held| held.new);
@@ -282,7 +282,7 @@ fn the_supervisor_is_killed_while_the_successor_begins_to_serve() {
 
 #[test]
 fn the_supervisor_is_killed_before_it_hears_that_the_successor_serves() {
-    let held = Held::with(Phase::Serve, |build| build.liveness(EAGER));
+    let held = Held::with(HoldPoint::Serve, |build| build.liveness(EAGER));
     held.go_on_unheard();
     held.supervisor.kill();
     assert_goes_on_alone(held, |held| held.new);
@@ -290,7 +290,7 @@ fn the_supervisor_is_killed_before_it_hears_that_the_successor_serves() {
 
 #[test]
 fn the_supervisor_is_killed_before_the_incumbent_has_left() {
-    let held = Held::with(Phase::Retire, |build| build.liveness(EAGER));
+    let held = Held::with(HoldPoint::Retire, |build| build.liveness(EAGER));
     held.supervisor.kill();
     held.go_on();
     assert_goes_on_alone(held, |held| held.new);
@@ -298,7 +298,7 @@ fn the_supervisor_is_killed_before_the_incumbent_has_left() {
 
 #[test]
 fn a_successor_that_outlives_its_supervisor_disturbs_no_later_handoff() {
-    let mut held = Held::with(Phase::WarmUp, |build| build.liveness(EAGER));
+    let mut held = Held::with(HoldPoint::WarmUp, |build| build.liveness(EAGER));
     held.replace_supervisor();
     // From here on it tries the lock again and again, also while it passes from one to the next. Should it find it free, it
     // leaves: that is seldom, and what the next test is about.
@@ -314,11 +314,11 @@ fn a_successor_that_outlives_its_supervisor_disturbs_no_later_handoff() {
 
 #[test]
 fn a_successor_that_outlives_its_supervisor_does_not_take_the_lock_that_is_freed_for_another() {
-    let mut held = Held::with(Phase::WarmUp, |build| build.liveness(EAGER));
+    let mut held = Held::with(HoldPoint::WarmUp, |build| build.liveness(EAGER));
     held.replace_supervisor();
     held.go_on();
     let next = held.world.build();
-    let gate = held.incumbent.gate(Hook::Seal);
+    let gate = held.incumbent.gate(HookName::Seal);
     let swap = held.supervisor.begin_handoff(&next);
     gate.wait();
     // The lock is free until the supervisor goes on, long enough for one that tries it again and again.
@@ -331,7 +331,7 @@ fn a_successor_that_outlives_its_supervisor_does_not_take_the_lock_that_is_freed
     held.world.assert_clean(&held.writer);
 }
 
-/// Who is killed when nobody sees it leaves its sockets behind: until a supervisor's next handoff.
+/// A process that is killed unseen leaves its sockets behind: until a supervisor's next handoff.
 #[track_caller]
 fn assert_next_supervisor_clears_up(mut held: Held) {
     held.replace_supervisor();
@@ -341,7 +341,7 @@ fn assert_next_supervisor_clears_up(mut held: Held) {
 
 #[test]
 fn supervisor_and_incumbent_are_killed_and_the_successor_that_may_begins() {
-    let held = Held::with(Phase::Open, |build| build.liveness(EAGER));
+    let held = Held::with(HoldPoint::Open, |build| build.liveness(EAGER));
     held.supervisor.kill();
     kill(held.old);
     held.go_on();
@@ -351,7 +351,7 @@ fn supervisor_and_incumbent_are_killed_and_the_successor_that_may_begins() {
 
 #[test]
 fn supervisor_and_successor_are_killed_after_the_seal() {
-    let held = Held::with(Phase::Open, |build| build.liveness(EAGER));
+    let held = Held::with(HoldPoint::Open, |build| build.liveness(EAGER));
     held.supervisor.kill();
     kill(held.new);
     held.assert_serves_soon(held.old);

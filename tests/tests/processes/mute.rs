@@ -3,21 +3,21 @@ use std::fs::File;
 use std::io::{PipeReader, pipe};
 use std::process::{Child, Command, Stdio};
 
-use handoff_kv::load::{Load, Options};
+use handoff_kv::load::{Load, LoadOptions};
 use handoff_tests::{Bin, Reference, World, free_address, processes, until, until_some};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::Signal;
 
 /// A supervisor and a key-value server with their own logs, which go to `output`.
-struct Scene {
+struct MuteScene {
     world: World,
     reference: Reference,
     resp: String,
     supervisor: Child,
 }
 
-impl Scene {
-    fn new(format: &str, output: impl Into<Stdio>, prepare: impl FnOnce(&mut Command)) -> Scene {
+impl MuteScene {
+    fn new(format: &str, output: impl Into<Stdio>, prepare: impl FnOnce(&mut Command)) -> MuteScene {
         let world = World::new();
         let resp = free_address();
         let reference = Reference::new(&world, &[("resp", resp.clone()), ("http", free_address())]);
@@ -31,7 +31,7 @@ impl Scene {
         prepare(&mut command);
         let supervisor = command.spawn().unwrap();
         reference.wait_until_watching();
-        Scene { world, reference, resp, supervisor }
+        MuteScene { world, reference, resp, supervisor }
     }
 
     /// The daemon that says that it serves.
@@ -47,7 +47,7 @@ impl Scene {
     /// Status, swaps, a daemon that dies, a roll-back, SIGTERM: all as ever.
     #[track_caller]
     fn assert_works(mut self) {
-        let options = Options { connections: 2, pace: Some(100.0), ..Options::default() };
+        let options = LoadOptions { connections: 2, pace: Some(100.0), ..LoadOptions::default() };
         let load = Load::start(self.resp.parse().unwrap(), options).unwrap();
         for _ in 0..3 {
             let (code, swap) = self.reference.ask_json("swap");
@@ -83,20 +83,20 @@ fn full_pipe() -> (PipeReader, Stdio) {
 #[test]
 fn a_full_disk_stops_nobody() {
     let full = File::options().write(true).open("/dev/full").unwrap();
-    Scene::new("text", full, |_| ()).assert_works();
+    MuteScene::new("text", full, |_| ()).assert_works();
 }
 
 #[test]
 fn a_full_pipe_that_nobody_reads_stops_nobody() {
     let (_reader, full) = full_pipe();
-    Scene::new("text", full, |_| ()).assert_works();
+    MuteScene::new("text", full, |_| ()).assert_works();
 }
 
 #[test]
 fn a_pipe_whose_reader_has_gone_stops_nobody() {
     let (reader, writer) = pipe().unwrap();
     drop(reader);
-    Scene::new("json", writer, |_| ()).assert_works();
+    MuteScene::new("json", writer, |_| ()).assert_works();
 }
 
 /// What keeps a supervisor from starting is told by its exit status, and costs it a moment.
@@ -114,7 +114,7 @@ fn a_start_that_fails_ends_though_it_can_not_say_why() {
 fn each_line_says_its_role_its_process_and_its_build() {
     for format in ["text", "json"] {
         let output = tempfile::NamedTempFile::new().unwrap();
-        let scene = Scene::new(format, output.reopen().unwrap(), |command| {
+        let scene = MuteScene::new(format, output.reopen().unwrap(), |command| {
             command.env("HANDOFF_LOG", "info").env("RUST_LOG", "info");
         });
         let (supervisor, build) = (scene.supervisor.id(), env!("CARGO_PKG_VERSION"));
@@ -144,7 +144,7 @@ fn a_file_that_would_be_too_large_ends_nobody() {
     use std::os::unix::process::CommandExt;
     let output = tempfile::NamedTempFile::new().unwrap();
     let file = output.reopen().unwrap();
-    let scene = Scene::new("text", file, |command| {
+    let scene = MuteScene::new("text", file, |command| {
         let binary = std::fs::metadata(Bin::Kv.path()).unwrap().len();
         let limit = binary / 2;
         command.env("HANDOFF_LOG", "info").env("RUST_LOG", "warn");

@@ -1,7 +1,7 @@
 //! The reference supervisor as people run it: its commands, its signals, its exit codes.
 use std::fs;
 
-use handoff_tests::{Act, Hook, Reference, World, until};
+use handoff_tests::{Act, HookName, Reference, World, until};
 use nix::sys::signal::Signal;
 
 #[test]
@@ -38,7 +38,7 @@ fn a_swap_that_is_rolled_back_exits_with_one_and_names_the_reason() {
     let supervisor = reference.start();
     let before = world.assert_one_serves(&[supervisor]);
     let writer = reference.writer();
-    reference.configure_build(&world.build().on(Hook::Open, [Act::Fail]));
+    reference.configure_build(&world.build().on(HookName::Open, [Act::Fail]));
     let (code, swap) = reference.ask_json("swap");
     assert_eq!((code, &swap["outcome"]), (1, &"rolled_back".into()), "{swap}");
     assert!(swap["reason"].as_str().unwrap().contains("told to fail in open"), "{swap}");
@@ -101,7 +101,7 @@ fn sigterm_in_a_swap_rolls_it_back_and_then_stops() {
     let writer = reference.writer();
     writer.wait_for_writes(1);
     let build = world.build();
-    let gate = build.gate(Hook::WarmUp);
+    let gate = build.gate(HookName::WarmUp);
     reference.configure_build(&build);
     let ((code, swap), ()) = reference.swap_held_json(&gate, || {
         let (asked, supervisor) = (world.mark(), reference.pid().unwrap());

@@ -1,6 +1,6 @@
 //! Requests that come while something else is under way, and what `status` says then.
 use handoff_tests::held::{go_on, kill, stop};
-use handoff_tests::{Act, Build, Hook, Reference, World, until};
+use handoff_tests::{Act, Build, HookName, Reference, World, until};
 use nix::sys::signal::Signal;
 
 /// A supervisor that runs a build, and waits for long before it starts one for the second time.
@@ -45,7 +45,7 @@ fn assert_comes_to_serve(world: &World, reference: &Reference, build: &Build) {
 fn a_hangup_in_a_swap_that_a_hangup_began_is_not_lost() {
     let (world, reference, _) = runs();
     let first = world.build();
-    let gate = first.gate(Hook::WarmUp);
+    let gate = first.gate(HookName::WarmUp);
     reference.configure_build(&first);
     reference.signal(Signal::SIGHUP);
     gate.wait();
@@ -59,8 +59,8 @@ fn a_hangup_in_a_swap_that_a_hangup_began_is_not_lost() {
 fn a_hangup_in_a_swap_that_is_rolled_back_is_not_lost() {
     let (world, reference, _) = runs();
     let first = world.build();
-    let gate = first.gate(Hook::WarmUp);
-    first.script(Hook::WarmUp, [Act::Gate, Act::Fail]);
+    let gate = first.gate(HookName::WarmUp);
+    first.script(HookName::WarmUp, [Act::Gate, Act::Fail]);
     reference.configure_build(&first);
     let (swap, last) = reference.swap_held_json(&gate, || {
         let last = reload(&world, &reference);
@@ -78,7 +78,7 @@ fn a_hangup_in_a_swap_that_is_rolled_back_is_not_lost() {
 #[test]
 fn a_hangup_in_a_cold_start_is_not_lost_and_status_says_that_nobody_serves() {
     let (world, reference, build) = runs();
-    let gate = build.gate(Hook::Open);
+    let gate = build.gate(HookName::Open);
     kill(world.assert_one_serves(&[reference.pid().unwrap()]));
     gate.wait();
     let (code, status) = reference.ask_json("status");
@@ -106,13 +106,13 @@ fn a_hangup_in_a_recovery_is_not_lost_and_status_says_that_it_is_not_known_who_s
 fn status_says_that_nobody_serves_in_a_swaps_pause_and_in_the_pause_between_two_starts() {
     let (world, reference, _) = runs();
     let new = world.build();
-    let gate = new.gate(Hook::Open);
+    let gate = new.gate(HookName::Open);
     reference.configure_build(&new);
     let (swap, status) = reference.swap_held_json(&gate, || reference.ask_json("status"));
     assert_eq!(status.0, 4, "the incumbent answers, but has sealed");
     assert_eq!(swap.0, 0);
     assert_eq!(reference.ask_json("status").0, 0);
-    new.script(Hook::Open, [Act::Fail]);
+    new.script(HookName::Open, [Act::Fail]);
     kill(world.assert_one_serves(&[reference.pid().unwrap()]));
     until("a start is waited for", || reference.ask_json("status").1["activity"] == "backing_off");
     assert_eq!(reference.ask_json("status").0, 4);

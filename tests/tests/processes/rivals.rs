@@ -2,13 +2,13 @@
 use std::process::Stdio;
 
 use handoff::Supervisor;
-use handoff_tests::{Hook, Reference, SILENCE, Scene, World, until};
+use handoff_tests::{HookName, Reference, SILENCE, Scene, World, script, until};
 
 #[test]
 fn the_second_swap_of_one_supervisor_is_refused_at_once() {
     let scene = Scene::new();
     let build = scene.world.build();
-    let gate = build.gate(Hook::Open);
+    let gate = build.gate(HookName::Open);
     let first = scene.supervisor.begin_handoff(&build);
     gate.wait();
     let second = scene.supervisor.handoff(&scene.world.build());
@@ -22,7 +22,7 @@ fn the_second_swap_of_one_supervisor_is_refused_at_once() {
 #[test]
 fn a_second_supervisor_is_told_that_the_daemon_is_busy() {
     let scene = Scene::new();
-    let gate = scene.incumbent.gate(Hook::Drain);
+    let gate = scene.incumbent.gate(HookName::Drain);
     let first = scene.supervisor.begin_handoff(&scene.world.build());
     gate.wait();
     let rival = scene.world.supervisor_without_journal();
@@ -44,7 +44,7 @@ fn of_two_supervisors_at_the_same_moment_one_commits_at_most_and_both_tell_the_t
         let ours = scene.supervisor.begin_handoff(&build());
         let theirs = rival.begin_handoff(&build());
         let outcomes = [ours.outcome(), theirs.outcome()];
-        // Who lost may have lost the incumbent to the other in the middle of meeting it.
+        // The supervisor that lost may have lost the incumbent to the other in the middle of meeting it.
         let known = ["Committed", "Busy", "Peer", "Unconfirmed"];
         assert!(outcomes.iter().all(|outcome| known.contains(&outcome.verdict.as_str())), "{outcomes:#?}");
         let committed: Vec<u32> = outcomes.iter().filter_map(|outcome| outcome.pid).collect();
@@ -77,7 +77,7 @@ fn two_triggers_at_the_same_time_get_one_swap_and_one_refusal() {
     let writer = reference.writer();
     writer.wait_for_writes(1);
     let build = world.build();
-    let gate = build.gate(Hook::Open);
+    let gate = build.gate(HookName::Open);
     reference.configure_build(&build);
     let (first, (second, status)) =
         reference.swap_held_json(&gate, || (reference.ask_json("swap"), reference.ask_json("status")));
@@ -96,7 +96,7 @@ fn two_triggers_at_the_same_time_get_one_swap_and_one_refusal() {
 fn a_status_is_answered_whatever_is_under_way() {
     let scene = Scene::new();
     let asks = Supervisor::new(scene.world.layout().control()).unwrap();
-    let gates = Hook::OF_INCUMBENT.map(|hook| scene.incumbent.gate(hook));
+    let gates = script::OF_INCUMBENT.map(|hook| scene.incumbent.gate(hook));
     let build = scene.world.build();
     let swap = scene.supervisor.begin_handoff(&build);
     for gate in gates {

@@ -4,7 +4,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use handoff_kv::load::{Load, Options};
+use handoff_kv::load::{Load, LoadOptions};
 use handoff_tests::{Bin, Layout, Reference, World, free_address, processes, until_some};
 use nix::sys::signal::Signal;
 
@@ -22,21 +22,21 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// A supervisor of root's, and the key-value server under it as another user.
-struct Scene {
+struct SettingScene {
     world: World,
     reference: Reference,
     binary: PathBuf,
     resp: String,
 }
 
-impl Scene {
+impl SettingScene {
     /// `None` without root: there is nothing to see then.
-    fn new(more: &str) -> Option<Scene> {
-        Scene::with(&format!("user = {USER}\ngroup = {USER}\n{more}\n"))
+    fn new(more: &str) -> Option<SettingScene> {
+        SettingScene::with(&format!("user = {USER}\ngroup = {USER}\n{more}\n"))
     }
 
     /// The same with these lines of configuration.
-    fn with(more: &str) -> Option<Scene> {
+    fn with(more: &str) -> Option<SettingScene> {
         if !nix::unistd::geteuid().is_root() {
             eprintln!("skipped: only root can start a daemon as another user");
             return None;
@@ -55,7 +55,7 @@ impl Scene {
         let resp = free_address();
         let reference = Reference::new(&world, &[("resp", resp.clone()), ("http", free_address())]);
         reference.add(more);
-        let scene = Scene { world, reference, binary, resp };
+        let scene = SettingScene { world, reference, binary, resp };
         scene.configure();
         Some(scene)
     }
@@ -98,14 +98,14 @@ fn assert_is_the_users(pid: u32) {
 
 #[test]
 fn a_daemon_of_another_user_is_swapped_taken_over_and_started_again() {
-    let Some(scene) = Scene::new("") else { return };
+    let Some(scene) = SettingScene::new("") else { return };
     let private = scene.world.layout().dir().join("private");
     fs::create_dir(&private).unwrap();
     set_mode(&private, 0o700);
     scene.reference.start();
     let first = scene.serves();
     assert_is_the_users(first);
-    let options = Options { connections: 2, pace: Some(100.0), ..Options::default() };
+    let options = LoadOptions { connections: 2, pace: Some(100.0), ..LoadOptions::default() };
     let load = Load::start(scene.resp.parse().unwrap(), options).unwrap();
     let (code, swap) = scene.reference.ask_json("swap");
     assert_eq!(code, 0, "{swap}");
@@ -113,7 +113,7 @@ fn a_daemon_of_another_user_is_swapped_taken_over_and_started_again() {
     assert_ne!(first, second);
     assert_is_the_users(second);
 
-    // The next supervisor believes it, and ends nobody. It is started where the user may not go, as in /root.
+    // The next supervisor believes it, and ends no process. It is started where the user may not go, as in /root.
     scene.reference.kill();
     scene.reference.launch_in(&private);
     scene.reference.wait_until_watching();
@@ -151,7 +151,7 @@ fn a_daemon_of_another_user_is_swapped_taken_over_and_started_again() {
 
 #[test]
 fn a_user_that_can_not_get_at_its_directory_is_told_so_before_anything_is_started() {
-    let Some(scene) = Scene::new("") else { return };
+    let Some(scene) = SettingScene::new("") else { return };
     chown(scene.world.layout().dir().join("daemon"), Some(0), Some(0)).unwrap();
     let refused = scene.reference.command("run").stderr(std::process::Stdio::piped()).output().unwrap();
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
@@ -162,7 +162,7 @@ fn a_user_that_can_not_get_at_its_directory_is_told_so_before_anything_is_starte
 /// Keys that change the user are for a start of the supervisor: a daemon of another user would not be believed.
 #[test]
 fn a_user_that_changes_while_a_daemon_serves_waits_for_a_restart() {
-    let Some(scene) = Scene::new("") else { return };
+    let Some(scene) = SettingScene::new("") else { return };
     scene.reference.start();
     scene.serves();
     let text = fs::read_to_string(scene.reference.config()).unwrap();
@@ -212,7 +212,7 @@ fn a_daemon_has_the_directory_the_umask_and_the_variables_that_are_configured() 
 /// As an incumbent it would not be believed: no swap could reach it, and a supervisor that comes anew could not ask it.
 #[test]
 fn a_daemon_that_becomes_another_user_by_itself_is_refused_at_its_first_start() {
-    let Some(mut scene) = Scene::with("") else { return };
+    let Some(mut scene) = SettingScene::with("") else { return };
     let script = scene.world.layout().dir().join("drops");
     let line = format!(
         "#!/bin/sh\nexec setpriv --reuid={USER} --regid={USER} --clear-groups -- '{}' \"$@\"\n",

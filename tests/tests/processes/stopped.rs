@@ -5,13 +5,13 @@
 use std::thread;
 use std::time::Duration;
 
-use handoff_tests::held::{Held, Phase, go_on, stop};
+use handoff_tests::held::{Held, HoldPoint, go_on, stop};
 use handoff_tests::processes::{is_stopped, lives};
-use handoff_tests::{Mark, Outcome, SILENCE, until};
+use handoff_tests::{Mark, OrderOutcome, SILENCE, until};
 
-/// Who is stopped.
+/// The role that is stopped.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Who {
+enum StoppedRole {
     Supervisor,
     Incumbent,
     Successor,
@@ -19,7 +19,7 @@ enum Who {
 
 /// How long it is stopped.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Until {
+enum StoppedUntil {
     /// Until the first of the others takes it for one that hangs.
     Noticed,
     /// Until all that can follow from that has.
@@ -35,39 +35,39 @@ enum Passes {
     Afterwards,
 }
 
-impl Who {
-    const ALL: [Who; 3] = [Who::Supervisor, Who::Incumbent, Who::Successor];
+impl StoppedRole {
+    const ALL: [StoppedRole; 3] = [StoppedRole::Supervisor, StoppedRole::Incumbent, StoppedRole::Successor];
 
     fn pid(self, held: &Held) -> u32 {
         match self {
-            Who::Supervisor => held.supervisor.pid(),
-            Who::Incumbent => held.old,
-            Who::Successor => held.new,
+            StoppedRole::Supervisor => held.supervisor.pid(),
+            StoppedRole::Incumbent => held.old,
+            StoppedRole::Successor => held.new,
         }
     }
 
     /// What the others handle once they have heard nothing of it for too long.
     fn silence(self) -> &'static str {
         match self {
-            Who::Supervisor => "Timer(SupervisorSilent)",
-            Who::Incumbent => "Timer(IncumbentSilent)",
-            Who::Successor => "Timer(SuccessorSilent)",
+            StoppedRole::Supervisor => "Timer(SupervisorSilent)",
+            StoppedRole::Incumbent => "Timer(IncumbentSilent)",
+            StoppedRole::Successor => "Timer(SuccessorSilent)",
         }
     }
 }
 
 /// A handoff in which some are stopped, since a place in the log.
-struct Story<'a> {
+struct StoppedStory<'a> {
     held: &'a mut Held,
-    who: &'a [Who],
-    phase: Phase,
+    who: &'a [StoppedRole],
+    phase: HoldPoint,
     since: Mark,
 }
 
-impl Story<'_> {
+impl StoppedStory<'_> {
     /// How often `other` was told that one of those that are stopped is silent.
-    fn count(&self, other: Who) -> usize {
-        let said = |who: &Who| {
+    fn count(&self, other: StoppedRole) -> usize {
+        let said = |who: &StoppedRole| {
             let event = format!("event={}", who.silence());
             self.held.world.count_said(self.since, other.pid(self.held), &event)
         };
@@ -75,15 +75,17 @@ impl Story<'_> {
     }
 
     /// Those of the others that can notice at all. Daemons don't hear of each other.
-    fn others(&self) -> Vec<Who> {
-        let runs = |who: &Who| lives(who.pid(self.held)) && !is_stopped(who.pid(self.held));
-        let hears = |other: &Who| *other == Who::Supervisor || self.who.contains(&Who::Supervisor);
-        Who::ALL.into_iter().filter(runs).filter(hears).collect()
+    fn others(&self) -> Vec<StoppedRole> {
+        let runs = |who: &StoppedRole| lives(who.pid(self.held)) && !is_stopped(who.pid(self.held));
+        let hears = |other: &StoppedRole| {
+            *other == StoppedRole::Supervisor || self.who.contains(&StoppedRole::Supervisor)
+        };
+        StoppedRole::ALL.into_iter().filter(runs).filter(hears).collect()
     }
 
-    /// Sealed, an incumbent is not needed; told to retire, nobody kills the successor for being silent.
+    /// Sealed, an incumbent is not needed; told to retire, no process kills the successor for being silent.
     fn is_asked_to_resume(&self) -> bool {
-        matches!(self.phase, Phase::WarmUp | Phase::Drain | Phase::Seal)
+        matches!(self.phase, HoldPoint::WarmUp | HoldPoint::Drain | HoldPoint::Seal)
     }
 
     /// The first of the others has acted on it: the one whose deed decides what becomes of the handoff.
@@ -91,21 +93,23 @@ impl Story<'_> {
         let supervisor = self.held.supervisor.pid();
         match self.who {
             // It does not learn of it before the incumbent does, but when it has retired.
-            [Who::Supervisor] if self.phase == Phase::Retire => self.count(Who::Successor) > 0,
-            [Who::Supervisor] => self.count(Who::Incumbent) > 0,
+            [StoppedRole::Supervisor] if self.phase == HoldPoint::Retire => {
+                self.count(StoppedRole::Successor) > 0
+            }
+            [StoppedRole::Supervisor] => self.count(StoppedRole::Incumbent) > 0,
             [_] if self.is_asked_to_resume() => {
                 self.held.world.has_said(self.since, supervisor, "to=Incumbent ResumeAfterAbort")
             }
-            _ => self.count(Who::Supervisor) > 0 || self.is_over(),
+            _ => self.count(StoppedRole::Supervisor) > 0 || self.is_over(),
         }
     }
 
-    /// Everybody has noticed, whoever goes on longest in spite of it.
+    /// All have noticed, the one that goes on longest in spite of it included.
     fn is_acted_on(&mut self) -> bool {
         match self.who {
-            [Who::Incumbent] if self.is_asked_to_resume() => !lives(self.held.old),
-            [Who::Supervisor, ..] => self.others().into_iter().all(|other| self.count(other) > 0),
-            _ => self.count(Who::Supervisor) > 1 || self.is_over(),
+            [StoppedRole::Incumbent] if self.is_asked_to_resume() => !lives(self.held.old),
+            [StoppedRole::Supervisor, ..] => self.others().into_iter().all(|other| self.count(other) > 0),
+            _ => self.count(StoppedRole::Supervisor) > 1 || self.is_over(),
         }
     }
 
@@ -117,7 +121,7 @@ impl Story<'_> {
 
 /// Stops all of `who` in a handoff that is held in `phase`, and returns what the supervisor said in the end. It is true, one
 /// process serves, nothing is lost, and the next handoff commits.
-fn stopped(who: &[Who], phase: Phase, how_long: Until, passes: Passes) -> Outcome {
+fn stopped(who: &[StoppedRole], phase: HoldPoint, how_long: StoppedUntil, passes: Passes) -> OrderOutcome {
     let mut held = Held::with(phase, |build| build.liveness(SILENCE));
     let pids: Vec<u32> = who.iter().map(|who| who.pid(&held)).collect();
     let since = held.world.mark();
@@ -125,14 +129,14 @@ fn stopped(who: &[Who], phase: Phase, how_long: Until, passes: Passes) -> Outcom
     if passes == Passes::Meanwhile {
         held.go_on();
     }
-    let mut story = Story { held: &mut held, who, phase, since };
+    let mut story = StoppedStory { held: &mut held, who, phase, since };
     if story.others().is_empty() {
-        // Nobody is there to notice: that time passes is what happens.
+        // No process is there to notice: that time passes is what happens.
         thread::sleep(3 * SILENCE);
     } else {
         until(&format!("{who:?} in {phase:?}, {passes:?}: {how_long:?}"), || match how_long {
-            Until::Noticed => story.is_noticed(),
-            Until::Acted => story.is_acted_on(),
+            StoppedUntil::Noticed => story.is_noticed(),
+            StoppedUntil::Acted => story.is_acted_on(),
         });
         if who.len() > 1 {
             // So long that a supervisor which was stopped sees that it was: by then its own timers are long overdue.
@@ -149,7 +153,12 @@ fn stopped(who: &[Who], phase: Phase, how_long: Until, passes: Passes) -> Outcom
 }
 
 /// `verdict` is what becomes of it, in either order of events.
-fn assert_verdict(who: Who, phase: Phase, how_long: Until, verdict: &str) -> [Outcome; 2] {
+fn assert_verdict(
+    who: StoppedRole,
+    phase: HoldPoint,
+    how_long: StoppedUntil,
+    verdict: &str,
+) -> [OrderOutcome; 2] {
     [Passes::Meanwhile, Passes::Afterwards].map(|passes| {
         let outcome = stopped(&[who], phase, how_long, passes);
         assert_eq!(outcome.verdict, verdict, "{who:?} in {phase:?}, {how_long:?}, {passes:?}: {outcome:#?}");
@@ -158,20 +167,22 @@ fn assert_verdict(who: Who, phase: Phase, how_long: Until, verdict: &str) -> [Ou
 }
 
 /// However long it is stopped, `verdict` is what becomes of it.
-fn assert_always(who: Who, phase: Phase, verdict: &str) {
+fn assert_always(who: StoppedRole, phase: HoldPoint, verdict: &str) {
     thread::scope(|scope| {
-        for how_long in [Until::Noticed, Until::Acted] {
+        for how_long in [StoppedUntil::Noticed, StoppedUntil::Acted] {
             scope.spawn(move || assert_verdict(who, phase, how_long, verdict));
         }
     });
 }
 
 /// For a while it is asked to resume; then it is killed, and the successor takes over.
-fn assert_asked_then_killed(phase: Phase) {
+fn assert_asked_then_killed(phase: HoldPoint) {
     thread::scope(|scope| {
-        scope.spawn(move || assert_verdict(Who::Incumbent, phase, Until::Noticed, "RolledBack"));
         scope.spawn(move || {
-            for outcome in assert_verdict(Who::Incumbent, phase, Until::Acted, "Committed") {
+            assert_verdict(StoppedRole::Incumbent, phase, StoppedUntil::Noticed, "RolledBack")
+        });
+        scope.spawn(move || {
+            for outcome in assert_verdict(StoppedRole::Incumbent, phase, StoppedUntil::Acted, "Committed") {
                 assert!(
                     outcome.warnings.iter().any(|warning| warning.contains("ended before")),
                     "{outcome:#?}"
@@ -183,97 +194,97 @@ fn assert_asked_then_killed(phase: Phase) {
 
 #[test]
 fn the_supervisor_is_stopped_while_the_successor_warms_up() {
-    assert_always(Who::Supervisor, Phase::WarmUp, "RolledBack");
+    assert_always(StoppedRole::Supervisor, HoldPoint::WarmUp, "RolledBack");
 }
 
 #[test]
 fn the_supervisor_is_stopped_during_the_drain() {
-    assert_always(Who::Supervisor, Phase::Drain, "RolledBack");
+    assert_always(StoppedRole::Supervisor, HoldPoint::Drain, "RolledBack");
 }
 
 #[test]
 fn the_supervisor_is_stopped_during_the_seal() {
-    assert_always(Who::Supervisor, Phase::Seal, "RolledBack");
+    assert_always(StoppedRole::Supervisor, HoldPoint::Seal, "RolledBack");
 }
 
 #[test]
 fn the_supervisor_is_stopped_while_the_successor_opens() {
-    assert_always(Who::Supervisor, Phase::Open, "Committed");
+    assert_always(StoppedRole::Supervisor, HoldPoint::Open, "Committed");
 }
 
 #[test]
 fn the_supervisor_is_stopped_while_the_successor_begins_to_serve() {
-    assert_always(Who::Supervisor, Phase::Serve, "Committed");
+    assert_always(StoppedRole::Supervisor, HoldPoint::Serve, "Committed");
 }
 
 #[test]
 fn the_supervisor_is_stopped_before_the_incumbent_has_left() {
-    assert_always(Who::Supervisor, Phase::Retire, "Committed");
+    assert_always(StoppedRole::Supervisor, HoldPoint::Retire, "Committed");
 }
 
 #[test]
 fn the_incumbent_is_stopped_while_the_successor_warms_up() {
-    assert_asked_then_killed(Phase::WarmUp);
+    assert_asked_then_killed(HoldPoint::WarmUp);
 }
 
 #[test]
 fn the_incumbent_is_stopped_in_its_drain() {
-    assert_asked_then_killed(Phase::Drain);
+    assert_asked_then_killed(HoldPoint::Drain);
 }
 
 #[test]
 fn the_incumbent_is_stopped_in_its_seal() {
-    assert_asked_then_killed(Phase::Seal);
+    assert_asked_then_killed(HoldPoint::Seal);
 }
 
 #[test]
 fn the_incumbent_is_stopped_while_the_successor_opens() {
-    assert_always(Who::Incumbent, Phase::Open, "Committed");
+    assert_always(StoppedRole::Incumbent, HoldPoint::Open, "Committed");
 }
 
 #[test]
 fn the_incumbent_is_stopped_while_the_successor_begins_to_serve() {
-    assert_always(Who::Incumbent, Phase::Serve, "Committed");
+    assert_always(StoppedRole::Incumbent, HoldPoint::Serve, "Committed");
 }
 
 #[test]
 fn the_incumbent_is_stopped_instead_of_leaving() {
-    assert_always(Who::Incumbent, Phase::Retire, "Committed");
+    assert_always(StoppedRole::Incumbent, HoldPoint::Retire, "Committed");
 }
 
 #[test]
 fn the_successor_is_stopped_in_its_warm_up() {
-    assert_always(Who::Successor, Phase::WarmUp, "RolledBack");
+    assert_always(StoppedRole::Successor, HoldPoint::WarmUp, "RolledBack");
 }
 
 #[test]
 fn the_successor_is_stopped_during_the_drain() {
-    assert_always(Who::Successor, Phase::Drain, "RolledBack");
+    assert_always(StoppedRole::Successor, HoldPoint::Drain, "RolledBack");
 }
 
 #[test]
 fn the_successor_is_stopped_during_the_seal() {
-    assert_always(Who::Successor, Phase::Seal, "RolledBack");
+    assert_always(StoppedRole::Successor, HoldPoint::Seal, "RolledBack");
 }
 
 #[test]
 fn the_successor_is_stopped_while_it_opens() {
-    assert_always(Who::Successor, Phase::Open, "RolledBack");
+    assert_always(StoppedRole::Successor, HoldPoint::Open, "RolledBack");
 }
 
 #[test]
 fn the_successor_is_stopped_while_it_begins_to_serve() {
-    assert_always(Who::Successor, Phase::Serve, "RolledBack");
+    assert_always(StoppedRole::Successor, HoldPoint::Serve, "RolledBack");
 }
 
 #[test]
 fn the_successor_is_stopped_before_the_incumbent_has_left() {
-    assert_always(Who::Successor, Phase::Retire, "Committed");
+    assert_always(StoppedRole::Successor, HoldPoint::Retire, "Committed");
 }
 
 #[test]
 fn a_retired_incumbent_that_stays_stopped_is_killed() {
-    let mut held = Held::with(Phase::Retire, |build| build.retire_limit(Duration::from_secs(1)));
+    let mut held = Held::with(HoldPoint::Retire, |build| build.retire_limit(Duration::from_secs(1)));
     let outcome = held.outcome();
     assert!(!lives(held.old), "the incumbent is seen to end before the handoff is over");
     assert!(outcome.warnings.is_empty(), "{outcome:#?}");
@@ -281,12 +292,12 @@ fn a_retired_incumbent_that_stays_stopped_is_killed() {
 }
 
 /// Stops several at once, in every phase: whatever becomes of it, it is what the supervisor says.
-fn assert_truth(who: &'static [Who]) {
+fn assert_truth(who: &'static [StoppedRole]) {
     thread::scope(|scope| {
         for passes in [Passes::Meanwhile, Passes::Afterwards] {
-            for phases in Phase::ALL.chunks(2) {
+            for phases in HoldPoint::ALL.chunks(2) {
                 scope.spawn(move || {
-                    phases.iter().for_each(|phase| drop(stopped(who, *phase, Until::Acted, passes)))
+                    phases.iter().for_each(|phase| drop(stopped(who, *phase, StoppedUntil::Acted, passes)))
                 });
             }
         }
@@ -296,20 +307,20 @@ fn assert_truth(who: &'static [Who]) {
 /// As when a machine sleeps, or a virtual one is moved.
 #[test]
 fn all_three_are_stopped_in_every_phase() {
-    assert_truth(&[Who::Supervisor, Who::Incumbent, Who::Successor]);
+    assert_truth(&[StoppedRole::Supervisor, StoppedRole::Incumbent, StoppedRole::Successor]);
 }
 
 #[test]
 fn supervisor_and_incumbent_are_stopped_in_every_phase() {
-    assert_truth(&[Who::Supervisor, Who::Incumbent]);
+    assert_truth(&[StoppedRole::Supervisor, StoppedRole::Incumbent]);
 }
 
 #[test]
 fn supervisor_and_successor_are_stopped_in_every_phase() {
-    assert_truth(&[Who::Supervisor, Who::Successor]);
+    assert_truth(&[StoppedRole::Supervisor, StoppedRole::Successor]);
 }
 
 #[test]
 fn incumbent_and_successor_are_stopped_in_every_phase() {
-    assert_truth(&[Who::Incumbent, Who::Successor]);
+    assert_truth(&[StoppedRole::Incumbent, StoppedRole::Successor]);
 }

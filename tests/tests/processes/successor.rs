@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use handoff_tests::{Act, Build, Hook, SILENCE, Scene, World};
+use handoff_tests::{Act, Build, HookName, SILENCE, Scene, World, script};
 
 /// A file that can't be run as it is.
 fn file(world: &World, text: &str, mode: u32) -> PathBuf {
@@ -64,7 +64,7 @@ fn no_program_at_all() {
 #[test]
 fn exits_at_once() {
     let scene = Scene::new();
-    // Its end is the reason, so nobody has waited until it was silent for too long.
+    // Its end is the reason, so no process has waited until it was silent for too long.
     scene.assert_rolls_back(&scene.world.rogue("exit"), "exited with 3");
 }
 
@@ -200,7 +200,7 @@ fn is_silent_after_it_was_told_to_begin() {
 #[test]
 fn fails_in_a_hook() {
     let scene = Scene::new();
-    for hook in Hook::OF_SUCCESSOR {
+    for hook in script::OF_SUCCESSOR {
         let build = scene.world.build().on(hook, [Act::Fail]);
         scene.supervisor.handoff(&build).assert_rolled_back(&format!("told to fail in {hook}"));
     }
@@ -210,7 +210,7 @@ fn fails_in_a_hook() {
 #[test]
 fn panics_in_a_hook() {
     let scene = Scene::new();
-    for hook in Hook::OF_SUCCESSOR {
+    for hook in script::OF_SUCCESSOR {
         let build = scene.world.build().on(hook, [Act::Panic]);
         scene.supervisor.handoff(&build).assert_rolled_back(&format!("told to panic in {hook}"));
     }
@@ -220,7 +220,7 @@ fn panics_in_a_hook() {
 #[test]
 fn ends_in_a_hook() {
     let scene = Scene::new();
-    for hook in Hook::OF_SUCCESSOR {
+    for hook in script::OF_SUCCESSOR {
         let build = scene.world.build().on(hook, [Act::Exit]);
         scene.supervisor.handoff(&build).assert_rolled_back("exited with 9");
     }
@@ -230,8 +230,8 @@ fn ends_in_a_hook() {
 #[test]
 fn hangs_in_a_hook_for_longer_than_the_limit_of_one() {
     let scene = Scene::new();
-    for hook in Hook::OF_SUCCESSOR {
-        // It ends itself: its deadline is far away, and nobody else kills one that says that it lives.
+    for hook in script::OF_SUCCESSOR {
+        // It ends itself: its deadline is far away, and no other process kills one that says that it lives.
         let build = scene.world.build().on(hook, [Act::Hang]).hook_limit(Duration::from_secs(3));
         scene.supervisor.handoff(&build).assert_rolled_back("SIGKILL");
     }
@@ -241,7 +241,7 @@ fn hangs_in_a_hook_for_longer_than_the_limit_of_one() {
 #[test]
 fn opens_for_longer_than_the_deadline() {
     let scene = Scene::new();
-    let build = scene.world.build().on(Hook::Open, [Act::Hang]).deadline(SOON);
+    let build = scene.world.build().on(HookName::Open, [Act::Hang]).deadline(SOON);
     let outcome = scene.supervisor.handoff(&build);
     outcome.assert_rolled_back("deadline");
     assert!(u128::from(outcome.total_ms) >= SOON.as_millis(), "{outcome:?}");
@@ -251,7 +251,7 @@ fn opens_for_longer_than_the_deadline() {
 #[test]
 fn opens_for_longer_than_liveness_but_within_the_deadline() {
     let scene = Scene::new();
-    let build = scene.world.build().on(Hook::Open, [Act::Slow(5000)]).liveness(SILENCE);
+    let build = scene.world.build().on(HookName::Open, [Act::Slow(5000)]).liveness(SILENCE);
     let pid = scene.supervisor.handoff(&build).assert_committed();
     assert_eq!(scene.world.assert_one_serves(&[scene.supervisor.pid()]), pid);
     scene.assert_well();
@@ -261,7 +261,7 @@ fn opens_for_longer_than_liveness_but_within_the_deadline() {
 fn warms_up_for_long_while_the_incumbent_serves() {
     let scene = Scene::new();
     let build = scene.world.build();
-    let gate = build.gate(Hook::WarmUp);
+    let gate = build.gate(HookName::WarmUp);
     let swap = scene.supervisor.begin_handoff(&build);
     gate.wait();
     scene.writer.wait_for_write_by(scene.pid);
@@ -274,21 +274,21 @@ fn warms_up_for_long_while_the_incumbent_serves() {
 #[test]
 fn calls_itself_unhealthy() {
     let scene = Scene::new();
-    let build = scene.world.build().on(Hook::Open, [Act::Unhealthy]);
+    let build = scene.world.build().on(HookName::Open, [Act::Unhealthy]);
     scene.assert_rolls_back(&build, "it calls itself unhealthy");
 }
 
 #[test]
 fn is_a_revision_behind_what_was_sealed() {
     let scene = Scene::new();
-    let build = scene.world.build().on(Hook::Open, [Act::Behind]);
+    let build = scene.world.build().on(HookName::Open, [Act::Behind]);
     scene.assert_rolls_back(&build, "behind the sealed");
 }
 
 #[test]
 fn has_another_fingerprint_than_what_was_sealed() {
     let scene = Scene::new();
-    let build = scene.world.build().on(Hook::Open, [Act::Foreign]);
+    let build = scene.world.build().on(HookName::Open, [Act::Foreign]);
     scene.assert_rolls_back(&build, "another fingerprint");
 }
 

@@ -1,16 +1,16 @@
 //! The supervisor dies, or is away, in each phase of a swap, and a parent starts it again, as systemd or a container
-//! would: it takes over the sockets and whoever serves, brings to its end what was under way, and swaps at once.
+//! would: it takes over the sockets and the daemon that serves, brings to its end what was under way, and swaps at once.
 use std::fs;
 use std::time::Duration;
 
 use handoff_tests::held::{Held, go_on, kill, stop};
 use handoff_tests::processes::{lives, of_world, send};
-use handoff_tests::{Act, Deed, Hook, Phase, Reference, SILENCE, World, Writer, until, until_some};
+use handoff_tests::{Act, Deed, HoldPoint, HookName, Reference, SILENCE, World, Writer, until, until_some};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
 /// A reference supervisor with a daemon that serves, and a client that writes.
-pub(super) struct Scene {
+pub(super) struct ReferenceScene {
     pub world: World,
     pub reference: Reference,
     pub writer: Writer,
@@ -18,12 +18,12 @@ pub(super) struct Scene {
     pub daemon: u32,
 }
 
-impl Scene {
-    pub(super) fn new() -> Scene {
-        Scene::with("")
+impl ReferenceScene {
+    pub(super) fn new() -> ReferenceScene {
+        ReferenceScene::with("")
     }
 
-    fn with(extra: &str) -> Scene {
+    fn with(extra: &str) -> ReferenceScene {
         let world = World::new();
         let reference = Reference::for_actor(&world);
         reference.add(extra);
@@ -33,7 +33,7 @@ impl Scene {
         let daemon = world.assert_one_serves(&[supervisor]);
         let writer = reference.writer();
         writer.wait_for_write_by(daemon);
-        Scene { world, reference, writer, build, daemon }
+        ReferenceScene { world, reference, writer, build, daemon }
     }
 
     /// The supervisor dies without a word, and the next one is there.
@@ -71,7 +71,7 @@ impl Scene {
     }
 
     /// Holds a swap in `phase`; runs `during` there.
-    pub(super) fn during_swap(&self, phase: Phase, during: impl FnOnce(&Scene, u32, &dyn Fn())) {
+    pub(super) fn during_swap(&self, phase: HoldPoint, during: impl FnOnce(&ReferenceScene, u32, &dyn Fn())) {
         let new = self.world.build();
         let gate = if phase.is_old() { &self.build } else { &new }.gate(phase.hook());
         self.reference.configure_build(&new);
@@ -92,7 +92,7 @@ fn is_actor(pid: u32) -> bool {
 
 #[test]
 fn the_supervisor_is_killed_and_the_next_one_takes_the_daemon_and_its_sockets_over() {
-    let scene = Scene::new();
+    let scene = ReferenceScene::new();
     let recovery = scene.restart();
     assert_eq!(recovery["found"], "serving", "{recovery}");
     assert_eq!(recovery["pid"], scene.daemon);
@@ -106,8 +106,8 @@ fn the_supervisor_is_killed_and_the_next_one_takes_the_daemon_and_its_sockets_ov
 
 /// The supervisor is killed in `phase`, the swap goes on by itself or back, and the next supervisor says which.
 #[track_caller]
-fn killed_in(phase: Phase, restarts_first: bool, end: &str) {
-    let scene = Scene::new();
+fn killed_in(phase: HoldPoint, restarts_first: bool, end: &str) {
+    let scene = ReferenceScene::new();
     scene.during_swap(phase, |scene, successor, go_on| {
         scene.reference.kill();
         if restarts_first {
@@ -131,32 +131,32 @@ fn killed_in(phase: Phase, restarts_first: bool, end: &str) {
 
 #[test]
 fn the_supervisor_is_killed_while_the_successor_warms_up() {
-    killed_in(Phase::WarmUp, true, "undone");
-    killed_in(Phase::WarmUp, false, "undone");
+    killed_in(HoldPoint::WarmUp, true, "undone");
+    killed_in(HoldPoint::WarmUp, false, "undone");
 }
 
 #[test]
 fn the_supervisor_is_killed_while_the_incumbent_drains() {
-    killed_in(Phase::Drain, true, "undone");
-    killed_in(Phase::Drain, false, "undone");
+    killed_in(HoldPoint::Drain, true, "undone");
+    killed_in(HoldPoint::Drain, false, "undone");
 }
 
 #[test]
 fn the_supervisor_is_killed_while_the_incumbent_seals() {
-    killed_in(Phase::Seal, true, "undone");
-    killed_in(Phase::Seal, false, "undone");
+    killed_in(HoldPoint::Seal, true, "undone");
+    killed_in(HoldPoint::Seal, false, "undone");
 }
 
 #[test]
 fn the_supervisor_is_killed_while_the_successor_opens() {
-    killed_in(Phase::Open, true, "finished");
-    killed_in(Phase::Open, false, "finished");
+    killed_in(HoldPoint::Open, true, "finished");
+    killed_in(HoldPoint::Open, false, "finished");
 }
 
 #[test]
 fn the_supervisor_is_killed_while_the_successor_begins_to_serve() {
-    killed_in(Phase::Serve, true, "finished");
-    killed_in(Phase::Serve, false, "finished");
+    killed_in(HoldPoint::Serve, true, "finished");
+    killed_in(HoldPoint::Serve, false, "finished");
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn the_supervisor_is_killed_while_the_first_daemon_opens_slowly() {
     let world = World::new();
     let reference = Reference::for_actor(&world);
     let build = world.build();
-    let gate = build.gate(Hook::Open);
+    let gate = build.gate(HookName::Open);
     reference.configure_build(&build);
     reference.launch();
     gate.wait();
@@ -183,7 +183,7 @@ fn the_supervisor_is_killed_while_the_first_daemon_opens_slowly() {
 
 #[test]
 fn the_daemon_is_killed_while_the_supervisor_is_away() {
-    let scene = Scene::new();
+    let scene = ReferenceScene::new();
     scene.reference.kill();
     kill(scene.daemon);
     let new = scene.world.build();
@@ -198,8 +198,8 @@ fn the_daemon_is_killed_while_the_supervisor_is_away() {
 
 #[test]
 fn both_are_killed_at_the_same_time_in_a_swap() {
-    for phase in [Phase::Drain, Phase::Open] {
-        let scene = Scene::new();
+    for phase in [HoldPoint::Drain, HoldPoint::Open] {
+        let scene = ReferenceScene::new();
         scene.during_swap(phase, |scene, successor, _| {
             scene.reference.kill();
             kill(scene.daemon);
@@ -215,7 +215,7 @@ fn both_are_killed_at_the_same_time_in_a_swap() {
 
 #[test]
 fn the_supervisor_detaches_and_the_next_one_takes_over() {
-    let scene = Scene::new();
+    let scene = ReferenceScene::new();
     let (code, detached) = scene.reference.ask_json("detach");
     assert_eq!((code, &detached["detached"]["pid"]), (0, &scene.daemon.into()), "{detached}");
     assert_eq!(scene.reference.wait().code(), Some(0));
@@ -229,8 +229,8 @@ fn the_supervisor_detaches_and_the_next_one_takes_over() {
 
 #[test]
 fn nobody_detaches_in_the_middle_of_a_swap() {
-    let scene = Scene::new();
-    scene.during_swap(Phase::Open, |scene, _, go_on| {
+    let scene = ReferenceScene::new();
+    scene.during_swap(HoldPoint::Open, |scene, _, go_on| {
         assert_eq!(scene.reference.ask_json("detach").0, 75);
         go_on();
     });
@@ -239,7 +239,7 @@ fn nobody_detaches_in_the_middle_of_a_swap() {
 
 #[test]
 fn the_daemon_is_stopped_while_the_supervisor_is_away_and_is_replaced_after_the_bound() {
-    let scene = Scene::with("unreachable_secs = 4\n");
+    let scene = ReferenceScene::with("unreachable_secs = 4\n");
     scene.reference.kill();
     stop(scene.daemon);
     scene.reference.launch();
@@ -257,7 +257,7 @@ fn the_daemon_is_stopped_while_the_supervisor_is_away_and_is_replaced_after_the_
 
 #[test]
 fn a_daemon_that_goes_on_within_the_bound_is_left_alone() {
-    let scene = Scene::with("unreachable_secs = 600\n");
+    let scene = ReferenceScene::with("unreachable_secs = 600\n");
     scene.reference.kill();
     stop(scene.daemon);
     scene.reference.launch();
@@ -271,7 +271,7 @@ fn a_daemon_that_goes_on_within_the_bound_is_left_alone() {
 
 #[test]
 fn the_supervisor_is_told_to_stop_before_it_knows_whom_to_stop() {
-    let scene = Scene::with("unreachable_secs = 600\nstop_grace_secs = 3\n");
+    let scene = ReferenceScene::with("unreachable_secs = 600\nstop_grace_secs = 3\n");
     scene.reference.kill();
     stop(scene.daemon);
     scene.reference.launch();
@@ -298,13 +298,13 @@ fn the_supervisor_is_told_to_stop_before_it_knows_whom_to_stop() {
 
 #[test]
 fn a_forked_grandchild_keeps_the_locks_descriptor() {
-    let scene = Scene::new();
+    let scene = ReferenceScene::new();
     // Swaps free the lock explicitly.
-    scene.build.script(Hook::Drain, [Act::Fork]);
+    scene.build.script(HookName::Drain, [Act::Fork]);
     scene.reference.configure_build(&scene.world.build());
     assert_eq!(scene.reference.ask_json("swap").0, 0);
-    // A daemon that is killed can't: who is left of its process group is ended.
-    let keeper = scene.world.build().on(Hook::Open, [Act::Fork]);
+    // A daemon that is killed can't: what is left of its process group is ended.
+    let keeper = scene.world.build().on(HookName::Open, [Act::Fork]);
     scene.reference.configure_build(&keeper);
     assert_eq!(scene.reference.ask_json("swap").0, 0);
     let before = scene.world.output().matches("killed what it left behind").count();
@@ -328,9 +328,9 @@ fn helpers(daemon: u32) -> Vec<u32> {
 
 #[test]
 fn helpers_of_a_daemon_that_was_retired_or_stopped_are_ended() {
-    let scene = Scene::new();
+    let scene = ReferenceScene::new();
     let with_helper = || {
-        scene.reference.configure_build(&scene.world.build().on(Hook::Open, [Act::Child]));
+        scene.reference.configure_build(&scene.world.build().on(HookName::Open, [Act::Child]));
         assert_eq!(scene.reference.ask_json("swap").0, 0);
         let status = scene.reference.ask_json("status").1;
         let daemon = u32::try_from(status["daemon"]["pid"].as_u64().unwrap()).unwrap();
@@ -351,7 +351,7 @@ fn helpers_of_a_daemon_that_was_retired_or_stopped_are_ended() {
 
 #[test]
 fn the_record_is_deleted_and_the_lock_is_still_one() {
-    let scene = Scene::new();
+    let scene = ReferenceScene::new();
     scene.reference.kill();
     fs::remove_file(scene.world.layout().record()).unwrap();
     scene.reference.start();
@@ -362,7 +362,7 @@ fn the_record_is_deleted_and_the_lock_is_still_one() {
 
 #[test]
 fn two_supervisors_are_started_at_once_and_one_of_them_takes_over() {
-    let scene = Scene::new();
+    let scene = ReferenceScene::new();
     scene.reference.kill();
     let rival = scene.reference.command("run").spawn().unwrap();
     let mut rival = Rival(rival);
@@ -391,8 +391,8 @@ impl Drop for Rival {
 
 #[test]
 fn a_second_supervisor_is_refused_while_the_first_is_stopped_and_the_first_goes_on() {
-    let scene = Scene::new();
-    scene.during_swap(Phase::Drain, |scene, _, open| {
+    let scene = ReferenceScene::new();
+    scene.during_swap(HoldPoint::Drain, |scene, _, open| {
         let supervisor = scene.reference.pid().unwrap();
         stop(supervisor);
         let second = scene.reference.command("run").stderr(std::process::Stdio::piped()).output().unwrap();
@@ -409,7 +409,7 @@ fn a_second_supervisor_is_refused_while_the_first_is_stopped_and_the_first_goes_
 
 #[test]
 fn the_configuration_has_changed_while_the_supervisor_was_away() {
-    let scene = Scene::new();
+    let scene = ReferenceScene::new();
     scene.reference.kill();
     let socket = scene.world.layout().dir().join("more");
     scene.reference.set_listener("tcp", &handoff_tests::free_address());
@@ -429,7 +429,7 @@ fn the_configuration_has_changed_while_the_supervisor_was_away() {
 /// on with what it knew.
 #[test]
 fn the_supervisor_is_stopped_another_one_takes_over_and_the_first_goes_on() {
-    for phase in [Phase::WarmUp, Phase::Drain, Phase::Seal, Phase::Open, Phase::Serve] {
+    for phase in [HoldPoint::WarmUp, HoldPoint::Drain, HoldPoint::Seal, HoldPoint::Open, HoldPoint::Serve] {
         let mut held = Held::with(phase, |build| build.liveness(SILENCE));
         held.supervisor.stop();
         let rival = held.world.supervisor_without_journal();
@@ -445,7 +445,7 @@ fn the_supervisor_is_stopped_another_one_takes_over_and_the_first_goes_on() {
         });
         go_on(held.supervisor.pid());
         let outcome = held.outcome();
-        // Who was committed has been replaced since, by whoever came later.
+        // The one that was committed has been replaced since, by a later one.
         let known = ["Committed", "RolledBack", "Unconfirmed", "NobodyServes", "Busy", "Peer"];
         assert!(known.contains(&outcome.verdict.as_str()), "{phase:?}: {outcome:#?}");
         let serves = held.world.assert_one_serves(&[held.supervisor.pid(), rival.pid()]);
@@ -469,7 +469,7 @@ fn the_supervisor_is_killed_again_and_again_at_random_moments_of_a_swap() {
         random ^= random << 17;
         Duration::from_micros(random % below)
     };
-    let scene = Scene::new();
+    let scene = ReferenceScene::new();
     let mut ends = std::collections::BTreeMap::<String, u32>::new();
     for _ in 0..kills {
         scene.reference.configure_build(&scene.world.build());

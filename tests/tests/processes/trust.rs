@@ -1,4 +1,4 @@
-//! Who may hold the locks, whose files are believed, and which directory is opened: strangers, and paths that lead
+//! Which users may hold the locks, whose files are believed, and which directory is opened: strangers, and paths that lead
 //! elsewhere by now.
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use handoff_tests::{Hook, Reference, Scene, World, until};
+use handoff_tests::{HookName, Reference, Scene, World, until};
 use nix::sys::signal::Signal;
 
 const STRANGER: u32 = 65_533;
@@ -155,7 +155,7 @@ fn the_data_directory_is_moved_during_the_warm_up_and_nothing_is_sealed() {
     let writer = world.writer();
     writer.wait_for_write_by(pid);
     let build = world.build();
-    let gate = build.gate(Hook::WarmUp);
+    let gate = build.gate(HookName::WarmUp);
     let handoff = supervisor.begin_handoff(&build);
     gate.wait();
     move_data(&world, "two");

@@ -6,7 +6,7 @@ extern crate alloc;
 use core::alloc::{GlobalAlloc, Layout};
 
 use handoff::frame::{Decoder, encode};
-use handoff::machine::{Batch, Machine, Supervisor, supervisor};
+use handoff::machine::{Batch, Machine, SupervisorMachine, supervisor};
 use handoff::message::Message;
 use handoff::time::{Duration, Time};
 
@@ -33,14 +33,14 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
 #[unsafe(no_mangle)]
 pub extern "C" fn one_event() -> usize {
     let second = Duration::from_secs(1);
-    let config = supervisor::Config {
+    let limits = supervisor::Limits {
         liveness: second,
         deadline: second,
         drain_grace: second,
         hook_limit: second,
         retire_limit: second,
     };
-    let mut machine = Supervisor::new(config);
+    let mut machine = SupervisorMachine::new(limits);
     let mut batch = Batch::new();
     machine.handle(Time::ZERO, supervisor::Event::Cancel, batch.out());
     let frame = encode(1, &Message::Busy).unwrap_or_default();

@@ -1,7 +1,7 @@
 //! What supervisors say to an incumbent.
 use alloc::format;
 
-use super::{DaemonEffect as Effect, Hook, Incumbent, LinkId, Message, Op, Out, State, Timer, Why};
+use super::{DaemonEffect as Effect, Hook, IncumbentMachine, LinkId, Message, Op, Out, State, Timer, Why};
 use crate::{
     id::HandoffId,
     message::HelloAck,
@@ -9,7 +9,7 @@ use crate::{
     time::{Duration, Time},
 };
 
-impl Incumbent {
+impl IncumbentMachine {
     /// Introduces this process to a peer that connects; the peer decides what to make of it.
     pub(super) fn connected(&mut self, link: LinkId, mut out: Out<'_, Self>) {
         out.push(Effect::<Hook>::Send(link, Message::Hello(self.hello.clone())));
@@ -181,7 +181,7 @@ impl Incumbent {
 }
 
 /// Tells a peer what was wrong, and is done with it.
-fn refuse(link: LinkId, error: impl Into<PlainText>, out: &mut Out<'_, Incumbent>) {
+fn refuse(link: LinkId, error: impl Into<PlainText>, out: &mut Out<'_, IncumbentMachine>) {
     out.push(Effect::Send(link, Message::Refused { error: error.into() }));
     out.push(Effect::Close(link));
 }

@@ -2,8 +2,8 @@
 use alloc::format;
 
 use super::{
-    Awaited, Course, DaemonEffect as Effect, Done, Exit, Hook, Incumbent, LockAnswer, Op, Out, State, Timer,
-    Why,
+    Awaited, Course, DaemonEffect as Effect, Done, ExitReason, Hook, IncumbentMachine, LockAnswer, Op, Out,
+    State, Timer, Why,
 };
 use crate::{
     error::HostError,
@@ -14,7 +14,7 @@ use crate::{
     time::{Duration, Time},
 };
 
-impl Incumbent {
+impl IncumbentMachine {
     pub(super) fn start_hook(&mut self, now: Time, hook: Hook, out: &mut Out<'_, Self>) {
         if let Some(session) = &self.session {
             self.timers.arm(Timer::HookLimit, now, session.hook_limit);
@@ -75,13 +75,13 @@ impl Incumbent {
         out.last(Awaited::Lock(self.op));
     }
 
-    pub(super) fn exit(&mut self, exit: Exit, out: Out<'_, Self>) {
+    pub(super) fn exit(&mut self, exit: ExitReason, out: Out<'_, Self>) {
         self.state = State::Gone;
         self.timers.clear();
         out.last(Awaited::Exit(exit));
     }
 
-    pub(super) fn unlock_and_exit(&mut self, exit: Exit, mut out: Out<'_, Self>) {
+    pub(super) fn unlock_and_exit(&mut self, exit: ExitReason, mut out: Out<'_, Self>) {
         out.push(Effect::Unlock);
         self.exit(exit, out);
     }
@@ -103,7 +103,7 @@ impl Incumbent {
             State::Resuming => match result {
                 Ok(_) => self.take_path(out),
                 Err(why) => {
-                    self.unlock_and_exit(Exit::Failed(format!("can't serve again: {why}").into()), out)
+                    self.unlock_and_exit(ExitReason::Failed(format!("can't serve again: {why}").into()), out)
                 }
             },
             State::Serving
@@ -151,7 +151,7 @@ impl Incumbent {
             }
             Ok(_) => self.claim(self.generation, out),
             Err(error) if self.is_stopping() => {
-                self.unlock_and_exit(Exit::Failed(format!("the seal failed: {error}").into()), out);
+                self.unlock_and_exit(ExitReason::Failed(format!("the seal failed: {error}").into()), out);
             }
             Err(error) => {
                 self.seal_failed(error.detail, &mut out);
@@ -192,7 +192,10 @@ impl Incumbent {
             }
             (State::Claiming, Ok(())) => self.resume(now, &mut out),
             (State::Claiming, Err(why)) => {
-                self.unlock_and_exit(Exit::Failed(format!("the record can't be written: {why}").into()), out);
+                self.unlock_and_exit(
+                    ExitReason::Failed(format!("the record can't be written: {why}").into()),
+                    out,
+                );
             }
             // Only a hint: it serves, whether that could be noted or not.
             (State::NotingServing, _) => self.serving_again(now, out),
@@ -217,7 +220,7 @@ impl Incumbent {
         let sealed = self.sealed.clone().unwrap_or_default();
         self.report_unless_over(|handoff_id| Message::SealComplete { handoff_id, sealed }, &mut out);
         if self.is_stopping() {
-            self.exit(Exit::Stopped, out);
+            self.exit(ExitReason::Stopped, out);
         } else if self.session.as_ref().is_none_or(|session| session.link.is_none()) {
             self.try_lock(Why::Orphan, out);
         }
@@ -233,18 +236,18 @@ impl Incumbent {
                 let successor =
                     self.session.as_ref().and_then(|session| session.successor).unwrap_or(self.me());
                 if self.is_stopping() {
-                    self.unlock_and_exit(Exit::Stopped, out);
+                    self.unlock_and_exit(ExitReason::Stopped, out);
                 } else if (Claim::Incumbent { successor }).holds(self.me(), last.as_ref()) {
                     let generation = last.as_ref().map_or(self.generation, |record| record.generation);
                     self.successor_served =
                         last.is_some_and(|record| record.serving && record.holder != self.me());
                     self.claim(generation + 1, out);
                 } else {
-                    self.unlock_and_exit(Exit::Retired, out);
+                    self.unlock_and_exit(ExitReason::Retired, out);
                 }
             }
             LockAnswer::Busy { hint, .. } => self.lock_busy(now, why, hint, out),
-            // That says nothing of whether somebody holds it: to leave on it could leave nobody.
+            // That does not say whether another process holds it: to leave because of it could leave no process that serves.
             LockAnswer::Error(_) => self.lock_later(now, why),
         }
     }
@@ -252,9 +255,9 @@ impl Incumbent {
     pub(super) fn lock_busy(&mut self, now: Time, why: Why, hint: Option<Record>, out: Out<'_, Self>) {
         let another_serves = hint.is_some_and(|record| record.serving && record.holder != self.me());
         match why {
-            Why::Retire => self.exit(Exit::Retired, out),
-            Why::Orphan | Why::Resume if self.is_stopping() => self.exit(Exit::Stopped, out),
-            Why::Orphan if another_serves => self.exit(Exit::Retired, out),
+            Why::Retire => self.exit(ExitReason::Retired, out),
+            Why::Orphan | Why::Resume if self.is_stopping() => self.exit(ExitReason::Stopped, out),
+            Why::Orphan if another_serves => self.exit(ExitReason::Retired, out),
             Why::Orphan | Why::Resume => self.lock_later(now, why),
         }
     }

@@ -20,8 +20,8 @@ mod steps;
 
 /// How long things may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Config {
-    /// Everyone is asked again after a small part of it; what one that serves has said holds for so long.
+pub struct Limits {
+    /// How long the word of a process that serves holds. Every process is asked again after a small part of it.
     pub liveness: Duration,
     /// A process that may hold the lock is killed when it has said nothing for so long, and nobody serves. At most
     /// twice as long if it went silent later than another.
@@ -35,7 +35,7 @@ pub struct Config {
     pub take_listeners: bool,
 }
 
-impl Config {
+impl Limits {
     fn whole(&self) -> Duration {
         self.deadline.max(3 * self.unreachable_limit)
     }
@@ -81,7 +81,7 @@ pub enum Event {
     /// A process has ended.
     Ended(ProcessId),
     /// The journal was written, or could not be.
-    Noted(Verdict, Result<(), HostError>),
+    Noted(RecoveryVerdict, Result<(), HostError>),
     /// A timer has expired.
     Timer(Timer),
     /// The caller wants it to end. Nothing was disturbed.
@@ -105,14 +105,14 @@ pub enum Awaited {
     /// Look for processes that may be daemons, and for this one.
     Look(Option<ProcessId>),
     /// Write into the journal which process serves, and that nothing is under way.
-    Note(Verdict),
+    Note(RecoveryVerdict),
     /// It is over. No result ever comes.
     Finish(Outcome),
 }
 
 /// What was found in the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Verdict {
+pub enum RecoveryVerdict {
     /// This process serves, as it said itself; no stray is left, and it knows that its predecessor has ended, unless
     /// that is among [`Outcome::left`].
     Serves(ProcessId),
@@ -124,20 +124,20 @@ pub enum Verdict {
     Cancelled,
 }
 
-impl Verdict {
+impl RecoveryVerdict {
     /// Whether it is known which process serves, if one does. If not, another recovery follows.
     pub fn is_clear(self) -> bool {
         match self {
-            Verdict::Serves(_) | Verdict::NobodyServes => true,
-            Verdict::Unconfirmed | Verdict::Cancelled => false,
+            RecoveryVerdict::Serves(_) | RecoveryVerdict::NobodyServes => true,
+            RecoveryVerdict::Unconfirmed | RecoveryVerdict::Cancelled => false,
         }
     }
 
     /// The process that serves, if one was found.
     pub fn serves(self) -> Option<ProcessId> {
         match self {
-            Verdict::Serves(process) => Some(process),
-            Verdict::NobodyServes | Verdict::Unconfirmed | Verdict::Cancelled => None,
+            RecoveryVerdict::Serves(process) => Some(process),
+            RecoveryVerdict::NobodyServes | RecoveryVerdict::Unconfirmed | RecoveryVerdict::Cancelled => None,
         }
     }
 }
@@ -146,7 +146,7 @@ impl Verdict {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Outcome {
     /// What was found.
-    pub verdict: Verdict,
+    pub verdict: RecoveryVerdict,
     /// Strays, and processes past a bound.
     pub killed: Vec<ProcessId>,
     /// Other processes that may be daemons of this control path, and were still there.
@@ -158,7 +158,7 @@ pub struct Outcome {
 
 /// What the recovery waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Phase {
+enum State {
     /// Nothing has begun.
     Start,
     /// To see which processes are there.
@@ -166,7 +166,7 @@ enum Phase {
     /// Answers, ends, the next question.
     AwaitAnswers,
     /// The journal.
-    AwaitNoted(Verdict),
+    AwaitNoted(RecoveryVerdict),
     /// Nothing more.
     Done,
 }
@@ -174,7 +174,7 @@ enum Phase {
 /// What a process is to the recovery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Part {
-    /// It is in nobody's way.
+    /// It is in no other's way.
     Free,
     /// It is in the way, for less than the limit that runs.
     InTheWay,
@@ -202,9 +202,9 @@ struct Party {
 
 /// The machine of a supervisor that recovers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Recovery {
-    config: Config,
-    phase: Phase,
+pub struct RecoveryMachine {
+    config: Limits,
+    state: State,
     parties: BTreeMap<ProcessId, Party>,
     /// The one that serves.
     heir: Option<ProcessId>,
@@ -213,7 +213,7 @@ pub struct Recovery {
     /// Have ended while it looked: what is seen may be older.
     ended: Vec<ProcessId>,
     /// The journal says so.
-    noted: Option<Verdict>,
+    noted: Option<RecoveryVerdict>,
     /// The deadline has passed.
     late: bool,
     has_listeners: bool,
@@ -222,12 +222,12 @@ pub struct Recovery {
     timers: Timers,
 }
 
-impl Recovery {
+impl RecoveryMachine {
     /// A recovery that has not begun.
-    pub fn new(config: Config) -> Self {
-        Recovery {
+    pub fn new(config: Limits) -> Self {
+        RecoveryMachine {
             config,
-            phase: Phase::Start,
+            state: State::Start,
             parties: BTreeMap::new(),
             heir: None,
             missing: None,
@@ -243,11 +243,11 @@ impl Recovery {
 
     /// Whether it is over.
     pub fn is_done(&self) -> bool {
-        self.phase == Phase::Done
+        self.state == State::Done
     }
 }
 
-impl Machine for Recovery {
+impl Machine for RecoveryMachine {
     type Event = Event;
     type Effect = Effect;
     type Awaited = Awaited;
@@ -257,7 +257,7 @@ impl Machine for Recovery {
     fn handle(&mut self, now: Time, event: Event, out: Out<'_, Self>) {
         match event {
             _ if self.is_done() => {}
-            Event::Start if self.phase != Phase::Start => {}
+            Event::Start if self.state != State::Start => {}
             Event::Start => self.look(out),
             Event::Looked(sightings) => self.looked(now, sightings, out),
             Event::Frame(process, message) => self.heard(now, process, message, out),
@@ -265,7 +265,7 @@ impl Machine for Recovery {
             Event::Ended(process) => self.ended(process, out),
             Event::Noted(verdict, result) => self.noted(now, verdict, result, out),
             Event::Timer(timer) => self.expired(now, timer, out),
-            Event::Cancel => self.report(Verdict::Cancelled, out),
+            Event::Cancel => self.report(RecoveryVerdict::Cancelled, out),
         }
     }
 
@@ -286,13 +286,13 @@ impl Machine for Recovery {
     }
 
     fn state(&self) -> StateName {
-        match self.phase {
-            Phase::Start => StateName::Start,
-            Phase::AwaitLook => StateName::AwaitLook,
-            Phase::AwaitAnswers if self.heir.is_some() => StateName::AwaitOthers,
-            Phase::AwaitAnswers => StateName::AwaitServing,
-            Phase::AwaitNoted(_) => StateName::AwaitNoted,
-            Phase::Done => StateName::Done,
+        match self.state {
+            State::Start => StateName::Start,
+            State::AwaitLook => StateName::AwaitLook,
+            State::AwaitAnswers if self.heir.is_some() => StateName::AwaitOthers,
+            State::AwaitAnswers => StateName::AwaitServing,
+            State::AwaitNoted(_) => StateName::AwaitNoted,
+            State::Done => StateName::Done,
         }
     }
 }

@@ -1,7 +1,10 @@
 //! What follows from what is known.
 use alloc::vec::Vec;
 
-use super::{Awaited, Effect, Out, Outcome, Part, Party, Phase, Recovery, Sight, Sighting, Timer, Verdict};
+use super::{
+    Awaited, Effect, Out, Outcome, Part, Party, RecoveryMachine, RecoveryVerdict, Sight, Sighting, State,
+    Timer,
+};
 use crate::{
     error::HostError,
     id::{HandoffId, ProcessId},
@@ -9,15 +12,15 @@ use crate::{
     time::Time,
 };
 
-impl Recovery {
+impl RecoveryMachine {
     /// Looks for processes: at first, after every end, and before all are asked again.
     pub(super) fn look(&mut self, out: Out<'_, Self>) {
-        self.phase = Phase::AwaitLook;
+        self.state = State::AwaitLook;
         out.last(Awaited::Look(self.predecessor()));
     }
 
     pub(super) fn looked(&mut self, now: Time, sightings: Vec<Sighting>, mut out: Out<'_, Self>) {
-        if self.phase != Phase::AwaitLook {
+        if self.state != State::AwaitLook {
             return;
         }
         let ended = core::mem::take(&mut self.ended);
@@ -29,7 +32,7 @@ impl Recovery {
             let party = self.parties.entry(process).or_insert_with(|| Party::new(sight));
             party.sight = party.sight.max(sight);
         }
-        self.phase = Phase::AwaitAnswers;
+        self.state = State::AwaitAnswers;
         self.timers.arm(Timer::Heartbeat, now, self.config.pause());
         if !self.timers.is_armed(Timer::Deadline) {
             self.timers.arm(Timer::Deadline, now, self.config.whole());
@@ -75,7 +78,7 @@ impl Recovery {
             // Nothing else says where it stands.
             _ => return,
         }
-        if self.phase == Phase::AwaitAnswers {
+        if self.state == State::AwaitAnswers {
             self.decide(now, out);
         }
     }
@@ -89,11 +92,11 @@ impl Recovery {
 
     pub(super) fn ended(&mut self, process: ProcessId, out: Out<'_, Self>) {
         self.parties.remove(&process);
-        match self.phase {
-            Phase::AwaitAnswers => self.look(out),
-            Phase::AwaitNoted(Verdict::Serves(heir)) if heir == process => self.look(out),
-            Phase::AwaitLook => self.ended.push(process),
-            Phase::Start | Phase::AwaitNoted(_) | Phase::Done => {}
+        match self.state {
+            State::AwaitAnswers => self.look(out),
+            State::AwaitNoted(RecoveryVerdict::Serves(heir)) if heir == process => self.look(out),
+            State::AwaitLook => self.ended.push(process),
+            State::Start | State::AwaitNoted(_) | State::Done => {}
         }
     }
 
@@ -109,7 +112,7 @@ impl Recovery {
             let heir = self.heir.and_then(|heir| self.parties.get_mut(&heir));
             heir.into_iter().for_each(|party| party.standing = None);
         }
-        if self.phase != Phase::AwaitAnswers {
+        if self.state != State::AwaitAnswers {
             return;
         }
         match timer {
@@ -121,8 +124,8 @@ impl Recovery {
             Timer::IncumbentSilent => self.decide(now, out),
             // Whatever else is there: one serves.
             Timer::Deadline => match self.heir {
-                Some(heir) => self.conclude(Verdict::Serves(heir), out),
-                None => self.report(Verdict::Unconfirmed, out),
+                Some(heir) => self.conclude(RecoveryVerdict::Serves(heir), out),
+                None => self.report(RecoveryVerdict::Unconfirmed, out),
             },
             Timer::SupervisorSilent | Timer::SuccessorSilent | Timer::Retry | Timer::HookLimit => {}
         }
@@ -143,7 +146,7 @@ impl Recovery {
             None => {
                 self.be_patient(now);
                 if self.parties.values().all(|party| party.part == Part::Ignored) {
-                    self.conclude(Verdict::NobodyServes, out);
+                    self.conclude(RecoveryVerdict::NobodyServes, out);
                 }
             }
         }
@@ -156,7 +159,7 @@ impl Recovery {
             let is_predecessor = Some(*process) == predecessor;
             match (party.sight, party.part) {
                 (Sight::Beside, Part::Free) if !is_predecessor => {}
-                // It was to serve in a handoff that nobody drives any more.
+                // It was to serve in a handoff that no supervisor drives any more.
                 (Sight::Successor, Part::Free) if !is_predecessor => {
                     kill(*process, party, &mut self.killed, &mut out);
                 }
@@ -165,7 +168,7 @@ impl Recovery {
             }
         }
         self.be_patient(now);
-        // A predecessor that lives, and is not to be ended here, is somebody else's to wait for.
+        // A predecessor that lives, and is not to be ended here, is another supervisor's to wait for.
         let ignored =
             |process: &ProcessId| self.parties.get(process).is_some_and(|party| party.part == Part::Ignored);
         match self.awaits_final().filter(|awaited| !awaited.predecessor.as_ref().is_some_and(ignored)) {
@@ -175,10 +178,10 @@ impl Recovery {
             }
             _ if !self.has_listeners || self.is_anyone_in_the_way() => {}
             // It makes what its predecessor can't undo: not before it is sure which binary is started next.
-            Some(awaited) if self.noted == Some(Verdict::Serves(heir)) && !self.late => {
+            Some(awaited) if self.noted == Some(RecoveryVerdict::Serves(heir)) && !self.late => {
                 self.finalize(heir, awaited.handoff_id, &mut out);
             }
-            _ => self.conclude(Verdict::Serves(heir), out),
+            _ => self.conclude(RecoveryVerdict::Serves(heir), out),
         }
     }
 
@@ -235,28 +238,28 @@ impl Recovery {
     }
 
     /// Leaves in the journal what was found, and reports it.
-    fn conclude(&mut self, verdict: Verdict, out: Out<'_, Self>) {
+    fn conclude(&mut self, verdict: RecoveryVerdict, out: Out<'_, Self>) {
         if self.noted == Some(verdict) {
             return self.report(verdict, out);
         }
-        self.phase = Phase::AwaitNoted(verdict);
+        self.state = State::AwaitNoted(verdict);
         out.last(Awaited::Note(verdict));
     }
 
     pub(super) fn noted(
         &mut self,
         now: Time,
-        verdict: Verdict,
+        verdict: RecoveryVerdict,
         result: Result<(), HostError>,
         out: Out<'_, Self>,
     ) {
-        if self.phase != Phase::AwaitNoted(verdict) {
+        if self.state != State::AwaitNoted(verdict) {
             return;
         }
         match (verdict, result) {
-            (Verdict::Serves(_), Ok(())) => {
+            (RecoveryVerdict::Serves(_), Ok(())) => {
                 self.noted = Some(verdict);
-                self.phase = Phase::AwaitAnswers;
+                self.state = State::AwaitAnswers;
                 self.timers.arm(Timer::Heartbeat, now, self.config.pause());
                 self.decide(now, out);
             }
@@ -267,10 +270,10 @@ impl Recovery {
         }
     }
 
-    pub(super) fn report(&mut self, verdict: Verdict, out: Out<'_, Self>) {
-        self.phase = Phase::Done;
+    pub(super) fn report(&mut self, verdict: RecoveryVerdict, out: Out<'_, Self>) {
+        self.state = State::Done;
         self.timers.clear();
-        let left = |process: &ProcessId| verdict != Verdict::Serves(*process);
+        let left = |process: &ProcessId| verdict != RecoveryVerdict::Serves(*process);
         out.last(Awaited::Finish(Outcome {
             verdict,
             killed: core::mem::take(&mut self.killed),
@@ -286,7 +289,12 @@ impl Party {
     }
 }
 
-fn kill(process: ProcessId, party: &mut Party, killed: &mut Vec<ProcessId>, out: &mut Out<'_, Recovery>) {
+fn kill(
+    process: ProcessId,
+    party: &mut Party,
+    killed: &mut Vec<ProcessId>,
+    out: &mut Out<'_, RecoveryMachine>,
+) {
     party.part = Part::Killed;
     party.standing = None;
     killed.push(process);

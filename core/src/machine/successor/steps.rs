@@ -2,8 +2,8 @@
 use alloc::format;
 
 use super::{
-    Awaited, Claim, DaemonEffect as Effect, Done, Exit, HelloAck, Hook, LockAnswer, Message, Op, Out,
-    ProcessId, Record, Sealed, State, Successor, Timer,
+    Awaited, Claim, DaemonEffect as Effect, Done, ExitReason, HelloAck, Hook, LockAnswer, Message, Op, Out,
+    ProcessId, Record, Sealed, State, SuccessorMachine, Timer,
 };
 use crate::{
     error::HostError,
@@ -11,7 +11,7 @@ use crate::{
     time::{Duration, Time},
 };
 
-impl Successor {
+impl SuccessorMachine {
     pub(super) fn acknowledged(&mut self, now: Time, ack: HelloAck, out: &mut Out<'_, Self>) {
         self.timers.arm(Timer::Deadline, now, Duration::from_millis(ack.deadline_ms));
         self.ack = Some(ack);
@@ -93,7 +93,7 @@ impl Successor {
         match answer {
             LockAnswer::Held { last } => self.got_lock(now, last, out),
             _ if self.abort.is_some() => {
-                let exit = self.abort.take().unwrap_or(Exit::Stopped);
+                let exit = self.abort.take().unwrap_or(ExitReason::Stopped);
                 self.exit(exit, out);
             }
             LockAnswer::Busy { holder, .. } => self.lock_busy(now, holder, out),
@@ -109,7 +109,7 @@ impl Successor {
             return self.fail(true, "the data directory has passed to another process meanwhile", out);
         }
         let last = last.unwrap_or_else(|| self.record(0, false));
-        // Nobody can say what the incumbent sealed, but it wrote it down.
+        // No supervisor says what the incumbent sealed, but it wrote it down.
         if self.sealed.is_none() && last.sealed_for == Some(self.me()) {
             self.sealed = Some(Sealed {
                 generation: last.generation,
@@ -268,15 +268,15 @@ impl Successor {
         let error = error.into();
         let said = error.clone();
         self.report(|handoff_id| Message::Failed { handoff_id, error: said }, &mut out);
-        self.exit(Exit::Failed(error), out);
+        self.exit(ExitReason::Failed(error), out);
     }
 
-    pub(super) fn unlock_and_exit(&mut self, exit: Exit, mut out: Out<'_, Self>) {
+    pub(super) fn unlock_and_exit(&mut self, exit: ExitReason, mut out: Out<'_, Self>) {
         out.push(Effect::Unlock);
         self.exit(exit, out);
     }
 
-    pub(super) fn exit(&mut self, exit: Exit, out: Out<'_, Self>) {
+    pub(super) fn exit(&mut self, exit: ExitReason, out: Out<'_, Self>) {
         self.state = State::Gone;
         self.timers.clear();
         out.last(Awaited::Exit(exit));

@@ -1,33 +1,35 @@
 //! What happens to processes, links, timers and storage.
-use super::{Awaited, Effect, Newborn, Note, Out, Peer, Phase, Reason, Supervisor, Then, Timer, Verdict};
+use super::{
+    Awaited, Effect, HandoffVerdict, Newborn, Note, Out, Peer, Reason, State, SupervisorMachine, Then, Timer,
+};
 use crate::{error::HostError, id::ProcessId, text::PlainText, time::Time};
 
-impl Supervisor {
+impl SupervisorMachine {
     pub(super) fn connect_failed(&mut self, now: Time, why: HostError, out: Out<'_, Self>) {
-        match self.phase {
-            Phase::AwaitIncumbent => {
+        match self.state {
+            State::AwaitIncumbent => {
                 self.blame(Reason::Unreachable(why));
-                self.finish(Verdict::Unreachable, out);
+                self.finish(HandoffVerdict::Unreachable, out);
             }
-            Phase::AwaitResumed => self.timers.arm(Timer::Retry, now, self.config.heartbeat() / 4),
-            Phase::Start
-            | Phase::AwaitSpawn(_)
-            | Phase::AwaitWarmed
-            | Phase::AwaitDrained
-            | Phase::AwaitSealed
-            | Phase::AwaitReady
-            | Phase::AwaitServing
-            | Phase::AwaitCommitted
-            | Phase::AwaitRetired
-            | Phase::AwaitSuccessorEnd(_)
-            | Phase::AwaitIncumbentEnd
-            | Phase::AwaitNoted(_)
-            | Phase::Done => {}
+            State::AwaitResumed => self.timers.arm(Timer::Retry, now, self.config.heartbeat() / 4),
+            State::Start
+            | State::AwaitSpawn(_)
+            | State::AwaitWarmed
+            | State::AwaitDrained
+            | State::AwaitSealed
+            | State::AwaitReady
+            | State::AwaitServing
+            | State::AwaitCommitted
+            | State::AwaitRetired
+            | State::AwaitSuccessorEnd(_)
+            | State::AwaitIncumbentEnd
+            | State::AwaitNoted(_)
+            | State::Done => {}
         }
     }
 
     pub(super) fn spawned(&mut self, now: Time, result: Result<ProcessId, HostError>, out: Out<'_, Self>) {
-        let Phase::AwaitSpawn(newborn) = self.phase else { return };
+        let State::AwaitSpawn(newborn) = self.state else { return };
         match result {
             Ok(id) => {
                 self.successor.lives = true;
@@ -37,7 +39,7 @@ impl Supervisor {
                     Newborn::TooLate => self.incumbent_busy(now, out),
                     Newborn::CalledOff => self.roll_back(now, Reason::Cancelled, out),
                     Newborn::Wanted => {
-                        self.phase = Phase::AwaitWarmed;
+                        self.state = State::AwaitWarmed;
                         self.timers.arm(Timer::SuccessorSilent, now, self.config.liveness);
                         out.last(Awaited::Persist(Note::UnderWay));
                     }
@@ -54,28 +56,28 @@ impl Supervisor {
         result: Result<(), HostError>,
         out: Out<'_, Self>,
     ) {
-        match (note, self.phase, result) {
-            (Note::UnderWay, phase, result) => {
+        match (note, self.state, result) {
+            (Note::UnderWay, state, result) => {
                 self.journalled = true;
                 self.journal_error = result.err();
                 // If nobody serves, better a start without a journal than none.
                 let why = self.journal_error.clone().filter(|_| self.incumbent.lives);
-                if let (Phase::AwaitWarmed, Some(why)) = (phase, why) {
+                if let (State::AwaitWarmed, Some(why)) = (state, why) {
                     self.roll_back(now, Reason::Journal(why), out);
                 } else if let Some(hello) = self.successor.early.take().filter(|_| self.may_meet()) {
                     self.met_successor(now, hello, out);
                 }
             }
             // A journal that can't be written never costs the service: the successor has it.
-            (Note::Committed, Phase::AwaitCommitted, result) => {
+            (Note::Committed, State::AwaitCommitted, result) => {
                 self.journal_error = result.err();
                 self.retire(now, out);
             }
-            // Somebody ended while it was written: it is not so any more.
-            (Note::Over(noted), Phase::AwaitNoted(verdict), Ok(())) if noted != verdict => {
+            // A process ended while it was written: it is not so any more.
+            (Note::Over(noted), State::AwaitNoted(verdict), Ok(())) if noted != verdict => {
                 out.last(Awaited::Persist(Note::Over(verdict)));
             }
-            (Note::Over(_), Phase::AwaitNoted(verdict), result) => {
+            (Note::Over(_), State::AwaitNoted(verdict), result) => {
                 self.journal_error = self.journal_error.take().or(result.err());
                 self.report(verdict, out);
             }
@@ -98,76 +100,79 @@ impl Supervisor {
 
     /// Turns a crash of the incumbent into an early takeover, if there is a successor.
     fn incumbent_ended(&mut self, now: Time, how: PlainText, mut out: Out<'_, Self>) {
-        match self.phase {
-            Phase::AwaitRetired if self.successor.lives => return self.finalize(out),
-            Phase::AwaitRetired => return self.finish(Verdict::NobodyServes, out),
+        match self.state {
+            State::AwaitRetired if self.successor.lives => return self.finalize(out),
+            State::AwaitRetired => return self.finish(HandoffVerdict::NobodyServes, out),
             _ => {}
         }
         self.incumbent_ended_early = true;
         self.timers.arm(Timer::Deadline, now, self.config.deadline);
-        match self.phase {
-            Phase::AwaitIncumbent => self.spawn(out),
-            Phase::AwaitWarmed if self.successor.greeted => self.begin(&mut out),
-            Phase::AwaitDrained | Phase::AwaitSealed | Phase::AwaitResumed | Phase::AwaitIncumbentEnd => {
+        match self.state {
+            State::AwaitIncumbent => self.spawn(out),
+            State::AwaitWarmed if self.successor.greeted => self.begin(&mut out),
+            State::AwaitDrained | State::AwaitSealed | State::AwaitResumed | State::AwaitIncumbentEnd => {
                 self.take_over_or_end(now, how, out);
             }
             // The other supervisor has retired it: that handoff is not ours to judge.
-            Phase::AwaitSuccessorEnd(Then::Finish(Verdict::Busy)) | Phase::AwaitNoted(Verdict::Busy) => {}
-            Phase::AwaitSuccessorEnd(_) => {
-                self.phase = Phase::AwaitSuccessorEnd(Then::Finish(Verdict::NobodyServes));
+            State::AwaitSuccessorEnd(Then::Finish(HandoffVerdict::Busy))
+            | State::AwaitNoted(HandoffVerdict::Busy) => {}
+            State::AwaitSuccessorEnd(_) => {
+                self.state = State::AwaitSuccessorEnd(Then::Finish(HandoffVerdict::NobodyServes));
                 self.timers.disarm(Timer::Deadline);
             }
-            Phase::AwaitNoted(_) => self.phase = Phase::AwaitNoted(Verdict::NobodyServes),
-            // Called off, it is wanted after all: there is nobody to go back to.
-            Phase::AwaitSpawn(_) => self.phase = Phase::AwaitSpawn(Newborn::Wanted),
-            Phase::Start
-            | Phase::AwaitWarmed
-            | Phase::AwaitReady
-            | Phase::AwaitServing
-            | Phase::AwaitCommitted
-            | Phase::AwaitRetired
-            | Phase::Done => {}
+            State::AwaitNoted(_) => self.state = State::AwaitNoted(HandoffVerdict::NobodyServes),
+            // Called off, it is wanted after all: there is no incumbent to go back to.
+            State::AwaitSpawn(_) => self.state = State::AwaitSpawn(Newborn::Wanted),
+            State::Start
+            | State::AwaitWarmed
+            | State::AwaitReady
+            | State::AwaitServing
+            | State::AwaitCommitted
+            | State::AwaitRetired
+            | State::Done => {}
         }
     }
 
     fn take_over_or_end(&mut self, now: Time, how: PlainText, mut out: Out<'_, Self>) {
         if self.successor.lives && self.successor.greeted {
-            // However silent it was: it may serve by now, and nobody else can.
+            // However silent it was: it may serve by now, and no other process can.
             self.successor.failed = false;
             self.begin(&mut out);
         } else if self.successor.lives && !self.successor.failed {
             // It has just been started: it begins when it says `Hello`.
-            self.phase = Phase::AwaitWarmed;
+            self.state = State::AwaitWarmed;
         } else {
             self.blame(Reason::Ended(Peer::Incumbent, how));
-            self.end_successor(now, Then::Finish(Verdict::NobodyServes), out);
+            self.end_successor(now, Then::Finish(HandoffVerdict::NobodyServes), out);
         }
     }
 
     fn successor_ended(&mut self, now: Time, how: PlainText, out: Out<'_, Self>) {
         let why = Reason::Ended(Peer::Successor, how);
-        match self.phase {
-            Phase::AwaitWarmed
-            | Phase::AwaitDrained
-            | Phase::AwaitSealed
-            | Phase::AwaitReady
-            | Phase::AwaitServing
-            | Phase::AwaitCommitted => self.roll_back(now, why, out),
-            Phase::AwaitRetired => {
+        match self.state {
+            State::AwaitWarmed
+            | State::AwaitDrained
+            | State::AwaitSealed
+            | State::AwaitReady
+            | State::AwaitServing
+            | State::AwaitCommitted => self.roll_back(now, why, out),
+            State::AwaitRetired => {
                 // It is the incumbent's turn: told to retire, it finds the lock free.
                 self.blame(why);
                 self.timers.arm(Timer::IncumbentSilent, now, self.config.liveness);
                 self.timers.arm(Timer::Deadline, now, self.config.deadline);
             }
-            Phase::AwaitResumed => self.blame(why),
-            Phase::AwaitSuccessorEnd(then) => self.after_successor(now, then, out),
-            Phase::AwaitNoted(Verdict::Committed) => self.phase = Phase::AwaitNoted(Verdict::NobodyServes),
-            Phase::Start
-            | Phase::AwaitIncumbent
-            | Phase::AwaitSpawn(_)
-            | Phase::AwaitIncumbentEnd
-            | Phase::AwaitNoted(_)
-            | Phase::Done => {}
+            State::AwaitResumed => self.blame(why),
+            State::AwaitSuccessorEnd(then) => self.after_successor(now, then, out),
+            State::AwaitNoted(HandoffVerdict::Committed) => {
+                self.state = State::AwaitNoted(HandoffVerdict::NobodyServes)
+            }
+            State::Start
+            | State::AwaitIncumbent
+            | State::AwaitSpawn(_)
+            | State::AwaitIncumbentEnd
+            | State::AwaitNoted(_)
+            | State::Done => {}
         }
     }
 
@@ -195,10 +200,10 @@ impl Supervisor {
         // One that knows of this handoff and can't hear that its supervisor lives takes a free lock.
         self.may_hold_lock |= peer == Peer::Successor && greeted;
         match peer {
-            Peer::Incumbent => match self.phase {
-                Phase::AwaitResumed => self.timers.arm(Timer::Retry, now, self.config.heartbeat() / 4),
+            Peer::Incumbent => match self.state {
+                State::AwaitResumed => self.timers.arm(Timer::Retry, now, self.config.heartbeat() / 4),
                 // It has been told what there is to tell: its end is awaited, and comes later than its link's.
-                Phase::AwaitRetired => {}
+                State::AwaitRetired => {}
                 _ => self.incumbent_silent(now, why, out),
             },
             Peer::Successor => {
@@ -218,7 +223,7 @@ impl Supervisor {
             }
             Timer::Retry => {
                 self.timers.disarm(timer);
-                if self.phase == Phase::AwaitResumed {
+                if self.state == State::AwaitResumed {
                     out.push(Effect::Connect);
                 }
             }
@@ -245,132 +250,132 @@ impl Supervisor {
     /// The incumbent can't be heard. Before `Begin` it may serve or hold the lock, so it is asked to resume;
     /// if it stays silent it is killed for the successor's sake, if there is one.
     fn incumbent_silent(&mut self, now: Time, why: Reason, mut out: Out<'_, Self>) {
-        match self.phase {
-            Phase::AwaitIncumbent => {
+        match self.state {
+            State::AwaitIncumbent => {
                 self.blame(why);
-                self.finish(Verdict::Unreachable, out);
+                self.finish(HandoffVerdict::Unreachable, out);
             }
-            Phase::AwaitWarmed | Phase::AwaitDrained | Phase::AwaitSealed => self.roll_back(now, why, out),
-            Phase::AwaitResumed if self.successor_usable() && !self.may_hold_lock => {
-                self.phase = Phase::AwaitIncumbentEnd;
+            State::AwaitWarmed | State::AwaitDrained | State::AwaitSealed => self.roll_back(now, why, out),
+            State::AwaitResumed if self.successor_usable() && !self.may_hold_lock => {
+                self.state = State::AwaitIncumbentEnd;
                 self.timers.disarm(Timer::Retry);
                 out.push(Effect::Kill(Peer::Incumbent));
             }
             // It may be usable as soon as the journal names it.
-            Phase::AwaitResumed if self.successor.lives && !self.successor.failed && !self.journalled => {}
-            Phase::AwaitResumed => self.end_successor(now, Then::Finish(Verdict::Unconfirmed), out),
-            Phase::AwaitRetired if !self.successor.lives => self.finish(Verdict::Unconfirmed, out),
+            State::AwaitResumed if self.successor.lives && !self.successor.failed && !self.journalled => {}
+            State::AwaitResumed => self.end_successor(now, Then::Finish(HandoffVerdict::Unconfirmed), out),
+            State::AwaitRetired if !self.successor.lives => self.finish(HandoffVerdict::Unconfirmed, out),
             // Sealed, it is not needed; before the successor is there, `Busy` or its end is heard in time.
-            Phase::Start
-            | Phase::AwaitSpawn(_)
-            | Phase::AwaitReady
-            | Phase::AwaitServing
-            | Phase::AwaitCommitted
-            | Phase::AwaitRetired
-            | Phase::AwaitSuccessorEnd(_)
-            | Phase::AwaitIncumbentEnd
-            | Phase::AwaitNoted(_)
-            | Phase::Done => {}
+            State::Start
+            | State::AwaitSpawn(_)
+            | State::AwaitReady
+            | State::AwaitServing
+            | State::AwaitCommitted
+            | State::AwaitRetired
+            | State::AwaitSuccessorEnd(_)
+            | State::AwaitIncumbentEnd
+            | State::AwaitNoted(_)
+            | State::Done => {}
         }
     }
 
     /// The successor can't, or can't be heard. It is never killed once the incumbent was told to retire.
     pub(super) fn successor_failed(&mut self, now: Time, why: Reason, out: Out<'_, Self>) {
         self.successor.failed = true;
-        match self.phase {
-            Phase::AwaitWarmed
-            | Phase::AwaitDrained
-            | Phase::AwaitSealed
-            | Phase::AwaitReady
-            | Phase::AwaitServing
-            | Phase::AwaitCommitted => self.roll_back(now, why, out),
-            Phase::AwaitResumed => self.blame(why),
-            Phase::AwaitIncumbentEnd => self.blame(why),
-            Phase::Start
-            | Phase::AwaitIncumbent
-            | Phase::AwaitSpawn(_)
-            | Phase::AwaitRetired
-            | Phase::AwaitSuccessorEnd(_)
-            | Phase::AwaitNoted(_)
-            | Phase::Done => {}
+        match self.state {
+            State::AwaitWarmed
+            | State::AwaitDrained
+            | State::AwaitSealed
+            | State::AwaitReady
+            | State::AwaitServing
+            | State::AwaitCommitted => self.roll_back(now, why, out),
+            State::AwaitResumed => self.blame(why),
+            State::AwaitIncumbentEnd => self.blame(why),
+            State::Start
+            | State::AwaitIncumbent
+            | State::AwaitSpawn(_)
+            | State::AwaitRetired
+            | State::AwaitSuccessorEnd(_)
+            | State::AwaitNoted(_)
+            | State::Done => {}
         }
     }
 
     fn deadline(&mut self, now: Time, out: Out<'_, Self>) {
         let why = Reason::Deadline;
-        match self.phase {
-            Phase::AwaitIncumbent => {
+        match self.state {
+            State::AwaitIncumbent => {
                 self.blame(why);
-                self.finish(Verdict::Unreachable, out);
+                self.finish(HandoffVerdict::Unreachable, out);
             }
-            Phase::AwaitWarmed | Phase::AwaitDrained | Phase::AwaitSealed | Phase::AwaitReady => {
+            State::AwaitWarmed | State::AwaitDrained | State::AwaitSealed | State::AwaitReady => {
                 self.roll_back(now, why, out);
             }
-            Phase::AwaitSpawn(newborn) => self.call_off(newborn, why),
+            State::AwaitSpawn(newborn) => self.call_off(newborn, why),
             // The second, which began with `Commit`. The incumbent was not told to retire: it can serve.
-            Phase::AwaitServing => self.roll_back(now, Reason::NotServing, out),
+            State::AwaitServing => self.roll_back(now, Reason::NotServing, out),
             // It lives, but something keeps it from serving.
-            Phase::AwaitResumed => self.end_successor(now, Then::Finish(Verdict::Unconfirmed), out),
-            Phase::AwaitRetired if !self.successor.lives => self.finish(Verdict::Unconfirmed, out),
+            State::AwaitResumed => self.end_successor(now, Then::Finish(HandoffVerdict::Unconfirmed), out),
+            State::AwaitRetired if !self.successor.lives => self.finish(HandoffVerdict::Unconfirmed, out),
             // What is awaited here has another bound.
-            Phase::Start
-            | Phase::AwaitCommitted
-            | Phase::AwaitRetired
-            | Phase::AwaitSuccessorEnd(_)
-            | Phase::AwaitIncumbentEnd
-            | Phase::AwaitNoted(_)
-            | Phase::Done => {}
+            State::Start
+            | State::AwaitCommitted
+            | State::AwaitRetired
+            | State::AwaitSuccessorEnd(_)
+            | State::AwaitIncumbentEnd
+            | State::AwaitNoted(_)
+            | State::Done => {}
         }
     }
 
     fn out_of_patience(&mut self, now: Time, mut out: Out<'_, Self>) {
-        match self.phase {
-            Phase::AwaitSuccessorEnd(_) => out.push(Effect::Kill(Peer::Successor)),
+        match self.state {
+            State::AwaitSuccessorEnd(_) => out.push(Effect::Kill(Peer::Successor)),
             // Told to retire, it found the lock its own: what the successor says can't be so.
-            Phase::AwaitRetired if self.successor.lives && self.incumbent_serves => {
+            State::AwaitRetired if self.successor.lives && self.incumbent_serves => {
                 self.blame(Reason::IncumbentServes);
-                self.end_successor(now, Then::Finish(Verdict::FellBack), out);
+                self.end_successor(now, Then::Finish(HandoffVerdict::FellBack), out);
             }
-            Phase::AwaitRetired if self.successor.lives => out.push(Effect::Kill(Peer::Incumbent)),
-            Phase::Start
-            | Phase::AwaitIncumbent
-            | Phase::AwaitSpawn(_)
-            | Phase::AwaitWarmed
-            | Phase::AwaitDrained
-            | Phase::AwaitSealed
-            | Phase::AwaitReady
-            | Phase::AwaitServing
-            | Phase::AwaitCommitted
-            | Phase::AwaitRetired
-            | Phase::AwaitResumed
-            | Phase::AwaitIncumbentEnd
-            | Phase::AwaitNoted(_)
-            | Phase::Done => {}
+            State::AwaitRetired if self.successor.lives => out.push(Effect::Kill(Peer::Incumbent)),
+            State::Start
+            | State::AwaitIncumbent
+            | State::AwaitSpawn(_)
+            | State::AwaitWarmed
+            | State::AwaitDrained
+            | State::AwaitSealed
+            | State::AwaitReady
+            | State::AwaitServing
+            | State::AwaitCommitted
+            | State::AwaitRetired
+            | State::AwaitResumed
+            | State::AwaitIncumbentEnd
+            | State::AwaitNoted(_)
+            | State::Done => {}
         }
     }
 
     /// Goes back before `Commit`, if the incumbent lives or there never was one; after it the handoff goes on.
     pub(super) fn cancel(&mut self, now: Time, out: Out<'_, Self>) {
         let why = Reason::Cancelled;
-        match self.phase {
+        match self.state {
             _ if self.incumbent_ended_early => {}
-            Phase::AwaitIncumbent => {
+            State::AwaitIncumbent => {
                 self.blame(why);
-                self.finish(Verdict::Cancelled, out);
+                self.finish(HandoffVerdict::Cancelled, out);
             }
-            Phase::AwaitWarmed | Phase::AwaitDrained | Phase::AwaitSealed | Phase::AwaitReady => {
+            State::AwaitWarmed | State::AwaitDrained | State::AwaitSealed | State::AwaitReady => {
                 self.roll_back(now, why, out);
             }
-            Phase::AwaitSpawn(newborn) => self.call_off(newborn, why),
-            Phase::Start
-            | Phase::AwaitServing
-            | Phase::AwaitCommitted
-            | Phase::AwaitRetired
-            | Phase::AwaitResumed
-            | Phase::AwaitSuccessorEnd(_)
-            | Phase::AwaitIncumbentEnd
-            | Phase::AwaitNoted(_)
-            | Phase::Done => {}
+            State::AwaitSpawn(newborn) => self.call_off(newborn, why),
+            State::Start
+            | State::AwaitServing
+            | State::AwaitCommitted
+            | State::AwaitRetired
+            | State::AwaitResumed
+            | State::AwaitSuccessorEnd(_)
+            | State::AwaitIncumbentEnd
+            | State::AwaitNoted(_)
+            | State::Done => {}
         }
     }
 
@@ -378,7 +383,7 @@ impl Supervisor {
     fn call_off(&mut self, newborn: Newborn, why: Reason) {
         self.blame(why);
         if newborn == Newborn::Wanted {
-            self.phase = Phase::AwaitSpawn(Newborn::CalledOff);
+            self.state = State::AwaitSpawn(Newborn::CalledOff);
         }
     }
 }

@@ -1,14 +1,14 @@
 //! What peers say.
 use alloc::format;
 
-use super::{Effect, Newborn, Out, Peer, Phase, Reason, Supervisor, Then, Verdict};
+use super::{Effect, HandoffVerdict, Newborn, Out, Peer, Reason, State, SupervisorMachine, Then};
 use crate::{
     message::{Hello, Message, PROTO_MAX, PROTO_MIN, Role, Standing, negotiate_version, not_behind},
     text::PlainText,
     time::Time,
 };
 
-impl Supervisor {
+impl SupervisorMachine {
     /// A message came: its sender is not silent. A heartbeat stands for what it repeats.
     pub(super) fn heard(&mut self, now: Time, peer: Peer, message: Message, mut out: Out<'_, Self>) {
         if !self.party(peer).lives {
@@ -18,7 +18,7 @@ impl Supervisor {
             self.timers.arm(peer.silent(), now, self.config.liveness);
         }
         if let Message::Heartbeat { standing, .. } = &message
-            && (peer, self.phase) == (Peer::Incumbent, Phase::AwaitRetired)
+            && (peer, self.state) == (Peer::Incumbent, State::AwaitRetired)
         {
             self.incumbent_serves = *standing == Standing::Serving;
         }
@@ -79,32 +79,32 @@ impl Supervisor {
     }
 
     fn heard_incumbent(&mut self, now: Time, message: Message, mut out: Out<'_, Self>) {
-        match (message, self.phase) {
-            (Message::Hello(hello), Phase::AwaitIncumbent) => self.met_incumbent(now, hello, out),
-            (Message::Hello(hello), Phase::AwaitResumed) if !self.incumbent.greeted => {
+        match (message, self.state) {
+            (Message::Hello(hello), State::AwaitIncumbent) => self.met_incumbent(now, hello, out),
+            (Message::Hello(hello), State::AwaitResumed) if !self.incumbent.greeted => {
                 self.met_again(now, hello, out);
             }
-            (Message::Busy, Phase::AwaitSpawn(_)) => self.phase = Phase::AwaitSpawn(Newborn::TooLate),
+            (Message::Busy, State::AwaitSpawn(_)) => self.state = State::AwaitSpawn(Newborn::TooLate),
             // It may come late: the successor may have been warm before.
-            (Message::Busy, Phase::AwaitWarmed | Phase::AwaitDrained | Phase::AwaitResumed) => {
+            (Message::Busy, State::AwaitWarmed | State::AwaitDrained | State::AwaitResumed) => {
                 self.incumbent_busy(now, out);
             }
-            (Message::Drained { accept_closed: false, .. }, Phase::AwaitDrained) => {
+            (Message::Drained { accept_closed: false, .. }, State::AwaitDrained) => {
                 self.roll_back(now, Reason::StillAccepting, out);
             }
-            (Message::Drained { open_conns_remaining, .. }, Phase::AwaitDrained) => {
+            (Message::Drained { open_conns_remaining, .. }, State::AwaitDrained) => {
                 self.open_conns_remaining = open_conns_remaining;
-                self.phase = Phase::AwaitSealed;
+                self.state = State::AwaitSealed;
                 self.say(Peer::Incumbent, Message::SealRequest { handoff_id: self.handoff_id }, &mut out);
             }
-            (Message::DrainFailed { error, .. }, Phase::AwaitDrained) => {
+            (Message::DrainFailed { error, .. }, State::AwaitDrained) => {
                 self.roll_back(now, Reason::DrainFailed(error), out);
             }
-            (Message::SealComplete { sealed, .. }, Phase::AwaitSealed) => {
+            (Message::SealComplete { sealed, .. }, State::AwaitSealed) => {
                 self.sealed = Some(sealed);
                 self.begin(&mut out);
             }
-            (Message::SealFailed { error, partial_state, .. }, Phase::AwaitSealed) => {
+            (Message::SealFailed { error, partial_state, .. }, State::AwaitSealed) => {
                 self.roll_back(now, Reason::SealFailed { error, partial_state }, out);
             }
             (Message::Resumed { .. }, _) => self.incumbent_resumed(now, out),
@@ -123,7 +123,7 @@ impl Supervisor {
             }
             Err(why) => {
                 self.blame(why);
-                self.finish(Verdict::Unreachable, out);
+                self.finish(HandoffVerdict::Unreachable, out);
             }
         }
     }
@@ -136,7 +136,7 @@ impl Supervisor {
         }
         if self.incumbent.id != Some(hello.process()) {
             self.blame(Reason::AnotherAnswers(hello.process()));
-            let verdict = if self.may_hold_lock { Verdict::Unconfirmed } else { Verdict::Busy };
+            let verdict = if self.may_hold_lock { HandoffVerdict::Unconfirmed } else { HandoffVerdict::Busy };
             return self.end_successor(now, Then::Finish(verdict), out);
         }
         if let Ok(version) = check_hello(&hello, Role::Incumbent) {
@@ -147,32 +147,32 @@ impl Supervisor {
 
     pub(super) fn incumbent_busy(&mut self, now: Time, out: Out<'_, Self>) {
         self.blame(Reason::Busy);
-        self.end_successor(now, Then::Finish(Verdict::Busy), out);
+        self.end_successor(now, Then::Finish(HandoffVerdict::Busy), out);
     }
 
     /// The incumbent holds the lock and serves, whether it was told to or found the supervisor silent.
     fn incumbent_resumed(&mut self, now: Time, out: Out<'_, Self>) {
-        match self.phase {
-            Phase::AwaitDrained | Phase::AwaitSealed | Phase::AwaitReady | Phase::AwaitResumed => {
+        match self.state {
+            State::AwaitDrained | State::AwaitSealed | State::AwaitReady | State::AwaitResumed => {
                 self.blame(Reason::ResumedByItself);
-                self.end_successor(now, Then::Finish(Verdict::RolledBack), out);
+                self.end_successor(now, Then::Finish(HandoffVerdict::RolledBack), out);
             }
-            Phase::AwaitCommitted | Phase::AwaitRetired if !self.successor.lives => {
+            State::AwaitCommitted | State::AwaitRetired if !self.successor.lives => {
                 self.blame(Reason::ResumedByItself);
-                self.finish(Verdict::FellBack, out);
+                self.finish(HandoffVerdict::FellBack, out);
             }
             // Both have said that they hold the lock, so one of them is about to end; it is seen which.
-            Phase::AwaitServing | Phase::AwaitCommitted | Phase::AwaitRetired => {}
+            State::AwaitServing | State::AwaitCommitted | State::AwaitRetired => {}
             // It is told to, and says so again, when the successor has ended.
-            Phase::AwaitSuccessorEnd(Then::Resume) => {}
-            Phase::Start
-            | Phase::AwaitIncumbent
-            | Phase::AwaitSpawn(_)
-            | Phase::AwaitWarmed
-            | Phase::AwaitSuccessorEnd(Then::Finish(_))
-            | Phase::AwaitIncumbentEnd
-            | Phase::AwaitNoted(_)
-            | Phase::Done => {}
+            State::AwaitSuccessorEnd(Then::Resume) => {}
+            State::Start
+            | State::AwaitIncumbent
+            | State::AwaitSpawn(_)
+            | State::AwaitWarmed
+            | State::AwaitSuccessorEnd(Then::Finish(_))
+            | State::AwaitIncumbentEnd
+            | State::AwaitNoted(_)
+            | State::Done => {}
         }
     }
 
@@ -185,7 +185,7 @@ impl Supervisor {
                     out.push(Effect::Send(Peer::Successor, Message::HelloAck(self.ack(version))));
                 }
             }
-            Message::Warmed { .. } if self.phase == Phase::AwaitWarmed => self.prepare(now, &mut out),
+            Message::Warmed { .. } if self.state == State::AwaitWarmed => self.prepare(now, &mut out),
             Message::Ready { healthz_ok, advertised_revision_per_shard, .. } if self.may_commit() => {
                 let sealed = self.sealed.as_ref().map_or(&[][..], |s| &s.last_revision_per_shard);
                 if !healthz_ok {
@@ -198,7 +198,7 @@ impl Supervisor {
                     self.commit(now, &mut out);
                 }
             }
-            Message::Serving { .. } if self.may_commit() || self.phase == Phase::AwaitServing => {
+            Message::Serving { .. } if self.may_commit() || self.state == State::AwaitServing => {
                 self.served(out)
             }
             Message::Failed { error, .. } => {
@@ -220,30 +220,30 @@ impl Supervisor {
 
     /// A successor's first word, which may come while the incumbent is asked whether it still serves.
     pub(super) fn may_meet(&self) -> bool {
-        let waits = self.phase == Phase::AwaitWarmed || self.phase == Phase::AwaitResumed;
+        let waits = self.state == State::AwaitWarmed || self.state == State::AwaitResumed;
         waits && !self.successor.greeted && !self.successor.failed
     }
 
     /// A `Ready` or `Serving` that comes now counts: the successor holds the lock, told to or not.
     fn may_commit(&self) -> bool {
-        match self.phase {
-            Phase::AwaitWarmed
-            | Phase::AwaitDrained
-            | Phase::AwaitSealed
-            | Phase::AwaitReady
-            | Phase::AwaitResumed
-            | Phase::AwaitIncumbentEnd => true,
+        match self.state {
+            State::AwaitWarmed
+            | State::AwaitDrained
+            | State::AwaitSealed
+            | State::AwaitReady
+            | State::AwaitResumed
+            | State::AwaitIncumbentEnd => true,
             // It was asked to leave, and was past that.
-            Phase::AwaitSuccessorEnd(Then::Finish(_)) => !self.may_hold_lock,
-            Phase::Start
-            | Phase::AwaitIncumbent
-            | Phase::AwaitSpawn(_)
-            | Phase::AwaitServing
-            | Phase::AwaitCommitted
-            | Phase::AwaitRetired
-            | Phase::AwaitSuccessorEnd(Then::Resume)
-            | Phase::AwaitNoted(_)
-            | Phase::Done => false,
+            State::AwaitSuccessorEnd(Then::Finish(_)) => !self.may_hold_lock,
+            State::Start
+            | State::AwaitIncumbent
+            | State::AwaitSpawn(_)
+            | State::AwaitServing
+            | State::AwaitCommitted
+            | State::AwaitRetired
+            | State::AwaitSuccessorEnd(Then::Resume)
+            | State::AwaitNoted(_)
+            | State::Done => false,
         }
     }
 

@@ -1,11 +1,11 @@
-//! The supervisor's side of one handoff: decides, and waits for nobody for ever.
+//! The supervisor's side of one handoff: decides, and waits for no process for ever.
 //!
 //! Two rules shape it. The successor is harmless before `Begin` and is killed only while the incumbent lives to
 //! take over (or when both ways are closed and a cold start is what remains). And what is reported is what
 //! a process said of itself: `RolledBack` only on the incumbent's `Resumed`.
 //!
 //! `mod.rs` holds the state and the event's way in, `frames.rs` what peers say, `events.rs` what happens to
-//! processes, timers and storage, `steps.rs` the moves from one phase to the next.
+//! processes, timers and storage, `steps.rs` the moves from one state to the next.
 use super::{EffectName, EventName, Machine, MachineRole, Out, Reason, StateName, Timer, Timers};
 use crate::{
     error::HostError,
@@ -22,7 +22,7 @@ mod steps;
 
 /// How long things may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Config {
+pub struct Limits {
     /// A peer that was silent for so long counts as hung. Heartbeats go out at a fifth of it.
     pub liveness: Duration,
     /// The whole handoff. A successor whose incumbent has ended is given it once more.
@@ -35,7 +35,7 @@ pub struct Config {
     pub retire_limit: Duration,
 }
 
-impl Config {
+impl Limits {
     /// How long an incumbent that is heard may take to serve again: what runs in it, and the way back itself,
     /// may each take a hook's limit.
     fn resume_limit(&self) -> Duration {
@@ -84,11 +84,11 @@ pub enum Event {
         /// A process is expected to answer at the control path.
         replace: bool,
     },
-    /// Nobody could be reached at the control path.
+    /// No process could be reached at the control path.
     ConnectFailed(HostError),
     /// A message came.
     Frame(Peer, Message),
-    /// The successor is ready, and what it has opened is not what it must serve: it replaces nobody, and the journal knows
+    /// The successor is ready, and what it has opened is not what it must serve: it replaces no daemon, and the journal knows
     /// what was served before.
     Unfit(Reason),
     /// A link is at its end, whether closed, reset or broken by what came over it. Its host has closed this end, too.
@@ -137,12 +137,12 @@ pub enum Note {
     /// The successor serves.
     Committed,
     /// It is over, and this is what became of it.
-    Over(Verdict),
+    Over(HandoffVerdict),
 }
 
 /// What became of a handoff.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Verdict {
+pub enum HandoffVerdict {
     /// The successor serves and the incumbent has ended.
     Committed,
     /// The incumbent serves, as it said itself.
@@ -151,7 +151,7 @@ pub enum Verdict {
     FellBack,
     /// The incumbent is there, but did not say that it serves.
     Unconfirmed,
-    /// Incumbent and successor have ended. If nobody else answers at the control path, such as a successor that a
+    /// Incumbent and successor have ended. If no other process answers at the control path, such as a successor that a
     /// supervisor before this one left behind, a cold start is due.
     NobodyServes,
     /// Another supervisor has, or had, a handoff with the incumbent that is not over; nothing was touched.
@@ -166,7 +166,7 @@ pub enum Verdict {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Outcome {
     /// What became of it.
-    pub verdict: Verdict,
+    pub verdict: HandoffVerdict,
     /// Why it wasn't committed, or what went wrong before it was.
     pub reason: Option<Reason>,
     /// Connections that were still open when the incumbent's grace was over.
@@ -174,13 +174,13 @@ pub struct Outcome {
     /// The incumbent ended before it had handed over.
     pub incumbent_ended_early: bool,
     /// The journal could not be written. A successor that serves all the same was not told that its predecessor has
-    /// ended: a recovery tells it once it is written who serves.
+    /// ended: a recovery tells it once the journal names the process that serves.
     pub journal_error: Option<HostError>,
 }
 
 /// What the supervisor waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Phase {
+enum State {
     /// Nothing has begun.
     Start,
     /// The incumbent's `Hello`.
@@ -208,7 +208,7 @@ enum Phase {
     /// The end of a silent incumbent; then the successor begins.
     AwaitIncumbentEnd,
     /// The journal's last note.
-    AwaitNoted(Verdict),
+    AwaitNoted(HandoffVerdict),
     /// Nothing more.
     Done,
 }
@@ -230,7 +230,7 @@ enum Then {
     /// The incumbent is told to resume.
     Resume,
     /// It is over.
-    Finish(Verdict),
+    Finish(HandoffVerdict),
 }
 
 /// What is known of a peer.
@@ -251,9 +251,9 @@ struct Party {
 
 /// The supervisor's machine: one handoff, or one cold start.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Supervisor {
-    config: Config,
-    phase: Phase,
+pub struct SupervisorMachine {
+    config: Limits,
+    state: State,
     handoff_id: HandoffId,
     incumbent: Party,
     successor: Party,
@@ -272,12 +272,12 @@ pub struct Supervisor {
     timers: Timers,
 }
 
-impl Supervisor {
+impl SupervisorMachine {
     /// A supervisor that has not begun.
-    pub fn new(config: Config) -> Self {
-        Supervisor {
+    pub fn new(config: Limits) -> Self {
+        SupervisorMachine {
             config,
-            phase: Phase::Start,
+            state: State::Start,
             handoff_id: HandoffId([0; 16]),
             incumbent: Party::default(),
             successor: Party::default(),
@@ -300,7 +300,7 @@ impl Supervisor {
 
     /// Whether the handoff is over.
     pub fn is_done(&self) -> bool {
-        self.phase == Phase::Done
+        self.state == State::Done
     }
 
     fn party(&mut self, peer: Peer) -> &mut Party {
@@ -330,7 +330,7 @@ impl Supervisor {
     }
 }
 
-impl Machine for Supervisor {
+impl Machine for SupervisorMachine {
     type Event = Event;
     type Effect = Effect;
     type Awaited = Awaited;
@@ -340,7 +340,7 @@ impl Machine for Supervisor {
     fn handle(&mut self, now: Time, event: Event, out: Out<'_, Self>) {
         match event {
             _ if self.is_done() => {}
-            Event::Start { .. } if self.phase != Phase::Start => {}
+            Event::Start { .. } if self.state != State::Start => {}
             Event::Start { handoff_id, replace } => self.start(now, handoff_id, replace, out),
             Event::ConnectFailed(why) => self.connect_failed(now, why, out),
             Event::Frame(peer, message) => self.heard(now, peer, message, out),
@@ -371,23 +371,23 @@ impl Machine for Supervisor {
     }
 
     fn state(&self) -> StateName {
-        match self.phase {
-            Phase::Start => StateName::Start,
-            Phase::AwaitIncumbent => StateName::AwaitIncumbent,
-            Phase::AwaitSpawn(_) => StateName::AwaitSpawn,
-            Phase::AwaitWarmed => StateName::AwaitWarmed,
-            Phase::AwaitDrained => StateName::AwaitDrained,
-            Phase::AwaitSealed => StateName::AwaitSealed,
-            Phase::AwaitReady => StateName::AwaitReady,
-            Phase::AwaitServing => StateName::AwaitServing,
-            Phase::AwaitCommitted => StateName::AwaitCommitted,
-            Phase::AwaitRetired => StateName::AwaitRetired,
-            Phase::AwaitResumed => StateName::AwaitResumed,
-            Phase::AwaitSuccessorEnd(Then::Resume) => StateName::AwaitSuccessorEndToResume,
-            Phase::AwaitSuccessorEnd(Then::Finish(_)) => StateName::AwaitSuccessorEnd,
-            Phase::AwaitIncumbentEnd => StateName::AwaitIncumbentEnd,
-            Phase::AwaitNoted(_) => StateName::AwaitNoted,
-            Phase::Done => StateName::Done,
+        match self.state {
+            State::Start => StateName::Start,
+            State::AwaitIncumbent => StateName::AwaitIncumbent,
+            State::AwaitSpawn(_) => StateName::AwaitSpawn,
+            State::AwaitWarmed => StateName::AwaitWarmed,
+            State::AwaitDrained => StateName::AwaitDrained,
+            State::AwaitSealed => StateName::AwaitSealed,
+            State::AwaitReady => StateName::AwaitReady,
+            State::AwaitServing => StateName::AwaitServing,
+            State::AwaitCommitted => StateName::AwaitCommitted,
+            State::AwaitRetired => StateName::AwaitRetired,
+            State::AwaitResumed => StateName::AwaitResumed,
+            State::AwaitSuccessorEnd(Then::Resume) => StateName::AwaitSuccessorEndToResume,
+            State::AwaitSuccessorEnd(Then::Finish(_)) => StateName::AwaitSuccessorEnd,
+            State::AwaitIncumbentEnd => StateName::AwaitIncumbentEnd,
+            State::AwaitNoted(_) => StateName::AwaitNoted,
+            State::Done => StateName::Done,
         }
     }
 }

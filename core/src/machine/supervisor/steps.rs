@@ -1,8 +1,9 @@
-//! The moves from one phase to the next.
+//! The moves from one state to the next.
 use alloc::{boxed::Box, string::ToString};
 
 use super::{
-    Awaited, Effect, Newborn, Note, Out, Outcome, Peer, Phase, Reason, Supervisor, Then, Timer, Verdict,
+    Awaited, Effect, HandoffVerdict, Newborn, Note, Out, Outcome, Peer, Reason, State, SupervisorMachine,
+    Then, Timer,
 };
 use crate::{
     id::HandoffId,
@@ -10,7 +11,7 @@ use crate::{
     time::Time,
 };
 
-impl Supervisor {
+impl SupervisorMachine {
     pub(super) fn start(&mut self, now: Time, handoff_id: HandoffId, replace: bool, mut out: Out<'_, Self>) {
         self.handoff_id = handoff_id;
         self.timers.arm(Timer::Deadline, now, self.config.deadline);
@@ -19,13 +20,13 @@ impl Supervisor {
             return self.spawn(out);
         }
         self.incumbent.lives = true;
-        self.phase = Phase::AwaitIncumbent;
+        self.state = State::AwaitIncumbent;
         self.timers.arm(Timer::IncumbentSilent, now, self.config.liveness);
         out.push(Effect::Connect);
     }
 
     pub(super) fn spawn(&mut self, out: Out<'_, Self>) {
-        self.phase = Phase::AwaitSpawn(Newborn::Wanted);
+        self.state = State::AwaitSpawn(Newborn::Wanted);
         out.last(Awaited::Spawn);
     }
 
@@ -60,7 +61,7 @@ impl Supervisor {
         if !self.incumbent.lives {
             return self.begin(out);
         }
-        self.phase = Phase::AwaitDrained;
+        self.state = State::AwaitDrained;
         let prepare = Message::PrepareHandoff {
             handoff_id: self.handoff_id,
             successor,
@@ -73,14 +74,14 @@ impl Supervisor {
     /// Lets the successor take the lock. From here on it may hold it.
     pub(super) fn begin(&mut self, out: &mut Out<'_, Self>) {
         self.may_hold_lock = true;
-        self.phase = Phase::AwaitReady;
+        self.state = State::AwaitReady;
         let begin = Message::Begin { handoff_id: self.handoff_id, sealed: self.sealed.clone() };
         self.say(Peer::Successor, begin, out);
     }
 
     /// Lets the successor serve. One that lives and doesn't, for a whole deadline, is no successor.
     pub(super) fn commit(&mut self, now: Time, out: &mut Out<'_, Self>) {
-        self.phase = Phase::AwaitServing;
+        self.state = State::AwaitServing;
         self.timers.arm(Timer::Deadline, now, self.config.deadline);
         self.say(Peer::Successor, Message::Commit { handoff_id: self.handoff_id }, out);
     }
@@ -88,7 +89,7 @@ impl Supervisor {
     /// The successor serves: durably so before the incumbent is told to leave.
     pub(super) fn served(&mut self, out: Out<'_, Self>) {
         self.may_hold_lock = true;
-        self.phase = Phase::AwaitCommitted;
+        self.state = State::AwaitCommitted;
         out.last(Awaited::Persist(Note::Committed));
     }
 
@@ -97,7 +98,7 @@ impl Supervisor {
         if !self.incumbent.lives {
             return self.finalize(out);
         }
-        self.phase = Phase::AwaitRetired;
+        self.state = State::AwaitRetired;
         self.timers.arm(Timer::Patience, now, self.config.retire_limit);
         self.say(Peer::Incumbent, Message::Retire { handoff_id: self.handoff_id }, &mut out);
     }
@@ -108,14 +109,14 @@ impl Supervisor {
         if self.journal_error.is_none() {
             self.say(Peer::Successor, Message::Final { handoff_id: self.handoff_id }, &mut out);
         }
-        self.finish(Verdict::Committed, out);
+        self.finish(HandoffVerdict::Committed, out);
     }
 
     /// Back to the incumbent if it lives, to a cold start if not.
     pub(super) fn roll_back(&mut self, now: Time, why: Reason, mut out: Out<'_, Self>) {
         self.blame(why);
         if !self.incumbent.lives {
-            self.end_successor(now, Then::Finish(Verdict::NobodyServes), out);
+            self.end_successor(now, Then::Finish(HandoffVerdict::NobodyServes), out);
         } else if self.may_hold_lock && self.successor.lives {
             self.end_successor(now, Then::Resume, out);
         } else {
@@ -125,7 +126,7 @@ impl Supervisor {
 
     /// Tells the incumbent to serve again, over a new link if the old one is gone.
     pub(super) fn ask_to_resume(&mut self, now: Time, out: &mut Out<'_, Self>) {
-        self.phase = Phase::AwaitResumed;
+        self.state = State::AwaitResumed;
         self.timers.arm(Timer::Deadline, now, self.config.resume_limit());
         self.timers.disarm(Timer::Patience);
         self.timers.arm(Timer::IncumbentSilent, now, self.config.liveness);
@@ -142,7 +143,7 @@ impl Supervisor {
         if !self.successor.lives {
             return self.after_successor(now, then, out);
         }
-        self.phase = Phase::AwaitSuccessorEnd(then);
+        self.state = State::AwaitSuccessorEnd(then);
         self.timers.disarm(Timer::Deadline);
         if self.may_hold_lock || !self.successor.greeted {
             return out.push(Effect::Kill(Peer::Successor));
@@ -160,17 +161,17 @@ impl Supervisor {
     }
 
     /// Leaves the last note in the journal and reports.
-    pub(super) fn finish(&mut self, verdict: Verdict, out: Out<'_, Self>) {
+    pub(super) fn finish(&mut self, verdict: HandoffVerdict, out: Out<'_, Self>) {
         self.timers.clear();
-        if self.journalled && verdict != Verdict::Committed {
-            self.phase = Phase::AwaitNoted(verdict);
+        if self.journalled && verdict != HandoffVerdict::Committed {
+            self.state = State::AwaitNoted(verdict);
             return out.last(Awaited::Persist(Note::Over(verdict)));
         }
         self.report(verdict, out);
     }
 
-    pub(super) fn report(&mut self, verdict: Verdict, out: Out<'_, Self>) {
-        self.phase = Phase::Done;
+    pub(super) fn report(&mut self, verdict: HandoffVerdict, out: Out<'_, Self>) {
+        self.state = State::Done;
         out.last(Awaited::Finish(Outcome {
             verdict,
             reason: self.reason.take(),

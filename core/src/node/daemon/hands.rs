@@ -3,7 +3,7 @@ use super::{Hook, Os, rest::Rest};
 use crate::{
     error::HostError,
     host::{Hooks, Sockets, Storage, Transport},
-    machine::{Exit, LinkId, LockAnswer, Op, incumbent, successor},
+    machine::{ExitReason, LinkId, LockAnswer, Op, incumbent, successor},
     message::Message,
     record::Record,
 };
@@ -56,7 +56,7 @@ impl<O: Os> Hands<'_, O> {
         self.os.start_hook(op, hook);
     }
 
-    fn leave(&mut self, exit: Exit) {
+    fn leave(&mut self, exit: ExitReason) {
         self.rest.has_left = true;
         self.os.exit(exit);
     }
@@ -69,7 +69,7 @@ impl<O: Os> Hooks<incumbent::Hook> for Hands<'_, O> {
         self.start(op, Hook::Incumbent(hook));
     }
 
-    fn exit(&mut self, exit: Exit) {
+    fn exit(&mut self, exit: ExitReason) {
         self.leave(exit);
     }
 }
@@ -79,7 +79,7 @@ impl<O: Os> Hooks<successor::Hook> for Hands<'_, O> {
         self.start(op, Hook::Successor(hook));
     }
 
-    fn exit(&mut self, exit: Exit) {
+    fn exit(&mut self, exit: ExitReason) {
         self.leave(exit);
     }
 }

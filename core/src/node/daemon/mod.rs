@@ -18,7 +18,7 @@ mod os;
 mod rest;
 mod role;
 
-pub use os::{Accepted, Os, Reply, StateSnapshot};
+pub use os::{Accepted, HookReport, Os, StateSnapshot};
 pub use rest::MOST_LINKS;
 pub use role::{DaemonMachine, Done, Event, Hook, HookName};
 
@@ -33,7 +33,7 @@ pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
 /// What a pass looks for next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-enum Stage {
+enum PassStage {
     #[default]
     Answers,
     Links,
@@ -47,7 +47,7 @@ enum Stage {
 /// How far a pass has come.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Pass {
-    stage: Stage,
+    stage: PassStage,
     /// Links that are still to be read, and how many messages may still be taken from the first of them.
     links: VecDeque<LinkId>,
     left: usize,
@@ -62,7 +62,7 @@ struct Pass {
 
 /// What the machine was told of a request to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Stop {
+enum StopRequest {
     /// Nothing, whether or not the process was asked.
     Untold,
     /// That the process was asked.
@@ -73,19 +73,19 @@ enum Stop {
 
 /// The node of a daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Daemon {
+pub struct DaemonNode {
     role: DaemonMachine,
     rest: Rest,
     pass: Pass,
     stop_grace: Duration,
-    stop: Stop,
+    stop: StopRequest,
 }
 
-impl Daemon {
+impl DaemonNode {
     /// A daemon that is about to start as `role`; `inherited` is the link that it was born with.
-    pub fn new(role: DaemonMachine, inherited: Option<LinkId>, stop_grace: Duration) -> Daemon {
+    pub fn new(role: DaemonMachine, inherited: Option<LinkId>, stop_grace: Duration) -> DaemonNode {
         let rest = Rest::new(inherited);
-        Daemon { role, rest, pass: Pass::default(), stop_grace, stop: Stop::Untold }
+        DaemonNode { role, rest, pass: Pass::default(), stop_grace, stop: StopRequest::Untold }
     }
 
     /// The machine, in whichever of its two lives.
@@ -105,25 +105,25 @@ impl Daemon {
 
     /// Whether the machine was told that the process was asked to stop.
     pub fn knows_of_stop(&self) -> bool {
-        self.stop == Stop::Told
+        self.stop == StopRequest::Told
     }
 
     fn pick<O: Os>(&mut self, os: &mut O) -> Option<Event> {
-        if self.stop == Stop::ToBeToldAgain {
+        if self.stop == StopRequest::ToBeToldAgain {
             return self.tell_to_stop();
         }
         loop {
             let (found, then) = match self.pass.stage {
-                Stage::Answers => (os.answer(), Stage::Links),
-                Stage::Links => (self.read(os), Stage::Hooks),
-                Stage::Hooks => (self.hear(os), Stage::Stop),
-                Stage::Stop => (self.take_stop(os), Stage::Connections),
-                Stage::Connections => (self.accept(os), Stage::Timers),
-                Stage::Timers => {
-                    self.pass.stage = Stage::Over;
+                PassStage::Answers => (os.answer(), PassStage::Links),
+                PassStage::Links => (self.read(os), PassStage::Hooks),
+                PassStage::Hooks => (self.hear(os), PassStage::Stop),
+                PassStage::Stop => (self.take_stop(os), PassStage::Connections),
+                PassStage::Connections => (self.accept(os), PassStage::Timers),
+                PassStage::Timers => {
+                    self.pass.stage = PassStage::Over;
                     return self.expired(os.now());
                 }
-                Stage::Over => return None,
+                PassStage::Over => return None,
             };
             if found.is_some() {
                 return found;
@@ -132,10 +132,10 @@ impl Daemon {
         }
     }
 
-    fn enter(&mut self, stage: Stage) {
+    fn enter(&mut self, stage: PassStage) {
         self.pass.stage = stage;
         self.pass.left = FLOOD;
-        if stage == Stage::Links {
+        if stage == PassStage::Links {
             self.pass.links = self.links().collect();
         }
     }
@@ -178,12 +178,12 @@ impl Daemon {
         while let Some(reply) = os.reply() {
             self.pass.handled = true;
             match reply {
-                Reply::Done(op, result) => {
+                HookReport::Done(op, result) => {
                     self.rest.running = self.rest.running.saturating_sub(u32::from(op != Op::UNAWAITED));
                     return Some(Event::HookDone(op, result));
                 }
-                Reply::Progress(progress) => self.seal_goes_on(os, progress),
-                Reply::Snapshot(snapshot) => {
+                HookReport::Progress(progress) => self.seal_goes_on(os, progress),
+                HookReport::Snapshot(snapshot) => {
                     self.rest.snapshot = snapshot;
                     for link in core::mem::take(&mut self.rest.asked) {
                         self.tell_status(os, link);
@@ -202,11 +202,11 @@ impl Daemon {
     }
 
     fn take_stop<O: Os>(&mut self, os: &O) -> Option<Event> {
-        if os.stop_asked() && self.stop == Stop::Untold { self.tell_to_stop() } else { None }
+        if os.stop_asked() && self.stop == StopRequest::Untold { self.tell_to_stop() } else { None }
     }
 
     fn tell_to_stop(&mut self) -> Option<Event> {
-        self.stop = Stop::Told;
+        self.stop = StopRequest::Told;
         Some(Event::Stop)
     }
 
@@ -255,7 +255,7 @@ impl Daemon {
     }
 }
 
-impl Node for Daemon {
+impl Node for DaemonNode {
     type Event = Event;
 
     fn wake_at(&self) -> Option<Time> {
@@ -277,7 +277,7 @@ impl Node for Daemon {
     }
 }
 
-impl<O: Os> NodeOn<O> for Daemon {
+impl<O: Os> NodeOn<O> for DaemonNode {
     fn next(&mut self, os: &mut O) -> Option<Event> {
         let event = if self.rest.has_left { None } else { self.pick(os) };
         match event {
@@ -302,8 +302,8 @@ impl<O: Os> NodeOn<O> for Daemon {
         };
         let promoted =
             flow.is_continue() && !self.rest.has_left && self.role.promote(os.now(), self.stop_grace);
-        if promoted && self.stop == Stop::Told {
-            self.stop = Stop::ToBeToldAgain;
+        if promoted && self.stop == StopRequest::Told {
+            self.stop = StopRequest::ToBeToldAgain;
         }
         flow
     }

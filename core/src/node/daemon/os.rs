@@ -5,7 +5,7 @@ use super::{Done, Event, Hook};
 use crate::{
     error::HostError,
     host::{Clock, Gaps, Sockets, Storage},
-    machine::{Exit, LinkId, Op},
+    machine::{ExitReason, LinkId, Op},
     message::{Message, SealProgress},
     node::{Credentials, Read},
 };
@@ -23,7 +23,7 @@ pub struct StateSnapshot {
 
 /// What the hooks' side has to say.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reply {
+pub enum HookReport {
     /// A hook has returned, or panicked.
     Done(Op, Result<Done, HostError>),
     /// How far a seal has come.
@@ -37,7 +37,7 @@ pub enum Reply {
 pub enum Accepted {
     /// A connection, and the process at its other end.
     Link(LinkId, Credentials),
-    /// Nobody waits.
+    /// No connection waits.
     Nobody,
     /// Descriptors or memory are exhausted: the connection still waits.
     Failed,
@@ -64,18 +64,18 @@ pub trait Os: Clock + Gaps + Storage + Sockets {
     fn answer(&mut self) -> Option<Event>;
 
     /// What the hooks' side has said next.
-    fn reply(&mut self) -> Option<Reply>;
+    fn reply(&mut self) -> Option<HookReport>;
 
-    /// Runs `hook` beside the machine; what it reports comes as a [`Reply`] that carries `op`, unless that is
+    /// Runs `hook` beside the machine; what it reports comes as a [`HookReport`] that carries `op`, unless that is
     /// [`Op::UNAWAITED`].
     fn start_hook(&mut self, op: Op, hook: Hook);
 
-    /// Asks the hooks' side for what a status is to show; it comes as a [`Reply`].
+    /// Asks the hooks' side for what a status is to show; it comes as a [`HookReport`].
     fn take_snapshot(&mut self);
 
     /// Whether the process was asked to stop.
     fn stop_asked(&self) -> bool;
 
     /// Leaves.
-    fn exit(&mut self, exit: Exit);
+    fn exit(&mut self, exit: ExitReason);
 }

@@ -14,7 +14,7 @@ pub const MOST_LINKS: usize = 32;
 
 /// A link that is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Link {
+struct OpenLink {
     id: LinkId,
     /// The process at its other end, if the system tells; unknown of the link that this process was born with.
     pid: Option<u32>,
@@ -28,7 +28,7 @@ struct Link {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Rest {
     /// The oldest first.
-    links: Vec<Link>,
+    links: Vec<OpenLink>,
     /// Hooks that have begun and have not returned.
     pub(super) running: u32,
     /// What was shown last, for a status while a hook runs.
@@ -42,7 +42,7 @@ pub(super) struct Rest {
 impl Rest {
     /// Of a daemon that is about to start; `inherited` is the link that it was born with.
     pub(super) fn new(inherited: Option<LinkId>) -> Rest {
-        let link = |id| Link { id, pid: None, inherited: true, has_spoken: true };
+        let link = |id| OpenLink { id, pid: None, inherited: true, has_spoken: true };
         Rest {
             links: inherited.map(link).into_iter().collect(),
             running: 0,
@@ -102,7 +102,7 @@ impl Rest {
                 self.forget(oldest);
             });
         }
-        self.links.push(Link { id, pid: peer.pid, inherited: false, has_spoken: false });
+        self.links.push(OpenLink { id, pid: peer.pid, inherited: false, has_spoken: false });
         true
     }
 }

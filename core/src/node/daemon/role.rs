@@ -3,8 +3,8 @@ use crate::{
     error::HostError,
     id::ProcessId,
     machine::{
-        DaemonEvent, Incumbent, LinkId, LockAnswer, Machine, MachineRole, Op, StateName, Successor, Timer,
-        Timers, incumbent, successor,
+        DaemonEvent, IncumbentMachine, LinkId, LockAnswer, Machine, MachineRole, Op, StateName,
+        SuccessorMachine, Timer, Timers, incumbent, successor,
     },
     message::{Message, SealProgress, Sealed, Standing},
     names::names,
@@ -133,17 +133,17 @@ impl Event {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum DaemonMachine {
     /// It does not serve yet.
-    Successor(Successor),
+    Successor(SuccessorMachine),
     /// It serves, or has served.
-    Incumbent(Incumbent),
+    Incumbent(IncumbentMachine),
 }
 
 impl DaemonMachine {
     /// Which of the two it is.
     pub fn kind(&self) -> MachineRole {
         match self {
-            DaemonMachine::Successor(_) => Successor::ROLE,
-            DaemonMachine::Incumbent(_) => Incumbent::ROLE,
+            DaemonMachine::Successor(_) => SuccessorMachine::ROLE,
+            DaemonMachine::Incumbent(_) => IncumbentMachine::ROLE,
         }
     }
 

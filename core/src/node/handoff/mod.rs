@@ -4,7 +4,7 @@ use core::ops::ControlFlow;
 
 mod os;
 
-pub use os::{Answer, Connection, Os, Spawned};
+pub use os::{Answer, ControlConnection, Os, SpawnResult};
 
 use super::{Credentials, Driver, END_AT_HAND, FLOOD, Node, NodeOn, Read};
 use crate::{
@@ -14,8 +14,8 @@ use crate::{
     id::{HandoffId, InBoot, ProcessId},
     journal::{Journal, Parties},
     machine::{
-        Machine, MachineRole, Reason, StateName, Supervisor,
-        supervisor::{Config, Event, Note, Outcome, Peer, Verdict},
+        Machine, MachineRole, Reason, StateName, SupervisorMachine,
+        supervisor::{Event, HandoffVerdict, Limits, Note, Outcome, Peer},
     },
     message::{Hello, Message},
     text::PlainText,
@@ -96,17 +96,17 @@ struct Rest {
 
 /// The node of one handoff, or one cold start.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Handoff {
-    machine: Supervisor,
+pub struct HandoffNode {
+    machine: SupervisorMachine,
     rest: Rest,
     pass: Pass,
     replace: bool,
     cancel_told: bool,
 }
 
-impl Handoff {
+impl HandoffNode {
     /// A handoff that has not begun; `before` is what the journal says. Without `replace` it is a cold start.
-    pub fn new(config: Config, handoff_id: HandoffId, replace: bool, before: Journal) -> Handoff {
+    pub fn new(config: Limits, handoff_id: HandoffId, replace: bool, before: Journal) -> HandoffNode {
         let parties = Parties {
             handoff_id,
             incumbent: None,
@@ -126,8 +126,8 @@ impl Handoff {
             outcome: None,
             doubts_until: None,
         };
-        let machine = Supervisor::new(config);
-        Handoff { machine, rest, pass: Pass::default(), replace, cancel_told: false }
+        let machine = SupervisorMachine::new(config);
+        HandoffNode { machine, rest, pass: Pass::default(), replace, cancel_told: false }
     }
 
     /// The event with which it begins.
@@ -141,7 +141,7 @@ impl Handoff {
     }
 
     /// The machine.
-    pub fn machine(&self) -> &Supervisor {
+    pub fn machine(&self) -> &SupervisorMachine {
         &self.machine
     }
 
@@ -193,7 +193,7 @@ impl Handoff {
     }
 
     /// The end of either process, or else what a peer has sent next. Both ends come before each frame, since this process may have
-    /// been stopped since it looked: nobody acts on the word of the dead. The successor's comes first: that the incumbent has left
+    /// been stopped since it looked: the word of a process that has ended decides nothing. The successor's comes first: that the incumbent has left
     /// for it is worth nothing then.
     fn frame<O: Os>(&mut self, os: &mut O) -> Option<Event> {
         let rest = &mut self.rest;
@@ -218,7 +218,7 @@ impl Handoff {
     }
 }
 
-impl Node for Handoff {
+impl Node for HandoffNode {
     type Event = Event;
 
     fn wake_at(&self) -> Option<Time> {
@@ -234,7 +234,7 @@ impl Node for Handoff {
     }
 
     fn role(&self) -> MachineRole {
-        Supervisor::ROLE
+        SupervisorMachine::ROLE
     }
 
     fn state(&self) -> StateName {
@@ -246,7 +246,7 @@ impl Node for Handoff {
     }
 }
 
-impl<O: Os> NodeOn<O> for Handoff {
+impl<O: Os> NodeOn<O> for HandoffNode {
     fn next(&mut self, os: &mut O) -> Option<Event> {
         let event = self.pick(os);
         match event {
@@ -306,18 +306,18 @@ impl Rest {
         }
     }
 
-    fn connected(&mut self, now: Time, connection: Connection) {
+    fn connected(&mut self, now: Time, connection: ControlConnection) {
         self.attempt = match connection {
-            Connection::Made => {
+            ControlConnection::Made => {
                 self.incumbent.linked = true;
                 Attempt::None
             }
-            Connection::QueueFull => Attempt::Again(now + CONNECT_AGAIN),
-            Connection::Failed(why) => Attempt::Failed(why),
+            ControlConnection::QueueFull => Attempt::Again(now + CONNECT_AGAIN),
+            ControlConnection::Failed(why) => Attempt::Failed(why),
         };
     }
 
-    fn spawned(&mut self, spawned: Spawned) -> Result<ProcessId, HostError> {
+    fn spawned(&mut self, spawned: SpawnResult) -> Result<ProcessId, HostError> {
         let (process, binary) = spawned?;
         self.successor.linked = true;
         self.successor.process = Some(process);
@@ -379,7 +379,7 @@ impl Rest {
     }
 
     /// Learns from a message, or from what a heartbeat repeats, what the data are. Why the successor must not serve: it has become a
-    /// user whom nobody would believe afterwards; or it replaces nobody, and other data were served before.
+    /// user that no supervisor would believe afterwards; or it replaces no daemon, and other data were served before.
     fn learn<O: Os>(&mut self, os: &O, peer: Peer, message: &Message) -> Option<Reason> {
         match message {
             Message::Heartbeat { repeats: Some(repeated), .. } => self.learn(os, peer, repeated),
@@ -462,7 +462,7 @@ impl Rest {
     fn is_answered_by(&mut self, hello: &Hello) {
         let Some(outcome) = &mut self.outcome else { return };
         let because = outcome.reason.take().map(Box::new);
-        outcome.verdict = Verdict::Unconfirmed;
+        outcome.verdict = HandoffVerdict::Unconfirmed;
         outcome.reason = Some(Reason::Answered { pid: hello.pid, because });
     }
 }
@@ -488,7 +488,7 @@ fn is_itself<O: Os>(os: &O, hello: &Hello) -> Result<(), HostError> {
     Ok(())
 }
 
-/// Why a process has ended, if it said so: nobody acts on the word of the dead, but that is for people.
+/// Why a process has ended, if it said so: for people only, since the word of a process that has ended decides nothing.
 fn last_words<O: Os>(os: &mut O, peer: Peer) -> Option<PlainText> {
     let mut words = None;
     for _ in 0..FLOOD {
@@ -546,7 +546,7 @@ impl<O: Os> Notes for Hands<'_, O> {
 impl<O: Os> SupervisorHost for Hands<'_, O> {
     fn finish(&mut self, outcome: Outcome) {
         self.os.reports(&outcome);
-        let doubtful = outcome.verdict == Verdict::NobodyServes;
+        let doubtful = outcome.verdict == HandoffVerdict::NobodyServes;
         self.rest.outcome = Some(outcome);
         if doubtful {
             self.rest.doubts_until = Some(self.os.now() + DOUBT);

@@ -13,25 +13,25 @@ use crate::{
 
 /// What an attempt to connect to the control path came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Connection {
+pub enum ControlConnection {
     /// It is connected.
     Made,
     /// The socket's queue is full.
     QueueFull,
-    /// Nobody can be reached, and why.
+    /// No process can be reached, and why.
     Failed(HostError),
 }
 
 /// A process that was started, and what it was started from.
-pub type Spawned = Result<(ProcessId, Binary), HostError>;
+pub type SpawnResult = Result<(ProcessId, Binary), HostError>;
 
 /// An answer that was put off.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// To [`Os::connect`].
-    Connected(Connection),
+    Connected(ControlConnection),
     /// To [`Os::spawn`].
-    Spawned(Spawned),
+    Spawned(SpawnResult),
     /// To [`Os::write_journal`].
     Written(Note, Result<(), HostError>),
 }
@@ -39,7 +39,7 @@ pub enum Answer {
 /// What a handoff's node stands on. A method that returns `Option` may put its answer off: it comes as an [`Answer`].
 pub trait Os: Clock + Gaps {
     /// Connects to the control path. The new link replaces that to the incumbent.
-    fn connect(&mut self) -> Option<Connection>;
+    fn connect(&mut self) -> Option<ControlConnection>;
 
     /// Reads what a peer has sent. After [`Read::Closed`] the link is gone.
     fn read(&mut self, peer: Peer) -> Read;
@@ -69,7 +69,7 @@ pub trait Os: Clock + Gaps {
     fn boot(&self) -> BootId;
 
     /// Starts the successor, with a link to it; `replaces` says whether there is an incumbent.
-    fn spawn(&mut self, replaces: bool) -> Option<Spawned>;
+    fn spawn(&mut self, replaces: bool) -> Option<SpawnResult>;
 
     /// Watches the incumbent from here on.
     ///

@@ -1,11 +1,11 @@
-//! What a supervisor does between two tasks: it finds out who serves, starts a daemon where none does, and swaps when
+//! What a supervisor does between two tasks: it finds the daemon that serves, starts one where none does, and swaps when
 //! that is asked for. The keeper decides; its host performs, and tells how each task has ended.
 //!
 //! The keeper is not the protocol of a task: that is in the machines. Two rules hold always. One task at a time.
 //! Nothing is started before a recovery has found that nobody serves.
 use serde::{Deserialize, Serialize};
 
-use crate::machine::supervisor::{Outcome, Verdict};
+use crate::machine::supervisor::{HandoffVerdict, Outcome};
 use crate::machine::{Reason, recovery};
 use crate::time::{Duration, Time};
 
@@ -14,15 +14,15 @@ mod stop;
 mod turn;
 
 use backoff::Backoff;
-use stop::Stop;
-use turn::Turn;
+use stop::StopProgress;
+use turn::FallBackTurn;
 
-/// Where nobody has said in time that it serves, the next recovery begins after a liveness, and never later than this.
+/// Where no process has said in time that it serves, the next recovery begins after a liveness, and never later than this.
 const ASK_AGAIN_MAX: Duration = Duration::from_secs(1);
 
 /// How long things may take, and when to fall back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Config {
+pub struct Limits {
     /// A daemon that was silent for so long counts as hung.
     pub liveness: Duration,
     /// The first pause between two starts.
@@ -38,7 +38,7 @@ pub struct Config {
 /// What is done by means of a machine, one at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Task {
-    /// Find out who serves.
+    /// Find the daemon that serves.
     Recover,
     /// Start a daemon where none serves.
     ColdStart(Which),
@@ -79,7 +79,7 @@ pub enum Kept {
 
 /// What the host is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Step {
+pub enum KeeperStep {
     /// Begin a task, and tell how it has ended: [`Keeper::recovered`], [`Keeper::ended`].
     Begin(Task),
     /// Call off the task that is under way. It ends one way or the other, and its end is told.
@@ -88,19 +88,19 @@ pub enum Step {
     Terminate,
     /// Kill every daemon: the time to stop is over.
     Kill,
-    /// Leave without stopping anybody: it can't be found out in time who serves.
+    /// Leave without stopping a daemon: which one serves can't be found out in time.
     LeaveAlone,
 }
 
 /// How a swap or a cold start has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum End {
+pub enum TaskEnd {
     /// It was not begun, and nothing was touched: the binary is missing, the configuration is wrong.
     NotBegun,
-    /// It was begun. Where no verdict came, because the system failed, it is [`Verdict::Unconfirmed`].
+    /// It was begun. Where no verdict came, because the system failed, it is [`HandoffVerdict::Unconfirmed`].
     Over {
         /// What became of it.
-        verdict: Verdict,
+        verdict: HandoffVerdict,
         /// The journal says so.
         journalled: bool,
         /// A daemon was refused for the data that it has opened: no binary is to blame.
@@ -108,30 +108,33 @@ pub enum End {
     },
 }
 
-impl End {
-    /// Whether it is known who serves after this end of a swap (`replaces`) or of a cold start. If not, a recovery
+impl TaskEnd {
+    /// Whether it is known which daemon serves after this end of a swap (`replaces`) or of a cold start. If not, a recovery
     /// follows.
     pub fn is_clear(self, replaces: bool) -> bool {
-        let End::Over { verdict, journalled, .. } = self else { return true };
+        let TaskEnd::Over { verdict, journalled, .. } = self else { return true };
         match verdict {
             // A successor that the journal does not name was not told that its predecessor has ended.
-            Verdict::Committed => journalled,
-            Verdict::RolledBack | Verdict::Cancelled => replaces,
+            HandoffVerdict::Committed => journalled,
+            HandoffVerdict::RolledBack | HandoffVerdict::Cancelled => replaces,
             // Another supervisor has the incumbent, so another daemon may serve when that is over.
-            Verdict::Busy => false,
-            Verdict::FellBack | Verdict::Unconfirmed | Verdict::NobodyServes | Verdict::Unreachable => false,
+            HandoffVerdict::Busy => false,
+            HandoffVerdict::FellBack
+            | HandoffVerdict::Unconfirmed
+            | HandoffVerdict::NobodyServes
+            | HandoffVerdict::Unreachable => false,
         }
     }
 
     /// Whether what was started serves.
     pub fn is_committed(self) -> bool {
-        matches!(self, End::Over { verdict: Verdict::Committed, .. })
+        matches!(self, TaskEnd::Over { verdict: HandoffVerdict::Committed, .. })
     }
 }
 
-impl From<&Outcome> for End {
-    fn from(outcome: &Outcome) -> End {
-        End::Over {
+impl From<&Outcome> for TaskEnd {
+    fn from(outcome: &Outcome) -> TaskEnd {
+        TaskEnd::Over {
             verdict: outcome.verdict,
             journalled: outcome.journal_error.is_none(),
             of_data: outcome.reason.as_ref().is_some_and(Reason::is_of_data),
@@ -147,7 +150,7 @@ pub enum Activity {
     Watching,
     /// It starts a daemon where none serves.
     Starting,
-    /// It finds out who serves.
+    /// It finds the daemon that serves.
     Recovering,
     /// It swaps.
     Swapping,
@@ -171,7 +174,7 @@ enum Knows {
 /// Decides what follows from what.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Keeper {
-    config: Config,
+    config: Limits,
     knows: Knows,
     under_way: Option<Task>,
     /// A reload was asked for, and its task has not begun.
@@ -179,18 +182,18 @@ pub struct Keeper {
     /// No daemon is started before, unless that is asked for.
     start_at: Time,
     backoff: Backoff,
-    turn: Turn,
+    turn: FallBackTurn,
     /// What was committed is started again: a daemon serves, or the last one was not stopped on purpose.
     again: bool,
-    /// A swap or a cold start ended, and it is not known who serves since.
+    /// A swap or a cold start ended, and which daemon serves is not known since.
     unclear: Option<Task>,
-    stop: Option<Stop>,
+    stop: Option<StopProgress>,
 }
 
 impl Keeper {
     /// The keeper of a supervisor that begins and knows nothing yet. `was_stopped`: the daemon was stopped on purpose, as
     /// far as an earlier supervisor knew, and none was committed since.
-    pub fn new(config: Config, was_stopped: bool) -> Keeper {
+    pub fn new(config: Limits, was_stopped: bool) -> Keeper {
         Keeper {
             config,
             knows: Knows::Nothing(Time::ZERO),
@@ -198,7 +201,7 @@ impl Keeper {
             reloads: false,
             start_at: Time::ZERO,
             backoff: Backoff::new(config.restart_min, config.restart_max),
-            turn: Turn::default(),
+            turn: FallBackTurn::default(),
             again: !was_stopped,
             unclear: None,
             stop: None,
@@ -206,13 +209,13 @@ impl Keeper {
     }
 
     /// Takes over a fresh configuration, from which the daemon that serves was started. Pauses begin anew.
-    pub fn configure(&mut self, config: Config) {
+    pub fn configure(&mut self, config: Limits) {
         self.config = config;
         self.backoff = Backoff::new(config.restart_min, config.restart_max);
     }
 
     /// What is to be done now, to be called until it is nothing. A task that is returned is under way from then on.
-    pub fn next(&mut self, now: Time, kept: Kept) -> Option<Step> {
+    pub fn next(&mut self, now: Time, kept: Kept) -> Option<KeeperStep> {
         if self.stop.is_some() {
             return self.next_of_stop(now);
         }
@@ -226,7 +229,7 @@ impl Keeper {
             Knows::Nobody => (self.start_at <= now).then(|| Task::ColdStart(self.which(kept))),
         };
         self.reloads &= !self.under_way.is_some_and(Task::is_asked);
-        self.under_way.map(Step::Begin)
+        self.under_way.map(KeeperStep::Begin)
     }
 
     /// When [`Keeper::next`] has something to do though nothing more is told to it.
@@ -254,7 +257,7 @@ impl Keeper {
         Ok(task)
     }
 
-    /// A request that nobody can answer: the daemon is to be as the configuration says by now. It comes after what
+    /// A request without a caller to answer: the daemon is to be as the configuration says by now. It comes after what
     /// is under way, once for all such requests until then, and is never lost but for a stop.
     ///
     /// # Errors
@@ -264,7 +267,7 @@ impl Keeper {
         self.is_free()
     }
 
-    /// Whether nothing is under way and it is known who serves, if anybody does.
+    /// Whether nothing is under way and it is known which daemon serves, if one does.
     ///
     /// # Errors
     /// What the supervisor is doing instead.
@@ -287,12 +290,12 @@ impl Keeper {
         Ok(())
     }
 
-    /// A recovery has ended. One that failed has found nothing: [`recovery::Verdict::Unconfirmed`]. `finished`: what serves
+    /// A recovery has ended. One that failed has found nothing: [`recovery::HandoffVerdict::Unconfirmed`]. `finished`: what serves
     /// is the successor of the task that had no clear end before, and is committed thereby.
-    pub fn recovered(&mut self, now: Time, found: recovery::Verdict, finished: bool) {
+    pub fn recovered(&mut self, now: Time, found: recovery::RecoveryVerdict, finished: bool) {
         self.under_way = None;
         if !found.is_clear() {
-            self.stop = self.stop.map(Stop::finds_nobody);
+            self.stop = self.stop.map(StopProgress::finds_nobody);
             self.knows = Knows::Nothing(now + self.config.liveness.min(ASK_AGAIN_MAX));
             return;
         }
@@ -304,20 +307,20 @@ impl Keeper {
     }
 
     /// The swap or the cold start that was under way has ended.
-    pub fn ended(&mut self, now: Time, end: End) {
+    pub fn ended(&mut self, now: Time, end: TaskEnd) {
         let Some(task) = self.under_way.take() else { return };
         let fails = match (task, end) {
-            (_, End::Over { verdict: Verdict::Committed, .. }) => {
+            (_, TaskEnd::Over { verdict: HandoffVerdict::Committed, .. }) => {
                 self.commits(now, task);
                 false
             }
-            (Task::ColdStart(which), End::NotBegun) => which != Which::Asked,
-            (Task::ColdStart(_), End::Over { .. }) => true,
+            (Task::ColdStart(which), TaskEnd::NotBegun) => which != Which::Asked,
+            (Task::ColdStart(_), TaskEnd::Over { .. }) => true,
             (Task::Swap | Task::Recover, _) => false,
         };
         if fails {
             // What was asked for says nothing about the binary whose turn it is, and neither do data that are not the right ones.
-            if !task.is_asked() && !matches!(end, End::Over { of_data: true, .. }) {
+            if !task.is_asked() && !matches!(end, TaskEnd::Over { of_data: true, .. }) {
                 self.turn.failed();
             }
             self.start_at = now + self.backoff.pause(Duration::ZERO);

@@ -2,55 +2,56 @@ use super::*;
 use crate::id::ProcessId;
 
 const MS: Duration = Duration::from_millis(1);
-const CONFIG: Config = Config {
+const CONFIG: Limits = Limits {
     liveness: Duration::from_millis(500),
     restart_min: Duration::from_millis(10),
     restart_max: Duration::from_millis(100),
     fall_back_after: 2,
     stop_grace: Duration::from_millis(1000),
 };
-const DAEMON: recovery::Verdict = recovery::Verdict::Serves(ProcessId { pid: 1, start_time: 1 });
-const NOBODY: recovery::Verdict = recovery::Verdict::NobodyServes;
-const RECOVER: Option<Step> = Some(Step::Begin(Task::Recover));
-const SWAP: Option<Step> = Some(Step::Begin(Task::Swap));
-const COMMITTED: End = over(Verdict::Committed);
+const DAEMON: recovery::RecoveryVerdict =
+    recovery::RecoveryVerdict::Serves(ProcessId { pid: 1, start_time: 1 });
+const NOBODY: recovery::RecoveryVerdict = recovery::RecoveryVerdict::NobodyServes;
+const RECOVER: Option<KeeperStep> = Some(KeeperStep::Begin(Task::Recover));
+const SWAP: Option<KeeperStep> = Some(KeeperStep::Begin(Task::Swap));
+const COMMITTED: TaskEnd = over(HandoffVerdict::Committed);
 
-const fn over(verdict: Verdict) -> End {
-    End::Over { verdict, journalled: true, of_data: false }
+const fn over(verdict: HandoffVerdict) -> TaskEnd {
+    TaskEnd::Over { verdict, journalled: true, of_data: false }
 }
 
-const fn start(which: Which) -> Option<Step> {
-    Some(Step::Begin(Task::ColdStart(which)))
+const fn start(which: Which) -> Option<KeeperStep> {
+    Some(KeeperStep::Begin(Task::ColdStart(which)))
 }
 
 /// A supervisor, its clock, and what it has.
-struct Story {
+struct KeeperStory {
     keeper: Keeper,
     now: Time,
     kept: Kept,
 }
 
-impl Story {
+impl KeeperStory {
     /// A supervisor that begins.
-    fn begins(was_stopped: bool) -> Story {
-        Story { keeper: Keeper::new(CONFIG, was_stopped), now: Time::ZERO, kept: Kept::Both }
+    fn begins(was_stopped: bool) -> KeeperStory {
+        KeeperStory { keeper: Keeper::new(CONFIG, was_stopped), now: Time::ZERO, kept: Kept::Both }
     }
 
     /// A supervisor that has found that a daemon serves.
-    fn serves() -> Story {
-        let mut story = Story::begins(false);
+    fn serves() -> KeeperStory {
+        let mut story = KeeperStory::begins(false);
         story.begins_with(RECOVER);
         story.finds(DAEMON);
         story.rests();
         story
     }
 
-    fn next(&mut self) -> Option<Step> {
+    fn next(&mut self) -> Option<KeeperStep> {
         self.keeper.next(self.now, self.kept)
     }
 
     #[track_caller]
-    fn begins_with(&mut self, step: Option<Step>) {
+    fn begins_with(&mut self, step: Option<KeeperStep>) {
         assert_eq!(self.next(), step);
     }
 
@@ -62,7 +63,7 @@ impl Story {
 
     /// Nothing happens for `wait`; then `step` is due.
     #[track_caller]
-    fn waits(&mut self, wait: Duration, step: Option<Step>) {
+    fn waits(&mut self, wait: Duration, step: Option<KeeperStep>) {
         if wait > Duration::ZERO {
             assert_eq!(self.next(), None);
             assert_eq!(self.keeper.wake_at(), Some(self.now + wait));
@@ -73,21 +74,21 @@ impl Story {
         self.begins_with(step);
     }
 
-    fn finds(&mut self, found: recovery::Verdict) {
+    fn finds(&mut self, found: recovery::RecoveryVerdict) {
         self.keeper.recovered(self.now, found, false);
     }
 
-    fn ends(&mut self, end: End) {
+    fn ends(&mut self, end: TaskEnd) {
         self.keeper.ended(self.now, end);
     }
 
     #[track_caller]
-    fn swap_ends(&mut self, end: End) {
+    fn swap_ends(&mut self, end: TaskEnd) {
         assert_eq!(self.keeper.ask(), Ok(Task::Swap));
         self.ends(end);
     }
 
-    /// A daemon that had served for `lived` ends, and so has everybody else. How long until which one is started.
+    /// A daemon that had served for `lived` ends, the last one. How long until which binary is started.
     #[track_caller]
     fn daemon_ends_after(&mut self, lived: Duration) -> (Duration, Which) {
         self.now = self.now + lived;
@@ -95,7 +96,7 @@ impl Story {
         self.starts()
     }
 
-    /// Nobody is found; how long until which one is started.
+    /// A recovery finds no daemon; how long until which binary is started.
     #[track_caller]
     fn starts(&mut self) -> (Duration, Which) {
         self.begins_with(RECOVER);
@@ -103,7 +104,7 @@ impl Story {
         let pause = self.keeper.pause(self.now);
         self.now = self.now + pause;
         match self.next() {
-            Some(Step::Begin(Task::ColdStart(which))) => (pause, which),
+            Some(KeeperStep::Begin(Task::ColdStart(which))) => (pause, which),
             step => panic!("nothing is started, but {step:?}"),
         }
     }
@@ -111,7 +112,7 @@ impl Story {
 
 #[test]
 fn a_supervisor_that_begins_finds_out_who_serves_before_anything_else() {
-    let mut story = Story::begins(true);
+    let mut story = KeeperStory::begins(true);
     assert_eq!(story.keeper.ask(), Err(Activity::Recovering));
     story.begins_with(RECOVER);
     story.begins_with(None);
@@ -130,15 +131,15 @@ fn what_was_committed_is_started_again_and_what_is_configured_if_nothing_was() {
         (false, Kept::Nothing, Which::Configured),
         (true, Kept::Both, Which::Configured),
     ] {
-        let mut story = Story { kept, ..Story::begins(was_stopped) };
+        let mut story = KeeperStory { kept, ..KeeperStory::begins(was_stopped) };
         assert_eq!(story.starts(), (Duration::ZERO, which));
     }
 }
 
 #[test]
 fn a_start_that_is_refused_for_its_data_blames_no_binary_and_comes_at_once_when_that_is_mended() {
-    let refused = End::Over { verdict: Verdict::NobodyServes, journalled: true, of_data: true };
-    let mut story = Story::begins(false);
+    let refused = TaskEnd::Over { verdict: HandoffVerdict::NobodyServes, journalled: true, of_data: true };
+    let mut story = KeeperStory::begins(false);
     for pause in [0, 0, 10, 20, 40] {
         assert_eq!(story.starts(), (pause * MS, Which::Last));
         assert_eq!(story.keeper.start_now(story.now), Err(Activity::Starting));
@@ -157,20 +158,20 @@ fn a_start_that_is_refused_for_its_data_blames_no_binary_and_comes_at_once_when_
 
 #[test]
 fn after_a_swap_a_recovery_follows_unless_it_is_known_who_serves() {
-    let unwritten = End::Over { verdict: Verdict::Committed, journalled: false, of_data: false };
+    let unwritten = TaskEnd::Over { verdict: HandoffVerdict::Committed, journalled: false, of_data: false };
     for (end, follows) in [
-        (over(Verdict::Committed), None),
+        (over(HandoffVerdict::Committed), None),
         (unwritten, RECOVER),
-        (over(Verdict::RolledBack), None),
-        (over(Verdict::FellBack), RECOVER),
-        (over(Verdict::Unconfirmed), RECOVER),
-        (over(Verdict::NobodyServes), RECOVER),
-        (over(Verdict::Busy), RECOVER),
-        (over(Verdict::Unreachable), RECOVER),
-        (over(Verdict::Cancelled), None),
-        (End::NotBegun, None),
+        (over(HandoffVerdict::RolledBack), None),
+        (over(HandoffVerdict::FellBack), RECOVER),
+        (over(HandoffVerdict::Unconfirmed), RECOVER),
+        (over(HandoffVerdict::NobodyServes), RECOVER),
+        (over(HandoffVerdict::Busy), RECOVER),
+        (over(HandoffVerdict::Unreachable), RECOVER),
+        (over(HandoffVerdict::Cancelled), None),
+        (TaskEnd::NotBegun, None),
     ] {
-        let mut story = Story::serves();
+        let mut story = KeeperStory::serves();
         story.swap_ends(end);
         assert_eq!(story.next(), follows, "{end:?}");
         assert_eq!(end.is_clear(true), follows.is_none());
@@ -179,8 +180,13 @@ fn after_a_swap_a_recovery_follows_unless_it_is_known_who_serves() {
 
 #[test]
 fn after_a_cold_start_that_did_not_commit_all_are_asked_and_the_next_one_waits() {
-    for verdict in [Verdict::RolledBack, Verdict::Cancelled, Verdict::NobodyServes, Verdict::Unconfirmed] {
-        let mut story = Story::begins(false);
+    for verdict in [
+        HandoffVerdict::RolledBack,
+        HandoffVerdict::Cancelled,
+        HandoffVerdict::NobodyServes,
+        HandoffVerdict::Unconfirmed,
+    ] {
+        let mut story = KeeperStory::begins(false);
         assert_eq!(story.starts(), (Duration::ZERO, Which::Last));
         story.ends(over(verdict));
         assert_eq!(story.starts().0, Duration::ZERO, "{verdict:?}: the first time at once");
@@ -191,21 +197,21 @@ fn after_a_cold_start_that_did_not_commit_all_are_asked_and_the_next_one_waits()
 
 #[test]
 fn a_start_that_can_not_begin_is_tried_again_after_a_pause_and_nobody_is_asked() {
-    let mut story = Story::begins(true);
+    let mut story = KeeperStory::begins(true);
     assert_eq!(story.starts(), (Duration::ZERO, Which::Configured));
-    story.ends(End::NotBegun);
+    story.ends(TaskEnd::NotBegun);
     story.begins_with(start(Which::Configured));
-    story.ends(End::NotBegun);
+    story.ends(TaskEnd::NotBegun);
     story.waits(CONFIG.restart_min, start(Which::Configured));
 }
 
 #[test]
 fn a_recovery_that_is_not_confirmed_is_begun_anew_after_a_liveness_and_a_second_at_most() {
     for (liveness, pause) in [(500, 500), (1000, 1000), (5000, 1000)] {
-        let config = Config { liveness: liveness * MS, ..CONFIG };
-        let mut story = Story { keeper: Keeper::new(config, false), ..Story::begins(false) };
+        let config = Limits { liveness: liveness * MS, ..CONFIG };
+        let mut story = KeeperStory { keeper: Keeper::new(config, false), ..KeeperStory::begins(false) };
         story.begins_with(RECOVER);
-        story.finds(recovery::Verdict::Unconfirmed);
+        story.finds(recovery::RecoveryVerdict::Unconfirmed);
         story.waits(pause * MS, RECOVER);
     }
 }
@@ -213,13 +219,13 @@ fn a_recovery_that_is_not_confirmed_is_begun_anew_after_a_liveness_and_a_second_
 #[test]
 fn a_swap_that_nobody_knew_the_end_of_is_committed_when_its_successor_is_found() {
     let falls_back = || {
-        let mut story = Story::serves();
+        let mut story = KeeperStory::serves();
         assert_eq!(story.daemon_ends_after(MS).1, Which::Last);
         story.ends(COMMITTED);
         assert_eq!(story.daemon_ends_after(MS).1, Which::Before);
         story.ends(COMMITTED);
         assert!(story.keeper.has_fallen_back());
-        story.swap_ends(over(Verdict::Unconfirmed));
+        story.swap_ends(over(HandoffVerdict::Unconfirmed));
         story.begins_with(RECOVER);
         story
     };
@@ -233,7 +239,7 @@ fn a_swap_that_nobody_knew_the_end_of_is_committed_when_its_successor_is_found()
 
 #[test]
 fn a_daemon_that_keeps_dying_is_started_again_after_longer_and_longer_pauses() {
-    let mut story = Story { kept: Kept::Last, ..Story::serves() };
+    let mut story = KeeperStory { kept: Kept::Last, ..KeeperStory::serves() };
     for pause in [0, 10, 20, 40, 80, 100, 100] {
         assert_eq!(story.daemon_ends_after(MS), (pause * MS, Which::Last));
         story.ends(COMMITTED);
@@ -249,7 +255,7 @@ fn a_daemon_that_keeps_dying_is_started_again_after_longer_and_longer_pauses() {
 
 #[test]
 fn a_daemon_that_keeps_dying_gives_its_turn_to_the_one_before_and_back() {
-    let mut story = Story::serves();
+    let mut story = KeeperStory::serves();
     let mut turns = Vec::new();
     for _ in 0..4 {
         turns.push((story.daemon_ends_after(MS).1, story.keeper.has_fallen_back()));
@@ -268,10 +274,10 @@ fn a_daemon_that_keeps_dying_gives_its_turn_to_the_one_before_and_back() {
 
 #[test]
 fn a_request_is_refused_while_something_is_under_way_or_unknown() {
-    let mut story = Story::serves();
+    let mut story = KeeperStory::serves();
     assert_eq!(story.keeper.ask(), Ok(Task::Swap));
     assert_eq!(story.keeper.ask(), Err(Activity::Swapping));
-    story.ends(over(Verdict::Unconfirmed));
+    story.ends(over(HandoffVerdict::Unconfirmed));
     assert_eq!(story.keeper.ask(), Err(Activity::Recovering));
     assert_eq!(story.starts().1, Which::Last);
     assert_eq!(story.keeper.ask(), Err(Activity::Starting));
@@ -281,19 +287,19 @@ fn a_request_is_refused_while_something_is_under_way_or_unknown() {
 
 #[test]
 fn a_request_in_a_pause_starts_what_is_asked_for_at_once_and_its_failure_blames_nobody_else() {
-    let mut story = Story::serves();
+    let mut story = KeeperStory::serves();
     assert_eq!(story.daemon_ends_after(101 * MS).1, Which::Last);
-    story.ends(over(Verdict::NobodyServes));
+    story.ends(over(HandoffVerdict::NobodyServes));
     story.begins_with(RECOVER);
     story.finds(NOBODY);
     let left = story.keeper.pause(story.now);
     assert_eq!((story.keeper.activity(), left), (Activity::BackingOff, 10 * MS));
     assert_eq!(story.keeper.ask(), Ok(Task::ColdStart(Which::Asked)));
     assert_eq!(story.keeper.activity(), Activity::Swapping);
-    story.ends(End::NotBegun);
+    story.ends(TaskEnd::NotBegun);
     assert_eq!(story.keeper.pause(story.now), left, "nothing was touched");
     assert_eq!(story.keeper.ask(), Ok(Task::ColdStart(Which::Asked)));
-    story.ends(over(Verdict::NobodyServes));
+    story.ends(over(HandoffVerdict::NobodyServes));
     assert_eq!(
         story.starts(),
         (20 * MS, Which::Last),
@@ -303,12 +309,12 @@ fn a_request_in_a_pause_starts_what_is_asked_for_at_once_and_its_failure_blames_
 
 #[test]
 fn a_reload_while_something_is_under_way_comes_after_it_and_once() {
-    let mut story = Story::serves();
+    let mut story = KeeperStory::serves();
     assert_eq!(story.keeper.reload(), Ok(()));
     story.begins_with(SWAP);
     assert_eq!(story.keeper.reload(), Err(Activity::Swapping));
     assert_eq!(story.keeper.reload(), Err(Activity::Swapping));
-    story.ends(over(Verdict::RolledBack));
+    story.ends(over(HandoffVerdict::RolledBack));
     story.begins_with(SWAP);
     story.ends(COMMITTED);
     story.rests();
@@ -316,14 +322,14 @@ fn a_reload_while_something_is_under_way_comes_after_it_and_once() {
 
 #[test]
 fn a_reload_in_a_recovery_and_a_cold_start_is_not_lost() {
-    let mut story = Story::begins(false);
+    let mut story = KeeperStory::begins(false);
     story.begins_with(RECOVER);
     assert_eq!(story.keeper.reload(), Err(Activity::Recovering));
-    story.finds(recovery::Verdict::Unconfirmed);
+    story.finds(recovery::RecoveryVerdict::Unconfirmed);
     story.waits(CONFIG.liveness, RECOVER);
     story.finds(DAEMON);
     story.begins_with(SWAP);
-    story.ends(over(Verdict::NobodyServes));
+    story.ends(over(HandoffVerdict::NobodyServes));
     assert_eq!(story.starts().1, Which::Last);
     assert_eq!(story.keeper.reload(), Err(Activity::Starting));
     story.ends(COMMITTED);
@@ -334,7 +340,7 @@ fn a_reload_in_a_recovery_and_a_cold_start_is_not_lost() {
 
 #[test]
 fn a_reload_where_nobody_serves_starts_what_is_configured_by_now() {
-    let mut story = Story::serves();
+    let mut story = KeeperStory::serves();
     story.keeper.daemon_ended(story.now, MS);
     story.begins_with(RECOVER);
     assert_eq!(story.keeper.reload(), Err(Activity::Recovering));
@@ -346,52 +352,54 @@ fn a_reload_where_nobody_serves_starts_what_is_configured_by_now() {
 
 #[test]
 fn a_stop_ends_the_daemon_and_kills_it_after_its_grace() {
-    let mut story = Story::serves();
+    let mut story = KeeperStory::serves();
     story.keeper.stop();
     assert_eq!(story.keeper.ask(), Err(Activity::Stopping));
     assert_eq!(story.keeper.reload(), Err(Activity::Stopping));
-    story.begins_with(Some(Step::Terminate));
-    story.waits(CONFIG.stop_grace, Some(Step::Kill));
+    story.begins_with(Some(KeeperStep::Terminate));
+    story.waits(CONFIG.stop_grace, Some(KeeperStep::Kill));
     assert_eq!((story.next(), story.keeper.wake_at()), (None, None));
 }
 
 #[test]
 fn a_stop_calls_off_a_swap_and_starts_nothing_after_it() {
-    for end in [COMMITTED, over(Verdict::RolledBack), over(Verdict::Unconfirmed)] {
-        let mut story = Story::serves();
+    for end in [COMMITTED, over(HandoffVerdict::RolledBack), over(HandoffVerdict::Unconfirmed)] {
+        let mut story = KeeperStory::serves();
         assert_eq!(story.keeper.ask(), Ok(Task::Swap));
         let _ = story.keeper.reload();
         story.keeper.stop();
-        story.begins_with(Some(Step::CallOff));
+        story.begins_with(Some(KeeperStep::CallOff));
         story.begins_with(None);
         story.ends(end);
-        story.begins_with(Some(Step::Terminate));
+        story.begins_with(Some(KeeperStep::Terminate));
     }
 }
 
 #[test]
 fn a_stop_waits_until_it_is_known_who_is_to_be_stopped_and_its_grace_at_most() {
-    let mut story = Story::begins(false);
+    let mut story = KeeperStory::begins(false);
     story.begins_with(RECOVER);
     story.keeper.stop();
     story.begins_with(None);
     story.finds(DAEMON);
-    story.begins_with(Some(Step::Terminate));
+    story.begins_with(Some(KeeperStep::Terminate));
 
-    let mut story = Story::begins(false);
+    let mut story = KeeperStory::begins(false);
     story.begins_with(RECOVER);
     story.keeper.stop();
-    story.waits(CONFIG.stop_grace, Some(Step::CallOff));
-    story.finds(recovery::Verdict::Cancelled);
-    story.begins_with(Some(Step::LeaveAlone));
+    story.waits(CONFIG.stop_grace, Some(KeeperStep::CallOff));
+    story.finds(recovery::RecoveryVerdict::Cancelled);
+    story.begins_with(Some(KeeperStep::LeaveAlone));
 }
 
 #[test]
 fn a_stop_in_the_pause_after_an_unconfirmed_recovery_asks_once_more() {
-    for (found, step) in [(DAEMON, Step::Terminate), (recovery::Verdict::Unconfirmed, Step::LeaveAlone)] {
-        let mut story = Story::begins(false);
+    for (found, step) in
+        [(DAEMON, KeeperStep::Terminate), (recovery::RecoveryVerdict::Unconfirmed, KeeperStep::LeaveAlone)]
+    {
+        let mut story = KeeperStory::begins(false);
         story.begins_with(RECOVER);
-        story.finds(recovery::Verdict::Unconfirmed);
+        story.finds(recovery::RecoveryVerdict::Unconfirmed);
         story.keeper.stop();
         story.begins_with(RECOVER);
         story.begins_with(None);

@@ -2,7 +2,7 @@
 
 /// Counts failures in a row, and changes sides when there are too many.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Turn {
+pub(super) struct FallBackTurn {
     failures: u32,
     /// It is the older binary's turn.
     older: bool,
@@ -10,7 +10,7 @@ pub(super) struct Turn {
     older_is_last: bool,
 }
 
-impl Turn {
+impl FallBackTurn {
     /// Whether it is the turn of the older binary.
     pub(super) fn is_older(&self) -> bool {
         self.older
@@ -44,7 +44,7 @@ impl Turn {
     /// A binary was committed: one that was `asked` for, with which all begins anew, or the one whose turn it was.
     pub(super) fn committed(&mut self, asked: bool) {
         if asked {
-            *self = Turn::default();
+            *self = FallBackTurn::default();
         }
         self.older_is_last = self.older;
     }
@@ -54,14 +54,14 @@ impl Turn {
 mod tests {
     use super::*;
 
-    fn fail(turn: &mut Turn, times: u32) -> bool {
+    fn fail(turn: &mut FallBackTurn, times: u32) -> bool {
         (0..times).for_each(|_| turn.failed());
         turn.changes_after(3)
     }
 
     #[test]
     fn the_older_binary_has_its_turn_after_enough_failures_and_then_they_alternate() {
-        let mut turn = Turn::default();
+        let mut turn = FallBackTurn::default();
         assert!(!fail(&mut turn, 2));
         assert!(!turn.is_before_last());
         assert!(fail(&mut turn, 1));
@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn an_older_binary_that_never_comes_to_serve_gives_its_turn_back() {
-        let mut turn = Turn::default();
+        let mut turn = FallBackTurn::default();
         fail(&mut turn, 3);
         fail(&mut turn, 3);
         assert!(!turn.is_older() && !turn.is_before_last());
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn a_daemon_that_has_proved_itself_and_a_swap_begin_anew() {
-        let mut turn = Turn::default();
+        let mut turn = FallBackTurn::default();
         fail(&mut turn, 2);
         turn.proved();
         assert!(!fail(&mut turn, 2));
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn nothing_falls_back_unless_it_is_told_to() {
-        let mut turn = Turn::default();
+        let mut turn = FallBackTurn::default();
         (0..100).for_each(|_| turn.failed());
         assert!(!turn.changes_after(0));
     }

@@ -7,7 +7,7 @@ use std::task::Poll;
 
 use nix::poll::PollFlags;
 
-use crate::connections::{Conduct, Next, Remaining, Way};
+use crate::connections::{Conduct, NextRequest, Remaining, Way};
 use crate::time::{Duration, Time};
 
 use super::ConnId;
@@ -31,7 +31,7 @@ pub(super) const LINGER: Duration = Duration::from_millis(500);
 /// progress ([`Patience::stall`](super::Patience::stall)), and otherwise as the socket does.
 ///
 /// # Drop
-/// Dropped without [`Connection::close`], the descriptor is closed at once. What the client has sent and nobody has read
+/// Dropped without [`Connection::close`], the descriptor is closed at once. What the client has sent and the daemon has not read
 /// resets the connection then, and the reset may overtake the last reply.
 #[derive(Debug)]
 pub struct Connection {
@@ -39,7 +39,7 @@ pub struct Connection {
     entry: Arc<Entry>,
     shared: Arc<Shared>,
     input: Input,
-    end: End,
+    end: CloseProgress,
 }
 
 /// What can't be sent in a drain that keeps the connection is kept for the successor, up to so many bytes.
@@ -47,7 +47,7 @@ const KEPT_OUTPUT: usize = 4 << 20;
 
 /// How far the connection's end has come.
 #[derive(Clone, Copy, Debug)]
-enum End {
+enum CloseProgress {
     Open,
     /// The client has been sent the end of the stream, and is waited for until this.
     Lingering(Time),
@@ -58,13 +58,13 @@ enum End {
 
 impl Connection {
     pub(super) fn new((id, entry): (ConnId, Arc<Entry>), shared: Arc<Shared>) -> Connection {
-        Connection { id, entry, shared, input: Input::default(), end: End::Open }
+        Connection { id, entry, shared, input: Input::default(), end: CloseProgress::Open }
     }
 
     /// A connection that was parked, here or by another process.
     pub(super) fn restored((id, entry): (ConnId, Arc<Entry>), shared: Arc<Shared>) -> Connection {
         let input = std::mem::take(&mut entry.state().input);
-        Connection { id, entry, shared, input: Input::restored(input), end: End::Open }
+        Connection { id, entry, shared, input: Input::restored(input), end: CloseProgress::Open }
     }
 
     /// Sends what was kept because the client did not read.
@@ -143,7 +143,7 @@ impl Connection {
     /// # Errors
     /// As reading.
     pub fn poll_request(&mut self) -> io::Result<Poll<bool>> {
-        if let End::Parked = self.end {
+        if let CloseProgress::Parked = self.end {
             return Ok(Poll::Ready(false));
         }
         self.input.unmark();
@@ -151,16 +151,16 @@ impl Connection {
         // Held over the read: a drain must not believe that nothing is read, and then something is.
         let mut conduct = entry.conduct();
         let in_drain = match conduct.next(!self.input.is_empty()) {
-            Next::Begin => {
+            NextRequest::Begin => {
                 self.begin();
                 return Ok(Poll::Ready(true));
             }
-            Next::Close => return Ok(Poll::Ready(false)),
-            Next::Park => {
+            NextRequest::Close => return Ok(Poll::Ready(false)),
+            NextRequest::Park => {
                 self.park(conduct);
                 return Ok(Poll::Ready(false));
             }
-            Next::Read { in_drain } => in_drain,
+            NextRequest::Read { in_drain } => in_drain,
         };
         match self.receive_under(conduct) {
             Ok(count) => {
@@ -185,7 +185,7 @@ impl Connection {
     /// Leaves the connection, with what was received, for another thread or process.
     fn park(&mut self, conduct: MutexGuard<'_, Conduct>) {
         self.entry.state().input = self.input.since_mark().to_vec();
-        self.end = End::Parked;
+        self.end = CloseProgress::Parked;
         drop(conduct);
         self.shared.parked(self.id);
     }
@@ -238,7 +238,7 @@ impl Connection {
     /// # Errors
     /// [`ErrorKind::WouldBlock`] if there is no room; otherwise as writing.
     pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        if let End::Parked = self.end {
+        if let CloseProgress::Parked = self.end {
             return Err(parked());
         }
         let written = self.try_send_kept().and_then(|none_is_kept| match none_is_kept {
@@ -268,7 +268,7 @@ impl Connection {
     /// and thrown away until it closes too, for half a second at most. The connection counts as ended from the start.
     pub fn close(mut self) {
         while self.poll_close().is_pending() {
-            let End::Lingering(until) = self.end else { return };
+            let CloseProgress::Lingering(until) = self.end else { return };
             let left = until.since(self.shared.now());
             if wait(&self, PollFlags::POLLIN, Until::Passed(left)).is_err() {
                 return;
@@ -279,10 +279,10 @@ impl Connection {
     /// [`close`](Connection::close) without waiting. Pending means: again when the descriptor is readable, and after
     /// half a second; ready: the connection can be dropped.
     pub fn poll_close(&mut self) -> Poll<()> {
-        if let End::Open = self.end {
+        if let CloseProgress::Open = self.end {
             self.finish();
         }
-        while let End::Lingering(until) = self.end {
+        while let CloseProgress::Lingering(until) = self.end {
             let read = self.entry.socket.read(&mut [0; 4096]);
             let is_late = until.since(self.shared.now()).is_zero();
             match read {
@@ -298,19 +298,20 @@ impl Connection {
     fn finish(&mut self) {
         let way = self.entry.conduct().way();
         let lingers = !matches!(way, Way::Cut | Way::Gone);
-        self.end = if lingers { End::Lingering(self.shared.now() + LINGER) } else { End::Over };
+        self.end =
+            if lingers { CloseProgress::Lingering(self.shared.now() + LINGER) } else { CloseProgress::Over };
         self.entry.socket.shutdown(Shutdown::Write);
         self.shared.ended(self.id, way, lingers);
     }
 
     fn end_lingering(&mut self) {
-        self.end = End::Over;
+        self.end = CloseProgress::Over;
         self.shared.lingered();
     }
 
     /// Reads what has come.
     fn receive(&mut self) -> io::Result<usize> {
-        if let End::Parked = self.end {
+        if let CloseProgress::Parked = self.end {
             return Err(parked());
         }
         let entry = self.entry.clone();
@@ -440,12 +441,12 @@ impl Write for Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         match self.end {
-            End::Open => {
+            CloseProgress::Open => {
                 let way = self.entry.conduct().way();
                 self.shared.ended(self.id, way, false);
             }
-            End::Lingering(_) => self.end_lingering(),
-            End::Parked | End::Over => {}
+            CloseProgress::Lingering(_) => self.end_lingering(),
+            CloseProgress::Parked | CloseProgress::Over => {}
         }
     }
 }

@@ -42,17 +42,17 @@ pub(super) fn handler_of(services: &[Service], at: &Address) -> Option<Arc<Handl
 /// Starts to accept on `listener`, until the registry is closed.
 pub(super) fn start(shared: Arc<Shared>, listener: Listener, handler: Arc<Handler>) -> io::Result<()> {
     shared.add(Service { address: listener.local(), handler: handler.clone() });
-    let post = Post { shared, listener, handler };
+    let post = AcceptThread { shared, listener, handler };
     thread::Builder::new().name("accept".into()).spawn(move || post.run()).map(drop)
 }
 
-struct Post {
+struct AcceptThread {
     shared: Arc<Shared>,
     listener: Listener,
     handler: Arc<Handler>,
 }
 
-impl Post {
+impl AcceptThread {
     fn run(self) {
         while let Some(ready) = self.spare() {
             let connection = loop {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::carry::ConnectionState;
-use crate::connections::{Conduct, Drain, Drained, Patience, Phase, Way};
+use crate::connections::{Conduct, Drain, Drained, Patience, RequestPhase, Way};
 use crate::host::Clock;
 use crate::time::{Duration, Time};
 use crate::unix::poller::MonotonicClock;
@@ -65,7 +65,7 @@ impl Entry {
 }
 
 #[derive(Debug)]
-struct State {
+struct RegistryState {
     open: BTreeMap<ConnId, Arc<Entry>>,
     limit: u32,
     accepted: u64,
@@ -82,7 +82,7 @@ struct State {
     drain: Option<Drain>,
 }
 
-impl State {
+impl RegistryState {
     fn count(&self) -> u32 {
         count(&self.open)
     }
@@ -108,7 +108,7 @@ pub(super) struct Shared {
     /// The daemon lets its connections go to a successor.
     carries: AtomicBool,
     clock: MonotonicClock,
-    state: Mutex<State>,
+    state: Mutex<RegistryState>,
     changed: Condvar,
 }
 
@@ -116,7 +116,7 @@ impl Shared {
     pub(super) fn new(patience: Patience) -> io::Result<Shared> {
         let (stop_waker, stop) = waker()?;
         let (end_waker, end) = waker()?;
-        let state = State {
+        let state = RegistryState {
             open: BTreeMap::new(),
             limit: LIMIT,
             accepted: 0,
@@ -180,9 +180,9 @@ impl Shared {
         let mut counts = Counts { lingering: state.lingering, ..Counts::default() };
         for entry in state.open.values() {
             *match entry.conduct().phase() {
-                Phase::New { .. } => &mut counts.new,
-                Phase::Between => &mut counts.between,
-                Phase::Request => &mut counts.in_request,
+                RequestPhase::New { .. } => &mut counts.new,
+                RequestPhase::Between => &mut counts.between,
+                RequestPhase::Request => &mut counts.in_request,
             } += 1;
         }
         counts
@@ -209,7 +209,7 @@ impl Shared {
         }
     }
 
-    fn register(&self, state: &mut State, socket: Socket) -> (ConnId, Arc<Entry>) {
+    fn register(&self, state: &mut RegistryState, socket: Socket) -> (ConnId, Arc<Entry>) {
         let now = self.now();
         let mut conduct = Conduct::new(now, self.patience);
         match (state.draining, state.keeps) {
@@ -248,7 +248,7 @@ impl Shared {
     }
 
     /// Begins a drain of what is open.
-    fn begin_drain(&self, state: &mut State) {
+    fn begin_drain(&self, state: &mut RegistryState) {
         let now = self.now();
         state.draining = true;
         if state.keeps {

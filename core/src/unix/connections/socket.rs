@@ -18,23 +18,23 @@ use crate::unix::poller::round_up;
 /// A listening socket, of TCP or Unix. It must not block: the library and the supervisor bind such ones, and every
 /// process that shares one leaves its flags alone.
 #[derive(Debug)]
-pub struct Listener(Kind);
+pub struct Listener(SocketKind);
 
 #[derive(Debug)]
-enum Kind {
+enum SocketKind {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
 
 impl From<TcpListener> for Listener {
     fn from(listener: TcpListener) -> Listener {
-        Listener(Kind::Tcp(listener))
+        Listener(SocketKind::Tcp(listener))
     }
 }
 
 impl From<UnixListener> for Listener {
     fn from(listener: UnixListener) -> Listener {
-        Listener(Kind::Unix(listener))
+        Listener(SocketKind::Unix(listener))
     }
 }
 
@@ -42,8 +42,8 @@ impl AsFd for Listener {
     /// Readable when there is a connection to accept.
     fn as_fd(&self) -> BorrowedFd<'_> {
         match &self.0 {
-            Kind::Tcp(listener) => listener.as_fd(),
-            Kind::Unix(listener) => listener.as_fd(),
+            SocketKind::Tcp(listener) => listener.as_fd(),
+            SocketKind::Unix(listener) => listener.as_fd(),
         }
     }
 }
@@ -52,12 +52,12 @@ impl Listener {
     /// Accepts a connection, which does not block and, with TCP, sends each reply as it is written.
     pub(super) fn accept(&self) -> io::Result<Socket> {
         match &self.0 {
-            Kind::Tcp(listener) => listener.accept().and_then(|(stream, _)| {
+            SocketKind::Tcp(listener) => listener.accept().and_then(|(stream, _)| {
                 stream.set_nonblocking(true)?;
                 stream.set_nodelay(true)?;
                 Ok(Socket::Tcp(stream))
             }),
-            Kind::Unix(listener) => listener.accept().and_then(|(stream, _)| {
+            SocketKind::Unix(listener) => listener.accept().and_then(|(stream, _)| {
                 stream.set_nonblocking(true)?;
                 Ok(Socket::Unix(stream))
             }),
@@ -67,8 +67,8 @@ impl Listener {
     /// Where it listens, if the system tells.
     pub(super) fn local(&self) -> Option<Address> {
         match &self.0 {
-            Kind::Tcp(listener) => listener.local_addr().ok().map(Address::Tcp),
-            Kind::Unix(listener) => listener.local_addr().ok().map(Address::unix),
+            SocketKind::Tcp(listener) => listener.local_addr().ok().map(Address::Tcp),
+            SocketKind::Unix(listener) => listener.local_addr().ok().map(Address::unix),
         }
     }
 

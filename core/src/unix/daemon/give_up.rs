@@ -1,4 +1,4 @@
-//! Tells the supervisor why a process that it started can't take part: "exited with 1" would help nobody.
+//! Tells the supervisor why a process that it started can't take part: "exited with 1" would not help.
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -30,11 +30,11 @@ pub(crate) fn or_give_up<T>(
     })
 }
 
-/// Says who this is, hears which handoff it was to be part of, and says that it failed. If the supervisor does not answer,
+/// Introduces this process, hears which handoff it was to be part of, and says that it failed. If the supervisor does not answer,
 /// it sees the end of this process all the same.
 fn give_up(stream: UnixStream, build_id: &[u8], why: &Error) {
     let Ok(process) = this_process() else { return };
-    // Nobody else uses the link any more: it may wait.
+    // The link has no other user any more: it may wait.
     if stream.set_nonblocking(false).and_then(|()| stream.set_read_timeout(Some(LIMIT))).is_err() {
         return;
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::error::HostError;
 use crate::id::ProcessId;
-use crate::machine::{Exit, Op, incumbent, successor};
+use crate::machine::{ExitReason, Op, incumbent, successor};
 use crate::message::{SealProgress, Sealed};
 use crate::node::daemon::{self as node, Done};
 use crate::unix::hooks::{DrainReport, ReadinessSnapshot, SealReport, StateSnapshot};
@@ -30,7 +30,7 @@ pub(crate) enum Call {
     /// What a status is to show.
     Snapshot,
     /// It is over.
-    Exit(Exit),
+    Exit(ExitReason),
 }
 
 /// How an incumbent comes back.
@@ -42,7 +42,7 @@ pub(crate) struct WayBack {
 
 /// What a hook came to. An `Err` says why it failed.
 #[derive(Debug)]
-pub(crate) enum Reply {
+pub(crate) enum HookReply {
     /// Nothing to report.
     Done(Op, Result<(), HostError>),
     /// A drain.
@@ -57,24 +57,24 @@ pub(crate) enum Reply {
     Snapshot(StateSnapshot),
 }
 
-impl Reply {
+impl HookReply {
     /// As a node takes it.
-    pub(super) fn for_node(self) -> node::Reply {
+    pub(super) fn for_node(self) -> node::HookReport {
         match self {
-            Reply::Done(op, result) => node::Reply::Done(op, result.map(|()| Done::Ok)),
-            Reply::Drained(op, result) => {
+            HookReply::Done(op, result) => node::HookReport::Done(op, result.map(|()| Done::Ok)),
+            HookReply::Drained(op, result) => {
                 let drained = |DrainReport { open_conns_remaining, accept_closed }| {
                     Done::Incumbent(incumbent::Done::Drained { open_conns_remaining, accept_closed })
                 };
-                node::Reply::Done(op, result.map(drained))
+                node::HookReport::Done(op, result.map(drained))
             }
-            Reply::Sealed(op, result) => {
+            HookReply::Sealed(op, result) => {
                 let sealed = |SealReport { last_revision_per_shard, data_dir_fingerprint }| {
                     Done::Incumbent(incumbent::Done::Sealed { last_revision_per_shard, data_dir_fingerprint })
                 };
-                node::Reply::Done(op, result.map(sealed))
+                node::HookReport::Done(op, result.map(sealed))
             }
-            Reply::Opened(op, result) => {
+            HookReply::Opened(op, result) => {
                 let opened = |readiness: ReadinessSnapshot| {
                     Done::Successor(successor::Done::Opened {
                         listening_on: readiness.listening_on,
@@ -83,10 +83,10 @@ impl Reply {
                         data_dir_fingerprint: readiness.data_dir_fingerprint,
                     })
                 };
-                node::Reply::Done(op, result.map(opened))
+                node::HookReport::Done(op, result.map(opened))
             }
-            Reply::Progress(progress) => node::Reply::Progress(progress),
-            Reply::Snapshot(snapshot) => node::Reply::Snapshot(snapshot),
+            HookReply::Progress(progress) => node::HookReport::Progress(progress),
+            HookReply::Snapshot(snapshot) => node::HookReport::Snapshot(snapshot),
         }
     }
 }
@@ -94,17 +94,17 @@ impl Reply {
 /// Where replies go.
 #[derive(Clone, Debug)]
 pub(crate) struct Replies {
-    sender: mpsc::Sender<Reply>,
+    sender: mpsc::Sender<HookReply>,
     waker: Waker,
 }
 
 impl Replies {
-    pub(super) fn new(sender: mpsc::Sender<Reply>, waker: Waker) -> Self {
+    pub(super) fn new(sender: mpsc::Sender<HookReply>, waker: Waker) -> Self {
         Replies { sender, waker }
     }
 
-    /// Hands in `reply`. If the protocol's thread is gone, nobody needs it.
-    pub(crate) fn send(&self, reply: Reply) {
+    /// Hands in `reply`. If the protocol's thread is gone, it is not needed.
+    pub(crate) fn send(&self, reply: HookReply) {
         let _ = self.sender.send(reply);
         self.waker.wake();
     }

@@ -4,16 +4,16 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::Instant;
 
-use super::hooks::{Call, Reply, WayBack};
+use super::hooks::{Call, HookReply, WayBack};
 use super::links::Links;
 use super::{Place, STOP_GRACE, StopHandle};
 use crate::error::HostError;
 use crate::host::{Clock, Crashed, Gap, Gaps, Sockets, Storage};
 use crate::id::ProcessId;
-use crate::machine::{Cell, Exit, LinkId, LockAnswer, Op, incumbent, successor};
+use crate::machine::{Cell, ExitReason, LinkId, LockAnswer, Op, incumbent, successor};
 use crate::message::Message;
 use crate::node::Read;
-use crate::node::daemon::{self as node, Accepted, Daemon, DaemonMachine, Event, Hook, Os};
+use crate::node::daemon::{self as node, Accepted, DaemonMachine, DaemonNode, Event, Hook, Os};
 use crate::record::Record;
 use crate::time::Time;
 use crate::unix::env::Inherited;
@@ -31,7 +31,7 @@ pub(super) struct Host {
     links: Links,
     wake: WakeReceiver,
     calls: Sender<Call>,
-    replies: Receiver<Reply>,
+    replies: Receiver<HookReply>,
     stop: StopHandle,
     /// The process that this one is to replace, once it was told.
     incumbent: Option<ProcessId>,
@@ -39,7 +39,7 @@ pub(super) struct Host {
     is_full: bool,
     /// Peers that were refused, and accepts that failed: any local process may cause them.
     refusals: Sparing,
-    exit: Option<Exit>,
+    exit: Option<ExitReason>,
 }
 
 impl Host {
@@ -47,7 +47,7 @@ impl Host {
         place: Place,
         wake: WakeReceiver,
         calls: Sender<Call>,
-        replies: Receiver<Reply>,
+        replies: Receiver<HookReply>,
         stop: StopHandle,
     ) -> Self {
         let (clock, links) = (MonotonicClock::new(), Links::default());
@@ -69,14 +69,14 @@ impl Host {
     /// Runs `role` on this thread until its process is to leave.
     pub(super) fn run(mut self, role: DaemonMachine, inherited: Option<Inherited>) {
         let link = inherited.map(|inherited| self.links.inherit(inherited.link));
-        let mut node = Daemon::new(role, link, STOP_GRACE);
+        let mut node = DaemonNode::new(role, link, STOP_GRACE);
         if reactor::step(&mut node, &mut self, Event::Start).is_continue() {
             reactor::run(&mut node, &mut self);
         }
         let Host { place, links, calls, exit, .. } = self;
         // The names are gone and the links closed before the main thread, and those that wait for it, go on.
         drop((links, place));
-        let _ = calls.send(Call::Exit(exit.unwrap_or(Exit::Stopped)));
+        let _ = calls.send(Call::Exit(exit.unwrap_or(ExitReason::Stopped)));
     }
 }
 
@@ -138,8 +138,8 @@ impl Os for Host {
         None
     }
 
-    fn reply(&mut self) -> Option<node::Reply> {
-        self.replies.try_recv().ok().map(Reply::for_node)
+    fn reply(&mut self) -> Option<node::HookReport> {
+        self.replies.try_recv().ok().map(HookReply::for_node)
     }
 
     fn start_hook(&mut self, op: Op, hook: Hook) {
@@ -167,9 +167,9 @@ impl Os for Host {
         self.stop.is_asked()
     }
 
-    fn exit(&mut self, exit: Exit) {
+    fn exit(&mut self, exit: ExitReason) {
         tracing::info!(target: "handoff", ?exit, "leaving");
-        if exit == Exit::HookLimit {
+        if exit == ExitReason::HookLimit {
             // The hook holds its thread and whatever locks it took: nothing can be run down in order.
             let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL);
         }

@@ -13,12 +13,12 @@ use std::thread;
 use std::time::Duration;
 
 pub(crate) use give_up::or_give_up;
-pub(crate) use hooks::{Call, Replies, Reply, WayBack};
+pub(crate) use hooks::{Call, HookReply, Replies, WayBack};
 
 use crate::bounds;
 use crate::error::{Error, ErrorKind, HostError, Result};
 use crate::id::ProcessId;
-use crate::machine::{Incumbent, LinkId, Successor};
+use crate::machine::{IncumbentMachine, LinkId, SuccessorMachine};
 use crate::message::{Capabilities, Hello, PROTO_MAX, PROTO_MIN};
 use crate::node::daemon::DaemonMachine;
 use crate::record::{Claim, Record};
@@ -42,7 +42,7 @@ pub(crate) struct Place {
     pub(crate) control: ControlSocket,
     pub(crate) lock: DataDirLock,
     pub(crate) record: RecordFile,
-    /// For a supervisor that comes anew: the last one may have died, and nobody could bind them again.
+    /// For a supervisor that comes anew: the last one may have died, and could not bind them again.
     pub(crate) listeners: Listeners,
     pub(crate) build_id: Vec<u8>,
     /// What receives an incumbent's connections, if this daemon takes them over.
@@ -50,7 +50,7 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Binds the control socket beside its path; disturbs nobody.
+    /// Binds the control socket beside its path; disturbs no process.
     pub(crate) fn with_lock(lock: DataDirLock, control: &Path, build_id: Vec<u8>) -> Result<Place> {
         if build_id.len() > bounds::BUILD_ID {
             let (length, most) = (build_id.len(), bounds::BUILD_ID);
@@ -70,7 +70,7 @@ impl Place {
     }
 
     /// Sees that the data directory is the one that its path leads to and, for a successor, the one that `incumbent` has:
-    /// nobody has been touched yet.
+    /// no process has been touched yet.
     pub(crate) fn check(&self, incumbent: Option<ProcessId>) -> std::result::Result<(), HostError> {
         self.lock.dir().check_place()?;
         let Some(incumbent) = incumbent else { return Ok(()) };
@@ -96,7 +96,7 @@ impl Place {
         Ok(record.map_or(0, |record| record.generation))
     }
 
-    /// Takes the lock for a start that replaces nobody, and writes the record.
+    /// Takes the lock for a start that replaces no daemon, and writes the record.
     pub(crate) fn claim(&mut self) -> Result<()> {
         let generation = self.generation()?;
         let locked = self.lock.try_lock().context(|| "can't lock the data directory".into())?;
@@ -154,7 +154,7 @@ impl Protocol {
     /// Starts the protocol of a successor, spawned with `inherited`.
     pub(crate) fn successor(place: Place, inherited: Inherited) -> Result<Protocol> {
         let hello = place.hello(crate::message::Role::Successor);
-        let machine = Successor::new(hello, place.generation()?, LinkId(0));
+        let machine = SuccessorMachine::new(hello, place.generation()?, LinkId(0));
         Protocol::start(place, DaemonMachine::Successor(machine), Some(inherited))
     }
 
@@ -164,7 +164,11 @@ impl Protocol {
         let generation = place.generation()?;
         place.note(generation, true)?;
         let hello = place.hello(crate::message::Role::Incumbent);
-        Protocol::start(place, DaemonMachine::Incumbent(Incumbent::new(hello, generation, STOP_GRACE)), None)
+        Protocol::start(
+            place,
+            DaemonMachine::Incumbent(IncumbentMachine::new(hello, generation, STOP_GRACE)),
+            None,
+        )
     }
 
     fn start(place: Place, role: DaemonMachine, inherited: Option<Inherited>) -> Result<Protocol> {
@@ -189,7 +193,7 @@ impl Protocol {
     pub(crate) fn next(&self) -> Call {
         self.calls
             .recv()
-            .unwrap_or(Call::Exit(crate::machine::Exit::Failed("the protocol's thread died".into())))
+            .unwrap_or(Call::Exit(crate::machine::ExitReason::Failed("the protocol's thread died".into())))
     }
 }
 
@@ -221,7 +225,7 @@ impl StopHandle {
 pub(crate) fn stop_on_signals(stop: &StopHandle) -> Result<()> {
     use signal_hook::consts::{SIGINT, SIGTERM};
     for signal in [SIGTERM, SIGINT] {
-        // In the order of registration: whoever is woken finds it asked.
+        // In the order of registration: a thread that is woken finds it asked.
         let asked = signal_hook::flag::register(signal, std::sync::Arc::clone(&stop.asked));
         asked.and_then(|_| stop.waker.wake_on(signal)).context(|| "can't handle signals".into())?;
     }

@@ -16,13 +16,13 @@ use crate::unix::probe::{self, FrameFate, Receiver};
 pub(super) struct Spoilt {
     /// Of the next one.
     next: FrameFate,
-    /// Of all, once one was late: whoever sends them after it.
+    /// Of all, once one was late: the thread that sends them after it.
     late: Option<Sender<Vec<u8>>>,
 }
 
 impl Link {
-    /// Asks what is to become of `message`, which is sent next, to the process `pid` in `role`; to whoever the system says
-    /// that it is, if that is not known.
+    /// Asks what is to become of `message`, which is sent next, to the process `pid` in `role`; to the one that the system
+    /// names, if that is not known.
     pub(crate) fn will_send(&mut self, message: &Message, role: Option<Peer>, pid: Option<u32>) {
         let pid = pid.or_else(|| control::peer(&self.stream).ok()?.pid);
         self.spoilt.next = probe::frame(Receiver { role, pid }, message);

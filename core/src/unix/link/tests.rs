@@ -100,7 +100,7 @@ fn a_link_that_expects_none_closes_what_comes() {
     drop(from);
     assert_eq!(message(&mut to), listeners(&["a"], false));
     assert!(to.take_descriptors().is_empty());
-    // Nobody has the other end of the pipe any more.
+    // No process has the other end of the pipe any more.
     assert_eq!(nix::unistd::read(&read, &mut [0]).unwrap(), 0);
 }
 

@@ -18,7 +18,7 @@ pub(super) const PID_DIGITS: usize = 10;
 pub(super) const STAT: usize = 512;
 
 /// What the child needs, prepared before the fork.
-pub(super) struct Plan {
+pub(super) struct ChildPlan {
     /// What is to become descriptor 3 and those after it. May be any descriptors, in any order, twice too.
     pub(super) sources: Vec<RawFd>,
     /// Where a failure is reported: close-on-exec, so that a success is an end of file.
@@ -39,7 +39,7 @@ pub(super) struct Plan {
     /// The umask, if it is another than the parent's.
     pub(super) umask: Option<u32>,
     /// The user, if it is another than the parent's.
-    pub(super) run_as: Option<Change>,
+    pub(super) run_as: Option<UserChange>,
     /// The directory to start in; null if it is the parent's.
     pub(super) directory: *const c_char,
     /// The signal that the parent is sent before the `exec`; 0 if none.
@@ -48,24 +48,24 @@ pub(super) struct Plan {
 }
 
 /// A user, a group and supplementary groups to take. The array is another's, and outlives the child's use of it.
-pub(super) struct Change {
+pub(super) struct UserChange {
     uid: u32,
     gid: u32,
     groups: *const u32,
     groups_len: usize,
 }
 
-impl Change {
-    pub(super) fn to(run_as: &RunAs) -> Change {
+impl UserChange {
+    pub(super) fn to(run_as: &RunAs) -> UserChange {
         let RunAs { uid, gid, groups, .. } = run_as;
-        Change { uid: *uid, gid: *gid, groups: groups.as_ptr(), groups_len: groups.len() }
+        UserChange { uid: *uid, gid: *gid, groups: groups.as_ptr(), groups_len: groups.len() }
     }
 }
 
 /// What the child was at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(super) enum Step {
+pub(super) enum ChildStep {
     Session,
     Stdin,
     Descriptors,
@@ -75,41 +75,41 @@ pub(super) enum Step {
     Exec,
 }
 
-impl Step {
-    const ALL: [Step; 7] = [
-        Step::Session,
-        Step::Stdin,
-        Step::Descriptors,
-        Step::CloseOnExec,
-        Step::User,
-        Step::Directory,
-        Step::Exec,
+impl ChildStep {
+    const ALL: [ChildStep; 7] = [
+        ChildStep::Session,
+        ChildStep::Stdin,
+        ChildStep::Descriptors,
+        ChildStep::CloseOnExec,
+        ChildStep::User,
+        ChildStep::Directory,
+        ChildStep::Exec,
     ];
 }
 
 /// What it failed with.
-pub(super) struct Failure {
-    pub(super) step: Step,
+pub(super) struct ChildFailure {
+    pub(super) step: ChildStep,
     pub(super) errno: i32,
 }
 
-impl Failure {
+impl ChildFailure {
     /// Its length in the pipe, in bytes.
     pub(super) const SIZE: usize = 5;
 
-    fn at(step: Step) -> impl Fn(Errno) -> Failure {
-        move |errno| Failure { step, errno: errno as i32 }
+    fn at(step: ChildStep) -> impl Fn(Errno) -> ChildFailure {
+        move |errno| ChildFailure { step, errno: errno as i32 }
     }
 
-    fn to_bytes(&self) -> [u8; Failure::SIZE] {
+    fn to_bytes(&self) -> [u8; ChildFailure::SIZE] {
         let [a, b, c, d] = self.errno.to_ne_bytes();
         [self.step as u8, a, b, c, d]
     }
 
-    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Failure> {
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<ChildFailure> {
         let (&step, errno) = bytes.split_first()?;
-        let step = Step::ALL.into_iter().find(|known| *known as u8 == step)?;
-        Some(Failure { step, errno: i32::from_ne_bytes(errno.try_into().ok()?) })
+        let step = ChildStep::ALL.into_iter().find(|known| *known as u8 == step)?;
+        Some(ChildFailure { step, errno: i32::from_ne_bytes(errno.try_into().ok()?) })
     }
 }
 
@@ -118,7 +118,7 @@ impl Failure {
 /// # Safety
 /// Only in the child of a fork; all pointers of `plan` must be valid, its arrays null-terminated.
 #[allow(unsafe_code)]
-pub(super) unsafe fn run(plan: &mut Plan) -> ! {
+pub(super) unsafe fn run(plan: &mut ChildPlan) -> ! {
     // SAFETY: as promised by the caller.
     let failure = unsafe { prepare_and_exec(plan) };
     let bytes = failure.to_bytes();
@@ -132,7 +132,7 @@ pub(super) unsafe fn run(plan: &mut Plan) -> ! {
 /// # Safety
 /// As [`run`].
 #[allow(unsafe_code)]
-unsafe fn prepare_and_exec(plan: &mut Plan) -> Failure {
+unsafe fn prepare_and_exec(plan: &mut ChildPlan) -> ChildFailure {
     // SAFETY: system calls on the child's own state; `listen_pid_digits` has the room, `execve`'s arrays are
     // null-terminated (the caller's promise).
     unsafe {
@@ -148,7 +148,7 @@ unsafe fn prepare_and_exec(plan: &mut Plan) -> Failure {
         }
         libc::execve(plan.binary, plan.argv, plan.envp);
     }
-    Failure::at(Step::Exec)(Errno::last())
+    ChildFailure::at(ChildStep::Exec)(Errno::last())
 }
 
 /// Leaves zeros where there is no `/proc`.
@@ -171,25 +171,26 @@ fn read_own_stat(_stat: &mut [u8; STAT]) {}
 /// A session, and with it a process group, of its own: a Ctrl-C at the supervisor's terminal must not reach
 /// the daemon, and the group is what gets killed.
 #[allow(unsafe_code)]
-fn leave_session() -> Result<(), Failure> {
+fn leave_session() -> Result<(), ChildFailure> {
     // SAFETY: setsid touches no memory.
-    Errno::result(unsafe { libc::setsid() }).map(drop).map_err(Failure::at(Step::Session))
+    Errno::result(unsafe { libc::setsid() }).map(drop).map_err(ChildFailure::at(ChildStep::Session))
 }
 
 /// Takes the umask, the directory and the user; the directory first: a daemon that is started in the supervisor's own
 /// directory inherits it, whether or not the user may enter, and is started there again after a crash.
 #[allow(unsafe_code)]
-fn settle(plan: &Plan) -> Result<(), Failure> {
+fn settle(plan: &ChildPlan) -> Result<(), ChildFailure> {
     if let Some(umask) = plan.umask {
         // SAFETY: umask touches no memory.
         unsafe { libc::umask(umask as libc::mode_t) };
     }
     if !plan.directory.is_null() {
         // SAFETY: a C string, prepared before the fork.
-        Errno::result(unsafe { libc::chdir(plan.directory) }).map_err(Failure::at(Step::Directory))?;
+        Errno::result(unsafe { libc::chdir(plan.directory) })
+            .map_err(ChildFailure::at(ChildStep::Directory))?;
     }
     if let Some(run_as) = &plan.run_as {
-        become_user(run_as).map_err(Failure::at(Step::User))?;
+        become_user(run_as).map_err(ChildFailure::at(ChildStep::User))?;
     }
     Ok(())
 }
@@ -198,7 +199,7 @@ fn settle(plan: &Plan) -> Result<(), Failure> {
 /// all threads of the process, as it knows them, by signals and locks.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 #[allow(unsafe_code)]
-fn become_user(to: &Change) -> nix::Result<()> {
+fn become_user(to: &UserChange) -> nix::Result<()> {
     #[cfg(not(any(
         target_arch = "arm",
         target_arch = "m68k",
@@ -220,7 +221,7 @@ fn become_user(to: &Change) -> nix::Result<()> {
 /// The groups first: only root can change them. Set as root, each changes the saved id too.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 #[allow(unsafe_code)]
-fn become_user(to: &Change) -> nix::Result<()> {
+fn become_user(to: &UserChange) -> nix::Result<()> {
     // SAFETY: the array has the length that is said; everything else is numbers. This is the only thread.
     unsafe {
         Errno::result(libc::setgroups(to.groups_len as _, to.groups))?;
@@ -232,19 +233,19 @@ fn become_user(to: &Change) -> nix::Result<()> {
 /// Puts every descriptor where it belongs. First everything that lies where something else will go is moved
 /// above all targets; from there each is copied down. So no copy can overwrite what is still needed, whatever
 /// the order.
-fn place(plan: &mut Plan) -> Result<(), Failure> {
+fn place(plan: &mut ChildPlan) -> Result<(), ChildFailure> {
     let above = FIRST_FD + plan.sources.len() as RawFd;
     for fd in plan.sources.iter_mut().chain([&mut plan.report]) {
         if *fd < above {
-            *fd = move_above(*fd, above).map_err(Failure::at(Step::Descriptors))?;
+            *fd = move_above(*fd, above).map_err(ChildFailure::at(ChildStep::Descriptors))?;
         }
     }
-    stdin_from_null().map_err(Failure::at(Step::Stdin))?;
+    stdin_from_null().map_err(ChildFailure::at(ChildStep::Stdin))?;
     for (target, source) in (FIRST_FD..).zip(&plan.sources) {
         // `dup2` leaves the copy open across `exec`; the source is not the target, so there always is a copy.
-        copy(*source, target).map_err(Failure::at(Step::Descriptors))?;
+        copy(*source, target).map_err(ChildFailure::at(ChildStep::Descriptors))?;
     }
-    close_on_exec_from(above, plan.open_max).map_err(Failure::at(Step::CloseOnExec))
+    close_on_exec_from(above, plan.open_max).map_err(ChildFailure::at(ChildStep::CloseOnExec))
 }
 
 #[allow(unsafe_code)]
@@ -256,7 +257,7 @@ fn move_above(fd: RawFd, least: RawFd) -> nix::Result<RawFd> {
 #[allow(unsafe_code)]
 fn copy(source: RawFd, target: RawFd) -> nix::Result<()> {
     loop {
-        // SAFETY: dup2 touches no memory, and what it closes in the child nobody needs any more.
+        // SAFETY: dup2 touches no memory, and what it closes in the child is needed no more.
         match Errno::result(unsafe { libc::dup2(source, target) }) {
             Ok(_) => return Ok(()),
             Err(Errno::EINTR | Errno::EBUSY) => {}

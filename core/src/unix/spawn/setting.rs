@@ -18,7 +18,7 @@ use crate::unix::env::{
 pub struct Setting {
     /// The user and the groups that it runs as; only root can change them.
     pub run_as: Option<RunAs>,
-    /// The directory that it starts in, entered by this process before it changes the user: a user who may not enter it
+    /// The directory that it starts in, entered by this process before it changes the user: a user that may not enter it
     /// finds nothing by a relative path.
     pub working_dir: Option<PathBuf>,
     /// The permissions that files which it creates lack.

@@ -88,7 +88,7 @@ impl Child {
     }
 }
 
-/// Ends the helpers of a process that has ended: they may hold what its successor needs, and nobody else would end them.
+/// Ends the helpers of a process that has ended: they may hold what its successor needs, and no other process would end them.
 pub(super) fn end_leftovers(watch: &mut Watch) {
     let pid = watch.id().pid;
     match watch.kill_leftovers() {

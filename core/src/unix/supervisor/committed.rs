@@ -60,9 +60,9 @@ impl CommittedBinary {
         let copy = self.copy.as_ref().filter(|copy| is_kept(copy));
         let opened = self.opened.as_ref().filter(|opened| opened.is_intact() && opened.path().is_some());
         let source = match (copy, opened) {
-            (Some(copy), None) => Source::Copy(copy.clone()),
-            (Some(copy), Some(_)) if is_executable(copy) => Source::Copy(copy.clone()),
-            (_, Some(opened)) => Source::Opened(Arc::clone(opened)),
+            (Some(copy), None) => ImageSource::Copy(copy.clone()),
+            (Some(copy), Some(_)) if is_executable(copy) => ImageSource::Copy(copy.clone()),
+            (_, Some(opened)) => ImageSource::Opened(Arc::clone(opened)),
             (None, None) => {
                 let binary = self.binary.display();
                 tracing::warn!(
@@ -84,11 +84,11 @@ pub struct Image {
     binary: PathBuf,
     handoff_id: HandoffId,
     identity: Option<FileIdentity>,
-    source: Source,
+    source: ImageSource,
 }
 
 #[derive(Clone, Debug)]
-enum Source {
+enum ImageSource {
     Copy(PathBuf),
     Opened(Arc<Opened>),
 }
@@ -97,15 +97,15 @@ impl Image {
     /// What to execute. `None` only where there is no `/proc` any more.
     fn path(&self) -> Option<PathBuf> {
         match &self.source {
-            Source::Copy(path) => Some(path.clone()),
-            Source::Opened(opened) => opened.path(),
+            ImageSource::Copy(path) => Some(path.clone()),
+            ImageSource::Opened(opened) => opened.path(),
         }
     }
 
     /// `error`, with what helps if it is a copy that can't be executed.
     fn explain(&self, error: Error) -> Error {
         match (error, &self.source) {
-            (Error::System { context, source }, Source::Copy(copy)) if !is_executable(copy) => {
+            (Error::System { context, source }, ImageSource::Copy(copy)) if !is_executable(copy) => {
                 let context = format!(
                     "{context}: this copy of {} lies beside the journal, and its filesystem may be mounted noexec: \
                      put the journal where programs can be executed",
@@ -145,7 +145,9 @@ impl<'a> Launch<'a> {
     pub(super) fn new(spec: &'a SpawnSpec) -> Launch<'a> {
         let image = spec.image_path();
         let executable = match spec.image().map(|image| &image.source) {
-            Some(Source::Opened(opened)) => Executable { opened: Some(Arc::clone(opened)), identity: None },
+            Some(ImageSource::Opened(opened)) => {
+                Executable { opened: Some(Arc::clone(opened)), identity: None }
+            }
             _ => Executable::at(image.as_deref().unwrap_or(&spec.binary)),
         };
         let working_dir = match &spec.setting.working_dir {

@@ -35,7 +35,7 @@ impl Lookout {
     }
 
     /// `process`, if the kernel says that it listens at a socket of its own beside `control`. A file's name could name
-    /// anybody.
+    /// any process.
     fn is_daemon(&mut self, control: &Path, process: Option<ProcessId>) -> Option<ProcessId> {
         process.filter(|process| {
             let socket = control::beside(control, process.pid);
@@ -50,7 +50,7 @@ fn beside(control: &Path) -> Seen {
     Seen { beside: beside.into_iter().filter_map(process_of).collect(), ..Seen::default() }
 }
 
-/// The processes that are daemons here as files' names and the record tell: nobody is asked.
+/// The processes that are daemons here as files' names and the record tell: no process is asked.
 pub(super) fn glance(supervisor: &Supervisor) -> Seen {
     Seen { holder: supervisor.data_dir.as_deref().and_then(lock_holder), ..beside(&supervisor.control) }
 }

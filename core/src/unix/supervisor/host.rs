@@ -13,10 +13,10 @@ use crate::error::{Error, HostError, Result};
 use crate::host::{Clock, Crashed, Gap, Gaps};
 use crate::id::{BootId, HandoffId, ProcessId};
 use crate::journal::{Binary, Journal};
-use crate::machine::supervisor::{Config, Note, Peer, Verdict};
+use crate::machine::supervisor::{HandoffVerdict, Limits, Note, Peer};
 use crate::machine::{Cell, Phase, StateName};
 use crate::message::Message;
-use crate::node::handoff::{Answer, Connection, Handoff, Os, Spawned};
+use crate::node::handoff::{Answer, ControlConnection, HandoffNode, Os, SpawnResult};
 use crate::node::{Credentials, Read};
 use crate::text::PlainText;
 use crate::time::{Duration, Time};
@@ -44,7 +44,7 @@ pub(super) fn run(
     let handoff_id = random_id().context(|| "can't draw a handoff's id from /dev/urandom".into())?;
     let build = String::from_utf8_lossy(&supervisor.build_id);
     tracing::info!(target: "handoff", id = %handoff_id, %build, binary = %spec.binary.display(), replace, "handoff");
-    let mut node = Handoff::new(config(spec), handoff_id, replace, workshop.knows.clone());
+    let mut node = HandoffNode::new(config(spec), handoff_id, replace, workshop.knows.clone());
     let mut host = Host::new(supervisor, workshop, spec, handoff_id);
     host.stopwatch = Stopwatch::new(host.now());
     let start = node.start();
@@ -54,8 +54,8 @@ pub(super) fn run(
     host.conclude(&node)
 }
 
-fn config(spec: &SpawnSpec) -> Config {
-    Config {
+fn config(spec: &SpawnSpec) -> Limits {
+    Limits {
         liveness: spec.liveness,
         deadline: spec.deadline,
         drain_grace: spec.drain_grace,
@@ -157,7 +157,7 @@ impl<'a> Host<'a> {
     }
 
     /// What the caller gets.
-    fn conclude(mut self, node: &Handoff) -> Result<HandoffOutcome> {
+    fn conclude(mut self, node: &HandoffNode) -> Result<HandoffOutcome> {
         let Some(outcome) = node.outcome().cloned() else {
             return Err(Error::Peer("the handoff has no end".into()));
         };
@@ -166,7 +166,7 @@ impl<'a> Host<'a> {
         let id = self.handoff_id;
         let reason = outcome.reason.as_ref().map(ToString::to_string).unwrap_or_default();
         tracing::info!(target: "handoff", %id, verdict = ?outcome.verdict, reason, "over");
-        let serves = node.process(Peer::Successor).filter(|_| outcome.verdict == Verdict::Committed);
+        let serves = node.process(Peer::Successor).filter(|_| outcome.verdict == HandoffVerdict::Committed);
         let child = match serves {
             Some(process) => Some(Child::new(process).context(|| format!("can't watch process {process}"))?),
             None => None,
@@ -176,7 +176,7 @@ impl<'a> Host<'a> {
 }
 
 impl Drop for Host<'_> {
-    /// Keeps what is not reaped for the next time. After a panic, or an error of the system, nobody would tell a
+    /// Keeps what is not reaped for the next time. After a panic, or an error of the system, no host would tell a
     /// successor that waits what comes next: it is ended, and the incumbent goes on by itself.
     fn drop(&mut self) {
         if let Some(watch) = self.successor.watch.take().filter(|_| !self.successor.has_ended) {
@@ -231,19 +231,19 @@ impl System for Host<'_> {
 }
 
 impl Os for Host<'_> {
-    fn connect(&mut self) -> Option<Connection> {
+    fn connect(&mut self) -> Option<ControlConnection> {
         let control = &self.supervisor.control;
         Some(match control::connect(Path::new(control)) {
             Ok(Connect::Connected(stream)) => {
                 self.incumbent.link = Some(Link::new(stream));
-                Connection::Made
+                ControlConnection::Made
             }
-            Ok(Connect::Retry) => Connection::QueueFull,
+            Ok(Connect::Retry) => ControlConnection::QueueFull,
             Ok(Connect::NotThere) => {
                 let why = format!("nobody listens at the control socket {}", control.display());
-                Connection::Failed(HostError::peer(why))
+                ControlConnection::Failed(HostError::peer(why))
             }
-            Err(error) => Connection::Failed(error.into()),
+            Err(error) => ControlConnection::Failed(error.into()),
         })
     }
 
@@ -294,7 +294,7 @@ impl Os for Host<'_> {
         boot_id()
     }
 
-    fn spawn(&mut self, replaces: bool) -> Option<Spawned> {
+    fn spawn(&mut self, replaces: bool) -> Option<SpawnResult> {
         Some(self.start_successor(replaces).map_err(HostError::from))
     }
 
@@ -315,7 +315,7 @@ impl Os for Host<'_> {
         end_leftovers(watch);
         let pid = watch.id().pid;
         party.has_ended = true;
-        // Its control sockets are nobody's now.
+        // Its control sockets have no owner now.
         if let Err(error) = control::remove_stale(&self.supervisor.control, pid) {
             tracing::debug!(target: "handoff", pid, %error, "an ended process's socket is still there");
         }

@@ -39,7 +39,7 @@ impl Opened {
         Some(Opened { file, metadata })
     }
 
-    /// What the process `pid` executes. As long as it does, nobody can write to it.
+    /// What the process `pid` executes. As long as it does, the kernel lets no process write to it.
     fn executed_by(pid: u32) -> Option<Opened> {
         Opened::open(Path::new(&format!("/proc/{pid}/exe")))
     }
@@ -49,7 +49,7 @@ impl Opened {
         identity_of(&self.metadata)
     }
 
-    /// Nobody has written to it since it was opened. Another name, or one less, changes the inode, not its bytes.
+    /// It was not written to since it was opened. Another name, or one less, changes the inode, not its bytes.
     pub(super) fn is_intact(&self) -> bool {
         let bytes = |metadata: &Metadata| (metadata.len(), metadata.mtime(), metadata.mtime_nsec());
         self.file.metadata().is_ok_and(|now| bytes(&now) == bytes(&self.metadata))
@@ -129,7 +129,7 @@ impl Shelf {
         }
     }
 
-    /// The file of the handoff `id`, if it is held and nobody has written to it.
+    /// The file of the handoff `id`, if it is held and was not written to.
     pub(super) fn held(&self, id: HandoffId) -> Option<Arc<Opened>> {
         let mut of_it = self.opened.iter().filter(|(other, _)| *other == id);
         of_it.find(|(_, opened)| opened.is_intact()).map(|(_, opened)| Arc::clone(opened))
@@ -208,7 +208,7 @@ impl Chores {
         }
     }
 
-    /// Removes copies of what nobody will start any more, and drafts that a crash has left.
+    /// Removes copies of what no supervisor will start any more, and drafts that a crash has left.
     fn remove_others(&self) -> io::Result<()> {
         let (Some(dir), Some(name)) = (self.journal.parent(), self.journal.file_name()) else {
             return Ok(());
@@ -234,7 +234,7 @@ fn is_copy(name: &[u8], journal: &[u8]) -> bool {
     digits.iter().all(u8::is_ascii_hexdigit) && (rest.is_empty() || is_draft)
 }
 
-/// Whether the copy is there, and nobody else can have put it there: what has this name is complete.
+/// Whether the copy is there, and no other user can have put it there: what has this name is complete.
 pub(super) fn is_kept(copy: &Path) -> bool {
     match trusted::open_own(copy, false) {
         Ok(_) => true,

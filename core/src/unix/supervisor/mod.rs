@@ -339,7 +339,7 @@ impl Supervisor {
         self.note(Journal::when_stopped)
     }
 
-    /// Says that whatever data the next daemon opens are the right ones. A daemon that replaces nobody is refused
+    /// Says that whatever data the next daemon opens are the right ones. A daemon that replaces none is refused
     /// otherwise, if it opens another directory than the one that was served before, or is behind what was served:
     /// [`Reason::is_of_data`](crate::Reason::is_of_data).
     ///

@@ -3,7 +3,7 @@ use crate::error::{Error, Result};
 use crate::id::HandoffId;
 use crate::machine::supervisor::{self as machine, Outcome};
 use crate::machine::{Phase, Reason};
-use crate::node::keeper::End;
+use crate::node::keeper::TaskEnd;
 use crate::time::{Duration, Time};
 
 use super::Child;
@@ -25,16 +25,16 @@ pub enum Verdict {
 
 impl Verdict {
     /// What the caller is told. That nothing was begun is an error, with its `reason`.
-    fn new(verdict: machine::Verdict, reason: Option<&Reason>) -> Result<Verdict> {
+    fn new(verdict: machine::HandoffVerdict, reason: Option<&Reason>) -> Result<Verdict> {
         Ok(match verdict {
-            machine::Verdict::Committed => Verdict::Committed,
-            machine::Verdict::RolledBack => Verdict::RolledBack,
-            machine::Verdict::FellBack => Verdict::FellBack,
-            machine::Verdict::Unconfirmed => Verdict::Unconfirmed,
-            machine::Verdict::NobodyServes => Verdict::NobodyServes,
-            machine::Verdict::Busy => return Err(Error::Busy),
-            machine::Verdict::Cancelled => return Err(Error::Cancelled),
-            machine::Verdict::Unreachable => {
+            machine::HandoffVerdict::Committed => Verdict::Committed,
+            machine::HandoffVerdict::RolledBack => Verdict::RolledBack,
+            machine::HandoffVerdict::FellBack => Verdict::FellBack,
+            machine::HandoffVerdict::Unconfirmed => Verdict::Unconfirmed,
+            machine::HandoffVerdict::NobodyServes => Verdict::NobodyServes,
+            machine::HandoffVerdict::Busy => return Err(Error::Busy),
+            machine::HandoffVerdict::Cancelled => return Err(Error::Cancelled),
+            machine::HandoffVerdict::Unreachable => {
                 return Err(Error::Peer(reason.map(Reason::to_string).unwrap_or_default()));
             }
         })
@@ -101,33 +101,33 @@ impl HandoffOutcome {
     }
 }
 
-impl From<&Result<HandoffOutcome>> for End {
+impl From<&Result<HandoffOutcome>> for TaskEnd {
     /// What the keeper is to know of a call's result. Where the system failed, it is not known which process serves.
-    fn from(result: &Result<HandoffOutcome>) -> End {
+    fn from(result: &Result<HandoffOutcome>) -> TaskEnd {
         let (verdict, journalled) = match result {
             // What was to be started can't be, or must not be trusted: found before anything was touched.
-            Err(Error::Caller(_) | Error::Untrusted(_)) => return End::NotBegun,
-            Err(Error::Busy) => (machine::Verdict::Busy, false),
-            Err(Error::Cancelled) => (machine::Verdict::Cancelled, false),
-            Err(Error::Peer(_)) => (machine::Verdict::Unreachable, false),
+            Err(Error::Caller(_) | Error::Untrusted(_)) => return TaskEnd::NotBegun,
+            Err(Error::Busy) => (machine::HandoffVerdict::Busy, false),
+            Err(Error::Cancelled) => (machine::HandoffVerdict::Cancelled, false),
+            Err(Error::Peer(_)) => (machine::HandoffVerdict::Unreachable, false),
             Err(Error::System { .. } | Error::Hook(_) | Error::Locked(_)) => {
-                (machine::Verdict::Unconfirmed, false)
+                (machine::HandoffVerdict::Unconfirmed, false)
             }
             Ok(outcome) => (outcome.verdict.into(), outcome.journalled),
         };
         let reason = result.as_ref().ok().and_then(|outcome| outcome.abort_reason.as_ref());
-        End::Over { verdict, journalled, of_data: reason.is_some_and(Reason::is_of_data) }
+        TaskEnd::Over { verdict, journalled, of_data: reason.is_some_and(Reason::is_of_data) }
     }
 }
 
-impl From<Verdict> for machine::Verdict {
-    fn from(verdict: Verdict) -> machine::Verdict {
+impl From<Verdict> for machine::HandoffVerdict {
+    fn from(verdict: Verdict) -> machine::HandoffVerdict {
         match verdict {
-            Verdict::Committed => machine::Verdict::Committed,
-            Verdict::RolledBack => machine::Verdict::RolledBack,
-            Verdict::FellBack => machine::Verdict::FellBack,
-            Verdict::Unconfirmed => machine::Verdict::Unconfirmed,
-            Verdict::NobodyServes => machine::Verdict::NobodyServes,
+            Verdict::Committed => machine::HandoffVerdict::Committed,
+            Verdict::RolledBack => machine::HandoffVerdict::RolledBack,
+            Verdict::FellBack => machine::HandoffVerdict::FellBack,
+            Verdict::Unconfirmed => machine::HandoffVerdict::Unconfirmed,
+            Verdict::NobodyServes => machine::HandoffVerdict::NobodyServes,
         }
     }
 }
@@ -136,52 +136,15 @@ impl From<Verdict> for machine::Verdict {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Phases {
-    /// The time to reach the incumbent and to start the successor's process.
-    pub spawn: Duration,
-    /// The time until the successor was warm; the incumbent serves.
-    pub warm_up: Duration,
-    /// The time of the incumbent's drain: the pause begins.
-    pub drain: Duration,
-    /// The time of the incumbent's seal.
-    pub seal: Duration,
-    /// The time until the successor held the lock and the open state.
-    pub open: Duration,
-    /// The time until the successor served: the pause ends.
-    pub commit: Duration,
-    /// The time until the journal said so and the incumbent had ended.
-    pub retire: Duration,
-    /// The time of the way back, if it was taken.
-    pub roll_back: Duration,
+    took: [Duration; Phase::ALL.len()],
     /// The time of the whole handoff.
     pub total: Duration,
 }
 
 impl Phases {
-    /// What `phase` took.
+    /// The time that `phase` took; zero if the handoff did not come to it.
     pub fn took(&self, phase: Phase) -> Duration {
-        match phase {
-            Phase::Spawn => self.spawn,
-            Phase::WarmUp => self.warm_up,
-            Phase::Drain => self.drain,
-            Phase::Seal => self.seal,
-            Phase::Open => self.open,
-            Phase::Commit => self.commit,
-            Phase::Retire => self.retire,
-            Phase::RollBack => self.roll_back,
-        }
-    }
-
-    fn adds(&mut self, phase: Phase, took: Duration) {
-        *match phase {
-            Phase::Spawn => &mut self.spawn,
-            Phase::WarmUp => &mut self.warm_up,
-            Phase::Drain => &mut self.drain,
-            Phase::Seal => &mut self.seal,
-            Phase::Open => &mut self.open,
-            Phase::Commit => &mut self.commit,
-            Phase::Retire => &mut self.retire,
-            Phase::RollBack => &mut self.roll_back,
-        } += took;
+        self.took[phase as usize]
     }
 }
 
@@ -201,7 +164,7 @@ impl Stopwatch {
 
     /// The handoff is in `phase` now.
     pub(super) fn at(&mut self, now: Time, phase: Phase, handoff_id: HandoffId) {
-        self.phases.adds(self.phase, now.since(self.since));
+        self.phases.took[self.phase as usize] += now.since(self.since);
         self.phases.total = now.since(self.started);
         if self.phase != phase {
             log_phase(self.phase, handoff_id, self.phases.took(self.phase).as_secs_f64());

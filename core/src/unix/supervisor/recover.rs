@@ -11,9 +11,9 @@ use crate::host::{Clock, Crashed, Gap, Gaps};
 use crate::id::ProcessId;
 use crate::journal::{Journal, UnderWay};
 use crate::machine::Cell;
-use crate::machine::recovery::{Config, Event, Verdict};
+use crate::machine::recovery::{Event, Limits, RecoveryVerdict};
 use crate::message::Message;
-use crate::node::recovery::{Answer, Os, Recovery, Seen, sightings};
+use crate::node::recovery::{Answer, Os, RecoveryNode, Seen, sightings};
 use crate::node::{Credentials, Read};
 use crate::text::PlainText;
 use crate::time::{Duration, Time};
@@ -35,14 +35,14 @@ pub(super) fn run(
     spec: &RecoverySpec,
 ) -> Result<RecoveryOutcome> {
     let (before, interrupted) = (workshop.knows.clone(), workshop.interrupted.take());
-    let config = Config {
+    let config = Limits {
         liveness: spec.liveness,
         unreachable_limit: spec.unreachable_limit,
         retire_limit: spec.retire_limit,
         deadline: spec.deadline,
         take_listeners: workshop.listeners.is_empty(),
     };
-    let mut node = Recovery::new(config, before.clone());
+    let mut node = RecoveryNode::new(config, before.clone());
     let mut host = Host {
         clock: MonotonicClock::new(),
         supervisor,
@@ -80,7 +80,7 @@ impl Host<'_> {
     /// What the caller gets.
     fn conclude(
         mut self,
-        node: &Recovery,
+        node: &RecoveryNode,
         before: Journal,
         interrupted: Option<UnderWay>,
     ) -> Result<RecoveryOutcome> {
@@ -88,14 +88,14 @@ impl Host<'_> {
             return Err(Error::Peer("the recovery has no end".into()));
         };
         control::sweep(&self.supervisor.control);
-        if outcome.verdict == Verdict::NobodyServes {
+        if outcome.verdict == RecoveryVerdict::NobodyServes {
             self.end_leftovers(&before);
         }
         if let Some(listeners) = self.listeners.take().filter(|_| self.workshop.listeners.is_empty()) {
             self.workshop.listeners = listeners;
         }
         let (daemon, build_id) = match outcome.verdict {
-            Verdict::Serves(process) => {
+            RecoveryVerdict::Serves(process) => {
                 let daemon = self.parties.remove(&process).map(|party| Child::from_watch(party.watch));
                 let build = node.hello(process).map(|hello| hello.build_id.clone());
                 (daemon, build.unwrap_or_default())
@@ -107,7 +107,7 @@ impl Host<'_> {
     }
 
     /// Ends what daemons that have ended left in their process groups: it may hold a copy of the lock's descriptor,
-    /// and nobody could serve then.
+    /// and no process could serve then.
     fn end_leftovers(&self, before: &Journal) {
         let seen = discovery::glance(self.supervisor);
         for process in sightings(before, &seen, None).into_iter().map(|sighting| sighting.process) {
@@ -192,7 +192,7 @@ impl Os for Host<'_> {
         let party = self.parties.get_mut(&process)?;
         let how = party.watch.ended().ok().flatten()?;
         party.has_ended = true;
-        // Its control sockets are nobody's now.
+        // Its control sockets have no owner now.
         if let Err(error) = control::remove_stale(&self.supervisor.control, process.pid) {
             tracing::debug!(target: "handoff", pid = process.pid, %error, "its socket is still there");
         }
@@ -275,7 +275,7 @@ impl Os for Host<'_> {
 
     fn write_journal(
         &mut self,
-        _verdict: Verdict,
+        _verdict: RecoveryVerdict,
         journal: &Journal,
     ) -> Option<std::result::Result<(), HostError>> {
         let journal = journal::dated(journal.clone());

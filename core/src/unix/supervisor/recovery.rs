@@ -2,7 +2,7 @@
 use crate::error::{Error, Result};
 use crate::id::{HandoffId, ProcessId};
 use crate::journal::UnderWay;
-use crate::machine::recovery::{Outcome, Verdict};
+use crate::machine::recovery::{Outcome, RecoveryVerdict};
 use crate::time::Duration;
 
 use super::Child;
@@ -93,11 +93,11 @@ impl Interrupted {
 
 impl RecoveryOutcome {
     /// What was found.
-    pub fn verdict(&self) -> Verdict {
+    pub fn verdict(&self) -> RecoveryVerdict {
         match &self.daemon {
-            Some(daemon) => Verdict::Serves(daemon.id()),
-            None if self.nobody_serves => Verdict::NobodyServes,
-            None => Verdict::Unconfirmed,
+            Some(daemon) => RecoveryVerdict::Serves(daemon.id()),
+            None if self.nobody_serves => RecoveryVerdict::NobodyServes,
+            None => RecoveryVerdict::Unconfirmed,
         }
     }
 
@@ -115,14 +115,14 @@ impl RecoveryOutcome {
         under_way: Option<UnderWay>,
         took: Duration,
     ) -> Result<RecoveryOutcome> {
-        if outcome.verdict == Verdict::Cancelled {
+        if outcome.verdict == RecoveryVerdict::Cancelled {
             return Err(Error::Cancelled);
         }
         let serves = daemon.as_ref().map(Child::id);
         Ok(RecoveryOutcome {
             daemon,
             build_id,
-            nobody_serves: outcome.verdict == Verdict::NobodyServes,
+            nobody_serves: outcome.verdict == RecoveryVerdict::NobodyServes,
             interrupted: under_way.and_then(|under_way| Interrupted::new(under_way, serves)),
             killed: outcome.killed,
             left: outcome.left,

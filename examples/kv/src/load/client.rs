@@ -15,19 +15,19 @@ pub(super) enum CallError {
 }
 
 #[derive(Debug)]
-pub(super) struct Client {
+pub(super) struct LoadClient {
     stream: TcpStream,
 }
 
-impl Client {
+impl LoadClient {
     /// Connects. `timeout` is for this and for each reply.
-    pub(super) fn connect(addr: SocketAddr, timeout: Duration) -> Result<Client, CallError> {
+    pub(super) fn connect(addr: SocketAddr, timeout: Duration) -> Result<LoadClient, CallError> {
         let open = || {
             let stream = TcpStream::connect_timeout(&addr, timeout)?;
             stream.set_nodelay(true)?;
             stream.set_read_timeout(Some(timeout))?;
             stream.set_write_timeout(Some(timeout))?;
-            Ok(Client { stream })
+            Ok(LoadClient { stream })
         };
         open().map_err(|e: io::Error| CallError::Failed(format!("connect: {e}")))
     }

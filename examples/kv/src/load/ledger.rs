@@ -11,12 +11,12 @@ pub(super) enum Wrong {
     Reordered,
     /// A number was handed out that had been handed out before.
     Duplicated,
-    /// This many numbers were handed out to nobody: a request was executed although its connection said not.
+    /// This many numbers were handed out to no client: a request was executed although its connection said not.
     Skipped(u64),
 }
 
 #[derive(Debug)]
-pub(super) struct Ledger {
+pub(super) struct LoadLedger {
     /// The last acknowledged sequence number of each key.
     acknowledged: Vec<Option<u64>>,
     next: u64,
@@ -24,9 +24,9 @@ pub(super) struct Ledger {
     value_bytes: usize,
 }
 
-impl Ledger {
-    pub(super) fn new(keys: usize, value_bytes: usize) -> Ledger {
-        Ledger { acknowledged: vec![None; keys.max(1)], next: 1, counter: None, value_bytes }
+impl LoadLedger {
+    pub(super) fn new(keys: usize, value_bytes: usize) -> LoadLedger {
+        LoadLedger { acknowledged: vec![None; keys.max(1)], next: 1, counter: None, value_bytes }
     }
 
     /// How many keys there are, the counter aside.
@@ -41,7 +41,7 @@ impl Ledger {
         (self.key(), value)
     }
 
-    /// The write that [`Ledger::next_write`] gave was acknowledged. Returns its key.
+    /// The write that [`LoadLedger::next_write`] gave was acknowledged. Returns its key.
     pub(super) fn written(&mut self) -> usize {
         let key = self.key();
         self.acknowledged[key] = Some(self.next);
@@ -93,8 +93,8 @@ fn sequence(value: &[u8]) -> Option<u64> {
 mod tests {
     use super::*;
 
-    fn written(times: usize) -> Ledger {
-        let mut ledger = Ledger::new(2, 8);
+    fn written(times: usize) -> LoadLedger {
+        let mut ledger = LoadLedger::new(2, 8);
         for _ in 0..times {
             ledger.written();
         }

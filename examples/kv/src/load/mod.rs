@@ -30,14 +30,14 @@ use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-pub use tally::{Counters, Latency, Report, Seen};
+pub use tally::{Counters, Latency, LoadReport, SeenProcess};
 
 use tally::Tally;
-use worker::Worker;
+use worker::LoadWorker;
 
 /// What load to make.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct LoadOptions {
     /// How many connections, each with a thread of its own.
     pub connections: usize,
     /// How many keys each connection sets in turn.
@@ -56,9 +56,9 @@ pub struct Options {
     pub info_interval: Duration,
 }
 
-impl Default for Options {
-    fn default() -> Options {
-        Options {
+impl Default for LoadOptions {
+    fn default() -> LoadOptions {
+        LoadOptions {
             connections: 16,
             keys_per_connection: 100,
             value_bytes: 64,
@@ -80,13 +80,13 @@ pub struct Load {
 
 impl Load {
     /// Starts to make load on the server at `addr`, which need not be up yet. Fails only if no threads can be had.
-    pub fn start(addr: SocketAddr, options: Options) -> io::Result<Load> {
+    pub fn start(addr: SocketAddr, options: LoadOptions) -> io::Result<Load> {
         let mut load = Load { tally: Arc::new(Tally::new(options.connections)), threads: Vec::new() };
         for id in 0..options.connections {
-            let worker = Worker::new(id, addr, options.clone(), load.tally.clone());
+            let worker = LoadWorker::new(id, addr, options.clone(), load.tally.clone());
             load.threads.push(Builder::new().name(format!("load-{id}")).spawn(move || worker.run())?);
         }
-        let watcher = Worker::new(options.connections, addr, options, load.tally.clone());
+        let watcher = LoadWorker::new(options.connections, addr, options, load.tally.clone());
         load.threads.push(Builder::new().name("load-info".into()).spawn(move || watcher.watch())?);
         Ok(load)
     }
@@ -97,7 +97,7 @@ impl Load {
     }
 
     /// Lets each connection finish its request, has it read back all that was acknowledged, and reports.
-    pub fn stop(mut self) -> Report {
+    pub fn stop(mut self) -> LoadReport {
         self.tally.stop();
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {

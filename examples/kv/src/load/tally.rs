@@ -14,7 +14,7 @@ const ERRORS_KEPT: usize = 20;
 
 /// A process that answered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Seen {
+pub struct SeenProcess {
     /// What it calls its build.
     pub build_id: String,
     /// Its pid.
@@ -38,7 +38,7 @@ pub struct Counters {
     pub reordered: u64,
     /// Numbers that `INCR` handed out twice.
     pub duplicated: u64,
-    /// Numbers that `INCR` handed out to nobody: a request was executed although its connection said not.
+    /// Numbers that `INCR` handed out to no client: a request was executed although its connection said not.
     pub skipped: u64,
     /// The longest time from a request's first byte sent to its reply, repetitions included.
     pub longest_pause_ms: f64,
@@ -48,7 +48,7 @@ pub struct Counters {
     /// The longest time in which no connection got any reply.
     pub longest_silence_ms: f64,
     /// Which processes answered, in the order in which they were first seen.
-    pub seen: Vec<Seen>,
+    pub seen: Vec<SeenProcess>,
 }
 
 /// How long requests took, in milliseconds.
@@ -66,7 +66,7 @@ pub struct Latency {
 
 /// What came of a load.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct Report {
+pub struct LoadReport {
     /// How many connections made it, the one that asks `INFO` aside.
     pub connections: usize,
     /// How long it took, the final check included.
@@ -80,7 +80,7 @@ pub struct Report {
     pub errors: Vec<String>,
 }
 
-impl Report {
+impl LoadReport {
     /// Nothing failed and nothing was lost, reordered, duplicated or skipped, and there were requests at all.
     pub fn is_clean(&self) -> bool {
         let c = &self.counters;
@@ -106,7 +106,7 @@ pub(super) struct Tally {
     longest_retry_us: AtomicU64,
     longest_silence_us: AtomicU64,
     last_reply_us: AtomicU64,
-    seen: Mutex<Vec<Seen>>,
+    seen: Mutex<Vec<SeenProcess>>,
     errors: Mutex<Vec<String>>,
     latencies: Mutex<Option<Histogram<u64>>>,
 }
@@ -197,7 +197,7 @@ impl Tally {
         self.note(format!("{wrong:?}: {what}"));
     }
 
-    pub(super) fn saw(&self, process: Seen) {
+    pub(super) fn saw(&self, process: SeenProcess) {
         let mut seen = lock(&self.seen);
         if !seen.contains(&process) {
             seen.push(process);
@@ -237,14 +237,14 @@ impl Tally {
         }
     }
 
-    pub(super) fn report(&self) -> Report {
+    pub(super) fn report(&self) -> LoadReport {
         let latency = lock(&self.latencies).as_ref().map_or(Latency::default(), |all| Latency {
             p50_ms: millis(all.value_at_quantile(0.5)),
             p99_ms: millis(all.value_at_quantile(0.99)),
             p999_ms: millis(all.value_at_quantile(0.999)),
             max_ms: millis(all.max()),
         });
-        Report {
+        LoadReport {
             connections: self.connections,
             seconds: self.started.elapsed().as_secs_f64(),
             counters: self.counters(),

@@ -5,33 +5,33 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
-use super::Options;
-use super::client::{CallError, Client};
-use super::ledger::{Ledger, Wrong};
-use super::tally::{Seen, Tally, micros};
+use super::LoadOptions;
+use super::client::{CallError, LoadClient};
+use super::ledger::{LoadLedger, Wrong};
+use super::tally::{SeenProcess, Tally, micros};
 use crate::resp::Reply;
 
 /// How long to wait after a failure before the request is tried again.
 const BACK_OFF: Duration = Duration::from_millis(10);
 
-pub(super) struct Worker {
+pub(super) struct LoadWorker {
     id: usize,
     addr: SocketAddr,
-    options: Options,
+    options: LoadOptions,
     tally: Arc<Tally>,
-    client: Option<Client>,
-    ledger: Ledger,
+    client: Option<LoadClient>,
+    ledger: LoadLedger,
     latencies: Option<Histogram<u64>>,
 }
 
 /// The server did not answer for so long that the connection gave up.
 struct GaveUp;
 
-impl Worker {
-    pub(super) fn new(id: usize, addr: SocketAddr, options: Options, tally: Arc<Tally>) -> Worker {
-        let ledger = Ledger::new(options.keys_per_connection, options.value_bytes);
+impl LoadWorker {
+    pub(super) fn new(id: usize, addr: SocketAddr, options: LoadOptions, tally: Arc<Tally>) -> LoadWorker {
+        let ledger = LoadLedger::new(options.keys_per_connection, options.value_bytes);
         // Three digits; 3 is in range, so there always is one.
-        Worker { id, addr, options, tally, client: None, ledger, latencies: Histogram::new(3).ok() }
+        LoadWorker { id, addr, options, tally, client: None, ledger, latencies: Histogram::new(3).ok() }
     }
 
     /// Makes load until it is stopped, then checks.
@@ -45,7 +45,7 @@ impl Worker {
         }
     }
 
-    /// Asks who answers until the load is stopped.
+    /// Asks which process answers until the load is stopped.
     pub(super) fn watch(mut self) {
         while !self.tally.is_stopping() {
             let Ok(reply) = self.request(&[b"INFO"]) else { return };
@@ -58,7 +58,7 @@ impl Worker {
     }
 
     fn work(&mut self) -> Result<(), GaveUp> {
-        let steps = [Worker::set_and_get, Worker::increment];
+        let steps = [LoadWorker::set_and_get, LoadWorker::increment];
         let period = self.options.pace.map(|pace| Duration::from_secs_f64(1.0 / pace.max(0.001)));
         let mut due = Instant::now();
         for step in steps.iter().cycle() {
@@ -163,7 +163,7 @@ impl Worker {
     fn attempt(&mut self, args: &[&[u8]]) -> Result<Reply, CallError> {
         let client = match &mut self.client {
             Some(client) => client,
-            none => none.insert(Client::connect(self.addr, self.options.reply_timeout)?),
+            none => none.insert(LoadClient::connect(self.addr, self.options.reply_timeout)?),
         };
         client.call(args)
     }
@@ -184,8 +184,8 @@ fn bulk(reply: &Reply) -> Option<&[u8]> {
     }
 }
 
-fn who(info: &Reply) -> Option<Seen> {
+fn who(info: &Reply) -> Option<SeenProcess> {
     let text = std::str::from_utf8(bulk(info)?).ok()?;
     let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-    Some(Seen { build_id: field("build_id")?.into(), pid: field("process_id")?.parse().ok()? })
+    Some(SeenProcess { build_id: field("build_id")?.into(), pid: field("process_id")?.parse().ok()? })
 }

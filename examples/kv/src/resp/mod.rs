@@ -11,7 +11,7 @@ use std::io::Write;
 mod reply;
 mod request;
 
-pub use reply::{Reply, Version, parse_reply};
+pub use reply::{Reply, RespVersion, parse_reply};
 pub use request::{Request, encode_request, parse_request};
 
 /// The most arguments that a request may have.

@@ -25,7 +25,7 @@ pub enum Reply {
 /// The version of the protocol in which replies are written. A connection begins with the second one, and `HELLO`
 /// changes it. Requests are the same in both.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Version {
+pub enum RespVersion {
     /// RESP2, which has no map, no null and no text of its own.
     #[default]
     Two,
@@ -55,24 +55,24 @@ impl Reply {
     }
 
     /// Appends the reply's bytes.
-    pub fn encode(&self, version: Version, out: &mut Vec<u8>) {
+    pub fn encode(&self, version: RespVersion, out: &mut Vec<u8>) {
         match (self, version) {
             (Reply::Simple(text), _) => line(out, '+', text),
             (Reply::Error(text), _) => line(out, '-', text),
             (Reply::Integer(number), _) => line(out, ':', number),
-            (Reply::Nil, Version::Two) => line(out, '$', -1),
-            (Reply::Nil, Version::Three) => line(out, '_', ""),
+            (Reply::Nil, RespVersion::Two) => line(out, '$', -1),
+            (Reply::Nil, RespVersion::Three) => line(out, '_', ""),
             (Reply::Bulk(bytes), _) => bulk(out, '$', &[bytes]),
-            (Reply::Text(text), Version::Two) => bulk(out, '$', &[text.as_bytes()]),
-            (Reply::Text(text), Version::Three) => bulk(out, '=', &[b"txt:", text.as_bytes()]),
+            (Reply::Text(text), RespVersion::Two) => bulk(out, '$', &[text.as_bytes()]),
+            (Reply::Text(text), RespVersion::Three) => bulk(out, '=', &[b"txt:", text.as_bytes()]),
             (Reply::Array(replies), _) => {
                 line(out, '*', replies.len());
                 replies.iter().for_each(|reply| reply.encode(version, out));
             }
             (Reply::Map(entries), _) => {
                 match version {
-                    Version::Two => line(out, '*', entries.len() * 2),
-                    Version::Three => line(out, '%', entries.len()),
+                    RespVersion::Two => line(out, '*', entries.len() * 2),
+                    RespVersion::Three => line(out, '%', entries.len()),
                 }
                 for (name, value) in entries {
                     name.encode(version, out);
@@ -132,7 +132,7 @@ mod tests {
         ];
         for reply in replies {
             let mut out = Vec::new();
-            reply.encode(Version::Two, &mut out);
+            reply.encode(RespVersion::Two, &mut out);
             for end in 0..out.len() {
                 assert_eq!(parse_reply(&out[..end]), Ok(None), "{reply:?} after {end} bytes");
             }
@@ -149,7 +149,7 @@ mod tests {
             (Reply::Text("x:1".into()), "$3\r\nx:1\r\n", "=7\r\ntxt:x:1\r\n"),
             (Reply::ok(), "+OK\r\n", "+OK\r\n"),
         ] {
-            for (version, want) in [(Version::Two, two), (Version::Three, three)] {
+            for (version, want) in [(RespVersion::Two, two), (RespVersion::Three, three)] {
                 let mut out = Vec::new();
                 reply.encode(version, &mut out);
                 assert_eq!(

@@ -6,24 +6,24 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use handoff::{Daemon, Drainable, Listeners, ReadinessSnapshot, SealReport};
-use handoff_kv::{Config, HTTP, Kv, RESP};
+use handoff_kv::{HTTP, Kv, RESP, ServerConfig};
 
 pub(crate) const GRACE: Duration = Duration::from_secs(180);
 
 /// The listening sockets, in the hands of the test as they would be in a supervisor's.
-pub(crate) struct Sockets {
+pub(crate) struct TestSockets {
     resp: TcpListener,
     http: TcpListener,
 }
 
-impl Sockets {
-    pub(crate) fn bind() -> Sockets {
+impl TestSockets {
+    pub(crate) fn bind() -> TestSockets {
         let bind = || {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             listener.set_nonblocking(true).unwrap();
             listener
         };
-        Sockets { resp: bind(), http: bind() }
+        TestSockets { resp: bind(), http: bind() }
     }
 
     pub(crate) fn resp(&self) -> SocketAddr {
@@ -42,11 +42,11 @@ impl Sockets {
 }
 
 /// Opens the database in `dir` and serves on `sockets`.
-pub(crate) fn start(dir: &Path, sockets: &Sockets, build_id: &str) -> (Kv, ReadinessSnapshot) {
-    start_with(&Config::new(dir, build_id), sockets)
+pub(crate) fn start(dir: &Path, sockets: &TestSockets, build_id: &str) -> (Kv, ReadinessSnapshot) {
+    start_with(&ServerConfig::new(dir, build_id), sockets)
 }
 
-pub(crate) fn start_with(config: &Config, sockets: &Sockets) -> (Kv, ReadinessSnapshot) {
+pub(crate) fn start_with(config: &ServerConfig, sockets: &TestSockets) -> (Kv, ReadinessSnapshot) {
     let mut kv = Kv::new(config);
     let ready = kv.open(None).unwrap();
     kv.serve(sockets.share()).unwrap();

@@ -12,7 +12,7 @@ use handoff_sim::trace::{Shown, page, text};
 use handoff_sim::version;
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct Explore {
+pub(crate) struct ExploreArgs {
     /// Which bounds: `small`, those that fit into two minutes; `large`, those that take longer; `all`; or one by its name.
     #[arg(default_value = "small")]
     bound: String,
@@ -31,21 +31,21 @@ pub(crate) struct Explore {
 }
 
 /// A bound that was gone through.
-struct Explored {
+struct ExploredBound {
     bound: &'static Bound,
     report: ExploreReport,
     took: Duration,
 }
 
-impl Explored {
-    fn new(bound: &'static Bound) -> Explored {
+impl ExploredBound {
+    fn new(bound: &'static Bound) -> ExploredBound {
         let begun = Instant::now();
         let report = explore(bound, ExploreOptions::default());
-        Explored { bound, report, took: begun.elapsed() }
+        ExploredBound { bound, report, took: begun.elapsed() }
     }
 }
 
-impl Explore {
+impl ExploreArgs {
     pub(crate) fn run(&self) -> Result<ExitCode, String> {
         let bounds = self.bounds()?;
         if self.list {
@@ -56,15 +56,17 @@ impl Explore {
         let begun = Instant::now();
         // What is said of one is not said in the middle of another.
         let said = Mutex::new(Ok(()));
-        let tell = |explored: &Explored| {
+        let tell = |explored: &ExploredBound| {
             let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
-            let Explored { bound, report: ExploreReport { states, transitions, depth, .. }, took } = explored;
+            let ExploredBound { bound, report: ExploreReport { states, transitions, depth, .. }, took } =
+                explored;
             let rate = *states as f64 / took.as_secs_f64();
             say!("{:<36} {states:>9} {transitions:>11} {depth:>6} {rate:>9.0}", bound.name);
             let explained = self.explain(bound, &explored.report);
             *said = std::mem::replace(&mut *said, Ok(())).and(explained);
         };
-        let explored = map(&bounds, self.jobs.unwrap_or_else(usual_jobs), |bound| Explored::new(bound), tell);
+        let explored =
+            map(&bounds, self.jobs.unwrap_or_else(usual_jobs), |bound| ExploredBound::new(bound), tell);
         said.into_inner().unwrap_or_else(PoisonError::into_inner)?;
         let reports = || explored.iter().map(|explored| &explored.report);
         let states: usize = reports().map(|report| report.states).sum();

@@ -24,19 +24,19 @@ mod outage;
 mod shard;
 mod sweep;
 
-use explore::Explore;
-use mutants::Mutants;
+use explore::ExploreArgs;
+use mutants::MutantsArgs;
 use shard::Shard;
 
 /// Runs handoff's protocol under seeds and faults, on a simulated machine. The same seed and code, the same run.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
-struct Cli {
-    /// Breaks something, to see that it is noticed: `flock` excludes nobody, or a `seal` loses writes.
+struct SimulatorCli {
+    /// Breaks something, to see that it is noticed: `flock` excludes no process, or a `seal` loses writes.
     #[arg(long, global = true, env = handoff_sim::CANARY, value_enum)]
     canary: Option<Canary>,
     #[command(subcommand)]
-    command: Command,
+    command: SimulatorCommand,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -73,15 +73,15 @@ impl Subject {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum SimulatorCommand {
     /// Runs many seeds, and explains the lowest that fails.
-    Sweep(Sweep),
+    Sweep(SweepArgs),
     /// Goes through every state within a bound: every interleaving, a death in every gap.
-    Explore(Explore),
-    /// Breaks every cell of the machines' tables in every way, and says what nobody notices. Takes long.
-    Mutants(Mutants),
+    Explore(ExploreArgs),
+    /// Breaks every cell of the machines' tables in every way, and says what no check notices. Takes long.
+    Mutants(MutantsArgs),
     /// Runs every single fault at every place, and says how long nobody serves, and which limit sets that.
-    Outage(outage::Outage),
+    Outage(outage::OutageArgs),
     /// Runs one seed, one plan or one schedule, and prints what happened.
     Replay {
         /// A seed, or the path of a plan, or of a schedule that an exploration has saved.
@@ -112,7 +112,7 @@ enum Command {
 }
 
 #[derive(Debug, clap::Args)]
-struct Sweep {
+struct SweepArgs {
     /// Which seeds: from the first to before the last.
     #[arg(long, value_name = "A..B", default_value = "0..100000", value_parser = seeds)]
     seeds: Range<u64>,
@@ -141,20 +141,26 @@ struct Sweep {
 }
 
 fn main() -> ExitCode {
-    let Cli { canary, command } = Cli::parse();
+    let SimulatorCli { canary, command } = SimulatorCli::parse();
     let subject = Subject::new(canary);
     let done = match command {
-        Command::Outage(outage) => outage.run(&subject),
-        Command::Sweep(sweep) => sweep.run(&subject),
-        Command::Explore(_) | Command::Mutants(_) if canary.is_some() => Err(NO_CANARY.into()),
-        Command::Explore(explore) => explore.run(),
-        Command::Mutants(mutants) => mutants.run(),
-        Command::Replay { what, cells: true, .. } => plan_of(&what).map(|plan| met(&subject, &plan)),
-        Command::Replay { what, .. } if is_schedule(&what) && canary.is_some() => Err(NO_CANARY.into()),
-        Command::Replay { what, all, .. } if is_schedule(&what) => explore::replay(Path::new(&what), all),
-        Command::Replay { what, all, .. } => plan_of(&what).map(|plan| replay(&subject, &plan, all)),
-        Command::Shrink { what } => plan_of(&what).and_then(|plan| shrunk(&subject, &plan)),
-        Command::Trace { what, html, perfetto } => {
+        SimulatorCommand::Outage(outage) => outage.run(&subject),
+        SimulatorCommand::Sweep(sweep) => sweep.run(&subject),
+        SimulatorCommand::Explore(_) | SimulatorCommand::Mutants(_) if canary.is_some() => {
+            Err(NO_CANARY.into())
+        }
+        SimulatorCommand::Explore(explore) => explore.run(),
+        SimulatorCommand::Mutants(mutants) => mutants.run(),
+        SimulatorCommand::Replay { what, cells: true, .. } => plan_of(&what).map(|plan| met(&subject, &plan)),
+        SimulatorCommand::Replay { what, .. } if is_schedule(&what) && canary.is_some() => {
+            Err(NO_CANARY.into())
+        }
+        SimulatorCommand::Replay { what, all, .. } if is_schedule(&what) => {
+            explore::replay(Path::new(&what), all)
+        }
+        SimulatorCommand::Replay { what, all, .. } => plan_of(&what).map(|plan| replay(&subject, &plan, all)),
+        SimulatorCommand::Shrink { what } => plan_of(&what).and_then(|plan| shrunk(&subject, &plan)),
+        SimulatorCommand::Trace { what, html, perfetto } => {
             plan_of(&what).and_then(|plan| show(&subject, &plan, html, perfetto))
         }
     };

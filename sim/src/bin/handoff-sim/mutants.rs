@@ -12,7 +12,7 @@ use handoff_sim::version;
 use indicatif::{ProgressBar, ProgressStyle};
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct Mutants {
+pub(crate) struct MutantsArgs {
     /// Only mutants in whose name this text is, such as `incumbent.sealed` or `without Unlock`.
     #[arg(default_value = "")]
     name: String,
@@ -39,7 +39,7 @@ pub(crate) struct Mutants {
     all: bool,
 }
 
-impl Mutants {
+impl MutantsArgs {
     pub(crate) fn run(&self) -> Result<ExitCode, String> {
         let jobs = self.jobs.unwrap_or_else(usual_jobs);
         let begun = Instant::now();

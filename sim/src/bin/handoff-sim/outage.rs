@@ -9,7 +9,7 @@ use crate::Subject;
 use crate::sweep::{bar, write_json};
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct Outage {
+pub(crate) struct OutageArgs {
     /// On how many threads; by default as many as there are processors.
     #[arg(long)]
     jobs: Option<usize>,
@@ -24,7 +24,7 @@ pub(crate) struct Outage {
     failures: PathBuf,
 }
 
-impl Outage {
+impl OutageArgs {
     pub(crate) fn run(self, subject: &Subject) -> Result<ExitCode, String> {
         let mut outages = Outages::all(subject.make.clone(), subject.planted);
         outages.jobs = self.jobs.unwrap_or(outages.jobs).max(1);

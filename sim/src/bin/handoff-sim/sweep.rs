@@ -16,7 +16,7 @@ use serde::Serialize;
 use crate::Subject;
 use crate::shard::Shard;
 
-impl super::Sweep {
+impl super::SweepArgs {
     pub(super) fn run(self, subject: &Subject) -> Result<ExitCode, String> {
         let shard = self.shard.map_or_else(Shard::from_environment, Ok)?;
         let seeds = shard.of(self.seeds.clone());

@@ -23,7 +23,7 @@ pub(crate) fn timer_bounds(model: &Model) -> Option<String> {
     Some(format!("a timer {} takes longer than a heartbeat", timer.name()))
 }
 
-/// When a daemon wants the lock: it was told to take it or to find out who has it, or nobody tells it anything.
+/// When a daemon wants the lock: it was told to take it or to find out which process has it, or no supervisor tells it anything.
 pub(crate) fn seizes(model: &Model, pid: u32) -> Option<String> {
     let process = model.processes.get(&pid)?;
     let told = process.told_to_begin || process.told_to_resume || process.told_to_retire;
@@ -31,7 +31,7 @@ pub(crate) fn seizes(model: &Model, pid: u32) -> Option<String> {
     seizes.then(|| format!("{pid} wants the lock by itself, though it hears its supervisor"))
 }
 
-/// When a successor goes on to serve: it was told to, or nobody tells it anything.
+/// When a successor goes on to serve: it was told to, or no supervisor tells it anything.
 pub(crate) fn serves_by_itself(model: &Model, pid: u32) -> Option<String> {
     let process = model.processes.get(&pid)?;
     let is_successor = matches!(process.daemon, DaemonMachine::Successor(_));
@@ -56,7 +56,7 @@ pub(crate) fn records(model: &Model, pid: u32, record: &Record) -> Option<String
 /// Some process serves, and can be reached; or it is not the protocol's to see to that.
 pub(crate) fn somebody_serves(model: &Model) -> bool {
     let nobody_looks = model.idle() && model.recovery_is_over();
-    // Whoever stops one that serves, while nobody is at work on a handoff, has stopped the service.
+    // A stop of the process that serves, while no supervisor is at work on a handoff, has stopped the service.
     let works = |(pid, process): (&u32, &ModelDaemon)| {
         let runs = process.life == Life::Runs || process.life == Life::Stopped && nobody_looks;
         runs && serves(model, *pid)
@@ -64,7 +64,7 @@ pub(crate) fn somebody_serves(model: &Model) -> bool {
     let excused = match () {
         // That nobody serves then is what was wanted.
         () if model.signalled.is_some() => true,
-        // Nobody runs who could do anything: those that could serve have ended, or are stopped as their supervisor is.
+        // No process runs that could do anything: those that could serve have ended, or are stopped as their supervisor is.
         () if !model.processes.values().any(|process| process.life == Life::Runs) && model.is_stopped() => {
             true
         }
@@ -87,7 +87,7 @@ pub(crate) fn one_serves(model: &Model) -> bool {
     model.processes.len() == 1 && model.processes.iter().all(|(pid, p)| idle(p) && serves(model, *pid))
 }
 
-/// A state that a run may rest in: nobody is at work on a handoff nor could be, and one process is left, which
+/// A state that a run may rest in: no supervisor is at work on a handoff nor could be, and one process is left, which
 /// serves and can be reached, unless all have ended.
 pub(crate) fn at_rest(model: &Model) -> bool {
     let serves = |(pid, process): (&u32, &ModelDaemon)| {
@@ -96,7 +96,7 @@ pub(crate) fn at_rest(model: &Model) -> bool {
     };
     let over = model.processes.is_empty() || model.handoffs == 0;
     let known = !model.faults.recovers || !model.astray && model.recovery_is_over();
-    // Whoever is told to stop stops, sooner or later.
+    // A process that is told to stop stops, sooner or later.
     let stopped = model.signalled.is_none_or(|pid| !model.processes.contains_key(&pid));
     model.idle()
         && known

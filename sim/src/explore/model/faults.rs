@@ -35,7 +35,7 @@ pub struct FaultBudget {
     pub sparse: bool,
     /// No fault: a supervisor that comes anew recovers before it does anything else.
     pub recovers: bool,
-    /// No fault: a supervisor that recovers has its answers at once. Who is asked when is still anybody's guess.
+    /// No fault: a supervisor that recovers has its answers at once. The order in which processes are asked is still free.
     pub prompt: bool,
 }
 

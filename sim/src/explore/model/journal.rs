@@ -26,7 +26,7 @@ pub(crate) fn at_first(pid: u32) -> Journal {
     Journal { running: Some(running), committed: Some(binary(pid)), ..Journal::default() }
 }
 
-/// Who serves, as far as `journal` knows.
+/// The process that serves, as far as `journal` knows.
 pub(crate) fn running(journal: &Journal) -> Option<ProcessId> {
     journal.running.as_ref().map(|running| running.process)
 }
@@ -70,7 +70,7 @@ impl Model {
     /// holds the journal.
     pub(crate) fn note_recovery(
         &mut self,
-        found: recovery::Verdict,
+        found: recovery::RecoveryVerdict,
         is_written: bool,
     ) -> Result<(), HostError> {
         let Some(recovery) = &mut self.recovery else { return Ok(()) };
@@ -86,7 +86,7 @@ impl Model {
 }
 
 impl ModelRecovery {
-    /// Whom a handoff that was not seen to come to its end was to replace, and by whom.
+    /// The incumbent and the successor of a handoff that was not seen to come to its end.
     pub(crate) fn under_way(&self) -> (Option<ProcessId>, Option<ProcessId>) {
         let under_way = self.knows.under_way.as_ref();
         (under_way.and_then(|it| it.incumbent), under_way.map(|it| it.successor))

@@ -11,8 +11,8 @@
 //! No time passes. A timer fires when what it waits for has happened (`steps.rs` says what that is), and only if
 //! its process has nothing to read: that is rule 11; none does in the moment before a process's first turn, nor in the one between its freeing
 //! the lock and its end. What keeps the search finite without hiding anything: a
-//! heartbeat goes out only if nobody who runs has a frame of its sender to read (it would repeat it), is not said twice to
-//! one who is stopped, and frames are lost
+//! heartbeat goes out only if no process that runs has a frame of its sender to read (it would repeat it), is not said twice
+//! to one that is stopped, and frames are lost
 //! from the head of a queue (each is at its head once). Links have numbers that are used again once free.
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -20,8 +20,8 @@ use std::time::Duration;
 
 use handoff::journal::Journal;
 use handoff::machine::{
-    Awaited, Exit, Incumbent, LinkId, LockAnswer, Op, Recovery, Successor, Supervisor, Timers, incumbent,
-    recovery,
+    Awaited, ExitReason, IncumbentMachine, LinkId, LockAnswer, Op, RecoveryMachine, SuccessorMachine,
+    SupervisorMachine, Timers, incumbent, recovery,
     supervisor::{self, Outcome, Peer},
 };
 use handoff::message::{Capabilities, Hello, Message, MessageName, PROTO_MAX, PROTO_MIN, Role, SealProgress};
@@ -41,7 +41,7 @@ mod recover;
 pub(super) mod steps;
 pub(super) mod watch;
 
-/// Which versions of the protocol a build speaks, if not those of everybody else.
+/// Which versions of the protocol a build speaks, if not those of all others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Version {
     /// Those, and a later one.
@@ -100,17 +100,17 @@ pub(crate) struct ModelDaemon {
     pub pending: Vec<Awaited>,
     /// The last operation that carried a number.
     pub last_op: Op,
-    pub exited: Option<Exit>,
+    pub exited: Option<ExitReason>,
 }
 
 /// The supervisor's process.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ModelSupervisor {
-    pub machine: Supervisor,
+    pub machine: SupervisorMachine,
     pub stopped: bool,
     pub incumbent: Option<u32>,
     pub successor: Option<u32>,
-    /// Whom it has killed.
+    /// The processes that it has killed.
     pub killed: Vec<Peer>,
     /// Ends that it was told of.
     pub told: Vec<u32>,
@@ -136,23 +136,23 @@ pub(crate) struct ModelSupervisor {
 /// A supervisor that recovers: another process than [`ModelSupervisor`], which is gone, at its end, or stopped.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ModelRecovery {
-    pub machine: Recovery,
+    pub machine: RecoveryMachine,
     pub stopped: bool,
-    /// The journal is its own: nobody holds it.
+    /// The journal is its own: no other supervisor holds it.
     pub has_journal: bool,
     /// What it knows, written down or not.
     pub knows: Arc<Journal>,
-    /// Whom it watches, and whose end it was not told.
+    /// The processes that it watches, and whose end it was not told.
     pub watched: Vec<u32>,
-    /// Whom the journal, the record, the control path or the one that serves has named.
+    /// The processes that the journal, the record, the control path or the one that serves has named.
     pub named: BTreeSet<u32>,
     /// It was given the listening sockets.
     pub has_listeners: bool,
-    /// Whom it has killed: it does not hear them any more.
+    /// The processes that it has killed: it does not hear them any more.
     pub killed: BTreeSet<u32>,
     /// Whose answer is still to come.
     pub asked: BTreeSet<u32>,
-    /// Who could not be connected to.
+    /// The processes that could not be connected to.
     pub refused: Vec<u32>,
     pub pending: Vec<recovery::Awaited>,
     /// What was to be written last into the journal could not be, or is not enough.
@@ -160,7 +160,7 @@ pub(crate) struct ModelRecovery {
     pub outcome: Option<recovery::Outcome>,
 }
 
-/// Who has a link to a daemon, and what the daemon is to it.
+/// The peer that has a link to a daemon, and what the daemon is to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum ModelEnd {
     Supervisor(Peer),
@@ -247,7 +247,7 @@ pub(crate) fn hello(pid: u32, role: Role) -> Hello {
 impl Model {
     /// One daemon serves; a supervisor is about to replace it.
     pub(crate) fn new(faults: FaultBudget, handoffs: u8) -> Model {
-        let machine = Incumbent::new(hello(1, Role::Incumbent), 1, SECOND);
+        let machine = IncumbentMachine::new(hello(1, Role::Incumbent), 1, SECOND);
         let first = ModelDaemon {
             has_started: true,
             accepts: true,
@@ -295,9 +295,11 @@ impl Model {
         process.daemon = match (&process.daemon, link) {
             (DaemonMachine::Successor(_), Some(link)) => {
                 let hello = other(hello(pid, Role::Successor));
-                DaemonMachine::Successor(Successor::new(hello, process.generation, link))
+                DaemonMachine::Successor(SuccessorMachine::new(hello, process.generation, link))
             }
-            _ => DaemonMachine::Incumbent(Incumbent::new(other(hello(pid, Role::Incumbent)), 1, SECOND)),
+            _ => {
+                DaemonMachine::Incumbent(IncumbentMachine::new(other(hello(pid, Role::Incumbent)), 1, SECOND))
+            }
         };
     }
 
@@ -317,12 +319,12 @@ impl Model {
         self.processes.get(&pid).is_some_and(|process| process.life != Life::Dying)
     }
 
-    /// Nobody is at work on a handoff.
+    /// No supervisor is at work on a handoff.
     pub(crate) fn idle(&self) -> bool {
         self.supervisor.as_ref().is_none_or(|supervisor| supervisor.machine.is_done())
     }
 
-    /// Nobody recovers.
+    /// No supervisor recovers.
     pub(crate) fn recovery_is_over(&self) -> bool {
         self.recovery.as_ref().is_none_or(|recovery| recovery.machine.is_done())
     }
@@ -364,7 +366,7 @@ impl Model {
         self.next_pid += 1;
         let link = self.link(ModelEnd::Supervisor(Peer::Successor), pid);
         let generation = self.record.as_ref().map_or(0, |record| record.generation);
-        let machine = Successor::new(hello(pid, Role::Successor), generation, link);
+        let machine = SuccessorMachine::new(hello(pid, Role::Successor), generation, link);
         let predecessor = self.supervisor.as_ref().and_then(|supervisor| supervisor.incumbent);
         let process =
             ModelDaemon { generation, ..ModelDaemon::new(DaemonMachine::Successor(machine), predecessor) };
@@ -438,13 +440,13 @@ impl Model {
     }
 
     /// What supervisors know once a handoff is over. A commit that the journal does not have leads to a recovery; where
-    /// nobody recovers, it is no excuse for anything.
+    /// no supervisor recovers, it is no excuse for anything.
     pub(crate) fn finished(&mut self, outcome: &Outcome) {
-        let end = keeper::End::from(outcome);
+        let end = keeper::TaskEnd::from(outcome);
         self.astray |= !end.is_clear(true) && (self.faults.recovers || !end.is_committed());
     }
 
-    /// Forgets what nobody can see any more.
+    /// Forgets what can't be seen any more.
     pub(crate) fn settle(&mut self) {
         let at_work = self.links.iter().map(|link| self.is_at_work(link.end)).collect::<Vec<_>>();
         for (link, at_work) in self.links.iter_mut().zip(at_work) {
@@ -470,7 +472,7 @@ impl ModelLink {
 }
 
 impl ModelSupervisor {
-    /// It has seen its incumbent end: there is nobody to go back to.
+    /// It has seen its incumbent end: there is no process to go back to.
     pub(crate) fn incumbent_has_ended(&self) -> bool {
         self.incumbent.is_some_and(|pid| self.told.contains(&pid))
     }
@@ -509,7 +511,7 @@ impl ModelDaemon {
         self.daemon.timers()
     }
 
-    /// It runs, and nobody could think that it does not.
+    /// It runs, and no other process could think that it does not.
     pub(crate) fn is_well(&self) -> bool {
         self.life == Life::Runs && !self.hung && !self.suspect && !self.alien
     }
@@ -526,7 +528,7 @@ impl ModelDaemon {
         self.hooks.iter().any(seal) || !self.pending.is_empty()
     }
 
-    /// How far its seal has come, and over which link that is said; nothing if nobody waits for it.
+    /// How far its seal has come, and over which link that is said; nothing if no supervisor waits for it.
     pub(crate) fn seal_progress(&self) -> Option<(LinkId, Message)> {
         self.daemon.seal_progress(SealProgress::default())
     }

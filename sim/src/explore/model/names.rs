@@ -35,7 +35,7 @@ pub(crate) struct Action {
     timer: Option<Timer>,
 }
 
-/// Who takes a turn in a step.
+/// What takes a turn in a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Actor {
     Supervisor,

@@ -33,7 +33,7 @@ impl Model {
         let Some(recovery) = self.recovery.as_ref().filter(|recovery| !recovery.stopped) else { return };
         let mut busy = Vec::new();
         self.recovery_steps(&mut busy);
-        // Whoever runs has answered before it is asked again.
+        // A process that runs has answered before it is asked again.
         let waits = self.links.iter().any(|link| {
             link.end == ModelEnd::Recovery
                 && self.runs(link.pid)
@@ -47,7 +47,7 @@ impl Model {
         for timer in Timer::ALL.into_iter().filter(armed) {
             let fires = match timer {
                 Timer::Heartbeat => quiet || !self.faults.sparse,
-                // Many questions fit into it: whoever runs has answered one.
+                // Many questions fit into it: a process that runs has answered one.
                 Timer::Patience => !recovery.asked.iter().any(|pid| self.runs(*pid)),
                 Timer::IncumbentSilent => recovery.asked.iter().any(|pid| !self.runs(*pid)),
                 // All have answered, and a hook keeps one from serving.

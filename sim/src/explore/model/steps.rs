@@ -31,7 +31,7 @@ pub(crate) enum ModelStep {
     Hook(u32),
     Complete(u32),
     SupervisorComplete,
-    /// Whoever has told it to stop kills it, since it does not end.
+    /// The operator that has told it to stop kills it, since it does not end.
     GivesUp(u32),
     FreesLock(u32),
     Ends(u32),
@@ -81,12 +81,12 @@ pub(crate) enum Needs {
     Nothing,
     /// A deadline's time. If all are there and talk to each other, it does not come to that.
     Deadline,
-    /// Somebody who continues a stopped process.
+    /// A stopped process goes on.
     Somebody,
 }
 
 impl ModelStep {
-    /// Nobody need ever continue a stopped process.
+    /// A stopped process need never go on.
     pub(crate) fn needs(&self) -> Needs {
         match self {
             ModelStep::Continue(_) | ModelStep::ContinueSupervisor | ModelStep::ContinueRecovery => {
@@ -310,7 +310,7 @@ impl Model {
         }
         let mine =
             |link: &&ModelLink| link.end != ModelEnd::Recovery && link.supervisor_open && link.daemon_open;
-        // What a stopped process has not read keeps nobody from saying it again.
+        // What a stopped process has not read keeps no peer from saying it again.
         let unread = self.links.iter().filter(mine).any(|link| !link.down.is_empty() && self.runs(link.pid));
         let armed = |timer: &Timer| supervisor.machine.timers().is_armed(*timer);
         // A connection that is tried again, and will succeed, comes before any silence; silence before the deadline.
@@ -329,7 +329,7 @@ impl Model {
             let fires = match timer {
                 Timer::Heartbeat => !unread && (quiet || !self.faults.sparse),
                 Timer::IncumbentSilent | Timer::SuccessorSilent => silent(&timer),
-                // Somebody is slow.
+                // A process is slow.
                 Timer::Patience => quiet || self.processes.values().any(ModelDaemon::is_slow),
                 Timer::Deadline if second && self.processes.values().any(|process| process.hung) => false,
                 Timer::Deadline if !self.is_stuck() => false,
@@ -490,7 +490,7 @@ impl Model {
         for (i, link) in self.links.iter().enumerate() {
             let drops = self.faults.drops > 0;
             faults.extend((drops && !link.down.is_empty()).then_some(ModelFault::DropDown(i)));
-            // What nobody repeats is not lost: an incumbent's `Hello`, before it is part of a handoff.
+            // What is not repeated is not lost: an incumbent's `Hello`, before it is part of a handoff.
             let repeated = !matches!(
                 (link.end, link.up.front()),
                 (ModelEnd::Supervisor(Peer::Incumbent), None | Some(Message::Hello(_)))

@@ -13,7 +13,7 @@ use crate::trace::Name;
 /// What a machine asked for, as a trace shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Wish {
-    /// A message, and whom it is for.
+    /// A message, and its receiver.
     Sent(Name, String),
     Did(String),
 }
@@ -29,9 +29,9 @@ pub(crate) struct Observer<'a> {
     pub cells: Vec<Cell>,
     /// What a daemon has sent, over which link.
     pub sent: Vec<(LinkId, MessageName)>,
-    /// What a supervisor has sent, to whom.
+    /// What a supervisor has sent, with its receiver.
     pub said: Vec<(Peer, MessageName)>,
-    /// What a supervisor that recovers has sent, to whom.
+    /// What a supervisor that recovers has sent, with its receiver.
     pub asked_of: Vec<(u32, MessageName)>,
     /// The hook that has returned was a drain or a seal; or what is written is its record.
     pub left_service: bool,
@@ -41,15 +41,15 @@ pub(crate) struct Observer<'a> {
     pub prepared: bool,
     /// What a supervisor has written into its journal, or tried to.
     pub persisted: Vec<Note>,
-    /// Somebody has looked who is there.
+    /// A supervisor has looked which processes are there.
     pub looked: bool,
-    /// Who serves was written down, and that process has said all that it was asked.
+    /// The journal names the process that serves, which has said all that it was asked.
     pub noted: Option<u32>,
     /// The lock was tried, and another has it.
     pub found_busy: bool,
     /// Which links a daemon has closed.
     pub closed: Vec<LinkId>,
-    /// What was asked for, if anybody wants to see it.
+    /// What was asked for, if it is to be shown.
     pub asked: Option<Vec<Wish>>,
 }
 

@@ -1,8 +1,8 @@
 //! What becomes of the model when a step happens.
 use handoff::host::Transport;
 use handoff::machine::{
-    Awaited, DaemonEvent, LinkId, LockAnswer, Op, Supervisor, Timer, incumbent, recovery, successor,
-    supervisor::{self, Config, Peer},
+    Awaited, DaemonEvent, LinkId, LockAnswer, Op, SupervisorMachine, Timer, incumbent, recovery, successor,
+    supervisor::{self, Limits, Peer},
 };
 use handoff::message::{Message, MessageName};
 use handoff::time::Time;
@@ -28,7 +28,7 @@ pub(crate) struct Ran {
     fit: bool,
 }
 
-type Input = DaemonEvent<Ran>;
+type DaemonInput = DaemonEvent<Ran>;
 
 /// A step that was taken, and in which of its gaps the process that acts died.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +47,7 @@ impl Move {
 }
 
 impl Model {
-    /// What becomes of the model: the one in which whoever acts lives, then one for every gap in which it dies.
+    /// What becomes of the model: the one in which the acting process lives, then one for every gap in which it dies.
     pub(crate) fn after(&self, step: &ModelStep, watch: &mut Observer<'_>) -> (Model, Vec<Model>) {
         let mut lived = self.clone();
         lived.apply(step, watch);
@@ -97,7 +97,7 @@ impl Model {
             ModelStep::Connect => self.connect(watch),
             ModelStep::Begin(pid) => {
                 self.processes.get_mut(&pid).into_iter().for_each(|process| process.has_started = true);
-                self.daemon(pid, Input::Start, watch);
+                self.daemon(pid, DaemonInput::Start, watch);
             }
             ModelStep::Hook(pid) => self.finish_hook(pid, Ok(true), watch),
             ModelStep::Complete(pid) => self.complete(pid, true, watch),
@@ -112,7 +112,7 @@ impl Model {
                 self.supervisor.iter_mut().for_each(|supervisor| supervisor.late |= timer == Timer::Deadline);
                 self.supervisor(supervisor::Event::Timer(timer), watch);
             }
-            ModelStep::DaemonTimer(pid, timer) => self.daemon(pid, Input::Timer(timer), watch),
+            ModelStep::DaemonTimer(pid, timer) => self.daemon(pid, DaemonInput::Timer(timer), watch),
             ModelStep::ContinueSupervisor => {
                 self.supervisor.iter_mut().for_each(|supervisor| supervisor.stopped = false)
             }
@@ -127,15 +127,15 @@ impl Model {
         let input = match step {
             ModelStep::Accept(_) => {
                 link.accepted = true;
-                Input::Connected(id)
+                DaemonInput::Connected(id)
             }
             ModelStep::Down(_) => match link.down.pop_front() {
-                Some(message) => Input::Frame(id, message),
+                Some(message) => DaemonInput::Frame(id, message),
                 None => return,
             },
             _ => {
                 link.daemon_open = false;
-                Input::Closed(id)
+                DaemonInput::Closed(id)
             }
         };
         self.daemon(pid, input, watch);
@@ -179,7 +179,7 @@ impl Model {
             ModelFault::Reset(i) => self.links[i].reset(),
             ModelFault::StrayDown(i) => {
                 let (pid, link) = (self.links[i].pid, self.links[i].id);
-                self.daemon(pid, Input::Frame(link, self.stray_down(i)), watch);
+                self.daemon(pid, DaemonInput::Frame(link, self.stray_down(i)), watch);
             }
             ModelFault::StrayUp(i) => {
                 let ModelEnd::Supervisor(peer) = self.links[i].end else { return };
@@ -215,7 +215,7 @@ impl Model {
             ModelFault::SealGoesOn(pid) => self.seal_goes_on(pid, watch),
             ModelFault::Signal(pid) => {
                 self.signalled = Some(pid);
-                self.daemon(pid, Input::Stop, watch);
+                self.daemon(pid, DaemonInput::Stop, watch);
             }
         }
     }
@@ -262,7 +262,7 @@ impl Model {
         let must_commit = replace && checks::one_serves(self) && self.links.is_empty() && !self.has_alien();
         self.handoffs -= u8::from(replace);
         self.started += 1;
-        let config = Config {
+        let config = Limits {
             liveness: LIVENESS,
             deadline: 300 * SECOND,
             drain_grace: 60 * SECOND,
@@ -270,7 +270,7 @@ impl Model {
             retire_limit: 10 * SECOND,
         };
         self.supervisor = Some(ModelSupervisor {
-            machine: Supervisor::new(config),
+            machine: SupervisorMachine::new(config),
             stopped: false,
             incumbent: None,
             successor: None,
@@ -291,7 +291,7 @@ impl Model {
         self.supervisor(supervisor::Event::Start { handoff_id, replace }, watch)
     }
 
-    /// Connecting to a process that is stopped succeeds. The incumbent is whoever was there at first.
+    /// Connecting to a process that is stopped succeeds. The incumbent is the process that was there at first.
     fn connect(&mut self, watch: &mut Observer<'_>) {
         let there = self.path.filter(|pid| self.listens(*pid));
         let Some(supervisor) = &mut self.supervisor else { return };
@@ -344,7 +344,7 @@ impl Model {
     }
 
     /// Lets a daemon handle `input`.
-    fn daemon(&mut self, pid: u32, input: Input, watch: &mut Observer<'_>) {
+    fn daemon(&mut self, pid: u32, input: DaemonInput, watch: &mut Observer<'_>) {
         let Some(mut daemon) = self.processes.get(&pid).map(|process| process.daemon.clone()) else {
             return;
         };
@@ -387,12 +387,12 @@ impl Model {
             self.dies(pid);
         } else if is_promoted && self.signalled == Some(pid) {
             // A stop that came on the way is the incumbent's to carry out.
-            self.daemon(pid, Input::Stop, watch);
+            self.daemon(pid, DaemonInput::Stop, watch);
         }
     }
 
     /// What a process can know of its supervisor: whether it lives, and what it wants.
-    fn hears_supervisor(&mut self, pid: u32, input: &Input) {
+    fn hears_supervisor(&mut self, pid: u32, input: &DaemonInput) {
         let Some(process) = self.processes.get_mut(&pid) else { return };
         let is_successor = matches!(process.daemon, DaemonMachine::Successor(_));
         let its = |link: &&ModelLink| {
@@ -462,7 +462,7 @@ impl Model {
             AnyHook::Successor(successor::Hook::WarmUp | successor::Hook::Open { .. }) => {}
         }
         let result = result.map(|_| Ran { hook, fit: good });
-        self.daemon(pid, Input::HookDone(op, result), watch)
+        self.daemon(pid, DaemonInput::HookDone(op, result), watch)
     }
 
     /// What was put off is done, or fails.
@@ -473,19 +473,19 @@ impl Model {
             Awaited::Lock(op) if good => {
                 let answer = self.try_lock(pid);
                 watch.found_busy = matches!(answer, LockAnswer::Busy { .. });
-                Input::Locked(op, answer)
+                DaemonInput::Locked(op, answer)
             }
-            Awaited::Lock(op) => Input::Locked(op, LockAnswer::Error(HostError::system("injected"))),
+            Awaited::Lock(op) => DaemonInput::Locked(op, LockAnswer::Error(HostError::system("injected"))),
             Awaited::WriteRecord(op, record) => {
                 watch.left_service = true;
                 if good {
                     self.write_record(pid, record);
                 }
-                Input::Recorded(op, result)
+                DaemonInput::Recorded(op, result)
             }
             Awaited::TakePath(op) => {
                 self.path = if good { Some(pid) } else { self.path };
-                Input::PathTaken(op, result)
+                DaemonInput::PathTaken(op, result)
             }
             Awaited::Exit(_) => return,
         };
@@ -524,18 +524,18 @@ fn said(message: &Message) -> &Message {
 }
 
 /// The event, as the machine of one role knows it.
-fn typed<D: From<Ran>>(input: Input) -> DaemonEvent<D> {
+fn typed<D: From<Ran>>(input: DaemonInput) -> DaemonEvent<D> {
     match input {
-        Input::Start => DaemonEvent::Start,
-        Input::Connected(link) => DaemonEvent::Connected(link),
-        Input::Frame(link, message) => DaemonEvent::Frame(link, message),
-        Input::Closed(link) => DaemonEvent::Closed(link),
-        Input::HookDone(op, result) => DaemonEvent::HookDone(op, result.map(D::from)),
-        Input::Locked(op, answer) => DaemonEvent::Locked(op, answer),
-        Input::Recorded(op, result) => DaemonEvent::Recorded(op, result),
-        Input::PathTaken(op, result) => DaemonEvent::PathTaken(op, result),
-        Input::Timer(timer) => DaemonEvent::Timer(timer),
-        Input::Stop => DaemonEvent::Stop,
+        DaemonInput::Start => DaemonEvent::Start,
+        DaemonInput::Connected(link) => DaemonEvent::Connected(link),
+        DaemonInput::Frame(link, message) => DaemonEvent::Frame(link, message),
+        DaemonInput::Closed(link) => DaemonEvent::Closed(link),
+        DaemonInput::HookDone(op, result) => DaemonEvent::HookDone(op, result.map(D::from)),
+        DaemonInput::Locked(op, answer) => DaemonEvent::Locked(op, answer),
+        DaemonInput::Recorded(op, result) => DaemonEvent::Recorded(op, result),
+        DaemonInput::PathTaken(op, result) => DaemonEvent::PathTaken(op, result),
+        DaemonInput::Timer(timer) => DaemonEvent::Timer(timer),
+        DaemonInput::Stop => DaemonEvent::Stop,
     }
 }
 

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use handoff::host::*;
 use handoff::machine::{
-    Awaited, Cell, Exit, LinkId, LockAnswer, Op, incumbent, successor,
+    Awaited, Cell, ExitReason, LinkId, LockAnswer, Op, incumbent, successor,
     supervisor::{self, Note, Outcome, Peer},
 };
 use handoff::message::Message;
@@ -30,7 +30,7 @@ pub(crate) struct ModelHost<'a, 'w> {
 }
 
 impl ModelHost<'_, '_> {
-    /// Whom the supervisor knows as `peer`.
+    /// The process that the supervisor knows as `peer`.
     fn peer(&self, peer: Peer) -> Option<u32> {
         let supervisor = self.model.supervisor.as_ref()?;
         match peer {
@@ -91,7 +91,7 @@ impl ModelHost<'_, '_> {
         }
     }
 
-    fn leave(&mut self, exit: Exit) {
+    fn leave(&mut self, exit: ExitReason) {
         self.watch.did(|| format!("exits: {exit:?}"));
         self.model.violated(daemon::leaves(self.model, self.pid, &exit));
         if let Some(process) = self.model.processes.get_mut(&self.pid) {
@@ -164,7 +164,7 @@ impl Transport<LinkId> for ModelHost<'_, '_> {
         let Some(link) = links.next() else {
             return self.model.violated(Some(format!("{} speaks into a link that is closed", self.pid)));
         };
-        // Whoever hears it may want the lock.
+        // The process that hears it may want the lock.
         let early = matches!(message, Message::SealComplete { .. } | Message::Failed { .. })
             && self.model.lock == Some(self.pid);
         self.watch.sent.push((to, message.name()));
@@ -264,7 +264,7 @@ impl Hooks<incumbent::Hook> for ModelHost<'_, '_> {
         self.run(op, AnyHook::Incumbent(hook));
     }
 
-    fn exit(&mut self, exit: Exit) {
+    fn exit(&mut self, exit: ExitReason) {
         self.leave(exit);
     }
 }
@@ -274,7 +274,7 @@ impl Hooks<successor::Hook> for ModelHost<'_, '_> {
         self.run(op, AnyHook::Successor(hook));
     }
 
-    fn exit(&mut self, exit: Exit) {
+    fn exit(&mut self, exit: ExitReason) {
         self.leave(exit);
     }
 }

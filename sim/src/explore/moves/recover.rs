@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use handoff::host::*;
 use handoff::machine::{
-    Recovery,
-    recovery::{self, Awaited, Config, Event, Outcome, Sighting, Verdict},
+    RecoveryMachine,
+    recovery::{self, Awaited, Event, Limits, Outcome, RecoveryVerdict, Sighting},
 };
 use handoff::message::Message;
 use handoff::node::recovery as node;
@@ -22,7 +22,7 @@ use crate::mutation::mutant::drive;
 
 impl Model {
     fn recovery_starts(&mut self, watch: &mut Observer<'_>) {
-        let config = Config {
+        let config = Limits {
             liveness: LIVENESS,
             unreachable_limit: 60 * SECOND,
             retire_limit: 10 * SECOND,
@@ -32,7 +32,7 @@ impl Model {
         // A supervisor that is merely stopped holds its journal.
         let has_journal = self.idle();
         self.recovery = Some(ModelRecovery {
-            machine: Recovery::new(config),
+            machine: RecoveryMachine::new(config),
             stopped: false,
             has_journal,
             knows: if has_journal { self.journal.clone() } else { Arc::default() },
@@ -161,9 +161,9 @@ impl Model {
         sightings
     }
 
-    /// Who serves, unless it is still to answer.
-    fn heir_that_is_free(&self, verdict: Verdict) -> Option<u32> {
-        let Verdict::Serves(process) = verdict else { return None };
+    /// The process that serves, unless it is still to answer.
+    fn heir_that_is_free(&self, verdict: RecoveryVerdict) -> Option<u32> {
+        let RecoveryVerdict::Serves(process) = verdict else { return None };
         let asked = self.recovery.as_ref().is_some_and(|recovery| recovery.asked.contains(&process.pid));
         (!asked).then_some(process.pid)
     }
@@ -242,7 +242,7 @@ impl Discovery for ModelHost<'_, '_> {
         }
     }
 
-    fn note(&mut self, verdict: Verdict) -> Option<Result<(), HostError>> {
+    fn note(&mut self, verdict: RecoveryVerdict) -> Option<Result<(), HostError>> {
         self.watch.did(|| format!("journal {}", name(verdict)));
         if self.defers() {
             self.model.recovery.iter_mut().for_each(|s| s.pending.push(Awaited::Note(verdict)));
@@ -256,7 +256,7 @@ impl Discovery for ModelHost<'_, '_> {
 impl RecoveryHost for ModelHost<'_, '_> {
     fn finish(&mut self, outcome: Outcome) {
         self.watch.did(|| match outcome.verdict {
-            Verdict::Serves(process) => format!("finds: D{process} serves"),
+            RecoveryVerdict::Serves(process) => format!("finds: D{process} serves"),
             verdict => format!("finds: {}", name(verdict)),
         });
         let seen = self.model.recovery.as_ref().map(ModelRecovery::seen);
@@ -268,11 +268,11 @@ impl RecoveryHost for ModelHost<'_, '_> {
 }
 
 /// Its name, for the list of verdicts that a search met.
-pub(crate) fn name(verdict: recovery::Verdict) -> &'static str {
+pub(crate) fn name(verdict: recovery::RecoveryVerdict) -> &'static str {
     match verdict {
-        Verdict::Serves(_) => "Serves",
-        Verdict::NobodyServes => "NobodyServes",
-        Verdict::Unconfirmed => "Unconfirmed",
-        Verdict::Cancelled => "Cancelled",
+        RecoveryVerdict::Serves(_) => "Serves",
+        RecoveryVerdict::NobodyServes => "NobodyServes",
+        RecoveryVerdict::Unconfirmed => "Unconfirmed",
+        RecoveryVerdict::Cancelled => "Cancelled",
     }
 }

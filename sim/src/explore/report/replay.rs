@@ -1,16 +1,16 @@
 //! A schedule that happens once more.
-use super::story::Story;
+use super::story::ToldSchedule;
 use crate::explore::model::Model;
 use crate::explore::search::graph;
 use crate::explore::search::schedule::Schedule;
 use crate::mutation::mutant::Mutation;
-use crate::trace::Entry;
+use crate::trace::TraceEntry;
 
 /// What a schedule leads to.
 #[derive(Debug)]
 pub struct Replayed {
     /// What happened, a step at a millisecond.
-    pub trace: Vec<Entry>,
+    pub trace: Vec<TraceEntry>,
     /// What is not as it must be, if so.
     pub violation: Option<String>,
 }
@@ -19,7 +19,7 @@ impl Schedule {
     /// Lets it happen once more. If it is said to show something, and nothing is wrong in it, it is looked at what lies ahead.
     pub fn replay(&self, mutation: Option<&Mutation>) -> Replayed {
         let mut model = Model::new(self.faults, self.handoffs);
-        let mut story = Story::default();
+        let mut story = ToldSchedule::default();
         for made in &self.moves {
             story.tell(&mut model, made, mutation);
         }

@@ -9,22 +9,22 @@ use crate::explore::model::watch::{Observer, Wish};
 use crate::explore::model::{DaemonMachine, Model};
 use crate::explore::moves::apply::Move;
 use crate::mutation::mutant::Mutation;
-use crate::trace::{Effect, Entry, Happened, Name, Turn};
+use crate::trace::{Happened, Name, TraceEntry, TracedEffect, Turn};
 
 /// No time passes in an exploration. A step is shown a millisecond after the one before, so that a page has room for it.
 const STEP_MICROS: u64 = 1000;
 
 /// What happened so far.
 #[derive(Default)]
-pub(crate) struct Story {
-    pub entries: Vec<Entry>,
+pub(crate) struct ToldSchedule {
+    pub entries: Vec<TraceEntry>,
     now: u64,
     frames: u64,
     /// Numbers of the frames that are on their way, by sender and receiver.
     under_way: BTreeMap<(Name, Name), VecDeque<u64>>,
 }
 
-impl Story {
+impl ToldSchedule {
     /// Lets a move happen, and notes what is seen of it.
     pub(crate) fn tell(&mut self, model: &mut Model, made: &Move, mutation: Option<&Mutation>) {
         let before = model.clone();
@@ -49,7 +49,7 @@ impl Story {
     }
 
     fn note(&mut self, who: Option<Name>, what: Happened) {
-        self.entries.push(Entry { at: self.now, who, what });
+        self.entries.push(TraceEntry { at: self.now, who, what });
     }
 
     fn turn(&mut self, before: &Model, after: &Model, actor: Actor, step: &ModelStep, asked: Vec<Wish>) {
@@ -75,13 +75,13 @@ impl Story {
         self.note(Some(who), Happened::Turn(turn));
     }
 
-    fn effect(&mut self, from: Name, asked: Wish) -> Effect {
+    fn effect(&mut self, from: Name, asked: Wish) -> TracedEffect {
         match asked {
-            Wish::Did(what) => Effect::Did(what),
+            Wish::Did(what) => TracedEffect::Did(what),
             Wish::Sent(to, message) => {
                 self.frames += 1;
                 self.under_way.entry((from, to)).or_default().push_back(self.frames);
-                Effect::Sent { to, message, frame: self.frames }
+                TracedEffect::Sent { to, message, frame: self.frames }
             }
         }
     }
@@ -96,7 +96,7 @@ impl Story {
         self.under_way.get_mut(&key).and_then(VecDeque::pop_front);
     }
 
-    /// Who serves, who is gone, what is not as it must be.
+    /// Which process serves, which are gone, what is not as it must be.
     fn changes(&mut self, before: &Model, after: &Model) {
         for (pid, process) in &before.processes {
             let now = after.processes.get(pid).is_some_and(|process| process.accepts);

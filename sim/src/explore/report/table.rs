@@ -5,7 +5,7 @@ use handoff::machine::EffectName;
 
 use handoff::machine::{
     Batch, DaemonEvent, LinkId, LockAnswer, Machine, Reason, Timer, incumbent, recovery, successor,
-    supervisor::{self, Note, Peer, Verdict},
+    supervisor::{self, HandoffVerdict, Note, Peer},
 };
 use handoff::message::{AwaitsFinal, HelloAck, Message, Role, Sealed, Standing};
 use handoff::time::Time;
@@ -181,7 +181,7 @@ fn supervisor_events() -> Vec<(String, supervisor::Event)> {
         ("Spawned(ok)".to_owned(), Event::Spawned(Ok(id(2)))),
         ("Spawned(error)".to_owned(), Event::Spawned(Err(HostError::system("why")))),
     ];
-    for note in [Note::UnderWay, Note::Committed, Note::Over(Verdict::RolledBack)] {
+    for note in [Note::UnderWay, Note::Committed, Note::Over(HandoffVerdict::RolledBack)] {
         events.push((format!("Persisted({note:?}, ok)"), Event::Persisted(note, Ok(()))));
         events.push((
             format!("Persisted({note:?}, error)"),
@@ -204,12 +204,12 @@ fn supervisor_events() -> Vec<(String, supervisor::Event)> {
 
 /// Of two processes, so that one may serve and the other be in the way.
 fn recovery_events() -> Vec<(String, recovery::Event)> {
-    use recovery::{Event, Sight, Sighting, Verdict};
+    use recovery::{Event, RecoveryVerdict, Sight, Sighting};
     let mut events = vec![
         ("Start".to_owned(), Event::Start),
         ("Cancel".to_owned(), Event::Cancel),
         ("Looked(nobody)".to_owned(), Event::Looked(Vec::new())),
-        ("Noted(NobodyServes)".to_owned(), Event::Noted(Verdict::NobodyServes, Ok(()))),
+        ("Noted(NobodyServes)".to_owned(), Event::Noted(RecoveryVerdict::NobodyServes, Ok(()))),
     ];
     for sight in [Sight::Beside, Sight::Incumbent, Sight::Successor] {
         let sightings = [1, 2].map(|pid| Sighting { process: id(pid), sight }).to_vec();
@@ -230,7 +230,7 @@ fn recovery_events() -> Vec<(String, recovery::Event)> {
         events.push(("Ended".to_owned(), Event::Ended(process)));
         for result in [Ok(()), Err(HostError::system("why"))] {
             let name = format!("Noted(Serves, {})", if result.is_ok() { "ok" } else { "error" });
-            events.push((name, Event::Noted(Verdict::Serves(process), result)));
+            events.push((name, Event::Noted(RecoveryVerdict::Serves(process), result)));
         }
     }
     events.extend(Timer::ALL.map(|timer| (format!("Timer({timer:?})"), Event::Timer(timer))));

@@ -7,7 +7,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use handoff::host::Gap;
 use handoff::machine::Cell;
-use handoff::machine::supervisor::Verdict;
+use handoff::machine::supervisor::HandoffVerdict;
 
 use super::liveness::{self, Edge, NOWHERE, Vertex};
 use super::samples::Samples;
@@ -52,7 +52,7 @@ pub struct ExploreReport {
     /// Steps on the shortest way to the farthest state.
     pub depth: usize,
     /// What supervisors reported, and the shortest way to it.
-    pub verdicts: BTreeMap<Verdict, Schedule>,
+    pub verdicts: BTreeMap<HandoffVerdict, Schedule>,
     /// What recoveries found, likewise.
     pub recoveries: BTreeMap<&'static str, Schedule>,
     /// Where processes could die.
@@ -90,7 +90,7 @@ struct Met {
 }
 
 impl ExploreReport {
-    /// All that is not as it must be: violations, and verdicts that `bound` lists but nobody reports.
+    /// All that is not as it must be: violations, and verdicts that `bound` lists but no supervisor reports.
     pub fn wrong(&self, bound: &Bound) -> Vec<String> {
         let unheard = bound.verdicts.iter().filter(|verdict| !self.verdicts.contains_key(verdict));
         let unheard = unheard.map(|verdict| format!("{verdict:?} is never reported"));
@@ -100,7 +100,7 @@ impl ExploreReport {
     }
 }
 
-struct Search<'a> {
+struct GraphSearch<'a> {
     bound: &'a Bound,
     options: ExploreOptions<'a>,
     known: HashMap<(u64, u64), u32>,
@@ -118,7 +118,7 @@ struct Search<'a> {
 /// Goes through every state within `bound`.
 pub fn explore(bound: &Bound, options: ExploreOptions<'_>) -> ExploreReport {
     let first = Model::new(bound.faults, bound.handoffs);
-    let mut search = Search::new(bound, options);
+    let mut search = GraphSearch::new(bound, options);
     search.visit(0, None, first);
     while let Some((from, model)) = search.queue.pop_front() {
         search.expand(from, &model);
@@ -138,7 +138,7 @@ pub fn explore(bound: &Bound, options: ExploreOptions<'_>) -> ExploreReport {
 ///
 /// Nothing before it was mutated, for there was nothing to mutate: so what is wrong here would be found by [`explore`].
 pub fn explore_from(bound: &Bound, root: &Root, options: ExploreOptions<'_>) -> ExploreReport {
-    let mut search = Search::new(bound, options);
+    let mut search = GraphSearch::new(bound, options);
     search.visit(0, None, root.model.clone());
     search.queue.clear();
     search.take(0, &root.model, &root.step);
@@ -161,7 +161,7 @@ pub fn explore_from(bound: &Bound, root: &Root, options: ExploreOptions<'_>) -> 
 pub(crate) fn lies_ahead(model: &Model, mutation: Option<&Mutation>) -> Vec<String> {
     let faults = model.faults.spent();
     let bound = Bound { name: "what lies ahead", faults, handoffs: model.handoffs, verdicts: &[] };
-    let mut search = Search::new(&bound, ExploreOptions { mutation, ..ExploreOptions::default() });
+    let mut search = GraphSearch::new(&bound, ExploreOptions { mutation, ..ExploreOptions::default() });
     search.visit(0, None, Model { faults, ..model.clone() });
     while let Some((from, model)) = search.queue.pop_front() {
         search.expand(from, &model);
@@ -170,9 +170,9 @@ pub(crate) fn lies_ahead(model: &Model, mutation: Option<&Mutation>) -> Vec<Stri
     liveness::check(&search.states, &search.calm).into_iter().map(|(why, _)| why.to_string()).collect()
 }
 
-impl<'a> Search<'a> {
+impl<'a> GraphSearch<'a> {
     fn new(bound: &'a Bound, options: ExploreOptions<'a>) -> Self {
-        Search {
+        GraphSearch {
             bound,
             options,
             known: HashMap::new(),

@@ -1,8 +1,8 @@
 //! Whether every fault-free way on from every state comes to a good end, whatever the order of its steps.
 //!
 //! Three things are looked for. A *trap*: a state, or a cycle of states, in which nobody serves and out of which no step leads
-//! that must come; that a stopped process goes on is no such step, since nobody need ever continue it, and neither is a
-//! deadline. A *handoff without end*: likewise, a supervisor that runs and is at work, whoever else is stopped, unless a
+//! that must come; that a stopped process goes on is no such step, since it need never be continued, and neither is a
+//! deadline. A *handoff without end*: likewise, a supervisor that runs and is at work, whichever others are stopped, unless a
 //! deadline ends it that can pass. And a *dead end*: a state or a cycle short of rest, out of which no step leads, a stopped
 //! process' going on included. Steps are fair: one that can happen again and again does happen (a heartbeat that is repeated
 //! for ever does not keep a hook from returning). So a cycle counts only if each step that can be taken from somewhere in it

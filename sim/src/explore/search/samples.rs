@@ -2,7 +2,7 @@
 use std::collections::HashSet;
 
 use handoff::HandoffId;
-use handoff::machine::{Incumbent, LinkId, Op, Recovery, Successor, Supervisor};
+use handoff::machine::{IncumbentMachine, LinkId, Op, RecoveryMachine, SuccessorMachine, SupervisorMachine};
 
 use crate::explore::model::{DaemonMachine, Model};
 
@@ -17,10 +17,10 @@ pub(crate) struct Around {
 /// The machines that were met, each once.
 #[derive(Default)]
 pub(crate) struct Samples {
-    pub incumbents: HashSet<(Incumbent, Around)>,
-    pub successors: HashSet<(Successor, Around)>,
-    pub supervisors: HashSet<Supervisor>,
-    pub recoveries: HashSet<Recovery>,
+    pub incumbents: HashSet<(IncumbentMachine, Around)>,
+    pub successors: HashSet<(SuccessorMachine, Around)>,
+    pub supervisors: HashSet<SupervisorMachine>,
+    pub recoveries: HashSet<RecoveryMachine>,
 }
 
 impl Samples {

@@ -15,20 +15,20 @@ use handoff::{
     Daemon, DrainReport, Drainable, Ended, HookResult, Listeners, Options, ReadinessSnapshot, ResumeFrom,
     SealReport, StateSnapshot,
 };
-use handoff_tests::{Act, Hook, Layout, script, start_log};
-use server::Server;
-use store::Store;
+use handoff_tests::{Act, HookName, Layout, script, start_log};
+use server::ActorServer;
+use store::ActorStore;
 
-struct Actor {
+struct ActorDaemon {
     layout: Layout,
     name: String,
-    store: Arc<Mutex<Store>>,
-    server: Arc<Server>,
+    store: Arc<Mutex<ActorStore>>,
+    server: Arc<ActorServer>,
     is_staged: bool,
 }
 
-impl Actor {
-    fn acts(&self, hook: Hook) -> HookResult<Vec<Act>> {
+impl ActorDaemon {
+    fn acts(&self, hook: HookName) -> HookResult<Vec<Act>> {
         #[allow(unused_mut, reason = "off the stage there is nothing more to do")]
         let mut acts = script::take(&self.layout, &self.name, hook)?;
         #[cfg(all(feature = "sim", feature = "crash-points"))]
@@ -36,18 +36,18 @@ impl Actor {
         Ok(acts)
     }
 
-    fn play(&self, hook: Hook) -> HookResult<Vec<Act>> {
+    fn play(&self, hook: HookName) -> HookResult<Vec<Act>> {
         script::play(&self.layout, &self.name, hook, self.acts(hook)?)
     }
 }
 
-impl Daemon for Actor {
+impl Daemon for ActorDaemon {
     fn warm_up(&mut self) -> HookResult<()> {
-        self.play(Hook::WarmUp).map(drop)
+        self.play(HookName::WarmUp).map(drop)
     }
 
     fn open(&mut self, _sealed: Option<&Sealed>) -> HookResult<ReadinessSnapshot> {
-        let acts = self.play(Hook::Open)?;
+        let acts = self.play(HookName::Open)?;
         let mut store = self.store.lock().unwrap();
         store.open()?;
         let behind = u64::from(acts.contains(&Act::Behind));
@@ -62,17 +62,17 @@ impl Daemon for Actor {
     }
 
     fn serve(&mut self, listeners: Listeners) -> HookResult<()> {
-        self.play(Hook::Serve)?;
+        self.play(HookName::Serve)?;
         self.server.set_listeners(listeners)?;
         Ok(self.server.start(&self.store)?)
     }
 }
 
-impl Drainable for Actor {
+impl Drainable for ActorDaemon {
     fn drain(&mut self, grace: Duration) -> HookResult<DrainReport> {
         // Stop first: a drain that fails afterwards has already turned clients away.
         let open = self.server.drain(grace);
-        let acts = self.play(Hook::Drain)?;
+        let acts = self.play(HookName::Drain)?;
         let told =
             acts.iter().find_map(|act| if let Act::Remaining(count) = act { Some(*count) } else { None });
         Ok(DrainReport {
@@ -82,8 +82,8 @@ impl Drainable for Actor {
     }
 
     fn seal(&mut self, progress: &mut dyn FnMut(SealProgress)) -> HookResult<SealReport> {
-        for act in self.acts(Hook::Seal)? {
-            let play = |act| script::play(&self.layout, &self.name, Hook::Seal, vec![act]);
+        for act in self.acts(HookName::Seal)? {
+            let play = |act| script::play(&self.layout, &self.name, HookName::Seal, vec![act]);
             if let Act::Slow(ms) = act {
                 let begun = Instant::now();
                 play(Act::Slow(ms / 2))?;
@@ -107,7 +107,7 @@ impl Drainable for Actor {
     }
 
     fn resume_after_abort(&mut self, from: ResumeFrom) -> HookResult<()> {
-        self.play(Hook::Resume)?;
+        self.play(HookName::Resume)?;
         if from == ResumeFrom::Disk {
             let mut store = self.store.lock().unwrap();
             store.close()?;
@@ -122,7 +122,7 @@ impl Drainable for Actor {
     }
 
     fn finalize(&mut self) {
-        let _ = self.play(Hook::Finalize);
+        let _ = self.play(HookName::Finalize);
         tracing::info!("finalized");
     }
 }
@@ -136,13 +136,14 @@ fn main() -> ExitCode {
     if is_staged {
         handoff_tests::stage::Agent::enter(&layout, false);
     }
-    let server = Arc::new(Server::default());
-    let store = Arc::new(Mutex::new(Store::new(layout.log())));
+    let server = Arc::new(ActorServer::default());
+    let store = Arc::new(Mutex::new(ActorStore::new(layout.log())));
     let mut options = Options::new(layout.data(), layout.control()).build_id(name.clone());
     for listener in Layout::LISTENERS {
         options = options.listener(listener, "127.0.0.1:0");
     }
-    let ended = handoff::run(options, Actor { layout, name, store, server: Arc::clone(&server), is_staged });
+    let ended =
+        handoff::run(options, ActorDaemon { layout, name, store, server: Arc::clone(&server), is_staged });
     server.linger();
     match ended {
         Ok(Ended::Retired | Ended::Stopped) => ExitCode::SUCCESS,

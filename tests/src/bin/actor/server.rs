@@ -12,24 +12,24 @@ use handoff::{HookResult, Listeners};
 use handoff_tests::Layout;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::store::Store;
+use crate::store::ActorStore;
 
 /// A client that was sent the end of the stream has so long to close as well: what it sends meanwhile would
 /// otherwise turn the end into a reset. It closes as soon as it has a processor.
 const LINGER: Duration = Duration::from_secs(10);
 
-/// The connections of the process, whoever accepted them.
+/// The connections of the process, whichever thread accepted them.
 #[derive(Debug, Default)]
-pub(crate) struct Server {
-    listeners: Mutex<Vec<Arc<Socket>>>,
+pub(crate) struct ActorServer {
+    listeners: Mutex<Vec<Arc<ActorSocket>>>,
     /// Dropped, it tells every thread to stop.
     running: Mutex<Option<UnixStream>>,
-    counts: Mutex<Counts>,
+    counts: Mutex<ActorCounts>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct Counts {
+struct ActorCounts {
     /// Threads that accept or may still acknowledge.
     busy: u32,
     /// Connections among them.
@@ -38,22 +38,22 @@ struct Counts {
 }
 
 #[derive(Debug)]
-enum Socket {
+enum ActorSocket {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
 
-impl Server {
+impl ActorServer {
     /// What to accept on.
     pub(crate) fn set_listeners(&self, mut listeners: Listeners) -> HookResult<()> {
         let tcp = listeners.take_tcp(Layout::LISTENERS[0]).ok_or("no TCP listener")?;
         let unix = listeners.take_unix(Layout::LISTENERS[1]).ok_or("no Unix listener")?;
-        *self.listeners.lock().unwrap() = vec![Socket::Tcp(tcp).into(), Socket::Unix(unix).into()];
+        *self.listeners.lock().unwrap() = vec![ActorSocket::Tcp(tcp).into(), ActorSocket::Unix(unix).into()];
         Ok(())
     }
 
     /// Accepts, unless it does already.
-    pub(crate) fn start(self: &Arc<Self>, store: &Arc<Mutex<Store>>) -> io::Result<()> {
+    pub(crate) fn start(self: &Arc<Self>, store: &Arc<Mutex<ActorStore>>) -> io::Result<()> {
         let mut running = self.running.lock().unwrap();
         if running.is_some() {
             return Ok(());
@@ -73,7 +73,7 @@ impl Server {
         Ok(())
     }
 
-    /// Stops accepting and waits, for `grace`, until nobody can acknowledge any more; how many still can.
+    /// Stops accepting and waits, for `grace`, until no thread can acknowledge any more; how many still can.
     pub(crate) fn drain(&self, grace: Duration) -> u32 {
         drop(self.running.lock().unwrap().take());
         let until = Instant::now() + grace;
@@ -96,16 +96,21 @@ impl Server {
         self.counts.lock().unwrap().open
     }
 
-    fn count(&self, change: impl FnOnce(&mut Counts)) {
+    fn count(&self, change: impl FnOnce(&mut ActorCounts)) {
         change(&mut self.counts.lock().unwrap());
         self.changed.notify_all();
     }
 
-    fn accept_all(self: &Arc<Self>, socket: &Socket, store: &Arc<Mutex<Store>>, stop: &Arc<OwnedFd>) {
+    fn accept_all(
+        self: &Arc<Self>,
+        socket: &ActorSocket,
+        store: &Arc<Mutex<ActorStore>>,
+        stop: &Arc<OwnedFd>,
+    ) {
         while wait(socket.as_fd(), stop) {
             let accepted = match socket {
-                Socket::Tcp(listener) => listener.accept().map(|(stream, _)| Stream::Tcp(stream)),
-                Socket::Unix(listener) => listener.accept().map(|(stream, _)| Stream::Unix(stream)),
+                ActorSocket::Tcp(listener) => listener.accept().map(|(stream, _)| ActorStream::Tcp(stream)),
+                ActorSocket::Unix(listener) => listener.accept().map(|(stream, _)| ActorStream::Unix(stream)),
             };
             let Ok(stream) = accepted else { continue };
             let (server, store, stop) = (Arc::clone(self), Arc::clone(store), Arc::clone(stop));
@@ -114,7 +119,7 @@ impl Server {
         }
     }
 
-    fn converse(&self, stream: Stream, store: &Mutex<Store>, stop: &OwnedFd) {
+    fn converse(&self, stream: ActorStream, store: &Mutex<ActorStore>, stop: &OwnedFd) {
         let mut reader = BufReader::new(stream);
         let _ = answer_all(&mut reader, store, stop);
         self.count(|counts| {
@@ -130,7 +135,11 @@ impl Server {
 }
 
 /// Answers until the client or the server has had enough.
-fn answer_all(reader: &mut BufReader<Stream>, store: &Mutex<Store>, stop: &OwnedFd) -> io::Result<()> {
+fn answer_all(
+    reader: &mut BufReader<ActorStream>,
+    store: &Mutex<ActorStore>,
+    stop: &OwnedFd,
+) -> io::Result<()> {
     // One request at a time is on its way, so what the reader has buffered is never more than a part of one.
     while wait(reader.get_ref().as_fd(), stop) {
         let mut line = String::new();
@@ -157,28 +166,28 @@ fn wait(fd: std::os::fd::BorrowedFd<'_>, stop: &OwnedFd) -> bool {
     }
 }
 
-impl AsFd for Socket {
+impl AsFd for ActorSocket {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         match self {
-            Socket::Tcp(listener) => listener.as_fd(),
-            Socket::Unix(listener) => listener.as_fd(),
+            ActorSocket::Tcp(listener) => listener.as_fd(),
+            ActorSocket::Unix(listener) => listener.as_fd(),
         }
     }
 }
 
 /// A connection.
 #[derive(Debug)]
-enum Stream {
+enum ActorStream {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
 
-impl Stream {
+impl ActorStream {
     /// Tells the client that nothing more comes.
     fn end(&self) -> io::Result<()> {
         match self {
-            Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
-            Stream::Unix(stream) => stream.shutdown(Shutdown::Write),
+            ActorStream::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            ActorStream::Unix(stream) => stream.shutdown(Shutdown::Write),
         }
     }
 
@@ -188,10 +197,10 @@ impl Stream {
         let mut bytes = [0; 1024];
         loop {
             let read = match self {
-                Stream::Tcp(stream) => {
+                ActorStream::Tcp(stream) => {
                     stream.set_read_timeout(limit).and_then(|()| (&*stream).read(&mut bytes))
                 }
-                Stream::Unix(stream) => {
+                ActorStream::Unix(stream) => {
                     stream.set_read_timeout(limit).and_then(|()| (&*stream).read(&mut bytes))
                 }
             };
@@ -204,29 +213,29 @@ impl Stream {
     }
 }
 
-impl AsFd for Stream {
+impl AsFd for ActorStream {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         match self {
-            Stream::Tcp(stream) => stream.as_fd(),
-            Stream::Unix(stream) => stream.as_fd(),
+            ActorStream::Tcp(stream) => stream.as_fd(),
+            ActorStream::Unix(stream) => stream.as_fd(),
         }
     }
 }
 
-impl Read for Stream {
+impl Read for ActorStream {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         match self {
-            Stream::Tcp(stream) => stream.read(bytes),
-            Stream::Unix(stream) => stream.read(bytes),
+            ActorStream::Tcp(stream) => stream.read(bytes),
+            ActorStream::Unix(stream) => stream.read(bytes),
         }
     }
 }
 
-impl Write for Stream {
+impl Write for ActorStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Stream::Tcp(stream) => stream.write(bytes),
-            Stream::Unix(stream) => stream.write(bytes),
+            ActorStream::Tcp(stream) => stream.write(bytes),
+            ActorStream::Unix(stream) => stream.write(bytes),
         }
     }
 

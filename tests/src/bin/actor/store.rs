@@ -10,17 +10,17 @@ const SCHEME: u16 = 1;
 
 /// The log, open or not.
 #[derive(Debug)]
-pub(crate) struct Store {
+pub(crate) struct ActorStore {
     path: PathBuf,
     file: Option<File>,
     last: u64,
     bytes: u64,
 }
 
-impl Store {
+impl ActorStore {
     /// A log that has not been opened.
-    pub(crate) fn new(path: PathBuf) -> Store {
-        Store { path, file: None, last: 0, bytes: 0 }
+    pub(crate) fn new(path: PathBuf) -> ActorStore {
+        ActorStore { path, file: None, last: 0, bytes: 0 }
     }
 
     /// Opens it, and sees that it has no gap. A last line without its end was never acknowledged and is cut off.

@@ -1,6 +1,6 @@
 //! What incumbents and successors must do in a turn.
 use handoff::machine::supervisor::Peer;
-use handoff::machine::{DaemonEvent, EffectName, Exit, LinkId, Timer};
+use handoff::machine::{DaemonEvent, EffectName, ExitReason, LinkId, Timer};
 use handoff::message::{Message, MessageName};
 use handoff::record::Record;
 
@@ -22,7 +22,7 @@ const ASKS_OF_A_DAEMON: [MessageName; 8] = [
 /// What came to a daemon, and how it stood then.
 pub(in crate::explore) struct DaemonObligations {
     pid: u32,
-    came: Came,
+    came: CameToDaemon,
     /// A hook runs, or an answer is awaited: what it is told takes effect later.
     busy: bool,
     /// It accepts connections.
@@ -42,7 +42,7 @@ pub(in crate::explore) struct DaemonObligations {
     told_to_resume: bool,
 }
 
-enum Came {
+enum CameToDaemon {
     Connected(LinkId),
     /// A message, whether said for the first time or repeated by a heartbeat.
     Frame {
@@ -64,9 +64,9 @@ enum Came {
     Else,
 }
 
-impl Came {
+impl CameToDaemon {
     fn is_over(&self, link: LinkId) -> bool {
-        matches!(self, Came::Frame { over, .. } if *over == link)
+        matches!(self, CameToDaemon::Frame { over, .. } if *over == link)
     }
 }
 
@@ -78,20 +78,20 @@ impl DaemonObligations {
         watch: &Observer<'_>,
     ) -> DaemonObligations {
         let came = match event {
-            DaemonEvent::Connected(link) => Came::Connected(*link),
+            DaemonEvent::Connected(link) => CameToDaemon::Connected(*link),
             DaemonEvent::Frame(over, Message::Heartbeat { repeats: Some(message), .. }) => {
-                Came::Frame { over: *over, what: message.name(), repeated: true }
+                CameToDaemon::Frame { over: *over, what: message.name(), repeated: true }
             }
-            DaemonEvent::Frame(over, message) if is_stray(message) => Came::Stray { over: *over },
+            DaemonEvent::Frame(over, message) if is_stray(message) => CameToDaemon::Stray { over: *over },
             DaemonEvent::Frame(over, message) => {
-                Came::Frame { over: *over, what: message.name(), repeated: false }
+                CameToDaemon::Frame { over: *over, what: message.name(), repeated: false }
             }
-            DaemonEvent::Timer(Timer::Heartbeat) => Came::Beat,
-            DaemonEvent::HookDone(..) | DaemonEvent::Recorded(..) if watch.left_service => Came::Back,
-            DaemonEvent::Closed(_) => Came::Closed,
-            DaemonEvent::HookDone(..) if watch.prepared => Came::Prepared,
-            DaemonEvent::Stop => Came::Stop,
-            _ => Came::Else,
+            DaemonEvent::Timer(Timer::Heartbeat) => CameToDaemon::Beat,
+            DaemonEvent::HookDone(..) | DaemonEvent::Recorded(..) if watch.left_service => CameToDaemon::Back,
+            DaemonEvent::Closed(_) => CameToDaemon::Closed,
+            DaemonEvent::HookDone(..) if watch.prepared => CameToDaemon::Prepared,
+            DaemonEvent::Stop => CameToDaemon::Stop,
+            _ => CameToDaemon::Else,
         };
         let process = model.processes.get(&pid);
         let accepts = process.is_some_and(|process| process.accepts);
@@ -129,8 +129,8 @@ impl DaemonObligations {
     /// What was said to it is answered, or done.
     fn is_deaf(&self, model: &Model, watch: &Observer<'_>) -> Option<String> {
         let (over, asks) = match self.came {
-            Came::Connected(link) => (link, None),
-            Came::Frame { over, what, .. } => (over, Some(what)),
+            CameToDaemon::Connected(link) => (link, None),
+            CameToDaemon::Frame { over, what, .. } => (over, Some(what)),
             _ => return None,
         };
         let sent = |name: MessageName| watch.sent.iter().any(|(to, what)| *to == over && *what == name);
@@ -164,12 +164,14 @@ impl DaemonObligations {
         let asks_for = |effects: &[EffectName]| watch.asked_for(effects);
         let linked = is_linked(model, self.pid);
         let wrong = match self.came {
-            Came::Back if self.told_to_resume && !comes_back(process, watch) => {
+            CameToDaemon::Back if self.told_to_resume && !comes_back(process, watch) => {
                 "was told to come back, and goes on"
             }
-            Came::Back if self.keeps_quiet(model, watch) => "has a hook that failed, and does not say so",
-            Came::Prepared if process.told_to_leave => "was told to leave, and goes on",
-            Came::Prepared
+            CameToDaemon::Back if self.keeps_quiet(model, watch) => {
+                "has a hook that failed, and does not say so"
+            }
+            CameToDaemon::Prepared if process.told_to_leave => "was told to leave, and goes on",
+            CameToDaemon::Prepared
                 if process.heard_begin
                     && !asks_for(&[
                         EffectName::Lock,
@@ -180,18 +182,20 @@ impl DaemonObligations {
             {
                 "was told to begin, and does not"
             }
-            Came::Prepared | Came::Frame { what: MessageName::Begin, .. }
+            CameToDaemon::Prepared | CameToDaemon::Frame { what: MessageName::Begin, .. }
                 if self.waits_for_ever(model, process, watch) =>
             {
                 "is told to begin, and would wait for the lock for ever"
             }
-            Came::Beat if linked && !watch.sent.iter().any(|(_, what)| *what == MessageName::Heartbeat) => {
+            CameToDaemon::Beat
+                if linked && !watch.sent.iter().any(|(_, what)| *what == MessageName::Heartbeat) =>
+            {
                 "says no heartbeat when it is due"
             }
-            Came::Closed if !linked && process.timers().is_armed(Timer::Heartbeat) => {
+            CameToDaemon::Closed if !linked && process.timers().is_armed(Timer::Heartbeat) => {
                 "has no link to a supervisor any more, and goes on with its heartbeats"
             }
-            Came::Stop if !self.busy && self.is_settled() && !watch.did_something() => {
+            CameToDaemon::Stop if !self.busy && self.is_settled() && !watch.did_something() => {
                 "is told to stop, and does nothing"
             }
             _ => return None,
@@ -212,7 +216,7 @@ impl DaemonObligations {
         is_obliged && has_supervisor(model, self.pid) && model.signalled != Some(self.pid)
     }
 
-    /// It is told what only an incumbent in the handoff of whoever says it would do.
+    /// It is told what only an incumbent in the sender's handoff would do.
     fn is_no_business(&self, model: &Model, asks: MessageName) -> bool {
         let its = |link: &ModelLink| {
             self.came.is_over(link.id) && link.end == ModelEnd::Supervisor(Peer::Incumbent) && !link.joined
@@ -244,7 +248,8 @@ impl DaemonObligations {
             _ => false,
         };
         // What was heard is repeated until something else is said.
-        let heard = matches!(self.came, Came::Frame { repeated: true, .. }) && asks != MessageName::Abort;
+        let heard =
+            matches!(self.came, CameToDaemon::Frame { repeated: true, .. }) && asks != MessageName::Abort;
         // That its predecessor has ended concerns nothing else that it does.
         let busy = self.busy && asks != MessageName::Final;
         !busy && !done && !heard && model.links.iter().any(its) && ASKS_OF_A_DAEMON.contains(&asks)
@@ -266,7 +271,7 @@ impl DaemonObligations {
 
     /// It stops serving for a supervisor that asks for it, or because it is told to stop.
     fn drains_unasked(&self, model: &Model, watch: &Observer<'_>) -> Option<String> {
-        let asked = matches!(self.came, Came::Frame { what: MessageName::PrepareHandoff, .. });
+        let asked = matches!(self.came, CameToDaemon::Frame { what: MessageName::PrepareHandoff, .. });
         let unasked =
             watch.asked_for(&[EffectName::StartDrain]) && !asked && model.signalled != Some(self.pid);
         unasked.then(|| format!("{} drains, and nobody has asked it to", self.pid))
@@ -275,8 +280,8 @@ impl DaemonObligations {
     /// A daemon that closes a link on a supervisor that has just spoken says why, and one that says why closes it.
     fn breaks_off(&self, watch: &Observer<'_>) -> Option<String> {
         let (link, must) = match self.came {
-            Came::Frame { over, .. } => (over, false),
-            Came::Stray { over } => (over, true),
+            CameToDaemon::Frame { over, .. } => (over, false),
+            CameToDaemon::Stray { over } => (over, true),
             _ => return None,
         };
         let told = watch
@@ -295,7 +300,7 @@ impl DaemonObligations {
     }
 }
 
-fn is_taken(model: &Model, pid: u32, came: &Came) -> bool {
+fn is_taken(model: &Model, pid: u32, came: &CameToDaemon) -> bool {
     let Some(process) = model.processes.get(&pid) else { return false };
     let other = |link: &ModelLink| {
         link.pid == pid
@@ -352,8 +357,8 @@ fn stays(model: &Model, process: &ModelDaemon, pid: u32, watch: &Observer<'_>) -
 
 /// A daemon that leaves by itself has freed the lock: a process that it has forked may have it as well. And a successor that can't
 /// serve has said so.
-fn leaves(model: &Model, pid: u32, exit: &Exit, watch: &Observer<'_>) -> Option<String> {
-    if model.lock == Some(pid) && *exit != Exit::HookLimit {
+fn leaves(model: &Model, pid: u32, exit: &ExitReason, watch: &Observer<'_>) -> Option<String> {
+    if model.lock == Some(pid) && *exit != ExitReason::HookLimit {
         return Some(format!("{pid} leaves ({exit:?}) with the lock"));
     }
     if watch.obliged.is_some() && model.signalled != Some(pid) {
@@ -362,11 +367,11 @@ fn leaves(model: &Model, pid: u32, exit: &Exit, watch: &Observer<'_>) -> Option<
     let process = model.processes.get(&pid)?;
     let serves = |record: &Record| record.serving && record.holder.pid != pid;
     let succeeded = process.told_to_retire || model.record.as_ref().is_some_and(serves);
-    if watch.found_busy && *exit == Exit::Retired && !succeeded {
+    if watch.found_busy && *exit == ExitReason::Retired && !succeeded {
         return Some(format!("{pid} leaves ({exit:?}), and nobody has said that another serves"));
     }
     let DaemonMachine::Successor(_) = process.daemon else { return None };
-    let failed = matches!(exit, Exit::Failed(_)) && has_supervisor(model, pid);
+    let failed = matches!(exit, ExitReason::Failed(_)) && has_supervisor(model, pid);
     let said = watch.sent.iter().any(|(_, what)| *what == MessageName::Failed);
     (failed && !said).then(|| format!("{pid} leaves ({exit:?}) without a word"))
 }

@@ -40,7 +40,7 @@ pub(in crate::explore) fn looks(model: &Model, watch: &Observer<'_>) -> Option<S
     Some(format!("the recovery knows of {pid}, and does not ask it"))
 }
 
-/// When it is written who serves: the one that does is told so, if its predecessor has ended, and asked what it made of that.
+/// When the journal names the process that serves: that process is told so, if its predecessor has ended, and asked what it made of that.
 pub(in crate::explore) fn notes(model: &Model, watch: &Observer<'_>) -> Option<String> {
     let recovery = model.recovery.as_ref().filter(|recovery| recovery.outcome.is_none())?;
     let pid = watch.noted?;

@@ -1,5 +1,5 @@
 //! What the supervisor of a handoff must do in a turn.
-use handoff::machine::supervisor::{Event, Note, Peer, Verdict};
+use handoff::machine::supervisor::{Event, HandoffVerdict, Note, Peer};
 use handoff::machine::{EffectName, Machine, Timer};
 use handoff::message::{Message, MessageName};
 
@@ -8,14 +8,14 @@ use crate::explore::model::{Model, ModelEnd, ModelLink, ModelSupervisor, id, is_
 
 /// What came to the supervisor, and how it stood then.
 pub(in crate::explore) struct SupervisorObligations {
-    came: Came,
+    came: CameToSupervisor,
     /// An answer is awaited first.
     busy: bool,
     /// It has written that the handoff is under way, or tried to.
     journalled: bool,
 }
 
-enum Came {
+enum CameToSupervisor {
     /// A message, whether said for the first time or repeated by a heartbeat.
     Frame {
         from: Peer,
@@ -40,19 +40,21 @@ impl SupervisorObligations {
     pub(in crate::explore) fn new(model: &Model, event: &Event) -> SupervisorObligations {
         let came = match event {
             Event::Frame(from, Message::Heartbeat { repeats: Some(message), .. }) => {
-                Came::Frame { from: *from, what: message.name(), repeated: true }
+                CameToSupervisor::Frame { from: *from, what: message.name(), repeated: true }
             }
-            Event::Frame(from, message) if is_stray(message) => Came::Stray(*from),
-            Event::Frame(from, message) => Came::Frame { from: *from, what: message.name(), repeated: false },
-            Event::Closed(peer, _) => Came::Closed(*peer),
-            Event::Ended(peer, _) => Came::Ended(*peer),
-            Event::ConnectFailed(_) => Came::NoConnection,
-            Event::Spawned(Err(_)) => Came::NoSuccessor,
-            Event::Cancel => Came::Cancel,
-            Event::Timer(Timer::Heartbeat) => Came::Beat,
-            Event::Timer(Timer::IncumbentSilent) => Came::Silent,
-            Event::Timer(Timer::Deadline) => Came::Late,
-            _ => Came::Else,
+            Event::Frame(from, message) if is_stray(message) => CameToSupervisor::Stray(*from),
+            Event::Frame(from, message) => {
+                CameToSupervisor::Frame { from: *from, what: message.name(), repeated: false }
+            }
+            Event::Closed(peer, _) => CameToSupervisor::Closed(*peer),
+            Event::Ended(peer, _) => CameToSupervisor::Ended(*peer),
+            Event::ConnectFailed(_) => CameToSupervisor::NoConnection,
+            Event::Spawned(Err(_)) => CameToSupervisor::NoSuccessor,
+            Event::Cancel => CameToSupervisor::Cancel,
+            Event::Timer(Timer::Heartbeat) => CameToSupervisor::Beat,
+            Event::Timer(Timer::IncumbentSilent) => CameToSupervisor::Silent,
+            Event::Timer(Timer::Deadline) => CameToSupervisor::Late,
+            _ => CameToSupervisor::Else,
         };
         let supervisor = model.supervisor.as_ref();
         let under_way = |supervisor: &ModelSupervisor| {
@@ -87,8 +89,8 @@ impl SupervisorObligations {
             return Some("the supervisor writes that a handoff is over which it has not written of".into());
         }
         let what = match self.came {
-            Came::Beat => return beats(model, watch),
-            Came::Frame { from, what, repeated } => {
+            CameToSupervisor::Beat => return beats(model, watch),
+            CameToSupervisor::Frame { from, what, repeated } => {
                 let refused =
                     if what == MessageName::Refused { self.gives_up(&sees, from, watch) } else { None };
                 return self
@@ -96,7 +98,7 @@ impl SupervisorObligations {
                     .or(refused)
                     .or_else(|| stops_short(&sees, watch));
             }
-            Came::Stray(from) => {
+            CameToSupervisor::Stray(from) => {
                 let keeps = sees.link(from, |link| link.supervisor_open)
                     || !watch.said.contains(&(from, MessageName::Refused));
                 let wrong = || format!("the supervisor hears of another handoff from {from:?}, and takes it");
@@ -105,16 +107,20 @@ impl SupervisorObligations {
             _ if self.busy || watch.did_something() || supervisor.machine.timers().is_armed(Timer::Retry) => {
                 None
             }
-            Came::Cancel => sees.could_cancel().then_some("is called off"),
-            Came::NoSuccessor => Some("can't start a successor"),
-            Came::Silent if sees.depends_on_the_incumbent() => Some("hears nothing of the incumbent"),
-            Came::Late if !sees.waits_for_an_end() && !sees.has_succeeded() => Some("sees the deadline pass"),
-            Came::Ended(Peer::Incumbent) if sees.could_begin() => Some("sees the incumbent end"),
+            CameToSupervisor::Cancel => sees.could_cancel().then_some("is called off"),
+            CameToSupervisor::NoSuccessor => Some("can't start a successor"),
+            CameToSupervisor::Silent if sees.depends_on_the_incumbent() => {
+                Some("hears nothing of the incumbent")
+            }
+            CameToSupervisor::Late if !sees.waits_for_an_end() && !sees.has_succeeded() => {
+                Some("sees the deadline pass")
+            }
+            CameToSupervisor::Ended(Peer::Incumbent) if sees.could_begin() => Some("sees the incumbent end"),
             // Before there is a successor, all depends on the incumbent.
             _ if supervisor.successor.is_some() => None,
-            Came::NoConnection => Some("can't connect to the incumbent"),
-            Came::Closed(Peer::Incumbent) => Some("has lost the incumbent"),
-            Came::Ended(Peer::Incumbent) => Some("sees the incumbent end"),
+            CameToSupervisor::NoConnection => Some("can't connect to the incumbent"),
+            CameToSupervisor::Closed(Peer::Incumbent) => Some("has lost the incumbent"),
+            CameToSupervisor::Ended(Peer::Incumbent) => Some("sees the incumbent end"),
             _ => None,
         };
         what.map(|what| format!("the supervisor {what}, and does nothing"))
@@ -125,7 +131,7 @@ impl SupervisorObligations {
     fn writes_too_much(&self, watch: &Observer<'_>) -> bool {
         let noted = self.journalled || watch.persisted.contains(&Note::UnderWay);
         watch.persisted.iter().any(|note| match note {
-            Note::Over(verdict) => !noted || *verdict == Verdict::Committed,
+            Note::Over(verdict) => !noted || *verdict == HandoffVerdict::Committed,
             Note::UnderWay | Note::Committed => false,
         })
     }
@@ -263,7 +269,7 @@ impl Sees<'_> {
         self.supervisor.successor.is_some_and(|pid| self.supervisor.told.contains(&pid))
     }
 
-    /// Somebody was killed, or told to leave, and has not been seen to end.
+    /// A peer was killed, or told to leave, and has not been seen to end.
     fn waits_for_an_end(&self) -> bool {
         let killed = |peer: Peer, pid: Option<u32>| {
             self.supervisor.killed.contains(&peer)
@@ -274,7 +280,7 @@ impl Sees<'_> {
             || killed(Peer::Successor, self.supervisor.successor)
     }
 
-    /// Nobody else is left to serve, or the incumbent was asked to.
+    /// No other process is left to serve, or the incumbent was asked to.
     fn depends_on_the_incumbent(&self) -> bool {
         let asked = self.said(Peer::Incumbent, &[MessageName::ResumeAfterAbort]);
         !self.waits_for_an_end() && (asked || self.successor_has_ended())
@@ -295,7 +301,7 @@ impl Sees<'_> {
         linked && !told && !self.successor_has_ended() && self.supervisor.killed.is_empty()
     }
 
-    /// Nothing is decided yet, and there is somebody to go back to.
+    /// Nothing is decided yet, and there is an incumbent to go back to.
     fn could_cancel(&self) -> bool {
         let decided = self.said(Peer::Successor, &[MessageName::Commit])
             || self.said(Peer::Incumbent, &[MessageName::Retire]);
@@ -337,7 +343,7 @@ impl Sees<'_> {
                 let first = !self.said(Peer::Successor, &[MessageName::Commit, MessageName::Abort]);
                 first && !killed && self.is_well(Peer::Successor, what)
             }
-            // That of a stop is nobody's.
+            // That of a stop has no place in it.
             MessageName::SealFailed if !self.said(Peer::Incumbent, &[MessageName::SealRequest]) => false,
             // It is the successor, which has the control path by now, and says so over its own link.
             MessageName::Hello if self.link(from, |link| Some(link.pid) != known) => false,

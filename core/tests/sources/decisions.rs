@@ -1,8 +1,7 @@
 //! What follows from a verdict is decided in the keeper and nowhere else: no other code looks at one, but to show it, to check
 //! it, or to pass it on.
-#![allow(clippy::unwrap_used, reason = "a test that can't read its sources has failed")]
-use std::fs;
-use std::path::{Path, PathBuf};
+
+use crate::each_file;
 
 /// Where programs, the simulator and the stage live, beside the core.
 const SOURCES: [&str; 3] = ["supervisor/src", "sim/src", "tests/src"];
@@ -31,13 +30,12 @@ const NAMES: [&str; 3] = ["Verdict::", "\"Committed\" =>", "\"RolledBack\" "];
 
 #[test]
 fn nothing_outside_of_the_core_decides_what_follows_from_a_verdict() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut found = Vec::new();
     for source in SOURCES {
-        files(&root.join(source), &mut |path, text| {
+        each_file(source, &mut |name, text| {
             let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-            if NAMES.iter().any(|name| code.contains(name)) {
-                found.push(path.strip_prefix(root).unwrap().display().to_string());
+            if NAMES.iter().any(|verdict| code.contains(verdict)) {
+                found.push(name.to_owned());
             }
         });
     }
@@ -47,18 +45,4 @@ fn nothing_outside_of_the_core_decides_what_follows_from_a_verdict() {
     let stale: Vec<&str> =
         ALLOWED.map(|(file, _)| file).into_iter().filter(|file| !found.iter().any(|f| f == file)).collect();
     assert!(stale.is_empty(), "these name no verdict any more: {stale:?}");
-}
-
-/// Calls `see` with each file of Rust below `directory`.
-fn files(directory: &Path, see: &mut impl FnMut(&Path, &str)) {
-    let mut entries: Vec<PathBuf> =
-        fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
-    entries.sort();
-    for path in entries {
-        if path.is_dir() {
-            files(&path, see);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            see(&path, &fs::read_to_string(&path).unwrap());
-        }
-    }
 }

@@ -1,10 +1,10 @@
 //! What is decided in one place is decided nowhere else: which event comes next, when `poll(2)` is called, when a successor becomes
 //! an incumbent. Code that does so beside the nodes is code that no test of theirs covers.
-use std::fs;
-use std::path::Path;
+
+use crate::each_file;
 
 /// What only few files may say, and what other code does instead.
-struct Rule {
+struct OrderRule {
     says: &'static [&'static str],
     /// Where it counts: folders and files, from the repository's root.
     within: &'static [&'static str],
@@ -14,28 +14,28 @@ struct Rule {
 
 const ALL: &[&str] = &["core/src", "sim/src", "supervisor/src", "examples", "tests/src"];
 
-const RULES: [Rule; 4] = [
-    Rule {
+const RULES: [OrderRule; 4] = [
+    OrderRule {
         says: &[".promoted(", ".promote("],
         within: ALL,
         // The exploration takes frames in every order and therefore has no node; it shares the nodes' `DaemonMachine`.
         except: &["core/src/machine/", "core/src/node/", "sim/src/explore/moves/apply.rs"],
-        remedy: "run a `node::daemon::Daemon`: after each step it makes an incumbent of a successor that serves",
+        remedy: "run a `node::daemon::DaemonNode`: after each step it makes an incumbent of a successor that serves",
     },
-    Rule {
+    OrderRule {
         says: &["drive::turn", "drive::{"],
         within: ALL,
         // The driver of mutants stands for the one driver.
         except: &["core/src/node/", "sim/src/mutation/mutant.rs"],
         remedy: "run a node: `NodeOn::next` says what comes next, `NodeOn::step` hands it to the machine",
     },
-    Rule {
+    OrderRule {
         says: &[".out()"],
         within: ALL,
         except: &["core/src/drive.rs", "sim/src/mutation/mutant.rs", "sim/src/explore/report/table.rs"],
         remedy: "run a node: a machine's effects are performed by `drive::turn`, gaps included",
     },
-    Rule {
+    OrderRule {
         says: &["poll(&mut", "poller::wait("],
         within: &["core/src/unix"],
         // One look at a process that ends, a wait for a child, a question of its own, a client's connection in a thread of the
@@ -53,27 +53,11 @@ const RULES: [Rule; 4] = [
     },
 ];
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace")
-}
-
-/// Calls `see` with each Rust file below `path`: its path from the root, and its text.
-fn each_file(path: &Path, see: &mut impl FnMut(&str, &str)) {
-    if path.is_dir() {
-        let entries = fs::read_dir(path).expect("a folder").map(|entry| entry.expect("an entry").path());
-        return entries.filter(|entry| !entry.ends_with("target")).for_each(|entry| each_file(&entry, see));
-    }
-    if path.extension().is_some_and(|extension| extension == "rs") {
-        let name = path.strip_prefix(root()).expect("below the root").to_str().expect("a name in UTF-8");
-        see(name, &fs::read_to_string(path).expect("a source file"));
-    }
-}
-
 /// The lines of a rule's places that say what it forbids; and the exceptions that are needed.
-fn breaches(rule: &Rule) -> (Vec<String>, Vec<&'static str>) {
+fn breaches(rule: &OrderRule) -> (Vec<String>, Vec<&'static str>) {
     let (mut found, mut needed) = (Vec::new(), Vec::new());
     for within in rule.within {
-        each_file(&root().join(within), &mut |name, text| {
+        each_file(within, &mut |name, text| {
             for (number, line) in text.lines().enumerate() {
                 let code = line.split("//").next().unwrap_or_default();
                 if !rule.says.iter().any(|call| code.contains(call)) {
@@ -105,7 +89,7 @@ const EXPLORATION: [&str; 5] = ["model", "checks", "moves", "search", "report"];
 #[test]
 fn the_folders_of_the_exploration_name_each_other_one_way() {
     for (at, folder) in EXPLORATION.iter().enumerate() {
-        each_file(&root().join("sim/src/explore").join(folder), &mut |name, text| {
+        each_file(&format!("sim/src/explore/{folder}"), &mut |name, text| {
             let later =
                 EXPLORATION[at + 1..].iter().find(|later| text.contains(&format!("explore::{later}")));
             assert_eq!(later, None, "{name} names what may name it");
