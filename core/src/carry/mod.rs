@@ -49,14 +49,22 @@ pub struct Carried {
 }
 
 impl Carried {
-    fn of<'a>(connections: impl Iterator<Item = (Token, &'a [u8])>) -> Carried {
-        connections.fold(Carried::default(), |Carried { count, digest }, (token, state)| {
-            let mut hasher = crc32fast::Hasher::new();
-            hasher.update(&token.to_le_bytes());
-            hasher.update(state);
-            Carried { count: count + 1, digest: digest.wrapping_add(u64::from(hasher.finalize())) }
-        })
+    fn add(&mut self, token: Token, state: &[u8]) {
+        self.count += 1;
+        self.digest = self.digest.wrapping_add(digest(token, state));
     }
+
+    fn remove(&mut self, token: Token, state: &[u8]) {
+        self.count -= 1;
+        self.digest = self.digest.wrapping_sub(digest(token, state));
+    }
+}
+
+fn digest(token: Token, state: &[u8]) -> u64 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&token.to_le_bytes());
+    hasher.update(state);
+    u64::from(hasher.finalize())
 }
 
 /// What the two processes say to each other.
@@ -145,17 +153,42 @@ pub enum Fault {
     },
 }
 
-/// The incumbent's side.
+/// The incumbent's side. Nothing that it does after the drain depends on how many connections there are, but on how many have
+/// a state or have come and gone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Outgoing {
+    /// Open, and not offered yet.
+    to_offer: BTreeSet<Token>,
+    /// Offered, and ended since.
+    to_end: BTreeSet<Token>,
     offered: BTreeSet<Token>,
+    carried: Carried,
     sent: u64,
     received: u64,
-    ended: Option<Carried>,
+    ended: bool,
     confirmed: bool,
 }
 
 impl Outgoing {
+    /// A connection is open, and can be kept.
+    pub fn opened(&mut self, token: Token) {
+        self.to_offer.insert(token);
+    }
+
+    /// A connection has ended, or can't be kept.
+    pub fn closed(&mut self, token: Token) {
+        if self.offered.remove(&token) {
+            self.carried.remove(token, &[]);
+            self.to_end.insert(token);
+        }
+        self.to_offer.remove(&token);
+    }
+
+    /// How many connections the successor was not sent yet.
+    pub fn behind(&self) -> usize {
+        self.to_offer.len()
+    }
+
     /// Whether an item may be sent before the successor has answered.
     pub fn may_send(&self) -> bool {
         self.sent - self.received < WINDOW
@@ -163,35 +196,36 @@ impl Outgoing {
 
     /// Whether all is confirmed that was sent so far.
     pub fn is_confirmed(&self) -> bool {
-        self.sent == self.received && (self.ended.is_none() || self.confirmed)
+        self.sent == self.received && self.ended == self.confirmed
     }
 
-    /// What is to be sent next, so that the successor has the connections that are `open`: first what has ended, then what is
-    /// new. `None` if nothing has changed.
-    pub fn next(&mut self, open: &BTreeSet<Token>) -> Option<Item> {
-        let ended: Vec<Token> = self.offered.difference(open).copied().take(BATCH).collect();
+    /// What is to be sent next: first what has ended, then what is new. `None` if nothing has changed.
+    pub fn next(&mut self) -> Option<Item> {
+        let ended = first(&mut self.to_end);
         if !ended.is_empty() {
-            ended.iter().for_each(|token| _ = self.offered.remove(token));
-            return Some(self.counted(Item::Ended(ended)));
+            self.sent += 1;
+            return Some(Item::Ended(ended));
         }
-        let new: Vec<Token> = open.difference(&self.offered).copied().take(BATCH).collect();
-        self.offered.extend(&new);
-        if new.is_empty() { None } else { Some(self.counted(Item::Offer(new))) }
+        let new = first(&mut self.to_offer);
+        if new.is_empty() {
+            return None;
+        }
+        for token in &new {
+            self.offered.insert(*token);
+            self.carried.add(*token, &[]);
+        }
+        self.sent += 1;
+        Some(Item::Offer(new))
     }
 
-    /// How many connections the successor is to have and was not sent yet.
-    pub fn behind(&self, open: &BTreeSet<Token>) -> usize {
-        open.difference(&self.offered).count()
-    }
-
-    /// The end: all states, and what they amount to. All of `states` are of connections that were offered.
+    /// The end: all states, and what there is in all. Of `states` those count that are of connections that were offered.
     pub fn end(&mut self, states: &BTreeMap<Token, Vec<u8>>) -> Vec<Item> {
-        let state_of = |token: &Token| states.get(token).map_or(&[][..], Vec::as_slice);
-        let carried = Carried::of(self.offered.iter().map(|token| (*token, state_of(token))));
         let mut items = Vec::new();
-        for (&token, state) in
-            states.iter().filter(|(token, state)| self.offered.contains(token) && !state.is_empty())
-        {
+        let is_offered =
+            |(token, state): &(&Token, &Vec<u8>)| self.offered.contains(token) && !state.is_empty();
+        for (&token, state) in states.iter().filter(is_offered) {
+            self.carried.remove(token, &[]);
+            self.carried.add(token, state);
             let last = state.len().div_ceil(PART) - 1;
             let parts = state.chunks(PART).enumerate();
             items.extend(parts.map(|(nth, part)| Item::State {
@@ -200,14 +234,9 @@ impl Outgoing {
                 more: nth < last,
             }));
         }
-        items.push(Item::End(carried));
-        self.ended = Some(carried);
+        items.push(Item::End(self.carried));
+        self.ended = true;
         items
-    }
-
-    fn counted(&mut self, item: Item) -> Item {
-        self.sent += 1;
-        item
     }
 
     /// What the successor has answered.
@@ -215,19 +244,25 @@ impl Outgoing {
     /// # Errors
     /// It has something else than it was sent.
     pub fn answered(&mut self, item: &Item) -> Result<(), Fault> {
-        match (item, self.ended) {
-            (Item::Received(count), _) if (self.received..=self.sent).contains(count) => {
+        match item {
+            Item::Received(count) if (self.received..=self.sent).contains(count) => {
                 self.received = *count;
                 Ok(())
             }
-            (Item::Has(has), Some(sent)) if *has == sent => {
+            Item::Has(has) if self.ended && *has == self.carried => {
                 self.confirmed = true;
                 Ok(())
             }
-            (Item::Has(has), Some(sent)) => Err(Fault::Differs { sent, has: *has }),
+            Item::Has(has) if self.ended => Err(Fault::Differs { sent: self.carried, has: *has }),
             _ => Err(Fault::OutOfPlace),
         }
     }
+}
+
+/// The first of `tokens`, as many as one item names.
+fn first(tokens: &mut BTreeSet<Token>) -> Vec<Token> {
+    let rest = tokens.iter().nth(BATCH).copied().map(|next| tokens.split_off(&next)).unwrap_or_default();
+    core::mem::replace(tokens, rest).into_iter().collect()
 }
 
 /// What the successor's host is to do with an item.
@@ -237,6 +272,8 @@ pub enum Taken {
     Keep(Vec<Token>, Item),
     /// Close the connections' descriptors; then answer.
     Close(Vec<Token>, Item),
+    /// Keep this state of a connection. A state that can't be understood is an error, which ends the link.
+    State(Token, Vec<u8>),
     /// Nothing.
     Nothing,
     /// Answer.
@@ -246,12 +283,15 @@ pub enum Taken {
 /// The successor's side.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Incoming {
-    states: BTreeMap<Token, Vec<u8>>,
-    /// The connection of which another part of its state is to come.
-    unfinished: Option<Token>,
+    /// The connections, and whether the state of each has come.
+    connections: BTreeMap<Token, bool>,
+    /// The connection of which another part of its state is to come, and the parts that have.
+    unfinished: Option<(Token, Vec<u8>)>,
+    /// The bytes of all states.
     bytes: usize,
+    carried: Carried,
     received: u64,
-    ended: Option<Carried>,
+    is_whole: bool,
 }
 
 impl Incoming {
@@ -264,24 +304,16 @@ impl Incoming {
         if descriptors != announced {
             return Err(Fault::Descriptors { came: descriptors, announced });
         }
-        if self.ended.is_some() && item != Item::Revoked {
+        if self.is_whole && item != Item::Revoked {
             return Err(Fault::OutOfPlace);
         }
         match item {
             Item::Offer(tokens) => self.offered(tokens),
-            Item::Ended(tokens) => {
-                for token in &tokens {
-                    let state = self.states.remove(token).ok_or(Fault::Token(*token))?;
-                    self.bytes -= state.len();
-                }
-                let answer = self.answer();
-                Ok(Taken::Close(tokens, answer))
-            }
+            Item::Ended(tokens) => self.ended(tokens),
             Item::State { token, part, more } => self.state(token, &part, more),
             Item::End(carried) if self.unfinished.is_none() => {
-                let has = Carried::of(self.states.iter().map(|(token, state)| (*token, state.as_slice())));
-                self.ended = (has == carried).then_some(carried);
-                Ok(Taken::Answer(Item::Has(has)))
+                self.is_whole = carried == self.carried;
+                Ok(Taken::Answer(Item::Has(self.carried)))
             }
             Item::Revoked => {
                 *self = Incoming::default();
@@ -297,39 +329,58 @@ impl Incoming {
     }
 
     fn offered(&mut self, tokens: Vec<Token>) -> Result<Taken, Fault> {
-        if tokens.len() > BATCH || self.states.len() + tokens.len() > CONNECTIONS {
+        if tokens.len() > BATCH || self.connections.len() + tokens.len() > CONNECTIONS {
             return Err(Fault::TooMuch);
         }
         for &token in &tokens {
-            if self.states.insert(token, Vec::new()).is_some() {
+            if self.connections.insert(token, false).is_some() {
                 return Err(Fault::Token(token));
             }
+            self.carried.add(token, &[]);
         }
         let answer = self.answer();
         Ok(Taken::Keep(tokens, answer))
     }
 
+    fn ended(&mut self, tokens: Vec<Token>) -> Result<Taken, Fault> {
+        for &token in &tokens {
+            match self.connections.remove(&token) {
+                Some(false) => self.carried.remove(token, &[]),
+                // A state comes when nothing ends any more.
+                Some(true) | None => return Err(Fault::Token(token)),
+            }
+        }
+        let answer = self.answer();
+        Ok(Taken::Close(tokens, answer))
+    }
+
     fn state(&mut self, token: Token, part: &[u8], more: bool) -> Result<Taken, Fault> {
-        if self.unfinished.is_some_and(|unfinished| unfinished != token) {
-            return Err(Fault::OutOfPlace);
-        }
-        let state = self.states.get_mut(&token).ok_or(Fault::Token(token))?;
-        if !state.is_empty() && self.unfinished.is_none() {
-            return Err(Fault::Token(token));
-        }
+        let mut state = match self.unfinished.take() {
+            Some((unfinished, state)) if unfinished == token => state,
+            Some(_) => return Err(Fault::OutOfPlace),
+            None => Vec::new(),
+        };
+        let has_state = self.connections.get_mut(&token).filter(|has_state| !**has_state);
+        let has_state = has_state.ok_or(Fault::Token(token))?;
         self.bytes += part.len();
         if part.is_empty() || state.len() + part.len() > STATE || self.bytes > STATES {
             return Err(Fault::TooMuch);
         }
         state.extend_from_slice(part);
-        self.unfinished = more.then_some(token);
-        Ok(Taken::Nothing)
+        if more {
+            self.unfinished = Some((token, state));
+            return Ok(Taken::Nothing);
+        }
+        *has_state = true;
+        self.carried.remove(token, &[]);
+        self.carried.add(token, &state);
+        Ok(Taken::State(token, state))
     }
 
-    /// All connections with their states, if the incumbent has ended and not revoked. To be asked under the lock of the data
-    /// directory, when all that has come was taken.
-    pub fn into_carried(self) -> Option<BTreeMap<Token, Vec<u8>>> {
-        self.ended.map(|_| self.states)
+    /// Whether all connections and their states are here, and the incumbent has not gone on by itself. To be asked under the lock
+    /// of the data directory, when all that has come was taken.
+    pub fn is_whole(&self) -> bool {
+        self.is_whole
     }
 }
 
@@ -338,84 +389,111 @@ mod tests {
     use super::*;
     use alloc::vec;
 
-    fn set(tokens: impl IntoIterator<Item = Token>) -> BTreeSet<Token> {
-        tokens.into_iter().collect()
+    /// The two ends, and what the successor's host keeps.
+    #[derive(Default)]
+    struct Ends {
+        out: Outgoing,
+        into: Incoming,
+        kept: BTreeMap<Token, Vec<u8>>,
     }
 
-    /// Sends all that is to be sent, and hands in the answers.
-    fn settle(out: &mut Outgoing, into: &mut Incoming, open: &BTreeSet<Token>) -> Result<usize, Fault> {
-        let mut sent = 0;
-        while let Some(item) = out.next(open) {
+    impl Ends {
+        fn open(&mut self, tokens: impl IntoIterator<Item = Token>) {
+            tokens.into_iter().for_each(|token| self.out.opened(token));
+        }
+
+        fn close(&mut self, tokens: impl IntoIterator<Item = Token>) {
+            tokens.into_iter().for_each(|token| self.out.closed(token));
+        }
+
+        fn carry(&mut self, item: Item) -> Result<(), Fault> {
             let beside = if let Item::Offer(tokens) = &item { tokens.len() } else { 0 };
-            match into.take(item, beside)? {
-                Taken::Keep(_, answer) | Taken::Close(_, answer) => out.answered(&answer)?,
-                other => panic!("{other:?}"),
+            match self.into.take(item, beside)? {
+                Taken::Keep(tokens, answer) => {
+                    self.kept.extend(tokens.into_iter().map(|token| (token, Vec::new())));
+                    self.out.answered(&answer)
+                }
+                Taken::Close(tokens, answer) => {
+                    self.kept.retain(|token, _| !tokens.contains(token));
+                    self.out.answered(&answer)
+                }
+                Taken::State(token, state) => {
+                    self.kept.insert(token, state);
+                    Ok(())
+                }
+                Taken::Answer(answer) => self.out.answered(&answer),
+                Taken::Nothing => Ok(()),
             }
-            sent += 1;
         }
-        Ok(sent)
-    }
 
-    fn end(out: &mut Outgoing, into: &mut Incoming, states: &BTreeMap<Token, Vec<u8>>) -> Result<(), Fault> {
-        for item in out.end(states) {
-            match into.take(item, 0)? {
-                Taken::Nothing => {}
-                Taken::Answer(answer) => out.answered(&answer)?,
-                other => panic!("{other:?}"),
+        /// Sends all that is to be sent, and hands in the answers; returns how many items that took.
+        fn settle(&mut self) -> Result<usize, Fault> {
+            let mut sent = 0;
+            while let Some(item) = self.out.next() {
+                self.carry(item)?;
+                sent += 1;
             }
+            Ok(sent)
         }
-        Ok(())
+
+        fn end(&mut self, states: &BTreeMap<Token, Vec<u8>>) -> Result<(), Fault> {
+            self.out.end(states).into_iter().try_for_each(|item| self.carry(item))
+        }
     }
 
     #[test]
     fn the_successor_ends_with_what_is_open_and_its_states() {
-        let (mut out, mut into) = (Outgoing::default(), Incoming::default());
-        assert_eq!(settle(&mut out, &mut into, &set(0..500)), Ok(3), "in batches");
-        assert_eq!(settle(&mut out, &mut into, &set(10..501)), Ok(2), "what has ended, and what is new");
-        let states = BTreeMap::from([(10, vec![1]), (500, vec![7; 3 * PART + 1])]);
-        end(&mut out, &mut into, &states).unwrap();
-        assert!(out.is_confirmed());
-        let carried = into.into_carried().unwrap();
-        assert_eq!(carried.keys().copied().collect::<BTreeSet<_>>(), set(10..501));
-        assert_eq!((&carried[&10], carried[&500].len(), carried[&11].len()), (&vec![1], 3 * PART + 1, 0));
+        let mut ends = Ends::default();
+        ends.open(0..500);
+        assert_eq!(ends.settle(), Ok(3), "in batches");
+        ends.open([500, 501]);
+        ends.close((0..10).chain([501]));
+        assert_eq!(ends.settle(), Ok(2), "what has ended, and what is new");
+        let states = BTreeMap::from([(10, vec![1]), (500, vec![7; 3 * PART + 1]), (501, vec![1])]);
+        ends.end(&states).unwrap();
+        assert!(ends.out.is_confirmed() && ends.into.is_whole());
+        assert!(ends.kept.keys().copied().eq(10..501));
+        assert_eq!(
+            (&ends.kept[&10], ends.kept[&500].len(), ends.kept[&11].len()),
+            (&vec![1], 3 * PART + 1, 0)
+        );
     }
 
     #[test]
     fn without_an_end_or_after_a_revocation_nothing_counts() {
-        let (mut out, mut into) = (Outgoing::default(), Incoming::default());
-        settle(&mut out, &mut into, &set(0..3)).unwrap();
-        assert_eq!(into.clone().into_carried(), None);
-        end(&mut out, &mut into, &BTreeMap::new()).unwrap();
-        assert!(into.clone().into_carried().is_some());
-        assert_eq!(into.take(Item::Revoked, 0), Ok(Taken::Nothing));
-        assert_eq!(into.into_carried(), None);
+        let mut ends = Ends::default();
+        ends.open(0..3);
+        ends.settle().unwrap();
+        assert!(!ends.into.is_whole());
+        ends.end(&BTreeMap::new()).unwrap();
+        assert!(ends.into.is_whole());
+        ends.carry(Item::Revoked).unwrap();
+        assert!(!ends.into.is_whole());
     }
 
     #[test]
     fn what_differs_is_not_confirmed() {
-        let (mut out, mut into) = (Outgoing::default(), Incoming::default());
-        settle(&mut out, &mut into, &set(0..3)).unwrap();
-        let mut items = out.end(&BTreeMap::from([(1, vec![1])]));
+        let mut ends = Ends::default();
+        ends.open(0..3);
+        ends.settle().unwrap();
+        let mut items = ends.out.end(&BTreeMap::from([(1, vec![1])]));
         assert!(matches!(items.remove(0), Item::State { .. }), "a state is lost");
-        let Ok(Taken::Answer(has)) = into.take(items.remove(0), 0) else { panic!("no answer") };
-        assert!(matches!(out.answered(&has), Err(Fault::Differs { .. })));
-        assert!(!out.is_confirmed());
-        assert_eq!(into.into_carried(), None);
+        assert!(matches!(ends.carry(items.remove(0)), Err(Fault::Differs { .. })));
+        assert!(!ends.out.is_confirmed() && !ends.into.is_whole());
     }
 
     #[test]
     fn no_more_is_under_way_than_the_window() {
-        let mut out = Outgoing::default();
-        let open = set(0..1000);
+        let mut ends = Ends::default();
+        ends.open(0..1000);
         let mut sent = 0;
-        while out.may_send() && out.next(&open).is_some() {
+        while ends.out.may_send() && ends.out.next().is_some() {
             sent += 1;
         }
-        assert_eq!(sent, WINDOW);
-        out.answered(&Item::Received(1)).unwrap();
-        assert!(out.may_send());
-        assert_eq!(out.answered(&Item::Received(9)), Err(Fault::OutOfPlace));
-        assert_eq!(out.behind(&open), 1000 - 2 * BATCH);
+        assert_eq!((sent, ends.out.behind()), (WINDOW, 1000 - 2 * BATCH));
+        ends.out.answered(&Item::Received(1)).unwrap();
+        assert!(ends.out.may_send());
+        assert_eq!(ends.out.answered(&Item::Received(9)), Err(Fault::OutOfPlace));
     }
 
     #[test]

@@ -10,6 +10,8 @@ const VERSION: u8 = 1;
 pub struct ConnectionState {
     /// Received, from the first byte of the request that is not answered.
     pub input: Vec<u8>,
+    /// There is no whole request in `input`: nothing can be done before the client sends more.
+    pub awaits_more: bool,
     /// To be sent before anything else.
     pub output: Vec<u8>,
     /// The daemon's own, in a layout of its own.
@@ -17,13 +19,13 @@ pub struct ConnectionState {
 }
 
 impl ConnectionState {
-    /// The state as bytes: a version, then each part after its length (`u32`, little endian). Nothing, if there is nothing.
+    /// The state as bytes: a version, whether more is awaited, then each part after its length (`u32`, little endian). Nothing, if there is nothing.
     pub fn encode(&self) -> Vec<u8> {
         let parts = [&self.input, &self.output, &self.session];
         if parts.iter().all(|part| part.is_empty()) {
             return Vec::new();
         }
-        let mut bytes = Vec::from([VERSION]);
+        let mut bytes = Vec::from([VERSION, u8::from(self.awaits_more)]);
         for part in parts {
             bytes.extend_from_slice(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_le_bytes());
             bytes.extend_from_slice(part);
@@ -33,15 +35,23 @@ impl ConnectionState {
 
     /// What [`ConnectionState::encode`] made; `None` if no build of this version or one before did.
     pub fn decode(bytes: &[u8]) -> Option<ConnectionState> {
-        let Some((&version, mut rest)) = bytes.split_first() else { return Some(ConnectionState::default()) };
+        if bytes.is_empty() {
+            return Some(ConnectionState::default());
+        }
+        let (&[VERSION, awaits_more @ (0 | 1)], mut rest) = bytes.split_first_chunk()? else { return None };
         let mut next = || {
             let (length, after) = rest.split_first_chunk::<4>()?;
             let (part, after) = after.split_at_checked(u32::from_le_bytes(*length) as usize)?;
             rest = after;
             Some(part.to_vec())
         };
-        let state = ConnectionState { input: next()?, output: next()?, session: next()? };
-        (version == VERSION && rest.is_empty()).then_some(state)
+        let state = ConnectionState {
+            input: next()?,
+            awaits_more: awaits_more == 1,
+            output: next()?,
+            session: next()?,
+        };
+        rest.is_empty().then_some(state)
     }
 
     /// How many bytes it has.
@@ -61,8 +71,13 @@ mod tests {
 
     #[test]
     fn the_bytes_of_a_state_are_pinned() {
-        let state = ConnectionState { input: b"GE".to_vec(), output: Vec::new(), session: b"\x07".to_vec() };
-        let bytes = b"\x01\x02\0\0\0GE\0\0\0\0\x01\0\0\0\x07";
+        let state = ConnectionState {
+            input: b"GE".to_vec(),
+            awaits_more: true,
+            output: Vec::new(),
+            session: b"\x07".to_vec(),
+        };
+        let bytes = b"\x01\x01\x02\0\0\0GE\0\0\0\0\x01\0\0\0\x07";
         assert_eq!(state.encode(), bytes);
         assert_eq!(ConnectionState::decode(bytes), Some(state));
         assert_eq!(ConnectionState::default().encode(), b"");
@@ -74,7 +89,13 @@ mod tests {
         let good = ConnectionState { input: b"x".to_vec(), ..ConnectionState::default() }.encode();
         let longer = [&good[..], b"x"].concat();
         let newer = [&[2], &good[1..]].concat();
-        for bad in [&good[..good.len() - 1], &longer, &newer, b"\x01\xff\xff\xff\xff"] {
+        for bad in [
+            &good[..good.len() - 1],
+            &longer,
+            &newer,
+            b"\x01\x00\xff\xff\xff\xff",
+            b"\x01\x02\0\0\0\0\0\0\0\0\0\0\0\0",
+        ] {
             assert_eq!(ConnectionState::decode(bad), None, "{bad:?}");
         }
     }

@@ -211,9 +211,14 @@ impl Conduct {
         was_parked
     }
 
-    /// Another process has kept the connection: it is to be released before it is served.
-    pub fn park(&mut self) {
-        self.keep = Keep::Parked;
+    /// What was kept of a reply is to be sent. Returns whether it may be: else the connection is kept once more.
+    pub fn begin(&mut self) -> bool {
+        if self.keep == Keep::No {
+            self.phase = RequestPhase::Request;
+        } else {
+            self.keep = Keep::Parked;
+        }
+        self.keep == Keep::No
     }
 
     /// Whether a drain ends the connection.

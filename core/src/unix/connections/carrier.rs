@@ -43,8 +43,8 @@ impl Carrier {
     /// Before a drain, while the daemon serves: sends the connections that are open to the successor, if there is one.
     pub(crate) fn before_drain(&mut self, successor: Option<ProcessId>) {
         self.outbound = successor.and_then(|successor| self.offer(successor));
-        if self.outbound.is_some() {
-            self.shared.keep();
+        if self.outbound.is_none() {
+            self.shared.keep_no_more();
         }
     }
 

@@ -69,7 +69,23 @@ impl Connection {
 
     /// Sends what was kept because the client did not read.
     pub(super) fn send_kept(&mut self) -> io::Result<()> {
+        if self.entry.state().output.is_empty() {
+            return Ok(());
+        }
+        // As in a request: a drain waits until nothing is written any more.
+        let entry = self.entry.clone();
+        if !entry.conduct().begin() {
+            self.park(entry.conduct(), false);
+            return Err(parked());
+        }
         while !self.try_send_kept()? {
+            let mut conduct = entry.conduct();
+            if conduct.interrupt() {
+                self.park(conduct, false);
+                return Err(parked());
+            }
+            conduct.blocked(self.shared.now());
+            drop(conduct);
             self.wait_for_client(PollFlags::POLLOUT)?;
         }
         Ok(())
@@ -97,6 +113,7 @@ impl Connection {
     /// it says must be understood by the build that comes after this one.
     pub fn set_session(&self, session: Vec<u8>) {
         self.entry.state().session = session;
+        self.shared.has_state(self.id);
     }
 
     /// The connection's token, which no other connection of the registry ever has.
@@ -157,7 +174,7 @@ impl Connection {
             }
             NextRequest::Close => return Ok(Poll::Ready(false)),
             NextRequest::Park => {
-                self.park(conduct);
+                self.park(conduct, false);
                 return Ok(Poll::Ready(false));
             }
             NextRequest::Read { in_drain } => in_drain,
@@ -183,8 +200,10 @@ impl Connection {
     }
 
     /// Leaves the connection, with what was received, for another thread or process.
-    fn park(&mut self, conduct: MutexGuard<'_, Conduct>) {
-        self.entry.state().input = self.input.since_mark().to_vec();
+    fn park(&mut self, conduct: MutexGuard<'_, Conduct>, awaits_more: bool) {
+        let mut state = self.entry.state();
+        (state.input, state.awaits_more) = (self.input.since_mark().to_vec(), awaits_more);
+        drop(state);
         self.end = CloseProgress::Parked;
         drop(conduct);
         self.shared.parked(self.id);
@@ -227,7 +246,7 @@ impl Connection {
         if !self.input.is_marked() || !conduct.interrupt() {
             return Ok(());
         }
-        self.park(conduct);
+        self.park(conduct, true);
         Err(parked())
     }
 

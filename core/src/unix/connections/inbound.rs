@@ -11,11 +11,16 @@ use crate::carry::{ConnectionState, Incoming, Item, Taken, Token};
 use crate::unix::rights;
 
 use super::ConnId;
-use super::shared::{Entry, Shared};
+use super::shared::{ArrivedConnections, Shared};
 use super::socket::Socket;
 
-/// Connections that have arrived, as the incumbent calls them.
-type Arrived = BTreeMap<Token, (ConnId, Arc<Entry>)>;
+/// What has come, and is not served yet.
+#[derive(Debug, Default)]
+struct Arrived {
+    incoming: Incoming,
+    names: BTreeMap<Token, ConnId>,
+    connections: ArrivedConnections,
+}
 
 /// The connections that come over from an incumbent.
 #[derive(Debug)]
@@ -27,7 +32,7 @@ pub(crate) struct Inbound {
 #[derive(Debug)]
 struct Worker {
     stream: UnixStream,
-    thread: JoinHandle<(Incoming, Arrived)>,
+    thread: JoinHandle<Arrived>,
 }
 
 impl Inbound {
@@ -64,67 +69,85 @@ impl Inbound {
         let Some(Worker { stream, thread }) = worker else { return (0, 0) };
         // Nothing new comes, and what has come is read to its end.
         let _ = stream.shutdown(Shutdown::Both);
-        let Ok((incoming, arrived)) = thread.join() else { return (0, 0) };
-        let arrived_in_all = arrived.len();
-        let carried = incoming.into_carried().filter(|_| may_serve).unwrap_or_default();
-        let mut adopted = BTreeMap::new();
-        let mut closed = Vec::new();
-        for (token, (id, entry)) in arrived {
-            match carried.get(&token).map(|state| ConnectionState::decode(state)) {
-                Some(Some(state)) => {
-                    *entry.state() = state;
-                    adopted.insert(id, entry);
-                }
-                Some(None) | None => closed.push(entry),
-            }
+        let Ok(arrived) = thread.join() else { return (0, 0) };
+        let count = arrived.connections.open.len();
+        if may_serve && arrived.incoming.is_whole() {
+            self.shared.adopt(arrived.connections);
+            return (count, 0);
         }
-        closed.iter().for_each(|entry| self.shared.lot.forget(entry));
-        let served = adopted.len();
-        self.shared.adopt(adopted);
-        (served, arrived_in_all - served)
+        arrived.forget(&self.shared);
+        (0, count)
     }
 }
 
 /// Receives until the incumbent closes its end, or makes no sense.
-fn receive_all(stream: &UnixStream, shared: &Shared) -> (Incoming, Arrived) {
-    let (mut incoming, mut arrived) = (Incoming::default(), Arrived::new());
-    let mut sender = stream;
-    // The incumbent waits for this: only from now on it may send what is no frame.
-    let greeted =
-        Item::Received(0).encode().map_err(io::Error::other).and_then(|bytes| sender.write_all(&bytes));
-    let received = greeted.and_then(|()| {
-        while let Some((item, fds)) = read_item(stream)? {
-            let taken = incoming.take(item, fds.len()).map_err(io::Error::other)?;
-            let answer = match taken {
-                Taken::Keep(tokens, answer) => {
-                    for (token, fd) in tokens.into_iter().zip(fds) {
-                        let (id, entry) = shared.arrived(Socket::received(fd)?);
-                        shared.lot.watch(id, &entry)?;
-                        arrived.insert(token, (id, entry));
-                    }
-                    answer
-                }
-                Taken::Close(tokens, answer) => {
-                    let ended = tokens.iter().filter_map(|token| arrived.remove(token));
-                    ended.for_each(|(_, entry)| shared.lot.forget(&entry));
-                    answer
-                }
-                Taken::Answer(answer) => answer,
-                Taken::Nothing => continue,
-            };
-            // An incumbent that has ended hears no answer, and all that it has said counts.
-            let _ = sender.write_all(&answer.encode().map_err(io::Error::other)?);
-        }
-        Ok(())
-    });
-    if let Err(error) = received {
+fn receive_all(stream: &UnixStream, shared: &Shared) -> Arrived {
+    let mut arrived = Arrived::default();
+    if let Err(error) = arrived.receive(stream, shared) {
         tracing::warn!(target: "handoff.connections", %error, "can't take over the incumbent's connections");
-        arrived.values().for_each(|(_, entry)| shared.lot.forget(entry));
         // The incumbent notices, and keeps them.
         let _ = stream.shutdown(Shutdown::Both);
-        return (Incoming::default(), Arrived::new());
+        arrived.forget(shared);
+        return Arrived::default();
     }
-    (incoming, arrived)
+    arrived
+}
+
+impl Arrived {
+    fn receive(&mut self, stream: &UnixStream, shared: &Shared) -> io::Result<()> {
+        let mut sender = stream;
+        // The incumbent waits for this: only from now on it may send what is no frame.
+        sender.write_all(&Item::Received(0).encode().map_err(io::Error::other)?)?;
+        while let Some((item, fds)) = read_item(stream)? {
+            let taken = self.incoming.take(item, fds.len()).map_err(io::Error::other)?;
+            if let Some(answer) = self.keep(taken, fds, shared)? {
+                // An incumbent that has ended hears no answer, and all that it has said counts.
+                let _ = sender.write_all(&answer.encode().map_err(io::Error::other)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Does what is to be done; what is to be answered.
+    fn keep(&mut self, taken: Taken, fds: Vec<OwnedFd>, shared: &Shared) -> io::Result<Option<Item>> {
+        match taken {
+            Taken::Keep(tokens, answer) => {
+                for (token, fd) in tokens.into_iter().zip(fds) {
+                    let (id, entry) = shared.arrived(Socket::received(fd)?);
+                    shared.lot.watch(id, &entry)?;
+                    self.names.insert(token, id);
+                    self.connections.open.insert(id, entry);
+                    self.connections.idle.insert(id);
+                }
+                Ok(Some(answer))
+            }
+            Taken::Close(tokens, answer) => {
+                for token in tokens {
+                    let Some(id) = self.names.remove(&token) else { continue };
+                    self.connections.idle.remove(&id);
+                    let ended = self.connections.open.remove(&id);
+                    ended.iter().for_each(|entry| shared.lot.forget(entry));
+                }
+                Ok(Some(answer))
+            }
+            Taken::State(token, state) => {
+                let named = self.names.get(&token).and_then(|id| Some((*id, self.connections.open.get(id)?)));
+                let (id, entry) = named.ok_or_else(|| io::Error::other("a state of no connection"))?;
+                let state = ConnectionState::decode(&state);
+                *entry.state() =
+                    state.ok_or_else(|| io::Error::other("a state in a layout that is unknown here"))?;
+                self.connections.with_state.push(id);
+                Ok(None)
+            }
+            Taken::Answer(answer) => Ok(Some(answer)),
+            Taken::Nothing => Ok(None),
+        }
+    }
+
+    /// Closes what has come.
+    fn forget(&self, shared: &Shared) {
+        self.connections.open.values().for_each(|entry| shared.lot.forget(entry));
+    }
 }
 
 /// The next item and what came beside it; `None` at the end.

@@ -1,7 +1,7 @@
 //! Connections that no thread has: they wait here until their client says something, and then get a thread.
 //!
 //! A daemon that takes over thousands of idle connections starts no thread for any of them.
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -28,12 +28,8 @@ fn client_speaks(id: ConnId) -> EpollEvent {
 
 #[derive(Debug, Default)]
 struct Inside {
-    /// Idle: their clients are waited for.
-    idle: BTreeMap<ConnId, Arc<Entry>>,
     /// To be given a thread.
     ready: VecDeque<(ConnId, Arc<Entry>)>,
-    /// Watched before they were anybody's, and their clients have spoken.
-    early: Vec<ConnId>,
     closed: bool,
 }
 
@@ -68,29 +64,7 @@ impl Lot {
         let _ = self.epoll.delete(&entry.socket);
     }
 
-    /// Serves connections that are watched already.
-    pub(super) fn adopt(&self, connections: &BTreeMap<ConnId, Arc<Entry>>) {
-        let mut inside = self.inside();
-        let early = std::mem::take(&mut inside.early);
-        for (id, entry) in connections {
-            let state = entry.state();
-            let is_idle = state.input.is_empty() && state.output.is_empty();
-            drop(state);
-            if is_idle {
-                inside.idle.insert(*id, entry.clone());
-            } else {
-                inside.ready.push_back((*id, entry.clone()));
-            }
-        }
-        for id in early {
-            let spoken = inside.idle.remove(&id).map(|entry| (id, entry));
-            inside.ready.extend(spoken);
-        }
-        drop(inside);
-        self.waker.wake();
-    }
-
-    /// Gives each of `connections`, which are not watched, a thread.
+    /// Gives each of `connections` a thread.
     pub(super) fn dispatch(&self, connections: impl Iterator<Item = (ConnId, Arc<Entry>)>) {
         let mut inside = self.inside();
         inside.ready.extend(connections);
@@ -105,27 +79,21 @@ impl Lot {
         self.waker.wake();
     }
 
-    fn spoken(&self, id: ConnId) {
-        let mut inside = self.inside();
-        match inside.idle.remove(&id) {
-            Some(entry) => inside.ready.push_back((id, entry)),
-            None => inside.early.push(id),
-        }
-    }
-
-    fn wait(&self) -> io::Result<()> {
+    /// Waits for clients, or to be woken; those that have spoken.
+    fn wait(&self) -> io::Result<Vec<ConnId>> {
         let mut events = [EpollEvent::empty(); EVENTS];
         let count = match self.epoll.wait(&mut events, EpollTimeout::NONE) {
             Err(nix::errno::Errno::EINTR) => 0,
             count => count?,
         };
+        let mut spoken = Vec::new();
         for event in &events[..count] {
             match event.data() {
                 WAKER => self.wakes.drain(),
-                id => self.spoken(ConnId(id)),
+                id => spoken.push(ConnId(id)),
             }
         }
-        Ok(())
+        Ok(spoken)
     }
 }
 
@@ -136,18 +104,20 @@ pub(super) fn start(shared: Arc<Shared>) -> io::Result<()> {
 
 fn run(shared: &Arc<Shared>) {
     loop {
-        if let Err(error) = shared.lot.wait() {
+        let spoken = shared.lot.wait().unwrap_or_else(|error| {
             tracing::error!(target: "handoff.connections", %error, "can't wait for clients");
             shared.rest(ACCEPT_PAUSE);
-        }
-        let (ready, closed) = {
+            Vec::new()
+        });
+        let (told, closed) = {
             let mut inside = shared.lot.inside();
             (std::mem::take(&mut inside.ready), inside.closed)
         };
         if closed {
             return;
         }
-        for (id, entry) in ready {
+        let spoken = spoken.into_iter().filter_map(|id| shared.speaks(id));
+        for (id, entry) in told.into_iter().chain(spoken) {
             shared.lot.forget(&entry);
             serve(shared, id, entry);
         }

@@ -1,5 +1,5 @@
 //! An incumbent's side of connections that are carried: sends their descriptors while it serves, and the rest once it has drained.
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -15,7 +15,7 @@ use crate::unix::control::{self, Connect};
 use crate::unix::rights;
 
 use super::inbound::read_item;
-use super::shared::Shared;
+use super::shared::{Entry, News, Shared};
 
 /// How long the successor may leave an item without an answer. It is about to be replaced, or killed as silent, if it can't.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -30,6 +30,8 @@ pub(super) struct Outbound {
     shared: Arc<Shared>,
     stream: UnixStream,
     outgoing: Outgoing,
+    /// What is to be offered.
+    sockets: BTreeMap<Token, Arc<Entry>>,
 }
 
 impl Outbound {
@@ -62,7 +64,8 @@ impl Outbound {
         }
         let message = frame::encode(PROTO_MAX, &Message::Connections).map_err(io::Error::other)?;
         (&stream).write_all(&message)?;
-        let mut outbound = Outbound { shared, stream, outgoing: Outgoing::default() };
+        let mut outbound =
+            Outbound { shared, stream, outgoing: Outgoing::default(), sockets: BTreeMap::new() };
         outbound.hear()?;
         Ok(Some(outbound))
     }
@@ -72,40 +75,44 @@ impl Outbound {
     /// # Errors
     /// The successor does not follow.
     pub(super) fn send_open(&mut self) -> io::Result<()> {
+        self.shared.keep();
         for _ in 0..ROUNDS {
             self.send_changes()?;
-            let open = self.shared.kept().keys().map(|id| id.0).collect();
-            if self.outgoing.behind(&open) <= FEW {
+            self.hear_news();
+            if self.outgoing.behind() <= FEW {
                 break;
             }
         }
         Ok(())
     }
 
-    fn send_changes(&mut self) -> io::Result<()> {
-        let kept = self.shared.kept();
-        let open: BTreeSet<Token> = kept.keys().map(|id| id.0).collect();
-        while let Some(item) = self.next(&open)? {
-            let sockets = match &item {
-                Item::Offer(tokens) => {
-                    tokens.iter().filter_map(|token| kept.get(&super::ConnId(*token))).collect()
+    fn hear_news(&mut self) {
+        for news in self.shared.news() {
+            match news {
+                News::Opened(id, entry) => {
+                    self.outgoing.opened(id.0);
+                    self.sockets.insert(id.0, entry);
                 }
-                _ => Vec::new(),
-            };
-            let fds: Vec<BorrowedFd<'_>> = sockets.iter().map(|entry| entry.socket.as_fd()).collect();
-            self.send(&item, &fds)?;
+                News::Closed(id) => {
+                    self.outgoing.closed(id.0);
+                    self.sockets.remove(&id.0);
+                }
+            }
         }
-        while !self.outgoing.is_confirmed() {
-            self.hear()?;
-        }
-        Ok(())
     }
 
-    fn next(&mut self, open: &BTreeSet<Token>) -> io::Result<Option<Item>> {
-        while !self.outgoing.may_send() {
-            self.hear()?;
+    fn send_changes(&mut self) -> io::Result<()> {
+        self.hear_news();
+        loop {
+            while !self.outgoing.may_send() {
+                self.hear()?;
+            }
+            let Some(item) = self.outgoing.next() else { return Ok(()) };
+            let offered = if let Item::Offer(tokens) = &item { tokens.as_slice() } else { &[] };
+            let sockets: Vec<_> = offered.iter().filter_map(|token| self.sockets.remove(token)).collect();
+            let fds: Vec<_> = sockets.iter().map(|entry| entry.socket.as_fd()).collect();
+            self.send(&item, &fds)?;
         }
-        Ok(self.outgoing.next(open))
     }
 
     /// Sends what is still missing, the states of all that are kept, and the end. Nothing is read from them any more.
@@ -114,9 +121,8 @@ impl Outbound {
     /// The successor does not follow.
     pub(super) fn send_rest(&mut self) -> io::Result<()> {
         self.send_changes()?;
-        let kept = self.shared.kept();
-        let states = kept.iter().map(|(id, entry)| (id.0, entry.state().encode()));
-        let states: BTreeMap<Token, Vec<u8>> = states.filter(|(_, state)| !state.is_empty()).collect();
+        let states = self.shared.with_state();
+        let states = states.iter().map(|(id, entry)| (id.0, entry.state().encode())).collect();
         for item in self.outgoing.end(&states) {
             self.send(&item, &[])?;
         }

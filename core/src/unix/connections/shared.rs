@@ -1,5 +1,5 @@
 //! The connections that are open, and what waits for them: acceptors and drains.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -64,6 +64,23 @@ impl Entry {
     }
 }
 
+/// Connections that another process has accepted, none of which has a thread.
+#[derive(Debug, Default)]
+pub(super) struct ArrivedConnections {
+    pub(super) open: BTreeMap<ConnId, Arc<Entry>>,
+    pub(super) idle: BTreeSet<ConnId>,
+    /// Those of which more is known than that they are open.
+    pub(super) with_state: Vec<ConnId>,
+}
+
+/// What has become of the connections that a successor can have.
+#[derive(Clone, Debug)]
+pub(super) enum News {
+    Opened(ConnId, Arc<Entry>),
+    /// It has ended, or can't be kept.
+    Closed(ConnId),
+}
+
 #[derive(Debug)]
 struct RegistryState {
     open: BTreeMap<ConnId, Arc<Entry>>,
@@ -77,6 +94,14 @@ struct RegistryState {
     keeps: bool,
     /// The connections that a drain waits for: all, or those that can't be kept yet.
     awaited: BTreeMap<ConnId, Arc<Entry>>,
+    /// The connections that have something to tell a successor.
+    with_state: BTreeMap<ConnId, Arc<Entry>>,
+    /// What has come and gone since it was asked last, for a successor that follows.
+    news: Option<Vec<News>>,
+    /// Those that wait in the lot for their clients.
+    idle: BTreeSet<ConnId>,
+    /// Those that are not served yet, and whose clients have spoken.
+    early: BTreeSet<ConnId>,
     /// The daemon has let go of the registry.
     closed: bool,
     drain: Option<Drain>,
@@ -85,6 +110,10 @@ struct RegistryState {
 impl RegistryState {
     fn count(&self) -> u32 {
         count(&self.open)
+    }
+
+    fn note(&mut self, news: News) {
+        self.news.iter_mut().for_each(|all| all.push(news.clone()));
     }
 
     fn has_room(&self) -> bool {
@@ -125,6 +154,10 @@ impl Shared {
             draining: false,
             keeps: false,
             awaited: BTreeMap::new(),
+            with_state: BTreeMap::new(),
+            news: None,
+            idle: BTreeSet::new(),
+            early: BTreeSet::new(),
             closed: false,
             drain: None,
         };
@@ -220,6 +253,7 @@ impl Shared {
         state.accepted += 1;
         let (id, entry) = (ConnId(state.accepted), Arc::new(Entry::new(socket, conduct)));
         state.open.insert(id, entry.clone());
+        state.note(News::Opened(id, entry.clone()));
         (id, entry)
     }
 
@@ -251,14 +285,21 @@ impl Shared {
     fn begin_drain(&self, state: &mut RegistryState) {
         let now = self.now();
         state.draining = true;
-        if state.keeps {
-            state.open.values().for_each(|entry| entry.conduct().keep(now));
-        } else {
-            state.open.values().for_each(|entry| entry.conduct().drain(now));
+        let keeps = state.keeps;
+        let begin = |entry: &Entry| {
+            let mut conduct = entry.conduct();
+            if keeps {
+                conduct.keep(now)
+            } else {
+                conduct.drain(now)
+            }
+            !conduct.is_kept()
+        };
+        let awaited = state.open.iter().filter(|(_, entry)| begin(entry));
+        state.awaited = awaited.map(|(id, entry)| (*id, entry.clone())).collect();
+        if !keeps {
             self.end_waker.wake();
         }
-        let awaited = state.open.iter().filter(|(_, entry)| !entry.conduct().is_kept());
-        state.awaited = awaited.map(|(id, entry)| (*id, entry.clone())).collect();
         self.waker.wake();
         self.changed.notify_all();
     }
@@ -279,7 +320,9 @@ impl Shared {
             if let Some(drained) = drain.over(now, state.accepting, left) {
                 state.drain = None;
                 // What could not be kept in time ends after its request.
+                let given_up: Vec<ConnId> = state.awaited.keys().copied().collect();
                 state.awaited.values().for_each(|entry| entry.conduct().drain(now));
+                given_up.into_iter().for_each(|id| state.note(News::Closed(id)));
                 return Drained { kept: count(&state.open) - left, ..drained };
             }
             let pause = drain.pause(now, self.patience.step());
@@ -294,55 +337,92 @@ impl Shared {
             (state.draining, state.keeps) = (false, false);
             self.stop.drain();
             self.end.drain();
+            state.news = None;
             let parked = state.open.iter().filter(|(_, entry)| entry.conduct().release());
             self.lot.dispatch(parked.map(|(id, entry)| (*id, entry.clone())));
+            state.with_state.retain(|_, entry| !entry.state().is_empty());
             self.changed.notify_all();
         }
     }
 
-    /// Lets the next drain keep the connections for a successor.
+    /// Lets the next drain keep the connections for a successor. Until the daemon resumes, [`Shared::news`] tells which those are.
     pub(super) fn keep(&self) {
-        lock(&self.state).keeps = true;
+        let mut state = lock(&self.state);
+        let open = state.open.iter().filter(|(_, entry)| !entry.conduct().is_ending());
+        let open = open.map(|(id, entry)| News::Opened(*id, entry.clone())).collect();
+        (state.keeps, state.news) = (true, Some(open));
+    }
+
+    /// The next drain ends the connections, since no successor takes them over.
+    pub(super) fn keep_no_more(&self) {
+        let mut state = lock(&self.state);
+        (state.keeps, state.news) = (false, None);
+    }
+
+    /// What has come and gone since this was asked last.
+    pub(super) fn news(&self) -> Vec<News> {
+        lock(&self.state).news.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// The connections that have something to tell a successor.
+    pub(super) fn with_state(&self) -> BTreeMap<ConnId, Arc<Entry>> {
+        lock(&self.state).with_state.clone()
+    }
+
+    /// Connection `id` has something to tell a successor.
+    pub(super) fn has_state(&self, id: ConnId) {
+        let state = &mut *lock(&self.state);
+        if let Some(entry) = state.open.get(&id) {
+            state.with_state.insert(id, entry.clone());
+        }
     }
 
     /// Connection `id` is parked: no drain waits for it any more.
     pub(super) fn parked(&self, id: ConnId) {
+        self.has_state(id);
         let mut state = lock(&self.state);
         if state.awaited.remove(&id).is_some() && state.awaited.is_empty() {
             self.changed.notify_all();
         }
     }
 
-    /// The connections that can be kept, or that are, if the daemon drains.
-    pub(super) fn kept(&self) -> BTreeMap<ConnId, Arc<Entry>> {
-        let state = lock(&self.state);
-        let is_wanted = |entry: &Entry| {
-            let conduct = entry.conduct();
-            if state.draining { conduct.is_kept() } else { !conduct.is_ending() }
-        };
-        state
-            .open
-            .iter()
-            .filter(|(_, entry)| is_wanted(entry))
-            .map(|(id, entry)| (*id, entry.clone()))
-            .collect()
-    }
-
-    /// A connection that another process has accepted: to be released before it is served. Nothing is read or written.
+    /// A connection that another process has accepted. Nothing is read or written before it is adopted.
     pub(super) fn arrived(&self, socket: Socket) -> (ConnId, Arc<Entry>) {
-        let mut conduct = Conduct::new(self.now(), self.patience);
-        conduct.park();
+        let conduct = Conduct::new(self.now(), self.patience);
         let mut state = lock(&self.state);
         state.accepted += 1;
         (ConnId(state.accepted), Arc::new(Entry::new(socket, conduct)))
     }
 
-    /// Serves connections that have arrived.
-    pub(super) fn adopt(&self, mut arrived: BTreeMap<ConnId, Arc<Entry>>) {
+    /// Serves connections that have arrived, and that the lot watches; those `with_state` at once, unless they wait for their
+    /// client. Takes no longer for many idle ones than for none.
+    pub(super) fn adopt(&self, mut arrived: ArrivedConnections) {
+        let state = &mut *lock(&self.state);
+        state.open.append(&mut arrived.open);
+        state.idle.append(&mut arrived.idle);
+        let mut ready = std::mem::take(&mut state.early);
+        for id in &arrived.with_state {
+            let Some(entry) = state.open.get(id) else { continue };
+            let known = entry.state();
+            state.with_state.insert(*id, entry.clone());
+            if !known.output.is_empty() || !(known.input.is_empty() || known.awaits_more) {
+                ready.insert(*id);
+            }
+        }
+        ready.retain(|id| state.idle.remove(id));
+        self.lot.dispatch(ready.into_iter().filter_map(|id| Some((id, state.open.get(&id)?.clone()))));
+    }
+
+    /// The client of a connection in the lot speaks. The connection is returned, unless it is not served yet.
+    pub(super) fn speaks(&self, id: ConnId) -> Option<(ConnId, Arc<Entry>)> {
         let mut state = lock(&self.state);
-        arrived.values().for_each(|entry| _ = entry.conduct().release());
-        self.lot.adopt(&arrived);
-        state.open.append(&mut arrived);
+        if state.idle.remove(&id) {
+            return state.open.get(&id).map(|entry| (id, entry.clone()));
+        }
+        if !state.open.contains_key(&id) {
+            state.early.insert(id);
+        }
+        None
     }
 
     /// Ends what was kept, since a successor that has ended may have read from it. Returns how many connections.
@@ -372,6 +452,9 @@ impl Shared {
     pub(super) fn ended(&self, id: ConnId, way: Way, lingers: bool) {
         let mut state = lock(&self.state);
         state.awaited.remove(&id);
+        state.with_state.remove(&id);
+        state.idle.remove(&id);
+        state.note(News::Closed(id));
         if state.open.remove(&id).is_some()
             && let Some(drain) = &mut state.drain
         {
