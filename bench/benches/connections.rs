@@ -85,9 +85,6 @@ fn measure(open: usize, swaps: usize) -> BenchResult<Seen> {
             take(&slowest);
             let began = Instant::now();
             let outcome = supervisor.perform_handoff(spec.clone())?;
-            if std::env::var_os("PH").is_some() {
-                eprintln!("{:?}", outcome.phases);
-            }
             child = committed(outcome)?;
             seen.swaps.push(began.elapsed());
             thread::sleep(Duration::from_millis(20));

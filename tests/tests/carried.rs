@@ -2,14 +2,17 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic, its helpers included")]
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
-use std::os::unix::fs::PermissionsExt;
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
 
+use handoff::machine::supervisor::Verdict;
+use handoff::{Child, SpawnSpec, Supervisor};
 use nix::sys::signal::Signal;
+use tempfile::TempDir;
 
 use handoff_tests::{Reference, World, free_address, until};
 
@@ -32,10 +35,15 @@ impl Client {
         self.0.get_mut().write_all(bytes.as_bytes()).expect("the connection is open");
     }
 
-    fn number(&mut self) -> u64 {
+    fn line(&mut self) -> String {
         let mut reply = String::new();
         self.0.read_line(&mut reply).expect("a reply comes over the same connection");
-        reply.trim_end().parse().unwrap_or_else(|_| panic!("a whole reply, not {reply:?}"))
+        assert!(reply.ends_with('\n'), "a whole reply, not {reply:?}");
+        reply.trim_end().into()
+    }
+
+    fn number(&mut self) -> u64 {
+        self.line().parse().expect("a number")
     }
 
     fn ask(&mut self, line: &str) -> u64 {
@@ -178,4 +186,131 @@ impl Drop for Stop<'_> {
     fn drop(&mut self) {
         self.0.store(true, SeqCst);
     }
+}
+
+/// The successor has all, and dies before it is told to serve.
+const SUCCESSOR_DIES: &str = "successor.opening.before-Ready";
+/// The incumbent has sent all, and said so in the record.
+const INCUMBENT_DIES: [&str; 3] = [
+    "incumbent.noting-seal.before-Unlock",
+    "incumbent.noting-seal.before-SealComplete",
+    "incumbent.noting-seal.after",
+];
+
+/// A daemon and its supervisor, which is this process.
+struct Chain {
+    _dir: TempDir,
+    supervisor: Supervisor,
+    spec: SpawnSpec,
+    child: Child,
+    addr: String,
+}
+
+impl Chain {
+    /// Starts the first daemon, which dies in `gap` as an incumbent.
+    fn start(dies: &[&str]) -> Chain {
+        let dir = tempfile::tempdir().unwrap();
+        let (data, control) = (dir.path().join("data"), dir.path().join("sock"));
+        fs::DirBuilder::new().mode(0o700).create(&data).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap().to_string();
+        let supervisor = Supervisor::new(&control).unwrap().with_listener("echo", listener).unwrap();
+        let mut spec = SpawnSpec::new(env!("CARGO_BIN_EXE_echo"));
+        spec.args = [data, control].map(Into::into).to_vec();
+        (spec.liveness, spec.deadline) = (Duration::from_secs(20), LOST);
+        let child = supervisor.cold_start(with(&spec, dies)).unwrap().child.unwrap();
+        Chain { _dir: dir, supervisor, spec, child, addr }
+    }
+
+    /// A swap to a build that dies in `dies`; `ends` is how it is to end.
+    fn swap(&mut self, dies: &[&str], ends: Verdict) {
+        let outcome = self.supervisor.perform_handoff(with(&self.spec, dies)).unwrap();
+        assert_eq!(outcome.verdict, ends, "{:?}", outcome.abort_reason);
+        if let Some(child) = outcome.child {
+            self.child = child;
+        }
+    }
+}
+
+impl Drop for Chain {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait_timeout(LOST);
+    }
+}
+
+fn with(spec: &SpawnSpec, dies: &[&str]) -> SpawnSpec {
+    let mut spec = spec.clone();
+    spec.args.extend(dies.iter().map(Into::into));
+    spec
+}
+
+/// How many of each a proof has.
+struct Crowd {
+    idle: usize,
+    half: usize,
+    deaf: usize,
+    swaps: usize,
+    roll_backs: usize,
+    incumbents: usize,
+}
+
+/// More than the kernel keeps for a client that does not read.
+const REPLY: usize = 256 * 1024;
+
+/// Clients that count their requests; each kind is in another state while the daemons come and go.
+fn prove(crowd: &Crowd) {
+    let mut chain = Chain::start(&[]);
+    let connect = |count: usize| (0..count).map(|_| Client::connect(&chain.addr)).collect::<Vec<_>>();
+    let (mut idle, mut half, mut deaf) = (connect(crowd.idle), connect(crowd.half), connect(crowd.deaf));
+    half.iter_mut().for_each(|client| client.send("ha"));
+    deaf.iter_mut().for_each(|client| client.send(&format!("deaf {REPLY}\nafter\nun")));
+    let ways = std::iter::repeat_n(0, crowd.swaps)
+        .chain(std::iter::repeat_n(1, crowd.roll_backs))
+        .chain(std::iter::repeat_n(2, crowd.incumbents))
+        .enumerate();
+    let mut ways: Vec<_> = ways.map(|(nth, way)| (nth * 7919 % 1009, way)).collect();
+    ways.sort_unstable();
+    for (round, (_, way)) in ways.into_iter().enumerate() {
+        match way {
+            0 => chain.swap(&[], Verdict::Committed),
+            1 => chain.swap(&[SUCCESSOR_DIES], Verdict::RolledBack),
+            _ => {
+                chain.swap(&[INCUMBENT_DIES[round % INCUMBENT_DIES.len()]], Verdict::Committed);
+                chain.swap(&[], Verdict::Committed);
+            }
+        }
+        // A part of each kind goes on with what it does.
+        let chosen = |nth: &usize| nth % 10 == round % 10;
+        let (word, ask) = (format!("{round}"), format!("{round}\n"));
+        idle.iter_mut().enumerate().filter(|(nth, _)| chosen(nth)).for_each(|(_, client)| {
+            client.send(&ask);
+            assert_eq!(client.line(), word);
+        });
+        half.iter_mut().enumerate().filter(|(nth, _)| chosen(nth)).for_each(|(_, client)| {
+            client.send(&format!("lf{ask}ha"));
+            assert_eq!(client.line(), format!("half{word}"));
+        });
+    }
+    deaf.iter_mut().for_each(|client| {
+        client.send("heard\n");
+        assert_eq!(client.line(), format!("deaf{}", "x".repeat(REPLY)));
+        assert_eq!([client.line(), client.line()], ["after", "unheard"]);
+    });
+    half.iter_mut().for_each(|client| client.send("lf\n"));
+    half.iter_mut().for_each(|client| assert_eq!(client.line(), "half"));
+    idle.iter_mut().for_each(|client| client.send("last\n"));
+    idle.iter_mut().for_each(|client| assert_eq!(client.line(), "last"));
+}
+
+#[test]
+fn a_crowd_in_every_state_lives_through_commits_roll_backs_and_dead_incumbents() {
+    prove(&Crowd { idle: 70, half: 20, deaf: 9, swaps: 8, roll_backs: 5, incumbents: 3 });
+}
+
+/// `cargo test --release -p handoff-tests --test carried -- --ignored`
+#[test]
+#[ignore = "takes minutes, and 20,000 descriptors"]
+fn ten_thousand_connections_live_through_fifty_swaps_fifty_roll_backs_and_twenty_dead_incumbents() {
+    prove(&Crowd { idle: 7100, half: 2000, deaf: 900, swaps: 50, roll_backs: 50, incumbents: 20 });
 }
