@@ -117,7 +117,7 @@ impl Item {
 
 /// Why nothing is carried over this link any more.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
+pub enum CarryFault {
     /// As many descriptors came as were not announced.
     #[error("{came} descriptors came beside {announced} connections")]
     Descriptors {
@@ -214,7 +214,7 @@ impl Outgoing {
     ///
     /// # Errors
     /// It has something else than it was sent.
-    pub fn answered(&mut self, item: &Item) -> Result<(), Fault> {
+    pub fn answered(&mut self, item: &Item) -> Result<(), CarryFault> {
         match (item, self.ended) {
             (Item::Received(count), _) if (self.received..=self.sent).contains(count) => {
                 self.received = *count;
@@ -224,8 +224,8 @@ impl Outgoing {
                 self.confirmed = true;
                 Ok(())
             }
-            (Item::Has(has), Some(sent)) => Err(Fault::Differs { sent, has: *has }),
-            _ => Err(Fault::OutOfPlace),
+            (Item::Has(has), Some(sent)) => Err(CarryFault::Differs { sent, has: *has }),
+            _ => Err(CarryFault::OutOfPlace),
         }
     }
 }
@@ -259,19 +259,19 @@ impl Incoming {
     ///
     /// # Errors
     /// The incumbent makes no sense: nothing is carried.
-    pub fn take(&mut self, item: Item, descriptors: usize) -> Result<Taken, Fault> {
+    pub fn take(&mut self, item: Item, descriptors: usize) -> Result<Taken, CarryFault> {
         let announced = if let Item::Offer(tokens) = &item { tokens.len() } else { 0 };
         if descriptors != announced {
-            return Err(Fault::Descriptors { came: descriptors, announced });
+            return Err(CarryFault::Descriptors { came: descriptors, announced });
         }
         if self.ended.is_some() && item != Item::Revoked {
-            return Err(Fault::OutOfPlace);
+            return Err(CarryFault::OutOfPlace);
         }
         match item {
             Item::Offer(tokens) => self.offered(tokens),
             Item::Ended(tokens) => {
                 for token in &tokens {
-                    let state = self.states.remove(token).ok_or(Fault::Token(*token))?;
+                    let state = self.states.remove(token).ok_or(CarryFault::Token(*token))?;
                     self.bytes -= state.len();
                 }
                 let answer = self.answer();
@@ -287,7 +287,7 @@ impl Incoming {
                 *self = Incoming::default();
                 Ok(Taken::Nothing)
             }
-            Item::End(_) | Item::Received(_) | Item::Has(_) => Err(Fault::OutOfPlace),
+            Item::End(_) | Item::Received(_) | Item::Has(_) => Err(CarryFault::OutOfPlace),
         }
     }
 
@@ -296,30 +296,30 @@ impl Incoming {
         Item::Received(self.received)
     }
 
-    fn offered(&mut self, tokens: Vec<Token>) -> Result<Taken, Fault> {
+    fn offered(&mut self, tokens: Vec<Token>) -> Result<Taken, CarryFault> {
         if tokens.len() > BATCH || self.states.len() + tokens.len() > CONNECTIONS {
-            return Err(Fault::TooMuch);
+            return Err(CarryFault::TooMuch);
         }
         for &token in &tokens {
             if self.states.insert(token, Vec::new()).is_some() {
-                return Err(Fault::Token(token));
+                return Err(CarryFault::Token(token));
             }
         }
         let answer = self.answer();
         Ok(Taken::Keep(tokens, answer))
     }
 
-    fn state(&mut self, token: Token, part: &[u8], more: bool) -> Result<Taken, Fault> {
+    fn state(&mut self, token: Token, part: &[u8], more: bool) -> Result<Taken, CarryFault> {
         if self.unfinished.is_some_and(|unfinished| unfinished != token) {
-            return Err(Fault::OutOfPlace);
+            return Err(CarryFault::OutOfPlace);
         }
-        let state = self.states.get_mut(&token).ok_or(Fault::Token(token))?;
+        let state = self.states.get_mut(&token).ok_or(CarryFault::Token(token))?;
         if !state.is_empty() && self.unfinished.is_none() {
-            return Err(Fault::Token(token));
+            return Err(CarryFault::Token(token));
         }
         self.bytes += part.len();
         if part.is_empty() || state.len() + part.len() > STATE || self.bytes > STATES {
-            return Err(Fault::TooMuch);
+            return Err(CarryFault::TooMuch);
         }
         state.extend_from_slice(part);
         self.unfinished = more.then_some(token);
@@ -343,7 +343,7 @@ mod tests {
     }
 
     /// Sends all that is to be sent, and hands in the answers.
-    fn settle(out: &mut Outgoing, into: &mut Incoming, open: &BTreeSet<Token>) -> Result<usize, Fault> {
+    fn settle(out: &mut Outgoing, into: &mut Incoming, open: &BTreeSet<Token>) -> Result<usize, CarryFault> {
         let mut sent = 0;
         while let Some(item) = out.next(open) {
             let beside = if let Item::Offer(tokens) = &item { tokens.len() } else { 0 };
@@ -356,7 +356,7 @@ mod tests {
         Ok(sent)
     }
 
-    fn end(out: &mut Outgoing, into: &mut Incoming, states: &BTreeMap<Token, Vec<u8>>) -> Result<(), Fault> {
+    fn end(out: &mut Outgoing, into: &mut Incoming, states: &BTreeMap<Token, Vec<u8>>) -> Result<(), CarryFault> {
         for item in out.end(states) {
             match into.take(item, 0)? {
                 Taken::Nothing => {}
@@ -398,7 +398,7 @@ mod tests {
         let mut items = out.end(&BTreeMap::from([(1, vec![1])]));
         assert!(matches!(items.remove(0), Item::State { .. }), "a state is lost");
         let Ok(Taken::Answer(has)) = into.take(items.remove(0), 0) else { panic!("no answer") };
-        assert!(matches!(out.answered(&has), Err(Fault::Differs { .. })));
+        assert!(matches!(out.answered(&has), Err(CarryFault::Differs { .. })));
         assert!(!out.is_confirmed());
         assert_eq!(into.into_carried(), None);
     }
@@ -414,7 +414,7 @@ mod tests {
         assert_eq!(sent, WINDOW);
         out.answered(&Item::Received(1)).unwrap();
         assert!(out.may_send());
-        assert_eq!(out.answered(&Item::Received(9)), Err(Fault::OutOfPlace));
+        assert_eq!(out.answered(&Item::Received(9)), Err(CarryFault::OutOfPlace));
         assert_eq!(out.behind(&open), 1000 - 2 * BATCH);
     }
 
@@ -422,17 +422,17 @@ mod tests {
     fn nonsense_is_refused() {
         let offer = |tokens: &[Token]| Item::Offer(tokens.to_vec());
         let state = |token, part: &[u8], more| Item::State { token, part: part.to_vec(), more };
-        let cases: [(&[(Item, usize)], Fault); 7] = [
-            (&[(offer(&[1, 2]), 1)], Fault::Descriptors { came: 1, announced: 2 }),
-            (&[(Item::End(Carried::default()), 1)], Fault::Descriptors { came: 1, announced: 0 }),
-            (&[(offer(&[1]), 1), (offer(&[1]), 1)], Fault::Token(1)),
-            (&[(Item::Ended(vec![1]), 0)], Fault::Token(1)),
+        let cases: [(&[(Item, usize)], CarryFault); 7] = [
+            (&[(offer(&[1, 2]), 1)], CarryFault::Descriptors { came: 1, announced: 2 }),
+            (&[(Item::End(Carried::default()), 1)], CarryFault::Descriptors { came: 1, announced: 0 }),
+            (&[(offer(&[1]), 1), (offer(&[1]), 1)], CarryFault::Token(1)),
+            (&[(Item::Ended(vec![1]), 0)], CarryFault::Token(1)),
             (
                 &[(offer(&[1, 2]), 2), (state(1, b"x", true), 0), (state(2, b"y", false), 0)],
-                Fault::OutOfPlace,
+                CarryFault::OutOfPlace,
             ),
-            (&[(Item::End(Carried::default()), 0), (offer(&[1]), 1)], Fault::OutOfPlace),
-            (&[(offer(&[1]), 1), (state(1, b"", false), 0)], Fault::TooMuch),
+            (&[(Item::End(Carried::default()), 0), (offer(&[1]), 1)], CarryFault::OutOfPlace),
+            (&[(offer(&[1]), 1), (state(1, b"", false), 0)], CarryFault::TooMuch),
         ];
         for (items, fault) in cases {
             let mut into = Incoming::default();

@@ -32,7 +32,7 @@ struct Inside {
     idle: BTreeMap<ConnId, Arc<Entry>>,
     /// To be given a thread.
     ready: VecDeque<(ConnId, Arc<Entry>)>,
-    /// Watched before they were anybody's, and their clients have spoken.
+    /// Watched before a service took them, and their clients have spoken.
     early: Vec<ConnId>,
     closed: bool,
 }
