@@ -356,7 +356,11 @@ mod tests {
         Ok(sent)
     }
 
-    fn end(out: &mut Outgoing, into: &mut Incoming, states: &BTreeMap<Token, Vec<u8>>) -> Result<(), CarryFault> {
+    fn end(
+        out: &mut Outgoing,
+        into: &mut Incoming,
+        states: &BTreeMap<Token, Vec<u8>>,
+    ) -> Result<(), CarryFault> {
         for item in out.end(states) {
             match into.take(item, 0)? {
                 Taken::Nothing => {}
