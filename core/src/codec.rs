@@ -18,7 +18,7 @@ const CONFIG: Configuration<LittleEndian, Fixint, Limit<LIMIT>> =
 /// A value that can't be encoded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EncodeError {
-    /// It would not be decoded again.
+    /// Would not be decoded again.
     #[error("{length} bytes, at most {LIMIT} are allowed")]
     TooLong {
         /// Its length in bytes.

@@ -43,7 +43,7 @@ pub struct Running {
     pub process: ProcessId,
     /// What it calls its build.
     pub build_id: Vec<u8>,
-    /// It was started from what is committed, as far as is known. If not, a recovery has found it, and what it
+    /// Whether it was started from what is committed, as far as is known. If not, a recovery has found it, and what it
     /// was started from is written nowhere.
     pub is_committed: bool,
 }

@@ -84,10 +84,10 @@ pub enum SlotFault {
     /// The file ends within the slot.
     #[error("the file ends within it")]
     Torn,
-    /// It begins with something else: not a file of this kind.
+    /// Begins with something else: not a file of this kind.
     #[error("not a file of this kind")]
     Foreign,
-    /// It was written by a later version of this program.
+    /// Was written by a later version of this program.
     #[error("written in format {found}, newer than {ours}, the newest that this version reads")]
     Newer {
         /// The format's version in the slot.
@@ -95,7 +95,7 @@ pub enum SlotFault {
         /// The version that is read.
         ours: u8,
     },
-    /// It was written by an earlier version, whose format is no longer read.
+    /// Was written by an earlier version, whose format is no longer read.
     #[error("written in format {found}, which this version no longer reads")]
     Older {
         /// The format's version in the slot.
@@ -120,7 +120,7 @@ pub enum TooLarge {
         /// The most that a slot takes, in bytes.
         limit: usize,
     },
-    /// It has no encoding.
+    /// Has no encoding.
     #[error(transparent)]
     Encoding(#[from] EncodeError),
 }

@@ -97,7 +97,10 @@ fn an_inherited_descriptor_that_is_no_listener_is_left_out() {
         assert_eq!(text, "resp close-on-exec=true blocks=false once=true");
     }
     let text = heir(&[("resp", good.as_fd()), ("http", good.as_fd())], "exec 4<&-;");
-    assert!(text.contains("descriptor 4, listener \"http\", is not open: whoever started"), "{text}");
+    assert!(
+        text.contains("descriptor 4, listener \"http\", is not open: the process that started this one"),
+        "{text}"
+    );
 }
 
 #[test]

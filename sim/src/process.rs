@@ -28,7 +28,7 @@ pub(crate) struct Process {
     pub id: ProcessId,
     pub name: Name,
     pub life: Life,
-    /// It is dying, and its control socket is not closed yet: the kernel closes what a process has in no certain order.
+    /// Whether it is dying, and its control socket is not closed yet: the kernel closes what a process has in no certain order.
     pub lets_in: bool,
     pub clock: ProcessClock,
     /// When it has its next turn.
@@ -40,7 +40,7 @@ pub(crate) struct Process {
     pub no_descriptors_until: Micros,
     /// How often it asked for each kind of noise.
     pub draws: [u32; Noisy::COUNT],
-    /// It was stopped or slowed down, so others may think that it hangs.
+    /// Whether it was stopped or slowed down, so others may think that it hangs.
     pub suspect: bool,
     pub program: Program,
 }
@@ -58,7 +58,7 @@ pub(crate) enum Program {
 /// A process without a program: the tests that hold this kernel to a real one make its system calls.
 #[derive(Debug, Default)]
 pub(crate) struct BareProcess {
-    /// It listens beside the control path.
+    /// Whether it listens beside the control path.
     pub listens: bool,
     waiting: VecDeque<(Micros, u64)>,
 }
@@ -82,7 +82,7 @@ pub(crate) struct DaemonProgram {
     /// None before its first turn, and while it takes one.
     pub node: Option<node::daemon::DaemonNode>,
     pub has_started: bool,
-    /// It has come to be the incumbent.
+    /// Whether it has come to be the incumbent.
     pub promoted: bool,
     /// The incumbent of the handoff for which it was started.
     pub predecessor: Option<u32>,
@@ -98,7 +98,7 @@ pub(crate) struct DaemonProgram {
     pub returns: Option<(Micros, Option<plan::What>)>,
     pub replies: VecDeque<node::daemon::HookReport>,
     pub stop_asked: bool,
-    /// It accepts clients, and does what they ask for.
+    /// Whether it accepts clients, and does what they ask for.
     pub accepts: bool,
     /// How the fingerprint of what was sealed for it was made, as it found that when it got the lock.
     pub sealed_for_it: Option<u16>,
@@ -106,9 +106,9 @@ pub(crate) struct DaemonProgram {
     pub told_to_begin: bool,
     pub told_to_commit: bool,
     pub told_to_leave: bool,
-    /// It has read that it is part of a handoff.
+    /// Whether it has read that it is part of a handoff.
     pub joined: bool,
-    /// It was told that its predecessor has ended.
+    /// Whether it was told that its predecessor has ended.
     pub finalizes: bool,
     pub exit: Option<ExitReason>,
 }

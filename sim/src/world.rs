@@ -523,7 +523,7 @@ impl SimulatedWorld {
         )
     }
 
-    /// It has taken it. The process may be gone by now.
+    /// Notes that a process has taken its turn. It may be gone by now.
     pub(crate) fn turn_ends(&mut self, (who, turn): (Option<Name>, Turn), after: StateName) {
         let effects = self.recorder.take_effects();
         self.recorder.note(self.now, who, || Happened::Turn(Turn { after: after.name(), effects, ..turn }));

@@ -74,7 +74,7 @@ impl Code {
         match self {
             Code::Ok => "done; a swap was committed",
             Code::RolledBack => "rolled back: the old daemon serves",
-            Code::Unconfirmed => "not known who serves: ask `status`",
+            Code::Unconfirmed => "not known which daemon serves: ask `status`",
             Code::NobodyServes => "nobody serves; the supervisor starts the daemon again",
             Code::Usage => "wrong command line",
             Code::Data => "a request or an answer that makes no sense",

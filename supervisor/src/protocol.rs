@@ -335,7 +335,7 @@ pub struct DaemonReport {
     pub pid: u32,
     /// What it was started from.
     pub binary: PathBuf,
-    /// It is not what was swapped to last, which kept failing, but what was committed before.
+    /// Whether it is not what was swapped to last, which kept failing, but what was committed before.
     #[serde(default)]
     pub fell_back: bool,
     /// When it began to serve, in seconds since the Unix epoch.

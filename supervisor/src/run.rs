@@ -515,8 +515,7 @@ impl Runner {
 }
 
 fn left_alone() -> CommandFailure {
-    let message =
-        "told to stop, but nobody has said in time that it serves: whoever is there is left to itself";
+    let message = "told to stop, but no daemon has said in time that it serves: those that are there are left to themselves";
     CommandFailure::new(Code::Unconfirmed, message)
 }
 
@@ -524,7 +523,7 @@ fn left_alone() -> CommandFailure {
 fn busy(activity: Activity) -> CommandFailure {
     let (code, why) = match activity {
         Activity::Stopping => (Code::Unavailable, "the supervisor is about to stop"),
-        Activity::Recovering => (Code::Busy, "it is being found out who serves; try again"),
+        Activity::Recovering => (Code::Busy, "a recovery is under way; try again when it is over"),
         Activity::Starting => (Code::Busy, "the daemon is being started; try again"),
         Activity::Swapping | Activity::Watching | Activity::BackingOff => {
             (Code::Busy, "another handoff is under way; try again when it is over")

@@ -56,7 +56,7 @@ fn recovery(report: &RecoveryReport) -> Vec<String> {
         (RecoveryEnd::Serving, Some(pid)) => format!("pid {pid} serves"),
         (RecoveryEnd::Serving, None) => "a daemon serves".into(),
         (RecoveryEnd::Nobody, _) => "nobody served".into(),
-        (RecoveryEnd::Unconfirmed, _) => "nobody has said that it serves".into(),
+        (RecoveryEnd::Unconfirmed, _) => "no daemon has said that it serves".into(),
     };
     let mut parts = vec![format!("{found} (found in {:.1} ms)", report.took_ms)];
     parts.extend(report.interrupted.as_ref().map(|swap| {
@@ -124,7 +124,7 @@ fn activity(activity: Activity) -> &'static str {
     match activity {
         Activity::Watching => "watching",
         Activity::Starting => "starting the daemon",
-        Activity::Recovering => "finding out who serves",
+        Activity::Recovering => "finding the daemon that serves",
         Activity::Swapping => "swapping",
         Activity::BackingOff => "waiting to start the daemon again",
         Activity::Stopping => "stopping",

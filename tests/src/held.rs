@@ -197,7 +197,7 @@ impl Held {
             "RolledBack" | "FellBack" => self.old,
             // It is there, and serves as soon as nothing keeps it from that.
             "Unconfirmed" => self.old,
-            _ => panic!("nobody said who serves: {outcome:#?}"),
+            _ => panic!("the supervisor did not say which process serves: {outcome:#?}"),
         };
         self.assert_serves_soon(said);
         self.assert_serves(said);

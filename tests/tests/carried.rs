@@ -22,13 +22,13 @@ const MINIMAL: &str = env!("CARGO_BIN_EXE_minimal");
 const LOST: Duration = Duration::from_secs(120);
 
 /// A client that keeps its one connection.
-struct Client(BufReader<TcpStream>);
+struct CarriedClient(BufReader<TcpStream>);
 
-impl Client {
-    fn connect(addr: &str) -> Client {
+impl CarriedClient {
+    fn connect(addr: &str) -> CarriedClient {
         let stream = TcpStream::connect(addr).unwrap();
         stream.set_read_timeout(Some(LOST)).unwrap();
-        Client(BufReader::new(stream))
+        CarriedClient(BufReader::new(stream))
     }
 
     fn send(&mut self, bytes: &str) {
@@ -101,9 +101,9 @@ impl Served {
 #[test]
 fn idle_connections_and_half_requests_live_through_swaps_and_a_roll_back() {
     let served = Served::start();
-    let mut idle: Vec<Client> = (0..20).map(|_| Client::connect(&served.addr)).collect();
-    let mut fresh: Vec<Client> = (0..5).map(|_| Client::connect(&served.addr)).collect();
-    let mut half: Vec<Client> = (0..20).map(|_| Client::connect(&served.addr)).collect();
+    let mut idle: Vec<CarriedClient> = (0..20).map(|_| CarriedClient::connect(&served.addr)).collect();
+    let mut fresh: Vec<CarriedClient> = (0..5).map(|_| CarriedClient::connect(&served.addr)).collect();
+    let mut half: Vec<CarriedClient> = (0..20).map(|_| CarriedClient::connect(&served.addr)).collect();
     idle.iter_mut()
         .chain(&mut half)
         .enumerate()
@@ -113,7 +113,7 @@ fn idle_connections_and_half_requests_live_through_swaps_and_a_roll_back() {
     served.swap_in_vain();
     served.swap();
     half.iter_mut().for_each(|client| client.send("lf\nnext"));
-    let numbers: Vec<u64> = half.iter_mut().map(Client::number).collect();
+    let numbers: Vec<u64> = half.iter_mut().map(CarriedClient::number).collect();
     served.swap();
     half.iter_mut().for_each(|client| client.send("\n"));
     half.iter_mut().for_each(|client| _ = client.number());
@@ -132,7 +132,7 @@ fn busy_clients_keep_their_connections_through_swaps_and_roll_backs() {
     let asked = thread::scope(|scope| {
         let clients: Vec<_> = (0..8)
             .map(|client| {
-                let mut connection = Client::connect(&served.addr);
+                let mut connection = CarriedClient::connect(&served.addr);
                 let (stop, answered) = (&stop, &answered);
                 scope.spawn(move || {
                     let mut lines = Vec::new();
@@ -149,7 +149,7 @@ fn busy_clients_keep_their_connections_through_swaps_and_roll_backs() {
                 })
             })
             .collect();
-        let stop = Stop(&stop);
+        let stop = StopCarried(&stop);
         for round in 0..6 {
             let before = answered.load(SeqCst);
             until("lines are answered", || answered.load(SeqCst) > before + 20);
@@ -168,7 +168,7 @@ fn busy_clients_keep_their_connections_through_swaps_and_roll_backs() {
 #[test]
 fn a_daemon_that_stops_closes_its_connections() {
     let served = Served::start();
-    let mut idle = Client::connect(&served.addr);
+    let mut idle = CarriedClient::connect(&served.addr);
     idle.ask("one");
     served.swap();
     idle.ask("two");
@@ -180,9 +180,9 @@ fn a_daemon_that_stops_closes_its_connections() {
 }
 
 /// Lets clients end, also when the test fails.
-struct Stop<'a>(&'a AtomicBool);
+struct StopCarried<'a>(&'a AtomicBool);
 
-impl Drop for Stop<'_> {
+impl Drop for StopCarried<'_> {
     fn drop(&mut self) {
         self.0.store(true, SeqCst);
     }

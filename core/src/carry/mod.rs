@@ -125,7 +125,7 @@ impl Item {
 
 /// Why nothing is carried over this link any more.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
+pub enum CarryFault {
     /// As many descriptors came as were not announced.
     #[error("{came} descriptors came beside {announced} connections")]
     Descriptors {
@@ -243,7 +243,7 @@ impl Outgoing {
     ///
     /// # Errors
     /// It has something else than it was sent.
-    pub fn answered(&mut self, item: &Item) -> Result<(), Fault> {
+    pub fn answered(&mut self, item: &Item) -> Result<(), CarryFault> {
         match item {
             Item::Received(count) if (self.received..=self.sent).contains(count) => {
                 self.received = *count;
@@ -253,8 +253,8 @@ impl Outgoing {
                 self.confirmed = true;
                 Ok(())
             }
-            Item::Has(has) if self.ended => Err(Fault::Differs { sent: self.carried, has: *has }),
-            _ => Err(Fault::OutOfPlace),
+            Item::Has(has) if self.ended => Err(CarryFault::Differs { sent: self.carried, has: *has }),
+            _ => Err(CarryFault::OutOfPlace),
         }
     }
 }
@@ -299,13 +299,13 @@ impl Incoming {
     ///
     /// # Errors
     /// The incumbent makes no sense: nothing is carried.
-    pub fn take(&mut self, item: Item, descriptors: usize) -> Result<Taken, Fault> {
+    pub fn take(&mut self, item: Item, descriptors: usize) -> Result<Taken, CarryFault> {
         let announced = if let Item::Offer(tokens) = &item { tokens.len() } else { 0 };
         if descriptors != announced {
-            return Err(Fault::Descriptors { came: descriptors, announced });
+            return Err(CarryFault::Descriptors { came: descriptors, announced });
         }
         if self.is_whole && item != Item::Revoked {
-            return Err(Fault::OutOfPlace);
+            return Err(CarryFault::OutOfPlace);
         }
         match item {
             Item::Offer(tokens) => self.offered(tokens),
@@ -319,7 +319,7 @@ impl Incoming {
                 *self = Incoming::default();
                 Ok(Taken::Nothing)
             }
-            Item::End(_) | Item::Received(_) | Item::Has(_) => Err(Fault::OutOfPlace),
+            Item::End(_) | Item::Received(_) | Item::Has(_) => Err(CarryFault::OutOfPlace),
         }
     }
 
@@ -328,13 +328,13 @@ impl Incoming {
         Item::Received(self.received)
     }
 
-    fn offered(&mut self, tokens: Vec<Token>) -> Result<Taken, Fault> {
+    fn offered(&mut self, tokens: Vec<Token>) -> Result<Taken, CarryFault> {
         if tokens.len() > BATCH || self.connections.len() + tokens.len() > CONNECTIONS {
-            return Err(Fault::TooMuch);
+            return Err(CarryFault::TooMuch);
         }
         for &token in &tokens {
             if self.connections.insert(token, false).is_some() {
-                return Err(Fault::Token(token));
+                return Err(CarryFault::Token(token));
             }
             self.carried.add(token, &[]);
         }
@@ -342,29 +342,29 @@ impl Incoming {
         Ok(Taken::Keep(tokens, answer))
     }
 
-    fn ended(&mut self, tokens: Vec<Token>) -> Result<Taken, Fault> {
+    fn ended(&mut self, tokens: Vec<Token>) -> Result<Taken, CarryFault> {
         for &token in &tokens {
             match self.connections.remove(&token) {
                 Some(false) => self.carried.remove(token, &[]),
                 // A state comes when nothing ends any more.
-                Some(true) | None => return Err(Fault::Token(token)),
+                Some(true) | None => return Err(CarryFault::Token(token)),
             }
         }
         let answer = self.answer();
         Ok(Taken::Close(tokens, answer))
     }
 
-    fn state(&mut self, token: Token, part: &[u8], more: bool) -> Result<Taken, Fault> {
+    fn state(&mut self, token: Token, part: &[u8], more: bool) -> Result<Taken, CarryFault> {
         let mut state = match self.unfinished.take() {
             Some((unfinished, state)) if unfinished == token => state,
-            Some(_) => return Err(Fault::OutOfPlace),
+            Some(_) => return Err(CarryFault::OutOfPlace),
             None => Vec::new(),
         };
         let has_state = self.connections.get_mut(&token).filter(|has_state| !**has_state);
-        let has_state = has_state.ok_or(Fault::Token(token))?;
+        let has_state = has_state.ok_or(CarryFault::Token(token))?;
         self.bytes += part.len();
         if part.is_empty() || state.len() + part.len() > STATE || self.bytes > STATES {
-            return Err(Fault::TooMuch);
+            return Err(CarryFault::TooMuch);
         }
         state.extend_from_slice(part);
         if more {
@@ -406,7 +406,7 @@ mod tests {
             tokens.into_iter().for_each(|token| self.out.closed(token));
         }
 
-        fn carry(&mut self, item: Item) -> Result<(), Fault> {
+        fn carry(&mut self, item: Item) -> Result<(), CarryFault> {
             let beside = if let Item::Offer(tokens) = &item { tokens.len() } else { 0 };
             match self.into.take(item, beside)? {
                 Taken::Keep(tokens, answer) => {
@@ -427,7 +427,7 @@ mod tests {
         }
 
         /// Sends all that is to be sent, and hands in the answers; returns how many items that took.
-        fn settle(&mut self) -> Result<usize, Fault> {
+        fn settle(&mut self) -> Result<usize, CarryFault> {
             let mut sent = 0;
             while let Some(item) = self.out.next() {
                 self.carry(item)?;
@@ -436,7 +436,7 @@ mod tests {
             Ok(sent)
         }
 
-        fn end(&mut self, states: &BTreeMap<Token, Vec<u8>>) -> Result<(), Fault> {
+        fn end(&mut self, states: &BTreeMap<Token, Vec<u8>>) -> Result<(), CarryFault> {
             self.out.end(states).into_iter().try_for_each(|item| self.carry(item))
         }
     }
@@ -478,7 +478,7 @@ mod tests {
         ends.settle().unwrap();
         let mut items = ends.out.end(&BTreeMap::from([(1, vec![1])]));
         assert!(matches!(items.remove(0), Item::State { .. }), "a state is lost");
-        assert!(matches!(ends.carry(items.remove(0)), Err(Fault::Differs { .. })));
+        assert!(matches!(ends.carry(items.remove(0)), Err(CarryFault::Differs { .. })));
         assert!(!ends.out.is_confirmed() && !ends.into.is_whole());
     }
 
@@ -493,24 +493,24 @@ mod tests {
         assert_eq!((sent, ends.out.behind()), (WINDOW, 1000 - 2 * BATCH));
         ends.out.answered(&Item::Received(1)).unwrap();
         assert!(ends.out.may_send());
-        assert_eq!(ends.out.answered(&Item::Received(9)), Err(Fault::OutOfPlace));
+        assert_eq!(ends.out.answered(&Item::Received(9)), Err(CarryFault::OutOfPlace));
     }
 
     #[test]
     fn nonsense_is_refused() {
         let offer = |tokens: &[Token]| Item::Offer(tokens.to_vec());
         let state = |token, part: &[u8], more| Item::State { token, part: part.to_vec(), more };
-        let cases: [(&[(Item, usize)], Fault); 7] = [
-            (&[(offer(&[1, 2]), 1)], Fault::Descriptors { came: 1, announced: 2 }),
-            (&[(Item::End(Carried::default()), 1)], Fault::Descriptors { came: 1, announced: 0 }),
-            (&[(offer(&[1]), 1), (offer(&[1]), 1)], Fault::Token(1)),
-            (&[(Item::Ended(vec![1]), 0)], Fault::Token(1)),
+        let cases: [(&[(Item, usize)], CarryFault); 7] = [
+            (&[(offer(&[1, 2]), 1)], CarryFault::Descriptors { came: 1, announced: 2 }),
+            (&[(Item::End(Carried::default()), 1)], CarryFault::Descriptors { came: 1, announced: 0 }),
+            (&[(offer(&[1]), 1), (offer(&[1]), 1)], CarryFault::Token(1)),
+            (&[(Item::Ended(vec![1]), 0)], CarryFault::Token(1)),
             (
                 &[(offer(&[1, 2]), 2), (state(1, b"x", true), 0), (state(2, b"y", false), 0)],
-                Fault::OutOfPlace,
+                CarryFault::OutOfPlace,
             ),
-            (&[(Item::End(Carried::default()), 0), (offer(&[1]), 1)], Fault::OutOfPlace),
-            (&[(offer(&[1]), 1), (state(1, b"", false), 0)], Fault::TooMuch),
+            (&[(Item::End(Carried::default()), 0), (offer(&[1]), 1)], CarryFault::OutOfPlace),
+            (&[(offer(&[1]), 1), (state(1, b"", false), 0)], CarryFault::TooMuch),
         ];
         for (items, fault) in cases {
             let mut into = Incoming::default();

@@ -49,11 +49,11 @@ pub enum LockAnswer {
 pub enum ExitReason {
     /// A successor serves.
     Retired,
-    /// It was asked to stop.
+    /// Was asked to stop.
     Stopped,
     /// The handoff was rolled back, or another process serves: this successor is not needed.
     Aborted(PlainText),
-    /// It can't serve.
+    /// Can't serve.
     Failed(PlainText),
     /// A hook ran past its limit: leave at once, running nothing.
     HookLimit,

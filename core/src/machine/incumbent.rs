@@ -126,7 +126,7 @@ struct Session {
     successor: Option<ProcessId>,
     liveness: Duration,
     hook_limit: Duration,
-    /// It came to nothing, or is complete: nothing more is done for it.
+    /// Whether it came to nothing, or is complete: nothing more is done for it.
     over: bool,
     /// What was last said, for the heartbeats.
     last: Option<Message>,

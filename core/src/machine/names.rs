@@ -178,7 +178,7 @@ pub enum EventName {
 }
 
 impl EventName {
-    /// That `asked` is answered with `result`.
+    /// The event in which `asked` is answered with `result`.
     pub(super) fn answered<T, E>(asked: TaskName, result: &Result<T, E>) -> EventName {
         if result.is_ok() { EventName::Done(asked) } else { EventName::Failed(asked) }
     }

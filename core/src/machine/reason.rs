@@ -104,7 +104,7 @@ pub enum Reason {
     ResumedByItself,
     /// The incumbent holds the lock and serves, though the successor says that it does.
     IncumbentServes,
-    /// It seemed that nobody serves, but a process answers at the control path.
+    /// A process that answers at the control path, though it seemed that nobody serves.
     Answered {
         /// That process.
         pid: u32,

@@ -103,7 +103,7 @@ pub struct SuccessorMachine {
     /// `None` once it is closed.
     link: Option<LinkId>,
     ack: Option<HelloAck>,
-    /// It was told to take the lock, or has it.
+    /// Whether it was told to take the lock, or has it.
     may_hold_lock: bool,
     sealed: Option<Sealed>,
     /// The supervisor is silent or gone.

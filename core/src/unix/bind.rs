@@ -124,11 +124,13 @@ pub(crate) fn remove_unanswered(path: &Path) -> Result<()> {
             let source = io::Error::from(Errno::EADDRINUSE);
             return Err(source).context(|| format!("another process listens at {place}: stop it first"));
         }
-        Err(error) => return Err(error).context(|| format!("can't tell whether anybody listens at {place}")),
+        Err(error) => {
+            return Err(error).context(|| format!("can't tell whether a process listens at {place}"));
+        }
     }
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).context(|| format!("can't remove {place}, a socket that nobody listens at"))
+            Err(error).context(|| format!("can't remove {place}, a socket at which no process listens"))
         }
         _ => Ok(()),
     }

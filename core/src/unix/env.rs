@@ -19,26 +19,26 @@ use crate::error::{Error, Result};
 use crate::unix::bind::{set_close_on_exec, set_nonblocking};
 use crate::unix::context::Context;
 
-/// The pid that the variables are meant for.
+/// The pid that the variables are meant for, in decimal.
 pub const LISTEN_PID: &str = "LISTEN_PID";
-/// How many listeners there are; they are the descriptors from [`FIRST_FD`] on.
+/// The number of listeners, in decimal; they are the descriptors from [`FIRST_FD`] on.
 pub const LISTEN_FDS: &str = "LISTEN_FDS";
-/// Their names, joined by `:`.
+/// The listeners' names, joined by `:`.
 pub const LISTEN_FDNAMES: &str = "LISTEN_FDNAMES";
-/// What the process is started as: a [`StartRole`].
+/// What the process is started as: `successor` or `cold-start`, a [`StartRole`].
 pub const HANDOFF_ROLE: &str = "HANDOFF_ROLE";
-/// The descriptor of the link to the supervisor.
+/// The descriptor of the link to the supervisor, in decimal.
 pub const HANDOFF_SOCK_FD: &str = "HANDOFF_SOCK_FD";
 
-/// Where inherited descriptors begin (`SD_LISTEN_FDS_START`).
+/// The first inherited descriptor: `SD_LISTEN_FDS_START` of `sd_listen_fds(3)`.
 pub const FIRST_FD: RawFd = 3;
 
 /// Variables that a child never inherits as they are: its own are set, the rest would mislead it.
 pub(crate) const RESERVED: [&str; 6] =
     [LISTEN_PID, LISTEN_FDS, LISTEN_FDNAMES, HANDOFF_ROLE, HANDOFF_SOCK_FD, "LISTEN_PIDFDID"];
 
-/// What an init system gives a service for itself: where and in whose name it reports, and what it may read. A process
-/// that is started never inherits them; what names the unit's directories (`STATE_DIRECTORY` and the like) is passed on.
+/// The variables that an init system gives a service for itself (`systemd.exec(5)`): where and in whose name it reports, and
+/// what it may read. A process that is started never inherits them; what names the unit's directories (`STATE_DIRECTORY` and the like) is passed on.
 pub const NEVER_PASSED: [&str; 15] = [
     "NOTIFY_SOCKET",
     "WATCHDOG_PID",
@@ -60,9 +60,9 @@ pub const NEVER_PASSED: [&str; 15] = [
 /// What a supervisor starts a process as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum StartRole {
-    /// It is to replace an incumbent.
+    /// To replace an incumbent.
     Successor,
-    /// It replaces no daemon.
+    /// To serve where no daemon does.
     ColdStart,
 }
 
@@ -105,7 +105,8 @@ fn warn_of_wrapper() {
 /// life of a process: a second call fails, because the descriptor has an owner by then.
 ///
 /// # Errors
-/// Variables that contradict themselves, or a descriptor that is not a Unix socket.
+/// [`Error::Caller`] if the variables contradict themselves or the link was taken before; [`Error::System`] if the descriptor
+/// is not open or no Unix socket.
 pub fn inherited() -> Result<Option<Inherited>> {
     static TAKEN: AtomicBool = AtomicBool::new(false);
 

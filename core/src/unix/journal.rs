@@ -33,7 +33,7 @@ pub struct JournalFile {
 pub struct Recovered {
     /// What it knew; the default, if there was no journal or it could not be used.
     pub journal: Journal,
-    /// It was written in another boot, or that is not known: the processes that it names have ended, and their numbers
+    /// Whether it was written in another boot, or that is not known: the processes that it names have ended, and their numbers
     /// are those of others.
     pub is_of_another_boot: bool,
     /// What was wrong with the file, and what was done about it. For people; empty if all is well.

@@ -13,16 +13,16 @@ use crate::unix::bind::{bind_unix, check_path, listen_socket, stream_socket};
 use crate::unix::context::Context;
 use crate::unix::trusted;
 
-/// How a listener is opened. By default as the system and the umask have it.
+/// How a listener is opened. By default as the system's settings and the umask say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BindOptions {
-    /// Whether an IPv6 socket takes IPv6 connections only (`IPV6_V6ONLY`).
+    /// Whether an IPv6 socket takes IPv6 connections only (`IPV6_V6ONLY` of `ipv6(7)`).
     pub only_v6: Option<bool>,
-    /// The mode of a Unix socket that has a path: a user that may write to it may connect.
+    /// The permission bits of a Unix socket that has a path: a user that may write to it may connect (`unix(7)`).
     pub mode: Option<u32>,
-    /// The user that a Unix socket with a path belongs to; only root can give it away.
+    /// The uid of the user that a Unix socket with a path belongs to; only root can give it away.
     pub uid: Option<u32>,
-    /// The group that a Unix socket with a path belongs to.
+    /// The gid of the group that a Unix socket with a path belongs to.
     pub gid: Option<u32>,
 }
 

@@ -20,15 +20,15 @@ use crate::unix::env::{FIRST_FD, LISTEN_FDNAMES, LISTEN_FDS, adopt, is_for_us, l
 use crate::unix::spawn::check_names;
 
 /// Listening sockets by name, in the supervisor's order. All of them are non-blocking, be they made by this library,
-/// by systemd or by the caller. `O_NONBLOCK` lives on the open file description that all processes share: leave it as it is
-/// (`poll(2)` before `accept(2)`, and expect `EWOULDBLOCK`).
+/// by systemd or by the caller. `O_NONBLOCK` belongs to the open file description, which all processes share (`open(2)`): leave
+/// it as it is, call `poll(2)` before `accept(2)`, and expect `EWOULDBLOCK`.
 #[derive(Debug, Default)]
 pub struct Listeners {
     entries: Vec<(String, OwnedFd)>,
 }
 
 impl Listeners {
-    /// The listeners that this process inherited, by systemd's protocol (`sd_listen_fds(3)`); none, if none
+    /// Takes the listeners that this process inherited, by systemd's protocol (`sd_listen_fds(3)`); none, if none
     /// are meant for it. Each becomes non-blocking, and gets its close-on-exec flag back. To be called once in the
     /// life of a process: the descriptors have an owner then.
     ///
@@ -36,8 +36,8 @@ impl Listeners {
     /// process to process here. It is left out with a warning in the log, and left where it is for the caller to take.
     ///
     /// # Errors
-    /// [`Error::Caller`] if the variables contradict themselves, a descriptor is not open, or this has been called
-    /// before. Nothing has been taken or changed then.
+    /// [`Error::Caller`] if the variables contradict themselves, a descriptor is not open, or this has been called before.
+    /// Nothing has been taken or changed then.
     pub fn from_env() -> Result<Listeners> {
         static TAKEN: AtomicBool = AtomicBool::new(false);
 
@@ -77,11 +77,11 @@ impl Listeners {
         Ok(Listeners { entries })
     }
 
-    /// Listeners that this process opened itself; they become non-blocking.
+    /// Gathers listeners that this process opened itself, each with its name; they become non-blocking.
     ///
     /// # Errors
     /// [`Error::Caller`] for names that a successor could not be given (see
-    /// [`crate::unix::spawn::SpawnRequest`]).
+    /// [`crate::unix::spawn::SpawnRequest`]), [`Error::System`] if a descriptor refuses its flag.
     pub fn from_entries(entries: Vec<(String, OwnedFd)>) -> Result<Listeners> {
         check_names(&entries)?;
         Listeners::non_blocking(entries)
@@ -121,10 +121,10 @@ impl Listeners {
         Listeners::from_entries(names.iter().cloned().zip(fds).collect())
     }
 
-    /// Duplicates of all of them: the same sockets, other descriptors.
+    /// Duplicates all of them: the same sockets under other descriptors.
     ///
     /// # Errors
-    /// Descriptors are exhausted.
+    /// [`Error::System`] if descriptors are exhausted.
     pub fn try_clone(&self) -> Result<Listeners> {
         let copies = self.entries.iter().map(|(name, fd)| Ok((name.clone(), fd.try_clone()?)));
         let entries =
@@ -132,7 +132,8 @@ impl Listeners {
         Ok(Listeners { entries })
     }
 
-    /// Where the listener called `name` is bound, as [`bind`](crate::unix::bind()) takes it.
+    /// The address at which the listener called `name` is bound, as [`bind`](crate::unix::bind()) takes it; `None` if there is
+    /// no such listener, or it has no name (`unix(7)`).
     pub fn address(&self, name: &str) -> Option<String> {
         let (_, fd) = self.entries.iter().find(|(entry, _)| entry == name)?;
         let address: SockaddrStorage = getsockname(fd.as_raw_fd()).ok()?;
@@ -143,7 +144,7 @@ impl Listeners {
     }
 
     /// Whether clients still reach the listener called `name` at its address: the path of a Unix socket may have been
-    /// removed, or be another's by now. Connects there once, if it is a path.
+    /// removed, or be another's by now. Connects there once, if it is a path. A TCP or abstract address is always reached.
     pub fn is_reached(&self, name: &str) -> bool {
         let Some((_, fd)) = self.entries.iter().find(|(entry, _)| entry == name) else { return false };
         match getsockname::<SockaddrStorage>(fd.as_raw_fd())
@@ -159,7 +160,7 @@ impl Listeners {
     /// Removes the path of the Unix listener called `name`, if clients still reach it there.
     ///
     /// # Errors
-    /// It can't be removed.
+    /// [`Error::System`] if it can't be removed.
     pub fn remove_path(&self, name: &str) -> Result<()> {
         let path = self.address(name).and_then(|address| address.strip_prefix("unix:").map(PathBuf::from));
         // A name without a path goes with its last socket.
@@ -169,7 +170,7 @@ impl Listeners {
         }
     }
 
-    /// The listeners themselves, with their names.
+    /// Gives up the listeners themselves, with their names.
     pub fn into_entries(self) -> Vec<(String, OwnedFd)> {
         self.entries
     }
@@ -179,18 +180,18 @@ impl Listeners {
         self.entries.iter().map(|(name, _)| name.clone()).collect()
     }
 
-    /// Takes the TCP listener called `name`.
+    /// Takes the TCP listener called `name`; `None` if there is none, or if it is no TCP listener.
     pub fn take_tcp(&mut self, name: &str) -> Option<TcpListener> {
         self.take_if(name, |family| matches!(family, AddressFamily::Inet | AddressFamily::Inet6))
             .map(TcpListener::from)
     }
 
-    /// Takes the Unix listener called `name`.
+    /// Takes the Unix listener called `name`; `None` if there is none, or if it is no Unix listener.
     pub fn take_unix(&mut self, name: &str) -> Option<UnixListener> {
         self.take_if(name, |family| family == AddressFamily::Unix).map(UnixListener::from)
     }
 
-    /// Takes whatever is called `name`.
+    /// Takes the listener called `name`, of either kind; `None` if there is none.
     pub fn take(&mut self, name: &str) -> Option<OwnedFd> {
         self.take_if(name, |_| true)
     }
@@ -270,7 +271,7 @@ fn look_at_inherited(fd: RawFd, name: &str) -> Result<Option<String>> {
     let look = || Ok(complaint(listener_fault(&look_at(fd)?)));
     look().map_err(|_: Errno| {
         Error::Caller(format!(
-            "inherited descriptor {fd}, listener {name:?}, is not open: whoever started this process must leave its \
+            "inherited descriptor {fd}, listener {name:?}, is not open: the process that started this one must leave its \
              listening sockets at {FIRST_FD} and up and set {LISTEN_FDS} to their number"
         ))
     })

@@ -120,11 +120,11 @@ fn was_left_by(pid: u32, daemon: u32) -> bool {
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Exit {
-    /// It exited with this status.
+    /// Exited with this status.
     Code(i32),
     /// This signal killed it.
     Signal(i32),
-    /// It has ended, but not as this process's child: how is not known.
+    /// Has ended, but not as this process's child: how is not known.
     Unknown,
 }
 

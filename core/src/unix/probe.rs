@@ -64,11 +64,11 @@ pub struct Receiver {
 pub enum Fate {
     /// Nothing.
     LivesOn,
-    /// It ends at once, by `_exit(2)`: no destructor runs, no buffer is flushed.
+    /// Ends at once, by `_exit(2)`: no destructor runs, no buffer is flushed.
     Exits,
-    /// It kills itself: SIGKILL.
+    /// Kills itself: SIGKILL.
     IsKilled,
-    /// It stops itself: SIGSTOP. It goes on from here when it is continued.
+    /// Stops itself: SIGSTOP. It goes on from here when it is continued.
     IsStopped,
     /// The system call fails. Only between two of them.
     Fails,
@@ -77,16 +77,16 @@ pub enum Fate {
 /// What becomes of a frame.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum FrameFate {
-    /// It is sent.
+    /// Is sent.
     #[default]
     Arrives,
-    /// It is not, and the sender doesn't know.
+    /// Is lost, and the sender doesn't know.
     IsLost,
-    /// It comes so much later, and all behind it.
+    /// Comes so much later, and all behind it.
     IsLate(Duration),
     /// Half of it is sent, then the link ends.
     IsCut,
-    /// It is not sent, and the link ends.
+    /// Is not sent, and the link ends.
     Resets,
     /// This is sent in its place.
     Becomes(Box<Message>),

@@ -30,7 +30,7 @@ use crate::unix::pid::{start_time_in, start_time_of};
 use after_fork::{ChildFailure, ChildPlan, ChildStep, UserChange};
 pub use setting::{RunAs, Setting};
 
-/// The longest name of a listener, in bytes: systemd's limit.
+/// The longest name of a listener, in bytes: the limit of `FileDescriptorName=` in `systemd.socket(5)`.
 pub const NAME_MAX: usize = 255;
 
 /// What to start, and with what.
@@ -38,21 +38,21 @@ pub const NAME_MAX: usize = 255;
 pub struct SpawnRequest<'a> {
     /// The executable. `PATH` is not searched; a relative path starts at the current directory.
     pub binary: &'a Path,
-    /// What is executed in place of the file at `binary`, which stays the zeroth argument.
+    /// The file that is executed in place of `binary`, which stays the zeroth argument.
     pub image: Option<&'a Path>,
     /// The arguments after the zeroth, which is `binary`.
     pub args: &'a [OsString],
-    /// Added to what is passed on of this process's environment, or replacing in it. The variables of
+    /// Variables that are added to what is passed on of this process's environment, or replace what is there. The variables of
     /// [`crate::unix::env`] are set by the library, whatever is given here.
     pub env: &'a [(OsString, OsString)],
-    /// How it is set up.
+    /// The user, the directory, the umask and the environment.
     pub setting: &'a Setting,
-    /// What it inherits from descriptor 3 on, in this order. Names are unique, neither empty nor longer than
+    /// The sockets that the process inherits from descriptor 3 on, in this order. Names are unique, neither empty nor longer than
     /// [`NAME_MAX`], of printable ASCII and without `:`.
     pub listeners: &'a [(String, BorrowedFd<'a>)],
-    /// Its end of the link; it lands right after the listeners, and is closed here.
+    /// The process's end of the link, which becomes its descriptor right after the listeners. It is closed here.
     pub link: OwnedFd,
-    /// What it is started as.
+    /// What the process is started as.
     pub role: StartRole,
 }
 
@@ -63,9 +63,9 @@ pub struct Spawned {
     pub process: ProcessId,
 }
 
-/// Starts a process. It runs the binary by the time this returns: `execve(2)` has succeeded. Its stdin is
-/// `/dev/null`, stdout and stderr are ours, no signal is blocked or ignored, and besides the listeners and
-/// the link it has no descriptor of ours. It outlives this process.
+/// Starts a process. It runs the binary by the time this returns: `execve(2)` has succeeded. Its standard
+/// input is `/dev/null`, it shares standard output and error with this process, no signal is blocked or ignored, and besides the
+/// listeners and the link it inherits no descriptor. It outlives this process.
 ///
 /// # Errors
 /// [`Error::Caller`] for a name, argument or variable that can't be passed on; [`Error::System`] if the

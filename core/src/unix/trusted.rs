@@ -1,11 +1,11 @@
-//! Opens what is trusted, and trusts nothing for its name.
+//! Opens files and directories that only root or this process's user can have made, whatever their names.
 //!
 //! What decides which process writes, which serves or what is executed (the data directory, its record, the journal, a lock's
 //! file, the configuration, a binary) is trusted only if no other user than root and this process's own can have put it
 //! there or can change it: it is of the expected kind, it and its directory belong to root or to this user, and
 //! neither the group nor others may write to either. In a directory in which all users may create files but none may
 //! remove those of others (the sticky bit, as in `/tmp`) a file is its owner's alone. A group of which this user is the
-//! only member, called as the user is (as many systems give one to each user), is this user.
+//! only member, called as the user is (as many systems give one to each user), counts as this user.
 //!
 //! Nothing here waits: a FIFO is refused like anything else that is not expected. Directories above the one that a file
 //! lies in are not looked at.
@@ -19,16 +19,16 @@ use std::path::{Path, PathBuf};
 use nix::libc;
 use nix::unistd::{Gid, Group, Uid, User, geteuid};
 
-/// As many symbolic links as the kernel follows.
+/// The number of symbolic links that the kernel follows: `path_resolution(7)`.
 const LINKS_MAX: usize = 40;
 
 /// Why something is not trusted. The text names it, what is wrong with it, and the command that helps.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{} can't be trusted: {flaw}", path.display())]
 pub struct Distrust {
-    /// What it is about: what was asked for, a link on the way to it, or the directory that it lies in.
+    /// The path that is at fault: the one that was asked for, a link on the way to it, or the directory that it lies in.
     pub path: PathBuf,
-    /// What is wrong.
+    /// What is wrong with it.
     pub flaw: Flaw,
 }
 
@@ -66,42 +66,42 @@ impl fmt::Display for Kind {
 /// What is wrong with something that was to be trusted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Flaw {
-    /// It is a symbolic link where there must be none.
+    /// A symbolic link where there must be none.
     #[error("it is a symbolic link: remove it, or name what it leads to")]
     Link,
-    /// More symbolic links than the kernel follows lead from it.
+    /// More symbolic links in a row than the kernel follows.
     #[error("it leads to itself by symbolic links: remove one of them")]
     Loop,
-    /// It is not of the expected kind.
+    /// Another kind of file than the one that is expected.
     #[error("it is not {0}: choose another path")]
     Kind(Kind),
-    /// Another user owns it, and may change it at any time.
+    /// An owner that may change it at any time, and is neither root nor the user that is expected.
     #[error("it belongs to uid {owner}: chown {} {}", wanted, path.display())]
     Owner {
-        /// The owner's user id.
+        /// The owner's uid.
         owner: u32,
-        /// The user that it may belong to, beside root.
+        /// The uid that it may belong to, beside root's.
         wanted: u32,
-        /// For the command.
+        /// The path that `chown` is to be called with.
         path: PathBuf,
     },
-    /// Others may write to it.
+    /// A mode that lets others write to it.
     #[error("others may write to it (mode {mode:04o}): chmod go-w {}", path.display())]
     Writable {
-        /// Its mode.
+        /// The mode: its permission bits.
         mode: u32,
-        /// For the command.
+        /// The path that `chmod` is to be called with.
         path: PathBuf,
     },
-    /// Others may open it: a user that may open a directory may hold its lock.
+    /// A mode that lets others open it: a user that may open a directory may hold its lock.
     #[error(
         "others may open it (mode {mode:04o}), and with that hold its lock: chmod go-rwx {} (for systemd, \
          StateDirectoryMode=0700 in the unit)", path.display()
     )]
     Readable {
-        /// Its mode.
+        /// The mode: its permission bits.
         mode: u32,
-        /// For the command.
+        /// The path that `chmod` is to be called with.
         path: PathBuf,
     },
 }
@@ -111,7 +111,7 @@ impl Distrust {
         Distrust { path: path.to_path_buf(), flaw }
     }
 
-    /// The reason in `error`, if it is this one.
+    /// The `Distrust` that `error` was made of; `None` if it is another error.
     pub fn of(error: &io::Error) -> Option<&Distrust> {
         error.get_ref()?.downcast_ref()
     }
@@ -123,7 +123,7 @@ impl From<Distrust> for io::Error {
     }
 }
 
-/// Opens a file of this program's own: a journal, a record, a lock's file. No link leads to it.
+/// Opens a file of this program's own: a journal, a record, a lock's file. A symbolic link in its place is refused.
 ///
 /// # Errors
 /// A [`Distrust`], or the system's.
@@ -157,10 +157,10 @@ pub fn open_named(path: &Path) -> io::Result<File> {
     open_followed(path, Kind::File)
 }
 
-/// Reads such a file, of at most `most` bytes of text.
+/// Reads a file that an operator named: at most `most` bytes of UTF-8.
 ///
 /// # Errors
-/// As [`open_named`]; it is longer, or no text.
+/// As [`open_named`]; [`io::ErrorKind::FileTooLarge`] and [`io::ErrorKind::InvalidData`] if the file is longer, or no UTF-8.
 pub fn read_named(path: &Path, most: u64) -> io::Result<String> {
     let mut text = String::new();
     open_named(path)?.take(most + 1).read_to_string(&mut text)?;
@@ -186,10 +186,10 @@ pub(crate) fn open_hint(path: &Path, owner: u32) -> io::Result<File> {
     open_as(path, &Owners { own: owner }, |_| (), Kind::File)
 }
 
-/// Whether the binary at `path` can be trusted to be executed, by what can be seen of it.
+/// Checks that the binary at `path` can be trusted to be executed, by what can be seen of it.
 ///
 /// # Errors
-/// As [`open_named`]. That it can't be read is none: to execute it takes less.
+/// As [`open_named`]. A binary that can't be read is no error: to execute it takes less.
 pub fn check_executable(path: &Path) -> io::Result<()> {
     match open_named(path) {
         Err(error) if error.raw_os_error() == Some(libc::EACCES) => Ok(()),
@@ -197,7 +197,7 @@ pub fn check_executable(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Whether no other user can replace or remove a file of this user in the directory `dir`.
+/// Checks that no other user can replace or remove a file of this user in the directory `dir`.
 ///
 /// # Errors
 /// A [`Distrust`], or the system's.
@@ -212,7 +212,7 @@ pub fn check_directory(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether the directory at `dir` can be the data directory of a daemon that runs as the user `owner`.
+/// Checks that the directory at `dir` can be the data directory of a daemon that runs as the user with the uid `owner`.
 ///
 /// # Errors
 /// A [`Distrust`], or the system's.
@@ -234,8 +234,8 @@ fn check_private(dir: &Path, metadata: &Metadata) -> io::Result<()> {
     Ok(())
 }
 
-/// Sets the mode of the socket of our own at `path`, without following a link that lies there by now. What the socket
-/// is from now on, as [`inode_at`] tells it.
+/// Sets the mode of this process's socket at `path`, without following a link that lies there by now. Returns the socket's
+/// device and inode, as [`inode_at`] does.
 ///
 /// # Errors
 /// A [`Distrust`], or the system's.
@@ -371,12 +371,12 @@ fn shown(path: &Path) -> PathBuf {
     }
 }
 
-/// The device and the inode of a file: what is the same as long as it is the same file.
+/// The device and the inode of a file, which no other file has as long as this one exists (`inode(7)`).
 pub(crate) fn inode_of(metadata: &Metadata) -> (u64, u64) {
     (metadata.dev(), metadata.ino())
 }
 
-/// The device and the inode of what is at `path` itself.
+/// The device and the inode of what is at `path` itself; a symbolic link is not followed.
 ///
 /// # Errors
 /// The system's.
@@ -384,14 +384,14 @@ pub fn inode_at(path: &Path) -> io::Result<(u64, u64)> {
     path.symlink_metadata().map(|metadata| inode_of(&metadata))
 }
 
-/// Whether `path` itself still is `file`.
+/// Whether `path` itself, and not what a symbolic link there leads to, still is `file`.
 pub fn is_at(file: &File, path: &Path) -> bool {
     let (here, there) = (file.metadata(), path.symlink_metadata());
     matches!((here, there), (Ok(here), Ok(there)) if inode_of(&here) == inode_of(&there))
 }
 
-/// A file that is being made beside its place, under a name that no other user can foresee, for its owner alone. It is removed
-/// when it is dropped, unless it has come to its place by a rename.
+/// A file that is written beside its place, under a name that no other user can foresee. Dropped, it is removed from there,
+/// unless a rename has put it in its place.
 #[derive(Debug)]
 pub struct Draft {
     /// The file, for reading and writing.
@@ -408,7 +408,7 @@ impl Draft {
     /// Creates a draft of the file `place`, at `mode`.
     ///
     /// # Errors
-    /// The directory can't be trusted, or not be written to.
+    /// A [`Distrust`] of the directory, or the system's.
     pub fn beside(place: &Path, mode: u32) -> io::Result<Draft> {
         check_directory(directory_of(place))?;
         loop {
@@ -422,15 +422,15 @@ impl Draft {
         }
     }
 
-    /// Links it to `place`; an error if something is there already.
+    /// Links the draft to `place` (`link(2)`), too.
     ///
     /// # Errors
-    /// The system's.
+    /// [`io::ErrorKind::AlreadyExists`] if something is there, or the system's.
     pub fn link(&self, place: &Path) -> io::Result<()> {
         fs::hard_link(&self.path, place)
     }
 
-    /// Puts it in the place of whatever is at `place`.
+    /// Puts the draft in the place of what is at `place`, in one step (`rename(2)`).
     ///
     /// # Errors
     /// The system's.
@@ -457,7 +457,7 @@ fn unforeseeable(place: &Path) -> io::Result<PathBuf> {
 /// A name that no other user can foresee: 16 hexadecimal digits.
 ///
 /// # Errors
-/// There are no random numbers.
+/// `/dev/urandom` can't be read.
 pub fn random_name() -> io::Result<String> {
     let mut random = [0; DIGITS / 2];
     File::open("/dev/urandom")?.read_exact(&mut random)?;

@@ -24,7 +24,7 @@ const GRACE: Duration = Duration::from_secs(15);
 pub(crate) enum Stop {
     /// This signal came.
     Signal(i32),
-    /// It took longer than this.
+    /// Took longer than this.
     Limit(Duration),
 }
 

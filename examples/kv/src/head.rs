@@ -20,10 +20,10 @@ pub struct Head {
 /// Why there is no request. The connection can't go on: where the next request starts is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeadError {
-    /// It is no HTTP/1 request.
+    /// Is no HTTP/1 request.
     #[error("{0}")]
     Malformed(httparse::Error),
-    /// It is longer than [`MAX_HEAD_BYTES`].
+    /// Is longer than [`MAX_HEAD_BYTES`].
     #[error("too large")]
     TooLong,
 }

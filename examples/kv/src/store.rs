@@ -34,7 +34,7 @@ type Database = heed::Database<Bytes, Bytes>;
 /// Why the database did not do as told.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StoreError {
-    /// It has been sealed, or was never opened.
+    /// Has been sealed, or was never opened.
     #[error("the database is closed")]
     Closed,
     /// Nothing was written: the map, or the transaction, has no room.

@@ -60,7 +60,7 @@ pub(crate) trait View {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SeenDaemon {
     pub life: Life,
-    /// It accepts connections, and does what they ask for.
+    /// Whether it accepts connections, and does what they ask for.
     pub accepts: bool,
     pub work: Work,
     /// A hook runs that never returns; or it does nothing at all.
@@ -70,23 +70,23 @@ pub(crate) struct SeenDaemon {
     pub has_lock: bool,
     /// The incumbent of the handoff for which it was started.
     pub predecessor: Option<u32>,
-    /// It was told that its predecessor has ended; or it never had one.
+    /// Whether it was told that its predecessor has ended; or it never had one.
     pub finalized: bool,
-    /// It has come to be the incumbent, or was made part of a handoff.
+    /// Whether it has come to be the incumbent, or was made part of a handoff.
     pub takes_part: bool,
     /// What a supervisor has told it.
     pub told_to_begin: bool,
     pub told_to_commit: bool,
-    /// It was told to stop.
+    /// Whether it was told to stop.
     pub told_to_stop: bool,
-    /// It was stopped or slowed down, or told to leave: a supervisor may take it for one that hangs.
+    /// Whether it was stopped or slowed down, or told to leave: a supervisor may take it for one that hangs.
     pub is_suspect: bool,
     /// No supervisor can have a handoff with it: it speaks another version, or says that it is another process.
     pub is_unfit: bool,
-    /// It was stopped or slowed down, or what it said was, in a world in which time passes: what it did, or another decided before
+    /// Whether it was stopped or slowed down, or what it said was, in a world in which time passes: what it did, or another decided before
     /// it was heard, is older than what can be seen.
     pub lags: bool,
-    /// It takes its time to end, though another process waits for that.
+    /// Whether it takes its time to end, though another process waits for that.
     pub ends_slowly: bool,
 }
 
@@ -122,7 +122,7 @@ impl Work {
 }
 
 impl SeenDaemon {
-    /// It runs, and no hook keeps it from what it is told.
+    /// Whether it runs, and no hook keeps it from what it is told.
     fn is_well(&self) -> bool {
         self.life == Life::Runs && !self.hangs
     }
@@ -131,7 +131,7 @@ impl SeenDaemon {
         self.life == Life::Dying
     }
 
-    /// It writes, or may write, what is in the data directory.
+    /// Whether it writes, or may write, what is in the data directory.
     fn writes(&self) -> bool {
         self.accepts || self.work.writes
     }

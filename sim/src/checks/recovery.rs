@@ -15,7 +15,7 @@ pub(crate) struct SeenRecovery<'a> {
     /// The processes whose answer is still to come.
     pub asked: &'a BTreeSet<u32>,
     pub killed: &'a BTreeSet<u32>,
-    /// It has the listening sockets.
+    /// Whether it has the listening sockets.
     pub has_listeners: bool,
     /// What was to be written last into the journal could not be, or is not enough.
     pub journal_failed: bool,

@@ -16,11 +16,11 @@ pub(crate) struct SeenHandoff {
     pub successor: SeenParty,
     /// Its deadline has passed.
     pub late: bool,
-    /// It has passed once more since the successor was told to serve.
+    /// Whether it has passed once more since the successor was told to serve.
     pub overdue: bool,
-    /// It was called off before anything was decided.
+    /// Whether it was called off before anything was decided.
     pub called_off: bool,
-    /// It began with one process that serves and nothing else, and no fault has happened since.
+    /// Whether it began with one process that serves and nothing else, and no fault has happened since.
     pub must_commit: bool,
     /// Its clock is wrong: it takes for silence what is none.
     pub misjudges_time: bool,
@@ -49,7 +49,7 @@ pub(crate) struct SeenParty {
     pub lost: bool,
     /// The supervisor has made it part of the handoff.
     pub acked: bool,
-    /// It was told, last of all, that its predecessor has ended.
+    /// Whether it was told, last of all, that its predecessor has ended.
     pub told_final: bool,
 }
 
@@ -80,7 +80,7 @@ impl SeenHandoff {
 }
 
 impl SeenParty {
-    /// It may be there still, as far as the supervisor knows.
+    /// The process that may be there still, as far as the supervisor knows.
     fn untold(&self) -> Option<u32> {
         self.pid.filter(|_| !self.ended)
     }

@@ -66,9 +66,9 @@ pub trait Simulated: Drainable {
 /// What a daemon's acknowledgement of a write promises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Promise {
-    /// It outlives a power failure.
+    /// Outlives a power failure.
     OutlivesPower,
-    /// It outlives the process, and, from the next `seal` on, a power failure.
+    /// Outlives the process, and, from the next `seal` on, a power failure.
     OutlivesPowerOnceSealed,
 }
 

@@ -40,7 +40,7 @@ enum OperatorPhase {
     Asks,
     /// Faults are over; it waits until one process serves.
     Heals,
-    /// It has asked for the one that must commit.
+    /// Has asked for the one that must commit.
     Last,
     /// Everything is to be in order by then.
     Settles(Micros),

@@ -47,7 +47,7 @@ impl ProcessClock {
         when
     }
 
-    /// It has jumped before: a process that goes by it takes for silence what is none.
+    /// Whether it has jumped before: a process that goes by it takes for silence what is none.
     pub(crate) fn was_stepped(&self) -> bool {
         self.stepped
     }

@@ -44,7 +44,7 @@ pub(super) struct Row {
     pub classes: &'static [&'static str],
     /// The bound.
     pub rule: Rule,
-    /// That no process is confirmed to serve may be reported.
+    /// Whether it may be reported that no process is confirmed to serve.
     pub unconfirmed: bool,
 }
 

@@ -88,11 +88,11 @@ impl From<Gap> for At {
 /// What a daemon's machine asks the system for, and waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Operation {
-    /// It tries the lock.
+    /// Tries the lock.
     Lock,
-    /// It writes the record.
+    /// Writes the record.
     Record,
-    /// It takes the control path.
+    /// Takes the control path.
     Path,
 }
 

@@ -115,7 +115,7 @@ fn simpler(fault: &Fault, index: usize, report: &RunReport) -> Vec<Fault> {
     all
 }
 
-/// It doesn't say exactly where.
+/// Whether it doesn't say exactly where.
 fn is_open(at: &At) -> bool {
     match at {
         At::Gap { state, before, .. } => state.is_any() || before.is_any(),

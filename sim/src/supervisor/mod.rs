@@ -33,7 +33,7 @@ pub(crate) const RESTART: (Micros, Micros) = (20_000, 400_000);
 
 /// A supervisor.
 pub(crate) struct SupervisorProgram {
-    /// It has no journal, does one handoff, and leaves.
+    /// Whether it has no journal, does one handoff, and leaves.
     pub rival: bool,
     /// `None` until it has begun.
     keeper: Option<Keeper>,

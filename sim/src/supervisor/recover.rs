@@ -29,7 +29,7 @@ pub(crate) struct RecoveryTask {
     pub late: bool,
     /// Its write of the journal took its time.
     pub is_slow: bool,
-    /// It was given the listening sockets: what it was given outlives the process that had it.
+    /// Whether it was given the listening sockets: what it was given outlives the process that had it.
     pub was_given_listeners: bool,
     /// What was to be written last into the journal could not be, or is not enough.
     pub journal_failed: bool,

@@ -26,11 +26,11 @@ pub(crate) struct HandoffTask {
     successor: Party,
     /// Its deadline has passed.
     pub late: bool,
-    /// It has passed once more since the successor was told to serve.
+    /// Whether it has passed once more since the successor was told to serve.
     pub overdue: bool,
     /// The successor was told to serve, or the incumbent to leave, or it was asked to be written that the successor serves.
     decided: bool,
-    /// It was called off before.
+    /// Whether it was called off before.
     pub called_off: bool,
     pub heard_failed: bool,
     /// What came of the last write of the journal, if one was.

@@ -34,7 +34,7 @@ impl From<&Reaction> for Line {
 }
 
 impl Line {
-    /// It is only said again that a process lives, or asked again what was asked before: how often is a matter of time. So is
+    /// Whether it is only said again that a process lives, or asked again what was asked before: how often is a matter of time. So is
     /// how many connections a supervisor needs that looks which processes are there, and which it asks first.
     pub fn is_idle(&self) -> bool {
         let Cell { role, state, event } = self.cell;
@@ -112,7 +112,7 @@ pub struct Ends {
     pub running: Option<Name>,
     /// The build that it names as committed.
     pub committed: Option<u32>,
-    /// It says that something is under way.
+    /// Whether it says that something is under way.
     pub is_under_way: bool,
     /// What the last swap, without any fault, comes to.
     pub last: String,

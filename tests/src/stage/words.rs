@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// What a process says, or asks.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Word {
-    /// It is there. Asks what is wrong with it from its birth on.
+    /// Is there. Asks what is wrong with it from its birth on.
     Born {
         /// A supervisor, not a daemon.
         is_supervisor: bool,
@@ -17,7 +17,7 @@ pub(super) enum Word {
         /// The state, and the event in it.
         cell: String,
     },
-    /// It is in a gap, or between two system calls of the effect after it.
+    /// Is in a gap, or between two system calls of the effect after it.
     Gap {
         /// The machine's role.
         role: String,
@@ -28,7 +28,7 @@ pub(super) enum Word {
         /// The system call that it does not.
         step: Option<String>,
     },
-    /// It is about to send a frame.
+    /// Is about to send a frame.
     Frame {
         /// The receiver's role in a handoff, if the sender knows.
         role: Option<HitRole>,
@@ -39,7 +39,7 @@ pub(super) enum Word {
     },
     /// A hook begins.
     Hook(String),
-    /// It is about to write to its data directory.
+    /// Is about to write to its data directory.
     DataWrite,
 }
 
@@ -57,9 +57,9 @@ pub(super) struct Instruction {
 /// How a process that crashes does it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Death {
-    /// It kills itself: SIGKILL.
+    /// Kills itself: SIGKILL.
     #[default]
     Kill,
-    /// It ends by `_exit(2)`, without a destructor.
+    /// Ends by `_exit(2)`, without a destructor.
     Exit,
 }

@@ -145,7 +145,7 @@ fn the_data_directory_is_another_one_by_now_and_nothing_is_touched() {
     world.assert_one_serves_and_nothing_lost(&supervisor, &writer);
 }
 
-/// It is moved in the middle of a swap: the successor has the right one open, the incumbent would not find it again.
+/// Moves it in the middle of a swap: the successor has the right one open, the incumbent would not find it again.
 #[test]
 fn the_data_directory_is_moved_during_the_warm_up_and_nothing_is_sealed() {
     let world = World::new();

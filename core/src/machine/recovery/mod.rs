@@ -52,7 +52,7 @@ pub enum Sight {
     /// A socket lies beside the control path, or the one that serves says that it succeeded it. It may be another
     /// supervisor's business.
     Beside,
-    /// It may hold the lock: the journal, the record or the control path names it.
+    /// May hold the lock: the journal, the record or the control path names it.
     Incumbent,
     /// The journal names it as the successor in a handoff that has no end.
     Successor,
@@ -106,7 +106,7 @@ pub enum Awaited {
     Look(Option<ProcessId>),
     /// Write into the journal which process serves, and that nothing is under way.
     Note(RecoveryVerdict),
-    /// It is over. No result ever comes.
+    /// End the recovery. No result ever comes.
     Finish(Outcome),
 }
 
@@ -174,15 +174,15 @@ enum State {
 /// What a process is to the recovery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Part {
-    /// It is in no other's way.
+    /// Is in no other's way.
     Free,
-    /// It is in the way, for less than the limit that runs.
+    /// Is in the way, for less than the limit that runs.
     InTheWay,
-    /// It has been in the way since that limit began: at its end it is overdue.
+    /// Has been in the way since that limit began: at its end it is overdue.
     Overdue,
-    /// It was killed, and has not ended.
+    /// Was killed, and has not ended.
     Killed,
-    /// It says nothing, and is not this supervisor's to end.
+    /// Says nothing, and is not this supervisor's to end.
     Ignored,
 }
 
@@ -193,7 +193,7 @@ struct Party {
     part: Part,
     /// There is, or may be, a link.
     linked: bool,
-    /// It was asked, and has not answered.
+    /// Whether it was asked, and has not answered.
     asked: bool,
     /// Its last answer.
     standing: Option<Standing>,

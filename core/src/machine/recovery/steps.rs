@@ -83,7 +83,7 @@ impl RecoveryMachine {
         }
     }
 
-    /// It is connected to again with the next question.
+    /// Notes that the link to a process is closed: it is connected to again with the next question.
     pub(super) fn closed(&mut self, process: ProcessId) {
         if let Some(party) = self.parties.get_mut(&process) {
             party.linked = false;
@@ -152,7 +152,7 @@ impl RecoveryMachine {
         }
     }
 
-    /// One serves: the others end, and it is told so.
+    /// Sees to it that the others end once `heir` serves, and that it is told so.
     fn settle(&mut self, now: Time, heir: ProcessId, mut out: Out<'_, Self>) {
         let predecessor = self.predecessor();
         for (process, party) in self.parties.iter_mut().filter(|(process, _)| **process != heir) {

@@ -247,7 +247,7 @@ impl SupervisorMachine {
         }
     }
 
-    /// It is answered once the journal names it, since from then on it may come to serve.
+    /// Takes the successor's `Hello`. It is answered once the journal names the process, which may come to serve from then on.
     pub(super) fn met_successor(&mut self, now: Time, hello: Hello, mut out: Out<'_, Self>) {
         if !self.journalled {
             self.successor.early = Some(hello);

@@ -132,11 +132,11 @@ pub enum Awaited {
 /// What the journal is to say of this handoff.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Note {
-    /// It is under way; the successor's process is known.
+    /// Is under way; the successor's process is known.
     UnderWay,
     /// The successor serves.
     Committed,
-    /// It is over, and this is what became of it.
+    /// Is over, and this is what became of it.
     Over(HandoffVerdict),
 }
 
@@ -216,7 +216,7 @@ enum State {
 /// What becomes of a successor that is being started: it must be there before it can be ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Newborn {
-    /// It is to succeed the incumbent.
+    /// Is to succeed the incumbent.
     Wanted,
     /// The handoff was called off, or its time is over.
     CalledOff,
@@ -229,7 +229,7 @@ enum Newborn {
 enum Then {
     /// The incumbent is told to resume.
     Resume,
-    /// It is over.
+    /// Is over.
     Finish(HandoffVerdict),
 }
 
@@ -239,11 +239,11 @@ struct Party {
     /// There is, or may be, such a process.
     lives: bool,
     id: Option<ProcessId>,
-    /// It has said `Hello`, and could not be answered yet.
+    /// The `Hello` that it has said and that could not be answered yet.
     early: Option<Hello>,
-    /// It has said `Hello` on a link that is still open.
+    /// Whether it has said `Hello` on a link that is still open.
     greeted: bool,
-    /// It has said that it can't, or gave reason to think so; or it is not wanted any more.
+    /// Whether it has said that it can't, or gave reason to think so; or it is not wanted any more.
     failed: bool,
     /// What was last said to it, for the heartbeats.
     last: Option<Message>,

@@ -132,9 +132,9 @@ impl Event {
 /// A daemon's machine, in whichever of its two lives.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum DaemonMachine {
-    /// It does not serve yet.
+    /// Does not serve yet.
     Successor(SuccessorMachine),
-    /// It serves, or has served.
+    /// Serves, or has served.
     Incumbent(IncumbentMachine),
 }
 

@@ -74,7 +74,7 @@ enum Attempt {
     Asked,
     /// The socket's queue was full: it is made again then.
     Again(Time),
-    /// It has failed, and the machine is to hear of it.
+    /// Has failed, and the machine is to hear of it.
     Failed(HostError),
 }
 
@@ -428,7 +428,7 @@ impl Rest {
         }
     }
 
-    /// That nobody serves is not so if a process answers at the control path: another supervisor has replaced the incumbent
+    /// Asks at the control path whether nobody serves, which is not so if a process answers: another supervisor has replaced the incumbent
     /// meanwhile.
     fn resolve_doubt<O: Os>(&mut self, os: &mut O) {
         let Some(until) = self.doubts_until else { return };
@@ -467,7 +467,7 @@ impl Rest {
     }
 }
 
-/// That the successor has become another user than daemons run as: as an incumbent it would not be believed.
+/// Why a successor is refused that has become another user than daemons run as: as an incumbent it would not be believed.
 fn other_user<O: Os>(os: &O) -> Option<Reason> {
     let (uid, expected) = (os.user()?, os.uid());
     let is_believed = Credentials { uid, pid: None }.may_speak_to(expected);

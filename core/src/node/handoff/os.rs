@@ -14,7 +14,7 @@ use crate::{
 /// What an attempt to connect to the control path came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ControlConnection {
-    /// It is connected.
+    /// Is connected.
     Made,
     /// The socket's queue is full.
     QueueFull,

@@ -17,21 +17,21 @@ use backoff::Backoff;
 use stop::StopProgress;
 use turn::FallBackTurn;
 
-/// Where no process has said in time that it serves, the next recovery begins after a liveness, and never later than this.
+/// The pause before the next recovery where no process has said in time that it serves; a shorter liveness shortens it.
 const ASK_AGAIN_MAX: Duration = Duration::from_secs(1);
 
 /// How long things may take, and when to fall back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Limits {
-    /// A daemon that was silent for so long counts as hung.
+    /// The silence after which a daemon counts as hung.
     pub liveness: Duration,
-    /// The first pause between two starts.
+    /// The pause before the second restart. The first one comes at once, and each further pause is twice as long.
     pub restart_min: Duration,
-    /// The longest pause between two starts. A daemon that lived for longer has proved itself.
+    /// The longest pause before a restart. A daemon that lived for longer has proved itself: the next restart comes at once.
     pub restart_max: Duration,
-    /// After so many failures in a row the binary that was committed before is started instead; never if 0.
+    /// The number of failures in a row after which the binary that was committed before is started instead; never if 0.
     pub fall_back_after: u32,
-    /// How long the daemon may take to stop before it is killed.
+    /// The time that a daemon has to stop before it is killed.
     pub stop_grace: Duration,
 }
 
@@ -95,15 +95,15 @@ pub enum KeeperStep {
 /// How a swap or a cold start has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TaskEnd {
-    /// It was not begun, and nothing was touched: the binary is missing, the configuration is wrong.
+    /// Not begun, and nothing was touched: the binary is missing, say, or the configuration is wrong.
     NotBegun,
-    /// It was begun. Where no verdict came, because the system failed, it is [`HandoffVerdict::Unconfirmed`].
+    /// Begun and over.
     Over {
-        /// What became of it.
+        /// What became of it; [`HandoffVerdict::Unconfirmed`] where the system failed before a verdict.
         verdict: HandoffVerdict,
-        /// The journal says so.
+        /// Whether the journal says so.
         journalled: bool,
-        /// A daemon was refused for the data that it has opened: no binary is to blame.
+        /// Whether a daemon was refused for the data that it has opened: no binary is to blame.
         of_data: bool,
     },
 }
@@ -146,17 +146,17 @@ impl From<&Outcome> for TaskEnd {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Activity {
-    /// It watches the daemon.
+    /// Watches the daemon.
     Watching,
-    /// It starts a daemon where none serves.
+    /// Starts a daemon where none serves.
     Starting,
-    /// It finds the daemon that serves.
+    /// Finds the daemon that serves.
     Recovering,
-    /// It swaps.
+    /// Swaps.
     Swapping,
-    /// No daemon runs; one is started after a pause.
+    /// Waits out a pause before it starts a daemon: none runs.
     BackingOff,
-    /// It stops the daemon, and then itself.
+    /// Stops the daemon, and then itself.
     Stopping,
 }
 
@@ -214,7 +214,8 @@ impl Keeper {
         self.backoff = Backoff::new(config.restart_min, config.restart_max);
     }
 
-    /// What is to be done now, to be called until it is nothing. A task that is returned is under way from then on.
+    /// Says what is to be done now; to be called until that is `None`. A task that is returned is under way from then on.
+    /// `kept`: the committed binaries that can be started.
     pub fn next(&mut self, now: Time, kept: Kept) -> Option<KeeperStep> {
         if self.stop.is_some() {
             return self.next_of_stop(now);
@@ -232,7 +233,7 @@ impl Keeper {
         self.under_way.map(KeeperStep::Begin)
     }
 
-    /// When [`Keeper::next`] has something to do though nothing more is told to it.
+    /// The time at which [`Keeper::next`] has something to say though the keeper is told nothing more; `None` if there is none.
     pub fn wake_at(&self) -> Option<Time> {
         match (&self.stop, self.under_way, self.knows) {
             (Some(stop), _, _) => stop.wake_at(),
@@ -244,7 +245,7 @@ impl Keeper {
         }
     }
 
-    /// A request that can be answered: to replace the daemon or, where none serves, to start the one that is asked for,
+    /// Takes a request that can be answered: to replace the daemon or, where none serves, to start the one that is asked for,
     /// without a pause: a good build is the way out of a crash loop. The task is under way from then on.
     ///
     /// # Errors
@@ -257,7 +258,7 @@ impl Keeper {
         Ok(task)
     }
 
-    /// A request without a caller to answer: the daemon is to be as the configuration says by now. It comes after what
+    /// Takes a request without a caller to answer: the daemon is to be as the configuration says by now. It comes after what
     /// is under way, once for all such requests until then, and is never lost but for a stop.
     ///
     /// # Errors
@@ -278,7 +279,7 @@ impl Keeper {
         }
     }
 
-    /// What kept a daemon from being started is mended: where none serves, the next start comes at once.
+    /// Notes that what kept a daemon from being started is mended: where none serves, the next start comes at once.
     ///
     /// # Errors
     /// What the supervisor is doing: nothing was kept from being started, or that is not over.
@@ -290,7 +291,7 @@ impl Keeper {
         Ok(())
     }
 
-    /// A recovery has ended. One that failed has found nothing: [`recovery::HandoffVerdict::Unconfirmed`]. `finished`: what serves
+    /// Notes that a recovery has ended. One that failed has found nothing: [`recovery::RecoveryVerdict::Unconfirmed`]. `finished`: what serves
     /// is the successor of the task that had no clear end before, and is committed thereby.
     pub fn recovered(&mut self, now: Time, found: recovery::RecoveryVerdict, finished: bool) {
         self.under_way = None;
@@ -306,7 +307,7 @@ impl Keeper {
         }
     }
 
-    /// The swap or the cold start that was under way has ended.
+    /// Notes that the swap or the cold start that was under way has ended.
     pub fn ended(&mut self, now: Time, end: TaskEnd) {
         let Some(task) = self.under_way.take() else { return };
         let fails = match (task, end) {
@@ -346,7 +347,7 @@ impl Keeper {
         self.start_at = now;
     }
 
-    /// The daemon that serves has ended after it served for `lived`, while nothing was under way.
+    /// Notes that the daemon that served has ended, after it served for `lived`, while nothing was under way.
     pub fn daemon_ended(&mut self, now: Time, lived: Duration) {
         if self.backoff.is_young(lived) {
             self.turn.failed();
@@ -357,7 +358,7 @@ impl Keeper {
         self.knows = Knows::Nothing(now);
     }
 
-    /// The task that is under way.
+    /// The task that is under way; `None` if none is.
     pub fn under_way(&self) -> Option<Task> {
         self.under_way
     }
@@ -379,7 +380,7 @@ impl Keeper {
         self.activity() == Activity::Watching && !self.reloads
     }
 
-    /// How long it takes until a daemon is started, if nobody serves.
+    /// The time until a daemon is started, if nobody serves; zero if nothing is waited for.
     pub fn pause(&self, now: Time) -> Duration {
         self.start_at.since(now)
     }

@@ -5,7 +5,7 @@ use crate::time::Time;
 /// How far a stop has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum StopProgress {
-    /// It was asked for.
+    /// Was asked for.
     Begun,
     /// A recovery is to find the daemons that are to be stopped. It is called off at that time.
     Asks(Time),

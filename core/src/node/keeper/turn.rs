@@ -4,7 +4,7 @@
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct FallBackTurn {
     failures: u32,
-    /// It is the older binary's turn.
+    /// Whether it is the older binary's turn.
     older: bool,
     /// The older binary is what was committed last: it was started when it had its turn.
     older_is_last: bool,

@@ -51,7 +51,7 @@ enum CloseProgress {
     Open,
     /// The client has been sent the end of the stream, and is waited for until this.
     Lingering(Time),
-    /// It is kept: another thread or process goes on with it.
+    /// Is kept: another thread or process goes on with it.
     Parked,
     Over,
 }

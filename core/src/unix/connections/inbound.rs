@@ -26,11 +26,11 @@ struct Arrived {
 #[derive(Debug)]
 pub(crate) struct Inbound {
     shared: Arc<Shared>,
-    worker: Mutex<Option<Worker>>,
+    worker: Mutex<Option<InboundWorker>>,
 }
 
 #[derive(Debug)]
-struct Worker {
+struct InboundWorker {
     stream: UnixStream,
     thread: JoinHandle<Arrived>,
 }
@@ -54,19 +54,19 @@ impl Inbound {
         }
     }
 
-    fn start(&self, stream: UnixStream) -> io::Result<Worker> {
+    fn start(&self, stream: UnixStream) -> io::Result<InboundWorker> {
         stream.set_nonblocking(false)?;
         let (receiving, shared) = (stream.try_clone()?, self.shared.clone());
         let thread =
             thread::Builder::new().name("carry".into()).spawn(move || receive_all(&receiving, &shared))?;
-        Ok(Worker { stream, thread })
+        Ok(InboundWorker { stream, thread })
     }
 
     /// Serves what has come, if all has come and the incumbent has not gone on by itself; closes it otherwise. The lock of the
     /// data directory is held. Returns how many connections are served and how many are closed.
     pub(crate) fn adopt(&self, may_serve: bool) -> (usize, usize) {
         let worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(Worker { stream, thread }) = worker else { return (0, 0) };
+        let Some(InboundWorker { stream, thread }) = worker else { return (0, 0) };
         // Nothing new comes, and what has come is read to its end.
         let _ = stream.shutdown(Shutdown::Both);
         let Ok(arrived) = thread.join() else { return (0, 0) };

@@ -129,7 +129,7 @@ pub(super) struct Shared {
     pub(super) stop: WakeReceiver,
     waker: Waker,
     /// Readable as long as a drain ends the connections: those between two requests wait for this one, so that a drain that keeps
-    /// them wakes nobody.
+    /// them wakes no thread.
     pub(super) end: WakeReceiver,
     end_waker: Waker,
     pub(super) lot: Lot,

@@ -29,7 +29,7 @@ pub(crate) enum Call {
     Finalize,
     /// What a status is to show.
     Snapshot,
-    /// It is over.
+    /// The machine's end: leave.
     Exit(ExitReason),
 }
 

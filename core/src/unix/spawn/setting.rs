@@ -13,7 +13,7 @@ use crate::unix::env::{
     FIRST_FD, HANDOFF_ROLE, HANDOFF_SOCK_FD, LISTEN_FDNAMES, LISTEN_FDS, NEVER_PASSED, RESERVED,
 };
 
-/// How a process is set up. By default it is as this one.
+/// How a process is set up. By default as this one is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Setting {
     /// The user and the groups that it runs as; only root can change them.
@@ -21,7 +21,7 @@ pub struct Setting {
     /// The directory that it starts in, entered by this process before it changes the user: a user that may not enter it
     /// finds nothing by a relative path.
     pub working_dir: Option<PathBuf>,
-    /// The permissions that files which it creates lack.
+    /// The permission bits that files which it creates lack (`umask(2)`).
     pub umask: Option<u32>,
     /// The variables of this process's environment that it gets; `None`: all of them. Those of
     /// [`NEVER_PASSED`](crate::unix::env::NEVER_PASSED) are never among them.
@@ -31,11 +31,11 @@ pub struct Setting {
 /// A user, a group, and the supplementary groups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunAs {
-    /// The user's id.
+    /// The uid.
     pub uid: u32,
-    /// The group's id.
+    /// The gid.
     pub gid: u32,
-    /// The supplementary groups.
+    /// The gids of the supplementary groups.
     pub groups: Vec<u32>,
     /// What the user database says of the user, as variables.
     account: Vec<(&'static str, OsString)>,

@@ -49,7 +49,7 @@ impl Opened {
         identity_of(&self.metadata)
     }
 
-    /// It was not written to since it was opened. Another name, or one less, changes the inode, not its bytes.
+    /// Whether it was not written to since it was opened. Another name, or one less, changes the inode, not its bytes.
     pub(super) fn is_intact(&self) -> bool {
         let bytes = |metadata: &Metadata| (metadata.len(), metadata.mtime(), metadata.mtime_nsec());
         self.file.metadata().is_ok_and(|now| bytes(&now) == bytes(&self.metadata))

@@ -42,7 +42,7 @@ pub(crate) fn ask(path: &Path, limit: Duration) -> Result<DaemonStatus> {
                 let left = until.saturating_duration_since(Instant::now());
                 if left.is_zero() {
                     return Err(Error::Peer(format!(
-                        "nobody answered at {} within {limit:?}",
+                        "no process answered at {} within {limit:?}",
                         path.display()
                     )));
                 }

@@ -51,7 +51,7 @@ impl LoadWorker {
             let Ok(reply) = self.request(&[b"INFO"]) else { return };
             match who(&reply) {
                 Some(process) => self.tally.saw(process),
-                None => self.tally.fail(format!("INFO does not say who answers: {reply:?}")),
+                None => self.tally.fail(format!("INFO does not say which process answers: {reply:?}")),
             }
             self.tally.rest(Instant::now() + self.options.info_interval);
         }

@@ -66,7 +66,7 @@ impl Version {
 pub(crate) struct ModelDaemon {
     pub daemon: DaemonMachine,
     pub life: Life,
-    /// It was stopped, so the supervisor may think that it hangs; or it was told to leave.
+    /// Whether it was stopped, so the supervisor may think that it hangs; or it was told to leave.
     pub suspect: bool,
     /// The handoff that it is, or was, part of, and the last that it has said of it.
     pub handoff: Option<HandoffId>,
@@ -80,11 +80,11 @@ pub(crate) struct ModelDaemon {
     pub heard_begin: bool,
     pub told_to_begin: bool,
     pub told_to_commit: bool,
-    /// It has had its first turn.
+    /// Whether it has had its first turn.
     pub has_started: bool,
     /// The incumbent of the handoff for which it was spawned.
     pub predecessor: Option<u32>,
-    /// That of the record when it was spawned.
+    /// The record's generation when it was spawned.
     pub generation: u64,
     /// Its build speaks no version that the supervisor does.
     pub alien: bool,
@@ -92,9 +92,9 @@ pub(crate) struct ModelDaemon {
     pub hooks: Vec<(Op, AnyHook)>,
     /// The first hook never returns.
     pub hung: bool,
-    /// It accepts connections and writes what they ask for.
+    /// Whether it accepts connections and writes what they ask for.
     pub accepts: bool,
-    /// It was told that its predecessor has ended; or it never had one.
+    /// Whether it was told that its predecessor has ended; or it never had one.
     pub finalized: bool,
     /// Operations whose results are put off.
     pub pending: Vec<Awaited>,
@@ -125,11 +125,11 @@ pub(crate) struct ModelSupervisor {
     pub before: Arc<Journal>,
     /// Its successor has said that it can't.
     pub heard_failed: bool,
-    /// It was called off before it had told its successor to commit.
+    /// Whether it was called off before it had told its successor to commit.
     pub cancelled: bool,
     /// Its deadline has passed.
     pub late: bool,
-    /// It began with one idle process that serves, and no fault has happened since: it must commit.
+    /// Whether it began with one idle process that serves, and no fault has happened since: it must commit.
     pub must_commit: bool,
 }
 
@@ -146,7 +146,7 @@ pub(crate) struct ModelRecovery {
     pub watched: Vec<u32>,
     /// The processes that the journal, the record, the control path or the one that serves has named.
     pub named: BTreeSet<u32>,
-    /// It was given the listening sockets.
+    /// Whether it was given the listening sockets.
     pub has_listeners: bool,
     /// The processes that it has killed: it does not hear them any more.
     pub killed: BTreeSet<u32>,
@@ -223,7 +223,7 @@ pub(crate) const HEARTBEAT: Duration = Duration::from_secs(1);
 /// No handoff that was ever asked for.
 pub(super) const STRAY: HandoffId = HandoffId([0xff; 16]);
 
-/// It belongs to another handoff.
+/// Whether it belongs to another handoff.
 pub(crate) fn is_stray(message: &Message) -> bool {
     message.handoff_id() == Some(STRAY)
 }
@@ -472,7 +472,7 @@ impl ModelLink {
 }
 
 impl ModelSupervisor {
-    /// It has seen its incumbent end: there is no process to go back to.
+    /// Whether it has seen its incumbent end: there is no process to go back to.
     pub(crate) fn incumbent_has_ended(&self) -> bool {
         self.incumbent.is_some_and(|pid| self.told.contains(&pid))
     }
@@ -511,7 +511,7 @@ impl ModelDaemon {
         self.daemon.timers()
     }
 
-    /// It runs, and no other process could think that it does not.
+    /// Whether it runs, and no other process could think that it does not.
     pub(crate) fn is_well(&self) -> bool {
         self.life == Life::Runs && !self.hung && !self.suspect && !self.alien
     }
@@ -522,7 +522,7 @@ impl ModelDaemon {
         self.hooks.iter().any(|(_, hook)| *hook != finalize) || !self.pending.is_empty()
     }
 
-    /// It seals, or writes down that it has.
+    /// Whether it seals, or writes down that it has.
     pub(crate) fn seals(&self) -> bool {
         let seal = |(_, hook): &(Op, AnyHook)| *hook == AnyHook::Incumbent(incumbent::Hook::Seal);
         self.hooks.iter().any(seal) || !self.pending.is_empty()
@@ -533,7 +533,7 @@ impl ModelDaemon {
         self.daemon.seal_progress(SealProgress::default())
     }
 
-    /// It may make what its predecessor can't undo.
+    /// Whether it may make what its predecessor can't undo.
     pub(crate) fn finalizes(&self) -> bool {
         self.hooks.iter().any(|(_, hook)| *hook == AnyHook::Incumbent(incumbent::Hook::Finalize))
     }

@@ -366,7 +366,7 @@ impl Model {
         }
     }
 
-    /// It has a link to the supervisor of a handoff.
+    /// Whether it has a link to the supervisor of a handoff.
     fn is_linked(&self, pid: u32) -> bool {
         let its = |link: &ModelLink| link.pid == pid && link.end != ModelEnd::Recovery;
         self.links.iter().any(|link| its(link) && link.supervisor_open && link.daemon_open)

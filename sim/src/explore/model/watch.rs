@@ -35,7 +35,7 @@ pub(crate) struct Observer<'a> {
     pub asked_of: Vec<(u32, MessageName)>,
     /// The hook that has returned was a drain or a seal; or what is written is its record.
     pub left_service: bool,
-    /// It has failed: what is to be said then.
+    /// What it is to say once it has failed.
     pub obliged: Option<MessageName>,
     /// The hook that has returned came before a successor serves.
     pub prepared: bool,

@@ -28,7 +28,7 @@ use crate::mutation::mutant::{Change, Meddling, Mutation};
 pub struct ExploreOptions<'a> {
     /// Something that is wrong with a machine; the first violation is the last.
     pub mutation: Option<&'a Mutation>,
-    /// That there are more states is a violation: something grows without end.
+    /// The largest number of states. More are a violation: something grows without end.
     pub most_states: usize,
     /// Every machine that was met, for the tables.
     pub samples: bool,

@@ -59,7 +59,7 @@ struct Graph<'a> {
     edges: &'a [Edge],
     /// Where each state's edges begin.
     starts: Vec<usize>,
-    /// It is not among those that are looked at (any more).
+    /// Whether a state is not among those that are looked at (any more).
     out: Vec<bool>,
     /// Of which region it is: only within one, components are looked for.
     region: Vec<u32>,

@@ -25,20 +25,20 @@ pub(in crate::explore) struct DaemonObligations {
     came: CameToDaemon,
     /// A hook runs, or an answer is awaited: what it is told takes effect later.
     busy: bool,
-    /// It accepts connections.
+    /// Whether it accepts connections.
     accepts: bool,
     /// But can't take the control path, and tries again.
     tries: bool,
-    /// It holds the lock, and the control path is its own.
+    /// Whether it holds the lock, and the control path is its own.
     locked: bool,
     named: bool,
     /// And is not about to free it.
     keeps_lock: bool,
-    /// It was told already that its predecessor has ended.
+    /// Whether it was told already that its predecessor has ended.
     finalized: bool,
-    /// It is between a drain and its return to service, or in another handoff: this supervisor has to come later.
+    /// Whether it is between a drain and its return to service, or in another handoff: this supervisor has to come later.
     taken: bool,
-    /// It was told to come back while a hook ran, and not to stop.
+    /// Whether it was told to come back while a hook ran, and not to stop.
     told_to_resume: bool,
 }
 
@@ -203,7 +203,7 @@ impl DaemonObligations {
         Some(wrong.into())
     }
 
-    /// It has begun to try for a lock that another has, and no timer would end that.
+    /// Whether it has begun to try for a lock that another has, and no timer would end that.
     fn waits_for_ever(&self, model: &Model, process: &ModelDaemon, watch: &Observer<'_>) -> bool {
         let tries = watch.asked_for(&[EffectName::Lock]) && model.lock != Some(self.pid);
         tries && process.heard_begin && !process.timers().is_armed(Timer::Patience)
@@ -216,7 +216,7 @@ impl DaemonObligations {
         is_obliged && has_supervisor(model, self.pid) && model.signalled != Some(self.pid)
     }
 
-    /// It is told what only an incumbent in the sender's handoff would do.
+    /// Whether it is told what only an incumbent in the sender's handoff would do.
     fn is_no_business(&self, model: &Model, asks: MessageName) -> bool {
         let its = |link: &ModelLink| {
             self.came.is_over(link.id) && link.end == ModelEnd::Supervisor(Peer::Incumbent) && !link.joined
@@ -231,7 +231,7 @@ impl DaemonObligations {
         command && model.links.iter().any(its)
     }
 
-    /// It has nothing else to do first, and has not done it already, while its supervisor was silent.
+    /// Whether it has nothing else to do first, and has not done it already, while its supervisor was silent.
     fn is_free_to(&self, model: &Model, asks: MessageName) -> bool {
         // A successor is a supervisor's own from the start.
         let its = |link: &ModelLink| {
@@ -255,7 +255,7 @@ impl DaemonObligations {
         !busy && !done && !heard && model.links.iter().any(its) && ASKS_OF_A_DAEMON.contains(&asks)
     }
 
-    /// It is where it can turn to its end at once: not about to take the control path, again and again.
+    /// Whether it is where it can turn to its end at once: not about to take the control path, again and again.
     fn is_settled(&self) -> bool {
         !self.locked || !self.accepts || !self.tries
     }
@@ -269,7 +269,7 @@ impl DaemonObligations {
         idles.then(|| format!("{} has got the {what}, and does nothing with it", self.pid))
     }
 
-    /// It stops serving for a supervisor that asks for it, or because it is told to stop.
+    /// What is wrong with a drain that no supervisor has asked for, of a process that was not told to stop.
     fn drains_unasked(&self, model: &Model, watch: &Observer<'_>) -> Option<String> {
         let asked = matches!(self.came, CameToDaemon::Frame { what: MessageName::PrepareHandoff, .. });
         let unasked =

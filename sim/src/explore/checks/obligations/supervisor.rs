@@ -11,7 +11,7 @@ pub(in crate::explore) struct SupervisorObligations {
     came: CameToSupervisor,
     /// An answer is awaited first.
     busy: bool,
-    /// It has written that the handoff is under way, or tried to.
+    /// Whether it has written that the handoff is under way, or tried to.
     journalled: bool,
 }
 
@@ -127,7 +127,8 @@ impl SupervisorObligations {
             .or_else(|| stops_short(&sees, watch))
     }
 
-    /// That a handoff is over is only written if it was written that it is under way, and a commit says it all.
+    /// Whether it writes what it must not: that a handoff is over which was never written to be under way, or was
+    /// committed, which has a note of its own.
     fn writes_too_much(&self, watch: &Observer<'_>) -> bool {
         let noted = self.journalled || watch.persisted.contains(&Note::UnderWay);
         watch.persisted.iter().any(|note| match note {
@@ -251,7 +252,7 @@ impl Sees<'_> {
         self.link(to, |link| link.said.is_some_and(|said| names.contains(&said)))
     }
 
-    /// It has given the successor up, or turned to the incumbent again.
+    /// Whether it has given the successor up, or turned to the incumbent again.
     fn gone_back(&self) -> bool {
         self.said(Peer::Incumbent, &[MessageName::ResumeAfterAbort])
             || self.successor_leaves()
@@ -259,7 +260,7 @@ impl Sees<'_> {
             || self.successor_has_ended()
     }
 
-    /// It has ended, or was told to; or it was stopped, and may be taken for one that hangs.
+    /// Whether it has ended, or was told to; or it was stopped, and may be taken for one that hangs.
     fn successor_leaves(&self) -> bool {
         let leaves = |pid: u32| self.model.processes.get(&pid).is_none_or(|process| process.suspect);
         self.supervisor.successor.is_some_and(leaves)
