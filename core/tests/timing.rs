@@ -121,8 +121,13 @@ fn process(pid: u32) -> ProcessId {
     ProcessId { pid, start_time: 1 }
 }
 
+fn sighting(pid: u32, sight: recovery::Sight) -> recovery::Sighting {
+    recovery::Sighting { process: process(pid), sight, is_swept: false }
+}
+
 /// A recovery, and a process that may hold the lock.
 struct Silence {
+    sighting: recovery::Sighting,
     machine: RecoveryMachine,
     now_ms: u64,
     killed_at_ms: Option<u64>,
@@ -141,7 +146,9 @@ impl Silence {
             take_listeners: false,
         };
         let (machine, now_ms) = (RecoveryMachine::new(config), 0);
-        let mut silence = Silence { machine, now_ms, killed_at_ms: None, verdict: None, beside: Vec::new() };
+        let sighting = sighting(2, recovery::Sight::Incumbent);
+        let mut silence =
+            Silence { sighting, machine, now_ms, killed_at_ms: None, verdict: None, beside: Vec::new() };
         silence.handle(recovery::Event::Start);
         silence
     }
@@ -154,7 +161,7 @@ impl Silence {
             if batch.effects.iter().any(|effect| matches!(effect, recovery::Effect::Kill(_))) {
                 self.killed_at_ms = Some(self.now_ms);
             }
-            let sighting = recovery::Sighting { process: process(2), sight: recovery::Sight::Incumbent };
+            let sighting = self.sighting;
             match batch.last {
                 Some(recovery::Awaited::Look(_)) => {
                     let all = self.beside.iter().copied().chain([sighting]).collect();
@@ -266,7 +273,7 @@ fn one_that_said_that_it_serves_and_then_says_nothing_is_given_its_time_and_kill
 fn a_predecessor_that_hangs_and_is_anothers_is_left_alone_and_holds_nobody_up() {
     let mut silence = Silence::new();
     silence.pass(100, Some(Standing::Opening));
-    let other = recovery::Sighting { process: process(1), sight: recovery::Sight::Beside };
+    let other = sighting(1, recovery::Sight::Beside);
     silence.beside.push(other);
     let awaits = AwaitsFinal { handoff_id: HandoffId([1; 16]), predecessor: Some(process(1)) };
     let report = Message::StandingReport { standing: Standing::Serving, awaits_final: Some(awaits) };
@@ -275,4 +282,20 @@ fn a_predecessor_that_hangs_and_is_anothers_is_left_alone_and_holds_nobody_up() 
         silence.pass(now, None);
     }
     assert_eq!((silence.machine.state(), silence.killed_at_ms), (StateName::AwaitNoted, None));
+}
+
+#[test]
+fn a_process_that_has_the_lock_and_whose_socket_was_removed_is_never_killed() {
+    let mut silence = Silence::new();
+    silence.sighting.is_swept = true;
+    silence.pass(99_000, None);
+    assert_eq!((silence.killed_at_ms, silence.verdict), (None, None));
+    silence.pass(101_000, None);
+    assert_eq!((silence.killed_at_ms, silence.verdict), (None, Some(recovery::Verdict::Unconfirmed)));
+    let mut silence = Silence::new();
+    silence.sighting.is_swept = true;
+    silence.pass(50_000, None);
+    silence.sighting.is_swept = false;
+    silence.pass(51_000, Some(Standing::Serving));
+    assert_eq!((silence.killed_at_ms, silence.machine.state()), (None, StateName::AwaitNoted), "it is back");
 }

@@ -9,8 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
 
-use handoff::machine::supervisor::Verdict;
-use handoff::{Child, SpawnSpec, Supervisor};
+use handoff::{Child, SpawnSpec, Supervisor, Verdict};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
@@ -261,7 +260,7 @@ const REPLY: usize = 256 * 1024;
 /// Clients that count their requests; each kind is in another state while the daemons come and go.
 fn prove(crowd: &Crowd) {
     let mut chain = Chain::start(&[]);
-    let connect = |count: usize| (0..count).map(|_| Client::connect(&chain.addr)).collect::<Vec<_>>();
+    let connect = |count: usize| (0..count).map(|_| CarriedClient::connect(&chain.addr)).collect::<Vec<_>>();
     let (mut idle, mut half, mut deaf) = (connect(crowd.idle), connect(crowd.half), connect(crowd.deaf));
     half.iter_mut().for_each(|client| client.send("ha"));
     deaf.iter_mut().for_each(|client| client.send(&format!("deaf {REPLY}\nafter\nun")));

@@ -30,8 +30,11 @@ pub struct Seen {
     pub beside: Vec<ProcessId>,
     /// The process that listens at the control path, as the kernel tells.
     pub owner: Option<ProcessId>,
-    /// The holder of the data directory's lock, if the record and the kernel say the same.
+    /// The holder of the data directory's lock, if the record and the kernel say the same, and it is a daemon of this control
+    /// path.
     pub holder: Option<ProcessId>,
+    /// The holder, if the record and the kernel say the same, and nothing lies where its own socket should be.
+    pub swept: Option<ProcessId>,
 }
 
 /// The processes that may be daemons, whether or not they live. Only what a supervisor has written itself, or the kernel says, makes
@@ -52,7 +55,8 @@ pub fn sightings(journal: &Journal, seen: &Seen, also: Option<ProcessId>) -> Vec
         let known = all.entry(process).or_insert(sight);
         *known = sight.max(*known);
     }
-    all.into_iter().map(|(process, sight)| Sighting { process, sight }).collect()
+    let is_swept = |process| seen.swept == Some(process);
+    all.into_iter().map(|(process, sight)| Sighting { process, sight, is_swept: is_swept(process) }).collect()
 }
 
 /// An answer that was put off.

@@ -22,7 +22,7 @@ fn committed() -> Journal {
 }
 
 fn sighting(process: handoff::ProcessId, sight: Sight) -> Sighting {
-    Sighting { process, sight }
+    Sighting { process, sight, is_swept: false }
 }
 
 #[test]

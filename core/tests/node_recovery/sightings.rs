@@ -27,12 +27,13 @@ fn seen(beside: &[u32], owner: Option<u32>, holder: Option<u32>) -> Seen {
         beside: beside.iter().copied().map(process).collect(),
         owner: owner.map(process),
         holder: holder.map(process),
+        swept: None,
     }
 }
 
 fn all(journal: &Journal, seen: &Seen, also: Option<u32>) -> Vec<(u32, Sight)> {
     let all = sightings(journal, seen, also.map(process));
-    all.into_iter().map(|Sighting { process, sight }| (process.pid, sight)).collect()
+    all.into_iter().map(|Sighting { process, sight, .. }| (process.pid, sight)).collect()
 }
 
 #[test]

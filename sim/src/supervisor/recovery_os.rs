@@ -194,6 +194,7 @@ impl SimulatedWorld {
             beside: self.names_beside.iter().filter_map(|pid| id(*pid)).collect(),
             owner: self.control_path.and_then(id),
             holder: holder.filter(|holder| self.disk.lock().holders.contains(&holder.pid)),
+            swept: None,
         };
         self.finds_owner(pid, seen.owner);
         let Some(supervisor) = self.supervisor_mut(pid) else { return seen };

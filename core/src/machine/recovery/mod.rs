@@ -65,6 +65,8 @@ pub struct Sighting {
     pub process: ProcessId,
     /// What makes it one.
     pub sight: Sight,
+    /// The process holds the lock of the data directory, and its control socket was removed: it may serve, and nobody can ask.
+    pub is_swept: bool,
 }
 
 /// What can happen to a recovery.
@@ -190,6 +192,8 @@ enum Part {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Party {
     sight: Sight,
+    /// When it was looked for last.
+    is_swept: bool,
     part: Part,
     /// There is, or may be, a link.
     linked: bool,

@@ -28,9 +28,11 @@ impl RecoveryMachine {
         let sightings: Vec<Sighting> = sightings.into_iter().filter(lives).collect();
         let is_there = |process: &ProcessId| sightings.iter().any(|sighting| sighting.process == *process);
         self.missing = self.predecessor().filter(|process| !is_there(process));
-        for Sighting { process, sight } in sightings {
+        self.parties.values_mut().for_each(|party| party.is_swept = false);
+        for Sighting { process, sight, is_swept } in sightings {
             let party = self.parties.entry(process).or_insert_with(|| Party::new(sight));
             party.sight = party.sight.max(sight);
+            party.is_swept = is_swept;
         }
         self.state = State::AwaitAnswers;
         self.timers.arm(Timer::Heartbeat, now, self.config.pause());
@@ -226,11 +228,15 @@ impl RecoveryMachine {
         begins.for_each(|party| party.part = Part::Overdue);
     }
 
-    /// Those that were in the way all the time are ended, if that is this supervisor's to do.
+    /// Those that were in the way all the time are ended, if that is this supervisor's to do. A process that holds the lock and
+    /// whose socket was removed is spared: it may serve. A daemon that leaves frees the lock before it removes its socket.
     fn out_of_patience(&mut self, out: &mut Out<'_, Self>) {
+        let nobody_serves = self.heir.is_none();
         for (process, party) in self.parties.iter_mut().filter(|(_, party)| party.part == Part::Overdue) {
             if party.sight == Sight::Beside {
                 party.part = Part::Ignored;
+            } else if nobody_serves && party.is_swept {
+                party.part = Part::InTheWay;
             } else {
                 kill(*process, party, &mut self.killed, out);
             }
@@ -285,7 +291,8 @@ impl RecoveryMachine {
 
 impl Party {
     fn new(sight: Sight) -> Self {
-        Party { sight, part: Part::Free, linked: false, asked: false, standing: None, awaits_final: None }
+        let (part, linked, asked, is_swept) = (Part::Free, false, false, false);
+        Party { sight, is_swept, part, linked, asked, standing: None, awaits_final: None }
     }
 }
 

@@ -30,6 +30,7 @@ impl Lookout {
         Seen {
             owner: self.is_daemon(control, owner),
             holder: self.is_daemon(control, holder),
+            swept: holder.filter(|holder| is_swept(control, *holder)),
             ..beside(control)
         }
     }
@@ -52,7 +53,14 @@ fn beside(control: &Path) -> Seen {
 
 /// The processes that are daemons here as files' names and the record tell: no process is asked.
 pub(super) fn glance(supervisor: &Supervisor) -> Seen {
-    Seen { holder: supervisor.data_dir.as_deref().and_then(lock_holder), ..beside(&supervisor.control) }
+    let holder = supervisor.data_dir.as_deref().and_then(lock_holder);
+    Seen { holder, ..beside(&supervisor.control) }
+}
+
+/// Whether nothing lies where the own socket of `process` should be.
+fn is_swept(control: &Path, process: ProcessId) -> bool {
+    let there = control::beside(control, process.pid).symlink_metadata();
+    there.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
 }
 
 /// A process that listens at the control path and is no daemon of it, in words.

@@ -148,6 +148,8 @@ impl Model {
             beside: begun.map(|(pid, _)| id(*pid)).collect(),
             owner: self.path.map(id),
             holder: holder.filter(|holder| self.lock == Some(holder.pid)),
+            // Nobody sweeps here.
+            swept: None,
         };
         let (incumbent, successor) = recovery.under_way();
         let named = [incumbent, successor, journal::running(&recovery.knows), seen.owner, seen.holder];

@@ -212,7 +212,7 @@ fn recovery_events() -> Vec<(String, recovery::Event)> {
         ("Noted(NobodyServes)".to_owned(), Event::Noted(RecoveryVerdict::NobodyServes, Ok(()))),
     ];
     for sight in [Sight::Beside, Sight::Incumbent, Sight::Successor] {
-        let sightings = [1, 2].map(|pid| Sighting { process: id(pid), sight }).to_vec();
+        let sightings = [1, 2].map(|pid| Sighting { process: id(pid), sight, is_swept: false }).to_vec();
         events.push((format!("Looked({sight:?})"), Event::Looked(sightings)));
     }
     for process in [id(1), id(2)] {
