@@ -16,6 +16,7 @@ use tempfile::TempDir;
 use handoff_tests::{Reference, World, free_address, until};
 
 const MINIMAL: &str = env!("CARGO_BIN_EXE_minimal");
+const ECHO: &str = env!("CARGO_BIN_EXE_echo");
 
 /// Far longer than anything takes: a client that waits so long has lost its reply.
 const LOST: Duration = Duration::from_secs(120);
@@ -198,7 +199,7 @@ const INCUMBENT_DIES: [&str; 3] = [
 
 /// A daemon and its supervisor, which is this process.
 struct Chain {
-    _dir: TempDir,
+    dir: TempDir,
     supervisor: Supervisor,
     spec: SpawnSpec,
     child: Child,
@@ -214,20 +215,21 @@ impl Chain {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap().to_string();
         let supervisor = Supervisor::new(&control).unwrap().with_listener("echo", listener).unwrap();
-        let mut spec = SpawnSpec::new(env!("CARGO_BIN_EXE_echo"));
+        let mut spec = SpawnSpec::new(ECHO);
         spec.args = [data, control].map(Into::into).to_vec();
         (spec.liveness, spec.deadline) = (Duration::from_secs(20), LOST);
         let child = supervisor.cold_start(with(&spec, dies)).unwrap().child.unwrap();
-        Chain { _dir: dir, supervisor, spec, child, addr }
+        Chain { dir, supervisor, spec, child, addr }
     }
 
     /// A swap to a build that dies in `dies`; `ends` is how it is to end.
-    fn swap(&mut self, dies: &[&str], ends: Verdict) {
+    fn swap(&mut self, dies: &[&str], ends: Verdict) -> Option<String> {
         let outcome = self.supervisor.perform_handoff(with(&self.spec, dies)).unwrap();
         assert_eq!(outcome.verdict, ends, "{:?}", outcome.abort_reason);
         if let Some(child) = outcome.child {
             self.child = child;
         }
+        outcome.abort_reason.map(|reason| reason.to_string())
     }
 }
 
@@ -272,8 +274,8 @@ fn prove(crowd: &Crowd) {
     ways.sort_unstable();
     for (round, (_, way)) in ways.into_iter().enumerate() {
         match way {
-            0 => chain.swap(&[], Verdict::Committed),
-            1 => chain.swap(&[SUCCESSOR_DIES], Verdict::RolledBack),
+            0 => _ = chain.swap(&[], Verdict::Committed),
+            1 => _ = chain.swap(&[SUCCESSOR_DIES], Verdict::RolledBack),
             _ => {
                 chain.swap(&[INCUMBENT_DIES[round % INCUMBENT_DIES.len()]], Verdict::Committed);
                 chain.swap(&[], Verdict::Committed);
@@ -305,6 +307,26 @@ fn prove(crowd: &Crowd) {
 #[test]
 fn a_crowd_in_every_state_lives_through_commits_roll_backs_and_dead_incumbents() {
     prove(&Crowd { idle: 70, half: 20, deaf: 9, swaps: 8, roll_backs: 5, incumbents: 3 });
+}
+
+#[test]
+fn a_successor_that_can_not_have_all_connections_is_rolled_back() {
+    let mut chain = Chain::start(&[]);
+    let mut clients: Vec<_> = (0..100).map(|_| CarriedClient::connect(&chain.addr)).collect();
+    let poor = chain.dir.path().join("poor");
+    fs::write(&poor, format!("#!/bin/sh\nulimit -n 80\nexec '{ECHO}' \"$@\"\n")).unwrap();
+    fs::set_permissions(&poor, fs::Permissions::from_mode(0o755)).unwrap();
+    let binary = std::mem::replace(&mut chain.spec.binary, poor);
+    let reason = chain.swap(&[], Verdict::RolledBack).unwrap();
+    assert!(reason.contains("RLIMIT_NOFILE"), "{reason}");
+    for client in &mut clients {
+        client.send("still 0\n");
+        assert_eq!(client.line(), "still");
+    }
+    chain.spec.binary = binary;
+    chain.swap(&[], Verdict::Committed);
+    clients.iter_mut().for_each(|client| client.send("and 0\n"));
+    clients.iter_mut().for_each(|client| assert_eq!(client.line(), "and"));
 }
 
 /// `cargo test --release -p handoff-tests --test carried -- --ignored`

@@ -15,6 +15,7 @@ use alloc::{
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, DecodeError, EncodeError};
+use crate::text::PlainText;
 
 mod state;
 
@@ -91,6 +92,8 @@ pub enum Item {
     Received(u64),
     /// The successor has this, after an end.
     Has(Carried),
+    /// The successor takes no connections over, and why.
+    Refused(PlainText),
 }
 
 impl Item {
@@ -143,6 +146,9 @@ pub enum CarryFault {
     /// An item at a time when it means nothing.
     #[error("an item that does not belong here")]
     OutOfPlace,
+    /// The successor takes no connections over.
+    #[error("{0}")]
+    Refused(PlainText),
     /// The successor has something else than it was sent.
     #[error("the successor has {has:?}, and was sent {sent:?}")]
     Differs {
@@ -253,6 +259,7 @@ impl Outgoing {
                 self.confirmed = true;
                 Ok(())
             }
+            Item::Refused(why) => Err(CarryFault::Refused(why.clone())),
             Item::Has(has) if self.ended => Err(CarryFault::Differs { sent: self.carried, has: *has }),
             _ => Err(CarryFault::OutOfPlace),
         }
@@ -319,7 +326,7 @@ impl Incoming {
                 *self = Incoming::default();
                 Ok(Taken::Nothing)
             }
-            Item::End(_) | Item::Received(_) | Item::Has(_) => Err(CarryFault::OutOfPlace),
+            Item::End(_) | Item::Received(_) | Item::Has(_) | Item::Refused(_) => Err(CarryFault::OutOfPlace),
         }
     }
 

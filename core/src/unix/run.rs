@@ -203,8 +203,10 @@ fn perform(
     Some(match call {
         Call::Drain(op, grace, successor, place) => {
             let drained = place.and_then(|()| {
-                carrier.iter_mut().for_each(|carrier| carrier.before_drain(successor));
-                guarded(|| daemon.drain(grace))
+                guarded(|| {
+                    carrier.as_mut().map_or(Ok(()), |carrier| carrier.before_drain(successor))?;
+                    daemon.drain(grace)
+                })
             });
             HookReply::Drained(op, drained)
         }

@@ -1,7 +1,7 @@
 //! A daemon's connections on their way from process to process, as its hooks' thread sees it.
 //!
-//! Nothing here may cost a handoff more than the connections: what can't be sent is drained, as without a successor that takes
-//! connections over. Only what was promised must be there: a seal fails if the successor does not confirm what it was sent.
+//! A successor of a build that takes no connections over gets none: they are drained. One that does, and fails to, is not worth
+//! the clients: the drain or the seal fails, the handoff is rolled back, and the daemon goes on with its connections.
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -40,24 +40,13 @@ impl Carrier {
         self.inbound.clone()
     }
 
-    /// Before a drain, while the daemon serves: sends the connections that are open to the successor, if there is one.
-    pub(crate) fn before_drain(&mut self, successor: Option<ProcessId>) {
-        self.outbound = successor.and_then(|successor| self.offer(successor));
-        if self.outbound.is_none() {
-            self.shared.keep_no_more();
-        }
-    }
-
-    fn offer(&self, successor: ProcessId) -> Option<Outbound> {
-        let offered = Outbound::to(successor, &self.control, self.shared.clone()).and_then(|outbound| {
-            let Some(mut outbound) = outbound else { return Ok(None) };
-            outbound.send_open()?;
-            Ok(Some(outbound))
-        });
-        offered.unwrap_or_else(|error| {
-            tracing::warn!(target: "handoff.connections", %error, "the successor gets no connections: they are drained");
-            None
-        })
+    /// Before a drain, while the daemon serves: sends the connections that are open to the successor, if there is one that takes
+    /// them over.
+    pub(crate) fn before_drain(&mut self, successor: Option<ProcessId>) -> HookResult<()> {
+        self.outbound = None;
+        let Some(successor) = successor.filter(|_| self.shared.serves()) else { return Ok(()) };
+        self.outbound = Outbound::to(successor, &self.control, self.shared.clone()).map_err(refused)?;
+        self.outbound.as_mut().map_or(Ok(()), Outbound::send_open).map_err(refused)
     }
 
     /// Before a seal: sends the rest.
@@ -92,6 +81,10 @@ impl Carrier {
             }
         }
     }
+}
+
+fn refused(error: std::io::Error) -> Box<dyn std::error::Error + Send + Sync> {
+    format!("the successor can't take the connections over: {error}").into()
 }
 
 fn lost(error: std::io::Error) -> Box<dyn std::error::Error + Send + Sync> {

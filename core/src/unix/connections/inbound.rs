@@ -40,7 +40,7 @@ impl Inbound {
         Inbound { shared, worker: Mutex::new(None) }
     }
 
-    /// Receives connections over `stream` from now on. What can't be received costs the connections, and nothing else.
+    /// Receives connections over `stream` from now on. If they can't be received, the incumbent hears of it.
     pub(crate) fn receive(&self, stream: UnixStream) {
         let started = self.start(stream);
         let mut worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner);
@@ -85,7 +85,9 @@ fn receive_all(stream: &UnixStream, shared: &Shared) -> Arrived {
     let mut arrived = Arrived::default();
     if let Err(error) = arrived.receive(stream, shared) {
         tracing::warn!(target: "handoff.connections", %error, "can't take over the incumbent's connections");
-        // The incumbent notices, and keeps them.
+        // The incumbent hears of it, rolls the handoff back, and goes on with its connections.
+        let refused = Item::Refused(error.to_string().into()).encode();
+        refused.into_iter().for_each(|bytes| _ = (&mut &*stream).write_all(&bytes));
         let _ = stream.shutdown(Shutdown::Both);
         arrived.forget(shared);
         return Arrived::default();

@@ -78,6 +78,7 @@ impl Outbound {
         self.shared.keep();
         for _ in 0..ROUNDS {
             self.send_changes()?;
+            self.confirm()?;
             self.hear_news();
             if self.outgoing.behind() <= FEW {
                 break;
@@ -148,8 +149,10 @@ impl Outbound {
 
     fn send(&mut self, item: &Item, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
         let bytes = item.encode().map_err(io::Error::other)?;
-        let sent = if fds.is_empty() { 0 } else { rights::send(&self.stream, &bytes, fds)? };
-        (&self.stream).write_all(&bytes[sent..])
+        let sent = if fds.is_empty() { Ok(0) } else { rights::send(&self.stream, &bytes, fds) };
+        let sent = sent.and_then(|sent| (&self.stream).write_all(&bytes[sent..]));
+        // A successor that has closed the link has said why.
+        sent.or_else(|error| self.hear().and(Err(error)))
     }
 
     fn hear(&mut self) -> io::Result<()> {

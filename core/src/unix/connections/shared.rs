@@ -199,6 +199,11 @@ impl Shared {
         lock(&self.services).push(service);
     }
 
+    /// Whether connections have handlers here: an event loop's are drained.
+    pub(super) fn serves(&self) -> bool {
+        !lock(&self.services).is_empty()
+    }
+
     /// What serves a connection that was accepted elsewhere.
     pub(super) fn handler_of(&self, socket: &Socket) -> Option<Arc<Handler>> {
         handler_of(&lock(&self.services), &socket.local()?)
@@ -351,12 +356,6 @@ impl Shared {
         let open = state.open.iter().filter(|(_, entry)| !entry.conduct().is_ending());
         let open = open.map(|(id, entry)| News::Opened(*id, entry.clone())).collect();
         (state.keeps, state.news) = (true, Some(open));
-    }
-
-    /// The next drain ends the connections, since no successor takes them over.
-    pub(super) fn keep_no_more(&self) {
-        let mut state = lock(&self.state);
-        (state.keeps, state.news) = (false, None);
     }
 
     /// What has come and gone since this was asked last.
