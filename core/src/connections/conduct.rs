@@ -280,10 +280,15 @@ impl Conduct {
         self.waiting = None;
     }
 
-    /// The socket has taken bytes.
+    /// The socket has taken bytes of the reply.
     pub fn sent(&mut self) {
-        self.waiting = None;
+        self.took();
         self.answered = true;
+    }
+
+    /// The socket has taken bytes that belong to no request which is being answered.
+    pub fn took(&mut self) {
+        self.waiting = None;
     }
 
     /// Nothing came where something must, or nothing could be sent: the connection waits for its client.

@@ -43,7 +43,7 @@ pub struct Connection {
 }
 
 /// What can't be sent in a drain that keeps the connection is kept for the successor, up to so many bytes.
-const KEPT_OUTPUT: usize = 4 << 20;
+pub(super) const KEPT_OUTPUT: usize = 4 << 20;
 
 /// How far the connection's end has come.
 #[derive(Clone, Copy, Debug)]
@@ -67,25 +67,28 @@ impl Connection {
         Connection { id, entry, shared, input: Input::restored(input), end: CloseProgress::Open }
     }
 
-    /// Sends what was kept because the client did not read.
-    pub(super) fn send_kept(&mut self) -> io::Result<()> {
-        while !self.try_send_kept()? {
-            self.wait_for_client(PollFlags::POLLOUT)?;
-        }
-        Ok(())
+    /// Sends what waits for the client. Not while the connection is kept: it is another process's to send then.
+    fn send_waiting(&self) -> io::Result<()> {
+        let mut conduct = self.entry.conduct();
+        if conduct.is_kept() { Err(parked()) } else { self.entry.send_waiting(&mut conduct) }
     }
 
-    /// Whether nothing that was kept is still to be sent.
-    fn try_send_kept(&self) -> io::Result<bool> {
-        let mut state = self.entry.state();
-        while !state.output.is_empty() {
-            match self.entry.socket.write(&state.output) {
-                Ok(count) => drop(state.output.drain(..count)),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
-                Err(error) => return Err(error),
+    /// Blocks until nothing waits for the client, or a drain keeps the connection: what still waits goes along then.
+    fn send_all_waiting(&self) -> io::Result<()> {
+        loop {
+            let mut conduct = self.entry.conduct();
+            if conduct.is_to_be_kept() || conduct.is_parked() {
+                return Ok(());
+            }
+            let sent = self.entry.send_waiting(&mut conduct);
+            drop(conduct);
+            match self.note_blocked(self.note_end(sent)) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.wait_for_client(PollFlags::POLLOUT)?;
+                }
+                result => return result,
             }
         }
-        Ok(true)
     }
 
     /// What the daemon knows of the client, in a layout of its own: it goes with the connection from process to process.
@@ -241,10 +244,7 @@ impl Connection {
         if let CloseProgress::Parked = self.end {
             return Err(parked());
         }
-        let written = self.try_send_kept().and_then(|none_is_kept| match none_is_kept {
-            true => self.entry.socket.write(bytes),
-            false => Err(ErrorKind::WouldBlock.into()),
-        });
+        let written = self.send_waiting().and_then(|()| self.entry.socket.write(bytes));
         let written = self.keep_instead(bytes, written);
         if written.is_ok() {
             self.entry.conduct().sent();
@@ -280,7 +280,16 @@ impl Connection {
     /// half a second; ready: the connection can be dropped.
     pub fn poll_close(&mut self) -> Poll<()> {
         if let CloseProgress::Open = self.end {
-            self.finish();
+            let entry = self.entry.clone();
+            let mut conduct = entry.conduct();
+            if conduct.is_kept() {
+                // A drain has counted on it: its end is another's to find.
+                conduct.park();
+                self.park(conduct);
+            } else {
+                drop(conduct);
+                self.finish();
+            }
         }
         while let CloseProgress::Lingering(until) = self.end {
             let read = self.entry.socket.read(&mut [0; 4096]);
@@ -334,7 +343,7 @@ impl Connection {
 
     /// Says that the connection was cut, if the socket fails because of that, and otherwise notes that the client is
     /// gone.
-    fn note_end(&self, result: io::Result<usize>) -> io::Result<usize> {
+    fn note_end<T>(&self, result: io::Result<T>) -> io::Result<T> {
         let mut conduct = self.entry.conduct();
         if conduct.is_cut() {
             return Err(cut());
@@ -347,7 +356,7 @@ impl Connection {
     }
 
     /// Notes that the client is waited for, if it is.
-    fn note_blocked(&self, result: io::Result<usize>) -> io::Result<usize> {
+    fn note_blocked<T>(&self, result: io::Result<T>) -> io::Result<T> {
         match &result {
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 self.entry.conduct().blocked(self.shared.now());
@@ -422,9 +431,10 @@ impl Write for &Connection {
         }
     }
 
-    /// Does nothing: what was written has been handed to the system.
+    /// Blocks until nothing waits for the client. What is written is handed to the system at once, so only what was kept over a
+    /// drain waits. Returns at once in a drain that keeps the connection.
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        self.send_all_waiting()
     }
 }
 
@@ -434,7 +444,7 @@ impl Write for Connection {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        (&*self).flush()
     }
 }
 

@@ -51,6 +51,20 @@ impl Entry {
         lock(&self.state)
     }
 
+    /// Sends what waits for the client. A drain that keeps the connection must not begin meanwhile, hence `conduct`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::WouldBlock`] if some of it still waits; otherwise as the socket does.
+    pub(super) fn send_waiting(&self, conduct: &mut Conduct) -> io::Result<()> {
+        let mut state = self.state();
+        while !state.output.is_empty() {
+            let count = self.socket.write(&state.output)?;
+            state.output.drain(..count);
+            conduct.took();
+        }
+        Ok(())
+    }
+
     /// Cuts the connection if its time is over; returns whether it is cut.
     pub(super) fn look(&self, now: Time) -> bool {
         let mut conduct = self.conduct();
