@@ -10,10 +10,11 @@ use nix::poll::PollFlags;
 use crate::connections::{Conduct, NextRequest, Remaining, Way};
 use crate::time::{Duration, Time};
 
-use super::ConnId;
 use super::input::Input;
+use super::pusher::Pusher;
 use super::shared::{Entry, Shared};
 use super::socket::{Until, wait};
+use super::{ConnId, Counts};
 
 /// How long a client is waited for, after its last reply, to close as well.
 pub(super) const LINGER: Duration = Duration::from_millis(500);
@@ -100,6 +101,28 @@ impl Connection {
     /// it says must be understood by the build that comes after this one.
     pub fn set_session(&self, session: Vec<u8>) {
         self.entry.state().session = session;
+    }
+
+    /// What sends to the client from any thread, messages that it has not asked for.
+    pub fn pusher(&self) -> Pusher {
+        Pusher::new(self.id, &self.entry, &self.shared)
+    }
+
+    /// Whether a drain waits to keep the connection for a successor. A handler that answers several requests at once stops after
+    /// the one that it is at, and calls [`next_request`](Connection::next_request): the successor answers the others.
+    pub fn is_to_be_kept(&self) -> bool {
+        self.entry.conduct().is_to_be_kept()
+    }
+
+    /// Whether the connection is kept: the handler ends, and the connection does not. It is called again for it, in this process
+    /// or another one, with the same session.
+    pub fn is_kept(&self) -> bool {
+        matches!(self.end, CloseProgress::Parked)
+    }
+
+    /// How many connections the registry has now.
+    pub fn counts(&self) -> Counts {
+        self.shared.counts()
     }
 
     /// The connection's token, which no other connection of the registry ever has.

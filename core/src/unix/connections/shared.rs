@@ -2,8 +2,8 @@
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::net::Shutdown;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::carry::ConnectionState;
 use crate::connections::{Conduct, Drain, Drained, Patience, RequestPhase, Way};
@@ -12,7 +12,9 @@ use crate::time::{Duration, Time};
 use crate::unix::poller::MonotonicClock;
 use crate::unix::wake::{WakeReceiver, Waker, waker};
 
+use super::arrival::{Arrival, Welcome};
 use super::lot::Lot;
+use super::pusher::start_sending;
 use super::serve::{Handler, Service, handler_of};
 use super::socket::{Listener, Socket};
 use super::{ConnId, Counts};
@@ -35,11 +37,27 @@ pub(super) struct Entry {
     pub(super) socket: Socket,
     conduct: Mutex<Conduct>,
     state: Mutex<ConnectionState>,
+    /// A thread sends what waits for the client.
+    sending: AtomicBool,
 }
 
 impl Entry {
     pub(super) fn new(socket: Socket, conduct: Conduct) -> Entry {
-        Entry { socket, conduct: Mutex::new(conduct), state: Mutex::default() }
+        Entry {
+            socket,
+            conduct: Mutex::new(conduct),
+            state: Mutex::default(),
+            sending: AtomicBool::new(false),
+        }
+    }
+
+    /// Returns whether no thread sends what waits: then the caller is to start one.
+    pub(super) fn begin_sending(&self) -> bool {
+        !self.sending.swap(true, SeqCst)
+    }
+
+    pub(super) fn end_sending(&self) {
+        self.sending.store(false, SeqCst);
     }
 
     pub(super) fn conduct(&self) -> MutexGuard<'_, Conduct> {
@@ -119,6 +137,7 @@ pub(super) struct Shared {
     end_waker: Waker,
     pub(super) lot: Lot,
     services: Mutex<Vec<Service>>,
+    welcome: OnceLock<Welcome>,
     /// The daemon lets its connections go to a successor.
     carries: AtomicBool,
     clock: MonotonicClock,
@@ -155,6 +174,7 @@ impl Shared {
             state,
             changed,
             services: Mutex::default(),
+            welcome: OnceLock::new(),
             carries: AtomicBool::new(false),
         })
     }
@@ -178,6 +198,11 @@ impl Shared {
 
     pub(super) fn add(&self, service: Service) {
         lock(&self.services).push(service);
+    }
+
+    pub(super) fn set_welcome(&self, welcome: Welcome) {
+        // The first one counts.
+        let _ = self.welcome.set(welcome);
     }
 
     /// What serves a connection that was accepted elsewhere.
@@ -302,16 +327,37 @@ impl Shared {
     }
 
     /// Accepts again, and goes on with what was kept.
-    pub(super) fn resume(&self) {
+    pub(super) fn resume(self: &Arc<Self>) {
         let mut state = lock(&self.state);
         if !state.closed {
             (state.draining, state.keeps) = (false, false);
             self.stop.drain();
             self.end.drain();
-            let parked = state.open.iter().filter(|(_, entry)| entry.conduct().release());
-            self.lot.dispatch(parked.map(|(id, entry)| (*id, entry.clone())));
+            let open = state.open.iter().map(|(id, entry)| (*id, entry.clone()));
+            let (parked, others): (Vec<_>, Vec<_>) = open.partition(|(_, entry)| entry.conduct().release());
+            self.lot.dispatch(parked.into_iter());
+            others.iter().for_each(|(_, entry)| self.send_what_waits(entry));
             self.changed.notify_all();
         }
+    }
+
+    /// Sends what was pushed to a client while its connection was kept.
+    fn send_what_waits(self: &Arc<Self>, entry: &Arc<Entry>) {
+        let waits = !entry.state().output.is_empty();
+        if waits && let Err(error) = start_sending(entry, self) {
+            tracing::warn!(target: "handoff.connections", %error, "no thread that sends to a client: it is cut");
+        }
+    }
+
+    /// Accepts nothing until [`Shared::begin`]: connections that arrive are served before others.
+    pub(super) fn hold(&self) {
+        lock(&self.state).draining = true;
+    }
+
+    /// Accepts from now on.
+    pub(super) fn begin(&self) {
+        lock(&self.state).draining = false;
+        self.changed.notify_all();
     }
 
     /// Lets the next drain keep the connections for a successor.
@@ -352,7 +398,11 @@ impl Shared {
     }
 
     /// Serves connections that have arrived.
-    pub(super) fn adopt(&self, mut arrived: BTreeMap<ConnId, Arc<Entry>>) {
+    pub(super) fn adopt(self: &Arc<Self>, mut arrived: BTreeMap<ConnId, Arc<Entry>>) {
+        if let Some(welcome) = self.welcome.get() {
+            let with_session = arrived.iter().filter_map(|(id, entry)| Arrival::of(*id, entry, self));
+            with_session.for_each(|arrival| (welcome.0)(&arrival));
+        }
         let mut state = lock(&self.state);
         arrived.values().for_each(|entry| _ = entry.conduct().release());
         self.lot.adopt(&arrived);
