@@ -162,13 +162,16 @@ fn a_daemon_that_stops_closes_its_connections() {
     let served = Served::start();
     let mut idle = Client::connect(&served.addr);
     idle.ask("one");
+    let mut silent = Client::connect(&served.addr);
     served.swap();
     idle.ask("two");
     served.reference.signal(Signal::SIGTERM);
     served.reference.wait();
-    let mut rest = Vec::new();
-    idle.0.read_to_end(&mut rest).expect("the end of the stream, and no reset");
-    assert_eq!(rest, b"");
+    for client in [&mut idle, &mut silent] {
+        let mut rest = Vec::new();
+        client.0.read_to_end(&mut rest).expect("the end of the stream, and no reset");
+        assert_eq!(rest, b"");
+    }
 }
 
 /// Lets clients end, also when the test fails.

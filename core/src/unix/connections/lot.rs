@@ -99,6 +99,12 @@ impl Lot {
         }
     }
 
+    /// Gives each that is idle a thread: a drain ends them.
+    pub(super) fn dispatch_idle(&self) {
+        let idle = std::mem::take(&mut self.inside().idle);
+        self.dispatch(idle.into_iter());
+    }
+
     /// Ends the lot's thread. Nothing is served from here any more.
     pub(super) fn close(&self) {
         self.inside().closed = true;

@@ -295,6 +295,7 @@ impl Shared {
         } else {
             state.open.values().for_each(|entry| entry.conduct().drain(now));
             self.end_waker.wake();
+            self.lot.dispatch_idle();
         }
         let awaited = state.open.iter().filter(|(_, entry)| !entry.conduct().is_kept());
         state.awaited = awaited.map(|(id, entry)| (*id, entry.clone())).collect();
