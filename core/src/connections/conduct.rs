@@ -211,6 +211,19 @@ impl Conduct {
         was_parked
     }
 
+    /// A thread or an event loop has the connection again, `received` if with a part of a request. Returns whether that is so: not
+    /// if a drain keeps it already.
+    pub fn take_up(&mut self, received: bool) -> bool {
+        if self.keep != Keep::No {
+            self.keep = Keep::Parked;
+            return false;
+        }
+        if received {
+            self.phase = RequestPhase::Request;
+        }
+        true
+    }
+
     /// Another process has kept the connection: it is to be released before it is served.
     pub fn park(&mut self) {
         self.keep = Keep::Parked;

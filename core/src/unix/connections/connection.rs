@@ -62,10 +62,18 @@ impl Connection {
         Connection { id, entry, shared, input: Input::default(), end: CloseProgress::Open }
     }
 
-    /// A connection that was parked, here or by another process.
+    /// A connection that was parked, here or by another process. If a drain keeps it again already, it stays so.
     pub(super) fn restored((id, entry): (ConnId, Arc<Entry>), shared: Arc<Shared>) -> Connection {
-        let input = std::mem::take(&mut entry.state().input);
-        Connection { id, entry, shared, input: Input::restored(input), end: CloseProgress::Open }
+        let mut conduct = entry.conduct();
+        let mut state = entry.state();
+        let is_taken = conduct.take_up(!state.input.is_empty());
+        let (input, end) = match is_taken {
+            true => (Input::restored(std::mem::take(&mut state.input)), CloseProgress::Open),
+            false => (Input::default(), CloseProgress::Parked),
+        };
+        drop(state);
+        drop(conduct);
+        Connection { id, entry, shared, input, end }
     }
 
     /// Sends what waits for the client. Not while the connection is kept: it is another process's to send then.
