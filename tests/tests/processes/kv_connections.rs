@@ -31,8 +31,10 @@ impl Client {
     #[track_caller]
     fn expect(&mut self, reply: &str) {
         let mut bytes = vec![0; reply.len()];
-        self.0.read_exact(&mut bytes).unwrap_or_else(|error| panic!("{error} instead of {reply:?}"));
-        assert_eq!(String::from_utf8_lossy(&bytes), reply);
+        if let Err(error) = self.0.read_exact(&mut bytes) {
+            panic!("{error} instead of {}", start(reply.as_bytes()));
+        }
+        assert!(bytes == reply.as_bytes(), "{} instead of {}", start(&bytes), start(reply.as_bytes()));
     }
 
     #[track_caller]
@@ -62,6 +64,11 @@ impl Client {
         assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && head.contains("Connection: keep-alive"), "{head}");
         self.expect("ok\n");
     }
+}
+
+/// The first of `bytes`, for people.
+fn start(bytes: &[u8]) -> String {
+    bytes[..bytes.len().min(200)].escape_ascii().to_string()
 }
 
 /// The key-value server under the reference supervisor.
