@@ -172,6 +172,7 @@ fn a_daemon_that_stops_closes_its_connections() {
         client.0.read_to_end(&mut rest).expect("the end of the stream, and no reset");
         assert_eq!(rest, b"");
     }
+    assert!(!served.world.output().contains("did not stop within"), "the drain has ended them");
 }
 
 /// Lets clients end, also when the test fails.
