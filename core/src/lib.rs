@@ -54,10 +54,10 @@ pub mod unix;
 pub mod daemon {
     pub use crate::message::{SealProgress, Sealed};
     pub use crate::unix::{
-        ConnId, Connection, Connections, Counts, Daemon, DataDirLock, DetectedRole, DrainReport, Drainable,
-        Drained, Ended, HookResult, Incumbent, Listener, Listeners, LossyWriter, Options, Patience,
-        ReadinessSnapshot, Remaining, ResumeFrom, SealReport, StateSnapshot, StopHandle, Successor, bind,
-        detect_role, outlive_file_size_limit, run,
+        Arrival, ConnId, Connection, Connections, Counts, Daemon, DataDirLock, DetectedRole, DrainReport,
+        Drainable, Drained, Ended, HookResult, Incumbent, Listener, Listeners, LossyWriter, Options,
+        Patience, Pusher, ReadinessSnapshot, Remaining, ResumeFrom, SealReport, StateSnapshot, StopHandle,
+        Successor, bind, detect_role, outlive_file_size_limit, run,
     };
 }
 
@@ -78,10 +78,10 @@ pub use machine::{Phase, Reason};
 pub use names::UnknownName;
 #[cfg(feature = "unix")]
 pub use unix::{
-    BindOptions, CancelHandle, Child, CommittedBinary, ConnId, Connection, Connections, Counts, Daemon,
-    DaemonStatus, DataDir, DataDirLock, DetectedRole, DrainReport, Drainable, Drained, Ended, HandoffOutcome,
-    HookResult, Image, Incumbent, Interrupted, InterruptedEnd, Listener, Listeners, Options, Patience,
-    Phases, ReadinessSnapshot, RecoveryOutcome, RecoverySpec, Remaining, ResumeFrom, RunAs, SealReport,
-    Setting, SpawnSpec, StateSnapshot, StopHandle, Successor, Supervisor, Verdict, bind, bind_with,
-    detect_role, run,
+    Arrival, BindOptions, CancelHandle, Child, CommittedBinary, ConnId, Connection, Connections, Counts,
+    Daemon, DaemonStatus, DataDir, DataDirLock, DetectedRole, DrainReport, Drainable, Drained, Ended,
+    HandoffOutcome, HookResult, Image, Incumbent, Interrupted, InterruptedEnd, Listener, Listeners, Options,
+    Patience, Phases, Pusher, ReadinessSnapshot, RecoveryOutcome, RecoverySpec, Remaining, ResumeFrom, RunAs,
+    SealReport, Setting, SpawnSpec, StateSnapshot, StopHandle, Successor, Supervisor, Verdict, bind,
+    bind_with, detect_role, run,
 };

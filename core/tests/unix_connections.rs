@@ -16,7 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use handoff::daemon::{
-    ConnId, Connection, Connections, Counts, Drained, HookResult, Listener, Patience, Remaining,
+    ConnId, Connection, Connections, Counts, Drained, HookResult, Listener, Patience, Pusher, Remaining,
 };
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -454,4 +454,46 @@ fn a_registry_that_is_dropped_waits_for_clients_that_linger() {
     drop(connections);
     assert!(closed.load(SeqCst) || began.elapsed() > Duration::from_millis(400));
     closes.join().unwrap();
+}
+
+/// A client, and what pushes to it.
+fn pushed_to() -> (Connections, TcpStream, Pusher) {
+    let (listener, address) = bind();
+    let connections = Connections::new(PATIENT).unwrap();
+    let (told, pusher) = std::sync::mpsc::channel();
+    let serve = move |client: &mut Connection| {
+        told.send(client.pusher())?;
+        answer(client)
+    };
+    connections.serve(listener, serve).unwrap();
+    let client = idle(address);
+    (connections, client, pusher.recv().unwrap())
+}
+
+#[test]
+fn what_is_pushed_waits_for_a_client_that_does_not_read_and_comes_whole_and_in_order() {
+    let (_connections, mut client, pusher) = pushed_to();
+    let message = |number: u32| format!("{}\n", number.to_string().repeat(1 << 20));
+    // More than the system takes at once, and less than may wait.
+    let count = 3;
+    (0..count).for_each(|number| pusher.push(message(number).as_bytes()).unwrap());
+    pusher.push(b"last\n").unwrap();
+    let mut received = vec![0; count as usize * message(0).len() + 5];
+    client.read_exact(&mut received).unwrap();
+    let all: String = (0..count).map(message).chain(["last\n".to_string()]).collect();
+    assert!(received == all.as_bytes(), "what came is not what was pushed");
+    ask(&mut client, "a request\n");
+    assert_eq!(pusher.id().to_string(), "1");
+}
+
+#[test]
+fn a_client_that_does_not_read_what_is_pushed_is_cut_at_a_bound() {
+    let (connections, _client, pusher) = pushed_to();
+    let message = vec![b'x'; 1 << 20];
+    let pushed = (0..).find_map(|count| pusher.push(&message).err().map(|_| count)).unwrap();
+    assert!(pushed >= 3, "{pushed} MiB");
+    until("it is gone", || connections.counts().open() == 0);
+    until("all have let go of it", || {
+        pusher.push(b"x").is_err_and(|error| error.to_string().contains("has ended"))
+    });
 }

@@ -170,13 +170,17 @@ fn a_daemon_that_stops_closes_its_connections() {
     let served = Served::start();
     let mut idle = CarriedClient::connect(&served.addr);
     idle.ask("one");
+    let mut silent = CarriedClient::connect(&served.addr);
     served.swap();
     idle.ask("two");
     served.reference.signal(Signal::SIGTERM);
     served.reference.wait();
-    let mut rest = Vec::new();
-    idle.0.read_to_end(&mut rest).expect("the end of the stream, and no reset");
-    assert_eq!(rest, b"");
+    for client in [&mut idle, &mut silent] {
+        let mut rest = Vec::new();
+        client.0.read_to_end(&mut rest).expect("the end of the stream, and no reset");
+        assert_eq!(rest, b"");
+    }
+    assert!(!served.world.output().contains("did not stop within"), "the drain has ended them");
 }
 
 /// Lets clients end, also when the test fails.

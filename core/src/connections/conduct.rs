@@ -211,14 +211,22 @@ impl Conduct {
         was_parked
     }
 
-    /// What was kept of a reply is to be sent. Returns whether it may be: else the connection is kept once more.
-    pub fn begin(&mut self) -> bool {
-        if self.keep == Keep::No {
-            self.phase = RequestPhase::Request;
-        } else {
+    /// A thread or an event loop has the connection again, `received` if with a part of a request. Returns whether that is so: not
+    /// if a drain keeps it already.
+    pub fn take_up(&mut self, received: bool) -> bool {
+        if self.keep != Keep::No {
             self.keep = Keep::Parked;
+            return false;
         }
-        self.keep == Keep::No
+        if received {
+            self.phase = RequestPhase::Request;
+        }
+        true
+    }
+
+    /// Another process has kept the connection: it is to be released before it is served.
+    pub fn park(&mut self) {
+        self.keep = Keep::Parked;
     }
 
     /// Whether a drain ends the connection.
@@ -285,10 +293,15 @@ impl Conduct {
         self.waiting = None;
     }
 
-    /// The socket has taken bytes.
+    /// The socket has taken bytes of the reply.
     pub fn sent(&mut self) {
-        self.waiting = None;
+        self.took();
         self.answered = true;
+    }
+
+    /// The socket has taken bytes that belong to no request which is being answered.
+    pub fn took(&mut self) {
+        self.waiting = None;
     }
 
     /// Nothing came where something must, or nothing could be sent: the connection waits for its client.

@@ -207,3 +207,28 @@ fn a_step_suits_any_bound() {
     assert_eq!(step(PATIENCE.stall), Duration::from_millis(STEP));
     assert_eq!(step(Duration::MAX), Duration::from_millis(STEP));
 }
+
+#[test]
+fn what_was_kept_with_half_a_request_is_waited_for_until_it_is_kept_again() {
+    let mut conduct = idle();
+    conduct.keep(at(0));
+    assert_eq!(conduct.next(true), NextRequest::Park);
+    assert!(conduct.release());
+    assert!(conduct.take_up(true));
+    conduct.keep(at(1));
+    assert!(!conduct.is_kept(), "its thread has the half of the request");
+    assert_eq!(conduct.next(true), NextRequest::Park);
+    assert!(conduct.is_kept());
+}
+
+#[test]
+fn what_a_drain_keeps_before_a_thread_has_it_again_stays_kept() {
+    let mut conduct = idle();
+    conduct.keep(at(0));
+    assert_eq!(conduct.next(true), NextRequest::Park);
+    assert!(conduct.release());
+    conduct.keep(at(1));
+    assert!(conduct.is_kept());
+    assert!(!conduct.take_up(true));
+    assert!(conduct.release(), "and a thread is found for it later");
+}

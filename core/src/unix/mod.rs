@@ -30,7 +30,9 @@ mod reactor;
 mod rights;
 mod run;
 
-pub use connections::{ConnId, Connection, Connections, Counts, Drained, Listener, Patience, Remaining};
+pub use connections::{
+    Arrival, ConnId, Connection, Connections, Counts, Drained, Listener, Patience, Pusher, Remaining,
+};
 pub use daemon::StopHandle;
 pub use hooks::{
     Daemon, DrainReport, Drainable, HookResult, ReadinessSnapshot, ResumeFrom, SealReport, StateSnapshot,

@@ -118,10 +118,11 @@ fn run_supervised(options: Options, mut daemon: impl Daemon, inherited: Inherite
             }
             Call::Serve(op, noted) => {
                 let listeners = listeners.take().unwrap_or_default();
-                let served = guarded(|| daemon.serve(listeners));
-                if let (Ok(()), Some(carrier)) = (&served, &carrier) {
-                    carrier.after_serve(noted);
-                }
+                let served = guarded(|| {
+                    daemon.serve(listeners)?;
+                    carrier.iter().for_each(|carrier| carrier.after_serve(noted));
+                    Ok(())
+                });
                 HookReply::Done(op, served)
             }
             Call::Exit(exit) => return ended(exit),

@@ -53,6 +53,9 @@ impl DemoReport {
             [Phase::Drain, Phase::Seal, Phase::Open, Phase::Commit].map(|phase| swap.took(phase)).iter().sum()
         });
         self.problems.extend(self.load.errors.iter().map(|error| format!("a client, at {error}")));
+        if self.load.counters.cut > 0 {
+            self.problem(format!("{} connections were closed on clients", self.load.counters.cut));
+        }
         self.ok = self.problems.is_empty() && self.load.is_clean();
     }
 }
@@ -81,7 +84,7 @@ impl Display for DemoReport {
         if self.load.counters.requests == 0 {
             return Ok(());
         }
-        self.rows().iter().try_for_each(|(name, text)| writeln!(f, "  {name:<14} {text}"))
+        self.rows().iter().try_for_each(|(name, text)| writeln!(f, "  {name:<15} {text}"))
     }
 }
 
@@ -89,7 +92,7 @@ impl DemoReport {
     fn rows(&self) -> [(&'static str, String); 11] {
         let (counters, latency) = (&self.load.counters, &self.load.latency);
         let took = |phase| self.median_phases_ms.took(phase);
-        let (pause, again) = (counters.longest_pause_ms, counters.longest_retry_ms);
+        let pause = counters.longest_pause_ms;
         let before = self.longest_pause_before_ms;
         let handover = self.median_handover_ms;
         let filesystem = self.filesystem.as_deref().unwrap_or("an unknown file system");
@@ -99,13 +102,7 @@ impl DemoReport {
             ("requests", self.requests()),
             ("failed", counters.failed.to_string()),
             ("lost writes", format!("{}, reordered {}", self.lost(), counters.reordered)),
-            (
-                "sent again",
-                format!(
-                    "{} (the connection was closed before a reply), the slowest took {again:.1} ms",
-                    counters.retried
-                ),
-            ),
+            ("connections cut", counters.cut.to_string()),
             ("longest pause", format!("{pause:.1} ms (before the first swap: {before:.1} ms)")),
             (
                 "latency",
@@ -203,6 +200,7 @@ mod tests {
         assert!(!ok(|report| report.load.counters.requests = 0));
         assert!(!ok(|report| report.load.counters.failed = 1));
         assert!(!ok(|report| report.load.counters.skipped = 1));
+        assert!(!ok(|report| report.load.counters.cut = 1));
         assert!(!ok(|report| report.problem("this")));
     }
 }

@@ -76,6 +76,7 @@ fn swaps_under_load_are_committed_and_the_broken_one_is_rolled_back() {
     assert_eq!(code, 0, "{report:#}");
     assert_eq!((&report["committed"], &report["rolled_back"]), (&2.into(), &1.into()), "{report:#}");
     assert_eq!((&report["failed"], &report["lost"]), (&0.into(), &0.into()), "{report:#}");
+    assert_eq!(report["cut"], 0, "no client lost its connection: {report:#}");
     assert!(report["requests"].as_u64().unwrap() > 0 && report["longest_pause_ms"].as_f64().unwrap() > 0.0);
     assert_eq!(report["seen"].as_array().unwrap().len(), 3, "each process was seen: {report:#}");
 }

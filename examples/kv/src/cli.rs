@@ -42,6 +42,9 @@ struct Args {
     /// Fail to open the database, as a broken build would
     #[arg(long, hide = true)]
     fail_open: bool,
+    /// Never get done with opening the database, as another broken build would
+    #[arg(long, hide = true)]
+    hang_open: bool,
 }
 
 /// Runs the server with the process's arguments until it is replaced or stopped. The build is called by the
@@ -101,6 +104,7 @@ fn run(args: Args, build_id: &str) -> ExitCode {
     let config = ServerConfig {
         map_bytes: args.map_size_mb as usize * 1024 * 1024,
         fail_open: args.fail_open,
+        hang_open: args.hang_open,
         patience: Patience {
             stall: Duration::from_millis(args.stall_ms),
             first_request: Duration::from_millis(args.first_request_ms),
@@ -111,7 +115,7 @@ fn run(args: Args, build_id: &str) -> ExitCode {
         .build_id(build_id)
         .listener(RESP, args.resp)
         .listener(HTTP, args.http);
-    match handoff::run(options, Kv::new(&config)) {
+    match Kv::new(&config).and_then(|kv| handoff::run(options, kv)) {
         Ok(Ended::Retired | Ended::Stopped) => ExitCode::SUCCESS,
         Ok(Ended::Aborted(_)) => ExitCode::from(75),
         Err(error) => {

@@ -16,8 +16,33 @@ pub(crate) enum RequestPlan {
     Read(Lookup),
     /// Change something.
     Write(Write),
+    /// Say that the server is there, with this text.
+    Ping(Option<Vec<u8>>),
+    /// Begin a transaction.
+    Multi,
+    /// Execute the transaction.
+    Exec,
+    /// Forget the transaction.
+    Discard,
+    /// Send what is published on these channels.
+    Subscribe(Vec<Vec<u8>>),
+    /// No longer; on none at all, if no channel is named.
+    Unsubscribe(Vec<Vec<u8>>),
+    /// Send a message to the subscribers of a channel.
+    Publish(Vec<u8>, Vec<u8>),
     /// Answer, and close the connection.
     Quit(Reply),
+}
+
+/// What is done in one transaction, and answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum JobStep {
+    /// Look something up.
+    Read(Lookup),
+    /// Change something.
+    Write(Write),
+    /// Only answer.
+    Answer(Reply),
 }
 
 /// A look at the database.
@@ -64,8 +89,19 @@ pub(crate) fn plan(args: &[&[u8]]) -> RequestPlan {
         ("del", [_, ..]) => with_keys(rest, || RequestPlan::Write(Write::Del(owned(rest)))),
         ("exists", [_, ..]) => with_keys(rest, || RequestPlan::Read(Lookup::Exists(owned(rest)))),
         ("dbsize", []) => RequestPlan::Read(Lookup::DbSize),
-        ("ping", []) => RequestPlan::Answer(Reply::Simple("PONG".into())),
-        ("ping" | "echo", [text]) => RequestPlan::Answer(Reply::Bulk(text.to_vec())),
+        ("ping", []) => RequestPlan::Ping(None),
+        ("ping", [text]) => RequestPlan::Ping(Some(text.to_vec())),
+        ("echo", [text]) => RequestPlan::Answer(Reply::Bulk(text.to_vec())),
+        ("multi", []) => RequestPlan::Multi,
+        ("exec", []) => RequestPlan::Exec,
+        ("discard", []) => RequestPlan::Discard,
+        ("watch", [_, ..]) => RequestPlan::Answer(Reply::error("WATCH is not supported")),
+        ("unwatch", []) => RequestPlan::Answer(Reply::ok()),
+        ("subscribe", [_, ..]) => with_channels(rest, || RequestPlan::Subscribe(owned(rest))),
+        ("unsubscribe", _) => with_channels(rest, || RequestPlan::Unsubscribe(owned(rest))),
+        ("publish", [channel, message]) => {
+            with_channels(&[channel], || RequestPlan::Publish(channel.to_vec(), message.to_vec()))
+        }
         ("info", _) => RequestPlan::Info,
         ("hello", _) => handshake::hello(rest),
         ("auth", [_, ..]) => handshake::auth(rest),
@@ -87,9 +123,34 @@ pub(crate) fn plan(args: &[&[u8]]) -> RequestPlan {
     }
 }
 
-const KNOWN: [&str; 19] = [
-    "auth", "client", "command", "config", "dbsize", "decr", "decrby", "del", "echo", "exists", "get",
-    "hello", "incr", "incrby", "info", "ping", "quit", "select", "set",
+const KNOWN: [&str; 27] = [
+    "auth",
+    "client",
+    "command",
+    "config",
+    "dbsize",
+    "decr",
+    "decrby",
+    "del",
+    "discard",
+    "echo",
+    "exec",
+    "exists",
+    "get",
+    "hello",
+    "incr",
+    "incrby",
+    "info",
+    "multi",
+    "ping",
+    "publish",
+    "quit",
+    "select",
+    "set",
+    "subscribe",
+    "unsubscribe",
+    "unwatch",
+    "watch",
 ];
 
 const NOT_A_NUMBER: &str = "value is not an integer or out of range";
@@ -102,10 +163,18 @@ fn add(key: &[u8], by: Result<i64, &str>) -> RequestPlan {
 }
 
 fn with_keys(keys: &[&[u8]], plan: impl FnOnce() -> RequestPlan) -> RequestPlan {
-    if keys.iter().all(|key| (1..=MAX_KEY_BYTES).contains(&key.len())) {
+    with_names("a key", keys, plan)
+}
+
+fn with_channels(channels: &[&[u8]], plan: impl FnOnce() -> RequestPlan) -> RequestPlan {
+    with_names("a channel", channels, plan)
+}
+
+fn with_names(what: &str, names: &[&[u8]], plan: impl FnOnce() -> RequestPlan) -> RequestPlan {
+    if names.iter().all(|name| (1..=MAX_KEY_BYTES).contains(&name.len())) {
         plan()
     } else {
-        RequestPlan::Answer(Reply::error(format_args!("a key has 1 to {MAX_KEY_BYTES} bytes")))
+        RequestPlan::Answer(Reply::error(format_args!("{what} has 1 to {MAX_KEY_BYTES} bytes")))
     }
 }
 
@@ -152,6 +221,25 @@ impl Lookup {
                 Reply::Integer(found)
             }
         })
+    }
+}
+
+impl JobStep {
+    /// Does it within a transaction. An error is one of the transaction.
+    pub(crate) fn run(&self, edit: &mut Edit<'_>) -> store::StoreResult<Reply> {
+        match self {
+            JobStep::Read(lookup) => lookup.run(&edit.view()),
+            JobStep::Write(write) => write.run(edit),
+            JobStep::Answer(reply) => Ok(reply.clone()),
+        }
+    }
+
+    /// Roughly how many bytes it writes.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            JobStep::Write(write) => write.bytes(),
+            JobStep::Read(_) | JobStep::Answer(_) => 0,
+        }
     }
 }
 

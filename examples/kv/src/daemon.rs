@@ -36,6 +36,8 @@ pub struct ServerConfig {
     pub patience: Patience,
     /// Refuse to open the database: a build that is broken, for demonstrations and tests.
     pub fail_open: bool,
+    /// Never get done with opening the database: another build that is broken.
+    pub hang_open: bool,
 }
 
 impl ServerConfig {
@@ -47,6 +49,7 @@ impl ServerConfig {
             build_id: build_id.into(),
             patience: Patience::default(),
             fail_open: false,
+            hang_open: false,
         }
     }
 }
@@ -55,20 +58,22 @@ impl ServerConfig {
 #[derive(Debug)]
 pub struct Kv {
     engine: Arc<Engine>,
-    connections: Option<Connections>,
-    patience: Patience,
+    connections: Connections,
     fail_open: bool,
+    hang_open: bool,
 }
 
 impl Kv {
     /// A server that has not been started.
-    pub fn new(config: &ServerConfig) -> Kv {
-        Kv {
-            engine: Arc::new(Engine::new(config)),
-            connections: None,
-            patience: config.patience,
-            fail_open: config.fail_open,
-        }
+    ///
+    /// # Errors
+    /// Descriptors are exhausted.
+    pub fn new(config: &ServerConfig) -> handoff::Result<Kv> {
+        let engine = Arc::new(Engine::new(config));
+        let welcoming = engine.clone();
+        let connections =
+            Connections::new(config.patience)?.welcome(move |arrival| welcoming.welcome(arrival));
+        Ok(Kv { engine, connections, fail_open: config.fail_open, hang_open: config.hang_open })
     }
 
     fn start_writing(&self) -> HookResult<()> {
@@ -82,7 +87,8 @@ impl Kv {
         }
         self.start_writing()?;
         self.engine.store.forget_dead_readers()?;
-        self.connections.iter().for_each(Connections::resume);
+        self.engine.subscriptions.open();
+        self.connections.resume();
         Ok(())
     }
 
@@ -111,6 +117,10 @@ impl Daemon for Kv {
         if self.fail_open {
             return Err("told not to open the database (--fail-open)".into());
         }
+        while self.hang_open {
+            tracing::info!("told to hang in opening the database (--hang-open)");
+            std::thread::park_timeout(Duration::from_secs(1));
+        }
         self.start_writing()?;
         self.engine.set_standing(Standing::Ready);
         Ok(ReadinessSnapshot {
@@ -127,11 +137,10 @@ impl Daemon for Kv {
         };
         let (resp, http) = (take(RESP)?, take(HTTP)?);
         self.engine.set_standing(Standing::Serving);
-        let connections = self.connections.insert(Connections::new(self.patience)?);
         let engine = self.engine.clone();
-        connections.serve(resp, move |client| Ok(serve(client, &mut RespSession::new(engine.clone()))?))?;
+        self.connections.serve(resp, move |client| Ok(RespSession::serve(&engine, client)?))?;
         let engine = self.engine.clone();
-        connections
+        self.connections
             .serve(http, move |client| Ok(serve(client, &mut HttpSession { engine: engine.clone() })?))?;
         Ok(())
     }
@@ -140,8 +149,10 @@ impl Daemon for Kv {
 impl Drainable for Kv {
     fn drain(&mut self, grace: Duration) -> HookResult<DrainReport> {
         self.engine.set_standing(Standing::Draining);
-        let nothing = DrainReport { open_conns_remaining: 0, accept_closed: true };
-        Ok(self.connections.as_ref().map_or(nothing, |connections| connections.drain(grace).into()))
+        let drained = self.connections.drain(grace);
+        // From here on a message could be for a connection that is another process's.
+        self.engine.subscriptions.close();
+        Ok(drained.into())
     }
 
     /// Every acknowledged write is on disk already; what is left is to execute what is queued and to close.
@@ -163,10 +174,14 @@ impl Drainable for Kv {
         resumed
     }
 
+    fn connections(&self) -> Option<&Connections> {
+        Some(&self.connections)
+    }
+
     fn snapshot_state(&self) -> StateSnapshot {
         StateSnapshot {
             shard_count: 1,
-            open_conns: self.connections.as_ref().map_or(0, |connections| connections.counts().open()),
+            open_conns: self.connections.counts().open(),
             last_revision_per_shard: vec![self.engine.store.summary().revision],
         }
     }

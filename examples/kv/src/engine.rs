@@ -1,15 +1,18 @@
 //! What all connections share: the database, the writer, and what the server says of itself.
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use handoff::daemon::Arrival;
 use handoff::message::Standing;
 
-use crate::command::{Lookup, Write};
+use crate::client_state::ClientState;
+use crate::command::{JobStep, Lookup};
 use crate::daemon::ServerConfig;
 use crate::resp::Reply;
 use crate::store::{Store, StoreError};
+use crate::subscriptions::{Subscriber, Subscriptions};
 use crate::sync::lock;
 use crate::writer::WriterThread;
 
@@ -18,8 +21,7 @@ use crate::writer::WriterThread;
 pub(crate) struct Engine {
     pub(crate) store: Arc<Store>,
     pub(crate) writer: WriterThread,
-    /// RESP connections that are open.
-    pub(crate) clients: AtomicU32,
+    pub(crate) subscriptions: Subscriptions,
     client_ids: AtomicU64,
     requests: AtomicU64,
     standing: Mutex<Standing>,
@@ -32,7 +34,7 @@ impl Engine {
         Engine {
             store: Arc::new(Store::new(config.data_dir.clone(), config.map_bytes)),
             writer: WriterThread::default(),
-            clients: AtomicU32::new(0),
+            subscriptions: Subscriptions::default(),
             client_ids: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             standing: Mutex::new(Standing::Warming),
@@ -54,8 +56,27 @@ impl Engine {
     }
 
     /// Writes, all or nothing, and returns when it is durable; `None` if it was not executed and won't be.
-    pub(crate) fn write(&self, writes: Vec<Write>) -> Option<Vec<Reply>> {
-        self.writer.execute(writes)
+    pub(crate) fn write(&self, steps: Vec<JobStep>) -> Option<Vec<Reply>> {
+        self.writer.execute(steps)
+    }
+
+    /// Sends a message to its subscribers; `None` if it was not sent and won't be.
+    pub(crate) fn publish(&self, channel: &[u8], message: &[u8]) -> Option<Reply> {
+        let heard = self.subscriptions.publish(channel, message)?;
+        Some(Reply::Integer(i64::try_from(heard).unwrap_or(i64::MAX)))
+    }
+
+    /// A client comes from another process: it hears of its channels from now on, and keeps its number.
+    pub(crate) fn welcome(&self, arrival: &Arrival) {
+        let Some(client) = ClientState::decode(arrival.session()) else {
+            return tracing::warn!(id = %arrival.id(), "a client's state is of no layout that this build knows");
+        };
+        self.client_ids.fetch_max(client.id.unwrap_or(0), Relaxed);
+        let subscriber = Subscriber { pusher: arrival.pusher(), version: client.version };
+        for channel in &client.channels {
+            // Nothing is sent, so nothing can fail.
+            let _ = self.subscriptions.add(channel, &subscriber, &[]);
+        }
     }
 
     /// The number of a new client, counted from 1.
@@ -85,15 +106,15 @@ impl Engine {
         }
     }
 
-    /// The answer to `INFO`: lines of `name:value`.
-    pub(crate) fn info(&self) -> String {
+    /// The answer to `INFO`: lines of `name:value`. `clients` is how many connections are open.
+    pub(crate) fn info(&self, clients: u32) -> String {
         let summary = self.store.summary();
         let lines = [
             ("build_id", self.build_id.clone()),
             ("process_id", std::process::id().to_string()),
             ("uptime_in_seconds", self.started.elapsed().as_secs().to_string()),
             ("standing", word(*lock(&self.standing))),
-            ("connected_clients", self.clients.load(Relaxed).to_string()),
+            ("connected_clients", clients.to_string()),
             ("total_commands_processed", self.requests.load(Relaxed).to_string()),
             ("revision", summary.revision.to_string()),
             ("keys", summary.keys.to_string()),
@@ -108,7 +129,7 @@ impl Engine {
 
     /// The answer to `/metrics`, as
     /// <https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format> has it.
-    pub(crate) fn metrics(&self) -> String {
+    pub(crate) fn metrics(&self, clients: u32) -> String {
         let summary = self.store.summary();
         let figures = [
             ("kv_revision", "counter", "Writes committed since the database was created.", summary.revision),
@@ -119,7 +140,7 @@ impl Engine {
                 "Requests answered by this process.",
                 self.requests.load(Relaxed),
             ),
-            ("kv_connected_clients", "gauge", "Open client connections.", self.clients.load(Relaxed).into()),
+            ("kv_connected_clients", "gauge", "Open client connections.", clients.into()),
             ("kv_uptime_seconds", "gauge", "Age of this process.", self.started.elapsed().as_secs()),
             ("kv_healthy", "gauge", "1 if /healthz says so.", self.trouble().is_none().into()),
         ];

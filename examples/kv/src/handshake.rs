@@ -1,19 +1,12 @@
 //! What a client says of itself when it connects (`HELLO`, `AUTH`, `CLIENT`), and in which version it is answered.
 //!
 //! There are no passwords: as in Redis without a configuration, the user `default` gets in with any, and no other user.
+use crate::client_state::ClientState;
 use crate::command::RequestPlan;
 use crate::resp::{Reply, RespVersion, parse_integer};
 
 /// The longest name of a client or a library, in bytes: a name is kept as long as its connection.
 const MAX_NAME_BYTES: usize = 256;
-
-/// A client on its connection.
-#[derive(Debug)]
-pub(crate) struct ClientState {
-    id: u64,
-    name: Vec<u8>,
-    version: RespVersion,
-}
 
 /// What a client says of itself, or asks about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,22 +22,13 @@ pub(crate) enum Introduction {
 }
 
 impl ClientState {
-    pub(crate) fn new(id: u64) -> ClientState {
-        ClientState { id, name: Vec::new(), version: RespVersion::default() }
-    }
-
-    /// The version in which the client is answered.
-    pub(crate) fn version(&self) -> RespVersion {
-        self.version
-    }
-
-    /// Notes what the client says, and answers what it asks.
-    pub(crate) fn meet(&mut self, introduction: Introduction) -> Reply {
+    /// Notes what the client says, and answers what it asks. `new_id` numbers a client that was not told its number yet.
+    pub(crate) fn meet(&mut self, introduction: Introduction, new_id: impl FnOnce() -> u64) -> Reply {
         match introduction {
             Introduction::Hello { version, name } => {
                 self.version = version.unwrap_or(self.version);
                 self.name = name.unwrap_or_else(|| std::mem::take(&mut self.name));
-                self.hello()
+                self.hello(new_id)
             }
             Introduction::Name(name) => {
                 self.name = name;
@@ -52,15 +36,16 @@ impl ClientState {
             }
             Introduction::WhatName if self.name.is_empty() => Reply::Nil,
             Introduction::WhatName => Reply::Bulk(self.name.clone()),
-            Introduction::WhatId => self.id(),
+            Introduction::WhatId => self.id(new_id),
         }
     }
 
-    fn id(&self) -> Reply {
-        Reply::Integer(i64::try_from(self.id).unwrap_or(i64::MAX))
+    fn id(&mut self, new_id: impl FnOnce() -> u64) -> Reply {
+        let id = *self.id.get_or_insert_with(new_id);
+        Reply::Integer(i64::try_from(id).unwrap_or(i64::MAX))
     }
 
-    fn hello(&self) -> Reply {
+    fn hello(&mut self, new_id: impl FnOnce() -> u64) -> Reply {
         let proto = match self.version {
             RespVersion::Two => 2,
             RespVersion::Three => 3,
@@ -69,7 +54,7 @@ impl ClientState {
             ("server", Reply::bulk("handoff-kv")),
             ("version", Reply::bulk(env!("CARGO_PKG_VERSION"))),
             ("proto", Reply::Integer(proto)),
-            ("id", self.id()),
+            ("id", self.id(new_id)),
             ("mode", Reply::bulk("standalone")),
             ("role", Reply::bulk("master")),
             ("modules", Reply::Array(Vec::new())),
@@ -184,7 +169,7 @@ mod tests {
     fn answer(peer: &mut ClientState, request: &str) -> Reply {
         let args: Vec<&[u8]> = request.split(' ').map(str::as_bytes).collect();
         match crate::command::plan(&args) {
-            RequestPlan::Introduce(introduction) => peer.meet(introduction),
+            RequestPlan::Introduce(introduction) => peer.meet(introduction, || 7),
             RequestPlan::Answer(reply) => reply,
             other => panic!("{request}: {other:?}"),
         }
@@ -199,7 +184,7 @@ mod tests {
 
     #[test]
     fn hello_says_who_is_there_in_the_version_asked_for() {
-        let mut peer = ClientState::new(7);
+        let mut peer = ClientState::default();
         for (request, version, proto) in [
             ("HELLO", RespVersion::Two, 2),
             ("HELLO 3", RespVersion::Three, 3),
@@ -208,7 +193,7 @@ mod tests {
             ("hello 3 setname you auth default any", RespVersion::Three, 3),
         ] {
             let Reply::Map(entries) = answer(&mut peer, request) else { panic!("{request}: not a map") };
-            assert_eq!(peer.version(), version, "{request}");
+            assert_eq!(peer.version, version, "{request}");
             for (name, value) in [("proto", proto), ("id", 7)] {
                 assert!(
                     entries.contains(&(Reply::bulk(name), Reply::Integer(value))),
@@ -221,7 +206,7 @@ mod tests {
 
     #[test]
     fn a_hello_that_fails_changes_nothing() {
-        let mut peer = ClientState::new(1);
+        let mut peer = ClientState::default();
         for (request, wrong) in [
             ("HELLO 4", "NOPROTO unsupported protocol version"),
             ("HELLO 1", "NOPROTO unsupported protocol version"),
@@ -236,15 +221,15 @@ mod tests {
         ] {
             assert_eq!(error(&mut peer, request), wrong, "{request}");
         }
-        assert_eq!((peer.version(), answer(&mut peer, "CLIENT GETNAME")), (RespVersion::Two, Reply::Nil));
+        assert_eq!((peer.version, answer(&mut peer, "CLIENT GETNAME")), (RespVersion::Two, Reply::Nil));
     }
 
     #[test]
     fn a_client_may_name_itself_and_its_library() {
-        let mut peer = ClientState::new(1);
+        let mut peer = ClientState::default();
         assert_eq!(answer(&mut peer, "CLIENT SETNAME me"), Reply::ok());
         assert_eq!(answer(&mut peer, "CLIENT GETNAME"), Reply::bulk("me"));
-        assert_eq!(answer(&mut peer, "CLIENT ID"), Reply::Integer(1));
+        assert_eq!(answer(&mut peer, "CLIENT ID"), Reply::Integer(7));
         assert_eq!(answer(&mut peer, "CLIENT SETINFO LIB-NAME redis-py"), Reply::ok());
         assert_eq!(answer(&mut peer, "CLIENT SETINFO lib-ver 8.0"), Reply::ok());
         assert!(error(&mut peer, "CLIENT SETINFO colour red").contains("Unrecognized option"));

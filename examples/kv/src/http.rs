@@ -19,7 +19,7 @@ struct Response {
 }
 
 impl Conversation for HttpSession {
-    /// In a drain the last reply says so: a client that was told `Connection: close` sends its next request, and
+    /// In a drain that ends the connection the last reply says so: a client that was told `Connection: close` sends its next request, and
     /// those that it had sent ahead, on a new connection.
     fn serve(&mut self, input: &[u8], out: &mut ReplyBuffer<'_>) -> io::Result<(usize, AfterBatch)> {
         let mut used = 0;
@@ -34,10 +34,13 @@ impl Conversation for HttpSession {
                         Remaining::This => true,
                     };
                     let keep_alive = head.keep_alive && !ends;
-                    let response = self.respond(&head);
+                    let response = self.respond(&head, out);
                     out.push(|bytes| response.encode(&head.method, keep_alive, bytes))?;
                     if !keep_alive {
                         return Ok((used, AfterBatch::Close));
+                    }
+                    if out.is_enough() {
+                        return Ok((used, AfterBatch::Continue));
                     }
                 }
                 Err(error) => {
@@ -50,7 +53,7 @@ impl Conversation for HttpSession {
 }
 
 impl HttpSession {
-    fn respond(&self, head: &Head) -> Response {
+    fn respond(&self, head: &Head, out: &ReplyBuffer<'_>) -> Response {
         if !matches!(head.method.as_str(), "GET" | "HEAD") {
             return Response::new("405 Method Not Allowed", "GET or HEAD\n");
         }
@@ -59,7 +62,7 @@ impl HttpSession {
                 None => Response::new("200 OK", "ok\n"),
                 Some(trouble) => Response::new("503 Service Unavailable", format!("{trouble}\n")),
             },
-            Some("/metrics") => Response::new("200 OK", self.engine.metrics()),
+            Some("/metrics") => Response::new("200 OK", self.engine.metrics(out.open_connections())),
             _ => Response::new("404 Not Found", "/healthz or /metrics\n"),
         }
     }

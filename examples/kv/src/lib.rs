@@ -13,6 +13,7 @@
 #![warn(clippy::print_stdout, clippy::print_stderr, reason = "they panic where nothing can be written")]
 
 mod cli;
+mod client_state;
 mod command;
 mod connection;
 mod daemon;
@@ -25,7 +26,9 @@ mod out;
 pub mod resp;
 mod session;
 mod store;
+mod subscriptions;
 mod sync;
+mod transaction;
 mod writer;
 
 pub use cli::{main, main_as};

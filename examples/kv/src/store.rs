@@ -294,6 +294,11 @@ pub(crate) struct Edit<'a> {
 }
 
 impl Edit<'_> {
+    /// All keys, changes of this transaction included.
+    pub(crate) fn view(&self) -> KeysView<'_> {
+        KeysView { keys: self.keys, txn: &self.txn }
+    }
+
     /// The value of `key`, changes of this transaction included.
     pub(crate) fn get(&self, key: &[u8]) -> StoreResult<Option<&[u8]>> {
         Ok(self.keys.get(&self.txn, key)?)

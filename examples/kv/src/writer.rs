@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
-use crate::command::Write;
+use crate::command::JobStep;
 use crate::resp::Reply;
 use crate::store::{self, Store, StoreError};
 use crate::sync::lock;
@@ -18,9 +18,9 @@ const MAX_GROUP_BYTES: usize = 16 * 1024 * 1024;
 /// After how many groups to look for readers that died.
 const DEAD_READERS_EVERY: u64 = 1024;
 
-/// Consecutive writes of one connection. All of them happen, or none.
+/// Consecutive writes of one connection, or its transaction. All of it happens, or nothing.
 struct Job {
-    writes: Vec<Write>,
+    steps: Vec<JobStep>,
     answer: SyncSender<Vec<Reply>>,
 }
 
@@ -61,11 +61,11 @@ impl WriterThread {
         }
     }
 
-    /// Has `writes` executed and returns their replies, in order, once they are durable. `None` if they were not
+    /// Has `steps` executed and returns their replies, in order, once they are durable. `None` if they were not
     /// executed and won't be, because the thread has stopped.
-    pub(crate) fn execute(&self, writes: Vec<Write>) -> Option<Vec<Reply>> {
+    pub(crate) fn execute(&self, steps: Vec<JobStep>) -> Option<Vec<Reply>> {
         let (answer, replies) = sync_channel(1);
-        lock(&self.running).as_ref()?.jobs.send(Job { writes, answer }).ok()?;
+        lock(&self.running).as_ref()?.jobs.send(Job { steps, answer }).ok()?;
         replies.recv().ok()
     }
 
@@ -111,7 +111,7 @@ impl Group {
                 tracing::error!(%error, jobs = jobs.len(), "commit failed");
                 *lock(&self.trouble) = Some(error.to_string());
                 for job in jobs {
-                    let _ = job.answer.send(job.writes.iter().map(|_| Reply::error(&error)).collect());
+                    let _ = job.answer.send(job.steps.iter().map(|_| Reply::error(&error)).collect());
                 }
             }
         }
@@ -119,7 +119,7 @@ impl Group {
 
     fn try_commit(&self, jobs: &[Job]) -> store::StoreResult<Vec<Vec<Reply>>> {
         self.store.commit(|edit| {
-            jobs.iter().map(|job| job.writes.iter().map(|write| write.run(edit)).collect()).collect()
+            jobs.iter().map(|job| job.steps.iter().map(|step| step.run(edit)).collect()).collect()
         })
     }
 }
@@ -138,7 +138,7 @@ fn gather(first: Job, queue: &Receiver<Job>) -> Vec<Job> {
 
 impl Job {
     fn bytes(&self) -> usize {
-        self.writes.iter().map(Write::bytes).sum()
+        self.steps.iter().map(JobStep::bytes).sum()
     }
 }
 

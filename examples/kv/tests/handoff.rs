@@ -145,7 +145,8 @@ fn what_another_process_wrote_meanwhile_is_seen_when_resuming_from_disk() {
 fn a_build_that_cannot_open_says_so_and_touches_nothing() {
     let (dir, sockets) = (tempfile::tempdir().unwrap(), TestSockets::bind());
     let data = dir.path().join("data");
-    let mut broken = Kv::new(&ServerConfig { fail_open: true, ..ServerConfig::new(&data, "broken") });
+    let mut broken =
+        Kv::new(&ServerConfig { fail_open: true, ..ServerConfig::new(&data, "broken") }).unwrap();
     broken.warm_up().unwrap();
     assert!(broken.open(None).unwrap_err().to_string().contains("--fail-open"));
     assert!(!data.exists());

@@ -27,7 +27,7 @@ fn server_process() {
         listener.set_nonblocking(true).unwrap();
         listener
     };
-    let mut kv = Kv::new(&ServerConfig::new(env::var_os(DIR).unwrap(), "process"));
+    let mut kv = Kv::new(&ServerConfig::new(env::var_os(DIR).unwrap(), "process")).unwrap();
     kv.warm_up().unwrap();
     kv.open(None).unwrap();
     let resp = bind(&env::var(ADDR).unwrap());
@@ -97,7 +97,7 @@ fn a_warm_up_beside_a_process_that_writes_disturbs_nobody() {
     let dir = tempfile::tempdir().unwrap();
     let process = ServerProcess::start(dir.path(), "127.0.0.1:0");
     let load = Load::start(process.addr, LoadOptions { connections: 8, ..LoadOptions::default() }).unwrap();
-    let mut successor = Kv::new(&ServerConfig::new(dir.path(), "successor"));
+    let mut successor = Kv::new(&ServerConfig::new(dir.path(), "successor")).unwrap();
     for _ in 0..20 {
         let before = load.progress().acknowledged_writes;
         until("writes", || load.progress().acknowledged_writes > before + 20);
@@ -128,7 +128,7 @@ fn what_was_written_after_a_drain_without_a_seal_is_seen_when_resuming_from_disk
 fn a_warm_up_without_a_database_creates_none() {
     let dir = tempfile::tempdir().unwrap();
     for data in [dir.path().join("none"), dir.path().to_owned()] {
-        Kv::new(&ServerConfig::new(&data, "first")).warm_up().unwrap();
+        Kv::new(&ServerConfig::new(&data, "first")).unwrap().warm_up().unwrap();
     }
     assert_eq!(dir.path().read_dir().unwrap().count(), 0);
 }

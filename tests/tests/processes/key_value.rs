@@ -46,6 +46,7 @@ fn ten_swaps_under_load_lose_nothing_and_fail_nobody() {
     let report = load.stop();
     assert!(report.is_clean(), "{report:#?}");
     assert_eq!(report.counters.seen.len(), 11, "{report:#?}");
+    assert_eq!(report.counters.cut, 0, "no client lost its connection: {report:#?}");
 }
 
 #[test]
@@ -69,4 +70,5 @@ fn a_build_that_can_not_open_is_rolled_back_under_load() {
     until("the new process is seen", || load.progress().seen.len() == 2);
     let report = load.stop();
     assert!(report.is_clean(), "{report:#?}");
+    assert_eq!(report.counters.cut, 0, "no client lost its connection: {report:#?}");
 }

@@ -15,6 +15,7 @@ mod incumbent;
 mod journal;
 mod key_value;
 mod killed;
+mod kv_connections;
 mod mute;
 mod reference;
 mod requests;

@@ -35,8 +35,10 @@ impl Carrier {
         Ok(Carrier { shared, control, inbound, outbound: None })
     }
 
-    /// What receives the connections of an incumbent.
+    /// What receives the connections of an incumbent. Nothing is accepted until they are served ([`Carrier::after_serve`]): what a
+    /// new client asks for must find them.
     pub(crate) fn inbound(&self) -> Arc<Inbound> {
+        self.shared.hold();
         self.inbound.clone()
     }
 
@@ -74,6 +76,7 @@ impl Carrier {
     /// After the daemon has begun to serve: goes on with what the incumbent has sent.
     pub(crate) fn after_serve(&self, noted: bool) {
         let (adopted, closed) = self.inbound.adopt(noted);
+        self.shared.begin();
         match closed {
             0 => tracing::info!(target: "handoff.connections", adopted, "goes on with connections"),
             _ => {

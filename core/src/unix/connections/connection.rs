@@ -10,10 +10,11 @@ use nix::poll::PollFlags;
 use crate::connections::{Conduct, NextRequest, Remaining, Way};
 use crate::time::{Duration, Time};
 
-use super::ConnId;
 use super::input::Input;
+use super::pusher::Pusher;
 use super::shared::{Entry, Shared};
 use super::socket::{Until, wait};
+use super::{ConnId, Counts};
 
 /// How long a client is waited for, after its last reply, to close as well.
 pub(super) const LINGER: Duration = Duration::from_millis(500);
@@ -43,7 +44,7 @@ pub struct Connection {
 }
 
 /// What can't be sent in a drain that keeps the connection is kept for the successor, up to so many bytes.
-const KEPT_OUTPUT: usize = 4 << 20;
+pub(super) const KEPT_OUTPUT: usize = 4 << 20;
 
 /// How far the connection's end has come.
 #[derive(Clone, Copy, Debug)]
@@ -61,47 +62,45 @@ impl Connection {
         Connection { id, entry, shared, input: Input::default(), end: CloseProgress::Open }
     }
 
-    /// A connection that was parked, here or by another process.
+    /// A connection that was parked, here or by another process. If a drain keeps it again already, it stays so.
     pub(super) fn restored((id, entry): (ConnId, Arc<Entry>), shared: Arc<Shared>) -> Connection {
-        let input = std::mem::take(&mut entry.state().input);
-        Connection { id, entry, shared, input: Input::restored(input), end: CloseProgress::Open }
+        let mut conduct = entry.conduct();
+        let mut state = entry.state();
+        let is_taken = conduct.take_up(!state.input.is_empty());
+        let (input, end) = match is_taken {
+            true => {
+                state.awaits_more = false;
+                (Input::restored(std::mem::take(&mut state.input)), CloseProgress::Open)
+            }
+            false => (Input::default(), CloseProgress::Parked),
+        };
+        drop(state);
+        drop(conduct);
+        Connection { id, entry, shared, input, end }
     }
 
-    /// Sends what was kept because the client did not read.
-    pub(super) fn send_kept(&mut self) -> io::Result<()> {
-        if self.entry.state().output.is_empty() {
-            return Ok(());
-        }
-        // As in a request: a drain waits until nothing is written any more.
-        let entry = self.entry.clone();
-        if !entry.conduct().begin() {
-            self.park(entry.conduct(), false);
-            return Err(parked());
-        }
-        while !self.try_send_kept()? {
-            let mut conduct = entry.conduct();
-            if conduct.interrupt() {
-                self.park(conduct, false);
-                return Err(parked());
+    /// Sends what waits for the client. Not while the connection is kept: it is another process's to send then.
+    fn send_waiting(&self) -> io::Result<()> {
+        let mut conduct = self.entry.conduct();
+        if conduct.is_kept() { Err(parked()) } else { self.entry.send_waiting(&mut conduct) }
+    }
+
+    /// Blocks until nothing waits for the client, or a drain keeps the connection: what still waits goes along then.
+    fn send_all_waiting(&self) -> io::Result<()> {
+        loop {
+            let mut conduct = self.entry.conduct();
+            if conduct.is_to_be_kept() || conduct.is_parked() {
+                return Ok(());
             }
-            conduct.blocked(self.shared.now());
+            let sent = self.entry.send_waiting(&mut conduct);
             drop(conduct);
-            self.wait_for_client(PollFlags::POLLOUT)?;
-        }
-        Ok(())
-    }
-
-    /// Whether nothing that was kept is still to be sent.
-    fn try_send_kept(&self) -> io::Result<bool> {
-        let mut state = self.entry.state();
-        while !state.output.is_empty() {
-            match self.entry.socket.write(&state.output) {
-                Ok(count) => drop(state.output.drain(..count)),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
-                Err(error) => return Err(error),
+            match self.note_blocked(self.note_end(sent)) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.wait_for_client(PollFlags::POLLOUT)?;
+                }
+                result => return result,
             }
         }
-        Ok(true)
     }
 
     /// What the daemon knows of the client, in a layout of its own: it goes with the connection from process to process.
@@ -114,6 +113,28 @@ impl Connection {
     pub fn set_session(&self, session: Vec<u8>) {
         self.entry.state().session = session;
         self.shared.has_state(self.id);
+    }
+
+    /// What sends to the client from any thread, messages that it has not asked for.
+    pub fn pusher(&self) -> Pusher {
+        Pusher::new(self.id, &self.entry, &self.shared)
+    }
+
+    /// Whether a drain waits to keep the connection for a successor. A handler that answers several requests at once stops after
+    /// the one that it is at, and calls [`next_request`](Connection::next_request): the successor answers the others.
+    pub fn is_to_be_kept(&self) -> bool {
+        self.entry.conduct().is_to_be_kept()
+    }
+
+    /// Whether the connection is kept: the handler ends, and the connection does not. It is called again for it, in this process
+    /// or another one, with the same session.
+    pub fn is_kept(&self) -> bool {
+        matches!(self.end, CloseProgress::Parked)
+    }
+
+    /// How many connections the registry has now.
+    pub fn counts(&self) -> Counts {
+        self.shared.counts()
     }
 
     /// The connection's token, which no other connection of the registry ever has.
@@ -260,10 +281,7 @@ impl Connection {
         if let CloseProgress::Parked = self.end {
             return Err(parked());
         }
-        let written = self.try_send_kept().and_then(|none_is_kept| match none_is_kept {
-            true => self.entry.socket.write(bytes),
-            false => Err(ErrorKind::WouldBlock.into()),
-        });
+        let written = self.send_waiting().and_then(|()| self.entry.socket.write(bytes));
         let written = self.keep_instead(bytes, written);
         if written.is_ok() {
             self.entry.conduct().sent();
@@ -299,7 +317,16 @@ impl Connection {
     /// half a second; ready: the connection can be dropped.
     pub fn poll_close(&mut self) -> Poll<()> {
         if let CloseProgress::Open = self.end {
-            self.finish();
+            let entry = self.entry.clone();
+            let mut conduct = entry.conduct();
+            if conduct.is_kept() {
+                // A drain has counted on it: its end is another's to find.
+                conduct.park();
+                self.park(conduct, false);
+            } else {
+                drop(conduct);
+                self.finish();
+            }
         }
         while let CloseProgress::Lingering(until) = self.end {
             let read = self.entry.socket.read(&mut [0; 4096]);
@@ -353,7 +380,7 @@ impl Connection {
 
     /// Says that the connection was cut, if the socket fails because of that, and otherwise notes that the client is
     /// gone.
-    fn note_end(&self, result: io::Result<usize>) -> io::Result<usize> {
+    fn note_end<T>(&self, result: io::Result<T>) -> io::Result<T> {
         let mut conduct = self.entry.conduct();
         if conduct.is_cut() {
             return Err(cut());
@@ -366,7 +393,7 @@ impl Connection {
     }
 
     /// Notes that the client is waited for, if it is.
-    fn note_blocked(&self, result: io::Result<usize>) -> io::Result<usize> {
+    fn note_blocked<T>(&self, result: io::Result<T>) -> io::Result<T> {
         match &result {
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 self.entry.conduct().blocked(self.shared.now());
@@ -441,9 +468,10 @@ impl Write for &Connection {
         }
     }
 
-    /// Does nothing: what was written has been handed to the system.
+    /// Blocks until nothing waits for the client. What is written is handed to the system at once, so only what was kept over a
+    /// drain waits. Returns at once in a drain that keeps the connection.
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        self.send_all_waiting()
     }
 }
 
@@ -453,7 +481,7 @@ impl Write for Connection {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        (&*self).flush()
     }
 }
 

@@ -2,12 +2,14 @@
 //!
 //! `crate::connections` decides. This performs: `shared` has what threads wait for, `connection` moves bytes, `serve` has
 //! the threads.
+mod arrival;
 mod carrier;
 mod connection;
 mod inbound;
 mod input;
 mod lot;
 mod outbound;
+mod pusher;
 mod serve;
 mod shared;
 mod socket;
@@ -27,11 +29,14 @@ use crate::unix::context::Context;
 use crate::unix::hooks::{DrainReport, HookResult};
 
 pub use crate::connections::{Drained, Patience, Remaining};
+pub use arrival::Arrival;
 pub(crate) use carrier::Carrier;
 pub use connection::Connection;
 pub(crate) use inbound::Inbound;
+pub use pusher::Pusher;
 pub use socket::Listener;
 
+use arrival::Welcome;
 use connection::LINGER;
 use shared::Shared;
 use socket::{Until, wait};
@@ -135,6 +140,14 @@ impl Connections {
     #[must_use]
     pub fn limit(self, open: u32) -> Connections {
         self.shared.set_limit(open);
+        self
+    }
+
+    /// Calls `welcome` for each connection that comes from another process with a [session](Connection::session), in the
+    /// daemon's hook thread, before any connection is served. The first `welcome` that is given counts.
+    #[must_use]
+    pub fn welcome(self, welcome: impl Fn(&Arrival) + Send + Sync + 'static) -> Connections {
+        self.shared.set_welcome(Welcome(Box::new(welcome)));
         self
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Invariant: what is accepted is served. There is a thread for a connection before it is accepted.
 use std::fmt;
-use std::io;
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
@@ -94,7 +94,7 @@ impl AcceptThread {
 
 /// Serves a connection until it ends, or is kept for a successor.
 pub(super) fn attend(mut connection: Connection, handler: &Handler) {
-    let served = connection.send_kept().map_err(Into::into).and_then(|()| handler(&mut connection));
+    let served = connection.flush().map_err(Into::into).and_then(|()| handler(&mut connection));
     if let Err(error) = served {
         tracing::debug!(target: "handoff.connections", id = %connection.id(), %error, "a connection failed");
     }

@@ -2,8 +2,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
 use std::net::Shutdown;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::carry::ConnectionState;
 use crate::connections::{Conduct, Drain, Drained, Patience, RequestPhase, Way};
@@ -12,7 +12,9 @@ use crate::time::{Duration, Time};
 use crate::unix::poller::MonotonicClock;
 use crate::unix::wake::{WakeReceiver, Waker, waker};
 
+use super::arrival::{Arrival, Welcome};
 use super::lot::Lot;
+use super::pusher::start_sending;
 use super::serve::{Handler, Service, handler_of};
 use super::socket::{Listener, Socket};
 use super::{ConnId, Counts};
@@ -35,11 +37,27 @@ pub(super) struct Entry {
     pub(super) socket: Socket,
     conduct: Mutex<Conduct>,
     state: Mutex<ConnectionState>,
+    /// A thread sends what waits for the client.
+    sending: AtomicBool,
 }
 
 impl Entry {
     pub(super) fn new(socket: Socket, conduct: Conduct) -> Entry {
-        Entry { socket, conduct: Mutex::new(conduct), state: Mutex::default() }
+        Entry {
+            socket,
+            conduct: Mutex::new(conduct),
+            state: Mutex::default(),
+            sending: AtomicBool::new(false),
+        }
+    }
+
+    /// Returns whether no thread sends what waits: then the caller is to start one.
+    pub(super) fn begin_sending(&self) -> bool {
+        !self.sending.swap(true, SeqCst)
+    }
+
+    pub(super) fn end_sending(&self) {
+        self.sending.store(false, SeqCst);
     }
 
     pub(super) fn conduct(&self) -> MutexGuard<'_, Conduct> {
@@ -49,6 +67,20 @@ impl Entry {
     /// What another process, or another thread, needs to go on with the connection. To be locked after the conduct, if both are.
     pub(super) fn state(&self) -> MutexGuard<'_, ConnectionState> {
         lock(&self.state)
+    }
+
+    /// Sends what waits for the client. A drain that keeps the connection must not begin meanwhile, hence `conduct`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::WouldBlock`] if some of it still waits; otherwise as the socket does.
+    pub(super) fn send_waiting(&self, conduct: &mut Conduct) -> io::Result<()> {
+        let mut state = self.state();
+        while !state.output.is_empty() {
+            let count = self.socket.write(&state.output)?;
+            state.output.drain(..count);
+            conduct.took();
+        }
+        Ok(())
     }
 
     /// Cuts the connection if its time is over; returns whether it is cut.
@@ -134,6 +166,7 @@ pub(super) struct Shared {
     end_waker: Waker,
     pub(super) lot: Lot,
     services: Mutex<Vec<Service>>,
+    welcome: OnceLock<Welcome>,
     /// The daemon lets its connections go to a successor.
     carries: AtomicBool,
     clock: MonotonicClock,
@@ -174,6 +207,7 @@ impl Shared {
             state,
             changed,
             services: Mutex::default(),
+            welcome: OnceLock::new(),
             carries: AtomicBool::new(false),
         })
     }
@@ -197,6 +231,11 @@ impl Shared {
 
     pub(super) fn add(&self, service: Service) {
         lock(&self.services).push(service);
+    }
+
+    pub(super) fn set_welcome(&self, welcome: Welcome) {
+        // The first one counts.
+        let _ = self.welcome.set(welcome);
     }
 
     /// Whether connections have handlers here: an event loop's are drained.
@@ -304,6 +343,8 @@ impl Shared {
         state.awaited = awaited.map(|(id, entry)| (*id, entry.clone())).collect();
         if !keeps {
             self.end_waker.wake();
+            let idle = std::mem::take(&mut state.idle);
+            self.lot.dispatch(idle.into_iter().filter_map(|id| Some((id, state.open.get(&id)?.clone()))));
         }
         self.waker.wake();
         self.changed.notify_all();
@@ -336,18 +377,43 @@ impl Shared {
     }
 
     /// Accepts again, and goes on with what was kept.
-    pub(super) fn resume(&self) {
+    pub(super) fn resume(self: &Arc<Self>) {
         let mut state = lock(&self.state);
         if !state.closed {
             (state.draining, state.keeps) = (false, false);
             self.stop.drain();
             self.end.drain();
             state.news = None;
-            let parked = state.open.iter().filter(|(_, entry)| entry.conduct().release());
-            self.lot.dispatch(parked.map(|(id, entry)| (*id, entry.clone())));
+            let open = state.open.iter().map(|(id, entry)| (*id, entry.clone()));
+            let (parked, _): (Vec<_>, Vec<_>) = open.partition(|(_, entry)| entry.conduct().release());
             state.with_state.retain(|_, entry| !entry.state().is_empty());
+            for (id, entry) in &state.with_state {
+                if parked.binary_search_by_key(id, |(id, _)| *id).is_err() {
+                    self.send_what_waits(entry);
+                }
+            }
+            self.lot.dispatch(parked.into_iter());
             self.changed.notify_all();
         }
+    }
+
+    /// Sends what was pushed to a client while its connection was kept.
+    fn send_what_waits(self: &Arc<Self>, entry: &Arc<Entry>) {
+        let waits = !entry.state().output.is_empty();
+        if waits && let Err(error) = start_sending(entry, self) {
+            tracing::warn!(target: "handoff.connections", %error, "no thread that sends to a client: it is cut");
+        }
+    }
+
+    /// Accepts nothing until [`Shared::begin`]: connections that arrive are served before others.
+    pub(super) fn hold(&self) {
+        lock(&self.state).draining = true;
+    }
+
+    /// Accepts from now on.
+    pub(super) fn begin(&self) {
+        lock(&self.state).draining = false;
+        self.changed.notify_all();
     }
 
     /// Lets the next drain keep the connections for a successor. Until the daemon resumes, [`Shared::news`] tells which those are.
@@ -395,7 +461,12 @@ impl Shared {
 
     /// Serves connections that have arrived, and that the lot watches; those `with_state` at once, unless they wait for their
     /// client. Takes no longer for many idle ones than for none.
-    pub(super) fn adopt(&self, mut arrived: ArrivedConnections) {
+    pub(super) fn adopt(self: &Arc<Self>, mut arrived: ArrivedConnections) {
+        if let Some(welcome) = self.welcome.get() {
+            let with_state = arrived.with_state.iter().filter_map(|id| Some((*id, arrived.open.get(id)?)));
+            let arrivals = with_state.filter_map(|(id, entry)| Arrival::of(id, entry, self));
+            arrivals.for_each(|arrival| (welcome.0)(&arrival));
+        }
         let state = &mut *lock(&self.state);
         state.open.append(&mut arrived.open);
         state.idle.append(&mut arrived.idle);

@@ -11,7 +11,23 @@ pub(super) enum CallError {
     /// The connection ended before the reply's first byte: the request was not executed.
     NotExecuted,
     /// Anything else; whether the request was executed is unknown.
-    Failed(String),
+    Failed {
+        /// What happened.
+        why: String,
+        /// The server, or its end, has ended the connection.
+        cut: bool,
+    },
+}
+
+impl CallError {
+    /// The server, or its end, has ended the connection.
+    pub(super) fn is_cut(&self) -> bool {
+        matches!(self, CallError::NotExecuted | CallError::Failed { cut: true, .. })
+    }
+}
+
+fn failed(why: impl ToString, cut: bool) -> CallError {
+    CallError::Failed { why: why.to_string(), cut }
 }
 
 #[derive(Debug)]
@@ -29,7 +45,7 @@ impl LoadClient {
             stream.set_write_timeout(Some(timeout))?;
             Ok(LoadClient { stream })
         };
-        open().map_err(|e: io::Error| CallError::Failed(format!("connect: {e}")))
+        open().map_err(|e: io::Error| failed(format!("connect: {e}"), false))
     }
 
     /// Sends one request and waits for its reply. After an error the connection is of no more use.
@@ -39,30 +55,29 @@ impl LoadClient {
         // Where the server has closed its end already, sending may fail; what it sent before says more.
         let sent = self.stream.write_all(&request);
         match self.reply() {
-            Err(CallError::Failed(why)) => {
+            Err(CallError::Failed { why, cut }) => {
                 let sending = sent.err().map_or(String::new(), |e| format!(" (and send: {e})"));
-                Err(CallError::Failed(format!("reply: {why}{sending}")))
+                Err(failed(format!("reply: {why}{sending}"), cut))
             }
             other => other,
         }
     }
 
     fn reply(&mut self) -> Result<Reply, CallError> {
-        let failed = |why: &dyn ToString| CallError::Failed(why.to_string());
         let mut input = Vec::new();
         let mut chunk = [0; 4096];
         loop {
             match self.stream.read(&mut chunk) {
                 Ok(0) if input.is_empty() => return Err(CallError::NotExecuted),
-                Ok(0) => return Err(failed(&"the connection ended within a reply")),
+                Ok(0) => return Err(failed("the connection ended within a reply", true)),
                 Ok(len) => input.extend_from_slice(&chunk[..len]),
                 Err(e) if e.kind() == ErrorKind::Interrupted => continue,
-                Err(e) if e.kind() == ErrorKind::WouldBlock => return Err(failed(&"timed out")),
-                Err(e) => return Err(failed(&e)),
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return Err(failed("timed out", false)),
+                Err(e) => return Err(failed(e, true)),
             }
-            match parse_reply(&input).map_err(|e| failed(&e))? {
+            match parse_reply(&input).map_err(|e| failed(e, false))? {
                 Some((reply, used)) if used == input.len() => return Ok(reply),
-                Some(_) => return Err(failed(&"more than one reply to one request")),
+                Some(_) => return Err(failed("more than one reply to one request", false)),
                 None => {}
             }
         }

@@ -10,9 +10,9 @@
 //! - `INCR` hands out each number once, and none is skipped.
 //!
 //! ```no_run
-//! use handoff_kv::load::{Load, Options};
+//! use handoff_kv::load::{Load, LoadOptions};
 //!
-//! let load = Load::start(([127, 0, 0, 1], 6379).into(), Options::default())?;
+//! let load = Load::start(([127, 0, 0, 1], 6379).into(), LoadOptions::default())?;
 //! // ... replace the server ...
 //! println!("{} so far", load.progress().requests);
 //! let report = load.stop();

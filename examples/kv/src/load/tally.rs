@@ -30,6 +30,8 @@ pub struct Counters {
     pub failed: u64,
     /// Attempts that ended with the end of the stream before the reply's first byte, and were made again.
     pub retried: u64,
+    /// Connections that the server, or its end, has closed on a client.
+    pub cut: u64,
     /// Writes that were acknowledged.
     pub acknowledged_writes: u64,
     /// Acknowledged writes that were not there when they were read.
@@ -97,6 +99,7 @@ pub(super) struct Tally {
     requests: AtomicU64,
     failed: AtomicU64,
     retried: AtomicU64,
+    cut: AtomicU64,
     written: AtomicU64,
     lost: AtomicU64,
     reordered: AtomicU64,
@@ -121,6 +124,7 @@ impl Tally {
             requests: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             retried: AtomicU64::new(0),
+            cut: AtomicU64::new(0),
             written: AtomicU64::new(0),
             lost: AtomicU64::new(0),
             reordered: AtomicU64::new(0),
@@ -181,6 +185,10 @@ impl Tally {
         self.retried.fetch_add(1, Relaxed);
     }
 
+    pub(super) fn cut(&self) {
+        self.cut.fetch_add(1, Relaxed);
+    }
+
     pub(super) fn fail(&self, why: String) {
         self.failed.fetch_add(1, Relaxed);
         self.note(why);
@@ -225,6 +233,7 @@ impl Tally {
             requests: self.requests.load(Relaxed),
             failed: self.failed.load(Relaxed),
             retried: self.retried.load(Relaxed),
+            cut: self.cut.load(Relaxed),
             acknowledged_writes: self.written.load(Relaxed),
             lost: self.lost.load(Relaxed),
             reordered: self.reordered.load(Relaxed),

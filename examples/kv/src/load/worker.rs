@@ -147,16 +147,27 @@ impl LoadWorker {
                     }
                     return Ok(reply);
                 }
-                Err(CallError::NotExecuted) => self.tally.retry(),
-                Err(CallError::Failed(why)) => {
-                    self.tally.fail(format!("connection {}: {why}", self.id));
-                    std::thread::sleep(BACK_OFF);
+                Err(error) => {
+                    self.note(&error);
+                    if let CallError::Failed { .. } = error {
+                        std::thread::sleep(BACK_OFF);
+                    }
                 }
             }
             (self.client, again) = (None, true);
             if started.elapsed() > self.options.give_up {
                 return Err(GaveUp);
             }
+        }
+    }
+
+    fn note(&self, error: &CallError) {
+        if error.is_cut() {
+            self.tally.cut();
+        }
+        match error {
+            CallError::NotExecuted => self.tally.retry(),
+            CallError::Failed { why, .. } => self.tally.fail(format!("connection {}: {why}", self.id)),
         }
     }
 

@@ -20,6 +20,8 @@ pub enum Reply {
     Array(Vec<Reply>),
     /// Names and values, in order.
     Map(Vec<(Reply, Reply)>),
+    /// What answers no request.
+    Push(Vec<Reply>),
 }
 
 /// The version of the protocol in which replies are written. A connection begins with the second one, and `HELLO`
@@ -54,6 +56,18 @@ impl Reply {
         Reply::Bulk(text.into())
     }
 
+    /// What `PING` is answered.
+    pub fn pong(text: Option<&[u8]>) -> Reply {
+        text.map_or(Reply::Simple("PONG".into()), Reply::bulk)
+    }
+
+    /// The reply's bytes.
+    pub fn encoded(&self, version: RespVersion) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.encode(version, &mut bytes);
+        bytes
+    }
+
     /// Appends the reply's bytes.
     pub fn encode(&self, version: RespVersion, out: &mut Vec<u8>) {
         match (self, version) {
@@ -65,8 +79,9 @@ impl Reply {
             (Reply::Bulk(bytes), _) => bulk(out, '$', &[bytes]),
             (Reply::Text(text), RespVersion::Two) => bulk(out, '$', &[text.as_bytes()]),
             (Reply::Text(text), RespVersion::Three) => bulk(out, '=', &[b"txt:", text.as_bytes()]),
-            (Reply::Array(replies), _) => {
-                line(out, '*', replies.len());
+            (Reply::Array(replies) | Reply::Push(replies), _) => {
+                let is_push = version == RespVersion::Three && matches!(self, Reply::Push(_));
+                line(out, if is_push { '>' } else { '*' }, replies.len());
                 replies.iter().for_each(|reply| reply.encode(version, out));
             }
             (Reply::Map(entries), _) => {
@@ -148,6 +163,7 @@ mod tests {
             (pair(Reply::Nil), "*2\r\n$1\r\na\r\n$-1\r\n", "%1\r\n$1\r\na\r\n_\r\n"),
             (Reply::Text("x:1".into()), "$3\r\nx:1\r\n", "=7\r\ntxt:x:1\r\n"),
             (Reply::ok(), "+OK\r\n", "+OK\r\n"),
+            (Reply::Push(vec![Reply::bulk("a")]), "*1\r\n$1\r\na\r\n", ">1\r\n$1\r\na\r\n"),
         ] {
             for (version, want) in [(RespVersion::Two, two), (RespVersion::Three, three)] {
                 let mut out = Vec::new();

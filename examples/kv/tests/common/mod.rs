@@ -47,7 +47,7 @@ pub(crate) fn start(dir: &Path, sockets: &TestSockets, build_id: &str) -> (Kv, R
 }
 
 pub(crate) fn start_with(config: &ServerConfig, sockets: &TestSockets) -> (Kv, ReadinessSnapshot) {
-    let mut kv = Kv::new(config);
+    let mut kv = Kv::new(config).unwrap();
     let ready = kv.open(None).unwrap();
     kv.serve(sockets.share()).unwrap();
     (kv, ready)
