@@ -79,6 +79,7 @@ impl IncumbentMachine {
 
     /// A supervisor wants this process in its handoff: the first gets it, and may come back over a new link.
     fn acknowledged(&mut self, now: Time, link: LinkId, ack: &HelloAck, out: &mut Out<'_, Self>) {
+        let is_free = self.state == State::Serving && self.is_free();
         match &mut self.session {
             // Repeated by a heartbeat: it changes nothing, the time of our own next heartbeat least of all.
             Some(session) if session.handoff_id == ack.handoff_id && session.link == Some(link) => {}
@@ -87,7 +88,7 @@ impl IncumbentMachine {
                 self.timers.arm(Timer::SupervisorSilent, now, session.liveness);
                 self.timers.arm(Timer::Heartbeat, now, session.liveness / 5);
             }
-            None if self.state == State::Serving => {
+            _ if is_free => {
                 let spoken = self.hello.proto_min..=self.hello.proto_max;
                 if spoken.contains(&ack.proto_version_chosen) {
                     self.join(now, Some(link), ack);
@@ -102,6 +103,12 @@ impl IncumbentMachine {
                 out.push(Effect::Close(link));
             }
         }
+    }
+
+    /// Whether no supervisor has anything more to say of a handoff: there is none, or it was rolled back, or this process has been
+    /// told that its predecessor has ended.
+    fn is_free(&self) -> bool {
+        self.session.as_ref().is_none_or(|session| session.over && !self.awaits(session.handoff_id))
     }
 
     /// A command of the supervisor whose handoff this is.
