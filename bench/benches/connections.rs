@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use handoff::{Child, HandoffOutcome, SpawnSpec, Supervisor};
 
-type BenchResult<T> = Result<T, Box<dyn Error + Send + Sync>>;
+type Fallible<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 const DAEMON: &str = env!("CARGO_BIN_EXE_echo-daemon");
 
@@ -32,7 +32,7 @@ struct ConnectionOptions {
     bench: bool,
 }
 
-fn main() -> BenchResult<()> {
+fn main() -> Fallible<()> {
     let options = ConnectionOptions::parse();
     println!("{} swaps of a daemon that keeps its connections", options.swaps);
     println!(
@@ -55,13 +55,13 @@ fn main() -> BenchResult<()> {
 
 /// What clients saw.
 #[derive(Debug, Default)]
-struct Seen {
+struct SeenByClients {
     pauses: Vec<Duration>,
     swaps: Vec<Duration>,
     cut: usize,
 }
 
-fn measure(open: usize, swaps: usize) -> BenchResult<Seen> {
+fn measure(open: usize, swaps: usize) -> Fallible<SeenByClients> {
     let dir = tempfile::Builder::new().prefix("c").tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     let (data, control) = (dir.path().join("data"), dir.path().join("sock"));
     DirBuilder::new().mode(0o700).create(&data)?;
@@ -72,15 +72,16 @@ fn measure(open: usize, swaps: usize) -> BenchResult<Seen> {
     spec.args = [&data, &control].map(|path| path.display().to_string().into()).to_vec();
     spec.retire_limit = Duration::from_secs(30);
     let mut child = committed(supervisor.cold_start(spec.clone())?)?;
-    let clients: Vec<Client> = (1..open).map(|_| Client::connect(address)).collect::<io::Result<_>>()?;
+    let clients: Vec<EchoClient> =
+        (1..open).map(|_| EchoClient::connect(address)).collect::<io::Result<_>>()?;
     let halves = clients.iter().enumerate().filter(|(nth, _)| nth % 5 == 0);
     halves.clone().try_for_each(|(_, client)| client.say("ha"))?;
-    let mut seen = Seen::default();
+    let mut seen = SeenByClients::default();
     let stop = AtomicBool::new(false);
     let slowest = Mutex::new(Duration::ZERO);
-    thread::scope(|scope| -> BenchResult<()> {
+    thread::scope(|scope| -> Fallible<()> {
         let prober = scope.spawn(|| probe(address, &stop, &slowest));
-        let swapped = (0..swaps).try_for_each(|_| -> BenchResult<()> {
+        let swapped = (0..swaps).try_for_each(|_| -> Fallible<()> {
             thread::sleep(Duration::from_millis(30));
             take(&slowest);
             let began = Instant::now();
@@ -111,7 +112,7 @@ fn take(slowest: &Mutex<Duration>) -> Duration {
 
 /// Asks again and again, and notes the slowest answer.
 fn probe(address: SocketAddr, stop: &AtomicBool, slowest: &Mutex<Duration>) -> io::Result<()> {
-    let mut client = Client::connect(address)?;
+    let mut client = EchoClient::connect(address)?;
     while !stop.load(SeqCst) {
         let asked = Instant::now();
         client.say("line\n")?;
@@ -128,14 +129,14 @@ fn probe(address: SocketAddr, stop: &AtomicBool, slowest: &Mutex<Duration>) -> i
 
 /// A client that never connects again.
 #[derive(Debug)]
-struct Client(BufReader<TcpStream>);
+struct EchoClient(BufReader<TcpStream>);
 
-impl Client {
-    fn connect(address: SocketAddr) -> io::Result<Client> {
+impl EchoClient {
+    fn connect(address: SocketAddr) -> io::Result<EchoClient> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-        Ok(Client(BufReader::with_capacity(256, stream)))
+        Ok(EchoClient(BufReader::with_capacity(256, stream)))
     }
 
     fn say(&self, text: &str) -> io::Result<()> {
@@ -153,7 +154,7 @@ impl Client {
     }
 }
 
-fn committed(outcome: HandoffOutcome) -> BenchResult<Child> {
+fn committed(outcome: HandoffOutcome) -> Fallible<Child> {
     match outcome.child {
         Some(child) if outcome.warnings.is_empty() => Ok(child),
         _ => Err(format!("{:?}: {:?} {:?}", outcome.verdict, outcome.abort_reason, outcome.warnings).into()),

@@ -12,7 +12,7 @@ use handoff::daemon::*;
 /// More than any benchmark opens.
 const MOST: u32 = 100_000;
 
-struct Echo(Connections);
+struct BenchEcho(Connections);
 
 fn answer(client: &mut Connection) -> HookResult<()> {
     let mut line = Vec::new();
@@ -24,7 +24,7 @@ fn answer(client: &mut Connection) -> HookResult<()> {
     Ok(())
 }
 
-impl Daemon for Echo {
+impl Daemon for BenchEcho {
     fn open(&mut self, _: Option<&Sealed>) -> HookResult<ReadinessSnapshot> {
         Ok(ReadinessSnapshot {
             healthz_ok: true,
@@ -39,7 +39,7 @@ impl Daemon for Echo {
     }
 }
 
-impl Drainable for Echo {
+impl Drainable for BenchEcho {
     fn drain(&mut self, grace: Duration) -> HookResult<DrainReport> {
         Ok(self.0.drain(grace).into())
     }
@@ -64,7 +64,7 @@ impl Drainable for Echo {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let [data, control] = [1, 2].map(|at| PathBuf::from(env::args_os().nth(at).unwrap_or_default()));
-    let echo = Echo(Connections::new(Patience::default())?.limit(MOST));
+    let echo = BenchEcho(Connections::new(Patience::default())?.limit(MOST));
     handoff::run(Options::new(data, control), echo)?;
     Ok(())
 }

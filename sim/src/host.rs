@@ -87,7 +87,7 @@ impl Host<'_> {
             None => Read::Nothing,
             Some(kernel::Received::Closed(why)) => {
                 self.world.close_link(id, side);
-                Read::Closed(why.into())
+                Read::Closed(why.to_string().into())
             }
             Some(kernel::Received::Message(message, number)) => {
                 self.came = Some((id, number));

@@ -421,7 +421,7 @@ impl SimulatedWorld {
     /// Tells all that watch a process that it has ended.
     fn ends(&mut self, pid: u32) {
         if self.processes.contains_key(&pid) {
-            self.note(Some(pid), || Happened::Ends("has ended".into()));
+            self.note(Some(pid), || Happened::IsGone);
             self.processes.remove(&pid);
             let supervisors: Vec<u32> = self.supervisors().map(|(pid, _)| pid).collect();
             supervisors.into_iter().for_each(|supervisor| self.poke(supervisor, self.now));

@@ -29,7 +29,7 @@ pub(crate) enum Stop {
 }
 
 /// What the watching thread is told.
-enum News {
+enum WatchNews {
     Signal(i32),
     /// From now on there is this much time.
     Limit(Duration),
@@ -47,7 +47,7 @@ struct WatchState {
 #[derive(Clone, Debug)]
 pub(crate) struct DemoWatch {
     state: Arc<Mutex<WatchState>>,
-    news: Sender<News>,
+    news: Sender<WatchNews>,
 }
 
 impl DemoWatch {
@@ -59,7 +59,7 @@ impl DemoWatch {
         let relay = move || {
             for signal in signals.forever() {
                 // The other end is gone only when the process is about to be.
-                let _ = news.send(News::Signal(signal));
+                let _ = news.send(WatchNews::Signal(signal));
             }
         };
         Builder::new().name("signals".into()).spawn(relay).context("can't start a thread")?;
@@ -72,7 +72,7 @@ impl DemoWatch {
     /// From now on there is `limit`, whatever it was.
     pub(crate) fn limit(&self, limit: Duration) {
         // As above.
-        let _ = self.news.send(News::Limit(limit));
+        let _ = self.news.send(WatchNews::Limit(limit));
     }
 
     /// Kills the processes that run a program from below `dir`, if nothing else helps.
@@ -108,7 +108,7 @@ impl DemoWatch {
         }
     }
 
-    fn run(&self, limit: Duration, news: &Receiver<News>) {
+    fn run(&self, limit: Duration, news: &Receiver<WatchNews>) {
         let stop = first_stop(limit, news);
         let children = self.with(|state| {
             state.stop = Some(stop);
@@ -129,12 +129,12 @@ impl DemoWatch {
     }
 }
 
-fn first_stop(mut limit: Duration, news: &Receiver<News>) -> Stop {
+fn first_stop(mut limit: Duration, news: &Receiver<WatchNews>) -> Stop {
     let mut until = Instant::now() + limit;
     loop {
         match news.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            Ok(News::Signal(signal)) => return Stop::Signal(signal),
-            Ok(News::Limit(new)) => (limit, until) = (new, Instant::now() + new),
+            Ok(WatchNews::Signal(signal)) => return Stop::Signal(signal),
+            Ok(WatchNews::Limit(new)) => (limit, until) = (new, Instant::now() + new),
             Err(_) => return Stop::Limit(limit),
         }
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use handoff::ProcessId;
 use handoff::message::Message;
 
-use super::{Delivery, Disk, KernelLink, LengthOf, Micros, Received, Refused, Side};
+use super::{Delivery, Disk, KernelLink, LengthOf, Micros, Received, Refused, Side, WhyClosed};
 use crate::harness::clients::Client;
 use crate::plan::span::Span;
 use crate::plan::{Delays, Plan};
@@ -158,7 +158,7 @@ impl Bare {
     }
 
     /// Reads what comes first: a message, or why the link is at its end. `None` if nothing is on its way.
-    pub fn read(&mut self, link: u64, pid: u32) -> Option<Result<Message, String>> {
+    pub fn read(&mut self, link: u64, pid: u32) -> Option<Result<Message, WhyClosed>> {
         self.world.passes(self.world.now + MOMENT);
         let side = side_of(self.world.links.get(&link)?, pid);
         match self.world.reads(link, side)? {

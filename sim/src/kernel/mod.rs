@@ -14,6 +14,7 @@ pub(crate) use clock::ProcessClock;
 pub(crate) use disk::{ArmedWrite, Died, JOURNAL, Lie, RECORD};
 pub(crate) use listener::{ClientRequest, Refused, SharedListener};
 pub(crate) use noise::{LengthOf, Noise};
+pub use wire::WhyClosed;
 pub(crate) use wire::{Delivery, KernelLink, Received, Side};
 
 /// Virtual time, or a length of it, in microseconds.

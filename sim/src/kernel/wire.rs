@@ -4,7 +4,7 @@
 //! ends there; the link is reset, and what is on its way is lost; a process dies, and what it has sent arrives or not.
 use std::collections::VecDeque;
 
-use handoff::frame::{self, Decoder};
+use handoff::frame::{self, Decoder, FrameError};
 use handoff::message::{Message, PROTO_MAX};
 
 use super::Micros;
@@ -72,7 +72,21 @@ pub(crate) enum Delivery {
 #[derive(Debug)]
 pub(crate) enum Received {
     Message(Message, u64),
-    Closed(String),
+    Closed(WhyClosed),
+}
+
+/// Why a link is at its end.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WhyClosed {
+    /// The peer's end was closed after a whole frame.
+    #[error("{}", frame::why_closed(Ok(())))]
+    EndOfFile,
+    /// The peer's end was closed while something was unread, or never accepted.
+    #[error("connection reset")]
+    Reset,
+    /// What came is no frame, or a part of one.
+    #[error(transparent)]
+    Broken(#[from] FrameError),
 }
 
 impl KernelLink {
@@ -243,11 +257,13 @@ impl KernelLink {
                     match end.decoder.next() {
                         Ok(Some(message)) => return Some(Received::Message(message, number)),
                         Ok(None) => continue,
-                        Err(error) => error.to_string(),
+                        Err(error) => WhyClosed::Broken(error),
                     }
                 }
-                Bits::EndOfFile => frame::why_closed(end.decoder.finish()),
-                Bits::Reset => "connection reset".into(),
+                Bits::EndOfFile => {
+                    end.decoder.finish().map_or_else(WhyClosed::Broken, |()| WhyClosed::EndOfFile)
+                }
+                Bits::Reset => WhyClosed::Reset,
             };
             // An end that has read its end can only be closed.
             end.open = false;

@@ -16,7 +16,7 @@ use crate::explore::{self, Bound, ExploreOptions, FaultBudget, Root, SMALL, expl
 use crate::harness::checks::Violation;
 use crate::plan::Plan;
 use crate::run::{self, Planted, ledgers, run};
-use crate::search::corpus::load_corpus;
+use crate::search::corpus::{BadCorpus, load_corpus};
 use crate::search::sweep::Sweep;
 use crate::search::threads::map;
 
@@ -66,7 +66,7 @@ impl Judge {
     ///
     /// # Errors
     /// A plan can't be read: says which, and why.
-    pub fn new(jobs: usize, seeds: u64, plans: &Path) -> Result<Judge, String> {
+    pub fn new(jobs: usize, seeds: u64, plans: &Path) -> Result<Judge, BadCorpus> {
         let options = ExploreOptions { changes: true, ..ExploreOptions::default() };
         let plans = load_corpus(plans)?.into_iter().map(|(name, plan)| (name, Arc::new(plan))).collect();
         let mut bounds = map(SMALL, jobs, |bound| (bound, explore(bound, options)), |_| {});

@@ -13,6 +13,11 @@ const END: &str = "<!-- end of the outage table -->";
 /// The command that puts the table into the documentation.
 pub const UPDATE: &str = "cargo run --release --bin handoff-sim -- outage --update docs/outages.md";
 
+/// A document has no place for the table: the lines that mark it are missing, or in the wrong order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the lines {BEGIN:?} and {END:?} are missing, in this order")]
+pub struct NoPlace;
+
 impl Table {
     /// The table for people to read: what goes wrong, how long nobody serves then at most, and what was measured.
     pub fn markdown(&self) -> String {
@@ -40,11 +45,10 @@ impl Table {
     /// The text of a document, with this table in its place.
     ///
     /// # Errors
-    /// The lines that mark the place are missing.
-    pub fn update(&self, text: &str) -> Result<String, String> {
-        let missing = || format!("the lines {BEGIN:?} and {END:?} are missing, in this order");
-        let (before, rest) = text.split_once(BEGIN).ok_or_else(missing)?;
-        let (_, after) = rest.split_once(END).ok_or_else(missing)?;
+    /// [`NoPlace`]
+    pub fn update(&self, text: &str) -> Result<String, NoPlace> {
+        let (before, rest) = text.split_once(BEGIN).ok_or(NoPlace)?;
+        let (_, after) = rest.split_once(END).ok_or(NoPlace)?;
         Ok(format!("{before}{BEGIN}\n{}\n{END}{after}", self.markdown()))
     }
 

@@ -8,6 +8,7 @@ use handoff::message::MessageName;
 use handoff::node::daemon::HookName;
 use serde::{Deserialize, Serialize};
 
+use super::BadPlan;
 use super::span::Span;
 
 /// A place in a run.
@@ -126,13 +127,13 @@ impl fmt::Display for HitRole {
 }
 
 impl FromStr for HitRole {
-    type Err = String;
+    type Err = BadPlan;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, BadPlan> {
         [HitRole::Supervisor, HitRole::Incumbent, HitRole::Successor]
             .into_iter()
             .find(|who| who.name() == text)
-            .ok_or_else(|| format!("{text:?} is nobody: supervisor, incumbent or successor"))
+            .ok_or_else(|| BadPlan(format!("{text:?} is no role: supervisor, incumbent or successor")))
     }
 }
 
@@ -157,11 +158,11 @@ impl fmt::Display for Operation {
 }
 
 impl FromStr for Operation {
-    type Err = String;
+    type Err = BadPlan;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, BadPlan> {
         let known = Operation::ALL.into_iter().find(|operation| operation.name() == text);
-        known.ok_or_else(|| format!("{text:?} is no operation: lock, record or path"))
+        known.ok_or_else(|| BadPlan(format!("{text:?} is no operation: lock, record or path")))
     }
 }
 
@@ -189,9 +190,9 @@ const PLACES: &str = "\"gap ROLE.STATE.before-EFFECT\", \"gap ROLE.STATE.after\"
 \"time 12ms\", \"handoff 2 + 3ms\", \"spawn\", \"journal write\", \"data write\", \"operation lock\", also record and path";
 
 impl FromStr for At {
-    type Err = String;
+    type Err = BadPlan;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, BadPlan> {
         let words: Vec<&str> = text.split_whitespace().collect();
         match words.as_slice() {
             ["gap", gap] => gap_of(gap),
@@ -206,45 +207,45 @@ impl FromStr for At {
             ["journal", "write"] => Ok(At::JournalWrite),
             ["data", "write"] => Ok(At::DataWrite),
             ["operation", name] => Ok(At::Operation(name.parse()?)),
-            _ => Err(format!("{text:?} is no place in a run; one of {PLACES}")),
+            _ => Err(BadPlan(format!("{text:?} is no place in a run; one of {PLACES}"))),
         }
     }
 }
 
-fn gap_of(text: &str) -> Result<At, String> {
+fn gap_of(text: &str) -> Result<At, BadPlan> {
     let parts: Vec<&str> = text.split('.').collect();
     let [role, state, before] = parts.as_slice() else {
-        return Err(format!("{text:?} is no gap: ROLE.STATE.before-EFFECT or ROLE.STATE.after"));
+        return Err(BadPlan(format!("{text:?} is no gap: ROLE.STATE.before-EFFECT or ROLE.STATE.after")));
     };
     let before = match (before.strip_prefix("before-"), *before) {
         (Some(effect), _) => Wanted::This(Some(named("effect", effect, EffectName::ALL)?)),
         (None, "after") => Wanted::This(None),
         (None, "*") => Wanted::Any,
-        (None, _) => return Err(format!("{before:?} should be before-EFFECT, after, or *")),
+        (None, _) => return Err(BadPlan(format!("{before:?} should be before-EFFECT, after, or *"))),
     };
     let (role, state) = (named("role", role, MachineRole::ALL)?, wanted("state", state, StateName::ALL)?);
     Ok(At::Gap { role, state, before })
 }
 
 /// The `what` that is called `name`, one of `known`.
-fn named<T: FromStr + fmt::Display>(what: &str, name: &str, known: &[T]) -> Result<T, String> {
+fn named<T: FromStr + fmt::Display>(what: &str, name: &str, known: &[T]) -> Result<T, BadPlan> {
     let known = || known.iter().map(T::to_string).collect::<Vec<_>>().join(", ");
-    name.parse().map_err(|_| format!("{name:?} is no {what}: {}", known()))
+    name.parse().map_err(|_| BadPlan(format!("{name:?} is no {what}: {}", known())))
 }
 
 /// The same, or `*` for any.
-fn wanted<T: FromStr + fmt::Display>(what: &str, name: &str, known: &[T]) -> Result<Wanted<T>, String> {
+fn wanted<T: FromStr + fmt::Display>(what: &str, name: &str, known: &[T]) -> Result<Wanted<T>, BadPlan> {
     Ok(if name == "*" { Wanted::Any } else { Wanted::This(named(what, name, known)?) })
 }
 
-fn number(text: &str) -> Result<u32, String> {
-    text.parse().map_err(|_| format!("{text:?} is no number"))
+fn number(text: &str) -> Result<u32, BadPlan> {
+    text.parse().map_err(|_| BadPlan(format!("{text:?} is no number")))
 }
 
 impl TryFrom<String> for At {
-    type Error = String;
+    type Error = BadPlan;
 
-    fn try_from(text: String) -> Result<Self, String> {
+    fn try_from(text: String) -> Result<Self, BadPlan> {
         text.parse()
     }
 }

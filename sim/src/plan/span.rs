@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::BadPlan;
+
 /// A length of virtual time, in whole microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -44,10 +46,11 @@ impl fmt::Display for Span {
 }
 
 impl FromStr for Span {
-    type Err = String;
+    type Err = BadPlan;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let bad = || format!("{text:?} is no length of time: a number and us, ms or s, such as \"1.5ms\"");
+    fn from_str(text: &str) -> Result<Self, BadPlan> {
+        let bad =
+            || BadPlan(format!("{text:?} is no length of time: a number and us, ms or s, such as \"1.5ms\""));
         let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
         let unit = match &text[digits.len()..] {
             "us" => 1.0,
@@ -65,9 +68,9 @@ impl FromStr for Span {
 }
 
 impl TryFrom<String> for Span {
-    type Error = String;
+    type Error = BadPlan;
 
-    fn try_from(text: String) -> Result<Self, String> {
+    fn try_from(text: String) -> Result<Self, BadPlan> {
         text.parse()
     }
 }

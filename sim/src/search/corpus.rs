@@ -11,9 +11,9 @@ use super::shrink::shrink_while;
 use super::sweep::{Summary, counted};
 use super::threads::map;
 use crate::daemon::Make;
-use crate::plan::Plan;
 use crate::plan::draw::{Dice, draw};
 use crate::plan::mutate::{Places, mutate};
+use crate::plan::{BadPlan, Plan};
 use crate::run::{CoveragePoint, Planted, RunOptions, RunReport, run};
 
 /// So many seeds begin with what all before them have found.
@@ -22,15 +22,52 @@ const GENERATION: u64 = 512;
 /// So many plans are made of one.
 const LITTER: usize = 8;
 
+/// What is wrong with a folder of plans.
+#[derive(Debug, thiserror::Error)]
+pub enum BadCorpus {
+    /// The folder can't be read.
+    #[error("can't read {}: {error}", folder.display())]
+    Read {
+        /// Which one.
+        folder: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// A plan in it can't be read.
+    #[error(transparent)]
+    Plan(#[from] BadPlan),
+    /// A plan in it does not say why it is there.
+    #[error("{} does not say why", .0.display())]
+    NoReason(PathBuf),
+    /// A plan in it fails.
+    #[error("{name} fails the check {check:?}: {why}")]
+    Fails {
+        /// Which one.
+        name: String,
+        /// The check.
+        check: &'static str,
+        /// What the check has found.
+        why: String,
+    },
+    /// A plan can't be saved in it.
+    #[error("can't save {file}: {error}")]
+    Save {
+        /// The plan's name.
+        file: String,
+        /// Why.
+        error: io::Error,
+    },
+}
+
 /// The plans in a folder, in the order of their names, which come with them.
 ///
 /// # Errors
 /// One can't be read, or does not say why it is there: says which, and why.
-pub fn load_corpus(folder: &Path) -> Result<Vec<(String, Plan)>, String> {
+pub fn load_corpus(folder: &Path) -> Result<Vec<(String, Plan)>, BadCorpus> {
     let load = |path: PathBuf| {
-        let plan = Plan::load(&path).map_err(|error| error.to_string())?;
+        let plan = Plan::load(&path)?;
         match plan.why.is_empty() {
-            true => Err(format!("{} does not say why", path.display())),
+            true => Err(BadCorpus::NoReason(path)),
             false => Ok((path.display().to_string(), plan)),
         }
     };
@@ -41,12 +78,12 @@ pub fn load_corpus(folder: &Path) -> Result<Vec<(String, Plan)>, String> {
 ///
 /// # Errors
 /// As [`load_corpus`]; or a check fails.
-pub fn run_corpus(folder: &Path, make: &Arc<Make>) -> Result<Summary, String> {
+pub fn run_corpus(folder: &Path, make: &Arc<Make>) -> Result<Summary, BadCorpus> {
     let mut reports = Vec::new();
     for (name, plan) in load_corpus(folder)? {
         let report = run(&Arc::new(plan), make, RunOptions::default());
         if let Some(violation) = &report.violation {
-            return Err(format!("{name} fails the check \"{}\": {}", violation.check, violation.why));
+            return Err(BadCorpus::Fails { name, check: violation.check, why: violation.why.clone() });
         }
         reports.push(report);
     }
@@ -68,7 +105,7 @@ pub fn collect(
     make: &Arc<Make>,
     folder: &Path,
     progress: impl Fn(u64),
-) -> Result<Collected, String> {
+) -> Result<Collected, BadCorpus> {
     let known = if folder.exists() { load_corpus(folder)? } else { Vec::new() };
     let mut search = PlanSearch::new(wanted, jobs, make, folder);
     search.tries(&known, |_, (_, plan)| vec![plan.clone()])?;
@@ -127,7 +164,7 @@ impl<'a> PlanSearch<'a> {
         PlanSearch { wanted, pool: Pool::default(), failing: BTreeMap::new(), jobs, make, folder }
     }
 
-    fn generation(&mut self, seeds: Range<u64>) -> Result<(), String> {
+    fn generation(&mut self, seeds: Range<u64>) -> Result<(), BadCorpus> {
         self.tries(&seeds.collect::<Vec<_>>(), |search, seed| search.litter(*seed))
     }
 
@@ -137,7 +174,7 @@ impl<'a> PlanSearch<'a> {
         &mut self,
         items: &[T],
         plans_of: impl Fn(&Self, &T) -> Vec<Plan> + Sync,
-    ) -> Result<(), String> {
+    ) -> Result<(), BadCorpus> {
         let this = &*self;
         let show = |item| -> Vec<NewlyShown> {
             plans_of(this, item).into_iter().filter_map(|plan| this.shows(plan)).collect()
@@ -205,7 +242,7 @@ impl<'a> PlanSearch<'a> {
     }
 
     /// Saves the smallest plan that meets `name`, unless one that was saved before it does.
-    fn save(&mut self, name: &str, plan: &Plan) -> Result<(), String> {
+    fn save(&mut self, name: &str, plan: &Plan) -> Result<(), BadCorpus> {
         if !self.wanted.contains(name) {
             return Ok(());
         }
@@ -217,7 +254,7 @@ impl<'a> PlanSearch<'a> {
         self.wanted.retain(|name| !met.contains(name));
         plan.why = format!("meets {name}");
         let file = name.replace(": ", ".").replace(' ', "-").to_lowercase();
-        save_plan(self.folder, &file, &plan).map_err(|error| format!("can't save {file}: {error}"))
+        save_plan(self.folder, &file, &plan).map_err(|error| BadCorpus::Save { file, error })
     }
 }
 
@@ -248,8 +285,8 @@ fn save_plan(folder: &Path, name: &str, plan: &Plan) -> io::Result<()> {
     fs::write(folder.join(format!("{name}.toml")), plan.to_toml())
 }
 
-fn plans_in(folder: &Path) -> Result<Vec<PathBuf>, String> {
-    let cant = |error| format!("can't read {}: {error}", folder.display());
+fn plans_in(folder: &Path) -> Result<Vec<PathBuf>, BadCorpus> {
+    let cant = |error| BadCorpus::Read { folder: folder.to_path_buf(), error };
     let entries = fs::read_dir(folder).map_err(cant)?.collect::<Result<Vec<_>, _>>().map_err(cant)?;
     let mut paths: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
@@ -285,7 +322,7 @@ mod tests {
             let wanted = ["supervisor.await-noted: timer Deadline".to_string()].into();
             let mut search = PlanSearch::new(wanted, jobs, &make, folder.path());
             let done = [0..256, 256..288].map(|seeds| search.generation(seeds));
-            assert_eq!(done, [Ok(()), Ok(())]);
+            assert!(done.iter().all(Result::is_ok), "{done:?}");
             search.pool.plans
         };
         let one = kept(1);

@@ -1,7 +1,7 @@
 //! A run as a page for a browser: one file, nothing to fetch.
 use serde::Serialize;
 
-use super::{Happened, TraceEntry, TracedEffect, text};
+use super::{GONE, Happened, TraceEntry, TracedEffect, text};
 use crate::plan::Plan;
 use crate::run::RunReport;
 
@@ -115,7 +115,8 @@ fn step(entry: &TraceEntry) -> Dot {
         Happened::HookEnded(hook, Some(why)) => of("hook-end", &format!("{hook} fails: {why}"), step),
         Happened::Serves(true) => of("serves", "serves", step),
         Happened::Serves(false) => of("serves-no-more", "serves no more", step),
-        Happened::Ends(how) => of(if how == "has ended" { "gone" } else { "ends" }, how, step),
+        Happened::Ends(how) => of("ends", how, step),
+        Happened::IsGone => of("gone", GONE, step),
         Happened::Fault(what) => of("fault", what, step),
         Happened::Note(what) => of("note", what, step),
         Happened::Violated { check, why } => of("violated", &format!("{check}: {why}"), step),

@@ -59,8 +59,10 @@ pub enum Happened {
     HookEnded(HookName, Option<String>),
     /// A process serves clients from here on, or does no more.
     Serves(bool),
-    /// A process is about to end, or has.
+    /// A process is about to end: how.
     Ends(String),
+    /// A process has ended.
+    IsGone,
     /// Something went wrong, on purpose.
     Fault(String),
     /// Something that is neither a turn nor a fault.
@@ -73,6 +75,9 @@ pub enum Happened {
         why: String,
     },
 }
+
+/// What is shown of a process that has ended.
+const GONE: &str = "has ended";
 
 /// One turn of a machine.
 #[derive(Clone, Debug, PartialEq, Eq)]

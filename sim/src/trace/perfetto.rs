@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{Happened, Name, TraceEntry, TracedEffect};
+use super::{GONE, Happened, Name, TraceEntry, TracedEffect};
 use crate::run::RunReport;
 
 /// The timeline of a run: a track a process; hooks and times of service as slices, frames as flows, all else as instants.
@@ -54,6 +54,7 @@ fn add(entry: &TraceEntry, track: u32, events: &mut Vec<Value>) {
         Happened::Serves(false) => event("e", "serves", json!({"id": track, "cat": "serves"})),
         Happened::Born { role, .. } => event("i", &format!("begins as {role}"), instant),
         Happened::Ends(what) | Happened::Note(what) => event("i", what, instant),
+        Happened::IsGone => event("i", GONE, instant),
         Happened::Fault(what) => event("i", &format!("FAULT {what}"), json!({"s": "g"})),
         Happened::Violated { check, why } => {
             event("i", &format!("VIOLATED {check}: {why}"), json!({"s": "g"}))

@@ -1,7 +1,7 @@
 //! A trace as text: one line a step.
 use std::fmt::Write as _;
 
-use super::{Happened, TraceEntry, TracedEffect, Turn};
+use super::{GONE, Happened, TraceEntry, TracedEffect, Turn};
 use crate::kernel::Micros;
 
 /// The steps as lines, times counted from `origin`.
@@ -56,6 +56,7 @@ fn line(entry: &TraceEntry, origin: Micros) -> String {
         Happened::Serves(true) => write!(line, "{who:<8}SERVES"),
         Happened::Serves(false) => write!(line, "{who:<8}serves no more"),
         Happened::Ends(how) => write!(line, "{who:<8}{how}"),
+        Happened::IsGone => write!(line, "{who:<8}{GONE}"),
         Happened::Fault(what) => write!(line, "{who:<8}*** {what}"),
         Happened::Note(what) => write!(line, "{who:<8}{what}"),
         Happened::Violated { check, why } => write!(line, "{who:<8}!!! {check}: {why}"),

@@ -1,7 +1,7 @@
 //! The simulated arm: `handoff_sim`'s own kernel.
 use handoff::ProcessId;
 use handoff::message::Message;
-use handoff_sim::kernel::{Bare, Busy};
+use handoff_sim::kernel::{Bare, Busy, WhyClosed};
 
 use crate::stage::{End, Failed, Heard, Kernel, Proc, Sent, Visit};
 
@@ -97,9 +97,9 @@ impl Kernel for SimulatedArm {
             None => Heard::Nothing,
             Some(Ok(Message::Refused { error })) => Heard::Frame(error.parse().unwrap()),
             Some(Ok(other)) => panic!("nobody has sent {other:?}"),
-            Some(Err(why)) if why == "end of file" => Heard::Closed,
-            Some(Err(why)) if why == "connection reset" => Heard::Reset,
-            Some(Err(_)) => Heard::Torn,
+            Some(Err(WhyClosed::EndOfFile)) => Heard::Closed,
+            Some(Err(WhyClosed::Reset)) => Heard::Reset,
+            Some(Err(WhyClosed::Broken(_))) => Heard::Torn,
         }
     }
     fn wait_readable(&mut self, end: End) {

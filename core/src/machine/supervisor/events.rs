@@ -1,6 +1,7 @@
 //! What happens to processes, links, timers and storage.
 use super::{
-    Awaited, Effect, HandoffVerdict, Newborn, Note, Out, Peer, Reason, State, SupervisorMachine, Then, Timer,
+    Awaited, Effect, HandoffVerdict, Note, Out, Peer, Reason, SpawnFate, State, SupervisorMachine, Then,
+    Timer,
 };
 use crate::{error::HostError, id::ProcessId, text::PlainText, time::Time};
 
@@ -29,16 +30,16 @@ impl SupervisorMachine {
     }
 
     pub(super) fn spawned(&mut self, now: Time, result: Result<ProcessId, HostError>, out: Out<'_, Self>) {
-        let State::AwaitSpawn(newborn) = self.state else { return };
+        let State::AwaitSpawn(fate) = self.state else { return };
         match result {
             Ok(id) => {
                 self.successor.lives = true;
                 self.successor.id = Some(id);
-                self.successor.failed = newborn == Newborn::CalledOff;
-                match newborn {
-                    Newborn::TooLate => self.incumbent_busy(now, out),
-                    Newborn::CalledOff => self.roll_back(now, Reason::Cancelled, out),
-                    Newborn::Wanted => {
+                self.successor.failed = fate == SpawnFate::CalledOff;
+                match fate {
+                    SpawnFate::TooLate => self.incumbent_busy(now, out),
+                    SpawnFate::CalledOff => self.roll_back(now, Reason::Cancelled, out),
+                    SpawnFate::Wanted => {
                         self.state = State::AwaitWarmed;
                         self.timers.arm(Timer::SuccessorSilent, now, self.config.liveness);
                         out.last(Awaited::Persist(Note::UnderWay));
@@ -122,7 +123,7 @@ impl SupervisorMachine {
             }
             State::AwaitNoted(_) => self.state = State::AwaitNoted(HandoffVerdict::NobodyServes),
             // Called off, it is wanted after all: there is no incumbent to go back to.
-            State::AwaitSpawn(_) => self.state = State::AwaitSpawn(Newborn::Wanted),
+            State::AwaitSpawn(_) => self.state = State::AwaitSpawn(SpawnFate::Wanted),
             State::Start
             | State::AwaitWarmed
             | State::AwaitReady
@@ -311,7 +312,7 @@ impl SupervisorMachine {
             State::AwaitWarmed | State::AwaitDrained | State::AwaitSealed | State::AwaitReady => {
                 self.roll_back(now, why, out);
             }
-            State::AwaitSpawn(newborn) => self.call_off(newborn, why),
+            State::AwaitSpawn(fate) => self.call_off(fate, why),
             // The second, which began with `Commit`. The incumbent was not told to retire: it can serve.
             State::AwaitServing => self.roll_back(now, Reason::NotServing, out),
             // It lives, but something keeps it from serving.
@@ -366,7 +367,7 @@ impl SupervisorMachine {
             State::AwaitWarmed | State::AwaitDrained | State::AwaitSealed | State::AwaitReady => {
                 self.roll_back(now, why, out);
             }
-            State::AwaitSpawn(newborn) => self.call_off(newborn, why),
+            State::AwaitSpawn(fate) => self.call_off(fate, why),
             State::Start
             | State::AwaitServing
             | State::AwaitCommitted
@@ -380,10 +381,10 @@ impl SupervisorMachine {
     }
 
     /// The successor is not wanted any more, unless the incumbent ends before it is there.
-    fn call_off(&mut self, newborn: Newborn, why: Reason) {
+    fn call_off(&mut self, fate: SpawnFate, why: Reason) {
         self.blame(why);
-        if newborn == Newborn::Wanted {
-            self.state = State::AwaitSpawn(Newborn::CalledOff);
+        if fate == SpawnFate::Wanted {
+            self.state = State::AwaitSpawn(SpawnFate::CalledOff);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What peers say.
 use alloc::format;
 
-use super::{Effect, HandoffVerdict, Newborn, Out, Peer, Reason, State, SupervisorMachine, Then};
+use super::{Effect, HandoffVerdict, Out, Peer, Reason, SpawnFate, State, SupervisorMachine, Then};
 use crate::{
     message::{Hello, Message, PROTO_MAX, PROTO_MIN, Role, Standing, negotiate_version, not_behind},
     text::PlainText,
@@ -84,7 +84,7 @@ impl SupervisorMachine {
             (Message::Hello(hello), State::AwaitResumed) if !self.incumbent.greeted => {
                 self.met_again(now, hello, out);
             }
-            (Message::Busy, State::AwaitSpawn(_)) => self.state = State::AwaitSpawn(Newborn::TooLate),
+            (Message::Busy, State::AwaitSpawn(_)) => self.state = State::AwaitSpawn(SpawnFate::TooLate),
             // It may come late: the successor may have been warm before.
             (Message::Busy, State::AwaitWarmed | State::AwaitDrained | State::AwaitResumed) => {
                 self.incumbent_busy(now, out);

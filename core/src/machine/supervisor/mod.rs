@@ -186,7 +186,7 @@ enum State {
     /// The incumbent's `Hello`.
     AwaitIncumbent,
     /// The successor's process, and what becomes of it when it is there.
-    AwaitSpawn(Newborn),
+    AwaitSpawn(SpawnFate),
     /// The journal, and the successor's `Hello` and `Warmed`.
     AwaitWarmed,
     /// The incumbent's `Drained`.
@@ -215,7 +215,7 @@ enum State {
 
 /// What becomes of a successor that is being started: it must be there before it can be ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Newborn {
+enum SpawnFate {
     /// Is to succeed the incumbent.
     Wanted,
     /// The handoff was called off, or its time is over.

@@ -2,7 +2,7 @@
 use alloc::{boxed::Box, string::ToString};
 
 use super::{
-    Awaited, Effect, HandoffVerdict, Newborn, Note, Out, Outcome, Peer, Reason, State, SupervisorMachine,
+    Awaited, Effect, HandoffVerdict, Note, Out, Outcome, Peer, Reason, SpawnFate, State, SupervisorMachine,
     Then, Timer,
 };
 use crate::{
@@ -26,7 +26,7 @@ impl SupervisorMachine {
     }
 
     pub(super) fn spawn(&mut self, out: Out<'_, Self>) {
-        self.state = State::AwaitSpawn(Newborn::Wanted);
+        self.state = State::AwaitSpawn(SpawnFate::Wanted);
         out.last(Awaited::Spawn);
     }
 

@@ -143,7 +143,7 @@ pub(crate) fn shown(schedule: &Schedule) -> String {
 
 /// Lets the schedule in a file happen once more.
 pub(crate) fn replay(path: &Path, all: bool) -> Result<ExitCode, String> {
-    let schedule = Schedule::load(path)?;
+    let schedule = Schedule::load(path).map_err(|bad| bad.to_string())?;
     let replayed = schedule.replay(None);
     let lines = if all { text::all_lines(&replayed.trace) } else { text::lines(&replayed.trace, 0) };
     lines.iter().for_each(|line| say!("{line}"));

@@ -43,7 +43,7 @@ impl MutantsArgs {
     pub(crate) fn run(&self) -> Result<ExitCode, String> {
         let jobs = self.jobs.unwrap_or_else(usual_jobs);
         let begun = Instant::now();
-        let judge = Judge::new(jobs, self.seeds, &self.plans)?;
+        let judge = Judge::new(jobs, self.seeds, &self.plans).map_err(|bad| bad.to_string())?;
         let mut mutations = judge.mutations();
         let only = self.only.as_ref().map(fs::read_to_string).transpose();
         let only = only.map_err(|error| format!("can't read the names of mutants: {error}"))?;

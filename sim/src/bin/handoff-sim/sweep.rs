@@ -56,7 +56,8 @@ impl super::SweepArgs {
         let jobs = self.jobs.unwrap_or_else(usual_jobs);
         let bar = bar(seeds.end - seeds.start, "seeds");
         let Collected { missing, failing } =
-            collect(names, seeds, jobs, &subject.make, folder, |seeds| bar.inc(seeds))?;
+            collect(names, seeds, jobs, &subject.make, folder, |seeds| bar.inc(seeds))
+                .map_err(|bad| bad.to_string())?;
         bar.finish_and_clear();
         missing.iter().for_each(|name| say!("not met: {name}"));
         let explain = self.explain(subject);

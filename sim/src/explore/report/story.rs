@@ -104,7 +104,7 @@ impl ToldSchedule {
                 self.note(Some(daemon(*pid)), Happened::Serves(now));
             }
             if !after.processes.contains_key(pid) {
-                self.note(Some(daemon(*pid)), Happened::Ends("has ended".into()));
+                self.note(Some(daemon(*pid)), Happened::IsGone);
             }
         }
         if let Some(why) = after.violation.as_ref().filter(|_| before.violation.is_none()) {

@@ -11,6 +11,11 @@ use crate::explore::model::faults::FaultBudget;
 use crate::explore::model::watch::Observer;
 use crate::explore::moves::apply::Move;
 
+/// What is wrong with a schedule, in words: which step can't be taken, say, and which could.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BadSchedule(String);
+
 /// A way through the states.
 #[derive(Clone, Debug)]
 pub struct Schedule {
@@ -73,13 +78,13 @@ impl Schedule {
     ///
     /// # Errors
     /// It is no TOML, has unknown keys, or a step in it can't be taken: the text says which, and which could.
-    pub fn parse(text: &str) -> Result<Schedule, String> {
+    pub fn parse(text: &str) -> Result<Schedule, BadSchedule> {
         let Written { why, explored: Bounds { handoffs, faults, steps } } =
-            toml::from_str(text).map_err(|error| error.to_string())?;
+            toml::from_str(text).map_err(|error| BadSchedule(error.to_string()))?;
         let mut model = Model::new(faults, handoffs);
         let mut moves = Vec::new();
         for (nth, line) in steps.iter().enumerate() {
-            let made = read(&model, line).map_err(|why| format!("step {}: {why}", nth + 1))?;
+            let made = read(&model, line).map_err(|why| BadSchedule(format!("step {}: {why}", nth + 1)))?;
             made.happen(&mut model, &mut Observer::default());
             moves.push(made);
         }
@@ -90,11 +95,11 @@ impl Schedule {
     ///
     /// # Errors
     /// As [`Schedule::parse`]; the file can't be read.
-    pub fn load(path: impl AsRef<Path>) -> Result<Schedule, String> {
+    pub fn load(path: impl AsRef<Path>) -> Result<Schedule, BadSchedule> {
         let path = path.as_ref();
         let text = std::fs::read_to_string(path);
-        let text = text.map_err(|error| format!("can't read {}: {error}", path.display()))?;
-        Schedule::parse(&text).map_err(|why| format!("{}: {why}", path.display()))
+        let text = text.map_err(|error| BadSchedule(format!("can't read {}: {error}", path.display())))?;
+        Schedule::parse(&text).map_err(|why| BadSchedule(format!("{}: {why}", path.display())))
     }
 }
 
@@ -118,19 +123,21 @@ fn where_in(watch: &Observer<'_>, n: usize) -> String {
 }
 
 /// The move that is spelt so.
-fn read(model: &Model, line: &str) -> Result<Move, String> {
+fn read(model: &Model, line: &str) -> Result<Move, BadSchedule> {
     let (name, dies) = line.split_once(DIES).map_or((line, None), |(name, dies)| (name, Some(dies)));
     let steps = model.steps();
     let Some(step) = steps.iter().find(|step| model.name_of(step) == name) else {
         let names: Vec<String> = steps.iter().map(|step| model.name_of(step)).collect();
-        return Err(format!("{name:?} can't happen here; what can: {}", names.join("; ")));
+        return Err(BadSchedule(format!("{name:?} can't happen here; what can: {}", names.join("; "))));
     };
     let dies = dies.map_or(Ok(None), |dies| {
         let mut watch = Observer::default();
         model.clone().apply(step, &mut watch);
         let places: Vec<String> = (0..watch.gaps.len()).map(|n| where_in(&watch, n)).collect();
         let place = places.iter().position(|place| place == dies).map(|n| Some(n as u8));
-        place.ok_or_else(|| format!("nobody can die {dies:?} here; where it can: {}", places.join("; ")))
+        place.ok_or_else(|| {
+            BadSchedule(format!("no process can die {dies:?} here; where it can: {}", places.join("; ")))
+        })
     })?;
     Ok(Move { step: step.clone(), dies })
 }
