@@ -304,8 +304,10 @@ impl SuccessorMachine {
     /// its supervisor alone knows which data were served before.
     fn supervisor_gone(&mut self, out: Out<'_, Self>) {
         if self.ack.as_ref().is_some_and(|ack| ack.incumbent.is_none()) {
-            return self
-                .abort(ExitReason::Aborted("the supervisor is gone before it has judged the data".into()), out);
+            return self.abort(
+                ExitReason::Aborted("the supervisor is gone before it has judged the data".into()),
+                out,
+            );
         }
         match self.state {
             State::AwaitAck => self.exit(ExitReason::Aborted("the supervisor is gone".into()), out),
