@@ -1,4 +1,5 @@
 //! Which process may keep a free lock, case by case: one crash never shows most of these, and no simulation can say that none is missing.
+use handoff::machine::LockAnswer;
 use handoff::record::{Claim, Record};
 use handoff::{Fingerprint, ProcessId};
 
@@ -50,4 +51,15 @@ fn a_cold_start_follows_whoever_it_was_as_long_as_nobody_has_come_since() {
         let claim = Claim::ColdStart { generation };
         assert_eq!(claim.holds(SUCCESSOR, Some(&left_by(ANOTHER, None))), expected, "{generation}");
     }
+}
+
+#[test]
+fn a_record_is_a_hint_only_of_the_process_that_wrote_it() {
+    let hint = |holder| match LockAnswer::busy(Some(left_by(SUCCESSOR, None)), holder, None) {
+        LockAnswer::Busy { hint, .. } => hint.is_some(),
+        LockAnswer::Held { .. } | LockAnswer::Error(_) => unreachable!("the lock is busy"),
+    };
+    assert!(hint(Some(SUCCESSOR.pid)));
+    assert!(!hint(Some(ANOTHER.pid)), "its writer has died, and a stranger has the lock");
+    assert!(hint(None), "the system does not tell");
 }

@@ -256,6 +256,21 @@ fn nothing_is_accepted_for_a_while_after_descriptors_were_exhausted() {
 }
 
 #[test]
+fn a_status_that_is_asked_for_again_before_it_is_there_is_answered_once() {
+    let (mut os, mut node) = (Machine::default(), incumbent());
+    os.connects(1);
+    os.pass(&mut node);
+    for _ in 0..3 {
+        os.says(1, Message::StatusQuery);
+        os.pass(&mut node);
+    }
+    os.sent.clear();
+    os.replies.push_back(Reply::Snapshot(StateSnapshot::default()));
+    os.pass(&mut node);
+    assert_eq!((os.snapshots, os.sent), (1, vec![(1, MessageName::Status)]));
+}
+
+#[test]
 fn a_status_is_answered_by_the_daemon_and_at_once_while_a_hook_runs() {
     let (mut os, mut node) = (DaemonOs::default(), incumbent());
     os.connects(1);

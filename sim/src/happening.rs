@@ -22,6 +22,8 @@ pub(crate) enum Happening {
     Client(usize),
     /// A request has come to where its connection leads.
     Request(u64),
+    /// Half of a request has.
+    HalfRequest(u64),
     /// An answer has come to a client.
     Answer(usize, u64),
     /// A client finds its connection closed.
@@ -31,4 +33,10 @@ pub(crate) enum Happening {
     DiskHasRoom,
     /// A supervisor is told that what is under way is called off.
     Cancel(u32),
+    /// A daemon that drains looks at its connections.
+    Drains(u32),
+    /// A stranger goes.
+    StrangerLeaves(u32),
+    /// The sockets that were swept are put back.
+    PutBack,
 }

@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use handoff::HostError;
 
 use handoff::host::{Clock, Crashed, Gap, Gaps};
-use handoff::id::{BootId, InBoot};
+use handoff::id::InBoot;
 use handoff::machine::{Cell, EventName, LockAnswer};
 use handoff::message::Message;
 use handoff::node::Read;
@@ -133,11 +133,12 @@ impl SimulatedWorld {
         }
     }
 
-    /// The record, as it lies there.
+    /// The record, as it lies there: what another boot has left says nothing.
     pub(crate) fn record(&self) -> Option<Record> {
         let disk = self.disk.lock();
         let slots = slots::decode_slots(disk.system_read(RECORD), record::MAGIC, record::SLOT_SIZE);
-        slots.newest.map(|(_, InBoot { value, .. })| value)
+        let of_this_boot = |kept: &InBoot<Record>| kept.boot.is_also(self.boot());
+        slots.newest.map(|(_, kept)| kept).filter(of_this_boot).map(|kept| kept.value)
     }
 
     pub(crate) fn try_lock(&mut self, pid: u32) -> LockAnswer {
@@ -148,7 +149,9 @@ impl SimulatedWorld {
             self.daemon_mut(pid).into_iter().for_each(|daemon| daemon.sealed_for_it = scheme);
             return LockAnswer::Held { last };
         }
-        LockAnswer::Busy { hint: last, holder: None }
+        let holder = self.disk.lock().holders.iter().next().copied();
+        let in_words = holder.map(|pid| format!("process {pid} ({})", self.name_of(pid)).into());
+        LockAnswer::busy(last, holder, in_words)
     }
 
     pub(crate) fn write_record(&mut self, pid: u32, record: &Record) -> Result<(), HostError> {
@@ -156,10 +159,11 @@ impl SimulatedWorld {
             self.violated("one writer", format!("process {pid} writes the record without the lock"));
         }
         self.audit.before_holder = self.daemon_mut(pid).and_then(|daemon| daemon.predecessor);
+        let boot = self.boot();
         let mut disk = self.disk.lock();
         let old =
             slots::decode_slots::<InBoot<Record>>(disk.system_read(RECORD), record::MAGIC, record::SLOT_SIZE);
-        let record = InBoot { boot: BootId::default(), value: record };
+        let record = InBoot { boot, value: record };
         let bytes = slots::encode_slot(record::MAGIC, old.next_sequence(), &record, record::SLOT_SIZE);
         let bytes = bytes.map_err(|error| HostError::system(error.to_string()))?;
         disk.system_write(RECORD, old.next * record::SLOT_SIZE, &bytes)

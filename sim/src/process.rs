@@ -1,6 +1,7 @@
 //! A simulated process, whatever runs in it.
 use std::collections::VecDeque;
 
+use handoff::connections::Drain;
 use handoff::machine::{ExitReason, LockAnswer, Op, incumbent};
 use handoff::message::Message;
 pub(crate) use handoff::node::daemon::Hook as AnyHook;
@@ -13,6 +14,9 @@ use crate::plan;
 use crate::supervisor::SupervisorProgram;
 use crate::trace::Name;
 use crate::world::SimulatedWorld;
+
+/// The kind of a stranger's name.
+pub(crate) const STRANGER: char = 'X';
 
 /// Whether a process runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -100,6 +104,10 @@ pub(crate) struct DaemonProgram {
     pub stop_asked: bool,
     /// Whether it accepts clients, and does what they ask for.
     pub accepts: bool,
+    /// It drains: its hook returns when that is over.
+    pub drain: Option<Drain>,
+    /// How many connections its last drain has left.
+    pub left: u32,
     /// How the fingerprint of what was sealed for it was made, as it found that when it got the lock.
     pub sealed_for_it: Option<u16>,
     /// What its supervisor has told it.
@@ -120,6 +128,11 @@ impl Process {
 
     pub(crate) fn listens(&self) -> bool {
         matches!(self.life, Life::Runs | Life::Stopped)
+    }
+
+    /// It is nobody's here: neither a supervisor nor a daemon.
+    pub(crate) fn is_stranger(&self) -> bool {
+        self.name.kind == STRANGER
     }
 
     pub(crate) fn supervisor(&self) -> Option<&SupervisorProgram> {
@@ -193,6 +206,8 @@ impl DaemonProgram {
             replies: VecDeque::new(),
             stop_asked: false,
             accepts: false,
+            drain: None,
+            left: 0,
             sealed_for_it: None,
             told_to_begin: false,
             told_to_commit: false,

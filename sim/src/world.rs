@@ -10,6 +10,7 @@ use std::sync::Arc;
 use handoff::machine::{MachineRole, StateName};
 
 use handoff::ProcessId;
+use handoff::id::BootId;
 use handoff::node::Node;
 
 use crate::daemon::Make;
@@ -18,6 +19,7 @@ use crate::harness::checks::Audit;
 use crate::harness::clients::Client;
 use crate::harness::faults::Faults;
 use crate::harness::operator::Operator;
+use crate::harness::strangers::Swept;
 use crate::kernel::{
     Disk, KernelLink, LengthOf, Micros, Noise, ProcessClock, Received, SharedListener, Side,
 };
@@ -49,6 +51,11 @@ pub(crate) struct SimulatedWorld {
     pub control_path: Option<u32>,
     /// Sockets beside it.
     pub names_beside: BTreeSet<u32>,
+    pub swept: Swept,
+    /// Strangers come up with these in the next boot.
+    pub reborn: BTreeSet<ProcessId>,
+    /// How often power has failed: processes of another boot have nothing in common but their numbers.
+    boot: u8,
     pub disk: Disk,
     pub listener: SharedListener,
     pub clients: Vec<Client>,
@@ -90,6 +97,9 @@ impl SimulatedWorld {
             names: BTreeMap::new(),
             control_path: None,
             names_beside: BTreeSet::new(),
+            swept: Swept::default(),
+            reborn: BTreeSet::new(),
+            boot: 1,
             disk,
             listener: SharedListener::default(),
             clients: Vec::new(),
@@ -117,7 +127,7 @@ impl SimulatedWorld {
         match happening {
             Happening::Run(pid) => self.run(pid),
             Happening::Exec(pid) => self.exec(pid),
-            Happening::GivesUp(pid) => self.die(pid, "dies", false),
+            Happening::GivesUp(pid) => self.gives_up(pid),
             Happening::SealGoesOn(pid) => self.seal_goes_on(pid),
             Happening::HookReturns(pid) => self.hook_returns(pid),
             Happening::FreesLock(pid) => self.frees_lock(pid),
@@ -127,6 +137,7 @@ impl SimulatedWorld {
             Happening::Operator => self.operate(),
             Happening::Client(client) => self.client_goes_on(client),
             Happening::Request(conn) => self.request_arrives(conn),
+            Happening::HalfRequest(conn) => self.half_request_arrives(conn),
             Happening::Answer(client, conn) => self.answer_arrives(client, conn),
             Happening::Hangup(client, conn) => self.client_hangs_up(client, conn),
             Happening::Fault(index) => self.fault_is_due(index),
@@ -135,6 +146,9 @@ impl SimulatedWorld {
                 self.faults.passed(self.now);
             }
             Happening::Cancel(pid) => self.is_told_to_cancel(pid),
+            Happening::Drains(pid) => self.drain_looks(pid),
+            Happening::StrangerLeaves(pid) => self.stranger_leaves(pid),
+            Happening::PutBack => self.sockets_are_put_back(),
         }
     }
 
@@ -206,11 +220,18 @@ impl SimulatedWorld {
     pub(crate) fn start_process(&mut self, kind: char, program: Program) -> u32 {
         let pid = self.next_pid;
         self.next_pid += 1;
+        self.process_comes(ProcessId { pid, start_time: self.now / 10_000 }, kind, program);
+        pid
+    }
+
+    /// A process comes to be that has this identity.
+    pub(crate) fn process_comes(&mut self, id: ProcessId, kind: char, program: Program) {
+        let pid = id.pid;
         let number = self.births.entry(kind).or_default();
         *number += 1;
         let name = Name { kind, number: *number };
         let process = Process {
-            id: ProcessId { pid, start_time: self.now / 10_000 },
+            id,
             name,
             life: Life::Runs,
             lets_in: false,
@@ -231,11 +252,16 @@ impl SimulatedWorld {
                 process.clock = ProcessClock::new(self.now, offset, gains);
             }
         }
-        pid
+    }
+
+    /// The run of the system.
+    pub(crate) fn boot(&self) -> BootId {
+        BootId([self.boot; 16])
     }
 
     /// A supervisor is started, unless one is there.
     fn restart(&mut self) {
+        self.reborn_come();
         if self.main_supervisor().is_some() {
             return;
         }
@@ -313,7 +339,7 @@ impl SimulatedWorld {
 
     /// Whether a connect to a process's own control socket reaches it.
     pub(crate) fn answers(&self, pid: u32) -> bool {
-        self.processes.get(&pid).is_some_and(Process::answers)
+        !self.swept.has(pid) && self.processes.get(&pid).is_some_and(Process::answers)
     }
 
     /// A link between a supervisor and a daemon.
@@ -393,6 +419,7 @@ impl SimulatedWorld {
         daemon.hooks.clear();
         daemon.replies.clear();
         daemon.returns = None;
+        daemon.drain = None;
         let _ = catch_unwind(AssertUnwindSafe(|| drop(app)));
         if served {
             self.note(Some(pid), || Happened::Serves(false));
@@ -454,6 +481,9 @@ impl SimulatedWorld {
         self.daemon_leaves(pid);
         self.supervisor_concludes(pid);
         self.hook_returns(pid);
+        if self.daemon_mut(pid).is_some_and(|daemon| daemon.drain.is_some()) {
+            self.drain_looks(pid);
+        }
         self.serve_unread(pid);
         self.poke(pid, now);
     }
@@ -477,6 +507,8 @@ impl SimulatedWorld {
         self.links.clear();
         self.control_path = None;
         self.names_beside.clear();
+        self.swept = Swept::default();
+        self.boot = self.boot.wrapping_add(1).max(1);
         let (noise, mut nth) = (self.noise, 0);
         let salt = self.now as u32;
         self.disk.lock().power_fails(|unsynced| {

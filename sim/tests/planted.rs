@@ -39,6 +39,21 @@ const INCUMBENT_CRASHES: &str = r#"
     do = "crash"
 "#;
 
+/// Power fails in the middle of a swap, and a stranger has the number of the daemon that served.
+const REUSED_PIDS: &str = r#"
+    [[fault]]
+    at = "handoff 1 + 1ms"
+    do = "reused-pids"
+"#;
+
+#[test]
+fn a_supervisor_that_believes_a_journal_of_another_boot_ends_a_stranger() {
+    let found = caught_by(REUSED_PIDS, &ledgers(), Planted::BootIsForgotten).expect("a violation");
+    assert_eq!(found.check, "serves again");
+    assert!(found.why.ends_with("which is a stranger"), "{}", found.why);
+    assert_eq!(caught_by(REUSED_PIDS, &ledgers(), Planted::Nothing), None);
+}
+
 fn caught_by(plan: &str, make: &Arc<Make>, planted: Planted) -> Option<Violation> {
     let plan = Plan::parse(plan).expect("a good plan");
     run(&Arc::new(plan), make, RunOptions { planted, ..RunOptions::default() }).violation

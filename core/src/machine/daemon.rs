@@ -44,6 +44,15 @@ pub enum LockAnswer {
     Error(HostError),
 }
 
+impl LockAnswer {
+    /// The lock is busy; `last` is the record as it was read without the lock. The record is no hint if the system says that
+    /// another process than the one that wrote it holds the lock: that one has ended.
+    pub fn busy(last: Option<Record>, holder: Option<u32>, in_words: Option<PlainText>) -> LockAnswer {
+        let is_of_holder = |last: &Record| holder.is_none_or(|pid| pid == last.holder.pid);
+        LockAnswer::Busy { hint: last.filter(is_of_holder), holder: in_words }
+    }
+}
+
 /// Why a daemon's process leaves.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ExitReason {

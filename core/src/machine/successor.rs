@@ -300,8 +300,15 @@ impl SuccessorMachine {
         }
     }
 
-    /// The supervisor is silent, or its link is closed: it will not say what comes next.
+    /// The supervisor is silent, or its link is closed: it will not say what comes next. A process that replaces no other leaves:
+    /// its supervisor alone knows which data were served before.
     fn supervisor_gone(&mut self, out: Out<'_, Self>) {
+        if self.ack.as_ref().is_some_and(|ack| ack.incumbent.is_none()) {
+            return self.abort(
+                ExitReason::Aborted("the supervisor is gone before it has judged the data".into()),
+                out,
+            );
+        }
         match self.state {
             State::AwaitAck => self.exit(ExitReason::Aborted("the supervisor is gone".into()), out),
             State::Warming | State::Locking { .. } | State::Claiming | State::Opening => self.orphan = true,

@@ -86,6 +86,8 @@ pub(crate) struct SeenDaemon {
     /// Whether it was stopped or slowed down, or what it said was, in a world in which time passes: what it did, or another decided before
     /// it was heard, is older than what can be seen.
     pub lags: bool,
+    /// Whether no process can connect to it, though it lives: its sockets were removed.
+    pub is_unreachable: bool,
     /// Whether it takes its time to end, though another process waits for that.
     pub ends_slowly: bool,
 }
@@ -138,13 +140,14 @@ impl SeenDaemon {
 
     /// An answer, or its service, can be a long time coming.
     fn is_slow(&self) -> bool {
-        self.life == Life::Stopped || self.work.keeps_busy || self.waits
+        self.life == Life::Stopped || self.work.keeps_busy || self.waits || self.is_unreachable
     }
 }
 
-/// Serves, under the lock, and can be reached at the control path.
+/// Serves, under the lock, and can be reached at the control path, unless its sockets were removed.
 pub(crate) fn serves(view: &impl View, pid: u32) -> bool {
-    view.path() == Some(pid) && view.daemon(pid).is_some_and(|daemon| daemon.accepts && daemon.has_lock)
+    let is_there = |daemon: &SeenDaemon| view.path() == Some(pid) || daemon.is_unreachable;
+    view.daemon(pid).is_some_and(|daemon| daemon.accepts && daemon.has_lock && is_there(&daemon))
 }
 
 /// Served when it was last heard, and no supervisor could know that it does not any more: it is about to end, or has ended and

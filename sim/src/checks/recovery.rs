@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 
 use handoff::machine::recovery::{Outcome, RecoveryVerdict};
 
-use super::{View, served_when_heard, serves};
+use super::{SeenDaemon, View, served_when_heard, serves};
 
 /// A recovery, as its supervisor's host sees it.
 #[derive(Clone, Debug)]
@@ -45,6 +45,8 @@ pub(crate) fn kills(view: &impl View, recovery: &SeenRecovery<'_>, pid: u32) -> 
             None
         }
         () if daemon.accepts => Some(format!("the recovery kills {name}, which serves")),
+        // Nobody can ask it, and without the lock it does not serve.
+        () if daemon.is_unreachable && !daemon.has_lock => None,
         () if !recovery.asked.contains(&pid) && !view.daemons().any(|(pid, _)| serves(view, pid)) => {
             Some(format!("the recovery kills {name}, which has answered, and nobody serves"))
         }
@@ -80,8 +82,11 @@ fn is_so(view: &impl View, recovery: &SeenRecovery<'_>, outcome: &Outcome) -> bo
                 || served_when_heard(view, process.pid, recovery.watched.contains(&process.pid))
         }
         // A daemon that was made part of no handoff yet leaves when it sees that its supervisor is gone.
+        // One that the journal does not name, and whose sockets were removed, may be another's daemon.
         RecoveryVerdict::NobodyServes => {
-            !view.daemons().any(|(_, daemon)| daemon.takes_part && !daemon.is_dying())
+            let is_hidden = |pid: u32, it: &SeenDaemon| it.is_unreachable && !recovery.named.contains(&pid);
+            let is_there = |pid: u32, it: &SeenDaemon| it.takes_part && !it.is_dying() && !is_hidden(pid, it);
+            !view.daemons().any(|(pid, daemon)| is_there(pid, &daemon))
         }
         RecoveryVerdict::Unconfirmed => {
             recovery.is_slow || view.daemons().any(|(_, daemon)| daemon.is_slow())

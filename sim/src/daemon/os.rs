@@ -159,6 +159,9 @@ impl Storage for Host<'_> {
             if fails {
                 return Some(Err(HostError::system("injected")));
             }
+            if world.swept.has(pid) {
+                return Some(Err(HostError::system("no such file or directory")));
+            }
             world.takes_path(pid);
             Some(Ok(()))
         };

@@ -151,6 +151,7 @@ impl SimulatedWorld {
         self.leaves_for_cause(pid, &exit);
         if exit != ExitReason::HookLimit {
             self.names_beside.remove(&pid);
+            self.swept.forget(pid);
             self.control_path = self.control_path.filter(|owner| *owner != pid);
         }
         let how = match &exit {
@@ -179,6 +180,7 @@ impl SimulatedWorld {
         daemon.hook_begins();
         let serves_no_more = accepted && !daemon.accepts;
         daemon.returns = None;
+        daemon.left = 0;
         let length = match fate {
             Some((Fault::Hang, _)) => None,
             Some((Fault::Slow, span)) => Some(usual + span),
@@ -186,6 +188,9 @@ impl SimulatedWorld {
         };
         if serves_no_more {
             self.note(Some(pid), || Happened::Serves(false));
+        }
+        if let AnyHook::Incumbent(incumbent::Hook::Drain { grace, .. }) = hook {
+            self.drain_begins(pid, grace);
         }
         let seals = hook == AnyHook::Incumbent(incumbent::Hook::Seal);
         if let (true, Some((Fault::Slow, span))) = (seals, fate) {
@@ -250,6 +255,11 @@ impl SimulatedWorld {
     pub(crate) fn hook_returns(&mut self, pid: u32) {
         let now = self.now;
         let Some(daemon) = self.running_daemon(pid) else { return };
+        // A drain waits for clients, too.
+        if daemon.drain.is_some() {
+            return;
+        }
+        let left = daemon.left;
         let Some((_, fate)) = daemon.returns.filter(|(at, _)| *at <= now) else { return };
         let Some((op, hook)) = daemon.hooks.pop_front() else { return };
         daemon.returns = None;
@@ -263,7 +273,7 @@ impl SimulatedWorld {
             _ if self.opens_other_data(pid, &hook) => self.call_elsewhere(pid, &hook),
             _ => self.call(pid, |app| perform(app, &hook)),
         };
-        let Some(result) = result else { return };
+        let Some(result) = result.map(|result| result.map(|done| with_left(done, left))) else { return };
         let failed = result.as_ref().err().map(ToString::to_string);
         self.note(Some(pid), || Happened::HookEnded(hook.name(), failed));
         self.hook_has_run(pid, &hook, &result);
@@ -388,6 +398,17 @@ fn opened(readiness: ReadinessSnapshot) -> Done {
         advertised_revision_per_shard: readiness.advertised_revision_per_shard,
         data_dir_fingerprint: readiness.data_dir_fingerprint,
     })
+}
+
+/// What a drain reports, with the connections that it has left.
+fn with_left(done: Done, left: u32) -> Done {
+    match done {
+        Done::Incumbent(incumbent::Done::Drained { open_conns_remaining, accept_closed }) => {
+            let open_conns_remaining = open_conns_remaining.max(left);
+            Done::Incumbent(incumbent::Done::Drained { open_conns_remaining, accept_closed })
+        }
+        done => done,
+    }
 }
 
 /// How the fingerprint of what was opened was made.

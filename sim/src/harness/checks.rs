@@ -111,7 +111,7 @@ impl SimulatedWorld {
     fn time_outage(&mut self, accepts: Option<u32>) {
         let (now, last, bound) = (self.now, self.faults.last, self.plan.times.bound().micros());
         let serves = accepts.is_some_and(|pid| self.runs(pid));
-        let all_run = serves || !self.has_stops();
+        let all_run = serves || !self.has_stops() && !self.has_stranger_at_lock();
         let outage = &mut self.audit.outage;
         match accepts.filter(|_| !serves) {
             Some(_) => outage.stopped_at = outage.stopped_at.or(Some(now)),
@@ -332,7 +332,9 @@ impl SimulatedWorld {
     fn what_is_left(&self, server: u32) -> Option<String> {
         let supervisor = self.main_supervisor()?;
         let journal = &self.processes[&supervisor].supervisor()?.knows;
-        let stray = self.processes.keys().find(|pid| ![supervisor, server].contains(pid));
+        let ours = |pid: &&u32| ![supervisor, server].contains(pid) && !self.is_stranger(**pid);
+        let stray = self.processes.keys().find(ours);
+        let owed = self.processes[&supervisor].supervisor()?.owed;
         let holder = self.disk.lock().holders.iter().copied().find(|pid| *pid != server);
         let name = self.names_beside.iter().find(|pid| **pid != server);
         let listener = self.listener.holders().find(|pid| ![supervisor, server].contains(pid));
@@ -349,6 +351,9 @@ impl SimulatedWorld {
                 Some("a listening socket is missing".into())
             }
             () if !self.links.is_empty() => Some(format!("{} links are left", self.links.len())),
+            () if owed.is_some() => {
+                Some(format!("build {} was asked for, and no swap to it was begun", owed?))
+            }
             () if under_way.is_some() => Some("the journal says that a handoff is under way".into()),
             () if !self.processes[&server].daemon().is_some_and(|daemon| daemon.finalizes) => {
                 Some(format!("{} was not told that its predecessor has ended", self.name_of(server)))

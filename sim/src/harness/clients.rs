@@ -3,10 +3,13 @@
 //! A client has one request under way. A write that was not acknowledged is sent again until it is: the values of a key
 //! only grow, so that a read says at once whether anything was lost.
 use handoff::HostError;
+use handoff::connections::RequestPhase;
 
 use crate::daemon::process::failed;
 use crate::happening::Happening;
-use crate::kernel::{ClientRequest, LengthOf, Micros};
+use crate::kernel::{ClientRequest, Conn, LengthOf, Micros};
+use crate::plan::What;
+use crate::process::DaemonProgram;
 use crate::world::SimulatedWorld;
 
 /// A client.
@@ -24,6 +27,10 @@ pub(crate) struct Client {
     /// What was acknowledged when its daemon was last sealed.
     sealed: u64,
     requests: u64,
+    /// What goes wrong with its next request, and until when.
+    stalls: Option<(What, Micros)>,
+    /// It does nothing before.
+    stalled_until: Micros,
     draws: [u32; 2],
 }
 
@@ -49,7 +56,7 @@ impl SimulatedWorld {
         }
         let conn = match self.clients[client].conn {
             Some(conn) => conn,
-            None => match self.listener.connect(client) {
+            None => match self.listener.connect(client, self.new_conduct()) {
                 Ok(conn) => conn,
                 Err(refused) => {
                     self.is_refused(refused);
@@ -62,7 +69,43 @@ impl SimulatedWorld {
         self.clients[client].conn = Some(conn);
         self.clients[client].request = Some(request);
         let after = self.client_length(client, LengthOf::Request);
-        self.after(after, Happening::Request(conn));
+        match self.clients[client].stalls.take() {
+            None => self.after(after, Happening::Request(conn)),
+            Some((what, until)) => {
+                self.clients[client].stalled_until = until;
+                let is_half = what == What::HalfRequest;
+                self.after(
+                    after,
+                    if is_half { Happening::HalfRequest(conn) } else { Happening::Request(conn) },
+                );
+                if is_half {
+                    self.at(until.max(self.now + after), Happening::Request(conn));
+                }
+            }
+        }
+    }
+
+    /// A client stalls with its next request, which it sends now unless it awaits a reply: one that is connected, if any. `false`
+    /// if there is none.
+    pub(crate) fn client_stalls(&mut self, what: What, until: Micros) -> bool {
+        let free = |client: &usize| {
+            let client = &self.clients[*client];
+            client.stalls.is_none() && client.stalled_until <= self.now
+        };
+        let connected = |client: &usize| self.clients[*client].conn.is_some();
+        let free: Vec<usize> = (0..self.clients.len()).filter(free).collect();
+        let Some(client) = free.iter().copied().find(connected).or(free.first().copied()) else {
+            return false;
+        };
+        self.clients[client].stalls = Some((what, until));
+        self.client_goes_on(client);
+        true
+    }
+
+    pub(crate) fn half_request_arrives(&mut self, id: u64) {
+        let now = self.time();
+        let conn = self.listener.conns.get_mut(&id);
+        conn.into_iter().for_each(|conn| conn.half_comes(now));
     }
 
     /// Writes and reads by turns: its own key, and the one that all share.
@@ -84,7 +127,7 @@ impl SimulatedWorld {
 
     pub(crate) fn request_arrives(&mut self, id: u64) {
         let Some(conn) = self.listener.conns.get_mut(&id) else { return };
-        conn.unread = self.clients[conn.client].request;
+        (conn.unread, conn.half) = (self.clients[conn.client].request, false);
         match conn.owner {
             Some(pid) => self.serve_unread(pid),
             None => {
@@ -99,7 +142,7 @@ impl SimulatedWorld {
         let able = |world: &SimulatedWorld| {
             world.processes.get(&pid).is_some_and(|p| p.runs() && p.no_descriptors_until <= world.now)
         };
-        while able(self) && self.listener.has(pid) && self.listener.accept(pid).is_some() {}
+        while able(self) && self.listener.has(pid) && self.accepts(pid).is_some() {}
         self.serve_unread(pid);
     }
 
@@ -109,7 +152,8 @@ impl SimulatedWorld {
             let mut owned = world.listener.owned(pid);
             owned.find(|id| world.listener.conns[id].unread.is_some())
         };
-        while self.runs(pid) && self.daemon_mut(pid).is_some_and(|daemon| daemon.accepts) {
+        let at_work = |daemon: &mut DaemonProgram| daemon.accepts || daemon.drain.is_some();
+        while self.runs(pid) && self.daemon_mut(pid).is_some_and(at_work) {
             let Some(id) = unread(self) else { break };
             self.serve(pid, id);
         }
@@ -119,6 +163,7 @@ impl SimulatedWorld {
         let Some(conn) = self.listener.conns.get_mut(&id) else { return };
         let client = conn.client;
         let Some(request) = conn.unread.take() else { return };
+        conn.conduct.received();
         let mut broken = false;
         let result = self.call(pid, |app| {
             let result = match request {
@@ -130,10 +175,17 @@ impl SimulatedWorld {
         });
         let Some(answer) = result else { return };
         self.clients[client].answer = Some(answer);
-        let after = self.client_length(client, LengthOf::Request);
-        self.after(after, Happening::Answer(client, id));
+        let comes = self.now + self.client_length(client, LengthOf::Request);
+        let taken = comes.max(self.clients[client].stalled_until);
+        self.at(taken, Happening::Answer(client, id));
         if broken {
             self.die(pid, "ends itself: its store is broken", false);
+        } else if taken == comes {
+            self.is_replied(id);
+        } else {
+            // Nobody makes room for it.
+            let now = self.time();
+            self.listener.conns.get_mut(&id).into_iter().for_each(|conn| conn.conduct.blocked(now));
         }
     }
 
@@ -142,6 +194,10 @@ impl SimulatedWorld {
             return;
         }
         let Some(answer) = self.clients[client].answer.take() else { return };
+        let is_taken = |conn: &Conn| conn.conduct.phase() == RequestPhase::Request;
+        if self.listener.conns.get(&conn).is_some_and(is_taken) {
+            self.is_replied(conn);
+        }
         let request = self.clients[client].request.take();
         match (request, answer) {
             (Some(ClientRequest::Write { value, .. }), Ok(_)) => self.clients[client].acknowledged = value,
@@ -179,14 +235,25 @@ impl SimulatedWorld {
     /// A process has no descriptors any more: neither of the listening socket, nor of connections.
     pub(crate) fn leave_listener(&mut self, pid: u32, by_itself: bool) {
         let owned: Vec<u64> = self.listener.owned(pid).collect();
-        let owned = owned.into_iter().filter_map(|id| Some((self.listener.conns.remove(&id)?.client, id)));
-        let mut closed: Vec<(usize, u64)> = owned.collect();
+        let owned: Vec<_> =
+            owned.into_iter().filter_map(|id| Some((id, self.listener.conns.remove(&id)?))).collect();
         let queued = self.listener.take(pid, by_itself);
-        closed.extend(queued.into_iter().filter_map(|client| Some((client, self.clients[client].conn?))));
-        for (client, conn) in closed {
-            let after = self.client_length(client, LengthOf::Request);
-            self.after(after, Happening::Hangup(client, conn));
+        owned.iter().for_each(|(id, conn)| self.conn_has_ended(*id, conn));
+        for client in queued {
+            let conn = self.clients[client].conn;
+            conn.into_iter().for_each(|conn| self.client_loses(client, conn, false));
         }
+    }
+
+    /// A client's connection has ended; `unreplied`: with a reply that it had not taken. It finds out when it is not stalled any more.
+    pub(crate) fn client_loses(&mut self, client: usize, conn: u64, unreplied: bool) {
+        let after = self.client_length(client, LengthOf::Request);
+        let me = &mut self.clients[client];
+        if unreplied && me.conn == Some(conn) {
+            me.answer = None;
+        }
+        let at = me.stalled_until.max(self.now + after);
+        self.at(at, Happening::Hangup(client, conn));
     }
 
     /// What was acknowledged so far is promised to outlive a power failure, too.

@@ -377,6 +377,9 @@ impl SimulatedWorld {
             What::Stop | What::CoreDump | What::FullDisk | What::NoDescriptors | What::ClockStep => {
                 format!("{}, {}", fault.what, Span::from_micros(span))
             }
+            What::Stranger | What::Swept | What::HalfRequest | What::UnreadReply => {
+                format!("{}, {}", fault.what, Span::from_micros(span))
+            }
             what => what.to_string(),
         };
         match fault.what {
@@ -396,6 +399,18 @@ impl SimulatedWorld {
                 return;
             }
             What::Rival => return self.rival_comes(index),
+            What::ReusedPids => {
+                self.struck(index, None, text);
+                return self.numbers_are_reused();
+            }
+            What::Stranger => {
+                self.struck(index, None, text);
+                self.faults.passed(self.now + span);
+                return self.stranger_comes(span);
+            }
+            What::Reload | What::Swept | What::HalfRequest | What::UnreadReply => {
+                return self.strike_if_it_can(index, fault.what, span, text);
+            }
             What::Cancel => {
                 self.struck(index, None, text);
                 let Some(supervisor) = self.main_supervisor() else { return };
@@ -416,10 +431,26 @@ impl SimulatedWorld {
         self.faults.here = None;
     }
 
+    /// What changes nothing where there is nothing to be changed.
+    fn strike_if_it_can(&mut self, index: usize, what: What, span: Micros, text: String) {
+        let has_struck = match what {
+            What::Reload => self.reloads(),
+            What::Swept => self.sockets_are_swept(span),
+            _ => self.client_stalls(what, self.now + span),
+        };
+        if has_struck {
+            let lasts = if what == What::Reload { 0 } else { span };
+            self.struck(index, None, text);
+            self.faults.passed(self.now + lasts);
+        }
+        self.faults.here = None;
+    }
+
     /// The operator's word that what is under way is called off has come to a supervisor.
     pub(crate) fn is_told_to_cancel(&mut self, pid: u32) {
         let Some(supervisor) = self.supervisor_mut(pid) else { return };
         supervisor.cancelled = true;
+        self.operator.disturbed();
         self.faults.passed(self.now);
         self.poke(pid, self.now);
     }

@@ -70,6 +70,7 @@ impl SimulatedWorld {
         let passed = self.faults.last <= self.now && !self.has_stops() && !self.disk.lock().is_sick();
         let calm = passed
             && self.links.is_empty()
+            && !self.has_stranger_at_lock()
             && !self.audit.signalled.iter().any(|pid| self.processes.contains_key(pid))
             && self.supervisors().count() == 1
             && self.daemons().count() == 1
@@ -88,7 +89,7 @@ impl SimulatedWorld {
             OperatorPhase::Begins => {
                 if self.can_be_asked() {
                     self.clients_come();
-                    self.operator.newest_build = 1;
+                    self.operator.newest_build = self.operator.newest_build.max(1);
                     self.operator.phase = OperatorPhase::Asks;
                     self.operator.waits_since = self.now + self.plan.pause.micros();
                 }
@@ -157,6 +158,8 @@ impl SimulatedWorld {
         self.faults.end();
         self.faults.passed(self.now);
         self.disk.lock().heal();
+        self.strangers_leave();
+        self.sockets_are_put_back();
         let now = self.now;
         self.links.values_mut().for_each(|link| link.hurry(now));
         let waiting =

@@ -76,7 +76,7 @@ impl SimulatedWorld {
             accepts: daemon.accepts,
             work: Work::of(daemon.hooks.iter().map(|(_, hook)| hook)),
             hangs: daemon.hangs() || daemon.quirk == Some(Fault::Hang),
-            waits: !process.pending.is_empty(),
+            waits: !process.pending.is_empty() || self.swept.was_there_lately(self.now),
             has_lock: self.disk.lock().holders.contains(&pid),
             predecessor: daemon.predecessor,
             finalized: daemon.finalizes,
@@ -87,6 +87,7 @@ impl SimulatedWorld {
             is_suspect: process.suspect || daemon.told_to_leave,
             is_unfit,
             lags: process.suspect,
+            is_unreachable: self.swept.has(pid),
             ends_slowly: process.life == Life::Dying && self.faults.core_dumps(pid) > 0,
         }
     }

@@ -204,7 +204,8 @@ impl Bare {
     pub fn knock(&mut self) -> Result<u64, Busy> {
         let client = self.world.clients.len();
         self.world.clients.push(Client::default());
-        self.world.listener.connect(client).map_err(|refused| match refused {
+        let conduct = self.world.new_conduct();
+        self.world.listener.connect(client, conduct).map_err(|refused| match refused {
             Refused::NobodyListens => Busy::Refused,
             Refused::QueueFull => Busy::Full,
         })
@@ -215,7 +216,7 @@ impl Bare {
         if !self.world.listener.has(pid) {
             return None;
         }
-        self.world.listener.accept(pid)
+        self.world.accepts(pid)
     }
 
     /// Whether a connection was closed by the other side.

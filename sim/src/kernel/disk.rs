@@ -11,7 +11,7 @@
 //! Not made: bit rot, and writes that overtake each other within a file.
 //!
 //! A process that has died is fenced: what its code still does, destructors included, changes nothing.
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, Error, ErrorKind};
 use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -102,7 +102,9 @@ pub(crate) struct SharedFiles {
     names: Vec<DirUndo>,
     /// The processes that have the lock: one, unless it excludes none.
     pub holders: BTreeSet<u32>,
-    /// Those of them that have written since they took it.
+    /// The processes that wait for it, the first one first.
+    pub(super) waiting: VecDeque<u32>,
+    /// The holders that have written since they took it.
     pub(super) writers: BTreeSet<u32>,
     /// The processes that have a copy of the descriptor that one opened for it: itself, and its forks.
     pub(super) sharers: BTreeMap<u32, BTreeSet<u32>>,
@@ -426,6 +428,7 @@ impl SharedFiles {
         self.files.values_mut().for_each(|file| file.power_fails(&mut kept));
         self.dirty = false;
         self.holders.clear();
+        self.waiting.clear();
         self.writers.clear();
         self.sharers.clear();
         self.full = false;

@@ -4,6 +4,9 @@
 //! a process accepts.
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use handoff::connections::{Conduct, Patience};
+use handoff::time::Time;
+
 /// How long the queue of connections may become, as it is said to `listen(2)`.
 const BACKLOG: usize = 128;
 
@@ -22,6 +25,21 @@ pub(crate) struct Conn {
     pub owner: Option<u32>,
     /// Sent, and not read yet.
     pub unread: Option<ClientRequest>,
+    /// Half of a request was sent, and nothing behind it.
+    pub half: bool,
+    /// What its owner knows of it.
+    pub conduct: Conduct,
+}
+
+impl Conn {
+    /// Half of a request is there to be read: its owner waits for the rest.
+    pub(crate) fn half_comes(&mut self, now: Time) {
+        self.half = true;
+        if self.owner.is_some() {
+            self.conduct.received();
+            self.conduct.blocked(now);
+        }
+    }
 }
 
 /// The listening socket.
@@ -62,7 +80,7 @@ impl SharedListener {
     }
 
     /// Connects a client: the connection's number, unless no process listens or the queue is full.
-    pub(crate) fn connect(&mut self, client: usize) -> Result<u64, Refused> {
+    pub(crate) fn connect(&mut self, client: usize, conduct: Conduct) -> Result<u64, Refused> {
         if !self.is_open() {
             return Err(Refused::NobodyListens);
         }
@@ -71,16 +89,20 @@ impl SharedListener {
             return Err(Refused::QueueFull);
         }
         self.next += 1;
-        self.conns.insert(self.next, Conn { client, owner: None, unread: None });
+        self.conns.insert(self.next, Conn { client, owner: None, unread: None, half: false, conduct });
         self.queue.push_back(self.next);
         Ok(self.next)
     }
 
     /// The connection at the head of the queue is `pid`'s from here on.
-    pub(crate) fn accept(&mut self, pid: u32) -> Option<u64> {
+    pub(crate) fn accept(&mut self, pid: u32, now: Time, patience: Patience) -> Option<u64> {
         while let Some(id) = self.queue.pop_front() {
             if let Some(conn) = self.conns.get_mut(&id) {
                 conn.owner = Some(pid);
+                conn.conduct = Conduct::new(now, patience);
+                if conn.half {
+                    conn.half_comes(now);
+                }
                 return Some(id);
             }
         }

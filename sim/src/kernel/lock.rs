@@ -12,11 +12,27 @@ impl SharedFiles {
         false
     }
 
-    /// Frees the lock explicitly (`LOCK_UN`), whatever other process has the descriptor.
+    /// Waits for the lock (`LOCK_EX`): `pid` has it as soon as it is free.
+    pub(crate) fn wait_for_lock(&mut self, pid: u32) {
+        if !self.try_lock(pid) {
+            self.waiting.push_back(pid);
+        }
+    }
+
+    /// Frees the lock explicitly (`LOCK_UN`), whatever other process has the descriptor. A process that waits for it has it at once.
     pub(crate) fn unlock(&mut self, pid: u32) {
         let owner = self.opened_by(pid);
+        self.waiting.retain(|waiting| *waiting != owner);
         self.holders.remove(&owner);
         self.writers.remove(&owner);
+        if self.holders.is_empty() {
+            self.holders.extend(self.waiting.pop_front());
+        }
+    }
+
+    /// `pid` has the lock, or waits for it.
+    pub(crate) fn wants(&self, pid: u32) -> bool {
+        self.holders.contains(&pid) || self.waiting.contains(&pid)
     }
 
     /// `child`, a fork of `parent`, has a copy of its descriptor.

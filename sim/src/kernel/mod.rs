@@ -12,7 +12,7 @@ pub use disk::Disk;
 
 pub(crate) use clock::ProcessClock;
 pub(crate) use disk::{ArmedWrite, Died, JOURNAL, Lie, RECORD};
-pub(crate) use listener::{ClientRequest, Refused, SharedListener};
+pub(crate) use listener::{ClientRequest, Conn, Refused, SharedListener};
 pub(crate) use noise::{LengthOf, Noise};
 pub use wire::WhyClosed;
 pub(crate) use wire::{Delivery, KernelLink, Received, Side};

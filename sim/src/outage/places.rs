@@ -23,6 +23,8 @@ pub(super) const SWAP: &str = "a swap";
 pub(super) const WAY_BACK: &str = "a swap that is called off";
 /// A supervisor that is started anew beside a daemon that serves.
 pub(super) const TAKEOVER: &str = "a supervisor is started anew";
+/// A daemon that dies, and another one that is started in its place.
+pub(super) const COLD: &str = "a cold start";
 /// A swap with two faults.
 pub(super) const PAIR: &str = "two faults";
 
@@ -50,9 +52,21 @@ const TO_PROCESSES: [What; 7] = [
     What::ClockStep,
 ];
 /// What happens to the machine, or comes from outside.
-const TO_ALL: [What; 5] = [What::PowerFailure, What::FullDisk, What::FsyncFails, What::Cancel, What::Rival];
+const TO_ALL: [What; 11] = [
+    What::PowerFailure,
+    What::FullDisk,
+    What::FsyncFails,
+    What::Cancel,
+    What::Rival,
+    What::Reload,
+    What::Stranger,
+    What::Swept,
+    What::ReusedPids,
+    What::HalfRequest,
+    What::UnreadReply,
+];
 const TO_FRAMES: [What; 4] = [What::Drop, What::Delay, What::Tear, What::Reset];
-const TO_SPAWNS: [What; 7] = [
+const TO_SPAWNS: [What; 8] = [
     What::Slow,
     What::Fail,
     What::DieEarly,
@@ -60,7 +74,10 @@ const TO_SPAWNS: [What; 7] = [
     What::WrongPid,
     What::OtherVersion,
     What::NewerVersion,
+    What::OtherData,
 ];
+/// What is different where a daemon replaces nobody.
+const TO_COLD_STARTS: [What; 2] = [What::Stranger, What::OtherData];
 const ROLES: [HitRole; 3] = [HitRole::Supervisor, HitRole::Incumbent, HitRole::Successor];
 
 /// The limits under which all is run. Each limit is the longest in one of them and differs from all others, so that a rule
@@ -72,6 +89,7 @@ pub(super) fn settings() -> [Times; 3] {
         usual,
         Times {
             liveness: ms(80),
+            stall: ms(25),
             deadline: ms(700),
             hook_limit: ms(2000),
             retire_limit: ms(900),
@@ -81,6 +99,7 @@ pub(super) fn settings() -> [Times; 3] {
         },
         Times {
             liveness: ms(500),
+            stall: ms(70),
             deadline: ms(3000),
             hook_limit: ms(900),
             retire_limit: ms(150),
@@ -97,9 +116,11 @@ pub(super) fn cases(make: &Arc<Make>) -> Vec<Case> {
     for (setting, times) in settings().into_iter().enumerate() {
         for path in paths(times) {
             let faults = path.places(make).into_iter().flat_map(|(at, nth)| {
-                faults_at(&at, &times).into_iter().map(move |fault| Fault { nth, ..fault })
+                // Of the starts at which that can happen, the first.
+                let nth = move |fault: &Fault| if fault.what == What::OtherData { 1 } else { nth };
+                faults_at(&at, &times).into_iter().map(move |fault| Fault { nth: nth(&fault), ..fault })
             });
-            for fault in faults {
+            for fault in faults.filter(|fault| path.only.is_none_or(|only| only.contains(&fault.what))) {
                 let mut plan = path.plan.clone();
                 let fault = Fault { in_handoff: path.handoff, ..fault };
                 let class = class(&fault);
@@ -117,6 +138,8 @@ struct Path {
     plan: Plan,
     /// Its places count from the begin of this handoff on.
     handoff: u32,
+    /// What else goes wrong on it; anything, if that is not said.
+    only: Option<&'static [What]>,
 }
 
 fn paths(times: Times) -> Vec<Path> {
@@ -124,17 +147,20 @@ fn paths(times: Times) -> Vec<Path> {
     let called_off = |role: MachineRole, state: StateName| {
         let gap = At::from(Gap { role, state, before: None });
         let fault = Fault { in_handoff: 1, ..Fault::new(gap, What::Cancel) };
-        Path { name: WAY_BACK, plan: Plan { faults: vec![fault], ..calm.clone() }, handoff: 1 }
+        Path { name: WAY_BACK, plan: Plan { faults: vec![fault], ..calm.clone() }, handoff: 1, only: None }
     };
     let anew = Fault::new(At::Time(Span::from_millis(60)), What::Terminate);
     let anew = Fault { who: Some(HitRole::Supervisor), ..anew };
     let anew = Plan { faults: vec![anew], pause: Span::from_millis(100), ..calm.clone() };
+    let cold = Fault { what: What::Crash, who: Some(HitRole::Incumbent), ..anew.faults[0].clone() };
+    let cold = Plan { faults: vec![cold], pause: Span::from_millis(200), ..calm.clone() };
     vec![
-        Path { name: SWAP, plan: calm.clone(), handoff: 1 },
+        Path { name: SWAP, plan: calm.clone(), handoff: 1, only: None },
         called_off(MachineRole::Incumbent, StateName::Drained),
         called_off(MachineRole::Successor, StateName::Locking),
         called_off(MachineRole::Successor, StateName::Ready),
-        Path { name: TAKEOVER, plan: anew, handoff: 0 },
+        Path { name: TAKEOVER, plan: anew, handoff: 0, only: None },
+        Path { name: COLD, plan: cold, handoff: 0, only: Some(&TO_COLD_STARTS) },
     ]
 }
 
@@ -198,8 +224,15 @@ fn spans(what: What, times: &Times) -> Vec<Option<Span>> {
     let liveness = times.liveness.micros();
     let long = long(times).micros();
     let spans = match what {
-        What::Stop | What::Delay | What::ClockStep => vec![liveness / 2, 5 * liveness / 2, long],
-        What::CoreDump | What::Slow | What::NoDescriptors | What::FullDisk => {
+        What::Stop | What::Delay | What::ClockStep | What::Stranger | What::Swept => {
+            vec![liveness / 2, 5 * liveness / 2, long]
+        }
+        What::CoreDump
+        | What::Slow
+        | What::NoDescriptors
+        | What::FullDisk
+        | What::HalfRequest
+        | What::UnreadReply => {
             vec![liveness / 2, 5 * liveness / 2]
         }
         What::Hang => vec![long],

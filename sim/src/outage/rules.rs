@@ -2,7 +2,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::places::{PAIR, SWAP, TAKEOVER, WAY_BACK};
+use super::places::{COLD, PAIR, SWAP, TAKEOVER, WAY_BACK};
 use crate::kernel::Micros;
 use crate::plan::Times;
 use crate::supervisor::RESTART;
@@ -15,6 +15,8 @@ pub(super) enum Term {
     /// What went wrong lasted for so long.
     Length,
     Liveness,
+    /// How long a client may make no progress in a drain.
+    Stall,
     /// From one heartbeat to the next.
     Heartbeat,
     Deadline,
@@ -22,6 +24,8 @@ pub(super) enum Term {
     UnreachableLimit,
     /// Until a supervisor that died is started again.
     Restart,
+    /// The first pause of a supervisor between two starts of a daemon.
+    RestartMin,
     /// The longest pause of a supervisor between two starts of a daemon that dies young, again and again.
     BackOff,
     /// A process's end may come so much later than that of its links.
@@ -59,8 +63,8 @@ pub(super) struct Given {
 const PARTING: Micros = 20_000;
 
 use Term::{
-    BackOff, Deadline, Heartbeat, HookLimit, Least, Length, Liveness, Parting, Pause, Restart,
-    UnreachableLimit,
+    BackOff, Deadline, Heartbeat, HookLimit, Least, Length, Liveness, Parting, Pause, Restart, RestartMin,
+    Stall, UnreachableLimit,
 };
 
 const PAUSE: Rule = &[(1, Pause)];
@@ -226,6 +230,20 @@ pub(super) const ROWS: &[Row] = &[
         TWICE,
     ),
     row("a rival supervisor, a cancel", &["rival", "cancel"], TWICE),
+    row("another build is asked for while a swap runs", &["reload"], PAUSE),
+    row(
+        "a client sends half a request, or does not read its reply",
+        &["half-request", "unread-reply"],
+        &[(1, Least(&[&[(1, Length)], &[(1, Stall)]])), (1, Pause)],
+    ),
+    // Nobody but a daemon that has the lock may serve, and nobody ends a stranger.
+    row("a stranger takes the lock", &["stranger"], &[(1, Length), (2, Pause)]),
+    row("the control sockets are removed", &["swept"], TWICE).unconfirmed(),
+    row(
+        "the power fails, and strangers have the pids in the next boot",
+        &["reused-pids"],
+        &[(1, Restart), (2, Pause)],
+    ),
     row("the power fails", &["power-failure"], &[(1, Restart), (2, Pause)]),
     back(
         "the supervisor dies",
@@ -236,6 +254,18 @@ pub(super) const ROWS: &[Row] = &[
         .unconfirmed(),
     back("the incumbent is stopped", &["stop incumbent"], UNREACHABLE_OR_LENGTH).unconfirmed(),
     back("a frame comes late", &["delay to supervisor", "delay to incumbent"], SILENCE).unconfirmed(),
+    Row {
+        path: COLD,
+        ..row("a stranger takes the lock", &["stranger"], &[(1, Length), (1, BackOff), (2, Pause)])
+    },
+    Row {
+        path: COLD,
+        ..row(
+            "the daemon opens another data directory",
+            &["other-data spawn"],
+            &[(2, RestartMin), (2, Pause)],
+        )
+    },
     Row { path: TAKEOVER, ..row("the daemon dies meanwhile", &["torn data"], &[(1, Restart), (1, Pause)]) },
     pair("incumbent and successor die", &["crash incumbent, crash successor"], TWICE),
     pair("the incumbent dies, the successor is stopped", &["crash incumbent, stop successor"], SILENCE),
@@ -302,11 +332,13 @@ impl Given {
             Pause => self.pause,
             Length => self.length,
             Liveness => times.liveness.micros(),
+            Stall => times.stall.micros(),
             Heartbeat => times.liveness.micros() / 5,
             Deadline => times.deadline.micros(),
             HookLimit => times.hook_limit.micros(),
             UnreachableLimit => times.unreachable_limit.micros(),
             Restart => times.restart.micros(),
+            RestartMin => RESTART.0,
             BackOff => RESTART.1,
             Parting => PARTING,
             Least(rules) => rules.iter().map(|rule| self.bound(rule)).min().unwrap_or_default(),
@@ -320,11 +352,13 @@ pub(super) fn text(rule: Rule) -> String {
         Pause => "pause".into(),
         Length => "length".into(),
         Liveness => "`liveness`".into(),
+        Stall => "`stall`".into(),
         Heartbeat => "`liveness`/5".into(),
         Deadline => "`deadline`".into(),
         HookLimit => "`hook_limit`".into(),
         UnreachableLimit => "`unreachable_limit`".into(),
         Restart => "restart".into(),
+        RestartMin => "`restart_min`".into(),
         BackOff => "`restart_max`".into(),
         Parting => format!("{} ms", PARTING / 1000),
         Least(rules) => {
@@ -348,10 +382,12 @@ fn sum(rule: Rule, name: &dyn Fn(Term) -> String) -> String {
 /// The limits that a supervisor has by default, in seconds.
 pub(super) struct Defaults {
     liveness: f64,
+    stall: f64,
     deadline: f64,
     hook_limit: f64,
     unreachable_limit: f64,
     restart: f64,
+    restart_min: f64,
     back_off: f64,
 }
 
@@ -363,10 +399,12 @@ impl Defaults {
         let secs = |length: Duration| length.as_secs_f64();
         Defaults {
             liveness: secs(swap.liveness),
+            stall: secs(handoff::Patience::default().stall),
             deadline: secs(swap.deadline),
             hook_limit: secs(swap.hook_limit.unwrap_or(swap.deadline)),
             unreachable_limit: secs(recovery.unreachable_limit),
             restart: 0.1,
+            restart_min: 0.1,
             back_off: 30.0,
         }
     }
@@ -390,11 +428,13 @@ impl Defaults {
         match term {
             Pause | Length => 0.0,
             Liveness => self.liveness,
+            Stall => self.stall,
             Heartbeat => self.liveness / 5.0,
             Deadline => self.deadline,
             HookLimit => self.hook_limit,
             UnreachableLimit => self.unreachable_limit,
             Restart => self.restart,
+            RestartMin => self.restart_min,
             BackOff => self.back_off,
             Parting => PARTING as f64 / 1e6,
             // The length may be any: it is the others that set the bound.
@@ -435,11 +475,12 @@ mod tests {
             "die-early supervisor"
             | "wrong-pid supervisor"
             | "other-version supervisor"
-            | "newer-version supervisor" => class.replace("supervisor", "spawn"),
+            | "newer-version supervisor"
+            | "other-data supervisor" => class.replace("supervisor", "spawn"),
             _ => class,
         };
         for class in classes().into_iter().map(here) {
-            assert!(row_of(SWAP, &class).is_some(), "{class} has none");
+            assert!(row_of(COLD, &class).is_some(), "{class} has none");
         }
     }
 

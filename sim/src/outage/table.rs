@@ -2,7 +2,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::places::{PAIR, SWAP, TAKEOVER, WAY_BACK};
+use super::places::{COLD, PAIR, SWAP, TAKEOVER, WAY_BACK};
 use super::{Broken, Found, Table, UNCONFIRMED};
 use crate::search::failure::save_plan;
 
@@ -25,6 +25,7 @@ impl Table {
             (SWAP, "One fault, during a swap"),
             (WAY_BACK, "… one that the operator calls off, where that is different"),
             (TAKEOVER, "… while a supervisor is started anew, where that is different"),
+            (COLD, "… while a daemon is started where none serves, where that is different"),
             (PAIR, "Two faults: crashes, and stops that outlast all limits"),
         ];
         let head = "| | nobody serves for at most | by default | longest, ms | at | reported |";

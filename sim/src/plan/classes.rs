@@ -26,6 +26,8 @@ pub fn classes() -> Vec<String> {
             What::DieEarly | What::WrongPid | What::OtherVersion | What::NewerVersion => and(&["supervisor"]),
             What::OtherData => and(&["supervisor"]),
             What::PowerFailure | What::FullDisk | What::FsyncFails | What::Rival | What::Cancel => Vec::new(),
+            What::Reload | What::Stranger | What::Swept | What::ReusedPids => Vec::new(),
+            What::HalfRequest | What::UnreadReply => Vec::new(),
             What::Crash | What::CrashUnsent | What::CoreDump | What::Terminate | What::Stop => {
                 WHO.map(|who| who.to_string()).to_vec()
             }
@@ -36,7 +38,7 @@ pub fn classes() -> Vec<String> {
         places if places.is_empty() => vec![what.to_string()],
         places => places.iter().map(|place| format!("{what} {place}")).collect(),
     };
-    What::drawn().flat_map(named).collect()
+    What::ALL.into_iter().flat_map(named).collect()
 }
 
 impl SimulatedWorld {

@@ -101,7 +101,7 @@ const LEADS: [(&str, What); 38] = [
 ];
 
 /// What strikes in the states to which those lead.
-const STRIKES: [What; 15] = [
+const STRIKES: [What; 18] = [
     What::Crash,
     What::CrashUnsent,
     What::Stop,
@@ -117,6 +117,9 @@ const STRIKES: [What; 15] = [
     What::Slow,
     What::Fail,
     What::Hang,
+    What::Stranger,
+    What::Swept,
+    What::Reload,
 ];
 
 /// What happens to real processes most: every other run with one class of faults has one of these.
@@ -257,13 +260,13 @@ pub(crate) fn draw_times(dice: &mut Dice) -> Times {
 fn draw_classes(dice: &mut Dice) -> Vec<What> {
     match dice.below(8) {
         0 => Vec::new(),
-        1 | 2 => vec![dice.pick(&What::drawn().collect::<Vec<_>>())],
+        1 | 2 => vec![dice.pick(&What::ALL)],
         3 => vec![dice.pick(&COMMON)],
         4..=6 => {
             let share = 1 + dice.below(4);
-            What::drawn().filter(|_| dice.below(8) < share).collect()
+            What::ALL.into_iter().filter(|_| dice.below(8) < share).collect()
         }
-        _ => What::drawn().collect(),
+        _ => What::ALL.to_vec(),
     }
 }
 
@@ -331,6 +334,7 @@ pub(crate) fn draw_length(dice: &mut Dice, what: What) -> Option<Span> {
     match what {
         What::Stop | What::Delay | What::CoreDump | What::Slow | What::ClockStep => Some(draw_span(dice)),
         What::FullDisk | What::NoDescriptors | What::Hang => Some(draw_span(dice)),
+        What::Stranger | What::Swept | What::HalfRequest | What::UnreadReply => Some(draw_span(dice)),
         _ => None,
     }
 }

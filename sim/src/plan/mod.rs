@@ -71,6 +71,8 @@ pub struct Times {
     pub drain_grace: Span,
     /// How long a hook may run.
     pub hook_limit: Span,
+    /// How long a client may make no progress in a drain before it is cut. Less than `drain_grace`.
+    pub stall: Span,
     /// How long a retired incumbent may take to end.
     pub retire_limit: Span,
     /// How long a recovery waits for one that may hold the lock and says nothing.
@@ -86,6 +88,7 @@ impl Default for Times {
             liveness: ms(200),
             deadline: ms(1500),
             drain_grace: ms(100),
+            stall: ms(40),
             hook_limit: ms(600),
             retire_limit: ms(300),
             unreachable_limit: ms(1000),
@@ -207,6 +210,18 @@ pub enum What {
     Rival,
     /// The operator calls the handoff off.
     Cancel,
+    /// The operator has changed what is to run and says so by a signal, whatever is under way.
+    Reload,
+    /// A process that has nothing to do with it takes the lock on the data directory as soon as that is free, for a while.
+    Stranger,
+    /// The sockets in the run directory are removed. They are put back after a while.
+    Swept,
+    /// The machine loses power, and in its next boot strangers have the pids, and the start times, that journal and record name.
+    ReusedPids,
+    /// A client sends half a request, and the rest after a while.
+    HalfRequest,
+    /// A client reads the reply to its next request only after a while.
+    UnreadReply,
 }
 
 /// What is wrong with a plan.
@@ -325,7 +340,7 @@ impl Fault {
 
 impl What {
     /// All of them.
-    pub const ALL: [What; 27] = [
+    pub const ALL: [What; 33] = [
         What::Crash,
         What::CrashUnsent,
         What::CoreDump,
@@ -353,13 +368,13 @@ impl What {
         What::ClockStep,
         What::Rival,
         What::Cancel,
+        What::Reload,
+        What::Stranger,
+        What::Swept,
+        What::ReusedPids,
+        What::HalfRequest,
+        What::UnreadReply,
     ];
-
-    /// The faults that are drawn for random plans. A daemon with other data whose supervisor dies while the daemon opens them serves
-    /// them: two faults that no rule covers.
-    pub(crate) fn drawn() -> impl Iterator<Item = What> {
-        What::ALL.into_iter().filter(|what| *what != What::OtherData)
-    }
 
     /// As a plan spells it.
     pub fn name(self) -> &'static str {
@@ -391,6 +406,12 @@ impl What {
             What::ClockStep => "clock-step",
             What::Rival => "rival",
             What::Cancel => "cancel",
+            What::Reload => "reload",
+            What::Stranger => "stranger",
+            What::Swept => "swept",
+            What::ReusedPids => "reused-pids",
+            What::HalfRequest => "half-request",
+            What::UnreadReply => "unread-reply",
         }
     }
 
@@ -410,13 +431,27 @@ impl What {
     }
 
     fn hits_somebody(self) -> bool {
-        !matches!(self, What::PowerFailure | What::FullDisk | What::FsyncFails | What::Rival | What::Cancel)
+        !matches!(
+            self,
+            What::PowerFailure
+                | What::FullDisk
+                | What::FsyncFails
+                | What::Rival
+                | What::Cancel
+                | What::Reload
+                | What::Stranger
+                | What::Swept
+                | What::ReusedPids
+                | What::HalfRequest
+                | What::UnreadReply
+        )
     }
 
     /// How long it lasts, or by how much, unless the plan says so.
     pub fn usual_span(self) -> Span {
         Span::from_millis(match self {
-            What::Stop | What::Delay => 300,
+            What::Stop | What::Delay | What::Stranger | What::Swept => 300,
+            What::HalfRequest | What::UnreadReply => 300,
             What::CoreDump => 500,
             What::Slow => 100,
             What::Hang => 2000,

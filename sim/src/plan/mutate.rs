@@ -33,7 +33,8 @@ impl Places {
         let who =
             dice.pick(&[None, Some(HitRole::Supervisor), Some(HitRole::Incumbent), Some(HitRole::Successor)]);
         let fault = |what| Fault { at: at.clone(), nth, in_handoff, what, who, span: None };
-        let can_be: Vec<What> = What::drawn().filter(|what| fault(*what).problem().is_none()).collect();
+        let can_be: Vec<What> =
+            What::ALL.into_iter().filter(|what| fault(*what).problem().is_none()).collect();
         let what = dice.pick(&can_be);
         Some(Fault { span: draw_length(dice, what), ..fault(what) })
     }
@@ -59,7 +60,7 @@ fn change(plan: &mut Plan, other: &Plan, places: &Places, dice: &mut Dice) {
         (1, Some(fault)) => fault.span = draw_length(dice, fault.what),
         (2..=3, Some(fault)) => change_place(fault, places, dice),
         (4, _) => {
-            let what = dice.pick(&What::drawn().collect::<Vec<_>>());
+            let what = dice.pick(&What::ALL);
             plan.faults.push(draw_fault(dice, what, plan.handoffs));
         }
         (5, _) => plan.faults.extend(other.faults.iter().cloned()),

@@ -22,6 +22,8 @@ pub enum Planted {
     SocketsStay,
     /// No daemon is started when none serves.
     NoDaemonAgain,
+    /// A supervisor believes what a journal of another boot says of processes.
+    BootIsForgotten,
     /// Something is wrong with a machine.
     Mutant(&'static Mutation),
 }

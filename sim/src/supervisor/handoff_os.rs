@@ -9,8 +9,8 @@ use handoff::node::{Credentials, Read};
 use handoff::text::PlainText;
 use handoff::{HostError, ProcessId};
 
+use super::binary;
 use super::swap::HandoffTask;
-use super::{BOOT, binary};
 use crate::daemon::os::UID;
 use crate::happening::Happening;
 use crate::host::Host;
@@ -88,7 +88,7 @@ impl Os for Host<'_> {
     }
 
     fn boot(&self) -> BootId {
-        BOOT
+        self.world.boot()
     }
 
     fn spawn(&mut self, _replaces: bool) -> Option<SpawnResult> {
@@ -246,6 +246,7 @@ impl SimulatedWorld {
     fn supervisor_kills(&mut self, pid: u32, peer: Peer) {
         let handoff = self.supervisor_mut(pid).and_then(|supervisor| supervisor.handoff());
         let Some(target) = handoff.and_then(|handoff| handoff.party(peer).process) else { return };
+        self.spares_strangers(pid, target.pid);
         self.die(target.pid, "is killed by the supervisor", false);
     }
 }

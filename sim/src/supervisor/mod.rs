@@ -2,7 +2,7 @@
 //!
 //! What follows from what is the keeper's to decide, as in production. `swap.rs` and `recover.rs` give its two nodes their turns, `handoff_os.rs` and `recovery_os.rs` are what these stand on.
 use handoff::ProcessId;
-use handoff::id::{BootId, InBoot};
+use handoff::id::InBoot;
 use handoff::journal::{Binary, Journal, MAGIC};
 use handoff::node::Node;
 use handoff::node::keeper::{self, Keeper, KeeperStep, Kept, Which};
@@ -21,9 +21,6 @@ mod handoff_os;
 mod recover;
 mod recovery_os;
 pub(crate) mod swap;
-
-/// Nothing that is simulated outlives a boot.
-const BOOT: BootId = BootId([1; 16]);
 
 /// As in production, but that slots are smaller there is no difference.
 const JOURNAL_SLOT: usize = 2048;
@@ -46,6 +43,8 @@ pub(crate) struct SupervisorProgram {
     child: Option<(ProcessId, Micros)>,
     /// What the operator wants to run.
     configured: u32,
+    /// What the operator wants to run by a signal that was heard, if nothing was begun for it since.
+    pub owed: Option<u32>,
     /// The operator has called off what is under way.
     pub cancelled: bool,
 }
@@ -68,6 +67,7 @@ impl SupervisorProgram {
             task: TaskUnderWay::Idle,
             child: None,
             configured: 1,
+            owed: None,
             cancelled: false,
         }
     }
@@ -229,6 +229,9 @@ impl SimulatedWorld {
 
     fn begins(&mut self, pid: u32, task: keeper::Task) {
         let Some(supervisor) = self.supervisor_mut(pid) else { return };
+        if matches!(task, keeper::Task::Swap | keeper::Task::ColdStart(Which::Asked)) {
+            supervisor.owed = None;
+        }
         match task {
             keeper::Task::Recover => self.begins_recovery(pid),
             keeper::Task::ColdStart(which) => {
@@ -247,6 +250,21 @@ impl SimulatedWorld {
         let Some(Ok(task)) = self.tell(pid, |keeper, _| keeper.ask()) else { return false };
         self.supervisor_mut(pid).into_iter().for_each(|supervisor| supervisor.configured = build);
         self.begins(pid, task);
+        true
+    }
+
+    /// The operator wants another build, and says so by a signal: whether a supervisor hears it.
+    pub(crate) fn reloads(&mut self) -> bool {
+        let Some(pid) = self.main_supervisor() else { return false };
+        if self.tell(pid, |keeper, _| keeper.reload()).is_none() {
+            return false;
+        }
+        let build = self.operator.newest_build.max(1) + 1;
+        self.operator.newest_build = build;
+        if let Some(supervisor) = self.supervisor_mut(pid) {
+            (supervisor.configured, supervisor.owed) = (build, Some(build));
+        }
+        self.poke(pid, self.now);
         true
     }
 
@@ -282,6 +300,11 @@ impl SimulatedWorld {
             JOURNAL_SLOT,
         );
         let configured = self.operator.newest_build.max(1);
+        let (boot, forgetful) = (self.boot(), self.planted == Planted::BootIsForgotten);
+        let believed = |kept: InBoot<Journal>| match kept.boot.is_also(boot) || forgetful {
+            true => kept.value,
+            false => kept.value.without_processes(),
+        };
         let Some(supervisor) = self.supervisor_mut(pid) else { return };
         let config = keeper::Limits {
             liveness: times.liveness.duration(),
@@ -299,19 +322,20 @@ impl SimulatedWorld {
         }
         supervisor.sequence = slots.next_sequence();
         supervisor.slot = slots.next;
-        supervisor.knows = slots.newest.map(|(_, kept)| kept.value).unwrap_or_default();
+        supervisor.knows = slots.newest.map(|(_, kept)| believed(kept)).unwrap_or_default();
         supervisor.keeper = Some(Keeper::new(config, supervisor.knows.stopped));
     }
 
     /// What it knows from here on, written if there is a file for it. `None` if it dies over it.
     pub(crate) fn writes_journal(&mut self, pid: u32, journal: Journal) -> Option<Result<(), HostError>> {
+        let boot = self.boot();
         let supervisor = self.supervisor_mut(pid)?;
         supervisor.knows = journal.clone();
         if supervisor.rival {
             return Some(Ok(()));
         }
         let (sequence, slot) = (supervisor.sequence, supervisor.slot);
-        let kept = InBoot { boot: BOOT, value: &journal };
+        let kept = InBoot { boot, value: &journal };
         let bytes = slots::encode_slot(MAGIC, sequence, &kept, JOURNAL_SLOT).unwrap_or_default();
         let fate = self.journal_fate(pid);
         self.supervisor_mut(pid)?;

@@ -41,7 +41,7 @@ impl Os for Host<'_> {
     }
 
     fn watch(&mut self, process: ProcessId) -> bool {
-        let its = |known: &Process| known.id == process && known.daemon().is_some();
+        let its = |known: &Process| known.id == process && known.supervisor().is_none();
         let lives = self.world.processes.get(&process.pid).is_some_and(its);
         let name = self.world.name_of(process.pid);
         if lives && let Some(recovery) = self.world.recovery_mut(self.pid) {
@@ -136,7 +136,10 @@ impl Os for Host<'_> {
         self.did(|| format!("kills {name}"));
         self.world.recovery_kill_is_lawful(self.pid, process.pid);
         self.of_recovery(|recovery| _ = recovery.killed.insert(process.pid));
-        self.perform(move |world, _| world.die(process.pid, "is killed by the supervisor", false));
+        self.perform(move |world, pid| {
+            world.spares_strangers(pid, process.pid);
+            world.die(process.pid, "is killed by the supervisor", false);
+        });
     }
 
     fn write_journal(
@@ -190,11 +193,13 @@ impl SimulatedWorld {
     fn supervisor_looks(&mut self, pid: u32, also: Option<ProcessId>) -> Seen {
         let id = |pid: u32| self.processes.get(&pid).map(|process| process.id);
         let holder = self.record().map(|record| record.holder);
+        let holder = holder.filter(|holder| self.disk.lock().holders.contains(&holder.pid));
         let seen = Seen {
             beside: self.names_beside.iter().filter_map(|pid| id(*pid)).collect(),
             owner: self.control_path.and_then(id),
-            holder: holder.filter(|holder| self.disk.lock().holders.contains(&holder.pid)),
-            swept: None,
+            // As in production, where a daemon is known by its own socket beside the control path.
+            holder: holder.filter(|holder| !self.swept.has(holder.pid)),
+            swept: holder.filter(|holder| self.swept.has(holder.pid)),
         };
         self.finds_owner(pid, seen.owner);
         let Some(supervisor) = self.supervisor_mut(pid) else { return seen };

@@ -241,8 +241,12 @@ impl DaemonNode {
         if self.rest.running > 0 || !knows_itself {
             return self.tell_status(os, link);
         }
-        self.rest.asked.push(link);
-        if self.rest.asked.len() == 1 {
+        let is_first = self.rest.asked.is_empty();
+        // A peer that asks again before it was answered gets one answer: what waits is no more than there are links.
+        if !self.rest.asked.contains(&link) {
+            self.rest.asked.push(link);
+        }
+        if is_first {
             os.take_snapshot();
         }
     }

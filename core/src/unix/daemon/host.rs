@@ -225,10 +225,12 @@ impl Storage for Host {
                 let _ = self.place.lock.unlock();
                 LockAnswer::Error(HostError::from(error).context("the record can't be read"))
             }
-            (Ok(false), hint) => LockAnswer::Busy {
-                hint: hint.ok().and_then(|(record, _)| record),
-                holder: self.place.lock.holder().map(|holder| holder.to_string().into()),
-            },
+            (Ok(false), hint) => {
+                let holder = self.place.lock.holder();
+                let in_words = holder.as_ref().map(|holder| holder.to_string().into());
+                let last = hint.ok().and_then(|(record, _)| record);
+                LockAnswer::busy(last, holder.map(|holder| holder.pid), in_words)
+            }
             (Err(error), _) => LockAnswer::Error(error.into()),
         })
     }

@@ -68,6 +68,7 @@ impl View for Model {
 impl Model {
     fn seen(&self, pid: u32, process: &ModelDaemon) -> checks::SeenDaemon {
         checks::SeenDaemon {
+            is_unreachable: false,
             life: process.life,
             accepts: process.accepts,
             work: Work::of(process.hooks.iter().map(|(_, hook)| hook)),
