@@ -291,7 +291,7 @@ fn a_process_that_has_the_lock_and_whose_socket_was_removed_is_never_killed() {
     silence.pass(99_000, None);
     assert_eq!((silence.killed_at_ms, silence.verdict), (None, None));
     silence.pass(101_000, None);
-    assert_eq!((silence.killed_at_ms, silence.verdict), (None, Some(recovery::Verdict::Unconfirmed)));
+    assert_eq!((silence.killed_at_ms, silence.verdict), (None, Some(recovery::RecoveryVerdict::Unconfirmed)));
     let mut silence = Silence::new();
     silence.sighting.is_swept = true;
     silence.pass(50_000, None);

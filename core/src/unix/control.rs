@@ -6,12 +6,13 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::sys::socket::{UnixAddr, getpeername};
 use nix::unistd::geteuid;
 
 use crate::error::{Error, Result};
@@ -19,7 +20,7 @@ use crate::node::Credentials;
 use crate::unix::bind::{bind_unix, check_path, connect_unix, listen_socket, remove_unanswered};
 use crate::unix::context::Context;
 use crate::unix::pid::may_live;
-use crate::unix::trusted::{directory_of, inode_at, restrict_socket};
+use crate::unix::trusted::{directory_of, inode_at, inode_of, restrict_socket};
 
 /// Room for `.` and a pid: Linux has none above 4194304.
 const SUFFIX_MAX: usize = 8;
@@ -193,11 +194,26 @@ impl Owner {
 /// that answers is to be checked.
 ///
 /// # Errors
-/// As [`connect`].
+/// As [`connect_to_daemon`].
 pub(crate) fn connect_to(path: &Path, pid: u32) -> Result<Connect> {
     match connect(&beside(path, pid))? {
-        Connect::NotThere => connect(path),
+        Connect::NotThere => connect_to_daemon(path),
         there => Ok(there),
+    }
+}
+
+/// Connects to the daemon at the control path `path`.
+///
+/// # Errors
+/// As [`connect`]; [`Error::Peer`] if a link leads from `path` to the socket of another control path.
+pub(crate) fn connect_to_daemon(path: &Path) -> Result<Connect> {
+    let connect = connect(path)?;
+    match &connect {
+        Connect::Connected(stream) if !is_for(path, stream) => {
+            let path = path.display();
+            Err(Error::Peer(format!("{path} leads to the socket of another control path")))
+        }
+        _ => Ok(connect),
     }
 }
 
@@ -264,6 +280,32 @@ pub fn peer(stream: &UnixStream) -> io::Result<Credentials> {
     {
         let (uid, _) = nix::unistd::getpeereid(stream)?;
         Ok(Credentials { uid: uid.as_raw(), pid: None })
+    }
+}
+
+/// Whether the process at the other end of `stream` listens for the control path `path`: a link may lead from `path` to the
+/// socket of another one. The kernel knows by which name a socket was bound; a name that says nothing here, such as a relative
+/// one, is taken for good.
+pub(crate) fn is_for(path: &Path, stream: &UnixStream) -> bool {
+    let Ok(peer) = getpeername::<UnixAddr>(stream.as_raw_fd()) else { return false };
+    peer.path().is_none_or(|bound| is_name_for(path, bound))
+}
+
+/// Whether a socket bound as `bound` is that of a daemon at the control path `path`, as far as can be told.
+pub(crate) fn is_name_for(path: &Path, bound: &Path) -> bool {
+    let name = |path: &Path| path.file_name().map(|name| name.as_encoded_bytes().to_vec());
+    let (Some(own), Some(other)) = (name(path), name(bound)) else { return false };
+    let suffix = other.strip_prefix(&own[..]);
+    if !suffix.is_some_and(|suffix| suffix.iter().all(|byte| *byte == b'.' || byte.is_ascii_digit())) {
+        return false;
+    }
+    let (own, other) = (directory_of(path), directory_of(bound));
+    if own == other || !bound.is_absolute() {
+        return true;
+    }
+    match (fs::metadata(own), fs::metadata(other)) {
+        (Ok(own), Ok(other)) => inode_of(&own) == inode_of(&other),
+        _ => true,
     }
 }
 

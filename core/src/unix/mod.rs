@@ -3,6 +3,7 @@ pub mod connections;
 pub mod control;
 pub mod env;
 pub mod journal;
+pub mod kill;
 pub mod listeners;
 pub mod lock;
 pub mod lossy;

@@ -51,12 +51,6 @@ fn beside(control: &Path) -> Seen {
     Seen { beside: beside.into_iter().filter_map(process_of).collect(), ..Seen::default() }
 }
 
-/// The processes that are daemons here as files' names and the record tell: no process is asked.
-pub(super) fn glance(supervisor: &Supervisor) -> Seen {
-    let holder = supervisor.data_dir.as_deref().and_then(lock_holder);
-    Seen { holder, ..beside(&supervisor.control) }
-}
-
 /// Whether nothing lies where the own socket of `process` should be.
 fn is_swept(control: &Path, process: ProcessId) -> bool {
     let there = control::beside(control, process.pid).symlink_metadata();

@@ -53,7 +53,6 @@ use crate::unix::context::Context;
 use crate::unix::control;
 use crate::unix::journal::{JournalFile, Recovered};
 use crate::unix::listeners::Listeners;
-use crate::unix::pid::Watch;
 use crate::unix::spawn::Setting;
 use crate::unix::trusted;
 use crate::unix::wake::{WakeReceiver, Waker, waker};
@@ -192,7 +191,7 @@ struct Workshop {
     is_written: bool,
     copier: Copier,
     /// Processes that were started here and have not been reaped.
-    children: Vec<Watch>,
+    children: Vec<Child>,
 }
 
 impl Supervisor {
@@ -493,7 +492,7 @@ impl Workshop {
         self.children.retain_mut(|child| {
             let lives = matches!(child.ended(), Ok(None));
             if !lives {
-                child::end_leftovers(child);
+                child.end_leftovers();
             }
             lives
         });
