@@ -54,13 +54,15 @@ pub(crate) fn run(path: &Path) -> Result<(), CommandFailure> {
     let signals =
         Signals::new(&[SIGCHLD, SIGHUP, SIGINT, SIGTERM]).map_err(|error| system("signals", &error))?;
     handoff::daemon::outlive_file_size_limit()?;
-    let _instance = Instance::lock(&config.trigger_socket)?;
+    let mut instance = Instance::lock(&config.trigger_socket)?;
     let supervisor = supervisor(&config)?;
     let (outbox, inbox) = inbox().map_err(|error| system("wake-up pipe", &error))?;
 
     let access = Access::new(geteuid().as_raw(), &config.allowed_uids);
     let bound = TriggerSocket::bind(&config.trigger_socket, access);
-    let served = bound.and_then(|mut socket| socket.serve(outbox.clone(), LoopEvent::Asked).map(|()| socket));
+    let look_after = move || instance.put_back();
+    let served =
+        bound.and_then(|mut socket| socket.serve(outbox.clone(), LoopEvent::Asked, look_after).map(|()| socket));
     let _trigger = served.map_err(|error| {
         CommandFailure::new(Code::CantCreate, format!("{}: {error}", config.trigger_socket.display()))
     })?;
@@ -328,7 +330,10 @@ impl Runner {
     /// Starts a daemon because none runs.
     fn start(&mut self, which: Which) {
         match self.spec(which) {
-            Ok(spec) => self.begin(LibraryCall::ColdStart(spec), None),
+            Ok(spec) => {
+                self.renew_listeners().iter().for_each(|warning| tracing::warn!("{warning}"));
+                self.begin(LibraryCall::ColdStart(spec), None);
+            }
             Err(failure) => {
                 self.keeper.ended(self.now(), keeper::TaskEnd::NotBegun);
                 let pause = self.keeper.pause(self.now());
@@ -363,7 +368,7 @@ impl Runner {
                 let needs_restart = self.config.needs_restart(&fresh);
                 let warning =
                     |key| format!("{key} has changed: that takes effect when the supervisor is restarted");
-                let warnings = needs_restart.into_iter().map(warning).collect();
+                let warnings = needs_restart.into_iter().map(warning).chain(self.renew_listeners()).collect();
                 self.begin(call, Some(Swap { reply, fresh, warnings }));
             }
             Err(failure) => {
@@ -371,6 +376,11 @@ impl Runner {
                 self.refuse(reply, failure);
             }
         }
+    }
+
+    /// Opens anew what clients can't reach any more.
+    fn renew_listeners(&self) -> Vec<String> {
+        recovery::renew(&self.supervisor, &self.config).unwrap_or_else(|error| vec![error.to_string()])
     }
 
     fn refuse(&self, reply: Option<ReplyTo>, failure: CommandFailure) {

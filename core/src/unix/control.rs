@@ -47,15 +47,69 @@ impl ControlSocket {
         refuse_other_file(&path)?;
         let beside = beside(&path, std::process::id());
         let next = with_suffix(&beside, ".next");
-        let listener = UnixListener::from(bind_unix(&beside)?);
-        let shown = beside.display().to_string();
-        // A connect before `listen` is refused, so the wider mode of the moment between lets no client in.
-        let inode = restrict_socket(&beside, 0o600);
-        let inode = inode.context(|| format!("can't restrict {shown} to its owner"))?;
+        let (listener, inode) = listen_at(&beside)?;
         let control = ControlSocket { listener, path, beside, next, inode };
-        listen_socket(&control.listener).context(|| format!("can't listen at {shown}"))?;
         control.make_ready()?;
         Ok(control)
+    }
+
+    /// Puts back those of this socket's names that have gone: the one beside the path and, if this process `has_path`, the path.
+    /// Returns the names that it has put back. Where another file lies by now, that is left alone.
+    ///
+    /// # Errors
+    /// [`Error::Caller`] if another file is in the way; [`Error::System`] if the directory is gone or not writable.
+    pub fn put_back(&mut self, has_path: bool) -> Result<Vec<PathBuf>> {
+        let mut put_back = Vec::new();
+        let beside = self.put_back_beside(&mut put_back);
+        let path = if has_path { self.put_back_path(&mut put_back) } else { Ok(()) };
+        beside.and(path).map(|()| put_back)
+    }
+
+    /// A link to the socket, if one is left; a new socket, otherwise.
+    fn put_back_beside(&mut self, put_back: &mut Vec<PathBuf>) -> Result<()> {
+        if !self.is_missing(&self.beside)? {
+            return Ok(());
+        }
+        let place = self.beside.display();
+        match [&self.path, &self.next].into_iter().find(|name| self.is_own(name)) {
+            Some(own) => {
+                fs::hard_link(own, &self.beside).context(|| format!("can't put {place} back"))?;
+            }
+            None => (self.listener, self.inode) = listen_at(&self.beside)?,
+        }
+        put_back.push(self.beside.clone());
+        Ok(())
+    }
+
+    /// A link comes to the path only if nothing is there: a rename would replace what comes there at this moment.
+    fn put_back_path(&mut self, put_back: &mut Vec<PathBuf>) -> Result<()> {
+        if self.is_missing(&self.path)? && self.is_own(&self.beside) {
+            let place = self.path.display();
+            fs::hard_link(&self.beside, &self.path).context(|| format!("can't put {place} back"))?;
+            put_back.push(self.path.clone());
+        }
+        Ok(())
+    }
+
+    /// Whether nothing is at `name`.
+    ///
+    /// # Errors
+    /// Another file is there.
+    fn is_missing(&self, name: &Path) -> Result<bool> {
+        match inode_at(name) {
+            Ok(inode) if inode == self.inode => Ok(false),
+            Ok(_) => Err(Error::Caller(format!(
+                "another file lies at {}, where this daemon is to be reached: it is left alone; remove it, and the \
+                 daemon puts its socket back",
+                name.display()
+            ))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+            Err(error) => Err(error).context(|| format!("can't look at {}", name.display())),
+        }
+    }
+
+    fn is_own(&self, name: &Path) -> bool {
+        inode_at(name).is_ok_and(|inode| inode == self.inode)
     }
 
     /// Takes the control path: a peer that connects from now on reaches this process.
@@ -76,7 +130,7 @@ impl ControlSocket {
 
     /// Whether the control path leads to this process.
     pub fn holds_path(&self) -> bool {
-        inode_at(&self.path).is_ok_and(|inode| inode == self.inode)
+        self.is_own(&self.path)
     }
 
     /// The control path.
@@ -135,11 +189,22 @@ impl Drop for ControlSocket {
     /// Removes this process's names; the control path only if no other process has taken it.
     fn drop(&mut self) {
         for name in [&self.path, &self.beside, &self.next] {
-            if inode_at(name).is_ok_and(|inode| inode == self.inode) {
+            if self.is_own(name) {
                 let _ = fs::remove_file(name);
             }
         }
     }
+}
+
+/// Listens at `beside`, at mode 0600.
+fn listen_at(beside: &Path) -> Result<(UnixListener, (u64, u64))> {
+    let listener = UnixListener::from(bind_unix(beside)?);
+    let shown = beside.display().to_string();
+    // Nobody can connect before `listen`, so the wider mode of the moment between lets nobody in.
+    let inode = restrict_socket(beside, 0o600);
+    let inode = inode.context(|| format!("can't restrict {shown} to its owner"))?;
+    listen_socket(&listener).context(|| format!("can't listen at {shown}"))?;
+    Ok((listener, inode))
 }
 
 /// Refuses a control path that leaves no room for the sockets of the daemons beside it.

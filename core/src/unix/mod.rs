@@ -1,6 +1,7 @@
 //! The real host: Unix sockets, processes, `flock(2)`, one `poll(2)` loop a role, and the blocking API.
 pub mod connections;
 pub mod control;
+pub mod dir_watch;
 pub mod env;
 pub mod journal;
 pub mod kill;

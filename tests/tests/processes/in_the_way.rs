@@ -55,22 +55,28 @@ fn a_program_at_the_control_path_that_is_no_daemon_of_it_is_named_and_lives() {
     assert_eq!(daemon(&others), stranger);
 }
 
-/// What it says of itself is true, but not of this control path.
+/// It answers, and what it says of itself is true, but not of this control path.
 #[test]
-fn a_daemon_of_another_control_path_is_named_and_not_taken_over_though_it_answers() {
-    let other = World::new();
-    let others = Reference::for_actor(&other);
+fn a_daemon_of_another_control_path_is_not_swapped_though_the_path_leads_to_it() {
+    let (other, world) = (World::new(), World::new());
+    let (others, reference) = (Reference::for_actor(&other), Reference::for_actor(&world));
     others.start();
-    let stranger = daemon(&others);
-    let world = World::new();
-    symlink(other.layout().control(), world.layout().control()).unwrap();
-    let reference = Reference::for_actor(&world);
-    reference.launch();
-    assert_refused(&reference, &format!("process {stranger} ("));
-    reference.signal(Signal::SIGTERM);
-    reference.wait();
-    assert!(lives(stranger), "it was stopped with the supervisor that had taken it over");
-    assert_eq!(others.ask_json("swap").0, 0);
+    reference.start();
+    let (stranger, own) = (daemon(&others), daemon(&reference));
+    let control = world.layout().control();
+    fs::remove_file(&control).unwrap();
+    until("the path is put back or taken", || {
+        let _ = fs::remove_file(&control);
+        symlink(other.layout().control(), &control).is_ok()
+    });
+    let (code, swap) = reference.ask_json("swap");
+    assert_eq!(code, 76, "{swap}");
+    assert!(swap["error"]["message"].as_str().unwrap().contains("of another control path"), "{swap}");
+    assert!(!other.output().contains("handoff.drain"), "the stranger was not disturbed");
+    until("the daemon names what lies at its path", || world.output().contains("another file lies at"));
+    fs::remove_file(&control).unwrap();
+    until("the daemon puts its socket back", || reference.ask_json("swap").0 == 0);
+    assert!(!lives(own) && lives(stranger));
 }
 
 /// It has the path, the lock and a socket of its own beside the path. None of that is a word.
@@ -96,7 +102,7 @@ fn a_daemon_that_no_journal_names_and_that_says_nothing_is_left_to_the_operator(
     send(pid, Signal::SIGCONT);
     until("it is found as soon as it speaks", || {
         let (_, status) = reference.ask_json("status");
-        status["answer"]["pid"] == pid || status["daemon"]["pid"] == pid
+        status["daemon"]["pid"] == pid
     });
     assert_eq!(reference.ask_json("swap").0, 0);
 }
