@@ -61,8 +61,8 @@ pub(crate) fn run(path: &Path) -> Result<(), CommandFailure> {
     let access = Access::new(geteuid().as_raw(), &config.allowed_uids);
     let bound = TriggerSocket::bind(&config.trigger_socket, access);
     let look_after = move || instance.put_back();
-    let served =
-        bound.and_then(|mut socket| socket.serve(outbox.clone(), LoopEvent::Asked, look_after).map(|()| socket));
+    let served = bound
+        .and_then(|mut socket| socket.serve(outbox.clone(), LoopEvent::Asked, look_after).map(|()| socket));
     let _trigger = served.map_err(|error| {
         CommandFailure::new(Code::CantCreate, format!("{}: {error}", config.trigger_socket.display()))
     })?;

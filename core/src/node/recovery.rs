@@ -33,7 +33,8 @@ pub struct Seen {
     /// The holder of the data directory's lock, if the record and the kernel say the same, and it is a daemon of this control
     /// path.
     pub holder: Option<ProcessId>,
-    /// The holder, if the record and the kernel say the same, and nothing lies where its own socket should be.
+    /// A process that may serve and can't be asked: the lock's holder, if the record and the kernel say the same, and nothing lies
+    /// where its own socket should be; or one that the journal names, and that listens by a name which was removed.
     pub swept: Option<ProcessId>,
 }
 

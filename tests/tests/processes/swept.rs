@@ -141,6 +141,44 @@ fn a_strangers_file_is_left_alone_and_named_and_the_socket_comes_back_after_it()
     scene.assert_well();
 }
 
+/// Its sockets can't be put back: another's files lie there. That it can't be asked is no sign that it hangs.
+#[test]
+fn a_healthy_daemon_that_can_not_be_asked_is_not_killed_for_its_silence() {
+    let scene = Scene::new();
+    let writer = scene.reference.writer();
+    writer.wait_for_writes(1);
+    scene.reference.kill();
+    let names = scene.names();
+    let draft = scene.world.layout().dir().join("precious");
+    for name in [&names[0], &names[2]] {
+        fs::write(&draft, "precious").unwrap();
+        fs::rename(&draft, name).unwrap();
+    }
+    // It has the others; without any, no other daemon could be tried to be started.
+    let [tcp, unix] = Layout::LISTENERS;
+    scene.reference.set_listener(tcp, &free_address());
+    scene
+        .reference
+        .set_listener(unix, &format!("unix:{}", scene.world.layout().dir().join("other").display()));
+    scene.reference.add("unreachable_secs = 1\n");
+    scene.reference.configure_build(&scene.world.build());
+    scene.reference.launch();
+    until("the start of another is refused", || {
+        let (_, status) = scene.reference.ask_json("status");
+        status["failed_start"].as_str().is_some()
+    });
+    std::thread::sleep(Duration::from_secs(2));
+    assert!(lives(scene.daemon), "it was killed");
+    writer.wait_for_write_by(scene.daemon);
+    for name in [&names[0], &names[2]] {
+        fs::remove_file(name).unwrap();
+    }
+    until("it is found", || scene.reference.ask_json("status").1["daemon"]["pid"] == scene.daemon);
+    writer.assert_no_failure();
+    drop(writer);
+    scene.assert_well();
+}
+
 #[test]
 fn a_listeners_path_that_was_removed_is_made_anew_at_the_next_swap() {
     let scene = Scene::new();

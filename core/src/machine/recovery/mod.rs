@@ -68,7 +68,8 @@ pub struct Sighting {
     pub process: ProcessId,
     /// What makes it one.
     pub sight: Sight,
-    /// The process holds the lock of the data directory, and its control socket was removed: it may serve, and nobody can ask.
+    /// The process holds the lock of the data directory, or still listens, and its control socket was removed: it may serve, and
+    /// can't be asked.
     pub is_swept: bool,
 }
 

@@ -229,8 +229,9 @@ impl RecoveryMachine {
         begins.for_each(|party| party.part = Part::Overdue);
     }
 
-    /// Those that were in the way all the time are ended, if that is this supervisor's to do. A process that holds the lock and
-    /// whose socket was removed is spared: it may serve. A daemon that leaves frees the lock before it removes its socket.
+    /// Those that were in the way all the time are ended, if that is this supervisor's to do. A process that holds the lock, or
+    /// still listens, and whose socket was removed is spared: it may serve. A daemon that leaves frees the lock before it removes
+    /// its socket.
     fn out_of_patience(&mut self, out: &mut Out<'_, Self>) {
         let nobody_serves = self.heir.is_none();
         for (process, party) in self.parties.iter_mut().filter(|(_, party)| party.part == Part::Overdue) {

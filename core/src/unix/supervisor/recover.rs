@@ -164,7 +164,7 @@ impl System for Host<'_> {
 
 impl Os for Host<'_> {
     fn look(&mut self, _also: Option<ProcessId>) -> Option<Seen> {
-        Some(self.lookout.look(self.supervisor))
+        Some(self.lookout.look(self.supervisor, self.before.processes()))
     }
 
     fn watch(&mut self, process: ProcessId) -> bool {

@@ -148,7 +148,7 @@ impl Model {
             beside: begun.map(|(pid, _)| id(*pid)).collect(),
             owner: self.path.map(id),
             holder: holder.filter(|holder| self.lock == Some(holder.pid)),
-            // Nobody sweeps here.
+            // No name is swept here.
             swept: None,
         };
         let (incumbent, successor) = recovery.under_way();
