@@ -46,7 +46,10 @@ pub(crate) enum LoopEvent {
 /// Whatever keeps it from starting; once it runs, only that the system can't be waited on any more.
 pub(crate) fn run(path: &Path) -> Result<(), CommandFailure> {
     let path = &std::path::absolute(path).map_err(|error| system("working directory", &error))?;
-    let config = Config::load(path).map_err(|problems| config::failure(path, &problems))?;
+    let config = Config::load_to_run(path).map_err(|problems| config::failure(path, &problems))?;
+    if let Some(why) = &config.no_binary {
+        tracing::error!("{}: binary: {why}", path.display());
+    }
     for warning in &config.warnings {
         tracing::warn!("{}: {warning}", path.display());
     }
@@ -301,6 +304,10 @@ impl Runner {
         let mut report = RecoveryReport::new(&outcome);
         if !self.has_listeners && (outcome.daemon.is_some() || outcome.nobody_serves) {
             self.has_listeners = true;
+            if outcome.nobody_serves && self.kept() == Kept::Nothing {
+                // There is nothing to start, unless what is configured can be.
+                self.load()?;
+            }
             report.warnings.extend(self.supervisor.resume_from_journal().reports.iter().cloned());
             recovery::reconcile(&self.supervisor, &self.config, &mut report)?;
         }
@@ -350,8 +357,7 @@ impl Runner {
             Which::Configured | Which::Asked => None,
         };
         let Some(committed) = committed else {
-            let fresh = self.config.updated(self.load()?);
-            return fresh.checked_spec(&fresh.binary);
+            return self.configured();
         };
         if which == Which::Before {
             let binary = committed.binary.display();
@@ -359,6 +365,23 @@ impl Runner {
         }
         let times = self.config.spawn_spec(&committed.binary);
         Ok(committed.spec(times))
+    }
+
+    /// What is configured. If that can't be executed, what was committed: while anything that may serve can be started,
+    /// something serves.
+    fn configured(&self) -> Result<SpawnSpec, CommandFailure> {
+        let fresh =
+            Config::load_to_run(&self.path).map_err(|problems| config::failure(&self.path, &problems))?;
+        let fresh = self.config.updated(fresh);
+        match (fresh.checked_spec(&fresh.binary), self.supervisor.last_committed()) {
+            (Err(failure), Some(committed)) if failure.code == Code::NoBinary => {
+                let binary = committed.binary.display();
+                tracing::error!(%binary, "{failure}: what was committed is started instead");
+                let times = fresh.spawn_spec(&committed.binary);
+                Ok(committed.spec(times))
+            }
+            (spec, _) => spec,
+        }
     }
 
     /// Begins `task`, which was asked for, or refuses it with nothing touched.
@@ -508,6 +531,8 @@ impl Runner {
             ended_secs_ago: ended.elapsed().as_secs_f64(),
             ..report.clone()
         });
+        let no_binary = self.config.no_binary.iter().map(|why| format!("the configured binary: {why}"));
+        let warnings = no_binary.chain(self.supervisor.keep_warnings()).collect();
         StatusReport {
             activity: self.keeper.activity(),
             supervisor_pid: std::process::id(),
@@ -518,6 +543,7 @@ impl Runner {
             silence: None,
             restarts: self.daemon.restarts(),
             failed_start: self.failed_start.clone(),
+            warnings,
             last_swap,
             recovery,
         }

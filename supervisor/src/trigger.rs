@@ -19,7 +19,7 @@ use handoff::unix::sparing::Sparing;
 use crate::exit::{Code, CommandFailure};
 use crate::inbox::Outbox;
 use crate::protocol::{REQUEST_MAX, TriggerAnswer, TriggerRequest, line, parse_request};
-use place::{Listening, Place};
+use place::{Listening, SocketPlace};
 
 mod place;
 
@@ -78,7 +78,7 @@ impl ReplyTo {
 /// The bound socket; dropped, it is removed, when the clients that wait for an answer have got it.
 #[derive(Debug)]
 pub(crate) struct TriggerSocket {
-    place: Arc<Place>,
+    place: Arc<SocketPlace>,
     listener: Option<UnixListener>,
     access: Access,
     peers: Arc<Peers>,
@@ -87,7 +87,7 @@ pub(crate) struct TriggerSocket {
 impl TriggerSocket {
     /// Binds `path`. The caller holds the lock beside it, so whatever socket is there is a dead supervisor's.
     pub(crate) fn bind(path: &Path, access: Access) -> io::Result<TriggerSocket> {
-        let (place, listener) = Place::bind(path, access.mode())?;
+        let (place, listener) = SocketPlace::bind(path, access.mode())?;
         Ok(TriggerSocket { place: Arc::new(place), listener: Some(listener), access, peers: Arc::default() })
     }
 

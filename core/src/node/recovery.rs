@@ -39,8 +39,8 @@ pub struct Seen {
 }
 
 /// The processes that may be daemons, whether or not they live. Only what a supervisor has written itself makes a process one that
-/// may be ended without having spoken: the files beside the control path and a daemon's word (`also`) could name anybody, and the
-/// kernel names whichever process listens at the path or has the lock.
+/// may be ended without having spoken: the files beside the control path and a daemon's word (`also`) could name any process, and
+/// the kernel names whichever process listens at the path or has the lock.
 pub fn sightings(journal: &Journal, seen: &Seen, also: Option<ProcessId>) -> Vec<Sighting> {
     let under_way = journal.under_way.as_ref();
     let running = journal.running.as_ref().map(|running| running.process);

@@ -200,7 +200,7 @@ impl Drop for ControlSocket {
 fn listen_at(beside: &Path) -> Result<(UnixListener, (u64, u64))> {
     let listener = UnixListener::from(bind_unix(beside)?);
     let shown = beside.display().to_string();
-    // Nobody can connect before `listen`, so the wider mode of the moment between lets nobody in.
+    // A connect before `listen` is refused, so the wider mode of the moment between lets no client in.
     let inode = restrict_socket(beside, 0o600);
     let inode = inode.context(|| format!("can't restrict {shown} to its owner"))?;
     listen_socket(&listener).context(|| format!("can't listen at {shown}"))?;

@@ -1,7 +1,9 @@
-//! Notices that names come and go in a directory (`inotify(7)`): a sweeper removes sockets that nobody opens. At rest it wakes
-//! nobody.
+//! Notices that names come and go in a directory (`inotify(7)`): a sweeper removes sockets that are not opened for a while. At rest
+//! it wakes no process.
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use std::os::fd::AsFd;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -11,14 +13,17 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 
 use crate::unix::trusted::directory_of;
 
-/// Watches the directory at a path: this one, and one that comes in its place. Close-on-exec and non-blocking.
-#[cfg(any(target_os = "linux", target_os = "android"))]
+/// Watches the directory at a path: this one, and one that comes in its place. Close-on-exec and non-blocking. Only Linux has such
+/// a watch.
 #[derive(Debug)]
 pub struct DirWatch {
-    inotify: Inotify,
     dir: PathBuf,
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    inotify: Inotify,
+    #[cfg(any(target_os = "linux", target_os = "android"))]
     on_dir: Option<WatchDescriptor>,
     /// As long as there is no such directory, its parent is watched for one.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
     on_parent: Option<WatchDescriptor>,
 }
 
@@ -44,7 +49,10 @@ impl DirWatch {
         let mut any = false;
         loop {
             match self.inotify.read_events() {
-                Ok(_) => any = true,
+                // That a watch was taken away follows from an event before it, or from this process.
+                Ok(events) => {
+                    any |= events.iter().any(|event| !event.mask.contains(AddWatchFlags::IN_IGNORED))
+                }
                 Err(Errno::EINTR) => {}
                 // EAGAIN: that was all.
                 Err(_) => break,
@@ -54,6 +62,11 @@ impl DirWatch {
             self.arm();
         }
         any
+    }
+
+    /// Readable (`POLLIN`) when something has happened.
+    pub fn pollable(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.inotify.as_fd())
     }
 
     /// Watches the directory that is at the path now, or its parent.
@@ -86,39 +99,24 @@ impl DirWatch {
     }
 }
 
-#[cfg(any(target_os = "linux", target_os = "android"))]
-impl AsFd for DirWatch {
-    /// Readable (`POLLIN`) when something has happened.
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.inotify.as_fd()
-    }
-}
-
-/// There is no such watch on this system.
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-#[derive(Debug)]
-pub enum DirWatch {}
-
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 impl DirWatch {
     /// Can't watch the directory that `file` is in.
     ///
     /// # Errors
-    /// Always.
+    /// Always: this system has no such watch.
     pub fn around(_file: &Path) -> io::Result<DirWatch> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// Never called.
+    /// Nothing is seen to change.
     pub fn has_changed(&mut self) -> bool {
-        match *self {}
+        false
     }
-}
 
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-impl AsFd for DirWatch {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match *self {}
+    /// Nothing to wait for.
+    pub fn pollable(&self) -> Option<BorrowedFd<'_>> {
+        None
     }
 }
 
@@ -127,12 +125,13 @@ impl AsFd for DirWatch {
 mod tests {
     use std::fs;
 
-    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-
     use super::*;
+    use crate::time::Duration;
+    use crate::unix::poller;
 
     fn is_readable(watch: &DirWatch) -> bool {
-        poll(&mut [PollFd::new(watch.as_fd(), PollFlags::POLLIN)], PollTimeout::ZERO).unwrap() > 0
+        let fd = watch.pollable().unwrap();
+        poller::wait(&[(fd, false)], Some(Duration::ZERO)).unwrap() == [true]
     }
 
     #[test]
@@ -168,7 +167,7 @@ mod tests {
             fs::write(&file, "").unwrap();
             fs::remove_file(&file).unwrap();
             assert!(watch.has_changed(), "a name has gone");
-            assert!(!is_readable(&watch));
+            assert!(!watch.has_changed());
         }
     }
 }

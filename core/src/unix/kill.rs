@@ -77,7 +77,7 @@ impl MayBeKilled {
         }
         watch.check_certain()?;
         let leads = watch.is_same()? && getpgid(Some(watch.pid())) == Ok(watch.pid());
-        // The group first: its leader's end may let somebody else reap it.
+        // The group first: its leader's end may let another thread reap it.
         let group = if leads { ignore_gone(killpg(watch.pid(), Signal::SIGKILL)) } else { Ok(()) };
         self.signal(watch, Signal::SIGKILL).and(group)
     }
@@ -129,7 +129,7 @@ pub(super) fn end_unstarted(child: Pid) {
 fn members_of(group: i32) -> io::Result<Vec<u32>> {
     let entries = match std::fs::read_dir("/proc") {
         Ok(entries) => entries,
-        // Nobody can be told from others.
+        // A process can't be told from others.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),
     };

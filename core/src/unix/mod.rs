@@ -9,6 +9,7 @@ pub mod listeners;
 pub mod lock;
 pub mod lossy;
 pub mod pid;
+pub mod privileges;
 #[cfg(feature = "crash-points")]
 pub mod probe;
 pub mod record_file;

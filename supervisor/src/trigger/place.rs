@@ -18,15 +18,15 @@ const AGAIN: Duration = Duration::from_secs(1);
 
 /// The path of the socket, and what lies there as long as it is this socket.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct SocketPlace {
     path: PathBuf,
     mode: u32,
     inode: Mutex<(u64, u64)>,
 }
 
-impl Place {
+impl SocketPlace {
     /// Binds `path` with `mode`. The caller holds the lock beside it, so whatever socket is there is a dead supervisor's.
-    pub(super) fn bind(path: &Path, mode: u32) -> io::Result<(Place, UnixListener)> {
+    pub(super) fn bind(path: &Path, mode: u32) -> io::Result<(SocketPlace, UnixListener)> {
         match fs::symlink_metadata(path) {
             Ok(found) if !found.file_type().is_socket() => {
                 return Err(io::Error::new(io::ErrorKind::AlreadyExists, "exists and is not a socket"));
@@ -36,7 +36,7 @@ impl Place {
         // Renamed at the end: at its own path the socket never has another mode than the right one.
         let (listener, temporary, inode) = bind_beside(path, mode)?;
         fs::rename(&temporary, path)?;
-        Ok((Place { path: path.to_path_buf(), mode, inode: Mutex::new(inode) }, listener))
+        Ok((SocketPlace { path: path.to_path_buf(), mode, inode: Mutex::new(inode) }, listener))
     }
 
     /// Removes the socket, unless another supervisor's is there by now: that is not this one's to remove.
@@ -75,7 +75,7 @@ impl Place {
     }
 }
 
-/// Binds a socket beside `path`, under a name that nobody can foresee and that is at most four bytes longer.
+/// Binds a socket beside `path`, under a name that no other user can foresee and that is at most four bytes longer.
 fn bind_beside(path: &Path, mode: u32) -> io::Result<(UnixListener, PathBuf, (u64, u64))> {
     const TRIES: usize = 10;
     let room = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.len() + 4;
@@ -96,7 +96,7 @@ fn bind_beside(path: &Path, mode: u32) -> io::Result<(UnixListener, PathBuf, (u6
 
 /// The listener, which is another one when its name had gone.
 pub(super) struct Listening {
-    place: Arc<Place>,
+    place: Arc<SocketPlace>,
     pub(super) listener: UnixListener,
     /// `None` where nothing can be watched.
     watch: Option<DirWatch>,
@@ -105,7 +105,7 @@ pub(super) struct Listening {
 }
 
 impl Listening {
-    pub(super) fn new(place: Arc<Place>, listener: UnixListener) -> Listening {
+    pub(super) fn new(place: Arc<SocketPlace>, listener: UnixListener) -> Listening {
         let watch = DirWatch::around(&place.path).inspect_err(|error| {
             tracing::info!("can't watch for the removal of {}: {error}", place.path.display());
         });
@@ -116,7 +116,8 @@ impl Listening {
     /// have gone.
     pub(super) fn wait(&mut self, also: &mut impl FnMut()) {
         let mut fds = vec![PollFd::new(self.listener.as_fd(), PollFlags::POLLIN)];
-        fds.extend(self.watch.as_ref().map(|watch| PollFd::new(watch.as_fd(), PollFlags::POLLIN)));
+        let watched = self.watch.as_ref().and_then(DirWatch::pollable);
+        fds.extend(watched.map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
         let again = self
             .try_again_at
             .map(|at| at.saturating_duration_since(Instant::now()) + Duration::from_millis(1));

@@ -8,23 +8,23 @@ use handoff_tests::processes::lives;
 use handoff_tests::{Layout, Reference, World, until};
 use nix::sys::signal::Signal;
 
-struct Scene {
+struct SweptScene {
     world: World,
     reference: Reference,
     daemon: u32,
 }
 
-impl Scene {
-    fn new() -> Scene {
+impl SweptScene {
+    fn new() -> SweptScene {
         let world = World::new();
         let reference = Reference::for_actor(&world);
         reference.start();
         let (_, status) = reference.ask_json("status");
         let daemon = u32::try_from(status["daemon"]["pid"].as_u64().unwrap()).unwrap();
-        Scene { world, reference, daemon }
+        SweptScene { world, reference, daemon }
     }
 
-    /// All that a sweeper removes: what nobody has open as a file.
+    /// All that a sweeper removes: sockets and files that are not used for a while.
     fn names(&self) -> Vec<PathBuf> {
         let control = self.world.layout().control();
         let trigger = self.reference.trigger();
@@ -55,7 +55,7 @@ impl Scene {
 
 #[test]
 fn sockets_that_are_swept_under_a_serving_daemon_are_put_back() {
-    let scene = Scene::new();
+    let scene = SweptScene::new();
     let writer = scene.reference.writer();
     writer.wait_for_writes(1);
     scene.names().iter().for_each(|name| fs::remove_file(name).unwrap());
@@ -72,7 +72,7 @@ fn sockets_that_are_swept_under_a_serving_daemon_are_put_back() {
 
 #[test]
 fn sockets_that_are_swept_while_no_supervisor_runs_are_put_back_and_the_next_one_finds_the_daemon() {
-    let scene = Scene::new();
+    let scene = SweptScene::new();
     scene.reference.kill();
     fs::remove_file(scene.world.layout().journal()).unwrap();
     let names = scene.names();
@@ -88,7 +88,7 @@ fn sockets_that_are_swept_while_no_supervisor_runs_are_put_back_and_the_next_one
 
 #[test]
 fn names_that_are_renamed_are_put_back() {
-    let scene = Scene::new();
+    let scene = SweptScene::new();
     for name in scene.names() {
         fs::rename(&name, name.with_extension("away")).unwrap();
         until("it is put back", || name.symlink_metadata().is_ok());
@@ -98,7 +98,7 @@ fn names_that_are_renamed_are_put_back() {
 
 #[test]
 fn a_run_directory_that_is_replaced_as_a_whole_has_the_sockets_again() {
-    let scene = Scene::new();
+    let scene = SweptScene::new();
     let run = scene.world.layout().run();
     let away = run.with_extension("away");
     fs::rename(&run, &away).unwrap();
@@ -118,7 +118,7 @@ fn a_run_directory_that_is_replaced_as_a_whole_has_the_sockets_again() {
 
 #[test]
 fn a_strangers_file_is_left_alone_and_named_and_the_socket_comes_back_after_it() {
-    let scene = Scene::new();
+    let scene = SweptScene::new();
     let names = scene.names();
     let (control, trigger) = (&names[2], &names[3]);
     // Whatever is quicker: the daemon may have put the socket back before the stranger's file is there.
@@ -144,7 +144,7 @@ fn a_strangers_file_is_left_alone_and_named_and_the_socket_comes_back_after_it()
 /// Its sockets can't be put back: another's files lie there. That it can't be asked is no sign that it hangs.
 #[test]
 fn a_healthy_daemon_that_can_not_be_asked_is_not_killed_for_its_silence() {
-    let scene = Scene::new();
+    let scene = SweptScene::new();
     let writer = scene.reference.writer();
     writer.wait_for_writes(1);
     scene.reference.kill();
@@ -181,7 +181,7 @@ fn a_healthy_daemon_that_can_not_be_asked_is_not_killed_for_its_silence() {
 
 #[test]
 fn a_listeners_path_that_was_removed_is_made_anew_at_the_next_swap() {
-    let scene = Scene::new();
+    let scene = SweptScene::new();
     let served = scene.world.layout().dir().join("served");
     fs::remove_file(&served).unwrap();
     let (code, swap) = scene.reference.ask_json("swap");
@@ -196,7 +196,7 @@ fn a_listeners_path_that_was_removed_is_made_anew_at_the_next_swap() {
 /// It costs nothing as long as nothing happens.
 #[test]
 fn a_supervisor_and_a_daemon_at_rest_are_not_woken_by_the_watch() {
-    let scene = Scene::new();
+    let scene = SweptScene::new();
     let switches = || {
         [scene.daemon, scene.reference.pid().unwrap()].map(|pid| {
             let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();

@@ -1,5 +1,5 @@
 //! Puts a daemon's control sockets back when their names were removed or renamed: a supervisor could neither find nor ask it.
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::time::Instant;
 
@@ -36,7 +36,7 @@ impl Names {
 
     /// Readable when a name may have gone.
     pub(super) fn pollable(&self) -> Option<BorrowedFd<'_>> {
-        self.watch.as_ref().map(AsFd::as_fd)
+        self.watch.as_ref()?.pollable()
     }
 
     pub(super) fn look_again_after(&self) -> Option<Duration> {

@@ -80,7 +80,7 @@ impl Child {
     /// Asks the process to stop (SIGTERM).
     ///
     /// # Errors
-    /// No permission; or it is a process of another pid namespace, whose number here nobody knows.
+    /// No permission; or it is a process of another pid namespace, whose number here is not known.
     pub fn terminate(&self) -> Result<()> {
         let sent = self.may().and_then(|may| may.signal(&self.watch, Signal::SIGTERM));
         sent.context(|| format!("can't signal process {}", self.id()))
@@ -100,7 +100,7 @@ impl Child {
         self.watch.ended()
     }
 
-    /// Ends the helpers of a process that has ended: they may hold what its successor needs, and nobody else would end them.
+    /// Ends the helpers of a process that has ended: they may hold what its successor needs, and no other process would end them.
     pub(super) fn end_leftovers(&mut self) {
         if let Some(may) = self.may.filter(|_| self.watch.may_have_left()) {
             end_leftovers(may);

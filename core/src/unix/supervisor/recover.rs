@@ -108,7 +108,7 @@ impl Host<'_> {
     }
 
     /// Ends what the daemons that the journal names have left in their process groups: it may hold a copy of the lock's
-    /// descriptor, and nobody could serve then.
+    /// descriptor, and no process could serve then.
     fn end_leftovers(&self) {
         for process in self.before.processes() {
             let watch = Watch::other(process);

@@ -1,8 +1,6 @@
 //! A process is ended in one place (`unix/kill.rs`), which asks for a `MayBeKilled`: no other code sends a signal to a process that
 //! it names by a number or a descriptor.
-#![allow(clippy::unwrap_used, reason = "a test that can't read its sources has failed")]
-use std::fs;
-use std::path::{Path, PathBuf};
+use crate::each_file;
 
 /// What stands on real processes: the rest of the core makes no system call.
 const SOURCES: [&str; 2] = ["core/src/unix", "supervisor/src"];
@@ -20,13 +18,12 @@ const SENDS: [&str; 7] = ["kill(", "killpg(", "raise(", "pidfd_send_signal", "si
 
 #[test]
 fn no_other_place_ends_a_process() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut found = Vec::new();
     for source in SOURCES {
-        files(&root.join(source), &mut |path, text| {
+        each_file(source, &mut |file, text| {
             let code = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
             for line in code.lines().filter(|line| sends(line)) {
-                found.push((path.strip_prefix(root).unwrap().display().to_string(), line.trim().to_string()));
+                found.push((file.to_owned(), line.trim().to_owned()));
             }
         });
     }
@@ -53,18 +50,4 @@ fn sends(line: &str) -> bool {
         })
     };
     !line.starts_with("//") && !line.contains(", None)") && SENDS.iter().any(|name| calls(name))
-}
-
-/// Calls `see` with each file of Rust below `directory`.
-fn files(directory: &Path, see: &mut impl FnMut(&Path, &str)) {
-    let mut entries: Vec<PathBuf> =
-        fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
-    entries.sort();
-    for path in entries {
-        if path.is_dir() {
-            files(&path, see);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            see(&path, &fs::read_to_string(&path).unwrap());
-        }
-    }
 }
