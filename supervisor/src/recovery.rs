@@ -24,7 +24,11 @@ pub(crate) fn reconcile(
     for listener in &config.listeners {
         let ListenerConfig { name, addr, .. } = listener;
         if let Some(held_as) = find(&held, listener).filter(|held_as| held.is_reached(held_as)) {
-            entries.extend(held.take(&held_as).map(|fd| (name.clone(), fd)));
+            let Some(fd) = held.take(&held_as) else { continue };
+            let differences = handoff::unix::differences(&fd, &addr.to_string(), &listener.options);
+            let say = |differs| format!("listener {name:?} was taken over as it is; {differs}");
+            report.warnings.extend(differences.into_iter().map(say));
+            entries.push((name.clone(), fd));
             report.listeners_taken.push(name.clone());
             continue;
         }

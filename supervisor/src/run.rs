@@ -86,6 +86,7 @@ pub(crate) fn run(path: &Path) -> Result<(), CommandFailure> {
         last_swap: None,
         recovery: None,
         failed_start: None,
+        unclear: None,
         config: config.clone(),
     }
     .run()?;
@@ -131,6 +132,8 @@ struct Runner {
     recovery: Option<(Instant, RecoveryReport)>,
     /// Why the last start came to nothing, while no daemon serves.
     failed_start: Option<String>,
+    /// The configuration of a swap of which it is not known whether it was committed.
+    unclear: Option<Config>,
 }
 
 /// How the loop ended.
@@ -311,6 +314,9 @@ impl Runner {
             report.warnings.extend(self.supervisor.resume_from_journal().reports.iter().cloned());
             recovery::reconcile(&self.supervisor, &self.config, &mut report)?;
         }
+        // Otherwise the next recovery may tell.
+        let unclear = self.unclear.take_if(|_| outcome.verdict().is_clear());
+        unclear.filter(|_| outcome.finished()).into_iter().for_each(|fresh| self.is_in_force(fresh));
         match outcome.daemon {
             Some(child) => {
                 let binary = self.binary_of(&child);
@@ -483,14 +489,20 @@ impl Runner {
         }
         self.failed_start =
             outcome.abort_reason.as_ref().filter(|_| self.daemon.child().is_none()).map(ToString::to_string);
+        let is_unclear = outcome.is_unclear();
         if let Some(child) = outcome.child {
             self.daemon.commit(child, binary, self.keeper.has_fallen_back());
-            if let Some(fresh) = fresh {
-                self.keeper.configure(fresh.keeper());
-                self.config = self.config.updated(fresh);
-            }
+            fresh.into_iter().for_each(|fresh| self.is_in_force(fresh));
+        } else {
+            self.unclear = fresh.filter(|_| is_unclear);
         }
         reply.flatten().into_iter().for_each(|reply| reply.send(TriggerAnswer::Swap(report.clone())));
+    }
+
+    /// A swap to what `fresh` says was committed.
+    fn is_in_force(&mut self, fresh: Config) {
+        self.keeper.configure(fresh.keeper());
+        self.config = self.config.updated(fresh);
     }
 
     /// Collects the processes that have ended.

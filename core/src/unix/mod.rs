@@ -41,7 +41,7 @@ pub use hooks::{
     Daemon, DrainReport, Drainable, HookResult, ReadinessSnapshot, ResumeFrom, SealReport, StateSnapshot,
 };
 pub use limits::outlive_file_size_limit;
-pub use listen::{BindOptions, bind, bind_with};
+pub use listen::{BindOptions, bind, bind_with, differences};
 pub use listeners::Listeners;
 pub use lock::{DataDir, DataDirLock};
 pub use lossy::LossyWriter;

@@ -70,6 +70,8 @@ struct Party {
     process: Option<Child>,
     /// It has spoken.
     spoke: Option<MayBeKilled>,
+    /// A message came over its link.
+    has_said: bool,
     has_ended: bool,
 }
 
@@ -174,7 +176,21 @@ impl<'a> Host<'a> {
             }
             None => None,
         };
-        HandoffOutcome::new(id, outcome, child, self.stopwatch.phases())
+        let mut outcome = HandoffOutcome::new(id, outcome, child, self.stopwatch.phases())?;
+        outcome.warnings.extend(self.mute_successor());
+        Ok(outcome)
+    }
+
+    /// What helps if the successor has ended before the library said for it why.
+    fn mute_successor(&self) -> Option<String> {
+        let is_mute = self.successor.has_ended && !self.successor.has_said;
+        is_mute.then(|| {
+            let SpawnSpec { binary, args, .. } = self.spec;
+            format!(
+                "the new process ended before it took part, and could say no more than its exit status here: see its own log and \
+                 its standard error; it was started as {binary:?} with the arguments {args:?}"
+            )
+        })
     }
 }
 
@@ -263,6 +279,7 @@ impl Os for Host<'_> {
         if let (Read::Message(Message::Hello(hello)), Peer::Incumbent) = (&read, peer) {
             party.spoke = MayBeKilled::spoke(hello, link.stream(), control, uid);
         }
+        party.has_said |= matches!(read, Read::Message(_));
         if matches!(read, Read::Closed(_)) {
             party.link = None;
         }
