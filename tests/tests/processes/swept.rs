@@ -154,21 +154,14 @@ fn a_healthy_daemon_that_can_not_be_asked_is_not_killed_for_its_silence() {
         fs::write(&draft, "precious").unwrap();
         fs::rename(&draft, name).unwrap();
     }
-    // It has the others; without any, no other daemon could be tried to be started.
-    let [tcp, unix] = Layout::LISTENERS;
-    scene.reference.set_listener(tcp, &free_address());
-    scene
-        .reference
-        .set_listener(unix, &format!("unix:{}", scene.world.layout().dir().join("other").display()));
     scene.reference.add("unreachable_secs = 1\n");
     scene.reference.configure_build(&scene.world.build());
     scene.reference.launch();
-    until("the start of another is refused", || {
-        let (_, status) = scene.reference.ask_json("status");
-        status["failed_start"].as_str().is_some()
-    });
-    std::thread::sleep(Duration::from_secs(2));
+    until("the supervisor is there", || scene.reference.ask("status").status.code() == Some(3));
+    std::thread::sleep(Duration::from_secs(3));
     assert!(lives(scene.daemon), "it was killed");
+    let (code, status) = scene.reference.ask_json("status");
+    assert_eq!((code, &status["activity"]), (3, &"recovering".into()), "{status}");
     writer.wait_for_write_by(scene.daemon);
     for name in [&names[0], &names[2]] {
         fs::remove_file(name).unwrap();
