@@ -193,6 +193,15 @@ impl Journal {
         Journal { stopped: true, ..self.without_processes() }
     }
 
+    /// The processes that the journal names: the one that serves, and those that take part in what is under way.
+    pub fn processes(&self) -> impl Iterator<Item = ProcessId> {
+        let under_way = self.under_way.as_ref();
+        let running = self.running.as_ref().map(|running| running.process);
+        let incumbent = under_way.and_then(|under_way| under_way.incumbent);
+        let successor = under_way.map(|under_way| under_way.successor);
+        [running, incumbent, successor].into_iter().flatten()
+    }
+
     /// What the journal says in another boot: the processes that it names have ended.
     #[must_use]
     pub fn without_processes(&self) -> Journal {

@@ -8,6 +8,8 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use handoff::ProcessId;
+use handoff::journal::{Journal, Running};
+use handoff::unix::kill::MayBeKilled;
 use handoff::unix::pid::{Exit, Watch, start_time_of, this_process};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
@@ -18,6 +20,12 @@ fn run(script: &str) -> Child {
 
 fn id(child: &Child) -> ProcessId {
     ProcessId { pid: child.id(), start_time: start_time_of(child.id()).unwrap().unwrap() }
+}
+
+/// As if an earlier supervisor had started it.
+fn may(watch: &Watch) -> MayBeKilled {
+    let running = Running { process: watch.id(), build_id: Vec::new(), is_committed: true };
+    MayBeKilled::started(watch, &Journal { running: Some(running), ..Journal::default() }).unwrap()
 }
 
 fn end_of(watch: &mut Watch) -> Exit {
@@ -66,10 +74,10 @@ fn a_running_child_has_not_ended_and_takes_signals() {
     let child = run("exec sleep 1000");
     let mut watch = Watch::child(id(&child)).unwrap();
     assert_eq!(watch.ended().unwrap(), None);
-    watch.signal(Signal::SIGTERM).unwrap();
+    may(&watch).signal(&watch, Signal::SIGTERM).unwrap();
     assert_eq!(end_of(&mut watch), Exit::Signal(15));
-    watch.signal(Signal::SIGTERM).unwrap();
-    watch.kill_group().unwrap();
+    may(&watch).signal(&watch, Signal::SIGTERM).unwrap();
+    may(&watch).kill_group(&watch).unwrap();
 }
 
 #[test]
@@ -88,7 +96,7 @@ fn the_whole_group_is_killed() {
     }
     let grandchild: u32 = std::fs::read_to_string(&path).unwrap().trim().parse().unwrap();
     let mut watch = Watch::child(id(&child)).unwrap();
-    watch.kill_group().unwrap();
+    may(&watch).kill_group(&watch).unwrap();
     assert_eq!(end_of(&mut watch), Exit::Signal(9));
     while is_alive(grandchild) {
         assert!(Instant::now() < deadline, "the grandchild lives");
@@ -101,7 +109,7 @@ fn a_group_that_the_process_does_not_lead_is_left_alone() {
     // In this test's own group.
     let child = Command::new("/bin/sleep").arg("1000").spawn().unwrap();
     let mut watch = Watch::child(id(&child)).unwrap();
-    watch.kill_group().unwrap();
+    may(&watch).kill_group(&watch).unwrap();
     assert_eq!(end_of(&mut watch), Exit::Signal(9));
 }
 
@@ -111,7 +119,7 @@ fn another_process_is_seen_to_end_without_being_reaped() {
     let process = id(&child);
     let mut watch = Watch::other(process).unwrap();
     assert_eq!(watch.ended().unwrap(), None);
-    watch.kill_group().unwrap();
+    may(&watch).kill_group(&watch).unwrap();
     assert_eq!(end_of(&mut watch), Exit::Unknown);
     assert!(!child.wait().unwrap().success(), "it was left for its parent");
     assert_eq!(Watch::other(process).unwrap().ended().unwrap(), Some(Exit::Unknown));
@@ -122,10 +130,10 @@ fn a_later_process_with_the_same_pid_is_neither_watched_nor_killed() {
     let mut child = run("exec sleep 1000");
     let earlier = ProcessId { start_time: id(&child).start_time - 1, ..id(&child) };
     for mut watch in [Watch::other(earlier).unwrap(), Watch::child(earlier).unwrap()] {
-        watch.signal(Signal::SIGKILL).unwrap();
-        watch.kill_group().unwrap();
+        may(&watch).signal(&watch, Signal::SIGKILL).unwrap();
+        may(&watch).kill_group(&watch).unwrap();
         assert_eq!(watch.ended().unwrap(), Some(Exit::Unknown));
-        watch.kill_group().unwrap();
+        may(&watch).kill_group(&watch).unwrap();
     }
     assert!(child.try_wait().unwrap().is_none());
     child.kill().unwrap();

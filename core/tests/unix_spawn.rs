@@ -16,8 +16,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use handoff::Error;
+use handoff::journal::Journal;
 use handoff::unix::control::socketpair;
 use handoff::unix::env::{StartRole, inherited};
+use handoff::unix::kill::MayBeKilled;
 use handoff::unix::listeners::Listeners;
 use handoff::unix::pid::{Exit, Watch, start_time_of};
 use handoff::unix::spawn::{Setting, SpawnRequest, Spawned, spawn};
@@ -110,7 +112,7 @@ fn wait(watch: &mut Watch) -> Exit {
         let mut fds: Vec<_> = watch.pollable().iter().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
         poll(&mut fds, PollTimeout::from(10_u8)).unwrap();
     }
-    watch.kill_group().unwrap();
+    MayBeKilled::started(watch, &Journal::default()).unwrap().kill_group(watch).unwrap();
     panic!("{:?} did not end", watch.id());
 }
 

@@ -38,6 +38,8 @@ pub struct Config {
     pub journal: PathBuf,
     /// The daemon.
     pub binary: PathBuf,
+    /// Why it can't be executed, if it can't.
+    pub no_binary: Option<String>,
     /// Its arguments.
     pub args: Vec<OsString>,
     /// Added to what is passed on of the supervisor's own environment.
@@ -81,6 +83,25 @@ impl Config {
     /// # Errors
     /// All that is wrong with it, in the order of its lines.
     pub fn load(path: &Path) -> Result<Config, Vec<Problem>> {
+        let (config, problems) = Config::read(path)?;
+        config.filter(|_| problems.is_empty()).ok_or(problems)
+    }
+
+    /// The same for a supervisor that starts or restarts a daemon: that the binary can't be executed is no error then
+    /// ([`Config::no_binary`]). A daemon may serve, and what was committed may be there.
+    ///
+    /// # Errors
+    /// All else that is wrong with it.
+    pub fn load_to_run(path: &Path) -> Result<Config, Vec<Problem>> {
+        let (config, mut problems) = Config::read(path)?;
+        let Some(config) = config else { return Err(problems) };
+        problems
+            .retain(|problem| problem.key != "binary" || Some(&problem.message) != config.no_binary.as_ref());
+        if problems.is_empty() { Ok(config) } else { Err(problems) }
+    }
+
+    /// What can be read of the file, and all that is wrong with it.
+    fn read(path: &Path) -> Result<(Option<Config>, Vec<Problem>), Vec<Problem>> {
         let text = read(path)?;
         let source = Source::new(&text);
         let root = source.parse();
@@ -91,8 +112,7 @@ impl Config {
         if let Some(config) = &mut config {
             check::check(config, path, &source, &source.lines(&root));
         }
-        let problems = source.into_problems();
-        config.filter(|_| problems.is_empty()).ok_or(problems)
+        Ok((config, source.into_problems()))
     }
 
     /// The trigger socket alone: a client must reach a supervisor whatever else has become of its file.

@@ -4,9 +4,10 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use handoff::unix::lock::{holder_of, in_words};
+use handoff::unix::sparing::Sparing;
 use handoff::unix::trusted;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
@@ -17,7 +18,9 @@ use crate::exit::{Code, CommandFailure};
 /// written into it: the kernel knows which process holds the lock.
 #[derive(Debug)]
 pub(crate) struct Instance {
-    _lock: Flock<File>,
+    path: PathBuf,
+    lock: Flock<File>,
+    told: Sparing,
 }
 
 impl Instance {
@@ -36,9 +39,35 @@ impl Instance {
         // A user that may open a file may lock it. An earlier version let all read this one, which is of no use to others.
         file.set_permissions(Permissions::from_mode(0o600)).map_err(unusable)?;
         match lock_for_a_moment(file) {
-            Ok(lock) => Ok(Instance { _lock: lock }),
+            Ok(lock) => Ok(Instance { path, lock, told: Sparing::default() }),
             Err((file, Errno::EWOULDBLOCK)) => Err(taken(&file, &path)),
             Err((_, errno)) => Err(unusable(errno.into())),
+        }
+    }
+
+    /// Makes the file anew and locks it if it was removed or renamed: a second supervisor would lock another one.
+    pub(crate) fn put_back(&mut self) {
+        if trusted::is_at(&self.lock, &self.path) {
+            return;
+        }
+        let made = match self.path.symlink_metadata() {
+            Ok(_) => Err(io::Error::other("another file lies there")),
+            Err(_) => trusted::open_or_create_own(&self.path).and_then(|file| {
+                Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| errno.into())
+            }),
+        };
+        let path = self.path.display();
+        let line = self.told.admits(Instant::now());
+        match made {
+            Ok(lock) => {
+                self.lock = lock;
+                line.into_iter().for_each(|left_out| {
+                    tracing::warn!(left_out, "{path} was removed or renamed, and is put back")
+                });
+            }
+            Err(error) => line.into_iter().for_each(|left_out| {
+                tracing::warn!(left_out, "{path} was removed or renamed, and can't be put back: {error}");
+            }),
         }
     }
 }

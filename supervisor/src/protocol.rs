@@ -213,6 +213,9 @@ pub struct StatusReport {
     /// Why the last start came to nothing, while no daemon serves.
     #[serde(default)]
     pub failed_start: Option<String>,
+    /// Why what was committed may not come back as it ran.
+    #[serde(default)]
+    pub warnings: Vec<String>,
     /// The last swap.
     pub last_swap: Option<LastSwap>,
     /// The last time that it had to find the daemon that serves: at its start, and after the daemon ended by itself or a

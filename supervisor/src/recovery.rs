@@ -1,5 +1,7 @@
 //! What a supervisor makes of what it finds: the listening sockets of a daemon that runs already, beside the
 //! configuration as it is by now.
+use std::io::ErrorKind;
+
 use handoff::{Listeners, Supervisor};
 
 use crate::config::{Addr, Config, ListenerConfig};
@@ -22,7 +24,11 @@ pub(crate) fn reconcile(
     for listener in &config.listeners {
         let ListenerConfig { name, addr, .. } = listener;
         if let Some(held_as) = find(&held, listener).filter(|held_as| held.is_reached(held_as)) {
-            entries.extend(held.take(&held_as).map(|fd| (name.clone(), fd)));
+            let Some(fd) = held.take(&held_as) else { continue };
+            let differences = handoff::unix::differences(&fd, &addr.to_string(), &listener.options);
+            let say = |differs| format!("listener {name:?} was taken over as it is; {differs}");
+            report.warnings.extend(differences.into_iter().map(say));
+            entries.push((name.clone(), fd));
             report.listeners_taken.push(name.clone());
             continue;
         }
@@ -66,6 +72,34 @@ pub(crate) fn reconcile(
         )
     }));
     Ok(supervisor.set_listeners(Listeners::from_entries(entries)?)?)
+}
+
+/// Opens the Unix listeners anew whose paths were removed, so that the next daemon serves them: what clients can't reach is of no
+/// use. What is to be said of it.
+pub(crate) fn renew(supervisor: &Supervisor, config: &Config) -> handoff::Result<Vec<String>> {
+    let is_lost = |listener: &&ListenerConfig| {
+        let Addr::Unix(path) = &listener.addr else { return false };
+        matches!(path.symlink_metadata(), Err(error) if error.kind() == ErrorKind::NotFound)
+    };
+    let mut lost = config.listeners.iter().filter(is_lost).peekable();
+    if lost.peek().is_none() {
+        return Ok(Vec::new());
+    }
+    let mut entries = supervisor.listeners()?.into_entries();
+    let mut said = Vec::new();
+    for listener in lost {
+        let ListenerConfig { name, addr, .. } = listener;
+        let Some((_, held)) = entries.iter_mut().find(|(held, _)| held == name) else { continue };
+        said.push(match listen::bind(listener) {
+            Ok(fd) => {
+                *held = fd;
+                format!("the path of listener {name:?}, {addr}, was removed: it was made anew")
+            }
+            Err(failure) => format!("the path of listener {name:?}, {addr}, was removed: {failure}"),
+        });
+    }
+    supervisor.set_listeners(Listeners::from_entries(entries)?)?;
+    Ok(said)
 }
 
 /// The name under which the daemon has `listener`: its own, or that of another at the same address.

@@ -46,7 +46,10 @@ pub(crate) enum LoopEvent {
 /// Whatever keeps it from starting; once it runs, only that the system can't be waited on any more.
 pub(crate) fn run(path: &Path) -> Result<(), CommandFailure> {
     let path = &std::path::absolute(path).map_err(|error| system("working directory", &error))?;
-    let config = Config::load(path).map_err(|problems| config::failure(path, &problems))?;
+    let config = Config::load_to_run(path).map_err(|problems| config::failure(path, &problems))?;
+    if let Some(why) = &config.no_binary {
+        tracing::error!("{}: binary: {why}", path.display());
+    }
     for warning in &config.warnings {
         tracing::warn!("{}: {warning}", path.display());
     }
@@ -54,13 +57,15 @@ pub(crate) fn run(path: &Path) -> Result<(), CommandFailure> {
     let signals =
         Signals::new(&[SIGCHLD, SIGHUP, SIGINT, SIGTERM]).map_err(|error| system("signals", &error))?;
     handoff::daemon::outlive_file_size_limit()?;
-    let _instance = Instance::lock(&config.trigger_socket)?;
+    let mut instance = Instance::lock(&config.trigger_socket)?;
     let supervisor = supervisor(&config)?;
     let (outbox, inbox) = inbox().map_err(|error| system("wake-up pipe", &error))?;
 
     let access = Access::new(geteuid().as_raw(), &config.allowed_uids);
     let bound = TriggerSocket::bind(&config.trigger_socket, access);
-    let served = bound.and_then(|mut socket| socket.serve(outbox.clone(), LoopEvent::Asked).map(|()| socket));
+    let look_after = move || instance.put_back();
+    let served = bound
+        .and_then(|mut socket| socket.serve(outbox.clone(), LoopEvent::Asked, look_after).map(|()| socket));
     let _trigger = served.map_err(|error| {
         CommandFailure::new(Code::CantCreate, format!("{}: {error}", config.trigger_socket.display()))
     })?;
@@ -81,6 +86,7 @@ pub(crate) fn run(path: &Path) -> Result<(), CommandFailure> {
         last_swap: None,
         recovery: None,
         failed_start: None,
+        unclear: None,
         config: config.clone(),
     }
     .run()?;
@@ -126,6 +132,8 @@ struct Runner {
     recovery: Option<(Instant, RecoveryReport)>,
     /// Why the last start came to nothing, while no daemon serves.
     failed_start: Option<String>,
+    /// The configuration of a swap of which it is not known whether it was committed.
+    unclear: Option<Config>,
 }
 
 /// How the loop ended.
@@ -299,9 +307,16 @@ impl Runner {
         let mut report = RecoveryReport::new(&outcome);
         if !self.has_listeners && (outcome.daemon.is_some() || outcome.nobody_serves) {
             self.has_listeners = true;
+            if outcome.nobody_serves && self.kept() == Kept::Nothing {
+                // There is nothing to start, unless what is configured can be.
+                self.load()?;
+            }
             report.warnings.extend(self.supervisor.resume_from_journal().reports.iter().cloned());
             recovery::reconcile(&self.supervisor, &self.config, &mut report)?;
         }
+        // Otherwise the next recovery may tell.
+        let unclear = self.unclear.take_if(|_| outcome.verdict().is_clear());
+        unclear.filter(|_| outcome.finished()).into_iter().for_each(|fresh| self.is_in_force(fresh));
         match outcome.daemon {
             Some(child) => {
                 let binary = self.binary_of(&child);
@@ -328,7 +343,10 @@ impl Runner {
     /// Starts a daemon because none runs.
     fn start(&mut self, which: Which) {
         match self.spec(which) {
-            Ok(spec) => self.begin(LibraryCall::ColdStart(spec), None),
+            Ok(spec) => {
+                self.renew_listeners().iter().for_each(|warning| tracing::warn!("{warning}"));
+                self.begin(LibraryCall::ColdStart(spec), None);
+            }
             Err(failure) => {
                 self.keeper.ended(self.now(), keeper::TaskEnd::NotBegun);
                 let pause = self.keeper.pause(self.now());
@@ -345,8 +363,7 @@ impl Runner {
             Which::Configured | Which::Asked => None,
         };
         let Some(committed) = committed else {
-            let fresh = self.config.updated(self.load()?);
-            return fresh.checked_spec(&fresh.binary);
+            return self.configured();
         };
         if which == Which::Before {
             let binary = committed.binary.display();
@@ -356,6 +373,23 @@ impl Runner {
         Ok(committed.spec(times))
     }
 
+    /// What is configured. If that can't be executed, what was committed: while anything that may serve can be started,
+    /// something serves.
+    fn configured(&self) -> Result<SpawnSpec, CommandFailure> {
+        let fresh =
+            Config::load_to_run(&self.path).map_err(|problems| config::failure(&self.path, &problems))?;
+        let fresh = self.config.updated(fresh);
+        match (fresh.checked_spec(&fresh.binary), self.supervisor.last_committed()) {
+            (Err(failure), Some(committed)) if failure.code == Code::NoBinary => {
+                let binary = committed.binary.display();
+                tracing::error!(%binary, "{failure}: what was committed is started instead");
+                let times = fresh.spawn_spec(&committed.binary);
+                Ok(committed.spec(times))
+            }
+            (spec, _) => spec,
+        }
+    }
+
     /// Begins `task`, which was asked for, or refuses it with nothing touched.
     fn swap(&mut self, task: Task, asked: Option<&Path>, reply: Option<ReplyTo>) {
         match self.prepare(task, asked) {
@@ -363,7 +397,7 @@ impl Runner {
                 let needs_restart = self.config.needs_restart(&fresh);
                 let warning =
                     |key| format!("{key} has changed: that takes effect when the supervisor is restarted");
-                let warnings = needs_restart.into_iter().map(warning).collect();
+                let warnings = needs_restart.into_iter().map(warning).chain(self.renew_listeners()).collect();
                 self.begin(call, Some(Swap { reply, fresh, warnings }));
             }
             Err(failure) => {
@@ -371,6 +405,11 @@ impl Runner {
                 self.refuse(reply, failure);
             }
         }
+    }
+
+    /// Opens anew what clients can't reach any more.
+    fn renew_listeners(&self) -> Vec<String> {
+        recovery::renew(&self.supervisor, &self.config).unwrap_or_else(|error| vec![error.to_string()])
     }
 
     fn refuse(&self, reply: Option<ReplyTo>, failure: CommandFailure) {
@@ -450,14 +489,20 @@ impl Runner {
         }
         self.failed_start =
             outcome.abort_reason.as_ref().filter(|_| self.daemon.child().is_none()).map(ToString::to_string);
+        let is_unclear = outcome.is_unclear();
         if let Some(child) = outcome.child {
             self.daemon.commit(child, binary, self.keeper.has_fallen_back());
-            if let Some(fresh) = fresh {
-                self.keeper.configure(fresh.keeper());
-                self.config = self.config.updated(fresh);
-            }
+            fresh.into_iter().for_each(|fresh| self.is_in_force(fresh));
+        } else {
+            self.unclear = fresh.filter(|_| is_unclear);
         }
         reply.flatten().into_iter().for_each(|reply| reply.send(TriggerAnswer::Swap(report.clone())));
+    }
+
+    /// A swap to what `fresh` says was committed.
+    fn is_in_force(&mut self, fresh: Config) {
+        self.keeper.configure(fresh.keeper());
+        self.config = self.config.updated(fresh);
     }
 
     /// Collects the processes that have ended.
@@ -498,6 +543,8 @@ impl Runner {
             ended_secs_ago: ended.elapsed().as_secs_f64(),
             ..report.clone()
         });
+        let no_binary = self.config.no_binary.iter().map(|why| format!("the configured binary: {why}"));
+        let warnings = no_binary.chain(self.supervisor.keep_warnings()).collect();
         StatusReport {
             activity: self.keeper.activity(),
             supervisor_pid: std::process::id(),
@@ -508,6 +555,7 @@ impl Runner {
             silence: None,
             restarts: self.daemon.restarts(),
             failed_start: self.failed_start.clone(),
+            warnings,
             last_swap,
             recovery,
         }

@@ -45,6 +45,7 @@ pub(crate) fn status(report: &StatusReport) -> String {
         (None, None) => "says:       nothing".into(),
     });
     lines.extend(report.failed_start.as_ref().map(|why| format!("last start: failed: {why}")));
+    lines.extend(report.warnings.iter().map(|warning| format!("warning:    {warning}")));
     lines.extend(report.last_swap.as_ref().map(last_swap));
     lines.extend(report.recovery.iter().flat_map(recovery));
     lines.join("\n")

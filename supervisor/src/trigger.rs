@@ -4,12 +4,10 @@
 //! delays no other. Their number is bounded: of those that have not yet said what they want, the oldest makes room
 //! for the newest.
 use std::collections::VecDeque;
-use std::fs;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
-use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -17,11 +15,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use handoff::unix::sparing::Sparing;
-use handoff::unix::trusted;
 
 use crate::exit::{Code, CommandFailure};
 use crate::inbox::Outbox;
 use crate::protocol::{REQUEST_MAX, TriggerAnswer, TriggerRequest, line, parse_request};
+use place::{Listening, SocketPlace};
+
+mod place;
 
 /// How long a peer may take to send its request, and to take its answer.
 const PEER_LIMIT: Duration = Duration::from_secs(2);
@@ -78,9 +78,7 @@ impl ReplyTo {
 /// The bound socket; dropped, it is removed, when the clients that wait for an answer have got it.
 #[derive(Debug)]
 pub(crate) struct TriggerSocket {
-    path: PathBuf,
-    /// What lies at the path as long as it is this socket.
-    inode: (u64, u64),
+    place: Arc<SocketPlace>,
     listener: Option<UnixListener>,
     access: Access,
     peers: Arc<Peers>,
@@ -89,74 +87,49 @@ pub(crate) struct TriggerSocket {
 impl TriggerSocket {
     /// Binds `path`. The caller holds the lock beside it, so whatever socket is there is a dead supervisor's.
     pub(crate) fn bind(path: &Path, access: Access) -> io::Result<TriggerSocket> {
-        match fs::symlink_metadata(path) {
-            Ok(found) if !found.file_type().is_socket() => {
-                return Err(io::Error::new(io::ErrorKind::AlreadyExists, "exists and is not a socket"));
-            }
-            _ => {}
-        }
-        // Renamed at the end: at its own path the socket never has another mode than the right one.
-        let (listener, temporary) = bind_beside(path)?;
-        let inode = trusted::restrict_socket(&temporary, access.mode())?;
-        fs::rename(&temporary, path)?;
-        Ok(TriggerSocket {
-            path: path.to_path_buf(),
-            inode,
-            listener: Some(listener),
-            access,
-            peers: Arc::default(),
-        })
+        let (place, listener) = SocketPlace::bind(path, access.mode())?;
+        Ok(TriggerSocket { place: Arc::new(place), listener: Some(listener), access, peers: Arc::default() })
     }
 
-    /// Starts to pass requests on to `outbox`.
+    /// Starts to pass requests on to `outbox`. The socket is put back when its name is removed; `also` is called then, to look after
+    /// what lies beside it.
     pub(crate) fn serve<T: Send + 'static>(
         &mut self,
         outbox: Outbox<T>,
         wrap: fn(Asked) -> T,
+        also: impl FnMut() + Send + 'static,
     ) -> io::Result<()> {
         let Some(listener) = self.listener.take() else { return Ok(()) };
         let access = self.access.clone();
         let post: Post = Arc::new(move |asked| outbox.post(wrap(asked)));
-        let peers = Arc::clone(&self.peers);
-        let accept = move || accept_all(&listener, &access, &peers, &post);
+        let (place, peers) = (Arc::clone(&self.place), Arc::clone(&self.peers));
+        let accept = move || accept_all(Listening::new(place, listener), &access, &peers, &post, also);
         thread::Builder::new().name("trigger".into()).spawn(accept).map(drop)
     }
 }
 
 impl Drop for TriggerSocket {
     fn drop(&mut self) {
-        // Another supervisor's by now: it is not this one's to remove.
-        if trusted::inode_at(&self.path).is_ok_and(|inode| inode == self.inode)
-            && let Err(error) = fs::remove_file(&self.path)
-        {
-            tracing::warn!("{}: {error}", self.path.display());
-        }
+        self.place.remove();
         self.peers.wait_until_answered();
     }
 }
 
-/// Binds a socket beside `path`, under a name that no other user can foresee and that is at most four bytes longer.
-fn bind_beside(path: &Path) -> io::Result<(UnixListener, PathBuf)> {
-    const TRIES: usize = 10;
-    let room = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.len() + 4;
-    let mut tries = (0..TRIES).map(|_| {
-        let mut name = trusted::random_name()?;
-        name.truncate(room);
-        let beside = path.with_file_name(name);
-        Ok((UnixListener::bind(&beside)?, beside))
-    });
-    let in_use =
-        |bound: &io::Result<_>| matches!(bound, Err(error) if error.kind() == io::ErrorKind::AddrInUse);
-    tries.find(|bound| !in_use(bound)).unwrap_or_else(|| Err(io::ErrorKind::AddrInUse.into()))
-}
-
 type Post = Arc<dyn Fn(Asked) -> bool + Send + Sync>;
 
-fn accept_all(listener: &UnixListener, access: &Access, peers: &Arc<Peers>, post: &Post) {
+fn accept_all(
+    mut listening: Listening,
+    access: &Access,
+    peers: &Arc<Peers>,
+    post: &Post,
+    mut also: impl FnMut(),
+) {
     // Any local process may cause them.
     let (mut refusals, mut failures) = (Sparing::default(), Sparing::default());
     loop {
-        let admitted = listener.accept().and_then(|(stream, _)| {
+        listening.wait(&mut also);
+        let admitted = listening.listener.accept().and_then(|(stream, _)| {
+            stream.set_nonblocking(false)?;
             let uid = peer_uid(&stream)?;
             let is_admitted = access.admits(uid);
             if !is_admitted && let Some(left_out) = refusals.admits(Instant::now()) {
@@ -165,6 +138,9 @@ fn accept_all(listener: &UnixListener, access: &Access, peers: &Arc<Peers>, post
             admit(stream, (!is_admitted).then_some(uid), peers, post)
         });
         if let Err(error) = admitted {
+            if error.kind() == io::ErrorKind::WouldBlock {
+                continue;
+            }
             if let Some(left_out) = failures.admits(Instant::now()) {
                 tracing::warn!(left_out, "trigger socket: {error}");
             }

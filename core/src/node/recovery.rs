@@ -33,25 +33,24 @@ pub struct Seen {
     /// The holder of the data directory's lock, if the record and the kernel say the same, and it is a daemon of this control
     /// path.
     pub holder: Option<ProcessId>,
-    /// The holder, if the record and the kernel say the same, and nothing lies where its own socket should be.
+    /// A process that may serve and can't be asked: the lock's holder, if the record and the kernel say the same, and nothing lies
+    /// where its own socket should be; or one that the journal names, and that listens by a name which was removed.
     pub swept: Option<ProcessId>,
 }
 
-/// The processes that may be daemons, whether or not they live. Only what a supervisor has written itself, or the kernel says, makes
-/// a process one that may be ended: the files beside the control path and a daemon's word (`also`) could name any process.
+/// The processes that may be daemons, whether or not they live. Only what a supervisor has written itself makes a process one that
+/// may be ended without having spoken: the files beside the control path and a daemon's word (`also`) could name any process, and
+/// the kernel names whichever process listens at the path or has the lock.
 pub fn sightings(journal: &Journal, seen: &Seen, also: Option<ProcessId>) -> Vec<Sighting> {
     let under_way = journal.under_way.as_ref();
-    let incumbents = [
-        journal.running.as_ref().map(|running| running.process),
-        under_way.and_then(|under_way| under_way.incumbent),
-        seen.owner,
-        seen.holder,
-    ];
+    let running = journal.running.as_ref().map(|running| running.process);
+    let named = [running, under_way.and_then(|under_way| under_way.incumbent)];
     let beside = seen.beside.iter().copied().chain(also).map(|process| (process, Sight::Beside));
-    let incumbents = incumbents.into_iter().flatten().map(|process| (process, Sight::Incumbent));
+    let in_place = [seen.owner, seen.holder].into_iter().flatten().map(|process| (process, Sight::InPlace));
+    let incumbents = named.into_iter().flatten().map(|process| (process, Sight::Incumbent));
     let successor = under_way.map(|under_way| (under_way.successor, Sight::Successor));
     let mut all = BTreeMap::new();
-    for (process, sight) in beside.chain(incumbents).chain(successor) {
+    for (process, sight) in beside.chain(in_place).chain(incumbents).chain(successor) {
         let known = all.entry(process).or_insert(sight);
         *known = sight.max(*known);
     }

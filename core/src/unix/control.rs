@@ -6,12 +6,13 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::sys::socket::{UnixAddr, getpeername};
 use nix::unistd::geteuid;
 
 use crate::error::{Error, Result};
@@ -19,7 +20,7 @@ use crate::node::Credentials;
 use crate::unix::bind::{bind_unix, check_path, connect_unix, listen_socket, remove_unanswered};
 use crate::unix::context::Context;
 use crate::unix::pid::may_live;
-use crate::unix::trusted::{directory_of, inode_at, restrict_socket};
+use crate::unix::trusted::{directory_of, inode_at, inode_of, restrict_socket};
 
 /// Room for `.` and a pid: Linux has none above 4194304.
 const SUFFIX_MAX: usize = 8;
@@ -46,15 +47,69 @@ impl ControlSocket {
         refuse_other_file(&path)?;
         let beside = beside(&path, std::process::id());
         let next = with_suffix(&beside, ".next");
-        let listener = UnixListener::from(bind_unix(&beside)?);
-        let shown = beside.display().to_string();
-        // A connect before `listen` is refused, so the wider mode of the moment between lets no client in.
-        let inode = restrict_socket(&beside, 0o600);
-        let inode = inode.context(|| format!("can't restrict {shown} to its owner"))?;
+        let (listener, inode) = listen_at(&beside)?;
         let control = ControlSocket { listener, path, beside, next, inode };
-        listen_socket(&control.listener).context(|| format!("can't listen at {shown}"))?;
         control.make_ready()?;
         Ok(control)
+    }
+
+    /// Puts back those of this socket's names that have gone: the one beside the path and, if this process `has_path`, the path.
+    /// Returns the names that it has put back. Where another file lies by now, that is left alone.
+    ///
+    /// # Errors
+    /// [`Error::Caller`] if another file is in the way; [`Error::System`] if the directory is gone or not writable.
+    pub fn put_back(&mut self, has_path: bool) -> Result<Vec<PathBuf>> {
+        let mut put_back = Vec::new();
+        let beside = self.put_back_beside(&mut put_back);
+        let path = if has_path { self.put_back_path(&mut put_back) } else { Ok(()) };
+        beside.and(path).map(|()| put_back)
+    }
+
+    /// A link to the socket, if one is left; a new socket, otherwise.
+    fn put_back_beside(&mut self, put_back: &mut Vec<PathBuf>) -> Result<()> {
+        if !self.is_missing(&self.beside)? {
+            return Ok(());
+        }
+        let place = self.beside.display();
+        match [&self.path, &self.next].into_iter().find(|name| self.is_own(name)) {
+            Some(own) => {
+                fs::hard_link(own, &self.beside).context(|| format!("can't put {place} back"))?;
+            }
+            None => (self.listener, self.inode) = listen_at(&self.beside)?,
+        }
+        put_back.push(self.beside.clone());
+        Ok(())
+    }
+
+    /// A link comes to the path only if nothing is there: a rename would replace what comes there at this moment.
+    fn put_back_path(&mut self, put_back: &mut Vec<PathBuf>) -> Result<()> {
+        if self.is_missing(&self.path)? && self.is_own(&self.beside) {
+            let place = self.path.display();
+            fs::hard_link(&self.beside, &self.path).context(|| format!("can't put {place} back"))?;
+            put_back.push(self.path.clone());
+        }
+        Ok(())
+    }
+
+    /// Whether nothing is at `name`.
+    ///
+    /// # Errors
+    /// Another file is there.
+    fn is_missing(&self, name: &Path) -> Result<bool> {
+        match inode_at(name) {
+            Ok(inode) if inode == self.inode => Ok(false),
+            Ok(_) => Err(Error::Caller(format!(
+                "another file lies at {}, where this daemon is to be reached: it is left alone; remove it, and the \
+                 daemon puts its socket back",
+                name.display()
+            ))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+            Err(error) => Err(error).context(|| format!("can't look at {}", name.display())),
+        }
+    }
+
+    fn is_own(&self, name: &Path) -> bool {
+        inode_at(name).is_ok_and(|inode| inode == self.inode)
     }
 
     /// Takes the control path: a peer that connects from now on reaches this process.
@@ -75,7 +130,7 @@ impl ControlSocket {
 
     /// Whether the control path leads to this process.
     pub fn holds_path(&self) -> bool {
-        inode_at(&self.path).is_ok_and(|inode| inode == self.inode)
+        self.is_own(&self.path)
     }
 
     /// The control path.
@@ -134,11 +189,22 @@ impl Drop for ControlSocket {
     /// Removes this process's names; the control path only if no other process has taken it.
     fn drop(&mut self) {
         for name in [&self.path, &self.beside, &self.next] {
-            if inode_at(name).is_ok_and(|inode| inode == self.inode) {
+            if self.is_own(name) {
                 let _ = fs::remove_file(name);
             }
         }
     }
+}
+
+/// Listens at `beside`, at mode 0600.
+fn listen_at(beside: &Path) -> Result<(UnixListener, (u64, u64))> {
+    let listener = UnixListener::from(bind_unix(beside)?);
+    let shown = beside.display().to_string();
+    // A connect before `listen` is refused, so the wider mode of the moment between lets no client in.
+    let inode = restrict_socket(beside, 0o600);
+    let inode = inode.context(|| format!("can't restrict {shown} to its owner"))?;
+    listen_socket(&listener).context(|| format!("can't listen at {shown}"))?;
+    Ok((listener, inode))
 }
 
 /// Refuses a control path that leaves no room for the sockets of the daemons beside it.
@@ -193,11 +259,26 @@ impl Owner {
 /// that answers is to be checked.
 ///
 /// # Errors
-/// As [`connect`].
+/// As [`connect_to_daemon`].
 pub(crate) fn connect_to(path: &Path, pid: u32) -> Result<Connect> {
     match connect(&beside(path, pid))? {
-        Connect::NotThere => connect(path),
+        Connect::NotThere => connect_to_daemon(path),
         there => Ok(there),
+    }
+}
+
+/// Connects to the daemon at the control path `path`.
+///
+/// # Errors
+/// As [`connect`]; [`Error::Peer`] if a link leads from `path` to the socket of another control path.
+pub(crate) fn connect_to_daemon(path: &Path) -> Result<Connect> {
+    let connect = connect(path)?;
+    match &connect {
+        Connect::Connected(stream) if !is_for(path, stream) => {
+            let path = path.display();
+            Err(Error::Peer(format!("{path} leads to the socket of another control path")))
+        }
+        _ => Ok(connect),
     }
 }
 
@@ -264,6 +345,32 @@ pub fn peer(stream: &UnixStream) -> io::Result<Credentials> {
     {
         let (uid, _) = nix::unistd::getpeereid(stream)?;
         Ok(Credentials { uid: uid.as_raw(), pid: None })
+    }
+}
+
+/// Whether the process at the other end of `stream` listens for the control path `path`: a link may lead from `path` to the
+/// socket of another one. The kernel knows by which name a socket was bound; a name that says nothing here, such as a relative
+/// one, is taken for good.
+pub(crate) fn is_for(path: &Path, stream: &UnixStream) -> bool {
+    let Ok(peer) = getpeername::<UnixAddr>(stream.as_raw_fd()) else { return false };
+    peer.path().is_none_or(|bound| is_name_for(path, bound))
+}
+
+/// Whether a socket bound as `bound` is that of a daemon at the control path `path`, as far as can be told.
+pub(crate) fn is_name_for(path: &Path, bound: &Path) -> bool {
+    let name = |path: &Path| path.file_name().map(|name| name.as_encoded_bytes().to_vec());
+    let (Some(own), Some(other)) = (name(path), name(bound)) else { return false };
+    let suffix = other.strip_prefix(&own[..]);
+    if !suffix.is_some_and(|suffix| suffix.iter().all(|byte| *byte == b'.' || byte.is_ascii_digit())) {
+        return false;
+    }
+    let (own, other) = (directory_of(path), directory_of(bound));
+    if own == other || !bound.is_absolute() {
+        return true;
+    }
+    match (fs::metadata(own), fs::metadata(other)) {
+        (Ok(own), Ok(other)) => inode_of(&own) == inode_of(&other),
+        _ => true,
     }
 }
 

@@ -1,11 +1,13 @@
 //! Opens listeners.
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, SockaddrIn, SockaddrIn6, SockaddrLike, UnixAddr, bind as bind_to, setsockopt, sockopt,
+    AddressFamily, SockaddrIn, SockaddrIn6, SockaddrLike, UnixAddr, bind as bind_to, getsockopt, setsockopt,
+    sockopt,
 };
 
 use crate::error::{Error, Result};
@@ -64,6 +66,31 @@ pub fn bind_with(addr: &str, options: &BindOptions) -> Result<OwnedFd> {
     };
     listen_socket(&listener).context(|| format!("can't listen at {addr}"))?;
     Ok(listener)
+}
+
+/// How `listener`, which is open at `addr`, differs from what [`bind_with`] would open there with `options`, in words with what
+/// helps; empty if it doesn't.
+pub fn differences(listener: &impl AsFd, addr: &str, options: &BindOptions) -> Vec<String> {
+    let mut found = Vec::new();
+    let is_v6_only = getsockopt(listener, sockopt::Ipv6V6Only).ok();
+    if options.only_v6.is_some_and(|wanted| is_v6_only.is_some_and(|is| is != wanted)) {
+        found.push("only_v6 takes effect when it is opened: stop the daemon, and start it again".into());
+    }
+    let path = addr.strip_prefix("unix:").filter(|path| !path.starts_with('@'));
+    let Some((path, is)) = path.and_then(|path| Some((path, Path::new(path).symlink_metadata().ok()?)))
+    else {
+        return found;
+    };
+    if let Some(mode) = options.mode.filter(|mode| *mode != is.mode() & 0o7777) {
+        found.push(format!("its mode is {:04o}: chmod {mode:04o} {path}", is.mode() & 0o7777));
+    }
+    if let Some(uid) = options.uid.filter(|uid| *uid != is.uid()) {
+        found.push(format!("it belongs to uid {}: chown {uid} {path}", is.uid()));
+    }
+    if let Some(gid) = options.gid.filter(|gid| *gid != is.gid()) {
+        found.push(format!("it belongs to gid {}: chgrp {gid} {path}", is.gid()));
+    }
+    found
 }
 
 fn bind_tcp(addr: &str, only_v6: Option<bool>) -> Result<OwnedFd> {

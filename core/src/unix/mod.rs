@@ -1,12 +1,15 @@
 //! The real host: Unix sockets, processes, `flock(2)`, one `poll(2)` loop a role, and the blocking API.
 pub mod connections;
 pub mod control;
+pub mod dir_watch;
 pub mod env;
 pub mod journal;
+pub mod kill;
 pub mod listeners;
 pub mod lock;
 pub mod lossy;
 pub mod pid;
+pub mod privileges;
 #[cfg(feature = "crash-points")]
 pub mod probe;
 pub mod record_file;
@@ -38,7 +41,7 @@ pub use hooks::{
     Daemon, DrainReport, Drainable, HookResult, ReadinessSnapshot, ResumeFrom, SealReport, StateSnapshot,
 };
 pub use limits::outlive_file_size_limit;
-pub use listen::{BindOptions, bind, bind_with};
+pub use listen::{BindOptions, bind, bind_with, differences};
 pub use listeners::Listeners;
 pub use lock::{DataDir, DataDirLock};
 pub use lossy::LossyWriter;

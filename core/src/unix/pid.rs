@@ -6,18 +6,17 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 
 use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{Signal, kill, killpg};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{Pid, getpgid, getsid};
+use nix::unistd::{Pid, getsid};
 
 use crate::id::{BootId, ProcessId};
-use crate::unix::env::{HANDOFF_ROLE, LISTEN_PID};
 
 /// This process.
 ///
@@ -62,59 +61,6 @@ pub(crate) fn effective_user_of(pid: u32) -> Option<u32> {
 pub(crate) fn may_live(pid: u32) -> bool {
     let there = i32::try_from(pid).is_ok_and(|pid| kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH));
     there && !matches!(stat_of(pid), Ok(Some(Stat { state: b'Z' | b'X', .. })))
-}
-
-/// Kills (SIGKILL) what is left of the process group that the ended `process` led; whether there was anything. The group may
-/// be another's by now: only those are killed that have inherited the variables by which `process` was told what it
-/// inherited, with its number in them.
-///
-/// # Errors
-/// No permission.
-pub(crate) fn kill_leftovers(process: ProcessId) -> io::Result<bool> {
-    let is_another =
-        || Ok::<_, io::Error>(start_time_of(process.pid)?.is_some_and(|now| now != process.start_time));
-    let Ok(group) = i32::try_from(process.pid) else { return Ok(false) };
-    // Most daemons leave nothing, and to go through all processes takes long on a large machine.
-    let is_empty = || killpg(Pid::from_raw(group), None) == Err(Errno::ESRCH);
-    if group <= 1 || is_empty() || may_live(process.pid) || is_another()? {
-        return Ok(false);
-    }
-    let mut any = false;
-    for member in members_of(group)? {
-        // Held by its descriptor before it is looked at: what is killed is what was looked at.
-        let Some(pidfd) = open_pidfd(member).ok().flatten() else { continue };
-        if is_of_group(member, group) && was_left_by(member, process.pid) {
-            ignore_gone(pidfd_signal(&pidfd, Signal::SIGKILL))?;
-            any = true;
-        }
-    }
-    Ok(any)
-}
-
-/// The processes of a process group.
-fn members_of(group: i32) -> io::Result<Vec<u32>> {
-    let entries = match std::fs::read_dir("/proc") {
-        Ok(entries) => entries,
-        // A process can't be told from others.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
-    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    Ok(pids.filter(|pid| is_of_group(*pid, group)).collect())
-}
-
-fn is_of_group(pid: u32, group: i32) -> bool {
-    i32::try_from(pid).is_ok_and(|pid| getpgid(Some(Pid::from_raw(pid))) == Ok(Pid::from_raw(group)))
-}
-
-/// Whether the variables of `pid` say that the process `daemon` was started by a supervisor: it has inherited them.
-fn was_left_by(pid: u32, daemon: u32) -> bool {
-    let variables = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-    let has =
-        |wanted: &str| variables.split(|byte| *byte == 0).any(|entry| entry.starts_with(wanted.as_bytes()));
-    let its_number = format!("{LISTEN_PID}={daemon}");
-    let names_it = variables.split(|byte| *byte == 0).any(|entry| entry == its_number.as_bytes());
-    names_it && has(&format!("{HANDOFF_ROLE}="))
 }
 
 /// How a process ended.
@@ -210,42 +156,24 @@ impl Watch {
         Ok(self.exit)
     }
 
-    /// Sends `signal` to the process; nothing, if it has ended.
-    ///
-    /// # Errors
-    /// No permission.
-    pub fn signal(&self, signal: Signal) -> io::Result<()> {
-        if self.exit.is_some() {
-            return Ok(());
-        }
-        self.check_certain()?;
-        let sent = match &self.pidfd {
-            Some(pidfd) => pidfd_signal(pidfd, signal),
-            None if self.is_same()? => kill(self.pid(), signal),
-            None => Ok(()),
-        };
-        ignore_gone(sent)
+    /// Whether the process is a child of this one.
+    pub(super) fn is_child(&self) -> bool {
+        self.is_child
     }
 
-    /// Kills (SIGKILL) the process, and the group that it leads, if it leads one. The group is left alone
-    /// once the leader has been reaped: until then no other group can have its number.
-    ///
-    /// # Errors
-    /// No permission.
-    pub fn kill_group(&self) -> io::Result<()> {
-        if self.exit.is_some() {
-            return Ok(());
-        }
-        self.check_certain()?;
-        let leads = self.is_same()? && getpgid(Some(self.pid())) == Ok(self.pid());
-        // The group first: its leader's end may let another thread reap it.
-        let group = if leads { ignore_gone(killpg(self.pid(), Signal::SIGKILL)) } else { Ok(()) };
-        self.signal(Signal::SIGKILL).and(group)
+    /// Whether the process was seen to end.
+    pub(super) fn has_ended(&self) -> bool {
+        self.exit.is_some()
+    }
+
+    /// What the process is signalled by, where the system has that.
+    pub(super) fn pidfd(&self) -> Option<&OwnedFd> {
+        self.pidfd.as_ref()
     }
 
     /// Refuses to signal a process of which only the number is known: no child, whose number no other process can have, and none
     /// whose start time was read.
-    fn check_certain(&self) -> io::Result<()> {
+    pub(super) fn check_certain(&self) -> io::Result<()> {
         let told = self.process.start_time != 0 && start_time_of(self.process.pid)?.is_some();
         if self.is_child || told || !may_live(self.process.pid) {
             return Ok(());
@@ -259,24 +187,17 @@ impl Watch {
         ))
     }
 
-    /// Kills (SIGKILL) what the process has left in its group, once it has ended; whether there was anything. It does
-    /// nothing the second time, and nothing for a process that led no session of its own.
-    ///
-    /// # Errors
-    /// No permission.
-    pub fn kill_leftovers(&mut self) -> io::Result<bool> {
-        if self.exit.is_none() || !std::mem::take(&mut self.leads_session) {
-            return Ok(false);
-        }
-        kill_leftovers(self.process)
+    /// Whether the process has ended and led a session of its own, in whose group it may have left others: `true` once.
+    pub(super) fn may_have_left(&mut self) -> bool {
+        self.exit.is_some() && std::mem::take(&mut self.leads_session)
     }
 
-    fn pid(&self) -> Pid {
+    pub(super) fn pid(&self) -> Pid {
         Pid::from_raw(self.process.pid.cast_signed())
     }
 
     /// Whether the number still belongs to the known process.
-    fn is_same(&self) -> io::Result<bool> {
+    pub(super) fn is_same(&self) -> io::Result<bool> {
         let now = start_time_of(self.process.pid)?;
         Ok(self.process.start_time == 0 || now.is_none_or(|now| now == self.process.start_time))
     }
@@ -333,17 +254,10 @@ impl Watch {
     }
 }
 
-fn ignore_gone(sent: nix::Result<()>) -> io::Result<()> {
-    match sent {
-        Err(Errno::ESRCH) => Ok(()),
-        sent => sent.map_err(io::Error::from),
-    }
-}
-
 /// `None` if the system has no pidfds.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 #[allow(unsafe_code)]
-fn open_pidfd(pid: u32) -> nix::Result<Option<OwnedFd>> {
+pub(super) fn open_pidfd(pid: u32) -> nix::Result<Option<OwnedFd>> {
     use std::os::fd::FromRawFd;
     // SAFETY: pidfd_open takes plain numbers. It sets close-on-exec itself.
     match Errno::result(unsafe {
@@ -358,22 +272,8 @@ fn open_pidfd(pid: u32) -> nix::Result<Option<OwnedFd>> {
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn open_pidfd(_pid: u32) -> nix::Result<Option<OwnedFd>> {
+pub(super) fn open_pidfd(_pid: u32) -> nix::Result<Option<OwnedFd>> {
     Ok(None)
-}
-
-#[cfg(any(target_os = "linux", target_os = "android"))]
-#[allow(unsafe_code)]
-fn pidfd_signal(pidfd: &OwnedFd, signal: Signal) -> nix::Result<()> {
-    let (fd, info) = (pidfd.as_raw_fd(), std::ptr::null::<libc::siginfo_t>());
-    // SAFETY: the descriptor is open; a null siginfo asks for what kill(2) sends.
-    Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal as libc::c_int, info, 0) })
-        .map(drop)
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn pidfd_signal(_pidfd: &OwnedFd, _signal: Signal) -> nix::Result<()> {
-    Err(Errno::ENOSYS)
 }
 
 struct Stat {
@@ -419,6 +319,8 @@ fn parse_stat(text: &[u8]) -> Option<Stat> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::journal::Journal;
+    use crate::unix::kill::MayBeKilled;
     use std::os::unix::process::CommandExt;
     use std::process::{Child, Command};
 
@@ -432,6 +334,10 @@ mod tests {
             pidfd: None,
             exit: None,
         }
+    }
+
+    fn started(watch: &Watch) -> MayBeKilled {
+        MayBeKilled::started(watch, &Journal::default()).unwrap()
     }
 
     fn sleep() -> Child {
@@ -454,7 +360,7 @@ mod tests {
         let mut watch = without_pidfd(&child, true);
         assert!(watch.pollable().is_none());
         assert_eq!(watch.ended().unwrap(), None);
-        watch.kill_group().unwrap();
+        started(&watch).kill_group(&watch).unwrap();
         assert_eq!(poll_until_ended(&mut watch), Exit::Signal(9));
         assert_eq!(start_time_of(child.id()).unwrap(), None);
     }
@@ -464,7 +370,7 @@ mod tests {
         let mut child = sleep();
         let mut watch = without_pidfd(&child, false);
         assert_eq!(watch.ended().unwrap(), None);
-        watch.signal(Signal::SIGTERM).unwrap();
+        started(&without_pidfd(&child, true)).signal(&watch, Signal::SIGTERM).unwrap();
         assert_eq!(poll_until_ended(&mut watch), Exit::Unknown);
         child.wait().unwrap();
     }
@@ -474,50 +380,12 @@ mod tests {
         let mut child = sleep();
         let process = ProcessId { pid: child.id(), start_time: 0 };
         let watch = Watch::other(process).unwrap();
-        assert_eq!(watch.kill_group().unwrap_err().kind(), io::ErrorKind::PermissionDenied);
-        assert_eq!(watch.signal(Signal::SIGTERM).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        let may = started(&Watch::child(process).unwrap());
+        assert_eq!(may.kill_group(&watch).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        assert_eq!(may.signal(&watch, Signal::SIGTERM).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
         assert!(child.try_wait().unwrap().is_none(), "it lives");
         child.kill().unwrap();
         child.wait().unwrap();
-    }
-
-    /// The leader of a process group that ends at once and leaves a process in it.
-    fn leader(role: Option<&str>) -> (ProcessId, u32) {
-        use std::io::{BufRead, BufReader};
-        let mut command = Command::new("/bin/sh");
-        let script = "LISTEN_PID=$$; export LISTEN_PID; /bin/sleep 1000 >/dev/null & echo $!";
-        command.args(["-c", script]).process_group(0).stdout(std::process::Stdio::piped());
-        if let Some(role) = role {
-            command.env(HANDOFF_ROLE, role);
-        }
-        let mut leader = command.spawn().unwrap();
-        let mut left = String::new();
-        BufReader::new(leader.stdout.take().unwrap()).read_line(&mut left).unwrap();
-        leader.wait().unwrap();
-        let left: u32 = left.trim().parse().unwrap();
-        // Before it executes it has the shell's own variables.
-        let executes = || std::fs::read(format!("/proc/{left}/cmdline")).unwrap().starts_with(b"/bin/sleep");
-        let waited = (0..180_000).find(|_| {
-            std::thread::sleep(std::time::Duration::from_millis(1));
-            executes()
-        });
-        assert!(waited.is_some(), "{left} never executes");
-        (ProcessId { pid: leader.id(), start_time: 1 }, left)
-    }
-
-    #[test]
-    fn of_a_group_only_what_the_daemon_left_is_killed() {
-        let (ours, left) = leader(Some("successor"));
-        assert!(kill_leftovers(ours).unwrap());
-        (0..180_000).find(|_| {
-            std::thread::sleep(std::time::Duration::from_millis(1));
-            !may_live(left)
-        });
-        assert!(!may_live(left), "the daemon had started it");
-        let (another, stranger) = leader(None);
-        assert!(!kill_leftovers(another).unwrap());
-        assert!(may_live(stranger), "the group is another's by now");
-        kill(Pid::from_raw(stranger.cast_signed()), Signal::SIGKILL).unwrap();
     }
 
     #[test]

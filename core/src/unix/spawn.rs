@@ -17,8 +17,7 @@ use std::path::Path;
 
 use nix::fcntl::OFlag;
 use nix::libc;
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill};
-use nix::sys::wait::waitpid;
+use nix::sys::signal::{SigSet, SigmaskHow};
 use nix::unistd::{Pid, pipe2};
 
 use crate::bounds;
@@ -26,6 +25,7 @@ use crate::error::{Error, Result};
 use crate::id::ProcessId;
 use crate::unix::context::Context;
 use crate::unix::env::{FIRST_FD, LISTEN_PID, StartRole};
+use crate::unix::kill;
 use crate::unix::pid::{start_time_in, start_time_of};
 use after_fork::{ChildFailure, ChildPlan, ChildStep, UserChange};
 pub use setting::{RunAs, Setting};
@@ -121,7 +121,7 @@ pub fn spawn(request: SpawnRequest<'_>) -> Result<Spawned> {
         }
     };
     if started.is_err() {
-        end(child);
+        kill::end_unstarted(child);
     }
     started.map(|start_time| Spawned { process: ProcessId { pid, start_time } })
 }
@@ -233,13 +233,6 @@ fn read_failure(report: OwnedFd) -> io::Result<Option<ChildFailure>> {
             read => return Ok(ChildFailure::from_bytes(&bytes[..read?])),
         }
     }
-}
-
-/// Makes sure that nothing is left of a process that did not start.
-fn end(child: Pid) {
-    // It has usually gone by itself, and its pid can't be another's before it is reaped.
-    let _ = kill(child, Signal::SIGKILL);
-    while waitpid(child, None) == Err(nix::errno::Errno::EINTR) {}
 }
 
 fn explain(failure: &ChildFailure, binary: &Path, setting: &Setting) -> Error {

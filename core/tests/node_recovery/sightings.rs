@@ -37,14 +37,14 @@ fn all(journal: &Journal, seen: &Seen, also: Option<u32>) -> Vec<(u32, Sight)> {
 }
 
 #[test]
-fn what_the_kernel_or_the_supervisor_itself_has_written_makes_a_process_one_that_may_be_ended() {
+fn what_the_supervisor_has_written_the_kernel_says_and_a_name_says_are_three_things() {
     let expected = [
         (1, Sight::Incumbent),
         (2, Sight::Incumbent),
         (3, Sight::Successor),
         (4, Sight::Beside),
-        (5, Sight::Incumbent),
-        (6, Sight::Incumbent),
+        (5, Sight::InPlace),
+        (6, Sight::InPlace),
         (7, Sight::Beside),
     ];
     assert_eq!(all(&journal(1, 2, 3), &seen(&[4], Some(5), Some(6)), Some(7)), expected);

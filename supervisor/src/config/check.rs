@@ -4,6 +4,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use handoff::bounds;
+use handoff::unix::privileges;
 use handoff::unix::trusted::{self, Distrust, Flaw};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::statvfs::{FsFlags, statvfs};
@@ -26,6 +27,7 @@ pub(super) fn check(config: &mut Config, file: &Path, source: &Source<'_>, lines
     check.own_directories();
     check.data_dir();
     check.user();
+    check.privileges();
     let warnings = check.warnings;
     config.warnings.extend(warnings);
     config.warnings.sort_by_key(|warning| warning.line);
@@ -180,6 +182,17 @@ impl Check<'_> {
                 );
             }
             Err(error) => self.error("data_dir", error.to_string()),
+        }
+    }
+
+    /// What is kept of the binary is a copy.
+    fn privileges(&mut self) {
+        if let Some(lacking) = privileges::that_a_copy_will_lack(&self.config.binary) {
+            let message = format!(
+                "has {lacking}, which the copy that is kept of it will lack: a daemon that is started again after this file was \
+                 replaced or removed will lack that as well"
+            );
+            self.warn("binary", message);
         }
     }
 

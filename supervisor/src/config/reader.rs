@@ -45,13 +45,15 @@ impl Reader<'_> {
         self.fields.finish();
 
         let (control_socket, trigger_socket) = (control_socket?.value, trigger_socket?.value);
+        let (binary, no_binary) = binary?;
         // The daemon's user may own the directory of its sockets, and must not reach the supervisor's own files.
         let beside = if setting.run_as.is_some() { &trigger_socket } else { &control_socket };
         Some(Config {
             journal: journal.map_or_else(|| beside.with_extension("journal"), |journal| journal.value),
             control_socket,
             trigger_socket,
-            binary: binary?,
+            no_binary,
+            binary,
             args: args.into_iter().map(|arg| arg.value.into()).collect(),
             env,
             setting,
@@ -82,13 +84,13 @@ impl Reader<'_> {
         self.fields.required(key, |value| socket_path(&absolute(dir, value)?))
     }
 
-    fn binary(&mut self) -> Option<PathBuf> {
+    /// The path, and why what is there can't be executed, which is a mistake as well.
+    fn binary(&mut self) -> Option<(PathBuf, Option<String>)> {
         let dir = &self.dir;
-        let binary = self.fields.required("binary", |value| {
-            let path = absolute(dir, value)?;
-            executable(&path).map(|()| path)
-        });
-        binary.map(|binary| binary.value)
+        let AtLine { line, value: path } = self.fields.required("binary", |value| absolute(dir, value))?;
+        let fault = executable(&path).err();
+        fault.iter().for_each(|message| self.fields.note(line, "binary", message));
+        Some((path, fault))
     }
 
     /// A listed binary may be missing: it is listed for a build that is yet to come.

@@ -1,4 +1,5 @@
 //! Real peers on a real socket; the main loop is played by the test.
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
@@ -26,7 +27,7 @@ impl ServedTrigger {
         let dir = tempfile::tempdir().unwrap();
         let (outbox, inbox) = inbox().unwrap();
         let mut socket = TriggerSocket::bind(&dir.path().join("t"), access).unwrap();
-        socket.serve(outbox, |asked| asked).unwrap();
+        socket.serve(outbox, |asked| asked, || {}).unwrap();
         ServedTrigger { dir, _socket: socket, inbox }
     }
 

@@ -125,7 +125,7 @@ impl RealClient {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        let _ = self.watch.signal(Signal::SIGKILL);
+        processes::send(self.watch.id().pid, Signal::SIGKILL);
         match &mut self.child {
             Some(child) => drop(child.wait()),
             // Its parent was dropped before it, so it is ours now.
@@ -159,15 +159,15 @@ impl Kernel for Real {
         self.workers[process.0].commands = commands;
     }
     fn kill(&mut self, process: Proc) {
-        self.workers[process.0].watch.signal(Signal::SIGKILL).unwrap();
+        processes::send(self.id(process).pid, Signal::SIGKILL);
     }
     fn stop(&mut self, process: Proc) {
-        self.workers[process.0].watch.signal(Signal::SIGSTOP).unwrap();
+        processes::send(self.id(process).pid, Signal::SIGSTOP);
         let pid = self.id(process).pid;
         until("it is stopped", || processes::is_stopped(pid));
     }
     fn go_on(&mut self, process: Proc) {
-        self.workers[process.0].watch.signal(Signal::SIGCONT).unwrap();
+        processes::send(self.id(process).pid, Signal::SIGCONT);
     }
     fn has_ended(&mut self, process: Proc) -> bool {
         self.workers[process.0].watch.ended().unwrap().is_some()

@@ -3,7 +3,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use handoff::{CommittedBinary, SpawnSpec, Supervisor, Verdict};
 use handoff_tests::processes::{lives, of_world, send};
@@ -287,4 +287,68 @@ fn a_build_that_keeps_dying_is_replaced_by_the_one_before_and_that_is_said_loudl
         assert_eq!(status["daemon"]["fell_back"], expected == "older.", "{status}");
     }
     assert_eq!(world.output().matches("FALL-BACK").count(), 2, "each time that the other has its turn");
+}
+
+#[test]
+fn a_configured_binary_that_is_missing_keeps_no_supervisor_from_starting() {
+    let world = World::new();
+    let reference = Reference::for_actor(&world);
+    let build = build(&world, "d", "first.");
+    reference.configure_build(&build);
+    reference.start();
+    let first = daemon(&reference, 0);
+    assert_keeps(&world, &["first."]);
+    fs::remove_file(&build.binary).unwrap();
+    // A daemon serves.
+    reference.kill();
+    reference.start();
+    let (_, status) = reference.ask_json("status");
+    assert_eq!(status["daemon"]["pid"], first, "{status}");
+    assert!(status["warnings"][0].as_str().unwrap().contains("No such file"), "{status}");
+    assert_eq!(reference.ask_json("swap").0, 78, "it is wrong all the same");
+    // None serves, and a supervisor is started anew.
+    reference.kill();
+    end(first);
+    reference.start();
+    let second = daemon(&reference, 0);
+    assert_eq!(mark_of(second), "first.");
+    // The daemon was stopped on purpose: what is configured would be next, and what was committed is there.
+    reference.signal(Signal::SIGTERM);
+    assert!(reference.wait().success());
+    reference.start();
+    assert_eq!(mark_of(daemon(&reference, 0)), "first.");
+}
+
+#[test]
+fn a_supervisor_that_has_nothing_to_start_says_so() {
+    let world = World::new();
+    let reference = Reference::for_actor(&world);
+    reference.configure(&world.layout().dir().join("missing"), &[]);
+    let refused = reference.command("run").stderr(Stdio::piped()).output().unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(refused.status.code() == Some(78) && said.contains("No such file"), "{said}");
+}
+
+/// A supervisor that may write no file of more than 300 KiB: there is no room for a copy.
+#[test]
+fn that_a_binary_is_not_kept_is_said_by_the_swap_and_the_status() {
+    let world = World::new();
+    let reference = Reference::for_actor(&world);
+    let run = reference.command("run");
+    let mut limited = Command::new("/bin/sh");
+    limited.args(["-c", "ulimit -f 600; exec \"$@\"", "sh"]).arg(run.get_program()).args(run.get_args());
+    limited.env(Layout::MARK, world.layout().dir()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut supervisor = limited.spawn().unwrap();
+    reference.wait_until_watching();
+    let before = reference.ask_json("status").1;
+    assert_eq!(before["warnings"], serde_json::json!([]), "the script is small");
+    reference.configure_build(&build(&world, "d", "second"));
+    let (code, swap) = reference.ask_json("swap");
+    assert_eq!(code, 0, "{swap}");
+    let (_, status) = reference.ask_json("status");
+    for said in [&swap["warnings"], &status["warnings"]] {
+        assert!(said.to_string().contains("is not kept as"), "{said}");
+    }
+    send(supervisor.id(), Signal::SIGTERM);
+    assert!(supervisor.wait().unwrap().success());
 }

@@ -4,7 +4,7 @@ use std::os::unix::fs::symlink;
 use std::time::{Duration, Instant};
 
 use handoff_tests::processes::{lives, send};
-use handoff_tests::{Reference, World, until};
+use handoff_tests::{Layout, Reference, World, free_address, until};
 use nix::sys::signal::Signal;
 
 /// Waits until the last start of `reference` failed because of `why`.
@@ -53,6 +53,58 @@ fn a_program_at_the_control_path_that_is_no_daemon_of_it_is_named_and_lives() {
     send(stranger, Signal::SIGCONT);
     others.wait_until_watching();
     assert_eq!(daemon(&others), stranger);
+}
+
+/// It answers, and what it says of itself is true, but not of this control path.
+#[test]
+fn a_daemon_of_another_control_path_is_not_swapped_though_the_path_leads_to_it() {
+    let (other, world) = (World::new(), World::new());
+    let (others, reference) = (Reference::for_actor(&other), Reference::for_actor(&world));
+    others.start();
+    reference.start();
+    let (stranger, own) = (daemon(&others), daemon(&reference));
+    let control = world.layout().control();
+    fs::remove_file(&control).unwrap();
+    until("the path is put back or taken", || {
+        let _ = fs::remove_file(&control);
+        symlink(other.layout().control(), &control).is_ok()
+    });
+    let (code, swap) = reference.ask_json("swap");
+    assert_eq!(code, 76, "{swap}");
+    assert!(swap["error"]["message"].as_str().unwrap().contains("of another control path"), "{swap}");
+    assert!(!other.output().contains("handoff.drain"), "the stranger was not disturbed");
+    until("the daemon names what lies at its path", || world.output().contains("another file lies at"));
+    fs::remove_file(&control).unwrap();
+    until("the daemon puts its socket back", || reference.ask_json("swap").0 == 0);
+    assert!(!lives(own) && lives(stranger));
+}
+
+/// It has the path, the lock and a socket of its own beside the path. None of that is a word.
+#[test]
+fn a_daemon_that_no_journal_names_and_that_says_nothing_is_left_to_the_operator() {
+    let world = World::new();
+    let reference = Reference::for_actor(&world);
+    reference.add(&format!("unreachable_secs = 1\ndata_dir = {:?}\n", world.layout().data()));
+    reference.configure_build(&world.build());
+    reference.start();
+    let pid = daemon(&reference);
+    reference.kill();
+    send(pid, Signal::SIGSTOP);
+    fs::remove_file(world.layout().journal()).unwrap();
+    // Otherwise it could not be tried to start another one: it has these.
+    let [tcp, unix] = Layout::LISTENERS;
+    reference.set_listener(tcp, &free_address());
+    reference.set_listener(unix, &format!("unix:{}", world.layout().dir().join("served-2").display()));
+    reference.configure_build(&world.build());
+    reference.launch();
+    assert_refused(&reference, &format!("process {pid} ("));
+    outlasts(pid);
+    send(pid, Signal::SIGCONT);
+    until("it is found as soon as it speaks", || {
+        let (_, status) = reference.ask_json("status");
+        status["daemon"]["pid"] == pid
+    });
+    assert_eq!(reference.ask_json("swap").0, 0);
 }
 
 #[test]

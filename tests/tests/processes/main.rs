@@ -24,4 +24,5 @@ mod setting;
 mod stopped;
 mod successor;
 mod survives;
+mod swept;
 mod trust;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use handoff_kv::load::{Load, LoadOptions};
-use handoff_tests::{Bin, Layout, Reference, World, free_address, processes, until_some};
+use handoff_tests::{Bin, Layout, Reference, World, free_address, processes, until, until_some};
 use nix::sys::signal::Signal;
 
 const USER: u32 = 65_533;
@@ -147,6 +147,79 @@ fn a_daemon_of_another_user_is_swapped_taken_over_and_started_again() {
     scene.reference.signal(Signal::SIGTERM);
     assert_eq!(scene.reference.wait().code(), Some(0));
     assert!(processes::of_world(scene.world.layout()).is_empty());
+}
+
+/// The capabilities of `pid`, as `proc_pid_status(5)` has them.
+fn capabilities_of(pid: u32) -> String {
+    status_of(pid, "CapEff").concat()
+}
+
+const NET_BIND_SERVICE: &str = "0000000000000400";
+
+fn give_capabilities(binary: &Path) {
+    let given = Command::new("setcap").arg("cap_net_bind_service+ep").arg(binary).status();
+    assert!(given.is_ok_and(|status| status.success()), "setcap (libcap2-bin) is needed");
+}
+
+/// Another file comes to the path of the daemon's binary, and the daemon dies. Returns the next daemon.
+fn replace_and_kill(scene: &SettingScene, daemon: u32) -> u32 {
+    until("the copy is kept", || {
+        let mut beside = fs::read_dir(scene.world.layout().run()).unwrap();
+        beside.any(|entry| {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            name.starts_with("journal.binary-") && !name.ends_with("new")
+        })
+    });
+    fs::remove_file(&scene.binary).unwrap();
+    copy(&Bin::Kv.path(), &scene.binary);
+    processes::send(daemon, Signal::SIGKILL);
+    until_some("it is started again", || Some(scene.serves()).filter(|pid| *pid != daemon))
+}
+
+#[test]
+fn file_capabilities_are_kept_with_what_was_committed() {
+    let Some(scene) = SettingScene::new("") else { return };
+    give_capabilities(&scene.binary);
+    scene.reference.start();
+    let first = scene.serves();
+    assert_eq!(capabilities_of(first), NET_BIND_SERVICE);
+    // The kept copy is all that there is for a supervisor that comes anew.
+    scene.reference.kill();
+    fs::rename(&scene.binary, scene.binary.with_extension("old")).unwrap();
+    copy(&Bin::Kv.path(), &scene.binary);
+    processes::send(first, Signal::SIGKILL);
+    until("it has ended", || !processes::lives(first));
+    scene.reference.start();
+    let second = scene.serves();
+    assert_eq!(capabilities_of(second), NET_BIND_SERVICE);
+    let (_, status) = scene.reference.ask_json("status");
+    assert_eq!(status["warnings"], serde_json::json!([]), "nothing is lost");
+}
+
+/// A supervisor that is not root can't give them: they are said to be missing in the copy, and the very file, which it still has
+/// open, is started though it has no name any more.
+#[test]
+fn file_capabilities_that_a_copy_can_not_have_are_said_and_the_very_file_is_preferred() {
+    let Some(scene) = SettingScene::with("") else { return };
+    give_capabilities(&scene.binary);
+    let (run, dir) = (scene.reference.command("run"), scene.world.layout().dir());
+    chown(scene.world.layout().run(), Some(USER), Some(USER)).unwrap();
+    // The user may not go where it was built.
+    copy(&Bin::Supervisor.path(), &dir.join("supervisor"));
+    let mut users = Command::new("setpriv");
+    users.arg(format!("--reuid={USER}")).arg(format!("--regid={USER}")).arg("--clear-groups");
+    users.arg(dir.join("supervisor")).args(run.get_args()).env(Layout::MARK, dir).current_dir("/");
+    let mut supervisor = users.spawn().unwrap();
+    scene.reference.wait_until_watching();
+    let (code, swap) = scene.reference.ask_json("swap");
+    let (_, status) = scene.reference.ask_json("status");
+    for said in [&swap["warnings"], &status["warnings"]] {
+        assert!(code == 0 && said.to_string().contains("lacks its file capabilities"), "{said}");
+    }
+    let next = replace_and_kill(&scene, scene.serves());
+    assert_eq!(capabilities_of(next), NET_BIND_SERVICE);
+    processes::send(supervisor.id(), Signal::SIGTERM);
+    assert!(supervisor.wait().unwrap().success());
 }
 
 #[test]

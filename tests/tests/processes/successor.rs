@@ -1,10 +1,10 @@
 //! Every way in which a successor can be bad. The incumbent serves on, and the reason says what it was.
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use handoff_tests::{Act, Build, HookName, SILENCE, Scene, World, script};
+use handoff_tests::{Act, Build, HookName, Reference, SILENCE, Scene, World, script};
 
 /// A file that can't be run as it is.
 fn file(world: &World, text: &str, mode: u32) -> PathBuf {
@@ -301,4 +301,30 @@ fn a_wrapper_that_does_not_end_with_exec_is_told_so() {
     scene.supervisor.handoff(&build).assert_rolled_back("exited with 3");
     assert!(scene.world.output().contains("a wrapper script must end with `exec`"));
     scene.assert_unharmed();
+}
+
+#[test]
+fn an_open_that_failed_is_not_called_ready() {
+    let scene = Scene::new();
+    let build = scene.world.build().on(HookName::Open, [Act::Fail]);
+    scene.supervisor.handoff(&build).assert_rolled_back("");
+    let log = scene.world.output();
+    let of_supervisor = format!("[{}]", scene.supervisor.pid());
+    let mut lines = log.lines().filter(|line| line.contains(&of_supervisor));
+    assert!(lines.any(|line| line.contains("handoff.roll_back: given up") && line.contains("phase=open")));
+    let begun = log.rsplit("handoff: handoff").next().unwrap();
+    assert!(!begun.contains("handoff.open: ready"), "{begun}");
+    scene.assert_well();
+}
+
+#[test]
+fn a_process_that_ends_before_it_takes_part_is_told_by_its_command() {
+    let world = World::new();
+    let reference = Reference::for_actor(&world);
+    reference.start();
+    reference.configure(Path::new("/bin/sh"), &["-c", "exit 9", "--a-wrong-flag"]);
+    let (code, swap) = reference.ask_json("swap");
+    assert_eq!(code, 1, "{swap}");
+    let said = swap["warnings"].to_string();
+    assert!(said.contains("/bin/sh") && said.contains("--a-wrong-flag"), "{swap}");
 }

@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use handoff_tests::{HookName, Reference, Scene, World, until};
+use handoff_tests::{HookName, Layout, Reference, Scene, World, until};
 use nix::sys::signal::Signal;
 
 const STRANGER: u32 = 65_533;
@@ -235,4 +235,20 @@ fn a_listeners_path_that_was_removed_is_made_anew_and_one_that_is_anothers_stays
     reference.signal(Signal::SIGTERM);
     reference.wait();
     assert!(served.exists(), "it is not the supervisor's to remove");
+}
+
+#[test]
+fn a_listener_that_is_taken_over_and_is_not_as_configured_is_said() {
+    let world = World::new();
+    let reference = Reference::for_actor(&world);
+    reference.start();
+    reference.kill();
+    let text = fs::read_to_string(reference.config()).unwrap();
+    let [_, unix] = Layout::LISTENERS;
+    let name = format!("name = {unix:?}\n");
+    assert!(text.contains(&name));
+    fs::write(reference.config(), text.replace(&name, &format!("{name}mode = \"0606\"\n"))).unwrap();
+    reference.start();
+    let warnings = reference.ask_json("status").1["recovery"]["warnings"].to_string();
+    assert!(warnings.contains("was taken over as it is") && warnings.contains("chmod 0606"), "{warnings}");
 }

@@ -52,7 +52,10 @@ pub enum Sight {
     /// A socket lies beside the control path, or the one that serves says that it succeeded it. It may be another
     /// supervisor's business.
     Beside,
-    /// May hold the lock: the journal, the record or the control path names it.
+    /// Listens at the control path, or record and kernel say that it holds the lock. It may be ended once it has spoken:
+    /// nothing else says that it is a daemon of this control path.
+    InPlace,
+    /// The journal names it: it was started here, or has spoken to an earlier supervisor.
     Incumbent,
     /// The journal names it as the successor in a handoff that has no end.
     Successor,
@@ -65,7 +68,8 @@ pub struct Sighting {
     pub process: ProcessId,
     /// What makes it one.
     pub sight: Sight,
-    /// The process holds the lock of the data directory, and its control socket was removed: it may serve, and can't be asked.
+    /// The process holds the lock of the data directory, or still listens, and its control socket was removed: it may serve, and
+    /// can't be asked.
     pub is_swept: bool,
 }
 
@@ -199,6 +203,8 @@ struct Party {
     linked: bool,
     /// Whether it was asked, and has not answered.
     asked: bool,
+    /// It has answered at least once.
+    spoke: bool,
     /// Its last answer.
     standing: Option<Standing>,
     awaits_final: Option<AwaitsFinal>,

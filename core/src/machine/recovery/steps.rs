@@ -64,6 +64,7 @@ impl RecoveryMachine {
         match message {
             Message::StandingReport { standing, awaits_final } => {
                 party.asked = false;
+                party.spoke = true;
                 party.standing = Some(standing);
                 party.awaits_final = awaits_final;
                 if self.heir.is_none() || party.part == Part::Ignored {
@@ -228,12 +229,13 @@ impl RecoveryMachine {
         begins.for_each(|party| party.part = Part::Overdue);
     }
 
-    /// Those that were in the way all the time are ended, if that is this supervisor's to do. A process that holds the lock and
-    /// whose socket was removed is spared: it may serve. A daemon that leaves frees the lock before it removes its socket.
+    /// Those that were in the way all the time are ended, if that is this supervisor's to do. A process that holds the lock, or
+    /// still listens, and whose socket was removed is spared: it may serve. A daemon that leaves frees the lock before it removes
+    /// its socket.
     fn out_of_patience(&mut self, out: &mut Out<'_, Self>) {
         let nobody_serves = self.heir.is_none();
         for (process, party) in self.parties.iter_mut().filter(|(_, party)| party.part == Part::Overdue) {
-            if party.sight == Sight::Beside {
+            if !party.may_be_killed() {
                 party.part = Part::Ignored;
             } else if nobody_serves && party.is_swept {
                 party.part = Part::InTheWay;
@@ -291,8 +293,16 @@ impl RecoveryMachine {
 
 impl Party {
     fn new(sight: Sight) -> Self {
-        let (part, linked, asked, is_swept) = (Part::Free, false, false, false);
-        Party { sight, is_swept, part, linked, asked, standing: None, awaits_final: None }
+        let (part, linked, asked, spoke, is_swept) = (Part::Free, false, false, false, false);
+        Party { sight, is_swept, part, linked, asked, spoke, standing: None, awaits_final: None }
+    }
+
+    fn may_be_killed(&self) -> bool {
+        match self.sight {
+            Sight::Beside => false,
+            Sight::InPlace => self.spoke,
+            Sight::Incumbent | Sight::Successor => true,
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::hooks::{Call, HookReply, WayBack};
 use super::links::Links;
+use super::names::Names;
 use super::{Place, STOP_GRACE, StopHandle};
 use crate::error::HostError;
 use crate::host::{Clock, Crashed, Gap, Gaps, Sockets, Storage};
@@ -15,7 +16,7 @@ use crate::message::Message;
 use crate::node::Read;
 use crate::node::daemon::{self as node, Accepted, DaemonMachine, DaemonNode, Event, Hook, Os};
 use crate::record::Record;
-use crate::time::Time;
+use crate::time::{Duration, Time};
 use crate::unix::env::Inherited;
 use crate::unix::gaps;
 use crate::unix::listeners::Listeners;
@@ -35,6 +36,7 @@ pub(super) struct Host {
     stop: StopHandle,
     /// The process that this one is to replace, once it was told.
     incumbent: Option<ProcessId>,
+    names: Names,
     /// The node accepts no connection now.
     is_full: bool,
     /// Peers that were refused, and accepts that failed: any local process may cause them.
@@ -51,6 +53,7 @@ impl Host {
         stop: StopHandle,
     ) -> Self {
         let (clock, links) = (MonotonicClock::new(), Links::default());
+        let names = Names::new(place.control.path());
         Host {
             clock,
             place,
@@ -60,6 +63,7 @@ impl Host {
             replies,
             stop,
             incumbent: None,
+            names,
             is_full: false,
             refusals: Sparing::default(),
             exit: None,
@@ -69,6 +73,7 @@ impl Host {
     /// Runs `role` on this thread until its process is to leave.
     pub(super) fn run(mut self, role: DaemonMachine, inherited: Option<Inherited>) {
         let link = inherited.map(|inherited| self.links.inherit(inherited.link));
+        self.names.has_path = matches!(role, DaemonMachine::Incumbent(_));
         let mut node = DaemonNode::new(role, link, STOP_GRACE);
         if reactor::step(&mut node, &mut self, Event::Start).is_continue() {
             reactor::run(&mut node, &mut self);
@@ -85,11 +90,17 @@ impl System for Host {
         let mut fds = vec![(self.wake.as_fd(), false)];
         fds.extend(self.links.pollables());
         fds.extend((!self.is_full).then(|| (self.place.control.as_fd(), false)));
+        fds.extend(self.names.pollable().map(|fd| (fd, false)));
         fds
     }
 
     fn drain_wakes(&mut self) {
         self.wake.drain();
+        self.names.look_after(&mut self.place.control);
+    }
+
+    fn look_again_after(&self) -> Option<Duration> {
+        self.names.look_again_after()
     }
 }
 
@@ -236,6 +247,8 @@ impl Storage for Host {
     }
 
     fn unlock(&mut self) {
+        // The path is the next one's to take.
+        self.names.has_path = false;
         if let Err(error) = self.place.lock.unlock() {
             tracing::error!(target: "handoff", %error, "can't unlock the data directory");
         }
@@ -246,6 +259,8 @@ impl Storage for Host {
     }
 
     fn take_path(&mut self, _op: Op) -> Option<Result<(), HostError>> {
-        Some(self.place.control.take_path().map_err(HostError::from))
+        let taken = self.place.control.take_path();
+        self.names.has_path |= taken.is_ok();
+        Some(taken.map_err(HostError::from))
     }
 }

@@ -1,11 +1,12 @@
 //! A daemon's side: the protocol runs on a thread of its own, the hooks on the caller's.
 //!
 //! So heartbeats go out, and the supervisor is heard, whatever a hook does; and no thread is started in the pause.
-//! `host.rs` is what the protocol's thread stands on, `hooks.rs` what the two threads say to each other.
+//! `host.rs` is what the protocol's thread stands on, `hooks.rs` what the two threads say to each other, `names.rs` puts back the sockets' names.
 mod give_up;
 mod hooks;
 mod host;
 mod links;
+mod names;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};

@@ -7,7 +7,9 @@ use nix::sys::signal::Signal;
 
 use crate::error::Result;
 use crate::id::ProcessId;
+use crate::journal::Journal;
 use crate::unix::context::Context;
+use crate::unix::kill::MayBeKilled;
 use crate::unix::pid::{Exit, Watch};
 use crate::unix::poller;
 
@@ -16,16 +18,26 @@ use crate::unix::poller;
 #[derive(Debug)]
 pub struct Child {
     watch: Watch,
+    /// `None` as long as it was neither started here nor has spoken.
+    may: Option<MayBeKilled>,
 }
 
 impl Child {
-    pub(super) fn new(process: ProcessId) -> io::Result<Child> {
-        Ok(Child { watch: Watch::child(process)? })
+    /// A process that this one has started.
+    pub(super) fn started(process: ProcessId) -> io::Result<Child> {
+        let watch = Watch::child(process)?;
+        Ok(Child { may: MayBeKilled::started(&watch, &Journal::default()), watch })
     }
 
-    /// One that is watched already: a child, or a process that an earlier supervisor started.
-    pub(super) fn from_watch(watch: Watch) -> Child {
-        Child { watch }
+    /// A process that another has started: an earlier supervisor, if `journal` names it.
+    pub(super) fn other(process: ProcessId, journal: &Journal) -> io::Result<Child> {
+        let watch = Watch::other(process)?;
+        Ok(Child { may: MayBeKilled::started(&watch, journal), watch })
+    }
+
+    /// It may be ended, because it has spoken.
+    pub(super) fn has_spoken(&mut self, may: MayBeKilled) {
+        self.may = self.may.or(Some(may).filter(|may| may.process() == self.id()));
     }
 
     /// The process.
@@ -38,9 +50,9 @@ impl Child {
     /// # Errors
     /// The system's; none is expected.
     pub fn try_wait(&mut self) -> Result<Option<Exit>> {
-        let ended = self.watch.ended().context(|| format!("can't wait for process {}", self.watch.id()))?;
+        let ended = self.ended().context(|| format!("can't wait for process {}", self.id()))?;
         if ended.is_some() {
-            end_leftovers(&mut self.watch);
+            self.end_leftovers();
         }
         Ok(ended)
     }
@@ -68,17 +80,39 @@ impl Child {
     /// Asks the process to stop (SIGTERM).
     ///
     /// # Errors
-    /// No permission.
+    /// No permission; or it is a process of another pid namespace, whose number here is not known.
     pub fn terminate(&self) -> Result<()> {
-        self.watch.signal(Signal::SIGTERM).context(|| format!("can't signal process {}", self.id()))
+        let sent = self.may().and_then(|may| may.signal(&self.watch, Signal::SIGTERM));
+        sent.context(|| format!("can't signal process {}", self.id()))
     }
 
     /// Kills the process (SIGKILL) and its process group.
     ///
     /// # Errors
-    /// No permission.
+    /// As [`Child::terminate`].
     pub fn kill(&self) -> Result<()> {
-        self.watch.kill_group().context(|| format!("can't kill process {}", self.id()))
+        let killed = self.may().and_then(|may| may.kill_group(&self.watch));
+        killed.context(|| format!("can't kill process {}", self.id()))
+    }
+
+    /// Whether it has ended, and how; see [`Watch::ended`].
+    pub(super) fn ended(&mut self) -> io::Result<Option<Exit>> {
+        self.watch.ended()
+    }
+
+    /// Ends the helpers of a process that has ended: they may hold what its successor needs, and no other process would end them.
+    pub(super) fn end_leftovers(&mut self) {
+        if let Some(may) = self.may.filter(|_| self.watch.may_have_left()) {
+            end_leftovers(may);
+        }
+    }
+
+    fn may(&self) -> io::Result<MayBeKilled> {
+        self.may.ok_or_else(|| {
+            let why =
+                "this supervisor has not started it, and it has not spoken as a daemon of the control path";
+            io::Error::new(io::ErrorKind::PermissionDenied, why)
+        })
     }
 
     /// A descriptor that is readable once the process has ended (a pidfd). `None` if it is known to have ended, or where the system
@@ -88,10 +122,10 @@ impl Child {
     }
 }
 
-/// Ends the helpers of a process that has ended: they may hold what its successor needs, and no other process would end them.
-pub(super) fn end_leftovers(watch: &mut Watch) {
-    let pid = watch.id().pid;
-    match watch.kill_leftovers() {
+/// Ends what a process that has ended has left in its process group.
+pub(super) fn end_leftovers(may: MayBeKilled) {
+    let pid = may.process().pid;
+    match may.kill_leftovers() {
         Ok(true) => {
             tracing::warn!(target: "handoff", pid, "killed what it left behind")
         }

@@ -1,7 +1,7 @@
 //! What was committed, as a caller starts it again.
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::SpawnSpec;
@@ -10,7 +10,8 @@ use crate::bounds;
 use crate::error::Error;
 use crate::id::HandoffId;
 use crate::journal::{Binary, FileIdentity, Journal};
-use crate::unix::spawn::Setting;
+use crate::unix::spawn::{RunAs, Setting};
+use crate::unix::trusted;
 
 /// A binary that was committed; see [`Supervisor::last_committed`](super::Supervisor::last_committed).
 #[derive(Clone, Debug)]
@@ -45,7 +46,7 @@ impl CommittedBinary {
     /// its path is started as long as it is the one that was committed, and the kept one otherwise. If there is
     /// none, whatever is at the path is started after all, and the log warns of that.
     pub fn spec(self, times: SpawnSpec) -> SpawnSpec {
-        let image = self.image();
+        let image = self.image(times.setting.run_as.as_ref().is_none_or(RunAs::is_own));
         // A relative argument leads where it led then, wherever this supervisor was started. If that directory is gone, the
         // daemon is started all the same: it is held to the data that were served.
         let working_dir = self.working_dir.filter(|dir| dir.is_dir()).or(times.setting.working_dir);
@@ -53,7 +54,8 @@ impl CommittedBinary {
         SpawnSpec { binary: self.binary, args: self.args, image, setting, ..times }
     }
 
-    fn image(&self) -> Option<Image> {
+    /// `is_own`: as this process's user, which may execute what this process has open.
+    fn image(&self, is_own: bool) -> Option<Image> {
         if self.identity.is_some() && identity_at(&self.binary) == self.identity {
             return None;
         }
@@ -61,7 +63,9 @@ impl CommittedBinary {
         let opened = self.opened.as_ref().filter(|opened| opened.is_intact() && opened.path().is_some());
         let source = match (copy, opened) {
             (Some(copy), None) => ImageSource::Copy(copy.clone()),
-            (Some(copy), Some(_)) if is_executable(copy) => ImageSource::Copy(copy.clone()),
+            (Some(copy), Some(opened)) if is_executable(copy) && (!is_own || is_like(copy, opened)) => {
+                ImageSource::Copy(copy.clone())
+            }
             (_, Some(opened)) => ImageSource::Opened(Arc::clone(opened)),
             (None, None) => {
                 let binary = self.binary.display();
@@ -75,6 +79,11 @@ impl CommittedBinary {
         let (binary, handoff_id, identity) = (self.binary.clone(), self.handoff_id, self.identity);
         Some(Image { binary, handoff_id, identity, source })
     }
+}
+
+/// Whether a daemon that is started from the copy gets what the file would give it.
+fn is_like(copy: &Path, opened: &Opened) -> bool {
+    trusted::open_own(copy, false).is_ok_and(|copy| opened.lacks(&copy).is_none())
 }
 
 /// What is executed in place of the file at one path; made by [`CommittedBinary::spec`].

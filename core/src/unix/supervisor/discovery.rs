@@ -4,6 +4,7 @@
 //! holds the lock, and has no such socket is no daemon of this path: another program, or another supervisor's daemon. It is
 //! neither waited for nor ended; it is named where it is in the way.
 use std::collections::BTreeMap;
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use super::Supervisor;
@@ -22,15 +23,21 @@ pub(super) struct Lookout {
 }
 
 impl Lookout {
-    /// Looks for daemons of `supervisor`.
-    pub(super) fn look(&mut self, supervisor: &Supervisor) -> Seen {
+    /// Looks for daemons of `supervisor`, of which `named` are known by name.
+    pub(super) fn look(
+        &mut self,
+        supervisor: &Supervisor,
+        mut named: impl Iterator<Item = ProcessId>,
+    ) -> Seen {
         let control = &supervisor.control;
         let owner = self.at_path.of(control).and_then(process_of);
         let holder = supervisor.data_dir.as_deref().and_then(lock_holder);
         Seen {
             owner: self.is_daemon(control, owner),
             holder: self.is_daemon(control, holder),
-            swept: holder.filter(|holder| is_swept(control, *holder)),
+            swept: holder
+                .filter(|holder| is_swept(control, *holder))
+                .or_else(|| named.find(|process| is_hidden(control, *process))),
             ..beside(control)
         }
     }
@@ -51,16 +58,35 @@ fn beside(control: &Path) -> Seen {
     Seen { beside: beside.into_iter().filter_map(process_of).collect(), ..Seen::default() }
 }
 
-/// The processes that are daemons here as files' names and the record tell: no process is asked.
-pub(super) fn glance(supervisor: &Supervisor) -> Seen {
-    let holder = supervisor.data_dir.as_deref().and_then(lock_holder);
-    Seen { holder, ..beside(&supervisor.control) }
-}
-
 /// Whether nothing lies where the own socket of `process` should be.
 fn is_swept(control: &Path, process: ProcessId) -> bool {
     let there = control::beside(control, process.pid).symlink_metadata();
     there.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+}
+
+/// Whether the kernel knows a socket that listens by the name that `process` has beside `control`, while no socket is there: the
+/// name was removed, and the process could not put it back.
+fn is_hidden(control: &Path, process: ProcessId) -> bool {
+    let beside = control::beside(control, process.pid);
+    let is_there = beside.symlink_metadata().is_ok_and(|found| found.file_type().is_socket());
+    if is_there || !may_live(process.pid) {
+        return false;
+    }
+    let suffix = format!(".{}", process.pid);
+    let sockets = std::fs::read_to_string("/proc/net/unix").unwrap_or_default();
+    let mut names = sockets.lines().filter_map(listening_name).filter(|name| name.ends_with(&suffix));
+    names.any(|name| control::is_name_for(control, Path::new(name)))
+}
+
+/// The name of a socket that listens, in a line of `/proc/net/unix`.
+fn listening_name(line: &str) -> Option<&str> {
+    const LISTENS: &str = "00010000";
+    let mut rest = line;
+    let mut fields = [""; 7];
+    for field in &mut fields {
+        (*field, rest) = rest.trim_start().split_once(' ')?;
+    }
+    (fields[3] == LISTENS).then_some(rest.trim_start())
 }
 
 /// A process that listens at the control path and is no daemon of it, in words.

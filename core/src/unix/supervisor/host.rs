@@ -1,9 +1,7 @@
 //! The supervisor's real host: what the node of one handoff stands on, on the caller's thread.
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::Path;
 
-use super::child::end_leftovers;
 use super::committed::Launch;
 use super::journal;
 use super::outcome::Stopwatch;
@@ -24,9 +22,10 @@ use crate::unix::context::Context;
 use crate::unix::control::{self, Connect};
 use crate::unix::env::StartRole;
 use crate::unix::gaps;
+use crate::unix::kill::MayBeKilled;
 use crate::unix::link::{Link, random_id};
 use crate::unix::lock;
-use crate::unix::pid::{Watch, boot_id, effective_user_of};
+use crate::unix::pid::{boot_id, effective_user_of};
 use crate::unix::poller::MonotonicClock;
 use crate::unix::reactor::{self, System};
 use crate::unix::spawn::{SpawnRequest, spawn};
@@ -68,14 +67,18 @@ fn config(spec: &SpawnSpec) -> Limits {
 #[derive(Debug, Default)]
 struct Party {
     link: Option<Link>,
-    watch: Option<Watch>,
+    process: Option<Child>,
+    /// It has spoken.
+    spoke: Option<MayBeKilled>,
+    /// A message came over its link.
+    has_said: bool,
     has_ended: bool,
 }
 
 impl Party {
-    /// The watch of a process that has not been seen to end.
-    fn living(&self) -> Option<&Watch> {
-        self.watch.as_ref().filter(|_| !self.has_ended)
+    /// A process that has not been seen to end.
+    fn living(&self) -> Option<&Child> {
+        self.process.as_ref().filter(|_| !self.has_ended)
     }
 }
 
@@ -149,8 +152,8 @@ impl<'a> Host<'a> {
         #[cfg(feature = "crash-points")]
         crate::unix::probe::step(crate::unix::probe::SystemCall::Watch).context(cant)?;
         self.successor.link = Some(Link::new(ours));
-        let watch = Watch::child(process);
-        self.successor.watch = Some(watch.context(|| format!("can't watch process {process}"))?);
+        let child = Child::started(process);
+        self.successor.process = Some(child.context(|| format!("can't watch process {process}"))?);
         let (binary, opened) = launch.started(process.pid, self.handoff_id, &self.workshop.knows);
         opened.into_iter().for_each(|opened| self.supervisor.shelf().hold(binary.handoff_id, opened));
         Ok((process, binary))
@@ -168,10 +171,26 @@ impl<'a> Host<'a> {
         tracing::info!(target: "handoff", %id, verdict = ?outcome.verdict, reason, "over");
         let serves = node.process(Peer::Successor).filter(|_| outcome.verdict == HandoffVerdict::Committed);
         let child = match serves {
-            Some(process) => Some(Child::new(process).context(|| format!("can't watch process {process}"))?),
+            Some(process) => {
+                Some(Child::started(process).context(|| format!("can't watch process {process}"))?)
+            }
             None => None,
         };
-        HandoffOutcome::new(id, outcome, child, self.stopwatch.phases())
+        let mut outcome = HandoffOutcome::new(id, outcome, child, self.stopwatch.phases())?;
+        outcome.warnings.extend(self.mute_successor());
+        Ok(outcome)
+    }
+
+    /// What helps if the successor has ended before the library said for it why.
+    fn mute_successor(&self) -> Option<String> {
+        let is_mute = self.successor.has_ended && !self.successor.has_said;
+        is_mute.then(|| {
+            let SpawnSpec { binary, args, .. } = self.spec;
+            format!(
+                "the new process ended before it took part, and could say no more than its exit status here: see its own log and \
+                 its standard error; it was started as {binary:?} with the arguments {args:?}"
+            )
+        })
     }
 }
 
@@ -179,13 +198,13 @@ impl Drop for Host<'_> {
     /// Keeps what is not reaped for the next time. After a panic, or an error of the system, no host would tell a
     /// successor that waits what comes next: it is ended, and the incumbent goes on by itself.
     fn drop(&mut self) {
-        if let Some(watch) = self.successor.watch.take().filter(|_| !self.successor.has_ended) {
+        if let Some(child) = self.successor.process.take().filter(|_| !self.successor.has_ended) {
             if !self.decided {
-                let _ = watch.kill_group();
+                let _ = child.kill();
             }
-            self.workshop.children.push(watch);
+            self.workshop.children.push(child);
         }
-        self.workshop.children.extend(self.incumbent.watch.take().filter(|_| !self.incumbent.has_ended));
+        self.workshop.children.extend(self.incumbent.process.take().filter(|_| !self.incumbent.has_ended));
     }
 }
 
@@ -209,7 +228,7 @@ impl System for Host<'_> {
     fn pollables(&self) -> Vec<(BorrowedFd<'_>, bool)> {
         let mut fds = vec![(self.workshop.wake.as_fd(), false)];
         for party in [&self.incumbent, &self.successor] {
-            fds.extend(party.living().and_then(Watch::pollable).map(|fd| (fd, false)));
+            fds.extend(party.living().and_then(Child::as_pollable).map(|fd| (fd, false)));
             fds.extend(party.link.as_ref().map(|link| (link.as_fd(), link.wants_write())));
         }
         fds
@@ -221,7 +240,8 @@ impl System for Host<'_> {
 
     fn look_again_after(&self) -> Option<Duration> {
         let parties = [&self.incumbent, &self.successor];
-        let unpollable = parties.iter().filter_map(|party| party.living()).any(|w| w.pollable().is_none());
+        let unpollable =
+            parties.iter().filter_map(|party| party.living()).any(|child| child.as_pollable().is_none());
         unpollable.then_some(SHORTLY)
     }
 
@@ -233,7 +253,7 @@ impl System for Host<'_> {
 impl Os for Host<'_> {
     fn connect(&mut self) -> Option<ControlConnection> {
         let control = &self.supervisor.control;
-        Some(match control::connect(Path::new(control)) {
+        Some(match control::connect_to_daemon(control) {
             Ok(Connect::Connected(stream)) => {
                 self.incumbent.link = Some(Link::new(stream));
                 ControlConnection::Made
@@ -248,10 +268,18 @@ impl Os for Host<'_> {
     }
 
     fn read(&mut self, peer: Peer) -> Read {
-        let party = self.party_mut(peer);
+        let (control, uid) = (&self.supervisor.control, self.supervisor.uid());
+        let party = match peer {
+            Peer::Incumbent => &mut self.incumbent,
+            Peer::Successor => &mut self.successor,
+        };
         let Some(link) = &mut party.link else { return Read::Nothing };
         link.flush();
         let read = link.read();
+        if let (Read::Message(Message::Hello(hello)), Peer::Incumbent) = (&read, peer) {
+            party.spoke = MayBeKilled::spoke(hello, link.stream(), control, uid);
+        }
+        party.has_said |= matches!(read, Read::Message(_));
         if matches!(read, Read::Closed(_)) {
             party.link = None;
         }
@@ -264,7 +292,7 @@ impl Os for Host<'_> {
         let party = self.party_mut(peer);
         if let Some(link) = &mut party.link {
             #[cfg(feature = "crash-points")]
-            link.will_send(message, Some(peer), party.watch.as_ref().map(|watch| watch.id().pid));
+            link.will_send(message, Some(peer), party.process.as_ref().map(|child| child.id().pid));
             link.send(message);
         }
     }
@@ -283,11 +311,11 @@ impl Os for Host<'_> {
     }
 
     fn user(&self) -> Option<u32> {
-        effective_user_of(self.successor.watch.as_ref()?.id().pid)
+        effective_user_of(self.successor.process.as_ref()?.id().pid)
     }
 
     fn directory(&self) -> Option<DirectoryId> {
-        lock::directory_locked_by(self.successor.watch.as_ref()?.id().pid)
+        lock::directory_locked_by(self.successor.process.as_ref()?.id().pid)
     }
 
     fn boot(&self) -> BootId {
@@ -300,20 +328,21 @@ impl Os for Host<'_> {
 
     fn watch(&mut self, incumbent: ProcessId) -> std::result::Result<(), HostError> {
         let known = self.workshop.children.iter().position(|child| child.id() == incumbent);
-        let watch = match known {
+        let mut process = match known {
             Some(at) => self.workshop.children.swap_remove(at),
-            None => Watch::other(incumbent)?,
+            None => Child::other(incumbent, &self.workshop.knows)?,
         };
-        self.incumbent.watch = Some(watch);
+        self.incumbent.spoke.into_iter().for_each(|may| process.has_spoken(may));
+        self.incumbent.process = Some(process);
         Ok(())
     }
 
     fn ended(&mut self, peer: Peer) -> Option<PlainText> {
         let party = self.party_mut(peer);
-        let watch = party.watch.as_mut()?;
-        let how = watch.ended().ok().flatten()?;
-        end_leftovers(watch);
-        let pid = watch.id().pid;
+        let process = party.process.as_mut()?;
+        let how = process.ended().ok().flatten()?;
+        process.end_leftovers();
+        let pid = process.id().pid;
         party.has_ended = true;
         // Its control sockets have no owner now.
         if let Err(error) = control::remove_stale(&self.supervisor.control, pid) {
@@ -324,9 +353,9 @@ impl Os for Host<'_> {
 
     fn kill(&mut self, peer: Peer) {
         let id = self.handoff_id;
-        let Some(watch) = &self.party(peer).watch else { return };
-        tracing::warn!(target: "handoff", %id, ?peer, pid = watch.id().pid, "killing");
-        if let Err(error) = watch.kill_group() {
+        let Some(process) = &self.party(peer).process else { return };
+        tracing::warn!(target: "handoff", %id, ?peer, pid = process.id().pid, "killing");
+        if let Err(error) = process.kill() {
             tracing::error!(target: "handoff", %id, ?peer, %error, "can't kill");
         }
     }

@@ -10,8 +10,10 @@ use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use nix::libc;
 use nix::unistd::{AccessFlags, access};
@@ -19,6 +21,7 @@ use nix::unistd::{AccessFlags, access};
 use crate::id::HandoffId;
 use crate::journal::{Binary, FileIdentity, Journal};
 use crate::unix::journal::{sync_directory, with_suffix};
+use crate::unix::privileges::Privileges;
 use crate::unix::trusted::{self, Draft, is_draft_of};
 
 /// What stands between the journal's path and the handoff's id in the name of a copy.
@@ -53,6 +56,11 @@ impl Opened {
     pub(super) fn is_intact(&self) -> bool {
         let bytes = |metadata: &Metadata| (metadata.len(), metadata.mtime(), metadata.mtime_nsec());
         self.file.metadata().is_ok_and(|now| bytes(&now) == bytes(&self.metadata))
+    }
+
+    /// What the file of a daemon that is started from `copy` would lack, in words.
+    pub(super) fn lacks(&self, copy: &File) -> Option<String> {
+        Privileges::of(&self.file).that_lacks(copy)
     }
 
     /// A path to it, wherever its own leads by now. It goes through this process, not through `self`: the child's
@@ -188,24 +196,16 @@ pub(super) struct Chores {
 }
 
 impl Chores {
-    fn done(self) {
+    /// Does them; what is to be said of the copies.
+    fn done(self) -> Vec<String> {
         if self.may_remove
             && let Err(error) = self.remove_others()
         {
             let journal = self.journal.display();
             tracing::warn!(target: "handoff.keep", "can't remove old binaries beside {journal}: {error}");
         }
-        for (copy, opened, binary) in self.copies.into_iter().filter(|(copy, ..)| !is_kept(copy)) {
-            let (binary, to) = (binary.display(), copy.display());
-            match make_copy(opened.as_deref(), &copy) {
-                Ok(()) => tracing::debug!(target: "handoff.keep", "kept {binary} as {to}"),
-                Err(error) => tracing::warn!(
-                    target: "handoff.keep",
-                    "the committed binary {binary} is not kept as {to}: {error}. Don't change that file, a restart \
-                     needs it; and make room there, or put the journal elsewhere"
-                ),
-            }
-        }
+        let copies = self.copies.into_iter();
+        copies.filter_map(|(copy, opened, binary)| keep_copy(&copy, opened.as_deref(), &binary)).collect()
     }
 
     /// Removes copies of what no supervisor will start any more, and drafts that a crash has left.
@@ -222,6 +222,43 @@ impl Chores {
         }
         Ok(())
     }
+}
+
+/// Sees that the bytes of `binary` are kept as `copy`. What is to be said of it, if something is.
+fn keep_copy(copy: &Path, opened: Option<&Opened>, binary: &Path) -> Option<String> {
+    let is_new = !is_kept(copy);
+    let made = if is_new { make_copy(opened, copy) } else { Ok(()) };
+    let (binary, to) = (binary.display(), copy.display());
+    let said = match made.and_then(|()| what_it_lacks(opened, copy)) {
+        Err(error) => format!(
+            "the committed binary {binary} is not kept as {to}: {error}. Don't change that file, a restart needs it; \
+             and make room there, or put the journal elsewhere"
+        ),
+        Ok(Some(lacking)) => format!(
+            "the copy {to} of the committed binary {binary} lacks {lacking}: don't change or replace that file while it \
+             may have to be started again; let systemd's AmbientCapabilities give what it needs, or run the supervisor as root"
+        ),
+        Ok(None) => {
+            tracing::debug!(target: "handoff.keep", is_new, "kept {binary} as {to}");
+            return None;
+        }
+    };
+    if is_new {
+        tracing::warn!(target: "handoff.keep", "{said}");
+    }
+    Some(said)
+}
+
+/// What a copy lacks of what the file gives to its process, in words.
+///
+/// # Errors
+/// Nothing can be executed where the copy lies.
+fn what_it_lacks(opened: Option<&Opened>, copy: &Path) -> io::Result<Option<String>> {
+    if !is_executable(copy) {
+        return Err(io::Error::other("nothing can be executed there: its filesystem is mounted noexec"));
+    }
+    let copy = trusted::open_own(copy, false)?;
+    Ok(opened.and_then(|opened| opened.lacks(&copy)))
 }
 
 /// Whether `name` is that of a copy, or of its draft, beside the journal called `journal`.
@@ -258,14 +295,12 @@ fn make_copy(opened: Option<&Opened>, copy: &Path) -> io::Result<()> {
     let mut draft = Draft::beside(copy, 0o700)?;
     fill(opened, &mut draft.file)?;
     may_be_executed_by_the_same(&opened.metadata, &draft.file)?;
+    // A change of the bytes, the owner or the mode would take them away again.
+    Privileges::of(&opened.file).give_to(&draft.file);
     draft.rename(copy)?;
     // A file that is open for writing can't be executed.
     drop(draft);
-    sync_directory(copy)?;
-    if !is_executable(copy) {
-        return Err(io::Error::other("nothing can be executed there: its filesystem is mounted noexec"));
-    }
-    Ok(())
+    sync_directory(copy)
 }
 
 /// A daemon that does not run as this user must be able to execute the copy, as it was able to execute the file.
@@ -287,23 +322,49 @@ fn fill(opened: &Opened, to: &mut File) -> io::Result<()> {
 
 /// The thread that copies: one at a time.
 #[derive(Debug, Default)]
-pub(super) struct Copier(Option<JoinHandle<()>>);
+pub(super) struct Copier {
+    thread: Option<JoinHandle<()>>,
+    said: Option<Receiver<()>>,
+    complaints: Arc<Mutex<Vec<String>>>,
+}
 
 impl Copier {
+    /// What is to be said of the copies, as far as they were made.
+    pub(super) fn complaints(&self) -> Arc<Mutex<Vec<String>>> {
+        Arc::clone(&self.complaints)
+    }
+
     /// Does `chores`, after those before them.
     pub(super) fn begin(&mut self, chores: Chores) {
         self.finish();
-        match thread::Builder::new().name("handoff-keep".into()).spawn(|| chores.done()) {
-            Ok(thread) => self.0 = Some(thread),
+        let (says, said) = channel();
+        let complaints = self.complaints();
+        let work = move || {
+            let done = chores.done();
+            *complaints.lock().unwrap_or_else(PoisonError::into_inner) = done;
+            let _ = says.send(());
+        };
+        match thread::Builder::new().name("handoff-keep".into()).spawn(work) {
+            Ok(thread) => (self.thread, self.said) = (Some(thread), Some(said)),
             Err(error) => {
                 tracing::warn!(target: "handoff.keep", "no thread to keep the committed binary: {error}");
             }
         }
     }
 
+    /// What is to be said of the copies, if that is known within `limit`: a slow disk must not delay an outcome for longer.
+    pub(super) fn said_within(&mut self, limit: Duration) -> Vec<String> {
+        match self.said.take() {
+            Some(said) if said.recv_timeout(limit).is_ok() => {
+                self.complaints.lock().unwrap_or_else(PoisonError::into_inner).clone()
+            }
+            _ => Vec::new(),
+        }
+    }
+
     fn finish(&mut self) {
         // A panic there has been reported by itself, and costs a copy.
-        let _ = self.0.take().map(JoinHandle::join);
+        let _ = self.thread.take().map(JoinHandle::join);
     }
 }
 

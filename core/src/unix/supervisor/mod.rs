@@ -53,7 +53,6 @@ use crate::unix::context::Context;
 use crate::unix::control;
 use crate::unix::journal::{JournalFile, Recovered};
 use crate::unix::listeners::Listeners;
-use crate::unix::pid::Watch;
 use crate::unix::spawn::Setting;
 use crate::unix::trusted;
 use crate::unix::wake::{WakeReceiver, Waker, waker};
@@ -61,6 +60,9 @@ use keep::{Copier, Shelf};
 
 /// Below that, a loaded machine would look like a hung process.
 const MIN_LIVENESS: Duration = Duration::from_millis(50);
+
+/// How long the outcome of a handoff waits for what is to be said of the kept copies.
+const KEEP_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What to start as the successor, and how long things may take.
 #[derive(Clone, Debug)]
@@ -173,6 +175,8 @@ pub struct Supervisor {
     recovered: Recovered,
     cancel: CancelHandle,
     shelf: Mutex<Shelf>,
+    /// What is to be said of the copies on it.
+    complaints: Arc<Mutex<Vec<String>>>,
     /// What only the handoff that is under way may touch.
     busy: Mutex<Workshop>,
 }
@@ -192,7 +196,7 @@ struct Workshop {
     is_written: bool,
     copier: Copier,
     /// Processes that were started here and have not been reaped.
-    children: Vec<Watch>,
+    children: Vec<Child>,
 }
 
 impl Supervisor {
@@ -205,6 +209,7 @@ impl Supervisor {
         control::check_path_for_daemons(&control)?;
         let (waker, wake) = waker().context(|| "can't open a pipe".into())?;
         let knows = Journal::default();
+        let copier = Copier::default();
         Ok(Supervisor {
             control,
             data_dir: None,
@@ -213,6 +218,7 @@ impl Supervisor {
             recovered: Recovered::default(),
             cancel: CancelHandle { cancelled: Arc::default(), waker },
             shelf: Mutex::default(),
+            complaints: copier.complaints(),
             busy: Mutex::new(Workshop {
                 wake,
                 listeners: Listeners::default(),
@@ -220,7 +226,7 @@ impl Supervisor {
                 knows,
                 interrupted: None,
                 is_written: false,
-                copier: Copier::default(),
+                copier,
                 children: Vec::new(),
             }),
         })
@@ -400,6 +406,12 @@ impl Supervisor {
         shelf.previous.as_ref().map(|binary| CommittedBinary::new(binary, &shelf))
     }
 
+    /// Why what was committed may not come back as it ran: its copy could not be made, can't be executed, or lacks what the file
+    /// gives to its process. Empty if there is nothing to say, as far as the copies were made by now.
+    pub fn keep_warnings(&self) -> Vec<String> {
+        self.complaints.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// A handle that ends what is under way, from any thread or a signal's thread.
     pub fn cancel_handle(&self) -> CancelHandle {
         self.cancel.clone()
@@ -434,9 +446,12 @@ impl Supervisor {
         if !replace {
             self.check_path()?;
         }
-        let outcome = host::run(self, &mut workshop, &spec, replace);
+        let mut outcome = host::run(self, &mut workshop, &spec, replace);
         workshop.reap();
         keep(&self.shelf, &mut workshop);
+        if let Some(outcome) = outcome.as_mut().ok().filter(|outcome| outcome.committed) {
+            outcome.warnings.extend(workshop.copier.said_within(KEEP_PATIENCE));
+        }
         outcome
     }
 
@@ -493,7 +508,7 @@ impl Workshop {
         self.children.retain_mut(|child| {
             let lives = matches!(child.ended(), Ok(None));
             if !lives {
-                child::end_leftovers(child);
+                child.end_leftovers();
             }
             lives
         });

@@ -101,6 +101,13 @@ impl HandoffOutcome {
     }
 }
 
+impl HandoffOutcome {
+    /// Whether it is not known which process serves: a recovery may find that the successor does.
+    pub fn is_unclear(&self) -> bool {
+        self.verdict == Verdict::Unconfirmed
+    }
+}
+
 impl From<&Result<HandoffOutcome>> for TaskEnd {
     /// What the keeper is to know of a call's result. Where the system failed, it is not known which process serves.
     fn from(result: &Result<HandoffOutcome>) -> TaskEnd {
@@ -166,8 +173,11 @@ impl Stopwatch {
     pub(super) fn at(&mut self, now: Time, phase: Phase, handoff_id: HandoffId) {
         self.phases.took[self.phase as usize] += now.since(self.since);
         self.phases.total = now.since(self.started);
-        if self.phase != phase {
-            log_phase(self.phase, handoff_id, self.phases.took(self.phase).as_secs_f64());
+        let seconds = self.phases.took(self.phase).as_secs_f64();
+        match (self.phase, phase) {
+            (before, now) if before == now => {}
+            (before, Phase::RollBack) => log_given_up(before, handoff_id, seconds),
+            (before, _) => log_phase(before, handoff_id, seconds),
         }
         self.since = now;
         self.phase = phase;
@@ -176,6 +186,11 @@ impl Stopwatch {
     pub(super) fn phases(&self) -> Phases {
         self.phases
     }
+}
+
+/// What the phase was to bring did not come.
+fn log_given_up(phase: Phase, id: HandoffId, seconds: f64) {
+    tracing::info!(target: "handoff.roll_back", %id, seconds, %phase, "given up");
 }
 
 /// One target a phase, so that each can be filtered and measured by itself.

@@ -3,7 +3,8 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use super::discovery::{self, Lookout};
+use super::child::end_leftovers;
+use super::discovery::Lookout;
 use super::recovery::{RecoveryOutcome, RecoverySpec};
 use super::{Child, Supervisor, Workshop, journal};
 use crate::error::{Error, HostError, Result};
@@ -13,15 +14,16 @@ use crate::journal::{Journal, UnderWay};
 use crate::machine::Cell;
 use crate::machine::recovery::{Event, Limits, RecoveryVerdict};
 use crate::message::Message;
-use crate::node::recovery::{Answer, Os, RecoveryNode, Seen, sightings};
+use crate::node::recovery::{Answer, Os, RecoveryNode, Seen};
 use crate::node::{Credentials, Read};
 use crate::text::PlainText;
 use crate::time::{Duration, Time};
 use crate::unix::control::{self, Connect};
 use crate::unix::gaps;
+use crate::unix::kill::MayBeKilled;
 use crate::unix::link::Link;
 use crate::unix::listeners::Listeners;
-use crate::unix::pid::{Watch, kill_leftovers};
+use crate::unix::pid::Watch;
 use crate::unix::poller::MonotonicClock;
 use crate::unix::reactor::{self, System};
 
@@ -47,6 +49,7 @@ pub(super) fn run(
         clock: MonotonicClock::new(),
         supervisor,
         workshop,
+        before,
         parties: BTreeMap::new(),
         lookout: Lookout::default(),
         listeners: None,
@@ -54,12 +57,12 @@ pub(super) fn run(
     if reactor::step(&mut node, &mut host, Event::Start).is_continue() {
         reactor::run(&mut node, &mut host);
     }
-    host.conclude(&node, before, interrupted)
+    host.conclude(&node, interrupted)
 }
 
 /// A process that may be a daemon.
 struct Party {
-    watch: Watch,
+    process: Child,
     has_ended: bool,
     link: Option<Link>,
     /// The listeners that came over this link so far.
@@ -70,6 +73,8 @@ struct Host<'a> {
     clock: MonotonicClock,
     supervisor: &'a Supervisor,
     workshop: &'a mut Workshop,
+    /// What the journal said when it began.
+    before: Journal,
     parties: BTreeMap<ProcessId, Party>,
     lookout: Lookout,
     /// Those that the node keeps.
@@ -78,48 +83,37 @@ struct Host<'a> {
 
 impl Host<'_> {
     /// What the caller gets.
-    fn conclude(
-        mut self,
-        node: &RecoveryNode,
-        before: Journal,
-        interrupted: Option<UnderWay>,
-    ) -> Result<RecoveryOutcome> {
+    fn conclude(mut self, node: &RecoveryNode, interrupted: Option<UnderWay>) -> Result<RecoveryOutcome> {
         let Some(outcome) = node.outcome().cloned() else {
             return Err(Error::Peer("the recovery has no end".into()));
         };
         control::sweep(&self.supervisor.control);
         if outcome.verdict == RecoveryVerdict::NobodyServes {
-            self.end_leftovers(&before);
+            self.end_leftovers();
         }
         if let Some(listeners) = self.listeners.take().filter(|_| self.workshop.listeners.is_empty()) {
             self.workshop.listeners = listeners;
         }
         let (daemon, build_id) = match outcome.verdict {
             RecoveryVerdict::Serves(process) => {
-                let daemon = self.parties.remove(&process).map(|party| Child::from_watch(party.watch));
+                let daemon = self.parties.remove(&process).map(|party| party.process);
                 let build = node.hello(process).map(|hello| hello.build_id.clone());
                 (daemon, build.unwrap_or_default())
             }
             _ => (None, Vec::new()),
         };
         let took = self.now().since(Time::ZERO);
-        RecoveryOutcome::new(outcome, daemon, build_id, before.under_way.or(interrupted), took)
+        let under_way = self.before.under_way.take().or(interrupted);
+        RecoveryOutcome::new(outcome, daemon, build_id, under_way, took)
     }
 
-    /// Ends what daemons that have ended left in their process groups: it may hold a copy of the lock's descriptor,
-    /// and no process could serve then.
-    fn end_leftovers(&self, before: &Journal) {
-        let seen = discovery::glance(self.supervisor);
-        for process in sightings(before, &seen, None).into_iter().map(|sighting| sighting.process) {
-            match kill_leftovers(process) {
-                Ok(true) => {
-                    tracing::warn!(target: "handoff.recovery", pid = process.pid, "killed what it left behind")
-                }
-                Ok(false) => {}
-                Err(error) => {
-                    tracing::warn!(target: "handoff.recovery", pid = process.pid, %error, "can't kill what it left behind")
-                }
-            }
+    /// Ends what the daemons that the journal names have left in their process groups: it may hold a copy of the lock's
+    /// descriptor, and no process could serve then.
+    fn end_leftovers(&self) {
+        for process in self.before.processes() {
+            let watch = Watch::other(process);
+            let may = watch.ok().and_then(|watch| MayBeKilled::started(&watch, &self.before));
+            may.into_iter().for_each(end_leftovers);
         }
     }
 }
@@ -128,7 +122,7 @@ impl Drop for Host<'_> {
     /// Keeps what is not reaped for the next time.
     fn drop(&mut self) {
         let parties = std::mem::take(&mut self.parties).into_values();
-        self.workshop.children.extend(parties.filter(|party| !party.has_ended).map(|party| party.watch));
+        self.workshop.children.extend(parties.filter(|party| !party.has_ended).map(|party| party.process));
     }
 }
 
@@ -152,7 +146,7 @@ impl System for Host<'_> {
     fn pollables(&self) -> Vec<(BorrowedFd<'_>, bool)> {
         let mut fds = vec![(self.workshop.wake.as_fd(), false)];
         for party in self.parties.values() {
-            fds.extend(party.watch.pollable().filter(|_| !party.has_ended).map(|fd| (fd, false)));
+            fds.extend(party.process.as_pollable().filter(|_| !party.has_ended).map(|fd| (fd, false)));
             fds.extend(party.link.as_ref().map(|link| (link.as_fd(), link.wants_write())));
         }
         fds
@@ -163,34 +157,35 @@ impl System for Host<'_> {
     }
 
     fn look_again_after(&self) -> Option<Duration> {
-        let wakes = |party: &Party| party.has_ended || party.watch.pollable().is_some();
+        let wakes = |party: &Party| party.has_ended || party.process.as_pollable().is_some();
         (!self.parties.values().all(wakes)).then_some(SHORTLY)
     }
 }
 
 impl Os for Host<'_> {
     fn look(&mut self, _also: Option<ProcessId>) -> Option<Seen> {
-        Some(self.lookout.look(self.supervisor))
+        Some(self.lookout.look(self.supervisor, self.before.processes()))
     }
 
     fn watch(&mut self, process: ProcessId) -> bool {
         let known = self.workshop.children.iter().position(|child| child.id() == process);
-        let watch = match known {
+        let found = match known {
             Some(at) => Ok(self.workshop.children.swap_remove(at)),
-            None => Watch::other(process),
+            None => Child::other(process, &self.before),
         };
-        let Ok(mut watch) = watch else { return false };
-        let lives = matches!(watch.ended(), Ok(None));
+        let Ok(mut found) = found else { return false };
+        let lives = matches!(found.ended(), Ok(None));
         if lives {
-            self.parties
-                .insert(process, Party { watch, has_ended: false, link: None, listeners: Vec::new() });
+            let party = Party { process: found, has_ended: false, link: None, listeners: Vec::new() };
+            self.parties.insert(process, party);
         }
         lives
     }
 
     fn ended(&mut self, process: ProcessId) -> Option<PlainText> {
         let party = self.parties.get_mut(&process)?;
-        let how = party.watch.ended().ok().flatten()?;
+        let how = party.process.ended().ok().flatten()?;
+        party.process.end_leftovers();
         party.has_ended = true;
         // Its control sockets have no owner now.
         if let Err(error) = control::remove_stale(&self.supervisor.control, process.pid) {
@@ -226,7 +221,13 @@ impl Os for Host<'_> {
         let Some(party) = self.parties.get_mut(&from) else { return Read::Nothing };
         let Some(link) = &mut party.link else { return Read::Nothing };
         link.flush();
-        link.read()
+        let read = link.read();
+        if let Read::Message(Message::Hello(hello)) = &read {
+            let (control, uid) = (&self.supervisor.control, self.supervisor.uid());
+            let spoke = MayBeKilled::spoke(hello, link.stream(), control, uid);
+            spoke.into_iter().for_each(|may| party.process.has_spoken(may));
+        }
+        read
     }
 
     fn send(&mut self, to: ProcessId, message: &Message) {
@@ -268,7 +269,7 @@ impl Os for Host<'_> {
     fn kill(&mut self, process: ProcessId) {
         let Some(party) = self.parties.get(&process) else { return };
         tracing::warn!(target: "handoff.recovery", pid = process.pid, "killing: it is in the way");
-        if let Err(error) = party.watch.kill_group() {
+        if let Err(error) = party.process.kill() {
             tracing::error!(target: "handoff.recovery", pid = process.pid, %error, "can't kill");
         }
     }

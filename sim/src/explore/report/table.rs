@@ -211,7 +211,7 @@ fn recovery_events() -> Vec<(String, recovery::Event)> {
         ("Looked(nobody)".to_owned(), Event::Looked(Vec::new())),
         ("Noted(NobodyServes)".to_owned(), Event::Noted(RecoveryVerdict::NobodyServes, Ok(()))),
     ];
-    for sight in [Sight::Beside, Sight::Incumbent, Sight::Successor] {
+    for sight in [Sight::Beside, Sight::InPlace, Sight::Incumbent, Sight::Successor] {
         let sightings = [1, 2].map(|pid| Sighting { process: id(pid), sight, is_swept: false }).to_vec();
         events.push((format!("Looked({sight:?})"), Event::Looked(sightings)));
     }

@@ -1,0 +1,157 @@
+//! Where the trigger socket is: binds it there, and puts it back when its name was removed or renamed.
+use std::fs;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use handoff::unix::dir_watch::DirWatch;
+use handoff::unix::sparing::Sparing;
+use handoff::unix::trusted;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+/// The time until the next try, where the directory is gone or not writable.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// The path of the socket, and what lies there as long as it is this socket.
+#[derive(Debug)]
+pub(super) struct SocketPlace {
+    path: PathBuf,
+    mode: u32,
+    inode: Mutex<(u64, u64)>,
+}
+
+impl SocketPlace {
+    /// Binds `path` with `mode`. The caller holds the lock beside it, so whatever socket is there is a dead supervisor's.
+    pub(super) fn bind(path: &Path, mode: u32) -> io::Result<(SocketPlace, UnixListener)> {
+        match fs::symlink_metadata(path) {
+            Ok(found) if !found.file_type().is_socket() => {
+                return Err(io::Error::new(io::ErrorKind::AlreadyExists, "exists and is not a socket"));
+            }
+            _ => {}
+        }
+        // Renamed at the end: at its own path the socket never has another mode than the right one.
+        let (listener, temporary, inode) = bind_beside(path, mode)?;
+        fs::rename(&temporary, path)?;
+        Ok((SocketPlace { path: path.to_path_buf(), mode, inode: Mutex::new(inode) }, listener))
+    }
+
+    /// Removes the socket, unless another supervisor's is there by now: that is not this one's to remove.
+    pub(super) fn remove(&self) {
+        if trusted::inode_at(&self.path).is_ok_and(|inode| inode == self.inode())
+            && let Err(error) = fs::remove_file(&self.path)
+        {
+            tracing::warn!("{}: {error}", self.path.display());
+        }
+    }
+
+    fn inode(&self) -> (u64, u64) {
+        *self.inode.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Binds the path anew if nothing is there.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::AlreadyExists`] if another file is there.
+    fn put_back(&self) -> io::Result<Option<UnixListener>> {
+        let another =
+            || io::Error::new(io::ErrorKind::AlreadyExists, "another file lies there, and is left alone");
+        match trusted::inode_at(&self.path) {
+            Ok(inode) if inode == self.inode() => return Ok(None),
+            Ok(_) => return Err(another()),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Err(_) => {}
+        }
+        let (listener, temporary, inode) = bind_beside(&self.path, self.mode)?;
+        // A rename would replace what comes there at this moment.
+        let linked = fs::hard_link(&temporary, &self.path);
+        fs::remove_file(&temporary)?;
+        linked?;
+        *self.inode.lock().unwrap_or_else(PoisonError::into_inner) = inode;
+        Ok(Some(listener))
+    }
+}
+
+/// Binds a socket beside `path`, under a name that no other user can foresee and that is at most four bytes longer.
+fn bind_beside(path: &Path, mode: u32) -> io::Result<(UnixListener, PathBuf, (u64, u64))> {
+    const TRIES: usize = 10;
+    let room = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.len() + 4;
+    let mut tries = (0..TRIES).map(|_| {
+        let mut name = trusted::random_name()?;
+        name.truncate(room);
+        let beside = path.with_file_name(name);
+        Ok((UnixListener::bind(&beside)?, beside))
+    });
+    let in_use =
+        |bound: &io::Result<_>| matches!(bound, Err(error) if error.kind() == io::ErrorKind::AddrInUse);
+    let bound = tries.find(|bound| !in_use(bound)).unwrap_or_else(|| Err(io::ErrorKind::AddrInUse.into()));
+    let (listener, beside) = bound?;
+    let inode = trusted::restrict_socket(&beside, mode)?;
+    listener.set_nonblocking(true)?;
+    Ok((listener, beside, inode))
+}
+
+/// The listener, which is another one when its name had gone.
+pub(super) struct Listening {
+    place: Arc<SocketPlace>,
+    pub(super) listener: UnixListener,
+    /// `None` where nothing can be watched.
+    watch: Option<DirWatch>,
+    try_again_at: Option<Instant>,
+    told: Sparing,
+}
+
+impl Listening {
+    pub(super) fn new(place: Arc<SocketPlace>, listener: UnixListener) -> Listening {
+        let watch = DirWatch::around(&place.path).inspect_err(|error| {
+            tracing::info!("can't watch for the removal of {}: {error}", place.path.display());
+        });
+        Listening { place, listener, watch: watch.ok(), try_again_at: None, told: Sparing::default() }
+    }
+
+    /// Waits for a peer, and meanwhile looks after the socket's name; `also` is called when other names in its directory may
+    /// have gone.
+    pub(super) fn wait(&mut self, also: &mut impl FnMut()) {
+        let mut fds = vec![PollFd::new(self.listener.as_fd(), PollFlags::POLLIN)];
+        let watched = self.watch.as_ref().and_then(DirWatch::pollable);
+        fds.extend(watched.map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
+        let again = self
+            .try_again_at
+            .map(|at| at.saturating_duration_since(Instant::now()) + Duration::from_millis(1));
+        let timeout =
+            again.map_or(PollTimeout::NONE, |again| PollTimeout::try_from(again).unwrap_or(PollTimeout::MAX));
+        // What keeps it from waiting keeps it from accepting as well, and is told there.
+        let _ = poll(&mut fds, timeout);
+        let has_changed = self.watch.as_mut().is_some_and(DirWatch::has_changed);
+        if has_changed || self.try_again_at.is_some_and(|at| at <= Instant::now()) {
+            self.look_after();
+            also();
+        }
+    }
+
+    fn look_after(&mut self) {
+        let result = self.place.put_back();
+        // When another file goes away, that wakes this thread.
+        let is_another = matches!(&result, Err(error) if error.kind() == io::ErrorKind::AlreadyExists);
+        self.try_again_at = (result.is_err() && !is_another).then(|| Instant::now() + AGAIN);
+        let path = self.place.path.display();
+        let mut line = || self.told.admits(Instant::now());
+        match result {
+            Ok(None) => {}
+            Ok(Some(listener)) => {
+                if let Some(left_out) = line() {
+                    tracing::warn!(left_out, "{path} was removed or renamed, and is put back");
+                }
+                self.listener = listener;
+            }
+            Err(error) => {
+                if let Some(left_out) = line() {
+                    tracing::warn!(left_out, "the trigger socket {path} can't be put back: {error}");
+                }
+            }
+        }
+    }
+}
