@@ -57,3 +57,7 @@ pub use writer::{History, Server, Writer};
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/guide.md")]
 struct Guide;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/guide-connections.md")]
+struct ConnectionsGuide;

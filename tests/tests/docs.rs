@@ -190,7 +190,7 @@ fn the_demonstration_that_the_readme_shows_is_one() {
     let shown = block(&read("README.md"), "text\nNothing failed");
     let report = read("examples/demo/src/report.rs");
     for line in shown.lines().skip(1).filter(|line| !line.is_empty()) {
-        let name = line.get(2..16).unwrap_or_default().trim_end();
+        let name = line.get(2..17).unwrap_or_default().trim_end();
         assert!(
             report.contains(&format!("(\"{name}\"")) || report.contains(&format!("\"{name}\",")),
             "{line}"

@@ -6,8 +6,12 @@
 //! - [`main`] is the whole program, so that a binary in any package is one line;
 //! - [`load`] is the client that keeps it busy and keeps the books: what was acknowledged, what came back.
 //!
+//! Its clients keep their connections when it is replaced, with what they are in the middle of: half a command, a pipeline,
+//! replies that they have not read, a transaction (`MULTI`), subscriptions (`SUBSCRIBE`). `client_state` is what the next
+//! process is told of a client.
+//!
 //! Inside, `resp`, `head` (of HTTP) and `command` know no I/O; `store` is the database (and says why it is LMDB),
-//! `writer` the group commit, `connection` one client, `daemon` the hooks. Accepting, counting and draining are the
+//! `writer` the group commit, `connection` one client, `subscriptions` what reaches several, `daemon` the hooks. Accepting, counting and draining are the
 //! library's.
 #![deny(unsafe_code)]
 #![warn(clippy::print_stdout, clippy::print_stderr, reason = "they panic where nothing can be written")]

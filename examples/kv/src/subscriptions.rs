@@ -1,4 +1,4 @@
-//! Who hears what is published, in this process: `SUBSCRIBE` and `PUBLISH`.
+//! What is published reaches its subscribers, the connections of this process: `SUBSCRIBE` and `PUBLISH`.
 //!
 //! Invariant: a message that was published is with each subscriber's connection, sent or waiting, before its publisher hears so.
 //! What waits goes along when the connection is carried.
@@ -23,7 +23,7 @@ type Channels = BTreeMap<Vec<u8>, BTreeMap<ConnId, Subscriber>>;
 /// The channels that have subscribers. Closed, it takes no messages.
 #[derive(Debug, Default)]
 pub(crate) struct Subscriptions {
-    /// `None` while it is closed is no option: connections come and go at any time.
+    /// Whether it is closed, and the channels: clients come and go at any time.
     channels: Mutex<(bool, Channels)>,
 }
 
