@@ -257,7 +257,7 @@ fn nothing_is_accepted_for_a_while_after_descriptors_were_exhausted() {
 
 #[test]
 fn a_status_that_is_asked_for_again_before_it_is_there_is_answered_once() {
-    let (mut os, mut node) = (Machine::default(), incumbent());
+    let (mut os, mut node) = (DaemonOs::default(), incumbent());
     os.connects(1);
     os.pass(&mut node);
     for _ in 0..3 {
@@ -265,7 +265,7 @@ fn a_status_that_is_asked_for_again_before_it_is_there_is_answered_once() {
         os.pass(&mut node);
     }
     os.sent.clear();
-    os.replies.push_back(Reply::Snapshot(StateSnapshot::default()));
+    os.replies.push_back(HookReport::Snapshot(StateSnapshot::default()));
     os.pass(&mut node);
     assert_eq!((os.snapshots, os.sent), (1, vec![(1, MessageName::Status)]));
 }
