@@ -1,8 +1,10 @@
 //! Writes the seeds that are values: `cargo test -p handoff-fuzz --test seeds -- --ignored`. The others were written by
 //! hand. A change of a format is a reason to run it.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic, its helpers included")]
+use std::collections::BTreeMap;
 use std::path::Path;
 
+use handoff::carry::{ConnectionState, Item, Outgoing};
 use handoff::data::{Data, DirectoryId};
 use handoff::id::BootId;
 use handoff::journal::{Binary, FileIdentity, Journal, Running, UnderWay};
@@ -56,7 +58,27 @@ fn messages() -> Vec<Message> {
         Message::StandingReport { standing: Standing::Serving, awaits_final },
         Message::Listeners { names: vec!["resp".into(), "http".into()], more: true },
         Message::Busy,
+        Message::Connections,
     ]
+}
+
+/// What an incumbent sends, from an offer to the end.
+fn items(out: &mut Outgoing, states: &BTreeMap<u64, Vec<u8>>) -> Vec<u8> {
+    (1..=5).for_each(|token| out.opened(token));
+    let mut items: Vec<Item> = out.next().into_iter().collect();
+    out.closed(2);
+    items.extend(out.next());
+    items.extend(out.end(states));
+    items.iter().flat_map(|item| item.encode().unwrap()).collect()
+}
+
+fn state() -> ConnectionState {
+    ConnectionState {
+        input: b"*1\r\n$4".to_vec(),
+        awaits_more: true,
+        output: b"+OK\r\n".to_vec(),
+        session: b"\x01name".to_vec(),
+    }
 }
 
 fn journal() -> Journal {
@@ -105,6 +127,15 @@ fn write_the_seeds() {
         codec::encode(&Record { serving: true, sealed_for: None, ..record.clone() }).unwrap(),
     );
     write("record", "sealed", codec::encode(&record).unwrap());
+    write("states", "all", state().encode());
+    write("states", "session", ConnectionState { session: b"\x01".to_vec(), ..Default::default() }.encode());
+    write("items", "idle", items(&mut Outgoing::default(), &BTreeMap::new()));
+    write("items", "states", items(&mut Outgoing::default(), &BTreeMap::from([(1, state().encode())])));
+    write(
+        "items",
+        "revoked",
+        [items(&mut Outgoing::default(), &BTreeMap::new()), Item::Revoked.encode().unwrap()].concat(),
+    );
     write("journal", "empty", codec::encode(&Journal::default()).unwrap());
     write("journal", "full", codec::encode(&journal()).unwrap());
 }

@@ -5,6 +5,7 @@
 mod config;
 mod frames;
 mod http;
+mod items;
 mod resp;
 mod slots;
 
