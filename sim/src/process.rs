@@ -130,7 +130,7 @@ impl Process {
         matches!(self.life, Life::Runs | Life::Stopped)
     }
 
-    /// It is nobody's here: neither a supervisor nor a daemon.
+    /// Whether it is neither a supervisor nor a daemon.
     pub(crate) fn is_stranger(&self) -> bool {
         self.name.kind == STRANGER
     }

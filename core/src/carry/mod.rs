@@ -206,7 +206,7 @@ impl Outgoing {
     }
 
     /// What is to be sent next: first what has ended, then what is new. `None` if nothing has changed.
-    pub fn next(&mut self) -> Option<Item> {
+    pub fn next_item(&mut self) -> Option<Item> {
         let ended = first(&mut self.to_end);
         if !ended.is_empty() {
             self.sent += 1;
@@ -436,7 +436,7 @@ mod tests {
         /// Sends all that is to be sent, and hands in the answers; returns how many items that took.
         fn settle(&mut self) -> Result<usize, CarryFault> {
             let mut sent = 0;
-            while let Some(item) = self.out.next() {
+            while let Some(item) = self.out.next_item() {
                 self.carry(item)?;
                 sent += 1;
             }
@@ -494,7 +494,7 @@ mod tests {
         let mut ends = Ends::default();
         ends.open(0..1000);
         let mut sent = 0;
-        while ends.out.may_send() && ends.out.next().is_some() {
+        while ends.out.may_send() && ends.out.next_item().is_some() {
             sent += 1;
         }
         assert_eq!((sent, ends.out.behind()), (WINDOW, 1000 - 2 * BATCH));

@@ -117,9 +117,11 @@ impl Daemon for Kv {
         if self.fail_open {
             return Err("told not to open the database (--fail-open)".into());
         }
-        while self.hang_open {
+        if self.hang_open {
             tracing::info!("told to hang in opening the database (--hang-open)");
-            std::thread::park_timeout(Duration::from_secs(1));
+            loop {
+                std::thread::park();
+            }
         }
         self.start_writing()?;
         self.engine.set_standing(Standing::Ready);

@@ -45,7 +45,7 @@ pub(crate) fn kills(view: &impl View, recovery: &SeenRecovery<'_>, pid: u32) -> 
             None
         }
         () if daemon.accepts => Some(format!("the recovery kills {name}, which serves")),
-        // Nobody can ask it, and without the lock it does not serve.
+        // It can't be asked, and without the lock it does not serve.
         () if daemon.is_unreachable && !daemon.has_lock => None,
         () if !recovery.asked.contains(&pid) && !view.daemons().any(|(pid, _)| serves(view, pid)) => {
             Some(format!("the recovery kills {name}, which has answered, and nobody serves"))

@@ -20,5 +20,5 @@ pub use model::faults::FaultBudget;
 pub use report::replay::Replayed;
 pub use report::table::tables;
 pub use search::graph::{ExploreOptions, ExploreReport, Root, explore, explore_from};
-pub use search::schedule::Schedule;
+pub use search::schedule::{BadSchedule, Schedule};
 pub use search::walk::{Stride, Walk};

@@ -183,7 +183,7 @@ impl SimulatedWorld {
         } else if taken == comes {
             self.is_replied(id);
         } else {
-            // Nobody makes room for it.
+            // No process makes room for it.
             let now = self.time();
             self.listener.conns.get_mut(&id).into_iter().for_each(|conn| conn.conduct.blocked(now));
         }

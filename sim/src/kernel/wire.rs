@@ -41,12 +41,12 @@ struct LinkEnd {
     pid: u32,
     open: bool,
     /// What the other end has sent and this one has not read.
-    inbox: VecDeque<Arrival>,
+    inbox: VecDeque<LinkArrival>,
     decoder: Decoder,
 }
 
 #[derive(Debug)]
-struct Arrival {
+struct LinkArrival {
     at: Micros,
     what: Bits,
 }
@@ -156,7 +156,7 @@ impl KernelLink {
                 self.send_bytes(from, bytes, now + delay, number);
                 self.end_mut(from.other())
                     .inbox
-                    .push_back(Arrival { at: now + delay, what: Bits::EndOfFile });
+                    .push_back(LinkArrival { at: now + delay, what: Bits::EndOfFile });
                 self.arrives(from.other(), now, Bits::EndOfFile)
             }
             Delivery::Resets => self.reset(now),
@@ -184,7 +184,7 @@ impl KernelLink {
         for side in [Side::Supervisor, Side::Daemon] {
             let end = self.end_mut(side);
             end.inbox.clear();
-            end.inbox.push_back(Arrival { at: now, what: Bits::Reset });
+            end.inbox.push_back(LinkArrival { at: now, what: Bits::Reset });
         }
         Some(now)
     }
@@ -195,7 +195,7 @@ impl KernelLink {
             return None;
         }
         let at = inbox.back().map_or(at, |last| at.max(last.at));
-        inbox.push_back(Arrival { at, what });
+        inbox.push_back(LinkArrival { at, what });
         Some(at)
     }
 
@@ -219,7 +219,7 @@ impl KernelLink {
         let first = inbox.iter().position(|arrival| arrival.at > now).unwrap_or(inbox.len());
         let closed = inbox.back().is_some_and(|last| !matches!(last.what, Bits::Bytes(..)));
         inbox.truncate((first + 1).min(inbox.len()));
-        if let Some(Arrival { what: Bits::Bytes(bytes, _), .. }) = inbox.get_mut(first) {
+        if let Some(LinkArrival { what: Bits::Bytes(bytes, _), .. }) = inbox.get_mut(first) {
             bytes.truncate(bytes.len() / 2);
         }
         if closed {

@@ -27,7 +27,7 @@ mod table;
 
 use places::{Case, settings};
 use rules::{Defaults, Given, ROWS, Row};
-pub use table::UPDATE;
+pub use table::{NoPlace, UPDATE};
 
 /// All the runs that are to be made.
 pub struct Outages {

@@ -76,7 +76,7 @@ const TO_SPAWNS: [What; 8] = [
     What::NewerVersion,
     What::OtherData,
 ];
-/// What is different where a daemon replaces nobody.
+/// What is different where a daemon replaces none.
 const TO_COLD_STARTS: [What; 2] = [What::Stranger, What::OtherData];
 const ROLES: [HitRole; 3] = [HitRole::Supervisor, HitRole::Incumbent, HitRole::Successor];
 

@@ -236,7 +236,7 @@ pub(super) const ROWS: &[Row] = &[
         &["half-request", "unread-reply"],
         &[(1, Least(&[&[(1, Length)], &[(1, Stall)]])), (1, Pause)],
     ),
-    // Nobody but a daemon that has the lock may serve, and nobody ends a stranger.
+    // Only a daemon that has the lock may serve, and no process ends a stranger.
     row("a stranger takes the lock", &["stranger"], &[(1, Length), (2, Pause)]),
     row("the control sockets are removed", &["swept"], TWICE).unconfirmed(),
     row(

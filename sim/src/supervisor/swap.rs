@@ -130,7 +130,7 @@ impl SimulatedWorld {
             hook_limit: times.hook_limit.duration(),
             retire_limit: times.retire_limit.duration(),
         };
-        // A cold start beside a daemon that serves, because nobody could find it, ends as it must.
+        // A cold start beside a daemon that serves, because no supervisor could find it, ends as it must.
         let calm = self.is_calm().filter(|_| replace);
         let others = self
             .processes

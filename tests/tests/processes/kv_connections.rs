@@ -14,14 +14,14 @@ use nix::sys::socket::{setsockopt, sockopt::RcvBuf};
 const LOST: Duration = Duration::from_secs(120);
 
 /// A client that keeps its one connection. The end of it, or bytes that were not to come, fail the test.
-struct Client(TcpStream);
+struct KvClient(TcpStream);
 
-impl Client {
-    fn connect(addr: &str) -> Client {
+impl KvClient {
+    fn connect(addr: &str) -> KvClient {
         let stream = TcpStream::connect(addr).unwrap();
         stream.set_read_timeout(Some(LOST)).unwrap();
         stream.set_nodelay(true).unwrap();
-        Client(stream)
+        KvClient(stream)
     }
 
     fn send(&mut self, request: &str) {
@@ -72,7 +72,7 @@ fn start(bytes: &[u8]) -> String {
 }
 
 /// The key-value server under the reference supervisor.
-struct Served {
+struct KvServed {
     world: World,
     resp: String,
     http: String,
@@ -81,20 +81,21 @@ struct Served {
 
 /// What becomes of a swap.
 #[derive(Clone, Copy, Debug)]
-enum Fate {
+enum SwapFate {
     Committed,
     FailsToOpen,
     KilledWhileItOpens,
 }
 
-const FATES: [Fate; 4] = [Fate::Committed, Fate::FailsToOpen, Fate::KilledWhileItOpens, Fate::Committed];
+const FATES: [SwapFate; 4] =
+    [SwapFate::Committed, SwapFate::FailsToOpen, SwapFate::KilledWhileItOpens, SwapFate::Committed];
 
-impl Served {
-    fn start() -> Served {
+impl KvServed {
+    fn start() -> KvServed {
         let world = World::new();
         let (resp, http) = (free_address(), free_address());
         let reference = Reference::new(&world, &[("resp", resp.clone()), ("http", http.clone())]);
-        let served = Served { world, resp, http, reference };
+        let served = KvServed { world, resp, http, reference };
         served.configure(None);
         served.reference.start();
         served
@@ -108,17 +109,17 @@ impl Served {
         self.reference.configure(&Bin::Kv.path(), &arguments);
     }
 
-    fn swap(&self, fate: Fate) {
+    fn swap(&self, fate: SwapFate) {
         let fault = match fate {
-            Fate::Committed => None,
-            Fate::FailsToOpen => Some("--fail-open"),
-            Fate::KilledWhileItOpens => Some("--hang-open"),
+            SwapFate::Committed => None,
+            SwapFate::FailsToOpen => Some("--fail-open"),
+            SwapFate::KilledWhileItOpens => Some("--hang-open"),
         };
         self.configure(fault);
         let said_before = self.hanging();
         let (code, swap) = thread::scope(|scope| {
             let swap = scope.spawn(|| self.reference.ask_json("swap"));
-            if let Fate::KilledWhileItOpens = fate {
+            if let SwapFate::KilledWhileItOpens = fate {
                 let hangs = until_some("the successor opens", || {
                     self.hanging().difference(&said_before).next().copied()
                 });
@@ -141,8 +142,8 @@ impl Served {
         lines.filter_map(|line| line.split_once("kv[")?.1.split_once(']')?.0.parse().ok()).collect()
     }
 
-    fn client(&self) -> Client {
-        Client::connect(&self.resp)
+    fn client(&self) -> KvClient {
+        KvClient::connect(&self.resp)
     }
 
     fn sets(&self, key: &str, value: &str) {
@@ -157,7 +158,7 @@ fn command(args: &[&str]) -> String {
 
 #[test]
 fn a_client_that_is_idle_stays_what_it_was() {
-    let served = Served::start();
+    let served = KvServed::start();
     let (mut plain, mut new, mut named) = (served.client(), served.client(), served.client());
     plain.ask("PING\r\n", "+PONG\r\n");
     named.send("HELLO 3 SETNAME me\r\n");
@@ -179,7 +180,7 @@ fn a_client_that_is_idle_stays_what_it_was() {
 
 #[test]
 fn half_a_command_is_executed_once_and_what_was_before_it_is_not_repeated() {
-    let served = Served::start();
+    let served = KvServed::start();
     let (mut first, mut behind) = (served.client(), served.client());
     for (round, fate) in (1..).zip(FATES) {
         let (one, two) = INCR.split_at(17);
@@ -202,7 +203,7 @@ const INCR: &str = "*2\r\n$4\r\nINCR\r\n$3\r\nfew\r\n";
 
 #[test]
 fn a_transaction_goes_on_where_it_was() {
-    let served = Served::start();
+    let served = KvServed::start();
     let (mut client, mut other, mut broken) = (served.client(), served.client(), served.client());
     broken.ask("MULTI\r\nNONE\r\n", "+OK\r\n-ERR unknown command 'none'\r\n");
     for (round, fate) in (1..).zip(FATES) {
@@ -220,7 +221,7 @@ fn a_transaction_goes_on_where_it_was() {
 
 #[test]
 fn a_subscriber_hears_every_message_once() {
-    let served = Served::start();
+    let served = KvServed::start();
     let (mut two, mut three, mut silent) = (served.client(), served.client(), served.client());
     let confirmed = |sign: char, name: &str, count: u32| {
         format!("{sign}3\r\n$9\r\nsubscribe\r\n${}\r\n{name}\r\n:{count}\r\n", name.len())
@@ -247,7 +248,7 @@ fn a_subscriber_hears_every_message_once() {
             }
             number
         });
-        let stop = Stop(&stop);
+        let stop = StopKvClients(&stop);
         for fate in FATES {
             let before = published.load(SeqCst);
             until("messages are published", || published.load(SeqCst) > before + 20);
@@ -268,7 +269,7 @@ fn a_subscriber_hears_every_message_once() {
 
 #[test]
 fn a_client_that_does_not_read_gets_all_its_replies_and_messages_later() {
-    let served = Served::start();
+    let served = KvServed::start();
     let large = "x".repeat(1 << 20);
     served.sets("k", &large);
     let (mut asks, mut hears) = (served.client(), served.client());
@@ -293,8 +294,8 @@ fn a_client_that_does_not_read_gets_all_its_replies_and_messages_later() {
 
 #[test]
 fn an_http_client_keeps_its_connection() {
-    let served = Served::start();
-    let (mut idle, mut half) = (Client::connect(&served.http), Client::connect(&served.http));
+    let served = KvServed::start();
+    let (mut idle, mut half) = (KvClient::connect(&served.http), KvClient::connect(&served.http));
     for fate in FATES {
         idle.health(|| {});
         half.health(|| served.swap(fate));
@@ -304,7 +305,7 @@ fn an_http_client_keeps_its_connection() {
 
 #[test]
 fn pipelines_are_answered_whole_and_in_order() {
-    let served = Served::start();
+    let served = KvServed::start();
     let (stop, answered) = (AtomicBool::new(false), AtomicU64::new(0));
     thread::scope(|scope| {
         for id in 0..8 {
@@ -326,7 +327,7 @@ fn pipelines_are_answered_whole_and_in_order() {
                 }
             });
         }
-        let stop = Stop(&stop);
+        let stop = StopKvClients(&stop);
         for fate in FATES.into_iter().cycle().take(8) {
             let before = answered.load(SeqCst);
             until("pipelines are answered", || answered.load(SeqCst) > before + 20);
@@ -337,9 +338,9 @@ fn pipelines_are_answered_whole_and_in_order() {
 }
 
 /// Lets clients end, also when the test fails.
-struct Stop<'a>(&'a AtomicBool);
+struct StopKvClients<'a>(&'a AtomicBool);
 
-impl Drop for Stop<'_> {
+impl Drop for StopKvClients<'_> {
     fn drop(&mut self) {
         self.0.store(true, SeqCst);
     }

@@ -108,7 +108,7 @@ impl Outbound {
             while !self.outgoing.may_send() {
                 self.hear()?;
             }
-            let Some(item) = self.outgoing.next() else { return Ok(()) };
+            let Some(item) = self.outgoing.next_item() else { return Ok(()) };
             let offered = if let Item::Offer(tokens) = &item { tokens.as_slice() } else { &[] };
             let sockets: Vec<_> = offered.iter().filter_map(|token| self.sockets.remove(token)).collect();
             let fds: Vec<_> = sockets.iter().map(|entry| entry.socket.as_fd()).collect();
