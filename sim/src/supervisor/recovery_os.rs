@@ -194,12 +194,17 @@ impl SimulatedWorld {
         let id = |pid: u32| self.processes.get(&pid).map(|process| process.id);
         let holder = self.record().map(|record| record.holder);
         let holder = holder.filter(|holder| self.disk.lock().holders.contains(&holder.pid));
+        let knows =
+            self.processes.get(&pid).and_then(Process::supervisor).map(|supervisor| &supervisor.knows);
+        let known = knows.into_iter().flat_map(|journal| journal.processes());
+        let is_swept =
+            |process: &ProcessId| self.swept.has(process.pid) && self.processes.contains_key(&process.pid);
         let seen = Seen {
             beside: self.names_beside.iter().filter_map(|pid| id(*pid)).collect(),
             owner: self.control_path.and_then(id),
             // As in production, where a daemon is known by its own socket beside the control path.
             holder: holder.filter(|holder| !self.swept.has(holder.pid)),
-            swept: holder.filter(|holder| self.swept.has(holder.pid)),
+            swept: holder.into_iter().chain(known).find(is_swept),
         };
         self.finds_owner(pid, seen.owner);
         let Some(supervisor) = self.supervisor_mut(pid) else { return seen };
