@@ -5,13 +5,15 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use handoff::unix::dir_watch::DirWatch;
 use handoff::unix::sparing::Sparing;
 use handoff::unix::trusted;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::ACCEPT_PAUSE;
 
 /// The time until the next try, where the directory is gone or not writable.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -21,7 +23,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub(super) struct SocketPlace {
     path: PathBuf,
     mode: u32,
-    inode: Mutex<(u64, u64)>,
+    /// `None` once the socket was removed on purpose.
+    inode: Mutex<Option<(u64, u64)>>,
 }
 
 impl SocketPlace {
@@ -36,20 +39,22 @@ impl SocketPlace {
         // Renamed at the end: at its own path the socket never has another mode than the right one.
         let (listener, temporary, inode) = bind_beside(path, mode)?;
         fs::rename(&temporary, path)?;
-        Ok((SocketPlace { path: path.to_path_buf(), mode, inode: Mutex::new(inode) }, listener))
+        Ok((SocketPlace { path: path.to_path_buf(), mode, inode: Mutex::new(Some(inode)) }, listener))
     }
 
     /// Removes the socket, unless another supervisor's is there by now: that is not this one's to remove.
     pub(super) fn remove(&self) {
-        if trusted::inode_at(&self.path).is_ok_and(|inode| inode == self.inode())
+        let own = self.inode().take();
+        if own.is_some()
+            && trusted::inode_at(&self.path).ok() == own
             && let Err(error) = fs::remove_file(&self.path)
         {
             tracing::warn!("{}: {error}", self.path.display());
         }
     }
 
-    fn inode(&self) -> (u64, u64) {
-        *self.inode.lock().unwrap_or_else(PoisonError::into_inner)
+    fn inode(&self) -> MutexGuard<'_, Option<(u64, u64)>> {
+        self.inode.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Binds the path anew if nothing is there.
@@ -57,10 +62,12 @@ impl SocketPlace {
     /// # Errors
     /// [`io::ErrorKind::AlreadyExists`] if another file is there.
     fn put_back(&self) -> io::Result<Option<UnixListener>> {
+        let mut own = self.inode();
         let another =
             || io::Error::new(io::ErrorKind::AlreadyExists, "another file lies there, and is left alone");
         match trusted::inode_at(&self.path) {
-            Ok(inode) if inode == self.inode() => return Ok(None),
+            _ if own.is_none() => return Ok(None),
+            Ok(inode) if Some(inode) == *own => return Ok(None),
             Ok(_) => return Err(another()),
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Err(_) => {}
@@ -70,7 +77,7 @@ impl SocketPlace {
         let linked = fs::hard_link(&temporary, &self.path);
         fs::remove_file(&temporary)?;
         linked?;
-        *self.inode.lock().unwrap_or_else(PoisonError::into_inner) = inode;
+        *own = Some(inode);
         Ok(Some(listener))
     }
 }
@@ -123,8 +130,10 @@ impl Listening {
             .map(|at| at.saturating_duration_since(Instant::now()) + Duration::from_millis(1));
         let timeout =
             again.map_or(PollTimeout::NONE, |again| PollTimeout::try_from(again).unwrap_or(PollTimeout::MAX));
-        // What keeps it from waiting keeps it from accepting as well, and is told there.
-        let _ = poll(&mut fds, timeout);
+        // What keeps it from waiting passes.
+        if poll(&mut fds, timeout).is_err() {
+            std::thread::sleep(ACCEPT_PAUSE);
+        }
         let has_changed = self.watch.as_mut().is_some_and(DirWatch::has_changed);
         if has_changed || self.try_again_at.is_some_and(|at| at <= Instant::now()) {
             self.look_after();

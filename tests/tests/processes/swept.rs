@@ -210,5 +210,7 @@ fn a_supervisor_and_a_daemon_at_rest_are_not_woken_by_the_watch() {
     assert_eq!(switches(), before);
     scene.reference.signal(Signal::SIGTERM);
     assert!(scene.reference.wait().success());
-    assert!(control.symlink_metadata().is_err(), "nothing is left");
+    for path in [control, scene.reference.trigger()] {
+        assert!(path.symlink_metadata().is_err(), "{} was removed on purpose", path.display());
+    }
 }
