@@ -1,10 +1,9 @@
 //! Writes the seeds that are values: `cargo test -p handoff-fuzz --test seeds -- --ignored`. The others were written by
 //! hand. A change of a format is a reason to run it.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic, its helpers included")]
-use std::collections::BTreeMap;
 use std::path::Path;
 
-use handoff::carry::{ConnectionState, Item, Outgoing};
+use handoff::carry::{Carried, ConnectionState, Incoming, Item, Taken};
 use handoff::data::{Data, DirectoryId};
 use handoff::id::BootId;
 use handoff::journal::{Binary, FileIdentity, Journal, Running, UnderWay};
@@ -63,12 +62,17 @@ fn messages() -> Vec<Message> {
 }
 
 /// What an incumbent sends, from an offer to the end.
-fn items(out: &mut Outgoing, states: &BTreeMap<u64, Vec<u8>>) -> Vec<u8> {
-    (1..=5).for_each(|token| out.opened(token));
-    let mut items: Vec<Item> = out.next().into_iter().collect();
-    out.closed(2);
-    items.extend(out.next());
-    items.extend(out.end(states));
+fn items(state: Option<Vec<u8>>) -> Vec<u8> {
+    let mut items = vec![Item::Offer((1..=5).collect()), Item::Ended(vec![2])];
+    items.extend(state.map(|part| Item::State { token: 1, part, more: false }));
+    let mut incoming = Incoming::default();
+    for item in &items {
+        incoming.take(item.clone(), if let Item::Offer(tokens) = item { tokens.len() } else { 0 }).unwrap();
+    }
+    let Ok(Taken::Answer(Item::Has(carried))) = incoming.take(Item::End(Carried::default()), 0) else {
+        panic!("no answer to an end")
+    };
+    items.push(Item::End(carried));
     items.iter().flat_map(|item| item.encode().unwrap()).collect()
 }
 
@@ -129,13 +133,9 @@ fn write_the_seeds() {
     write("record", "sealed", codec::encode(&record).unwrap());
     write("states", "all", state().encode());
     write("states", "session", ConnectionState { session: b"\x01".to_vec(), ..Default::default() }.encode());
-    write("items", "idle", items(&mut Outgoing::default(), &BTreeMap::new()));
-    write("items", "states", items(&mut Outgoing::default(), &BTreeMap::from([(1, state().encode())])));
-    write(
-        "items",
-        "revoked",
-        [items(&mut Outgoing::default(), &BTreeMap::new()), Item::Revoked.encode().unwrap()].concat(),
-    );
+    write("items", "idle", items(None));
+    write("items", "states", items(Some(state().encode())));
+    write("items", "revoked", [items(None), Item::Revoked.encode().unwrap()].concat());
     write("journal", "empty", codec::encode(&Journal::default()).unwrap());
     write("journal", "full", codec::encode(&journal()).unwrap());
 }
