@@ -117,9 +117,8 @@ impl Daemon for Kv {
         if self.fail_open {
             return Err("told not to open the database (--fail-open)".into());
         }
-        while self.hang_open {
-            tracing::info!("told to hang in opening the database (--hang-open)");
-            std::thread::park_timeout(Duration::from_secs(1));
+        if self.hang_open {
+            hang();
         }
         self.start_writing()?;
         self.engine.set_standing(Standing::Ready);
@@ -184,5 +183,13 @@ impl Drainable for Kv {
             open_conns: self.connections.counts().open(),
             last_revision_per_shard: vec![self.engine.store.summary().revision],
         }
+    }
+}
+
+/// Waits for the end of the process.
+fn hang() -> ! {
+    loop {
+        tracing::info!("told to hang in opening the database (--hang-open)");
+        std::thread::sleep(Duration::from_secs(60));
     }
 }
