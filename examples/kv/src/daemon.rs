@@ -118,10 +118,7 @@ impl Daemon for Kv {
             return Err("told not to open the database (--fail-open)".into());
         }
         if self.hang_open {
-            tracing::info!("told to hang in opening the database (--hang-open)");
-            loop {
-                std::thread::park();
-            }
+            hang();
         }
         self.start_writing()?;
         self.engine.set_standing(Standing::Ready);
@@ -186,5 +183,13 @@ impl Drainable for Kv {
             open_conns: self.connections.counts().open(),
             last_revision_per_shard: vec![self.engine.store.summary().revision],
         }
+    }
+}
+
+/// Waits for the end of the process.
+fn hang() -> ! {
+    loop {
+        tracing::info!("told to hang in opening the database (--hang-open)");
+        std::thread::sleep(Duration::from_secs(60));
     }
 }
