@@ -221,6 +221,11 @@ pub fn unstaged(fault: &Fault) -> Option<&'static str> {
         What::NoDescriptors => "a limit holds for the threads of the test's own probe as well",
         What::OtherData => "real daemons are shown another directory by a link that is switched",
         What::Rival => "which of two supervisors comes first is a matter of microseconds",
+        What::Stranger => "a process that takes a lock as soon as it is free can't be told when",
+        What::Swept => "which name is removed first is a race with the process that puts it back",
+        What::Reload => "the stage's supervisor has no configuration",
+        What::ReusedPids => "another boot can't be had",
+        What::HalfRequest | What::UnreadReply => "the stage's daemon has no clients",
         _ => return None,
     })
 }
