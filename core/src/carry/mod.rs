@@ -3,22 +3,25 @@
 //! The incumbent *offers* its connections: it sends their descriptors while it still serves, and what changes meanwhile. When it
 //! has drained, it reads nothing more, sends the state of each connection that has one, and ends with the number and the digest of
 //! all. The successor confirms these, or the seal fails and the handoff is rolled back. The successor touches a connection only
-//! when it serves. An incumbent that goes on reading *revokes* first, under the lock: so what a successor that holds the lock has
-//! been sent and not revoked is true.
+//! when it serves, and says first that it *adopts* them. An incumbent that goes on *revokes* first. Either says so under the lock of
+//! the data directory, into a link that has room for it. So each knows of the other once it has the lock itself, though the other
+//! has died: there is one reader, as there is one writer.
 //!
-//! This file decides what is sent and what counts. Its hosts move bytes and descriptors.
-use alloc::{
-    collections::{BTreeMap, BTreeSet},
-    vec::Vec,
-};
+//! This module decides what is sent, in which order, and what counts: `outgoing.rs` is the incumbent's side, `course.rs` says what is
+//! done around which hook, and this file is the rest. Its hosts move bytes and descriptors.
+use alloc::{collections::BTreeMap, vec::Vec};
 
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, DecodeError, EncodeError};
 use crate::text::PlainText;
 
+mod course;
+mod outgoing;
 mod state;
 
+pub use course::{Course, Part};
+pub use outgoing::{Next, Outgoing};
 pub use state::ConnectionState;
 
 /// The largest number of connections that one item offers: each of its descriptors travels beside it.
@@ -94,6 +97,10 @@ pub enum Item {
     Has(Carried),
     /// The successor takes no connections over, and why.
     Refused(PlainText),
+    /// The incumbent has sent all states. The answer to it says that nothing is under way any more: what follows has room.
+    AllStates,
+    /// The successor goes on with the connections: the incumbent must not.
+    Adopted,
 }
 
 impl Item {
@@ -159,119 +166,6 @@ pub enum CarryFault {
     },
 }
 
-/// The incumbent's side. Nothing that it does after the drain depends on how many connections there are, but on how many have
-/// a state or have come and gone.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Outgoing {
-    /// Open, and not offered yet.
-    to_offer: BTreeSet<Token>,
-    /// Offered, and ended since.
-    to_end: BTreeSet<Token>,
-    offered: BTreeSet<Token>,
-    carried: Carried,
-    sent: u64,
-    received: u64,
-    ended: bool,
-    confirmed: bool,
-}
-
-impl Outgoing {
-    /// A connection is open, and can be kept.
-    pub fn opened(&mut self, token: Token) {
-        self.to_offer.insert(token);
-    }
-
-    /// A connection has ended, or can't be kept.
-    pub fn closed(&mut self, token: Token) {
-        if self.offered.remove(&token) {
-            self.carried.remove(token, &[]);
-            self.to_end.insert(token);
-        }
-        self.to_offer.remove(&token);
-    }
-
-    /// How many connections the successor was not sent yet.
-    pub fn behind(&self) -> usize {
-        self.to_offer.len()
-    }
-
-    /// Whether an item may be sent before the successor has answered.
-    pub fn may_send(&self) -> bool {
-        self.sent - self.received < WINDOW
-    }
-
-    /// Whether all is confirmed that was sent so far.
-    pub fn is_confirmed(&self) -> bool {
-        self.sent == self.received && self.ended == self.confirmed
-    }
-
-    /// What is to be sent next: first what has ended, then what is new. `None` if nothing has changed.
-    pub fn next_item(&mut self) -> Option<Item> {
-        let ended = first(&mut self.to_end);
-        if !ended.is_empty() {
-            self.sent += 1;
-            return Some(Item::Ended(ended));
-        }
-        let new = first(&mut self.to_offer);
-        if new.is_empty() {
-            return None;
-        }
-        for token in &new {
-            self.offered.insert(*token);
-            self.carried.add(*token, &[]);
-        }
-        self.sent += 1;
-        Some(Item::Offer(new))
-    }
-
-    /// The end: all states, and what there is in all. Of `states` those count that are of connections that were offered.
-    pub fn end(&mut self, states: &BTreeMap<Token, Vec<u8>>) -> Vec<Item> {
-        let mut items = Vec::new();
-        let is_offered =
-            |(token, state): &(&Token, &Vec<u8>)| self.offered.contains(token) && !state.is_empty();
-        for (&token, state) in states.iter().filter(is_offered) {
-            self.carried.remove(token, &[]);
-            self.carried.add(token, state);
-            let last = state.len().div_ceil(PART) - 1;
-            let parts = state.chunks(PART).enumerate();
-            items.extend(parts.map(|(nth, part)| Item::State {
-                token,
-                part: part.to_vec(),
-                more: nth < last,
-            }));
-        }
-        items.push(Item::End(self.carried));
-        self.ended = true;
-        items
-    }
-
-    /// What the successor has answered.
-    ///
-    /// # Errors
-    /// It has something else than it was sent.
-    pub fn answered(&mut self, item: &Item) -> Result<(), CarryFault> {
-        match item {
-            Item::Received(count) if (self.received..=self.sent).contains(count) => {
-                self.received = *count;
-                Ok(())
-            }
-            Item::Has(has) if self.ended && *has == self.carried => {
-                self.confirmed = true;
-                Ok(())
-            }
-            Item::Refused(why) => Err(CarryFault::Refused(why.clone())),
-            Item::Has(has) if self.ended => Err(CarryFault::Differs { sent: self.carried, has: *has }),
-            _ => Err(CarryFault::OutOfPlace),
-        }
-    }
-}
-
-/// The first of `tokens`, as many as one item names.
-fn first(tokens: &mut BTreeSet<Token>) -> Vec<Token> {
-    let rest = tokens.iter().nth(BATCH).copied().map(|next| tokens.split_off(&next)).unwrap_or_default();
-    core::mem::replace(tokens, rest).into_iter().collect()
-}
-
 /// What the successor's host is to do with an item.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Taken {
@@ -326,7 +220,13 @@ impl Incoming {
                 *self = Incoming::default();
                 Ok(Taken::Nothing)
             }
-            Item::End(_) | Item::Received(_) | Item::Has(_) | Item::Refused(_) => Err(CarryFault::OutOfPlace),
+            Item::AllStates if self.unfinished.is_none() => Ok(Taken::Answer(self.answer())),
+            Item::End(_)
+            | Item::AllStates
+            | Item::Received(_)
+            | Item::Has(_)
+            | Item::Refused(_)
+            | Item::Adopted => Err(CarryFault::OutOfPlace),
         }
     }
 
@@ -384,10 +284,16 @@ impl Incoming {
         Ok(Taken::State(token, state))
     }
 
-    /// Whether all connections and their states are here, and the incumbent has not gone on by itself. To be asked under the lock
-    /// of the data directory, when all that has come was taken.
+    /// Whether all connections and their states are here, and the incumbent has not gone on by itself.
     pub fn is_whole(&self) -> bool {
         self.is_whole
+    }
+
+    /// What the incumbent is to be told before any connection is read; nothing, if none is to be. To be asked under the lock of the
+    /// data directory, when all that has come was taken. If it can't be said although the incumbent has not closed the link,
+    /// nothing may be read.
+    pub fn adoption(&self) -> Option<Item> {
+        self.is_whole.then_some(Item::Adopted)
     }
 }
 
@@ -433,18 +339,22 @@ mod tests {
             }
         }
 
-        /// Sends all that is to be sent, and hands in the answers; returns how many items that took.
-        fn settle(&mut self) -> Result<usize, CarryFault> {
+        /// Sends all that is next, and hands in the answers; returns how many items that took.
+        fn send(&mut self, next: impl Fn(&mut Outgoing) -> Next) -> Result<usize, CarryFault> {
             let mut sent = 0;
-            while let Some(item) = self.out.next_item() {
+            while let Next::Send(item) = next(&mut self.out) {
                 self.carry(item)?;
                 sent += 1;
             }
             Ok(sent)
         }
 
-        fn end(&mut self, states: &BTreeMap<Token, Vec<u8>>) -> Result<(), CarryFault> {
-            self.out.end(states).into_iter().try_for_each(|item| self.carry(item))
+        fn settle(&mut self) -> Result<usize, CarryFault> {
+            self.send(Outgoing::follow)
+        }
+
+        fn end(&mut self, states: &BTreeMap<Token, Vec<u8>>) -> Result<usize, CarryFault> {
+            self.send(|out| out.finish(|| states.clone()))
         }
     }
 
@@ -457,8 +367,8 @@ mod tests {
         ends.close((0..10).chain([501]));
         assert_eq!(ends.settle(), Ok(2), "what has ended, and what is new");
         let states = BTreeMap::from([(10, vec![1]), (500, vec![7; 3 * PART + 1]), (501, vec![1])]);
-        ends.end(&states).unwrap();
-        assert!(ends.out.is_confirmed() && ends.into.is_whole());
+        assert_eq!(ends.end(&states), Ok(7), "five parts, that these are all states, the end");
+        assert!(ends.out.confirm() == Next::Done && ends.into.is_whole());
         assert!(ends.kept.keys().copied().eq(10..501));
         assert_eq!(
             (&ends.kept[&10], ends.kept[&500].len(), ends.kept[&11].len()),
@@ -471,11 +381,37 @@ mod tests {
         let mut ends = Ends::default();
         ends.open(0..3);
         ends.settle().unwrap();
-        assert!(!ends.into.is_whole());
+        assert_eq!((ends.into.adoption(), ends.out.revocation()), (None, None));
+        assert_eq!(ends.end(&BTreeMap::new()), Ok(1));
+        assert_eq!(ends.into.adoption(), Some(Item::Adopted));
+        ends.carry(ends.out.revocation().unwrap()).unwrap();
+        assert_eq!(ends.into.adoption(), None);
+    }
+
+    #[test]
+    fn what_was_adopted_is_not_taken_back() {
+        let mut ends = Ends::default();
+        ends.open(0..3);
+        ends.settle().unwrap();
+        assert_eq!(ends.out.answered(&Item::Adopted), Err(CarryFault::OutOfPlace));
         ends.end(&BTreeMap::new()).unwrap();
-        assert!(ends.into.is_whole());
-        ends.carry(Item::Revoked).unwrap();
-        assert!(!ends.into.is_whole());
+        assert!(!ends.out.is_adopted());
+        ends.out.answered(&ends.into.adoption().unwrap()).unwrap();
+        assert!(ends.out.is_adopted());
+    }
+
+    #[test]
+    fn the_end_waits_until_all_before_it_is_confirmed() {
+        let mut out = Outgoing::default();
+        out.opened(0);
+        let finish = |out: &mut Outgoing| out.finish(|| BTreeMap::from([(0, vec![1])]));
+        assert_eq!(finish(&mut out), Next::Send(Item::Offer(vec![0])));
+        assert!(matches!(finish(&mut out), Next::Send(Item::State { .. })));
+        assert_eq!(finish(&mut out), Next::Send(Item::AllStates));
+        assert_eq!(finish(&mut out), Next::Hear);
+        out.answered(&Item::Received(2)).unwrap();
+        assert!(matches!(finish(&mut out), Next::Send(Item::End(_))));
+        assert_eq!((finish(&mut out), out.confirm()), (Next::Done, Next::Hear));
     }
 
     #[test]
@@ -483,10 +419,10 @@ mod tests {
         let mut ends = Ends::default();
         ends.open(0..3);
         ends.settle().unwrap();
-        let mut items = ends.out.end(&BTreeMap::from([(1, vec![1])]));
-        assert!(matches!(items.remove(0), Item::State { .. }), "a state is lost");
-        assert!(matches!(ends.carry(items.remove(0)), Err(CarryFault::Differs { .. })));
-        assert!(!ends.out.is_confirmed() && !ends.into.is_whole());
+        let finish = |out: &mut Outgoing| out.finish(|| BTreeMap::from([(1, vec![1])]));
+        assert!(matches!(finish(&mut ends.out), Next::Send(Item::State { .. })), "which is lost");
+        assert!(matches!(ends.send(finish), Err(CarryFault::Differs { .. })));
+        assert!(ends.out.confirm() == Next::Hear && !ends.into.is_whole());
     }
 
     #[test]
@@ -494,12 +430,13 @@ mod tests {
         let mut ends = Ends::default();
         ends.open(0..1000);
         let mut sent = 0;
-        while ends.out.may_send() && ends.out.next_item().is_some() {
+        while let Next::Send(_) = ends.out.follow() {
             sent += 1;
         }
-        assert_eq!((sent, ends.out.behind()), (WINDOW, 1000 - 2 * BATCH));
+        assert_eq!((sent, ends.out.follow()), (WINDOW, Next::Hear));
+        assert!(!ends.out.is_near(), "three batches are missing");
         ends.out.answered(&Item::Received(1)).unwrap();
-        assert!(ends.out.may_send());
+        assert!(matches!(ends.out.follow(), Next::Send(_)));
         assert_eq!(ends.out.answered(&Item::Received(9)), Err(CarryFault::OutOfPlace));
     }
 

@@ -203,7 +203,7 @@ impl ReadySuccessor {
     /// # Errors
     /// The handoff was rolled back: the process is to exit, and must not write any more.
     pub fn wait_for_commit(self) -> Result<CommittedSuccessor> {
-        let op = self.steps.wait(|call| if let Call::Serve(op, _) = call { Ok(op) } else { Err(call) })?;
+        let op = self.steps.wait(|call| if let Call::Serve(op) = call { Ok(op) } else { Err(call) })?;
         Ok(CommittedSuccessor { steps: self.steps, op })
     }
 }

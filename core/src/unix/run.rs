@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::bounds;
+use crate::carry::Course;
 use crate::error::{Error, HostError, Result};
 use crate::machine::ExitReason;
-use crate::message::SealProgress;
 use crate::text::PlainText;
 use crate::unix::connections::{Carrier, Inbound};
-use crate::unix::daemon::{self, Call, HookReply, Protocol, Replies, WayBack, stop_on_signals};
+use crate::unix::daemon::{self, Call, HookReply, Protocol, Replies, stop_on_signals};
 use crate::unix::env::{self, Inherited};
-use crate::unix::hooks::{Daemon, Drainable, HookResult, ReadinessSnapshot, ResumeFrom, SealReport};
+use crate::unix::hooks::{Daemon, Drainable, HookResult, ReadinessSnapshot, ResumeFrom};
 use crate::unix::listen::bind;
 use crate::unix::listeners::Listeners;
 use crate::unix::lock::{DataDir, DataDirLock};
@@ -116,14 +116,10 @@ fn run_supervised(options: Options, mut daemon: impl Daemon, inherited: Inherite
             Call::Open(op, sealed) => {
                 HookReply::Opened(op, guarded(|| daemon.open(sealed.as_ref()).and_then(kept)))
             }
-            Call::Serve(op, noted) => {
+            Call::Serve(op) => {
                 let listeners = listeners.take().unwrap_or_default();
-                let served = guarded(|| {
-                    daemon.serve(listeners)?;
-                    carrier.iter().for_each(|carrier| carrier.after_serve(noted));
-                    Ok(())
-                });
-                HookReply::Done(op, served)
+                let serve = || daemon.serve(listeners);
+                HookReply::Done(op, guarded(|| around(&mut carrier, Course::Serve, serve)))
             }
             Call::Exit(exit) => return ended(exit),
             call => match perform(call, &mut daemon, &mut carrier, &protocol.replies) {
@@ -203,22 +199,19 @@ fn perform(
 ) -> Option<HookReply> {
     Some(match call {
         Call::Drain(op, grace, successor, place) => {
-            let drained = place.and_then(|()| {
-                guarded(|| {
-                    carrier.as_mut().map_or(Ok(()), |carrier| carrier.before_drain(successor))?;
-                    daemon.drain(grace)
-                })
-            });
-            HookReply::Drained(op, drained)
+            carrier.iter_mut().for_each(|carrier| carrier.set_successor(successor));
+            let course = Course::Drain { for_successor: successor.is_some() };
+            let drain = || daemon.drain(grace);
+            HookReply::Drained(op, place.and_then(|()| guarded(|| around(carrier, course, drain))))
         }
         Call::Seal(op) => {
             let mut progress = |progress| replies.send(HookReply::Progress(progress));
-            HookReply::Sealed(op, guarded(|| seal(daemon, carrier, &mut progress)))
+            HookReply::Sealed(op, guarded(|| around(carrier, Course::Seal, || daemon.seal(&mut progress))))
         }
-        Call::Resume(op, WayBack { from_disk, successor_served }) => {
+        Call::Resume(op, from_disk) => {
             let from = if from_disk { ResumeFrom::Disk } else { ResumeFrom::Memory };
-            carrier.iter_mut().for_each(|carrier| carrier.before_resume(successor_served));
-            HookReply::Done(op, guarded(|| daemon.resume_after_abort(from)))
+            let resume = || daemon.resume_after_abort(from);
+            HookReply::Done(op, guarded(|| around(carrier, Course::Resume, resume)))
         }
         Call::Snapshot => HookReply::Snapshot(guarded(|| Ok(daemon.snapshot_state())).unwrap_or_default()),
         Call::Finalize => {
@@ -231,23 +224,23 @@ fn perform(
             }
             return None;
         }
-        Call::WarmUp(op, _) | Call::Open(op, _) | Call::Serve(op, _) => {
+        Call::WarmUp(op, _) | Call::Open(op, _) | Call::Serve(op) => {
             HookReply::Done(op, Err(HostError::hook("this process serves already")))
         }
         Call::Exit(_) => return None,
     })
 }
 
-/// Seals. The successor takes in the last of the connections meanwhile; what is durable does not wait for it.
-fn seal(
-    daemon: &mut dyn Drainable,
+/// Runs a daemon's hook and what belongs to it for the connections that are carried, if any are.
+fn around<T>(
     carrier: &mut Option<Carrier>,
-    progress: &mut dyn FnMut(SealProgress),
-) -> HookResult<SealReport> {
-    let sent = carrier.as_mut().map_or(Ok(()), Carrier::before_seal);
-    let sealed = daemon.seal(progress)?;
-    sent.and_then(|()| carrier.as_mut().map_or(Ok(()), Carrier::after_seal))?;
-    Ok(sealed)
+    course: Course,
+    hook: impl FnOnce() -> HookResult<T>,
+) -> HookResult<T> {
+    match carrier {
+        Some(carrier) => carrier.around(course, hook),
+        None => hook(),
+    }
 }
 
 /// What was opened, if the record has room for it when it is sealed.

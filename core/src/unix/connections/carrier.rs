@@ -2,11 +2,13 @@
 //!
 //! A successor of a build that takes no connections over gets none: they are drained. One that does, and fails to, is not worth
 //! the clients: the drain or the seal fails, the handoff is rolled back, and the daemon goes on with its connections.
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+use crate::carry::{Course, Part};
 use crate::error::Result;
 use crate::id::ProcessId;
 use crate::unix::context::Context;
@@ -23,7 +25,10 @@ pub(crate) struct Carrier {
     shared: Arc<Shared>,
     control: PathBuf,
     inbound: Arc<Inbound>,
+    successor: Option<ProcessId>,
     outbound: Option<Outbound>,
+    /// Why the successor was not sent all that it is to have.
+    unsent: Option<io::Error>,
 }
 
 impl Carrier {
@@ -32,50 +37,77 @@ impl Carrier {
         raise_descriptor_limit();
         lot::start(shared.clone()).context(|| "can't start a thread that waits for clients".into())?;
         let inbound = Arc::new(Inbound::new(shared.clone()));
-        Ok(Carrier { shared, control, inbound, outbound: None })
+        Ok(Carrier { shared, control, inbound, successor: None, outbound: None, unsent: None })
     }
 
-    /// What receives the connections of an incumbent. Nothing is accepted until they are served ([`Carrier::after_serve`]): what a
+    /// What receives the connections of an incumbent. Nothing is accepted until they are served ([`Part::Adopt`]): what a
     /// new client asks for must find them.
     pub(crate) fn inbound(&self) -> Arc<Inbound> {
         self.shared.hold();
         self.inbound.clone()
     }
 
-    /// Before a drain, while the daemon serves: sends the connections that are open to the successor, if there is one that takes
-    /// them over.
-    pub(crate) fn before_drain(&mut self, successor: Option<ProcessId>) -> HookResult<()> {
+    /// Names the process that is to have the connections after the drain that is about to begin, if there is one.
+    pub(crate) fn set_successor(&mut self, successor: Option<ProcessId>) {
+        self.successor = successor;
+    }
+
+    /// Runs a daemon's `hook`, and what belongs before and after it.
+    pub(crate) fn around<T>(
+        &mut self,
+        course: Course,
+        hook: impl FnOnce() -> HookResult<T>,
+    ) -> HookResult<T> {
+        course.before().iter().try_for_each(|part| self.perform(*part))?;
+        let done = hook()?;
+        course.after().iter().try_for_each(|part| self.perform(*part))?;
+        Ok(done)
+    }
+
+    fn perform(&mut self, part: Part) -> HookResult<()> {
+        match part {
+            Part::Offer => self.unsent = self.offer().err(),
+            Part::Offered => self.unsent.take().map_or(Ok(()), Err).map_err(refused)?,
+            Part::Finish => {
+                let finish = |outbound: &mut Outbound| outbound.send_rest().err();
+                self.unsent = self.outbound.as_mut().and_then(finish);
+            }
+            Part::Confirm => {
+                self.unsent.take().map_or(Ok(()), Err).map_err(lost)?;
+                self.outbound.as_mut().map_or(Ok(()), Outbound::confirm).map_err(lost)?;
+            }
+            Part::TakeBack => {
+                if self.outbound.take().is_some_and(Outbound::take_back) {
+                    let cut = self.shared.abandon();
+                    tracing::warn!(target: "handoff.connections", cut, "the successor has served and ended: its connections end, too");
+                }
+            }
+            Part::Adopt => self.adopt(),
+        }
+        Ok(())
+    }
+
+    fn offer(&mut self) -> io::Result<()> {
         self.outbound = None;
-        let Some(successor) = successor.filter(|_| self.shared.serves()) else { return Ok(()) };
-        self.outbound = Outbound::to(successor, &self.control, self.shared.clone()).map_err(refused)?;
-        self.outbound.as_mut().map_or(Ok(()), Outbound::send_open).map_err(refused)
-    }
-
-    /// Before a seal: sends the rest.
-    pub(crate) fn before_seal(&mut self) -> HookResult<()> {
-        self.outbound.as_mut().map_or(Ok(()), Outbound::send_rest).map_err(lost)
-    }
-
-    /// After a seal: sees that the successor has it all.
-    pub(crate) fn after_seal(&mut self) -> HookResult<()> {
-        self.outbound.as_mut().map_or(Ok(()), Outbound::confirm).map_err(lost)
-    }
-
-    /// Before the daemon serves again: the successor must not touch what it was sent; and what a successor that has served may have
-    /// touched, this process must not.
-    pub(crate) fn before_resume(&mut self, successor_served: bool) {
-        if let Some(mut outbound) = self.outbound.take() {
-            outbound.revoke();
-            if successor_served {
-                let cut = self.shared.abandon();
-                tracing::warn!(target: "handoff.connections", cut, "the successor has served and ended: its connections end, too");
+        let Some(successor) = self.successor.filter(|_| self.shared.serves()) else { return Ok(()) };
+        let offered = Outbound::to(successor, &self.control, self.shared.clone()).and_then(|outbound| {
+            let Some(mut outbound) = outbound else { return Ok(None) };
+            outbound.send_open()?;
+            Ok(Some(outbound))
+        });
+        match offered {
+            Ok(outbound) => self.outbound = outbound,
+            Err(error) => {
+                // They stay with this process.
+                self.shared.keep();
+                return Err(error);
             }
         }
+        Ok(())
     }
 
-    /// After the daemon has begun to serve: goes on with what the incumbent has sent.
-    pub(crate) fn after_serve(&self, noted: bool) {
-        let (adopted, closed) = self.inbound.adopt(noted);
+    fn adopt(&self) {
+        let (adopted, closed) = self.inbound.adopt();
         self.shared.begin();
         match closed {
             0 => tracing::info!(target: "handoff.connections", adopted, "goes on with connections"),
@@ -86,11 +118,11 @@ impl Carrier {
     }
 }
 
-fn refused(error: std::io::Error) -> Box<dyn std::error::Error + Send + Sync> {
+fn refused(error: io::Error) -> Box<dyn std::error::Error + Send + Sync> {
     format!("the successor can't take the connections over: {error}").into()
 }
 
-fn lost(error: std::io::Error) -> Box<dyn std::error::Error + Send + Sync> {
+fn lost(error: io::Error) -> Box<dyn std::error::Error + Send + Sync> {
     format!("the successor does not confirm the connections that it was sent: {error}").into()
 }
 

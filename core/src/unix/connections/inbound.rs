@@ -1,6 +1,6 @@
 //! A successor's side of connections that are carried: a thread that receives them, and touches none.
 use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -64,14 +64,14 @@ impl Inbound {
 
     /// Serves what has come, if all has come and the incumbent has not gone on by itself; closes it otherwise. The lock of the
     /// data directory is held. Returns how many connections are served and how many are closed.
-    pub(crate) fn adopt(&self, may_serve: bool) -> (usize, usize) {
+    pub(crate) fn adopt(&self) -> (usize, usize) {
         let worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(InboundWorker { stream, thread }) = worker else { return (0, 0) };
         // Nothing new comes, and what has come is read to its end.
-        let _ = stream.shutdown(Shutdown::Both);
+        let _ = stream.shutdown(Shutdown::Read);
         let Ok(arrived) = thread.join() else { return (0, 0) };
         let count = arrived.connections.open.len();
-        if may_serve && arrived.incoming.is_whole() {
+        if arrived.incoming.adoption().is_some_and(|adoption| tell(&stream, &adoption)) {
             self.shared.adopt(arrived.connections);
             return (count, 0);
         }
@@ -152,11 +152,23 @@ impl Arrived {
     }
 }
 
+/// Tells the incumbent. Returns whether it knows, or need not know any more, since it has ended.
+fn tell(mut stream: &UnixStream, item: &Item) -> bool {
+    match item.encode().map_err(io::Error::other).and_then(|bytes| stream.write_all(&bytes)) {
+        Ok(()) => true,
+        Err(error) => matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset),
+    }
+}
+
 /// The next item and what came beside it; `None` at the end.
 pub(super) fn read_item(stream: &UnixStream) -> io::Result<Option<(Item, Vec<OwnedFd>)>> {
     let mut header = [0; 4];
     // The descriptors come with the first byte.
-    let (count, fds) = uninterrupted(|| rights::receive(stream, &mut header))?;
+    let (count, fds) = match uninterrupted(|| rights::receive(stream, &mut header)) {
+        // A peer that has ended without having read all that it was sent: what it has said was read before.
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => return Ok(None),
+        received => received?,
+    };
     if count == 0 {
         return Ok(None);
     }
@@ -170,7 +182,7 @@ pub(super) fn read_item(stream: &UnixStream) -> io::Result<Option<(Item, Vec<Own
 fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             result => return result,
         }
     }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::carry::{BATCH, Item, Outgoing, Token};
+use crate::carry::{Item, Next, Outgoing, Token};
 use crate::frame::{self, Decoder};
 use crate::id::ProcessId;
 use crate::message::{Capabilities, Hello, Message, PROTO_MAX};
@@ -19,10 +19,6 @@ use super::shared::{Entry, News, Shared};
 
 /// How long the successor may leave an item without an answer. It is about to be replaced, or killed as silent, if it can't.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// So few connections that come and go while a daemon serves are sent in its pause.
-const FEW: usize = BATCH;
-/// A daemon that accepts faster than it sends is not followed for ever: so many rounds.
-const ROUNDS: usize = 50;
 
 /// The way of connections to a successor.
 #[derive(Debug)]
@@ -76,15 +72,14 @@ impl Outbound {
     /// The successor does not follow.
     pub(super) fn send_open(&mut self) -> io::Result<()> {
         self.shared.keep();
-        for _ in 0..ROUNDS {
-            self.send_changes()?;
-            self.confirm()?;
+        loop {
             self.hear_news();
-            if self.outgoing.behind() <= FEW {
-                break;
+            self.perform(Outgoing::follow)?;
+            self.hear_news();
+            if self.outgoing.is_near() {
+                return Ok(());
             }
         }
-        Ok(())
     }
 
     fn hear_news(&mut self) {
@@ -102,32 +97,16 @@ impl Outbound {
         }
     }
 
-    fn send_changes(&mut self) -> io::Result<()> {
-        self.hear_news();
-        loop {
-            while !self.outgoing.may_send() {
-                self.hear()?;
-            }
-            let Some(item) = self.outgoing.next_item() else { return Ok(()) };
-            let offered = if let Item::Offer(tokens) = &item { tokens.as_slice() } else { &[] };
-            let sockets: Vec<_> = offered.iter().filter_map(|token| self.sockets.remove(token)).collect();
-            let fds: Vec<_> = sockets.iter().map(|entry| entry.socket.as_fd()).collect();
-            self.send(&item, &fds)?;
-        }
-    }
-
     /// Sends what is still missing, the states of all that are kept, and the end. Nothing is read from them any more.
     ///
     /// # Errors
     /// The successor does not follow.
     pub(super) fn send_rest(&mut self) -> io::Result<()> {
-        self.send_changes()?;
-        let states = self.shared.with_state();
-        let states = states.iter().map(|(id, entry)| (id.0, entry.state().encode())).collect();
-        for item in self.outgoing.end(&states) {
-            self.send(&item, &[])?;
-        }
-        Ok(())
+        self.hear_news();
+        let shared = self.shared.clone();
+        let states =
+            || shared.with_state().iter().map(|(id, entry)| (id.0, entry.state().encode())).collect();
+        self.perform(|outgoing| outgoing.finish(states))
     }
 
     /// Waits until the successor says that it has what was sent.
@@ -135,16 +114,39 @@ impl Outbound {
     /// # Errors
     /// It does not, or has something else.
     pub(super) fn confirm(&mut self) -> io::Result<()> {
-        while !self.outgoing.is_confirmed() {
-            self.hear()?;
-        }
-        Ok(())
+        self.perform(|outgoing| outgoing.confirm())
     }
 
-    /// Tells the successor that this process goes on with its connections. If the successor does not hear of it, it has closed the
-    /// link, and so given them up.
-    pub(super) fn revoke(&mut self) {
-        let _ = self.send(&Item::Revoked, &[]);
+    /// Takes the connections back, under the lock of the data directory. Returns whether the successor has adopted them instead.
+    pub(super) fn take_back(mut self) -> bool {
+        // It has said so, if it has, before it gave the lock away.
+        let _ = self.stream.set_nonblocking(true);
+        while let Ok(Some((item, _))) = read_item(&self.stream) {
+            let _ = self.outgoing.answered(&item);
+        }
+        if self.outgoing.is_adopted() {
+            return true;
+        }
+        // A successor that does not hear of it has closed the link, and so given them up: there is room for it.
+        self.outgoing.revocation().into_iter().for_each(|item| _ = self.send(&item, &[]));
+        false
+    }
+
+    /// Does what is `next`, until nothing is.
+    fn perform(&mut self, next: impl Fn(&mut Outgoing) -> Next) -> io::Result<()> {
+        loop {
+            match next(&mut self.outgoing) {
+                Next::Send(item) => {
+                    let offered = if let Item::Offer(tokens) = &item { tokens.as_slice() } else { &[] };
+                    let sockets: Vec<_> =
+                        offered.iter().filter_map(|token| self.sockets.remove(token)).collect();
+                    let fds: Vec<_> = sockets.iter().map(|entry| entry.socket.as_fd()).collect();
+                    self.send(&item, &fds)?;
+                }
+                Next::Hear => self.hear()?,
+                Next::Done => return Ok(()),
+            }
+        }
     }
 
     fn send(&mut self, item: &Item, fds: &[BorrowedFd<'_>]) -> io::Result<()> {

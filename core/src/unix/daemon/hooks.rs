@@ -17,27 +17,20 @@ pub(crate) enum Call {
     WarmUp(Op, Result<(), HostError>),
     /// A successor's opening, under the lock.
     Open(Op, Option<Sealed>),
-    /// A successor's start of serving, and whether the record says so.
-    Serve(Op, bool),
+    /// A successor's start of serving.
+    Serve(Op),
     /// An incumbent's drain, and for which successor; an error if it could not take the lock back.
     Drain(Op, Duration, Option<ProcessId>, Result<(), HostError>),
     /// An incumbent's seal.
     Seal(Op),
-    /// An incumbent's way back.
-    Resume(Op, WayBack),
+    /// An incumbent's way back; from what is on disk, or from its memory.
+    Resume(Op, bool),
     /// The predecessor has ended.
     Finalize,
     /// What a status is to show.
     Snapshot,
     /// The machine's end: leave.
     Exit(ExitReason),
-}
-
-/// How an incumbent comes back.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct WayBack {
-    pub(crate) from_disk: bool,
-    pub(crate) successor_served: bool,
 }
 
 /// What a hook came to. An `Err` says why it failed.

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::Instant;
 
-use super::hooks::{Call, HookReply, WayBack};
+use super::hooks::{Call, HookReply};
 use super::links::Links;
 use super::names::Names;
 use super::{Place, STOP_GRACE, StopHandle};
@@ -159,13 +159,11 @@ impl Os for Host {
                 Call::Drain(op, grace, successor, self.place.check(None))
             }
             Hook::Incumbent(incumbent::Hook::Seal) => Call::Seal(op),
-            Hook::Incumbent(incumbent::Hook::Resume { from_disk, successor_served }) => {
-                Call::Resume(op, WayBack { from_disk, successor_served })
-            }
+            Hook::Incumbent(incumbent::Hook::Resume { from_disk, .. }) => Call::Resume(op, from_disk),
             Hook::Incumbent(incumbent::Hook::Finalize) => Call::Finalize,
             Hook::Successor(successor::Hook::WarmUp) => Call::WarmUp(op, self.place.check(self.incumbent)),
             Hook::Successor(successor::Hook::Open { sealed }) => Call::Open(op, sealed),
-            Hook::Successor(successor::Hook::Serve { noted }) => Call::Serve(op, noted),
+            Hook::Successor(successor::Hook::Serve { .. }) => Call::Serve(op),
         };
         let _ = self.calls.send(call);
     }

@@ -14,7 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 pub(crate) use give_up::or_give_up;
-pub(crate) use hooks::{Call, HookReply, Replies, WayBack};
+pub(crate) use hooks::{Call, HookReply, Replies};
 
 use crate::bounds;
 use crate::error::{Error, ErrorKind, HostError, Result};

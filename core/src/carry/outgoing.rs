@@ -1,0 +1,190 @@
+//! The incumbent's side: what it sends next, and when all of it is confirmed.
+use alloc::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    vec::Vec,
+};
+
+use super::{BATCH, Carried, CarryFault, Item, PART, Token, WINDOW};
+
+/// So few connections that come and go while a daemon serves are sent in its pause.
+const FEW: usize = BATCH;
+/// A daemon that accepts faster than it sends is not followed for ever: so many rounds.
+const ROUNDS: usize = 50;
+
+/// What an incumbent's host does next.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Next {
+    /// Send the item; with [`Item::Offer`], the descriptors beside it.
+    Send(Item),
+    /// Wait for an item of the successor's, and hand it to [`Outgoing::answered`].
+    Hear,
+    /// Go on: there is nothing to send or to wait for.
+    Done,
+}
+
+/// The incumbent's side. Nothing that it does after the drain depends on how many connections there are, but on how many have
+/// a state or have come and gone.
+///
+/// All that was sent before the end is confirmed before the end is sent. So a link never holds more than the end, and what revokes
+/// the end has room in it, however slow the successor is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Outgoing {
+    /// Open, and not offered yet.
+    to_offer: BTreeSet<Token>,
+    /// Offered, and ended since.
+    to_end: BTreeSet<Token>,
+    offered: BTreeSet<Token>,
+    carried: Carried,
+    rounds: usize,
+    sent: u64,
+    received: u64,
+    /// What is to be sent before the end; none before the last changes are sent.
+    states: Option<VecDeque<Item>>,
+    ended: bool,
+    confirmed: bool,
+    adopted: bool,
+}
+
+impl Outgoing {
+    /// A connection is open, and can be kept.
+    pub fn opened(&mut self, token: Token) {
+        self.to_offer.insert(token);
+    }
+
+    /// A connection has ended, or can't be kept.
+    pub fn closed(&mut self, token: Token) {
+        if self.offered.remove(&token) {
+            self.carried.remove(token, &[]);
+            self.to_end.insert(token);
+        }
+        self.to_offer.remove(&token);
+    }
+
+    /// What is next, so that the successor has the connections that are open: first what has ended is said, then what is new.
+    pub fn follow(&mut self) -> Next {
+        self.change().unwrap_or_else(|| self.confirm())
+    }
+
+    /// Whether the successor has so much of what is open that the drain may begin. To be asked once a round, after
+    /// [`Outgoing::follow`] has come to its end and what has come and gone meanwhile was told.
+    pub fn is_near(&mut self) -> bool {
+        self.rounds += 1;
+        self.to_offer.len() <= FEW || self.rounds >= ROUNDS
+    }
+
+    /// What is next once the daemon has drained and reads nothing more: the last changes, all states, the end. Of `states` those count
+    /// that are of connections that were offered.
+    pub fn finish(&mut self, states: impl FnOnce() -> BTreeMap<Token, Vec<u8>>) -> Next {
+        if self.ended {
+            return Next::Done;
+        }
+        if self.states.is_none() {
+            if let Some(next) = self.change() {
+                return next;
+            }
+            self.states = Some(self.items(&states()));
+        }
+        match self.states.as_mut().and_then(VecDeque::pop_front) {
+            Some(Item::AllStates) => self.counted(Item::AllStates),
+            Some(item) => Next::Send(item),
+            None if self.sent > self.received => Next::Hear,
+            None => {
+                self.ended = true;
+                Next::Send(Item::End(self.carried))
+            }
+        }
+    }
+
+    /// What is next until the successor has confirmed what was sent: to hear from it.
+    pub fn confirm(&self) -> Next {
+        if self.sent == self.received && self.ended == self.confirmed { Next::Done } else { Next::Hear }
+    }
+
+    /// Whether the successor goes on with the connections. To be asked under the lock of the data directory, when all that has come
+    /// was handed to [`Outgoing::answered`].
+    pub fn is_adopted(&self) -> bool {
+        self.adopted
+    }
+
+    /// What the successor is to be told before this process reads again; nothing, if it was told of no end.
+    pub fn revocation(&self) -> Option<Item> {
+        self.ended.then_some(Item::Revoked)
+    }
+
+    /// What the successor has answered.
+    ///
+    /// # Errors
+    /// It has something else than it was sent.
+    pub fn answered(&mut self, item: &Item) -> Result<(), CarryFault> {
+        match item {
+            Item::Received(count) if (self.received..=self.sent).contains(count) => {
+                self.received = *count;
+                Ok(())
+            }
+            Item::Has(has) if self.ended && *has == self.carried => {
+                self.confirmed = true;
+                Ok(())
+            }
+            Item::Adopted if self.ended => {
+                self.adopted = true;
+                Ok(())
+            }
+            Item::Refused(why) => Err(CarryFault::Refused(why.clone())),
+            Item::Has(has) if self.ended => Err(CarryFault::Differs { sent: self.carried, has: *has }),
+            _ => Err(CarryFault::OutOfPlace),
+        }
+    }
+
+    /// What has come and gone is to be told, if anything has.
+    fn change(&mut self) -> Option<Next> {
+        if self.to_end.is_empty() && self.to_offer.is_empty() {
+            return None;
+        }
+        if self.sent - self.received >= WINDOW {
+            return Some(Next::Hear);
+        }
+        let ended = first(&mut self.to_end);
+        if !ended.is_empty() {
+            return Some(self.counted(Item::Ended(ended)));
+        }
+        let new = first(&mut self.to_offer);
+        for token in &new {
+            self.offered.insert(*token);
+            self.carried.add(*token, &[]);
+        }
+        Some(self.counted(Item::Offer(new)))
+    }
+
+    fn counted(&mut self, item: Item) -> Next {
+        self.sent += 1;
+        Next::Send(item)
+    }
+
+    /// What is sent of `states`, after which the end can say what there is in all.
+    fn items(&mut self, states: &BTreeMap<Token, Vec<u8>>) -> VecDeque<Item> {
+        let mut items = VecDeque::new();
+        let is_offered =
+            |(token, state): &(&Token, &Vec<u8>)| self.offered.contains(token) && !state.is_empty();
+        for (&token, state) in states.iter().filter(is_offered) {
+            self.carried.remove(token, &[]);
+            self.carried.add(token, state);
+            let last = state.len().div_ceil(PART) - 1;
+            let parts = state.chunks(PART).enumerate();
+            items.extend(parts.map(|(nth, part)| Item::State {
+                token,
+                part: part.to_vec(),
+                more: nth < last,
+            }));
+        }
+        if !items.is_empty() {
+            items.push_back(Item::AllStates);
+        }
+        items
+    }
+}
+
+/// The first of `tokens`, as many as one item names.
+fn first(tokens: &mut BTreeSet<Token>) -> Vec<Token> {
+    let rest = tokens.iter().nth(BATCH).copied().map(|next| tokens.split_off(&next)).unwrap_or_default();
+    core::mem::replace(tokens, rest).into_iter().collect()
+}
