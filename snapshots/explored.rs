@@ -7,7 +7,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use handoff_sim::explore::{Bound, ExploreOptions, ExploreReport, LARGE, SMALL, explore, tables};
+use handoff_sim::explore::{
+    Bound, CARRY, ExploreOptions, ExploreReport, Flaw, LARGE, SMALL, explore, tables,
+};
 use handoff_sim::run::by_name;
 use handoff_sim::threads::map;
 
@@ -136,4 +138,44 @@ fn every_state_within_the_large_bounds() {
     assert_well(&all);
     snapshot("large", &counts(&all));
     snapshot("large-cells", &cells(&all));
+}
+
+/// Three quarters of the states in which connections are carried.
+const NOT_EVERY_DAY_CARRIED: [&str; 2] = ["carry-error-and-crash", "carry-stop-and-crash"];
+
+/// The machines' cells are the others' business: connections are carried beside them.
+#[test]
+fn every_state_in_which_connections_are_carried_every_day() {
+    let every_day = |bound: &Bound| !NOT_EVERY_DAY_CARRIED.contains(&bound.name);
+    let all = explored(CARRY, every_day, ExploreOptions::default());
+    assert_eq!(
+        all.len() + NOT_EVERY_DAY_CARRIED.len(),
+        CARRY.len(),
+        "each of those that are left out is there"
+    );
+    assert_well(&all);
+    assert_reviewed("carry", &all.iter().map(count).collect::<String>());
+}
+
+#[test]
+#[ignore = "half a minute"]
+fn every_state_in_which_connections_are_carried() {
+    let all = explored(CARRY, |_| true, ExploreOptions::default());
+    assert_well(&all);
+    snapshot("carry", &counts(&all));
+}
+
+#[test]
+fn whatever_is_wrong_with_the_carrying_is_noticed() {
+    let noticed = |flaw: &Flaw| {
+        let options = ExploreOptions { flaw: Some(*flaw), ..ExploreOptions::default() };
+        let mut violations = CARRY.iter().map(|bound| (bound.name, explore(bound, options).violations));
+        let (bound, violation) =
+            violations.find_map(|(name, found)| Some((name, found.into_keys().next()?)))?;
+        Some(format!("{flaw:?}: {bound}: {violation}"))
+    };
+    let found = map(&Flaw::ALL, 2, |flaw| (*flaw, noticed(flaw)), |_| {});
+    let survivors: Vec<Flaw> = found.iter().filter(|(_, why)| why.is_none()).map(|(flaw, _)| *flaw).collect();
+    assert_eq!(survivors, [], "no bound notices these");
+    snapshot("carry-flaws", &lines(found.into_iter().filter_map(|(_, why)| why)));
 }

@@ -6,7 +6,12 @@
 //! has it); heartbeats that go out while something else can happen, where a bound is `sparse`.
 use handoff::machine::supervisor::HandoffVerdict::{self, *};
 
+use super::model::clients::ClientBudget;
 use super::model::faults::FaultBudget;
+
+mod carry;
+
+pub use carry::CARRY;
 
 const NONE: FaultBudget = FaultBudget {
     crashes: 0,
@@ -38,6 +43,8 @@ pub struct Bound {
     pub handoffs: u8,
     /// What supervisors report in it: all of it, and nothing else.
     pub verdicts: &'static [HandoffVerdict],
+    /// The clients' connections that stay in it, and what may happen to them.
+    pub clients: ClientBudget,
 }
 
 impl Bound {
@@ -63,7 +70,8 @@ const fn bound(
     faults: FaultBudget,
     verdicts: &'static [HandoffVerdict],
 ) -> Bound {
-    Bound { name, faults, handoffs, verdicts }
+    let clients = ClientBudget { connections: 0, breaks: 0, losses: 0, layouts: 0, comings: 0 };
+    Bound { name, faults, handoffs, verdicts, clients }
 }
 
 /// What fits into two minutes. Never `Unconfirmed` after a single fault.

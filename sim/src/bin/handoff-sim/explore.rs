@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use handoff_sim::explore::{Bound, ExploreOptions, ExploreReport, LARGE, SMALL, Schedule, explore};
+use handoff_sim::explore::{Bound, CARRY, ExploreOptions, ExploreReport, LARGE, SMALL, Schedule, explore};
 use handoff_sim::run::by_name;
 use handoff_sim::threads::{map, usual_jobs};
 use handoff_sim::trace::{Shown, page, text};
@@ -13,7 +13,8 @@ use handoff_sim::version;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ExploreArgs {
-    /// Which bounds: `small`, those that fit into two minutes; `large`, those that take longer; `all`; or one by its name.
+    /// Which bounds: `small`, those that fit into two minutes; `large`, those that take longer; `carry`, those in which
+    /// connections are carried; `all`; or one by its name.
     #[arg(default_value = "small")]
     bound: String,
     /// Only says which bounds there are.
@@ -88,17 +89,18 @@ impl ExploreArgs {
     }
 
     fn bounds(&self) -> Result<Vec<&'static Bound>, String> {
-        let all = || SMALL.iter().chain(LARGE);
+        let all = || SMALL.iter().chain(LARGE).chain(CARRY);
         let bounds: Vec<_> = match self.bound.as_str() {
             "small" => SMALL.iter().collect(),
             "large" => LARGE.iter().collect(),
+            "carry" => CARRY.iter().collect(),
             "all" => all().collect(),
             name => all().filter(|bound| bound.name == name).collect(),
         };
         let names = || all().map(|bound| bound.name).collect::<Vec<_>>().join(", ");
         if bounds.is_empty() {
             return Err(format!(
-                "there is no bound {:?}; there are small, large, all, {}",
+                "there is no bound {:?}; there are small, large, carry, all, {}",
                 self.bound,
                 names()
             ));

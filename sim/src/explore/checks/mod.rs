@@ -8,6 +8,7 @@ use super::model::{DaemonMachine, HEARTBEAT, Life, Model, ModelDaemon};
 use crate::checks::serves;
 use crate::process::AnyHook;
 
+pub(super) mod clients;
 pub(super) mod obligations;
 mod view;
 

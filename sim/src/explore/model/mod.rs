@@ -30,11 +30,16 @@ use handoff::node::keeper;
 use handoff::record::Record;
 use handoff::{HandoffId, ProcessId};
 
+use self::clients::{ClientBudget, Clients};
 use self::faults::FaultBudget;
+use self::flaws::Flaw;
 use crate::process::AnyHook;
 pub(crate) use crate::process::Life;
 
+pub(super) mod client_steps;
+pub(super) mod clients;
 pub(super) mod faults;
+pub(super) mod flaws;
 pub(super) mod journal;
 pub(super) mod names;
 mod recover;
@@ -214,6 +219,8 @@ pub(crate) struct Model {
     /// A daemon was told to stop: that nobody serves then is what was wanted.
     pub signalled: Option<u32>,
     pub violation: Option<String>,
+    /// The connections that stay, in a bound that has any.
+    pub clients: Option<Box<Clients>>,
 }
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
@@ -279,7 +286,13 @@ impl Model {
             next_pid: 2,
             signalled: None,
             violation: None,
+            clients: None,
         }
+    }
+
+    /// The same with connections that stay.
+    pub(crate) fn with(self, clients: ClientBudget, flaw: Option<Flaw>) -> Model {
+        Model { clients: Clients::new(clients, flaw), ..self }
     }
 
     /// A process that has said nothing yet is of another build than one thought.
@@ -395,6 +408,7 @@ impl Model {
         let before = self.record.as_ref().filter(|before| before.holder.pid != pid);
         let again = before.is_some_and(|before| record.generation <= before.generation);
         self.violated(again.then(|| format!("{pid} takes the record over, and its generation stays")));
+        self.clients.iter_mut().for_each(|clients| clients.recorded(pid, &record));
         self.record = Some(record);
         self.before_holder = self.processes.get(&pid).and_then(|process| process.predecessor);
     }
@@ -411,6 +425,9 @@ impl Model {
         for link in self.links.iter_mut().filter(|link| link.pid == pid) {
             link.daemon_open = false;
         }
+        let exit = self.processes.get(&pid).and_then(|process| process.exited.as_ref());
+        let wrong = self.clients.as_mut().and_then(|clients| clients.dies(pid, exit));
+        self.violated(wrong);
     }
 
     pub(crate) fn supervisor_dies(&mut self) {

@@ -3,6 +3,7 @@ use handoff::machine::supervisor::{self, Peer};
 use handoff::machine::{Awaited, Timer};
 use handoff::message::Message;
 
+use crate::explore::model::client_steps::ClientStep;
 use crate::explore::model::steps::{ModelFault, ModelStep};
 use crate::explore::model::{Model, ModelEnd};
 use crate::process::message_name;
@@ -33,6 +34,7 @@ pub(crate) struct Action {
     pid: u32,
     end: Option<ModelEnd>,
     timer: Option<Timer>,
+    client: Option<std::mem::Discriminant<ClientStep>>,
 }
 
 /// What takes a turn in a step.
@@ -63,6 +65,13 @@ impl Model {
             | ModelStep::Ends(pid)
             | ModelStep::TellEnded(pid)
             | ModelStep::Continue(pid) => (pid, None, None),
+            ModelStep::Client(ClientStep::Part(pid) | ClientStep::Comes(pid) | ClientStep::IsLater(pid)) => {
+                (pid, None, None)
+            }
+            ModelStep::Client(ClientStep::Takes(i) | ClientStep::Breaks(i) | ClientStep::Loses(i)) => {
+                (self.clients.as_ref().map_or(0, |clients| clients.links[i].to), None, None)
+            }
+            ModelStep::Client(ClientStep::Leaves(_)) => (0, None, None),
             ModelStep::Recover
             | ModelStep::RecoveryComplete
             | ModelStep::ContinueRecovery
@@ -73,7 +82,11 @@ impl Model {
             | ModelStep::ContinueSupervisor
             | ModelStep::Fault(_) => (0, None, None),
         };
-        Action { what: std::mem::discriminant(step), pid, end, timer }
+        let client = match step {
+            ModelStep::Client(step) => Some(std::mem::discriminant(step)),
+            _ => None,
+        };
+        Action { what: std::mem::discriminant(step), pid, end, timer, client }
     }
 
     /// Whose machine has a turn.
@@ -99,6 +112,7 @@ impl Model {
                 Some(Actor::DaemonMachine(self.links[i].pid))
             }
             ModelStep::Begin(pid)
+            | ModelStep::Client(ClientStep::Part(pid))
             | ModelStep::Hook(pid)
             | ModelStep::Complete(pid)
             | ModelStep::DaemonTimer(pid, _) => Some(Actor::DaemonMachine(pid)),
@@ -107,6 +121,7 @@ impl Model {
             | ModelStep::Ends(_)
             | ModelStep::ContinueRecovery
             | ModelStep::ContinueSupervisor
+            | ModelStep::Client(_)
             | ModelStep::Continue(_) => None,
             ModelStep::Fault(ref fault) => match *fault {
                 ModelFault::HookFails(pid)
@@ -174,6 +189,7 @@ impl Model {
             ModelStep::DaemonTimer(pid, timer) => format!("D{pid}: timer {}", timer.name()),
             ModelStep::ContinueSupervisor => format!("{SUPERVISOR} goes on"),
             ModelStep::Continue(pid) => format!("D{pid} goes on"),
+            ModelStep::Client(ref step) => self.name_of_client_step(step),
             ModelStep::Fault(ref fault) => self.name_of_fault(fault),
         }
     }

@@ -3,6 +3,7 @@ use handoff::machine::{Machine, StateName, Timer, Timers, recovery, supervisor::
 use handoff::message::Message;
 use handoff::text::PlainText;
 
+use super::client_steps::ClientStep;
 use super::faults::FaultBudget;
 use super::{
     DaemonMachine, Life, Model, ModelDaemon, ModelEnd, ModelLink, ModelRecovery, ModelSupervisor, STRAY,
@@ -40,6 +41,7 @@ pub(crate) enum ModelStep {
     DaemonTimer(u32, Timer),
     ContinueSupervisor,
     Continue(u32),
+    Client(ClientStep),
     Fault(ModelFault),
 }
 
@@ -93,6 +95,17 @@ impl ModelStep {
                 Needs::Somebody
             }
             _ => Needs::Nothing,
+        }
+    }
+}
+
+impl ModelStep {
+    /// It happens only so many times, and need not.
+    pub(crate) fn is_bounded(&self) -> bool {
+        match self {
+            ModelStep::Fault(_) => true,
+            ModelStep::Client(step) => step.is_bounded(),
+            _ => false,
         }
     }
 }
@@ -154,6 +167,7 @@ impl Model {
         self.reads(&mut steps);
         self.deaths(&mut steps);
         self.work(&mut steps);
+        self.client_work(&mut steps);
         self.recovery_steps(&mut steps);
         let quiet = steps.is_empty();
         if !self.processes.iter().any(|(pid, process)| self.is_prompt(*pid, process)) {
@@ -285,7 +299,7 @@ impl Model {
             match process.life {
                 Life::Runs if !process.has_started => steps.push(ModelStep::Begin(*pid)),
                 Life::Runs => {
-                    steps.extend(process.hook_returns().then_some(ModelStep::Hook(*pid)));
+                    steps.extend(self.hook_returns(*pid).then_some(ModelStep::Hook(*pid)));
                     steps.extend((!process.pending.is_empty()).then_some(ModelStep::Complete(*pid)));
                     // One that is in no handoff has no limit to what its hooks take.
                     let unlimited = process.hung && !process.timers().is_armed(Timer::HookLimit);
@@ -451,6 +465,7 @@ impl Model {
         let cancels = self.faults.cancels > 0 && self.recovery_runs() && !self.recovery_is_over();
         faults.extend(cancels.then_some(ModelFault::CancelRecovery));
         steps.extend(faults.into_iter().map(ModelStep::Fault));
+        self.client_luck(steps);
     }
 
     fn bad_processes(&self, faults: &mut Vec<ModelFault>) {
@@ -508,7 +523,7 @@ impl Model {
 
     fn bad_work(&self, faults: &mut Vec<ModelFault>) {
         for (pid, process) in &self.processes {
-            if self.faults.bad_hooks > 0 && process.hook_returns() {
+            if self.faults.bad_hooks > 0 && self.hook_returns(*pid) {
                 faults.extend([
                     ModelFault::HookFails(*pid),
                     ModelFault::HookHangs(*pid),
@@ -516,7 +531,7 @@ impl Model {
                 ]);
             }
             let goes_on =
-                self.faults.progress > 0 && process.hook_returns() && process.seal_progress().is_some();
+                self.faults.progress > 0 && self.hook_returns(*pid) && process.seal_progress().is_some();
             faults.extend(goes_on.then_some(ModelFault::SealGoesOn(*pid)));
             let fails = self.faults.errors > 0 && !process.pending.is_empty();
             faults.extend(fails.then_some(ModelFault::OperationFails(*pid)));
@@ -534,11 +549,6 @@ impl Model {
 }
 
 impl ModelDaemon {
-    /// The hook that runs, if one does, returns some day.
-    fn hook_returns(&self) -> bool {
-        !self.hooks.is_empty() && !self.hung
-    }
-
     pub(crate) fn is_slow(&self) -> bool {
         let finalize = |(_, hook): &(_, AnyHook)| {
             *hook == AnyHook::Incumbent(handoff::machine::incumbent::Hook::Finalize)

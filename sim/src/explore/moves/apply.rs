@@ -1,13 +1,14 @@
 //! What becomes of the model when a step happens.
 use handoff::host::Transport;
 use handoff::machine::{
-    Awaited, DaemonEvent, LinkId, LockAnswer, Op, SupervisorMachine, Timer, incumbent, recovery, successor,
+    Awaited, DaemonEvent, LinkId, LockAnswer, Op, SupervisorMachine, Timer, recovery,
     supervisor::{self, Limits, Peer},
 };
 use handoff::message::{Message, MessageName};
 use handoff::time::Time;
 use handoff::{HandoffId, HostError};
 
+use super::hooks::Ran;
 use super::host::ModelHost;
 use crate::checks::daemon::one_writes;
 use crate::explore::checks;
@@ -19,16 +20,8 @@ use crate::explore::model::{
     DaemonMachine, LIVENESS, Life, Model, ModelEnd, ModelLink, ModelSupervisor, SECOND, id, is_stray,
 };
 use crate::mutation::mutant::drive;
-use crate::process::AnyHook;
 
-/// A hook that has returned.
-pub(crate) struct Ran {
-    hook: AnyHook,
-    /// What it reports is good enough to go on.
-    fit: bool,
-}
-
-type DaemonInput = DaemonEvent<Ran>;
+pub(super) type DaemonInput = DaemonEvent<Ran>;
 
 /// A step that was taken, and in which of its gaps the process that acts died.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +63,7 @@ impl Model {
         self.settle();
         self.violated(one_writes(self));
         self.violated(checks::timer_bounds(self));
+        self.violated(checks::clients::one_reads(self));
     }
 
     /// Lets `step` happen, but that the process that acts dies in the `n`-th gap that it passes.
@@ -117,6 +111,7 @@ impl Model {
                 self.supervisor.iter_mut().for_each(|supervisor| supervisor.stopped = false)
             }
             ModelStep::Continue(pid) => self.set_life(pid, Life::Runs),
+            ModelStep::Client(ref step) => self.apply_to_clients(step, watch),
             ModelStep::Fault(ref fault) => self.go_wrong(fault, watch),
         }
     }
@@ -223,6 +218,11 @@ impl Model {
     /// Takes one fault from those that are left.
     fn fault(&mut self, kind: impl Fn(&mut FaultBudget) -> &mut u8) {
         *kind(&mut self.faults) -= 1;
+        self.is_disturbed();
+    }
+
+    /// A fault has happened: a handoff need not commit.
+    pub(super) fn is_disturbed(&mut self) {
         self.supervisor.iter_mut().for_each(|supervisor| supervisor.must_commit = false);
     }
 
@@ -250,6 +250,11 @@ impl Model {
 
     fn has_alien(&self) -> bool {
         self.processes.values().any(|process| process.alien)
+            || self
+                .clients
+                .iter()
+                .flat_map(|clients| clients.processes.values())
+                .any(|process| process.is_later)
     }
 
     fn set_life(&mut self, pid: u32, life: Life) {
@@ -344,7 +349,7 @@ impl Model {
     }
 
     /// Lets a daemon handle `input`.
-    fn daemon(&mut self, pid: u32, input: DaemonInput, watch: &mut Observer<'_>) {
+    pub(super) fn daemon(&mut self, pid: u32, input: DaemonInput, watch: &mut Observer<'_>) {
         let Some(mut daemon) = self.processes.get(&pid).map(|process| process.daemon.clone()) else {
             return;
         };
@@ -434,37 +439,6 @@ impl Model {
         process.told_to_resume &= handoff.is_none() && !serves;
     }
 
-    fn finish_hook(&mut self, pid: u32, result: Result<bool, HostError>, watch: &mut Observer<'_>) {
-        let Some(process) = self.processes.get_mut(&pid) else { return };
-        let (op, hook) = process.hooks.remove(0);
-        let good = result == Ok(true);
-        watch.prepared =
-            matches!(hook, AnyHook::Successor(successor::Hook::WarmUp | successor::Hook::Open { .. }));
-        watch.left_service =
-            matches!(hook, AnyHook::Incumbent(incumbent::Hook::Drain { .. } | incumbent::Hook::Seal));
-        watch.obliged = match &hook {
-            AnyHook::Incumbent(incumbent::Hook::Drain { .. }) if result.is_err() => {
-                Some(MessageName::DrainFailed)
-            }
-            AnyHook::Incumbent(incumbent::Hook::Seal) if result.is_err() => Some(MessageName::SealFailed),
-            _ => None,
-        };
-        match &hook {
-            // A drain that failed may have closed the listener.
-            AnyHook::Incumbent(incumbent::Hook::Drain { .. }) => process.accepts = result == Ok(false),
-            AnyHook::Incumbent(incumbent::Hook::Resume { .. }) => process.accepts = result.is_ok(),
-            AnyHook::Successor(successor::Hook::Serve { .. }) => process.accepts = result.is_ok(),
-            // A process that leaves after it may have its listener open still; what is sealed is not written to.
-            AnyHook::Incumbent(incumbent::Hook::Seal) if self.signalled == Some(pid) => {
-                process.accepts &= result.is_err();
-            }
-            AnyHook::Incumbent(incumbent::Hook::Seal | incumbent::Hook::Finalize) => {}
-            AnyHook::Successor(successor::Hook::WarmUp | successor::Hook::Open { .. }) => {}
-        }
-        let result = result.map(|_| Ran { hook, fit: good });
-        self.daemon(pid, DaemonInput::HookDone(op, result), watch)
-    }
-
     /// What was put off is done, or fails.
     fn complete(&mut self, pid: u32, good: bool, watch: &mut Observer<'_>) {
         let Some(process) = self.processes.get_mut(&pid) else { return };
@@ -536,41 +510,6 @@ fn typed<D: From<Ran>>(input: DaemonInput) -> DaemonEvent<D> {
         DaemonInput::PathTaken(op, result) => DaemonEvent::PathTaken(op, result),
         DaemonInput::Timer(timer) => DaemonEvent::Timer(timer),
         DaemonInput::Stop => DaemonEvent::Stop,
-    }
-}
-
-impl From<Ran> for incumbent::Done {
-    fn from(Ran { hook, fit }: Ran) -> Self {
-        match hook {
-            AnyHook::Incumbent(incumbent::Hook::Drain { .. }) => {
-                incumbent::Done::Drained { open_conns_remaining: 0, accept_closed: fit }
-            }
-            AnyHook::Incumbent(incumbent::Hook::Seal) => incumbent::Done::Sealed {
-                last_revision_per_shard: vec![1],
-                data_dir_fingerprint: Default::default(),
-            },
-            AnyHook::Incumbent(incumbent::Hook::Resume { .. } | incumbent::Hook::Finalize) => {
-                incumbent::Done::Ok
-            }
-            AnyHook::Successor(_) => incumbent::Done::Ok,
-        }
-    }
-}
-
-impl From<Ran> for successor::Done {
-    fn from(Ran { hook, fit }: Ran) -> Self {
-        match hook {
-            AnyHook::Successor(successor::Hook::Open { .. }) => successor::Done::Opened {
-                listening_on: Vec::new(),
-                healthz_ok: fit,
-                advertised_revision_per_shard: vec![1],
-                data_dir_fingerprint: Default::default(),
-            },
-            AnyHook::Successor(successor::Hook::WarmUp | successor::Hook::Serve { .. }) => {
-                successor::Done::Ok
-            }
-            AnyHook::Incumbent(_) => successor::Done::Ok,
-        }
     }
 }
 

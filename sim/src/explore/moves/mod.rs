@@ -1,4 +1,6 @@
 //! What becomes of the model: its machines' turns on its kernel, and what the checks say of each.
 pub(super) mod apply;
+mod clients;
+mod hooks;
 mod host;
 pub(super) mod recover;

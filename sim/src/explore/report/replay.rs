@@ -18,7 +18,7 @@ pub struct Replayed {
 impl Schedule {
     /// Lets it happen once more. If it is said to show something, and nothing is wrong in it, it is looked at what lies ahead.
     pub fn replay(&self, mutation: Option<&Mutation>) -> Replayed {
-        let mut model = Model::new(self.faults, self.handoffs);
+        let mut model = Model::new(self.faults, self.handoffs).with(self.clients, None);
         let mut story = ToldSchedule::default();
         for made in &self.moves {
             story.tell(&mut model, made, mutation);

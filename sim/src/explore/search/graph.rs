@@ -15,7 +15,9 @@ use super::schedule::Schedule;
 use crate::explore::bounds::Bound;
 use crate::explore::checks;
 use crate::explore::model::Model;
+use crate::explore::model::clients::ClientBudget;
 use crate::explore::model::faults::FaultBudget;
+use crate::explore::model::flaws::Flaw;
 use crate::explore::model::names::Action;
 use crate::explore::model::steps::ModelStep;
 use crate::explore::model::watch::Observer;
@@ -34,11 +36,13 @@ pub struct ExploreOptions<'a> {
     pub samples: bool,
     /// What could be wrong with a machine, for a score of mutants.
     pub changes: bool,
+    /// Something that is wrong with the carrying of connections; the first violation is the last.
+    pub flaw: Option<Flaw>,
 }
 
 impl Default for ExploreOptions<'_> {
     fn default() -> Self {
-        ExploreOptions { mutation: None, most_states: 20_000_000, samples: false, changes: false }
+        ExploreOptions { mutation: None, most_states: 20_000_000, samples: false, changes: false, flaw: None }
     }
 }
 
@@ -117,7 +121,7 @@ struct GraphSearch<'a> {
 
 /// Goes through every state within `bound`.
 pub fn explore(bound: &Bound, options: ExploreOptions<'_>) -> ExploreReport {
-    let first = Model::new(bound.faults, bound.handoffs);
+    let first = Model::new(bound.faults, bound.handoffs).with(bound.clients, options.flaw);
     let mut search = GraphSearch::new(bound, options);
     search.visit(0, None, first);
     while let Some((from, model)) = search.queue.pop_front() {
@@ -160,9 +164,12 @@ pub fn explore_from(bound: &Bound, root: &Root, options: ExploreOptions<'_>) -> 
 /// What is wrong with the ways that lead on from `model` without a further fault, though nothing is wrong in it.
 pub(crate) fn lies_ahead(model: &Model, mutation: Option<&Mutation>) -> Vec<String> {
     let faults = model.faults.spent();
-    let bound = Bound { name: "what lies ahead", faults, handoffs: model.handoffs, verdicts: &[] };
+    let clients = model.clients.as_ref().map_or(ClientBudget::default(), |clients| clients.budget.spent());
+    let bound = Bound { name: "what lies ahead", faults, handoffs: model.handoffs, verdicts: &[], clients };
     let mut search = GraphSearch::new(&bound, ExploreOptions { mutation, ..ExploreOptions::default() });
-    search.visit(0, None, Model { faults, ..model.clone() });
+    let mut model = Model { faults, ..model.clone() };
+    model.clients.iter_mut().for_each(|found| found.budget = clients);
+    search.visit(0, None, model);
     while let Some((from, model)) = search.queue.pop_front() {
         search.expand(from, &model);
     }
@@ -189,7 +196,7 @@ impl<'a> GraphSearch<'a> {
 
     /// A mutant is caught by one violation.
     fn is_settled(&self) -> bool {
-        self.options.mutation.is_some() && !self.report.violations.is_empty()
+        (self.options.mutation.is_some() || self.options.flaw.is_some()) && !self.report.violations.is_empty()
     }
 
     fn expand(&mut self, from: u32, model: &Model) {
@@ -203,7 +210,7 @@ impl<'a> GraphSearch<'a> {
     }
 
     fn take(&mut self, from: u32, model: &Model, step: &ModelStep) {
-        let action = (!matches!(step, ModelStep::Fault(_))).then(|| model.action(step));
+        let action = (!step.is_bounded()).then(|| model.action(step));
         let mut watch = Observer::of(self.options.mutation);
         let mut notes = BTreeMap::new();
         if self.options.changes {
@@ -302,7 +309,13 @@ impl<'a> GraphSearch<'a> {
             index = *from;
         }
         moves.reverse();
-        Schedule { why: String::new(), faults: self.bound.faults, handoffs: self.bound.handoffs, moves }
+        Schedule {
+            why: String::new(),
+            faults: self.bound.faults,
+            handoffs: self.bound.handoffs,
+            clients: self.bound.clients,
+            moves,
+        }
     }
 
     /// From every state, whatever the order of steps, one process comes to serve.

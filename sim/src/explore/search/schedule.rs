@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::explore::model::Model;
+use crate::explore::model::clients::ClientBudget;
 use crate::explore::model::faults::FaultBudget;
 use crate::explore::model::watch::Observer;
 use crate::explore::moves::apply::Move;
@@ -23,6 +24,7 @@ pub struct Schedule {
     pub why: String,
     pub(crate) faults: FaultBudget,
     pub(crate) handoffs: u8,
+    pub(crate) clients: ClientBudget,
     pub(crate) moves: Vec<Move>,
 }
 
@@ -41,6 +43,12 @@ struct Bounds {
     handoffs: u8,
     steps: Vec<String>,
     faults: FaultBudget,
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    clients: ClientBudget,
+}
+
+fn is_nothing(clients: &ClientBudget) -> bool {
+    *clients == ClientBudget::default()
 }
 
 const DIES: &str = ", and dies ";
@@ -58,13 +66,13 @@ impl Schedule {
 
     /// The schedule as text that [`Schedule::parse`] reads.
     pub fn to_toml(&self) -> String {
-        let mut model = Model::new(self.faults, self.handoffs);
+        let mut model = Model::new(self.faults, self.handoffs).with(self.clients, None);
         let mut steps = Vec::new();
         for made in &self.moves {
             steps.push(spell(&model, made));
             made.happen(&mut model, &mut Observer::default());
         }
-        let explored = Bounds { handoffs: self.handoffs, steps, faults: self.faults };
+        let explored = Bounds { handoffs: self.handoffs, steps, faults: self.faults, clients: self.clients };
         let written = Written { why: self.why.clone(), explored };
         toml::to_string_pretty(&written).unwrap_or_else(|error| format!("# can't be written: {error}\n"))
     }
@@ -79,16 +87,16 @@ impl Schedule {
     /// # Errors
     /// It is no TOML, has unknown keys, or a step in it can't be taken: the text says which, and which could.
     pub fn parse(text: &str) -> Result<Schedule, BadSchedule> {
-        let Written { why, explored: Bounds { handoffs, faults, steps } } =
+        let Written { why, explored: Bounds { handoffs, faults, clients, steps } } =
             toml::from_str(text).map_err(|error| BadSchedule(error.to_string()))?;
-        let mut model = Model::new(faults, handoffs);
+        let mut model = Model::new(faults, handoffs).with(clients, None);
         let mut moves = Vec::new();
         for (nth, line) in steps.iter().enumerate() {
             let made = read(&model, line).map_err(|why| BadSchedule(format!("step {}: {why}", nth + 1)))?;
             made.happen(&mut model, &mut Observer::default());
             moves.push(made);
         }
-        Ok(Schedule { why, faults, handoffs, moves })
+        Ok(Schedule { why, faults, handoffs, clients, moves })
     }
 
     /// Reads the schedule in a file.

@@ -15,7 +15,7 @@ pub struct Stride(Move);
 impl Walk {
     /// Where an exploration of `bound` begins.
     pub fn new(bound: &Bound) -> Walk {
-        Walk(Model::new(bound.faults, bound.handoffs))
+        Walk(Model::new(bound.faults, bound.handoffs).with(bound.clients, None))
     }
 
     /// All that can happen next. Nothing after a violation: an exploration does not go on there either.

@@ -1,0 +1,64 @@
+//! What could be wrong with the carrying of connections: each of these a check must notice.
+use handoff::carry::{Course, Part};
+
+/// One thing that is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Flaw {
+    /// A successor reads as soon as all has come.
+    ReadsEarly,
+    /// An incumbent reads after it has ended.
+    ReadsLate,
+    /// What could not be sent to a client is not among what is carried.
+    DropsOutput,
+    /// An incumbent that retires shuts its connections down.
+    ShutsDown,
+    /// An incumbent does not compare what its successor has.
+    ComparesNothing,
+    /// A build that writes another layout of states calls it by the same version.
+    KeepsVersion,
+    /// An incumbent does not say that it goes on.
+    RevokesNothing,
+    /// An incumbent takes its connections back after it has gone on with them.
+    TakesBackLate,
+    /// A successor goes on with connections, and does not say so.
+    AdoptsSilently,
+    /// A successor goes on with connections before it serves.
+    AdoptsEarly,
+    /// An incumbent goes on with connections although its successor has served.
+    AbandonsNothing,
+    /// An incumbent leaves it to its luck whether its successor has all.
+    ConfirmsNothing,
+    /// An incumbent says that it has ended before its successor has received what comes before that.
+    EndsAtOnce,
+}
+
+impl Flaw {
+    /// All of them.
+    pub const ALL: [Flaw; 13] = [
+        Flaw::ReadsEarly,
+        Flaw::ReadsLate,
+        Flaw::DropsOutput,
+        Flaw::ShutsDown,
+        Flaw::ComparesNothing,
+        Flaw::KeepsVersion,
+        Flaw::RevokesNothing,
+        Flaw::TakesBackLate,
+        Flaw::AdoptsSilently,
+        Flaw::AdoptsEarly,
+        Flaw::AbandonsNothing,
+        Flaw::ConfirmsNothing,
+        Flaw::EndsAtOnce,
+    ];
+
+    /// What is done before a hook and after it, if this is wrong.
+    pub(crate) fn parts(self, course: Course, before: Vec<Part>, after: Vec<Part>) -> (Vec<Part>, Vec<Part>) {
+        let without =
+            |parts: Vec<Part>, left_out: Part| parts.into_iter().filter(|part| *part != left_out).collect();
+        match (self, course) {
+            (Flaw::ConfirmsNothing, _) => (before, without(after, Part::Confirm)),
+            (Flaw::TakesBackLate, Course::Resume) => (after, before),
+            (Flaw::AdoptsEarly, Course::Serve) => (after, before),
+            _ => (before, after),
+        }
+    }
+}
