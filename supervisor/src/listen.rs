@@ -2,24 +2,42 @@
 use std::env;
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use handoff::Listeners;
 
 use crate::config::ListenerConfig;
 use crate::exit::{Code, CommandFailure};
 
-/// Binds `listener`.
+/// How long an address may still be in use: a process that an earlier supervisor had just started has its listeners, and leaves
+/// when it sees that its supervisor has died.
+const IN_USE_LIMIT: Duration = Duration::from_secs(2);
+/// After so long it is tried again.
+const IN_USE_PAUSE: Duration = Duration::from_millis(20);
+
+/// Binds `listener`. Waits for up to two seconds while its address is in use.
 ///
 /// # Errors
 /// [`Code::CantCreate`], with what helps if the address is in use.
 pub(crate) fn bind(listener: &ListenerConfig) -> Result<OwnedFd, CommandFailure> {
     let ListenerConfig { name, addr, options } = listener;
-    handoff::bind_with(&addr.to_string(), options).map_err(|error| {
-        let in_use =
-            matches!(&error, handoff::Error::System { source, .. } if source.kind() == ErrorKind::AddrInUse);
-        let remedy = if in_use { in_use_remedy() } else { "" };
+    let addr = addr.to_string();
+    let until = Instant::now() + IN_USE_LIMIT;
+    let bound = loop {
+        match handoff::bind_with(&addr, options) {
+            Err(error) if is_in_use(&error) && Instant::now() < until => thread::sleep(IN_USE_PAUSE),
+            bound => break bound,
+        }
+    };
+    bound.map_err(|error| {
+        let remedy = if is_in_use(&error) { in_use_remedy() } else { "" };
         CommandFailure::new(Code::CantCreate, format!("listener {name:?}: {error}{remedy}"))
     })
+}
+
+fn is_in_use(error: &handoff::Error) -> bool {
+    matches!(error, handoff::Error::System { source, .. } if source.kind() == ErrorKind::AddrInUse)
 }
 
 /// What helps where another process has the address.
