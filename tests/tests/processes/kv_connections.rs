@@ -231,6 +231,8 @@ fn a_subscriber_hears_every_message_once() {
     three.send("HELLO 3\r\n");
     three.up_to("modules\r\n*0\r\n");
     three.ask("SUBSCRIBE a\r\n", &confirmed('>', "a", 1));
+    let mut half = served.client();
+    half.ask("SUBSCRIBE a\r\n", &confirmed('*', "a", 1));
     let (stop, published) = (AtomicBool::new(false), AtomicU64::new(0));
     let message = |sign: char, number: u64| {
         let number = number.to_string();
@@ -241,7 +243,7 @@ fn a_subscriber_hears_every_message_once() {
             let mut client = served.client();
             let mut number = 0;
             while !stop.load(SeqCst) {
-                client.ask(&command(&["PUBLISH", "a", &number.to_string()]), ":3\r\n");
+                client.ask(&command(&["PUBLISH", "a", &number.to_string()]), ":4\r\n");
                 number += 1;
                 published.store(number, SeqCst);
                 thread::sleep(Duration::from_micros(500));
@@ -251,8 +253,10 @@ fn a_subscriber_hears_every_message_once() {
         let stop = StopKvClients(&stop);
         for fate in FATES {
             let before = published.load(SeqCst);
+            half.send("PI");
             until("messages are published", || published.load(SeqCst) > before + 20);
             served.swap(fate);
+            half.send("NG\r\n");
         }
         drop(stop);
         publisher.join().unwrap()
@@ -261,6 +265,20 @@ fn a_subscriber_hears_every_message_once() {
         two.expect(&message('*', number));
         three.expect(&message('>', number));
         silent.expect(&message('*', number));
+    }
+    let (mut heard, mut answered) = (0, 0);
+    while (heard, answered) != (count, FATES.len()) {
+        match half.up_to("\r\n").as_str() {
+            "*3\r\n" => {
+                half.expect(&message('*', heard)[4..]);
+                heard += 1;
+            }
+            "*2\r\n" => {
+                half.expect("$4\r\npong\r\n$0\r\n\r\n");
+                answered += 1;
+            }
+            other => panic!("{other} after {heard} messages and {answered} replies"),
+        }
     }
     two.ask("UNSUBSCRIBE a\r\n", "*3\r\n$11\r\nunsubscribe\r\n$1\r\na\r\n:1\r\n");
     two.ask("PING\r\n", "*2\r\n$4\r\npong\r\n$0\r\n\r\n");
