@@ -1,7 +1,7 @@
 //! Every interleaving: breadth-first through all states that the production machines can get into within a bound, over an
 //! in-memory kernel, with every order of frames, hooks, timers and answers, and a death in every gap.
 //!
-//! No time passes here, and there are no clients: the seeded simulator has those. In each state the checks hold; from each
+//! No time passes here, and clients do nothing but keep their connections, in bounds of their own: the seeded simulator has both. In each state the checks hold; from each
 //! state, whatever the order of steps, one process comes to serve. What is found is a [`Schedule`], the shortest way to it.
 //!
 //! `bounds.rs` says what is gone through. `model` is the kernel: which faults there are, what can happen in it, what supervisors

@@ -187,3 +187,21 @@ fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::carry::Carried;
+
+    #[test]
+    fn an_incumbent_that_dies_with_an_unread_answer_has_said_all_that_it_said() {
+        let (incumbent, successor) = UnixStream::pair().expect("a pair");
+        let end = Item::End(Carried::default());
+        (&incumbent).write_all(&end.encode().expect("an item")).expect("room");
+        assert!(tell(&successor, &Item::Has(Carried::default())));
+        drop(incumbent);
+        let next = || read_item(&successor).expect("no error").map(|(item, _)| item);
+        assert_eq!((next(), next()), (Some(end), None));
+        assert!(tell(&successor, &Item::Adopted), "it need not know any more");
+    }
+}

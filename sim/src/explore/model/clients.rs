@@ -187,7 +187,16 @@ impl Clients {
         self.processes.entry(pid).or_default()
     }
 
-    /// The parts that belong to a hook, before it and after it, as far as there is anything to do.
+    /// All parts that belong to a hook, before it and after it.
+    fn all_parts(&self, course: Course) -> (Vec<Part>, Vec<Part>) {
+        let (before, after) = (course.before().to_vec(), course.after().to_vec());
+        match self.flaw {
+            Some(flaw) => flaw.parts(course, before, after),
+            None => (before, after),
+        }
+    }
+
+    /// Those that are left to do, as far as there is anything to do.
     fn parts(&self, pid: u32, hook: &AnyHook) -> (Vec<Part>, Vec<Part>) {
         let Some(course) = course(hook) else { return Default::default() };
         let process = self.processes.get(&pid);
@@ -199,9 +208,7 @@ impl Clients {
             Part::Finish | Part::Confirm | Part::TakeBack => process.is_some_and(|p| p.outgoing.is_some()),
             Part::Adopt => has_link,
         };
-        let (before, after) = (course.before().to_vec(), course.after().to_vec());
-        let (before, after) =
-            self.flaw.map_or((before.clone(), after.clone()), |flaw| flaw.parts(course, before, after));
+        let (before, after) = self.all_parts(course);
         // What was done once may not matter any more, and counts all the same.
         let done = process.map_or(0, |process| process.done);
         let left = |parts: Vec<Part>, done: usize| parts.into_iter().skip(done).filter(matters).collect();
@@ -219,9 +226,7 @@ impl Clients {
     /// A part of `hook` is done, and with it those before it that did not matter.
     pub(crate) fn part_done(&mut self, pid: u32, hook: &AnyHook, part: Part) {
         let Some(course) = course(hook) else { return };
-        let (before, after) = (course.before().to_vec(), course.after().to_vec());
-        let (before, after) =
-            self.flaw.map_or((before.clone(), after.clone()), |flaw| flaw.parts(course, before, after));
+        let (before, after) = self.all_parts(course);
         let at = before.iter().chain(&after).position(|one| *one == part);
         self.process(pid).done = at.map_or(0, |at| at + 1);
     }
@@ -240,11 +245,8 @@ impl Clients {
     /// that.
     #[must_use]
     pub(crate) fn reads(&mut self, pid: u32, token: Token, after: u32) -> Option<String> {
-        let Some(known) = self.processes.get(&pid).and_then(|process| process.own.get(&token)).cloned()
-        else {
-            return None;
-        };
-        let Some(connection) = self.connections.get_mut(&token) else { return None };
+        let known = self.processes.get(&pid)?.own.get(&token).cloned()?;
+        let connection = self.connections.get_mut(&token)?;
         let wrong = checks::goes_on(pid, token, connection, after, &known);
         let next = |bytes: &[u8]| bytes.iter().map(|byte| (byte + 1) % 4).collect::<Vec<u8>>();
         let state = &connection.state;

@@ -38,7 +38,7 @@ impl Model {
             }
             ClientStep::Breaks(i) => {
                 clients.budget.breaks -= 1;
-                clients.breaks(i)
+                clients.gives_up(i)
             }
             ClientStep::Loses(i) => {
                 clients.budget.losses -= 1;
@@ -334,7 +334,7 @@ impl Clients {
         }
     }
 
-    /// A successor finds nonsense in a link, or its end before its time.
+    /// A successor finds nonsense in a link, or that it is broken; the incumbent finds out when it uses it.
     fn gives_up(&mut self, i: usize) -> Option<String> {
         let to = self.links[i].to;
         self.process(to).incoming = Incoming::default();
@@ -363,11 +363,6 @@ impl Clients {
             let found = self.closes(to, token, LetsGo::GivesUp);
             wrong.or(found)
         })
-    }
-
-    /// Both ends find that there is no link any more; an incumbent does when it uses it.
-    fn breaks(&mut self, i: usize) -> Option<String> {
-        self.gives_up(i)
     }
 
     /// A successor serves, takes in what has come, and says that it goes on with it, if it counts.
