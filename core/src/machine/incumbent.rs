@@ -33,8 +33,6 @@ pub enum Hook {
     Resume {
         /// Open the state again: a seal was at least tried.
         from_disk: bool,
-        /// The successor has served: it may have read from connections that it was sent.
-        successor_served: bool,
     },
     /// The predecessor has ended.
     Finalize,
@@ -144,8 +142,6 @@ pub struct IncumbentMachine {
     course: Course,
     /// A seal was at least tried since it last served.
     tried_seal: bool,
-    /// The record says that the successor came to serve, and has ended.
-    successor_served: bool,
     /// What the seal hook reported, for `SealComplete`.
     sealed: Option<Sealed>,
     /// Until it is told that its predecessor has ended.
@@ -165,7 +161,6 @@ impl IncumbentMachine {
             session: None,
             course: Course::On,
             tried_seal: false,
-            successor_served: false,
             sealed: None,
             awaits_final: None,
             op: Op::default(),

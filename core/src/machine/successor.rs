@@ -29,11 +29,7 @@ pub enum Hook {
         sealed: Option<Sealed>,
     },
     /// Accept connections.
-    Serve {
-        /// The record says that this process serves. Else an incumbent that comes back would not know, and go on with connections
-        /// that it has sent over.
-        noted: bool,
-    },
+    Serve,
 }
 
 /// What a successor's hooks report.
@@ -421,6 +417,6 @@ fn hook_name(hook: &Hook) -> EffectName {
     match hook {
         Hook::WarmUp => EffectName::StartWarmUp,
         Hook::Open { .. } => EffectName::StartOpen,
-        Hook::Serve { .. } => EffectName::StartServe,
+        Hook::Serve => EffectName::StartServe,
     }
 }

@@ -116,7 +116,7 @@ impl Work {
                 AnyHook::Incumbent(
                     incumbent::Hook::Seal | incumbent::Hook::Resume { .. } | incumbent::Hook::Finalize,
                 )
-                | AnyHook::Successor(successor::Hook::Open { .. } | successor::Hook::Serve { .. }) => true,
+                | AnyHook::Successor(successor::Hook::Open { .. } | successor::Hook::Serve) => true,
             };
         }
         work

@@ -294,8 +294,7 @@ impl SimulatedWorld {
     fn hook_has_run(&mut self, pid: u32, hook: &AnyHook, result: &Result<Done, HostError>) {
         let serves = matches!(
             hook,
-            AnyHook::Incumbent(incumbent::Hook::Resume { .. })
-                | AnyHook::Successor(successor::Hook::Serve { .. })
+            AnyHook::Incumbent(incumbent::Hook::Resume { .. }) | AnyHook::Successor(successor::Hook::Serve)
         );
         if serves && result.is_ok() {
             self.daemon_mut(pid).into_iter().for_each(|daemon| daemon.accepts = true);
@@ -371,7 +370,7 @@ fn perform(app: &mut dyn Simulated, hook: &AnyHook) -> Result<Done, HostError> {
                 Done::Incumbent(incumbent::Done::Sealed { last_revision_per_shard, data_dir_fingerprint })
             },
         ),
-        AnyHook::Incumbent(incumbent::Hook::Resume { from_disk, .. }) => {
+        AnyHook::Incumbent(incumbent::Hook::Resume { from_disk }) => {
             let from = if *from_disk { ResumeFrom::Disk } else { ResumeFrom::Memory };
             app.resume_after_abort(from).map_err(failed).map(|()| Done::Incumbent(incumbent::Done::Ok))
         }
@@ -385,7 +384,7 @@ fn perform(app: &mut dyn Simulated, hook: &AnyHook) -> Result<Done, HostError> {
         AnyHook::Successor(successor::Hook::Open { .. }) => {
             app.open(hook.sealed()).map_err(failed).map(opened)
         }
-        AnyHook::Successor(successor::Hook::Serve { .. }) => {
+        AnyHook::Successor(successor::Hook::Serve) => {
             app.serve().map_err(failed).map(|()| Done::Successor(successor::Done::Ok))
         }
     }

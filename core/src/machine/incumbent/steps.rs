@@ -45,8 +45,7 @@ impl IncumbentMachine {
     pub(super) fn resume(&mut self, now: Time, out: &mut Out<'_, Self>) {
         self.state = State::Resuming;
         self.goes_on();
-        let (from_disk, successor_served) = (self.tried_seal, self.successor_served);
-        self.start_hook(now, Hook::Resume { from_disk, successor_served }, out);
+        self.start_hook(now, Hook::Resume { from_disk: self.tried_seal }, out);
     }
 
     /// Serves again after a seal that was recorded or at least tried; the lock is held.
@@ -239,8 +238,6 @@ impl IncumbentMachine {
                     self.unlock_and_exit(ExitReason::Stopped, out);
                 } else if (Claim::Incumbent { successor }).holds(self.me(), last.as_ref()) {
                     let generation = last.as_ref().map_or(self.generation, |record| record.generation);
-                    self.successor_served =
-                        last.is_some_and(|record| record.serving && record.holder != self.me());
                     self.claim(generation + 1, out);
                 } else {
                     self.unlock_and_exit(ExitReason::Retired, out);
@@ -301,7 +298,6 @@ impl IncumbentMachine {
     pub(super) fn serving_again(&mut self, now: Time, mut out: Out<'_, Self>) {
         self.state = State::Serving;
         self.tried_seal = false;
-        self.successor_served = false;
         self.sealed = None;
         self.report_unless_over(|handoff_id| Message::Resumed { handoff_id }, &mut out);
         match &mut self.session {

@@ -189,9 +189,9 @@ impl SuccessorMachine {
                 self.fail(true, format!("the record can't be written: {why}"), out)
             }
             // Only a hint: it is about to serve, whether that could be noted or not.
-            (State::NotingServing, noted) => {
+            (State::NotingServing, _) => {
                 self.state = State::Starting;
-                self.start_hook(now, Hook::Serve { noted: noted.is_ok() }, &mut out);
+                self.start_hook(now, Hook::Serve, &mut out);
             }
             (
                 State::AwaitAck

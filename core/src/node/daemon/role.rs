@@ -43,7 +43,7 @@ impl Hook {
             Hook::Incumbent(incumbent::Hook::Finalize) => HookName::Finalize,
             Hook::Successor(successor::Hook::WarmUp) => HookName::WarmUp,
             Hook::Successor(successor::Hook::Open { .. }) => HookName::Open,
-            Hook::Successor(successor::Hook::Serve { .. }) => HookName::Serve,
+            Hook::Successor(successor::Hook::Serve) => HookName::Serve,
         }
     }
 

@@ -159,11 +159,11 @@ impl Os for Host {
                 Call::Drain(op, grace, successor, self.place.check(None))
             }
             Hook::Incumbent(incumbent::Hook::Seal) => Call::Seal(op),
-            Hook::Incumbent(incumbent::Hook::Resume { from_disk, .. }) => Call::Resume(op, from_disk),
+            Hook::Incumbent(incumbent::Hook::Resume { from_disk }) => Call::Resume(op, from_disk),
             Hook::Incumbent(incumbent::Hook::Finalize) => Call::Finalize,
             Hook::Successor(successor::Hook::WarmUp) => Call::WarmUp(op, self.place.check(self.incumbent)),
             Hook::Successor(successor::Hook::Open { sealed }) => Call::Open(op, sealed),
-            Hook::Successor(successor::Hook::Serve { .. }) => Call::Serve(op),
+            Hook::Successor(successor::Hook::Serve) => Call::Serve(op),
         };
         let _ = self.calls.send(call);
     }

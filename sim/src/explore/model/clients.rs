@@ -127,7 +127,7 @@ pub(crate) fn course(hook: &AnyHook) -> Option<Course> {
         }
         AnyHook::Incumbent(incumbent::Hook::Seal) => Some(Course::Seal),
         AnyHook::Incumbent(incumbent::Hook::Resume { .. }) => Some(Course::Resume),
-        AnyHook::Successor(successor::Hook::Serve { .. }) => Some(Course::Serve),
+        AnyHook::Successor(successor::Hook::Serve) => Some(Course::Serve),
         AnyHook::Incumbent(incumbent::Hook::Finalize)
         | AnyHook::Successor(successor::Hook::WarmUp | successor::Hook::Open { .. }) => None,
     }

@@ -129,7 +129,7 @@ impl Model {
             let serves = matches!(
                 hook,
                 AnyHook::Incumbent(incumbent::Hook::Resume { .. })
-                    | AnyHook::Successor(successor::Hook::Serve { .. })
+                    | AnyHook::Successor(successor::Hook::Serve)
             );
             process.accepts |= serves;
         }

@@ -56,7 +56,7 @@ impl Model {
             // A drain that failed may have closed the listener.
             AnyHook::Incumbent(incumbent::Hook::Drain { .. }) => process.accepts = result == Ok(false),
             AnyHook::Incumbent(incumbent::Hook::Resume { .. }) => process.accepts = result.is_ok(),
-            AnyHook::Successor(successor::Hook::Serve { .. }) => process.accepts = result.is_ok(),
+            AnyHook::Successor(successor::Hook::Serve) => process.accepts = result.is_ok(),
             // A process that leaves after it may have its listener open still; what is sealed is not written to.
             AnyHook::Incumbent(incumbent::Hook::Seal) if self.signalled == Some(pid) => {
                 process.accepts &= result.is_err();
@@ -96,9 +96,7 @@ impl From<Ran> for successor::Done {
                 advertised_revision_per_shard: vec![1],
                 data_dir_fingerprint: Default::default(),
             },
-            AnyHook::Successor(successor::Hook::WarmUp | successor::Hook::Serve { .. }) => {
-                successor::Done::Ok
-            }
+            AnyHook::Successor(successor::Hook::WarmUp | successor::Hook::Serve) => successor::Done::Ok,
             AnyHook::Incumbent(_) => successor::Done::Ok,
         }
     }
