@@ -297,6 +297,9 @@ impl Shared {
         state.accepted += 1;
         let (id, entry) = (ConnId(state.accepted), Arc::new(Entry::new(socket, conduct)));
         state.open.insert(id, entry.clone());
+        if state.draining && !state.keeps {
+            state.awaited.insert(id, entry.clone());
+        }
         state.note(News::Opened(id, entry.clone()));
         (id, entry)
     }
@@ -544,5 +547,35 @@ impl Shared {
     pub(super) fn wait_for_lingering(&self, time: Duration) {
         let state = lock(&self.state);
         drop(self.changed.wait_timeout_while(state, time, |state| state.lingering > 0));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    /// What a drain makes of a connection whose accept(2) was under way when the drain began.
+    fn accepted_as_a_drain_begins(keeps: bool) -> Drained {
+        let shared = Shared::new(Patience::default()).unwrap();
+        if keeps {
+            shared.keep();
+        }
+        let mut state = lock(&shared.state);
+        shared.begin_drain(&mut state);
+        let (_client, socket) = UnixStream::pair().unwrap();
+        shared.register(&mut state, Socket::Unix(socket));
+        let over = Drain::new(shared.now(), Duration::ZERO);
+        let left = count(&state.awaited);
+        let drained = over.over(shared.now(), 0, left).unwrap();
+        Drained { kept: count(&state.open) - left, ..drained }
+    }
+
+    #[test]
+    fn a_connection_that_is_accepted_as_a_drain_begins_is_waited_for_or_kept() {
+        let (plain, keeping) = (accepted_as_a_drain_begins(false), accepted_as_a_drain_begins(true));
+        assert_eq!((plain.left, plain.kept), (1, 0));
+        assert_eq!((keeping.left, keeping.kept), (0, 1));
     }
 }
