@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 use handoff_sim::explore::{
-    Bound, CARRY, ExploreOptions, ExploreReport, Flaw, LARGE, SMALL, explore, tables,
+    Bound, CARRY, CarryFlaw, ExploreOptions, ExploreReport, LARGE, SMALL, explore, tables,
 };
 use handoff_sim::run::by_name;
 use handoff_sim::threads::map;
@@ -167,15 +167,16 @@ fn every_state_in_which_connections_are_carried() {
 
 #[test]
 fn whatever_is_wrong_with_the_carrying_is_noticed() {
-    let noticed = |flaw: &Flaw| {
+    let noticed = |flaw: &CarryFlaw| {
         let options = ExploreOptions { flaw: Some(*flaw), ..ExploreOptions::default() };
         let mut violations = CARRY.iter().map(|bound| (bound.name, explore(bound, options).violations));
         let (bound, violation) =
             violations.find_map(|(name, found)| Some((name, found.into_keys().next()?)))?;
         Some(format!("{flaw:?}: {bound}: {violation}"))
     };
-    let found = map(&Flaw::ALL, 2, |flaw| (*flaw, noticed(flaw)), |_| {});
-    let survivors: Vec<Flaw> = found.iter().filter(|(_, why)| why.is_none()).map(|(flaw, _)| *flaw).collect();
+    let found = map(&CarryFlaw::ALL, 2, |flaw| (*flaw, noticed(flaw)), |_| {});
+    let survivors: Vec<CarryFlaw> =
+        found.iter().filter(|(_, why)| why.is_none()).map(|(flaw, _)| *flaw).collect();
     assert_eq!(survivors, [], "no bound notices these");
     snapshot("carry-flaws", &lines(found.into_iter().filter_map(|(_, why)| why)));
 }

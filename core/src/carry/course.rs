@@ -5,7 +5,7 @@
 
 /// A hook that concerns connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Course {
+pub enum CarryHook {
     /// An incumbent's drain.
     Drain {
         /// There is a process that is to serve afterwards.
@@ -21,15 +21,15 @@ pub enum Course {
 
 /// Something that a host does for connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Part {
+pub enum CarryStep {
     /// Connect to the successor and let it have what is open ([`Outgoing::follow`](super::Outgoing::follow)); the drain that follows
     /// keeps it. A successor of a build that takes none over is left alone: the drain ends the connections. If one that does fails
-    /// to, so does the part [`Part::Offered`]: the daemon drains and keeps them all the same, since a process that was told to stop
+    /// to, so does the part [`CarryStep::Offered`]: the daemon drains and keeps them all the same, since a process that was told to stop
     /// goes on to its seal whether its drain has failed or not.
     Offer,
     /// See that the offer has not failed. If it has, so has the drain.
     Offered,
-    /// Send the rest ([`Outgoing::finish`](super::Outgoing::finish)). If that fails, so does the part [`Part::Confirm`]: the daemon's
+    /// Send the rest ([`Outgoing::finish`](super::Outgoing::finish)). If that fails, so does the part [`CarryStep::Confirm`]: the daemon's
     /// seal does not wait for it.
     Finish,
     /// Wait until the successor has confirmed all ([`Outgoing::confirm`](super::Outgoing::confirm)). If that fails, the seal has
@@ -44,24 +44,24 @@ pub enum Part {
     Adopt,
 }
 
-impl Course {
+impl CarryHook {
     /// What is done before the daemon's hook, in this order.
-    pub fn before(self) -> &'static [Part] {
+    pub fn before(self) -> &'static [CarryStep] {
         match self {
-            Course::Drain { for_successor: true } => &[Part::Offer],
-            Course::Seal => &[Part::Finish],
-            Course::Resume => &[Part::TakeBack],
-            Course::Drain { for_successor: false } | Course::Serve => &[],
+            CarryHook::Drain { for_successor: true } => &[CarryStep::Offer],
+            CarryHook::Seal => &[CarryStep::Finish],
+            CarryHook::Resume => &[CarryStep::TakeBack],
+            CarryHook::Drain { for_successor: false } | CarryHook::Serve => &[],
         }
     }
 
     /// What is done after the daemon's hook, unless the hook has failed.
-    pub fn after(self) -> &'static [Part] {
+    pub fn after(self) -> &'static [CarryStep] {
         match self {
-            Course::Drain { for_successor: true } => &[Part::Offered],
-            Course::Seal => &[Part::Confirm],
-            Course::Serve => &[Part::Adopt],
-            Course::Drain { for_successor: false } | Course::Resume => &[],
+            CarryHook::Drain { for_successor: true } => &[CarryStep::Offered],
+            CarryHook::Seal => &[CarryStep::Confirm],
+            CarryHook::Serve => &[CarryStep::Adopt],
+            CarryHook::Drain { for_successor: false } | CarryHook::Resume => &[],
         }
     }
 }

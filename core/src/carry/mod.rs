@@ -20,7 +20,7 @@ mod course;
 mod outgoing;
 mod state;
 
-pub use course::{Course, Part};
+pub use course::{CarryHook, CarryStep};
 pub use outgoing::{Next, Outgoing};
 pub use state::ConnectionState;
 

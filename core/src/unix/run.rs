@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::bounds;
-use crate::carry::Course;
+use crate::carry::CarryHook;
 use crate::error::{Error, HostError, Result};
 use crate::machine::ExitReason;
 use crate::text::PlainText;
@@ -119,7 +119,7 @@ fn run_supervised(options: Options, mut daemon: impl Daemon, inherited: Inherite
             Call::Serve(op) => {
                 let listeners = listeners.take().unwrap_or_default();
                 let serve = || daemon.serve(listeners);
-                HookReply::Done(op, guarded(|| around(&mut carrier, Course::Serve, serve)))
+                HookReply::Done(op, guarded(|| around(&mut carrier, CarryHook::Serve, serve)))
             }
             Call::Exit(exit) => return ended(exit),
             call => match perform(call, &mut daemon, &mut carrier, &protocol.replies) {
@@ -200,18 +200,18 @@ fn perform(
     Some(match call {
         Call::Drain(op, grace, successor, place) => {
             carrier.iter_mut().for_each(|carrier| carrier.set_successor(successor));
-            let course = Course::Drain { for_successor: successor.is_some() };
+            let course = CarryHook::Drain { for_successor: successor.is_some() };
             let drain = || daemon.drain(grace);
             HookReply::Drained(op, place.and_then(|()| guarded(|| around(carrier, course, drain))))
         }
         Call::Seal(op) => {
             let mut progress = |progress| replies.send(HookReply::Progress(progress));
-            HookReply::Sealed(op, guarded(|| around(carrier, Course::Seal, || daemon.seal(&mut progress))))
+            HookReply::Sealed(op, guarded(|| around(carrier, CarryHook::Seal, || daemon.seal(&mut progress))))
         }
         Call::Resume(op, from_disk) => {
             let from = if from_disk { ResumeFrom::Disk } else { ResumeFrom::Memory };
             let resume = || daemon.resume_after_abort(from);
-            HookReply::Done(op, guarded(|| around(carrier, Course::Resume, resume)))
+            HookReply::Done(op, guarded(|| around(carrier, CarryHook::Resume, resume)))
         }
         Call::Snapshot => HookReply::Snapshot(guarded(|| Ok(daemon.snapshot_state())).unwrap_or_default()),
         Call::Finalize => {
@@ -234,7 +234,7 @@ fn perform(
 /// Runs a daemon's hook and what belongs to it for the connections that are carried, if any are.
 fn around<T>(
     carrier: &mut Option<Carrier>,
-    course: Course,
+    course: CarryHook,
     hook: impl FnOnce() -> HookResult<T>,
 ) -> HookResult<T> {
     match carrier {

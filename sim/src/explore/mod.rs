@@ -18,7 +18,7 @@ mod search;
 pub use bounds::{Bound, CARRY, LARGE, SMALL};
 pub use model::clients::ClientBudget;
 pub use model::faults::FaultBudget;
-pub use model::flaws::Flaw;
+pub use model::flaws::CarryFlaw;
 pub use report::replay::Replayed;
 pub use report::table::tables;
 pub use search::graph::{ExploreOptions, ExploreReport, Root, explore, explore_from};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use crate::carry::{Course, Part};
+use crate::carry::{CarryHook, CarryStep};
 use crate::error::Result;
 use crate::id::ProcessId;
 use crate::unix::context::Context;
@@ -40,7 +40,7 @@ impl Carrier {
         Ok(Carrier { shared, control, inbound, successor: None, outbound: None, unsent: None })
     }
 
-    /// What receives the connections of an incumbent. Nothing is accepted until they are served ([`Part::Adopt`]): what a
+    /// What receives the connections of an incumbent. Nothing is accepted until they are served ([`CarryStep::Adopt`]): what a
     /// new client asks for must find them.
     pub(crate) fn inbound(&self) -> Arc<Inbound> {
         self.shared.hold();
@@ -55,7 +55,7 @@ impl Carrier {
     /// Runs a daemon's `hook`, and what belongs before and after it.
     pub(crate) fn around<T>(
         &mut self,
-        course: Course,
+        course: CarryHook,
         hook: impl FnOnce() -> HookResult<T>,
     ) -> HookResult<T> {
         course.before().iter().try_for_each(|part| self.perform(*part))?;
@@ -64,25 +64,25 @@ impl Carrier {
         Ok(done)
     }
 
-    fn perform(&mut self, part: Part) -> HookResult<()> {
+    fn perform(&mut self, part: CarryStep) -> HookResult<()> {
         match part {
-            Part::Offer => self.unsent = self.offer().err(),
-            Part::Offered => self.unsent.take().map_or(Ok(()), Err).map_err(refused)?,
-            Part::Finish => {
+            CarryStep::Offer => self.unsent = self.offer().err(),
+            CarryStep::Offered => self.unsent.take().map_or(Ok(()), Err).map_err(refused)?,
+            CarryStep::Finish => {
                 let finish = |outbound: &mut Outbound| outbound.send_rest().err();
                 self.unsent = self.outbound.as_mut().and_then(finish);
             }
-            Part::Confirm => {
+            CarryStep::Confirm => {
                 self.unsent.take().map_or(Ok(()), Err).map_err(lost)?;
                 self.outbound.as_mut().map_or(Ok(()), Outbound::confirm).map_err(lost)?;
             }
-            Part::TakeBack => {
+            CarryStep::TakeBack => {
                 if self.outbound.take().is_some_and(Outbound::take_back) {
                     let cut = self.shared.abandon();
                     tracing::warn!(target: "handoff.connections", cut, "the successor has served and ended: its connections end, too");
                 }
             }
-            Part::Adopt => self.adopt(),
+            CarryStep::Adopt => self.adopt(),
         }
         Ok(())
     }

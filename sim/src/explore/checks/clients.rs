@@ -1,9 +1,7 @@
-//! What must hold of the connections of clients: one process reads; what was read goes along; none ends without a cause.
-use handoff::carry::{ConnectionState, Token};
-
+//! What must hold of the connections of clients in every state: one process reads. `crate::explore::model::passing` has what must
+//! hold as they pass from process to process.
 use super::at_rest;
 use crate::explore::model::Model;
-use crate::explore::model::clients::{ClientConnection, LetsGo};
 
 /// After every step: at most one process reads a connection, and that process serves, under the lock. When all is over, each is
 /// read: its client waits for nothing.
@@ -25,41 +23,4 @@ pub(crate) fn one_reads(model: &Model) -> Option<String> {
             _ => None,
         }
     })
-}
-
-/// When a process begins to read a connection: it has all that was read of it and not answered, and nothing else; and no process has
-/// read it after the one that knew that.
-pub(crate) fn goes_on(
-    pid: u32,
-    token: Token,
-    connection: &ClientConnection,
-    after: u32,
-    known: &ConnectionState,
-) -> Option<String> {
-    let differs = connection.state != *known || connection.last_reader != after;
-    differs.then(|| format!("{pid} goes on with connection {token}, and does not have what was read of it"))
-}
-
-/// When a connection ends because `pid`, the last that had it, lets go of it: no process could have gone on with it.
-pub(crate) fn ends(
-    pid: u32,
-    token: Token,
-    connection: &ClientConnection,
-    why: LetsGo,
-    is_ended: bool,
-) -> Option<String> {
-    let is_right = match why {
-        LetsGo::Ends => true,
-        LetsGo::Retires => connection.has_died,
-        // The process that had read it has died, and had not ended; or it has gone on.
-        LetsGo::Serves | LetsGo::GivesUp => !is_ended,
-    };
-    let is_cut = !is_right && !connection.is_left;
-    is_cut.then(|| format!("{pid} cuts connection {token} ({why:?})"))
-}
-
-/// When `pid` ends a connection for every process that has it: a successor has read it, and has left since.
-pub(crate) fn is_shut_down(pid: u32, token: Token, connection: &ClientConnection) -> Option<String> {
-    let is_cut = connection.last_reader == pid && !connection.is_left;
-    is_cut.then(|| format!("{pid} shuts connection {token} down, and no other process has read it"))
 }

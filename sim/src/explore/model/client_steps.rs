@@ -1,5 +1,5 @@
 //! What can happen next to the connections of clients, and what that is called.
-use handoff::carry::{Item, Next, Outgoing, Part, Token};
+use handoff::carry::{CarryStep, Item, Next, Outgoing, Token};
 use handoff::machine::incumbent;
 
 use super::Model;
@@ -32,17 +32,17 @@ impl ClientStep {
 
 impl Clients {
     /// What the end of a link that sends would do next.
-    pub(crate) fn next(&self, pid: u32, part: Part, outgoing: &mut Outgoing) -> Next {
+    pub(crate) fn next(&self, pid: u32, part: CarryStep, outgoing: &mut Outgoing) -> Next {
         match part {
-            Part::Offer => outgoing.follow(),
-            Part::Finish => outgoing.finish(|| self.states(pid)),
+            CarryStep::Offer => outgoing.follow(),
+            CarryStep::Finish => outgoing.finish(|| self.states(pid)),
             _ => outgoing.confirm(),
         }
     }
 
     /// The part waits for the other end of its link, which runs.
-    fn waits(&self, pid: u32, part: Part, runs: impl Fn(u32) -> bool) -> bool {
-        if !matches!(part, Part::Offer | Part::Finish | Part::Confirm) {
+    fn waits(&self, pid: u32, part: CarryStep, runs: impl Fn(u32) -> bool) -> bool {
+        if !matches!(part, CarryStep::Offer | CarryStep::Finish | CarryStep::Confirm) {
             return false;
         }
         let Some(process) = self.processes.get(&pid) else { return false };
@@ -61,7 +61,7 @@ impl Clients {
 
 impl Model {
     /// The part that is next for a daemon, unless its hook itself is.
-    pub(crate) fn client_part(&self, pid: u32) -> Option<Part> {
+    pub(crate) fn client_part(&self, pid: u32) -> Option<CarryStep> {
         let (_, hook) = self.processes.get(&pid)?.hooks.first()?;
         self.clients.as_ref()?.part(pid, hook)
     }
@@ -80,7 +80,7 @@ impl Model {
     pub(crate) fn client_work(&self, steps: &mut Vec<ModelStep>) {
         let Some(clients) = &self.clients else { return };
         for pid in self.processes.keys().copied().filter(|pid| self.runs(*pid)) {
-            let goes_on = |part: &Part| !clients.waits(pid, *part, |to| self.runs(to));
+            let goes_on = |part: &CarryStep| !clients.waits(pid, *part, |to| self.runs(to));
             let has_returned = clients.processes.get(&pid).is_some_and(|process| process.returned.is_some());
             let part = self.client_part(pid).map_or(has_returned, |part| goes_on(&part));
             steps.extend(part.then_some(ModelStep::Client(ClientStep::Part(pid))));
@@ -144,14 +144,16 @@ impl Model {
             Some(clients.next(pid, self.client_part(pid)?, &mut outgoing))
         };
         match (self.client_part(pid), next()) {
-            (Some(Part::Offer), None) => "connects to its successor".into(),
-            (Some(Part::Offer | Part::Finish), Some(Next::Send(item))) => {
+            (Some(CarryStep::Offer), None) => "connects to its successor".into(),
+            (Some(CarryStep::Offer | CarryStep::Finish), Some(Next::Send(item))) => {
                 format!("sends {}", name_of_item(&item))
             }
-            (Some(Part::Offer | Part::Finish | Part::Confirm), _) => "hears from its successor".into(),
-            (Some(Part::Offered), _) => "has offered in vain".into(),
-            (Some(Part::TakeBack), _) => "takes its connections back".into(),
-            (Some(Part::Adopt), _) => "adopts the connections that have come".into(),
+            (Some(CarryStep::Offer | CarryStep::Finish | CarryStep::Confirm), _) => {
+                "hears from its successor".into()
+            }
+            (Some(CarryStep::Offered), _) => "has offered in vain".into(),
+            (Some(CarryStep::TakeBack), _) => "takes its connections back".into(),
+            (Some(CarryStep::Adopt), _) => "adopts the connections that have come".into(),
             (None, _) => "is done".into(),
         }
     }

@@ -5,13 +5,13 @@
 //! what leaves every other copy of that state behind. The two ends are production's [`Outgoing`] and [`Incoming`].
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use handoff::carry::{Carried, ConnectionState, Course, Incoming, Item, Outgoing, Part, Token};
+use handoff::carry::{Carried, CarryHook, CarryStep, ConnectionState, Incoming, Item, Outgoing, Token};
 use handoff::machine::{ExitReason, incumbent, successor};
 use handoff::record::Record;
 use serde::{Deserialize, Serialize};
 
-use super::flaws::Flaw;
-use crate::explore::checks::clients as checks;
+use super::flaws::CarryFlaw;
+use super::passing;
 use crate::process::AnyHook;
 
 /// The connections that there are, and what may go wrong with them, how often.
@@ -99,7 +99,7 @@ pub(crate) struct CarryProcess {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Clients {
     pub budget: ClientBudget,
-    pub flaw: Option<Flaw>,
+    pub flaw: Option<CarryFlaw>,
     pub connections: BTreeMap<Token, ClientConnection>,
     pub links: Vec<CarryLink>,
     pub processes: BTreeMap<u32, CarryProcess>,
@@ -120,14 +120,14 @@ pub(crate) enum LetsGo {
 }
 
 /// What a hook is about, as far as it concerns connections.
-pub(crate) fn course(hook: &AnyHook) -> Option<Course> {
+pub(crate) fn course(hook: &AnyHook) -> Option<CarryHook> {
     match *hook {
         AnyHook::Incumbent(incumbent::Hook::Drain { successor, .. }) => {
-            Some(Course::Drain { for_successor: successor.is_some() })
+            Some(CarryHook::Drain { for_successor: successor.is_some() })
         }
-        AnyHook::Incumbent(incumbent::Hook::Seal) => Some(Course::Seal),
-        AnyHook::Incumbent(incumbent::Hook::Resume { .. }) => Some(Course::Resume),
-        AnyHook::Successor(successor::Hook::Serve) => Some(Course::Serve),
+        AnyHook::Incumbent(incumbent::Hook::Seal) => Some(CarryHook::Seal),
+        AnyHook::Incumbent(incumbent::Hook::Resume { .. }) => Some(CarryHook::Resume),
+        AnyHook::Successor(successor::Hook::Serve) => Some(CarryHook::Serve),
         AnyHook::Incumbent(incumbent::Hook::Finalize)
         | AnyHook::Successor(successor::Hook::WarmUp | successor::Hook::Open { .. }) => None,
     }
@@ -135,7 +135,7 @@ pub(crate) fn course(hook: &AnyHook) -> Option<Course> {
 
 impl Clients {
     /// Process 1 serves those that there are at first.
-    pub(crate) fn new(budget: ClientBudget, flaw: Option<Flaw>) -> Option<Box<Clients>> {
+    pub(crate) fn new(budget: ClientBudget, flaw: Option<CarryFlaw>) -> Option<Box<Clients>> {
         let mut clients = Clients {
             budget,
             flaw,
@@ -188,7 +188,7 @@ impl Clients {
     }
 
     /// All parts that belong to a hook, before it and after it.
-    fn all_parts(&self, course: Course) -> (Vec<Part>, Vec<Part>) {
+    fn all_parts(&self, course: CarryHook) -> (Vec<CarryStep>, Vec<CarryStep>) {
         let (before, after) = (course.before().to_vec(), course.after().to_vec());
         match self.flaw {
             Some(flaw) => flaw.parts(course, before, after),
@@ -197,34 +197,37 @@ impl Clients {
     }
 
     /// Those that are left to do, as far as there is anything to do.
-    fn parts(&self, pid: u32, hook: &AnyHook) -> (Vec<Part>, Vec<Part>) {
+    fn parts(&self, pid: u32, hook: &AnyHook) -> (Vec<CarryStep>, Vec<CarryStep>) {
         let Some(course) = course(hook) else { return Default::default() };
         let process = self.processes.get(&pid);
         let has_link = self.links.iter().any(|link| link.to == pid && link.to_open);
         let has_any = process.is_some_and(|process| !process.own.is_empty());
-        let matters = |part: &Part| match part {
-            Part::Offer => has_any,
-            Part::Offered => process.is_some_and(|process| process.lost),
-            Part::Finish | Part::Confirm | Part::TakeBack => process.is_some_and(|p| p.outgoing.is_some()),
-            Part::Adopt => has_link,
+        let matters = |part: &CarryStep| match part {
+            CarryStep::Offer => has_any,
+            CarryStep::Offered => process.is_some_and(|process| process.lost),
+            CarryStep::Finish | CarryStep::Confirm | CarryStep::TakeBack => {
+                process.is_some_and(|p| p.outgoing.is_some())
+            }
+            CarryStep::Adopt => has_link,
         };
         let (before, after) = self.all_parts(course);
         // What was done once may not matter any more, and counts all the same.
         let done = process.map_or(0, |process| process.done);
-        let left = |parts: Vec<Part>, done: usize| parts.into_iter().skip(done).filter(matters).collect();
+        let left =
+            |parts: Vec<CarryStep>, done: usize| parts.into_iter().skip(done).filter(matters).collect();
         let (in_before, in_after) = (done.min(before.len()), done.saturating_sub(before.len()));
         (left(before, in_before), left(after, in_after))
     }
 
     /// The part that is next for `pid` in `hook`; `None` if that is the hook itself, or nothing.
-    pub(crate) fn part(&self, pid: u32, hook: &AnyHook) -> Option<Part> {
+    pub(crate) fn part(&self, pid: u32, hook: &AnyHook) -> Option<CarryStep> {
         let (before, after) = self.parts(pid, hook);
         let has_returned = self.processes.get(&pid).is_some_and(|process| process.returned.is_some());
         if has_returned { after.first().copied() } else { before.first().copied() }
     }
 
     /// A part of `hook` is done, and with it those before it that did not matter.
-    pub(crate) fn part_done(&mut self, pid: u32, hook: &AnyHook, part: Part) {
+    pub(crate) fn part_done(&mut self, pid: u32, hook: &AnyHook, part: CarryStep) {
         let Some(course) = course(hook) else { return };
         let (before, after) = self.all_parts(course);
         let at = before.iter().chain(&after).position(|one| *one == part);
@@ -247,7 +250,7 @@ impl Clients {
     pub(crate) fn reads(&mut self, pid: u32, token: Token, after: u32) -> Option<String> {
         let known = self.processes.get(&pid)?.own.get(&token).cloned()?;
         let connection = self.connections.get_mut(&token)?;
-        let wrong = checks::goes_on(pid, token, connection, after, &known);
+        let wrong = passing::goes_on(pid, token, connection, after, &known);
         let next = |bytes: &[u8]| bytes.iter().map(|byte| (byte + 1) % 4).collect::<Vec<u8>>();
         let state = &connection.state;
         connection.state = ConnectionState {
@@ -289,7 +292,7 @@ impl Clients {
             return None;
         }
         let is_ended = self.links.iter().any(|link| link.to == pid && link.end.is_some());
-        let wrong = checks::ends(pid, token, connection, why, is_ended);
+        let wrong = passing::ends(pid, token, connection, why, is_ended);
         self.connections.remove(&token);
         wrong
     }
@@ -299,7 +302,7 @@ impl Clients {
     pub(crate) fn shuts_down(&mut self, pid: u32, token: Token) -> Option<String> {
         let connection = self.connections.remove(&token)?;
         self.processes.values_mut().for_each(|process| _ = process.own.remove(&token));
-        checks::is_shut_down(pid, token, &connection)
+        passing::is_shut_down(pid, token, &connection)
     }
 
     /// A process has ended, or is about to: it has nothing any more. What it has sent stays where it is; what it was sent does not.
@@ -307,7 +310,7 @@ impl Clients {
     pub(crate) fn dies(&mut self, pid: u32, exit: Option<&ExitReason>) -> Option<String> {
         let retires = matches!(exit, Some(ExitReason::Retired));
         let mut wrong = None;
-        if retires && self.flaw == Some(Flaw::ShutsDown) {
+        if retires && self.flaw == Some(CarryFlaw::ShutsDown) {
             for token in self.open(pid) {
                 wrong = wrong.or(self.shuts_down(pid, token));
             }

@@ -1,9 +1,9 @@
 //! What could be wrong with the carrying of connections: each of these a check must notice.
-use handoff::carry::{Course, Part};
+use handoff::carry::{CarryHook, CarryStep};
 
 /// One thing that is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Flaw {
+pub enum CarryFlaw {
     /// A successor reads as soon as all has come.
     ReadsEarly,
     /// An incumbent reads after it has ended.
@@ -32,32 +32,38 @@ pub enum Flaw {
     EndsAtOnce,
 }
 
-impl Flaw {
+impl CarryFlaw {
     /// All of them.
-    pub const ALL: [Flaw; 13] = [
-        Flaw::ReadsEarly,
-        Flaw::ReadsLate,
-        Flaw::DropsOutput,
-        Flaw::ShutsDown,
-        Flaw::ComparesNothing,
-        Flaw::KeepsVersion,
-        Flaw::RevokesNothing,
-        Flaw::TakesBackLate,
-        Flaw::AdoptsSilently,
-        Flaw::AdoptsEarly,
-        Flaw::AbandonsNothing,
-        Flaw::ConfirmsNothing,
-        Flaw::EndsAtOnce,
+    pub const ALL: [CarryFlaw; 13] = [
+        CarryFlaw::ReadsEarly,
+        CarryFlaw::ReadsLate,
+        CarryFlaw::DropsOutput,
+        CarryFlaw::ShutsDown,
+        CarryFlaw::ComparesNothing,
+        CarryFlaw::KeepsVersion,
+        CarryFlaw::RevokesNothing,
+        CarryFlaw::TakesBackLate,
+        CarryFlaw::AdoptsSilently,
+        CarryFlaw::AdoptsEarly,
+        CarryFlaw::AbandonsNothing,
+        CarryFlaw::ConfirmsNothing,
+        CarryFlaw::EndsAtOnce,
     ];
 
     /// What is done before a hook and after it, if this is wrong.
-    pub(crate) fn parts(self, course: Course, before: Vec<Part>, after: Vec<Part>) -> (Vec<Part>, Vec<Part>) {
-        let without =
-            |parts: Vec<Part>, left_out: Part| parts.into_iter().filter(|part| *part != left_out).collect();
+    pub(crate) fn parts(
+        self,
+        course: CarryHook,
+        before: Vec<CarryStep>,
+        after: Vec<CarryStep>,
+    ) -> (Vec<CarryStep>, Vec<CarryStep>) {
+        let without = |parts: Vec<CarryStep>, left_out: CarryStep| {
+            parts.into_iter().filter(|part| *part != left_out).collect()
+        };
         match (self, course) {
-            (Flaw::ConfirmsNothing, _) => (before, without(after, Part::Confirm)),
-            (Flaw::TakesBackLate, Course::Resume) => (after, before),
-            (Flaw::AdoptsEarly, Course::Serve) => (after, before),
+            (CarryFlaw::ConfirmsNothing, _) => (before, without(after, CarryStep::Confirm)),
+            (CarryFlaw::TakesBackLate, CarryHook::Resume) => (after, before),
+            (CarryFlaw::AdoptsEarly, CarryHook::Serve) => (after, before),
             _ => (before, after),
         }
     }

@@ -32,7 +32,7 @@ use handoff::{HandoffId, ProcessId};
 
 use self::clients::{ClientBudget, Clients};
 use self::faults::FaultBudget;
-use self::flaws::Flaw;
+use self::flaws::CarryFlaw;
 use crate::process::AnyHook;
 pub(crate) use crate::process::Life;
 
@@ -42,6 +42,7 @@ pub(super) mod faults;
 pub(super) mod flaws;
 pub(super) mod journal;
 pub(super) mod names;
+mod passing;
 mod recover;
 pub(super) mod steps;
 pub(super) mod watch;
@@ -291,7 +292,7 @@ impl Model {
     }
 
     /// The same with connections that stay.
-    pub(crate) fn with(self, clients: ClientBudget, flaw: Option<Flaw>) -> Model {
+    pub(crate) fn with(self, clients: ClientBudget, flaw: Option<CarryFlaw>) -> Model {
         Model { clients: Clients::new(clients, flaw), ..self }
     }
 

@@ -2,19 +2,19 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use handoff::HostError;
-use handoff::carry::{ConnectionState, Incoming, Item, Next, Outgoing, Part, Taken, Token};
+use handoff::carry::{CarryStep, ConnectionState, Incoming, Item, Next, Outgoing, Taken, Token};
 use handoff::machine::{incumbent, successor};
 
 use crate::explore::model::client_steps::{ClientStep, successor as successor_of};
 use crate::explore::model::clients::{CarryLink, Clients, LetsGo, ROOM};
-use crate::explore::model::flaws::Flaw;
+use crate::explore::model::flaws::CarryFlaw;
 use crate::explore::model::watch::Observer;
 use crate::explore::model::{DaemonMachine, Model, id};
 use crate::process::AnyHook;
 
 /// How far a part has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Progress {
+enum StepProgress {
     GoesOn,
     Done,
     Failed,
@@ -71,25 +71,25 @@ impl Model {
         let takes = successor_of(&hook).filter(|successor| self.takes_connections_of(*successor, pid));
         let Some(clients) = &mut self.clients else { return };
         let (progress, wrong) = match part {
-            Part::Offer => (clients.offers(pid, takes), None),
-            Part::Offered => {
+            CarryStep::Offer => (clients.offers(pid, takes), None),
+            CarryStep::Offered => {
                 clients.process(pid).lost = false;
-                (Progress::Failed, None)
+                (StepProgress::Failed, None)
             }
-            Part::Finish => (clients.finishes(pid), None),
-            Part::Confirm => (clients.confirms(pid), None),
-            Part::TakeBack => (Progress::Done, clients.takes_back(pid)),
-            Part::Adopt => (Progress::Done, clients.adopts(pid)),
+            CarryStep::Finish => (clients.finishes(pid), None),
+            CarryStep::Confirm => (clients.confirms(pid), None),
+            CarryStep::TakeBack => (StepProgress::Done, clients.takes_back(pid)),
+            CarryStep::Adopt => (StepProgress::Done, clients.adopts(pid)),
         };
-        if progress != Progress::GoesOn {
+        if progress != StepProgress::GoesOn {
             clients.part_done(pid, &hook, part);
         }
         self.violated(wrong);
-        if progress == Progress::Failed {
+        if progress == StepProgress::Failed {
             self.report_hook(pid, Err(HostError::system("the successor does not confirm")), watch);
             return;
         }
-        match returned.filter(|_| progress != Progress::GoesOn) {
+        match returned.filter(|_| progress != StepProgress::GoesOn) {
             Some(good) if self.client_part(pid).is_none() => self.report_hook(pid, Ok(good), watch),
             _ => {}
         }
@@ -143,14 +143,14 @@ impl Clients {
         let Some(process) = self.processes.get(&pid) else { return BTreeMap::new() };
         let encode = |state: &ConnectionState| {
             let mut state = state.clone();
-            if self.flaw == Some(Flaw::DropsOutput) {
+            if self.flaw == Some(CarryFlaw::DropsOutput) {
                 state.output.clear();
             }
-            if process.is_later && self.flaw == Some(Flaw::KeepsVersion) {
+            if process.is_later && self.flaw == Some(CarryFlaw::KeepsVersion) {
                 state.session = std::mem::take(&mut state.input);
             }
             let mut bytes = state.encode();
-            if process.is_later && self.flaw != Some(Flaw::KeepsVersion) {
+            if process.is_later && self.flaw != Some(CarryFlaw::KeepsVersion) {
                 bytes.iter_mut().take(1).for_each(|version| *version += 1);
             }
             bytes
@@ -160,46 +160,46 @@ impl Clients {
     }
 
     /// Lets a successor that takes them have the connections that are open.
-    fn offers(&mut self, pid: u32, successor: Option<u32>) -> Progress {
+    fn offers(&mut self, pid: u32, successor: Option<u32>) -> StepProgress {
         if let (None, Some(to)) = (&self.process(pid).outgoing, successor) {
             let mut outgoing = Outgoing::default();
             self.open(pid).into_iter().for_each(|token| outgoing.opened(token));
             (self.process(pid).outgoing, self.process(pid).lost) = (Some(outgoing), false);
             let (down, up) = (VecDeque::new(), VecDeque::new());
             self.links.push(CarryLink { from: pid, to, down, up, from_open: true, to_open: true, end: None });
-            return Progress::GoesOn;
+            return StepProgress::GoesOn;
         }
         let is_linked = self.process(pid).outgoing.is_some();
-        let progress = if is_linked { self.drives(pid, Part::Offer) } else { Progress::Failed };
-        if progress != Progress::Failed {
+        let progress = if is_linked { self.drives(pid, CarryStep::Offer) } else { StepProgress::Failed };
+        if progress != StepProgress::Failed {
             return progress;
         }
         self.process(pid).lost = true;
         self.hangs_up(pid);
-        Progress::Done
+        StepProgress::Done
     }
 
-    fn finishes(&mut self, pid: u32) -> Progress {
-        let progress = self.drives(pid, Part::Finish);
-        self.process(pid).lost = progress == Progress::Failed;
-        if progress == Progress::Done && self.flaw == Some(Flaw::ReadsLate) {
+    fn finishes(&mut self, pid: u32) -> StepProgress {
+        let progress = self.drives(pid, CarryStep::Finish);
+        self.process(pid).lost = progress == StepProgress::Failed;
+        if progress == StepProgress::Done && self.flaw == Some(CarryFlaw::ReadsLate) {
             for token in self.open(pid) {
                 let _ = self.reads(pid, token, pid);
                 self.connections.get_mut(&token).into_iter().for_each(|one| _ = one.readers.remove(&pid));
             }
         }
-        if progress == Progress::GoesOn { Progress::GoesOn } else { Progress::Done }
+        if progress == StepProgress::GoesOn { StepProgress::GoesOn } else { StepProgress::Done }
     }
 
-    fn confirms(&mut self, pid: u32) -> Progress {
-        if self.process(pid).lost { Progress::Failed } else { self.drives(pid, Part::Confirm) }
+    fn confirms(&mut self, pid: u32) -> StepProgress {
+        if self.process(pid).lost { StepProgress::Failed } else { self.drives(pid, CarryStep::Confirm) }
     }
 
     /// The end of a link that sends does what is next. If it would have to wait, the other end does not run, and is given up.
-    fn drives(&mut self, pid: u32, part: Part) -> Progress {
-        let Some(mut outgoing) = self.process(pid).outgoing.take() else { return Progress::Done };
+    fn drives(&mut self, pid: u32, part: CarryStep) -> StepProgress {
+        let Some(mut outgoing) = self.process(pid).outgoing.take() else { return StepProgress::Done };
         let mut next = self.next(pid, part, &mut outgoing);
-        if next == Next::Send(Item::AllStates) && self.flaw == Some(Flaw::EndsAtOnce) {
+        if next == Next::Send(Item::AllStates) && self.flaw == Some(CarryFlaw::EndsAtOnce) {
             // It does as if the answer had come.
             let _ = (0..16).rev().find(|count| outgoing.answered(&Item::Received(*count)).is_ok());
             next = self.next(pid, part, &mut outgoing);
@@ -207,34 +207,38 @@ impl Clients {
         let progress = match next {
             Next::Send(item) => self.sends(pid, item),
             Next::Hear => self.hears(pid, &mut outgoing),
-            Next::Done => Progress::Done,
+            Next::Done => StepProgress::Done,
         };
         let is_over = self.next(pid, part, &mut outgoing.clone()) == Next::Done;
         self.process(pid).outgoing = Some(outgoing);
-        if progress == Progress::GoesOn && is_over { Progress::Done } else { progress }
+        if progress == StepProgress::GoesOn && is_over { StepProgress::Done } else { progress }
     }
 
-    fn sends(&mut self, pid: u32, item: Item) -> Progress {
+    fn sends(&mut self, pid: u32, item: Item) -> StepProgress {
         let Some(link) = self.link_from(pid).filter(|link| link.to_open && link.down.len() < ROOM) else {
-            return Progress::Failed;
+            return StepProgress::Failed;
         };
         if let Item::End(end) = &item {
             link.end = Some(*end);
         }
         link.down.push_back(item);
-        Progress::GoesOn
+        StepProgress::GoesOn
     }
 
-    fn hears(&mut self, pid: u32, outgoing: &mut Outgoing) -> Progress {
+    fn hears(&mut self, pid: u32, outgoing: &mut Outgoing) -> StepProgress {
         let flaw = self.flaw;
-        let Some(link) = self.link_from(pid) else { return Progress::Failed };
+        let Some(link) = self.link_from(pid) else { return StepProgress::Failed };
         let answer = match (link.up.pop_front(), link.end) {
-            (Some(Item::Has(_)), Some(end)) if flaw == Some(Flaw::ComparesNothing) => Item::Has(end),
+            (Some(Item::Has(_)), Some(end)) if flaw == Some(CarryFlaw::ComparesNothing) => Item::Has(end),
             (Some(answer), _) => answer,
-            (None, _) => return Progress::Failed,
+            (None, _) => return StepProgress::Failed,
         };
-        let is_known = matches!(answer, Item::Received(_)) && flaw == Some(Flaw::EndsAtOnce);
-        if outgoing.answered(&answer).is_ok() || is_known { Progress::GoesOn } else { Progress::Failed }
+        let is_known = matches!(answer, Item::Received(_)) && flaw == Some(CarryFlaw::EndsAtOnce);
+        if outgoing.answered(&answer).is_ok() || is_known {
+            StepProgress::GoesOn
+        } else {
+            StepProgress::Failed
+        }
     }
 
     /// An incumbent closes its end. What it has sent stays in the link.
@@ -255,14 +259,14 @@ impl Clients {
         if let Some(link) = self.link_from(pid) {
             link.up.drain(..).for_each(|item| _ = outgoing.answered(&item));
         }
-        if outgoing.is_adopted() && self.flaw != Some(Flaw::AbandonsNothing) {
+        if outgoing.is_adopted() && self.flaw != Some(CarryFlaw::AbandonsNothing) {
             self.hangs_up(pid);
             return self.open(pid).into_iter().fold(None, |wrong, token| {
                 let found = self.shuts_down(pid, token);
                 wrong.or(found)
             });
         }
-        let revocation = outgoing.revocation().filter(|_| self.flaw != Some(Flaw::RevokesNothing));
+        let revocation = outgoing.revocation().filter(|_| self.flaw != Some(CarryFlaw::RevokesNothing));
         if let Some(link) = self.link_from(pid).filter(|link| link.to_open && link.down.len() < ROOM)
             && let Some(item) = revocation
         {
@@ -324,7 +328,7 @@ impl Clients {
             Err(_) => return self.gives_up(i),
         };
         self.answers(i, answer);
-        if ends && self.flaw == Some(Flaw::ReadsEarly) { self.goes_on(to, i) } else { None }
+        if ends && self.flaw == Some(CarryFlaw::ReadsEarly) { self.goes_on(to, i) } else { None }
     }
 
     fn answers(&mut self, i: usize, answer: Item) {
@@ -390,7 +394,7 @@ impl Clients {
     fn goes_on(&mut self, pid: u32, i: usize) -> Option<String> {
         let adoption = self.process(pid).incoming.adoption()?;
         let from = self.links[i].from;
-        if self.flaw != Some(Flaw::AdoptsSilently) {
+        if self.flaw != Some(CarryFlaw::AdoptsSilently) {
             self.answers(i, adoption);
         }
         let mut states = std::mem::take(&mut self.process(pid).states);

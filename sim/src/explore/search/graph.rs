@@ -17,7 +17,7 @@ use crate::explore::checks;
 use crate::explore::model::Model;
 use crate::explore::model::clients::ClientBudget;
 use crate::explore::model::faults::FaultBudget;
-use crate::explore::model::flaws::Flaw;
+use crate::explore::model::flaws::CarryFlaw;
 use crate::explore::model::names::Action;
 use crate::explore::model::steps::ModelStep;
 use crate::explore::model::watch::Observer;
@@ -37,7 +37,7 @@ pub struct ExploreOptions<'a> {
     /// What could be wrong with a machine, for a score of mutants.
     pub changes: bool,
     /// Something that is wrong with the carrying of connections; the first violation is the last.
-    pub flaw: Option<Flaw>,
+    pub flaw: Option<CarryFlaw>,
 }
 
 impl Default for ExploreOptions<'_> {
