@@ -317,6 +317,9 @@ fn a_crowd_in_every_state_lives_through_commits_roll_backs_and_dead_incumbents()
 fn a_successor_that_can_not_have_all_connections_is_rolled_back() {
     let mut chain = Chain::start(&[]);
     let mut clients: Vec<_> = (0..100).map(|_| CarriedClient::connect(&chain.addr)).collect();
+    // What waits in the queue is not the daemon's yet.
+    clients.iter_mut().for_each(|client| client.send("accepted 0\n"));
+    clients.iter_mut().for_each(|client| assert_eq!(client.line(), "accepted"));
     let poor = chain.dir.path().join("poor");
     fs::write(&poor, format!("#!/bin/sh\nulimit -n 80\nexec '{ECHO}' \"$@\"\n")).unwrap();
     fs::set_permissions(&poor, fs::Permissions::from_mode(0o755)).unwrap();
