@@ -182,13 +182,13 @@ impl Listeners {
 
     /// Takes the TCP listener called `name`; `None` if there is none, or if it is no TCP listener.
     pub fn take_tcp(&mut self, name: &str) -> Option<TcpListener> {
-        self.take_if(name, |family| matches!(family, AddressFamily::Inet | AddressFamily::Inet6))
+        self.take_if(name, |family| matches!(family, Some(AddressFamily::Inet | AddressFamily::Inet6)))
             .map(TcpListener::from)
     }
 
     /// Takes the Unix listener called `name`; `None` if there is none, or if it is no Unix listener.
     pub fn take_unix(&mut self, name: &str) -> Option<UnixListener> {
-        self.take_if(name, |family| family == AddressFamily::Unix).map(UnixListener::from)
+        self.take_if(name, |family| family == Some(AddressFamily::Unix)).map(UnixListener::from)
     }
 
     /// Takes the listener called `name`, of either kind; `None` if there is none.
@@ -201,10 +201,8 @@ impl Listeners {
         self.entries.is_empty()
     }
 
-    fn take_if(&mut self, name: &str, wanted: impl Fn(AddressFamily) -> bool) -> Option<OwnedFd> {
-        let at = self.entries.iter().position(|(entry, fd)| {
-            entry == name && wanted(family_of(fd).unwrap_or(AddressFamily::Unspec))
-        })?;
+    fn take_if(&mut self, name: &str, wanted: impl Fn(Option<AddressFamily>) -> bool) -> Option<OwnedFd> {
+        let at = self.entries.iter().position(|(entry, fd)| entry == name && wanted(family_of(fd)))?;
         Some(self.entries.remove(at).1)
     }
 }

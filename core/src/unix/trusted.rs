@@ -197,6 +197,9 @@ pub fn check_executable(path: &Path) -> io::Result<()> {
     }
 }
 
+/// The sticky bit (`inode(7)`): only the owner of a file may remove it from the directory.
+const STICKY: u32 = 0o1000;
+
 /// Checks that no other user can replace or remove a file of this user in the directory `dir`.
 ///
 /// # Errors
@@ -204,7 +207,7 @@ pub fn check_executable(path: &Path) -> io::Result<()> {
 pub fn check_directory(dir: &Path) -> io::Result<()> {
     let metadata = dir.metadata()?;
     Owners::own().check(dir, &metadata)?;
-    let is_sticky = metadata.mode() & libc::S_ISVTX != 0;
+    let is_sticky = metadata.mode() & STICKY != 0;
     if is_open_to_others(&metadata, 0o2) && !is_sticky {
         let flaw = Flaw::Writable { mode: metadata.mode() & 0o7777, path: shown(dir) };
         return Err(Distrust::new(&shown(dir), flaw).into());

@@ -6,25 +6,14 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-
 use crate::node::daemon::ACCEPT_PAUSE;
 use crate::unix::wake::{WakeReceiver, Waker, waker};
 
 use super::ConnId;
+use super::client_watch::ClientWatch;
 use super::connection::Connection;
 use super::serve::attend;
 use super::shared::{Entry, Shared};
-
-/// How many events one wait takes.
-const EVENTS: usize = 256;
-/// What the waker is called; connections are counted from 1.
-const WAKER: u64 = 0;
-
-/// What is waited for of a connection: once, then it has a thread.
-fn client_speaks(id: ConnId) -> EpollEvent {
-    EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLONESHOT, id.0)
-}
 
 #[derive(Debug, Default)]
 struct Inside {
@@ -36,7 +25,7 @@ struct Inside {
 /// The connections without a thread.
 #[derive(Debug)]
 pub(super) struct Lot {
-    epoll: Epoll,
+    clients: ClientWatch,
     waker: Waker,
     wakes: WakeReceiver,
     inside: Mutex<Inside>,
@@ -44,10 +33,9 @@ pub(super) struct Lot {
 
 impl Lot {
     pub(super) fn new() -> io::Result<Lot> {
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let (waker, wakes) = waker()?;
-        epoll.add(&wakes, EpollEvent::new(EpollFlags::EPOLLIN, WAKER))?;
-        Ok(Lot { epoll, waker, wakes, inside: Mutex::default() })
+        let clients = ClientWatch::new(&wakes)?;
+        Ok(Lot { clients, waker, wakes, inside: Mutex::default() })
     }
 
     fn inside(&self) -> std::sync::MutexGuard<'_, Inside> {
@@ -56,12 +44,12 @@ impl Lot {
 
     /// Watches a connection that is not to be served yet: it is not read, only its client's first word is noted.
     pub(super) fn watch(&self, id: ConnId, entry: &Entry) -> io::Result<()> {
-        Ok(self.epoll.add(&entry.socket, client_speaks(id))?)
+        self.clients.add(id, &entry.socket)
     }
 
-    /// Ends to watch a connection. The kernel would go on as long as another process has a descriptor of it.
+    /// Ends to watch a connection.
     pub(super) fn forget(&self, entry: &Entry) {
-        let _ = self.epoll.delete(&entry.socket);
+        self.clients.remove(&entry.socket);
     }
 
     /// Gives each of `connections` a thread.
@@ -78,23 +66,6 @@ impl Lot {
         self.inside().closed = true;
         self.waker.wake();
     }
-
-    /// Waits for clients, or to be woken; those that have spoken.
-    fn wait(&self) -> io::Result<Vec<ConnId>> {
-        let mut events = [EpollEvent::empty(); EVENTS];
-        let count = match self.epoll.wait(&mut events, EpollTimeout::NONE) {
-            Err(nix::errno::Errno::EINTR) => 0,
-            count => count?,
-        };
-        let mut spoken = Vec::new();
-        for event in &events[..count] {
-            match event.data() {
-                WAKER => self.wakes.drain(),
-                id => spoken.push(ConnId(id)),
-            }
-        }
-        Ok(spoken)
-    }
 }
 
 /// Starts the lot's thread, which ends when the registry is closed.
@@ -104,7 +75,7 @@ pub(super) fn start(shared: Arc<Shared>) -> io::Result<()> {
 
 fn run(shared: &Arc<Shared>) {
     loop {
-        let spoken = shared.lot.wait().unwrap_or_else(|error| {
+        let spoken = shared.lot.clients.wait(&shared.lot.wakes).unwrap_or_else(|error| {
             tracing::error!(target: "handoff.connections", %error, "can't wait for clients");
             shared.rest(ACCEPT_PAUSE);
             Vec::new()

@@ -4,6 +4,7 @@
 //! the threads.
 mod arrival;
 mod carrier;
+mod client_watch;
 mod connection;
 mod inbound;
 mod input;

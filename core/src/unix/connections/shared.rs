@@ -13,6 +13,7 @@ use crate::unix::poller::MonotonicClock;
 use crate::unix::wake::{WakeReceiver, Waker, waker};
 
 use super::arrival::{Arrival, Welcome};
+use super::client_watch::ClientWatch;
 use super::lot::Lot;
 use super::pusher::start_sending;
 use super::serve::{Handler, Service, handler_of};
@@ -474,6 +475,9 @@ impl Shared {
         state.open.append(&mut arrived.open);
         state.idle.append(&mut arrived.idle);
         let mut ready = std::mem::take(&mut state.early);
+        if !ClientWatch::SEES_CLIENTS {
+            ready.extend(&state.idle);
+        }
         for id in &arrived.with_state {
             let Some(entry) = state.open.get(id) else { continue };
             let known = entry.state();
