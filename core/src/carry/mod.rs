@@ -7,7 +7,7 @@
 //! the data directory, into a link that has room for it. So each knows of the other once it has the lock itself, though the other
 //! has died: there is one reader, as there is one writer.
 //!
-//! This module decides what is sent, in which order, and what counts: `outgoing.rs` is the incumbent's side, `course.rs` says what is
+//! This module decides what is sent, in which order, and what counts: `outgoing.rs` is the incumbent's side, `steps.rs` says what is
 //! done around which hook, and this file is the rest. Its hosts move bytes and descriptors.
 use alloc::{collections::BTreeMap, vec::Vec};
 
@@ -15,14 +15,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, DecodeError, EncodeError};
 use crate::text::PlainText;
+use crate::time::Duration;
 
-mod course;
 mod outgoing;
 mod state;
+mod steps;
 
-pub use course::{CarryHook, CarryStep};
 pub use outgoing::{Next, Outgoing};
 pub use state::ConnectionState;
+pub use steps::{CarryHook, CarryStep};
 
 /// The largest number of connections that one item offers: each of its descriptors travels beside it.
 pub const BATCH: usize = 200;
@@ -31,10 +32,13 @@ pub const BATCH: usize = 200;
 pub const WINDOW: u64 = 2;
 /// The largest number of connections that are carried.
 pub const CONNECTIONS: usize = 1 << 20;
-/// The longest state of one connection, in bytes: its unread input, its unsent output, its session.
+/// The longest state of one connection, in bytes: its unread input, its unsent output, its session. A connection with more stays
+/// behind, and so do those for whose states there is no room in [`STATES`].
 pub const STATE: usize = 16 << 20;
 /// The largest total of states that a successor takes, in bytes.
 pub const STATES: usize = 1 << 30;
+/// How long the successor may leave an item without an answer. One that can't answer is about to be replaced, or killed as silent.
+pub const PATIENCE: Duration = Duration::from_secs(1);
 /// The longest part of a state that travels in one item, in bytes.
 const PART: usize = 256 * 1024;
 /// The longest item, in bytes.

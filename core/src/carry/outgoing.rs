@@ -4,7 +4,7 @@ use alloc::{
     vec::Vec,
 };
 
-use super::{BATCH, Carried, CarryFault, Item, PART, Token, WINDOW};
+use super::{BATCH, Carried, CarryFault, Item, PART, STATE, STATES, Token, WINDOW};
 
 /// So few connections that come and go while a daemon serves are sent in its pause.
 const FEW: usize = BATCH;
@@ -40,6 +40,8 @@ pub struct Outgoing {
     received: u64,
     /// What is to be sent before the end; none before the last changes are sent.
     states: Option<VecDeque<Item>>,
+    /// How many connections have states that the successor would not take.
+    left_behind: usize,
     ended: bool,
     confirmed: bool,
     adopted: bool,
@@ -60,7 +62,7 @@ impl Outgoing {
         self.to_offer.remove(&token);
     }
 
-    /// What is next, so that the successor has the connections that are open: first what has ended is said, then what is new.
+    /// Names the next step by which the successor comes to have the connections that are open: what has ended is said first.
     pub fn follow(&mut self) -> Next {
         self.change().unwrap_or_else(|| self.confirm())
     }
@@ -72,8 +74,9 @@ impl Outgoing {
         self.to_offer.len() <= FEW || self.rounds >= ROUNDS
     }
 
-    /// What is next once the daemon has drained and reads nothing more: the last changes, all states, the end. Of `states` those count
-    /// that are of connections that were offered.
+    /// Names the next step once the daemon has drained and reads nothing more: the last changes, all states, the end. Of `states` those
+    /// count that are of connections that were offered. A connection whose state the successor would not take is left behind: what one
+    /// client sends, or does not read, must not keep the daemon from being replaced.
     pub fn finish(&mut self, states: impl FnOnce() -> BTreeMap<Token, Vec<u8>>) -> Next {
         if self.ended {
             return Next::Done;
@@ -82,7 +85,16 @@ impl Outgoing {
             if let Some(next) = self.change() {
                 return next;
             }
-            self.states = Some(self.items(&states()));
+            let mut states = states();
+            for token in beyond(&states, STATE, STATES) {
+                states.remove(&token);
+                self.closed(token);
+                self.left_behind += 1;
+            }
+            self.states = Some(self.items(&states));
+        }
+        if let Some(next) = self.change() {
+            return next;
         }
         match self.states.as_mut().and_then(VecDeque::pop_front) {
             Some(Item::AllStates) => self.counted(Item::AllStates),
@@ -95,7 +107,12 @@ impl Outgoing {
         }
     }
 
-    /// What is next until the successor has confirmed what was sent: to hear from it.
+    /// How many connections the successor does not get, since it would not take their states.
+    pub fn left_behind(&self) -> usize {
+        self.left_behind
+    }
+
+    /// Names the next step until the successor has confirmed what was sent: to hear from it.
     pub fn confirm(&self) -> Next {
         if self.sent == self.received && self.ended == self.confirmed { Next::Done } else { Next::Hear }
     }
@@ -183,8 +200,49 @@ impl Outgoing {
     }
 }
 
+/// The connections whose states are longer than `each`, or than what the states before leave of `all`, in bytes.
+fn beyond(states: &BTreeMap<Token, Vec<u8>>, each: usize, all: usize) -> Vec<Token> {
+    let mut left = all;
+    let mut has_no_room = |state: &Vec<u8>| {
+        let fits = state.len() <= each.min(left);
+        left -= if fits { state.len() } else { 0 };
+        !fits
+    };
+    states.iter().filter(|(_, state)| has_no_room(state)).map(|(token, _)| *token).collect()
+}
+
 /// The first of `tokens`, as many as one item names.
 fn first(tokens: &mut BTreeSet<Token>) -> Vec<Token> {
     let rest = tokens.iter().nth(BATCH).copied().map(|next| tokens.split_off(&next)).unwrap_or_default();
     core::mem::replace(tokens, rest).into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    #[test]
+    fn what_has_no_room_is_left_behind_and_nothing_else() {
+        let states = |sizes: &[usize]| (0..).zip(sizes.iter().map(|size| vec![7; *size])).collect();
+        assert_eq!(beyond(&states(&[4, 5, 0, 4]), 4, 100), [1], "one that is too long");
+        assert_eq!(beyond(&states(&[4, 4, 3, 1, 1]), 4, 9), [2, 4], "those for which too little is left");
+        assert!(beyond(&states(&[4, 4]), 4, 8).is_empty());
+    }
+
+    #[test]
+    fn a_state_that_is_too_long_costs_its_client_and_not_the_handoff() {
+        let mut outgoing = Outgoing { offered: BTreeSet::from([1, 2]), ..Outgoing::default() };
+        outgoing.carried.add(1, &[]);
+        outgoing.carried.add(2, &[]);
+        let long = || BTreeMap::from([(1, vec![0; STATE + 1]), (2, vec![1])]);
+        assert_eq!(outgoing.finish(long), Next::Send(Item::Ended(vec![1])));
+        assert_eq!(outgoing.left_behind(), 1);
+        let state = Item::State { token: 2, part: vec![1], more: false };
+        assert_eq!(outgoing.finish(BTreeMap::new), Next::Send(state));
+        assert_eq!(outgoing.finish(BTreeMap::new), Next::Send(Item::AllStates));
+        outgoing.answered(&Item::Received(2)).unwrap();
+        let Next::Send(Item::End(carried)) = outgoing.finish(BTreeMap::new) else { panic!("no end") };
+        assert_eq!(carried.count, 1);
+    }
 }

@@ -1,14 +1,13 @@
 //! The high-level entry: a daemon in one call, cold start and successor alike.
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use crate::bounds;
 use crate::carry::CarryHook;
 use crate::error::{Error, HostError, Result};
 use crate::machine::ExitReason;
 use crate::text::PlainText;
-use crate::unix::connections::{Carrier, Inbound};
+use crate::unix::connections::Carrier;
 use crate::unix::daemon::{self, Call, HookReply, Protocol, Replies, stop_on_signals};
 use crate::unix::env::{self, Inherited};
 use crate::unix::hooks::{Daemon, Drainable, HookResult, ReadinessSnapshot, ResumeFrom};
@@ -104,10 +103,8 @@ pub fn run(options: Options, daemon: impl Daemon) -> Result<Ended> {
 
 fn run_supervised(options: Options, mut daemon: impl Daemon, inherited: Inherited) -> Result<Ended> {
     let build_id = options.build_id.clone();
-    let mut carrier = carrier_of(&daemon, &options.control_socket)?;
-    let inbound = carrier.as_ref().map(Carrier::inbound);
-    let take_part = |inherited| take_part(options, inherited, inbound);
-    let (protocol, listeners) = daemon::or_give_up(inherited, &build_id, take_part)?;
+    let take_part = |inherited| take_part(options, inherited, &daemon);
+    let (protocol, listeners, mut carrier) = daemon::or_give_up(inherited, &build_id, take_part)?;
     stop_on_signals(&protocol.stop_handle())?;
     let mut listeners = Some(listeners);
     loop {
@@ -135,8 +132,8 @@ fn run_supervised(options: Options, mut daemon: impl Daemon, inherited: Inherite
 fn take_part(
     options: Options,
     inherited: Inherited,
-    inbound: Option<Arc<Inbound>>,
-) -> Result<(Protocol, Listeners)> {
+    daemon: &dyn Drainable,
+) -> Result<(Protocol, Listeners, Option<Carrier>)> {
     let listeners = Listeners::from_env()?;
     let names = listeners.names();
     if let Some((missing, _)) = options.listeners.iter().find(|(name, _)| !names.contains(name)) {
@@ -144,10 +141,11 @@ fn take_part(
             format!("the supervisor passed no listener called {missing:?}, only {names:?}: add it there");
         return Err(Error::Caller(why));
     }
+    let carrier = carrier_of(daemon, &options.control_socket)?;
     let mut place = options.data_dir.open(&options.control_socket, options.build_id)?;
     place.listeners = listeners.try_clone()?;
-    place.inbound = inbound;
-    Ok((Protocol::successor(place, inherited)?, listeners))
+    place.inbound = carrier.as_ref().map(Carrier::inbound);
+    Ok((Protocol::successor(place, inherited)?, listeners, carrier))
 }
 
 fn run_alone(options: Options, mut daemon: impl Daemon) -> Result<Ended> {
@@ -200,9 +198,9 @@ fn perform(
     Some(match call {
         Call::Drain(op, grace, successor, place) => {
             carrier.iter_mut().for_each(|carrier| carrier.set_successor(successor));
-            let course = CarryHook::Drain { for_successor: successor.is_some() };
+            let which = CarryHook::Drain { for_successor: successor.is_some() };
             let drain = || daemon.drain(grace);
-            HookReply::Drained(op, place.and_then(|()| guarded(|| around(carrier, course, drain))))
+            HookReply::Drained(op, place.and_then(|()| guarded(|| around(carrier, which, drain))))
         }
         Call::Seal(op) => {
             let mut progress = |progress| replies.send(HookReply::Progress(progress));
@@ -234,11 +232,11 @@ fn perform(
 /// Runs a daemon's hook and what belongs to it for the connections that are carried, if any are.
 fn around<T>(
     carrier: &mut Option<Carrier>,
-    course: CarryHook,
+    which: CarryHook,
     hook: impl FnOnce() -> HookResult<T>,
 ) -> HookResult<T> {
     match carrier {
-        Some(carrier) => carrier.around(course, hook),
+        Some(carrier) => carrier.around(which, hook),
         None => hook(),
     }
 }

@@ -55,17 +55,17 @@ impl Carrier {
     /// Runs a daemon's `hook`, and what belongs before and after it.
     pub(crate) fn around<T>(
         &mut self,
-        course: CarryHook,
+        which: CarryHook,
         hook: impl FnOnce() -> HookResult<T>,
     ) -> HookResult<T> {
-        course.before().iter().try_for_each(|part| self.perform(*part))?;
+        which.before().iter().try_for_each(|step| self.perform(*step))?;
         let done = hook()?;
-        course.after().iter().try_for_each(|part| self.perform(*part))?;
+        which.after().iter().try_for_each(|step| self.perform(*step))?;
         Ok(done)
     }
 
-    fn perform(&mut self, part: CarryStep) -> HookResult<()> {
-        match part {
+    fn perform(&mut self, step: CarryStep) -> HookResult<()> {
+        match step {
             CarryStep::Offer => self.unsent = self.offer().err(),
             CarryStep::Offered => self.unsent.take().map_or(Ok(()), Err).map_err(refused)?,
             CarryStep::Finish => {

@@ -5,9 +5,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::carry::{Item, Next, Outgoing, Token};
+use crate::carry::{Item, Next, Outgoing, PATIENCE, Token};
 use crate::frame::{self, Decoder};
 use crate::id::ProcessId;
 use crate::message::{Capabilities, Hello, Message, PROTO_MAX};
@@ -16,9 +15,6 @@ use crate::unix::rights;
 
 use super::inbound::read_item;
 use super::shared::{Entry, News, Shared};
-
-/// How long the successor may leave an item without an answer. It is about to be replaced, or killed as silent, if it can't.
-const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The way of connections to a successor.
 #[derive(Debug)]
@@ -106,7 +102,14 @@ impl Outbound {
         let shared = self.shared.clone();
         let states =
             || shared.with_state().iter().map(|(id, entry)| (id.0, entry.state().encode())).collect();
-        self.perform(|outgoing| outgoing.finish(states))
+        self.perform(|outgoing| outgoing.finish(states))?;
+        match self.outgoing.left_behind() {
+            0 => {}
+            count => {
+                tracing::warn!(target: "handoff.connections", count, "too much is known of connections: they end")
+            }
+        }
+        Ok(())
     }
 
     /// Waits until the successor says that it has what was sent.
