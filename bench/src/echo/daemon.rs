@@ -1,30 +1,35 @@
-//! A daemon that answers each line with the line, and keeps its clients' connections through a swap.
-//!
-//! `echo-daemon DATA_DIR CONTROL_SOCKET`
-use std::env;
-use std::error::Error;
+//! Answers `WORD` with `WORD`, and `WORD SIZE` with so many bytes after it. It keeps its clients' connections through a swap.
 use std::io::{BufRead, Write};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use handoff::daemon::*;
 
-/// More than any benchmark opens.
+/// More than any benchmark or test opens.
 const MOST: u32 = 100_000;
 
-struct BenchEcho(Connections);
+/// The daemon.
+pub(crate) struct Echo(Connections);
+
+impl Echo {
+    /// A daemon that has not been started.
+    pub(crate) fn new() -> handoff::Result<Echo> {
+        Ok(Echo(Connections::new(Patience::default())?.limit(MOST)))
+    }
+}
 
 fn answer(client: &mut Connection) -> HookResult<()> {
-    let mut line = Vec::new();
+    let mut line = String::new();
     while client.next_request()? {
         line.clear();
-        client.read_until(b'\n', &mut line)?;
-        client.write_all(&line)?;
+        client.read_line(&mut line)?;
+        let (word, size) = line.trim_end().split_once(' ').unwrap_or((line.trim_end(), "0"));
+        let reply = format!("{word}{}\n", "x".repeat(size.parse()?));
+        client.write_all(reply.as_bytes())?;
     }
     Ok(())
 }
 
-impl Daemon for BenchEcho {
+impl Daemon for Echo {
     fn open(&mut self, _: Option<&Sealed>) -> HookResult<ReadinessSnapshot> {
         Ok(ReadinessSnapshot {
             healthz_ok: true,
@@ -39,7 +44,7 @@ impl Daemon for BenchEcho {
     }
 }
 
-impl Drainable for BenchEcho {
+impl Drainable for Echo {
     fn drain(&mut self, grace: Duration) -> HookResult<DrainReport> {
         Ok(self.0.drain(grace).into())
     }
@@ -60,11 +65,4 @@ impl Drainable for BenchEcho {
     fn connections(&self) -> Option<&Connections> {
         Some(&self.0)
     }
-}
-
-fn main() -> Result<(), Box<dyn Error>> {
-    let [data, control] = [1, 2].map(|at| PathBuf::from(env::args_os().nth(at).unwrap_or_default()));
-    let echo = BenchEcho(Connections::new(Patience::default())?.limit(MOST));
-    handoff::run(Options::new(data, control), echo)?;
-    Ok(())
 }
