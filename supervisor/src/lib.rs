@@ -24,6 +24,7 @@ mod fields;
 mod inbox;
 mod instance;
 mod listen;
+mod log;
 pub mod protocol;
 mod reap;
 mod recovery;

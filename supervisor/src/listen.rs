@@ -10,23 +10,27 @@ use handoff::Listeners;
 use crate::config::ListenerConfig;
 use crate::exit::{Code, CommandFailure};
 
-/// How long an address may still be in use: a process that an earlier supervisor had just started has its listeners, and leaves
-/// when it sees that its supervisor has died.
-const IN_USE_LIMIT: Duration = Duration::from_secs(2);
-/// After so long it is tried again.
+/// After so long an address that is in use is tried again.
 const IN_USE_PAUSE: Duration = Duration::from_millis(20);
 
-/// Binds `listener`. Waits for up to two seconds while its address is in use.
+/// Binds `listener`.
 ///
 /// # Errors
 /// [`Code::CantCreate`], with what helps if the address is in use.
 pub(crate) fn bind(listener: &ListenerConfig) -> Result<OwnedFd, CommandFailure> {
+    bind_by(listener, Instant::now())
+}
+
+/// Binds `listener`; waits until `limit` while its address is in use.
+///
+/// # Errors
+/// As [`bind`].
+pub(crate) fn bind_by(listener: &ListenerConfig, limit: Instant) -> Result<OwnedFd, CommandFailure> {
     let ListenerConfig { name, addr, options } = listener;
     let addr = addr.to_string();
-    let until = Instant::now() + IN_USE_LIMIT;
     let bound = loop {
         match handoff::bind_with(&addr, options) {
-            Err(error) if is_in_use(&error) && Instant::now() < until => thread::sleep(IN_USE_PAUSE),
+            Err(error) if is_in_use(&error) && Instant::now() < limit => thread::sleep(IN_USE_PAUSE),
             bound => break bound,
         }
     };

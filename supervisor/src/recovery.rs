@@ -1,7 +1,9 @@
 //! What a supervisor makes of what it finds: the listening sockets of a daemon that runs already, beside the
 //! configuration as it is by now.
 use std::io::ErrorKind;
+use std::time::{Duration, Instant};
 
+use handoff::node::keeper::ADDRESS_WAIT;
 use handoff::{Listeners, Supervisor};
 
 use crate::config::{Addr, Config, ListenerConfig};
@@ -21,6 +23,9 @@ pub(crate) fn reconcile(
 ) -> Result<(), CommandFailure> {
     let mut held = supervisor.listeners()?;
     let mut entries = Vec::new();
+    // A daemon that serves goes without a listener, and nothing waits for it; without a daemon the supervisor would have to leave.
+    let wait = if report.pid.is_none() { ADDRESS_WAIT } else { Duration::ZERO };
+    let limit = Instant::now() + wait;
     for listener in &config.listeners {
         let ListenerConfig { name, addr, .. } = listener;
         if let Some(held_as) = find(&held, listener).filter(|held_as| held.is_reached(held_as)) {
@@ -33,7 +38,7 @@ pub(crate) fn reconcile(
             continue;
         }
         let elsewhere = held.address(name);
-        match (listen::bind(listener), elsewhere) {
+        match (listen::bind_by(listener, limit), elsewhere) {
             (Ok(fd), elsewhere) => {
                 tracing::info!(name, %addr, "listening");
                 report.listeners_opened.push(name.clone());

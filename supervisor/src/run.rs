@@ -24,6 +24,7 @@ use crate::exit::{Code, CommandFailure};
 use crate::inbox::{Inbox, Outbox, inbox};
 use crate::instance::Instance;
 use crate::listen;
+use crate::log;
 use crate::protocol::{LastSwap, RecoveryReport, StatusReport, SwapReport, TriggerAnswer, TriggerRequest};
 use crate::reap;
 use crate::recovery;
@@ -150,7 +151,7 @@ impl Runner {
         loop {
             self.performs()?;
             if self.keeper.is_stopping() && self.job.is_none() && self.daemon.is_gone() {
-                log_errors("journal", [self.supervisor.note_stopped()].into_iter());
+                log::errors("journal", [self.supervisor.note_stopped()].into_iter());
                 tracing::info!("stopped");
                 return Ok(LoopEnd::Stopped);
             }
@@ -212,11 +213,11 @@ impl Runner {
                 KeeperStep::Begin(task) => self.swap(task, None, None),
                 KeeperStep::CallOff => self.supervisor.cancel_handle().cancel(),
                 KeeperStep::Terminate => {
-                    log_errors("terminate", self.daemon.children().map(Child::terminate))
+                    log::errors("terminate", self.daemon.children().map(Child::terminate))
                 }
                 KeeperStep::Kill => {
                     tracing::warn!("the daemon did not stop within {:?}: killed", self.config.stop_grace);
-                    log_errors("kill", self.daemon.children().map(Child::kill));
+                    log::errors("kill", self.daemon.children().map(Child::kill));
                 }
                 KeeperStep::LeaveAlone => return Err(left_alone()),
             }
@@ -373,8 +374,8 @@ impl Runner {
         Ok(committed.spec(times))
     }
 
-    /// What is configured. If that can't be executed, what was committed: while anything that may serve can be started,
-    /// something serves.
+    /// Names the configured binary or, if that can't be executed, the committed one: while any binary that may serve can be started,
+    /// a daemon serves.
     fn configured(&self) -> Result<SpawnSpec, CommandFailure> {
         let fresh =
             Config::load_to_run(&self.path).map_err(|problems| config::failure(&self.path, &problems))?;
@@ -454,7 +455,7 @@ impl Runner {
                 self.keeper.recovered(self.now(), found, finished);
                 match outcome {
                     Ok(outcome) => self.recovered(outcome)?,
-                    Err(failure) => log_failure(&call, &failure),
+                    Err(failure) => log::failure(&call, &failure),
                 }
             }
             LibraryAnswer::Started(end, outcome) => {
@@ -462,7 +463,7 @@ impl Runner {
                 match outcome {
                     Ok(outcome) => self.started(&call, swap, outcome),
                     Err(failure) => {
-                        log_failure(&call, &failure);
+                        log::failure(&call, &failure);
                         self.failed_start = self.daemon.child().is_none().then(|| failure.to_string());
                         let reply = swap.and_then(|swap| swap.reply);
                         reply.into_iter().for_each(|reply| reply.send(TriggerAnswer::Error(failure.clone())));
@@ -480,7 +481,7 @@ impl Runner {
     /// A swap or a start has ended, one way or the other.
     fn started(&mut self, call: &LibraryCall, swap: Option<Swap>, outcome: HandoffOutcome) {
         let binary = call.binary().unwrap_or_default();
-        log_outcome(&binary, &outcome);
+        log::outcome(&binary, &outcome);
         let warnings = swap.as_ref().map(|swap| swap.warnings.clone()).unwrap_or_default();
         let report = SwapReport::new(&outcome, binary.clone(), warnings);
         let (reply, fresh) = swap.map(|swap| (swap.reply, swap.fresh)).unzip();
@@ -578,28 +579,4 @@ fn busy(activity: Activity) -> CommandFailure {
         }
     };
     CommandFailure::new(code, why)
-}
-
-fn log_failure(call: &LibraryCall, failure: &CommandFailure) {
-    tracing::error!(code = ?failure.code, "{}: {failure}", call.name());
-}
-
-fn log_outcome(binary: &Path, outcome: &HandoffOutcome) {
-    let binary = binary.display();
-    for warning in &outcome.warnings {
-        tracing::warn!("{warning}");
-    }
-    let (id, verdict, total) = (outcome.handoff_id, outcome.verdict, outcome.phases.total);
-    let reason = outcome.abort_reason.as_ref().map(ToString::to_string).unwrap_or_default();
-    if outcome.committed {
-        tracing::info!(%binary, handoff = %id, ?total, "committed");
-    } else {
-        tracing::error!(%binary, handoff = %id, ?total, reason, "{verdict:?}");
-    }
-}
-
-fn log_errors(what: &str, results: impl Iterator<Item = handoff::Result<()>>) {
-    for error in results.filter_map(Result::err) {
-        tracing::warn!("{what}: {error}");
-    }
 }

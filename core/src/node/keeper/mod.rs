@@ -17,6 +17,10 @@ use backoff::Backoff;
 use stop::StopProgress;
 use turn::FallBackTurn;
 
+/// How long a supervisor waits for a listener's address that is in use: a process that the supervisor before had just started has the
+/// listeners, and leaves when it sees that its supervisor has died.
+pub const ADDRESS_WAIT: Duration = Duration::from_secs(2);
+
 /// The pause before the next recovery where no process has said in time that it serves; a shorter liveness shortens it.
 const ASK_AGAIN_MAX: Duration = Duration::from_secs(1);
 
