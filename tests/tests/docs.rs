@@ -7,24 +7,10 @@ use std::path::{Path, PathBuf};
 
 use handoff_supervisor::config::Config;
 
-/// Words that stand for a role without naming it, or that had another meaning once.
-const FORBIDDEN: [&str; 15] = [
-    "whoever",
-    "whomever",
-    "whom",
-    "who",
-    "somebody",
-    "someone",
-    "anybody",
-    "anyone",
-    "everybody",
-    "everyone",
-    "supervisor_process",
-    "takes stock",
-    "taking stock",
-    "prompter",
-    "newborn",
-];
+/// Words that stand for a role without naming it.
+const PERSONS: &str = include_str!("../../core/tests/sources/persons.txt");
+/// Words that had another meaning once.
+const FORMER: [&str; 5] = ["supervisor_process", "takes stock", "taking stock", "prompter", "newborn"];
 
 /// A path is not checked if it is made by a run, or belongs to a user.
 const NOT_OURS: [&str; 4] = ["handoff-failures/", "target/", ".cargo/config.toml", "handoff.toml"];
@@ -213,7 +199,8 @@ fn sentences_have_a_role_or_a_type_for_their_subject() {
             let words: Vec<&str> =
                 line.split(|c: char| !c.is_alphabetic()).filter(|word| !word.is_empty()).collect();
             let line = format!(" {} ", words.join(" "));
-            let bad = FORBIDDEN.iter().filter(|word| line.contains(&format!(" {word} ")));
+            let all = PERSONS.lines().chain(FORMER);
+            let bad = all.filter(|word| line.contains(&format!(" {word} ")));
             found.extend(
                 bad.map(|word| format!("{page}, prose line {}: {word}: {}", number + 1, line.trim())),
             );

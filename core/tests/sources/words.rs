@@ -2,20 +2,10 @@
 //! meant.
 use crate::{MEMBERS, each_file};
 
-/// Such words. That nobody serves is a term of the protocol's.
-const FORBIDDEN: [&str; 11] = [
-    "who",
-    "whoever",
-    "whom",
-    "whomever",
-    "somebody",
-    "someone",
-    "anybody",
-    "anyone",
-    "everybody",
-    "everyone",
-    "nobody",
-];
+/// Such words, of which the documentation's pages have none either.
+const PERSONS: &str = include_str!("persons.txt");
+/// Another one; but that nobody serves is a term of the protocol's.
+const NOBODY: &str = "nobody";
 
 /// The words of the comments in `text`, each with its line. What is code in them is left out.
 fn words(text: &str) -> Vec<(usize, String)> {
@@ -35,13 +25,11 @@ fn words(text: &str) -> Vec<(usize, String)> {
 /// The forbidden ones among `words`.
 fn forbidden(words: &[(usize, String)]) -> Vec<&(usize, String)> {
     let is_term = |at: usize| {
-        words[at].1 == "nobody" && words.get(at + 1).is_some_and(|(_, next)| next.starts_with("serve"))
+        words[at].1 == NOBODY && words.get(at + 1).is_some_and(|(_, next)| next.starts_with("serve"))
     };
+    let is_person = |word: &str| word == NOBODY || PERSONS.lines().any(|person| person == word);
     let plain = |word: &str| word.trim_end_matches("'s").to_owned();
-    let found = words
-        .iter()
-        .enumerate()
-        .filter(|(at, (_, word))| FORBIDDEN.contains(&plain(word).as_str()) && !is_term(*at));
+    let found = words.iter().enumerate().filter(|(at, (_, word))| is_person(&plain(word)) && !is_term(*at));
     found.map(|(_, word)| word).collect()
 }
 
