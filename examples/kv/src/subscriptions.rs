@@ -1,4 +1,4 @@
-//! What is published reaches its subscribers, the connections of this process: `SUBSCRIBE` and `PUBLISH`.
+//! Brings published messages to their subscribers, which are connections of this process: `SUBSCRIBE` and `PUBLISH`.
 //!
 //! Invariant: a message that was published is with each subscriber's connection, sent or waiting, before its publisher hears so.
 //! What waits goes along when the connection is carried.

@@ -229,8 +229,8 @@ impl RecoveryMachine {
         begins.for_each(|party| party.part = Part::Overdue);
     }
 
-    /// Those that were in the way all the time are ended, if that is this supervisor's to do. A process that holds the lock, or
-    /// still listens, and whose socket was removed is spared: it may serve. A daemon that leaves frees the lock before it removes
+    /// Ends the processes that were in the way all the time, if this supervisor may. A process that holds the lock, or still listens,
+    /// and whose socket was removed is spared: it may serve. A daemon that leaves frees the lock before it removes
     /// its socket.
     fn out_of_patience(&mut self, out: &mut Out<'_, Self>) {
         let nobody_serves = self.heir.is_none();

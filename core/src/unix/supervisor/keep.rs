@@ -329,7 +329,7 @@ pub(super) struct Copier {
 }
 
 impl Copier {
-    /// What is to be said of the copies, as far as they were made.
+    /// The complaints about the copies, as far as these were made.
     pub(super) fn complaints(&self) -> Arc<Mutex<Vec<String>>> {
         Arc::clone(&self.complaints)
     }
@@ -352,7 +352,7 @@ impl Copier {
         }
     }
 
-    /// What is to be said of the copies, if that is known within `limit`: a slow disk must not delay an outcome for longer.
+    /// Reports what went wrong with the copies, if they are made within `limit`: a slow disk must not delay an outcome for longer.
     pub(super) fn said_within(&mut self, limit: Duration) -> Vec<String> {
         match self.said.take() {
             Some(said) if said.recv_timeout(limit).is_ok() => {

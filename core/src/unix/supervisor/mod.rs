@@ -175,7 +175,7 @@ pub struct Supervisor {
     recovered: Recovered,
     cancel: CancelHandle,
     shelf: Mutex<Shelf>,
-    /// What is to be said of the copies on it.
+    /// The complaints about the copies on it.
     complaints: Arc<Mutex<Vec<String>>>,
     /// What only the handoff that is under way may touch.
     busy: Mutex<Workshop>,

@@ -269,7 +269,7 @@ impl DaemonObligations {
         idles.then(|| format!("{} has got the {what}, and does nothing with it", self.pid))
     }
 
-    /// What is wrong with a drain that no supervisor has asked for, of a process that was not told to stop.
+    /// Complains of a drain that no supervisor has asked for, in a process that was not told to stop.
     fn drains_unasked(&self, model: &Model, watch: &Observer<'_>) -> Option<String> {
         let asked = matches!(self.came, CameToDaemon::Frame { what: MessageName::PrepareHandoff, .. });
         let unasked =
