@@ -241,7 +241,8 @@ fn hangs_in_a_hook_for_longer_than_the_limit_of_one() {
 #[test]
 fn opens_for_longer_than_the_deadline() {
     let scene = Scene::new();
-    let build = scene.world.build().on(HookName::Open, [Act::Hang]).deadline(SOON);
+    // A hook's limit is the deadline, unless another is given: the process would end itself at about the same time.
+    let build = scene.world.build().on(HookName::Open, [Act::Hang]).deadline(SOON).hook_limit(100 * SOON);
     let outcome = scene.supervisor.handoff(&build);
     outcome.assert_rolled_back("deadline");
     assert!(u128::from(outcome.total_ms) >= SOON.as_millis(), "{outcome:?}");
