@@ -65,6 +65,7 @@ fn messages() -> Vec<Message> {
 fn items(state: Option<Vec<u8>>) -> Vec<u8> {
     let mut items = vec![Item::Offer((1..=5).collect()), Item::Ended(vec![2])];
     items.extend(state.map(|part| Item::State { token: 1, part, more: false }));
+    items.push(Item::AllStates);
     let mut incoming = Incoming::default();
     for item in &items {
         incoming.take(item.clone(), if let Item::Offer(tokens) = item { tokens.len() } else { 0 }).unwrap();

@@ -6,7 +6,7 @@ use std::path::Path;
 use bolero::{TypeGenerator, check};
 use handoff_supervisor::config::{Config, Problem};
 
-use crate::{Hostile, Seeds, TIME, within};
+use crate::{Hostile, INPUTS, Seeds, within};
 
 fn load(dir: &Path, text: &str) -> Result<Config, Vec<Problem>> {
     let path = dir.join("handoff.toml");
@@ -43,7 +43,7 @@ fn configurations() {
     }
     check!()
         .with_type::<Hostile>()
-        .with_test_time(TIME)
+        .with_iterations(INPUTS)
         .for_each(|hostile| holds(dir.path(), &String::from_utf8_lossy(&hostile.from(&seeds))));
 }
 
@@ -61,7 +61,7 @@ struct Good {
 #[test]
 fn configurations_that_are_good() {
     let dir = tempfile::tempdir().unwrap();
-    check!().with_type::<Good>().with_test_time(TIME).for_each(|good| {
+    check!().with_type::<Good>().with_iterations(INPUTS).for_each(|good| {
         let args: Vec<String> = good.args.iter().map(|arg| arg.replace('\0', "")).collect();
         let uids: Vec<u32> = good.uids.iter().map(|uid| uid % u32::MAX).collect();
         let deadline = u32::from(good.drain_grace) + u32::from(good.more);

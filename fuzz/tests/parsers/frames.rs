@@ -5,7 +5,7 @@ use handoff::codec;
 use handoff::frame::{Decoder, FrameError, HEADER, MAX_PAYLOAD, encode};
 use handoff::message::Message;
 
-use crate::{Hostile, Seeds, TIME, pieces, within};
+use crate::{Hostile, INPUTS, Seeds, pieces, within};
 
 /// The messages until there are no more, or until an error.
 fn decode(pieces: &[&[u8]]) -> (Vec<Message>, Option<FrameError>) {
@@ -61,6 +61,6 @@ fn frames() {
     });
     check!()
         .with_type::<Hostile>()
-        .with_test_time(TIME)
+        .with_iterations(INPUTS)
         .for_each(|hostile| holds(&hostile.from(&seeds), &hostile.splits));
 }

@@ -2,7 +2,7 @@
 use bolero::check;
 use handoff_kv::head::{Head, HeadError, MAX_HEAD_BYTES, parse_head};
 
-use crate::{Hostile, Seeds, TIME, pieces, within};
+use crate::{Hostile, INPUTS, Seeds, pieces, within};
 
 fn decide(pieces: &[&[u8]]) -> Result<Option<Head>, HeadError> {
     let mut come = Vec::new();
@@ -35,13 +35,13 @@ fn http_heads() {
     seeds.iter().for_each(|seed| assert!(matches!(parse_head(seed), Ok(Some(_))), "{}", seed.escape_ascii()));
     check!()
         .with_type::<Hostile>()
-        .with_test_time(TIME)
+        .with_iterations(INPUTS)
         .for_each(|hostile| holds(&hostile.from(&seeds), &hostile.splits));
 }
 
 #[test]
 fn http_encoded() {
-    check!().with_type::<(u8, Vec<u8>, bool)>().with_test_time(TIME).for_each(|(method, path, close)| {
+    check!().with_type::<(u8, Vec<u8>, bool)>().with_iterations(INPUTS).for_each(|(method, path, close)| {
         let method = ["GET", "HEAD", "POST", "DELETE"][usize::from(method % 4)];
         let path: String = path.iter().map(|byte| char::from(b'!' + byte % 90)).collect();
         let connection = if *close { "Connection: close\r\n" } else { "" };

@@ -1,9 +1,12 @@
 //! What an incumbent sends of its connections, and their states.
+use std::collections::HashSet;
+use std::mem::discriminant;
+
 use bolero::check;
 use handoff::carry::{ConnectionState, Incoming, Item, Taken};
 use handoff::frame::MAX_PAYLOAD;
 
-use crate::{Hostile, Seeds, TIME, within};
+use crate::{Hostile, INPUTS, Seeds, within};
 
 /// The items at the begin of `bytes`, up to the first that is none.
 fn items(mut bytes: &[u8]) -> Vec<Item> {
@@ -38,6 +41,7 @@ fn holds(bytes: &[u8]) {
             (Item::Ended(ended), Taken::Close(closed, _)) => assert_eq!(ended, &closed),
             (Item::State { token, more: false, .. }, Taken::State(of, _)) => assert_eq!(token, &of),
             (Item::State { more: true, .. } | Item::Revoked, Taken::Nothing) => {}
+            (Item::AllStates, Taken::Answer(Item::Received(_))) => {}
             (Item::End(_), Taken::Answer(Item::Has(_))) => {}
             other => panic!("{other:?}"),
         }
@@ -52,7 +56,9 @@ fn items_of_an_incumbent() {
         assert_eq!(take(&items).len(), items.len(), "{items:?}");
         holds(seed);
     });
-    check!().with_type::<Hostile>().with_test_time(TIME).for_each(|hostile| holds(&hostile.from(&seeds)));
+    let kinds: HashSet<_> = seeds.iter().flat_map(items).map(|item| discriminant(&item)).collect();
+    assert_eq!(kinds.len(), 6, "an incumbent sends six kinds of items, each is in a seed");
+    check!().with_type::<Hostile>().with_iterations(INPUTS).for_each(|hostile| holds(&hostile.from(&seeds)));
 }
 
 #[test]
@@ -68,5 +74,5 @@ fn states_of_connections() {
         assert!(ConnectionState::decode(seed).is_some_and(|state| !state.is_empty()));
         holds(seed);
     });
-    check!().with_type::<Hostile>().with_test_time(TIME).for_each(|hostile| holds(&hostile.from(&seeds)));
+    check!().with_type::<Hostile>().with_iterations(INPUTS).for_each(|hostile| holds(&hostile.from(&seeds)));
 }

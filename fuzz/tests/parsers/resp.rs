@@ -4,7 +4,7 @@ use handoff_kv::resp::{
     MAX_ARGS, MAX_INLINE_BYTES, ProtocolError, Reply, RespVersion, encode_request, parse_reply, parse_request,
 };
 
-use crate::{Hostile, Seeds, TIME, pieces, within};
+use crate::{Hostile, INPUTS, Seeds, pieces, within};
 
 type Requests = (Vec<Vec<Vec<u8>>>, Option<ProtocolError>);
 
@@ -86,7 +86,7 @@ fn resp_requests() {
     }
     check!()
         .with_type::<Hostile>()
-        .with_test_time(TIME)
+        .with_iterations(INPUTS)
         .for_each(|hostile| requests_hold(&hostile.from(&seeds), &hostile.splits));
 }
 
@@ -98,13 +98,13 @@ fn resp_replies() {
         .for_each(|seed| assert!(matches!(parse_reply(seed), Ok(Some(_))), "{}", seed.escape_ascii()));
     check!()
         .with_type::<Hostile>()
-        .with_test_time(TIME)
+        .with_iterations(INPUTS)
         .for_each(|hostile| replies_hold(&hostile.from(&seeds), &hostile.splits));
 }
 
 #[test]
 fn resp_encoded() {
-    check!().with_type::<(Vec<Vec<u8>>, i64)>().with_test_time(TIME).for_each(|(args, number)| {
+    check!().with_type::<(Vec<Vec<u8>>, i64)>().with_iterations(INPUTS).for_each(|(args, number)| {
         let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
         let mut out = Vec::new();
         encode_request(&args, &mut out);

@@ -9,7 +9,7 @@ use handoff::slots::{Magic, SLOTS, decode_slots, encode_slot};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{Hostile, Seeds, TIME, within};
+use crate::{Hostile, INPUTS, Seeds, within};
 
 /// A kind of file: its magic, and the size of its slots.
 type SlotsKind = (Magic, usize);
@@ -73,11 +73,11 @@ fn target<T: Serialize + DeserializeOwned + PartialEq + Debug + Clone + std::pan
 #[test]
 fn records() {
     let holds = target::<Record>(Seeds::of("record"), RECORD);
-    check!().with_type::<Hostile>().with_test_time(TIME).for_each(holds);
+    check!().with_type::<Hostile>().with_iterations(INPUTS).for_each(holds);
 }
 
 #[test]
 fn journals() {
     let holds = target::<Journal>(Seeds::of("journal"), JOURNAL);
-    check!().with_type::<Hostile>().with_test_time(TIME).for_each(holds);
+    check!().with_type::<Hostile>().with_iterations(INPUTS).for_each(holds);
 }
