@@ -3,12 +3,12 @@
 //! Sequential and without a clock: the same bound, the same counts. Whether every state comes to a good end is looked at
 //! afterwards, on the graph that is left (`liveness.rs`).
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 use handoff::host::Gap;
 use handoff::machine::Cell;
 use handoff::machine::supervisor::HandoffVerdict;
 
+use super::digest::{Digest, Digests};
 use super::liveness::{self, Edge, NOWHERE, Vertex};
 use super::samples::Samples;
 use super::schedule::Schedule;
@@ -107,7 +107,8 @@ impl ExploreReport {
 struct GraphSearch<'a> {
     bound: &'a Bound,
     options: ExploreOptions<'a>,
-    known: HashMap<(u64, u64), u32>,
+    digests: Digests,
+    known: HashMap<Digest, u32>,
     met: Vec<Met>,
     states: Vec<Vertex>,
     /// Steps without a fault.
@@ -182,6 +183,7 @@ impl<'a> GraphSearch<'a> {
         GraphSearch {
             bound,
             options,
+            digests: Digests::default(),
             known: HashMap::new(),
             met: Vec::new(),
             states: Vec::new(),
@@ -248,7 +250,7 @@ impl<'a> GraphSearch<'a> {
     /// Notes a state, and that it is to be looked at if it is new.
     fn visit(&mut self, from: u32, made: Option<Move>, model: Model) -> u32 {
         self.report.transitions += usize::from(made.is_some());
-        let digest = digest(&model);
+        let digest = self.digests.of(&model);
         if let Some(index) = self.known.get(&digest) {
             return *index;
         }
@@ -331,15 +333,4 @@ impl<'a> GraphSearch<'a> {
         self.report.cells.extend(self.cells);
         self.report
     }
-}
-
-/// Two hashes: one alone would confuse two states now and then.
-fn digest(model: &Model) -> (u64, u64) {
-    let hash = |salt: u8| {
-        let mut hasher = DefaultHasher::new();
-        salt.hash(&mut hasher);
-        model.hash(&mut hasher);
-        hasher.finish()
-    };
-    (hash(0), hash(1))
 }

@@ -1,4 +1,5 @@
 //! The search through every state, how it must end, and the way to what it finds.
+mod digest;
 pub(super) mod graph;
 pub(super) mod liveness;
 pub(super) mod samples;
