@@ -64,7 +64,7 @@ fn configurations_that_are_good() {
     check!().with_type::<Good>().with_iterations(INPUTS).for_each(|good| {
         let args: Vec<String> = good.args.iter().map(|arg| arg.replace('\0', "")).collect();
         let uids: Vec<u32> = good.uids.iter().map(|uid| uid % u32::MAX).collect();
-        let deadline = u32::from(good.drain_grace) + u32::from(good.more);
+        let deadline = (u32::from(good.drain_grace) + u32::from(good.more)).max(1);
         let liveness = 50 + u64::from(good.liveness);
         let quoted: Vec<_> = args.iter().map(|arg| toml::Value::String(arg.clone()).to_string()).collect();
         let mut text = format!(
