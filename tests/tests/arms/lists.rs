@@ -4,16 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread;
 
 use handoff_sim::Plan;
+use handoff_sim::threads::map;
 use handoff_tests::stage::compare::simulate;
 use handoff_tests::stage::{StageReport, real_times};
 
 /// How many worlds there are at once: they mostly wait.
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 24;
+
+/// How many when that has failed.
+const FEW: usize = 2;
 
 /// Both suites at once would be too much for the limits of time in their plans.
 static STAGE: Mutex<()> = Mutex::new(());
@@ -94,26 +96,26 @@ pub(crate) fn wrong_with(file: &str, all: &BTreeSet<String>, staged: &BTreeSet<S
 }
 
 /// Does `work` for all `items`, many at once; what each came to, in order. A panic is a failure, in words.
+///
+/// On a machine that is busy with something else, so many at once can starve a process for longer than its peers wait for a sign
+/// of life. So what failed is done once more with hardly anything beside it, which is printed, and that counts.
 pub(crate) fn at_once<T: Sync, R: Send>(
     items: &[T],
     work: impl Fn(&T) -> Result<R, Vec<String>> + Sync,
 ) -> Vec<Result<R, Vec<String>>> {
-    let next = AtomicUsize::new(0);
-    let done: Mutex<BTreeMap<usize, Result<R, Vec<String>>>> = Mutex::default();
-    thread::scope(|scope| {
-        for _ in 0..AT_ONCE {
-            scope.spawn(|| {
-                loop {
-                    let at = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(item) = items.get(at) else { return };
-                    let result = catch_unwind(AssertUnwindSafe(|| work(item)));
-                    let result = result.unwrap_or_else(|panic| Err(vec![text(&*panic)]));
-                    done.lock().unwrap().insert(at, result);
-                }
-            });
+    let caught = |item: &T| {
+        let result = catch_unwind(AssertUnwindSafe(|| work(item)));
+        result.unwrap_or_else(|panic| Err(vec![text(&*panic)]))
+    };
+    let mut results = map(items, AT_ONCE, caught, |_| {});
+    let failed: Vec<usize> = (0..items.len()).filter(|at| results[*at].is_err()).collect();
+    let again = map(&failed, FEW, |at| caught(&items[*at]), |_| {});
+    for (at, second) in failed.into_iter().zip(again) {
+        if let Err(first) = std::mem::replace(&mut results[at], second) {
+            println!("once more, with little beside it: {}", first.join("\n  "));
         }
-    });
-    done.into_inner().unwrap().into_values().collect()
+    }
+    results
 }
 
 fn text(panic: &(dyn Any + Send)) -> String {
