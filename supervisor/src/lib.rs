@@ -29,6 +29,7 @@ pub mod protocol;
 mod reap;
 mod recovery;
 mod run;
+mod service;
 mod signals;
 mod text;
 mod trigger;

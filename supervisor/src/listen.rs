@@ -1,5 +1,4 @@
 //! Binds the listening sockets that the daemon inherits.
-use std::env;
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 use std::thread;
@@ -35,7 +34,7 @@ pub(crate) fn bind_by(listener: &ListenerConfig, limit: Instant) -> Result<Owned
         }
     };
     bound.map_err(|error| {
-        let remedy = if is_in_use(&error) { in_use_remedy() } else { "" };
+        let remedy = if is_in_use(&error) { IN_USE_REMEDY } else { "" };
         CommandFailure::new(Code::CantCreate, format!("listener {name:?}: {error}{remedy}"))
     })
 }
@@ -45,16 +44,8 @@ fn is_in_use(error: &handoff::Error) -> bool {
 }
 
 /// What helps where another process has the address.
-fn in_use_remedy() -> &'static str {
-    let is_for_us = env::var("LISTEN_PID").is_ok_and(|pid| pid == std::process::id().to_string());
-    if is_for_us && env::var("LISTEN_FDS").is_ok_and(|count| count != "0") {
-        "; systemd has it open for this service: the supervisor opens its listeners itself, so stop and disable the \
-         .socket unit, and take it out of the service"
-    } else {
-        "; `ss -lpnt` (`ss -lpnx` for Unix sockets) names the process that has it: stop that first; if it is systemd, \
-         disable the .socket unit"
-    }
-}
+const IN_USE_REMEDY: &str = "; `ss -lpnt` (`ss -lpnx` for Unix sockets) names the process that has it: stop that first; if it is \
+                             systemd, let the .socket unit pass it to this service (`Sockets=`), or disable that unit";
 
 /// Removes the paths of Unix listeners, unless they lead to another's by now.
 pub(crate) fn unlink(listeners: &Listeners) {

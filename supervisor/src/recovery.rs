@@ -1,6 +1,7 @@
 //! What a supervisor makes of what it finds: the listening sockets of a daemon that runs already, beside the
 //! configuration as it is by now.
 use std::io::ErrorKind;
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use handoff::node::keeper::ADDRESS_WAIT;
@@ -11,14 +12,15 @@ use crate::exit::CommandFailure;
 use crate::listen;
 use crate::protocol::RecoveryReport;
 
-/// Lets successors inherit what the configuration lists: what was taken from a daemon as it is, the rest opened. What
-/// can't be applied is said in `report`.
+/// Lets successors inherit what the configuration lists: what was taken from a daemon as it is, else what the service manager has
+/// passed to this process (`inherited`), and the rest opened. What can't be applied is said in `report`.
 ///
 /// # Errors
 /// A listener can't be opened, and no daemon serves meanwhile.
 pub(crate) fn reconcile(
     supervisor: &Supervisor,
     config: &Config,
+    mut inherited: Listeners,
     report: &mut RecoveryReport,
 ) -> Result<(), CommandFailure> {
     let mut held = supervisor.listeners()?;
@@ -28,8 +30,9 @@ pub(crate) fn reconcile(
     let limit = Instant::now() + wait;
     for listener in &config.listeners {
         let ListenerConfig { name, addr, .. } = listener;
-        if let Some(held_as) = find(&held, listener).filter(|held_as| held.is_reached(held_as)) {
-            let Some(fd) = held.take(&held_as) else { continue };
+        // A daemon's may be among those that are inherited, too.
+        let passed = take(&mut inherited, listener);
+        if let Some(fd) = take(&mut held, listener).or(passed) {
             let differences = handoff::unix::differences(&fd, &addr.to_string(), &listener.options);
             let say = |differs| format!("listener {name:?} was taken over as it is; {differs}");
             report.warnings.extend(differences.into_iter().map(say));
@@ -76,7 +79,17 @@ pub(crate) fn reconcile(
             "listener {name:?} is not in the configuration any more: it is closed when the daemon is swapped"
         )
     }));
+    report.warnings.extend(inherited.names().into_iter().map(|name| {
+        let addr = inherited.address(&name).unwrap_or_default();
+        format!("the service manager passes a socket {name:?} at {addr}: no listener of the configuration has that address")
+    }));
     Ok(supervisor.set_listeners(Listeners::from_entries(entries)?)?)
+}
+
+/// The socket of `listener`, if it is among `held` and clients reach it.
+fn take(held: &mut Listeners, listener: &ListenerConfig) -> Option<OwnedFd> {
+    let held_as = find(held, listener).filter(|held_as| held.is_reached(held_as))?;
+    held.take(&held_as)
 }
 
 /// Opens the Unix listeners anew whose paths were removed, so that the next daemon serves them: what clients can't reach is of no

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use handoff::node::keeper::{self, Activity, Keeper, KeeperStep, Kept, Task, Which};
 use handoff::time::Time;
-use handoff::{Child, HandoffOutcome, RecoveryOutcome, SpawnSpec, Supervisor};
+use handoff::{Child, HandoffOutcome, Listeners, RecoveryOutcome, SpawnSpec, Supervisor};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::geteuid;
@@ -28,9 +28,15 @@ use crate::log;
 use crate::protocol::{LastSwap, RecoveryReport, StatusReport, SwapReport, TriggerAnswer, TriggerRequest};
 use crate::reap;
 use crate::recovery;
+use crate::service::Service;
 use crate::signals::Signals;
 use crate::trigger::{Access, Asked, ReplyTo, TriggerSocket};
 use crate::work::{LibraryAnswer, LibraryCall, LibraryJob, Swap};
+
+mod refusal;
+mod told;
+
+use refusal::{busy, left_alone};
 
 /// What other threads tell the loop.
 #[derive(Debug)]
@@ -58,6 +64,8 @@ pub(crate) fn run(path: &Path) -> Result<(), CommandFailure> {
     let signals =
         Signals::new(&[SIGCHLD, SIGHUP, SIGINT, SIGTERM]).map_err(|error| system("signals", &error))?;
     handoff::daemon::outlive_file_size_limit()?;
+    let inherited = Listeners::from_env()?;
+    let service = Service::from_env().map_err(|error| system("can't start a thread", &error))?;
     let mut instance = Instance::lock(&config.trigger_socket)?;
     let supervisor = supervisor(&config)?;
     let (outbox, inbox) = inbox().map_err(|error| system("wake-up pipe", &error))?;
@@ -73,7 +81,10 @@ pub(crate) fn run(path: &Path) -> Result<(), CommandFailure> {
 
     let keeper = Keeper::new(config.keeper(), supervisor.was_stopped());
     let held = Arc::new(supervisor);
+    let is_a_service = service.is_there();
     let end = Runner {
+        inherited,
+        service,
         keeper,
         daemon: RunningDaemon::default(),
         path: path.clone(),
@@ -88,10 +99,12 @@ pub(crate) fn run(path: &Path) -> Result<(), CommandFailure> {
         recovery: None,
         failed_start: None,
         unclear: None,
+        refused: None,
         config: config.clone(),
     }
     .run()?;
-    if end == LoopEnd::Stopped {
+    // A service manager has the sockets still, and may pass them to the next process.
+    if end == LoopEnd::Stopped && !is_a_service {
         held.listeners().iter().for_each(listen::unlink);
     }
     Ok(())
@@ -126,6 +139,9 @@ struct Runner {
     keeper: Keeper,
     daemon: RunningDaemon,
     job: Option<LibraryJob>,
+    /// What the service manager has passed to this process.
+    inherited: Listeners,
+    service: Service,
     /// The listeners were taken over or opened.
     has_listeners: bool,
     started: Instant,
@@ -135,6 +151,8 @@ struct Runner {
     failed_start: Option<String>,
     /// The configuration of a swap of which it is not known whether it was committed.
     unclear: Option<Config>,
+    /// Why the last swap was not begun.
+    refused: Option<String>,
 }
 
 /// How the loop ended.
@@ -150,6 +168,7 @@ impl Runner {
     fn run(mut self) -> Result<LoopEnd, CommandFailure> {
         loop {
             self.performs()?;
+            self.tell_manager();
             if self.keeper.is_stopping() && self.job.is_none() && self.daemon.is_gone() {
                 log::errors("journal", [self.supervisor.note_stopped()].into_iter());
                 tracing::info!("stopped");
@@ -194,9 +213,12 @@ impl Runner {
     }
 
     fn timeout(&self) -> PollTimeout {
-        let Some(next) = self.keeper.wake_at() else { return PollTimeout::NONE };
+        let due = self.keeper.wake_at().map(|at| at.since(self.now()));
+        let Some(next) = due.into_iter().chain(self.service.wake_in()).min() else {
+            return PollTimeout::NONE;
+        };
         // Rounded up: to wake early would only be to wait again.
-        PollTimeout::try_from(next.since(self.now()) + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
+        PollTimeout::try_from(next + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
     }
 
     /// Does what the keeper wants to be done now.
@@ -236,11 +258,14 @@ impl Runner {
 
     fn on_signal(&mut self, signal: i32) {
         match signal {
-            SIGHUP => match self.keeper.reload() {
-                Ok(()) => {}
-                Err(Activity::Stopping) => tracing::warn!("SIGHUP: the supervisor is about to stop"),
-                Err(_) => tracing::info!("SIGHUP: comes after what is under way"),
-            },
+            SIGHUP => {
+                self.service.reload_is_asked();
+                match self.keeper.reload() {
+                    Ok(()) => {}
+                    Err(Activity::Stopping) => tracing::warn!("SIGHUP: the supervisor is about to stop"),
+                    Err(_) => tracing::info!("SIGHUP: comes after what is under way"),
+                }
+            }
             SIGINT | SIGTERM if !self.keeper.is_stopping() => {
                 tracing::info!("stopping");
                 self.keeper.stop();
@@ -313,7 +338,8 @@ impl Runner {
                 self.load()?;
             }
             report.warnings.extend(self.supervisor.resume_from_journal().reports.iter().cloned());
-            recovery::reconcile(&self.supervisor, &self.config, &mut report)?;
+            let inherited = std::mem::take(&mut self.inherited);
+            recovery::reconcile(&self.supervisor, &self.config, inherited, &mut report)?;
         }
         // Otherwise the next recovery may tell.
         let unclear = self.unclear.take_if(|_| outcome.verdict().is_clear());
@@ -403,6 +429,7 @@ impl Runner {
             }
             Err(failure) => {
                 self.keeper.ended(self.now(), keeper::TaskEnd::NotBegun);
+                self.refused = Some(failure.to_string());
                 self.refuse(reply, failure);
             }
         }
@@ -435,6 +462,7 @@ impl Runner {
             Some(binary) => tracing::info!(binary = %binary.display(), "{}", call.name()),
             None => tracing::info!("{}", call.name()),
         }
+        self.refused.take_if(|_| swap.is_some());
         let job = LibraryJob { call, swap };
         if let Err(error) = job.start(&self.supervisor, &self.outbox) {
             let failure = system("can't start a thread", &error);
@@ -561,22 +589,4 @@ impl Runner {
             recovery,
         }
     }
-}
-
-fn left_alone() -> CommandFailure {
-    let message = "told to stop, but no daemon has said in time that it serves: those that are there are left to themselves";
-    CommandFailure::new(Code::Unconfirmed, message)
-}
-
-/// Why nothing else can be begun now.
-fn busy(activity: Activity) -> CommandFailure {
-    let (code, why) = match activity {
-        Activity::Stopping => (Code::Unavailable, "the supervisor is about to stop"),
-        Activity::Recovering => (Code::Busy, "a recovery is under way; try again when it is over"),
-        Activity::Starting => (Code::Busy, "the daemon is being started; try again"),
-        Activity::Swapping | Activity::Watching | Activity::BackingOff => {
-            (Code::Busy, "another handoff is under way; try again when it is over")
-        }
-    };
-    CommandFailure::new(code, why)
 }

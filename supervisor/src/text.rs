@@ -80,7 +80,7 @@ fn recovery(report: &RecoveryReport) -> Vec<String> {
     [headline].into_iter().chain(warnings).collect()
 }
 
-fn headline(report: &SwapReport) -> String {
+pub(crate) fn headline(report: &SwapReport) -> String {
     let binary = report.binary.display();
     let reason = report.reason.as_deref().unwrap_or("no reason was given");
     match report.outcome {

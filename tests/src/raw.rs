@@ -31,18 +31,26 @@ pub fn fork_alone() -> io::Result<Option<u32>> {
 /// # Errors
 /// The system's; and if none came.
 pub fn receive_descriptor(stream: &UnixStream) -> io::Result<OwnedFd> {
-    let (mut byte, mut room) = ([0], cmsg_space!(i32));
-    let mut parts = [IoSliceMut::new(&mut byte)];
-    let message = recvmsg::<()>(stream.as_raw_fd(), &mut parts, Some(&mut room), MsgFlags::MSG_CMSG_CLOEXEC)?;
+    let (_, mut fds) = receive(stream, &mut [0])?;
+    fds.pop().filter(|_| fds.is_empty()).ok_or_else(|| io::Error::other("no descriptor came"))
+}
+
+/// Receives into `bytes`: how many came, and the descriptors beside them, three at most, close-on-exec.
+///
+/// # Errors
+/// The system's.
+pub fn receive(socket: &impl AsRawFd, bytes: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
+    let mut room = cmsg_space!([i32; 3]);
+    let mut parts = [IoSliceMut::new(bytes)];
+    let message = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut room), MsgFlags::MSG_CMSG_CLOEXEC)?;
+    let mut fds = Vec::new();
     for beside in message.cmsgs()? {
-        if let ControlMessageOwned::ScmRights(fds) = beside
-            && let [fd] = fds[..]
-        {
-            // SAFETY: recvmsg has just opened it for this process, and no other code knows it.
-            return Ok(unsafe { OwnedFd::from_raw_fd(fd) });
+        if let ControlMessageOwned::ScmRights(came) = beside {
+            // SAFETY: recvmsg has just opened them for this process, and no other code knows them.
+            fds.extend(came.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
         }
     }
-    Err(io::Error::other("no descriptor came"))
+    Ok((message.bytes, fds))
 }
 
 /// How a filesystem is cut off: `EXT4_IOC_SHUTDOWN`'s flags.

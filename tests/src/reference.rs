@@ -69,6 +69,13 @@ impl Reference {
         Writer::start("r", Server::Unix(self.layout.dir().join("served")))
     }
 
+    /// The same over TCP.
+    pub fn writer_over_tcp(&self) -> Writer {
+        let listeners = self.listeners.lock().unwrap();
+        let addr = listeners.iter().find_map(|(_, addr)| addr.parse().ok()).expect("it has a TCP listener");
+        Writer::start("t", Server::Tcp(addr))
+    }
+
     /// `build` is what is swapped to from now on.
     pub fn configure_build(&self, build: &Build) {
         let args: Vec<&str> = build.args.iter().map(|arg| arg.to_str().unwrap()).collect();
@@ -117,7 +124,14 @@ impl Reference {
 
     /// The same, from the directory `dir`.
     pub fn launch_in(&self, dir: &Path) -> u32 {
-        let child = self.command("run").current_dir(dir).spawn().unwrap();
+        let mut command = self.command("run");
+        command.current_dir(dir);
+        self.launch_by(command)
+    }
+
+    /// The same by `command`, which ends up as [`Reference::command`]'s `run`.
+    pub fn launch_by(&self, mut command: Command) -> u32 {
+        let child = command.spawn().unwrap();
         let pid = child.id();
         *self.child.lock().unwrap() = Some(child);
         pid
@@ -146,12 +160,16 @@ impl Reference {
         self.child.lock().unwrap().as_mut().and_then(|child| child.try_wait().unwrap())
     }
 
+    /// Where everything of this world is logged.
+    pub fn output(&self) -> File {
+        File::options().append(true).create(true).open(self.layout.output()).unwrap()
+    }
+
     /// `run`, `swap` or `status`, on the configuration.
     pub fn command(&self, name: &str) -> Command {
-        let output = || File::options().append(true).create(true).open(self.layout.output()).unwrap();
         let mut command = Command::new(Bin::Supervisor.path());
         command.arg(name).arg("--config").arg(self.config()).env(Layout::MARK, self.layout.dir());
-        command.stdin(Stdio::null()).stdout(output()).stderr(output());
+        command.stdin(Stdio::null()).stdout(self.output()).stderr(self.output());
         command
     }
 

@@ -20,6 +20,7 @@ mod mute;
 mod reference;
 mod requests;
 mod rivals;
+mod service;
 mod setting;
 mod stopped;
 mod successor;

@@ -1,0 +1,55 @@
+//! What the service manager is told of the loop's state.
+use handoff::node::keeper::Activity;
+
+use super::Runner;
+use crate::service::{Standing, StandingPhase};
+use crate::text::headline;
+
+impl Runner {
+    /// Tells the manager what has changed.
+    pub(super) fn tell_manager(&mut self) {
+        if self.service.is_there() {
+            // A listener may have been opened anew. While a job is under way the library has them.
+            if self.has_listeners && self.job.is_none() {
+                match self.supervisor.listeners() {
+                    Ok(listeners) => self.service.keep(listeners),
+                    Err(error) => tracing::warn!("the service manager can't keep the listeners: {error}"),
+                }
+            }
+            self.service.tell(self.standing());
+        }
+    }
+
+    /// What there is to tell. A start that has failed before gets no more time: the unit's own limit counts then, so that the unit
+    /// fails to start if the daemon can't serve.
+    fn standing(&self) -> Standing {
+        let binary = || self.job.as_ref().and_then(|job| job.call.binary()).unwrap_or_default();
+        let serves = self.daemon.report();
+        let (phase, takes_time, status) = match (self.keeper.activity(), &serves) {
+            (Activity::Stopping, _) => (StandingPhase::Stopping, true, "stopping the daemon".into()),
+            (Activity::Swapping, Some(_)) => {
+                let status = format!("swapping to {}", binary().display());
+                (StandingPhase::Swapping, true, status)
+            }
+            (_, Some(daemon)) => {
+                let failed =
+                    self.last_swap.as_ref().map(|(_, report)| report).filter(|report| !report.committed);
+                let failed = failed.map(|report| format!("; last swap: {}", headline(report)));
+                let refused = self.refused.as_ref().map(|why| format!("; swap refused: {why}"));
+                let status = format!("pid {} serves ({})", daemon.pid, daemon.binary.display());
+                (StandingPhase::Serving, false, status + &refused.or(failed).unwrap_or_default())
+            }
+            (activity, None) => {
+                let (takes_time, doing) = match activity {
+                    Activity::Starting => (true, format!("starting {}", binary().display())),
+                    Activity::Recovering => (true, "looking for the daemon".into()),
+                    _ => (false, "no daemon serves".into()),
+                };
+                let why = self.failed_start.as_ref();
+                let status = why.map_or(doing.clone(), |why| format!("{doing}; the last start: {why}"));
+                (StandingPhase::Down, takes_time && why.is_none(), status)
+            }
+        };
+        Standing { phase, takes_time, status }
+    }
+}
