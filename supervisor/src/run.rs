@@ -28,7 +28,7 @@ use crate::log;
 use crate::protocol::{LastSwap, RecoveryReport, StatusReport, SwapReport, TriggerAnswer, TriggerRequest};
 use crate::reap;
 use crate::recovery;
-use crate::service::Service;
+use crate::service::ServiceManager;
 use crate::signals::Signals;
 use crate::trigger::{Access, Asked, ReplyTo, TriggerSocket};
 use crate::work::{LibraryAnswer, LibraryCall, LibraryJob, Swap};
@@ -65,7 +65,7 @@ pub(crate) fn run(path: &Path) -> Result<(), CommandFailure> {
         Signals::new(&[SIGCHLD, SIGHUP, SIGINT, SIGTERM]).map_err(|error| system("signals", &error))?;
     handoff::daemon::outlive_file_size_limit()?;
     let inherited = Listeners::from_env()?;
-    let service = Service::from_env().map_err(|error| system("can't start a thread", &error))?;
+    let service = ServiceManager::from_env().map_err(|error| system("can't start a thread", &error))?;
     let mut instance = Instance::lock(&config.trigger_socket)?;
     let supervisor = supervisor(&config)?;
     let (outbox, inbox) = inbox().map_err(|error| system("wake-up pipe", &error))?;
@@ -141,7 +141,7 @@ struct Runner {
     job: Option<LibraryJob>,
     /// What the service manager has passed to this process.
     inherited: Listeners,
-    service: Service,
+    service: ServiceManager,
     /// The listeners were taken over or opened.
     has_listeners: bool,
     started: Instant,

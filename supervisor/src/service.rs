@@ -2,7 +2,7 @@
 //! under way and how long that may take, that the loop still turns. The manager also keeps the listening sockets over a restart of
 //! the service.
 //!
-//! [`Standing`] is what there is to tell, and [`Service`] tells what has changed since. A send waits where the manager does not
+//! [`ServiceState`] is what there is to tell, and [`ServiceManager`] tells what has changed since. A send waits where the manager does not
 //! read, so a thread of its own does it, and what finds no room is told again later.
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -15,9 +15,9 @@ use std::{env, io, thread};
 use handoff::Listeners;
 use sd_notify::NotifyState;
 
-mod standing;
+mod state;
 
-pub(crate) use standing::{Standing, StandingPhase};
+pub(crate) use state::{ServicePhase, ServiceState};
 
 /// The messages that may wait for the manager.
 const WAITING_MAX: usize = 64;
@@ -26,15 +26,15 @@ const WAITING_MAX: usize = 64;
 const EXTENSION: Duration = Duration::from_secs(10);
 
 /// A message: its lines, and the listener that goes along.
-type Message = (Vec<String>, Option<OwnedFd>);
+type Notification = (Vec<String>, Option<OwnedFd>);
 
 /// The service manager that has started this process, if one has.
 #[derive(Debug, Default)]
-pub(crate) struct Service {
+pub(crate) struct ServiceManager {
     /// To the thread that sends; `None` without a manager.
-    outbox: Option<SyncSender<Message>>,
+    outbox: Option<SyncSender<Notification>>,
     /// What it was told last.
-    told: Option<Standing>,
+    told: Option<ServiceState>,
     /// To be told again and again that the loop turns.
     watchdog: Option<Repeated>,
     /// To be asked again and again for more time.
@@ -60,20 +60,20 @@ impl Repeated {
     }
 }
 
-impl Service {
+impl ServiceManager {
     /// Finds the manager, by the variables of `sd_notify(3)` and `sd_watchdog_enabled(3)`.
     ///
     /// # Errors
     /// No thread can be started.
-    pub(crate) fn from_env() -> io::Result<Service> {
+    pub(crate) fn from_env() -> io::Result<ServiceManager> {
         if env::var_os("NOTIFY_SOCKET").is_none() {
-            return Ok(Service::default());
+            return Ok(ServiceManager::default());
         }
         let (outbox, messages) = sync_channel(WAITING_MAX);
         thread::Builder::new().name("notify".into()).spawn(move || sends(&messages))?;
         // Twice as often as the manager wants it, as `sd_watchdog_enabled(3)` advises.
         let watchdog = sd_notify::watchdog_enabled().map(|limit| Repeated::every(limit / 2));
-        Ok(Service { outbox: Some(outbox), watchdog, ..Service::default() })
+        Ok(ServiceManager { outbox: Some(outbox), watchdog, ..ServiceManager::default() })
     }
 
     /// Whether there is a manager.
@@ -82,25 +82,27 @@ impl Service {
     }
 
     /// Tells what has changed, and that the loop turns.
-    pub(crate) fn tell(&mut self, standing: Standing) {
+    pub(crate) fn tell(&mut self, state: ServiceState) {
         if !self.is_there() {
             return;
         }
         self.extension = match self.extension.take() {
-            _ if !standing.takes_time => None,
+            _ if !state.takes_time => None,
             None => Some(Repeated::every(EXTENSION / 2)),
             asked => asked,
         };
-        let lines = standing.news(self.told.as_ref());
+        let lines = state.news(self.told.as_ref());
         if lines.is_empty() || self.post(lines, None) {
-            self.told = Some(standing);
+            self.told = Some(state);
         }
         let more = NotifyState::ExtendTimeoutUsec(EXTENSION.as_micros() as u32);
         let repeated = [(&self.extension, more), (&self.watchdog, NotifyState::Watchdog)];
         let due =
             repeated.into_iter().filter(|(repeated, _)| repeated.as_ref().is_some_and(Repeated::is_due));
         let states: Vec<String> = due.map(|(_, state)| state.to_string()).collect();
-        if !states.is_empty() && self.post(states, None) {
+        if !states.is_empty() {
+            // Where there is no room, the manager does not listen: the loop must not turn for that.
+            self.post(states, None);
             for repeated in self.repeated_mut().filter(|repeated| repeated.is_due()) {
                 repeated.next = Instant::now() + repeated.pause;
             }
@@ -173,7 +175,7 @@ fn inode(socket: &OwnedFd) -> Option<u64> {
 }
 
 /// Sends what comes, as long as the loop lives.
-fn sends(messages: &Receiver<Message>) {
+fn sends(messages: &Receiver<Notification>) {
     for (lines, listener) in messages {
         let states: Vec<_> = lines.iter().map(|line| NotifyState::Custom(line)).collect();
         let sent = match &listener {

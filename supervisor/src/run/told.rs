@@ -2,7 +2,7 @@
 use handoff::node::keeper::Activity;
 
 use super::Runner;
-use crate::service::{Standing, StandingPhase};
+use crate::service::{ServicePhase, ServiceState};
 use crate::text::headline;
 
 impl Runner {
@@ -16,20 +16,20 @@ impl Runner {
                     Err(error) => tracing::warn!("the service manager can't keep the listeners: {error}"),
                 }
             }
-            self.service.tell(self.standing());
+            self.service.tell(self.state());
         }
     }
 
     /// What there is to tell. A start that has failed before gets no more time: the unit's own limit counts then, so that the unit
     /// fails to start if the daemon can't serve.
-    fn standing(&self) -> Standing {
+    fn state(&self) -> ServiceState {
         let binary = || self.job.as_ref().and_then(|job| job.call.binary()).unwrap_or_default();
         let serves = self.daemon.report();
         let (phase, takes_time, status) = match (self.keeper.activity(), &serves) {
-            (Activity::Stopping, _) => (StandingPhase::Stopping, true, "stopping the daemon".into()),
+            (Activity::Stopping, _) => (ServicePhase::Stopping, true, "stopping the daemon".into()),
             (Activity::Swapping, Some(_)) => {
                 let status = format!("swapping to {}", binary().display());
-                (StandingPhase::Swapping, true, status)
+                (ServicePhase::Swapping, true, status)
             }
             (_, Some(daemon)) => {
                 let failed =
@@ -37,7 +37,7 @@ impl Runner {
                 let failed = failed.map(|report| format!("; last swap: {}", headline(report)));
                 let refused = self.refused.as_ref().map(|why| format!("; swap refused: {why}"));
                 let status = format!("pid {} serves ({})", daemon.pid, daemon.binary.display());
-                (StandingPhase::Serving, false, status + &refused.or(failed).unwrap_or_default())
+                (ServicePhase::Serving, false, status + &refused.or(failed).unwrap_or_default())
             }
             (activity, None) => {
                 let (takes_time, doing) = match activity {
@@ -47,9 +47,9 @@ impl Runner {
                 };
                 let why = self.failed_start.as_ref();
                 let status = why.map_or(doing.clone(), |why| format!("{doing}; the last start: {why}"));
-                (StandingPhase::Down, takes_time && why.is_none(), status)
+                (ServicePhase::Down, takes_time && why.is_none(), status)
             }
         };
-        Standing { phase, takes_time, status }
+        ServiceState { phase, takes_time, status }
     }
 }

@@ -3,7 +3,7 @@ use sd_notify::NotifyState;
 
 /// What the supervisor is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum StandingPhase {
+pub(crate) enum ServicePhase {
     /// No daemon serves yet, or any more.
     Down,
     /// A daemon serves.
@@ -16,28 +16,28 @@ pub(crate) enum StandingPhase {
 
 /// What there is to tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Standing {
-    pub(crate) phase: StandingPhase,
+pub(crate) struct ServiceState {
+    pub(crate) phase: ServicePhase,
     /// Something is under way that this supervisor ends in time, and that the manager is to wait for.
     pub(crate) takes_time: bool,
     /// What is under way, or what became of it, for people.
     pub(crate) status: String,
 }
 
-impl Standing {
+impl ServiceState {
     /// What is to be told after `told`, as lines of one message.
-    pub(crate) fn news(&self, told: Option<&Standing>) -> Vec<String> {
+    pub(crate) fn news(&self, told: Option<&ServiceState>) -> Vec<String> {
         let mut states = Vec::new();
         let phase = told.map(|told| told.phase);
         if phase != Some(self.phase) {
             match self.phase {
-                StandingPhase::Down => {}
-                StandingPhase::Serving => states.push(NotifyState::Ready),
-                StandingPhase::Swapping => {
+                ServicePhase::Down => {}
+                ServicePhase::Serving => states.push(NotifyState::Ready),
+                ServicePhase::Swapping => {
                     states.push(NotifyState::Reloading);
                     states.extend(NotifyState::monotonic_usec_now().ok());
                 }
-                StandingPhase::Stopping => states.push(NotifyState::Stopping),
+                ServicePhase::Stopping => states.push(NotifyState::Stopping),
             }
         }
         let status = one_line(&self.status);
@@ -48,9 +48,9 @@ impl Standing {
     }
 
     /// The same while a reload that was asked for has not begun.
-    pub(crate) fn reloading(&self) -> Standing {
+    pub(crate) fn reloading(&self) -> ServiceState {
         match self.phase {
-            StandingPhase::Serving => Standing { phase: StandingPhase::Swapping, ..self.clone() },
+            ServicePhase::Serving => ServiceState { phase: ServicePhase::Swapping, ..self.clone() },
             _ => self.clone(),
         }
     }
@@ -65,24 +65,24 @@ fn one_line(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn standing(phase: StandingPhase, status: &str) -> Standing {
-        Standing { phase, takes_time: false, status: status.into() }
+    fn state(phase: ServicePhase, status: &str) -> ServiceState {
+        ServiceState { phase, takes_time: false, status: status.into() }
     }
 
     #[test]
     fn ready_is_said_only_when_a_daemon_serves_and_once() {
-        let down = standing(StandingPhase::Down, "starting");
+        let down = state(ServicePhase::Down, "starting");
         assert_eq!(down.news(None), ["STATUS=starting"]);
-        let serves = standing(StandingPhase::Serving, "pid 7 serves");
+        let serves = state(ServicePhase::Serving, "pid 7 serves");
         assert_eq!(serves.news(Some(&down)), ["READY=1", "STATUS=pid 7 serves"]);
         assert!(serves.news(Some(&serves)).is_empty());
-        assert_eq!(standing(StandingPhase::Down, "died").news(Some(&serves)), ["STATUS=died"]);
+        assert_eq!(state(ServicePhase::Down, "died").news(Some(&serves)), ["STATUS=died"]);
     }
 
     #[test]
     fn a_swap_is_a_reload_and_ends_with_ready() {
-        let serves = standing(StandingPhase::Serving, "serves");
-        let swaps = standing(StandingPhase::Swapping, "swapping");
+        let serves = state(ServicePhase::Serving, "serves");
+        let swaps = state(ServicePhase::Swapping, "swapping");
         let news = swaps.news(Some(&serves));
         assert_eq!(news[0], "RELOADING=1");
         assert!(news[1].starts_with("MONOTONIC_USEC="), "{news:?}");
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn a_text_of_several_lines_is_one_message() {
-        let odd = standing(StandingPhase::Serving, "serves\nMAINPID=1");
+        let odd = state(ServicePhase::Serving, "serves\nMAINPID=1");
         assert_eq!(odd.news(None), ["READY=1", "STATUS=serves MAINPID=1"]);
     }
 }
