@@ -17,10 +17,14 @@ use handoff::record::{self, Record};
 use handoff::slots;
 use handoff::time::Time;
 
-use crate::kernel::{self, LengthOf, Micros, RECORD, Side};
-use crate::process::{DeferredAnswer, Life, message_name};
+use crate::kernel::{self, LengthOf, Life, Micros, RECORD, Side};
+use crate::process::DeferredAnswer;
 use crate::trace::TracedEffect;
+use crate::trace::words::message_name;
 use crate::world::SimulatedWorld;
+
+/// The user of all processes.
+pub(crate) const UID: u32 = 1000;
 
 /// The host of one process.
 pub(crate) struct Host<'a> {

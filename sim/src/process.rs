@@ -1,31 +1,20 @@
 //! A simulated process, whatever runs in it.
 use std::collections::VecDeque;
 
+use handoff::ProcessId;
 use handoff::connections::Drain;
-use handoff::machine::{ExitReason, LockAnswer, Op, incumbent};
-use handoff::message::Message;
-pub(crate) use handoff::node::daemon::Hook as AnyHook;
+use handoff::machine::{ExitReason, Op, incumbent};
+use handoff::node::daemon::Hook as AnyHook;
 use handoff::node::{self, daemon::Event};
-use handoff::{HostError, ProcessId};
 
-use crate::daemon::Simulated;
-use crate::kernel::{Disk, LengthOf as Noisy, Micros, ProcessClock};
+use crate::kernel::{Disk, LengthOf as Noisy, Life, Micros, Name, ProcessClock};
 use crate::plan;
+use crate::simulated::Simulated;
 use crate::supervisor::SupervisorProgram;
-use crate::trace::Name;
 use crate::world::SimulatedWorld;
 
 /// The kind of a stranger's name.
 pub(crate) const STRANGER: char = 'X';
-
-/// Whether a process runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Life {
-    Runs,
-    Stopped,
-    /// Its links are closed; the kernel has not freed its lock yet.
-    Dying,
-}
 
 /// A process.
 pub(crate) struct Process {
@@ -236,48 +225,4 @@ impl DaemonProgram {
             self.accepts = false;
         }
     }
-}
-
-/// What has happened to a daemon, in a word, for a trace.
-pub(crate) fn daemon_event_name(event: &Event) -> String {
-    match event {
-        Event::Start => "starts".into(),
-        Event::Connected(_) => "is connected to".into(),
-        Event::Frame(_, message) => message_name(message),
-        Event::Closed(_) => "link closed".into(),
-        Event::HookDone(_, Ok(_)) => "hook returned".into(),
-        Event::HookDone(_, Err(_)) => "hook failed".into(),
-        Event::Locked(_, answer) => format!("lock: {}", lock_answer(answer)),
-        Event::Recorded(_, result) => format!("record {}", written(result)),
-        Event::PathTaken(_, result) => format!("path {}", written(result)),
-        Event::Timer(timer) => format!("timer {timer:?}"),
-        Event::Stop => "SIGTERM".into(),
-    }
-}
-
-/// A message's name; a heartbeat's with what it repeats.
-pub(crate) fn message_name(message: &Message) -> String {
-    match message {
-        Message::Heartbeat { repeats: Some(repeats), .. } => format!("Heartbeat({})", repeats.name()),
-        message => message.name().to_string(),
-    }
-}
-
-/// In a word, for a trace.
-pub(crate) fn lock_answer(answer: &LockAnswer) -> &'static str {
-    match answer {
-        LockAnswer::Held { .. } => "held",
-        LockAnswer::Busy { .. } => "busy",
-        LockAnswer::Error(_) => "error",
-    }
-}
-
-/// In a word, for a trace: what a recovery hears of its note. It was written, and is enough for `Final`.
-pub(crate) fn noted(result: &Result<(), HostError>) -> &'static str {
-    if result.is_ok() { "written" } else { "not written, or not enough" }
-}
-
-/// In a word, for a trace.
-pub(crate) fn written(result: &Result<(), HostError>) -> &'static str {
-    if result.is_ok() { "written" } else { "not written" }
 }

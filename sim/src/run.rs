@@ -7,15 +7,17 @@ use handoff::machine::Cell;
 use handoff::machine::recovery;
 use handoff::machine::supervisor::HandoffVerdict;
 
-use crate::daemon::{Ledger, Make};
 use crate::harness::checks::Violation;
-pub use crate::harness::faults::Passed;
+pub use crate::harness::coverage::CoveragePoint;
+pub use crate::harness::faults::Struck;
+pub use crate::harness::operator::AtRest;
 use crate::kernel::Micros;
-pub use crate::plan::Planted;
-use crate::plan::{At, Plan};
+use crate::plan::Plan;
+pub use crate::plan::{Passed, Planted};
 use crate::runtime;
-pub use crate::search::coverage::CoveragePoint;
-use crate::trace::{Name, Reaction, SentFrame, TraceEntry};
+use crate::simulated::Make;
+pub use crate::simulated::{forgetful_ledgers, ledgers};
+use crate::trace::{Name, Reaction, SentFrame, Shown, TraceEntry};
 use crate::world::SimulatedWorld;
 
 /// What came of a run.
@@ -57,36 +59,20 @@ pub struct RunReport {
     pub origin: Micros,
 }
 
-/// How things stand when nothing is under way.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct AtRest {
-    /// The process that serves.
-    pub serves: Option<Name>,
-    /// The process that holds the lock.
-    pub holder: Option<Name>,
-    /// What supervisors have reported of the handoffs that were asked for.
-    pub verdicts: Vec<HandoffVerdict>,
-    /// The process that the journal names as the one that runs; none if it names none, or one that has ended.
-    pub running: Option<Name>,
-    /// The build that the journal names as committed.
-    pub committed: Option<u32>,
-    /// The journal says that a handoff is under way.
-    pub is_under_way: bool,
-    /// How much of [`RunReport::told`] is older than that.
-    pub told: usize,
-    /// How much of [`RunReport::sent`] is.
-    pub sent: usize,
-}
-
-/// A fault that struck.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Struck {
-    /// Its number in the plan.
-    pub index: usize,
-    /// What it was and the role that it hit, such as `crash incumbent`: under this name outages are counted.
-    pub class: String,
-    /// Where exactly, if the plan left that open.
-    pub place: Option<At>,
+impl RunReport {
+    /// This run, which was one of `plan`, for a page.
+    pub fn shown<'a>(&'a self, plan: &'a Plan) -> Shown<'a> {
+        let violation = self.violation.as_ref();
+        let verdicts: Vec<_> = self.verdicts.iter().map(|verdict| format!("{verdict:?}")).collect();
+        let (verdicts, outage) = (verdicts.join(", "), self.longest_outage as f64 / 1000.0);
+        Shown {
+            why: &plan.why,
+            plan: plan.to_toml(),
+            facts: format!("{verdicts}; nobody served for {outage} ms at most; times in virtual ms"),
+            violation: violation.map(|violation| format!("{}: {}", violation.check, violation.why)),
+            trace: &self.trace,
+        }
+    }
 }
 
 /// What is broken on purpose, and what is to be recorded.
@@ -100,16 +86,6 @@ pub struct RunOptions {
     pub coverage: bool,
     /// Broken on purpose.
     pub planted: Planted,
-}
-
-/// Makes the daemons that the simulator brings along.
-pub fn ledgers() -> Arc<Make> {
-    Arc::new(|disk, build| Box::new(Ledger::new(disk, build)))
-}
-
-/// The same, but that they forget at their seal what they have acknowledged: to see that it is noticed.
-pub fn forgetful_ledgers() -> Arc<Make> {
-    Arc::new(|disk, build| Box::new(Ledger::forgetful(disk, build)))
 }
 
 /// Runs `plan` with daemons that `make` makes.

@@ -13,7 +13,6 @@ use handoff::ProcessId;
 use handoff::id::BootId;
 use handoff::node::Node;
 
-use crate::daemon::Make;
 use crate::happening::Happening;
 use crate::harness::checks::Audit;
 use crate::harness::clients::Client;
@@ -21,13 +20,13 @@ use crate::harness::faults::Faults;
 use crate::harness::operator::Operator;
 use crate::harness::strangers::Swept;
 use crate::kernel::{
-    Disk, KernelLink, LengthOf, Micros, Noise, ProcessClock, Received, SharedListener, Side,
+    Disk, KernelLink, LengthOf, Life, Micros, Noise, ProcessClock, Received, SharedListener, Side,
 };
-use crate::mutation::mutant::Meddling;
-use crate::plan::{Plan, What as Fault};
-use crate::process::{DaemonProgram, Life, Process, Program};
-use crate::run::Planted;
+use crate::mutant::Meddling;
+use crate::plan::{Plan, Planted, What as Fault};
+use crate::process::{DaemonProgram, Process, Program};
 use crate::runtime::Timeline;
+use crate::simulated::Make;
 use crate::supervisor::SupervisorProgram;
 use crate::trace::{Happened, Name, Recorder, Turn};
 

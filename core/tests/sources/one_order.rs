@@ -26,13 +26,13 @@ const RULES: [OrderRule; 4] = [
         says: &["drive::turn", "drive::{"],
         within: ALL,
         // The driver of mutants stands for the one driver.
-        except: &["core/src/node/", "sim/src/mutation/mutant.rs"],
+        except: &["core/src/node/", "sim/src/mutant.rs"],
         remedy: "run a node: `NodeOn::next` says what comes next, `NodeOn::step` hands it to the machine",
     },
     OrderRule {
         says: &[".out()"],
         within: ALL,
-        except: &["core/src/drive.rs", "sim/src/mutation/mutant.rs", "sim/src/explore/report/table.rs"],
+        except: &["core/src/drive.rs", "sim/src/mutant.rs", "sim/src/explore/report/table.rs"],
         remedy: "run a node: a machine's effects are performed by `drive::turn`, gaps included",
     },
     OrderRule {

@@ -3,18 +3,17 @@ use handoff::HostError;
 use handoff::host::{Sockets, Storage};
 use handoff::machine::{ExitReason, LinkId, LockAnswer, Op, incumbent};
 use handoff::message::Message;
+use handoff::node::daemon::Hook as AnyHook;
 use handoff::node::daemon::{Accepted, Event, HookReport, Os};
 use handoff::node::{Credentials, Read};
 use handoff::record::Record;
 
-use crate::host::Host;
+use crate::host::{Host, UID};
 use crate::kernel::Side;
 use crate::plan::Operation;
-use crate::process::{AnyHook, DeferredAnswer, lock_answer, written};
+use crate::process::DeferredAnswer;
+use crate::trace::words::{lock_answer, written};
 use crate::world::SimulatedWorld;
-
-/// The user of all processes.
-pub(crate) const UID: u32 = 1000;
 
 impl Os for Host<'_> {
     fn read(&mut self, link: LinkId) -> Read {

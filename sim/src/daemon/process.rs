@@ -4,17 +4,19 @@ use std::time::Duration;
 
 use handoff::machine::{ExitReason, LinkId, MachineRole, Op, SuccessorMachine, incumbent, successor};
 use handoff::message::{Capabilities, Hello, PROTO_MAX, PROTO_MIN, SealProgress};
+use handoff::node::daemon::Hook as AnyHook;
 use handoff::node::daemon::{self as node, DaemonMachine, Done, Event, HookReport};
 use handoff::node::{Node, NodeOn};
 use handoff::{HostError, ReadinessSnapshot, ResumeFrom};
 
-use crate::daemon::Simulated;
 use crate::happening::Happening;
 use crate::host::Host;
-use crate::kernel::{Died, LengthOf, Lie, Micros, Side};
+use crate::kernel::{Died, LengthOf, Lie, Life, Micros, Side};
 use crate::plan::What as Fault;
-use crate::process::{AnyHook, DaemonProgram, DeferredAnswer, Life, Process, daemon_event_name};
+use crate::process::{DaemonProgram, DeferredAnswer, Process};
+use crate::simulated::Simulated;
 use crate::trace::Happened;
+use crate::trace::words::daemon_event_name;
 use crate::world::SimulatedWorld;
 
 /// How long a daemon that is asked to stop lets open requests finish.

@@ -9,11 +9,11 @@ use handoff::message::Message;
 use serde::Serialize;
 
 use crate::checks::{self, GivesUp};
-use crate::daemon::Promise;
 use crate::daemon::process::failed;
-use crate::kernel::{KernelLink, Micros, Refused, Side};
-use crate::process::{Life, Process};
-use crate::search::coverage::CoveragePoint;
+use crate::harness::coverage::CoveragePoint;
+use crate::kernel::{KernelLink, Life, Micros, Refused, Side};
+use crate::process::Process;
+use crate::simulated::Promise;
 use crate::trace::Happened;
 use crate::world::SimulatedWorld;
 

@@ -9,12 +9,12 @@ use handoff::message::Message;
 use crate::happening::Happening;
 use crate::kernel::{ArmedWrite, Delivery, Disk, LengthOf, Micros, Side};
 use crate::plan::span::Span;
-use crate::plan::{At, Fault, HitRole, Operation, Wanted, What};
-use crate::process::{Process, Program, message_name};
-use crate::run::Struck;
+use crate::plan::{At, Fault, HitRole, Operation, Passed, Wanted, What};
+use crate::process::{Process, Program};
 use crate::supervisor::SupervisorProgram;
 use crate::supervisor::swap::HandoffTask;
 use crate::trace;
+use crate::trace::words::message_name;
 use crate::world::SimulatedWorld;
 
 /// The plan's faults, as far as the run has come.
@@ -39,15 +39,15 @@ pub(crate) struct Faults {
     has_frames: bool,
 }
 
-/// A place that was passed, at which a fault could have struck.
+/// A fault that struck.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Passed {
-    /// Where.
-    pub at: At,
-    /// The handoff that was begun last by then; 0 before the first.
-    pub handoff: u32,
-    /// When, in virtual microseconds.
-    pub when: Micros,
+pub struct Struck {
+    /// Its number in the plan.
+    pub index: usize,
+    /// What it was and the role that it hit, such as `crash incumbent`: under this name outages are counted.
+    pub class: String,
+    /// Where exactly, if the plan left that open.
+    pub place: Option<At>,
 }
 
 #[derive(Debug)]
@@ -536,5 +536,28 @@ impl SimulatedWorld {
                 .get(&pid)
                 .and_then(|process| process.daemon())
                 .is_some_and(|d| !d.is_incumbent())
+    }
+
+    /// Under which name a fault's outages are counted.
+    fn class(&self, fault: &Fault, place: Option<&At>, pid: Option<u32>) -> String {
+        let what = fault.what;
+        match (place.unwrap_or(&fault.at), what) {
+            (At::Frame { to, .. }, What::Drop | What::Delay | What::Tear | What::Reset) => {
+                format!("{what} to {to}")
+            }
+            (At::Hook(hook), What::Slow | What::Fail | What::Panic | What::Hang | What::Unfit) => {
+                format!("{what} {hook}")
+            }
+            (At::Spawn, What::Slow | What::Fail | What::Hang) => format!("{what} spawn"),
+            (At::JournalWrite, What::Slow | What::Fail | What::Torn) => format!("{what} journal"),
+            (At::Operation(operation), What::Slow | What::Fail) => format!("{what} {operation}"),
+            _ => match pid.and_then(|pid| self.processes.get(&pid)).map(|process| &process.program) {
+                Some(Program::Supervisor(supervisor)) if supervisor.rival => what.to_string(),
+                Some(Program::Supervisor(_)) => format!("{what} supervisor"),
+                Some(Program::Daemon(daemon)) if daemon.is_incumbent() => format!("{what} incumbent"),
+                Some(Program::Daemon(_)) => format!("{what} successor"),
+                Some(Program::Bare(_)) | None => what.to_string(),
+            },
+        }
     }
 }

@@ -3,9 +3,9 @@ use handoff::HandoffId;
 use handoff::machine::supervisor::HandoffVerdict;
 
 use crate::happening::Happening;
-use crate::kernel::Micros;
-use crate::process::{Life, Process};
-use crate::run::{AtRest, Planted};
+use crate::kernel::{Life, Micros, Name};
+use crate::plan::Planted;
+use crate::process::Process;
 use crate::supervisor::SupervisorProgram;
 use crate::world::SimulatedWorld;
 
@@ -31,6 +31,27 @@ pub(crate) struct Operator {
     pub rest: Option<AtRest>,
     /// Since when it waits for a supervisor that can be asked.
     waits_since: Micros,
+}
+
+/// How things stand when nothing is under way.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AtRest {
+    /// The process that serves.
+    pub serves: Option<Name>,
+    /// The process that holds the lock.
+    pub holder: Option<Name>,
+    /// What supervisors have reported of the handoffs that were asked for.
+    pub verdicts: Vec<HandoffVerdict>,
+    /// The process that the journal names as the one that runs; none if it names none, or one that has ended.
+    pub running: Option<Name>,
+    /// The build that the journal names as committed.
+    pub committed: Option<u32>,
+    /// The journal says that a handoff is under way.
+    pub is_under_way: bool,
+    /// How much of [`RunReport::told`](crate::run::RunReport::told) is older than that.
+    pub told: usize,
+    /// How much of [`RunReport::sent`](crate::run::RunReport::sent) is.
+    pub sent: usize,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

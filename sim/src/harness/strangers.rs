@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use handoff::ProcessId;
 
 use crate::happening::Happening;
-use crate::kernel::Micros;
-use crate::process::{BareProcess, Life, Process, Program, STRANGER};
+use crate::kernel::{Life, Micros};
+use crate::process::{BareProcess, Process, Program, STRANGER};
 use crate::trace::Happened;
 use crate::world::SimulatedWorld;
 

@@ -5,12 +5,11 @@ use handoff::journal::Journal;
 use handoff::machine::supervisor::Peer;
 
 use crate::checks::{self, View, Work};
-use crate::kernel::KernelLink;
+use crate::kernel::{KernelLink, Life, Name};
 use crate::plan::What as Fault;
-use crate::process::{DaemonProgram, Life, Process};
+use crate::process::{DaemonProgram, Process};
 use crate::supervisor::SupervisorProgram;
 use crate::supervisor::swap::Party;
-use crate::trace::Name;
 use crate::world::SimulatedWorld;
 
 impl View for SimulatedWorld {

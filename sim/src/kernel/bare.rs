@@ -9,9 +9,10 @@ use handoff::message::Message;
 
 use super::{Delivery, Disk, KernelLink, LengthOf, Micros, Received, Refused, Side, WhyClosed};
 use crate::harness::clients::Client;
+use crate::kernel::Life;
 use crate::plan::span::Span;
 use crate::plan::{Delays, Plan};
-use crate::process::{BareProcess, Life, Process, Program};
+use crate::process::{BareProcess, Process, Program};
 use crate::run::ledgers;
 use crate::world::SimulatedWorld;
 

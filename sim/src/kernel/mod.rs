@@ -5,6 +5,7 @@ mod disk;
 mod listener;
 mod lock;
 mod noise;
+mod process;
 mod wire;
 
 pub use bare::{Bare, Busy};
@@ -14,6 +15,8 @@ pub(crate) use clock::ProcessClock;
 pub(crate) use disk::{ArmedWrite, Died, JOURNAL, Lie, RECORD};
 pub(crate) use listener::{ClientRequest, Conn, Refused, SharedListener};
 pub(crate) use noise::{LengthOf, Noise};
+pub(crate) use process::Life;
+pub use process::Name;
 pub use wire::WhyClosed;
 pub(crate) use wire::{Delivery, KernelLink, Received, Side};
 

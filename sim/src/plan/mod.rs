@@ -16,7 +16,7 @@ mod place;
 mod planted;
 pub(crate) mod span;
 
-pub use self::place::{At, HitRole, Operation, Wanted};
+pub use self::place::{At, HitRole, Operation, Passed, Wanted};
 pub use self::planted::Planted;
 
 /// All that a run depends on, besides the daemon and the code.

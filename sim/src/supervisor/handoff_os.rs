@@ -11,13 +11,12 @@ use handoff::{HostError, ProcessId};
 
 use super::binary;
 use super::swap::HandoffTask;
-use crate::daemon::os::UID;
 use crate::happening::Happening;
-use crate::host::Host;
+use crate::host::{Host, UID};
 use crate::kernel::{LengthOf, Side};
-use crate::plan::{At, What as Fault};
-use crate::process::{DaemonProgram, DeferredAnswer, Program, written};
-use crate::run::Planted;
+use crate::plan::{At, Planted, What as Fault};
+use crate::process::{DaemonProgram, DeferredAnswer, Program};
+use crate::trace::words::written;
 use crate::world::SimulatedWorld;
 
 impl Host<'_> {

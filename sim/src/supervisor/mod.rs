@@ -12,9 +12,9 @@ use handoff::{HandoffId, HostError, slots};
 use self::recover::RecoveryTask;
 use self::swap::HandoffTask;
 use crate::kernel::{JOURNAL, Micros};
+use crate::plan::Planted;
 use crate::plan::What as Fault;
 use crate::process::Process;
-use crate::run::Planted;
 use crate::world::SimulatedWorld;
 
 mod handoff_os;

@@ -10,7 +10,8 @@ use handoff::node::{Node, NodeOn, recovery as node};
 use super::{SupervisorProgram, TaskUnderWay};
 use crate::host::Host;
 use crate::kernel::{KernelLink, Micros, Side};
-use crate::process::{Process, message_name, noted};
+use crate::process::Process;
+use crate::trace::words::{message_name, noted};
 use crate::world::SimulatedWorld;
 
 /// A recovery that is under way, as the kernel and the checks see it.

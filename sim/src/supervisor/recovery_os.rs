@@ -8,11 +8,11 @@ use handoff::text::PlainText;
 use handoff::{HostError, ProcessId};
 
 use super::recover::RecoveryTask;
-use crate::daemon::os::UID;
-use crate::host::Host;
+use crate::host::{Host, UID};
 use crate::kernel::Side;
 use crate::plan::At;
-use crate::process::{DeferredAnswer, Process, written};
+use crate::process::{DeferredAnswer, Process};
+use crate::trace::words::written;
 use crate::world::SimulatedWorld;
 
 impl Host<'_> {

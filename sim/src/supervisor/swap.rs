@@ -9,8 +9,9 @@ use handoff::{HandoffId, HostError, ProcessId};
 use super::{SupervisorProgram, TaskUnderWay};
 use crate::host::Host;
 use crate::kernel::{Micros, Side};
-use crate::process::{Process, message_name, written};
-use crate::run::Planted;
+use crate::plan::Planted;
+use crate::process::Process;
+use crate::trace::words::{message_name, written};
 use crate::world::SimulatedWorld;
 
 pub(super) const PEERS: [Peer; 2] = [Peer::Incumbent, Peer::Successor];

@@ -15,7 +15,7 @@ use clap::{Parser, Subcommand};
 use handoff_sim::corpus::names_of;
 use handoff_sim::explore::Schedule;
 use handoff_sim::run::{Planted, RunOptions, RunReport, forgetful_ledgers, ledgers, run};
-use handoff_sim::trace::{Shown, page, perfetto, text};
+use handoff_sim::trace::{page, perfetto, text};
 use handoff_sim::{Make, Plan, draw, shrink, version};
 
 mod explore;
@@ -230,8 +230,8 @@ fn show(
         say!("{}", path.display());
         Ok::<(), String>(())
     };
-    html.map_or(Ok(()), |path| write(path, page(&Shown::run(plan, &report))))?;
-    timeline.map_or(Ok(()), |path| write(path, perfetto(&report)))?;
+    html.map_or(Ok(()), |path| write(path, page(&report.shown(plan))))?;
+    timeline.map_or(Ok(()), |path| write(path, perfetto(&report.trace)))?;
     say!("{}", conclusion(&report));
     Ok(ExitCode::SUCCESS)
 }

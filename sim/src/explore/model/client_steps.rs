@@ -1,11 +1,11 @@
 //! What can happen next to the connections of clients, and what that is called.
 use handoff::carry::{CarryStep, Item, Next, Outgoing, Token};
 use handoff::machine::incumbent;
+use handoff::node::daemon::Hook as AnyHook;
 
 use super::Model;
 use super::clients::{CarryLink, Clients, ROOM};
 use super::steps::ModelStep;
-use crate::process::AnyHook;
 
 /// One thing that can happen next to them. Links are named by their place.
 #[derive(Clone, Debug, PartialEq, Eq)]

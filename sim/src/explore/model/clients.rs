@@ -7,12 +7,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use handoff::carry::{Carried, CarryHook, CarryStep, ConnectionState, Incoming, Item, Outgoing, Token};
 use handoff::machine::{ExitReason, incumbent, successor};
+use handoff::node::daemon::Hook as AnyHook;
 use handoff::record::Record;
 use serde::{Deserialize, Serialize};
 
 use super::flaws::CarryFlaw;
 use super::passing;
-use crate::process::AnyHook;
 
 /// The connections that there are, and what may go wrong with them, how often.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -1,6 +1,7 @@
 //! What can happen next: what the model does by itself, when a timer fires, and what faults are left.
 use handoff::machine::{Machine, StateName, Timer, Timers, recovery, supervisor::Peer};
 use handoff::message::Message;
+use handoff::node::daemon::Hook as AnyHook;
 use handoff::text::PlainText;
 
 use super::client_steps::ClientStep;
@@ -9,7 +10,6 @@ use super::{
     DaemonMachine, Life, Model, ModelDaemon, ModelEnd, ModelLink, ModelRecovery, ModelSupervisor, STRAY,
     Version,
 };
-use crate::process::AnyHook;
 
 /// One thing that can happen next. Daemons are named by their pid, links by their place.
 #[derive(Clone, Debug, PartialEq, Eq)]

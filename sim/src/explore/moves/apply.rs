@@ -19,7 +19,7 @@ use crate::explore::model::watch::Observer;
 use crate::explore::model::{
     DaemonMachine, LIVENESS, Life, Model, ModelEnd, ModelLink, ModelSupervisor, SECOND, id, is_stray,
 };
-use crate::mutation::mutant::drive;
+use crate::mutant::drive;
 
 pub(super) type DaemonInput = DaemonEvent<Ran>;
 

@@ -2,11 +2,11 @@
 use handoff::HostError;
 use handoff::machine::{incumbent, successor};
 use handoff::message::MessageName;
+use handoff::node::daemon::Hook as AnyHook;
 
 use super::apply::DaemonInput;
 use crate::explore::model::Model;
 use crate::explore::model::watch::Observer;
-use crate::process::AnyHook;
 
 /// A hook that has returned.
 pub(crate) struct Ran {

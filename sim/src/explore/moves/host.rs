@@ -8,19 +8,18 @@ use handoff::machine::{
     supervisor::{self, Note, Outcome, Peer},
 };
 use handoff::message::Message;
+use handoff::node::daemon::Hook as AnyHook;
 use handoff::record::Record;
 use handoff::time::Time;
 use handoff::{HostError, ProcessId};
 
-use crate::checks::daemon;
-use crate::checks::{GivesUp, supervisor as checks};
+use crate::checks::{GivesUp, daemon, supervisor as checks};
 use crate::explore::checks as explored;
 use crate::explore::checks::obligations;
 use crate::explore::checks::obligations::supervisor::is_anothers_to_say;
-use crate::explore::model::names;
 use crate::explore::model::watch::Observer;
-use crate::explore::model::{Model, ModelEnd, id};
-use crate::process::{AnyHook, lock_answer};
+use crate::explore::model::{Model, ModelEnd, id, names};
+use crate::trace::words::lock_answer;
 
 /// The host of one process; pid 0 is the supervisor.
 pub(crate) struct ModelHost<'a, 'w> {

@@ -2,8 +2,8 @@
 //! the states of all other processes when it was met.
 use handoff::machine::Cell;
 
-use crate::kernel::{KernelLink, Side};
-use crate::process::{Life, Process};
+use crate::kernel::{KernelLink, Life, Side};
+use crate::process::Process;
 use crate::world::SimulatedWorld;
 
 /// A cell, and how all other processes stood when it was met.
