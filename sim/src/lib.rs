@@ -73,7 +73,7 @@ pub mod kernel;
 pub mod mutant;
 pub mod outage;
 pub mod plan;
-mod process;
+mod program;
 pub mod run;
 mod runtime;
 mod search;

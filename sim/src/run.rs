@@ -7,6 +7,7 @@ use handoff::machine::Cell;
 use handoff::machine::recovery;
 use handoff::machine::supervisor::HandoffVerdict;
 
+use crate::harness::SimulatedWorld;
 use crate::harness::checks::Violation;
 pub use crate::harness::coverage::CoveragePoint;
 pub use crate::harness::faults::Struck;
@@ -18,7 +19,6 @@ use crate::runtime;
 use crate::simulated::Make;
 pub use crate::simulated::{forgetful_ledgers, ledgers};
 use crate::trace::{Name, Reaction, SentFrame, Shown, TraceEntry};
-use crate::world::SimulatedWorld;
 
 /// What came of a run.
 #[derive(Clone, Debug, Default)]
@@ -90,31 +90,31 @@ pub struct RunOptions {
 
 /// Runs `plan` with daemons that `make` makes.
 pub fn run(plan: &Arc<Plan>, make: &Arc<Make>, options: RunOptions) -> RunReport {
-    let mut world = SimulatedWorld::new(Arc::clone(plan), Arc::clone(make));
+    let mut world = SimulatedWorld::of_run(Arc::clone(plan), Arc::clone(make));
     world.recorder.on = options.trace;
-    world.faults.passed = options.places.then(Vec::new);
-    world.audit.coverage = options.coverage.then(BTreeSet::new);
+    world.around.faults.passed = options.places.then(Vec::new);
+    world.around.audit.coverage = options.coverage.then(BTreeSet::new);
     world.planted = options.planted;
-    world.disk.lock().flock_excludes_nobody = options.planted == Planted::FlockExcludesNobody;
+    world.kernel.disk.lock().flock_excludes_nobody = options.planted == Planted::FlockExcludesNobody;
     runtime::run(&mut world);
     RunReport {
-        violation: world.audit.violation.take(),
-        struck: std::mem::take(&mut world.faults.struck),
-        gaps: world.audit.gaps.iter().copied().collect(),
-        cells: world.audit.cells.iter().copied().collect(),
-        coverage: world.audit.coverage.take().unwrap_or_default(),
-        passed: world.faults.passed.take().unwrap_or_default(),
-        findings: std::mem::take(&mut world.audit.findings),
-        verdicts: std::mem::take(&mut world.operator.verdicts),
-        longest_outage: world.audit.longest_outage(),
+        violation: world.around.audit.violation.take(),
+        struck: std::mem::take(&mut world.around.faults.struck),
+        gaps: world.around.audit.gaps.iter().copied().collect(),
+        cells: world.around.audit.cells.iter().copied().collect(),
+        coverage: world.around.audit.coverage.take().unwrap_or_default(),
+        passed: world.around.faults.passed.take().unwrap_or_default(),
+        findings: std::mem::take(&mut world.around.audit.findings),
+        verdicts: std::mem::take(&mut world.around.operator.verdicts),
+        longest_outage: world.around.audit.longest_outage(),
         requests: world.requests(),
-        steps: world.steps,
-        length: world.now,
+        steps: world.around.steps,
+        length: world.kernel.now,
         trace: std::mem::take(&mut world.recorder.entries),
         told: std::mem::take(&mut world.recorder.steps),
         sent: std::mem::take(&mut world.recorder.sent),
-        rest: world.operator.rest.take(),
-        origin: world.recorder.origin.unwrap_or(world.now),
+        rest: world.around.operator.rest.take(),
+        origin: world.recorder.origin.unwrap_or(world.kernel.now),
     }
 }
 

@@ -60,7 +60,7 @@ const FAMILIES: [Family; 6] = [
             "core/src/unix/supervisor/host.rs",
             "core/src/unix/supervisor/recover.rs",
             "sim/src/host.rs",
-            "sim/src/supervisor/swap.rs",
+            "sim/src/program/handoff_task.rs",
         ],
         why: "what performs a machine's effects, and what is known on each side of it of a process that takes part",
     },

@@ -4,8 +4,10 @@ mod clock;
 mod disk;
 mod listener;
 mod lock;
+mod names;
 mod noise;
 mod process;
+mod system;
 mod wire;
 
 pub use bare::{Bare, Busy};
@@ -15,8 +17,9 @@ pub(crate) use clock::ProcessClock;
 pub(crate) use disk::{ArmedWrite, Died, JOURNAL, Lie, RECORD};
 pub(crate) use listener::{ClientRequest, Conn, Refused, SharedListener};
 pub(crate) use noise::{LengthOf, Noise};
-pub(crate) use process::Life;
 pub use process::Name;
+pub(crate) use process::{Life, Process};
+pub(crate) use system::{Due, Kernel};
 pub use wire::WhyClosed;
 pub(crate) use wire::{Delivery, KernelLink, Received, Side};
 

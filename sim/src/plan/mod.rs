@@ -5,6 +5,7 @@
 use std::fmt;
 use std::path::Path;
 
+use handoff::connections::Patience;
 use serde::{Deserialize, Serialize};
 
 use self::span::Span;
@@ -98,6 +99,12 @@ impl Default for Times {
 }
 
 impl Times {
+    /// How long a daemon bears with its clients: in production's proportions.
+    pub(crate) fn patience(&self) -> Patience {
+        let stall = self.stall.duration();
+        Patience { stall, first_request: stall * 2 / 5 }
+    }
+
     /// After the last fault, one process serves within this: whatever waits, waits for one of these limits, and each
     /// of them may have to pass once for the handoff, and once for the recovery that follows it.
     pub fn bound(&self) -> Span {
