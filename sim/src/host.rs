@@ -21,28 +21,28 @@ use crate::kernel::{self, LengthOf, Life, Micros, RECORD, Side};
 use crate::program::DeferredAnswer;
 use crate::trace::TracedEffect;
 use crate::trace::words::message_name;
-use crate::world::{Deed, Surroundings, World};
+use crate::world::{Doing, SimulatedWorld, Surroundings};
 
 /// The user of all processes.
 pub(crate) const UID: u32 = 1000;
 
 /// The host of one process.
 pub(crate) struct Host<'a, S> {
-    pub world: &'a mut World<S>,
+    pub world: &'a mut SimulatedWorld<S>,
     pub pid: u32,
     /// The link and the number of the frame that was read last.
     pub came: Option<(u64, u64)>,
 }
 
 impl<'a, S> Host<'a, S> {
-    pub(crate) fn new(world: &'a mut World<S>, pid: u32) -> Host<'a, S> {
+    pub(crate) fn new(world: &'a mut SimulatedWorld<S>, pid: u32) -> Host<'a, S> {
         Host { world, pid, came: None }
     }
 }
 
 impl<S: Surroundings> Host<'_, S> {
     /// Performs an effect now or, in a stopped process, when it goes on.
-    pub(crate) fn perform(&mut self, effect: impl FnOnce(&mut World<S>, u32) + 'static) {
+    pub(crate) fn perform(&mut self, effect: impl FnOnce(&mut SimulatedWorld<S>, u32) + 'static) {
         match self.world.kernel.processes.get_mut(&self.pid) {
             Some(process) if process.life == Life::Stopped => process.program.deferred.push(Box::new(effect)),
             Some(process) if process.runs() => effect(self.world, self.pid),
@@ -53,8 +53,8 @@ impl<S: Surroundings> Host<'_, S> {
     /// Performs an operation and answers now or, in a stopped process, when it goes on.
     pub(crate) fn answer_at_once<T: 'static>(
         &mut self,
-        operation: impl FnOnce(&mut World<S>, u32) -> Option<T> + 'static,
-        told: impl FnOnce(T) -> DeferredAnswer<World<S>> + 'static,
+        operation: impl FnOnce(&mut SimulatedWorld<S>, u32) -> Option<T> + 'static,
+        told: impl FnOnce(T) -> DeferredAnswer<SimulatedWorld<S>> + 'static,
     ) -> Option<T> {
         if self.world.kernel.runs(self.pid) {
             return operation(self.world, self.pid);
@@ -71,15 +71,15 @@ impl<S: Surroundings> Host<'_, S> {
     pub(crate) fn answer<T: 'static>(
         &mut self,
         late: Micros,
-        operation: impl FnOnce(&mut World<S>, u32) -> Option<T> + 'static,
-        told: impl FnOnce(T) -> DeferredAnswer<World<S>> + 'static,
+        operation: impl FnOnce(&mut SimulatedWorld<S>, u32) -> Option<T> + 'static,
+        told: impl FnOnce(T) -> DeferredAnswer<SimulatedWorld<S>> + 'static,
     ) -> Option<T> {
         if late == 0 && self.world.kernel.runs(self.pid) && self.world.kernel.choice(self.pid, 8) != 1 {
             return operation(self.world, self.pid);
         }
         self.perform(move |world, pid| {
             let at = world.kernel.now + world.kernel.length(pid, LengthOf::Operation) + late;
-            let operation = move |world: &mut World<S>, pid| operation(world, pid).map(told);
+            let operation = move |world: &mut SimulatedWorld<S>, pid| operation(world, pid).map(told);
             world.put_off(pid, at, DeferredAnswer::Operation(Box::new(operation)));
         });
         None
@@ -95,7 +95,7 @@ impl<S: Surroundings> Host<'_, S> {
             }
             Some(kernel::Received::Message(message, number)) => {
                 self.came = Some((id, number));
-                self.world.shows(self.pid, Deed::Hears(id, &message));
+                self.world.shows(self.pid, Doing::Hears(id, &message));
                 Read::Message(message)
             }
         }
@@ -106,9 +106,9 @@ impl<S: Surroundings> Host<'_, S> {
     }
 }
 
-impl<S: Surroundings> World<S> {
+impl<S: Surroundings> SimulatedWorld<S> {
     /// An answer comes at `at`.
-    pub(crate) fn put_off(&mut self, pid: u32, at: u64, pending: DeferredAnswer<World<S>>) {
+    pub(crate) fn put_off(&mut self, pid: u32, at: u64, pending: DeferredAnswer<SimulatedWorld<S>>) {
         let Some(process) = self.kernel.processes.get_mut(&pid) else { return };
         let at = process.program.pending.back().map_or(at, |(last, _)| at.max(*last));
         process.program.pending.push_back((at, pending));
@@ -116,7 +116,7 @@ impl<S: Surroundings> World<S> {
     }
 
     /// What was put off and is due.
-    pub(crate) fn pending(&mut self, pid: u32) -> Option<DeferredAnswer<World<S>>> {
+    pub(crate) fn pending(&mut self, pid: u32) -> Option<DeferredAnswer<SimulatedWorld<S>>> {
         let now = self.kernel.now;
         let process = self.kernel.processes.get_mut(&pid).filter(|process| process.runs())?;
         process.program.pending.front().filter(|(at, _)| *at <= now)?;
@@ -133,8 +133,8 @@ impl<S: Surroundings> World<S> {
     fn unless_stopped(
         &mut self,
         pid: u32,
-        answer: DeferredAnswer<World<S>>,
-    ) -> Option<DeferredAnswer<World<S>>> {
+        answer: DeferredAnswer<SimulatedWorld<S>>,
+    ) -> Option<DeferredAnswer<SimulatedWorld<S>>> {
         let now = self.kernel.now;
         match self.kernel.processes.get_mut(&pid) {
             Some(process) if process.life == Life::Stopped => {
@@ -189,7 +189,7 @@ impl<S: Surroundings> World<S> {
     }
 
     pub(crate) fn write_record(&mut self, pid: u32, record: &Record) -> Result<(), HostError> {
-        self.shows(pid, Deed::WritesRecord);
+        self.shows(pid, Doing::WritesRecord);
         let boot = self.kernel.boot();
         let mut disk = self.kernel.disk.lock();
         let old =
@@ -210,13 +210,13 @@ impl<S: Surroundings> Clock for Host<'_, S> {
 
 impl<S: Surroundings> Gaps for Host<'_, S> {
     fn handles(&mut self, cell: Cell) {
-        self.world.shows(self.pid, Deed::Meets(cell));
+        self.world.shows(self.pid, Doing::Meets(cell));
         self.world.recorder.step(self.world.kernel.name_of(self.pid), cell);
     }
 
     fn gap(&mut self, gap: Gap) -> ControlFlow<Crashed> {
         if self.world.kernel.runs(self.pid) {
-            self.world.shows(self.pid, Deed::PassesGap(gap));
+            self.world.shows(self.pid, Doing::PassesGap(gap));
         }
         match self.world.kernel.processes.get(&self.pid) {
             Some(process) if process.lives() => {

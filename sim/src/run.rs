@@ -7,7 +7,7 @@ use handoff::machine::Cell;
 use handoff::machine::recovery;
 use handoff::machine::supervisor::HandoffVerdict;
 
-use crate::harness::SimulatedWorld;
+use crate::harness::RunWorld;
 use crate::harness::checks::Violation;
 pub use crate::harness::coverage::CoveragePoint;
 pub use crate::harness::faults::Struck;
@@ -90,7 +90,7 @@ pub struct RunOptions {
 
 /// Runs `plan` with daemons that `make` makes.
 pub fn run(plan: &Arc<Plan>, make: &Arc<Make>, options: RunOptions) -> RunReport {
-    let mut world = SimulatedWorld::of_run(Arc::clone(plan), Arc::clone(make));
+    let mut world = RunWorld::of_run(Arc::clone(plan), Arc::clone(make));
     world.recorder.on = options.trace;
     world.around.faults.passed = options.places.then(Vec::new);
     world.around.audit.coverage = options.coverage.then(BTreeSet::new);

@@ -15,16 +15,16 @@ use handoff::node::Node;
 use handoff::node::daemon::HookName;
 
 use crate::happening::Happening;
-use crate::kernel::{Delivery, Kernel, KernelLink, Life, Micros, Name, Noise, Side};
+use crate::kernel::{Delivery, KernelLink, Life, Micros, Name, Noise, Side, SimulatedKernel};
 use crate::mutant::Meddling;
 use crate::plan::{At, Operation, Plan, Planted, What};
-use crate::program::{DaemonProgram, Process, Program, Running, SupervisorProgram};
+use crate::program::{DaemonProgram, Process, Program, RunningProgram, SupervisorProgram};
 use crate::simulated::Make;
 use crate::trace::{Happened, Recorder, Turn};
 
 /// A world. Its processes run daemons and supervisors.
-pub(crate) struct World<S> {
-    pub kernel: Kernel<Running<World<S>>, Happening>,
+pub(crate) struct SimulatedWorld<S> {
+    pub kernel: SimulatedKernel<RunningProgram<SimulatedWorld<S>>, Happening>,
     pub plan: Arc<Plan>,
     pub make: Arc<Make>,
     pub recorder: Recorder,
@@ -46,7 +46,7 @@ pub(crate) struct Orders {
 }
 
 /// What a process does, or what has come of it.
-pub(crate) enum Deed<'a> {
+pub(crate) enum Doing<'a> {
     /// A machine is about to handle an event.
     Meets(Cell),
     /// It is in the gap between two effects: it may not live to see the next.
@@ -86,11 +86,11 @@ pub(crate) enum Deed<'a> {
 /// What surrounds the processes of a world.
 pub(crate) trait Surroundings: Sized + 'static {
     /// Is told what a process does.
-    fn sees(world: &mut World<Self>, pid: u32, deed: Deed<'_>);
+    fn sees(world: &mut SimulatedWorld<Self>, pid: u32, doing: Doing<'_>);
 
     /// What becomes of a frame that is sent, and how much longer it takes.
     fn frame_fate(
-        world: &mut World<Self>,
+        world: &mut SimulatedWorld<Self>,
         from: u32,
         to: u32,
         side: Side,
@@ -98,19 +98,19 @@ pub(crate) trait Surroundings: Sized + 'static {
     ) -> (Delivery, Micros);
 
     /// What goes wrong with a hook, and for how long.
-    fn hook_fate(world: &mut World<Self>, pid: u32, hook: HookName) -> Option<(What, Micros)>;
+    fn hook_fate(world: &mut SimulatedWorld<Self>, pid: u32, hook: HookName) -> Option<(What, Micros)>;
 
     /// What goes wrong as a daemon is started, and for how long.
-    fn spawn_fate(world: &mut World<Self>, supervisor: u32) -> Option<(What, Micros)>;
+    fn spawn_fate(world: &mut SimulatedWorld<Self>, supervisor: u32) -> Option<(What, Micros)>;
 
     /// What goes wrong with a write of the journal.
-    fn journal_fate(world: &mut World<Self>, supervisor: u32) -> Option<What>;
+    fn journal_fate(world: &mut SimulatedWorld<Self>, supervisor: u32) -> Option<What>;
 
     /// What goes wrong with an operation of a daemon: how much later it is performed, and whether it fails.
-    fn operation_fate(world: &mut World<Self>, pid: u32, operation: Operation) -> (Micros, bool);
+    fn operation_fate(world: &mut SimulatedWorld<Self>, pid: u32, operation: Operation) -> (Micros, bool);
 
     /// How much later the answer comes to what `pid` asks for at `place`: a start of a process, a write of the journal.
-    fn slowness(world: &mut World<Self>, pid: u32, place: &At) -> Micros;
+    fn slowness(world: &mut SimulatedWorld<Self>, pid: u32, place: &At) -> Micros;
 
     /// How much longer `pid`, which dies, takes to end.
     fn lingers(&self, pid: u32) -> Micros;
@@ -119,25 +119,25 @@ pub(crate) trait Surroundings: Sized + 'static {
     fn has_rival(&self) -> bool;
 
     /// Nothing is wrong now: how often something was.
-    fn is_calm(world: &World<Self>) -> Option<u64>;
+    fn is_calm(world: &SimulatedWorld<Self>) -> Option<u64>;
 
     /// A daemon accepts all that wait, and does what they ask for.
-    fn opens_listener(world: &mut World<Self>, pid: u32);
+    fn opens_listener(world: &mut SimulatedWorld<Self>, pid: u32);
 
     /// A daemon drains: it accepts nothing from here on.
-    fn drain_begins(world: &mut World<Self>, pid: u32, grace: Duration);
+    fn drain_begins(world: &mut SimulatedWorld<Self>, pid: u32, grace: Duration);
 
     /// A process has no descriptors any more: neither of the listening socket, nor of connections. `by_itself`: it leaves, rather
     /// than be killed.
-    fn leaves_listener(world: &mut World<Self>, pid: u32, by_itself: bool);
+    fn leaves_listener(world: &mut SimulatedWorld<Self>, pid: u32, by_itself: bool);
 }
 
-impl<S> World<S> {
+impl<S> SimulatedWorld<S> {
     /// One on which nothing runs, and nothing happens by itself.
-    pub(crate) fn new(plan: Arc<Plan>, make: Arc<Make>, surroundings: S) -> World<S> {
-        let mut kernel = Kernel::new(Noise { seed: plan.noise, delays: plan.delays });
+    pub(crate) fn new(plan: Arc<Plan>, make: Arc<Make>, surroundings: S) -> SimulatedWorld<S> {
+        let mut kernel = SimulatedKernel::new(Noise { seed: plan.noise, delays: plan.delays });
         kernel.skewed_clocks = plan.skewed_clocks;
-        World {
+        SimulatedWorld {
             kernel,
             plan,
             make,
@@ -182,7 +182,7 @@ impl<S> World<S> {
         all.filter_map(|(pid, process)| process.supervisor().map(|supervisor| (*pid, supervisor)))
     }
 
-    pub(crate) fn daemons(&self) -> impl Iterator<Item = (u32, &Process<World<S>>, &DaemonProgram)> {
+    pub(crate) fn daemons(&self) -> impl Iterator<Item = (u32, &Process<SimulatedWorld<S>>, &DaemonProgram)> {
         let all = self.kernel.processes.iter();
         all.filter_map(|(pid, process)| process.daemon().map(|daemon| (*pid, process, daemon)))
     }
@@ -279,10 +279,10 @@ impl<S> World<S> {
     }
 }
 
-impl<S: Surroundings> World<S> {
+impl<S: Surroundings> SimulatedWorld<S> {
     /// Tells what surrounds it what a process does.
-    pub(crate) fn shows(&mut self, pid: u32, deed: Deed<'_>) {
-        S::sees(self, pid, deed);
+    pub(crate) fn shows(&mut self, pid: u32, doing: Doing<'_>) {
+        S::sees(self, pid, doing);
     }
 
     /// A process dies, whatever it was about to do. `by_itself`: it leaves, rather than be killed.

@@ -30,16 +30,7 @@ use crate::reap;
 use crate::recovery;
 use crate::signals::Signals;
 use crate::trigger::{Access, Asked, ReplyTo, TriggerSocket};
-use crate::work::{LibraryAnswer, LibraryCall, LibraryJob, Swap};
-
-/// What other threads tell the loop.
-#[derive(Debug)]
-pub(crate) enum LoopEvent {
-    /// A client has sent a request.
-    Asked(Asked),
-    /// The job has ended.
-    Finished(Box<LibraryAnswer>),
-}
+use crate::work::{LibraryAnswer, LibraryCall, LibraryJob, LoopEvent, Swap};
 
 /// Runs the supervisor of the configuration at `path` until it is told to stop.
 ///

@@ -6,6 +6,7 @@ mod decisions;
 mod killing;
 mod names;
 mod one_order;
+mod one_way;
 mod words;
 
 /// The folders of the workspace's members.

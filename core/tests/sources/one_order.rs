@@ -82,18 +82,3 @@ fn only_nodes_order_what_has_happened_and_promote_a_successor() {
         assert!(idle.is_empty(), "{idle:?} need no exception for {:?} any more: strike them out", rule.says);
     }
 }
-
-/// The folders of the exploration, each after those that it may name.
-const EXPLORATION: [&str; 5] = ["model", "checks", "moves", "search", "report"];
-
-#[test]
-fn the_folders_of_the_exploration_name_each_other_one_way() {
-    for (at, folder) in EXPLORATION.iter().enumerate() {
-        each_file(&format!("sim/src/explore/{folder}"), &mut |name, text| {
-            let later =
-                EXPLORATION[at + 1..].iter().find(|later| text.contains(&format!("explore::{later}")));
-            assert_eq!(later, None, "{name} names what may name it");
-            assert!(!text.contains("super::super"), "{name} hides what it names");
-        });
-    }
-}

@@ -13,7 +13,7 @@ use crate::kernel::Side;
 use crate::plan::Operation;
 use crate::program::DeferredAnswer;
 use crate::trace::words::{lock_answer, written};
-use crate::world::{Deed, Surroundings, World};
+use crate::world::{Doing, SimulatedWorld, Surroundings};
 
 impl<S: Surroundings> Os for Host<'_, S> {
     fn read(&mut self, link: LinkId) -> Read {
@@ -119,7 +119,7 @@ impl<S: Surroundings> Storage for Host<'_, S> {
     fn lock(&mut self, op: Op) -> Option<LockAnswer> {
         let told = move |answer| DeferredAnswer::Daemon(Event::Locked(op, answer));
         let (late, fails) = S::operation_fate(self.world, self.pid, Operation::Lock);
-        let answer = move |world: &mut World<S>, pid| match fails {
+        let answer = move |world: &mut SimulatedWorld<S>, pid| match fails {
             true => Some(LockAnswer::Error(HostError::system("injected"))),
             false => Some(world.try_lock(pid)),
         };
@@ -131,7 +131,7 @@ impl<S: Surroundings> Storage for Host<'_, S> {
     fn unlock(&mut self) {
         self.did(|| "unlocks".into());
         self.perform(|world, pid| {
-            world.shows(pid, Deed::Unlocks);
+            world.shows(pid, Doing::Unlocks);
             world.kernel.disk.lock().unlock(pid);
         });
     }
@@ -140,7 +140,7 @@ impl<S: Surroundings> Storage for Host<'_, S> {
         let written_record = record.clone();
         let told = move |result| DeferredAnswer::Daemon(Event::Recorded(op, result));
         let (late, fails) = S::operation_fate(self.world, self.pid, Operation::Record);
-        let write = move |world: &mut World<S>, pid| match fails {
+        let write = move |world: &mut SimulatedWorld<S>, pid| match fails {
             true => Some(Err(HostError::system("injected"))),
             false => Some(world.write_record(pid, &written_record)),
         };
@@ -152,7 +152,7 @@ impl<S: Surroundings> Storage for Host<'_, S> {
     fn take_path(&mut self, op: Op) -> Option<Result<(), HostError>> {
         let told = move |result| DeferredAnswer::Daemon(Event::PathTaken(op, result));
         let (late, fails) = S::operation_fate(self.world, self.pid, Operation::Path);
-        let take = move |world: &mut World<S>, pid| {
+        let take = move |world: &mut SimulatedWorld<S>, pid| {
             if fails {
                 return Some(Err(HostError::system("injected")));
             }

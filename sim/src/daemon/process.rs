@@ -17,12 +17,12 @@ use crate::program::{DaemonProgram, Process};
 use crate::simulated::Simulated;
 use crate::trace::Happened;
 use crate::trace::words::daemon_event_name;
-use crate::world::{Deed, Surroundings, World};
+use crate::world::{Doing, SimulatedWorld, Surroundings};
 
 /// How long a daemon that is asked to stop lets open requests finish.
 const STOP_GRACE: Duration = Duration::from_millis(100);
 
-impl<S: Surroundings> World<S> {
+impl<S: Surroundings> SimulatedWorld<S> {
     /// A new daemon has its first turn: it listens, reads the record, and introduces itself.
     pub(crate) fn exec(&mut self, pid: u32) {
         if self.kernel.processes.get(&pid).is_some_and(|process| process.life == Life::Stopped) {
@@ -124,7 +124,7 @@ impl<S: Surroundings> World<S> {
     /// A machine that has left takes its process with it.
     pub(crate) fn daemon_leaves(&mut self, pid: u32) {
         let Some(exit) = self.running_daemon(pid).and_then(|daemon| daemon.exit.clone()) else { return };
-        self.shows(pid, Deed::Leaves(&exit));
+        self.shows(pid, Doing::Leaves(&exit));
         if exit != ExitReason::HookLimit {
             self.kernel.removes_sockets(pid);
         }
@@ -273,7 +273,7 @@ impl<S: Surroundings> World<S> {
         if serves && result.is_ok() {
             self.daemon_mut(pid).into_iter().for_each(|daemon| daemon.accepts = true);
             self.note(Some(pid), || Happened::Serves(true));
-            self.shows(pid, Deed::Serves);
+            self.shows(pid, Doing::Serves);
             S::opens_listener(self, pid);
         }
         // One whose drain left it accepting, and that can't come back, serves no client.
@@ -287,7 +287,7 @@ impl<S: Surroundings> World<S> {
             self.daemon_mut(pid).into_iter().for_each(|daemon| daemon.accepts = true);
         }
         if *hook == AnyHook::Incumbent(incumbent::Hook::Seal) && result.is_ok() {
-            self.shows(pid, Deed::Seals);
+            self.shows(pid, Doing::Seals);
         }
     }
 
@@ -303,7 +303,7 @@ impl<S: Surroundings> World<S> {
         if let Some(daemon) = self.daemon_mut(pid) {
             daemon.app = Some(app);
         }
-        self.shows(pid, Deed::HasRun { sick });
+        self.shows(pid, Doing::HasRun { sick });
         let died = self.kernel.disk.lock().dead.contains(&pid);
         match result {
             _ if died => {

@@ -8,7 +8,7 @@ use handoff::message::Message;
 
 use serde::Serialize;
 
-use super::{Process, SimulatedWorld};
+use super::{Process, RunWorld};
 use crate::checks::{self, GivesUp};
 use crate::daemon::process::failed;
 use crate::harness::coverage::CoveragePoint;
@@ -89,7 +89,7 @@ impl Audit {
     }
 }
 
-impl SimulatedWorld {
+impl RunWorld {
     /// A check has failed: nothing that follows is of interest.
     pub(crate) fn violated(&mut self, check: &'static str, why: String) {
         if self.around.audit.violation.is_none() {

@@ -5,7 +5,7 @@
 use handoff::HostError;
 use handoff::connections::RequestPhase;
 
-use super::SimulatedWorld;
+use super::RunWorld;
 use crate::daemon::process::failed;
 use crate::happening::Happening;
 use crate::kernel::{ClientRequest, Conn, LengthOf, Micros};
@@ -34,7 +34,7 @@ pub(crate) struct Client {
     draws: [u32; 2],
 }
 
-impl SimulatedWorld {
+impl RunWorld {
     pub(crate) fn clients_come(&mut self) {
         for client in 0..self.plan.clients as usize {
             self.around.clients.push(Client::default());
@@ -139,7 +139,7 @@ impl SimulatedWorld {
 
     /// A daemon accepts all that wait, and does what they ask for.
     pub(crate) fn opens_listener(&mut self, pid: u32) {
-        let able = |world: &SimulatedWorld| {
+        let able = |world: &RunWorld| {
             world
                 .kernel
                 .processes
@@ -152,7 +152,7 @@ impl SimulatedWorld {
 
     /// A daemon does what its connections ask for.
     pub(crate) fn serve_unread(&mut self, pid: u32) {
-        let unread = |world: &SimulatedWorld| {
+        let unread = |world: &RunWorld| {
             let mut owned = world.kernel.listener.owned(pid);
             owned.find(|id| world.kernel.listener.conns[id].unread.is_some())
         };

@@ -2,7 +2,7 @@
 //! the states of all other processes when it was met.
 use handoff::machine::Cell;
 
-use super::{Process, SimulatedWorld};
+use super::{Process, RunWorld};
 use crate::kernel::{KernelLink, Life, Side};
 
 /// A cell, and how all other processes stood when it was met.
@@ -24,7 +24,7 @@ struct Stand {
     linked: bool,
 }
 
-impl SimulatedWorld {
+impl RunWorld {
     /// A machine of `pid` meets a cell.
     pub(crate) fn meets(&mut self, pid: u32, cell: Cell) {
         self.around.audit.cell(cell);

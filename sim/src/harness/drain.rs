@@ -3,12 +3,12 @@ use std::time::Duration;
 
 use handoff::connections::{Conduct, Drain, RequestPhase, Way};
 
-use super::SimulatedWorld;
+use super::RunWorld;
 use crate::happening::Happening;
 use crate::kernel::Conn;
 use crate::trace::Happened;
 
-impl SimulatedWorld {
+impl RunWorld {
     /// Of a connection that is made now.
     pub(crate) fn new_conduct(&self) -> Conduct {
         Conduct::new(self.kernel.time(), self.plan.times.patience())

@@ -6,7 +6,7 @@ use handoff::node::daemon::HookName;
 use handoff::host::Gap;
 use handoff::message::Message;
 
-use super::{Process, SimulatedWorld};
+use super::{Process, RunWorld};
 use crate::happening::Happening;
 use crate::kernel::{ArmedWrite, Delivery, Disk, LengthOf, Micros, Side};
 use crate::plan::span::Span;
@@ -135,7 +135,7 @@ impl Faults {
     }
 }
 
-impl SimulatedWorld {
+impl RunWorld {
     /// Gets the plan's faults ready, those of the disk on the disk.
     pub(super) fn arm_faults(&mut self) {
         self.around.faults = Faults::new(&self.plan.faults, &self.kernel.disk);

@@ -14,7 +14,7 @@ use self::operator::Operator;
 use crate::kernel::{Delivery, Micros, Side};
 use crate::plan::{At, Operation, What};
 use crate::program;
-use crate::world::{Deed, Surroundings, World};
+use crate::world::{Doing, SimulatedWorld, Surroundings};
 
 pub(crate) mod checks;
 pub(crate) mod clients;
@@ -27,10 +27,10 @@ mod timeline;
 mod view;
 
 /// A run's world.
-pub(crate) type SimulatedWorld = World<Harness>;
+pub(crate) type RunWorld = SimulatedWorld<Harness>;
 
 /// A process of it.
-type Process = program::Process<SimulatedWorld>;
+type Process = program::Process<RunWorld>;
 
 /// What surrounds the processes of a run.
 #[derive(Debug, Default)]
@@ -48,35 +48,35 @@ pub(crate) struct Harness {
 }
 
 impl Surroundings for Harness {
-    fn sees(world: &mut SimulatedWorld, pid: u32, deed: Deed<'_>) {
-        match deed {
-            Deed::Meets(cell) => {
+    fn sees(world: &mut RunWorld, pid: u32, doing: Doing<'_>) {
+        match doing {
+            Doing::Meets(cell) => {
                 world.meets(pid, cell);
                 if let EventName::Timer(timer) = cell.event {
                     world.silence_is_true(pid, timer);
                 }
             }
-            Deed::PassesGap(gap) => world.passes_gap(pid, gap),
-            Deed::Hears(link, message) => world.hears_over(pid, link, message),
-            Deed::Says(to, message) => world.word_is_lawful(pid, to, message),
-            Deed::SaysFinal(to) => world.final_is_lawful(pid, to),
-            Deed::Kills(peer) => world.kill_is_lawful(pid, peer),
-            Deed::KillsFound(target) => world.recovery_kill_is_lawful(pid, target),
-            Deed::Strikes(target) => world.spares_strangers(pid, target),
-            Deed::Reports(outcome) => world.report_is_true(pid, outcome),
-            Deed::IsOver(verdict) => world.around.operator.handoff_ended(world.kernel.now, verdict),
-            Deed::Finds(outcome) => world.finding_is_true(pid, outcome),
-            Deed::Unlocks => world.unlock_is_lawful(pid),
-            Deed::WritesRecord => world.record_is_lawful(pid),
-            Deed::Seals => world.seal_is_durable(pid),
-            Deed::Serves => _ = world.around.audit.has_served.insert(pid),
-            Deed::HasRun { sick } => world.has_run(pid, sick),
-            Deed::Leaves(exit) => world.leaves_for_cause(pid, exit),
+            Doing::PassesGap(gap) => world.passes_gap(pid, gap),
+            Doing::Hears(link, message) => world.hears_over(pid, link, message),
+            Doing::Says(to, message) => world.word_is_lawful(pid, to, message),
+            Doing::SaysFinal(to) => world.final_is_lawful(pid, to),
+            Doing::Kills(peer) => world.kill_is_lawful(pid, peer),
+            Doing::KillsFound(target) => world.recovery_kill_is_lawful(pid, target),
+            Doing::Strikes(target) => world.spares_strangers(pid, target),
+            Doing::Reports(outcome) => world.report_is_true(pid, outcome),
+            Doing::IsOver(verdict) => world.around.operator.handoff_ended(world.kernel.now, verdict),
+            Doing::Finds(outcome) => world.finding_is_true(pid, outcome),
+            Doing::Unlocks => world.unlock_is_lawful(pid),
+            Doing::WritesRecord => world.record_is_lawful(pid),
+            Doing::Seals => world.seal_is_durable(pid),
+            Doing::Serves => _ = world.around.audit.has_served.insert(pid),
+            Doing::HasRun { sick } => world.has_run(pid, sick),
+            Doing::Leaves(exit) => world.leaves_for_cause(pid, exit),
         }
     }
 
     fn frame_fate(
-        world: &mut SimulatedWorld,
+        world: &mut RunWorld,
         from: u32,
         to: u32,
         side: Side,
@@ -85,23 +85,23 @@ impl Surroundings for Harness {
         world.frame_fate(from, to, side, message)
     }
 
-    fn hook_fate(world: &mut SimulatedWorld, pid: u32, hook: HookName) -> Option<(What, Micros)> {
+    fn hook_fate(world: &mut RunWorld, pid: u32, hook: HookName) -> Option<(What, Micros)> {
         world.hook_fate(pid, hook)
     }
 
-    fn spawn_fate(world: &mut SimulatedWorld, supervisor: u32) -> Option<(What, Micros)> {
+    fn spawn_fate(world: &mut RunWorld, supervisor: u32) -> Option<(What, Micros)> {
         world.spawn_fate(supervisor)
     }
 
-    fn journal_fate(world: &mut SimulatedWorld, supervisor: u32) -> Option<What> {
+    fn journal_fate(world: &mut RunWorld, supervisor: u32) -> Option<What> {
         world.journal_fate(supervisor)
     }
 
-    fn operation_fate(world: &mut SimulatedWorld, pid: u32, operation: Operation) -> (Micros, bool) {
+    fn operation_fate(world: &mut RunWorld, pid: u32, operation: Operation) -> (Micros, bool) {
         world.operation_fate(pid, operation)
     }
 
-    fn slowness(world: &mut SimulatedWorld, pid: u32, place: &At) -> Micros {
+    fn slowness(world: &mut RunWorld, pid: u32, place: &At) -> Micros {
         world.slowness(pid, place)
     }
 
@@ -113,19 +113,19 @@ impl Surroundings for Harness {
         self.faults.has_rival()
     }
 
-    fn is_calm(world: &SimulatedWorld) -> Option<u64> {
+    fn is_calm(world: &RunWorld) -> Option<u64> {
         world.is_calm()
     }
 
-    fn opens_listener(world: &mut SimulatedWorld, pid: u32) {
+    fn opens_listener(world: &mut RunWorld, pid: u32) {
         world.opens_listener(pid);
     }
 
-    fn drain_begins(world: &mut SimulatedWorld, pid: u32, grace: Duration) {
+    fn drain_begins(world: &mut RunWorld, pid: u32, grace: Duration) {
         world.drain_begins(pid, grace);
     }
 
-    fn leaves_listener(world: &mut SimulatedWorld, pid: u32, by_itself: bool) {
+    fn leaves_listener(world: &mut RunWorld, pid: u32, by_itself: bool) {
         world.leaves_listener(pid, by_itself);
     }
 }

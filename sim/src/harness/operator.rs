@@ -1,7 +1,7 @@
 //! The operator: asks for handoffs, then, when nothing goes wrong any more, for one that must commit.
 use handoff::machine::supervisor::HandoffVerdict;
 
-use super::{Process, SimulatedWorld};
+use super::{Process, RunWorld};
 use crate::happening::Happening;
 use crate::kernel::{Life, Micros, Name};
 use crate::plan::Planted;
@@ -73,7 +73,7 @@ impl Operator {
     }
 }
 
-impl SimulatedWorld {
+impl RunWorld {
     /// Nothing is wrong now: how often something was.
     pub(crate) fn is_calm(&self) -> Option<u64> {
         let passed = self.around.faults.last <= self.kernel.now

@@ -3,13 +3,13 @@ use std::collections::BTreeSet;
 
 use handoff::ProcessId;
 
-use super::{Process, SimulatedWorld};
+use super::{Process, RunWorld};
 use crate::happening::Happening;
 use crate::kernel::{Life, Micros};
 use crate::program::{Program, STRANGER};
 use crate::trace::Happened;
 
-impl SimulatedWorld {
+impl RunWorld {
     /// A stranger that wants the lock comes, and stays for `span`.
     pub(crate) fn stranger_comes(&mut self, span: Micros) {
         let pid = self.start_process(STRANGER, Program::Stranger);

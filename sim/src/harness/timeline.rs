@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use handoff::machine::MachineRole;
 
-use super::{Harness, SimulatedWorld};
+use super::{Harness, RunWorld};
 use crate::happening::Happening;
 use crate::kernel::{Due, Micros};
 use crate::plan::Plan;
@@ -12,10 +12,10 @@ use crate::runtime::Timeline;
 use crate::simulated::Make;
 use crate::trace::Happened;
 
-impl SimulatedWorld {
+impl RunWorld {
     /// The world of a run that is about to begin.
-    pub(crate) fn of_run(plan: Arc<Plan>, make: Arc<Make>) -> SimulatedWorld {
-        let mut world = SimulatedWorld::new(plan, make, Harness::default());
+    pub(crate) fn of_run(plan: Arc<Plan>, make: Arc<Make>) -> RunWorld {
+        let mut world = RunWorld::new(plan, make, Harness::default());
         world.arm_faults();
         world.kernel.at(0, Happening::Restart);
         world.kernel.at(0, Happening::Operator);
@@ -146,7 +146,7 @@ impl SimulatedWorld {
     }
 }
 
-impl Timeline for SimulatedWorld {
+impl Timeline for RunWorld {
     fn next(&self) -> Option<Micros> {
         self.kernel.next_at().filter(|_| !self.around.over)
     }

@@ -4,13 +4,13 @@ use std::borrow::Cow;
 use handoff::journal::Journal;
 use handoff::machine::supervisor::Peer;
 
-use super::{Process, SimulatedWorld};
+use super::{Process, RunWorld};
 use crate::checks::{self, View, Work};
 use crate::kernel::{KernelLink, Life, Micros, Name};
 use crate::plan::What as Fault;
 use crate::program::{DaemonProgram, Party, SupervisorProgram};
 
-impl View for SimulatedWorld {
+impl View for RunWorld {
     fn daemons(&self) -> impl Iterator<Item = (u32, checks::SeenDaemon)> {
         self.daemons().map(|(pid, process, daemon)| (pid, self.seen(pid, process, daemon)))
     }
@@ -67,7 +67,7 @@ impl View for SimulatedWorld {
 /// A daemon that could not take the control path tries again after so long.
 const TRIES_AGAIN: Micros = 110_000;
 
-impl SimulatedWorld {
+impl RunWorld {
     /// Sockets were put back just before: a daemon that wants the control path is still to find that out.
     fn was_swept_lately(&self) -> bool {
         self.kernel.swept.put_back.is_some_and(|at| self.kernel.now <= at + TRIES_AGAIN)

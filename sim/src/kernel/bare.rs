@@ -7,7 +7,7 @@ use handoff::connections::{Conduct, Patience};
 use handoff::message::Message;
 
 use super::{
-    Delivery, Disk, Due, Kernel, KernelLink, LengthOf, Life, Micros, Noise, Received, Refused, Side,
+    Delivery, Disk, Due, KernelLink, LengthOf, Life, Micros, Noise, Received, Refused, Side, SimulatedKernel,
     WhyClosed,
 };
 use crate::plan::{Delays, Times};
@@ -18,7 +18,7 @@ const MOMENT: Micros = 1_000_000;
 /// A simulated machine. Processes are named by their pids, links and connections by numbers; a name that was never given
 /// is answered as one that has gone.
 pub struct Bare {
-    kernel: Kernel<(), Due>,
+    kernel: SimulatedKernel<(), Due>,
     frames: u64,
     clients: usize,
 }
@@ -27,7 +27,7 @@ impl Bare {
     /// One on which lengths of time come from `seed`, and what is left by a power failure.
     pub fn new(seed: u64) -> Bare {
         let delays = if seed.is_multiple_of(2) { Delays::Usual } else { Delays::Long };
-        Bare { kernel: Kernel::new(Noise { seed, delays }), frames: 0, clients: 0 }
+        Bare { kernel: SimulatedKernel::new(Noise { seed, delays }), frames: 0, clients: 0 }
     }
 
     /// Starts a process: its pid.

@@ -7,6 +7,7 @@ mod lock;
 mod names;
 mod noise;
 mod process;
+mod swept;
 mod system;
 mod wire;
 
@@ -19,7 +20,7 @@ pub(crate) use listener::{ClientRequest, Conn, Refused, SharedListener};
 pub(crate) use noise::{LengthOf, Noise};
 pub use process::Name;
 pub(crate) use process::{Life, Process};
-pub(crate) use system::{Due, Kernel};
+pub(crate) use system::{Due, SimulatedKernel};
 pub use wire::WhyClosed;
 pub(crate) use wire::{Delivery, KernelLink, Received, Side};
 

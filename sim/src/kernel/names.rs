@@ -1,26 +1,8 @@
 //! The run directory: whose socket the control path leads to, the sockets beside it, and those that were swept from it.
-use std::collections::BTreeSet;
+use super::SimulatedKernel;
+use super::swept::Swept;
 
-use super::{Kernel, Micros};
-
-/// Sockets that were removed from the run directory while their processes live.
-#[derive(Debug, Default)]
-pub(crate) struct Swept {
-    pids: BTreeSet<u32>,
-    /// The process to which the control path led.
-    path: Option<u32>,
-    /// When sockets were put back last.
-    pub put_back: Option<Micros>,
-}
-
-impl Swept {
-    /// The sockets of `pid` are gone.
-    pub(crate) fn has(&self, pid: u32) -> bool {
-        self.pids.contains(&pid)
-    }
-}
-
-impl<P, E> Kernel<P, E> {
+impl<P, E> SimulatedKernel<P, E> {
     /// The control path leads to `pid` from here on. A client that waits at the process to which it led before still waits there.
     pub(crate) fn takes_path(&mut self, pid: u32) {
         self.control_path = Some(pid);

@@ -10,7 +10,7 @@ use handoff::ProcessId;
 use handoff::id::BootId;
 use handoff::time::Time;
 
-use super::names::Swept;
+use super::swept::Swept;
 use super::{
     Disk, KernelLink, LengthOf, Life, Micros, Name, Noise, Process, ProcessClock, Received, SharedListener,
     Side,
@@ -28,7 +28,7 @@ pub(crate) enum Due {
 }
 
 /// A kernel whose processes run `P`. `E` is all that can be due.
-pub(crate) struct Kernel<P, E> {
+pub(crate) struct SimulatedKernel<P, E> {
     pub now: Micros,
     pub noise: Noise,
     /// Whether processes' clocks differ and drift.
@@ -53,13 +53,13 @@ pub(crate) struct Kernel<P, E> {
     pub listener: SharedListener,
 }
 
-impl<P, E> Kernel<P, E> {
+impl<P, E> SimulatedKernel<P, E> {
     /// One with no process.
-    pub(crate) fn new(noise: Noise) -> Kernel<P, E>
+    pub(crate) fn new(noise: Noise) -> SimulatedKernel<P, E>
     where
         E: Ord,
     {
-        Kernel {
+        SimulatedKernel {
             now: 0,
             noise,
             skewed_clocks: false,
@@ -195,7 +195,7 @@ impl<P, E> Kernel<P, E> {
     }
 }
 
-impl<P, E: From<Due> + Ord + Copy> Kernel<P, E> {
+impl<P, E: From<Due> + Ord + Copy> SimulatedKernel<P, E> {
     /// Lets `event` happen at `at`.
     pub(crate) fn at(&mut self, at: Micros, event: impl Into<E>) {
         self.sequence += 1;

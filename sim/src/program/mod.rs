@@ -19,7 +19,7 @@ mod supervisor;
 pub(crate) const STRANGER: char = 'X';
 
 /// A process of the world `W`.
-pub(crate) type Process<W> = kernel::Process<Running<W>>;
+pub(crate) type Process<W> = kernel::Process<RunningProgram<W>>;
 
 /// What runs in a process.
 pub(crate) enum Program {
@@ -30,7 +30,7 @@ pub(crate) enum Program {
 }
 
 /// A program, and what is between it and the world.
-pub(crate) struct Running<W> {
+pub(crate) struct RunningProgram<W> {
     pub what: Program,
     /// What its process was about to do when it was stopped.
     pub deferred: Vec<Deferred<W>>,
@@ -52,9 +52,9 @@ pub(crate) enum DeferredAnswer<W> {
     Daemon(node::daemon::Event),
 }
 
-impl<W> From<Program> for Running<W> {
+impl<W> From<Program> for RunningProgram<W> {
     fn from(what: Program) -> Self {
-        Running { what, deferred: Vec::new(), pending: VecDeque::new() }
+        RunningProgram { what, deferred: Vec::new(), pending: VecDeque::new() }
     }
 }
 

@@ -16,7 +16,7 @@ use crate::kernel::{LengthOf, Side};
 use crate::plan::{At, Planted, What as Fault};
 use crate::program::{DaemonProgram, DeferredAnswer, HandoffTask, Program};
 use crate::trace::words::written;
-use crate::world::{Deed, Surroundings, World};
+use crate::world::{Doing, SimulatedWorld, Surroundings};
 
 impl<S: Surroundings> Host<'_, S> {
     fn handoff(&self) -> Option<&HandoffTask> {
@@ -49,7 +49,7 @@ impl<S: Surroundings> Os for Host<'_, S> {
     }
 
     fn send(&mut self, peer: Peer, message: &Message) {
-        self.world.shows(self.pid, Deed::Says(peer, message));
+        self.world.shows(self.pid, Doing::Says(peer, message));
         self.of_handoff(|handoff| handoff.says(peer, message));
         let message = message.clone();
         self.perform(move |world, pid| world.supervisor_says(pid, peer, &message));
@@ -92,7 +92,7 @@ impl<S: Surroundings> Os for Host<'_, S> {
     fn spawn(&mut self, _replaces: bool) -> Option<SpawnResult> {
         let told = |spawned| DeferredAnswer::Handoff(Answer::Spawned(spawned));
         let late = S::slowness(self.world, self.pid, &At::Spawn);
-        let spawn = |world: &mut World<S>, pid| Some(world.supervisor_spawns(pid));
+        let spawn = |world: &mut SimulatedWorld<S>, pid| Some(world.supervisor_spawns(pid));
         let spawned = match late {
             0 => self.answer_at_once(spawn, told),
             late => self.answer(late, spawn, told),
@@ -125,7 +125,7 @@ impl<S: Surroundings> Os for Host<'_, S> {
 
     fn kill(&mut self, peer: Peer) {
         self.did(|| format!("kills the {}", format!("{peer:?}").to_lowercase()));
-        self.world.shows(self.pid, Deed::Kills(peer));
+        self.world.shows(self.pid, Doing::Kills(peer));
         self.of_handoff(|handoff| handoff.party_mut(peer).killed = true);
         self.perform(move |world, pid| world.supervisor_kills(pid, peer));
     }
@@ -135,7 +135,7 @@ impl<S: Surroundings> Os for Host<'_, S> {
         let late = S::slowness(self.world, self.pid, &At::JournalWrite);
         self.of_handoff(|handoff| handoff.notes(note));
         let (of, journal) = (self.world.handoff_of(self.pid), journal.clone());
-        let write = move |world: &mut World<S>, pid| {
+        let write = move |world: &mut SimulatedWorld<S>, pid| {
             // The handoff is over, and another one under way: that is not the one of which this was to be noted.
             if world.handoff_of(pid) != of {
                 return None;
@@ -170,7 +170,7 @@ impl<S: Surroundings> Os for Host<'_, S> {
     }
 }
 
-impl<S: Surroundings> World<S> {
+impl<S: Surroundings> SimulatedWorld<S> {
     /// The link to a peer, which is one no more.
     fn forgets_link(&mut self, pid: u32, peer: Peer) -> Option<u64> {
         self.supervisor_mut(pid)?.handoff_mut()?.party_mut(peer).link.take()
@@ -257,7 +257,7 @@ impl<S: Surroundings> World<S> {
     fn supervisor_kills(&mut self, pid: u32, peer: Peer) {
         let handoff = self.supervisor_mut(pid).and_then(|supervisor| supervisor.handoff());
         let Some(target) = handoff.and_then(|handoff| handoff.party(peer).process) else { return };
-        self.shows(pid, Deed::Strikes(target.pid));
+        self.shows(pid, Doing::Strikes(target.pid));
         self.die(target.pid, "is killed by the supervisor", false);
     }
 }

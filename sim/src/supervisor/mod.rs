@@ -11,7 +11,7 @@ use crate::kernel::{JOURNAL, Micros};
 use crate::plan::Planted;
 use crate::plan::What as Fault;
 use crate::program::{Process, SupervisorProgram, TaskUnderWay};
-use crate::world::{Surroundings, World};
+use crate::world::{SimulatedWorld, Surroundings};
 
 mod handoff_os;
 mod recover;
@@ -35,7 +35,7 @@ pub(crate) fn binary(build: u32, handoff_id: HandoffId) -> Binary {
     }
 }
 
-impl<S: Surroundings> World<S> {
+impl<S: Surroundings> SimulatedWorld<S> {
     /// When a supervisor has something to do by itself.
     pub(crate) fn supervisor_turn(
         &self,

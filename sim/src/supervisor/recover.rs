@@ -11,9 +11,9 @@ use crate::host::Host;
 use crate::kernel::{KernelLink, Micros, Side};
 use crate::program::{Process, RecoveryTask, SupervisorProgram, TaskUnderWay};
 use crate::trace::words::{message_name, noted};
-use crate::world::{Deed, Surroundings, World};
+use crate::world::{Doing, SimulatedWorld, Surroundings};
 
-impl<S: Surroundings> World<S> {
+impl<S: Surroundings> SimulatedWorld<S> {
     pub(crate) fn begins_recovery(&mut self, pid: u32) {
         let times = self.plan.times;
         let config = Limits {
@@ -113,7 +113,7 @@ impl<S: Surroundings> World<S> {
     }
 
     pub(super) fn recovery_is_over(&mut self, pid: u32, outcome: Outcome) {
-        self.shows(pid, Deed::Finds(&outcome));
+        self.shows(pid, Doing::Finds(&outcome));
         let Some(supervisor) = self.supervisor_mut(pid) else { return };
         let TaskUnderWay::Recovery(recovery) = std::mem::replace(&mut supervisor.task, TaskUnderWay::Idle)
         else {

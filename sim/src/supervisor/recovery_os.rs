@@ -12,7 +12,7 @@ use crate::kernel::Side;
 use crate::plan::At;
 use crate::program::{DeferredAnswer, Process, RecoveryTask};
 use crate::trace::words::written;
-use crate::world::{Deed, Surroundings, World};
+use crate::world::{Doing, SimulatedWorld, Surroundings};
 
 impl<S: Surroundings> Host<'_, S> {
     fn recovery(&self) -> Option<&RecoveryTask> {
@@ -40,7 +40,7 @@ impl<S: Surroundings> Os for Host<'_, S> {
     }
 
     fn watch(&mut self, process: ProcessId) -> bool {
-        let its = |known: &Process<World<S>>| known.id == process && known.supervisor().is_none();
+        let its = |known: &Process<SimulatedWorld<S>>| known.id == process && known.supervisor().is_none();
         let lives = self.world.kernel.processes.get(&process.pid).is_some_and(its);
         let name = self.world.kernel.name_of(process.pid);
         if lives && let Some(recovery) = self.world.recovery_mut(self.pid) {
@@ -94,7 +94,7 @@ impl<S: Surroundings> Os for Host<'_, S> {
     fn send(&mut self, to: ProcessId, message: &Message) {
         match message {
             Message::StandingQuery => self.of_recovery(|recovery| _ = recovery.asked.insert(to.pid)),
-            Message::Final { .. } => self.world.shows(self.pid, Deed::SaysFinal(to.pid)),
+            Message::Final { .. } => self.world.shows(self.pid, Doing::SaysFinal(to.pid)),
             _ => {}
         }
         let (link, message) = (self.asked_link(to), message.clone());
@@ -133,10 +133,10 @@ impl<S: Surroundings> Os for Host<'_, S> {
     fn kill(&mut self, process: ProcessId) {
         let name = self.world.kernel.name_of(process.pid);
         self.did(|| format!("kills {name}"));
-        self.world.shows(self.pid, Deed::KillsFound(process.pid));
+        self.world.shows(self.pid, Doing::KillsFound(process.pid));
         self.of_recovery(|recovery| _ = recovery.killed.insert(process.pid));
         self.perform(move |world, pid| {
-            world.shows(pid, Deed::Strikes(process.pid));
+            world.shows(pid, Doing::Strikes(process.pid));
             world.die(process.pid, "is killed by the supervisor", false);
         });
     }
@@ -149,7 +149,7 @@ impl<S: Surroundings> Os for Host<'_, S> {
         let told = move |result| DeferredAnswer::Recovery(Answer::Written(verdict, result));
         let (late, journal) = (S::slowness(self.world, self.pid, &At::JournalWrite), journal.clone());
         self.of_recovery(|recovery| recovery.is_slow |= late > 0);
-        let write = move |world: &mut World<S>, pid| {
+        let write = move |world: &mut SimulatedWorld<S>, pid| {
             let is_enough = journal.allows_final().is_ok();
             let result = world.writes_journal(pid, journal)?;
             let failed = result.is_err() || !is_enough;
@@ -182,7 +182,7 @@ impl<S: Surroundings> Os for Host<'_, S> {
     }
 }
 
-impl<S: Surroundings> World<S> {
+impl<S: Surroundings> SimulatedWorld<S> {
     fn recovery_mut(&mut self, pid: u32) -> Option<&mut RecoveryTask> {
         self.supervisor_mut(pid)?.recovery_mut()
     }
@@ -219,7 +219,7 @@ impl<S: Surroundings> World<S> {
 
     /// The process that listens at the control path shows only to one that connects to it, once for each that does.
     fn finds_owner(&mut self, pid: u32, owner: Option<ProcessId>) {
-        let listens = |world: &World<S>, pid| {
+        let listens = |world: &SimulatedWorld<S>, pid| {
             world.kernel.processes.get(&pid).is_some_and(|process| process.lives() && process.has_socket)
         };
         let Some(owner) = owner.map(|owner| owner.pid).filter(|owner| listens(self, *owner)) else { return };

@@ -10,11 +10,11 @@ use crate::kernel::{Micros, Side};
 use crate::plan::Planted;
 use crate::program::{HandoffTask, Party, Process, SupervisorProgram, TaskUnderWay};
 use crate::trace::words::{message_name, written};
-use crate::world::{Deed, Surroundings, World};
+use crate::world::{Doing, SimulatedWorld, Surroundings};
 
 pub(super) const PEERS: [Peer; 2] = [Peer::Incumbent, Peer::Successor];
 
-impl<S: Surroundings> World<S> {
+impl<S: Surroundings> SimulatedWorld<S> {
     /// A handoff, or a cold start, begins.
     pub(crate) fn begins_handoff(&mut self, pid: u32, build: u32, replace: bool) {
         let times = self.plan.times;
@@ -178,7 +178,7 @@ impl<S: Surroundings> World<S> {
         if self.planted == Planted::RollBackIsDenied && outcome.verdict == HandoffVerdict::RolledBack {
             outcome.verdict = HandoffVerdict::Committed;
         }
-        self.shows(pid, Deed::Reports(&outcome));
+        self.shows(pid, Doing::Reports(&outcome));
         let Some(supervisor) = self.supervisor_mut(pid) else { return };
         let TaskUnderWay::Handoff(handoff) = std::mem::replace(&mut supervisor.task, TaskUnderWay::Idle)
         else {
@@ -192,7 +192,7 @@ impl<S: Surroundings> World<S> {
         }
         self.sweep_names();
         if handoff.replace && !rival {
-            self.shows(pid, Deed::IsOver(outcome.verdict));
+            self.shows(pid, Doing::IsOver(outcome.verdict));
         }
         if rival {
             return self.die(pid, "leaves", true);

@@ -38,6 +38,7 @@ pub(crate) use crate::kernel::Life;
 
 pub(super) mod client_steps;
 pub(super) mod clients;
+pub(super) mod connection;
 pub(super) mod faults;
 pub(super) mod flaws;
 pub(super) mod journal;

@@ -45,7 +45,7 @@ impl ModelHost<'_, '_> {
 
     fn put_off(&mut self, awaited: Awaited) {
         if let Some(process) = self.model.processes.get_mut(&self.pid) {
-            process.last_op = super::apply::op_of(&awaited).unwrap_or(process.last_op);
+            process.last_op = op_of(&awaited).unwrap_or(process.last_op);
             process.pending.push(awaited);
         }
     }
@@ -325,5 +325,13 @@ fn push(frames: &mut VecDeque<Message>, message: &Message) {
     let again = matches!(message, Message::Heartbeat { .. }) && frames.back() == Some(message);
     if !again {
         frames.push_back(message.clone());
+    }
+}
+
+/// An operation's number, to be kept for the table.
+fn op_of(awaited: &Awaited) -> Option<Op> {
+    match awaited {
+        Awaited::Lock(op) | Awaited::WriteRecord(op, _) | Awaited::TakePath(op) => Some(*op),
+        Awaited::Exit(_) => None,
     }
 }
