@@ -3,6 +3,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 mod decisions;
+mod errors;
 mod killing;
 mod names;
 mod one_order;
