@@ -191,16 +191,17 @@ impl Config {
 
     /// `fresh`, but for the keys that can't change while the supervisor runs.
     pub fn updated(&self, fresh: Config) -> Config {
-        Config {
+        let mut updated = Config {
             control_socket: self.control_socket.clone(),
             trigger_socket: self.trigger_socket.clone(),
             journal: self.journal.clone(),
             data_dir: self.data_dir.clone(),
             allowed_uids: self.allowed_uids.clone(),
             listeners: self.listeners.clone(),
-            setting: Setting { run_as: self.setting.run_as.clone(), ..fresh.setting },
             ..fresh
-        }
+        };
+        updated.setting.run_as.clone_from(&self.setting.run_as);
+        updated
     }
 
     /// The keys whose new values take effect only when the supervisor is started again.

@@ -136,8 +136,11 @@ impl Reader<'_> {
             self.fields.note(first.line, "pass_env", message);
         }
         let passed = passed.into_iter().map(|name| OsString::from(name.value)).collect();
-        let run_as = self.run_as(user, group);
-        Setting { run_as, working_dir, umask, pass_env: clears.then_some(passed) }
+        let mut setting = Setting::default();
+        setting.run_as = self.run_as(user, group);
+        (setting.working_dir, setting.umask) = (working_dir, umask);
+        setting.pass_env = clears.then_some(passed);
+        setting
     }
 
     fn run_as(&self, user: Option<AtLine<String>>, group: Option<AtLine<String>>) -> Option<RunAs> {
@@ -229,13 +232,10 @@ impl Reader<'_> {
             owner.iter().filter(|_| !has_path).for_each(|owner| fields.note(owner.line, "owner", of_a_path));
         }
         fields.finish();
-        let (uid, gid) = owner.map(|owner| owner.value).unwrap_or_default();
-        let options = BindOptions {
-            only_v6: only_v6.map(|only| only.value),
-            mode: mode.map(|mode| mode.value),
-            uid,
-            gid,
-        };
+        let mut options = BindOptions::default();
+        options.only_v6 = only_v6.map(|only| only.value);
+        options.mode = mode.map(|mode| mode.value);
+        (options.uid, options.gid) = owner.map(|owner| owner.value).unwrap_or_default();
         Some(ListenerConfig { name: name?.value, addr: addr?.value, options })
     }
 }
