@@ -62,7 +62,7 @@ impl Faults {
         disk.lock().armed = writes
             .map(|(index, fault)| ArmedWrite {
                 index,
-                what: fault.what,
+                torn: fault.what == What::Torn,
                 in_handoff: fault.in_handoff,
                 left: fault.nth,
             })

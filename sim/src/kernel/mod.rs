@@ -2,6 +2,7 @@
 mod bare;
 mod clock;
 mod disk;
+mod file;
 mod listener;
 mod lock;
 mod names;
@@ -15,7 +16,8 @@ pub use bare::{Bare, Busy};
 pub use disk::Disk;
 
 pub(crate) use clock::ProcessClock;
-pub(crate) use disk::{ArmedWrite, Died, JOURNAL, Lie, RECORD};
+pub(crate) use disk::{ArmedWrite, Died, JOURNAL, RECORD};
+pub(crate) use file::Lie;
 pub(crate) use listener::{ClientRequest, Conn, Refused, SharedListener};
 pub(crate) use noise::{LengthOf, Noise};
 pub use process::Name;
