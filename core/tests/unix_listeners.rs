@@ -253,7 +253,8 @@ fn a_unix_listener_has_the_mode_and_the_owner_that_it_was_given_before_anybody_c
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s");
     let address = format!("unix:{}", path.display());
-    let mut options = BindOptions { mode: Some(0o660), ..BindOptions::default() };
+    let mut options = BindOptions::default();
+    options.mode = Some(0o660);
     let is_root = nix::unistd::geteuid().is_root();
     if is_root {
         (options.uid, options.gid) = (Some(65_533), Some(65_532));
@@ -273,7 +274,11 @@ fn a_unix_listener_has_the_mode_and_the_owner_that_it_was_given_before_anybody_c
 
 #[test]
 fn an_ipv6_listener_leaves_ipv4_alone_if_it_is_told_to() {
-    let options = |only_v6| BindOptions { only_v6: Some(only_v6), ..BindOptions::default() };
+    let options = |only_v6| {
+        let mut options = BindOptions::default();
+        options.only_v6 = Some(only_v6);
+        options
+    };
     let six = TcpListener::from(bind_with("[::]:0", &options(true)).unwrap());
     let four = format!("0.0.0.0:{}", six.local_addr().unwrap().port());
     drop(bind(&four).expect("the port is free for IPv4"));

@@ -62,8 +62,15 @@ fn is_root() -> bool {
     is_root
 }
 
+/// The default, but for what `differ` sets.
+fn setting(differ: impl FnOnce(&mut Setting)) -> Setting {
+    let mut setting = Setting::default();
+    differ(&mut setting);
+    setting
+}
+
 fn nobody() -> Setting {
-    Setting { run_as: Some(RunAs::find(Some("nobody"), None).unwrap()), ..Setting::default() }
+    setting(|it| it.run_as = Some(RunAs::find(Some("nobody"), None).unwrap()))
 }
 
 #[test]
@@ -92,7 +99,7 @@ fn the_groups_database_counts_as_at_a_login() {
     }
     let found = RunAs::find(Some("nobody"), Some("0")).unwrap();
     assert!(found.gid == 0 && found.groups.contains(&0), "{found:?}");
-    let setting = Setting { run_as: Some(found.clone()), ..Setting::default() };
+    let setting = setting(|it| it.run_as = Some(found.clone()));
     let mut groups: Vec<u32> =
         said("id -G", &[], &setting).split_whitespace().map(|gid| gid.parse().unwrap()).collect();
     let mut expected = found.groups;
@@ -104,8 +111,8 @@ fn the_groups_database_counts_as_at_a_login() {
 #[test]
 fn a_directory_and_a_umask_are_taken() {
     let dir = tempfile::tempdir().unwrap();
-    let setting =
-        Setting { working_dir: Some(dir.path().to_path_buf()), umask: Some(0o027), ..Setting::default() };
+    let place = Some(dir.path().to_path_buf());
+    let setting = setting(|it| (it.working_dir, it.umask) = (place, Some(0o027)));
     let told = said("pwd -P; umask", &[], &setting);
     assert_eq!(told, format!("{}\n0027\n", dir.path().canonicalize().unwrap().display()));
 }
@@ -118,17 +125,18 @@ fn a_directory_is_taken_though_the_user_may_not_enter_it() {
     }
     let dir = tempfile::tempdir().unwrap();
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
-    let private = Setting { working_dir: Some(dir.path().to_path_buf()), ..nobody() };
+    let mut private = nobody();
+    private.working_dir = Some(dir.path().to_path_buf());
     assert_eq!(said("id -u; cat ./* 2>/dev/null || echo nothing", &[], &private), "65534\nnothing\n");
 }
 
 #[test]
 fn what_can_not_be_taken_is_told_with_what_helps() {
-    let missing = Setting { working_dir: Some("/no/such/directory".into()), ..Setting::default() };
+    let missing = setting(|it| it.working_dir = Some("/no/such/directory".into()));
     let error = shell("true", &[], &missing).unwrap_err();
     assert!(error.to_string().contains("/no/such/directory"), "{error}");
     if !is_root() {
-        let root = Setting { run_as: Some(RunAs::find(Some("root"), None).unwrap()), ..Setting::default() };
+        let root = setting(|it| it.run_as = Some(RunAs::find(Some("root"), None).unwrap()));
         assert!(shell("true", &[], &root).unwrap_err().to_string().contains("only root can"));
         return;
     }
@@ -159,7 +167,7 @@ fn of_the_environment_comes_what_is_to_be_passed_on() {
     let names = "env | sed 's/=.*//' | sort";
     let all = said(names, &[("ADDED", "1")], &Setting::default());
     assert!(all.contains("PATH\n") && all.contains("ADDED\n"), "{all}");
-    let some = Setting { pass_env: Some(vec!["PATH".into()]), ..Setting::default() };
+    let some = setting(|it| it.pass_env = Some(vec!["PATH".into()]));
     let some = said(names, &[("ADDED", "1")], &some);
     let shells_own = ["OLDPWD", "PWD", "SHLVL", "_"];
     let inherited: Vec<&str> = some.lines().filter(|name| !shells_own.contains(name)).collect();

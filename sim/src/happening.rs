@@ -1,19 +1,17 @@
 //! What will happen on the simulated machine, as it lies on the timeline.
+use crate::kernel::Due;
 
 /// What will happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Happening {
-    /// A process has a turn.
-    Run(u32),
+    /// The kernel does something.
+    Kernel(Due),
     /// A new daemon has its first turn.
     Exec(u32),
     /// A process that never came to anything is gone, or was killed for it.
     GivesUp(u32),
     SealGoesOn(u32),
     HookReturns(u32),
-    FreesLock(u32),
-    Ends(u32),
-    Continue(u32),
     /// A supervisor is started, if there is none.
     Restart,
     /// The operator looks, and asks for what is next.
@@ -39,4 +37,10 @@ pub(crate) enum Happening {
     StrangerLeaves(u32),
     /// The sockets that were swept are put back.
     PutBack,
+}
+
+impl From<Due> for Happening {
+    fn from(due: Due) -> Self {
+        Happening::Kernel(due)
+    }
 }

@@ -10,37 +10,41 @@ use handoff::HostError;
 
 use handoff::host::{Clock, Crashed, Gap, Gaps};
 use handoff::id::InBoot;
-use handoff::machine::{Cell, EventName, LockAnswer};
+use handoff::machine::{Cell, LockAnswer};
 use handoff::message::Message;
 use handoff::node::Read;
 use handoff::record::{self, Record};
 use handoff::slots;
 use handoff::time::Time;
 
-use crate::kernel::{self, LengthOf, Micros, RECORD, Side};
-use crate::process::{DeferredAnswer, Life, message_name};
+use crate::kernel::{self, LengthOf, Life, Micros, RECORD, Side};
+use crate::program::DeferredAnswer;
 use crate::trace::TracedEffect;
-use crate::world::SimulatedWorld;
+use crate::trace::words::message_name;
+use crate::world::{Doing, SimulatedWorld, Surroundings};
+
+/// The user of all processes.
+pub(crate) const UID: u32 = 1000;
 
 /// The host of one process.
-pub(crate) struct Host<'a> {
-    pub world: &'a mut SimulatedWorld,
+pub(crate) struct Host<'a, S> {
+    pub world: &'a mut SimulatedWorld<S>,
     pub pid: u32,
     /// The link and the number of the frame that was read last.
     pub came: Option<(u64, u64)>,
 }
 
-impl<'a> Host<'a> {
-    pub(crate) fn new(world: &'a mut SimulatedWorld, pid: u32) -> Host<'a> {
+impl<'a, S> Host<'a, S> {
+    pub(crate) fn new(world: &'a mut SimulatedWorld<S>, pid: u32) -> Host<'a, S> {
         Host { world, pid, came: None }
     }
 }
 
-impl Host<'_> {
+impl<S: Surroundings> Host<'_, S> {
     /// Performs an effect now or, in a stopped process, when it goes on.
-    pub(crate) fn perform(&mut self, effect: impl FnOnce(&mut SimulatedWorld, u32) + 'static) {
-        match self.world.processes.get_mut(&self.pid) {
-            Some(process) if process.life == Life::Stopped => process.deferred.push(Box::new(effect)),
+    pub(crate) fn perform(&mut self, effect: impl FnOnce(&mut SimulatedWorld<S>, u32) + 'static) {
+        match self.world.kernel.processes.get_mut(&self.pid) {
+            Some(process) if process.life == Life::Stopped => process.program.deferred.push(Box::new(effect)),
             Some(process) if process.runs() => effect(self.world, self.pid),
             _ => {}
         }
@@ -49,15 +53,15 @@ impl Host<'_> {
     /// Performs an operation and answers now or, in a stopped process, when it goes on.
     pub(crate) fn answer_at_once<T: 'static>(
         &mut self,
-        operation: impl FnOnce(&mut SimulatedWorld, u32) -> Option<T> + 'static,
-        told: impl FnOnce(T) -> DeferredAnswer + 'static,
+        operation: impl FnOnce(&mut SimulatedWorld<S>, u32) -> Option<T> + 'static,
+        told: impl FnOnce(T) -> DeferredAnswer<SimulatedWorld<S>> + 'static,
     ) -> Option<T> {
-        if self.world.runs(self.pid) {
+        if self.world.kernel.runs(self.pid) {
             return operation(self.world, self.pid);
         }
         self.perform(move |world, pid| {
             if let Some(answer) = operation(world, pid) {
-                world.put_off(pid, world.now, told(answer));
+                world.put_off(pid, world.kernel.now, told(answer));
             }
         });
         None
@@ -67,15 +71,15 @@ impl Host<'_> {
     pub(crate) fn answer<T: 'static>(
         &mut self,
         late: Micros,
-        operation: impl FnOnce(&mut SimulatedWorld, u32) -> Option<T> + 'static,
-        told: impl FnOnce(T) -> DeferredAnswer + 'static,
+        operation: impl FnOnce(&mut SimulatedWorld<S>, u32) -> Option<T> + 'static,
+        told: impl FnOnce(T) -> DeferredAnswer<SimulatedWorld<S>> + 'static,
     ) -> Option<T> {
-        if late == 0 && self.world.runs(self.pid) && self.world.choice(self.pid, 8) != 1 {
+        if late == 0 && self.world.kernel.runs(self.pid) && self.world.kernel.choice(self.pid, 8) != 1 {
             return operation(self.world, self.pid);
         }
         self.perform(move |world, pid| {
-            let at = world.now + world.length(pid, LengthOf::Operation) + late;
-            let operation = move |world: &mut SimulatedWorld, pid| operation(world, pid).map(told);
+            let at = world.kernel.now + world.kernel.length(pid, LengthOf::Operation) + late;
+            let operation = move |world: &mut SimulatedWorld<S>, pid| operation(world, pid).map(told);
             world.put_off(pid, at, DeferredAnswer::Operation(Box::new(operation)));
         });
         None
@@ -83,15 +87,15 @@ impl Host<'_> {
 
     /// Reads what has come over a link, to its end at `side`.
     pub(crate) fn read_link(&mut self, id: u64, side: Side) -> Read {
-        match self.world.reads(id, side) {
+        match self.world.kernel.reads(id, side) {
             None => Read::Nothing,
             Some(kernel::Received::Closed(why)) => {
-                self.world.close_link(id, side);
+                self.world.kernel.close_link(id, side);
                 Read::Closed(why.to_string().into())
             }
             Some(kernel::Received::Message(message, number)) => {
                 self.came = Some((id, number));
-                self.world.hears_over(self.pid, id, &message);
+                self.world.shows(self.pid, Doing::Hears(id, &message));
                 Read::Message(message)
             }
         }
@@ -102,65 +106,92 @@ impl Host<'_> {
     }
 }
 
-impl SimulatedWorld {
+impl<S: Surroundings> SimulatedWorld<S> {
     /// An answer comes at `at`.
-    pub(crate) fn put_off(&mut self, pid: u32, at: u64, pending: DeferredAnswer) {
-        let Some(process) = self.processes.get_mut(&pid) else { return };
-        let at = process.pending.back().map_or(at, |(last, _)| at.max(*last));
-        process.pending.push_back((at, pending));
-        self.poke(pid, at);
+    pub(crate) fn put_off(&mut self, pid: u32, at: u64, pending: DeferredAnswer<SimulatedWorld<S>>) {
+        let Some(process) = self.kernel.processes.get_mut(&pid) else { return };
+        let at = process.program.pending.back().map_or(at, |(last, _)| at.max(*last));
+        process.program.pending.push_back((at, pending));
+        self.kernel.poke(pid, at);
+    }
+
+    /// What was put off and is due.
+    pub(crate) fn pending(&mut self, pid: u32) -> Option<DeferredAnswer<SimulatedWorld<S>>> {
+        let now = self.kernel.now;
+        let process = self.kernel.processes.get_mut(&pid).filter(|process| process.runs())?;
+        process.program.pending.front().filter(|(at, _)| *at <= now)?;
+        match process.program.pending.pop_front()?.1 {
+            DeferredAnswer::Operation(operation) => {
+                let answer = operation(self, pid)?;
+                self.unless_stopped(pid, answer)
+            }
+            pending => Some(pending),
+        }
+    }
+
+    /// One that was stopped over an operation is told what came of it when it goes on.
+    fn unless_stopped(
+        &mut self,
+        pid: u32,
+        answer: DeferredAnswer<SimulatedWorld<S>>,
+    ) -> Option<DeferredAnswer<SimulatedWorld<S>>> {
+        let now = self.kernel.now;
+        match self.kernel.processes.get_mut(&pid) {
+            Some(process) if process.life == Life::Stopped => {
+                process.program.pending.push_front((now, answer));
+                None
+            }
+            _ => Some(answer),
+        }
     }
 
     /// Sends a message over a link, from its end at `side`.
     pub(crate) fn send(&mut self, id: u64, side: Side, message: &Message) {
-        let Some(link) = self.links.get(&id).filter(|link| link.is_open(side)) else { return };
+        let Some(link) = self.kernel.links.get(&id).filter(|link| link.is_open(side)) else { return };
         let (from, to) = (link.pid(side), link.pid(side.other()));
-        let (fate, late) = self.frame_fate(from, to, side, message);
+        let (fate, late) = S::frame_fate(self, from, to, side, message);
         let number = self.recorder.next_frame();
-        self.recorder.frame(self.name_of(from), self.name_of(to), message.name());
-        let name = self.name_of(to);
+        self.recorder.frame(self.kernel.name_of(from), self.kernel.name_of(to), message.name());
+        let name = self.kernel.name_of(to);
         let effect = || TracedEffect::Sent { to: name, message: message_name(message), frame: number };
         self.recorder.effect(effect);
-        let delay = self.length(from, LengthOf::Wire) + late;
-        let now = self.now;
-        let Some(link) = self.links.get_mut(&id) else { return };
+        let delay = self.kernel.length(from, LengthOf::Wire) + late;
+        let now = self.kernel.now;
+        let Some(link) = self.kernel.links.get_mut(&id) else { return };
         let arrives = link.send(side, message, now, delay, fate, number);
         if let Some(at) = arrives {
-            self.poke(to, at);
-            if self.links.get(&id).is_some_and(|link| !link.is_whole()) {
-                self.poke(from, at);
+            self.kernel.poke(to, at);
+            if self.kernel.links.get(&id).is_some_and(|link| !link.is_whole()) {
+                self.kernel.poke(from, at);
             }
         }
     }
 
     /// The record, as it lies there: what another boot has left says nothing.
     pub(crate) fn record(&self) -> Option<Record> {
-        let disk = self.disk.lock();
+        let disk = self.kernel.disk.lock();
         let slots = slots::decode_slots(disk.system_read(RECORD), record::MAGIC, record::SLOT_SIZE);
-        let of_this_boot = |kept: &InBoot<Record>| kept.boot.is_also(self.boot());
+        let of_this_boot = |kept: &InBoot<Record>| kept.boot.is_also(self.kernel.boot());
         slots.newest.map(|(_, kept)| kept).filter(of_this_boot).map(|kept| kept.value)
     }
 
     pub(crate) fn try_lock(&mut self, pid: u32) -> LockAnswer {
         let last = self.record();
-        if self.disk.lock().try_lock(pid) {
+        if self.kernel.disk.lock().try_lock(pid) {
             let sealed = last.as_ref().filter(|record| record.sealed_for.is_some_and(|heir| heir.pid == pid));
             let scheme = sealed.map(|record| record.fingerprint.scheme);
             self.daemon_mut(pid).into_iter().for_each(|daemon| daemon.sealed_for_it = scheme);
             return LockAnswer::Held { last };
         }
-        let holder = self.disk.lock().holders.iter().next().copied();
-        let in_words = holder.map(|pid| format!("process {pid} ({})", self.name_of(pid)).into());
+        let holder = self.kernel.disk.lock().holders.iter().next().copied();
+        let in_words = holder.map(|pid| format!("process {pid} ({})", self.kernel.name_of(pid)).into());
         LockAnswer::busy(last, holder, in_words)
     }
 
     pub(crate) fn write_record(&mut self, pid: u32, record: &Record) -> Result<(), HostError> {
-        if !self.disk.lock().holders.contains(&pid) {
-            self.violated("one writer", format!("process {pid} writes the record without the lock"));
-        }
-        self.audit.before_holder = self.daemon_mut(pid).and_then(|daemon| daemon.predecessor);
-        let boot = self.boot();
-        let mut disk = self.disk.lock();
+        self.shows(pid, Doing::WritesRecord);
+        let boot = self.kernel.boot();
+        let mut disk = self.kernel.disk.lock();
         let old =
             slots::decode_slots::<InBoot<Record>>(disk.system_read(RECORD), record::MAGIC, record::SLOT_SIZE);
         let record = InBoot { boot, value: record };
@@ -170,28 +201,25 @@ impl SimulatedWorld {
     }
 }
 
-impl Clock for Host<'_> {
+impl<S: Surroundings> Clock for Host<'_, S> {
     fn now(&self) -> Time {
-        let now = self.world.now;
-        self.world.processes.get(&self.pid).map_or(Time::ZERO, |process| process.clock.at(now))
+        let now = self.world.kernel.now;
+        self.world.kernel.processes.get(&self.pid).map_or(Time::ZERO, |process| process.clock.at(now))
     }
 }
 
-impl Gaps for Host<'_> {
+impl<S: Surroundings> Gaps for Host<'_, S> {
     fn handles(&mut self, cell: Cell) {
-        self.world.meets(self.pid, cell);
-        if let EventName::Timer(timer) = cell.event {
-            self.world.silence_is_true(self.pid, timer);
-        }
-        self.world.recorder.step(self.world.name_of(self.pid), cell);
+        self.world.shows(self.pid, Doing::Meets(cell));
+        self.world.recorder.step(self.world.kernel.name_of(self.pid), cell);
     }
 
     fn gap(&mut self, gap: Gap) -> ControlFlow<Crashed> {
-        if self.world.runs(self.pid) {
-            self.world.passes_gap(self.pid, gap);
+        if self.world.kernel.runs(self.pid) {
+            self.world.shows(self.pid, Doing::PassesGap(gap));
         }
-        match self.world.processes.get(&self.pid) {
-            Some(process) if process.listens() => {
+        match self.world.kernel.processes.get(&self.pid) {
+            Some(process) if process.lives() => {
                 let name = process.name;
                 gap.before.into_iter().for_each(|effect| self.world.recorder.sees(name, effect));
                 ControlFlow::Continue(())

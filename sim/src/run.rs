@@ -7,16 +7,18 @@ use handoff::machine::Cell;
 use handoff::machine::recovery;
 use handoff::machine::supervisor::HandoffVerdict;
 
-use crate::daemon::{Ledger, Make};
+use crate::harness::RunWorld;
 use crate::harness::checks::Violation;
-pub use crate::harness::faults::Passed;
+pub use crate::harness::coverage::CoveragePoint;
+pub use crate::harness::faults::Struck;
+pub use crate::harness::operator::AtRest;
 use crate::kernel::Micros;
-pub use crate::plan::Planted;
-use crate::plan::{At, Plan};
+use crate::plan::Plan;
+pub use crate::plan::{Passed, Planted};
 use crate::runtime;
-pub use crate::search::coverage::CoveragePoint;
-use crate::trace::{Name, Reaction, SentFrame, TraceEntry};
-use crate::world::SimulatedWorld;
+use crate::simulated::Make;
+pub use crate::simulated::{forgetful_ledgers, ledgers};
+use crate::trace::{Name, Reaction, SentFrame, Shown, TraceEntry};
 
 /// What came of a run.
 #[derive(Clone, Debug, Default)]
@@ -57,36 +59,20 @@ pub struct RunReport {
     pub origin: Micros,
 }
 
-/// How things stand when nothing is under way.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct AtRest {
-    /// The process that serves.
-    pub serves: Option<Name>,
-    /// The process that holds the lock.
-    pub holder: Option<Name>,
-    /// What supervisors have reported of the handoffs that were asked for.
-    pub verdicts: Vec<HandoffVerdict>,
-    /// The process that the journal names as the one that runs; none if it names none, or one that has ended.
-    pub running: Option<Name>,
-    /// The build that the journal names as committed.
-    pub committed: Option<u32>,
-    /// The journal says that a handoff is under way.
-    pub is_under_way: bool,
-    /// How much of [`RunReport::told`] is older than that.
-    pub told: usize,
-    /// How much of [`RunReport::sent`] is.
-    pub sent: usize,
-}
-
-/// A fault that struck.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Struck {
-    /// Its number in the plan.
-    pub index: usize,
-    /// What it was and the role that it hit, such as `crash incumbent`: under this name outages are counted.
-    pub class: String,
-    /// Where exactly, if the plan left that open.
-    pub place: Option<At>,
+impl RunReport {
+    /// This run, which was one of `plan`, for a page.
+    pub fn shown<'a>(&'a self, plan: &'a Plan) -> Shown<'a> {
+        let violation = self.violation.as_ref();
+        let verdicts: Vec<_> = self.verdicts.iter().map(|verdict| format!("{verdict:?}")).collect();
+        let (verdicts, outage) = (verdicts.join(", "), self.longest_outage as f64 / 1000.0);
+        Shown {
+            why: &plan.why,
+            plan: plan.to_toml(),
+            facts: format!("{verdicts}; nobody served for {outage} ms at most; times in virtual ms"),
+            violation: violation.map(|violation| format!("{}: {}", violation.check, violation.why)),
+            trace: &self.trace,
+        }
+    }
 }
 
 /// What is broken on purpose, and what is to be recorded.
@@ -102,43 +88,33 @@ pub struct RunOptions {
     pub planted: Planted,
 }
 
-/// Makes the daemons that the simulator brings along.
-pub fn ledgers() -> Arc<Make> {
-    Arc::new(|disk, build| Box::new(Ledger::new(disk, build)))
-}
-
-/// The same, but that they forget at their seal what they have acknowledged: to see that it is noticed.
-pub fn forgetful_ledgers() -> Arc<Make> {
-    Arc::new(|disk, build| Box::new(Ledger::forgetful(disk, build)))
-}
-
 /// Runs `plan` with daemons that `make` makes.
 pub fn run(plan: &Arc<Plan>, make: &Arc<Make>, options: RunOptions) -> RunReport {
-    let mut world = SimulatedWorld::new(Arc::clone(plan), Arc::clone(make));
+    let mut world = RunWorld::of_run(Arc::clone(plan), Arc::clone(make));
     world.recorder.on = options.trace;
-    world.faults.passed = options.places.then(Vec::new);
-    world.audit.coverage = options.coverage.then(BTreeSet::new);
+    world.around.faults.passed = options.places.then(Vec::new);
+    world.around.audit.coverage = options.coverage.then(BTreeSet::new);
     world.planted = options.planted;
-    world.disk.lock().flock_excludes_nobody = options.planted == Planted::FlockExcludesNobody;
+    world.kernel.disk.lock().flock_excludes_nobody = options.planted == Planted::FlockExcludesNobody;
     runtime::run(&mut world);
     RunReport {
-        violation: world.audit.violation.take(),
-        struck: std::mem::take(&mut world.faults.struck),
-        gaps: world.audit.gaps.iter().copied().collect(),
-        cells: world.audit.cells.iter().copied().collect(),
-        coverage: world.audit.coverage.take().unwrap_or_default(),
-        passed: world.faults.passed.take().unwrap_or_default(),
-        findings: std::mem::take(&mut world.audit.findings),
-        verdicts: std::mem::take(&mut world.operator.verdicts),
-        longest_outage: world.audit.longest_outage(),
+        violation: world.around.audit.violation.take(),
+        struck: std::mem::take(&mut world.around.faults.struck),
+        gaps: world.around.audit.gaps.iter().copied().collect(),
+        cells: world.around.audit.cells.iter().copied().collect(),
+        coverage: world.around.audit.coverage.take().unwrap_or_default(),
+        passed: world.around.faults.passed.take().unwrap_or_default(),
+        findings: std::mem::take(&mut world.around.audit.findings),
+        verdicts: std::mem::take(&mut world.around.operator.verdicts),
+        longest_outage: world.around.audit.longest_outage(),
         requests: world.requests(),
-        steps: world.steps,
-        length: world.now,
+        steps: world.around.steps,
+        length: world.kernel.now,
         trace: std::mem::take(&mut world.recorder.entries),
         told: std::mem::take(&mut world.recorder.steps),
         sent: std::mem::take(&mut world.recorder.sent),
-        rest: world.operator.rest.take(),
-        origin: world.recorder.origin.unwrap_or(world.now),
+        rest: world.around.operator.rest.take(),
+        origin: world.recorder.origin.unwrap_or(world.kernel.now),
     }
 }
 

@@ -3,6 +3,7 @@
 //! Loading a file checks all of it, the binary included, so that `check`, the start and each swap agree on what
 //! is good. Relative paths are relative to the file's own directory.
 mod addr;
+mod bad_value;
 mod check;
 mod reader;
 mod rights;
@@ -18,6 +19,7 @@ use handoff::{RecoverySpec, Setting, SpawnSpec};
 use nix::unistd::{AccessFlags, access};
 
 pub use self::addr::{Addr, ListenerConfig};
+pub use self::bad_value::NotExecutable;
 use self::reader::Reader;
 use crate::exit::{Code, CommandFailure};
 pub use crate::fields::Problem;
@@ -162,7 +164,7 @@ impl Config {
     /// # Errors
     /// [`Code::NoBinary`] if it can't be executed.
     pub fn checked_spec(&self, binary: &Path) -> Result<SpawnSpec, CommandFailure> {
-        executable(binary).map_err(|message| CommandFailure::new(Code::NoBinary, message))?;
+        executable(binary).map_err(|error| CommandFailure::new(Code::NoBinary, error.to_string()))?;
         Ok(self.spawn_spec(binary))
     }
 
@@ -189,16 +191,17 @@ impl Config {
 
     /// `fresh`, but for the keys that can't change while the supervisor runs.
     pub fn updated(&self, fresh: Config) -> Config {
-        Config {
+        let mut updated = Config {
             control_socket: self.control_socket.clone(),
             trigger_socket: self.trigger_socket.clone(),
             journal: self.journal.clone(),
             data_dir: self.data_dir.clone(),
             allowed_uids: self.allowed_uids.clone(),
             listeners: self.listeners.clone(),
-            setting: Setting { run_as: self.setting.run_as.clone(), ..fresh.setting },
             ..fresh
-        }
+        };
+        updated.setting.run_as.clone_from(&self.setting.run_as);
+        updated
     }
 
     /// The keys whose new values take effect only when the supervisor is started again.
@@ -226,13 +229,13 @@ pub fn failure(path: &Path, problems: &[Problem]) -> CommandFailure {
 /// Whether `path` is a file that this process may execute.
 ///
 /// # Errors
-/// What it is instead, in words.
-pub fn executable(path: &Path) -> Result<(), String> {
+/// What it is instead.
+pub fn executable(path: &Path) -> Result<(), NotExecutable> {
     trusted::check_executable(path).map_err(|error| match Distrust::of(&error) {
-        Some(distrust) => distrust.to_string(),
-        None => format!("{}: {error}", path.display()),
+        Some(distrust) => NotExecutable::Distrusted(distrust.clone()),
+        None => NotExecutable::Unreadable { path: path.to_path_buf(), error },
     })?;
-    access(path, AccessFlags::X_OK).map_err(|_| format!("{}: not executable by this user", path.display()))
+    access(path, AccessFlags::X_OK).map_err(|_| NotExecutable::Refused(path.to_path_buf()))
 }
 
 fn read(path: &Path) -> Result<String, Vec<Problem>> {

@@ -8,6 +8,7 @@ use std::fmt;
 use std::ops::Range;
 
 use serde::Serialize;
+use thiserror::Error;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
@@ -31,6 +32,27 @@ impl fmt::Display for Problem {
             write!(f, "{}: ", self.key)?;
         }
         f.write_str(&self.message)
+    }
+}
+
+/// Why a value is not of the kind that is read.
+#[derive(Debug, Error)]
+pub(crate) enum Mistyped {
+    #[error("must be {expected}, not {article} {found}")]
+    Kind { expected: String, article: &'static str, found: &'static str },
+    #[error("{0:?} has a NUL byte, which ends a text for the system: leave it out")]
+    Nul(String),
+    #[error("must be {expected}, not {found}")]
+    Range { expected: String, found: String },
+    #[error("must be octal, \"0027\" or 0o027, and at most {most:04o}")]
+    Octal { most: u32 },
+}
+
+impl Mistyped {
+    fn of(expected: impl Into<String>, found: &DeValue<'_>) -> Mistyped {
+        let found = found.type_str();
+        let article = if found.starts_with(['a', 'i']) { "an" } else { "a" };
+        Mistyped::Kind { expected: expected.into(), article, found }
     }
 }
 
@@ -127,28 +149,28 @@ impl<'a> Fields<'a> {
     }
 
     /// The value of `key`, as `read` understands it. `read` says what it expects where it doesn't.
-    pub(crate) fn optional<T>(
+    pub(crate) fn optional<T, E: fmt::Display>(
         &mut self,
         key: &'static str,
-        read: impl FnOnce(&'a DeValue<'a>) -> Result<T, String>,
+        read: impl FnOnce(&'a DeValue<'a>) -> Result<T, E>,
     ) -> Option<AtLine<T>> {
         self.asked.push(key);
         let (_, value) = self.table.iter().find(|(name, _)| name.get_ref() == key)?;
         let line = self.source.line(&value.span());
         match read(value.get_ref()) {
             Ok(value) => Some(AtLine { line, value }),
-            Err(message) => {
-                self.source.note(line, self.full(key), message);
+            Err(error) => {
+                self.source.note(line, self.full(key), error.to_string());
                 None
             }
         }
     }
 
     /// As [`Fields::optional`], and a missing key is a mistake.
-    pub(crate) fn required<T>(
+    pub(crate) fn required<T, E: fmt::Display>(
         &mut self,
         key: &'static str,
-        read: impl FnOnce(&'a DeValue<'a>) -> Result<T, String>,
+        read: impl FnOnce(&'a DeValue<'a>) -> Result<T, E>,
     ) -> Option<AtLine<T>> {
         if !self.table.iter().any(|(name, _)| name.get_ref() == key) {
             self.asked.push(key);
@@ -159,15 +181,16 @@ impl<'a> Fields<'a> {
     }
 
     /// The entries of the array `key`, each as `read` understands it.
-    pub(crate) fn list<T>(
+    pub(crate) fn list<T, E: fmt::Display>(
         &mut self,
         key: &'static str,
-        read: impl Fn(&'a DeValue<'a>) -> Result<T, String>,
+        read: impl Fn(&'a DeValue<'a>) -> Result<T, E>,
     ) -> Vec<AtLine<T>> {
         let Some(entries) = self.optional(key, array) else { return Vec::new() };
         let mut read_entry = |(index, entry): (usize, &'a Spanned<DeValue<'a>>)| {
             let line = self.source.line(&entry.span());
-            let note = |message| self.source.note(line, format!("{}[{index}]", self.full(key)), message);
+            let note =
+                |error: E| self.source.note(line, format!("{}[{index}]", self.full(key)), error.to_string());
             read(entry.get_ref()).map_err(note).ok().map(|value| AtLine { line, value })
         };
         entries.value.iter().enumerate().filter_map(&mut read_entry).collect()
@@ -210,55 +233,55 @@ impl<'a> Fields<'a> {
 /// Reads a string.
 ///
 /// A string with a NUL byte is refused: paths, arguments and variables end there for the system.
-pub(crate) fn string<'a>(value: &'a DeValue<'a>) -> Result<&'a str, String> {
-    let text = value.as_str().ok_or_else(|| unexpected("a string", value))?;
+pub(crate) fn string<'a>(value: &'a DeValue<'a>) -> Result<&'a str, Mistyped> {
+    let text = value.as_str().ok_or_else(|| Mistyped::of("a string", value))?;
     if text.contains('\0') {
-        return Err(format!("{text:?} has a NUL byte, which ends a text for the system: leave it out"));
+        return Err(Mistyped::Nul(text.to_owned()));
     }
     Ok(text)
 }
 
 /// Reads a table.
-pub(crate) fn table<'a>(value: &'a DeValue<'a>) -> Result<&'a DeTable<'a>, String> {
-    value.as_table().ok_or_else(|| unexpected("a table", value))
+pub(crate) fn table<'a>(value: &'a DeValue<'a>) -> Result<&'a DeTable<'a>, Mistyped> {
+    value.as_table().ok_or_else(|| Mistyped::of("a table", value))
+}
+
+/// Reads `true` or `false`.
+pub(crate) fn boolean(value: &DeValue<'_>) -> Result<bool, Mistyped> {
+    value.as_bool().ok_or_else(|| Mistyped::of("true or false", value))
 }
 
 /// Reads an integer within `range`.
-pub(crate) fn integer(value: &DeValue<'_>, range: Range<u64>) -> Result<u64, String> {
-    let expected = format!("a whole number from {} to {}", range.start, range.end - 1);
-    let digits = value.as_integer().ok_or_else(|| unexpected(&expected, value))?;
+pub(crate) fn integer(value: &DeValue<'_>, range: Range<u64>) -> Result<u64, Mistyped> {
+    let expected = || format!("a whole number from {} to {}", range.start, range.end - 1);
+    let digits = value.as_integer().ok_or_else(|| Mistyped::of(expected(), value))?;
     u64::from_str_radix(digits.as_str(), digits.radix())
         .ok()
         .filter(|number| range.contains(number))
-        .ok_or_else(|| format!("must be {expected}, not {digits}"))
+        .ok_or_else(|| Mistyped::Range { expected: expected(), found: digits.to_string() })
 }
 
 /// Reads permission bits: `"0660"` or `0o660`. A plain 660 could mean either.
-pub(crate) fn octal(value: &DeValue<'_>, most: u32) -> Result<u32, String> {
+pub(crate) fn octal(value: &DeValue<'_>, most: u32) -> Result<u32, Mistyped> {
     let digits = match value {
         DeValue::Integer(digits) if digits.radix() == 8 => digits.as_str(),
         DeValue::String(digits) => digits,
         _ => "",
     };
     let bits = u32::from_str_radix(digits, 8).ok().filter(|bits| *bits <= most);
-    bits.ok_or_else(|| format!("must be octal, \"0027\" or 0o027, and at most {most:04o}"))
+    bits.ok_or(Mistyped::Octal { most })
 }
 
 /// Reads a number, whole or not.
-pub(crate) fn number(value: &DeValue<'_>) -> Result<f64, String> {
+pub(crate) fn number(value: &DeValue<'_>) -> Result<f64, Mistyped> {
     let parsed = match value {
         DeValue::Float(float) => float.as_str().parse().ok(),
         DeValue::Integer(int) => i64::from_str_radix(int.as_str(), int.radix()).ok().map(|int| int as f64),
         _ => None,
     };
-    parsed.ok_or_else(|| unexpected("a number", value))
+    parsed.ok_or_else(|| Mistyped::of("a number", value))
 }
 
-fn array<'a>(value: &'a DeValue<'a>) -> Result<&'a DeArray<'a>, String> {
-    value.as_array().ok_or_else(|| unexpected("an array", value))
-}
-
-fn unexpected(expected: &str, found: &DeValue<'_>) -> String {
-    let article = if found.type_str().starts_with(['a', 'i']) { "an" } else { "a" };
-    format!("must be {expected}, not {article} {}", found.type_str())
+fn array<'a>(value: &'a DeValue<'a>) -> Result<&'a DeArray<'a>, Mistyped> {
+    value.as_array().ok_or_else(|| Mistyped::of("an array", value))
 }

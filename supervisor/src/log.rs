@@ -19,7 +19,7 @@ pub(crate) fn outcome(binary: &Path, outcome: &HandoffOutcome) {
     }
     let (id, verdict, total) = (outcome.handoff_id, outcome.verdict, outcome.phases.total);
     let reason = outcome.abort_reason.as_ref().map(ToString::to_string).unwrap_or_default();
-    if outcome.committed {
+    if outcome.is_committed() {
         tracing::info!(%binary, handoff = %id, ?total, "committed");
     } else {
         tracing::error!(%binary, handoff = %id, ?total, reason, "{verdict:?}");

@@ -85,7 +85,7 @@ impl SwapReport {
             outcome: outcome.verdict.into(),
             committed: outcome.verdict == Verdict::Committed,
             reason: outcome.abort_reason.as_ref().map(ToString::to_string),
-            resumed_confirmed: outcome.resumed_confirmed,
+            resumed_confirmed: outcome.is_resumed(),
             handoff_id: outcome.handoff_id.to_string(),
             binary,
             pid: outcome.child.as_ref().map(|child| child.id().pid),

@@ -31,21 +31,12 @@ use crate::recovery;
 use crate::service::ServiceManager;
 use crate::signals::Signals;
 use crate::trigger::{Access, Asked, ReplyTo, TriggerSocket};
-use crate::work::{LibraryAnswer, LibraryCall, LibraryJob, Swap};
+use crate::work::{LibraryAnswer, LibraryCall, LibraryJob, LoopEvent, Swap};
 
 mod refusal;
 mod told;
 
 use refusal::{busy, left_alone};
-
-/// What other threads tell the loop.
-#[derive(Debug)]
-pub(crate) enum LoopEvent {
-    /// A client has sent a request.
-    Asked(Asked),
-    /// The job has ended.
-    Finished(Box<LibraryAnswer>),
-}
 
 /// Runs the supervisor of the configuration at `path` until it is told to stop.
 ///

@@ -11,8 +11,7 @@ use handoff::{HandoffOutcome, RecoveryOutcome, RecoverySpec, SpawnSpec, Supervis
 use crate::config::Config;
 use crate::exit::{Code, CommandFailure};
 use crate::inbox::Outbox;
-use crate::run::LoopEvent;
-use crate::trigger::ReplyTo;
+use crate::trigger::{Asked, ReplyTo};
 
 /// What the library can be asked for.
 #[derive(Clone, Debug)]
@@ -66,6 +65,15 @@ pub(crate) enum LibraryAnswer {
     Recovered(recovery::RecoveryVerdict, Result<RecoveryOutcome, CommandFailure>),
     /// To everything else.
     Started(TaskEnd, Result<HandoffOutcome, CommandFailure>),
+}
+
+/// What other threads tell the loop.
+#[derive(Debug)]
+pub(crate) enum LoopEvent {
+    /// A client has sent a request.
+    Asked(Asked),
+    /// The job has ended.
+    Finished(Box<LibraryAnswer>),
 }
 
 /// What is under way.

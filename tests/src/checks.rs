@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 
 use handoff::Supervisor;
 use handoff::message::Standing;
+use thiserror::Error;
 
 use crate::layout::Layout;
 use crate::processes;
@@ -12,6 +13,46 @@ use crate::supervisor_process::SupervisorProcess;
 use crate::wait::until_ok;
 use crate::world::World;
 use crate::writer::Writer;
+
+/// Why a world is not at rest with one process that serves.
+#[derive(Debug, Error)]
+pub enum NotAtRest {
+    /// Not one process runs, but these.
+    #[error("processes besides the supervisor: {0:?}")]
+    Processes(Vec<u32>),
+    /// The lock is not its own.
+    #[error("{pid} runs, and the lock is held by {holders:?}")]
+    Lock {
+        /// The process that runs.
+        pid: u32,
+        /// Those that hold it.
+        holders: Vec<u32>,
+    },
+    /// It does not answer.
+    #[error("{pid} does not answer: {error}")]
+    Mute {
+        /// The process that runs.
+        pid: u32,
+        /// Why not.
+        error: handoff::Error,
+    },
+    /// Another one answers, or it does not serve.
+    #[error("{pid} runs, and {answers} answers that it is {standing:?}")]
+    Answers {
+        /// The process that runs.
+        pid: u32,
+        /// The process that answers.
+        answers: u32,
+        /// What that says of itself.
+        standing: Standing,
+    },
+    /// The control path leads elsewhere.
+    #[error("the control path does not lead to {0}")]
+    Path(u32),
+    /// Files are left where none should be.
+    #[error("there are stray files: {0:?}")]
+    Stray(Vec<String>),
+}
 
 /// What a check found out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,24 +91,21 @@ impl World {
     }
 
     /// The process that serves, if everything is at rest.
-    fn who_serves(&self, supervisors: &[u32]) -> Result<u32, String> {
+    fn who_serves(&self, supervisors: &[u32]) -> Result<u32, NotAtRest> {
         let mut others = processes::of_world(self.layout());
         others.retain(|pid| !supervisors.contains(pid));
-        let [pid] = others[..] else { return Err(format!("processes besides the supervisor: {others:?}")) };
+        let [pid] = others[..] else { return Err(NotAtRest::Processes(others)) };
         let holders = processes::lock_holders(&self.layout().data());
         if holders != [pid] {
-            return Err(format!("{pid} runs, and the lock is held by {holders:?}"));
+            return Err(NotAtRest::Lock { pid, holders });
         }
         let asked = Supervisor::new(self.layout().control()).and_then(|supervisor| supervisor.status());
-        let status = asked.map_err(|error| format!("{pid} does not answer: {error}"))?;
+        let status = asked.map_err(|error| NotAtRest::Mute { pid, error })?;
         let (answers, standing) = (status.hello.pid, status.status.standing);
         if (answers, standing) != (pid, Standing::Serving) {
-            return Err(format!("{pid} runs, and {answers} answers that it is {standing:?}"));
+            return Err(NotAtRest::Answers { pid, answers, standing });
         }
-        let stray = stray_files(self.layout(), pid);
-        if !stray.is_empty() {
-            return Err(format!("{pid} serves, but there are stray files: {stray:?}"));
-        }
+        no_stray_files(self.layout(), pid)?;
         Ok(pid)
     }
 
@@ -91,17 +129,16 @@ impl World {
     ///
     /// # Errors
     /// That is not so, or a file is left where none should be.
-    pub fn holds_all(&self, pid: u32) -> Result<(), String> {
+    pub fn holds_all(&self, pid: u32) -> Result<(), NotAtRest> {
         let holders = processes::lock_holders(&self.layout().data());
         if holders != [pid] {
-            return Err(format!("{pid} runs, and the lock is held by {holders:?}"));
+            return Err(NotAtRest::Lock { pid, holders });
         }
         let inode = |path: std::path::PathBuf| fs::symlink_metadata(path).map(|found| found.ino()).ok();
         if inode(self.layout().control()) != inode(self.layout().run().join(format!("control.{pid}"))) {
-            return Err(format!("the control path does not lead to {pid}"));
+            return Err(NotAtRest::Path(pid));
         }
-        let stray = stray_files(self.layout(), pid);
-        if stray.is_empty() { Ok(()) } else { Err(format!("stray files: {stray:?}")) }
+        no_stray_files(self.layout(), pid)
     }
 
     /// Writes that were acknowledged to `writer` and are not in the log.
@@ -157,8 +194,8 @@ impl ActorLog {
     }
 }
 
-/// Files that have no business where they are, once `pid` serves and nothing is under way.
-fn stray_files(layout: &Layout, pid: u32) -> Vec<String> {
+/// No file has no business where it is, once `pid` serves and nothing is under way.
+fn no_stray_files(layout: &Layout, pid: u32) -> Result<(), NotAtRest> {
     let names = |dir: std::path::PathBuf| -> Vec<String> {
         let entries = fs::read_dir(dir).unwrap();
         entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
@@ -168,5 +205,7 @@ fn stray_files(layout: &Layout, pid: u32) -> Vec<String> {
         ["control", &beside, "journal", "handoff.toml", "trigger", "trigger.lock", "log", "handoff.record"];
     let all = names(layout.run()).into_iter().chain(names(layout.data()));
     // What was committed is kept beside the journal, complete or in the making.
-    all.filter(|name| !known.contains(&name.as_str()) && !name.starts_with("journal.binary-")).collect()
+    let is_stray = |name: &String| !known.contains(&name.as_str()) && !name.starts_with("journal.binary-");
+    let stray: Vec<String> = all.filter(is_stray).collect();
+    if stray.is_empty() { Ok(()) } else { Err(NotAtRest::Stray(stray)) }
 }

@@ -115,7 +115,7 @@ impl From<handoff::Result<HandoffOutcome>> for OrderOutcome {
             Ok(outcome) => OrderOutcome {
                 verdict: format!("{:?}", outcome.verdict),
                 reason: outcome.abort_reason.as_ref().map(ToString::to_string).unwrap_or_default(),
-                resumed_confirmed: outcome.resumed_confirmed,
+                resumed_confirmed: outcome.is_resumed(),
                 pid: outcome.child.map(|child| child.id().pid),
                 total_ms: millis(outcome.phases.total),
                 warnings: outcome.warnings,

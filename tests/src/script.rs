@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use handoff::HookResult;
 pub use handoff::node::daemon::HookName;
+use thiserror::Error;
 
 use crate::layout::Layout;
 use crate::wait::until;
@@ -50,6 +51,11 @@ pub enum Act {
     Remaining(u32),
 }
 
+/// This is nothing that an actor can do.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("an actor can not {0:?}")]
+pub struct NoAct(String);
+
 impl fmt::Display for Act {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -71,11 +77,11 @@ impl fmt::Display for Act {
 }
 
 impl FromStr for Act {
-    type Err = String;
+    type Err = NoAct;
 
-    fn from_str(text: &str) -> Result<Act, String> {
+    fn from_str(text: &str) -> Result<Act, NoAct> {
         let (word, number) = text.split_once(' ').unwrap_or((text, "0"));
-        let number: u32 = number.parse().map_err(|error| format!("{text:?}: {error}"))?;
+        let number: u32 = number.parse().map_err(|_| NoAct(text.to_owned()))?;
         Ok(match word {
             "fail" => Act::Fail,
             "panic" => Act::Panic,
@@ -90,7 +96,7 @@ impl FromStr for Act {
             "foreign" => Act::Foreign,
             "still-accepting" => Act::StillAccepting,
             "remaining" => Act::Remaining(number),
-            _ => return Err(format!("nobody can {text:?}")),
+            _ => return Err(NoAct(text.to_owned())),
         })
     }
 }

@@ -184,6 +184,39 @@ fn the_demonstration_that_the_readme_shows_is_one() {
     }
 }
 
+/// The names of all tests in the Rust files below `dir`.
+fn tests_below(dir: &Path, names: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()) {
+        if entry.is_dir() && !entry.ends_with("target") {
+            tests_below(&entry, names);
+        } else if entry.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(&entry).unwrap();
+            let after = text.split("#[test]").skip(1).filter_map(|rest| rest.split_once("fn "));
+            names.extend(after.filter_map(|(_, rest)| Some(rest.split_once('(')?.0.to_owned())));
+        }
+    }
+}
+
+/// That a scenario exists, a path's test sees to.
+#[test]
+fn every_test_that_holds_a_decision_exists() {
+    let text = read("docs/testing.md");
+    let (_, section) = text.split_once("\n## Decided once\n").expect("the section");
+    let table = section.split("\n## ").next().unwrap();
+    let mut tests = BTreeSet::new();
+    ["core", "sim", "tests"].iter().for_each(|member| tests_below(&root().join(member), &mut tests));
+    let held_by = |line: &str| line.trim_end_matches('|').rsplit('|').next().unwrap_or_default().to_owned();
+    let rows: Vec<String> =
+        table.lines().filter(|line| line.starts_with("| ")).skip(1).map(held_by).collect();
+    assert!(rows.len() >= 12, "{rows:?}");
+    for row in rows {
+        let names: Vec<&str> = row.split('`').skip(1).step_by(2).collect();
+        assert!(!names.is_empty(), "nothing holds this: {row}");
+        let missing = names.iter().find(|name| !name.contains('/') && !tests.contains(**name));
+        assert_eq!(missing, None, "no test has this name");
+    }
+}
+
 #[test]
 fn sentences_have_a_role_or_a_type_for_their_subject() {
     let mut found = Vec::new();

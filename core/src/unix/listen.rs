@@ -15,8 +15,9 @@ use crate::unix::bind::{bind_unix, check_path, listen_socket, stream_socket};
 use crate::unix::context::Context;
 use crate::unix::trusted;
 
-/// How a listener is opened. By default as the system's settings and the umask say.
+/// How a listener is opened. By default as the system's settings and the umask say; set what is to differ.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct BindOptions {
     /// Whether an IPv6 socket takes IPv6 connections only (`IPV6_V6ONLY` of `ipv6(7)`).
     pub only_v6: Option<bool>,

@@ -18,7 +18,7 @@ const ALLOWED: [(&str, &str); 16] = [
     ("sim/src/explore/checks/obligations/supervisor.rs", "checks what was written before it is reported"),
     ("sim/src/explore/moves/recover.rs", "checks what was found, and names it"),
     ("sim/src/explore/report/table.rs", "makes each event once"),
-    ("sim/src/mutation/judge.rs", "lists what is reported without a mutation"),
+    ("sim/src/judge.rs", "lists what is reported without a mutation"),
     ("sim/src/outage/mod.rs", "names what was reported"),
     ("sim/src/supervisor/recovery_os.rs", "names what was found"),
     ("sim/src/supervisor/swap.rs", "a planted lie"),

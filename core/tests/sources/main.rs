@@ -3,9 +3,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 mod decisions;
+mod errors;
 mod killing;
 mod names;
 mod one_order;
+mod one_way;
 mod words;
 
 /// The folders of the workspace's members.

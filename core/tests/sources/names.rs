@@ -13,7 +13,7 @@ struct Family {
     why: &'static str,
 }
 
-const FAMILIES: [Family; 6] = [
+const FAMILIES: [Family; 7] = [
     Family {
         names: &["Awaited", "Done", "Effect", "Event", "Hook", "Limits", "Outcome", "State"],
         files: &[
@@ -60,9 +60,14 @@ const FAMILIES: [Family; 6] = [
             "core/src/unix/supervisor/host.rs",
             "core/src/unix/supervisor/recover.rs",
             "sim/src/host.rs",
-            "sim/src/supervisor/swap.rs",
+            "sim/src/program/handoff_task.rs",
         ],
         why: "what performs a machine's effects, and what is known on each side of it of a process that takes part",
+    },
+    Family {
+        names: &["Process"],
+        files: &["sim/src/harness/mod.rs", "sim/src/kernel/process.rs", "sim/src/program/mod.rs"],
+        why: "a simulated process: as the kernel has it, with the programs of a world, and in a run's world",
     },
     Family {
         names: &["Did", "Queues"],

@@ -26,13 +26,13 @@ const RULES: [OrderRule; 4] = [
         says: &["drive::turn", "drive::{"],
         within: ALL,
         // The driver of mutants stands for the one driver.
-        except: &["core/src/node/", "sim/src/mutation/mutant.rs"],
+        except: &["core/src/node/", "sim/src/mutant.rs"],
         remedy: "run a node: `NodeOn::next` says what comes next, `NodeOn::step` hands it to the machine",
     },
     OrderRule {
         says: &[".out()"],
         within: ALL,
-        except: &["core/src/drive.rs", "sim/src/mutation/mutant.rs", "sim/src/explore/report/table.rs"],
+        except: &["core/src/drive.rs", "sim/src/mutant.rs", "sim/src/explore/report/table.rs"],
         remedy: "run a node: a machine's effects are performed by `drive::turn`, gaps included",
     },
     OrderRule {
@@ -80,20 +80,5 @@ fn only_nodes_order_what_has_happened_and_promote_a_successor() {
         assert!(found.is_empty(), "{}\nInstead, {}.", found.join("\n"), rule.remedy);
         let idle: Vec<_> = rule.except.iter().filter(|except| !needed.contains(except)).collect();
         assert!(idle.is_empty(), "{idle:?} need no exception for {:?} any more: strike them out", rule.says);
-    }
-}
-
-/// The folders of the exploration, each after those that it may name.
-const EXPLORATION: [&str; 5] = ["model", "checks", "moves", "search", "report"];
-
-#[test]
-fn the_folders_of_the_exploration_name_each_other_one_way() {
-    for (at, folder) in EXPLORATION.iter().enumerate() {
-        each_file(&format!("sim/src/explore/{folder}"), &mut |name, text| {
-            let later =
-                EXPLORATION[at + 1..].iter().find(|later| text.contains(&format!("explore::{later}")));
-            assert_eq!(later, None, "{name} names what may name it");
-            assert!(!text.contains("super::super"), "{name} hides what it names");
-        });
     }
 }

@@ -1,6 +1,7 @@
 //! The command line.
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use clap::Parser;
 
 /// Replaces a database daemon under load, and counts what its clients notice.
@@ -41,11 +42,9 @@ pub(crate) struct DemoOptions {
     pub(crate) kv_next: Option<PathBuf>,
 }
 
-fn positive(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(rate) if rate > 0.0 && f64::is_finite(rate) => Ok(rate),
-        _ => Err("must be a positive number".into()),
-    }
+fn positive(text: &str) -> anyhow::Result<f64> {
+    let rate = text.parse().ok().filter(|rate| *rate > 0.0 && f64::is_finite(*rate));
+    rate.context("must be a positive number")
 }
 
 #[cfg(test)]

@@ -7,11 +7,11 @@ use std::borrow::Cow;
 
 use handoff::journal::Journal;
 use handoff::machine::{incumbent, successor};
+use handoff::node::daemon::Hook as AnyHook;
 
 pub(crate) use self::recovery::SeenRecovery;
 pub(crate) use self::supervisor::{GivesUp, SeenHandoff, SeenParty};
-use crate::process::{AnyHook, Life};
-use crate::trace::Name;
+use crate::kernel::{Life, Name};
 
 pub(crate) mod daemon;
 pub(crate) mod recovery;

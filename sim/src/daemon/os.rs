@@ -3,20 +3,19 @@ use handoff::HostError;
 use handoff::host::{Sockets, Storage};
 use handoff::machine::{ExitReason, LinkId, LockAnswer, Op, incumbent};
 use handoff::message::Message;
+use handoff::node::daemon::Hook as AnyHook;
 use handoff::node::daemon::{Accepted, Event, HookReport, Os};
 use handoff::node::{Credentials, Read};
 use handoff::record::Record;
 
-use crate::host::Host;
+use crate::host::{Host, UID};
 use crate::kernel::Side;
 use crate::plan::Operation;
-use crate::process::{AnyHook, DeferredAnswer, lock_answer, written};
-use crate::world::SimulatedWorld;
+use crate::program::DeferredAnswer;
+use crate::trace::words::{lock_answer, written};
+use crate::world::{Doing, SimulatedWorld, Surroundings};
 
-/// The user of all processes.
-pub(crate) const UID: u32 = 1000;
-
-impl Os for Host<'_> {
+impl<S: Surroundings> Os for Host<'_, S> {
     fn read(&mut self, link: LinkId) -> Read {
         let read = self.read_link(link.0, Side::Daemon);
         if let (Read::Message(Message::HelloAck(_)), Some(daemon)) = (&read, self.world.daemon_mut(self.pid))
@@ -32,23 +31,22 @@ impl Os for Host<'_> {
     }
 
     fn close(&mut self, link: LinkId) {
-        self.perform(move |world, _| world.close_link(link.0, Side::Daemon));
+        self.perform(move |world, _| world.kernel.close_link(link.0, Side::Daemon));
     }
 
     fn accept(&mut self) -> Accepted {
-        let now = self.world.now;
-        let Some(process) = self.world.processes.get_mut(&self.pid) else { return Accepted::Nobody };
+        let now = self.world.kernel.now;
+        let Some(process) = self.world.kernel.processes.get_mut(&self.pid) else { return Accepted::Nobody };
         let exhausted = process.no_descriptors_until > now;
-        let Some(daemon) = process.daemon_mut() else { return Accepted::Nobody };
-        if daemon.waiting.front().is_none_or(|(at, _)| *at > now) {
+        if process.waiting.front().is_none_or(|(at, _)| *at > now) {
             return Accepted::Nobody;
         }
         if exhausted {
             return Accepted::Failed;
         }
-        let Some((_, id)) = daemon.waiting.pop_front() else { return Accepted::Nobody };
+        let Some((_, id)) = process.waiting.pop_front() else { return Accepted::Nobody };
         // One whose peer has gone before it was accepted is accepted all the same, on a real system.
-        let Some(link) = self.world.links.get_mut(&id) else { return self.accept() };
+        let Some(link) = self.world.kernel.links.get_mut(&id) else { return self.accept() };
         link.accepted = true;
         Accepted::Link(LinkId(id), Credentials { uid: UID, pid: Some(link.pid(Side::Supervisor)) })
     }
@@ -86,8 +84,7 @@ impl Os for Host<'_> {
     fn take_snapshot(&mut self) {}
 
     fn stop_asked(&self) -> bool {
-        let process = self.world.processes.get(&self.pid);
-        process.and_then(|process| process.daemon()).is_some_and(|daemon| daemon.stop_asked)
+        self.world.daemon(self.pid).is_some_and(|daemon| daemon.stop_asked)
     }
 
     fn exit(&mut self, exit: ExitReason) {
@@ -100,13 +97,13 @@ impl Os for Host<'_> {
     }
 }
 
-impl Sockets for Host<'_> {
+impl<S: Surroundings> Sockets for Host<'_, S> {
     fn send_listeners(&mut self, to: LinkId) {
         self.perform(move |world, pid| {
-            let has = world.listener.has(pid);
+            let has = world.kernel.listener.has(pid);
             let names = if has { vec!["main".to_string()] } else { Vec::new() };
             world.send(to.0, Side::Daemon, &Message::Listeners { names, more: false });
-            if let Some(link) = world.links.get_mut(&to.0) {
+            if let Some(link) = world.kernel.links.get_mut(&to.0) {
                 link.carries_listener |= has;
             }
         });
@@ -118,11 +115,11 @@ impl Sockets for Host<'_> {
     }
 }
 
-impl Storage for Host<'_> {
+impl<S: Surroundings> Storage for Host<'_, S> {
     fn lock(&mut self, op: Op) -> Option<LockAnswer> {
         let told = move |answer| DeferredAnswer::Daemon(Event::Locked(op, answer));
-        let (late, fails) = self.world.operation_fate(self.pid, Operation::Lock);
-        let answer = move |world: &mut SimulatedWorld, pid| match fails {
+        let (late, fails) = S::operation_fate(self.world, self.pid, Operation::Lock);
+        let answer = move |world: &mut SimulatedWorld<S>, pid| match fails {
             true => Some(LockAnswer::Error(HostError::system("injected"))),
             false => Some(world.try_lock(pid)),
         };
@@ -134,16 +131,16 @@ impl Storage for Host<'_> {
     fn unlock(&mut self) {
         self.did(|| "unlocks".into());
         self.perform(|world, pid| {
-            world.unlock_is_lawful(pid);
-            world.disk.lock().unlock(pid);
+            world.shows(pid, Doing::Unlocks);
+            world.kernel.disk.lock().unlock(pid);
         });
     }
 
     fn write_record(&mut self, op: Op, record: &Record) -> Option<Result<(), HostError>> {
         let written_record = record.clone();
         let told = move |result| DeferredAnswer::Daemon(Event::Recorded(op, result));
-        let (late, fails) = self.world.operation_fate(self.pid, Operation::Record);
-        let write = move |world: &mut SimulatedWorld, pid| match fails {
+        let (late, fails) = S::operation_fate(self.world, self.pid, Operation::Record);
+        let write = move |world: &mut SimulatedWorld<S>, pid| match fails {
             true => Some(Err(HostError::system("injected"))),
             false => Some(world.write_record(pid, &written_record)),
         };
@@ -154,15 +151,15 @@ impl Storage for Host<'_> {
 
     fn take_path(&mut self, op: Op) -> Option<Result<(), HostError>> {
         let told = move |result| DeferredAnswer::Daemon(Event::PathTaken(op, result));
-        let (late, fails) = self.world.operation_fate(self.pid, Operation::Path);
-        let take = move |world: &mut SimulatedWorld, pid| {
+        let (late, fails) = S::operation_fate(self.world, self.pid, Operation::Path);
+        let take = move |world: &mut SimulatedWorld<S>, pid| {
             if fails {
                 return Some(Err(HostError::system("injected")));
             }
-            if world.swept.has(pid) {
+            if world.kernel.swept.has(pid) {
                 return Some(Err(HostError::system("no such file or directory")));
             }
-            world.takes_path(pid);
+            world.kernel.takes_path(pid);
             Some(Ok(()))
         };
         let answer = self.answer(late, take, told);

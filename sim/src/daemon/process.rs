@@ -4,29 +4,31 @@ use std::time::Duration;
 
 use handoff::machine::{ExitReason, LinkId, MachineRole, Op, SuccessorMachine, incumbent, successor};
 use handoff::message::{Capabilities, Hello, PROTO_MAX, PROTO_MIN, SealProgress};
+use handoff::node::daemon::Hook as AnyHook;
 use handoff::node::daemon::{self as node, DaemonMachine, Done, Event, HookReport};
 use handoff::node::{Node, NodeOn};
 use handoff::{HostError, ReadinessSnapshot, ResumeFrom};
 
-use crate::daemon::Simulated;
 use crate::happening::Happening;
 use crate::host::Host;
-use crate::kernel::{Died, LengthOf, Lie, Micros, Side};
+use crate::kernel::{Died, LengthOf, Lie, Life, Micros, Side};
 use crate::plan::What as Fault;
-use crate::process::{AnyHook, DaemonProgram, DeferredAnswer, Life, Process, daemon_event_name};
+use crate::program::{DaemonProgram, Process};
+use crate::simulated::Simulated;
 use crate::trace::Happened;
-use crate::world::SimulatedWorld;
+use crate::trace::words::daemon_event_name;
+use crate::world::{Doing, SimulatedWorld, Surroundings};
 
 /// How long a daemon that is asked to stop lets open requests finish.
 const STOP_GRACE: Duration = Duration::from_millis(100);
 
-impl SimulatedWorld {
+impl<S: Surroundings> SimulatedWorld<S> {
     /// A new daemon has its first turn: it listens, reads the record, and introduces itself.
     pub(crate) fn exec(&mut self, pid: u32) {
-        if self.processes.get(&pid).is_some_and(|process| process.life == Life::Stopped) {
-            return self.after(1000, Happening::Exec(pid));
+        if self.kernel.processes.get(&pid).is_some_and(|process| process.life == Life::Stopped) {
+            return self.kernel.after(1000, Happening::Exec(pid));
         }
-        if !self.runs(pid) || self.is_quirk(pid, Fault::Hang) {
+        if !self.kernel.runs(pid) || self.is_quirk(pid, Fault::Hang) {
             return;
         }
         if self.is_quirk(pid, Fault::DieEarly) {
@@ -38,26 +40,26 @@ impl SimulatedWorld {
         let Some(daemon) = self.daemon_mut(pid) else { return };
         let link = LinkId(daemon.inherited);
         daemon.app = Some(make(daemon.disk.clone(), daemon.build));
-        daemon.has_started = true;
         let build = daemon.build;
+        self.kernel.processes.get_mut(&pid).into_iter().for_each(|process| process.has_socket = true);
         let role = DaemonMachine::Successor(SuccessorMachine::new(hello, generation, link));
         let mut node = node::DaemonNode::new(role, Some(link), STOP_GRACE);
-        self.names_beside.insert(pid);
+        self.kernel.names_beside.insert(pid);
         self.note(Some(pid), || Happened::Born { role: MachineRole::Successor, build: Some(build) });
         self.daemon_step(pid, &mut node, Event::Start, None);
         self.daemon_rests(pid, node);
-        self.poke(pid, self.now);
+        self.kernel.poke(pid, self.kernel.now);
     }
 
     fn hello(&self, pid: u32, role: handoff::message::Role) -> Hello {
-        let id = self.processes[&pid].id;
+        let id = self.kernel.processes[&pid].id;
         let quirk = |fault| self.is_quirk(pid, fault);
         let (proto_min, proto_max) = match () {
             () if quirk(Fault::OtherVersion) => (PROTO_MAX + 1, PROTO_MAX + 2),
             () if quirk(Fault::NewerVersion) => (PROTO_MIN, PROTO_MAX + 1),
             () => (PROTO_MIN, PROTO_MAX),
         };
-        let build = self.processes[&pid].daemon().map_or(0, |daemon| daemon.build);
+        let build = self.kernel.processes[&pid].daemon().map_or(0, |daemon| daemon.build);
         Hello {
             role,
             pid: if quirk(Fault::WrongPid) { id.pid + 1 } else { id.pid },
@@ -70,16 +72,16 @@ impl SimulatedWorld {
     }
 
     /// When a daemon has something to do by itself.
-    pub(crate) fn daemon_turn(&self, process: &Process, daemon: &DaemonProgram) -> Option<Micros> {
+    pub(crate) fn daemon_turn(&self, process: &Process<Self>, daemon: &DaemonProgram) -> Option<Micros> {
         let node = daemon.node.as_ref()?;
-        let links = node.links().filter_map(|id| self.links.get(&id.0)?.next_arrival(Side::Daemon));
+        let links = node.links().filter_map(|id| self.kernel.links.get(&id.0)?.next_arrival(Side::Daemon));
         let timer = node.wake_at().map(|at| process.clock.when(at));
-        let accepts = node.accepts(process.clock.at(self.now));
-        let waiting = daemon.waiting.front().map(|(at, _)| *at).filter(|_| accepts);
-        let told = (daemon.stop_asked && !node.knows_of_stop()).then_some(self.now);
-        let replies = (!daemon.replies.is_empty()).then_some(self.now);
+        let accepts = node.accepts(process.clock.at(self.kernel.now));
+        let waiting = process.waiting.front().map(|(at, _)| *at).filter(|_| accepts);
+        let told = (daemon.stop_asked && !node.knows_of_stop()).then_some(self.kernel.now);
+        let replies = (!daemon.replies.is_empty()).then_some(self.kernel.now);
         let next = links.chain(timer).chain(waiting).chain(told).chain(replies).min();
-        next.filter(|_| daemon.has_started && daemon.exit.is_none())
+        next.filter(|_| process.has_socket && daemon.exit.is_none())
     }
 
     /// Handles all that has happened, in the node's order.
@@ -103,34 +105,8 @@ impl SimulatedWorld {
     }
 
     pub(crate) fn running_daemon(&mut self, pid: u32) -> Option<&mut DaemonProgram> {
-        let process = self.processes.get_mut(&pid).filter(|process| process.runs())?;
+        let process = self.kernel.processes.get_mut(&pid).filter(|process| process.runs())?;
         process.daemon_mut()
-    }
-
-    /// What was put off and is due.
-    pub(crate) fn pending(&mut self, pid: u32) -> Option<DeferredAnswer> {
-        let now = self.now;
-        let process = self.processes.get_mut(&pid).filter(|process| process.runs())?;
-        process.pending.front().filter(|(at, _)| *at <= now)?;
-        match process.pending.pop_front()?.1 {
-            DeferredAnswer::Operation(operation) => {
-                let answer = operation(self, pid)?;
-                self.unless_stopped(pid, answer)
-            }
-            pending => Some(pending),
-        }
-    }
-
-    /// One that was stopped over an operation is told what came of it when it goes on.
-    fn unless_stopped(&mut self, pid: u32, answer: DeferredAnswer) -> Option<DeferredAnswer> {
-        let now = self.now;
-        match self.processes.get_mut(&pid) {
-            Some(process) if process.life == Life::Stopped => {
-                process.pending.push_front((now, answer));
-                None
-            }
-            _ => Some(answer),
-        }
     }
 
     /// Lets the machine handle `event`.
@@ -148,11 +124,9 @@ impl SimulatedWorld {
     /// A machine that has left takes its process with it.
     pub(crate) fn daemon_leaves(&mut self, pid: u32) {
         let Some(exit) = self.running_daemon(pid).and_then(|daemon| daemon.exit.clone()) else { return };
-        self.leaves_for_cause(pid, &exit);
+        self.shows(pid, Doing::Leaves(&exit));
         if exit != ExitReason::HookLimit {
-            self.names_beside.remove(&pid);
-            self.swept.forget(pid);
-            self.control_path = self.control_path.filter(|owner| *owner != pid);
+            self.kernel.removes_sockets(pid);
         }
         let how = match &exit {
             ExitReason::Retired => "leaves: another one serves".to_string(),
@@ -173,8 +147,8 @@ impl SimulatedWorld {
         };
         let name = hook.name();
         self.note(Some(pid), || Happened::HookBegan(name));
-        let usual = self.length(pid, LengthOf::Hook);
-        let fate = self.hook_fate(pid, name);
+        let usual = self.kernel.length(pid, LengthOf::Hook);
+        let fate = S::hook_fate(self, pid, name);
         let Some(daemon) = self.running_daemon(pid) else { return };
         let accepted = daemon.accepts;
         daemon.hook_begins();
@@ -190,18 +164,18 @@ impl SimulatedWorld {
             self.note(Some(pid), || Happened::Serves(false));
         }
         if let AnyHook::Incumbent(incumbent::Hook::Drain { grace, .. }) = hook {
-            self.drain_begins(pid, grace);
+            S::drain_begins(self, pid, grace);
         }
         let seals = hook == AnyHook::Incumbent(incumbent::Hook::Seal);
         if let (true, Some((Fault::Slow, span))) = (seals, fate) {
-            self.after(span / 2, Happening::SealGoesOn(pid));
+            self.kernel.after(span / 2, Happening::SealGoesOn(pid));
         }
         if let Some(length) = length {
-            let at = self.now + length;
+            let at = self.kernel.now + length;
             self.daemon_mut(pid)
                 .into_iter()
                 .for_each(|daemon| daemon.returns = Some((at, fate.map(|(what, _)| what))));
-            self.at(at, Happening::HookReturns(pid));
+            self.kernel.at(at, Happening::HookReturns(pid));
         }
     }
 
@@ -220,14 +194,14 @@ impl SimulatedWorld {
         let opens = matches!(hook, AnyHook::Successor(successor::Hook::Open { .. }));
         let scheme =
             self.daemon_mut(pid).and_then(|daemon| daemon.sealed_for_it).filter(|_| opens).unwrap_or(0);
-        let lie = match self.choice(pid, 3) {
+        let lie = match self.kernel.choice(pid, 3) {
             1 if scheme != 0 => Some(Lie::Stale),
             2 if scheme != 0 => Some(Lie::Altered),
             _ => None,
         };
-        lie.into_iter().for_each(|lie| self.disk.lock().lies(pid, lie));
+        lie.into_iter().for_each(|lie| self.kernel.disk.lock().lies(pid, lie));
         let result = self.call(pid, |app| perform(app, hook));
-        self.disk.lock().tells_the_truth();
+        self.kernel.disk.lock().tells_the_truth();
         Some(result?.map(|report| match lie {
             Some(Lie::Stale) => report,
             Some(Lie::Altered) if scheme_of(&report) == Some(scheme) => report,
@@ -242,18 +216,18 @@ impl SimulatedWorld {
 
     /// A hook finds another data directory, which is empty.
     fn call_elsewhere(&mut self, pid: u32, hook: &AnyHook) -> Option<Result<Done, HostError>> {
-        let mut disk = self.disk.lock();
+        let mut disk = self.kernel.disk.lock();
         disk.elsewhere.insert(pid);
         disk.lies(pid, Lie::Another);
         drop(disk);
         let result = self.call(pid, |app| perform(app, hook));
-        self.disk.lock().tells_the_truth();
+        self.kernel.disk.lock().tells_the_truth();
         result
     }
 
     /// The first hook does what it does, and returns.
     pub(crate) fn hook_returns(&mut self, pid: u32) {
-        let now = self.now;
+        let now = self.kernel.now;
         let Some(daemon) = self.running_daemon(pid) else { return };
         // A drain waits for clients, too.
         if daemon.drain.is_some() {
@@ -268,7 +242,7 @@ impl SimulatedWorld {
             Some(Fault::Fail) => Some(Err(HostError::hook("injected"))),
             Some(Fault::Panic) => Some(Err(HostError::hook("panicked: injected"))),
             // A rival has no journal: the first supervisor would never know the binary that could read what was migrated.
-            _ if is_finalize && self.faults.has_rival() => Some(Ok(Done::Incumbent(incumbent::Done::Ok))),
+            _ if is_finalize && self.around.has_rival() => Some(Ok(Done::Incumbent(incumbent::Done::Ok))),
             Some(Fault::Unfit) => self.performs_badly(pid, &hook),
             _ if self.opens_other_data(pid, &hook) => self.call_elsewhere(pid, &hook),
             _ => self.call(pid, |app| perform(app, &hook)),
@@ -285,7 +259,7 @@ impl SimulatedWorld {
             if let Some(daemon) = self.daemon_mut(pid) {
                 daemon.replies.push_back(HookReport::Done(op, result));
             }
-            self.poke(pid, self.now);
+            self.kernel.poke(pid, self.kernel.now);
         }
         self.hook_begins(pid);
     }
@@ -299,8 +273,8 @@ impl SimulatedWorld {
         if serves && result.is_ok() {
             self.daemon_mut(pid).into_iter().for_each(|daemon| daemon.accepts = true);
             self.note(Some(pid), || Happened::Serves(true));
-            self.audit.has_served.insert(pid);
-            self.opens_listener(pid);
+            self.shows(pid, Doing::Serves);
+            S::opens_listener(self, pid);
         }
         // One whose drain left it accepting, and that can't come back, serves no client.
         if serves
@@ -313,7 +287,7 @@ impl SimulatedWorld {
             self.daemon_mut(pid).into_iter().for_each(|daemon| daemon.accepts = true);
         }
         if *hook == AnyHook::Incumbent(incumbent::Hook::Seal) && result.is_ok() {
-            self.seal_is_durable(pid);
+            self.shows(pid, Doing::Seals);
         }
     }
 
@@ -324,22 +298,13 @@ impl SimulatedWorld {
         work: impl FnOnce(&mut dyn Simulated) -> Result<T, HostError>,
     ) -> Option<Result<T, HostError>> {
         let mut app = self.daemon_mut(pid)?.app.take()?;
-        let sick = self.disk.lock().is_sick();
+        let sick = self.kernel.disk.lock().is_sick();
         let result = catch_unwind(AssertUnwindSafe(|| work(&mut *app)));
         if let Some(daemon) = self.daemon_mut(pid) {
             daemon.app = Some(app);
         }
-        self.disk_struck(pid);
-        // What was to go wrong has gone wrong only now.
-        if sick {
-            self.operator.disturbed();
-            self.faults.passed(self.now);
-        }
-        let violation = self.disk.lock().violation.take();
-        if let Some(why) = violation {
-            self.violated("one writer", why);
-        }
-        let died = self.disk.lock().dead.contains(&pid);
+        self.shows(pid, Doing::HasRun { sick });
+        let died = self.kernel.disk.lock().dead.contains(&pid);
         match result {
             _ if died => {
                 self.die(pid, "dies in the middle of a write", false);

@@ -8,14 +8,13 @@ use handoff::message::Message;
 
 use serde::Serialize;
 
+use super::{Process, RunWorld};
 use crate::checks::{self, GivesUp};
-use crate::daemon::Promise;
 use crate::daemon::process::failed;
-use crate::kernel::{KernelLink, Micros, Refused, Side};
-use crate::process::{Life, Process};
-use crate::search::coverage::CoveragePoint;
+use crate::harness::coverage::CoveragePoint;
+use crate::kernel::{KernelLink, Life, Micros, Refused, Side};
+use crate::simulated::Promise;
 use crate::trace::Happened;
-use crate::world::SimulatedWorld;
 
 /// The names of the checks.
 pub const CHECKS: [&str; 8] = [
@@ -90,13 +89,13 @@ impl Audit {
     }
 }
 
-impl SimulatedWorld {
+impl RunWorld {
     /// A check has failed: nothing that follows is of interest.
     pub(crate) fn violated(&mut self, check: &'static str, why: String) {
-        if self.audit.violation.is_none() {
+        if self.around.audit.violation.is_none() {
             self.note(None, || Happened::Violated { check, why: why.clone() });
-            self.audit.violation = Some(Violation { check, why, at: self.now });
-            self.over = true;
+            self.around.audit.violation = Some(Violation { check, why, at: self.kernel.now });
+            self.around.over = true;
         }
     }
 
@@ -109,10 +108,10 @@ impl SimulatedWorld {
     }
 
     fn time_outage(&mut self, accepts: Option<u32>) {
-        let (now, last, bound) = (self.now, self.faults.last, self.plan.times.bound().micros());
-        let serves = accepts.is_some_and(|pid| self.runs(pid));
+        let (now, last, bound) = (self.kernel.now, self.around.faults.last, self.plan.times.bound().micros());
+        let serves = accepts.is_some_and(|pid| self.kernel.runs(pid));
         let all_run = serves || !self.has_stops() && !self.has_stranger_at_lock();
-        let outage = &mut self.audit.outage;
+        let outage = &mut self.around.audit.outage;
         match accepts.filter(|_| !serves) {
             Some(_) => outage.stopped_at = outage.stopped_at.or(Some(now)),
             None => outage.stopped += outage.stopped_at.take().map_or(0, |since| now - since),
@@ -141,16 +140,16 @@ impl SimulatedWorld {
 
     /// A process is stopped.
     pub(crate) fn has_stops(&self) -> bool {
-        self.processes.values().any(|process| process.life == Life::Stopped)
+        self.kernel.processes.values().any(|process| process.life == Life::Stopped)
     }
 
     /// The process that serves, and can be reached.
     pub(crate) fn who_serves(&self) -> Option<u32> {
-        let serves = |(pid, process, daemon): &(u32, &Process, &crate::process::DaemonProgram)| {
+        let serves = |(pid, process, daemon): &(u32, &Process, &crate::program::DaemonProgram)| {
             process.runs()
                 && daemon.accepts
-                && self.control_path == Some(*pid)
-                && self.disk.lock().holders.contains(pid)
+                && self.kernel.control_path == Some(*pid)
+                && self.kernel.disk.lock().holders.contains(pid)
         };
         self.daemons().find(serves).map(|(pid, ..)| pid)
     }
@@ -158,7 +157,7 @@ impl SimulatedWorld {
     /// A client could not connect.
     pub(crate) fn is_refused(&mut self, refused: Refused) {
         // All holders of the socket may have been killed; a holder that leaves by itself leaves it to another.
-        if refused == Refused::NobodyListens && self.listener.abandoned {
+        if refused == Refused::NobodyListens && self.kernel.listener.abandoned {
             self.violated(
                 "never refused",
                 "a client was refused: the last who listened has left by itself".into(),
@@ -180,9 +179,10 @@ impl SimulatedWorld {
 
     /// A seal has returned: all that is in the data directory must be durable.
     pub(crate) fn seal_is_durable(&mut self, pid: u32) {
-        let unsynced = self.disk.lock().unsynced().map(str::to_string);
+        let unsynced = self.kernel.disk.lock().unsynced().map(str::to_string);
         if let Some(file) = unsynced {
-            let why = format!("{} has sealed, and what it wrote to {file} is not synced", self.name_of(pid));
+            let why =
+                format!("{} has sealed, and what it wrote to {file} is not synced", self.kernel.name_of(pid));
             self.violated("nothing lost", why);
         }
         self.clients_are_sealed();
@@ -199,6 +199,28 @@ impl SimulatedWorld {
     pub(crate) fn unlock_is_lawful(&mut self, pid: u32) {
         let wrong = checks::daemon::unlocks(self, pid);
         self.is_right("one writer", wrong);
+    }
+
+    /// A daemon writes the record.
+    pub(super) fn record_is_lawful(&mut self, pid: u32) {
+        if !self.kernel.disk.lock().holders.contains(&pid) {
+            self.violated("one writer", format!("process {pid} writes the record without the lock"));
+        }
+        self.around.audit.before_holder = self.daemon(pid).and_then(|daemon| daemon.predecessor);
+    }
+
+    /// A daemon's own code has run, and may have written.
+    pub(super) fn has_run(&mut self, pid: u32, sick: bool) {
+        self.disk_struck(pid);
+        // What was to go wrong has gone wrong only now.
+        if sick {
+            self.around.operator.disturbed();
+            self.around.faults.passed(self.kernel.now);
+        }
+        let violation = self.kernel.disk.lock().violation.take();
+        if let Some(why) = violation {
+            self.violated("one writer", why);
+        }
     }
 
     /// When a daemon leaves because another serves, or because it was told to.
@@ -228,17 +250,6 @@ impl SimulatedWorld {
             _ => return,
         };
         self.is_right(check, wrong);
-    }
-
-    /// What a daemon is told, once it is said.
-    pub(crate) fn daemon_is_told(&mut self, supervisor: u32, to: Peer, message: &Message) {
-        let successor = self.supervisor_mut(supervisor).and_then(|supervisor| supervisor.successor());
-        let told = successor.filter(|_| to == Peer::Successor);
-        if let Some(daemon) = told.and_then(|pid| self.daemon_mut(pid)) {
-            daemon.told_to_leave |= matches!(message, Message::Abort { .. });
-            daemon.told_to_begin |= matches!(message, Message::Begin { .. });
-            daemon.told_to_commit |= matches!(message, Message::Commit { .. });
-        }
     }
 
     /// A daemon is told that its predecessor has ended. A rival supervisor has no journal that could say more.
@@ -271,7 +282,7 @@ impl SimulatedWorld {
 
     /// What a recovery finds.
     pub(crate) fn finding_is_true(&mut self, supervisor: u32, outcome: &recovery::Outcome) {
-        self.audit.findings.push(outcome.verdict);
+        self.around.audit.findings.push(outcome.verdict);
         let recovery = self.recovery(supervisor);
         let wrong = recovery.and_then(|recovery| checks::recovery::finds(self, &recovery, outcome));
         self.is_right("told the truth", wrong);
@@ -284,21 +295,24 @@ impl SimulatedWorld {
     /// A process reads a message.
     pub(crate) fn hears_over(&mut self, pid: u32, link: u64, message: &Message) {
         if matches!(message, Message::Heartbeat { .. }) {
-            self.audit.heard.insert((pid, link), self.now);
+            self.around.audit.heard.insert((pid, link), self.kernel.now);
         }
     }
 
     /// When a process takes a peer for silent, it has not just read its heartbeat.
     pub(crate) fn silence_is_true(&mut self, pid: u32, timer: Timer) {
-        let Some(process) = self.processes.get(&pid).filter(|process| !process.suspect) else { return };
+        let Some(process) = self.kernel.processes.get(&pid).filter(|process| !process.suspect) else {
+            return;
+        };
         let links = match (timer, process.daemon()) {
             (Timer::SupervisorSilent, Some(_)) => self.links_of_daemon(pid),
             _ => self.link_of_timer(pid, timer).into_iter().collect(),
         };
-        let lately = self.now.saturating_sub(self.plan.times.liveness.micros() * 3 / 4);
-        let heard = |link: &u64| self.audit.heard.get(&(pid, *link)).is_some_and(|at| *at > lately);
+        let lately = self.kernel.now.saturating_sub(self.plan.times.liveness.micros() * 3 / 4);
+        let heard = |link: &u64| self.around.audit.heard.get(&(pid, *link)).is_some_and(|at| *at > lately);
         if links.iter().any(heard) {
-            let why = format!("{} takes for silent whom it has just heard ({timer})", self.name_of(pid));
+            let why =
+                format!("{} takes for silent whom it has just heard ({timer})", self.kernel.name_of(pid));
             self.violated("told the truth", why);
         }
     }
@@ -306,17 +320,17 @@ impl SimulatedWorld {
     /// The links that a daemon has open.
     fn links_of_daemon(&self, pid: u32) -> Vec<u64> {
         let its = |link: &KernelLink| link.pid(Side::Daemon) == pid && link.is_open(Side::Daemon);
-        self.links.iter().filter(|(_, link)| its(link)).map(|(id, _)| *id).collect()
+        self.kernel.links.iter().filter(|(_, link)| its(link)).map(|(id, _)| *id).collect()
     }
 
     /// At the end of a run.
     pub(crate) fn all_is_in_order(&mut self) {
         let Some(server) = self.who_serves() else {
-            let path = self.control_path.map(|pid| self.name_of(pid));
+            let path = self.kernel.control_path.map(|pid| self.kernel.name_of(pid));
             let why = format!("the control path leads to {path:?}, which is not the one that serves");
             return self.violated("reachable", why);
         };
-        for key in 0..self.clients.len() as u32 {
+        for key in 0..self.around.clients.len() as u32 {
             let found = self.call(server, |app| app.read(key).map_err(failed));
             let Some(Ok(found)) = found else {
                 return self.violated("nothing lost", format!("key {key} can't be read: {found:?}"));
@@ -331,32 +345,34 @@ impl SimulatedWorld {
 
     fn what_is_left(&self, server: u32) -> Option<String> {
         let supervisor = self.main_supervisor()?;
-        let journal = &self.processes[&supervisor].supervisor()?.knows;
+        let journal = &self.kernel.processes[&supervisor].supervisor()?.knows;
         let ours = |pid: &&u32| ![supervisor, server].contains(pid) && !self.is_stranger(**pid);
-        let stray = self.processes.keys().find(ours);
-        let owed = self.processes[&supervisor].supervisor()?.owed;
-        let holder = self.disk.lock().holders.iter().copied().find(|pid| *pid != server);
-        let name = self.names_beside.iter().find(|pid| **pid != server);
-        let listener = self.listener.holders().find(|pid| ![supervisor, server].contains(pid));
+        let stray = self.kernel.processes.keys().find(ours);
+        let owed = self.kernel.processes[&supervisor].supervisor()?.owed;
+        let holder = self.kernel.disk.lock().holders.iter().copied().find(|pid| *pid != server);
+        let name = self.kernel.names_beside.iter().find(|pid| **pid != server);
+        let listener = self.kernel.listener.holders().find(|pid| ![supervisor, server].contains(pid));
         let under_way = journal.under_way.as_ref().filter(|under_way| !under_way.retiring);
         let running = journal.running.as_ref().map(|running| running.process.pid);
         match () {
-            () if stray.is_some() => Some(format!("{} is left", self.name_of(*stray?))),
+            () if stray.is_some() => Some(format!("{} is left", self.kernel.name_of(*stray?))),
             () if holder.is_some() => Some(format!("process {} has a lock that is not its own", holder?)),
             () if name.is_some() => {
                 Some(format!("the socket of process {} is left beside the control path", name?))
             }
             () if listener.is_some() => Some(format!("process {} still has the listening socket", listener?)),
-            () if !self.listener.has(supervisor) || !self.listener.has(server) => {
+            () if !self.kernel.listener.has(supervisor) || !self.kernel.listener.has(server) => {
                 Some("a listening socket is missing".into())
             }
-            () if !self.links.is_empty() => Some(format!("{} links are left", self.links.len())),
+            () if !self.kernel.links.is_empty() => {
+                Some(format!("{} links are left", self.kernel.links.len()))
+            }
             () if owed.is_some() => {
                 Some(format!("build {} was asked for, and no swap to it was begun", owed?))
             }
             () if under_way.is_some() => Some("the journal says that a handoff is under way".into()),
-            () if !self.processes[&server].daemon().is_some_and(|daemon| daemon.finalizes) => {
-                Some(format!("{} was not told that its predecessor has ended", self.name_of(server)))
+            () if !self.kernel.processes[&server].daemon().is_some_and(|daemon| daemon.finalizes) => {
+                Some(format!("{} was not told that its predecessor has ended", self.kernel.name_of(server)))
             }
             () if running != Some(server) => {
                 Some(format!("the journal says that process {running:?} serves"))

@@ -5,12 +5,12 @@
 use handoff::HostError;
 use handoff::connections::RequestPhase;
 
+use super::RunWorld;
 use crate::daemon::process::failed;
 use crate::happening::Happening;
 use crate::kernel::{ClientRequest, Conn, LengthOf, Micros};
 use crate::plan::What;
-use crate::process::DaemonProgram;
-use crate::world::SimulatedWorld;
+use crate::program::DaemonProgram;
 
 /// A client.
 #[derive(Debug, Default)]
@@ -34,52 +34,52 @@ pub(crate) struct Client {
     draws: [u32; 2],
 }
 
-impl SimulatedWorld {
+impl RunWorld {
     pub(crate) fn clients_come(&mut self) {
         for client in 0..self.plan.clients as usize {
-            self.clients.push(Client::default());
+            self.around.clients.push(Client::default());
             let after = self.client_length(client, LengthOf::Think);
-            self.after(after, Happening::Client(client));
+            self.kernel.after(after, Happening::Client(client));
         }
     }
 
     fn client_length(&mut self, client: usize, kind: LengthOf) -> Micros {
-        let nth = &mut self.clients[client].draws[usize::from(kind == LengthOf::Think)];
+        let nth = &mut self.around.clients[client].draws[usize::from(kind == LengthOf::Think)];
         *nth += 1;
-        self.noise.length(kind, ('C' as u32) << 24 | client as u32, *nth)
+        self.kernel.noise.length(kind, ('C' as u32) << 24 | client as u32, *nth)
     }
 
     /// A client sends its next request, over a new connection if it has none.
     pub(crate) fn client_goes_on(&mut self, client: usize) {
-        if self.clients[client].request.is_some() {
+        if self.around.clients[client].request.is_some() {
             return;
         }
-        let conn = match self.clients[client].conn {
+        let conn = match self.around.clients[client].conn {
             Some(conn) => conn,
-            None => match self.listener.connect(client, self.new_conduct()) {
+            None => match self.kernel.listener.connect(client, self.new_conduct()) {
                 Ok(conn) => conn,
                 Err(refused) => {
                     self.is_refused(refused);
                     let after = self.client_length(client, LengthOf::Think);
-                    return self.after(after, Happening::Client(client));
+                    return self.kernel.after(after, Happening::Client(client));
                 }
             },
         };
         let request = self.next_request(client);
-        self.clients[client].conn = Some(conn);
-        self.clients[client].request = Some(request);
+        self.around.clients[client].conn = Some(conn);
+        self.around.clients[client].request = Some(request);
         let after = self.client_length(client, LengthOf::Request);
-        match self.clients[client].stalls.take() {
-            None => self.after(after, Happening::Request(conn)),
+        match self.around.clients[client].stalls.take() {
+            None => self.kernel.after(after, Happening::Request(conn)),
             Some((what, until)) => {
-                self.clients[client].stalled_until = until;
+                self.around.clients[client].stalled_until = until;
                 let is_half = what == What::HalfRequest;
-                self.after(
+                self.kernel.after(
                     after,
                     if is_half { Happening::HalfRequest(conn) } else { Happening::Request(conn) },
                 );
                 if is_half {
-                    self.at(until.max(self.now + after), Happening::Request(conn));
+                    self.kernel.at(until.max(self.kernel.now + after), Happening::Request(conn));
                 }
             }
         }
@@ -89,29 +89,29 @@ impl SimulatedWorld {
     /// if there is none.
     pub(crate) fn client_stalls(&mut self, what: What, until: Micros) -> bool {
         let free = |client: &usize| {
-            let client = &self.clients[*client];
-            client.stalls.is_none() && client.stalled_until <= self.now
+            let client = &self.around.clients[*client];
+            client.stalls.is_none() && client.stalled_until <= self.kernel.now
         };
-        let connected = |client: &usize| self.clients[*client].conn.is_some();
-        let free: Vec<usize> = (0..self.clients.len()).filter(free).collect();
+        let connected = |client: &usize| self.around.clients[*client].conn.is_some();
+        let free: Vec<usize> = (0..self.around.clients.len()).filter(free).collect();
         let Some(client) = free.iter().copied().find(connected).or(free.first().copied()) else {
             return false;
         };
-        self.clients[client].stalls = Some((what, until));
+        self.around.clients[client].stalls = Some((what, until));
         self.client_goes_on(client);
         true
     }
 
     pub(crate) fn half_request_arrives(&mut self, id: u64) {
-        let now = self.time();
-        let conn = self.listener.conns.get_mut(&id);
+        let now = self.kernel.time();
+        let conn = self.kernel.listener.conns.get_mut(&id);
         conn.into_iter().for_each(|conn| conn.half_comes(now));
     }
 
     /// Writes and reads by turns: its own key, and the one that all share.
     fn next_request(&mut self, client: usize) -> ClientRequest {
-        let all = self.clients.len() as u64;
-        let me = &mut self.clients[client];
+        let all = self.around.clients.len() as u64;
+        let me = &mut self.around.clients[client];
         if me.tried > me.acknowledged {
             return ClientRequest::Write { key: client as u32, value: me.tried };
         }
@@ -121,13 +121,13 @@ impl SimulatedWorld {
             return ClientRequest::Write { key: client as u32, value: me.tried };
         }
         let key = (client as u64 + me.requests / 2) % all;
-        self.clients[client].floor = self.clients[key as usize].acknowledged;
+        self.around.clients[client].floor = self.around.clients[key as usize].acknowledged;
         ClientRequest::Read { key: key as u32 }
     }
 
     pub(crate) fn request_arrives(&mut self, id: u64) {
-        let Some(conn) = self.listener.conns.get_mut(&id) else { return };
-        (conn.unread, conn.half) = (self.clients[conn.client].request, false);
+        let Some(conn) = self.kernel.listener.conns.get_mut(&id) else { return };
+        (conn.unread, conn.half) = (self.around.clients[conn.client].request, false);
         match conn.owner {
             Some(pid) => self.serve_unread(pid),
             None => {
@@ -139,28 +139,32 @@ impl SimulatedWorld {
 
     /// A daemon accepts all that wait, and does what they ask for.
     pub(crate) fn opens_listener(&mut self, pid: u32) {
-        let able = |world: &SimulatedWorld| {
-            world.processes.get(&pid).is_some_and(|p| p.runs() && p.no_descriptors_until <= world.now)
+        let able = |world: &RunWorld| {
+            world
+                .kernel
+                .processes
+                .get(&pid)
+                .is_some_and(|p| p.runs() && p.no_descriptors_until <= world.kernel.now)
         };
-        while able(self) && self.listener.has(pid) && self.accepts(pid).is_some() {}
+        while able(self) && self.kernel.listener.has(pid) && self.accepts(pid).is_some() {}
         self.serve_unread(pid);
     }
 
     /// A daemon does what its connections ask for.
     pub(crate) fn serve_unread(&mut self, pid: u32) {
-        let unread = |world: &SimulatedWorld| {
-            let mut owned = world.listener.owned(pid);
-            owned.find(|id| world.listener.conns[id].unread.is_some())
+        let unread = |world: &RunWorld| {
+            let mut owned = world.kernel.listener.owned(pid);
+            owned.find(|id| world.kernel.listener.conns[id].unread.is_some())
         };
         let at_work = |daemon: &mut DaemonProgram| daemon.accepts || daemon.drain.is_some();
-        while self.runs(pid) && self.daemon_mut(pid).is_some_and(at_work) {
+        while self.kernel.runs(pid) && self.daemon_mut(pid).is_some_and(at_work) {
             let Some(id) = unread(self) else { break };
             self.serve(pid, id);
         }
     }
 
     fn serve(&mut self, pid: u32, id: u64) {
-        let Some(conn) = self.listener.conns.get_mut(&id) else { return };
+        let Some(conn) = self.kernel.listener.conns.get_mut(&id) else { return };
         let client = conn.client;
         let Some(request) = conn.unread.take() else { return };
         conn.conduct.received();
@@ -174,73 +178,68 @@ impl SimulatedWorld {
             result
         });
         let Some(answer) = result else { return };
-        self.clients[client].answer = Some(answer);
-        let comes = self.now + self.client_length(client, LengthOf::Request);
-        let taken = comes.max(self.clients[client].stalled_until);
-        self.at(taken, Happening::Answer(client, id));
+        self.around.clients[client].answer = Some(answer);
+        let comes = self.kernel.now + self.client_length(client, LengthOf::Request);
+        let taken = comes.max(self.around.clients[client].stalled_until);
+        self.kernel.at(taken, Happening::Answer(client, id));
         if broken {
             self.die(pid, "ends itself: its store is broken", false);
         } else if taken == comes {
             self.is_replied(id);
         } else {
             // No process makes room for it.
-            let now = self.time();
-            self.listener.conns.get_mut(&id).into_iter().for_each(|conn| conn.conduct.blocked(now));
+            let now = self.kernel.time();
+            self.kernel.listener.conns.get_mut(&id).into_iter().for_each(|conn| conn.conduct.blocked(now));
         }
     }
 
     pub(crate) fn answer_arrives(&mut self, client: usize, conn: u64) {
-        if self.clients[client].conn != Some(conn) {
+        if self.around.clients[client].conn != Some(conn) {
             return;
         }
-        let Some(answer) = self.clients[client].answer.take() else { return };
+        let Some(answer) = self.around.clients[client].answer.take() else { return };
         let is_taken = |conn: &Conn| conn.conduct.phase() == RequestPhase::Request;
-        if self.listener.conns.get(&conn).is_some_and(is_taken) {
+        if self.kernel.listener.conns.get(&conn).is_some_and(is_taken) {
             self.is_replied(conn);
         }
-        let request = self.clients[client].request.take();
+        let request = self.around.clients[client].request.take();
         match (request, answer) {
-            (Some(ClientRequest::Write { value, .. }), Ok(_)) => self.clients[client].acknowledged = value,
+            (Some(ClientRequest::Write { value, .. }), Ok(_)) => {
+                self.around.clients[client].acknowledged = value
+            }
             (Some(ClientRequest::Read { key }), Ok(found)) => {
-                self.is_not_lost(key, found, self.clients[client].floor)
+                self.is_not_lost(key, found, self.around.clients[client].floor)
             }
             _ => {}
         }
         let after = self.client_length(client, LengthOf::Think);
-        self.after(after, Happening::Client(client));
+        self.kernel.after(after, Happening::Client(client));
     }
 
     /// A client finds its connection closed. What was sent to it before has come.
     pub(crate) fn client_hangs_up(&mut self, client: usize, conn: u64) {
-        if self.clients[client].conn != Some(conn) {
+        if self.around.clients[client].conn != Some(conn) {
             return;
         }
         self.answer_arrives(client, conn);
-        self.clients[client].conn = None;
-        if let Some(request) = self.clients[client].request.take() {
+        self.around.clients[client].conn = None;
+        if let Some(request) = self.around.clients[client].request.take() {
             // It asks the same again.
-            self.clients[client].requests -= u64::from(matches!(request, ClientRequest::Read { .. }));
+            self.around.clients[client].requests -= u64::from(matches!(request, ClientRequest::Read { .. }));
             let after = self.client_length(client, LengthOf::Request);
-            self.after(after, Happening::Client(client));
-        }
-    }
-
-    /// A descriptor of the listening socket has come over a link. Unless it is gone: one on its way does not keep it.
-    pub(crate) fn receives_listener(&mut self, pid: u32) {
-        if self.listener.is_open() {
-            self.listener.give(pid);
+            self.kernel.after(after, Happening::Client(client));
         }
     }
 
     /// A process has no descriptors any more: neither of the listening socket, nor of connections.
-    pub(crate) fn leave_listener(&mut self, pid: u32, by_itself: bool) {
-        let owned: Vec<u64> = self.listener.owned(pid).collect();
-        let owned: Vec<_> =
-            owned.into_iter().filter_map(|id| Some((id, self.listener.conns.remove(&id)?))).collect();
-        let queued = self.listener.take(pid, by_itself);
+    pub(super) fn leaves_listener(&mut self, pid: u32, by_itself: bool) {
+        // One that never served leaves no process standing.
+        let audit = &self.around.audit;
+        let by_itself = by_itself && !audit.signalled.contains(&pid) && audit.has_served.contains(&pid);
+        let (owned, queued) = self.kernel.listener.leave(pid, by_itself);
         owned.iter().for_each(|(id, conn)| self.conn_has_ended(*id, conn));
         for client in queued {
-            let conn = self.clients[client].conn;
+            let conn = self.around.clients[client].conn;
             conn.into_iter().for_each(|conn| self.client_loses(client, conn, false));
         }
     }
@@ -248,29 +247,29 @@ impl SimulatedWorld {
     /// A client's connection has ended; `unreplied`: with a reply that it had not taken. It finds out when it is not stalled any more.
     pub(crate) fn client_loses(&mut self, client: usize, conn: u64, unreplied: bool) {
         let after = self.client_length(client, LengthOf::Request);
-        let me = &mut self.clients[client];
+        let me = &mut self.around.clients[client];
         if unreplied && me.conn == Some(conn) {
             me.answer = None;
         }
-        let at = me.stalled_until.max(self.now + after);
-        self.at(at, Happening::Hangup(client, conn));
+        let at = me.stalled_until.max(self.kernel.now + after);
+        self.kernel.at(at, Happening::Hangup(client, conn));
     }
 
     /// What was acknowledged so far is promised to outlive a power failure, too.
     pub(crate) fn clients_are_sealed(&mut self) {
-        self.clients.iter_mut().for_each(|client| client.sealed = client.acknowledged);
+        self.around.clients.iter_mut().for_each(|client| client.sealed = client.acknowledged);
     }
 
     /// Power has failed, under a daemon that promises only what was sealed.
     pub(crate) fn clients_lose_what_was_not_sealed(&mut self) {
-        self.clients.iter_mut().for_each(|client| {
+        self.around.clients.iter_mut().for_each(|client| {
             client.acknowledged = client.sealed;
             // What it was about to hear is worth nothing now.
             client.answer = None;
             client.floor = client.floor.min(client.sealed);
         });
-        let all: Vec<u64> = self.clients.iter().map(|client| client.sealed).collect();
-        for client in &mut self.clients {
+        let all: Vec<u64> = self.around.clients.iter().map(|client| client.sealed).collect();
+        for client in &mut self.around.clients {
             if let Some(ClientRequest::Read { key }) = client.request {
                 client.floor = client.floor.min(all[key as usize]);
             }
@@ -279,12 +278,12 @@ impl SimulatedWorld {
 
     /// What a key may hold: at least what was acknowledged, at most what was tried.
     pub(crate) fn promised(&self, key: u32) -> (u64, u64) {
-        let client = &self.clients[key as usize];
+        let client = &self.around.clients[key as usize];
         (client.acknowledged, client.tried)
     }
 
     /// How many requests were answered.
     pub(crate) fn requests(&self) -> u64 {
-        self.clients.iter().map(|client| client.requests).sum()
+        self.around.clients.iter().map(|client| client.requests).sum()
     }
 }

@@ -1,45 +1,33 @@
 //! A daemon's connections in a drain. What becomes of each, and when the drain is over, is decided by production's types.
 use std::time::Duration;
 
-use handoff::connections::{Conduct, Drain, Patience, RequestPhase, Way};
-use handoff::time::Time;
+use handoff::connections::{Conduct, Drain, RequestPhase, Way};
 
+use super::RunWorld;
 use crate::happening::Happening;
 use crate::kernel::Conn;
 use crate::trace::Happened;
-use crate::world::SimulatedWorld;
 
-impl SimulatedWorld {
-    /// The time as the daemons' connections count it.
-    pub(crate) fn time(&self) -> Time {
-        Time::from_origin(Duration::from_micros(self.now))
-    }
-
-    /// In production's proportions.
-    fn patience(&self) -> Patience {
-        let stall = self.plan.times.stall.duration();
-        Patience { stall, first_request: stall * 2 / 5 }
-    }
-
+impl RunWorld {
     /// Of a connection that is made now.
     pub(crate) fn new_conduct(&self) -> Conduct {
-        Conduct::new(self.time(), self.patience())
+        Conduct::new(self.kernel.time(), self.plan.times.patience())
     }
 
     /// `pid` accepts the connection at the head of the queue.
     pub(crate) fn accepts(&mut self, pid: u32) -> Option<u64> {
-        let (now, patience) = (self.time(), self.patience());
-        self.listener.accept(pid, now, patience)
+        let (now, patience) = (self.kernel.time(), self.plan.times.patience());
+        self.kernel.listener.accept(pid, now, patience)
     }
 
     /// A daemon drains: it accepts nothing from here on.
     pub(crate) fn drain_begins(&mut self, pid: u32, grace: Duration) {
-        let now = self.time();
+        let now = self.kernel.time();
         let Some(daemon) = self.daemon_mut(pid) else { return };
         daemon.drain = Some(Drain::new(now, grace));
-        let owned: Vec<u64> = self.listener.owned(pid).collect();
+        let owned: Vec<u64> = self.kernel.listener.owned(pid).collect();
         for id in owned {
-            let conn = self.listener.conns.get_mut(&id);
+            let conn = self.kernel.listener.conns.get_mut(&id);
             conn.into_iter().for_each(|conn| conn.conduct.drain(now));
         }
         self.drain_looks(pid);
@@ -48,13 +36,13 @@ impl SimulatedWorld {
     /// A daemon that drains looks at its connections, and looks again.
     pub(crate) fn drain_looks(&mut self, pid: u32) {
         self.serve_unread(pid);
-        if !self.runs(pid) {
+        if !self.kernel.runs(pid) {
             return;
         }
-        let (now, step) = (self.time(), self.patience().step());
-        let owned: Vec<u64> = self.listener.owned(pid).collect();
+        let (now, step) = (self.kernel.time(), self.plan.times.patience().step());
+        let owned: Vec<u64> = self.kernel.listener.owned(pid).collect();
         for id in owned {
-            let Some(conn) = self.listener.conns.get_mut(&id) else { continue };
+            let Some(conn) = self.kernel.listener.conns.get_mut(&id) else { continue };
             let is_cut = conn.conduct.look(now);
             let is_idle = conn.conduct.phase() != RequestPhase::Request;
             if is_cut || is_idle && conn.conduct.first_request_in(now).is_zero() {
@@ -65,13 +53,13 @@ impl SimulatedWorld {
             && let Some(drain) = self.running_daemon(pid).and_then(|daemon| daemon.drain.as_ref())
         {
             let pause = drain.pause(now, step);
-            self.after(pause.as_micros() as u64, Happening::Drains(pid));
+            self.kernel.after(pause.as_micros() as u64, Happening::Drains(pid));
         }
     }
 
     /// A daemon's drain may be over: then its hook may return.
     fn drain_is_over(&mut self, pid: u32) -> bool {
-        let (now, open) = (self.time(), self.listener.owned(pid).count() as u32);
+        let (now, open) = (self.kernel.time(), self.kernel.listener.owned(pid).count() as u32);
         let Some(daemon) = self.running_daemon(pid) else { return false };
         let is_over = |drain: &Drain| drain.over(now, 0, open).is_some();
         if !daemon.drain.as_ref().is_some_and(is_over) {
@@ -84,7 +72,7 @@ impl SimulatedWorld {
 
     /// A daemon is done with a request of connection `id`: its reply was taken.
     pub(crate) fn is_replied(&mut self, id: u64) {
-        let Some(conn) = self.listener.conns.get_mut(&id) else { return };
+        let Some(conn) = self.kernel.listener.conns.get_mut(&id) else { return };
         conn.conduct.sent();
         conn.conduct.next(false);
         if conn.conduct.is_ending() {
@@ -96,7 +84,7 @@ impl SimulatedWorld {
 
     /// A daemon ends a connection.
     fn ends_conn(&mut self, id: u64) {
-        let Some(conn) = self.listener.conns.remove(&id) else { return };
+        let Some(conn) = self.kernel.listener.conns.remove(&id) else { return };
         let way = conn.conduct.way();
         let drain = conn.owner.and_then(|pid| self.daemon_mut(pid)).and_then(|daemon| daemon.drain.as_mut());
         drain.into_iter().for_each(|drain| drain.ended(way));

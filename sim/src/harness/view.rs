@@ -4,43 +4,40 @@ use std::borrow::Cow;
 use handoff::journal::Journal;
 use handoff::machine::supervisor::Peer;
 
+use super::{Process, RunWorld};
 use crate::checks::{self, View, Work};
-use crate::kernel::KernelLink;
+use crate::kernel::{KernelLink, Life, Micros, Name};
 use crate::plan::What as Fault;
-use crate::process::{DaemonProgram, Life, Process};
-use crate::supervisor::SupervisorProgram;
-use crate::supervisor::swap::Party;
-use crate::trace::Name;
-use crate::world::SimulatedWorld;
+use crate::program::{DaemonProgram, Party, SupervisorProgram};
 
-impl View for SimulatedWorld {
+impl View for RunWorld {
     fn daemons(&self) -> impl Iterator<Item = (u32, checks::SeenDaemon)> {
         self.daemons().map(|(pid, process, daemon)| (pid, self.seen(pid, process, daemon)))
     }
 
     fn daemon(&self, pid: u32) -> Option<checks::SeenDaemon> {
-        let process = self.processes.get(&pid)?;
+        let process = self.kernel.processes.get(&pid)?;
         Some(self.seen(pid, process, process.daemon()?))
     }
 
     fn name(&self, pid: u32) -> Name {
-        self.name_of(pid)
+        self.kernel.name_of(pid)
     }
 
     fn path(&self) -> Option<u32> {
-        self.control_path
+        self.kernel.control_path
     }
 
     fn answers_at_path(&self) -> Option<u32> {
-        self.who_answers_at_path()
+        self.kernel.who_answers_at_path()
     }
 
     fn is_stop_wanted(&self) -> bool {
-        !self.audit.signalled.is_empty()
+        !self.around.audit.signalled.is_empty()
     }
 
     fn has_served(&self, pid: u32) -> bool {
-        self.audit.has_served.contains(&pid)
+        self.around.audit.has_served.contains(&pid)
     }
 
     fn holder(&self) -> Option<u32> {
@@ -48,7 +45,7 @@ impl View for SimulatedWorld {
     }
 
     fn before_holder(&self) -> Option<u32> {
-        self.audit.before_holder
+        self.around.audit.before_holder
     }
 
     fn journal(&self) -> Cow<'_, Journal> {
@@ -56,7 +53,7 @@ impl View for SimulatedWorld {
     }
 
     fn starts(&self, journal: &Journal, pid: u32) -> bool {
-        let build = self.processes.get(&pid).and_then(Process::daemon).map(|daemon| daemon.build);
+        let build = self.kernel.processes.get(&pid).and_then(Process::daemon).map(|daemon| daemon.build);
         build == Some(SupervisorProgram::build_to_start(journal))
     }
 
@@ -67,34 +64,42 @@ impl View for SimulatedWorld {
     }
 }
 
-impl SimulatedWorld {
+/// A daemon that could not take the control path tries again after so long.
+const TRIES_AGAIN: Micros = 110_000;
+
+impl RunWorld {
+    /// Sockets were put back just before: a daemon that wants the control path is still to find that out.
+    fn was_swept_lately(&self) -> bool {
+        self.kernel.swept.put_back.is_some_and(|at| self.kernel.now <= at + TRIES_AGAIN)
+    }
+
     fn seen(&self, pid: u32, process: &Process, daemon: &DaemonProgram) -> checks::SeenDaemon {
         let is_unfit = matches!(daemon.quirk, Some(Fault::DieEarly | Fault::WrongPid | Fault::OtherVersion))
-            || self.disk.lock().elsewhere.contains(&pid);
+            || self.kernel.disk.lock().elsewhere.contains(&pid);
         checks::SeenDaemon {
             life: process.life,
             accepts: daemon.accepts,
             work: Work::of(daemon.hooks.iter().map(|(_, hook)| hook)),
             hangs: daemon.hangs() || daemon.quirk == Some(Fault::Hang),
-            waits: !process.pending.is_empty() || self.swept.was_there_lately(self.now),
-            has_lock: self.disk.lock().holders.contains(&pid),
+            waits: !process.program.pending.is_empty() || self.was_swept_lately(),
+            has_lock: self.kernel.disk.lock().holders.contains(&pid),
             predecessor: daemon.predecessor,
             finalized: daemon.finalizes,
             takes_part: daemon.is_incumbent() || daemon.joined,
             told_to_begin: daemon.told_to_begin,
             told_to_commit: daemon.told_to_commit,
-            told_to_stop: self.audit.signalled.contains(&pid),
+            told_to_stop: self.around.audit.signalled.contains(&pid),
             is_suspect: process.suspect || daemon.told_to_leave,
             is_unfit,
             lags: process.suspect,
-            is_unreachable: self.swept.has(pid),
-            ends_slowly: process.life == Life::Dying && self.faults.core_dumps(pid) > 0,
+            is_unreachable: self.kernel.swept.has(pid),
+            ends_slowly: process.life == Life::Dying && self.around.faults.core_dumps(pid) > 0,
         }
     }
 
     /// The handoff that a supervisor has under way.
     pub(crate) fn handoff(&self, supervisor: u32) -> Option<checks::SeenHandoff> {
-        let process = self.processes.get(&supervisor)?;
+        let process = self.kernel.processes.get(&supervisor)?;
         let handoff = process.supervisor()?.handoff()?;
         Some(checks::SeenHandoff {
             supervisor,
@@ -113,7 +118,7 @@ impl SimulatedWorld {
     }
 
     fn party(&self, party: &Party) -> checks::SeenParty {
-        let link = party.link.and_then(|link| self.links.get(&link));
+        let link = party.link.and_then(|link| self.kernel.links.get(&link));
         checks::SeenParty {
             pid: party.process.map(|process| process.pid),
             ended: party.seen_to_end,
@@ -128,7 +133,7 @@ impl SimulatedWorld {
 
     /// The recovery that a supervisor has under way.
     pub(crate) fn recovery(&self, supervisor: u32) -> Option<checks::SeenRecovery<'_>> {
-        let process = self.processes.get(&supervisor)?;
+        let process = self.kernel.processes.get(&supervisor)?;
         let recovery = process.supervisor()?.recovery()?;
         let others = || self.supervisors().filter(|(other, _)| *other != supervisor);
         Some(checks::SeenRecovery {
@@ -136,7 +141,7 @@ impl SimulatedWorld {
             watched: recovery.watched.keys().map(|process| process.pid).collect(),
             asked: &recovery.asked,
             killed: &recovery.killed,
-            has_listeners: recovery.was_given_listeners || self.listener.has(supervisor),
+            has_listeners: recovery.was_given_listeners || self.kernel.listener.has(supervisor),
             journal_failed: recovery.journal_failed,
             late: recovery.late,
             is_slow: recovery.is_slow,

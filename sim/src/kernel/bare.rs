@@ -1,19 +1,16 @@
 //! The simulated kernel with nothing on it: processes that do only what they are told.
 //!
 //! For the suite that holds it to a real kernel (`tests/tests/kernel`). What is done here is what is done in a run, by
-//! the same code; only no process decides by itself, and nothing is checked. No fault is made that is not asked for.
-use std::sync::Arc;
-
+//! the same code; only no process decides by itself.
 use handoff::ProcessId;
+use handoff::connections::{Conduct, Patience};
 use handoff::message::Message;
 
-use super::{Delivery, Disk, KernelLink, LengthOf, Micros, Received, Refused, Side, WhyClosed};
-use crate::harness::clients::Client;
-use crate::plan::span::Span;
-use crate::plan::{Delays, Plan};
-use crate::process::{BareProcess, Life, Process, Program};
-use crate::run::ledgers;
-use crate::world::SimulatedWorld;
+use super::{
+    Delivery, Disk, Due, KernelLink, LengthOf, Life, Micros, Noise, Received, Refused, Side, SimulatedKernel,
+    WhyClosed,
+};
+use crate::plan::{Delays, Times};
 
 /// Far more than anything takes that is on its way.
 const MOMENT: Micros = 1_000_000;
@@ -21,147 +18,146 @@ const MOMENT: Micros = 1_000_000;
 /// A simulated machine. Processes are named by their pids, links and connections by numbers; a name that was never given
 /// is answered as one that has gone.
 pub struct Bare {
-    world: SimulatedWorld,
+    kernel: SimulatedKernel<(), Due>,
     frames: u64,
+    clients: usize,
 }
 
 impl Bare {
     /// One on which lengths of time come from `seed`, and what is left by a power failure.
     pub fn new(seed: u64) -> Bare {
         let delays = if seed.is_multiple_of(2) { Delays::Usual } else { Delays::Long };
-        let plan = Plan {
-            noise: seed,
-            delays,
-            clients: 0,
-            handoffs: 0,
-            pause: Span::from_micros(0),
-            ..Plan::calm()
-        };
-        Bare { world: SimulatedWorld::bare(Arc::new(plan), ledgers()), frames: 0 }
+        Bare { kernel: SimulatedKernel::new(Noise { seed, delays }), frames: 0, clients: 0 }
     }
 
     /// Starts a process: its pid.
     pub fn spawn(&mut self) -> u32 {
-        self.world.start_process('D', Program::Bare(BareProcess::default()))
+        self.kernel.start_process('D', ())
     }
 
     /// A child that has `parent`'s descriptors of the lock and of the listening socket (`fork(2)`).
     pub fn fork(&mut self, parent: u32) -> u32 {
         let child = self.spawn();
-        self.world.disk.lock().forks(parent, child);
-        if self.world.listener.has(parent) {
-            self.world.listener.give(child);
+        self.kernel.disk.lock().forks(parent, child);
+        if self.kernel.listener.has(parent) {
+            self.kernel.listener.give(child);
         }
         child
     }
 
     /// Executes another program, in a process that has nothing but a descriptor of the lock: that is closed (`execve(2)`).
     pub fn exec(&mut self, pid: u32) {
-        self.world.disk.lock().closes_lock(pid);
+        self.kernel.disk.lock().closes_lock(pid);
     }
 
     /// Kills a process (SIGKILL). It closes its links at once, frees its lock some time later, and later still has ended.
     pub fn kill(&mut self, pid: u32) {
-        self.world.die(pid, "is killed", false);
+        if self.kernel.begins_to_die(pid) {
+            let closed = self.kernel.dying_closes_links(pid);
+            self.kernel.listener.leave(pid, false);
+            self.kernel.dying_frees_lock(pid, closed, 0);
+        }
     }
 
     /// Stops it (SIGSTOP), until it is told to go on.
     pub fn stop(&mut self, pid: u32) {
-        self.world.stop(pid, Micros::MAX / 4);
+        self.kernel.stop(pid, Micros::MAX / 4);
     }
 
     /// Lets it go on (SIGCONT).
     pub fn go_on(&mut self, pid: u32) {
-        self.world.continues(pid);
+        if self.kernel.continues(pid) {
+            self.kernel.poke(pid, self.kernel.now);
+        }
     }
 
     /// Whether a process that watches it sees that it has ended.
     pub fn has_ended(&self, pid: u32) -> bool {
-        !self.world.processes.contains_key(&pid)
+        !self.kernel.processes.contains_key(&pid)
     }
 
     /// Whether it is stopped.
     pub fn is_stopped(&self, pid: u32) -> bool {
-        self.world.processes.get(&pid).is_some_and(|process| process.life == Life::Stopped)
+        self.kernel.processes.get(&pid).is_some_and(|process| process.life == Life::Stopped)
     }
 
     /// A process's identity; `None` when it has ended.
     pub fn identity(&self, pid: u32) -> Option<ProcessId> {
-        self.world.processes.get(&pid).map(|process| process.id)
+        self.kernel.processes.get(&pid).map(|process| process.id)
     }
 
     /// Lets so many microseconds pass, and what was on its way come.
     pub fn pass(&mut self, micros: u64) {
-        self.world.passes(self.world.now + micros);
+        self.passes(self.kernel.now + micros);
     }
 
     /// Tries the lock of the data directory: whether `pid` has it now.
     pub fn try_lock(&mut self, pid: u32) -> bool {
-        self.world.disk.lock().try_lock(pid)
+        self.kernel.disk.lock().try_lock(pid)
     }
 
     /// Frees it (`LOCK_UN`).
     pub fn unlock(&mut self, pid: u32) {
-        self.world.disk.lock().unlock(pid);
+        self.kernel.disk.lock().unlock(pid);
     }
 
     /// Listens beside the control path.
     pub fn bind(&mut self, pid: u32) {
-        if let Some(Program::Bare(process)) = self.world.processes.get_mut(&pid).map(|p| &mut p.program) {
-            process.listens = true;
+        if let Some(process) = self.kernel.processes.get_mut(&pid) {
+            process.has_socket = true;
         }
-        self.world.names_beside.insert(pid);
+        self.kernel.names_beside.insert(pid);
     }
 
     /// Takes the control path, with a rename.
     pub fn take_path(&mut self, pid: u32) {
-        self.world.takes_path(pid);
+        self.kernel.takes_path(pid);
     }
 
     /// Connects to the control path, or to the socket beside it of process `to`: a link. `None` if it is refused.
     pub fn connect(&mut self, pid: u32, to: Option<u32>) -> Option<u64> {
         let owner = match to {
-            Some(to) => Some(to).filter(|to| self.world.answers(*to)),
-            None => self.world.who_answers_at_path(),
+            Some(to) => Some(to).filter(|to| self.kernel.answers(*to)),
+            None => self.kernel.who_answers_at_path(),
         };
-        owner.map(|owner| self.world.connect(pid, owner))
+        owner.map(|owner| self.kernel.connect(pid, owner))
     }
 
     /// Accepts a connection that waits at its control socket: a link.
     pub fn accept(&mut self, pid: u32) -> Option<u64> {
-        let (at, link) = self.world.processes.get_mut(&pid).and_then(Process::waiting_mut)?.pop_front()?;
-        self.world.passes(at.max(self.world.now));
-        self.world.links.get_mut(&link)?.accepted = true;
+        let (at, link) = self.kernel.processes.get_mut(&pid)?.waiting.pop_front()?;
+        self.passes(at.max(self.kernel.now));
+        self.kernel.links.get_mut(&link)?.accepted = true;
         Some(link)
     }
 
     /// The process at the other end.
     pub fn peer(&self, link: u64, pid: u32) -> Option<u32> {
-        let link = self.world.links.get(&link)?;
+        let link = self.kernel.links.get(&link)?;
         Some(link.pid(side_of(link, pid).other()))
     }
 
     /// Sends a message.
     pub fn send(&mut self, link: u64, pid: u32, message: &Message) {
-        let delay = self.world.length(pid, LengthOf::Wire);
-        let now = self.world.now;
+        let delay = self.kernel.length(pid, LengthOf::Wire);
+        let now = self.kernel.now;
         self.frames += 1;
-        let Some(link) = self.world.links.get_mut(&link) else { return };
+        let Some(link) = self.kernel.links.get_mut(&link) else { return };
         link.send(side_of(link, pid), message, now, delay, Delivery::Arrives, self.frames);
     }
 
     /// Sends bytes: a part of a frame.
     pub fn send_bytes(&mut self, link: u64, pid: u32, bytes: &[u8]) {
-        let at = self.world.now + self.world.length(pid, LengthOf::Wire);
-        let Some(link) = self.world.links.get_mut(&link) else { return };
+        let at = self.kernel.now + self.kernel.length(pid, LengthOf::Wire);
+        let Some(link) = self.kernel.links.get_mut(&link) else { return };
         link.send_bytes(side_of(link, pid), bytes.to_vec(), at, self.frames);
     }
 
     /// Reads what comes first: a message, or why the link is at its end. `None` if nothing is on its way.
     pub fn read(&mut self, link: u64, pid: u32) -> Option<Result<Message, WhyClosed>> {
-        self.world.passes(self.world.now + MOMENT);
-        let side = side_of(self.world.links.get(&link)?, pid);
-        match self.world.reads(link, side)? {
+        self.passes(self.kernel.now + MOMENT);
+        let side = side_of(self.kernel.links.get(&link)?, pid);
+        match self.kernel.reads(link, side)? {
             Received::Message(message, _) => Some(Ok(message)),
             Received::Closed(why) => Some(Err(why)),
         }
@@ -169,32 +165,32 @@ impl Bare {
 
     /// Waits until the link is readable, as a process does that is woken for it, and no longer.
     pub fn wait_readable(&mut self, link: u64, pid: u32) {
-        let arrival = self.world.links.get(&link).and_then(|link| link.next_arrival(side_of(link, pid)));
+        let arrival = self.kernel.links.get(&link).and_then(|link| link.next_arrival(side_of(link, pid)));
         let Some(at) = arrival else { return };
-        let woken = at.max(self.world.now) + self.world.length(pid, LengthOf::Wake);
-        self.world.passes(woken);
+        let woken = at.max(self.kernel.now) + self.kernel.length(pid, LengthOf::Wake);
+        self.passes(woken);
     }
 
     /// Closes its end.
     pub fn close(&mut self, link: u64, pid: u32) {
-        if let Some(side) = self.world.links.get(&link).map(|link| side_of(link, pid)) {
-            self.world.close_link(link, side);
+        if let Some(side) = self.kernel.links.get(&link).map(|link| side_of(link, pid)) {
+            self.kernel.close_link(link, side);
         }
     }
 
     /// Makes the listening socket that clients know, with `pid` as its holder.
     pub fn listen(&mut self, pid: u32) {
-        self.world.listener.give(pid);
+        self.kernel.listener.give(pid);
     }
 
     /// `pid` closes its descriptor of it.
     pub fn close_listener(&mut self, pid: u32) {
-        self.world.leave_listener(pid, true);
+        self.kernel.listener.leave(pid, true);
     }
 
     /// A descriptor of it comes to `pid` (`SCM_RIGHTS`).
     pub fn receive_listener(&mut self, pid: u32) {
-        self.world.receives_listener(pid);
+        self.kernel.receives_listener(pid);
     }
 
     /// A client connects: the connection.
@@ -202,10 +198,9 @@ impl Bare {
     /// # Errors
     /// [`Busy`] says why not.
     pub fn knock(&mut self) -> Result<u64, Busy> {
-        let client = self.world.clients.len();
-        self.world.clients.push(Client::default());
-        let conduct = self.world.new_conduct();
-        self.world.listener.connect(client, conduct).map_err(|refused| match refused {
+        self.clients += 1;
+        let conduct = Conduct::new(self.kernel.time(), patience());
+        self.kernel.listener.connect(self.clients, conduct).map_err(|refused| match refused {
             Refused::NobodyListens => Busy::Refused,
             Refused::QueueFull => Busy::Full,
         })
@@ -213,26 +208,44 @@ impl Bare {
 
     /// `pid` accepts the connection that has waited longest.
     pub fn answer(&mut self, pid: u32) -> Option<u64> {
-        if !self.world.listener.has(pid) {
+        if !self.kernel.listener.has(pid) {
             return None;
         }
-        self.world.accepts(pid)
+        self.kernel.listener.accept(pid, self.kernel.time(), patience())
     }
 
     /// Whether a connection was closed by the other side.
     pub fn is_hung_up(&self, connection: u64) -> bool {
-        !self.world.listener.conns.contains_key(&connection)
+        !self.kernel.listener.conns.contains_key(&connection)
     }
 
     /// The data directory, as `pid` sees it.
     pub fn disk(&self, pid: u32) -> Disk {
-        self.world.disk.of(pid)
+        self.kernel.disk.of(pid)
+    }
+
+    /// Lets all happen that is due by `until`.
+    fn passes(&mut self, until: Micros) {
+        while let Some(due) = self.kernel.next_due(until) {
+            match due {
+                Due::Run(pid) => _ = self.kernel.takes_turn(pid),
+                Due::FreesLock(pid) => self.kernel.frees_lock(pid),
+                Due::Ends(pid) => _ = self.kernel.processes.remove(&pid),
+                Due::Continue(pid) => self.go_on(pid),
+            }
+        }
+        self.kernel.now = until;
     }
 
     /// Power fails: every process is gone, and of what was not synced something is there or not.
     pub fn lose_power(&mut self) {
-        self.world.loses_power();
+        self.kernel.loses_power();
     }
+}
+
+/// That of a run's daemons.
+fn patience() -> Patience {
+    Times::default().patience()
 }
 
 /// Why a client is not connected.

@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use handoff::HostError;
 use handoff::data::DirectoryId;
 
-use crate::plan::What;
+use super::file::{File, Lie};
 
 /// The name of the data directory's record, which the library writes, not the daemon.
 pub(crate) const RECORD: &str = "data/handoff.record";
@@ -37,25 +37,6 @@ pub struct Disk {
 #[derive(Debug)]
 pub(crate) struct Died;
 
-#[derive(Clone, Debug, Default)]
-struct File {
-    bytes: Vec<u8>,
-    /// Where the last write to it begins.
-    last: usize,
-    unsynced: Vec<Undo>,
-    /// Of writes whose fsync failed.
-    lost: Vec<Undo>,
-}
-
-/// How to take a write back.
-#[derive(Clone, Debug)]
-struct Undo {
-    offset: usize,
-    /// What was there before; shorter than what was written if the file grew.
-    before: Vec<u8>,
-    length: usize,
-}
-
 /// How to take back what was done to the directory.
 #[derive(Clone, Debug)]
 enum DirUndo {
@@ -64,26 +45,16 @@ enum DirUndo {
     Rename { from: String, to: String, replaced: Option<File> },
 }
 
-/// A fault that waits for a write to the data directory.
+/// A write to the data directory that its process does not live to see the end of.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ArmedWrite {
-    /// The fault's number in the plan.
+    /// Its number.
     pub index: usize,
-    pub what: What,
+    /// Whether half of it is written, or nothing.
+    pub torn: bool,
     pub in_handoff: u32,
     /// How many more writes.
     pub left: u32,
-}
-
-/// What a process is shown, though it is not so.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Lie {
-    /// Files as they were before the last write to each.
-    Stale,
-    /// Files with another last write in each.
-    Altered,
-    /// Another directory, which is empty.
-    Another,
 }
 
 /// A process that is shown what is not so, and what is so.
@@ -113,7 +84,7 @@ pub(crate) struct SharedFiles {
     pub full: bool,
     pub fsync_fails: bool,
     pub armed: Vec<ArmedWrite>,
-    /// Faults that have struck: their numbers in the plan.
+    /// Those that have struck: their numbers.
     pub struck: Vec<usize>,
     /// Writes since they were last asked for: places where one could have struck.
     pub writes: u32,
@@ -177,8 +148,8 @@ impl Disk {
     fn write(&self, name: &str, offset: Option<usize>, bytes: &[u8]) -> io::Result<()> {
         let Some(mut shared) = self.begin_write("writes")? else { return Ok(()) };
         let half = match shared.strikes() {
-            Some(What::Torn) => Some(bytes.len() / 2),
-            Some(_) => Some(0),
+            Some(ArmedWrite { torn: true, .. }) => Some(bytes.len() / 2),
+            Some(ArmedWrite { torn: false, .. }) => Some(0),
             None => None,
         };
         shared.dirty = true;
@@ -200,10 +171,7 @@ impl Disk {
         shared.dirty = true;
         let missing = || Error::new(ErrorKind::NotFound, name.to_string());
         let file = shared.files.get_mut(&path(name)).ok_or_else(missing)?;
-        if length < file.bytes.len() {
-            let before = file.bytes.split_off(length);
-            file.unsynced.push(Undo { offset: length, before, length: 0 });
-        }
+        file.truncate(length);
         Ok(())
     }
 
@@ -296,8 +264,8 @@ impl SharedFiles {
         self.violation = self.violation.take().or(violation);
     }
 
-    /// The fault that waits for this write, if it is the one.
-    fn strikes(&mut self) -> Option<What> {
+    /// What is to become of this write, if it is one that is waited for.
+    fn strikes(&mut self) -> Option<ArmedWrite> {
         self.writes += 1;
         let handoff = self.handoff;
         let mut due = None;
@@ -312,7 +280,7 @@ impl SharedFiles {
         }
         let armed = self.armed.remove(due?);
         self.struck.push(armed.index);
-        Some(armed.what)
+        Some(armed)
     }
 
     fn put(&mut self, name: &str, offset: Option<usize>, bytes: &[u8]) {
@@ -320,47 +288,27 @@ impl SharedFiles {
             self.names.push(DirUndo::Create(name.into()));
             self.files.insert(name.into(), File::default());
         }
-        let Some(file) = self.files.get_mut(name) else { return };
-        let offset = offset.unwrap_or(file.bytes.len());
-        let end = offset + bytes.len();
-        let before = file.bytes.get(offset..end.min(file.bytes.len())).unwrap_or_default().to_vec();
-        // Written anew, it can be made durable after all.
-        file.lost
-            .iter_mut()
-            .filter(|lost| (offset..end).contains(&lost.offset))
-            .for_each(|lost| lost.forget(end));
-        file.lost.retain(|lost| lost.length > 0);
-        file.unsynced.push(Undo { offset, before, length: bytes.len() });
-        file.last = offset;
-        if file.bytes.len() < end {
-            file.bytes.resize(end, 0);
-        }
-        file.bytes[offset..end].copy_from_slice(bytes);
+        self.files.get_mut(name).into_iter().for_each(|file| file.put(offset, bytes));
     }
 
     fn sync(&mut self, name: &str) -> io::Result<()> {
         let fails = std::mem::take(&mut self.fsync_fails);
         let missing = || Error::new(ErrorKind::NotFound, name.to_string());
         let file = self.files.get_mut(name).ok_or_else(missing)?;
-        if fails {
-            file.lost.append(&mut file.unsynced);
-            return Err(Error::other("input/output error"));
-        }
-        file.unsynced.clear();
-        Ok(())
+        file.sync(fails);
+        if fails { Err(Error::other("input/output error")) } else { Ok(()) }
     }
 
     /// Data that was written and not synced.
     pub(crate) fn unsynced(&self) -> Option<&str> {
-        let data = |(name, file): (&String, &File)| {
-            name.starts_with("data/") && name != RECORD && !file.unsynced.is_empty()
-        };
+        let data =
+            |(name, file): (&String, &File)| name.starts_with("data/") && name != RECORD && !file.is_synced();
         self.files.iter().find(|entry| data(*entry)).map(|(name, _)| name.trim_start_matches("data/"))
     }
 
     /// A file of the library's own: the record, which is never synced, or the journal, which is.
     pub(crate) fn system_read(&self, name: &str) -> &[u8] {
-        self.files.get(name).map(|file| file.bytes.as_slice()).unwrap_or_default()
+        self.files.get(name).map(File::bytes).unwrap_or_default()
     }
 
     /// As [`SharedFiles::system_read`]. These files are made at their full size: a full disk does not matter to them later.
@@ -433,63 +381,6 @@ impl SharedFiles {
         self.sharers.clear();
         self.full = false;
         self.fsync_fails = false;
-    }
-}
-
-impl Undo {
-    /// What lies before `end` is not to be taken back any more.
-    fn forget(&mut self, end: usize) {
-        let cut = (end - self.offset).min(self.length);
-        self.before.drain(..cut.min(self.before.len()));
-        self.offset += cut;
-        self.length -= cut;
-    }
-}
-
-impl File {
-    fn shown(&self, lie: Option<Lie>) -> Vec<u8> {
-        let mut bytes = self.bytes.clone();
-        match lie {
-            None | Some(Lie::Another) => {}
-            Some(Lie::Stale) => bytes.truncate(self.last),
-            Some(Lie::Altered) => bytes.iter_mut().skip(self.last).take(1).for_each(|byte| *byte ^= 1),
-        }
-        bytes
-    }
-
-    /// Of the writes that were not synced some are there, the next one perhaps in part, and of the rest perhaps the length.
-    fn power_fails(&mut self, kept: &mut impl FnMut(usize) -> usize) {
-        let length = self.bytes.len();
-        let writes = self.unsynced.len();
-        let mut undone = self.unsynced.split_off(kept(writes).min(writes));
-        // Mostly all of it or nothing.
-        if let Some(torn) = undone.first_mut().filter(|_| kept(2) == 2) {
-            torn.forget(torn.offset + kept(torn.length).min(torn.length));
-        }
-        undone.into_iter().rev().for_each(|undo| self.undo(undo));
-        self.unsynced.clear();
-        for undo in std::mem::take(&mut self.lost).into_iter().rev() {
-            self.undo(undo);
-        }
-        // As ext4 does, which may note the length of a file before its bytes are on the device.
-        if self.bytes.len() < length && kept(1) == 1 {
-            self.bytes.resize(length, 0);
-        }
-    }
-
-    /// Takes a write back. What came behind it stays where it is; zeros are left in between.
-    fn undo(&mut self, Undo { offset, before, length }: Undo) {
-        let end = offset + before.len();
-        if self.bytes.len() < end {
-            self.bytes.resize(end, 0);
-        }
-        self.bytes[offset..end].copy_from_slice(&before);
-        let grown = offset + length;
-        if grown >= self.bytes.len() {
-            self.bytes.truncate(end.max(offset));
-        } else if end < grown {
-            self.bytes[end..grown].fill(0);
-        }
     }
 }
 

@@ -79,6 +79,14 @@ impl SharedListener {
         queued.into_iter().filter_map(|id| self.conns.remove(&id)).map(|conn| conn.client).collect()
     }
 
+    /// `pid` has no descriptors any more: neither of the socket, nor of connections. Those that it had, and the clients of those in a
+    /// queue that is gone.
+    pub(crate) fn leave(&mut self, pid: u32, by_itself: bool) -> (Vec<(u64, Conn)>, Vec<usize>) {
+        let owned: Vec<u64> = self.owned(pid).collect();
+        let owned = owned.into_iter().filter_map(|id| Some((id, self.conns.remove(&id)?))).collect();
+        (owned, self.take(pid, by_itself))
+    }
+
     /// Connects a client: the connection's number, unless no process listens or the queue is full.
     pub(crate) fn connect(&mut self, client: usize, conduct: Conduct) -> Result<u64, Refused> {
         if !self.is_open() {

@@ -14,11 +14,11 @@ use handoff::machine::recovery;
 use handoff::machine::supervisor::HandoffVerdict;
 use serde::Serialize;
 
-use crate::daemon::Make;
 use crate::kernel::Micros;
 use crate::plan::Plan;
 use crate::run::{Planted, RunOptions, RunReport, run};
 use crate::search::threads::{share, usual_jobs};
+use crate::simulated::Make;
 
 mod pairs;
 mod places;

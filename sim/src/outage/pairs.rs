@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::places::{Case, PAIR, class, long, passed, settings};
-use crate::daemon::Make;
 use crate::plan::{At, Fault, HitRole, Plan, Wanted, What};
+use crate::simulated::Make;
 
 /// All pairs, in order: the first fault at an earlier place than the second, or at the same.
 pub(super) fn cases(make: &Arc<Make>) -> Vec<Case> {

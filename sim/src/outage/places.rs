@@ -10,12 +10,11 @@ use handoff::host::Gap;
 use handoff::machine::{MachineRole, StateName};
 use handoff::node::daemon::HookName;
 
-use crate::daemon::Make;
-use crate::harness::faults::Passed;
 use crate::kernel::Micros;
 use crate::plan::span::Span;
-use crate::plan::{At, Fault, HitRole, Plan, Times, Wanted, What};
+use crate::plan::{At, Fault, HitRole, Passed, Plan, Times, Wanted, What};
 use crate::run::{RunOptions, run};
+use crate::simulated::Make;
 
 /// A swap in which nothing goes wrong besides.
 pub(super) const SWAP: &str = "a swap";

@@ -1,9 +1,7 @@
 //! Classes of faults: what goes wrong, and with which process or thing. By them outages are counted, and what a sweep has met.
 use handoff::node::daemon::HookName;
 
-use crate::plan::{At, Fault, HitRole, Operation, What};
-use crate::process::Program;
-use crate::world::SimulatedWorld;
+use crate::plan::{HitRole, Operation, What};
 
 const WHO: [HitRole; 3] = [HitRole::Supervisor, HitRole::Incumbent, HitRole::Successor];
 
@@ -39,29 +37,4 @@ pub fn classes() -> Vec<String> {
         places => places.iter().map(|place| format!("{what} {place}")).collect(),
     };
     What::ALL.into_iter().flat_map(named).collect()
-}
-
-impl SimulatedWorld {
-    /// Under which name a fault's outages are counted.
-    pub(crate) fn class(&self, fault: &Fault, place: Option<&At>, pid: Option<u32>) -> String {
-        let what = fault.what;
-        match (place.unwrap_or(&fault.at), what) {
-            (At::Frame { to, .. }, What::Drop | What::Delay | What::Tear | What::Reset) => {
-                format!("{what} to {to}")
-            }
-            (At::Hook(hook), What::Slow | What::Fail | What::Panic | What::Hang | What::Unfit) => {
-                format!("{what} {hook}")
-            }
-            (At::Spawn, What::Slow | What::Fail | What::Hang) => format!("{what} spawn"),
-            (At::JournalWrite, What::Slow | What::Fail | What::Torn) => format!("{what} journal"),
-            (At::Operation(operation), What::Slow | What::Fail) => format!("{what} {operation}"),
-            _ => match pid.and_then(|pid| self.processes.get(&pid)).map(|process| &process.program) {
-                Some(Program::Supervisor(supervisor)) if supervisor.rival => what.to_string(),
-                Some(Program::Supervisor(_)) => format!("{what} supervisor"),
-                Some(Program::Daemon(daemon)) if daemon.is_incumbent() => format!("{what} incumbent"),
-                Some(Program::Daemon(_)) => format!("{what} successor"),
-                Some(Program::Bare(_)) | None => what.to_string(),
-            },
-        }
-    }
 }

@@ -5,6 +5,7 @@
 use std::fmt;
 use std::path::Path;
 
+use handoff::connections::Patience;
 use serde::{Deserialize, Serialize};
 
 use self::span::Span;
@@ -16,7 +17,7 @@ mod place;
 mod planted;
 pub(crate) mod span;
 
-pub use self::place::{At, HitRole, Operation, Wanted};
+pub use self::place::{At, HitRole, Operation, Passed, Wanted};
 pub use self::planted::Planted;
 
 /// All that a run depends on, besides the daemon and the code.
@@ -98,6 +99,12 @@ impl Default for Times {
 }
 
 impl Times {
+    /// How long a daemon bears with its clients: in production's proportions.
+    pub(crate) fn patience(&self) -> Patience {
+        let stall = self.stall.duration();
+        Patience { stall, first_request: stall * 2 / 5 }
+    }
+
     /// After the last fault, one process serves within this: whatever waits, waits for one of these limits, and each
     /// of them may have to pass once for the handoff, and once for the recovery that follows it.
     pub fn bound(&self) -> Span {

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::draw::{Dice, draw_fault, draw_length, draw_times};
-use crate::plan::{At, Fault, HitRole, Plan, What};
-use crate::run::Passed;
+use crate::plan::{At, Fault, HitRole, Passed, Plan, What};
 
 /// Most changes at once.
 const MOST_CHANGES: u64 = 4;

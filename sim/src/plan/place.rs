@@ -47,6 +47,17 @@ pub enum At {
     Operation(Operation),
 }
 
+/// A place that was passed, at which a fault could have struck.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Passed {
+    /// Where.
+    pub at: At,
+    /// The handoff that was begun last by then; 0 before the first.
+    pub handoff: u32,
+    /// When, in virtual microseconds.
+    pub when: u64,
+}
+
 /// What is looked for in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted<T> {

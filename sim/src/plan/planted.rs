@@ -1,5 +1,5 @@
 //! What a run can have broken on purpose.
-use crate::mutation::mutant::Mutation;
+use crate::mutant::Mutation;
 
 /// Something that is broken on purpose in the simulated world, to see that a check notices: one for each of them, but for
 /// lost writes, for which a daemon is enough ([`forgetful_ledgers`](crate::run::forgetful_ledgers)).

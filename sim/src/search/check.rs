@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use super::failure::Explain;
 use super::sweep::{Summary, Sweep};
-use crate::daemon::{Make, Simulated};
 use crate::kernel::Disk;
 use crate::plan::Plan;
 use crate::plan::draw::draw;
 use crate::run::{Planted, RunOptions, forgetful_ledgers, run};
+use crate::simulated::{Make, Simulated};
 use crate::trace::text;
 
 /// How many seeds are run: `HANDOFF_SEEDS=1000000`.

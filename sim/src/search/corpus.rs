@@ -10,11 +10,11 @@ use std::{fs, io};
 use super::shrink::shrink_while;
 use super::sweep::{Summary, counted};
 use super::threads::map;
-use crate::daemon::Make;
 use crate::plan::draw::{Dice, draw};
 use crate::plan::mutate::{Places, mutate};
 use crate::plan::{BadPlan, Plan};
 use crate::run::{CoveragePoint, Planted, RunOptions, RunReport, run};
+use crate::simulated::Make;
 
 /// So many seeds begin with what all before them have found.
 const GENERATION: u64 = 512;

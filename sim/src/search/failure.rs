@@ -6,11 +6,11 @@ use std::{fs, io};
 
 use super::shrink::shrink;
 use super::sweep::Failure;
-use crate::daemon::Make;
 use crate::harness::checks::Violation;
 use crate::plan::Plan;
 use crate::plan::draw::draw;
 use crate::run::{Planted, RunOptions, RunReport, run};
+use crate::simulated::Make;
 use crate::trace::text;
 
 /// So many lines before the failure are shown.

@@ -1,7 +1,6 @@
 //! Looking for plans: many seeds, plans that meet what is rare, and the smallest plan that still fails.
 pub(crate) mod check;
 pub mod corpus;
-pub(crate) mod coverage;
 pub(crate) mod failure;
 pub(crate) mod shrink;
 pub mod sweep;

@@ -1,11 +1,11 @@
 //! Makes a plan as small as it gets, while what matters of its run stays: that it fails, and how, or what it meets.
 use std::sync::Arc;
 
-use crate::daemon::Make;
 use crate::harness::checks::Violation;
 use crate::plan::span::Span;
 use crate::plan::{At, Delays, Fault, Plan, Times};
 use crate::run::{Planted, RunOptions, RunReport, run};
+use crate::simulated::Make;
 
 /// Most runs: a plan has only so many parts.
 const MOST_RUNS: u32 = 2000;

@@ -13,10 +13,10 @@ use handoff::machine::Cell;
 use serde::Serialize;
 
 use super::threads::{share, usual_jobs};
-use crate::daemon::Make;
 use crate::harness::checks::Violation;
 use crate::plan::draw::draw;
 use crate::run::{Planted, RunOptions, RunReport, run};
+use crate::simulated::Make;
 use crate::trace::text;
 
 /// What is to be swept.

@@ -10,19 +10,17 @@ use handoff::text::PlainText;
 use handoff::{HostError, ProcessId};
 
 use super::binary;
-use super::swap::HandoffTask;
-use crate::daemon::os::UID;
 use crate::happening::Happening;
-use crate::host::Host;
+use crate::host::{Host, UID};
 use crate::kernel::{LengthOf, Side};
-use crate::plan::{At, What as Fault};
-use crate::process::{DaemonProgram, DeferredAnswer, Program, written};
-use crate::run::Planted;
-use crate::world::SimulatedWorld;
+use crate::plan::{At, Planted, What as Fault};
+use crate::program::{DaemonProgram, DeferredAnswer, HandoffTask, Program};
+use crate::trace::words::written;
+use crate::world::{Doing, SimulatedWorld, Surroundings};
 
-impl Host<'_> {
+impl<S: Surroundings> Host<'_, S> {
     fn handoff(&self) -> Option<&HandoffTask> {
-        self.world.processes.get(&self.pid)?.supervisor()?.handoff()
+        self.world.kernel.processes.get(&self.pid)?.supervisor()?.handoff()
     }
 
     /// Notes for the checks what happens to the handoff.
@@ -34,7 +32,7 @@ impl Host<'_> {
     }
 }
 
-impl Os for Host<'_> {
+impl<S: Surroundings> Os for Host<'_, S> {
     fn connect(&mut self) -> Option<ControlConnection> {
         self.did(|| "connects".into());
         let told = |connection| DeferredAnswer::Handoff(Answer::Connected(connection));
@@ -51,7 +49,7 @@ impl Os for Host<'_> {
     }
 
     fn send(&mut self, peer: Peer, message: &Message) {
-        self.world.word_is_lawful(self.pid, peer, message);
+        self.world.shows(self.pid, Doing::Says(peer, message));
         self.of_handoff(|handoff| handoff.says(peer, message));
         let message = message.clone();
         self.perform(move |world, pid| world.supervisor_says(pid, peer, &message));
@@ -61,7 +59,7 @@ impl Os for Host<'_> {
         self.of_handoff(|handoff| handoff.party_mut(peer).linked = false);
         self.perform(move |world, pid| {
             if let Some(link) = world.forgets_link(pid, peer) {
-                world.close_link(link, Side::Supervisor);
+                world.kernel.close_link(link, Side::Supervisor);
             }
         });
     }
@@ -69,7 +67,7 @@ impl Os for Host<'_> {
     fn credentials(&self, peer: Peer) -> Result<Credentials, HostError> {
         let link = self.handoff().and_then(|handoff| handoff.link(peer));
         let link = link
-            .and_then(|link| self.world.links.get(&link))
+            .and_then(|link| self.world.kernel.links.get(&link))
             .ok_or_else(|| HostError::system("the link is gone"))?;
         Ok(Credentials { uid: UID, pid: Some(link.pid(Side::Daemon)) })
     }
@@ -84,23 +82,23 @@ impl Os for Host<'_> {
 
     fn directory(&self) -> Option<DirectoryId> {
         let successor = self.handoff()?.successor()?;
-        Some(self.world.disk.lock().directory_of(successor))
+        Some(self.world.kernel.disk.lock().directory_of(successor))
     }
 
     fn boot(&self) -> BootId {
-        self.world.boot()
+        self.world.kernel.boot()
     }
 
     fn spawn(&mut self, _replaces: bool) -> Option<SpawnResult> {
         let told = |spawned| DeferredAnswer::Handoff(Answer::Spawned(spawned));
-        let late = self.world.slowness(self.pid, &At::Spawn);
-        let spawn = |world: &mut SimulatedWorld, pid| Some(world.supervisor_spawns(pid));
+        let late = S::slowness(self.world, self.pid, &At::Spawn);
+        let spawn = |world: &mut SimulatedWorld<S>, pid| Some(world.supervisor_spawns(pid));
         let spawned = match late {
             0 => self.answer_at_once(spawn, told),
             late => self.answer(late, spawn, told),
         };
         let spawned_as = match &spawned {
-            Some(Ok((id, _))) => self.world.name_of(id.pid).to_string(),
+            Some(Ok((id, _))) => self.world.kernel.name_of(id.pid).to_string(),
             Some(Err(why)) => why.to_string(),
             None => "...".into(),
         };
@@ -117,7 +115,7 @@ impl Os for Host<'_> {
 
     fn ended(&mut self, peer: Peer) -> Option<PlainText> {
         let process = self.handoff()?.party(peer).process?;
-        if self.world.processes.contains_key(&process.pid) {
+        if self.world.kernel.processes.contains_key(&process.pid) {
             return None;
         }
         self.world.running_handoff(self.pid)?.party_mut(peer).seen_to_end = true;
@@ -127,17 +125,17 @@ impl Os for Host<'_> {
 
     fn kill(&mut self, peer: Peer) {
         self.did(|| format!("kills the {}", format!("{peer:?}").to_lowercase()));
-        self.world.kill_is_lawful(self.pid, peer);
+        self.world.shows(self.pid, Doing::Kills(peer));
         self.of_handoff(|handoff| handoff.party_mut(peer).killed = true);
         self.perform(move |world, pid| world.supervisor_kills(pid, peer));
     }
 
     fn write_journal(&mut self, note: Note, journal: &Journal) -> Option<Result<(), HostError>> {
         let told = move |result| DeferredAnswer::Handoff(Answer::Written(note, result));
-        let late = self.world.slowness(self.pid, &At::JournalWrite);
+        let late = S::slowness(self.world, self.pid, &At::JournalWrite);
         self.of_handoff(|handoff| handoff.notes(note));
         let (of, journal) = (self.world.handoff_of(self.pid), journal.clone());
-        let write = move |world: &mut SimulatedWorld, pid| {
+        let write = move |world: &mut SimulatedWorld<S>, pid| {
             // The handoff is over, and another one under way: that is not the one of which this was to be noted.
             if world.handoff_of(pid) != of {
                 return None;
@@ -161,8 +159,7 @@ impl Os for Host<'_> {
     }
 
     fn is_cancelled(&self) -> bool {
-        let process = self.world.processes.get(&self.pid);
-        process.and_then(|process| process.supervisor()).is_some_and(|supervisor| supervisor.cancelled)
+        self.world.supervisor(self.pid).is_some_and(|supervisor| supervisor.cancelled)
     }
 
     fn reports(&mut self, outcome: &Outcome) {
@@ -173,10 +170,21 @@ impl Os for Host<'_> {
     }
 }
 
-impl SimulatedWorld {
+impl<S: Surroundings> SimulatedWorld<S> {
     /// The link to a peer, which is one no more.
     fn forgets_link(&mut self, pid: u32, peer: Peer) -> Option<u64> {
         self.supervisor_mut(pid)?.handoff_mut()?.party_mut(peer).link.take()
+    }
+
+    /// What a daemon is told, once it is said.
+    fn daemon_is_told(&mut self, supervisor: u32, to: Peer, message: &Message) {
+        let successor = self.supervisor_mut(supervisor).and_then(|supervisor| supervisor.successor());
+        let told = successor.filter(|_| to == Peer::Successor);
+        if let Some(daemon) = told.and_then(|pid| self.daemon_mut(pid)) {
+            daemon.told_to_leave |= matches!(message, Message::Abort { .. });
+            daemon.told_to_begin |= matches!(message, Message::Begin { .. });
+            daemon.told_to_commit |= matches!(message, Message::Commit { .. });
+        }
     }
 
     fn supervisor_says(&mut self, pid: u32, to: Peer, message: &Message) {
@@ -187,10 +195,11 @@ impl SimulatedWorld {
 
     /// Connects to the process that listens at the control path.
     fn supervisor_connects(&mut self, pid: u32) -> ControlConnection {
-        let exhausted = self.processes.get(&pid).is_some_and(|p| p.no_descriptors_until > self.now);
-        match self.who_answers_at_path().filter(|_| !exhausted) {
+        let exhausted =
+            self.kernel.processes.get(&pid).is_some_and(|p| p.no_descriptors_until > self.kernel.now);
+        match self.kernel.who_answers_at_path().filter(|_| !exhausted) {
             Some(owner) => {
-                let link = self.connect(pid, owner);
+                let link = self.kernel.connect(pid, owner);
                 let handoff = self.supervisor_mut(pid).and_then(|supervisor| supervisor.handoff_mut());
                 handoff.into_iter().for_each(|handoff| handoff.party_mut(Peer::Incumbent).is_linked(link));
                 ControlConnection::Made
@@ -202,8 +211,9 @@ impl SimulatedWorld {
 
     /// Starts a daemon.
     fn supervisor_spawns(&mut self, pid: u32) -> SpawnResult {
-        let fate = self.spawn_fate(pid);
-        let exhausted = self.processes.get(&pid).is_some_and(|p| p.no_descriptors_until > self.now);
+        let fate = S::spawn_fate(self, pid);
+        let exhausted =
+            self.kernel.processes.get(&pid).is_some_and(|p| p.no_descriptors_until > self.kernel.now);
         let handoff = self
             .supervisor_mut(pid)
             .and_then(|supervisor| supervisor.handoff())
@@ -215,26 +225,27 @@ impl SimulatedWorld {
             return Err(HostError::system("too many open files"));
         }
         let (build, predecessor, handoff_id) = (handoff.build, handoff.incumbent(), handoff.handoff_id);
-        let daemon = DaemonProgram::new(build, fate.map(|(what, _)| what), predecessor, self.disk.clone());
+        let daemon =
+            DaemonProgram::new(build, fate.map(|(what, _)| what), predecessor, self.kernel.disk.clone());
         let child = self.start_process('D', Program::Daemon(Box::new(daemon)));
-        let link = self.link(pid, child, true);
-        let disk = self.disk.of(child);
+        let link = self.kernel.link(pid, child, true);
+        let disk = self.kernel.disk.of(child);
         if let Some(daemon) = self.daemon_mut(child) {
             daemon.inherited = link;
             daemon.disk = disk;
         }
-        if self.listener.has(pid) && self.planted != Planted::ListenerIsGivenAway {
-            self.listener.give(child);
-        } else if self.listener.has(pid) {
-            self.listener.give(child);
-            self.listener.take(pid, true);
+        if self.kernel.listener.has(pid) && self.planted != Planted::ListenerIsGivenAway {
+            self.kernel.listener.give(child);
+        } else if self.kernel.listener.has(pid) {
+            self.kernel.listener.give(child);
+            self.kernel.listener.take(pid, true);
         }
-        let exec = self.length(child, LengthOf::Exec);
-        self.after(exec, Happening::Exec(child));
+        let exec = self.kernel.length(child, LengthOf::Exec);
+        self.kernel.after(exec, Happening::Exec(child));
         if let Some((Fault::Hang, span)) = fate {
-            self.after(span, Happening::GivesUp(child));
+            self.kernel.after(span, Happening::GivesUp(child));
         }
-        let id = self.processes[&child].id;
+        let id = self.kernel.processes[&child].id;
         if let Some(handoff) = self.supervisor_mut(pid).and_then(|supervisor| supervisor.handoff_mut()) {
             let party = handoff.party_mut(Peer::Successor);
             party.is_linked(link);
@@ -246,7 +257,7 @@ impl SimulatedWorld {
     fn supervisor_kills(&mut self, pid: u32, peer: Peer) {
         let handoff = self.supervisor_mut(pid).and_then(|supervisor| supervisor.handoff());
         let Some(target) = handoff.and_then(|handoff| handoff.party(peer).process) else { return };
-        self.spares_strangers(pid, target.pid);
+        self.shows(pid, Doing::Strikes(target.pid));
         self.die(target.pid, "is killed by the supervisor", false);
     }
 }

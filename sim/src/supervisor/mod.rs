@@ -1,156 +1,28 @@
 //! A simulated supervisor's process: what it does between two handoffs.
 //!
 //! What follows from what is the keeper's to decide, as in production. `swap.rs` and `recover.rs` give its two nodes their turns, `handoff_os.rs` and `recovery_os.rs` are what these stand on.
-use handoff::ProcessId;
 use handoff::id::InBoot;
 use handoff::journal::{Binary, Journal, MAGIC};
-use handoff::node::Node;
-use handoff::node::keeper::{self, Keeper, KeeperStep, Kept, Which};
+use handoff::node::keeper::{self, Keeper, KeeperStep, Which};
 use handoff::time::{Duration, Time};
 use handoff::{HandoffId, HostError, slots};
 
-use self::recover::RecoveryTask;
-use self::swap::HandoffTask;
 use crate::kernel::{JOURNAL, Micros};
+use crate::plan::Planted;
 use crate::plan::What as Fault;
-use crate::process::Process;
-use crate::run::Planted;
-use crate::world::SimulatedWorld;
+use crate::program::{Process, SupervisorProgram, TaskUnderWay};
+use crate::world::{SimulatedWorld, Surroundings};
 
 mod handoff_os;
 mod recover;
 mod recovery_os;
-pub(crate) mod swap;
+mod swap;
 
 /// As in production, but that slots are smaller there is no difference.
 const JOURNAL_SLOT: usize = 2048;
 
 /// The pauses between two starts.
 pub(crate) const RESTART: (Micros, Micros) = (20_000, 400_000);
-
-/// A supervisor.
-pub(crate) struct SupervisorProgram {
-    /// Whether it has no journal, does one handoff, and leaves.
-    pub rival: bool,
-    /// `None` until it has begun.
-    keeper: Option<Keeper>,
-    pub knows: Journal,
-    /// Of the next write of the journal.
-    sequence: u64,
-    slot: usize,
-    pub task: TaskUnderWay,
-    /// The daemon that serves or has served, as far as it knows, and since when.
-    child: Option<(ProcessId, Micros)>,
-    /// What the operator wants to run.
-    configured: u32,
-    /// What the operator wants to run by a signal that was heard, if nothing was begun for it since.
-    pub owed: Option<u32>,
-    /// The operator has called off what is under way.
-    pub cancelled: bool,
-}
-
-/// What is under way.
-pub(crate) enum TaskUnderWay {
-    Idle,
-    Recovery(Box<RecoveryTask>),
-    Handoff(Box<HandoffTask>),
-}
-
-impl SupervisorProgram {
-    pub(crate) fn new(rival: bool) -> SupervisorProgram {
-        SupervisorProgram {
-            rival,
-            keeper: None,
-            knows: Journal::default(),
-            sequence: 1,
-            slot: 0,
-            task: TaskUnderWay::Idle,
-            child: None,
-            configured: 1,
-            owed: None,
-            cancelled: false,
-        }
-    }
-
-    /// Nothing is under way or due, and a daemon serves.
-    pub(crate) fn is_idle(&self) -> bool {
-        matches!(self.task, TaskUnderWay::Idle) && self.keeper.as_ref().is_some_and(Keeper::is_settled)
-    }
-
-    pub(crate) fn state(&self) -> &'static str {
-        match &self.task {
-            TaskUnderWay::Idle => "idle",
-            TaskUnderWay::Recovery(recovery) => recovery.node.as_ref().map_or("", |node| node.state().name()),
-            TaskUnderWay::Handoff(handoff) => handoff.node.as_ref().map_or("", |node| node.state().name()),
-        }
-    }
-
-    pub(crate) fn handoff(&self) -> Option<&HandoffTask> {
-        match &self.task {
-            TaskUnderWay::Handoff(handoff) => Some(handoff),
-            _ => None,
-        }
-    }
-
-    pub(crate) fn handoff_mut(&mut self) -> Option<&mut HandoffTask> {
-        match &mut self.task {
-            TaskUnderWay::Handoff(handoff) => Some(handoff),
-            _ => None,
-        }
-    }
-
-    pub(crate) fn recovery_mut(&mut self) -> Option<&mut RecoveryTask> {
-        match &mut self.task {
-            TaskUnderWay::Recovery(recovery) => Some(recovery),
-            _ => None,
-        }
-    }
-
-    pub(crate) fn recovery(&self) -> Option<&RecoveryTask> {
-        match &self.task {
-            TaskUnderWay::Recovery(recovery) => Some(recovery),
-            _ => None,
-        }
-    }
-
-    /// The process that is to serve in the handoff that is under way.
-    pub(crate) fn successor(&self) -> Option<u32> {
-        self.handoff()?.successor()
-    }
-
-    /// The build that is started.
-    fn build(&self, which: Which) -> u32 {
-        let build = match which {
-            Which::Last => build_of(self.knows.committed.as_ref()),
-            Which::Before => build_of(self.knows.previous.as_ref()),
-            Which::Configured | Which::Asked => None,
-        };
-        build.unwrap_or(self.configured)
-    }
-
-    /// What it can start once more.
-    fn kept(&self) -> Kept {
-        match (&self.knows.committed, &self.knows.previous) {
-            (None, _) => Kept::Nothing,
-            (Some(_), None) => Kept::Last,
-            (Some(_), Some(_)) => Kept::Both,
-        }
-    }
-
-    /// The build that a supervisor starts which reads `journal`.
-    pub(crate) fn build_to_start(journal: &Journal) -> u32 {
-        build_of(journal.committed.as_ref()).unwrap_or(1)
-    }
-
-    /// The build that a journal says was committed last.
-    pub(crate) fn committed_build(journal: &Journal) -> Option<u32> {
-        build_of(journal.committed.as_ref())
-    }
-}
-
-fn build_of(binary: Option<&Binary>) -> Option<u32> {
-    String::from_utf8_lossy(&binary?.path).rsplit('/').next()?.parse().ok()
-}
 
 /// What build `build` is started from.
 pub(crate) fn binary(build: u32, handoff_id: HandoffId) -> Binary {
@@ -163,18 +35,18 @@ pub(crate) fn binary(build: u32, handoff_id: HandoffId) -> Binary {
     }
 }
 
-impl SimulatedWorld {
+impl<S: Surroundings> SimulatedWorld<S> {
     /// When a supervisor has something to do by itself.
     pub(crate) fn supervisor_turn(
         &self,
-        process: &Process,
+        process: &Process<Self>,
         supervisor: &SupervisorProgram,
     ) -> Option<Micros> {
-        let Some(keeper) = &supervisor.keeper else { return Some(self.now) };
+        let Some(keeper) = &supervisor.keeper else { return Some(self.kernel.now) };
         match &supervisor.task {
             TaskUnderWay::Idle => {
                 let due = keeper.wake_at().map(|at| process.clock.when(at));
-                due.into_iter().chain(self.child_ended(supervisor).map(|_| self.now)).min()
+                due.into_iter().chain(self.child_ended(supervisor).map(|_| self.kernel.now)).min()
             }
             TaskUnderWay::Recovery(recovery) => self.recovery_turn(process, supervisor, recovery),
             TaskUnderWay::Handoff(handoff) => self.handoff_turn(process, supervisor, handoff),
@@ -184,15 +56,15 @@ impl SimulatedWorld {
     /// The daemon has ended: how long it served.
     fn child_ended(&self, supervisor: &SupervisorProgram) -> Option<Micros> {
         let (child, since) = supervisor.child?;
-        (!self.processes.contains_key(&child.pid)).then(|| self.now.saturating_sub(since))
+        (!self.kernel.processes.contains_key(&child.pid)).then(|| self.kernel.now.saturating_sub(since))
     }
 
     pub(crate) fn run_supervisor(&mut self, pid: u32) {
-        let Some(supervisor) = self.processes.get(&pid).and_then(Process::supervisor) else { return };
+        let Some(supervisor) = self.kernel.processes.get(&pid).and_then(Process::supervisor) else { return };
         if supervisor.keeper.is_none() {
             self.supervisor_begins(pid);
         }
-        let Some(supervisor) = self.processes.get(&pid).and_then(Process::supervisor) else { return };
+        let Some(supervisor) = self.kernel.processes.get(&pid).and_then(Process::supervisor) else { return };
         match &supervisor.task {
             TaskUnderWay::Recovery(_) => return self.run_recovery(pid),
             TaskUnderWay::Handoff(_) => return self.run_handoff(pid),
@@ -210,9 +82,9 @@ impl SimulatedWorld {
     }
 
     /// Tells a supervisor's keeper something, at the time that the supervisor's clock says.
-    fn tell<T>(&mut self, pid: u32, tell: impl FnOnce(&mut Keeper, Time) -> T) -> Option<T> {
-        let now = self.now;
-        let process = self.processes.get_mut(&pid)?;
+    pub(crate) fn tell<T>(&mut self, pid: u32, tell: impl FnOnce(&mut Keeper, Time) -> T) -> Option<T> {
+        let now = self.kernel.now;
+        let process = self.kernel.processes.get_mut(&pid)?;
         let now = process.clock.at(now);
         Some(tell(process.supervisor_mut()?.keeper.as_mut()?, now))
     }
@@ -253,38 +125,23 @@ impl SimulatedWorld {
         true
     }
 
-    /// The operator wants another build, and says so by a signal: whether a supervisor hears it.
-    pub(crate) fn reloads(&mut self) -> bool {
-        let Some(pid) = self.main_supervisor() else { return false };
-        if self.tell(pid, |keeper, _| keeper.reload()).is_none() {
-            return false;
-        }
-        let build = self.operator.newest_build.max(1) + 1;
-        self.operator.newest_build = build;
-        if let Some(supervisor) = self.supervisor_mut(pid) {
-            (supervisor.configured, supervisor.owed) = (build, Some(build));
-        }
-        self.poke(pid, self.now);
-        true
-    }
-
     /// Starts `build`. It can't open a listening socket that another process has, and ends as in production:
     /// the one that is started after it finds out anew which daemon serves.
     fn starts_cold(&mut self, pid: u32, build: u32) {
-        if self.planted == Planted::NoDaemonAgain && self.operator.asked > 0 {
+        if self.planted == Planted::NoDaemonAgain && self.orders.asked > 0 {
             return;
         }
-        if !self.listener.has(pid) && self.listener.is_open() {
+        if !self.kernel.listener.has(pid) && self.kernel.listener.is_open() {
             return self.die(pid, "can't listen: the address is in use", true);
         }
-        self.listener.give(pid);
+        self.kernel.listener.give(pid);
         self.begins_handoff(pid, build, false);
     }
 
     /// The journal, as it lies there.
     pub(crate) fn journal(&self) -> Journal {
         let slots = slots::decode_slots::<InBoot<Journal>>(
-            self.disk.lock().system_read(JOURNAL),
+            self.kernel.disk.lock().system_read(JOURNAL),
             MAGIC,
             JOURNAL_SLOT,
         );
@@ -295,12 +152,12 @@ impl SimulatedWorld {
     fn supervisor_begins(&mut self, pid: u32) {
         let (times, fall_back_after) = (self.plan.times, self.plan.fall_back_after);
         let slots = slots::decode_slots::<InBoot<Journal>>(
-            self.disk.lock().system_read(JOURNAL),
+            self.kernel.disk.lock().system_read(JOURNAL),
             MAGIC,
             JOURNAL_SLOT,
         );
-        let configured = self.operator.newest_build.max(1);
-        let (boot, forgetful) = (self.boot(), self.planted == Planted::BootIsForgotten);
+        let configured = self.orders.newest_build.max(1);
+        let (boot, forgetful) = (self.kernel.boot(), self.planted == Planted::BootIsForgotten);
         let believed = |kept: InBoot<Journal>| match kept.boot.is_also(boot) || forgetful {
             true => kept.value,
             false => kept.value.without_processes(),
@@ -328,7 +185,7 @@ impl SimulatedWorld {
 
     /// What it knows from here on, written if there is a file for it. `None` if it dies over it.
     pub(crate) fn writes_journal(&mut self, pid: u32, journal: Journal) -> Option<Result<(), HostError>> {
-        let boot = self.boot();
+        let boot = self.kernel.boot();
         let supervisor = self.supervisor_mut(pid)?;
         supervisor.knows = journal.clone();
         if supervisor.rival {
@@ -337,9 +194,9 @@ impl SimulatedWorld {
         let (sequence, slot) = (supervisor.sequence, supervisor.slot);
         let kept = InBoot { boot, value: &journal };
         let bytes = slots::encode_slot(MAGIC, sequence, &kept, JOURNAL_SLOT).unwrap_or_default();
-        let fate = self.journal_fate(pid);
+        let fate = S::journal_fate(self, pid);
         self.supervisor_mut(pid)?;
-        let mut disk = self.disk.lock();
+        let mut disk = self.kernel.disk.lock();
         let result = match fate {
             Some(Fault::Torn) => {
                 let _ = disk.system_write(JOURNAL, slot * JOURNAL_SLOT, &bytes[..bytes.len() / 2]);

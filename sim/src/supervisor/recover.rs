@@ -7,42 +7,13 @@ use handoff::machine::{Machine, RecoveryMachine, Timer};
 use handoff::node::keeper::Activity;
 use handoff::node::{Node, NodeOn, recovery as node};
 
-use super::{SupervisorProgram, TaskUnderWay};
 use crate::host::Host;
 use crate::kernel::{KernelLink, Micros, Side};
-use crate::process::{Process, message_name, noted};
-use crate::world::SimulatedWorld;
+use crate::program::{Process, RecoveryTask, SupervisorProgram, TaskUnderWay};
+use crate::trace::words::{message_name, noted};
+use crate::world::{Doing, SimulatedWorld, Surroundings};
 
-/// A recovery that is under way, as the kernel and the checks see it.
-pub(crate) struct RecoveryTask {
-    /// `None` while it takes a turn.
-    pub node: Option<node::RecoveryNode>,
-    /// The processes that it watches and whose end it has not seen, and its links to them.
-    pub watched: BTreeMap<ProcessId, Option<u64>>,
-    /// The processes that the journal, the kernel or the control path has named: those that it may end.
-    pub named: BTreeSet<u32>,
-    /// The processes whose answer is still to come.
-    pub asked: BTreeSet<u32>,
-    /// The processes that it has killed.
-    pub killed: BTreeSet<u32>,
-    /// Its deadline has passed.
-    pub late: bool,
-    /// Its write of the journal took its time.
-    pub is_slow: bool,
-    /// Whether it was given the listening sockets: what it was given outlives the process that had it.
-    pub was_given_listeners: bool,
-    /// What was to be written last into the journal could not be, or is not enough.
-    pub journal_failed: bool,
-    /// The process that was found at the control path last.
-    pub owner: Option<u32>,
-    /// The process that was to serve in the handoff that had no end before.
-    interrupted: Option<ProcessId>,
-    /// Another supervisor had a handoff under way meanwhile, or has died and not everything that it said was read: what daemons
-    /// said may be over by the time it is reported.
-    pub beside: bool,
-}
-
-impl SimulatedWorld {
+impl<S: Surroundings> SimulatedWorld<S> {
     pub(crate) fn begins_recovery(&mut self, pid: u32) {
         let times = self.plan.times;
         let config = Limits {
@@ -50,7 +21,7 @@ impl SimulatedWorld {
             unreachable_limit: times.unreachable_limit.duration(),
             retire_limit: times.retire_limit.duration(),
             deadline: times.deadline.duration(),
-            take_listeners: !self.listener.has(pid),
+            take_listeners: !self.kernel.listener.has(pid),
         };
         let interrupted = self.supervisor_mut(pid).and_then(|supervisor| supervisor.knows.under_way.clone());
         let interrupted = interrupted.filter(|under_way| !under_way.retiring);
@@ -69,7 +40,7 @@ impl SimulatedWorld {
             beside: self
                 .supervisors()
                 .any(|(other, supervisor)| other != pid && supervisor.handoff().is_some())
-                || self.links.values().any(KernelLink::has_last_words),
+                || self.kernel.links.values().any(KernelLink::has_last_words),
         };
         let Some(supervisor) = self.supervisor_mut(pid) else { return };
         let mut node = node::RecoveryNode::new(config, supervisor.knows.clone());
@@ -77,24 +48,24 @@ impl SimulatedWorld {
         supervisor.cancelled = false;
         self.recovery_step(pid, &mut node, Event::Start, None);
         self.recovery_rests(pid, node);
-        self.poke(pid, self.now);
+        self.kernel.poke(pid, self.kernel.now);
     }
 
     /// When there is something to do by itself.
     pub(crate) fn recovery_turn(
         &self,
-        process: &Process,
+        process: &Process<Self>,
         supervisor: &SupervisorProgram,
         recovery: &RecoveryTask,
     ) -> Option<Micros> {
         let timer = recovery.node.as_ref().and_then(Node::wake_at).map(|at| process.clock.when(at));
         let parties = recovery.watched.iter().flat_map(|(id, link)| {
-            let ended = !self.processes.contains_key(&id.pid);
-            let arrival = link.and_then(|id| self.links.get(&id)?.next_arrival(Side::Supervisor));
-            arrival.into_iter().chain(ended.then_some(self.now))
+            let ended = !self.kernel.processes.contains_key(&id.pid);
+            let arrival = link.and_then(|id| self.kernel.links.get(&id)?.next_arrival(Side::Supervisor));
+            arrival.into_iter().chain(ended.then_some(self.kernel.now))
         });
         let knows = recovery.node.as_ref().is_some_and(node::RecoveryNode::knows_of_cancel);
-        let cancelled = (supervisor.cancelled && !knows).then_some(self.now);
+        let cancelled = (supervisor.cancelled && !knows).then_some(self.kernel.now);
         parties.chain(timer).chain(cancelled).min()
     }
 
@@ -113,7 +84,7 @@ impl SimulatedWorld {
     }
 
     pub(crate) fn running_recovery(&mut self, pid: u32) -> Option<&mut RecoveryTask> {
-        let process = self.processes.get_mut(&pid).filter(|process| process.runs())?;
+        let process = self.kernel.processes.get_mut(&pid).filter(|process| process.runs())?;
         process.supervisor_mut()?.recovery_mut()
     }
 
@@ -142,14 +113,14 @@ impl SimulatedWorld {
     }
 
     pub(super) fn recovery_is_over(&mut self, pid: u32, outcome: Outcome) {
-        self.finding_is_true(pid, &outcome);
+        self.shows(pid, Doing::Finds(&outcome));
         let Some(supervisor) = self.supervisor_mut(pid) else { return };
         let TaskUnderWay::Recovery(recovery) = std::mem::replace(&mut supervisor.task, TaskUnderWay::Idle)
         else {
             return;
         };
         let links = recovery.watched.values().copied().flatten();
-        links.for_each(|link| self.close_link(link, Side::Supervisor));
+        links.for_each(|link| self.kernel.close_link(link, Side::Supervisor));
         self.sweep_names();
         let serves = outcome.verdict.serves();
         let finished = serves.is_some() && serves == recovery.interrupted;
@@ -168,12 +139,12 @@ impl SimulatedWorld {
             }
             None => {}
         }
-        self.poke(pid, self.now);
+        self.kernel.poke(pid, self.kernel.now);
     }
 
     /// A rival does the same build once more: the first supervisor knows no other that it could start.
     fn adopts(&mut self, pid: u32, process: ProcessId) {
-        let (now, build) = (self.now, self.daemon_mut(process.pid).map_or(1, |daemon| daemon.build));
+        let (now, build) = (self.kernel.now, self.daemon_mut(process.pid).map_or(1, |daemon| daemon.build));
         let Some(supervisor) = self.supervisor_mut(pid) else { return };
         if supervisor.rival {
             supervisor.configured = build;
@@ -188,7 +159,7 @@ impl SimulatedWorld {
             Event::Start => "recovers".into(),
             Event::Looked(_) => "has looked".into(),
             Event::Frame(_, message) => message_name(message),
-            Event::Closed(process) => format!("{} closed", self.name_of(process.pid)),
+            Event::Closed(process) => format!("{} closed", self.kernel.name_of(process.pid)),
             Event::Ended(_) => "a daemon has ended".into(),
             Event::Noted(_, result) => format!("journal {}", noted(result)),
             Event::Timer(timer) => format!("timer {timer:?}"),

@@ -7,17 +7,16 @@ use handoff::node::{Credentials, Read};
 use handoff::text::PlainText;
 use handoff::{HostError, ProcessId};
 
-use super::recover::RecoveryTask;
-use crate::daemon::os::UID;
-use crate::host::Host;
+use crate::host::{Host, UID};
 use crate::kernel::Side;
 use crate::plan::At;
-use crate::process::{DeferredAnswer, Process, written};
-use crate::world::SimulatedWorld;
+use crate::program::{DeferredAnswer, Process, RecoveryTask};
+use crate::trace::words::written;
+use crate::world::{Doing, SimulatedWorld, Surroundings};
 
-impl Host<'_> {
+impl<S: Surroundings> Host<'_, S> {
     fn recovery(&self) -> Option<&RecoveryTask> {
-        self.world.processes.get(&self.pid)?.supervisor()?.recovery()
+        self.world.kernel.processes.get(&self.pid)?.supervisor()?.recovery()
     }
 
     /// Notes for the checks what the recovery does.
@@ -32,7 +31,7 @@ impl Host<'_> {
     }
 }
 
-impl Os for Host<'_> {
+impl<S: Surroundings> Os for Host<'_, S> {
     fn look(&mut self, also: Option<ProcessId>) -> Option<Seen> {
         let told = move |seen| DeferredAnswer::Recovery(Answer::Looked(seen, also));
         let seen = self.answer(0, move |world, pid| Some(world.supervisor_looks(pid, also)), told);
@@ -41,9 +40,9 @@ impl Os for Host<'_> {
     }
 
     fn watch(&mut self, process: ProcessId) -> bool {
-        let its = |known: &Process| known.id == process && known.supervisor().is_none();
-        let lives = self.world.processes.get(&process.pid).is_some_and(its);
-        let name = self.world.name_of(process.pid);
+        let its = |known: &Process<SimulatedWorld<S>>| known.id == process && known.supervisor().is_none();
+        let lives = self.world.kernel.processes.get(&process.pid).is_some_and(its);
+        let name = self.world.kernel.name_of(process.pid);
         if lives && let Some(recovery) = self.world.recovery_mut(self.pid) {
             recovery.watched.insert(process, None);
             self.did(|| format!("sees {name}"));
@@ -52,20 +51,20 @@ impl Os for Host<'_> {
     }
 
     fn ended(&mut self, process: ProcessId) -> Option<PlainText> {
-        if self.world.processes.contains_key(&process.pid) {
+        if self.world.kernel.processes.contains_key(&process.pid) {
             return None;
         }
         let recovery = self.world.recovery_mut(self.pid)?;
         recovery.asked.remove(&process.pid);
         if let Some(link) = recovery.watched.remove(&process).flatten() {
-            self.world.close_link(link, Side::Supervisor);
+            self.world.kernel.close_link(link, Side::Supervisor);
         }
         self.world.sweep_names();
         Some("has ended".into())
     }
 
     fn connect(&mut self, to: ProcessId) -> Option<Result<(), HostError>> {
-        let name = self.world.name_of(to.pid);
+        let name = self.world.kernel.name_of(to.pid);
         self.did(|| format!("connects to {name}"));
         let told = move |result| DeferredAnswer::Recovery(Answer::Connected(to, result));
         self.answer_at_once(move |world, pid| Some(world.supervisor_asks(pid, to)), told)
@@ -74,7 +73,7 @@ impl Os for Host<'_> {
     fn credentials(&self, of: ProcessId) -> Result<Credentials, HostError> {
         let link = self
             .asked_link(of)
-            .and_then(|link| self.world.links.get(&link))
+            .and_then(|link| self.world.kernel.links.get(&link))
             .ok_or_else(|| HostError::system("the link is gone"))?;
         Ok(Credentials { uid: UID, pid: Some(link.pid(Side::Daemon)) })
     }
@@ -95,7 +94,7 @@ impl Os for Host<'_> {
     fn send(&mut self, to: ProcessId, message: &Message) {
         match message {
             Message::StandingQuery => self.of_recovery(|recovery| _ = recovery.asked.insert(to.pid)),
-            Message::Final { .. } => self.world.final_is_lawful(self.pid, to.pid),
+            Message::Final { .. } => self.world.shows(self.pid, Doing::SaysFinal(to.pid)),
             _ => {}
         }
         let (link, message) = (self.asked_link(to), message.clone());
@@ -112,7 +111,7 @@ impl Os for Host<'_> {
     fn hang_up(&mut self, from: ProcessId) {
         self.perform(move |world, pid| {
             let link = world.recovery_mut(pid).and_then(|recovery| recovery.watched.get_mut(&from)?.take());
-            link.into_iter().for_each(|link| world.close_link(link, Side::Supervisor));
+            link.into_iter().for_each(|link| world.kernel.close_link(link, Side::Supervisor));
         });
     }
 
@@ -121,10 +120,10 @@ impl Os for Host<'_> {
     }
 
     fn keep_listeners(&mut self, from: ProcessId) {
-        let link = self.asked_link(from).and_then(|link| self.world.links.get(&link));
+        let link = self.asked_link(from).and_then(|link| self.world.kernel.links.get(&link));
         if link.is_some_and(|link| link.carries_listener) {
             self.of_recovery(|recovery| recovery.was_given_listeners = true);
-            self.world.receives_listener(self.pid);
+            self.world.kernel.receives_listener(self.pid);
         }
     }
 
@@ -132,12 +131,12 @@ impl Os for Host<'_> {
     fn drop_listeners(&mut self, _from: ProcessId) {}
 
     fn kill(&mut self, process: ProcessId) {
-        let name = self.world.name_of(process.pid);
+        let name = self.world.kernel.name_of(process.pid);
         self.did(|| format!("kills {name}"));
-        self.world.recovery_kill_is_lawful(self.pid, process.pid);
+        self.world.shows(self.pid, Doing::KillsFound(process.pid));
         self.of_recovery(|recovery| _ = recovery.killed.insert(process.pid));
         self.perform(move |world, pid| {
-            world.spares_strangers(pid, process.pid);
+            world.shows(pid, Doing::Strikes(process.pid));
             world.die(process.pid, "is killed by the supervisor", false);
         });
     }
@@ -148,9 +147,9 @@ impl Os for Host<'_> {
         journal: &Journal,
     ) -> Option<Result<(), HostError>> {
         let told = move |result| DeferredAnswer::Recovery(Answer::Written(verdict, result));
-        let (late, journal) = (self.world.slowness(self.pid, &At::JournalWrite), journal.clone());
+        let (late, journal) = (S::slowness(self.world, self.pid, &At::JournalWrite), journal.clone());
         self.of_recovery(|recovery| recovery.is_slow |= late > 0);
-        let write = move |world: &mut SimulatedWorld, pid| {
+        let write = move |world: &mut SimulatedWorld<S>, pid| {
             let is_enough = journal.allows_final().is_ok();
             let result = world.writes_journal(pid, journal)?;
             let failed = result.is_err() || !is_enough;
@@ -171,39 +170,39 @@ impl Os for Host<'_> {
     }
 
     fn is_cancelled(&self) -> bool {
-        let process = self.world.processes.get(&self.pid);
-        process.and_then(|process| process.supervisor()).is_some_and(|supervisor| supervisor.cancelled)
+        self.world.supervisor(self.pid).is_some_and(|supervisor| supervisor.cancelled)
     }
 
     fn reports(&mut self, outcome: &Outcome) {
         let found = match outcome.verdict {
-            RecoveryVerdict::Serves(process) => format!("{} serves", self.world.name_of(process.pid)),
+            RecoveryVerdict::Serves(process) => format!("{} serves", self.world.kernel.name_of(process.pid)),
             verdict => format!("{verdict:?}"),
         };
         self.did(|| format!("finds: {found}"));
     }
 }
 
-impl SimulatedWorld {
+impl<S: Surroundings> SimulatedWorld<S> {
     fn recovery_mut(&mut self, pid: u32) -> Option<&mut RecoveryTask> {
         self.supervisor_mut(pid)?.recovery_mut()
     }
 
     /// What the kernel shows of daemons; the processes that the recovery may end are noted for the checks.
     fn supervisor_looks(&mut self, pid: u32, also: Option<ProcessId>) -> Seen {
-        let id = |pid: u32| self.processes.get(&pid).map(|process| process.id);
+        let id = |pid: u32| self.kernel.processes.get(&pid).map(|process| process.id);
         let holder = self.record().map(|record| record.holder);
-        let holder = holder.filter(|holder| self.disk.lock().holders.contains(&holder.pid));
+        let holder = holder.filter(|holder| self.kernel.disk.lock().holders.contains(&holder.pid));
         let knows =
-            self.processes.get(&pid).and_then(Process::supervisor).map(|supervisor| &supervisor.knows);
+            self.kernel.processes.get(&pid).and_then(Process::supervisor).map(|supervisor| &supervisor.knows);
         let known = knows.into_iter().flat_map(|journal| journal.processes());
-        let is_swept =
-            |process: &ProcessId| self.swept.has(process.pid) && self.processes.contains_key(&process.pid);
+        let is_swept = |process: &ProcessId| {
+            self.kernel.swept.has(process.pid) && self.kernel.processes.contains_key(&process.pid)
+        };
         let seen = Seen {
-            beside: self.names_beside.iter().filter_map(|pid| id(*pid)).collect(),
-            owner: self.control_path.and_then(id),
+            beside: self.kernel.names_beside.iter().filter_map(|pid| id(*pid)).collect(),
+            owner: self.kernel.control_path.and_then(id),
             // As in production, where a daemon is known by its own socket beside the control path.
-            holder: holder.filter(|holder| !self.swept.has(holder.pid)),
+            holder: holder.filter(|holder| !self.kernel.swept.has(holder.pid)),
             swept: holder.into_iter().chain(known).find(is_swept),
         };
         self.finds_owner(pid, seen.owner);
@@ -220,24 +219,22 @@ impl SimulatedWorld {
 
     /// The process that listens at the control path shows only to one that connects to it, once for each that does.
     fn finds_owner(&mut self, pid: u32, owner: Option<ProcessId>) {
-        let listens = |world: &SimulatedWorld, pid| {
-            world
-                .processes
-                .get(&pid)
-                .is_some_and(|p| p.listens() && p.daemon().is_some_and(|d| d.has_started))
+        let listens = |world: &SimulatedWorld<S>, pid| {
+            world.kernel.processes.get(&pid).is_some_and(|process| process.lives() && process.has_socket)
         };
         let Some(owner) = owner.map(|owner| owner.pid).filter(|owner| listens(self, *owner)) else { return };
         let Some(recovery) = self.recovery_mut(pid) else { return };
         if recovery.owner.replace(owner) != Some(owner) {
-            let link = self.connect(pid, owner);
-            self.close_link(link, Side::Supervisor);
+            let link = self.kernel.connect(pid, owner);
+            self.kernel.close_link(link, Side::Supervisor);
         }
     }
 
     /// Connects to a process's own control socket.
     fn supervisor_asks(&mut self, pid: u32, to: ProcessId) -> Result<(), HostError> {
-        let exhausted = self.processes.get(&pid).is_some_and(|p| p.no_descriptors_until > self.now);
-        let link = (self.answers(to.pid) && !exhausted).then(|| self.connect(pid, to.pid));
+        let exhausted =
+            self.kernel.processes.get(&pid).is_some_and(|p| p.no_descriptors_until > self.kernel.now);
+        let link = (self.kernel.answers(to.pid) && !exhausted).then(|| self.kernel.connect(pid, to.pid));
         let watched = self.recovery_mut(pid).and_then(|recovery| recovery.watched.get_mut(&to));
         watched.into_iter().for_each(|watched| *watched = link);
         link.map(drop).ok_or_else(|| HostError::peer("it can't be connected to"))

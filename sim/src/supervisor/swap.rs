@@ -1,125 +1,20 @@
 //! One handoff, or one cold start, of a simulated supervisor: the turns of its node.
-use handoff::machine::supervisor::{Event, HandoffVerdict, Limits, Note, Outcome, Peer};
+use handoff::HandoffId;
+use handoff::machine::supervisor::{Event, HandoffVerdict, Limits, Outcome, Peer};
 use handoff::machine::{Machine, SupervisorMachine, Timer};
-use handoff::message::Message;
 use handoff::node::keeper::TaskEnd;
 use handoff::node::{Node, NodeOn, handoff as node};
-use handoff::{HandoffId, HostError, ProcessId};
 
-use super::{SupervisorProgram, TaskUnderWay};
 use crate::host::Host;
 use crate::kernel::{Micros, Side};
-use crate::process::{Process, message_name, written};
-use crate::run::Planted;
-use crate::world::SimulatedWorld;
+use crate::plan::Planted;
+use crate::program::{HandoffTask, Party, Process, SupervisorProgram, TaskUnderWay};
+use crate::trace::words::{message_name, written};
+use crate::world::{Doing, SimulatedWorld, Surroundings};
 
 pub(super) const PEERS: [Peer; 2] = [Peer::Incumbent, Peer::Successor];
 
-/// A handoff that is under way, as the kernel and the checks see it.
-pub(crate) struct HandoffTask {
-    /// `None` while it takes a turn.
-    pub node: Option<node::HandoffNode>,
-    pub handoff_id: HandoffId,
-    pub build: u32,
-    pub replace: bool,
-    incumbent: Party,
-    successor: Party,
-    /// Its deadline has passed.
-    pub late: bool,
-    /// Whether it has passed once more since the successor was told to serve.
-    pub overdue: bool,
-    /// The successor was told to serve, or the incumbent to leave, or it was asked to be written that the successor serves.
-    decided: bool,
-    /// Whether it was called off before.
-    pub called_off: bool,
-    pub heard_failed: bool,
-    /// What came of the last write of the journal, if one was.
-    pub wrote: Option<bool>,
-    /// How often something had gone wrong by then, if nothing was wrong: if it is not more, it must commit.
-    pub calm: Option<u64>,
-}
-
-/// A peer, as the kernel sees it.
-#[derive(Debug, Default)]
-pub(crate) struct Party {
-    pub link: Option<u64>,
-    /// Its process is watched.
-    pub process: Option<ProcessId>,
-    /// The supervisor has seen its end.
-    pub seen_to_end: bool,
-    pub killed: bool,
-    /// There is a link to it, as far as the supervisor was told.
-    pub linked: bool,
-    /// The supervisor has made it part of the handoff.
-    pub acked: bool,
-    told_to_commit: bool,
-    pub told_final: bool,
-}
-
-impl Party {
-    pub(super) fn is_linked(&mut self, link: u64) {
-        (self.link, self.linked) = (Some(link), true);
-    }
-}
-
-impl HandoffTask {
-    pub(crate) fn party(&self, peer: Peer) -> &Party {
-        match peer {
-            Peer::Incumbent => &self.incumbent,
-            Peer::Successor => &self.successor,
-        }
-    }
-
-    pub(super) fn party_mut(&mut self, peer: Peer) -> &mut Party {
-        match peer {
-            Peer::Incumbent => &mut self.incumbent,
-            Peer::Successor => &mut self.successor,
-        }
-    }
-
-    pub(crate) fn successor(&self) -> Option<u32> {
-        self.successor.process.map(|process| process.pid)
-    }
-
-    pub(crate) fn incumbent(&self) -> Option<u32> {
-        self.incumbent.process.map(|process| process.pid)
-    }
-
-    /// The link over which it talks to a peer.
-    pub(crate) fn link(&self, peer: Peer) -> Option<u64> {
-        self.party(peer).link
-    }
-
-    /// Notes what it says.
-    pub(super) fn says(&mut self, to: Peer, message: &Message) {
-        self.decided |= matches!(message, Message::Commit { .. } | Message::Retire { .. });
-        let party = self.party_mut(to);
-        party.acked |= matches!(message, Message::HelloAck(_));
-        party.told_to_commit |= matches!(message, Message::Commit { .. });
-        party.told_final |= matches!(message, Message::Final { .. });
-    }
-
-    /// Notes what it hears, for the first time or again.
-    fn hears(&mut self, from: Peer, message: &Message) {
-        match message {
-            Message::Heartbeat { repeats: Some(message), .. } => self.hears(from, message),
-            Message::Failed { .. } => self.heard_failed |= from == Peer::Successor,
-            _ => {}
-        }
-    }
-
-    /// Notes what it asks to be written.
-    pub(super) fn notes(&mut self, note: Note) {
-        self.decided |= note == Note::Committed;
-    }
-
-    /// Notes whether it could be.
-    pub(super) fn wrote(&mut self, result: &Result<(), HostError>) {
-        self.wrote = Some(result.is_ok());
-    }
-}
-
-impl SimulatedWorld {
+impl<S: Surroundings> SimulatedWorld<S> {
     /// A handoff, or a cold start, begins.
     pub(crate) fn begins_handoff(&mut self, pid: u32, build: u32, replace: bool) {
         let times = self.plan.times;
@@ -131,14 +26,16 @@ impl SimulatedWorld {
             retire_limit: times.retire_limit.duration(),
         };
         // A cold start beside a daemon that serves, because no supervisor could find it, ends as it must.
-        let calm = self.is_calm().filter(|_| replace);
+        let calm = S::is_calm(self).filter(|_| replace);
         let others = self
+            .kernel
             .processes
             .values_mut()
             .filter_map(Process::supervisor_mut)
             .filter_map(SupervisorProgram::recovery_mut);
         others.for_each(|recovery| recovery.beside = true);
-        let handoff_id = self.operator.next_handoff_id();
+        self.orders.begun += 1;
+        let handoff_id = handoff_id(self.orders.begun);
         let Some(supervisor) = self.supervisor_mut(pid) else { return };
         let mut node = node::HandoffNode::new(config, handoff_id, replace, supervisor.knows.clone());
         supervisor.cancelled = false;
@@ -160,26 +57,28 @@ impl SimulatedWorld {
         let start = node.start();
         self.handoff_step(pid, &mut node, start, None);
         self.handoff_rests(pid, node);
-        self.poke(pid, self.now);
+        self.kernel.poke(pid, self.kernel.now);
     }
 
     /// When there is something to do by itself.
     pub(crate) fn handoff_turn(
         &self,
-        process: &Process,
+        process: &Process<Self>,
         supervisor: &SupervisorProgram,
         handoff: &HandoffTask,
     ) -> Option<Micros> {
         let timer = handoff.node.as_ref().and_then(Node::wake_at).map(|at| process.clock.when(at));
         let peers = PEERS.into_iter().flat_map(|peer| {
             let party = handoff.party(peer);
-            let ended =
-                party.process.is_some_and(|p| !party.seen_to_end && !self.processes.contains_key(&p.pid));
-            let arrival = party.link.and_then(|id| self.links.get(&id)?.next_arrival(Side::Supervisor));
-            arrival.into_iter().chain(ended.then_some(self.now))
+            let ended = party
+                .process
+                .is_some_and(|p| !party.seen_to_end && !self.kernel.processes.contains_key(&p.pid));
+            let arrival =
+                party.link.and_then(|id| self.kernel.links.get(&id)?.next_arrival(Side::Supervisor));
+            arrival.into_iter().chain(ended.then_some(self.kernel.now))
         });
         let knows = handoff.node.as_ref().is_some_and(node::HandoffNode::knows_of_cancel);
-        let cancelled = (supervisor.cancelled && !knows).then_some(self.now);
+        let cancelled = (supervisor.cancelled && !knows).then_some(self.kernel.now);
         peers.chain(timer).chain(cancelled).min()
     }
 
@@ -198,7 +97,7 @@ impl SimulatedWorld {
     }
 
     pub(crate) fn running_handoff(&mut self, pid: u32) -> Option<&mut HandoffTask> {
-        let process = self.processes.get_mut(&pid).filter(|process| process.runs())?;
+        let process = self.kernel.processes.get_mut(&pid).filter(|process| process.runs())?;
         process.supervisor_mut()?.handoff_mut()
     }
 
@@ -211,7 +110,7 @@ impl SimulatedWorld {
 
     /// The link to a peer whose silence `timer` is about.
     pub(crate) fn link_of_timer(&self, pid: u32, timer: Timer) -> Option<u64> {
-        let handoff = self.processes.get(&pid)?.supervisor()?.handoff()?;
+        let handoff = self.kernel.processes.get(&pid)?.supervisor()?.handoff()?;
         match timer {
             Timer::IncumbentSilent => handoff.incumbent.link,
             Timer::SuccessorSilent => handoff.successor.link,
@@ -248,8 +147,12 @@ impl SimulatedWorld {
 
     /// What has come to its end is told after the turn: a supervisor can die before.
     pub(crate) fn supervisor_concludes(&mut self, pid: u32) {
-        let Some(supervisor) =
-            self.processes.get_mut(&pid).filter(|process| process.runs()).and_then(Process::supervisor_mut)
+        let Some(supervisor) = self
+            .kernel
+            .processes
+            .get_mut(&pid)
+            .filter(|process| process.runs())
+            .and_then(Process::supervisor_mut)
         else {
             return;
         };
@@ -268,14 +171,14 @@ impl SimulatedWorld {
 
     /// The handoff that a supervisor is at.
     pub(crate) fn handoff_of(&self, pid: u32) -> Option<HandoffId> {
-        Some(self.processes.get(&pid)?.supervisor()?.handoff()?.handoff_id)
+        Some(self.kernel.processes.get(&pid)?.supervisor()?.handoff()?.handoff_id)
     }
 
     fn handoff_is_over(&mut self, pid: u32, mut outcome: Outcome) {
         if self.planted == Planted::RollBackIsDenied && outcome.verdict == HandoffVerdict::RolledBack {
             outcome.verdict = HandoffVerdict::Committed;
         }
-        self.report_is_true(pid, &outcome);
+        self.shows(pid, Doing::Reports(&outcome));
         let Some(supervisor) = self.supervisor_mut(pid) else { return };
         let TaskUnderWay::Handoff(handoff) = std::mem::replace(&mut supervisor.task, TaskUnderWay::Idle)
         else {
@@ -284,35 +187,26 @@ impl SimulatedWorld {
         let rival = supervisor.rival;
         for peer in PEERS {
             if let Some(link) = handoff.party(peer).link {
-                self.close_link(link, Side::Supervisor);
+                self.kernel.close_link(link, Side::Supervisor);
             }
         }
         self.sweep_names();
         if handoff.replace && !rival {
-            self.operator.handoff_ended(self.now, outcome.verdict);
+            self.shows(pid, Doing::IsOver(outcome.verdict));
         }
         if rival {
             return self.die(pid, "leaves", true);
         }
-        let (end, now) = (TaskEnd::from(&outcome), self.now);
+        let (end, now) = (TaskEnd::from(&outcome), self.kernel.now);
         if let (true, Some(process), Some(supervisor)) =
             (end.is_committed(), handoff.successor.process, self.supervisor_mut(pid))
         {
             supervisor.child = Some((process, now));
         }
         self.tell(pid, |keeper, now| keeper.ended(now, end));
-        let process = self.processes.get(&pid);
+        let process = self.kernel.processes.get(&pid);
         let turn = process.and_then(|process| self.supervisor_turn(process, process.supervisor()?));
-        turn.into_iter().for_each(|at| self.poke(pid, at));
-    }
-
-    /// Sockets of processes that have ended have no owner.
-    pub(crate) fn sweep_names(&mut self) {
-        if self.planted == Planted::SocketsStay {
-            return;
-        }
-        let processes = &self.processes;
-        self.names_beside.retain(|pid| processes.contains_key(pid));
+        turn.into_iter().for_each(|at| self.kernel.poke(pid, at));
     }
 }
 
@@ -335,7 +229,7 @@ fn event_name(event: &Event) -> String {
 }
 
 /// A number that no other has.
-pub(crate) fn handoff_id(nth: u64) -> HandoffId {
+fn handoff_id(nth: u64) -> HandoffId {
     let mut id = [0; 16];
     id[..8].copy_from_slice(&nth.to_le_bytes());
     HandoffId(id)

@@ -2,8 +2,6 @@
 use serde::Serialize;
 
 use super::{GONE, Happened, TraceEntry, TracedEffect, text};
-use crate::plan::Plan;
-use crate::run::RunReport;
 
 const TEMPLATE: &str = include_str!("page.html");
 
@@ -51,22 +49,6 @@ pub struct Shown<'a> {
     pub violation: Option<String>,
     /// What happened.
     pub trace: &'a [TraceEntry],
-}
-
-impl<'a> Shown<'a> {
-    /// A run of `plan`.
-    pub fn run(plan: &'a Plan, report: &'a RunReport) -> Shown<'a> {
-        let violation = report.violation.as_ref();
-        let verdicts: Vec<_> = report.verdicts.iter().map(|verdict| format!("{verdict:?}")).collect();
-        let (verdicts, outage) = (verdicts.join(", "), report.longest_outage as f64 / 1000.0);
-        Shown {
-            why: &plan.why,
-            plan: plan.to_toml(),
-            facts: format!("{verdicts}; nobody served for {outage} ms at most; times in virtual ms"),
-            violation: violation.map(|violation| format!("{}: {}", violation.check, violation.why)),
-            trace: &report.trace,
-        }
-    }
 }
 
 /// The page of a run: three lanes, frames as arrows, hooks as bars, faults marked, the check that failed in red.
@@ -128,6 +110,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::plan::Plan;
     use crate::run::{Planted, RunOptions, ledgers, run};
 
     fn page_of(plan: &str, planted: Planted) -> (String, serde_json::Value) {
@@ -137,7 +120,7 @@ mod tests {
             &ledgers(),
             RunOptions { trace: true, planted, ..RunOptions::default() },
         );
-        let page = page(&Shown::run(&plan, &report));
+        let page = page(&report.shown(&plan));
         let data =
             page.split("const run = ").nth(1).and_then(|rest| rest.split(";\n").next()).expect("the data");
         let data = serde_json::from_str(&data.replace("<\\/", "</")).expect("json");

@@ -1,34 +1,18 @@
 //! What happened in a run, step by step: the one source of the text, the page and the timeline.
-use std::fmt;
-
 use handoff::machine::{Cell, EffectName, MachineRole};
 use handoff::message::MessageName;
 use handoff::node::daemon::HookName;
 
 use crate::kernel::Micros;
+pub use crate::kernel::Name;
 
 mod html;
 mod perfetto;
 pub mod text;
+pub(crate) mod words;
 
 pub use html::{Shown, page};
 pub use perfetto::perfetto;
-
-/// A process, by order of birth: `S1`, `S2` are supervisors, `R1` a rival one or, in an exploration, one that recovers,
-/// `D1`, `D2` daemons.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Name {
-    /// `S`, `R` or `D`.
-    pub kind: char,
-    /// From 1 on.
-    pub number: u32,
-}
-
-impl fmt::Display for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.kind, self.number)
-    }
-}
 
 /// One step of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]

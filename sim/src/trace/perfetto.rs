@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::{GONE, Happened, Name, TraceEntry, TracedEffect};
-use crate::run::RunReport;
 
 /// The timeline of a run: a track a process; hooks and times of service as slices, frames as flows, all else as instants.
-pub fn perfetto(report: &RunReport) -> String {
+pub fn perfetto(trace: &[TraceEntry]) -> String {
     let mut events = Vec::new();
     let mut tracks: BTreeMap<Option<Name>, u32> = BTreeMap::new();
-    for entry in &report.trace {
+    for entry in trace {
         let next = tracks.len() as u32;
         let track = *tracks.entry(entry.who).or_insert(next);
         add(entry, track, &mut events);
@@ -74,7 +73,7 @@ mod tests {
     fn every_frame_that_came_is_a_flow_with_a_beginning() {
         let report =
             run(&Arc::new(Plan::calm()), &ledgers(), RunOptions { trace: true, ..RunOptions::default() });
-        let timeline: Value = serde_json::from_str(&perfetto(&report)).expect("json");
+        let timeline: Value = serde_json::from_str(&perfetto(&report.trace)).expect("json");
         let events = timeline["traceEvents"].as_array().expect("events");
         let flows = |phase: &str| -> Vec<u64> {
             events

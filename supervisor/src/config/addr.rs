@@ -1,12 +1,15 @@
 //! Where listeners are bound, and which of them are in each other's way.
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use handoff::BindOptions;
 
-use super::reader::socket_path;
+use super::bad_value::BadValue;
 
+/// The longest path of a Unix socket, less what a temporary name beside it needs; see `unix(7)`.
+const SOCKET_PATH_MAX: usize = if cfg!(target_os = "linux") { 107 } else { 103 } - 4;
 /// The longest name of an abstract Unix socket, in bytes.
 const ABSTRACT_MAX: usize = 107;
 
@@ -75,23 +78,31 @@ impl ListenerConfig {
 }
 
 /// Reads an address; a relative path starts at `dir`.
-pub(super) fn parse_addr(dir: &Path, text: &str) -> Result<Addr, String> {
+pub(super) fn parse_addr(dir: &Path, text: &str) -> Result<Addr, BadValue> {
     match text.strip_prefix("unix:") {
         Some(name) if name.starts_with('@') => parse_abstract(&name[1..]),
         Some(path) => socket_path(&dir.join(path)).map(Addr::Unix),
-        None => text.parse().map(Addr::Tcp).map_err(|_| {
-            format!(
-                "{text:?} is not an address; allowed: \"127.0.0.1:6379\", \"[::]:80\", \"unix:/path\", \"unix:@name\""
-            )
-        }),
+        None => text.parse().map(Addr::Tcp).map_err(|_| BadValue::NoAddress(text.to_owned())),
     }
 }
 
-fn parse_abstract(name: &str) -> Result<Addr, String> {
+fn parse_abstract(name: &str) -> Result<Addr, BadValue> {
     if !cfg!(target_os = "linux") {
-        return Err("abstract Unix sockets (unix:@name) are Linux's: give a path".into());
+        return Err(BadValue::OnlyLinux);
     }
     let good = (1..=ABSTRACT_MAX).contains(&name.len()) && !name.contains('\0');
-    good.then(|| Addr::Abstract(name.into()))
-        .ok_or_else(|| format!("the name after unix:@ must have 1 to {ABSTRACT_MAX} bytes"))
+    good.then(|| Addr::Abstract(name.into())).ok_or(BadValue::AbstractName { most: ABSTRACT_MAX })
+}
+
+/// A path at which a Unix socket can be bound.
+pub(super) fn socket_path(path: &Path) -> Result<PathBuf, BadValue> {
+    let len = path.as_os_str().as_bytes().len();
+    if len > SOCKET_PATH_MAX {
+        return Err(BadValue::LongPath { path: path.to_path_buf(), len, most: SOCKET_PATH_MAX });
+    }
+    match path.parent() {
+        Some(parent) if parent.is_dir() => Ok(path.to_path_buf()),
+        Some(parent) => Err(BadValue::NoDirectory { directory: parent.to_path_buf() }),
+        None => Err(BadValue::NoSocketPath(path.to_path_buf())),
+    }
 }

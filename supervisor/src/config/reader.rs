@@ -1,6 +1,5 @@
 //! Reads the configuration's keys, each by itself. What they mean together is `check.rs`.
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -8,12 +7,11 @@ use handoff::unix::env::NEVER_PASSED;
 use handoff::{BindOptions, RunAs, Setting};
 use toml::de::DeValue;
 
-use super::addr::parse_addr;
-use super::{Addr, Config, ListenerConfig, Problem, executable};
-use crate::fields::{AtLine, Fields, integer, number, octal, string, table};
+use super::addr::{Addr, ListenerConfig, parse_addr, socket_path};
+use super::bad_value::BadValue;
+use super::{Config, executable};
+use crate::fields::{AtLine, Fields, Problem, boolean, integer, number, octal, string, table};
 
-/// The longest path of a Unix socket, less what a temporary name beside it needs; see `unix(7)`.
-const SOCKET_PATH_MAX: usize = if cfg!(target_os = "linux") { 107 } else { 103 } - 4;
 /// A day: no grace or deadline is longer.
 const LONGEST_SECS: f64 = 86_400.0;
 /// A millisecond: what must take some time takes no less.
@@ -88,7 +86,7 @@ impl Reader<'_> {
     fn binary(&mut self) -> Option<(PathBuf, Option<String>)> {
         let dir = &self.dir;
         let AtLine { line, value: path } = self.fields.required("binary", |value| absolute(dir, value))?;
-        let fault = executable(&path).err();
+        let fault = executable(&path).err().map(|error| error.to_string());
         fault.iter().for_each(|message| self.fields.note(line, "binary", message));
         Some((path, fault))
     }
@@ -98,7 +96,7 @@ impl Reader<'_> {
         let dir = &self.dir;
         let listed = self.fields.list("allowed_binaries", |value| absolute(dir, value));
         let warning = |path: &AtLine<PathBuf>| {
-            let message = executable(&path.value).err()?;
+            let message = executable(&path.value).err()?.to_string();
             Some(Problem { line: path.line, key: "allowed_binaries".into(), message })
         };
         let warnings = listed.iter().filter_map(warning).collect();
@@ -110,10 +108,10 @@ impl Reader<'_> {
         let mut read = Vec::new();
         for (name, value) in env.value.iter() {
             let name: &str = name.get_ref();
-            let value = variable(name).and_then(|()| string(value.get_ref()));
+            let value = variable(name).and_then(|()| Ok(string(value.get_ref())?));
             match value {
                 Ok(value) => read.push((name.into(), value.into())),
-                Err(message) => self.fields.note(env.line, &format!("env.{name}"), message),
+                Err(error) => self.fields.note(env.line, &format!("env.{name}"), error.to_string()),
             }
         }
         read
@@ -129,8 +127,7 @@ impl Reader<'_> {
         let group = self.fields.optional("group", name);
         let working_dir = self.path("working_directory").map(|dir| dir.value);
         let umask = self.fields.optional("umask", |value| octal(value, 0o777)).map(|umask| umask.value);
-        let clears =
-            self.fields.optional("clear_env", |value| value.as_bool().ok_or("must be true or false".into()));
+        let clears = self.fields.optional("clear_env", boolean);
         let passed = self.fields.list("pass_env", passed);
         let clears = clears.is_some_and(|clears| clears.value);
         if let Some(first) = passed.first().filter(|_| !clears) {
@@ -139,8 +136,11 @@ impl Reader<'_> {
             self.fields.note(first.line, "pass_env", message);
         }
         let passed = passed.into_iter().map(|name| OsString::from(name.value)).collect();
-        let run_as = self.run_as(user, group);
-        Setting { run_as, working_dir, umask, pass_env: clears.then_some(passed) }
+        let mut setting = Setting::default();
+        setting.run_as = self.run_as(user, group);
+        (setting.working_dir, setting.umask) = (working_dir, umask);
+        setting.pass_env = clears.then_some(passed);
+        setting
     }
 
     fn run_as(&self, user: Option<AtLine<String>>, group: Option<AtLine<String>>) -> Option<RunAs> {
@@ -189,9 +189,8 @@ impl Reader<'_> {
         self.fields.optional(key, |value| {
             let secs = number(value)?;
             let in_range = (least_secs..=LONGEST_SECS).contains(&secs);
-            in_range.then(|| Duration::from_secs_f64(secs)).ok_or_else(|| {
-                format!("must be a number of seconds from {least_secs} to {LONGEST_SECS}, not {secs}")
-            })
+            let bad = BadValue::Seconds { least: least_secs, most: LONGEST_SECS, found: secs };
+            in_range.then(|| Duration::from_secs_f64(secs)).ok_or(bad)
         })
     }
 
@@ -219,8 +218,7 @@ impl Reader<'_> {
     fn listener(&self, mut fields: Fields<'_>) -> Option<ListenerConfig> {
         let name = fields.required("name", listener_name);
         let addr = fields.required("addr", |value| parse_addr(&self.dir, string(value)?));
-        let only_v6 =
-            fields.optional("only_v6", |value| value.as_bool().ok_or("must be true or false".into()));
+        let only_v6 = fields.optional("only_v6", boolean);
         let mode = fields.optional("mode", |value| octal(value, 0o777));
         let owner = fields.optional("owner", |value| parse_owner(string(value)?));
         if let Some(addr) = &addr {
@@ -234,13 +232,10 @@ impl Reader<'_> {
             owner.iter().filter(|_| !has_path).for_each(|owner| fields.note(owner.line, "owner", of_a_path));
         }
         fields.finish();
-        let (uid, gid) = owner.map(|owner| owner.value).unwrap_or_default();
-        let options = BindOptions {
-            only_v6: only_v6.map(|only| only.value),
-            mode: mode.map(|mode| mode.value),
-            uid,
-            gid,
-        };
+        let mut options = BindOptions::default();
+        options.only_v6 = only_v6.map(|only| only.value);
+        options.mode = mode.map(|mode| mode.value);
+        (options.uid, options.gid) = owner.map(|owner| owner.value).unwrap_or_default();
         Some(ListenerConfig { name: name?.value, addr: addr?.value, options })
     }
 }
@@ -257,81 +252,58 @@ struct ConfigTimes {
 }
 
 /// `user`, `user:group` or `:group`, each a name or a number.
-fn parse_owner(text: &str) -> Result<(Option<u32>, Option<u32>), String> {
+fn parse_owner(text: &str) -> Result<(Option<u32>, Option<u32>), BadValue> {
     let (user, group) = text.split_once(':').unwrap_or((text, ""));
     let given = |name: &'_ str| (!name.is_empty()).then(|| name.to_string());
     let (user, group) = (given(user), given(group));
     if user.is_none() && group.is_none() {
-        return Err("must be \"user\", \"user:group\" or \":group\", not empty".into());
+        return Err(BadValue::NoOwner);
     }
     // A user without an entry in a database has no group to be found, and needs none here.
     let uid = match user.as_deref().map(str::parse) {
         Some(Ok(uid)) => Some(uid),
-        Some(Err(_)) => Some(RunAs::find(user.as_deref(), None).map_err(|error| error.to_string())?.uid),
+        Some(Err(_)) => Some(RunAs::find(user.as_deref(), None)?.uid),
         None => None,
     };
     let group = group.as_deref();
     let gid = group.map(|group| RunAs::find(Some("0"), Some(group)).map(|found| found.gid)).transpose();
-    Ok((uid, gid.map_err(|error| error.to_string())?))
+    Ok((uid, gid?))
 }
 
 /// The name of a variable that is passed on.
-fn passed<'a>(value: &'a DeValue<'a>) -> Result<&'a str, String> {
+fn passed<'a>(value: &'a DeValue<'a>) -> Result<&'a str, BadValue> {
     let name = string(value)?;
     variable_name(name)?;
     match NEVER_PASSED.contains(&name) {
-        true => Err(format!(
-            "{name} is what systemd gives the supervisor for itself: it is never passed on; set it in [env] if the \
-             daemon needs a value of its own"
-        )),
+        true => Err(BadValue::NeverPassed(name.to_owned())),
         false => Ok(name),
     }
 }
 
-fn absolute(dir: &Path, value: &DeValue<'_>) -> Result<PathBuf, String> {
+fn absolute(dir: &Path, value: &DeValue<'_>) -> Result<PathBuf, BadValue> {
     match string(value)? {
-        "" => Err("must be a path, not empty".into()),
+        "" => Err(BadValue::NoPath),
         path => Ok(dir.join(path)),
     }
 }
 
-pub(super) fn socket_path(path: &Path) -> Result<PathBuf, String> {
-    let len = path.as_os_str().as_bytes().len();
-    if len > SOCKET_PATH_MAX {
-        return Err(format!(
-            "{} has {len} bytes; a socket's path has at most {SOCKET_PATH_MAX}",
-            path.display()
-        ));
-    }
-    match path.parent() {
-        Some(parent) if parent.is_dir() => Ok(path.to_path_buf()),
-        Some(parent) => {
-            let parent = parent.display();
-            Err(format!("there is no directory {parent}: mkdir -p {parent}"))
-        }
-        None => Err(format!("{} is not the path of a socket", path.display())),
-    }
-}
-
-fn listener_name<'a>(value: &'a DeValue<'a>) -> Result<String, String> {
+fn listener_name<'a>(value: &'a DeValue<'a>) -> Result<String, BadValue> {
     let name = string(value)?;
     let good =
         (1..=255).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b':');
-    good.then(|| name.to_string()).ok_or_else(|| {
-        format!("{name:?} must be 1 to 255 printable ASCII characters without space and colon")
-    })
+    good.then(|| name.to_string()).ok_or_else(|| BadValue::ListenerName(name.to_owned()))
 }
 
-fn variable_name(name: &str) -> Result<(), String> {
+fn variable_name(name: &str) -> Result<(), BadValue> {
     let good = !(name.is_empty() || name.contains(['=', '\0']));
-    good.then_some(()).ok_or_else(|| format!("{name:?} is not the name of an environment variable"))
+    good.then_some(()).ok_or_else(|| BadValue::VariableName(name.to_owned()))
 }
 
 /// Refuses to set what the library sets.
-fn variable(name: &str) -> Result<(), String> {
+fn variable(name: &str) -> Result<(), BadValue> {
     variable_name(name)?;
     if name.starts_with("LISTEN_") || name.starts_with("HANDOFF_") {
-        return Err("is the supervisor's own: names must not begin with LISTEN_ or HANDOFF_".into());
+        return Err(BadValue::OwnVariable);
     }
     Ok(())
 }

@@ -23,6 +23,7 @@ use nix::sys::signal::Signal;
 use super::faults::{StagedFaults, millis};
 use super::report::Line;
 use super::words::{Death, Instruction, Word};
+use crate::checks::NotAtRest;
 use crate::layout::Layout;
 use crate::processes;
 use crate::supervisor_process::SupervisorProcess;
@@ -290,10 +291,10 @@ impl Book {
     }
 
     /// The one daemon that lives.
-    pub(super) fn only_daemon(&self) -> Result<u32, String> {
+    pub(super) fn only_daemon(&self) -> Result<u32, NotAtRest> {
         let lives = |(pid, name): &(&u32, &Name)| name.kind == 'D' && processes::lives(**pid);
         let alive: Vec<u32> = self.names.iter().filter(lives).map(|(pid, _)| *pid).collect();
-        if let [pid] = alive[..] { Ok(pid) } else { Err(format!("these live: {alive:?}")) }
+        if let [pid] = alive[..] { Ok(pid) } else { Err(NotAtRest::Processes(alive)) }
     }
 
     fn sends(

@@ -235,7 +235,7 @@ fn a_copy_that_can_not_be_made_costs_no_swap_and_is_said_with_the_remedy() {
                 if at == 0 { supervisor.cold_start(spec) } else { supervisor.perform_handoff(spec) };
             (!matches!(outcome, Err(handoff::Error::Busy))).then_some(outcome)
         });
-        assert!(outcome.unwrap().committed);
+        assert!(outcome.unwrap().is_committed());
     }
     assert!(copies(&world).is_empty());
     let committed = supervisor.last_committed().unwrap();

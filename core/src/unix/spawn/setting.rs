@@ -13,8 +13,9 @@ use crate::unix::env::{
     FIRST_FD, HANDOFF_ROLE, HANDOFF_SOCK_FD, LISTEN_FDNAMES, LISTEN_FDS, NEVER_PASSED, RESERVED,
 };
 
-/// How a process is set up. By default as this one is.
+/// How a process is set up. By default as this one is; set what is to differ.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Setting {
     /// The user and the groups that it runs as; only root can change them.
     pub run_as: Option<RunAs>,

@@ -110,3 +110,38 @@ fn process_of(pid: u32) -> Option<ProcessId> {
     let start_time = start_time_of(pid).ok().flatten().filter(|_| may_live(pid))?;
     Some(ProcessId { pid, start_time })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::id::Fingerprint;
+    use crate::record::Record;
+    use crate::unix::lock::DataDirLock;
+    use crate::unix::record_file::RecordFile;
+
+    #[test]
+    fn a_holder_that_only_the_record_names_is_nobody() {
+        let dir = tempfile::Builder::new()
+            .permissions(Permissions::from_mode(0o700))
+            .tempdir()
+            .expect("a directory");
+        let mut lock = DataDirLock::open(dir.path()).expect("a lock");
+        assert!(lock.try_lock().expect("an answer"));
+        let holder = process_of(std::process::id()).expect("this process");
+        let record = Record {
+            generation: 1,
+            holder,
+            sealed_for: None,
+            serving: true,
+            revisions: Vec::new(),
+            fingerprint: Fingerprint::default(),
+        };
+        RecordFile::open(lock.dir()).expect("a file").write(&record).expect("a record");
+        assert_eq!(lock_holder(dir.path()), Some(holder));
+        lock.unlock().expect("a lock that is free");
+        assert_eq!(lock_holder(dir.path()), None, "the record alone gives no right to end it");
+    }
+}

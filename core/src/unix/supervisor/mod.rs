@@ -15,7 +15,7 @@
 //!     supervisor.cold_start(SpawnSpec::new("/usr/bin/kv-1"))?;
 //! }
 //! let outcome = supervisor.perform_handoff(SpawnSpec::new("/usr/bin/kv-2"))?;
-//! assert!(outcome.committed, "{:?}", outcome.abort_reason);
+//! assert!(outcome.is_committed(), "{:?}", outcome.abort_reason);
 //! # Ok(())
 //! # }
 //! ```
@@ -449,7 +449,7 @@ impl Supervisor {
         let mut outcome = host::run(self, &mut workshop, &spec, replace);
         workshop.reap();
         keep(&self.shelf, &mut workshop);
-        if let Some(outcome) = outcome.as_mut().ok().filter(|outcome| outcome.committed) {
+        if let Some(outcome) = outcome.as_mut().ok().filter(|outcome| outcome.is_committed()) {
             outcome.warnings.extend(workshop.copier.said_within(KEEP_PATIENCE));
         }
         outcome

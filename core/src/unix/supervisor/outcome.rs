@@ -49,12 +49,8 @@ pub struct HandoffOutcome {
     pub handoff_id: HandoffId,
     /// What became of the handoff.
     pub verdict: Verdict,
-    /// Whether the successor serves: the verdict is [`Verdict::Committed`].
-    pub committed: bool,
     /// Why the handoff was not committed; `None` if it was.
     pub abort_reason: Option<Reason>,
-    /// Whether the incumbent has said that it serves again.
-    pub resumed_confirmed: bool,
     /// The successor, if it serves.
     pub child: Option<Child>,
     /// What each phase took.
@@ -90,9 +86,7 @@ impl HandoffOutcome {
         Ok(HandoffOutcome {
             handoff_id,
             verdict,
-            committed,
             abort_reason: outcome.reason.filter(|_| !committed),
-            resumed_confirmed: matches!(verdict, Verdict::RolledBack | Verdict::FellBack),
             child,
             phases,
             journalled,
@@ -102,6 +96,16 @@ impl HandoffOutcome {
 }
 
 impl HandoffOutcome {
+    /// Whether the successor serves.
+    pub fn is_committed(&self) -> bool {
+        self.verdict == Verdict::Committed
+    }
+
+    /// Whether the incumbent has said that it serves again.
+    pub fn is_resumed(&self) -> bool {
+        matches!(self.verdict, Verdict::RolledBack | Verdict::FellBack)
+    }
+
     /// Whether it is not known which process serves: a recovery may find that the successor does.
     pub fn is_unclear(&self) -> bool {
         self.verdict == Verdict::Unconfirmed

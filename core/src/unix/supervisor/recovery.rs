@@ -59,6 +59,7 @@ pub struct RecoveryOutcome {
 
 /// A handoff that an earlier supervisor did not bring to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Interrupted {
     /// The handoff, as it is named in the log lines of all processes.
     pub handoff_id: HandoffId,

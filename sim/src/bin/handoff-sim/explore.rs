@@ -11,6 +11,8 @@ use handoff_sim::threads::{map, usual_jobs};
 use handoff_sim::trace::{Shown, page, text};
 use handoff_sim::version;
 
+use crate::refusal::Refusal;
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct ExploreArgs {
     /// Which bounds: `small`, those that fit into two minutes; `large`, those that take longer; `carry`, those in which
@@ -47,7 +49,7 @@ impl ExploredBound {
 }
 
 impl ExploreArgs {
-    pub(crate) fn run(&self) -> Result<ExitCode, String> {
+    pub(crate) fn run(&self) -> Result<ExitCode, Refusal> {
         let bounds = self.bounds()?;
         if self.list {
             bounds.iter().for_each(|bound| say!("{:<36} {:?}", bound.name, bound.faults));
@@ -88,7 +90,7 @@ impl ExploreArgs {
         Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
 
-    fn bounds(&self) -> Result<Vec<&'static Bound>, String> {
+    fn bounds(&self) -> Result<Vec<&'static Bound>, Refusal> {
         let all = || SMALL.iter().chain(LARGE).chain(CARRY);
         let bounds: Vec<_> = match self.bound.as_str() {
             "small" => SMALL.iter().collect(),
@@ -97,19 +99,15 @@ impl ExploreArgs {
             "all" => all().collect(),
             name => all().filter(|bound| bound.name == name).collect(),
         };
-        let names = || all().map(|bound| bound.name).collect::<Vec<_>>().join(", ");
         if bounds.is_empty() {
-            return Err(format!(
-                "there is no bound {:?}; there are small, large, carry, all, {}",
-                self.bound,
-                names()
-            ));
+            let known = all().map(|bound| bound.name).collect();
+            return Err(Refusal::NoBound { asked: self.bound.clone(), known });
         }
         Ok(bounds)
     }
 
     /// Says what is wrong, and saves the shortest way to it, as a file that `replay` takes and as a page.
-    fn explain(&self, bound: &Bound, report: &ExploreReport) -> Result<(), String> {
+    fn explain(&self, bound: &Bound, report: &ExploreReport) -> Result<(), Refusal> {
         // There is no way to what never happens.
         let wrong = report.wrong(bound);
         let missing = wrong.iter().filter(|why| !report.violations.contains_key(*why));
@@ -117,9 +115,9 @@ impl ExploreArgs {
         for (nth, (why, schedule)) in report.violations.iter().enumerate() {
             let path = self.failures.join(format!("{}-{}.toml", bound.name, nth + 1));
             let page = path.with_extension("html");
-            let cant = |error: std::io::Error| format!("can't write {}: {error}", path.display());
-            fs::create_dir_all(&self.failures).map_err(cant)?;
-            fs::write(&path, schedule.to_toml()).map_err(cant)?;
+            let cant = Refusal::write(&path);
+            fs::create_dir_all(&self.failures).map_err(&cant)?;
+            fs::write(&path, schedule.to_toml()).map_err(&cant)?;
             fs::write(&page, shown(schedule)).map_err(cant)?;
             say!("\n{}: {why}; the shortest way to it has {} steps:", bound.name, schedule.len());
             text::lines(&schedule.replay(None).trace, 0).iter().for_each(|line| say!("{line}"));
@@ -144,8 +142,8 @@ pub(crate) fn shown(schedule: &Schedule) -> String {
 }
 
 /// Lets the schedule in a file happen once more.
-pub(crate) fn replay(path: &Path, all: bool) -> Result<ExitCode, String> {
-    let schedule = Schedule::load(path).map_err(|bad| bad.to_string())?;
+pub(crate) fn replay(path: &Path, all: bool) -> Result<ExitCode, Refusal> {
+    let schedule = Schedule::load(path)?;
     let replayed = schedule.replay(None);
     let lines = if all { text::all_lines(&replayed.trace) } else { text::lines(&replayed.trace, 0) };
     lines.iter().for_each(|line| say!("{line}"));

@@ -15,17 +15,19 @@ use clap::{Parser, Subcommand};
 use handoff_sim::corpus::names_of;
 use handoff_sim::explore::Schedule;
 use handoff_sim::run::{Planted, RunOptions, RunReport, forgetful_ledgers, ledgers, run};
-use handoff_sim::trace::{Shown, page, perfetto, text};
+use handoff_sim::trace::{page, perfetto, text};
 use handoff_sim::{Make, Plan, draw, shrink, version};
 
 mod explore;
 mod mutants;
 mod outage;
+mod refusal;
 mod shard;
 mod sweep;
 
 use explore::ExploreArgs;
 use mutants::MutantsArgs;
+use refusal::Refusal;
 use shard::Shard;
 
 /// Runs handoff's protocol under seeds and faults, on a simulated machine. The same seed and code, the same run.
@@ -44,9 +46,6 @@ enum Canary {
     Flock,
     Seal,
 }
-
-/// Why an exploration takes no canary.
-const NO_CANARY: &str = "an exploration has a kernel of its own, where no canary can be put: leave --canary and HANDOFF_CANARY away";
 
 /// What is run: the daemons that the simulator brings along, and what is broken on purpose.
 struct Subject {
@@ -147,13 +146,13 @@ fn main() -> ExitCode {
         SimulatorCommand::Outage(outage) => outage.run(&subject),
         SimulatorCommand::Sweep(sweep) => sweep.run(&subject),
         SimulatorCommand::Explore(_) | SimulatorCommand::Mutants(_) if canary.is_some() => {
-            Err(NO_CANARY.into())
+            Err(Refusal::NoCanary)
         }
         SimulatorCommand::Explore(explore) => explore.run(),
         SimulatorCommand::Mutants(mutants) => mutants.run(),
         SimulatorCommand::Replay { what, cells: true, .. } => plan_of(&what).map(|plan| met(&subject, &plan)),
         SimulatorCommand::Replay { what, .. } if is_schedule(&what) && canary.is_some() => {
-            Err(NO_CANARY.into())
+            Err(Refusal::NoCanary)
         }
         SimulatorCommand::Replay { what, all, .. } if is_schedule(&what) => {
             explore::replay(Path::new(&what), all)
@@ -164,8 +163,8 @@ fn main() -> ExitCode {
             plan_of(&what).and_then(|plan| show(&subject, &plan, html, perfetto))
         }
     };
-    done.unwrap_or_else(|why| {
-        note!("handoff-sim: {why}");
+    done.unwrap_or_else(|refusal| {
+        note!("handoff-sim: {refusal}");
         ExitCode::from(2)
     })
 }
@@ -176,10 +175,10 @@ fn is_schedule(what: &str) -> bool {
 }
 
 /// The plan of a seed, or in a file.
-fn plan_of(what: &str) -> Result<Plan, String> {
+fn plan_of(what: &str) -> Result<Plan, Refusal> {
     match what.parse() {
         Ok(seed) => Ok(draw(seed)),
-        Err(_) => Plan::load(what).map_err(|error| error.to_string()),
+        Err(_) => Ok(Plan::load(what)?),
     }
 }
 
@@ -211,9 +210,8 @@ fn conclusion(report: &RunReport) -> String {
     }
 }
 
-fn shrunk(subject: &Subject, plan: &Plan) -> Result<ExitCode, String> {
-    let smallest =
-        shrink(plan, &subject.make, subject.planted).ok_or("it does not fail: nothing to shrink")?;
+fn shrunk(subject: &Subject, plan: &Plan) -> Result<ExitCode, Refusal> {
+    let smallest = shrink(plan, &subject.make, subject.planted).ok_or(Refusal::NothingToShrink)?;
     say!("{}", smallest.to_toml());
     Ok(ExitCode::FAILURE)
 }
@@ -223,21 +221,21 @@ fn show(
     plan: &Plan,
     html: Option<PathBuf>,
     timeline: Option<PathBuf>,
-) -> Result<ExitCode, String> {
+) -> Result<ExitCode, Refusal> {
     let report = subject.traced(plan);
     let write = |path: PathBuf, text: String| {
-        fs::write(&path, text).map_err(|error| format!("can't write {}: {error}", path.display()))?;
+        fs::write(&path, text).map_err(Refusal::write(&path))?;
         say!("{}", path.display());
-        Ok::<(), String>(())
+        Ok::<(), Refusal>(())
     };
-    html.map_or(Ok(()), |path| write(path, page(&Shown::run(plan, &report))))?;
-    timeline.map_or(Ok(()), |path| write(path, perfetto(&report)))?;
+    html.map_or(Ok(()), |path| write(path, page(&report.shown(plan))))?;
+    timeline.map_or(Ok(()), |path| write(path, perfetto(&report.trace)))?;
     say!("{}", conclusion(&report));
     Ok(ExitCode::SUCCESS)
 }
 
-fn seeds(text: &str) -> Result<Range<u64>, String> {
-    let bad = || format!("{text:?} is no range of seeds: A..B, such as 0..100000");
+fn seeds(text: &str) -> Result<Range<u64>, Refusal> {
+    let bad = || Refusal::NoSeeds(text.to_owned());
     let (first, last) = text.split_once("..").ok_or_else(bad)?;
     let range = first.parse().map_err(|_| bad())?..last.parse().map_err(|_| bad())?;
     if range.is_empty() { Err(bad()) } else { Ok(range) }

@@ -11,6 +11,8 @@ use handoff_sim::threads::usual_jobs;
 use handoff_sim::version;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::refusal::Refusal;
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct MutantsArgs {
     /// Only mutants in whose name this text is, such as `incumbent.sealed` or `without Unlock`.
@@ -40,13 +42,13 @@ pub(crate) struct MutantsArgs {
 }
 
 impl MutantsArgs {
-    pub(crate) fn run(&self) -> Result<ExitCode, String> {
+    pub(crate) fn run(&self) -> Result<ExitCode, Refusal> {
         let jobs = self.jobs.unwrap_or_else(usual_jobs);
         let begun = Instant::now();
-        let judge = Judge::new(jobs, self.seeds, &self.plans).map_err(|bad| bad.to_string())?;
+        let judge = Judge::new(jobs, self.seeds, &self.plans)?;
         let mut mutations = judge.mutations();
-        let only = self.only.as_ref().map(fs::read_to_string).transpose();
-        let only = only.map_err(|error| format!("can't read the names of mutants: {error}"))?;
+        let read = |path: &PathBuf| fs::read_to_string(path).map_err(Refusal::read(path));
+        let only = self.only.as_ref().map(read).transpose()?;
         mutations.retain(|mutation| {
             let name = mutation.to_string();
             let listed = |only: &String| only.lines().any(|line| line.strip_prefix(&name).is_some_and(ends));

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use handoff_sim::outage::Outages;
 
 use crate::Subject;
+use crate::refusal::Refusal;
 use crate::sweep::{bar, write_json};
 
 #[derive(Debug, clap::Args)]
@@ -25,7 +26,7 @@ pub(crate) struct OutageArgs {
 }
 
 impl OutageArgs {
-    pub(crate) fn run(self, subject: &Subject) -> Result<ExitCode, String> {
+    pub(crate) fn run(self, subject: &Subject) -> Result<ExitCode, Refusal> {
         let mut outages = Outages::all(subject.make.clone(), subject.planted);
         outages.jobs = self.jobs.unwrap_or(outages.jobs).max(1);
         let bar = bar(outages.runs(), "runs");
@@ -37,10 +38,9 @@ impl OutageArgs {
         }
         self.json.as_deref().map_or(Ok(()), |path| write_json(&table, path))?;
         if let Some(path) = &self.update {
-            let name = path.display();
-            let text = fs::read_to_string(path).map_err(|error| format!("can't read {name}: {error}"))?;
-            let text = table.update(&text).map_err(|why| format!("{name}: {why}"))?;
-            fs::write(path, text).map_err(|error| format!("can't write {name}: {error}"))?;
+            let text = fs::read_to_string(path).map_err(Refusal::read(path))?;
+            let text = table.update(&text).map_err(|why| Refusal::NoPlace { path: path.clone(), why })?;
+            fs::write(path, text).map_err(Refusal::write(path))?;
         } else if self.json.as_deref().is_none_or(|path| path.as_os_str() != "-") {
             say!("{}", table.markdown());
         }

@@ -3,11 +3,22 @@ use std::env;
 use std::ops::Range;
 use std::str::FromStr;
 
+use thiserror::Error;
+
 /// The `k`-th of `n` parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shard {
     k: u64,
     n: u64,
+}
+
+/// This names no part of the seeds.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub(crate) enum NoShard {
+    #[error("{0:?} is no part: k/n, k from 0 to n-1, such as 0/4")]
+    Text(String),
+    #[error("{0}={1} and {2}={3} name no part of the seeds: set --shard k/n")]
+    Variables(&'static str, String, &'static str, String),
 }
 
 /// What says which part this is and how many there are, and from which number the parts are counted.
@@ -27,17 +38,15 @@ impl Shard {
     ///
     /// # Errors
     /// It contradicts itself.
-    pub(crate) fn from_environment() -> Result<Shard, String> {
+    pub(crate) fn from_environment() -> Result<Shard, NoShard> {
         Self::from_variables(|name| env::var(name).ok())
     }
 
-    fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Shard, String> {
+    fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Shard, NoShard> {
         for (index, total, first) in KNOWN {
             if let (Some(k), Some(n)) = (variable(index), variable(total)) {
-                let bad =
-                    || format!("{index}={k} and {total}={n} name no part of the seeds: set --shard k/n");
-                let (k, n): (u64, u64) = (k.parse().map_err(|_| bad())?, n.parse().map_err(|_| bad())?);
-                return k.checked_sub(first).and_then(|k| Shard::new(k, n)).ok_or_else(bad);
+                let part = || Shard::new(k.parse::<u64>().ok()?.checked_sub(first)?, n.parse().ok()?);
+                return part().ok_or(NoShard::Variables(index, k, total, n));
             }
         }
         Ok(Shard::WHOLE)
@@ -56,10 +65,10 @@ impl Shard {
 }
 
 impl FromStr for Shard {
-    type Err = String;
+    type Err = NoShard;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let bad = || format!("{text:?} is no part: k/n, k from 0 to n-1, such as 0/4");
+    fn from_str(text: &str) -> Result<Self, NoShard> {
+        let bad = || NoShard::Text(text.to_owned());
         let (k, n) = text.split_once('/').ok_or_else(bad)?;
         let (k, n) = (k.parse().map_err(|_| bad())?, n.parse().map_err(|_| bad())?);
         Shard::new(k, n).ok_or_else(bad)
@@ -70,7 +79,7 @@ impl FromStr for Shard {
 mod tests {
     use super::*;
 
-    fn told(variables: &[(&str, &str)]) -> Result<Shard, String> {
+    fn told(variables: &[(&str, &str)]) -> Result<Shard, NoShard> {
         let value = |name: &str| {
             variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_string())
         };

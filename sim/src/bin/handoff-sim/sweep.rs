@@ -14,10 +14,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use crate::Subject;
+use crate::refusal::Refusal;
 use crate::shard::Shard;
 
 impl super::SweepArgs {
-    pub(super) fn run(self, subject: &Subject) -> Result<ExitCode, String> {
+    pub(super) fn run(self, subject: &Subject) -> Result<ExitCode, Refusal> {
         let shard = self.shard.map_or_else(Shard::from_environment, Ok)?;
         let seeds = shard.of(self.seeds.clone());
         if let (Some(folder), Some(wanted)) = (&self.collect, &self.wanted) {
@@ -45,19 +46,18 @@ impl super::SweepArgs {
         seeds: Range<u64>,
         subject: &Subject,
         folder: &Path,
-    ) -> Result<ExitCode, String> {
+    ) -> Result<ExitCode, Refusal> {
         let text = if wanted == Path::new("-") {
             io::read_to_string(io::stdin())
         } else {
             fs::read_to_string(wanted)
         };
-        let text = text.map_err(|error| format!("can't read {}: {error}", wanted.display()))?;
+        let text = text.map_err(Refusal::read(wanted))?;
         let names = text.lines().map(str::trim).filter(|name| !name.is_empty()).map(str::to_string).collect();
         let jobs = self.jobs.unwrap_or_else(usual_jobs);
         let bar = bar(seeds.end - seeds.start, "seeds");
         let Collected { missing, failing } =
-            collect(names, seeds, jobs, &subject.make, folder, |seeds| bar.inc(seeds))
-                .map_err(|bad| bad.to_string())?;
+            collect(names, seeds, jobs, &subject.make, folder, |seeds| bar.inc(seeds))?;
         bar.finish_and_clear();
         missing.iter().for_each(|name| say!("not met: {name}"));
         let explain = self.explain(subject);
@@ -114,11 +114,11 @@ fn told(summary: &Summary, took: Duration, jobs: usize) -> String {
 }
 
 /// Writes it to a file, or to the standard output.
-pub(crate) fn write_json(summary: &impl Serialize, path: &Path) -> Result<(), String> {
-    let json = serde_json::to_string_pretty(summary).map_err(|error| error.to_string())?;
+pub(crate) fn write_json(summary: &impl Serialize, path: &Path) -> Result<(), Refusal> {
+    let json = serde_json::to_string_pretty(summary)?;
     if path == Path::new("-") {
         say!("{json}");
         return Ok(());
     }
-    fs::write(path, json).map_err(|error| format!("can't write {}: {error}", path.display()))
+    fs::write(path, json).map_err(Refusal::write(path))
 }

@@ -1,12 +1,12 @@
 //! What must hold in an exploration alone, besides `crate::checks`. Reads the kernel, and of a machine what every host sees:
 //! whether it is done, and which timers are armed.
 use handoff::machine::{Machine, Timer, Timers, incumbent};
+use handoff::node::daemon::Hook as AnyHook;
 use handoff::record::Record;
 use handoff::time::Time;
 
 use super::model::{DaemonMachine, HEARTBEAT, Life, Model, ModelDaemon};
 use crate::checks::serves;
-use crate::process::AnyHook;
 
 pub(super) mod clients;
 pub(super) mod obligations;

@@ -10,7 +10,7 @@ use crate::checks::{self, SeenHandoff, SeenParty, View, Work};
 use crate::explore::model::{
     DaemonMachine, Model, ModelDaemon, ModelEnd, ModelLink, ModelRecovery, ModelSupervisor, journal,
 };
-use crate::trace::Name;
+use crate::kernel::Name;
 
 /// No process has it: there is one supervisor at a time that has handoffs.
 const SUPERVISOR: u32 = 0;

@@ -1,11 +1,10 @@
 //! What can happen next to the connections of clients, and what that is called.
 use handoff::carry::{CarryStep, Item, Next, Outgoing, Token};
 use handoff::machine::incumbent;
+use handoff::node::daemon::Hook as AnyHook;
 
 use super::Model;
 use super::clients::{CarryLink, Clients, ROOM};
-use super::steps::ModelStep;
-use crate::process::AnyHook;
 
 /// One thing that can happen next to them. Links are named by their place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,22 +76,24 @@ impl Model {
     }
 
     /// What goes on by itself.
-    pub(crate) fn client_work(&self, steps: &mut Vec<ModelStep>) {
-        let Some(clients) = &self.clients else { return };
+    pub(crate) fn client_work(&self) -> Vec<ClientStep> {
+        let Some(clients) = &self.clients else { return Vec::new() };
+        let mut steps = Vec::new();
         for pid in self.processes.keys().copied().filter(|pid| self.runs(*pid)) {
             let goes_on = |part: &CarryStep| !clients.waits(pid, *part, |to| self.runs(to));
             let has_returned = clients.processes.get(&pid).is_some_and(|process| process.returned.is_some());
             let part = self.client_part(pid).map_or(has_returned, |part| goes_on(&part));
-            steps.extend(part.then_some(ModelStep::Client(ClientStep::Part(pid))));
+            steps.extend(part.then_some(ClientStep::Part(pid)));
         }
         let reads = |link: &CarryLink| link.to_open && !link.down.is_empty() && self.runs(link.to);
         let links = clients.links.iter().enumerate().filter(|(_, link)| reads(link));
-        steps.extend(links.map(|(i, _)| ModelStep::Client(ClientStep::Takes(i))));
+        steps.extend(links.map(|(i, _)| ClientStep::Takes(i)));
+        steps
     }
 
     /// What may happen so many times.
-    pub(crate) fn client_luck(&self, steps: &mut Vec<ModelStep>) {
-        let Some(clients) = &self.clients else { return };
+    pub(crate) fn client_luck(&self) -> Vec<ClientStep> {
+        let Some(clients) = &self.clients else { return Vec::new() };
         let budget = clients.budget;
         let mut found = Vec::new();
         for (i, link) in clients.links.iter().enumerate() {
@@ -115,7 +116,7 @@ impl Model {
             let stays = clients.connections.iter().filter(|(_, connection)| !connection.is_left);
             found.extend(stays.map(|(token, _)| ClientStep::Leaves(*token)));
         }
-        steps.extend(found.into_iter().map(ModelStep::Client));
+        found
     }
 
     pub(crate) fn name_of_client_step(&self, step: &ClientStep) -> String {

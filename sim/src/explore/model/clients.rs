@@ -7,12 +7,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use handoff::carry::{Carried, CarryHook, CarryStep, ConnectionState, Incoming, Item, Outgoing, Token};
 use handoff::machine::{ExitReason, incumbent, successor};
+use handoff::node::daemon::Hook as AnyHook;
 use handoff::record::Record;
 use serde::{Deserialize, Serialize};
 
+use super::connection::{ClientConnection, LetsGo};
 use super::flaws::CarryFlaw;
 use super::passing;
-use crate::process::AnyHook;
 
 /// The connections that there are, and what may go wrong with them, how often.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -40,26 +41,6 @@ impl ClientBudget {
 
 /// So many items are in a link before its sender has to wait.
 pub(crate) const ROOM: usize = 2;
-
-/// A client's connection.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct ClientConnection {
-    /// The processes that have its descriptor.
-    pub holders: BTreeSet<u32>,
-    /// Those that read it.
-    pub readers: BTreeSet<u32>,
-    /// What a process needs that goes on with it.
-    pub state: ConnectionState,
-    /// The process that has read it last.
-    pub last_reader: u32,
-    /// Another process that has it has written down since that it serves.
-    pub served_by_another: bool,
-    /// A process that has read it, or has written down that it serves, has died with it.
-    pub has_died: bool,
-
-    /// Its client has left.
-    pub is_left: bool,
-}
 
 /// The link between an incumbent and its successor.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -104,19 +85,6 @@ pub(crate) struct Clients {
     pub links: Vec<CarryLink>,
     pub processes: BTreeMap<u32, CarryProcess>,
     pub next: Token,
-}
-
-/// Why a process lets go of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LetsGo {
-    /// It was a successor, and serves.
-    Serves,
-    /// It has found nonsense in the link.
-    GivesUp,
-    /// It has ended because another process serves.
-    Retires,
-    /// It has died, or ended otherwise.
-    Ends,
 }
 
 /// What a hook is about, as far as it concerns connections.

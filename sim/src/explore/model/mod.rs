@@ -26,6 +26,7 @@ use handoff::machine::{
 };
 use handoff::message::{Capabilities, Hello, Message, MessageName, PROTO_MAX, PROTO_MIN, Role, SealProgress};
 pub(crate) use handoff::node::daemon::DaemonMachine;
+use handoff::node::daemon::Hook as AnyHook;
 use handoff::node::keeper;
 use handoff::record::Record;
 use handoff::{HandoffId, ProcessId};
@@ -33,11 +34,11 @@ use handoff::{HandoffId, ProcessId};
 use self::clients::{ClientBudget, Clients};
 use self::faults::FaultBudget;
 use self::flaws::CarryFlaw;
-use crate::process::AnyHook;
-pub(crate) use crate::process::Life;
+pub(crate) use crate::kernel::Life;
 
 pub(super) mod client_steps;
 pub(super) mod clients;
+pub(super) mod connection;
 pub(super) mod faults;
 pub(super) mod flaws;
 pub(super) mod journal;

@@ -6,8 +6,8 @@ use handoff::message::Message;
 use crate::explore::model::client_steps::ClientStep;
 use crate::explore::model::steps::{ModelFault, ModelStep};
 use crate::explore::model::{Model, ModelEnd};
-use crate::process::message_name;
-use crate::trace::Name;
+use crate::kernel::Name;
+use crate::trace::words::message_name;
 
 /// A supervisor that drives a handoff.
 pub(crate) const SUPERVISOR: Name = Name { kind: 'S', number: 1 };

@@ -2,7 +2,7 @@
 //! cause. Asked as it happens: the state afterwards does not tell.
 use handoff::carry::{ConnectionState, Token};
 
-use super::clients::{ClientConnection, LetsGo};
+use super::connection::{ClientConnection, LetsGo};
 
 /// When a process begins to read a connection: it has all that was read of it and not answered, and nothing else; and no process has
 /// read it after the one that knew that.

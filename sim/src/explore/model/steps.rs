@@ -1,6 +1,7 @@
 //! What can happen next: what the model does by itself, when a timer fires, and what faults are left.
 use handoff::machine::{Machine, StateName, Timer, Timers, recovery, supervisor::Peer};
 use handoff::message::Message;
+use handoff::node::daemon::Hook as AnyHook;
 use handoff::text::PlainText;
 
 use super::client_steps::ClientStep;
@@ -9,7 +10,6 @@ use super::{
     DaemonMachine, Life, Model, ModelDaemon, ModelEnd, ModelLink, ModelRecovery, ModelSupervisor, STRAY,
     Version,
 };
-use crate::process::AnyHook;
 
 /// One thing that can happen next. Daemons are named by their pid, links by their place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -167,7 +167,7 @@ impl Model {
         self.reads(&mut steps);
         self.deaths(&mut steps);
         self.work(&mut steps);
-        self.client_work(&mut steps);
+        steps.extend(self.client_work().into_iter().map(ModelStep::Client));
         self.recovery_steps(&mut steps);
         let quiet = steps.is_empty();
         if !self.processes.iter().any(|(pid, process)| self.is_prompt(*pid, process)) {
@@ -465,7 +465,7 @@ impl Model {
         let cancels = self.faults.cancels > 0 && self.recovery_runs() && !self.recovery_is_over();
         faults.extend(cancels.then_some(ModelFault::CancelRecovery));
         steps.extend(faults.into_iter().map(ModelStep::Fault));
-        self.client_luck(steps);
+        steps.extend(self.client_luck().into_iter().map(ModelStep::Client));
     }
 
     fn bad_processes(&self, faults: &mut Vec<ModelFault>) {

@@ -6,9 +6,9 @@ use handoff::machine::supervisor::{Note, Peer};
 use handoff::machine::{Cell, EffectName, LinkId};
 use handoff::message::{Message, MessageName};
 
-use crate::mutation::mutant::{Meddling, Mutation};
-use crate::process::message_name;
-use crate::trace::Name;
+use crate::kernel::Name;
+use crate::mutant::{Meddling, Mutation};
+use crate::trace::words::message_name;
 
 /// What a machine asked for, as a trace shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,14 +1,14 @@
 //! What becomes of the model when a step happens.
 use handoff::host::Transport;
 use handoff::machine::{
-    Awaited, DaemonEvent, LinkId, LockAnswer, Op, SupervisorMachine, Timer, recovery,
+    Awaited, DaemonEvent, LinkId, LockAnswer, SupervisorMachine, Timer, recovery,
     supervisor::{self, Limits, Peer},
 };
 use handoff::message::{Message, MessageName};
 use handoff::time::Time;
 use handoff::{HandoffId, HostError};
 
-use super::hooks::Ran;
+use super::hooks::{DaemonInput, Ran};
 use super::host::ModelHost;
 use crate::checks::daemon::one_writes;
 use crate::explore::checks;
@@ -19,9 +19,7 @@ use crate::explore::model::watch::Observer;
 use crate::explore::model::{
     DaemonMachine, LIVENESS, Life, Model, ModelEnd, ModelLink, ModelSupervisor, SECOND, id, is_stray,
 };
-use crate::mutation::mutant::drive;
-
-pub(super) type DaemonInput = DaemonEvent<Ran>;
+use crate::mutant::drive;
 
 /// A step that was taken, and in which of its gaps the process that acts died.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -510,13 +508,5 @@ fn typed<D: From<Ran>>(input: DaemonInput) -> DaemonEvent<D> {
         DaemonInput::PathTaken(op, result) => DaemonEvent::PathTaken(op, result),
         DaemonInput::Timer(timer) => DaemonEvent::Timer(timer),
         DaemonInput::Stop => DaemonEvent::Stop,
-    }
-}
-
-/// An operation's number, to be kept for the table.
-pub(crate) fn op_of(awaited: &Awaited) -> Option<Op> {
-    match awaited {
-        Awaited::Lock(op) | Awaited::WriteRecord(op, _) | Awaited::TakePath(op) => Some(*op),
-        Awaited::Exit(_) => None,
     }
 }

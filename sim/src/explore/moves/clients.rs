@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, VecDeque};
 use handoff::HostError;
 use handoff::carry::{CarryStep, ConnectionState, Incoming, Item, Next, Outgoing, Taken, Token};
 use handoff::machine::{incumbent, successor};
+use handoff::node::daemon::Hook as AnyHook;
 
 use crate::explore::model::client_steps::{ClientStep, successor as successor_of};
-use crate::explore::model::clients::{CarryLink, Clients, LetsGo, ROOM};
+use crate::explore::model::clients::{CarryLink, Clients, ROOM};
+use crate::explore::model::connection::LetsGo;
 use crate::explore::model::flaws::CarryFlaw;
 use crate::explore::model::watch::Observer;
 use crate::explore::model::{DaemonMachine, Model, id};
-use crate::process::AnyHook;
 
 /// How far a part has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

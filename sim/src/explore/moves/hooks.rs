@@ -1,12 +1,14 @@
 //! What a daemon's hook comes to.
 use handoff::HostError;
-use handoff::machine::{incumbent, successor};
+use handoff::machine::{DaemonEvent, incumbent, successor};
 use handoff::message::MessageName;
+use handoff::node::daemon::Hook as AnyHook;
 
-use super::apply::DaemonInput;
 use crate::explore::model::Model;
 use crate::explore::model::watch::Observer;
-use crate::process::AnyHook;
+
+/// What a daemon's machine is told.
+pub(super) type DaemonInput = DaemonEvent<Ran>;
 
 /// A hook that has returned.
 pub(crate) struct Ran {

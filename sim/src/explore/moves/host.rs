@@ -8,19 +8,18 @@ use handoff::machine::{
     supervisor::{self, Note, Outcome, Peer},
 };
 use handoff::message::Message;
+use handoff::node::daemon::Hook as AnyHook;
 use handoff::record::Record;
 use handoff::time::Time;
 use handoff::{HostError, ProcessId};
 
-use crate::checks::daemon;
-use crate::checks::{GivesUp, supervisor as checks};
+use crate::checks::{GivesUp, daemon, supervisor as checks};
 use crate::explore::checks as explored;
 use crate::explore::checks::obligations;
 use crate::explore::checks::obligations::supervisor::is_anothers_to_say;
-use crate::explore::model::names;
 use crate::explore::model::watch::Observer;
-use crate::explore::model::{Model, ModelEnd, id};
-use crate::process::{AnyHook, lock_answer};
+use crate::explore::model::{Model, ModelEnd, id, names};
+use crate::trace::words::lock_answer;
 
 /// The host of one process; pid 0 is the supervisor.
 pub(crate) struct ModelHost<'a, 'w> {
@@ -46,7 +45,7 @@ impl ModelHost<'_, '_> {
 
     fn put_off(&mut self, awaited: Awaited) {
         if let Some(process) = self.model.processes.get_mut(&self.pid) {
-            process.last_op = super::apply::op_of(&awaited).unwrap_or(process.last_op);
+            process.last_op = op_of(&awaited).unwrap_or(process.last_op);
             process.pending.push(awaited);
         }
     }
@@ -326,5 +325,13 @@ fn push(frames: &mut VecDeque<Message>, message: &Message) {
     let again = matches!(message, Message::Heartbeat { .. }) && frames.back() == Some(message);
     if !again {
         frames.push_back(message.clone());
+    }
+}
+
+/// An operation's number, to be kept for the table.
+fn op_of(awaited: &Awaited) -> Option<Op> {
+    match awaited {
+        Awaited::Lock(op) | Awaited::WriteRecord(op, _) | Awaited::TakePath(op) => Some(*op),
+        Awaited::Exit(_) => None,
     }
 }

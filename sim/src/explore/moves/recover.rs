@@ -14,11 +14,12 @@ use handoff::{HostError, ProcessId};
 use super::host::ModelHost;
 use crate::checks::{recovery as checks, supervisor::finalizes};
 use crate::explore::checks::obligations;
-use crate::explore::model::names;
 use crate::explore::model::steps::ModelStep;
 use crate::explore::model::watch::Observer;
-use crate::explore::model::{LIVENESS, Model, ModelEnd, ModelLink, ModelRecovery, SECOND, id, journal};
-use crate::mutation::mutant::drive;
+use crate::explore::model::{
+    LIVENESS, Model, ModelEnd, ModelLink, ModelRecovery, SECOND, id, journal, names,
+};
+use crate::mutant::drive;
 
 impl Model {
     fn recovery_starts(&mut self, watch: &mut Observer<'_>) {

@@ -3,7 +3,7 @@ use super::story::ToldSchedule;
 use crate::explore::model::Model;
 use crate::explore::search::graph;
 use crate::explore::search::schedule::Schedule;
-use crate::mutation::mutant::Mutation;
+use crate::mutant::Mutation;
 use crate::trace::TraceEntry;
 
 /// What a schedule leads to.

@@ -8,7 +8,7 @@ use crate::explore::model::steps::{ModelFault, ModelStep};
 use crate::explore::model::watch::{Observer, Wish};
 use crate::explore::model::{DaemonMachine, Model};
 use crate::explore::moves::apply::Move;
-use crate::mutation::mutant::Mutation;
+use crate::mutant::Mutation;
 use crate::trace::{Happened, Name, TraceEntry, TracedEffect, Turn};
 
 /// No time passes in an exploration. A step is shown a millisecond after the one before, so that a page has room for it.

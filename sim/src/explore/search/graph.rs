@@ -23,7 +23,7 @@ use crate::explore::model::steps::ModelStep;
 use crate::explore::model::watch::Observer;
 use crate::explore::moves::apply::Move;
 use crate::explore::moves::recover;
-use crate::mutation::mutant::{Change, Meddling, Mutation};
+use crate::mutant::{Change, Meddling, Mutation};
 
 /// What is looked for, besides violations.
 #[derive(Clone, Copy, Debug)]

@@ -9,7 +9,7 @@ use handoff::message::{Message, MessageName};
 use handoff::time::{Duration, Time};
 
 use crate::explore::model::watch::Observer;
-use crate::mutation::mutant::foresee;
+use crate::mutant::foresee;
 
 pub(crate) mod daemon;
 pub(crate) mod recovery;

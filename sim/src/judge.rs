@@ -10,15 +10,15 @@ use std::sync::Arc;
 use handoff::machine::Cell;
 use handoff::machine::supervisor::HandoffVerdict::{self, *};
 
-use super::mutant::{Change, Mutation};
-use crate::daemon::Make;
 use crate::explore::{self, Bound, ExploreOptions, FaultBudget, Root, SMALL, explore, explore_from};
 use crate::harness::checks::Violation;
+use crate::mutant::{Change, Mutation};
 use crate::plan::Plan;
 use crate::run::{self, Planted, ledgers, run};
 use crate::search::corpus::{BadCorpus, load_corpus};
 use crate::search::sweep::Sweep;
 use crate::search::threads::map;
+use crate::simulated::Make;
 
 /// What judges mutants.
 pub struct Judge {

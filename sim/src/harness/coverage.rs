@@ -2,9 +2,8 @@
 //! the states of all other processes when it was met.
 use handoff::machine::Cell;
 
-use crate::kernel::{KernelLink, Side};
-use crate::process::{Life, Process};
-use crate::world::SimulatedWorld;
+use super::{Process, RunWorld};
+use crate::kernel::{KernelLink, Life, Side};
 
 /// A cell, and how all other processes stood when it was met.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,13 +24,13 @@ struct Stand {
     linked: bool,
 }
 
-impl SimulatedWorld {
+impl RunWorld {
     /// A machine of `pid` meets a cell.
     pub(crate) fn meets(&mut self, pid: u32, cell: Cell) {
-        self.audit.cell(cell);
-        if self.audit.coverage.is_some() {
+        self.around.audit.cell(cell);
+        if self.around.audit.coverage.is_some() {
             let point = self.coverage_point(pid, cell);
-            self.audit.coverage.get_or_insert_default().insert(point);
+            self.around.audit.coverage.get_or_insert_default().insert(point);
         }
     }
 
@@ -44,9 +43,9 @@ impl SimulatedWorld {
             kind: process.name.kind,
             life: process.life,
             state: self.state_of(*other),
-            linked: self.links.values().any(|link| joins(link, *other)),
+            linked: self.kernel.links.values().any(|link| joins(link, *other)),
         };
-        let others = self.processes.iter().filter(|(other, _)| **other != pid);
+        let others = self.kernel.processes.iter().filter(|(other, _)| **other != pid);
         CoveragePoint { cell, others: others.map(stand).collect() }
     }
 }

@@ -1,0 +1,103 @@
+//! What runs in a daemon's process.
+use std::collections::VecDeque;
+
+use handoff::connections::Drain;
+use handoff::machine::{ExitReason, Op, incumbent};
+use handoff::node::daemon::{DaemonNode, Hook as AnyHook, HookReport};
+
+use crate::kernel::{Disk, Micros};
+use crate::plan;
+use crate::simulated::Simulated;
+
+/// A daemon.
+pub(crate) struct DaemonProgram {
+    pub build: u32,
+    /// What its spawn was told to go wrong with.
+    pub quirk: Option<plan::What>,
+    /// None before its first turn, and while it takes one.
+    pub node: Option<DaemonNode>,
+    /// Whether it has come to be the incumbent.
+    pub promoted: bool,
+    /// The incumbent of the handoff for which it was started.
+    pub predecessor: Option<u32>,
+    pub app: Option<Box<dyn Simulated>>,
+    pub disk: Disk,
+    /// The link to the supervisor that started it.
+    pub inherited: u64,
+    /// Run one after the other; the first one runs.
+    pub hooks: VecDeque<(Op, AnyHook)>,
+    /// When the first one returns, and what goes wrong with it; never, if it hangs.
+    pub returns: Option<(Micros, Option<plan::What>)>,
+    pub replies: VecDeque<HookReport>,
+    pub stop_asked: bool,
+    /// Whether it accepts clients, and does what they ask for.
+    pub accepts: bool,
+    /// It drains: its hook returns when that is over.
+    pub drain: Option<Drain>,
+    /// How many connections its last drain has left.
+    pub left: u32,
+    /// How the fingerprint of what was sealed for it was made, as it found that when it got the lock.
+    pub sealed_for_it: Option<u16>,
+    /// What its supervisor has told it.
+    pub told_to_begin: bool,
+    pub told_to_commit: bool,
+    pub told_to_leave: bool,
+    /// Whether it has read that it is part of a handoff.
+    pub joined: bool,
+    /// Whether it was told that its predecessor has ended.
+    pub finalizes: bool,
+    pub exit: Option<ExitReason>,
+}
+
+impl DaemonProgram {
+    pub(crate) fn new(
+        build: u32,
+        quirk: Option<plan::What>,
+        predecessor: Option<u32>,
+        disk: Disk,
+    ) -> DaemonProgram {
+        DaemonProgram {
+            build,
+            quirk,
+            node: None,
+            promoted: false,
+            predecessor,
+            app: None,
+            disk,
+            inherited: 0,
+            hooks: VecDeque::new(),
+            returns: None,
+            replies: VecDeque::new(),
+            stop_asked: false,
+            accepts: false,
+            drain: None,
+            left: 0,
+            sealed_for_it: None,
+            told_to_begin: false,
+            told_to_commit: false,
+            told_to_leave: false,
+            joined: false,
+            finalizes: false,
+            exit: None,
+        }
+    }
+
+    pub(crate) fn is_incumbent(&self) -> bool {
+        self.promoted
+    }
+
+    /// A hook runs that will never return.
+    pub(crate) fn hangs(&self) -> bool {
+        !self.hooks.is_empty() && self.returns.is_none()
+    }
+
+    /// What its hooks do to it when they begin: a drain stops accepting, a seal can't but have.
+    pub(crate) fn hook_begins(&mut self) {
+        if matches!(
+            self.hooks.front(),
+            Some((_, AnyHook::Incumbent(incumbent::Hook::Drain { .. } | incumbent::Hook::Seal)))
+        ) {
+            self.accepts = false;
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Why a value of the configuration is not what its key wants.
+use std::io;
+use std::path::PathBuf;
+
+use handoff::unix::trusted::Distrust;
+use thiserror::Error;
+
+use crate::fields::Mistyped;
+
+/// Why a value is not what its key wants.
+#[derive(Debug, Error)]
+pub(super) enum BadValue {
+    #[error(transparent)]
+    Mistyped(#[from] Mistyped),
+    #[error("must be a number of seconds from {least} to {most}, not {found}")]
+    Seconds { least: f64, most: f64, found: f64 },
+    #[error("must be a path, not empty")]
+    NoPath,
+    #[error("{} has {len} bytes; a socket's path has at most {most}", path.display())]
+    LongPath { path: PathBuf, len: usize, most: usize },
+    #[error("there is no directory {0}: mkdir -p {0}", directory.display())]
+    NoDirectory { directory: PathBuf },
+    #[error("{} is not the path of a socket", .0.display())]
+    NoSocketPath(PathBuf),
+    #[error(
+        "{0:?} is not an address; allowed: \"127.0.0.1:6379\", \"[::]:80\", \"unix:/path\", \"unix:@name\""
+    )]
+    NoAddress(String),
+    #[error("abstract Unix sockets (unix:@name) are Linux's: give a path")]
+    OnlyLinux,
+    #[error("the name after unix:@ must have 1 to {most} bytes")]
+    AbstractName { most: usize },
+    #[error("must be \"user\", \"user:group\" or \":group\", not empty")]
+    NoOwner,
+    /// The system knows no such user or group.
+    #[error(transparent)]
+    NoUser(#[from] handoff::Error),
+    #[error("{0:?} must be 1 to 255 printable ASCII characters without space and colon")]
+    ListenerName(String),
+    #[error("{0:?} is not the name of an environment variable")]
+    VariableName(String),
+    #[error("is the supervisor's own: names must not begin with LISTEN_ or HANDOFF_")]
+    OwnVariable,
+    #[error(
+        "{0} is what systemd gives the supervisor for itself: it is never passed on; set it in [env] if the daemon needs a \
+         value of its own"
+    )]
+    NeverPassed(String),
+}
+
+/// Why a file is not one that this process may execute.
+#[derive(Debug, Error)]
+pub enum NotExecutable {
+    /// Another user could have put something else in its place.
+    #[error("{0}")]
+    Distrusted(Distrust),
+    /// It can't be looked at.
+    #[error("{}: {error}", path.display())]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
+    /// This user has no right to.
+    #[error("{}: not executable by this user", .0.display())]
+    Refused(PathBuf),
+}
