@@ -8,13 +8,12 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use handoff::node::keeper::{self, Activity, Keeper, KeeperStep, Kept, Task, Which};
 use handoff::time::Time;
+use handoff::unix::poller;
 use handoff::{Child, HandoffOutcome, RecoveryOutcome, SpawnSpec, Supervisor};
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::geteuid;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 
@@ -155,7 +154,7 @@ impl Runner {
                 tracing::info!("stopped");
                 return Ok(LoopEnd::Stopped);
             }
-            self.wait()?;
+            self.wait();
             for signal in self.signals.pending() {
                 self.on_signal(signal);
             }
@@ -180,23 +179,11 @@ impl Runner {
     }
 
     /// Waits until there is something to do.
-    fn wait(&self) -> Result<(), CommandFailure> {
-        let mut fds = vec![
-            PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.inbox.as_fd(), PollFlags::POLLIN),
-        ];
+    fn wait(&self) {
+        let mut fds = vec![(self.signals.as_fd(), false), (self.inbox.as_fd(), false)];
         let watched = self.daemon.child().filter(|_| self.job.is_none()).and_then(Child::as_pollable);
-        fds.extend(watched.map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
-        match poll(&mut fds, self.timeout()) {
-            Ok(_) | Err(Errno::EINTR) => Ok(()),
-            Err(errno) => Err(system("poll", &errno)),
-        }
-    }
-
-    fn timeout(&self) -> PollTimeout {
-        let Some(next) = self.keeper.wake_at() else { return PollTimeout::NONE };
-        // Rounded up: to wake early would only be to wait again.
-        PollTimeout::try_from(next.since(self.now()) + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
+        fds.extend(watched.map(|fd| (fd, false)));
+        poller::wait(&fds, self.keeper.wake_at().map(|next| next.since(self.now())));
     }
 
     /// Does what the keeper wants to be done now.

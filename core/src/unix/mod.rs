@@ -9,6 +9,7 @@ pub mod listeners;
 pub mod lock;
 pub mod lossy;
 pub mod pid;
+pub mod poller;
 pub mod privileges;
 #[cfg(feature = "crash-points")]
 pub mod probe;
@@ -28,7 +29,6 @@ mod hooks;
 mod limits;
 mod link;
 mod listen;
-mod poller;
 mod reactor;
 mod rights;
 mod run;
