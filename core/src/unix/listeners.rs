@@ -92,10 +92,24 @@ impl Listeners {
     /// # Errors
     /// As [`Listeners::from_entries`].
     pub(crate) fn push(&mut self, name: String, listener: OwnedFd) -> Result<()> {
-        let mut entries = std::mem::take(&mut self.entries);
-        entries.push((name, listener));
-        *self = Listeners::from_entries(entries)?;
-        Ok(())
+        let mut added = Listeners::non_blocking(vec![(name, listener)])?;
+        self.entries.append(&mut added.entries);
+        let checked = check_names(&self.entries);
+        if checked.is_err() {
+            // Those that were there stay.
+            self.entries.pop();
+        }
+        checked
+    }
+
+    /// Joins `lots`, in their order. Nothing is asked of the system, so only names can be at fault.
+    ///
+    /// # Errors
+    /// [`Error::Caller`] for a name that is there twice, or too many of them.
+    pub(crate) fn joined(lots: impl IntoIterator<Item = Listeners>) -> Result<Listeners> {
+        let entries: Vec<_> = lots.into_iter().flat_map(Listeners::into_entries).collect();
+        check_names(&entries)?;
+        Ok(Listeners { entries })
     }
 
     /// Each with its name.
