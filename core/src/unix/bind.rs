@@ -96,6 +96,19 @@ pub(crate) fn listen_socket(socket: &impl AsFd) -> nix::Result<()> {
     listen(socket, Backlog::new(BACKLOG).unwrap_or(Backlog::MAXCONN))
 }
 
+/// Binds a Unix socket at `path` as [`bind_unix`] does, has `prepare` give it what it is to have, and listens. A socket that does
+/// not come so far is not left behind.
+pub(crate) fn listen_unix<T>(path: &Path, prepare: impl FnOnce() -> Result<T>) -> Result<(OwnedFd, T)> {
+    let socket = bind_unix(path)?;
+    let listen = || listen_socket(&socket).context(|| format!("can't listen at {}", path.display()));
+    // A connect before `listen` is refused, so the wider mode of the moment between lets no client in.
+    let listening = prepare().and_then(|prepared| listen().map(|()| prepared));
+    if listening.is_err() {
+        let _ = std::fs::remove_file(path);
+    }
+    listening.map(|prepared| (socket, prepared))
+}
+
 /// Begins to connect to the Unix socket at `path`.
 pub(crate) fn connect_unix(path: &Path) -> nix::Result<OwnedFd> {
     let socket = stream_socket(AddressFamily::Unix)?;

@@ -17,7 +17,7 @@ use nix::unistd::geteuid;
 
 use crate::error::{Error, Result};
 use crate::node::Credentials;
-use crate::unix::bind::{bind_unix, check_path, connect_unix, listen_socket, remove_unanswered};
+use crate::unix::bind::{check_path, connect_unix, listen_unix, remove_unanswered};
 use crate::unix::context::Context;
 use crate::unix::pid::may_live;
 use crate::unix::trusted::{directory_of, inode_at, inode_of, restrict_socket};
@@ -198,13 +198,11 @@ impl Drop for ControlSocket {
 
 /// Listens at `beside`, at mode 0600.
 fn listen_at(beside: &Path) -> Result<(UnixListener, (u64, u64))> {
-    let listener = UnixListener::from(bind_unix(beside)?);
-    let shown = beside.display().to_string();
-    // A connect before `listen` is refused, so the wider mode of the moment between lets no client in.
-    let inode = restrict_socket(beside, 0o600);
-    let inode = inode.context(|| format!("can't restrict {shown} to its owner"))?;
-    listen_socket(&listener).context(|| format!("can't listen at {shown}"))?;
-    Ok((listener, inode))
+    let restrict = || {
+        restrict_socket(beside, 0o600).context(|| format!("can't restrict {} to its owner", beside.display()))
+    };
+    let (listener, inode) = listen_unix(beside, restrict)?;
+    Ok((UnixListener::from(listener), inode))
 }
 
 /// Refuses a control path that leaves no room for the sockets of the daemons beside it.
