@@ -161,9 +161,7 @@ impl Reference {
     /// Waits until the trigger socket answers and a daemon serves.
     #[track_caller]
     pub fn wait_until_watching(&self) {
-        until_some("the supervisor has started the daemon", || {
-            self.is_watching().then_some(())
-        });
+        until_some("the supervisor has started the daemon", || self.is_watching().then_some(()));
     }
 
     /// Whether the trigger socket answers and a daemon serves.

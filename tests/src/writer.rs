@@ -142,13 +142,7 @@ enum Try {
     Failed(String),
 }
 
-fn write_all(
-    name: &str,
-    server: &Server,
-    history: &Mutex<History>,
-    stop: &AtomicBool,
-    turn: &Mutex<()>,
-) {
+fn write_all(name: &str, server: &Server, history: &Mutex<History>, stop: &AtomicBool, turn: &Mutex<()>) {
     let mut connection = None;
     let mut next = 0;
     while !stop.load(Ordering::Relaxed) {

@@ -10,17 +10,17 @@ use std::thread;
 
 use crate::errors;
 use crate::story::{self, CallsScene, Role, Story};
-use crate::tracer::Injection;
+use crate::tracer::{Injection, Trace};
 use crate::verdict;
 
 /// How many worlds there are at once: each has five processes, some of which wait.
 const AT_ONCE: usize = 4;
 
-/// What a role calls in a story: how often the thread does that does it most often.
+/// What a role calls in a story.
 pub(crate) struct Recorded {
     role: Role,
     story: Story,
-    pub(crate) counts: BTreeMap<String, u32>,
+    pub(crate) trace: Trace,
 }
 
 /// One call that fails once.
@@ -44,6 +44,8 @@ pub(crate) struct CellResult {
     pub(crate) cell: Cell,
     /// How many calls were made to fail: more than one if several threads make it.
     pub(crate) injected: usize,
+    /// One of them can't fail so: it came where another call was expected. Nothing is judged then.
+    pub(crate) is_impossible: bool,
     pub(crate) notes: Vec<String>,
     pub(crate) wrong: Vec<String>,
 }
@@ -51,11 +53,18 @@ pub(crate) struct CellResult {
 impl fmt::Display for CellResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verdict = match (self.injected, &self.wrong[..]) {
+            _ if self.is_impossible => "can't be",
             (0, []) => "did not come",
             (_, []) => "well",
             _ => "WRONG",
         };
-        write!(f, "{:<56} {:>2}x {verdict:<12} {}", self.cell.to_string(), self.injected, self.notes.join(", "))?;
+        write!(
+            f,
+            "{:<56} {:>2}x {verdict:<12} {}",
+            self.cell.to_string(),
+            self.injected,
+            self.notes.join(", ")
+        )?;
         self.wrong.iter().try_for_each(|wrong| write!(f, "\n    {wrong}"))
     }
 }
@@ -63,19 +72,21 @@ impl fmt::Display for CellResult {
 /// Lets each story happen once for each role, with nothing that fails.
 pub(crate) fn record_all() -> Vec<Recorded> {
     at_once(&story::ALL, |(role, story)| {
-        let counts = CallsScene::new().tell(*role, *story, None).trace.counts;
-        Recorded { role: *role, story: *story, counts }
+        let trace = CallsScene::new().tell(*role, *story, None).trace;
+        Recorded { role: *role, story: *story, trace }
     })
 }
 
 /// All cells, by role, story, call, occurrence and error.
 pub(crate) fn all_cells(records: &[Recorded]) -> Vec<Cell> {
     let mut cells = Vec::new();
-    for Recorded { role, story, counts } in records {
-        for (call, count) in counts {
-            for nth in 1..=*count {
-                let cell = |error: &&'static str| Cell { role: *role, story: *story, call: call.clone(), nth, error };
-                cells.extend(errors::of(call).iter().map(cell));
+    for Recorded { role, story, trace } in records {
+        for (call, occurrences) in &trace.calls {
+            for (nth, lines) in (1..).zip(occurrences) {
+                let errors: BTreeSet<_> =
+                    lines.iter().flat_map(|line| errors::possible(call, line)).collect();
+                let cell = |error| Cell { role: *role, story: *story, call: call.clone(), nth, error };
+                cells.extend(errors.into_iter().map(cell));
             }
         }
     }
@@ -105,7 +116,13 @@ pub(crate) fn run_all(cells: &[Cell]) -> Vec<CellResult> {
     at_once(cells, |cell| {
         let result = catch_unwind(AssertUnwindSafe(|| run(cell))).unwrap_or_else(|panic| {
             let why = panic.downcast_ref::<String>().cloned().unwrap_or_else(|| "a panic".into());
-            CellResult { cell: cell.clone(), injected: 0, notes: Vec::new(), wrong: vec![why] }
+            CellResult {
+                cell: cell.clone(),
+                injected: 0,
+                is_impossible: false,
+                notes: Vec::new(),
+                wrong: vec![why],
+            }
         });
         println!("{result}");
         result
@@ -117,12 +134,18 @@ fn run(cell: &Cell) -> CellResult {
     let injection = Injection { call: call.clone(), error: (*error).into(), nth: *nth };
     let scene = CallsScene::new();
     let told = scene.tell(*role, *story, Some(&injection));
-    let mut notes = Vec::new();
-    let wrong = verdict::wrong_with(&scene, *role, *story, &told, &mut notes);
+    let injected = told.trace.injected.len();
+    let (mut notes, mut wrong) = (Vec::new(), Vec::new());
+    let is_possible = |line: &String| errors::possible(call, line).contains(error);
+    let is_impossible = !told.trace.injected.iter().all(is_possible);
+    if !is_impossible {
+        wrong = verdict::wrong_with(&scene, *role, *story, &told, &mut notes);
+    }
     if !wrong.is_empty() {
+        notes.extend(told.trace.injected);
         notes.push(keep(cell, &scene));
     }
-    CellResult { cell: cell.clone(), injected: told.trace.injected, notes, wrong }
+    CellResult { cell: cell.clone(), injected, is_impossible, notes, wrong }
 }
 
 /// Keeps what the processes of a cell have logged. Says where.
@@ -136,7 +159,8 @@ fn keep(cell: &Cell, scene: &CallsScene) -> String {
 /// What went wrong and has no reason in the list.
 pub(crate) fn unexcused(results: &[CellResult]) -> Vec<&CellResult> {
     let excused = errors::listed("excused.txt");
-    let is_fault = |result: &&CellResult| !result.wrong.is_empty() && !excused.contains_key(&result.cell.kind());
+    let is_fault =
+        |result: &&CellResult| !result.wrong.is_empty() && !excused.contains_key(&result.cell.kind());
     results.iter().filter(is_fault).collect()
 }
 

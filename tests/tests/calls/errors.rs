@@ -69,8 +69,27 @@ const ERRORS: &[(&str, &[&str])] = &[
 ];
 
 /// The errors of `call`.
-pub(crate) fn of(call: &str) -> &'static [&'static str] {
+fn of(call: &str) -> &'static [&'static str] {
     ERRORS.iter().find(|(name, _)| *name == call).map_or(&[], |(_, errors)| errors)
+}
+
+/// Errors that only a transfer to or from a file meets, and those that none of them meets.
+const OF_FILES: [&str; 4] = ["EDQUOT", "EFBIG", "EIO", "ENOSPC"];
+const NOT_OF_FILES: [&str; 3] = ["EAGAIN", "ECONNRESET", "EPIPE"];
+
+/// The errors that the call which strace has written as `line` may give: it depends on what the descriptor is of.
+pub(crate) fn possible(call: &str, line: &str) -> Vec<&'static str> {
+    let is_of = |what: &str| line.contains(what);
+    let may_give = |error: &&'static str| match call {
+        // What is full is being read, and nothing else makes this fail.
+        "read" | "write" if is_of("<anon_inode:[eventfd]>") => call == "read" && *error == "EAGAIN",
+        "read" | "write" if is_of("<socket:[") || is_of("<pipe:[") => !OF_FILES.contains(error),
+        "read" | "write" => !NOT_OF_FILES.contains(error),
+        "fcntl" => is_of("F_DUPFD"),
+        "flock" => !is_of("LOCK_UN"),
+        _ => true,
+    };
+    of(call).iter().copied().filter(may_give).collect()
 }
 
 /// What a list in this directory names, and why: names below a reason in a line of its own, `## reason`.
@@ -97,5 +116,8 @@ pub(crate) fn listed(file: &str) -> BTreeMap<String, String> {
 pub(crate) fn wrong_with_lists(seen: &BTreeSet<&str>) -> Vec<String> {
     let left_out = listed("not-injected.txt");
     let wrong = |call: &&&str| of(call).is_empty() != left_out.contains_key(**call);
-    seen.iter().filter(wrong).map(|call| format!("{call} has neither errors nor a reason for that, or both")).collect()
+    seen.iter()
+        .filter(wrong)
+        .map(|call| format!("{call} has neither errors nor a reason for that, or both"))
+        .collect()
 }

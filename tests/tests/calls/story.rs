@@ -103,7 +103,9 @@ impl CallsScene {
         let quiet: MutexGuard<'_, ()> = self.writer.paused();
         let told = match story {
             Story::Commit => self.swap(&self.world.build(), role, injection),
-            Story::RollBack => self.swap(&self.world.build().on(HookName::Open, [Act::Fail]), role, injection),
+            Story::RollBack => {
+                self.swap(&self.world.build().on(HookName::Open, [Act::Fail]), role, injection)
+            }
             Story::TakeOver => self.take_over(role, injection),
         };
         drop(quiet);

@@ -20,10 +20,10 @@ pub(crate) struct Injection {
 /// What one process did while it was traced.
 #[derive(Debug, Default)]
 pub(crate) struct Trace {
-    /// How often the thread that made a call most often made it.
-    pub(crate) counts: BTreeMap<String, u32>,
-    /// How many calls were made to fail.
-    pub(crate) injected: usize,
+    /// Each call's occurrences: the first of every thread, the second of every thread, and so on, as strace writes them.
+    pub(crate) calls: BTreeMap<String, Vec<Vec<String>>>,
+    /// The calls that were made to fail.
+    pub(crate) injected: Vec<String>,
 }
 
 /// Why nothing can be traced here.
@@ -55,7 +55,7 @@ impl Tracer {
     pub(crate) fn attach(pid: u32, dir: &Path, injection: Option<&Injection>) -> Tracer {
         let prefix = dir.join(format!("strace-{pid}"));
         let mut command = Command::new("strace");
-        command.args(["-f", "-ff", "-qq", "-o"]).arg(&prefix).args(["-p", &pid.to_string()]);
+        command.args(["-f", "-ff", "-qq", "-y", "-o"]).arg(&prefix).args(["-p", &pid.to_string()]);
         match injection {
             Some(Injection { call, error, nth }) => {
                 command.arg(format!("--trace={call}"));
@@ -82,15 +82,17 @@ impl Tracer {
         let mut trace = Trace::default();
         for path in logs(&self.prefix) {
             let text = String::from_utf8_lossy(&fs::read(path).unwrap()).into_owned();
-            trace.injected += text.lines().filter(|line| line.ends_with("(INJECTED)")).count();
-            let mut counts = BTreeMap::<String, u32>::new();
-            let calls = text.lines().filter_map(|line| Some(line.split_once('(')?.0));
-            for call in calls.filter(|call| is_name(call)) {
-                *counts.entry(call.into()).or_default() += 1;
-            }
-            for (call, count) in counts {
-                let most = trace.counts.entry(call).or_default();
-                *most = count.max(*most);
+            trace.injected.extend(text.lines().filter(|line| line.ends_with("(INJECTED)")).map(String::from));
+            let mut counts = BTreeMap::<&str, usize>::new();
+            for line in text.lines() {
+                let Some((call, _)) = line.split_once('(').filter(|(call, _)| is_name(call)) else {
+                    continue;
+                };
+                let count = counts.entry(call).or_default();
+                let occurrences = trace.calls.entry(call.into()).or_default();
+                occurrences.resize(occurrences.len().max(*count + 1), Vec::new());
+                occurrences[*count].push(line.into());
+                *count += 1;
             }
         }
         trace
@@ -121,5 +123,6 @@ fn logs(prefix: &Path) -> Vec<PathBuf> {
 }
 
 fn is_name(word: &str) -> bool {
-    !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+    !word.is_empty()
+        && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
 }

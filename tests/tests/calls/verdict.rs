@@ -9,7 +9,13 @@ use crate::story::{Asked, COMMAND, CallsScene, Role, Story, Told};
 const BOUND: Duration = Duration::from_secs(60);
 
 /// What is wrong; `notes` are what the cell says besides.
-pub(crate) fn wrong_with(scene: &CallsScene, role: Role, story: Story, told: &Told, notes: &mut Vec<String>) -> Vec<String> {
+pub(crate) fn wrong_with(
+    scene: &CallsScene,
+    role: Role,
+    story: Story,
+    told: &Told,
+    notes: &mut Vec<String>,
+) -> Vec<String> {
     let mut wrong = Vec::new();
     match &told.answer {
         Some((code, _)) => notes.push(format!("exit {code}")),
@@ -18,7 +24,9 @@ pub(crate) fn wrong_with(scene: &CallsScene, role: Role, story: Story, told: &To
     }
     if let Some(ended) = scene.reference.try_wait() {
         // The calls of a start end a supervisor that can't start; it is started again, as a service manager would.
-        let is_refused_start = story == Story::TakeOver && role == Role::Supervisor && ended.code().is_some_and(|code| code != 101);
+        let is_refused_start = story == Story::TakeOver
+            && role == Role::Supervisor
+            && ended.code().is_some_and(|code| code != 101);
         if is_refused_start { notes } else { &mut wrong }.push(format!("the supervisor ended: {ended}"));
         scene.reference.launch();
     }
@@ -57,13 +65,14 @@ fn untrue(scene: &CallsScene, told: &Told, serving: u32) -> Option<String> {
     let is_old = serving == scene.incumbent;
     let is_true = match code {
         0 => !is_old,
-        1 | 71 | 73 | 75 | 76 | 77 | 78 => is_old,
+        1 | 66 | 71 | 73 | 75 | 76 | 77 | 78 => is_old,
         // Not known, or the answer was lost.
         3 | 65 | 69 => true,
         4 => !processes::lives(scene.incumbent),
         _ => false,
     };
-    (!is_true).then(|| format!("exit {code} is not so, {serving} serves, which was {}: {printed}", scene.incumbent))
+    (!is_true)
+        .then(|| format!("exit {code} is not so, {serving} serves, which was {}: {printed}", scene.incumbent))
 }
 
 /// What is wrong with the swap that comes next.
