@@ -267,9 +267,9 @@ fn parsed(output: &Output) -> (i32, serde_json::Value) {
 /// An address that nothing else listens at: the loopback network has sixteen million, and the port is below those
 /// that the system gives away.
 pub fn free_address() -> String {
-    static NEXT: AtomicU32 = AtomicU32::new(1);
+    static NEXT: AtomicU32 = AtomicU32::new(0);
     let (pid, next) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-    format!("127.{}.{}.{}:7100", 10 + pid / 250 % 240, pid % 250, next)
+    format!("127.{}.{}.{}:{}", 10 + pid / 250 % 240, pid % 250, 1 + next % 250, 7100 + next / 250)
 }
 
 impl Drop for Reference {
