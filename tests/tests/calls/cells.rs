@@ -14,7 +14,7 @@ use crate::tracer::{Injection, Trace};
 use crate::verdict;
 
 /// How many worlds there are at once: each has five processes, some of which wait.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 10;
 
 /// What a role calls in a story.
 pub(crate) struct Recorded {

@@ -50,6 +50,7 @@ fn every_cell_leaves_all_well() {
     let records = record_all();
     let all = all_cells(&records);
     let selected = cells::selected(&all);
+    println!("{} of {} cells", selected.len(), all.len());
     let results = run_all(&selected);
     println!("{}", table(&results.iter().collect::<Vec<_>>()));
     let mut wrong: Vec<String> = cells::unexcused(&results).into_iter().map(ToString::to_string).collect();
