@@ -10,7 +10,7 @@
 //! each story. Each thread has its own count, so a cell may make a call fail once in several threads; it says how often it did.
 //!
 //! **What strace can't do**: a call that is made to fail is not made. So `close(2)`, which closes although it fails, is left out, and
-//! short reads and writes are: the tests of `core/src/unix/link` and `core/tests/unix_connections.rs` have those. EAGAIN of a write
+//! short reads and writes are: `core/tests/wire.rs`, `core/src/unix/link/tests.rs` and `hostile_peers.rs` have those. EAGAIN of a write
 //! is a full socket buffer. `not-injected.txt` has the calls that are left out, and why; `excused.txt` the cells after which not all is well.
 //!
 //! Without strace, or where ptrace(2) is not allowed, nothing is tested, and that is said.

@@ -59,12 +59,15 @@ fn serves(scene: &CallsScene) -> Result<u32, String> {
     }
 }
 
-/// What the command said that is not so. That it is not known which process serves is always true.
+/// What was reported and is not so. That it is not known which process serves is always true.
 fn untrue(scene: &CallsScene, told: &Told, serving: u32) -> Option<String> {
-    let (code, printed) = told.answer.as_ref()?;
     let is_old = serving == scene.incumbent;
+    let Some((code, printed)) = &told.answer else {
+        let why = || format!("{serving} serves, and {} was to be taken over", scene.incumbent);
+        return (!is_old).then(why);
+    };
     let is_true = match code {
-        0 => !is_old,
+        0 => !is_old && printed.contains(&format!("\"pid\":{serving},")),
         1 | 66 | 71 | 73 | 75 | 76 | 77 | 78 => is_old,
         // Not known, or the answer was lost.
         3 | 65 | 69 => true,
