@@ -18,7 +18,8 @@ pub(crate) fn wrong_with(
 ) -> Vec<String> {
     let mut wrong = Vec::new();
     match &told.answer {
-        Some((code, _)) => notes.push(format!("exit {code}")),
+        Some((0 | 1, _)) => {}
+        Some((code, printed)) => notes.push(format!("exit {code}: {}", printed.trim())),
         None if story != Story::TakeOver => wrong.push("the command did not answer".into()),
         None => {}
     }
