@@ -21,6 +21,7 @@ pub mod supervisor;
 pub mod trusted;
 pub mod wake;
 
+mod again;
 mod bind;
 mod context;
 mod daemon;
