@@ -125,7 +125,12 @@ impl ControlSocket {
         #[cfg(feature = "crash-points")]
         crate::unix::probe::step(crate::unix::probe::SystemCall::Rename)
             .context(|| format!("can't take {}", self.path.display()))?;
-        fs::rename(&self.next, &self.path).context(|| format!("can't take {}", self.path.display()))
+        fs::rename(&self.next, &self.path).context(|| format!("can't take {}", self.path.display()))?;
+        // Where it could not be seen that the path leads here already, the rename has left its link.
+        if self.is_own(&self.next) {
+            let _ = fs::remove_file(&self.next);
+        }
+        Ok(())
     }
 
     /// Whether the control path leads to this process.
@@ -160,8 +165,8 @@ impl ControlSocket {
         }
     }
 
-    /// Sees that the link lies ready that the next rename consumes. (A rename of two links of one inode would
-    /// do nothing and leave both; [`Self::take_path`] does not come to that.)
+    /// Sees that the link lies ready that the next rename consumes. (A rename of two links of one inode does nothing and leaves
+    /// both.)
     fn make_ready(&self) -> Result<()> {
         let made = match fs::hard_link(&self.beside, &self.next) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match inode_at(&self.next) {

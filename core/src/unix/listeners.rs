@@ -315,3 +315,29 @@ fn listener_fault(fd: &impl AsFd) -> nix::Result<Option<&'static str>> {
 fn family_of(fd: &impl AsFd) -> Option<AddressFamily> {
     getsockname::<SockaddrStorage>(fd.as_fd().as_raw_fd()).ok()?.family()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listening() -> OwnedFd {
+        TcpListener::bind("127.0.0.1:0").unwrap().into()
+    }
+
+    #[test]
+    fn a_listener_that_can_not_be_added_leaves_the_others() {
+        let mut listeners = Listeners::from_entries(vec![("resp".into(), listening())]).unwrap();
+        for name in ["resp", "", "a:b"] {
+            listeners.push(name.into(), listening()).unwrap_err();
+        }
+        listeners.push("http".into(), listening()).unwrap();
+        assert_eq!(listeners.names(), ["resp", "http"]);
+    }
+
+    #[test]
+    fn lots_are_joined_in_their_order_unless_a_name_is_there_twice() {
+        let lot = |name: &str| Listeners::from_entries(vec![(name.into(), listening())]).unwrap();
+        assert_eq!(Listeners::joined([lot("b"), lot("a")]).unwrap().names(), ["b", "a"]);
+        Listeners::joined([lot("a"), lot("a")]).unwrap_err();
+    }
+}

@@ -4,8 +4,8 @@ use std::fmt;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::thread;
 
 use crate::errors;
@@ -72,11 +72,14 @@ impl fmt::Display for CellResult {
     }
 }
 
-/// Lets each story happen once for each role, with nothing that fails.
-pub(crate) fn record_all() -> Vec<Recorded> {
-    at_once(&story::ALL, |(role, story)| {
-        let trace = CallsScene::new().tell(*role, *story, None).trace;
-        Recorded { role: *role, story: *story, trace }
+/// Lets each story happen once for each role, with nothing that fails: once for all tests.
+pub(crate) fn record_all() -> &'static [Recorded] {
+    static RECORDED: OnceLock<Vec<Recorded>> = OnceLock::new();
+    RECORDED.get_or_init(|| {
+        at_once(&story::ALL, |(role, story)| {
+            let trace = CallsScene::new().tell(*role, *story, None).trace;
+            Recorded { role: *role, story: *story, trace }
+        })
     })
 }
 

@@ -34,7 +34,7 @@ fn one_cell_of_each_call_leaves_all_well() {
         return eprintln!("skipped: {why}");
     }
     let records = record_all();
-    let results = run_all(&sample(&all_cells(&records)));
+    let results = run_all(&sample(&all_cells(records)));
     let failed = cells::unexcused(&results);
     assert!(failed.is_empty(), "{}", table(&failed));
 }
@@ -48,7 +48,7 @@ fn every_cell_leaves_all_well() {
         panic!("{why}");
     }
     let records = record_all();
-    let all = all_cells(&records);
+    let all = all_cells(records);
     let selected = cells::selected(&all);
     println!("{} of {} cells", selected.len(), all.len());
     let results = run_all(&selected);
