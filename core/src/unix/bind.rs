@@ -116,18 +116,40 @@ pub(crate) fn connect_unix(path: &Path) -> nix::Result<OwnedFd> {
     Ok(socket)
 }
 
+/// Whether a socket lies at `path`; `false` if there is nothing.
+///
+/// # Errors
+/// Another file lies there, or it can't be seen what does.
+fn is_socket_there(path: &Path) -> Result<bool> {
+    let place = path.display();
+    match path.symlink_metadata() {
+        Ok(metadata) if metadata.file_type().is_socket() => Ok(true),
+        Ok(_) => Err(Error::Caller(format!(
+            "{place} exists and is not a socket: remove it, or choose another path"
+        ))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error).context(|| format!("can't look at {place}")),
+    }
+}
+
+/// Removes the socket that lies at `path`, whether a process listens there or not; fine if there is nothing.
+pub(crate) fn remove_socket(path: &Path) -> Result<()> {
+    if !is_socket_there(path)? {
+        return Ok(());
+    }
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).context(|| format!("can't remove the socket {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Removes a socket at which no process listens; fine if there is nothing.
 pub(crate) fn remove_unanswered(path: &Path) -> Result<()> {
     let place = path.display();
-    match path.symlink_metadata() {
-        Ok(metadata) if metadata.file_type().is_socket() => {}
-        Ok(_) => {
-            return Err(Error::Caller(format!(
-                "{place} exists and is not a socket: remove it, or choose another path"
-            )));
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error).context(|| format!("can't look at {place}")),
+    if !is_socket_there(path)? {
+        return Ok(());
     }
     match connect_unix(path) {
         Err(Errno::ECONNREFUSED) => {}
@@ -141,10 +163,5 @@ pub(crate) fn remove_unanswered(path: &Path) -> Result<()> {
             return Err(error).context(|| format!("can't tell whether a process listens at {place}"));
         }
     }
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).context(|| format!("can't remove {place}, a socket at which no process listens"))
-        }
-        _ => Ok(()),
-    }
+    remove_socket(path)
 }
