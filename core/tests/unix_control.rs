@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use handoff::Error;
 use handoff::unix::control::{
-    Connect, ControlSocket, beside, connect, peer, pids_beside, remove_stale, socketpair, uid_allowed,
+    Connect, ControlSocket, beside, connect, peer, pids_beside, remove_stale, socketpair, sweep, uid_allowed,
 };
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tempfile::TempDir;
@@ -188,6 +188,21 @@ fn what_an_ended_process_left_is_removed_and_what_answers_is_not() {
     assert!(matches!(remove_stale(&path, std::process::id()), Err(Error::System { .. })));
     assert!(matches!(ControlSocket::bind_beside(&path), Err(Error::System { .. })));
     assert!(matches!(connect(&beside(&path, std::process::id())), Ok(Connect::Connected(_))));
+}
+
+/// Of the two names of a process that was killed, one may have been removed, and not the other.
+#[test]
+fn a_link_alone_is_swept_though_its_name_is_too_long_to_connect_to() {
+    let mut child = std::process::Command::new("true").spawn().unwrap();
+    child.wait().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x".repeat(99 - dir.path().as_os_str().len() - 1));
+    let socket = dir.path().join("socket");
+    drop(UnixListener::bind(&socket).unwrap());
+    let beside = beside(&path, child.id()).into_os_string().into_string().unwrap();
+    fs::rename(&socket, format!("{beside}.next")).unwrap();
+    sweep(&path);
+    assert_eq!(names(&dir), [""; 0]);
 }
 
 #[test]

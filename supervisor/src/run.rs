@@ -8,13 +8,12 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use handoff::node::keeper::{self, Activity, Keeper, KeeperStep, Kept, Task, Which};
 use handoff::time::Time;
+use handoff::unix::poller;
 use handoff::{Child, HandoffOutcome, Listeners, RecoveryOutcome, SpawnSpec, Supervisor};
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::geteuid;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 
@@ -165,7 +164,7 @@ impl Runner {
                 tracing::info!("stopped");
                 return Ok(LoopEnd::Stopped);
             }
-            self.wait()?;
+            self.wait();
             for signal in self.signals.pending() {
                 self.on_signal(signal);
             }
@@ -190,26 +189,12 @@ impl Runner {
     }
 
     /// Waits until there is something to do.
-    fn wait(&self) -> Result<(), CommandFailure> {
-        let mut fds = vec![
-            PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.inbox.as_fd(), PollFlags::POLLIN),
-        ];
+    fn wait(&self) {
+        let mut fds = vec![(self.signals.as_fd(), false), (self.inbox.as_fd(), false)];
         let watched = self.daemon.child().filter(|_| self.job.is_none()).and_then(Child::as_pollable);
-        fds.extend(watched.map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
-        match poll(&mut fds, self.timeout()) {
-            Ok(_) | Err(Errno::EINTR) => Ok(()),
-            Err(errno) => Err(system("poll", &errno)),
-        }
-    }
-
-    fn timeout(&self) -> PollTimeout {
+        fds.extend(watched.map(|fd| (fd, false)));
         let due = self.keeper.wake_at().map(|at| at.since(self.now()));
-        let Some(next) = due.into_iter().chain(self.service.wake_in()).min() else {
-            return PollTimeout::NONE;
-        };
-        // Rounded up: to wake early would only be to wait again.
-        PollTimeout::try_from(next + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
+        poller::wait(&fds, due.into_iter().chain(self.service.wake_in()).min());
     }
 
     /// Does what the keeper wants to be done now.

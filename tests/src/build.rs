@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::layout::Layout;
 use crate::order::{Deed, Order};
 use crate::script::{self, Act, Gate, HookName};
+use crate::world::Bin;
 
 /// Silence that no process keeps that is not stopped: on a busy machine a process may wait for a processor, or for a disk, for
 /// tenths of a second. In what waits for it, everything else has limits of another order.
@@ -60,6 +61,13 @@ impl Build {
     pub fn on(self, hook: HookName, acts: impl IntoIterator<Item = Act>) -> Build {
         self.script(hook, acts);
         self
+    }
+
+    /// Lets its process stop itself (SIGSTOP) before it executes the actor, once.
+    #[must_use]
+    pub fn held(self) -> Build {
+        std::fs::write(self.layout.dir().join("hold"), "").unwrap();
+        Build { binary: Bin::Actor.held_launcher(), ..self }
     }
 
     /// The same for a build that runs.

@@ -90,8 +90,11 @@ impl World {
         until_ok("one process serves", || self.who_serves(supervisors))
     }
 
-    /// The process that serves, if everything is at rest.
-    fn who_serves(&self, supervisors: &[u32]) -> Result<u32, NotAtRest> {
+    /// The process that serves, if everything is at rest: what [`World::assert_one_serves`] waits for.
+    ///
+    /// # Errors
+    /// What is not as it is to be.
+    pub fn who_serves(&self, supervisors: &[u32]) -> Result<u32, NotAtRest> {
         let mut others = processes::of_world(self.layout());
         others.retain(|pid| !supervisors.contains(pid));
         let [pid] = others[..] else { return Err(NotAtRest::Processes(others)) };

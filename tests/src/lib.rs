@@ -49,7 +49,7 @@ pub use reference::{Reference, free_address};
 pub use scene::Scene;
 pub use script::{Act, Gate, HookName};
 pub use supervisor_process::{PendingOrder, SupervisorProcess};
-pub use wait::{PATIENCE, until, until_ok, until_some};
+pub use wait::{PATIENCE, ok_within, until, until_ok, until_some};
 pub use world::{Bin, World};
 pub use writer::{History, Server, Writer};
 

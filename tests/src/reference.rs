@@ -14,7 +14,7 @@ use crate::build::Build;
 use crate::layout::Layout;
 use crate::processes;
 use crate::script::Gate;
-use crate::wait::until_some;
+use crate::wait::{until, until_some};
 use crate::world::{Bin, World};
 use crate::writer::{Server, Writer};
 
@@ -25,6 +25,9 @@ pub struct Reference {
     listeners: Mutex<Vec<(String, String)>>,
     /// More lines of the configuration.
     extra: Mutex<String>,
+    deadline_secs: u32,
+    /// What is logged, unless it is what the tests wait for.
+    log: Option<String>,
     child: Mutex<Option<Child>>,
 }
 
@@ -35,6 +38,8 @@ impl Reference {
             layout: world.layout().clone(),
             listeners: Mutex::default(),
             extra: Mutex::default(),
+            deadline_secs: 600,
+            log: None,
             child: Mutex::default(),
         };
         listeners.iter().for_each(|(name, addr)| reference.set_listener(name, addr));
@@ -53,6 +58,20 @@ impl Reference {
     /// Adds lines to the configuration, from the next one on.
     pub fn add(&self, lines: &str) {
         self.extra.lock().unwrap().push_str(lines);
+    }
+
+    /// The same with a swap that takes `secs` at most, and requests that get a tenth of that.
+    #[must_use]
+    pub fn deadline(mut self, secs: u32) -> Reference {
+        self.deadline_secs = secs;
+        self
+    }
+
+    /// The same with a log that `filter` filters.
+    #[must_use]
+    pub fn log(mut self, filter: &str) -> Reference {
+        self.log = Some(filter.into());
+        self
     }
 
     /// One that runs the actor; its listeners are its own, not the world's.
@@ -100,10 +119,12 @@ impl Reference {
         }
         let text = format!(
             "control_socket = {:?}\ntrigger_socket = {:?}\njournal = {:?}\nbinary = {binary:?}\nargs = {args:?}\n\
-             drain_grace_secs = 60\ndeadline_secs = 600\nliveness_ms = 3000\n{}{listeners}",
+             drain_grace_secs = {}\ndeadline_secs = {}\nliveness_ms = 3000\n{}{listeners}",
             self.layout.control(),
             self.trigger(),
             self.layout.journal(),
+            self.deadline_secs / 10,
+            self.deadline_secs,
             self.extra.lock().unwrap(),
         );
         fs::write(self.config(), text).unwrap();
@@ -124,13 +145,21 @@ impl Reference {
 
     /// The same, from the directory `dir`.
     pub fn launch_in(&self, dir: &Path) -> u32 {
-        let mut command = self.command("run");
-        command.current_dir(dir);
-        self.launch_by(command)
+        self.launch_by(self.command("run").current_dir(dir))
+    }
+
+    /// The same, in a process that stops itself (SIGSTOP) before it becomes the supervisor. Returns its pid once it is stopped.
+    pub fn launch_held(&self) -> u32 {
+        let run = self.command("run");
+        let mut held = Command::new("sh");
+        held.args(["-c", "kill -STOP $$; exec \"$@\"", "sh"]).arg(run.get_program()).args(run.get_args());
+        let pid = self.launch_by(self.surroundings(&mut held));
+        until("the supervisor is held", || processes::is_stopped(pid));
+        pid
     }
 
     /// The same by `command`, which ends up as [`Reference::command`]'s `run`.
-    pub fn launch_by(&self, mut command: Command) -> u32 {
+    pub fn launch_by(&self, command: &mut Command) -> u32 {
         let child = command.spawn().unwrap();
         let pid = child.id();
         *self.child.lock().unwrap() = Some(child);
@@ -140,11 +169,13 @@ impl Reference {
     /// Waits until the trigger socket answers and a daemon serves.
     #[track_caller]
     pub fn wait_until_watching(&self) {
-        until_some("the supervisor has started the daemon", || {
-            let status = self.ask("status").stdout;
-            let status: serde_json::Value = serde_json::from_slice(&status).ok()?;
-            (status["activity"] == "watching").then_some(())
-        });
+        until_some("the supervisor has started the daemon", || self.is_watching().then_some(()));
+    }
+
+    /// Whether the trigger socket answers and a daemon serves.
+    pub fn is_watching(&self) -> bool {
+        let status = serde_json::from_slice::<serde_json::Value>(&self.ask("status").stdout);
+        status.is_ok_and(|status| status["activity"] == "watching")
     }
 
     /// Ends it without a word, and sees it end.
@@ -168,9 +199,16 @@ impl Reference {
     /// `run`, `swap` or `status`, on the configuration.
     pub fn command(&self, name: &str) -> Command {
         let mut command = Command::new(Bin::Supervisor.path());
-        command.arg(name).arg("--config").arg(self.config()).env(Layout::MARK, self.layout.dir());
-        command.stdin(Stdio::null()).stdout(self.output()).stderr(self.output());
+        command.arg(name).arg("--config").arg(self.config());
+        self.surroundings(&mut command);
         command
+    }
+
+    /// The environment and the output of every process of this supervisor.
+    fn surroundings<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        command.env(Layout::MARK, self.layout.dir());
+        command.envs(self.log.iter().map(|filter| ("RUST_LOG", filter)));
+        command.stdin(Stdio::null()).stdout(self.output()).stderr(self.output())
     }
 
     /// What `swap` or `status` says, as JSON.
@@ -241,9 +279,9 @@ fn parsed(output: &Output) -> (i32, serde_json::Value) {
 /// An address that nothing else listens at: the loopback network has sixteen million, and the port is below those
 /// that the system gives away.
 pub fn free_address() -> String {
-    static NEXT: AtomicU32 = AtomicU32::new(1);
+    static NEXT: AtomicU32 = AtomicU32::new(0);
     let (pid, next) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-    format!("127.{}.{}.{}:7100", 10 + pid / 250 % 240, pid % 250, next)
+    format!("127.{}.{}.{}:{}", 10 + pid / 250 % 240, pid % 250, 1 + next % 250, 7100 + next / 250)
 }
 
 impl Drop for Reference {

@@ -25,6 +25,8 @@ pub const OF_INCUMBENT: [HookName; 2] = [HookName::Drain, HookName::Seal];
 pub enum Act {
     /// Return an error.
     Fail,
+    /// Return an error, and again whenever the hook is called.
+    KeepFailing,
     /// Panic.
     Panic,
     /// Take so many milliseconds.
@@ -60,6 +62,7 @@ impl fmt::Display for Act {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Act::Fail => f.write_str("fail"),
+            Act::KeepFailing => f.write_str("keep-failing"),
             Act::Panic => f.write_str("panic"),
             Act::Slow(ms) => write!(f, "slow {ms}"),
             Act::Hang => f.write_str("hang"),
@@ -84,6 +87,7 @@ impl FromStr for Act {
         let number: u32 = number.parse().map_err(|_| NoAct(text.to_owned()))?;
         Ok(match word {
             "fail" => Act::Fail,
+            "keep-failing" => Act::KeepFailing,
             "panic" => Act::Panic,
             "slow" => Act::Slow(number.into()),
             "hang" => Act::Hang,
@@ -130,6 +134,10 @@ pub fn play(layout: &Layout, name: &str, hook: HookName, acts: Vec<Act>) -> Hook
     for act in acts {
         match act {
             Act::Fail => return Err(format!("told to fail in {hook}").into()),
+            Act::KeepFailing => {
+                write(layout, name, hook, &[Act::KeepFailing]);
+                return Err(format!("told to keep failing in {hook}").into());
+            }
             Act::Panic => panic!("told to panic in {hook}"),
             Act::Slow(ms) => thread::sleep(Duration::from_millis(ms)),
             Act::Hang => thread::sleep(Duration::from_secs(3600)),

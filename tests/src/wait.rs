@@ -24,16 +24,24 @@ pub fn until_some<T>(what: &str, mut find: impl FnMut() -> Option<T>) -> T {
 
 /// Waits until `check` has nothing to complain of, for [`PATIENCE`] at most.
 #[track_caller]
-pub fn until_ok<T, E: Display>(what: &str, mut check: impl FnMut() -> Result<T, E>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+pub fn until_ok<T, E: Display>(what: &str, check: impl FnMut() -> Result<T, E>) -> T {
+    match ok_within(PATIENCE, check) {
+        Ok(found) => found,
+        Err(error) => panic!("waited {PATIENCE:?} in vain: {what}. {error}"),
+    }
+}
+
+/// Waits until `check` has nothing to complain of, for `limit` at most: where it may well be that this never happens.
+///
+/// # Errors
+/// What `check` complained of last.
+pub fn ok_within<T, E>(limit: Duration, mut check: impl FnMut() -> Result<T, E>) -> Result<T, E> {
+    let deadline = Instant::now() + limit;
     let mut pause = Duration::from_millis(1);
     loop {
         match check() {
-            Ok(found) => return found,
-            Err(error) if Instant::now() >= deadline => {
-                panic!("waited {PATIENCE:?} in vain: {what}. {error}");
-            }
-            Err(_) => thread::sleep(pause),
+            Err(_) if Instant::now() < deadline => thread::sleep(pause),
+            result => return result,
         }
         pause = (pause * 3 / 2).min(PAUSE_MAX);
     }

@@ -59,16 +59,26 @@ impl Bin {
 impl Bin {
     /// A script of one line that executes it. What is committed is copied, and a binary with symbols is large.
     pub fn launcher(self) -> PathBuf {
+        self.script("", "")
+    }
+
+    /// The same, and the process stops itself (SIGSTOP) first, if there is a file `hold` in the directory that is its first
+    /// argument; it takes that away, so that the same script starts another process which is not held.
+    pub fn held_launcher(self) -> PathBuf {
+        self.script("-held", "if [ -e \"$1/hold\" ]; then rm \"$1/hold\"; kill -STOP $$; fi\n")
+    }
+
+    fn script(self, suffix: &str, first: &str) -> PathBuf {
         static WRITTEN: OnceLock<TempDir> = OnceLock::new();
         let dir = WRITTEN.get_or_init(|| tempfile::tempdir().unwrap());
-        let script = dir.path().join(format!("{self:?}"));
+        let script = dir.path().join(format!("{self:?}{suffix}"));
         static ONCE: Mutex<()> = Mutex::new(());
         let _one = ONCE.lock().unwrap();
         if !script.exists() {
-            let line = format!("#!/bin/sh\nexec '{}' \"$@\"\n", self.path().display());
+            let text = format!("#!/bin/sh\n{first}exec '{}' \"$@\"\n", self.path().display());
             let mut options = fs::File::options();
             let file = options.write(true).create_new(true).mode(0o755).open(script.with_extension("new"));
-            file.unwrap().write_all(line.as_bytes()).unwrap();
+            file.unwrap().write_all(text.as_bytes()).unwrap();
             fs::rename(script.with_extension("new"), &script).unwrap();
         }
         script

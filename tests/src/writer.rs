@@ -65,6 +65,8 @@ pub struct History {
 pub struct Writer {
     history: Arc<Mutex<History>>,
     stop: Arc<AtomicBool>,
+    /// Held during each write.
+    turn: Arc<Mutex<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -73,10 +75,11 @@ impl Writer {
     pub fn start(name: &str, server: Server) -> Writer {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let (history, stop) = (Arc::<Mutex<History>>::default(), Arc::<AtomicBool>::default());
+        let turn = Arc::<Mutex<()>>::default();
         let name = format!("{name}{}.", NEXT.fetch_add(1, Ordering::Relaxed));
-        let (books, stopped) = (Arc::clone(&history), Arc::clone(&stop));
-        let work = move || write_all(&name, &server, &books, &stopped);
-        Writer { history, stop, thread: Some(thread::spawn(work)) }
+        let (books, stopped, turns) = (Arc::clone(&history), Arc::clone(&stop), Arc::clone(&turn));
+        let work = move || write_all(&name, &server, &books, &stopped, &turns);
+        Writer { history, stop, turn, thread: Some(thread::spawn(work)) }
     }
 
     fn books(&self) -> MutexGuard<'_, History> {
@@ -91,6 +94,11 @@ impl Writer {
     /// How many writes have been acknowledged.
     pub fn count(&self) -> usize {
         self.books().acknowledged.len()
+    }
+
+    /// Waits until no write is under way, and keeps the next one back until this is dropped. The connection stays open.
+    pub fn paused(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap()
     }
 
     /// Waits until `pid` has acknowledged another write.
@@ -134,7 +142,7 @@ enum Try {
     Failed(String),
 }
 
-fn write_all(name: &str, server: &Server, history: &Mutex<History>, stop: &AtomicBool) {
+fn write_all(name: &str, server: &Server, history: &Mutex<History>, stop: &AtomicBool, turn: &Mutex<()>) {
     let mut connection = None;
     let mut next = 0;
     while !stop.load(Ordering::Relaxed) {
@@ -142,7 +150,9 @@ fn write_all(name: &str, server: &Server, history: &Mutex<History>, stop: &Atomi
             // A token of its own for each try: what became of the last one may be unknown.
             let token = format!("{name}{next}");
             next += 1;
+            let is_our_turn = turn.lock().unwrap();
             let tried = write_once(server, &mut connection, &token);
+            drop(is_our_turn);
             let mut books = history.lock().unwrap();
             match tried {
                 Try::Acknowledged { seq, pid } => {

@@ -96,6 +96,19 @@ pub(crate) fn listen_socket(socket: &impl AsFd) -> nix::Result<()> {
     listen(socket, Backlog::new(BACKLOG).unwrap_or(Backlog::MAXCONN))
 }
 
+/// Binds a Unix socket at `path` as [`bind_unix`] does, has `prepare` give it what it is to have, and listens. A socket that does
+/// not come so far is not left behind.
+pub(crate) fn listen_unix<T>(path: &Path, prepare: impl FnOnce() -> Result<T>) -> Result<(OwnedFd, T)> {
+    let socket = bind_unix(path)?;
+    let listen = || listen_socket(&socket).context(|| format!("can't listen at {}", path.display()));
+    // A connect before `listen` is refused, so the wider mode of the moment between lets no client in.
+    let listening = prepare().and_then(|prepared| listen().map(|()| prepared));
+    if listening.is_err() {
+        let _ = std::fs::remove_file(path);
+    }
+    listening.map(|prepared| (socket, prepared))
+}
+
 /// Begins to connect to the Unix socket at `path`.
 pub(crate) fn connect_unix(path: &Path) -> nix::Result<OwnedFd> {
     let socket = stream_socket(AddressFamily::Unix)?;
@@ -103,18 +116,40 @@ pub(crate) fn connect_unix(path: &Path) -> nix::Result<OwnedFd> {
     Ok(socket)
 }
 
+/// Whether a socket lies at `path`; `false` if there is nothing.
+///
+/// # Errors
+/// Another file lies there, or it can't be seen what does.
+fn is_socket_there(path: &Path) -> Result<bool> {
+    let place = path.display();
+    match path.symlink_metadata() {
+        Ok(metadata) if metadata.file_type().is_socket() => Ok(true),
+        Ok(_) => Err(Error::Caller(format!(
+            "{place} exists and is not a socket: remove it, or choose another path"
+        ))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error).context(|| format!("can't look at {place}")),
+    }
+}
+
+/// Removes the socket that lies at `path`, whether a process listens there or not; fine if there is nothing.
+pub(crate) fn remove_socket(path: &Path) -> Result<()> {
+    if !is_socket_there(path)? {
+        return Ok(());
+    }
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).context(|| format!("can't remove the socket {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Removes a socket at which no process listens; fine if there is nothing.
 pub(crate) fn remove_unanswered(path: &Path) -> Result<()> {
     let place = path.display();
-    match path.symlink_metadata() {
-        Ok(metadata) if metadata.file_type().is_socket() => {}
-        Ok(_) => {
-            return Err(Error::Caller(format!(
-                "{place} exists and is not a socket: remove it, or choose another path"
-            )));
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error).context(|| format!("can't look at {place}")),
+    if !is_socket_there(path)? {
+        return Ok(());
     }
     match connect_unix(path) {
         Err(Errno::ECONNREFUSED) => {}
@@ -128,10 +163,5 @@ pub(crate) fn remove_unanswered(path: &Path) -> Result<()> {
             return Err(error).context(|| format!("can't tell whether a process listens at {place}"));
         }
     }
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).context(|| format!("can't remove {place}, a socket at which no process listens"))
-        }
-        _ => Ok(()),
-    }
+    remove_socket(path)
 }

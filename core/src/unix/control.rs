@@ -17,13 +17,16 @@ use nix::unistd::geteuid;
 
 use crate::error::{Error, Result};
 use crate::node::Credentials;
-use crate::unix::bind::{bind_unix, check_path, connect_unix, listen_socket, remove_unanswered};
+use crate::unix::bind::{check_path, connect_unix, listen_unix, remove_socket, remove_unanswered};
 use crate::unix::context::Context;
 use crate::unix::pid::may_live;
 use crate::unix::trusted::{directory_of, inode_at, inode_of, restrict_socket};
 
 /// Room for `.` and a pid: Linux has none above 4194304.
 const SUFFIX_MAX: usize = 8;
+
+/// What the name of the link that lies ready ends with.
+const NEXT: &str = ".next";
 
 /// The socket at which this process answers, at mode 0600.
 #[derive(Debug)]
@@ -46,7 +49,7 @@ impl ControlSocket {
         check_path(&path, SUFFIX_MAX)?;
         refuse_other_file(&path)?;
         let beside = beside(&path, std::process::id());
-        let next = with_suffix(&beside, ".next");
+        let next = with_suffix(&beside, NEXT);
         let (listener, inode) = listen_at(&beside)?;
         let control = ControlSocket { listener, path, beside, next, inode };
         control.make_ready()?;
@@ -125,7 +128,12 @@ impl ControlSocket {
         #[cfg(feature = "crash-points")]
         crate::unix::probe::step(crate::unix::probe::SystemCall::Rename)
             .context(|| format!("can't take {}", self.path.display()))?;
-        fs::rename(&self.next, &self.path).context(|| format!("can't take {}", self.path.display()))
+        fs::rename(&self.next, &self.path).context(|| format!("can't take {}", self.path.display()))?;
+        // Where it could not be seen that the path leads here already, the rename has left its link.
+        if self.is_own(&self.next) {
+            let _ = fs::remove_file(&self.next);
+        }
+        Ok(())
     }
 
     /// Whether the control path leads to this process.
@@ -160,8 +168,8 @@ impl ControlSocket {
         }
     }
 
-    /// Sees that the link lies ready that the next rename consumes. (A rename of two links of one inode would
-    /// do nothing and leave both; [`Self::take_path`] does not come to that.)
+    /// Sees that the link lies ready that the next rename consumes. (A rename of two links of one inode does nothing and leaves
+    /// both.)
     fn make_ready(&self) -> Result<()> {
         let made = match fs::hard_link(&self.beside, &self.next) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match inode_at(&self.next) {
@@ -198,13 +206,11 @@ impl Drop for ControlSocket {
 
 /// Listens at `beside`, at mode 0600.
 fn listen_at(beside: &Path) -> Result<(UnixListener, (u64, u64))> {
-    let listener = UnixListener::from(bind_unix(beside)?);
-    let shown = beside.display().to_string();
-    // A connect before `listen` is refused, so the wider mode of the moment between lets no client in.
-    let inode = restrict_socket(beside, 0o600);
-    let inode = inode.context(|| format!("can't restrict {shown} to its owner"))?;
-    listen_socket(&listener).context(|| format!("can't listen at {shown}"))?;
-    Ok((listener, inode))
+    let restrict = || {
+        restrict_socket(beside, 0o600).context(|| format!("can't restrict {} to its owner", beside.display()))
+    };
+    let (listener, inode) = listen_unix(beside, restrict)?;
+    Ok((UnixListener::from(listener), inode))
 }
 
 /// Refuses a control path that leaves no room for the sockets of the daemons beside it.
@@ -222,16 +228,26 @@ pub fn beside(path: &Path, pid: u32) -> PathBuf {
 /// # Errors
 /// The directory can't be read.
 pub fn pids_beside(path: &Path) -> io::Result<Vec<u32>> {
+    let names = names_beside(path)?.into_iter();
+    Ok(names.filter(|(_, is_link)| !is_link).map(|(pid, _)| pid).collect())
+}
+
+/// The pids in the names beside the control path `path`, in ascending order, and whether each is the name of a link that lies ready.
+fn names_beside(path: &Path) -> io::Result<Vec<(u32, bool)>> {
     let Some(name) = path.file_name() else { return Ok(Vec::new()) };
-    let mut pids: Vec<u32> = Vec::new();
+    let mut names = Vec::new();
     for entry in fs::read_dir(directory_of(path))? {
         let entry = entry?.file_name();
         let suffix = entry.as_encoded_bytes().strip_prefix(name.as_encoded_bytes());
-        let digits = suffix.and_then(|suffix| std::str::from_utf8(suffix.strip_prefix(b".")?).ok());
-        pids.extend(digits.and_then(|digits| digits.parse::<u32>().ok()));
+        let suffix = suffix.and_then(|suffix| std::str::from_utf8(suffix.strip_prefix(b".")?).ok());
+        let pid = |digits: &str| digits.parse::<u32>().ok();
+        names.extend(suffix.and_then(|suffix| match suffix.strip_suffix(NEXT) {
+            Some(digits) => Some((pid(digits)?, true)),
+            None => Some((pid(suffix)?, false)),
+        }));
     }
-    pids.sort_unstable();
-    Ok(pids)
+    names.sort_unstable();
+    Ok(names)
 }
 
 /// The process that listens at the control path, as the kernel says: a file's name could name any process.
@@ -289,14 +305,16 @@ pub(crate) fn connect_to_daemon(path: &Path) -> Result<Connect> {
 pub fn remove_stale(path: &Path, pid: u32) -> Result<()> {
     let beside = beside(path, pid);
     remove_unanswered(&beside)?;
-    remove_unanswered(&with_suffix(&beside, ".next"))
+    // Nothing connects to the link, and a later process with this pid makes its own.
+    remove_socket(&with_suffix(&beside, NEXT))
 }
 
 /// Removes what processes that have ended left beside `path`: those that were killed could not do so.
 /// What can't be removed is of no harm.
 pub fn sweep(path: &Path) {
-    let ended = pids_beside(path).unwrap_or_default().into_iter().filter(|pid| !may_live(*pid));
-    for pid in ended {
+    let mut pids: Vec<u32> = names_beside(path).unwrap_or_default().into_iter().map(|(pid, _)| pid).collect();
+    pids.dedup();
+    for pid in pids.into_iter().filter(|pid| !may_live(*pid)) {
         if let Err(error) = remove_stale(path, pid) {
             tracing::debug!(target: "handoff", pid, %error, "an ended process's socket is still there");
         }

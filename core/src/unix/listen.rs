@@ -11,7 +11,7 @@ use nix::sys::socket::{
 };
 
 use crate::error::{Error, Result};
-use crate::unix::bind::{bind_unix, check_path, listen_socket, stream_socket};
+use crate::unix::bind::{check_path, listen_socket, listen_unix, stream_socket};
 use crate::unix::context::Context;
 use crate::unix::trusted;
 
@@ -52,12 +52,14 @@ pub fn bind_with(addr: &str, options: &BindOptions) -> Result<OwnedFd> {
         }
         Some(_) if only_v6.is_some() => return Err(Error::Caller(format!("{addr} is no IPv6 address"))),
         Some(path) if !path.starts_with('@') => {
-            let listener = bind_unix(Path::new(path))?;
-            if is_access_given {
+            let give = || {
+                if !is_access_given {
+                    return Ok(());
+                }
                 let given = trusted::give_socket(Path::new(path), mode, uid, gid);
-                given.context(|| format!("can't set the mode and the owner of {path}"))?;
-            }
-            listener
+                given.map(drop).context(|| format!("can't set the mode and the owner of {path}"))
+            };
+            return listen_unix(Path::new(path), give).map(|(listener, ())| listener);
         }
         _ if is_access_given => {
             return Err(Error::Caller(format!("{addr} has no path, and so neither a mode nor an owner")));

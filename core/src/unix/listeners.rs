@@ -92,10 +92,24 @@ impl Listeners {
     /// # Errors
     /// As [`Listeners::from_entries`].
     pub(crate) fn push(&mut self, name: String, listener: OwnedFd) -> Result<()> {
-        let mut entries = std::mem::take(&mut self.entries);
-        entries.push((name, listener));
-        *self = Listeners::from_entries(entries)?;
-        Ok(())
+        let mut added = Listeners::non_blocking(vec![(name, listener)])?;
+        self.entries.append(&mut added.entries);
+        let checked = check_names(&self.entries);
+        if checked.is_err() {
+            // Those that were there stay.
+            self.entries.pop();
+        }
+        checked
+    }
+
+    /// Joins `lots`, in their order. Nothing is asked of the system, so only names can be at fault.
+    ///
+    /// # Errors
+    /// [`Error::Caller`] for a name that is there twice, or too many of them.
+    pub(crate) fn joined(lots: impl IntoIterator<Item = Listeners>) -> Result<Listeners> {
+        let entries: Vec<_> = lots.into_iter().flat_map(Listeners::into_entries).collect();
+        check_names(&entries)?;
+        Ok(Listeners { entries })
     }
 
     /// Each with its name.
@@ -300,4 +314,30 @@ fn listener_fault(fd: &impl AsFd) -> nix::Result<Option<&'static str>> {
 
 fn family_of(fd: &impl AsFd) -> Option<AddressFamily> {
     getsockname::<SockaddrStorage>(fd.as_fd().as_raw_fd()).ok()?.family()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listening() -> OwnedFd {
+        TcpListener::bind("127.0.0.1:0").unwrap().into()
+    }
+
+    #[test]
+    fn a_listener_that_can_not_be_added_leaves_the_others() {
+        let mut listeners = Listeners::from_entries(vec![("resp".into(), listening())]).unwrap();
+        for name in ["resp", "", "a:b"] {
+            listeners.push(name.into(), listening()).unwrap_err();
+        }
+        listeners.push("http".into(), listening()).unwrap();
+        assert_eq!(listeners.names(), ["resp", "http"]);
+    }
+
+    #[test]
+    fn lots_are_joined_in_their_order_unless_a_name_is_there_twice() {
+        let lot = |name: &str| Listeners::from_entries(vec![(name.into(), listening())]).unwrap();
+        assert_eq!(Listeners::joined([lot("b"), lot("a")]).unwrap().names(), ["b", "a"]);
+        Listeners::joined([lot("a"), lot("a")]).unwrap_err();
+    }
 }

@@ -9,6 +9,7 @@ pub mod listeners;
 pub mod lock;
 pub mod lossy;
 pub mod pid;
+pub mod poller;
 pub mod privileges;
 #[cfg(feature = "crash-points")]
 pub mod probe;
@@ -20,6 +21,7 @@ pub mod supervisor;
 pub mod trusted;
 pub mod wake;
 
+mod again;
 mod bind;
 mod context;
 mod daemon;
@@ -28,7 +30,6 @@ mod hooks;
 mod limits;
 mod link;
 mod listen;
-mod poller;
 mod reactor;
 mod rights;
 mod run;

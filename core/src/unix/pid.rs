@@ -7,7 +7,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use nix::errno::Errno;
 use nix::libc;
@@ -96,7 +96,7 @@ pub struct Watch {
     /// The process leads a session, as every process that a supervisor has started does: its group is its own. A program of a
     /// pipeline in a shell may lead a group in which others are.
     leads_session: bool,
-    pidfd: Option<OwnedFd>,
+    pidfd: Option<Arc<OwnedFd>>,
     exit: Option<Exit>,
 }
 
@@ -124,7 +124,7 @@ impl Watch {
         match open_pidfd(process.pid) {
             Err(Errno::ESRCH) => watch.exit = Some(Exit::Unknown),
             // The process whose start time is compared now is, or was, the one that the pidfd is for.
-            opened => watch.pidfd = opened?,
+            opened => watch.pidfd = opened?.map(Arc::new),
         }
         if !watch.is_same()? {
             watch.pidfd = None;
@@ -132,6 +132,12 @@ impl Watch {
         }
         watch.leads_session = watch.exit.is_none() && getsid(Some(watch.pid())) == Ok(watch.pid());
         Ok(watch)
+    }
+
+    /// Watches the same process by the same pidfd: unlike a second `pidfd_open(2)`, this can't fail.
+    pub(super) fn share(&self) -> Watch {
+        let Watch { process, is_child, leads_session, ref pidfd, exit } = *self;
+        Watch { process, is_child, leads_session, pidfd: pidfd.clone(), exit }
     }
 
     /// The process that this watches.
@@ -142,7 +148,7 @@ impl Watch {
     /// Readable (`POLLIN`) once the process has ended. `None` if it is known to have ended, or if the system
     /// has no such descriptor: then [`Watch::ended`] is to be asked now and then.
     pub fn pollable(&self) -> Option<BorrowedFd<'_>> {
-        self.pidfd.as_ref().filter(|_| self.exit.is_none()).map(AsFd::as_fd)
+        self.pidfd.as_deref().filter(|_| self.exit.is_none()).map(AsFd::as_fd)
     }
 
     /// Whether it has ended, and how. Reaps it if it is a child. Never blocks.
@@ -168,7 +174,7 @@ impl Watch {
 
     /// What the process is signalled by, where the system has that.
     pub(super) fn pidfd(&self) -> Option<&OwnedFd> {
-        self.pidfd.as_ref()
+        self.pidfd.as_deref()
     }
 
     /// Refuses to signal a process of which only the number is known: no child, whose number no other process can have, and none

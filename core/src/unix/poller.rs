@@ -1,5 +1,4 @@
 //! `poll(2)` over descriptors that come and go, and the clock that goes with it.
-use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
@@ -8,6 +7,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::host::Clock;
 use crate::time::{Duration, Time};
+
+/// The pause after a `poll(2)` that failed.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// The monotonic clock, counted from its making.
 #[derive(Clone, Copy, Debug)]
@@ -27,27 +29,34 @@ impl Clock for MonotonicClock {
     }
 }
 
-/// Waits until one of `fds` is ready, or for `timeout`; `None` is for ever. Answers one flag a descriptor: it is
-/// worth a look, be it data, room, an end or an error.
-///
-/// # Errors
-/// The system's; none is expected.
-pub(crate) fn wait(fds: &[(BorrowedFd<'_>, bool)], timeout: Option<Duration>) -> io::Result<Vec<bool>> {
+/// Waits until one of `fds` is ready, with `true` also until there is room to write, or for `timeout`; `None` is for ever. May
+/// return for nothing.
+pub fn wait(fds: &[(BorrowedFd<'_>, bool)], timeout: Option<Duration>) {
     let mut polled: Vec<PollFd<'_>> = fds
         .iter()
         .map(|(fd, write)| {
             PollFd::new(*fd, if *write { PollFlags::POLLIN | PollFlags::POLLOUT } else { PollFlags::POLLIN })
         })
         .collect();
-    match poll(&mut polled, round_up(timeout)) {
+    wait_for(&mut polled, timeout);
+}
+
+/// The same with what each descriptor is worth a look for.
+///
+/// No process that serves may end because it could not wait once. What makes `poll(2)` fail passes (memory is exhausted, the limit
+/// of open files is below their number): after a pause the caller looks at everything, which never blocks, and waits again.
+pub(crate) fn wait_for(fds: &mut [PollFd<'_>], timeout: Option<Duration>) {
+    match poll(fds, round_up(timeout)) {
         Ok(_) | Err(Errno::EINTR) => {}
-        Err(error) => return Err(error.into()),
+        Err(error) => {
+            tracing::warn!(target: "handoff", %error, "can't wait for events; looking again shortly");
+            std::thread::sleep(timeout.map_or(PAUSE, |timeout| timeout.min(PAUSE)));
+        }
     }
-    Ok(polled.iter().map(|fd| fd.any().unwrap_or(true)).collect())
 }
 
 /// Whole milliseconds, and never less than `timeout`: waking early would mean to spin.
-pub(crate) fn round_up(timeout: Option<Duration>) -> PollTimeout {
+fn round_up(timeout: Option<Duration>) -> PollTimeout {
     match timeout {
         None => PollTimeout::NONE,
         Some(timeout) => {

@@ -1,6 +1,5 @@
 //! The one event loop of real processes: `poll(2)`, then the node, until the node is over.
 use std::fmt::Debug;
-use std::io;
 use std::ops::ControlFlow;
 use std::os::fd::BorrowedFd;
 
@@ -9,9 +8,6 @@ use crate::machine::StateName;
 use crate::node::{Faithful, NodeOn};
 use crate::time::Duration;
 use crate::unix::poller;
-
-/// After a `poll(2)` that failed, so long passes until the next look: what exhausts memory or lowers a limit passes.
-const PAUSE: Duration = Duration::from_millis(10);
 
 /// What a node stands on in a real process.
 pub(crate) trait System: Clock {
@@ -48,9 +44,7 @@ where
         }
         let until_wake = node.wake_at().map(|at| at.since(os.now()));
         let timeout = until_wake.into_iter().chain(os.look_again_after()).min();
-        if let Err(error) = poller::wait(&os.pollables(), timeout) {
-            wait_it_out(&error, timeout);
-        }
+        poller::wait(&os.pollables(), timeout);
     }
 }
 
@@ -71,10 +65,4 @@ where
     }
     os.stepped(after);
     ControlFlow::Continue(())
-}
-
-/// A process that serves must not end because it could not wait once.
-fn wait_it_out(error: &io::Error, timeout: Option<Duration>) {
-    tracing::warn!(target: "handoff", %error, "can't wait for events; looking again shortly");
-    std::thread::sleep(timeout.map_or(PAUSE, |timeout| timeout.min(PAUSE)));
 }

@@ -9,11 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use handoff::unix::dir_watch::DirWatch;
+use handoff::unix::poller;
 use handoff::unix::sparing::Sparing;
 use handoff::unix::trusted;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-
-use super::ACCEPT_PAUSE;
+use handoff::unix::{BindOptions, bind_with};
 
 /// The time until the next try, where the directory is gone or not writable.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -37,8 +36,9 @@ impl SocketPlace {
             _ => {}
         }
         // Renamed at the end: at its own path the socket never has another mode than the right one.
-        let (listener, temporary, inode) = bind_beside(path, mode)?;
-        fs::rename(&temporary, path)?;
+        let bound = BoundBeside::bind(path, mode)?;
+        fs::rename(&bound.name.0, path)?;
+        let BoundBeside { listener, inode, .. } = bound;
         Ok((SocketPlace { path: path.to_path_buf(), mode, inode: Mutex::new(Some(inode)) }, listener))
     }
 
@@ -72,33 +72,43 @@ impl SocketPlace {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Err(_) => {}
         }
-        let (listener, temporary, inode) = bind_beside(&self.path, self.mode)?;
+        let bound = BoundBeside::bind(&self.path, self.mode)?;
         // A rename would replace what comes there at this moment.
-        let linked = fs::hard_link(&temporary, &self.path);
-        fs::remove_file(&temporary)?;
-        linked?;
-        *own = Some(inode);
-        Ok(Some(listener))
+        fs::hard_link(&bound.name.0, &self.path)?;
+        *own = Some(bound.inode);
+        Ok(Some(bound.listener))
     }
 }
 
-/// Binds a socket beside `path`, under a name that no other user can foresee and that is at most four bytes longer.
-fn bind_beside(path: &Path, mode: u32) -> io::Result<(UnixListener, PathBuf, (u64, u64))> {
-    const TRIES: usize = 10;
-    let room = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.len() + 4;
-    let mut tries = (0..TRIES).map(|_| {
+/// A socket that is bound under a name for the time being.
+struct BoundBeside {
+    name: TemporaryName,
+    listener: UnixListener,
+    inode: (u64, u64),
+}
+
+/// A name that is removed when this is dropped, if the socket has it still: whatever has failed, it is not left behind.
+struct TemporaryName(PathBuf);
+
+impl Drop for TemporaryName {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+impl BoundBeside {
+    /// Binds a socket beside `path`, under a name that no other user can foresee and that is at most four bytes longer.
+    fn bind(path: &Path, mode: u32) -> io::Result<BoundBeside> {
         let mut name = trusted::random_name()?;
-        name.truncate(room);
-        let beside = path.with_file_name(name);
-        Ok((UnixListener::bind(&beside)?, beside))
-    });
-    let in_use =
-        |bound: &io::Result<_>| matches!(bound, Err(error) if error.kind() == io::ErrorKind::AddrInUse);
-    let bound = tries.find(|bound| !in_use(bound)).unwrap_or_else(|| Err(io::ErrorKind::AddrInUse.into()));
-    let (listener, beside) = bound?;
-    let inode = trusted::restrict_socket(&beside, mode)?;
-    listener.set_nonblocking(true)?;
-    Ok((listener, beside, inode))
+        name.truncate(path.file_name().ok_or(io::ErrorKind::InvalidInput)?.len() + 4);
+        let name = path.with_file_name(name);
+        let mut options = BindOptions::default();
+        options.mode = Some(mode);
+        let listener = bind_with(&format!("unix:{}", name.display()), &options).map_err(io::Error::other)?;
+        let name = TemporaryName(name);
+        let inode = trusted::inode_at(&name.0)?;
+        Ok(BoundBeside { name, listener: listener.into(), inode })
+    }
 }
 
 /// The listener, which is another one when its name had gone.
@@ -122,18 +132,9 @@ impl Listening {
     /// Waits for a peer, and meanwhile looks after the socket's name; `also` is called when other names in its directory may
     /// have gone.
     pub(super) fn wait(&mut self, also: &mut impl FnMut()) {
-        let mut fds = vec![PollFd::new(self.listener.as_fd(), PollFlags::POLLIN)];
-        let watched = self.watch.as_ref().and_then(DirWatch::pollable);
-        fds.extend(watched.map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
-        let again = self
-            .try_again_at
-            .map(|at| at.saturating_duration_since(Instant::now()) + Duration::from_millis(1));
-        let timeout =
-            again.map_or(PollTimeout::NONE, |again| PollTimeout::try_from(again).unwrap_or(PollTimeout::MAX));
-        // What keeps it from waiting passes.
-        if poll(&mut fds, timeout).is_err() {
-            std::thread::sleep(ACCEPT_PAUSE);
-        }
+        let mut fds = vec![(self.listener.as_fd(), false)];
+        fds.extend(self.watch.as_ref().and_then(DirWatch::pollable).map(|fd| (fd, false)));
+        poller::wait(&fds, self.try_again_at.map(|at| at.saturating_duration_since(Instant::now())));
         let has_changed = self.watch.as_mut().is_some_and(DirWatch::has_changed);
         if has_changed || self.try_again_at.is_some_and(|at| at <= Instant::now()) {
             self.look_after();

@@ -81,7 +81,7 @@ impl Manager {
         command.env("LISTEN_FDS", "2").env("LISTEN_FDNAMES", names);
         command.stdin(Stdio::from(first)).stdout(Stdio::from(second));
         command.stderr(reference.output());
-        reference.launch_by(command)
+        reference.launch_by(&mut command)
     }
 }
 
@@ -93,7 +93,7 @@ fn the_manager_is_told_when_the_daemon_serves_and_what_becomes_of_swaps() {
     let build = world.build();
     let gate = build.gate(HookName::Open);
     reference.configure_build(&build);
-    reference.launch_by(manager.command(&reference));
+    reference.launch_by(&mut manager.command(&reference));
     gate.wait();
     manager.is_told("STATUS=starting ");
     // Again and again.
@@ -148,7 +148,7 @@ fn a_service_that_is_stopped_and_started_anew_refuses_no_client() {
     let world = World::new();
     let manager = Manager::new(&world);
     let reference = Reference::for_actor(&world);
-    reference.launch_by(manager.command(&reference));
+    reference.launch_by(&mut manager.command(&reference));
     manager.is_told("READY=1");
     let tcp = reference.writer_over_tcp();
     let unix = reference.writer();
@@ -180,7 +180,7 @@ fn the_manager_is_told_that_the_loop_turns_as_often_as_it_wants() {
     let reference = Reference::for_actor(&world);
     let mut command = manager.command(&reference);
     command.env("WATCHDOG_USEC", "60000");
-    reference.launch_by(command);
+    reference.launch_by(&mut command);
     for _ in 0..5 {
         manager.is_told("WATCHDOG=1");
     }

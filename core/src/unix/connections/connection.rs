@@ -171,7 +171,7 @@ impl Connection {
                 false => Until::Stop(self.shared.end.as_fd()),
             };
             drop(conduct);
-            wait(self, PollFlags::POLLIN, until)?;
+            wait(self, PollFlags::POLLIN, until);
         }
     }
 
@@ -307,9 +307,7 @@ impl Connection {
         while self.poll_close().is_pending() {
             let CloseProgress::Lingering(until) = self.end else { return };
             let left = until.since(self.shared.now());
-            if wait(&self, PollFlags::POLLIN, Until::Passed(left)).is_err() {
-                return;
-            }
+            wait(&self, PollFlags::POLLIN, Until::Passed(left));
         }
     }
 
@@ -409,9 +407,10 @@ impl Connection {
         let is_draining = conduct.is_ending() || conduct.is_to_be_kept();
         drop(conduct);
         if !is_draining {
-            return wait(self, flags, Until::Stop(self.shared.stop.as_fd()));
+            wait(self, flags, Until::Stop(self.shared.stop.as_fd()));
+            return Ok(());
         }
-        wait(self, flags, Until::Passed(self.shared.patience.step()))?;
+        wait(self, flags, Until::Passed(self.shared.patience.step()));
         // The drain looks, too, but only until its grace is over.
         if self.entry.look(self.shared.now()) { Err(cut()) } else { Ok(()) }
     }

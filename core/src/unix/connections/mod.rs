@@ -247,8 +247,8 @@ impl Drop for Connections {
 fn accept(shared: &Arc<Shared>, listener: &Listener) -> Option<Connection> {
     let mut in_trouble = false;
     while shared.wait_for_room() {
-        let stop = Until::Stop(shared.stop.as_fd());
-        match wait(listener, PollFlags::POLLIN, stop).and_then(|()| shared.accept(listener)) {
+        wait(listener, PollFlags::POLLIN, Until::Stop(shared.stop.as_fd()));
+        match shared.accept(listener) {
             Ok(Some(accepted)) => return Some(Connection::new(accepted, shared.clone())),
             Ok(None) => {}
             Err(error) => {

@@ -98,8 +98,6 @@ fn send_all(entry: &Entry, shared: &Shared) {
             false => Until::Stop(shared.stop.as_fd()),
         };
         drop(conduct);
-        if wait(&entry.socket, PollFlags::POLLOUT, until).is_err() {
-            return entry.end_sending();
-        }
+        wait(&entry.socket, PollFlags::POLLOUT, until);
     }
 }

@@ -5,15 +5,14 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 
-use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::poll::{PollFd, PollFlags, poll};
+use nix::poll::{PollFd, PollFlags};
 use nix::sys::socket::{
     AddressFamily, SockType, SockaddrLike, SockaddrStorage, getsockname, getsockopt, sockopt,
 };
 
 use crate::time::Duration;
-use crate::unix::poller::round_up;
+use crate::unix::poller::wait_for;
 
 /// A listening socket, of TCP or Unix. It must not block: the library and the supervisor bind such ones, and every
 /// process that shares one leaves its flags alone.
@@ -188,14 +187,10 @@ pub(super) enum Until<'a> {
 }
 
 /// Waits until `socket` is worth a look for `flags`, or for `until`; may also return for nothing.
-pub(super) fn wait(socket: &impl AsFd, flags: PollFlags, until: Until<'_>) -> io::Result<()> {
+pub(super) fn wait(socket: &impl AsFd, flags: PollFlags, until: Until<'_>) {
     let socket = PollFd::new(socket.as_fd(), flags);
-    let polled = match until {
-        Until::Stop(stop) => poll(&mut [socket, PollFd::new(stop, PollFlags::POLLIN)], round_up(None)),
-        Until::Passed(time) => poll(&mut [socket], round_up(Some(time))),
-    };
-    match polled {
-        Ok(_) | Err(Errno::EINTR) => Ok(()),
-        Err(errno) => Err(errno.into()),
+    match until {
+        Until::Stop(stop) => wait_for(&mut [socket, PollFd::new(stop, PollFlags::POLLIN)], None),
+        Until::Passed(time) => wait_for(&mut [socket], Some(time)),
     }
 }

@@ -17,6 +17,7 @@ use crate::node::Read;
 use crate::node::daemon::{self as node, Accepted, DaemonMachine, DaemonNode, Event, Hook, Os};
 use crate::record::Record;
 use crate::time::{Duration, Time};
+use crate::unix::again::again;
 use crate::unix::env::Inherited;
 use crate::unix::gaps;
 use crate::unix::listeners::Listeners;
@@ -24,6 +25,9 @@ use crate::unix::poller::MonotonicClock;
 use crate::unix::reactor::{self, System};
 use crate::unix::sparing::Sparing;
 use crate::unix::wake::WakeReceiver;
+
+/// How long a record that can't be written is tried again: short, because no heartbeat goes out meanwhile.
+const RECORD_BOUND: Duration = Duration::from_millis(32);
 
 /// The operating system, as a daemon's node sees it.
 pub(super) struct Host {
@@ -253,7 +257,9 @@ impl Storage for Host {
     }
 
     fn write_record(&mut self, _op: Op, record: &Record) -> Option<Result<(), HostError>> {
-        Some(self.place.record.write(record).map_err(HostError::from))
+        // An incumbent that can't write it leaves, and then no process serves.
+        let written = again(RECORD_BOUND, "the record", || self.place.record.write(record));
+        Some(written.map_err(HostError::from))
     }
 
     fn take_path(&mut self, _op: Op) -> Option<Result<(), HostError>> {

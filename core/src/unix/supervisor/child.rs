@@ -35,6 +35,11 @@ impl Child {
         Ok(Child { may: MayBeKilled::started(&watch, journal), watch })
     }
 
+    /// Another handle of the same process. Nothing is opened for it, so it can't fail.
+    pub(super) fn share(&self) -> Child {
+        Child { watch: self.watch.share(), may: self.may }
+    }
+
     /// It may be ended, because it has spoken.
     pub(super) fn has_spoken(&mut self, may: MayBeKilled) {
         self.may = self.may.or(Some(may).filter(|may| may.process() == self.id()));
@@ -73,7 +78,7 @@ impl Child {
                 Some(fd) => (vec![(fd, false)], left),
                 None => (Vec::new(), left.min(Duration::from_millis(10))),
             };
-            poller::wait(&fds, Some(pause)).context(|| "can't wait".into())?;
+            poller::wait(&fds, Some(pause));
         }
     }
 

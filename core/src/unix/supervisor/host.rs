@@ -169,13 +169,9 @@ impl<'a> Host<'a> {
         let id = self.handoff_id;
         let reason = outcome.reason.as_ref().map(ToString::to_string).unwrap_or_default();
         tracing::info!(target: "handoff", %id, verdict = ?outcome.verdict, reason, "over");
-        let serves = node.process(Peer::Successor).filter(|_| outcome.verdict == HandoffVerdict::Committed);
-        let child = match serves {
-            Some(process) => {
-                Some(Child::started(process).context(|| format!("can't watch process {process}"))?)
-            }
-            None => None,
-        };
+        // A process serves by now, whatever fails: nothing that may fail is left to be done.
+        let is_committed = outcome.verdict == HandoffVerdict::Committed;
+        let child = self.successor.process.as_ref().filter(|_| is_committed).map(Child::share);
         let mut outcome = HandoffOutcome::new(id, outcome, child, self.stopwatch.phases())?;
         outcome.warnings.extend(self.mute_successor());
         Ok(outcome)

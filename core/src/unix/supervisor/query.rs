@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, Result};
 use crate::message::{Hello, Message, Status};
 use crate::node::Read;
-use crate::unix::context::Context;
 use crate::unix::control::{self, Connect};
 use crate::unix::link::Link;
 use crate::unix::poller;
@@ -47,7 +46,7 @@ pub(crate) fn ask(path: &Path, limit: Duration) -> Result<DaemonStatus> {
                     )));
                 }
                 let fds = [(std::os::fd::AsFd::as_fd(&link), link.wants_write())];
-                poller::wait(&fds, Some(left)).context(|| "can't wait".into())?;
+                poller::wait(&fds, Some(left));
                 link.flush();
             }
         }
@@ -65,7 +64,7 @@ fn connect(path: &Path, until: Instant) -> Result<Link> {
                 return Err(Error::Peer(format!("the control socket {} is not answered", path.display())));
             }
             Connect::Retry => {
-                poller::wait(&[], Some(Duration::from_millis(10))).context(|| "can't wait".into())?;
+                poller::wait(&[], Some(Duration::from_millis(10)));
             }
         }
     }

@@ -258,8 +258,11 @@ impl Os for Host<'_> {
 
     fn keep_listeners(&mut self, from: ProcessId) {
         let Some(party) = self.parties.get_mut(&from) else { return };
-        let all = party.listeners.drain(..).flat_map(Listeners::into_entries).collect();
-        self.listeners = Listeners::from_entries(all).ok();
+        let joined = Listeners::joined(party.listeners.drain(..));
+        let joined = joined.inspect_err(|error| {
+            tracing::warn!(target: "handoff.recovery", pid = from.pid, %error, "its listeners are not taken over");
+        });
+        self.listeners = joined.ok();
     }
 
     fn drop_listeners(&mut self, from: ProcessId) {

@@ -159,8 +159,8 @@ fn wait(fd: std::os::fd::BorrowedFd<'_>, stop: &OwnedFd) -> bool {
     let mut fds = [PollFd::new(fd, PollFlags::POLLIN), PollFd::new(stop.as_fd(), PollFlags::POLLIN)];
     loop {
         match poll(&mut fds, PollTimeout::NONE) {
-            Err(nix::errno::Errno::EINTR) => {}
-            Err(_) => return false,
+            // What keeps it from waiting passes.
+            Err(_) => thread::sleep(Duration::from_millis(1)),
             Ok(_) => return !fds[1].any().unwrap_or(true),
         }
     }

@@ -1,0 +1,189 @@
+//! What happens while a process is traced: a swap that commits, one that is rolled back, a supervisor that takes over.
+use std::fmt;
+use std::process::{Child, Stdio};
+use std::sync::MutexGuard;
+use std::time::{Duration, Instant};
+
+use handoff_tests::{Act, Build, HookName, Reference, World, Writer, processes, until, until_some};
+use nix::sys::signal::Signal;
+
+use crate::tracer::{Injection, Trace, Tracer};
+
+/// The whole swap, in the configuration.
+const DEADLINE_SECS: u32 = 20;
+
+/// What a command may take: the deadline, and all that comes after it.
+pub(crate) const COMMAND: Duration = Duration::from_secs(60);
+
+/// Which process is traced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Role {
+    Supervisor,
+    Incumbent,
+    Successor,
+}
+
+/// What happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Story {
+    /// A swap commits.
+    Commit,
+    /// The successor fails to open, after the seal.
+    RollBack,
+    /// The supervisor is killed, and the next one takes over what serves.
+    TakeOver,
+}
+
+/// In a take-over there is no successor.
+pub(crate) const ALL: [(Role, Story); 8] = [
+    (Role::Supervisor, Story::Commit),
+    (Role::Supervisor, Story::RollBack),
+    (Role::Supervisor, Story::TakeOver),
+    (Role::Incumbent, Story::Commit),
+    (Role::Incumbent, Story::RollBack),
+    (Role::Incumbent, Story::TakeOver),
+    (Role::Successor, Story::Commit),
+    (Role::Successor, Story::RollBack),
+];
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Role::Supervisor => "supervisor",
+            Role::Incumbent => "incumbent",
+            Role::Successor => "successor",
+        })
+    }
+}
+
+impl fmt::Display for Story {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Story::Commit => "commit",
+            Story::RollBack => "roll-back",
+            Story::TakeOver => "take-over",
+        })
+    }
+}
+
+/// What the story came to.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) trace: Trace,
+    /// The command's exit code and what it printed; none of a take-over, or of a command that took too long.
+    pub(crate) answer: Option<(i32, String)>,
+}
+
+/// A supervisor as people run it, a daemon that serves, and a client that has written.
+pub(crate) struct CallsScene {
+    pub(crate) world: World,
+    pub(crate) reference: Reference,
+    pub(crate) writer: Writer,
+    /// The daemon that serves before the story.
+    pub(crate) incumbent: u32,
+}
+
+impl CallsScene {
+    pub(crate) fn new() -> CallsScene {
+        let world = World::new();
+        // What is logged for people is written by the process that does the work, in these tests.
+        let reference = Reference::for_actor(&world).deadline(DEADLINE_SECS).log("warn");
+        reference.add("unreachable_secs = 10\nstop_grace_secs = 10\n");
+        reference.configure_build(&world.build());
+        let supervisor = reference.start();
+        let incumbent = world.assert_one_serves(&[supervisor]);
+        let writer = reference.writer();
+        writer.wait_for_write_by(incumbent);
+        CallsScene { world, reference, writer, incumbent }
+    }
+
+    /// Lets `story` happen while the process of `role` is traced. The client writes nothing meanwhile, so that calls come in
+    /// one order; its connection stays open.
+    pub(crate) fn tell(&self, role: Role, story: Story, injection: Option<&Injection>) -> Told {
+        let quiet: MutexGuard<'_, ()> = self.writer.paused();
+        let told = match story {
+            Story::Commit => self.swap(&self.world.build(), role, injection),
+            Story::RollBack => {
+                self.swap(&self.world.build().on(HookName::Open, [Act::Fail]), role, injection)
+            }
+            Story::TakeOver => self.take_over(role, injection),
+        };
+        drop(quiet);
+        told
+    }
+
+    fn swap(&self, build: &Build, role: Role, injection: Option<&Injection>) -> Told {
+        let (build, traced) = match role {
+            Role::Supervisor => (build.clone(), self.reference.pid()),
+            Role::Incumbent => (build.clone(), Some(self.incumbent)),
+            Role::Successor => (build.clone().held(), None),
+        };
+        self.reference.configure_build(&build);
+        let attach = |pid| Tracer::attach(pid, self.world.layout().dir(), injection);
+        let running = traced.map(attach);
+        let mut command = Asked::swap(&self.reference);
+        let tracer = running.unwrap_or_else(|| {
+            let held = until_some("the successor is held", || self.held_child());
+            let tracer = attach(held);
+            processes::send(held, Signal::SIGCONT);
+            tracer
+        });
+        let answer = command.answer(COMMAND);
+        Told { trace: tracer.finish(), answer }
+    }
+
+    fn held_child(&self) -> Option<u32> {
+        let children = processes::children_at_once(self.reference.pid()?);
+        children.into_iter().find(|child| processes::is_stopped(*child))
+    }
+
+    fn take_over(&self, role: Role, injection: Option<&Injection>) -> Told {
+        self.reference.kill();
+        let attach = |pid| Tracer::attach(pid, self.world.layout().dir(), injection);
+        let tracer = if role == Role::Supervisor {
+            let held = self.reference.launch_held();
+            let tracer = attach(held);
+            processes::send(held, Signal::SIGCONT);
+            tracer
+        } else {
+            let tracer = attach(self.incumbent);
+            self.reference.launch();
+            tracer
+        };
+        let began = Instant::now();
+        until("the supervisor watches, or has ended, or is late", || {
+            self.reference.try_wait().is_some() || self.reference.is_watching() || began.elapsed() > COMMAND
+        });
+        Told { trace: tracer.finish(), answer: None }
+    }
+}
+
+/// A `swap` that was asked for, in a process of its own. Dropped, it is killed.
+pub(crate) struct Asked(Child);
+
+impl Asked {
+    pub(crate) fn swap(reference: &Reference) -> Asked {
+        let mut command = reference.command("swap");
+        Asked(command.arg("--json").stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap())
+    }
+
+    /// Its exit code and what it printed; `None` if it does not end within `limit`.
+    pub(crate) fn answer(&mut self, limit: Duration) -> Option<(i32, String)> {
+        let began = Instant::now();
+        let mut status = None;
+        until("the command has ended, or is late", || {
+            status = self.0.try_wait().unwrap();
+            status.is_some() || began.elapsed() > limit
+        });
+        let code = status?.code()?;
+        let printed = std::io::read_to_string(self.0.stdout.take()?).unwrap();
+        Some((code, printed))
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
