@@ -352,7 +352,7 @@ impl SimulatedWorld {
             }
             () if !self.links.is_empty() => Some(format!("{} links are left", self.links.len())),
             () if owed.is_some() => {
-                Some(format!("build {} was asked for, and no swap to it was begun", owed?))
+                Some(format!("build {} was asked for, and no swap to it has met a daemon", owed?))
             }
             () if under_way.is_some() => Some("the journal says that a handoff is under way".into()),
             () if !self.processes[&server].daemon().is_some_and(|daemon| daemon.finalizes) => {

@@ -43,7 +43,7 @@ pub(crate) struct SupervisorProgram {
     child: Option<(ProcessId, Micros)>,
     /// What the operator wants to run.
     configured: u32,
-    /// What the operator wants to run by a signal that was heard, if nothing was begun for it since.
+    /// What the operator wants to run by a signal that was heard, if no daemon has met it since.
     pub owed: Option<u32>,
     /// The operator has called off what is under way.
     pub cancelled: bool,
@@ -229,9 +229,6 @@ impl SimulatedWorld {
 
     fn begins(&mut self, pid: u32, task: keeper::Task) {
         let Some(supervisor) = self.supervisor_mut(pid) else { return };
-        if matches!(task, keeper::Task::Swap | keeper::Task::ColdStart(Which::Asked)) {
-            supervisor.owed = None;
-        }
         match task {
             keeper::Task::Recover => self.begins_recovery(pid),
             keeper::Task::ColdStart(which) => {
