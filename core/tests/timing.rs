@@ -162,8 +162,7 @@ impl Silence {
             if batch.effects.iter().any(|effect| matches!(effect, recovery::Effect::Kill(_))) {
                 self.killed_at_ms = Some(self.now_ms);
             }
-            let is_final =
-                |effect: &_| matches!(effect, recovery::Effect::Send(_, Message::Final { .. }));
+            let is_final = |effect: &_| matches!(effect, recovery::Effect::Send(_, Message::Final { .. }));
             self.told_final |= batch.effects.iter().any(is_final);
             let sighting = self.sighting;
             match batch.last {
