@@ -23,6 +23,12 @@ use turn::FallBackTurn;
 /// listeners, and leaves when it sees that its supervisor has died.
 pub const ADDRESS_WAIT: Duration = Duration::from_secs(2);
 
+/// How long the outcome of a handoff waits for what is to be said of the kept binaries: a slow disk must not delay it for longer.
+pub const KEEP_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long a daemon that is asked for its status has to answer.
+pub const STATUS_PATIENCE: Duration = Duration::from_secs(1);
+
 /// The pause before the next recovery where no process has said in time that it serves; a shorter liveness shortens it.
 const ASK_AGAIN_MAX: Duration = Duration::from_secs(1);
 
