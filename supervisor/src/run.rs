@@ -465,8 +465,10 @@ impl Runner {
                     Err(failure) => {
                         log::failure(&call, &failure);
                         self.failed_start = self.daemon.child().is_none().then(|| failure.to_string());
-                        let reply = swap.and_then(|swap| swap.reply);
-                        reply.into_iter().for_each(|reply| reply.send(TriggerAnswer::Error(failure.clone())));
+                        let (reply, fresh) = swap.map(|swap| (swap.reply, swap.fresh)).unzip();
+                        self.unclear = fresh.filter(|_| self.keeper.is_unclear());
+                        let reply = reply.flatten().into_iter();
+                        reply.for_each(|reply| reply.send(TriggerAnswer::Error(failure.clone())));
                     }
                 }
                 let pause = self.keeper.pause(self.now());
@@ -490,12 +492,11 @@ impl Runner {
         }
         self.failed_start =
             outcome.abort_reason.as_ref().filter(|_| self.daemon.child().is_none()).map(ToString::to_string);
-        let is_unclear = outcome.is_unclear();
         if let Some(child) = outcome.child {
             self.daemon.commit(child, binary, self.keeper.has_fallen_back());
             fresh.into_iter().for_each(|fresh| self.is_in_force(fresh));
         } else {
-            self.unclear = fresh.filter(|_| is_unclear);
+            self.unclear = fresh.filter(|_| self.keeper.is_unclear());
         }
         reply.flatten().into_iter().for_each(|reply| reply.send(TriggerAnswer::Swap(report.clone())));
     }

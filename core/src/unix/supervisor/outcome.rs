@@ -101,13 +101,6 @@ impl HandoffOutcome {
     }
 }
 
-impl HandoffOutcome {
-    /// Whether it is not known which process serves: a recovery may find that the successor does.
-    pub fn is_unclear(&self) -> bool {
-        self.verdict == Verdict::Unconfirmed
-    }
-}
-
 impl From<&Result<HandoffOutcome>> for TaskEnd {
     /// What the keeper is to know of a call's result. Where the system failed, it is not known which process serves.
     fn from(result: &Result<HandoffOutcome>) -> TaskEnd {
