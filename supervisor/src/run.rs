@@ -32,6 +32,9 @@ use crate::signals::Signals;
 use crate::trigger::{Access, Asked, ReplyTo, TriggerSocket};
 use crate::work::{LibraryAnswer, LibraryCall, LibraryJob, Swap};
 
+/// After a poll(2) that failed, so long passes until the next look.
+const POLL_PAUSE: Duration = Duration::from_millis(10);
+
 /// What other threads tell the loop.
 #[derive(Debug)]
 pub(crate) enum LoopEvent {
@@ -44,7 +47,7 @@ pub(crate) enum LoopEvent {
 /// Runs the supervisor of the configuration at `path` until it is told to stop.
 ///
 /// # Errors
-/// Whatever keeps it from starting; once it runs, only that the system can't be waited on any more.
+/// Whatever keeps it from starting; once it runs, only that it was told to stop and could not find out which daemon to stop.
 pub(crate) fn run(path: &Path) -> Result<(), CommandFailure> {
     let path = &std::path::absolute(path).map_err(|error| system("working directory", &error))?;
     let config = Config::load_to_run(path).map_err(|problems| config::failure(path, &problems))?;
@@ -155,7 +158,7 @@ impl Runner {
                 tracing::info!("stopped");
                 return Ok(LoopEnd::Stopped);
             }
-            self.wait()?;
+            self.wait();
             for signal in self.signals.pending() {
                 self.on_signal(signal);
             }
@@ -180,7 +183,7 @@ impl Runner {
     }
 
     /// Waits until there is something to do.
-    fn wait(&self) -> Result<(), CommandFailure> {
+    fn wait(&self) {
         let mut fds = vec![
             PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.inbox.as_fd(), PollFlags::POLLIN),
@@ -188,8 +191,12 @@ impl Runner {
         let watched = self.daemon.child().filter(|_| self.job.is_none()).and_then(Child::as_pollable);
         fds.extend(watched.map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
         match poll(&mut fds, self.timeout()) {
-            Ok(_) | Err(Errno::EINTR) => Ok(()),
-            Err(errno) => Err(system("poll", &errno)),
+            Ok(_) | Err(Errno::EINTR) => {}
+            // What exhausts memory or lowers a limit passes, and a supervisor that ended for it would start no daemon any more.
+            Err(errno) => {
+                tracing::warn!("can't wait for events, looking again shortly: {errno}");
+                thread::sleep(POLL_PAUSE);
+            }
         }
     }
 

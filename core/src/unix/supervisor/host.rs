@@ -90,6 +90,9 @@ struct Host<'a> {
     handoff_id: HandoffId,
     incumbent: Party,
     successor: Party,
+    /// The successor's process once more, for the caller: had before the handoff can be committed, since what fails afterwards would
+    /// deny a commit.
+    heir: Option<Child>,
     stopwatch: Stopwatch,
     /// The successor is the incumbent's or the caller's business from here on: it was told to serve, or the machine
     /// has come to its end.
@@ -111,6 +114,7 @@ impl<'a> Host<'a> {
             handoff_id,
             incumbent: Party::default(),
             successor: Party::default(),
+            heir: None,
             stopwatch: Stopwatch::new(Time::ZERO),
             decided: false,
         }
@@ -152,8 +156,9 @@ impl<'a> Host<'a> {
         #[cfg(feature = "crash-points")]
         crate::unix::probe::step(crate::unix::probe::SystemCall::Watch).context(cant)?;
         self.successor.link = Some(Link::new(ours));
-        let child = Child::started(process);
-        self.successor.process = Some(child.context(|| format!("can't watch process {process}"))?);
+        let watch = || Child::started(process).context(|| format!("can't watch process {process}"));
+        self.successor.process = Some(watch()?);
+        self.heir = Some(watch()?);
         let (binary, opened) = launch.started(process.pid, self.handoff_id, &self.workshop.knows);
         opened.into_iter().for_each(|opened| self.supervisor.shelf().hold(binary.handoff_id, opened));
         Ok((process, binary))
@@ -169,13 +174,7 @@ impl<'a> Host<'a> {
         let id = self.handoff_id;
         let reason = outcome.reason.as_ref().map(ToString::to_string).unwrap_or_default();
         tracing::info!(target: "handoff", %id, verdict = ?outcome.verdict, reason, "over");
-        let serves = node.process(Peer::Successor).filter(|_| outcome.verdict == HandoffVerdict::Committed);
-        let child = match serves {
-            Some(process) => {
-                Some(Child::started(process).context(|| format!("can't watch process {process}"))?)
-            }
-            None => None,
-        };
+        let child = self.heir.take().filter(|_| outcome.verdict == HandoffVerdict::Committed);
         let mut outcome = HandoffOutcome::new(id, outcome, child, self.stopwatch.phases())?;
         outcome.warnings.extend(self.mute_successor());
         Ok(outcome)
