@@ -531,15 +531,17 @@ impl Runner {
     fn status(&self, reply: ReplyTo) {
         let report = self.report();
         let supervisor = Arc::clone(&self.supervisor);
+        let (of_thread, known) = (reply.clone(), report.clone());
         let ask = move || {
             let (answer, silence) = match supervisor.status() {
                 Ok(status) => (Some(status.into()), None),
                 Err(error) => (None, Some(error.to_string())),
             };
-            reply.send(TriggerAnswer::Status(Box::new(StatusReport { answer, silence, ..report })));
+            of_thread.send(TriggerAnswer::Status(Box::new(StatusReport { answer, silence, ..known })));
         };
         if let Err(error) = thread::Builder::new().name("status".into()).spawn(ask) {
-            tracing::warn!("status: {error}");
+            let silence = Some(format!("the supervisor can't start a thread to ask the daemon: {error}"));
+            reply.send(TriggerAnswer::Status(Box::new(StatusReport { silence, ..report })));
         }
     }
 
