@@ -24,6 +24,8 @@ pub const OF_INCUMBENT: [HookName; 2] = [HookName::Drain, HookName::Seal];
 pub enum Act {
     /// Return an error.
     Fail,
+    /// Return an error, and whenever it is called again.
+    FailAlways,
     /// Panic.
     Panic,
     /// Take so many milliseconds.
@@ -54,6 +56,7 @@ impl fmt::Display for Act {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Act::Fail => f.write_str("fail"),
+            Act::FailAlways => f.write_str("fail-always"),
             Act::Panic => f.write_str("panic"),
             Act::Slow(ms) => write!(f, "slow {ms}"),
             Act::Hang => f.write_str("hang"),
@@ -78,6 +81,7 @@ impl FromStr for Act {
         let number: u32 = number.parse().map_err(|error| format!("{text:?}: {error}"))?;
         Ok(match word {
             "fail" => Act::Fail,
+            "fail-always" => Act::FailAlways,
             "panic" => Act::Panic,
             "slow" => Act::Slow(number.into()),
             "hang" => Act::Hang,
@@ -124,6 +128,10 @@ pub fn play(layout: &Layout, name: &str, hook: HookName, acts: Vec<Act>) -> Hook
     for act in acts {
         match act {
             Act::Fail => return Err(format!("told to fail in {hook}").into()),
+            Act::FailAlways => {
+                write(layout, name, hook, &[act]);
+                return Err(format!("told to fail in {hook}").into());
+            }
             Act::Panic => panic!("told to panic in {hook}"),
             Act::Slow(ms) => thread::sleep(Duration::from_millis(ms)),
             Act::Hang => thread::sleep(Duration::from_secs(3600)),

@@ -63,7 +63,7 @@ pub trait Drainable: Send {
     fn seal(&mut self, progress: &mut dyn FnMut(SealProgress)) -> HookResult<SealReport>;
 
     /// Serves again, accepting included. Called after `drain`, whether it succeeded or not, and whatever came
-    /// after. Must be idempotent.
+    /// after. Must be idempotent: one that returns an error is called again, some times within a second, before the daemon leaves.
     fn resume_after_abort(&mut self, from: ResumeFrom) -> HookResult<()>;
 
     /// Tells what a status shows.

@@ -1,11 +1,13 @@
 //! The high-level entry: a daemon in one call, cold start and successor alike.
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use crate::bounds;
 use crate::carry::CarryHook;
 use crate::error::{Error, HostError, Result};
 use crate::machine::ExitReason;
+use crate::node::daemon::{RESUME_PAUSE, RESUME_TRIES};
 use crate::text::PlainText;
 use crate::unix::connections::Carrier;
 use crate::unix::daemon::{self, Call, HookReply, Protocol, Replies, stop_on_signals};
@@ -208,7 +210,7 @@ fn perform(
         }
         Call::Resume(op, from_disk) => {
             let from = if from_disk { ResumeFrom::Disk } else { ResumeFrom::Memory };
-            let resume = || daemon.resume_after_abort(from);
+            let resume = || patiently(|| daemon.resume_after_abort(from));
             HookReply::Done(op, guarded(|| around(carrier, CarryHook::Resume, resume)))
         }
         Call::Snapshot => HookReply::Snapshot(guarded(|| Ok(daemon.snapshot_state())).unwrap_or_default()),
@@ -227,6 +229,19 @@ fn perform(
         }
         Call::Exit(_) => return None,
     })
+}
+
+/// Calls a resume hook until it succeeds, [`RESUME_TRIES`] times at most: what exhausts descriptors or memory passes, and when this daemon
+/// leaves no process serves. A panic is not tried again.
+fn patiently(mut resume: impl FnMut() -> HookResult<()>) -> HookResult<()> {
+    for _ in 1..RESUME_TRIES {
+        match resume() {
+            Ok(()) => return Ok(()),
+            Err(error) => tracing::warn!(target: "handoff", %error, "resume failed, and is tried again"),
+        }
+        thread::sleep(RESUME_PAUSE);
+    }
+    resume()
 }
 
 /// Runs a daemon's hook and what belongs to it for the connections that are carried, if any are.

@@ -115,8 +115,16 @@ fn is_slow_to_resume() {
 }
 
 #[test]
+fn can_not_resume_at_first() {
+    let scene = Scene::new();
+    scene.incumbent.script(HookName::Resume, [Act::Fail]);
+    let build = scene.world.build().on(HookName::Open, [Act::Fail]);
+    scene.assert_rolls_back(&build, "told to fail in open");
+}
+
+#[test]
 fn can_not_resume() {
-    for act in [Act::Fail, Act::Panic] {
+    for act in [Act::FailAlways, Act::Panic] {
         let scene = Scene::new();
         scene.incumbent.script(HookName::Resume, [act]);
         let outcome = scene.supervisor.handoff(&scene.world.build().on(HookName::Open, [Act::Fail]));

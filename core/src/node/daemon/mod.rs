@@ -31,6 +31,12 @@ const MOST_ACCEPTED: usize = 16;
 /// After descriptors or memory were exhausted, nothing is accepted for so long.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
+/// How often a resume hook that returns an error is called before it has failed.
+pub(crate) const RESUME_TRIES: u32 = 10;
+
+/// The pause before each further try.
+pub(crate) const RESUME_PAUSE: Duration = Duration::from_millis(100);
+
 /// What a pass looks for next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 enum PassStage {
