@@ -94,6 +94,11 @@ impl DaemonNode {
         DaemonNode { role, rest, pass: Pass::default(), stop_grace, stop: StopRequest::Untold }
     }
 
+    /// The event with which it begins. A daemon that serves already, because no supervisor started it, has none: it waits for a peer.
+    pub fn start(&self) -> Option<Event> {
+        matches!(self.role, DaemonMachine::Successor(_)).then_some(Event::Start)
+    }
+
     /// The machine, in whichever of its two lives.
     pub fn role(&self) -> &DaemonMachine {
         &self.role

@@ -75,7 +75,8 @@ impl Host {
         let link = inherited.map(|inherited| self.links.inherit(inherited.link));
         self.names.has_path = matches!(role, DaemonMachine::Incumbent(_));
         let mut node = DaemonNode::new(role, link, STOP_GRACE);
-        if reactor::step(&mut node, &mut self, Event::Start).is_continue() {
+        let lives = node.start().is_none_or(|start| reactor::step(&mut node, &mut self, start).is_continue());
+        if lives {
             reactor::run(&mut node, &mut self);
         }
         let Host { place, links, calls, exit, .. } = self;
