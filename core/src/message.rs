@@ -23,6 +23,9 @@ pub const PROTO_MAX: ProtoVersion = 1;
 /// heard.
 pub const MAX_LIVENESS: Duration = Duration::from_secs(60);
 
+/// The shortest liveness that a supervisor takes: below that, a loaded machine would look like a hung process.
+pub const MIN_LIVENESS: Duration = Duration::from_millis(50);
+
 /// What a process is in the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Role {

@@ -131,6 +131,7 @@ struct Silence {
     machine: RecoveryMachine,
     now_ms: u64,
     killed_at_ms: Option<u64>,
+    told_final: bool,
     verdict: Option<recovery::RecoveryVerdict>,
     /// The other processes that are there.
     beside: Vec<recovery::Sighting>,
@@ -147,8 +148,8 @@ impl Silence {
         };
         let (machine, now_ms) = (RecoveryMachine::new(config), 0);
         let sighting = sighting(2, recovery::Sight::Incumbent);
-        let mut silence =
-            Silence { sighting, machine, now_ms, killed_at_ms: None, verdict: None, beside: Vec::new() };
+        let (killed_at_ms, told_final, verdict, beside) = (None, false, None, Vec::new());
+        let mut silence = Silence { sighting, machine, now_ms, killed_at_ms, told_final, verdict, beside };
         silence.handle(recovery::Event::Start);
         silence
     }
@@ -161,6 +162,8 @@ impl Silence {
             if batch.effects.iter().any(|effect| matches!(effect, recovery::Effect::Kill(_))) {
                 self.killed_at_ms = Some(self.now_ms);
             }
+            let is_final = |effect: &_| matches!(effect, recovery::Effect::Send(_, Message::Final { .. }));
+            self.told_final |= batch.effects.iter().any(is_final);
             let sighting = self.sighting;
             match batch.last {
                 Some(recovery::Awaited::Look(_)) => {
@@ -298,4 +301,42 @@ fn a_process_that_has_the_lock_and_whose_socket_was_removed_is_never_killed() {
     silence.sighting.is_swept = false;
     silence.pass(51_000, Some(Standing::Serving));
     assert_eq!((silence.killed_at_ms, silence.machine.state()), (None, StateName::AwaitNoted), "it is back");
+}
+
+/// The heir's report that it serves, and that it waits for the end of process 1.
+fn serves_and_awaits_final() -> recovery::Event {
+    let awaits_final = Some(AwaitsFinal { handoff_id: HandoffId([1; 16]), predecessor: Some(process(1)) });
+    let report = Message::StandingReport { standing: Standing::Serving, awaits_final };
+    recovery::Event::Frame(process(2), report)
+}
+
+fn noted_that_it_serves() -> recovery::Event {
+    recovery::Event::Noted(recovery::RecoveryVerdict::Serves(process(2)), Ok(()))
+}
+
+#[test]
+fn a_journal_that_is_written_after_the_deadline_does_not_keep_final_from_the_one_that_serves() {
+    let mut silence = Silence::new();
+    silence.pass(99_500, Some(Standing::Opening));
+    silence.handle(serves_and_awaits_final());
+    silence.pass(100_100, None);
+    assert_eq!((silence.machine.state(), silence.told_final), (StateName::AwaitNoted, false));
+    silence.handle(noted_that_it_serves());
+    assert_eq!(silence.verdict, Some(recovery::RecoveryVerdict::Serves(process(2))));
+    assert!(silence.told_final);
+}
+
+#[test]
+fn a_predecessor_that_does_not_end_though_it_was_killed_holds_no_recovery_up_past_its_deadline() {
+    let mut silence = Silence::new();
+    silence.beside.push(sighting(1, recovery::Sight::Incumbent));
+    for now in (500..=100_000).step_by(500) {
+        silence.handle(serves_and_awaits_final());
+        silence.pass(now, None);
+    }
+    assert!(silence.killed_at_ms.is_some());
+    assert_eq!((silence.verdict, silence.machine.state()), (None, StateName::AwaitNoted));
+    silence.handle(noted_that_it_serves());
+    assert_eq!(silence.verdict, Some(recovery::RecoveryVerdict::Serves(process(2))));
+    assert!(!silence.told_final, "it may live");
 }

@@ -40,7 +40,7 @@ use refusal::{busy, left_alone};
 /// Runs the supervisor of the configuration at `path` until it is told to stop.
 ///
 /// # Errors
-/// Whatever keeps it from starting; once it runs, only that the system can't be waited on any more.
+/// Whatever keeps it from starting; once it runs, only that it was told to stop and could not find out which daemon to stop.
 pub(crate) fn run(path: &Path) -> Result<(), CommandFailure> {
     let path = &std::path::absolute(path).map_err(|error| system("working directory", &error))?;
     let config = Config::load_to_run(path).map_err(|problems| config::failure(path, &problems))?;
@@ -469,8 +469,10 @@ impl Runner {
                     Err(failure) => {
                         log::failure(&call, &failure);
                         self.failed_start = self.daemon.child().is_none().then(|| failure.to_string());
-                        let reply = swap.and_then(|swap| swap.reply);
-                        reply.into_iter().for_each(|reply| reply.send(TriggerAnswer::Error(failure.clone())));
+                        let (reply, fresh) = swap.map(|swap| (swap.reply, swap.fresh)).unzip();
+                        self.unclear = fresh.filter(|_| self.keeper.is_unclear());
+                        let reply = reply.flatten().into_iter();
+                        reply.for_each(|reply| reply.send(TriggerAnswer::Error(failure.clone())));
                     }
                 }
                 let pause = self.keeper.pause(self.now());
@@ -494,12 +496,11 @@ impl Runner {
         }
         self.failed_start =
             outcome.abort_reason.as_ref().filter(|_| self.daemon.child().is_none()).map(ToString::to_string);
-        let is_unclear = outcome.is_unclear();
         if let Some(child) = outcome.child {
             self.daemon.commit(child, binary, self.keeper.has_fallen_back());
             fresh.into_iter().for_each(|fresh| self.is_in_force(fresh));
         } else {
-            self.unclear = fresh.filter(|_| is_unclear);
+            self.unclear = fresh.filter(|_| self.keeper.is_unclear());
         }
         reply.flatten().into_iter().for_each(|reply| reply.send(TriggerAnswer::Swap(report.clone())));
     }
@@ -527,15 +528,17 @@ impl Runner {
     fn status(&self, reply: ReplyTo) {
         let report = self.report();
         let supervisor = Arc::clone(&self.supervisor);
+        let (of_thread, known) = (reply.clone(), report.clone());
         let ask = move || {
             let (answer, silence) = match supervisor.status() {
                 Ok(status) => (Some(status.into()), None),
                 Err(error) => (None, Some(error.to_string())),
             };
-            reply.send(TriggerAnswer::Status(Box::new(StatusReport { answer, silence, ..report })));
+            of_thread.send(TriggerAnswer::Status(Box::new(StatusReport { answer, silence, ..known })));
         };
         if let Err(error) = thread::Builder::new().name("status".into()).spawn(ask) {
-            tracing::warn!("status: {error}");
+            let silence = Some(format!("the supervisor can't start a thread to ask the daemon: {error}"));
+            reply.send(TriggerAnswer::Status(Box::new(StatusReport { silence, ..report })));
         }
     }
 

@@ -64,8 +64,8 @@ pub(crate) struct Asked {
     pub(crate) reply: ReplyTo,
 }
 
-/// Where an answer goes; if it is dropped, the peer is told that the supervisor has ended.
-#[derive(Debug)]
+/// Where an answer goes: the first one counts. If it is dropped with all its clones, the peer is told that the supervisor has ended.
+#[derive(Clone, Debug)]
 pub(crate) struct ReplyTo(SyncSender<TriggerAnswer>);
 
 impl ReplyTo {
@@ -170,7 +170,10 @@ fn admit(stream: UnixStream, stranger: Option<u32>, peers: &Arc<Peers>, post: &P
         answer(&stream, &reply);
     };
     let started = thread::Builder::new().name("trigger-peer".into()).spawn(converse);
-    started.map(drop).inspect_err(|_| peers.leave(ticket))
+    started.map(drop).inspect_err(|error| {
+        let why = format!("the supervisor can't start a thread for the request: {error}; try again");
+        peers.leave(ticket).into_iter().for_each(|stream| answer(&stream, &refused(Code::System, &why)));
+    })
 }
 
 /// The peers that are being served.
@@ -220,9 +223,11 @@ impl Peers {
         ticket
     }
 
-    fn leave(&self, ticket: u64) {
+    /// The stream of a peer that is read no more, unless it was ended for others.
+    fn leave(&self, ticket: u64) -> Option<UnixStream> {
         let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
-        reading.streams.retain(|(other, _)| *other != ticket);
+        let at = reading.streams.iter().position(|(other, _)| *other == ticket)?;
+        reading.streams.remove(at).map(|(_, stream)| stream)
     }
 
     /// Waits until every peer has its answer: this process ends next, and its threads with it.

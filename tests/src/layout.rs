@@ -77,6 +77,11 @@ impl Layout {
         self.dir.join("output")
     }
 
+    /// What is to befall a supervisor, if it exists: `which` names it.
+    pub fn trouble(&self, which: &str) -> PathBuf {
+        self.dir.join(which)
+    }
+
     /// What the actor called `name` is to do when `hook` is called next.
     pub fn script(&self, name: &str, hook: HookName) -> PathBuf {
         self.dir.join("script").join(format!("{name}.{hook}"))

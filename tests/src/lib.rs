@@ -35,6 +35,8 @@ mod scene;
 pub mod script;
 #[cfg(all(feature = "sim", feature = "crash-points"))]
 pub mod stage;
+#[cfg(feature = "crash-points")]
+pub mod trouble;
 mod wait;
 mod world;
 mod writer;

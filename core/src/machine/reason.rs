@@ -9,6 +9,7 @@ use crate::{
     id::ProcessId,
     message::{PROTO_MAX, PROTO_MIN, ProtoVersion, Role, behind, listed},
     text::PlainText,
+    time::Duration,
 };
 
 /// Why a handoff was not committed, or what went wrong before it was. `Display` says it in words.
@@ -104,6 +105,15 @@ pub enum Reason {
     ResumedByItself,
     /// The incumbent holds the lock and serves, though the successor says that it does.
     IncumbentServes,
+    /// The supervisor itself could not be heard for so long that its peers gave it up, and what followed.
+    HeldUp {
+        /// How long it could not be heard.
+        time: Duration,
+        /// Whether a write of its journal took that long; if not, the process did not run.
+        by_journal: bool,
+        /// What followed.
+        because: Box<Reason>,
+    },
     /// A process that answers at the control path, though it seemed that nobody serves.
     Answered {
         /// That process.
@@ -178,6 +188,17 @@ impl fmt::Display for Reason {
             Reason::ResumedByItself => f.write_str("the incumbent resumed on its own"),
             Reason::IncumbentServes => {
                 f.write_str("the incumbent holds the lock and serves, whatever the successor says")
+            }
+            Reason::HeldUp { time, by_journal, because } => {
+                let why = if *by_journal {
+                    "its journal took so long to be written: look at that disk"
+                } else {
+                    "it did not run: it was stopped, or the machine is overloaded"
+                };
+                write!(
+                    f,
+                    "{because}; before, the supervisor itself could not be heard for {time:.1?}, because {why}"
+                )
             }
             Reason::Answered { pid, because } => {
                 if let Some(because) = because {

@@ -1,12 +1,12 @@
 //! The high-level entry: a daemon in one call, cold start and successor alike.
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use crate::bounds;
 use crate::carry::CarryHook;
 use crate::error::{Error, HostError, Result};
 use crate::machine::ExitReason;
+use crate::node::daemon::RESUME_BOUND;
 use crate::text::PlainText;
 use crate::unix::again::again;
 use crate::unix::connections::Carrier;
@@ -16,10 +16,6 @@ use crate::unix::hooks::{Daemon, Drainable, HookResult, ReadinessSnapshot, Resum
 use crate::unix::listen::bind;
 use crate::unix::listeners::Listeners;
 use crate::unix::lock::{DataDir, DataDirLock};
-
-/// How long a resume hook that fails is called again: what makes it fail may pass (EMFILE, ENOMEM), and if it does not, no process
-/// serves until the next start.
-const RESUME_BOUND: Duration = Duration::from_millis(512);
 
 /// A data directory that is open, or is to be opened.
 #[derive(Clone, Debug)]

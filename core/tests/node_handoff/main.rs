@@ -3,6 +3,7 @@
 mod answers;
 mod data;
 mod doubt;
+mod held_up;
 mod links;
 mod order;
 mod os;

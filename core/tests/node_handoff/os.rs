@@ -20,7 +20,7 @@ pub(crate) const ID: HandoffId = HandoffId([7; 16]);
 pub(crate) const BOOT: BootId = BootId([3; 16]);
 pub(crate) const DIRECTORY: DirectoryId = DirectoryId { dev: 8, ino: 9 };
 pub(crate) const UID: u32 = 1000;
-const LIVENESS: Duration = Duration::from_secs(5);
+pub(crate) const LIVENESS: Duration = Duration::from_secs(5);
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(1);
 pub(crate) const INCUMBENT: ProcessId = ProcessId { pid: 1, start_time: 10 };
 pub(crate) const SUCCESSOR: ProcessId = ProcessId { pid: 2, start_time: 20 };
@@ -50,6 +50,8 @@ pub(crate) struct Queues {
     pub directory: Option<DirectoryId>,
     pub spawned: Option<SpawnResult>,
     pub written: Option<Result<(), HostError>>,
+    /// How long the next write of the journal takes, during which this process does nothing else.
+    pub write_takes: Duration,
     pub answers: VecDeque<Answer>,
     pub ended: BTreeMap<Peer, PlainText>,
     /// Processes that end after so many further reads.
@@ -70,6 +72,7 @@ impl Queues {
             directory: Some(DIRECTORY),
             spawned: Some(Ok((SUCCESSOR, binary("new")))),
             written: Some(Ok(())),
+            write_takes: Duration::ZERO,
             answers: VecDeque::new(),
             ended: BTreeMap::new(),
             ends_after: Vec::new(),
@@ -174,6 +177,7 @@ impl Os for Queues {
     fn write_journal(&mut self, note: Note, journal: &Journal) -> Option<Result<(), HostError>> {
         self.did.push(Did::Writes(note));
         self.journals.push((note, journal.clone()));
+        self.now += std::mem::take(&mut self.write_takes);
         self.written.clone()
     }
 

@@ -20,7 +20,22 @@ async function drive(options) {
   assert.equal(await client.quit(), "OK");
 }
 
+// Counts until all swaps are over. What is not acknowledged once, in its turn, is noticed.
+async function countThroughSwaps() {
+  const client = new Redis({ port: Number(process.argv[2]) });
+  client.on("error", (error) => {
+    throw error;
+  });
+  let count = 0;
+  while ((await client.get("swapped")) === null) {
+    count += 1;
+    assert.equal(await client.incr("count"), count);
+  }
+  await client.quit();
+  return count;
+}
+
 await drive({});
 await drive({ connectionName: "named" });
 const { version } = JSON.parse(readFileSync("node_modules/ioredis/package.json", "utf8"));
-console.log("ioredis", version);
+console.log("ioredis", version, "counted to", await countThroughSwaps(), "through swaps");

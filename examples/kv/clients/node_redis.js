@@ -23,8 +23,24 @@ async function drive(options) {
   await client.close();
 }
 
+// Counts until all swaps are over. What is not acknowledged once, in its turn, is noticed.
+async function countThroughSwaps() {
+  const client = createClient({ socket: { port: Number(process.argv[2]) } });
+  client.on("error", (error) => {
+    throw error;
+  });
+  await client.connect();
+  let count = 0;
+  while ((await client.get("swapped")) === null) {
+    count += 1;
+    assert.equal(await client.incr("count"), count);
+  }
+  await client.close();
+  return count;
+}
+
 await drive({});
 await drive({ RESP: 2 });
 await drive({ RESP: 3, name: "named" });
 const { version } = JSON.parse(readFileSync("node_modules/redis/package.json", "utf8"));
-console.log("node-redis", version);
+console.log("node-redis", version, "counted to", await countThroughSwaps(), "through swaps");

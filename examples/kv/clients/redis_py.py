@@ -30,7 +30,17 @@ def drive(**options):
     client.close()
 
 
+def count_through_swaps():
+    """Counts until all swaps are over. What is not acknowledged once, in its turn, is noticed."""
+    client = redis.Redis(port=int(sys.argv[1]))
+    count = 0
+    while client.get("swapped") is None:
+        count += 1
+        assert client.incr("count") == count
+    return count
+
+
 drive()
 drive(protocol=2)
 drive(protocol=3, client_name="named", decode_responses=False)
-print("redis-py", redis.__version__)
+print("redis-py", redis.__version__, "counted to", count_through_swaps(), "through swaps")

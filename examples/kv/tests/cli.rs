@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic, its helpers included")]
 mod common;
 
+use std::fs::File;
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 
@@ -26,7 +27,9 @@ fn a_new_data_directory_is_served_from() {
     let [resp, http] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
     let mut command = Command::new(env!("CARGO_BIN_EXE_handoff-kv"));
     command.arg("--data").arg(dir.path().join("data")).arg("--control").arg(dir.path().join("control.sock"));
-    command.args(["--resp", &resp.to_string(), "--http", &http.to_string()]).stderr(Stdio::null());
+    let log = dir.path().join("log");
+    command.args(["--resp", &resp.to_string(), "--http", &http.to_string()]);
+    command.stderr(Stdio::from(File::create(&log).unwrap()));
     let mut server = command.spawn().unwrap();
     until("it serves or has ended", || {
         TcpStream::connect(resp).is_ok() || server.try_wait().unwrap().is_some()
@@ -35,4 +38,6 @@ fn a_new_data_directory_is_served_from() {
     Raw::connect(resp).ask("INCR n\r\n", ":1\r\n");
     server.kill().unwrap();
     server.wait().unwrap();
+    let log = std::fs::read_to_string(log).unwrap();
+    assert!(!log.contains("WARN"), "to start without a supervisor is nothing to warn of: {log}");
 }

@@ -368,7 +368,7 @@ impl RunWorld {
                 Some(format!("{} links are left", self.kernel.links.len()))
             }
             () if owed.is_some() => {
-                Some(format!("build {} was asked for, and no swap to it was begun", owed?))
+                Some(format!("build {} was asked for, and no swap to it has met a daemon", owed?))
             }
             () if under_way.is_some() => Some("the journal says that a handoff is under way".into()),
             () if !self.kernel.processes[&server].daemon().is_some_and(|daemon| daemon.finalizes) => {

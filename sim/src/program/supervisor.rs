@@ -22,7 +22,7 @@ pub(crate) struct SupervisorProgram {
     pub child: Option<(ProcessId, Micros)>,
     /// What the operator wants to run.
     pub configured: u32,
-    /// What the operator wants to run by a signal that was heard, if nothing was begun for it since.
+    /// What the operator wants to run by a signal that was heard, if no daemon has met it since.
     pub owed: Option<u32>,
     /// The operator has called off what is under way.
     pub cancelled: bool,

@@ -3,7 +3,7 @@
 //! What follows from what is the keeper's to decide, as in production. `swap.rs` and `recover.rs` give its two nodes their turns, `handoff_os.rs` and `recovery_os.rs` are what these stand on.
 use handoff::id::InBoot;
 use handoff::journal::{Binary, Journal, MAGIC};
-use handoff::node::keeper::{self, Keeper, KeeperStep, Which};
+use handoff::node::keeper::{self, Keeper, KeeperStep};
 use handoff::time::{Duration, Time};
 use handoff::{HandoffId, HostError, slots};
 
@@ -101,9 +101,6 @@ impl<S: Surroundings> SimulatedWorld<S> {
 
     fn begins(&mut self, pid: u32, task: keeper::Task) {
         let Some(supervisor) = self.supervisor_mut(pid) else { return };
-        if matches!(task, keeper::Task::Swap | keeper::Task::ColdStart(Which::Asked)) {
-            supervisor.owed = None;
-        }
         match task {
             keeper::Task::Recover => self.begins_recovery(pid),
             keeper::Task::ColdStart(which) => {

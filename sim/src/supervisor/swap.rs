@@ -185,6 +185,10 @@ impl<S: Surroundings> SimulatedWorld<S> {
             return;
         };
         let rival = supervisor.rival;
+        let met_nobody = matches!(outcome.verdict, HandoffVerdict::Busy | HandoffVerdict::Unreachable);
+        if !met_nobody && handoff.build == supervisor.configured {
+            supervisor.owed = None;
+        }
         for peer in PEERS {
             if let Some(link) = handoff.party(peer).link {
                 self.kernel.close_link(link, Side::Supervisor);

@@ -3,8 +3,11 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 use nix::poll::{PollFd, PollFlags, poll};
+use nix::sys::resource::{Resource, setrlimit};
 use nix::unistd::geteuid;
 
 use super::*;
@@ -201,4 +204,32 @@ fn a_dead_socket_is_replaced_a_file_is_not_and_nothing_is_left() {
     fs::write(&path, "precious").unwrap();
     assert!(TriggerSocket::bind(&path, access).is_err());
     assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+}
+
+/// Not a test: what the next one runs as another user, whose threads are limited.
+#[test]
+#[ignore = "run by another test as a process of its own"]
+fn a_supervisor_without_threads() {
+    let served = ServedTrigger::new();
+    setrlimit(Resource::RLIMIT_NPROC, 1, 1).unwrap();
+    let peer = served.connect();
+    send(&peer, b"{\"cmd\":\"status\"}\n");
+    let failure = answer_to(&peer);
+    assert_eq!(failure.code, Code::System);
+    assert!(failure.message.contains("can't start a thread"), "{failure:?}");
+}
+
+#[test]
+fn a_peer_for_which_there_is_no_thread_is_told_so_and_not_that_the_supervisor_has_ended() {
+    if !geteuid().is_root() {
+        return eprintln!(
+            "skipped: only root can run a process as another user, and only such a one is limited"
+        );
+    }
+    let mut command = Command::new("/proc/self/exe");
+    let test = "trigger::tests::a_supervisor_without_threads";
+    command.args(["--exact", test, "--ignored", "--nocapture"]).uid(65_534).gid(65_534).current_dir("/");
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{output:?}");
 }

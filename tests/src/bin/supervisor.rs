@@ -6,5 +6,9 @@ fn main() -> ExitCode {
     if !has_own_log && std::env::args().nth(1).is_some_and(|command| command == "run") {
         handoff_tests::start_log("supervisor");
     }
+    #[cfg(feature = "crash-points")]
+    if let Some(dir) = std::env::var_os(handoff_tests::Layout::MARK) {
+        handoff_tests::trouble::expect(handoff_tests::Layout::new(dir));
+    }
     handoff_supervisor::main()
 }

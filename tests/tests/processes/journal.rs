@@ -1,5 +1,6 @@
 //! The supervisor's journal is damaged, deleted, behind, or can't be written: the daemon that serves is found all the same, and nothing is lost.
 use std::fs;
+use std::time::Duration;
 
 use handoff_tests::held::{kill, stop};
 use handoff_tests::processes::lives;
@@ -151,6 +152,20 @@ fn the_journal_can_not_be_written_and_the_swap_is_refused_with_the_daemon_untouc
     assert!(!scene.world.output().contains("handoff.drain"), "nobody was asked to drain");
     assert_eq!(scene.serves(), scene.daemon);
     assert_eq!(scene.restart()["pid"], scene.daemon);
+    scene.assert_well();
+    scene.writer.assert_no_failure();
+}
+
+#[test]
+fn a_journal_that_takes_long_is_named_and_not_the_incumbent_that_gave_up() {
+    let scene = ReferenceScene::new();
+    scene.reference.configure_build(&scene.world.build());
+    scene.world.slow_sync(Duration::from_secs(6));
+    let (code, swap) = scene.reference.ask_json("swap");
+    assert_eq!((code, &swap["outcome"]), (1, &"rolled_back".into()), "{swap}");
+    let reason = swap["reason"].as_str().unwrap();
+    assert!(reason.contains("its journal took so long to be written"), "{swap}");
+    assert_eq!(scene.serves(), scene.daemon);
     scene.assert_well();
     scene.writer.assert_no_failure();
 }

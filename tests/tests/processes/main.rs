@@ -7,6 +7,7 @@ mod cold_start;
 mod committed;
 mod descriptors;
 mod endurance;
+mod exhausted;
 mod happy;
 mod holes;
 mod hostile_peers;

@@ -1,5 +1,8 @@
 //! Requests that come while something else is under way, and what `status` says then.
+use std::fs;
+
 use handoff_tests::held::{go_on, kill, stop};
+use handoff_tests::processes::lives;
 use handoff_tests::{Act, Build, HookName, Reference, World, until};
 use nix::sys::signal::Signal;
 
@@ -100,6 +103,44 @@ fn a_hangup_in_a_recovery_is_not_lost_and_status_says_that_it_is_not_known_who_s
     let last = reload(&world, &reference);
     go_on(daemon);
     assert_comes_to_serve(&world, &reference, &last);
+}
+
+#[test]
+fn a_hangup_while_the_daemon_can_not_be_reached_is_not_lost() {
+    let world = World::new();
+    let reference = Reference::for_actor(&world);
+    reference.start();
+    let control = world.layout().control();
+    let other = control.with_extension("other");
+    fs::write(&other, "").unwrap();
+    // The daemon does not put its socket back over another file.
+    fs::rename(&other, &control).unwrap();
+    let build = world.build();
+    reference.configure_build(&build);
+    reference.signal(Signal::SIGHUP);
+    until("a swap was tried", || world.output().contains("nobody listens at the control socket"));
+    fs::remove_file(&control).unwrap();
+    assert_comes_to_serve(&world, &reference, &build);
+}
+
+#[test]
+fn a_swap_whose_end_nobody_knew_puts_its_configuration_in_force_when_it_is_found_finished() {
+    let (world, reference, _) = runs();
+    let before = world.assert_one_serves(&[reference.pid().unwrap()]);
+    let build = world.build();
+    reference.add("stop_grace_secs = 1\n");
+    reference.configure_build(&build);
+    world.panic_after_commit();
+    let (code, swap) = reference.ask_json("swap");
+    assert_eq!(code, 3, "{swap}");
+    assert_comes_to_serve(&world, &reference, &build);
+    assert!(!lives(before));
+    let (_, status) = reference.ask_json("status");
+    assert_eq!(status["recovery"]["interrupted"]["end"], "finished", "{status}");
+    build.script(HookName::Drain, [Act::Hang]);
+    reference.signal(Signal::SIGTERM);
+    reference.wait();
+    assert!(world.output().contains("the daemon did not stop within 1s"), "the new configuration says so");
 }
 
 #[test]

@@ -162,6 +162,10 @@ fn assert_verdict(
     [Passes::Meanwhile, Passes::Afterwards].map(|passes| {
         let outcome = stopped(&[who], phase, how_long, passes);
         assert_eq!(outcome.verdict, verdict, "{who:?} in {phase:?}, {how_long:?}, {passes:?}: {outcome:#?}");
+        // The others are not to blame for what they did without it.
+        if (who, verdict) == (StoppedRole::Supervisor, "RolledBack") {
+            assert!(outcome.reason.contains("the supervisor itself could not be heard"), "{outcome:#?}");
+        }
         outcome
     })
 }

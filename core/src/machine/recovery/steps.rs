@@ -124,12 +124,7 @@ impl RecoveryMachine {
                 self.out_of_patience(&mut out);
                 self.decide(now, out);
             }
-            Timer::IncumbentSilent => self.decide(now, out),
-            // Whatever else is there: one serves.
-            Timer::Deadline => match self.heir {
-                Some(heir) => self.conclude(RecoveryVerdict::Serves(heir), out),
-                None => self.report(RecoveryVerdict::Unconfirmed, out),
-            },
+            Timer::IncumbentSilent | Timer::Deadline => self.decide(now, out),
             Timer::SupervisorSilent | Timer::SuccessorSilent | Timer::Retry | Timer::HookLimit => {}
         }
     }
@@ -145,7 +140,12 @@ impl RecoveryMachine {
             self.parties.values_mut().filter(waiting).for_each(|party| party.part = Part::Free);
         }
         match heir {
+            // Whatever else is there: one serves.
+            Some(heir) if self.late && !self.is_predecessor_unknown() => {
+                self.conclude(RecoveryVerdict::Serves(heir), out);
+            }
             Some(heir) => self.settle(now, heir, out),
+            None if self.late => self.report(RecoveryVerdict::Unconfirmed, out),
             None => {
                 self.be_patient(now);
                 if self.parties.values().all(|party| party.part == Part::Ignored) {
@@ -181,7 +181,7 @@ impl RecoveryMachine {
             }
             _ if !self.has_listeners || self.is_anyone_in_the_way() => {}
             // It makes what its predecessor can't undo: not before it is sure which binary is started next.
-            Some(awaited) if self.noted == Some(RecoveryVerdict::Serves(heir)) && !self.late => {
+            Some(awaited) if self.noted == Some(RecoveryVerdict::Serves(heir)) => {
                 self.finalize(heir, awaited.handoff_id, &mut out);
             }
             _ => self.conclude(RecoveryVerdict::Serves(heir), out),
@@ -205,6 +205,12 @@ impl RecoveryMachine {
 
     fn predecessor(&self) -> Option<ProcessId> {
         self.awaits_final()?.predecessor
+    }
+
+    /// Whether the one that serves has a predecessor that was not looked for yet.
+    fn is_predecessor_unknown(&self) -> bool {
+        self.predecessor()
+            .is_some_and(|process| !self.parties.contains_key(&process) && self.missing != Some(process))
     }
 
     fn is_anyone_in_the_way(&self) -> bool {
@@ -248,10 +254,22 @@ impl RecoveryMachine {
     /// Leaves in the journal what was found, and reports it.
     fn conclude(&mut self, verdict: RecoveryVerdict, out: Out<'_, Self>) {
         if self.noted == Some(verdict) {
-            return self.report(verdict, out);
+            return self.report_noted(verdict, out);
         }
         self.state = State::AwaitNoted(verdict);
         out.last(Awaited::Note(verdict));
+    }
+
+    /// Reports what the journal says. If the time was over before the one that serves was told that its predecessor has ended, it is
+    /// told now, and its answer is not waited for: no other process would tell it.
+    fn report_noted(&mut self, verdict: RecoveryVerdict, mut out: Out<'_, Self>) {
+        let has_ended = |process| !self.parties.contains_key(&process) && self.missing == Some(process);
+        if let (Some(heir), Some(awaited)) = (verdict.serves(), self.awaits_final())
+            && awaited.predecessor.is_none_or(has_ended)
+        {
+            out.push(Effect::Send(heir, Message::Final { handoff_id: awaited.handoff_id }));
+        }
+        self.report(verdict, out);
     }
 
     pub(super) fn noted(

@@ -298,6 +298,11 @@ impl SupervisorMachine {
         self.incumbent.id
     }
 
+    /// Why it will not be committed, or what has gone wrong so far; the first reason stands.
+    pub fn reason(&self) -> Option<&Reason> {
+        self.reason.as_ref()
+    }
+
     /// Whether the handoff is over.
     pub fn is_done(&self) -> bool {
         self.state == State::Done

@@ -31,6 +31,13 @@ const MOST_ACCEPTED: usize = 16;
 /// After descriptors or memory were exhausted, nothing is accepted for so long.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
+/// The longest sum of pauses between tries of a resume hook that returns an error. What exhausts descriptors or memory passes, and when
+/// the daemon leaves no process serves.
+pub(crate) const RESUME_BOUND: Duration = Duration::from_millis(512);
+
+/// The longest sum of pauses between tries of writing the record: short, because no heartbeat goes out meanwhile.
+pub(crate) const RECORD_BOUND: Duration = Duration::from_millis(32);
+
 /// What a pass looks for next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 enum PassStage {
@@ -86,6 +93,11 @@ impl DaemonNode {
     pub fn new(role: DaemonMachine, inherited: Option<LinkId>, stop_grace: Duration) -> DaemonNode {
         let rest = Rest::new(inherited);
         DaemonNode { role, rest, pass: Pass::default(), stop_grace, stop: StopRequest::Untold }
+    }
+
+    /// The event with which it begins. A daemon that serves already, because no supervisor started it, has none: it waits for a peer.
+    pub fn start(&self) -> Option<Event> {
+        matches!(self.role, DaemonMachine::Successor(_)).then_some(Event::Start)
     }
 
     /// The machine, in whichever of its two lives.

@@ -2,9 +2,12 @@
 use alloc::{boxed::Box, format, vec::Vec};
 use core::ops::ControlFlow;
 
+mod held_up;
 mod os;
 
 pub use os::{Answer, ControlConnection, Os, SpawnResult};
+
+use held_up::HeldUp;
 
 use super::{Credentials, Driver, END_AT_HAND, FLOOD, Node, NodeOn, Read};
 use crate::{
@@ -14,7 +17,7 @@ use crate::{
     id::{HandoffId, InBoot, ProcessId},
     journal::{Journal, Parties},
     machine::{
-        Machine, MachineRole, Reason, StateName, SupervisorMachine,
+        Machine, MachineRole, Reason, StateName, SupervisorMachine, Timer,
         supervisor::{Event, HandoffVerdict, Limits, Note, Outcome, Peer},
     },
     message::{Hello, Message},
@@ -89,6 +92,7 @@ struct Rest {
     attempt: Attempt,
     /// The machine was told that the successor is unfit: what repeats it is nothing new.
     unfit_told: bool,
+    held_up: HeldUp,
     outcome: Option<Outcome>,
     /// Until when an answer at the control path is waited for, before it is believed that nobody serves.
     doubts_until: Option<Time>,
@@ -123,6 +127,7 @@ impl HandoffNode {
             successor: Party::default(),
             attempt: Attempt::None,
             unfit_told: false,
+            held_up: HeldUp::new(&config),
             outcome: None,
             doubts_until: None,
         };
@@ -182,6 +187,10 @@ impl HandoffNode {
         if self.machine.is_done() {
             self.rest.resolve_doubt(os);
             return None;
+        }
+        // What comes after the reason is known has not led to it.
+        if self.machine.reason().is_none() {
+            self.rest.held_up.is_behind(self.machine.timers().overdue(Timer::Heartbeat, os.now()));
         }
         let event = self.rest.answers(os).or_else(|| self.frame(os)).or_else(|| self.cancel(os));
         if event.is_some() {
@@ -539,12 +548,19 @@ impl<O: Os> Notes for Hands<'_, O> {
     fn persist(&mut self, note: Note) -> Option<Result<(), HostError>> {
         // What could not be written is known all the same, and comes with the next write.
         self.rest.knows = self.rest.knows.noted(note, &self.rest.parties);
-        self.os.write_journal(note, &self.rest.knows)
+        let began = self.os.now();
+        let written = self.os.write_journal(note, &self.rest.knows);
+        if !matches!(note, Note::Over(_)) {
+            self.rest.held_up.wrote(self.os.now().since(began));
+        }
+        written
     }
 }
 
 impl<O: Os> SupervisorHost for Hands<'_, O> {
     fn finish(&mut self, outcome: Outcome) {
+        let reason = outcome.reason.map(|reason| self.rest.held_up.explains(reason));
+        let outcome = Outcome { reason, ..outcome };
         self.os.reports(&outcome);
         let doubtful = outcome.verdict == HandoffVerdict::NobodyServes;
         self.rest.outcome = Some(outcome);

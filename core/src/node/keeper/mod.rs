@@ -10,16 +10,24 @@ use crate::machine::{Reason, recovery};
 use crate::time::{Duration, Time};
 
 mod backoff;
+mod reload;
 mod stop;
 mod turn;
 
 use backoff::Backoff;
+use reload::Reload;
 use stop::StopProgress;
 use turn::FallBackTurn;
 
 /// How long a supervisor waits for a listener's address that is in use: a process that the supervisor before had just started has the
 /// listeners, and leaves when it sees that its supervisor has died.
 pub const ADDRESS_WAIT: Duration = Duration::from_secs(2);
+
+/// How long the outcome of a handoff waits for what is to be said of the kept binaries: a slow disk must not delay it for longer.
+pub const KEEP_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long a daemon that is asked for its status has to answer.
+pub const STATUS_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The pause before the next recovery where no process has said in time that it serves; a shorter liveness shortens it.
 const ASK_AGAIN_MAX: Duration = Duration::from_secs(1);
@@ -113,6 +121,12 @@ pub enum TaskEnd {
 }
 
 impl TaskEnd {
+    /// Whether the daemon could not be asked at all: it can't be reached, or another supervisor has it.
+    fn met_nobody(self) -> bool {
+        use HandoffVerdict::{Busy, Unreachable};
+        matches!(self, TaskEnd::Over { verdict: Busy | Unreachable, .. })
+    }
+
     /// Whether it is known which daemon serves after this end of a swap (`replaces`) or of a cold start. If not, a recovery
     /// follows.
     pub fn is_clear(self, replaces: bool) -> bool {
@@ -181,8 +195,7 @@ pub struct Keeper {
     config: Limits,
     knows: Knows,
     under_way: Option<Task>,
-    /// A reload was asked for, and its task has not begun.
-    reloads: bool,
+    reload: Reload,
     /// No daemon is started before, unless that is asked for.
     start_at: Time,
     backoff: Backoff,
@@ -202,7 +215,7 @@ impl Keeper {
             config,
             knows: Knows::Nothing(Time::ZERO),
             under_way: None,
-            reloads: false,
+            reload: Reload::new(config.restart_min, config.restart_max),
             start_at: Time::ZERO,
             backoff: Backoff::new(config.restart_min, config.restart_max),
             turn: FallBackTurn::default(),
@@ -216,6 +229,7 @@ impl Keeper {
     pub fn configure(&mut self, config: Limits) {
         self.config = config;
         self.backoff = Backoff::new(config.restart_min, config.restart_max);
+        self.reload.configure(config.restart_min, config.restart_max);
     }
 
     /// Says what is to be done now; to be called until that is `None`. A task that is returned is under way from then on.
@@ -227,13 +241,16 @@ impl Keeper {
         if self.under_way.is_some() {
             return None;
         }
+        let reloads = self.reload.is_due(now);
         self.under_way = match self.knows {
             Knows::Nothing(at) => (at <= now).then_some(Task::Recover),
-            Knows::Serves => self.reloads.then_some(Task::Swap),
-            Knows::Nobody if self.reloads => Some(Task::ColdStart(Which::Asked)),
+            Knows::Serves => reloads.then_some(Task::Swap),
+            Knows::Nobody if reloads => Some(Task::ColdStart(Which::Asked)),
             Knows::Nobody => (self.start_at <= now).then(|| Task::ColdStart(self.which(kept))),
         };
-        self.reloads &= !self.under_way.is_some_and(Task::is_asked);
+        if self.under_way.is_some_and(Task::is_asked) {
+            self.reload.begins();
+        }
         self.under_way.map(KeeperStep::Begin)
     }
 
@@ -242,10 +259,9 @@ impl Keeper {
         match (&self.stop, self.under_way, self.knows) {
             (Some(stop), _, _) => stop.wake_at(),
             (None, Some(_), _) => None,
-            (None, None, Knows::Nobody | Knows::Serves) if self.reloads => Some(Time::ZERO),
             (None, None, Knows::Nothing(at)) => Some(at),
-            (None, None, Knows::Nobody) => Some(self.start_at),
-            (None, None, Knows::Serves) => None,
+            (None, None, Knows::Nobody) => self.reload.due_at().into_iter().chain([self.start_at]).min(),
+            (None, None, Knows::Serves) => self.reload.due_at(),
         }
     }
 
@@ -263,12 +279,15 @@ impl Keeper {
     }
 
     /// Takes a request without a caller to answer: the daemon is to be as the configuration says by now. It comes after what
-    /// is under way, once for all such requests until then, and is never lost but for a stop.
+    /// is under way, once for all such requests until then, and is never lost but for a stop: a swap that could not reach the
+    /// daemon, or found it in another supervisor's handoff, is tried again, after pauses as those before restarts.
     ///
     /// # Errors
     /// What it comes after; or, if the supervisor is [`Activity::Stopping`], that it is not kept.
     pub fn reload(&mut self) -> Result<(), Activity> {
-        self.reloads |= self.stop.is_none();
+        if self.stop.is_none() {
+            self.reload.ask();
+        }
         self.is_free()
     }
 
@@ -314,6 +333,7 @@ impl Keeper {
     /// Notes that the swap or the cold start that was under way has ended.
     pub fn ended(&mut self, now: Time, end: TaskEnd) {
         let Some(task) = self.under_way.take() else { return };
+        self.reload.ended(now, end);
         let fails = match (task, end) {
             (_, TaskEnd::Over { verdict: HandoffVerdict::Committed, .. }) => {
                 self.commits(now, task);
@@ -362,6 +382,11 @@ impl Keeper {
         self.knows = Knows::Nothing(now);
     }
 
+    /// Whether a swap or a cold start has ended, and it is not known yet which daemon serves since.
+    pub fn is_unclear(&self) -> bool {
+        self.unclear.is_some()
+    }
+
     /// The task that is under way; `None` if none is.
     pub fn under_way(&self) -> Option<Task> {
         self.under_way
@@ -381,7 +406,7 @@ impl Keeper {
 
     /// Whether a daemon serves and nothing is to be done.
     pub fn is_settled(&self) -> bool {
-        self.activity() == Activity::Watching && !self.reloads
+        self.activity() == Activity::Watching && self.reload.due_at().is_none()
     }
 
     /// The time until a daemon is started, if nobody serves; zero if nothing is waited for.

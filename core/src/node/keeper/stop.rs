@@ -44,7 +44,7 @@ impl Keeper {
     /// The daemon is to be stopped, and nothing is started any more. When no daemon is left, all is done.
     pub fn stop(&mut self) {
         self.stop.get_or_insert(StopProgress::Begun);
-        self.reloads = false;
+        self.reload.forget();
     }
 
     /// Whether a stop was asked for.

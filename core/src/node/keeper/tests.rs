@@ -351,6 +351,53 @@ fn a_reload_where_nobody_serves_starts_what_is_configured_by_now() {
 }
 
 #[test]
+fn a_reload_that_met_no_daemon_is_tried_again_after_longer_and_longer_pauses() {
+    for end in [over(HandoffVerdict::Unreachable), over(HandoffVerdict::Busy)] {
+        let mut story = KeeperStory::serves();
+        assert_eq!(story.keeper.reload(), Ok(()));
+        for pause in [0, 0, 10, 20, 40, 80, 100, 100] {
+            story.waits(pause * MS, SWAP);
+            story.ends(end);
+            story.begins_with(RECOVER);
+            story.finds(DAEMON);
+            assert!(!story.keeper.is_settled());
+        }
+        assert_eq!(story.keeper.reload(), Ok(()), "a new signal does not wait");
+        story.begins_with(SWAP);
+        story.ends(COMMITTED);
+        story.rests();
+    }
+}
+
+#[test]
+fn a_reload_that_met_no_daemon_is_kept_until_one_serves_again() {
+    let mut story = KeeperStory::serves();
+    let _ = story.keeper.reload();
+    story.begins_with(SWAP);
+    story.ends(over(HandoffVerdict::Unreachable));
+    story.begins_with(RECOVER);
+    story.finds(recovery::RecoveryVerdict::Unconfirmed);
+    story.waits(CONFIG.liveness, RECOVER);
+    story.finds(NOBODY);
+    story.begins_with(start(Which::Asked));
+    story.ends(COMMITTED);
+    story.rests();
+}
+
+#[test]
+fn a_reload_that_met_the_daemon_is_not_tried_again_and_neither_is_a_request_that_was_answered() {
+    let mut story = KeeperStory::serves();
+    let _ = story.keeper.reload();
+    story.begins_with(SWAP);
+    story.ends(over(HandoffVerdict::RolledBack));
+    story.rests();
+    story.swap_ends(over(HandoffVerdict::Unreachable));
+    story.begins_with(RECOVER);
+    story.finds(DAEMON);
+    story.rests();
+}
+
+#[test]
 fn a_stop_ends_the_daemon_and_kills_it_after_its_grace() {
     let mut story = KeeperStory::serves();
     story.keeper.stop();

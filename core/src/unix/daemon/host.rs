@@ -14,7 +14,7 @@ use crate::id::ProcessId;
 use crate::machine::{Cell, ExitReason, LinkId, LockAnswer, Op, incumbent, successor};
 use crate::message::Message;
 use crate::node::Read;
-use crate::node::daemon::{self as node, Accepted, DaemonMachine, DaemonNode, Event, Hook, Os};
+use crate::node::daemon::{self as node, Accepted, DaemonMachine, DaemonNode, Event, Hook, Os, RECORD_BOUND};
 use crate::record::Record;
 use crate::time::{Duration, Time};
 use crate::unix::again::again;
@@ -25,9 +25,6 @@ use crate::unix::poller::MonotonicClock;
 use crate::unix::reactor::{self, System};
 use crate::unix::sparing::Sparing;
 use crate::unix::wake::WakeReceiver;
-
-/// How long a record that can't be written is tried again: short, because no heartbeat goes out meanwhile.
-const RECORD_BOUND: Duration = Duration::from_millis(32);
 
 /// The operating system, as a daemon's node sees it.
 pub(super) struct Host {
@@ -79,7 +76,8 @@ impl Host {
         let link = inherited.map(|inherited| self.links.inherit(inherited.link));
         self.names.has_path = matches!(role, DaemonMachine::Incumbent(_));
         let mut node = DaemonNode::new(role, link, STOP_GRACE);
-        if reactor::step(&mut node, &mut self, Event::Start).is_continue() {
+        let lives = node.start().is_none_or(|start| reactor::step(&mut node, &mut self, start).is_continue());
+        if lives {
             reactor::run(&mut node, &mut self);
         }
         let Host { place, links, calls, exit, .. } = self;

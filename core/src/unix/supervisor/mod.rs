@@ -48,7 +48,8 @@ pub use recovery::{Interrupted, InterruptedEnd, RecoveryOutcome, RecoverySpec};
 use crate::bounds;
 use crate::error::{Error, Result};
 use crate::journal::{Journal, UnderWay};
-use crate::message::MAX_LIVENESS;
+use crate::message::{MAX_LIVENESS, MIN_LIVENESS};
+use crate::node::keeper::{KEEP_PATIENCE, STATUS_PATIENCE};
 use crate::unix::context::Context;
 use crate::unix::control;
 use crate::unix::journal::{JournalFile, Recovered};
@@ -57,12 +58,6 @@ use crate::unix::spawn::Setting;
 use crate::unix::trusted;
 use crate::unix::wake::{WakeReceiver, Waker, waker};
 use keep::{Copier, Shelf};
-
-/// Below that, a loaded machine would look like a hung process.
-const MIN_LIVENESS: Duration = Duration::from_millis(50);
-
-/// How long the outcome of a handoff waits for what is to be said of the kept copies.
-const KEEP_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What to start as the successor, and how long things may take.
 #[derive(Clone, Debug)]
@@ -422,7 +417,7 @@ impl Supervisor {
     /// # Errors
     /// [`Error::Peer`] if no daemon answers.
     pub fn status(&self) -> Result<DaemonStatus> {
-        query::ask(&self.control, Duration::from_secs(1))
+        query::ask(&self.control, STATUS_PATIENCE)
     }
 
     /// The user that daemons run as.
