@@ -36,7 +36,7 @@ const RULES: [OrderRule; 4] = [
         remedy: "run a node: a machine's effects are performed by `drive::turn`, gaps included",
     },
     OrderRule {
-        says: &["poll(&mut", "poller::wait("],
+        says: &["poll(&mut", "poller::wait(", "wait_for("],
         within: &["core/src/unix"],
         // One look at a process that ends, a wait for a child, a question of its own, a client's connection in a thread of the
         // daemon's; `wake.rs` tests its descriptor.

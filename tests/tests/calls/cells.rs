@@ -9,7 +9,7 @@ use std::sync::{Mutex, OnceLock};
 use std::thread;
 
 use crate::errors;
-use crate::story::{self, CallsScene, Role, Story};
+use crate::story::{self, CallRole, CallsScene, Story};
 use crate::tracer::{Injection, Trace};
 use crate::verdict;
 
@@ -21,22 +21,22 @@ const LINE: usize = 100;
 
 /// What a role calls in a story.
 pub(crate) struct Recorded {
-    role: Role,
+    role: CallRole,
     story: Story,
     pub(crate) trace: Trace,
 }
 
 /// One call that fails once.
 #[derive(Clone, Debug)]
-pub(crate) struct Cell {
-    pub(crate) role: Role,
+pub(crate) struct CallCell {
+    pub(crate) role: CallRole,
     pub(crate) story: Story,
     pub(crate) call: String,
     pub(crate) nth: u32,
     pub(crate) error: &'static str,
 }
 
-impl fmt::Display for Cell {
+impl fmt::Display for CallCell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}/{}/{}/{}", self.role, self.story, self.call, self.nth, self.error)
     }
@@ -44,7 +44,7 @@ impl fmt::Display for Cell {
 
 /// What became of it.
 pub(crate) struct CellResult {
-    pub(crate) cell: Cell,
+    pub(crate) cell: CallCell,
     /// How many calls were made to fail: more than one if several threads make it.
     pub(crate) injected: usize,
     /// One of them can't fail so: it came where another call was expected. Nothing is judged then.
@@ -84,14 +84,14 @@ pub(crate) fn record_all() -> &'static [Recorded] {
 }
 
 /// All cells, by role, story, call, occurrence and error.
-pub(crate) fn all_cells(records: &[Recorded]) -> Vec<Cell> {
+pub(crate) fn all_cells(records: &[Recorded]) -> Vec<CallCell> {
     let mut cells = Vec::new();
     for Recorded { role, story, trace } in records {
         for (call, occurrences) in &trace.calls {
             for (nth, lines) in (1..).zip(occurrences) {
                 let errors: BTreeSet<_> =
                     lines.iter().flat_map(|line| errors::possible(call, line)).collect();
-                let cell = |error| Cell { role: *role, story: *story, call: call.clone(), nth, error };
+                let cell = |error| CallCell { role: *role, story: *story, call: call.clone(), nth, error };
                 cells.extend(errors.into_iter().map(cell));
             }
         }
@@ -100,15 +100,15 @@ pub(crate) fn all_cells(records: &[Recorded]) -> Vec<Cell> {
 }
 
 /// One cell for each call of each role, other stories, occurrences and errors for other calls.
-pub(crate) fn sample(all: &[Cell]) -> Vec<Cell> {
-    let mut by_call = BTreeMap::<(Role, &str), Vec<&Cell>>::new();
+pub(crate) fn sample(all: &[CallCell]) -> Vec<CallCell> {
+    let mut by_call = BTreeMap::<(CallRole, &str), Vec<&CallCell>>::new();
     all.iter().for_each(|cell| by_call.entry((cell.role, &cell.call)).or_default().push(cell));
     let chosen = by_call.values().enumerate().map(|(at, cells)| cells[at * 7919 % cells.len()].clone());
     chosen.collect()
 }
 
 /// What the environment asks for.
-pub(crate) fn selected(all: &[Cell]) -> Vec<Cell> {
+pub(crate) fn selected(all: &[CallCell]) -> Vec<CallCell> {
     let wanted = std::env::var("HANDOFF_CELLS").unwrap_or_default();
     let part = std::env::var("HANDOFF_PART").unwrap_or_else(|_| "1/1".into());
     let (part, of) = part.split_once('/').expect("HANDOFF_PART is K/N");
@@ -118,7 +118,7 @@ pub(crate) fn selected(all: &[Cell]) -> Vec<Cell> {
 }
 
 /// Runs them, several at once, and prints each as it ends.
-pub(crate) fn run_all(cells: &[Cell]) -> Vec<CellResult> {
+pub(crate) fn run_all(cells: &[CallCell]) -> Vec<CellResult> {
     at_once(cells, |cell| {
         let result = catch_unwind(AssertUnwindSafe(|| run(cell))).unwrap_or_else(|panic| {
             let why = panic.downcast_ref::<String>().cloned().unwrap_or_else(|| "a panic".into());
@@ -135,8 +135,8 @@ pub(crate) fn run_all(cells: &[Cell]) -> Vec<CellResult> {
     })
 }
 
-fn run(cell: &Cell) -> CellResult {
-    let Cell { role, story, call, nth, error } = cell;
+fn run(cell: &CallCell) -> CellResult {
+    let CallCell { role, story, call, nth, error } = cell;
     let injection = Injection { call: call.clone(), error: (*error).into(), nth: *nth };
     let scene = CallsScene::new();
     let told = scene.tell(*role, *story, Some(&injection));
@@ -155,7 +155,7 @@ fn run(cell: &Cell) -> CellResult {
 }
 
 /// Keeps what the processes of a cell have logged. Says where.
-fn keep(cell: &Cell, scene: &CallsScene) -> String {
+fn keep(cell: &CallCell, scene: &CallsScene) -> String {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("calls");
     let path = folder.join(cell.to_string().replace('/', "-")).with_extension("txt");
     let written = fs::create_dir_all(&folder).and_then(|()| fs::write(&path, scene.world.output()));

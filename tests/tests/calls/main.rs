@@ -3,7 +3,7 @@
 //!
 //! **How**: strace is attached to the running process, with all of its threads, and makes the n-th occurrence of a call fail
 //! (`--inject`). A successor is held by SIGSTOP before it executes its program, until strace is there; so is a supervisor that takes
-//! over. Attached to the process by its pid, strace changes neither who is whose parent nor what is inherited. A tracer of our own
+//! over. Attached to the process by its pid, strace changes neither which process has which parent nor what is inherited. A tracer of our own
 //! could tell one descriptor from another; it would be five hundred lines that know the machine's registers.
 //!
 //! **A cell** is a role, a story, a call, the number of its occurrence, and an error. Which calls there are is recorded first, in
@@ -25,7 +25,7 @@ mod verdict;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use cells::{Cell, CellResult, all_cells, record_all, run_all, sample};
+use cells::{CallCell, CellResult, all_cells, record_all, run_all, sample};
 
 /// Every call of every role at least once, as one of its occurrences and one of its errors.
 #[test]
@@ -87,7 +87,7 @@ fn table(results: &[&CellResult]) -> String {
 }
 
 /// The name is what a list has, without the number of the occurrence.
-impl Cell {
+impl CallCell {
     fn kind(&self) -> String {
         format!("{}/{}/{}/{}", self.role, self.story, self.call, self.error)
     }

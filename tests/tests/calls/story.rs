@@ -17,7 +17,7 @@ pub(crate) const COMMAND: Duration = Duration::from_secs(60);
 
 /// Which process is traced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Role {
+pub(crate) enum CallRole {
     Supervisor,
     Incumbent,
     Successor,
@@ -35,23 +35,23 @@ pub(crate) enum Story {
 }
 
 /// In a take-over there is no successor.
-pub(crate) const ALL: [(Role, Story); 8] = [
-    (Role::Supervisor, Story::Commit),
-    (Role::Supervisor, Story::RollBack),
-    (Role::Supervisor, Story::TakeOver),
-    (Role::Incumbent, Story::Commit),
-    (Role::Incumbent, Story::RollBack),
-    (Role::Incumbent, Story::TakeOver),
-    (Role::Successor, Story::Commit),
-    (Role::Successor, Story::RollBack),
+pub(crate) const ALL: [(CallRole, Story); 8] = [
+    (CallRole::Supervisor, Story::Commit),
+    (CallRole::Supervisor, Story::RollBack),
+    (CallRole::Supervisor, Story::TakeOver),
+    (CallRole::Incumbent, Story::Commit),
+    (CallRole::Incumbent, Story::RollBack),
+    (CallRole::Incumbent, Story::TakeOver),
+    (CallRole::Successor, Story::Commit),
+    (CallRole::Successor, Story::RollBack),
 ];
 
-impl fmt::Display for Role {
+impl fmt::Display for CallRole {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Role::Supervisor => "supervisor",
-            Role::Incumbent => "incumbent",
-            Role::Successor => "successor",
+            CallRole::Supervisor => "supervisor",
+            CallRole::Incumbent => "incumbent",
+            CallRole::Successor => "successor",
         })
     }
 }
@@ -99,7 +99,7 @@ impl CallsScene {
 
     /// Lets `story` happen while the process of `role` is traced. The client writes nothing meanwhile, so that calls come in
     /// one order; its connection stays open.
-    pub(crate) fn tell(&self, role: Role, story: Story, injection: Option<&Injection>) -> Told {
+    pub(crate) fn tell(&self, role: CallRole, story: Story, injection: Option<&Injection>) -> Told {
         let quiet: MutexGuard<'_, ()> = self.writer.paused();
         let told = match story {
             Story::Commit => self.swap(&self.world.build(), role, injection),
@@ -112,16 +112,16 @@ impl CallsScene {
         told
     }
 
-    fn swap(&self, build: &Build, role: Role, injection: Option<&Injection>) -> Told {
+    fn swap(&self, build: &Build, role: CallRole, injection: Option<&Injection>) -> Told {
         let (build, traced) = match role {
-            Role::Supervisor => (build.clone(), self.reference.pid()),
-            Role::Incumbent => (build.clone(), Some(self.incumbent)),
-            Role::Successor => (build.clone().held(), None),
+            CallRole::Supervisor => (build.clone(), self.reference.pid()),
+            CallRole::Incumbent => (build.clone(), Some(self.incumbent)),
+            CallRole::Successor => (build.clone().held(), None),
         };
         self.reference.configure_build(&build);
         let attach = |pid| Tracer::attach(pid, self.world.layout().dir(), injection);
         let running = traced.map(attach);
-        let mut command = Asked::swap(&self.reference);
+        let mut command = AskedSwap::swap(&self.reference);
         let tracer = running.unwrap_or_else(|| {
             let held = until_some("the successor is held", || self.held_child());
             let tracer = attach(held);
@@ -137,10 +137,10 @@ impl CallsScene {
         children.into_iter().find(|child| processes::is_stopped(*child))
     }
 
-    fn take_over(&self, role: Role, injection: Option<&Injection>) -> Told {
+    fn take_over(&self, role: CallRole, injection: Option<&Injection>) -> Told {
         self.reference.kill();
         let attach = |pid| Tracer::attach(pid, self.world.layout().dir(), injection);
-        let tracer = if role == Role::Supervisor {
+        let tracer = if role == CallRole::Supervisor {
             let held = self.reference.launch_held();
             let tracer = attach(held);
             processes::send(held, Signal::SIGCONT);
@@ -159,12 +159,12 @@ impl CallsScene {
 }
 
 /// A `swap` that was asked for, in a process of its own. Dropped, it is killed.
-pub(crate) struct Asked(Child);
+pub(crate) struct AskedSwap(Child);
 
-impl Asked {
-    pub(crate) fn swap(reference: &Reference) -> Asked {
+impl AskedSwap {
+    pub(crate) fn swap(reference: &Reference) -> AskedSwap {
         let mut command = reference.command("swap");
-        Asked(command.arg("--json").stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap())
+        AskedSwap(command.arg("--json").stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap())
     }
 
     /// Its exit code and what it printed; `None` if it does not end within `limit`.
@@ -181,7 +181,7 @@ impl Asked {
     }
 }
 
-impl Drop for Asked {
+impl Drop for AskedSwap {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use handoff_tests::{ok_within, processes};
 
-use crate::story::{Asked, COMMAND, CallsScene, Role, Story, Told};
+use crate::story::{AskedSwap, COMMAND, CallRole, CallsScene, Story, Told};
 
 /// One process serves within this: longer than the times of the configuration, one after the other.
 const BOUND: Duration = Duration::from_secs(60);
@@ -11,7 +11,7 @@ const BOUND: Duration = Duration::from_secs(60);
 /// What is wrong; `notes` are what the cell says besides.
 pub(crate) fn wrong_with(
     scene: &CallsScene,
-    role: Role,
+    role: CallRole,
     story: Story,
     told: &Told,
     notes: &mut Vec<String>,
@@ -26,7 +26,7 @@ pub(crate) fn wrong_with(
     if let Some(ended) = scene.reference.try_wait() {
         // The calls of a start end a supervisor that can't start; it is started again, as a service manager would.
         let is_refused_start = story == Story::TakeOver
-            && role == Role::Supervisor
+            && role == CallRole::Supervisor
             && ended.code().is_some_and(|code| code != 101);
         if is_refused_start { notes } else { &mut wrong }.push(format!("the supervisor ended: {ended}"));
         scene.reference.launch();
@@ -83,7 +83,7 @@ fn untrue(scene: &CallsScene, told: &Told, serving: u32) -> Option<String> {
 /// What is wrong with the swap that comes next.
 fn next_swap(scene: &CallsScene) -> Vec<String> {
     scene.reference.configure_build(&scene.world.build());
-    match Asked::swap(&scene.reference).answer(COMMAND) {
+    match AskedSwap::swap(&scene.reference).answer(COMMAND) {
         Some((0, _)) => serves(scene).err().into_iter().collect(),
         other => vec![format!("the next swap did not commit: {other:?}")],
     }
