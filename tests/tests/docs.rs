@@ -92,6 +92,16 @@ fn the_first_pages_are_short() {
 }
 
 #[test]
+fn what_is_published_has_a_first_page_and_its_licences() {
+    for package in ["core", "sim", "supervisor"] {
+        for file in ["README.md", "LICENSE-MIT", "LICENSE-APACHE"] {
+            let text = read(&format!("{package}/{file}"));
+            assert!(!text.is_empty(), "{package}/{file}");
+        }
+    }
+}
+
+#[test]
 fn every_link_leads_somewhere() {
     let mut broken = Vec::new();
     for page in pages() {
