@@ -34,9 +34,9 @@ pub(crate) fn deserialize_build_id<'de, D: Deserializer<'de>>(deserializer: D) -
 mod tests {
     use super::*;
     use crate::{
-        data::{Data, DirectoryId},
+        data::Data,
         frame::{self, Decoder},
-        id::{BootId, HandoffId, InBoot, ProcessId},
+        id::{BootId, DirectoryId, HandoffId, InBoot, ProcessId},
         journal::{self, Binary, FileIdentity, Journal, Running, UnderWay},
         message::{Capabilities, Hello, Message, PROTO_MAX, Role},
         slots,

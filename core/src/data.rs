@@ -6,19 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     bounds,
-    id::{BootId, InBoot},
+    id::{BootId, DirectoryId, InBoot},
     machine::Reason,
     message::not_behind,
 };
-
-/// A directory, as `stat(2)` tells it from any other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct DirectoryId {
-    /// The device.
-    pub dev: u64,
-    /// The inode.
-    pub ino: u64,
-}
 
 impl InBoot<DirectoryId> {
     /// Whether both are one directory, as far as can be told: devices have other numbers in every boot.

@@ -7,8 +7,8 @@ use core::ops::ControlFlow;
 use crate::{
     host::{Clock, Crashed, DaemonHost, Gap, Gaps, RecoveryHost, SupervisorHost},
     machine::{
-        Awaited, Batch, Cell, DaemonEffect, DaemonEvent, Machine, RecoveryMachine, SupervisorMachine,
-        recovery, supervisor,
+        AnyDaemonMachine, Awaited, Batch, Cell, DaemonEffect, DaemonEvent, Machine, RecoveryMachine,
+        SupervisorMachine, recovery, supervisor,
     },
 };
 
@@ -95,16 +95,6 @@ impl<H: RecoveryHost> Runs<H> for RecoveryMachine {
             }
         }
     }
-}
-
-/// A daemon's machine, whichever of the two roles it has.
-pub trait AnyDaemonMachine:
-    Machine<Event = DaemonEvent<Self::Done>, Effect = DaemonEffect<Self::Hook>, Awaited = Awaited>
-{
-    /// Its hooks.
-    type Hook;
-    /// What they report.
-    type Done;
 }
 
 impl<M: AnyDaemonMachine, H: DaemonHost<M::Hook>> Runs<H> for M {

@@ -32,7 +32,7 @@ pub enum Error {
     /// the command that helps.
     #[cfg(feature = "unix")]
     #[error(transparent)]
-    Untrusted(#[from] crate::unix::trusted::Distrust),
+    Untrusted(#[from] crate::distrust::Distrust),
     /// A hook of the daemon failed.
     #[error("{0}")]
     Hook(String),

@@ -19,6 +19,15 @@ impl fmt::Display for ProcessId {
     }
 }
 
+/// A directory, as `stat(2)` tells it from any other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct DirectoryId {
+    /// The device.
+    pub dev: u64,
+    /// The inode.
+    pub ino: u64,
+}
+
 /// One run of the operating system, from its start to its end; zeros where that is not known. The numbers of processes
 /// mean nothing beyond it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -21,6 +21,8 @@ pub mod codec;
 #[doc(hidden)]
 pub mod connections;
 pub mod data;
+#[cfg(feature = "unix")]
+mod distrust;
 #[doc(hidden)]
 pub mod drive;
 pub mod error;

@@ -4,8 +4,8 @@
 use std::path::Path;
 
 use handoff::carry::{Carried, ConnectionState, Incoming, Item, Taken};
-use handoff::data::{Data, DirectoryId};
-use handoff::id::BootId;
+use handoff::data::Data;
+use handoff::id::{BootId, DirectoryId};
 use handoff::journal::{Binary, FileIdentity, Journal, Running, UnderWay};
 use handoff::message::*;
 use handoff::record::Record;

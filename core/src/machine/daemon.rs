@@ -1,7 +1,7 @@
 //! What incumbent and successor have in common: links, the lock, hooks, the way out.
 use crate::{error::HostError, message::Message, record::Record, text::PlainText};
 
-use super::Timer;
+use super::{Machine, Timer};
 
 pub(super) mod names;
 
@@ -119,4 +119,14 @@ pub enum Awaited {
     TakePath(Op),
     /// Leave. No result ever comes.
     Exit(ExitReason),
+}
+
+/// A daemon's machine, whichever of the two roles it has.
+pub trait AnyDaemonMachine:
+    Machine<Event = DaemonEvent<Self::Done>, Effect = DaemonEffect<Self::Hook>, Awaited = Awaited>
+{
+    /// Its hooks.
+    type Hook;
+    /// What they report.
+    type Done;
 }

@@ -427,7 +427,7 @@ impl Machine for IncumbentMachine {
     }
 }
 
-impl crate::drive::AnyDaemonMachine for IncumbentMachine {
+impl super::AnyDaemonMachine for IncumbentMachine {
     type Hook = Hook;
     type Done = Done;
 }

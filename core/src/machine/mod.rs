@@ -12,6 +12,7 @@ use crate::time::Time;
 mod daemon;
 pub mod incumbent;
 mod names;
+mod peer;
 mod phase;
 mod reason;
 pub mod recovery;
@@ -19,7 +20,7 @@ pub mod successor;
 pub mod supervisor;
 mod timer;
 
-pub use daemon::{Awaited, DaemonEffect, DaemonEvent, ExitReason, LinkId, LockAnswer, Op};
+pub use daemon::{AnyDaemonMachine, Awaited, DaemonEffect, DaemonEvent, ExitReason, LinkId, LockAnswer, Op};
 pub use incumbent::IncumbentMachine;
 pub use names::{Cell, EffectName, EventName, MachineRole, Speaker, StateName, TaskName};
 pub use phase::Phase;

@@ -2,11 +2,10 @@
 use alloc::{boxed::Box, vec::Vec};
 use core::fmt;
 
-use super::supervisor::Peer;
+use super::peer::Peer;
 use crate::{
-    data::DirectoryId,
     error::HostError,
-    id::ProcessId,
+    id::{DirectoryId, ProcessId},
     message::{PROTO_MAX, PROTO_MIN, ProtoVersion, Role, behind, listed},
     text::PlainText,
     time::Duration,

@@ -408,7 +408,7 @@ impl Machine for SuccessorMachine {
     }
 }
 
-impl crate::drive::AnyDaemonMachine for SuccessorMachine {
+impl super::AnyDaemonMachine for SuccessorMachine {
     type Hook = Hook;
     type Done = Done;
 }

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use nix::errno::Errno;
 use nix::libc;
 
-use crate::data::DirectoryId;
 use crate::error::Result;
+use crate::id::DirectoryId;
 use crate::text::PlainText;
 use crate::unix::context::Context;
 use crate::unix::trusted::{inode_of, open_private_directory};

@@ -31,6 +31,7 @@ mod limits;
 mod link;
 mod listen;
 mod reactor;
+mod reports;
 mod rights;
 mod run;
 
@@ -38,14 +39,13 @@ pub use connections::{
     Arrival, ConnId, Connection, Connections, Counts, Drained, Listener, Patience, Pusher, Remaining,
 };
 pub use daemon::StopHandle;
-pub use hooks::{
-    Daemon, DrainReport, Drainable, HookResult, ReadinessSnapshot, ResumeFrom, SealReport, StateSnapshot,
-};
+pub use hooks::{Daemon, Drainable};
 pub use limits::outlive_file_size_limit;
 pub use listen::{BindOptions, bind, bind_with, differences};
 pub use listeners::Listeners;
 pub use lock::{DataDir, DataDirLock};
 pub use lossy::LossyWriter;
+pub use reports::{DrainReport, HookResult, ReadinessSnapshot, ResumeFrom, SealReport, StateSnapshot};
 pub use role::{DetectedRole, Incumbent, Successor, detect_role};
 pub use run::{Ended, Options, run};
 pub use spawn::{RunAs, Setting};

@@ -43,9 +43,10 @@ use crate::message::Sealed;
 use crate::text::PlainText;
 use crate::unix::daemon::{Call, HookReply, Place, Protocol, StopHandle, or_give_up};
 use crate::unix::env::{self, Inherited, StartRole};
-use crate::unix::hooks::{Drainable, ReadinessSnapshot};
+use crate::unix::hooks::Drainable;
 use crate::unix::listeners::Listeners;
 use crate::unix::lock::{DataDir, DataDirLock};
+use crate::unix::reports::ReadinessSnapshot;
 use crate::unix::run::{Ended, carrier_of, ended, serve_calls};
 
 /// What this process was started as.

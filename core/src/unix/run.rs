@@ -12,10 +12,11 @@ use crate::unix::again::again;
 use crate::unix::connections::Carrier;
 use crate::unix::daemon::{self, Call, HookReply, Protocol, Replies, stop_on_signals};
 use crate::unix::env::{self, Inherited};
-use crate::unix::hooks::{Daemon, Drainable, HookResult, ReadinessSnapshot, ResumeFrom};
+use crate::unix::hooks::{Daemon, Drainable};
 use crate::unix::listen::bind;
 use crate::unix::listeners::Listeners;
 use crate::unix::lock::{DataDir, DataDirLock};
+use crate::unix::reports::{HookResult, ReadinessSnapshot, ResumeFrom};
 
 /// A data directory that is open, or is to be opened.
 #[derive(Clone, Debug)]

@@ -1,6 +1,6 @@
 //! A daemon that replaces none is held to the data that were served before.
-use handoff::data::{Data, DirectoryId};
-use handoff::id::{BootId, InBoot};
+use handoff::data::Data;
+use handoff::id::{BootId, DirectoryId, InBoot};
 use handoff::journal::Journal;
 use handoff::machine::StateName;
 use handoff::machine::supervisor::{Event, HandoffVerdict, Note, Peer};

@@ -2,9 +2,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use handoff::data::DirectoryId;
 use handoff::host::{Clock, Gaps};
-use handoff::id::BootId;
+use handoff::id::{BootId, DirectoryId};
 use handoff::journal::{Binary, Journal};
 use handoff::machine::StateName;
 use handoff::machine::supervisor::{Event, Limits, Note, Peer};

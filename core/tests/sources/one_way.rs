@@ -6,7 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::each_file;
 
 /// The sources that are looked at.
-const ROOTS: [&str; 2] = ["sim/src", "supervisor/src"];
+const ROOTS: [&str; 3] = ["core/src", "sim/src", "supervisor/src"];
+
+/// Folders whose files may name each other round about, and why.
+const ONE_THING: [(&str, &str, &str); 1] = [(
+    "core/src",
+    "unix/connections",
+    "a handler is given a connection, which knows its registry, which has the handlers",
+)];
 
 /// A module's place, from its package's root on; or that of an item, which has a module's in front.
 type ModulePath = Vec<String>;
@@ -161,11 +168,12 @@ fn way(from: &str, to: &str, graph: &BTreeMap<String, BTreeMap<String, String>>)
     None
 }
 
-/// The circles of modules below `root`.
-fn circles(all: &BTreeMap<ModulePath, NamedPaths>) -> Vec<String> {
+/// The circles of modules below a root: the folder, and the way round.
+fn circles(all: &BTreeMap<ModulePath, NamedPaths>) -> Vec<(String, String)> {
     let edges = edges(all);
-    let of_folder = edges.values().flat_map(|graph| {
-        graph.keys().filter_map(move |name| way(name, name, graph)).map(|way| way.join(", "))
+    let of_folder = edges.iter().flat_map(|(folder, graph)| {
+        let ways = graph.keys().filter_map(move |name| way(name, name, graph));
+        ways.map(|way| (folder.join("/"), way.join(", ")))
     });
     of_folder.collect()
 }
@@ -173,8 +181,15 @@ fn circles(all: &BTreeMap<ModulePath, NamedPaths>) -> Vec<String> {
 #[test]
 fn files_and_folders_name_each_other_one_way() {
     for root in ROOTS {
+        let excepted: Vec<&str> =
+            ONE_THING.iter().filter(|(of, ..)| *of == root).map(|(_, folder, _)| *folder).collect();
         let found = circles(&names(root));
-        assert!(found.is_empty(), "let one of them lie below the other:\n{}", found.join("\n"));
+        let is_circular = |folder: &&&str| found.iter().any(|(of, _)| of == *folder);
+        let stale: Vec<_> = excepted.iter().filter(|folder| !is_circular(folder)).collect();
+        assert!(stale.is_empty(), "these have no circle any more: strike them out: {stale:?}");
+        let is_wrong = |(of, _): &(String, String)| !excepted.contains(&of.as_str());
+        let wrong: Vec<&str> = found.iter().filter(|it| is_wrong(it)).map(|(_, way)| way.as_str()).collect();
+        assert!(wrong.is_empty(), "let one of them lie below the other:\n{}", wrong.join("\n"));
     }
 }
 
@@ -202,6 +217,6 @@ fn a_circle_is_found() {
         });
         BTreeMap::from(all)
     };
-    assert_eq!(circles(&modules("c::W")), Vec::<String>::new());
+    assert_eq!(circles(&modules("c::W")), []);
     assert_eq!(circles(&modules("a::X")).len(), 3);
 }

@@ -17,7 +17,7 @@ use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use handoff::HostError;
-use handoff::data::DirectoryId;
+use handoff::id::DirectoryId;
 
 use super::file::{File, Lie};
 

@@ -1,6 +1,5 @@
 //! What a handoff's node stands on, in the simulated kernel.
-use handoff::data::DirectoryId;
-use handoff::id::BootId;
+use handoff::id::{BootId, DirectoryId};
 use handoff::journal::Journal;
 use handoff::machine::supervisor::{Note, Outcome, Peer};
 use handoff::message::Message;

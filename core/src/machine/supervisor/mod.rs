@@ -10,10 +10,12 @@ use super::{EffectName, EventName, Machine, MachineRole, Out, Reason, StateName,
 use crate::{
     error::HostError,
     id::{HandoffId, ProcessId},
-    message::{Hello, Message, Role, Sealed},
+    message::{Hello, Message, Sealed},
     text::PlainText,
     time::{Duration, Time},
 };
+
+pub use super::peer::Peer;
 
 mod events;
 mod frames;
@@ -45,32 +47,6 @@ impl Limits {
     /// The time between two heartbeats.
     pub fn heartbeat(&self) -> Duration {
         self.liveness / 5
-    }
-}
-
-/// A process that the supervisor talks to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Peer {
-    /// The process that serves.
-    Incumbent,
-    /// The process that is to serve.
-    Successor,
-}
-
-impl Peer {
-    /// The peer's role in the handoff.
-    pub fn role(self) -> Role {
-        match self {
-            Peer::Incumbent => Role::Incumbent,
-            Peer::Successor => Role::Successor,
-        }
-    }
-
-    fn silent(self) -> Timer {
-        match self {
-            Peer::Incumbent => Timer::IncumbentSilent,
-            Peer::Successor => Timer::SuccessorSilent,
-        }
     }
 }
 

@@ -33,9 +33,11 @@ pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
 /// The longest sum of pauses between tries of a resume hook that returns an error. What exhausts descriptors or memory passes, and when
 /// the daemon leaves no process serves.
+#[cfg(feature = "unix")]
 pub(crate) const RESUME_BOUND: Duration = Duration::from_millis(512);
 
 /// The longest sum of pauses between tries of writing the record: short, because no heartbeat goes out meanwhile.
+#[cfg(feature = "unix")]
 pub(crate) const RECORD_BOUND: Duration = Duration::from_millis(32);
 
 /// What a pass looks for next.

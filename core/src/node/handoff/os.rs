@@ -1,9 +1,8 @@
 //! What a handoff's node asks of its operating system, and what comes from there.
 use crate::{
-    data::DirectoryId,
     error::HostError,
     host::{Clock, Gaps},
-    id::{BootId, ProcessId},
+    id::{BootId, DirectoryId, ProcessId},
     journal::{Binary, Journal},
     machine::supervisor::{Note, Outcome, Peer},
     message::Message,

@@ -12,7 +12,7 @@ use crate::carry::{CarryHook, CarryStep};
 use crate::error::Result;
 use crate::id::ProcessId;
 use crate::unix::context::Context;
-use crate::unix::hooks::HookResult;
+use crate::unix::reports::HookResult;
 
 use super::inbound::Inbound;
 use super::lot;

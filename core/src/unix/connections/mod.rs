@@ -27,7 +27,7 @@ use crate::error::Result;
 use crate::node::daemon::ACCEPT_PAUSE;
 use crate::time::Duration;
 use crate::unix::context::Context;
-use crate::unix::hooks::{DrainReport, HookResult};
+use crate::unix::reports::{DrainReport, HookResult};
 
 pub use crate::connections::{Drained, Patience, Remaining};
 pub use arrival::Arrival;

@@ -8,7 +8,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 
 use crate::node::daemon::ACCEPT_PAUSE;
-use crate::unix::hooks::HookResult;
+use crate::unix::reports::HookResult;
 
 use super::accept;
 use super::connection::Connection;

@@ -7,7 +7,7 @@ use crate::id::ProcessId;
 use crate::machine::{ExitReason, Op, incumbent, successor};
 use crate::message::{SealProgress, Sealed};
 use crate::node::daemon::{self as node, Done};
-use crate::unix::hooks::{DrainReport, ReadinessSnapshot, SealReport, StateSnapshot};
+use crate::unix::reports::{DrainReport, ReadinessSnapshot, SealReport, StateSnapshot};
 use crate::unix::wake::Waker;
 
 /// What the protocol wants done.
