@@ -55,7 +55,7 @@ impl ServerProgram {
     }
 
     fn serves(&mut self, outcome: HandoffOutcome) {
-        assert!(outcome.committed, "{outcome:?}");
+        assert!(outcome.is_committed(), "{outcome:?}");
         self.child = outcome.child;
     }
 
