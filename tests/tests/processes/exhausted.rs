@@ -1,10 +1,12 @@
 //! Descriptors run out, or their limit is lowered, at the worst moment: what was done is told, and whatever serves goes on.
+use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::time::Duration;
 
 use handoff_tests::processes::lives;
 use handoff_tests::until;
 use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::signal::Signal;
 
 use super::survives::ReferenceScene;
 
@@ -35,12 +37,15 @@ fn a_daemon_and_a_supervisor_that_can_not_wait_for_events_for_a_while_live_on() 
     let scene = ReferenceScene::new();
     let supervisor = scene.reference.pid().unwrap();
     let (usual, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-    for pid in [scene.daemon, supervisor] {
+    let comes = || drop(UnixStream::connect(scene.world.layout().control()));
+    let signals = || scene.reference.signal(Signal::SIGCHLD);
+    // A peer that comes makes a daemon look, and a signal a supervisor.
+    let disturbed: [(u32, &dyn Fn()); 2] = [(scene.daemon, &comes), (supervisor, &signals)];
+    for (pid, disturbs) in disturbed {
         let since = scene.world.mark();
         limit_descriptors(pid, 1);
         until("it could not wait", || {
-            // A peer that comes, or a request, makes it look.
-            let _ = scene.reference.ask("status");
+            disturbs();
             scene.world.has_said(since, pid, "can't wait for events")
         });
         limit_descriptors(pid, usual);

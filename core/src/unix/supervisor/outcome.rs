@@ -105,11 +105,6 @@ impl HandoffOutcome {
     pub fn is_resumed(&self) -> bool {
         matches!(self.verdict, Verdict::RolledBack | Verdict::FellBack)
     }
-
-    /// Whether it is not known which process serves: a recovery may find that the successor does.
-    pub fn is_unclear(&self) -> bool {
-        self.verdict == Verdict::Unconfirmed
-    }
 }
 
 impl From<&Result<HandoffOutcome>> for TaskEnd {
