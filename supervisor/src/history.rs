@@ -4,8 +4,9 @@
 //! passed over.
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -70,26 +71,28 @@ pub fn path_beside(journal: &Path) -> PathBuf {
 /// # Errors
 /// The file can't be read, or is none of a supervisor's.
 pub fn read(path: &Path) -> io::Result<Vec<HistoryEntry>> {
-    let lines = match trusted::open_to_show(path).and_then(lines_of) {
+    let text = match trusted::open_to_show(path).and_then(|file| end_of(&file)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        lines => lines?,
+        text => text?,
     };
-    let mut entries: Vec<HistoryEntry> = lines.iter().filter_map(|line| parse(line)).collect();
+    let parse = |line| serde_json::from_slice(line).ok();
+    let mut entries: Vec<HistoryEntry> = lines_of(&text).filter_map(parse).collect();
     entries.drain(..entries.len().saturating_sub(SHOWN));
     Ok(entries)
 }
 
-fn parse(line: &[u8]) -> Option<HistoryEntry> {
-    serde_json::from_slice(line).ok()
+/// What `file` ends with, as much of it as is read.
+fn end_of(file: &File) -> io::Result<Vec<u8>> {
+    let length = file.metadata()?.len();
+    let start = length.saturating_sub(FILE_MAX);
+    let mut text = vec![0; (length - start) as usize];
+    file.read_exact_at(&mut text, start)?;
+    Ok(text)
 }
 
-/// The lines at the end of `file`, the last of which may be torn.
-fn lines_of(mut file: File) -> io::Result<Vec<Vec<u8>>> {
-    let length = file.metadata()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(FILE_MAX)))?;
-    let mut text = Vec::new();
-    file.take(FILE_MAX).read_to_end(&mut text)?;
-    Ok(text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(<[u8]>::to_vec).collect())
+/// The lines of `text`; the first and the last may be torn.
+fn lines_of(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
 }
 
 /// The supervisor's own history.
@@ -212,23 +215,19 @@ struct HistoryFile {
 
 impl HistoryFile {
     fn append(&self, line: &[u8]) -> io::Result<()> {
-        let mut file = trusted::open_or_create_own(&self.path)?;
-        let lines = lines_of(file.try_clone()?)?;
+        let file = trusted::open_or_create_own(&self.path)?;
+        let text = end_of(&file)?;
+        let lines: Vec<&[u8]> = lines_of(&text).collect();
         if lines.len() >= LINES_MAX {
             return self.begin_anew(&lines[lines.len() + 1 - SHOWN..], line);
         }
         // What was torn stays a line of its own.
-        let is_torn = file.seek(SeekFrom::End(-1)).is_ok() && {
-            let mut last = [0];
-            file.read_exact(&mut last)?;
-            last != *b"\n"
-        };
-        file.seek(SeekFrom::End(0))?;
+        let is_torn = text.last().is_some_and(|last| *last != b'\n');
         let start: &[u8] = if is_torn { b"\n" } else { b"" };
-        file.write_all(&[start, line].concat())
+        file.write_all_at(&[start, line].concat(), file.metadata()?.len())
     }
 
-    fn begin_anew(&self, kept: &[Vec<u8>], line: &[u8]) -> io::Result<()> {
+    fn begin_anew(&self, kept: &[&[u8]], line: &[u8]) -> io::Result<()> {
         let mut draft = Draft::beside(&self.path, 0o600)?;
         let kept: Vec<u8> = kept.iter().flat_map(|line| [line, &b"\n"[..]].concat()).collect();
         draft.file.write_all(&[&kept, line].concat())?;
