@@ -68,9 +68,9 @@ pub mod daemon {
 pub mod supervisor {
     pub use crate::machine::{Phase, Reason};
     pub use crate::unix::{
-        BindOptions, CancelHandle, Child, CommittedBinary, DaemonStatus, HandoffOutcome, Image, Interrupted,
-        InterruptedEnd, Listeners, Phases, RecoveryOutcome, RecoverySpec, RunAs, Setting, SpawnSpec,
-        Supervisor, Verdict, bind,
+        BindOptions, CancelHandle, Child, CommittedBinary, DaemonStatus, HandoffOutcome, HandoffProgress,
+        Image, Interrupted, InterruptedEnd, Listeners, Participant, Phases, RecoveryOutcome, RecoverySpec,
+        RunAs, Setting, SpawnSpec, Supervisor, Verdict, bind,
     };
 }
 
@@ -82,8 +82,8 @@ pub use names::UnknownName;
 pub use unix::{
     Arrival, BindOptions, CancelHandle, Child, CommittedBinary, ConnId, Connection, Connections, Counts,
     Daemon, DaemonStatus, DataDir, DataDirLock, DetectedRole, DrainReport, Drainable, Drained, Ended,
-    HandoffOutcome, HookResult, Image, Incumbent, Interrupted, InterruptedEnd, Listener, Listeners, Options,
-    Patience, Phases, Pusher, ReadinessSnapshot, RecoveryOutcome, RecoverySpec, Remaining, ResumeFrom, RunAs,
-    SealReport, Setting, SpawnSpec, StateSnapshot, StopHandle, Successor, Supervisor, Verdict, bind,
-    bind_with, detect_role, run,
+    HandoffOutcome, HandoffProgress, HookResult, Image, Incumbent, Interrupted, InterruptedEnd, Listener,
+    Listeners, Options, Participant, Patience, Phases, Pusher, ReadinessSnapshot, RecoveryOutcome,
+    RecoverySpec, Remaining, ResumeFrom, RunAs, SealReport, Setting, SpawnSpec, StateSnapshot, StopHandle,
+    Successor, Supervisor, Verdict, bind, bind_with, detect_role, run,
 };

@@ -1,10 +1,10 @@
 //! The command line.
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use handoff::daemon::LossyWriter;
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
@@ -13,16 +13,22 @@ use tracing_subscriber::util::SubscriberInitExt;
 use crate::client;
 use crate::config::{self, Config, Problem};
 use crate::exit::{Code, CommandFailure};
+use crate::history::{self, HistoryEntry};
+use crate::journal;
+use crate::output::{LOG_LIMIT, ended, print, show};
 use crate::protocol::TriggerAnswer;
 use crate::run;
 use crate::text;
 
-/// How long the end of the program waits for what it says to be written.
-const LOG_LIMIT: Duration = Duration::from_millis(500);
+mod swap;
+mod watch;
+
+/// What the program is called.
+const NAME: &str = "handoff-supervisor";
 
 /// Runs a daemon and replaces its binary without an interruption.
 #[derive(Debug, Parser)]
-#[command(name = "handoff-supervisor", version, after_help = Code::table())]
+#[command(name = NAME, version, after_help = Code::table())]
 struct Cli {
     #[command(subcommand)]
     command: SupervisorCommand,
@@ -46,17 +52,44 @@ enum SupervisorCommand {
         /// The new binary, one that the configuration lists [default: the configured one].
         #[arg(long, value_name = "PATH")]
         binary: Option<PathBuf>,
-        /// Print one JSON object.
+        /// Do not show on standard error how far it has come.
+        #[arg(long)]
+        quiet: bool,
+        /// Print one JSON object, and nothing until then.
         #[arg(long)]
         json: bool,
     },
-    /// Show what runs.
-    Status {
+    /// Call off the swap that is under way, and show what has become of it; the exit status is that of the swap.
+    Cancel {
         #[command(flatten)]
         supervisor: Target,
         /// Print one JSON object.
         #[arg(long)]
         json: bool,
+    },
+    /// Show what runs, what is under way, and the last swap.
+    Status {
+        #[command(flatten)]
+        supervisor: Target,
+        /// Show it again and again, until Ctrl-C: on a terminal drawn anew each second, elsewhere a line for each change.
+        #[arg(long)]
+        watch: bool,
+        /// Print one JSON object; with --watch one for each change.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show the last 100 swaps, those of earlier supervisors included; no supervisor need run.
+    History {
+        #[command(flatten)]
+        journal: JournalTarget,
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show a supervisor's journal; no supervisor need run.
+    Journal {
+        #[command(subcommand)]
+        command: JournalCommand,
     },
     /// End the supervisor and leave the daemon serving; the next supervisor takes it over.
     Detach {
@@ -84,6 +117,54 @@ enum SupervisorCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Print what completes this program's commands in a shell.
+    Completions {
+        /// The shell.
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+    /// Write the manual pages of this program and of its commands.
+    Man {
+        /// The directory that they are written to.
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum JournalCommand {
+    /// Show what it says, and what is wrong with it.
+    Show {
+        #[command(flatten)]
+        journal: JournalTarget,
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Which journal is meant.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct JournalTarget {
+    /// The supervisor's configuration file, which names its journal.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The supervisor's journal.
+    #[arg(long, value_name = "FILE")]
+    journal: Option<PathBuf>,
+}
+
+impl JournalTarget {
+    fn path(&self) -> Result<PathBuf, CommandFailure> {
+        match (&self.journal, &self.config) {
+            (Some(journal), _) => Ok(journal.clone()),
+            (None, Some(path)) => Config::load_to_run(path)
+                .map(|config| config.journal)
+                .map_err(|problems| config::failure(path, &problems)),
+            (None, None) => Err(CommandFailure::new(Code::Usage, "--config or --journal is needed")),
+        }
+    }
 }
 
 /// Which supervisor is meant.
@@ -129,6 +210,10 @@ pub(crate) fn main() -> ExitCode {
             return code.into();
         }
     };
+    perform(command).into()
+}
+
+fn perform(command: SupervisorCommand) -> Code {
     match command {
         SupervisorCommand::Run { config, log_format } => {
             let log = start_log(log_format);
@@ -136,14 +221,35 @@ pub(crate) fn main() -> ExitCode {
             log.into_iter().for_each(|log| log.settle(LOG_LIMIT));
             ended(done)
         }
-        SupervisorCommand::Swap { supervisor, binary, json } => {
+        SupervisorCommand::Swap { supervisor, binary, quiet, json } => {
             let trigger = supervisor.trigger_socket();
-            let report = trigger.and_then(|trigger| client::swap(&trigger, binary.as_deref()));
+            let report = trigger.and_then(|trigger| swap::swap(&trigger, binary.as_deref(), quiet || json));
             show(report, json, |report| (report.code(), text::swap(report)))
         }
-        SupervisorCommand::Status { supervisor, json } => {
+        SupervisorCommand::Cancel { supervisor, json } => {
+            let report = supervisor.trigger_socket().and_then(|trigger| client::cancel(&trigger));
+            show(report, json, |report| (report.code(), text::swap(report)))
+        }
+        SupervisorCommand::Status { supervisor, watch: true, json } => match supervisor.trigger_socket() {
+            Ok(trigger) => watch::watch(&trigger, json),
+            Err(failure) => show(Err::<(), _>(failure), json, |()| (Code::Ok, String::new())),
+        },
+        SupervisorCommand::Status { supervisor, watch: false, json } => {
             let report = supervisor.trigger_socket().and_then(|trigger| client::status(&trigger));
             show(report, json, |report| (report.code(), text::status(report)))
+        }
+        SupervisorCommand::History { journal, json } => {
+            let entries = journal.path().and_then(|journal| {
+                let path = history::path_beside(&journal);
+                history::read(&path).map_err(|error| unreadable(&path, &error))
+            });
+            show(entries.map(HistoryReport::from), json, |report| (Code::Ok, text::history(&report.history)))
+        }
+        SupervisorCommand::Journal { command: JournalCommand::Show { journal, json } } => {
+            let report = journal
+                .path()
+                .and_then(|path| journal::read(&path).map_err(|error| unreadable(&path, &error)));
+            show(report, json, |report| (report.code(), report.to_string()))
         }
         SupervisorCommand::Detach { supervisor, json } => {
             let pid = supervisor.trigger_socket().and_then(|trigger| client::detach(&trigger));
@@ -159,8 +265,34 @@ pub(crate) fn main() -> ExitCode {
             show(answer, json, |_| (Code::Ok, "accepted: the daemon is started; see `status`".into()))
         }
         SupervisorCommand::Check { config, json } => check(&config, json),
+        SupervisorCommand::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), NAME, &mut script);
+            print(String::from_utf8_lossy(&script).trim_end());
+            Code::Ok
+        }
+        SupervisorCommand::Man { dir } => {
+            ended(clap_mangen::generate_to(Cli::command(), &dir).map_err(|error| {
+                CommandFailure::new(Code::CantCreate, format!("{}: {error}", dir.display()))
+            }))
+        }
     }
-    .into()
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> CommandFailure {
+    CommandFailure::new(Code::System, format!("{}: {error}", path.display()))
+}
+
+/// What `history` prints: one object, as the other commands do.
+#[derive(Debug, Serialize)]
+struct HistoryReport {
+    history: Vec<HistoryEntry>,
+}
+
+impl From<Vec<HistoryEntry>> for HistoryReport {
+    fn from(history: Vec<HistoryEntry>) -> HistoryReport {
+        HistoryReport { history }
+    }
 }
 
 /// What `check` found.
@@ -187,55 +319,6 @@ fn check(path: &Path, json: bool) -> Code {
             false => (Code::Config, problems.trim_end().to_string()),
         }
     })
-}
-
-/// Prints what a command found out, or why it could not: results on standard output, failures on standard error,
-/// and with `json` one object on standard output either way.
-fn show<T: Serialize>(
-    result: Result<T, CommandFailure>,
-    json: bool,
-    render: impl Fn(&T) -> (Code, String),
-) -> Code {
-    match result {
-        Ok(report) => {
-            let (code, text) = render(&report);
-            print(if json { to_json(&report) } else { text });
-            code
-        }
-        Err(failure) if json => {
-            let code = failure.code;
-            print(to_json(&TriggerAnswer::Error(failure)));
-            code
-        }
-        Err(failure) => ended(Err(failure)),
-    }
-}
-
-fn ended(result: Result<(), CommandFailure>) -> Code {
-    match result {
-        Ok(()) => Code::Ok,
-        Err(failure) => {
-            complain(&format!("handoff-supervisor: {failure}\n"));
-            failure.code
-        }
-    }
-}
-
-fn to_json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).unwrap_or_else(|error| format!("{{\"error\":{:?}}}", error.to_string()))
-}
-
-/// The exit status tells the outcome also to a reader that has closed the pipe.
-fn print(text: String) {
-    let _ = writeln!(io::stdout(), "{text}");
-}
-
-/// Writes to standard error what the end of this program must not depend on: it may have no reader, or be full.
-fn complain(text: &str) {
-    if let Ok(mut stderr) = LossyWriter::to_stderr("", |_| String::new()) {
-        let _ = stderr.write_all(text.as_bytes());
-        stderr.settle(LOG_LIMIT);
-    }
 }
 
 /// Logs to standard error from now on, panics included. `None` if there is a log already, or none can be had.

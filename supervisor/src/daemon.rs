@@ -1,11 +1,16 @@
 //! The daemon as the supervisor knows it: what runs, and what is still to be collected.
-use std::path::PathBuf;
+use std::fs::Metadata;
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use handoff::unix::trusted;
 use handoff::{Child, ProcessId};
 use nix::unistd::{SysconfVar, sysconf};
 
-use crate::protocol::DaemonReport;
+use crate::protocol::{DaemonReport, FileState};
+use crate::when;
 
 /// What runs now.
 #[derive(Debug, Default)]
@@ -23,6 +28,10 @@ struct Current {
     fell_back: bool,
     since: Instant,
     since_wall: SystemTime,
+    /// When its process started; empty if that is not known.
+    started_at: String,
+    /// When it was committed, if that is known.
+    committed_at: Option<String>,
 }
 
 impl RunningDaemon {
@@ -51,22 +60,34 @@ impl RunningDaemon {
 
     /// `child`, started from `binary`, serves. `fell_back`: another binary was asked for, and kept failing.
     pub(crate) fn commit(&mut self, child: Child, binary: PathBuf, fell_back: bool) {
+        let started_at = shown_start(age_of(child.id()));
         self.serves(Current {
             child,
             binary,
             fell_back,
             since: Instant::now(),
             since_wall: SystemTime::now(),
+            started_at,
+            committed_at: Some(when::now()),
         });
     }
 
-    /// `child`, which an earlier supervisor or another program started from `binary`, serves.
-    pub(crate) fn adopt(&mut self, child: Child, binary: PathBuf) {
+    /// `child`, which an earlier supervisor or another program started from `binary`, serves; `committed_at` if that is known.
+    pub(crate) fn adopt(&mut self, child: Child, binary: PathBuf, committed_at: Option<String>) {
         if self.child().is_none_or(|known| known.id() != child.id()) {
-            let age = age_of(child.id()).unwrap_or_default();
+            let known_age = age_of(child.id());
+            let (age, started_at) = (known_age.unwrap_or_default(), shown_start(known_age));
             let since = Instant::now().checked_sub(age).unwrap_or_else(Instant::now);
             let since_wall = SystemTime::now() - age;
-            self.serves(Current { child, binary, fell_back: false, since, since_wall });
+            self.serves(Current {
+                child,
+                binary,
+                fell_back: false,
+                since,
+                since_wall,
+                started_at,
+                committed_at,
+            });
         }
     }
 
@@ -98,8 +119,29 @@ impl RunningDaemon {
             fell_back: current.fell_back,
             since_unix_secs: current.since_wall.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
             up_secs: current.since.elapsed().as_secs_f64(),
+            started_at: current.started_at.clone(),
+            committed_at: current.committed_at.clone(),
+            file: FileState::Unknown,
         })
     }
+}
+
+/// Whether the process `pid` executes the file at `binary`. Not for the main loop: it may have to wait for a disk.
+pub(crate) fn file_state(pid: u32, binary: &Path) -> FileState {
+    let file = |metadata: Metadata| (metadata.dev(), metadata.ino());
+    let executed = Path::new("/proc").join(pid.to_string()).join("exe").metadata().map(file);
+    match (executed, binary.metadata().map(file)) {
+        (Ok(executed), Ok(there)) if executed == there => FileState::Same,
+        (_, Err(error)) if error.kind() == ErrorKind::NotFound => FileState::Missing,
+        (Ok(_), Ok(_)) if is_program(binary) => FileState::Replaced,
+        _ => FileState::Unknown,
+    }
+}
+
+/// Whether a process that executes `binary` executes this very file: that of a script executes its interpreter.
+fn is_program(binary: &Path) -> bool {
+    let mut begin = [0; 2];
+    trusted::open_named(binary).and_then(|mut file| file.read_exact(&mut begin)).is_ok() && begin != *b"#!"
 }
 
 /// For how long a process has been running, where `/proc/uptime` tells.
@@ -109,6 +151,11 @@ fn age_of(process: ProcessId) -> Option<Duration> {
     let ticks_per_second = sysconf(SysconfVar::CLK_TCK).ok()??;
     let started = process.start_time as f64 / ticks_per_second as f64;
     Duration::try_from_secs_f64(uptime - started).ok()
+}
+
+/// When a process of this age started, as it is shown; empty if that is not known.
+fn shown_start(age: Option<Duration>) -> String {
+    age.map(|age| when::rfc3339(when::ago(age))).unwrap_or_default()
 }
 
 /// How `child` ended, if it has. One that can't be asked any more counts as ended: should it live nevertheless,

@@ -23,7 +23,7 @@ pub enum Code {
     NobodyServes = 4,
     /// `EX_USAGE`: the command line is wrong.
     Usage = 64,
-    /// `EX_DATAERR`: the other side of the trigger socket sent what can't be understood.
+    /// `EX_DATAERR`: the other side of the trigger socket sent what can't be understood, or a journal can't be read.
     Data = 65,
     /// `EX_NOINPUT`: the binary is missing or can't be executed.
     NoBinary = 66,
@@ -77,7 +77,7 @@ impl Code {
             Code::Unconfirmed => "not known which daemon serves: ask `status`",
             Code::NobodyServes => "nobody serves; the supervisor starts the daemon again",
             Code::Usage => "wrong command line",
-            Code::Data => "a request or an answer that makes no sense",
+            Code::Data => "a request, an answer or a journal that makes no sense",
             Code::NoBinary => "the binary is missing or not executable",
             Code::Unavailable => "the supervisor or its daemon does not answer",
             Code::Software => "a defect of this program",

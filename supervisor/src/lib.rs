@@ -2,11 +2,13 @@
 //! binary without an interruption.
 //!
 //! ```text
-//! handoff-supervisor run    --config handoff.toml
-//! handoff-supervisor swap   --config handoff.toml [--binary PATH]
-//! handoff-supervisor status --config handoff.toml
-//! handoff-supervisor detach --config handoff.toml
-//! handoff-supervisor check  --config handoff.toml
+//! handoff-supervisor run     --config handoff.toml
+//! handoff-supervisor swap    --config handoff.toml [--binary PATH]
+//! handoff-supervisor cancel  --config handoff.toml
+//! handoff-supervisor status  --config handoff.toml [--watch]
+//! handoff-supervisor history --config handoff.toml
+//! handoff-supervisor detach  --config handoff.toml
+//! handoff-supervisor check   --config handoff.toml
 //! ```
 //!
 //! The program is [`main`], so that any package can have it as a thin binary; [`client`] is what `swap` and
@@ -21,10 +23,14 @@ pub mod config;
 mod daemon;
 pub mod exit;
 mod fields;
+pub mod history;
 mod inbox;
 mod instance;
+pub mod journal;
 mod listen;
+mod live;
 mod log;
+mod output;
 pub mod protocol;
 mod reap;
 mod recovery;
@@ -33,6 +39,7 @@ mod service;
 mod signals;
 mod text;
 mod trigger;
+mod when;
 mod work;
 
 /// The program: reads the command line, does what it says, returns the exit status that [`exit::Code`] lists.

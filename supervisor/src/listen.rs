@@ -4,10 +4,11 @@ use std::os::fd::OwnedFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use handoff::Listeners;
+use handoff::{Listeners, Supervisor};
 
 use crate::config::ListenerConfig;
 use crate::exit::{Code, CommandFailure};
+use crate::protocol::ListenerReport;
 
 /// After so long an address that is in use is tried again.
 const IN_USE_PAUSE: Duration = Duration::from_millis(20);
@@ -46,6 +47,14 @@ fn is_in_use(error: &handoff::Error) -> bool {
 /// What helps where another process has the address.
 const IN_USE_REMEDY: &str = "; `ss -lpnt` (`ss -lpnx` for Unix sockets) names the process that has it: stop that first; if it is \
                              systemd, let the .socket unit pass it to this service (`Sockets=`), or disable that unit";
+
+/// What daemons inherit. Not to be called while something is under way: the library does not say then, and what begins at that
+/// very moment would be refused.
+pub(crate) fn report(supervisor: &Supervisor) -> Vec<ListenerReport> {
+    let listeners = supervisor.listeners().unwrap_or_default();
+    let addr = |name: &str| listeners.address(name).map(Into::into);
+    listeners.names().into_iter().map(|name| ListenerReport { addr: addr(&name), name }).collect()
+}
 
 /// Removes the paths of Unix listeners, unless they lead to another's by now.
 pub(crate) fn unlink(listeners: &Listeners) {

@@ -1,4 +1,7 @@
-//! What travels over the trigger socket: one JSON object a line, one request and one answer a connection.
+//! What travels over the trigger socket: one JSON object a line, one request and one answer a connection. Lines that tell
+//! how far a swap has come precede its answer, if the request asks for them.
+mod under_way;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,6 +13,7 @@ use handoff::text::PlainText;
 use handoff::{DaemonStatus, HandoffOutcome, InterruptedEnd, Phases, ProcessId, RecoveryOutcome, Verdict};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+pub use self::under_way::{ProcessReport, SwapProgress, UnderWayReport};
 use crate::exit::{Code, CommandFailure};
 
 /// No request is longer, its newline included.
@@ -26,7 +30,12 @@ pub enum TriggerRequest {
         /// By this binary, an absolute path; by the configured one if absent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         binary: Option<PathBuf>,
+        /// Tell how far it has come until then.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        progress: bool,
     },
+    /// Call off the swap that is under way; the answer, which the caller of the swap gets as well, comes when that has ended.
+    Cancel {},
     /// Say what runs.
     Status {},
     /// End the supervisor and leave the daemon serving, for the next supervisor.
@@ -39,6 +48,8 @@ pub enum TriggerRequest {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TriggerAnswer {
+    /// How far a swap has come: its answer is yet to come.
+    Progress(SwapProgress),
     /// What became of a swap.
     Swap(SwapReport),
     /// What runs.
@@ -202,12 +213,21 @@ pub struct StatusReport {
     pub supervisor_version: String,
     /// How long the supervisor has been running.
     pub supervisor_up_secs: f64,
+    /// When the supervisor began (RFC 3339); empty if it is of a version that does not say.
+    #[serde(default)]
+    pub supervisor_since: String,
     /// The daemon's process, if there is one.
     pub daemon: Option<DaemonReport>,
     /// What the daemon says of itself, if it answers.
     pub answer: Option<DaemonAnswer>,
     /// Why it does not answer.
     pub silence: Option<String>,
+    /// The listening sockets that daemons inherit.
+    #[serde(default)]
+    pub listeners: Vec<ListenerReport>,
+    /// What is under way.
+    #[serde(default)]
+    pub under_way: Option<UnderWayReport>,
     /// How often the daemon had to be started again because it ended by itself.
     pub restarts: u64,
     /// Why the last start came to nothing, while no daemon serves.
@@ -345,6 +365,39 @@ pub struct DaemonReport {
     pub since_unix_secs: u64,
     /// For how long it has been serving.
     pub up_secs: f64,
+    /// When its process started (RFC 3339); empty if that is not known.
+    #[serde(default)]
+    pub started_at: String,
+    /// When it was committed (RFC 3339); `None` if that is not known: another supervisor has committed it.
+    #[serde(default)]
+    pub committed_at: Option<String>,
+    /// Whether the file at `binary` is what its process executes.
+    #[serde(default)]
+    pub file: FileState,
+}
+
+/// What is at the path of a binary, beside what was started from there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FileState {
+    /// The very file.
+    Same,
+    /// Another file.
+    Replaced,
+    /// None.
+    Missing,
+    /// It can't be told: the process is not this user's, or its file is a script.
+    #[default]
+    Unknown,
+}
+
+/// A listening socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenerReport {
+    /// Its name.
+    pub name: String,
+    /// Its address, as the configuration writes it; with the port that the system chose, if it did. `None` if it has none.
+    pub addr: Option<PlainText>,
 }
 
 /// What the daemon says of itself.
@@ -376,6 +429,9 @@ impl From<DaemonStatus> for DaemonAnswer {
 pub struct LastSwap {
     /// How long ago it ended.
     pub ended_secs_ago: f64,
+    /// When it ended (RFC 3339); empty if the supervisor is of a version that does not say.
+    #[serde(default)]
+    pub ended_at: String,
     /// What became of it.
     pub report: SwapReport,
 }
@@ -399,7 +455,7 @@ pub(crate) fn parse_request(line: &[u8]) -> Result<TriggerRequest, CommandFailur
     let request: TriggerRequest = serde_json::from_slice(line)
         .map_err(|error| CommandFailure::new(Code::Data, format!("not a request: {error}")))?;
     match &request {
-        TriggerRequest::Swap { binary: Some(path) } if !path.is_absolute() => Err(CommandFailure::new(
+        TriggerRequest::Swap { binary: Some(path), .. } if !path.is_absolute() => Err(CommandFailure::new(
             Code::Data,
             format!("binary: {} is not an absolute path", path.display()),
         )),
@@ -419,10 +475,15 @@ mod tests {
 
     #[test]
     fn requests_are_what_the_documentation_shows() {
-        let swap = |binary: Option<&str>| TriggerRequest::Swap { binary: binary.map(PathBuf::from) };
+        let swap = |binary: Option<&str>, progress| TriggerRequest::Swap {
+            binary: binary.map(PathBuf::from),
+            progress,
+        };
         let cases = [
-            (r#"{"cmd":"swap"}"#, swap(None)),
-            (r#"{"cmd":"swap","binary":"/bin/d"}"#, swap(Some("/bin/d"))),
+            (r#"{"cmd":"swap"}"#, swap(None, false)),
+            (r#"{"cmd":"swap","binary":"/bin/d"}"#, swap(Some("/bin/d"), false)),
+            (r#"{"cmd":"swap","progress":true}"#, swap(None, true)),
+            (r#"{"cmd":"cancel"}"#, TriggerRequest::Cancel {}),
             (r#"{"cmd":"status"}"#, TriggerRequest::Status {}),
             (r#"{"cmd":"detach"}"#, TriggerRequest::Detach {}),
             (r#"{"cmd":"accept_data"}"#, TriggerRequest::AcceptData {}),

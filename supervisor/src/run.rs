@@ -7,32 +7,35 @@ use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread;
 use std::time::Instant;
 
-use handoff::node::keeper::{self, Activity, Keeper, KeeperStep, Kept, Task, Which};
+use handoff::node::keeper::{Activity, Keeper, KeeperStep, Kept, Task, TaskEnd, Which};
 use handoff::time::Time;
 use handoff::unix::poller;
-use handoff::{Child, HandoffOutcome, Listeners, RecoveryOutcome, SpawnSpec, Supervisor};
+use handoff::{Child, HandoffOutcome, HandoffProgress, Listeners, RecoveryOutcome, SpawnSpec, Supervisor};
 use nix::unistd::geteuid;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 
 use crate::config::{self, Config};
 use crate::daemon::RunningDaemon;
 use crate::exit::{Code, CommandFailure};
+use crate::history::{HistoryEntry, SwapHistory};
 use crate::inbox::{Inbox, Outbox, inbox};
 use crate::instance::Instance;
 use crate::listen;
+use crate::live::Live;
 use crate::log;
-use crate::protocol::{LastSwap, RecoveryReport, StatusReport, SwapReport, TriggerAnswer, TriggerRequest};
+use crate::protocol::{RecoveryReport, SwapReport, TriggerAnswer, TriggerRequest};
 use crate::reap;
 use crate::recovery;
 use crate::service::ServiceManager;
 use crate::signals::Signals;
 use crate::trigger::{Access, Asked, ReplyTo, TriggerSocket};
+use crate::when;
 use crate::work::{LibraryAnswer, LibraryCall, LibraryJob, LoopEvent, Swap};
 
 mod refusal;
+mod sight;
 mod told;
 
 use refusal::{busy, left_alone};
@@ -57,7 +60,8 @@ pub(crate) fn run(path: &Path) -> Result<(), CommandFailure> {
     let inherited = Listeners::from_env()?;
     let service = ServiceManager::from_env().map_err(|error| system("can't start a thread", &error))?;
     let mut instance = Instance::lock(&config.trigger_socket)?;
-    let supervisor = supervisor(&config)?;
+    let live = Live::default();
+    let supervisor = supervisor(&config, live.clone())?;
     let (outbox, inbox) = inbox().map_err(|error| system("wake-up pipe", &error))?;
 
     let access = Access::new(geteuid().as_raw(), &config.allowed_uids);
@@ -85,11 +89,13 @@ pub(crate) fn run(path: &Path) -> Result<(), CommandFailure> {
         job: None,
         has_listeners: false,
         started: Instant::now(),
-        last_swap: None,
+        started_at: when::now(),
         recovery: None,
         failed_start: None,
         unclear: None,
         refused: None,
+        live,
+        history: SwapHistory::beside(&config.journal),
         config: config.clone(),
     }
     .run()?;
@@ -100,8 +106,10 @@ pub(crate) fn run(path: &Path) -> Result<(), CommandFailure> {
     Ok(())
 }
 
-fn supervisor(config: &Config) -> Result<Supervisor, CommandFailure> {
-    let supervisor = Supervisor::new(&config.control_socket)?.with_build_id(env!("CARGO_PKG_VERSION"));
+fn supervisor(config: &Config, live: Live) -> Result<Supervisor, CommandFailure> {
+    let supervisor = Supervisor::new(&config.control_socket)?
+        .with_build_id(env!("CARGO_PKG_VERSION"))
+        .with_observer(move |progress| live.is_told(progress));
     let supervisor = match &config.data_dir {
         Some(dir) => supervisor.with_data_dir(dir),
         None => supervisor,
@@ -135,7 +143,7 @@ struct Runner {
     /// The listeners were taken over or opened.
     has_listeners: bool,
     started: Instant,
-    last_swap: Option<(Instant, SwapReport)>,
+    started_at: String,
     recovery: Option<(Instant, RecoveryReport)>,
     /// Why the last start came to nothing, while no daemon serves.
     failed_start: Option<String>,
@@ -143,6 +151,8 @@ struct Runner {
     unclear: Option<Config>,
     /// Why the last swap was not begun.
     refused: Option<String>,
+    live: Live,
+    history: SwapHistory,
 }
 
 /// How the loop ended.
@@ -253,10 +263,11 @@ impl Runner {
 
     fn on_request(&mut self, Asked { request, reply }: Asked) -> ControlFlow<LoopEnd> {
         match request {
-            TriggerRequest::Swap { binary } => match self.keeper.ask() {
+            TriggerRequest::Swap { binary, .. } => match self.keeper.ask() {
                 Ok(task) => self.swap(task, binary.as_deref(), Some(reply)),
                 Err(activity) => self.refuse(Some(reply), busy(activity)),
             },
+            TriggerRequest::Cancel {} => self.cancel(reply),
             TriggerRequest::Status {} => self.status(reply),
             TriggerRequest::AcceptData {} => reply.send(match self.accept_data() {
                 Ok(()) => TriggerAnswer::Accepted {},
@@ -317,13 +328,17 @@ impl Runner {
             let inherited = std::mem::take(&mut self.inherited);
             recovery::reconcile(&self.supervisor, &self.config, inherited, &mut report)?;
         }
+        if let Some(interrupted) = &outcome.interrupted {
+            self.history.add_interrupted(interrupted, &self.supervisor.resume_from_journal().journal);
+        }
         // Otherwise the next recovery may tell.
         let unclear = self.unclear.take_if(|_| outcome.verdict().is_clear());
         unclear.filter(|_| outcome.finished()).into_iter().for_each(|fresh| self.is_in_force(fresh));
         match outcome.daemon {
             Some(child) => {
                 let binary = self.binary_of(&child);
-                self.daemon.adopt(child, binary);
+                let committed_at = self.history.committed_at(child.id().pid);
+                self.daemon.adopt(child, binary, committed_at);
             }
             None if outcome.nobody_serves => self.daemon.is_nobody(),
             None => {}
@@ -351,7 +366,7 @@ impl Runner {
                 self.begin(LibraryCall::ColdStart(spec), None);
             }
             Err(failure) => {
-                self.keeper.ended(self.now(), keeper::TaskEnd::NotBegun);
+                self.keeper.ended(self.now(), TaskEnd::NotBegun);
                 let pause = self.keeper.pause(self.now());
                 tracing::error!("can't start the daemon, next try in {pause:?}: {failure}");
             }
@@ -401,10 +416,10 @@ impl Runner {
                 let warning =
                     |key| format!("{key} has changed: that takes effect when the supervisor is restarted");
                 let warnings = needs_restart.into_iter().map(warning).chain(self.renew_listeners()).collect();
-                self.begin(call, Some(Swap { reply, fresh, warnings }));
+                self.begin(call, Some(Swap { replies: reply.into_iter().collect(), fresh, warnings }));
             }
             Err(failure) => {
-                self.keeper.ended(self.now(), keeper::TaskEnd::NotBegun);
+                self.keeper.ended(self.now(), TaskEnd::NotBegun);
                 self.refused = Some(failure.to_string());
                 self.refuse(reply, failure);
             }
@@ -439,7 +454,8 @@ impl Runner {
             None => tracing::info!("{}", call.name()),
         }
         self.refused.take_if(|_| swap.is_some());
-        let job = LibraryJob { call, swap };
+        self.live.begins(swap.as_ref().and_then(|swap| swap.replies.first()?.progress()));
+        let job = LibraryJob::new(call, swap, &self.supervisor);
         if let Err(error) = job.start(&self.supervisor, &self.outbox) {
             let failure = system("can't start a thread", &error);
             self.outbox.post(LoopEvent::Finished(Box::new(job.call.failed(false, failure))));
@@ -452,7 +468,8 @@ impl Runner {
     /// # Errors
     /// What keeps a supervisor from starting.
     fn finish(&mut self, done: LibraryAnswer) -> Result<(), CommandFailure> {
-        let Some(LibraryJob { call, swap }) = self.job.take() else { return Ok(()) };
+        let Some(LibraryJob { call, swap, .. }) = self.job.take() else { return Ok(()) };
+        let progress = self.live.ends();
         match done {
             LibraryAnswer::Recovered(found, outcome) => {
                 let finished = outcome.as_ref().is_ok_and(RecoveryOutcome::finished);
@@ -465,14 +482,17 @@ impl Runner {
             LibraryAnswer::Started(end, outcome) => {
                 self.keeper.ended(self.now(), end);
                 match outcome {
-                    Ok(outcome) => self.started(&call, swap, outcome),
+                    Ok(outcome) => self.started(&call, swap, outcome, progress.as_ref()),
                     Err(failure) => {
                         log::failure(&call, &failure);
+                        if swap.is_some() && end.is_unconfirmed() {
+                            let binary = call.binary().unwrap_or_default();
+                            self.history.add_unclear(binary, &failure, progress.as_ref());
+                        }
                         self.failed_start = self.daemon.child().is_none().then(|| failure.to_string());
-                        let (reply, fresh) = swap.map(|swap| (swap.reply, swap.fresh)).unzip();
+                        let (replies, fresh) = swap.map(|swap| (swap.replies, swap.fresh)).unzip();
                         self.unclear = fresh.filter(|_| self.keeper.is_unclear());
-                        let reply = reply.flatten().into_iter();
-                        reply.for_each(|reply| reply.send(TriggerAnswer::Error(failure.clone())));
+                        answer(replies, &TriggerAnswer::Error(failure));
                     }
                 }
                 let pause = self.keeper.pause(self.now());
@@ -485,14 +505,20 @@ impl Runner {
     }
 
     /// A swap or a start has ended, one way or the other.
-    fn started(&mut self, call: &LibraryCall, swap: Option<Swap>, outcome: HandoffOutcome) {
+    fn started(
+        &mut self,
+        call: &LibraryCall,
+        swap: Option<Swap>,
+        outcome: HandoffOutcome,
+        progress: Option<&HandoffProgress>,
+    ) {
         let binary = call.binary().unwrap_or_default();
         log::outcome(&binary, &outcome);
         let warnings = swap.as_ref().map(|swap| swap.warnings.clone()).unwrap_or_default();
         let report = SwapReport::new(&outcome, binary.clone(), warnings);
-        let (reply, fresh) = swap.map(|swap| (swap.reply, swap.fresh)).unzip();
+        let (replies, fresh) = swap.map(|swap| (swap.replies, swap.fresh)).unzip();
         if fresh.is_some() {
-            self.last_swap = Some((Instant::now(), report.clone()));
+            self.history.add(HistoryEntry::new(&report, progress));
         }
         self.failed_start =
             outcome.abort_reason.as_ref().filter(|_| self.daemon.child().is_none()).map(ToString::to_string);
@@ -502,7 +528,7 @@ impl Runner {
         } else {
             self.unclear = fresh.filter(|_| self.keeper.is_unclear());
         }
-        reply.flatten().into_iter().for_each(|reply| reply.send(TriggerAnswer::Swap(report.clone())));
+        answer(replies, &TriggerAnswer::Swap(report));
     }
 
     /// A swap to what `fresh` says was committed.
@@ -523,49 +549,9 @@ impl Runner {
         }
         reap::orphans(|pid| self.daemon.owns(pid));
     }
+}
 
-    /// Answers what the loop knows at once, and has a thread ask the daemon for the rest.
-    fn status(&self, reply: ReplyTo) {
-        let report = self.report();
-        let supervisor = Arc::clone(&self.supervisor);
-        let (of_thread, known) = (reply.clone(), report.clone());
-        let ask = move || {
-            let (answer, silence) = match supervisor.status() {
-                Ok(status) => (Some(status.into()), None),
-                Err(error) => (None, Some(error.to_string())),
-            };
-            of_thread.send(TriggerAnswer::Status(Box::new(StatusReport { answer, silence, ..known })));
-        };
-        if let Err(error) = thread::Builder::new().name("status".into()).spawn(ask) {
-            let silence = Some(format!("the supervisor can't start a thread to ask the daemon: {error}"));
-            reply.send(TriggerAnswer::Status(Box::new(StatusReport { silence, ..report })));
-        }
-    }
-
-    fn report(&self) -> StatusReport {
-        let last_swap = self.last_swap.as_ref().map(|(ended, report)| LastSwap {
-            ended_secs_ago: ended.elapsed().as_secs_f64(),
-            report: report.clone(),
-        });
-        let recovery = self.recovery.as_ref().map(|(ended, report)| RecoveryReport {
-            ended_secs_ago: ended.elapsed().as_secs_f64(),
-            ..report.clone()
-        });
-        let no_binary = self.config.no_binary.iter().map(|why| format!("the configured binary: {why}"));
-        let warnings = no_binary.chain(self.supervisor.keep_warnings()).collect();
-        StatusReport {
-            activity: self.keeper.activity(),
-            supervisor_pid: std::process::id(),
-            supervisor_version: env!("CARGO_PKG_VERSION").into(),
-            supervisor_up_secs: self.started.elapsed().as_secs_f64(),
-            daemon: self.daemon.report(),
-            answer: None,
-            silence: None,
-            restarts: self.daemon.restarts(),
-            failed_start: self.failed_start.clone(),
-            warnings,
-            last_swap,
-            recovery,
-        }
-    }
+/// Tells all of `replies` the same.
+fn answer(replies: Option<Vec<ReplyTo>>, answer: &TriggerAnswer) {
+    replies.into_iter().flatten().for_each(|reply| reply.send(answer.clone()));
 }

@@ -9,8 +9,8 @@ use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ use handoff::unix::sparing::Sparing;
 
 use crate::exit::{Code, CommandFailure};
 use crate::inbox::Outbox;
-use crate::protocol::{REQUEST_MAX, TriggerAnswer, TriggerRequest, line, parse_request};
+use crate::protocol::{REQUEST_MAX, SwapProgress, TriggerAnswer, TriggerRequest, line, parse_request};
 use place::{Listening, SocketPlace};
 
 mod place;
@@ -29,6 +29,8 @@ const PEER_LIMIT: Duration = Duration::from_secs(2);
 const READING_MAX: usize = 32;
 /// How many answers may be in the making at the same time.
 const ANSWERING_MAX: usize = 32;
+/// How many lines tell one peer how far a swap has come, at most: what it does not take waits in memory.
+const PROGRESS_MAX: usize = 64;
 /// How long to wait when nothing can be accepted for want of descriptors or threads.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -66,12 +68,38 @@ pub(crate) struct Asked {
 
 /// Where an answer goes: the first one counts. If it is dropped with all its clones, the peer is told that the supervisor has ended.
 #[derive(Clone, Debug)]
-pub(crate) struct ReplyTo(SyncSender<TriggerAnswer>);
+pub(crate) struct ReplyTo {
+    sender: Arc<Sender<TriggerAnswer>>,
+    wants_progress: bool,
+}
 
 impl ReplyTo {
     /// Answers. A peer that has gone away is none of the supervisor's business.
     pub(crate) fn send(self, answer: TriggerAnswer) {
-        let _ = self.0.try_send(answer);
+        let _ = self.sender.send(answer);
+    }
+
+    /// Where it is told how far a swap has come, if the peer wants to know.
+    pub(crate) fn progress(&self) -> Option<ProgressTo> {
+        let sender = Arc::downgrade(&self.sender);
+        self.wants_progress.then_some(ProgressTo { sender, left: PROGRESS_MAX })
+    }
+}
+
+/// Where it is told how far a swap has come; no place any more, once the answer was sent or is given up.
+#[derive(Debug)]
+pub(crate) struct ProgressTo {
+    sender: Weak<Sender<TriggerAnswer>>,
+    left: usize,
+}
+
+impl ProgressTo {
+    /// Tells it, without waiting for the peer; what is beyond the bound is lost.
+    pub(crate) fn send(&mut self, progress: SwapProgress) {
+        if let Some(sender) = self.sender.upgrade().filter(|_| self.left > 0) {
+            self.left -= 1;
+            let _ = sender.send(TriggerAnswer::Progress(progress));
+        }
     }
 }
 
@@ -164,7 +192,7 @@ fn admit(stream: UnixStream, stranger: Option<u32>, peers: &Arc<Peers>, post: &P
         peers_of_thread.leave(ticket);
         let _unanswered = Unanswered::new(&peers_of_thread);
         let reply = match request {
-            Ok(request) => peers_of_thread.ask(request, &post),
+            Ok(request) => peers_of_thread.ask(request, &post, &stream),
             Err(failure) => TriggerAnswer::Error(failure),
         };
         answer(&stream, &reply);
@@ -236,24 +264,46 @@ impl Peers {
         drop(self.settled.wait_timeout_while(unanswered, PEER_LIMIT, |count| *count > 0));
     }
 
-    /// Passes `request` on and waits for its answer.
-    fn ask(&self, request: TriggerRequest, post: &Post) -> TriggerAnswer {
-        // Statuses wait for the daemon and could pile up. Swaps can't: there is one, all others are refused.
-        let counted = matches!(request, TriggerRequest::Status {});
+    /// Passes `request` on and waits for its answer. What precedes that is told to the `peer` at once.
+    fn ask(&self, request: TriggerRequest, post: &Post, peer: &UnixStream) -> TriggerAnswer {
+        // What waits for the daemon, or for a swap of another peer, could pile up. Swaps can't: there is one, all others are
+        // refused.
+        let counted = matches!(request, TriggerRequest::Status {} | TriggerRequest::Cancel {});
         if counted && self.answering.fetch_add(1, Ordering::Relaxed) >= ANSWERING_MAX {
             self.answering.fetch_sub(1, Ordering::Relaxed);
             return refused(Code::Busy, "too many requests at the same time");
         }
-        let (sender, receiver) = sync_channel(1);
-        post(Asked { request, reply: ReplyTo(sender) });
-        let unknown = if counted { Code::Unavailable } else { Code::Unconfirmed };
-        let answer =
-            receiver.recv().unwrap_or_else(|_| refused(unknown, "the supervisor has ended meanwhile"));
+        let unknown = match request {
+            TriggerRequest::Status {} => Code::Unavailable,
+            _ => Code::Unconfirmed,
+        };
+        let (sender, receiver) = channel();
+        let wants_progress = matches!(request, TriggerRequest::Swap { progress: true, .. });
+        post(Asked { request, reply: ReplyTo { sender: Arc::new(sender), wants_progress } });
+        let answer = answer_from(&receiver, peer)
+            .unwrap_or_else(|| refused(unknown, "the supervisor has ended meanwhile"));
         if counted {
             self.answering.fetch_sub(1, Ordering::Relaxed);
         }
         answer
     }
+}
+
+/// The answer, once it comes; `None` if there will be none. What precedes it is told to the `peer`, until that takes no more.
+fn answer_from(receiver: &Receiver<TriggerAnswer>, peer: &UnixStream) -> Option<TriggerAnswer> {
+    let mut listens = true;
+    for said in receiver {
+        match said {
+            TriggerAnswer::Progress(_) => listens = listens && is_taken(peer, &said),
+            // After a line that was torn an answer would be none.
+            last if listens => return Some(last),
+            last => {
+                let _ = peer.shutdown(Shutdown::Both);
+                return Some(last);
+            }
+        }
+    }
+    None
 }
 
 /// Reads one line within the time and size that a peer has.
@@ -294,14 +344,21 @@ fn refused(code: Code, message: impl Into<String>) -> TriggerAnswer {
     TriggerAnswer::Error(CommandFailure::new(code, message))
 }
 
-fn answer(mut stream: &UnixStream, answer: &TriggerAnswer) {
+fn answer(stream: &UnixStream, answer: &TriggerAnswer) {
+    is_taken(stream, answer);
+}
+
+/// Sends `answer`; whether the peer has taken it.
+fn is_taken(mut stream: &UnixStream, answer: &TriggerAnswer) -> bool {
     let sent = match line(answer).or_else(|failure| line(&TriggerAnswer::Error(failure))) {
         Ok(line) => stream.write_all(&line),
         Err(failure) => Err(io::Error::other(failure)),
     };
     if let Err(error) = sent {
         tracing::debug!("trigger socket: the answer was not taken: {error}");
+        return false;
     }
+    true
 }
 
 /// The user of the process that called `connect`, as the kernel tells.

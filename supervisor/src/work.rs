@@ -2,15 +2,18 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 use std::{io, thread};
 
 use handoff::machine::{recovery, supervisor::HandoffVerdict};
 use handoff::node::keeper::TaskEnd;
-use handoff::{HandoffOutcome, RecoveryOutcome, RecoverySpec, SpawnSpec, Supervisor};
+use handoff::{CancelHandle, HandoffOutcome, RecoveryOutcome, RecoverySpec, SpawnSpec, Supervisor};
 
 use crate::config::Config;
 use crate::exit::{Code, CommandFailure};
 use crate::inbox::Outbox;
+use crate::listen;
+use crate::protocol::ListenerReport;
 use crate::trigger::{Asked, ReplyTo};
 
 /// What the library can be asked for.
@@ -82,13 +85,19 @@ pub(crate) struct LibraryJob {
     pub(crate) call: LibraryCall,
     /// `None` if it was not asked for: a recovery, a restart.
     pub(crate) swap: Option<Swap>,
+    pub(crate) since: Instant,
+    /// Calls off this alone.
+    pub(crate) cancel: CancelHandle,
+    /// What daemons inherit; while the library works, it does not say.
+    pub(crate) listeners: Vec<ListenerReport>,
 }
 
 /// A swap that was asked for.
 #[derive(Debug)]
 pub(crate) struct Swap {
-    /// `None` if the caller can't be answered: SIGHUP.
-    pub(crate) reply: Option<ReplyTo>,
+    /// The clients that are answered when it ends: the one that asked for it, if one did and not a signal, and those that
+    /// have called it off.
+    pub(crate) replies: Vec<ReplyTo>,
     /// The configuration as it was read for this swap; in force once that is committed.
     pub(crate) fresh: Config,
     /// What the caller should know, whatever becomes of it.
@@ -96,6 +105,15 @@ pub(crate) struct Swap {
 }
 
 impl LibraryJob {
+    /// `call`, which is not started yet.
+    pub(crate) fn new(mut call: LibraryCall, swap: Option<Swap>, supervisor: &Supervisor) -> LibraryJob {
+        let cancel = supervisor.new_cancel_handle();
+        if let LibraryCall::ColdStart(spec) | LibraryCall::Handoff(spec) = &mut call {
+            spec.cancel = Some(cancel.clone());
+        }
+        LibraryJob { call, swap, since: Instant::now(), cancel, listeners: listen::report(supervisor) }
+    }
+
     /// Starts it; [`LoopEvent::Finished`] comes when it has ended, whichever way.
     pub(crate) fn start(&self, supervisor: &Arc<Supervisor>, outbox: &Outbox<LoopEvent>) -> io::Result<()> {
         let call = self.call.clone();

@@ -207,8 +207,8 @@ fn no_stray_files(layout: &Layout, pid: u32) -> Result<(), NotAtRest> {
     let known =
         ["control", &beside, "journal", "handoff.toml", "trigger", "trigger.lock", "log", "handoff.record"];
     let all = names(layout.run()).into_iter().chain(names(layout.data()));
-    // What was committed is kept beside the journal, complete or in the making.
-    let is_stray = |name: &String| !known.contains(&name.as_str()) && !name.starts_with("journal.binary-");
-    let stray: Vec<String> = all.filter(is_stray).collect();
+    // What was committed and the swaps that have ended are kept beside the journal, complete or in the making.
+    let is_kept = |name: &String| name.starts_with("journal.binary-") || name.starts_with("journal.history");
+    let stray: Vec<String> = all.filter(|name| !known.contains(&name.as_str()) && !is_kept(name)).collect();
     if stray.is_empty() { Ok(()) } else { Err(NotAtRest::Stray(stray)) }
 }

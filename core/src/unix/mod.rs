@@ -50,6 +50,6 @@ pub use role::{DetectedRole, Incumbent, Successor, detect_role};
 pub use run::{Ended, Options, run};
 pub use spawn::{RunAs, Setting};
 pub use supervisor::{
-    CancelHandle, Child, CommittedBinary, DaemonStatus, HandoffOutcome, Image, Interrupted, InterruptedEnd,
-    Phases, RecoveryOutcome, RecoverySpec, SpawnSpec, Supervisor, Verdict,
+    CancelHandle, Child, CommittedBinary, DaemonStatus, HandoffOutcome, HandoffProgress, Image, Interrupted,
+    InterruptedEnd, Participant, Phases, RecoveryOutcome, RecoverySpec, SpawnSpec, Supervisor, Verdict,
 };

@@ -86,6 +86,15 @@ pub(crate) fn open_hint(path: &Path, owner: u32) -> io::Result<File> {
     open_as(path, &Owners { own: owner }, |_| (), Kind::File)
 }
 
+/// Opens a file of a supervisor, which may run as another user than this process, to show what is in it: nothing is decided
+/// by that.
+///
+/// # Errors
+/// It is no regular file, or others than its owner may write to it: a [`Distrust`]; or the system's.
+pub fn open_to_show(path: &Path) -> io::Result<File> {
+    open_hint(path, path.symlink_metadata()?.uid())
+}
+
 /// Checks that the binary at `path` can be trusted to be executed, by what can be seen of it.
 ///
 /// # Errors

@@ -32,9 +32,8 @@ impl Runner {
                 (ServicePhase::Swapping, true, status)
             }
             (_, Some(daemon)) => {
-                let failed =
-                    self.last_swap.as_ref().map(|(_, report)| report).filter(|report| !report.committed);
-                let failed = failed.map(|report| format!("; last swap: {}", headline(report)));
+                let failed = self.history.last_swap().filter(|last| !last.report.committed);
+                let failed = failed.map(|last| format!("; last swap: {}", headline(&last.report)));
                 let refused = self.refused.as_ref().map(|why| format!("; swap refused: {why}"));
                 let status = format!("pid {} serves ({})", daemon.pid, daemon.binary.display());
                 (ServicePhase::Serving, false, status + &refused.or(failed).unwrap_or_default())

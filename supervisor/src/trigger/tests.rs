@@ -98,9 +98,71 @@ fn a_request_reaches_the_loop_and_its_answer_the_peer() {
     send(&peer, b"{\"cmd\":\"sw");
     send(&peer, b"ap\"}\n");
     let asked = served.next();
-    assert_eq!(asked.request, TriggerRequest::Swap { binary: None });
+    assert_eq!(asked.request, TriggerRequest::Swap { binary: None, progress: false });
+    assert!(asked.reply.progress().is_none(), "it did not ask for that");
     asked.reply.send(note("done"));
     assert_eq!(answer_to(&peer).message, "done");
+}
+
+fn comes_to(phase: &str) -> SwapProgress {
+    let handoff_id = "7".into();
+    SwapProgress { handoff_id, phase: phase.into(), elapsed_ms: 1.0, incumbent: None, successor: None }
+}
+
+#[test]
+fn a_peer_that_wants_to_know_is_told_how_far_it_has_come_and_then_the_answer() {
+    let mut served = ServedTrigger::new();
+    let peer = served.connect();
+    send(&peer, b"{\"cmd\":\"swap\",\"progress\":true}\n");
+    let Asked { reply, .. } = served.next();
+    let mut progress = reply.progress().unwrap();
+    let mut lines = BufReader::new(&peer).lines().map(|line| serde_json::from_str(&line.unwrap()).unwrap());
+    for phase in ["warm_up", "drain"] {
+        progress.send(comes_to(phase));
+        assert_eq!(lines.next(), Some(TriggerAnswer::Progress(comes_to(phase))), "at once");
+    }
+    reply.send(note("done"));
+    progress.send(comes_to("late"));
+    assert_eq!(lines.collect::<Vec<_>>(), [note("done")]);
+}
+
+#[test]
+fn a_peer_that_reads_nothing_or_has_gone_holds_up_nobody_and_what_it_is_told_is_bounded() {
+    let mut served = ServedTrigger::new();
+    for leaves in [false, true] {
+        let mut peer = Some(served.connect());
+        send(peer.as_ref().unwrap(), b"{\"cmd\":\"swap\",\"progress\":true}\n");
+        let Asked { reply, .. } = served.next();
+        let mut progress = reply.progress().unwrap();
+        if leaves {
+            peer = None;
+        }
+        let started = Instant::now();
+        let long = "x".repeat(100_000);
+        for _ in 0..10 * PROGRESS_MAX {
+            progress.send(SwapProgress { handoff_id: long.clone(), ..comes_to("drain") });
+        }
+        assert!(started.elapsed() < PEER_LIMIT, "it was waited for");
+        assert_eq!(progress.left, 0);
+        reply.send(note("done"));
+        drop(peer);
+    }
+    // The next one is served as before.
+    let peer = served.connect();
+    send(&peer, b"{\"cmd\":\"status\"}\n");
+    served.next().reply.send(note("here"));
+    assert_eq!(answer_to(&peer).message, "here");
+}
+
+#[test]
+fn a_peer_whose_request_is_given_up_is_told_so_though_its_progress_is_still_held() {
+    let mut served = ServedTrigger::new();
+    let peer = served.connect();
+    send(&peer, b"{\"cmd\":\"swap\",\"progress\":true}\n");
+    let Asked { reply, .. } = served.next();
+    let _progress = reply.progress();
+    drop(reply);
+    assert_eq!(answer_to(&peer).code, Code::Unconfirmed);
 }
 
 #[test]

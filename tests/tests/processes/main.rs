@@ -23,6 +23,7 @@ mod requests;
 mod rivals;
 mod service;
 mod setting;
+mod sight;
 mod stopped;
 mod successor;
 mod survives;

@@ -144,6 +144,11 @@ impl TaskEnd {
         }
     }
 
+    /// Whether it was begun and its end is not known.
+    pub fn is_unconfirmed(self) -> bool {
+        matches!(self, TaskEnd::Over { verdict: HandoffVerdict::Unconfirmed, .. })
+    }
+
     /// Whether what was started serves.
     pub fn is_committed(self) -> bool {
         matches!(self, TaskEnd::Over { verdict: HandoffVerdict::Committed, .. })
@@ -312,6 +317,18 @@ impl Keeper {
             other => return Err(other),
         }
         Ok(())
+    }
+
+    /// Whether what is under way may be called off alone: a task that was asked for. It ends one way or the other, and its end
+    /// is told.
+    ///
+    /// # Errors
+    /// What the supervisor is doing: nothing that was asked for is under way, or it is called off already.
+    pub fn may_call_off(&self) -> Result<(), Activity> {
+        match self.activity() {
+            Activity::Swapping => Ok(()),
+            other => Err(other),
+        }
     }
 
     /// Notes that a recovery has ended. One that failed has found nothing: [`recovery::RecoveryVerdict::Unconfirmed`]. `finished`: what serves

@@ -111,6 +111,19 @@ impl KeeperStory {
 }
 
 #[test]
+fn only_what_was_asked_for_may_be_called_off_alone() {
+    let mut story = KeeperStory::begins(false);
+    story.begins_with(RECOVER);
+    assert_eq!(story.keeper.may_call_off(), Err(Activity::Recovering));
+    story.finds(DAEMON);
+    assert_eq!(story.keeper.may_call_off(), Err(Activity::Watching));
+    assert_eq!(story.keeper.ask(), Ok(Task::Swap));
+    assert_eq!(story.keeper.may_call_off(), Ok(()));
+    story.keeper.stop();
+    assert_eq!(story.keeper.may_call_off(), Err(Activity::Stopping), "it is called off already");
+}
+
+#[test]
 fn a_supervisor_that_begins_finds_out_who_serves_before_anything_else() {
     let mut story = KeeperStory::begins(true);
     assert_eq!(story.keeper.ask(), Err(Activity::Recovering));

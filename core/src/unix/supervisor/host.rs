@@ -5,7 +5,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use super::committed::Launch;
 use super::journal;
 use super::outcome::Stopwatch;
-use super::{Child, HandoffOutcome, SpawnSpec, Supervisor, Workshop};
+use super::progress::{HandoffProgress, Participant};
+use super::{CancelHandle, Child, HandoffOutcome, SpawnSpec, Supervisor, Workshop};
 use crate::error::{Error, HostError, Result};
 use crate::host::{Clock, Crashed, Gap, Gaps};
 use crate::id::{BootId, DirectoryId, HandoffId, ProcessId};
@@ -71,6 +72,8 @@ struct Party {
     spoke: Option<MayBeKilled>,
     /// A message came over its link.
     has_said: bool,
+    /// What it calls its build, once it has said so.
+    build_id: Option<PlainText>,
     has_ended: bool,
 }
 
@@ -78,6 +81,11 @@ impl Party {
     /// A process that has not been seen to end.
     fn living(&self) -> Option<&Child> {
         self.process.as_ref().filter(|_| !self.has_ended)
+    }
+
+    fn participant(&self) -> Option<Participant> {
+        let process = self.process.as_ref()?.id();
+        Some(Participant { process, build_id: self.build_id.clone() })
     }
 }
 
@@ -90,6 +98,8 @@ struct Host<'a> {
     incumbent: Party,
     successor: Party,
     stopwatch: Stopwatch,
+    /// What the observer was told last.
+    told: Option<HandoffProgress>,
     /// The successor is the incumbent's or the caller's business from here on: it was told to serve, or the machine
     /// has come to its end.
     decided: bool,
@@ -111,6 +121,7 @@ impl<'a> Host<'a> {
             incumbent: Party::default(),
             successor: Party::default(),
             stopwatch: Stopwatch::new(Time::ZERO),
+            told: None,
             decided: false,
         }
     }
@@ -156,6 +167,23 @@ impl<'a> Host<'a> {
         let (binary, opened) = launch.started(process.pid, self.handoff_id, &self.workshop.knows);
         opened.into_iter().for_each(|opened| self.supervisor.shelf().hold(binary.handoff_id, opened));
         Ok((process, binary))
+    }
+
+    /// The handoff is in `phase` now.
+    fn is_in(&mut self, phase: Phase) {
+        self.stopwatch.at(self.clock.now(), phase, self.handoff_id);
+        let Some(observer) = &self.supervisor.observer else { return };
+        let progress = HandoffProgress {
+            handoff_id: self.handoff_id,
+            phase,
+            elapsed: self.stopwatch.phases().total,
+            incumbent: self.incumbent.participant(),
+            successor: self.successor.participant(),
+        };
+        if self.told.as_ref().is_none_or(|told| !told.is_as(&progress)) {
+            observer.tell(&progress);
+            self.told = Some(progress);
+        }
     }
 
     /// What the caller gets.
@@ -241,7 +269,10 @@ impl System for Host<'_> {
     }
 
     fn stepped(&mut self, state: StateName) {
-        self.stopwatch.at(self.clock.now(), Phase::of(state), self.handoff_id);
+        match state {
+            StateName::Done => self.stopwatch.ends(self.clock.now(), self.handoff_id),
+            state => self.is_in(Phase::of(state)),
+        }
     }
 }
 
@@ -273,6 +304,9 @@ impl Os for Host<'_> {
         let read = link.read();
         if let (Read::Message(Message::Hello(hello)), Peer::Incumbent) = (&read, peer) {
             party.spoke = MayBeKilled::spoke(hello, link.stream(), control, uid);
+        }
+        if let Read::Message(Message::Hello(hello)) = &read {
+            party.build_id = Some(hello.build());
         }
         party.has_said |= matches!(read, Read::Message(_));
         if matches!(read, Read::Closed(_)) {
@@ -358,7 +392,7 @@ impl Os for Host<'_> {
     fn write_journal(&mut self, note: Note, journal: &Journal) -> Option<std::result::Result<(), HostError>> {
         if note == Note::Committed {
             // The pause is over: what the journal takes is no part of it.
-            self.stopwatch.at(self.clock.now(), Phase::Retire, self.handoff_id);
+            self.is_in(Phase::Retire);
         }
         let journal = journal::dated(journal.clone());
         let written = journal::write(self.workshop.journal.as_mut(), &journal);
@@ -373,5 +407,6 @@ impl Os for Host<'_> {
 
     fn is_cancelled(&self) -> bool {
         self.supervisor.cancel.is_cancelled()
+            || self.spec.cancel.as_ref().is_some_and(CancelHandle::is_cancelled)
     }
 }

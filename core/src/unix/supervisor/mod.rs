@@ -26,6 +26,7 @@ mod host;
 mod journal;
 mod keep;
 mod outcome;
+mod progress;
 mod query;
 mod recover;
 mod recovery;
@@ -42,6 +43,7 @@ use std::time::Duration;
 pub use child::Child;
 pub use committed::{CommittedBinary, Image};
 pub use outcome::{HandoffOutcome, Phases, Verdict};
+pub use progress::{HandoffProgress, Participant};
 pub use query::DaemonStatus;
 pub use recovery::{Interrupted, InterruptedEnd, RecoveryOutcome, RecoverySpec};
 
@@ -58,6 +60,7 @@ use crate::unix::spawn::Setting;
 use crate::unix::trusted;
 use crate::unix::wake::{WakeReceiver, Waker, waker};
 use keep::{Copier, Shelf};
+use progress::ProgressObserver;
 
 /// What to start as the successor, and how long things may take.
 #[derive(Clone, Debug)]
@@ -88,6 +91,8 @@ pub struct SpawnSpec {
     pub hook_limit: Option<Duration>,
     /// How long a retired incumbent may take to end before it is killed. 10 seconds by default.
     pub retire_limit: Duration,
+    /// Calls off this handoff alone: [`Supervisor::new_cancel_handle`]. `None` by default.
+    pub cancel: Option<CancelHandle>,
 }
 
 impl SpawnSpec {
@@ -104,6 +109,7 @@ impl SpawnSpec {
             liveness: Duration::from_secs(5),
             hook_limit: None,
             retire_limit: Duration::from_secs(10),
+            cancel: None,
         }
     }
 
@@ -132,9 +138,11 @@ impl SpawnSpec {
     }
 }
 
-/// Ends what a [`Supervisor`] has under way, and whatever it is asked for afterwards, one way or the other: what
-/// was not committed is rolled back; what was goes on, and so does a handoff whose incumbent has ended, since there
-/// is no process to go back to.
+/// Ends what a [`Supervisor`] has under way, one way or the other: what was not committed is rolled back; what was
+/// goes on, and so does a handoff whose incumbent has ended, since there is no process to go back to.
+///
+/// The handle of [`Supervisor::cancel_handle`] also ends whatever is asked for afterwards; one of
+/// [`Supervisor::new_cancel_handle`] ends only what was given it in its [`SpawnSpec`].
 #[derive(Clone)]
 pub struct CancelHandle {
     cancelled: Arc<AtomicBool>,
@@ -167,6 +175,7 @@ pub struct Supervisor {
     data_dir: Option<PathBuf>,
     user: Option<u32>,
     build_id: Vec<u8>,
+    observer: Option<ProgressObserver>,
     recovered: Recovered,
     cancel: CancelHandle,
     shelf: Mutex<Shelf>,
@@ -210,6 +219,7 @@ impl Supervisor {
             data_dir: None,
             user: None,
             build_id: Vec::new(),
+            observer: None,
             recovered: Recovered::default(),
             cancel: CancelHandle { cancelled: Arc::default(), waker },
             shelf: Mutex::default(),
@@ -289,6 +299,14 @@ impl Supervisor {
     #[must_use]
     pub fn with_build_id(mut self, build_id: impl Into<Vec<u8>>) -> Self {
         self.build_id = build_id.into();
+        self
+    }
+
+    /// Has `observer` told how far a handoff or a cold start has come, whenever it comes to another phase or more is known
+    /// of the processes that take part. Called on the handoff's own thread, which waits for it: it must return at once.
+    #[must_use]
+    pub fn with_observer(mut self, observer: impl Fn(&HandoffProgress) + Send + Sync + 'static) -> Self {
+        self.observer = Some(ProgressObserver::new(observer));
         self
     }
 
@@ -410,6 +428,11 @@ impl Supervisor {
     /// A handle that ends what is under way, from any thread or a signal's thread.
     pub fn cancel_handle(&self) -> CancelHandle {
         self.cancel.clone()
+    }
+
+    /// A handle that ends nothing yet, for the [`SpawnSpec::cancel`] of one handoff of this supervisor.
+    pub fn new_cancel_handle(&self) -> CancelHandle {
+        CancelHandle { cancelled: Arc::default(), waker: self.cancel.waker.clone() }
     }
 
     /// Asks the daemon that answers at the control path for its status. Works while a handoff is under way; takes a second at most.

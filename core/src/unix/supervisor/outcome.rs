@@ -170,16 +170,30 @@ impl Stopwatch {
 
     /// The handoff is in `phase` now.
     pub(super) fn at(&mut self, now: Time, phase: Phase, handoff_id: HandoffId) {
-        self.phases.took[self.phase as usize] += now.since(self.since);
-        self.phases.total = now.since(self.started);
-        let seconds = self.phases.took(self.phase).as_secs_f64();
+        let seconds = self.count(now);
         match (self.phase, phase) {
             (before, now) if before == now => {}
             (before, Phase::RollBack) => log_given_up(before, handoff_id, seconds),
             (before, _) => log_phase(before, handoff_id, seconds),
         }
-        self.since = now;
         self.phase = phase;
+    }
+
+    /// The handoff is over.
+    pub(super) fn ends(&mut self, now: Time, handoff_id: HandoffId) {
+        let seconds = self.count(now);
+        match self.phase {
+            last @ (Phase::Retire | Phase::RollBack) => log_phase(last, handoff_id, seconds),
+            other => log_given_up(other, handoff_id, seconds),
+        }
+    }
+
+    /// Counts the time since the last look for the present phase; what that has taken by now, in seconds.
+    fn count(&mut self, now: Time) -> f64 {
+        self.phases.took[self.phase as usize] += now.since(self.since);
+        self.phases.total = now.since(self.started);
+        self.since = now;
+        self.phases.took(self.phase).as_secs_f64()
     }
 
     pub(super) fn phases(&self) -> Phases {
