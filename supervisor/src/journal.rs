@@ -187,8 +187,12 @@ impl fmt::Display for JournalContent {
         if let Some(UnderWayContent { handoff_id, incumbent, successor, binary, retiring }) = &self.under_way
         {
             let old = incumbent.map_or_else(|| "none".into(), |pid| format!("pid {pid}"));
-            let how = if *retiring { "the new daemon serves, the old one leaves" } else { "not committed" };
-            write!(f, "\nunder way: handoff {handoff_id}, {old} -> pid {successor}, {how}: {binary}")?;
+            // That the old one has left is not written any more.
+            let (word, how) = match retiring {
+                true => ("last swap", "committed, and the old one leaves or has left"),
+                false => ("under way", "not committed"),
+            };
+            write!(f, "\n{word}: handoff {handoff_id}, {old} -> pid {successor}, {how}: {binary}")?;
         }
         if let Some(revisions) = &self.revisions {
             let revisions: Vec<String> = revisions.iter().map(u64::to_string).collect();
