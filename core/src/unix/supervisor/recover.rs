@@ -179,7 +179,8 @@ impl Os for Host<'_> {
             None => again(WATCH_BOUND, "a daemon's process", || Child::other(process, &self.before)),
         };
         let Ok(mut found) = found else { return false };
-        let lives = matches!(found.ended(), Ok(None));
+        // Whether it has ended may not be told now: it is asked again.
+        let lives = !matches!(found.ended(), Ok(Some(_)));
         if lives {
             let party = Party { process: found, has_ended: false, link: None, listeners: Vec::new() };
             self.parties.insert(process, party);
