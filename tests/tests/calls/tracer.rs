@@ -62,11 +62,12 @@ impl Tracer {
         until_some("strace is attached", || {
             let mut tracer = Tracer::begin(pid, dir, injection);
             let is_there = || {
+                let ended = tracer.child.try_wait().unwrap();
+                assert!(ended.is_none(), "strace has ended, {injection:?}: {ended:?}");
                 let has_all = tracers(pid).iter().all(|by| *by == tracer.child.id());
                 has_all.then_some(()).ok_or("a thread is not traced")
             };
-            let attached = ok_within(ATTACH, is_there);
-            attached.is_ok_and(|()| tracer.child.try_wait().unwrap().is_none()).then_some(tracer)
+            ok_within(ATTACH, is_there).is_ok().then_some(tracer)
         })
     }
 
