@@ -158,11 +158,12 @@ fn shown_start(age: Option<Duration>) -> String {
     age.map(|age| when::rfc3339(when::ago(age))).unwrap_or_default()
 }
 
-/// How `child` ended, if it has. One that can't be asked any more counts as ended: should it live nevertheless,
-/// its lock on the state keeps the next one out, and that is tried again.
+/// How `child` ended, if it has. One that can't be asked now lives, as far as is known: what wakes the loop at its end wakes it
+/// again.
 fn ended(child: &mut Child) -> Option<String> {
-    match child.try_wait() {
-        Ok(exit) => exit.map(|exit| exit.to_string()),
-        Err(error) => Some(format!("is lost: {error}")),
-    }
+    let ended = child.try_wait().unwrap_or_else(|error| {
+        tracing::warn!("{error}");
+        None
+    });
+    ended.map(|exit| exit.to_string())
 }

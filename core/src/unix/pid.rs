@@ -247,11 +247,10 @@ impl Watch {
     fn gone(&self) -> io::Result<bool> {
         if let Some(pidfd) = &self.pidfd {
             let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
-            return match poll(&mut fds, PollTimeout::ZERO) {
-                Ok(ready) => Ok(ready > 0),
-                Err(Errno::EINTR) => Ok(false),
-                Err(error) => Err(error.into()),
-            };
+            // Where that fails, for want of memory, the number tells.
+            if let Ok(ready) = poll(&mut fds, PollTimeout::ZERO) {
+                return Ok(ready > 0);
+            }
         }
         if kill(self.pid(), None) == Err(Errno::ESRCH) || !self.is_same()? {
             return Ok(true);

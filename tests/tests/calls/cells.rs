@@ -9,7 +9,7 @@ use std::sync::{Mutex, OnceLock};
 use std::thread;
 
 use crate::errors;
-use crate::story::{self, CallRole, CallsScene, Story};
+use crate::story::{self, CallsScene, Story, CallRole};
 use crate::tracer::{Injection, Trace};
 use crate::verdict;
 
@@ -99,12 +99,16 @@ pub(crate) fn all_cells(records: &[Recorded]) -> Vec<CallCell> {
     cells
 }
 
-/// One cell for each call of each role, other stories, occurrences and errors for other calls.
+/// One cell for each call of each role: the same ones in each run, other stories, occurrences and errors for other calls.
 pub(crate) fn sample(all: &[CallCell]) -> Vec<CallCell> {
-    let mut by_call = BTreeMap::<(CallRole, &str), Vec<&CallCell>>::new();
-    all.iter().for_each(|cell| by_call.entry((cell.role, &cell.call)).or_default().push(cell));
-    let chosen = by_call.values().enumerate().map(|(at, cells)| cells[at * 7919 % cells.len()].clone());
-    chosen.collect()
+    let mut by_call = BTreeMap::<String, Vec<&CallCell>>::new();
+    // How often a call comes after that differs from run to run.
+    for cell in all.iter().filter(|cell| cell.nth <= 2) {
+        by_call.entry(format!("{}/{}", cell.role, cell.call)).or_default().push(cell);
+    }
+    let number =
+        |name: &str| name.bytes().fold(0_usize, |sum, byte| sum.wrapping_mul(31) + usize::from(byte));
+    by_call.iter().map(|(name, cells)| cells[number(name) % cells.len()].clone()).collect()
 }
 
 /// What the environment asks for.

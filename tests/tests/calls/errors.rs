@@ -25,7 +25,7 @@ const ERRORS: &[(&str, &[&str])] = &[
     ("fchmod", &["EIO", "EPERM", "EROFS"]),
     ("fcntl", &["EMFILE"]),
     ("fdatasync", &["EDQUOT", "EINTR", "EIO", "ENOSPC"]),
-    ("fgetxattr", &["EIO", "ENOTSUP"]),
+    ("fgetxattr", &["EIO", "EOPNOTSUPP"]),
     ("flock", &["EAGAIN", "EINTR", "ENOLCK"]),
     ("fstatfs", &["EINTR", "EIO", "ENOMEM", "ENOSYS"]),
     ("fsync", &["EDQUOT", "EINTR", "EIO", "ENOSPC"]),

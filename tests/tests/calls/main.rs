@@ -3,7 +3,7 @@
 //!
 //! **How**: strace is attached to the running process, with all of its threads, and makes the n-th occurrence of a call fail
 //! (`--inject`). A successor is held by SIGSTOP before it executes its program, until strace is there; so is a supervisor that takes
-//! over. Attached to the process by its pid, strace changes neither which process has which parent nor what is inherited. A tracer of our own
+//! over. Attached to the process by its pid, strace changes no process's parent and nothing that is inherited. A tracer of our own
 //! could tell one descriptor from another; it would be five hundred lines that know the machine's registers.
 //!
 //! **A cell** is a role, a story, a call, the number of its occurrence, and an error. Which calls there are is recorded first, in
@@ -23,7 +23,6 @@ mod tracer;
 mod verdict;
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 
 use cells::{CallCell, CellResult, all_cells, record_all, run_all, sample};
 
@@ -52,7 +51,7 @@ fn every_cell_leaves_all_well() {
     let selected = cells::selected(&all);
     println!("{} of {} cells", selected.len(), all.len());
     let results = run_all(&selected);
-    println!("{}", table(&results.iter().collect::<Vec<_>>()));
+    println!("{}", summary(&results.iter().collect::<Vec<_>>()));
     let mut wrong: Vec<String> = cells::unexcused(&results).into_iter().map(ToString::to_string).collect();
     if selected.len() == all.len() {
         wrong.extend(cells::needlessly_excused(&results));
@@ -74,16 +73,15 @@ fn each_call_that_was_seen_is_injected_or_listed() {
 }
 
 fn table(results: &[&CellResult]) -> String {
-    let mut text = String::new();
-    for result in results {
-        writeln!(text, "{result}").unwrap();
-    }
+    let rows: String = results.iter().map(|result| format!("{result}\n")).collect();
+    rows + &summary(results)
+}
+
+fn summary(results: &[&CellResult]) -> String {
     let count = |is: fn(&CellResult) -> bool| results.iter().filter(|result| is(result)).count();
     let well = count(|result| result.injected > 0 && !result.is_impossible && result.wrong.is_empty());
     let missed = count(|result| result.injected == 0 || result.is_impossible);
-    writeln!(text, "{} cells: {well} well, {missed} in which another call came, or none", results.len())
-        .unwrap();
-    text
+    format!("{} cells: {well} well, {missed} in which another call came, or none", results.len())
 }
 
 /// The name is what a list has, without the number of the occurrence.

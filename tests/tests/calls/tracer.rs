@@ -4,9 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
 
-use handoff_tests::{processes, until};
+use handoff_tests::{ok_within, processes, until, until_some};
 use nix::sys::signal::Signal;
+
+/// How long strace may take before it is tried again.
+const ATTACH: Duration = Duration::from_secs(5);
 
 /// What is to fail.
 #[derive(Clone, Debug)]
@@ -51,8 +55,23 @@ pub(crate) struct Tracer {
 impl Tracer {
     /// Attaches to all threads of `pid`; returns when it is there. What the process starts itself is left once it executes
     /// another program. The log goes into the directory `dir`.
+    ///
+    /// A thread that is started as strace attaches may be missed; then it is attached once more.
     #[track_caller]
     pub(crate) fn attach(pid: u32, dir: &Path, injection: Option<&Injection>) -> Tracer {
+        until_some("strace is attached", || {
+            let mut tracer = Tracer::begin(pid, dir, injection);
+            let is_there = || {
+                let ended = tracer.child.try_wait().unwrap();
+                assert!(ended.is_none(), "strace has ended, {injection:?}: {ended:?}");
+                let has_all = tracers(pid).iter().all(|by| *by == tracer.child.id());
+                has_all.then_some(()).ok_or("a thread is not traced")
+            };
+            ok_within(ATTACH, is_there).is_ok().then_some(tracer)
+        })
+    }
+
+    fn begin(pid: u32, dir: &Path, injection: Option<&Injection>) -> Tracer {
         let prefix = dir.join(format!("strace-{pid}"));
         let mut command = Command::new("strace");
         command.args(["-f", "-ff", "-qq", "-y", "-o"]).arg(&prefix).args(["-p", &pid.to_string()]);
@@ -68,11 +87,7 @@ impl Tracer {
             command.arg("--detach-on=execve");
         }
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let mut tracer = Tracer { child, prefix };
-        let all_traced = || tracers(pid).iter().all(|by| *by == tracer.child.id());
-        until("strace is attached", || all_traced() || !processes::lives(pid));
-        assert!(tracer.child.try_wait().unwrap().is_none(), "strace has ended");
-        tracer
+        Tracer { child, prefix }
     }
 
     /// Lets go of the process, and says what it has done.

@@ -524,11 +524,11 @@ impl Workshop {
     /// Forgets the children that have ended.
     fn reap(&mut self) {
         self.children.retain_mut(|child| {
-            let lives = matches!(child.ended(), Ok(None));
-            if !lives {
+            let has_ended = matches!(child.ended(), Ok(Some(_)));
+            if has_ended {
                 child.end_leftovers();
             }
-            lives
+            !has_ended
         });
     }
 }

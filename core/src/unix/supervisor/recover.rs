@@ -18,6 +18,7 @@ use crate::node::recovery::{Answer, Os, RecoveryNode, Seen};
 use crate::node::{Credentials, Read};
 use crate::text::PlainText;
 use crate::time::{Duration, Time};
+use crate::unix::again::again;
 use crate::unix::control::{self, Connect};
 use crate::unix::gaps;
 use crate::unix::kill::MayBeKilled;
@@ -29,6 +30,9 @@ use crate::unix::reactor::{self, System};
 
 /// How often a process is looked at where there is no pidfd.
 const SHORTLY: Duration = Duration::from_millis(10);
+
+/// How long a process that can't be watched is tried again.
+const WATCH_BOUND: Duration = Duration::from_millis(256);
 
 /// Finds out which process serves, and sees to the others.
 pub(super) fn run(
@@ -171,10 +175,12 @@ impl Os for Host<'_> {
         let known = self.workshop.children.iter().position(|child| child.id() == process);
         let found = match known {
             Some(at) => Ok(self.workshop.children.swap_remove(at)),
-            None => Child::other(process, &self.before),
+            // That it can't be watched must not stand for its end: a daemon that serves would be taken for none.
+            None => again(WATCH_BOUND, "a daemon's process", || Child::other(process, &self.before)),
         };
         let Ok(mut found) = found else { return false };
-        let lives = matches!(found.ended(), Ok(None));
+        // Whether it has ended may not be told now: it is asked again.
+        let lives = !matches!(found.ended(), Ok(Some(_)));
         if lives {
             let party = Party { process: found, has_ended: false, link: None, listeners: Vec::new() };
             self.parties.insert(process, party);

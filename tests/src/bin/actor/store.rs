@@ -1,6 +1,6 @@
 //! The log: one line a write, `SEQ PID TOKEN`, appended and synced before it is acknowledged.
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write};
+use std::fs::File;
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 use handoff::Fingerprint;
@@ -25,10 +25,9 @@ impl ActorStore {
 
     /// Opens it, and sees that it has no gap. A last line without its end was never acknowledged and is cut off.
     pub(crate) fn open(&mut self) -> io::Result<()> {
-        let text = match fs::read_to_string(&self.path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
-            text => text?,
-        };
+        // Created first: a log that can't be found is no reason to begin anew.
+        let file = File::options().read(true).append(true).create(true).open(&self.path)?;
+        let text = io::read_to_string(&file)?;
         let whole = text.rfind('\n').map_or(0, |end| end + 1);
         let mut last = 0;
         for line in text[..whole].lines() {
@@ -38,7 +37,6 @@ impl ActorStore {
             }
             last += 1;
         }
-        let file = File::options().append(true).create(true).open(&self.path)?;
         self.bytes = u64::try_from(whole).map_err(io::Error::other)?;
         if whole < text.len() {
             file.set_len(self.bytes)?;
