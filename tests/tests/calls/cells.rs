@@ -9,7 +9,7 @@ use std::sync::{Mutex, OnceLock};
 use std::thread;
 
 use crate::errors;
-use crate::story::{self, CallsScene, Story, CallRole};
+use crate::story::{self, CallRole, CallsScene, Story};
 use crate::tracer::{Injection, Trace};
 use crate::verdict;
 

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use handoff_tests::{ok_within, processes};
 
-use crate::story::{AskedSwap, COMMAND, CallsScene, Story, Told, CallRole};
+use crate::story::{AskedSwap, COMMAND, CallRole, CallsScene, Story, Told};
 
 /// One process serves within this: longer than the times of the configuration, one after the other.
 const BOUND: Duration = Duration::from_secs(60);
@@ -45,7 +45,8 @@ pub(crate) fn wrong_with(
 /// The process that serves, once one alone does, and no request of a client that it has not executed is lost.
 fn serves(scene: &CallsScene) -> Result<u32, String> {
     let supervisor = scene.reference.pid().unwrap();
-    let serving = ok_within(BOUND, || scene.world.who_serves(&[supervisor]))?;
+    let serving =
+        ok_within(BOUND, || scene.world.who_serves(&[supervisor])).map_err(|why| why.to_string())?;
     let is_watching = || scene.reference.is_watching().then_some(()).ok_or("the supervisor does not watch");
     ok_within(BOUND, is_watching)?;
     let before = scene.writer.count();
