@@ -1,71 +1,28 @@
-//! Async daemons, as people run them: the examples on tokio and on axum, swapped under clients.
+//! Async daemons, as people run them: the examples on tokio and on axum, served under clients.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic, its helpers included")]
-use std::fs;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread;
-use std::time::Duration;
 
-use handoff_tests::{Reference, World, free_address, until};
+use nix::sys::signal::Signal;
+
+use handoff_tests::{CarriedClient, Served, until};
 
 const AXUM: &str = env!("CARGO_BIN_EXE_axum");
+const COUNT: &str = env!("CARGO_BIN_EXE_count");
 
-/// Far longer than anything takes: a client that waits so long has lost its reply.
-const LOST: Duration = Duration::from_secs(120);
-
-/// A daemon under the reference supervisor.
-struct Swapped {
-    world: World,
-    addr: String,
-    reference: Reference,
-    binary: &'static str,
-}
-
-impl Swapped {
-    fn start(binary: &'static str, listener: &str) -> Swapped {
-        let world = World::new();
-        let addr = free_address();
-        let reference = Reference::new(&world, &[(listener, addr.clone())]);
-        let swapped = Swapped { world, addr, reference, binary };
-        swapped.configure(Path::new(binary));
-        swapped.reference.start();
-        swapped
+/// Three swaps and one in vain, each after `answered` has grown.
+fn swap_under(served: &Served, answered: &AtomicU64) {
+    let wait = || {
+        let before = answered.load(SeqCst);
+        until("clients are answered", || answered.load(SeqCst) > before + 50);
+    };
+    for round in 0..4 {
+        wait();
+        if round == 1 { served.swap_in_vain() } else { served.swap() }
     }
-
-    fn configure(&self, binary: &Path) {
-        let arguments = [self.world.layout().data(), self.world.layout().control()]
-            .map(|path| path.display().to_string());
-        self.reference.configure(binary, &arguments.each_ref().map(String::as_str));
-    }
-
-    fn swap(&self) {
-        let (code, swap) = self.reference.ask_json("swap");
-        assert_eq!(code, 0, "{swap}");
-    }
-
-    /// A swap to a build that dies when it writes its first byte: it has the lock then, and the incumbent has sealed.
-    fn swap_in_vain(&self) {
-        let script = self.world.layout().dir().join("dies-with-the-lock");
-        fs::write(&script, format!("#!/bin/sh\nulimit -f 0\nexec '{}' \"$@\"\n", self.binary)).unwrap();
-        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
-        self.configure(&script);
-        let (code, swap) = self.reference.ask_json("swap");
-        assert_eq!((code, &swap["outcome"]), (1, &"rolled_back".into()), "{swap}");
-        assert!(swap["phases_ms"]["seal"].as_f64() > Some(0.0), "it was past the seal: {swap}");
-        self.configure(Path::new(self.binary));
-    }
-
-    /// Three swaps and one in vain, each after `answered` has grown.
-    fn swap_under(&self, answered: &AtomicU64) {
-        for round in 0..4 {
-            let before = answered.load(SeqCst);
-            until("clients are answered", || answered.load(SeqCst) > before + 50);
-            if round == 1 { self.swap_in_vain() } else { self.swap() }
-        }
-    }
+    wait();
 }
 
 /// Lets clients end, also when the test fails.
@@ -90,7 +47,7 @@ impl HttpClient {
 
     fn connect(&self) -> BufReader<TcpStream> {
         let stream = TcpStream::connect(&self.addr).expect("no connection is refused");
-        stream.set_read_timeout(Some(LOST)).unwrap();
+        stream.set_read_timeout(Some(CarriedClient::LOST)).unwrap();
         BufReader::new(stream)
     }
 
@@ -150,12 +107,12 @@ const GET_ONCE: &str = "GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\
 
 #[test]
 fn no_request_to_axum_fails_in_swaps_and_a_roll_back() {
-    let swapped = Swapped::start(AXUM, "http");
+    let served = Served::start(AXUM, "http");
     let (stop, answered) = (AtomicBool::new(false), AtomicU64::new(0));
     let processes = thread::scope(|scope| {
         let clients: Vec<_> = [GET, GET_ONCE, GET, GET_ONCE]
             .map(|request| {
-                let (mut client, stop, answered) = (HttpClient::new(&swapped.addr), &stop, &answered);
+                let (mut client, stop, answered) = (HttpClient::new(&served.addr), &stop, &answered);
                 scope.spawn(move || {
                     let mut processes = vec![client.ask(request)];
                     while !stop.load(SeqCst) {
@@ -170,9 +127,7 @@ fn no_request_to_axum_fails_in_swaps_and_a_roll_back() {
             })
             .into();
         let stop = StopAsking(&stop);
-        swapped.swap_under(&answered);
-        let before = answered.load(SeqCst);
-        until("clients are answered", || answered.load(SeqCst) > before + 50);
+        swap_under(&served, &answered);
         drop(stop);
         clients.into_iter().map(|client| client.join().unwrap()).collect::<Vec<_>>()
     });
@@ -183,15 +138,15 @@ fn no_request_to_axum_fails_in_swaps_and_a_roll_back() {
 
 #[test]
 fn axum_answers_a_request_that_is_under_way_and_says_that_it_is_the_last() {
-    let swapped = Swapped::start(AXUM, "http");
-    let (mut idle, mut half) = (HttpClient::new(&swapped.addr), HttpClient::new(&swapped.addr));
+    let served = Served::start(AXUM, "http");
+    let (mut idle, mut half) = (HttpClient::new(&served.addr), HttpClient::new(&served.addr));
     idle.ask(GET);
     let mut asking = half.connect();
     let head = "POST /echo HTTP/1.1\r\nHost: test\r\nContent-Length: 9\r\n\r\nfirst";
     asking.get_mut().write_all(head.as_bytes()).unwrap();
     half.ask(GET);
     thread::scope(|scope| {
-        let swap = scope.spawn(|| swapped.swap());
+        let swap = scope.spawn(|| served.swap());
         // So the drain has begun.
         let mut rest = Vec::new();
         idle.connection.take().unwrap().read_to_end(&mut rest).expect("the end of the stream, and no reset");
@@ -202,4 +157,86 @@ fn axum_answers_a_request_that_is_under_way_and_says_that_it_is_the_last() {
         swap.join().unwrap();
     });
     idle.ask(GET);
+}
+
+#[test]
+fn busy_clients_of_tokio_keep_their_connections_and_their_counts() {
+    let served = Served::start(COUNT, "lines");
+    let (stop, answered) = (AtomicBool::new(false), AtomicU64::new(0));
+    thread::scope(|scope| {
+        for client in 0..8 {
+            let (mut connection, stop, answered) = (CarriedClient::connect(&served.addr), &stop, &answered);
+            scope.spawn(move || {
+                for count in (1..).step_by(2) {
+                    // Two at a time: the second may be read with the first, and be answered by another process.
+                    connection.send(&format!("{client}\n{client} b\n"));
+                    assert_eq!(connection.line(), format!("{count} {client}"));
+                    assert_eq!(connection.line(), format!("{} {client} b", count + 1));
+                    answered.fetch_add(1, SeqCst);
+                    if stop.load(SeqCst) {
+                        break;
+                    }
+                }
+            });
+        }
+        let _stop = StopAsking(&stop);
+        swap_under(&served, &answered);
+    });
+}
+
+#[test]
+fn idle_clients_of_tokio_half_requests_and_unread_replies_live_through_swaps_and_a_roll_back() {
+    let served = Served::start(COUNT, "lines");
+    let connect = |count: usize| (0..count).map(|_| CarriedClient::connect(&served.addr)).collect::<Vec<_>>();
+    let (mut idle, mut half, mut fresh, mut deaf) = (connect(20), connect(20), connect(5), connect(3));
+    idle.iter_mut().chain(&mut half).for_each(|client| {
+        client.send("first\n");
+        assert_eq!(client.line(), "1 first");
+    });
+    half.iter_mut().for_each(|client| client.send("ha"));
+    // More than the system takes for a client that does not read.
+    let long = "x".repeat(1 << 20);
+    thread::scope(|scope| {
+        for client in &mut deaf {
+            let mut sends = client.0.get_ref().try_clone().unwrap();
+            let lines = format!("{long}\n").repeat(8);
+            scope.spawn(move || sends.write_all(lines.as_bytes()).expect("the connection is open"));
+        }
+        served.swap();
+        served.swap_in_vain();
+        served.swap();
+        for client in &mut deaf {
+            for count in 1..=8 {
+                assert_eq!(client.line(), format!("{count} {long}"));
+            }
+        }
+    });
+    half.iter_mut().for_each(|client| client.send("lf\nnext"));
+    half.iter_mut().for_each(|client| assert_eq!(client.line(), "2 half"));
+    served.swap();
+    half.iter_mut().for_each(|client| client.send("\n"));
+    half.iter_mut().for_each(|client| assert_eq!(client.line(), "3 next"));
+    for (clients, last) in [(&mut idle, "2 last"), (&mut fresh, "1 last")] {
+        clients.iter_mut().for_each(|client| client.send("last\n"));
+        clients.iter_mut().for_each(|client| assert_eq!(client.line(), last));
+    }
+}
+
+#[test]
+fn a_daemon_on_tokio_that_stops_closes_its_connections() {
+    let served = Served::start(COUNT, "lines");
+    let (mut idle, mut silent) = (CarriedClient::connect(&served.addr), CarriedClient::connect(&served.addr));
+    idle.send("one\n");
+    assert_eq!(idle.line(), "1 one");
+    served.swap();
+    idle.send("two\n");
+    assert_eq!(idle.line(), "2 two");
+    served.reference.signal(Signal::SIGTERM);
+    served.reference.wait();
+    for client in [&mut idle, &mut silent] {
+        let mut rest = Vec::new();
+        client.0.read_to_end(&mut rest).expect("the end of the stream, and no reset");
+        assert_eq!(rest, b"");
+    }
+    assert!(!served.world.output().contains("did not stop within"), "the drain has ended them");
 }

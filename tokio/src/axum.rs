@@ -1,15 +1,12 @@
 //! `axum::serve` on an [`AsyncListener`].
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use axum::serve::Listener;
 
+use crate::connections::ACCEPT_PAUSE;
 use crate::listener::AsyncListener;
 use crate::stream::AsyncStream;
-
-/// How long to wait before accepting again after an error.
-const REST: Duration = Duration::from_millis(100);
 
 impl Listener for AsyncListener {
     type Io = AsyncStream;
@@ -21,7 +18,7 @@ impl Listener for AsyncListener {
                 Ok(accepted) => return accepted,
                 Err(error) => tracing::warn!(target: "handoff.connections", %error, "can't accept for now"),
             }
-            tokio::time::sleep(REST).await;
+            tokio::time::sleep(ACCEPT_PAUSE).await;
         }
     }
 

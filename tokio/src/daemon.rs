@@ -2,10 +2,10 @@
 use std::time::Duration;
 
 use handoff::daemon::{
-    Connections, DrainReport, HookResult, ReadinessSnapshot, ResumeFrom, SealProgress, SealReport, Sealed,
-    StateSnapshot,
+    DrainReport, HookResult, ReadinessSnapshot, ResumeFrom, SealProgress, SealReport, Sealed, StateSnapshot,
 };
 
+use crate::connections::AsyncConnections;
 use crate::listeners::AsyncListeners;
 
 /// The hooks of a daemon, as [`handoff::Daemon`] and [`handoff::Drainable`] have them, each a future. What each must do, and when
@@ -39,8 +39,9 @@ pub trait AsyncDaemon: Send {
     /// Tells what a status shows, without waiting.
     fn snapshot_state(&self) -> StateSnapshot;
 
-    /// The connections that are to outlive this process, if the daemon's are.
-    fn connections(&self) -> Option<&Connections> {
+    /// The connections that are to outlive this process, if the daemon's are. The registry must exist before [`run`](crate::run) is
+    /// called: a successor receives connections before it serves.
+    fn connections(&self) -> Option<&AsyncConnections> {
         None
     }
 

@@ -7,6 +7,9 @@
 //!   ends between two requests, and the successor accepts the next one. The server's library hides what it has read, so
 //!   nothing of it can go to another process.
 //!
+//! - [`AsyncConnections`] is the library's registry with a task for each connection instead of a thread. Its connections are
+//!   *carried*: each goes on in the successor, and no client notices the swap.
+//!
 //! # Hooks
 //!
 //! A hook is never cancelled: its future is polled to its end on a thread that does nothing else, or the process leaves. So a hook
@@ -47,6 +50,8 @@
 
 #[cfg(feature = "axum")]
 mod axum;
+mod connection;
+mod connections;
 mod daemon;
 mod gate;
 mod listener;
@@ -54,11 +59,15 @@ mod listeners;
 mod run;
 mod server;
 mod stream;
+mod wakers;
+mod watch;
 
+pub use connection::AsyncConnection;
+pub use connections::AsyncConnections;
 pub use daemon::AsyncDaemon;
 pub use handoff::daemon::{
-    Connections, DrainReport, Drained, Ended, HookResult, Listeners, Options, Patience, ReadinessSnapshot,
-    ResumeFrom, SealProgress, SealReport, Sealed, StateSnapshot,
+    ConnId, Connections, Counts, DrainReport, Drained, Ended, HookResult, Listeners, Options, Patience,
+    Pusher, ReadinessSnapshot, Remaining, ResumeFrom, SealProgress, SealReport, Sealed, StateSnapshot,
 };
 pub use handoff::{Error, Result};
 pub use listener::AsyncListener;

@@ -13,6 +13,7 @@ use handoff::{Error, Result};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
+use crate::connections::AsyncConnections;
 use crate::daemon::AsyncDaemon;
 use crate::listeners::AsyncListeners;
 
@@ -62,7 +63,7 @@ impl<D: AsyncDaemon> Drainable for OnRuntime<D> {
     }
 
     fn connections(&self) -> Option<&Connections> {
-        self.daemon.connections()
+        self.daemon.connections().map(AsyncConnections::registry)
     }
 
     fn finalize(&mut self) {
@@ -80,6 +81,6 @@ impl<D: AsyncDaemon> Daemon for OnRuntime<D> {
     }
 
     fn serve(&mut self, listeners: Listeners) -> HookResult<()> {
-        self.runtime.block_on(self.daemon.serve(AsyncListeners::new(listeners)))
+        self.runtime.block_on(self.daemon.serve(AsyncListeners::from(listeners)))
     }
 }

@@ -9,34 +9,15 @@ use handoff::daemon::{
     DrainReport, HookResult, Patience, ReadinessSnapshot, ResumeFrom, SealProgress, SealReport, Sealed,
     StateSnapshot,
 };
-use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::daemon::AsyncDaemon;
 use crate::gate::AcceptGate;
-use crate::listener::{AsyncListener, ListenerKind};
-use crate::listeners::{AsyncListeners, missing};
+use crate::listener::AsyncListener;
+use crate::listeners::{AsyncListeners, ListeningSocket};
 
 type Serving = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
-
-/// A listening socket, of which each run of the server gets a duplicate.
-#[derive(Debug)]
-enum ServerSocket {
-    Tcp(std::net::TcpListener),
-    Unix(std::os::unix::net::UnixListener),
-}
-
-impl ServerSocket {
-    fn duplicate(&self) -> io::Result<ListenerKind> {
-        Ok(match self {
-            ServerSocket::Tcp(listener) => ListenerKind::Tcp(TcpListener::from_std(listener.try_clone()?)?),
-            ServerSocket::Unix(listener) => {
-                ListenerKind::Unix(UnixListener::from_std(listener.try_clone()?)?)
-            }
-        })
-    }
-}
 
 /// One run of the server, from a start to the drain that ends it.
 #[derive(Debug)]
@@ -59,7 +40,7 @@ pub struct AsyncServer {
     name: String,
     serve: Box<dyn FnMut(AsyncListener) -> Serving + Send>,
     patience: Patience,
-    socket: Option<ServerSocket>,
+    socket: Option<ListeningSocket>,
     run: Option<ServerRun>,
 }
 
@@ -100,10 +81,7 @@ impl AsyncServer {
     /// # Errors
     /// There is no listener of its name, or the runtime can't watch it.
     pub fn start(&mut self, listeners: &mut AsyncListeners) -> io::Result<()> {
-        let listeners = listeners.std();
-        let tcp = listeners.take_tcp(&self.name).map(ServerSocket::Tcp);
-        let socket = tcp.or_else(|| listeners.take_unix(&self.name).map(ServerSocket::Unix));
-        self.socket = Some(socket.ok_or_else(|| missing(&self.name))?);
+        self.socket = Some(listeners.take(&self.name)?);
         self.resume()
     }
 
@@ -114,7 +92,7 @@ impl AsyncServer {
     pub fn resume(&mut self) -> io::Result<()> {
         let (Some(socket), None) = (&self.socket, &self.run) else { return Ok(()) };
         let gate = Arc::new(AcceptGate::default());
-        let serving = (self.serve)(AsyncListener::new(socket.duplicate()?, gate.clone()));
+        let serving = (self.serve)(AsyncListener::new(socket.watched()?, gate.clone()));
         let (name, ended) = (self.name.clone(), gate.clone());
         let task = tokio::spawn(async move {
             match serving.await {
