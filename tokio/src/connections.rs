@@ -23,7 +23,7 @@ use crate::watch::{Watched, watch};
 /// How long to wait before accepting again after an error.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-type Served = Pin<Box<dyn Future<Output = HookResult<()>> + Send>>;
+type HandlerFuture = Pin<Box<dyn Future<Output = HookResult<()>> + Send>>;
 
 /// The registry of an async daemon's connections: that of the library ([`Connections`]), which accepts, counts, drains and carries
 /// them, with a task for each.
@@ -70,7 +70,7 @@ impl AsyncConnections {
     {
         let listener = Listener::from(listeners.take(name)?);
         let wakers = Arc::new(ClientWakers::default());
-        let handler = Box::new(move |connection| Box::pin(handler(connection)) as Served);
+        let handler = Box::new(move |connection| Box::pin(handler(connection)) as HandlerFuture);
         let tasks = Arc::new(Tasks { handler, wakers: wakers.clone(), runtime: Handle::current() });
         let (tell, drain) = watch::channel(DrainState::NoDrain);
         let acceptor =
@@ -109,7 +109,7 @@ impl AsyncConnections {
 
 /// What a task for a connection needs.
 struct Tasks {
-    handler: Box<dyn Fn(AsyncConnection) -> Served + Send + Sync>,
+    handler: Box<dyn Fn(AsyncConnection) -> HandlerFuture + Send + Sync>,
     wakers: Arc<ClientWakers>,
     runtime: Handle,
 }

@@ -1,11 +1,14 @@
-//! Whether a server may accept, and which of its connections have never sent anything.
+//! Whether a server may accept, and which of its connections have not sent anything yet.
 //!
 //! Invariant: what was accepted before the gate was shut may send its first request. A server that shuts down gracefully closes
 //! a connection that has not sent anything at once, and a client does not repeat a request that it has sent on a new one.
+use std::collections::BTreeMap;
 use std::io;
 use std::task::Poll;
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 
 #[derive(Debug, Default)]
 struct GateState {
@@ -13,8 +16,9 @@ struct GateState {
     /// The server is to shut down.
     ended: bool,
     open: u32,
-    /// How many of the open connections have never sent anything.
-    silent: u32,
+    accepted: u64,
+    /// The open connections that have not sent anything yet, by their number, and when they were accepted.
+    silent: BTreeMap<u64, Instant>,
 }
 
 /// The gate of one run of a server.
@@ -22,32 +26,34 @@ struct GateState {
 pub(crate) struct AcceptGate(watch::Sender<GateState>);
 
 impl AcceptGate {
-    /// Calls `accept`, which does not block, unless the gate is shut. Once [`AcceptGate::shut`] has returned, nothing is accepted.
-    pub(crate) fn pass<T>(&self, accept: impl FnOnce() -> Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    /// Calls `accept`, which does not block, unless the gate is shut, and returns a connection with its number. Once
+    /// [`AcceptGate::shut`] has returned, nothing is accepted.
+    pub(crate) fn pass<T>(&self, accept: impl FnOnce() -> Poll<io::Result<T>>) -> Poll<io::Result<(T, u64)>> {
         let mut accepted = Poll::Pending;
         self.0.send_if_modified(|state| {
             if state.shut {
                 return false;
             }
-            accepted = accept();
-            let has_come = matches!(accepted, Poll::Ready(Ok(_)));
-            (state.open, state.silent) =
-                (state.open + u32::from(has_come), state.silent + u32::from(has_come));
-            has_come
+            accepted = accept().map_ok(|connection| {
+                (state.open, state.accepted) = (state.open + 1, state.accepted + 1);
+                state.silent.insert(state.accepted, Instant::now());
+                (connection, state.accepted)
+            });
+            false
         });
         accepted
     }
 
-    /// A connection has sent its first byte.
-    pub(crate) fn spoke(&self) {
-        self.0.send_modify(|state| state.silent -= 1);
+    /// Connection `number` has sent its first byte.
+    pub(crate) fn spoke(&self, number: u64) {
+        self.0.send_modify(|state| _ = state.silent.remove(&number));
     }
 
-    /// A connection has ended.
-    pub(crate) fn left(&self, was_silent: bool) {
+    /// Connection `number` has ended.
+    pub(crate) fn left(&self, number: u64) {
         self.0.send_modify(|state| {
             state.open -= 1;
-            state.silent -= u32::from(was_silent);
+            state.silent.remove(&number);
         });
     }
 
@@ -61,10 +67,17 @@ impl AcceptGate {
         self.0.borrow().shut
     }
 
-    /// Waits until each connection has sent something, or has ended.
-    pub(crate) async fn all_have_spoken(&self) {
-        // It fails only without a sender, and this is one.
-        let _ = self.0.subscribe().wait_for(|state| state.silent == 0).await;
+    /// Waits until each connection has sent something, has ended, or was accepted as long ago as `patience`.
+    pub(crate) async fn all_have_spoken(&self, patience: Duration) {
+        let mut watcher = self.0.subscribe();
+        loop {
+            // A later one is younger.
+            let youngest = watcher.borrow_and_update().silent.last_key_value().map(|(_, accepted)| *accepted);
+            let Some(accepted) = youngest else { return };
+            if timeout_at(accepted + patience, watcher.changed()).await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Has the server shut down.

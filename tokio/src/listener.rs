@@ -46,7 +46,7 @@ impl AsyncListener {
             })
         })
         .await
-        .map(|(stream, address)| (AsyncStream::new(stream, self.gate.clone()), address))
+        .map(|((stream, address), number)| (AsyncStream::new(stream, self.gate.clone(), number), address))
     }
 
     /// Waits until the server is to shut down gracefully: accepting has ended, and what was accepted last has sent the first byte

@@ -10,7 +10,7 @@ use handoff::daemon::{
     StateSnapshot,
 };
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use crate::daemon::AsyncDaemon;
 use crate::gate::AcceptGate;
@@ -115,7 +115,7 @@ impl AsyncServer {
         let Some(ServerRun { gate, mut task }) = self.run.take() else { return report };
         let end = Instant::now() + grace;
         gate.shut();
-        let _ = timeout(self.patience.first_request.min(grace), gate.all_have_spoken()).await;
+        let _ = timeout_at(end, gate.all_have_spoken(self.patience.first_request)).await;
         gate.end();
         if timeout_at(end, &mut task).await.is_err() {
             report.open_conns_remaining = gate.open();

@@ -20,13 +20,13 @@ pub(crate) enum StreamKind {
 pub struct AsyncStream {
     socket: StreamKind,
     gate: Arc<AcceptGate>,
-    /// Nothing has been read yet.
-    silent: bool,
+    number: u64,
+    has_spoken: bool,
 }
 
 impl AsyncStream {
-    pub(crate) fn new(socket: StreamKind, gate: Arc<AcceptGate>) -> AsyncStream {
-        AsyncStream { socket, gate, silent: true }
+    pub(crate) fn new(socket: StreamKind, gate: Arc<AcceptGate>, number: u64) -> AsyncStream {
+        AsyncStream { socket, gate, number, has_spoken: false }
     }
 
     fn writer(&mut self) -> Pin<&mut (dyn AsyncWrite + Unpin)> {
@@ -47,8 +47,8 @@ impl AsyncRead for AsyncStream {
             StreamKind::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
             StreamKind::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
         })?;
-        if std::mem::take(&mut self.silent) {
-            self.gate.spoke();
+        if !std::mem::replace(&mut self.has_spoken, true) {
+            self.gate.spoke(self.number);
         }
         Poll::Ready(Ok(()))
     }
@@ -86,6 +86,6 @@ impl AsyncWrite for AsyncStream {
 
 impl Drop for AsyncStream {
     fn drop(&mut self) {
-        self.gate.left(self.silent);
+        self.gate.left(self.number);
     }
 }

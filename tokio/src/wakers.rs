@@ -30,14 +30,14 @@ impl AwaitedByte {
 }
 
 /// By connection and by whether a read waits; with each, whether it is for a first byte.
-type Waiting = BTreeMap<(ConnId, bool), (Waker, bool)>;
+type WakersByClient = BTreeMap<(ConnId, bool), (Waker, bool)>;
 
 /// The tasks that wait, or have waited: to wake one for nothing does no harm.
 #[derive(Debug, Default)]
-pub(crate) struct ClientWakers(Mutex<Waiting>);
+pub(crate) struct ClientWakers(Mutex<WakersByClient>);
 
 impl ClientWakers {
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+    fn waiting(&self) -> MutexGuard<'_, WakersByClient> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
