@@ -23,7 +23,7 @@ const PATIENT: Patience = Patience { stall: HOUR, first_request: HOUR };
 /// Far more than the system keeps for a client that does not read.
 const MUCH: usize = 64 << 20;
 
-/// Answers each line: `much` with [`MUCH`] bytes, `panic` with a panic, any other with itself.
+/// Answers each line: `much` with [`MUCH`] bytes, `panic` with a panic, `bye` with itself and the end, any other with itself.
 async fn answer(mut client: AsyncConnection) -> HookResult<()> {
     while client.next_request().await? {
         let mut line = String::new();
@@ -31,6 +31,7 @@ async fn answer(mut client: AsyncConnection) -> HookResult<()> {
         match line.as_str() {
             "much\n" => client.write_all(&vec![b'x'; MUCH]).await?,
             "panic\n" => panic!("a handler's"),
+            "bye\n" => return Ok(client.write_all(b"bye\n").await?),
             whole if whole.ends_with('\n') => client.write_all(whole.as_bytes()).await?,
             _ => return Err("half a line".into()),
         }
@@ -222,6 +223,17 @@ fn no_more_connections_than_the_limit_are_accepted() {
     let mut reply = [0; 6];
     third.read_exact(&mut reply).unwrap();
     assert_eq!(&reply, b"third\n");
+}
+
+#[test]
+fn what_a_client_still_sends_does_not_reset_a_connection_that_has_ended() {
+    let site = Site::new(PATIENT);
+    let mut client = site.connect();
+    client.write_all(&[&b"bye\n"[..], &[b'x'; 256 << 10]].concat()).unwrap();
+    assert_eq!(rest(&mut client), "bye\n");
+    site.until_counts(Counts { lingering: 1, ..Counts::default() });
+    drop(client);
+    site.until_counts(Counts::default());
 }
 
 #[test]

@@ -18,16 +18,22 @@ use tokio::time::sleep;
 const HOUR: Duration = Duration::from_secs(3600);
 const GRACE: Duration = Duration::from_secs(180);
 
-/// Reads one byte of each client and answers with two.
+/// Reads a request of two bytes of each client, and answers with the same. Once it is told to shut down, it closes a connection that
+/// has not sent anything, as servers of HTTP do.
 async fn pairs(mut listener: AsyncListener) -> io::Result<()> {
     let drained = listener.drained();
     let mut clients = tokio::task::JoinSet::new();
     let accept = async {
         loop {
             let (mut client, _) = listener.accept().await?;
+            let drained = listener.drained();
             clients.spawn(async move {
-                let byte = client.read_u8().await?;
-                client.write_all(&[byte; 2]).await
+                let first = tokio::select! {
+                    first = client.read_u8() => first?,
+                    () = drained => return Ok(()),
+                };
+                let second = client.read_u8().await?;
+                client.write_all(&[first, second]).await
             });
         }
     };
@@ -62,7 +68,7 @@ fn until(what: &str, mut done: impl FnMut() -> bool) {
 }
 
 fn pair(client: &mut TcpStream, byte: u8) {
-    client.write_all(&[byte]).unwrap();
+    client.write_all(&[byte; 2]).unwrap();
     let mut reply = Vec::new();
     client.read_to_end(&mut reply).unwrap();
     assert_eq!(reply, [byte; 2]);
@@ -81,6 +87,10 @@ fn a_new_connection_may_send_its_first_request_before_a_server_shuts_down() {
         }
     });
     assert_eq!(early, None, "the drain waits for it");
+    let mut queued = connect(&address);
+    queued.write_all(b"qq").unwrap();
+    queued.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    assert!(queued.read(&mut [0]).is_err(), "nothing is accepted");
     let asks = std::thread::spawn(move || pair(&mut client, b'a'));
     let report = runtime.block_on(drain);
     assert_eq!(report, DrainReport { open_conns_remaining: 0, accept_closed: true });
@@ -103,13 +113,18 @@ fn a_server_accepts_nothing_in_a_drain_and_goes_on_after_a_resume() {
 
 #[test]
 fn the_grace_of_a_drain_leaves_what_a_server_still_has() {
-    let patience = Patience { first_request: Duration::ZERO, ..Patience::default() };
-    let (runtime, mut server, address) = started(patience);
+    let (runtime, mut server, address) = started(Patience::default());
     let mut client = connect(&address);
-    until("the connection is accepted", || server.open() == 1);
-    let report = runtime.block_on(server.drain(Duration::from_millis(20)));
+    client.write_all(b"l").unwrap();
+    let mut silent = connect(&address);
+    until("both connections are accepted", || server.open() == 2);
+    let report = runtime.block_on(server.drain(Duration::from_millis(500)));
     assert_eq!(report, DrainReport { open_conns_remaining: 1, accept_closed: true });
-    pair(&mut client, b'l');
+    assert_eq!(silent.read(&mut [0]).unwrap(), 0);
+    client.write_all(b"l").unwrap();
+    let mut reply = Vec::new();
+    client.read_to_end(&mut reply).unwrap();
+    assert_eq!(reply, b"ll");
 }
 
 /// What a daemon of these tests does in its hook `open`.
