@@ -1,4 +1,4 @@
-//! Async daemons on [tokio](::tokio) that can be replaced while they serve.
+//! Async daemons on [tokio] that can be replaced while they serve.
 //!
 //! [`run`] is `handoff::run` for an [`AsyncDaemon`]: the same hooks, in the same order, each a future on the caller's runtime.
 //! What serves connections comes in two kinds:

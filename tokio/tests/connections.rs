@@ -279,7 +279,7 @@ fn a_client_that_never_has_to_be_waited_for_lets_other_tasks_run() {
         let (begun, ends) = (begun.clone(), ends.clone());
         async move {
             while !ends.load(SeqCst) {
-                client.write(b"").await?;
+                assert_eq!(client.write(b"").await?, 0);
                 begun.store(true, SeqCst);
             }
             Ok(())
