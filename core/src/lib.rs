@@ -56,10 +56,10 @@ pub mod unix;
 pub mod daemon {
     pub use crate::message::{SealProgress, Sealed};
     pub use crate::unix::{
-        Arrival, ConnId, Connection, Connections, Counts, Daemon, DataDirLock, DetectedRole, DrainReport,
-        Drainable, Drained, Ended, HookResult, Incumbent, Listener, Listeners, LossyWriter, Options,
-        Patience, Pusher, ReadinessSnapshot, Remaining, ResumeFrom, SealReport, StateSnapshot, StopHandle,
-        Successor, bind, detect_role, outlive_file_size_limit, run,
+        Acceptor, Arrival, ConnId, Connection, Connections, Counts, Daemon, DataDirLock, DetectedRole,
+        DrainReport, DrainState, Drainable, Drained, Ended, EventLoop, HookResult, Incumbent, Listener,
+        Listeners, LossyWriter, Options, Patience, Pusher, ReadinessSnapshot, Remaining, ResumeFrom,
+        SealReport, StateSnapshot, StopHandle, Successor, bind, detect_role, outlive_file_size_limit, run,
     };
 }
 

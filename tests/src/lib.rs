@@ -20,6 +20,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic, its helpers included")]
 
 mod build;
+mod carried_client;
 mod checks;
 mod evidence;
 pub mod held;
@@ -33,6 +34,7 @@ mod supervisor_process;
 
 mod scene;
 pub mod script;
+mod served;
 #[cfg(all(feature = "sim", feature = "crash-points"))]
 pub mod stage;
 #[cfg(feature = "crash-points")]
@@ -42,6 +44,7 @@ mod world;
 mod writer;
 
 pub use build::{Build, SILENCE};
+pub use carried_client::CarriedClient;
 pub use checks::Findings;
 pub use held::{Held, HoldPoint};
 pub use layout::Layout;
@@ -50,6 +53,7 @@ pub use order::{Deed, Order, OrderOutcome, ToldOfOrder};
 pub use reference::{Reference, free_address};
 pub use scene::Scene;
 pub use script::{Act, Gate, HookName};
+pub use served::Served;
 pub use supervisor_process::{PendingOrder, SupervisorProcess};
 pub use wait::{PATIENCE, ok_within, until, until_ok, until_some};
 pub use world::{Bin, World};
@@ -63,3 +67,7 @@ struct Guide;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/guide-connections.md")]
 struct ConnectionsGuide;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/guide-async.md")]
+struct AsyncGuide;

@@ -1,10 +1,9 @@
 //! Connections that outlive the process that accepted them: no client notices a swap, or a swap that is rolled back.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic, its helpers included")]
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::Read;
+use std::net::TcpListener;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
@@ -13,94 +12,20 @@ use handoff::{Child, SpawnSpec, Supervisor, Verdict};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
-use handoff_tests::{Reference, World, free_address, until};
+use handoff_tests::{CarriedClient, Served, until};
 
 const MINIMAL: &str = env!("CARGO_BIN_EXE_minimal");
 const ECHO: &str = env!("CARGO_BIN_EXE_echo");
 
-/// Far longer than anything takes: a client that waits so long has lost its reply.
-const LOST: Duration = Duration::from_secs(120);
-
-/// A client that keeps its one connection.
-struct CarriedClient(BufReader<TcpStream>);
-
-impl CarriedClient {
-    fn connect(addr: &str) -> CarriedClient {
-        let stream = TcpStream::connect(addr).unwrap();
-        stream.set_read_timeout(Some(LOST)).unwrap();
-        CarriedClient(BufReader::new(stream))
-    }
-
-    fn send(&mut self, bytes: &str) {
-        self.0.get_mut().write_all(bytes.as_bytes()).expect("the connection is open");
-    }
-
-    fn line(&mut self) -> String {
-        let mut reply = String::new();
-        self.0.read_line(&mut reply).expect("a reply comes over the same connection");
-        assert!(reply.ends_with('\n'), "a whole reply, not {reply:?}");
-        reply.trim_end().into()
-    }
-
-    fn number(&mut self) -> u64 {
-        self.line().parse().expect("a number")
-    }
-
-    fn ask(&mut self, line: &str) -> u64 {
-        self.send(&format!("{line}\n"));
-        self.number()
-    }
-}
-
-/// The minimal daemon under the reference supervisor.
-struct Served {
-    world: World,
-    addr: String,
-    reference: Reference,
-}
-
-impl Served {
-    fn start() -> Served {
-        let world = World::new();
-        let addr = free_address();
-        let reference = Reference::new(&world, &[("lines", addr.clone())]);
-        let served = Served { world, addr, reference };
-        served.configure(Path::new(MINIMAL));
-        served.reference.start();
-        served
-    }
-
-    fn configure(&self, binary: &Path) {
-        let arguments = [self.world.layout().data(), self.world.layout().control()]
-            .map(|path| path.display().to_string());
-        self.reference.configure(binary, &arguments.each_ref().map(String::as_str));
-    }
-
-    fn swap(&self) {
-        let (code, swap) = self.reference.ask_json("swap");
-        assert_eq!(code, 0, "{swap}");
-    }
-
-    /// A swap to a build that dies when it has the lock.
-    fn swap_in_vain(&self) {
-        let script = self.world.layout().dir().join("dies-with-the-lock");
-        fs::write(&script, format!("#!/bin/sh\nulimit -f 0\nexec '{MINIMAL}' \"$@\"\n")).unwrap();
-        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
-        self.configure(&script);
-        let (code, swap) = self.reference.ask_json("swap");
-        assert_eq!((code, &swap["outcome"]), (1, &"rolled_back".into()), "{swap}");
-        self.configure(Path::new(MINIMAL));
-    }
-
-    fn log(&self) -> Vec<String> {
-        let log: PathBuf = self.world.layout().data().join("log");
-        fs::read_to_string(log).unwrap().lines().map(String::from).collect()
-    }
+/// The minimal daemon's log.
+fn log(served: &Served) -> Vec<String> {
+    let log = served.world.layout().data().join("log");
+    fs::read_to_string(log).unwrap().lines().map(String::from).collect()
 }
 
 #[test]
 fn idle_connections_and_half_requests_live_through_swaps_and_a_roll_back() {
-    let served = Served::start();
+    let served = Served::start(MINIMAL, "lines");
     let mut idle: Vec<CarriedClient> = (0..20).map(|_| CarriedClient::connect(&served.addr)).collect();
     let mut fresh: Vec<CarriedClient> = (0..5).map(|_| CarriedClient::connect(&served.addr)).collect();
     let mut half: Vec<CarriedClient> = (0..20).map(|_| CarriedClient::connect(&served.addr)).collect();
@@ -118,7 +43,7 @@ fn idle_connections_and_half_requests_live_through_swaps_and_a_roll_back() {
     half.iter_mut().for_each(|client| client.send("\n"));
     half.iter_mut().for_each(|client| _ = client.number());
     idle.iter_mut().chain(&mut fresh).for_each(|client| _ = client.ask("last"));
-    let log = served.log();
+    let log = log(&served);
     for (n, number) in numbers.into_iter().enumerate() {
         assert_eq!(log[number as usize - 1], format!("ha{n}lf"));
     }
@@ -127,7 +52,7 @@ fn idle_connections_and_half_requests_live_through_swaps_and_a_roll_back() {
 
 #[test]
 fn busy_clients_keep_their_connections_through_swaps_and_roll_backs() {
-    let served = Served::start();
+    let served = Served::start(MINIMAL, "lines");
     let (stop, answered) = (AtomicBool::new(false), AtomicU64::new(0));
     let asked = thread::scope(|scope| {
         let clients: Vec<_> = (0..8)
@@ -158,7 +83,7 @@ fn busy_clients_keep_their_connections_through_swaps_and_roll_backs() {
         drop(stop);
         clients.into_iter().flat_map(|client| client.join().unwrap()).collect::<Vec<_>>()
     });
-    let log = served.log();
+    let log = log(&served);
     for (number, line) in &asked {
         assert_eq!(log.get(*number as usize - 1), Some(line));
     }
@@ -167,7 +92,7 @@ fn busy_clients_keep_their_connections_through_swaps_and_roll_backs() {
 
 #[test]
 fn a_daemon_that_stops_closes_its_connections() {
-    let served = Served::start();
+    let served = Served::start(MINIMAL, "lines");
     let mut idle = CarriedClient::connect(&served.addr);
     idle.ask("one");
     let mut silent = CarriedClient::connect(&served.addr);
@@ -221,7 +146,7 @@ impl Chain {
         let supervisor = Supervisor::new(&control).unwrap().with_listener("echo", listener).unwrap();
         let mut spec = SpawnSpec::new(ECHO);
         spec.args = [data, control].map(Into::into).to_vec();
-        (spec.liveness, spec.deadline) = (Duration::from_secs(20), LOST);
+        (spec.liveness, spec.deadline) = (Duration::from_secs(20), CarriedClient::LOST);
         let child = supervisor.cold_start(with(&spec, dies)).unwrap().child.unwrap();
         Chain { dir, supervisor, spec, child, addr }
     }
@@ -240,7 +165,7 @@ impl Chain {
 impl Drop for Chain {
     fn drop(&mut self) {
         let _ = self.child.kill();
-        let _ = self.child.wait_timeout(LOST);
+        let _ = self.child.wait_timeout(CarriedClient::LOST);
     }
 }
 

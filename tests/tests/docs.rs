@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use handoff_supervisor::config::Config;
+use similar::{ChangeTag, TextDiff};
 
 /// Words that stand for a role without naming it.
 const PERSONS: &str = include_str!("../../core/tests/sources/persons.txt");
@@ -158,6 +159,17 @@ fn the_example_of_the_readme_is_the_source_of_the_minimal_daemon() {
     assert!(header.starts_with("//!"), "{header}");
     assert_eq!(shown, code, "README.md shows something else than examples/minimal/src/main.rs");
     assert!(!shown.lines().any(|line| line.starts_with("# ")), "hidden lines");
+}
+
+#[test]
+fn an_axum_application_can_be_replaced_with_ten_changed_lines_which_the_guide_shows() {
+    let [plain, replaceable] = ["plain", "main"].map(|name| read(&format!("examples/axum/src/{name}.rs")));
+    let diff = TextDiff::from_lines(&plain, &replaceable);
+    let changed = diff.iter_all_changes().filter(|change| change.tag() != ChangeTag::Equal).count();
+    assert!((1..=10).contains(&changed), "{changed} lines are removed or added");
+    let shown = block(&read("docs/guide-async.md"), "diff\n");
+    let made = diff.unified_diff().header("plain.rs", "main.rs").to_string();
+    assert_eq!(shown, made, "docs/guide-async.md shows something else than this:\n{made}");
 }
 
 #[test]

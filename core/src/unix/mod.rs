@@ -36,7 +36,8 @@ mod rights;
 mod run;
 
 pub use connections::{
-    Arrival, ConnId, Connection, Connections, Counts, Drained, Listener, Patience, Pusher, Remaining,
+    Acceptor, Arrival, ConnId, Connection, Connections, Counts, DrainState, Drained, EventLoop, Listener,
+    Patience, Pusher, Remaining,
 };
 pub use daemon::StopHandle;
 pub use hooks::{Daemon, Drainable};

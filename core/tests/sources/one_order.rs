@@ -12,7 +12,7 @@ struct OrderRule {
     remedy: &'static str,
 }
 
-const ALL: &[&str] = &["core/src", "sim/src", "supervisor/src", "examples", "tests/src"];
+const ALL: &[&str] = &["core/src", "tokio/src", "sim/src", "supervisor/src", "examples", "tests/src"];
 
 const RULES: [OrderRule; 4] = [
     OrderRule {

@@ -3,8 +3,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::ConnId;
+use super::entry::Entry;
 use super::pusher::Pusher;
-use super::shared::{Entry, Shared};
+use super::shared::Shared;
 
 /// What is told of connections that arrive.
 pub(super) struct Welcome(pub(super) Box<dyn Fn(&Arrival) + Send + Sync>);

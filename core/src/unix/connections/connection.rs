@@ -10,9 +10,10 @@ use nix::poll::PollFlags;
 use crate::connections::{Conduct, NextRequest, Remaining, Way};
 use crate::time::{Duration, Time};
 
+use super::entry::Entry;
 use super::input::Input;
 use super::pusher::Pusher;
-use super::shared::{Entry, Shared};
+use super::shared::Shared;
 use super::socket::{Until, wait};
 use super::{ConnId, Counts};
 
@@ -88,13 +89,7 @@ impl Connection {
     /// Blocks until nothing waits for the client, or a drain keeps the connection: what still waits goes along then.
     fn send_all_waiting(&self) -> io::Result<()> {
         loop {
-            let mut conduct = self.entry.conduct();
-            if conduct.is_to_be_kept() || conduct.is_parked() {
-                return Ok(());
-            }
-            let sent = self.entry.send_waiting(&mut conduct);
-            drop(conduct);
-            match self.note_blocked(self.note_end(sent)) {
+            match self.try_flush() {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     self.wait_for_client(PollFlags::POLLOUT)?;
                 }
@@ -258,6 +253,21 @@ impl Connection {
             }
             filled => filled,
         }
+    }
+
+    /// Sends what waits for the client, without waiting. Returns at once in a drain that keeps the connection: what still waits goes
+    /// along then.
+    ///
+    /// # Errors
+    /// [`ErrorKind::WouldBlock`] if some of it still waits; otherwise as writing.
+    pub fn try_flush(&self) -> io::Result<()> {
+        let mut conduct = self.entry.conduct();
+        if conduct.is_to_be_kept() || conduct.is_parked() {
+            return Ok(());
+        }
+        let sent = self.entry.send_waiting(&mut conduct);
+        drop(conduct);
+        self.note_blocked(self.note_end(sent))
     }
 
     /// Gives up a request of which more would be waited for, if a drain keeps the connection.

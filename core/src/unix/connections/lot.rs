@@ -12,8 +12,9 @@ use crate::unix::wake::{WakeReceiver, Waker, waker};
 use super::ConnId;
 use super::client_watch::ClientWatch;
 use super::connection::Connection;
-use super::serve::attend;
-use super::shared::{Entry, Shared};
+use super::entry::Entry;
+use super::serve::{Attendant, attend};
+use super::shared::Shared;
 
 #[derive(Debug, Default)]
 struct Inside {
@@ -95,11 +96,17 @@ fn run(shared: &Arc<Shared>) {
     }
 }
 
-/// Gives a connection its thread, as soon as there is one.
+/// Gives a connection to its event loop, or a thread, as soon as there is one.
 fn serve(shared: &Arc<Shared>, id: ConnId, entry: Arc<Entry>) {
-    let Some(handler) = shared.handler_of(&entry.socket) else {
-        tracing::warn!(target: "handoff.connections", %id, "no listener of this build serves a connection: it is closed");
-        return Connection::restored((id, entry), shared.clone()).close();
+    let handler = match shared.attendant_of(&entry.socket) {
+        Some(Attendant::Threads(handler)) => handler,
+        Some(Attendant::Loop(event_loop)) => {
+            return event_loop.take(Connection::restored((id, entry), shared.clone()));
+        }
+        None => {
+            tracing::warn!(target: "handoff.connections", %id, "no listener of this build serves a connection: it is closed");
+            return Connection::restored((id, entry), shared.clone()).close();
+        }
     };
     let mut in_trouble = false;
     loop {

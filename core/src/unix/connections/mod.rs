@@ -6,6 +6,8 @@ mod arrival;
 mod carrier;
 mod client_watch;
 mod connection;
+mod entry;
+mod event_loop;
 mod inbound;
 mod input;
 mod lot;
@@ -33,12 +35,14 @@ pub use crate::connections::{Drained, Patience, Remaining};
 pub use arrival::Arrival;
 pub(crate) use carrier::Carrier;
 pub use connection::Connection;
+pub use event_loop::{Acceptor, DrainState, EventLoop};
 pub(crate) use inbound::Inbound;
 pub use pusher::Pusher;
 pub use socket::Listener;
 
 use arrival::Welcome;
 use connection::LINGER;
+use serve::{Attendant, Service};
 use shared::Shared;
 use socket::{Until, wait};
 
@@ -92,9 +96,10 @@ impl Counts {
 /// that is not answered yet, with what could not be sent, and with its [session](Connection::session).
 ///
 /// A daemon with a thread a connection calls [`serve`](Connections::serve), and then [`drain`](Connections::drain) and
-/// [`resume`](Connections::resume) in the hooks of the same purpose. One with an event loop registers the registry's
-/// descriptor, calls [`try_accept`](Connections::try_accept), and serves each [`Connection`] with its methods that never
-/// block; its loop runs on a thread of its own, because `drain` blocks the one that it is called on.
+/// [`resume`](Connections::resume) in the hooks of the same purpose. One with an event loop serves each [`Connection`] with its
+/// methods that never block; its loop runs on a thread of its own, because `drain` blocks the one that it is called on. Such a
+/// loop either implements [`EventLoop`], and its connections outlive a swap as well, or it registers the registry's descriptor,
+/// calls [`try_accept`](Connections::try_accept), and its connections are drained.
 ///
 /// ```
 /// use std::io::{BufRead, Write};
@@ -163,15 +168,17 @@ impl Connections {
         listener: impl Into<Listener>,
         handler: impl Fn(&mut Connection) -> HookResult<()> + Send + Sync + 'static,
     ) -> Result<()> {
-        let listener = listener.into();
-        if listener.blocks() {
-            tracing::warn!(
-                target: "handoff.connections",
-                "a listening socket blocks, so a drain may not end accepting: set O_NONBLOCK where it is bound"
-            );
-        }
+        let listener = checked(listener.into());
         serve::start(self.shared.clone(), listener, Arc::new(handler))
             .context(|| "can't start a thread that accepts".into())
+    }
+
+    /// Lets `event_loop` serve the connections of `listener`: those that it accepts with what is returned, and those that it is
+    /// given.
+    pub fn serve_on(&self, listener: impl Into<Listener>, event_loop: Arc<dyn EventLoop>) -> Acceptor {
+        let listener = checked(listener.into());
+        self.shared.add(Service::new(&listener, Attendant::Loop(event_loop)));
+        Acceptor::new(self.shared.clone(), listener)
     }
 
     /// Waits for a connection; `None` as soon as the daemon drains. While there are too many connections, or no
@@ -189,7 +196,10 @@ impl Connections {
     /// # Errors
     /// What `accept(2)` says, such as that descriptors are exhausted. It may pass.
     pub fn try_accept(&self, listener: &Listener) -> io::Result<Option<Connection>> {
-        Ok(self.shared.accept(listener)?.map(|accepted| Connection::new(accepted, self.shared.clone())))
+        match self.shared.accept(listener) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            accepted => Ok(accepted?.map(|accepted| Connection::new(accepted, self.shared.clone()))),
+        }
     }
 
     /// Drains: returns when no connection is left, or after `grace`. [`Connections`] says what becomes of which
@@ -244,6 +254,17 @@ impl Drop for Connections {
     }
 }
 
+/// A listener, about which a daemon's author hears if it blocks.
+fn checked(listener: Listener) -> Listener {
+    if listener.blocks() {
+        tracing::warn!(
+            target: "handoff.connections",
+            "a listening socket blocks, so a drain may not end accepting: set O_NONBLOCK where it is bound"
+        );
+    }
+    listener
+}
+
 fn accept(shared: &Arc<Shared>, listener: &Listener) -> Option<Connection> {
     let mut in_trouble = false;
     while shared.wait_for_room() {
@@ -251,6 +272,7 @@ fn accept(shared: &Arc<Shared>, listener: &Listener) -> Option<Connection> {
         match shared.accept(listener) {
             Ok(Some(accepted)) => return Some(Connection::new(accepted, shared.clone())),
             Ok(None) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => {
                 if !in_trouble {
                     tracing::warn!(target: "handoff.connections", %error, "can't accept for now");

@@ -13,8 +13,9 @@ use crate::message::{Capabilities, Hello, Message, PROTO_MAX};
 use crate::unix::control::{self, Connect};
 use crate::unix::rights;
 
+use super::entry::Entry;
 use super::inbound::read_item;
-use super::shared::{Entry, News, Shared};
+use super::shared::{News, Shared};
 
 /// The way of connections to a successor.
 #[derive(Debug)]

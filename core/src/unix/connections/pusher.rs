@@ -12,7 +12,8 @@ use nix::poll::PollFlags;
 
 use super::ConnId;
 use super::connection::KEPT_OUTPUT;
-use super::shared::{Entry, Shared};
+use super::entry::Entry;
+use super::shared::Shared;
 use super::socket::{Until, wait};
 
 /// Sends to a connection from any thread: messages that its client gets unasked, such as what it has subscribed to.

@@ -12,16 +12,31 @@ use crate::unix::reports::HookResult;
 
 use super::accept;
 use super::connection::Connection;
+use super::event_loop::EventLoop;
 use super::shared::Shared;
 use super::socket::{Address, Listener};
 
 /// Serves one connection.
 pub(super) type Handler = dyn Fn(&mut Connection) -> HookResult<()> + Send + Sync;
 
+/// What serves connections.
+#[derive(Clone)]
+pub(super) enum Attendant {
+    /// A thread for each.
+    Threads(Arc<Handler>),
+    Loop(Arc<dyn EventLoop>),
+}
+
 /// What serves the connections of a listener, those that another process has accepted there included.
 pub(super) struct Service {
     address: Option<Address>,
-    handler: Arc<Handler>,
+    pub(super) attendant: Attendant,
+}
+
+impl Service {
+    pub(super) fn new(listener: &Listener, attendant: Attendant) -> Service {
+        Service { address: listener.local(), attendant }
+    }
 }
 
 impl fmt::Debug for Service {
@@ -30,18 +45,18 @@ impl fmt::Debug for Service {
     }
 }
 
-/// The handler of those that serve the listener at which a connection with the local address `at` was accepted. A listener at
-/// that very address comes before one at all addresses of the machine.
-pub(super) fn handler_of(services: &[Service], at: &Address) -> Option<Arc<Handler>> {
+/// What serves the listener at which a connection with the local address `at` was accepted. A listener at that very address
+/// comes before one at all addresses of the machine.
+pub(super) fn attendant_of(services: &[Service], at: &Address) -> Option<Attendant> {
     let named = |service: &&Service| service.address.as_ref() == Some(at);
     let wide = |service: &&Service| service.address.as_ref().is_some_and(|address| address.includes(at));
     let found = services.iter().find(named).or_else(|| services.iter().find(wide));
-    found.map(|service| service.handler.clone())
+    found.map(|service| service.attendant.clone())
 }
 
 /// Starts to accept on `listener`, until the registry is closed.
 pub(super) fn start(shared: Arc<Shared>, listener: Listener, handler: Arc<Handler>) -> io::Result<()> {
-    shared.add(Service { address: listener.local(), handler: handler.clone() });
+    shared.add(Service::new(&listener, Attendant::Threads(handler.clone())));
     let post = AcceptThread { shared, listener, handler };
     thread::Builder::new().name("accept".into()).spawn(move || post.run()).map(drop)
 }

@@ -1,11 +1,10 @@
 //! The connections that are open, and what waits for them: acceptors and drains.
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, ErrorKind};
+use std::io;
 use std::net::Shutdown;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::SeqCst};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 
-use crate::carry::ConnectionState;
 use crate::connections::{Conduct, Drain, Drained, Patience, RequestPhase, Way};
 use crate::host::Clock;
 use crate::time::{Duration, Time};
@@ -14,87 +13,19 @@ use crate::unix::wake::{WakeReceiver, Waker, waker};
 
 use super::arrival::{Arrival, Welcome};
 use super::client_watch::ClientWatch;
+use super::entry::{Entry, lock};
+use super::event_loop::DrainState;
 use super::lot::Lot;
 use super::pusher::start_sending;
-use super::serve::{Handler, Service, handler_of};
+use super::serve::{Attendant, Service, attendant_of};
 use super::socket::{Listener, Socket};
 use super::{ConnId, Counts};
 
 /// How many connections may be open, if the daemon says nothing else.
 const LIMIT: u32 = 1024;
 
-/// What a panic elsewhere leaves behind a lock is consistent between any two statements.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 fn count(connections: &BTreeMap<ConnId, Arc<Entry>>) -> u32 {
     u32::try_from(connections.len()).unwrap_or(u32::MAX)
-}
-
-/// A connection, as both its owner and the registry see it.
-#[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) socket: Socket,
-    conduct: Mutex<Conduct>,
-    state: Mutex<ConnectionState>,
-    /// A thread sends what waits for the client.
-    sending: AtomicBool,
-}
-
-impl Entry {
-    pub(super) fn new(socket: Socket, conduct: Conduct) -> Entry {
-        Entry {
-            socket,
-            conduct: Mutex::new(conduct),
-            state: Mutex::default(),
-            sending: AtomicBool::new(false),
-        }
-    }
-
-    /// Returns whether no thread sends what waits: then the caller is to start one.
-    pub(super) fn begin_sending(&self) -> bool {
-        !self.sending.swap(true, SeqCst)
-    }
-
-    pub(super) fn end_sending(&self) {
-        self.sending.store(false, SeqCst);
-    }
-
-    pub(super) fn conduct(&self) -> MutexGuard<'_, Conduct> {
-        lock(&self.conduct)
-    }
-
-    /// What another process, or another thread, needs to go on with the connection. To be locked after the conduct, if both are.
-    pub(super) fn state(&self) -> MutexGuard<'_, ConnectionState> {
-        lock(&self.state)
-    }
-
-    /// Sends what waits for the client. A drain that keeps the connection must not begin meanwhile, hence `conduct`.
-    ///
-    /// # Errors
-    /// [`ErrorKind::WouldBlock`] if some of it still waits; otherwise as the socket does.
-    pub(super) fn send_waiting(&self, conduct: &mut Conduct) -> io::Result<()> {
-        let mut state = self.state();
-        while !state.output.is_empty() {
-            let count = self.socket.write(&state.output)?;
-            state.output.drain(..count);
-            conduct.took();
-        }
-        Ok(())
-    }
-
-    /// Cuts the connection if its time is over; returns whether it is cut.
-    pub(super) fn look(&self, now: Time) -> bool {
-        let mut conduct = self.conduct();
-        let was_cut = conduct.is_cut();
-        let is_cut = conduct.look(now);
-        if is_cut && !was_cut {
-            // This wakes all that wait for the socket, in whatever way.
-            self.socket.shutdown(Shutdown::Both);
-        }
-        is_cut
-    }
 }
 
 /// Connections that another process has accepted, none of which has a thread.
@@ -147,6 +78,15 @@ impl RegistryState {
 
     fn note(&mut self, news: News) {
         self.news.iter_mut().for_each(|all| all.push(news.clone()));
+    }
+
+    fn drain_state(&self) -> DrainState {
+        match (self.closed, self.draining, self.keeps) {
+            (true, _, _) => DrainState::Closed,
+            (false, false, _) => DrainState::NoDrain,
+            (false, true, true) => DrainState::Keeps,
+            (false, true, false) => DrainState::Ends,
+        }
     }
 
     fn has_room(&self) -> bool {
@@ -231,7 +171,22 @@ impl Shared {
     }
 
     pub(super) fn add(&self, service: Service) {
+        let state = lock(&self.state);
+        if let Attendant::Loop(event_loop) = &service.attendant {
+            event_loop.turn(state.drain_state());
+        }
         lock(&self.services).push(service);
+    }
+
+    /// Tells all that wait for the begin or the end of a drain.
+    fn turn(&self, state: &RegistryState) {
+        let drain_state = state.drain_state();
+        for service in lock(&self.services).iter() {
+            if let Attendant::Loop(event_loop) = &service.attendant {
+                event_loop.turn(drain_state);
+            }
+        }
+        self.changed.notify_all();
     }
 
     pub(super) fn set_welcome(&self, welcome: Welcome) {
@@ -239,14 +194,14 @@ impl Shared {
         let _ = self.welcome.set(welcome);
     }
 
-    /// Whether connections have handlers here: an event loop's are drained.
+    /// Whether connections are served here by what a successor has as well: those of [`Connections::try_accept`] are drained.
     pub(super) fn serves(&self) -> bool {
         !lock(&self.services).is_empty()
     }
 
     /// What serves a connection that was accepted elsewhere.
-    pub(super) fn handler_of(&self, socket: &Socket) -> Option<Arc<Handler>> {
-        handler_of(&lock(&self.services), &socket.local()?)
+    pub(super) fn attendant_of(&self, socket: &Socket) -> Option<Attendant> {
+        attendant_of(&lock(&self.services), &socket.local()?)
     }
 
     pub(super) fn is_draining(&self) -> bool {
@@ -266,8 +221,10 @@ impl Shared {
         counts
     }
 
-    /// Accepts one connection, if there is one, and room for it, and no drain. A drain that begins meanwhile waits for
-    /// this to return.
+    /// Accepts one connection, if there is room for it, and no drain. A drain that begins meanwhile waits for this to return.
+    ///
+    /// # Errors
+    /// [`ErrorKind::WouldBlock`] if no client waits; otherwise as `accept(2)`.
     pub(super) fn accept(&self, listener: &Listener) -> io::Result<Option<(ConnId, Arc<Entry>)>> {
         let mut state = lock(&self.state);
         if state.draining || !state.has_room() {
@@ -279,12 +236,7 @@ impl Shared {
         let mut state = lock(&self.state);
         state.accepting -= 1;
         self.changed.notify_all();
-        match accepted {
-            Ok(socket) => Ok(Some(self.register(&mut state, socket))),
-            // Another process was faster, or the client has given up.
-            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::ConnectionAborted) => Ok(None),
-            Err(e) => Err(e),
-        }
+        accepted.map(|socket| Some(self.register(&mut state, socket)))
     }
 
     fn register(&self, state: &mut RegistryState, socket: Socket) -> (ConnId, Arc<Entry>) {
@@ -351,7 +303,7 @@ impl Shared {
             self.lot.dispatch(idle.into_iter().filter_map(|id| Some((id, state.open.get(&id)?.clone()))));
         }
         self.waker.wake();
-        self.changed.notify_all();
+        self.turn(state);
     }
 
     /// Drains, and returns when that is over.
@@ -397,7 +349,7 @@ impl Shared {
                 }
             }
             self.lot.dispatch(parked.into_iter());
-            self.changed.notify_all();
+            self.turn(&state);
         }
     }
 
@@ -416,8 +368,9 @@ impl Shared {
 
     /// Accepts from now on.
     pub(super) fn begin(&self) {
-        lock(&self.state).draining = false;
-        self.changed.notify_all();
+        let mut state = lock(&self.state);
+        state.draining = false;
+        self.turn(&state);
     }
 
     /// Lets the next drain keep the connections for a successor. Until the daemon resumes, [`Shared::news`] tells which those are.

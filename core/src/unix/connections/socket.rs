@@ -50,6 +50,16 @@ impl AsFd for Listener {
 impl Listener {
     /// Accepts a connection, which does not block and, with TCP, sends each reply as it is written.
     pub(super) fn accept(&self) -> io::Result<Socket> {
+        loop {
+            match self.accept_once() {
+                // The client has given up; another may wait behind it.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                accepted => return accepted,
+            }
+        }
+    }
+
+    fn accept_once(&self) -> io::Result<Socket> {
         match &self.0 {
             SocketKind::Tcp(listener) => listener.accept().and_then(|(stream, _)| {
                 stream.set_nonblocking(true)?;
