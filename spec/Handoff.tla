@@ -45,7 +45,8 @@ Default(st, pr) ==
 
 \* `s`, `d`: the supervisor's and the daemon's end are open; `sd`, `ds`: frames on their way to the daemon, to the supervisor.
 Fresh == [s |-> FALSE, d |-> FALSE, sd |-> <<>>, ds |-> <<>>,
-          lastS |-> M("none"), lastD |-> M("none"), lostS |-> FALSE, lostD |-> FALSE]
+          cut |-> FALSE, lastS |-> M("none"), lastD |-> M("none"), lostS |-> FALSE, lostD |-> FALSE]
+Open(l) == l.s /\ l.d /\ ~l.cut
 
 NoS(st, up, life, run) ==
   [st |-> st, up |-> up, life |-> life,
@@ -53,7 +54,8 @@ NoS(st, up, life, run) ==
    inc |-> 0, suc |-> 0,
    ie |-> FALSE, se |-> FALSE,  \* the incumbent, the successor was seen to end
    bg |-> FALSE,                \* the successor may hold the lock (rule 12)
-   hel |-> FALSE,               \* a Hello waits for the journal (rule 7)
+   hel |-> FALSE,               \* the Hello of the successor waits for the journal (rule 7)
+   ak |-> FALSE,                \* the Hello of the successor was answered
    ab |-> FALSE,                \* the successor was only asked to leave
    rt |-> FALSE,                \* Retire was sent
    nof |-> FALSE,               \* the journal would start another binary next: no Final
@@ -91,7 +93,7 @@ One(t) == <<M(t)>>
 \* The link of a daemon after a turn in which it has read `read` frames.
 Link(l, r, read) ==
   [l EXCEPT !.sd = IF r.x.pr # "up" THEN <<>> ELSE IF read = 1 THEN Tail(@) ELSE @,
-            !.ds = IF l.d /\ l.s THEN @ \o r.out ELSE @,
+            !.ds = IF Open(l) THEN @ \o r.out ELSE @,
             !.lastD = IF r.out = <<>> THEN @ ELSE r.out[Len(r.out)],
             !.d = @ /\ r.x.pr = "up"]
 
@@ -303,10 +305,10 @@ Alone(i, x, y) ==
            [] OTHER -> Res(y, <<>>)
 
 DClosed(i) ==
-  /\ lk[i].d /\ ~lk[i].s /\ lk[i].sd = <<>> /\ d[i].st \notin {"born", "begun"}
+  /\ lk[i].d /\ ~Open(lk[i]) /\ lk[i].sd = <<>> /\ d[i].st \notin {"born", "begun"}
   /\ \E r \in {Alone(i, d[i], [d[i] EXCEPT !.ses = "gone"])} :
        /\ d' = Set(i, r.x)
-       /\ lk' = [lk EXCEPT ![i].d = FALSE, ![i].ds = <<>>, ![i].lostS = FALSE]
+       /\ lk' = [lk EXCEPT ![i].d = FALSE, ![i].ds = IF lk[i].s THEN @ ELSE <<>>, ![i].lostS = FALSE]
        /\ k' = r.k
   /\ UNCHANGED <<s, j, f>>
 
@@ -349,7 +351,7 @@ RK(x, kill) == [x |-> x, out |-> None, kill |-> kill]
 
 SLink(l, out, read, shut, dead) ==
   [l EXCEPT !.ds = IF shut THEN <<>> ELSE IF read THEN Tail(@) ELSE @,
-            !.sd = IF dead THEN <<>> ELSE IF l.d /\ l.s THEN @ \o out ELSE @,
+            !.sd = IF dead THEN <<>> ELSE IF Open(l) THEN @ \o out ELSE @,
             !.lastS = IF out = <<>> THEN @ ELSE out[Len(out)],
             !.s = @ /\ ~shut,
             !.d = @ /\ ~dead]
@@ -383,8 +385,8 @@ Begins(x) == R([At(x, "await-ready") EXCEPT !.bg = TRUE], To(x.suc, "Begin"))
 \* The successor's Hello is answered; if the incumbent has ended early, Begin follows at once.
 Answers(x) ==
   IF x.ie /\ x.st = "await-ready" /\ ~x.bg
-  THEN R([x EXCEPT !.hel = FALSE, !.bg = TRUE], [None EXCEPT ![x.suc] = <<Ack(x), M("Begin")>>])
-  ELSE R([x EXCEPT !.hel = FALSE], [None EXCEPT ![x.suc] = <<Ack(x)>>])
+  THEN R([x EXCEPT !.hel = FALSE, !.ak = TRUE, !.bg = TRUE], [None EXCEPT ![x.suc] = <<Ack(x), M("Begin")>>])
+  ELSE R([x EXCEPT !.hel = FALSE, !.ak = TRUE], [None EXCEPT ![x.suc] = <<Ack(x)>>])
 
 Late == {"await-warmed", "await-drained", "await-sealed", "await-ready", "await-resumed", "await-incumbent-end"}
 Counts(x) == x.st \in Late \/ (x.st = "await-successor-end" /\ x.ab)
@@ -403,7 +405,7 @@ FromSuccessor(x, t) ==
 
 OnResumed(x) ==
   IF NoSuc(x) THEN R(Noted(x, "RolledBack"), None)
-  ELSE IF lk[x.suc].s /\ ~x.bg
+  ELSE IF Open(lk[x.suc]) /\ ~x.bg
   THEN R([At(x, "await-successor-end") EXCEPT !.v = "RolledBack", !.ab = TRUE], To(x.suc, "Abort"))
   ELSE RK([At(x, "await-successor-end") EXCEPT !.v = "RolledBack"], {x.suc})
 
@@ -508,7 +510,7 @@ SJournal(ok) ==
 
 \* The end of a process (section 6).
 SuccessorEnded(y) ==
-  CASE y.st \in Handing -> Roll([y EXCEPT !.jp = "none"])
+  CASE y.st \in Handing -> Roll(y)
     [] y.st = "await-successor-end-to-resume" -> IF NoInc(y) THEN R(Noted(y, "NobodyServes"), None) ELSE Resumes(y)
     [] y.st = "await-successor-end" -> R(Noted(y, y.v), None)
     [] y.st = "await-retired" /\ y.ie -> R(Noted(y, "NobodyServes"), None)
@@ -518,8 +520,9 @@ IncumbentEnded(y) ==
   CASE y.st = "await-incumbent" -> R(At(y, "await-spawn"), None)
     [] y.st \in {"await-warmed", "await-drained", "await-sealed", "await-resumed", "await-incumbent-end"} ->
          IF NoSuc(y) THEN R(Noted(y, "NobodyServes"), None)
-         ELSE IF y.jp = "UnderWay" \/ d[y.suc].st \in {"born", "begun", "await-ack"} THEN R(At(y, "await-ready"), None)
-         ELSE Begins(y)
+         ELSE IF y.ak THEN Begins(y)
+         ELSE IF y.hel /\ y.jp = "none" THEN Answers(At(y, "await-ready"))
+         ELSE R(At(y, "await-ready"), None)
     [] y.st = "await-retired" ->
          IF y.se THEN R(Noted(y, "NobodyServes"), None)
          ELSE R(Told(y, "Committed"), IF y.nof THEN None ELSE To(y.suc, "Final"))
@@ -533,13 +536,13 @@ SEnded(i) ==
 
 \* A link that has closed before its process was seen to end (rules 12 and 18).
 LinkClosed(x, i) ==
-  CASE i = x.suc /\ x.st \in Handing -> Roll([x EXCEPT !.bg = TRUE, !.jp = "none"])
+  CASE i = x.suc /\ x.st \in Handing -> Roll([x EXCEPT !.bg = TRUE])
     [] i = x.inc /\ x.st = "await-incumbent" -> R(Told(x, "Unreachable"), None)
-    [] i = x.inc /\ x.st \in {"await-warmed", "await-drained", "await-sealed"} -> Roll([x EXCEPT !.jp = "none"])
+    [] i = x.inc /\ x.st \in {"await-warmed", "await-drained", "await-sealed"} -> Roll(x)
     [] OTHER -> R(x, None)
 
 SClosed(i) ==
-  /\ lk[i].s /\ ~lk[i].d /\ lk[i].ds = <<>>
+  /\ lk[i].s /\ ~Open(lk[i]) /\ lk[i].ds = <<>>
   /\ \E r \in {LinkClosed(s, i)} : STurn(r, 0, {i})
   /\ UNCHANGED <<j, f>>
 
@@ -632,7 +635,7 @@ RAgain ==
 RFinal ==
   /\ s.up /\ s.st = "await-final" /\ s.jp = "none" /\ Up(s.run)
   /\ IF d[s.run].fin = "told" THEN \E r \in {R(Told(s, "Serves"), None)} : STurn(r, 0, {})
-     ELSE /\ lk[s.run].s /\ lk[s.run].d /\ lk[s.run].sd = <<>> /\ lk[s.run].ds = <<>>
+     ELSE /\ Open(lk[s.run]) /\ lk[s.run].sd = <<>> /\ lk[s.run].ds = <<>>
           /\ \E r \in {R(s, To(s.run, "Final"))} : STurn(r, 0, {})
   /\ UNCHANGED <<j, f>>
 
@@ -646,30 +649,29 @@ RNobody ==
 (* Faults of links, and what mends them (rule 17). *)
 
 Lose(i) ==
-  /\ lk[i].s /\ lk[i].d /\ Fault("loss")
+  /\ Open(lk[i]) /\ Fault("loss")
   /\ \/ lk[i].ds # <<>> /\ lk' = [lk EXCEPT ![i].ds = Tail(@), ![i].lostD = TRUE]
      \/ lk[i].sd # <<>> /\ lk' = [lk EXCEPT ![i].sd = Tail(@), ![i].lostS = TRUE]
   /\ UNCHANGED <<d, s, k, j>>
 
 BeatD(i) ==
-  /\ lk[i].d /\ lk[i].s /\ lk[i].ds = <<>> /\ lk[i].lastD.t # "none"
+  /\ Open(lk[i]) /\ lk[i].ds = <<>> /\ lk[i].lastD.t # "none"
   /\ lk' = [lk EXCEPT ![i].ds = <<lk[i].lastD>>, ![i].lostD = FALSE]
   /\ UNCHANGED <<d, s, k, j, f>>
 
 BeatS(i) ==
-  /\ lk[i].d /\ lk[i].s /\ lk[i].sd = <<>> /\ lk[i].lastS.t # "none"
+  /\ Open(lk[i]) /\ lk[i].sd = <<>> /\ lk[i].lastS.t # "none"
   /\ lk' = [lk EXCEPT ![i].sd = <<lk[i].lastS>>, ![i].lostS = FALSE]
   /\ UNCHANGED <<d, s, k, j, f>>
 
 Beats(i) == Flaw # "no-heartbeat" /\ ((lk[i].lostD /\ BeatD(i)) \/ (lk[i].lostS /\ BeatS(i)))
 
-\* A reset of the link to the incumbent; what was under way is lost or not.
+\* A reset of the link to the incumbent or the successor: each end sees it when it has read what has come until then.
 Reset(i, keep) ==
-  /\ lk[i].s /\ lk[i].d /\ i = s.inc /\ Fault("reset")
+  /\ Open(lk[i]) /\ Fault("reset")
   /\ (keep \/ lk[i].ds # <<>> \/ lk[i].sd # <<>>)
-  /\ \/ lk' = [lk EXCEPT ![i].d = FALSE, ![i].sd = <<>>, ![i].ds = IF keep THEN @ ELSE <<>>]
-        /\ \E r \in {Alone(i, d[i], [d[i] EXCEPT !.ses = "gone"])} : d' = Set(i, r.x) /\ k' = r.k
-  /\ UNCHANGED <<s, j>>
+  /\ lk' = [lk EXCEPT ![i].cut = TRUE, ![i].sd = IF keep THEN @ ELSE <<>>, ![i].ds = IF keep THEN @ ELSE <<>>]
+  /\ UNCHANGED <<d, s, k, j>>
 
 -----------------------------------------------------------------------------
 
@@ -732,13 +734,15 @@ InvRecord == \A i \in Ids : (k.lock = i /\ Up(i) /\ d[i].st # "claiming") => k.h
 \* What the supervisor reports is so, but for an end of which it has not heard.
 Ended(i) == i = 0 \/ d[i].pr = "ended"
 ServesOrDied(i) == d[i].srv \/ ~Up(i)
+\* A newborn whose supervisor died before it was named has said Hello to nobody, and leaves by itself.
+Counted(i) == Begun(i) /\ d[i].st # "await-ack"
 InvTruth ==
   s.st = "done" =>
     CASE s.v = "Committed" -> ServesOrDied(s.suc) /\ Ended(s.inc)
       [] s.v \in {"RolledBack", "FellBack"} -> ServesOrDied(s.inc) /\ Ended(s.suc)
       [] s.v = "NobodyServes" -> Ended(s.inc) /\ Ended(s.suc)
-      [] s.v = "Serves" -> ServesOrDied(s.run) /\ \A i \in Ids \ {s.run} : ~Begun(i)
-      [] s.v = "Nobody" -> \A i \in Ids : ~Begun(i)
+      [] s.v = "Serves" -> ServesOrDied(s.run) /\ \A i \in Ids \ {s.run} : ~Counted(i)
+      [] s.v = "Nobody" -> \A i \in Ids : ~Counted(i)
       [] OTHER -> TRUE
 
 \* `finalize` never runs while the predecessor lives.

@@ -1,0 +1,211 @@
+------------------------------- MODULE Trace -------------------------------
+(* Is a trace a behaviour of the protocol? `Events` is what one golden trace says, line by line (`src/main.rs` turns
+   the text into it). Each event must be a step of Handoff.tla, with the states, messages and effects that the trace names.
+
+   `Ways` are ways to corrupt the trace, one event at a time. A corrupted trace must be refused. *)
+EXTENDS Handoff
+
+CONSTANTS
+  Events,  \* what was seen
+  Start,   \* "serving": the first daemon serves; "nobody": a cold start is due
+  Ways     \* "none", and ways to corrupt the trace
+
+VARIABLES
+  at,    \* the event that is next
+  c,     \* how this trace is corrupted, and where
+  more   \* links beside the one of a handoff, which a daemon sees open and close
+
+tvars == <<d, s, lk, k, j, f, at, c, more>>
+
+-----------------------------------------------------------------------------
+(* Corruptions. *)
+
+Other(n) == IF n = 1 THEN 2 ELSE 1
+
+\* The next event of the same process, or 0.
+Later(i) ==
+  LET later == {n \in (i + 1)..Len(Events) : Events[n].p = Events[i].p} IN
+  IF later = {} THEN 0 ELSE CHOOSE n \in later : \A o \in later : n <= o
+
+\* Another word of the same kind that the trace has, or "".
+Words(i) == {Events[n].a : n \in {m \in 1..Len(Events) : Events[m].e = Events[i].e}} \ {Events[i].a}
+
+Possible(way, i) ==
+  CASE way = "none" -> i = 1
+    [] way = "drop" -> TRUE
+    [] way = "swap" -> Later(i) # 0
+    [] way = "process" -> Events[i].p # 0 \/ Events[i].q # 0
+    [] way = "word" -> Words(i) # {}
+    [] way = "number" -> Events[i].e = "record"
+    [] way = "mute" -> Events[i].says # <<>>
+    [] way = "state" -> Events[i].to # ""
+    [] OTHER -> FALSE
+
+Changed(e, way, i) ==
+  CASE way = "process" -> IF e.p # 0 THEN [e EXCEPT !.p = Other(@)] ELSE [e EXCEPT !.q = Other(@)]
+    [] way = "word" -> [e EXCEPT !.a = CHOOSE w \in Words(i) : TRUE]
+    [] way = "number" -> [e EXCEPT !.n = @ + 1]
+    [] way = "mute" -> [e EXCEPT !.says = Tail(@)]
+    [] way = "state" -> [e EXCEPT !.to = IF @ = "sealed" THEN "drained" ELSE "sealed"]
+    [] OTHER -> e
+
+Length == IF c.way = "drop" THEN Len(Events) - 1 ELSE Len(Events)
+
+\* The n-th event of the trace as it is checked.
+Event(n) ==
+  CASE c.way = "drop" -> Events[IF n < c.i THEN n ELSE n + 1]
+    [] c.way = "swap" -> Events[IF n < c.i \/ n > c.o THEN n ELSE IF n = c.o THEN c.i ELSE n + 1]
+    [] c.way # "none" /\ n = c.i -> Changed(Events[n], c.way, n)
+    [] OTHER -> Events[n]
+
+-----------------------------------------------------------------------------
+
+TInit ==
+  /\ c \in {[way |-> w, i |-> i, o |-> IF w = "swap" THEN Later(i) ELSE 0] :
+              <<w, i>> \in {<<w, i>> \in Ways \X (1..Len(Events)) : Possible(w, i)}}
+  /\ at = 1
+  /\ more = [i \in Ids |-> 0]
+  /\ IF Start = "serving" THEN Init
+     ELSE /\ d = [i \in Ids |-> Default("none", "none")]
+          /\ s = NoS("cold", TRUE, 1, 0)
+          /\ lk = [i \in Ids |-> Fresh]
+          /\ k = [lock |-> 0, gen |-> 0, hold |-> 0, for |-> 0, wr |-> FALSE, path |-> 0]
+          /\ j = [run |-> 0, com |-> TRUE, inc |-> 0, suc |-> 0, ret |-> FALSE, was |-> 0]
+          /\ f = [left |-> Faults, swaps |-> Swaps]
+
+\* The names of the trace for the states of the supervisor.
+StateOf(p) == IF p # 0 THEN d[p].st ELSE s.st
+InRecovery == s.st \in {"await-any", "await-others", "await-final"}
+
+From(e) == e.from = "" \/ e.from = "start" \/ (e.p = 0 /\ InRecovery) \/ StateOf(e.p) = e.from
+Reaches(e) == e.to = "" \/ (e.p = 0 /\ InRecovery) \/ StateOf(e.p) = e.to
+
+Does(e, word, really) == e.cut \/ ((word \in e.does) <=> really)
+
+\* A daemon did what the trace says that it did, and said what it says that it said.
+DaemonDid(e) ==
+  LET i == e.p
+      x == d[i]
+      y == d'[i]
+  IN
+  /\ y.pr = "up" => Reaches(e)'
+  /\ y.pr # "up" => e.to \in {"", "gone"}
+  /\ Does(e, "hook", y.hr = "run" /\ (x.hr # "run" \/ x.hk # y.hk))
+  /\ Does(e, "unlocks", k.lock = i /\ k'.lock = 0)
+  /\ Does(e, "exits", x.pr = "up" /\ y.pr # "up")
+  /\ Does(e, "finalize", x.fin # "told" /\ y.fin = "told")
+  /\ Does(e, "serves", ~x.srv /\ y.srv)
+  /\ Does(e, "rests", x.srv /\ ~y.srv)
+  /\ e.cut \/ ~Open(lk[i]) \/ lk'[i].ds = lk[i].ds \o [n \in 1..Len(e.says) |-> M(e.says[n].t)]
+
+Said(e, i) == SelectSeq(e.says, LAMBDA m : m.to = i)
+Types(q) == [n \in 1..Len(q) |-> q[n].t]
+
+SupervisorDid(e) ==
+  /\ Reaches(e)'
+  /\ Does(e, "kills", \E i \in Ids : d[i].pr = "up" /\ d'[i].pr # "up")
+  /\ Does(e, "reports", s.st # "done" /\ s'.st = "done")
+  /\ e.v # "" => s'.v = e.v
+  /\ e.cut \/ \A i \in Ids : (Open(lk[i]) /\ Open(lk'[i])) => Types(lk'[i].sd) = Types(lk[i].sd) \o Types(Said(e, i))
+
+\* The steps of a daemon that a trace names.
+DaemonStep(e) ==
+  LET i == e.p IN
+  CASE e.e = "begins" -> DBegins(i)
+    [] e.e = "starts" -> DStarts(i)
+    [] e.e = "recv" -> lk[i].sd # <<>> /\ Head(lk[i].sd).t = e.a /\ DRecv(i)
+    [] e.e = "ran" -> d[i].hk = e.a /\ DHookRun(i, TRUE)
+    [] e.e = "fails" -> d[i].hk = e.a /\ DHookRun(i, FALSE)
+    [] e.e = "returned" -> d[i].hr = "ok" /\ DHook(i)
+    [] e.e = "failed" -> d[i].hr = "bad" /\ DHook(i)
+    [] e.e = "held" -> DLockHeld(i)
+    [] e.e = "busy" -> IF "exits" \in e.does THEN DLockBusy(i)
+                       ELSE k.lock # 0 /\ Locking(d[i]) /\ UNCHANGED vars
+    [] e.e = "record" -> DRecord(i, TRUE) /\ k'.gen = e.n
+    [] e.e = "path" -> DPath(i)
+    [] e.e = "closed" -> DClosed(i)
+    [] e.e = "silent" -> DSilent(i)
+    [] OTHER -> FALSE
+
+\* What happens to a process, and is no turn of its own.
+Happens(e) ==
+  LET i == e.p IN
+  CASE e.e = "dies" -> \E keep \in BOOLEAN : DCrash(i, keep)
+    [] e.e = "has ended" -> DEnds(i)
+    [] e.e = "connected" -> IF Open(lk[i]) \/ lk[i].s \/ lk[i].d THEN UNCHANGED vars ELSE Accepts(i)
+    [] e.e = "beat of the supervisor" -> lk[i].lastS.t = e.a /\ BeatS(i)
+    [] e.e = "beat of the daemon" -> lk[i].lastD.t = e.a /\ BeatD(i)
+    [] e.e = "drop" -> Lose(i)
+    [] e.e = "reset" -> \E keep \in BOOLEAN : Reset(i, keep)
+    [] OTHER -> FALSE
+
+SupervisorStep(e) ==
+  CASE e.e = "asked" -> SAsked
+    [] e.e = "begins" -> SStarts
+    [] e.e = "recovers" -> s.st = "await-any" /\ UNCHANGED vars
+    [] e.e = "recv" -> Attends /\ lk[e.q].ds # <<>> /\ Head(lk[e.q].ds).t = e.a /\ SRecv(e.q)
+    [] e.e = "spawns" -> Unborn # {} /\ Next1 = e.q /\ SSpawns
+    [] e.e = "spawn fails" -> SSpawnFails
+    [] e.e = "journal" -> SJournal(TRUE) /\ (s.jp = e.a \/ (s.jp = "Over" /\ s.v = e.a))
+    [] e.e = "journal fails" -> SJournal(FALSE) /\ s.jp = e.a
+    [] e.e = "incumbent ended" -> Attends /\ s.inc # 0 /\ SEnded(s.inc)
+    [] e.e = "successor ended" -> Attends /\ s.suc # 0 /\ SEnded(s.suc)
+    [] e.e = "incumbent closed" -> Attends /\ s.inc # 0 /\ SClosed(s.inc)
+    [] e.e = "successor closed" -> Attends /\ s.suc # 0 /\ SClosed(s.suc)
+    [] e.e = "timer" -> STimer \/ SPatience
+    [] e.e = "cancelled" -> STimer \/ UNCHANGED vars
+    [] e.e = "finds serving" -> Attends /\ RFound(e.q)
+    [] e.e = "kills" -> RKills(e.q)
+    [] e.e = "final" -> RFinal
+    [] e.e = "finds" -> /\ s.st = "done" /\ s.v = e.a /\ (e.q # 0 => s.run = e.q)
+                        /\ UNCHANGED vars
+    [] OTHER -> FALSE
+
+\* Steps of the supervisor that a trace does not name.
+Hidden ==
+  \/ s.st = "done" /\ SDone
+  \/ SLost
+  \/ RNote
+  \/ RNobody
+  \/ s.st = "await-final" /\ d[s.run].fin = "told" /\ RFinal
+  \/ \E i \in Ids : DGoesOn(i)
+
+Links(e) ==
+  more' = IF e.e = "connected" /\ (lk[e.p].s \/ lk[e.p].d) THEN [more EXCEPT ![e.p] = @ + 1] ELSE more
+
+Step(e) ==
+  /\ From(e)
+  /\ IF e.kind = "happens" THEN Happens(e) /\ Links(e)
+     ELSE IF e.kind = "killed" THEN d[e.p].pr # "up" /\ UNCHANGED <<vars, more>>
+     ELSE IF e.kind = "supervisor dies" THEN (\E keep \in BOOLEAN : SCrash(keep)) /\ UNCHANGED more
+     ELSE IF e.p = 0 THEN SupervisorStep(e) /\ SupervisorDid(e) /\ UNCHANGED more
+     ELSE IF e.e = "closed" /\ more[e.p] > 0
+     THEN \/ more' = [more EXCEPT ![e.p] = @ - 1] /\ UNCHANGED vars
+          \/ DaemonStep(e) /\ DaemonDid(e) /\ UNCHANGED more
+     ELSE Up(e.p) /\ DaemonStep(e) /\ DaemonDid(e) /\ UNCHANGED more
+
+\* At the end of a trace all has come to rest.
+Drained == \A i \in Ids : Open(lk[i]) => lk[i].sd = <<>>
+AtRest == Good /\ Drained /\ \A i \in Ids : more[i] = 0
+
+TNext ==
+  \/ /\ at <= Length
+     /\ \/ /\ \E e \in {Event(at)} : Step(e)
+           /\ at' = at + 1
+           /\ UNCHANGED c
+        \/ Hidden /\ UNCHANGED <<at, c, more>>
+  \/ /\ at = Length + 1
+     /\ \/ Hidden /\ UNCHANGED <<at, c, more>>
+        \* All that was consumed to the end is one state.
+        \/ /\ AtRest
+           /\ at' = Length + 2
+           /\ d' = <<>> /\ s' = <<>> /\ lk' = <<>> /\ k' = <<>> /\ j' = <<>> /\ f' = <<>> /\ more' = <<>>
+           /\ UNCHANGED c
+
+TSpec == TInit /\ [][TNext]_tvars
+
+Consumed == at = Length + 2 /\ c.way = "none"
+Corrupt == at = 1 /\ c.way # "none"
+Believed == at = Length + 2 /\ c.way # "none"
+
+=============================================================================
