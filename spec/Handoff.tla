@@ -111,12 +111,11 @@ OrphanInc(x) == x.st = "locking-as-orphan" /\ x.role = "inc"
 OnHelloAck(x, n) ==
   CASE x.st = "await-ack" -> [Hook(x, "warming", "warm-up") EXCEPT !.old = n]
     [] x.st = "serving" -> [x EXCEPT !.st = "serving-in-session"]
-    [] OrphanInc(x) -> [x EXCEPT !.st = "sealed"]
     [] OTHER -> x
 
 OnPrepare(x, n) ==
   IF Served(x)
-  THEN Res([Hook(x, "draining", "drain") EXCEPT !.srv = FALSE, !.new = n, !.tried = FALSE, !.kept = TRUE, !.ses = "in"], <<>>)
+  THEN Res([Hook(x, "draining", "drain") EXCEPT !.srv = FALSE, !.new = n, !.tried = FALSE, !.kept = TRUE], <<>>)
   ELSE Res(x, IF x.st = "drained" THEN One("Drained") ELSE <<>>)
 
 OnSealRequest(x) ==
@@ -128,19 +127,19 @@ OnSealRequest(x) ==
 OnResume(x) ==
   CASE x.st = "drained" -> Res(Back(x), <<>>)
     [] x.st \in {"draining", "sealing", "noting-seal"} -> Res([x EXCEPT !.want = "resume"], <<>>)
-    [] x.st = "sealed" \/ OrphanInc(x) ->
+    [] x.st = "sealed" ->
          Res(IF Flaw = "resume-without-lock" THEN Back(x) ELSE [x EXCEPT !.st = "locking-to-resume"], <<>>)
     [] Served(x) -> Res(x, One("Resumed"))
     [] OTHER -> Res(x, <<>>)
 
 OnRetire(x) ==
-  CASE x.st \in {"sealed", "locking-to-resume"} \/ OrphanInc(x) -> Res([x EXCEPT !.st = "locking-to-retire"], <<>>)
+  CASE x.st \in {"sealed", "locking-to-resume"} -> Res([x EXCEPT !.st = "locking-to-retire"], <<>>)
     [] Served(x) -> Res(x, One("Resumed"))
     [] OTHER -> Res(x, <<>>)
 
 OnBegin(x) ==
   CASE x.st = "warming" -> Res([x EXCEPT !.want = "begin"], <<>>)
-    [] x.st = "warmed" \/ (x.st = "locking-as-orphan" /\ x.role = "suc") -> Res([x EXCEPT !.st = "locking"], <<>>)
+    [] x.st = "warmed" -> Res([x EXCEPT !.st = "locking"], <<>>)
     [] x.st = "ready" -> Res(x, One("Ready"))
     [] OTHER -> Res(x, <<>>)
 
@@ -150,13 +149,13 @@ OnCommit(x) ==
     [] OTHER -> Res(x, <<>>)
 
 OnAbort(x) ==
-  CASE x.role = "suc" /\ x.st \in {"await-ack", "warmed", "locking", "locking-as-orphan"} -> Res(Leave(x), <<>>)
+  CASE x.role = "suc" /\ x.st \in {"await-ack", "warmed", "locking"} -> Res(Leave(x), <<>>)
     [] x.role = "suc" /\ x.st \in {"warming", "claiming", "opening"} -> Res([x EXCEPT !.want = "abort"], <<>>)
     [] OTHER -> Res(x, <<>>)
 
 \* What a frame does to a daemon (sections 7 and 8).
 React(x, m) ==
-  CASE m.t = "HelloAck" -> Res([OnHelloAck(x, m.n) EXCEPT !.ses = "in"], <<>>)
+  CASE m.t = "HelloAck" -> Res(OnHelloAck(x, m.n), <<>>)
     [] m.t = "PrepareHandoff" -> OnPrepare(x, m.n)
     [] m.t = "SealRequest" -> OnSealRequest(x)
     [] m.t = "ResumeAfterAbort" -> OnResume(x)
@@ -167,9 +166,12 @@ React(x, m) ==
     [] m.t = "Final" -> Res([x EXCEPT !.fin = IF @ = "awaits" THEN "told" ELSE @], <<>>)
     [] OTHER -> Res(x, <<>>)
 
+\* A supervisor that says something is heard again: attempts that have not begun stop (rule 15).
+Hears(x) == [x EXCEPT !.ses = "in", !.st = IF @ # "locking-as-orphan" THEN @ ELSE IF x.role = "inc" THEN "sealed" ELSE "warmed"]
+
 DRecv(i) ==
   /\ lk[i].d /\ lk[i].sd # <<>> /\ d[i].st \notin {"born", "begun"}
-  /\ \E r \in {React(d[i], Head(lk[i].sd))} : Turn(i, r, 1)
+  /\ \E r \in {React(Hears(d[i]), Head(lk[i].sd))} : Turn(i, r, 1)
   /\ UNCHANGED f
 
 DBegins(i) ==
@@ -177,38 +179,42 @@ DBegins(i) ==
   /\ \E r \in {Res([d[i] EXCEPT !.st = "begun"], <<>>)} : Turn(i, r, 0)
   /\ UNCHANGED f
 
-DStarts(i) ==
+\* A Hello with another pid or version than the expected is one with the number 1 (rule 21).
+DStarts(i, ok) ==
   /\ d[i].st = "begun"
-  /\ \E r \in {Res([d[i] EXCEPT !.st = "await-ack"], One("Hello"))} : Turn(i, r, 0)
-  /\ UNCHANGED f
+  /\ IF ok THEN UNCHANGED f ELSE Fault("hook")
+  /\ \E r \in {Res([d[i] EXCEPT !.st = "await-ack"], <<MN("Hello", IF ok THEN 0 ELSE 1)>>)} : Turn(i, r, 0)
 
-\* A hook comes to its end: well, or not. A hook past its limit ends its process (rule 16): that is a crash.
-Ran(i, x, ok) ==
-  [x EXCEPT !.hr = IF ok THEN "ok" ELSE "bad",
+\* A hook comes to its end: well ("ok"), with an error ("bad"), or with a result that is not fit ("odd"): a drain after which
+\* the daemon still accepts, an open that the gate refuses. A hook past its limit ends its process (rule 16): that is a crash.
+Ran(i, x, how) ==
+  LET ok == how = "ok" IN
+  [x EXCEPT !.hr = how,
             !.srv = @ \/ (ok /\ x.hk \in {"serve", "resume"}),
             !.fresh = IF ok /\ (x.hk = "open" \/ (x.hk = "resume" /\ x.tried /\ Flaw # "resume-from-memory"))
                       THEN \A n \in Ids \ {i} : ~d[n].srv ELSE @]
 
-DHookRun(i, ok) ==
-  /\ d[i].hr = "run"
-  /\ IF ok THEN UNCHANGED f ELSE Fault("hook")
-  /\ \E r \in {Res(Ran(i, d[i], ok), <<>>)} : Turn(i, r, 0)
+DHookRun(i, how) ==
+  /\ d[i].hr = "run" /\ (how = "odd" => d[i].hk \in {"drain", "open"})
+  /\ IF how = "ok" THEN UNCHANGED f ELSE Fault("hook")
+  /\ \E r \in {Res(Ran(i, d[i], how), <<>>)} : Turn(i, r, 0)
 
 Orphan(x) == x.ses = "gone"
 \* A process that replaces nobody takes the loss of its supervisor for an Abort.
 GivesUp(x) == x.want = "abort" \/ (Orphan(x) /\ x.old = 0)
-Serves(x) == IF x.ses = "in" THEN "serving-in-session" ELSE "serving"
+Serves(i) == IF lk[i].d THEN "serving-in-session" ELSE "serving"
 
 \* What follows from the result of a hook; `y` is the daemon without the hook.
-AfterHook(i, x, y, ok) ==
+AfterHook(i, x, y, how) ==
+  LET ok == how = "ok" IN
   CASE x.hk = "warm-up" ->
          IF ~ok THEN Quits(i, x, One("Failed"))
          ELSE IF GivesUp(x) THEN Quits(i, x, <<>>)
          ELSE Res([y EXCEPT !.st = IF x.want = "begin" THEN "locking" ELSE "warmed"], One("Warmed"))
     [] x.hk = "drain" ->
-         IF ~ok THEN Res(Back(y), One("DrainFailed"))
+         IF how = "bad" THEN Res(Back(y), One("DrainFailed"))
          ELSE IF x.want = "resume" \/ Orphan(x) THEN Res(Back(y), <<>>)
-         ELSE Res([y EXCEPT !.st = "drained"], One("Drained"))
+         ELSE Res([y EXCEPT !.st = "drained"], <<MN("Drained", IF ok THEN 0 ELSE 1)>>)
     [] x.hk = "seal" ->
          IF ok THEN Res([y EXCEPT !.st = "noting-seal", !.want = x.want], <<>>)
          ELSE Res([y EXCEPT !.st = "claiming"], One("SealFailed"))
@@ -219,12 +225,12 @@ AfterHook(i, x, y, ok) ==
          ELSE Res([y EXCEPT !.st = "ready"], One("Ready"))
     [] x.hk = "resume" -> IF ok THEN Res([y EXCEPT !.st = "taking-path"], <<>>) ELSE Quits(i, x, <<>>)
     [] OTHER ->
-         IF ok THEN Res([y EXCEPT !.st = Serves(x), !.role = "inc", !.fin = "awaits"], One("Serving"))
+         IF ok THEN Res([y EXCEPT !.st = Serves(i), !.role = "inc", !.fin = "awaits"], One("Serving"))
          ELSE Quits(i, x, One("Failed"))
 
 DHook(i) ==
-  /\ d[i].hr \in {"ok", "bad"}
-  /\ \E r \in {AfterHook(i, d[i], [d[i] EXCEPT !.hk = "none", !.hr = "none", !.want = "none"], d[i].hr = "ok")} : Turn(i, r, 0)
+  /\ d[i].hr \in {"ok", "bad", "odd"}
+  /\ \E r \in {AfterHook(i, d[i], [d[i] EXCEPT !.hk = "none", !.hr = "none", !.want = "none"], d[i].hr)} : Turn(i, r, 0)
   /\ UNCHANGED f
 
 Locking(x) == x.st \in {"locking", "locking-as-orphan", "locking-to-resume", "locking-to-retire"}
@@ -274,7 +280,7 @@ NotesClaim(i, x, ok) ==
             Record(i, IF x.role = "inc" /\ x.kept THEN k.gen ELSE k.gen + 1, 0, FALSE))
 
 NotesServing(i, x, ok) ==
-  ResK(IF x.role = "suc" THEN Hook(x, "starting", "serve") ELSE [x EXCEPT !.st = Serves(x), !.want = "none"],
+  ResK(IF x.role = "suc" THEN Hook(x, "starting", "serve") ELSE [x EXCEPT !.st = Serves(i), !.want = "none"],
        IF x.role = "suc" THEN <<>> ELSE One("Resumed"),
        IF ok THEN Record(i, k.gen, 0, TRUE) ELSE k)
 
@@ -392,8 +398,9 @@ Late == {"await-warmed", "await-drained", "await-sealed", "await-ready", "await-
 Counts(x) == x.st \in Late \/ (x.st = "await-successor-end" /\ x.ab)
 Handing == {"await-warmed", "await-drained", "await-sealed", "await-ready", "await-serving"}
 
-FromSuccessor(x, t) ==
-  CASE t = "Hello" -> IF x.jp = "UnderWay" THEN R([x EXCEPT !.hel = TRUE], None) ELSE Answers(x)
+FromSuccessor(x, t, n) ==
+  CASE t = "Hello" /\ n = 1 -> IF x.st \in Handing THEN Roll(x) ELSE R(x, None)
+    [] t = "Hello" -> IF x.jp = "UnderWay" THEN R([x EXCEPT !.hel = TRUE], None) ELSE Answers(x)
     [] t = "Warmed" /\ x.st = "await-warmed" ->
          IF NoInc(x) THEN Begins(x)
          ELSE R(At(x, "await-drained"), [None EXCEPT ![x.inc] = <<MN("PrepareHandoff", x.suc)>>])
@@ -403,9 +410,11 @@ FromSuccessor(x, t) ==
     [] t = "Failed" /\ x.st \in Handing -> Roll(x)
     [] OTHER -> R(x, None)
 
+\* A successor that has never been answered can't be asked to leave. Where none was started, nothing is to be noted.
 OnResumed(x) ==
-  IF NoSuc(x) THEN R(Noted(x, "RolledBack"), None)
-  ELSE IF Open(lk[x.suc]) /\ ~x.bg
+  IF x.suc = 0 THEN R(Told(x, "RolledBack"), None)
+  ELSE IF NoSuc(x) THEN R(Noted(x, "RolledBack"), None)
+  ELSE IF Open(lk[x.suc]) /\ x.ak /\ ~x.bg
   THEN R([At(x, "await-successor-end") EXCEPT !.v = "RolledBack", !.ab = TRUE], To(x.suc, "Abort"))
   ELSE RK([At(x, "await-successor-end") EXCEPT !.v = "RolledBack"], {x.suc})
 
@@ -415,8 +424,9 @@ Again(x) ==
                                                       [] x.st = "await-retired" -> One("Retire")
                                                       [] OTHER -> <<>>])
 
-FromIncumbent(x, t) ==
+FromIncumbent(x, t, n) ==
   CASE t = "Hello" -> IF x.st = "await-incumbent" THEN R(At(x, "await-spawn"), To(x.inc, "HelloAck")) ELSE Again(x)
+    [] t = "Drained" /\ x.st = "await-drained" /\ n = 1 -> Roll(x)
     [] t = "Drained" /\ x.st = "await-drained" -> R(At(x, "await-sealed"), To(x.inc, "SealRequest"))
     [] t = "DrainFailed" /\ x.st = "await-drained" -> Roll(x)
     [] t = "SealComplete" /\ x.st = "await-sealed" -> Begins(x)
@@ -425,20 +435,19 @@ FromIncumbent(x, t) ==
     [] t = "Resumed" /\ x.st = "await-retired" /\ x.se -> R(Noted(x, "FellBack"), None)
     [] OTHER -> R(x, None)
 
-SReact(x, i, t) ==
-  CASE i = x.suc -> FromSuccessor(x, t) [] i = x.inc -> FromIncumbent(x, t) [] OTHER -> R(x, None)
+SReact(x, i, m) ==
+  CASE i = x.suc -> FromSuccessor(x, m.t, m.n) [] i = x.inc -> FromIncumbent(x, m.t, m.n) [] OTHER -> R(x, None)
 
 \* The supervisor's turns do not begin while it waits for the disk, but a successor is heard before its note is written.
 Attends == s.up /\ s.jp \in {"none", "UnderWay"} /\ s.st # "done"
 
 SRecv(i) ==
   /\ lk[i].s /\ lk[i].ds # <<>>
-  /\ \E r \in {SReact(s, i, Head(lk[i].ds).t)} : STurn(r, i, {})
+  /\ \E r \in {SReact(s, i, Head(lk[i].ds))} : STurn(r, i, {})
   /\ UNCHANGED <<j, f>>
 
 SAsked ==
   /\ s.up /\ s.st = "idle" /\ s.run # 0 /\ f.swaps > 0 /\ d[s.run].pr = "up"
-  /\ ~lk[s.run].s /\ ~lk[s.run].d
   /\ s' = [At(s, "await-incumbent") EXCEPT !.inc = s.run]
   /\ f' = [f EXCEPT !.swaps = @ - 1]
   /\ UNCHANGED <<d, lk, k, j>>
@@ -580,11 +589,11 @@ SDone ==
   /\ \E r \in {R(After(s), None)} : STurn(r, 0, Ids)
   /\ UNCHANGED <<j, f>>
 
-SCrash(keep) ==
-  /\ s.up /\ (keep \/ \E i \in Ids : lk[i].sd # <<>>)
-  /\ Fault("crash")
+\* What it has sent to the daemons of `lost` last does not arrive.
+SCrash(lost) ==
+  /\ s.up /\ Fault("crash")
   /\ s' = NoS("down", FALSE, s.life, 0)
-  /\ lk' = [i \in Ids |-> [lk[i] EXCEPT !.s = FALSE, !.ds = <<>>, !.sd = IF keep THEN @ ELSE <<>>]]
+  /\ lk' = [i \in Ids |-> [lk[i] EXCEPT !.s = FALSE, !.ds = <<>>, !.sd = IF i \in lost THEN <<>> ELSE @]]
   /\ UNCHANGED <<d, k, j>>
 
 SStarts ==
@@ -607,8 +616,9 @@ Named == {j.run, j.inc, j.suc} \ {0}
 Candidates == {i \in Ids : Begun(i) \/ (i \in Named /\ d[i].pr \in {"up", "dying"})}
 
 \* A successor in the way that is not the predecessor of what serves is killed at once.
+\* What was sent by the supervisor before is read before the question: the old link has been seen to close.
 RFound(i) ==
-  /\ s.up /\ s.st = "await-any" /\ s.jp = "none" /\ d[i].srv
+  /\ s.up /\ s.st = "await-any" /\ s.jp = "none" /\ d[i].srv /\ (lk[i].d => lk[i].s)
   /\ \E r \in {RK([At(s, "await-others") EXCEPT !.run = i], {j.suc} \ {0, i, d[i].old})} : STurn(r, 0, {})
   /\ UNCHANGED <<j, f>>
 
@@ -676,16 +686,16 @@ Reset(i, keep) ==
 -----------------------------------------------------------------------------
 
 Steps(i) ==
-  \/ DRecv(i) \/ DBegins(i) \/ DStarts(i) \/ DHookRun(i, TRUE) \/ DHook(i) \/ DLockHeld(i) \/ DLockBusy(i)
+  \/ DRecv(i) \/ DBegins(i) \/ DStarts(i, TRUE) \/ DHookRun(i, "ok") \/ DHook(i) \/ DLockHeld(i) \/ DLockBusy(i)
   \/ DRecord(i, TRUE) \/ DPath(i) \/ DClosed(i) \/ DGoesOn(i)
 
-DFaults(i) == DHookRun(i, FALSE) \/ DRecord(i, FALSE) \/ DSilent(i) \/ \E keep \in BOOLEAN : DCrash(i, keep)
+DFaults(i) == DStarts(i, FALSE) \/ DHookRun(i, "bad") \/ DHookRun(i, "odd") \/ DRecord(i, FALSE) \/ DSilent(i) \/ \E keep \in BOOLEAN : DCrash(i, keep)
 
 Handoff == SSpawns \/ SPatience \/ SDone \/ SStarts \/ SLost
 Recovery == RNote \/ RAgain \/ RFinal \/ RNobody \/ \E i \in Ids : Up(i) /\ (RFound(i) \/ RKills(i))
 
 LFaults(i) == Lose(i) \/ \E keep \in BOOLEAN : Reset(i, keep)
-SFaults == SSpawnFails \/ SJournal(FALSE) \/ STimer \/ \E keep \in BOOLEAN : SCrash(keep)
+SFaults == SSpawnFails \/ SJournal(FALSE) \/ STimer \/ \E lost \in SUBSET {i \in Ids : lk[i].sd # <<>>} : SCrash(lost)
 
 Serving == {i \in Ids : Up(i) /\ d[i].srv}
 Living == {i \in Ids : d[i].pr \in {"up", "dying"}}

@@ -82,6 +82,9 @@ Reaches(e) == e.to = "" \/ (e.p = 0 /\ InRecovery) \/ StateOf(e.p) = e.to
 
 Does(e, word, really) == e.cut \/ ((word \in e.does) <=> really)
 
+Said(e, i) == SelectSeq(e.says, LAMBDA m : m.to = i)
+Types(q) == [n \in 1..Len(q) |-> q[n].t]
+
 \* A daemon did what the trace says that it did, and said what it says that it said.
 DaemonDid(e) ==
   LET i == e.p
@@ -96,15 +99,14 @@ DaemonDid(e) ==
   /\ Does(e, "finalize", x.fin # "told" /\ y.fin = "told")
   /\ Does(e, "serves", ~x.srv /\ y.srv)
   /\ Does(e, "rests", x.srv /\ ~y.srv)
-  /\ e.cut \/ ~Open(lk[i]) \/ lk'[i].ds = lk[i].ds \o [n \in 1..Len(e.says) |-> M(e.says[n].t)]
-
-Said(e, i) == SelectSeq(e.says, LAMBDA m : m.to = i)
-Types(q) == [n \in 1..Len(q) |-> q[n].t]
+  /\ e.cut \/ ~Open(lk[i]) \/ Types(lk'[i].ds) = Types(lk[i].ds) \o Types(e.says)
 
 SupervisorDid(e) ==
   /\ Reaches(e)'
-  /\ Does(e, "kills", \E i \in Ids : d[i].pr = "up" /\ d'[i].pr # "up")
-  /\ Does(e, "reports", s.st # "done" /\ s'.st = "done")
+  \* A process that is dying already can't be seen to be killed.
+  /\ (\E i \in Ids : d[i].pr = "up" /\ d'[i].pr # "up") => e.cut \/ "kills" \in e.does
+  /\ "kills" \in e.does => \E i \in Ids : d'[i].pr = "dying"
+  /\ Does(e, "reports", s.st # "done" /\ s'.st = "done" /\ s'.v \notin {"Serves", "Nobody"})
   /\ e.v # "" => s'.v = e.v
   /\ e.cut \/ \A i \in Ids : (Open(lk[i]) /\ Open(lk'[i])) => Types(lk'[i].sd) = Types(lk[i].sd) \o Types(Said(e, i))
 
@@ -112,11 +114,11 @@ SupervisorDid(e) ==
 DaemonStep(e) ==
   LET i == e.p IN
   CASE e.e = "begins" -> DBegins(i)
-    [] e.e = "starts" -> DStarts(i)
+    [] e.e = "starts" -> \E ok \in BOOLEAN : DStarts(i, ok)
     [] e.e = "recv" -> lk[i].sd # <<>> /\ Head(lk[i].sd).t = e.a /\ DRecv(i)
-    [] e.e = "ran" -> d[i].hk = e.a /\ DHookRun(i, TRUE)
-    [] e.e = "fails" -> d[i].hk = e.a /\ DHookRun(i, FALSE)
-    [] e.e = "returned" -> d[i].hr = "ok" /\ DHook(i)
+    [] e.e = "ran" -> d[i].hk = e.a /\ \E how \in {"ok", "odd"} : DHookRun(i, how)
+    [] e.e = "fails" -> d[i].hk = e.a /\ DHookRun(i, "bad")
+    [] e.e = "returned" -> d[i].hr \in {"ok", "odd"} /\ DHook(i)
     [] e.e = "failed" -> d[i].hr = "bad" /\ DHook(i)
     [] e.e = "held" -> DLockHeld(i)
     [] e.e = "busy" -> IF "exits" \in e.does THEN DLockBusy(i)
@@ -169,6 +171,8 @@ Hidden ==
   \/ RNobody
   \/ s.st = "await-final" /\ d[s.run].fin = "told" /\ RFinal
   \/ \E i \in Ids : DGoesOn(i)
+  \* A process that dies or is stopped in a turn may not have sent what the turn says.
+  \/ at > 1 /\ Event(at - 1).cut /\ Event(at - 1).p # 0 /\ Lose(Event(at - 1).p)
 
 Links(e) ==
   more' = IF e.e = "connected" /\ (lk[e.p].s \/ lk[e.p].d) THEN [more EXCEPT ![e.p] = @ + 1] ELSE more
@@ -177,7 +181,7 @@ Step(e) ==
   /\ From(e)
   /\ IF e.kind = "happens" THEN Happens(e) /\ Links(e)
      ELSE IF e.kind = "killed" THEN d[e.p].pr # "up" /\ UNCHANGED <<vars, more>>
-     ELSE IF e.kind = "supervisor dies" THEN (\E keep \in BOOLEAN : SCrash(keep)) /\ UNCHANGED more
+     ELSE IF e.kind = "supervisor dies" THEN (\E lost \in SUBSET {i \in Ids : lk[i].sd # <<>>} : SCrash(lost)) /\ UNCHANGED more
      ELSE IF e.p = 0 THEN SupervisorStep(e) /\ SupervisorDid(e) /\ UNCHANGED more
      ELSE IF e.e = "closed" /\ more[e.p] > 0
      THEN \/ more' = [more EXCEPT ![e.p] = @ - 1] /\ UNCHANGED vars
@@ -186,6 +190,10 @@ Step(e) ==
 
 \* At the end of a trace all has come to rest.
 Drained == \A i \in Ids : Open(lk[i]) => lk[i].sd = <<>>
+\* How far a trace was consumed; for a search by hand.
+CONSTANT Probe
+NotProbed == at < Probe
+
 AtRest == Good /\ Drained /\ \A i \in Ids : more[i] = 0
 
 TNext ==

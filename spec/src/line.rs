@@ -46,6 +46,20 @@ impl Line {
     }
 }
 
+impl Line {
+    /// Whether the line says that the process dies; the turn in which it dies is the next line.
+    pub(crate) fn is_death(&self) -> bool {
+        let deaths = ["dies, and dumps", "dies before"];
+        self.turn.is_none()
+            && (self.text == "is killed" || deaths.iter().any(|death| self.text.starts_with(death)))
+    }
+
+    /// Whether the line says that the process is stopped; the turn in which it is stopped is the next line.
+    pub(crate) fn is_stop(&self) -> bool {
+        self.text.starts_with("*** stop")
+    }
+}
+
 impl Turn {
     /// Splits what began a turn from the turn, if the text is one: `... [from > to]  effect; effect`.
     fn parse(text: &str) -> (String, Option<Turn>) {

@@ -115,7 +115,7 @@ impl Converter {
             self.rests.push(process);
         } else if text == "has ended" {
             self.push(Event::happens(process, "has ended", ""));
-        } else if text == "is killed" || text.starts_with("dies before") {
+        } else if line.is_death() {
             let event = Event::happens(process, "dies", "");
             self.push(if process == 0 { Event { kind: "supervisor dies", ..event } } else { event });
         } else if let Some(hook) = text.strip_suffix(" has run") {
@@ -197,7 +197,7 @@ impl Converter {
             _ if text.starts_with('D') && text.ends_with(" closed") => return Ok(()),
             _ if text.starts_with("journal ") => return self.journal(text),
             _ if process == 0 && text.starts_with("timer ") => {
-                if text == "timer Heartbeat" {
+                if text == "timer Heartbeat" || (turn.from == turn.to && turn.effects.is_empty()) {
                     return Ok(());
                 }
                 Event::new(0, "timer", "")
@@ -328,12 +328,13 @@ fn events(text: &str) -> Result<Vec<Event>, String> {
     let lines: Vec<Line> = text.lines().filter_map(Line::parse).collect();
     let mut converter = Converter::default();
     let mut dead: Vec<usize> = Vec::new();
+    let mut stopped = None;
     for (index, line) in lines.iter().enumerate() {
         if dead.contains(&index) {
             continue;
         }
         // A process that dies in a turn is reported before that turn.
-        let died = line.turn.is_none() && line.text == "is killed";
+        let died = line.is_death();
         let turn = |other: &Line| other.process == line.process && other.turn.is_some();
         let same = |other: &&Line| other.time == line.time;
         let after = lines[index + 1..].iter().take_while(same).position(turn).filter(|_| died);
@@ -345,7 +346,11 @@ fn events(text: &str) -> Result<Vec<Event>, String> {
             converter.line(&lines[turn], true)?;
             dead.push(turn);
         }
-        converter.line(line, false)?;
+        if line.is_stop() {
+            stopped = Some((line.process, line.time.clone()));
+        }
+        let cut = stopped.as_ref().is_some_and(|(process, time)| *process == line.process && *time == line.time);
+        converter.line(line, cut)?;
     }
     Ok(converter.events)
 }
@@ -365,7 +370,7 @@ fn configuration(text: &str, events: &[Event]) -> String {
     let _ = writeln!(out, "SPECIFICATION TSpec\nCONSTANTS");
     let _ = writeln!(out, "  Daemons = {}\n  Lives = {}\n  Swaps = {swaps}", most('D').max(2), most('S'));
     let _ = writeln!(out, "  Faults = 99\n  Kinds = {{\"crash\", \"loss\", \"reset\", \"timer\", \"hook\", \"disk\"}}");
-    let _ = writeln!(out, "  Flaw = \"none\"\n  Start = {start:?}");
+    let _ = writeln!(out, "  Flaw = \"none\"\n  Probe = 0\n  Start = {start:?}");
     let _ = writeln!(out, "  Events = <<\n    {}>>", list.join(",\n    "));
     out
 }
