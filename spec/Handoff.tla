@@ -319,7 +319,7 @@ DClosed(i) ==
   /\ UNCHANGED <<s, j, f>>
 
 DSilent(i) ==
-  /\ lk[i].d /\ lk[i].sd = <<>> /\ d[i].ses = "in"
+  /\ lk[i].d /\ lk[i].sd = <<>> /\ (d[i].ses = "in" \/ d[i].st = "serving-in-session")
   /\ Fault("timer")
   /\ \E r \in {Alone(i, d[i], [d[i] EXCEPT !.ses = "gone"])} : Turn(i, r, 0)
 
@@ -446,8 +446,10 @@ SRecv(i) ==
   /\ \E r \in {SReact(s, i, Head(lk[i].ds))} : STurn(r, i, {})
   /\ UNCHANGED <<j, f>>
 
+Unborn == {i \in Ids : d[i].st = "none"}
+
 SAsked ==
-  /\ s.up /\ s.st = "idle" /\ s.run # 0 /\ f.swaps > 0 /\ d[s.run].pr = "up"
+  /\ s.up /\ s.st = "idle" /\ s.run # 0 /\ f.swaps > 0 /\ d[s.run].pr = "up" /\ Unborn # {}
   /\ s' = [At(s, "await-incumbent") EXCEPT !.inc = s.run]
   /\ f' = [f EXCEPT !.swaps = @ - 1]
   /\ UNCHANGED <<d, lk, k, j>>
@@ -464,7 +466,6 @@ Connects(i) ==
      \/ i = s.run /\ s.st = "await-final"
   /\ Accepts(i)
 
-Unborn == {i \in Ids : d[i].st = "none"}
 Next1 == CHOOSE n \in Unborn : \A o \in Unborn : n <= o
 
 SSpawns ==
@@ -557,9 +558,17 @@ SClosed(i) ==
 
 Heard == \A i \in Ids : lk[i].s => lk[i].ds = <<>>
 
+\* Nobody listens at the control path any more.
+SRefused ==
+  /\ s.up /\ s.st = "await-incumbent" /\ ~lk[s.inc].s /\ d[s.inc].pr # "up"
+  /\ \E r \in {R(Told(s, "Unreachable"), None)} : STurn(r, 0, {})
+  /\ UNCHANGED <<j, f>>
+
 \* A timer: silence, the deadline, patience; or a cancel. All that has come is handled before (rule 8).
 Expired(x) ==
-  CASE x.st \in {"await-warmed", "await-drained", "await-sealed", "await-ready"} /\ ~x.ie -> {Roll(x)}
+  CASE x.st = "await-incumbent" -> {R(Told(x, "Unreachable"), None)}
+    [] x.st \in {"await-any", "await-others"} -> {R(Told(x, "Cancelled"), None)}
+    [] x.st \in {"await-warmed", "await-drained", "await-sealed", "await-ready"} /\ ~x.ie -> {Roll(x)}
     [] x.st = "await-serving" /\ ~x.ie -> {Roll(x)}
     [] x.st = "await-resumed" /\ ~x.ie /\ ~NoSuc(x) /\ ~x.bg -> {RK(At(x, "await-incumbent-end"), {x.inc})}
     [] x.st = "await-retired" /\ ~x.ie /\ d[x.suc].pr = "up" ->
@@ -579,10 +588,12 @@ SPatience ==
 
 \* The outcome has been told; the links of the handoff are closed. An outcome that leaves open who serves is followed by
 \* a recovery, and a recovery that finds nobody by a cold start.
-Settled == {"Committed", "RolledBack", "FellBack", "Serves"}
 After(x) ==
-  NoS(CASE x.v = "Nobody" -> "cold" [] x.v \in Settled -> "idle" [] OTHER -> "await-any", TRUE, x.life,
-      CASE x.v = "Committed" -> x.suc [] x.v = "Serves" -> x.run [] x.v \in Settled -> x.inc [] OTHER -> 0)
+  CASE x.v = "Committed" /\ ~x.nof -> NoS("idle", TRUE, x.life, x.suc)
+    [] x.v = "RolledBack" -> NoS("idle", TRUE, x.life, x.inc)
+    [] x.v = "Serves" -> NoS("idle", TRUE, x.life, x.run)
+    [] x.v = "Nobody" -> NoS("cold", TRUE, x.life, 0)
+    [] OTHER -> NoS("await-any", TRUE, x.life, 0)
 
 SDone ==
   /\ s.up /\ s.st = "done"
@@ -691,7 +702,7 @@ Steps(i) ==
 
 DFaults(i) == DStarts(i, FALSE) \/ DHookRun(i, "bad") \/ DHookRun(i, "odd") \/ DRecord(i, FALSE) \/ DSilent(i) \/ \E keep \in BOOLEAN : DCrash(i, keep)
 
-Handoff == SSpawns \/ SPatience \/ SDone \/ SStarts \/ SLost
+Handoff == SSpawns \/ SRefused \/ SPatience \/ SDone \/ SStarts \/ SLost
 Recovery == RNote \/ RAgain \/ RFinal \/ RNobody \/ \E i \in Ids : Up(i) /\ (RFound(i) \/ RKills(i))
 
 LFaults(i) == Lose(i) \/ \E keep \in BOOLEAN : Reset(i, keep)

@@ -77,8 +77,8 @@ TInit ==
 StateOf(p) == IF p # 0 THEN d[p].st ELSE s.st
 InRecovery == s.st \in {"await-any", "await-others", "await-final"}
 
-From(e) == e.from = "" \/ e.from = "start" \/ (e.p = 0 /\ InRecovery) \/ StateOf(e.p) = e.from
-Reaches(e) == e.to = "" \/ (e.p = 0 /\ InRecovery) \/ StateOf(e.p) = e.to
+From(e) == e.from = "" \/ e.from = "start" \/ e.e = "finds" \/ (e.p = 0 /\ InRecovery) \/ StateOf(e.p) = e.from
+Reaches(e) == e.to = "" \/ e.cut \/ (e.p = 0 /\ InRecovery) \/ StateOf(e.p) = e.to
 
 Does(e, word, really) == e.cut \/ ((word \in e.does) <=> really)
 
@@ -136,7 +136,10 @@ Happens(e) ==
     [] e.e = "has ended" -> DEnds(i)
     [] e.e = "connected" -> IF Open(lk[i]) \/ lk[i].s \/ lk[i].d THEN UNCHANGED vars ELSE Accepts(i)
     [] e.e = "beat of the supervisor" -> lk[i].lastS.t = e.a /\ BeatS(i)
-    [] e.e = "beat of the daemon" -> lk[i].lastD.t = e.a /\ BeatD(i)
+    [] e.e = "beat of the daemon" -> \* It may have been on its way when its sender died.
+         /\ lk[i].s /\ lk[i].lastD.t = e.a
+         /\ lk' = [lk EXCEPT ![i].ds = Append(@, lk[i].lastD)]
+         /\ UNCHANGED <<d, s, k, j, f>>
     [] e.e = "drop" -> Lose(i)
     [] e.e = "reset" -> \E keep \in BOOLEAN : Reset(i, keep)
     [] OTHER -> FALSE
@@ -146,16 +149,17 @@ SupervisorStep(e) ==
     [] e.e = "begins" -> SStarts
     [] e.e = "recovers" -> s.st = "await-any" /\ UNCHANGED vars
     [] e.e = "recv" -> Attends /\ lk[e.q].ds # <<>> /\ Head(lk[e.q].ds).t = e.a /\ SRecv(e.q)
-    [] e.e = "spawns" -> Unborn # {} /\ Next1 = e.q /\ SSpawns
+    [] e.e = "spawns" -> Unborn # {} /\ (e.q = 0 \/ Next1 = e.q) /\ SSpawns
     [] e.e = "spawn fails" -> SSpawnFails
     [] e.e = "journal" -> SJournal(TRUE) /\ (s.jp = e.a \/ (s.jp = "Over" /\ s.v = e.a))
     [] e.e = "journal fails" -> SJournal(FALSE) /\ s.jp = e.a
     [] e.e = "incumbent ended" -> Attends /\ s.inc # 0 /\ SEnded(s.inc)
     [] e.e = "successor ended" -> Attends /\ s.suc # 0 /\ SEnded(s.suc)
-    [] e.e = "incumbent closed" -> Attends /\ s.inc # 0 /\ SClosed(s.inc)
+    [] e.e = "incumbent closed" -> Attends /\ s.inc # 0 /\ (SClosed(s.inc) \/ SRefused)
     [] e.e = "successor closed" -> Attends /\ s.suc # 0 /\ SClosed(s.suc)
     [] e.e = "timer" -> STimer \/ SPatience
     [] e.e = "cancelled" -> STimer \/ UNCHANGED vars
+    [] e.e = "refused" -> SRefused
     [] e.e = "finds serving" -> Attends /\ RFound(e.q)
     [] e.e = "kills" -> RKills(e.q)
     [] e.e = "final" -> RFinal
@@ -172,7 +176,7 @@ Hidden ==
   \/ s.st = "await-final" /\ d[s.run].fin = "told" /\ RFinal
   \/ \E i \in Ids : DGoesOn(i)
   \* A process that dies or is stopped in a turn may not have sent what the turn says.
-  \/ at > 1 /\ Event(at - 1).cut /\ Event(at - 1).p # 0 /\ Lose(Event(at - 1).p)
+  \/ at > 1 /\ Event(at - 1).cut /\ \E i \in Ids : Lose(i) /\ Event(at - 1).p \in {0, i}
 
 Links(e) ==
   more' = IF e.e = "connected" /\ (lk[e.p].s \/ lk[e.p].d) THEN [more EXCEPT ![e.p] = @ + 1] ELSE more

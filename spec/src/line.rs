@@ -49,7 +49,7 @@ impl Line {
 impl Line {
     /// Whether the line says that the process dies; the turn in which it dies is the next line.
     pub(crate) fn is_death(&self) -> bool {
-        let deaths = ["dies, and dumps", "dies before"];
+        let deaths = ["dies ", "dies, ", "ends itself: its store"];
         self.turn.is_none()
             && (self.text == "is killed" || deaths.iter().any(|death| self.text.starts_with(death)))
     }

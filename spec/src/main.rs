@@ -191,7 +191,9 @@ impl Converter {
             "incumbent has ended" => Event::new(0, "incumbent ended", ""),
             "successor has ended" => Event::new(0, "successor ended", ""),
             "cancelled" => Event::new(0, "cancelled", ""),
-            "cold start" | "timer Retry" | "a daemon has ended" | "hook goes on" | "spawned" => return Ok(()),
+            "spawned" => Event::new(0, "spawns", ""),
+            "can't connect: nobody listens" => Event::new(0, "refused", ""),
+            "cold start" | "timer Retry" | "a daemon has ended" | "hook goes on" => return Ok(()),
             _ if text.starts_with("incumbent closed") => Event::new(0, "incumbent closed", ""),
             _ if text.starts_with("successor closed") => Event::new(0, "successor closed", ""),
             _ if text.starts_with('D') && text.ends_with(" closed") => return Ok(()),
@@ -280,6 +282,9 @@ impl Converter {
 
     /// An effect that belongs to the event before it.
     fn part(&mut self, line: &Line, turn: &Turn, effect: &str, first: usize) -> Result<(), String> {
+        if ["connects", "looks", "sees"].iter().any(|word| effect.starts_with(word)) {
+            return Ok(());
+        }
         if let Some((message, to)) = effect.split_once(" to ").filter(|(message, _)| !message.contains(' ')) {
             if ASIDE.contains(&message) {
                 return Ok(());
@@ -311,7 +316,7 @@ impl Converter {
             let peer = found.strip_suffix(" serves").and_then(line::daemon).unwrap_or(0);
             let word = if peer != 0 { "Serves" } else if found == "NobodyServes" { "Nobody" } else { found };
             self.push(Event { peer, ..Event::new(0, "finds", word) });
-        } else if !["connects", "looks", "sees"].iter().any(|word| effect.starts_with(word)) {
+        } else {
             return Err(format!("an unknown effect: {effect} of {}", line.text));
         }
         Ok(())
