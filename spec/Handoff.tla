@@ -41,6 +41,8 @@ Default(st, pr) ==
    want |-> "none",     \* what takes effect when the hook has returned
    tried |-> FALSE,     \* a seal was tried
    kept |-> TRUE,       \* has not freed the lock in this handoff
+   left |-> 0,          \* the successor of a handoff that it has left by itself
+   may |-> FALSE,       \* was told Commit, or has lost its supervisor when it was ready
    fin |-> "no"]        \* Final: "awaits", "told"
 
 \* `s`, `d`: the supervisor's and the daemon's end are open; `sd`, `ds`: frames on their way to the daemon, to the supervisor.
@@ -104,7 +106,7 @@ Turn(i, r, read) ==
   /\ UNCHANGED <<s, j>>
 
 Hook(x, st, hk) == [x EXCEPT !.st = st, !.hk = hk, !.hr = "run", !.want = "none"]
-Back(x) == Hook(x, "resuming", "resume")
+Back(x) == [Hook(x, "resuming", "resume") EXCEPT !.left = x.new]
 Served(x) == x.st \in {"serving", "serving-in-session"}
 OrphanInc(x) == x.st = "locking-as-orphan" /\ x.role = "inc"
 
@@ -114,7 +116,8 @@ OnHelloAck(x, n) ==
     [] OTHER -> x
 
 OnPrepare(x, n) ==
-  IF Served(x)
+  IF Served(x) /\ x.left = n THEN Res(x, One("Resumed"))
+  ELSE IF Served(x)
   THEN Res([Hook(x, "draining", "drain") EXCEPT !.srv = FALSE, !.new = n, !.tried = FALSE, !.kept = TRUE], <<>>)
   ELSE Res(x, IF x.st = "drained" THEN One("Drained") ELSE <<>>)
 
@@ -144,7 +147,7 @@ OnBegin(x) ==
     [] OTHER -> Res(x, <<>>)
 
 OnCommit(x) ==
-  CASE x.st = "ready" -> Res([x EXCEPT !.st = "taking-path"], <<>>)
+  CASE x.st = "ready" -> Res([x EXCEPT !.st = "taking-path", !.may = TRUE], <<>>)
     [] Served(x) /\ x.fin = "awaits" -> Res(x, One("Serving"))
     [] OTHER -> Res(x, <<>>)
 
@@ -302,7 +305,7 @@ Alone(i, x, y) ==
          CASE x.st = "await-ack" -> Quits(i, x, <<>>)
            [] x.st \in {"warmed", "locking", "locking-as-orphan"} ->
                 IF x.old = 0 THEN Quits(i, x, <<>>) ELSE Res([y EXCEPT !.st = "locking-as-orphan"], <<>>)
-           [] x.st = "ready" -> IF x.old = 0 THEN Quits(i, x, <<>>) ELSE Res([y EXCEPT !.st = "taking-path"], <<>>)
+           [] x.st = "ready" -> IF x.old = 0 THEN Quits(i, x, <<>>) ELSE Res([y EXCEPT !.st = "taking-path", !.may = TRUE], <<>>)
            [] OTHER -> Res(y, <<>>)
     [] OTHER ->
          CASE x.st = "serving-in-session" -> Res([y EXCEPT !.st = "serving"], <<>>)
@@ -326,7 +329,7 @@ DSilent(i) ==
 \* An orphan whose hook has returned meanwhile goes on by itself.
 DGoesOn(i) ==
   /\ d[i].role = "suc" /\ Orphan(d[i]) /\ d[i].st \in {"ready", "warmed"}
-  /\ \E r \in {Res([d[i] EXCEPT !.st = IF @ = "ready" THEN "taking-path" ELSE "locking-as-orphan"], <<>>)} : Turn(i, r, 0)
+  /\ \E r \in {Res([d[i] EXCEPT !.st = IF @ = "ready" THEN "taking-path" ELSE "locking-as-orphan", !.may = @ \/ d[i].st = "ready"], <<>>)} : Turn(i, r, 0)
   /\ UNCHANGED f
 
 -----------------------------------------------------------------------------
@@ -552,7 +555,7 @@ LinkClosed(x, i) ==
     [] OTHER -> R(x, None)
 
 SClosed(i) ==
-  /\ lk[i].s /\ ~Open(lk[i]) /\ lk[i].ds = <<>>
+  /\ lk[i].s /\ ~Open(lk[i]) /\ lk[i].ds = <<>> /\ s.st # "await-spawn"
   /\ \E r \in {LinkClosed(s, i)} : STurn(r, 0, {i})
   /\ UNCHANGED <<j, f>>
 
@@ -685,7 +688,15 @@ BeatS(i) ==
   /\ lk' = [lk EXCEPT ![i].sd = <<lk[i].lastS>>, ![i].lostS = FALSE]
   /\ UNCHANGED <<d, s, k, j, f>>
 
-Beats(i) == Flaw # "no-heartbeat" /\ ((lk[i].lostD /\ BeatD(i)) \/ (lk[i].lostS /\ BeatS(i)))
+\* A heartbeat counts when a frame was lost, and when what was heard before, and changed nothing then, changes something now.
+Beats(i) ==
+  /\ Flaw # "no-heartbeat" /\ Open(lk[i])
+  /\ \/ /\ lk[i].ds = <<>> /\ lk[i].lastD.t # "none" /\ d[i].pr = "up"
+        /\ lk[i].lostD \/ (Attends /\ SReact(s, i, lk[i].lastD).x # s)
+        /\ BeatD(i)
+     \/ /\ lk[i].sd = <<>> /\ lk[i].lastS.t # "none" /\ d[i].st \notin {"born", "begun"}
+        /\ lk[i].lostS \/ React(Hears(d[i]), lk[i].lastS).x # d[i]
+        /\ BeatS(i)
 
 \* A reset of the link to the incumbent or the successor: each end sees it when it has read what has come until then.
 Reset(i, keep) ==
@@ -695,18 +706,52 @@ Reset(i, keep) ==
   /\ UNCHANGED <<d, s, k, j>>
 
 -----------------------------------------------------------------------------
+(* All steps. A condition before a step only repeats what the step needs itself: it spares the checker work. *)
 
-Steps(i) ==
-  \/ DRecv(i) \/ DBegins(i) \/ DStarts(i, TRUE) \/ DHookRun(i, "ok") \/ DHook(i) \/ DLockHeld(i) \/ DLockBusy(i)
-  \/ DRecord(i, TRUE) \/ DPath(i) \/ DClosed(i) \/ DGoesOn(i)
+Turns(i) ==
+  \/ d[i].hr = "run" /\ DHookRun(i, "ok")
+  \/ d[i].hr # "none" /\ DHook(i)
+  \/ lk[i].sd # <<>> /\ DRecv(i)
+  \/ Locking(d[i]) /\ (DLockHeld(i) \/ DLockBusy(i))
+  \/ d[i].st \in {"noting-seal", "claiming", "noting-serving"} /\ DRecord(i, TRUE)
+  \/ d[i].st = "taking-path" /\ DPath(i)
+  \/ d[i].st = "born" /\ DBegins(i)
+  \/ d[i].st = "begun" /\ DStarts(i, TRUE)
+  \/ lk[i].d /\ ~Open(lk[i]) /\ DClosed(i)
+  \/ d[i].ses = "gone" /\ DGoesOn(i)
 
-DFaults(i) == DStarts(i, FALSE) \/ DHookRun(i, "bad") \/ DHookRun(i, "odd") \/ DRecord(i, FALSE) \/ DSilent(i) \/ \E keep \in BOOLEAN : DCrash(i, keep)
+DFaults(i) ==
+  \/ d[i].st = "begun" /\ DStarts(i, FALSE)
+  \/ d[i].hr = "run" /\ (DHookRun(i, "bad") \/ DHookRun(i, "odd"))
+  \/ d[i].st \in {"noting-seal", "claiming", "noting-serving"} /\ DRecord(i, FALSE)
+  \/ lk[i].d /\ DSilent(i)
+  \/ "crash" \in Kinds /\ \E keep \in BOOLEAN : DCrash(i, keep)
 
-Handoff == SSpawns \/ SRefused \/ SPatience \/ SDone \/ SStarts \/ SLost
-Recovery == RNote \/ RAgain \/ RFinal \/ RNobody \/ \E i \in Ids : Up(i) /\ (RFound(i) \/ RKills(i))
+LFaults(i) == Open(lk[i]) /\ (Lose(i) \/ \E keep \in BOOLEAN : Reset(i, keep))
 
-LFaults(i) == Lose(i) \/ \E keep \in BOOLEAN : Reset(i, keep)
-SFaults == SSpawnFails \/ SJournal(FALSE) \/ STimer \/ \E lost \in SUBSET {i \in Ids : lk[i].sd # <<>>} : SCrash(lost)
+Handles(i) ==
+  \/ lk[i].s /\ lk[i].ds # <<>> /\ SRecv(i)
+  \/ lk[i].s /\ lk[i].ds = <<>> /\ SClosed(i)
+  \/ d[i].pr = "ended" /\ SEnded(i)
+
+InHandoff ==
+  \/ s.st \in {"await-spawn", "cold"} /\ SSpawns
+  \/ s.st = "await-incumbent" /\ SRefused
+  \/ s.st = "await-successor-end" /\ SPatience
+  \/ s.st = "done" /\ SDone
+
+InRecovery == s.st \in {"await-any", "await-others", "await-final"}
+Recovers == RNote \/ RAgain \/ RFinal \/ RNobody \/ \E i \in Ids : Up(i) /\ (RFound(i) \/ RKills(i))
+
+SFaults == STimer \/ SSpawnFails \/ SJournal(FALSE) \/ \E lost \in SUBSET {i \in Ids : lk[i].sd # <<>>} : SCrash(lost)
+
+Supervises ==
+  \/ Attends /\ \E i \in Ids : Handles(i)
+  \/ \E i \in Ids : (i = s.inc \/ i = s.run) /\ Up(i) /\ Connects(i)
+  \/ s.st = "idle" /\ (SAsked \/ SLost)
+  \/ s.jp # "none" /\ SJournal(TRUE)
+  \/ InHandoff
+  \/ InRecovery /\ Recovers
 
 Serving == {i \in Ids : Up(i) /\ d[i].srv}
 Living == {i \in Ids : d[i].pr \in {"up", "dying"}}
@@ -719,18 +764,18 @@ Good ==
   \/ ~s.up /\ Living = Serving
   \/ Unborn = {} /\ Living = {}
 
+\* A deadlock is a state in which nothing can happen and which is not good.
 Rest == Good /\ UNCHANGED vars
 
 Next ==
-  \/ \E i \in Ids : Up(i) /\ Steps(i)
-  \/ \E i \in Ids : DEnds(i)
-  \/ Attends /\ \E i \in Ids : SRecv(i) \/ SEnded(i) \/ SClosed(i)
-  \/ s.up /\ \E i \in Ids : Up(i) /\ Connects(i)
-  \/ SAsked \/ SJournal(TRUE) \/ Handoff \/ Recovery
-  \/ f.left > 0 /\ SFaults
-  \/ f.left > 0 /\ \E i \in Ids : Up(i) /\ DFaults(i)
+  \/ \E i \in Ids : d[i].pr = "up" /\ Turns(i)
+  \/ \E i \in Ids : d[i].pr = "dying" /\ DEnds(i)
+  \/ s.up /\ \E i \in Ids : d[i].pr = "up" /\ Beats(i)
+  \/ s.up /\ Supervises
+  \/ ~s.up /\ SStarts
+  \/ f.left > 0 /\ s.up /\ SFaults
+  \/ f.left > 0 /\ \E i \in Ids : d[i].pr = "up" /\ DFaults(i)
   \/ f.left > 0 /\ \E i \in Ids : LFaults(i)
-  \/ \E i \in Ids : (lk[i].lostD \/ lk[i].lostS) /\ Beats(i)
   \/ Rest
 
 Spec == Init /\ [][Next]_vars
@@ -745,9 +790,7 @@ InvOneWriter == \A i \in Ids : d[i].srv => Up(i) /\ k.lock = i
 InvNothingLost == \A i \in Ids : d[i].srv => d[i].fresh
 
 \* No service before Commit, unless the supervisor is silent or gone (rule 5).
-InvCommitFirst ==
-  \A i \in Ids : (d[i].st \in {"taking-path", "noting-serving", "starting"} /\ d[i].role = "suc" /\ d[i].ses = "in")
-    => lk[i].lastS.t \in {"Commit", "Final", "Abort"}
+InvCommitFirst == \A i \in Ids : (d[i].role = "suc" /\ d[i].st \in {"taking-path", "noting-serving", "starting"}) => d[i].may
 
 \* Which process has the lock, and has claimed it, is named by the record as the holder, and nobody is named to take it.
 InvRecord == \A i \in Ids : (k.lock = i /\ Up(i) /\ d[i].st # "claiming") => k.hold = i /\ k.for = 0
@@ -770,7 +813,7 @@ InvTruth ==
 InvFinal == \A i \in Ids : d[i].fin = "told" => Ended(d[i].old)
 
 \* The journal names who serves before the last one is told to go.
-InvJournal == \A i \in Ids : s.rt /\ ~s.nof => j.run = s.suc
+InvJournal == (s.rt /\ ~s.nof /\ s.st = "await-retired") => j.run = s.suc
 
 \* The control path leads to the process that serves and has said so.
 InvReachable == \A i \in Ids : (d[i].srv /\ Served(d[i])) => k.path = i

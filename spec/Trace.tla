@@ -75,7 +75,6 @@ TInit ==
 
 \* The names of the trace for the states of the supervisor.
 StateOf(p) == IF p # 0 THEN d[p].st ELSE s.st
-InRecovery == s.st \in {"await-any", "await-others", "await-final"}
 
 From(e) == e.from = "" \/ e.from = "start" \/ e.e = "finds" \/ (e.p = 0 /\ InRecovery) \/ StateOf(e.p) = e.from
 Reaches(e) == e.to = "" \/ e.cut \/ (e.p = 0 /\ InRecovery) \/ StateOf(e.p) = e.to
