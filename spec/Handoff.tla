@@ -60,6 +60,7 @@ NoS(st, up, life, run) ==
    ak |-> FALSE,                \* the Hello of the successor was answered
    ab |-> FALSE,                \* the successor was only asked to leave
    rt |-> FALSE,                \* Retire was sent
+   last |-> FALSE,              \* it has killed what served, and had told the only other to leave
    nof |-> FALSE,               \* the journal would start another binary next: no Final
    jp |-> "none",               \* the note that is to be written
    v |-> "none"]                \* the verdict
@@ -241,7 +242,6 @@ Locking(x) == x.st \in {"locking", "locking-as-orphan", "locking-to-resume", "lo
 \* Section 4: may the process that has got the lock keep it?
 Claim(i, x) ==
   \/ k.gen = 0
-  \/ Flaw = "no-claim"
   \/ IF x.role = "inc" THEN k.hold = i \/ (k.hold = x.new /\ k.for = 0)
      ELSE IF x.old # 0 THEN k.hold = x.old /\ k.for \in {0, i}
      ELSE k.gen = x.gen
@@ -365,9 +365,12 @@ SLink(l, out, read, shut, dead) ==
             !.s = @ /\ ~shut,
             !.d = @ /\ ~dead]
 
+\* A turn that kills a process which serves, while the incumbent has been told to leave or has ended (rule 9).
+KillsLast(r) == \E n \in r.kill : d[n].pr = "up" /\ d[n].srv /\ (r.x.rt \/ \A m \in Ids \ {n} : d[m].pr # "up")
+
 \* `read` is the daemon of which a frame was read, or 0; the supervisor closes its ends of the links of `shut`.
 STurn(r, read, shut) ==
-  /\ s' = r.x
+  /\ s' = IF r.kill # {} /\ KillsLast(r) THEN [r.x EXCEPT !.last = TRUE] ELSE r.x
   /\ d' = IF r.kill = {} THEN d
           ELSE [n \in Ids |-> IF n \in r.kill /\ d[n].pr = "up" THEN Leave(d[n]) ELSE d[n]]
   /\ lk' = [n \in Ids |-> SLink(lk[n], r.out[n], n = read, n \in shut, n \in r.kill)]
@@ -384,7 +387,7 @@ Resumes(x) == R(At(x, "await-resumed"), To(x.inc, "ResumeAfterAbort"))
 Roll(x) ==
   IF NoInc(x) THEN IF NoSuc(x) THEN R(Noted(x, "NobodyServes"), None)
                    ELSE RK([At(x, "await-successor-end") EXCEPT !.v = "NobodyServes"], {x.suc})
-  ELSE IF NoSuc(x) \/ ~x.bg \/ Flaw = "resume-before-end" THEN
+  ELSE IF NoSuc(x) \/ ~x.bg THEN
     IF Flaw = "rolled-back-unasked" THEN R(Noted(x, "RolledBack"), To(x.inc, "ResumeAfterAbort")) ELSE Resumes(x)
   ELSE RK(At(x, "await-successor-end-to-resume"), {x.suc})
 
@@ -792,8 +795,14 @@ InvNothingLost == \A i \in Ids : d[i].srv => d[i].fresh
 \* No service before Commit, unless the supervisor is silent or gone (rule 5).
 InvCommitFirst == \A i \in Ids : (d[i].role = "suc" /\ d[i].st \in {"taking-path", "noting-serving", "starting"}) => d[i].may
 
+\* A supervisor never kills the last process that could serve.
+InvNeverLast == ~s.last
+
 \* Which process has the lock, and has claimed it, is named by the record as the holder, and nobody is named to take it.
 InvRecord == \A i \in Ids : (k.lock = i /\ Up(i) /\ d[i].st # "claiming") => k.hold = i /\ k.for = 0
+
+\* Where the lock was freed by a seal, the record names who may take it (rule 3).
+InvSealed == \A i \in Ids : (d[i].st \in {"sealed", "locking-to-resume", "locking-to-retire"} /\ k.hold = i) => k.for = d[i].new
 
 \* What the supervisor reports is so, but for an end of which it has not heard.
 Ended(i) == i = 0 \/ d[i].pr = "ended"
