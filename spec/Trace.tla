@@ -3,7 +3,7 @@
    the text into it). Each event must be a step of Handoff.tla, with the states, messages and effects that the trace names.
 
    `Ways` are ways to corrupt the trace, one event at a time. A corrupted trace must be refused. *)
-EXTENDS Handoff
+EXTENDS Handoff, TLC
 
 CONSTANTS
   Events,  \* what was seen
@@ -13,9 +13,11 @@ CONSTANTS
 VARIABLES
   at,    \* the event that is next
   c,     \* how this trace is corrupted, and where
-  more   \* links beside the one of a handoff, which a daemon sees open and close
+  more,  \* links beside the one of a handoff, which a daemon sees open and close
+  due,   \* daemons that are to try the lock next
+  rec    \* a recovery was announced, and its finding was not
 
-tvars == <<d, s, lk, k, j, f, at, c, more>>
+tvars == <<d, s, lk, k, j, f, at, c, more, due, rec>>
 
 -----------------------------------------------------------------------------
 (* Corruptions. *)
@@ -33,12 +35,12 @@ Words(i) == {Events[n].a : n \in {m \in 1..Len(Events) : Events[m].e = Events[i]
 Possible(way, i) ==
   CASE way = "none" -> i = 1
     [] way = "drop" -> TRUE
-    [] way = "swap" -> Later(i) # 0
+    [] way = "swap" -> Later(i) # 0 /\ Events[i] # Events[Later(i)]
     [] way = "process" -> Events[i].p # 0 \/ Events[i].q # 0
     [] way = "word" -> Words(i) # {}
     [] way = "number" -> Events[i].e = "record"
     [] way = "mute" -> Events[i].says # <<>>
-    [] way = "state" -> Events[i].to # ""
+    [] way = "state" -> Events[i].to # "" /\ ~Events[i].cut
     [] OTHER -> FALSE
 
 Changed(e, way, i) ==
@@ -65,6 +67,8 @@ TInit ==
               <<w, i>> \in {<<w, i>> \in Ways \X (1..Len(Events)) : Possible(w, i)}}
   /\ at = 1
   /\ more = [i \in Ids |-> 0]
+  /\ due = {}
+  /\ rec = FALSE
   /\ IF Start = "serving" THEN Init
      ELSE /\ d = [i \in Ids |-> Default("none", "none")]
           /\ s = NoS("cold", TRUE, 1, 0)
@@ -73,11 +77,17 @@ TInit ==
           /\ j = [run |-> 0, com |-> TRUE, inc |-> 0, suc |-> 0, ret |-> FALSE, was |-> 0]
           /\ f = [left |-> Faults, swaps |-> Swaps]
 
-\* The names of the trace for the states of the supervisor.
-StateOf(p) == IF p # 0 THEN d[p].st ELSE s.st
+\* The names that the trace has for a state.
+Found == {"Serves", "Nobody", "Cancelled"}
+Names(p) ==
+  IF p # 0 THEN {d[p].st}
+  ELSE CASE s.st = "await-any" -> {"await-serving"}
+         [] s.st = "await-final" -> {"await-others"}
+         [] s.st = "done" /\ s.v \in Found -> {"await-serving", "await-others", "done"}
+         [] OTHER -> {s.st}
 
-From(e) == e.from = "" \/ e.from = "start" \/ e.e = "finds" \/ (e.p = 0 /\ InRecovery) \/ StateOf(e.p) = e.from
-Reaches(e) == e.to = "" \/ e.cut \/ (e.p = 0 /\ InRecovery) \/ StateOf(e.p) = e.to
+From(e) == e.from \in {"", "start"} \/ e.from \in Names(e.p)
+Reaches(e) == e.to = "" \/ e.cut \/ e.to \in Names(e.p)
 
 Does(e, word, really) == e.cut \/ ((word \in e.does) <=> really)
 
@@ -105,7 +115,7 @@ SupervisorDid(e) ==
   \* A process that is dying already can't be seen to be killed.
   /\ (\E i \in Ids : d[i].pr = "up" /\ d'[i].pr # "up") => e.cut \/ "kills" \in e.does
   /\ "kills" \in e.does => \E i \in Ids : d'[i].pr = "dying"
-  /\ Does(e, "reports", s.st # "done" /\ s'.st = "done" /\ s'.v \notin {"Serves", "Nobody"})
+  /\ Does(e, "reports", s.st # "done" /\ s'.st = "done" /\ s'.v \notin Found)
   /\ e.v # "" => s'.v = e.v
   /\ e.cut \/ \A i \in Ids : (Open(lk[i]) /\ Open(lk'[i])) => Types(lk'[i].sd) = Types(lk[i].sd) \o Types(Said(e, i))
 
@@ -125,7 +135,7 @@ DaemonStep(e) ==
     [] e.e = "record" -> DRecord(i, TRUE) /\ k'.gen = e.n
     [] e.e = "path" -> DPath(i)
     [] e.e = "closed" -> DClosed(i)
-    [] e.e = "silent" -> DSilent(i)
+    [] e.e = "silent" -> DSilent(i) \/ (d[i].ses = "gone" /\ e.from = e.to /\ UNCHANGED vars)
     [] OTHER -> FALSE
 
 \* What happens to a process, and is no turn of its own.
@@ -133,7 +143,7 @@ Happens(e) ==
   LET i == e.p IN
   CASE e.e = "dies" -> \E keep \in BOOLEAN : DCrash(i, keep)
     [] e.e = "has ended" -> DEnds(i)
-    [] e.e = "connected" -> IF Open(lk[i]) \/ lk[i].s \/ lk[i].d THEN UNCHANGED vars ELSE Accepts(i)
+    [] e.e = "connected" -> Types(e.says) = <<"Hello">> /\ IF Open(lk[i]) \/ lk[i].s \/ lk[i].d THEN UNCHANGED vars ELSE Accepts(i)
     [] e.e = "beat of the supervisor" -> lk[i].lastS.t = e.a /\ BeatS(i)
     [] e.e = "beat of the daemon" -> \* It may have been on its way when its sender died.
          /\ lk[i].s /\ lk[i].lastD.t = e.a
@@ -146,7 +156,7 @@ Happens(e) ==
 SupervisorStep(e) ==
   CASE e.e = "asked" -> SAsked
     [] e.e = "begins" -> SStarts
-    [] e.e = "recovers" -> s.st = "await-any" /\ UNCHANGED vars
+    [] e.e = "recovers" -> s.st = "await-any" /\ ~rec /\ UNCHANGED vars
     [] e.e = "recv" -> Attends /\ lk[e.q].ds # <<>> /\ Head(lk[e.q].ds).t = e.a /\ SRecv(e.q)
     [] e.e = "spawns" -> Unborn # {} /\ (e.q = 0 \/ Next1 = e.q) /\ SSpawns
     [] e.e = "spawn fails" -> SSpawnFails
@@ -159,58 +169,69 @@ SupervisorStep(e) ==
     [] e.e = "timer" -> STimer \/ SPatience
     [] e.e = "cancelled" -> STimer \/ UNCHANGED vars
     [] e.e = "refused" -> SRefused
-    [] e.e = "finds serving" -> Attends /\ RFound(e.q)
+    [] e.e = "finds serving" -> Attends /\ rec /\ RFound(e.q)
     [] e.e = "kills" -> RKills(e.q)
     [] e.e = "final" -> RFinal
-    [] e.e = "finds" -> /\ s.st = "done" /\ s.v = e.a /\ (e.q # 0 => s.run = e.q)
+    [] e.e = "finds" -> /\ rec /\ s.st = "done" /\ s.v = e.a /\ (e.q # 0 => s.run = e.q)
                         /\ UNCHANGED vars
     [] OTHER -> FALSE
 
 \* Steps of the supervisor that a trace does not name.
 Hidden ==
-  \/ s.st = "done" /\ SDone
+  \/ s.st = "done" /\ (s.v \in Found => ~rec) /\ (s.v = "Cancelled" \/ Heard) /\ SDone
   \/ SLost
   \/ RNote
-  \/ RNobody
+  \/ rec /\ RNobody
   \/ s.st = "await-final" /\ d[s.run].fin = "told" /\ RFinal
   \/ \E i \in Ids : DGoesOn(i)
   \* A process that dies or is stopped in a turn may not have sent what the turn says.
   \/ at > 1 /\ Event(at - 1).cut /\ \E i \in Ids : Lose(i) /\ Event(at - 1).p \in {0, i}
 
-Links(e) ==
-  more' = IF e.e = "connected" /\ (lk[e.p].s \/ lk[e.p].d) THEN [more EXCEPT ![e.p] = @ + 1] ELSE more
+\* What the trace is to say next.
+Expects(e) ==
+  /\ rec' = CASE e.p = 0 /\ e.e = "recovers" -> TRUE
+              [] e.p = 0 /\ (e.e = "finds" \/ e.kind = "supervisor dies") -> FALSE
+              [] OTHER -> rec
+  /\ due' = IF e.p = 0 THEN due
+            ELSE IF e.kind # "turn" \/ e.cut \/ e.e \in {"held", "busy"} THEN due \ {e.p}
+            ELSE IF Locking(d'[e.p]) /\ ~Locking(d[e.p]) THEN due \cup {e.p} ELSE due
+  /\ (e.kind = "turn" /\ e.p \in due) => e.e \in {"held", "busy"}
 
 Step(e) ==
   /\ From(e)
-  /\ IF e.kind = "happens" THEN Happens(e) /\ Links(e)
-     ELSE IF e.kind = "killed" THEN d[e.p].pr # "up" /\ UNCHANGED <<vars, more>>
-     ELSE IF e.kind = "supervisor dies" THEN (\E lost \in SUBSET {i \in Ids : lk[i].sd # <<>>} : SCrash(lost)) /\ UNCHANGED more
-     ELSE IF e.p = 0 THEN SupervisorStep(e) /\ SupervisorDid(e) /\ UNCHANGED more
-     ELSE IF e.e = "closed" /\ more[e.p] > 0
-     THEN \/ more' = [more EXCEPT ![e.p] = @ - 1] /\ UNCHANGED vars
-          \/ DaemonStep(e) /\ DaemonDid(e) /\ UNCHANGED more
-     ELSE Up(e.p) /\ DaemonStep(e) /\ DaemonDid(e) /\ UNCHANGED more
+  /\ CASE e.kind = "happens" ->
+            /\ Happens(e)
+            /\ more' = IF e.e = "connected" /\ (lk[e.p].s \/ lk[e.p].d) THEN [more EXCEPT ![e.p] = @ + 1] ELSE more
+       [] e.kind = "supervisor dies" ->
+            UNCHANGED more /\ \E lost \in SUBSET {i \in Ids : lk[i].sd # <<>>} : SCrash(lost)
+       [] e.p = 0 -> SupervisorStep(e) /\ SupervisorDid(e) /\ UNCHANGED more
+       [] OTHER -> \/ Up(e.p) /\ DaemonStep(e) /\ DaemonDid(e) /\ UNCHANGED more
+                   \/ /\ e.e = "closed" /\ more[e.p] > 0 /\ Reaches(e)
+                      /\ more' = [more EXCEPT ![e.p] = @ - 1] /\ UNCHANGED vars
+  /\ Expects(e)
 
-\* At the end of a trace all has come to rest.
-Drained == \A i \in Ids : Open(lk[i]) => lk[i].sd = <<>>
+\* At the end of a trace all has come to rest; what was sent last may be on its way.
+Closed == \A i \in Ids : ~lk[i].s /\ (lk[i].d => lk[i].sd # <<>>) /\ more[i] = 0
 \* How far a trace was consumed; for a search by hand.
 CONSTANT Probe
 NotProbed == at < Probe
 
-AtRest == Good /\ Drained /\ \A i \in Ids : more[i] = 0
+AtRest == Good /\ Closed /\ due = {} /\ ~rec
 
 TNext ==
   \/ /\ at <= Length
      /\ \/ /\ \E e \in {Event(at)} : Step(e)
            /\ at' = at + 1
            /\ UNCHANGED c
-        \/ Hidden /\ UNCHANGED <<at, c, more>>
+        \/ Hidden /\ UNCHANGED <<at, c, more, due, rec>>
   \/ /\ at = Length + 1
-     /\ \/ Hidden /\ UNCHANGED <<at, c, more>>
+     /\ \/ Hidden /\ UNCHANGED <<at, c, more, due, rec>>
         \* All that was consumed to the end is one state.
         \/ /\ AtRest
+           /\ c.way = "none" \/ PrintT(<<"believed", c>>)
            /\ at' = Length + 2
-           /\ d' = <<>> /\ s' = <<>> /\ lk' = <<>> /\ k' = <<>> /\ j' = <<>> /\ f' = <<>> /\ more' = <<>>
+           /\ d' = <<>> /\ s' = <<>> /\ lk' = <<>> /\ k' = <<>> /\ j' = <<>> /\ f' = <<>>
+           /\ more' = <<>> /\ due' = <<>> /\ rec' = <<>>
            /\ UNCHANGED c
 
 TSpec == TInit /\ [][TNext]_tvars
