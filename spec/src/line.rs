@@ -22,7 +22,11 @@ pub(crate) struct Turn {
 
 /// The number of a process: `D2` is 2, and every supervisor is 0.
 pub(crate) fn process(name: &str) -> Option<u32> {
-    if name.strip_prefix('S').is_some_and(|rest| rest.parse::<u32>().is_ok()) { Some(0) } else { daemon(name) }
+    if name.strip_prefix('S').is_some_and(|rest| rest.parse::<u32>().is_ok()) {
+        Some(0)
+    } else {
+        daemon(name)
+    }
 }
 
 /// The number of a daemon.

@@ -110,7 +110,7 @@ impl Converter {
             self.push(Event::new(process, "begins", ""));
         } else if text == "SERVES" {
             let last = self.events.iter_mut().rev().find(|event| event.process == process);
-            last.ok_or("who serves?")?.does.push("serves");
+            last.ok_or("a daemon serves that was never seen")?.does.push("serves");
         } else if text == "serves no more" {
             self.rests.push(process);
         } else if text == "has ended" {
@@ -135,7 +135,7 @@ impl Converter {
             self.effect(line, turn, effect, first)?;
         }
         if self.events.len() == first {
-            let moved = turn.from != turn.to;
+            let moved = turn.from != turn.to && !cut;
             return if moved { Err(format!("nothing was understood: {}", line.text)) } else { Ok(()) };
         }
         for event in &mut self.events[first..] {
@@ -143,7 +143,9 @@ impl Converter {
         }
         let turns = |event: &&mut Event| event.kind == "turn";
         // A process that starts has no state yet: the line names the one that it comes to.
-        if let Some(event) = self.events[first..].iter_mut().find(turns).filter(|event| event.event != "starts") {
+        if let Some(event) =
+            self.events[first..].iter_mut().find(turns).filter(|event| event.event != "starts")
+        {
             event.from.clone_from(&turn.from);
         }
         if let Some(event) = self.events[first..].iter_mut().rev().find(turns) {
@@ -183,9 +185,10 @@ impl Converter {
             "timer HookLimit" => Event::happens(process, "dies", ""),
             "path written" => Event::new(process, "path", ""),
             "lock: held" => Event::new(process, "held", ""),
-            "record written" => {
-                Event { number: self.asked.remove(&process).unwrap_or(0), ..Event::new(process, "record", "") }
-            }
+            "record written" => Event {
+                number: self.asked.remove(&process).unwrap_or(0),
+                ..Event::new(process, "record", "")
+            },
             "asked to swap" => Event::new(0, "asked", ""),
             "recovers" => Event::new(0, "recovers", ""),
             "incumbent has ended" => Event::new(0, "incumbent ended", ""),
@@ -221,8 +224,11 @@ impl Converter {
             return Ok(());
         }
         if repeated.is_some() {
-            let (link, event) =
-                if process == 0 { (sender, "beat of the daemon") } else { (process, "beat of the supervisor") };
+            let (link, event) = if process == 0 {
+                (sender, "beat of the daemon")
+            } else {
+                (process, "beat of the supervisor")
+            };
             self.push(Event::happens(link, event, message));
         }
         self.push(Event { peer: sender, ..Event::new(process, "recv", message) });
@@ -289,7 +295,7 @@ impl Converter {
             if ASIDE.contains(&message) {
                 return Ok(());
             }
-            let to = line::process(to).ok_or_else(|| format!("to whom? {effect}"))?;
+            let to = line::process(to).ok_or_else(|| format!("no known process: {effect}"))?;
             if message == "Final" && turn.from == "await-others" {
                 self.push(Event::new(0, "final", ""));
             }
@@ -314,7 +320,13 @@ impl Converter {
             last.verdict = report.split(':').next().unwrap_or_default().into();
         } else if let Some(found) = effect.strip_prefix("finds: ") {
             let peer = found.strip_suffix(" serves").and_then(line::daemon).unwrap_or(0);
-            let word = if peer != 0 { "Serves" } else if found == "NobodyServes" { "Nobody" } else { found };
+            let word = if peer != 0 {
+                "Serves"
+            } else if found == "NobodyServes" {
+                "Nobody"
+            } else {
+                found
+            };
             self.push(Event { peer, ..Event::new(0, "finds", word) });
         } else {
             return Err(format!("an unknown effect: {effect} of {}", line.text));
@@ -354,7 +366,8 @@ fn events(text: &str) -> Result<Vec<Event>, String> {
         if line.is_stop() {
             stopped = Some((line.process, line.time.clone()));
         }
-        let cut = stopped.as_ref().is_some_and(|(process, time)| *process == line.process && *time == line.time);
+        let cut =
+            stopped.as_ref().is_some_and(|(process, time)| *process == line.process && *time == line.time);
         converter.line(line, cut)?;
     }
     Ok(converter.events)
@@ -374,7 +387,10 @@ fn configuration(text: &str, events: &[Event]) -> String {
     let mut out = String::new();
     let _ = writeln!(out, "SPECIFICATION TSpec\nCONSTANTS");
     let _ = writeln!(out, "  Daemons = {}\n  Lives = {}\n  Swaps = {swaps}", most('D').max(2), most('S'));
-    let _ = writeln!(out, "  Faults = 99\n  Kinds = {{\"crash\", \"loss\", \"reset\", \"timer\", \"hook\", \"disk\"}}");
+    let _ = writeln!(
+        out,
+        "  Faults = 99\n  Kinds = {{\"crash\", \"loss\", \"reset\", \"timer\", \"hook\", \"disk\"}}"
+    );
     let _ = writeln!(out, "  Flaw = \"none\"\n  Probe = 0\n  Start = {start:?}");
     let _ = writeln!(out, "  Events = <<\n    {}>>", list.join(",\n    "));
     out

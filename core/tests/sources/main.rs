@@ -10,7 +10,7 @@ mod words;
 
 /// The folders of the workspace's members.
 pub(crate) const MEMBERS: [&str; 8] =
-    ["core", "sim", "supervisor", "snapshots", "examples", "fuzz", "tests", "bench"];
+    ["core", "sim", "supervisor", "snapshots", "examples", "fuzz", "tests", "bench", "spec"];
 
 /// Folders in them that belong to no member: what is built, and proofs in workspaces of their own.
 const NO_MEMBERS: [&str; 2] = ["target", "proofs"];
