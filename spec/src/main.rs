@@ -2,7 +2,7 @@
 //!
 //! The program knows how a trace is written, and nothing of the protocol: which step of the specification an event is,
 //! and whether that step is possible, `Trace.tla` says.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 use std::path::Path;
 use std::{env, fs, process};
@@ -78,11 +78,9 @@ struct Converter {
 
 impl Converter {
     fn push(&mut self, mut event: Event) {
-        if event.process != 0 {
-            if self.rests.contains(&event.process) {
-                event.does.push("rests");
-                self.rests.retain(|process| *process != event.process);
-            }
+        if let Some(index) = self.rests.iter().position(|process| *process == event.process) {
+            event.does.push("rests");
+            self.rests.remove(index);
         }
         self.events.push(event);
     }
@@ -340,35 +338,35 @@ impl Converter {
     }
 }
 
-/// The events of a trace.
-fn events(text: &str) -> Result<Vec<Event>, String> {
-    let lines: Vec<Line> = text.lines().filter_map(Line::parse).collect();
-    let mut converter = Converter::default();
-    let mut dead: Vec<usize> = Vec::new();
-    let mut stopped = None;
-    for (index, line) in lines.iter().enumerate() {
-        if dead.contains(&index) {
+/// Puts each death behind the turn in which the process died, which the trace names after it, and says of each line whether it
+/// is a turn in which the process died or was stopped.
+fn ordered(lines: Vec<Line>) -> Vec<(Line, bool)> {
+    let mut out: Vec<(Line, bool)> = Vec::new();
+    let mut death: Option<Line> = None;
+    let mut stopped: Option<(u32, String)> = None;
+    let same = |a: &Line, b: &Line| a.process == b.process && a.time == b.time;
+    let mut lines = VecDeque::from(lines);
+    while let Some(line) = lines.pop_front() {
+        if line.is_death() && lines.iter().any(|other| same(other, &line) && other.turn.is_some()) {
+            death = Some(line);
             continue;
-        }
-        // A process that dies in a turn is reported before that turn.
-        let died = line.is_death();
-        let turn = |other: &Line| other.process == line.process && other.turn.is_some();
-        let same = |other: &&Line| other.time == line.time;
-        let after = lines[index + 1..].iter().take_while(same).position(turn).filter(|_| died);
-        if let Some(turn) = after.map(|n| index + 1 + n) {
-            for between in index + 1..turn {
-                converter.line(&lines[between], false)?;
-                dead.push(between);
-            }
-            converter.line(&lines[turn], true)?;
-            dead.push(turn);
         }
         if line.is_stop() {
             stopped = Some((line.process, line.time.clone()));
         }
-        let cut =
-            stopped.as_ref().is_some_and(|(process, time)| *process == line.process && *time == line.time);
-        converter.line(line, cut)?;
+        let in_stop = stopped.as_ref().is_some_and(|(p, time)| *p == line.process && *time == line.time);
+        let died = death.take_if(|death| line.turn.is_some() && same(death, &line));
+        out.push((line, in_stop || died.is_some()));
+        out.extend(died.map(|death| (death, false)));
+    }
+    out
+}
+
+/// The events of a trace.
+fn events(text: &str) -> Result<Vec<Event>, String> {
+    let mut converter = Converter::default();
+    for (line, cut) in ordered(text.lines().filter_map(Line::parse).collect()) {
+        converter.line(&line, cut)?;
     }
     Ok(converter.events)
 }
