@@ -157,7 +157,7 @@ SupervisorStep(e) ==
   CASE e.e = "asked" -> SAsked
     [] e.e = "begins" -> SStarts
     [] e.e = "recovers" -> s.st = "await-any" /\ ~rec /\ UNCHANGED vars
-    [] e.e = "recv" -> Attends /\ lk[e.q].ds # <<>> /\ Head(lk[e.q].ds).t = e.a /\ SRecv(e.q)
+    [] e.e = "recv" -> Attends /\ (InRecovery => rec) /\ lk[e.q].ds # <<>> /\ Head(lk[e.q].ds).t = e.a /\ SRecv(e.q)
     [] e.e = "spawns" -> Unborn # {} /\ (e.q = 0 \/ Next1 = e.q) /\ SSpawns
     [] e.e = "spawn fails" -> SSpawnFails
     [] e.e = "journal" -> SJournal(TRUE) /\ (s.jp = e.a \/ (s.jp = "Over" /\ s.v = e.a))
@@ -193,9 +193,10 @@ Expects(e) ==
               [] e.p = 0 /\ (e.e = "finds" \/ e.kind = "supervisor dies") -> FALSE
               [] OTHER -> rec
   /\ due' = IF e.p = 0 THEN due
-            ELSE IF e.kind # "turn" \/ e.cut \/ e.e \in {"held", "busy"} THEN due \ {e.p}
+            ELSE IF e.cut \/ e.e \in {"held", "busy", "dies", "has ended"} THEN due \ {e.p}
+            ELSE IF e.kind # "turn" THEN due
             ELSE IF Locking(d'[e.p]) /\ ~Locking(d[e.p]) THEN due \cup {e.p} ELSE due
-  /\ (e.kind = "turn" /\ e.p \in due) => e.e \in {"held", "busy"}
+  /\ (e.p \in due /\ (e.kind = "turn" \/ e.e = "connected")) => e.e \in {"held", "busy"} /\ e.a # "again"
 
 Step(e) ==
   /\ From(e)

@@ -275,7 +275,10 @@ impl Converter {
         }
         match effect {
             "lock: held" => self.push(Event::new(process, "held", "")),
-            "lock: busy" => self.push(Event::new(process, "busy", "")),
+            "lock: busy" => {
+                let again = line.text == "timer Retry";
+                self.push(Event::new(process, "busy", if again { "again" } else { "" }));
+            }
             "lock: asked" => {}
             "takes the path" if turn.to == "taking-path" => {}
             "takes the path" => self.push(Event::new(process, "path", "")),
