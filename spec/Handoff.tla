@@ -30,8 +30,8 @@ Default(st, pr) ==
   [st |-> st,           \* the state of section 7 or 8; "born", "begun" before, "gone" after
    pr |-> pr,           \* "up", "dying" (its links are closed, its lock is not free), "ended"
    role |-> "suc",
-   old |-> 0,           \* whom it replaces
-   new |-> 0,           \* who is to replace it
+   old |-> 0,           \* the daemon that it replaces
+   new |-> 0,           \* the daemon that is to replace it
    gen |-> 0,           \* the generation at the spawn of a cold start
    srv |-> FALSE,       \* serves, and may write
    fresh |-> FALSE,     \* what it has opened is all that was acknowledged
@@ -52,7 +52,7 @@ Open(l) == l.s /\ l.d /\ ~l.cut
 
 NoS(st, up, life, run) ==
   [st |-> st, up |-> up, life |-> life,
-   run |-> run,                 \* who serves, as far as it is known
+   run |-> run,                 \* the daemon that serves, as far as it is known
    inc |-> 0, suc |-> 0,
    ie |-> FALSE, se |-> FALSE,  \* the incumbent, the successor was seen to end
    bg |-> FALSE,                \* the successor may hold the lock (rule 12)
@@ -204,7 +204,7 @@ DHookRun(i, how) ==
   /\ \E r \in {Res(Ran(i, d[i], how), <<>>)} : Turn(i, r, 0)
 
 Orphan(x) == x.ses = "gone"
-\* A process that replaces nobody takes the loss of its supervisor for an Abort.
+\* A process without a predecessor takes the loss of its supervisor for an Abort.
 GivesUp(x) == x.want = "abort" \/ (Orphan(x) /\ x.old = 0)
 Serves(i) == IF lk[i].d THEN "serving-in-session" ELSE "serving"
 
@@ -351,7 +351,7 @@ DEnds(i) ==
   /\ UNCHANGED <<s, lk, j, f>>
 
 -----------------------------------------------------------------------------
-(* The supervisor. What comes of a turn: its new state, what it says to each daemon, and whom it kills. *)
+(* The supervisor. What comes of a turn: its new state, what it says to each daemon, and which daemons it kills. *)
 
 None == [n \in Ids |-> <<>>]
 To(i, t) == [None EXCEPT ![i] = One(t)]
@@ -564,7 +564,7 @@ SClosed(i) ==
 
 Heard == \A i \in Ids : lk[i].s => lk[i].ds = <<>>
 
-\* Nobody listens at the control path any more.
+\* No process listens at the control path any more.
 SRefused ==
   /\ s.up /\ s.st = "await-incumbent" /\ ~lk[s.inc].s /\ d[s.inc].pr # "up"
   /\ \E r \in {R(Told(s, "Unreachable"), None)} : STurn(r, 0, {})
@@ -592,8 +592,8 @@ SPatience ==
   /\ \E r \in {RK([s EXCEPT !.ab = FALSE], {s.suc})} : STurn(r, 0, {})
   /\ UNCHANGED <<j, f>>
 
-\* The outcome has been told; the links of the handoff are closed. An outcome that leaves open who serves is followed by
-\* a recovery, and a recovery that finds nobody by a cold start.
+\* The outcome has been told; the links of the handoff are closed. Most other outcomes are followed by
+\* a recovery, and a recovery that finds no process by a cold start.
 After(x) ==
   CASE x.v = "Committed" /\ ~x.nof -> NoS("idle", TRUE, x.life, x.suc)
     [] x.v = "RolledBack" -> NoS("idle", TRUE, x.life, x.inc)
@@ -759,7 +759,7 @@ Supervises ==
 Serving == {i \in Ids : Up(i) /\ d[i].srv}
 Living == {i \in Ids : d[i].pr \in {"up", "dying"}}
 
-\* Where nothing more needs to happen: one process serves, the control path leads to it, and nobody else is left. Without
+\* Where nothing more needs to happen: one process serves, the control path leads to it, and no other is left. Without
 \* a supervisor at most one process is left, and it serves; and there is an end to the daemons of a bounded model.
 Good ==
   \/ /\ s.up /\ s.st = "idle" /\ s.jp = "none"
@@ -798,16 +798,16 @@ InvCommitFirst == \A i \in Ids : (d[i].role = "suc" /\ d[i].st \in {"taking-path
 \* A supervisor never kills the last process that could serve.
 InvNeverLast == ~s.last
 
-\* Which process has the lock, and has claimed it, is named by the record as the holder, and nobody is named to take it.
+\* Which process has the lock, and has claimed it, is named by the record as the holder, and no other is named to take it.
 InvRecord == \A i \in Ids : (k.lock = i /\ Up(i) /\ d[i].st # "claiming") => k.hold = i /\ k.for = 0
 
-\* Where the lock was freed by a seal, the record names who may take it (rule 3).
+\* Where the lock was freed by a seal, the record names the process that may take it (rule 3).
 InvSealed == \A i \in Ids : (d[i].st \in {"sealed", "locking-to-resume", "locking-to-retire"} /\ k.hold = i) => k.for = d[i].new
 
 \* What the supervisor reports is so, but for an end of which it has not heard.
 Ended(i) == i = 0 \/ d[i].pr = "ended"
 ServesOrDied(i) == d[i].srv \/ ~Up(i)
-\* A newborn whose supervisor died before it was named has said Hello to nobody, and leaves by itself.
+\* A newborn whose supervisor died before it was named is not answered, and leaves by itself.
 Counted(i) == Begun(i) /\ d[i].st # "await-ack"
 InvTruth ==
   s.st = "done" =>
@@ -821,7 +821,7 @@ InvTruth ==
 \* `finalize` never runs while the predecessor lives.
 InvFinal == \A i \in Ids : d[i].fin = "told" => Ended(d[i].old)
 
-\* The journal names who serves before the last one is told to go.
+\* The journal names the process that serves before the last one is told to go.
 InvJournal == (s.rt /\ ~s.nof /\ s.st = "await-retired") => j.run = s.suc
 
 \* The control path leads to the process that serves and has said so.

@@ -2,19 +2,19 @@
 
 /// One line: when, which process, what.
 #[derive(Debug)]
-pub(crate) struct Line {
+pub(crate) struct TraceLine {
     pub(crate) time: String,
     /// The process whose line this is; the supervisor is 0.
     pub(crate) process: u32,
     /// The sender of the frame that began the turn.
     pub(crate) sender: Option<u32>,
     pub(crate) text: String,
-    pub(crate) turn: Option<Turn>,
+    pub(crate) turn: Option<TurnLine>,
 }
 
 /// A turn of a machine: from which state to which, and what it did.
 #[derive(Debug)]
-pub(crate) struct Turn {
+pub(crate) struct TurnLine {
     pub(crate) from: String,
     pub(crate) to: String,
     pub(crate) effects: Vec<String>,
@@ -34,23 +34,23 @@ pub(crate) fn daemon(name: &str) -> Option<u32> {
     name.strip_prefix('D').and_then(|rest| rest.parse().ok())
 }
 
-impl Line {
+impl TraceLine {
     /// Reads a line; lines that belong to no process are none.
-    pub(crate) fn parse(line: &str) -> Option<Line> {
+    pub(crate) fn parse(line: &str) -> Option<TraceLine> {
         let line = line.trim_start();
         let (time, rest) = line.split_once(char::is_whitespace)?;
         time.parse::<f64>().ok()?;
-        let (who, rest) = rest.trim_start().split_once(char::is_whitespace)?;
-        let (sender, process) = match who.split_once('>') {
+        let (named, rest) = rest.trim_start().split_once(char::is_whitespace)?;
+        let (sender, process) = match named.split_once('>') {
             Some((sender, receiver)) => (Some(self::process(sender)?), self::process(receiver)?),
-            None => (None, self::process(who)?),
+            None => (None, self::process(named)?),
         };
-        let (text, turn) = Turn::parse(rest.trim());
-        Some(Line { time: time.into(), process, sender, text, turn })
+        let (text, turn) = TurnLine::parse(rest.trim());
+        Some(TraceLine { time: time.into(), process, sender, text, turn })
     }
 }
 
-impl Line {
+impl TraceLine {
     /// Whether the line says that the process dies; the turn in which it dies is the next line.
     pub(crate) fn is_death(&self) -> bool {
         let deaths = ["dies ", "dies, ", "ends itself: its store"];
@@ -64,9 +64,9 @@ impl Line {
     }
 }
 
-impl Turn {
+impl TurnLine {
     /// Splits what began a turn from the turn, if the text is one: `... [from > to]  effect; effect`.
-    fn parse(text: &str) -> (String, Option<Turn>) {
+    fn parse(text: &str) -> (String, Option<TurnLine>) {
         let open = text.match_indices('[').map(|(at, _)| at).find(|at| {
             let inside = text[at + 1..].split(']').next().unwrap_or_default();
             !inside.is_empty() && inside.chars().all(|c| c.is_ascii_lowercase() || "-> ".contains(c))
@@ -75,7 +75,7 @@ impl Turn {
         let (states, effects) = text[open + 1..].split_once(']').unwrap_or_default();
         let (from, to) = states.split_once(" > ").unwrap_or((states, states));
         let effects = effects.trim().split("; ").filter(|effect| !effect.is_empty()).map(String::from);
-        let turn = Turn { from: from.into(), to: to.into(), effects: effects.collect() };
+        let turn = TurnLine { from: from.into(), to: to.into(), effects: effects.collect() };
         (text[..open].trim().into(), Some(turn))
     }
 }

@@ -9,11 +9,11 @@ use std::{env, fs, process};
 
 mod line;
 
-use line::{Line, Turn};
+use line::{TraceLine, TurnLine};
 
 /// One event as `Trace.tla` reads it. The supervisor is the process 0.
 #[derive(Clone, Debug, Default)]
-struct Event {
+struct SpecEvent {
     kind: &'static str,
     process: u32,
     peer: u32,
@@ -29,13 +29,13 @@ struct Event {
     cut: bool,
 }
 
-impl Event {
-    fn new(process: u32, event: &str, word: &str) -> Event {
-        Event { kind: "turn", process, event: event.into(), word: word.into(), ..Event::default() }
+impl SpecEvent {
+    fn new(process: u32, event: &str, word: &str) -> SpecEvent {
+        SpecEvent { kind: "turn", process, event: event.into(), word: word.into(), ..SpecEvent::default() }
     }
 
-    fn happens(process: u32, event: &str, word: &str) -> Event {
-        Event { kind: "happens", ..Event::new(process, event, word) }
+    fn happens(process: u32, event: &str, word: &str) -> SpecEvent {
+        SpecEvent { kind: "happens", ..SpecEvent::new(process, event, word) }
     }
 
     fn tla(&self) -> String {
@@ -67,7 +67,7 @@ const ASIDE: [&str; 6] =
 
 #[derive(Default)]
 struct Converter {
-    events: Vec<Event>,
+    events: Vec<SpecEvent>,
     /// Daemons that serve no more, as a line before their turn has said.
     rests: Vec<u32>,
     /// Frames that are lost or links that are reset, as soon as the frame is sent.
@@ -77,7 +77,7 @@ struct Converter {
 }
 
 impl Converter {
-    fn push(&mut self, mut event: Event) {
+    fn push(&mut self, mut event: SpecEvent) {
         if let Some(index) = self.rests.iter().position(|process| *process == event.process) {
             event.does.push("rests");
             self.rests.remove(index);
@@ -85,7 +85,7 @@ impl Converter {
         self.events.push(event);
     }
 
-    fn line(&mut self, line: &Line, cut: bool) -> Result<(), String> {
+    fn line(&mut self, line: &TraceLine, cut: bool) -> Result<(), String> {
         match &line.turn {
             Some(turn) => self.turn(line, turn, cut),
             None => self.told(line),
@@ -93,7 +93,7 @@ impl Converter {
     }
 
     /// A line that is no turn of a machine.
-    fn told(&mut self, line: &Line) -> Result<(), String> {
+    fn told(&mut self, line: &TraceLine) -> Result<(), String> {
         let (process, text) = (line.process, line.text.as_str());
         if let Some(fault) = text.strip_prefix("*** ") {
             for (name, what) in [("drop: ", "drop"), ("reset: ", "reset"), ("tear: ", "reset")] {
@@ -105,28 +105,28 @@ impl Converter {
             return Ok(());
         }
         if text.starts_with("begins as ") {
-            self.push(Event::new(process, "begins", ""));
+            self.push(SpecEvent::new(process, "begins", ""));
         } else if text == "SERVES" {
             let last = self.events.iter_mut().rev().find(|event| event.process == process);
             last.ok_or("a daemon serves that was never seen")?.does.push("serves");
         } else if text == "serves no more" {
             self.rests.push(process);
         } else if text == "has ended" {
-            self.push(Event::happens(process, "has ended", ""));
+            self.push(SpecEvent::happens(process, "has ended", ""));
         } else if line.is_death() {
-            let event = Event::happens(process, "dies", "");
-            self.push(if process == 0 { Event { kind: "supervisor dies", ..event } } else { event });
+            let event = SpecEvent::happens(process, "dies", "");
+            self.push(if process == 0 { SpecEvent { kind: "supervisor dies", ..event } } else { event });
         } else if let Some(hook) = text.strip_suffix(" has run") {
             if hook != "finalize" {
-                self.push(Event::new(process, "ran", hook));
+                self.push(SpecEvent::new(process, "ran", hook));
             }
         } else if let Some((hook, _)) = text.split_once(" fails: ") {
-            self.push(Event::new(process, "fails", hook));
+            self.push(SpecEvent::new(process, "fails", hook));
         }
         Ok(())
     }
 
-    fn turn(&mut self, line: &Line, turn: &Turn, cut: bool) -> Result<(), String> {
+    fn turn(&mut self, line: &TraceLine, turn: &TurnLine, cut: bool) -> Result<(), String> {
         let first = self.events.len();
         self.trigger(line, turn)?;
         for effect in &turn.effects {
@@ -139,7 +139,7 @@ impl Converter {
         for event in &mut self.events[first..] {
             event.cut = cut;
         }
-        let turns = |event: &&mut Event| event.kind == "turn";
+        let turns = |event: &&mut SpecEvent| event.kind == "turn";
         // A process that starts has no state yet: the line names the one that it comes to.
         if let Some(event) =
             self.events[first..].iter_mut().find(turns).filter(|event| event.event != "starts")
@@ -158,52 +158,52 @@ impl Converter {
         let said: Vec<(String, u32)> =
             self.events[first..].iter().flat_map(|event| event.says.clone()).collect();
         for (message, to) in said {
-            let hit = self.faults.iter().position(|(who, frame, _)| *who == process && *frame == message);
+            let hit = self.faults.iter().position(|(from, frame, _)| *from == process && *frame == message);
             if let Some(index) = hit {
                 let (_, _, what) = self.faults.remove(index);
-                self.events.push(Event::happens(if process == 0 { to } else { process }, what, ""));
+                self.events.push(SpecEvent::happens(if process == 0 { to } else { process }, what, ""));
             }
         }
     }
 
     /// What began a turn.
-    fn trigger(&mut self, line: &Line, turn: &Turn) -> Result<(), String> {
+    fn trigger(&mut self, line: &TraceLine, turn: &TurnLine) -> Result<(), String> {
         let process = line.process;
         let text = line.text.as_str();
         if let Some(sender) = line.sender {
             return self.frame(process, sender, text, turn);
         }
         let event = match text {
-            "hook returned" => Event::new(process, "returned", ""),
-            "hook failed" => Event::new(process, "failed", ""),
-            "link closed" => Event::new(process, "closed", ""),
-            "is connected to" => Event::happens(process, "connected", ""),
-            "starts" => Event::new(process, "starts", ""),
-            "timer SupervisorSilent" => Event::new(process, "silent", ""),
-            "timer HookLimit" => Event::happens(process, "dies", ""),
-            "path written" => Event::new(process, "path", ""),
-            "lock: held" => Event::new(process, "held", ""),
-            "record written" => Event {
+            "hook returned" => SpecEvent::new(process, "returned", ""),
+            "hook failed" => SpecEvent::new(process, "failed", ""),
+            "link closed" => SpecEvent::new(process, "closed", ""),
+            "is connected to" => SpecEvent::happens(process, "connected", ""),
+            "starts" => SpecEvent::new(process, "starts", ""),
+            "timer SupervisorSilent" => SpecEvent::new(process, "silent", ""),
+            "timer HookLimit" => SpecEvent::happens(process, "dies", ""),
+            "path written" => SpecEvent::new(process, "path", ""),
+            "lock: held" => SpecEvent::new(process, "held", ""),
+            "record written" => SpecEvent {
                 number: self.asked.remove(&process).unwrap_or(0),
-                ..Event::new(process, "record", "")
+                ..SpecEvent::new(process, "record", "")
             },
-            "asked to swap" => Event::new(0, "asked", ""),
-            "recovers" => Event::new(0, "recovers", ""),
-            "incumbent has ended" => Event::new(0, "incumbent ended", ""),
-            "successor has ended" => Event::new(0, "successor ended", ""),
-            "cancelled" => Event::new(0, "cancelled", ""),
-            "spawned" => Event::new(0, "spawns", ""),
-            "can't connect: nobody listens" => Event::new(0, "refused", ""),
+            "asked to swap" => SpecEvent::new(0, "asked", ""),
+            "recovers" => SpecEvent::new(0, "recovers", ""),
+            "incumbent has ended" => SpecEvent::new(0, "incumbent ended", ""),
+            "successor has ended" => SpecEvent::new(0, "successor ended", ""),
+            "cancelled" => SpecEvent::new(0, "cancelled", ""),
+            "spawned" => SpecEvent::new(0, "spawns", ""),
+            "can't connect: nobody listens" => SpecEvent::new(0, "refused", ""),
             "cold start" | "timer Retry" | "a daemon has ended" | "hook goes on" => return Ok(()),
-            _ if text.starts_with("incumbent closed") => Event::new(0, "incumbent closed", ""),
-            _ if text.starts_with("successor closed") => Event::new(0, "successor closed", ""),
+            _ if text.starts_with("incumbent closed") => SpecEvent::new(0, "incumbent closed", ""),
+            _ if text.starts_with("successor closed") => SpecEvent::new(0, "successor closed", ""),
             _ if text.starts_with('D') && text.ends_with(" closed") => return Ok(()),
             _ if text.starts_with("journal ") => return self.journal(text),
             _ if process == 0 && text.starts_with("timer ") => {
                 if text == "timer Heartbeat" || (turn.from == turn.to && turn.effects.is_empty()) {
                     return Ok(());
                 }
-                Event::new(0, "timer", "")
+                SpecEvent::new(0, "timer", "")
             }
             _ if turn.from == turn.to && turn.effects.is_empty() => return Ok(()),
             _ => return Err(format!("an unknown event: {text}")),
@@ -212,12 +212,12 @@ impl Converter {
         Ok(())
     }
 
-    fn frame(&mut self, process: u32, sender: u32, text: &str, turn: &Turn) -> Result<(), String> {
+    fn frame(&mut self, process: u32, sender: u32, text: &str, turn: &TurnLine) -> Result<(), String> {
         let repeated = text.strip_prefix("Heartbeat(").and_then(|rest| rest.strip_suffix(')'));
         let message = repeated.unwrap_or(text);
         if ASIDE.contains(&message) {
             if message == "StandingReport" && turn.from == "await-serving" && turn.to != turn.from {
-                self.push(Event { peer: sender, ..Event::new(0, "finds serving", "") });
+                self.push(SpecEvent { peer: sender, ..SpecEvent::new(0, "finds serving", "") });
             }
             return Ok(());
         }
@@ -227,9 +227,9 @@ impl Converter {
             } else {
                 (process, "beat of the supervisor")
             };
-            self.push(Event::happens(link, event, message));
+            self.push(SpecEvent::happens(link, event, message));
         }
-        self.push(Event { peer: sender, ..Event::new(process, "recv", message) });
+        self.push(SpecEvent { peer: sender, ..SpecEvent::new(process, "recv", message) });
         Ok(())
     }
 
@@ -246,21 +246,27 @@ impl Converter {
             },
         };
         let note = note.strip_prefix("Over(").and_then(|note| note.strip_suffix(')')).unwrap_or(note);
-        self.push(Event::new(0, event, note));
+        self.push(SpecEvent::new(0, event, note));
         Ok(())
     }
 
     /// One thing that a turn did. What a process waits for is an event of its own.
-    fn effect(&mut self, line: &Line, turn: &Turn, effect: &str, first: usize) -> Result<(), String> {
+    fn effect(
+        &mut self,
+        line: &TraceLine,
+        turn: &TurnLine,
+        effect: &str,
+        first: usize,
+    ) -> Result<(), String> {
         let process = line.process;
         if effect.starts_with("journal ") {
             return self.journal(effect);
         }
-        if let Some(who) = effect.strip_prefix("spawns ") {
-            match line::daemon(who) {
-                Some(peer) => self.push(Event { peer, ..Event::new(0, "spawns", "") }),
-                None if who == "..." => {}
-                None => self.push(Event::new(0, "spawn fails", "")),
+        if let Some(started) = effect.strip_prefix("spawns ") {
+            match line::daemon(started) {
+                Some(peer) => self.push(SpecEvent { peer, ..SpecEvent::new(0, "spawns", "") }),
+                None if started == "..." => {}
+                None => self.push(SpecEvent::new(0, "spawn fails", "")),
             }
             return Ok(());
         }
@@ -269,26 +275,26 @@ impl Converter {
             if rest.ends_with("asked for") {
                 self.asked.insert(process, number);
             } else {
-                self.push(Event { number, ..Event::new(process, "record", "") });
+                self.push(SpecEvent { number, ..SpecEvent::new(process, "record", "") });
             }
             return Ok(());
         }
         match effect {
-            "lock: held" => self.push(Event::new(process, "held", "")),
+            "lock: held" => self.push(SpecEvent::new(process, "held", "")),
             "lock: busy" => {
                 let again = line.text == "timer Retry";
-                self.push(Event::new(process, "busy", if again { "again" } else { "" }));
+                self.push(SpecEvent::new(process, "busy", if again { "again" } else { "" }));
             }
             "lock: asked" => {}
             "takes the path" if turn.to == "taking-path" => {}
-            "takes the path" => self.push(Event::new(process, "path", "")),
+            "takes the path" => self.push(SpecEvent::new(process, "path", "")),
             _ => return self.part(line, turn, effect, first),
         }
         Ok(())
     }
 
     /// An effect that belongs to the event before it.
-    fn part(&mut self, line: &Line, turn: &Turn, effect: &str, first: usize) -> Result<(), String> {
+    fn part(&mut self, line: &TraceLine, turn: &TurnLine, effect: &str, first: usize) -> Result<(), String> {
         if ["connects", "looks", "sees"].iter().any(|word| effect.starts_with(word)) {
             return Ok(());
         }
@@ -298,7 +304,7 @@ impl Converter {
             }
             let to = line::process(to).ok_or_else(|| format!("no known process: {effect}"))?;
             if message == "Final" && turn.from == "await-others" {
-                self.push(Event::new(0, "final", ""));
+                self.push(SpecEvent::new(0, "final", ""));
             }
             self.last(first, effect)?.says.push((message.into(), to));
         } else if effect == "finalize begins" {
@@ -312,7 +318,7 @@ impl Converter {
         } else if effect.starts_with("kills ") {
             if self.events.len() == first {
                 let peer = effect.strip_prefix("kills ").and_then(line::daemon).unwrap_or(0);
-                self.push(Event { peer, ..Event::new(0, "kills", "") });
+                self.push(SpecEvent { peer, ..SpecEvent::new(0, "kills", "") });
             }
             self.last(first, effect)?.does.push("kills");
         } else if let Some(report) = effect.strip_prefix("reports ") {
@@ -328,14 +334,14 @@ impl Converter {
             } else {
                 found
             };
-            self.push(Event { peer, ..Event::new(0, "finds", word) });
+            self.push(SpecEvent { peer, ..SpecEvent::new(0, "finds", word) });
         } else {
             return Err(format!("an unknown effect: {effect} of {}", line.text));
         }
         Ok(())
     }
 
-    fn last(&mut self, first: usize, effect: &str) -> Result<&mut Event, String> {
+    fn last(&mut self, first: usize, effect: &str) -> Result<&mut SpecEvent, String> {
         let events = &mut self.events[first..];
         events.last_mut().ok_or_else(|| format!("nothing to which this belongs: {effect}"))
     }
@@ -343,11 +349,11 @@ impl Converter {
 
 /// Puts each death behind the turn in which the process died, which the trace names after it, and says of each line whether it
 /// is a turn in which the process died or was stopped.
-fn ordered(lines: Vec<Line>) -> Vec<(Line, bool)> {
-    let mut out: Vec<(Line, bool)> = Vec::new();
-    let mut death: Option<Line> = None;
+fn ordered(lines: Vec<TraceLine>) -> Vec<(TraceLine, bool)> {
+    let mut out: Vec<(TraceLine, bool)> = Vec::new();
+    let mut death: Option<TraceLine> = None;
     let mut stopped: Option<(u32, String)> = None;
-    let same = |a: &Line, b: &Line| a.process == b.process && a.time == b.time;
+    let same = |a: &TraceLine, b: &TraceLine| a.process == b.process && a.time == b.time;
     let mut lines = VecDeque::from(lines);
     while let Some(line) = lines.pop_front() {
         if line.is_death() && lines.iter().any(|other| same(other, &line) && other.turn.is_some()) {
@@ -366,16 +372,16 @@ fn ordered(lines: Vec<Line>) -> Vec<(Line, bool)> {
 }
 
 /// The events of a trace.
-fn events(text: &str) -> Result<Vec<Event>, String> {
+fn events(text: &str) -> Result<Vec<SpecEvent>, String> {
     let mut converter = Converter::default();
-    for (line, cut) in ordered(text.lines().filter_map(Line::parse).collect()) {
+    for (line, cut) in ordered(text.lines().filter_map(TraceLine::parse).collect()) {
         converter.line(&line, cut)?;
     }
     Ok(converter.events)
 }
 
 /// The configuration with which `Trace.tla` checks a trace.
-fn configuration(text: &str, events: &[Event]) -> String {
+fn configuration(text: &str, events: &[SpecEvent]) -> String {
     let most = |letter: char| {
         let number = |word: &str| word.strip_prefix(letter).and_then(|rest| rest.parse().ok());
         let words = text.split(|c: char| !c.is_alphanumeric());
@@ -384,7 +390,7 @@ fn configuration(text: &str, events: &[Event]) -> String {
     let first = events.iter().find(|event| event.process == 1);
     let start = if first.is_some_and(|event| event.event == "begins") { "nobody" } else { "serving" };
     let swaps = events.iter().filter(|event| event.event == "asked").count();
-    let list: Vec<String> = events.iter().map(Event::tla).collect();
+    let list: Vec<String> = events.iter().map(SpecEvent::tla).collect();
     let mut out = String::new();
     let _ = writeln!(out, "SPECIFICATION TSpec\nCONSTANTS");
     let _ = writeln!(out, "  Daemons = {}\n  Lives = {}\n  Swaps = {swaps}", most('D').max(2), most('S'));

@@ -9,7 +9,7 @@ mod one_order;
 mod words;
 
 /// The folders of the workspace's members.
-pub(crate) const MEMBERS: [&str; 8] =
+pub(crate) const MEMBERS: [&str; 9] =
     ["core", "sim", "supervisor", "snapshots", "examples", "fuzz", "tests", "bench", "spec"];
 
 /// Folders in them that belong to no member: what is built, and proofs in workspaces of their own.
