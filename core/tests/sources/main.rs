@@ -11,8 +11,8 @@ mod one_way;
 mod words;
 
 /// The folders of the workspace's members.
-pub(crate) const MEMBERS: [&str; 9] =
-    ["core", "tokio", "sim", "supervisor", "snapshots", "examples", "fuzz", "tests", "bench"];
+pub(crate) const MEMBERS: [&str; 10] =
+    ["core", "tokio", "sim", "supervisor", "snapshots", "examples", "fuzz", "tests", "bench", "spec"];
 
 /// Folders in them that belong to no member: what is built, and proofs in workspaces of their own.
 const NO_MEMBERS: [&str; 2] = ["target", "proofs"];
