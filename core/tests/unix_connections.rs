@@ -9,14 +9,15 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use handoff::daemon::{
-    ConnId, Connection, Connections, Counts, Drained, HookResult, Listener, Patience, Pusher, Remaining,
+    Acceptor, ConnId, Connection, Connections, Counts, DrainState, Drained, EventLoop, HookResult, Listener,
+    Patience, Pusher, Remaining,
 };
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -365,6 +366,42 @@ fn event_loop(connections: &Connections, listener: &Listener, stop: &AtomicBool)
         }
         served.retain_mut(|client| !client.turn());
     }
+}
+
+/// What an event loop has heard.
+#[derive(Default)]
+struct HeardByLoop(Mutex<Vec<DrainState>>);
+
+impl EventLoop for HeardByLoop {
+    fn take(&self, _: Connection) {
+        panic!("no drain has kept a connection");
+    }
+
+    fn turn(&self, drain_state: DrainState) {
+        self.0.lock().unwrap().push(drain_state);
+    }
+}
+
+#[test]
+fn an_event_loop_hears_of_drains_and_accepts_in_none() {
+    let ((listener, address), heard) = (bind(), Arc::new(HeardByLoop::default()));
+    let connections = Connections::new(PATIENT).unwrap().limit(1);
+    let acceptor = connections.serve_on(listener, heard.clone());
+    let no_client = |acceptor: &Acceptor| acceptor.try_accept().unwrap_err().kind();
+    assert_eq!(no_client(&acceptor), ErrorKind::WouldBlock);
+    let [_first, _second] = [connect(address), connect(address)];
+    let accepted = acceptor.try_accept().unwrap().expect("a connection");
+    assert!(acceptor.try_accept().unwrap().is_none(), "there is room for one");
+    drop(accepted);
+    connections.drain(GRACE);
+    assert!(acceptor.try_accept().unwrap().is_none(), "there is a drain");
+    connections.resume();
+    assert!(acceptor.try_accept().unwrap().is_some());
+    assert_eq!(no_client(&acceptor), ErrorKind::WouldBlock);
+    drop(connections);
+    assert!(acceptor.try_accept().unwrap().is_none(), "the registry is gone");
+    let heard = heard.0.lock().unwrap();
+    assert_eq!(*heard, [DrainState::NoDrain, DrainState::Ends, DrainState::NoDrain, DrainState::Closed]);
 }
 
 #[test]
