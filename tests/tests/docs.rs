@@ -94,7 +94,7 @@ fn the_first_pages_are_short() {
 
 #[test]
 fn what_is_published_has_a_first_page_and_its_licences() {
-    for package in ["core", "sim", "supervisor"] {
+    for package in ["core", "sim", "supervisor", "tokio"] {
         for file in ["README.md", "LICENSE-MIT", "LICENSE-APACHE"] {
             let text = read(&format!("{package}/{file}"));
             assert!(!text.is_empty(), "{package}/{file}");
