@@ -58,6 +58,7 @@ NoS(st, up, life, run) ==
    bg |-> FALSE,                \* the successor may hold the lock (rule 12)
    hel |-> FALSE,               \* the Hello of the successor waits for the journal (rule 7)
    ak |-> FALSE,                \* the Hello of the successor was answered
+   fl |-> FALSE,                \* the successor has said that it has failed
    ab |-> FALSE,                \* the successor was only asked to leave
    rt |-> FALSE,                \* Retire was sent
    last |-> FALSE,              \* it has killed what served, and had told the only other to leave
@@ -413,7 +414,8 @@ FromSuccessor(x, t, n) ==
     [] t = "Ready" /\ Counts(x) -> R([At(x, "await-serving") EXCEPT !.bg = TRUE], To(x.suc, "Commit"))
     [] t = "Serving" /\ (Counts(x) \/ x.st = "await-serving") ->
          R([At(x, "await-committed") EXCEPT !.bg = TRUE, !.jp = "Committed"], None)
-    [] t = "Failed" /\ x.st \in Handing -> Roll(x)
+    [] t = "Failed" /\ x.st \in Handing -> Roll([x EXCEPT !.fl = TRUE])
+    [] t = "Failed" -> R([x EXCEPT !.fl = TRUE], None)
     [] OTHER -> R(x, None)
 
 \* A successor that has never been answered can't be asked to leave. Where none was started, nothing is to be noted.
@@ -553,6 +555,7 @@ SEnded(i) ==
 \* A link that has closed before its process was seen to end (rules 12 and 18).
 LinkClosed(x, i) ==
   CASE i = x.suc /\ x.st \in Handing -> Roll([x EXCEPT !.bg = TRUE])
+    [] i = x.suc -> R([x EXCEPT !.bg = @ \/ x.ak], None)
     [] i = x.inc /\ x.st = "await-incumbent" -> R(Told(x, "Unreachable"), None)
     [] i = x.inc /\ x.st \in {"await-warmed", "await-drained", "await-sealed"} -> Roll(x)
     [] OTHER -> R(x, None)
@@ -570,13 +573,16 @@ SRefused ==
   /\ \E r \in {R(Told(s, "Unreachable"), None)} : STurn(r, 0, {})
   /\ UNCHANGED <<j, f>>
 
+\* A successor that can still take over: it lives, was answered, and has not failed.
+Usable(x) == ~NoSuc(x) /\ x.ak /\ ~x.fl
+
 \* A timer: silence, the deadline, patience; or a cancel. All that has come is handled before (rule 8).
 Expired(x) ==
   CASE x.st = "await-incumbent" -> {R(Told(x, "Unreachable"), None)}
     [] x.st \in {"await-any", "await-others"} -> {R(Told(x, "Cancelled"), None)}
     [] x.st \in {"await-warmed", "await-drained", "await-sealed", "await-ready"} /\ ~x.ie -> {Roll(x)}
     [] x.st = "await-serving" /\ ~x.ie -> {Roll(x)}
-    [] x.st = "await-resumed" /\ ~x.ie /\ ~NoSuc(x) /\ ~x.bg -> {RK(At(x, "await-incumbent-end"), {x.inc})}
+    [] x.st = "await-resumed" /\ ~x.ie /\ Usable(x) /\ ~x.bg -> {RK(At(x, "await-incumbent-end"), {x.inc})}
     [] x.st = "await-retired" /\ ~x.ie /\ d[x.suc].pr = "up" ->
          {RK(x, {IF Flaw = "kill-after-retire" THEN x.suc ELSE x.inc})}
     [] OTHER -> {}
