@@ -86,6 +86,8 @@ pub(crate) fn possible(call: &str, line: &str) -> Vec<&'static str> {
         "read" | "write" if is_of("<socket:[") || is_of("<pipe:[") => !OF_FILES.contains(error),
         "read" | "write" => !NOT_OF_FILES.contains(error),
         "fcntl" => is_of("F_DUPFD"),
+        // It waits for nothing then, and nothing else makes it fail.
+        "getrandom" => !is_of("GRND_INSECURE") && (*error == "EINTR" || is_of("GRND_NONBLOCK")),
         "flock" => !is_of("LOCK_UN"),
         _ => true,
     };
