@@ -136,8 +136,8 @@ struct Chain {
 }
 
 impl Chain {
-    /// Starts the first daemon, which dies in `gap` as an incumbent.
-    fn start(dies: &[&str]) -> Chain {
+    /// Starts the first daemon, of the kind `threads` or `tokio`.
+    fn start(kind: &str) -> Chain {
         let dir = tempfile::tempdir().unwrap();
         let (data, control) = (dir.path().join("data"), dir.path().join("sock"));
         fs::DirBuilder::new().mode(0o700).create(&data).unwrap();
@@ -145,9 +145,9 @@ impl Chain {
         let addr = listener.local_addr().unwrap().to_string();
         let supervisor = Supervisor::new(&control).unwrap().with_listener("echo", listener).unwrap();
         let mut spec = SpawnSpec::new(ECHO);
-        spec.args = [data, control].map(Into::into).to_vec();
+        spec.args = [data.into(), control.into(), kind.into()].to_vec();
         (spec.liveness, spec.deadline) = (Duration::from_secs(20), CarriedClient::LOST);
-        let child = supervisor.cold_start(with(&spec, dies)).unwrap().child.unwrap();
+        let child = supervisor.cold_start(spec.clone()).unwrap().child.unwrap();
         Chain { dir, supervisor, spec, child, addr }
     }
 
@@ -189,8 +189,8 @@ struct Crowd {
 const REPLY: usize = 256 * 1024;
 
 /// Clients that count their requests; each kind is in another state while the daemons come and go.
-fn prove(crowd: &Crowd) {
-    let mut chain = Chain::start(&[]);
+fn prove(kind: &str, crowd: &Crowd) {
+    let mut chain = Chain::start(kind);
     let connect = |count: usize| (0..count).map(|_| CarriedClient::connect(&chain.addr)).collect::<Vec<_>>();
     let (mut idle, mut half, mut deaf) = (connect(crowd.idle), connect(crowd.half), connect(crowd.deaf));
     half.iter_mut().for_each(|client| client.send("ha"));
@@ -235,12 +235,14 @@ fn prove(crowd: &Crowd) {
 
 #[test]
 fn a_crowd_in_every_state_lives_through_commits_roll_backs_and_dead_incumbents() {
-    prove(&Crowd { idle: 70, half: 20, deaf: 9, swaps: 8, roll_backs: 5, incumbents: 3 });
+    for kind in ["threads", "tokio"] {
+        prove(kind, &Crowd { idle: 70, half: 20, deaf: 9, swaps: 8, roll_backs: 5, incumbents: 3 });
+    }
 }
 
 #[test]
 fn a_successor_that_can_not_have_all_connections_is_rolled_back() {
-    let mut chain = Chain::start(&[]);
+    let mut chain = Chain::start("threads");
     let mut clients: Vec<_> = (0..100).map(|_| CarriedClient::connect(&chain.addr)).collect();
     // What waits in the queue is not the daemon's yet.
     clients.iter_mut().for_each(|client| client.send("accepted 0\n"));
@@ -265,5 +267,5 @@ fn a_successor_that_can_not_have_all_connections_is_rolled_back() {
 #[test]
 #[ignore = "takes minutes, and 20,000 descriptors"]
 fn ten_thousand_connections_live_through_fifty_swaps_fifty_roll_backs_and_twenty_dead_incumbents() {
-    prove(&Crowd { idle: 7100, half: 2000, deaf: 900, swaps: 50, roll_backs: 50, incumbents: 20 });
+    prove("threads", &Crowd { idle: 7100, half: 2000, deaf: 900, swaps: 50, roll_backs: 50, incumbents: 20 });
 }

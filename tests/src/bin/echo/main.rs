@@ -1,6 +1,7 @@
 //! The benchmark's daemon that keeps its clients' connections, and dies where it is told.
 //!
-//! `echo DATA_DIR CONTROL_SOCKET [GAP]...`: it kills itself in each of the gaps, as [`Gap`] is shown.
+//! `echo DATA_DIR CONTROL_SOCKET threads|tokio [GAP]...`: with a thread or a task for each connection; it kills itself in each of the
+//! gaps, as [`Gap`] is shown.
 use std::env;
 use std::path::PathBuf;
 
@@ -10,8 +11,9 @@ use handoff::machine::Cell;
 use handoff::message::Message;
 use handoff::unix::probe::{self, Fate, FrameFate, Probe, Receiver, SystemCall};
 
-#[path = "../../../bench/src/echo/daemon.rs"]
+#[path = "../../../../bench/src/echo/daemon.rs"]
 mod daemon;
+mod on_tokio;
 
 /// The gaps in which the process dies.
 struct Deadly(Vec<String>);
@@ -31,6 +33,8 @@ impl Probe for Deadly {
 fn main() -> handoff::Result<()> {
     let mut args = env::args_os().skip(1);
     let [data, control] = [args.next(), args.next()].map(|path| PathBuf::from(path.unwrap_or_default()));
+    let on_tokio = args.next().is_some_and(|kind| kind == "tokio");
     probe::install(Deadly(args.map(|gap| gap.to_string_lossy().into_owned()).collect()));
-    handoff::run(Options::new(data, control), daemon::Echo::new()?).map(drop)
+    let options = Options::new(data, control);
+    if on_tokio { on_tokio::run(options) } else { handoff::run(options, daemon::Echo::new()?).map(drop) }
 }
