@@ -295,7 +295,8 @@ impl Converter {
 
     /// An effect that belongs to the event before it.
     fn part(&mut self, line: &TraceLine, turn: &TurnLine, effect: &str, first: usize) -> Result<(), String> {
-        if ["connects", "looks", "sees"].iter().any(|word| effect.starts_with(word)) {
+        // "before, ..." goes on with the reason of a report.
+        if ["connects", "looks", "sees", "before, "].iter().any(|word| effect.starts_with(word)) {
             return Ok(());
         }
         if let Some((message, to)) = effect.split_once(" to ").filter(|(message, _)| !message.contains(' ')) {
