@@ -1,5 +1,5 @@
 //! A client whose one connection is to outlive the daemon's processes.
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -40,5 +40,12 @@ impl CarriedClient {
     pub fn ask(&mut self, line: &str) -> u64 {
         self.send(&format!("{line}\n"));
         self.number()
+    }
+
+    /// The daemon ends the connection, with nothing left unread: by the end of the stream, and by no reset.
+    pub fn assert_ends(&mut self) {
+        let mut rest = Vec::new();
+        self.0.read_to_end(&mut rest).expect("the end of the stream, and no reset");
+        assert_eq!(rest, b"");
     }
 }

@@ -25,6 +25,7 @@ mod checks;
 mod evidence;
 pub mod held;
 mod layout;
+pub mod lists;
 mod log;
 mod order;
 pub mod processes;

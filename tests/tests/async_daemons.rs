@@ -248,9 +248,7 @@ fn a_daemon_on_tokio_that_stops_closes_its_connections() {
     served.reference.signal(Signal::SIGTERM);
     served.reference.wait();
     for client in [&mut idle, &mut silent] {
-        let mut rest = Vec::new();
-        client.0.read_to_end(&mut rest).expect("the end of the stream, and no reset");
-        assert_eq!(rest, b"");
+        client.assert_ends();
     }
     assert!(!served.world.output().contains("did not stop within"), "the drain has ended them");
 }

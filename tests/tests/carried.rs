@@ -1,7 +1,6 @@
 //! Connections that outlive the process that accepted them: no client notices a swap, or a swap that is rolled back.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic, its helpers included")]
 use std::fs;
-use std::io::Read;
 use std::net::TcpListener;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
@@ -101,9 +100,7 @@ fn a_daemon_that_stops_closes_its_connections() {
     served.reference.signal(Signal::SIGTERM);
     served.reference.wait();
     for client in [&mut idle, &mut silent] {
-        let mut rest = Vec::new();
-        client.0.read_to_end(&mut rest).expect("the end of the stream, and no reset");
-        assert_eq!(rest, b"");
+        client.assert_ends();
     }
     assert!(!served.world.output().contains("did not stop within"), "the drain has ended them");
 }

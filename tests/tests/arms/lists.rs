@@ -62,22 +62,9 @@ pub(crate) fn keep(name: &str, plan: &Plan, real: &StageReport) -> String {
     written.map_or_else(|error| error.to_string(), |()| format!("{name}: all of it is in {}", path.display()))
 }
 
-/// What a list names, and why: `name: reason`, or a reason in a line of its own, `## reason`, and names below it.
+/// What a list in this directory names, and why.
 pub(crate) fn listed(file: &str) -> BTreeMap<String, String> {
-    let text = fs::read_to_string(here(file)).unwrap();
-    let mut reason = String::new();
-    let mut listed = BTreeMap::new();
-    for line in text.lines().filter(|line| !line.trim().is_empty()) {
-        match (line.strip_prefix("## "), line.starts_with('#')) {
-            (Some(why), _) => reason = why.into(),
-            (None, true) => {}
-            (None, false) => {
-                assert!(!reason.is_empty(), "{file}: {line} has no reason");
-                assert_eq!(listed.insert(line.into(), reason.clone()), None, "{file}: {line} is there twice");
-            }
-        }
-    }
-    listed
+    handoff_tests::lists::listed(&here(file))
 }
 
 /// What is wrong with a list: `all` must be those that are listed, and those that are `staged`.

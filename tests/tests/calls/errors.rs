@@ -1,8 +1,9 @@
 //! Which errors each call is made to fail with: those that its man page lists and that the kernel may give in this use. Left out
 //! are mistakes of the caller (EBADF, EFAULT, EINVAL and the like), and answers that say of another process that it is gone.
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::Path;
+
+use handoff_tests::lists;
 
 /// A call, and its errors.
 const ERRORS: &[(&str, &[&str])] = &[
@@ -94,23 +95,9 @@ pub(crate) fn possible(call: &str, line: &str) -> Vec<&'static str> {
     of(call).iter().copied().filter(may_give).collect()
 }
 
-/// What a list in this directory names, and why: names below a reason in a line of its own, `## reason`.
+/// What a list in this directory names, and why.
 pub(crate) fn listed(file: &str) -> BTreeMap<String, String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/calls").join(file);
-    let text = fs::read_to_string(path).unwrap();
-    let mut reason = String::new();
-    let mut listed = BTreeMap::new();
-    for line in text.lines().filter(|line| !line.trim().is_empty()) {
-        match (line.strip_prefix("## "), line.starts_with('#')) {
-            (Some(why), _) => reason = why.into(),
-            (None, true) => {}
-            (None, false) => {
-                assert!(!reason.is_empty(), "{file}: {line} has no reason");
-                assert_eq!(listed.insert(line.into(), reason.clone()), None, "{file}: {line} is there twice");
-            }
-        }
-    }
-    listed
+    lists::listed(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/calls").join(file))
 }
 
 /// Calls that were `seen`, and are in no list or in both; what is listed, and was never seen, is not wrong: other machines and
