@@ -125,6 +125,13 @@ fn the_manager_is_told_when_the_daemon_serves_and_what_becomes_of_swaps() {
     assert_eq!(reference.ask_json("swap").0, 1);
     manager.is_told("RELOADING=1");
     manager.is_told("READY=1");
+    manager.is_told_why("; last swap: rolled back: ");
+
+    // A reload that can't begin is over as well.
+    reference.configure("/nowhere".as_ref(), &[]);
+    reference.signal(Signal::SIGHUP);
+    manager.is_told("RELOADING=1");
+    manager.is_told("READY=1");
     manager.is_told_why("/nowhere: ");
 
     reference.signal(Signal::SIGTERM);
