@@ -1,11 +1,13 @@
 //! What the operator sees: what runs, what is under way, what was; and how a swap is called off.
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
+use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Child, ChildStdout, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
 use handoff_tests::processes::send;
-use handoff_tests::{Act, Build, Gate, HoldPoint, HookName, Reference, World, until};
+use handoff_tests::{Act, Build, Gate, HoldPoint, HookName, PATIENCE, Reference, World, until, until_some};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::openpty;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -229,8 +231,12 @@ impl OnTerminal {
         let pty = openpty(None, None).unwrap();
         let (name, args) = command.split_first().unwrap();
         let side = || Stdio::from(pty.slave.try_clone().unwrap());
-        let mut command = reference.command(name);
-        let child = command.args(args).stdin(side()).stdout(side()).stderr(side()).spawn().unwrap();
+        let client = reference.command(name);
+        // What starts in the background of a shell ignores Ctrl-C, and so would all that it starts.
+        let mut command = Command::new("env");
+        command.arg("--default-signal=INT").arg(client.get_program()).args(client.get_args()).args(args);
+        command.envs(client.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let child = command.stdin(side()).stdout(side()).stderr(side()).spawn().unwrap();
         OnTerminal { child, terminal: pty.master.into(), seen: String::new() }
     }
 
@@ -239,6 +245,9 @@ impl OnTerminal {
     fn shows(&mut self, what: &str) {
         let mut chunk = [0; 4096];
         while !self.seen.contains(what) {
+            let mut terminal = [PollFd::new(self.terminal.as_fd(), PollFlags::POLLIN)];
+            let ready = poll(&mut terminal, PollTimeout::try_from(PATIENCE).unwrap()).unwrap();
+            assert_eq!(ready, 1, "{what:?} is not shown: {:?}", self.seen);
             let count = self.terminal.read(&mut chunk).unwrap_or_default();
             assert!(count > 0, "it has ended without {what:?}: {:?}", self.seen);
             self.seen += &text(&chunk[..count]);
@@ -255,7 +264,7 @@ impl OnTerminal {
     }
 
     fn ends(mut self) -> Option<i32> {
-        self.child.wait().unwrap().code()
+        until_some("the client ends", || self.child.try_wait().unwrap()).code()
     }
 }
 
