@@ -129,7 +129,7 @@ impl<S: Surroundings> SimulatedWorld<S> {
         }
     }
 
-    /// One that was stopped over an operation is told what came of it when it goes on.
+    /// Performs an operation; a process that is stopped during the operation is told its result when the process goes on.
     fn unless_stopped(
         &mut self,
         pid: u32,

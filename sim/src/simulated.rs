@@ -123,7 +123,7 @@ impl Ledger {
         }
     }
 
-    /// One that a sweep must find out: what it has acknowledged is lost with its seal.
+    /// A ledger with a planted fault, which a sweep must find: acknowledged writes are lost with its seal.
     fn forgetful(disk: Disk, build: u32) -> Ledger {
         Ledger { forgetful: true, ..Ledger::new(disk, build) }
     }

@@ -386,7 +386,7 @@ pub enum FileState {
     Replaced,
     /// None.
     Missing,
-    /// It can't be told: the process is not this user's, or its file is a script.
+    /// Not known: the process belongs to another user, or its file is a script.
     #[default]
     Unknown,
 }

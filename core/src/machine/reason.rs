@@ -133,6 +133,14 @@ impl Reason {
     }
 }
 
+/// What kept a supervisor from being heard, and what helps.
+fn held_up_by(journal: bool) -> &'static str {
+    match journal {
+        true => "its journal took so long to be written: look at that disk",
+        false => "it did not run: it was stopped, or the machine is overloaded",
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -188,17 +196,11 @@ impl fmt::Display for Reason {
             Reason::IncumbentServes => {
                 f.write_str("the incumbent holds the lock and serves, whatever the successor says")
             }
-            Reason::HeldUp { time, by_journal, because } => {
-                let why = if *by_journal {
-                    "its journal took so long to be written: look at that disk"
-                } else {
-                    "it did not run: it was stopped, or the machine is overloaded"
-                };
-                write!(
-                    f,
-                    "{because}; before, the supervisor itself could not be heard for {time:.1?}, because {why}"
-                )
-            }
+            Reason::HeldUp { time, by_journal, because } => write!(
+                f,
+                "{because}; before, the supervisor itself could not be heard for {time:.1?}, because {}",
+                held_up_by(*by_journal)
+            ),
             Reason::Answered { pid, because } => {
                 if let Some(because) = because {
                     write!(f, "{because}; but ")?;

@@ -90,7 +90,7 @@ pub(crate) fn open_hint(path: &Path, owner: u32) -> io::Result<File> {
 /// by that.
 ///
 /// # Errors
-/// It is no regular file, or others than its owner may write to it: a [`Distrust`]; or the system's.
+/// A [`Distrust`] if the path leads to no regular file, or users other than the file's owner may write to it; else the system's.
 pub fn open_to_show(path: &Path) -> io::Result<File> {
     open_hint(path, path.symlink_metadata()?.uid())
 }

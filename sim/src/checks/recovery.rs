@@ -17,7 +17,7 @@ pub(crate) struct SeenRecovery<'a> {
     pub killed: &'a BTreeSet<u32>,
     /// Whether it has the listening sockets.
     pub has_listeners: bool,
-    /// What was to be written last into the journal could not be, or is not enough.
+    /// The last write of the journal has failed, or says too little.
     pub journal_failed: bool,
     /// Its deadline has passed, in a world in which time does: it reports a daemon that serves, whether or not that was told all.
     pub late: bool,

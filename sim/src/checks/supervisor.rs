@@ -30,7 +30,7 @@ pub(crate) struct SeenHandoff {
     pub has_journal: bool,
     /// Something was noted, whether or not it could be written.
     pub has_noted: bool,
-    /// What was to be written last into the journal could not be.
+    /// The last write of the journal has failed.
     pub journal_failed: bool,
 }
 

@@ -42,7 +42,7 @@ pub(crate) struct Faults {
 pub struct Struck {
     /// Its number in the plan.
     pub index: usize,
-    /// What it was and the role that it hit, such as `crash incumbent`: under this name outages are counted.
+    /// The kind of the fault and the role that was hit, such as `crash incumbent`: outages are counted under this name.
     pub class: String,
     /// Where exactly, if the plan left that open.
     pub place: Option<At>,

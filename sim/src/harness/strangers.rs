@@ -55,7 +55,7 @@ impl RunWorld {
         are_swept
     }
 
-    /// Those that live have their sockets back.
+    /// Gives the daemons that live their sockets back.
     pub(super) fn sockets_are_put_back(&mut self) {
         self.around.faults.passed(self.kernel.now);
         self.kernel.sockets_are_put_back();

@@ -36,7 +36,7 @@ impl<P, E> SimulatedKernel<P, E> {
         true
     }
 
-    /// Those that live have their sockets back; the control path, unless another has taken it meanwhile.
+    /// Gives the daemons that live their sockets back, and the control path to its owner, unless another daemon has taken it meanwhile.
     pub(crate) fn sockets_are_put_back(&mut self) {
         let Swept { pids, path, .. } = std::mem::take(&mut self.swept);
         self.swept.put_back = Some(self.now);

@@ -22,7 +22,7 @@ pub(crate) struct RecoveryTask {
     pub is_slow: bool,
     /// Whether it was given the listening sockets: what it was given outlives the process that had it.
     pub was_given_listeners: bool,
-    /// What was to be written last into the journal could not be, or is not enough.
+    /// The last write of the journal has failed, or says too little.
     pub journal_failed: bool,
     /// The process that was found at the control path last.
     pub owner: Option<u32>,

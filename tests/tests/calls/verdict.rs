@@ -61,7 +61,7 @@ fn serves(scene: &CallsScene) -> Result<u32, String> {
     }
 }
 
-/// What was reported and is not so. That it is not known which process serves is always true.
+/// Names a report that is not true. The report that the serving process is not known is always true.
 fn untrue(scene: &CallsScene, told: &Told, serving: u32) -> Option<String> {
     let is_old = serving == scene.incumbent;
     let Some((code, printed)) = &told.answer else {

@@ -124,7 +124,7 @@ pub(crate) struct ModelSupervisor {
     pub wants_connect: bool,
     pub pending: Vec<supervisor::Awaited>,
     pub outcome: Option<Outcome>,
-    /// What was to be written last into the journal could not be, or is not enough.
+    /// The last write of the journal has failed, or says too little.
     pub journal_failed: bool,
     /// What it knows, written down or not.
     pub knows: Arc<Journal>,
@@ -162,7 +162,7 @@ pub(crate) struct ModelRecovery {
     /// The processes that could not be connected to.
     pub refused: Vec<u32>,
     pub pending: Vec<recovery::Awaited>,
-    /// What was to be written last into the journal could not be, or is not enough.
+    /// The last write of the journal has failed, or says too little.
     pub journal_failed: bool,
     pub outcome: Option<recovery::Outcome>,
 }
