@@ -25,6 +25,9 @@ const WAITING_MAX: usize = 64;
 /// What the manager is to wait for gets so much more time at once, from then on, and again before that is over.
 const EXTENSION: Duration = Duration::from_secs(10);
 
+/// After so long, what found no room is told again.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// A message: its lines, and the listener that goes along.
 type Notification = (Vec<String>, Option<OwnedFd>);
 
@@ -39,6 +42,8 @@ pub(crate) struct ServiceManager {
     watchdog: Option<Repeated>,
     /// To be asked again and again for more time.
     extension: Option<Repeated>,
+    /// Something found no room, and is to be told again.
+    is_behind: bool,
     /// The listeners that it keeps: the name, and the socket's inode.
     kept: BTreeMap<String, u64>,
 }
@@ -81,11 +86,13 @@ impl ServiceManager {
         self.outbox.is_some()
     }
 
-    /// Tells what has changed, and that the loop turns.
-    pub(crate) fn tell(&mut self, state: ServiceState) {
+    /// Tells what has changed, and that the loop turns. The manager keeps `listeners`, if they are known, and no others.
+    pub(crate) fn tell(&mut self, state: ServiceState, listeners: Option<Listeners>) {
         if !self.is_there() {
             return;
         }
+        self.is_behind = false;
+        listeners.into_iter().for_each(|listeners| self.keep(listeners));
         self.extension = match self.extension.take() {
             _ if !state.takes_time => None,
             None => Some(Repeated::every(EXTENSION / 2)),
@@ -125,7 +132,8 @@ impl ServiceManager {
     /// The time until the manager must be told something again; `None` if nothing changes by itself.
     pub(crate) fn wake_in(&self) -> Option<Duration> {
         let repeated = self.watchdog.iter().chain(&self.extension);
-        repeated.map(|repeated| repeated.next.saturating_duration_since(Instant::now())).min()
+        let due = repeated.map(|repeated| repeated.next.saturating_duration_since(Instant::now()));
+        due.chain(self.is_behind.then_some(AGAIN)).min()
     }
 
     fn repeated_mut(&mut self) -> impl Iterator<Item = &mut Repeated> {
@@ -134,10 +142,7 @@ impl ServiceManager {
 
     /// Has the manager keep `listeners`, and no others. It passes them to the next process of this service, so that clients wait
     /// in the sockets' queues meanwhile.
-    pub(crate) fn keep(&mut self, listeners: Listeners) {
-        if !self.is_there() {
-            return;
-        }
+    fn keep(&mut self, listeners: Listeners) {
         let wanted: BTreeMap<String, (u64, OwnedFd)> = listeners
             .into_entries()
             .into_iter()
@@ -161,8 +166,10 @@ impl ServiceManager {
     }
 
     /// Passes a message on. `false` if there is no room.
-    fn post(&self, lines: Vec<String>, listener: Option<OwnedFd>) -> bool {
-        self.outbox.as_ref().is_some_and(|outbox| outbox.try_send((lines, listener)).is_ok())
+    fn post(&mut self, lines: Vec<String>, listener: Option<OwnedFd>) -> bool {
+        let is_sent = self.outbox.as_ref().is_some_and(|outbox| outbox.try_send((lines, listener)).is_ok());
+        self.is_behind |= !is_sent;
+        is_sent
     }
 }
 

@@ -8,16 +8,18 @@ use crate::text::headline;
 impl Runner {
     /// Tells the manager what has changed.
     pub(super) fn tell_manager(&mut self) {
-        if self.service.is_there() {
-            // A listener may have been opened anew. While a job is under way the library has them.
-            if self.has_listeners && self.job.is_none() {
-                match self.supervisor.listeners() {
-                    Ok(listeners) => self.service.keep(listeners),
-                    Err(error) => tracing::warn!("the service manager can't keep the listeners: {error}"),
-                }
-            }
-            self.service.tell(self.state());
+        if !self.service.is_there() {
+            return;
         }
+        // A listener may have been opened anew. While a job is under way the library has them.
+        let is_known = self.has_listeners && self.job.is_none();
+        let listeners = is_known.then(|| self.supervisor.listeners()).and_then(|listeners| {
+            listeners
+                .inspect_err(|error| tracing::warn!("the service manager can't keep the listeners: {error}"))
+                .ok()
+        });
+        let state = self.state();
+        self.service.tell(state, listeners);
     }
 
     /// What there is to tell. A start that has failed before gets no more time: the unit's own limit counts then, so that the unit
