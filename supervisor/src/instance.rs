@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use handoff::unix::lock::{holder_of, in_words};
-use handoff::unix::sparing::Sparing;
+use handoff::unix::sparing::NameLines;
 use handoff::unix::trusted;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
@@ -20,7 +20,7 @@ use crate::exit::{Code, CommandFailure};
 pub(crate) struct Instance {
     path: PathBuf,
     lock: Flock<File>,
-    told: Sparing,
+    lines: NameLines,
 }
 
 impl Instance {
@@ -39,16 +39,17 @@ impl Instance {
         // A user that may open a file may lock it. An earlier version let all read this one, which is of no use to others.
         file.set_permissions(Permissions::from_mode(0o600)).map_err(unusable)?;
         match lock_for_a_moment(file) {
-            Ok(lock) => Ok(Instance { path, lock, told: Sparing::default() }),
+            Ok(lock) => Ok(Instance { path, lock, lines: NameLines::default() }),
             Err((file, Errno::EWOULDBLOCK)) => Err(taken(&file, &path)),
             Err((_, errno)) => Err(unusable(errno.into())),
         }
     }
 
     /// Makes the file anew and locks it if it was removed or renamed: a second supervisor would lock another one.
-    pub(crate) fn put_back(&mut self) {
+    /// Returns when to look again though nothing changes.
+    pub(crate) fn put_back(&mut self) -> Option<Instant> {
         if trusted::is_at(&self.lock, &self.path) {
-            return;
+            return None;
         }
         let made = match self.path.symlink_metadata() {
             Ok(_) => Err(io::Error::other("another file lies there")),
@@ -57,17 +58,21 @@ impl Instance {
             }),
         };
         let path = self.path.display();
-        let line = self.told.admits(Instant::now());
+        let now = Instant::now();
         match made {
             Ok(lock) => {
                 self.lock = lock;
-                line.into_iter().for_each(|left_out| {
-                    tracing::warn!(left_out, "{path} was removed or renamed, and is put back")
-                });
+                if let Some(left_out) = self.lines.put_back(now) {
+                    tracing::warn!(left_out, "{path} was removed or renamed, and is put back");
+                }
+                None
             }
-            Err(error) => line.into_iter().for_each(|left_out| {
-                tracing::warn!(left_out, "{path} was removed or renamed, and can't be put back: {error}");
-            }),
+            Err(error) => {
+                let told = self.lines.in_the_way(now).map(|left_out| {
+                    tracing::warn!(left_out, "{path} was removed or renamed, and can't be put back: {error}");
+                });
+                told.err()
+            }
         }
     }
 }

@@ -125,7 +125,7 @@ impl TriggerSocket {
         &mut self,
         outbox: Outbox<T>,
         wrap: fn(Asked) -> T,
-        also: impl FnMut() + Send + 'static,
+        also: impl FnMut() -> Option<Instant> + Send + 'static,
     ) -> io::Result<()> {
         let Some(listener) = self.listener.take() else { return Ok(()) };
         let access = self.access.clone();
@@ -150,7 +150,7 @@ fn accept_all(
     access: &Access,
     peers: &Arc<Peers>,
     post: &Post,
-    mut also: impl FnMut(),
+    mut also: impl FnMut() -> Option<Instant>,
 ) {
     // Any local process may cause them.
     let (mut refusals, mut failures) = (Sparing::default(), Sparing::default());

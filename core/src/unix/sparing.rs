@@ -36,6 +36,34 @@ impl Sparing {
         self.room -= 1;
         Some(std::mem::take(&mut self.left_out))
     }
+
+    /// When a line that was not admitted at `now` would be.
+    fn room_at(&self, now: Instant) -> Instant {
+        self.since.unwrap_or(now) + INTERVAL
+    }
+}
+
+/// Lines about a name that is put back when it has gone, and about what is in the way of that. An obstacle that lasts is told in
+/// the end, however often the name came and went before: nothing else would wake the process that has to tell it.
+#[derive(Debug, Default)]
+pub struct NameLines {
+    put_back: Sparing,
+    in_the_way: Sparing,
+}
+
+impl NameLines {
+    /// Whether a line is to be logged at `now` about a name that was put back: then how many were left out before it.
+    pub fn put_back(&mut self, now: Instant) -> Option<u64> {
+        self.put_back.admits(now)
+    }
+
+    /// How many lines were left out before the one about an obstacle that is to be logged at `now`.
+    ///
+    /// # Errors
+    /// The line is left out; when to look for the obstacle again.
+    pub fn in_the_way(&mut self, now: Instant) -> Result<u64, Instant> {
+        self.in_the_way.admits(now).ok_or_else(|| self.in_the_way.room_at(now))
+    }
 }
 
 #[cfg(test)]
@@ -55,5 +83,17 @@ mod tests {
         assert_eq!([at(20), at(20)], [Some(2), None]);
         assert_eq!(at(1000), Some(1), "rest fills it again");
         assert_eq!([1000; 5].map(&mut at), [Some(0), Some(0), Some(0), Some(0), None]);
+    }
+
+    #[test]
+    fn an_obstacle_that_lasts_is_told_whatever_was_told_before() {
+        let begin = Instant::now();
+        let mut lines = NameLines::default();
+        for _ in 0..100 {
+            lines.put_back(begin);
+        }
+        assert_eq!(lines.in_the_way(begin), Ok(0));
+        let left_out = (0..10).find_map(|_| lines.in_the_way(begin).err()).unwrap();
+        assert!(lines.in_the_way(left_out).is_ok(), "the time to look again is a time with room");
     }
 }

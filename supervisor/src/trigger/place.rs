@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use handoff::unix::dir_watch::DirWatch;
 use handoff::unix::poller;
-use handoff::unix::sparing::Sparing;
+use handoff::unix::sparing::NameLines;
 use handoff::unix::trusted;
 use handoff::unix::{BindOptions, bind_with};
 
@@ -117,8 +117,8 @@ pub(super) struct Listening {
     pub(super) listener: UnixListener,
     /// `None` where nothing can be watched.
     watch: Option<DirWatch>,
-    try_again_at: Option<Instant>,
-    told: Sparing,
+    look_again_at: Option<Instant>,
+    lines: NameLines,
 }
 
 impl Listening {
@@ -126,41 +126,42 @@ impl Listening {
         let watch = DirWatch::around(&place.path).inspect_err(|error| {
             tracing::info!("can't watch for the removal of {}: {error}", place.path.display());
         });
-        Listening { place, listener, watch: watch.ok(), try_again_at: None, told: Sparing::default() }
+        Listening { place, listener, watch: watch.ok(), look_again_at: None, lines: NameLines::default() }
     }
 
     /// Waits for a peer, and meanwhile looks after the socket's name; `also` is called when other names in its directory may
-    /// have gone.
-    pub(super) fn wait(&mut self, also: &mut impl FnMut()) {
+    /// have gone, and says when it wants to be called again.
+    pub(super) fn wait(&mut self, also: &mut impl FnMut() -> Option<Instant>) {
         let mut fds = vec![(self.listener.as_fd(), false)];
         fds.extend(self.watch.as_ref().and_then(DirWatch::pollable).map(|fd| (fd, false)));
-        poller::wait(&fds, self.try_again_at.map(|at| at.saturating_duration_since(Instant::now())));
+        poller::wait(&fds, self.look_again_at.map(|at| at.saturating_duration_since(Instant::now())));
         let has_changed = self.watch.as_mut().is_some_and(DirWatch::has_changed);
-        if has_changed || self.try_again_at.is_some_and(|at| at <= Instant::now()) {
-            self.look_after();
-            also();
+        if has_changed || self.look_again_at.is_some_and(|at| at <= Instant::now()) {
+            let own = self.look_after();
+            self.look_again_at = own.into_iter().chain(also()).min();
         }
     }
 
-    fn look_after(&mut self) {
-        let result = self.place.put_back();
-        // When another file goes away, that wakes this thread.
-        let is_another = matches!(&result, Err(error) if error.kind() == io::ErrorKind::AlreadyExists);
-        self.try_again_at = (result.is_err() && !is_another).then(|| Instant::now() + AGAIN);
+    /// Puts the name back if it has gone. Returns when to look again though nothing changes.
+    fn look_after(&mut self) -> Option<Instant> {
         let path = self.place.path.display();
-        let mut line = || self.told.admits(Instant::now());
-        match result {
-            Ok(None) => {}
+        let now = Instant::now();
+        match self.place.put_back() {
+            Ok(None) => None,
             Ok(Some(listener)) => {
-                if let Some(left_out) = line() {
+                if let Some(left_out) = self.lines.put_back(now) {
                     tracing::warn!(left_out, "{path} was removed or renamed, and is put back");
                 }
                 self.listener = listener;
+                None
             }
             Err(error) => {
-                if let Some(left_out) = line() {
+                // When another file goes away, that wakes this thread.
+                let again = (error.kind() != io::ErrorKind::AlreadyExists).then(|| now + AGAIN);
+                let told = self.lines.in_the_way(now).map(|left_out| {
                     tracing::warn!(left_out, "the trigger socket {path} can't be put back: {error}");
-                }
+                });
+                again.into_iter().chain(told.err()).min()
             }
         }
     }

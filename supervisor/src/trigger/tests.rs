@@ -30,7 +30,7 @@ impl ServedTrigger {
         let dir = tempfile::tempdir().unwrap();
         let (outbox, inbox) = inbox().unwrap();
         let mut socket = TriggerSocket::bind(&dir.path().join("t"), access).unwrap();
-        socket.serve(outbox, |asked| asked, || {}).unwrap();
+        socket.serve(outbox, |asked| asked, || None).unwrap();
         ServedTrigger { dir, _socket: socket, inbox }
     }
 

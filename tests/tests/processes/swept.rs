@@ -121,11 +121,8 @@ fn a_strangers_file_is_left_alone_and_named_and_the_socket_comes_back_after_it()
     let scene = SweptScene::new();
     let names = scene.names();
     let (control, trigger) = (&names[2], &names[3]);
-    // Whatever is quicker: the daemon may have put the socket back before the stranger's file is there.
-    let draft = scene.world.layout().dir().join("precious");
     for name in [control, trigger] {
-        fs::write(&draft, "precious").unwrap();
-        fs::rename(&draft, name).unwrap();
+        replace_by_file(&scene.world, name);
     }
     until("the daemon names it", || {
         scene.world.output().contains(&format!("another file lies at {}", control.display()))
@@ -139,6 +136,44 @@ fn a_strangers_file_is_left_alone_and_named_and_the_socket_comes_back_after_it()
     }
     scene.assert_put_back();
     scene.assert_well();
+}
+
+/// Lines that any user of the directory can cause are few, but the last one tells of what lies there still.
+#[test]
+fn an_obstacle_that_stays_is_named_after_many_that_came_and_went() {
+    let scene = SweptScene::new();
+    let names = scene.names();
+    let obstructed = [&names[1], &names[2], &names[3]];
+    for _ in 0..12 {
+        for name in obstructed {
+            replace_by_file(&scene.world, name);
+            fs::remove_file(name).unwrap();
+        }
+        scene.assert_put_back();
+    }
+    let told = scene.world.output().lines().count();
+    for name in obstructed {
+        replace_by_file(&scene.world, name);
+    }
+    for name in obstructed {
+        until("the obstacle that stays is named", || {
+            let name = name.to_str().unwrap();
+            let is_named = |line: &str| line.contains(name) && line.contains("another file lies");
+            scene.world.output().lines().skip(told).any(is_named)
+        });
+    }
+    for name in obstructed {
+        fs::remove_file(name).unwrap();
+    }
+    scene.assert_put_back();
+    scene.assert_well();
+}
+
+/// Replaces what lies at `name` in one step: the socket that is put back where nothing is can't be quicker.
+fn replace_by_file(world: &World, name: &Path) {
+    let draft = world.layout().dir().join("precious");
+    fs::write(&draft, "precious").unwrap();
+    fs::rename(&draft, name).unwrap();
 }
 
 /// Its sockets can't be put back: another's files lie there. That it can't be asked is no sign that it hangs.

@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::time::Duration;
 use crate::unix::control::ControlSocket;
 use crate::unix::dir_watch::DirWatch;
-use crate::unix::sparing::Sparing;
+use crate::unix::sparing::NameLines;
 
 /// The time until the next try, where the directory is gone or not writable.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -19,9 +19,9 @@ pub(super) struct Names {
     watch: Option<DirWatch>,
     /// This process has taken the control path, and has the lock.
     pub(super) has_path: bool,
-    /// A name is missing, and could not be put back.
-    try_again_at: Option<Instant>,
-    told: Sparing,
+    /// A name is missing and could not be put back, or what is in its way was not told yet.
+    look_again_at: Option<Instant>,
+    lines: NameLines,
 }
 
 impl Names {
@@ -31,7 +31,7 @@ impl Names {
             let control = control.display();
             tracing::info!(target: "handoff.control", %error, "can't watch for the removal of {control}");
         });
-        Names { watch: watch.ok(), has_path: false, try_again_at: None, told: Sparing::default() }
+        Names { watch: watch.ok(), has_path: false, look_again_at: None, lines: NameLines::default() }
     }
 
     /// Readable when a name may have gone.
@@ -40,28 +40,33 @@ impl Names {
     }
 
     pub(super) fn look_again_after(&self) -> Option<Duration> {
-        self.try_again_at.map(|at| at.saturating_duration_since(Instant::now()))
+        self.look_again_at.map(|at| at.saturating_duration_since(Instant::now()))
     }
 
     /// Puts back what has gone since the last call.
     pub(super) fn look_after(&mut self, socket: &mut ControlSocket) {
         let has_changed = self.watch.as_mut().is_some_and(DirWatch::has_changed);
-        if !has_changed && self.try_again_at.is_none_or(|at| at > Instant::now()) {
+        let now = Instant::now();
+        if !has_changed && self.look_again_at.is_none_or(|at| at > now) {
             return;
         }
-        let result = socket.put_back(self.has_path);
-        // When another file goes away, that wakes this process.
-        let is_another = matches!(result, Err(Error::Caller(_)));
-        self.try_again_at = (result.is_err() && !is_another).then(|| Instant::now() + AGAIN);
-        let is_worth_a_line = result.as_ref().map_or(true, |names| !names.is_empty());
-        let Some(left_out) = is_worth_a_line.then(|| self.told.admits(Instant::now())).flatten() else {
-            return;
-        };
-        match result {
+        self.look_again_at = None;
+        match socket.put_back(self.has_path) {
+            Ok(names) if names.is_empty() => {}
             Ok(names) => {
-                tracing::warn!(target: "handoff.control", left_out, "was removed or renamed, and is put back: {names:?}");
+                if let Some(left_out) = self.lines.put_back(now) {
+                    tracing::warn!(target: "handoff.control", left_out, "was removed or renamed, and is put back: {names:?}");
+                }
             }
-            Err(error) => tracing::warn!(target: "handoff.control", left_out, "{error}"),
+            Err(error) => {
+                // When another file goes away, that wakes this process.
+                let is_another = matches!(error, Error::Caller(_));
+                let again = (!is_another).then(|| now + AGAIN);
+                let told = self.lines.in_the_way(now).map(|left_out| {
+                    tracing::warn!(target: "handoff.control", left_out, "{error}");
+                });
+                self.look_again_at = again.into_iter().chain(told.err()).min();
+            }
         }
     }
 }
