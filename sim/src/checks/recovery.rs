@@ -8,8 +8,12 @@ use super::{SeenDaemon, View, served_when_heard, serves};
 /// A recovery, as its supervisor's host sees it.
 #[derive(Clone, Debug)]
 pub(crate) struct SeenRecovery<'a> {
-    /// The processes that the journal, the record, the control path or the daemon that serves has named: those that it may end.
+    /// The processes that the journal, the record or the control path has named.
     pub named: &'a BTreeSet<u32>,
+    /// Those that the journal has named.
+    pub journaled: &'a BTreeSet<u32>,
+    /// The processes that have said something to it.
+    pub heard: &'a BTreeSet<u32>,
     /// The processes that it watches, and whose end it was not told.
     pub watched: Vec<u32>,
     /// The processes whose answer is still to come.
@@ -31,12 +35,19 @@ pub(crate) struct SeenRecovery<'a> {
     pub is_disturbed: bool,
 }
 
+impl SeenRecovery<'_> {
+    /// Whether `pid` is its to end: a supervisor has started it, or it has spoken and lies where a daemon of this control path does.
+    pub(crate) fn may_end(&self, pid: u32) -> bool {
+        self.journaled.contains(&pid) || self.named.contains(&pid) && self.heard.contains(&pid)
+    }
+}
+
 /// When it kills a process: one that is its to end; not one that serves, nor the last one that could.
 pub(crate) fn kills(view: &impl View, recovery: &SeenRecovery<'_>, pid: u32) -> Option<String> {
     let daemon = view.daemon(pid)?;
     let name = view.name(pid);
-    if !recovery.named.contains(&pid) {
-        return Some(format!("the recovery kills {name}, which is another's"));
+    if !recovery.may_end(pid) {
+        return Some(format!("the recovery kills {name}, which may be another's"));
     }
     let dying = view.daemons().any(|(_, daemon)| daemon.is_dying());
     let mut others = view.daemons().filter(|(other, daemon)| *other != pid && !daemon.is_dying());
@@ -82,9 +93,10 @@ fn is_so(view: &impl View, recovery: &SeenRecovery<'_>, outcome: &Outcome) -> bo
                 || served_when_heard(view, process.pid, recovery.watched.contains(&process.pid))
         }
         // A daemon that was made part of no handoff yet leaves when it sees that its supervisor is gone.
-        // One that the journal does not name, and whose sockets were removed, may be another's daemon.
+        // One that says nothing, and that it may not end, may be another's daemon.
         RecoveryVerdict::NobodyServes => {
-            let is_hidden = |pid: u32, it: &SeenDaemon| it.is_unreachable && !recovery.named.contains(&pid);
+            let is_mute = |it: &SeenDaemon| it.is_unreachable || !it.is_well() || it.waits;
+            let is_hidden = |pid: u32, it: &SeenDaemon| is_mute(it) && !recovery.may_end(pid);
             let is_there = |pid: u32, it: &SeenDaemon| it.takes_part && !it.is_dying() && !is_hidden(pid, it);
             !view.daemons().any(|(pid, daemon)| is_there(pid, &daemon))
         }
@@ -103,7 +115,8 @@ fn what_is_left(view: &impl View, recovery: &SeenRecovery<'_>, outcome: &Outcome
     if let RecoveryVerdict::Serves(_) = outcome.verdict {
         // One that takes its time to end may be there, if it is said to be.
         let in_the_way = |pid: u32| view.daemon(pid).is_some_and(|it| !(it.ends_slowly && is_left(pid)));
-        let stray = recovery.named.iter().find(|pid| !is_heir(**pid) && in_the_way(**pid));
+        let is_stray = |pid: u32| !is_heir(pid) && recovery.may_end(pid) && in_the_way(pid);
+        let stray = recovery.named.iter().find(|pid| is_stray(**pid));
         if let Some(stray) = stray {
             return Some(format!("the recovery is over, and {} is left", view.name(*stray)));
         }

@@ -138,6 +138,8 @@ impl RunWorld {
         let others = || self.supervisors().filter(|(other, _)| *other != supervisor);
         Some(checks::SeenRecovery {
             named: &recovery.named,
+            journaled: &recovery.journaled,
+            heard: &recovery.heard,
             watched: recovery.watched.keys().map(|process| process.pid).collect(),
             asked: &recovery.asked,
             killed: &recovery.killed,

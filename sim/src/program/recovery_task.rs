@@ -10,8 +10,12 @@ pub(crate) struct RecoveryTask {
     pub node: Option<node::RecoveryNode>,
     /// The processes that it watches and whose end it has not seen, and its links to them.
     pub watched: BTreeMap<ProcessId, Option<u64>>,
-    /// The processes that the journal, the kernel or the control path has named: those that it may end.
+    /// The processes that the journal, the record or the control path has named.
     pub named: BTreeSet<u32>,
+    /// Those that the journal has named.
+    pub journaled: BTreeSet<u32>,
+    /// The processes that have said something to it.
+    pub heard: BTreeSet<u32>,
     /// The processes whose answer is still to come.
     pub asked: BTreeSet<u32>,
     /// The processes that it has killed.

@@ -30,6 +30,8 @@ impl<S: Surroundings> SimulatedWorld<S> {
             interrupted: interrupted.map(|under_way| under_way.successor),
             watched: BTreeMap::new(),
             named: BTreeSet::new(),
+            journaled: BTreeSet::new(),
+            heard: BTreeSet::new(),
             asked: BTreeSet::new(),
             killed: BTreeSet::new(),
             late: false,

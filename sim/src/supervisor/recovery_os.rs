@@ -85,8 +85,13 @@ impl<S: Surroundings> Os for Host<'_, S> {
     fn read(&mut self, from: ProcessId) -> Read {
         let Some(link) = self.asked_link(from) else { return Read::Nothing };
         let read = self.read_link(link, Side::Supervisor);
-        if let Read::Message(Message::StandingReport { .. }) = &read {
-            self.of_recovery(|recovery| _ = recovery.asked.remove(&from.pid));
+        if let Read::Message(message) = &read {
+            self.of_recovery(|recovery| {
+                recovery.heard.insert(from.pid);
+                if let Message::StandingReport { .. } = message {
+                    recovery.asked.remove(&from.pid);
+                }
+            });
         }
         read
     }
@@ -210,10 +215,16 @@ impl<S: Surroundings> SimulatedWorld<S> {
         let under_way = supervisor.knows.under_way.as_ref();
         let running = supervisor.knows.running.as_ref().map(|running| running.process);
         let parties = under_way.map(|under_way| [under_way.incumbent, Some(under_way.successor)]);
-        let named = parties.into_iter().flatten().chain([running, seen.owner, seen.holder]).flatten();
-        let named: Vec<u32> =
-            named.filter(|process| Some(*process) != also).map(|process| process.pid).collect();
-        supervisor.recovery_mut().into_iter().for_each(|recovery| recovery.named.extend(&named));
+        let journaled: Vec<Option<ProcessId>> = parties.into_iter().flatten().chain([running]).collect();
+        let pids = |processes: &[Option<ProcessId>]| -> Vec<u32> {
+            let known = processes.iter().flatten();
+            known.filter(|process| Some(**process) != also).map(|process| process.pid).collect()
+        };
+        supervisor.recovery_mut().into_iter().for_each(|recovery| {
+            recovery.journaled.extend(pids(&journaled));
+            recovery.named.extend(&recovery.journaled);
+            recovery.named.extend(pids(&[seen.owner, seen.holder]));
+        });
         seen
     }
 

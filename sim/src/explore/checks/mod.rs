@@ -69,15 +69,26 @@ pub(crate) fn somebody_serves(model: &Model) -> bool {
         () if !model.processes.values().any(|process| process.life == Life::Runs) && model.is_stopped() => {
             true
         }
+        () if is_out_of_reach(model) => true,
         // A supervisor recovers then.
         () => model.astray && nobody_looks && !model.faults.recovers,
     };
     excused || model.processes.iter().any(works)
 }
 
-/// No supervisor that runs has a handoff under way, or recovers.
+/// A supervisor without the journal recovers, or did, beside a stopped process that it may not end: that one says nothing, and nothing
+/// else says that it is a daemon of this control path.
+fn is_out_of_reach(model: &Model) -> bool {
+    let has_journal = model.recovery.as_ref().is_none_or(|recovery| recovery.has_journal);
+    let Some(recovery) = model.seen_recovery().filter(|_| !has_journal) else { return false };
+    let mut stopped = model.processes.iter().filter(|(_, process)| process.life == Life::Stopped);
+    stopped.any(|(pid, _)| !recovery.may_end(*pid))
+}
+
+/// No supervisor that runs has a handoff under way, or recovers. A recovery that nothing but its deadline can end is over by that.
 pub(crate) fn nobody_is_at_work(model: &Model) -> bool {
-    (model.idle() || !model.supervisor_runs()) && (model.recovery_is_over() || !model.recovery_runs())
+    is_out_of_reach(model)
+        || (model.idle() || !model.supervisor_runs()) && (model.recovery_is_over() || !model.recovery_runs())
 }
 
 /// There is one process; it serves, and can be reached.

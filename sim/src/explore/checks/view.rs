@@ -6,9 +6,9 @@ use handoff::message::MessageName;
 use handoff::journal::Journal;
 use handoff::machine::supervisor::Peer;
 
-use crate::checks::{self, SeenHandoff, SeenParty, View, Work};
+use crate::checks::{self, SeenHandoff, SeenParty, SeenRecovery, View, Work};
 use crate::explore::model::{
-    DaemonMachine, Model, ModelDaemon, ModelEnd, ModelLink, ModelRecovery, ModelSupervisor, journal,
+    DaemonMachine, Model, ModelDaemon, ModelEnd, ModelLink, ModelSupervisor, journal,
 };
 use crate::kernel::Name;
 
@@ -107,6 +107,27 @@ impl Model {
         })
     }
 
+    /// The recovery that is under way, or was last.
+    pub(in crate::explore) fn seen_recovery(&self) -> Option<SeenRecovery<'_>> {
+        let recovery = self.recovery.as_ref()?;
+        Some(SeenRecovery {
+            named: &recovery.named,
+            journaled: &recovery.journaled,
+            heard: &recovery.heard,
+            watched: recovery.watched.clone(),
+            asked: &recovery.asked,
+            killed: &recovery.killed,
+            has_listeners: recovery.has_listeners,
+            journal_failed: recovery.journal_failed,
+            late: false,
+            is_slow: false,
+            lags: false,
+            // The one that was stopped has gone on.
+            has_rival: !self.idle() && self.supervisor_runs(),
+            is_disturbed: false,
+        })
+    }
+
     fn party(&self, supervisor: &ModelSupervisor, peer: Peer) -> SeenParty {
         let pid = match peer {
             Peer::Incumbent => supervisor.incumbent,
@@ -126,24 +147,6 @@ impl Model {
             lost: !its(&|link| link.supervisor_open),
             acked: its(&|link| link.acked),
             told_final: its(&|link| link.supervisor_open && link.said == Some(MessageName::Final)),
-        }
-    }
-}
-
-impl ModelRecovery {
-    pub(in crate::explore) fn seen(&self) -> checks::SeenRecovery<'_> {
-        checks::SeenRecovery {
-            named: &self.named,
-            watched: self.watched.clone(),
-            asked: &self.asked,
-            killed: &self.killed,
-            has_listeners: self.has_listeners,
-            journal_failed: self.journal_failed,
-            late: false,
-            is_slow: false,
-            lags: false,
-            has_rival: false,
-            is_disturbed: false,
         }
     }
 }

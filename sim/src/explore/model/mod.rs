@@ -151,8 +151,12 @@ pub(crate) struct ModelRecovery {
     pub knows: Arc<Journal>,
     /// The processes that it watches, and whose end it was not told.
     pub watched: Vec<u32>,
-    /// The processes that the journal, the record, the control path or the one that serves has named.
+    /// The processes that the journal, the record or the control path has named.
     pub named: BTreeSet<u32>,
+    /// Those that the journal has named.
+    pub journaled: BTreeSet<u32>,
+    /// The processes that have said something to it.
+    pub heard: BTreeSet<u32>,
     /// Whether it was given the listening sockets.
     pub has_listeners: bool,
     /// The processes that it has killed: it does not hear them any more.

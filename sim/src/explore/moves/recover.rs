@@ -39,6 +39,8 @@ impl Model {
             knows: if has_journal { self.journal.clone() } else { Arc::default() },
             watched: Vec::new(),
             named: BTreeSet::new(),
+            journaled: BTreeSet::new(),
+            heard: BTreeSet::new(),
             has_listeners: false,
             killed: BTreeSet::new(),
             asked: BTreeSet::new(),
@@ -76,6 +78,7 @@ impl Model {
         if let Some(recovery) = &mut self.recovery {
             recovery.watched.retain(|watched| *watched != pid);
             recovery.asked.remove(&pid);
+            recovery.heard.remove(&pid);
         }
         self.recovery(Event::Ended(id(pid)), watch)
     }
@@ -107,6 +110,7 @@ impl Model {
     }
 
     pub(crate) fn recovery_hears(&mut self, pid: u32, message: Message, watch: &mut Observer<'_>) {
+        self.recovery.iter_mut().for_each(|recovery| _ = recovery.heard.insert(pid));
         match (&mut self.recovery, &message) {
             (Some(recovery), Message::StandingReport { .. }) => {
                 recovery.asked.remove(&pid);
@@ -153,9 +157,14 @@ impl Model {
             swept: None,
         };
         let (incumbent, successor) = recovery.under_way();
-        let named = [incumbent, successor, journal::running(&recovery.knows), seen.owner, seen.holder];
-        let named = named.into_iter().flatten().map(|process| process.pid);
-        recovery.named.extend(named.filter(|pid| self.processes.contains_key(pid)));
+        let journaled = [incumbent, successor, journal::running(&recovery.knows)];
+        let there = |processes: &[Option<ProcessId>]| {
+            let pids = processes.iter().flatten().map(|process| process.pid);
+            pids.filter(|pid| self.processes.contains_key(pid)).collect::<BTreeSet<u32>>()
+        };
+        recovery.journaled.extend(there(&journaled));
+        recovery.named.extend(&recovery.journaled);
+        recovery.named.extend(there(&[seen.owner, seen.holder]));
         let mut sightings = node::sightings(&recovery.knows, &seen, also);
         sightings.retain(|sighting| self.processes.contains_key(&sighting.process.pid));
         recovery.watched.extend(sightings.iter().map(|sighting| sighting.process.pid));
@@ -234,7 +243,7 @@ impl Discovery for ModelHost<'_, '_> {
 
     fn kill(&mut self, process: ProcessId) {
         self.watch.did(|| format!("kills D{process}"));
-        let seen = self.model.recovery.as_ref().map(ModelRecovery::seen);
+        let seen = self.model.seen_recovery();
         let wrong = seen.and_then(|seen| checks::kills(self.model, &seen, process.pid));
         self.model.violated(wrong);
         self.model.recovery.iter_mut().for_each(|recovery| {
@@ -262,7 +271,7 @@ impl RecoveryHost for ModelHost<'_, '_> {
             RecoveryVerdict::Serves(process) => format!("finds: D{process} serves"),
             verdict => format!("finds: {}", name(verdict)),
         });
-        let seen = self.model.recovery.as_ref().map(ModelRecovery::seen);
+        let seen = self.model.seen_recovery();
         let wrong = seen.and_then(|seen| checks::finds(self.model, &seen, &outcome));
         self.model.violated(wrong);
         self.model.astray &= !outcome.verdict.is_clear();
