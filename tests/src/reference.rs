@@ -26,6 +26,7 @@ pub struct Reference {
     /// More lines of the configuration.
     extra: Mutex<String>,
     deadline_secs: u32,
+    liveness_secs: u32,
     /// What is logged, unless it is what the tests wait for.
     log: Option<String>,
     child: Mutex<Option<Child>>,
@@ -39,6 +40,7 @@ impl Reference {
             listeners: Mutex::default(),
             extra: Mutex::default(),
             deadline_secs: 600,
+            liveness_secs: 15,
             log: None,
             child: Mutex::default(),
         };
@@ -64,6 +66,14 @@ impl Reference {
     #[must_use]
     pub fn deadline(mut self, secs: u32) -> Reference {
         self.deadline_secs = secs;
+        self
+    }
+
+    /// The same where a peer that says nothing for `secs` counts as silent. By default that is longer than a process waits for a
+    /// processor, however busy the machine is.
+    #[must_use]
+    pub fn liveness(mut self, secs: u32) -> Reference {
+        self.liveness_secs = secs;
         self
     }
 
@@ -119,12 +129,13 @@ impl Reference {
         }
         let text = format!(
             "control_socket = {:?}\ntrigger_socket = {:?}\njournal = {:?}\nbinary = {binary:?}\nargs = {args:?}\n\
-             drain_grace_secs = {}\ndeadline_secs = {}\nliveness_ms = 3000\n{}{listeners}",
+             drain_grace_secs = {}\ndeadline_secs = {}\nliveness_ms = {}\n{}{listeners}",
             self.layout.control(),
             self.trigger(),
             self.layout.journal(),
             self.deadline_secs / 10,
             self.deadline_secs,
+            self.liveness_secs * 1000,
             self.extra.lock().unwrap(),
         );
         fs::write(self.config(), text).unwrap();

@@ -36,7 +36,7 @@ use crate::watch::{DemoWatch, Stop};
 /// How long building may take: it begins with a fresh clone on a slow machine.
 const BUILD_LIMIT: Duration = Duration::from_secs(30 * 60);
 /// How long the rest may take, and how much more for each swap.
-const SHOW_LIMIT: Duration = Duration::from_secs(60);
+const SHOW_LIMIT: Duration = Duration::from_secs(300);
 const SWAP_LIMIT: Duration = Duration::from_secs(5);
 /// A client that gets no reply for so long counts as failed.
 const REPLY_LIMIT: Duration = Duration::from_secs(20);

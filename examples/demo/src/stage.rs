@@ -21,7 +21,7 @@ use crate::watch::DemoWatch;
 /// How long a swap may take.
 const DEADLINE: Duration = Duration::from_secs(20);
 /// How long the first start may take, and a stop.
-const START_LIMIT: Duration = Duration::from_secs(30);
+const START_LIMIT: Duration = Duration::from_secs(120);
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 /// How many lines of the log are shown when something went wrong.
 const LOG_LINES: usize = 12;

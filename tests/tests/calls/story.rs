@@ -4,7 +4,7 @@ use std::process::{Child, Stdio};
 use std::sync::MutexGuard;
 use std::time::{Duration, Instant};
 
-use handoff_tests::{Act, Build, HookName, Reference, World, Writer, processes, until, until_some};
+use handoff_tests::{Act, Build, HookName, PATIENCE, Reference, World, Writer, processes, until, until_some};
 use nix::sys::signal::Signal;
 
 use crate::tracer::{Injection, Trace, Tracer};
@@ -12,8 +12,11 @@ use crate::tracer::{Injection, Trace, Tracer};
 /// The whole swap, in the configuration.
 const DEADLINE_SECS: u32 = 20;
 
-/// What a command may take: the deadline, and all that comes after it.
-pub(crate) const COMMAND: Duration = Duration::from_secs(60);
+/// After so much silence, in the configuration. Many cells wait for it.
+const LIVENESS_SECS: u32 = 3;
+
+/// What a command may take: far more than the deadline and all that comes after it.
+pub(crate) const COMMAND: Duration = PATIENCE;
 
 /// Which process is traced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -87,7 +90,8 @@ impl CallsScene {
     pub(crate) fn new() -> CallsScene {
         let world = World::new();
         // What is logged for people is written by the process that does the work, in these tests.
-        let reference = Reference::for_actor(&world).deadline(DEADLINE_SECS).log("warn");
+        let reference =
+            Reference::for_actor(&world).deadline(DEADLINE_SECS).liveness(LIVENESS_SECS).log("warn");
         reference.add("unreachable_secs = 10\nstop_grace_secs = 10\n");
         reference.configure_build(&world.build());
         let supervisor = reference.start();
