@@ -348,7 +348,7 @@ impl RunWorld {
         let journal = &self.kernel.processes[&supervisor].supervisor()?.knows;
         let ours = |pid: &&u32| ![supervisor, server].contains(pid) && !self.is_stranger(**pid);
         let stray = self.kernel.processes.keys().find(ours);
-        let owed = self.kernel.processes[&supervisor].supervisor()?.owed;
+        let untried = self.kernel.processes[&supervisor].supervisor()?.untried;
         let holder = self.kernel.disk.lock().holders.iter().copied().find(|pid| *pid != server);
         let name = self.kernel.names_beside.iter().find(|pid| **pid != server);
         let listener = self.kernel.listener.holders().find(|pid| ![supervisor, server].contains(pid));
@@ -367,8 +367,8 @@ impl RunWorld {
             () if !self.kernel.links.is_empty() => {
                 Some(format!("{} links are left", self.kernel.links.len()))
             }
-            () if owed.is_some() => {
-                Some(format!("build {} was asked for, and no swap to it has met a daemon", owed?))
+            () if untried.is_some() => {
+                Some(format!("build {} was asked for, and no swap to it has met a daemon", untried?))
             }
             () if under_way.is_some() => Some("the journal says that a handoff is under way".into()),
             () if !self.kernel.processes[&server].daemon().is_some_and(|daemon| daemon.finalizes) => {

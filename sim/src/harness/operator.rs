@@ -177,7 +177,7 @@ impl RunWorld {
         let build = self.orders.newest_build.max(1) + 1;
         self.orders.newest_build = build;
         if let Some(supervisor) = self.supervisor_mut(pid) {
-            (supervisor.configured, supervisor.owed) = (build, Some(build));
+            (supervisor.configured, supervisor.untried) = (build, Some(build));
         }
         self.kernel.poke(pid, self.kernel.now);
         true

@@ -23,7 +23,7 @@ pub(crate) struct SupervisorProgram {
     /// What the operator wants to run.
     pub configured: u32,
     /// What the operator wants to run by a signal that was heard, if no daemon has met it since.
-    pub owed: Option<u32>,
+    pub untried: Option<u32>,
     /// The operator has called off what is under way.
     pub cancelled: bool,
 }
@@ -46,7 +46,7 @@ impl SupervisorProgram {
             task: TaskUnderWay::Idle,
             child: None,
             configured: 1,
-            owed: None,
+            untried: None,
             cancelled: false,
         }
     }

@@ -185,9 +185,9 @@ impl<S: Surroundings> SimulatedWorld<S> {
             return;
         };
         let rival = supervisor.rival;
-        let met_nobody = matches!(outcome.verdict, HandoffVerdict::Busy | HandoffVerdict::Unreachable);
-        if !met_nobody && handoff.build == supervisor.configured {
-            supervisor.owed = None;
+        let end = TaskEnd::from(&outcome);
+        if !end.met_nobody() && handoff.build == supervisor.configured {
+            supervisor.untried = None;
         }
         for peer in PEERS {
             if let Some(link) = handoff.party(peer).link {
@@ -201,7 +201,7 @@ impl<S: Surroundings> SimulatedWorld<S> {
         if rival {
             return self.die(pid, "leaves", true);
         }
-        let (end, now) = (TaskEnd::from(&outcome), self.kernel.now);
+        let now = self.kernel.now;
         if let (true, Some(process), Some(supervisor)) =
             (end.is_committed(), handoff.successor.process, self.supervisor_mut(pid))
         {

@@ -122,7 +122,7 @@ pub enum TaskEnd {
 
 impl TaskEnd {
     /// Whether the daemon could not be asked at all: it can't be reached, or another supervisor has it.
-    fn met_nobody(self) -> bool {
+    pub fn met_nobody(self) -> bool {
         use HandoffVerdict::{Busy, Unreachable};
         matches!(self, TaskEnd::Over { verdict: Busy | Unreachable, .. })
     }
