@@ -1,9 +1,9 @@
 //! Replaces the binary of a running, stateful daemon with no refused connection, no lost acknowledged write
 //! and never two writers.
 //!
-//! [`daemon`] is for a daemon's author, [`supervisor`] for a supervisor's: these two are the interface that versions are counted
-//! by. [`message`], [`machine`], [`text`] and [`time`] have the types that appear in them. All other modules are hidden: the simulator stands on
-//! them, and they change with any release.
+//! [`daemon`] is for a daemon's author, [`supervisor`] for a supervisor's; most of what they list is at the crate's root as well. [`error`], [`id`],
+//! [`data`], [`message`], [`machine`], [`text`] and [`time`] have the types that appear in them, [`bounds`] their limits, and [`metrics`] names for
+//! what is counted. All other modules are hidden: the simulator stands on them, and they change with any release.
 //!
 //! The protocol lives in pure state machines (`machine`) that know no clock, thread, descriptor or random number; nodes (`node`) decide
 //! in which order they hear what has happened; the feature `unix` (on by default) brings real sockets and processes and the

@@ -13,6 +13,7 @@ names! {
     /// - `commit`: the successor begins to serve; the pause ends.
     /// - `retire`: the journal is written, the incumbent ends.
     /// - `roll_back`: the way back, if it is taken.
+    #[non_exhaustive]
     pub enum Phase {
         Spawn = "spawn",
         WarmUp = "warm_up",
