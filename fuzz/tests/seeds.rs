@@ -5,19 +5,26 @@ use std::path::Path;
 
 use handoff::carry::{Carried, ConnectionState, Incoming, Item, Taken};
 use handoff::data::Data;
-use handoff::id::{BootId, DirectoryId};
+use handoff::id::{BootId, DirectoryId, InBoot};
 use handoff::journal::{Binary, FileIdentity, Journal, Running, UnderWay};
 use handoff::message::*;
 use handoff::record::Record;
 use handoff::{Fingerprint, HandoffId, ProcessId, codec, frame};
+use serde::Serialize;
 
 const ID: HandoffId = HandoffId(*b"0123456789abcdef");
 const PROCESS: ProcessId = ProcessId { pid: 4711, start_time: 8_000_000 };
+const BOOT: BootId = BootId([1; 16]);
 
 fn write(target: &str, name: &str, bytes: Vec<u8>) {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds").join(target);
     std::fs::create_dir_all(&dir).unwrap();
     std::fs::write(dir.join(name), bytes).unwrap();
+}
+
+/// Writes what is kept in a slot of a file.
+fn write_kept<T: Serialize>(target: &str, name: &str, value: T) {
+    write(target, name, codec::encode(&InBoot { boot: BOOT, value }).unwrap());
 }
 
 fn messages() -> Vec<Message> {
@@ -107,7 +114,7 @@ fn journal() -> Journal {
             retiring: false,
         }),
         stopped: false,
-        data: Data::opened(BootId([1; 16]), Some(DirectoryId { dev: 1, ino: 2 }), &[1, 2, 3]),
+        data: Data::opened(BOOT, Some(DirectoryId { dev: 1, ino: 2 }), &[1, 2, 3]),
         written_at_unix_ms: 1_700_000_000_000,
     }
 }
@@ -126,17 +133,13 @@ fn write_the_seeds() {
         revisions: vec![1, 2, 3],
         fingerprint: Fingerprint { scheme: 1, digest: [0xab; 32] },
     };
-    write(
-        "record",
-        "serving",
-        codec::encode(&Record { serving: true, sealed_for: None, ..record.clone() }).unwrap(),
-    );
-    write("record", "sealed", codec::encode(&record).unwrap());
+    write_kept("record", "serving", Record { serving: true, sealed_for: None, ..record.clone() });
+    write_kept("record", "sealed", record);
     write("states", "all", state().encode());
     write("states", "session", ConnectionState { session: b"\x01".to_vec(), ..Default::default() }.encode());
     write("items", "idle", items(None));
     write("items", "states", items(Some(state().encode())));
     write("items", "revoked", [items(None), Item::Revoked.encode().unwrap()].concat());
-    write("journal", "empty", codec::encode(&Journal::default()).unwrap());
-    write("journal", "full", codec::encode(&journal()).unwrap());
+    write_kept("journal", "empty", Journal::default());
+    write_kept("journal", "full", journal());
 }

@@ -3,6 +3,7 @@ use std::fmt::Debug;
 
 use bolero::check;
 use handoff::codec;
+use handoff::id::InBoot;
 use handoff::journal::{self, Journal};
 use handoff::record::{self, Record};
 use handoff::slots::{Magic, SLOTS, decode_slots, encode_slot};
@@ -72,12 +73,12 @@ fn target<T: Serialize + DeserializeOwned + PartialEq + Debug + Clone + std::pan
 
 #[test]
 fn records() {
-    let holds = target::<Record>(Seeds::of("record"), RECORD);
+    let holds = target::<InBoot<Record>>(Seeds::of("record"), RECORD);
     check!().with_type::<Hostile>().with_iterations(INPUTS).for_each(holds);
 }
 
 #[test]
 fn journals() {
-    let holds = target::<Journal>(Seeds::of("journal"), JOURNAL);
+    let holds = target::<InBoot<Journal>>(Seeds::of("journal"), JOURNAL);
     check!().with_type::<Hostile>().with_iterations(INPUTS).for_each(holds);
 }
