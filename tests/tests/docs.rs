@@ -239,6 +239,30 @@ fn every_test_that_holds_a_decision_exists() {
     }
 }
 
+/// Why a scenario is there is the title of its trace, and what is left out is listed with the reason.
+#[test]
+fn scenarios_and_lists_name_the_role_or_the_type_that_they_are_about() {
+    let folders =
+        ["scenarios", "scenarios/rare", "tests/tests/arms/bases", "tests/tests/arms", "tests/tests/coverage"];
+    let is_sentence = |line: &&str| line.starts_with("why = ") || line.starts_with('#');
+    let (mut found, mut looked_at) = (Vec::new(), 0);
+    for path in folders.iter().flat_map(|folder| fs::read_dir(root().join(folder)).unwrap()) {
+        let path = path.unwrap().path();
+        if !path.extension().is_some_and(|extension| extension == "toml" || extension == "txt") {
+            continue;
+        }
+        looked_at += 1;
+        for line in fs::read_to_string(&path).unwrap().lines().filter(is_sentence) {
+            let mut words = line.split(|c: char| !c.is_alphabetic()).map(str::to_lowercase);
+            if words.any(|word| PERSONS.lines().any(|person| person == word)) {
+                found.push(format!("{}: {line}", path.display()));
+            }
+        }
+    }
+    assert!(found.is_empty(), "say which process, user or thread:\n{}", found.join("\n"));
+    assert!(looked_at > 200, "most are missed: {looked_at}");
+}
+
 #[test]
 fn sentences_have_a_role_or_a_type_for_their_subject() {
     let mut found = Vec::new();
