@@ -9,7 +9,7 @@
 //! merely stopped, by another, which begins no handoff of its own.
 //!
 //! No time passes. A timer fires when what it waits for has happened (`steps.rs` says what that is), and only if
-//! its process has nothing to read: that is rule 11; none does in the moment before a process's first turn, nor in the one between its freeing
+//! its process has nothing to read: that is rule 18; none does in the moment before a process's first turn, nor in the one between its freeing
 //! the lock and its end. What keeps the search finite without hiding anything: a
 //! heartbeat goes out only if no process that runs has a frame of its sender to read (it would repeat it), is not said twice
 //! to one that is stopped, and frames are lost
