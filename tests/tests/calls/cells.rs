@@ -53,6 +53,13 @@ pub(crate) struct CellResult {
     pub(crate) wrong: Vec<String>,
 }
 
+impl CellResult {
+    /// Whether the call came, and was made to fail.
+    pub(crate) fn came(&self) -> bool {
+        self.injected > 0 && !self.is_impossible
+    }
+}
+
 impl fmt::Display for CellResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verdict = match (self.injected, &self.wrong[..]) {
