@@ -12,9 +12,12 @@ use crate::text::PlainText;
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The peer broke the protocol, went silent, or can't be reached.
+    /// The peer broke the protocol, or speaks another version of it.
     #[error("{0}")]
     Peer(String),
+    /// No daemon that could be asked answers at the control path, or the one there went silent.
+    #[error("{0}")]
+    Unreachable(String),
     /// The caller's argument, configuration or order of calls.
     #[error("{0}")]
     Caller(String),
@@ -121,7 +124,7 @@ impl core::error::Error for HostError {}
 impl From<Error> for HostError {
     fn from(error: Error) -> Self {
         let kind = match &error {
-            Error::Peer(_) => ErrorKind::Peer,
+            Error::Peer(_) | Error::Unreachable(_) => ErrorKind::Peer,
             Error::Caller(_) | Error::Busy | Error::Cancelled | Error::Locked(_) => ErrorKind::Caller,
             #[cfg(feature = "unix")]
             Error::Untrusted(_) => ErrorKind::Caller,

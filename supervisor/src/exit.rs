@@ -145,7 +145,7 @@ impl From<handoff::Error> for CommandFailure {
             handoff::Error::Peer(_) => Code::Protocol,
             handoff::Error::System { .. } => Code::System,
             handoff::Error::Caller(_) | handoff::Error::Untrusted(_) => Code::Config,
-            handoff::Error::Cancelled => Code::Unavailable,
+            handoff::Error::Unreachable(_) | handoff::Error::Cancelled => Code::Unavailable,
             _ => Code::Software,
         };
         CommandFailure::new(code, error.to_string())
@@ -162,6 +162,13 @@ mod tests {
         assert!(numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
         let table = Code::table();
         assert!(numbers.iter().all(|number| table.contains(&format!("  {number:>2}  "))), "{table}");
+    }
+
+    #[test]
+    fn a_daemon_that_can_not_be_reached_is_not_said_to_break_the_protocol() {
+        let code = |error: fn(String) -> handoff::Error| CommandFailure::from(error(String::new())).code;
+        assert_eq!(code(handoff::Error::Unreachable), Code::Unavailable);
+        assert_eq!(code(handoff::Error::Peer), Code::Protocol);
     }
 
     #[test]

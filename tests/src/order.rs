@@ -161,7 +161,7 @@ impl From<Error> for OrderOutcome {
 
 fn name(error: &Error) -> &'static str {
     match error {
-        Error::Peer(_) => "Peer",
+        Error::Peer(_) | Error::Unreachable(_) => "Peer",
         Error::Caller(_) => "Caller",
         Error::Untrusted(_) => "Untrusted",
         Error::System { .. } => "System",

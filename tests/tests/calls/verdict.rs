@@ -70,9 +70,10 @@ fn untrue(scene: &CallsScene, told: &Told, serving: u32) -> Option<String> {
     };
     let is_true = match code {
         0 => !is_old && printed.contains(&format!("\"pid\":{serving},")),
-        1 | 66 | 71 | 73 | 75 | 76 | 77 | 78 => is_old,
         // Not known, or the answer was lost.
-        3 | 65 | 69 => true,
+        3 | 65 => true,
+        69 if printed.contains("supervisor") => true,
+        1 | 66 | 69 | 71 | 73 | 75 | 76 | 77 | 78 => is_old,
         4 => !processes::lives(scene.incumbent),
         _ => false,
     };

@@ -69,7 +69,7 @@ fn a_daemon_of_another_control_path_is_not_swapped_though_the_path_leads_to_it()
     symlink(other.layout().control(), &link).unwrap();
     fs::rename(&link, &control).unwrap();
     let (code, swap) = reference.ask_json("swap");
-    assert_eq!(code, 76, "{swap}");
+    assert_eq!(code, 69, "{swap}");
     assert!(swap["error"]["message"].as_str().unwrap().contains("of another control path"), "{swap}");
     assert!(!other.output().contains("handoff.drain"), "the stranger was not disturbed");
     until("the daemon names what lies at its path", || world.output().contains("another file lies at"));

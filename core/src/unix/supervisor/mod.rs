@@ -315,8 +315,8 @@ impl Supervisor {
     ///
     /// # Errors
     /// In all of these nothing was touched: [`Error::Busy`] if another handoff is under way, here or by another
-    /// supervisor; [`Error::Peer`] if no daemon can be reached at the control path; [`Error::Caller`] and
-    /// [`Error::System`] if `spec` can't be carried out.
+    /// supervisor; [`Error::Unreachable`] if no daemon can be reached at the control path; [`Error::Peer`] if the one there breaks
+    /// the protocol; [`Error::Caller`] and [`Error::System`] if `spec` can't be carried out.
     pub fn perform_handoff(&self, spec: SpawnSpec) -> Result<HandoffOutcome> {
         self.run(spec, true)
     }
@@ -438,7 +438,7 @@ impl Supervisor {
     /// Asks the daemon that answers at the control path for its status. Works while a handoff is under way; takes a second at most.
     ///
     /// # Errors
-    /// [`Error::Peer`] if no daemon answers.
+    /// [`Error::Unreachable`] if no daemon answers; [`Error::Peer`] if it refuses to.
     pub fn status(&self) -> Result<DaemonStatus> {
         query::ask(&self.control, STATUS_PATIENCE)
     }

@@ -34,10 +34,22 @@ impl Verdict {
             machine::HandoffVerdict::NobodyServes => Verdict::NobodyServes,
             machine::HandoffVerdict::Busy => return Err(Error::Busy),
             machine::HandoffVerdict::Cancelled => return Err(Error::Cancelled),
-            machine::HandoffVerdict::Unreachable => {
-                return Err(Error::Peer(reason.map(Reason::to_string).unwrap_or_default()));
-            }
+            machine::HandoffVerdict::Unreachable => return Err(unreachable(reason)),
         })
+    }
+}
+
+/// Why there was no incumbent to replace.
+fn unreachable(reason: Option<&Reason>) -> Error {
+    let why = reason.map(Reason::to_string).unwrap_or_default();
+    match reason {
+        Some(
+            Reason::Protocol(..)
+            | Reason::Version { .. }
+            | Reason::WrongRole { .. }
+            | Reason::WrongProcess(_),
+        ) => Error::Peer(why),
+        _ => Error::Unreachable(why),
     }
 }
 
@@ -115,7 +127,7 @@ impl From<&Result<HandoffOutcome>> for TaskEnd {
             Err(Error::Caller(_) | Error::Untrusted(_)) => return TaskEnd::NotBegun,
             Err(Error::Busy) => (machine::HandoffVerdict::Busy, false),
             Err(Error::Cancelled) => (machine::HandoffVerdict::Cancelled, false),
-            Err(Error::Peer(_)) => (machine::HandoffVerdict::Unreachable, false),
+            Err(Error::Peer(_) | Error::Unreachable(_)) => (machine::HandoffVerdict::Unreachable, false),
             Err(Error::System { .. } | Error::Hook(_) | Error::Locked(_)) => {
                 (machine::HandoffVerdict::Unconfirmed, false)
             }

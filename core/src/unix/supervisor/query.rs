@@ -34,13 +34,13 @@ pub(crate) fn ask(path: &Path, limit: Duration) -> Result<DaemonStatus> {
             (Read::Message(Message::Refused { error }), _) => return Err(Error::Peer(error.into())),
             (Read::Message(_), said) => hello = said,
             (Read::Closed(why), _) => {
-                return Err(Error::Peer(format!("{} closed the link: {why}", path.display())));
+                return Err(Error::Unreachable(format!("{} closed the link: {why}", path.display())));
             }
             (Read::Nothing, said) => {
                 hello = said;
                 let left = until.saturating_duration_since(Instant::now());
                 if left.is_zero() {
-                    return Err(Error::Peer(format!(
+                    return Err(Error::Unreachable(format!(
                         "no process answered at {} within {limit:?}",
                         path.display()
                     )));
@@ -58,10 +58,16 @@ fn connect(path: &Path, until: Instant) -> Result<Link> {
         match control::connect(path)? {
             Connect::Connected(stream) => return Ok(Link::new(stream)),
             Connect::NotThere => {
-                return Err(Error::Peer(format!("nobody listens at the control socket {}", path.display())));
+                return Err(Error::Unreachable(format!(
+                    "nobody listens at the control socket {}",
+                    path.display()
+                )));
             }
             Connect::Retry if Instant::now() >= until => {
-                return Err(Error::Peer(format!("the control socket {} is not answered", path.display())));
+                return Err(Error::Unreachable(format!(
+                    "the control socket {} is not answered",
+                    path.display()
+                )));
             }
             Connect::Retry => {
                 poller::wait(&[], Some(Duration::from_millis(10)));
