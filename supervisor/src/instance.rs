@@ -82,7 +82,7 @@ fn lock_for_a_moment(mut file: File) -> Result<Flock<File>, (File, Errno)> {
     const TRIES: u32 = 50;
     for _ in 1..TRIES {
         file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Err((file, Errno::EWOULDBLOCK)) => file,
+            Err((file, Errno::EWOULDBLOCK | Errno::EINTR)) => file,
             done => return done,
         };
         thread::sleep(Duration::from_millis(10));

@@ -204,11 +204,14 @@ pub fn in_words(holder: Option<Holder>) -> String {
 /// Takes an exclusive lock without waiting; `false` if another holds it.
 #[allow(unsafe_code)]
 pub(crate) fn try_flock(file: &File) -> io::Result<bool> {
-    // SAFETY: flock takes plain numbers, and the descriptor is open.
-    match Errno::result(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) }) {
-        Ok(_) => Ok(true),
-        Err(Errno::EWOULDBLOCK) => Ok(false),
-        Err(error) => Err(error.into()),
+    loop {
+        // SAFETY: flock takes plain numbers, and the descriptor is open.
+        match Errno::result(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) }) {
+            Ok(_) => return Ok(true),
+            Err(Errno::EWOULDBLOCK) => return Ok(false),
+            Err(Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
 }
 
