@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use handoff_tests::held::{kill, stop};
 use handoff_tests::processes::lives;
-use handoff_tests::{HoldPoint, World, until, until_some};
+use handoff_tests::{HoldPoint, Reference, World, until, until_some};
 
 use super::survives::ReferenceScene;
 
@@ -158,9 +158,11 @@ fn the_journal_can_not_be_written_and_the_swap_is_refused_with_the_daemon_untouc
 
 #[test]
 fn a_journal_that_takes_long_is_named_and_not_the_incumbent_that_gave_up() {
-    let scene = ReferenceScene::new();
+    let world = World::new();
+    let reference = Reference::for_actor(&world).liveness(3);
+    let scene = ReferenceScene::of(world, reference);
     scene.reference.configure_build(&scene.world.build());
-    scene.world.slow_sync(Duration::from_secs(6));
+    scene.world.slow_sync(Duration::from_secs(12));
     let (code, swap) = scene.reference.ask_json("swap");
     assert_eq!((code, &swap["outcome"]), (1, &"rolled_back".into()), "{swap}");
     let reason = swap["reason"].as_str().unwrap();

@@ -27,6 +27,10 @@ impl ReferenceScene {
         let world = World::new();
         let reference = Reference::for_actor(&world);
         reference.add(extra);
+        ReferenceScene::of(world, reference)
+    }
+
+    pub(super) fn of(world: World, reference: Reference) -> ReferenceScene {
         let build = world.build();
         reference.configure_build(&build);
         let supervisor = reference.start();

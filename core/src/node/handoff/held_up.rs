@@ -36,6 +36,7 @@ impl HeldUp {
         let Some(time) = self.by_journal.or(self.by_system) else { return reason };
         match reason {
             Reason::Closed(..)
+            | Reason::Ended(..)
             | Reason::Silent(_)
             | Reason::Deadline
             | Reason::NotServing
