@@ -2,7 +2,7 @@
 //! and never two writers.
 //!
 //! [`daemon`] is for a daemon's author, [`supervisor`] for a supervisor's; most of what they list is at the crate's root as well. [`error`], [`id`],
-//! [`data`], [`message`], [`machine`], [`text`] and [`time`] have the types that appear in them, [`bounds`] their limits, and [`metrics`] names for
+//! [`data`], [`message`], [`text`] and [`time`] have the types that appear in them, [`bounds`] their limits, and [`metrics`] names for
 //! what is counted. All other modules are hidden: the simulator stands on them, and they change with any release.
 //!
 //! The protocol lives in pure state machines (`machine`) that know no clock, thread, descriptor or random number; nodes (`node`) decide
@@ -33,6 +33,7 @@ pub mod host;
 pub mod id;
 #[doc(hidden)]
 pub mod journal;
+#[doc(hidden)]
 pub mod machine;
 pub mod message;
 #[cfg(feature = "unix")]
