@@ -30,6 +30,7 @@ mod hooks;
 mod limits;
 mod link;
 mod listen;
+mod pid_user;
 mod reactor;
 mod reports;
 mod rights;

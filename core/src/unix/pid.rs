@@ -49,16 +49,6 @@ pub fn start_time_of(pid: u32) -> io::Result<Option<u64>> {
     Ok(stat_of(pid)?.map(|stat| stat.start_time))
 }
 
-/// The effective user of the process `pid`, where the system tells (`proc_pid_status(5)`).
-pub(crate) fn effective_user_of(pid: u32) -> Option<u32> {
-    // The users come before all that has no bound. One read: clients wait for this in a swap.
-    let mut status = [0; 1024];
-    let length =
-        File::open(format!("/proc/{pid}/status")).and_then(|mut file| file.read(&mut status)).ok()?;
-    let uids = status[..length].split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"Uid:"))?;
-    str::from_utf8(uids).ok()?.split_whitespace().nth(1)?.parse().ok()
-}
-
 /// Whether there is a process `pid` that has not ended. One that was not waited for counts as ended; what can't
 /// be told counts as alive.
 pub(crate) fn may_live(pid: u32) -> bool {

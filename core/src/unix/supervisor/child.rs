@@ -112,6 +112,11 @@ impl Child {
         }
     }
 
+    /// The watch over the process.
+    pub(super) fn watch(&self) -> &Watch {
+        &self.watch
+    }
+
     fn may(&self) -> io::Result<MayBeKilled> {
         self.may.ok_or_else(|| {
             let why =

@@ -25,7 +25,8 @@ use crate::unix::gaps;
 use crate::unix::kill::MayBeKilled;
 use crate::unix::link::{Link, random_id};
 use crate::unix::lock;
-use crate::unix::pid::{boot_id, effective_user_of};
+use crate::unix::pid::boot_id;
+use crate::unix::pid_user::effective_user_of;
 use crate::unix::poller::MonotonicClock;
 use crate::unix::reactor::{self, System};
 use crate::unix::spawn::{SpawnRequest, spawn};
@@ -294,7 +295,7 @@ impl Os for Host<'_> {
     }
 
     fn read(&mut self, peer: Peer) -> Read {
-        let (control, uid) = (&self.supervisor.control, self.supervisor.uid());
+        let supervisor = self.supervisor;
         let party = match peer {
             Peer::Incumbent => &mut self.incumbent,
             Peer::Successor => &mut self.successor,
@@ -303,7 +304,7 @@ impl Os for Host<'_> {
         link.flush();
         let read = link.read();
         if let (Read::Message(Message::Hello(hello)), Peer::Incumbent) = (&read, peer) {
-            party.spoke = MayBeKilled::spoke(hello, link.stream(), control, uid);
+            party.spoke = MayBeKilled::spoke(hello, link.stream(), &supervisor.control, supervisor.uid());
         }
         if let Read::Message(Message::Hello(hello)) = &read {
             party.build_id = Some(hello.build());
@@ -340,7 +341,7 @@ impl Os for Host<'_> {
     }
 
     fn user(&self) -> Option<u32> {
-        effective_user_of(self.successor.process.as_ref()?.id().pid)
+        effective_user_of(self.successor.process.as_ref()?.watch())
     }
 
     fn directory(&self) -> Option<DirectoryId> {
