@@ -82,7 +82,7 @@ mod supervisor;
 pub mod trace;
 mod world;
 
-pub use harness::checks::{CHECKS, Violation};
+pub use harness::checks::{CHECKS, DETERMINISTIC, Violation};
 pub use kernel::Disk;
 pub use plan::Plan;
 pub use plan::classes::classes;
@@ -92,5 +92,5 @@ pub use run::{RunReport, run};
 pub use search::check::{CANARY, PLAN, SEED, SEEDS, check};
 pub use search::failure::{Explain, version};
 pub use search::shrink::{shrink, shrink_while};
-pub use search::{corpus, sweep, threads};
+pub use search::{corpus, merge, sweep, threads};
 pub use simulated::{Ledger, Make, Promise, Simulated};

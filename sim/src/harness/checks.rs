@@ -6,7 +6,8 @@ use handoff::machine::supervisor::{Outcome, Peer};
 use handoff::machine::{Cell, ExitReason, Timer, recovery};
 use handoff::message::Message;
 
-use serde::Serialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Process, RunWorld};
 use crate::checks::{self, GivesUp};
@@ -28,10 +29,31 @@ pub const CHECKS: [&str; 8] = [
     "bounded outage",
 ];
 
+/// The name of the check that a plan that is run twice leaves the same trace.
+pub const DETERMINISTIC: &str = "deterministic";
+
+/// A violation as it is written down.
+#[derive(Deserialize)]
+struct WrittenViolation {
+    check: String,
+    why: String,
+    at: Micros,
+}
+
+impl<'de> Deserialize<'de> for Violation {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Violation, D::Error> {
+        let WrittenViolation { check, why, at } = WrittenViolation::deserialize(from)?;
+        match CHECKS.into_iter().chain([DETERMINISTIC]).find(|known| *known == check) {
+            Some(check) => Ok(Violation { check, why, at }),
+            None => Err(D::Error::custom(format_args!("there is no check {check:?}"))),
+        }
+    }
+}
+
 /// A check that has failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Violation {
-    /// One of [`CHECKS`].
+    /// One of [`CHECKS`], or [`DETERMINISTIC`].
     pub check: &'static str,
     /// Why, in a sentence.
     pub why: String,

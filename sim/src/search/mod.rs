@@ -2,6 +2,7 @@
 pub(crate) mod check;
 pub mod corpus;
 pub(crate) mod failure;
+pub mod merge;
 pub(crate) mod shrink;
 pub mod sweep;
 pub mod threads;

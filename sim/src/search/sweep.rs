@@ -10,10 +10,10 @@ use std::thread;
 use handoff::host::Gap;
 use handoff::machine::Cell;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::threads::{share, usual_jobs};
-use crate::harness::checks::Violation;
+use crate::harness::checks::{DETERMINISTIC, Violation};
 use crate::plan::draw::draw;
 use crate::run::{Planted, RunOptions, RunReport, run};
 use crate::simulated::Make;
@@ -35,7 +35,7 @@ pub struct Sweep {
 }
 
 /// What a sweep found.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Summary {
     /// How many seeds were run.
     pub runs: u64,
@@ -43,8 +43,8 @@ pub struct Summary {
     pub steps: u64,
     /// How many requests clients made.
     pub requests: u64,
-    /// Virtual seconds.
-    pub virtual_secs: f64,
+    /// Virtual time, in microseconds.
+    pub virtual_micros: u64,
     /// How many seeds were run twice.
     pub run_twice: u64,
     /// What supervisors reported of the handoffs that were asked for.
@@ -64,16 +64,16 @@ pub struct Summary {
 }
 
 /// A time when nobody served.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Outage {
-    /// How long, less the time that the one that serves was stopped.
-    pub millis: f64,
+    /// The time in microseconds, less the time that the daemon that serves was stopped.
+    pub micros: u64,
     /// In the run of this seed.
     pub seed: u64,
 }
 
 /// A seed that failed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// The seed.
     pub seed: u64,
@@ -87,7 +87,6 @@ struct SweepPart {
     summary: Summary,
     gaps: BTreeMap<Gap, u64>,
     cells: BTreeMap<Cell, u64>,
-    micros: u64,
 }
 
 impl Sweep {
@@ -100,7 +99,7 @@ impl Sweep {
     pub fn run(&self, progress: impl Fn(u64) + Sync) -> Summary {
         let work = |part: &mut SweepPart, seed| match part.run(self, seed) {
             Some(violation) => {
-                part.fails(seed, violation);
+                part.summary.fails(Failure { seed, violation });
                 ControlFlow::Break(())
             }
             None => ControlFlow::Continue(()),
@@ -134,7 +133,7 @@ impl SweepPart {
         summary.runs += 1;
         summary.steps += report.steps;
         summary.requests += report.requests;
-        self.micros += report.length;
+        summary.virtual_micros += report.length;
         for verdict in &report.verdicts {
             *summary.verdicts.entry(format!("{verdict:?}")).or_default() += 1;
         }
@@ -156,44 +155,13 @@ impl SweepPart {
         };
         summary.classes_a_run[kinds] += 1;
         let class = if kinds == 2 { "several classes" } else { first.unwrap_or("no fault") };
-        longer(&mut summary.outages, class, Outage { millis: report.longest_outage as f64 / 1000.0, seed });
-    }
-
-    fn fails(&mut self, seed: u64, violation: Violation) {
-        let failure = Failure { seed, violation };
-        let lower = |known: &Failure| known.seed < seed;
-        if !self.summary.failure.as_ref().is_some_and(lower) {
-            self.summary.failure = Some(failure);
-        }
+        longer(&mut summary.outages, class, Outage { micros: report.longest_outage, seed });
     }
 
     fn add(&mut self, other: SweepPart) {
-        let (mine, other_summary) = (&mut self.summary, other.summary);
-        mine.runs += other_summary.runs;
-        mine.steps += other_summary.steps;
-        mine.requests += other_summary.requests;
-        mine.run_twice += other_summary.run_twice;
-        self.micros += other.micros;
-        let sum = |into: &mut BTreeMap<String, u64>, from: BTreeMap<String, u64>| {
-            from.into_iter().for_each(|(name, count)| *into.entry(name).or_default() += count);
-        };
-        sum(&mut mine.verdicts, other_summary.verdicts);
-        sum(&mut mine.faults, other_summary.faults);
-        for (kinds, runs) in other_summary.classes_a_run.into_iter().enumerate() {
-            mine.classes_a_run[kinds] += runs;
-        }
-        for (class, outage) in other_summary.outages {
-            longer(&mut mine.outages, &class, outage);
-        }
-        for (gap, count) in other.gaps {
-            *self.gaps.entry(gap).or_default() += count;
-        }
-        for (cell, count) in other.cells {
-            *self.cells.entry(cell).or_default() += count;
-        }
-        if let Some(failure) = other_summary.failure {
-            self.fails(failure.seed, failure.violation);
-        }
+        self.summary.add(other.summary);
+        add_counts(&mut self.gaps, other.gaps);
+        add_counts(&mut self.cells, other.cells);
     }
 
     fn finish(mut self) -> Summary {
@@ -203,9 +171,13 @@ impl SweepPart {
         for (cell, count) in self.cells {
             *self.summary.cells.entry(cell.to_string()).or_default() += count;
         }
-        self.summary.virtual_secs = self.micros as f64 / 1e6;
         self.summary
     }
+}
+
+/// Adds counts to those under the same names.
+pub(super) fn add_counts<K: Ord>(counts: &mut BTreeMap<K, u64>, more: BTreeMap<K, u64>) {
+    more.into_iter().for_each(|(name, count)| *counts.entry(name).or_default() += count);
 }
 
 /// What came of runs that no seed drew.
@@ -216,11 +188,11 @@ pub(crate) fn counted(reports: &[RunReport]) -> Summary {
 }
 
 /// Keeps the longer outage; of two that are as long, that of the lower seed.
-fn longer(outages: &mut BTreeMap<String, Outage>, class: &str, outage: Outage) {
+pub(super) fn longer(outages: &mut BTreeMap<String, Outage>, class: &str, outage: Outage) {
     match outages.get_mut(class) {
         Some(known) => {
-            let is_longer = outage.millis > known.millis;
-            let is_lower = outage.millis == known.millis && outage.seed < known.seed;
+            let is_longer = outage.micros > known.micros;
+            let is_lower = outage.micros == known.micros && outage.seed < known.seed;
             if is_longer || is_lower {
                 *known = outage;
             }
@@ -240,5 +212,5 @@ pub fn differs(first: &RunReport, second: &RunReport) -> Option<Violation> {
     let show = |lines: &[String]| lines.get(line).map_or("(nothing)", |line| line.trim()).to_string();
     let why =
         format!("two runs of it differ, first in line {line}: {:?}, then {:?}", show(&one), show(&other));
-    Some(Violation { check: "deterministic", why, at: first.trace.get(line).map_or(0, |entry| entry.at) })
+    Some(Violation { check: DETERMINISTIC, why, at: first.trace.get(line).map_or(0, |entry| entry.at) })
 }

@@ -19,6 +19,7 @@ use handoff_sim::trace::{page, perfetto, text};
 use handoff_sim::{Make, Plan, draw, shrink, version};
 
 mod explore;
+mod merge;
 mod mutants;
 mod outage;
 mod refusal;
@@ -26,6 +27,7 @@ mod shard;
 mod sweep;
 
 use explore::ExploreArgs;
+use merge::MergeArgs;
 use mutants::MutantsArgs;
 use refusal::Refusal;
 use shard::Shard;
@@ -75,6 +77,8 @@ impl Subject {
 enum SimulatorCommand {
     /// Runs many seeds, and explains the lowest that fails.
     Sweep(SweepArgs),
+    /// Puts together what the shards of a sweep have found.
+    Merge(MergeArgs),
     /// Goes through every state within a bound: every interleaving, a death in every gap.
     Explore(ExploreArgs),
     /// Breaks every cell of the machines' tables in every way, and says what no check notices. Takes long.
@@ -119,7 +123,7 @@ struct SweepArgs {
     #[arg(long)]
     jobs: Option<usize>,
     /// Only the k-th of n parts of the seeds, k from 0 on. Also from the environment: of a Kubernetes Indexed Job
-    /// (`JOB_COMPLETION_INDEX` and `HANDOFF_SHARDS`), GitLab CI, CircleCI, Buildkite.
+    /// (`JOB_COMPLETION_INDEX` and `HANDOFF_SHARDS`), a Slurm array, GitLab CI, CircleCI, Buildkite.
     #[arg(long, value_name = "K/N")]
     shard: Option<Shard>,
     /// One in so many seeds is run twice, and must leave the same trace.
@@ -145,6 +149,7 @@ fn main() -> ExitCode {
     let done = match command {
         SimulatorCommand::Outage(outage) => outage.run(&subject),
         SimulatorCommand::Sweep(sweep) => sweep.run(&subject),
+        SimulatorCommand::Merge(merge) => merge.run(),
         SimulatorCommand::Explore(_) | SimulatorCommand::Mutants(_) if canary.is_some() => {
             Err(Refusal::NoCanary)
         }

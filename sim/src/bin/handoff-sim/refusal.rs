@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use handoff_sim::corpus::BadCorpus;
 use handoff_sim::explore::BadSchedule;
+use handoff_sim::merge::BadMerge;
 use handoff_sim::outage::NoPlace;
 use handoff_sim::plan::BadPlan;
 use thiserror::Error;
@@ -33,6 +34,8 @@ pub(crate) enum Refusal {
     BadPlan(#[from] BadPlan),
     #[error(transparent)]
     BadSchedule(#[from] BadSchedule),
+    #[error(transparent)]
+    BadMerge(#[from] BadMerge),
     #[error(transparent)]
     BadCorpus(#[from] BadCorpus),
     /// A table has no place in this document.

@@ -1,5 +1,6 @@
 //! A part of the seeds, for machines that share a sweep.
 use std::env;
+use std::fmt;
 use std::ops::Range;
 use std::str::FromStr;
 
@@ -22,7 +23,9 @@ pub(crate) enum NoShard {
 }
 
 /// What says which part this is and how many there are, and from which number the parts are counted.
-const KNOWN: [(&str, &str, u64); 4] = [
+const KNOWN: [(&str, &str, u64); 5] = [
+    // An array of Slurm, from 0 on.
+    ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT", 0),
     // Kubernetes, Indexed Job. It says nothing of their number: put that into the pod's environment.
     ("JOB_COMPLETION_INDEX", "HANDOFF_SHARDS", 0),
     ("CI_NODE_INDEX", "CI_NODE_TOTAL", 1),
@@ -56,11 +59,26 @@ impl Shard {
         (k < n).then_some(Shard { k, n })
     }
 
+    /// The shards of `n` that have some of `part`.
+    pub(crate) fn within(part: &Range<u64>, seeds: &Range<u64>, n: u64) -> Vec<Shard> {
+        let has_some = |shard: &Shard| {
+            let its = shard.of(seeds.clone());
+            its.start < part.end && part.start < its.end
+        };
+        (0..n).map(|k| Shard { k, n }).filter(has_some).collect()
+    }
+
     /// Its part of `seeds`.
     pub(crate) fn of(self, seeds: Range<u64>) -> Range<u64> {
         let length = u128::from(seeds.end - seeds.start);
         let cut = |k: u64| seeds.start + (length * u128::from(k) / u128::from(self.n)) as u64;
         cut(self.k)..cut(self.k + 1)
+    }
+}
+
+impl fmt::Display for Shard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.k, self.n)
     }
 }
 

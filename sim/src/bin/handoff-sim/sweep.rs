@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use std::{fs, io};
 
 use handoff_sim::corpus::{Collected, collect};
-use handoff_sim::sweep::{Summary, Sweep};
+use handoff_sim::merge::SweepResult;
+use handoff_sim::sweep::{Outage, Summary, Sweep};
 use handoff_sim::threads::usual_jobs;
 use handoff_sim::{Explain, version};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -33,8 +34,15 @@ impl super::SweepArgs {
         let summary = sweep.run(|runs| bar.inc(runs));
         bar.finish_and_clear();
         note!("{}", told(&summary, start.elapsed(), sweep.jobs));
-        self.json.as_deref().map_or(Ok(()), |path| write_json(&summary, path))?;
-        let Some(failure) = &summary.failure else { return Ok(ExitCode::SUCCESS) };
+        let result = SweepResult {
+            made_by: version(),
+            from: seeds.start,
+            to: seeds.end,
+            twice_every: self.twice_every,
+            summary,
+        };
+        self.json.as_deref().map_or(Ok(()), |path| write_json(&result, path))?;
+        let Some(failure) = &result.summary.failure else { return Ok(ExitCode::SUCCESS) };
         say!("{}", self.explain(subject).text(failure));
         Ok(ExitCode::FAILURE)
     }
@@ -94,7 +102,7 @@ fn told(summary: &Summary, took: Duration, jobs: usize) -> String {
             "{} runs in {secs:.1} s: {rate:.0} a second, {:.0} a thread; {:.0} virtual seconds a second",
             summary.runs,
             rate / jobs as f64,
-            summary.virtual_secs / secs
+            summary.virtual_micros as f64 / 1e6 / secs
         ),
         format!(
             "{none} runs without a fault, {one} with one class of them, {more} with more; {} run twice",
@@ -104,21 +112,24 @@ fn told(summary: &Summary, took: Duration, jobs: usize) -> String {
         format!("{} gaps passed in which a process could die", summary.gaps.len()),
         "longest time that nobody served (ms), where a run had faults of one class only:".to_string(),
     ];
-    let outage = |(class, outage): (&String, &handoff_sim::sweep::Outage)| {
+    let outage = |(class, outage): (&String, &Outage)| {
         let times =
             summary.faults.get(class).map_or(String::new(), |times| format!("struck {times} times, "));
-        format!("  {:<28} {:>9.3}  {times}seed {}", class, outage.millis, outage.seed)
+        format!("  {:<28} {:>9.3}  {times}seed {}", class, outage.micros as f64 / 1000.0, outage.seed)
     };
     lines.extend(summary.outages.iter().map(outage));
     lines.join("\n")
 }
 
-/// Writes it to a file, or to the standard output.
-pub(crate) fn write_json(summary: &impl Serialize, path: &Path) -> Result<(), Refusal> {
-    let json = serde_json::to_string_pretty(summary)?;
+/// Writes `result` to the standard output or to a file, which is there whole or not at all: of a process that was killed, no result
+/// is left that could be taken for one.
+pub(crate) fn write_json(result: &impl Serialize, path: &Path) -> Result<(), Refusal> {
+    let json = serde_json::to_string_pretty(result)?;
     if path == Path::new("-") {
         say!("{json}");
         return Ok(());
     }
-    fs::write(path, json).map_err(Refusal::write(path))
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(".part");
+    fs::write(&draft, json).and_then(|()| fs::rename(&draft, path)).map_err(Refusal::write(path))
 }
