@@ -11,6 +11,7 @@ use handoff_tests::free_address;
 use similar::{ChangeTag, TextDiff};
 
 mod commands;
+mod messages;
 mod shell;
 
 use shell::{code_in, parts_of};
