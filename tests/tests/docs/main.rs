@@ -6,30 +6,38 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use handoff_supervisor::config::Config;
+use handoff_supervisor::exit::Code;
+use handoff_tests::free_address;
 use similar::{ChangeTag, TextDiff};
 
+mod commands;
+mod messages;
+mod shell;
+
+use shell::{code_in, parts_of};
+
 /// Words that stand for a role without naming it.
-const PERSONS: &str = include_str!("../../core/tests/sources/persons.txt");
+const PERSONS: &str = include_str!("../../../core/tests/sources/persons.txt");
 /// Words that had another meaning once.
 const FORMER: [&str; 5] = ["supervisor_process", "takes stock", "taking stock", "prompter", "newborn"];
 
 /// A path is not checked if it is made by a run, or belongs to a user.
 const NOT_OURS: [&str; 4] = ["handoff-failures/", "target/", ".cargo/config.toml", "handoff.toml"];
 
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
 /// The pages, from the workspace's directory.
-fn pages() -> Vec<String> {
-    let mut pages =
-        ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "sim/README.md"].map(String::from).to_vec();
+pub(crate) fn pages() -> Vec<String> {
+    let first = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "sim/README.md", "spec/README.md"];
+    let mut pages = first.map(String::from).to_vec();
     let docs = fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().file_name());
     pages.extend(docs.map(|name| format!("docs/{}", name.to_str().unwrap())));
     pages
 }
 
-fn read(page: &str) -> String {
+pub(crate) fn read(page: &str) -> String {
     fs::read_to_string(root().join(page)).unwrap_or_else(|error| panic!("{page}: {error}"))
 }
 
@@ -42,7 +50,7 @@ fn block(text: &str, start: &str) -> String {
 /// `text` without its fenced blocks and without code in a line.
 fn prose(text: &str) -> String {
     let outside: String = text.split("```").step_by(2).collect();
-    outside.split('`').step_by(2).collect()
+    parts_of(&outside).into_iter().filter(|(is_code, _)| !is_code).map(|(_, text)| text).collect()
 }
 
 /// As `[text](target)`.
@@ -72,7 +80,7 @@ fn anchors(text: &str) -> BTreeSet<String> {
 /// What is code in a line and looks like a path of the repository.
 fn paths(text: &str) -> Vec<String> {
     let outside: String = text.split("```").step_by(2).collect();
-    let code = outside.split('`').skip(1).step_by(2).map(str::to_string);
+    let code = code_in(&outside).map(str::to_string);
     let top: Vec<String> = fs::read_dir(root())
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -172,23 +180,29 @@ fn an_axum_application_can_be_replaced_with_ten_changed_lines_which_the_guide_sh
     assert_eq!(shown, made, "docs/guide-async.md shows something else than this:\n{made}");
 }
 
-#[test]
-fn the_configuration_of_the_readme_is_good() {
-    let dir = tempfile::tempdir().unwrap();
-    let place = |path: &str| format!("{}{path}", dir.path().display());
+/// Puts the configuration of the README into `dir`, as `handoff.toml`, with the directories and the program that it names. They are
+/// below `dir`, and the address is a free one.
+pub(crate) fn put_configuration_of_the_readme(dir: &Path) {
+    let place = |path: &str| format!("{}{path}", dir.display());
     for folder in ["/run/lines", "/var/lib/lines/data", "/usr/local/bin"] {
         fs::create_dir_all(place(folder)).unwrap();
     }
     let binary = place("/usr/local/bin/handoff-minimal");
-    fs::write(&binary, "").unwrap();
+    fs::write(&binary, format!("#!/bin/sh\nexec '{}' \"$@\"\n", env!("CARGO_BIN_EXE_minimal"))).unwrap();
     fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).unwrap();
-    let shown = block(&read("README.md"), "toml\n");
+    let shown = block(&read("README.md"), "toml\n").replace("127.0.0.1:7000", &free_address());
     let text = ["/run/", "/var/", "/usr/"]
         .iter()
         .fold(shown, |text, at| text.replace(&format!("\"{at}"), &format!("\"{}", place(at))));
-    let file = dir.path().join("handoff.toml");
-    fs::write(&file, text).unwrap();
-    let config = Config::load(&file).unwrap_or_else(|problems| panic!("{problems:?}"));
+    fs::write(dir.join("handoff.toml"), text).unwrap();
+}
+
+#[test]
+fn the_configuration_of_the_readme_is_good() {
+    let dir = tempfile::tempdir().unwrap();
+    put_configuration_of_the_readme(dir.path());
+    let config =
+        Config::load(&dir.path().join("handoff.toml")).unwrap_or_else(|problems| panic!("{problems:?}"));
     assert!(config.warnings.is_empty(), "{:?}", config.warnings);
     assert_eq!(config.listeners.len(), 1);
 }
@@ -206,8 +220,18 @@ fn the_demonstration_that_the_readme_shows_is_one() {
     }
 }
 
+#[test]
+fn the_table_of_exit_codes_has_each_code_that_a_command_exits_with() {
+    let text = read("docs/operations.md");
+    let (_, section) = text.split_once("\n## Exit codes\n").expect("the section");
+    let rows = section.split("\n## ").next().unwrap().lines();
+    let shown = rows.filter_map(|row| row.strip_prefix("| ")?.split(' ').next()?.parse().ok());
+    let codes = Code::ALL.iter().map(|code| code.number());
+    assert_eq!(shown.collect::<Vec<u8>>(), codes.collect::<Vec<u8>>());
+}
+
 /// The names of all tests in the Rust files below `dir`.
-fn tests_below(dir: &Path, names: &mut BTreeSet<String>) {
+pub(crate) fn tests_below(dir: &Path, names: &mut BTreeSet<String>) {
     for entry in fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()) {
         if entry.is_dir() && !entry.ends_with("target") {
             tests_below(&entry, names);
