@@ -18,8 +18,14 @@ mod shell;
 /// What follows the program's name, what is put in for words of it, its exit status, and what it prints among other things.
 type ShownCommand = (&'static str, &'static [(&'static str, &'static str)], i32, &'static str);
 
-const RUN: [ShownCommand; 7] = [
+/// Fewer seeds than a page shows.
+const FEW_SEEDS: (&str, &str) = ("0..100000", "0..200");
+
+const RUN: [ShownCommand; 10] = [
     ("sweep --seeds 0..1000000", &[("0..1000000", "0..200")], 0, "200"),
+    ("sweep --seeds 0..100000 --shard 0/2 --json shard-0.json", &[FEW_SEEDS], 0, "100"),
+    ("sweep --seeds 0..100000 --shard 1/2 --json shard-1.json", &[FEW_SEEDS], 0, "100"),
+    ("merge --seeds 0..100000 --shards 2 --json whole.json shard-0.json shard-1.json", &[FEW_SEEDS], 0, ""),
     ("replay 17", &[], 0, "SERVES"),
     ("replay scenarios/rare/successor.locking.stop.toml --cells", &[], 0, "successor.locking"),
     ("shrink 17", &[], 2, "does not fail"),
