@@ -131,6 +131,40 @@ impl Reason {
     pub fn is_of_data(&self) -> bool {
         matches!(self, Reason::OtherData { .. } | Reason::BehindKnown { .. })
     }
+
+    /// A word for what kind of reason it is, for programs and for what counts: one of a few, and never another for the same kind.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Reason::Cancelled => "cancelled",
+            Reason::Deadline => "deadline",
+            Reason::Unreachable(_) => "unreachable",
+            Reason::Busy => "busy",
+            Reason::AnotherAnswers(_) => "another_answers",
+            Reason::WrongRole { .. } => "wrong_role",
+            Reason::Version { .. } => "version",
+            Reason::WrongProcess(_) => "wrong_process",
+            Reason::NotStarted(_) => "not_started",
+            Reason::Journal(_) => "journal",
+            Reason::Protocol(..) => "protocol",
+            Reason::Closed(..) => "closed",
+            Reason::Silent(_) => "silent",
+            Reason::Ended(..) => "ended",
+            Reason::DrainFailed(_) => "drain_failed",
+            Reason::StillAccepting => "still_accepting",
+            Reason::SealFailed { .. } => "seal_failed",
+            Reason::Unhealthy => "unhealthy",
+            Reason::Behind { .. } => "behind",
+            Reason::OtherUser { .. } => "other_user",
+            Reason::OtherData { .. } => "other_data",
+            Reason::BehindKnown { .. } => "behind_known",
+            Reason::SuccessorFailed(_) => "successor_failed",
+            Reason::NotServing => "not_serving",
+            Reason::ResumedByItself => "resumed_by_itself",
+            Reason::IncumbentServes => "incumbent_serves",
+            Reason::HeldUp { .. } => "held_up",
+            Reason::Answered { .. } => "answered",
+        }
+    }
 }
 
 /// What kept a supervisor from being heard, and what helps.
