@@ -217,7 +217,7 @@ fn perform(command: SupervisorCommand) -> Code {
     match command {
         SupervisorCommand::Run { config, log_format } => {
             let log = start_log(log_format);
-            let done = run::run(&config);
+            let done = run::run(&config, log.clone());
             log.into_iter().for_each(|log| log.settle(LOG_LIMIT));
             ended(done)
         }

@@ -73,6 +73,8 @@ pub struct Config {
     pub allowed_uids: Vec<u32>,
     /// What may be swapped to beside `binary`.
     pub allowed_binaries: Vec<PathBuf>,
+    /// Where Prometheus is told how the supervisor and its daemon are: a loopback address, or a Unix socket.
+    pub metrics: Option<Addr>,
     /// The listening sockets.
     pub listeners: Vec<ListenerConfig>,
     /// What is odd without being wrong.
@@ -197,6 +199,7 @@ impl Config {
             journal: self.journal.clone(),
             data_dir: self.data_dir.clone(),
             allowed_uids: self.allowed_uids.clone(),
+            metrics: self.metrics.clone(),
             listeners: self.listeners.clone(),
             ..fresh
         };
@@ -212,6 +215,7 @@ impl Config {
             ("journal", self.journal != fresh.journal),
             ("data_dir", self.data_dir != fresh.data_dir),
             ("allowed_uids", self.allowed_uids != fresh.allowed_uids),
+            ("metrics", self.metrics != fresh.metrics),
             ("listeners", self.listeners != fresh.listeners),
             ("user or group", self.setting.run_as != fresh.setting.run_as),
         ];

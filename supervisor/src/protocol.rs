@@ -74,6 +74,10 @@ pub struct SwapReport {
     pub committed: bool,
     /// Why it was not committed.
     pub reason: Option<String>,
+    /// The same in a word, for programs: one of [`Reason::name`](handoff::Reason::name), `failed` if the supervisor can't tell how
+    /// the swap ended, or `interrupted` if the supervisor that began it has ended before it.
+    #[serde(default)]
+    pub reason_name: Option<PlainText>,
     /// The old daemon has said itself that it serves again.
     pub resumed_confirmed: bool,
     /// Identifies the handoff in the logs of all three processes.
@@ -84,6 +88,12 @@ pub struct SwapReport {
     pub pid: Option<u32>,
     /// How long each phase took.
     pub phases_ms: PhasesMs,
+    /// The time in which no daemon accepted.
+    #[serde(default)]
+    pub pause_ms: f64,
+    /// Connections that were still open when the drain's grace was over.
+    #[serde(default)]
+    pub connections_left: u32,
     /// What went wrong without changing the outcome.
     pub warnings: Vec<String>,
 }
@@ -96,11 +106,14 @@ impl SwapReport {
             outcome: outcome.verdict.into(),
             committed: outcome.verdict == Verdict::Committed,
             reason: outcome.abort_reason.as_ref().map(ToString::to_string),
+            reason_name: outcome.abort_reason.as_ref().map(|reason| reason.name().into()),
             resumed_confirmed: outcome.is_resumed(),
             handoff_id: outcome.handoff_id.to_string(),
             binary,
             pid: outcome.child.as_ref().map(|child| child.id().pid),
             phases_ms: outcome.phases.into(),
+            pause_ms: ms(outcome.phases.pause()),
+            connections_left: outcome.open_conns_remaining,
             warnings,
         }
     }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use handoff::daemon::LossyWriter;
 use handoff::node::keeper::{Activity, Keeper, KeeperStep, Kept, Task, TaskEnd, Which};
 use handoff::time::Time;
 use handoff::unix::poller;
@@ -25,9 +26,11 @@ use crate::instance::Instance;
 use crate::listen;
 use crate::live::Live;
 use crate::log;
+use crate::metrics::SupervisorMetrics;
 use crate::protocol::{RecoveryReport, SwapReport, TriggerAnswer, TriggerRequest};
 use crate::reap;
 use crate::recovery;
+use crate::scrape::ScrapeServer;
 use crate::service::ServiceManager;
 use crate::signals::Signals;
 use crate::trigger::{Access, Asked, ReplyTo, TriggerSocket};
@@ -40,11 +43,11 @@ mod told;
 
 use refusal::{busy, left_alone};
 
-/// Runs the supervisor of the configuration at `path` until it is told to stop.
+/// Runs the supervisor of the configuration at `path` until it is told to stop. `log` is where it logs.
 ///
 /// # Errors
 /// Whatever keeps it from starting; once it runs, only that it was told to stop and could not find out which daemon to stop.
-pub(crate) fn run(path: &Path) -> Result<(), CommandFailure> {
+pub(crate) fn run(path: &Path, log: Option<LossyWriter>) -> Result<(), CommandFailure> {
     let path = &std::path::absolute(path).map_err(|error| system("working directory", &error))?;
     let config = Config::load_to_run(path).map_err(|problems| config::failure(path, &problems))?;
     if let Some(why) = &config.no_binary {
@@ -69,9 +72,11 @@ pub(crate) fn run(path: &Path) -> Result<(), CommandFailure> {
     let look_after = move || instance.put_back();
     let served = bound
         .and_then(|mut socket| socket.serve(outbox.clone(), LoopEvent::Asked, look_after).map(|()| socket));
-    let _trigger = served.map_err(|error| {
+    let trigger = served.map_err(|error| {
         CommandFailure::new(Code::CantCreate, format!("{}: {error}", config.trigger_socket.display()))
     })?;
+    let metrics = SupervisorMetrics::new(trigger.refused_peers(), log);
+    let (_scraped, not_scraped) = scraped(&config, &metrics, &outbox);
 
     let keeper = Keeper::new(config.keeper(), supervisor.was_stopped());
     let held = Arc::new(supervisor);
@@ -95,7 +100,9 @@ pub(crate) fn run(path: &Path) -> Result<(), CommandFailure> {
         unclear: None,
         refused: None,
         live,
-        history: SwapHistory::beside(&config.journal),
+        history: SwapHistory::beside(&config.journal, metrics.clone()),
+        metrics,
+        not_scraped,
         config: config.clone(),
     }
     .run()?;
@@ -104,6 +111,25 @@ pub(crate) fn run(path: &Path) -> Result<(), CommandFailure> {
         held.listeners().iter().for_each(listen::unlink);
     }
     Ok(())
+}
+
+/// Answers scrapes where the configuration says so, as long as the first of these lives. That this is not possible is told, and
+/// keeps no supervisor from its daemon.
+fn scraped(
+    config: &Config,
+    metrics: &SupervisorMetrics,
+    outbox: &Outbox<LoopEvent>,
+) -> (Option<ScrapeServer>, Option<String>) {
+    let Some(addr) = &config.metrics else { return (None, None) };
+    let started = ScrapeServer::start(addr, metrics.clone(), outbox.clone());
+    let told = started.map_err(|failure| {
+        tracing::error!("metrics: {failure}");
+        format!("metrics are not told: {failure}; restart the supervisor when that is mended")
+    });
+    match told {
+        Ok(server) => (Some(server), None),
+        Err(why) => (None, Some(why)),
+    }
 }
 
 fn supervisor(config: &Config, live: Live) -> Result<Supervisor, CommandFailure> {
@@ -153,6 +179,9 @@ struct Runner {
     refused: Option<String>,
     live: Live,
     history: SwapHistory,
+    metrics: SupervisorMetrics,
+    /// Why scrapes are not answered, though they should be.
+    not_scraped: Option<String>,
 }
 
 /// How the loop ended.
@@ -318,6 +347,7 @@ impl Runner {
     /// Notes which daemon serves, or that nobody serves. At the first time the listeners are what was found, or opened.
     fn recovered(&mut self, outcome: RecoveryOutcome) -> Result<(), CommandFailure> {
         let mut report = RecoveryReport::new(&outcome);
+        self.metrics.has_recovered(report.found);
         if !self.has_listeners && (outcome.daemon.is_some() || outcome.nobody_serves) {
             self.has_listeners = true;
             if outcome.nobody_serves && self.kept() == Kept::Nothing {
@@ -433,6 +463,7 @@ impl Runner {
 
     fn refuse(&self, reply: Option<ReplyTo>, failure: CommandFailure) {
         tracing::warn!("swap refused: {failure}");
+        self.metrics.swap_was_refused(failure.code);
         reply.into_iter().for_each(|reply| reply.send(TriggerAnswer::Error(failure.clone())));
     }
 
@@ -488,6 +519,8 @@ impl Runner {
                         if swap.is_some() && end.is_unconfirmed() {
                             let binary = call.binary().unwrap_or_default();
                             self.history.add_unclear(binary, &failure, progress.as_ref());
+                        } else if swap.is_some() {
+                            self.metrics.swap_was_refused(failure.code);
                         }
                         self.failed_start = self.daemon.child().is_none().then(|| failure.to_string());
                         let (replies, fresh) = swap.map(|swap| (swap.replies, swap.fresh)).unzip();

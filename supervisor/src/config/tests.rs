@@ -138,6 +138,8 @@ fn a_bad_value_names_its_key_its_line_and_what_is_allowed() {
         ("[env]\n\"A=B\" = '3'", "line 4: env.A=B: \"A=B\" is not the name of an environment variable"),
         ("[env]\nA = 3", "line 4: env.A: must be a string, not an integer"),
         ("listeners = 3", "line 4: listeners: must be an array, not an integer"),
+        ("metrics = 9180", "line 4: metrics: must be a string, not an integer"),
+        ("metrics = 'localhost:9180'", "line 4: metrics: \"localhost:9180\" is not an address; allowed: "),
         ("[[listeners]]\nname = 'a'", "line 4: listeners[0].addr: is missing"),
         ("args = [", "line 4: "),
     ];
