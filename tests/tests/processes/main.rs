@@ -17,6 +17,7 @@ mod journal;
 mod key_value;
 mod killed;
 mod kv_connections;
+mod metrics;
 mod mute;
 mod reference;
 mod requests;
