@@ -17,6 +17,15 @@ use crate::{
 pub enum Reason {
     /// The caller called it off.
     Cancelled,
+    /// The caller only wanted to see the successor warm, and it is.
+    Tried,
+    /// The successor is warm, and is not of the build that the caller expects.
+    OtherBuild {
+        /// What the successor calls its build.
+        said: PlainText,
+        /// What it should call it.
+        expected: PlainText,
+    },
     /// The deadline has passed.
     Deadline,
     /// The incumbent can't be reached at the control path.
@@ -136,6 +145,8 @@ impl Reason {
     pub fn name(&self) -> &'static str {
         match self {
             Reason::Cancelled => "cancelled",
+            Reason::Tried => "tried",
+            Reason::OtherBuild { .. } => "other_build",
             Reason::Deadline => "deadline",
             Reason::Unreachable(_) => "unreachable",
             Reason::Busy => "busy",
@@ -179,6 +190,13 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Reason::Cancelled => f.write_str("cancelled"),
+            Reason::Tried => f.write_str("the successor is warm, and was only tried"),
+            Reason::OtherBuild { said, expected } => {
+                write!(
+                    f,
+                    "the successor calls its build {said:?}, and {expected:?} is expected: it is let go"
+                )
+            }
             Reason::Deadline => f.write_str("the deadline has passed"),
             Reason::Unreachable(why) | Reason::NotStarted(why) => write!(f, "{why}"),
             Reason::Busy => f.write_str("another supervisor has a handoff with this incumbent under way"),

@@ -52,6 +52,7 @@ use crate::error::{Error, Result};
 use crate::journal::{Journal, UnderWay};
 use crate::message::{MAX_LIVENESS, MIN_LIVENESS};
 use crate::node::keeper::{KEEP_PATIENCE, STATUS_PATIENCE};
+use crate::text::PlainText;
 use crate::unix::context::Context;
 use crate::unix::control;
 use crate::unix::journal::{JournalFile, Recovered};
@@ -93,6 +94,12 @@ pub struct SpawnSpec {
     pub retire_limit: Duration,
     /// Calls off this handoff alone: [`Supervisor::new_cancel_handle`]. `None` by default.
     pub cancel: Option<CancelHandle>,
+    /// What the successor must call its build. Another one is let go when it is warm, before the incumbent is told anything, with
+    /// [`Reason::OtherBuild`](crate::Reason::OtherBuild). `None`, any build, by default.
+    pub expected_build: Option<PlainText>,
+    /// The successor is only to become warm, and is then let go, with [`Reason::Tried`](crate::Reason::Tried). If the incumbent ends by
+    /// itself meanwhile, the successor serves. `false` by default.
+    pub dry_run: bool,
 }
 
 impl SpawnSpec {
@@ -110,6 +117,8 @@ impl SpawnSpec {
             hook_limit: None,
             retire_limit: Duration::from_secs(10),
             cancel: None,
+            expected_build: None,
+            dry_run: false,
         }
     }
 
