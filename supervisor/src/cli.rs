@@ -10,7 +10,7 @@ use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::client;
+use crate::client::{self, SwapOrder};
 use crate::config::{self, Config, Problem};
 use crate::exit::{Code, CommandFailure};
 use crate::history::{self, HistoryEntry};
@@ -52,6 +52,12 @@ enum SupervisorCommand {
         /// The new binary, one that the configuration lists [default: the configured one].
         #[arg(long, value_name = "PATH")]
         binary: Option<PathBuf>,
+        /// What the new daemon must call its build: another one is let go once it is warm, and nothing is touched.
+        #[arg(long, value_name = "ID")]
+        expect_build: Option<String>,
+        /// Only let the new daemon become warm, and let it go: the running daemon is not disturbed.
+        #[arg(long)]
+        dry_run: bool,
         /// Do not show on standard error how far it has come.
         #[arg(long)]
         quiet: bool,
@@ -221,9 +227,10 @@ fn perform(command: SupervisorCommand) -> Code {
             log.into_iter().for_each(|log| log.settle(LOG_LIMIT));
             ended(done)
         }
-        SupervisorCommand::Swap { supervisor, binary, quiet, json } => {
+        SupervisorCommand::Swap { supervisor, binary, expect_build, dry_run, quiet, json } => {
+            let order = SwapOrder { binary, expect_build, dry_run };
             let trigger = supervisor.trigger_socket();
-            let report = trigger.and_then(|trigger| swap::swap(&trigger, binary.as_deref(), quiet || json));
+            let report = trigger.and_then(|trigger| swap::swap(&trigger, &order, quiet || json));
             show(report, json, |report| (report.code(), text::swap(report)))
         }
         SupervisorCommand::Cancel { supervisor, json } => {

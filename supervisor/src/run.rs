@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use handoff::daemon::LossyWriter;
 use handoff::node::keeper::{Activity, Keeper, KeeperStep, Kept, Task, TaskEnd, Which};
+use handoff::text::PlainText;
 use handoff::time::Time;
 use handoff::unix::poller;
 use handoff::{Child, HandoffOutcome, HandoffProgress, Listeners, RecoveryOutcome, SpawnSpec, Supervisor};
@@ -30,7 +31,7 @@ use crate::metrics::SupervisorMetrics;
 use crate::protocol::{RecoveryReport, SwapReport, TriggerAnswer, TriggerRequest};
 use crate::reap;
 use crate::recovery;
-use crate::scrape::ScrapeServer;
+use crate::scrape::{self, ScrapeServer};
 use crate::service::ServiceManager;
 use crate::signals::Signals;
 use crate::trigger::{Access, Asked, ReplyTo, TriggerSocket};
@@ -41,7 +42,7 @@ mod refusal;
 mod sight;
 mod told;
 
-use refusal::{busy, left_alone};
+use refusal::{busy, left_alone, nothing_to_try_beside};
 
 /// Runs the supervisor of the configuration at `path` until it is told to stop. `log` is where it logs.
 ///
@@ -76,7 +77,9 @@ pub(crate) fn run(path: &Path, log: Option<LossyWriter>) -> Result<(), CommandFa
         CommandFailure::new(Code::CantCreate, format!("{}: {error}", config.trigger_socket.display()))
     })?;
     let metrics = SupervisorMetrics::new(trigger.refused_peers(), log);
-    let (_scraped, not_scraped) = scraped(&config, &metrics, &outbox);
+    let scraped =
+        config.metrics.as_ref().map(|addr| ScrapeServer::start(addr, metrics.clone(), outbox.clone()));
+    let (_scraped, not_scraped) = scraped.map(scrape::told).unwrap_or_default();
 
     let keeper = Keeper::new(config.keeper(), supervisor.was_stopped());
     let held = Arc::new(supervisor);
@@ -111,25 +114,6 @@ pub(crate) fn run(path: &Path, log: Option<LossyWriter>) -> Result<(), CommandFa
         held.listeners().iter().for_each(listen::unlink);
     }
     Ok(())
-}
-
-/// Answers scrapes where the configuration says so, as long as the first of these lives. That this is not possible is told, and
-/// keeps no supervisor from its daemon.
-fn scraped(
-    config: &Config,
-    metrics: &SupervisorMetrics,
-    outbox: &Outbox<LoopEvent>,
-) -> (Option<ScrapeServer>, Option<String>) {
-    let Some(addr) = &config.metrics else { return (None, None) };
-    let started = ScrapeServer::start(addr, metrics.clone(), outbox.clone());
-    let told = started.map_err(|failure| {
-        tracing::error!("metrics: {failure}");
-        format!("metrics are not told: {failure}; restart the supervisor when that is mended")
-    });
-    match told {
-        Ok(server) => (Some(server), None),
-        Err(why) => (None, Some(why)),
-    }
 }
 
 fn supervisor(config: &Config, live: Live) -> Result<Supervisor, CommandFailure> {
@@ -182,6 +166,16 @@ struct Runner {
     metrics: SupervisorMetrics,
     /// Why scrapes are not answered, though they should be.
     not_scraped: Option<String>,
+}
+
+/// What a swap that was asked for is to be; by default to what is configured.
+#[derive(Debug, Default)]
+struct SwapWish {
+    binary: Option<PathBuf>,
+    /// What the new daemon must call its build.
+    expect_build: Option<PlainText>,
+    /// The new daemon is only to become warm.
+    dry_run: bool,
 }
 
 /// How the loop ended.
@@ -247,7 +241,7 @@ impl Runner {
                     self.begin(LibraryCall::Recover(self.config.recovery_spec()), None)
                 }
                 KeeperStep::Begin(Task::ColdStart(which)) if which != Which::Asked => self.start(which),
-                KeeperStep::Begin(task) => self.swap(task, None, None),
+                KeeperStep::Begin(task) => self.swap(task, SwapWish::default(), None),
                 KeeperStep::CallOff => self.supervisor.cancel_handle().cancel(),
                 KeeperStep::Terminate => {
                     log::errors("terminate", self.daemon.children().map(Child::terminate))
@@ -292,8 +286,8 @@ impl Runner {
 
     fn on_request(&mut self, Asked { request, reply }: Asked) -> ControlFlow<LoopEnd> {
         match request {
-            TriggerRequest::Swap { binary, .. } => match self.keeper.ask() {
-                Ok(task) => self.swap(task, binary.as_deref(), Some(reply)),
+            TriggerRequest::Swap { binary, expect_build, dry_run, .. } => match self.keeper.ask() {
+                Ok(task) => self.swap(task, SwapWish { binary, expect_build, dry_run }, Some(reply)),
                 Err(activity) => self.refuse(Some(reply), busy(activity)),
             },
             TriggerRequest::Cancel {} => self.cancel(reply),
@@ -439,14 +433,17 @@ impl Runner {
     }
 
     /// Begins `task`, which was asked for, or refuses it with nothing touched.
-    fn swap(&mut self, task: Task, asked: Option<&Path>, reply: Option<ReplyTo>) {
-        match self.prepare(task, asked) {
+    fn swap(&mut self, task: Task, wish: SwapWish, reply: Option<ReplyTo>) {
+        match self.prepare(task, &wish) {
             Ok((call, fresh)) => {
                 let needs_restart = self.config.needs_restart(&fresh);
                 let warning =
                     |key| format!("{key} has changed: that takes effect when the supervisor is restarted");
-                let warnings = needs_restart.into_iter().map(warning).chain(self.renew_listeners()).collect();
-                self.begin(call, Some(Swap { replies: reply.into_iter().collect(), fresh, warnings }));
+                let dry_run = wish.dry_run;
+                let renewed = if dry_run { Vec::new() } else { self.renew_listeners() };
+                let warnings = needs_restart.into_iter().map(warning).chain(renewed).collect();
+                let replies = reply.into_iter().collect();
+                self.begin(call, Some(Swap { replies, fresh, dry_run, warnings }));
             }
             Err(failure) => {
                 self.keeper.ended(self.now(), TaskEnd::NotBegun);
@@ -467,10 +464,14 @@ impl Runner {
         reply.into_iter().for_each(|reply| reply.send(TriggerAnswer::Error(failure.clone())));
     }
 
-    fn prepare(&self, task: Task, asked: Option<&Path>) -> Result<(LibraryCall, Config), CommandFailure> {
+    fn prepare(&self, task: Task, wish: &SwapWish) -> Result<(LibraryCall, Config), CommandFailure> {
+        if wish.dry_run && task != Task::Swap {
+            return Err(nothing_to_try_beside());
+        }
         let fresh = self.load()?;
         let in_force = self.config.updated(fresh.clone());
-        let spec = in_force.checked_spec(in_force.allowed_binary(asked)?)?;
+        let mut spec = in_force.checked_spec(in_force.allowed_binary(wish.binary.as_deref())?)?;
+        (spec.expected_build, spec.dry_run) = (wish.expect_build.clone(), wish.dry_run);
         let call = if task == Task::Swap { LibraryCall::Handoff(spec) } else { LibraryCall::ColdStart(spec) };
         Ok((call, fresh))
     }
@@ -548,9 +549,11 @@ impl Runner {
         let binary = call.binary().unwrap_or_default();
         log::outcome(&binary, &outcome);
         let warnings = swap.as_ref().map(|swap| swap.warnings.clone()).unwrap_or_default();
-        let report = SwapReport::new(&outcome, binary.clone(), warnings);
+        let report = SwapReport::new(&outcome, progress, binary.clone(), warnings);
+        // One that has replaced the daemon, because that has ended by itself, is a swap.
+        let is_swap = swap.as_ref().is_some_and(|swap| !swap.dry_run || report.committed);
         let (replies, fresh) = swap.map(|swap| (swap.replies, swap.fresh)).unzip();
-        if fresh.is_some() {
+        if is_swap {
             self.history.add(HistoryEntry::new(&report, progress));
         }
         self.failed_start =

@@ -35,7 +35,7 @@ const HEAD_MAX: usize = 8 * 1024;
 /// How many headers a request may have.
 const HEADERS_MAX: usize = 64;
 /// How long the loop may take to report: it has the daemon asked, which may be silent for a while.
-const REPORT_LIMIT: Duration = Duration::from_secs(8);
+const REPORT_LIMIT: Duration = Duration::from_secs(5);
 /// For so long a report is new enough for another peer.
 const REPORT_AGE: Duration = Duration::from_millis(100);
 /// The pause when no peer can be waited for or accepted, for want of descriptors or memory.
@@ -72,6 +72,18 @@ impl ScrapeServer {
         thread::Builder::new().name(name.into()).spawn(serve).map_err(system)?;
         tracing::info!(%addr, "metrics are told at /metrics");
         Ok(ScrapeServer { listeners })
+    }
+}
+
+/// Tells why scrapes are not answered: that keeps no supervisor from its daemon. Also for `status`.
+pub(crate) fn told(started: Result<ScrapeServer, CommandFailure>) -> (Option<ScrapeServer>, Option<String>) {
+    match started {
+        Ok(server) => (Some(server), None),
+        Err(failure) => {
+            tracing::error!("metrics: {failure}");
+            let why = format!("metrics are not told: {failure}; restart the supervisor when that is mended");
+            (None, Some(why))
+        }
     }
 }
 

@@ -38,6 +38,7 @@ fn entry(id: usize, reason: &str) -> HistoryEntry {
         resumed_confirmed: true,
         handoff_id: id.to_string(),
         binary: "/bin/d".into(),
+        build_id: Some("blue".into()),
         pid: None,
         phases_ms: PhasesMs::new(|_| 0.5, 4.0),
         pause_ms: 2.5,

@@ -17,6 +17,7 @@ fn swap(outcome: SwapOutcome, reason_name: Option<&str>) -> SwapReport {
         resumed_confirmed: true,
         handoff_id: "7".into(),
         binary: "/bin/d".into(),
+        build_id: None,
         pid: Some(7),
         phases_ms: PhasesMs::new(|phase| if phase == Phase::RollBack { 0.0 } else { 1.5 }, 12.0),
         pause_ms: 6.0,
