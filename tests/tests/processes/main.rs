@@ -3,6 +3,7 @@
 //! commits.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic, its helpers included")]
 mod access;
+mod beforehand;
 mod cold_start;
 mod committed;
 mod descriptors;

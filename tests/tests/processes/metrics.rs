@@ -32,9 +32,10 @@ impl ScrapedScene {
         stream
     }
 
-    /// The samples, by their name and labels.
+    /// The samples, by their name and labels. A report is told again for a tenth of a second; a new one is waited for.
     #[track_caller]
     fn scrape(&self) -> BTreeMap<String, f64> {
+        thread::sleep(Duration::from_millis(110));
         scrape(self.connect())
     }
 
