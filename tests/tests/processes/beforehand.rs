@@ -124,10 +124,19 @@ fn the_old_daemon_dies_in_a_dry_run_and_the_new_one_takes_over() {
 fn where_no_daemon_serves_there_is_no_dry_run() {
     let world = World::new();
     let reference = Reference::for_actor(&world);
-    reference.configure_build(&world.build().on(HookName::Open, [Act::Fail]));
-    reference.launch();
-    until("it waits to start the daemon again", || {
-        reference.ask_json("status").1["activity"] == "backing_off"
-            && swap_json(&reference, &["--dry-run"]).0 == 69
-    });
+    reference.add("restart_min_secs = 600\nrestart_max_secs = 1000\n");
+    reference.configure_build(&world.build());
+    let supervisor = reference.start();
+    // The first one that dies is started again at once.
+    for _ in 0..2 {
+        send(world.assert_one_serves(&[supervisor]), Signal::SIGKILL);
+        until("another one serves, or the supervisor waits", || {
+            let (code, status) = reference.ask_json("status");
+            (code == 0 && status["restarts"] == 1) || status["activity"] == "backing_off"
+        });
+    }
+    until("the supervisor waits", || reference.ask_json("status").1["activity"] == "backing_off");
+    let (code, refused) = swap_json(&reference, &["--dry-run"]);
+    assert_eq!(code, 69, "{refused}");
+    assert_eq!(reference.ask_json("swap").0, 0, "a swap starts the daemon");
 }
