@@ -6,7 +6,7 @@ use super::committed::Launch;
 use super::journal;
 use super::outcome::Stopwatch;
 use super::progress::{HandoffProgress, Participant};
-use super::{CancelHandle, Child, HandoffOutcome, SpawnSpec, Supervisor, Workshop};
+use super::{Child, HandoffOutcome, SpawnSpec, Supervisor, Workshop};
 use crate::error::{Error, HostError, Result};
 use crate::host::{Clock, Crashed, Gap, Gaps};
 use crate::id::{BootId, DirectoryId, HandoffId, ProcessId};
@@ -159,6 +159,7 @@ impl<'a> Host<'a> {
             listeners: &listeners,
             link: theirs.into(),
             role: if replaces { StartRole::Successor } else { StartRole::ColdStart },
+            output: None,
         });
         let process = started.map_err(|error| launch.explain(error))?.process;
         #[cfg(feature = "crash-points")]
@@ -408,7 +409,6 @@ impl Os for Host<'_> {
     }
 
     fn is_cancelled(&self) -> bool {
-        self.supervisor.cancel.is_cancelled()
-            || self.spec.cancel.as_ref().is_some_and(CancelHandle::is_cancelled)
+        self.supervisor.is_cancelled(self.spec)
     }
 }

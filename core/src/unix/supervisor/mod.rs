@@ -19,6 +19,7 @@
 //! # Ok(())
 //! # }
 //! ```
+mod check;
 mod child;
 mod committed;
 mod discovery;
@@ -100,6 +101,9 @@ pub struct SpawnSpec {
     /// The successor is only to become warm, and is then let go, with [`Reason::Tried`](crate::Reason::Tried). If the incumbent ends by
     /// itself meanwhile, the successor serves. `false` by default.
     pub dry_run: bool,
+    /// The arguments with which the binary checks itself before anything is touched: [`SpawnSpec::check_itself`]. None, and no check,
+    /// by default.
+    pub check_args: Vec<OsString>,
 }
 
 impl SpawnSpec {
@@ -119,6 +123,7 @@ impl SpawnSpec {
             cancel: None,
             expected_build: None,
             dry_run: false,
+            check_args: Vec::new(),
         }
     }
 
@@ -468,6 +473,7 @@ impl Supervisor {
     fn run(&self, spec: SpawnSpec, replace: bool) -> Result<HandoffOutcome> {
         spec.check()?;
         self.check_user(&spec)?;
+        spec.check_itself(|| self.is_cancelled(&spec))?;
         let mut workshop = self.workshop()?;
         workshop.reap();
         if !replace {
@@ -480,6 +486,11 @@ impl Supervisor {
             outcome.warnings.extend(workshop.copier.said_within(KEEP_PATIENCE));
         }
         outcome
+    }
+
+    /// Whether what `spec` says is called off.
+    fn is_cancelled(&self, spec: &SpawnSpec) -> bool {
+        self.cancel.is_cancelled() || spec.cancel.as_ref().is_some_and(CancelHandle::is_cancelled)
     }
 
     /// Refuses a control path at which another program listens: a daemon would take it away.
