@@ -114,7 +114,7 @@ enum SupervisorCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Check a configuration file and show all that is wrong with it.
+    /// Check a configuration file and show all that is wrong with it; has the binary check itself, if `check_args` says how.
     Check {
         /// The configuration file.
         #[arg(long, value_name = "FILE")]
@@ -312,7 +312,7 @@ struct CheckReport {
 
 fn check(path: &Path, json: bool) -> Code {
     let (errors, warnings) = match Config::load(path) {
-        Ok(config) => (Vec::new(), config.warnings),
+        Ok(config) => (config.checked_binary().into_iter().collect(), config.warnings),
         Err(problems) => (problems, Vec::new()),
     };
     let report = CheckReport { ok: errors.is_empty(), errors, warnings };

@@ -44,6 +44,8 @@ pub struct Config {
     pub no_binary: Option<String>,
     /// Its arguments.
     pub args: Vec<OsString>,
+    /// The arguments with which the binary checks itself before a swap; no check if empty.
+    pub check_args: Vec<OsString>,
     /// Added to what is passed on of the supervisor's own environment.
     pub env: Vec<(OsString, OsString)>,
     /// The daemon's user, directory and umask, and what is passed on of the supervisor's environment.
@@ -151,6 +153,14 @@ impl Config {
         spec.setting.clone_from(&self.setting);
         (spec.deadline, spec.drain_grace, spec.liveness) = (self.deadline, self.drain_grace, self.liveness);
         spec
+    }
+
+    /// Has the binary check itself, if `check_args` says how; what is wrong.
+    pub(crate) fn checked_binary(&self) -> Option<Problem> {
+        let mut spec = self.spawn_spec(&self.binary);
+        spec.check_args.clone_from(&self.check_args);
+        let failed = spec.check_itself(|| false).err()?;
+        Some(Problem { line: 0, key: "check_args".into(), message: failed.to_string() })
     }
 
     /// How to find the daemon that serves.

@@ -472,6 +472,7 @@ impl Runner {
         let in_force = self.config.updated(fresh.clone());
         let mut spec = in_force.checked_spec(in_force.allowed_binary(wish.binary.as_deref())?)?;
         (spec.expected_build, spec.dry_run) = (wish.expect_build.clone(), wish.dry_run);
+        spec.check_args = in_force.check_args;
         let call = if task == Task::Swap { LibraryCall::Handoff(spec) } else { LibraryCall::ColdStart(spec) };
         Ok((call, fresh))
     }

@@ -31,6 +31,7 @@ impl Reader<'_> {
         let journal = self.path("journal");
         let binary = self.binary();
         let args = self.fields.list("args", string);
+        let check_args = self.fields.list("check_args", string);
         let env = self.env();
         let setting = self.setting();
         let times = self.times();
@@ -55,6 +56,7 @@ impl Reader<'_> {
             no_binary,
             binary,
             args: args.into_iter().map(|arg| arg.value.into()).collect(),
+            check_args: check_args.into_iter().map(|arg| arg.value.into()).collect(),
             env,
             setting,
             drain_grace: times.drain_grace,
