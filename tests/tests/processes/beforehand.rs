@@ -1,9 +1,11 @@
-//! Before anything is touched: a swap only to the build that is expected, and one that is only tried.
+//! Before anything is touched: a swap only to the build that is expected, one that is only tried, and a binary that checks itself.
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Output, Stdio};
 use std::thread;
 
 use handoff_tests::processes::{of_world, send};
-use handoff_tests::{Act, HookName, Reference, World, until};
+use handoff_tests::{Act, Bin, HookName, Reference, World, until};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -139,4 +141,77 @@ fn where_no_daemon_serves_there_is_no_dry_run() {
     let (code, refused) = swap_json(&reference, &["--dry-run"]);
     assert_eq!(code, 69, "{refused}");
     assert_eq!(reference.ask_json("swap").0, 0, "a swap starts the daemon");
+}
+
+/// A supervisor whose configured binary is a script, which runs `check` if it is told to check itself and else becomes the actor.
+fn with_check(check: &str) -> (World, Reference, u32) {
+    let (world, reference, old) = scene();
+    let program = world.layout().dir().join("program");
+    let actor = Bin::Actor.path();
+    let script = format!("#!/bin/sh\nif [ \"$1\" = --check ]; then {check}; fi\nexec {actor:?} \"$@\"\n");
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    reference.add(&format!("working_directory = {:?}\numask = \"0027\"\n", world.layout().dir()));
+    reference.add("check_args = [\"--check\", \"all\"]\nenv = { WORD = \"blue\" }\n");
+    let build = world.build();
+    let args: Vec<&str> = build.args.iter().map(|arg| arg.to_str().unwrap()).collect();
+    reference.configure(&program, &args);
+    (world, reference, old)
+}
+
+#[test]
+fn a_binary_that_checks_itself_in_vain_is_refused_with_the_end_of_what_it_says() {
+    let say = "head -c 300000 /dev/zero | tr '\\0' x; echo; echo \"$2 $PWD $(umask) $WORD $HANDOFF_ROLE\"; exit $(cat code)";
+    let (world, reference, old) = with_check(say);
+    let dir = world.layout().dir().to_path_buf();
+    let said = format!("all {} 0027 blue check", dir.display());
+    fs::write(dir.join("code"), "3").unwrap();
+    let mark = world.mark();
+    for args in [&[][..], &["--dry-run"]] {
+        let (code, refused) = swap_json(&reference, args);
+        let message = refused["error"]["message"].as_str().unwrap();
+        assert_eq!(code, 78, "{refused}");
+        assert!(message.contains("exited with 3") && message.contains(&said), "{message}");
+        assert!(message.len() < 20_000, "what it says is bounded: {} bytes", message.len());
+    }
+    let (code, checked) = reference.ask_json("check");
+    assert_eq!((code, &checked["errors"][0]["key"]), (78, &"check_args".into()), "{checked}");
+    assert!(checked["errors"][0]["message"].as_str().unwrap().contains(&said), "{checked}");
+    assert_undisturbed(&world, &reference, old, mark);
+
+    fs::write(dir.join("code"), "0").unwrap();
+    assert_eq!(reference.ask_json("check").0, 0);
+    assert_eq!(reference.ask_json("swap").0, 0, "a good one is swapped to");
+}
+
+#[test]
+fn a_check_that_hangs_is_ended_by_cancel_and_leaves_nothing() {
+    let (world, reference, old) = with_check("sleep 600");
+    let mark = world.mark();
+    let (code, refused) = thread::scope(|scope| {
+        let swap = scope.spawn(|| swap_json(&reference, &[]));
+        until("it is called off while the check runs", || {
+            let is_checking = of_world(world.layout()).len() > 3;
+            is_checking && reference.ask_json("cancel").0 == 69
+        });
+        swap.join().unwrap()
+    });
+    assert_eq!(code, 69, "{refused}");
+    assert!(refused["error"]["message"].as_str().unwrap().contains("cancelled"), "{refused}");
+    assert_undisturbed(&world, &reference, old, mark);
+}
+
+#[test]
+fn a_daemon_that_does_not_know_of_checks_can_not_begin_to_serve_in_one() {
+    let (world, reference, old) = scene();
+    let build = world.build();
+    let args: Vec<&str> = build.args.iter().map(|arg| arg.to_str().unwrap()).collect();
+    reference.add(&format!("check_args = {args:?}\n"));
+    reference.configure_build(&build);
+    let mark = world.mark();
+    let (code, refused) = swap_json(&reference, &[]);
+    assert_eq!(code, 78, "{refused}");
+    let message = refused["error"]["message"].as_str().unwrap();
+    assert!(message.contains("was started to check itself"), "{message}");
+    assert_undisturbed(&world, &reference, old, mark);
 }
