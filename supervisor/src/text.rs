@@ -208,7 +208,8 @@ pub(crate) fn headline(report: &SwapReport) -> String {
     let reason = report.reason.as_deref().unwrap_or("no reason was given");
     match report.outcome {
         _ if report.was_tried() => {
-            let build = report.build_id.as_ref().map(|build| format!(", build {build},")).unwrap_or_default();
+            let build = report.build_id.as_ref().filter(|build| !build.is_empty());
+            let build = build.map(|build| format!(", build {build},")).unwrap_or_default();
             format!("tried: {binary}{build} became warm and was let go; the old daemon was not disturbed")
         }
         SwapOutcome::Committed => match report.pid {
