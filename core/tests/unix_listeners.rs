@@ -65,6 +65,7 @@ fn heir(fds: &[(&str, BorrowedFd<'_>)], wrapper: &str) -> String {
         listeners: &listeners,
         link: OwnedFd::from(theirs),
         role: StartRole::Successor,
+        output: None,
     });
     let mut watch = Watch::child(spawned.unwrap().process).unwrap();
     while watch.ended().unwrap().is_none() {

@@ -30,6 +30,7 @@ fn shell(script: &str, vars: &[(&str, &str)], setting: &Setting) -> handoff::Res
         listeners: &[],
         link: OwnedFd::from(theirs),
         role: StartRole::ColdStart,
+        output: None,
     })?;
     let mut watch = Watch::child(spawned.process).unwrap();
     loop {
@@ -154,6 +155,7 @@ fn what_can_not_be_taken_is_told_with_what_helps() {
         listeners: &[],
         link: OwnedFd::from(theirs),
         role: StartRole::ColdStart,
+        output: None,
     };
     let error = spawn(request).unwrap_err();
     assert!(

@@ -100,6 +100,7 @@ fn start(
         listeners: &listeners,
         link: OwnedFd::from(theirs),
         role: StartRole::Successor,
+        output: None,
     };
     (spawn(request), ours)
 }

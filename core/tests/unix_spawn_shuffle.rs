@@ -8,6 +8,7 @@
 use std::env;
 use std::ffi::OsString;
 use std::fs;
+use std::io::Read;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
@@ -52,6 +53,7 @@ fn check(sources: &[RawFd], listeners: &[TcpListener]) {
     let path = dir.path().join("report");
     // Whatever number its end of the link gets: the lowest free one, which often is a target.
     let (_link, theirs) = socketpair().unwrap();
+    let (mut reads, writes) = std::io::pipe().unwrap();
     let spawned = spawn(SpawnRequest {
         binary: &env::current_exe().unwrap(),
         image: None,
@@ -61,7 +63,9 @@ fn check(sources: &[RawFd], listeners: &[TcpListener]) {
         listeners: &named,
         link: theirs.into(),
         role: StartRole::ColdStart,
+        output: Some(writes.as_fd()),
     });
+    drop(writes);
     let mut watch = Watch::child(spawned.unwrap().process).unwrap();
     while watch.ended().unwrap().is_none() {
         let mut fds: Vec<_> = watch.pollable().iter().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
@@ -70,6 +74,9 @@ fn check(sources: &[RawFd], listeners: &[TcpListener]) {
     let ports: Vec<String> =
         listeners[..sources.len()].iter().map(|one| one.local_addr().unwrap().port().to_string()).collect();
     assert_eq!(fs::read_to_string(&path).unwrap(), format!("{} 0", ports.join(" ")), "sources {sources:?}");
+    let mut said = String::new();
+    reads.read_to_string(&mut said).unwrap();
+    assert!(said.contains("test result: ok"), "sources {sources:?}: {said:?}");
 }
 
 /// A shuffled order without a generator to depend on.

@@ -10,7 +10,7 @@ use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::client;
+use crate::client::{self, SwapOrder};
 use crate::config::{self, Config, Problem};
 use crate::exit::{Code, CommandFailure};
 use crate::history::{self, HistoryEntry};
@@ -52,6 +52,12 @@ enum SupervisorCommand {
         /// The new binary, one that the configuration lists [default: the configured one].
         #[arg(long, value_name = "PATH")]
         binary: Option<PathBuf>,
+        /// What the new daemon must call its build: another one is let go once it is warm, and nothing is touched.
+        #[arg(long, value_name = "ID")]
+        expect_build: Option<String>,
+        /// Only let the new daemon become warm, and let it go: the running daemon is not disturbed.
+        #[arg(long)]
+        dry_run: bool,
         /// Do not show on standard error how far it has come.
         #[arg(long)]
         quiet: bool,
@@ -108,7 +114,7 @@ enum SupervisorCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Check a configuration file and show all that is wrong with it.
+    /// Check a configuration file and show all that is wrong with it; has the binary check itself, if `check_args` says how.
     Check {
         /// The configuration file.
         #[arg(long, value_name = "FILE")]
@@ -217,13 +223,14 @@ fn perform(command: SupervisorCommand) -> Code {
     match command {
         SupervisorCommand::Run { config, log_format } => {
             let log = start_log(log_format);
-            let done = run::run(&config);
+            let done = run::run(&config, log.clone());
             log.into_iter().for_each(|log| log.settle(LOG_LIMIT));
             ended(done)
         }
-        SupervisorCommand::Swap { supervisor, binary, quiet, json } => {
+        SupervisorCommand::Swap { supervisor, binary, expect_build, dry_run, quiet, json } => {
+            let order = SwapOrder { binary, expect_build, dry_run };
             let trigger = supervisor.trigger_socket();
-            let report = trigger.and_then(|trigger| swap::swap(&trigger, binary.as_deref(), quiet || json));
+            let report = trigger.and_then(|trigger| swap::swap(&trigger, &order, quiet || json));
             show(report, json, |report| (report.code(), text::swap(report)))
         }
         SupervisorCommand::Cancel { supervisor, json } => {
@@ -305,7 +312,7 @@ struct CheckReport {
 
 fn check(path: &Path, json: bool) -> Code {
     let (errors, warnings) = match Config::load(path) {
-        Ok(config) => (Vec::new(), config.warnings),
+        Ok(config) => (config.checked_binary().into_iter().collect(), config.warnings),
         Err(problems) => (problems, Vec::new()),
     };
     let report = CheckReport { ok: errors.is_empty(), errors, warnings };

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use self::under_way::{SwapEvent, SwapUnderWay};
+pub use self::under_way::{SwapEvent, SwapOrder, SwapUnderWay};
 use crate::exit::{Code, CommandFailure};
 use crate::protocol::{ANSWER_MAX, StatusReport, SwapReport, TriggerAnswer, TriggerRequest, line};
 
@@ -20,7 +20,8 @@ const STATUS_LIMIT: Duration = Duration::from_secs(30);
 /// The swap was refused, or ([`Code::Unconfirmed`]) the supervisor ended before it could tell the outcome.
 pub fn swap(trigger_socket: &Path, binary: Option<&Path>) -> Result<SwapReport, CommandFailure> {
     let binary = binary.map(absolute).transpose()?;
-    match ask(trigger_socket, &TriggerRequest::Swap { binary, progress: false }, None)? {
+    let request = TriggerRequest::Swap { binary, progress: false, expect_build: None, dry_run: false };
+    match ask(trigger_socket, &request, None)? {
         TriggerAnswer::Swap(report) => Ok(report),
         answer => Err(unexpected(answer)),
     }
@@ -206,7 +207,7 @@ mod tests {
 
     /// What comes of a swap that is watched.
     fn watched(path: &Path) -> (Vec<String>, Result<SwapReport, CommandFailure>) {
-        let mut swap = SwapUnderWay::begin(path, None).unwrap();
+        let mut swap = SwapUnderWay::begin(path, &SwapOrder::default()).unwrap();
         let mut phases = Vec::new();
         loop {
             match swap.take() {

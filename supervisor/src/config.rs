@@ -44,6 +44,8 @@ pub struct Config {
     pub no_binary: Option<String>,
     /// Its arguments.
     pub args: Vec<OsString>,
+    /// The arguments with which the binary checks itself before a swap; no check if empty.
+    pub check_args: Vec<OsString>,
     /// Added to what is passed on of the supervisor's own environment.
     pub env: Vec<(OsString, OsString)>,
     /// The daemon's user, directory and umask, and what is passed on of the supervisor's environment.
@@ -73,6 +75,8 @@ pub struct Config {
     pub allowed_uids: Vec<u32>,
     /// What may be swapped to beside `binary`.
     pub allowed_binaries: Vec<PathBuf>,
+    /// Where Prometheus is told how the supervisor and its daemon are: a loopback address, or a Unix socket.
+    pub metrics: Option<Addr>,
     /// The listening sockets.
     pub listeners: Vec<ListenerConfig>,
     /// What is odd without being wrong.
@@ -151,6 +155,14 @@ impl Config {
         spec
     }
 
+    /// Has the binary check itself, if `check_args` says how; what is wrong.
+    pub(crate) fn checked_binary(&self) -> Option<Problem> {
+        let mut spec = self.spawn_spec(&self.binary);
+        spec.check_args.clone_from(&self.check_args);
+        let failed = spec.check_itself(|| false).err()?;
+        Some(Problem { line: 0, key: "check_args".into(), message: failed.to_string() })
+    }
+
     /// How to find the daemon that serves.
     pub(crate) fn recovery_spec(&self) -> RecoverySpec {
         let mut spec = RecoverySpec::default();
@@ -197,6 +209,7 @@ impl Config {
             journal: self.journal.clone(),
             data_dir: self.data_dir.clone(),
             allowed_uids: self.allowed_uids.clone(),
+            metrics: self.metrics.clone(),
             listeners: self.listeners.clone(),
             ..fresh
         };
@@ -212,6 +225,7 @@ impl Config {
             ("journal", self.journal != fresh.journal),
             ("data_dir", self.data_dir != fresh.data_dir),
             ("allowed_uids", self.allowed_uids != fresh.allowed_uids),
+            ("metrics", self.metrics != fresh.metrics),
             ("listeners", self.listeners != fresh.listeners),
             ("user or group", self.setting.run_as != fresh.setting.run_as),
         ];

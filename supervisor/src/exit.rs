@@ -39,7 +39,7 @@ pub enum Code {
     Busy = 75,
     /// `EX_PROTOCOL`: the daemon broke the protocol or did not answer; nothing was changed.
     Protocol = 76,
-    /// `EX_NOPERM`: this user, or this binary, is not on the list.
+    /// `EX_NOPERM`: this user, or this binary, is not on the list, or the new daemon is of another build than is expected.
     NotAllowed = 77,
     /// `EX_CONFIG`: the configuration is wrong.
     Config = 78,
@@ -85,7 +85,7 @@ impl Code {
             Code::CantCreate => "a socket or file can't be created",
             Code::Busy => "something else is under way; try again",
             Code::Protocol => "the daemon broke the protocol; nothing was changed",
-            Code::NotAllowed => "this user or this binary is not allowed",
+            Code::NotAllowed => "this user, this binary or its build is not allowed",
             Code::Config => "wrong configuration; nothing was changed",
         }
     }

@@ -17,6 +17,7 @@ use handoff::{HandoffProgress, Interrupted, InterruptedEnd};
 use serde::{Deserialize, Serialize};
 
 use crate::exit::CommandFailure;
+use crate::metrics::SupervisorMetrics;
 use crate::protocol::{LastSwap, PhasesMs, ProcessReport, SwapOutcome, SwapReport, line};
 use crate::when;
 
@@ -101,11 +102,13 @@ pub(crate) struct SwapHistory {
     /// The last swap, and when it ended.
     last: Option<(Instant, HistoryEntry)>,
     writer: Option<LossyWriter>,
+    metrics: SupervisorMetrics,
 }
 
 impl SwapHistory {
-    /// The history beside `journal`. If it can't be kept, the log says so, and nothing else comes of it.
-    pub(crate) fn beside(journal: &Path) -> SwapHistory {
+    /// The history beside `journal`; what is added is counted by `metrics`. If it can't be kept, the log says so, and nothing else
+    /// comes of it.
+    pub(crate) fn beside(journal: &Path, metrics: SupervisorMetrics) -> SwapHistory {
         let path = path_beside(journal);
         let entries = read(&path).unwrap_or_else(|error| {
             tracing::warn!("the history of swaps can't be read: {error}");
@@ -117,11 +120,12 @@ impl SwapHistory {
             let ago = Duration::try_from_secs_f64(when::secs_since(&last.ended_at)?).ok()?;
             Some((Instant::now().checked_sub(ago)?, last))
         });
-        SwapHistory { last, writer: writer.ok() }
+        SwapHistory { last, writer: writer.ok(), metrics }
     }
 
     /// Adds `entry`, and does not wait until it is written.
     pub(crate) fn add(&mut self, entry: HistoryEntry) {
+        self.metrics.swap_has_ended(&entry.report);
         match line(&entry) {
             Ok(line) if line.len() <= LINE_MAX => {
                 self.writer.iter_mut().for_each(|writer| drop(writer.write_all(&line)));
@@ -143,11 +147,15 @@ impl SwapHistory {
             outcome: SwapOutcome::Unconfirmed,
             committed: false,
             reason: Some(failure.to_string()),
+            reason_name: Some("failed".into()),
             resumed_confirmed: false,
             handoff_id: progress.map(|progress| progress.handoff_id.to_string()).unwrap_or_default(),
             binary,
+            build_id: None,
             pid: None,
             phases_ms: PhasesMs::default(),
+            pause_ms: 0.0,
+            connections_left: 0,
             warnings: Vec::new(),
         };
         self.add(HistoryEntry::new(&report, progress));
@@ -192,11 +200,15 @@ fn report_of(interrupted: &Interrupted, under_way: &UnderWay) -> SwapReport {
         reason: Some(
             "its supervisor ended before it was over; the next one has found out what became of it".into(),
         ),
+        reason_name: Some("interrupted".into()),
         resumed_confirmed: interrupted.end == InterruptedEnd::Undone,
         handoff_id: interrupted.handoff_id.to_string(),
         binary: PathBuf::from(OsStr::from_bytes(&under_way.binary.path)),
+        build_id: None,
         pid: committed.then_some(under_way.successor.pid),
         phases_ms: PhasesMs::default(),
+        pause_ms: 0.0,
+        connections_left: 0,
         warnings: Vec::new(),
     }
 }

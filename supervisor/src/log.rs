@@ -1,7 +1,7 @@
 //! What the log says of calls of the library.
 use std::path::Path;
 
-use handoff::HandoffOutcome;
+use handoff::{HandoffOutcome, Reason};
 
 use crate::exit::CommandFailure;
 use crate::work::LibraryCall;
@@ -21,6 +21,8 @@ pub(crate) fn outcome(binary: &Path, outcome: &HandoffOutcome) {
     let reason = outcome.abort_reason.as_ref().map(ToString::to_string).unwrap_or_default();
     if outcome.is_committed() {
         tracing::info!(%binary, handoff = %id, ?total, "committed");
+    } else if outcome.abort_reason == Some(Reason::Tried) {
+        tracing::info!(%binary, handoff = %id, ?total, "tried");
     } else {
         tracing::error!(%binary, handoff = %id, ?total, reason, "{verdict:?}");
     }

@@ -10,7 +10,10 @@ pub use handoff::Phase;
 use handoff::message::Standing;
 pub use handoff::node::keeper::Activity;
 use handoff::text::PlainText;
-use handoff::{DaemonStatus, HandoffOutcome, InterruptedEnd, Phases, ProcessId, RecoveryOutcome, Verdict};
+use handoff::{
+    DaemonStatus, HandoffOutcome, HandoffProgress, InterruptedEnd, Phases, ProcessId, RecoveryOutcome,
+    Verdict,
+};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub use self::under_way::{ProcessReport, SwapProgress, UnderWayReport};
@@ -20,6 +23,10 @@ use crate::exit::{Code, CommandFailure};
 pub const REQUEST_MAX: usize = 64 * 1024;
 /// No answer is longer, its newline included.
 pub const ANSWER_MAX: usize = 4 * 1024 * 1024;
+
+/// The names of the reasons for which a new daemon that is warm is let go.
+const TRIED: &str = "tried";
+const OTHER_BUILD: &str = "other_build";
 
 /// What a client asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +40,12 @@ pub enum TriggerRequest {
         /// Tell how far it has come until then.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         progress: bool,
+        /// What the new daemon must call its build.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expect_build: Option<PlainText>,
+        /// Only let the new daemon become warm, and let it go.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        dry_run: bool,
     },
     /// Call off the swap that is under way; the answer, which the caller of the swap gets as well, comes when that has ended.
     Cancel {},
@@ -74,40 +87,72 @@ pub struct SwapReport {
     pub committed: bool,
     /// Why it was not committed.
     pub reason: Option<String>,
+    /// The same in a word, for programs: one of [`Reason::name`](handoff::Reason::name), `failed` if the supervisor can't tell how
+    /// the swap ended, or `interrupted` if the supervisor that began it has ended before it.
+    #[serde(default)]
+    pub reason_name: Option<PlainText>,
     /// The old daemon has said itself that it serves again.
     pub resumed_confirmed: bool,
     /// Identifies the handoff in the logs of all three processes.
     pub handoff_id: String,
     /// What was swapped to.
     pub binary: PathBuf,
+    /// What the new daemon calls its build, if it has said so.
+    #[serde(default)]
+    pub build_id: Option<PlainText>,
     /// The new daemon, if it serves.
     pub pid: Option<u32>,
     /// How long each phase took.
     pub phases_ms: PhasesMs,
+    /// The time in which no daemon accepted.
+    #[serde(default)]
+    pub pause_ms: f64,
+    /// Connections that were still open when the drain's grace was over.
+    #[serde(default)]
+    pub connections_left: u32,
     /// What went wrong without changing the outcome.
     pub warnings: Vec<String>,
 }
 
 impl SwapReport {
-    /// The report on `outcome` of a swap to `binary`.
-    pub(crate) fn new(outcome: &HandoffOutcome, binary: PathBuf, mut warnings: Vec<String>) -> SwapReport {
+    /// The report on `outcome` of a swap to `binary` that has come as far as `progress` says.
+    pub(crate) fn new(
+        outcome: &HandoffOutcome,
+        progress: Option<&HandoffProgress>,
+        binary: PathBuf,
+        mut warnings: Vec<String>,
+    ) -> SwapReport {
+        let successor = progress.and_then(|progress| progress.successor.as_ref());
         warnings.extend(outcome.warnings.iter().cloned());
         SwapReport {
             outcome: outcome.verdict.into(),
             committed: outcome.verdict == Verdict::Committed,
             reason: outcome.abort_reason.as_ref().map(ToString::to_string),
+            reason_name: outcome.abort_reason.as_ref().map(|reason| reason.name().into()),
             resumed_confirmed: outcome.is_resumed(),
             handoff_id: outcome.handoff_id.to_string(),
             binary,
+            build_id: successor.and_then(|successor| successor.build_id.clone()),
             pid: outcome.child.as_ref().map(|child| child.id().pid),
             phases_ms: outcome.phases.into(),
+            pause_ms: ms(outcome.phases.pause()),
+            connections_left: outcome.open_conns_remaining,
             warnings,
         }
     }
 
     /// The exit status that `swap` ends with.
     pub fn code(&self) -> Code {
-        Verdict::from(self.outcome).into()
+        match self.reason_name.as_deref() {
+            Some(TRIED) => Code::Ok,
+            Some(OTHER_BUILD) => Code::NotAllowed,
+            _ => Verdict::from(self.outcome).into(),
+        }
+    }
+
+    /// Whether the new daemon has become warm, was to become no more, and was let go.
+    pub fn was_tried(&self) -> bool {
+        self.reason_name.as_deref() == Some(TRIED)
     }
 }
 
@@ -478,11 +523,17 @@ mod tests {
         let swap = |binary: Option<&str>, progress| TriggerRequest::Swap {
             binary: binary.map(PathBuf::from),
             progress,
+            expect_build: None,
+            dry_run: false,
         };
+        let build = Some("7".into());
+        let tried =
+            TriggerRequest::Swap { binary: None, progress: false, expect_build: build, dry_run: true };
         let cases = [
             (r#"{"cmd":"swap"}"#, swap(None, false)),
             (r#"{"cmd":"swap","binary":"/bin/d"}"#, swap(Some("/bin/d"), false)),
             (r#"{"cmd":"swap","progress":true}"#, swap(None, true)),
+            (r#"{"cmd":"swap","expect_build":"7","dry_run":true}"#, tried),
             (r#"{"cmd":"cancel"}"#, TriggerRequest::Cancel {}),
             (r#"{"cmd":"status"}"#, TriggerRequest::Status {}),
             (r#"{"cmd":"detach"}"#, TriggerRequest::Detach {}),
@@ -517,6 +568,12 @@ mod tests {
             let back: SwapOutcome = serde_json::from_str(&json).unwrap();
             assert_eq!(Verdict::from(back), verdict);
         }
+    }
+
+    #[test]
+    fn the_reasons_that_have_an_exit_status_of_their_own_are_called_so() {
+        let other = handoff::Reason::OtherBuild { said: "a".into(), expected: "b".into() };
+        assert_eq!((handoff::Reason::Tried.name(), other.name()), (TRIED, OTHER_BUILD));
     }
 
     #[test]

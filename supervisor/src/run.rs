@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use handoff::daemon::LossyWriter;
 use handoff::node::keeper::{Activity, Keeper, KeeperStep, Kept, Task, TaskEnd, Which};
+use handoff::text::PlainText;
 use handoff::time::Time;
 use handoff::unix::poller;
 use handoff::{Child, HandoffOutcome, HandoffProgress, Listeners, RecoveryOutcome, SpawnSpec, Supervisor};
@@ -25,9 +27,11 @@ use crate::instance::Instance;
 use crate::listen;
 use crate::live::Live;
 use crate::log;
+use crate::metrics::SupervisorMetrics;
 use crate::protocol::{RecoveryReport, SwapReport, TriggerAnswer, TriggerRequest};
 use crate::reap;
 use crate::recovery;
+use crate::scrape::{self, ScrapeServer};
 use crate::service::ServiceManager;
 use crate::signals::Signals;
 use crate::trigger::{Access, Asked, ReplyTo, TriggerSocket};
@@ -38,13 +42,13 @@ mod refusal;
 mod sight;
 mod told;
 
-use refusal::{busy, left_alone};
+use refusal::{busy, left_alone, nothing_to_try_beside};
 
-/// Runs the supervisor of the configuration at `path` until it is told to stop.
+/// Runs the supervisor of the configuration at `path` until it is told to stop. `log` is where it logs.
 ///
 /// # Errors
 /// Whatever keeps it from starting; once it runs, only that it was told to stop and could not find out which daemon to stop.
-pub(crate) fn run(path: &Path) -> Result<(), CommandFailure> {
+pub(crate) fn run(path: &Path, log: Option<LossyWriter>) -> Result<(), CommandFailure> {
     let path = &std::path::absolute(path).map_err(|error| system("working directory", &error))?;
     let config = Config::load_to_run(path).map_err(|problems| config::failure(path, &problems))?;
     if let Some(why) = &config.no_binary {
@@ -69,9 +73,13 @@ pub(crate) fn run(path: &Path) -> Result<(), CommandFailure> {
     let look_after = move || instance.put_back();
     let served = bound
         .and_then(|mut socket| socket.serve(outbox.clone(), LoopEvent::Asked, look_after).map(|()| socket));
-    let _trigger = served.map_err(|error| {
+    let trigger = served.map_err(|error| {
         CommandFailure::new(Code::CantCreate, format!("{}: {error}", config.trigger_socket.display()))
     })?;
+    let metrics = SupervisorMetrics::new(trigger.refused_peers(), log);
+    let scraped =
+        config.metrics.as_ref().map(|addr| ScrapeServer::start(addr, metrics.clone(), outbox.clone()));
+    let (_scraped, not_scraped) = scraped.map(scrape::told).unwrap_or_default();
 
     let keeper = Keeper::new(config.keeper(), supervisor.was_stopped());
     let held = Arc::new(supervisor);
@@ -95,7 +103,9 @@ pub(crate) fn run(path: &Path) -> Result<(), CommandFailure> {
         unclear: None,
         refused: None,
         live,
-        history: SwapHistory::beside(&config.journal),
+        history: SwapHistory::beside(&config.journal, metrics.clone()),
+        metrics,
+        not_scraped,
         config: config.clone(),
     }
     .run()?;
@@ -153,6 +163,19 @@ struct Runner {
     refused: Option<String>,
     live: Live,
     history: SwapHistory,
+    metrics: SupervisorMetrics,
+    /// Why scrapes are not answered, though they should be.
+    not_scraped: Option<String>,
+}
+
+/// What a swap that was asked for is to be; by default to what is configured.
+#[derive(Debug, Default)]
+struct SwapWish {
+    binary: Option<PathBuf>,
+    /// What the new daemon must call its build.
+    expect_build: Option<PlainText>,
+    /// The new daemon is only to become warm.
+    dry_run: bool,
 }
 
 /// How the loop ended.
@@ -218,7 +241,7 @@ impl Runner {
                     self.begin(LibraryCall::Recover(self.config.recovery_spec()), None)
                 }
                 KeeperStep::Begin(Task::ColdStart(which)) if which != Which::Asked => self.start(which),
-                KeeperStep::Begin(task) => self.swap(task, None, None),
+                KeeperStep::Begin(task) => self.swap(task, SwapWish::default(), None),
                 KeeperStep::CallOff => self.supervisor.cancel_handle().cancel(),
                 KeeperStep::Terminate => {
                     log::errors("terminate", self.daemon.children().map(Child::terminate))
@@ -263,8 +286,8 @@ impl Runner {
 
     fn on_request(&mut self, Asked { request, reply }: Asked) -> ControlFlow<LoopEnd> {
         match request {
-            TriggerRequest::Swap { binary, .. } => match self.keeper.ask() {
-                Ok(task) => self.swap(task, binary.as_deref(), Some(reply)),
+            TriggerRequest::Swap { binary, expect_build, dry_run, .. } => match self.keeper.ask() {
+                Ok(task) => self.swap(task, SwapWish { binary, expect_build, dry_run }, Some(reply)),
                 Err(activity) => self.refuse(Some(reply), busy(activity)),
             },
             TriggerRequest::Cancel {} => self.cancel(reply),
@@ -318,6 +341,7 @@ impl Runner {
     /// Notes which daemon serves, or that nobody serves. At the first time the listeners are what was found, or opened.
     fn recovered(&mut self, outcome: RecoveryOutcome) -> Result<(), CommandFailure> {
         let mut report = RecoveryReport::new(&outcome);
+        self.metrics.has_recovered(report.found);
         if !self.has_listeners && (outcome.daemon.is_some() || outcome.nobody_serves) {
             self.has_listeners = true;
             if outcome.nobody_serves && self.kept() == Kept::Nothing {
@@ -409,14 +433,17 @@ impl Runner {
     }
 
     /// Begins `task`, which was asked for, or refuses it with nothing touched.
-    fn swap(&mut self, task: Task, asked: Option<&Path>, reply: Option<ReplyTo>) {
-        match self.prepare(task, asked) {
+    fn swap(&mut self, task: Task, wish: SwapWish, reply: Option<ReplyTo>) {
+        match self.prepare(task, &wish) {
             Ok((call, fresh)) => {
                 let needs_restart = self.config.needs_restart(&fresh);
                 let warning =
                     |key| format!("{key} has changed: that takes effect when the supervisor is restarted");
-                let warnings = needs_restart.into_iter().map(warning).chain(self.renew_listeners()).collect();
-                self.begin(call, Some(Swap { replies: reply.into_iter().collect(), fresh, warnings }));
+                let dry_run = wish.dry_run;
+                let renewed = if dry_run { Vec::new() } else { self.renew_listeners() };
+                let warnings = needs_restart.into_iter().map(warning).chain(renewed).collect();
+                let replies = reply.into_iter().collect();
+                self.begin(call, Some(Swap { replies, fresh, dry_run, warnings }));
             }
             Err(failure) => {
                 self.keeper.ended(self.now(), TaskEnd::NotBegun);
@@ -433,13 +460,19 @@ impl Runner {
 
     fn refuse(&self, reply: Option<ReplyTo>, failure: CommandFailure) {
         tracing::warn!("swap refused: {failure}");
+        self.metrics.swap_was_refused(failure.code);
         reply.into_iter().for_each(|reply| reply.send(TriggerAnswer::Error(failure.clone())));
     }
 
-    fn prepare(&self, task: Task, asked: Option<&Path>) -> Result<(LibraryCall, Config), CommandFailure> {
+    fn prepare(&self, task: Task, wish: &SwapWish) -> Result<(LibraryCall, Config), CommandFailure> {
+        if wish.dry_run && task != Task::Swap {
+            return Err(nothing_to_try_beside());
+        }
         let fresh = self.load()?;
         let in_force = self.config.updated(fresh.clone());
-        let spec = in_force.checked_spec(in_force.allowed_binary(asked)?)?;
+        let mut spec = in_force.checked_spec(in_force.allowed_binary(wish.binary.as_deref())?)?;
+        (spec.expected_build, spec.dry_run) = (wish.expect_build.clone(), wish.dry_run);
+        spec.check_args = in_force.check_args;
         let call = if task == Task::Swap { LibraryCall::Handoff(spec) } else { LibraryCall::ColdStart(spec) };
         Ok((call, fresh))
     }
@@ -488,6 +521,8 @@ impl Runner {
                         if swap.is_some() && end.is_unconfirmed() {
                             let binary = call.binary().unwrap_or_default();
                             self.history.add_unclear(binary, &failure, progress.as_ref());
+                        } else if swap.is_some() {
+                            self.metrics.swap_was_refused(failure.code);
                         }
                         self.failed_start = self.daemon.child().is_none().then(|| failure.to_string());
                         let (replies, fresh) = swap.map(|swap| (swap.replies, swap.fresh)).unzip();
@@ -515,9 +550,11 @@ impl Runner {
         let binary = call.binary().unwrap_or_default();
         log::outcome(&binary, &outcome);
         let warnings = swap.as_ref().map(|swap| swap.warnings.clone()).unwrap_or_default();
-        let report = SwapReport::new(&outcome, binary.clone(), warnings);
+        let report = SwapReport::new(&outcome, progress, binary.clone(), warnings);
+        // One that has replaced the daemon, because that has ended by itself, is a swap.
+        let is_swap = swap.as_ref().is_some_and(|swap| !swap.dry_run || report.committed);
         let (replies, fresh) = swap.map(|swap| (swap.replies, swap.fresh)).unzip();
-        if fresh.is_some() {
+        if is_swap {
             self.history.add(HistoryEntry::new(&report, progress));
         }
         self.failed_start =

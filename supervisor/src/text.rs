@@ -207,6 +207,11 @@ pub(crate) fn headline(report: &SwapReport) -> String {
     let binary = report.binary.display();
     let reason = report.reason.as_deref().unwrap_or("no reason was given");
     match report.outcome {
+        _ if report.was_tried() => {
+            let build = report.build_id.as_ref().filter(|build| !build.is_empty());
+            let build = build.map(|build| format!(", build {build},")).unwrap_or_default();
+            format!("tried: {binary}{build} became warm and was let go; the old daemon was not disturbed")
+        }
         SwapOutcome::Committed => match report.pid {
             Some(pid) => format!("committed: {binary} serves as pid {pid}"),
             None => format!("committed: {binary} serves"),

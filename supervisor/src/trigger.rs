@@ -15,6 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use handoff::unix::sparing::Sparing;
+use prometheus_client::metrics::counter::Counter;
 
 use crate::exit::{Code, CommandFailure};
 use crate::inbox::Outbox;
@@ -74,6 +75,12 @@ pub(crate) struct ReplyTo {
 }
 
 impl ReplyTo {
+    /// A place that wants the answer alone, and where that comes.
+    pub(crate) fn new() -> (ReplyTo, Receiver<TriggerAnswer>) {
+        let (sender, receiver) = channel();
+        (ReplyTo { sender: Arc::new(sender), wants_progress: false }, receiver)
+    }
+
     /// Answers. A peer that has gone away is none of the supervisor's business.
     pub(crate) fn send(self, answer: TriggerAnswer) {
         let _ = self.sender.send(answer);
@@ -119,6 +126,11 @@ impl TriggerSocket {
         Ok(TriggerSocket { place: Arc::new(place), listener: Some(listener), access, peers: Arc::default() })
     }
 
+    /// Counts the peers that are refused for their user.
+    pub(crate) fn refused_peers(&self) -> Counter {
+        self.peers.refused.clone()
+    }
+
     /// Starts to pass requests on to `outbox`. The socket is put back when its name is removed; `also` is called then, to look after
     /// what lies beside it.
     pub(crate) fn serve<T: Send + 'static>(
@@ -160,6 +172,9 @@ fn accept_all(
             stream.set_nonblocking(false)?;
             let uid = peer_uid(&stream)?;
             let is_admitted = access.admits(uid);
+            if !is_admitted {
+                peers.refused.inc();
+            }
             if !is_admitted && let Some(left_out) = refusals.admits(Instant::now()) {
                 tracing::warn!(uid, left_out, "trigger socket: not allowed");
             }
@@ -211,6 +226,8 @@ struct Peers {
     answering: AtomicUsize,
     unanswered: Mutex<usize>,
     settled: Condvar,
+    /// Those that were refused for their user.
+    refused: Counter,
 }
 
 /// An answer that a peer waits for, until it is written.
@@ -277,9 +294,9 @@ impl Peers {
             TriggerRequest::Status {} => Code::Unavailable,
             _ => Code::Unconfirmed,
         };
-        let (sender, receiver) = channel();
-        let wants_progress = matches!(request, TriggerRequest::Swap { progress: true, .. });
-        post(Asked { request, reply: ReplyTo { sender: Arc::new(sender), wants_progress } });
+        let (mut reply, receiver) = ReplyTo::new();
+        reply.wants_progress = matches!(request, TriggerRequest::Swap { progress: true, .. });
+        post(Asked { request, reply });
         let answer = answer_from(&receiver, peer)
             .unwrap_or_else(|| refused(unknown, "the supervisor has ended meanwhile"));
         if counted {

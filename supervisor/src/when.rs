@@ -22,6 +22,12 @@ pub(crate) fn secs_since(shown: &str) -> Option<f64> {
     Some(SystemTime::now().duration_since(then).unwrap_or_default().as_secs_f64())
 }
 
+/// The seconds from the Unix epoch to `shown`; `None` if that is no point in time.
+pub(crate) fn unix_secs(shown: &str) -> Option<u64> {
+    let then = humantime::parse_rfc3339(shown).ok()?;
+    then.duration_since(SystemTime::UNIX_EPOCH).ok().map(|since| since.as_secs())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -34,6 +40,7 @@ mod tests {
             secs_since(&rfc3339(ago(Duration::from_secs(90))))
                 .is_some_and(|secs| (89.0..120.0).contains(&secs))
         );
+        assert_eq!((unix_secs(&shown), unix_secs("")), (Some(1_773_500_966), None));
         assert_eq!(secs_since("yesterday"), None);
         assert_eq!(secs_since("2926-03-14T15:09:26Z"), Some(0.0), "a clock that was set back");
     }

@@ -100,6 +100,8 @@ pub(crate) struct Swap {
     pub(crate) replies: Vec<ReplyTo>,
     /// The configuration as it was read for this swap; in force once that is committed.
     pub(crate) fresh: Config,
+    /// The new daemon is only to become warm.
+    pub(crate) dry_run: bool,
     /// What the caller should know, whatever becomes of it.
     pub(crate) warnings: Vec<String>,
 }

@@ -17,6 +17,15 @@ use crate::{
 pub enum Reason {
     /// The caller called it off.
     Cancelled,
+    /// The caller only wanted to see the successor warm, and it is.
+    Tried,
+    /// The successor is warm, and is not of the build that the caller expects.
+    OtherBuild {
+        /// What the successor calls its build.
+        said: PlainText,
+        /// What it should call it.
+        expected: PlainText,
+    },
     /// The deadline has passed.
     Deadline,
     /// The incumbent can't be reached at the control path.
@@ -131,6 +140,42 @@ impl Reason {
     pub fn is_of_data(&self) -> bool {
         matches!(self, Reason::OtherData { .. } | Reason::BehindKnown { .. })
     }
+
+    /// A word for what kind of reason it is, for programs and for what counts: one of a few, and never another for the same kind.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Reason::Cancelled => "cancelled",
+            Reason::Tried => "tried",
+            Reason::OtherBuild { .. } => "other_build",
+            Reason::Deadline => "deadline",
+            Reason::Unreachable(_) => "unreachable",
+            Reason::Busy => "busy",
+            Reason::AnotherAnswers(_) => "another_answers",
+            Reason::WrongRole { .. } => "wrong_role",
+            Reason::Version { .. } => "version",
+            Reason::WrongProcess(_) => "wrong_process",
+            Reason::NotStarted(_) => "not_started",
+            Reason::Journal(_) => "journal",
+            Reason::Protocol(..) => "protocol",
+            Reason::Closed(..) => "closed",
+            Reason::Silent(_) => "silent",
+            Reason::Ended(..) => "ended",
+            Reason::DrainFailed(_) => "drain_failed",
+            Reason::StillAccepting => "still_accepting",
+            Reason::SealFailed { .. } => "seal_failed",
+            Reason::Unhealthy => "unhealthy",
+            Reason::Behind { .. } => "behind",
+            Reason::OtherUser { .. } => "other_user",
+            Reason::OtherData { .. } => "other_data",
+            Reason::BehindKnown { .. } => "behind_known",
+            Reason::SuccessorFailed(_) => "successor_failed",
+            Reason::NotServing => "not_serving",
+            Reason::ResumedByItself => "resumed_by_itself",
+            Reason::IncumbentServes => "incumbent_serves",
+            Reason::HeldUp { .. } => "held_up",
+            Reason::Answered { .. } => "answered",
+        }
+    }
 }
 
 /// What kept a supervisor from being heard, and what helps.
@@ -145,6 +190,13 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Reason::Cancelled => f.write_str("cancelled"),
+            Reason::Tried => f.write_str("the successor is warm, and was only tried"),
+            Reason::OtherBuild { said, expected } => {
+                write!(
+                    f,
+                    "the successor calls its build {said:?}, and {expected:?} is expected: it is let go"
+                )
+            }
             Reason::Deadline => f.write_str("the deadline has passed"),
             Reason::Unreachable(why) | Reason::NotStarted(why) => write!(f, "{why}"),
             Reason::Busy => f.write_str("another supervisor has a handoff with this incumbent under way"),

@@ -6,6 +6,7 @@
 //! also why nothing is unset: to change the environment is unsafe as soon as a second thread runs, and what
 //! is left there misleads no program.
 use std::env;
+use std::ffi::OsStr;
 use std::fmt;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
@@ -25,7 +26,7 @@ pub const LISTEN_PID: &str = "LISTEN_PID";
 pub const LISTEN_FDS: &str = "LISTEN_FDS";
 /// The listeners' names, joined by `:`.
 pub const LISTEN_FDNAMES: &str = "LISTEN_FDNAMES";
-/// What the process is started as: `successor` or `cold-start`, a [`StartRole`].
+/// What the process is started as: `successor`, `cold-start` or `check`, a [`StartRole`].
 pub const HANDOFF_ROLE: &str = "HANDOFF_ROLE";
 /// The descriptor of the link to the supervisor, in decimal.
 pub const HANDOFF_SOCK_FD: &str = "HANDOFF_SOCK_FD";
@@ -64,6 +65,8 @@ pub enum StartRole {
     Successor,
     /// To serve where no daemon does.
     ColdStart,
+    /// To check itself and end; never a daemon.
+    Check,
 }
 
 impl fmt::Display for StartRole {
@@ -71,6 +74,7 @@ impl fmt::Display for StartRole {
         f.write_str(match self {
             StartRole::Successor => "successor",
             StartRole::ColdStart => "cold-start",
+            StartRole::Check => "check",
         })
     }
 }
@@ -118,7 +122,7 @@ pub fn inherited() -> Result<Option<Inherited>> {
     let role = [StartRole::Successor, StartRole::ColdStart]
         .into_iter()
         .find(|known| role.to_str() == Some(&known.to_string()))
-        .ok_or_else(|| Error::Caller(format!("{HANDOFF_ROLE}={role:?} is unknown to this version")))?;
+        .ok_or_else(|| Error::Caller(no_daemon(&role)))?;
     let fd: RawFd = env::var(HANDOFF_SOCK_FD)
         .ok()
         .and_then(|fd| fd.parse().ok())
@@ -134,6 +138,15 @@ pub fn inherited() -> Result<Option<Inherited>> {
     let link = adopt(fd);
     set_close_on_exec(&link).and_then(|()| set_nonblocking(&link)).context(what)?;
     Ok(Some(Inherited { role, link: UnixStream::from(link) }))
+}
+
+/// Why this process is not to be a daemon.
+fn no_daemon(role: &OsStr) -> String {
+    match role.to_str() == Some(&StartRole::Check.to_string()) {
+        true => "this process was started to check itself (`check_args`), and its arguments make it a daemon"
+            .into(),
+        false => format!("{HANDOFF_ROLE}={role:?} is unknown to this version"),
+    }
 }
 
 /// Looks at an inherited descriptor; an error unless it is open.

@@ -28,6 +28,8 @@ struct Backlog {
     waiting: Mutex<usize>,
     settled: Condvar,
     /// Lines that were lost and not told yet.
+    untold: AtomicU64,
+    /// All lines that were lost.
     lost: AtomicU64,
 }
 
@@ -38,6 +40,11 @@ impl Backlog {
         if *waiting == 0 {
             self.settled.notify_all();
         }
+    }
+
+    fn loses(&self, lines: u64) {
+        self.untold.fetch_add(lines, Ordering::Relaxed);
+        self.lost.fetch_add(lines, Ordering::Relaxed);
     }
 }
 
@@ -71,6 +78,11 @@ impl LossyWriter {
         LossyWriter::start(out, head, told)
     }
 
+    /// The number of lines that were lost so far.
+    pub fn lost(&self) -> u64 {
+        self.state.lost.load(Ordering::Relaxed)
+    }
+
     /// Waits until all lines are written or lost, for up to `limit`: to be called before the process ends.
     pub fn settle(&self, limit: Duration) {
         let waiting = self.state.waiting.lock().unwrap_or_else(PoisonError::into_inner);
@@ -83,7 +95,7 @@ impl Write for LossyWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.state.count(1);
         if self.lines.try_send(with_head(&self.head, line)).is_err() {
-            self.state.lost.fetch_add(1, Ordering::Relaxed);
+            self.state.loses(1);
             self.state.count(-1);
         }
         Ok(line.len())
@@ -104,11 +116,12 @@ fn with_head(head: &[u8], line: &[u8]) -> Vec<u8> {
 /// Writes until no writer is left.
 fn write_all(mut out: impl Write, queue: &Receiver<Vec<u8>>, state: &Backlog, told: impl Fn(u64) -> Vec<u8>) {
     for line in queue {
-        let lost = state.lost.swap(0, Ordering::Relaxed);
-        let said = if lost > 0 { out.write_all(&told(lost)) } else { Ok(()) };
-        let untold = if said.is_err() { lost } else { 0 };
-        let unwritten = u64::from(said.and_then(|()| out.write_all(&line)).is_err());
-        state.lost.fetch_add(untold + unwritten, Ordering::Relaxed);
+        let untold = state.untold.swap(0, Ordering::Relaxed);
+        let said = if untold > 0 { out.write_all(&told(untold)) } else { Ok(()) };
+        if said.is_err() {
+            state.untold.fetch_add(untold, Ordering::Relaxed);
+        }
+        state.loses(u64::from(said.and_then(|()| out.write_all(&line)).is_err()));
         state.count(-1);
     }
 }
@@ -158,6 +171,7 @@ mod tests {
         log.write_all(b"y\n").unwrap();
         log.settle(LONG);
         assert_eq!(lines.try_iter().collect::<Vec<_>>(), ["kv[7] 3 lost\n", "kv[7] y\n"]);
+        assert_eq!(log.lost(), 3, "each once, told or not");
     }
 
     #[test]

@@ -54,6 +54,8 @@ pub struct SpawnRequest<'a> {
     pub link: OwnedFd,
     /// What the process is started as.
     pub role: StartRole,
+    /// What becomes its standard output and error; those of this process if `None`.
+    pub output: Option<BorrowedFd<'a>>,
 }
 
 /// A process that was started: a child of this one, leader of a session and process group of its own.
@@ -64,8 +66,8 @@ pub struct Spawned {
 }
 
 /// Starts a process. It runs the binary by the time this returns: `execve(2)` has succeeded. Its standard
-/// input is `/dev/null`, it shares standard output and error with this process, no signal is blocked or ignored, and besides the
-/// listeners and the link it inherits no descriptor. It outlives this process.
+/// input is `/dev/null`; it shares standard output and error with this process, unless it is given others; no signal is blocked or
+/// ignored; and besides the listeners and the link it inherits no descriptor. It outlives this process.
 ///
 /// # Errors
 /// [`Error::Caller`] for a name, argument or variable that can't be passed on; [`Error::System`] if the
@@ -91,6 +93,7 @@ pub fn spawn(request: SpawnRequest<'_>) -> Result<Spawned> {
         pointers(environment.iter().map(|entry| entry.as_ptr()).chain([listen_pid_at.cast_const().cast()]));
     let mut plan = ChildPlan {
         sources: sources(&request),
+        output: request.output.map(|fd| fd.as_raw_fd()),
         report: report_child.as_raw_fd(),
         binary: executed.as_ptr(),
         argv: argv.as_ptr(),

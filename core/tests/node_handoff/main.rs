@@ -7,3 +7,4 @@ mod held_up;
 mod links;
 mod order;
 mod os;
+mod purpose;

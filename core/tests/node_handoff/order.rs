@@ -1,6 +1,7 @@
 //! What comes before what, and what one peer can keep from another.
 use std::time::Duration;
 
+use handoff::Reason;
 use handoff::host::Clock;
 use handoff::machine::StateName;
 use handoff::machine::Timer;
@@ -59,7 +60,7 @@ fn a_cancel_comes_after_what_was_said_before_it() {
     let mut scene = HandoffScene::at(StateName::AwaitReady);
     scene.os.cancelled = true;
     scene.os.says(Peer::Successor, serving());
-    assert_eq!(scene.pass(), [heard(Peer::Successor, serving()), Event::Cancel]);
+    assert_eq!(scene.pass(), [heard(Peer::Successor, serving()), Event::Cancel(Reason::Cancelled)]);
     assert_eq!(scene.node.state(), StateName::AwaitRetired, "the successor serves: it is too late");
     assert_eq!(scene.pass(), [], "a cancel is told once");
 }

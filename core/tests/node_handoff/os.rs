@@ -235,6 +235,12 @@ impl HandoffScene {
         self.os.did.clear();
     }
 
+    /// The successor, which is to become warm, has said `Hello`.
+    pub(crate) fn meet_successor(&mut self) {
+        self.os.says(Peer::Successor, hello(Role::Successor, SUCCESSOR));
+        self.pass();
+    }
+
     pub(crate) fn step(&mut self, event: Event) {
         assert!(self.node.step(&mut self.os, event, &mut Faithful).is_continue());
     }

@@ -38,14 +38,15 @@ const RULES: [OrderRule; 4] = [
     OrderRule {
         says: &["poll(&mut", "poller::wait(", "wait_for("],
         within: &["core/src/unix"],
-        // One look at a process that ends, a wait for a child, a question of its own, a client's connection in a thread of the
-        // daemon's; `wake.rs` tests its descriptor.
+        // One look at a process that ends, a wait for a child, for one that checks itself, a question of its own, a client's connection in
+        // a thread of the daemon's; `wake.rs` tests its descriptor.
         except: &[
             "core/src/unix/poller.rs",
             "core/src/unix/reactor.rs",
             "core/src/unix/pid.rs",
             "core/src/unix/wake.rs",
             "core/src/unix/connections/socket.rs",
+            "core/src/unix/supervisor/check.rs",
             "core/src/unix/supervisor/child.rs",
             "core/src/unix/supervisor/query.rs",
         ],

@@ -131,7 +131,7 @@ impl<S: Surroundings> SimulatedWorld<S> {
             handoff.overdue |= is_deadline && handoff.successor.told_to_commit;
             handoff.late |= is_deadline;
             let decided = handoff.decided || handoff.incumbent.seen_to_end;
-            handoff.called_off |= event == Event::Cancel && !decided;
+            handoff.called_off |= matches!(event, Event::Cancel(_)) && !decided;
             match &event {
                 Event::Frame(from, message) => handoff.hears(*from, message),
                 Event::Closed(peer, _) | Event::Ended(peer, _) => handoff.party_mut(*peer).linked = false,
@@ -228,7 +228,7 @@ fn event_name(event: &Event) -> String {
         Event::Spawned(Err(why)) => format!("not spawned: {why}"),
         Event::Persisted(note, result) => format!("journal {note:?} {}", written(result)),
         Event::Timer(timer) => format!("timer {timer:?}"),
-        Event::Cancel => "cancelled".into(),
+        Event::Cancel(why) => why.to_string(),
     }
 }
 

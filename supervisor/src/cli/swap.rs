@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use signal_hook::consts::SIGINT;
 
-use crate::client::{self, SwapEvent, SwapUnderWay};
+use crate::client::{self, SwapEvent, SwapOrder, SwapUnderWay};
 use crate::exit::{Code, CommandFailure};
 use crate::output::Screen;
 use crate::protocol::{SwapProgress, SwapReport};
@@ -19,16 +19,16 @@ use crate::text;
 /// After so long the line on the terminal is drawn again, in milliseconds: it shows the time.
 const TICK_MS: u16 = 100;
 
-/// Replaces the daemon of the supervisor at `trigger`, and shows on standard error how far that has come unless `quiet`.
+/// Replaces the daemon of the supervisor at `trigger` as `order` says, and shows on standard error how far that has come unless `quiet`.
 ///
 /// # Errors
 /// As [`client::swap`]; or the operator has left, and the swap goes on.
-pub(crate) fn swap(trigger: &Path, binary: Option<&Path>, quiet: bool) -> Result<SwapReport, CommandFailure> {
+pub(crate) fn swap(trigger: &Path, order: &SwapOrder, quiet: bool) -> Result<SwapReport, CommandFailure> {
     let system = |error: io::Error| CommandFailure::new(Code::System, error.to_string());
     let signals = Signals::new(&[SIGINT]).map_err(system)?;
     let screen = Screen::new().map_err(system)?;
     let may_ask = screen.is_terminal() && io::stdin().is_terminal();
-    let swap = SwapUnderWay::begin(trigger, binary)?;
+    let swap = SwapUnderWay::begin(trigger, order)?;
     SwapView { trigger, swap, signals, screen, quiet, may_ask, asks: false, last: None }.run()
 }
 

@@ -8,6 +8,17 @@ use super::{absolute, connect, failed, parse, unexpected};
 use crate::exit::{Code, CommandFailure};
 use crate::protocol::{ANSWER_MAX, SwapProgress, SwapReport, TriggerAnswer, TriggerRequest, line};
 
+/// What is asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SwapOrder {
+    /// The new binary, one that the supervisor's configuration lists; the configured one if `None`.
+    pub binary: Option<PathBuf>,
+    /// What the new daemon must call its build. One that does not is let go before anything is touched.
+    pub expect_build: Option<String>,
+    /// Only let the new daemon become warm, and let it go.
+    pub dry_run: bool,
+}
+
 /// A swap that was asked for. Its descriptor is readable when there may be something to [take](SwapUnderWay::take). Dropped, the
 /// swap goes on.
 #[derive(Debug)]
@@ -29,14 +40,16 @@ pub enum SwapEvent {
 }
 
 impl SwapUnderWay {
-    /// Asks the supervisor at `trigger_socket` to replace the daemon by `binary`, or by the configured binary, and to tell how
-    /// far that has come. Returns at once.
+    /// Asks the supervisor at `trigger_socket` for a swap, and to tell how far that has come. Returns at once.
     ///
     /// # Errors
     /// The supervisor can't be reached.
-    pub fn begin(trigger_socket: &Path, binary: Option<&Path>) -> Result<SwapUnderWay, CommandFailure> {
-        let binary = binary.map(absolute).transpose()?;
-        SwapUnderWay::ask(trigger_socket.into(), TriggerRequest::Swap { binary, progress: true })
+    pub fn begin(trigger_socket: &Path, order: &SwapOrder) -> Result<SwapUnderWay, CommandFailure> {
+        let SwapOrder { binary, expect_build, dry_run } = order.clone();
+        let binary = binary.as_deref().map(absolute).transpose()?;
+        let expect_build = expect_build.map(Into::into);
+        let request = TriggerRequest::Swap { binary, progress: true, expect_build, dry_run };
+        SwapUnderWay::ask(trigger_socket.into(), request)
     }
 
     fn ask(trigger_socket: PathBuf, request: TriggerRequest) -> Result<SwapUnderWay, CommandFailure> {
@@ -56,8 +69,9 @@ impl SwapUnderWay {
             TriggerAnswer::Progress(progress) => Ok(Some(SwapEvent::Progress(progress))),
             TriggerAnswer::Swap(report) => Ok(Some(SwapEvent::Ended(report))),
             TriggerAnswer::Error(failure) if self.is_not_understood(&failure) => {
-                let TriggerRequest::Swap { binary, .. } = self.request.clone() else { return Err(failure) };
-                let silent = TriggerRequest::Swap { binary, progress: false };
+                let mut silent = self.request.clone();
+                let TriggerRequest::Swap { progress, .. } = &mut silent else { return Err(failure) };
+                *progress = false;
                 *self = SwapUnderWay::ask(self.trigger_socket.clone(), silent)?;
                 self.take()
             }

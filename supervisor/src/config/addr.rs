@@ -86,6 +86,15 @@ pub(super) fn parse_addr(dir: &Path, text: &str) -> Result<Addr, BadValue> {
     }
 }
 
+/// Reads an address that no peer on another host can reach, and that clients can know beforehand.
+pub(super) fn local_addr(dir: &Path, text: &str) -> Result<Addr, BadValue> {
+    match parse_addr(dir, text)? {
+        Addr::Tcp(addr) if !addr.ip().is_loopback() => Err(BadValue::NotLoopback(addr)),
+        Addr::Tcp(addr) if addr.port() == 0 => Err(BadValue::NoPort(addr)),
+        addr => Ok(addr),
+    }
+}
+
 fn parse_abstract(name: &str) -> Result<Addr, BadValue> {
     if !cfg!(target_os = "linux") {
         return Err(BadValue::OnlyLinux);

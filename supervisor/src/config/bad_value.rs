@@ -1,5 +1,6 @@
 //! Why a value of the configuration is not what its key wants.
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use handoff::unix::trusted::Distrust;
@@ -26,6 +27,13 @@ pub(super) enum BadValue {
         "{0:?} is not an address; allowed: \"127.0.0.1:6379\", \"[::]:80\", \"unix:/path\", \"unix:@name\""
     )]
     NoAddress(String),
+    #[error(
+        "{0} is not a loopback address, and every peer that reaches it would be answered: give 127.0.0.1 or [::1] as in \
+         \"127.0.0.1:9180\", or \"unix:/path\", and let a proxy let others in"
+    )]
+    NotLoopback(SocketAddr),
+    #[error("{0} has no port that a client could know: give one, as in \"127.0.0.1:9180\"")]
+    NoPort(SocketAddr),
     #[error("abstract Unix sockets (unix:@name) are Linux's: give a path")]
     OnlyLinux,
     #[error("the name after unix:@ must have 1 to {most} bytes")]

@@ -3,15 +3,15 @@ use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use handoff::bounds;
 use handoff::unix::privileges;
 use handoff::unix::trusted::{self, Distrust, Flaw};
+use handoff::{BindOptions, bounds};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::geteuid;
 
 use super::rights::{Rights, rights};
-use super::{Addr, Config, Problem};
+use super::{Addr, Config, ListenerConfig, Problem};
 use crate::fields::Source;
 
 /// Descriptors that a supervisor, or a daemon, needs beside its listeners.
@@ -22,6 +22,7 @@ pub(super) fn check(config: &mut Config, file: &Path, source: &Source<'_>, lines
     let mut check = Check { config, source, lines, warnings: Vec::new() };
     check.command();
     check.listeners();
+    check.metrics();
     check.descriptors();
     check.places(file);
     check.own_directories();
@@ -88,6 +89,17 @@ impl Check<'_> {
         }
     }
 
+    /// What clients of the daemon connect to is not where the supervisor answers.
+    fn metrics(&self) {
+        // Paths are compared with all other paths.
+        let Some(addr @ (Addr::Tcp(_) | Addr::Abstract(_))) = &self.config.metrics else { return };
+        let own =
+            ListenerConfig { name: "metrics".into(), addr: addr.clone(), options: BindOptions::default() };
+        if let Some(why) = self.config.listeners.iter().find_map(|listener| own.collides(listener)) {
+            self.error("metrics", why);
+        }
+    }
+
     /// Each process has its listeners twice: for itself, and for the next supervisor.
     fn descriptors(&self) {
         let count = self.config.listeners.len() as u64;
@@ -115,6 +127,9 @@ impl Check<'_> {
             ("journal".into(), &config.journal),
         ];
         places.extend(config.data_dir.iter().map(|dir| ("data_dir".into(), dir.as_path())));
+        if let Some(Addr::Unix(path)) = &config.metrics {
+            places.push(("metrics".into(), path));
+        }
         for (at, listener) in config.listeners.iter().enumerate() {
             if let Addr::Unix(path) = &listener.addr {
                 places.push((format!("listeners[{at}].addr"), path));

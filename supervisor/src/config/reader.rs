@@ -7,7 +7,7 @@ use handoff::unix::env::NEVER_PASSED;
 use handoff::{BindOptions, RunAs, Setting};
 use toml::de::DeValue;
 
-use super::addr::{Addr, ListenerConfig, parse_addr, socket_path};
+use super::addr::{Addr, ListenerConfig, local_addr, parse_addr, socket_path};
 use super::bad_value::BadValue;
 use super::{Config, executable};
 use crate::fields::{AtLine, Fields, Problem, boolean, integer, number, octal, string, table};
@@ -31,6 +31,7 @@ impl Reader<'_> {
         let journal = self.path("journal");
         let binary = self.binary();
         let args = self.fields.list("args", string);
+        let check_args = self.fields.list("check_args", string);
         let env = self.env();
         let setting = self.setting();
         let times = self.times();
@@ -39,6 +40,8 @@ impl Reader<'_> {
         let fall_back_after =
             self.fields.optional("fall_back_after", |value| integer(value, 0..u64::from(u32::MAX) + 1));
         let (allowed_binaries, warnings) = self.allowed_binaries();
+        let dir = &self.dir;
+        let metrics = self.fields.optional("metrics", |value| local_addr(dir, string(value)?));
         let listeners = self.listeners();
         self.fields.finish();
 
@@ -53,6 +56,7 @@ impl Reader<'_> {
             no_binary,
             binary,
             args: args.into_iter().map(|arg| arg.value.into()).collect(),
+            check_args: check_args.into_iter().map(|arg| arg.value.into()).collect(),
             env,
             setting,
             drain_grace: times.drain_grace,
@@ -66,6 +70,7 @@ impl Reader<'_> {
             fall_back_after: fall_back_after.and_then(|count| count.value.try_into().ok()).unwrap_or(0),
             allowed_uids: allowed_uids.into_iter().filter_map(|uid| u32::try_from(uid.value).ok()).collect(),
             allowed_binaries,
+            metrics: metrics.map(|metrics| metrics.value),
             listeners,
             warnings,
         })

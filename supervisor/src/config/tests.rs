@@ -104,6 +104,7 @@ fn an_unknown_key_names_itself_its_line_and_what_is_allowed() {
 fn a_bad_value_names_its_key_its_line_and_what_is_allowed() {
     let cases = [
         ("args = 'x'", "line 4: args: must be an array, not a string"),
+        ("check_args = 'x'", "line 4: check_args: must be an array, not a string"),
         ("args = ['x',\n 7]", "line 5: args[1]: must be a string, not an integer"),
         ("drain_grace_secs = 'x'", "line 4: drain_grace_secs: must be a number, not a string"),
         (
@@ -138,6 +139,8 @@ fn a_bad_value_names_its_key_its_line_and_what_is_allowed() {
         ("[env]\n\"A=B\" = '3'", "line 4: env.A=B: \"A=B\" is not the name of an environment variable"),
         ("[env]\nA = 3", "line 4: env.A: must be a string, not an integer"),
         ("listeners = 3", "line 4: listeners: must be an array, not an integer"),
+        ("metrics = 9180", "line 4: metrics: must be a string, not an integer"),
+        ("metrics = 'localhost:9180'", "line 4: metrics: \"localhost:9180\" is not an address; allowed: "),
         ("[[listeners]]\nname = 'a'", "line 4: listeners[0].addr: is missing"),
         ("args = [", "line 4: "),
     ];

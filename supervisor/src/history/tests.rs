@@ -19,7 +19,7 @@ impl KeptHistory {
 
     /// A supervisor that begins, adds the swaps `ids`, and ends.
     fn add(&self, ids: impl IntoIterator<Item = usize>) {
-        let mut history = SwapHistory::beside(&self.dir.path().join("journal"));
+        let mut history = SwapHistory::beside(&self.dir.path().join("journal"), SupervisorMetrics::default());
         ids.into_iter().for_each(|id| history.add(entry(id, "")));
     }
 
@@ -34,11 +34,15 @@ fn entry(id: usize, reason: &str) -> HistoryEntry {
         outcome: SwapOutcome::RolledBack,
         committed: false,
         reason: Some(reason.into()),
+        reason_name: Some("unhealthy".into()),
         resumed_confirmed: true,
         handoff_id: id.to_string(),
         binary: "/bin/d".into(),
+        build_id: Some("blue".into()),
         pid: None,
         phases_ms: PhasesMs::new(|_| 0.5, 4.0),
+        pause_ms: 2.5,
+        connections_left: 1,
         warnings: vec!["odd".into()],
     };
     HistoryEntry::new(&report, None)
@@ -51,7 +55,7 @@ fn what_is_added_is_read_again_by_a_later_supervisor() {
     kept.add([1, 2]);
     kept.add([3]);
     assert_eq!(kept.ids(), [1, 2, 3]);
-    let history = SwapHistory::beside(&kept.dir.path().join("journal"));
+    let history = SwapHistory::beside(&kept.dir.path().join("journal"), SupervisorMetrics::default());
     let last = history.last_swap().unwrap();
     assert_eq!((&last.report, last.ended_secs_ago < 60.0), (&entry(3, "").report, true));
     assert_eq!(fs::metadata(kept.path()).unwrap().mode() & 0o777, 0o600);
@@ -83,7 +87,7 @@ fn a_line_that_was_torn_and_one_of_another_kind_are_passed_over() {
 #[test]
 fn what_can_not_be_written_or_is_too_long_is_left_out() {
     let kept = KeptHistory::new();
-    let mut history = SwapHistory::beside(&kept.dir.path().join("journal"));
+    let mut history = SwapHistory::beside(&kept.dir.path().join("journal"), SupervisorMetrics::default());
     history.add(entry(1, &"x".repeat(LINE_MAX)));
     history.add(HistoryEntry {
         report: SwapReport { binary: OsStr::from_bytes(b"\xff").into(), ..entry(2, "").report },

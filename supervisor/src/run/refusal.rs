@@ -9,6 +9,12 @@ pub(super) fn left_alone() -> CommandFailure {
     CommandFailure::new(Code::Unconfirmed, message)
 }
 
+/// Why there is no dry run.
+pub(super) fn nothing_to_try_beside() -> CommandFailure {
+    let why = "no daemon serves: a dry run is beside one that does; a swap starts the daemon";
+    CommandFailure::new(Code::Unavailable, why)
+}
+
 /// Why nothing else can be begun now.
 pub(super) fn busy(activity: Activity) -> CommandFailure {
     let (code, why) = match activity {

@@ -40,7 +40,8 @@ impl Runner {
             ..report.clone()
         });
         let no_binary = self.config.no_binary.iter().map(|why| format!("the configured binary: {why}"));
-        let warnings = no_binary.chain(self.supervisor.keep_warnings()).collect();
+        let kept = self.supervisor.keep_warnings();
+        let warnings = no_binary.chain(kept).chain(self.not_scraped.clone()).collect();
         StatusReport {
             activity: self.keeper.activity(),
             supervisor_pid: std::process::id(),

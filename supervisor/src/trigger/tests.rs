@@ -98,7 +98,7 @@ fn a_request_reaches_the_loop_and_its_answer_the_peer() {
     send(&peer, b"{\"cmd\":\"sw");
     send(&peer, b"ap\"}\n");
     let asked = served.next();
-    assert_eq!(asked.request, TriggerRequest::Swap { binary: None, progress: false });
+    assert_eq!(asked.request, crate::protocol::parse_request(br#"{"cmd":"swap"}"#).unwrap());
     assert!(asked.reply.progress().is_none(), "it did not ask for that");
     asked.reply.send(note("done"));
     assert_eq!(answer_to(&peer).message, "done");

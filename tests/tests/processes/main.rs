@@ -3,6 +3,7 @@
 //! commits.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic, its helpers included")]
 mod access;
+mod beforehand;
 mod cold_start;
 mod committed;
 mod descriptors;
@@ -17,6 +18,7 @@ mod journal;
 mod key_value;
 mod killed;
 mod kv_connections;
+mod metrics;
 mod mute;
 mod reference;
 mod requests;

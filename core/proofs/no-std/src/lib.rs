@@ -6,7 +6,7 @@ extern crate alloc;
 use core::alloc::{GlobalAlloc, Layout};
 
 use handoff::frame::{Decoder, encode};
-use handoff::machine::{Batch, Machine, SupervisorMachine, supervisor};
+use handoff::machine::{Batch, Machine, Reason, SupervisorMachine, supervisor};
 use handoff::message::Message;
 use handoff::time::{Duration, Time};
 
@@ -42,7 +42,7 @@ pub extern "C" fn one_event() -> usize {
     };
     let mut machine = SupervisorMachine::new(limits);
     let mut batch = Batch::new();
-    machine.handle(Time::ZERO, supervisor::Event::Cancel, batch.out());
+    machine.handle(Time::ZERO, supervisor::Event::Cancel(Reason::Cancelled), batch.out());
     let frame = encode(1, &Message::Busy).unwrap_or_default();
     let mut decoder = Decoder::default();
     decoder.push(&frame);

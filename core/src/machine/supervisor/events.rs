@@ -356,8 +356,7 @@ impl SupervisorMachine {
     }
 
     /// Goes back before `Commit`, if the incumbent lives or there never was one; after it the handoff goes on.
-    pub(super) fn cancel(&mut self, now: Time, out: Out<'_, Self>) {
-        let why = Reason::Cancelled;
+    pub(super) fn cancel(&mut self, now: Time, why: Reason, out: Out<'_, Self>) {
         match self.state {
             _ if self.incumbent_ended_early => {}
             State::AwaitIncumbent => {

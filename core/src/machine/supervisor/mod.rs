@@ -77,8 +77,8 @@ pub enum Event {
     Persisted(Note, Result<(), HostError>),
     /// A timer has expired.
     Timer(Timer),
-    /// The caller wants it to end, one way or the other.
-    Cancel,
+    /// The caller wants it to end, one way or the other, and why.
+    Cancel(Reason),
 }
 
 /// What a supervisor asks for without waiting.
@@ -331,7 +331,7 @@ impl Machine for SupervisorMachine {
             Event::Spawned(result) => self.spawned(now, result, out),
             Event::Persisted(note, result) => self.persisted(now, note, result, out),
             Event::Timer(timer) => self.expired(now, timer, out),
-            Event::Cancel => self.cancel(now, out),
+            Event::Cancel(why) => self.cancel(now, why, out),
         }
     }
 

@@ -18,7 +18,7 @@ pub(super) fn of_event(event: &Event) -> EventName {
         }
         Event::Persisted(Note::Over(_), written) => EventName::answered(TaskName::JournalOver, written),
         Event::Timer(timer) => EventName::Timer(*timer),
-        Event::Cancel => EventName::Cancel,
+        Event::Cancel(_) => EventName::Cancel,
     }
 }
 

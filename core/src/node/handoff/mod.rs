@@ -4,10 +4,13 @@ use core::ops::ControlFlow;
 
 mod held_up;
 mod os;
+mod purpose;
 
 pub use os::{Answer, ControlConnection, Os, SpawnResult};
+pub use purpose::Purpose;
 
 use held_up::HeldUp;
+use purpose::Errand;
 
 use super::{Credentials, Driver, END_AT_HAND, FLOOD, Node, NodeOn, Read};
 use crate::{
@@ -92,6 +95,7 @@ struct Rest {
     attempt: Attempt,
     /// The machine was told that the successor is unfit: what repeats it is nothing new.
     unfit_told: bool,
+    errand: Errand,
     held_up: HeldUp,
     outcome: Option<Outcome>,
     /// Until when an answer at the control path is waited for, before it is believed that nobody serves.
@@ -127,12 +131,20 @@ impl HandoffNode {
             successor: Party::default(),
             attempt: Attempt::None,
             unfit_told: false,
+            errand: Errand::default(),
             held_up: HeldUp::new(&config),
             outcome: None,
             doubts_until: None,
         };
         let machine = SupervisorMachine::new(config);
         HandoffNode { machine, rest, pass: Pass::default(), replace, cancel_told: false }
+    }
+
+    /// The same for `purpose`.
+    #[must_use]
+    pub fn for_purpose(mut self, purpose: Purpose) -> HandoffNode {
+        self.rest.errand = Errand::new(purpose);
+        self
     }
 
     /// The event with which it begins.
@@ -223,7 +235,7 @@ impl HandoffNode {
     /// A cancel comes after all that was said before it, like a timer: a successor may have said that it serves.
     fn cancel<O: Os>(&mut self, os: &O) -> Option<Event> {
         let told = !os.is_cancelled() || core::mem::replace(&mut self.cancel_told, true);
-        (!told).then_some(Event::Cancel)
+        (!told).then_some(Event::Cancel(Reason::Cancelled))
     }
 }
 
@@ -358,10 +370,15 @@ impl Rest {
         match os.read(peer) {
             Read::Nothing => None,
             Read::Message(message) => match self.admit(os, peer, &message) {
-                Ok(()) => Some(match self.learn(os, peer, &message) {
-                    Some(why) => Event::Unfit(why),
-                    None => Event::Frame(peer, message),
-                }),
+                Ok(()) => {
+                    let unfit = self.learn(os, peer, &message).map(Event::Unfit);
+                    // Once the incumbent has ended, the successor is wanted in any case: there is no way back.
+                    let may_go = peer == Peer::Successor && !self.incumbent.end_told;
+                    let build = &self.parties.successor_build;
+                    let unwanted = if may_go { self.errand.objection(&message, build) } else { None };
+                    let called_off = unwanted.map(Event::Cancel);
+                    Some(unfit.or(called_off).unwrap_or(Event::Frame(peer, message)))
+                }
                 Err(HostError { detail: why, .. }) => {
                     os.hang_up(peer);
                     self.party_mut(peer).linked = false;

@@ -21,6 +21,8 @@ pub(super) const STAT: usize = 512;
 pub(super) struct ChildPlan {
     /// What is to become descriptor 3 and those after it. May be any descriptors, in any order, twice too.
     pub(super) sources: Vec<RawFd>,
+    /// What is to become standard output and error, if not the parent's.
+    pub(super) output: Option<RawFd>,
     /// Where a failure is reported: close-on-exec, so that a success is an end of file.
     pub(super) report: RawFd,
     /// The executable.
@@ -235,12 +237,17 @@ fn become_user(to: &UserChange) -> nix::Result<()> {
 /// the order.
 fn place(plan: &mut ChildPlan) -> Result<(), ChildFailure> {
     let above = FIRST_FD + plan.sources.len() as RawFd;
-    for fd in plan.sources.iter_mut().chain([&mut plan.report]) {
+    for fd in plan.sources.iter_mut().chain([&mut plan.report]).chain(&mut plan.output) {
         if *fd < above {
             *fd = move_above(*fd, above).map_err(ChildFailure::at(ChildStep::Descriptors))?;
         }
     }
     stdin_from_null().map_err(ChildFailure::at(ChildStep::Stdin))?;
+    for target in [libc::STDOUT_FILENO, libc::STDERR_FILENO] {
+        plan.output
+            .map_or(Ok(()), |output| copy(output, target))
+            .map_err(ChildFailure::at(ChildStep::Descriptors))?;
+    }
     for (target, source) in (FIRST_FD..).zip(&plan.sources) {
         // `dup2` leaves the copy open across `exec`; the source is not the target, so there always is a copy.
         copy(*source, target).map_err(ChildFailure::at(ChildStep::Descriptors))?;

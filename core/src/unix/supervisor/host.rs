@@ -6,7 +6,7 @@ use super::committed::Launch;
 use super::journal;
 use super::outcome::Stopwatch;
 use super::progress::{HandoffProgress, Participant};
-use super::{CancelHandle, Child, HandoffOutcome, SpawnSpec, Supervisor, Workshop};
+use super::{Child, HandoffOutcome, SpawnSpec, Supervisor, Workshop};
 use crate::error::{Error, HostError, Result};
 use crate::host::{Clock, Crashed, Gap, Gaps};
 use crate::id::{BootId, DirectoryId, HandoffId, ProcessId};
@@ -14,7 +14,7 @@ use crate::journal::{Binary, Journal};
 use crate::machine::supervisor::{HandoffVerdict, Limits, Note, Peer};
 use crate::machine::{Cell, Phase, StateName};
 use crate::message::Message;
-use crate::node::handoff::{Answer, ControlConnection, HandoffNode, Os, SpawnResult};
+use crate::node::handoff::{Answer, ControlConnection, HandoffNode, Os, Purpose, SpawnResult};
 use crate::node::{Credentials, Read};
 use crate::text::PlainText;
 use crate::time::{Duration, Time};
@@ -44,7 +44,9 @@ pub(super) fn run(
     let handoff_id = random_id().context(|| "can't draw a handoff's id from /dev/urandom".into())?;
     let build = String::from_utf8_lossy(&supervisor.build_id);
     tracing::info!(target: "handoff", id = %handoff_id, %build, binary = %spec.binary.display(), replace, "handoff");
-    let mut node = HandoffNode::new(config(spec), handoff_id, replace, workshop.knows.clone());
+    let purpose = Purpose { build_id: spec.expected_build.clone(), is_trial: spec.dry_run };
+    let node = HandoffNode::new(config(spec), handoff_id, replace, workshop.knows.clone());
+    let mut node = node.for_purpose(purpose);
     let mut host = Host::new(supervisor, workshop, spec, handoff_id);
     host.stopwatch = Stopwatch::new(host.now());
     let start = node.start();
@@ -158,6 +160,7 @@ impl<'a> Host<'a> {
             listeners: &listeners,
             link: theirs.into(),
             role: if replaces { StartRole::Successor } else { StartRole::ColdStart },
+            output: None,
         });
         let process = started.map_err(|error| launch.explain(error))?.process;
         #[cfg(feature = "crash-points")]
@@ -407,7 +410,6 @@ impl Os for Host<'_> {
     }
 
     fn is_cancelled(&self) -> bool {
-        self.supervisor.cancel.is_cancelled()
-            || self.spec.cancel.as_ref().is_some_and(CancelHandle::is_cancelled)
+        self.supervisor.is_cancelled(self.spec)
     }
 }

@@ -19,6 +19,7 @@
 //! # Ok(())
 //! # }
 //! ```
+mod check;
 mod child;
 mod committed;
 mod discovery;
@@ -52,6 +53,7 @@ use crate::error::{Error, Result};
 use crate::journal::{Journal, UnderWay};
 use crate::message::{MAX_LIVENESS, MIN_LIVENESS};
 use crate::node::keeper::{KEEP_PATIENCE, STATUS_PATIENCE};
+use crate::text::PlainText;
 use crate::unix::context::Context;
 use crate::unix::control;
 use crate::unix::journal::{JournalFile, Recovered};
@@ -93,6 +95,15 @@ pub struct SpawnSpec {
     pub retire_limit: Duration,
     /// Calls off this handoff alone: [`Supervisor::new_cancel_handle`]. `None` by default.
     pub cancel: Option<CancelHandle>,
+    /// What the successor must call its build. Another one is let go when it is warm, before the incumbent is told anything, with
+    /// [`Reason::OtherBuild`](crate::Reason::OtherBuild). `None`, any build, by default.
+    pub expected_build: Option<PlainText>,
+    /// The successor is only to become warm, and is then let go, with [`Reason::Tried`](crate::Reason::Tried). If the incumbent ends by
+    /// itself meanwhile, the successor serves. `false` by default.
+    pub dry_run: bool,
+    /// The arguments with which the binary checks itself before anything is touched: [`SpawnSpec::check_itself`]. None, and no check,
+    /// by default.
+    pub check_args: Vec<OsString>,
 }
 
 impl SpawnSpec {
@@ -110,6 +121,9 @@ impl SpawnSpec {
             hook_limit: None,
             retire_limit: Duration::from_secs(10),
             cancel: None,
+            expected_build: None,
+            dry_run: false,
+            check_args: Vec::new(),
         }
     }
 
@@ -459,6 +473,7 @@ impl Supervisor {
     fn run(&self, spec: SpawnSpec, replace: bool) -> Result<HandoffOutcome> {
         spec.check()?;
         self.check_user(&spec)?;
+        spec.check_itself(|| self.is_cancelled(&spec))?;
         let mut workshop = self.workshop()?;
         workshop.reap();
         if !replace {
@@ -471,6 +486,11 @@ impl Supervisor {
             outcome.warnings.extend(workshop.copier.said_within(KEEP_PATIENCE));
         }
         outcome
+    }
+
+    /// Whether what `spec` says is called off.
+    fn is_cancelled(&self, spec: &SpawnSpec) -> bool {
+        self.cancel.is_cancelled() || spec.cancel.as_ref().is_some_and(CancelHandle::is_cancelled)
     }
 
     /// Refuses a control path at which another program listens: a daemon would take it away.

@@ -67,6 +67,8 @@ pub struct HandoffOutcome {
     pub child: Option<Child>,
     /// What each phase took.
     pub phases: Phases,
+    /// Connections that were still open when the drain's grace was over.
+    pub open_conns_remaining: u32,
     /// Whether the journal says so. A successor that serves although it does not was not told that its predecessor has ended:
     /// [`Supervisor::recover`](super::Supervisor::recover) writes which process serves, and tells it then.
     pub journalled: bool,
@@ -85,8 +87,8 @@ impl HandoffOutcome {
         let committed = verdict == Verdict::Committed;
         let journalled = outcome.journal_error.is_none();
         let mut warnings = Vec::new();
-        if outcome.open_conns_remaining > 0 {
-            let count = outcome.open_conns_remaining;
+        let count = outcome.open_conns_remaining;
+        if count > 0 {
             warnings.push(format!("{count} connections were still open when the drain's grace was over"));
         }
         if outcome.incumbent_ended_early && committed {
@@ -101,6 +103,7 @@ impl HandoffOutcome {
             abort_reason: outcome.reason.filter(|_| !committed),
             child,
             phases,
+            open_conns_remaining: count,
             journalled,
             warnings,
         })
@@ -163,6 +166,18 @@ impl Phases {
     /// The time that `phase` took; zero if the handoff did not come to it.
     pub fn took(&self, phase: Phase) -> Duration {
         self.took[phase as usize]
+    }
+
+    /// The time from the begin of the drain until a process serves again, be it the incumbent after a roll-back; zero if the
+    /// handoff did not come to the drain.
+    pub fn pause(&self) -> Duration {
+        match self.took(Phase::Drain) {
+            Duration::ZERO => Duration::ZERO,
+            drain => {
+                let after = [Phase::Seal, Phase::Open, Phase::Commit, Phase::RollBack];
+                drain + after.iter().map(|phase| self.took(*phase)).sum::<Duration>()
+            }
+        }
     }
 }
 

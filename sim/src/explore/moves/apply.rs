@@ -6,7 +6,7 @@ use handoff::machine::{
 };
 use handoff::message::{Message, MessageName};
 use handoff::time::Time;
-use handoff::{HandoffId, HostError};
+use handoff::{HandoffId, HostError, Reason};
 
 use super::hooks::{DaemonInput, Ran};
 use super::host::ModelHost;
@@ -196,7 +196,7 @@ impl Model {
             ModelFault::Cancel => {
                 let goes_back = !self.is_decided();
                 self.supervisor.iter_mut().for_each(|supervisor| supervisor.cancelled = goes_back);
-                self.supervisor(supervisor::Event::Cancel, watch);
+                self.supervisor(supervisor::Event::Cancel(Reason::Cancelled), watch);
             }
             ModelFault::CancelRecovery => {
                 self.recovery(recovery::Event::Cancel, watch);

@@ -175,7 +175,7 @@ fn name(message: &Message) -> String {
 fn supervisor_events() -> Vec<(String, supervisor::Event)> {
     use supervisor::Event;
     let mut events = vec![
-        ("Cancel".to_owned(), Event::Cancel),
+        ("Cancel".to_owned(), Event::Cancel(Reason::Cancelled)),
         ("ConnectFailed".to_owned(), Event::ConnectFailed(HostError::system("why"))),
         ("Unfit".to_owned(), Event::Unfit(Reason::Unhealthy)),
         ("Spawned(ok)".to_owned(), Event::Spawned(Ok(id(2)))),

@@ -88,6 +88,22 @@ fn rows() -> Vec<(String, &'static str)> {
             listener("a", "addr = 'unix:link/control.sock'"),
             "line 6: listeners[0].addr: must not be the same path as control_socket",
         ),
+        row(
+            "metrics = '0.0.0.0:9180'",
+            "line 4: metrics: 0.0.0.0:9180 is not a loopback address, and every peer that reaches it would be answered: give \
+             127.0.0.1 or [::1]",
+        ),
+        row("metrics = '[::1]:0'", "line 4: metrics: [::1]:0 has no port that a client could know: give one"),
+        row("metrics = 'unix:none/s'", "line 4: metrics: there is no directory DIR/none: mkdir -p DIR/none"),
+        row("metrics = 'unix:trigger.sock'", "line 4: metrics: must not be the same path as trigger_socket"),
+        (
+            format!("metrics = '127.0.0.1:80'\n{}", listener("a", "addr = '0.0.0.0:80'")),
+            "line 4: metrics: 0.0.0.0:80 takes the connections to 127.0.0.1:80, too: leave one of them out",
+        ),
+        (
+            format!("metrics = 'unix:s'\n{}", listener("a", "addr = 'unix:s'")),
+            "line 7: listeners[0].addr: must not be the same path as metrics",
+        ),
         (two("addr = 'unix:s'", "addr = 'unix:s'"), "line 9: listeners[1].addr: unix:DIR/s is given twice"),
         (two("addr = 'unix:@s'", "addr = 'unix:@s'"), "line 9: listeners[1].addr: unix:@s is given twice"),
         (

@@ -50,7 +50,7 @@ impl SupervisorObligations {
             Event::Ended(peer, _) => CameToSupervisor::Ended(*peer),
             Event::ConnectFailed(_) => CameToSupervisor::NoConnection,
             Event::Spawned(Err(_)) => CameToSupervisor::NoSuccessor,
-            Event::Cancel => CameToSupervisor::Cancel,
+            Event::Cancel(_) => CameToSupervisor::Cancel,
             Event::Timer(Timer::Heartbeat) => CameToSupervisor::Beat,
             Event::Timer(Timer::IncumbentSilent) => CameToSupervisor::Silent,
             Event::Timer(Timer::Deadline) => CameToSupervisor::Late,
