@@ -66,6 +66,7 @@ fn every_check_catches_what_is_planted_for_it() {
         ("one writer", "", ledgers(), Planted::FlockExcludesNobody),
         ("nothing lost", long, forgetful_ledgers(), Planted::Nothing),
         ("never refused", long, ledgers(), Planted::ListenerIsGivenAway),
+        ("never cut", "connections = 4\npause = \"200ms\"", ledgers(), Planted::ReplyIsLost),
         ("serves again", SUPERVISOR_CRASHES, ledgers(), Planted::NoSupervisorAgain),
         ("reachable", "", ledgers(), Planted::PathIsRemoved),
         ("told the truth", ROLLED_BACK, ledgers(), Planted::RollBackIsDenied),

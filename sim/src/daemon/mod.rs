@@ -1,3 +1,4 @@
 //! A daemon's process: the turns of its node, its hooks, and what they stand on.
 pub(crate) mod os;
 pub(crate) mod process;
+mod serving;

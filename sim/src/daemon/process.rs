@@ -11,7 +11,7 @@ use handoff::{HostError, ReadinessSnapshot, ResumeFrom};
 
 use crate::happening::Happening;
 use crate::host::Host;
-use crate::kernel::{Died, LengthOf, Lie, Life, Micros, Side};
+use crate::kernel::{ClientRequest, Died, LengthOf, Lie, Life, Micros, Side};
 use crate::plan::What as Fault;
 use crate::program::{DaemonProgram, Process};
 use crate::simulated::Simulated;
@@ -94,6 +94,7 @@ impl<S: Surroundings> SimulatedWorld<S> {
             self.daemon_step(pid, &mut node, event, came);
         }
         self.daemon_rests(pid, node);
+        self.serves_bytes(pid);
     }
 
     /// The turns are over, for now or for good.
@@ -275,6 +276,8 @@ impl<S: Surroundings> SimulatedWorld<S> {
             self.note(Some(pid), || Happened::Serves(true));
             self.shows(pid, Doing::Serves);
             S::opens_listener(self, pid);
+            self.daemon_mut(pid).into_iter().for_each(|daemon| daemon.bytes.reads = true);
+            self.serves_bytes(pid);
         }
         // One whose drain left it accepting, and that can't come back, serves no client.
         if serves
@@ -289,6 +292,25 @@ impl<S: Surroundings> SimulatedWorld<S> {
         if *hook == AnyHook::Incumbent(incumbent::Hook::Seal) && result.is_ok() {
             self.shows(pid, Doing::Seals);
         }
+    }
+
+    /// Lets the daemon do what a client asks for. What came of it, and whether the daemon's store is broken; `None` if its process
+    /// dies in it.
+    pub(crate) fn does_what_is_asked(
+        &mut self,
+        pid: u32,
+        request: ClientRequest,
+    ) -> Option<(Result<u64, HostError>, bool)> {
+        let mut is_broken = false;
+        let result = self.call(pid, |app| {
+            let result = match request {
+                ClientRequest::Write { key, value } => app.write(key, value).map(|()| value).map_err(failed),
+                ClientRequest::Read { key } => app.read(key).map(Option::unwrap_or_default).map_err(failed),
+            };
+            is_broken = app.is_broken();
+            result
+        })?;
+        Some((result, is_broken))
     }
 
     /// Lets the daemon's own code run. `None` if its process dies in it.

@@ -49,6 +49,9 @@ impl RunWorld {
             Happening::Drains(pid) => self.drain_looks(pid),
             Happening::StrangerLeaves(pid) => self.stranger_leaves(pid),
             Happening::PutBack => self.sockets_are_put_back(),
+            Happening::Connected(client) => self.connected_goes_on(client),
+            Happening::BytesCome(conn) => self.bytes_come(conn),
+            Happening::BytesGo(conn) => self.bytes_go(conn),
         }
     }
 
@@ -122,6 +125,7 @@ impl RunWorld {
             self.drain_looks(pid);
         }
         self.serve_unread(pid);
+        self.serves_bytes(pid);
         self.kernel.poke(pid, self.kernel.now);
     }
 

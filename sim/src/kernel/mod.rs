@@ -1,5 +1,6 @@
 //! The simulated kernel: what outlives a process, or lies between two of them.
 mod bare;
+mod bytes;
 mod clock;
 mod disk;
 mod file;
@@ -15,6 +16,7 @@ mod wire;
 pub use bare::{Bare, Busy};
 pub use disk::Disk;
 
+pub(crate) use bytes::{ByteConns, ByteEnd};
 pub(crate) use clock::ProcessClock;
 pub(crate) use disk::{ArmedWrite, Died, JOURNAL, RECORD};
 pub(crate) use file::Lie;

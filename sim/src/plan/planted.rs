@@ -24,6 +24,8 @@ pub enum Planted {
     NoDaemonAgain,
     /// A supervisor believes what a journal of another boot says of processes.
     BootIsForgotten,
+    /// A daemon forgets a reply, over a connection that its client holds.
+    ReplyIsLost,
     /// Something is wrong with a machine.
     Mutant(&'static Mutation),
 }

@@ -5,6 +5,7 @@ use handoff::connections::Drain;
 use handoff::machine::{ExitReason, Op, incumbent};
 use handoff::node::daemon::{DaemonNode, Hook as AnyHook, HookReport};
 
+use super::ByteService;
 use crate::kernel::{Disk, Micros};
 use crate::plan;
 use crate::simulated::Simulated;
@@ -36,6 +37,8 @@ pub(crate) struct DaemonProgram {
     pub drain: Option<Drain>,
     /// How many connections its last drain has left.
     pub left: u32,
+    /// Its connections with bytes.
+    pub bytes: ByteService,
     /// How the fingerprint of what was sealed for it was made, as it found that when it got the lock.
     pub sealed_for_it: Option<u16>,
     /// What its supervisor has told it.
@@ -72,6 +75,7 @@ impl DaemonProgram {
             accepts: false,
             drain: None,
             left: 0,
+            bytes: ByteService::default(),
             sealed_for_it: None,
             told_to_begin: false,
             told_to_commit: false,
@@ -98,6 +102,7 @@ impl DaemonProgram {
             Some((_, AnyHook::Incumbent(incumbent::Hook::Drain { .. } | incumbent::Hook::Seal)))
         ) {
             self.accepts = false;
+            self.bytes.reads = false;
         }
     }
 }
