@@ -43,6 +43,8 @@ pub(crate) enum Happening {
     BytesCome(u64),
     /// Bytes, or a connection's end, have come to its client.
     BytesGo(u64),
+    /// A daemon has waited as long as its successor may be silent about the connections that it is sent.
+    Carries(u32),
 }
 
 impl From<Due> for Happening {

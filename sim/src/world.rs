@@ -18,7 +18,9 @@ use crate::happening::Happening;
 use crate::kernel::{Delivery, KernelLink, Life, Micros, Name, Noise, Side, SimulatedKernel};
 use crate::mutant::Meddling;
 use crate::plan::{At, Operation, Plan, Planted, What};
-use crate::program::{ByteService, DaemonProgram, Process, Program, RunningProgram, SupervisorProgram};
+use crate::program::{
+    ByteService, DaemonCarrying, DaemonProgram, Process, Program, RunningProgram, SupervisorProgram,
+};
 use crate::simulated::Make;
 use crate::trace::{Happened, Recorder, Turn};
 
@@ -96,6 +98,12 @@ pub(crate) enum LastHolder {
     Cuts,
     /// It leaves because another process serves.
     Retires,
+    /// It was sent the connection, and can't take what it is sent.
+    GivesUp,
+    /// It was sent the connection, and serves without.
+    Serves,
+    /// It goes on, and its successor has adopted the connection: it ends it for all.
+    Abandons,
     /// It has died, or leaves for another reason.
     Dies,
 }
@@ -235,6 +243,7 @@ impl<S> SimulatedWorld<S> {
         daemon.returns = None;
         daemon.drain = None;
         daemon.bytes = ByteService::default();
+        daemon.carrying = DaemonCarrying::default();
         let _ = catch_unwind(AssertUnwindSafe(|| drop(app)));
         if served {
             self.note(Some(pid), || Happened::Serves(false));

@@ -67,6 +67,7 @@ fn every_check_catches_what_is_planted_for_it() {
         ("nothing lost", long, forgetful_ledgers(), Planted::Nothing),
         ("never refused", long, ledgers(), Planted::ListenerIsGivenAway),
         ("never cut", "connections = 4\npause = \"200ms\"", ledgers(), Planted::ReplyIsLost),
+        ("one reader", "connections = 1", ledgers(), Planted::SuccessorReadsEarly),
         ("serves again", SUPERVISOR_CRASHES, ledgers(), Planted::NoSupervisorAgain),
         ("reachable", "", ledgers(), Planted::PathIsRemoved),
         ("told the truth", ROLLED_BACK, ledgers(), Planted::RollBackIsDenied),
@@ -86,4 +87,20 @@ fn every_check_catches_what_is_planted_for_it() {
         );
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Clients that hold connections in the middle of everything, and some swaps.
+const CONNECTIONS: &str = r#"
+    connections = 8
+    handoffs = 8
+    noise = 1
+    delays = "usual"
+"#;
+
+#[test]
+fn a_reply_that_is_not_handed_over_is_missed() {
+    let found = caught_by(CONNECTIONS, &ledgers(), Planted::OutputIsDropped).expect("a violation");
+    // The client takes what comes next for the rest of its reply.
+    assert!(["never cut", "nothing lost"].contains(&found.check), "{found:?}");
+    assert_eq!(caught_by(CONNECTIONS, &ledgers(), Planted::Nothing), None);
 }

@@ -67,7 +67,7 @@ impl<S: Surroundings> SimulatedWorld<S> {
             build_id: build.to_string().into_bytes(),
             proto_min,
             proto_max,
-            capabilities: Capabilities::default(),
+            capabilities: if self.carries(pid) { Capabilities::CONNECTIONS } else { Capabilities::default() },
         }
     }
 
@@ -80,7 +80,11 @@ impl<S: Surroundings> SimulatedWorld<S> {
         let waiting = process.waiting.front().map(|(at, _)| *at).filter(|_| accepts);
         let told = (daemon.stop_asked && !node.knows_of_stop()).then_some(self.kernel.now);
         let replies = (!daemon.replies.is_empty()).then_some(self.kernel.now);
-        let next = links.chain(timer).chain(waiting).chain(told).chain(replies).min();
+        let waits = daemon.carrying.patient_until.is_some();
+        let asked = daemon.carrying.asking.filter(|_| waits);
+        let hears = asked.and_then(|(link, _)| self.kernel.links.get(&link)?.next_arrival(Side::Supervisor));
+        let carried = hears.into_iter().chain(self.kernel.passing.next_notice(process.id.pid, waits));
+        let next = links.chain(carried).chain(timer).chain(waiting).chain(told).chain(replies).min();
         next.filter(|_| process.has_socket && daemon.exit.is_none())
     }
 
@@ -94,7 +98,16 @@ impl<S: Surroundings> SimulatedWorld<S> {
             self.daemon_step(pid, &mut node, event, came);
         }
         self.daemon_rests(pid, node);
-        self.serves_bytes(pid);
+        self.goes_on_with_conns(pid);
+    }
+
+    /// Beside its node, a daemon takes connections in, hands them over, and serves them.
+    pub(crate) fn goes_on_with_conns(&mut self, pid: u32) {
+        if self.plan.connections > 0 {
+            self.receives_conns(pid);
+            self.carrying_goes_on(pid);
+            self.serves_bytes(pid);
+        }
     }
 
     /// The turns are over, for now or for good.
@@ -142,7 +155,7 @@ impl<S: Surroundings> SimulatedWorld<S> {
     }
 
     /// The hook at the head of the queue begins.
-    pub(crate) fn hook_begins(&mut self, pid: u32) {
+    pub(crate) fn hook_itself_begins(&mut self, pid: u32) {
         let Some((_, hook)) = self.daemon_mut(pid).and_then(|daemon| daemon.hooks.front().cloned()) else {
             return;
         };
@@ -256,6 +269,17 @@ impl<S: Surroundings> SimulatedWorld<S> {
         if is_finalize && app.is_some_and(|app| app.is_broken()) {
             return self.die(pid, "ends itself: its store is broken", false);
         }
+        // What clients asked for may have been its end.
+        if !self.kernel.processes.get(&pid).is_some_and(Process::lives) {
+            return;
+        }
+        self.daemon_mut(pid).into_iter().for_each(|daemon| daemon.hooks.push_front((op, hook.clone())));
+        self.hook_has_returned(pid, result);
+    }
+
+    /// The hook at the head of the queue is over, and the next one begins.
+    pub(crate) fn hook_is_over(&mut self, pid: u32, result: Result<Done, HostError>) {
+        let Some((op, _)) = self.daemon_mut(pid).and_then(|daemon| daemon.hooks.pop_front()) else { return };
         if op != Op::UNAWAITED {
             if let Some(daemon) = self.daemon_mut(pid) {
                 daemon.replies.push_back(HookReport::Done(op, result));
@@ -276,8 +300,10 @@ impl<S: Surroundings> SimulatedWorld<S> {
             self.note(Some(pid), || Happened::Serves(true));
             self.shows(pid, Doing::Serves);
             S::opens_listener(self, pid);
-            self.daemon_mut(pid).into_iter().for_each(|daemon| daemon.bytes.reads = true);
-            self.serves_bytes(pid);
+            // A new client's connection must find those that are adopted.
+            if !self.carries(pid) || matches!(hook, AnyHook::Incumbent(_)) {
+                self.reads_bytes(pid);
+            }
         }
         // One whose drain left it accepting, and that can't come back, serves no client.
         if serves

@@ -9,6 +9,17 @@ use crate::trace::Happened;
 use crate::world::{Doing, LastHolder, SimulatedWorld, Surroundings};
 
 impl<S: Surroundings> SimulatedWorld<S> {
+    /// A daemon reads from now on.
+    pub(crate) fn reads_bytes(&mut self, pid: u32) {
+        let (time, patience) = (self.kernel.time(), self.plan.times.patience());
+        let Some(daemon) = self.daemon_mut(pid) else { return };
+        (daemon.bytes.reads, daemon.bytes.kept) = (true, false);
+        let own = std::mem::take(&mut daemon.bytes.own).into_iter();
+        let anew = own.map(|(id, own)| (id, OwnByteConn::new(own.state, Conduct::new(time, patience))));
+        daemon.bytes.own = anew.collect();
+        self.serves_bytes(pid);
+    }
+
     /// A daemon accepts the connections that wait, and does what clients ask for over those that it has.
     pub(crate) fn serves_bytes(&mut self, pid: u32) {
         if self.plan.connections == 0 {
@@ -29,7 +40,9 @@ impl<S: Surroundings> SimulatedWorld<S> {
         }
         let id = self.kernel.bytes.accept(pid)?;
         let own = OwnByteConn::new(Default::default(), Conduct::new(time, patience));
-        self.daemon_mut(pid)?.bytes.own.insert(id, own);
+        let daemon = self.daemon_mut(pid)?;
+        daemon.bytes.own.insert(id, own);
+        daemon.carrying.outgoing.iter_mut().for_each(|outgoing| outgoing.opened(id));
         Some(id)
     }
 
@@ -48,7 +61,8 @@ impl<S: Surroundings> SimulatedWorld<S> {
 
     /// Sends what is to be sent, and does what the client asks for, until the client has to do something.
     pub(crate) fn serves_conn(&mut self, pid: u32, id: u64) {
-        let at_work = |daemon: &mut DaemonProgram| daemon.bytes.reads || daemon.drain.is_some();
+        let at_work =
+            |daemon: &mut DaemonProgram| (daemon.bytes.reads || daemon.drain.is_some()) && !daemon.bytes.kept;
         while self.running_daemon(pid).is_some_and(at_work) && self.flushes(pid, id) {
             match self.own_byte_conn(pid, id).and_then(OwnByteConn::request) {
                 Some(request) => self.performs(pid, id, request),
@@ -131,7 +145,7 @@ impl<S: Surroundings> SimulatedWorld<S> {
     pub(crate) fn drain_looks_at_bytes(&mut self, pid: u32) {
         self.serves_bytes(pid);
         let time = self.kernel.time();
-        let Some(daemon) = self.running_daemon(pid) else { return };
+        let Some(daemon) = self.running_daemon(pid).filter(|daemon| !daemon.bytes.kept) else { return };
         let ends = |own: &mut OwnByteConn| own.conduct.look(time) || is_idle(&own.conduct, time);
         let own = &mut daemon.bytes.own;
         let ending: Vec<u64> = own.iter_mut().filter_map(|(id, own)| ends(own).then_some(*id)).collect();
@@ -154,15 +168,27 @@ impl<S: Surroundings> SimulatedWorld<S> {
     /// A process closes its descriptor of a connection; if that was the last one, the client finds out.
     pub(crate) fn closes_conn(&mut self, pid: u32, id: u64, why: LastHolder) {
         if self.kernel.bytes.close(pid, id) {
-            let after = self.kernel.length(pid, LengthOf::Request);
-            self.kernel.after(after, Happening::BytesGo(id));
-            self.shows(pid, Doing::EndsConn(id, why));
+            self.byte_conn_has_ended(pid, id, why);
         }
+    }
+
+    /// The client of a connection finds out that it is no more.
+    pub(super) fn byte_conn_has_ended(&mut self, pid: u32, id: u64, why: LastHolder) {
+        let after = self.kernel.length(pid, LengthOf::Request);
+        self.kernel.after(after, Happening::BytesGo(id));
+        self.shows(pid, Doing::EndsConn(id, why));
     }
 
     /// A process ends, and with it the connections of which no other has a descriptor.
     pub(crate) fn leaves_conns(&mut self, pid: u32, why: LastHolder) {
+        if why == LastHolder::Dies {
+            let serves = self.record().is_some_and(|record| record.serving && record.holder.pid == pid);
+            self.kernel.bytes.is_lost_with(pid, serves);
+        }
         self.kernel.bytes.held_by(pid).into_iter().for_each(|id| self.closes_conn(pid, id, why));
+        self.kernel.passing.sender_closes(pid);
+        let unread = self.kernel.passing.receiver_closes(pid);
+        unread.into_iter().for_each(|id| self.loses_descriptor(pid, id, why));
         if !self.kernel.listener.is_open() {
             let queued = self.kernel.bytes.drops_queue();
             queued.into_iter().for_each(|id| self.kernel.after(0, Happening::BytesGo(id)));

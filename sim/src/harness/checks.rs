@@ -18,11 +18,12 @@ use crate::simulated::Promise;
 use crate::trace::Happened;
 
 /// The names of the checks.
-pub const CHECKS: [&str; 9] = [
+pub const CHECKS: [&str; 10] = [
     "one writer",
     "nothing lost",
     "never refused",
     "never cut",
+    "one reader",
     "serves again",
     "reachable",
     "told the truth",
@@ -391,6 +392,7 @@ impl RunWorld {
             () if !self.kernel.links.is_empty() => {
                 Some(format!("{} links are left", self.kernel.links.len()))
             }
+            () if !self.kernel.passing.all.is_empty() => Some("a link of connections is left".into()),
             () if untried.is_some() => {
                 Some(format!("build {} was asked for, and no swap to it has met a daemon", untried?))
             }

@@ -34,7 +34,7 @@ pub(crate) struct ConnectedClient {
     /// It does not read before.
     reads_again: Micros,
     /// How its last connection was let go of.
-    let_go: Option<LastHolder>,
+    pub(super) let_go: Option<LastHolder>,
     /// Which of the things that it does is next.
     turn: u64,
     requests: u64,
@@ -207,7 +207,13 @@ impl RunWorld {
         match (asked.value, reply.value) {
             (_, None) => {}
             (0, Some(found)) => self.is_not_lost(key, found, asked.floor),
-            (value, Some(_)) => self.around.connected[client].acknowledged = value,
+            (value, Some(written)) if written == value => {
+                self.around.connected[client].acknowledged = value;
+            }
+            (value, Some(written)) => {
+                let why = format!("reply {due} says that {written} was written, and that was {value}");
+                self.violated("never cut", why);
+            }
         }
         if goes_on {
             self.comes_back(client, 1);
@@ -227,12 +233,6 @@ impl RunWorld {
         if was_waiting {
             self.comes_back(client, 1);
         }
-    }
-
-    /// The last process that had a descriptor of a connection has let go of it.
-    pub(super) fn conn_ends(&mut self, id: u64, why: LastHolder) {
-        let Some(client) = self.kernel.bytes.get(id).map(|conn| conn.client) else { return };
-        self.around.connected[client].let_go = Some(why);
     }
 
     /// At the end of a run: every client that reads has the reply to what it has asked for a while ago.

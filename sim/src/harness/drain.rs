@@ -31,7 +31,8 @@ impl RunWorld {
             let conn = self.kernel.listener.conns.get_mut(&id);
             conn.into_iter().for_each(|conn| conn.conduct.drain(now));
         }
-        let own = self.daemon_mut(pid).into_iter().flat_map(|daemon| daemon.bytes.own.values_mut());
+        let daemon = self.daemon_mut(pid).filter(|daemon| !daemon.bytes.kept);
+        let own = daemon.into_iter().flat_map(|daemon| daemon.bytes.own.values_mut());
         own.for_each(|own| own.conduct.drain(now));
         self.drain_looks(pid);
     }
@@ -64,7 +65,7 @@ impl RunWorld {
     fn drain_is_over(&mut self, pid: u32) -> bool {
         let (now, owned) = (self.kernel.time(), self.kernel.listener.owned(pid).count());
         let Some(daemon) = self.running_daemon(pid) else { return false };
-        let open = (owned + daemon.bytes.own.len()) as u32;
+        let open = (owned + if daemon.bytes.kept { 0 } else { daemon.bytes.own.len() }) as u32;
         let is_over = |drain: &Drain| drain.over(now, 0, open).is_some();
         if !daemon.drain.as_ref().is_some_and(is_over) {
             return false;

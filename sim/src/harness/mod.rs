@@ -21,6 +21,7 @@ pub(crate) mod checks;
 pub(crate) mod clients;
 pub(crate) mod connected;
 pub(crate) mod coverage;
+mod cuts;
 mod drain;
 pub(crate) mod faults;
 pub(crate) mod operator;
@@ -76,8 +77,8 @@ impl Surroundings for Harness {
             Doing::Serves => _ = world.around.audit.has_served.insert(pid),
             Doing::HasRun { sick } => world.has_run(pid, sick),
             Doing::Leaves(exit) => world.leaves_for_cause(pid, exit),
-            Doing::ReadsBytes(id) => world.kernel.bytes.is_read_by(pid, id),
-            Doing::EndsConn(id, why) => world.conn_ends(id, why),
+            Doing::ReadsBytes(id) => world.one_reads(pid, id),
+            Doing::EndsConn(id, why) => world.conn_ends(pid, id, why),
         }
     }
 

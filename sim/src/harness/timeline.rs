@@ -52,6 +52,7 @@ impl RunWorld {
             Happening::Connected(client) => self.connected_goes_on(client),
             Happening::BytesCome(conn) => self.bytes_come(conn),
             Happening::BytesGo(conn) => self.bytes_go(conn),
+            Happening::Carries(pid) => self.carrying_goes_on(pid),
         }
     }
 
@@ -125,7 +126,7 @@ impl RunWorld {
             self.drain_looks(pid);
         }
         self.serve_unread(pid);
-        self.serves_bytes(pid);
+        self.goes_on_with_conns(pid);
         self.kernel.poke(pid, self.kernel.now);
     }
 

@@ -50,6 +50,8 @@ pub(crate) struct ByteConn {
     on_their_way: u32,
     /// The processes that have read it, the first one first.
     pub readers: Vec<u32>,
+    /// A process has died with it that had read it last, or served.
+    pub lost_with: bool,
     to_daemon: BytePipe,
     to_client: BytePipe,
     /// Nothing more is sent to the client.
@@ -89,6 +91,7 @@ impl ByteConns {
             holders: BTreeSet::new(),
             on_their_way: 0,
             readers: Vec::new(),
+            lost_with: false,
             to_daemon: BytePipe::default(),
             to_client: BytePipe::default(),
             end: None,
@@ -137,7 +140,43 @@ impl ByteConns {
         let Some(conn) = self.all.get_mut(&id) else { return };
         if !conn.readers.contains(&pid) {
             conn.readers.push(pid);
+            conn.lost_with = false;
         }
+    }
+
+    /// `pid` dies; `serves`: it had said that it serves.
+    pub(crate) fn is_lost_with(&mut self, pid: u32, serves: bool) {
+        let held = self.all.values_mut().filter(|conn| conn.holders.contains(&pid));
+        held.for_each(|conn| conn.lost_with |= serves || conn.readers.last() == Some(&pid));
+    }
+
+    /// A descriptor is put into a link.
+    pub(crate) fn is_sent(&mut self, id: u64) {
+        self.all.get_mut(&id).into_iter().for_each(|conn| conn.on_their_way += 1);
+    }
+
+    /// A descriptor has come out of a link: it is `pid`'s.
+    pub(crate) fn arrives(&mut self, pid: u32, id: u64) {
+        let Some(conn) = self.all.get_mut(&id) else { return };
+        conn.on_their_way = conn.on_their_way.saturating_sub(1);
+        conn.holders.insert(pid);
+    }
+
+    /// A descriptor that lay in a link is closed. Whether the connection ends by it.
+    pub(crate) fn is_lost(&mut self, id: u64) -> bool {
+        let Some(conn) = self.all.get_mut(&id) else { return false };
+        conn.on_their_way = conn.on_their_way.saturating_sub(1);
+        let ends = conn.is_open() && conn.holders.is_empty() && conn.on_their_way == 0;
+        if ends {
+            conn.ends();
+        }
+        ends
+    }
+
+    /// A process ends the connection for all that have a descriptor. Whether it was open.
+    pub(crate) fn shut_down(&mut self, id: u64) -> bool {
+        let conn = self.all.get_mut(&id).filter(|conn| conn.is_open());
+        conn.map(ByteConn::ends).is_some()
     }
 
     /// `pid` writes, as far as there is room. How many bytes that are, and when they come.

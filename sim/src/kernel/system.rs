@@ -12,8 +12,8 @@ use handoff::time::Time;
 
 use super::swept::Swept;
 use super::{
-    ByteConns, Disk, KernelLink, LengthOf, Life, Micros, Name, Noise, Process, ProcessClock, Received,
-    SharedListener, Side,
+    ByteConns, Disk, KernelLink, LengthOf, Life, Micros, Name, Noise, PassingLinks, Process, ProcessClock,
+    Received, SharedListener, Side,
 };
 
 /// What is due in any kernel.
@@ -52,6 +52,7 @@ pub(crate) struct SimulatedKernel<P, E> {
     pub disk: Disk,
     pub listener: SharedListener,
     pub bytes: ByteConns,
+    pub passing: PassingLinks,
 }
 
 impl<P, E> SimulatedKernel<P, E> {
@@ -79,6 +80,7 @@ impl<P, E> SimulatedKernel<P, E> {
             disk: Disk::new(0),
             listener: SharedListener::default(),
             bytes: ByteConns::default(),
+            passing: PassingLinks::default(),
         }
     }
 

@@ -43,6 +43,9 @@ pub struct Plan {
     /// request and the rest later, and don't read for a while. At most 64.
     #[serde(default, skip_serializing_if = "is_default")]
     pub connections: u32,
+    /// The builds whose connections end with their process, and that take none over. The first one that runs is build 1.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub plain_builds: Vec<u32>,
     /// How many handoffs the operator asks for. One more follows when all faults are over: it must commit.
     #[serde(default = "one")]
     pub handoffs: u32,
@@ -262,6 +265,7 @@ impl Plan {
             skewed_clocks: false,
             clients: 1,
             connections: 0,
+            plain_builds: Vec::new(),
             handoffs: 1,
             pause: usual_pause(),
             reports: Vec::new(),

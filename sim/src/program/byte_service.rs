@@ -12,6 +12,8 @@ use super::numbered::{NumberedReply, NumberedRequest};
 pub(crate) struct ByteService {
     /// It accepts and reads.
     pub reads: bool,
+    /// What it has is kept for another process, or until it goes on.
+    pub kept: bool,
     pub own: BTreeMap<u64, OwnByteConn>,
 }
 
@@ -24,7 +26,9 @@ pub(crate) struct OwnByteConn {
 }
 
 impl OwnByteConn {
-    pub(crate) fn new(state: ConnectionState, conduct: Conduct) -> OwnByteConn {
+    /// A connection of which `state` is known: with something to act on or to send, it is in the middle of a request.
+    pub(crate) fn new(state: ConnectionState, mut conduct: Conduct) -> OwnByteConn {
+        conduct.take_up(!state.input.is_empty() || !state.output.is_empty());
         OwnByteConn { state, conduct }
     }
 

@@ -77,6 +77,7 @@ fn smaller(plan: &Plan, report: &RunReport) -> Vec<Plan> {
     propose(&|plan| plan.clients = 1);
     propose(&|plan| plan.connections = 0);
     propose(&|plan| plan.connections = plan.connections.min(1));
+    propose(&|plan| plan.plain_builds.clear());
     propose(&|plan| plan.skewed_clocks = false);
     propose(&|plan| {
         plan.delays = Delays::Fixed;
