@@ -35,6 +35,8 @@ pub(crate) struct ConnectedClient {
     reads_again: Micros,
     /// How its last connection was let go of.
     pub(super) let_go: Option<LastHolder>,
+    /// How many of its connections have ended.
+    cut: u64,
     /// Which of the things that it does is next.
     turn: u64,
     requests: u64,
@@ -75,6 +77,10 @@ impl ConnectedClient {
         self.requests
     }
 
+    pub(crate) fn cut(&self) -> u64 {
+        self.cut
+    }
+
     /// So many requests as bytes, for the daemon at the other end.
     fn asks(&mut self, count: u32, key: u32, now: Micros) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -91,6 +97,7 @@ impl ConnectedClient {
     /// The connection is no more, and what was asked for over it is not answered any more.
     fn loses_connection(&mut self) {
         (self.conn, self.answered, self.let_go) = (None, 0, None);
+        self.cut += 1;
         self.asked.clear();
         self.unsent.clear();
         self.begun.clear();
