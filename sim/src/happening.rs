@@ -37,6 +37,14 @@ pub(crate) enum Happening {
     StrangerLeaves(u32),
     /// The sockets that were swept are put back.
     PutBack,
+    /// A client that is connected does what is next.
+    Connected(usize),
+    /// Bytes have come to where a connection leads.
+    BytesCome(u64),
+    /// Bytes, or a connection's end, have come to its client.
+    BytesGo(u64),
+    /// A daemon has waited as long as its successor may be silent about the connections that it is sent.
+    Carries(u32),
 }
 
 impl From<Due> for Happening {

@@ -9,6 +9,7 @@ use handoff::machine::supervisor::HandoffVerdict;
 
 use crate::harness::RunWorld;
 use crate::harness::checks::Violation;
+use crate::harness::connected::ConnectedClient;
 pub use crate::harness::coverage::CoveragePoint;
 pub use crate::harness::faults::Struck;
 pub use crate::harness::operator::AtRest;
@@ -43,6 +44,8 @@ pub struct RunReport {
     pub longest_outage: Micros,
     /// How many requests clients made.
     pub requests: u64,
+    /// How many connections have ended that clients held.
+    pub cut: u64,
     /// How many things happened.
     pub steps: u64,
     /// How long it took, in virtual microseconds.
@@ -108,6 +111,7 @@ pub fn run(plan: &Arc<Plan>, make: &Arc<Make>, options: RunOptions) -> RunReport
         verdicts: std::mem::take(&mut world.around.operator.verdicts),
         longest_outage: world.around.audit.longest_outage(),
         requests: world.requests(),
+        cut: world.around.connected.iter().map(ConnectedClient::cut).sum(),
         steps: world.around.steps,
         length: world.kernel.now,
         trace: std::mem::take(&mut world.recorder.entries),

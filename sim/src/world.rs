@@ -18,7 +18,9 @@ use crate::happening::Happening;
 use crate::kernel::{Delivery, KernelLink, Life, Micros, Name, Noise, Side, SimulatedKernel};
 use crate::mutant::Meddling;
 use crate::plan::{At, Operation, Plan, Planted, What};
-use crate::program::{DaemonProgram, Process, Program, RunningProgram, SupervisorProgram};
+use crate::program::{
+    ByteService, DaemonCarrying, DaemonProgram, Process, Program, RunningProgram, SupervisorProgram,
+};
 use crate::simulated::Make;
 use crate::trace::{Happened, Recorder, Turn};
 
@@ -81,6 +83,29 @@ pub(crate) enum Doing<'a> {
     HasRun { sick: bool },
     /// A daemon's machine has come to its end.
     Leaves(&'a ExitReason),
+    /// It reads from a connection with bytes.
+    ReadsBytes(u64),
+    /// It was the last that had a descriptor of a connection with bytes.
+    EndsConn(u64, LastHolder),
+}
+
+/// Why the process that is the last to have a descriptor of a connection lets go of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LastHolder {
+    /// It drains, and the connection is between two requests.
+    Drains,
+    /// It drains, and the client makes no progress.
+    Cuts,
+    /// It leaves because another process serves.
+    Retires,
+    /// It was sent the connection, and can't take what it is sent.
+    GivesUp,
+    /// It was sent the connection, and serves without.
+    Serves,
+    /// It goes on, and its successor has adopted the connection: it ends it for all.
+    Abandons,
+    /// It has died, or leaves for another reason.
+    Dies,
 }
 
 /// What surrounds the processes of a world.
@@ -217,6 +242,8 @@ impl<S> SimulatedWorld<S> {
         daemon.replies.clear();
         daemon.returns = None;
         daemon.drain = None;
+        daemon.bytes = ByteService::default();
+        daemon.carrying = DaemonCarrying::default();
         let _ = catch_unwind(AssertUnwindSafe(|| drop(app)));
         if served {
             self.note(Some(pid), || Happened::Serves(false));

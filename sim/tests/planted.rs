@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use handoff_sim::run::{Planted, RunOptions, forgetful_ledgers, ledgers};
+use handoff_sim::sweep::Sweep;
 use handoff_sim::{CHECKS, Make, Plan, Violation, run};
 
 /// One crash of the daemon that serves, and one of its supervisor; a swap between them.
@@ -66,6 +67,8 @@ fn every_check_catches_what_is_planted_for_it() {
         ("one writer", "", ledgers(), Planted::FlockExcludesNobody),
         ("nothing lost", long, forgetful_ledgers(), Planted::Nothing),
         ("never refused", long, ledgers(), Planted::ListenerIsGivenAway),
+        ("never cut", "connections = 4\npause = \"200ms\"", ledgers(), Planted::ReplyIsLost),
+        ("one reader", "connections = 1", ledgers(), Planted::SuccessorReadsEarly),
         ("serves again", SUPERVISOR_CRASHES, ledgers(), Planted::NoSupervisorAgain),
         ("reachable", "", ledgers(), Planted::PathIsRemoved),
         ("told the truth", ROLLED_BACK, ledgers(), Planted::RollBackIsDenied),
@@ -85,4 +88,30 @@ fn every_check_catches_what_is_planted_for_it() {
         );
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Clients that hold connections in the middle of everything, and some swaps.
+const CONNECTIONS: &str = r#"
+    connections = 8
+    handoffs = 8
+    noise = 1
+    delays = "usual"
+"#;
+
+#[test]
+fn a_reply_that_is_not_handed_over_is_missed() {
+    let found = caught_by(CONNECTIONS, &ledgers(), Planted::OutputIsDropped).expect("a violation");
+    // The client takes what comes next for the rest of its reply.
+    assert!(["never cut", "nothing lost"].contains(&found.check), "{found:?}");
+    assert_eq!(caught_by(CONNECTIONS, &ledgers(), Planted::Nothing), None);
+}
+
+#[test]
+fn a_sweep_finds_what_is_wrong_with_connections() {
+    for planted in [Planted::ReplyIsLost, Planted::OutputIsDropped, Planted::SuccessorReadsEarly] {
+        let sweep = Sweep { planted, jobs: 1, twice_every: 0, ..Sweep::new(0..2000, ledgers()) };
+        let found = sweep.run(|_| {}).failure.map(|failure| failure.violation.check);
+        let is_caught = |check: &str| ["never cut", "one reader", "nothing lost"].contains(&check);
+        assert!(found.is_some_and(is_caught), "{planted:?}: {found:?}");
+    }
 }

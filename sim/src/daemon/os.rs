@@ -109,9 +109,8 @@ impl<S: Surroundings> Sockets for Host<'_, S> {
         });
     }
 
-    /// No simulated daemon has a connection that outlives a request.
     fn receive_connections(&mut self, from: LinkId) {
-        self.close(from);
+        self.perform(move |world, pid| world.begins_to_receive(pid, from.0));
     }
 }
 

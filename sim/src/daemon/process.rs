@@ -11,7 +11,7 @@ use handoff::{HostError, ReadinessSnapshot, ResumeFrom};
 
 use crate::happening::Happening;
 use crate::host::Host;
-use crate::kernel::{Died, LengthOf, Lie, Life, Micros, Side};
+use crate::kernel::{ClientRequest, Died, LengthOf, Lie, Life, Micros, Side};
 use crate::plan::What as Fault;
 use crate::program::{DaemonProgram, Process};
 use crate::simulated::Simulated;
@@ -67,7 +67,7 @@ impl<S: Surroundings> SimulatedWorld<S> {
             build_id: build.to_string().into_bytes(),
             proto_min,
             proto_max,
-            capabilities: Capabilities::default(),
+            capabilities: if self.carries(pid) { Capabilities::CONNECTIONS } else { Capabilities::default() },
         }
     }
 
@@ -80,7 +80,11 @@ impl<S: Surroundings> SimulatedWorld<S> {
         let waiting = process.waiting.front().map(|(at, _)| *at).filter(|_| accepts);
         let told = (daemon.stop_asked && !node.knows_of_stop()).then_some(self.kernel.now);
         let replies = (!daemon.replies.is_empty()).then_some(self.kernel.now);
-        let next = links.chain(timer).chain(waiting).chain(told).chain(replies).min();
+        let waits = daemon.carrying.patient_until.is_some();
+        let asked = daemon.carrying.asking.filter(|_| waits);
+        let hears = asked.and_then(|(link, _)| self.kernel.links.get(&link)?.next_arrival(Side::Supervisor));
+        let carried = hears.into_iter().chain(self.kernel.passing.next_notice(process.id.pid, waits));
+        let next = links.chain(carried).chain(timer).chain(waiting).chain(told).chain(replies).min();
         next.filter(|_| process.has_socket && daemon.exit.is_none())
     }
 
@@ -94,6 +98,16 @@ impl<S: Surroundings> SimulatedWorld<S> {
             self.daemon_step(pid, &mut node, event, came);
         }
         self.daemon_rests(pid, node);
+        self.goes_on_with_conns(pid);
+    }
+
+    /// Beside its node, a daemon takes connections in, hands them over, and serves them.
+    pub(crate) fn goes_on_with_conns(&mut self, pid: u32) {
+        if self.plan.connections > 0 {
+            self.receives_conns(pid);
+            self.carrying_goes_on(pid);
+            self.serves_bytes(pid);
+        }
     }
 
     /// The turns are over, for now or for good.
@@ -141,7 +155,7 @@ impl<S: Surroundings> SimulatedWorld<S> {
     }
 
     /// The hook at the head of the queue begins.
-    pub(crate) fn hook_begins(&mut self, pid: u32) {
+    pub(crate) fn hook_itself_begins(&mut self, pid: u32) {
         let Some((_, hook)) = self.daemon_mut(pid).and_then(|daemon| daemon.hooks.front().cloned()) else {
             return;
         };
@@ -255,6 +269,17 @@ impl<S: Surroundings> SimulatedWorld<S> {
         if is_finalize && app.is_some_and(|app| app.is_broken()) {
             return self.die(pid, "ends itself: its store is broken", false);
         }
+        // What clients asked for may have been its end.
+        if !self.kernel.processes.get(&pid).is_some_and(Process::lives) {
+            return;
+        }
+        self.daemon_mut(pid).into_iter().for_each(|daemon| daemon.hooks.push_front((op, hook.clone())));
+        self.hook_has_returned(pid, result);
+    }
+
+    /// The hook at the head of the queue is over, and the next one begins.
+    pub(crate) fn hook_is_over(&mut self, pid: u32, result: Result<Done, HostError>) {
+        let Some((op, _)) = self.daemon_mut(pid).and_then(|daemon| daemon.hooks.pop_front()) else { return };
         if op != Op::UNAWAITED {
             if let Some(daemon) = self.daemon_mut(pid) {
                 daemon.replies.push_back(HookReport::Done(op, result));
@@ -275,6 +300,10 @@ impl<S: Surroundings> SimulatedWorld<S> {
             self.note(Some(pid), || Happened::Serves(true));
             self.shows(pid, Doing::Serves);
             S::opens_listener(self, pid);
+            // A new client's connection must find those that are adopted.
+            if !self.carries(pid) || matches!(hook, AnyHook::Incumbent(_)) {
+                self.reads_bytes(pid);
+            }
         }
         // One whose drain left it accepting, and that can't come back, serves no client.
         if serves
@@ -289,6 +318,25 @@ impl<S: Surroundings> SimulatedWorld<S> {
         if *hook == AnyHook::Incumbent(incumbent::Hook::Seal) && result.is_ok() {
             self.shows(pid, Doing::Seals);
         }
+    }
+
+    /// Lets the daemon do what a client asks for. What came of it, and whether the daemon's store is broken; `None` if its process
+    /// dies in it.
+    pub(crate) fn does_what_is_asked(
+        &mut self,
+        pid: u32,
+        request: ClientRequest,
+    ) -> Option<(Result<u64, HostError>, bool)> {
+        let mut is_broken = false;
+        let result = self.call(pid, |app| {
+            let result = match request {
+                ClientRequest::Write { key, value } => app.write(key, value).map(|()| value).map_err(failed),
+                ClientRequest::Read { key } => app.read(key).map(Option::unwrap_or_default).map_err(failed),
+            };
+            is_broken = app.is_broken();
+            result
+        })?;
+        Some((result, is_broken))
     }
 
     /// Lets the daemon's own code run. `None` if its process dies in it.

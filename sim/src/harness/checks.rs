@@ -18,10 +18,12 @@ use crate::simulated::Promise;
 use crate::trace::Happened;
 
 /// The names of the checks.
-pub const CHECKS: [&str; 8] = [
+pub const CHECKS: [&str; 10] = [
     "one writer",
     "nothing lost",
     "never refused",
+    "never cut",
+    "one reader",
     "serves again",
     "reachable",
     "told the truth",
@@ -352,7 +354,7 @@ impl RunWorld {
             let why = format!("the control path leads to {path:?}, which is not the one that serves");
             return self.violated("reachable", why);
         };
-        for key in 0..self.around.clients.len() as u32 {
+        for key in 0..(self.around.clients.len() + self.around.connected.len()) as u32 {
             let found = self.call(server, |app| app.read(key).map_err(failed));
             let Some(Ok(found)) = found else {
                 return self.violated("nothing lost", format!("key {key} can't be read: {found:?}"));
@@ -360,6 +362,7 @@ impl RunWorld {
             let (acknowledged, _) = self.promised(key);
             self.is_not_lost(key, found.unwrap_or_default(), acknowledged);
         }
+        self.no_reply_is_missing();
         if let Some(left) = self.what_is_left(server) {
             self.violated("nothing left", left);
         }
@@ -389,6 +392,7 @@ impl RunWorld {
             () if !self.kernel.links.is_empty() => {
                 Some(format!("{} links are left", self.kernel.links.len()))
             }
+            () if !self.kernel.passing.all.is_empty() => Some("a link of connections is left".into()),
             () if untried.is_some() => {
                 Some(format!("build {} was asked for, and no swap to it has met a daemon", untried?))
             }

@@ -6,11 +6,12 @@ use handoff::HostError;
 use handoff::connections::RequestPhase;
 
 use super::RunWorld;
-use crate::daemon::process::failed;
+use super::connected::ConnectedClient;
 use crate::happening::Happening;
 use crate::kernel::{ClientRequest, Conn, LengthOf, Micros};
 use crate::plan::What;
 use crate::program::DaemonProgram;
+use crate::world::LastHolder;
 
 /// A client.
 #[derive(Debug, Default)]
@@ -41,6 +42,7 @@ impl RunWorld {
             let after = self.client_length(client, LengthOf::Think);
             self.kernel.after(after, Happening::Client(client));
         }
+        self.connected_clients_come();
     }
 
     fn client_length(&mut self, client: usize, kind: LengthOf) -> Micros {
@@ -168,16 +170,7 @@ impl RunWorld {
         let client = conn.client;
         let Some(request) = conn.unread.take() else { return };
         conn.conduct.received();
-        let mut broken = false;
-        let result = self.call(pid, |app| {
-            let result = match request {
-                ClientRequest::Write { key, value } => app.write(key, value).map(|()| value).map_err(failed),
-                ClientRequest::Read { key } => app.read(key).map(Option::unwrap_or_default).map_err(failed),
-            };
-            broken = app.is_broken();
-            result
-        });
-        let Some(answer) = result else { return };
+        let Some((answer, broken)) = self.does_what_is_asked(pid, request) else { return };
         self.around.clients[client].answer = Some(answer);
         let comes = self.kernel.now + self.client_length(client, LengthOf::Request);
         let taken = comes.max(self.around.clients[client].stalled_until);
@@ -242,6 +235,7 @@ impl RunWorld {
             let conn = self.around.clients[client].conn;
             conn.into_iter().for_each(|conn| self.client_loses(client, conn, false));
         }
+        self.leaves_conns(pid, if by_itself { LastHolder::Retires } else { LastHolder::Dies });
     }
 
     /// A client's connection has ended; `unreplied`: with a reply that it had not taken. It finds out when it is not stalled any more.
@@ -258,6 +252,7 @@ impl RunWorld {
     /// What was acknowledged so far is promised to outlive a power failure, too.
     pub(crate) fn clients_are_sealed(&mut self) {
         self.around.clients.iter_mut().for_each(|client| client.sealed = client.acknowledged);
+        self.around.connected.iter_mut().for_each(ConnectedClient::is_sealed);
     }
 
     /// Power has failed, under a daemon that promises only what was sealed.
@@ -274,16 +269,20 @@ impl RunWorld {
                 client.floor = client.floor.min(all[key as usize]);
             }
         }
+        self.around.connected.iter_mut().for_each(ConnectedClient::loses_what_was_not_sealed);
     }
 
     /// What a key may hold: at least what was acknowledged, at most what was tried.
     pub(crate) fn promised(&self, key: u32) -> (u64, u64) {
-        let client = &self.around.clients[key as usize];
-        (client.acknowledged, client.tried)
+        match self.around.clients.get(key as usize) {
+            Some(client) => (client.acknowledged, client.tried),
+            None => self.around.connected[key as usize - self.around.clients.len()].promised(),
+        }
     }
 
     /// How many requests were answered.
     pub(crate) fn requests(&self) -> u64 {
-        self.around.clients.iter().map(|client| client.requests).sum()
+        let connected = self.around.connected.iter().map(ConnectedClient::requests);
+        self.around.clients.iter().map(|client| client.requests).chain(connected).sum()
     }
 }

@@ -6,6 +6,7 @@ use handoff::connections::{Conduct, Drain, RequestPhase, Way};
 use super::RunWorld;
 use crate::happening::Happening;
 use crate::kernel::Conn;
+use crate::program::is_idle;
 use crate::trace::Happened;
 
 impl RunWorld {
@@ -30,6 +31,9 @@ impl RunWorld {
             let conn = self.kernel.listener.conns.get_mut(&id);
             conn.into_iter().for_each(|conn| conn.conduct.drain(now));
         }
+        let daemon = self.daemon_mut(pid).filter(|daemon| !daemon.bytes.kept);
+        let own = daemon.into_iter().flat_map(|daemon| daemon.bytes.own.values_mut());
+        own.for_each(|own| own.conduct.drain(now));
         self.drain_looks(pid);
     }
 
@@ -44,11 +48,11 @@ impl RunWorld {
         for id in owned {
             let Some(conn) = self.kernel.listener.conns.get_mut(&id) else { continue };
             let is_cut = conn.conduct.look(now);
-            let is_idle = conn.conduct.phase() != RequestPhase::Request;
-            if is_cut || is_idle && conn.conduct.first_request_in(now).is_zero() {
+            if is_cut || is_idle(&conn.conduct, now) {
                 self.ends_conn(id);
             }
         }
+        self.drain_looks_at_bytes(pid);
         if !self.drain_is_over(pid)
             && let Some(drain) = self.running_daemon(pid).and_then(|daemon| daemon.drain.as_ref())
         {
@@ -59,8 +63,9 @@ impl RunWorld {
 
     /// A daemon's drain may be over: then its hook may return.
     fn drain_is_over(&mut self, pid: u32) -> bool {
-        let (now, open) = (self.kernel.time(), self.kernel.listener.owned(pid).count() as u32);
+        let (now, owned) = (self.kernel.time(), self.kernel.listener.owned(pid).count());
         let Some(daemon) = self.running_daemon(pid) else { return false };
+        let open = (owned + if daemon.bytes.kept { 0 } else { daemon.bytes.own.len() }) as u32;
         let is_over = |drain: &Drain| drain.over(now, 0, open).is_some();
         if !daemon.drain.as_ref().is_some_and(is_over) {
             return false;

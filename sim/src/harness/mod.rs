@@ -9,6 +9,7 @@ use handoff::node::daemon::HookName;
 
 use self::checks::Audit;
 use self::clients::Client;
+use self::connected::ConnectedClient;
 use self::faults::Faults;
 use self::operator::Operator;
 use crate::kernel::{Delivery, Micros, Side};
@@ -18,7 +19,9 @@ use crate::world::{Doing, SimulatedWorld, Surroundings};
 
 pub(crate) mod checks;
 pub(crate) mod clients;
+pub(crate) mod connected;
 pub(crate) mod coverage;
+mod cuts;
 mod drain;
 pub(crate) mod faults;
 pub(crate) mod operator;
@@ -36,6 +39,8 @@ type Process = program::Process<RunWorld>;
 #[derive(Debug, Default)]
 pub(crate) struct Harness {
     pub clients: Vec<Client>,
+    /// Those that hold a connection with bytes.
+    pub connected: Vec<ConnectedClient>,
     pub faults: Faults,
     pub audit: Audit,
     pub operator: Operator,
@@ -72,6 +77,8 @@ impl Surroundings for Harness {
             Doing::Serves => _ = world.around.audit.has_served.insert(pid),
             Doing::HasRun { sick } => world.has_run(pid, sick),
             Doing::Leaves(exit) => world.leaves_for_cause(pid, exit),
+            Doing::ReadsBytes(id) => world.one_reads(pid, id),
+            Doing::EndsConn(id, why) => world.conn_ends(pid, id, why),
         }
     }
 

@@ -49,6 +49,10 @@ impl RunWorld {
             Happening::Drains(pid) => self.drain_looks(pid),
             Happening::StrangerLeaves(pid) => self.stranger_leaves(pid),
             Happening::PutBack => self.sockets_are_put_back(),
+            Happening::Connected(client) => self.connected_goes_on(client),
+            Happening::BytesCome(conn) => self.bytes_come(conn),
+            Happening::BytesGo(conn) => self.bytes_go(conn),
+            Happening::Carries(pid) => self.carrying_goes_on(pid),
         }
     }
 
@@ -122,6 +126,7 @@ impl RunWorld {
             self.drain_looks(pid);
         }
         self.serve_unread(pid);
+        self.goes_on_with_conns(pid);
         self.kernel.poke(pid, self.kernel.now);
     }
 

@@ -12,8 +12,8 @@ use handoff::time::Time;
 
 use super::swept::Swept;
 use super::{
-    Disk, KernelLink, LengthOf, Life, Micros, Name, Noise, Process, ProcessClock, Received, SharedListener,
-    Side,
+    ByteConns, Disk, KernelLink, LengthOf, Life, Micros, Name, Noise, PassingLinks, Process, ProcessClock,
+    Received, SharedListener, Side,
 };
 
 /// What is due in any kernel.
@@ -51,6 +51,8 @@ pub(crate) struct SimulatedKernel<P, E> {
     boot: u8,
     pub disk: Disk,
     pub listener: SharedListener,
+    pub bytes: ByteConns,
+    pub passing: PassingLinks,
 }
 
 impl<P, E> SimulatedKernel<P, E> {
@@ -77,6 +79,8 @@ impl<P, E> SimulatedKernel<P, E> {
             boot: 1,
             disk: Disk::new(0),
             listener: SharedListener::default(),
+            bytes: ByteConns::default(),
+            passing: PassingLinks::default(),
         }
     }
 

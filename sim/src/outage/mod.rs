@@ -5,6 +5,8 @@
 //! class may; so is a class without a rule, or a rule that no run comes near: that is not what sets the outage. All of it is
 //! done under several sets of limits, so that a rule names the right one.
 //!
+//! Under the usual limits each run is made once more with clients that hold connections, to see whether those are cut.
+//!
 //! No noise: lengths of time are fixed. The seeded sweep has the noise, and the combinations.
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -77,6 +79,10 @@ pub struct Found {
     pub reported: BTreeSet<String>,
     /// The longest in parts of what the rule allows, under each set of limits.
     pub reach: Vec<f64>,
+    /// In how many of its runs with connections all were kept, and in how many some were cut.
+    pub kept: u64,
+    /// See `kept`.
+    pub cut: u64,
 }
 
 /// What breaks a rule.
@@ -96,7 +102,12 @@ struct CaseSeen {
     outage: Micros,
     reported: BTreeSet<&'static str>,
     violation: Option<String>,
+    /// Whether connections were cut; unknown if no run was made with any.
+    cuts: Option<bool>,
 }
+
+/// How many clients hold a connection.
+const CONNECTIONS: u32 = 4;
 
 impl Outages {
     /// All single faults, and the pairs, on as many threads as there are processors.
@@ -131,17 +142,23 @@ impl Outages {
     /// Runs a case. `None` if its faults did not all strike: others went before.
     fn see(&self, case: usize) -> Option<CaseSeen> {
         let plan = &self.cases[case].plan;
+        let report = self.run_if_struck(plan)?;
+        let is_usual = self.cases[case].setting == 0;
+        let connected = || self.run_if_struck(&Plan { connections: CONNECTIONS, ..plan.clone() });
+        let connected = is_usual.then(connected).flatten();
+        let cuts = connected.as_ref().map(|report| report.cut > 0);
+        let (outage, reported) = (report.longest_outage, reported(&report));
+        let violation = report.violation.or(connected.and_then(|report| report.violation));
+        let violation =
+            violation.map(|violation| format!("the check {:?} fails: {}", violation.check, violation.why));
+        Some(CaseSeen { case, outage, reported, violation, cuts })
+    }
+
+    fn run_if_struck(&self, plan: &Plan) -> Option<RunReport> {
         let options = RunOptions { planted: self.planted, ..RunOptions::default() };
         let report = run(&Arc::new(plan.clone()), &self.make, options);
         let struck = |index| report.struck.iter().any(|struck| struck.index == index);
-        (0..plan.faults.len()).all(struck).then(|| CaseSeen {
-            case,
-            outage: report.longest_outage,
-            reported: reported(&report),
-            violation: report
-                .violation
-                .map(|violation| format!("the check {:?} fails: {}", violation.check, violation.why)),
-        })
+        (0..plan.faults.len()).all(struck).then_some(report)
     }
 
     fn judge(&self, seen: &[CaseSeen]) -> Table {
@@ -166,6 +183,8 @@ impl Outages {
         let allowed = given.bound(ROWS[row].rule);
         let found = &mut table.rows[row];
         found.runs += 1;
+        found.kept += u64::from(seen.cuts == Some(false));
+        found.cut += u64::from(seen.cuts == Some(true));
         found.reported.extend(seen.reported.iter().map(|verdict| (*verdict).to_string()));
         let reach = &mut found.reach[case.setting];
         *reach = reach.max(seen.outage as f64 / allowed as f64);

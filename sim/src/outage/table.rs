@@ -28,10 +28,10 @@ impl Table {
             (COLD, "… while a daemon is started where none serves, where that is different"),
             (PAIR, "Two faults: crashes, and stops that outlast all limits"),
         ];
-        let head = "| | nobody serves for at most | by default | longest, ms | at | reported |";
-        let mut lines = vec![head.to_string(), "|---|---|---|---|---|---|".to_string()];
+        let head = "| | nobody serves for at most | by default | longest, ms | at | reported | connections |";
+        let mut lines = vec![head.to_string(), "|---|---|---|---|---|---|---|".to_string()];
         for (path, title) in parts {
-            lines.push(format!("| **{title}** | | | | | |"));
+            lines.push(format!("| **{title}** | | | | | | |"));
             lines.extend(self.rows.iter().filter(|row| row.path == path).map(line));
         }
         lines.push(String::new());
@@ -93,8 +93,15 @@ fn line(row: &Found) -> String {
         verdict => verdict.to_string(),
     };
     let reported: Vec<String> = row.reported.iter().map(bold).collect();
+    let connections = match (row.kept, row.cut) {
+        (0, 0) => String::new(),
+        (_, 0) => "kept".into(),
+        (0, _) => "cut".into(),
+        (kept, cut) => format!("cut in {cut} of {} runs", kept + cut),
+    };
     let Found { what, rule, by_default, longest_ms, .. } = row;
-    format!("| {what} | {rule} | {by_default} | {longest_ms:.1} | {place} | {} |", reported.join(", "))
+    let reported = reported.join(", ");
+    format!("| {what} | {rule} | {by_default} | {longest_ms:.1} | {place} | {reported} | {connections} |")
 }
 
 #[cfg(test)]

@@ -195,6 +195,17 @@ impl Dice {
 /// The plan of a seed.
 pub fn draw(seed: u64) -> Plan {
     let mut dice = Dice::of(seed);
+    let mut plan = draw_all_but_connections(&mut dice);
+    // Drawn last: without them a seed's plan is what it was before there were any.
+    if dice.once_in(4) {
+        plan.connections = 1 + dice.below(4) as u32;
+        let build = 1 + dice.below(u64::from(plan.handoffs) + 1) as u32;
+        plan.plain_builds = if dice.once_in(4) { vec![build] } else { Vec::new() };
+    }
+    plan
+}
+
+fn draw_all_but_connections(dice: &mut Dice) -> Plan {
     let noise = dice.noise();
     let delays = dice.delays();
     let mut plan = Plan {
@@ -204,18 +215,18 @@ pub fn draw(seed: u64) -> Plan {
         clients: 1 + dice.below(3) as u32,
         handoffs: 1 + dice.below(3) as u32,
         pause: dice.between(Span::from_millis(1), Span::from_millis(30)),
-        times: draw_times(&mut dice),
+        times: draw_times(dice),
         ..Plan::calm()
     };
     if dice.once_in(3) {
-        plan.faults = draw_chain(&mut dice, plan.handoffs);
+        plan.faults = draw_chain(dice, plan.handoffs);
         return plan;
     }
-    let classes = draw_classes(&mut dice);
+    let classes = draw_classes(dice);
     let faults = if classes.is_empty() { 0 } else { 1 + dice.below(MOST_FAULTS) };
     for _ in 0..faults {
         let what = dice.pick(&classes);
-        let fault = draw_fault(&mut dice, what, plan.handoffs);
+        let fault = draw_fault(dice, what, plan.handoffs);
         plan.faults.push(fault);
     }
     plan

@@ -39,6 +39,13 @@ pub struct Plan {
     /// How many clients read and write, each on a key of its own. At most 64.
     #[serde(default = "one")]
     pub clients: u32,
+    /// How many clients besides hold a connection, on which they number their requests: they ask for several things at once, send half of a
+    /// request and the rest later, and don't read for a while. At most 64.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub connections: u32,
+    /// The builds whose connections end with their process, and that take none over. The first one that runs is build 1.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub plain_builds: Vec<u32>,
     /// How many handoffs the operator asks for. One more follows when all faults are over: it must commit.
     #[serde(default = "one")]
     pub handoffs: u32,
@@ -257,6 +264,8 @@ impl Plan {
             delays: Delays::Fixed,
             skewed_clocks: false,
             clients: 1,
+            connections: 0,
+            plain_builds: Vec::new(),
             handoffs: 1,
             pause: usual_pause(),
             reports: Vec::new(),
@@ -296,6 +305,9 @@ impl Plan {
         let bad = |why: String| Err(BadPlan(why));
         if !(1..=64).contains(&self.clients) {
             return bad(format!("clients = {}: 1 to 64 of them can read and write", self.clients));
+        }
+        if self.connections > 64 {
+            return bad(format!("connections = {}: at most 64 can be held", self.connections));
         }
         if !(1..=100).contains(&self.handoffs) {
             return bad(format!("handoffs = {}: 1 to 100 can be asked for", self.handoffs));
@@ -536,6 +548,7 @@ mod tests {
             ("[[fault]]\nat = \"operation nap\"\ndo = \"slow\"", "lock, record or path"),
             ("[[fault]]\nat = \"operation lock\"\ndo = \"hang\"", "one of these: hook, spawn"),
             ("clients = 0", "1 to 64"),
+            ("connections = 65", "at most 64"),
             ("handofs = 2", "unknown field `handofs`"),
             ("reports = [\"Comitted\"]", "one of Committed, RolledBack"),
             ("[times]\nliveness = \"1ms\"", "50ms to 60s"),

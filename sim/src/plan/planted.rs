@@ -24,6 +24,12 @@ pub enum Planted {
     NoDaemonAgain,
     /// A supervisor believes what a journal of another boot says of processes.
     BootIsForgotten,
+    /// A daemon forgets a reply, over a connection that its client holds.
+    ReplyIsLost,
+    /// What could not be sent to a client is not among what is handed to a successor.
+    OutputIsDropped,
+    /// A successor goes on with connections as soon as all have come.
+    SuccessorReadsEarly,
     /// Something is wrong with a machine.
     Mutant(&'static Mutation),
 }

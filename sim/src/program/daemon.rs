@@ -5,6 +5,7 @@ use handoff::connections::Drain;
 use handoff::machine::{ExitReason, Op, incumbent};
 use handoff::node::daemon::{DaemonNode, Hook as AnyHook, HookReport};
 
+use super::{ByteService, DaemonCarrying};
 use crate::kernel::{Disk, Micros};
 use crate::plan;
 use crate::simulated::Simulated;
@@ -36,6 +37,10 @@ pub(crate) struct DaemonProgram {
     pub drain: Option<Drain>,
     /// How many connections its last drain has left.
     pub left: u32,
+    /// Its connections with bytes.
+    pub bytes: ByteService,
+    /// What it does for them to outlive it.
+    pub carrying: DaemonCarrying,
     /// How the fingerprint of what was sealed for it was made, as it found that when it got the lock.
     pub sealed_for_it: Option<u16>,
     /// What its supervisor has told it.
@@ -72,6 +77,8 @@ impl DaemonProgram {
             accepts: false,
             drain: None,
             left: 0,
+            bytes: ByteService::default(),
+            carrying: DaemonCarrying::default(),
             sealed_for_it: None,
             told_to_begin: false,
             told_to_commit: false,
@@ -88,7 +95,7 @@ impl DaemonProgram {
 
     /// A hook runs that will never return.
     pub(crate) fn hangs(&self) -> bool {
-        !self.hooks.is_empty() && self.returns.is_none()
+        !self.hooks.is_empty() && self.returns.is_none() && !self.carrying.is_under_way()
     }
 
     /// What its hooks do to it when they begin: a drain stops accepting, a seal can't but have.
@@ -98,6 +105,9 @@ impl DaemonProgram {
             Some((_, AnyHook::Incumbent(incumbent::Hook::Drain { .. } | incumbent::Hook::Seal)))
         ) {
             self.accepts = false;
+            self.bytes.reads = false;
+            // What a successor has, or could not be given, is not ended.
+            self.bytes.kept |= self.carrying.outgoing.is_some() || self.carrying.unsent.is_some();
         }
     }
 }

@@ -5,13 +5,19 @@ use handoff::node;
 
 use crate::kernel::{self, Micros};
 
+pub(crate) use self::byte_service::{ByteService, OwnByteConn, is_idle};
+pub(crate) use self::carrying::{CarryStage, DaemonCarrying, carry_hook};
 pub(crate) use self::daemon::DaemonProgram;
 pub(crate) use self::handoff_task::{HandoffTask, Party};
+pub(crate) use self::numbered::{NumberedReply, NumberedRequest};
 pub(crate) use self::recovery_task::RecoveryTask;
 pub(crate) use self::supervisor::{SupervisorProgram, TaskUnderWay};
 
+mod byte_service;
+mod carrying;
 mod daemon;
 mod handoff_task;
+mod numbered;
 mod recovery_task;
 mod supervisor;
 

@@ -75,6 +75,9 @@ fn smaller(plan: &Plan, report: &RunReport) -> Vec<Plan> {
     propose(&|plan| plan.handoffs = 1);
     propose(&|plan| plan.handoffs = plan.handoffs.saturating_sub(1).max(1));
     propose(&|plan| plan.clients = 1);
+    propose(&|plan| plan.connections = 0);
+    propose(&|plan| plan.connections = plan.connections.min(1));
+    propose(&|plan| plan.plain_builds.clear());
     propose(&|plan| plan.skewed_clocks = false);
     propose(&|plan| {
         plan.delays = Delays::Fixed;

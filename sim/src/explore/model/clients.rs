@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use handoff::carry::{Carried, CarryHook, CarryStep, ConnectionState, Incoming, Item, Outgoing, Token};
-use handoff::machine::{ExitReason, incumbent, successor};
+use handoff::machine::ExitReason;
 use handoff::node::daemon::Hook as AnyHook;
 use handoff::record::Record;
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::connection::{ClientConnection, LetsGo};
 use super::flaws::CarryFlaw;
 use super::passing;
+use crate::program::carry_hook;
 
 /// The connections that there are, and what may go wrong with them, how often.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -87,20 +88,6 @@ pub(crate) struct Clients {
     pub next: Token,
 }
 
-/// What a hook is about, as far as it concerns connections.
-pub(crate) fn course(hook: &AnyHook) -> Option<CarryHook> {
-    match *hook {
-        AnyHook::Incumbent(incumbent::Hook::Drain { successor, .. }) => {
-            Some(CarryHook::Drain { for_successor: successor.is_some() })
-        }
-        AnyHook::Incumbent(incumbent::Hook::Seal) => Some(CarryHook::Seal),
-        AnyHook::Incumbent(incumbent::Hook::Resume { .. }) => Some(CarryHook::Resume),
-        AnyHook::Successor(successor::Hook::Serve) => Some(CarryHook::Serve),
-        AnyHook::Incumbent(incumbent::Hook::Finalize)
-        | AnyHook::Successor(successor::Hook::WarmUp | successor::Hook::Open { .. }) => None,
-    }
-}
-
 impl Clients {
     /// Process 1 serves those that there are at first.
     pub(crate) fn new(budget: ClientBudget, flaw: Option<CarryFlaw>) -> Option<Box<Clients>> {
@@ -166,7 +153,7 @@ impl Clients {
 
     /// Those that are left to do, as far as there is anything to do.
     fn parts(&self, pid: u32, hook: &AnyHook) -> (Vec<CarryStep>, Vec<CarryStep>) {
-        let Some(course) = course(hook) else { return Default::default() };
+        let Some(course) = carry_hook(hook) else { return Default::default() };
         let process = self.processes.get(&pid);
         let has_link = self.links.iter().any(|link| link.to == pid && link.to_open);
         let has_any = process.is_some_and(|process| !process.own.is_empty());
@@ -196,7 +183,7 @@ impl Clients {
 
     /// A part of `hook` is done, and with it those before it that did not matter.
     pub(crate) fn part_done(&mut self, pid: u32, hook: &AnyHook, part: CarryStep) {
-        let Some(course) = course(hook) else { return };
+        let Some(course) = carry_hook(hook) else { return };
         let (before, after) = self.all_parts(course);
         let at = before.iter().chain(&after).position(|one| *one == part);
         self.process(pid).done = at.map_or(0, |at| at + 1);
