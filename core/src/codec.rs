@@ -41,7 +41,7 @@ pub enum DecodeError {
     /// The value ends before the bytes do.
     #[error("{count} bytes too many")]
     Trailing {
-        /// How many bytes are left.
+        /// The number of bytes that are left.
         count: usize,
     },
     /// The bytes end before the value does, or mean nothing.

@@ -1,5 +1,6 @@
-//! What a supervisor knows of its daemon's data, and the floor that follows from it: a daemon that replaces none is held to
-//! what was served last, as a successor is held to what its incumbent has sealed.
+//! The facts that a supervisor knows of its daemon's data, and the floor that follows from them: a daemon
+//! that replaces none is held to what was served last, as a successor is held to what its incumbent has
+//! sealed.
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
@@ -12,7 +13,8 @@ use crate::{
 };
 
 impl InBoot<DirectoryId> {
-    /// Whether both are one directory, as far as can be told: devices have other numbers in every boot.
+    /// Returns whether both are one directory, as far as can be told: devices have other numbers in every
+    /// boot.
     fn is_also(&self, other: &InBoot<DirectoryId>) -> bool {
         let same_boot = self.boot.is_also(other.boot);
         self.value.ino == other.value.ino && (!same_boot || self.value.dev == other.value.dev)
@@ -30,7 +32,7 @@ pub struct Data {
 }
 
 impl Data {
-    /// Data in `directory`, in this `boot`, with these `revisions`.
+    /// Makes the data in `directory`, in this `boot`, with these `revisions`.
     pub fn opened(boot: BootId, directory: Option<DirectoryId>, revisions: &[u64]) -> Data {
         Data { directory: directory.map(|value| InBoot { boot, value }), revisions: Some(bounded(revisions)) }
     }
@@ -47,7 +49,8 @@ impl Data {
         Data { revisions: Some(bounded(revisions)), ..self }
     }
 
-    /// Why a daemon that replaces none must not serve what it has `opened`, if this is what was served before.
+    /// Returns why a daemon that replaces none must not serve what it has `opened`, if this is what was
+    /// served before.
     pub fn objection(&self, opened: &Data) -> Option<Reason> {
         if let (Some(known), Some(found)) = (&self.directory, &opened.directory)
             && !known.is_also(found)

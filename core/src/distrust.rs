@@ -1,21 +1,22 @@
-//! Why a file or a directory is not trusted.
+//! The reasons why a file or a directory is not trusted.
 use std::fmt;
 use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-/// Why something is not trusted. The text names it, what is wrong with it, and the command that helps.
+/// The reason why something is not trusted. The text names it, what is wrong with it, and the command that
+/// helps.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{} can't be trusted: {flaw}", path.display())]
 pub struct Distrust {
     /// The path that is at fault: the one that was asked for, a link on the way to it, or the directory that it lies in.
     pub path: PathBuf,
-    /// What is wrong with it.
+    /// The flaw in it.
     pub flaw: Flaw,
 }
 
-/// What something is expected to be.
+/// The kind of thing that is expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A regular file.
@@ -46,7 +47,7 @@ impl fmt::Display for Kind {
     }
 }
 
-/// What is wrong with something that was to be trusted.
+/// A flaw in something that was to be trusted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Flaw {
     /// A symbolic link where there must be none.

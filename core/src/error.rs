@@ -7,8 +7,8 @@ use core::fmt;
 
 use crate::text::PlainText;
 
-/// What can go wrong in a call of this library. `Debug` is the same text as `Display`: a `main` that returns it prints it
-/// for people.
+/// The errors of the calls of this library. `Debug` is the same text as `Display`: a `main` that returns it
+/// prints it for people.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -25,9 +25,9 @@ pub enum Error {
     #[cfg(feature = "unix")]
     #[error("{context}: {source}")]
     System {
-        /// What was tried, on what, and what helps.
+        /// The attempt, its object, and what helps.
         context: String,
-        /// What the system said.
+        /// The error of the system.
         #[source]
         source: std::io::Error,
     },
@@ -73,13 +73,13 @@ pub enum ErrorKind {
     Hook,
 }
 
-/// Why a host could not do what a machine asked for.
+/// The reason why a host could not do what a machine asked for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub struct HostError {
     /// The party at fault.
     pub kind: ErrorKind,
-    /// What went wrong, for people.
+    /// The fault, in words for people.
     pub detail: PlainText,
 }
 

@@ -21,7 +21,7 @@ pub enum FrameError {
     /// The header announces more than [`MAX_PAYLOAD`].
     #[error("a frame of {length} bytes, at most {MAX_PAYLOAD} are allowed")]
     TooLong {
-        /// What was announced.
+        /// The length that was announced, in bytes.
         length: usize,
     },
     /// The payload is in a version that this build does not speak.
@@ -36,7 +36,7 @@ pub enum FrameError {
     /// The stream ended inside a frame.
     #[error("the link ended {missing} bytes before the end of a frame")]
     Torn {
-        /// How many bytes were still to come, of the header or of the payload.
+        /// The number of bytes that were still to come, of the header or of the payload.
         missing: usize,
     },
 }
@@ -84,7 +84,7 @@ impl Decoder {
         Ok(Some(message))
     }
 
-    /// What an end of the stream means now.
+    /// Returns what an end of the stream means now.
     ///
     /// # Errors
     /// It ends inside a frame.
@@ -95,7 +95,7 @@ impl Decoder {
         Err(FrameError::Torn { missing: self.missing()? })
     }
 
-    /// How many bytes are still to come, of the header or of the payload.
+    /// Returns how many bytes are still to come, of the header or of the payload.
     pub(crate) fn missing(&self) -> Result<usize, FrameError> {
         let whole = match self.header()? {
             Some((length, _)) => HEADER + length,
@@ -114,12 +114,12 @@ impl Decoder {
     }
 }
 
-/// `Hello` is the first of the messages, in every version.
+/// Returns whether `payload` is that of a `Hello`, which is the first of the messages, in every version.
 fn is_hello(payload: &[u8]) -> bool {
     payload.starts_with(&0_u32.to_le_bytes())
 }
 
-/// Why a link is at its end, in words.
+/// Returns why a link is at its end, in words.
 pub fn why_closed(result: Result<(), FrameError>) -> String {
     match result {
         Ok(()) => "end of file".into(),

@@ -1,4 +1,4 @@
-//! What a machine stands on: clock, transport, processes, storage.
+//! The things that a machine stands on: clock, transport, processes, storage.
 //!
 //! There are two hosts: real sockets and processes (feature `unix`), and a simulated kernel. Both are driven by
 //! [`crate::drive`]. A method that returns `Option` may put its answer off: `None` means that the host will
@@ -19,7 +19,7 @@ use crate::{
 
 /// A monotonic clock.
 pub trait Clock {
-    /// Now.
+    /// Returns the time now.
     fn now(&self) -> Time;
 }
 
@@ -32,7 +32,7 @@ pub trait Transport<L> {
     fn close(&mut self, link: L);
 }
 
-/// Where a process can die: in the gap before an effect, or after the last one.
+/// The place where a process can die: the gap before an effect, or after the last one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Gap {
     /// The machine whose process dies.
@@ -92,7 +92,7 @@ pub trait SupervisorHost: Clock + Transport<supervisor::Peer> + Processes + Note
     fn finish(&mut self, outcome: supervisor::Outcome);
 }
 
-/// What a supervisor can find out and do about daemons that it did not start.
+/// The things that a supervisor can find out and do about daemons that it did not start.
 pub trait Discovery {
     /// Looks for processes that may be daemons at this control path and have not ended: those whose sockets lie beside it, those that
     /// the journal or the record names, and `also`. Their ends come as events from here on.
@@ -133,8 +133,8 @@ pub trait Sockets {
     fn receive_connections(&mut self, from: LinkId);
 }
 
-/// What daemons share: the data directory's lock, its record, the control path. `op` comes back with an answer
-/// that was put off.
+/// The storage that daemons share: the data directory's lock, its record, the control path. `op` comes back
+/// with an answer that was put off.
 pub trait Storage {
     /// Tries the lock, without waiting for it, and reads the record.
     fn lock(&mut self, op: Op) -> Option<LockAnswer>;

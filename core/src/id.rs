@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 pub struct ProcessId {
     /// The process id, as in `getpid(2)`.
     pub pid: u32,
-    /// When it started, in clock ticks since boot (`starttime`, field 22 of `proc_pid_stat(5)`); 0 where the
-    /// system has no such figure, and then the pid alone identifies it.
+    /// The start time of the process, in clock ticks since boot (`starttime`, field 22 of
+    /// `proc_pid_stat(5)`); 0 where the system has no such figure, and then the pid alone identifies it.
     pub start_time: u64,
 }
 
@@ -34,7 +34,7 @@ pub struct DirectoryId {
 pub struct BootId(pub [u8; 16]);
 
 impl BootId {
-    /// Whether processes that were named in this boot may be believed to be those of `now`.
+    /// Returns whether processes that were named in this boot may be believed to be those of `now`.
     pub fn is_also(self, now: BootId) -> bool {
         self == now && now != BootId::default()
     }
@@ -62,8 +62,8 @@ impl fmt::Display for HandoffId {
 /// A digest of the state on disk, by which a successor can tell that it opened what the incumbent sealed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Fingerprint {
-    /// How `digest` was made. The daemon's author chooses numbers; 0 means that there is no fingerprint. Two
-    /// fingerprints are compared only if their schemes are equal.
+    /// The way in which `digest` was made. The daemon's author chooses numbers; 0 means that there is no
+    /// fingerprint. Two fingerprints are compared only if their schemes are equal.
     pub scheme: u16,
     /// The digest itself.
     pub digest: [u8; 32],

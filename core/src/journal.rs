@@ -1,4 +1,5 @@
-//! What a supervisor keeps across its own death: what runs, what it last committed, what is under way.
+//! The things that a supervisor keeps across its own death: what runs, what it last committed, what is under
+//! way.
 use alloc::{format, vec::Vec};
 
 use serde::{Deserialize, Serialize};
@@ -10,29 +11,30 @@ use crate::machine::recovery;
 use crate::machine::supervisor::{HandoffVerdict, Note};
 use crate::slots::Magic;
 
-/// What a journal's file begins with. Its slots hold a [`Journal`] [in its boot](crate::id::InBoot).
+/// The bytes with which a journal's file begins. Its slots hold a [`Journal`] [in its
+/// boot](crate::id::InBoot).
 pub const MAGIC: Magic = Magic { name: *b"HOJRNL", version: 4 };
 
 /// The size of each of its two slots, in bytes: room for the commands of three binaries and the revisions of all shards.
 pub const SLOT_SIZE: usize = 128 * 1024;
 
-/// What a supervisor knows.
+/// The facts that a supervisor knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Journal {
     /// The daemon that serves.
     pub running: Option<Running>,
     /// The binary to start if nobody serves.
     pub committed: Option<Binary>,
-    /// What was committed before that: another binary, or the same with other arguments.
+    /// The binary that was committed before that: another binary, or the same with other arguments.
     pub previous: Option<Binary>,
     /// The handoff or cold start that was not seen to come to its end, or, with `retiring`, that was last.
     pub under_way: Option<UnderWay>,
-    /// The daemon was stopped on purpose, and none was committed since: what is configured is started next, not what was
-    /// committed.
+    /// `true` if the daemon was stopped on purpose, and none was committed since: what is configured is
+    /// started next, not what was committed.
     pub stopped: bool,
     /// The data that were served last: a daemon that replaces none is held to them.
     pub data: Data,
-    /// When this was written, in milliseconds since 1970; for people only.
+    /// The time at which this was written, in milliseconds since 1970; for people only.
     pub written_at_unix_ms: u64,
 }
 
@@ -41,10 +43,10 @@ pub struct Journal {
 pub struct Running {
     /// Its process.
     pub process: ProcessId,
-    /// What it calls its build.
+    /// The name that the process gives to its build.
     pub build_id: Vec<u8>,
-    /// Whether it was started from what is committed, as far as is known. If not, a recovery has found it, and what it
-    /// was started from is written nowhere.
+    /// `true` if it was started from what is committed, as far as is known. If not, a recovery has found it,
+    /// and what it was started from is written nowhere.
     pub is_committed: bool,
 }
 
@@ -73,7 +75,8 @@ pub struct FileIdentity {
     pub ino: u64,
     /// The size, in bytes.
     pub size: u64,
-    /// When the inode last changed, in seconds since 1970: every write sets it, and no program can set it back.
+    /// The time at which the inode last changed, in seconds since 1970: every write sets it, and no program
+    /// can set it back.
     pub changed_secs: i64,
     /// The nanoseconds of that.
     pub changed_nanos: i64,
@@ -88,9 +91,10 @@ pub struct UnderWay {
     pub incumbent: Option<ProcessId>,
     /// The process that is to serve.
     pub successor: ProcessId,
-    /// What the successor was started from: a later supervisor may have to note its commit.
+    /// The binary that the successor was started from: a later supervisor may have to note its commit.
     pub binary: Binary,
-    /// The successor serves, and is the binary that was committed; only the incumbent was still to leave.
+    /// `true` if the successor serves, and is the binary that was committed; only the incumbent was still to
+    /// leave.
     pub retiring: bool,
 }
 
@@ -103,18 +107,18 @@ pub struct Parties {
     pub incumbent: Option<ProcessId>,
     /// The process that is to serve and what it was started from, once it was started.
     pub successor: Option<(ProcessId, Binary)>,
-    /// What the successor calls its build.
+    /// The name that the successor gives to its build.
     pub successor_build: Vec<u8>,
-    /// What the incumbent has sealed: the last revision of each shard.
+    /// The last revision of each shard that the incumbent has sealed.
     pub sealed: Option<Vec<u64>>,
-    /// What the successor has opened, once it is ready.
+    /// The data that the successor has opened, once it is ready.
     pub opened: Data,
-    /// What the journal said before this handoff.
+    /// The journal before this handoff.
     pub before: Journal,
 }
 
 impl Journal {
-    /// What the journal says after a handoff's `note`. When it was written is the host's to say.
+    /// Returns what the journal says after a handoff's `note`. When it was written is the host's to say.
     #[must_use]
     pub fn noted(&self, note: Note, parties: &Parties) -> Journal {
         let mut journal = self.clone();
@@ -151,7 +155,7 @@ impl Journal {
         journal
     }
 
-    /// What the journal says after a recovery; `build_id` is that of the one that serves.
+    /// Returns what the journal says after a recovery; `build_id` is that of the one that serves.
     #[must_use]
     pub fn recovered(&self, found: recovery::RecoveryVerdict, build_id: Vec<u8>) -> Journal {
         let mut journal = self.without_processes();
@@ -169,8 +173,8 @@ impl Journal {
         journal
     }
 
-    /// Whether the one that serves may be told that its predecessor has ended: not if another binary would be started
-    /// after it, which could not read what it makes then.
+    /// Checks whether the one that serves may be told that its predecessor has ended: not if another binary
+    /// would be started after it, which could not read what it makes then.
     ///
     /// # Errors
     /// Why not, and the remedy.
@@ -187,7 +191,7 @@ impl Journal {
         }
     }
 
-    /// What the journal says when the daemon was stopped on purpose.
+    /// Returns what the journal says when the daemon was stopped on purpose.
     #[must_use]
     pub fn when_stopped(&self) -> Journal {
         Journal { stopped: true, ..self.without_processes() }
@@ -202,13 +206,13 @@ impl Journal {
         [running, incumbent, successor].into_iter().flatten()
     }
 
-    /// What the journal says in another boot: the processes that it names have ended.
+    /// Returns what the journal says in another boot: the processes that it names have ended.
     #[must_use]
     pub fn without_processes(&self) -> Journal {
         Journal { running: None, under_way: None, ..self.clone() }
     }
 
-    /// What the journal says when whatever data the next daemon opens are the right ones.
+    /// Returns what the journal says when whatever data the next daemon opens are the right ones.
     #[must_use]
     pub fn accepting_data(&self) -> Journal {
         Journal { data: Data::default(), ..self.clone() }

@@ -1,4 +1,4 @@
-//! What travels between supervisor, incumbent and successor.
+//! The messages that travel between supervisor, incumbent and successor.
 //!
 //! The layout of [`Hello`] is the same in every version of the protocol, and enums grow only at their end. All
 //! times are durations.
@@ -26,7 +26,7 @@ pub const MAX_LIVENESS: Duration = Duration::from_secs(60);
 /// The shortest liveness that a supervisor takes: below that, a loaded machine would look like a hung process.
 pub const MIN_LIVENESS: Duration = Duration::from_millis(50);
 
-/// What a process is in the protocol.
+/// The role of a process in the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Role {
     /// Holds the listening sockets and drives the swap.
@@ -47,15 +47,15 @@ impl fmt::Display for Role {
     }
 }
 
-/// What a peer can do beyond its version, a bit each. Unknown bits are ignored.
+/// The abilities of a peer beyond its version, a bit each. Unknown bits are ignored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Capabilities(pub u64);
 
 impl Capabilities {
-    /// As a successor, takes over connections that are open ([`Message::Connections`]).
+    /// The capability of a successor that takes over connections that are open ([`Message::Connections`]).
     pub const CONNECTIONS: Capabilities = Capabilities(1);
 
-    /// Whether all of `other` is among these.
+    /// Returns whether all of `other` is among these.
     pub fn include(self, other: Capabilities) -> bool {
         self.0 & other.0 == other.0
     }
@@ -64,7 +64,7 @@ impl Capabilities {
 /// A process's introduction: the first frame of an incumbent, to every peer that connects, and of a successor.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Hello {
-    /// What the sender is.
+    /// The sender's role.
     pub role: Role,
     /// The sender's pid.
     pub pid: u32,
@@ -77,7 +77,7 @@ pub struct Hello {
     pub proto_min: ProtoVersion,
     /// The newest version that the sender speaks.
     pub proto_max: ProtoVersion,
-    /// What else the sender can do.
+    /// The other abilities of the sender.
     pub capabilities: Capabilities,
 }
 
@@ -104,20 +104,21 @@ pub struct HelloAck {
     pub incumbent: Option<ProcessId>,
     /// A peer that was silent for so long counts as hung; heartbeats come at a fifth of it.
     pub liveness_ms: u64,
-    /// How long the whole handoff may take.
+    /// The longest time that the whole handoff may take, in milliseconds.
     pub deadline_ms: u64,
-    /// How long one hook of the daemon may run before its process ends itself.
+    /// The longest time that one hook of the daemon may run before its process ends itself, in milliseconds.
     pub hook_limit_ms: u64,
 }
 
 impl HelloAck {
-    /// For how long the supervisor may be silent: what it asks for, but not longer than [`MAX_LIVENESS`].
+    /// Returns for how long the supervisor may be silent: what it asks for, but not longer than
+    /// [`MAX_LIVENESS`].
     pub fn liveness(&self) -> Duration {
         Duration::from_millis(self.liveness_ms).min(MAX_LIVENESS)
     }
 }
 
-/// How far a seal has come.
+/// The progress of a seal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SealProgress {
     /// Shards sealed so far.
@@ -128,7 +129,7 @@ pub struct SealProgress {
     pub last_revision: u64,
 }
 
-/// What was sealed.
+/// The state that was sealed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Sealed {
     /// The generation of the record under which it was sealed.
@@ -139,7 +140,7 @@ pub struct Sealed {
     pub data_dir_fingerprint: Fingerprint,
 }
 
-/// Where a daemon stands; part of every heartbeat and of a status.
+/// The standing of a daemon; part of every heartbeat and of a status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Standing {
     /// A supervisor that drives a handoff.
@@ -169,7 +170,7 @@ pub enum Standing {
 /// The answer to a status query.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Status {
-    /// Where the daemon stands.
+    /// The daemon's standing.
     pub standing: Standing,
     /// The daemon's shards, as it says itself.
     pub shard_count: u32,
@@ -207,9 +208,9 @@ pub enum Message {
         handoff_id: HandoffId,
         /// The process for which the state is sealed.
         successor: ProcessId,
-        /// What is left of the handoff's time.
+        /// The rest of the handoff's time, in milliseconds.
         deadline_ms: u64,
-        /// How long open requests may take to finish.
+        /// The longest time that open requests may take to finish, in milliseconds.
         drain_grace_ms: u64,
     },
     /// O → S: drained.
@@ -218,14 +219,14 @@ pub enum Message {
         handoff_id: HandoffId,
         /// Connections still open.
         open_conns_remaining: u32,
-        /// Whether no connection is accepted any more.
+        /// `true` if no connection is accepted any more.
         accept_closed: bool,
     },
     /// O → S: the drain failed; O resumes.
     DrainFailed {
         /// The handoff.
         handoff_id: HandoffId,
-        /// Why.
+        /// The reason.
         error: PlainText,
     },
     /// S → O: seal.
@@ -237,30 +238,30 @@ pub enum Message {
     SealProgress {
         /// The handoff.
         handoff_id: HandoffId,
-        /// How far.
+        /// The progress.
         progress: SealProgress,
     },
     /// O → S: sealed, fsynced, recorded, unlocked.
     SealComplete {
         /// The handoff.
         handoff_id: HandoffId,
-        /// What was sealed.
+        /// The state that was sealed.
         sealed: Sealed,
     },
     /// O → S: the seal failed; O keeps the lock and resumes.
     SealFailed {
         /// The handoff.
         handoff_id: HandoffId,
-        /// Why.
+        /// The reason.
         error: PlainText,
-        /// How far the seal came, in words.
+        /// The progress of the seal, in words.
         partial_state: PlainText,
     },
     /// S → N: take the lock and open the state.
     Begin {
         /// The handoff.
         handoff_id: HandoffId,
-        /// What the incumbent sealed; nothing if it ended, or if there was none.
+        /// The state that the incumbent sealed; nothing if it ended, or if there was none.
         sealed: Option<Sealed>,
     },
     /// N → S: I hold the lock and the open state.
@@ -269,7 +270,7 @@ pub enum Message {
         handoff_id: HandoffId,
         /// The listeners that the successor is about to serve, by name.
         listening_on: Vec<String>,
-        /// Whether the daemon calls itself healthy.
+        /// `true` if the daemon calls itself healthy.
         healthz_ok: bool,
         /// The last revision of each shard that it opened.
         advertised_revision_per_shard: Vec<u64>,
@@ -278,7 +279,7 @@ pub enum Message {
     Failed {
         /// The handoff.
         handoff_id: HandoffId,
-        /// Why.
+        /// The reason.
         error: PlainText,
     },
     /// S → N: take the control path and serve.
@@ -305,7 +306,7 @@ pub enum Message {
     Abort {
         /// The handoff.
         handoff_id: HandoffId,
-        /// Why.
+        /// The reason.
         reason: PlainText,
     },
     /// S → O: serve again.
@@ -322,7 +323,7 @@ pub enum Message {
     Busy,
     /// Any → any: I live. Repeats the sender's last message, so that a lost one is mended.
     Heartbeat {
-        /// Where the sender stands.
+        /// The sender's standing.
         standing: Standing,
         /// The sender's last message of the protocol, if it sent one. Never a heartbeat.
         #[serde(with = "repeated")]
@@ -334,16 +335,16 @@ pub enum Message {
     Status(Status),
     /// Any process → its peer, before it closes the link: what was wrong.
     Refused {
-        /// What was wrong.
+        /// The fault.
         error: PlainText,
     },
     /// A supervisor that comes anew → any daemon: where do you stand?
     StandingQuery,
     /// The answer, whatever else is under way.
     StandingReport {
-        /// Where the daemon stands.
+        /// The daemon's standing.
         standing: Standing,
-        /// What the daemon waits for, if it serves and was not yet told `Final`.
+        /// The thing that the daemon waits for, if it serves and was not yet told `Final`.
         awaits_final: Option<AwaitsFinal>,
     },
     /// A supervisor that comes anew → any daemon: give me the listening sockets.
@@ -352,7 +353,7 @@ pub enum Message {
     Listeners {
         /// Their names.
         names: Vec<String>,
-        /// Another such message follows: one can carry only so many.
+        /// `true` if another such message follows: one can carry only so many.
         more: bool,
     },
     /// O → N, over a link that it has opened for this: my connections follow ([`crate::carry`]), and no message.
@@ -470,8 +471,8 @@ impl Message {
     }
 }
 
-/// What a heartbeat repeats travels as bytes of its own: a heartbeat in a heartbeat in a heartbeat would be decoded
-/// by recursion, and a hostile peer would choose how deep.
+/// The message that a heartbeat repeats, as bytes of its own: a heartbeat in a heartbeat in a
+/// heartbeat would be decoded by recursion, and a hostile peer would choose how deep.
 mod repeated {
     use alloc::{boxed::Box, vec::Vec};
 
@@ -515,7 +516,7 @@ pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Whether every shard of `opened` is at least where `sealed` has it.
+/// Returns whether every shard of `opened` is at least where `sealed` has it.
 pub(crate) fn not_behind(opened: &[u64], sealed: &[u64]) -> bool {
     opened.len() >= sealed.len() && opened.iter().zip(sealed).all(|(opened, sealed)| opened >= sealed)
 }

@@ -31,10 +31,10 @@ macro_rules! names {
         }
 
         impl $name {
-            /// Those that are spelt here.
+            /// The names that are spelt here.
             pub const ALL: &[$name] = &[$( $name::$variant ),+];
 
-            /// As it is shown.
+            /// Returns the name as it is shown.
             pub const fn name(self) -> &'static str {
                 match self {
                     $( $name::$variant => $text, )+

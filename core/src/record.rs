@@ -6,15 +6,15 @@ use serde::{Deserialize, Serialize};
 use crate::id::{Fingerprint, ProcessId};
 use crate::slots::Magic;
 
-/// What a record's file begins with. Its slots hold a [`Record`] [in its boot](crate::id::InBoot).
+/// The bytes with which a record's file begins. Its slots hold a [`Record`] [in its boot](crate::id::InBoot).
 pub const MAGIC: Magic = Magic { name: *b"HORECD", version: 2 };
 
 /// The size of each of its two slots, in bytes: room for about two thousand shards.
 pub const SLOT_SIZE: usize = 16 * 1024;
 
-/// What a holder of the data directory's lock leaves for the next one. Written only under the lock; a process that
-/// reads it without the lock has a hint, not a fact. It arbitrates among living processes and therefore is not
-/// fsynced.
+/// The record that a holder of the data directory's lock leaves for the next one. Written only under the
+/// lock; a process that reads it without the lock has a hint, not a fact. It arbitrates among living
+/// processes and therefore is not fsynced.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Record {
     /// Raised by every taker.
@@ -23,15 +23,15 @@ pub struct Record {
     pub holder: ProcessId,
     /// The process for which the holder sealed the state, if it did.
     pub sealed_for: Option<ProcessId>,
-    /// The holder serves: it has taken the control path and accepts connections.
+    /// `true` if the holder serves: it has taken the control path and accepts connections.
     pub serving: bool,
-    /// What was sealed: the last revision of each shard.
+    /// The last revision of each shard that was sealed.
     pub revisions: Vec<u64>,
-    /// What was sealed: the state's fingerprint.
+    /// The fingerprint of the state that was sealed.
     pub fingerprint: Fingerprint,
 }
 
-/// On what ground a process wants the free lock.
+/// The ground on which a process wants the free lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Claim {
     /// A successor, spawned against `incumbent`.
@@ -52,8 +52,8 @@ pub enum Claim {
 }
 
 impl Claim {
-    /// Whether the process `me`, which has just got the lock and read `last` under it, may keep it. With no record at all the
-    /// lock itself is the only arbiter.
+    /// Returns whether the process `me`, which has just got the lock and read `last` under it, may keep it.
+    /// With no record at all the lock itself is the only arbiter.
     pub fn holds(self, me: ProcessId, last: Option<&Record>) -> bool {
         let Some(last) = last else { return true };
         match self {

@@ -16,10 +16,10 @@ use crate::codec::{self, DecodeError, EncodeError};
 
 const HEADER: usize = 24;
 
-/// How many slots a file has.
+/// The number of slots in a file.
 pub const SLOTS: usize = 2;
 
-/// What a file is, and in which version of its format.
+/// The kind of a file, and the version of its format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Magic {
     /// Tells this kind of file from all others.
@@ -42,12 +42,12 @@ impl Magic {
     }
 }
 
-/// What a file holds.
+/// The contents of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Slots<T> {
     /// The newest value, with its sequence number.
     pub newest: Option<(u64, T)>,
-    /// What is wrong with the file.
+    /// The faults of the file.
     pub problems: Vec<SlotProblem>,
     /// The slot that the next value goes to.
     pub next: usize,
@@ -60,12 +60,12 @@ impl<T> Slots<T> {
     }
 }
 
-/// What is wrong with a slot.
+/// The fault of a slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlotProblem {
-    /// Which slot.
+    /// The number of the slot.
     pub slot: usize,
-    /// What is wrong.
+    /// The fault.
     pub fault: SlotFault,
 }
 
@@ -75,7 +75,7 @@ impl fmt::Display for SlotProblem {
     }
 }
 
-/// What can be wrong with a slot.
+/// The faults that a slot can have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SlotFault {
     /// The file has no bytes at all.
@@ -218,7 +218,7 @@ fn checksum(header: &[u8], payload: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-/// All problems in one line.
+/// Returns all problems in one line.
 pub fn describe(problems: &[SlotProblem]) -> alloc::string::String {
     problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }

@@ -69,7 +69,7 @@ impl<'de> Deserialize<'de> for PlainText {
     }
 }
 
-/// `text` on one line, in printable characters, and of [`TEXT`] bytes at most.
+/// Returns `text` on one line, in printable characters, and of [`TEXT`] bytes at most.
 fn escaped(text: &str) -> String {
     let mut bounded = String::new();
     for (at, character) in text.char_indices() {

@@ -1,4 +1,5 @@
-//! Which process may keep a free lock, case by case: one crash never shows most of these, and no simulation can say that none is missing.
+//! The processes that may keep a free lock, case by case: one crash never shows most of these, and no
+//! simulation can say that none is missing.
 use handoff::machine::LockAnswer;
 use handoff::record::{Claim, Record};
 use handoff::{Fingerprint, ProcessId};
@@ -7,7 +8,7 @@ const INCUMBENT: ProcessId = ProcessId { pid: 1, start_time: 10 };
 const SUCCESSOR: ProcessId = ProcessId { pid: 2, start_time: 20 };
 const ANOTHER: ProcessId = ProcessId { pid: 3, start_time: 30 };
 
-/// What `holder` has left: a seal for `sealed_for`, or none.
+/// Returns what `holder` has left: a seal for `sealed_for`, or none.
 fn left_by(holder: ProcessId, sealed_for: Option<ProcessId>) -> Record {
     let fingerprint = Fingerprint::default();
     Record { generation: 7, holder, sealed_for, serving: false, revisions: Vec::new(), fingerprint }

@@ -1,5 +1,5 @@
-//! What depends on time itself, which the exploration does not model: there, a timer fires when what it waits for has
-//! happened.
+//! The effects of time itself, which the exploration does not model: there, a timer fires when what it waits
+//! for has happened.
 use handoff::machine::StateName;
 use handoff::machine::{
     Awaited, Batch, DaemonEffect, DaemonEvent, IncumbentMachine, LinkId, LockAnswer, Machine,
@@ -67,7 +67,8 @@ fn a_supervisor_that_is_always_a_moment_earlier_does_not_silence_the_incumbent()
     assert_eq!(incumbent.timers().next().unwrap().1, Timer::Heartbeat);
 }
 
-/// One that resumed because its supervisor was silent is free for another, however long the first is stopped.
+/// Checks that a daemon that resumed because its supervisor was silent is free for another, however long the
+/// first is stopped.
 #[test]
 fn a_supervisor_that_stays_silent_keeps_no_other_away() {
     let mut incumbent = incumbent();

@@ -89,7 +89,7 @@ fn until_idle(connections: &Connections) {
     until("between two requests", || connections.counts() == Counts { between: 1, ..Counts::default() });
 }
 
-/// What comes until the end of the stream; anything but an end, such as a reset, fails.
+/// Returns what comes until the end of the stream; anything but an end, such as a reset, fails.
 fn rest(client: &mut impl Read) -> String {
     let mut text = String::new();
     client.read_to_string(&mut text).unwrap();
@@ -368,7 +368,7 @@ fn event_loop(connections: &Connections, listener: &Listener, stop: &AtomicBool)
     }
 }
 
-/// What an event loop has heard.
+/// The states that an event loop has heard.
 #[derive(Default)]
 struct HeardByLoop(Mutex<Vec<DrainState>>);
 
@@ -429,7 +429,7 @@ fn an_event_loop_is_drained_as_threads_are() {
 
 const WORN: &str = "CONNECTIONS_TEST_WORN";
 
-/// How many descriptors and threads this process has.
+/// Returns how many descriptors and threads this process has.
 fn held() -> (usize, usize) {
     let count = |dir: &str| fs::read_dir(dir).unwrap().count();
     (count("/proc/self/fd"), count("/proc/self/task"))

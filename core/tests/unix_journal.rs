@@ -70,7 +70,7 @@ fn names(dir: &TempDir) -> Vec<String> {
     names
 }
 
-/// What two writes leave.
+/// Returns what two writes leave.
 fn written(path: &Path) -> Vec<u8> {
     let (mut file, _) = JournalFile::open(path).unwrap();
     file.write(&journal(1)).unwrap();

@@ -45,7 +45,8 @@ fn heir_process() {
     fs::write(report, text).unwrap();
 }
 
-/// What a process that inherits `fds` makes of them; `wrapper` is a shell's text before it is executed.
+/// Returns what a process that inherits `fds` makes of them; `wrapper` is a shell's text before it is
+/// executed.
 fn heir(fds: &[(&str, BorrowedFd<'_>)], wrapper: &str) -> String {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("report");

@@ -41,7 +41,7 @@ fn shell(script: &str, vars: &[(&str, &str)], setting: &Setting) -> handoff::Res
     }
 }
 
-/// What `script` writes to its standard output.
+/// Returns what `script` writes to its standard output.
 fn said(script: &str, vars: &[(&str, &str)], setting: &Setting) -> String {
     let dir = tempfile::tempdir().unwrap();
     let report = dir.path().join("report");
@@ -178,7 +178,7 @@ fn of_the_environment_comes_what_is_to_be_passed_on() {
     assert_eq!(inherited, expected);
 }
 
-/// This test's own environment can't be changed while other tests run: it starts itself anew, as systemd would.
+/// Starts this test anew, as systemd would: its own environment can't be changed while other tests run.
 #[test]
 fn what_systemd_gave_the_supervisor_stays_there() {
     const AGAIN: &str = "SETTING_TEST_AGAIN";

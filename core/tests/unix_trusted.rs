@@ -29,7 +29,7 @@ fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
-/// What is wrong with the file at `path`.
+/// Returns what is wrong with the file at `path`.
 #[track_caller]
 fn flaw(path: &Path) -> Flaw {
     let error = open_own(path, true).unwrap_err();

@@ -1,4 +1,5 @@
-//! What goes over the wire: the bytes of every message, frames however they are split, and bytes that are none.
+//! The bytes that go over the wire: those of every message, frames however they are split, and bytes that are
+//! none.
 #![expect(clippy::unwrap_used, reason = "tests, of which the helpers are part")]
 
 use handoff::frame::{Decoder, FrameError, HEADER, MAX_PAYLOAD, encode};
@@ -42,7 +43,7 @@ fn ack() -> HelloAck {
     }
 }
 
-/// One of each, in the order of the enum.
+/// Returns a message of each kind, in the order of the enum.
 fn every_message() -> Vec<Message> {
     let handoff_id = ID;
     let progress = SealProgress { shards_sealed: 1, shards_total: 2, last_revision: 3 };
@@ -181,7 +182,7 @@ fn no_cut_and_no_surplus_passes_for_a_message() {
     }
 }
 
-/// What a frame with `payload` decodes to.
+/// Returns what a frame with `payload` decodes to.
 fn reframed(payload: &[u8]) -> Result<Option<Message>, FrameError> {
     let mut decoder = Decoder::default();
     decoder.push(&u32::try_from(payload.len()).unwrap().to_le_bytes());

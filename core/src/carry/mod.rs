@@ -37,7 +37,8 @@ pub const CONNECTIONS: usize = 1 << 20;
 pub const STATE: usize = 16 << 20;
 /// The largest total of states that a successor takes, in bytes.
 pub const STATES: usize = 1 << 30;
-/// How long the successor may leave an item without an answer. One that can't answer is about to be replaced, or killed as silent.
+/// The longest time that the successor may leave an item without an answer. One that can't answer is about to
+/// be replaced, or killed as silent.
 pub const PATIENCE: Duration = Duration::from_secs(1);
 /// The longest part of a state that travels in one item, in bytes.
 const PART: usize = 256 * 1024;
@@ -47,7 +48,7 @@ pub const ITEM: usize = PART + 4096;
 /// A connection, as the incumbent that offers it numbers it.
 pub type Token = u64;
 
-/// What is carried in all.
+/// The totals of all that is carried.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Carried {
     /// The number of connections.
@@ -75,7 +76,7 @@ fn digest(token: Token, state: &[u8]) -> u64 {
     u64::from(hasher.finalize())
 }
 
-/// What the two processes say to each other.
+/// The items that the two processes send to each other.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Item {
     /// The incumbent offers connections; their descriptors travel beside, in this order.
@@ -88,7 +89,7 @@ pub enum Item {
         token: Token,
         /// The part.
         part: Vec<u8>,
-        /// Another part follows.
+        /// `true` if another part follows.
         more: bool,
     },
     /// The incumbent reads nothing more, and this is all.
@@ -108,7 +109,7 @@ pub enum Item {
 }
 
 impl Item {
-    /// As it travels: the length of what follows (`u32`, little endian), and the item.
+    /// Encodes the item as it travels: the length of what follows (`u32`, little endian), and the item.
     ///
     /// # Errors
     /// It is too long.
@@ -128,7 +129,7 @@ impl Item {
         if length > ITEM { Err(DecodeError::TooLong { length }) } else { Ok(length) }
     }
 
-    /// What `payload` says.
+    /// Returns what `payload` says.
     ///
     /// # Errors
     /// It is no item.
@@ -137,15 +138,15 @@ impl Item {
     }
 }
 
-/// Why nothing is carried over this link any more.
+/// The reason why nothing is carried over this link any more.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CarryFault {
     /// As many descriptors came as were not announced.
     #[error("{came} descriptors came beside {announced} connections")]
     Descriptors {
-        /// How many came.
+        /// The number of descriptors that came.
         came: usize,
-        /// How many were announced.
+        /// The number of descriptors that were announced.
         announced: usize,
     },
     /// More than the receiver takes.
@@ -163,14 +164,14 @@ pub enum CarryFault {
     /// The successor has something else than it was sent.
     #[error("the successor has {has:?}, and was sent {sent:?}")]
     Differs {
-        /// What was sent.
+        /// The totals that were sent.
         sent: Carried,
-        /// What came.
+        /// The totals that came.
         has: Carried,
     },
 }
 
-/// What the successor's host is to do with an item.
+/// The thing that the successor's host is to do with an item.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Taken {
     /// Keep the descriptors that came beside it, under these names, untouched; then answer.
@@ -288,14 +289,15 @@ impl Incoming {
         Ok(Taken::State(token, state))
     }
 
-    /// Whether all connections and their states are here, and the incumbent has not gone on by itself.
+    /// Returns whether all connections and their states are here, and the incumbent has not gone on by
+    /// itself.
     pub fn is_whole(&self) -> bool {
         self.is_whole
     }
 
-    /// What the incumbent is to be told before any connection is read; nothing, if none is to be. To be asked under the lock of the
-    /// data directory, when all that has come was taken. If it can't be said although the incumbent has not closed the link,
-    /// nothing may be read.
+    /// Returns what the incumbent is to be told before any connection is read; nothing, if none is to be. To
+    /// be asked under the lock of the data directory, when all that has come was taken. If it can't be said
+    /// although the incumbent has not closed the link, nothing may be read.
     pub fn adoption(&self) -> Option<Item> {
         self.is_whole.then_some(Item::Adopted)
     }

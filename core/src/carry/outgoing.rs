@@ -11,7 +11,7 @@ const FEW: usize = BATCH;
 /// A daemon that accepts faster than it sends is not followed for ever: so many rounds.
 const ROUNDS: usize = 50;
 
-/// What an incumbent's host does next.
+/// The next step of an incumbent's host.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Next {
     /// Send the item; with [`Item::Offer`], the descriptors beside it.
@@ -38,9 +38,9 @@ pub struct Outgoing {
     rounds: usize,
     sent: u64,
     received: u64,
-    /// What is to be sent before the end; none before the last changes are sent.
+    /// The items that are to be sent before the end; none before the last changes are sent.
     states: Option<VecDeque<Item>>,
-    /// How many connections have states that the successor would not take.
+    /// The number of connections whose states the successor would not take.
     left_behind: usize,
     ended: bool,
     confirmed: bool,
@@ -67,8 +67,8 @@ impl Outgoing {
         self.change().unwrap_or_else(|| self.confirm())
     }
 
-    /// Whether the successor has so much of what is open that the drain may begin. To be asked once a round, after
-    /// [`Outgoing::follow`] has come to its end and what has come and gone meanwhile was told.
+    /// Returns whether the successor has so much of what is open that the drain may begin. To be asked once a
+    /// round, after [`Outgoing::follow`] has come to its end and what has come and gone meanwhile was told.
     pub fn is_near(&mut self) -> bool {
         self.rounds += 1;
         self.to_offer.len() <= FEW || self.rounds >= ROUNDS
@@ -107,7 +107,7 @@ impl Outgoing {
         }
     }
 
-    /// How many connections the successor does not get, since it would not take their states.
+    /// Returns how many connections the successor does not get, since it would not take their states.
     pub fn left_behind(&self) -> usize {
         self.left_behind
     }
@@ -117,18 +117,19 @@ impl Outgoing {
         if self.sent == self.received && self.ended == self.confirmed { Next::Done } else { Next::Hear }
     }
 
-    /// Whether the successor goes on with the connections. To be asked under the lock of the data directory, when all that has come
-    /// was handed to [`Outgoing::answered`].
+    /// Returns whether the successor goes on with the connections. To be asked under the lock of the data
+    /// directory, when all that has come was handed to [`Outgoing::answered`].
     pub fn is_adopted(&self) -> bool {
         self.adopted
     }
 
-    /// What the successor is to be told before this process reads again; nothing, if it was told of no end.
+    /// Returns what the successor is to be told before this process reads again; nothing, if it was told of
+    /// no end.
     pub fn revocation(&self) -> Option<Item> {
         self.ended.then_some(Item::Revoked)
     }
 
-    /// What the successor has answered.
+    /// Takes note of the successor's answer.
     ///
     /// # Errors
     /// It has something else than it was sent.
@@ -152,7 +153,7 @@ impl Outgoing {
         }
     }
 
-    /// What has come and gone is to be told, if anything has.
+    /// Returns the next item about what has come and gone, if anything has.
     fn change(&mut self) -> Option<Next> {
         if self.to_end.is_empty() && self.to_offer.is_empty() {
             return None;
@@ -177,7 +178,7 @@ impl Outgoing {
         Next::Send(item)
     }
 
-    /// What is sent of `states`, after which the end can say what there is in all.
+    /// Returns what is sent of `states`, after which the end can say what there is in all.
     fn items(&mut self, states: &BTreeMap<Token, Vec<u8>>) -> VecDeque<Item> {
         let mut items = VecDeque::new();
         let is_offered =

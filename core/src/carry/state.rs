@@ -1,18 +1,18 @@
-//! What a successor needs of a connection besides its descriptor.
+//! The things that a successor needs of a connection besides its descriptor.
 use alloc::vec::Vec;
 
 /// The layout of [`ConnectionState::encode`]. A build reads this one and those before.
 const VERSION: u8 = 1;
 
-/// What a process had read from a connection and not acted on, what it could not send yet, and what the daemon knows of the
-/// client. A connection that has none of it needs no state at all.
+/// The bytes that a process had read from a connection and not acted on, those that it could not send yet,
+/// and what the daemon knows of the client. A connection that has none of it needs no state at all.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ConnectionState {
-    /// Received, from the first byte of the request that is not answered.
+    /// The bytes that were received, from the first byte of the request that is not answered.
     pub input: Vec<u8>,
-    /// There is no whole request in `input`: nothing can be done before the client sends more.
+    /// `true` if there is no whole request in `input`: nothing can be done before the client sends more.
     pub awaits_more: bool,
-    /// To be sent before anything else.
+    /// The bytes that are to be sent before anything else.
     pub output: Vec<u8>,
     /// The daemon's own, in a layout of its own.
     pub session: Vec<u8>,
@@ -33,7 +33,7 @@ impl ConnectionState {
         bytes
     }
 
-    /// What [`ConnectionState::encode`] made; `None` if no build of this version or one before did.
+    /// Returns what [`ConnectionState::encode`] made; `None` if no build of this version or one before did.
     pub fn decode(bytes: &[u8]) -> Option<ConnectionState> {
         if bytes.is_empty() {
             return Some(ConnectionState::default());
@@ -54,12 +54,12 @@ impl ConnectionState {
         rest.is_empty().then_some(state)
     }
 
-    /// How many bytes it has.
+    /// Returns how many bytes it has.
     pub fn len(&self) -> usize {
         self.input.len() + self.output.len() + self.session.len()
     }
 
-    /// Whether there is nothing to tell.
+    /// Returns whether there is nothing to tell.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

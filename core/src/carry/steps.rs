@@ -8,7 +8,7 @@
 pub enum CarryHook {
     /// An incumbent's drain.
     Drain {
-        /// There is a process that is to serve afterwards.
+        /// `true` if there is a process that is to serve afterwards.
         for_successor: bool,
     },
     /// An incumbent's seal.
@@ -19,7 +19,7 @@ pub enum CarryHook {
     Serve,
 }
 
-/// Something that a host does for connections.
+/// The step that a host takes for connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CarryStep {
     /// Connect to the successor and let it have what is open ([`Outgoing::follow`](super::Outgoing::follow)); the drain that follows
@@ -45,7 +45,7 @@ pub enum CarryStep {
 }
 
 impl CarryHook {
-    /// What is done before the daemon's hook, in this order.
+    /// Returns what is done before the daemon's hook, in this order.
     pub fn before(self) -> &'static [CarryStep] {
         match self {
             CarryHook::Drain { for_successor: true } => &[CarryStep::Offer],
@@ -55,7 +55,7 @@ impl CarryHook {
         }
     }
 
-    /// What is done after the daemon's hook, unless the hook has failed.
+    /// Returns what is done after the daemon's hook, unless the hook has failed.
     pub fn after(self) -> &'static [CarryStep] {
         match self {
             CarryHook::Drain { for_successor: true } => &[CarryStep::Offered],

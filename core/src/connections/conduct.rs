@@ -5,15 +5,16 @@
 //! after its own bound, counted from the client's last byte and from the drain's begin.
 use crate::time::{Duration, Time};
 
-/// What a drain grants each connection. All clients wait while a daemon drains, so what holds for one connection must
-/// be far below the grace of the whole drain.
+/// The times that a drain grants each connection. All clients wait while a daemon drains, so what holds for
+/// one connection must be far below the grace of the whole drain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {
-    /// How long a connection may make no progress in the middle of a request or a reply before it is cut. Progress is a
-    /// byte that came from the client or that its socket took, however long the whole takes.
+    /// The longest time that a connection may make no progress in the middle of a request or a reply before
+    /// it is cut. Progress is a byte that came from the client or that its socket took, however long the
+    /// whole takes.
     pub stall: Duration,
-    /// How long after it was accepted a connection may still send its first request. Many clients, those of HTTP above
-    /// all, send a request again only on a connection that has worked before.
+    /// The longest time after its acceptance in which a connection may still send its first request. Many
+    /// clients, those of HTTP above all, send a request again only on a connection that has worked before.
     pub first_request: Duration,
 }
 
@@ -25,14 +26,14 @@ impl Default for Patience {
 }
 
 impl Patience {
-    /// How long to wait before looking again. No look counts for more, so that a machine that was suspended between two
-    /// looks does not cut all its clients.
+    /// Returns how long to wait before looking again. No look counts for more, so that a machine that was
+    /// suspended between two looks does not cut all its clients.
     pub fn step(&self) -> Duration {
         (self.stall / 10).clamp(Duration::from_millis(1), Duration::from_millis(25))
     }
 }
 
-/// How many more requests a connection takes.
+/// The number of further requests that a connection takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remaining {
     /// Any number: there is no drain.
@@ -44,7 +45,8 @@ pub enum Remaining {
     This,
 }
 
-/// How a connection ended in a drain; each is counted by the field of this name in [`Drained`](super::Drained).
+/// The way in which a connection ended in a drain; each is counted by the field of this name in
+/// [`Drained`](super::Drained).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     /// Nothing was under way.
@@ -57,28 +59,28 @@ pub enum Way {
     Gone,
 }
 
-/// What to do about the next request.
+/// The thing to do about the next request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NextRequest {
     /// A part of it is here already.
     Begin,
     /// Read, without waiting.
     Read {
-        /// A drain ends the connection if the read finds nothing.
+        /// `true` if a drain ends the connection if the read finds nothing.
         in_drain: bool,
     },
-    /// There is none.
+    /// No request follows.
     Close,
     /// The connection is kept for a successor, with what was received.
     Park,
 }
 
-/// What a connection is in the middle of.
+/// The phase of a request that a connection is in the middle of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestPhase {
     /// Accepted; nothing has come yet.
     New {
-        /// When it was accepted.
+        /// The time at which the connection was accepted.
         accepted: Time,
     },
     /// Between two requests.
@@ -87,12 +89,12 @@ pub enum RequestPhase {
     Request,
 }
 
-/// What a drain still allows.
+/// The things that a drain still allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Allowed {
     /// A request that is found by one more read.
     Read,
-    /// What that read has brought.
+    /// The outcome of that read.
     Received,
     /// The request that is being answered.
     This,
@@ -101,11 +103,11 @@ enum Allowed {
 #[derive(Clone, Copy, Debug)]
 struct Ending {
     allowed: Allowed,
-    /// There was a request in the drain.
+    /// `true` if there was a request in the drain.
     served: bool,
 }
 
-/// Whether a drain keeps the connection for a successor.
+/// The decision whether a drain keeps the connection for a successor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Keep {
     No,
@@ -129,7 +131,7 @@ pub struct Conduct {
     phase: RequestPhase,
     ending: Option<Ending>,
     keep: Keep,
-    /// A part of the reply has been written, so that the request can't be begun again.
+    /// `true` if a part of the reply has been written, so that the request can't be begun again.
     answered: bool,
     waiting: Option<Wait>,
     gone: bool,
@@ -152,7 +154,7 @@ impl Conduct {
         }
     }
 
-    /// What the connection is in the middle of.
+    /// Returns what the connection is in the middle of.
     pub fn phase(&self) -> RequestPhase {
         self.phase
     }
@@ -172,7 +174,7 @@ impl Conduct {
         }
     }
 
-    /// Whether nothing is read from the connection and nothing written, until it is released.
+    /// Returns whether nothing is read from the connection and nothing written, until it is released.
     pub fn is_kept(&self) -> bool {
         match self.keep {
             Keep::No => false,
@@ -181,18 +183,18 @@ impl Conduct {
         }
     }
 
-    /// Whether what can't be sent may be kept for later, and what would be waited for is not.
+    /// Returns whether what can't be sent may be kept for later, and what would be waited for is not.
     pub fn is_to_be_kept(&self) -> bool {
         self.keep == Keep::Wanted
     }
 
-    /// Whether no thread or event loop has the connection any more.
+    /// Returns whether no thread or event loop has the connection any more.
     pub fn is_parked(&self) -> bool {
         self.keep == Keep::Parked
     }
 
-    /// The daemon would wait for more of a request. Returns whether it gives the request up instead: it is begun again, by
-    /// the successor or here.
+    /// Notes that the daemon would wait for more of a request. Returns whether it gives the request up
+    /// instead: it is begun again, by the successor or here.
     pub fn interrupt(&mut self) -> bool {
         let gives_up = self.keep == Keep::Wanted && self.phase == RequestPhase::Request && !self.answered;
         if gives_up {
@@ -201,7 +203,8 @@ impl Conduct {
         gives_up
     }
 
-    /// The connection is served again by this process. Returns whether no thread or event loop has it now.
+    /// Notes that the connection is served again by this process. Returns whether no thread or event loop has
+    /// it now.
     pub fn release(&mut self) -> bool {
         let was_parked = self.keep == Keep::Parked;
         self.keep = Keep::No;
@@ -211,8 +214,8 @@ impl Conduct {
         was_parked
     }
 
-    /// A thread or an event loop has the connection again, `received` if with a part of a request. Returns whether that is so: not
-    /// if a drain keeps it already.
+    /// Notes that a thread or an event loop has the connection again, `received` if with a part of a request.
+    /// Returns whether that is so: not if a drain keeps it already.
     pub fn take_up(&mut self, received: bool) -> bool {
         if self.keep != Keep::No {
             self.keep = Keep::Parked;
@@ -224,22 +227,22 @@ impl Conduct {
         true
     }
 
-    /// Another process has kept the connection: it is to be released before it is served.
+    /// Notes that another process has kept the connection: it is to be released before it is served.
     pub fn park(&mut self) {
         self.keep = Keep::Parked;
     }
 
-    /// Whether a drain ends the connection.
+    /// Returns whether a drain ends the connection.
     pub fn is_ending(&self) -> bool {
         self.ending.is_some()
     }
 
-    /// Whether the connection was cut.
+    /// Returns whether the connection was cut.
     pub fn is_cut(&self) -> bool {
         self.cut
     }
 
-    /// How many more requests the connection takes.
+    /// Returns how many more requests the connection takes.
     pub fn remaining(&self) -> Remaining {
         match self.ending.map(|ending| ending.allowed) {
             None => Remaining::Any,
@@ -274,7 +277,8 @@ impl Conduct {
         next
     }
 
-    /// For how long a drain still waits for the first byte of a request. A connection that has had a request gets none.
+    /// Returns for how long a drain still waits for the first byte of a request. A connection that has had a
+    /// request gets none.
     pub fn first_request_in(&self, now: Time) -> Duration {
         match self.phase {
             RequestPhase::New { accepted } => self.patience.first_request.saturating_sub(now.since(accepted)),
@@ -304,7 +308,8 @@ impl Conduct {
         self.waiting = None;
     }
 
-    /// Nothing came where something must, or nothing could be sent: the connection waits for its client.
+    /// Notes that nothing came where something must, or nothing could be sent: the connection waits for its
+    /// client.
     pub fn blocked(&mut self, now: Time) {
         self.waiting.get_or_insert(Wait { counted: Duration::ZERO, looked: now });
     }
@@ -325,7 +330,7 @@ impl Conduct {
         self.cut
     }
 
-    /// How the connection ended, if it ends now.
+    /// Returns how the connection ended, if it ends now.
     pub fn way(&self) -> Way {
         match self.ending {
             _ if self.cut => Way::Cut,

@@ -2,11 +2,11 @@
 use super::conduct::Way;
 use crate::time::{Duration, Time};
 
-/// What acceptors are given to notice a drain, even if its grace is shorter: only a busy machine makes them take a
-/// moment, and a daemon that goes on accepting can't be replaced.
+/// The time that acceptors are given to notice a drain, even if its grace is shorter: only a busy machine
+/// makes them take a moment, and a daemon that goes on accepting can't be replaced.
 const ACCEPT_STOPS: Duration = Duration::from_secs(1);
 
-/// What has become, in a drain, of the connections that were open when it began. Each is counted once.
+/// The ends, in a drain, of the connections that were open when it began. Each is counted once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Drained {
     /// Closed by the drain while nothing was under way: between two requests, or new and without a first one.
@@ -21,7 +21,7 @@ pub struct Drained {
     pub kept: u32,
     /// Still open when the grace was over. Each goes on by itself and ends after its request, also if the daemon resumes.
     pub left: u32,
-    /// Nothing is accepted any more. `false` only if a listening socket blocks, against the rules.
+    /// `true` if nothing is accepted any more. `false` only if a listening socket blocks, against the rules.
     pub accept_closed: bool,
 }
 
@@ -50,7 +50,7 @@ impl Drain {
         } += 1;
     }
 
-    /// What the drain has come to, if it is over `now`, with so many acceptors and connections left.
+    /// Returns what the drain has come to, if it is over `now`, with so many acceptors and connections left.
     pub fn over(&self, now: Time, accepting: u32, open: u32) -> Option<Drained> {
         let passed = now.since(self.began);
         let is_over = match (accepting, open) {
@@ -61,7 +61,7 @@ impl Drain {
         is_over.then_some(Drained { left: open, accept_closed: accepting == 0, ..self.drained })
     }
 
-    /// How long to wait before looking again, if nothing happens before: `step` at most.
+    /// Returns how long to wait before looking again, if nothing happens before: `step` at most.
     pub fn pause(&self, now: Time, step: Duration) -> Duration {
         let left = self.grace.saturating_sub(now.since(self.began));
         if left.is_zero() { step } else { left.min(step) }

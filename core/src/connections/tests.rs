@@ -1,4 +1,4 @@
-//! What a drain decides, under a clock that the test moves.
+//! The decisions of a drain, under a clock that the test moves.
 use super::{Conduct, Drain, Drained, NextRequest, Patience, Remaining, Way};
 use crate::time::{Duration, Time};
 

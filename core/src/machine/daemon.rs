@@ -1,4 +1,4 @@
-//! What incumbent and successor have in common: links, the lock, hooks, the way out.
+//! The things that incumbent and successor have in common: links, the lock, hooks, the way out.
 use crate::{error::HostError, message::Message, record::Record, text::PlainText};
 
 use super::{Machine, Timer};
@@ -25,17 +25,17 @@ impl Op {
     }
 }
 
-/// What an attempt to take the lock found.
+/// The outcome of an attempt to take the lock.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum LockAnswer {
     /// The lock is held now; `last` is the record that was read under it.
     Held {
-        /// What the last holder left.
+        /// The record that the last holder left.
         last: Option<Record>,
     },
     /// Another process holds it; `hint` was read without the lock.
     Busy {
-        /// What the holder has written so far, if it is a daemon.
+        /// The record as far as the holder has written it, if it is a daemon.
         hint: Option<Record>,
         /// The holder as the system names it, for people: it may be no daemon at all.
         holder: Option<PlainText>,
@@ -53,7 +53,7 @@ impl LockAnswer {
     }
 }
 
-/// Why a daemon's process leaves.
+/// The reason why a daemon's process leaves.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ExitReason {
     /// A successor serves.
@@ -68,7 +68,7 @@ pub enum ExitReason {
     HookLimit,
 }
 
-/// What can happen to a daemon. `D` is what its hooks report.
+/// The events of a daemon. `D` is what its hooks report.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum DaemonEvent<D> {
     /// The process has started.
@@ -93,7 +93,7 @@ pub enum DaemonEvent<D> {
     Stop,
 }
 
-/// What a daemon asks for without waiting. `H` are its hooks.
+/// The effects that a daemon asks for without waiting. `H` are its hooks.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum DaemonEffect<H> {
     /// Send a message. Buffered, not received.
@@ -108,7 +108,7 @@ pub enum DaemonEffect<H> {
     SendListeners(LinkId),
 }
 
-/// What a daemon asks for and waits for.
+/// The effects that a daemon asks for and waits for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Awaited {
     /// Try the lock, without waiting for it.
@@ -127,6 +127,6 @@ pub trait AnyDaemonMachine:
 {
     /// Its hooks.
     type Hook;
-    /// What they report.
+    /// The reports of the hooks.
     type Done;
 }

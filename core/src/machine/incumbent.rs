@@ -17,7 +17,7 @@ use crate::{
 mod frames;
 mod steps;
 
-/// What an incumbent's hooks are.
+/// The hooks of an incumbent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Hook {
     /// Stop accepting, answer what is in flight.
@@ -31,21 +31,21 @@ pub enum Hook {
     Seal,
     /// Serve again.
     Resume {
-        /// Open the state again: a seal was at least tried.
+        /// `true` if the state is to be opened again: a seal was at least tried.
         from_disk: bool,
     },
     /// The predecessor has ended.
     Finalize,
 }
 
-/// What an incumbent's hooks report.
+/// The reports of an incumbent's hooks.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Done {
     /// Drained.
     Drained {
         /// Connections still open.
         open_conns_remaining: u32,
-        /// Nothing is accepted any more.
+        /// `true` if nothing is accepted any more.
         accept_closed: bool,
     },
     /// Sealed.
@@ -59,12 +59,12 @@ pub enum Done {
     Ok,
 }
 
-/// What can happen to an incumbent.
+/// The events of an incumbent.
 pub type Event = DaemonEvent<Done>;
-/// What an incumbent asks for.
+/// The effects that an incumbent asks for.
 pub type Effect = DaemonEffect<Hook>;
 
-/// Why the lock is tried.
+/// The reason why the lock is tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Why {
     /// Told to retire: once, to see that another process holds it.
@@ -75,7 +75,7 @@ enum Why {
     Orphan,
 }
 
-/// What the incumbent waits for.
+/// The states of an incumbent, each named for what is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum State {
     /// Serves: a supervisor, or its `PrepareHandoff`.
@@ -104,7 +104,7 @@ enum State {
     Gone,
 }
 
-/// Where what is under way leads.
+/// The end to which what is under way leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Course {
     /// On, as the supervisor says.
@@ -124,9 +124,9 @@ struct Session {
     successor: Option<ProcessId>,
     liveness: Duration,
     hook_limit: Duration,
-    /// Whether it came to nothing, or is complete: nothing more is done for it.
+    /// `true` if it came to nothing, or is complete: nothing more is done for it.
     over: bool,
-    /// What was last said, for the heartbeats.
+    /// The last message that was sent, for the heartbeats.
     last: Option<Message>,
 }
 
@@ -140,9 +140,9 @@ pub struct IncumbentMachine {
     state: State,
     session: Option<Session>,
     course: Course,
-    /// A seal was at least tried since it last served.
+    /// `true` if a seal was at least tried since it last served.
     tried_seal: bool,
-    /// What the seal hook reported, for `SealComplete`.
+    /// The report of the seal hook, for `SealComplete`.
     sealed: Option<Sealed>,
     /// Until it is told that its predecessor has ended.
     awaits_final: Option<AwaitsFinal>,
@@ -184,7 +184,7 @@ impl IncumbentMachine {
         self
     }
 
-    /// Where it stands, for a status.
+    /// Returns where it stands, for a status.
     pub fn standing(&self) -> Standing {
         match self.state {
             State::Serving => Standing::Serving,

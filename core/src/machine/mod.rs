@@ -32,18 +32,18 @@ pub use timer::{Timer, Timers};
 
 /// One role of the protocol.
 pub trait Machine {
-    /// What can happen to it.
+    /// The events of the machine.
     type Event;
-    /// What it can ask for, without waiting for a result.
+    /// The effects that the machine asks for without waiting for a result.
     type Effect;
-    /// What it can ask for and must wait for.
+    /// The effects that the machine asks for and must wait for.
     type Awaited;
 
     /// Handles one event at `now`.
     fn handle(&mut self, now: Time, event: Self::Event, out: Out<'_, Self>);
 
-    /// When each timer expires. The host reports one that has with a timer event, after everything that could
-    /// be read has been handled.
+    /// Returns the timers, each with the time at which it expires. The host reports one that has with a timer
+    /// event, after everything that could be read has been handled.
     fn timers(&self) -> &Timers;
 
     /// The state, after what it awaits.
@@ -62,7 +62,7 @@ pub trait Machine {
     const ROLE: MachineRole;
 }
 
-/// What a machine asks for in answer to one event.
+/// The effects that a machine asks for in answer to one event.
 pub struct Batch<M: Machine + ?Sized> {
     /// In this order.
     pub effects: Vec<M::Effect>,
@@ -76,7 +76,7 @@ impl<M: Machine + ?Sized> Batch<M> {
         Batch { effects: Vec::new(), last: None }
     }
 
-    /// Where a machine puts its effects.
+    /// Returns where a machine puts its effects.
     pub fn out(&mut self) -> Out<'_, M> {
         Out(self)
     }

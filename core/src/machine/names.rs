@@ -63,7 +63,7 @@ names! {
 }
 
 names! {
-    /// What a machine asks for: a message that it sends, or something else.
+    /// The effect that a machine asks for: a message that it sends, or something else.
     pub enum EffectName {
         Connect = "Connect",
         Close = "Close",
@@ -95,7 +95,7 @@ names! {
 }
 
 impl EffectName {
-    /// Whether it starts a hook.
+    /// Returns whether it starts a hook.
     pub fn starts_hook(self) -> bool {
         matches!(
             self,
@@ -121,7 +121,7 @@ names! {
 }
 
 names! {
-    /// What a host was asked to do, and has done or could not.
+    /// The task that a host was given, and has done or could not do.
     pub enum TaskName {
         Spawned = "spawned",
         Journal = "journal",
@@ -155,9 +155,9 @@ pub enum EventName {
     ConnectFailed,
     /// A peer has connected.
     Connected,
-    /// What was asked for is done.
+    /// The task is done.
     Done(TaskName),
-    /// What was asked for can't be done.
+    /// The task can't be done.
     Failed(TaskName),
     /// The lock is this process's.
     LockHeld,

@@ -1,4 +1,4 @@
-//! Why a handoff was not committed, as a type that callers can branch on.
+//! The reasons why a handoff was not committed, as a type that callers can branch on.
 use alloc::{boxed::Box, vec::Vec};
 use core::fmt;
 
@@ -11,7 +11,7 @@ use crate::{
     time::Duration,
 };
 
-/// Why a handoff was not committed, or what went wrong before it was. `Display` says it in words.
+/// The reason why a handoff was not committed, or what went wrong before it was. `Display` says it in words.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reason {
@@ -21,9 +21,9 @@ pub enum Reason {
     Tried,
     /// The successor is warm, and is not of the build that the caller expects.
     OtherBuild {
-        /// What the successor calls its build.
+        /// The name that the successor gives to its build.
         said: PlainText,
-        /// What it should call it.
+        /// The name that it should give to its build.
         expected: PlainText,
     },
     /// The deadline has passed.
@@ -70,9 +70,9 @@ pub enum Reason {
     StillAccepting,
     /// The incumbent's seal failed.
     SealFailed {
-        /// Why.
+        /// The reason.
         error: PlainText,
-        /// How far it came, in words.
+        /// The progress of the seal, in words.
         partial_state: PlainText,
     },
     /// The successor calls itself unhealthy.
@@ -115,28 +115,29 @@ pub enum Reason {
     IncumbentServes,
     /// The supervisor itself could not be heard for so long that its peers gave it up, and what followed.
     HeldUp {
-        /// How long it could not be heard.
+        /// The time for which the supervisor could not be heard.
         time: Duration,
-        /// Whether a write of its journal took that long; if not, the process did not run.
+        /// `true` if a write of its journal took that long; if not, the process did not run.
         by_journal: bool,
-        /// What followed.
+        /// The reason that followed.
         because: Box<Reason>,
     },
     /// A process that answers at the control path, though it seemed that nobody serves.
     Answered {
-        /// That process.
+        /// The pid of that process.
         pid: u32,
-        /// Why it seemed so.
+        /// The reason why it seemed so.
         because: Option<Box<Reason>>,
     },
 }
 
-/// What helps where a daemon has opened other data than those that were served before.
+/// The advice that helps where a daemon has opened other data than those that were served before.
 const MEND_DATA: &str = "let its data path lead to those data, or say that these are the right ones \
                          (`handoff-supervisor accept-data`, `Supervisor::accept_data`)";
 
 impl Reason {
-    /// Whether a daemon that replaces none was refused for the data that it has opened: no binary is to blame.
+    /// Returns whether a daemon that replaces none was refused for the data that it has opened: no binary is
+    /// to blame.
     pub fn is_of_data(&self) -> bool {
         matches!(self, Reason::OtherData { .. } | Reason::BehindKnown { .. })
     }
@@ -178,7 +179,7 @@ impl Reason {
     }
 }
 
-/// What kept a supervisor from being heard, and what helps.
+/// Returns what kept a supervisor from being heard, and what helps.
 fn held_up_by(journal: bool) -> &'static str {
     match journal {
         true => "its journal took so long to be written: look at that disk",

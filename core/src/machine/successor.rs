@@ -18,28 +18,28 @@ use crate::{
 
 mod steps;
 
-/// What a successor's hooks are.
+/// The hooks of a successor.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Hook {
     /// Open read-only, fill caches.
     WarmUp,
     /// Open the state for writing; the lock is held.
     Open {
-        /// What the incumbent sealed, if it did.
+        /// The state that the incumbent sealed, if it did.
         sealed: Option<Sealed>,
     },
     /// Accept connections.
     Serve,
 }
 
-/// What a successor's hooks report.
+/// The reports of a successor's hooks.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Done {
     /// The state is open.
     Opened {
         /// The listeners it is about to serve, by name.
         listening_on: Vec<String>,
-        /// The daemon calls itself healthy.
+        /// `true` if the daemon calls itself healthy.
         healthz_ok: bool,
         /// The last revision of each shard.
         advertised_revision_per_shard: Vec<u64>,
@@ -50,9 +50,9 @@ pub enum Done {
     Ok,
 }
 
-/// What can happen to a successor.
+/// The events of a successor.
 pub type Event = DaemonEvent<Done>;
-/// What a successor asks for.
+/// The effects that a successor asks for.
 pub type Effect = DaemonEffect<Hook>;
 
 /// A supervisor that was not met yet is given so long.
@@ -60,7 +60,7 @@ const FIRST_LIVENESS: Duration = Duration::from_secs(5);
 /// `Hello` is said again after so long, until it is answered: well within the shortest liveness.
 const FIRST_REPEAT: Duration = Duration::from_millis(20);
 
-/// What the successor waits for.
+/// The states of a successor, each named for what is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum State {
     /// `HelloAck`.
@@ -99,12 +99,12 @@ pub struct SuccessorMachine {
     /// `None` once it is closed.
     link: Option<LinkId>,
     ack: Option<HelloAck>,
-    /// Whether it was told to take the lock, or has it.
+    /// `true` if it was told to take the lock, or has it.
     may_hold_lock: bool,
     sealed: Option<Sealed>,
-    /// The supervisor is silent or gone.
+    /// `true` if the supervisor is silent or gone.
     orphan: bool,
-    /// The handoff's time is over, or the lock's.
+    /// `true` if the handoff's time is over, or the lock's.
     late: bool,
     /// Told to leave while a hook runs.
     abort: Option<ExitReason>,
@@ -141,7 +141,7 @@ impl SuccessorMachine {
         Some(IncumbentMachine::new(hello, self.generation, stop_grace).promoted(now, self.link, ack, self.op))
     }
 
-    /// Where it stands, for a status.
+    /// Returns where it stands, for a status.
     pub fn standing(&self) -> Standing {
         match self.state {
             State::AwaitAck | State::Warming => Standing::Warming,
@@ -168,7 +168,7 @@ impl SuccessorMachine {
         self.ack.as_ref().map_or(FIRST_LIVENESS, HelloAck::liveness)
     }
 
-    /// How long the supervisor may be silent: longer while the incumbent may be the one to act.
+    /// Returns how long the supervisor may be silent: longer while the incumbent may be the one to act.
     fn patience(&self) -> Duration {
         if self.may_hold_lock { self.liveness() } else { 2 * self.liveness() }
     }

@@ -4,7 +4,7 @@ use core::{fmt, str::FromStr};
 use crate::names::UnknownName;
 use crate::time::{Duration, Time};
 
-/// What a machine may wait for besides events.
+/// The times that a machine may wait for besides events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Timer {
     /// Time to say that I live.
@@ -67,7 +67,7 @@ impl FromStr for Timer {
     }
 }
 
-/// When each timer expires.
+/// The time at which each timer expires.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Timers([Option<Time>; Timer::ALL.len()]);
 
@@ -87,17 +87,17 @@ impl Timers {
         *self = Timers::default();
     }
 
-    /// Whether `timer` will expire.
+    /// Returns whether `timer` will expire.
     pub fn is_armed(&self, timer: Timer) -> bool {
         self.0[timer as usize].is_some()
     }
 
-    /// How long it takes until `timer` expires; zero if it never will.
+    /// Returns how long it takes until `timer` expires; zero if it never will.
     pub fn left(&self, timer: Timer, now: Time) -> Duration {
         self.0[timer as usize].map_or(Duration::ZERO, |at| at.since(now))
     }
 
-    /// How long ago `timer` was to expire; zero if it was not.
+    /// Returns how long ago `timer` was to expire; zero if it was not.
     pub fn overdue(&self, timer: Timer, now: Time) -> Duration {
         self.0[timer as usize].map_or(Duration::ZERO, |at| now.since(at))
     }

@@ -27,7 +27,7 @@ pub mod recovery;
 /// The largest number of messages that a node takes from one link in one pass: a peer that floods its link delays no other.
 pub const FLOOD: usize = 256;
 
-/// What a read from a link found.
+/// The outcome of a read from a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Read {
     /// A message.
@@ -48,7 +48,7 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// Whether the peer may speak to a process of the user `own`: it must be the same user, or root.
+    /// Returns whether the peer may speak to a process of the user `own`: it must be the same user, or root.
     pub fn may_speak_to(self, own: u32) -> bool {
         self.uid == own || self.uid == 0
     }
@@ -79,12 +79,12 @@ impl Driver for Faithful {
 
 /// A machine, and what its process knows of the machine's peers.
 pub trait Node {
-    /// What can happen.
+    /// The events of the node's machine.
     type Event;
 
-    /// When the node has something to do although nothing new has come: its next timer, or at once if the pass before did not take all
-    /// that had come. A link may have been read further than it was handed over, and does not wake its process for that. `None` is
-    /// never.
+    /// Returns the time at which the node has something to do although nothing new has come: its next timer,
+    /// or at once if the pass before did not take all that had come. A link may have been read further than
+    /// it was handed over, and does not wake its process for that. `None` is never.
     fn wake_at(&self) -> Option<Time>;
 
     /// The machine's role.
@@ -93,20 +93,21 @@ pub trait Node {
     /// The machine's state, after what it awaits.
     fn state(&self) -> StateName;
 
-    /// Whether nothing more is handed to the machine.
+    /// Returns whether nothing more is handed to the machine.
     fn is_over(&self) -> bool;
 }
 
 /// A node on the operating system `O`: the order in which what has happened is handed to the machine.
 pub trait NodeOn<O>: Node {
-    /// What comes next in this pass. `None` ends the pass: nothing more has happened, or enough was handed over for once.
+    /// Returns what comes next in this pass. `None` ends the pass: nothing more has happened, or enough was
+    /// handed over for once.
     fn next(&mut self, os: &mut O) -> Option<Self::Event>;
 
     /// Hands `event` to the machine.
     fn step(&mut self, os: &mut O, event: Self::Event, driver: &mut impl Driver) -> ControlFlow<Crashed>;
 }
 
-/// What a machine stands on: the operating system, and what the node keeps besides the machine.
+/// The things that a machine stands on: the operating system, and what the node keeps besides the machine.
 pub(crate) struct Hands<'a, R, O> {
     rest: &'a mut R,
     os: &'a mut O,
@@ -128,6 +129,7 @@ impl<R, O: Gaps> Gaps for Hands<'_, R, O> {
     }
 }
 
-/// How long a process's end is waited for once its link has closed. A process that ends closes its links first, by some
-/// milliseconds, and that it has ended says more, to people and to a machine, than that a link is closed.
+/// The longest time for which a process's end is waited for once its link has closed. A process that ends
+/// closes its links first, by some milliseconds, and that it has ended says more, to people and to a machine,
+/// than that a link is closed.
 pub const END_AT_HAND: Duration = Duration::from_millis(20);

@@ -23,7 +23,7 @@ use crate::{
     time::Time,
 };
 
-/// What the system shows of daemons.
+/// The daemons that the system shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Seen {
     /// Living processes whose sockets lie beside the control path.
@@ -69,7 +69,8 @@ pub enum Answer {
     Written(RecoveryVerdict, Result<(), HostError>),
 }
 
-/// What a recovery's node stands on. A method that returns `Option` may put its answer off: it comes as an [`Answer`].
+/// The operating system as a recovery's node needs it. A method that returns `Option` may put its answer off:
+/// it comes as an [`Answer`].
 pub trait Os: Clock + Gaps {
     /// Looks for daemons. `also` is to come back with an answer that is put off.
     fn look(&mut self, also: Option<ProcessId>) -> Option<Seen>;
@@ -77,7 +78,7 @@ pub trait Os: Clock + Gaps {
     /// Watches a process from here on; `false` if it has ended.
     fn watch(&mut self, process: ProcessId) -> bool;
 
-    /// How a watched process has ended, if it has; its control sockets are removed then.
+    /// Returns how a watched process has ended, if it has; its control sockets are removed then.
     fn ended(&mut self, process: ProcessId) -> Option<PlainText>;
 
     /// Connects to a process's own control socket. The new link replaces the one before.
@@ -98,7 +99,7 @@ pub trait Os: Clock + Gaps {
     /// Sends a message: buffered, not received.
     fn send(&mut self, to: ProcessId, message: &Message);
 
-    /// Whether what was sent before waits for the process to read.
+    /// Returns whether what was sent before waits for the process to read.
     fn is_clogged(&self, to: ProcessId) -> bool;
 
     /// Closes the link to a process; the listeners that came over it are dropped unless they were kept.
@@ -126,7 +127,7 @@ pub trait Os: Clock + Gaps {
     /// An answer that was put off, once it has come.
     fn answer(&mut self) -> Option<Answer>;
 
-    /// Whether the recovery was called off.
+    /// Returns whether the recovery was called off.
     fn is_cancelled(&self) -> bool;
 
     /// Called when the machine reports.
@@ -137,14 +138,14 @@ pub trait Os: Clock + Gaps {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Party {
     linked: bool,
-    /// What the process has said that it is, over this link.
+    /// The greeting in which the process has said what it is, over this link.
     hello: Option<Hello>,
     /// Listeners that have come over this link.
     listeners: usize,
     end_told: bool,
 }
 
-/// How far a pass has come.
+/// The progress of a pass.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Pass {
     has_begun: bool,
@@ -154,7 +155,7 @@ struct Pass {
     handled: bool,
     flooded: bool,
     over: bool,
-    /// The pass before did not take all that had come.
+    /// `true` if the pass before did not take all that had come.
     goes_on: bool,
 }
 
@@ -201,12 +202,12 @@ impl RecoveryNode {
         &self.machine
     }
 
-    /// Whether the machine was told that it is called off.
+    /// Returns whether the machine was told that it is called off.
     pub fn knows_of_cancel(&self) -> bool {
         self.cancel_told
     }
 
-    /// What the journal says by now, or was to say.
+    /// Returns what the journal says by now, or was to say.
     pub fn knows(&self) -> &Journal {
         &self.rest.knows
     }
@@ -216,17 +217,17 @@ impl RecoveryNode {
         self.rest.parties.keys().copied()
     }
 
-    /// Whether the machine was told of the end of a process that was seen.
+    /// Returns whether the machine was told of the end of a process that was seen.
     pub fn was_told_of_end(&self, process: ProcessId) -> bool {
         self.rest.parties.get(&process).is_some_and(|party| party.end_told)
     }
 
-    /// What a process has said that it is.
+    /// Returns what a process has said that it is.
     pub fn hello(&self, process: ProcessId) -> Option<&Hello> {
         self.rest.parties.get(&process)?.hello.as_ref()
     }
 
-    /// What was found, once it is over.
+    /// Returns what was found, once it is over.
     pub fn outcome(&self) -> Option<&Outcome> {
         self.rest.outcome.as_ref()
     }
@@ -314,7 +315,7 @@ impl<O: Os> NodeOn<O> for RecoveryNode {
 }
 
 impl Rest {
-    /// What was put off and has come.
+    /// Returns what was put off and has come.
     fn answer<O: Os>(&mut self, os: &mut O) -> Option<Event> {
         while self.refused.is_empty() {
             match os.answer()? {
@@ -439,7 +440,8 @@ impl Rest {
     }
 }
 
-/// Whether a process is at the other end of the link to it, as far as the system tells, and may be talked to.
+/// Checks whether a process is at the other end of the link to it, as far as the system tells, and may be
+/// talked to.
 fn is_itself<O: Os>(os: &O, process: ProcessId) -> Result<(), HostError> {
     let peer = os.credentials(process)?;
     if !peer.may_speak_to(os.uid()) {
@@ -452,7 +454,7 @@ fn is_itself<O: Os>(os: &O, process: ProcessId) -> Result<(), HostError> {
     }
 }
 
-/// What a recovery's machine stands on: the operating system, and what the node keeps of it.
+/// The things that a recovery's machine stands on: the operating system, and what the node keeps of it.
 type Hands<'a, O> = super::Hands<'a, Rest, O>;
 
 impl<O: Os> Transport<ProcessId> for Hands<'_, O> {

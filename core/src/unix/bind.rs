@@ -1,4 +1,5 @@
-//! What all Unix sockets with a name share: the limit of the name, and names at which no process answers any more.
+//! The things that all Unix sockets with a name share: the limit of the name, and names at which no process
+//! answers any more.
 use std::io;
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -116,7 +117,7 @@ pub(crate) fn connect_unix(path: &Path) -> nix::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Whether a socket lies at `path`; `false` if there is nothing.
+/// Returns whether a socket lies at `path`; `false` if there is nothing.
 ///
 /// # Errors
 /// Another file lies there, or it can't be seen what does.

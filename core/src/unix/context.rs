@@ -6,7 +6,7 @@ use crate::unix::trusted::Distrust;
 
 /// Turns an error of the system into [`Error::System`], and a [`Distrust`] into [`Error::Untrusted`].
 pub(crate) trait Context<T> {
-    /// `text` says what was tried, on what, and, where there is one, the remedy.
+    /// Adds `text`, which says what was tried, on what, and, where there is one, the remedy.
     fn context(self, text: impl FnOnce() -> String) -> Result<T>;
 }
 

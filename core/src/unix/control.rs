@@ -25,7 +25,7 @@ use crate::unix::trusted::{directory_of, inode_at, inode_of, restrict_socket};
 /// Room for `.` and a pid: Linux has none above 4194304.
 const SUFFIX_MAX: usize = 8;
 
-/// What the name of the link that lies ready ends with.
+/// The end of the name of the link that lies ready.
 const NEXT: &str = ".next";
 
 /// The socket at which this process answers, at mode 0600.
@@ -94,7 +94,7 @@ impl ControlSocket {
         Ok(())
     }
 
-    /// Whether nothing is at `name`.
+    /// Returns whether nothing is at `name`.
     ///
     /// # Errors
     /// Another file is there.
@@ -136,7 +136,7 @@ impl ControlSocket {
         Ok(())
     }
 
-    /// Whether the control path leads to this process.
+    /// Returns whether the control path leads to this process.
     pub fn holds_path(&self) -> bool {
         self.is_own(&self.path)
     }
@@ -218,7 +218,7 @@ pub(crate) fn check_path_for_daemons(path: &Path) -> Result<()> {
     check_path(path, SUFFIX_MAX)
 }
 
-/// Where the process `pid` listens, whether or not it holds the control path `path`.
+/// Returns where the process `pid` listens, whether or not it holds the control path `path`.
 pub fn beside(path: &Path, pid: u32) -> PathBuf {
     with_suffix(path, &format!(".{pid}"))
 }
@@ -321,7 +321,7 @@ pub fn sweep(path: &Path) {
     }
 }
 
-/// What became of a [`connect`]. To be connected isn't to be answered: a stopped process's socket connects
+/// The outcome of a [`connect`]. To be connected isn't to be answered: a stopped process's socket connects
 /// too.
 #[derive(Debug)]
 pub enum Connect {
@@ -366,15 +366,16 @@ pub fn peer(stream: &UnixStream) -> io::Result<Credentials> {
     }
 }
 
-/// Whether the process at the other end of `stream` listens for the control path `path`: a link may lead from `path` to the
-/// socket of another one. The kernel knows by which name a socket was bound; a name that says nothing here, such as a relative
-/// one, is taken for good.
+/// Returns whether the process at the other end of `stream` listens for the control path `path`: a link may
+/// lead from `path` to the socket of another one. The kernel knows by which name a socket was bound; a name
+/// that says nothing here, such as a relative one, is taken for good.
 pub(crate) fn is_for(path: &Path, stream: &UnixStream) -> bool {
     let Ok(peer) = getpeername::<UnixAddr>(stream.as_raw_fd()) else { return false };
     peer.path().is_none_or(|bound| is_name_for(path, bound))
 }
 
-/// Whether a socket bound as `bound` is that of a daemon at the control path `path`, as far as can be told.
+/// Returns whether a socket bound as `bound` is that of a daemon at the control path `path`, as far as can be
+/// told.
 pub(crate) fn is_name_for(path: &Path, bound: &Path) -> bool {
     let name = |path: &Path| path.file_name().map(|name| name.as_encoded_bytes().to_vec());
     let (Some(own), Some(other)) = (name(path), name(bound)) else { return false };
@@ -392,7 +393,7 @@ pub(crate) fn is_name_for(path: &Path, bound: &Path) -> bool {
     }
 }
 
-/// Whether `uid` may control this process: its own user, root, and the users in `extra`.
+/// Returns whether `uid` may control this process: its own user, root, and the users in `extra`.
 pub fn uid_allowed(uid: u32, extra: &[u32]) -> bool {
     uid == geteuid().as_raw() || uid == 0 || extra.contains(&uid)
 }

@@ -109,12 +109,12 @@ impl DirWatch {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// Nothing is seen to change.
+    /// Returns `false`: nothing is seen to change.
     pub fn has_changed(&mut self) -> bool {
         false
     }
 
-    /// Nothing to wait for.
+    /// Returns `None`: nothing is to be waited for.
     pub fn pollable(&self) -> Option<BorrowedFd<'_>> {
         None
     }

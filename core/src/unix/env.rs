@@ -26,7 +26,8 @@ pub const LISTEN_PID: &str = "LISTEN_PID";
 pub const LISTEN_FDS: &str = "LISTEN_FDS";
 /// The listeners' names, joined by `:`.
 pub const LISTEN_FDNAMES: &str = "LISTEN_FDNAMES";
-/// What the process is started as: `successor`, `cold-start` or `check`, a [`StartRole`].
+/// The variable that says what the process is started as: `successor`, `cold-start` or `check`, a
+/// [`StartRole`].
 pub const HANDOFF_ROLE: &str = "HANDOFF_ROLE";
 /// The descriptor of the link to the supervisor, in decimal.
 pub const HANDOFF_SOCK_FD: &str = "HANDOFF_SOCK_FD";
@@ -58,7 +59,7 @@ pub const NEVER_PASSED: [&str; 15] = [
     "SYSTEMD_EXEC_PID",
 ];
 
-/// What a supervisor starts a process as.
+/// The role that a supervisor starts a process in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum StartRole {
     /// To replace an incumbent.
@@ -79,16 +80,16 @@ impl fmt::Display for StartRole {
     }
 }
 
-/// What a supervisor gave this process besides its listeners.
+/// The things that a supervisor gave this process besides its listeners.
 #[derive(Debug)]
 pub struct Inherited {
-    /// What this process was started as.
+    /// The role that this process was started in.
     pub role: StartRole,
     /// The link to the supervisor: non-blocking and close-on-exec.
     pub link: UnixStream,
 }
 
-/// Whether the variables are meant for this process.
+/// Returns whether the variables are meant for this process.
 pub(crate) fn is_for_us() -> bool {
     env::var(LISTEN_PID).is_ok_and(|pid| pid.parse() == Ok(std::process::id()))
 }
@@ -140,7 +141,7 @@ pub fn inherited() -> Result<Option<Inherited>> {
     Ok(Some(Inherited { role, link: UnixStream::from(link) }))
 }
 
-/// Why this process is not to be a daemon.
+/// Returns why this process is not to be a daemon.
 fn no_daemon(role: &OsStr) -> String {
     match role.to_str() == Some(&StartRole::Check.to_string()) {
         true => "this process was started to check itself (`check_args`), and its arguments make it a daemon"

@@ -1,5 +1,5 @@
-//! What a real host does around a machine's turn: it warns of a cell of the machines' tables that no test has met, and asks a test
-//! that has crash points, if this is one.
+//! The work of a real host around a machine's turn: it warns of a cell of the machines' tables that no test
+//! has met, and asks a test that has crash points, if this is one.
 //!
 //! Known cells are those that explorations and sweeps have met; `cells.txt` is a link to the list among the snapshots, and part of
 //! the package. A machine ignores an event that it can't make sense of. One that

@@ -1,4 +1,4 @@
-//! What a daemon's author implements.
+//! The hooks that a daemon's author implements.
 use std::time::Duration;
 
 use crate::message::{SealProgress, Sealed};

@@ -28,15 +28,15 @@ pub struct JournalFile {
     slot: usize,
 }
 
-/// What an earlier supervisor left.
+/// The journal that an earlier supervisor left, and its faults.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recovered {
-    /// What it knew; the default, if there was no journal or it could not be used.
+    /// The journal of the earlier supervisor; the default, if there was none or it could not be used.
     pub journal: Journal,
-    /// Whether it was written in another boot, or that is not known: the processes that it names have ended, and their numbers
-    /// are those of others.
+    /// `true` if it was written in another boot, or that is not known: the processes that it names have
+    /// ended, and their numbers are those of others.
     pub is_of_another_boot: bool,
-    /// What was wrong with the file, and what was done about it. For people; empty if all is well.
+    /// The faults of the file, and what was done about them. For people; empty if all is well.
     pub reports: Vec<String>,
 }
 

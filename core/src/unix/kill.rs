@@ -141,7 +141,8 @@ fn is_of_group(pid: u32, group: i32) -> bool {
     i32::try_from(pid).is_ok_and(|pid| getpgid(Some(Pid::from_raw(pid))) == Ok(Pid::from_raw(group)))
 }
 
-/// Whether the variables of `pid` say that the process `daemon` was started by a supervisor: it has inherited them.
+/// Returns whether the variables of `pid` say that the process `daemon` was started by a supervisor: it has
+/// inherited them.
 fn was_left_by(pid: u32, daemon: u32) -> bool {
     let variables = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
     let has =

@@ -21,11 +21,11 @@ pub(crate) struct Link {
     unsent: Vec<u8>,
     /// Descriptors that go with a byte of `unsent`, and that byte's place in it; the first first.
     unsent_fds: VecDeque<(usize, Arc<[OwnedFd]>)>,
-    /// Whether descriptors are accepted: else the system closes those that come.
+    /// `true` if descriptors are accepted: else the system closes those that come.
     receives: bool,
-    /// What came beside the frame that is being read, or was read last.
+    /// The descriptors that came beside the frame that is being read, or was read last.
     received: Vec<OwnedFd>,
-    /// A send failed: what came before it is still read, then it is the end.
+    /// `true` if a send failed: what came before it is still read, then it is the end.
     broken: bool,
     #[cfg(feature = "crash-points")]
     spoilt: spoilt::Spoilt,
@@ -115,7 +115,7 @@ impl Link {
         self.unsent_fds.iter_mut().for_each(|(at, _)| *at -= count);
     }
 
-    /// Whether it waits for the peer to read.
+    /// Returns whether it waits for the peer to read.
     pub(crate) fn wants_write(&self) -> bool {
         !self.unsent.is_empty() && !self.broken
     }
@@ -169,7 +169,7 @@ impl Link {
         Ok(count)
     }
 
-    /// Whether descriptors may have come beside `message`, if some have.
+    /// Returns whether descriptors may have come beside `message`, if some have.
     fn is_due(&self, message: &Message) -> bool {
         self.received.is_empty() || matches!(message, Message::Listeners { .. })
     }

@@ -15,11 +15,12 @@ use crate::unix::bind::{check_path, listen_socket, listen_unix, stream_socket};
 use crate::unix::context::Context;
 use crate::unix::trusted;
 
-/// How a listener is opened. By default as the system's settings and the umask say; set what is to differ.
+/// The way in which a listener is opened. By default as the system's settings and the umask say; set what is
+/// to differ.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BindOptions {
-    /// Whether an IPv6 socket takes IPv6 connections only (`IPV6_V6ONLY` of `ipv6(7)`).
+    /// `true` if an IPv6 socket is to take IPv6 connections only (`IPV6_V6ONLY` of `ipv6(7)`).
     pub only_v6: Option<bool>,
     /// The permission bits of a Unix socket that has a path: a user that may write to it may connect (`unix(7)`).
     pub mode: Option<u32>,
@@ -71,8 +72,8 @@ pub fn bind_with(addr: &str, options: &BindOptions) -> Result<OwnedFd> {
     Ok(listener)
 }
 
-/// How `listener`, which is open at `addr`, differs from what [`bind_with`] would open there with `options`, in words with what
-/// helps; empty if it doesn't.
+/// Returns how `listener`, which is open at `addr`, differs from what [`bind_with`] would open there with
+/// `options`, in words with what helps; empty if it doesn't.
 pub fn differences(listener: &impl AsFd, addr: &str, options: &BindOptions) -> Vec<String> {
     let mut found = Vec::new();
     let is_v6_only = getsockopt(listener, sockopt::Ipv6V6Only).ok();

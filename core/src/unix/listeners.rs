@@ -117,7 +117,7 @@ impl Listeners {
         self.entries.iter().map(|(name, fd)| (name.as_str(), fd))
     }
 
-    /// What a peer sent: descriptors, by name.
+    /// Returns what a peer sent: descriptors, by name.
     ///
     /// # Errors
     /// There are more or fewer of one than of the other, a name can't be passed on, or a descriptor is no listening
@@ -157,8 +157,9 @@ impl Listeners {
         }
     }
 
-    /// Whether clients still reach the listener called `name` at its address: the path of a Unix socket may have been
-    /// removed, or be another's by now. Connects there once, if it is a path. A TCP or abstract address is always reached.
+    /// Returns whether clients still reach the listener called `name` at its address: the path of a Unix
+    /// socket may have been removed, or be another's by now. Connects there once, if it is a path. A TCP or
+    /// abstract address is always reached.
     pub fn is_reached(&self, name: &str) -> bool {
         let Some((_, fd)) = self.entries.iter().find(|(entry, _)| entry == name) else { return false };
         match getsockname::<SockaddrStorage>(fd.as_raw_fd())
@@ -210,7 +211,7 @@ impl Listeners {
         self.take_if(name, |_| true)
     }
 
-    /// Whether nothing is left to take.
+    /// Returns whether nothing is left to take.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -221,8 +222,8 @@ impl Listeners {
     }
 }
 
-/// Whether `path` leads to `listener`: the kernel names the process that began to listen at each, and says
-/// no more if that was the same one.
+/// Returns whether `path` leads to `listener`: the kernel names the process that began to listen at each, and
+/// says no more if that was the same one.
 fn leads_to(path: &Path, listener: &OwnedFd) -> bool {
     let Ok(socket) = connect_unix(path) else { return false };
     let (here, there) = (UnixStream::from(socket), listener.try_clone().map(UnixStream::from));
@@ -247,7 +248,7 @@ fn name_of(address: &UnixAddr) -> Option<String> {
     Some(format!("unix:{}", address.path()?.display()))
 }
 
-/// Whether this is the name of an abstract socket, which is in no directory.
+/// Returns whether this is the name of an abstract socket, which is in no directory.
 fn is_abstract(path: &Path) -> bool {
     path.as_os_str().as_encoded_bytes().starts_with(b"@")
 }
@@ -278,7 +279,7 @@ fn parse(count: Option<&str>, names: Option<&str>) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// What keeps the open descriptor `fd` from being a listener, in words.
+/// Returns what keeps the open descriptor `fd` from being a listener, in words.
 fn look_at_inherited(fd: RawFd, name: &str) -> Result<Option<String>> {
     let look = || Ok(complaint(listener_fault(&look_at(fd)?)));
     look().map_err(|_: Errno| {
@@ -289,7 +290,7 @@ fn look_at_inherited(fd: RawFd, name: &str) -> Result<Option<String>> {
     })
 }
 
-/// What is wrong with a descriptor, in words.
+/// Returns what is wrong with a descriptor, in words.
 fn complaint(fault: nix::Result<Option<&'static str>>) -> Option<String> {
     match fault {
         Ok(fault) => fault.map(String::from),
@@ -298,7 +299,7 @@ fn complaint(fault: nix::Result<Option<&'static str>>) -> Option<String> {
     }
 }
 
-/// What keeps a descriptor from being a listener.
+/// Returns what keeps a descriptor from being a listener.
 fn listener_fault(fd: &impl AsFd) -> nix::Result<Option<&'static str>> {
     if getsockopt(fd, sockopt::SockType)? != SockType::Stream {
         return Ok(Some("is not a stream socket"));

@@ -152,7 +152,7 @@ impl DataDirLock {
         &self.dir
     }
 
-    /// Whether this process took the lock here.
+    /// Returns whether this process took the lock here.
     pub fn is_held(&self) -> bool {
         self.is_held
     }
@@ -183,7 +183,8 @@ impl Drop for DataDirLock {
 pub struct Holder {
     /// Its pid.
     pub pid: u32,
-    /// What the kernel calls its program (`proc_pid_comm(5)`); empty if it has ended.
+    /// The name that the kernel gives to the process's program (`proc_pid_comm(5)`); empty if the process has
+    /// ended.
     pub program: PlainText,
 }
 
@@ -255,7 +256,8 @@ pub(crate) fn directory_locked_by(pid: u32) -> Option<DirectoryId> {
     })
 }
 
-/// Whether `fdinfo` shows an exclusive lock, as in `lock:\t1: FLOCK  ADVISORY  WRITE 708 fd:01:1234 0 EOF`.
+/// Returns whether `fdinfo` shows an exclusive lock, as in `lock:\t1: FLOCK  ADVISORY  WRITE 708 fd:01:1234 0
+/// EOF`.
 fn is_locked(fdinfo: &str) -> bool {
     let words = |line: &str| {
         matches!(line.split_whitespace().collect::<Vec<_>>()[..], ["lock:", _, "FLOCK", _, "WRITE", ..])
@@ -270,7 +272,7 @@ pub fn holder_of(file: &File) -> Option<Holder> {
     Some(Holder { pid, program: program_of(pid) })
 }
 
-/// What the kernel calls the program of `pid` (`proc_pid_comm(5)`); empty if the process has ended.
+/// Returns what the kernel calls the program of `pid` (`proc_pid_comm(5)`); empty if the process has ended.
 pub(crate) fn program_of(pid: u32) -> PlainText {
     fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim_end().into()
 }

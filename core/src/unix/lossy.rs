@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// How many lines wait to be written at most.
+/// The largest number of lines that wait to be written.
 const LINES: usize = 4096;
 
 /// Writes lines without ever waiting or failing. Copies write to the same place.

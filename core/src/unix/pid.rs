@@ -18,7 +18,7 @@ use nix::unistd::{Pid, getsid};
 
 use crate::id::{BootId, ProcessId};
 
-/// This process.
+/// Returns the id of this process.
 ///
 /// # Errors
 /// `/proc` can't be read.
@@ -27,7 +27,7 @@ pub fn this_process() -> io::Result<ProcessId> {
     Ok(ProcessId { pid, start_time: start_time_of(pid)?.unwrap_or(0) })
 }
 
-/// This boot, where the system has a name for it.
+/// Returns the id of this boot, where the system has a name for it.
 pub fn boot_id() -> BootId {
     static BOOT: OnceLock<BootId> = OnceLock::new();
     *BOOT.get_or_init(|| {
@@ -37,8 +37,8 @@ pub fn boot_id() -> BootId {
     })
 }
 
-/// When the process `pid` started, as in [`ProcessId`]; `None` if there is no such process (or no `/proc`), 0
-/// where the system has no such figure.
+/// Returns the time at which the process `pid` started, as in [`ProcessId`]; `None` if there is no such
+/// process (or no `/proc`), 0 where the system has no such figure.
 ///
 /// # Errors
 /// `/proc` can't be read, or its text isn't `proc_pid_stat(5)`'s.
@@ -49,19 +49,19 @@ pub fn start_time_of(pid: u32) -> io::Result<Option<u64>> {
     Ok(stat_of(pid)?.map(|stat| stat.start_time))
 }
 
-/// Whether there is a process `pid` that has not ended. One that was not waited for counts as ended; what can't
-/// be told counts as alive.
+/// Returns whether there is a process `pid` that has not ended. One that was not waited for counts as ended;
+/// what can't be told counts as alive.
 pub(crate) fn may_live(pid: u32) -> bool {
     let there = i32::try_from(pid).is_ok_and(|pid| kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH));
     there && !matches!(stat_of(pid), Ok(Some(Stat { state: b'Z' | b'X', .. })))
 }
 
-/// How a process ended.
+/// The way in which a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Exit {
     /// Exited with this status.
     Code(i32),
-    /// This signal killed it.
+    /// The signal that killed it.
     Signal(i32),
     /// Has ended, but not as this process's child: how is not known.
     Unknown,
@@ -86,8 +86,8 @@ impl fmt::Display for Exit {
 pub struct Watch {
     process: ProcessId,
     is_child: bool,
-    /// The process leads a session, as every process that a supervisor has started does: its group is its own. A program of a
-    /// pipeline in a shell may lead a group in which others are.
+    /// `true` if the process leads a session, as every process that a supervisor has started does: its group
+    /// is its own. A program of a pipeline in a shell may lead a group in which others are.
     leads_session: bool,
     pidfd: Option<Arc<OwnedFd>>,
     exit: Option<Exit>,
@@ -144,7 +144,7 @@ impl Watch {
         self.pidfd.as_deref().filter(|_| self.exit.is_none()).map(AsFd::as_fd)
     }
 
-    /// Whether it has ended, and how. Reaps it if it is a child. Never blocks.
+    /// Returns whether it has ended, and how. Reaps it if it is a child. Never blocks.
     ///
     /// # Errors
     /// The system's; none is expected.
@@ -155,17 +155,17 @@ impl Watch {
         Ok(self.exit)
     }
 
-    /// Whether the process is a child of this one.
+    /// Returns whether the process is a child of this one.
     pub(super) fn is_child(&self) -> bool {
         self.is_child
     }
 
-    /// Whether the process was seen to end.
+    /// Returns whether the process was seen to end.
     pub(super) fn has_ended(&self) -> bool {
         self.exit.is_some()
     }
 
-    /// What the process is signalled by, where the system has that.
+    /// Returns what the process is signalled by, where the system has that.
     pub(super) fn pidfd(&self) -> Option<&OwnedFd> {
         self.pidfd.as_deref()
     }
@@ -186,7 +186,8 @@ impl Watch {
         ))
     }
 
-    /// Whether the process has ended and led a session of its own, in whose group it may have left others: `true` once.
+    /// Returns whether the process has ended and led a session of its own, in whose group it may have left
+    /// others: `true` once.
     pub(super) fn may_have_left(&mut self) -> bool {
         self.exit.is_some() && std::mem::take(&mut self.leads_session)
     }
@@ -195,7 +196,7 @@ impl Watch {
         Pid::from_raw(self.process.pid.cast_signed())
     }
 
-    /// Whether the number still belongs to the known process.
+    /// Returns whether the number still belongs to the known process.
     pub(super) fn is_same(&self) -> io::Result<bool> {
         let now = start_time_of(self.process.pid)?;
         Ok(self.process.start_time == 0 || now.is_none_or(|now| now == self.process.start_time))
@@ -235,8 +236,8 @@ impl Watch {
         waitpid(self.pid(), Some(WaitPidFlag::WNOHANG))
     }
 
-    /// Whether the process runs no more, reaped or not. Without a pidfd and without `/proc` a zombie still
-    /// counts as running.
+    /// Returns whether the process runs no more, reaped or not. Without a pidfd and without `/proc` a zombie
+    /// still counts as running.
     fn gone(&self) -> io::Result<bool> {
         if let Some(pidfd) = &self.pidfd {
             let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
@@ -322,7 +323,7 @@ mod tests {
     use std::os::unix::process::CommandExt;
     use std::process::{Child, Command};
 
-    /// As on a system without pidfds.
+    /// Makes a watch as on a system without pidfds.
     fn without_pidfd(child: &Child, is_child: bool) -> Watch {
         let start_time = start_time_of(child.id()).unwrap().unwrap();
         Watch {

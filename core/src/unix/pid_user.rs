@@ -12,8 +12,8 @@ pub(crate) fn effective_user_of(watch: &Watch) -> Option<u32> {
     by_pidfd(watch).or_else(|| by_number(watch.id().pid))
 }
 
-/// What `PIDFD_GET_INFO` asks for and fills in, as in the first version of `struct pidfd_info` (`linux/pidfd.h`): later ones are
-/// longer, and their size is part of the request's number.
+/// The data that `PIDFD_GET_INFO` asks for and fills in, as in the first version of `struct pidfd_info`
+/// (`linux/pidfd.h`): later ones are longer, and their size is part of the request's number.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 #[repr(C)]
 #[derive(Default)]

@@ -1,4 +1,5 @@
-//! What the file of a program gives to its process beside its bytes: file capabilities, and another user or group.
+//! The things that the file of a program gives to its process beside its bytes: file capabilities, and
+//! another user or group.
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -9,7 +10,7 @@ use std::path::Path;
 pub struct Privileges {
     /// The value of `security.capability`, as the kernel has it.
     capabilities: Option<Vec<u8>>,
-    /// The setuid or the setgid bit.
+    /// `true` if the setuid or the setgid bit is set.
     sets_id: bool,
 }
 
@@ -30,7 +31,7 @@ impl Privileges {
         self.that_lacks(copy)
     }
 
-    /// What of them a copy lacks, in words.
+    /// Returns what of them a copy lacks, in words.
     pub(crate) fn that_lacks(&self, copy: &File) -> Option<String> {
         let has_capabilities = self.capabilities == capabilities(copy) && !is_nosuid(copy);
         match (self.capabilities.is_some() && !has_capabilities, self.sets_id) {
@@ -42,7 +43,8 @@ impl Privileges {
     }
 }
 
-/// What a copy of the program at `path` that this user keeps will lack, in words: only root can give file capabilities.
+/// Returns what a copy of the program at `path` that this user keeps will lack, in words: only root can give
+/// file capabilities.
 pub fn that_a_copy_will_lack(path: &Path) -> Option<&'static str> {
     let Privileges { capabilities, sets_id } = Privileges::of(&File::open(path).ok()?);
     match (capabilities.is_some() && !nix::unistd::geteuid().is_root(), sets_id) {
@@ -52,7 +54,7 @@ pub fn that_a_copy_will_lack(path: &Path) -> Option<&'static str> {
     }
 }
 
-/// Whether what is executed from there gets no privileges of its file.
+/// Returns whether what is executed from there gets no privileges of its file.
 fn is_nosuid(file: &File) -> bool {
     use nix::sys::statvfs::{FsFlags, fstatvfs};
     fstatvfs(file).is_ok_and(|found| found.flags().contains(FsFlags::ST_NOSUID))

@@ -21,10 +21,10 @@ use crate::machine::{Cell, EffectName, supervisor};
 use crate::message::Message;
 use crate::names::names;
 
-/// In every executable that has crash points: so it can be seen that one has none.
+/// The mark of every executable that has crash points: so it can be seen that one has none.
 pub const MARK: &str = "handoff: this executable has crash points";
 
-/// What a test wants to know, and to decide, about its process.
+/// The probe by which a test learns of its process, and decides about it.
 pub trait Probe: Send + Sync {
     /// A machine is about to handle an event.
     fn handles(&self, cell: Cell);
@@ -33,7 +33,7 @@ pub trait Probe: Send + Sync {
     /// ([`steps`]).
     fn gap(&self, gap: Gap, step: Option<SystemCall>) -> Fate;
 
-    /// `message` is about to be sent over a link at whose other end is `to`.
+    /// Notes that `message` is about to be sent over a link at whose other end is `to`.
     fn frame(&self, to: Receiver, message: &Message) -> FrameFate;
 }
 
@@ -59,7 +59,7 @@ pub struct Receiver {
     pub pid: Option<u32>,
 }
 
-/// What becomes of the process.
+/// The fate of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// Nothing.
@@ -74,7 +74,7 @@ pub enum Fate {
     Fails,
 }
 
-/// What becomes of a frame.
+/// The fate of a frame.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum FrameFate {
     /// Is sent.
@@ -88,7 +88,7 @@ pub enum FrameFate {
     IsCut,
     /// Is not sent, and the link ends.
     Resets,
-    /// This is sent in its place.
+    /// The message that is sent in its place.
     Becomes(Box<Message>),
 }
 

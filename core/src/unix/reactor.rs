@@ -9,7 +9,7 @@ use crate::node::{Faithful, NodeOn};
 use crate::time::Duration;
 use crate::unix::poller;
 
-/// What a node stands on in a real process.
+/// The system that a node stands on in a real process.
 pub(crate) trait System: Clock {
     /// The descriptors to wait for; with `true`, also until there is room to write.
     fn pollables(&self) -> Vec<(BorrowedFd<'_>, bool)>;
@@ -17,7 +17,7 @@ pub(crate) trait System: Clock {
     /// Takes back the wakes of other threads, before what they woke for is looked for.
     fn drain_wakes(&mut self);
 
-    /// How long to wait at most where something is to be looked at that wakes no `poll(2)`.
+    /// Returns how long to wait at most where something is to be looked at that wakes no `poll(2)`.
     fn look_again_after(&self) -> Option<Duration> {
         None
     }

@@ -19,7 +19,7 @@ use crate::unix::trusted::{self, Draft};
 /// The file's name.
 pub const NAME: &str = "handoff.record";
 
-/// How often a read that met a write is done again. A write takes microseconds.
+/// The number of times that a read which met a write is done again. A write takes microseconds.
 const READS: usize = 3;
 
 /// The record's file, in the very directory that is locked.

@@ -1,22 +1,22 @@
-//! What the hooks of a daemon return.
+//! The results of a daemon's hooks.
 use std::error::Error as StdError;
 
 use crate::id::Fingerprint;
 pub use crate::node::daemon::StateSnapshot;
 
-/// What a hook returns. An error, like a panic, is a hook that failed: the library rolls back.
+/// The result of a hook. An error, like a panic, is a hook that failed: the library rolls back.
 pub type HookResult<T> = Result<T, Box<dyn StdError + Send + Sync>>;
 
-/// What a drain left.
+/// The report of a drain.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DrainReport {
     /// Connections still open when the grace was over.
     pub open_conns_remaining: u32,
-    /// Whether no connection is accepted any more. `false` rolls the handoff back.
+    /// `true` if no connection is accepted any more. `false` rolls the handoff back.
     pub accept_closed: bool,
 }
 
-/// What a seal made durable.
+/// The report of what a seal made durable.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SealReport {
     /// The last revision of each shard. The successor must not be behind it.
@@ -25,12 +25,12 @@ pub struct SealReport {
     pub data_dir_fingerprint: Fingerprint,
 }
 
-/// What a successor opened.
+/// The report of what a successor opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReadinessSnapshot {
     /// The listeners that the successor is about to serve, by name.
     pub listening_on: Vec<String>,
-    /// Whether the daemon calls itself healthy. `false` rolls the handoff back.
+    /// `true` if the daemon calls itself healthy. `false` rolls the handoff back.
     pub healthz_ok: bool,
     /// The last revision of each shard. A revision behind what was sealed rolls the handoff back.
     pub advertised_revision_per_shard: Vec<u64>,

@@ -49,7 +49,7 @@ use crate::unix::lock::{DataDir, DataDirLock};
 use crate::unix::reports::ReadinessSnapshot;
 use crate::unix::run::{Ended, carrier_of, ended, serve_calls};
 
-/// What this process was started as.
+/// The role that this process was started in.
 #[derive(Debug)]
 pub enum DetectedRole {
     /// By no supervisor: it starts by itself.
@@ -58,7 +58,7 @@ pub enum DetectedRole {
     Successor(Successor),
 }
 
-/// What this process was started as. To be called once.
+/// Returns what this process was started as. To be called once.
 ///
 /// # Errors
 /// [`Error::Caller`] if the environment contradicts itself, or it was called before.
@@ -76,7 +76,7 @@ pub struct Successor {
 }
 
 impl Successor {
-    /// Whether there is no daemon to replace.
+    /// Returns whether there is no daemon to replace.
     pub fn is_first(&self) -> bool {
         self.inherited.role == StartRole::ColdStart
     }
@@ -153,7 +153,7 @@ pub struct BegunSuccessor {
 }
 
 impl BegunSuccessor {
-    /// What the predecessor sealed; nothing in a cold start and after a crash.
+    /// Returns what the predecessor sealed; nothing in a cold start and after a crash.
     pub fn sealed(&self) -> Option<&Sealed> {
         self.sealed.as_ref()
     }
@@ -257,8 +257,8 @@ pub struct Incumbent {
 }
 
 impl Incumbent {
-    /// Of a process that no supervisor started: takes `lock`, if it isn't taken yet, and the control path. A supervisor
-    /// that comes later is given duplicates of `listeners`.
+    /// For a process that no supervisor started, takes `lock`, if it isn't taken yet, and the control path. A
+    /// supervisor that comes later is given duplicates of `listeners`.
     ///
     /// # Errors
     /// [`Error::Locked`] if another process serves; the socket can't be bound.

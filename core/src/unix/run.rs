@@ -35,8 +35,9 @@ pub struct Options {
 }
 
 impl Options {
-    /// `data_dir` is what only one process may write; it must exist, and no other user may read or write it.
-    /// `control_socket` is where supervisors find the daemon that serves: the same path for every build.
+    /// Makes the options: `data_dir` is what only one process may write; it must exist, and no other user may
+    /// read or write it. `control_socket` is where supervisors find the daemon that serves: the same path for
+    /// every build.
     ///
     /// A daemon that opens its files by this path relies on it to lead to the same directory as long as it runs. One
     /// that opens them through a [`DataDir`] does not: see [`Options::in_dir`].
@@ -80,7 +81,7 @@ impl DataPlace {
     }
 }
 
-/// Why a daemon is not needed any more. The process is to exit.
+/// The reason why a daemon is not needed any more. The process is to exit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ended {
     /// A successor serves.
@@ -168,7 +169,7 @@ fn run_alone(options: Options, mut daemon: impl Daemon) -> Result<Ended> {
     serve_calls(&protocol, &mut daemon, carrier)
 }
 
-/// What lets the connections of `daemon` outlive its process, if it wants that.
+/// Returns what lets the connections of `daemon` outlive its process, if it wants that.
 pub(crate) fn carrier_of(daemon: &dyn Drainable, control: &Path) -> Result<Option<Carrier>> {
     daemon.connections().map(|connections| connections.carrier(control)).transpose()
 }
@@ -191,7 +192,7 @@ pub(crate) fn serve_calls(
     }
 }
 
-/// What one that serves can be asked for. `None` if there is nothing to reply.
+/// Performs what a daemon that serves can be asked for. `None` if there is nothing to reply.
 fn perform(
     call: Call,
     daemon: &mut dyn Drainable,
@@ -244,7 +245,7 @@ fn around<T>(
     }
 }
 
-/// What was opened, if the record has room for it when it is sealed.
+/// Returns what was opened, if the record has room for it when it is sealed.
 fn kept(ready: ReadinessSnapshot) -> HookResult<ReadinessSnapshot> {
     match ready.advertised_revision_per_shard.len() {
         count if count > bounds::SHARDS => {
@@ -281,7 +282,7 @@ fn bind_missing(inherited: Listeners, wanted: &[(String, String)]) -> Result<Lis
     Listeners::from_entries(entries)
 }
 
-/// What the end of the protocol means to the caller.
+/// Returns what the end of the protocol means to the caller.
 pub(crate) fn ended(exit: ExitReason) -> Result<Ended> {
     match exit {
         ExitReason::Retired => Ok(Ended::Retired),

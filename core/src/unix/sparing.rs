@@ -1,7 +1,7 @@
 //! Lines that a stranger can cause are logged at a bounded rate, and how many were left out is said.
 use std::time::{Duration, Instant};
 
-/// One line in so long, after the first few.
+/// The time in which one line is logged, after the first few.
 const INTERVAL: Duration = Duration::from_secs(10);
 /// So many lines at once.
 const BURST: u32 = 5;
@@ -21,7 +21,7 @@ impl Default for Sparing {
 }
 
 impl Sparing {
-    /// Whether a line is to be logged at `now`: then how many were left out before it.
+    /// Returns whether a line is to be logged at `now`: then how many were left out before it.
     pub fn admits(&mut self, now: Instant) -> Option<u64> {
         let since = *self.since.get_or_insert(now);
         let intervals = now.saturating_duration_since(since).as_secs() / INTERVAL.as_secs();
@@ -37,7 +37,7 @@ impl Sparing {
         Some(std::mem::take(&mut self.left_out))
     }
 
-    /// When a line that was not admitted at `now` would be.
+    /// Returns the time at which a line that was not admitted at `now` would be.
     fn room_at(&self, now: Instant) -> Instant {
         self.since.unwrap_or(now) + INTERVAL
     }
@@ -52,12 +52,13 @@ pub struct NameLines {
 }
 
 impl NameLines {
-    /// Whether a line is to be logged at `now` about a name that was put back: then how many were left out before it.
+    /// Returns whether a line is to be logged at `now` about a name that was put back: then how many were
+    /// left out before it.
     pub fn put_back(&mut self, now: Instant) -> Option<u64> {
         self.put_back.admits(now)
     }
 
-    /// How many lines were left out before the one about an obstacle that is to be logged at `now`.
+    /// Returns how many lines were left out before the one about an obstacle that is to be logged at `now`.
     ///
     /// # Errors
     /// The line is left out; when to look for the obstacle again.

@@ -33,7 +33,7 @@ pub use setting::{RunAs, Setting};
 /// The longest name of a listener, in bytes: the limit of `FileDescriptorName=` in `systemd.socket(5)`.
 pub const NAME_MAX: usize = 255;
 
-/// What to start, and with what.
+/// The program to start, and the things to start it with.
 #[derive(Debug)]
 pub struct SpawnRequest<'a> {
     /// The executable. `PATH` is not searched; a relative path starts at the current directory.
@@ -52,9 +52,9 @@ pub struct SpawnRequest<'a> {
     pub listeners: &'a [(String, BorrowedFd<'a>)],
     /// The process's end of the link, which becomes its descriptor right after the listeners. It is closed here.
     pub link: OwnedFd,
-    /// What the process is started as.
+    /// The role that the process is started in.
     pub role: StartRole,
-    /// What becomes its standard output and error; those of this process if `None`.
+    /// The file that becomes its standard output and error; those of this process if `None`.
     pub output: Option<BorrowedFd<'a>>,
 }
 
@@ -162,7 +162,7 @@ fn arguments(binary: &CString, args: &[OsString]) -> Result<Vec<CString>> {
     [Ok(binary.clone())].into_iter().chain(rest).collect()
 }
 
-/// `LISTEN_PID=`, and room for the digits and a NUL: only the child knows its pid.
+/// Returns `LISTEN_PID=`, and room for the digits and a NUL: only the child knows its pid.
 fn listen_pid_entry() -> Vec<u8> {
     let mut entry = format!("{LISTEN_PID}=").into_bytes();
     entry.resize(entry.len() + after_fork::PID_DIGITS + 1, 0);
@@ -174,7 +174,7 @@ fn pointers(entries: impl Iterator<Item = *const libc::c_char>) -> Vec<*const li
     entries.chain([std::ptr::null()]).collect()
 }
 
-/// No descriptor is above this, unless the limit was lowered since.
+/// Returns the number that no descriptor is above, unless the limit was lowered since.
 #[allow(unsafe_code)]
 fn open_max() -> RawFd {
     // SAFETY: sysconf takes a plain number and touches no memory of ours.
@@ -224,7 +224,7 @@ fn new_process(plan: &mut ChildPlan) -> nix::Result<Pid> {
     }
 }
 
-/// What the child reported; nothing, if the pipe was closed by its `exec` (or its death, which its
+/// Returns what the child reported; nothing, if the pipe was closed by its `exec` (or its death, which its
 /// watch will see).
 fn read_failure(report: OwnedFd) -> io::Result<Option<ChildFailure>> {
     let mut report = File::from(report);

@@ -257,13 +257,13 @@ pub(crate) fn directory_of(path: &Path) -> &Path {
     }
 }
 
-/// Whether others than the owner have the permission `bit`.
+/// Returns whether others than the owner have the permission `bit`.
 fn is_open_to_others(metadata: &Metadata, bit: u32) -> bool {
     let group = metadata.mode() & (bit << 3) != 0;
     metadata.mode() & bit != 0 || (group && !is_private(metadata.gid(), metadata.uid()))
 }
 
-/// Whether the group `gid` is the user `uid` by another name.
+/// Returns whether the group `gid` is the user `uid` by another name.
 fn is_private(gid: u32, uid: u32) -> bool {
     let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
     let group = Group::from_gid(Gid::from_raw(gid)).ok().flatten();
@@ -271,7 +271,7 @@ fn is_private(gid: u32, uid: u32) -> bool {
     user.gid == group.gid && user.name == group.name && group.mem.iter().all(|member| *member == user.name)
 }
 
-/// `path` as people know it: what is reached by a descriptor has a name of its own.
+/// Returns `path` as people know it: what is reached by a descriptor has a name of its own.
 fn shown(path: &Path) -> PathBuf {
     let by_descriptor = |path: &Path| path.starts_with("/proc/self/fd");
     match (path.parent(), path.file_name()) {
@@ -296,7 +296,7 @@ pub fn inode_at(path: &Path) -> io::Result<(u64, u64)> {
     path.symlink_metadata().map(|metadata| inode_of(&metadata))
 }
 
-/// Whether `path` itself, and not what a symbolic link there leads to, still is `file`.
+/// Returns whether `path` itself, and not what a symbolic link there leads to, still is `file`.
 pub fn is_at(file: &File, path: &Path) -> bool {
     let (here, there) = (file.metadata(), path.symlink_metadata());
     matches!((here, there), (Ok(here), Ok(there)) if inode_of(&here) == inode_of(&there))
@@ -311,9 +311,9 @@ pub struct Draft {
     path: PathBuf,
 }
 
-/// What the name of a draft ends with.
+/// The end of a draft's name.
 const DRAFT: &str = ".new";
-/// How many digits stand before that.
+/// The number of digits before that.
 const DIGITS: usize = 16;
 
 impl Draft {
@@ -376,7 +376,7 @@ pub fn random_name() -> io::Result<String> {
     Ok(format!("{:016x}", u64::from_ne_bytes(random)))
 }
 
-/// Whether `name` is that of a draft of the file called `place`.
+/// Returns whether `name` is that of a draft of the file called `place`.
 pub(crate) fn is_draft_of(name: &[u8], place: &[u8]) -> bool {
     let digits = name.strip_prefix(place).and_then(|rest| rest.strip_prefix(b"."));
     let digits = digits.and_then(|rest| rest.strip_suffix(DRAFT.as_bytes()));

@@ -50,7 +50,7 @@ fn ends() -> nix::Result<(Arc<OwnedFd>, Arc<OwnedFd>)> {
     Ok((Arc::new(sender), Arc::new(receiver)))
 }
 
-/// What a wake writes: what an eventfd takes, and as good as anything else for a pipe.
+/// The bytes that a wake writes: what an eventfd takes, and as good as anything else for a pipe.
 const WAKE: [u8; 8] = 1_u64.to_ne_bytes();
 
 impl Waker {

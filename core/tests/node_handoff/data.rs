@@ -99,7 +99,7 @@ fn a_daemon_that_has_become_another_user_is_refused() {
     }
 }
 
-/// Where there is an incumbent, it is the measure, whatever was served before.
+/// Holds a successor to its incumbent where there is one, whatever was served before.
 #[test]
 fn a_successor_is_held_to_what_its_incumbent_has_sealed() {
     let before = Journal { committed: Some(binary("old")), data: served(9), ..Journal::default() };

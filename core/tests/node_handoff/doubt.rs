@@ -1,4 +1,4 @@
-//! That nobody serves is believed once no process answers at the control path.
+//! The belief that nobody serves, which comes once no process answers at the control path.
 use std::time::Duration;
 
 use handoff::host::Clock;

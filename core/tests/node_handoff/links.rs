@@ -1,4 +1,4 @@
-//! How links and processes come to an end, and which process a peer is believed to be.
+//! The ends of links and processes, and which process a peer is believed to be.
 use std::time::Duration;
 
 use handoff::host::Clock;

@@ -1,4 +1,4 @@
-//! What comes before what, and what one peer can keep from another.
+//! The order of events, and what one peer can keep from another.
 use std::time::Duration;
 
 use handoff::Reason;

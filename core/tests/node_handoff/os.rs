@@ -24,7 +24,7 @@ pub(crate) const HEARTBEAT: Duration = Duration::from_secs(1);
 pub(crate) const INCUMBENT: ProcessId = ProcessId { pid: 1, start_time: 10 };
 pub(crate) const SUCCESSOR: ProcessId = ProcessId { pid: 2, start_time: 20 };
 
-/// What the node has told its operating system to do.
+/// The call that the node has made to its operating system.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Did {
     Connects,
@@ -41,15 +41,15 @@ pub(crate) struct Queues {
     pub inboxes: BTreeMap<Peer, VecDeque<Read>>,
     /// Of the process at the other end of the incumbent's link.
     pub credentials: Result<Credentials, HostError>,
-    /// What the next attempts to connect come to; `None` puts the answer off. Afterwards they succeed.
+    /// The outcomes of the next attempts to connect; `None` puts the answer off. Afterwards they succeed.
     pub connections: VecDeque<Option<ControlConnection>>,
-    /// What the successor runs as.
+    /// The user that the successor runs as.
     pub user: u32,
-    /// What the successor has locked.
+    /// The directory that the successor has locked.
     pub directory: Option<DirectoryId>,
     pub spawned: Option<SpawnResult>,
     pub written: Option<Result<(), HostError>>,
-    /// How long the next write of the journal takes, during which this process does nothing else.
+    /// The time that the next write of the journal takes, during which this process does nothing else.
     pub write_takes: Duration,
     pub answers: VecDeque<Answer>,
     pub ended: BTreeMap<Peer, PlainText>,
@@ -255,7 +255,7 @@ impl HandoffScene {
         events
     }
 
-    /// What is handed over in the pass to which the node wakes by itself.
+    /// Returns what is handed over in the pass to which the node wakes by itself.
     pub(crate) fn pass_at_wake(&mut self) -> Vec<Event> {
         let wakes = self.node.wake_at().expect("it wakes by itself");
         self.os.now += wakes.since(self.os.now());
@@ -263,7 +263,7 @@ impl HandoffScene {
     }
 }
 
-/// What either process says, after the state of the machine that waits for it.
+/// Returns what either process says, after the state of the machine that waits for it.
 fn story() -> [(StateName, Peer, Message); 8] {
     [
         (StateName::AwaitIncumbent, Peer::Incumbent, hello(Role::Incumbent, INCUMBENT)),

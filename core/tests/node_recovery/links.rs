@@ -1,4 +1,4 @@
-//! Which process is believed, and which is asked again.
+//! The processes that are believed, and those that are asked again.
 use handoff::HostError;
 use handoff::machine::recovery::Event;
 use handoff::message::Message;

@@ -1,4 +1,4 @@
-//! Which listeners are taken, and how many.
+//! The listeners that are taken, and their number.
 use handoff::bounds::LISTENERS;
 use handoff::machine::recovery::Event;
 

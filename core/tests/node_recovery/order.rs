@@ -1,4 +1,4 @@
-//! What comes before what, and what one process can keep from another.
+//! The order of events, and what one process can keep from another.
 use handoff::host::Clock;
 use handoff::machine::Timer;
 use handoff::machine::recovery::{Event, RecoveryVerdict};

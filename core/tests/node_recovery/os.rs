@@ -21,7 +21,7 @@ pub(crate) const A: ProcessId = ProcessId { pid: 1, start_time: 10 };
 pub(crate) const B: ProcessId = ProcessId { pid: 2, start_time: 20 };
 pub(crate) const C: ProcessId = ProcessId { pid: 3, start_time: 30 };
 
-/// What the node has told its operating system to do.
+/// The call that the node has made to its operating system.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Did {
     Looks(Option<ProcessId>),
@@ -38,7 +38,7 @@ pub(crate) enum Did {
 
 pub(crate) struct Queues {
     pub(crate) now: Duration,
-    /// What a look shows; `None` puts the answer off.
+    /// The daemons that a look shows; `None` puts the answer off.
     pub(crate) seen: Option<Seen>,
     pub(crate) dead: BTreeSet<ProcessId>,
     pub(crate) inboxes: BTreeMap<ProcessId, VecDeque<Read>>,
@@ -230,7 +230,7 @@ impl RecoveryScene {
         events
     }
 
-    /// What is handed over in a pass in which `process` says `message`.
+    /// Returns what is handed over in a pass in which `process` says `message`.
     pub(crate) fn hears(&mut self, process: ProcessId, message: Message) -> Vec<Event> {
         self.os.says(process, message);
         self.pass()

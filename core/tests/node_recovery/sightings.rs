@@ -1,4 +1,4 @@
-//! Which process counts as what.
+//! The meaning of each process that is seen.
 use handoff::journal::{Binary, Journal, Running, UnderWay};
 use handoff::machine::recovery::{Sight, Sighting};
 use handoff::message::MessageName;

@@ -1,12 +1,12 @@
-//! What follows from a verdict is decided in the keeper and nowhere else: no other code looks at one, but to show it, to check
-//! it, or to pass it on.
+//! The place where the consequences of a verdict are decided, which is the keeper: no other code looks at
+//! one, but to show it, to check it, or to pass it on.
 
 use crate::each_file;
 
-/// Where programs, the simulator and the stage live, beside the core.
+/// The folders of programs, the simulator and the stage, beside the core.
 const SOURCES: [&str; 3] = ["supervisor/src", "sim/src", "tests/src"];
 
-/// Where a verdict is named, and why that decides nothing.
+/// The places where a verdict is named, and why that decides nothing.
 const ALLOWED: [(&str, &str); 16] = [
     ("supervisor/src/exit.rs", "the exit status of a command"),
     ("supervisor/src/protocol.rs", "the words of the trigger socket"),
@@ -26,7 +26,7 @@ const ALLOWED: [(&str, &str); 16] = [
     ("tests/src/order.rs", "reads the names that a supervisor's process writes"),
 ];
 
-/// How a line names a verdict, by its type or by the names that the stage's processes say.
+/// The names by which a line names a verdict: its type or the names that the stage's processes say.
 const NAMES: [&str; 3] = ["Verdict::", "\"Committed\" =>", "\"RolledBack\" "];
 
 #[test]

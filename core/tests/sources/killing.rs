@@ -2,10 +2,10 @@
 //! it names by a number or a descriptor.
 use crate::each_file;
 
-/// What stands on real processes: the rest of the core makes no system call.
+/// The folders that stand on real processes: the rest of the core makes no system call.
 const SOURCES: [&str; 2] = ["core/src/unix", "supervisor/src"];
 
-/// Where a signal is sent, and why no other process can be meant.
+/// The places where a signal is sent, and why no other process can be meant.
 const ALLOWED: [(&str, &str); 4] = [
     ("core/src/unix/kill.rs", "the one place"),
     ("core/src/unix/daemon/host.rs", "a daemon that ends itself"),
@@ -13,7 +13,7 @@ const ALLOWED: [(&str, &str); 4] = [
     ("core/src/unix/spawn/after_fork.rs", "a child that strikes its parent, for tests"),
 ];
 
-/// How a line sends a signal.
+/// The calls by which a line sends a signal.
 const SENDS: [&str; 7] = ["kill(", "killpg(", "raise(", "pidfd_send_signal", "sigqueue", "tgkill", "tkill"];
 
 #[test]
@@ -38,8 +38,8 @@ fn no_other_place_ends_a_process() {
     assert!(stale.is_empty(), "these send no signal any more: {stale:?}");
 }
 
-/// Whether a line of code sends a signal: not a method, a function's own name, a word of a comment, or the null signal, which only
-/// asks whether the process is there.
+/// Returns whether a line of code sends a signal: not a method, a function's own name, a word of a comment,
+/// or the null signal, which only asks whether the process is there.
 fn sends(line: &str) -> bool {
     let line = line.trim_start();
     let calls = |name: &str| {

@@ -1,4 +1,4 @@
-//! What holds of the workspace's sources: where what is decided, and what things are called.
+//! The rules of the workspace's sources: where what is decided, and what things are called.
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -8,7 +8,7 @@ struct Family {
     names: &'static [&'static str],
     /// The files that may define them, from the workspace's directory.
     files: &'static [&'static str],
-    /// What is the same about them.
+    /// The reason why they are the same.
     #[expect(dead_code, reason = "it is for readers")]
     why: &'static str,
 }
@@ -95,7 +95,7 @@ fn identifier(text: &str) -> &str {
     text.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default()
 }
 
-/// Where each type is defined, by its name. A file that is part of several programs counts once.
+/// Returns where each type is defined, by its name. A file that is part of several programs counts once.
 fn definitions() -> BTreeMap<String, BTreeSet<String>> {
     let mut all: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for member in MEMBERS {

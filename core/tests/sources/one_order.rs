@@ -1,12 +1,13 @@
-//! What is decided in one place is decided nowhere else: which event comes next, when `poll(2)` is called, when a successor becomes
-//! an incumbent. Code that does so beside the nodes is code that no test of theirs covers.
+//! The rule that what is decided in one place is decided nowhere else: which event comes next, when `poll(2)`
+//! is called, when a successor becomes an incumbent. Code that does so beside the nodes is code that no test
+//! of theirs covers.
 
 use crate::each_file;
 
-/// What only few files may say, and what other code does instead.
+/// The words that only few files may say, and what other code does instead.
 struct OrderRule {
     says: &'static [&'static str],
-    /// Where it counts: folders and files, from the repository's root.
+    /// The folders and files, from the repository's root, in which the rule counts.
     within: &'static [&'static str],
     except: &'static [&'static str],
     remedy: &'static str,

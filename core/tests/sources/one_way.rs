@@ -18,7 +18,7 @@ const ONE_THING: [(&str, &str, &str); 1] = [(
 /// A module's place, from its package's root on; or that of an item, which has a module's in front.
 type ModulePath = Vec<String>;
 
-/// What a module names.
+/// The names that a module uses.
 #[derive(Default)]
 struct NamedPaths {
     /// By `use`: what it is called here, and where it lies.
@@ -39,7 +39,7 @@ fn module(file: &str, root: &str) -> ModulePath {
     parts.map(str::to_owned).collect()
 }
 
-/// What is compiled into the program, without comments.
+/// Returns what is compiled into the program, without comments.
 fn code(text: &str) -> String {
     let code = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
     code.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
@@ -88,7 +88,7 @@ fn absolute(path: &str, module: &ModulePath, modules: &BTreeSet<ModulePath>) -> 
     Some([base, rest.to_vec()].concat())
 }
 
-/// What all modules below `root` name.
+/// Returns what all modules below `root` name.
 fn names(root: &str) -> BTreeMap<ModulePath, NamedPaths> {
     let mut files = BTreeMap::new();
     each_file(root, &mut |file, text| {

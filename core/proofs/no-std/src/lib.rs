@@ -29,7 +29,7 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     loop {}
 }
 
-/// What a host without an operating system would begin with.
+/// Returns what a host without an operating system would begin with.
 #[unsafe(no_mangle)]
 pub extern "C" fn one_event() -> usize {
     let second = Duration::from_secs(1);

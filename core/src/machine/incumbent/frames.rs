@@ -1,4 +1,4 @@
-//! What supervisors say to an incumbent.
+//! The frames of supervisors to an incumbent.
 use alloc::format;
 
 use super::{DaemonEffect as Effect, Hook, IncumbentMachine, LinkId, Message, Op, Out, State, Timer, Why};
@@ -42,7 +42,8 @@ impl IncumbentMachine {
         }
     }
 
-    /// Whether this incumbent has the lock, and keeps it until a hook that begins now has run. A supervisor that says something in between has to say it again.
+    /// Returns whether this incumbent has the lock, and keeps it until a hook that begins now has run. A
+    /// supervisor that says something in between has to say it again.
     fn may_write(&self) -> bool {
         match self.state {
             State::Serving
@@ -105,8 +106,8 @@ impl IncumbentMachine {
         }
     }
 
-    /// Whether no supervisor has anything more to say of a handoff: there is none, or it was rolled back, or this process has been
-    /// told that its predecessor has ended.
+    /// Returns whether no supervisor has anything more to say of a handoff: there is none, or it was rolled
+    /// back, or this process has been told that its predecessor has ended.
     fn is_free(&self) -> bool {
         self.session.as_ref().is_none_or(|session| session.over && !self.awaits(session.handoff_id))
     }

@@ -18,20 +18,21 @@ use crate::{
 mod names;
 mod steps;
 
-/// How long things may take.
+/// The longest times that things may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Limits {
-    /// How long the word of a process that serves holds. Every process is asked again after a small part of it.
+    /// The time for which the word of a process that serves holds. Every process is asked again after a small
+    /// part of it.
     pub liveness: Duration,
     /// A process that may hold the lock is killed when it has said nothing for so long, and nobody serves. At most
     /// twice as long if it went silent later than another.
     pub unreachable_limit: Duration,
     /// A predecessor of the one that serves is killed when it has not left after so long.
     pub retire_limit: Duration,
-    /// How long all of it may take, while nobody serves; at least three times `unreachable_limit`, so that a process in
-    /// the way does not outlast it.
+    /// The longest time that all of it may take, while nobody serves; at least three times
+    /// `unreachable_limit`, so that a process in the way does not outlast it.
     pub deadline: Duration,
-    /// The listening sockets are wanted from a daemon that answers.
+    /// `true` if the listening sockets are wanted from a daemon that answers.
     pub take_listeners: bool,
 }
 
@@ -46,7 +47,7 @@ impl Limits {
     }
 }
 
-/// Why a process may be a daemon of this control path, and whether it may be ended.
+/// The reason why a process may be a daemon of this control path, and whether it may be ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Sight {
     /// A socket lies beside the control path, or the one that serves says that it succeeded it. It may be another
@@ -66,14 +67,14 @@ pub enum Sight {
 pub struct Sighting {
     /// The process.
     pub process: ProcessId,
-    /// What makes it one.
+    /// The sight that makes the process one.
     pub sight: Sight,
-    /// The process holds the lock of the data directory, or still listens, and its control socket was removed: it may serve, and
-    /// can't be asked.
+    /// `true` if the process holds the lock of the data directory, or still listens, and its control socket
+    /// was removed: it may serve, and can't be asked.
     pub is_swept: bool,
 }
 
-/// What can happen to a recovery.
+/// The events of a recovery.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Event {
     /// Begin.
@@ -82,7 +83,7 @@ pub enum Event {
     Looked(Vec<Sighting>),
     /// A message came.
     Frame(ProcessId, Message),
-    /// There is no link, or no link any more.
+    /// The link has closed, or there is none.
     Closed(ProcessId),
     /// A process has ended.
     Ended(ProcessId),
@@ -94,7 +95,7 @@ pub enum Event {
     Cancel,
 }
 
-/// What a recovery asks for without waiting.
+/// The effects that a recovery asks for without waiting.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Effect {
     /// Connect to a process's own control socket.
@@ -105,7 +106,7 @@ pub enum Effect {
     Kill(ProcessId),
 }
 
-/// What a recovery asks for and waits for.
+/// The effects that a recovery asks for and waits for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Awaited {
     /// Look for processes that may be daemons, and for this one.
@@ -116,11 +117,11 @@ pub enum Awaited {
     Finish(Outcome),
 }
 
-/// What was found in the end.
+/// The finding of a recovery in the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RecoveryVerdict {
-    /// This process serves, as it said itself; no stray is left, and it knows that its predecessor has ended, unless
-    /// that is among [`Outcome::left`].
+    /// The process that serves, as it said itself; no stray is left, and it knows that its predecessor has
+    /// ended, unless that is among [`Outcome::left`].
     Serves(ProcessId),
     /// Every process that could serve has ended: a cold start is due.
     NobodyServes,
@@ -131,7 +132,7 @@ pub enum RecoveryVerdict {
 }
 
 impl RecoveryVerdict {
-    /// Whether it is known which process serves, if one does. If not, another recovery follows.
+    /// Returns whether it is known which process serves, if one does. If not, another recovery follows.
     pub fn is_clear(self) -> bool {
         match self {
             RecoveryVerdict::Serves(_) | RecoveryVerdict::NobodyServes => true,
@@ -148,10 +149,10 @@ impl RecoveryVerdict {
     }
 }
 
-/// How a recovery ended.
+/// The end of a recovery.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Outcome {
-    /// What was found.
+    /// The finding.
     pub verdict: RecoveryVerdict,
     /// Strays, and processes past a bound.
     pub killed: Vec<ProcessId>,
@@ -162,7 +163,7 @@ pub struct Outcome {
     pub journal_error: Option<HostError>,
 }
 
-/// What the recovery waits for.
+/// The states of a recovery, each named for what is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum State {
     /// Nothing has begun.
@@ -177,7 +178,7 @@ enum State {
     Done,
 }
 
-/// What a process is to the recovery.
+/// The part of a process in the recovery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Part {
     /// Is in no other's way.
@@ -192,18 +193,18 @@ enum Part {
     Ignored,
 }
 
-/// What is known of a process.
+/// The facts that are known of a process.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Party {
     sight: Sight,
-    /// When it was looked for last.
+    /// `true` if its control socket was found removed when it was looked for last.
     is_swept: bool,
     part: Part,
-    /// There is, or may be, a link.
+    /// `true` if there is, or may be, a link.
     linked: bool,
-    /// Whether it was asked, and has not answered.
+    /// `true` if it was asked, and has not answered.
     asked: bool,
-    /// It has answered at least once.
+    /// `true` if the process has answered at least once.
     spoke: bool,
     /// Its last answer.
     standing: Option<Standing>,
@@ -224,7 +225,7 @@ pub struct RecoveryMachine {
     ended: Vec<ProcessId>,
     /// The journal says so.
     noted: Option<RecoveryVerdict>,
-    /// The deadline has passed.
+    /// `true` if the deadline has passed.
     late: bool,
     has_listeners: bool,
     killed: Vec<ProcessId>,
@@ -251,7 +252,7 @@ impl RecoveryMachine {
         }
     }
 
-    /// Whether it is over.
+    /// Returns whether it is over.
     pub fn is_done(&self) -> bool {
         self.state == State::Done
     }

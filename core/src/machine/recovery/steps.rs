@@ -1,4 +1,4 @@
-//! What follows from what is known.
+//! The steps that follow from what is known.
 use alloc::vec::Vec;
 
 use super::{
@@ -198,7 +198,7 @@ impl RecoveryMachine {
         out.push(Effect::Send(heir, Message::StandingQuery));
     }
 
-    /// What the one that serves waits for.
+    /// Returns what the one that serves waits for.
     fn awaits_final(&self) -> Option<AwaitsFinal> {
         self.parties.get(&self.heir?)?.awaits_final
     }
@@ -207,7 +207,7 @@ impl RecoveryMachine {
         self.awaits_final()?.predecessor
     }
 
-    /// Whether the one that serves has a predecessor that was not looked for yet.
+    /// Returns whether the one that serves has a predecessor that was not looked for yet.
     fn is_predecessor_unknown(&self) -> bool {
         self.predecessor()
             .is_some_and(|process| !self.parties.contains_key(&process) && self.missing != Some(process))

@@ -283,7 +283,7 @@ impl SuccessorMachine {
     }
 }
 
-/// Why what was opened is not to be served, if so.
+/// Returns why what was opened is not to be served, if so.
 fn gate(
     healthy: bool,
     opened: &[u64],

@@ -1,4 +1,4 @@
-//! What happens to processes, links, timers and storage.
+//! The events of processes, links, timers and storage.
 use super::{
     Awaited, Effect, HandoffVerdict, Note, Out, Peer, Reason, SpawnFate, State, SupervisorMachine, Then,
     Timer,
@@ -195,7 +195,7 @@ impl SupervisorMachine {
         self.parted(now, peer, why, out);
     }
 
-    /// There is no link to a peer any more.
+    /// Notes that there is no link to a peer any more.
     fn parted(&mut self, now: Time, peer: Peer, why: Reason, out: Out<'_, Self>) {
         let greeted = core::mem::replace(&mut self.party(peer).greeted, false);
         // One that knows of this handoff and can't hear that its supervisor lives takes a free lock.

@@ -1,4 +1,4 @@
-//! What peers say.
+//! The frames of peers.
 use alloc::format;
 
 use super::{Effect, HandoffVerdict, Out, Peer, Reason, SpawnFate, State, SupervisorMachine, Then};
@@ -37,8 +37,8 @@ impl SupervisorMachine {
         }
     }
 
-    /// What is wrong with `message`, wherever in the handoff it comes: it belongs to another one, or it is not its
-    /// sender's to say.
+    /// Returns what is wrong with `message`, wherever in the handoff it comes: it belongs to another one, or
+    /// it is not its sender's to say.
     fn objection(&self, peer: Peer, message: &Message) -> Option<PlainText> {
         if message.handoff_id().is_some_and(|id| id != self.handoff_id) {
             return Some(format!("{} belongs to another handoff", message.name()).into());
@@ -224,7 +224,8 @@ impl SupervisorMachine {
         waits && !self.successor.greeted && !self.successor.failed
     }
 
-    /// A `Ready` or `Serving` that comes now counts: the successor holds the lock, told to or not.
+    /// Returns whether a `Ready` or `Serving` that comes now counts: the successor holds the lock, told to or
+    /// not.
     fn may_commit(&self) -> bool {
         match self.state {
             State::AwaitWarmed
@@ -271,7 +272,7 @@ impl SupervisorMachine {
     }
 }
 
-/// Whether `hello` is from a `role` that speaks a version that this build speaks.
+/// Returns whether `hello` is from a `role` that speaks a version that this build speaks.
 fn check_hello(hello: &Hello, role: Role) -> Result<u16, Reason> {
     if hello.role != role {
         return Err(Reason::WrongRole { expected: role, said: hello.role });

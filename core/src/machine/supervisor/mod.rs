@@ -22,24 +22,24 @@ mod frames;
 mod names;
 mod steps;
 
-/// How long things may take.
+/// The longest times that things may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Limits {
     /// A peer that was silent for so long counts as hung. Heartbeats go out at a fifth of it.
     pub liveness: Duration,
     /// The whole handoff. A successor whose incumbent has ended is given it once more.
     pub deadline: Duration,
-    /// How long the incumbent's open requests may take to finish.
+    /// The longest time that the incumbent's open requests may take to finish.
     pub drain_grace: Duration,
-    /// How long one hook of a daemon may run before its process ends itself.
+    /// The longest time that one hook of a daemon may run before its process ends itself.
     pub hook_limit: Duration,
-    /// How long a retired incumbent may take to end before it is killed.
+    /// The longest time that a retired incumbent may take to end before it is killed.
     pub retire_limit: Duration,
 }
 
 impl Limits {
-    /// How long an incumbent that is heard may take to serve again: what runs in it, and the way back itself,
-    /// may each take a hook's limit.
+    /// Returns how long an incumbent that is heard may take to serve again: what runs in it, and the way back
+    /// itself, may each take a hook's limit.
     fn resume_limit(&self) -> Duration {
         2 * self.deadline.max(self.hook_limit)
     }
@@ -50,14 +50,14 @@ impl Limits {
     }
 }
 
-/// What can happen to a supervisor.
+/// The events of a supervisor.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Event {
     /// Begin. Without an incumbent it is a cold start.
     Start {
         /// Drawn at random by the host.
         handoff_id: HandoffId,
-        /// A process is expected to answer at the control path.
+        /// `true` if a process is expected to answer at the control path.
         replace: bool,
     },
     /// No process could be reached at the control path.
@@ -81,7 +81,7 @@ pub enum Event {
     Cancel(Reason),
 }
 
-/// What a supervisor asks for without waiting.
+/// The effects that a supervisor asks for without waiting.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Effect {
     /// Connect to the control path; the incumbent speaks first.
@@ -94,7 +94,7 @@ pub enum Effect {
     Kill(Peer),
 }
 
-/// What a supervisor asks for and waits for.
+/// The effects that a supervisor asks for and waits for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Awaited {
     /// Start the successor.
@@ -105,7 +105,7 @@ pub enum Awaited {
     Finish(Outcome),
 }
 
-/// What the journal is to say of this handoff.
+/// The entry that the journal is to have of this handoff.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Note {
     /// Is under way; the successor's process is known.
@@ -116,7 +116,7 @@ pub enum Note {
     Over(HandoffVerdict),
 }
 
-/// What became of a handoff.
+/// The result of a handoff.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum HandoffVerdict {
     /// The successor serves and the incumbent has ended.
@@ -138,23 +138,23 @@ pub enum HandoffVerdict {
     Cancelled,
 }
 
-/// How a handoff ended.
+/// The end of a handoff.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Outcome {
-    /// What became of it.
+    /// The result.
     pub verdict: HandoffVerdict,
-    /// Why it wasn't committed, or what went wrong before it was.
+    /// The reason why it wasn't committed, or what went wrong before it was.
     pub reason: Option<Reason>,
     /// Connections that were still open when the incumbent's grace was over.
     pub open_conns_remaining: u32,
-    /// The incumbent ended before it had handed over.
+    /// `true` if the incumbent ended before it had handed over.
     pub incumbent_ended_early: bool,
     /// The journal could not be written. A successor that serves all the same was not told that its predecessor has
     /// ended: a recovery tells it once the journal names the process that serves.
     pub journal_error: Option<HostError>,
 }
 
-/// What the supervisor waits for.
+/// The states of a supervisor, each named for what is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum State {
     /// Nothing has begun.
@@ -189,7 +189,7 @@ enum State {
     Done,
 }
 
-/// What becomes of a successor that is being started: it must be there before it can be ended.
+/// The fate of a successor that is being started: it must be there before it can be ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum SpawnFate {
     /// Is to succeed the incumbent.
@@ -200,7 +200,7 @@ enum SpawnFate {
     TooLate,
 }
 
-/// What comes after the successor's end.
+/// The course after the successor's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Then {
     /// The incumbent is told to resume.
@@ -209,19 +209,19 @@ enum Then {
     Finish(HandoffVerdict),
 }
 
-/// What is known of a peer.
+/// The facts that are known of a peer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Party {
-    /// There is, or may be, such a process.
+    /// `true` if there is, or may be, such a process.
     lives: bool,
     id: Option<ProcessId>,
     /// The `Hello` that it has said and that could not be answered yet.
     early: Option<Hello>,
-    /// Whether it has said `Hello` on a link that is still open.
+    /// `true` if it has said `Hello` on a link that is still open.
     greeted: bool,
-    /// Whether it has said that it can't, or gave reason to think so; or it is not wanted any more.
+    /// `true` if it has said that it can't, or gave reason to think so; or it is not wanted any more.
     failed: bool,
-    /// What was last said to it, for the heartbeats.
+    /// The last message that was sent to the peer, for the heartbeats.
     last: Option<Message>,
 }
 
@@ -233,13 +233,13 @@ pub struct SupervisorMachine {
     handoff_id: HandoffId,
     incumbent: Party,
     successor: Party,
-    /// `UnderWay` is in the journal, or can't be written.
+    /// `true` if `UnderWay` is in the journal, or can't be written.
     journalled: bool,
-    /// The successor may hold the lock: it was told to take it, or can't be told not to.
+    /// `true` if the successor may hold the lock: it was told to take it, or can't be told not to.
     may_hold_lock: bool,
-    /// Told to retire, the incumbent goes on saying that it serves.
+    /// `true` if the incumbent, told to retire, goes on saying that it serves.
     incumbent_serves: bool,
-    /// What the incumbent sealed.
+    /// The state that the incumbent sealed.
     sealed: Option<Sealed>,
     reason: Option<Reason>,
     open_conns_remaining: u32,
@@ -274,12 +274,12 @@ impl SupervisorMachine {
         self.incumbent.id
     }
 
-    /// Why it will not be committed, or what has gone wrong so far; the first reason stands.
+    /// Returns why it will not be committed, or what has gone wrong so far; the first reason stands.
     pub fn reason(&self) -> Option<&Reason> {
         self.reason.as_ref()
     }
 
-    /// Whether the handoff is over.
+    /// Returns whether the handoff is over.
     pub fn is_done(&self) -> bool {
         self.state == State::Done
     }
@@ -305,7 +305,7 @@ impl SupervisorMachine {
         self.reason.get_or_insert(why);
     }
 
-    /// The successor could take over if it were told to.
+    /// Returns whether the successor could take over if it were told to.
     fn successor_usable(&self) -> bool {
         self.successor.lives && self.successor.greeted && !self.successor.failed
     }

@@ -1,4 +1,4 @@
-//! What a daemon's machine stands on.
+//! The things that a daemon's machine stands on.
 use super::{Hook, Os, rest::Rest};
 use crate::{
     error::HostError,

@@ -40,7 +40,7 @@ pub(crate) const RESUME_BOUND: Duration = Duration::from_millis(512);
 #[cfg(feature = "unix")]
 pub(crate) const RECORD_BOUND: Duration = Duration::from_millis(32);
 
-/// What a pass looks for next.
+/// The thing that a pass looks for next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 enum PassStage {
     #[default]
@@ -53,7 +53,7 @@ enum PassStage {
     Over,
 }
 
-/// How far a pass has come.
+/// The progress of a pass.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Pass {
     stage: PassStage,
@@ -61,20 +61,20 @@ struct Pass {
     links: VecDeque<LinkId>,
     left: usize,
     accepted: usize,
-    /// Something was handed over.
+    /// `true` if anything was handed over.
     handled: bool,
-    /// There was no end to it: timers have their turn as well.
+    /// `true` if there was no end to it: timers have their turn as well.
     flooded: bool,
-    /// The pass before did not take all that had come.
+    /// `true` if the pass before did not take all that had come.
     goes_on: bool,
 }
 
-/// What the machine was told of a request to stop.
+/// The notice of a request to stop, as far as the machine has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum StopRequest {
     /// Nothing, whether or not the process was asked.
     Untold,
-    /// That the process was asked.
+    /// The machine was told that the process was asked.
     Told,
     /// The successor was told, on its way to serving: the incumbent that it has become is to carry it out.
     ToBeToldAgain,
@@ -112,12 +112,12 @@ impl DaemonNode {
         self.rest.links()
     }
 
-    /// Whether a connection would be accepted at `now`.
+    /// Returns whether a connection would be accepted at `now`.
     pub fn accepts(&self, now: Time) -> bool {
         self.rest.accept_again.is_none_or(|at| at <= now)
     }
 
-    /// Whether the machine was told that the process was asked to stop.
+    /// Returns whether the machine was told that the process was asked to stop.
     pub fn knows_of_stop(&self) -> bool {
         self.stop == StopRequest::Told
     }

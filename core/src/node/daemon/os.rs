@@ -1,4 +1,4 @@
-//! What a daemon's node asks of its operating system, and what comes from there.
+//! The things that a daemon's node asks of its operating system, and what comes from there.
 use alloc::vec::Vec;
 
 use super::{Done, Event, Hook};
@@ -10,7 +10,7 @@ use crate::{
     node::{Credentials, Read},
 };
 
-/// What a daemon says of itself, for a status.
+/// The state of a daemon in its own words, for a status.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct StateSnapshot {
     /// The number of shards.
@@ -21,18 +21,18 @@ pub struct StateSnapshot {
     pub last_revision_per_shard: Vec<u64>,
 }
 
-/// What the hooks' side has to say.
+/// The report of the hooks' side.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HookReport {
     /// A hook has returned, or panicked.
     Done(Op, Result<Done, HostError>),
-    /// How far a seal has come.
+    /// The progress of a seal.
     Progress(SealProgress),
-    /// What a status is to show.
+    /// The state that a status is to show.
     Snapshot(StateSnapshot),
 }
 
-/// What an attempt to accept a connection found.
+/// The outcome of an attempt to accept a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accepted {
     /// A connection, and the process at its other end.
@@ -43,7 +43,7 @@ pub enum Accepted {
     Failed,
 }
 
-/// What a daemon's node stands on.
+/// The operating system as a daemon's node needs it.
 pub trait Os: Clock + Gaps + Storage + Sockets {
     /// Reads what has come over a link. After [`Read::Closed`] the link is gone.
     fn read(&mut self, link: LinkId) -> Read;
@@ -63,7 +63,7 @@ pub trait Os: Clock + Gaps + Storage + Sockets {
     /// An answer of the storage that was put off, once it has come.
     fn answer(&mut self) -> Option<Event>;
 
-    /// What the hooks' side has said next.
+    /// Returns what the hooks' side has said next.
     fn reply(&mut self) -> Option<HookReport>;
 
     /// Runs `hook` beside the machine; what it reports comes as a [`HookReport`] that carries `op`, unless that is
@@ -73,7 +73,7 @@ pub trait Os: Clock + Gaps + Storage + Sockets {
     /// Asks the hooks' side for what a status is to show; it comes as a [`HookReport`].
     fn take_snapshot(&mut self);
 
-    /// Whether the process was asked to stop.
+    /// Returns whether the process was asked to stop.
     fn stop_asked(&self) -> bool;
 
     /// Leaves.

@@ -1,4 +1,4 @@
-//! What a daemon's node keeps besides its machine: its links, the status that is asked for.
+//! The rest that a daemon's node keeps besides its machine: its links, the status that is asked for.
 use alloc::{format, vec::Vec};
 
 use super::{Os, StateSnapshot};
@@ -18,9 +18,9 @@ struct OpenLink {
     id: LinkId,
     /// The process at its other end, if the system tells; unknown of the link that this process was born with.
     pid: Option<u32>,
-    /// The process was born with it.
+    /// `true` if the process was born with it.
     inherited: bool,
-    /// A message has come over it.
+    /// `true` if a message has come over it.
     has_spoken: bool,
 }
 
@@ -31,7 +31,7 @@ pub(super) struct Rest {
     links: Vec<OpenLink>,
     /// Hooks that have begun and have not returned.
     pub(super) running: u32,
-    /// What was shown last, for a status while a hook runs.
+    /// The state that was shown last, for a status while a hook runs.
     pub(super) snapshot: StateSnapshot,
     /// The links that wait for a status.
     pub(super) asked: Vec<LinkId>,

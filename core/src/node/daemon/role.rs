@@ -14,9 +14,9 @@ use crate::{
 /// A hook of a daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Hook {
-    /// One of an incumbent's.
+    /// The hook of an incumbent.
     Incumbent(incumbent::Hook),
-    /// One of a successor's.
+    /// The hook of a successor.
     Successor(successor::Hook),
 }
 
@@ -47,7 +47,7 @@ impl Hook {
         }
     }
 
-    /// What the incumbent sealed, for a hook that opens it.
+    /// Returns what the incumbent sealed, for a hook that opens it.
     pub fn sealed(&self) -> Option<&Sealed> {
         match self {
             Hook::Successor(successor::Hook::Open { sealed }) => sealed.as_ref(),
@@ -56,14 +56,14 @@ impl Hook {
     }
 }
 
-/// What a hook reports.
+/// The report of a hook.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Done {
     /// Nothing.
     Ok,
-    /// What only an incumbent's hook reports.
+    /// The report that only an incumbent's hook makes.
     Incumbent(incumbent::Done),
-    /// What only a successor's hook reports.
+    /// The report that only a successor's hook makes.
     Successor(successor::Done),
 }
 
@@ -85,7 +85,7 @@ impl Done {
     }
 }
 
-/// What has happened to a daemon, whichever role it has.
+/// The events of a daemon, whichever role it has.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Event {
     /// The process has started.
@@ -139,7 +139,7 @@ pub enum DaemonMachine {
 }
 
 impl DaemonMachine {
-    /// Which of the two it is.
+    /// Returns which of the two it is.
     pub fn kind(&self) -> MachineRole {
         match self {
             DaemonMachine::Successor(_) => SuccessorMachine::ROLE,
@@ -155,7 +155,7 @@ impl DaemonMachine {
         }
     }
 
-    /// When each timer expires.
+    /// Returns the timers, each with the time at which it expires.
     pub fn timers(&self) -> &Timers {
         match self {
             DaemonMachine::Successor(machine) => machine.timers(),
@@ -163,7 +163,7 @@ impl DaemonMachine {
         }
     }
 
-    /// Where the daemon stands, for a status.
+    /// Returns where the daemon stands, for a status.
     pub fn standing(&self) -> Standing {
         match self {
             DaemonMachine::Successor(machine) => machine.standing(),
@@ -187,7 +187,7 @@ impl DaemonMachine {
         }
     }
 
-    /// What the supervisor is to hear of a seal that goes on, and over which link.
+    /// Returns what the supervisor is to hear of a seal that goes on, and over which link.
     pub fn seal_progress(&self, progress: SealProgress) -> Option<(LinkId, Message)> {
         match self {
             DaemonMachine::Successor(_) => None,

@@ -7,7 +7,7 @@ use crate::{
     time::Duration,
 };
 
-/// How long this process could not be heard, and why.
+/// The time for which this process could not be heard, and the reason.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct HeldUp {
     /// Peers give it up if it is held up for so long: its last heartbeat may lie one pause between heartbeats back.

@@ -31,13 +31,13 @@ use crate::{
 /// A control socket whose queue is full is tried again after so long.
 const CONNECT_AGAIN: Duration = Duration::from_millis(10);
 
-/// How long an answer at the control path is waited for before it is reported that nobody serves.
+/// The time for which an answer at the control path is waited for before it is reported that nobody serves.
 const DOUBT: Duration = Duration::from_millis(100);
 
 /// In the order in which their frames are read.
 const PEERS: [Peer; 2] = [Peer::Incumbent, Peer::Successor];
 
-/// What is known of a peer's process and the link to it.
+/// The facts that are known of a peer's process and of the link to it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Party {
     linked: bool,
@@ -47,14 +47,14 @@ struct Party {
     closed: Option<(Time, PlainText)>,
 }
 
-/// How far a pass has come.
+/// The progress of a pass.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Pass {
-    /// How many messages may still be taken from each peer.
+    /// The number of messages that may still be taken from each peer.
     left: [usize; 2],
     handled: bool,
     over: bool,
-    /// The pass before did not take all that had come.
+    /// `true` if the pass before did not take all that had come.
     goes_on: bool,
 }
 
@@ -65,16 +65,16 @@ impl Default for Pass {
 }
 
 impl Pass {
-    /// Whether a peer has sent more than one pass takes.
+    /// Returns whether a peer has sent more than one pass takes.
     fn is_flooded(&self) -> bool {
         self.left.contains(&0)
     }
 }
 
-/// How far an attempt to connect to the control path has come.
+/// The progress of an attempt to connect to the control path.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Attempt {
-    /// There is none, or it has succeeded.
+    /// No attempt is made, or it has succeeded.
     None,
     /// Its answer was put off.
     Asked,
@@ -88,12 +88,12 @@ enum Attempt {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Rest {
     parties: Parties,
-    /// What the journal says, or was to say.
+    /// The journal as it is, or was to be.
     knows: Journal,
     incumbent: Party,
     successor: Party,
     attempt: Attempt,
-    /// The machine was told that the successor is unfit: what repeats it is nothing new.
+    /// `true` if the machine was told that the successor is unfit: what repeats it is nothing new.
     unfit_told: bool,
     errand: Errand,
     held_up: HeldUp,
@@ -152,7 +152,7 @@ impl HandoffNode {
         Event::Start { handoff_id: self.rest.parties.handoff_id, replace: self.replace }
     }
 
-    /// Whether it is to replace an incumbent: else it is a cold start.
+    /// Returns whether it is to replace an incumbent: else it is a cold start.
     pub fn replaces(&self) -> bool {
         self.replace
     }
@@ -167,12 +167,12 @@ impl HandoffNode {
         &self.rest.parties
     }
 
-    /// Whether the machine was told that it is called off.
+    /// Returns whether the machine was told that it is called off.
     pub fn knows_of_cancel(&self) -> bool {
         self.cancel_told
     }
 
-    /// What the journal says by now, or was to say.
+    /// Returns what the journal says by now, or was to say.
     pub fn knows(&self) -> &Journal {
         &self.rest.knows
     }
@@ -182,12 +182,12 @@ impl HandoffNode {
         self.rest.party(peer).process
     }
 
-    /// Whether the machine was told of the end of a peer's process.
+    /// Returns whether the machine was told of the end of a peer's process.
     pub fn was_told_of_end(&self, peer: Peer) -> bool {
         self.rest.party(peer).end_told
     }
 
-    /// What became of it, once it is over.
+    /// Returns what became of it, once it is over.
     pub fn outcome(&self) -> Option<&Outcome> {
         self.rest.outcome.as_ref().filter(|_| self.rest.doubts_until.is_none())
     }
@@ -297,7 +297,7 @@ impl Rest {
         }
     }
 
-    /// What was put off and has come; a connection that is to be tried again.
+    /// Returns what was put off and has come; a connection that is to be tried again.
     fn answers<O: Os>(&mut self, os: &mut O) -> Option<Event> {
         if matches!(self.attempt, Attempt::Again(at) if at <= os.now()) {
             self.connect(os);
@@ -358,7 +358,7 @@ impl Rest {
         Some(Event::Ended(peer, words.map_or(how.clone(), |why| format!("{how}: {why}").into())))
     }
 
-    /// What a peer says next; or that its link has closed, once its process has had the time to end.
+    /// Returns what a peer says next; or that its link has closed, once its process has had the time to end.
     fn read<O: Os>(&mut self, os: &mut O, peer: Peer) -> Option<Event> {
         let now = os.now();
         if let Some((_, why)) = self.party_mut(peer).closed.take_if(|(at, _)| *at <= now) {
@@ -493,14 +493,16 @@ impl Rest {
     }
 }
 
-/// Why a successor is refused that has become another user than daemons run as: as an incumbent it would not be believed.
+/// Returns why a successor is refused that has become another user than daemons run as: as an incumbent it
+/// would not be believed.
 fn other_user<O: Os>(os: &O) -> Option<Reason> {
     let (uid, expected) = (os.user()?, os.uid());
     let is_believed = Credentials { uid, pid: None }.may_speak_to(expected);
     (!is_believed).then_some(Reason::OtherUser { uid, expected })
 }
 
-/// Whether the incumbent's `Hello` comes from the process that it names, of a user that may speak here.
+/// Checks whether the incumbent's `Hello` comes from the process that it names, of a user that may speak
+/// here.
 fn is_itself<O: Os>(os: &O, hello: &Hello) -> Result<(), HostError> {
     let peer = os.credentials(Peer::Incumbent)?;
     if !peer.may_speak_to(os.uid()) {
@@ -514,7 +516,8 @@ fn is_itself<O: Os>(os: &O, hello: &Hello) -> Result<(), HostError> {
     Ok(())
 }
 
-/// Why a process has ended, if it said so: for people only, since the word of a process that has ended decides nothing.
+/// Returns why a process has ended, if it said so: for people only, since the word of a process that has
+/// ended decides nothing.
 fn last_words<O: Os>(os: &mut O, peer: Peer) -> Option<PlainText> {
     let mut words = None;
     for _ in 0..FLOOD {
@@ -529,7 +532,7 @@ fn last_words<O: Os>(os: &mut O, peer: Peer) -> Option<PlainText> {
     words
 }
 
-/// What a supervisor's machine stands on: the operating system, and what the node keeps of it.
+/// The things that a supervisor's machine stands on: the operating system, and what the node keeps of it.
 type Hands<'a, O> = super::Hands<'a, Rest, O>;
 
 impl<O: Os> Transport<Peer> for Hands<'_, O> {

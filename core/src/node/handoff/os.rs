@@ -1,4 +1,4 @@
-//! What a handoff's node asks of its operating system, and what comes from there.
+//! The things that a handoff's node asks of its operating system, and what comes from there.
 use crate::{
     error::HostError,
     host::{Clock, Gaps},
@@ -10,7 +10,7 @@ use crate::{
     text::PlainText,
 };
 
-/// What an attempt to connect to the control path came to.
+/// The outcome of an attempt to connect to the control path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ControlConnection {
     /// Is connected.
@@ -35,7 +35,8 @@ pub enum Answer {
     Written(Note, Result<(), HostError>),
 }
 
-/// What a handoff's node stands on. A method that returns `Option` may put its answer off: it comes as an [`Answer`].
+/// The operating system as a handoff's node needs it. A method that returns `Option` may put its answer off:
+/// it comes as an [`Answer`].
 pub trait Os: Clock + Gaps {
     /// Connects to the control path. The new link replaces that to the incumbent.
     fn connect(&mut self) -> Option<ControlConnection>;
@@ -64,7 +65,7 @@ pub trait Os: Clock + Gaps {
     /// The data directory whose lock the successor holds, if the system tells.
     fn directory(&self) -> Option<DirectoryId>;
 
-    /// This boot.
+    /// Returns the name of this boot.
     fn boot(&self) -> BootId;
 
     /// Starts the successor, with a link to it; `replaces` says whether there is an incumbent.
@@ -76,7 +77,7 @@ pub trait Os: Clock + Gaps {
     /// The system's.
     fn watch(&mut self, incumbent: ProcessId) -> Result<(), HostError>;
 
-    /// How a watched peer's process has ended, if it has; its control sockets are removed then.
+    /// Returns how a watched peer's process has ended, if it has; its control sockets are removed then.
     fn ended(&mut self, peer: Peer) -> Option<PlainText>;
 
     /// Kills a peer's process and what it has forked.
@@ -88,7 +89,7 @@ pub trait Os: Clock + Gaps {
     /// An answer that was put off, once it has come.
     fn answer(&mut self) -> Option<Answer>;
 
-    /// Whether the handoff was called off.
+    /// Returns whether the handoff was called off.
     fn is_cancelled(&self) -> bool;
 
     /// Called when the machine reports; the node may still doubt it.

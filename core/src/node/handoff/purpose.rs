@@ -1,16 +1,17 @@
-//! What a handoff is for, if it is not merely to replace the incumbent.
+//! The purpose of a handoff, if it is not merely to replace the incumbent.
 use alloc::string::String;
 
 use crate::machine::Reason;
 use crate::message::Message;
 use crate::text::PlainText;
 
-/// What a successor is started for. One that does not answer it is let go once it is warm, before the incumbent is told anything.
+/// The purpose that a successor is started for. One that does not answer it is let go once it is warm, before
+/// the incumbent is told anything.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Purpose {
-    /// What the successor must call its build; `None` if that does not matter.
+    /// The name that the successor must give to its build; `None` if that does not matter.
     pub build_id: Option<PlainText>,
-    /// The successor is only to become warm.
+    /// `true` if the successor is only to become warm.
     pub is_trial: bool,
 }
 
@@ -26,7 +27,7 @@ impl Errand {
         Errand { purpose, told: false }
     }
 
-    /// Why the successor that says `message`, and calls its build `build`, is let go. Told once.
+    /// Returns why the successor that says `message`, and calls its build `build`, is let go. Told once.
     pub(super) fn objection(&mut self, message: &Message, build: &[u8]) -> Option<Reason> {
         let message = match message {
             Message::Heartbeat { repeats: Some(repeated), .. } => repeated,

@@ -1,4 +1,4 @@
-//! When a daemon that ended by itself is started again.
+//! The time at which a daemon that ended by itself is started again.
 use crate::time::Duration;
 
 /// The pauses between restarts: none before the first, then doubling from `min` to `max`. A daemon that lived
@@ -15,7 +15,7 @@ impl Backoff {
         Backoff { min, max, next: Duration::ZERO }
     }
 
-    /// Whether a daemon that served for `lived` has not proved itself.
+    /// Returns whether a daemon that served for `lived` has not proved itself.
     pub(super) fn is_young(&self, lived: Duration) -> bool {
         lived <= self.max
     }

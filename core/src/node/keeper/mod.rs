@@ -1,5 +1,6 @@
-//! What a supervisor does between two tasks: it finds the daemon that serves, starts one where none does, and swaps when
-//! that is asked for. The keeper decides; its host performs, and tells how each task has ended.
+//! The work of a supervisor between two tasks: it finds the daemon that serves, starts one where none does,
+//! and swaps when that is asked for. The keeper decides; its host performs, and tells how each task has
+//! ended.
 //!
 //! The keeper is not the protocol of a task: that is in the machines. Two rules hold always. One task at a time.
 //! Nothing is started before a recovery has found that nobody serves.
@@ -19,20 +20,22 @@ use reload::Reload;
 use stop::StopProgress;
 use turn::FallBackTurn;
 
-/// How long a supervisor waits for a listener's address that is in use: a process that the supervisor before had just started has the
-/// listeners, and leaves when it sees that its supervisor has died.
+/// The longest time that a supervisor waits for a listener's address that is in use: a process that the
+/// supervisor before had just started has the listeners, and leaves when it sees that its supervisor has
+/// died.
 pub const ADDRESS_WAIT: Duration = Duration::from_secs(2);
 
-/// How long the outcome of a handoff waits for what is to be said of the kept binaries: a slow disk must not delay it for longer.
+/// The longest time that the outcome of a handoff waits for what is to be said of the kept binaries: a slow
+/// disk must not delay it for longer.
 pub const KEEP_PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long a daemon that is asked for its status has to answer.
+/// The longest time that a daemon that is asked for its status has to answer.
 pub const STATUS_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The pause before the next recovery where no process has said in time that it serves; a shorter liveness shortens it.
 const ASK_AGAIN_MAX: Duration = Duration::from_secs(1);
 
-/// How long things may take, and when to fall back.
+/// The longest times that things may take, and the time at which to fall back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Limits {
     /// The silence after which a daemon counts as hung.
@@ -47,7 +50,7 @@ pub struct Limits {
     pub stop_grace: Duration,
 }
 
-/// What is done by means of a machine, one at a time.
+/// The work that is done by means of a machine, one at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Task {
     /// Find the daemon that serves.
@@ -59,13 +62,13 @@ pub enum Task {
 }
 
 impl Task {
-    /// Whether it was asked for; if not, it follows from something.
+    /// Returns whether it was asked for; if not, it follows from something.
     fn is_asked(self) -> bool {
         matches!(self, Task::Swap | Task::ColdStart(Which::Asked))
     }
 }
 
-/// Which binary is started where no daemon serves.
+/// The binary that is started where no daemon serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Which {
     /// The binary that was committed last.
@@ -89,7 +92,7 @@ pub enum Kept {
     Both,
 }
 
-/// What the host is to do.
+/// The step that the host is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum KeeperStep {
     /// Begin a task, and tell how it has ended: [`Keeper::recovered`], [`Keeper::ended`].
@@ -104,31 +107,32 @@ pub enum KeeperStep {
     LeaveAlone,
 }
 
-/// How a swap or a cold start has ended.
+/// The end of a swap or of a cold start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TaskEnd {
     /// Not begun, and nothing was touched: the binary is missing, say, or the configuration is wrong.
     NotBegun,
     /// Begun and over.
     Over {
-        /// What became of it; [`HandoffVerdict::Unconfirmed`] where the system failed before a verdict.
+        /// The result; [`HandoffVerdict::Unconfirmed`] where the system failed before a verdict.
         verdict: HandoffVerdict,
-        /// Whether the journal says so.
+        /// `true` if the journal says so.
         journalled: bool,
-        /// Whether a daemon was refused for the data that it has opened: no binary is to blame.
+        /// `true` if a daemon was refused for the data that it has opened: no binary is to blame.
         of_data: bool,
     },
 }
 
 impl TaskEnd {
-    /// Whether the daemon could not be asked at all: it can't be reached, or another supervisor has it.
+    /// Returns whether the daemon could not be asked at all: it can't be reached, or another supervisor has
+    /// it.
     pub fn met_nobody(self) -> bool {
         use HandoffVerdict::{Busy, Unreachable};
         matches!(self, TaskEnd::Over { verdict: Busy | Unreachable, .. })
     }
 
-    /// Whether it is known which daemon serves after this end of a swap (`replaces`) or of a cold start. If not, a recovery
-    /// follows.
+    /// Returns whether it is known which daemon serves after this end of a swap (`replaces`) or of a cold
+    /// start. If not, a recovery follows.
     pub fn is_clear(self, replaces: bool) -> bool {
         let TaskEnd::Over { verdict, journalled, .. } = self else { return true };
         match verdict {
@@ -144,12 +148,12 @@ impl TaskEnd {
         }
     }
 
-    /// Whether it was begun and its end is not known.
+    /// Returns whether it was begun and its end is not known.
     pub fn is_unconfirmed(self) -> bool {
         matches!(self, TaskEnd::Over { verdict: HandoffVerdict::Unconfirmed, .. })
     }
 
-    /// Whether what was started serves.
+    /// Returns whether what was started serves.
     pub fn is_committed(self) -> bool {
         matches!(self, TaskEnd::Over { verdict: HandoffVerdict::Committed, .. })
     }
@@ -165,7 +169,7 @@ impl From<&Outcome> for TaskEnd {
     }
 }
 
-/// What a supervisor is doing.
+/// The activity of a supervisor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Activity {
@@ -183,7 +187,7 @@ pub enum Activity {
     Stopping,
 }
 
-/// What is known of the daemon.
+/// The facts that are known of the daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Knows {
     /// Nothing. A recovery begins then.
@@ -205,7 +209,8 @@ pub struct Keeper {
     start_at: Time,
     backoff: Backoff,
     turn: FallBackTurn,
-    /// What was committed is started again: a daemon serves, or the last one was not stopped on purpose.
+    /// `true` if what was committed is started again: a daemon serves, or the last one was not stopped on
+    /// purpose.
     again: bool,
     /// A swap or a cold start ended, and which daemon serves is not known since.
     unclear: Option<Task>,
@@ -296,7 +301,7 @@ impl Keeper {
         self.is_free()
     }
 
-    /// Whether nothing is under way and it is known which daemon serves, if one does.
+    /// Checks whether nothing is under way and it is known which daemon serves, if one does.
     ///
     /// # Errors
     /// What the supervisor is doing instead.
@@ -319,8 +324,8 @@ impl Keeper {
         Ok(())
     }
 
-    /// Whether what is under way may be called off alone: a task that was asked for. It ends one way or the other, and its end
-    /// is told.
+    /// Checks whether what is under way may be called off alone: a task that was asked for. It ends one way
+    /// or the other, and its end is told.
     ///
     /// # Errors
     /// What the supervisor is doing: nothing that was asked for is under way, or it is called off already.
@@ -373,7 +378,7 @@ impl Keeper {
         }
     }
 
-    /// What `task` has started is committed, and serves.
+    /// Notes that what `task` has started is committed, and serves.
     fn commits(&mut self, now: Time, task: Task) {
         self.serves(now);
         self.turn.committed(task.is_asked());
@@ -399,7 +404,7 @@ impl Keeper {
         self.knows = Knows::Nothing(now);
     }
 
-    /// Whether a swap or a cold start has ended, and it is not known yet which daemon serves since.
+    /// Returns whether a swap or a cold start has ended, and it is not known yet which daemon serves since.
     pub fn is_unclear(&self) -> bool {
         self.unclear.is_some()
     }
@@ -409,7 +414,7 @@ impl Keeper {
         self.under_way
     }
 
-    /// What the supervisor is doing.
+    /// Returns what the supervisor is doing.
     pub fn activity(&self) -> Activity {
         match (self.under_way, self.knows) {
             _ if self.stop.is_some() => Activity::Stopping,
@@ -421,7 +426,7 @@ impl Keeper {
         }
     }
 
-    /// Whether a daemon serves and nothing is to be done.
+    /// Returns whether a daemon serves and nothing is to be done.
     pub fn is_settled(&self) -> bool {
         self.activity() == Activity::Watching && self.reload.due_at().is_none()
     }
@@ -431,7 +436,8 @@ impl Keeper {
         self.start_at.since(now)
     }
 
-    /// Whether what is started is not what was asked for last, which kept failing, but what was committed before.
+    /// Returns whether what is started is not what was asked for last, which kept failing, but what was
+    /// committed before.
     pub fn has_fallen_back(&self) -> bool {
         self.turn.is_older()
     }

@@ -6,9 +6,9 @@ use crate::time::{Duration, Time};
 /// All such requests until one is carried out.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Reload {
-    /// One waits, and is carried out from then on.
+    /// The time of the reload that waits, and from which it is carried out.
     due: Option<Time>,
-    /// The task that is under way carries one out.
+    /// `true` if the task that is under way carries one out.
     is_under_way: bool,
     pauses: Backoff,
 }
@@ -24,7 +24,7 @@ impl Reload {
         self.pauses = Backoff::new(min, max);
     }
 
-    /// One is made: it is due at once.
+    /// Asks for a reload: it is due at once.
     pub(super) fn ask(&mut self) {
         self.due = Some(Time::ZERO);
     }
@@ -34,7 +34,7 @@ impl Reload {
         (self.due, self.is_under_way) = (None, false);
     }
 
-    /// When one is due; `None` if none waits.
+    /// Returns the time at which a reload is due; `None` if none waits.
     pub(super) fn due_at(&self) -> Option<Time> {
         self.due
     }

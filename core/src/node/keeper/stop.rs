@@ -2,7 +2,7 @@
 use super::{Keeper, KeeperStep, Knows, Task};
 use crate::time::Time;
 
-/// How far a stop has come.
+/// The progress of a stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum StopProgress {
     /// Was asked for.
@@ -47,13 +47,13 @@ impl Keeper {
         self.reload.forget();
     }
 
-    /// Whether a stop was asked for.
+    /// Returns whether a stop was asked for.
     pub fn is_stopping(&self) -> bool {
         self.stop.is_some()
     }
 
-    /// What is to be done now on the way out. A daemon that does not serve the supervisor's knowledge yet is looked
-    /// for first, which takes no longer than to stop it.
+    /// Returns what is to be done now on the way out. A daemon that does not serve the supervisor's knowledge
+    /// yet is looked for first, which takes no longer than to stop it.
     pub(super) fn next_of_stop(&mut self, now: Time) -> Option<KeeperStep> {
         let stop = self.stop?;
         let grace_ends = now + self.config.stop_grace;

@@ -1,22 +1,23 @@
-//! Whose turn it is to be started: what was swapped to last or, if that keeps failing, what was committed before.
+//! The turn to be started: that of what was swapped to last or, if that keeps failing, of what was committed
+//! before.
 
 /// Counts failures in a row, and changes sides when there are too many.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct FallBackTurn {
     failures: u32,
-    /// Whether it is the older binary's turn.
+    /// `true` if it is the older binary's turn.
     older: bool,
-    /// The older binary is what was committed last: it was started when it had its turn.
+    /// `true` if the older binary is what was committed last: it was started when it had its turn.
     older_is_last: bool,
 }
 
 impl FallBackTurn {
-    /// Whether it is the turn of the older binary.
+    /// Returns whether it is the turn of the older binary.
     pub(super) fn is_older(&self) -> bool {
         self.older
     }
 
-    /// Whether the one whose turn it is was committed before the last one.
+    /// Returns whether the one whose turn it is was committed before the last one.
     pub(super) fn is_before_last(&self) -> bool {
         self.older != self.older_is_last
     }

@@ -7,7 +7,7 @@ use super::entry::Entry;
 use super::pusher::Pusher;
 use super::shared::Shared;
 
-/// What is told of connections that arrive.
+/// The function that is told of connections that arrive.
 pub(super) struct Welcome(pub(super) Box<dyn Fn(&Arrival) + Send + Sync>);
 
 impl fmt::Debug for Welcome {
@@ -36,12 +36,12 @@ impl Arrival {
         self.id
     }
 
-    /// What the daemon of the other process knew of the client.
+    /// Returns what the daemon of the other process knew of the client.
     pub fn session(&self) -> &[u8] {
         &self.session
     }
 
-    /// What sends to the client. Nothing is sent before the daemon serves.
+    /// Returns what sends to the client. Nothing is sent before the daemon serves.
     pub fn pusher(&self) -> Pusher {
         self.pusher.clone()
     }

@@ -27,7 +27,7 @@ pub(crate) struct Carrier {
     inbound: Arc<Inbound>,
     successor: Option<ProcessId>,
     outbound: Option<Outbound>,
-    /// Why the successor was not sent all that it is to have.
+    /// The reason why the successor was not sent all that it is to have.
     unsent: Option<io::Error>,
 }
 
@@ -40,8 +40,8 @@ impl Carrier {
         Ok(Carrier { shared, control, inbound, successor: None, outbound: None, unsent: None })
     }
 
-    /// What receives the connections of an incumbent. Nothing is accepted until they are served ([`CarryStep::Adopt`]): what a
-    /// new client asks for must find them.
+    /// Returns what receives the connections of an incumbent. Nothing is accepted until they are served
+    /// ([`CarryStep::Adopt`]): what a new client asks for must find them.
     pub(crate) fn inbound(&self) -> Arc<Inbound> {
         self.shared.hold();
         self.inbound.clone()

@@ -17,9 +17,9 @@ mod with_epoll {
 
     use super::{ConnId, Socket, WakeReceiver, io};
 
-    /// How many events one wait takes.
+    /// The number of events that one wait takes.
     const EVENTS: usize = 256;
-    /// What the waker is called; connections are counted from 1.
+    /// The number of the waker; connections are counted from 1.
     const WAKER: u64 = 0;
 
     /// Tells of each client once that it speaks, or has gone.
@@ -29,7 +29,7 @@ mod with_epoll {
     }
 
     impl ClientWatch {
-        /// Whether clients are seen: else each connection needs a thread that waits for its client.
+        /// `true` if clients are seen: else each connection needs a thread that waits for its client.
         pub(in super::super) const SEES_CLIENTS: bool = true;
 
         pub(in super::super) fn new(wakes: &WakeReceiver) -> io::Result<ClientWatch> {
@@ -81,7 +81,7 @@ mod without {
     pub(in super::super) struct ClientWatch;
 
     impl ClientWatch {
-        /// Whether clients are seen: else each connection needs a thread that waits for its client.
+        /// `true` if clients are seen: else each connection needs a thread that waits for its client.
         pub(in super::super) const SEES_CLIENTS: bool = false;
 
         pub(in super::super) fn new(_: &WakeReceiver) -> io::Result<ClientWatch> {

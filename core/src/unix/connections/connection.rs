@@ -17,7 +17,7 @@ use super::shared::Shared;
 use super::socket::{Until, wait};
 use super::{ConnId, Counts};
 
-/// How long a client is waited for, after its last reply, to close as well.
+/// The longest time for which a client is waited for, after its last reply, to close as well.
 pub(super) const LINGER: Duration = Duration::from_millis(500);
 
 /// An accepted connection. A thread serves it with [`next_request`](Connection::next_request), `Read`, `BufRead` and
@@ -44,10 +44,11 @@ pub struct Connection {
     end: CloseProgress,
 }
 
-/// What can't be sent in a drain that keeps the connection is kept for the successor, up to so many bytes.
+/// The number of bytes up to which output that can't be sent, in a drain that keeps the connection, is kept
+/// for the successor.
 pub(super) const KEPT_OUTPUT: usize = 4 << 20;
 
-/// How far the connection's end has come.
+/// The progress of the connection's end.
 #[derive(Clone, Copy, Debug)]
 enum CloseProgress {
     Open,
@@ -98,7 +99,8 @@ impl Connection {
         }
     }
 
-    /// What the daemon knows of the client, in a layout of its own: it goes with the connection from process to process.
+    /// Returns what the daemon knows of the client, in a layout of its own: it goes with the connection from
+    /// process to process.
     pub fn session(&self) -> Vec<u8> {
         self.entry.state().session.clone()
     }
@@ -110,24 +112,25 @@ impl Connection {
         self.shared.has_state(self.id);
     }
 
-    /// What sends to the client from any thread, messages that it has not asked for.
+    /// Returns what sends to the client from any thread, messages that it has not asked for.
     pub fn pusher(&self) -> Pusher {
         Pusher::new(self.id, &self.entry, &self.shared)
     }
 
-    /// Whether a drain waits to keep the connection for a successor. A handler that answers several requests at once stops after
-    /// the one that it is at, and calls [`next_request`](Connection::next_request): the successor answers the others.
+    /// Returns whether a drain waits to keep the connection for a successor. A handler that answers several
+    /// requests at once stops after the one that it is at, and calls
+    /// [`next_request`](Connection::next_request): the successor answers the others.
     pub fn is_to_be_kept(&self) -> bool {
         self.entry.conduct().is_to_be_kept()
     }
 
-    /// Whether the connection is kept: the handler ends, and the connection does not. It is called again for it, in this process
-    /// or another one, with the same session.
+    /// Returns whether the connection is kept: the handler ends, and the connection does not. It is called
+    /// again for it, in this process or another one, with the same session.
     pub fn is_kept(&self) -> bool {
         matches!(self.end, CloseProgress::Parked)
     }
 
-    /// How many connections the registry has now.
+    /// Returns how many connections the registry has now.
     pub fn counts(&self) -> Counts {
         self.shared.counts()
     }
@@ -137,13 +140,13 @@ impl Connection {
         self.id
     }
 
-    /// What has been received and is not consumed yet. Take it with [`BufRead::consume`].
+    /// Returns what has been received and is not consumed yet. Take it with [`BufRead::consume`].
     pub fn buffered(&self) -> &[u8] {
         self.input.bytes()
     }
 
-    /// How many more requests the connection takes, the one included that is being answered. To be asked when a reply is
-    /// made, by a protocol that can say which reply is the last.
+    /// Returns how many more requests the connection takes, the one included that is being answered. To be
+    /// asked when a reply is made, by a protocol that can say which reply is the last.
     pub fn remaining(&self) -> Remaining {
         self.entry.conduct().remaining()
     }

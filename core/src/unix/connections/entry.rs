@@ -10,12 +10,12 @@ use crate::time::Time;
 
 use super::socket::Socket;
 
-/// What a panic elsewhere leaves behind a lock is consistent between any two statements.
+/// Takes the lock: what a panic elsewhere leaves behind a lock is consistent between any two statements.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What is known of a connection.
+/// The facts that are known of a connection.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) socket: Socket,
@@ -48,7 +48,8 @@ impl Entry {
         lock(&self.conduct)
     }
 
-    /// What another process, or another thread, needs to go on with the connection. To be locked after the conduct, if both are.
+    /// Returns what another process, or another thread, needs to go on with the connection. To be locked
+    /// after the conduct, if both are.
     pub(super) fn state(&self) -> MutexGuard<'_, ConnectionState> {
         lock(&self.state)
     }

@@ -8,10 +8,10 @@ use super::connection::Connection;
 use super::shared::Shared;
 use super::socket::Listener;
 
-/// What a drain, if there is one, makes of the connections that are open.
+/// The treatment of the open connections by a drain, if there is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DrainState {
-    /// There is none: the registry accepts.
+    /// No drain is under way: the registry accepts.
     NoDrain,
     /// A drain keeps the connections for a successor: each that is in a request is to be asked again, now and every few
     /// milliseconds; each between two requests is left alone.
@@ -22,8 +22,9 @@ pub enum DrainState {
     Closed,
 }
 
-/// What serves the connections of a listener instead of threads. Both calls come from threads of the registry's or the daemon's, the
-/// second one under the registry's lock: neither may block or call the registry.
+/// The event loop that serves the connections of a listener instead of threads. Both calls come from threads
+/// of the registry's or the daemon's, the second one under the registry's lock: neither may block or call the
+/// registry.
 pub trait EventLoop: Send + Sync {
     /// Serves a connection that the loop has not accepted itself: another process has, or the loop gave it up in a drain that kept
     /// it. First of all what waits for its client is to be sent ([`Connection::try_flush`]).

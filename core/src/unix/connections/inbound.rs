@@ -14,7 +14,7 @@ use super::ConnId;
 use super::shared::{ArrivedConnections, Shared};
 use super::socket::Socket;
 
-/// What has come, and is not served yet.
+/// The connections that have come, and are not served yet.
 #[derive(Debug, Default)]
 struct Arrived {
     incoming: Incoming,

@@ -1,6 +1,6 @@
-//! What has been received on a connection and is not consumed yet.
+//! The bytes that have been received on a connection and are not consumed yet.
 
-/// What an empty buffer has room for, in bytes; doubled by each read that fills it.
+/// The number of bytes that an empty buffer has room for; doubled by each read that fills it.
 const SMALL: usize = 4 * 1024;
 /// The size that a buffer grows to of itself, in bytes: a pipeline within it is received at once. A longer request makes it larger.
 const LARGE: usize = 64 * 1024;
@@ -12,16 +12,16 @@ const KEPT: usize = 4 << 20;
 #[derive(Debug, Default)]
 pub(super) struct Input {
     bytes: Vec<u8>,
-    /// Where the request began that is being read, if it is kept.
+    /// The position at which the request began that is being read, if it is kept.
     mark: Option<usize>,
     start: usize,
     end: usize,
-    /// The last read has filled all the room.
+    /// `true` if the last read has filled all the room.
     filled: bool,
 }
 
 impl Input {
-    /// What a process had received and not acted on.
+    /// Makes the input of what a process had received and not acted on.
     pub(super) fn restored(bytes: Vec<u8>) -> Input {
         Input { end: bytes.len(), bytes, ..Input::default() }
     }
@@ -42,7 +42,7 @@ impl Input {
         &self.bytes[self.first()..self.end]
     }
 
-    /// Whether the request that is being read can be begun again.
+    /// Returns whether the request that is being read can be begun again.
     pub(super) fn is_marked(&self) -> bool {
         self.mark.is_some()
     }

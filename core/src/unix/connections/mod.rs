@@ -56,7 +56,7 @@ impl fmt::Display for ConnId {
     }
 }
 
-/// How many connections there are, by what they are in the middle of.
+/// The numbers of connections, by what they are in the middle of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Accepted, without a first request yet.
@@ -224,7 +224,7 @@ impl Connections {
         self.shared.resume();
     }
 
-    /// Whether the daemon drains, or has drained and not resumed.
+    /// Returns whether the daemon drains, or has drained and not resumed.
     pub fn is_draining(&self) -> bool {
         self.shared.is_draining()
     }
@@ -234,7 +234,7 @@ impl Connections {
         Carrier::new(self.shared.clone(), control.to_path_buf())
     }
 
-    /// How many connections there are now.
+    /// Returns how many connections there are now.
     pub fn counts(&self) -> Counts {
         self.shared.counts()
     }

@@ -23,7 +23,7 @@ pub(super) struct Outbound {
     shared: Arc<Shared>,
     stream: UnixStream,
     outgoing: Outgoing,
-    /// What is to be offered.
+    /// The connections that are to be offered.
     sockets: BTreeMap<Token, Arc<Entry>>,
 }
 
@@ -169,7 +169,7 @@ impl Outbound {
     }
 }
 
-/// What the process at the other end says first.
+/// Returns what the process at the other end says first.
 fn hello(stream: &UnixStream) -> io::Result<Hello> {
     use io::Read;
     let (mut decoder, mut bytes) = (Decoder::default(), [0; 4096]);

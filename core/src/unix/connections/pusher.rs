@@ -1,4 +1,4 @@
-//! What a client is sent that has not asked for it just now.
+//! The messages that a client is sent without having asked for them just now.
 //!
 //! Invariant: a message reaches the client whole, and is sent by one process. What the socket does not take waits with the
 //! connection's other output, and goes along if a drain keeps the connection.

@@ -19,7 +19,7 @@ use super::socket::{Address, Listener};
 /// Serves one connection.
 pub(super) type Handler = dyn Fn(&mut Connection) -> HookResult<()> + Send + Sync;
 
-/// What serves connections.
+/// The attendant that serves connections.
 #[derive(Clone)]
 pub(super) enum Attendant {
     /// A thread for each.
@@ -27,7 +27,7 @@ pub(super) enum Attendant {
     Loop(Arc<dyn EventLoop>),
 }
 
-/// What serves the connections of a listener, those that another process has accepted there included.
+/// The service of the connections of a listener, those that another process has accepted there included.
 pub(super) struct Service {
     address: Option<Address>,
     pub(super) attendant: Attendant,
@@ -45,8 +45,8 @@ impl fmt::Debug for Service {
     }
 }
 
-/// What serves the listener at which a connection with the local address `at` was accepted. A listener at that very address
-/// comes before one at all addresses of the machine.
+/// Returns what serves the listener at which a connection with the local address `at` was accepted. A
+/// listener at that very address comes before one at all addresses of the machine.
 pub(super) fn attendant_of(services: &[Service], at: &Address) -> Option<Attendant> {
     let named = |service: &&Service| service.address.as_ref() == Some(at);
     let wide = |service: &&Service| service.address.as_ref().is_some_and(|address| address.includes(at));

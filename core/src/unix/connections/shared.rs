@@ -21,7 +21,7 @@ use super::serve::{Attendant, Service, attendant_of};
 use super::socket::{Listener, Socket};
 use super::{ConnId, Counts};
 
-/// How many connections may be open, if the daemon says nothing else.
+/// The number of connections that may be open, if the daemon says nothing else.
 const LIMIT: u32 = 1024;
 
 fn count(connections: &BTreeMap<ConnId, Arc<Entry>>) -> u32 {
@@ -37,11 +37,11 @@ pub(super) struct ArrivedConnections {
     pub(super) with_state: Vec<ConnId>,
 }
 
-/// What has become of the connections that a successor can have.
+/// The news about the connections that a successor can have.
 #[derive(Clone, Debug)]
 pub(super) enum News {
     Opened(ConnId, Arc<Entry>),
-    /// It has ended, or can't be kept.
+    /// The connection has ended, or can't be kept.
     Closed(ConnId),
 }
 
@@ -50,23 +50,23 @@ struct RegistryState {
     open: BTreeMap<ConnId, Arc<Entry>>,
     limit: u32,
     accepted: u64,
-    /// How many threads may be in accept(2).
+    /// The number of threads that may be in accept(2).
     accepting: u32,
     lingering: u32,
     draining: bool,
-    /// A drain keeps the connections for a successor.
+    /// `true` if a drain keeps the connections for a successor.
     keeps: bool,
     /// The connections that a drain waits for: all, or those that can't be kept yet.
     awaited: BTreeMap<ConnId, Arc<Entry>>,
     /// The connections that have something to tell a successor.
     with_state: BTreeMap<ConnId, Arc<Entry>>,
-    /// What has come and gone since it was asked last, for a successor that follows.
+    /// The news since the last question, for a successor that follows.
     news: Option<Vec<News>>,
     /// Those that wait in the lot for their clients.
     idle: BTreeSet<ConnId>,
     /// Those that are not served yet, and whose clients have spoken.
     early: BTreeSet<ConnId>,
-    /// The daemon has let go of the registry.
+    /// `true` if the daemon has let go of the registry.
     closed: bool,
     drain: Option<Drain>,
 }
@@ -194,12 +194,13 @@ impl Shared {
         let _ = self.welcome.set(welcome);
     }
 
-    /// Whether connections are served here by what a successor has as well: those of [`Connections::try_accept`] are drained.
+    /// Returns whether connections are served here by what a successor has as well: those of
+    /// [`Connections::try_accept`] are drained.
     pub(super) fn serves(&self) -> bool {
         !lock(&self.services).is_empty()
     }
 
-    /// What serves a connection that was accepted elsewhere.
+    /// Returns what serves a connection that was accepted elsewhere.
     pub(super) fn attendant_of(&self, socket: &Socket) -> Option<Attendant> {
         attendant_of(&lock(&self.services), &socket.local()?)
     }
@@ -381,7 +382,7 @@ impl Shared {
         (state.keeps, state.news) = (true, Some(open));
     }
 
-    /// What has come and gone since this was asked last.
+    /// Returns what has come and gone since this was asked last.
     pub(super) fn news(&self) -> Vec<News> {
         lock(&self.state).news.as_mut().map(std::mem::take).unwrap_or_default()
     }
@@ -513,7 +514,7 @@ mod tests {
 
     use super::*;
 
-    /// What a drain makes of a connection whose accept(2) was under way when the drain began.
+    /// Returns what a drain makes of a connection whose accept(2) was under way when the drain began.
     fn accepted_as_a_drain_begins(keeps: bool) -> Drained {
         let shared = Shared::new(Patience::default()).unwrap();
         if keeps {

@@ -73,7 +73,7 @@ impl Listener {
         }
     }
 
-    /// Where it listens, if the system tells.
+    /// Returns where it listens, if the system tells.
     pub(super) fn local(&self) -> Option<Address> {
         match &self.0 {
             SocketKind::Tcp(listener) => listener.local_addr().ok().map(Address::Tcp),
@@ -104,7 +104,7 @@ impl Address {
         Address::Unix(address.as_pathname().map(PathBuf::from), name)
     }
 
-    /// Whether a listener here, at all addresses of the machine, accepts connections at `other`.
+    /// Returns whether a listener here, at all addresses of the machine, accepts connections at `other`.
     pub(super) fn includes(&self, other: &Address) -> bool {
         match (self, other) {
             (Address::Tcp(here), Address::Tcp(there)) => {
@@ -187,7 +187,7 @@ fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     }
 }
 
-/// What a wait is for, besides the socket.
+/// The aim of a wait, besides the socket.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Until<'a> {
     /// The drain.

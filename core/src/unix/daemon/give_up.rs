@@ -10,7 +10,7 @@ use crate::unix::env::Inherited;
 use crate::unix::link::Link;
 use crate::unix::pid::this_process;
 
-/// How long the supervisor is waited for.
+/// The longest time for which the supervisor is waited for.
 const LIMIT: Duration = Duration::from_secs(2);
 
 /// Lets `prepare` make of `inherited` what takes part in the handoff. If it fails, the supervisor is told why.

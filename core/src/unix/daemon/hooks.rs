@@ -1,4 +1,4 @@
-//! What the protocol's thread and the hooks' thread say to each other.
+//! The messages between the protocol's thread and the hooks' thread.
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::node::daemon::{self as node, Done};
 use crate::unix::reports::{DrainReport, ReadinessSnapshot, SealReport, StateSnapshot};
 use crate::unix::wake::Waker;
 
-/// What the protocol wants done.
+/// The thing that the protocol wants done.
 #[derive(Debug)]
 pub(crate) enum Call {
     /// A successor's read-only warm-up; an error if this is no place for it.
@@ -27,13 +27,13 @@ pub(crate) enum Call {
     Resume(Op, bool),
     /// The predecessor has ended.
     Finalize,
-    /// What a status is to show.
+    /// The state that a status is to show.
     Snapshot,
     /// The machine's end: leave.
     Exit(ExitReason),
 }
 
-/// What a hook came to. An `Err` says why it failed.
+/// The outcome of a hook. An `Err` says why it failed.
 #[derive(Debug)]
 pub(crate) enum HookReply {
     /// Nothing to report.
@@ -44,9 +44,9 @@ pub(crate) enum HookReply {
     Sealed(Op, Result<SealReport, HostError>),
     /// An opening.
     Opened(Op, Result<ReadinessSnapshot, HostError>),
-    /// How far a seal has come.
+    /// The progress of a seal.
     Progress(SealProgress),
-    /// What a status is to show.
+    /// The state that a status is to show.
     Snapshot(StateSnapshot),
 }
 
@@ -84,7 +84,7 @@ impl HookReply {
     }
 }
 
-/// Where replies go.
+/// The place where replies go.
 #[derive(Clone, Debug)]
 pub(crate) struct Replies {
     sender: mpsc::Sender<HookReply>,

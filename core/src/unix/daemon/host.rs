@@ -1,4 +1,5 @@
-//! What a daemon's node stands on in a real process: the control socket, the lock, the record, the hooks' thread.
+//! The operating system of a daemon's node in a real process: the control socket, the lock, the record, the
+//! hooks' thread.
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::mpsc::{Receiver, Sender};
@@ -38,7 +39,7 @@ pub(super) struct Host {
     /// The process that this one is to replace, once it was told.
     incumbent: Option<ProcessId>,
     names: Names,
-    /// The node accepts no connection now.
+    /// `true` if the node accepts no connection now.
     is_full: bool,
     /// Peers that were refused, and accepts that failed: any local process may cause them.
     refusals: Sparing,

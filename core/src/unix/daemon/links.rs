@@ -65,7 +65,7 @@ impl Links {
         self.open.remove(&id);
     }
 
-    /// What came over a link next. One that is at its end is forgotten.
+    /// Returns what came over a link next. One that is at its end is forgotten.
     pub(super) fn read(&mut self, id: LinkId) -> Read {
         let Some(link) = self.open.get_mut(&id) else { return Read::Nothing };
         link.flush();

@@ -33,10 +33,10 @@ use crate::unix::pid::this_process;
 use crate::unix::record_file::RecordFile;
 use crate::unix::wake::{Waker, waker};
 
-/// How long a daemon that is asked to stop lets open requests finish.
+/// The time for which a daemon that is asked to stop lets open requests finish.
 pub(crate) const STOP_GRACE: Duration = Duration::from_secs(10);
 
-/// What a daemon is, besides its hooks: its place, its lock, its control socket.
+/// The parts of a daemon besides its hooks: its place, its lock, its control socket.
 #[derive(Debug)]
 pub(crate) struct Place {
     pub(crate) process: ProcessId,
@@ -46,7 +46,7 @@ pub(crate) struct Place {
     /// For a supervisor that comes anew: the last one may have died, and could not bind them again.
     pub(crate) listeners: Listeners,
     pub(crate) build_id: Vec<u8>,
-    /// What receives an incumbent's connections, if this daemon takes them over.
+    /// The receiver of an incumbent's connections, if this daemon takes them over.
     pub(crate) inbound: Option<Arc<Inbound>>,
 }
 
@@ -128,7 +128,7 @@ impl Place {
     }
 }
 
-/// What `process` says of itself.
+/// Returns what `process` says of itself.
 fn hello_of(process: ProcessId, build_id: &[u8], role: crate::message::Role) -> Hello {
     Hello {
         role,

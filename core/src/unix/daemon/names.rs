@@ -17,7 +17,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub(super) struct Names {
     /// `None` where nothing can be watched.
     watch: Option<DirWatch>,
-    /// This process has taken the control path, and has the lock.
+    /// `true` if this process has taken the control path, and has the lock.
     pub(super) has_path: bool,
     /// A name is missing and could not be put back, or what is in its way was not told yet.
     look_again_at: Option<Instant>,

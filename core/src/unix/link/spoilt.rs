@@ -11,7 +11,7 @@ use crate::message::{Message, PROTO_MAX};
 use crate::unix::control;
 use crate::unix::probe::{self, FrameFate, Receiver};
 
-/// What is to become of frames.
+/// The treatment of frames.
 #[derive(Debug, Default)]
 pub(super) struct Spoilt {
     /// Of the next one.
@@ -28,7 +28,7 @@ impl Link {
         self.spoilt.next = probe::frame(Receiver { role, pid }, message);
     }
 
-    /// Whether `message` is not to be sent as it is; then all is done that is to be.
+    /// Returns whether `message` is not to be sent as it is; then all is done that is to be.
     pub(super) fn is_spoilt(&mut self, message: &Message) -> bool {
         match std::mem::take(&mut self.spoilt.next) {
             FrameFate::Arrives if self.spoilt.late.is_none() => return false,

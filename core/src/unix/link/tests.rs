@@ -21,7 +21,7 @@ fn listeners(names: &[&str], more: bool) -> Message {
     Message::Listeners { names: names.iter().map(|name| name.to_string()).collect(), more }
 }
 
-/// What `link` reads next; it must have come already.
+/// Returns what `link` reads next; it must have come already.
 fn message(link: &mut Link) -> Message {
     match link.read() {
         Read::Message(message) => message,

@@ -1,4 +1,4 @@
-//! What the child does between `fork` and `execve`.
+//! The steps of the child between `fork` and `execve`.
 //!
 //! Invariant: async-signal-safe (`signal-safety(7)`) throughout. Another thread may have held any lock at the
 //! fork, that of the allocator included: so nothing here allocates, panics or formats; it makes system calls
@@ -17,13 +17,14 @@ pub(super) const PID_DIGITS: usize = 10;
 /// Room for the first half of a `proc_pid_stat(5)`, where the start time is.
 pub(super) const STAT: usize = 512;
 
-/// What the child needs, prepared before the fork.
+/// The things that the child needs, prepared before the fork.
 pub(super) struct ChildPlan {
-    /// What is to become descriptor 3 and those after it. May be any descriptors, in any order, twice too.
+    /// The descriptors that are to become descriptor 3 and those after it. May be any descriptors, in any
+    /// order, twice too.
     pub(super) sources: Vec<RawFd>,
-    /// What is to become standard output and error, if not the parent's.
+    /// The descriptor that is to become standard output and error, if not the parent's.
     pub(super) output: Option<RawFd>,
-    /// Where a failure is reported: close-on-exec, so that a success is an end of file.
+    /// The descriptor on which a failure is reported: close-on-exec, so that a success is an end of file.
     pub(super) report: RawFd,
     /// The executable.
     pub(super) binary: *const c_char,
@@ -33,8 +34,9 @@ pub(super) struct ChildPlan {
     pub(super) envp: *const *const c_char,
     /// Inside one entry of `envp`: where the digits of the pid go, [`PID_DIGITS`] and a NUL.
     pub(super) listen_pid_digits: *mut u8,
-    /// What the child leaves for the parent, if they share their memory: its own `proc_pid_stat(5)`, or as
-    /// much of it as fits. The parent would have to wait for the whole `execve` to see it.
+    /// The bytes that the child leaves for the parent, if they share their memory: its own
+    /// `proc_pid_stat(5)`, or as much of it as fits. The parent would have to wait for the whole `execve` to
+    /// see it.
     pub(super) stat: [u8; STAT],
     /// The limit up to which descriptors are looked for where `close_range(2)` is missing.
     pub(super) open_max: RawFd,
@@ -64,7 +66,7 @@ impl UserChange {
     }
 }
 
-/// What the child was at.
+/// The step that the child was at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum ChildStep {
@@ -89,7 +91,7 @@ impl ChildStep {
     ];
 }
 
-/// What it failed with.
+/// The error that the child failed with.
 pub(super) struct ChildFailure {
     pub(super) step: ChildStep,
     pub(super) errno: i32,

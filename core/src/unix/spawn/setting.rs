@@ -1,4 +1,4 @@
-//! How a process is set up, besides its command: its user, its directory, its umask, its variables.
+//! The setting of a process, besides its command: its user, its directory, its umask, its variables.
 use std::collections::BTreeMap;
 use std::env;
 use std::ffi::{CString, OsStr, OsString};
@@ -13,7 +13,7 @@ use crate::unix::env::{
     FIRST_FD, HANDOFF_ROLE, HANDOFF_SOCK_FD, LISTEN_FDNAMES, LISTEN_FDS, NEVER_PASSED, RESERVED,
 };
 
-/// How a process is set up. By default as this one is; set what is to differ.
+/// The setting of a process. By default as this one is; set what is to differ.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Setting {
@@ -38,7 +38,7 @@ pub struct RunAs {
     pub gid: u32,
     /// The gids of the supplementary groups.
     pub groups: Vec<u32>,
-    /// What the user database says of the user, as variables.
+    /// The variables that the user database gives for the user.
     account: Vec<(&'static str, OsString)>,
 }
 
@@ -74,8 +74,8 @@ impl RunAs {
         })
     }
 
-    /// Whether this process runs as that already. Its supplementary groups are left as they are then, because only root
-    /// can change them.
+    /// Returns whether this process runs as that already. Its supplementary groups are left as they are then,
+    /// because only root can change them.
     pub fn is_own(&self) -> bool {
         !geteuid().is_root() && geteuid().as_raw() == self.uid && getegid().as_raw() == self.gid
     }
@@ -87,7 +87,7 @@ impl Setting {
         self.run_as.as_ref().filter(|run_as| !run_as.is_own())
     }
 
-    /// Whether a variable of this process is passed on.
+    /// Returns whether a variable of this process is passed on.
     fn passes(&self, name: &OsStr) -> bool {
         let listed = self.pass_env.as_ref().is_none_or(|names| names.iter().any(|listed| listed == name));
         listed && !NEVER_PASSED.iter().any(|never| name == *never)
@@ -132,7 +132,7 @@ fn supplementary_groups(_account: &User, gid: Gid) -> Result<Vec<u32>> {
     Ok(vec![gid.as_raw()])
 }
 
-/// What a login would set; the values of the user before are wrong for this one.
+/// Returns what a login would set; the values of the user before are wrong for this one.
 fn variables_of(account: User) -> Vec<(&'static str, OsString)> {
     let name = OsString::from(account.name);
     vec![

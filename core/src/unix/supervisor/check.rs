@@ -19,15 +19,15 @@ use crate::unix::pid::Exit;
 use crate::unix::poller;
 use crate::unix::spawn::{SpawnRequest, spawn};
 
-/// How long a check may run.
+/// The longest time that a check may run.
 const CHECK_LIMIT: Duration = Duration::from_secs(60);
-/// How long a check that was killed may take to end.
+/// The longest time that a check that was killed may take to end.
 const KILL_LIMIT: Duration = Duration::from_secs(5);
-/// How long it takes at most to notice that the check is called off.
+/// The longest time that it takes to notice that the check is called off.
 const LOOK: Duration = Duration::from_millis(50);
-/// How much of the end of its output is kept, in bytes.
+/// The number of bytes of the end of its output that are kept.
 const OUTPUT_KEPT: usize = 4096;
-/// How many lines of that are told.
+/// The number of lines of that which are told.
 const LINES_TOLD: usize = 10;
 
 impl SpawnSpec {
@@ -104,7 +104,7 @@ fn end(child: &mut Child) -> Result<()> {
     child.wait_timeout(KILL_LIMIT).map(drop)
 }
 
-/// What a check writes; its end is kept.
+/// The output of a check; its end is kept.
 struct Output {
     pipe: File,
     kept: VecDeque<u8>,

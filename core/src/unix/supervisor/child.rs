@@ -40,7 +40,7 @@ impl Child {
         Child { watch: self.watch.share(), may: self.may }
     }
 
-    /// It may be ended, because it has spoken.
+    /// Notes that the process may be ended, because it has spoken.
     pub(super) fn has_spoken(&mut self, may: MayBeKilled) {
         self.may = self.may.or(Some(may).filter(|may| may.process() == self.id()));
     }
@@ -100,7 +100,7 @@ impl Child {
         killed.context(|| format!("can't kill process {}", self.id()))
     }
 
-    /// Whether it has ended, and how; see [`Watch::ended`].
+    /// Returns whether it has ended, and how; see [`Watch::ended`].
     pub(super) fn ended(&mut self) -> io::Result<Option<Exit>> {
         self.watch.ended()
     }

@@ -1,4 +1,4 @@
-//! What was committed, as a caller starts it again.
+//! The binary that was committed, as a caller starts it again.
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -42,9 +42,10 @@ impl CommittedBinary {
         }
     }
 
-    /// How to start it again: environment and times are those of `times`, binary, arguments and directory its own. The file at
-    /// its path is started as long as it is the one that was committed, and the kept one otherwise. If there is
-    /// none, whatever is at the path is started after all, and the log warns of that.
+    /// Returns how to start it again: environment and times are those of `times`, binary, arguments and
+    /// directory its own. The file at its path is started as long as it is the one that was committed, and
+    /// the kept one otherwise. If there is none, whatever is at the path is started after all, and the log
+    /// warns of that.
     pub fn spec(self, times: SpawnSpec) -> SpawnSpec {
         let image = self.image(times.setting.run_as.as_ref().is_none_or(RunAs::is_own));
         // A relative argument leads where it led then, wherever this supervisor was started. If that directory is gone, the
@@ -81,12 +82,12 @@ impl CommittedBinary {
     }
 }
 
-/// Whether a daemon that is started from the copy gets what the file would give it.
+/// Returns whether a daemon that is started from the copy gets what the file would give it.
 fn is_like(copy: &Path, opened: &Opened) -> bool {
     trusted::open_own(copy, false).is_ok_and(|copy| opened.lacks(&copy).is_none())
 }
 
-/// What is executed in place of the file at one path; made by [`CommittedBinary::spec`].
+/// The image that is executed in place of the file at one path; made by [`CommittedBinary::spec`].
 #[derive(Clone, Debug)]
 pub struct Image {
     /// The path: for another one it means nothing.
@@ -103,7 +104,7 @@ enum ImageSource {
 }
 
 impl Image {
-    /// What to execute. `None` only where there is no `/proc` any more.
+    /// Returns what to execute. `None` only where there is no `/proc` any more.
     fn path(&self) -> Option<PathBuf> {
         match &self.source {
             ImageSource::Copy(path) => Some(path.clone()),
@@ -111,7 +112,7 @@ impl Image {
         }
     }
 
-    /// `error`, with what helps if it is a copy that can't be executed.
+    /// Returns `error`, with what helps if it is a copy that can't be executed.
     fn explain(&self, error: Error) -> Error {
         match (error, &self.source) {
             (Error::System { context, source }, ImageSource::Copy(copy)) if !is_executable(copy) => {
@@ -132,17 +133,17 @@ impl SpawnSpec {
         self.image.as_ref().filter(|image| image.binary == self.binary)
     }
 
-    /// What is executed, if not the file at `binary`.
+    /// Returns what is executed, if not the file at `binary`.
     pub(super) fn image_path(&self) -> Option<PathBuf> {
         self.image().and_then(Image::path)
     }
 }
 
-/// What a handoff starts.
+/// The process that a handoff starts.
 #[derive(Debug)]
 pub(super) struct Launch<'a> {
     spec: &'a SpawnSpec,
-    /// What is executed, if not the file at `spec.binary`.
+    /// The file that is executed, if not the one at `spec.binary`.
     pub(super) image: Option<PathBuf>,
     executable: Executable,
     /// The directory that it starts in, if it can be kept.

@@ -1,4 +1,5 @@
-//! What the system shows of the daemons at a control path: the sockets beside it, its listener, the lock's holder.
+//! The signs of the daemons at a control path that the system shows: the sockets beside it, its listener, the
+//! lock's holder.
 //!
 //! A daemon listens from its birth at a socket of its own beside the control path. A process that listens at the path, or
 //! holds the lock, and has no such socket is no daemon of this path: another program, or another supervisor's daemon. It is
@@ -42,8 +43,8 @@ impl Lookout {
         }
     }
 
-    /// `process`, if the kernel says that it listens at a socket of its own beside `control`. A file's name could name
-    /// any process.
+    /// Returns `process`, if the kernel says that it listens at a socket of its own beside `control`. A
+    /// file's name could name any process.
     fn is_daemon(&mut self, control: &Path, process: Option<ProcessId>) -> Option<ProcessId> {
         process.filter(|process| {
             let socket = control::beside(control, process.pid);
@@ -58,14 +59,14 @@ fn beside(control: &Path) -> Seen {
     Seen { beside: beside.into_iter().filter_map(process_of).collect(), ..Seen::default() }
 }
 
-/// Whether nothing lies where the own socket of `process` should be.
+/// Returns whether nothing lies where the own socket of `process` should be.
 fn is_swept(control: &Path, process: ProcessId) -> bool {
     let there = control::beside(control, process.pid).symlink_metadata();
     there.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
 }
 
-/// Whether the kernel knows a socket that listens by the name that `process` has beside `control`, while no socket is there: the
-/// name was removed, and the process could not put it back.
+/// Returns whether the kernel knows a socket that listens by the name that `process` has beside `control`,
+/// while no socket is there: the name was removed, and the process could not put it back.
 fn is_hidden(control: &Path, process: ProcessId) -> bool {
     let beside = control::beside(control, process.pid);
     let is_there = beside.symlink_metadata().is_ok_and(|found| found.file_type().is_socket());

@@ -31,7 +31,7 @@ use crate::unix::poller::MonotonicClock;
 use crate::unix::reactor::{self, System};
 use crate::unix::spawn::{SpawnRequest, spawn};
 
-/// How often a process is looked at where there is no pidfd.
+/// The interval at which a process is looked at where there is no pidfd.
 const SHORTLY: Duration = Duration::from_millis(10);
 
 /// Runs one handoff to its end.
@@ -71,11 +71,11 @@ fn config(spec: &SpawnSpec) -> Limits {
 struct Party {
     link: Option<Link>,
     process: Option<Child>,
-    /// It has spoken.
+    /// The permission to end the process, which has spoken.
     spoke: Option<MayBeKilled>,
-    /// A message came over its link.
+    /// `true` if a message came over its link.
     has_said: bool,
-    /// What it calls its build, once it has said so.
+    /// The name that the process gives to its build, once it has said so.
     build_id: Option<PlainText>,
     has_ended: bool,
 }
@@ -101,10 +101,10 @@ struct Host<'a> {
     incumbent: Party,
     successor: Party,
     stopwatch: Stopwatch,
-    /// What the observer was told last.
+    /// The progress that the observer was told last.
     told: Option<HandoffProgress>,
-    /// The successor is the incumbent's or the caller's business from here on: it was told to serve, or the machine
-    /// has come to its end.
+    /// `true` if the successor is the incumbent's or the caller's business from here on: it was told to
+    /// serve, or the machine has come to its end.
     decided: bool,
 }
 
@@ -190,7 +190,7 @@ impl<'a> Host<'a> {
         }
     }
 
-    /// What the caller gets.
+    /// Returns what the caller gets.
     fn conclude(mut self, node: &HandoffNode) -> Result<HandoffOutcome> {
         let Some(outcome) = node.outcome().cloned() else {
             return Err(Error::Peer("the handoff has no end".into()));
@@ -208,7 +208,7 @@ impl<'a> Host<'a> {
         Ok(outcome)
     }
 
-    /// What helps if the successor has ended before the library said for it why.
+    /// Returns what helps if the successor has ended before the library said for it why.
     fn mute_successor(&self) -> Option<String> {
         let is_mute = self.successor.has_ended && !self.successor.has_said;
         is_mute.then(|| {

@@ -24,7 +24,7 @@ use crate::unix::journal::{sync_directory, with_suffix};
 use crate::unix::privileges::Privileges;
 use crate::unix::trusted::{self, Draft, is_draft_of};
 
-/// What stands between the journal's path and the handoff's id in the name of a copy.
+/// The text between the journal's path and the handoff's id in the name of a copy.
 const INFIX: &str = ".binary-";
 
 /// An executable file that is held open.
@@ -42,23 +42,24 @@ impl Opened {
         Some(Opened { file, metadata })
     }
 
-    /// What the process `pid` executes. As long as it does, the kernel lets no process write to it.
+    /// Returns what the process `pid` executes. As long as it does, the kernel lets no process write to it.
     fn executed_by(pid: u32) -> Option<Opened> {
         Opened::open(Path::new(&format!("/proc/{pid}/exe")))
     }
 
-    /// Whose bytes these are.
+    /// Returns the identity of the file that these bytes belong to.
     pub(super) fn identity(&self) -> FileIdentity {
         identity_of(&self.metadata)
     }
 
-    /// Whether it was not written to since it was opened. Another name, or one less, changes the inode, not its bytes.
+    /// Returns whether it was not written to since it was opened. Another name, or one less, changes the
+    /// inode, not its bytes.
     pub(super) fn is_intact(&self) -> bool {
         let bytes = |metadata: &Metadata| (metadata.len(), metadata.mtime(), metadata.mtime_nsec());
         self.file.metadata().is_ok_and(|now| bytes(&now) == bytes(&self.metadata))
     }
 
-    /// What the file of a daemon that is started from `copy` would lack, in words.
+    /// Returns what the file of a daemon that is started from `copy` would lack, in words.
     pub(super) fn lacks(&self, copy: &File) -> Option<String> {
         Privileges::of(&self.file).that_lacks(copy)
     }
@@ -94,7 +95,7 @@ pub(super) struct Executable {
 }
 
 impl Executable {
-    /// What is at `path` before it is executed.
+    /// Returns what is at `path` before it is executed.
     pub(super) fn at(path: &Path) -> Executable {
         let opened = Opened::open(path).map(Arc::new);
         let identity = opened.as_ref().map(|opened| opened.identity()).or_else(|| identity_at(path));
@@ -112,7 +113,7 @@ impl Executable {
     }
 }
 
-/// What was committed, and the bytes of it that are at hand.
+/// The binaries that were committed, and the bytes of them that are at hand.
 #[derive(Debug, Default)]
 pub(super) struct Shelf {
     /// Beside which copies are kept.
@@ -143,7 +144,7 @@ impl Shelf {
         of_it.find(|(_, opened)| opened.is_intact()).map(|(_, opened)| Arc::clone(opened))
     }
 
-    /// Where the copy of `binary` is, or will be.
+    /// Returns where the copy of `binary` is, or will be.
     pub(super) fn copy_of(&self, binary: &Binary) -> Option<PathBuf> {
         let journal = self.journal.as_ref()?;
         Some(with_suffix(journal, &format!("{INFIX}{}", binary.handoff_id)))
@@ -185,13 +186,13 @@ fn path_of(binary: &Binary) -> PathBuf {
     PathBuf::from(std::ffi::OsStr::from_bytes(&binary.path))
 }
 
-/// What there is to do beside the journal.
+/// The work that is left beside the journal.
 #[derive(Debug)]
 pub(super) struct Chores {
     journal: PathBuf,
     /// Copies that are wanted, the bytes of each, and the path that they were started from.
     copies: Vec<(PathBuf, Option<Arc<Opened>>, PathBuf)>,
-    /// The journal's file says the same: no later supervisor will want another copy.
+    /// `true` if the journal's file says the same: no later supervisor will want another copy.
     may_remove: bool,
 }
 
@@ -249,7 +250,7 @@ fn keep_copy(copy: &Path, opened: Option<&Opened>, binary: &Path) -> Option<Stri
     Some(said)
 }
 
-/// What a copy lacks of what the file gives to its process, in words.
+/// Returns what a copy lacks of what the file gives to its process, in words.
 ///
 /// # Errors
 /// Nothing can be executed where the copy lies.
@@ -261,7 +262,7 @@ fn what_it_lacks(opened: Option<&Opened>, copy: &Path) -> io::Result<Option<Stri
     Ok(opened.and_then(|opened| opened.lacks(&copy)))
 }
 
-/// Whether `name` is that of a copy, or of its draft, beside the journal called `journal`.
+/// Returns whether `name` is that of a copy, or of its draft, beside the journal called `journal`.
 fn is_copy(name: &[u8], journal: &[u8]) -> bool {
     const DIGITS: usize = 32;
     let id = name.strip_prefix(journal).and_then(|rest| rest.strip_prefix(INFIX.as_bytes()));
@@ -271,7 +272,8 @@ fn is_copy(name: &[u8], journal: &[u8]) -> bool {
     digits.iter().all(u8::is_ascii_hexdigit) && (rest.is_empty() || is_draft)
 }
 
-/// Whether the copy is there, and no other user can have put it there: what has this name is complete.
+/// Returns whether the copy is there, and no other user can have put it there: what has this name is
+/// complete.
 pub(super) fn is_kept(copy: &Path) -> bool {
     match trusted::open_own(copy, false) {
         Ok(_) => true,
@@ -283,7 +285,7 @@ pub(super) fn is_kept(copy: &Path) -> bool {
     }
 }
 
-/// Whether this process may execute `path`: not on a filesystem that is mounted `noexec`.
+/// Returns whether this process may execute `path`: not on a filesystem that is mounted `noexec`.
 pub(super) fn is_executable(path: &Path) -> bool {
     access(path, AccessFlags::X_OK).is_ok()
 }

@@ -64,13 +64,13 @@ use crate::unix::wake::{WakeReceiver, Waker, waker};
 use keep::{Copier, Shelf};
 use progress::ProgressObserver;
 
-/// What to start as the successor, and how long things may take.
+/// The program to start as the successor, and the times that things may take.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SpawnSpec {
     /// The executable. `PATH` is not searched.
     pub binary: PathBuf,
-    /// What is executed in place of the file at `binary`, which stays the zeroth argument; see
+    /// The image that is executed in place of the file at `binary`, which stays the zeroth argument; see
     /// [`CommittedBinary::spec`]. `None` by default.
     pub image: Option<Image>,
     /// Its arguments after the zeroth.
@@ -83,23 +83,25 @@ pub struct SpawnSpec {
     /// The time of the whole handoff; when it is over and the successor has not been committed, all is rolled back. Absolute:
     /// neither a drain nor a peer that drips extends it. 5 minutes by default.
     pub deadline: Duration,
-    /// How long the incumbent's open requests may take to finish. 60 seconds by default.
+    /// The longest time that the incumbent's open requests may take to finish. 60 seconds by default.
     pub drain_grace: Duration,
     /// The time after which a silent process counts as hung; heartbeats come at a fifth of it. 50 ms to 60 seconds,
     /// 5 seconds by default.
     pub liveness: Duration,
-    /// How long one hook of a daemon may run before its process ends itself: it would hold up all others. The
-    /// deadline by default.
+    /// The longest time that one hook of a daemon may run before its process ends itself: it would hold up
+    /// all others. The deadline by default.
     pub hook_limit: Option<Duration>,
-    /// How long a retired incumbent may take to end before it is killed. 10 seconds by default.
+    /// The longest time that a retired incumbent may take to end before it is killed. 10 seconds by default.
     pub retire_limit: Duration,
     /// Calls off this handoff alone: [`Supervisor::new_cancel_handle`]. `None` by default.
     pub cancel: Option<CancelHandle>,
-    /// What the successor must call its build. Another one is let go when it is warm, before the incumbent is told anything, with
-    /// [`Reason::OtherBuild`](crate::Reason::OtherBuild). `None`, any build, by default.
+    /// The name that the successor must give to its build. Another one is let go when it is warm, before the
+    /// incumbent is told anything, with [`Reason::OtherBuild`](crate::Reason::OtherBuild). `None`, any build,
+    /// by default.
     pub expected_build: Option<PlainText>,
-    /// The successor is only to become warm, and is then let go, with [`Reason::Tried`](crate::Reason::Tried). If the incumbent ends by
-    /// itself meanwhile, the successor serves. `false` by default.
+    /// `true` if the successor is only to become warm, and is then let go, with
+    /// [`Reason::Tried`](crate::Reason::Tried). If the incumbent ends by itself meanwhile, the successor
+    /// serves. `false` by default.
     pub dry_run: bool,
     /// The arguments with which the binary checks itself before anything is touched: [`SpawnSpec::check_itself`]. None, and no check,
     /// by default.
@@ -107,7 +109,7 @@ pub struct SpawnSpec {
 }
 
 impl SpawnSpec {
-    /// `binary`, without arguments, and the default times.
+    /// Makes the specification of `binary`, without arguments, with the default times.
     pub fn new(binary: impl Into<PathBuf>) -> Self {
         SpawnSpec {
             binary: binary.into(),
@@ -195,22 +197,22 @@ pub struct Supervisor {
     shelf: Mutex<Shelf>,
     /// The complaints about the copies on it.
     complaints: Arc<Mutex<Vec<String>>>,
-    /// What only the handoff that is under way may touch.
+    /// The parts that only the handoff that is under way may touch.
     busy: Mutex<Workshop>,
 }
 
-/// What a handoff works with.
+/// The parts that a handoff works with.
 #[derive(Debug)]
 struct Workshop {
     wake: WakeReceiver,
-    /// What successors inherit.
+    /// The listeners that successors inherit.
     listeners: Listeners,
     journal: Option<JournalFile>,
-    /// What the journal says, or would say.
+    /// The journal as it is, or would be.
     knows: Journal,
-    /// What was under way in another boot, until it is reported.
+    /// The handoff that was under way in another boot, until it is reported.
     interrupted: Option<UnderWay>,
-    /// The journal says so.
+    /// `true` if the journal says so.
     is_written: bool,
     copier: Copier,
     /// Processes that were started here and have not been reaped.
@@ -390,8 +392,8 @@ impl Supervisor {
         written
     }
 
-    /// Whether the daemon was stopped on purpose when an earlier supervisor wrote its journal last, and none was
-    /// committed since: then what is configured is to be started, and not what was committed.
+    /// Returns whether the daemon was stopped on purpose when an earlier supervisor wrote its journal last,
+    /// and none was committed since: then what is configured is to be started, and not what was committed.
     pub fn was_stopped(&self) -> bool {
         self.recovered.journal.stopped
     }
@@ -413,7 +415,7 @@ impl Supervisor {
         Ok(())
     }
 
-    /// What an earlier supervisor left in the journal, and what was wrong with it.
+    /// Returns what an earlier supervisor left in the journal, and what was wrong with it.
     pub fn resume_from_journal(&self) -> &Recovered {
         &self.recovered
     }
@@ -427,14 +429,16 @@ impl Supervisor {
         shelf.committed.as_ref().map(|binary| CommittedBinary::new(binary, &shelf))
     }
 
-    /// What was committed before [`Supervisor::last_committed`]: another binary, or the same with other arguments.
+    /// Returns what was committed before [`Supervisor::last_committed`]: another binary, or the same with
+    /// other arguments.
     pub fn committed_before(&self) -> Option<CommittedBinary> {
         let shelf = self.shelf();
         shelf.previous.as_ref().map(|binary| CommittedBinary::new(binary, &shelf))
     }
 
-    /// Why what was committed may not come back as it ran: its copy could not be made, can't be executed, or lacks what the file
-    /// gives to its process. Empty if there is nothing to say, as far as the copies were made by now.
+    /// Returns why what was committed may not come back as it ran: its copy could not be made, can't be
+    /// executed, or lacks what the file gives to its process. Empty if there is nothing to say, as far as the
+    /// copies were made by now.
     pub fn keep_warnings(&self) -> Vec<String> {
         self.complaints.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -488,7 +492,7 @@ impl Supervisor {
         outcome
     }
 
-    /// Whether what `spec` says is called off.
+    /// Returns whether what `spec` says is called off.
     fn is_cancelled(&self, spec: &SpawnSpec) -> bool {
         self.cancel.is_cancelled() || spec.cancel.as_ref().is_some_and(CancelHandle::is_cancelled)
     }

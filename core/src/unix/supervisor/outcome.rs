@@ -1,4 +1,4 @@
-//! What became of a handoff, and what each phase took.
+//! The result of a handoff, and the time that each phase took.
 use crate::error::{Error, Result};
 use crate::id::HandoffId;
 use crate::machine::supervisor::{self as machine, Outcome};
@@ -8,7 +8,7 @@ use crate::time::{Duration, Time};
 
 use super::Child;
 
-/// What became of a handoff that was begun: which process serves.
+/// The result of a handoff that was begun: which process serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Verdict {
     /// The successor serves and the incumbent has ended.
@@ -24,7 +24,7 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// What the caller is told. That nothing was begun is an error, with its `reason`.
+    /// Returns what the caller is told. That nothing was begun is an error, with its `reason`.
     fn new(verdict: machine::HandoffVerdict, reason: Option<&Reason>) -> Result<Verdict> {
         Ok(match verdict {
             machine::HandoffVerdict::Committed => Verdict::Committed,
@@ -39,7 +39,7 @@ impl Verdict {
     }
 }
 
-/// Why there was no incumbent to replace.
+/// Returns why there was no incumbent to replace.
 fn unreachable(reason: Option<&Reason>) -> Error {
     let why = reason.map(Reason::to_string).unwrap_or_default();
     match reason {
@@ -53,26 +53,27 @@ fn unreachable(reason: Option<&Reason>) -> Error {
     }
 }
 
-/// What became of a handoff.
+/// The outcome of a handoff.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct HandoffOutcome {
     /// The handoff, as it is named in the log lines of all three processes.
     pub handoff_id: HandoffId,
-    /// What became of the handoff.
+    /// The result of the handoff.
     pub verdict: Verdict,
-    /// Why the handoff was not committed; `None` if it was.
+    /// The reason why the handoff was not committed; `None` if it was.
     pub abort_reason: Option<Reason>,
     /// The successor, if it serves.
     pub child: Option<Child>,
-    /// What each phase took.
+    /// The time that each phase took.
     pub phases: Phases,
     /// Connections that were still open when the drain's grace was over.
     pub open_conns_remaining: u32,
-    /// Whether the journal says so. A successor that serves although it does not was not told that its predecessor has ended:
-    /// [`Supervisor::recover`](super::Supervisor::recover) writes which process serves, and tells it then.
+    /// `true` if the journal says so. A successor that serves although it does not was not told that its
+    /// predecessor has ended: [`Supervisor::recover`](super::Supervisor::recover) writes which process
+    /// serves, and tells it then.
     pub journalled: bool,
-    /// What went wrong without changing the outcome.
+    /// The faults that did not change the outcome.
     pub warnings: Vec<String>,
 }
 
@@ -111,19 +112,20 @@ impl HandoffOutcome {
 }
 
 impl HandoffOutcome {
-    /// Whether the successor serves.
+    /// Returns whether the successor serves.
     pub fn is_committed(&self) -> bool {
         self.verdict == Verdict::Committed
     }
 
-    /// Whether the incumbent has said that it serves again.
+    /// Returns whether the incumbent has said that it serves again.
     pub fn is_resumed(&self) -> bool {
         matches!(self.verdict, Verdict::RolledBack | Verdict::FellBack)
     }
 }
 
 impl From<&Result<HandoffOutcome>> for TaskEnd {
-    /// What the keeper is to know of a call's result. Where the system failed, it is not known which process serves.
+    /// Returns what the keeper is to know of a call's result. Where the system failed, it is not known which
+    /// process serves.
     fn from(result: &Result<HandoffOutcome>) -> TaskEnd {
         let (verdict, journalled) = match result {
             // What was to be started can't be, or must not be trusted: found before anything was touched.
@@ -153,7 +155,7 @@ impl From<Verdict> for machine::HandoffVerdict {
     }
 }
 
-/// What each phase of a handoff took.
+/// The time that each phase of a handoff took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Phases {
@@ -228,12 +230,12 @@ impl Stopwatch {
     }
 }
 
-/// What the phase was to bring did not come.
+/// Logs that what the phase was to bring did not come.
 fn log_given_up(phase: Phase, id: HandoffId, seconds: f64) {
     tracing::info!(target: "handoff.roll_back", %id, seconds, %phase, "given up");
 }
 
-/// One target a phase, so that each can be filtered and measured by itself.
+/// Logs a phase under a target of its own, so that each can be filtered and measured by itself.
 fn log_phase(phase: Phase, id: HandoffId, seconds: f64) {
     match phase {
         Phase::Spawn => tracing::debug!(target: "handoff.spawn", %id, seconds, "started"),

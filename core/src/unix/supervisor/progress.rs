@@ -1,4 +1,4 @@
-//! How far a handoff has come, for what shows it to people.
+//! The progress of a handoff, for what shows it to people.
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use crate::id::{HandoffId, ProcessId};
 use crate::machine::Phase;
 use crate::text::PlainText;
 
-/// How far a handoff or a cold start has come.
+/// The progress of a handoff or of a cold start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HandoffProgress {
@@ -24,7 +24,7 @@ pub struct HandoffProgress {
 }
 
 impl HandoffProgress {
-    /// Whether `later` tells anything but that time has passed.
+    /// Returns whether `later` tells anything but that time has passed.
     pub(super) fn is_as(&self, later: &HandoffProgress) -> bool {
         (self.phase, &self.incumbent, &self.successor) == (later.phase, &later.incumbent, &later.successor)
     }
@@ -36,11 +36,11 @@ impl HandoffProgress {
 pub struct Participant {
     /// The process.
     pub process: ProcessId,
-    /// What it calls its build; `None` until it has said so.
+    /// The name that the process gives to its build; `None` until it has said so.
     pub build_id: Option<PlainText>,
 }
 
-/// What is told how far a handoff has come.
+/// The function that is told how far a handoff has come.
 #[derive(Clone)]
 pub(super) struct ProgressObserver(Arc<dyn Fn(&HandoffProgress) + Send + Sync>);
 

@@ -9,13 +9,13 @@ use crate::unix::control::{self, Connect};
 use crate::unix::link::Link;
 use crate::unix::poller;
 
-/// What a daemon says of itself.
+/// The status of a daemon in its own words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DaemonStatus {
     /// Its introduction: process, build, versions of the protocol.
     pub hello: Hello,
-    /// Where it stands.
+    /// The standing of the daemon.
     pub status: Status,
 }
 

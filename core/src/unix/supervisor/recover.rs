@@ -28,10 +28,10 @@ use crate::unix::pid::Watch;
 use crate::unix::poller::MonotonicClock;
 use crate::unix::reactor::{self, System};
 
-/// How often a process is looked at where there is no pidfd.
+/// The interval at which a process is looked at where there is no pidfd.
 const SHORTLY: Duration = Duration::from_millis(10);
 
-/// How long a process that can't be watched is tried again.
+/// The longest time for which a process that can't be watched is tried again.
 const WATCH_BOUND: Duration = Duration::from_millis(256);
 
 /// Finds out which process serves, and sees to the others.
@@ -77,7 +77,7 @@ struct Host<'a> {
     clock: MonotonicClock,
     supervisor: &'a Supervisor,
     workshop: &'a mut Workshop,
-    /// What the journal said when it began.
+    /// The journal as it was when the recovery began.
     before: Journal,
     parties: BTreeMap<ProcessId, Party>,
     lookout: Lookout,
@@ -86,7 +86,7 @@ struct Host<'a> {
 }
 
 impl Host<'_> {
-    /// What the caller gets.
+    /// Returns what the caller gets.
     fn conclude(mut self, node: &RecoveryNode, interrupted: Option<UnderWay>) -> Result<RecoveryOutcome> {
         let Some(outcome) = node.outcome().cloned() else {
             return Err(Error::Peer("the recovery has no end".into()));

@@ -1,4 +1,4 @@
-//! What a recovery is asked for, and what it found.
+//! The questions to a recovery, and its findings.
 use crate::error::{Error, Result};
 use crate::id::{HandoffId, ProcessId};
 use crate::journal::UnderWay;
@@ -7,7 +7,7 @@ use crate::time::Duration;
 
 use super::Child;
 
-/// How long things may take in a recovery.
+/// The longest times that things may take in a recovery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RecoverySpec {
@@ -33,17 +33,17 @@ impl Default for RecoverySpec {
     }
 }
 
-/// What a recovery found.
+/// The findings of a recovery.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct RecoveryOutcome {
     /// The daemon that serves, as it said itself. Nothing stray is left beside it, and it knows that its predecessor
     /// has ended, unless that is in `left`. If none serves, a cold start is due.
     pub daemon: Option<Child>,
-    /// What the daemon calls its build.
+    /// The name that the daemon gives to its build.
     pub build_id: Vec<u8>,
-    /// Whether every process that could serve has ended. If not, and no process serves, one is there that did not say so in
-    /// time: try again later.
+    /// `true` if every process that could serve has ended. If not, and no process serves, one is there that
+    /// did not say so in time: try again later.
     pub nobody_serves: bool,
     /// A handoff that an earlier supervisor did not bring to its end.
     pub interrupted: Option<Interrupted>,
@@ -51,7 +51,7 @@ pub struct RecoveryOutcome {
     pub killed: Vec<ProcessId>,
     /// Others that may be daemons here, and are not this supervisor's to end.
     pub left: Vec<ProcessId>,
-    /// What went wrong without changing what was found.
+    /// The faults that did not change what was found.
     pub warnings: Vec<String>,
     /// The time that the recovery took.
     pub took: Duration,
@@ -63,11 +63,11 @@ pub struct RecoveryOutcome {
 pub struct Interrupted {
     /// The handoff, as it is named in the log lines of all processes.
     pub handoff_id: HandoffId,
-    /// What became of the handoff.
+    /// The result of the handoff.
     pub end: InterruptedEnd,
 }
 
-/// What became of an interrupted handoff.
+/// The result of an interrupted handoff.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InterruptedEnd {
     /// The successor serves.
@@ -79,8 +79,8 @@ pub enum InterruptedEnd {
 }
 
 impl Interrupted {
-    /// What became of `under_way`, if `serves` does. `None` if it was committed before, and that has not changed: what
-    /// its successor has met since is not its end.
+    /// Returns what became of `under_way`, if `serves` does. `None` if it was committed before, and that has
+    /// not changed: what its successor has met since is not its end.
     fn new(under_way: UnderWay, serves: Option<ProcessId>) -> Option<Interrupted> {
         let end = match serves {
             Some(process) if Some(process) == under_way.incumbent => InterruptedEnd::Undone,
@@ -93,7 +93,7 @@ impl Interrupted {
 }
 
 impl RecoveryOutcome {
-    /// What was found.
+    /// Returns what was found.
     pub fn verdict(&self) -> RecoveryVerdict {
         match &self.daemon {
             Some(daemon) => RecoveryVerdict::Serves(daemon.id()),
@@ -102,7 +102,7 @@ impl RecoveryOutcome {
         }
     }
 
-    /// Whether the successor of an interrupted handoff serves, which is committed thereby.
+    /// Returns whether the successor of an interrupted handoff serves, which is committed thereby.
     pub fn finished(&self) -> bool {
         self.interrupted.is_some_and(|interrupted| interrupted.end == InterruptedEnd::Finished)
     }
@@ -138,7 +138,7 @@ mod tests {
     use super::*;
     use crate::journal::Binary;
 
-    /// What is said of a handoff from process 1 to process 2, if `serves` does by now.
+    /// Returns what is said of a handoff from process 1 to process 2, if `serves` does by now.
     fn said(retiring: bool, serves: Option<u32>) -> Option<InterruptedEnd> {
         let process = |pid| ProcessId { pid, start_time: 7 };
         let handoff_id = HandoffId([1; 16]);
