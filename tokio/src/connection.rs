@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 use crate::wakers::{AwaitedByte, ClientWakers, STEP};
 use crate::watch::{Watched, watch};
 
-/// How long a client is waited for between two looks, after its last reply.
+/// The longest time for which a client is waited for between two looks, after its last reply.
 const LINGER_STEP: Duration = Duration::from_millis(500);
 
 /// An accepted connection, which a task serves with [`next_request`](AsyncConnection::next_request) and tokio's traits for
@@ -107,12 +107,13 @@ impl AsyncConnection {
         poll_fn(|context| self.poll_client(context, AwaitedByte::More, Connection::try_fill)).await
     }
 
-    /// What has been received and is not consumed yet.
+    /// Returns what has been received and is not consumed yet.
     pub fn buffered(&self) -> &[u8] {
         self.connection().map_or(&[], Connection::buffered)
     }
 
-    /// What the daemon knows of the client, in a layout of its own: it goes with the connection from process to process.
+    /// Returns what the daemon knows of the client, in a layout of its own: it goes with the connection from
+    /// process to process.
     pub fn session(&self) -> Vec<u8> {
         self.connection().map(Connection::session).unwrap_or_default()
     }
@@ -122,22 +123,23 @@ impl AsyncConnection {
         self.connection().into_iter().for_each(|connection| connection.set_session(session.clone()));
     }
 
-    /// What sends to the client from any thread; `None` never, as long as the handler has the connection.
+    /// Returns what sends to the client from any thread; `None` never, as long as the handler has the
+    /// connection.
     pub fn pusher(&self) -> Option<Pusher> {
         self.connection().map(Connection::pusher)
     }
 
-    /// How many more requests the connection takes, the one included that is being answered.
+    /// Returns how many more requests the connection takes, the one included that is being answered.
     pub fn remaining(&self) -> Remaining {
         self.connection().map_or(Remaining::This, Connection::remaining)
     }
 
-    /// Whether a drain waits to keep the connection for a successor.
+    /// Returns whether a drain waits to keep the connection for a successor.
     pub fn is_to_be_kept(&self) -> bool {
         self.connection().is_some_and(Connection::is_to_be_kept)
     }
 
-    /// Whether the connection is kept: the handler ends, and the connection does not.
+    /// Returns whether the connection is kept: the handler ends, and the connection does not.
     pub fn is_kept(&self) -> bool {
         self.connection().is_some_and(Connection::is_kept)
     }
@@ -189,8 +191,8 @@ impl AsyncWrite for AsyncConnection {
         self.poll_client(context, AwaitedByte::Room, |connection| connection.try_write(bytes))
     }
 
-    /// Is ready when nothing waits for the client: what is written is handed to the system at once, so only what was kept over a
-    /// drain waits, and what was pushed.
+    /// Returns ready when nothing waits for the client: what is written is handed to the system at once, so
+    /// only what was kept over a drain waits, and what was pushed.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_client(context, AwaitedByte::Room, |connection| connection.try_flush())
     }

@@ -20,7 +20,7 @@ use crate::listeners::AsyncListeners;
 use crate::wakers::{ClientWakers, STEP};
 use crate::watch::{Watched, watch};
 
-/// How long to wait before accepting again after an error.
+/// The time to wait before accepting again after an error.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 type HandlerFuture = Pin<Box<dyn Future<Output = HookResult<()>> + Send>>;
@@ -97,7 +97,7 @@ impl AsyncConnections {
         self.registry.resume();
     }
 
-    /// How many connections there are now.
+    /// Returns how many connections there are now.
     pub fn counts(&self) -> Counts {
         self.registry.counts()
     }
@@ -107,7 +107,7 @@ impl AsyncConnections {
     }
 }
 
-/// What a task for a connection needs.
+/// The things that a task for a connection needs.
 struct Tasks {
     handler: Box<dyn Fn(AsyncConnection) -> HandlerFuture + Send + Sync>,
     wakers: Arc<ClientWakers>,

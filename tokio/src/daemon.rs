@@ -1,4 +1,4 @@
-//! What an async daemon's author implements.
+//! The hooks that an async daemon's author implements.
 use std::time::Duration;
 
 use handoff::daemon::{

@@ -1,4 +1,4 @@
-//! Whether a server may accept, and which of its connections have not sent anything yet.
+//! The permission of a server to accept, and its connections that have not sent anything yet.
 //!
 //! Invariant: what was accepted before the gate was shut may send its first request. A server that shuts down gracefully closes
 //! a connection that has not sent anything at once, and a client does not repeat a request that it has sent on a new one.
@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 #[derive(Debug, Default)]
 struct GateState {
     shut: bool,
-    /// The server is to shut down.
+    /// `true` if the server is to shut down.
     ended: bool,
     open: u32,
     accepted: u64,
@@ -62,7 +62,7 @@ impl AcceptGate {
         self.0.send_modify(|state| state.shut = true);
     }
 
-    /// Whether nothing passes any more.
+    /// Returns whether nothing passes any more.
     pub(crate) fn is_shut(&self) -> bool {
         self.0.borrow().shut
     }
@@ -94,7 +94,7 @@ impl AcceptGate {
         }
     }
 
-    /// How many connections are open.
+    /// Returns how many connections are open.
     pub(crate) fn open(&self) -> u32 {
         self.0.borrow().open
     }

@@ -1,4 +1,4 @@
-//! What a server of another library accepts on.
+//! The listener that a server of another library accepts on.
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;

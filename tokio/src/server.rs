@@ -123,7 +123,7 @@ impl AsyncServer {
         report
     }
 
-    /// How many connections are open, except those that a drain has left.
+    /// Returns how many connections are open, except those that a drain has left.
     pub fn open(&self) -> u32 {
         self.run.as_ref().map_or(0, |run| run.gate.open())
     }

@@ -8,11 +8,11 @@ use handoff::daemon::{ConnId, DrainState};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-/// How often a drain asks again: new connections reach their bound, and a slow client takes what the system does not call
-/// writable yet.
+/// The interval at which a drain asks again: new connections reach their bound, and a slow client takes what
+/// the system does not call writable yet.
 pub(crate) const STEP: Duration = Duration::from_millis(10);
 
-/// What a task waits for.
+/// The byte that a task waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum AwaitedByte {
     /// The first one of a request.

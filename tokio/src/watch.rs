@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, AsRawFd, RawFd};
 
 use tokio::io::unix::AsyncFd;
 
-/// What owns a descriptor, and the same one for as long as it lives.
+/// The owner of a descriptor, and the same one for as long as it lives.
 #[derive(Debug)]
 pub(crate) struct Watched<T>(pub(crate) T);
 

@@ -106,7 +106,7 @@ fn ask(client: &mut (impl Read + Write), line: &str) {
     assert_eq!(reply, line.as_bytes());
 }
 
-/// What comes until the end of the stream; anything but an end, such as a reset, fails.
+/// Returns what comes until the end of the stream; anything but an end, such as a reset, fails.
 fn rest(client: &mut impl Read) -> String {
     let mut text = String::new();
     client.read_to_string(&mut text).unwrap();

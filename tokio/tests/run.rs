@@ -127,7 +127,7 @@ fn the_grace_of_a_drain_leaves_what_a_server_still_has() {
     assert_eq!(reply, b"ll");
 }
 
-/// What a daemon of these tests does in its hook `open`.
+/// The behaviour of a daemon of these tests in its hook `open`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Opening {
     Panics,
