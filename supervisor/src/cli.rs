@@ -23,7 +23,7 @@ use crate::text;
 mod swap;
 mod watch;
 
-/// What the program is called.
+/// The name of the program.
 const NAME: &str = "handoff-supervisor";
 
 /// Runs a daemon and replaces its binary without an interruption.
@@ -41,7 +41,8 @@ enum SupervisorCommand {
         /// The configuration file.
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
-        /// How log lines look on standard error; HANDOFF_LOG filters them, as in `debug` or `handoff=trace`.
+        /// The format of log lines on standard error; HANDOFF_LOG filters them, as in `debug` or
+        /// `handoff=trace`.
         #[arg(long, value_enum, default_value_t = LogFormat::Text)]
         log_format: LogFormat,
     },
@@ -52,7 +53,8 @@ enum SupervisorCommand {
         /// The new binary, one that the configuration lists [default: the configured one].
         #[arg(long, value_name = "PATH")]
         binary: Option<PathBuf>,
-        /// What the new daemon must call its build: another one is let go once it is warm, and nothing is touched.
+        /// The name that the new daemon must give to its build: another one is let go once it is warm, and
+        /// nothing is touched.
         #[arg(long, value_name = "ID")]
         expect_build: Option<String>,
         /// Only let the new daemon become warm, and let it go: the running daemon is not disturbed.
@@ -149,7 +151,7 @@ enum JournalCommand {
     },
 }
 
-/// Which journal is meant.
+/// The journal that is meant.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 struct JournalTarget {
@@ -173,7 +175,7 @@ impl JournalTarget {
     }
 }
 
-/// Which supervisor is meant.
+/// The supervisor that is meant.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 struct Target {
@@ -201,7 +203,7 @@ impl Target {
 enum LogFormat {
     /// For people.
     Text,
-    /// One JSON object a line.
+    /// A JSON object a line.
     Json,
 }
 
@@ -290,7 +292,7 @@ fn unreadable(path: &Path, error: &io::Error) -> CommandFailure {
     CommandFailure::new(Code::System, format!("{}: {error}", path.display()))
 }
 
-/// What `history` prints: one object, as the other commands do.
+/// The output of `history`: one object, as the other commands print.
 #[derive(Debug, Serialize)]
 struct HistoryReport {
     history: Vec<HistoryEntry>,
@@ -302,7 +304,7 @@ impl From<Vec<HistoryEntry>> for HistoryReport {
     }
 }
 
-/// What `check` found.
+/// The findings of `check`.
 #[derive(Debug, Serialize)]
 struct CheckReport {
     ok: bool,

@@ -10,7 +10,8 @@ pub use self::under_way::{SwapEvent, SwapOrder, SwapUnderWay};
 use crate::exit::{Code, CommandFailure};
 use crate::protocol::{ANSWER_MAX, StatusReport, SwapReport, TriggerAnswer, TriggerRequest, line};
 
-/// How long a supervisor may take to say what runs. It asks the daemon, which may be silent for a while.
+/// The longest time that a supervisor may take to say what runs. It asks the daemon, which may be silent for
+/// a while.
 const STATUS_LIMIT: Duration = Duration::from_secs(30);
 
 /// Replaces the daemon of the supervisor at `trigger_socket` by `binary`, or by the configured binary. Returns
@@ -61,7 +62,7 @@ pub fn accept_data(trigger_socket: &Path) -> Result<(), CommandFailure> {
     }
 }
 
-/// Why it was refused, or that the answer belongs to another question.
+/// Returns why it was refused, or that the answer belongs to another question.
 fn unexpected(answer: TriggerAnswer) -> CommandFailure {
     match answer {
         TriggerAnswer::Error(failure) => failure,
@@ -159,7 +160,7 @@ mod tests {
 
     use super::*;
 
-    /// What a client that asks for a swap makes of a supervisor that sends `answer`.
+    /// Returns what a client that asks for a swap makes of a supervisor that sends `answer`.
     fn swap_answered_with(answer: &'static [u8]) -> CommandFailure {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("trigger.sock");
@@ -205,7 +206,7 @@ mod tests {
         (dir, path)
     }
 
-    /// What comes of a swap that is watched.
+    /// Returns what comes of a swap that is watched.
     fn watched(path: &Path) -> (Vec<String>, Result<SwapReport, CommandFailure>) {
         let mut swap = SwapUnderWay::begin(path, &SwapOrder::default()).unwrap();
         let mut phases = Vec::new();

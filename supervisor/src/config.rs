@@ -31,16 +31,16 @@ const FILE_MAX: u64 = 1 << 20;
 /// A good configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Where the daemon that serves can be reached.
+    /// The path at which the daemon that serves can be reached.
     pub control_socket: PathBuf,
-    /// Where `swap` and `status` reach the supervisor.
+    /// The path at which `swap` and `status` reach the supervisor.
     pub trigger_socket: PathBuf,
     /// The supervisor's durable record. Default: beside the control socket, or beside the trigger socket if the daemon
     /// has a user of its own.
     pub journal: PathBuf,
     /// The daemon.
     pub binary: PathBuf,
-    /// Why it can't be executed, if it can't.
+    /// The reason why it can't be executed, if it can't.
     pub no_binary: Option<String>,
     /// Its arguments.
     pub args: Vec<OsString>,
@@ -50,13 +50,14 @@ pub struct Config {
     pub env: Vec<(OsString, OsString)>,
     /// The daemon's user, directory and umask, and what is passed on of the supervisor's environment.
     pub setting: Setting,
-    /// How long open requests may take to finish in a swap. Default 60 s, or half of `deadline` if that is less.
+    /// The longest time that open requests may take to finish in a swap. Default 60 s, or half of `deadline`
+    /// if that is less.
     pub drain_grace: Duration,
-    /// How long a whole swap may take. Default 300 s.
+    /// The longest time that a whole swap may take. Default 300 s.
     pub deadline: Duration,
     /// A daemon that was silent for so long counts as hung. Default 5 s.
     pub liveness: Duration,
-    /// How long the daemon may take to stop before it is killed. Default 60 s.
+    /// The longest time that the daemon may take to stop before it is killed. Default 60 s.
     pub stop_grace: Duration,
     /// A daemon that may hold the state and says nothing for so long, while none serves, is killed and replaced.
     /// Default 60 s.
@@ -73,13 +74,14 @@ pub struct Config {
     pub fall_back_after: u32,
     /// Users that may use the trigger socket beside root and the supervisor's own.
     pub allowed_uids: Vec<u32>,
-    /// What may be swapped to beside `binary`.
+    /// The binaries that may be swapped to beside `binary`.
     pub allowed_binaries: Vec<PathBuf>,
-    /// Where Prometheus is told how the supervisor and its daemon are: a loopback address, or a Unix socket.
+    /// The address at which Prometheus is told how the supervisor and its daemon are: a loopback address, or
+    /// a Unix socket.
     pub metrics: Option<Addr>,
     /// The listening sockets.
     pub listeners: Vec<ListenerConfig>,
-    /// What is odd without being wrong.
+    /// The settings that are odd without being wrong.
     pub warnings: Vec<Problem>,
 }
 
@@ -106,7 +108,7 @@ impl Config {
         if problems.is_empty() { Ok(config) } else { Err(problems) }
     }
 
-    /// What can be read of the file, and all that is wrong with it.
+    /// Returns what can be read of the file, and all that is wrong with it.
     fn read(path: &Path) -> Result<(Option<Config>, Vec<Problem>), Vec<Problem>> {
         let text = read(path)?;
         let source = Source::new(&text);
@@ -134,7 +136,7 @@ impl Config {
         reader.socket("trigger_socket").map(|socket| socket.value).ok_or_else(|| source.into_problems())
     }
 
-    /// How long things may take between two tasks, and when to fall back.
+    /// Returns how long things may take between two tasks, and when to fall back.
     pub(crate) fn keeper(&self) -> keeper::Limits {
         keeper::Limits {
             liveness: self.liveness,
@@ -145,7 +147,7 @@ impl Config {
         }
     }
 
-    /// How `binary` is to be started.
+    /// Returns how `binary` is to be started.
     pub fn spawn_spec(&self, binary: &Path) -> SpawnSpec {
         let mut spec = SpawnSpec::new(binary);
         spec.args.clone_from(&self.args);
@@ -163,7 +165,7 @@ impl Config {
         Some(Problem { line: 0, key: "check_args".into(), message: failed.to_string() })
     }
 
-    /// How to find the daemon that serves.
+    /// Returns how to find the daemon that serves.
     pub(crate) fn recovery_spec(&self) -> RecoverySpec {
         let mut spec = RecoverySpec::default();
         (spec.liveness, spec.unreachable_limit, spec.deadline) =
@@ -240,7 +242,7 @@ pub fn failure(path: &Path, problems: &[Problem]) -> CommandFailure {
     CommandFailure::new(Code::Config, lines.join("\n"))
 }
 
-/// Whether `path` is a file that this process may execute.
+/// Checks whether `path` is a file that this process may execute.
 ///
 /// # Errors
 /// What it is instead.

@@ -12,7 +12,7 @@ use nix::unistd::{SysconfVar, sysconf};
 use crate::protocol::{DaemonReport, FileState};
 use crate::when;
 
-/// What runs now.
+/// The daemon that runs now.
 #[derive(Debug, Default)]
 pub(crate) struct RunningDaemon {
     current: Option<Current>,
@@ -28,9 +28,9 @@ struct Current {
     fell_back: bool,
     since: Instant,
     since_wall: SystemTime,
-    /// When its process started; empty if that is not known.
+    /// The time at which the daemon's process started; empty if that is not known.
     started_at: String,
-    /// When it was committed, if that is known.
+    /// The time at which the daemon was committed, if that is known.
     committed_at: Option<String>,
 }
 
@@ -43,12 +43,12 @@ impl RunningDaemon {
         self.restarts
     }
 
-    /// Whether `pid` is for this to collect.
+    /// Returns whether `pid` is for this to collect.
     pub(crate) fn owns(&self, pid: u32) -> bool {
         self.children().any(|child| child.id().pid == pid)
     }
 
-    /// Nothing is left to wait for.
+    /// Returns whether nothing is left to wait for.
     pub(crate) fn is_gone(&self) -> bool {
         self.current.is_none() && self.former.is_empty()
     }
@@ -126,7 +126,8 @@ impl RunningDaemon {
     }
 }
 
-/// Whether the process `pid` executes the file at `binary`. Not for the main loop: it may have to wait for a disk.
+/// Returns whether the process `pid` executes the file at `binary`. Not for the main loop: it may have to
+/// wait for a disk.
 pub(crate) fn file_state(pid: u32, binary: &Path) -> FileState {
     let file = |metadata: Metadata| (metadata.dev(), metadata.ino());
     let executed = Path::new("/proc").join(pid.to_string()).join("exe").metadata().map(file);
@@ -138,7 +139,8 @@ pub(crate) fn file_state(pid: u32, binary: &Path) -> FileState {
     }
 }
 
-/// Whether a process that executes `binary` executes this very file: that of a script executes its interpreter.
+/// Returns whether a process that executes `binary` executes this very file: that of a script executes its
+/// interpreter.
 fn is_program(binary: &Path) -> bool {
     let mut begin = [0; 2];
     trusted::open_named(binary).and_then(|mut file| file.read_exact(&mut begin)).is_ok() && begin != *b"#!"
@@ -153,13 +155,13 @@ fn age_of(process: ProcessId) -> Option<Duration> {
     Duration::try_from_secs_f64(uptime - started).ok()
 }
 
-/// When a process of this age started, as it is shown; empty if that is not known.
+/// Returns the time at which a process of this age started, as it is shown; empty if that is not known.
 fn shown_start(age: Option<Duration>) -> String {
     age.map(|age| when::rfc3339(when::ago(age))).unwrap_or_default()
 }
 
-/// How `child` ended, if it has. One that can't be asked now lives, as far as is known: what wakes the loop at its end wakes it
-/// again.
+/// Returns how `child` ended, if it has. One that can't be asked now lives, as far as is known: what wakes
+/// the loop at its end wakes it again.
 fn ended(child: &mut Child) -> Option<String> {
     let ended = child.try_wait().unwrap_or_else(|error| {
         tracing::warn!("{error}");

@@ -1,4 +1,4 @@
-//! What a command's exit status says: the one table, for shells, for the wire and for the help text.
+//! The exit statuses of the commands: the one table, for shells, for the wire and for the help text.
 //!
 //! Codes from 64 on are those of `sysexits.h`, so that a script can tell a mistake of its own from a failure of
 //! the machine without parsing text.
@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use handoff::Verdict;
 use serde::{Deserialize, Serialize};
 
-/// How a command ended.
+/// The end of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[repr(u8)]
@@ -17,7 +17,7 @@ pub enum Code {
     Ok = 0,
     /// The swap was rolled back, or fell back after its commit; the old daemon has confirmed that it serves.
     RolledBack = 1,
-    /// Which daemon serves is not known: ask `status`, which says so itself while that is being found out.
+    /// The daemon that serves is not known: ask `status`, which says so itself while that is being found out.
     Unconfirmed = 3,
     /// Nobody serves: a swap ended so, and the supervisor starts the last committed binary; or `status` has found it so.
     NobodyServes = 4,
@@ -114,12 +114,12 @@ impl From<Code> for ExitCode {
     }
 }
 
-/// Why a command could not be carried out: a code for programs, a sentence for people.
+/// The reason why a command could not be carried out: a code for programs, a sentence for people.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandFailure {
-    /// What kind of failure.
+    /// The kind of failure.
     pub code: Code,
-    /// What happened, and what helps where something does.
+    /// The event, and what helps where something does.
     pub message: String,
 }
 

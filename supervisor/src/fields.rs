@@ -19,7 +19,7 @@ pub struct Problem {
     pub line: usize,
     /// The key, with its table; empty if the text is not TOML at that place.
     pub key: String,
-    /// What is wrong, and what is allowed.
+    /// The fault, and what is allowed.
     pub message: String,
 }
 
@@ -35,7 +35,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Why a value is not of the kind that is read.
+/// The reason why a value is not of the kind that is read.
 #[derive(Debug, Error)]
 pub(crate) enum Mistyped {
     #[error("must be {expected}, not {article} {found}")]
@@ -79,12 +79,12 @@ impl<'a> Source<'a> {
         table.into_inner()
     }
 
-    /// Whether nothing is wrong so far.
+    /// Returns whether nothing is wrong so far.
     pub(crate) fn is_good(&self) -> bool {
         self.problems.borrow().is_empty()
     }
 
-    /// Whether something is wrong with `key`.
+    /// Returns whether something is wrong with `key`.
     pub(crate) fn has_problem_with(&self, key: &str) -> bool {
         self.problems.borrow().iter().any(|problem| problem.key == key)
     }

@@ -21,33 +21,33 @@ use crate::metrics::SupervisorMetrics;
 use crate::protocol::{LastSwap, PhasesMs, ProcessReport, SwapOutcome, SwapReport, line};
 use crate::when;
 
-/// How many swaps are shown.
+/// The number of swaps that are shown.
 pub const SHOWN: usize = 100;
-/// How many lines the file has at most; then the oldest half goes.
+/// The largest number of lines in the file; then the oldest half goes.
 const LINES_MAX: usize = 2 * SHOWN;
 /// The longest line, in bytes.
 const LINE_MAX: usize = 16 * 1024;
 /// No more than that is read, in bytes: the end of the file.
 const FILE_MAX: u64 = (LINES_MAX * LINE_MAX) as u64;
-/// How long the end of the supervisor waits for the last line to be written.
+/// The longest time for which the end of the supervisor waits for the last line to be written.
 const SETTLE_LIMIT: Duration = Duration::from_secs(1);
 
 /// A swap that has ended, or a start that was asked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HistoryEntry {
-    /// When it ended (RFC 3339).
+    /// The time at which the swap ended (RFC 3339).
     pub ended_at: String,
     /// The old daemon; none if none served.
     pub from: Option<ProcessReport>,
     /// The new daemon, if it was started.
     pub to: Option<ProcessReport>,
-    /// What became of it.
+    /// The report of the swap.
     #[serde(flatten)]
     pub report: SwapReport,
 }
 
 impl HistoryEntry {
-    /// What has just ended so, having come as far as `progress` says.
+    /// Returns what has just ended so, having come as far as `progress` says.
     pub(crate) fn new(report: &SwapReport, progress: Option<&HandoffProgress>) -> HistoryEntry {
         let process = |of: Option<&_>| of.map(ProcessReport::from);
         HistoryEntry {
@@ -82,7 +82,7 @@ pub fn read(path: &Path) -> io::Result<Vec<HistoryEntry>> {
     Ok(entries)
 }
 
-/// What `file` ends with, as much of it as is read.
+/// Returns what `file` ends with, as much of it as is read.
 fn end_of(file: &File) -> io::Result<Vec<u8>> {
     let length = file.metadata()?.len();
     let start = length.saturating_sub(FILE_MAX);
@@ -167,7 +167,7 @@ impl SwapHistory {
         Some(LastSwap { ended_secs_ago: ended.elapsed().as_secs_f64(), ended_at, report })
     }
 
-    /// When the process `pid` was committed, if it was the last one that was.
+    /// Returns the time at which the process `pid` was committed, if it was the last one that was.
     pub(crate) fn committed_at(&self, pid: u32) -> Option<String> {
         let (_, last) = self.last.as_ref()?;
         (last.report.committed && last.report.pid == Some(pid)).then(|| last.ended_at.clone())
@@ -187,7 +187,7 @@ impl SwapHistory {
     }
 }
 
-/// What became of a swap that an earlier supervisor did not bring to its end.
+/// Returns what became of a swap that an earlier supervisor did not bring to its end.
 fn report_of(interrupted: &Interrupted, under_way: &UnderWay) -> SwapReport {
     let (outcome, committed) = match interrupted.end {
         InterruptedEnd::Finished => (SwapOutcome::Committed, true),
@@ -219,7 +219,7 @@ impl Drop for SwapHistory {
     }
 }
 
-/// Where lines are written.
+/// The file that lines are written to.
 #[derive(Debug)]
 struct HistoryFile {
     path: PathBuf,

@@ -1,5 +1,5 @@
-//! How other threads wake the main loop: a queue, and a descriptor that `poll(2)` sees readable while something
-//! is in it.
+//! The way in which other threads wake the main loop: a queue, and a descriptor that `poll(2)` sees readable
+//! while something is in it.
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::mpsc::{Receiver, Sender, channel};

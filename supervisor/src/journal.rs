@@ -15,33 +15,34 @@ use serde::Serialize;
 use crate::exit::Code;
 use crate::when;
 
-/// What a journal's file says.
+/// The report of a journal's file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct JournalReport {
-    /// What it says; `None` if that can't be read.
+    /// The content of the journal; `None` if that can't be read.
     pub journal: Option<JournalContent>,
-    /// What is wrong with the file.
+    /// The faults of the file.
     pub problems: Vec<String>,
-    /// Whether a supervisor that starts uses it. If not, it is set aside then, and an empty one begun.
+    /// `true` if a supervisor that starts uses it. If not, it is set aside then, and an empty one begun.
     pub is_usable: bool,
 }
 
-/// What a journal says.
+/// The content of a journal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct JournalContent {
-    /// When it was written (RFC 3339).
+    /// The time at which the journal was written (RFC 3339).
     pub written_at: String,
-    /// Whether it was written in another boot, or that is not known: the processes that it names have ended.
+    /// `true` if it was written in another boot, or that is not known: the processes that it names have
+    /// ended.
     pub is_of_another_boot: bool,
     /// The daemon that serves.
     pub running: Option<RunningContent>,
     /// The binary that is started if nobody serves.
     pub committed: Option<BinaryContent>,
-    /// What was committed before that.
+    /// The binary that was committed before that.
     pub previous: Option<BinaryContent>,
     /// The handoff that was not seen to come to its end.
     pub under_way: Option<UnderWayContent>,
-    /// The daemon was stopped on purpose.
+    /// `true` if the daemon was stopped on purpose.
     pub stopped: bool,
     /// The last revision of each shard that was served, if that was said.
     pub revisions: Option<Vec<u64>>,
@@ -52,9 +53,9 @@ pub struct JournalContent {
 pub struct RunningContent {
     /// Its pid.
     pub pid: u32,
-    /// What it calls its build.
+    /// The name that the process gives to its build.
     pub build_id: PlainText,
-    /// Whether it was started from what is committed, as far as is known.
+    /// `true` if it was started from what is committed, as far as is known.
     pub is_committed: bool,
 }
 
@@ -80,9 +81,9 @@ pub struct UnderWayContent {
     pub incumbent: Option<u32>,
     /// The pid of the process that is to serve.
     pub successor: u32,
-    /// What that was started from.
+    /// The binary that the successor was started from.
     pub binary: BinaryContent,
-    /// The new daemon serves; only the old one was still to leave.
+    /// `true` if the new daemon serves; only the old one was still to leave.
     pub retiring: bool,
 }
 
@@ -149,7 +150,7 @@ fn plain(bytes: &[u8]) -> PlainText {
     String::from_utf8_lossy(bytes).as_ref().into()
 }
 
-/// One subject a line.
+/// Shows the report, a subject a line.
 impl fmt::Display for JournalReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for problem in &self.problems {

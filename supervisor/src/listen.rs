@@ -44,12 +44,12 @@ fn is_in_use(error: &handoff::Error) -> bool {
     matches!(error, handoff::Error::System { source, .. } if source.kind() == ErrorKind::AddrInUse)
 }
 
-/// What helps where another process has the address.
+/// The advice that helps where another process has the address.
 const IN_USE_REMEDY: &str = "; `ss -lpnt` (`ss -lpnx` for Unix sockets) names the process that has it: stop that first; if it is \
                              systemd, let the .socket unit pass it to this service (`Sockets=`), or disable that unit";
 
-/// What daemons inherit. Not to be called while something is under way: the library does not say then, and what begins at that
-/// very moment would be refused.
+/// Returns what daemons inherit. Not to be called while something is under way: the library does not say
+/// then, and what begins at that very moment would be refused.
 pub(crate) fn report(supervisor: &Supervisor) -> Vec<ListenerReport> {
     let listeners = supervisor.listeners().unwrap_or_default();
     let addr = |name: &str| listeners.address(name).map(Into::into);

@@ -1,4 +1,4 @@
-//! How far what is under way has come: told by the library on the handoff's thread, read by the main loop.
+//! The progress of what is under way: told by the library on the handoff's thread, read by the main loop.
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -7,21 +7,21 @@ use handoff::HandoffProgress;
 use crate::protocol::SwapProgress;
 use crate::trigger::ProgressTo;
 
-/// What is known of what is under way. Copies know the same.
+/// The facts that are known of what is under way. Copies know the same.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Live(Arc<Mutex<LiveState>>);
 
 #[derive(Debug, Default)]
 struct LiveState {
     last: Option<HandoffProgress>,
-    /// When it came to its phase.
+    /// The time at which the handoff came to its phase.
     phase_since: Option<Instant>,
     /// The client that wants to know.
     client: Option<ProgressTo>,
 }
 
 impl Live {
-    /// Something begins; `client` is told how far it has come.
+    /// Notes that something begins; `client` is told how far it has come.
     pub(crate) fn begins(&self, client: Option<ProgressTo>) {
         *self.state() = LiveState { client, ..LiveState::default() };
     }
@@ -36,12 +36,12 @@ impl Live {
         state.client.iter_mut().for_each(|client| client.send(progress.into()));
     }
 
-    /// It is over. How far it came, if the handoff has begun.
+    /// Notes that what was under way is over, and returns how far it came, if the handoff has begun.
     pub(crate) fn ends(&self) -> Option<HandoffProgress> {
         std::mem::take(&mut *self.state()).last
     }
 
-    /// How far it has come, and for how many seconds it has been in its phase.
+    /// Returns how far it has come, and for how many seconds it has been in its phase.
     pub(crate) fn now(&self) -> Option<(SwapProgress, f64)> {
         let state = self.state();
         let since = state.phase_since?;

@@ -1,4 +1,4 @@
-//! What the log says of calls of the library.
+//! The log lines about calls of the library.
 use std::path::Path;
 
 use handoff::{HandoffOutcome, Reason};

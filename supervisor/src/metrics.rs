@@ -1,4 +1,4 @@
-//! What Prometheus is told.
+//! The metrics that Prometheus is told.
 //!
 //! No fact is kept here that is kept elsewhere. What has happened is counted where it is reported: a swap where the history gets it.
 //! What is so at the moment of a scrape is read from the report that `status` shows.
@@ -20,7 +20,7 @@ use crate::when;
 /// The names of labels, and their values.
 type MetricLabels = Vec<(&'static str, String)>;
 
-/// What has happened since the supervisor began. Copies count the same.
+/// The counts of what has happened since the supervisor began. Copies count the same.
 #[derive(Clone, Debug)]
 pub(crate) struct SupervisorMetrics {
     handoffs: Family<MetricLabels, Counter>,
@@ -128,7 +128,7 @@ fn histogram() -> Histogram {
     Histogram::new(millis.map(|millis| f64::from(millis) / 1000.0))
 }
 
-/// What a scrape is answered.
+/// The metrics that a scrape is answered with.
 struct Exposed(Registry);
 
 impl Exposed {

@@ -1,4 +1,4 @@
-//! What a command prints: its result, why there is none, and what it shows until then.
+//! The output of a command: its result, why there is none, and what it shows until then.
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::exit::{Code, CommandFailure};
 use crate::protocol::TriggerAnswer;
 
-/// How long the end of the program waits for what it says to be written.
+/// The longest time for which the end of the program waits for what it says to be written.
 pub(crate) const LOG_LIMIT: Duration = Duration::from_millis(500);
 
 /// Prints what a command found out, or why it could not: results on standard output, failures on standard error,
@@ -33,7 +33,7 @@ pub(crate) fn show<T: Serialize>(
     }
 }
 
-/// How a command ended; on standard error why it failed, if it did.
+/// Returns how a command ended; on standard error why it failed, if it did.
 pub(crate) fn ended(result: Result<(), CommandFailure>) -> Code {
     match result {
         Ok(()) => Code::Ok,
@@ -62,7 +62,8 @@ fn complain(text: &str) {
     }
 }
 
-/// What standard error shows while a command is at work. On a terminal its last line is drawn again and again.
+/// The text that standard error shows while a command is at work. On a terminal its last line is drawn again
+/// and again.
 #[derive(Debug)]
 pub(crate) struct Screen {
     stderr: LossyWriter,
@@ -79,7 +80,7 @@ impl Screen {
         Ok(Screen { stderr, is_terminal: io::stderr().is_terminal() })
     }
 
-    /// Whether lines can be drawn again.
+    /// Returns whether lines can be drawn again.
     pub(crate) fn is_terminal(&self) -> bool {
         self.is_terminal
     }
@@ -103,7 +104,7 @@ impl Screen {
 }
 
 impl Drop for Screen {
-    /// What comes next may be on the same terminal.
+    /// Clears the line: what comes next may be on the same terminal.
     fn drop(&mut self) {
         self.draw("");
         self.stderr.settle(LOG_LIMIT);

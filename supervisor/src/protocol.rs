@@ -1,5 +1,5 @@
-//! What travels over the trigger socket: one JSON object a line, one request and one answer a connection. Lines that tell
-//! how far a swap has come precede its answer, if the request asks for them.
+//! The messages that travel over the trigger socket: one JSON object a line, one request and one answer a
+//! connection. Lines that tell how far a swap has come precede its answer, if the request asks for them.
 mod under_way;
 
 use std::collections::BTreeMap;
@@ -28,7 +28,7 @@ pub const ANSWER_MAX: usize = 4 * 1024 * 1024;
 const TRIED: &str = "tried";
 const OTHER_BUILD: &str = "other_build";
 
-/// What a client asks for.
+/// The request of a client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "cmd", rename_all = "snake_case", deny_unknown_fields)]
 pub enum TriggerRequest {
@@ -40,7 +40,7 @@ pub enum TriggerRequest {
         /// Tell how far it has come until then.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         progress: bool,
-        /// What the new daemon must call its build.
+        /// The name that the new daemon must give to its build.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         expect_build: Option<PlainText>,
         /// Only let the new daemon become warm, and let it go.
@@ -53,19 +53,19 @@ pub enum TriggerRequest {
     Status {},
     /// End the supervisor and leave the daemon serving, for the next supervisor.
     Detach {},
-    /// Whatever data the next daemon opens are the right ones: start it.
+    /// Start the next daemon, whatever data it opens: they are the right ones.
     AcceptData {},
 }
 
-/// What the supervisor answers.
+/// The answer of the supervisor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TriggerAnswer {
-    /// How far a swap has come: its answer is yet to come.
+    /// The progress of a swap: its answer is yet to come.
     Progress(SwapProgress),
-    /// What became of a swap.
+    /// The result of a swap.
     Swap(SwapReport),
-    /// What runs.
+    /// The status of what runs.
     Status(Box<StatusReport>),
     /// The supervisor ends; this daemon serves on.
     Detached {
@@ -78,14 +78,14 @@ pub enum TriggerAnswer {
     Error(CommandFailure),
 }
 
-/// What became of a swap.
+/// The result of a swap.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SwapReport {
-    /// How it ended.
+    /// The outcome of the swap.
     pub outcome: SwapOutcome,
-    /// The new binary serves.
+    /// `true` if the new binary serves.
     pub committed: bool,
-    /// Why it was not committed.
+    /// The reason why it was not committed.
     pub reason: Option<String>,
     /// The same in a word, for programs: one of [`Reason::name`](handoff::Reason::name), `failed` if the supervisor can't tell how
     /// the swap ended, or `interrupted` if the supervisor that began it has ended before it.
@@ -95,14 +95,14 @@ pub struct SwapReport {
     pub resumed_confirmed: bool,
     /// Identifies the handoff in the logs of all three processes.
     pub handoff_id: String,
-    /// What was swapped to.
+    /// The binary that was swapped to.
     pub binary: PathBuf,
-    /// What the new daemon calls its build, if it has said so.
+    /// The name that the new daemon gives to its build, if it has said so.
     #[serde(default)]
     pub build_id: Option<PlainText>,
     /// The new daemon, if it serves.
     pub pid: Option<u32>,
-    /// How long each phase took.
+    /// The time that each phase took, in milliseconds.
     pub phases_ms: PhasesMs,
     /// The time in which no daemon accepted.
     #[serde(default)]
@@ -110,7 +110,7 @@ pub struct SwapReport {
     /// Connections that were still open when the drain's grace was over.
     #[serde(default)]
     pub connections_left: u32,
-    /// What went wrong without changing the outcome.
+    /// The faults that did not change the outcome.
     pub warnings: Vec<String>,
 }
 
@@ -150,13 +150,13 @@ impl SwapReport {
         }
     }
 
-    /// Whether the new daemon has become warm, was to become no more, and was let go.
+    /// Returns whether the new daemon has become warm, was to become no more, and was let go.
     pub fn was_tried(&self) -> bool {
         self.reason_name.as_deref() == Some(TRIED)
     }
 }
 
-/// How a swap ended; [`Verdict`] for the wire.
+/// The outcome of a swap; [`Verdict`] for the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SwapOutcome {
@@ -196,7 +196,8 @@ impl From<SwapOutcome> for Verdict {
     }
 }
 
-/// What each phase took, in milliseconds. In JSON an object with a number for each [`Phase`], and `total`.
+/// The time that each phase took, in milliseconds. In JSON an object with a number for each [`Phase`], and
+/// `total`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct PhasesMs {
     took: [f64; Phase::ALL.len()],
@@ -205,14 +206,14 @@ pub struct PhasesMs {
 }
 
 impl PhasesMs {
-    /// What `took` says of each phase, and `total`.
+    /// Returns what `took` says of each phase, and `total`.
     pub fn new(took: impl Fn(Phase) -> f64, total: f64) -> PhasesMs {
         let mut phases = PhasesMs { total, ..PhasesMs::default() };
         Phase::ALL.iter().for_each(|phase| phases.took[*phase as usize] = took(*phase));
         phases
     }
 
-    /// What `phase` took; 0 if the swap did not come to it.
+    /// Returns what `phase` took; 0 if the swap did not come to it.
     pub fn took(&self, phase: Phase) -> f64 {
         self.took[phase as usize]
     }
@@ -247,38 +248,38 @@ fn ms(duration: Duration) -> f64 {
     duration.as_micros() as f64 / 1000.0
 }
 
-/// What runs.
+/// The status of what runs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StatusReport {
-    /// What the supervisor is doing.
+    /// The activity of the supervisor.
     pub activity: Activity,
     /// The supervisor's pid.
     pub supervisor_pid: u32,
     /// The supervisor's version.
     pub supervisor_version: String,
-    /// How long the supervisor has been running.
+    /// The time for which the supervisor has been running, in seconds.
     pub supervisor_up_secs: f64,
-    /// When the supervisor began (RFC 3339); empty if it is of a version that does not say.
+    /// The time at which the supervisor began (RFC 3339); empty if it is of a version that does not say.
     #[serde(default)]
     pub supervisor_since: String,
     /// The daemon's process, if there is one.
     pub daemon: Option<DaemonReport>,
-    /// What the daemon says of itself, if it answers.
+    /// The daemon's answer about itself, if it answers.
     pub answer: Option<DaemonAnswer>,
-    /// Why it does not answer.
+    /// The reason why it does not answer.
     pub silence: Option<String>,
     /// The listening sockets that daemons inherit.
     #[serde(default)]
     pub listeners: Vec<ListenerReport>,
-    /// What is under way.
+    /// The task that is under way.
     #[serde(default)]
     pub under_way: Option<UnderWayReport>,
-    /// How often the daemon had to be started again because it ended by itself.
+    /// The number of times that the daemon had to be started again because it ended by itself.
     pub restarts: u64,
-    /// Why the last start came to nothing, while no daemon serves.
+    /// The reason why the last start came to nothing, while no daemon serves.
     #[serde(default)]
     pub failed_start: Option<String>,
-    /// Why what was committed may not come back as it ran.
+    /// The reasons why what was committed may not come back as it ran.
     #[serde(default)]
     pub warnings: Vec<String>,
     /// The last swap.
@@ -288,10 +289,10 @@ pub struct StatusReport {
     pub recovery: Option<RecoveryReport>,
 }
 
-/// What a recovery found.
+/// The findings of a recovery.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RecoveryReport {
-    /// How it ended.
+    /// The end of the recovery.
     pub found: RecoveryEnd,
     /// The daemon that serves.
     pub pid: Option<u32>,
@@ -305,15 +306,15 @@ pub struct RecoveryReport {
     pub killed: Vec<u32>,
     /// Other processes that may be daemons here, and were left alone.
     pub left: Vec<u32>,
-    /// What went wrong without changing what was found; of the journal, too.
+    /// The faults that did not change what was found; of the journal, too.
     pub warnings: Vec<String>,
-    /// How long it took.
+    /// The time that the recovery took, in milliseconds.
     pub took_ms: f64,
-    /// How long ago it ended.
+    /// The time since the recovery ended, in seconds.
     pub ended_secs_ago: f64,
 }
 
-/// How a recovery ended.
+/// The end of a recovery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RecoveryEnd {
@@ -330,11 +331,11 @@ pub enum RecoveryEnd {
 pub struct InterruptedSwap {
     /// Identifies the handoff in the logs of all processes.
     pub handoff_id: String,
-    /// What became of it.
+    /// The result of the swap.
     pub end: SwapEnd,
 }
 
-/// What became of a swap that was interrupted.
+/// The result of a swap that was interrupted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SwapEnd {
@@ -401,27 +402,28 @@ impl StatusReport {
 pub struct DaemonReport {
     /// Its pid.
     pub pid: u32,
-    /// What it was started from.
+    /// The binary that the daemon was started from.
     pub binary: PathBuf,
-    /// Whether it is not what was swapped to last, which kept failing, but what was committed before.
+    /// `true` if it is not what was swapped to last, which kept failing, but what was committed before.
     #[serde(default)]
     pub fell_back: bool,
-    /// When it began to serve, in seconds since the Unix epoch.
+    /// The time at which the daemon began to serve, in seconds since the Unix epoch.
     pub since_unix_secs: u64,
     /// For how long it has been serving.
     pub up_secs: f64,
-    /// When its process started (RFC 3339); empty if that is not known.
+    /// The time at which the daemon's process started (RFC 3339); empty if that is not known.
     #[serde(default)]
     pub started_at: String,
-    /// When it was committed (RFC 3339); `None` if that is not known: another supervisor has committed it.
+    /// The time at which the daemon was committed (RFC 3339); `None` if that is not known: another supervisor
+    /// has committed it.
     #[serde(default)]
     pub committed_at: Option<String>,
-    /// Whether the file at `binary` is what its process executes.
+    /// The state of the file at `binary`: whether it is what the daemon's process executes.
     #[serde(default)]
     pub file: FileState,
 }
 
-/// What is at the path of a binary, beside what was started from there.
+/// The state of the file at the path of a binary, beside what was started from there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FileState {
@@ -445,12 +447,12 @@ pub struct ListenerReport {
     pub addr: Option<PlainText>,
 }
 
-/// What the daemon says of itself.
+/// The daemon's answer about itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DaemonAnswer {
-    /// What it calls its build.
+    /// The name that the daemon gives to its build.
     pub build_id: PlainText,
-    /// Where it stands in the protocol.
+    /// The daemon's standing in the protocol.
     pub standing: Standing,
     /// Its open connections.
     pub open_conns: u32,
@@ -472,12 +474,13 @@ impl From<DaemonStatus> for DaemonAnswer {
 /// A swap that has ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LastSwap {
-    /// How long ago it ended.
+    /// The time since the swap ended, in seconds.
     pub ended_secs_ago: f64,
-    /// When it ended (RFC 3339); empty if the supervisor is of a version that does not say.
+    /// The time at which the swap ended (RFC 3339); empty if the supervisor is of a version that does not
+    /// say.
     #[serde(default)]
     pub ended_at: String,
-    /// What became of it.
+    /// The result of the swap.
     pub report: SwapReport,
 }
 

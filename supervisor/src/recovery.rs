@@ -1,5 +1,5 @@
-//! What a supervisor makes of what it finds: the listening sockets of a daemon that runs already, beside the
-//! configuration as it is by now.
+//! The use that a supervisor makes of what it finds: the listening sockets of a daemon that runs already,
+//! beside the configuration as it is by now.
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};

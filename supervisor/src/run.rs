@@ -147,38 +147,38 @@ struct Runner {
     keeper: Keeper,
     daemon: RunningDaemon,
     job: Option<LibraryJob>,
-    /// What the service manager has passed to this process.
+    /// The listeners that the service manager has passed to this process.
     inherited: Listeners,
     service: ServiceManager,
-    /// The listeners were taken over or opened.
+    /// `true` if the listeners were taken over or opened.
     has_listeners: bool,
     started: Instant,
     started_at: String,
     recovery: Option<(Instant, RecoveryReport)>,
-    /// Why the last start came to nothing, while no daemon serves.
+    /// The reason why the last start came to nothing, while no daemon serves.
     failed_start: Option<String>,
     /// The configuration of a swap of which it is not known whether it was committed.
     unclear: Option<Config>,
-    /// Why the last swap was not begun.
+    /// The reason why the last swap was not begun.
     refused: Option<String>,
     live: Live,
     history: SwapHistory,
     metrics: SupervisorMetrics,
-    /// Why scrapes are not answered, though they should be.
+    /// The reason why scrapes are not answered, though they should be.
     not_scraped: Option<String>,
 }
 
-/// What a swap that was asked for is to be; by default to what is configured.
+/// The swap that was asked for; by default to what is configured.
 #[derive(Debug, Default)]
 struct SwapWish {
     binary: Option<PathBuf>,
-    /// What the new daemon must call its build.
+    /// The name that the new daemon must give to its build.
     expect_build: Option<PlainText>,
     /// The new daemon is only to become warm.
     dry_run: bool,
 }
 
-/// How the loop ended.
+/// The end of the loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum LoopEnd {
     /// The daemon was stopped first.
@@ -307,7 +307,7 @@ impl Runner {
         ControlFlow::Continue(())
     }
 
-    /// Whatever data the next daemon opens are the right ones, and it is started now.
+    /// Accepts whatever data the next daemon opens, and starts it now.
     fn accept_data(&mut self) -> Result<(), CommandFailure> {
         self.keeper.start_now(self.now()).map_err(|activity| match activity {
             Activity::Watching => {
@@ -321,7 +321,7 @@ impl Runner {
         Ok(())
     }
 
-    /// Whether the daemon may be left to itself: its pid.
+    /// Returns whether the daemon may be left to itself: its pid.
     fn may_detach(&self) -> Result<u32, CommandFailure> {
         let refused = |code, why: &str| Err(CommandFailure::new(code, why));
         self.keeper.is_free().map_err(busy)?;
@@ -375,7 +375,7 @@ impl Runner {
         Ok(())
     }
 
-    /// What a daemon was started from, as far as that is known.
+    /// Returns what a daemon was started from, as far as that is known.
     fn binary_of(&self, child: &Child) -> PathBuf {
         let committed = self.supervisor.last_committed().map(|committed| committed.binary);
         let executed = || std::fs::read_link(format!("/proc/{}/exe", child.id().pid)).ok();
@@ -397,7 +397,7 @@ impl Runner {
         }
     }
 
-    /// What was committed, as it was committed, or what is configured.
+    /// Returns what was committed, as it was committed, or what is configured.
     fn spec(&self, which: Which) -> Result<SpawnSpec, CommandFailure> {
         let committed = match which {
             Which::Last => self.supervisor.last_committed(),

@@ -26,22 +26,23 @@ use crate::protocol::{TriggerAnswer, TriggerRequest};
 use crate::trigger::{Asked, ReplyTo};
 use crate::work::LoopEvent;
 
-/// How many peers there may be.
+/// The largest number of peers.
 const PEERS_MAX: usize = 16;
-/// How long a peer may take to send its request, and again to take the answer.
+/// The longest time that a peer may take to send its request, and again to take the answer.
 const TURN_LIMIT: Duration = Duration::from_secs(2);
 /// The longest head of a request, in bytes.
 const HEAD_MAX: usize = 8 * 1024;
-/// How many headers a request may have.
+/// The largest number of headers in a request.
 const HEADERS_MAX: usize = 64;
-/// How long the loop may take to report: it has the daemon asked, which may be silent for a while.
+/// The longest time that the loop may take to report: it has the daemon asked, which may be silent for a
+/// while.
 const REPORT_LIMIT: Duration = Duration::from_secs(5);
 /// For so long a report is new enough for another peer.
 const REPORT_AGE: Duration = Duration::from_millis(100);
 /// The pause when no peer can be waited for or accepted, for want of descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Where metrics are told. Dropped, its path is removed.
+/// The place at which metrics are told. Dropped, its path is removed.
 #[derive(Debug)]
 pub(crate) struct ScrapeServer {
     listeners: Listeners,
@@ -93,7 +94,7 @@ impl Drop for ScrapeServer {
     }
 }
 
-/// What peers are answered.
+/// The reports that peers are answered with.
 struct Reports {
     metrics: SupervisorMetrics,
     outbox: Outbox<LoopEvent>,
@@ -132,7 +133,8 @@ fn response(status: &str, body: &str) -> Vec<u8> {
     [head.as_bytes(), body.as_bytes()].concat()
 }
 
-/// What `head` is answered, which may be a part of a request's head only: `None` then. `report` makes what a scrape is answered.
+/// Returns what `head` is answered, which may be a part of a request's head only: `None` then. `report` makes
+/// what a scrape is answered.
 fn answer_to(head: &[u8], report: &mut impl FnMut() -> Vec<u8>) -> Option<Vec<u8>> {
     let mut headers = [EMPTY_HEADER; HEADERS_MAX];
     let mut request = Request::new(&mut headers);
@@ -152,7 +154,7 @@ fn answer_to(head: &[u8], report: &mut impl FnMut() -> Vec<u8>) -> Option<Vec<u8
     })
 }
 
-/// Where peers come from.
+/// The listener that peers come from.
 trait ScrapeListener: AsFd + Send {
     /// The next peer, which never blocks.
     fn next_peer(&self) -> io::Result<Box<dyn ScrapeStream>>;
@@ -182,7 +184,7 @@ struct ScrapePeer {
     stream: Box<dyn ScrapeStream>,
     until: Instant,
     head: Vec<u8>,
-    /// What is still to be sent of the answer, once there is one.
+    /// The bytes of the answer that are still to be sent, once there is one.
     answer: Option<Vec<u8>>,
 }
 

@@ -1,6 +1,6 @@
-//! What a service manager is told, by the protocol of `sd_notify(3)`: that the daemon serves, that it is being replaced, what is
-//! under way and how long that may take, that the loop still turns. The manager also keeps the listening sockets over a restart of
-//! the service.
+//! The news for a service manager, by the protocol of `sd_notify(3)`: that the daemon serves, that it is
+//! being replaced, what is under way and how long that may take, that the loop still turns. The manager also
+//! keeps the listening sockets over a restart of the service.
 //!
 //! [`ServiceState`] is what there is to tell, and [`ServiceManager`] tells what has changed since. A send waits where the manager does not
 //! read, so a thread of its own does it, and what finds no room is told again later.
@@ -22,7 +22,7 @@ pub(crate) use state::{ServicePhase, ServiceState};
 /// The messages that may wait for the manager.
 const WAITING_MAX: usize = 64;
 
-/// What the manager is to wait for gets so much more time at once, from then on, and again before that is over.
+/// The extra time that the manager's limit gets at once, from then on, and again before that is over.
 const EXTENSION: Duration = Duration::from_secs(10);
 
 /// After so long, what found no room is told again.
@@ -36,19 +36,19 @@ type Notification = (Vec<String>, Option<OwnedFd>);
 pub(crate) struct ServiceManager {
     /// To the thread that sends; `None` without a manager.
     outbox: Option<SyncSender<Notification>>,
-    /// What it was told last.
+    /// The state that the manager was told last.
     told: Option<ServiceState>,
     /// To be told again and again that the loop turns.
     watchdog: Option<Repeated>,
     /// To be asked again and again for more time.
     extension: Option<Repeated>,
-    /// Something found no room, and is to be told again.
+    /// `true` if something found no room, and is to be told again.
     is_behind: bool,
     /// The listeners that it keeps: the name, and the socket's inode.
     kept: BTreeMap<String, u64>,
 }
 
-/// What is said at once, and after each pause.
+/// The message that is sent at once, and after each pause.
 #[derive(Debug)]
 struct Repeated {
     pause: Duration,
@@ -81,7 +81,7 @@ impl ServiceManager {
         Ok(ServiceManager { outbox: Some(outbox), watchdog, ..ServiceManager::default() })
     }
 
-    /// Whether there is a manager.
+    /// Returns whether there is a manager.
     pub(crate) fn is_there(&self) -> bool {
         self.outbox.is_some()
     }

@@ -10,14 +10,14 @@ use crate::protocol::{
     RecoveryReport, StatusReport, SwapEnd, SwapOutcome, SwapProgress, SwapReport, UnderWayReport,
 };
 
-/// What became of a swap: a line for the outcome, one for the phases, one for each warning.
+/// Returns what became of a swap: a line for the outcome, one for the phases, one for each warning.
 pub(crate) fn swap(report: &SwapReport) -> String {
     let mut lines = vec![headline(report), format!("  {}", phases(&report.phases_ms))];
     lines.extend(report.warnings.iter().map(|warning| format!("  warning: {warning}")));
     lines.join("\n")
 }
 
-/// What runs, one subject a line.
+/// Returns what runs, one subject a line.
 pub(crate) fn status(report: &StatusReport) -> String {
     let mut lines = vec![format!(
         "supervisor: pid {}, version {}, up {}{}, {}",
@@ -50,7 +50,7 @@ pub(crate) fn status(report: &StatusReport) -> String {
     lines.join("\n")
 }
 
-/// What runs, in one line that changes only when something has happened.
+/// Returns what runs, in one line that changes only when something has happened.
 pub(crate) fn summary(report: &StatusReport) -> String {
     let mut parts = vec![activity(report.activity).to_string()];
     parts.extend(report.daemon.as_ref().map(|daemon| {
@@ -96,7 +96,7 @@ fn daemon(daemon: &DaemonReport, restarts: u64) -> Vec<String> {
     [headline].into_iter().chain(more).collect()
 }
 
-/// What is under way, in which phase, for how long.
+/// Returns what is under way, in which phase, for how long.
 fn under_way(activity: Activity, job: &UnderWayReport) -> String {
     let binary = job.binary.as_ref().map(|binary| format!(" to {}", binary.display())).unwrap_or_default();
     let (what, took) = (self::activity(activity), duration(job.for_secs));
@@ -159,7 +159,7 @@ fn entry(entry: &HistoryEntry) -> String {
     format!("{at}  {outcome}{took}: {from} -> {to}, {binary}, handoff {id}{reason}")
 }
 
-/// What is read from a file is shown on terminals.
+/// Makes plain what is read from a file and shown on terminals.
 fn plain(text: &str) -> PlainText {
     PlainText::from(text)
 }
@@ -174,7 +174,7 @@ fn outcome(outcome: SwapOutcome) -> &'static str {
     }
 }
 
-/// What a recovery found: a line, and one for each warning.
+/// Returns what a recovery found: a line, and one for each warning.
 fn recovery(report: &RecoveryReport) -> Vec<String> {
     let found = match (report.found, report.pid) {
         (RecoveryEnd::Serving, Some(pid)) => format!("pid {pid} serves"),

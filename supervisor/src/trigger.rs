@@ -24,15 +24,16 @@ use place::{Listening, SocketPlace};
 
 mod place;
 
-/// How long a peer may take to send its request, and to take its answer.
+/// The longest time that a peer may take to send its request, and to take its answer.
 const PEER_LIMIT: Duration = Duration::from_secs(2);
-/// How many peers may be without a request at the same time.
+/// The largest number of peers without a request at the same time.
 const READING_MAX: usize = 32;
-/// How many answers may be in the making at the same time.
+/// The largest number of answers in the making at the same time.
 const ANSWERING_MAX: usize = 32;
-/// How many lines tell one peer how far a swap has come, at most: what it does not take waits in memory.
+/// The largest number of lines that tell one peer how far a swap has come: what it does not take waits in
+/// memory.
 const PROGRESS_MAX: usize = 64;
-/// How long to wait when nothing can be accepted for want of descriptors or threads.
+/// The time to wait when nothing can be accepted for want of descriptors or threads.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// The users that may use the trigger socket.
@@ -67,7 +68,8 @@ pub(crate) struct Asked {
     pub(crate) reply: ReplyTo,
 }
 
-/// Where an answer goes: the first one counts. If it is dropped with all its clones, the peer is told that the supervisor has ended.
+/// The place that an answer goes to: the first one counts. If it is dropped with all its clones, the peer is
+/// told that the supervisor has ended.
 #[derive(Clone, Debug)]
 pub(crate) struct ReplyTo {
     sender: Arc<Sender<TriggerAnswer>>,
@@ -86,14 +88,15 @@ impl ReplyTo {
         let _ = self.sender.send(answer);
     }
 
-    /// Where it is told how far a swap has come, if the peer wants to know.
+    /// Returns the place that is told how far a swap has come, if the peer wants to know.
     pub(crate) fn progress(&self) -> Option<ProgressTo> {
         let sender = Arc::downgrade(&self.sender);
         self.wants_progress.then_some(ProgressTo { sender, left: PROGRESS_MAX })
     }
 }
 
-/// Where it is told how far a swap has come; no place any more, once the answer was sent or is given up.
+/// The place that is told how far a swap has come; no place any more, once the answer was sent or is given
+/// up.
 #[derive(Debug)]
 pub(crate) struct ProgressTo {
     sender: Weak<Sender<TriggerAnswer>>,

@@ -1,4 +1,4 @@
-//! What the library does for the supervisor, each time on a thread of its own: the main loop goes on meanwhile.
+//! The calls of the library for the supervisor, each on a thread of its own: the main loop goes on meanwhile.
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::listen;
 use crate::protocol::ListenerReport;
 use crate::trigger::{Asked, ReplyTo};
 
-/// What the library can be asked for.
+/// The call that the library can be asked for.
 #[derive(Clone, Debug)]
 pub(crate) enum LibraryCall {
     /// Find the daemon that serves.
@@ -37,7 +37,7 @@ impl LibraryCall {
         }
     }
 
-    /// What is started, if something is.
+    /// Returns what is started, if something is.
     pub(crate) fn binary(&self) -> Option<PathBuf> {
         match self {
             LibraryCall::Recover(_) => None,
@@ -45,7 +45,7 @@ impl LibraryCall {
         }
     }
 
-    /// What comes of it if the library gives no answer. `begun`: something may have been touched.
+    /// Returns what comes of it if the library gives no answer. `begun`: something may have been touched.
     pub(crate) fn failed(&self, begun: bool, failure: CommandFailure) -> LibraryAnswer {
         match self {
             LibraryCall::Recover(_) => {
@@ -61,7 +61,7 @@ impl LibraryCall {
     }
 }
 
-/// What the library answers: for the keeper, and for people.
+/// The answer of the library: for the keeper, and for people.
 #[derive(Debug)]
 pub(crate) enum LibraryAnswer {
     /// To a recovery.
@@ -70,7 +70,7 @@ pub(crate) enum LibraryAnswer {
     Started(TaskEnd, Result<HandoffOutcome, CommandFailure>),
 }
 
-/// What other threads tell the loop.
+/// The news that other threads tell the loop.
 #[derive(Debug)]
 pub(crate) enum LoopEvent {
     /// A client has sent a request.
@@ -79,7 +79,7 @@ pub(crate) enum LoopEvent {
     Finished(Box<LibraryAnswer>),
 }
 
-/// What is under way.
+/// The call that is under way.
 #[derive(Debug)]
 pub(crate) struct LibraryJob {
     pub(crate) call: LibraryCall,
@@ -88,7 +88,7 @@ pub(crate) struct LibraryJob {
     pub(crate) since: Instant,
     /// Calls off this alone.
     pub(crate) cancel: CancelHandle,
-    /// What daemons inherit; while the library works, it does not say.
+    /// The listeners that daemons inherit; while the library works, it does not say.
     pub(crate) listeners: Vec<ListenerReport>,
 }
 
@@ -102,7 +102,7 @@ pub(crate) struct Swap {
     pub(crate) fresh: Config,
     /// The new daemon is only to become warm.
     pub(crate) dry_run: bool,
-    /// What the caller should know, whatever becomes of it.
+    /// The things that the caller should know, whatever becomes of the call.
     pub(crate) warnings: Vec<String>,
 }
 

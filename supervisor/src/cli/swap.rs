@@ -38,14 +38,14 @@ struct SwapView<'a> {
     signals: Signals,
     screen: Screen,
     quiet: bool,
-    /// There is an operator at a terminal.
+    /// `true` if there is an operator at a terminal.
     may_ask: bool,
-    /// The operator is asked whether to cancel.
+    /// `true` if the operator is asked whether to cancel.
     asks: bool,
     last: Option<SeenProgress>,
 }
 
-/// How far the swap has come, as was seen last.
+/// The progress of the swap, as it was seen last.
 struct SeenProgress {
     progress: SwapProgress,
     at: Instant,

@@ -8,12 +8,13 @@ use super::{absolute, connect, failed, parse, unexpected};
 use crate::exit::{Code, CommandFailure};
 use crate::protocol::{ANSWER_MAX, SwapProgress, SwapReport, TriggerAnswer, TriggerRequest, line};
 
-/// What is asked for.
+/// The order of a swap.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SwapOrder {
     /// The new binary, one that the supervisor's configuration lists; the configured one if `None`.
     pub binary: Option<PathBuf>,
-    /// What the new daemon must call its build. One that does not is let go before anything is touched.
+    /// The name that the new daemon must give to its build. One that does not is let go before anything is
+    /// touched.
     pub expect_build: Option<String>,
     /// Only let the new daemon become warm, and let it go.
     pub dry_run: bool,
@@ -30,12 +31,12 @@ pub struct SwapUnderWay {
     read: Vec<u8>,
 }
 
-/// What a supervisor tells of a swap.
+/// The news of a swap that a supervisor tells.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SwapEvent {
-    /// How far it has come.
+    /// The progress of the swap.
     Progress(SwapProgress),
-    /// It is over.
+    /// The swap is over.
     Ended(SwapReport),
 }
 
@@ -59,7 +60,8 @@ impl SwapUnderWay {
         Ok(SwapUnderWay { trigger_socket, request, stream, sent, read: Vec::new() })
     }
 
-    /// What the supervisor has told, in its order; `None` if it has told nothing more yet. Does not wait.
+    /// Returns what the supervisor has told, in its order; `None` if it has told nothing more yet. Does not
+    /// wait.
     ///
     /// # Errors
     /// As [`client::swap`](super::swap).
@@ -79,7 +81,8 @@ impl SwapUnderWay {
         }
     }
 
-    /// Whether the supervisor is of a version that can't tell how far a swap has come, and has done nothing.
+    /// Returns whether the supervisor is of a version that can't tell how far a swap has come, and has done
+    /// nothing.
     fn is_not_understood(&self, failure: &CommandFailure) -> bool {
         let asks = matches!(self.request, TriggerRequest::Swap { progress: true, .. });
         asks && failure.code == Code::Data && failure.message.contains("unknown field `progress`")

@@ -1,4 +1,4 @@
-//! Where listeners are bound, and which of them are in each other's way.
+//! The addresses of listeners, and which of them are in each other's way.
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
@@ -13,7 +13,7 @@ const SOCKET_PATH_MAX: usize = if cfg!(target_os = "linux") { 107 } else { 103 }
 /// The longest name of an abstract Unix socket, in bytes.
 const ABSTRACT_MAX: usize = 107;
 
-/// Where a listener is bound.
+/// The address of a listener.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Addr {
     /// An IP address and a port; port 0 lets the system choose.
@@ -39,14 +39,14 @@ impl fmt::Display for Addr {
 pub struct ListenerConfig {
     /// The name by which the daemon asks for it (`LISTEN_FDNAMES`).
     pub name: String,
-    /// Where it is bound.
+    /// The address that the listener is bound to.
     pub addr: Addr,
-    /// How it is bound.
+    /// The options that the listener is bound with.
     pub options: BindOptions,
 }
 
 impl ListenerConfig {
-    /// Why this listener and `other` can't both be bound, if they can't.
+    /// Returns why this listener and `other` can't both be bound, if they can't.
     pub(super) fn collides(&self, other: &ListenerConfig) -> Option<String> {
         let (Addr::Tcp(a), Addr::Tcp(b)) = (&self.addr, &other.addr) else {
             return (self.addr == other.addr).then(|| format!("{} is given twice", self.addr));

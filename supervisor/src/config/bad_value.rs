@@ -1,4 +1,4 @@
-//! Why a value of the configuration is not what its key wants.
+//! The reasons why a value of the configuration is not what its key wants.
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::fields::Mistyped;
 
-/// Why a value is not what its key wants.
+/// The reason why a value is not what its key wants.
 #[derive(Debug, Error)]
 pub(super) enum BadValue {
     #[error(transparent)]
@@ -56,21 +56,21 @@ pub(super) enum BadValue {
     NeverPassed(String),
 }
 
-/// Why a file is not one that this process may execute.
+/// The reason why a file is not one that this process may execute.
 #[derive(Debug, Error)]
 pub enum NotExecutable {
     /// Another user could have put something else in its place.
     #[error("{0}")]
     Distrusted(Distrust),
-    /// It can't be looked at.
+    /// The path can't be looked at.
     #[error("{}: {error}", path.display())]
     Unreadable {
-        /// Which file.
+        /// The path of the file.
         path: PathBuf,
-        /// Why not.
+        /// The reason why not.
         error: io::Error,
     },
-    /// This user has no right to.
+    /// The user has no right to.
     #[error("{}: not executable by this user", .0.display())]
     Refused(PathBuf),
 }

@@ -1,4 +1,5 @@
-//! What the keys mean together, and on this machine: everything that can be known to fail before it is tried.
+//! The meaning of the keys together, and on this machine: everything that can be known to fail before it is
+//! tried.
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -89,7 +90,7 @@ impl Check<'_> {
         }
     }
 
-    /// What clients of the daemon connect to is not where the supervisor answers.
+    /// Checks that what clients of the daemon connect to is not where the supervisor answers.
     fn metrics(&self) {
         // Paths are compared with all other paths.
         let Some(addr @ (Addr::Tcp(_) | Addr::Abstract(_))) = &self.config.metrics else { return };
@@ -183,7 +184,7 @@ impl Check<'_> {
         }
     }
 
-    /// What the daemon refuses at its start.
+    /// Checks what the daemon refuses at its start.
     fn data_dir(&mut self) {
         let Some(dir) = &self.config.data_dir else { return };
         let shown = dir.display().to_string();
@@ -200,7 +201,7 @@ impl Check<'_> {
         }
     }
 
-    /// What is kept of the binary is a copy.
+    /// Warns of what a copy of the binary would lack: a copy is what is kept.
     fn privileges(&mut self) {
         if let Some(lacking) = privileges::that_a_copy_will_lack(&self.config.binary) {
             let message = format!(
@@ -211,7 +212,7 @@ impl Check<'_> {
         }
     }
 
-    /// What the user that the daemon runs as must be able to do.
+    /// Checks what the user that the daemon runs as must be able to do.
     fn user(&mut self) {
         let Some(run_as) = &self.config.setting.run_as else {
             return self.working_dir_exists();

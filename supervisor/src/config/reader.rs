@@ -159,7 +159,8 @@ impl Reader<'_> {
         found.map_err(|error| self.fields.note(at, key, error.to_string())).ok()
     }
 
-    /// Where only one of two times that depend on each other is given, the default of the other gives way.
+    /// Reads the times; where only one of two that depend on each other is given, the default of the other
+    /// gives way.
     fn times(&mut self) -> ConfigTimes {
         let minute = Duration::from_secs(60);
         let drain_grace = self.seconds("drain_grace_secs", 0.0);
@@ -245,7 +246,7 @@ impl Reader<'_> {
     }
 }
 
-/// How long things may take.
+/// The longest times that things may take.
 struct ConfigTimes {
     drain_grace: Duration,
     deadline: Duration,

@@ -1,12 +1,12 @@
-//! What another user may do with a path, by the modes on the way. Access control lists are not read: where one could
-//! decide otherwise, the answer is that it is not known.
+//! The rights of another user to a path, by the modes on the way. Access control lists are not read: where
+//! one could decide otherwise, the answer is that it is not known.
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use handoff::RunAs;
 
-/// Whether a user may do something.
+/// The right of a user to do something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rights {
     Given,
@@ -15,8 +15,8 @@ pub(super) enum Rights {
     Unknown,
 }
 
-/// Whether `run_as` has the rights `wanted` (of `rwx`, in one octal digit) to what is at `path`, and may pass every
-/// directory on the way; and where it fails. What is not there refuses nothing.
+/// Returns whether `run_as` has the rights `wanted` (of `rwx`, in one octal digit) to what is at `path`, and
+/// may pass every directory on the way; and where it fails. What is not there refuses nothing.
 pub(super) fn rights(run_as: &RunAs, path: &Path, wanted: u32) -> (Rights, PathBuf) {
     let real = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
     let way = real.ancestors().skip(1).map(|dir| (dir, 0o1));

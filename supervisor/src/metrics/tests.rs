@@ -1,4 +1,4 @@
-//! What a scrape is answered, beside the files and the page that name it.
+//! The answer to a scrape, beside the files and the page that name it.
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;

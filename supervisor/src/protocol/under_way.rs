@@ -1,4 +1,4 @@
-//! What is under way, as `swap` and `status` show it.
+//! The task that is under way, as `swap` and `status` show it.
 use std::path::PathBuf;
 
 use handoff::text::PlainText;
@@ -7,20 +7,21 @@ use serde::{Deserialize, Serialize};
 
 use super::ms;
 
-/// What the supervisor has under way: a swap, the start of a daemon, or a recovery; the activity says which.
+/// The task that the supervisor has under way: a swap, the start of a daemon, or a recovery; the activity
+/// says which.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct UnderWayReport {
-    /// What is started, if something is.
+    /// The binary that is started, if one is.
     pub binary: Option<PathBuf>,
     /// The time since it began.
     pub for_secs: f64,
     /// The time since it came to its phase.
     pub phase_secs: f64,
-    /// How far it has come; `None` in a recovery, and until the handoff has begun.
+    /// The progress of the handoff; `None` in a recovery, and until the handoff has begun.
     pub progress: Option<SwapProgress>,
 }
 
-/// How far a swap or a start has come.
+/// The progress of a swap or a start.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SwapProgress {
     /// Identifies the handoff in the logs of all three processes.
@@ -52,7 +53,7 @@ impl From<&HandoffProgress> for SwapProgress {
 pub struct ProcessReport {
     /// Its pid.
     pub pid: u32,
-    /// What it calls its build, if it has said so.
+    /// The name that the process gives to its build, if it has said so.
     pub build_id: Option<PlainText>,
 }
 

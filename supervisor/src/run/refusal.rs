@@ -1,21 +1,21 @@
-//! Why the loop does not do what it is asked for.
+//! The reasons why the loop does not do what it is asked for.
 use handoff::node::keeper::Activity;
 
 use crate::exit::{Code, CommandFailure};
 
-/// Why the supervisor leaves without stopping a daemon.
+/// Returns why the supervisor leaves without stopping a daemon.
 pub(super) fn left_alone() -> CommandFailure {
     let message = "told to stop, but no daemon has said in time that it serves: those that are there are left to themselves";
     CommandFailure::new(Code::Unconfirmed, message)
 }
 
-/// Why there is no dry run.
+/// Returns why there is no dry run.
 pub(super) fn nothing_to_try_beside() -> CommandFailure {
     let why = "no daemon serves: a dry run is beside one that does; a swap starts the daemon";
     CommandFailure::new(Code::Unavailable, why)
 }
 
-/// Why nothing else can be begun now.
+/// Returns why nothing else can be begun now.
 pub(super) fn busy(activity: Activity) -> CommandFailure {
     let (code, why) = match activity {
         Activity::Stopping => (Code::Unavailable, "the supervisor is about to stop"),

@@ -1,4 +1,4 @@
-//! What the main loop tells of itself, and what is called off.
+//! The news that the main loop tells of itself, and what is called off.
 use std::sync::Arc;
 use std::thread;
 

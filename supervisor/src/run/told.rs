@@ -1,4 +1,4 @@
-//! What the service manager is told of the loop's state.
+//! The news of the loop's state for the service manager.
 use handoff::node::keeper::Activity;
 
 use super::Runner;
@@ -22,8 +22,8 @@ impl Runner {
         self.service.tell(state, listeners);
     }
 
-    /// What there is to tell. A start that has failed before gets no more time: the unit's own limit counts then, so that the unit
-    /// fails to start if the daemon can't serve.
+    /// Returns what there is to tell. A start that has failed before gets no more time: the unit's own limit
+    /// counts then, so that the unit fails to start if the daemon can't serve.
     fn state(&self) -> ServiceState {
         let binary = || self.job.as_ref().and_then(|job| job.call.binary()).unwrap_or_default();
         let serves = self.daemon.report();

@@ -52,7 +52,7 @@ impl ScrapeScene {
         stream
     }
 
-    /// What a peer that sends `request` is answered.
+    /// Returns what a peer that sends `request` is answered.
     fn ask(&self, request: &[u8]) -> String {
         let mut stream = self.connect();
         stream.write_all(request).unwrap();

@@ -1,7 +1,7 @@
-//! What there is to tell a service manager, and what of it is news.
+//! The state that there is to tell a service manager, and what of it is news.
 use sd_notify::NotifyState;
 
-/// What the supervisor is about.
+/// The phase of the supervisor's work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ServicePhase {
     /// No daemon serves yet, or any more.
@@ -14,18 +14,19 @@ pub(crate) enum ServicePhase {
     Stopping,
 }
 
-/// What there is to tell.
+/// The state that there is to tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ServiceState {
     pub(crate) phase: ServicePhase,
-    /// Something is under way that this supervisor ends in time, and that the manager is to wait for.
+    /// `true` if something is under way that this supervisor ends in time, and that the manager is to wait
+    /// for.
     pub(crate) takes_time: bool,
-    /// What is under way, or what became of it, for people.
+    /// The task that is under way, or its result, for people.
     pub(crate) status: String,
 }
 
 impl ServiceState {
-    /// What is to be told after `told`, as lines of one message.
+    /// Returns what is to be told after `told`, as lines of one message.
     pub(crate) fn news(&self, told: Option<&ServiceState>) -> Vec<String> {
         let mut states = Vec::new();
         let phase = told.map(|told| told.phase);

@@ -1,4 +1,4 @@
-//! Where the trigger socket is: binds it there, and puts it back when its name was removed or renamed.
+//! The place of the trigger socket: binds it there, and puts it back when its name was removed or renamed.
 use std::fs;
 use std::io;
 use std::os::fd::AsFd;

@@ -185,7 +185,7 @@ fn peers_that_are_silent_or_drip_delay_nobody_however_many_they_are() {
     assert!(took.any(|took| took < PEER_LIMIT), "it waited for the silent ones");
 }
 
-/// How long it takes to be answered while there are more silent peers than are listened to.
+/// Returns how long it takes to be answered while there are more silent peers than are listened to.
 fn answered_beside_silent_peers() -> Duration {
     let mut served = ServedTrigger::new();
     let silent: Vec<UnixStream> = (0..3 * READING_MAX).map(|_| served.connect()).collect();

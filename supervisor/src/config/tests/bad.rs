@@ -22,7 +22,8 @@ fn listener(name: &str, rest: &str) -> String {
     format!("[[listeners]]\nname = '{name}'\n{rest}\n")
 }
 
-/// What is good but for one thing, after three lines; and what `check` says, `DIR` standing for the directory.
+/// Returns what is good but for one thing, after three lines; and what `check` says, `DIR` standing for the
+/// directory.
 fn rows() -> Vec<(String, &'static str)> {
     let two = |first: &str, second: &str| listener("a", first) + &listener("b", second);
     let row = |text: &str, said| (text.to_string(), said);
