@@ -1,4 +1,5 @@
-//! How many runs a second a core does, beside what an empty madsim run with as many timers takes: `cargo bench -p handoff-sim`.
+//! The number of runs a second that a core does, beside what an empty madsim run with as many timers takes:
+//! `cargo bench -p handoff-sim`.
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -54,7 +55,7 @@ fn median(mut rates: Vec<f64>) -> f64 {
     rates[rates.len() / 2]
 }
 
-/// What madsim itself takes for so many timers, one after the other, on a runtime of its own.
+/// Runs what madsim itself does for so many timers, one after the other, on a runtime of its own.
 fn empty_run(timers: u64) {
     let runtime = madsim::runtime::Runtime::with_seed_and_config(0, madsim::Config::default());
     runtime.block_on(async {

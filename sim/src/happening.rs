@@ -1,7 +1,7 @@
-//! What will happen on the simulated machine, as it lies on the timeline.
+//! The events to come on the simulated machine, as they lie on the timeline.
 use crate::kernel::Due;
 
-/// What will happen.
+/// An event to come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Happening {
     /// The kernel does something.

@@ -115,7 +115,7 @@ impl<S: Surroundings> SimulatedWorld<S> {
         self.kernel.poke(pid, at);
     }
 
-    /// What was put off and is due.
+    /// Returns what was put off and is due.
     pub(crate) fn pending(&mut self, pid: u32) -> Option<DeferredAnswer<SimulatedWorld<S>>> {
         let now = self.kernel.now;
         let process = self.kernel.processes.get_mut(&pid).filter(|process| process.runs())?;

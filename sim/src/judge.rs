@@ -20,25 +20,25 @@ use crate::search::sweep::Sweep;
 use crate::search::threads::map;
 use crate::simulated::Make;
 
-/// What judges mutants.
+/// The judge of mutants.
 pub struct Judge {
     /// The small bounds, fewest states first, with what is met in them.
     bounds: Vec<(&'static Bound, explore::ExploreReport)>,
     make: Arc<Make>,
     /// Plans that meet what is rare, by their names.
     plans: Vec<(String, Arc<Plan>)>,
-    /// How many seeds are swept, from 0 on.
+    /// The number of seeds that are swept, from 0 on.
     seeds: u64,
 }
 
-/// What became of a mutant.
+/// The judgment of a mutant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Judgment {
     /// An exploration of this bound found this.
     Explored(&'static str, String),
     /// A run of this plan failed this check.
     Ran(String, Violation),
-    /// This seed failed this check.
+    /// The seed that failed the check.
     Swept(u64, Violation),
     /// No check has noticed.
     Survived,
@@ -86,8 +86,8 @@ impl Judge {
         mutations.collect()
     }
 
-    /// Whether a check notices what is wrong: first near the places where it makes a difference, then in runs, and at last near
-    /// those places again, with one fault more.
+    /// Returns whether a check notices what is wrong: first near the places where it makes a difference, then
+    /// in runs, and at last near those places again, with one fault more.
     pub fn judge(&self, mutation: &'static Mutation) -> Judgment {
         let meet = || {
             self.bounds.iter().filter_map(|(bound, report)| {

@@ -17,13 +17,13 @@ use handoff::time::Time;
 /// One thing that is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mutation {
-    /// Where.
+    /// The place.
     pub cell: Cell,
-    /// What.
+    /// The change.
     pub change: Change,
 }
 
-/// What can be wrong in a cell. Effects are named as in gaps.
+/// The change that can be wrong in a cell. Effects are named as in gaps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Change {
     /// The event is ignored.
@@ -53,20 +53,20 @@ impl fmt::Display for Mutation {
     }
 }
 
-/// What is done to a machine while it has its turns.
+/// The treatment of a machine while it has its turns.
 #[derive(Default)]
 pub(crate) enum Meddling<'a> {
     /// Nothing.
     #[default]
     No,
-    /// Something is wrong with it.
+    /// The mutation that is wrong with it.
     Mutates(&'a Mutation),
     /// Nothing, but what could be wrong is noted, cell by cell: only what would make a difference.
     Notes(&'a mut BTreeMap<Cell, BTreeSet<Change>>),
 }
 
 impl<'a> Meddling<'a> {
-    /// What is wrong, if something is.
+    /// Returns what is wrong, if something is.
     pub(crate) fn mutation(&self) -> Option<&'a Mutation> {
         match self {
             Meddling::Mutates(mutation) => Some(mutation),
@@ -80,7 +80,8 @@ impl<'a> Meddling<'a> {
     }
 }
 
-/// How `machine` would be left by `event` at `now`, mutated if that is wanted; what it asks for comes to nothing.
+/// Returns how `machine` would be left by `event` at `now`, mutated if that is wanted; what it asks for comes
+/// to nothing.
 pub(crate) fn foresee<M: Machine + Clone + PartialEq>(
     machine: &M,
     now: Time,

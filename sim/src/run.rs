@@ -21,49 +21,50 @@ use crate::simulated::Make;
 pub use crate::simulated::{forgetful_ledgers, ledgers};
 use crate::trace::{Name, Reaction, SentFrame, Shown, TraceEntry};
 
-/// What came of a run.
+/// The outcome of a run.
 #[derive(Clone, Debug, Default)]
 pub struct RunReport {
     /// The check that failed, if one did: the run ended there.
     pub violation: Option<Violation>,
     /// The faults that struck.
     pub struck: Vec<Struck>,
-    /// Where processes could have died. In no order.
+    /// The gaps in which processes could have died. In no order.
     pub gaps: Vec<Gap>,
     /// Cells of the machines' tables that were met. In no order.
     pub cells: Vec<Cell>,
     /// The same, each with how all other processes stood, if that was to be recorded.
     pub coverage: BTreeSet<CoveragePoint>,
-    /// Where faults could have struck, in order, if that was to be recorded.
+    /// The places where faults could have struck, in order, if that was to be recorded.
     pub passed: Vec<Passed>,
-    /// What supervisors reported of the handoffs that were asked for.
+    /// The verdicts that supervisors reported of the handoffs that were asked for.
     pub verdicts: Vec<HandoffVerdict>,
-    /// What recoveries found.
+    /// The findings of recoveries.
     pub findings: Vec<recovery::RecoveryVerdict>,
     /// The longest time that nobody served, in microseconds; less the time that the one that serves was stopped.
     pub longest_outage: Micros,
-    /// How many requests clients made.
+    /// The number of requests that clients made.
     pub requests: u64,
-    /// How many connections have ended that clients held.
+    /// The number of connections that have ended that clients held.
     pub cut: u64,
-    /// How many things happened.
+    /// The number of things that happened.
     pub steps: u64,
-    /// How long it took, in virtual microseconds.
+    /// The time that it took, in virtual microseconds.
     pub length: Micros,
-    /// What happened, if it was to be recorded.
+    /// The events, if they were to be recorded.
     pub trace: Vec<TraceEntry>,
     /// The same, process by process, and the frames between them: what real processes are held against.
     pub told: Vec<(Name, Reaction)>,
     /// The frames that were sent.
     pub sent: Vec<SentFrame>,
-    /// How things stood when all faults were over, before the swap that must commit; none if it did not come to that.
+    /// The state when all faults were over, before the swap that must commit; none if it did not come to
+    /// that.
     pub rest: Option<AtRest>,
-    /// When the first handoff, or the first fault, began.
+    /// The time at which the first handoff, or the first fault, began.
     pub origin: Micros,
 }
 
 impl RunReport {
-    /// This run, which was one of `plan`, for a page.
+    /// Returns the parts of this run, which was one of `plan`, for a page.
     pub fn shown<'a>(&'a self, plan: &'a Plan) -> Shown<'a> {
         let violation = self.violation.as_ref();
         let verdicts: Vec<_> = self.verdicts.iter().map(|verdict| format!("{verdict:?}")).collect();
@@ -78,14 +79,14 @@ impl RunReport {
     }
 }
 
-/// What is broken on purpose, and what is to be recorded.
+/// The things that are broken on purpose, and those that are to be recorded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RunOptions {
-    /// What happened, step by step.
+    /// `true` if the events are to be recorded, step by step.
     pub trace: bool,
     /// The places that were passed.
     pub places: bool,
-    /// How all other processes stood when a cell was met.
+    /// `true` if the states of all other processes are to be recorded when a cell is met.
     pub coverage: bool,
     /// Broken on purpose.
     pub planted: Planted,

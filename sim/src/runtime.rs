@@ -7,9 +7,9 @@ use madsim::time::{Duration, Instant, sleep_until};
 
 use crate::kernel::Micros;
 
-/// What happens one thing after the other.
+/// The timeline, on which one thing happens after the other.
 pub(crate) trait Timeline {
-    /// When the next thing happens; never, if it is over.
+    /// Returns the time at which the next thing happens; never, if it is over.
     fn next(&self) -> Option<Micros>;
 
     /// Lets all happen that is due at `now`.

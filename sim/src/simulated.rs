@@ -50,18 +50,18 @@ pub trait Simulated: Drainable {
     /// The client is told so, and tries again.
     fn read(&mut self, key: u32) -> HookResult<Option<u64>>;
 
-    /// What happens to it is worse than a failed request: the process leaves.
+    /// Returns whether what happens to it is worse than a failed request: the process leaves.
     fn is_broken(&self) -> bool {
         false
     }
 
-    /// What an acknowledgement promises.
+    /// Returns what an acknowledgement promises.
     fn promise(&self) -> Promise {
         Promise::OutlivesPower
     }
 }
 
-/// What a daemon's acknowledgement of a write promises.
+/// The promise of a daemon's acknowledgement of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Promise {
     /// Outlives a power failure.
@@ -110,7 +110,7 @@ fn digest(before: u64, entry: &[u8; ENTRY]) -> u64 {
 }
 
 impl Ledger {
-    /// One of build `build`.
+    /// Makes the ledger of build `build`.
     pub fn new(disk: Disk, build: u32) -> Ledger {
         Ledger {
             disk,

@@ -36,7 +36,7 @@ pub(crate) struct SimulatedWorld<S> {
     pub around: S,
 }
 
-/// What was asked for so far.
+/// The orders so far.
 #[derive(Debug, Default)]
 pub(crate) struct Orders {
     /// So many handoffs.
@@ -47,13 +47,13 @@ pub(crate) struct Orders {
     pub begun: u64,
 }
 
-/// What a process does, or what has come of it.
+/// The act of a process, or what has come of it.
 pub(crate) enum Doing<'a> {
     /// A machine is about to handle an event.
     Meets(Cell),
-    /// It is in the gap between two effects: it may not live to see the next.
+    /// The process is in the gap between two effects: it may not live to see the next.
     PassesGap(Gap),
-    /// It reads a message over a link.
+    /// The process reads a message over a link.
     Hears(u64, &'a Message),
     /// A supervisor says something to a peer in a handoff.
     Says(Peer, &'a Message),
@@ -73,7 +73,7 @@ pub(crate) enum Doing<'a> {
     Finds(&'a recovery::Outcome),
     /// A daemon is about to free the lock.
     Unlocks,
-    /// It writes the record.
+    /// The process writes the record.
     WritesRecord,
     /// A hook has sealed the data directory.
     Seals,
@@ -83,37 +83,37 @@ pub(crate) enum Doing<'a> {
     HasRun { sick: bool },
     /// A daemon's machine has come to its end.
     Leaves(&'a ExitReason),
-    /// It reads from a connection with bytes.
+    /// The process reads from a connection with bytes.
     ReadsBytes(u64),
-    /// It was the last that had a descriptor of a connection with bytes.
+    /// The process was the last that had a descriptor of a connection with bytes.
     EndsConn(u64, LastHolder),
 }
 
-/// Why the process that is the last to have a descriptor of a connection lets go of it.
+/// The reason why the process that is the last to have a descriptor of a connection lets go of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LastHolder {
-    /// It drains, and the connection is between two requests.
+    /// The process drains, and the connection is between two requests.
     Drains,
-    /// It drains, and the client makes no progress.
+    /// The process drains, and the client makes no progress.
     Cuts,
-    /// It leaves because another process serves.
+    /// The process leaves because another process serves.
     Retires,
-    /// It was sent the connection, and can't take what it is sent.
+    /// The process was sent the connection, and can't take what it is sent.
     GivesUp,
-    /// It was sent the connection, and serves without.
+    /// The process was sent the connection, and serves without.
     Serves,
-    /// It goes on, and its successor has adopted the connection: it ends it for all.
+    /// The process goes on, and its successor has adopted the connection: it ends it for all.
     Abandons,
-    /// It has died, or leaves for another reason.
+    /// The process has died, or leaves for another reason.
     Dies,
 }
 
-/// What surrounds the processes of a world.
+/// The surroundings of the processes of a world.
 pub(crate) trait Surroundings: Sized + 'static {
     /// Is told what a process does.
     fn sees(world: &mut SimulatedWorld<Self>, pid: u32, doing: Doing<'_>);
 
-    /// What becomes of a frame that is sent, and how much longer it takes.
+    /// Returns what becomes of a frame that is sent, and how much longer it takes.
     fn frame_fate(
         world: &mut SimulatedWorld<Self>,
         from: u32,
@@ -122,25 +122,27 @@ pub(crate) trait Surroundings: Sized + 'static {
         message: &Message,
     ) -> (Delivery, Micros);
 
-    /// What goes wrong with a hook, and for how long.
+    /// Returns what goes wrong with a hook, and for how long.
     fn hook_fate(world: &mut SimulatedWorld<Self>, pid: u32, hook: HookName) -> Option<(What, Micros)>;
 
-    /// What goes wrong as a daemon is started, and for how long.
+    /// Returns what goes wrong as a daemon is started, and for how long.
     fn spawn_fate(world: &mut SimulatedWorld<Self>, supervisor: u32) -> Option<(What, Micros)>;
 
-    /// What goes wrong with a write of the journal.
+    /// Returns what goes wrong with a write of the journal.
     fn journal_fate(world: &mut SimulatedWorld<Self>, supervisor: u32) -> Option<What>;
 
-    /// What goes wrong with an operation of a daemon: how much later it is performed, and whether it fails.
+    /// Returns what goes wrong with an operation of a daemon: how much later it is performed, and whether it
+    /// fails.
     fn operation_fate(world: &mut SimulatedWorld<Self>, pid: u32, operation: Operation) -> (Micros, bool);
 
-    /// How much later the answer comes to what `pid` asks for at `place`: a start of a process, a write of the journal.
+    /// Returns how much later the answer comes to what `pid` asks for at `place`: a start of a process, a
+    /// write of the journal.
     fn slowness(world: &mut SimulatedWorld<Self>, pid: u32, place: &At) -> Micros;
 
-    /// How much longer `pid`, which dies, takes to end.
+    /// Returns how much longer `pid`, which dies, takes to end.
     fn lingers(&self, pid: u32) -> Micros;
 
-    /// Another supervisor comes, has come, or may.
+    /// Returns whether another supervisor comes, has come, or may.
     fn has_rival(&self) -> bool;
 
     /// Nothing is wrong now: how often something was.
@@ -158,7 +160,7 @@ pub(crate) trait Surroundings: Sized + 'static {
 }
 
 impl<S> SimulatedWorld<S> {
-    /// One on which nothing runs, and nothing happens by itself.
+    /// Makes a world on which nothing runs, and nothing happens by itself.
     pub(crate) fn new(plan: Arc<Plan>, make: Arc<Make>, surroundings: S) -> SimulatedWorld<S> {
         let mut kernel = SimulatedKernel::new(Noise { seed: plan.noise, delays: plan.delays });
         kernel.skewed_clocks = plan.skewed_clocks;
@@ -189,7 +191,7 @@ impl<S> SimulatedWorld<S> {
         self.kernel.process_comes(id, kind, program.into());
     }
 
-    /// What is done to machines.
+    /// Returns what is done to machines.
     pub(crate) fn meddling(&self) -> Meddling<'static> {
         match self.planted {
             Planted::Mutant(mutation) => Meddling::Mutates(mutation),
@@ -228,7 +230,7 @@ impl<S> SimulatedWorld<S> {
         self.kernel.processes.get_mut(&pid).and_then(Process::daemon_mut)
     }
 
-    /// A fault of this kind is to strike `pid`.
+    /// Returns whether a fault of this kind is to strike `pid`.
     pub(crate) fn is_quirk(&self, pid: u32, quirk: What) -> bool {
         self.daemon(pid).is_some_and(|daemon| daemon.quirk == Some(quirk))
     }

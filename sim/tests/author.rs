@@ -1,4 +1,4 @@
-//! What a daemon's author writes: the daemon on a simulated disk, and one line for the sweep.
+//! The code of a daemon's author: the daemon on a simulated disk, and one line for the sweep.
 //!
 //! `Counter` acknowledges before it syncs, as many stores do: an acknowledged write outlives the process and, once sealed, a
 //! power failure. Without the `sync` in `seal` it breaks that promise, and a sweep finds the run in which it does.

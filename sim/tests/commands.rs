@@ -15,7 +15,8 @@ mod lists;
 #[path = "../../tests/tests/docs/shell.rs"]
 mod shell;
 
-/// What follows the program's name, what is put in for words of it, its exit status, and what it prints among other things.
+/// The words that follow the program's name, what is put in for words of it, its exit status, and what it
+/// prints among other things.
 type ShownCommand = (&'static str, &'static [(&'static str, &'static str)], i32, &'static str);
 
 /// Fewer seeds than a page shows.
@@ -38,7 +39,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
-/// What follows the program's name in each command of it that a page shows.
+/// Returns what follows the program's name in each command of it that a page shows.
 fn shown() -> BTreeSet<String> {
     let docs = fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
     let first =

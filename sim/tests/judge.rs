@@ -10,7 +10,7 @@ use handoff_sim::run::{Planted, ledgers};
 use handoff_sim::sweep::Sweep;
 use handoff_sim::{Plan, run};
 
-/// One for every kind of fault, and what is small besides; the smallest first.
+/// The bounds for every kind of fault, and what is small besides; the smallest first.
 const FIRST: [&str; 21] = [
     "no-fault",
     "no-fault-deferred",

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::pipe;
 use std::process::{Command, ExitStatus, Stdio};
 
-/// How `handoff-sim ARGS` ends with both its outputs at `output`.
+/// Returns how `handoff-sim ARGS` ends with both its outputs at `output`.
 fn ended(args: &[&str], output: impl Fn() -> Stdio) -> ExitStatus {
     let mut command = Command::new(env!("CARGO_BIN_EXE_handoff-sim"));
     command.args(args).stdout(output()).stderr(output()).status().unwrap()

@@ -1,4 +1,4 @@
-//! What must hold of daemons: one writer, under the lock; no daemon leaves without a cause.
+//! The rules of daemons: one writer, under the lock; no daemon leaves without a cause.
 use handoff::machine::ExitReason;
 
 use super::View;
@@ -24,14 +24,14 @@ pub(crate) fn one_writes(view: &impl View) -> Option<String> {
     None
 }
 
-/// When a daemon frees the lock: nothing in it writes any more.
+/// Checks that nothing in a daemon writes any more when it frees the lock.
 pub(crate) fn unlocks(view: &impl View, pid: u32) -> Option<String> {
     let writes = view.daemon(pid).is_some_and(|daemon| daemon.writes() && daemon.has_lock);
     writes.then(|| format!("{} frees the lock while it writes", view.name(pid)))
 }
 
-/// When a process leaves because another serves: there is one, or it has no right to the lock. When it leaves because it was told
-/// to: it was.
+/// Checks that a process which leaves because another serves is right: there is one, or it has no right to
+/// the lock. When it leaves because it was told to: it was.
 pub(crate) fn leaves(view: &impl View, pid: u32, exit: &ExitReason) -> Option<String> {
     let daemon = view.daemon(pid)?;
     let wrong = match exit {

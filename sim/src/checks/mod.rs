@@ -1,4 +1,4 @@
-//! What must hold in every world that the machines run in, be it simulated in time or explored step by step.
+//! The rules of every world that the machines run in, be it simulated in time or explored step by step.
 //!
 //! A check reads a [`View`]: what the kernel, the wire and the hosts show. It never reads a machine's own state, and shares no code
 //! with what it checks. Each returns what is wrong, in words. Where one world has something that the other does not (time, rivals,
@@ -25,7 +25,7 @@ pub(crate) trait View {
     /// The daemon with this pid, unless it has ended.
     fn daemon(&self, pid: u32) -> Option<SeenDaemon>;
 
-    /// What a trace calls a process.
+    /// Returns what a trace calls a process.
     fn name(&self, pid: u32) -> Name;
 
     /// The owner of the control path, living or not.
@@ -34,10 +34,10 @@ pub(crate) trait View {
     /// The process that a connect to the control path reaches.
     fn answers_at_path(&self) -> Option<u32>;
 
-    /// A daemon was told to stop: that nobody serves then is what was wanted.
+    /// Returns whether a daemon was told to stop: that nobody serves then is what was wanted.
     fn is_stop_wanted(&self) -> bool;
 
-    /// A daemon, which may have ended, has served; true where that is not kept.
+    /// Returns whether a daemon, which may have ended, has served; true where that is not kept.
     fn has_served(&self, pid: u32) -> bool;
 
     /// The record's holder.
@@ -49,10 +49,10 @@ pub(crate) trait View {
     /// The journal, as it is written.
     fn journal(&self) -> Cow<'_, Journal>;
 
-    /// A supervisor that comes anew, and reads `journal`, starts what `pid` was started from.
+    /// Returns whether a supervisor that comes anew, and reads `journal`, starts what `pid` was started from.
     fn starts(&self, journal: &Journal, pid: u32) -> bool;
 
-    /// Another supervisor than `supervisor` has a handoff under way that replaces `pid`.
+    /// Returns whether another supervisor than `supervisor` has a handoff under way that replaces `pid`.
     fn is_replaced_by_another(&self, supervisor: u32, pid: u32) -> bool;
 }
 
@@ -60,46 +60,48 @@ pub(crate) trait View {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SeenDaemon {
     pub life: Life,
-    /// Whether it accepts connections, and does what they ask for.
+    /// `true` if it accepts connections, and does what they ask for.
     pub accepts: bool,
     pub work: Work,
-    /// A hook runs that never returns; or it does nothing at all.
+    /// `true` if a hook runs that never returns; or it does nothing at all.
     pub hangs: bool,
-    /// The system takes its time over what it has asked for, in a world in which time passes.
+    /// `true` if the system takes its time over what it has asked for, in a world in which time passes.
     pub waits: bool,
     pub has_lock: bool,
     /// The incumbent of the handoff for which it was started.
     pub predecessor: Option<u32>,
-    /// Whether it was told that its predecessor has ended; or it never had one.
+    /// `true` if it was told that its predecessor has ended; or it never had one.
     pub finalized: bool,
-    /// Whether it has come to be the incumbent, or was made part of a handoff.
+    /// `true` if it has come to be the incumbent, or was made part of a handoff.
     pub takes_part: bool,
-    /// What a supervisor has told it.
+    /// `true` if a supervisor has told it to begin.
     pub told_to_begin: bool,
     pub told_to_commit: bool,
-    /// Whether it was told to stop.
+    /// `true` if it was told to stop.
     pub told_to_stop: bool,
-    /// Whether it was stopped or slowed down, or told to leave: a supervisor may take it for one that hangs.
+    /// `true` if it was stopped or slowed down, or told to leave: a supervisor may take it for one that
+    /// hangs.
     pub is_suspect: bool,
-    /// No supervisor can have a handoff with it: it speaks another version, or says that it is another process.
+    /// `true` if no supervisor can have a handoff with it: it speaks another version, or says that it is
+    /// another process.
     pub is_unfit: bool,
-    /// Whether it was stopped or slowed down, or what it said was, in a world in which time passes: what it did, or another decided before
-    /// it was heard, is older than what can be seen.
+    /// `true` if it was stopped or slowed down, or what it said was, in a world in which time passes: what it
+    /// did, or another decided before it was heard, is older than what can be seen.
     pub lags: bool,
-    /// Whether no process can connect to it, though it lives: its sockets were removed.
+    /// `true` if no process can connect to it, though it lives: its sockets were removed.
     pub is_unreachable: bool,
-    /// Whether it takes its time to end, though another process waits for that.
+    /// `true` if it takes its time to end, though another process waits for that.
     pub ends_slowly: bool,
 }
 
-/// What a daemon's hooks are at, those in its queue included.
+/// The work of a daemon's hooks, those in its queue included.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Work {
-    /// Something that others may have to wait for.
+    /// `true` if there is something that others may have to wait for.
     pub keeps_busy: bool,
-    /// The data directory is written, or may be.
+    /// `true` if the data directory is written, or may be.
     pub writes: bool,
-    /// What the predecessor can't undo is made.
+    /// `true` if a hook makes what the predecessor can't undo.
     pub finalizes: bool,
 }
 
@@ -124,7 +126,7 @@ impl Work {
 }
 
 impl SeenDaemon {
-    /// Whether it runs, and no hook keeps it from what it is told.
+    /// Returns whether it runs, and no hook keeps it from what it is told.
     fn is_well(&self) -> bool {
         self.life == Life::Runs && !self.hangs
     }
@@ -133,12 +135,12 @@ impl SeenDaemon {
         self.life == Life::Dying
     }
 
-    /// Whether it writes, or may write, what is in the data directory.
+    /// Returns whether it writes, or may write, what is in the data directory.
     fn writes(&self) -> bool {
         self.accepts || self.work.writes
     }
 
-    /// An answer, or its service, can be a long time coming.
+    /// Returns whether an answer, or its service, can be a long time coming.
     fn is_slow(&self) -> bool {
         self.life == Life::Stopped || self.work.keeps_busy || self.waits || self.is_unreachable
     }

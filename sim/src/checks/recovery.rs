@@ -1,4 +1,4 @@
-//! What must hold of a recovery: which processes are killed, and what is found.
+//! The rules of a recovery: which processes are killed, and what is found.
 use std::collections::BTreeSet;
 
 use handoff::machine::recovery::{Outcome, RecoveryVerdict};
@@ -19,30 +19,34 @@ pub(crate) struct SeenRecovery<'a> {
     /// The processes whose answer is still to come.
     pub asked: &'a BTreeSet<u32>,
     pub killed: &'a BTreeSet<u32>,
-    /// Whether it has the listening sockets.
+    /// `true` if it has the listening sockets.
     pub has_listeners: bool,
-    /// The last write of the journal has failed, or says too little.
+    /// `true` if the last write of the journal has failed, or says too little.
     pub journal_failed: bool,
-    /// Its deadline has passed, in a world in which time does: it reports a daemon that serves, whether or not that was told all.
+    /// `true` if its deadline has passed, in a world in which time does: it reports a daemon that serves,
+    /// whether or not that was told all.
     pub late: bool,
-    /// Its own write of the journal took its time.
+    /// `true` if its own write of the journal took its time.
     pub is_slow: bool,
-    /// Its supervisor was stopped, could open no descriptor, or takes for silence what is none, in a world in which time passes.
+    /// `true` if its supervisor was stopped, could open no descriptor, or takes for silence what is none, in
+    /// a world in which time passes.
     pub lags: bool,
-    /// Another supervisor is there.
+    /// `true` if another supervisor is there.
     pub has_rival: bool,
-    /// Another supervisor is at work on the same daemons: what they said may be over by now.
+    /// `true` if another supervisor is at work on the same daemons: what they said may be over by now.
     pub is_disturbed: bool,
 }
 
 impl SeenRecovery<'_> {
-    /// Whether `pid` is its to end: a supervisor has started it, or it has spoken and lies where a daemon of this control path does.
+    /// Returns whether `pid` is its to end: a supervisor has started it, or it has spoken and lies where a
+    /// daemon of this control path does.
     pub(crate) fn may_end(&self, pid: u32) -> bool {
         self.journaled.contains(&pid) || self.named.contains(&pid) && self.heard.contains(&pid)
     }
 }
 
-/// When it kills a process: one that is its to end; not one that serves, nor the last one that could.
+/// Checks that a process that the recovery kills is its to end, and neither one that serves nor the last one
+/// that could.
 pub(crate) fn kills(view: &impl View, recovery: &SeenRecovery<'_>, pid: u32) -> Option<String> {
     let daemon = view.daemon(pid)?;
     let name = view.name(pid);
@@ -66,7 +70,8 @@ pub(crate) fn kills(view: &impl View, recovery: &SeenRecovery<'_>, pid: u32) -> 
     }
 }
 
-/// What it finds is so, but for an end that it can't have heard of; and all that belongs to a finding is there.
+/// Checks that what the recovery finds is so, but for an end that it can't have heard of; and that all that
+/// belongs to a finding is there.
 pub(crate) fn finds(view: &impl View, recovery: &SeenRecovery<'_>, outcome: &Outcome) -> Option<String> {
     if recovery.is_disturbed || recovery.has_rival && outcome.verdict == RecoveryVerdict::NobodyServes {
         return None;

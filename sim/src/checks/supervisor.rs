@@ -1,4 +1,4 @@
-//! What must hold of a handoff's supervisor: which peer is given up, which is told what, and what is reported.
+//! The rules of a handoff's supervisor: which peer is given up, which is told what, and what is reported.
 use std::fmt;
 
 use handoff::message::MessageName;
@@ -14,46 +14,47 @@ pub(crate) struct SeenHandoff {
     pub supervisor: u32,
     pub incumbent: SeenParty,
     pub successor: SeenParty,
-    /// Its deadline has passed.
+    /// `true` if its deadline has passed.
     pub late: bool,
-    /// Whether it has passed once more since the successor was told to serve.
+    /// `true` if it has passed once more since the successor was told to serve.
     pub overdue: bool,
-    /// Whether it was called off before anything was decided.
+    /// `true` if it was called off before anything was decided.
     pub called_off: bool,
-    /// Whether it began with one process that serves and nothing else, and no fault has happened since.
+    /// `true` if it began with one process that serves and nothing else, and no fault has happened since.
     pub must_commit: bool,
-    /// Its clock is wrong: it takes for silence what is none.
+    /// `true` if its clock is wrong: it takes for silence what is none.
     pub misjudges_time: bool,
-    /// The successor has said that it can't.
+    /// `true` if the successor has said that it can't.
     pub heard_failed: bool,
-    /// There is a journal, and it is this supervisor's.
+    /// `true` if there is a journal, and it is this supervisor's.
     pub has_journal: bool,
-    /// Something was noted, whether or not it could be written.
+    /// `true` if something was noted, whether or not it could be written.
     pub has_noted: bool,
-    /// The last write of the journal has failed.
+    /// `true` if the last write of the journal has failed.
     pub journal_failed: bool,
 }
 
-/// One of the two processes, as the supervisor knows it.
+/// The view of one of the two processes, as the supervisor knows it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SeenParty {
     pub pid: Option<u32>,
-    /// The supervisor was told of its end.
+    /// `true` if the supervisor was told of its end.
     pub ended: bool,
     pub killed: bool,
-    /// A link to it has both ends open, and nothing that is on its way says otherwise.
+    /// `true` if a link to it has both ends open, and nothing that is on its way says otherwise.
     pub linked: bool,
-    /// The supervisor's end of a link to it is open.
+    /// `true` if the supervisor's end of a link to it is open.
     pub open: bool,
-    /// The supervisor was told that there is no link, or none any more; its host may have seen that before.
+    /// `true` if the supervisor was told that there is no link, or none any more; its host may have seen that
+    /// before.
     pub lost: bool,
-    /// The supervisor has made it part of the handoff.
+    /// `true` if the supervisor has made it part of the handoff.
     pub acked: bool,
-    /// Whether it was told, last of all, that its predecessor has ended.
+    /// `true` if it was told, last of all, that its predecessor has ended.
     pub told_final: bool,
 }
 
-/// How a peer is given up.
+/// The way in which a peer is given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum GivesUp {
     Kills,
@@ -90,8 +91,8 @@ impl SeenParty {
     }
 }
 
-/// When the supervisor gives a peer up, by a word or a kill: not one that serves and can be talked to, nor the last one that it
-/// knows of.
+/// Checks that the supervisor gives up, by a word or a kill, no peer that serves and can be talked to, nor
+/// the last one that it knows of.
 pub(crate) fn gives_up(view: &impl View, handoff: &SeenHandoff, peer: Peer, how: GivesUp) -> Option<String> {
     let (it, other) = match peer {
         Peer::Incumbent => (&handoff.incumbent, &handoff.successor),
@@ -123,13 +124,13 @@ pub(crate) fn gives_up(view: &impl View, handoff: &SeenHandoff, peer: Peer, how:
     }
 }
 
-/// A successor serves, or was told to, or can be told to.
+/// Returns whether a successor serves, or was told to, or can be told to.
 fn could_serve(view: &impl View, successor: &SeenParty) -> bool {
     let daemon = successor.pid.and_then(|pid| view.daemon(pid));
     successor.acked && !successor.lost || daemon.is_some_and(|it| it.accepts || it.told_to_commit)
 }
 
-/// When the incumbent is told to resume: a successor that was told to begin has been seen to end.
+/// Checks that a successor that was told to begin has been seen to end when the incumbent is told to resume.
 pub(crate) fn resumes(view: &impl View, handoff: &SeenHandoff) -> Option<String> {
     let pid = handoff.successor.untold()?;
     let begun = view.daemon(pid).is_some_and(|daemon| daemon.told_to_begin);
@@ -139,21 +140,22 @@ pub(crate) fn resumes(view: &impl View, handoff: &SeenHandoff) -> Option<String>
     })
 }
 
-/// When the successor is told to commit: it was not killed before.
+/// Checks that the successor was not killed before it is told to commit.
 pub(crate) fn commits(handoff: &SeenHandoff) -> Option<String> {
     let killed = handoff.successor.killed;
     killed.then(|| "the supervisor lets a successor serve that it has killed".into())
 }
 
-/// When the successor is told to begin: an incumbent that was killed for its sake has been seen to end.
+/// Checks that an incumbent that was killed for the successor's sake has been seen to end when the successor
+/// is told to begin.
 pub(crate) fn begins(view: &impl View, handoff: &SeenHandoff) -> Option<String> {
     let pid = handoff.incumbent.untold().filter(|_| handoff.incumbent.killed)?;
     let name = view.name(pid);
     Some(format!("the successor is told to begin, though {name} was killed and has not been seen to end"))
 }
 
-/// When a daemon is told that it may make what its predecessor can't undo: a supervisor that comes anew would start what it was
-/// started from.
+/// Checks, when a daemon is told that it may make what its predecessor can't undo, that a supervisor that
+/// comes anew would start what it was started from.
 pub(crate) fn finalizes(view: &impl View, pid: u32) -> Option<String> {
     let journal = view.journal();
     let running = journal.running.as_ref().map(|running| running.process.pid);
@@ -164,7 +166,7 @@ pub(crate) fn finalizes(view: &impl View, pid: u32) -> Option<String> {
     })
 }
 
-/// What the supervisor reports is so, but for an end that it can't have heard of.
+/// Checks that what the supervisor reports is so, but for an end that it can't have heard of.
 pub(crate) fn reports(view: &impl View, handoff: &SeenHandoff, outcome: &Outcome) -> Option<String> {
     let verdict = outcome.verdict;
     let (incumbent, successor) = (&handoff.incumbent, &handoff.successor);
@@ -209,7 +211,8 @@ fn serves_or_did(view: &impl View, handoff: &SeenHandoff, party: &SeenParty) -> 
     })
 }
 
-/// What belongs to a verdict: a reason, what the journal says, the last word to a successor.
+/// Returns what is missing of what belongs to a verdict: a reason, what the journal says, the last word to a
+/// successor.
 fn what_is_missing(view: &impl View, handoff: &SeenHandoff, outcome: &Outcome) -> Option<String> {
     let verdict = outcome.verdict;
     let is_written = outcome.journal_error.is_none();
@@ -248,7 +251,7 @@ fn is_reason(handoff: &SeenHandoff, outcome: &Outcome) -> bool {
     }
 }
 
-/// The journal says which process serves, and that nothing is under way.
+/// Returns whether the journal says which process serves, and that nothing is under way.
 fn is_noted(view: &impl View, handoff: &SeenHandoff, verdict: HandoffVerdict) -> bool {
     let journal = view.journal();
     let running = journal.running.as_ref().map(|running| running.process.pid);

@@ -1,4 +1,5 @@
-//! What a daemon does around its hooks for connections that outlive it, and an incumbent's end of the link over which they pass.
+//! The steps of a daemon around its hooks for connections that outlive it, and an incumbent's end of the link
+//! over which they pass.
 //!
 //! Production's code decides which steps belong to a hook, what is sent, and what counts; what is here moves bytes and descriptors.
 use std::collections::{BTreeMap, VecDeque};
@@ -16,14 +17,14 @@ use crate::program::{CarryStage, DaemonCarrying, carry_hook};
 use crate::trace::Happened;
 use crate::world::{LastHolder, SimulatedWorld, Surroundings};
 
-/// How far a step has come.
+/// The progress of a step.
 pub(super) enum StepOutcome {
     Waits,
     Done,
     Failed(String),
 }
 
-/// What an incumbent hears of its successor.
+/// The items that an incumbent hears of its successor.
 enum HeardItem {
     Item(Item),
     NothingYet,

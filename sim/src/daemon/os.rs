@@ -1,4 +1,4 @@
-//! What a daemon's node stands on, in the simulated kernel.
+//! The operating system of a daemon's node, in the simulated kernel.
 use handoff::HostError;
 use handoff::host::{Sockets, Storage};
 use handoff::machine::{ExitReason, LinkId, LockAnswer, Op, incumbent};

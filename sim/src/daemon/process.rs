@@ -19,7 +19,7 @@ use crate::trace::Happened;
 use crate::trace::words::daemon_event_name;
 use crate::world::{Doing, SimulatedWorld, Surroundings};
 
-/// How long a daemon that is asked to stop lets open requests finish.
+/// The time for which a daemon that is asked to stop lets open requests finish.
 const STOP_GRACE: Duration = Duration::from_millis(100);
 
 impl<S: Surroundings> SimulatedWorld<S> {
@@ -71,7 +71,7 @@ impl<S: Surroundings> SimulatedWorld<S> {
         }
     }
 
-    /// When a daemon has something to do by itself.
+    /// Returns the time at which a daemon has something to do by itself.
     pub(crate) fn daemon_turn(&self, process: &Process<Self>, daemon: &DaemonProgram) -> Option<Micros> {
         let node = daemon.node.as_ref()?;
         let links = node.links().filter_map(|id| self.kernel.links.get(&id.0)?.next_arrival(Side::Daemon));
@@ -289,7 +289,7 @@ impl<S: Surroundings> SimulatedWorld<S> {
         self.hook_begins(pid);
     }
 
-    /// What a hook's end means to clients, and to checks.
+    /// Tells clients, and checks, of a hook's end.
     fn hook_has_run(&mut self, pid: u32, hook: &AnyHook, result: &Result<Done, HostError>) {
         let serves = matches!(
             hook,
@@ -365,7 +365,7 @@ impl<S: Surroundings> SimulatedWorld<S> {
     }
 }
 
-/// What is wrong with the daemon's own code, in words.
+/// Returns what is wrong with the daemon's own code, in words.
 pub(crate) fn failed(error: Box<dyn std::error::Error + Send + Sync>) -> HostError {
     HostError::hook(error.to_string())
 }
@@ -412,7 +412,7 @@ fn opened(readiness: ReadinessSnapshot) -> Done {
     })
 }
 
-/// What a drain reports, with the connections that it has left.
+/// Returns what a drain reports, with the connections that it has left.
 fn with_left(done: Done, left: u32) -> Done {
     match done {
         Done::Incumbent(incumbent::Done::Drained { open_conns_remaining, accept_closed }) => {
@@ -423,7 +423,7 @@ fn with_left(done: Done, left: u32) -> Done {
     }
 }
 
-/// How the fingerprint of what was opened was made.
+/// Returns how the fingerprint of what was opened was made.
 fn scheme_of(report: &Done) -> Option<u16> {
     match report {
         Done::Successor(successor::Done::Opened { data_dir_fingerprint, .. }) => {

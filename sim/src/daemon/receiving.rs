@@ -83,7 +83,8 @@ impl<S: Surroundings> SimulatedWorld<S> {
         }
     }
 
-    /// What has come makes no sense: the incumbent hears of it, and keeps its connections.
+    /// Gives up connections because what has come makes no sense: the incumbent hears of it, and keeps its
+    /// connections.
     fn gives_conns_up(&mut self, pid: u32, why: &str) {
         self.answers_item(pid, &Item::Refused(why.into()));
         self.forgets_conns(pid, LastHolder::GivesUp);

@@ -1,4 +1,4 @@
-//! What is gone through: named bounds, each with the faults that may happen in it.
+//! The explorations: named bounds, each with the faults that may happen in it.
 //!
 //! All faults at once are more states than fit, so each bound has some of them; every two kinds meet in one. What no bound
 //! has: more than two faults of a kind, or of three kinds, in one handoff; a second handoff together with two faults, but for two
@@ -32,28 +32,30 @@ const NONE: FaultBudget = FaultBudget {
     prompt: false,
 };
 
-/// What may happen.
+/// The events that may happen.
 #[derive(Clone, Copy, Debug)]
 pub struct Bound {
     /// By which it is known.
     pub name: &'static str,
-    /// What may go wrong, how often.
+    /// The number of faults of each kind that may happen.
     pub faults: FaultBudget,
-    /// How many handoffs are asked for.
+    /// The number of handoffs that are asked for.
     pub handoffs: u8,
-    /// What supervisors report in it: all of it, and nothing else.
+    /// The verdicts that supervisors report in it: all of them, and no other.
     pub verdicts: &'static [HandoffVerdict],
     /// The clients' connections that stay in it, and what may happen to them.
     pub clients: ClientBudget,
 }
 
 impl Bound {
-    /// A process in it breaks the protocol. What is met only then, no fault of a machine or a network leads to.
+    /// Returns whether a process in it breaks the protocol. What is met only then, no fault of a machine or a
+    /// network leads to.
     pub fn has_a_bad_peer(&self) -> bool {
         self.faults.strays > 0
     }
 
-    /// What recoveries find in it. Only a hook that hangs, longer than they wait, leaves open which process serves.
+    /// Returns what recoveries find in it. Only a hook that hangs, longer than they wait, leaves open which
+    /// process serves.
     pub fn findings(&self) -> &'static [&'static str] {
         match (self.faults.bad_hooks > 0, self.faults.cancels > 0) {
             _ if !self.faults.recovers => &[],
@@ -74,7 +76,7 @@ const fn bound(
     Bound { name, faults, handoffs, verdicts, clients }
 }
 
-/// What fits into two minutes. Never `Unconfirmed` after a single fault.
+/// The bounds that fit into two minutes. Never `Unconfirmed` after a single fault.
 pub const SMALL: &[Bound] = &[
     bound("no-fault", 2, NONE, &[Committed]),
     bound("no-fault-deferred", 2, FaultBudget { deferred: true, ..NONE }, &[Committed]),
@@ -451,7 +453,7 @@ pub const SMALL: &[Bound] = &[
     ),
 ];
 
-/// What takes minutes, and some gigabytes.
+/// The bounds that take minutes, and some gigabytes.
 pub const LARGE: &[Bound] = &[
     bound(
         "two-stops-recovered",
@@ -489,7 +491,8 @@ pub const LARGE: &[Bound] = &[
 mod tests {
     use super::{Bound, FaultBudget, LARGE, SMALL};
 
-    /// How often what goes wrong may do so in it, by kind. That a peer breaks the protocol is nothing that meets with others.
+    /// Returns how often what goes wrong may do so in it, by kind. That a peer breaks the protocol is nothing
+    /// that meets with others.
     fn kinds(bound: &Bound) -> [(&'static str, u8); 10] {
         let FaultBudget {
             crashes,

@@ -1,4 +1,4 @@
-//! What must hold. Reads the kernel, the disk and what clients were told, never a machine's own state.
+//! The rules of a run. Reads the kernel, the disk and what clients were told, never a machine's own state.
 use std::collections::{BTreeMap, BTreeSet};
 
 use handoff::host::Gap;
@@ -55,15 +55,15 @@ impl<'de> Deserialize<'de> for Violation {
 /// A check that has failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Violation {
-    /// One of [`CHECKS`], or [`DETERMINISTIC`].
+    /// The name of one of [`CHECKS`], or of [`DETERMINISTIC`].
     pub check: &'static str,
-    /// Why, in a sentence.
+    /// The reason, in a sentence.
     pub why: String,
-    /// When, in virtual microseconds.
+    /// The time, in virtual microseconds.
     pub at: Micros,
 }
 
-/// What is kept in mind for the checks.
+/// The facts that are kept in mind for the checks.
 #[derive(Debug, Default)]
 pub(crate) struct Audit {
     pub violation: Option<Violation>,
@@ -78,9 +78,9 @@ pub(crate) struct Audit {
     pub cells: BTreeSet<Cell>,
     /// The same in more detail, if that is wanted.
     pub coverage: Option<BTreeSet<CoveragePoint>>,
-    /// When a process has last read a heartbeat over a link.
+    /// The time at which a process has last read a heartbeat over a link.
     pub heard: BTreeMap<(u32, u64), Micros>,
-    /// What recoveries found.
+    /// The findings of recoveries.
     pub findings: Vec<recovery::RecoveryVerdict>,
     outage: OutageWatch,
 }
@@ -88,7 +88,7 @@ pub(crate) struct Audit {
 /// The times when nobody served.
 #[derive(Debug, Default)]
 struct OutageWatch {
-    /// A daemon has served at least once.
+    /// `true` if a daemon has served at least once.
     has_begun: bool,
     since: Option<Micros>,
     /// The one that serves is stopped: since when, and for how long it was before within this outage.
@@ -162,7 +162,7 @@ impl RunWorld {
         }
     }
 
-    /// A process is stopped.
+    /// Returns whether a process is stopped.
     pub(crate) fn has_stops(&self) -> bool {
         self.kernel.processes.values().any(|process| process.life == Life::Stopped)
     }
@@ -189,7 +189,7 @@ impl RunWorld {
         }
     }
 
-    /// What a read found.
+    /// Checks what a read found.
     pub(crate) fn is_not_lost(&mut self, key: u32, found: u64, floor: u64) {
         let (_, tried) = self.promised(key);
         if found < floor {
@@ -247,13 +247,13 @@ impl RunWorld {
         }
     }
 
-    /// When a daemon leaves because another serves, or because it was told to.
+    /// Checks that a daemon leaves because another serves, or because it was told to.
     pub(crate) fn leaves_for_cause(&mut self, pid: u32, exit: &ExitReason) {
         let wrong = checks::daemon::leaves(self, pid, exit);
         self.is_right("serves again", wrong);
     }
 
-    /// What a supervisor says to a daemon.
+    /// Checks what a supervisor says to a daemon.
     pub(crate) fn word_is_lawful(&mut self, supervisor: u32, to: Peer, message: &Message) {
         let Some(handoff) = self.handoff(supervisor) else { return };
         let (check, wrong) = match message {
@@ -291,7 +291,7 @@ impl RunWorld {
         self.is_right("serves again", wrong);
     }
 
-    /// What a supervisor reports of a handoff.
+    /// Checks what a supervisor reports of a handoff.
     pub(crate) fn report_is_true(&mut self, supervisor: u32, outcome: &Outcome) {
         let handoff = self.handoff(supervisor);
         let wrong = handoff.and_then(|handoff| checks::supervisor::reports(self, &handoff, outcome));
@@ -304,7 +304,7 @@ impl RunWorld {
         self.is_right("serves again", wrong);
     }
 
-    /// What a recovery finds.
+    /// Checks what a recovery finds.
     pub(crate) fn finding_is_true(&mut self, supervisor: u32, outcome: &recovery::Outcome) {
         self.around.audit.findings.push(outcome.verdict);
         let recovery = self.recovery(supervisor);
@@ -323,7 +323,7 @@ impl RunWorld {
         }
     }
 
-    /// When a process takes a peer for silent, it has not just read its heartbeat.
+    /// Checks that a process which takes a peer for silent has not just read its heartbeat.
     pub(crate) fn silence_is_true(&mut self, pid: u32, timer: Timer) {
         let Some(process) = self.kernel.processes.get(&pid).filter(|process| !process.suspect) else {
             return;

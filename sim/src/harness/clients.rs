@@ -25,12 +25,12 @@ pub(crate) struct Client {
     /// The last value that it has tried to write, and the last that was acknowledged.
     tried: u64,
     acknowledged: u64,
-    /// What was acknowledged when its daemon was last sealed.
+    /// The value that was acknowledged when its daemon was last sealed.
     sealed: u64,
     requests: u64,
-    /// What goes wrong with its next request, and until when.
+    /// The fault of its next request, and the time until which it lasts.
     stalls: Option<(What, Micros)>,
-    /// It does nothing before.
+    /// The time before which the client does nothing.
     stalled_until: Micros,
     draws: [u32; 2],
 }
@@ -249,7 +249,7 @@ impl RunWorld {
         self.kernel.at(at, Happening::Hangup(client, conn));
     }
 
-    /// What was acknowledged so far is promised to outlive a power failure, too.
+    /// Promises that what was acknowledged so far outlives a power failure, too.
     pub(crate) fn clients_are_sealed(&mut self) {
         self.around.clients.iter_mut().for_each(|client| client.sealed = client.acknowledged);
         self.around.connected.iter_mut().for_each(ConnectedClient::is_sealed);
@@ -272,7 +272,7 @@ impl RunWorld {
         self.around.connected.iter_mut().for_each(ConnectedClient::loses_what_was_not_sealed);
     }
 
-    /// What a key may hold: at least what was acknowledged, at most what was tried.
+    /// Returns what a key may hold: at least what was acknowledged, at most what was tried.
     pub(crate) fn promised(&self, key: u32) -> (u64, u64) {
         match self.around.clients.get(key as usize) {
             Some(client) => (client.acknowledged, client.tried),
@@ -280,7 +280,7 @@ impl RunWorld {
         }
     }
 
-    /// How many requests were answered.
+    /// Returns how many requests were answered.
     pub(crate) fn requests(&self) -> u64 {
         let connected = self.around.connected.iter().map(ConnectedClient::requests);
         self.around.clients.iter().map(|client| client.requests).chain(connected).sum()

@@ -12,9 +12,10 @@ use crate::program::{NumberedReply, NumberedRequest};
 use crate::trace::Happened;
 use crate::world::LastHolder;
 
-/// How much longer a client pauses that does not go on with its request, or does not read, than it does between two requests.
+/// The factor by which a client pauses longer that does not go on with its request, or does not read, than it
+/// does between two requests.
 const LONG_PAUSE: u64 = 8;
-/// How much of a request is sent at first.
+/// The number of bytes of a request that are sent at first.
 const HALF: usize = 7;
 /// A reply may be on its way for so long.
 const ON_ITS_WAY: Micros = 25_000;
@@ -23,21 +24,21 @@ const ON_ITS_WAY: Micros = 25_000;
 #[derive(Debug, Default)]
 pub(crate) struct ConnectedClient {
     conn: Option<u64>,
-    /// What it has asked for over the connection, and no reply has come to: the oldest first.
+    /// The requests that it has made over the connection, and to which no reply has come: the oldest first.
     asked: VecDeque<AskedFor>,
-    /// How many replies have come over it.
+    /// The number of replies that have come over it.
     answered: u32,
     /// The rest of a request.
     unsent: Vec<u8>,
     /// The beginning of a reply.
     begun: Vec<u8>,
-    /// It does not read before.
+    /// The time before which the client does not read.
     reads_again: Micros,
-    /// How its last connection was let go of.
+    /// The way in which its last connection was let go of.
     pub(super) let_go: Option<LastHolder>,
-    /// How many of its connections have ended.
+    /// The number of its connections that have ended.
     cut: u64,
-    /// Which of the things that it does is next.
+    /// The number of the next of the things that it does.
     turn: u64,
     requests: u64,
     /// The last value that it has tried to write; the last that was acknowledged; what was when its daemon was last sealed.
@@ -47,14 +48,14 @@ pub(crate) struct ConnectedClient {
     draws: [u32; 3],
 }
 
-/// What a client has asked for.
+/// The request that a client has made.
 #[derive(Debug)]
 struct AskedFor {
-    /// What it writes; 0 if it reads.
+    /// The value that it writes; 0 if it reads.
     value: u64,
-    /// What a read must find at least.
+    /// The value that a read must find at least.
     floor: u64,
-    /// When the whole request was sent.
+    /// The time at which the whole request was sent.
     sent: Micros,
 }
 
@@ -68,7 +69,7 @@ impl ConnectedClient {
         self.asked.iter_mut().for_each(|asked| asked.floor = asked.floor.min(self.sealed));
     }
 
-    /// What its key may hold: at least what was acknowledged, at most what was tried.
+    /// Returns what its key may hold: at least what was acknowledged, at most what was tried.
     pub(crate) fn promised(&self) -> (u64, u64) {
         (self.acknowledged, self.tried)
     }

@@ -1,5 +1,5 @@
-//! What tells one run from another, for a search for runs that are not like any before: a cell of a machine's table, and
-//! the states of all other processes when it was met.
+//! The marks that tell one run from another, for a search for runs that are not like any before: a cell of a
+//! machine's table, and the states of all other processes when it was met.
 use handoff::machine::Cell;
 
 use super::{Process, RunWorld};
@@ -14,13 +14,13 @@ pub struct CoveragePoint {
     others: Vec<Stand>,
 }
 
-/// How a process stands, as seen from another.
+/// The state of a process, as seen from another.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Stand {
     kind: char,
     life: Life,
     state: &'static str,
-    /// There is a link between the two, with both ends open.
+    /// `true` if there is a link between the two, with both ends open.
     linked: bool,
 }
 

@@ -1,5 +1,5 @@
-//! What must hold of connections with bytes: one process reads, and none ends without a cause. Reads the kernel, and of daemons which
-//! build they are of and what their hooks are for.
+//! The rules of connections with bytes: one process reads, and none ends without a cause. Reads the kernel,
+//! and of daemons which build they are of and what their hooks are for.
 use handoff::machine::incumbent;
 use handoff::node::daemon::Hook as AnyHook;
 
@@ -7,7 +7,7 @@ use super::RunWorld;
 use crate::world::LastHolder;
 
 impl RunWorld {
-    /// When a process reads a connection: it has the lock, and no process has read after it.
+    /// Checks that a process that reads a connection has the lock, and that no process has read after it.
     pub(super) fn one_reads(&mut self, pid: u32, id: u64) {
         let has_lock = self.kernel.disk.lock().holders.contains(&pid);
         let readers = self.kernel.bytes.get(id).map(|conn| conn.readers.clone()).unwrap_or_default();
@@ -22,7 +22,8 @@ impl RunWorld {
         self.kernel.bytes.is_read_by(pid, id);
     }
 
-    /// When `pid`, the last process that has a descriptor of a connection, lets go of it: no process could have gone on with it.
+    /// Checks, when `pid`, the last process that has a descriptor of a connection, lets go of it, that no
+    /// process could have gone on with it.
     pub(super) fn conn_ends(&mut self, pid: u32, id: u64, why: LastHolder) {
         let Some(conn) = self.kernel.bytes.get(id) else { return };
         let (client, lost_with) = (conn.client, conn.lost_with);

@@ -1,4 +1,4 @@
-//! When a plan's faults strike, and what they do.
+//! The times at which a plan's faults strike, and what they do.
 use std::collections::BTreeMap;
 
 use handoff::node::daemon::HookName;
@@ -21,13 +21,13 @@ pub(crate) struct Faults {
     armed: Vec<Armed>,
     /// The handoff that was begun last; 0 before the first.
     handoff: u32,
-    /// When the last one struck, or came to its end.
+    /// The time at which the last one struck, or came to its end.
     pub last: Micros,
     /// Those that have struck.
     pub struck: Vec<Struck>,
     /// The place that is being passed.
     here: Option<At>,
-    /// How long those that dump their memory take over it.
+    /// The time that those that dump their memory take over it.
     dumps: BTreeMap<u32, Micros>,
     /// No more of them.
     over: bool,
@@ -44,14 +44,14 @@ pub struct Struck {
     pub index: usize,
     /// The kind of the fault and the role that was hit, such as `crash incumbent`: outages are counted under this name.
     pub class: String,
-    /// Where exactly, if the plan left that open.
+    /// The exact place, if the plan left that open.
     pub place: Option<At>,
 }
 
 #[derive(Debug)]
 struct Armed {
     fault: Fault,
-    /// How many more times its place is passed.
+    /// The number of times that its place is still passed.
     left: u32,
 }
 
@@ -106,17 +106,17 @@ impl Faults {
         fault.span.unwrap_or_else(|| fault.what.usual_span()).micros()
     }
 
-    /// One has come to its end.
+    /// Notes that a fault has come to its end.
     pub(crate) fn passed(&mut self, now: Micros) {
         self.last = self.last.max(now);
     }
 
-    /// How much longer `pid` takes to end.
+    /// Returns how much longer `pid` takes to end.
     pub(crate) fn core_dumps(&self, pid: u32) -> Micros {
         self.dumps.get(&pid).copied().unwrap_or_default()
     }
 
-    /// Another supervisor comes, has come, or may.
+    /// Returns whether another supervisor comes, has come, or may.
     pub(crate) fn has_rival(&self) -> bool {
         self.armed.iter().any(|armed| armed.fault.what == What::Rival)
     }
@@ -192,7 +192,7 @@ impl RunWorld {
         }
     }
 
-    /// What becomes of a frame that is sent, and how much longer it takes.
+    /// Returns what becomes of a frame that is sent, and how much longer it takes.
     pub(crate) fn frame_fate(
         &mut self,
         from: u32,
@@ -242,7 +242,7 @@ impl RunWorld {
         (fate, late)
     }
 
-    /// What goes wrong with a hook, and for how long.
+    /// Returns what goes wrong with a hook, and for how long.
     pub(crate) fn hook_fate(&mut self, pid: u32, hook: HookName) -> Option<(What, Micros)> {
         self.around.faults.passes(self.kernel.now, || At::Hook(Wanted::This(hook)));
         let index = self.around.faults.due(|at| matches!(at, At::Hook(name) if name.is(hook)))?;
@@ -261,7 +261,7 @@ impl RunWorld {
         }
     }
 
-    /// What goes wrong as a daemon is started, and for how long.
+    /// Returns what goes wrong as a daemon is started, and for how long.
     pub(crate) fn spawn_fate(&mut self, supervisor: u32) -> Option<(What, Micros)> {
         self.around.faults.passes(self.kernel.now, || At::Spawn);
         let may_differ = self.may_have_other_data(supervisor);
@@ -291,14 +291,15 @@ impl RunWorld {
         }
     }
 
-    /// The daemon that is started replaces none, and its supervisor knows the data that were served before.
+    /// Returns whether the daemon that is started replaces none, and its supervisor knows the data that were
+    /// served before.
     fn may_have_other_data(&self, supervisor: u32) -> bool {
         let supervisor = self.kernel.processes.get(&supervisor).and_then(Process::supervisor);
         let is_cold = |handoff: &HandoffTask| handoff.incumbent().is_none();
         supervisor.is_some_and(|it| it.knows.data.directory.is_some() && it.handoff().is_some_and(is_cold))
     }
 
-    /// What goes wrong with a write of the journal.
+    /// Returns what goes wrong with a write of the journal.
     pub(crate) fn journal_fate(&mut self, supervisor: u32) -> Option<What> {
         self.around.faults.passes(self.kernel.now, || At::JournalWrite);
         let is_here = |fault: &Fault| fault.at == At::JournalWrite && fault.what != What::Slow;
@@ -316,7 +317,8 @@ impl RunWorld {
         }
     }
 
-    /// How much later the answer comes to what `pid` asks for at `place`: a start of a process, a write of the journal.
+    /// Returns how much later the answer comes to what `pid` asks for at `place`: a start of a process, a
+    /// write of the journal.
     pub(crate) fn slowness(&mut self, pid: u32, place: &At) -> Micros {
         let is_here = |fault: &Fault| fault.at == *place && fault.what == What::Slow;
         let Some(index) = self.around.faults.due_fault(is_here) else { return 0 };
@@ -330,7 +332,8 @@ impl RunWorld {
         span
     }
 
-    /// What goes wrong with an operation of a daemon: how much later it is performed, and whether it fails.
+    /// Returns what goes wrong with an operation of a daemon: how much later it is performed, and whether it
+    /// fails.
     pub(crate) fn operation_fate(&mut self, pid: u32, operation: Operation) -> (Micros, bool) {
         let place = At::Operation(operation);
         self.around.faults.passes(self.kernel.now, || place.clone());
@@ -438,7 +441,7 @@ impl RunWorld {
         self.around.faults.here = None;
     }
 
-    /// What changes nothing where there is nothing to be changed.
+    /// Strikes, unless there is nothing to be changed.
     fn strike_if_it_can(&mut self, index: usize, what: What, span: Micros, text: String) {
         let has_struck = match what {
             What::Reload => self.reloads(),
@@ -535,7 +538,7 @@ impl RunWorld {
         }
     }
 
-    /// Whether it is the one that is to serve in a handoff that is under way.
+    /// Returns whether it is the one that is to serve in a handoff that is under way.
     fn is_in_the_role_of_successor(&self, pid: u32) -> bool {
         let named = self.supervisors().any(|(_, supervisor)| supervisor.successor() == Some(pid));
         named

@@ -1,4 +1,4 @@
-//! What surrounds the processes of a run: clients, an operator, the faults of a plan, and the checks.
+//! The surroundings of the processes of a run: clients, an operator, the faults of a plan, and the checks.
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ pub(crate) type RunWorld = SimulatedWorld<Harness>;
 /// A process of it.
 type Process = program::Process<RunWorld>;
 
-/// What surrounds the processes of a run.
+/// The surroundings of the processes of a run.
 #[derive(Debug, Default)]
 pub(crate) struct Harness {
     pub clients: Vec<Client>,
@@ -46,9 +46,9 @@ pub(crate) struct Harness {
     pub operator: Operator,
     /// Strangers come up with these in the next boot.
     reborn: BTreeSet<ProcessId>,
-    /// How many things have happened.
+    /// The number of things that have happened.
     pub steps: u64,
-    /// Nothing happens any more.
+    /// `true` if nothing happens any more.
     over: bool,
 }
 

@@ -7,43 +7,44 @@ use crate::kernel::{Life, Micros, Name};
 use crate::plan::Planted;
 use crate::program::SupervisorProgram;
 
-/// How often it looks.
+/// The interval at which the operator looks.
 const LOOK: Micros = 5_000;
-/// How long after the last handoff all must be in order.
+/// The time after the last handoff at which all must be in order.
 const SETTLE: Micros = 30_000;
 
 /// The operator.
 #[derive(Debug, Default)]
 pub(crate) struct Operator {
     phase: OperatorPhase,
-    /// What became of them, the last one included.
+    /// The verdicts of them, the last one included.
     pub verdicts: Vec<HandoffVerdict>,
-    /// How often something went wrong.
+    /// The number of times that something went wrong.
     disturbances: u64,
-    /// How things stood when all faults were over.
+    /// The state when all faults were over.
     pub rest: Option<AtRest>,
     /// Since when it waits for a supervisor that can be asked.
     waits_since: Micros,
 }
 
-/// How things stand when nothing is under way.
+/// The state when nothing is under way.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AtRest {
     /// The process that serves.
     pub serves: Option<Name>,
     /// The process that holds the lock.
     pub holder: Option<Name>,
-    /// What supervisors have reported of the handoffs that were asked for.
+    /// The verdicts that supervisors have reported of the handoffs that were asked for.
     pub verdicts: Vec<HandoffVerdict>,
     /// The process that the journal names as the one that runs; none if it names none, or one that has ended.
     pub running: Option<Name>,
     /// The build that the journal names as committed.
     pub committed: Option<u32>,
-    /// The journal says that a handoff is under way.
+    /// `true` if the journal says that a handoff is under way.
     pub is_under_way: bool,
-    /// How much of [`RunReport::told`](crate::run::RunReport::told) is older than that.
+    /// The number of the entries of [`RunReport::told`](crate::run::RunReport::told) that are older than
+    /// that.
     pub told: usize,
-    /// How much of [`RunReport::sent`](crate::run::RunReport::sent) is.
+    /// The number of the entries of [`RunReport::sent`](crate::run::RunReport::sent) that are.
     pub sent: usize,
 }
 
@@ -67,7 +68,7 @@ impl Operator {
         self.waits_since = now;
     }
 
-    /// Something went wrong.
+    /// Notes that something went wrong.
     pub(crate) fn disturbed(&mut self) {
         self.disturbances += 1;
     }
@@ -89,7 +90,7 @@ impl RunWorld {
         calm.then_some(self.around.operator.disturbances)
     }
 
-    /// Nothing has gone wrong since.
+    /// Returns whether nothing has gone wrong since.
     pub(crate) fn still_calm(&self, since: Option<u64>) -> bool {
         since == Some(self.around.operator.disturbances)
     }
@@ -149,7 +150,7 @@ impl RunWorld {
         }
     }
 
-    /// A supervisor is there that has nothing to do and knows which daemon serves.
+    /// Returns whether a supervisor is there that has nothing to do and knows which daemon serves.
     fn can_be_asked(&self) -> bool {
         let supervisor = self.main_supervisor().filter(|pid| self.kernel.runs(*pid));
         supervisor

@@ -1,4 +1,5 @@
-//! What others do to a daemon's surroundings: strangers that take its lock or its number, and a broom in the run directory.
+//! The others in a daemon's surroundings: strangers that take its lock or its number, and a broom in the run
+//! directory.
 use std::collections::BTreeSet;
 
 use handoff::ProcessId;
@@ -36,12 +37,12 @@ impl RunWorld {
         self.kernel.processes.get(&pid).is_some_and(Process::is_stranger)
     }
 
-    /// A stranger has the lock, or waits for it.
+    /// Returns whether a stranger has the lock, or waits for it.
     pub(crate) fn wants_lock(&self, pid: u32) -> bool {
         self.is_stranger(pid) && self.kernel.disk.lock().wants(pid)
     }
 
-    /// A stranger keeps daemons from the lock, or will.
+    /// Returns whether a stranger keeps daemons from the lock, or will.
     pub(crate) fn has_stranger_at_lock(&self) -> bool {
         self.kernel.processes.keys().any(|pid| self.wants_lock(*pid))
     }
@@ -68,7 +69,7 @@ impl RunWorld {
         self.around.reborn = named;
     }
 
-    /// What has a dead process's number comes up before any supervisor does.
+    /// Starts what has a dead process's number, before any supervisor comes up.
     pub(crate) fn reborn_come(&mut self) {
         for id in std::mem::take(&mut self.around.reborn) {
             self.process_comes(id, STRANGER, Program::Stranger);
@@ -100,7 +101,7 @@ impl RunWorld {
         }
     }
 
-    /// One that never came to anything, or was told to stop and does not, is ended.
+    /// Ends a process that never came to anything, or was told to stop and does not.
     pub(crate) fn gives_up(&mut self, pid: u32) {
         if self.daemon_mut(pid).is_some() {
             self.die(pid, "dies", false);

@@ -72,7 +72,7 @@ impl RunWorld {
         }
     }
 
-    /// When a process has something to do by itself.
+    /// Returns the time at which a process has something to do by itself.
     fn next_turn(&self, pid: u32) -> Option<Micros> {
         let process = self.kernel.processes.get(&pid).filter(|process| process.runs())?;
         let pending = process.program.pending.front().map(|(at, _)| *at);
@@ -141,7 +141,7 @@ impl RunWorld {
         self.kernel.after(self.plan.times.restart.micros(), Happening::Restart);
     }
 
-    /// How long until the limit of steps, and what to say then.
+    /// Fails the run at the limit of steps.
     fn too_long(&mut self) {
         const MOST_STEPS: u64 = 50_000;
         if self.around.steps > MOST_STEPS {

@@ -1,4 +1,4 @@
-//! What the checks of both worlds see of this one.
+//! The view that the checks of both worlds have of this one.
 use std::borrow::Cow;
 
 use handoff::journal::Journal;
@@ -68,7 +68,8 @@ impl View for RunWorld {
 const TRIES_AGAIN: Micros = 110_000;
 
 impl RunWorld {
-    /// Sockets were put back just before: a daemon that wants the control path is still to find that out.
+    /// Returns whether sockets were put back just before: a daemon that wants the control path is still to
+    /// find that out.
     fn was_swept_lately(&self) -> bool {
         self.kernel.swept.put_back.is_some_and(|at| self.kernel.now <= at + TRIES_AGAIN)
     }

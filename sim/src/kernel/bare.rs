@@ -24,7 +24,7 @@ pub struct Bare {
 }
 
 impl Bare {
-    /// One on which lengths of time come from `seed`, and what is left by a power failure.
+    /// Makes a kernel on which lengths of time come from `seed`, and what is left by a power failure.
     pub fn new(seed: u64) -> Bare {
         let delays = if seed.is_multiple_of(2) { Delays::Usual } else { Delays::Long };
         Bare { kernel: SimulatedKernel::new(Noise { seed, delays }), frames: 0, clients: 0 }
@@ -71,12 +71,12 @@ impl Bare {
         }
     }
 
-    /// Whether a process that watches it sees that it has ended.
+    /// Returns whether a process that watches it sees that it has ended.
     pub fn has_ended(&self, pid: u32) -> bool {
         !self.kernel.processes.contains_key(&pid)
     }
 
-    /// Whether it is stopped.
+    /// Returns whether it is stopped.
     pub fn is_stopped(&self, pid: u32) -> bool {
         self.kernel.processes.get(&pid).is_some_and(|process| process.life == Life::Stopped)
     }
@@ -214,7 +214,7 @@ impl Bare {
         self.kernel.listener.accept(pid, self.kernel.time(), patience())
     }
 
-    /// Whether a connection was closed by the other side.
+    /// Returns whether a connection was closed by the other side.
     pub fn is_hung_up(&self, connection: u64) -> bool {
         !self.kernel.listener.conns.contains_key(&connection)
     }
@@ -243,12 +243,12 @@ impl Bare {
     }
 }
 
-/// That of a run's daemons.
+/// Returns the patience of a run's daemons.
 fn patience() -> Patience {
     Times::default().patience()
 }
 
-/// Why a client is not connected.
+/// The reason why a client is not connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Busy {
     /// No process has the listening socket (`ECONNREFUSED`).

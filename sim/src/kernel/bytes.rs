@@ -6,12 +6,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::Micros;
 
-/// How many bytes a client's end takes that the client has not read: not a whole number of replies.
+/// The number of bytes that a client's end takes and the client has not read: not a whole number of replies.
 const ROOM: usize = 40;
-/// How many connections may wait to be accepted.
+/// The number of connections that may wait to be accepted.
 const BYTE_BACKLOG: usize = 128;
 
-/// What lies in one direction of a connection, and when each part has come or comes.
+/// The bytes that lie in one direction of a connection, and the time at which each part has come or comes.
 #[derive(Debug, Default)]
 struct BytePipe(VecDeque<(Micros, Vec<u8>)>);
 
@@ -20,7 +20,8 @@ impl BytePipe {
         self.0.iter().map(|(_, bytes)| bytes.len()).sum()
     }
 
-    /// What is sent later comes later. When it comes.
+    /// Adds bytes behind those before, since what is sent later comes later. Returns the time at which they
+    /// come.
     fn push(&mut self, at: Micros, bytes: Vec<u8>) -> Micros {
         let at = self.0.back().map_or(at, |(last, _)| at.max(*last));
         self.0.push_back((at, bytes));
@@ -33,7 +34,7 @@ impl BytePipe {
     }
 }
 
-/// How a connection has ended, as its client sees it.
+/// The end of a connection, as its client sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ByteEnd {
     EndOfStream,
@@ -46,7 +47,7 @@ pub(crate) struct ByteConn {
     pub client: usize,
     /// The processes that have a descriptor.
     pub holders: BTreeSet<u32>,
-    /// How many descriptors lie unread in a link.
+    /// The number of descriptors that lie unread in a link.
     on_their_way: u32,
     /// The processes that have read it, the first one first.
     pub readers: Vec<u32>,
@@ -59,7 +60,7 @@ pub(crate) struct ByteConn {
 }
 
 impl ByteConn {
-    /// Whether a process can read it or write to it.
+    /// Returns whether a process can read it or write to it.
     pub(crate) fn is_open(&self) -> bool {
         self.end.is_none()
     }

@@ -4,7 +4,7 @@ use handoff::time::Time;
 use super::Micros;
 use crate::plan::span::Span;
 
-/// How a process reads the time.
+/// The clock by which a process reads the time.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ProcessClock {
     /// From here on...
@@ -17,12 +17,12 @@ pub(crate) struct ProcessClock {
 }
 
 impl ProcessClock {
-    /// One that says `offset` now.
+    /// Makes a clock that says `offset` now.
     pub(crate) fn new(now: Micros, offset: Micros, gains_ppm: i64) -> ProcessClock {
         ProcessClock { since: now, says: offset, gains_ppm, stepped: false }
     }
 
-    /// What it says at `now`.
+    /// Returns what it says at `now`.
     pub(crate) fn at(&self, now: Micros) -> Time {
         Time::from_origin(Span::from_micros(self.micros(now)).duration())
     }
@@ -33,7 +33,7 @@ impl ProcessClock {
         self.says + passed.saturating_add_signed(gained)
     }
 
-    /// When it says `time`, or has said it.
+    /// Returns the time at which the clock says `time`, or has said it.
     pub(crate) fn when(&self, time: Time) -> Micros {
         let wanted = u64::try_from(time.since(Time::ZERO).as_micros()).unwrap_or(u64::MAX);
         let left = wanted.saturating_sub(self.says);
@@ -47,7 +47,7 @@ impl ProcessClock {
         when
     }
 
-    /// Whether it has jumped before: a process that goes by it takes for silence what is none.
+    /// Returns whether it has jumped before: a process that goes by it takes for silence what is none.
     pub(crate) fn was_stepped(&self) -> bool {
         self.stepped
     }

@@ -33,11 +33,11 @@ pub struct Disk {
     pid: u32,
 }
 
-/// What a process that has died is unwound with.
+/// The payload with which a process that has died is unwound.
 #[derive(Debug)]
 pub(crate) struct Died;
 
-/// How to take back what was done to the directory.
+/// The way to take back what was done to the directory.
 #[derive(Clone, Debug)]
 enum DirUndo {
     Create(String),
@@ -50,10 +50,10 @@ enum DirUndo {
 pub(crate) struct ArmedWrite {
     /// Its number.
     pub index: usize,
-    /// Whether half of it is written, or nothing.
+    /// `true` if half of it is written, or nothing.
     pub torn: bool,
     pub in_handoff: u32,
-    /// How many more writes.
+    /// The number of writes that are still to come.
     pub left: u32,
 }
 
@@ -66,7 +66,7 @@ struct Deceived {
     names: Vec<DirUndo>,
 }
 
-/// What all processes see.
+/// The files that all processes see.
 #[derive(Debug, Default)]
 pub(crate) struct SharedFiles {
     files: BTreeMap<String, File>,
@@ -94,9 +94,9 @@ pub(crate) struct SharedFiles {
     deceived: Option<Deceived>,
     /// Those that have another data directory open.
     pub elsewhere: BTreeSet<u32>,
-    /// What must not be, in words.
+    /// The fault that must not be, in words.
     pub violation: Option<String>,
-    /// Data files hold what a daemon has written and not synced.
+    /// `true` if data files hold what a daemon has written and not synced.
     dirty: bool,
 }
 
@@ -233,7 +233,7 @@ impl Disk {
         shared.files.keys().filter(|name| *name != RECORD).filter_map(plain).collect()
     }
 
-    /// What may be written now: `None` by the dead.
+    /// Returns what may be written now: `None` by the dead.
     fn begin_write(&self, verb: &str) -> io::Result<Option<MutexGuard<'_, SharedFiles>>> {
         let mut shared = self.lock();
         if shared.dead.contains(&self.pid) {
@@ -264,7 +264,7 @@ impl SharedFiles {
         self.violation = self.violation.take().or(violation);
     }
 
-    /// What is to become of this write, if it is one that is waited for.
+    /// Returns what is to become of this write, if it is one that is waited for.
     fn strikes(&mut self) -> Option<ArmedWrite> {
         self.writes += 1;
         let handoff = self.handoff;
@@ -353,7 +353,7 @@ impl SharedFiles {
         self.armed.clear();
     }
 
-    /// Something will go wrong with a later write.
+    /// Returns whether something will go wrong with a later write.
     pub(crate) fn is_sick(&self) -> bool {
         self.full || self.fsync_fails
     }

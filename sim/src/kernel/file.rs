@@ -1,26 +1,26 @@
 //! A file on the simulated disk: what was written to it, and how to take that back.
 
-/// What a file holds, and what of it is not durable.
+/// The content of a file, and what of it is not durable.
 #[derive(Clone, Debug, Default)]
 pub(super) struct File {
     bytes: Vec<u8>,
-    /// Where the last write to it begins.
+    /// The position at which the last write to it begins.
     last: usize,
     unsynced: Vec<Undo>,
     /// Of writes whose fsync failed.
     lost: Vec<Undo>,
 }
 
-/// How to take a write back.
+/// The way to take a write back.
 #[derive(Clone, Debug)]
 struct Undo {
     offset: usize,
-    /// What was there before; shorter than what was written if the file grew.
+    /// The bytes that were there before; shorter than what was written if the file grew.
     before: Vec<u8>,
     length: usize,
 }
 
-/// What a process is shown, though it is not so.
+/// The content that a process is shown, though it is not so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lie {
     /// Files as they were before the last write to each.
@@ -32,7 +32,7 @@ pub(crate) enum Lie {
 }
 
 impl Undo {
-    /// What lies before `end` is not to be taken back any more.
+    /// Forgets what lies before `end`, which is not to be taken back any more.
     fn forget(&mut self, end: usize) {
         let cut = (end - self.offset).min(self.length);
         self.before.drain(..cut.min(self.before.len()));
@@ -42,7 +42,7 @@ impl Undo {
 }
 
 impl File {
-    /// What is read; `lie` is what is not so of it.
+    /// Returns what is read; `lie` is what is not so of it.
     pub(super) fn shown(&self, lie: Option<Lie>) -> Vec<u8> {
         let mut bytes = self.bytes.clone();
         match lie {

@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use handoff::connections::{Conduct, Patience};
 use handoff::time::Time;
 
-/// How long the queue of connections may become, as it is said to `listen(2)`.
+/// The largest length of the queue of connections, as it is said to `listen(2)`.
 const BACKLOG: usize = 128;
 
-/// What a client asks for.
+/// The request of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ClientRequest {
     Write { key: u32, value: u64 },
@@ -25,9 +25,9 @@ pub(crate) struct Conn {
     pub owner: Option<u32>,
     /// Sent, and not read yet.
     pub unread: Option<ClientRequest>,
-    /// Half of a request was sent, and nothing behind it.
+    /// `true` if half of a request was sent, and nothing behind it.
     pub half: bool,
-    /// What its owner knows of it.
+    /// The conduct, which is all that its owner knows of it.
     pub conduct: Conduct,
 }
 
@@ -50,7 +50,7 @@ pub(crate) struct SharedListener {
     queue: VecDeque<u64>,
     pub conns: BTreeMap<u64, Conn>,
     next: u64,
-    /// The last holder left by itself, rather than be killed: then no client may be refused.
+    /// `true` if the last holder left by itself, rather than be killed: then no client may be refused.
     pub abandoned: bool,
 }
 
@@ -128,7 +128,7 @@ impl SharedListener {
     }
 }
 
-/// Why a connect failed.
+/// The reason why a connect failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
     NobodyListens,

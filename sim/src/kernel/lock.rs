@@ -30,7 +30,7 @@ impl SharedFiles {
         }
     }
 
-    /// `pid` has the lock, or waits for it.
+    /// Returns whether `pid` has the lock, or waits for it.
     pub(crate) fn wants(&self, pid: u32) -> bool {
         self.holders.contains(&pid) || self.waiting.contains(&pid)
     }

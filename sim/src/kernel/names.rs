@@ -13,7 +13,7 @@ impl<P, E> SimulatedKernel<P, E> {
         self.control_path.filter(|owner| self.answers(*owner))
     }
 
-    /// Whether a connect to a process's own control socket reaches it.
+    /// Returns whether a connect to a process's own control socket reaches it.
     pub(crate) fn answers(&self, pid: u32) -> bool {
         !self.swept.has(pid) && self.processes.get(&pid).is_some_and(|process| process.answers())
     }

@@ -3,7 +3,7 @@
 use super::Micros;
 use crate::plan::Delays;
 
-/// What takes time.
+/// The operation that takes time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LengthOf {
     /// A frame on its way.
@@ -54,7 +54,7 @@ impl LengthOf {
     }
 }
 
-/// Where they come from.
+/// The source of the lengths of time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Noise {
     pub seed: u64,

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::Micros;
 
-/// What was sent in one piece: when the receiver notices it, the bytes, and the connections whose descriptors lie beside.
+/// The piece that was sent at once: the time at which the receiver notices it, the bytes, and the connections
+/// whose descriptors lie beside.
 #[derive(Debug)]
 pub(crate) struct PassingPiece {
     pub at: Micros,
@@ -61,7 +62,8 @@ impl PassingLinks {
         self.all.values_mut().find(|link| link.to == pid && link.to_open)
     }
 
-    /// When `pid` notices what it was sent, and, if it waits for that, what it is answered.
+    /// Returns the time at which `pid` notices what it was sent, and, if it waits for that, what it is
+    /// answered.
     pub(crate) fn next_notice(&self, pid: u32, waits: bool) -> Option<Micros> {
         let next = |link: &PassingLink| {
             let to = link.down.front().filter(|_| link.to == pid && link.to_open);

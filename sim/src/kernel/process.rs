@@ -22,7 +22,7 @@ impl fmt::Display for Name {
     }
 }
 
-/// Whether a process runs.
+/// The life of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Life {
     Runs,
@@ -36,17 +36,18 @@ pub(crate) struct Process<P> {
     pub id: ProcessId,
     pub name: Name,
     pub life: Life,
-    /// Whether it is dying, and its control socket is not closed yet: the kernel closes what a process has in no certain order.
+    /// `true` if it is dying, and its control socket is not closed yet: the kernel closes what a process has
+    /// in no certain order.
     pub lets_in: bool,
     pub clock: ProcessClock,
-    /// When it has its next turn.
+    /// The time at which it has its next turn.
     pub run_at: Option<Micros>,
     pub no_descriptors_until: Micros,
-    /// How often it asked for each kind of noise.
+    /// The number of times that it asked for each kind of noise.
     pub draws: [u32; LengthOf::COUNT],
-    /// Whether it was stopped or slowed down, so others may think that it hangs.
+    /// `true` if it was stopped or slowed down, so others may think that it hangs.
     pub suspect: bool,
-    /// Whether it has a control socket.
+    /// `true` if it has a control socket.
     pub has_socket: bool,
     /// Connections to its control socket that it has not accepted, and when they have come.
     pub waiting: VecDeque<(Micros, u64)>,
@@ -58,7 +59,7 @@ impl<P> Process<P> {
         self.life == Life::Runs
     }
 
-    /// Whether it has what it had, though it may be stopped.
+    /// Returns whether it has what it had, though it may be stopped.
     pub(crate) fn lives(&self) -> bool {
         matches!(self.life, Life::Runs | Life::Stopped)
     }

@@ -9,12 +9,12 @@ pub(crate) struct Swept {
     pub(super) pids: BTreeSet<u32>,
     /// The process to which the control path led.
     pub(super) path: Option<u32>,
-    /// When sockets were put back last.
+    /// The time at which sockets were put back last.
     pub put_back: Option<Micros>,
 }
 
 impl Swept {
-    /// The sockets of `pid` are gone.
+    /// Returns whether the sockets of `pid` are gone.
     pub(crate) fn has(&self, pid: u32) -> bool {
         self.pids.contains(&pid)
     }

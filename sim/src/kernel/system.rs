@@ -16,7 +16,7 @@ use super::{
     Received, SharedListener, Side,
 };
 
-/// What is due in any kernel.
+/// The event that is due in any kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Due {
     /// A process has a turn.
@@ -31,7 +31,7 @@ pub(crate) enum Due {
 pub(crate) struct SimulatedKernel<P, E> {
     pub now: Micros,
     pub noise: Noise,
-    /// Whether processes' clocks differ and drift.
+    /// `true` if processes' clocks differ and drift.
     pub skewed_clocks: bool,
     queue: BinaryHeap<Reverse<(Micros, u64, E)>>,
     sequence: u64,
@@ -42,12 +42,13 @@ pub(crate) struct SimulatedKernel<P, E> {
     births: BTreeMap<char, u32>,
     /// All processes that were ever there.
     names: BTreeMap<u32, Name>,
-    /// Whose socket the control path leads to.
+    /// The process whose socket the control path leads to.
     pub control_path: Option<u32>,
     /// Sockets beside it.
     pub names_beside: BTreeSet<u32>,
     pub swept: Swept,
-    /// How often power has failed: processes of another boot have nothing in common but their numbers.
+    /// The number of times that power has failed: processes of another boot have nothing in common but their
+    /// numbers.
     boot: u8,
     pub disk: Disk,
     pub listener: SharedListener,
@@ -56,7 +57,7 @@ pub(crate) struct SimulatedKernel<P, E> {
 }
 
 impl<P, E> SimulatedKernel<P, E> {
-    /// One with no process.
+    /// Makes a kernel with no process.
     pub(crate) fn new(noise: Noise) -> SimulatedKernel<P, E>
     where
         E: Ord,
@@ -110,7 +111,7 @@ impl<P, E> SimulatedKernel<P, E> {
         self.noise.length(kind, process.name.number | (process.name.kind as u32) << 24, *nth)
     }
 
-    /// One of so many.
+    /// Returns one of so many.
     pub(crate) fn choice(&mut self, pid: u32, options: u64) -> u64 {
         let Some(process) = self.processes.get_mut(&pid) else { return 0 };
         let nth = &mut process.draws[LengthOf::Choice as usize];
@@ -211,12 +212,12 @@ impl<P, E: From<Due> + Ord + Copy> SimulatedKernel<P, E> {
         self.at(self.now + after, event);
     }
 
-    /// When the next thing happens.
+    /// Returns the time at which the next thing happens.
     pub(crate) fn next_at(&self) -> Option<Micros> {
         self.queue.peek().map(|Reverse((at, ..))| *at)
     }
 
-    /// What is due first, if that is by `until`: its time is now.
+    /// Returns what is due first, if that is by `until`: its time is now.
     pub(crate) fn next_due(&mut self, until: Micros) -> Option<E> {
         let Reverse((at, _, event)) = self.queue.peek().copied().filter(|Reverse((at, ..))| *at <= until)?;
         self.queue.pop();
@@ -239,7 +240,7 @@ impl<P, E: From<Due> + Ord + Copy> SimulatedKernel<P, E> {
         }
     }
 
-    /// Whether a process takes the turn that is due.
+    /// Returns whether a process takes the turn that is due.
     pub(crate) fn takes_turn(&mut self, pid: u32) -> bool {
         let now = self.now;
         let due = |process: &&mut Process<P>| process.runs() && process.run_at == Some(now);

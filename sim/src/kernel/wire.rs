@@ -30,7 +30,7 @@ impl Side {
 pub(crate) struct KernelLink {
     supervisor: LinkEnd,
     daemon: LinkEnd,
-    /// The daemon has accepted it.
+    /// `true` if the daemon has accepted it.
     pub accepted: bool,
     /// Passes descriptors to the process at the supervisor's end.
     pub carries_listener: bool,
@@ -40,7 +40,7 @@ pub(crate) struct KernelLink {
 struct LinkEnd {
     pid: u32,
     open: bool,
-    /// What the other end has sent and this one has not read.
+    /// The arrivals that the other end has sent and this one has not read.
     inbox: VecDeque<LinkArrival>,
     decoder: Decoder,
 }
@@ -59,7 +59,7 @@ enum Bits {
     Reset,
 }
 
-/// What becomes of a frame.
+/// The fate of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Delivery {
     Arrives,
@@ -68,14 +68,14 @@ pub(crate) enum Delivery {
     Resets,
 }
 
-/// What a read finds.
+/// The outcome of a read.
 #[derive(Debug)]
 pub(crate) enum Received {
     Message(Message, u64),
     Closed(WhyClosed),
 }
 
-/// Why a link is at its end.
+/// The reason why a link is at its end.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WhyClosed {
     /// The peer's end was closed after a whole frame.
@@ -84,7 +84,7 @@ pub enum WhyClosed {
     /// The peer's end was closed while something was unread, or never accepted.
     #[error("connection reset")]
     Reset,
-    /// What came is no frame, or a part of one.
+    /// The bytes that came are no frame, or a part of one.
     #[error(transparent)]
     Broken(#[from] FrameError),
 }
@@ -117,19 +117,19 @@ impl KernelLink {
         self.end(side).open
     }
 
-    /// Both ends are open, and nothing says otherwise yet.
+    /// Returns whether both ends are open, and nothing says otherwise yet.
     pub(crate) fn is_whole(&self) -> bool {
         let over = |end: &LinkEnd| !end.open || end.inbox.iter().any(|a| !matches!(a.what, Bits::Bytes(..)));
         !over(&self.supervisor) && !over(&self.daemon)
     }
 
-    /// The supervisor has closed its end, and the daemon is still to read what it said.
+    /// Returns whether the supervisor has closed its end, and the daemon is still to read what it said.
     pub(crate) fn has_last_words(&self) -> bool {
         let unread = |end: &LinkEnd| end.open && end.inbox.iter().any(|a| matches!(a.what, Bits::Bytes(..)));
         !self.supervisor.open && unread(&self.daemon)
     }
 
-    /// No process can see it any more.
+    /// Returns whether no process can see it any more.
     pub(crate) fn is_gone(&self) -> bool {
         !self.supervisor.open && !self.daemon.open
     }
@@ -174,7 +174,7 @@ impl KernelLink {
         self.takes(from).then(|| self.arrives(from, at, Bits::Bytes(bytes, number))).flatten()
     }
 
-    /// Both ends are there: what `from` sends can arrive.
+    /// Returns whether both ends are there: what `from` sends can arrive.
     fn takes(&self, from: Side) -> bool {
         self.end(from).open && self.end(from.other()).open
     }
@@ -213,7 +213,7 @@ impl KernelLink {
         self.arrives(side, at, if resets { Bits::Reset } else { Bits::EndOfFile })
     }
 
-    /// What `from` has sent and its peer has not received yet never arrives, but for half of the first frame.
+    /// Loses what `from` has sent and its peer has not received yet, but for half of the first frame.
     pub(crate) fn lose_unreceived(&mut self, from: Side, now: Micros) {
         let inbox = &mut self.end_mut(from.other()).inbox;
         let first = inbox.iter().position(|arrival| arrival.at > now).unwrap_or(inbox.len());
@@ -227,19 +227,19 @@ impl KernelLink {
         }
     }
 
-    /// What is on its way comes now: nothing delays it any more.
+    /// Delivers now what is on its way: nothing delays it any more.
     pub(crate) fn hurry(&mut self, now: Micros) {
         let arrivals = self.supervisor.inbox.iter_mut().chain(&mut self.daemon.inbox);
         arrivals.for_each(|arrival| arrival.at = arrival.at.min(now));
     }
 
-    /// When there is something to read.
+    /// Returns the time at which there is something to read.
     pub(crate) fn next_arrival(&self, side: Side) -> Option<Micros> {
         let end = self.end(side);
         end.inbox.front().map(|arrival| arrival.at).filter(|_| end.open)
     }
 
-    /// When the last thing comes that is on its way.
+    /// Returns the time at which the last thing comes that is on its way.
     pub(crate) fn last_arrival(&self, side: Side) -> Option<Micros> {
         self.end(side).inbox.back().map(|arrival| arrival.at)
     }

@@ -1,4 +1,4 @@
-//! How long nobody serves after a fault, wherever it strikes: every single fault at every place, and pairs of them.
+//! The outages after a fault, wherever it strikes: every single fault at every place, and pairs of them.
 //!
 //! Each class of faults has a rule, a formula over the protocol's limits. A run in which nobody serves for longer than the
 //! rule of its class allows is a failure; so is one whose supervisor reports that no process is confirmed to serve, unless the
@@ -42,40 +42,40 @@ pub struct Outages {
     pauses: Vec<Micros>,
 }
 
-/// What was found.
+/// The findings of all runs.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Table {
     /// The outage of a swap in which nothing goes wrong.
     pub pause_ms: f64,
-    /// How many runs were made in which a fault struck.
+    /// The number of runs in which a fault struck.
     pub runs: u64,
-    /// One for each rule.
+    /// The rows, a row for each rule.
     pub rows: Vec<Found>,
-    /// What breaks a rule.
+    /// The breaches of rules.
     #[serde(skip)]
     pub broken: Vec<Broken>,
 }
 
-/// What was found of a row.
+/// The findings of a row.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Found {
-    /// What goes wrong.
+    /// The fault.
     pub what: String,
-    /// What happens besides.
+    /// The thing that happens besides.
     pub path: String,
-    /// How many runs were made in which it struck.
+    /// The number of runs in which it struck.
     pub runs: u64,
     /// The longest time that nobody served, under the simulator's usual limits.
     pub longest_ms: f64,
     /// And what the rule allows there.
     pub allowed_ms: f64,
-    /// Where.
+    /// The place.
     pub place: String,
     /// The rule.
     pub rule: String,
     /// The bound under the limits that a supervisor has by default.
     pub by_default: String,
-    /// What supervisors reported of the swap.
+    /// The verdicts that supervisors reported of the swap.
     pub reported: BTreeSet<String>,
     /// The longest in parts of what the rule allows, under each set of limits.
     pub reach: Vec<f64>,
@@ -85,28 +85,28 @@ pub struct Found {
     pub cut: u64,
 }
 
-/// What breaks a rule.
+/// A breach of a rule.
 #[derive(Clone, Debug)]
 pub struct Broken {
-    /// What went wrong.
+    /// The class of the fault.
     pub class: String,
-    /// How, in a sentence.
+    /// The way in which the rule is broken, in a sentence.
     pub why: String,
     /// The plan that does, if it is one.
     pub plan: Option<Plan>,
 }
 
-/// What came of a case.
+/// The findings of a case.
 struct CaseSeen {
     case: usize,
     outage: Micros,
     reported: BTreeSet<&'static str>,
     violation: Option<String>,
-    /// Whether connections were cut; unknown if no run was made with any.
+    /// `true` if connections were cut; unknown if no run was made with any.
     cuts: Option<bool>,
 }
 
-/// How many clients hold a connection.
+/// The number of clients that hold a connection.
 const CONNECTIONS: u32 = 4;
 
 impl Outages {
@@ -122,7 +122,7 @@ impl Outages {
         Outages { jobs: usual_jobs(), make, planted, cases, pauses }
     }
 
-    /// How many runs are to be made.
+    /// Returns how many runs are to be made.
     pub fn runs(&self) -> u64 {
         self.cases.len() as u64
     }
@@ -244,7 +244,8 @@ impl Found {
 
 const UNCONFIRMED: &str = "unconfirmed";
 
-/// What was reported of the swap that was disturbed, and of the recoveries. The last swap is to heal, and commits.
+/// Returns what was reported of the swap that was disturbed, and of the recoveries. The last swap is to heal,
+/// and commits.
 fn reported(report: &RunReport) -> BTreeSet<&'static str> {
     let asked = report.verdicts.split_last().map_or(&[][..], |(_, asked)| asked);
     let mut reported: BTreeSet<&'static str> = asked.iter().map(|verdict| verdict_name(*verdict)).collect();

@@ -30,9 +30,9 @@ pub(super) const PAIR: &str = "two faults";
 /// A run with one fault.
 #[derive(Clone, Debug)]
 pub(super) struct Case {
-    /// What happens besides.
+    /// The thing that happens besides.
     pub path: &'static str,
-    /// What goes wrong, and with which process, such as `crash incumbent`.
+    /// The fault, and its process, such as `crash incumbent`.
     pub class: String,
     /// The number of its limits, see [`settings`].
     pub setting: usize,
@@ -40,7 +40,7 @@ pub(super) struct Case {
     pub plan: Plan,
 }
 
-/// What happens to a process.
+/// The faults that happen to a process.
 const TO_PROCESSES: [What; 7] = [
     What::Crash,
     What::CrashUnsent,
@@ -50,7 +50,7 @@ const TO_PROCESSES: [What; 7] = [
     What::NoDescriptors,
     What::ClockStep,
 ];
-/// What happens to the machine, or comes from outside.
+/// The faults that happen to the machine, or come from outside.
 const TO_ALL: [What; 11] = [
     What::PowerFailure,
     What::FullDisk,
@@ -75,7 +75,7 @@ const TO_SPAWNS: [What; 8] = [
     What::NewerVersion,
     What::OtherData,
 ];
-/// What is different where a daemon replaces none.
+/// The faults that are different where a daemon replaces none.
 const TO_COLD_STARTS: [What; 2] = [What::Stranger, What::OtherData];
 const ROLES: [HitRole; 3] = [HitRole::Supervisor, HitRole::Incumbent, HitRole::Successor];
 
@@ -137,7 +137,7 @@ struct Path {
     plan: Plan,
     /// Its places count from the begin of this handoff on.
     handoff: u32,
-    /// What else goes wrong on it; anything, if that is not said.
+    /// The other faults that happen on it; any, if that is not said.
     only: Option<&'static [What]>,
 }
 
@@ -218,7 +218,8 @@ fn faults_at(at: &At, times: &Times) -> Vec<Fault> {
     faults.into_iter().flat_map(lengths).collect()
 }
 
-/// How long it lasts, where that matters: shorter than the liveness, longer, longer than a whole handoff may take.
+/// Returns how long it lasts, where that matters: shorter than the liveness, longer, longer than a whole
+/// handoff may take.
 fn spans(what: What, times: &Times) -> Vec<Option<Span>> {
     let liveness = times.liveness.micros();
     let long = long(times).micros();
@@ -246,7 +247,7 @@ pub(super) fn long(times: &Times) -> Span {
     Span::from_micros(longest + 2 * times.liveness.micros())
 }
 
-/// What goes wrong, and with which process.
+/// Returns what goes wrong, and with which process.
 pub(super) fn class(fault: &Fault) -> String {
     let what = fault.what;
     match (&fault.at, fault.who) {
@@ -262,12 +263,12 @@ pub(super) fn class(fault: &Fault) -> String {
 }
 
 impl Case {
-    /// How long what goes wrong lasts, in microseconds; 0 if that has no meaning.
+    /// Returns how long what goes wrong lasts, in microseconds; 0 if that has no meaning.
     pub(super) fn length(&self) -> Micros {
         self.plan.faults.iter().filter_map(|fault| fault.span).map(Span::micros).max().unwrap_or_default()
     }
 
-    /// Where, in a plan's words.
+    /// Returns where in a plan's words.
     pub(super) fn place(&self) -> String {
         let wanted = |fault: &&Fault| fault.what != What::Cancel || self.class == "cancel";
         let places: Vec<String> = self.plan.faults.iter().filter(wanted).map(place).collect();

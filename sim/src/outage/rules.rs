@@ -1,4 +1,5 @@
-//! What sets the length of an outage: for each class of faults a formula over the protocol's limits, which is checked.
+//! The terms that set the length of an outage: for each class of faults a formula over the protocol's limits,
+//! which is checked.
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -12,10 +13,10 @@ use crate::supervisor::RESTART;
 pub(super) enum Term {
     /// The outage of a swap in which nothing goes wrong: the daemon's own hooks.
     Pause,
-    /// What went wrong lasted for so long.
+    /// The time that the fault lasted.
     Length,
     Liveness,
-    /// How long a client may make no progress in a drain.
+    /// The longest time that a client may make no progress in a drain.
     Stall,
     /// From one heartbeat to the next.
     Heartbeat,
@@ -40,7 +41,7 @@ pub(super) type Rule = &'static [(u32, Term)];
 /// Faults that are alike, and the longest time that nobody serves after any of them.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Row {
-    /// What goes wrong, in words.
+    /// The fault, in words.
     pub what: &'static str,
     /// On which path. A row of [`SWAP`] holds on all paths that have none of their own for a class.
     pub path: &'static str,
@@ -48,11 +49,11 @@ pub(super) struct Row {
     pub classes: &'static [&'static str],
     /// The bound.
     pub rule: Rule,
-    /// Whether it may be reported that no process is confirmed to serve.
+    /// `true` if it may be reported that no process is confirmed to serve.
     pub unconfirmed: bool,
 }
 
-/// What a rule's terms stand for in a run.
+/// The values that a rule's terms stand for in a run.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Given {
     pub times: Times,
@@ -68,11 +69,12 @@ use Term::{
 };
 
 const PAUSE: Rule = &[(1, Pause)];
-/// There and back again, or over to the next.
+/// The way there and back again, or over to the next.
 const TWICE: Rule = &[(2, Pause)];
 const SILENCE: Rule = &[(1, Least(&[&[(1, Length)], &[(1, Liveness)]])), (2, Pause)];
 const SILENCE_TWICE: Rule = &[(1, Least(&[&[(1, Length)], &[(2, Liveness)]])), (2, Pause)];
-/// One that may hold the lock says nothing: to the supervisor, and then to the recovery.
+/// The outage while a process that may hold the lock says nothing: to the supervisor, and then to the
+/// recovery.
 const UNREACHABLE: Rule = &[(1, Liveness), (1, Heartbeat), (1, UnreachableLimit), (2, Pause)];
 const UNREACHABLE_OR_LENGTH: Rule =
     &[(1, Least(&[&[(1, Length)], &[(1, Liveness), (1, Heartbeat), (1, UnreachableLimit)]])), (2, Pause)];
@@ -392,7 +394,8 @@ pub(super) struct Defaults {
 }
 
 impl Defaults {
-    /// What the library says, what the reference supervisor says of its pauses, and what its unit for systemd says of a restart.
+    /// Returns what the library says, what the reference supervisor says of its pauses, and what its unit for
+    /// systemd says of a restart.
     pub(super) fn of_the_library() -> Defaults {
         let swap = handoff::SpawnSpec::new("");
         let recovery = handoff::RecoverySpec::default();

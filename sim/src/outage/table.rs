@@ -1,4 +1,4 @@
-//! What was found, as Markdown; and in its place in a document.
+//! The findings, as Markdown; and in their place in a document.
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -53,8 +53,8 @@ impl Table {
         Ok(format!("{before}{BEGIN}\n{}\n{END}{after}", self.markdown()))
     }
 
-    /// What breaks a rule, in lines: the first of each class, with the command that shows it again. Saves their plans in
-    /// `directory`.
+    /// Returns what breaks a rule, in lines: the first of each class, with the command that shows it again.
+    /// Saves their plans in `directory`.
     pub fn breaches(&self, directory: &Path) -> String {
         let mut classes: BTreeMap<&str, (&Broken, usize)> = BTreeMap::new();
         for broken in &self.broken {

@@ -58,7 +58,8 @@ const HALF_WAY: [(MachineRole, StateName); 36] = [
     (MachineRole::Successor, StateName::Starting),
 ];
 
-/// What leads a handoff off its usual way: back, or on without one of its processes; or keeps it for long where it hardly ever is.
+/// The faults that lead a handoff off its usual way: back, or on without one of its processes; or keep it for
+/// long where it hardly ever is.
 const LEADS: [(&str, What); 38] = [
     ("gap supervisor.await-warmed.*", What::Cancel),
     ("gap supervisor.await-drained.*", What::Cancel),
@@ -100,7 +101,7 @@ const LEADS: [(&str, What); 38] = [
     ("operation lock", What::Slow),
 ];
 
-/// What strikes in the states to which those lead.
+/// The faults that strike in the states to which those lead.
 const STRIKES: [What; 18] = [
     What::Crash,
     What::CrashUnsent,
@@ -122,7 +123,7 @@ const STRIKES: [What; 18] = [
     What::Reload,
 ];
 
-/// What happens to real processes most: every other run with one class of faults has one of these.
+/// The faults that happen to real processes most: every other run with one class of faults has one of these.
 const COMMON: [What; 4] = [What::Crash, What::CrashUnsent, What::Stop, What::Drop];
 
 /// Messages, and the roles that they go to.
@@ -156,7 +157,7 @@ const FRAMES: [(Wanted<MessageName>, HitRole); 27] = [
     (Wanted::Any, HitRole::Successor),
 ];
 
-/// Where choices come from.
+/// The source of choices.
 pub(crate) struct Dice(ChaCha8Rng);
 
 impl Dice {
@@ -182,7 +183,7 @@ impl Dice {
         Span::from_micros(least.micros() + self.below(most.micros() - least.micros() + 1))
     }
 
-    /// Where lengths of time come from.
+    /// Returns where lengths of time come from.
     pub(crate) fn noise(&mut self) -> u64 {
         self.0.next_u64() >> 12
     }
@@ -340,7 +341,7 @@ fn draw_frame(dice: &mut Dice) -> At {
     At::Frame { name, to }
 }
 
-/// How long it lasts, if it lasts.
+/// Returns how long it lasts, if it lasts.
 pub(crate) fn draw_length(dice: &mut Dice, what: What) -> Option<Span> {
     match what {
         What::Stop | What::Delay | What::CoreDump | What::Slow | What::ClockStep => Some(draw_span(dice)),

@@ -24,45 +24,47 @@ pub use self::planted::Planted;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Plan {
-    /// What is to be seen, and why it matters.
+    /// The thing to see, and why it matters.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub why: String,
-    /// Where lengths of time come from. The same number, the same lengths.
+    /// The source of lengths of time. The same number, the same lengths.
     #[serde(default, skip_serializing_if = "is_default")]
     pub noise: u64,
-    /// How lengths of time vary.
+    /// The way in which lengths of time vary.
     #[serde(default, skip_serializing_if = "is_default")]
     pub delays: Delays,
-    /// Processes' clocks differ and drift.
+    /// `true` if processes' clocks differ and drift.
     #[serde(default, skip_serializing_if = "is_default")]
     pub skewed_clocks: bool,
-    /// How many clients read and write, each on a key of its own. At most 64.
+    /// The number of clients that read and write, each on a key of its own. At most 64.
     #[serde(default = "one")]
     pub clients: u32,
-    /// How many clients besides hold a connection, on which they number their requests: they ask for several things at once, send half of a
-    /// request and the rest later, and don't read for a while. At most 64.
+    /// The number of clients besides that hold a connection, on which they number their requests: they ask
+    /// for several things at once, send half of a request and the rest later, and don't read for a while. At
+    /// most 64.
     #[serde(default, skip_serializing_if = "is_default")]
     pub connections: u32,
     /// The builds whose connections end with their process, and that take none over. The first one that runs is build 1.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub plain_builds: Vec<u32>,
-    /// How many handoffs the operator asks for. One more follows when all faults are over: it must commit.
+    /// The number of handoffs that the operator asks for. One more follows when all faults are over: it must
+    /// commit.
     #[serde(default = "one")]
     pub handoffs: u32,
     /// The pause between two of them.
     #[serde(default = "usual_pause")]
     pub pause: Span,
-    /// What is to be reported of the handoffs that are asked for, in turn, as traces have it: `RolledBack`. If it is left open,
-    /// whatever is so.
+    /// The verdicts that are to be reported of the handoffs that are asked for, in turn, as traces have it:
+    /// `RolledBack`. If it is left open, whatever is so.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reports: Vec<String>,
-    /// How long things may take.
+    /// The longest times that things may take.
     #[serde(default, skip_serializing_if = "is_default")]
     pub times: Times,
     /// After so many failures in a row the build that was committed before is started; never if 0.
     #[serde(default, skip_serializing_if = "is_default")]
     pub fall_back_after: u32,
-    /// What goes wrong.
+    /// The faults.
     #[serde(default, rename = "fault", skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<Fault>,
 }
@@ -75,17 +77,18 @@ pub struct Times {
     pub liveness: Span,
     /// A whole handoff.
     pub deadline: Span,
-    /// How long open requests may take to finish.
+    /// The longest time that open requests may take to finish.
     pub drain_grace: Span,
-    /// How long a hook may run.
+    /// The longest time that a hook may run.
     pub hook_limit: Span,
-    /// How long a client may make no progress in a drain before it is cut. Less than `drain_grace`.
+    /// The longest time that a client may make no progress in a drain before it is cut. Less than
+    /// `drain_grace`.
     pub stall: Span,
-    /// How long a retired incumbent may take to end.
+    /// The longest time that a retired incumbent may take to end.
     pub retire_limit: Span,
-    /// How long a recovery waits for one that may hold the lock and says nothing.
+    /// The longest time that a recovery waits for a process that may hold the lock and says nothing.
     pub unreachable_limit: Span,
-    /// How long it takes until a supervisor that died is started again.
+    /// The time until a supervisor that died is started again.
     pub restart: Span,
 }
 
@@ -106,7 +109,7 @@ impl Default for Times {
 }
 
 impl Times {
-    /// How long a daemon bears with its clients: in production's proportions.
+    /// Returns how long a daemon bears with its clients: in production's proportions.
     pub(crate) fn patience(&self) -> Patience {
         let stall = self.stall.duration();
         Patience { stall, first_request: stall * 2 / 5 }
@@ -128,7 +131,7 @@ impl Times {
     }
 }
 
-/// How lengths of time vary.
+/// The way in which lengths of time vary.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Delays {
@@ -145,7 +148,7 @@ pub enum Delays {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Fault {
-    /// Where.
+    /// The place.
     pub at: At,
     /// At which of the times that this is passed.
     #[serde(default = "one", skip_serializing_if = "is_one")]
@@ -153,7 +156,7 @@ pub struct Fault {
     /// Not before this handoff has begun; counted from there.
     #[serde(default, skip_serializing_if = "is_default")]
     pub in_handoff: u32,
-    /// What.
+    /// The fault.
     #[serde(rename = "do")]
     pub what: What,
     /// The role of the process that it happens to; by default the one that `at` names.
@@ -164,7 +167,7 @@ pub struct Fault {
     pub span: Option<Span>,
 }
 
-/// What goes wrong.
+/// The kind of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum What {
@@ -238,12 +241,12 @@ pub enum What {
     UnreadReply,
 }
 
-/// What is wrong with a plan.
+/// The fault of a plan.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct BadPlan(String);
 
-/// What can be reported of a handoff.
+/// The verdicts that can be reported of a handoff.
 const REPORTS: [&str; 8] = [
     "Committed",
     "RolledBack",
@@ -434,7 +437,7 @@ impl What {
         }
     }
 
-    /// Where it can happen, if not anywhere.
+    /// Returns where it can happen, if not anywhere.
     fn places(self) -> &'static [&'static str] {
         match self {
             What::Drop | What::Delay | What::Tear | What::Reset => &["frame"],
@@ -466,7 +469,7 @@ impl What {
         )
     }
 
-    /// How long it lasts, or by how much, unless the plan says so.
+    /// Returns how long it lasts, or by how much, unless the plan says so.
     pub fn usual_span(self) -> Span {
         Span::from_millis(match self {
             What::Stop | What::Delay | What::Stranger | What::Swept => 300,

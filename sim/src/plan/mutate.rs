@@ -11,7 +11,8 @@ const MOST_CHANGES: u64 = 4;
 /// Most faults of a plan.
 const MOST_FAULTS: usize = 6;
 
-/// Where a run could have been struck, each place once, with the handoffs in which it was passed, and how often by then.
+/// The places where a run could have been struck, each once, with the handoffs in which it was passed, and
+/// how often by then.
 pub(crate) struct Places(Vec<(At, Vec<(u32, u32)>)>);
 
 impl Places {

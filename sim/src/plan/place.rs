@@ -17,16 +17,16 @@ use super::span::Span;
 pub enum At {
     /// `gap ROLE.STATE.before-EFFECT`, `gap ROLE.STATE.after`; `*` for any state or effect.
     Gap {
-        /// Whose machine it is.
+        /// The role whose machine it is.
         role: MachineRole,
-        /// What the machine awaits.
+        /// The state that the machine is in.
         state: Wanted<StateName>,
         /// The effect that it does not live to see; none after the last.
         before: Wanted<Option<EffectName>>,
     },
     /// `frame MESSAGE to WHO`: as it is sent; `*` for any message.
     Frame {
-        /// Which message.
+        /// The message.
         name: Wanted<MessageName>,
         /// The role that is to receive it.
         to: HitRole,
@@ -50,25 +50,25 @@ pub enum At {
 /// A place that was passed, at which a fault could have struck.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Passed {
-    /// Where.
+    /// The place.
     pub at: At,
     /// The handoff that was begun last by then; 0 before the first.
     pub handoff: u32,
-    /// When, in virtual microseconds.
+    /// The time, in virtual microseconds.
     pub when: u64,
 }
 
-/// What is looked for in a run.
+/// The thing that is looked for in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted<T> {
-    /// Whatever there is: `*`.
+    /// Any value that there is: `*`.
     Any,
-    /// This.
+    /// The value that is looked for.
     This(T),
 }
 
 impl<T: PartialEq> Wanted<T> {
-    /// Whether `it` is what is looked for.
+    /// Returns whether `it` is what is looked for.
     pub fn is(&self, it: T) -> bool {
         match self {
             Wanted::Any => true,
@@ -76,7 +76,7 @@ impl<T: PartialEq> Wanted<T> {
         }
     }
 
-    /// Whether it may be anything.
+    /// Returns whether it may be anything.
     pub fn is_any(&self) -> bool {
         matches!(self, Wanted::Any)
     }
@@ -97,7 +97,7 @@ impl From<Gap> for At {
     }
 }
 
-/// What a daemon's machine asks the system for, and waits for.
+/// The operation that a daemon's machine asks the system for, and waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Operation {
     /// Tries the lock.

@@ -1,4 +1,4 @@
-//! What a run can have broken on purpose.
+//! The parts of a run that can be broken on purpose.
 use crate::mutant::Mutation;
 
 /// Something that is broken on purpose in the simulated world, to see that a check notices: one for each of them, but for
@@ -16,7 +16,7 @@ pub enum Planted {
     NoSupervisorAgain,
     /// A stranger removes the control path.
     PathIsRemoved,
-    /// What was rolled back is reported as committed.
+    /// The roll-back is reported as a commit.
     RollBackIsDenied,
     /// The sockets of processes that have ended are not removed.
     SocketsStay,
@@ -26,10 +26,10 @@ pub enum Planted {
     BootIsForgotten,
     /// A daemon forgets a reply, over a connection that its client holds.
     ReplyIsLost,
-    /// What could not be sent to a client is not among what is handed to a successor.
+    /// The output that could not be sent to a client is not among what is handed to a successor.
     OutputIsDropped,
     /// A successor goes on with connections as soon as all have come.
     SuccessorReadsEarly,
-    /// Something is wrong with a machine.
+    /// The mutation of a machine.
     Mutant(&'static Mutation),
 }

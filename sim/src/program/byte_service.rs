@@ -1,4 +1,4 @@
-//! What a daemon knows of its connections with bytes.
+//! The facts that a daemon knows of its connections with bytes.
 use std::collections::BTreeMap;
 
 use handoff::carry::ConnectionState;
@@ -10,9 +10,9 @@ use super::numbered::{NumberedReply, NumberedRequest};
 /// A daemon's connections with bytes.
 #[derive(Debug, Default)]
 pub(crate) struct ByteService {
-    /// It accepts and reads.
+    /// `true` if the daemon accepts and reads.
     pub reads: bool,
-    /// What it has is kept for another process, or until it goes on.
+    /// `true` if what it has is kept for another process, or until it goes on.
     pub kept: bool,
     pub own: BTreeMap<u64, OwnByteConn>,
 }
@@ -20,7 +20,8 @@ pub(crate) struct ByteService {
 /// A connection, as the daemon knows it that has accepted it.
 #[derive(Debug)]
 pub(crate) struct OwnByteConn {
-    /// What was read and not acted on, what could not be sent, and how many requests were answered.
+    /// The state of the connection: what was read and not acted on, what could not be sent, and how many
+    /// requests were answered.
     pub state: ConnectionState,
     pub conduct: Conduct,
 }
@@ -50,7 +51,7 @@ impl OwnByteConn {
     }
 }
 
-/// Whether a drain ends a connection at once: no request is begun, and none is owed the time to come.
+/// Returns whether a drain ends a connection at once: no request is begun, and none is owed the time to come.
 pub(crate) fn is_idle(conduct: &Conduct, now: Time) -> bool {
     conduct.phase() != RequestPhase::Request && conduct.first_request_in(now).is_zero()
 }

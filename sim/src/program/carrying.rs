@@ -1,5 +1,5 @@
-//! How far a daemon has come with what belongs to a hook for the sake of its connections, and its ends of the links over which
-//! they pass.
+//! The progress of a daemon with what belongs to a hook for the sake of its connections, and its ends of the
+//! links over which they pass.
 use std::collections::{BTreeMap, VecDeque};
 
 use handoff::HostError;
@@ -9,10 +9,10 @@ use handoff::node::daemon::{Done, Hook as AnyHook};
 
 use crate::kernel::Micros;
 
-/// What a daemon does for connections that outlive it.
+/// The work of a daemon for connections that outlive it.
 #[derive(Debug, Default)]
 pub(crate) struct DaemonCarrying {
-    /// What is left to do before the first hook, or after it.
+    /// The steps that are left to do before the first hook, or after it.
     pub steps: VecDeque<CarryStep>,
     pub stage: CarryStage,
     /// The successor is silent if it has said nothing by then.
@@ -20,16 +20,16 @@ pub(crate) struct DaemonCarrying {
     /// The link that leads to the successor, while that is no link of connections yet; and whether the successor was asked to make it one.
     pub asking: Option<(u64, bool)>,
     pub outgoing: Option<Outgoing>,
-    /// What was to be sent could not be.
+    /// The reason why what was to be sent could not be.
     pub unsent: Option<String>,
     pub incoming: Incoming,
     pub arrived: BTreeMap<Token, ConnectionState>,
 }
 
-/// Where the steps stand in a hook.
+/// The stage of the steps in a hook.
 #[derive(Debug, Default)]
 pub(crate) enum CarryStage {
-    /// There are none.
+    /// No steps are left.
     #[default]
     Idle,
     BeforeHook,
@@ -44,7 +44,7 @@ impl DaemonCarrying {
     }
 }
 
-/// What a hook is about, as far as it concerns connections.
+/// Returns what a hook is about, as far as it concerns connections.
 pub(crate) fn carry_hook(hook: &AnyHook) -> Option<CarryHook> {
     match *hook {
         AnyHook::Incumbent(incumbent::Hook::Drain { successor, .. }) => {

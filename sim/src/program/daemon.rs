@@ -1,4 +1,4 @@
-//! What runs in a daemon's process.
+//! The program of a daemon's process.
 use std::collections::VecDeque;
 
 use handoff::connections::Drain;
@@ -13,11 +13,11 @@ use crate::simulated::Simulated;
 /// A daemon.
 pub(crate) struct DaemonProgram {
     pub build: u32,
-    /// What its spawn was told to go wrong with.
+    /// The fault that its spawn was told to have.
     pub quirk: Option<plan::What>,
     /// None before its first turn, and while it takes one.
     pub node: Option<DaemonNode>,
-    /// Whether it has come to be the incumbent.
+    /// `true` if it has come to be the incumbent.
     pub promoted: bool,
     /// The incumbent of the handoff for which it was started.
     pub predecessor: Option<u32>,
@@ -27,29 +27,29 @@ pub(crate) struct DaemonProgram {
     pub inherited: u64,
     /// Run one after the other; the first one runs.
     pub hooks: VecDeque<(Op, AnyHook)>,
-    /// When the first one returns, and what goes wrong with it; never, if it hangs.
+    /// The time at which the first one returns, and the fault that goes with it; never, if it hangs.
     pub returns: Option<(Micros, Option<plan::What>)>,
     pub replies: VecDeque<HookReport>,
     pub stop_asked: bool,
-    /// Whether it accepts clients, and does what they ask for.
+    /// `true` if it accepts clients, and does what they ask for.
     pub accepts: bool,
-    /// It drains: its hook returns when that is over.
+    /// The drain that its hook waits for: it returns when that is over.
     pub drain: Option<Drain>,
-    /// How many connections its last drain has left.
+    /// The number of connections that its last drain has left.
     pub left: u32,
     /// Its connections with bytes.
     pub bytes: ByteService,
-    /// What it does for them to outlive it.
+    /// The work that is done for them to outlive it.
     pub carrying: DaemonCarrying,
-    /// How the fingerprint of what was sealed for it was made, as it found that when it got the lock.
+    /// The scheme of the fingerprint of what was sealed for it, as it found that when it got the lock.
     pub sealed_for_it: Option<u16>,
-    /// What its supervisor has told it.
+    /// `true` if its supervisor has told it to begin.
     pub told_to_begin: bool,
     pub told_to_commit: bool,
     pub told_to_leave: bool,
-    /// Whether it has read that it is part of a handoff.
+    /// `true` if it has read that it is part of a handoff.
     pub joined: bool,
-    /// Whether it was told that its predecessor has ended.
+    /// `true` if it was told that its predecessor has ended.
     pub finalizes: bool,
     pub exit: Option<ExitReason>,
 }
@@ -93,12 +93,12 @@ impl DaemonProgram {
         self.promoted
     }
 
-    /// A hook runs that will never return.
+    /// Returns whether a hook runs that will never return.
     pub(crate) fn hangs(&self) -> bool {
         !self.hooks.is_empty() && self.returns.is_none() && !self.carrying.is_under_way()
     }
 
-    /// What its hooks do to it when they begin: a drain stops accepting, a seal can't but have.
+    /// Notes what its hooks do to it when they begin: a drain stops accepting, a seal can't but have.
     pub(crate) fn hook_begins(&mut self) {
         if matches!(
             self.hooks.front(),

@@ -13,18 +13,20 @@ pub(crate) struct HandoffTask {
     pub replace: bool,
     pub incumbent: Party,
     pub successor: Party,
-    /// Its deadline has passed.
+    /// `true` if its deadline has passed.
     pub late: bool,
-    /// Whether it has passed once more since the successor was told to serve.
+    /// `true` if it has passed once more since the successor was told to serve.
     pub overdue: bool,
-    /// The successor was told to serve, or the incumbent to leave, or it was asked to be written that the successor serves.
+    /// `true` if the successor was told to serve, or the incumbent to leave, or it was asked to be written
+    /// that the successor serves.
     pub decided: bool,
-    /// Whether it was called off before.
+    /// `true` if it was called off before.
     pub called_off: bool,
     pub heard_failed: bool,
-    /// What came of the last write of the journal, if one was.
+    /// The outcome of the last write of the journal, if one was.
     pub wrote: Option<bool>,
-    /// How often something had gone wrong by then, if nothing was wrong: if it is not more, it must commit.
+    /// The number of times that something had gone wrong by then, if nothing was wrong: if it is not more, it
+    /// must commit.
     pub calm: Option<u64>,
 }
 
@@ -34,12 +36,12 @@ pub(crate) struct Party {
     pub link: Option<u64>,
     /// Its process is watched.
     pub process: Option<ProcessId>,
-    /// The supervisor has seen its end.
+    /// `true` if the supervisor has seen its end.
     pub seen_to_end: bool,
     pub killed: bool,
-    /// There is a link to it, as far as the supervisor was told.
+    /// `true` if there is a link to it, as far as the supervisor was told.
     pub linked: bool,
-    /// The supervisor has made it part of the handoff.
+    /// `true` if the supervisor has made it part of the handoff.
     pub acked: bool,
     pub told_to_commit: bool,
     pub told_final: bool,

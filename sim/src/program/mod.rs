@@ -1,4 +1,5 @@
-//! What runs in a simulated process, and what it is to be told by itself. `W` is the world in which it does what was put off.
+//! The program of a simulated process, and what it is to be told by itself. `W` is the world in which it does
+//! what was put off.
 use std::collections::VecDeque;
 
 use handoff::node;
@@ -27,7 +28,7 @@ pub(crate) const STRANGER: char = 'X';
 /// A process of the world `W`.
 pub(crate) type Process<W> = kernel::Process<RunningProgram<W>>;
 
-/// What runs in a process.
+/// The program of a process.
 pub(crate) enum Program {
     Supervisor(Box<SupervisorProgram>),
     Daemon(Box<DaemonProgram>),
@@ -38,9 +39,9 @@ pub(crate) enum Program {
 /// A program, and what is between it and the world.
 pub(crate) struct RunningProgram<W> {
     pub what: Program,
-    /// What its process was about to do when it was stopped.
+    /// The effects that its process was about to have when it was stopped.
     pub deferred: Vec<Deferred<W>>,
-    /// What it is to be told by itself: answers that were put off.
+    /// The answers that were put off, which it is to be told by itself.
     pub pending: VecDeque<(Micros, DeferredAnswer<W>)>,
 }
 
@@ -65,7 +66,7 @@ impl<W> From<Program> for RunningProgram<W> {
 }
 
 impl<W> Process<W> {
-    /// Whether it is neither a supervisor nor a daemon.
+    /// Returns whether it is neither a supervisor nor a daemon.
     pub(crate) fn is_stranger(&self) -> bool {
         matches!(self.program.what, Program::Stranger)
     }

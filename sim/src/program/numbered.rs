@@ -1,11 +1,12 @@
-//! What clients and daemons say to each other over a connection with bytes: each request has a number, and so has its reply.
+//! The messages of clients and daemons over a connection with bytes: each request has a number, and so has
+//! its reply.
 
 /// A request. Its connection's first one has number 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NumberedRequest {
     pub number: u32,
     pub key: u32,
-    /// What is to be written; 0 if the value is to be read.
+    /// The value to write; 0 if the value is to be read.
     pub value: u64,
 }
 
@@ -14,9 +15,10 @@ pub(crate) struct NumberedRequest {
 pub(crate) struct NumberedReply {
     /// The number of the request.
     pub number: u32,
-    /// How many requests of this connection were answered before: what the daemon knows of the client.
+    /// The number of requests of this connection that were answered before: what the daemon knows of the
+    /// client.
     pub before: u32,
-    /// What was written or read; none if that has failed.
+    /// The value that was written or read; none if that has failed.
     pub value: Option<u64>,
 }
 

@@ -20,19 +20,19 @@ pub(crate) struct RecoveryTask {
     pub asked: BTreeSet<u32>,
     /// The processes that it has killed.
     pub killed: BTreeSet<u32>,
-    /// Its deadline has passed.
+    /// `true` if its deadline has passed.
     pub late: bool,
-    /// Its write of the journal took its time.
+    /// `true` if its write of the journal took its time.
     pub is_slow: bool,
-    /// Whether it was given the listening sockets: what it was given outlives the process that had it.
+    /// `true` if it was given the listening sockets: what it was given outlives the process that had it.
     pub was_given_listeners: bool,
-    /// The last write of the journal has failed, or says too little.
+    /// `true` if the last write of the journal has failed, or says too little.
     pub journal_failed: bool,
     /// The process that was found at the control path last.
     pub owner: Option<u32>,
     /// The process that was to serve in the handoff that had no end before.
     pub interrupted: Option<ProcessId>,
-    /// Another supervisor had a handoff under way meanwhile, or has died and not everything that it said was read: what daemons
-    /// said may be over by the time it is reported.
+    /// `true` if another supervisor had a handoff under way meanwhile, or has died and not everything that it
+    /// said was read: what daemons said may be over by the time it is reported.
     pub beside: bool,
 }

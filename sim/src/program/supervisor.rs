@@ -1,4 +1,4 @@
-//! What runs in a supervisor's process.
+//! The program of a supervisor's process.
 use handoff::ProcessId;
 use handoff::journal::{Binary, Journal};
 use handoff::node::Node;
@@ -9,7 +9,7 @@ use crate::kernel::Micros;
 
 /// A supervisor.
 pub(crate) struct SupervisorProgram {
-    /// Whether it has no journal, does one handoff, and leaves.
+    /// `true` if it has no journal, does one handoff, and leaves.
     pub rival: bool,
     /// `None` until it has begun.
     pub keeper: Option<Keeper>,
@@ -20,15 +20,15 @@ pub(crate) struct SupervisorProgram {
     pub task: TaskUnderWay,
     /// The daemon that serves or has served, as far as it knows, and since when.
     pub child: Option<(ProcessId, Micros)>,
-    /// What the operator wants to run.
+    /// The build that the operator wants to run.
     pub configured: u32,
-    /// What the operator wants to run by a signal that was heard, if no daemon has met it since.
+    /// The build that the operator wants to run by a signal that was heard, if no daemon has met it since.
     pub untried: Option<u32>,
-    /// The operator has called off what is under way.
+    /// `true` if the operator has called off what is under way.
     pub cancelled: bool,
 }
 
-/// What is under way.
+/// The task that is under way.
 pub(crate) enum TaskUnderWay {
     Idle,
     Recovery(Box<RecoveryTask>),
@@ -51,7 +51,7 @@ impl SupervisorProgram {
         }
     }
 
-    /// Nothing is under way or due, and a daemon serves.
+    /// Returns whether nothing is under way or due, and a daemon serves.
     pub(crate) fn is_idle(&self) -> bool {
         matches!(self.task, TaskUnderWay::Idle) && self.keeper.as_ref().is_some_and(Keeper::is_settled)
     }
@@ -107,7 +107,7 @@ impl SupervisorProgram {
         build.unwrap_or(self.configured)
     }
 
-    /// What it can start once more.
+    /// Returns what it can start once more.
     pub(crate) fn kept(&self) -> Kept {
         match (&self.knows.committed, &self.knows.previous) {
             (None, _) => Kept::Nothing,

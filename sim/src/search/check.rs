@@ -12,16 +12,16 @@ use crate::run::{Planted, RunOptions, forgetful_ledgers, run};
 use crate::simulated::{Make, Simulated};
 use crate::trace::text;
 
-/// How many seeds are run: `HANDOFF_SEEDS=1000000`.
+/// The variable with the number of seeds that are run: `HANDOFF_SEEDS=1000000`.
 pub const SEEDS: &str = "HANDOFF_SEEDS";
 /// The one seed to run, with its trace: `HANDOFF_SEED=17`.
 pub const SEED: &str = "HANDOFF_SEED";
 /// The one plan to run, with its trace: `HANDOFF_PLAN=failures/seed-17.toml`.
 pub const PLAN: &str = "HANDOFF_PLAN";
-/// Something to break, to see that the sweep notices: `flock` or `seal`.
+/// The variable that names what to break, to see that the sweep notices: `flock` or `seal`.
 pub const CANARY: &str = "HANDOFF_CANARY";
 
-/// Where plans that fail are saved, below the package's directory.
+/// The directory in which plans that fail are saved, below the package's directory.
 const FAILURES: &str = "target/handoff-failures";
 
 /// Sweeps over the daemons that `make` makes: `usual` seeds, unless the environment says otherwise ([`SEEDS`], [`SEED`],

@@ -1,4 +1,4 @@
-//! What random plans meet too seldom: a corpus of small ones, found by long sweeps, that meet it for certain.
+//! The corpus of small plans that meet for certain what random plans meet too seldom; found by long sweeps.
 //!
 //! Names are those of cells (`role.state: event`) and of gaps (`role.state.before-Effect`), as a sweep's summary has them.
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,15 +22,15 @@ const GENERATION: u64 = 512;
 /// So many plans are made of one.
 const LITTER: usize = 8;
 
-/// What is wrong with a folder of plans.
+/// The fault of a folder of plans.
 #[derive(Debug, thiserror::Error)]
 pub enum BadCorpus {
     /// The folder can't be read.
     #[error("can't read {}: {error}", folder.display())]
     Read {
-        /// Which one.
+        /// The folder.
         folder: PathBuf,
-        /// Why.
+        /// The reason.
         error: io::Error,
     },
     /// A plan in it can't be read.
@@ -42,11 +42,11 @@ pub enum BadCorpus {
     /// A plan in it fails.
     #[error("{name} fails the check {check:?}: {why}")]
     Fails {
-        /// Which one.
+        /// The name.
         name: String,
         /// The check.
         check: &'static str,
-        /// What the check has found.
+        /// The finding of the check.
         why: String,
     },
     /// A plan can't be saved in it.
@@ -54,7 +54,7 @@ pub enum BadCorpus {
     Save {
         /// The plan's name.
         file: String,
-        /// Why.
+        /// The reason.
         error: io::Error,
     },
 }
@@ -119,10 +119,10 @@ pub fn collect(
     Ok(Collected { missing: search.wanted, failing: search.failing.into_values().collect() })
 }
 
-/// What came of a search, besides plans in a folder.
+/// The outcome of a search, besides plans in a folder.
 #[derive(Clone, Debug, Default)]
 pub struct Collected {
-    /// What was not met.
+    /// The names that were not met.
     pub missing: BTreeSet<String>,
     /// For each check that failed in a run, the first plan in which it did.
     pub failing: Vec<Plan>,
@@ -130,7 +130,7 @@ pub struct Collected {
 
 /// A search for plans.
 struct PlanSearch<'a> {
-    /// What is not met yet.
+    /// The names that are not met yet.
     wanted: BTreeSet<String>,
     pool: Pool,
     failing: BTreeMap<&'static str, Plan>,
@@ -149,11 +149,11 @@ struct Pool {
     near: BTreeMap<String, Vec<usize>>,
 }
 
-/// What a plan has shown that is new.
+/// The new things that a plan has shown.
 struct NewlyShown {
     plan: Plan,
     coverage: Vec<CoveragePoint>,
-    /// What is wanted, and was met.
+    /// The names that are wanted, and were met.
     met: Vec<String>,
     /// The check that fails.
     fails: Option<&'static str>,
@@ -193,7 +193,7 @@ impl<'a> PlanSearch<'a> {
         met.into_iter().try_for_each(|(name, plan)| self.save(&name, &plan))
     }
 
-    /// What is new in the run of `plan`, if anything is; where a check fails, that alone.
+    /// Returns what is new in the run of `plan`, if anything is; where a check fails, that alone.
     fn shows(&self, plan: Plan) -> Option<NewlyShown> {
         let options = RunOptions { coverage: true, ..RunOptions::default() };
         let report = run(&Arc::new(plan.clone()), self.make, options);
@@ -305,7 +305,7 @@ fn leads_to(name: &str) -> (&str, String) {
     }
 }
 
-/// What a run has met, cells and gaps, by name.
+/// Returns what a run has met, cells and gaps, by name.
 pub fn names_of(report: &RunReport) -> impl Iterator<Item = String> + '_ {
     report.cells.iter().map(ToString::to_string).chain(report.gaps.iter().map(ToString::to_string))
 }

@@ -1,4 +1,5 @@
-//! What a person gets to see of a failure: which check, why, the smallest plan, the trace around it, how to see it again.
+//! The account of a failure for a person: which check, why, the smallest plan, the trace around it, how to
+//! see it again.
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -16,14 +17,14 @@ use crate::trace::text;
 /// So many lines before the failure are shown.
 const LINES_BEFORE: usize = 40;
 
-/// How a failure is to be explained.
+/// The way in which a failure is to be explained.
 #[derive(Clone)]
 pub struct Explain<'a> {
     /// Makes the daemons.
     pub make: &'a Arc<Make>,
     /// Broken on purpose.
     pub planted: Planted,
-    /// Where plans are saved.
+    /// The directory in which plans are saved.
     pub directory: &'a Path,
     /// The command that runs a plan again, with `{}` for the plan's path.
     pub replay: &'a str,
@@ -93,7 +94,7 @@ fn indented(text: &str) -> String {
     text.lines().map(|line| format!("    {line}\n")).collect()
 }
 
-/// This crate's version and, in a git checkout, the commit.
+/// Returns this crate's version and, in a git checkout, the commit.
 pub fn version() -> String {
     let version = concat!("handoff-sim ", env!("CARGO_PKG_VERSION"));
     let git = Command::new("git").args(["rev-parse", "--short", "HEAD"]).output();

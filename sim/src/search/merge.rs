@@ -19,7 +19,7 @@ pub struct SweepResult {
     pub to: u64,
     /// One seed in so many was run twice.
     pub twice_every: u64,
-    /// What was found.
+    /// The findings.
     #[serde(flatten)]
     pub summary: Summary,
 }

@@ -45,7 +45,8 @@ pub fn shrink_while(
     }
 }
 
-/// What two violations have in common that are the same failure: the check, and the sentence without its numbers.
+/// Returns what two violations have in common that are the same failure: the check, and the sentence without
+/// its numbers.
 fn likeness(violation: &Violation) -> String {
     let words = violation.why.chars().filter(|c| !c.is_ascii_digit());
     format!("{}: {}", violation.check, words.collect::<String>())
@@ -118,7 +119,7 @@ fn simpler(fault: &Fault, index: usize, report: &RunReport) -> Vec<Fault> {
     all
 }
 
-/// Whether it doesn't say exactly where.
+/// Returns whether it doesn't say exactly where.
 fn is_open(at: &At) -> bool {
     match at {
         At::Gap { state, before, .. } => state.is_any() || before.is_any(),

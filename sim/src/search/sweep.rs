@@ -19,10 +19,10 @@ use crate::run::{Planted, RunOptions, RunReport, run};
 use crate::simulated::Make;
 use crate::trace::text;
 
-/// What is to be swept.
+/// The sweep that is to be made.
 #[derive(Clone)]
 pub struct Sweep {
-    /// Which seeds.
+    /// The seeds.
     pub seeds: Range<u64>,
     /// On how many threads.
     pub jobs: usize,
@@ -30,28 +30,29 @@ pub struct Sweep {
     pub make: Arc<Make>,
     /// Broken on purpose.
     pub planted: Planted,
-    /// One in so many seeds is run twice, the second time on a thread of its own: both must leave the same trace. 0: none.
+    /// The number of seeds of which one is run twice, the second time on a thread of its own: both must leave
+    /// the same trace. 0: none.
     pub twice_every: u64,
 }
 
-/// What a sweep found.
+/// The findings of a sweep.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Summary {
-    /// How many seeds were run.
+    /// The number of seeds that were run.
     pub runs: u64,
-    /// How many things happened in them.
+    /// The number of things that happened in them.
     pub steps: u64,
-    /// How many requests clients made.
+    /// The number of requests that clients made.
     pub requests: u64,
     /// Virtual time, in microseconds.
     pub virtual_micros: u64,
-    /// How many seeds were run twice.
+    /// The number of seeds that were run twice.
     pub run_twice: u64,
-    /// What supervisors reported of the handoffs that were asked for.
+    /// The verdicts that supervisors reported of the handoffs that were asked for.
     pub verdicts: BTreeMap<String, u64>,
-    /// How often each fault struck, by its class.
+    /// The number of times that each fault struck, by its class.
     pub faults: BTreeMap<String, u64>,
-    /// How many runs had no fault, one class of them, more.
+    /// The number of runs that had no fault, one class of them, more.
     pub classes_a_run: [u64; 3],
     /// In how many runs each gap was passed: places where a process could die.
     pub gaps: BTreeMap<String, u64>,
@@ -77,11 +78,11 @@ pub struct Outage {
 pub struct Failure {
     /// The seed.
     pub seed: u64,
-    /// Which check failed, and why; two traces that differ are a check as well.
+    /// The check that failed, and the reason; two traces that differ are a check as well.
     pub violation: Violation,
 }
 
-/// What one thread has found so far.
+/// The findings of one thread so far.
 #[derive(Default)]
 struct SweepPart {
     summary: Summary,
@@ -180,7 +181,7 @@ pub(super) fn add_counts<K: Ord>(counts: &mut BTreeMap<K, u64>, more: BTreeMap<K
     more.into_iter().for_each(|(name, count)| *counts.entry(name).or_default() += count);
 }
 
-/// What came of runs that no seed drew.
+/// Returns what came of runs that no seed drew.
 pub(crate) fn counted(reports: &[RunReport]) -> Summary {
     let mut part = SweepPart::default();
     reports.iter().for_each(|report| part.count(0, report));

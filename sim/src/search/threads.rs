@@ -22,7 +22,8 @@ pub(crate) fn share<P: Default + Send>(
     share_by(BATCH, numbers, jobs, work, progress)
 }
 
-/// What `work` makes of each of `items`, in their order; each takes long. `done` is told of each when it is.
+/// Returns what `work` makes of each of `items`, in their order; each takes long. `done` is told of each when
+/// it is.
 pub fn map<'a, T: Sync, R: Send>(
     items: &'a [T],
     jobs: usize,

@@ -1,4 +1,4 @@
-//! What a handoff's node stands on, in the simulated kernel.
+//! The operating system of a handoff's node, in the simulated kernel.
 use handoff::id::{BootId, DirectoryId};
 use handoff::journal::Journal;
 use handoff::machine::supervisor::{Note, Outcome, Peer};
@@ -175,7 +175,7 @@ impl<S: Surroundings> SimulatedWorld<S> {
         self.supervisor_mut(pid)?.handoff_mut()?.party_mut(peer).link.take()
     }
 
-    /// What a daemon is told, once it is said.
+    /// Takes note of what a daemon is told, once it is said.
     fn daemon_is_told(&mut self, supervisor: u32, to: Peer, message: &Message) {
         let successor = self.supervisor_mut(supervisor).and_then(|supervisor| supervisor.successor());
         let told = successor.filter(|_| to == Peer::Successor);

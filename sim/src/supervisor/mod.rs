@@ -24,7 +24,7 @@ const JOURNAL_SLOT: usize = 2048;
 /// The pauses between two starts.
 pub(crate) const RESTART: (Micros, Micros) = (20_000, 400_000);
 
-/// What build `build` is started from.
+/// Returns what build `build` is started from.
 pub(crate) fn binary(build: u32, handoff_id: HandoffId) -> Binary {
     Binary {
         handoff_id,
@@ -36,7 +36,7 @@ pub(crate) fn binary(build: u32, handoff_id: HandoffId) -> Binary {
 }
 
 impl<S: Surroundings> SimulatedWorld<S> {
-    /// When a supervisor has something to do by itself.
+    /// Returns the time at which a supervisor has something to do by itself.
     pub(crate) fn supervisor_turn(
         &self,
         process: &Process<Self>,
@@ -180,7 +180,7 @@ impl<S: Surroundings> SimulatedWorld<S> {
         supervisor.keeper = Some(Keeper::new(config, supervisor.knows.stopped));
     }
 
-    /// What it knows from here on, written if there is a file for it. `None` if it dies over it.
+    /// Returns what it knows from here on, written if there is a file for it. `None` if it dies over it.
     pub(crate) fn writes_journal(&mut self, pid: u32, journal: Journal) -> Option<Result<(), HostError>> {
         let boot = self.kernel.boot();
         let supervisor = self.supervisor_mut(pid)?;

@@ -53,7 +53,7 @@ impl<S: Surroundings> SimulatedWorld<S> {
         self.kernel.poke(pid, self.kernel.now);
     }
 
-    /// When there is something to do by itself.
+    /// Returns the time at which there is something to do by itself.
     pub(crate) fn recovery_turn(
         &self,
         process: &Process<Self>,

@@ -1,4 +1,4 @@
-//! What a recovery's node stands on, in the simulated kernel.
+//! The operating system of a recovery's node, in the simulated kernel.
 use handoff::journal::Journal;
 use handoff::machine::recovery::{Outcome, RecoveryVerdict};
 use handoff::message::Message;
@@ -192,7 +192,8 @@ impl<S: Surroundings> SimulatedWorld<S> {
         self.supervisor_mut(pid)?.recovery_mut()
     }
 
-    /// What the kernel shows of daemons; the processes that the recovery may end are noted for the checks.
+    /// Returns what the kernel shows of daemons; the processes that the recovery may end are noted for the
+    /// checks.
     fn supervisor_looks(&mut self, pid: u32, also: Option<ProcessId>) -> Seen {
         let id = |pid: u32| self.kernel.processes.get(&pid).map(|process| process.id);
         let holder = self.record().map(|record| record.holder);

@@ -60,7 +60,7 @@ impl<S: Surroundings> SimulatedWorld<S> {
         self.kernel.poke(pid, self.kernel.now);
     }
 
-    /// When there is something to do by itself.
+    /// Returns the time at which there is something to do by itself.
     pub(crate) fn handoff_turn(
         &self,
         process: &Process<Self>,
@@ -145,7 +145,7 @@ impl<S: Surroundings> SimulatedWorld<S> {
         self.turn_ends(begun, node.state());
     }
 
-    /// What has come to its end is told after the turn: a supervisor can die before.
+    /// Tells what has come to its end, after the turn: a supervisor can die before.
     pub(crate) fn supervisor_concludes(&mut self, pid: u32) {
         let Some(supervisor) = self
             .kernel

@@ -5,7 +5,7 @@ use super::{GONE, Happened, TraceEntry, TracedEffect, text};
 
 const TEMPLATE: &str = include_str!("page.html");
 
-/// What the page's script draws.
+/// The data that the page's script draws.
 #[derive(Serialize)]
 struct Page<'a> {
     why: &'a str,
@@ -22,9 +22,9 @@ struct Dot {
     at: f64,
     who: String,
     kind: &'static str,
-    /// What it says beside its dot.
+    /// The text beside its dot.
     label: String,
-    /// Most of the time it is of no interest.
+    /// `true` if most of the time it is of no interest.
     idle: bool,
     role: &'static str,
     states: Option<[&'static str; 2]>,
@@ -32,22 +32,22 @@ struct Dot {
     came: Option<u64>,
     /// Frames that were sent: number, receiver, message.
     sent: Vec<(u64, String, String)>,
-    /// What else was done.
+    /// The other effects.
     did: Vec<String>,
 }
 
-/// What is shown of a run.
+/// The parts of a run that are shown.
 #[derive(Clone, Debug)]
 pub struct Shown<'a> {
-    /// What is to be seen.
+    /// The thing to see.
     pub why: &'a str,
     /// The plan, or what else it is replayed from.
     pub plan: String,
-    /// What supervisors reported, the longest time that nobody served, what the times are.
+    /// The verdicts that supervisors reported, the longest time that nobody served, what the times are.
     pub facts: String,
     /// The check that failed, and why.
     pub violation: Option<String>,
-    /// What happened.
+    /// The events.
     pub trace: &'a [TraceEntry],
 }
 

@@ -1,4 +1,4 @@
-//! What happened in a run, step by step: the one source of the text, the page and the timeline.
+//! The events of a run, step by step: the one source of the text, the page and the timeline.
 use handoff::machine::{Cell, EffectName, MachineRole};
 use handoff::message::MessageName;
 use handoff::node::daemon::HookName;
@@ -17,15 +17,15 @@ pub use perfetto::perfetto;
 /// One step of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TraceEntry {
-    /// When, in virtual microseconds since the start of the run.
+    /// The time, in virtual microseconds since the start of the run.
     pub at: Micros,
     /// The process to which it happened; none: the kernel, or clients.
     pub who: Option<Name>,
-    /// What.
+    /// The event.
     pub what: Happened,
 }
 
-/// What happened.
+/// The kinds of event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Happened {
     /// A process has begun.
@@ -47,26 +47,26 @@ pub enum Happened {
     Ends(String),
     /// A process has ended.
     IsGone,
-    /// Something went wrong, on purpose.
+    /// The fault, on purpose.
     Fault(String),
-    /// Something that is neither a turn nor a fault.
+    /// The note, which is neither a turn nor a fault.
     Note(String),
     /// A check has failed.
     Violated {
-        /// Which.
+        /// The check.
         check: &'static str,
-        /// Why, in a sentence.
+        /// The reason, in a sentence.
         why: String,
     },
 }
 
-/// What is shown of a process that has ended.
+/// The text that is shown of a process that has ended.
 const GONE: &str = "has ended";
 
 /// One turn of a machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Turn {
-    /// Whose machine it is.
+    /// The role whose machine it is.
     pub role: MachineRole,
     /// The process that has sent the frame, if one came.
     pub from: Option<Name>,
@@ -78,11 +78,11 @@ pub struct Turn {
     pub before: &'static str,
     /// The state after it.
     pub after: &'static str,
-    /// What the machine asked for, in order, and what came of it.
+    /// The effects that the machine asked for, in order, and what came of each.
     pub effects: Vec<TracedEffect>,
 }
 
-/// What a machine asked for.
+/// The effect that a machine asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TracedEffect {
     /// A frame was sent.
@@ -115,11 +115,11 @@ pub struct SentFrame {
     pub from: Name,
     /// The receiver.
     pub to: Name,
-    /// Which message.
+    /// The message.
     pub message: MessageName,
 }
 
-/// Where steps are noted, if they are to be shown.
+/// The recorder of steps, if they are to be shown.
 #[derive(Debug, Default)]
 pub(crate) struct Recorder {
     pub on: bool,
@@ -131,7 +131,7 @@ pub(crate) struct Recorder {
     /// Of each process, in order.
     pub steps: Vec<(Name, Reaction)>,
     pub sent: Vec<SentFrame>,
-    /// When the first handoff was asked for, or the first fault struck.
+    /// The time at which the first handoff was asked for, or the first fault struck.
     pub origin: Option<Micros>,
 }
 
@@ -142,7 +142,7 @@ impl Recorder {
         }
     }
 
-    /// What comes before is of no interest.
+    /// Marks the begin: what comes before is of no interest.
     pub(crate) fn begins(&mut self, now: Micros) {
         self.origin.get_or_insert(now);
     }

@@ -1,10 +1,10 @@
-//! What happened, in a word each.
+//! The words for events, one each.
 use handoff::HostError;
 use handoff::machine::LockAnswer;
 use handoff::message::Message;
 use handoff::node::daemon::Event;
 
-/// What has happened to a daemon, in a word.
+/// Returns what has happened to a daemon, in a word.
 pub(crate) fn daemon_event_name(event: &Event) -> String {
     match event {
         Event::Start => "starts".into(),
@@ -29,7 +29,7 @@ pub(crate) fn message_name(message: &Message) -> String {
     }
 }
 
-/// What came of it.
+/// Returns what came of it.
 pub(crate) fn lock_answer(answer: &LockAnswer) -> &'static str {
     match answer {
         LockAnswer::Held { .. } => "held",
@@ -38,12 +38,12 @@ pub(crate) fn lock_answer(answer: &LockAnswer) -> &'static str {
     }
 }
 
-/// What a recovery hears of its note. It was written, and is enough for `Final`.
+/// Returns what a recovery hears of its note. It was written, and is enough for `Final`.
 pub(crate) fn noted(result: &Result<(), HostError>) -> &'static str {
     if result.is_ok() { "written" } else { "not written, or not enough" }
 }
 
-/// What came of it.
+/// Returns what came of it.
 pub(crate) fn written(result: &Result<(), HostError>) -> &'static str {
     if result.is_ok() { "written" } else { "not written" }
 }

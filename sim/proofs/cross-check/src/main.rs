@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use handoff_sim::explore::{Bound, ExploreOptions, SMALL, Stride, Walk, explore};
 use stateright::{Checker, Model, Property};
 
-/// What is gone through unless others are named: a bound for every kind of fault.
+/// The bounds that are gone through unless others are named: one for every kind of fault.
 const BOUNDS: [&str; 14] = [
     "no-fault",
     "no-fault-deferred",
@@ -51,7 +51,7 @@ impl Model for Explored {
     }
 }
 
-/// What a search has counted.
+/// The numbers that a search has counted.
 #[derive(Debug, PartialEq, Eq)]
 struct Counts {
     states: usize,

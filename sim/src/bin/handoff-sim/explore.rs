@@ -15,8 +15,8 @@ use crate::refusal::Refusal;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ExploreArgs {
-    /// Which bounds: `small`, those that fit into two minutes; `large`, those that take longer; `carry`, those in which
-    /// connections are carried; `all`; or one by its name.
+    /// The bounds: `small`, those that fit into two minutes; `large`, those that take longer; `carry`, those
+    /// in which connections are carried; `all`; or one by its name.
     #[arg(default_value = "small")]
     bound: String,
     /// Only says which bounds there are.
@@ -25,10 +25,11 @@ pub(crate) struct ExploreArgs {
     /// Also says which cells of the machines' tables of states and events were met.
     #[arg(long)]
     cells: bool,
-    /// How many are gone through at a time; by default as many as there are processors. A large one takes some gigabytes.
+    /// The number of bounds that are gone through at a time; by default as many as there are processors. A
+    /// large one takes some gigabytes.
     #[arg(long)]
     jobs: Option<usize>,
-    /// Where schedules that fail, and their pages, are saved.
+    /// The directory in which schedules that fail, and their pages, are saved.
     #[arg(long, value_name = "DIR", default_value = "handoff-failures")]
     failures: PathBuf,
 }

@@ -49,7 +49,7 @@ enum Canary {
     Seal,
 }
 
-/// What is run: the daemons that the simulator brings along, and what is broken on purpose.
+/// The subject of the run: the daemons that the simulator brings along, and what is broken on purpose.
 struct Subject {
     make: Arc<Make>,
     planted: Planted,
@@ -105,10 +105,10 @@ enum SimulatorCommand {
     Trace {
         /// A seed, or the path of a plan.
         what: String,
-        /// Where the page goes.
+        /// The path at which the page is written.
         #[arg(long, value_name = "FILE", required_unless_present = "perfetto")]
         html: Option<PathBuf>,
-        /// Where the timeline goes.
+        /// The path at which the timeline is written.
         #[arg(long, value_name = "FILE")]
         perfetto: Option<PathBuf>,
     },
@@ -116,7 +116,7 @@ enum SimulatorCommand {
 
 #[derive(Debug, clap::Args)]
 struct SweepArgs {
-    /// Which seeds: from the first to before the last.
+    /// The seeds: from the first to before the last.
     #[arg(long, value_name = "A..B", default_value = "0..100000", value_parser = seeds)]
     seeds: Range<u64>,
     /// On how many threads; by default as many as there are processors.
@@ -126,13 +126,13 @@ struct SweepArgs {
     /// (`JOB_COMPLETION_INDEX` and `HANDOFF_SHARDS`), a Slurm array, GitLab CI, CircleCI, Buildkite.
     #[arg(long, value_name = "K/N")]
     shard: Option<Shard>,
-    /// One in so many seeds is run twice, and must leave the same trace.
+    /// The number of seeds of which one is run twice, and must leave the same trace.
     #[arg(long, default_value_t = 64)]
     twice_every: u64,
-    /// Where the summary goes, as JSON; `-` is the standard output.
+    /// The path at which the summary is written, as JSON; `-` is the standard output.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Where plans that fail are saved.
+    /// The directory in which plans that fail are saved.
     #[arg(long, value_name = "DIR", default_value = "handoff-failures")]
     failures: PathBuf,
     /// Instead: saves in this directory small plans that meet what `--wanted` names, one for each that no other one meets.
@@ -174,7 +174,7 @@ fn main() -> ExitCode {
     })
 }
 
-/// What an exploration has saved, rather than a plan.
+/// Returns whether `what` is what an exploration has saved, rather than a plan.
 fn is_schedule(what: &str) -> bool {
     fs::read_to_string(what).is_ok_and(|text| Schedule::is_one(&text))
 }

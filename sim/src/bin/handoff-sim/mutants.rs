@@ -27,13 +27,13 @@ pub(crate) struct MutantsArgs {
     /// Only says which there are.
     #[arg(long)]
     list: bool,
-    /// How many seeds are swept for each, from 0 on.
+    /// The number of seeds that are swept for each, from 0 on.
     #[arg(long, default_value_t = 2_000)]
     seeds: u64,
-    /// Where the plans are that meet what seeds meet too seldom.
+    /// The directory of the plans that meet what seeds meet too seldom.
     #[arg(long, value_name = "DIR", default_value = "scenarios/rare")]
     plans: PathBuf,
-    /// How many are judged at a time; by default as many as there are processors.
+    /// The number of mutants that are judged at a time; by default as many as there are processors.
     #[arg(long)]
     jobs: Option<usize>,
     /// Says of each what has caught it, not only of those that survive.
@@ -92,7 +92,7 @@ impl MutantsArgs {
     }
 }
 
-/// What follows a mutant's name in a line.
+/// Returns whether `rest` is what follows a mutant's name in a line.
 fn ends(rest: &str) -> bool {
     rest.is_empty() || rest.starts_with(':')
 }

@@ -14,13 +14,14 @@ pub(crate) struct OutageArgs {
     /// On how many threads; by default as many as there are processors.
     #[arg(long)]
     jobs: Option<usize>,
-    /// Where the table goes as JSON, too; `-` is the standard output, instead of the Markdown.
+    /// The path at which the table is written as JSON, too; `-` is the standard output, instead of the
+    /// Markdown.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Puts the table into this file, between the lines that mark its place.
     #[arg(long, value_name = "FILE")]
     update: Option<PathBuf>,
-    /// Where plans that break a rule are saved.
+    /// The directory in which plans that break a rule are saved.
     #[arg(long, value_name = "DIR", default_value = "handoff-failures")]
     failures: PathBuf,
 }

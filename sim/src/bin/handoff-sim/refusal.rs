@@ -1,4 +1,4 @@
-//! Why the command does not do what it was asked for.
+//! The reasons why the command does not do what it was asked for.
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use crate::shard::NoShard;
 
-/// Why the command does not do what it was asked for.
+/// The reason why the command does not do what it was asked for.
 #[derive(Debug, Error)]
 pub(crate) enum Refusal {
     /// A canary was asked for where there is no place for one.
@@ -25,7 +25,7 @@ pub(crate) enum Refusal {
     /// No bound has this name.
     #[error("there is no bound {asked:?}; there are small, large, carry, all, {}", known.join(", "))]
     NoBound { asked: String, known: Vec<&'static str> },
-    /// This is no range of seeds.
+    /// The text is no range of seeds.
     #[error("{0:?} is no range of seeds: A..B, such as 0..100000")]
     NoSeeds(String),
     #[error(transparent)]
@@ -50,12 +50,12 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
-    /// What can't be read from `path` is refused.
+    /// Returns the refusal of what can't be read from `path`.
     pub(crate) fn read(path: &Path) -> impl FnOnce(io::Error) -> Refusal {
         move |error| Refusal::Read { path: path.to_path_buf(), error }
     }
 
-    /// What can't be written to `path` is refused.
+    /// Returns the refusal of what can't be written to `path`.
     pub(crate) fn write(path: &Path) -> impl Fn(io::Error) -> Refusal {
         move |error| Refusal::Write { path: path.to_path_buf(), error }
     }

@@ -1,5 +1,5 @@
-//! What this program prints. A reader that has gone ends nothing, where `println!` would panic: the exit status tells
-//! the outcome all the same.
+//! The output of this program. A reader that has gone ends nothing, where `println!` would panic: the exit
+//! status tells the outcome all the same.
 
 /// Prints a line to standard output.
 macro_rules! say {

@@ -13,7 +13,7 @@ pub(crate) struct Shard {
     n: u64,
 }
 
-/// This names no part of the seeds.
+/// The text names no part of the seeds.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(crate) enum NoShard {
     #[error("{0:?} is no part: k/n, k from 0 to n-1, such as 0/4")]
@@ -22,7 +22,8 @@ pub(crate) enum NoShard {
     Variables(&'static str, String, &'static str, String),
 }
 
-/// What says which part this is and how many there are, and from which number the parts are counted.
+/// The variables that say which part this is and how many there are, and from which number the parts are
+/// counted.
 const KNOWN: [(&str, &str, u64); 5] = [
     // An array of Slurm, from 0 on.
     ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT", 0),
@@ -37,7 +38,7 @@ impl Shard {
     /// All of them.
     pub(crate) const WHOLE: Shard = Shard { k: 0, n: 1 };
 
-    /// What the environment says; all, if it says nothing.
+    /// Returns what the environment says; all, if it says nothing.
     ///
     /// # Errors
     /// It contradicts itself.

@@ -20,7 +20,7 @@ const fn carry(
     Bound { name, faults, handoffs, verdicts, clients }
 }
 
-/// What fits into half a minute.
+/// The bounds that fit into half a minute.
 pub const CARRY: &[Bound] = &[
     carry("carry", 2, NONE, TWO, &[Committed]),
     carry("carry-clients", 1, NONE, ClientBudget { comings: 2, ..TWO }, &[Committed]),

@@ -1,5 +1,5 @@
-//! What must hold of the connections of clients in every state: one process reads. `crate::explore::model::passing` has what must
-//! hold as they pass from process to process.
+//! The rules of clients' connections in every state: one process reads. `crate::explore::model::passing` has
+//! what must hold as they pass from process to process.
 use super::at_rest;
 use crate::explore::model::Model;
 

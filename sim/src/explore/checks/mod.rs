@@ -1,5 +1,5 @@
-//! What must hold in an exploration alone, besides `crate::checks`. Reads the kernel, and of a machine what every host sees:
-//! whether it is done, and which timers are armed.
+//! The rules that hold in an exploration alone, besides `crate::checks`. Reads the kernel, and of a machine
+//! what every host sees: whether it is done, and which timers are armed.
 use handoff::machine::{Machine, Timer, Timers, incumbent};
 use handoff::node::daemon::Hook as AnyHook;
 use handoff::record::Record;
@@ -24,7 +24,8 @@ pub(crate) fn timer_bounds(model: &Model) -> Option<String> {
     Some(format!("a timer {} takes longer than a heartbeat", timer.name()))
 }
 
-/// When a daemon wants the lock: it was told to take it or to find out which process has it, or no supervisor tells it anything.
+/// Checks that a daemon that wants the lock was told to take it or to find out which process has it, or that
+/// no supervisor tells it anything.
 pub(crate) fn seizes(model: &Model, pid: u32) -> Option<String> {
     let process = model.processes.get(&pid)?;
     let told = process.told_to_begin || process.told_to_resume || process.told_to_retire;
@@ -32,7 +33,7 @@ pub(crate) fn seizes(model: &Model, pid: u32) -> Option<String> {
     seizes.then(|| format!("{pid} wants the lock by itself, though it hears its supervisor"))
 }
 
-/// When a successor goes on to serve: it was told to, or no supervisor tells it anything.
+/// Checks that a successor that goes on to serve was told to, or that no supervisor tells it anything.
 pub(crate) fn serves_by_itself(model: &Model, pid: u32) -> Option<String> {
     let process = model.processes.get(&pid)?;
     let is_successor = matches!(process.daemon, DaemonMachine::Successor(_));
@@ -40,21 +41,21 @@ pub(crate) fn serves_by_itself(model: &Model, pid: u32) -> Option<String> {
     early.then(|| format!("{pid} goes on to serve by itself, though it hears its supervisor"))
 }
 
-/// When a daemon's hook begins: no other one runs, but for `finalize`, which runs beside any.
+/// Checks, when a daemon's hook begins, that no other one runs, but for `finalize`, which runs beside any.
 pub(crate) fn starts(model: &Model, pid: u32, hook: &AnyHook) -> Option<String> {
     let finalize = AnyHook::Incumbent(incumbent::Hook::Finalize);
     let (_, other) = model.processes.get(&pid)?.hooks.iter().find(|(_, other)| *other != finalize)?;
     (*hook != finalize).then(|| format!("{pid} begins its {} while its {} runs", hook.name(), other.name()))
 }
 
-/// When a daemon is about to write the record: not that it has sealed for another, once it was told to come back.
+/// Checks that a daemon is not about to record that it has sealed for another, once it was told to come back.
 pub(crate) fn records(model: &Model, pid: u32, record: &Record) -> Option<String> {
     let told = model.processes.get(&pid).is_some_and(|process| process.told_to_resume);
     let seals = record.sealed_for.is_some() && told && model.signalled != Some(pid);
     seals.then(|| format!("{pid} was told to come back, and notes a seal for another"))
 }
 
-/// Some process serves, and can be reached; or it is not the protocol's to see to that.
+/// Returns whether some process serves, and can be reached; or it is not the protocol's to see to that.
 pub(crate) fn somebody_serves(model: &Model) -> bool {
     let nobody_looks = model.idle() && model.recovery_is_over();
     // A stop of the process that serves, while no supervisor is at work on a handoff, has stopped the service.
@@ -85,13 +86,14 @@ fn is_out_of_reach(model: &Model) -> bool {
     stopped.any(|(pid, _)| !recovery.may_end(*pid))
 }
 
-/// No supervisor that runs has a handoff under way, or recovers. A recovery that nothing but its deadline can end is over by that.
+/// Returns whether no supervisor that runs has a handoff under way, or recovers. A recovery that nothing but
+/// its deadline can end is over by that.
 pub(crate) fn nobody_is_at_work(model: &Model) -> bool {
     is_out_of_reach(model)
         || (model.idle() || !model.supervisor_runs()) && (model.recovery_is_over() || !model.recovery_runs())
 }
 
-/// There is one process; it serves, and can be reached.
+/// Returns whether there is one process that serves and can be reached.
 pub(crate) fn one_serves(model: &Model) -> bool {
     let idle = |process: &ModelDaemon| {
         process.life == Life::Runs && process.hooks.is_empty() && process.pending.is_empty()

@@ -1,4 +1,4 @@
-//! What the checks of both worlds see of this one.
+//! The view that the checks of both worlds have of this one.
 use std::borrow::Cow;
 
 use handoff::message::MessageName;

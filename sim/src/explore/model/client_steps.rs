@@ -1,4 +1,4 @@
-//! What can happen next to the connections of clients, and what that is called.
+//! The next events of clients' connections, and the names of those events.
 use handoff::carry::{CarryStep, Item, Next, Outgoing, Token};
 use handoff::machine::incumbent;
 use handoff::node::daemon::Hook as AnyHook;
@@ -23,14 +23,14 @@ pub(crate) enum ClientStep {
 }
 
 impl ClientStep {
-    /// It happens only so many times.
+    /// Returns whether it happens only so many times.
     pub(crate) fn is_bounded(&self) -> bool {
         !matches!(self, ClientStep::Part(_) | ClientStep::Takes(_))
     }
 }
 
 impl Clients {
-    /// What the end of a link that sends would do next.
+    /// Returns what the end of a link that sends would do next.
     pub(crate) fn next(&self, pid: u32, part: CarryStep, outgoing: &mut Outgoing) -> Next {
         match part {
             CarryStep::Offer => outgoing.follow(),
@@ -39,7 +39,7 @@ impl Clients {
         }
     }
 
-    /// The part waits for the other end of its link, which runs.
+    /// Returns whether the part waits for the other end of its link, which runs.
     fn waits(&self, pid: u32, part: CarryStep, runs: impl Fn(u32) -> bool) -> bool {
         if !matches!(part, CarryStep::Offer | CarryStep::Finish | CarryStep::Confirm) {
             return false;
@@ -65,7 +65,7 @@ impl Model {
         self.clients.as_ref()?.part(pid, hook)
     }
 
-    /// The hook that runs, if one does, returns some day.
+    /// Returns whether the hook that runs, if one does, returns some day.
     pub(crate) fn hook_returns(&self, pid: u32) -> bool {
         let is_next = |process: &super::ModelDaemon| !process.hooks.is_empty() && !process.hung;
         let has_returned =
@@ -75,7 +75,7 @@ impl Model {
             && !self.clients.as_deref().is_some_and(has_returned)
     }
 
-    /// What goes on by itself.
+    /// Returns what goes on by itself.
     pub(crate) fn client_work(&self) -> Vec<ClientStep> {
         let Some(clients) = &self.clients else { return Vec::new() };
         let mut steps = Vec::new();
@@ -91,7 +91,7 @@ impl Model {
         steps
     }
 
-    /// What may happen so many times.
+    /// Returns what may happen so many times.
     pub(crate) fn client_luck(&self) -> Vec<ClientStep> {
         let Some(clients) = &self.clients else { return Vec::new() };
         let budget = clients.budget;

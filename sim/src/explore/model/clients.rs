@@ -20,8 +20,8 @@ use crate::program::carry_hook;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ClientBudget {
-    /// How many there are at first. The first is between two requests; of the others half a request was read, and half a reply
-    /// is not sent.
+    /// The number of connections at first. The first is between two requests; of the others half a request
+    /// was read, and half a reply is not sent.
     pub connections: u8,
     /// The link between an incumbent and its successor breaks, or either of them finds nonsense in it.
     pub breaks: u8,
@@ -48,7 +48,7 @@ pub(crate) const ROOM: usize = 2;
 pub(crate) struct CarryLink {
     pub from: u32,
     pub to: u32,
-    /// What is on its way to the successor. The descriptors that an offer names lie beside it.
+    /// The items that are on their way to the successor. The descriptors that an offer names lie beside it.
     pub down: VecDeque<Item>,
     pub up: VecDeque<Item>,
     pub from_open: bool,
@@ -57,23 +57,24 @@ pub(crate) struct CarryLink {
     pub end: Option<Carried>,
 }
 
-/// What one process knows of connections.
+/// The connections that one process knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct CarryProcess {
     /// Its own connections, with what it knows of them.
     pub own: BTreeMap<Token, ConnectionState>,
     /// As an incumbent: its end of the link.
     pub outgoing: Option<Outgoing>,
-    /// What was to be sent before a hook could not be.
+    /// `true` if what was to be sent before a hook could not be sent.
     pub lost: bool,
     /// As a successor: its end of the link, and what has come over it.
     pub incoming: Incoming,
     pub states: BTreeMap<Token, ConnectionState>,
     pub arrived: BTreeSet<Token>,
-    /// How many parts of what its first hook is about are done; and that hook has returned what is good enough, or not.
+    /// The number of parts of what its first hook is about that are done; and that hook has returned what is
+    /// good enough, or not.
     pub done: usize,
     pub returned: Option<bool>,
-    /// It writes states that others can't read.
+    /// `true` if the process writes states that others can't read.
     pub is_later: bool,
 }
 

@@ -10,28 +10,28 @@ pub(crate) struct ClientConnection {
     pub holders: BTreeSet<u32>,
     /// Those that read it.
     pub readers: BTreeSet<u32>,
-    /// What a process needs that goes on with it.
+    /// The state that a process needs that goes on with it.
     pub state: ConnectionState,
     /// The process that has read it last.
     pub last_reader: u32,
-    /// Another process that has it has written down since that it serves.
+    /// `true` if another process that has it has written down since that it serves.
     pub served_by_another: bool,
-    /// A process that has read it, or has written down that it serves, has died with it.
+    /// `true` if a process that has read it, or has written down that it serves, has died with it.
     pub has_died: bool,
 
-    /// Its client has left.
+    /// `true` if its client has left.
     pub is_left: bool,
 }
 
-/// Why a process lets go of a connection.
+/// The reason why a process lets go of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LetsGo {
-    /// It was a successor, and serves.
+    /// The process was a successor, and serves.
     Serves,
-    /// It has found nonsense in the link.
+    /// The process has found nonsense in the link.
     GivesUp,
-    /// It has ended because another process serves.
+    /// The process has ended because another process serves.
     Retires,
-    /// It has died, or ended otherwise.
+    /// The process has died, or ended otherwise.
     Ends,
 }

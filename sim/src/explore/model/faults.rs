@@ -1,7 +1,7 @@
-//! What may go wrong while an exploration goes on, and how often.
+//! The faults that may happen while an exploration goes on, and their numbers.
 use serde::{Deserialize, Serialize};
 
-/// How many faults of each kind may still happen.
+/// The number of faults of each kind that may still happen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct FaultBudget {

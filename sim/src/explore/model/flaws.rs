@@ -1,4 +1,4 @@
-//! What could be wrong with the carrying of connections: each of these a check must notice.
+//! The flaws that the carrying of connections could have: each of these a check must notice.
 use handoff::carry::{CarryHook, CarryStep};
 
 /// One thing that is wrong.
@@ -8,7 +8,7 @@ pub enum CarryFlaw {
     ReadsEarly,
     /// An incumbent reads after it has ended.
     ReadsLate,
-    /// What could not be sent to a client is not among what is carried.
+    /// The output that could not be sent to a client is not among what is carried.
     DropsOutput,
     /// An incumbent that retires shuts its connections down.
     ShutsDown,
@@ -50,7 +50,7 @@ impl CarryFlaw {
         CarryFlaw::EndsAtOnce,
     ];
 
-    /// What is done before a hook and after it, if this is wrong.
+    /// Returns what is done before a hook and after it, if this is wrong.
     pub(crate) fn parts(
         self,
         course: CarryHook,

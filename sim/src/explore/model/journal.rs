@@ -1,4 +1,5 @@
-//! What supervisors write down, by the code that writes it in production. Every process here was started from a binary of its own.
+//! The journals of supervisors, by the code that writes them in production. Every process here was started
+//! from a binary of its own.
 use std::sync::Arc;
 
 use handoff::data::Data;
@@ -9,7 +10,7 @@ use handoff::{HandoffId, HostError, ProcessId};
 
 use super::{Model, ModelRecovery, ModelSupervisor, id};
 
-/// What `pid` was started from.
+/// Returns what `pid` was started from.
 fn binary(pid: u32) -> Binary {
     Binary {
         handoff_id: HandoffId([0; 16]),
@@ -20,7 +21,7 @@ fn binary(pid: u32) -> Binary {
     }
 }
 
-/// One serves, and that is all there was.
+/// Makes the journal in which one process serves, and that is all there was.
 pub(crate) fn at_first(pid: u32) -> Journal {
     let running = Running { process: id(pid), build_id: Vec::new(), is_committed: true };
     Journal { running: Some(running), committed: Some(binary(pid)), ..Journal::default() }
@@ -31,13 +32,13 @@ pub(crate) fn running(journal: &Journal) -> Option<ProcessId> {
     journal.running.as_ref().map(|running| running.process)
 }
 
-/// Whether a supervisor that comes anew starts what `pid` was started from.
+/// Returns whether a supervisor that comes anew starts what `pid` was started from.
 pub(crate) fn starts(journal: &Journal, pid: u32) -> bool {
     journal.committed == Some(binary(pid))
 }
 
 impl ModelSupervisor {
-    /// Its successor serves, and that is noted.
+    /// Returns whether its successor serves, and that is noted.
     pub(crate) fn has_committed(&self) -> bool {
         self.successor.is_some() && running(&self.knows) == self.successor.map(id)
     }

@@ -48,7 +48,7 @@ mod recover;
 pub(super) mod steps;
 pub(super) mod watch;
 
-/// Which versions of the protocol a build speaks, if not those of all others.
+/// The versions of the protocol that a build speaks, if not those of all others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Version {
     /// Those, and a later one.
@@ -73,35 +73,35 @@ impl Version {
 pub(crate) struct ModelDaemon {
     pub daemon: DaemonMachine,
     pub life: Life,
-    /// Whether it was stopped, so the supervisor may think that it hangs; or it was told to leave.
+    /// `true` if it was stopped, so the supervisor may think that it hangs; or it was told to leave.
     pub suspect: bool,
     /// The handoff that it is, or was, part of, and the last that it has said of it.
     pub handoff: Option<HandoffId>,
     pub said: Option<MessageName>,
-    /// Its supervisor has been heard since it was last silent.
+    /// `true` if its supervisor has been heard since it was last silent.
     pub heard: bool,
-    /// What its supervisor has told it.
+    /// `true` if its supervisor has told it to resume.
     pub told_to_resume: bool,
     pub told_to_retire: bool,
     pub told_to_leave: bool,
     pub heard_begin: bool,
     pub told_to_begin: bool,
     pub told_to_commit: bool,
-    /// Whether it has had its first turn.
+    /// `true` if it has had its first turn.
     pub has_started: bool,
     /// The incumbent of the handoff for which it was spawned.
     pub predecessor: Option<u32>,
     /// The record's generation when it was spawned.
     pub generation: u64,
-    /// Its build speaks no version that the supervisor does.
+    /// `true` if its build speaks no version that the supervisor does.
     pub alien: bool,
     /// Run one after the other.
     pub hooks: Vec<(Op, AnyHook)>,
-    /// The first hook never returns.
+    /// `true` if the first hook never returns.
     pub hung: bool,
-    /// Whether it accepts connections and writes what they ask for.
+    /// `true` if it accepts connections and writes what they ask for.
     pub accepts: bool,
-    /// Whether it was told that its predecessor has ended; or it never had one.
+    /// `true` if it was told that its predecessor has ended; or it never had one.
     pub finalized: bool,
     /// Operations whose results are put off.
     pub pending: Vec<Awaited>,
@@ -124,19 +124,19 @@ pub(crate) struct ModelSupervisor {
     pub wants_connect: bool,
     pub pending: Vec<supervisor::Awaited>,
     pub outcome: Option<Outcome>,
-    /// The last write of the journal has failed, or says too little.
+    /// `true` if the last write of the journal has failed, or says too little.
     pub journal_failed: bool,
-    /// What it knows, written down or not.
+    /// The journal that the supervisor knows, written down or not.
     pub knows: Arc<Journal>,
-    /// What it knew when it began.
+    /// The journal that the supervisor knew when it began.
     pub before: Arc<Journal>,
-    /// Its successor has said that it can't.
+    /// `true` if its successor has said that it can't.
     pub heard_failed: bool,
-    /// Whether it was called off before it had told its successor to commit.
+    /// `true` if it was called off before it had told its successor to commit.
     pub cancelled: bool,
-    /// Its deadline has passed.
+    /// `true` if its deadline has passed.
     pub late: bool,
-    /// Whether it began with one idle process that serves, and no fault has happened since: it must commit.
+    /// `true` if it began with one idle process that serves, and no fault has happened since: it must commit.
     pub must_commit: bool,
 }
 
@@ -145,9 +145,9 @@ pub(crate) struct ModelSupervisor {
 pub(crate) struct ModelRecovery {
     pub machine: RecoveryMachine,
     pub stopped: bool,
-    /// The journal is its own: no other supervisor holds it.
+    /// `true` if the journal is its own: no other supervisor holds it.
     pub has_journal: bool,
-    /// What it knows, written down or not.
+    /// The journal that the supervisor knows, written down or not.
     pub knows: Arc<Journal>,
     /// The processes that it watches, and whose end it was not told.
     pub watched: Vec<u32>,
@@ -157,16 +157,16 @@ pub(crate) struct ModelRecovery {
     pub journaled: BTreeSet<u32>,
     /// The processes that have said something to it.
     pub heard: BTreeSet<u32>,
-    /// Whether it was given the listening sockets.
+    /// `true` if it was given the listening sockets.
     pub has_listeners: bool,
     /// The processes that it has killed: it does not hear them any more.
     pub killed: BTreeSet<u32>,
-    /// Whose answer is still to come.
+    /// The pids of the processes whose answer is still to come.
     pub asked: BTreeSet<u32>,
     /// The processes that could not be connected to.
     pub refused: Vec<u32>,
     pub pending: Vec<recovery::Awaited>,
-    /// The last write of the journal has failed, or says too little.
+    /// `true` if the last write of the journal has failed, or says too little.
     pub journal_failed: bool,
     pub outcome: Option<recovery::Outcome>,
 }
@@ -185,13 +185,13 @@ pub(crate) struct ModelLink {
     pub pid: u32,
     pub id: LinkId,
     pub handoff_id: HandoffId,
-    /// The daemon knows of it.
+    /// `true` if the daemon knows of it.
     pub accepted: bool,
-    /// The daemon has read over it that a supervisor has a handoff with it.
+    /// `true` if the daemon has read over it that a supervisor has a handoff with it.
     pub joined: bool,
-    /// The supervisor has made the daemon part of its handoff over it.
+    /// `true` if the supervisor has made the daemon part of its handoff over it.
     pub acked: bool,
-    /// The daemon has said something of the handoff over it.
+    /// `true` if the daemon has said something of the handoff over it.
     pub answered: bool,
     /// The last that the supervisor has said of the handoff over it.
     pub said: Option<MessageName>,
@@ -205,15 +205,15 @@ pub(crate) struct ModelLink {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Model {
     pub faults: FaultBudget,
-    /// How many may still be started.
+    /// The number of handoffs that may still be started.
     pub handoffs: u8,
     pub started: u8,
     pub processes: BTreeMap<u32, ModelDaemon>,
     pub supervisor: Option<ModelSupervisor>,
     pub recovery: Option<ModelRecovery>,
-    /// What is written down.
+    /// The journal that is written down.
     pub journal: Arc<Journal>,
-    /// A supervisor died, or has lost track.
+    /// `true` if a supervisor died, or has lost track.
     pub astray: bool,
     pub links: Vec<ModelLink>,
     pub lock: Option<u32>,
@@ -236,7 +236,7 @@ pub(crate) const HEARTBEAT: Duration = Duration::from_secs(1);
 /// No handoff that was ever asked for.
 pub(super) const STRAY: HandoffId = HandoffId([0xff; 16]);
 
-/// Whether it belongs to another handoff.
+/// Returns whether it belongs to another handoff.
 pub(crate) fn is_stray(message: &Message) -> bool {
     message.handoff_id() == Some(STRAY)
 }
@@ -258,7 +258,7 @@ pub(crate) fn hello(pid: u32, role: Role) -> Hello {
 }
 
 impl Model {
-    /// One daemon serves; a supervisor is about to replace it.
+    /// Makes the model in which one daemon serves and a supervisor is about to replace it.
     pub(crate) fn new(faults: FaultBudget, handoffs: u8) -> Model {
         let machine = IncumbentMachine::new(hello(1, Role::Incumbent), 1, SECOND);
         let first = ModelDaemon {
@@ -338,17 +338,17 @@ impl Model {
         self.processes.get(&pid).is_some_and(|process| process.life != Life::Dying)
     }
 
-    /// No supervisor is at work on a handoff.
+    /// Returns whether no supervisor is at work on a handoff.
     pub(crate) fn idle(&self) -> bool {
         self.supervisor.as_ref().is_none_or(|supervisor| supervisor.machine.is_done())
     }
 
-    /// No supervisor recovers.
+    /// Returns whether no supervisor recovers.
     pub(crate) fn recovery_is_over(&self) -> bool {
         self.recovery.as_ref().is_none_or(|recovery| recovery.machine.is_done())
     }
 
-    /// A supervisor is stopped, whatever it is at.
+    /// Returns whether a supervisor is stopped, whatever it is at.
     pub(crate) fn is_stopped(&self) -> bool {
         self.supervisor.as_ref().is_some_and(|supervisor| supervisor.stopped)
             || self.recovery.as_ref().is_some_and(|s| s.stopped)
@@ -446,7 +446,7 @@ impl Model {
         self.astray = true;
     }
 
-    /// A daemon that runs has a handoff with the supervisor at the other end.
+    /// Returns whether a daemon that runs has a handoff with the supervisor at the other end.
     pub(crate) fn is_in_session(&self, link: &ModelLink) -> bool {
         let runs = |process: &ModelDaemon| {
             process.has_started && process.life == Life::Runs && process.handoff == Some(link.handoff_id)
@@ -454,7 +454,7 @@ impl Model {
         link.joined && self.processes.get(&link.pid).is_some_and(runs)
     }
 
-    /// Whether the supervisor at this end of a link is there and at work.
+    /// Returns whether the supervisor at this end of a link is there and at work.
     pub(crate) fn is_at_work(&self, end: ModelEnd) -> bool {
         match end {
             ModelEnd::Supervisor(_) => !self.idle(),
@@ -462,8 +462,8 @@ impl Model {
         }
     }
 
-    /// What supervisors know once a handoff is over. A commit that the journal does not have leads to a recovery; where
-    /// no supervisor recovers, it is no excuse for anything.
+    /// Takes note of what supervisors know once a handoff is over. A commit that the journal does not have
+    /// leads to a recovery; where no supervisor recovers, it is no excuse for anything.
     pub(crate) fn finished(&mut self, outcome: &Outcome) {
         let end = keeper::TaskEnd::from(outcome);
         self.astray |= !end.is_clear(true) && (self.faults.recovers || !end.is_committed());
@@ -486,7 +486,7 @@ impl Model {
 }
 
 impl ModelLink {
-    /// What is on its way is lost, and both ends will see that there is no link any more.
+    /// Loses what is on its way; both ends will see that there is no link any more.
     pub(crate) fn reset(&mut self) {
         self.reset = true;
         self.down.clear();
@@ -495,7 +495,7 @@ impl ModelLink {
 }
 
 impl ModelSupervisor {
-    /// Whether it has seen its incumbent end: there is no process to go back to.
+    /// Returns whether it has seen its incumbent end: there is no process to go back to.
     pub(crate) fn incumbent_has_ended(&self) -> bool {
         self.incumbent.is_some_and(|pid| self.told.contains(&pid))
     }
@@ -534,29 +534,30 @@ impl ModelDaemon {
         self.daemon.timers()
     }
 
-    /// Whether it runs, and no other process could think that it does not.
+    /// Returns whether it runs, and no other process could think that it does not.
     pub(crate) fn is_well(&self) -> bool {
         self.life == Life::Runs && !self.hung && !self.suspect && !self.alien
     }
 
-    /// A hook runs that something depends on, or an answer is awaited.
+    /// Returns whether a hook runs that something depends on, or an answer is awaited.
     pub(crate) fn is_busy(&self) -> bool {
         let finalize = AnyHook::Incumbent(incumbent::Hook::Finalize);
         self.hooks.iter().any(|(_, hook)| *hook != finalize) || !self.pending.is_empty()
     }
 
-    /// Whether it seals, or writes down that it has.
+    /// Returns whether it seals, or writes down that it has.
     pub(crate) fn seals(&self) -> bool {
         let seal = |(_, hook): &(Op, AnyHook)| *hook == AnyHook::Incumbent(incumbent::Hook::Seal);
         self.hooks.iter().any(seal) || !self.pending.is_empty()
     }
 
-    /// How far its seal has come, and over which link that is said; nothing if no supervisor waits for it.
+    /// Returns how far its seal has come, and over which link that is said; nothing if no supervisor waits
+    /// for it.
     pub(crate) fn seal_progress(&self) -> Option<(LinkId, Message)> {
         self.daemon.seal_progress(SealProgress::default())
     }
 
-    /// Whether it may make what its predecessor can't undo.
+    /// Returns whether it may make what its predecessor can't undo.
     pub(crate) fn finalizes(&self) -> bool {
         self.hooks.iter().any(|(_, hook)| *hook == AnyHook::Incumbent(incumbent::Hook::Finalize))
     }

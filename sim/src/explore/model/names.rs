@@ -1,4 +1,4 @@
-//! What a step is called: in words for people and for files, and as an action that is the same in every state.
+//! The names of a step: in words for people and for files, and as an action that is the same in every state.
 use handoff::machine::supervisor::{self, Peer};
 use handoff::machine::{Awaited, Timer};
 use handoff::message::Message;
@@ -37,7 +37,7 @@ pub(crate) struct Action {
     client: Option<std::mem::Discriminant<ClientStep>>,
 }
 
-/// What takes a turn in a step.
+/// The actor that takes a turn in a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Actor {
     Supervisor,
@@ -89,7 +89,7 @@ impl Model {
         Action { what: std::mem::discriminant(step), pid, end, timer, client }
     }
 
-    /// Whose machine has a turn.
+    /// Returns the actor whose machine has a turn.
     pub(crate) fn actor(&self, step: &ModelStep) -> Option<Actor> {
         match *step {
             ModelStep::Handoff
@@ -150,7 +150,7 @@ impl Model {
         }
     }
 
-    /// What `step` does, in words. No two steps of a state are called the same.
+    /// Returns what `step` does, in words. No two steps of a state are called the same.
     pub(crate) fn name_of(&self, step: &ModelStep) -> String {
         match *step {
             ModelStep::Recover => format!("{RECOVERY} recovers"),

@@ -1,11 +1,11 @@
-//! What must hold when a connection passes from process to process, or ends: what was read goes along, and none ends without a
-//! cause. Asked as it happens: the state afterwards does not tell.
+//! The rules for a connection that passes from process to process, or ends: what was read goes along, and
+//! none ends without a cause. Asked as it happens: the state afterwards does not tell.
 use handoff::carry::{ConnectionState, Token};
 
 use super::connection::{ClientConnection, LetsGo};
 
-/// When a process begins to read a connection: it has all that was read of it and not answered, and nothing else; and no process has
-/// read it after the one that knew that.
+/// Checks that a process that begins to read a connection has all that was read of it and not answered, and
+/// nothing else; and that no process has read it after the one that knew that.
 pub(crate) fn goes_on(
     pid: u32,
     token: Token,
@@ -17,7 +17,8 @@ pub(crate) fn goes_on(
     differs.then(|| format!("{pid} goes on with connection {token}, and does not have what was read of it"))
 }
 
-/// When a connection ends because `pid`, the last that had it, lets go of it: no process could have gone on with it.
+/// Checks, when a connection ends because `pid`, the last that had it, lets go of it, that no process could
+/// have gone on with it.
 pub(crate) fn ends(
     pid: u32,
     token: Token,
@@ -35,7 +36,8 @@ pub(crate) fn ends(
     is_cut.then(|| format!("{pid} cuts connection {token} ({why:?})"))
 }
 
-/// When `pid` ends a connection for every process that has it: a successor has read it, and has left since.
+/// Checks, when `pid` ends a connection for every process that has it, that a successor has read it, and has
+/// left since.
 pub(crate) fn is_shut_down(pid: u32, token: Token, connection: &ClientConnection) -> Option<String> {
     let is_cut = connection.last_reader == pid && !connection.is_left;
     is_cut.then(|| format!("{pid} shuts connection {token} down, and no other process has read it"))

@@ -1,11 +1,11 @@
-//! What can happen next to the supervisor that recovers.
+//! The next events of the supervisor that recovers.
 use handoff::machine::{Machine, Timer};
 
 use super::steps::ModelStep;
 use super::{Model, ModelEnd};
 
 impl Model {
-    /// What can happen to it next, but for timers. Ends come before anything else.
+    /// Adds the next events of the recovery, but for timers. Ends come before anything else.
     pub(crate) fn recovery_steps(&self, steps: &mut Vec<ModelStep>) {
         let Some(recovery) =
             self.recovery.as_ref().filter(|_| self.recovery_runs() && !self.recovery_is_over())

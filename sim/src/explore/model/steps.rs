@@ -1,4 +1,5 @@
-//! What can happen next: what the model does by itself, when a timer fires, and what faults are left.
+//! The next events: what the model does by itself, the time at which a timer fires, and the faults that are
+//! left.
 use handoff::machine::{Machine, StateName, Timer, Timers, recovery, supervisor::Peer};
 use handoff::message::Message;
 use handoff::node::daemon::Hook as AnyHook;
@@ -45,7 +46,7 @@ pub(crate) enum ModelStep {
     Fault(ModelFault),
 }
 
-/// What goes wrong.
+/// The fault of a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ModelFault {
     HookFails(u32),
@@ -76,7 +77,7 @@ pub(crate) enum ModelFault {
     SealGoesOn(u32),
 }
 
-/// What has to come to pass for a step to be taken.
+/// The condition under which a step is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Needs {
     /// Nothing, or little time.
@@ -100,7 +101,7 @@ impl ModelStep {
 }
 
 impl ModelStep {
-    /// It happens only so many times, and need not.
+    /// Returns whether it happens only so many times, and need not.
     pub(crate) fn is_bounded(&self) -> bool {
         match self {
             ModelStep::Fault(_) => true,
@@ -139,7 +140,7 @@ impl ModelFault {
 }
 
 impl Model {
-    /// What would have consequences if it counted.
+    /// Returns what would have consequences if it counted.
     pub(crate) fn stray_down(&self, i: usize) -> Message {
         match self.processes.get(&self.links[i].pid).map(|process| &process.daemon) {
             Some(DaemonMachine::Successor(_)) => {
@@ -203,7 +204,7 @@ impl Model {
         due
     }
 
-    /// What is next for a process takes less time than any timer.
+    /// Returns whether what is next for a process takes less time than any timer.
     fn is_prompt(&self, pid: u32, process: &ModelDaemon) -> bool {
         match process.life {
             Life::Runs => !process.has_started,
@@ -212,7 +213,7 @@ impl Model {
         }
     }
 
-    /// What is under way between a supervisor that recovers and the daemons that it asks.
+    /// Adds what is under way between a supervisor that recovers and the daemons that it asks.
     fn recovery_and_its_peers(&self, steps: &mut Vec<ModelStep>) {
         self.recovery_steps(steps);
         let is_asked = |(pid, _): &(&u32, &ModelDaemon)| {
@@ -380,20 +381,22 @@ impl Model {
         }
     }
 
-    /// Whether it has a link to the supervisor of a handoff.
+    /// Returns whether it has a link to the supervisor of a handoff.
     fn is_linked(&self, pid: u32) -> bool {
         let its = |link: &ModelLink| link.pid == pid && link.end != ModelEnd::Recovery;
         self.links.iter().any(|link| its(link) && link.supervisor_open && link.daemon_open)
     }
 
-    /// Not all are there and talk to each other. If they are, heartbeats mend what was lost, long before a deadline.
+    /// Returns whether not all are there and talk to each other. If they are, heartbeats mend what was lost,
+    /// long before a deadline.
     fn is_stuck(&self) -> bool {
         let linked = |pid: u32| self.is_linked(pid);
         let well = |process: &ModelDaemon| process.life == Life::Runs && !process.hung;
         self.processes.iter().any(|(pid, process)| !linked(*pid) || !well(process))
     }
 
-    /// The supervisor hears nothing from a peer that has not ended: it does not run, or there is no link.
+    /// Returns whether the supervisor hears nothing from a peer that has not ended: it does not run, or there
+    /// is no link.
     fn unheard(&self, quiet: bool, peer: Peer, pid: Option<u32>) -> bool {
         let mut links =
             self.links.iter().filter(|link| link.end == ModelEnd::Supervisor(peer) && link.supervisor_open);

@@ -1,4 +1,4 @@
-//! What is seen, and done, while one step happens: gaps, cells, effects; a death in a gap, a mutation.
+//! The observer of a step: it sees, and does, gaps, cells, effects; a death in a gap, a mutation.
 use std::ops::ControlFlow;
 
 use handoff::host::{Crashed, Gap};
@@ -10,7 +10,7 @@ use crate::kernel::Name;
 use crate::mutant::{Meddling, Mutation};
 use crate::trace::words::message_name;
 
-/// What a machine asked for, as a trace shows it.
+/// The wish of a machine, as a trace shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Wish {
     /// A message, and its receiver.
@@ -27,34 +27,34 @@ pub(crate) struct Observer<'a> {
     pub gaps: Vec<Gap>,
     /// Those that were met.
     pub cells: Vec<Cell>,
-    /// What a daemon has sent, over which link.
+    /// The messages that a daemon has sent, each with its link.
     pub sent: Vec<(LinkId, MessageName)>,
-    /// What a supervisor has sent, with its receiver.
+    /// The messages that a supervisor has sent, each with its receiver.
     pub said: Vec<(Peer, MessageName)>,
-    /// What a supervisor that recovers has sent, with its receiver.
+    /// The messages that a supervisor that recovers has sent, each with its receiver.
     pub asked_of: Vec<(u32, MessageName)>,
-    /// The hook that has returned was a drain or a seal; or what is written is its record.
+    /// `true` if the hook that has returned was a drain or a seal; or what is written is its record.
     pub left_service: bool,
-    /// What it is to say once it has failed.
+    /// The message that the process is to send once it has failed.
     pub obliged: Option<MessageName>,
-    /// The hook that has returned came before a successor serves.
+    /// `true` if the hook that has returned came before a successor serves.
     pub prepared: bool,
-    /// What a supervisor has written into its journal, or tried to.
+    /// The notes that a supervisor has written into its journal, or tried to.
     pub persisted: Vec<Note>,
-    /// A supervisor has looked which processes are there.
+    /// `true` if a supervisor has looked which processes are there.
     pub looked: bool,
     /// The journal names the process that serves, which has said all that it was asked.
     pub noted: Option<u32>,
-    /// The lock was tried, and another has it.
+    /// `true` if the lock was tried, and another has it.
     pub found_busy: bool,
-    /// Which links a daemon has closed.
+    /// The links that a daemon has closed.
     pub closed: Vec<LinkId>,
-    /// What was asked for, if it is to be shown.
+    /// The wishes of the machine, if they are to be shown.
     pub asked: Option<Vec<Wish>>,
 }
 
 impl<'a> Observer<'a> {
-    /// Something is wrong with a machine, if so.
+    /// Makes the watch of a machine with which something is wrong, if so.
     pub(crate) fn of(mutation: Option<&'a Mutation>) -> Self {
         let meddling = mutation.map_or(Meddling::No, Meddling::Mutates);
         Observer { meddling, ..Observer::default() }
@@ -75,17 +75,17 @@ impl<'a> Observer<'a> {
         }
     }
 
-    /// One turn had more gaps than any should: it would go on for ever.
+    /// Returns whether one turn had more gaps than any should: it would go on for ever.
     pub(crate) fn is_endless(&self) -> bool {
         self.gaps.len() > 1000
     }
 
-    /// An effect was asked for.
+    /// Returns whether an effect was asked for.
     pub(crate) fn did_something(&self) -> bool {
         self.gaps.iter().any(|gap| gap.before.is_some())
     }
 
-    /// One of these effects was asked for.
+    /// Returns whether one of these effects was asked for.
     pub(crate) fn asked_for(&self, effects: &[EffectName]) -> bool {
         self.gaps.iter().any(|gap| gap.before.is_some_and(|before| effects.contains(&before)))
     }

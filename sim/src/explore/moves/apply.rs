@@ -1,4 +1,4 @@
-//! What becomes of the model when a step happens.
+//! The effect of a step on the model.
 use handoff::host::Transport;
 use handoff::machine::{
     Awaited, DaemonEvent, LinkId, LockAnswer, SupervisorMachine, Timer, recovery,
@@ -38,7 +38,8 @@ impl Move {
 }
 
 impl Model {
-    /// What becomes of the model: the one in which the acting process lives, then one for every gap in which it dies.
+    /// Returns what becomes of the model: the one in which the acting process lives, then one for every gap
+    /// in which it dies.
     pub(crate) fn after(&self, step: &ModelStep, watch: &mut Observer<'_>) -> (Model, Vec<Model>) {
         let mut lived = self.clone();
         lived.apply(step, watch);
@@ -231,8 +232,8 @@ impl Model {
         }
     }
 
-    /// The supervisor has told its successor to serve, or the incumbent to leave, or is about to; or the successor is the only one
-    /// left.
+    /// Returns whether the supervisor has told its successor to serve, or the incumbent to leave, or is about
+    /// to; or the successor is the only one left.
     fn is_decided(&self) -> bool {
         let decides = |link: &ModelLink| {
             matches!(link.said, Some(MessageName::Commit | MessageName::Retire | MessageName::Final))
@@ -394,7 +395,7 @@ impl Model {
         }
     }
 
-    /// What a process can know of its supervisor: whether it lives, and what it wants.
+    /// Notes what a process can know of its supervisor: whether it lives, and what it wants.
     fn hears_supervisor(&mut self, pid: u32, input: &DaemonInput) {
         let Some(process) = self.processes.get_mut(&pid) else { return };
         let is_successor = matches!(process.daemon, DaemonMachine::Successor(_));
@@ -424,7 +425,7 @@ impl Model {
         }
     }
 
-    /// What a process has come to: it is part of a handoff now, or has come back.
+    /// Notes what a process has come to: it is part of a handoff now, or has come back.
     fn remembers(&mut self, pid: u32, joins: Option<LinkId>) {
         let joined = self.links.iter().find(|link| Some(link.id) == joins && link.joined);
         let handoff = joined.map(|link| link.handoff_id);
@@ -437,7 +438,7 @@ impl Model {
         process.told_to_resume &= handoff.is_none() && !serves;
     }
 
-    /// What was put off is done, or fails.
+    /// Does, or fails, what was put off.
     fn complete(&mut self, pid: u32, good: bool, watch: &mut Observer<'_>) {
         let Some(process) = self.processes.get_mut(&pid) else { return };
         let result = if good { Ok(()) } else { Err(HostError::system("injected")) };
@@ -487,7 +488,7 @@ fn is_refusal(message: &Message) -> bool {
     matches!(message, Message::Refused { .. })
 }
 
-/// What is said, for the first time or again.
+/// Returns what is said, for the first time or again.
 fn said(message: &Message) -> &Message {
     match message {
         Message::Heartbeat { repeats: Some(repeats), .. } => said(repeats),

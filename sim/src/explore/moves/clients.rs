@@ -1,4 +1,4 @@
-//! What becomes of the connections of clients when a step happens: the two ends of the carrying, on the searched kernel.
+//! The effect of a step on clients' connections: the two ends of the carrying, on the searched kernel.
 use std::collections::{BTreeMap, VecDeque};
 
 use handoff::HostError;
@@ -13,7 +13,7 @@ use crate::explore::model::flaws::CarryFlaw;
 use crate::explore::model::watch::Observer;
 use crate::explore::model::{DaemonMachine, Model, id};
 
-/// How far a part has come.
+/// The progress of a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum StepProgress {
     GoesOn,
@@ -357,7 +357,7 @@ impl Clients {
         wrong
     }
 
-    /// What lies unread in a link goes with it.
+    /// Drops what lies unread in a link with it.
     fn loses_what_is_under_way(&mut self, i: usize) -> Option<String> {
         let to = self.links[i].to;
         let items = std::mem::take(&mut self.links[i].down);

@@ -1,4 +1,4 @@
-//! What a daemon's hook comes to.
+//! The outcomes of a daemon's hooks.
 use handoff::HostError;
 use handoff::machine::{DaemonEvent, incumbent, successor};
 use handoff::message::MessageName;
@@ -7,13 +7,13 @@ use handoff::node::daemon::Hook as AnyHook;
 use crate::explore::model::Model;
 use crate::explore::model::watch::Observer;
 
-/// What a daemon's machine is told.
+/// The events that a daemon's machine is told of.
 pub(super) type DaemonInput = DaemonEvent<Ran>;
 
 /// A hook that has returned.
 pub(crate) struct Ran {
     hook: AnyHook,
-    /// What it reports is good enough to go on.
+    /// `true` if what the hook reports is good enough to go on.
     fit: bool,
 }
 

@@ -320,7 +320,8 @@ impl Storage for ModelHost<'_, '_> {
     }
 }
 
-/// What is said over a link, unless it is a heartbeat that only repeats the one before, which was not read yet.
+/// Adds what is said over a link, unless it is a heartbeat that only repeats the one before, which was not
+/// read yet.
 fn push(frames: &mut VecDeque<Message>, message: &Message) {
     let again = matches!(message, Message::Heartbeat { .. }) && frames.back() == Some(message);
     if !again {

@@ -1,4 +1,4 @@
-//! What becomes of the model: its machines' turns on its kernel, and what the checks say of each.
+//! The turns of the model's machines on its kernel, and what the checks say of each.
 pub(super) mod apply;
 mod clients;
 mod hooks;

@@ -143,8 +143,8 @@ impl Model {
         self.recovery(event, watch)
     }
 
-    /// What the kernel shows of daemons, taken as production takes it. Sockets lie beside the path from a process's first turn to its
-    /// end; the record's holder counts only if it has the lock.
+    /// Returns what the kernel shows of daemons, taken as production takes it. Sockets lie beside the path
+    /// from a process's first turn to its end; the record's holder counts only if it has the lock.
     fn sightings(&mut self, also: Option<ProcessId>) -> Vec<Sighting> {
         let Some(recovery) = &mut self.recovery else { return Vec::new() };
         let begun = self.processes.iter().filter(|(_, process)| process.has_started);

@@ -1,4 +1,4 @@
-//! What an exploration prints: names of steps, stories and tables.
+//! The output of an exploration: names of steps, stories and tables.
 pub(super) mod replay;
 mod story;
 pub(super) mod table;

@@ -6,12 +6,12 @@ use crate::explore::search::schedule::Schedule;
 use crate::mutant::Mutation;
 use crate::trace::TraceEntry;
 
-/// What a schedule leads to.
+/// The end of a schedule.
 #[derive(Debug)]
 pub struct Replayed {
-    /// What happened, a step at a millisecond.
+    /// The events, a step at a millisecond.
     pub trace: Vec<TraceEntry>,
-    /// What is not as it must be, if so.
+    /// The violation of a rule, if there is one.
     pub violation: Option<String>,
 }
 
@@ -27,7 +27,8 @@ impl Schedule {
         Replayed { trace: story.entries, violation }
     }
 
-    /// What is wrong with what lies ahead of `model`, its last state: what it is said to show, if that.
+    /// Returns what is wrong with what lies ahead of `model`, its last state: what it is said to show, if
+    /// that.
     fn ahead(&self, model: &Model, mutation: Option<&Mutation>) -> Option<String> {
         if self.why.is_empty() {
             return None;

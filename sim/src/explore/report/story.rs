@@ -14,7 +14,7 @@ use crate::trace::{Happened, Name, TraceEntry, TracedEffect, Turn};
 /// No time passes in an exploration. A step is shown a millisecond after the one before, so that a page has room for it.
 const STEP_MICROS: u64 = 1000;
 
-/// What happened so far.
+/// The story so far.
 #[derive(Default)]
 pub(crate) struct ToldSchedule {
     pub entries: Vec<TraceEntry>,
@@ -96,7 +96,7 @@ impl ToldSchedule {
         self.under_way.get_mut(&key).and_then(VecDeque::pop_front);
     }
 
-    /// Which process serves, which are gone, what is not as it must be.
+    /// Tells the changes: which process serves, which are gone, and what is not as it must be.
     fn changes(&mut self, before: &Model, after: &Model) {
         for (pid, process) in &before.processes {
             let now = after.processes.get(pid).is_some_and(|process| process.accepts);

@@ -64,7 +64,7 @@ impl Samples {
 
 type Key = (&'static str, String);
 
-/// What was seen in each cell: the next state and the effects.
+/// The next state and the effects that were seen in each cell.
 #[derive(Default)]
 pub(crate) struct Cells(BTreeMap<&'static str, BTreeMap<Key, BTreeSet<String>>>);
 

@@ -25,18 +25,18 @@ use crate::explore::moves::apply::Move;
 use crate::explore::moves::recover;
 use crate::mutant::{Change, Meddling, Mutation};
 
-/// What is looked for, besides violations.
+/// The things to look for, besides violations.
 #[derive(Clone, Copy, Debug)]
 pub struct ExploreOptions<'a> {
-    /// Something that is wrong with a machine; the first violation is the last.
+    /// The mutation of a machine; the first violation is the last.
     pub mutation: Option<&'a Mutation>,
     /// The largest number of states. More are a violation: something grows without end.
     pub most_states: usize,
     /// Every machine that was met, for the tables.
     pub samples: bool,
-    /// What could be wrong with a machine, for a score of mutants.
+    /// `true` if what could be wrong with a machine is to be found, for a score of mutants.
     pub changes: bool,
-    /// Something that is wrong with the carrying of connections; the first violation is the last.
+    /// The flaw in the carrying of connections; the first violation is the last.
     pub flaw: Option<CarryFlaw>,
 }
 
@@ -46,7 +46,7 @@ impl Default for ExploreOptions<'_> {
     }
 }
 
-/// What an exploration found.
+/// The findings of an exploration.
 #[derive(Default)]
 pub struct ExploreReport {
     /// Different states.
@@ -55,15 +55,15 @@ pub struct ExploreReport {
     pub transitions: usize,
     /// Steps on the shortest way to the farthest state.
     pub depth: usize,
-    /// What supervisors reported, and the shortest way to it.
+    /// The verdicts that supervisors reported, each with the shortest way to it.
     pub verdicts: BTreeMap<HandoffVerdict, Schedule>,
-    /// What recoveries found, likewise.
+    /// The findings of recoveries, likewise.
     pub recoveries: BTreeMap<&'static str, Schedule>,
-    /// Where processes could die.
+    /// The gaps in which processes could die.
     pub gaps: BTreeSet<Gap>,
-    /// Which cells of the machines' tables were met.
+    /// The cells of the machines' tables that were met.
     pub cells: BTreeSet<Cell>,
-    /// What could be wrong in each of them, and where that would make a difference first.
+    /// The changes that could be wrong in each cell, and where each would make a difference first.
     pub changes: BTreeMap<Cell, BTreeMap<Change, Root>>,
     /// Each kind of violation, and the shortest way to it.
     pub violations: BTreeMap<String, Schedule>,
@@ -86,7 +86,7 @@ impl Root {
     }
 }
 
-/// How a state was met first: from which, by what step, and in which gap of it a process died.
+/// The way in which a state was met first: from which, by what step, and in which gap of it a process died.
 struct Met {
     from: u32,
     depth: u16,
@@ -162,7 +162,8 @@ pub fn explore_from(bound: &Bound, root: &Root, options: ExploreOptions<'_>) -> 
     search.finish()
 }
 
-/// What is wrong with the ways that lead on from `model` without a further fault, though nothing is wrong in it.
+/// Returns what is wrong with the ways that lead on from `model` without a further fault, though nothing is
+/// wrong in it.
 pub(crate) fn lies_ahead(model: &Model, mutation: Option<&Mutation>) -> Vec<String> {
     let faults = model.faults.spent();
     let clients = model.clients.as_ref().map_or(ClientBudget::default(), |clients| clients.budget.spent());
@@ -276,7 +277,7 @@ impl<'a> GraphSearch<'a> {
         index
     }
 
-    /// What supervisors report, and whether that is expected.
+    /// Takes note of what supervisors report, and of whether that is expected.
     fn hear(&mut self, index: u32, model: &Model) {
         let supervisor = model.supervisor.as_ref().and_then(|supervisor| supervisor.outcome.as_ref());
         if let Some(verdict) = supervisor.map(|outcome| outcome.verdict)

@@ -1,4 +1,5 @@
-//! Whether every fault-free way on from every state comes to a good end, whatever the order of its steps.
+//! The check that every fault-free way on from every state comes to a good end, whatever the order of its
+//! steps.
 //!
 //! Three things are looked for. A *trap*: a state, or a cycle of states, in which nobody serves and out of which no step leads
 //! that must come; that a stopped process goes on is no such step, since it need never be continued, and neither is a
@@ -12,14 +13,14 @@ use std::collections::BTreeSet;
 
 use crate::explore::model::steps::Needs;
 
-/// What matters of a state.
+/// The parts of a state that matter.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Vertex {
-    /// A run may rest in it.
+    /// `true` if a run may rest in it.
     pub at_rest: bool,
-    /// A process serves and can be reached; or none is to.
+    /// `true` if a process serves and can be reached; or none is to.
     pub serves: bool,
-    /// No supervisor that runs is at work.
+    /// `true` if no supervisor that runs is at work.
     pub over: bool,
 }
 
@@ -34,12 +35,12 @@ pub(crate) struct Edge {
     pub from: u32,
     /// [`NOWHERE`], if the step is only due: it must come soon, but is not next.
     pub to: u32,
-    /// What it is, whatever the state: by this, steps of different states are the same.
+    /// The step, whatever the state: by this, steps of different states are the same.
     pub action: u16,
     pub needs: Needs,
 }
 
-/// Where a step leads that is due, such as a heartbeat behind a frame that is still to be read.
+/// The end of a step that is due, such as a heartbeat behind a frame that is still to be read.
 pub(crate) const NOWHERE: u32 = u32::MAX;
 
 /// The first state of each kind of bad end.
@@ -57,9 +58,9 @@ pub(crate) fn check(states: &[Vertex], edges: &[Edge]) -> Vec<(&'static str, u32
 
 struct Graph<'a> {
     edges: &'a [Edge],
-    /// Where each state's edges begin.
+    /// The position at which each state's edges begin.
     starts: Vec<usize>,
-    /// Whether a state is not among those that are looked at (any more).
+    /// `true` for each state that is not among those that are looked at (any more).
     out: Vec<bool>,
     /// Of which region it is: only within one, components are looked for.
     region: Vec<u32>,
@@ -116,7 +117,7 @@ impl<'a> Graph<'a> {
         component.iter().copied().filter(|state| inner.is_empty() || leaves(state)).collect()
     }
 
-    /// Where a state's steps lead within its region.
+    /// Returns where a state's steps lead within its region.
     fn next(&self, state: u32, nth: usize) -> Option<Option<u32>> {
         let edge = self.edges(state).get(nth)?;
         let (here, there) = (state as usize, edge.to as usize);

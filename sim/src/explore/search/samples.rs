@@ -6,7 +6,7 @@ use handoff::machine::{IncumbentMachine, LinkId, Op, RecoveryMachine, SuccessorM
 
 use crate::explore::model::{DaemonMachine, Model};
 
-/// What a daemon's events refer to.
+/// The surroundings that a daemon's events refer to.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Around {
     pub link: Option<LinkId>,

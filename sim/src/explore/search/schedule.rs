@@ -12,7 +12,7 @@ use crate::explore::model::faults::FaultBudget;
 use crate::explore::model::watch::Observer;
 use crate::explore::moves::apply::Move;
 
-/// What is wrong with a schedule, in words: which step can't be taken, say, and which could.
+/// The fault of a schedule, in words: which step can't be taken, say, and which could.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct BadSchedule(String);
@@ -20,7 +20,7 @@ pub struct BadSchedule(String);
 /// A way through the states.
 #[derive(Clone, Debug)]
 pub struct Schedule {
-    /// What is to be seen in it.
+    /// The thing to see in it.
     pub why: String,
     pub(crate) faults: FaultBudget,
     pub(crate) handoffs: u8,
@@ -54,12 +54,12 @@ fn is_nothing(clients: &ClientBudget) -> bool {
 const DIES: &str = ", and dies ";
 
 impl Schedule {
-    /// How many steps it has.
+    /// Returns how many steps it has.
     pub fn len(&self) -> usize {
         self.moves.len()
     }
 
-    /// Whether nothing happens in it.
+    /// Returns whether nothing happens in it.
     pub fn is_empty(&self) -> bool {
         self.moves.is_empty()
     }
@@ -77,7 +77,7 @@ impl Schedule {
         toml::to_string_pretty(&written).unwrap_or_else(|error| format!("# can't be written: {error}\n"))
     }
 
-    /// Whether a file is a schedule, rather than a plan.
+    /// Returns whether a file is a schedule, rather than a plan.
     pub fn is_one(text: &str) -> bool {
         text.lines().any(|line| line.trim() == "[explored]")
     }

@@ -13,7 +13,7 @@ pub struct Walk(Model);
 pub struct Stride(Move);
 
 impl Walk {
-    /// Where an exploration of `bound` begins.
+    /// Returns where an exploration of `bound` begins.
     pub fn new(bound: &Bound) -> Walk {
         Walk(Model::new(bound.faults, bound.handoffs).with(bound.clients, None))
     }
@@ -36,7 +36,7 @@ impl Walk {
         strides
     }
 
-    /// What it leads to.
+    /// Returns what it leads to.
     #[must_use]
     pub fn after(&self, stride: &Stride) -> Walk {
         let mut model = self.0.clone();
@@ -44,7 +44,7 @@ impl Walk {
         Walk(model)
     }
 
-    /// Whether a check fails here.
+    /// Returns whether a check fails here.
     pub fn is_violated(&self) -> bool {
         self.0.violation.is_some()
     }

@@ -1,4 +1,4 @@
-//! What incumbents and successors must do in a turn.
+//! The duties of incumbents and successors in a turn.
 use handoff::machine::supervisor::Peer;
 use handoff::machine::{DaemonEvent, EffectName, ExitReason, LinkId, Timer};
 use handoff::message::{Message, MessageName};
@@ -7,7 +7,7 @@ use handoff::record::Record;
 use crate::explore::model::watch::Observer;
 use crate::explore::model::{DaemonMachine, Model, ModelDaemon, ModelEnd, ModelLink, is_stray};
 
-/// What one that is free to act begins with at once.
+/// The messages that a daemon that is free to act begins with at once.
 const ASKS_OF_A_DAEMON: [MessageName; 8] = [
     MessageName::PrepareHandoff,
     MessageName::SealRequest,
@@ -19,26 +19,27 @@ const ASKS_OF_A_DAEMON: [MessageName; 8] = [
     MessageName::Abort,
 ];
 
-/// What came to a daemon, and how it stood then.
+/// The messages that came to a daemon, and its state then.
 pub(in crate::explore) struct DaemonObligations {
     pid: u32,
     came: CameToDaemon,
-    /// A hook runs, or an answer is awaited: what it is told takes effect later.
+    /// `true` if a hook runs, or an answer is awaited: what it is told takes effect later.
     busy: bool,
-    /// Whether it accepts connections.
+    /// `true` if it accepts connections.
     accepts: bool,
     /// But can't take the control path, and tries again.
     tries: bool,
-    /// Whether it holds the lock, and the control path is its own.
+    /// `true` if it holds the lock, and the control path is its own.
     locked: bool,
     named: bool,
     /// And is not about to free it.
     keeps_lock: bool,
-    /// Whether it was told already that its predecessor has ended.
+    /// `true` if it was told already that its predecessor has ended.
     finalized: bool,
-    /// Whether it is between a drain and its return to service, or in another handoff: this supervisor has to come later.
+    /// `true` if it is between a drain and its return to service, or in another handoff: this supervisor has
+    /// to come later.
     taken: bool,
-    /// Whether it was told to come back while a hook ran, and not to stop.
+    /// `true` if it was told to come back while a hook ran, and not to stop.
     told_to_resume: bool,
 }
 
@@ -50,7 +51,7 @@ enum CameToDaemon {
         what: MessageName,
         repeated: bool,
     },
-    /// What belongs to another handoff.
+    /// The message belongs to another handoff.
     Stray {
         over: LinkId,
     },
@@ -111,7 +112,7 @@ impl DaemonObligations {
         }
     }
 
-    /// What had to be done and was not.
+    /// Returns what had to be done and was not.
     pub(in crate::explore) fn settle(&self, model: &Model, watch: &Observer<'_>) -> Option<String> {
         let process = model.processes.get(&self.pid)?;
         if let Some(exit) = &process.exited {
@@ -126,7 +127,7 @@ impl DaemonObligations {
             .or_else(|| stays(model, process, self.pid, watch))
     }
 
-    /// What was said to it is answered, or done.
+    /// Checks that what was said to the daemon is answered, or done.
     fn is_deaf(&self, model: &Model, watch: &Observer<'_>) -> Option<String> {
         let (over, asks) = match self.came {
             CameToDaemon::Connected(link) => (link, None),
@@ -159,7 +160,7 @@ impl DaemonObligations {
         Some(deaf.into())
     }
 
-    /// What has happened makes a difference to it.
+    /// Checks that what has happened makes a difference to the daemon.
     fn goes_on(&self, model: &Model, process: &ModelDaemon, watch: &Observer<'_>) -> Option<String> {
         let asks_for = |effects: &[EffectName]| watch.asked_for(effects);
         let linked = is_linked(model, self.pid);
@@ -203,7 +204,7 @@ impl DaemonObligations {
         Some(wrong.into())
     }
 
-    /// Whether it has begun to try for a lock that another has, and no timer would end that.
+    /// Returns whether it has begun to try for a lock that another has, and no timer would end that.
     fn waits_for_ever(&self, model: &Model, process: &ModelDaemon, watch: &Observer<'_>) -> bool {
         let tries = watch.asked_for(&[EffectName::Lock]) && model.lock != Some(self.pid);
         tries && process.heard_begin && !process.timers().is_armed(Timer::Patience)
@@ -216,7 +217,7 @@ impl DaemonObligations {
         is_obliged && has_supervisor(model, self.pid) && model.signalled != Some(self.pid)
     }
 
-    /// Whether it is told what only an incumbent in the sender's handoff would do.
+    /// Returns whether it is told what only an incumbent in the sender's handoff would do.
     fn is_no_business(&self, model: &Model, asks: MessageName) -> bool {
         let its = |link: &ModelLink| {
             self.came.is_over(link.id) && link.end == ModelEnd::Supervisor(Peer::Incumbent) && !link.joined
@@ -231,7 +232,8 @@ impl DaemonObligations {
         command && model.links.iter().any(its)
     }
 
-    /// Whether it has nothing else to do first, and has not done it already, while its supervisor was silent.
+    /// Returns whether it has nothing else to do first, and has not done it already, while its supervisor was
+    /// silent.
     fn is_free_to(&self, model: &Model, asks: MessageName) -> bool {
         // A successor is a supervisor's own from the start.
         let its = |link: &ModelLink| {
@@ -255,7 +257,8 @@ impl DaemonObligations {
         !busy && !done && !heard && model.links.iter().any(its) && ASKS_OF_A_DAEMON.contains(&asks)
     }
 
-    /// Whether it is where it can turn to its end at once: not about to take the control path, again and again.
+    /// Returns whether it is where it can turn to its end at once: not about to take the control path, again
+    /// and again.
     fn is_settled(&self) -> bool {
         !self.locked || !self.accepts || !self.tries
     }
@@ -322,7 +325,8 @@ fn obeys(asks: MessageName, watch: &Observer<'_>) -> bool {
     }
 }
 
-/// What follows if it was told to come back meanwhile: the record is written, or has been, and it serves again.
+/// Returns whether the daemon does what follows if it was told to come back meanwhile: the record is written,
+/// or has been, and it serves again.
 fn comes_back(process: &ModelDaemon, watch: &Observer<'_>) -> bool {
     !process.pending.is_empty()
         || watch.asked_for(&[EffectName::StartResume, EffectName::Lock, EffectName::Exit])
@@ -334,7 +338,7 @@ fn is_linked(model: &Model, pid: u32) -> bool {
     model.links.iter().any(|link| link.pid == pid && its(link) && link.daemon_open)
 }
 
-/// There is a supervisor that it has heard of, and could tell that it lives.
+/// Returns whether there is a supervisor that it has heard of, and could tell that it lives.
 fn has_supervisor(model: &Model, pid: u32) -> bool {
     let open = |link: &ModelLink| {
         link.pid == pid && link.joined && link.daemon_open && link.supervisor_open && !link.reset

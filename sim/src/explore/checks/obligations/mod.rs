@@ -1,5 +1,5 @@
-//! What a process must do at once, whatever its state: say `Hello` to a peer that connects, answer what it is asked, begin what it
-//! is told to do, free the lock before it leaves, and repeat in a heartbeat what was said.
+//! The duties of a process, whatever its state: say `Hello` to a peer that connects, answer what it is asked,
+//! begin what it is told to do, free the lock before it leaves, and repeat in a heartbeat what was said.
 //!
 //! Without these, much would be mended by the next heartbeat, question or limit, and only be late. Reads what went over the
 //! wire and what was asked of the kernel, and of a machine
@@ -29,7 +29,8 @@ pub(crate) fn fires_again<M: Machine + Clone + PartialEq>(
     again.then(|| format!("the {}'s timer {} fires again and again", M::ROLE, timer.name()))
 }
 
-/// What of `message` is repeated in heartbeats. Greetings and answers may be said again at any time, and are not.
+/// Returns what of `message` is repeated in heartbeats. Greetings and answers may be said again at any time,
+/// and are not.
 fn part_of_the_handoff(message: &Message) -> Option<MessageName> {
     match message {
         Message::Heartbeat { .. }

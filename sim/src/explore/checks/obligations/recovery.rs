@@ -1,11 +1,11 @@
-//! What a supervisor that recovers must do in a turn.
+//! The duties of a supervisor that recovers, in a turn.
 use handoff::message::MessageName;
 
 use crate::explore::model::watch::Observer;
 use crate::explore::model::{Life, Model, ModelEnd, ModelLink};
 
-/// When a daemon has said where it stands: it is asked for the listening sockets, if they are still missing; and not the same
-/// at once.
+/// Checks that a daemon that has said where it stands is asked for the listening sockets, if they are still
+/// missing; and not for the same at once.
 pub(in crate::explore) fn hears(
     model: &Model,
     pid: u32,
@@ -29,7 +29,7 @@ pub(in crate::explore) fn tells(watch: &Observer<'_>) -> Option<String> {
         .then(|| format!("the recovery tells {pid} that its predecessor has ended, and does not ask it then"))
 }
 
-/// When it has looked for daemons: it asks all of them, and those that it knew before.
+/// Checks that a recovery that has looked for daemons asks all of them, and those that it knew before.
 pub(in crate::explore) fn looks(model: &Model, watch: &Observer<'_>) -> Option<String> {
     let recovery = model.recovery.as_ref().filter(|recovery| watch.looked && recovery.outcome.is_none())?;
     let is_missed = |pid: &&u32| {
@@ -40,7 +40,8 @@ pub(in crate::explore) fn looks(model: &Model, watch: &Observer<'_>) -> Option<S
     Some(format!("the recovery knows of {pid}, and does not ask it"))
 }
 
-/// When the journal names the process that serves: that process is told so, if its predecessor has ended, and asked what it made of that.
+/// Checks that the process that the journal names as the one that serves is told so, if its predecessor has
+/// ended, and is asked what it made of that.
 pub(in crate::explore) fn notes(model: &Model, watch: &Observer<'_>) -> Option<String> {
     let recovery = model.recovery.as_ref().filter(|recovery| recovery.outcome.is_none())?;
     let pid = watch.noted?;

@@ -1,4 +1,4 @@
-//! What the supervisor of a handoff must do in a turn.
+//! The duties of the supervisor of a handoff, in a turn.
 use handoff::machine::supervisor::{Event, HandoffVerdict, Note, Peer};
 use handoff::machine::{EffectName, Machine, Timer};
 use handoff::message::{Message, MessageName};
@@ -6,12 +6,12 @@ use handoff::message::{Message, MessageName};
 use crate::explore::model::watch::Observer;
 use crate::explore::model::{Model, ModelEnd, ModelLink, ModelSupervisor, id, is_stray};
 
-/// What came to the supervisor, and how it stood then.
+/// The messages that came to the supervisor, and its state then.
 pub(in crate::explore) struct SupervisorObligations {
     came: CameToSupervisor,
-    /// An answer is awaited first.
+    /// `true` if an answer is awaited first.
     busy: bool,
-    /// Whether it has written that the handoff is under way, or tried to.
+    /// `true` if it has written that the handoff is under way, or tried to.
     journalled: bool,
 }
 
@@ -22,7 +22,7 @@ enum CameToSupervisor {
         what: MessageName,
         repeated: bool,
     },
-    /// What belongs to another handoff.
+    /// The message belongs to another handoff.
     Stray(Peer),
     Closed(Peer),
     Ended(Peer),
@@ -72,7 +72,7 @@ impl SupervisorObligations {
         }
     }
 
-    /// What had to be done and was not.
+    /// Returns what had to be done and was not.
     pub(in crate::explore) fn settle(&self, model: &Model, watch: &Observer<'_>) -> Option<String> {
         let supervisor = model.supervisor.as_ref()?;
         if supervisor.machine.is_done() {
@@ -127,8 +127,8 @@ impl SupervisorObligations {
             .or_else(|| stops_short(&sees, watch))
     }
 
-    /// Whether it writes what it must not: that a handoff is over which was never written to be under way, or was
-    /// committed, which has a note of its own.
+    /// Returns whether it writes what it must not: that a handoff is over which was never written to be under
+    /// way, or was committed, which has a note of its own.
     fn writes_too_much(&self, watch: &Observer<'_>) -> bool {
         let noted = self.journalled || watch.persisted.contains(&Note::UnderWay);
         watch.persisted.iter().any(|note| match note {
@@ -203,7 +203,8 @@ pub(in crate::explore) fn is_anothers_to_say(from: Peer, what: MessageName) -> b
     }
 }
 
-/// What it writes is not the end of it: after "committed" the incumbent is retired, after "over" it reports.
+/// Checks that what the supervisor writes is not the end of it: after "committed" the incumbent is retired,
+/// after "over" it reports.
 fn stops_short(sees: &Sees<'_>, watch: &Observer<'_>) -> Option<String> {
     let note = *watch.persisted.last()?;
     let retires = watch.said.contains(&(Peer::Incumbent, MessageName::Retire));
@@ -219,7 +220,7 @@ fn stops_short(sees: &Sees<'_>, watch: &Observer<'_>) -> Option<String> {
     short.then(|| format!("the supervisor has written {note:?}, and does nothing more"))
 }
 
-/// When a heartbeat is due: all that are part of the handoff hear one.
+/// Checks that all that are part of the handoff hear a heartbeat when one is due.
 fn beats(model: &Model, watch: &Observer<'_>) -> Option<String> {
     let is_missed = |peer: &Peer| {
         let link =
@@ -252,7 +253,7 @@ impl Sees<'_> {
         self.link(to, |link| link.said.is_some_and(|said| names.contains(&said)))
     }
 
-    /// Whether it has given the successor up, or turned to the incumbent again.
+    /// Returns whether it has given the successor up, or turned to the incumbent again.
     fn gone_back(&self) -> bool {
         self.said(Peer::Incumbent, &[MessageName::ResumeAfterAbort])
             || self.successor_leaves()
@@ -260,7 +261,7 @@ impl Sees<'_> {
             || self.successor_has_ended()
     }
 
-    /// Whether it has ended, or was told to; or it was stopped, and may be taken for one that hangs.
+    /// Returns whether it has ended, or was told to; or it was stopped, and may be taken for one that hangs.
     fn successor_leaves(&self) -> bool {
         let leaves = |pid: u32| self.model.processes.get(&pid).is_none_or(|process| process.suspect);
         self.supervisor.successor.is_some_and(leaves)
@@ -270,7 +271,7 @@ impl Sees<'_> {
         self.supervisor.successor.is_some_and(|pid| self.supervisor.told.contains(&pid))
     }
 
-    /// A peer was killed, or told to leave, and has not been seen to end.
+    /// Returns whether a peer was killed, or told to leave, and has not been seen to end.
     fn waits_for_an_end(&self) -> bool {
         let killed = |peer: Peer, pid: Option<u32>| {
             self.supervisor.killed.contains(&peer)
@@ -281,18 +282,18 @@ impl Sees<'_> {
             || killed(Peer::Successor, self.supervisor.successor)
     }
 
-    /// No other process is left to serve, or the incumbent was asked to.
+    /// Returns whether no other process is left to serve, or the incumbent was asked to.
     fn depends_on_the_incumbent(&self) -> bool {
         let asked = self.said(Peer::Incumbent, &[MessageName::ResumeAfterAbort]);
         !self.waits_for_an_end() && (asked || self.successor_has_ended())
     }
 
-    /// The successor serves; what is still to come has a limit of its own.
+    /// Returns whether the successor serves; what is still to come has a limit of its own.
     fn has_succeeded(&self) -> bool {
         self.supervisor.has_committed() && !self.successor_has_ended()
     }
 
-    /// There is a successor that can be told to take over, and has not been.
+    /// Returns whether there is a successor that can be told to take over, and has not been.
     fn could_begin(&self) -> bool {
         let linked = self.link(Peer::Successor, |link| link.supervisor_open && link.acked);
         let told = self.said(
@@ -302,7 +303,7 @@ impl Sees<'_> {
         linked && !told && !self.successor_has_ended() && self.supervisor.killed.is_empty()
     }
 
-    /// Nothing is decided yet, and there is an incumbent to go back to.
+    /// Returns whether nothing is decided yet, and there is an incumbent to go back to.
     fn could_cancel(&self) -> bool {
         let decided = self.said(Peer::Successor, &[MessageName::Commit])
             || self.said(Peer::Incumbent, &[MessageName::Retire]);
