@@ -12,8 +12,8 @@ use crate::world::Bin;
 /// tenths of a second. In what waits for it, everything else has limits of another order.
 pub const SILENCE: Duration = Duration::from_secs(2);
 
-/// What to start, under a name of its own, and the times of the handoff: by default limits that nothing comes near to that is
-/// merely slow.
+/// The program to start, under a name of its own, and the times of the handoff: by default limits that
+/// nothing comes near to that is merely slow.
 #[derive(Clone, Debug)]
 pub struct Build {
     /// By which scripts know it.
@@ -34,7 +34,7 @@ pub struct Build {
     pub retire_limit: Duration,
     /// For one that may hold the lock and says nothing, in a recovery.
     pub unreachable_limit: Duration,
-    /// What to listen at, by name, if no process has the sockets any more.
+    /// The addresses to listen at, by name, if no process has the sockets any more.
     pub listen: Vec<(String, String)>,
     layout: Layout,
 }
@@ -99,7 +99,7 @@ impl Build {
         Build { retire_limit, ..self }
     }
 
-    /// One hook takes this long at most.
+    /// Sets the longest time that one hook may take.
     #[must_use]
     pub fn hook_limit(self, limit: Duration) -> Build {
         Build { hook_limit: Some(limit), ..self }

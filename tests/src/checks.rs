@@ -1,4 +1,4 @@
-//! What holds after whatever has happened.
+//! The conditions that hold after whatever has happened.
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -14,7 +14,7 @@ use crate::wait::until_ok;
 use crate::world::World;
 use crate::writer::Writer;
 
-/// Why a world is not at rest with one process that serves.
+/// The reason why a world is not at rest with one process that serves.
 #[derive(Debug, Error)]
 pub enum NotAtRest {
     /// Not one process runs, but these.
@@ -28,12 +28,12 @@ pub enum NotAtRest {
         /// Those that hold it.
         holders: Vec<u32>,
     },
-    /// It does not answer.
+    /// The process does not answer.
     #[error("{pid} does not answer: {error}")]
     Mute {
         /// The process that runs.
         pid: u32,
-        /// Why not.
+        /// The reason why not.
         error: handoff::Error,
     },
     /// Another one answers, or it does not serve.
@@ -43,7 +43,7 @@ pub enum NotAtRest {
         pid: u32,
         /// The process that answers.
         answers: u32,
-        /// What that says of itself.
+        /// The standing of that process in its own words.
         standing: Standing,
     },
     /// The control path leads elsewhere.
@@ -54,7 +54,7 @@ pub enum NotAtRest {
     Stray(Vec<String>),
 }
 
-/// What a check found out.
+/// The findings of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Findings {
     /// The process that serves.
@@ -64,8 +64,8 @@ pub struct Findings {
 }
 
 impl World {
-    /// One process serves, everything acknowledged is in the log once and in order, the next handoff commits, and
-    /// after that the same holds again. Nothing stray is left: no process, no file.
+    /// Checks that one process serves, everything acknowledged is in the log once and in order, the next
+    /// handoff commits, and after that the same holds again. Nothing stray is left: no process, no file.
     #[track_caller]
     pub fn assert_one_serves_and_nothing_lost(
         &self,

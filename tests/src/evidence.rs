@@ -1,4 +1,5 @@
-//! What one needs to understand a test that has failed: printed when it panics, before anything of its world is over.
+//! The things that a reader needs to understand a test that has failed: printed when it panics, before
+//! anything of its world is over.
 use std::cell::RefCell;
 use std::fmt::{Debug, Write};
 use std::fs;
@@ -77,7 +78,7 @@ fn names(dir: &Path) -> Vec<String> {
     names
 }
 
-/// What the newest slot of the file at `path` says, and what is wrong with the others.
+/// Returns what the newest slot of the file at `path` says, and what is wrong with the others.
 fn decoded<T: DeserializeOwned + Debug>(what: &str, path: &Path, magic: Magic, slot_size: usize) -> String {
     let Ok(bytes) = fs::read(path) else { return format!("---- there is no {what} ----\n") };
     let slots = decode_slots::<T>(&bytes, magic, slot_size);

@@ -16,7 +16,7 @@ use crate::wait::{until, until_some};
 use crate::world::World;
 use crate::writer::Writer;
 
-/// Where a handoff can be held.
+/// The point at which a handoff can be held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HoldPoint {
     /// The successor warms up, the incumbent serves.
@@ -44,7 +44,7 @@ impl HoldPoint {
         HoldPoint::Retire,
     ];
 
-    /// Whether it is the incumbent that holds the handoff in it.
+    /// Returns whether it is the incumbent that holds the handoff in it.
     pub fn is_old(self) -> bool {
         matches!(self, HoldPoint::Drain | HoldPoint::Seal)
     }
@@ -72,9 +72,9 @@ pub struct Held {
     pub old: u32,
     /// The successor's pid.
     pub new: u32,
-    /// What serves.
+    /// The build that serves.
     pub incumbent: Build,
-    /// What is to serve.
+    /// The build that is to serve.
     pub successor: Build,
     phase: HoldPoint,
     gate: Gate,
@@ -136,26 +136,26 @@ impl Held {
         until("it is past its hook", || self.phase == HoldPoint::Drain || self.standing(pid) != before);
     }
 
-    /// Where `pid` says that it stands.
+    /// Returns where `pid` says that it stands.
     pub fn standing(&self, pid: u32) -> Option<Standing> {
         let control = self.world.layout().control();
         let beside = handoff::unix::control::beside(&control, pid);
         Some(Supervisor::new(beside).ok()?.status().ok()?.status.standing)
     }
 
-    /// Whether `build` waits at a gate in `hook`.
+    /// Returns whether `build` waits at a gate in `hook`.
     pub fn is_at(&self, build: &Build, hook: HookName) -> bool {
         self.world.layout().at(&build.name, hook).exists()
     }
 
-    /// What the supervisor tells.
+    /// Returns what the supervisor tells.
     #[track_caller]
     pub fn outcome(&mut self) -> OrderOutcome {
         until("the supervisor tells the outcome", || self.is_told());
         self.told.clone().expect("the outcome has been told")
     }
 
-    /// Whether the supervisor has told the outcome.
+    /// Returns whether the supervisor has told the outcome.
     #[track_caller]
     pub fn is_told(&mut self) -> bool {
         if self.told.is_none() {
@@ -164,7 +164,7 @@ impl Held {
         self.told.is_some()
     }
 
-    /// Whether `pid` has logged since `mark` that it handles `event`.
+    /// Returns whether `pid` has logged since `mark` that it handles `event`.
     pub fn has_handled(&self, mark: Mark, pid: u32, event: &str) -> bool {
         self.world.has_said(mark, pid, &format!("event={event}"))
     }
@@ -189,7 +189,7 @@ impl Held {
         self.world.assert_one_serves_and_nothing_lost(&self.supervisor, &self.writer);
     }
 
-    /// What the supervisor said is what holds in the end. Returns the process that serves.
+    /// Checks that what the supervisor said is what holds in the end. Returns the process that serves.
     #[track_caller]
     pub fn assert_told_the_truth(&self, outcome: &OrderOutcome) -> u32 {
         let said = match outcome.verdict.as_str() {

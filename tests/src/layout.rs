@@ -1,4 +1,4 @@
-//! Where things are in a world's directory: shared by the tests and the processes that they start.
+//! The places of things in a world's directory: shared by the tests and the processes that they start.
 use std::path::{Path, PathBuf};
 
 use crate::script::HookName;
@@ -32,12 +32,12 @@ impl Layout {
         &self.dir
     }
 
-    /// What only one process may write.
+    /// Returns what only one process may write.
     pub fn data(&self) -> PathBuf {
         self.dir.join("data")
     }
 
-    /// Where the actor appends what it acknowledges.
+    /// Returns where the actor appends what it acknowledges.
     pub fn log(&self) -> PathBuf {
         self.data().join("log")
     }
@@ -47,7 +47,7 @@ impl Layout {
         self.data().join("handoff.record")
     }
 
-    /// Where sockets and the journal are.
+    /// Returns where sockets and the journal are.
     pub fn run(&self) -> PathBuf {
         self.dir.join("run")
     }
@@ -62,27 +62,27 @@ impl Layout {
         self.run().join("journal")
     }
 
-    /// Where clients reach the Unix listener.
+    /// Returns where clients reach the Unix listener.
     pub fn socket(&self) -> PathBuf {
         self.dir.join("socket")
     }
 
-    /// Where the processes of a stage find their controller.
+    /// Returns where the processes of a stage find their controller.
     pub fn controller(&self) -> PathBuf {
         self.dir.join("controller")
     }
 
-    /// What all processes write to their standard output and error.
+    /// Returns what all processes write to their standard output and error.
     pub fn output(&self) -> PathBuf {
         self.dir.join("output")
     }
 
-    /// What is to befall a supervisor, if it exists: `which` names it.
+    /// Returns what is to befall a supervisor, if it exists: `which` names it.
     pub fn trouble(&self, which: &str) -> PathBuf {
         self.dir.join(which)
     }
 
-    /// What the actor called `name` is to do when `hook` is called next.
+    /// Returns what the actor called `name` is to do when `hook` is called next.
     pub fn script(&self, name: &str, hook: HookName) -> PathBuf {
         self.dir.join("script").join(format!("{name}.{hook}"))
     }

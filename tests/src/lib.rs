@@ -1,4 +1,4 @@
-//! What the tests with real processes are written with.
+//! The tools that the tests with real processes are written with.
 //!
 //! A test has a [`World`]: a directory of its own, listening sockets, and every process that lives in it. A
 //! [`SupervisorProcess`] is a supervisor in a process of its own, which can be told what to do, killed and stopped; the daemon
@@ -60,7 +60,7 @@ pub use wait::{PATIENCE, ok_within, until, until_ok, until_some};
 pub use world::{Bin, World};
 pub use writer::{History, Server, Writer};
 
-/// What the guide shows compiles.
+/// The guide, whose code must compile.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/guide.md")]
 struct Guide;

@@ -3,8 +3,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-/// What the list at `path` names, and why: names below a reason in a line of its own, `## reason`. Other lines that begin with `#`
-/// are comments.
+/// Returns what the list at `path` names, and why: names below a reason in a line of its own, `## reason`.
+/// Other lines that begin with `#` are comments.
 ///
 /// # Panics
 /// The list can't be read, a name has no reason, or is there twice.

@@ -6,7 +6,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::world::World;
 
-/// What is logged unless `RUST_LOG` says something else: every event of the protocol. Tests wait for these lines.
+/// The events that are logged unless `RUST_LOG` says something else: every event of the protocol. Tests wait
+/// for these lines.
 const FILTER: &str = "info,handoff=trace";
 
 /// Logs to standard error, each line with `role` and the pid in front of it: for the processes of a world.
@@ -41,7 +42,7 @@ impl World {
         Mark(self.output().len())
     }
 
-    /// How many lines with `what` in them `pid` has logged since `mark`.
+    /// Returns how many lines with `what` in them `pid` has logged since `mark`.
     pub fn count_said(&self, mark: Mark, pid: u32, what: &str) -> usize {
         let output = self.output();
         let process = format!("[{pid}] ");
@@ -55,7 +56,7 @@ impl World {
             .count()
     }
 
-    /// Whether `pid` has logged a line with `what` in it since `mark`.
+    /// Returns whether `pid` has logged a line with `what` in it since `mark`.
     pub fn has_said(&self, mark: Mark, pid: u32, what: &str) -> bool {
         self.count_said(mark, pid, what) > 0
     }

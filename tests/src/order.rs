@@ -1,4 +1,4 @@
-//! What a test and its supervisor say to each other: one JSON object a line.
+//! The messages between a test and its supervisor: one JSON object a line.
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use handoff::node::keeper::TaskEnd;
 use handoff::{Error, HandoffOutcome, ProcessId, RecoveryOutcome, RecoverySpec, SpawnSpec};
 use serde::{Deserialize, Serialize};
 
-/// What a supervisor is to do.
+/// The deed that a supervisor is to do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Deed {
     /// Start a daemon where none serves.
@@ -31,7 +31,7 @@ pub enum Deed {
 pub struct Order {
     /// Comes back with the outcome.
     pub id: u64,
-    /// What to do.
+    /// The deed.
     pub deed: Deed,
     /// As in [`SpawnSpec`], and so are the rest.
     pub binary: PathBuf,
@@ -51,12 +51,12 @@ pub struct Order {
     pub retire_limit_ms: u64,
     /// For one that may hold the lock and says nothing, in a recovery.
     pub unreachable_limit_ms: u64,
-    /// What to listen at, by name, if no process has the sockets any more.
+    /// The addresses to listen at, by name, if no process has the sockets any more.
     pub listen: Vec<(String, String)>,
 }
 
 impl Order {
-    /// What the library is to be given.
+    /// Returns what the library is to be given.
     pub fn spec(&self) -> SpawnSpec {
         let mut spec = SpawnSpec::new(&self.binary);
         spec.args.clone_from(&self.args);
@@ -71,7 +71,7 @@ impl Order {
 }
 
 impl Order {
-    /// What the library is to be given for a recovery.
+    /// Returns what the library is to be given for a recovery.
     pub fn recovery(&self) -> RecoverySpec {
         let mut spec = RecoverySpec::default();
         spec.liveness = Duration::from_millis(self.liveness_ms);
@@ -82,29 +82,29 @@ impl Order {
     }
 }
 
-/// What a supervisor says of an order.
+/// The news of an order that a supervisor tells.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ToldOfOrder {
     /// The order's.
     pub id: u64,
-    /// What became of it.
+    /// The outcome of the order.
     pub outcome: OrderOutcome,
 }
 
-/// What became of an order.
+/// The outcome of an order.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct OrderOutcome {
     /// The name of the [`handoff::Verdict`], or of the [`handoff::Error`].
     pub verdict: String,
-    /// Why it was not committed, or what the error says.
+    /// The reason why it was not committed, or what the error says.
     pub reason: String,
-    /// The incumbent said that it serves again.
+    /// `true` if the incumbent said that it serves again.
     pub resumed_confirmed: bool,
     /// The successor, if it serves.
     pub pid: Option<u32>,
-    /// How long it took, in milliseconds.
+    /// The time that it took, in milliseconds.
     pub total_ms: u64,
-    /// What else went wrong.
+    /// The other faults.
     pub warnings: Vec<String>,
 }
 
@@ -174,7 +174,7 @@ fn name(error: &Error) -> &'static str {
 }
 
 impl OrderOutcome {
-    /// What the keeper is to know of the end of a handoff, or of a cold start.
+    /// Returns what the keeper is to know of the end of a handoff, or of a cold start.
     pub fn end(&self) -> TaskEnd {
         let verdict = match self.verdict.as_str() {
             "Caller" => return TaskEnd::NotBegun,
@@ -191,7 +191,8 @@ impl OrderOutcome {
         TaskEnd::Over { verdict, journalled, of_data: false }
     }
 
-    /// What the keeper is to know of the end of a recovery, but for the start time of the one that serves.
+    /// Returns what the keeper is to know of the end of a recovery, but for the start time of the one that
+    /// serves.
     pub fn found(&self) -> recovery::RecoveryVerdict {
         match (self.verdict.as_str(), self.pid) {
             ("Serves", Some(pid)) => recovery::RecoveryVerdict::Serves(ProcessId { pid, start_time: 0 }),

@@ -34,7 +34,7 @@ fn stat(pid: u32) -> Option<Vec<String>> {
     Some(fields.split_whitespace().map(String::from).collect())
 }
 
-/// Whether the process runs or is stopped: not a zombie, and there.
+/// Returns whether the process runs or is stopped: not a zombie, and there.
 pub fn lives(pid: u32) -> bool {
     stat(pid).is_some_and(|fields| !["Z", "X"].contains(&fields[0].as_str()))
 }
@@ -46,7 +46,7 @@ pub(crate) fn described(pid: u32) -> String {
     format!("{state} {}", String::from_utf8_lossy(&command).replace('\0', " "))
 }
 
-/// Whether the process is stopped.
+/// Returns whether the process is stopped.
 pub fn is_stopped(pid: u32) -> bool {
     stat(pid).is_some_and(|fields| fields[0] == "T")
 }
@@ -65,7 +65,7 @@ pub fn children_at_once(pid: u32) -> Vec<u32> {
     lists.iter().flat_map(|list| list.split_whitespace()).filter_map(|pid| pid.parse().ok()).collect()
 }
 
-/// What `pid` has open, by descriptor: the number and what it leads to.
+/// Returns what `pid` has open, by descriptor: the number and what it leads to.
 pub fn descriptors(pid: u32) -> Vec<(u32, String)> {
     let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return Vec::new() };
     let described = |entry: std::io::Result<fs::DirEntry>| {

@@ -53,7 +53,7 @@ pub fn receive(socket: &impl AsRawFd, bytes: &mut [u8]) -> io::Result<(usize, Ve
     Ok((message.bytes, fds))
 }
 
-/// How a filesystem is cut off: `EXT4_IOC_SHUTDOWN`'s flags.
+/// The way in which a filesystem is cut off: `EXT4_IOC_SHUTDOWN`'s flags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cut {
     /// All that was written is written back before.

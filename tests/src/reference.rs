@@ -27,7 +27,7 @@ pub struct Reference {
     extra: Mutex<String>,
     deadline_secs: u32,
     liveness_secs: u32,
-    /// What is logged, unless it is what the tests wait for.
+    /// The events that are logged, unless it is what the tests wait for.
     log: Option<String>,
     child: Mutex<Option<Child>>,
 }
@@ -84,7 +84,7 @@ impl Reference {
         self
     }
 
-    /// One that runs the actor; its listeners are its own, not the world's.
+    /// Returns a supervisor that runs the actor; its listeners are its own, not the world's.
     pub fn for_actor(world: &World) -> Reference {
         let socket = format!("unix:{}", world.layout().dir().join("served").display());
         let [tcp, unix] = Layout::LISTENERS;
@@ -183,7 +183,7 @@ impl Reference {
         until_some("the supervisor has started the daemon", || self.is_watching().then_some(()));
     }
 
-    /// Whether the trigger socket answers and a daemon serves.
+    /// Returns whether the trigger socket answers and a daemon serves.
     pub fn is_watching(&self) -> bool {
         let status = serde_json::from_slice::<serde_json::Value>(&self.ask("status").stdout);
         status.is_ok_and(|status| status["activity"] == "watching")
@@ -197,12 +197,12 @@ impl Reference {
         }
     }
 
-    /// How it has ended, if it has.
+    /// Returns how it has ended, if it has.
     pub fn try_wait(&self) -> Option<ExitStatus> {
         self.child.lock().unwrap().as_mut().and_then(|child| child.try_wait().unwrap())
     }
 
-    /// Where everything of this world is logged.
+    /// Returns where everything of this world is logged.
     pub fn output(&self) -> File {
         File::options().append(true).create(true).open(self.layout.output()).unwrap()
     }
@@ -222,7 +222,7 @@ impl Reference {
         command.stdin(Stdio::null()).stdout(self.output()).stderr(self.output())
     }
 
-    /// What `swap` or `status` says, as JSON.
+    /// Returns what `swap` or `status` says, as JSON.
     pub fn ask(&self, name: &str) -> Output {
         self.command(name).arg("--json").stdout(Stdio::piped()).stderr(Stdio::piped()).output().unwrap()
     }
@@ -279,7 +279,7 @@ impl Reference {
     }
 }
 
-/// What a command with `--json` printed, and its exit status.
+/// Returns what a command with `--json` printed, and its exit status.
 #[track_caller]
 fn parsed(output: &Output) -> (i32, serde_json::Value) {
     let text = String::from_utf8_lossy(&output.stdout);

@@ -1,4 +1,4 @@
-//! Where most tests begin: a daemon that serves, a supervisor, a client that writes.
+//! The scene in which most tests begin: a daemon that serves, a supervisor, a client that writes.
 use crate::build::Build;
 use crate::order::OrderOutcome;
 use crate::supervisor_process::SupervisorProcess;
@@ -12,11 +12,11 @@ pub struct Scene {
     pub supervisor: SupervisorProcess,
     /// The client.
     pub writer: Writer,
-    /// What serves.
+    /// The build that serves.
     pub incumbent: Build,
     /// Its pid.
     pub pid: u32,
-    /// Where everything happens. Last, so that it sees the others end.
+    /// The world in which everything happens. Last, so that it sees the others end.
     pub world: World,
 }
 
@@ -58,7 +58,8 @@ impl Scene {
         self.assert_well();
     }
 
-    /// Whichever process serves now: clients have seen no failure, nothing is left over, and the next swap commits.
+    /// Checks, whichever process serves now, that clients have seen no failure, nothing is left over, and the
+    /// next swap commits.
     #[track_caller]
     pub fn assert_well(&self) {
         self.world.assert_one_serves_and_nothing_lost(&self.supervisor, &self.writer);

@@ -1,5 +1,5 @@
-//! How an actor is made to misbehave: for each hook a file that says what to do. A hook takes its file away, so
-//! that each script is played once.
+//! The ways in which an actor is made to misbehave: for each hook a file that says what to do. A hook takes
+//! its file away, so that each script is played once.
 use std::fmt;
 use std::fs;
 use std::process::Command;
@@ -20,7 +20,7 @@ pub const OF_SUCCESSOR: [HookName; 3] = [HookName::WarmUp, HookName::Open, HookN
 /// The hooks of an incumbent on its way out.
 pub const OF_INCUMBENT: [HookName; 2] = [HookName::Drain, HookName::Seal];
 
-/// What to do in a hook.
+/// The act in a hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Act {
     /// Return an error.
@@ -53,7 +53,7 @@ pub enum Act {
     Remaining(u32),
 }
 
-/// This is nothing that an actor can do.
+/// The text names nothing that an actor can do.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("an actor can not {0:?}")]
 pub struct NoAct(String);
@@ -114,7 +114,7 @@ pub fn write(layout: &Layout, name: &str, hook: HookName, acts: &[Act]) {
     fs::rename(new, path).unwrap();
 }
 
-/// What the script of `hook` says, if there is one: for the actor.
+/// Returns what the script of `hook` says, if there is one: for the actor.
 ///
 /// # Errors
 /// It can't be read.
@@ -172,7 +172,7 @@ fn wait_at_gate(layout: &Layout, name: &str, hook: HookName) -> HookResult<()> {
     Ok(fs::remove_file(layout.go(name, hook))?)
 }
 
-/// Where an actor waits ([`Act::Gate`]).
+/// The gate at which an actor waits ([`Act::Gate`]).
 #[derive(Clone, Debug)]
 pub struct Gate {
     layout: Layout,

@@ -11,7 +11,7 @@ use crate::world::World;
 pub struct Served {
     /// Its directory, and what it printed.
     pub world: World,
-    /// Where it listens.
+    /// The address that it listens at.
     pub addr: String,
     /// Its supervisor.
     pub reference: Reference,

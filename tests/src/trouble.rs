@@ -1,5 +1,5 @@
-//! What befalls a supervisor that is on no stage: a disk that takes long under its journal, a defect in the library. A file in its
-//! world says so, and is taken away when it has come.
+//! The troubles of a supervisor that is on no stage: a disk that takes long under its journal, a defect in
+//! the library. A file in its world says so, and is taken away when it has come.
 use std::fs;
 use std::thread;
 use std::time::Duration;

@@ -3,8 +3,8 @@ use std::fmt::Display;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long anything may take that is expected to happen. No verdict hangs on it: it is spent only if something is broken, and
-/// a machine on which a step of a test takes so long does not exist.
+/// The longest time that anything may take that is expected to happen. No verdict hangs on it: it is spent
+/// only if something is broken, and a machine on which a step of a test takes so long does not exist.
 pub const PATIENCE: Duration = Duration::from_secs(180);
 
 /// The pause between two looks grows up to this: to look costs time of a processor that others wait for.

@@ -41,7 +41,7 @@ pub enum Bin {
 }
 
 impl Bin {
-    /// Where it is: cargo builds a package's binaries beside the directory of its tests.
+    /// Returns where it is: cargo builds a package's binaries beside the directory of its tests.
     pub fn path(self) -> PathBuf {
         let test = std::env::current_exe().unwrap();
         let name = match self {
@@ -126,12 +126,12 @@ impl World {
         }
     }
 
-    /// Where everything is.
+    /// Returns where everything is.
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
 
-    /// Where clients reach the TCP listener, which outlives every process of the world.
+    /// Returns where clients reach the TCP listener, which outlives every process of the world.
     pub fn addr(&self) -> SocketAddr {
         self.tcp
     }
@@ -159,7 +159,7 @@ impl World {
         SupervisorProcess::start(&self.layout, &listeners, &["journal", Layout::STAGED], 0)
     }
 
-    /// What to listen at where no process has the listeners any more.
+    /// Returns what to listen at where no process has the listeners any more.
     #[cfg(all(feature = "sim", feature = "crash-points"))]
     pub(crate) fn addresses(&self) -> Vec<(String, String)> {
         let socket = format!("unix:{}", self.layout.socket().display());
@@ -202,7 +202,7 @@ impl World {
         self.has_bad_peers.store(true, Ordering::Relaxed);
     }
 
-    /// What all processes have logged so far.
+    /// Returns what all processes have logged so far.
     pub fn output(&self) -> String {
         String::from_utf8_lossy(&fs::read(self.layout.output()).unwrap_or_default()).into_owned()
     }

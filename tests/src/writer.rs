@@ -14,7 +14,7 @@ use crate::wait::{PATIENCE, until};
 /// Between two writes: a test is not a benchmark.
 const PACE: Duration = Duration::from_millis(5);
 
-/// Where an actor is reached.
+/// The server at which an actor is reached.
 #[derive(Clone, Debug)]
 pub enum Server {
     /// Over TCP.
@@ -47,7 +47,7 @@ impl Server {
     }
 }
 
-/// What a writer knows.
+/// The facts that a writer knows.
 #[derive(Clone, Debug, Default)]
 pub struct History {
     /// Every acknowledged write: its sequence number and its token, in the order of the acknowledgements.
@@ -86,12 +86,12 @@ impl Writer {
         self.history.lock().unwrap()
     }
 
-    /// What it knows by now.
+    /// Returns what it knows by now.
     pub fn history(&self) -> History {
         self.books().clone()
     }
 
-    /// How many writes have been acknowledged.
+    /// Returns how many writes have been acknowledged.
     pub fn count(&self) -> usize {
         self.books().acknowledged.len()
     }
@@ -135,7 +135,7 @@ impl Drop for Writer {
     }
 }
 
-/// What became of one try.
+/// The outcome of one try.
 enum Try {
     Acknowledged { seq: u64, pid: u32 },
     NotExecuted,

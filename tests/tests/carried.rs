@@ -172,7 +172,7 @@ fn with(spec: &SpawnSpec, dies: &[&str]) -> SpawnSpec {
     spec
 }
 
-/// How many of each a proof has.
+/// The number of each kind of client that a proof has.
 struct Crowd {
     idle: usize,
     half: usize,

@@ -65,7 +65,7 @@ fn dies_with_the_lock(world: &World) -> PathBuf {
     script
 }
 
-/// What is in the log at each number that was acknowledged.
+/// Checks what is in the log at each number that was acknowledged.
 fn assert_nothing_lost(log: &Path, acknowledged: &[(u64, String)]) {
     let log = fs::read_to_string(log).unwrap();
     let lines: Vec<&str> = log.lines().collect();

@@ -13,7 +13,7 @@ use handoff_sim::run::{RunOptions, ledgers};
 use handoff_sim::sweep::Sweep;
 use handoff_sim::{CANARY, Ledger, PLAN, SEED, SEEDS, check, draw, run, trace::text};
 
-/// How many seeds are enough for every day.
+/// The number of seeds that is enough for every day.
 const USUAL: u64 = 10_000;
 
 #[test]

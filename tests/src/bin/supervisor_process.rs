@@ -38,7 +38,8 @@ fn main() {
     serve(&Arc::new(office), orders);
 }
 
-/// Where orders are carried out: by one supervisor after the other, since one that was cancelled stays so.
+/// The place where orders are carried out: by one supervisor after the other, since one that was cancelled
+/// stays so.
 struct Office {
     layout: Layout,
     has_journal: bool,
@@ -141,7 +142,7 @@ fn start_again(
     supervisor.cold_start(spec)
 }
 
-/// One that is about to end may still have the address.
+/// Binds `address`, which a process that is about to end may still have.
 fn bind(address: &str) -> handoff::Result<OwnedFd> {
     let mut tries = (0..50).map(|_| handoff::bind(address));
     let bound = tries.find_map(|bound| {

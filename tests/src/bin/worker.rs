@@ -181,7 +181,7 @@ impl WorkerProcess {
         }
     }
 
-    /// What comes next, as production's links read it.
+    /// Returns what comes next, as production's links read it.
     fn read(&mut self, link: usize, wait: bool) -> String {
         loop {
             let (stream, decoder) = self.links[link].as_mut().unwrap();

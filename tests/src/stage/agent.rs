@@ -21,7 +21,7 @@ static AGENT: OnceLock<Arc<Agent>> = OnceLock::new();
 #[derive(Debug)]
 pub struct Agent {
     controller: Mutex<BufReader<UnixStream>>,
-    /// What its first word is to be wrong with.
+    /// The quirk of its first word.
     quirk: Option<What>,
 }
 
@@ -57,7 +57,7 @@ impl Agent {
         asked.ok().and_then(|_| serde_json::from_str(&answer).ok()).unwrap_or_default()
     }
 
-    /// What this process says of itself instead of `hello`.
+    /// Returns what this process says of itself instead of `hello`.
     fn altered(&self, hello: &Hello) -> Option<Hello> {
         let (proto_min, proto_max) = match self.quirk? {
             What::OtherVersion => (PROTO_MAX + 1, PROTO_MAX + 2),
@@ -80,7 +80,7 @@ impl Agent {
     }
 }
 
-/// What the core asks.
+/// The probe that the core asks.
 struct OnStage(Arc<Agent>);
 
 impl Probe for OnStage {
@@ -124,7 +124,7 @@ impl Probe for OnStage {
     }
 }
 
-/// What the controller says is to be done as `hook` begins; nothing off the stage.
+/// Returns what the controller says is to be done as `hook` begins; nothing off the stage.
 pub fn cue(hook: HookName) -> Option<Act> {
     let answer = AGENT.get()?.ask(&Word::Hook(hook.to_string()));
     Some(match (answer.what?, hook) {
@@ -138,7 +138,7 @@ pub fn cue(hook: HookName) -> Option<Act> {
     })
 }
 
-/// How much of `length` bytes is written before this process dies over it, if it does.
+/// Returns how much of `length` bytes is written before this process dies over it, if it does.
 pub fn write_fate(length: usize) -> Option<usize> {
     let answer = AGENT.get()?.ask(&Word::DataWrite);
     answer.what.map(|_| length / 2)

@@ -14,7 +14,7 @@ use handoff_sim::trace::Name;
 
 use super::report::{Line, StageReport, is_said_again, speaker};
 
-/// What the simulator makes of `plan`.
+/// Returns what the simulator makes of `plan`.
 pub fn simulate(plan: &Plan) -> Option<StageReport> {
     let options = RunOptions { trace: true, ..RunOptions::default() };
     StageReport::simulated(plan, &handoff_sim::run(&Arc::new(plan.clone()), &ledgers(), options))
@@ -52,8 +52,8 @@ pub fn conforms(
     if open.is_empty() { Ok(seeds) } else { Err(open.into_values().collect()) }
 }
 
-/// Whether a limit of time has passed for a role in `real` that does not pass for it in what the simulator makes of
-/// `plan`: this machine was too busy, or something is wrong; another run tells.
+/// Returns whether a limit of time has passed for a role in `real` that does not pass for it in what the
+/// simulator makes of `plan`: this machine was too busy, or something is wrong; another run tells.
 pub fn is_starved(plan: &Plan, real: &StageReport) -> bool {
     let limit = |line: &Line| match line.cell.event {
         EventName::Timer(timer) => Some(timer).filter(|timer| is_limit(*timer)),
@@ -76,12 +76,12 @@ fn is_limit(timer: Timer) -> bool {
     }
 }
 
-/// Whether an event is a heartbeat, a peer's or its own.
+/// Returns whether an event is a heartbeat, a peer's or its own.
 pub fn is_heartbeat(event: EventName) -> bool {
     matches!(event, EventName::Timer(Timer::Heartbeat) | EventName::Message(_, MessageName::Heartbeat))
 }
 
-/// How two runs ended, if that differs.
+/// Returns how two runs ended, if that differs.
 pub fn ends(simulated: &StageReport, real: &StageReport) -> BTreeMap<String, String> {
     let (left, right) = (&simulated.ends, &real.ends);
     let words = real.words.join("; ");
@@ -89,8 +89,8 @@ pub fn ends(simulated: &StageReport, real: &StageReport) -> BTreeMap<String, Str
     (left != right).then_some(("the end".into(), differs)).into_iter().collect()
 }
 
-/// What each process did, without what is a matter of time: what only says again what was said, and what comes twice while
-/// its machine stays where it is.
+/// Returns what each process did, without what is a matter of time: what only says again what was said, and
+/// what comes twice while its machine stays where it is.
 pub fn roles(report: &StageReport) -> BTreeMap<Name, Vec<String>> {
     let mut roles: BTreeMap<Name, RoleLines<'_>> = BTreeMap::new();
     for (who, line) in report.lines.iter().filter(|(_, line)| !line.is_idle()) {
@@ -103,9 +103,9 @@ pub fn roles(report: &StageReport) -> BTreeMap<Name, Vec<String>> {
 #[derive(Default)]
 struct RoleLines<'a> {
     lines: Vec<&'a Line>,
-    /// Where the run of the present state begins.
+    /// The position at which the run of the present state begins.
     since: usize,
-    /// Where what is under way begins.
+    /// The position at which what is under way begins.
     start: usize,
 }
 
@@ -131,7 +131,7 @@ impl<'a> RoleLines<'a> {
     }
 }
 
-/// Whether two events come from the same peer, or both from timers.
+/// Returns whether two events come from the same peer, or both from timers.
 fn is_of_the_same(one: EventName, other: EventName) -> bool {
     match (one, other) {
         (EventName::Timer(_), EventName::Timer(_)) => true,
@@ -139,7 +139,7 @@ fn is_of_the_same(one: EventName, other: EventName) -> bool {
     }
 }
 
-/// What went over each link, one way, without what only says again what was said.
+/// Returns what went over each link, one way, without what only says again what was said.
 pub fn links(report: &StageReport) -> BTreeMap<(Name, Name), Vec<String>> {
     let mut links: BTreeMap<(Name, Name), Vec<String>> = BTreeMap::new();
     for (from, to, message) in report.sent.iter().filter(|(.., message)| !is_said_again(*message)) {
@@ -151,7 +151,7 @@ pub fn links(report: &StageReport) -> BTreeMap<(Name, Name), Vec<String>> {
     links
 }
 
-/// Where the traces of two runs part: of each process and of each link, each in its own order.
+/// Returns where the traces of two runs part: of each process and of each link, each in its own order.
 ///
 /// A turn is one moment to the simulator. A real process may be killed in the middle of its last one, and what was sent to
 /// it by then goes nowhere: so the last line, and what was sent last, of and to a process that has ended may be cut short.
@@ -172,8 +172,8 @@ pub fn differences(simulated: &StageReport, real: &StageReport) -> BTreeMap<Stri
     all
 }
 
-/// Where two traces part, if they do: unless their last lines are the same but `cut`, or only one of them goes on and that is
-/// `lost`, which is told what the simulated one has left.
+/// Returns where two traces part, if they do: unless their last lines are the same but `cut`, or only one of
+/// them goes on and that is `lost`, which is told what the simulated one has left.
 fn parting<K: Ord + Copy>(
     simulated: &BTreeMap<K, Vec<String>>,
     real: &BTreeMap<K, Vec<String>>,

@@ -29,7 +29,7 @@ use crate::processes;
 use crate::supervisor_process::SupervisorProcess;
 use crate::wait::until;
 
-/// What is known of the run.
+/// The facts that are known of the run.
 #[derive(Debug)]
 pub(super) struct Book {
     pub faults: StagedFaults,
@@ -37,7 +37,7 @@ pub(super) struct Book {
     /// All processes that were ever there, by pid.
     pub names: BTreeMap<u32, Name>,
     births: BTreeMap<char, u32>,
-    /// What the next daemon is wrong with.
+    /// The quirk of the next daemon.
     quirk: Option<What>,
     /// Daemons that have come to be incumbents.
     promoted: Vec<u32>,
@@ -50,9 +50,9 @@ pub(super) struct Book {
     pub sent: Vec<(Name, Name, MessageName)>,
     /// The event that a process was at when a fault struck in a gap, the last time.
     pub struck_at: Option<EventName>,
-    /// The test is over.
+    /// `true` if the test is over.
     has_left: bool,
-    /// When a process last said something that changes anything.
+    /// The time at which a process last said something that changes anything.
     pub heard: Instant,
 }
 
@@ -116,7 +116,7 @@ impl Controller {
         }
     }
 
-    /// What is to be answered, if anything.
+    /// Returns what is to be answered to `word`, if anything.
     fn hear(&self, pid: &mut u32, word: Word) -> Option<Instruction> {
         let mut book = self.book();
         let fault = match word {
@@ -192,7 +192,7 @@ impl Controller {
 }
 
 impl Book {
-    /// What is wrong with a process from its birth on.
+    /// Returns the instruction that says what is wrong with a process from its birth on.
     fn is_born(&mut self, is_supervisor: bool, pid: u32) -> Instruction {
         self.gets_name(pid, if is_supervisor { 'S' } else { 'D' });
         if is_supervisor {
@@ -318,7 +318,7 @@ impl Book {
             .due(None, |at| matches!(at, At::Frame { name, to } if *to == receiver && name.is(message)))
     }
 
-    /// Whether `pid` has handled `event`, or can't any more.
+    /// Returns whether `pid` has handled `event`, or can't any more.
     fn was_told(&self, pid: u32, event: EventName) -> bool {
         let name = self.name(pid);
         self.lines.iter().any(|(who, line)| *who == name && line.cell.event == event)
@@ -339,7 +339,7 @@ impl Book {
     }
 }
 
-/// Whether a place in a plan is this gap.
+/// Returns whether a place in a plan is this gap.
 fn is_gap(gap: Gap) -> impl Fn(&At) -> bool {
     move |at| match at {
         At::Gap { role, state, before } => *role == gap.role && state.is(gap.state) && before.is(gap.before),
@@ -347,7 +347,7 @@ fn is_gap(gap: Gap) -> impl Fn(&At) -> bool {
     }
 }
 
-/// What a process of the stage calls by its name.
+/// Parses what a process of the stage calls by its name.
 fn read<T: FromStr<Err: Debug>>(name: &str) -> T {
     name.parse().unwrap()
 }

@@ -1,4 +1,5 @@
-//! When a plan's faults strike on the stage: by the rules of the simulator (`sim/src/harness/faults.rs`).
+//! The times at which a plan's faults strike on the stage: by the rules of the simulator
+//! (`sim/src/harness/faults.rs`).
 use handoff::host::Gap;
 use handoff::unix::probe::SystemCall;
 use handoff_sim::plan::{At, Fault, What};
@@ -18,7 +19,7 @@ struct StagedFault {
     fault: Fault,
     /// The system call of the effect before which it strikes, if not before the effect.
     step: Option<SystemCall>,
-    /// How many more times its place is passed.
+    /// The number of times that its place is still passed.
     left: u32,
     has_struck: bool,
 }
@@ -57,7 +58,7 @@ impl StagedFaults {
         due
     }
 
-    /// Whether one of them strikes as soon as the daemon writes often enough.
+    /// Returns whether one of them strikes as soon as the daemon writes often enough.
     pub(super) fn strike_next_write(&self) -> bool {
         let is_due =
             |armed: &StagedFault| armed.left > 0 && armed.fault.in_handoff <= self.handoff && !self.over;
@@ -80,7 +81,7 @@ impl StagedFaults {
         self.armed.iter().filter(is_due).map(|armed| armed.fault.clone()).collect()
     }
 
-    /// One of them has struck at its time.
+    /// Notes that a fault has struck at its time.
     pub(super) fn has_struck(&mut self, fault: &Fault) {
         let same = self.armed.iter_mut().find(|armed| armed.fault == *fault);
         same.into_iter().for_each(|armed| armed.has_struck = true);
@@ -94,7 +95,7 @@ impl StagedFaults {
     }
 }
 
-/// How long it lasts.
+/// Returns how long it lasts.
 pub(super) fn millis(fault: &Fault) -> u64 {
     let usual = match fault.what {
         What::Stop | What::Delay => 300,

@@ -25,7 +25,7 @@ use crate::wait::{until, until_ok};
 use crate::world::{Bin, World};
 use crate::writer::Writer;
 
-/// When no process has said a word of interest for so long, what is under way has come to rest.
+/// The time without a word of interest from any process after which what is under way has come to rest.
 const QUIET: Duration = Duration::from_millis(40);
 
 /// Runs `plan` on real processes, with its times as they are; those that crash do it by `death`.
@@ -79,12 +79,12 @@ struct StageOperator {
     begun: Instant,
     /// The daemon that serves, as far as the supervisor knows, and since when.
     child: Option<(u32, Instant)>,
-    /// All processes that had the listening sockets may have ended: they are bound again.
+    /// `true` if all processes that had the listening sockets may have ended: they are bound again.
     rebound: bool,
     /// Supervisors that there were: only the first one is given the sockets.
     supervisors: u32,
     builds: u32,
-    /// Nothing goes wrong any more: no limit of time is to pass, however busy this machine is.
+    /// `true` if nothing goes wrong any more: no limit of time is to pass, however busy this machine is.
     is_patient: bool,
     told: Vec<String>,
     words: Vec<String>,
@@ -150,7 +150,7 @@ impl StageOperator {
         }
     }
 
-    /// What the supervisor can start once more.
+    /// Returns what the supervisor can start once more.
     fn kept(&self) -> Kept {
         if self.journal().previous.is_some() { Kept::Both } else { Kept::Last }
     }
@@ -280,7 +280,7 @@ impl StageOperator {
         StageReport { ends, lines, sent, missed, struck_at: book.struck_at, words: Vec::new() }
     }
 
-    /// What the supervisor's journal holds.
+    /// Returns what the supervisor's journal holds.
     fn journal(&self) -> Journal {
         // A supervisor that has only just begun has not made it yet.
         let bytes = std::fs::read(self.world.layout().journal()).unwrap_or_default();
@@ -288,7 +288,7 @@ impl StageOperator {
         slots.newest.map(|(_, kept)| kept.value).unwrap_or_default()
     }
 
-    /// What clients saw that they must not, all things considered.
+    /// Returns what clients saw that they must not, all things considered.
     fn harm(&self, writers: &[Writer]) -> Vec<String> {
         let mut harm = Vec::new();
         for writer in writers {

@@ -1,4 +1,4 @@
-//! What came of a plan, on whichever arm it was run.
+//! The outcome of a plan, on whichever arm it was run.
 use std::fmt;
 
 use handoff::machine::{Cell, EffectName, EventName, MachineRole, Speaker, StateName, Timer};
@@ -13,7 +13,7 @@ use handoff_sim::trace::{Name, Reaction};
 pub struct Line {
     /// The state, and the event in it.
     pub cell: Cell,
-    /// What the machine asked for.
+    /// The effects that the machine asked for.
     pub effects: Vec<EffectName>,
 }
 
@@ -34,8 +34,9 @@ impl From<&Reaction> for Line {
 }
 
 impl Line {
-    /// Whether it is only said again that a process lives, or asked again what was asked before: how often is a matter of time. So is
-    /// how many connections a supervisor needs that looks which processes are there, and which it asks first.
+    /// Returns whether it is only said again that a process lives, or asked again what was asked before: how
+    /// often is a matter of time. So is how many connections a supervisor needs that looks which processes
+    /// are there, and which it asks first.
     pub fn is_idle(&self) -> bool {
         let Cell { role, state, event } = self.cell;
         let hears = |message| event == EventName::Message(Speaker::Supervisor, message);
@@ -75,7 +76,7 @@ pub(super) fn speaker(event: EventName) -> Option<Speaker> {
     }
 }
 
-/// What is done again and again while a process waits.
+/// Returns whether `effect` is done again and again while a process waits.
 fn is_poll(effect: EffectName) -> bool {
     match effect {
         EffectName::Look | EffectName::Connect | EffectName::Lock | EffectName::SendListeners => true,
@@ -84,7 +85,7 @@ fn is_poll(effect: EffectName) -> bool {
     }
 }
 
-/// What is said again and again while a process waits.
+/// Returns whether `message` is said again and again while a process waits.
 pub(super) fn is_said_again(message: MessageName) -> bool {
     matches!(
         message,
@@ -99,24 +100,24 @@ pub(super) fn is_said_again(message: MessageName) -> bool {
     )
 }
 
-/// How things stand when all faults are over, and what the swap comes to with which every run ends.
+/// The state when all faults are over, and the outcome of the swap with which every run ends.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ends {
     /// The process that serves.
     pub serves: Option<Name>,
     /// The process that holds the lock.
     pub holder: Option<Name>,
-    /// What supervisors have reported, of those handoffs whose end they lived to see.
+    /// The verdicts that supervisors have reported, of those handoffs whose end they lived to see.
     pub told: Vec<String>,
     /// The process that the journal names as the one that runs, if that lives.
     pub running: Option<Name>,
     /// The build that it names as committed.
     pub committed: Option<u32>,
-    /// Whether it says that something is under way.
+    /// `true` if it says that something is under way.
     pub is_under_way: bool,
-    /// What the last swap, without any fault, comes to.
+    /// The outcome of the last swap, without any fault.
     pub last: String,
-    /// What clients saw that they must not: refused connections, lost writes.
+    /// The events that clients must not see, and saw: refused connections, lost writes.
     pub harm: Vec<String>,
 }
 
@@ -133,12 +134,12 @@ impl fmt::Display for Ends {
     }
 }
 
-/// What came of a plan.
+/// The outcome of a plan.
 #[derive(Clone, Debug)]
 pub struct StageReport {
-    /// How things ended.
+    /// The ends.
     pub ends: Ends,
-    /// What each process did, up to then.
+    /// The events of each process, up to then.
     pub lines: Vec<(Name, Line)>,
     /// The frames between them: from, to, which.
     pub sent: Vec<(Name, Name, MessageName)>,
@@ -146,12 +147,12 @@ pub struct StageReport {
     pub missed: Vec<String>,
     /// The event that a real process was at when a fault struck it in a gap, the last time. Not compared.
     pub struck_at: Option<EventName>,
-    /// What supervisors said of each handoff, in their words. Not compared.
+    /// The words of supervisors about each handoff. Not compared.
     pub words: Vec<String>,
 }
 
 impl StageReport {
-    /// What the simulator says. `None` if it did not come to an end that can be compared.
+    /// Returns what the simulator says. `None` if it did not come to an end that can be compared.
     pub fn simulated(plan: &Plan, report: &RunReport) -> Option<StageReport> {
         let AtRest { serves, holder, verdicts, running, committed, is_under_way, told, sent } =
             report.rest.clone()?;
@@ -179,8 +180,9 @@ impl StageReport {
     }
 }
 
-/// How many times longer everything takes for real processes. A busy machine may keep one from running for as long as the
-/// simulator's liveness (200 ms), and a word that is said again since it is late is another trace.
+/// The factor by which everything takes longer for real processes. A busy machine may keep one from running
+/// for as long as the simulator's liveness (200 ms), and a word that is said again since it is late is
+/// another trace.
 pub const PACE: u64 = 8;
 
 /// The same plan at a pace that real processes can keep, at which something else may be reported.
@@ -210,7 +212,7 @@ pub fn real_times(plan: &Plan) -> Plan {
     plan
 }
 
-/// Why a fault can't be made to happen to real processes, if it can't.
+/// Returns why a fault can't be made to happen to real processes, if it can't.
 pub fn unstaged(fault: &Fault) -> Option<&'static str> {
     Some(match fault.what {
         What::PowerFailure => "the power of this machine is not ours to cut",

@@ -1,8 +1,8 @@
-//! What the processes of a stage and the controller say to each other: one JSON object a line.
+//! The messages between the processes of a stage and the controller: one JSON object a line.
 use handoff_sim::plan::{HitRole, What};
 use serde::{Deserialize, Serialize};
 
-/// What a process says, or asks.
+/// The word of a process, which says or asks something.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Word {
     /// Is there. Asks what is wrong with it from its birth on.
@@ -43,18 +43,18 @@ pub(super) enum Word {
     DataWrite,
 }
 
-/// What goes wrong.
+/// The instruction that something goes wrong.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Instruction {
-    /// What; nothing, if none.
+    /// The fault; nothing, if none.
     pub what: Option<What>,
     /// For how long, in milliseconds.
     pub ms: u64,
-    /// How, if it is to die.
+    /// The way in which it is to die, if it is.
     pub death: Death,
 }
 
-/// How a process that crashes does it.
+/// The way in which a process that crashes dies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Death {
     /// Kills itself: SIGKILL.

@@ -1,4 +1,5 @@
-//! What is built to be run has no crash points: nothing but a dev-dependency turns them on, and those don't count there.
+//! The rule that what is built to be run has no crash points: nothing but a dev-dependency turns them on, and
+//! those don't count there.
 use std::process::Command;
 
 /// The features of everything that `package` is built from, as `edges` see it.

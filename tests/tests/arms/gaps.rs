@@ -36,7 +36,7 @@ const STOP: Span = Span::from_millis(PACE * 500);
 /// In these, real processes may come by gaps of which the simulator, with lengths of time that do not vary, knows nothing.
 const RACES: [&str; 1] = ["successor-dies-slowly-after-it-served"];
 
-/// How a process comes to grief.
+/// The way in which a process comes to grief.
 #[derive(Clone, Copy, Debug)]
 enum Grief {
     Dies(Death),
@@ -67,7 +67,8 @@ fn simulate(plan: &Plan) -> RunReport {
     run(&Arc::new(plan.clone()), &ledgers(), RunOptions::default())
 }
 
-/// What real processes can stage: the ordinary swap first, then what leaves the least to chance, what takes long last.
+/// Returns what real processes can stage: the ordinary swap first, then what leaves the least to chance, what
+/// takes long last.
 fn bases() -> Vec<BasePlan> {
     let not_staged = listed("scenarios-not-staged.txt");
     let can = |(name, _): &(String, Plan)| !not_staged.contains_key(name) && !RACES.contains(&name.as_str());
@@ -89,8 +90,8 @@ fn bases() -> Vec<BasePlan> {
 }
 
 impl BasePlan {
-    /// Whether a process may die in `gap` here. A frame that is late waits in its sender: it would die with it, while the
-    /// simulator has it on its way.
+    /// Returns whether a process may die in `gap` here. A frame that is late waits in its sender: it would
+    /// die with it, while the simulator has it on its way.
     fn allows(&self, gap: Gap) -> bool {
         let is_supervisor = matches!(gap.role, MachineRole::Supervisor | MachineRole::Recovery);
         let is_late = |fault: &Fault| match &fault.at {
@@ -133,7 +134,7 @@ fn struck_at(base: &Plan, at: At, in_handoff: u32, grief: Grief) -> Plan {
     plan
 }
 
-/// Where the simulator passes `gap` first: in the swap of a plan, or else in what comes before it.
+/// Returns where the simulator passes `gap` first: in the swap of a plan, or else in what comes before it.
 fn first_place(bases: &[BasePlan], gap: Gap) -> Option<GapPlace<'_>> {
     let strikes = |base: &BasePlan, in_handoff| {
         let struck = simulate(&struck_at(&base.plan, gap.into(), in_handoff, GRIEFS[0])).struck;

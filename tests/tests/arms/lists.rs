@@ -11,10 +11,10 @@ use handoff_sim::threads::map;
 use handoff_tests::stage::compare::simulate;
 use handoff_tests::stage::{StageReport, real_times};
 
-/// How many worlds there are at once: they mostly wait.
+/// The number of worlds at once: they mostly wait.
 const AT_ONCE: usize = 24;
 
-/// How many when that has failed.
+/// The number of worlds at once when that has failed.
 const FEW: usize = 2;
 
 /// Both suites at once would be too much for the limits of time in their plans.
@@ -62,12 +62,12 @@ pub(crate) fn keep(name: &str, plan: &Plan, real: &StageReport) -> String {
     written.map_or_else(|error| error.to_string(), |()| format!("{name}: all of it is in {}", path.display()))
 }
 
-/// What a list in this directory names, and why.
+/// Returns what a list in this directory names, and why.
 pub(crate) fn listed(file: &str) -> BTreeMap<String, String> {
     handoff_tests::lists::listed(&here(file))
 }
 
-/// What is wrong with a list: `all` must be those that are listed, and those that are `staged`.
+/// Returns what is wrong with a list: `all` must be those that are listed, and those that are `staged`.
 pub(crate) fn wrong_with(file: &str, all: &BTreeSet<String>, staged: &BTreeSet<String>) -> Vec<String> {
     let listed: BTreeSet<String> = listed(file).into_keys().collect();
     let mut wrong = Vec::new();

@@ -13,13 +13,13 @@ use crate::story::{self, CallRole, CallsScene, Story};
 use crate::tracer::{Injection, Trace};
 use crate::verdict;
 
-/// How many worlds there are at once: each has five processes, some of which wait.
+/// The number of worlds at once: each has five processes, some of which wait.
 const AT_ONCE: usize = 10;
 
 /// As much of what strace writes of a call is printed.
 const LINE: usize = 100;
 
-/// What a role calls in a story.
+/// The calls that a role makes in a story.
 pub(crate) struct Recorded {
     role: CallRole,
     story: Story,
@@ -42,19 +42,19 @@ impl fmt::Display for CallCell {
     }
 }
 
-/// What became of it.
+/// The outcome of the cell.
 pub(crate) struct CellResult {
     pub(crate) cell: CallCell,
-    /// How many calls were made to fail: more than one if several threads make it.
+    /// The number of calls that were made to fail: more than one if several threads make it.
     pub(crate) injected: usize,
-    /// One of them can't fail so: it came where another call was expected. Nothing is judged then.
+    /// `true` if one of them can't fail so: it came where another call was expected. Nothing is judged then.
     pub(crate) is_impossible: bool,
     pub(crate) notes: Vec<String>,
     pub(crate) wrong: Vec<String>,
 }
 
 impl CellResult {
-    /// Whether the call came, and was made to fail.
+    /// Returns whether the call came, and was made to fail.
     pub(crate) fn came(&self) -> bool {
         self.injected > 0 && !self.is_impossible
     }
@@ -106,7 +106,8 @@ pub(crate) fn all_cells(records: &[Recorded]) -> Vec<CallCell> {
     cells
 }
 
-/// One cell for each call of each role: the same ones in each run, other stories, occurrences and errors for other calls.
+/// Returns one cell for each call of each role: the same ones in each run, other stories, occurrences and
+/// errors for other calls.
 pub(crate) fn sample(all: &[CallCell]) -> Vec<CallCell> {
     let mut by_call = BTreeMap::<String, Vec<&CallCell>>::new();
     // How often a call comes after that differs from run to run.
@@ -118,7 +119,7 @@ pub(crate) fn sample(all: &[CallCell]) -> Vec<CallCell> {
     by_call.iter().map(|(name, cells)| cells[number(name) % cells.len()].clone()).collect()
 }
 
-/// What the environment asks for.
+/// Returns what the environment asks for.
 pub(crate) fn selected(all: &[CallCell]) -> Vec<CallCell> {
     let wanted = std::env::var("HANDOFF_CELLS").unwrap_or_default();
     let part = std::env::var("HANDOFF_PART").unwrap_or_else(|_| "1/1".into());
@@ -173,7 +174,7 @@ fn keep(cell: &CallCell, scene: &CallsScene) -> String {
     written.map_or_else(|error| error.to_string(), |()| path.display().to_string())
 }
 
-/// What went wrong and has no reason in the list.
+/// Returns what went wrong and has no reason in the list.
 pub(crate) fn unexcused(results: &[CellResult]) -> Vec<&CellResult> {
     let excused = errors::listed("excused.txt");
     let is_fault =
@@ -181,7 +182,7 @@ pub(crate) fn unexcused(results: &[CellResult]) -> Vec<&CellResult> {
     results.iter().filter(is_fault).collect()
 }
 
-/// What is listed though nothing went wrong.
+/// Returns what is listed though nothing went wrong.
 pub(crate) fn needlessly_excused(results: &[CellResult]) -> Vec<String> {
     let wrong: BTreeSet<String> =
         results.iter().filter(|result| !result.wrong.is_empty()).map(|result| result.cell.kind()).collect();

@@ -1,5 +1,6 @@
-//! Which errors each call is made to fail with: those that its man page lists and that the kernel may give in this use. Left out
-//! are mistakes of the caller (EBADF, EFAULT, EINVAL and the like), and answers that say of another process that it is gone.
+//! The errors that each call is made to fail with: those that its man page lists and that the kernel may give
+//! in this use. Left out are mistakes of the caller (EBADF, EFAULT, EINVAL and the like), and answers that
+//! say of another process that it is gone.
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -95,7 +96,7 @@ pub(crate) fn possible(call: &str, line: &str) -> Vec<&'static str> {
     of(call).iter().copied().filter(may_give).collect()
 }
 
-/// What a list in this directory names, and why.
+/// Returns what a list in this directory names, and why.
 pub(crate) fn listed(file: &str) -> BTreeMap<String, String> {
     lists::listed(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/calls").join(file))
 }

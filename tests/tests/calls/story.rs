@@ -1,4 +1,5 @@
-//! What happens while a process is traced: a swap that commits, one that is rolled back, a supervisor that takes over.
+//! The stories of a process that is traced: a swap that commits, one that is rolled back, a supervisor that
+//! takes over.
 use std::fmt;
 use std::process::{Child, Stdio};
 use std::sync::MutexGuard;
@@ -15,10 +16,10 @@ const DEADLINE_SECS: u32 = 20;
 /// After so much silence, in the configuration. Many cells wait for it.
 const LIVENESS_SECS: u32 = 3;
 
-/// What a command may take: far more than the deadline and all that comes after it.
+/// The longest time that a command may take: far more than the deadline and all that comes after it.
 pub(crate) const COMMAND: Duration = PATIENCE;
 
-/// Which process is traced.
+/// The process that is traced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum CallRole {
     Supervisor,
@@ -26,7 +27,7 @@ pub(crate) enum CallRole {
     Successor,
 }
 
-/// What happens.
+/// The story that happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Story {
     /// A swap commits.
@@ -69,7 +70,7 @@ impl fmt::Display for Story {
     }
 }
 
-/// What the story came to.
+/// The outcome of the story.
 #[derive(Debug)]
 pub(crate) struct Told {
     pub(crate) trace: Trace,

@@ -9,19 +9,19 @@ use std::time::Duration;
 use handoff_tests::{ok_within, processes, until, until_some};
 use nix::sys::signal::Signal;
 
-/// How long strace may take before it is tried again.
+/// The longest time that strace may take before it is tried again.
 const ATTACH: Duration = Duration::from_secs(5);
 
-/// What is to fail.
+/// The call that is to fail.
 #[derive(Clone, Debug)]
 pub(crate) struct Injection {
     pub(crate) call: String,
     pub(crate) error: String,
-    /// Which occurrence in each thread, from 1 on.
+    /// The number of the occurrence in each thread, from 1 on.
     pub(crate) nth: u32,
 }
 
-/// What one process did while it was traced.
+/// The calls that one process made while it was traced.
 #[derive(Debug, Default)]
 pub(crate) struct Trace {
     /// Each call's occurrences: the first of every thread, the second of every thread, and so on, as strace writes them.
@@ -30,7 +30,7 @@ pub(crate) struct Trace {
     pub(crate) injected: Vec<String>,
 }
 
-/// Why nothing can be traced here.
+/// Returns why nothing can be traced here.
 pub(crate) fn why_not() -> Option<String> {
     static WHY_NOT: OnceLock<Option<String>> = OnceLock::new();
     let find_out = || {

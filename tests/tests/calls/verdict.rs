@@ -1,14 +1,16 @@
-//! Whether all is well after a call has failed: as a client, the kernel and the files say, and the reports beside them.
+//! The check that all is well after a call has failed: as a client, the kernel and the files say, and the
+//! reports beside them.
 use std::time::Duration;
 
 use handoff_tests::{ok_within, processes};
 
 use crate::story::{AskedSwap, COMMAND, CallRole, CallsScene, Story, Told};
 
-/// One process serves within this: longer than the times of the configuration, one after the other.
+/// The longest time until one process serves: longer than the times of the configuration, one after the
+/// other.
 const BOUND: Duration = Duration::from_secs(60);
 
-/// What is wrong; `notes` are what the cell says besides.
+/// Returns what is wrong; `notes` are what the cell says besides.
 pub(crate) fn wrong_with(
     scene: &CallsScene,
     role: CallRole,
@@ -81,7 +83,7 @@ fn untrue(scene: &CallsScene, told: &Told, serving: u32) -> Option<String> {
         .then(|| format!("exit {code} is not so, {serving} serves, which was {}: {printed}", scene.incumbent))
 }
 
-/// What is wrong with the swap that comes next.
+/// Returns what is wrong with the swap that comes next.
 fn next_swap(scene: &CallsScene) -> Vec<String> {
     scene.reference.configure_build(&scene.world.build());
     match AskedSwap::swap(&scene.reference).answer(COMMAND) {

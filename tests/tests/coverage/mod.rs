@@ -1,5 +1,5 @@
-//! What a sweep must have met, by name: every class of faults, every gap in which a process can die, every cell of the
-//! machines' tables that is possible at all.
+//! The names that a sweep must have met: every class of faults, every gap in which a process can die, every
+//! cell of the machines' tables that is possible at all.
 //!
 //! Gaps and cells come from the exploration, which meets all that there is within its bounds. What the simulated machine can't
 //! meet, though the exploration's can, is in `unreached.txt`, with the reason.
@@ -15,7 +15,7 @@ pub(crate) fn corpus() -> PathBuf {
     root().join("scenarios/rare")
 }
 
-/// What is wrong with what `runs` have met, and how to look for it.
+/// Returns what is wrong with what `runs` have met, and how to look for it.
 pub(crate) fn problems(runs: &[&Summary]) -> Vec<String> {
     let all = |names: fn(&Summary) -> BTreeSet<String>| -> BTreeSet<String> {
         runs.iter().flat_map(|summary| names(summary)).collect()

@@ -17,14 +17,14 @@ use serde_json::Value;
 use crate::shell::commands_on;
 use crate::{pages, put_configuration_of_the_readme, read, root};
 
-/// What comes of a command.
+/// The end of a command.
 #[derive(Clone, Copy)]
 enum StepEnd {
-    /// It ends with this status.
+    /// The command ends with this status.
     Exits(i32),
-    /// It is a supervisor, and a daemon serves; the file that it logs to has the text.
+    /// The command is a supervisor, and a daemon serves; the file that it logs to has the text.
     Supervises,
-    /// It prints a line, and goes on until Ctrl-C.
+    /// The command prints a line, and goes on until Ctrl-C.
     Interrupted,
 }
 use StepEnd::{Exits, Interrupted, Supervises};
@@ -32,8 +32,8 @@ use StepEnd::{Exits, Interrupted, Supervises};
 /// A command as a page has it, what is put in for words of it, what comes of it, and what it prints among other things.
 type SessionStep = (&'static str, &'static [(&'static str, &'static str)], StepEnd, &'static str);
 
-/// What an operator does, one command after the other, in a directory with the README's configuration. The data directory and the
-/// configuration are open to others at first.
+/// The acts of an operator, one command after the other, in a directory with the README's configuration. The
+/// data directory and the configuration are open to others at first.
 const SESSION: [SessionStep; 19] = [
     ("chmod go-rwx DIR", &[("DIR", "var/lib/lines/data")], Exits(0), ""),
     ("chmod go-w /etc/kv/handoff.toml", &[("/etc/kv/handoff.toml", "handoff.toml")], Exits(0), ""),
@@ -61,7 +61,7 @@ const SESSION: [SessionStep; 19] = [
     ("handoff-supervisor journal show --config handoff.toml", &[], Exits(0), "running:   pid "),
 ];
 
-/// Where the session takes place.
+/// The place where the session takes place.
 struct OperatorSession {
     world: World,
     supervisor: Option<Child>,
@@ -174,7 +174,7 @@ fn every_command_is_run_or_listed_with_the_reason_why_not() {
     assert!(twice.is_empty(), "they are run, so no reason is needed:\n{twice}");
 }
 
-/// What cargo knows of the workspace: packages, each with its targets and features.
+/// Returns what cargo knows of the workspace: packages, each with its targets and features.
 fn packages() -> Vec<Value> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut metadata = Command::new(cargo);
@@ -184,7 +184,7 @@ fn packages() -> Vec<Value> {
     metadata["packages"].as_array().unwrap().clone()
 }
 
-/// Whether one of `packages` has the target, or the feature, that `option` means by `name`.
+/// Returns whether one of `packages` has the target, or the feature, that `option` means by `name`.
 fn has(packages: &[&Value], option: &str, name: &str) -> bool {
     let has_target = |package: &Value, kind: &str| {
         let targets = package["targets"].as_array().unwrap();
@@ -200,7 +200,8 @@ fn has(packages: &[&Value], option: &str, name: &str) -> bool {
     })
 }
 
-/// Whether a test, or a module of tests, below the folder of one of `packages` has `filter` in its name.
+/// Returns whether a test, or a module of tests, below the folder of one of `packages` has `filter` in its
+/// name.
 fn has_test(packages: &[&Value], filter: &str) -> bool {
     let filter = filter.rsplit("::").next().unwrap_or_default();
     packages.iter().any(|package| {
@@ -211,7 +212,7 @@ fn has_test(packages: &[&Value], filter: &str) -> bool {
     })
 }
 
-/// What a command of cargo names and is not there.
+/// Returns what a command of cargo names and is not there.
 fn missing_of_cargo(command: &str, packages: &[Value]) -> Vec<String> {
     let words: Vec<&str> = command.split([' ', ')']).skip_while(|word| *word != "cargo").collect();
     let Some(what) = words.get(1).filter(|what| ["bench", "package", "run", "test"].contains(what)) else {
@@ -236,7 +237,8 @@ fn missing_of_cargo(command: &str, packages: &[Value]) -> Vec<String> {
     missing
 }
 
-/// Which words of a command are paths of the workspace and lead nowhere, or variables that no source reads.
+/// Returns which words of a command are paths of the workspace and lead nowhere, or variables that no source
+/// reads.
 fn missing_of_workspace(command: &str, sources: &str) -> Vec<String> {
     let is_there = |word: &str| match word.split_once('=') {
         Some((variable, _)) if variable.starts_with("HANDOFF_") => sources.contains(variable),
@@ -274,7 +276,7 @@ fn what_a_command_that_is_not_run_names_is_there() {
     assert!(missing.is_empty(), "{}", missing.join("\n"));
 }
 
-/// What systemd is told is told by `ci/systemd`, to a systemd of its own.
+/// Checks that `ci/systemd` gives to a systemd of its own every command that a page gives to systemd.
 #[test]
 fn every_command_to_systemd_is_given_to_a_real_one() {
     let script = read("ci/systemd");

@@ -41,7 +41,7 @@ pub(crate) fn read(page: &str) -> String {
     fs::read_to_string(root().join(page)).unwrap_or_else(|error| panic!("{page}: {error}"))
 }
 
-/// What follows `start`, a language and perhaps more, in the first fenced block that begins so.
+/// Returns what follows `start`, a language and perhaps more, in the first fenced block that begins so.
 fn block(text: &str, start: &str) -> String {
     let (_, rest) = text.split_once(&format!("\n```{start}")).expect("such a block");
     rest.split_once("```\n").expect("its end").0.into()
@@ -77,7 +77,7 @@ fn anchors(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// What is code in a line and looks like a path of the repository.
+/// Returns what is code in a line and looks like a path of the repository.
 fn paths(text: &str) -> Vec<String> {
     let outside: String = text.split("```").step_by(2).collect();
     let code = code_in(&outside).map(str::to_string);
@@ -243,7 +243,7 @@ pub(crate) fn tests_below(dir: &Path, names: &mut BTreeSet<String>) {
     }
 }
 
-/// That a scenario exists, a path's test sees to.
+/// Checks the tests that hold a decision; that a scenario exists, a path's test sees to.
 #[test]
 fn every_test_that_holds_a_decision_exists() {
     let text = read("docs/testing.md");
@@ -263,7 +263,8 @@ fn every_test_that_holds_a_decision_exists() {
     }
 }
 
-/// Why a scenario is there is the title of its trace, and what is left out is listed with the reason.
+/// Checks the words in files for readers: why a scenario is there is the title of its trace, and what is left
+/// out is listed with the reason.
 #[test]
 fn scenarios_and_lists_name_the_role_or_the_type_that_they_are_about() {
     let folders =

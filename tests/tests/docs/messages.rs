@@ -46,7 +46,7 @@ fn text_of(literal: &str) -> Option<String> {
     Some(plain.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
-/// Whether a text says something: it has several words, at least one of them of its own.
+/// Returns whether a text says something: it has several words, at least one of them of its own.
 fn is_message(text: &str) -> bool {
     let is_word = |word: &str| word.chars().filter(char::is_ascii_lowercase).count() > 1;
     text.contains(' ') && text.split(' ').any(is_word)

@@ -13,12 +13,12 @@ pub(crate) fn parts_of(text: &str) -> Vec<(bool, &str)> {
     parts
 }
 
-/// What is code in `text`, which has no blocks.
+/// Returns what is code in `text`, which has no blocks.
 pub(crate) fn code_in(text: &str) -> impl Iterator<Item = &str> {
     parts_of(text).into_iter().filter(|(is_code, _)| *is_code).map(|(_, code)| code)
 }
 
-/// What begins a command in a line of text. In a block every line is one.
+/// The programs that begin a command in a line of text. In a block every line is one.
 const PROGRAMS: [&str; 5] = ["cargo", "chmod", "handoff-sim", "handoff-supervisor", "systemctl"];
 
 /// Every command on `page`, one space between words, without its comment: those in blocks for a shell, a line that ends with `\`

@@ -56,8 +56,8 @@ fn compare(why: &str, choices: &[&str], linux: &[ToldStory], story: &impl Fn(&mu
     }
 }
 
-/// What the simulated kernel makes of a story: of each outcome, the first run that led to it. The first that fails is the
-/// last.
+/// Returns what the simulated kernel makes of a story: of each outcome, the first run that led to it. The
+/// first that fails is the last.
 #[cfg(feature = "sim")]
 fn simulated(story: &impl Fn(&mut KernelStage<'_>)) -> BTreeMap<String, ToldStory> {
     let mut outcomes = BTreeMap::new();
@@ -86,7 +86,7 @@ pub(crate) fn on_linux(row: &str, why: &str, story: impl Fn(&mut KernelStage<'_>
     assert!(linux.failure.is_none(), "why it matters: {why}\n{linux}");
 }
 
-/// What is not simulated stands in the table.
+/// Checks that what is not simulated stands in the table.
 #[track_caller]
 pub(crate) fn assert_listed(row: &str) {
     let tables = include_str!("../../../docs/testing.md");

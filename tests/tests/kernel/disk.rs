@@ -1,4 +1,4 @@
-//! What is there after a power failure: the simulated disk, and ext4 on a device that is cut off.
+//! The content of a disk after a power failure: the simulated disk, and ext4 on a device that is cut off.
 //!
 //! A story is a list of what was done to files. What is left is told with a letter for each run of equal bytes: `a=o` is a
 //! file with what was written first, whole; `n~o~` one with a part of a later write over it.
@@ -15,7 +15,7 @@ use handoff_sim::kernel::Bare;
 pub(crate) const LENGTH: usize = 2 * PAGE;
 pub(crate) const PAGE: usize = 4096;
 
-/// What is done to the files of a directory.
+/// The step that is done to the files of a directory.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum DiskStep {
     /// [`LENGTH`] of this letter at the end of a file.

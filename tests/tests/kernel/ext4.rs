@@ -17,7 +17,8 @@ use nix::sched::{CloneFlags, unshare};
 
 use crate::disk::{DiskStep, LENGTH, PAGE, words};
 
-/// What is left after `steps`, for each way in which power may fail. Nothing, and a loud word, where it can't be staged.
+/// Returns what is left after `steps`, for each way in which power may fail. Nothing, and a loud word, where
+/// it can't be staged.
 pub(crate) fn left_by(steps: &'static [DiskStep]) -> Vec<(Cut, String)> {
     let stage = move || {
         let dir = tempfile::tempdir()?;

@@ -2,7 +2,7 @@
 use crate::arms::{both_over_unix_and_tcp, on_linux};
 use crate::stage::Failed;
 
-/// What `listen(2)` is told in both arms.
+/// The backlog that `listen(2)` is told in both arms.
 const BACKLOG: usize = 128;
 
 #[test]

@@ -26,7 +26,7 @@ use crate::stage::{End, Failed, Heard, Kernel, Proc, Sent, Visit};
 pub(crate) struct Real {
     workers: Vec<Worker>,
     commands: UnixListener,
-    /// Where the listening socket is, or is to be.
+    /// The address that the listening socket has, or is to have.
     address: String,
     clients: Vec<RealClient>,
     dir: TempDir,

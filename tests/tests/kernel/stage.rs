@@ -1,4 +1,4 @@
-//! What a story is told with: what a kernel does for processes, and a record of what it did.
+//! The tools that a story is told with: what a kernel does for processes, and a record of what it did.
 use std::fmt::Debug;
 
 use handoff::ProcessId;
@@ -20,7 +20,7 @@ pub(crate) struct End {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Visit(pub u64);
 
-/// Why a connect failed.
+/// The reason why a connect failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Failed {
     /// `ECONNREFUSED`, `ENOENT`.
@@ -29,7 +29,7 @@ pub(crate) enum Failed {
     QueueFull,
 }
 
-/// What a read finds.
+/// The outcome of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Heard {
     Frame(u32),
@@ -42,7 +42,7 @@ pub(crate) enum Heard {
     Torn,
 }
 
-/// What becomes of what is sent.
+/// The fate of what is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sent {
     Yes,
@@ -95,9 +95,9 @@ pub(crate) trait Kernel {
 /// A kernel, and what has happened on it.
 pub(crate) struct KernelStage<'a> {
     kernel: &'a mut dyn Kernel,
-    /// What has happened, a line each.
+    /// The events so far, a line each.
     pub told: Vec<String>,
-    /// What the kernel chose, where it has a choice.
+    /// The choices of the kernel, where it has one.
     pub outcome: Vec<String>,
 }
 
@@ -118,7 +118,7 @@ impl<'a> KernelStage<'a> {
         found
     }
 
-    /// Where kernels may differ: what this one did.
+    /// Notes what this kernel did where kernels may differ.
     pub(crate) fn chose(&mut self, what: &str) {
         self.told.push(format!("so: {what}"));
         self.outcome.push(what.into());

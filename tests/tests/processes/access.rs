@@ -1,4 +1,4 @@
-//! Which users may swap, and to what: the trigger socket's mode, the uids, the binaries.
+//! The users that may swap, and what they may swap to: the trigger socket's mode, the uids, the binaries.
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;

@@ -30,7 +30,7 @@ fn swap_json(reference: &Reference, args: &[&str]) -> (i32, Value) {
     (output.status.code().unwrap(), parsed.unwrap_or_else(|error| panic!("{error}: {output:?}")))
 }
 
-/// That the daemon `old` serves alone, was never prepared, and that no swap is remembered.
+/// Checks that the daemon `old` serves alone, was never prepared, and that no swap is remembered.
 #[track_caller]
 fn assert_undisturbed(world: &World, reference: &Reference, old: u32, mark: handoff_tests::Mark) {
     let supervisor = reference.pid().unwrap();

@@ -133,7 +133,7 @@ fn a_daemon_that_is_behind_what_was_served_is_not_served_until_that_is_accepted(
     daemon(&reference, second);
 }
 
-/// What a key-value server says to one request.
+/// Returns what a key-value server says to one request.
 fn ask(addr: &str, request: &str) -> String {
     let mut stream = TcpStream::connect(addr).unwrap();
     let words: Vec<&str> = request.split(' ').collect();

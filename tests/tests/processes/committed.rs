@@ -1,4 +1,5 @@
-//! What was committed is started again, byte for byte, whatever has become of the file that it was started from.
+//! The restart of what was committed, byte for byte, whatever has become of the file that it was started
+//! from.
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;

@@ -1,4 +1,4 @@
-//! What a daemon inherits: what it is to have, and nothing else.
+//! The things that a daemon inherits: those that it is to have, and nothing else.
 use std::time::Duration;
 
 use handoff_tests::{Act, HookName, Scene, World, processes, until_ok, until_some};

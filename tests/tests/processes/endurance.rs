@@ -7,7 +7,7 @@ use handoff_tests::{Act, HookName, Reference, Scene, World, processes, until_ok}
 
 const SWAPS: usize = 100;
 
-/// What must not grow.
+/// The numbers that must not grow.
 #[derive(Debug, PartialEq, Eq)]
 struct Inventory {
     supervisor_descriptors: usize,

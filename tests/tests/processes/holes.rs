@@ -89,7 +89,7 @@ fn the_successor_was_told_to_commit_and_serves_past_the_deadline() {
     held.assert_told_the_truth(&outcome);
 }
 
-/// What the journal says once its supervisor is dead.
+/// Returns what the journal says once its supervisor is dead.
 fn journal(world: &World) -> Journal {
     let reader = Supervisor::new(world.layout().control()).unwrap();
     let reader = reader.with_journal(world.layout().journal()).unwrap();
@@ -143,7 +143,7 @@ fn a_journal_that_is_empty_torn_or_foreign_is_set_aside_and_costs_no_swap() {
     scene.assert_well();
 }
 
-/// What was a journal and could not be used.
+/// Returns what was a journal and could not be used.
 fn set_aside(world: &World) -> Vec<PathBuf> {
     let entries = fs::read_dir(world.layout().run()).unwrap();
     let paths = entries.map(|entry| entry.unwrap().path());
@@ -152,7 +152,7 @@ fn set_aside(world: &World) -> Vec<PathBuf> {
     paths.filter(is_aside).collect()
 }
 
-/// Something lies at the control path that no process can replace.
+/// Puts something at the control path that no process can replace.
 fn block_path(world: &World) -> PathBuf {
     let control = world.layout().control();
     fs::remove_file(&control).unwrap();

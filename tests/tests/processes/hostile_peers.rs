@@ -19,7 +19,7 @@ fn encode(message: &Message) -> Vec<u8> {
     frame::encode(PROTO_MAX, message).unwrap()
 }
 
-/// What the peer says before it closes: `None` if it didn't say why.
+/// Returns what the peer says before it closes: `None` if it didn't say why.
 fn refusal(stream: &mut UnixStream) -> Option<String> {
     let mut bytes = Vec::new();
     match stream.read_to_end(&mut bytes) {

@@ -55,7 +55,7 @@ fn a_program_at_the_control_path_that_is_no_daemon_of_it_is_named_and_lives() {
     assert_eq!(daemon(&others), stranger);
 }
 
-/// It answers, and what it says of itself is true, but not of this control path.
+/// Covers a daemon that answers, and whose words of itself are true, but not of this control path.
 #[test]
 fn a_daemon_of_another_control_path_is_not_swapped_though_the_path_leads_to_it() {
     let (other, world) = (World::new(), World::new());
@@ -78,7 +78,8 @@ fn a_daemon_of_another_control_path_is_not_swapped_though_the_path_leads_to_it()
     assert!(!lives(own) && lives(stranger));
 }
 
-/// It has the path, the lock and a socket of its own beside the path. None of that is a word.
+/// Covers a daemon that has the path, the lock and a socket of its own beside the path. None of that is a
+/// word.
 #[test]
 fn a_daemon_that_no_journal_names_and_that_says_nothing_is_left_to_the_operator() {
     let world = World::new();

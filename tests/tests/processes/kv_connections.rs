@@ -43,7 +43,7 @@ impl KvClient {
         self.expect(reply);
     }
 
-    /// What comes up to and with `end`.
+    /// Returns what comes up to and with `end`.
     #[track_caller]
     fn up_to(&mut self, end: &str) -> String {
         let mut bytes = Vec::new();
@@ -79,7 +79,7 @@ struct KvServed {
     reference: Reference,
 }
 
-/// What becomes of a swap.
+/// The fate of a swap.
 #[derive(Clone, Copy, Debug)]
 enum SwapFate {
     Committed,

@@ -1,4 +1,4 @@
-//! What Prometheus is told of swaps, restarts and what runs; and peers that do not scrape but disturb.
+//! The metrics of swaps, restarts and what runs; and peers that do not scrape but disturb.
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
@@ -175,7 +175,7 @@ fn peers_that_flood_delay_neither_a_swap_nor_a_scrape() {
     drop(silent);
 }
 
-/// How often the thread `name` of the process `pid` has been woken.
+/// Returns how often the thread `name` of the process `pid` has been woken.
 fn wake_ups(pid: u32, name: &str) -> u64 {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap().map(|entry| entry.unwrap().path());
     let thread =

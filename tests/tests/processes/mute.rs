@@ -99,7 +99,7 @@ fn a_pipe_whose_reader_has_gone_stops_nobody() {
     MuteScene::new("json", writer, |_| ()).assert_works();
 }
 
-/// What keeps a supervisor from starting is told by its exit status, and costs it a moment.
+/// Checks that what keeps a supervisor from starting is told by its exit status, and costs it a moment.
 #[test]
 fn a_start_that_fails_ends_though_it_can_not_say_why() {
     let world = World::new();

@@ -1,4 +1,4 @@
-//! What the operator sees: what runs, what is under way, what was; and how a swap is called off.
+//! The view of the operator: what runs, what is under way, what was; and how a swap is called off.
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
 use std::os::fd::AsFd;
@@ -40,7 +40,7 @@ fn run(reference: &Reference, command: &[&str]) -> Output {
     begin(reference, command).wait_with_output().unwrap()
 }
 
-/// What a command prints as JSON.
+/// Returns what a command prints as JSON.
 #[track_caller]
 fn json_of(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))

@@ -17,7 +17,7 @@ enum StoppedRole {
     Successor,
 }
 
-/// How long it is stopped.
+/// The length of the stop.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum StoppedUntil {
     /// Until the first of the others takes it for one that hangs.
@@ -26,12 +26,12 @@ enum StoppedUntil {
     Acted,
 }
 
-/// When what holds the handoff is taken away.
+/// The time at which what holds the handoff is taken away.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Passes {
     /// While one is stopped.
     Meanwhile,
-    /// When it has gone on.
+    /// The thing is taken away after the process has gone on.
     Afterwards,
 }
 
@@ -46,7 +46,7 @@ impl StoppedRole {
         }
     }
 
-    /// What the others handle once they have heard nothing of it for too long.
+    /// Returns what the others handle once they have heard nothing of it for too long.
     fn silence(self) -> &'static str {
         match self {
             StoppedRole::Supervisor => "Timer(SupervisorSilent)",
@@ -65,7 +65,7 @@ struct StoppedStory<'a> {
 }
 
 impl StoppedStory<'_> {
-    /// How often `other` was told that one of those that are stopped is silent.
+    /// Returns how often `other` was told that one of those that are stopped is silent.
     fn count(&self, other: StoppedRole) -> usize {
         let said = |who: &StoppedRole| {
             let event = format!("event={}", who.silence());
@@ -88,7 +88,8 @@ impl StoppedStory<'_> {
         matches!(self.phase, HoldPoint::WarmUp | HoldPoint::Drain | HoldPoint::Seal)
     }
 
-    /// The first of the others has acted on it: the one whose deed decides what becomes of the handoff.
+    /// Returns whether the first of the others has acted on it: the one whose deed decides what becomes of
+    /// the handoff.
     fn is_noticed(&mut self) -> bool {
         let supervisor = self.held.supervisor.pid();
         match self.who {
@@ -104,7 +105,7 @@ impl StoppedStory<'_> {
         }
     }
 
-    /// All have noticed, the one that goes on longest in spite of it included.
+    /// Returns whether all have noticed, the one that goes on longest in spite of it included.
     fn is_acted_on(&mut self) -> bool {
         match self.who {
             [StoppedRole::Incumbent] if self.is_asked_to_resume() => !lives(self.held.old),
@@ -113,7 +114,7 @@ impl StoppedStory<'_> {
         }
     }
 
-    /// Nothing more is waited for: it was killed, or was not needed.
+    /// Returns whether nothing more is waited for: it was killed, or was not needed.
     fn is_over(&mut self) -> bool {
         self.held.is_told() || self.who.iter().any(|who| !lives(who.pid(self.held)))
     }

@@ -17,7 +17,7 @@ fn file(world: &World, text: &str, mode: u32) -> PathBuf {
 /// A deadline that passes, long after all has happened that comes before.
 const SOON: Duration = Duration::from_secs(5);
 
-/// One that says nothing, or not enough, is noticed by that alone.
+/// Checks that a process that says nothing, or not enough, is noticed by that alone.
 #[track_caller]
 fn assert_silent(scene: &Scene, misdeed: &str) {
     let build: Build = scene.world.rogue(misdeed).liveness(SILENCE);

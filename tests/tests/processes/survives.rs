@@ -59,7 +59,7 @@ impl ReferenceScene {
         self.world.assert_one_serves(&[self.reference.pid().unwrap()])
     }
 
-    /// One serves, nothing is lost, and the next swap commits; twice.
+    /// Checks that one process serves, nothing is lost, and the next swap commits; twice.
     #[track_caller]
     pub(super) fn assert_well(&self) {
         for _ in 0..2 {

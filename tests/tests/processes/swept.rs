@@ -221,7 +221,7 @@ fn a_listeners_path_that_was_removed_is_made_anew_at_the_next_swap() {
     scene.world.assert_clean(&writer);
 }
 
-/// It costs nothing as long as nothing happens.
+/// Checks that the watch costs nothing as long as nothing happens.
 #[test]
 fn a_supervisor_and_a_daemon_at_rest_are_not_woken_by_the_watch() {
     let scene = SweptScene::new();

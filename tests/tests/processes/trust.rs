@@ -1,5 +1,5 @@
-//! Which users may hold the locks, whose files are believed, and which directory is opened: strangers, and paths that lead
-//! elsewhere by now.
+//! The users that may hold the locks, whose files are believed, and which directory is opened: strangers, and
+//! paths that lead elsewhere by now.
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::os::unix::process::CommandExt;

@@ -44,7 +44,7 @@ enum ActorSocket {
 }
 
 impl ActorServer {
-    /// What to accept on.
+    /// Returns what to accept on.
     pub(crate) fn set_listeners(&self, mut listeners: Listeners) -> HookResult<()> {
         let tcp = listeners.take_tcp(Layout::LISTENERS[0]).ok_or("no TCP listener")?;
         let unix = listeners.take_unix(Layout::LISTENERS[1]).ok_or("no Unix listener")?;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use handoff::Fingerprint;
 
-/// What the fingerprint is made of: the length of the log and its last sequence number.
+/// The content that the fingerprint is made of: the length of the log and its last sequence number.
 const SCHEME: u16 = 1;
 
 /// The log, open or not.
