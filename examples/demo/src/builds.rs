@@ -16,10 +16,10 @@ use crate::watch::DemoWatch;
 /// A build of the daemon.
 #[derive(Clone, Debug)]
 pub(crate) struct DaemonBuild {
-    /// What to call it.
+    /// The name of the build.
     pub(crate) name: String,
     pub(crate) binary: PathBuf,
-    /// What `INFO` must say, if that is known.
+    /// The id that `INFO` must say, if that is known.
     pub(crate) id: Option<String>,
 }
 
@@ -65,7 +65,7 @@ fn copy(from: &Path, dir: &Path, name: &str) -> Result<PathBuf> {
     Ok(to)
 }
 
-/// What cargo built.
+/// The output of cargo.
 struct Built {
     supervisor: PathBuf,
     kv: PathBuf,
@@ -98,7 +98,7 @@ fn failed(cargo: &OsString) -> String {
     )
 }
 
-/// What `command`, whose standard output is a pipe, writes until it has ended well.
+/// Returns what `command`, whose standard output is a pipe, writes until it has ended well.
 fn output(command: &mut Command, watch: &DemoWatch) -> Result<String> {
     let child = DemoProcess::start(command).context("can't start it")?;
     watch.add(&child);
@@ -115,7 +115,7 @@ fn output(command: &mut Command, watch: &DemoWatch) -> Result<String> {
     Ok(text)
 }
 
-/// Where cargo's messages say that the binary `name` is; see
+/// Returns where cargo's messages say that the binary `name` is; see
 /// <https://doc.rust-lang.org/cargo/reference/external-tools.html#artifact-messages>.
 fn executable(messages: &str, name: &str) -> Option<PathBuf> {
     #[derive(Deserialize)]

@@ -1,4 +1,4 @@
-//! Which file system a directory is on: what a durable write costs depends on it.
+//! The file system that a directory is on: what a durable write costs depends on it.
 use std::path::{Path, PathBuf};
 
 /// The type of the file system that `dir` is on, as in `ext4`; `None` where the system does not say.

@@ -33,9 +33,9 @@ use crate::show::Show;
 use crate::stage::DemoStage;
 use crate::watch::{DemoWatch, Stop};
 
-/// How long building may take: it begins with a fresh clone on a slow machine.
+/// The longest time that building may take: it begins with a fresh clone on a slow machine.
 const BUILD_LIMIT: Duration = Duration::from_secs(30 * 60);
-/// How long the rest may take, and how much more for each swap.
+/// The longest time that the rest may take, and how much more for each swap.
 const SHOW_LIMIT: Duration = Duration::from_secs(300);
 const SWAP_LIMIT: Duration = Duration::from_secs(5);
 /// A client that gets no reply for so long counts as failed.

@@ -13,10 +13,10 @@ use clap::Parser;
 #[derive(Debug, Parser)]
 #[command(name = "handoff-demo", version)]
 pub(crate) struct DemoOptions {
-    /// How often to replace the daemon
+    /// The number of times to replace the daemon
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) swaps: u32,
-    /// How many connections make load
+    /// The number of connections that make load
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(crate) connections: u16,
     /// Requests a second on each connection [default: as fast as replies come]
@@ -25,7 +25,7 @@ pub(crate) struct DemoOptions {
     /// Print the report as one JSON object on standard output
     #[arg(long)]
     pub(crate) json: bool,
-    /// Where to put data, on a disk whose speed is of interest [default: the build directory]
+    /// The directory for data, on a disk whose speed is of interest [default: the build directory]
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
     /// Keep the data, the configuration and the log

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
-/// How often to look for what is not announced.
+/// The interval at which to look for what is not announced.
 pub(crate) const TICK: Duration = Duration::from_millis(10);
 
 /// A child in a process group of its own: an interrupt from the keyboard reaches the demonstration alone, which then
@@ -38,12 +38,12 @@ impl DemoProcess {
         });
     }
 
-    /// How it ended, if it has.
+    /// Returns how it ended, if it has.
     pub(crate) fn ended(&self) -> io::Result<Option<ExitStatus>> {
         self.with(Child::try_wait)
     }
 
-    /// How it ended, if it does so within `limit`.
+    /// Returns how it ended, if it does so within `limit`.
     pub(crate) fn wait(&self, limit: Duration) -> io::Result<Option<ExitStatus>> {
         let until = Instant::now() + limit;
         loop {

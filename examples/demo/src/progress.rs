@@ -1,10 +1,11 @@
-//! What one sees while it runs: a line for each step, and on a terminal a bar below them. All of it on standard error.
+//! The lines that are seen while it runs: one for each step, and on a terminal a bar below them. All of it on
+//! standard error.
 use std::io::Write;
 
 use handoff_kv::load::Counters;
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 
-/// How far the demonstration is.
+/// The progress of the demonstration.
 #[derive(Debug)]
 pub(crate) struct Progress {
     /// Hidden where standard error is no terminal.
@@ -31,7 +32,7 @@ impl Progress {
         }
     }
 
-    /// One more step is done.
+    /// Marks another step as done.
     pub(crate) fn step(&self) {
         self.bar.inc(1);
     }

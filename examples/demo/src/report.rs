@@ -1,4 +1,4 @@
-//! What came of it: one object, and the same for people.
+//! The outcome of the demonstration: one object, and the same for people.
 use std::fmt::{self, Display};
 use std::path::PathBuf;
 
@@ -7,37 +7,38 @@ use handoff_supervisor::protocol::{Phase, PhasesMs, SwapOutcome, SwapReport};
 use indicatif::HumanCount;
 use serde::Serialize;
 
-/// What came of the demonstration.
+/// The outcome of the demonstration.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct DemoReport {
-    /// All was as it should be.
+    /// `true` if all was as it should be.
     pub(crate) ok: bool,
     /// Swaps that were committed.
     pub(crate) committed: usize,
     /// Swaps that were rolled back: there should be one.
     pub(crate) rolled_back: usize,
-    /// What the clients saw.
+    /// The report of the clients.
     #[serde(flatten)]
     pub(crate) load: load::LoadReport,
     /// The longest pause before the first swap, for comparison.
     pub(crate) longest_pause_before_ms: f64,
-    /// What each phase took in the swaps that were committed: the median of each, so that they do not add up.
+    /// The time that each phase took in the swaps that were committed, in milliseconds: the median of each,
+    /// so that they do not add up.
     pub(crate) median_phases_ms: PhasesMs,
     /// The median of drain, seal, open and commit together: from when the old build stops to take requests to when
     /// the supervisor's journal says that the new one serves.
     pub(crate) median_handover_ms: f64,
     /// Each swap.
     pub(crate) swaps: Vec<SwapReport>,
-    /// Where the data was.
+    /// The directory that the data was in.
     pub(crate) data_dir: PathBuf,
-    /// What file system that is on.
+    /// The file system that the directory is on.
     pub(crate) filesystem: Option<String>,
-    /// What was not as it should be, in words.
+    /// The faults, in words.
     pub(crate) problems: Vec<String>,
 }
 
 impl DemoReport {
-    /// Something was not as it should be.
+    /// Notes that something was not as it should be.
     pub(crate) fn problem(&mut self, text: impl Into<String>) {
         self.problems.push(text.into());
     }

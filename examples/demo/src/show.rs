@@ -13,7 +13,7 @@ use crate::stage::DemoStage;
 
 /// For how long the load has a server to itself between two swaps.
 const SPACING: Duration = Duration::from_millis(400);
-/// How long anything may take to be seen.
+/// The longest time that anything may take to be seen.
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// The programs that take part, and what has come of it.

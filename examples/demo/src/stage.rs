@@ -18,12 +18,12 @@ use crate::builds::DaemonBuild;
 use crate::process::{DemoProcess, TICK, kill_all_from, running_from};
 use crate::watch::DemoWatch;
 
-/// How long a swap may take.
+/// The longest time that a swap may take.
 const DEADLINE: Duration = Duration::from_secs(20);
-/// How long the first start may take, and a stop.
+/// The longest time that the first start may take, and a stop.
 const START_LIMIT: Duration = Duration::from_secs(120);
 const STOP_LIMIT: Duration = Duration::from_secs(10);
-/// How many lines of the log are shown when something went wrong.
+/// The number of lines of the log that are shown when something went wrong.
 const LOG_LINES: usize = 12;
 
 /// The supervisor's configuration; see `supervisor/handoff.example.toml`.
@@ -82,7 +82,7 @@ impl DemoStage {
         Ok(stage)
     }
 
-    /// Where the daemon speaks RESP.
+    /// Returns where the daemon speaks RESP.
     pub(crate) fn resp(&self) -> SocketAddr {
         self.listeners[0].addr
     }
@@ -93,7 +93,7 @@ impl DemoStage {
         self.asked(client::swap(&self.trigger(), None))
     }
 
-    /// What runs.
+    /// Returns what runs.
     pub(crate) fn status(&self) -> Result<StatusReport> {
         self.asked(client::status(&self.trigger()))
     }

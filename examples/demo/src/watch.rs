@@ -1,4 +1,4 @@
-//! What ends the demonstration early: a signal, or its own time limit.
+//! The things that end the demonstration early: a signal, or its own time limit.
 //!
 //! The main thread blocks in what its children do, so it is woken by their end: first they are asked to, then killed,
 //! and if even that does not help the whole process leaves.
@@ -16,19 +16,19 @@ use signal_hook::iterator::Signals;
 use crate::process::{DemoProcess, kill_all_from};
 use crate::progress::note;
 
-/// How long children that were asked to end may take.
+/// The longest time that children that were asked to end may take.
 const GRACE: Duration = Duration::from_secs(15);
 
-/// Why the demonstration is to end.
+/// The reason why the demonstration is to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stop {
-    /// This signal came.
+    /// The signal that came.
     Signal(i32),
     /// Took longer than this.
     Limit(Duration),
 }
 
-/// What the watching thread is told.
+/// The news that the watching thread is told.
 enum WatchNews {
     Signal(i32),
     /// From now on there is this much time.
@@ -39,7 +39,7 @@ enum WatchNews {
 struct WatchState {
     stop: Option<Stop>,
     children: Vec<DemoProcess>,
-    /// What runs from there is to end with the demonstration.
+    /// The directory whose processes are to end with the demonstration.
     dir: Option<PathBuf>,
 }
 
@@ -91,7 +91,7 @@ impl DemoWatch {
         }
     }
 
-    /// Why the demonstration is to end, if it is.
+    /// Returns why the demonstration is to end, if it is.
     pub(crate) fn stop(&self) -> Option<Stop> {
         self.with(|state| state.stop)
     }

@@ -11,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::daemon::{HTTP, Kv, RESP, ServerConfig};
 
-/// How long the end of the program waits for what it says to be written.
+/// The longest time for which the end of the program waits for what it says to be written.
 const LOG_LIMIT: Duration = Duration::from_millis(500);
 
 /// A durable key-value server that speaks RESP and can be replaced while it serves.
@@ -24,19 +24,20 @@ struct Args {
     /// The control socket, by which a supervisor replaces this process
     #[arg(long, value_name = "PATH")]
     control: PathBuf,
-    /// Where to speak RESP, unless a listener `resp` was inherited
+    /// The address to speak RESP at, unless a listener `resp` was inherited
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:6379")]
     resp: String,
-    /// Where to answer /healthz and /metrics, unless a listener `http` was inherited
+    /// The address to answer /healthz and /metrics at, unless a listener `http` was inherited
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:6380")]
     http: String,
-    /// How large the database may become, in MiB (address space, not memory)
+    /// The largest size of the database, in MiB (address space, not memory)
     #[arg(long, value_name = "N", default_value_t = 16 * 1024, value_parser = clap::value_parser!(u32).range(1..))]
     map_size_mb: u32,
-    /// How long a connection may make no progress in a drain before it is cut
+    /// The longest time that a connection may make no progress in a drain before it is cut, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = millis(Patience::default().stall))]
     stall_ms: u64,
-    /// How long after it was accepted a connection may send its first request in a drain
+    /// The longest time after its acceptance in which a connection may send its first request in a drain, in
+    /// milliseconds
     #[arg(long, value_name = "MS", default_value_t = millis(Patience::default().first_request))]
     first_request_ms: u64,
     /// Fail to open the database, as a broken build would

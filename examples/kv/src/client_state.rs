@@ -1,4 +1,5 @@
-//! What the server knows of a RESP client, and how it travels to the process that serves the client next.
+//! The facts that the server knows of a RESP client, and the way in which they travel to the process that
+//! serves the client next.
 //!
 //! The layout is the server's own: its version, then fields, each a tag, a length (`u32`, little endian) and bytes. A change of it
 //! gets another version, and [`ClientState::decode`] goes on to read the versions before. A client of which nothing is known
@@ -22,13 +23,13 @@ const TRANSACTION: u8 = 5;
 pub(crate) struct ClientState {
     /// The version in which the client is answered.
     pub(crate) version: RespVersion,
-    /// What the client calls itself.
+    /// The name that the client gives itself.
     pub(crate) name: Vec<u8>,
     /// The number of the client, if the client was told.
     pub(crate) id: Option<u64>,
-    /// What the client has subscribed to.
+    /// The channels that the client has subscribed to.
     pub(crate) channels: BTreeSet<Vec<u8>>,
-    /// What the client has queued since `MULTI`.
+    /// The requests that the client has queued since `MULTI`.
     pub(crate) transaction: Option<Transaction>,
 }
 
@@ -58,7 +59,7 @@ impl ClientState {
         if bytes.len() == 1 { Vec::new() } else { bytes }
     }
 
-    /// What [`ClientState::encode`] of this build or an earlier one made; `None` if none did.
+    /// Returns what [`ClientState::encode`] of this build or an earlier one made; `None` if none did.
     pub(crate) fn decode(bytes: &[u8]) -> Option<ClientState> {
         let mut state = ClientState::default();
         let Some((&layout, mut rest)) = bytes.split_first() else { return Some(state) };
@@ -99,8 +100,8 @@ mod tests {
         state
     }
 
-    /// What builds have written, never changed: a new layout is added. Each must be understood for as long as a daemon of its
-    /// build may be replaced by this one.
+    /// Returns what builds have written, never changed: a new layout is added. Each must be understood for as
+    /// long as a daemon of its build may be replaced by this one.
     fn corpus() -> Vec<(&'static [u8], ClientState)> {
         let queued = b"*2\r\n$4\r\nINCR\r\n$1\r\nn\r\n*1\r\n$4\r\nPING\r\n";
         vec![

@@ -3,7 +3,7 @@ use crate::handshake::{self, Introduction};
 use crate::resp::{Reply, parse_integer};
 use crate::store::{self, Edit, KeysView, MAX_KEY_BYTES};
 
-/// What a request comes to.
+/// The plan of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RequestPlan {
     /// Known without the database.
@@ -34,7 +34,7 @@ pub(crate) enum RequestPlan {
     Quit(Reply),
 }
 
-/// What is done in one transaction, and answered.
+/// The step that is done in one transaction, and answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum JobStep {
     /// Look something up.
@@ -50,9 +50,9 @@ pub(crate) enum JobStep {
 pub(crate) enum Lookup {
     /// The value of a key.
     Get(Vec<u8>),
-    /// How many of these keys exist.
+    /// The number of these keys that exist.
     Exists(Vec<Vec<u8>>),
-    /// How many keys there are.
+    /// The number of keys.
     DbSize,
 }
 
@@ -67,7 +67,7 @@ pub(crate) enum Write {
     Add(Vec<u8>, i64),
 }
 
-/// What `args` ask for. `args` are not empty.
+/// Returns what `args` ask for. `args` are not empty.
 pub(crate) fn plan(args: &[&[u8]]) -> RequestPlan {
     let Some((name, rest)) = args.split_first() else {
         return RequestPlan::Answer(Reply::error("empty command"));

@@ -5,7 +5,7 @@ use handoff::daemon::Connection;
 
 use crate::out::ReplyBuffer;
 
-/// What happens after a batch.
+/// The step after a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AfterBatch {
     /// More requests.
@@ -14,14 +14,14 @@ pub(crate) enum AfterBatch {
     Close,
 }
 
-/// What is spoken on a connection.
+/// The protocol that is spoken on a connection.
 pub(crate) trait Conversation {
     /// Answers whole requests in `input`, in order, as many as [`ReplyBuffer::remaining`] and
     /// [`ReplyBuffer::is_enough`] say, and returns how many bytes they
     /// took.
     fn serve(&mut self, input: &[u8], out: &mut ReplyBuffer<'_>) -> io::Result<(usize, AfterBatch)>;
 
-    /// What the next process must know of the client, if that has changed.
+    /// Returns what the next process must know of the client, if that has changed.
     fn changed(&mut self) -> Option<Vec<u8>> {
         None
     }

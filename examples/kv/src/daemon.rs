@@ -18,21 +18,22 @@ use crate::session::RespSession;
 pub const RESP: &str = "resp";
 /// The name of the listener that speaks HTTP.
 pub const HTTP: &str = "http";
-/// What a warm-up reads at most.
+/// The largest number of bytes that a warm-up reads.
 const WARM_UP_BYTES: u64 = 1 << 30;
-/// What a warm-up takes at most.
+/// The longest time that a warm-up takes.
 const WARM_UP_TIME: Duration = Duration::from_secs(5);
 
-/// What the server needs to know.
+/// The settings that the server needs.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
-    /// Where the database is.
+    /// The directory of the database.
     pub data_dir: PathBuf,
-    /// How large the database may become, in bytes; a multiple of the page size. It is address space, not memory.
+    /// The largest size of the database, in bytes; a multiple of the page size. It is address space, not
+    /// memory.
     pub map_bytes: usize,
-    /// What `INFO` calls the build.
+    /// The name that `INFO` gives to the build.
     pub build_id: String,
-    /// How long a drain waits for a single connection.
+    /// The longest time that a drain waits for a single connection.
     pub patience: Patience,
     /// Refuse to open the database: a build that is broken, for demonstrations and tests.
     pub fail_open: bool,

@@ -1,4 +1,4 @@
-//! What all connections share: the database, the writer, and what the server says of itself.
+//! The parts that all connections share: the database, the writer, and what the server says of itself.
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -88,8 +88,9 @@ impl Engine {
         self.requests.fetch_add(1, Relaxed);
     }
 
-    /// Why the service should get no traffic, if so. A handoff is no reason: from the first drain until the successor
-    /// serves, or this process again, takes milliseconds, and a client that connects meanwhile is served after that.
+    /// Returns why the service should get no traffic, if so. A handoff is no reason: from the first drain
+    /// until the successor serves, or this process again, takes milliseconds, and a client that connects
+    /// meanwhile is served after that.
     pub(crate) fn trouble(&self) -> Option<String> {
         match *lock(&self.standing) {
             Standing::Serving

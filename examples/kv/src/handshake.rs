@@ -1,4 +1,5 @@
-//! What a client says of itself when it connects (`HELLO`, `AUTH`, `CLIENT`), and in which version it is answered.
+//! The facts that a client tells of itself when it connects (`HELLO`, `AUTH`, `CLIENT`), and the version in
+//! which it is answered.
 //!
 //! There are no passwords: as in Redis without a configuration, the user `default` gets in with any, and no other user.
 use crate::client_state::ClientState;
@@ -8,7 +9,7 @@ use crate::resp::{Reply, RespVersion, parse_integer};
 /// The longest name of a client or a library, in bytes: a name is kept as long as its connection.
 const MAX_NAME_BYTES: usize = 256;
 
-/// What a client says of itself, or asks about itself.
+/// The facts that a client tells of itself, or asks about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Introduction {
     /// `HELLO`.
@@ -135,7 +136,7 @@ pub(crate) fn client(args: &[&[u8]]) -> RequestPlan {
     })
 }
 
-/// What library a client is. It is not asked for here, so it is not kept.
+/// Returns what library a client is. It is not asked for here, so it is not kept.
 fn set_info(option: &[u8], value: &[u8]) -> Reply {
     let Some(known) =
         ["lib-name", "lib-ver"].into_iter().find(|known| option.eq_ignore_ascii_case(known.as_bytes()))

@@ -4,20 +4,20 @@
 pub const MAX_HEAD_BYTES: usize = 8 * 1024;
 const MAX_HEADERS: usize = 64;
 
-/// What matters of a request.
+/// The parts of a request that matter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
-    /// How many bytes of the input it took.
+    /// The number of bytes of the input that it took.
     pub bytes: usize,
     /// The method, as it was sent.
     pub method: String,
     /// The target, as it was sent.
     pub path: String,
-    /// Whether another request may follow on the connection.
+    /// `true` if another request may follow on the connection.
     pub keep_alive: bool,
 }
 
-/// Why there is no request. The connection can't go on: where the next request starts is unknown.
+/// The reason why there is no request. The connection can't go on: where the next request starts is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeadError {
     /// Is no HTTP/1 request.

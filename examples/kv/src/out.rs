@@ -28,17 +28,17 @@ impl<'a> ReplyBuffer<'a> {
         Ok(())
     }
 
-    /// How many more requests the client may have answered.
+    /// Returns how many more requests the client may have answered.
     pub(crate) fn remaining(&self) -> Remaining {
         self.client.remaining()
     }
 
-    /// Whether the requests after the one that was answered are left to the next process.
+    /// Returns whether the requests after the one that was answered are left to the next process.
     pub(crate) fn is_enough(&self) -> bool {
         self.client.is_to_be_kept()
     }
 
-    /// How many connections the server has.
+    /// Returns how many connections the server has.
     pub(crate) fn open_connections(&self) -> u32 {
         self.client.counts().open()
     }

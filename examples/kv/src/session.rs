@@ -14,13 +14,13 @@ use crate::resp::{Reply, RespVersion, parse_request};
 use crate::subscriptions::Subscriber;
 use crate::transaction::{Transaction, step};
 
-/// How many channels a client may subscribe to.
+/// The number of channels that a client may subscribe to.
 const MAX_CHANNELS: usize = 1024;
 
 pub(crate) struct RespSession {
     engine: Arc<Engine>,
     client: ClientState,
-    /// The client's state is not what the connection was told last.
+    /// `true` if the client's state is not what the connection was told last.
     has_changed: bool,
     pusher: Pusher,
 }
@@ -83,7 +83,7 @@ impl RespSession {
         self.client.version == RespVersion::Two && !self.client.channels.is_empty()
     }
 
-    /// Why the client may not ask for this now, if so.
+    /// Returns why the client may not ask for this now, if so.
     fn refusal(&self, plan: &RequestPlan, args: &[&[u8]]) -> Option<Reply> {
         let is_fine =
             matches!(plan, RequestPlan::Subscribe(_) | RequestPlan::Unsubscribe(_) | RequestPlan::Ping(_));
@@ -106,7 +106,8 @@ impl RespSession {
         self.client.transaction.as_mut().map(|transaction| transaction.queue(args, plan))
     }
 
-    /// What a request is answered; `None` if it was not executed and won't be, because the server does not serve.
+    /// Returns what a request is answered; `None` if it was not executed and won't be, because the server
+    /// does not serve.
     fn reply(&mut self, plan: RequestPlan, out: &ReplyBuffer<'_>) -> io::Result<Option<Reply>> {
         Ok(match plan {
             RequestPlan::Answer(reply) | RequestPlan::Quit(reply) => Some(reply),

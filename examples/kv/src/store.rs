@@ -21,7 +21,7 @@ use crate::sync::{lock, read, write};
 
 /// The longest key in bytes: LMDB's own limit. The shortest is one byte.
 pub(crate) const MAX_KEY_BYTES: usize = 511;
-/// How many read transactions may be open at once, over all processes.
+/// The number of read transactions that may be open at once, over all processes.
 const MAX_READERS: u32 = 2048;
 /// Names what [`Store::fingerprint`] digests.
 const FINGERPRINT_SCHEME: u16 = 1;
@@ -31,7 +31,7 @@ const REVISION: &[u8] = b"revision";
 
 type Database = heed::Database<Bytes, Bytes>;
 
-/// Why the database did not do as told.
+/// The reason why the database did not do as told.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StoreError {
     /// Has been sealed, or was never opened.
@@ -62,21 +62,21 @@ impl From<heed::Error> for StoreError {
 
 pub(crate) type StoreResult<T> = std::result::Result<T, StoreError>;
 
-/// What is in the database, in two numbers.
+/// The contents of the database, in two numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct StoreSummary {
-    /// How many writes have been committed since the database was created.
+    /// The number of writes that have been committed since the database was created.
     pub(crate) revision: u64,
-    /// How many keys there are.
+    /// The number of keys.
     pub(crate) keys: u64,
 }
 
-/// What a warm-up saw.
+/// The findings of a warm-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Warmth {
     /// The state at that moment; the incumbent goes on writing.
     pub(crate) summary: StoreSummary,
-    /// How many bytes of keys and values were read.
+    /// The number of bytes of keys and values that were read.
     pub(crate) bytes: u64,
 }
 
@@ -280,7 +280,7 @@ impl KeysView<'_> {
         Ok(self.keys.get(self.txn, key)?)
     }
 
-    /// How many keys there are.
+    /// Returns how many keys there are.
     pub(crate) fn len(&self) -> StoreResult<u64> {
         Ok(self.keys.len(self.txn)?)
     }

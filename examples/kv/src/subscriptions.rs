@@ -23,7 +23,7 @@ type Channels = BTreeMap<Vec<u8>, BTreeMap<ConnId, Subscriber>>;
 /// The channels that have subscribers. Closed, it takes no messages.
 #[derive(Debug, Default)]
 pub(crate) struct Subscriptions {
-    /// Whether it is closed, and the channels: clients come and go at any time.
+    /// The channels, and `true` if they are closed: clients come and go at any time.
     channels: Mutex<(bool, Channels)>,
 }
 

@@ -3,9 +3,9 @@
 use crate::command::{JobStep, RequestPlan, plan};
 use crate::resp::{Reply, encode_request, parse_request};
 
-/// How many bytes of requests a client may queue: they are kept as long as its connection.
+/// The number of bytes of requests that a client may queue: they are kept as long as its connection.
 const MAX_BYTES: usize = 2 * 1024 * 1024;
-/// How many requests a client may queue.
+/// The number of requests that a client may queue.
 const MAX_REQUESTS: usize = 1024;
 
 /// A transaction that is not executed yet.
@@ -13,12 +13,12 @@ const MAX_REQUESTS: usize = 1024;
 pub(crate) struct Transaction {
     requests: Vec<u8>,
     count: usize,
-    /// A request was refused, so none is to be executed.
+    /// `true` if a request was refused, so none is to be executed.
     broken: bool,
 }
 
 impl Transaction {
-    /// What another process had queued; `None` if these are no requests.
+    /// Returns what another process had queued; `None` if these are no requests.
     pub(crate) fn restored(requests: &[u8], broken: bool) -> Option<Transaction> {
         let mut rest = requests;
         let mut count = 0;
@@ -35,7 +35,7 @@ impl Transaction {
         &self.requests
     }
 
-    /// Whether a request was refused.
+    /// Returns whether a request was refused.
     pub(crate) fn is_broken(&self) -> bool {
         self.broken
     }
@@ -67,7 +67,7 @@ impl Transaction {
         reply
     }
 
-    /// What the requests come to, in order.
+    /// Returns what the requests come to, in order.
     pub(crate) fn plans(&self) -> Vec<RequestPlan> {
         let mut rest = &self.requests[..];
         let mut plans = Vec::new();
@@ -79,7 +79,7 @@ impl Transaction {
     }
 }
 
-/// What of `plan` is to be done in the transaction. Messages are published after it, if it succeeds.
+/// Returns what of `plan` is to be done in the transaction. Messages are published after it, if it succeeds.
 pub(crate) fn step(plan: &RequestPlan) -> JobStep {
     match plan {
         RequestPlan::Read(lookup) => JobStep::Read(lookup.clone()),

@@ -28,7 +28,7 @@ struct Job {
 #[derive(Debug, Default)]
 pub(crate) struct WriterThread {
     running: Mutex<Option<RunningWriter>>,
-    /// Why the last commit failed, if it did.
+    /// The reason why the last commit failed, if it did.
     trouble: Arc<Mutex<Option<String>>>,
 }
 
@@ -69,7 +69,7 @@ impl WriterThread {
         replies.recv().ok()
     }
 
-    /// Why the last commit failed, if it did.
+    /// Returns why the last commit failed, if it did.
     pub(crate) fn trouble(&self) -> Option<String> {
         lock(&self.trouble).clone()
     }

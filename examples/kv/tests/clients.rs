@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 const CLIENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/clients");
 
-/// How often the program is swapped while a client works.
+/// The number of times that the program is swapped while a client works.
 const SWAPS: usize = 3;
 
 /// The program under a supervisor, killed (SIGKILL) at the latest when it is dropped.
@@ -59,7 +59,7 @@ impl ServerProgram {
         self.child = outcome.child;
     }
 
-    /// What the server answers to `words`.
+    /// Returns what the server answers to `words`.
     fn ask(&self, words: &[&str]) -> String {
         let mut client = Raw::connect(SocketAddr::from(([127, 0, 0, 1], self.port)));
         for words in [words, &["QUIT"]] {
@@ -111,7 +111,7 @@ fn succeeded(command: &Command, output: Output) -> String {
     out
 }
 
-/// Whether all of `tools` are there; says so if not.
+/// Returns whether all of `tools` are there; says so if not.
 fn at_hand(client: &str, tools: &[&[&str]]) -> bool {
     let missing = tools.iter().find(|tool| {
         let status =
@@ -124,7 +124,7 @@ fn at_hand(client: &str, tools: &[&[&str]]) -> bool {
     missing.is_none()
 }
 
-/// Where `client`'s files and packages are.
+/// Returns where `client`'s files and packages are.
 fn workshop(client: &str) -> PathBuf {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("clients").join(client);
     std::fs::create_dir_all(&dir).unwrap();

@@ -1,5 +1,5 @@
-//! What one client can make all others wait for in a drain, and what a drain owes each client. Times that matter to a
-//! test are an hour or milliseconds, so that a slow machine changes nothing.
+//! The waits that one client can impose on all others in a drain, and what a drain owes each client. Times
+//! that matter to a test are an hour or milliseconds, so that a slow machine changes nothing.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic, its helpers included")]
 mod common;
 

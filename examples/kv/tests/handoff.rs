@@ -1,5 +1,5 @@
-//! What clients see when the server is drained, sealed, replaced, or resumed. Incumbent and successor live in one
-//! process here; the sockets are shared as they would be between two.
+//! The view of clients when the server is drained, sealed, replaced, or resumed. Incumbent and successor live
+//! in one process here; the sockets are shared as they would be between two.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic, its helpers included")]
 mod common;
 

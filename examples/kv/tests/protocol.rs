@@ -1,4 +1,4 @@
-//! What a client sees of a server that is not disturbed.
+//! The view of a client of a server that is not disturbed.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic, its helpers included")]
 mod common;
 

@@ -1,4 +1,5 @@
-//! What a client sees of the commands that leave something behind on its connection: transactions and subscriptions.
+//! The view of a client of the commands that leave something behind on its connection: transactions and
+//! subscriptions.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic, its helpers included")]
 mod common;
 

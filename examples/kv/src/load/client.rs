@@ -5,22 +5,22 @@ use std::time::Duration;
 
 use crate::resp::{Reply, encode_request, parse_reply};
 
-/// Why there is no reply.
+/// The reason why there is no reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum CallError {
     /// The connection ended before the reply's first byte: the request was not executed.
     NotExecuted,
     /// Anything else; whether the request was executed is unknown.
     Failed {
-        /// What happened.
+        /// The event.
         why: String,
-        /// The server, or its end, has ended the connection.
+        /// `true` if the server, or its end, has ended the connection.
         cut: bool,
     },
 }
 
 impl CallError {
-    /// The server, or its end, has ended the connection.
+    /// Returns whether the server, or its end, has ended the connection.
     pub(super) fn is_cut(&self) -> bool {
         matches!(self, CallError::NotExecuted | CallError::Failed { cut: true, .. })
     }

@@ -2,7 +2,7 @@
 //!
 //! It sets a ring of keys in turn, each time to the next sequence number, and increments one counter.
 
-/// Something that must never happen.
+/// The thing that must never happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wrong {
     /// An acknowledged write is not there.
@@ -11,7 +11,8 @@ pub(super) enum Wrong {
     Reordered,
     /// A number was handed out that had been handed out before.
     Duplicated,
-    /// This many numbers were handed out to no client: a request was executed although its connection said not.
+    /// The number of numbers that were handed out to no client: a request was executed although its
+    /// connection said not.
     Skipped(u64),
 }
 
@@ -29,7 +30,7 @@ impl LoadLedger {
         LoadLedger { acknowledged: vec![None; keys.max(1)], next: 1, counter: None, value_bytes }
     }
 
-    /// How many keys there are, the counter aside.
+    /// Returns how many keys there are, the counter aside.
     pub(super) fn keys(&self) -> usize {
         self.acknowledged.len()
     }

@@ -35,24 +35,24 @@ pub use tally::{Counters, Latency, LoadReport, SeenProcess};
 use tally::Tally;
 use worker::LoadWorker;
 
-/// What load to make.
+/// The load to make.
 #[derive(Clone, Debug)]
 pub struct LoadOptions {
-    /// How many connections, each with a thread of its own.
+    /// The number of connections, each with a thread of its own.
     pub connections: usize,
-    /// How many keys each connection sets in turn.
+    /// The number of keys that each connection sets in turn.
     pub keys_per_connection: usize,
-    /// How long a value is, in bytes; at least as long as a sequence number needs, at most 1 MiB.
+    /// The length of a value, in bytes; at least as long as a sequence number needs, at most 1 MiB.
     pub value_bytes: usize,
     /// Requests a second on each connection; `None` is as fast as replies come.
     pub pace: Option<f64>,
-    /// What the keys start with. Two loads at the same time need two prefixes.
+    /// The text that the keys start with. Two loads at the same time need two prefixes.
     pub prefix: String,
-    /// How long a reply, or a connection, may take before that is a failure.
+    /// The longest time that a reply, or a connection, may take before that is a failure.
     pub reply_timeout: Duration,
     /// For how long one request is tried again before its connection gives up.
     pub give_up: Duration,
-    /// How often another connection asks `INFO` which build and process answers.
+    /// The interval at which another connection asks `INFO` which build and process answers.
     pub info_interval: Duration,
 }
 
@@ -91,7 +91,7 @@ impl Load {
         Ok(load)
     }
 
-    /// How it stands.
+    /// Returns how it stands.
     pub fn progress(&self) -> Counters {
         self.tally.counters()
     }

@@ -1,4 +1,4 @@
-//! What all connections count together, and the report.
+//! The counts that all connections make together, and the report.
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,19 +9,19 @@ use serde::Serialize;
 use super::ledger::Wrong;
 use crate::sync::lock;
 
-/// How many failures are kept in words.
+/// The number of failures that are kept in words.
 const ERRORS_KEPT: usize = 20;
 
 /// A process that answered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SeenProcess {
-    /// What it calls its build.
+    /// The name that the process gives to its build.
     pub build_id: String,
     /// Its pid.
     pub pid: u32,
 }
 
-/// How a load stands.
+/// The state of a load.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Counters {
     /// Requests that got a reply.
@@ -49,11 +49,11 @@ pub struct Counters {
     pub longest_retry_ms: f64,
     /// The longest time in which no connection got any reply.
     pub longest_silence_ms: f64,
-    /// Which processes answered, in the order in which they were first seen.
+    /// The processes that answered, in the order in which they were first seen.
     pub seen: Vec<SeenProcess>,
 }
 
-/// How long requests took, in milliseconds.
+/// The time that requests took, in milliseconds.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Latency {
     /// Half were faster.
@@ -66,24 +66,25 @@ pub struct Latency {
     pub max_ms: f64,
 }
 
-/// What came of a load.
+/// The outcome of a load.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct LoadReport {
-    /// How many connections made it, the one that asks `INFO` aside.
+    /// The number of connections that made it, the one that asks `INFO` aside.
     pub connections: usize,
-    /// How long it took, the final check included.
+    /// The time that it took, the final check included, in seconds.
     pub seconds: f64,
     /// The sums.
     #[serde(flatten)]
     pub counters: Counters,
-    /// How long requests took, repetitions included.
+    /// The time that requests took, repetitions included.
     pub latency: Latency,
     /// The first failures, in words.
     pub errors: Vec<String>,
 }
 
 impl LoadReport {
-    /// Nothing failed and nothing was lost, reordered, duplicated or skipped, and there were requests at all.
+    /// Returns whether nothing failed and nothing was lost, reordered, duplicated or skipped, and there were
+    /// requests at all.
     pub fn is_clean(&self) -> bool {
         let c = &self.counters;
         c.requests > 0 && [c.failed, c.lost, c.reordered, c.duplicated, c.skipped].iter().all(|&n| n == 0)

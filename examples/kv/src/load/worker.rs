@@ -11,7 +11,7 @@ use super::ledger::{LoadLedger, Wrong};
 use super::tally::{SeenProcess, Tally, micros};
 use crate::resp::Reply;
 
-/// How long to wait after a failure before the request is tried again.
+/// The time to wait after a failure before the request is tried again.
 const BACK_OFF: Duration = Duration::from_millis(10);
 
 pub(super) struct LoadWorker {

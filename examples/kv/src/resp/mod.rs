@@ -25,7 +25,7 @@ pub const MAX_INLINE_BYTES: usize = 16 * 1024;
 /// The longest line that announces a size: a sign, digits, and the line's end.
 const MAX_HEADER_BYTES: usize = 24;
 
-/// What the peer did wrong. The connection can't go on: where the next request starts is unknown.
+/// The fault of the peer. The connection can't go on: where the next request starts is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProtocolError {
     /// The number of arguments is none, or above [`MAX_ARGS`].
@@ -43,7 +43,7 @@ pub enum ProtocolError {
     /// The request is longer than [`MAX_REQUEST_BYTES`], or its line than [`MAX_INLINE_BYTES`].
     #[error("Protocol error: too big request")]
     TooBig,
-    /// What should be a reply begins with another sign.
+    /// The text that should be a reply begins with another sign.
     #[error("Protocol error: not a reply")]
     NotAReply,
 }

@@ -1,12 +1,12 @@
-//! What a server answers.
+//! The answers of a server.
 use super::{Cursor, MAX_BULK_BYTES, MAX_INLINE_BYTES, ProtocolError, line};
 
-/// What a request is answered.
+/// The answer to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
     /// A word such as `OK`.
     Simple(String),
-    /// What was wrong, its kind (`ERR`) first.
+    /// The fault, its kind (`ERR`) first.
     Error(String),
     /// A number.
     Integer(i64),
@@ -20,7 +20,7 @@ pub enum Reply {
     Array(Vec<Reply>),
     /// Names and values, in order.
     Map(Vec<(Reply, Reply)>),
-    /// What answers no request.
+    /// The message that answers no request.
     Push(Vec<Reply>),
 }
 
@@ -56,7 +56,7 @@ impl Reply {
         Reply::Bulk(text.into())
     }
 
-    /// What `PING` is answered.
+    /// Returns what `PING` is answered.
     pub fn pong(text: Option<&[u8]>) -> Reply {
         text.map_or(Reply::Simple("PONG".into()), Reply::bulk)
     }

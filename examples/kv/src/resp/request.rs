@@ -1,4 +1,4 @@
-//! What a client sends.
+//! The messages of a client.
 use super::{Cursor, MAX_ARGS, MAX_BULK_BYTES, MAX_INLINE_BYTES, MAX_REQUEST_BYTES, ProtocolError, line};
 
 /// One request. No arguments at all is a request to ignore.
@@ -6,7 +6,7 @@ use super::{Cursor, MAX_ARGS, MAX_BULK_BYTES, MAX_INLINE_BYTES, MAX_REQUEST_BYTE
 pub struct Request<'a> {
     /// The command and its arguments.
     pub args: Vec<&'a [u8]>,
-    /// How many bytes of the input it took.
+    /// The number of bytes of the input that it took.
     pub used: usize,
 }
 

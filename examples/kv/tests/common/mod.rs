@@ -106,7 +106,7 @@ impl Raw {
         String::from_utf8(bytes).unwrap()
     }
 
-    /// What comes until the end of the stream; anything but an end, such as a reset, fails.
+    /// Returns what comes until the end of the stream; anything but an end, such as a reset, fails.
     pub(crate) fn rest(&mut self) -> String {
         let mut text = String::new();
         self.0.read_to_string(&mut text).unwrap();
