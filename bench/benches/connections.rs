@@ -21,13 +21,13 @@ const DAEMON: &str = env!("CARGO_BIN_EXE_echo-daemon");
 
 #[derive(Debug, Parser)]
 struct ConnectionOptions {
-    /// How many swaps each number of connections sees.
+    /// The number of swaps that each number of connections sees.
     #[arg(long, default_value_t = 50)]
     swaps: usize,
-    /// How many connections are open; may be repeated.
+    /// The numbers of connections that are open; may be repeated.
     #[arg(long = "open", default_values_t = [1, 100, 1000, 9000])]
     open: Vec<usize>,
-    /// What cargo passes to every benchmark.
+    /// The flag that cargo passes to every benchmark.
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -53,7 +53,7 @@ fn main() -> Fallible<()> {
     Ok(())
 }
 
-/// What clients saw.
+/// The events that clients saw.
 #[derive(Debug, Default)]
 struct SeenByClients {
     pauses: Vec<Duration>,

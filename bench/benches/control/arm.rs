@@ -1,4 +1,5 @@
-//! What is measured: an arm is one chain of handoffs, each replacing the daemon that the one before it started.
+//! The arms that are measured: each is one chain of handoffs, each replacing the daemon that the one before
+//! it started.
 use std::error::Error;
 use std::fs;
 use std::io::{self, Read};
@@ -32,11 +33,11 @@ pub(crate) struct Sample {
     pub(crate) returned: Duration,
     /// Until, besides, the old process had ended and the new one answered at the control path.
     pub(crate) complete: Duration,
-    /// What the library says of its phases.
+    /// The phases that the library reports.
     pub(crate) phases: Option<Phases>,
 }
 
-/// Something to be measured again and again.
+/// The thing to be measured again and again.
 pub(crate) trait Arm {
     /// Does it once.
     fn round(&mut self) -> BenchResult<Sample>;
@@ -69,7 +70,7 @@ impl Arm for Floor {
     }
 }
 
-/// Where a chain's files are.
+/// The place of a chain's files.
 #[derive(Debug)]
 pub(crate) struct ChainPlace {
     pub(crate) data: PathBuf,

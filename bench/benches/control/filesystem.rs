@@ -1,4 +1,4 @@
-//! What a directory lies on: fsync is free on some filesystems.
+//! The filesystem that a directory lies on: fsync is free on some filesystems.
 use std::fs;
 use std::path::Path;
 

@@ -19,10 +19,10 @@ use report::Series;
 
 #[derive(Debug, Parser)]
 struct BenchOptions {
-    /// How many handoffs each arm does.
+    /// The number of handoffs that each arm does.
     #[arg(long, default_value_t = 200)]
     rounds: usize,
-    /// How many it does before that, unmeasured.
+    /// The number of handoffs that each arm does before that, unmeasured.
     #[arg(long, default_value_t = 5)]
     warm_up: usize,
     /// Only this arm; may be repeated. All by default.
@@ -31,7 +31,7 @@ struct BenchOptions {
     /// Also count system calls, with strace(1).
     #[arg(long)]
     syscalls: bool,
-    /// What cargo passes to every benchmark.
+    /// The flag that cargo passes to every benchmark.
     #[arg(long, hide = true)]
     bench: bool,
 }

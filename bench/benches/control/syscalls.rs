@@ -1,4 +1,5 @@
-//! How many system calls a handoff is: this program run under `strace(1)`, with some rounds and with none.
+//! The number of system calls that a handoff is: this program run under `strace(1)`, with some rounds and
+//! with none.
 use std::env;
 use std::fs;
 use std::path::Path;
@@ -6,10 +7,10 @@ use std::process::{Command, Stdio};
 
 use super::arm::BenchResult;
 
-/// How many rounds are counted.
+/// The number of rounds that are counted.
 const ROUNDS: u32 = 20;
-/// What a vain attempt to be answered makes: socket, connect, close, and the yield that follows. They are the
-/// benchmark's.
+/// The calls that a vain attempt to be answered makes: socket, connect, close, and the yield that follows.
+/// They are the benchmark's.
 const VAIN_ATTEMPT: u32 = 4;
 
 /// System calls.
