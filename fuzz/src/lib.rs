@@ -33,12 +33,12 @@ impl Seeds {
     }
 }
 
-/// How to make a hostile input.
+/// The way to make a hostile input.
 #[derive(Clone, Debug, TypeGenerator)]
 pub struct Hostile {
     base: InputBase,
     edits: Vec<ByteEdit>,
-    /// Where the input is split on its way to the parser.
+    /// The positions at which the input is split on its way to the parser.
     pub splits: Vec<u16>,
 }
 

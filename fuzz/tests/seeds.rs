@@ -68,7 +68,7 @@ fn messages() -> Vec<Message> {
     ]
 }
 
-/// What an incumbent sends, from an offer to the end.
+/// Returns what an incumbent sends, from an offer to the end.
 fn items(state: Option<Vec<u8>>) -> Vec<u8> {
     let mut items = vec![Item::Offer((1..=5).collect()), Item::Ended(vec![2])];
     items.extend(state.map(|part| Item::State { token: 1, part, more: false }));

@@ -23,7 +23,7 @@ fn decode(pieces: &[&[u8]]) -> (Vec<Message>, Option<FrameError>) {
     (messages, decoder.finish().err())
 }
 
-/// Whether a text was made plain, or it or the name of a build was cut, as the message entered.
+/// Returns whether a text was made plain, or it or the name of a build was cut, as the message entered.
 fn was_bounded(message: &Message) -> bool {
     let shown = format!("{message:?}");
     let build = match message {

@@ -1,4 +1,4 @@
-//! What an incumbent sends of its connections, and their states.
+//! The items that an incumbent sends of its connections, and their states.
 use std::collections::HashSet;
 use std::mem::discriminant;
 

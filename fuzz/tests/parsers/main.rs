@@ -1,6 +1,6 @@
-//! What holds of every parser, whatever it is given: no panic, memory within a bound that the input's length sets, the
-//! same result however the input is split; what is decoded encodes to the bytes that it came from, and what is encoded
-//! is decoded.
+//! The rules of every parser, whatever it is given: no panic, memory within a bound that the input's length
+//! sets, the same result however the input is split; what is decoded encodes to the bytes that it came from,
+//! and what is encoded is decoded.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic, its helpers included")]
 mod config;
 mod frames;
@@ -11,8 +11,8 @@ mod slots;
 
 use handoff_fuzz::{Hostile, Seeds, pieces};
 
-/// How many random inputs each target is given, unless `BOLERO_RANDOM_ITERATIONS` says otherwise. A number and no time: how
-/// fast a machine is must not decide which inputs are tried.
+/// The number of random inputs that each target is given, unless `BOLERO_RANDOM_ITERATIONS` says otherwise. A
+/// number and no time: how fast a machine is must not decide which inputs are tried.
 const INPUTS: usize = 4_000;
 
 /// Runs `work`, which may allocate `limit` bytes at a time at most.
