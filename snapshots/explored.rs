@@ -36,7 +36,7 @@ fn explored(
     map(&wanted, 2, |bound| (*bound, explore(bound, options)), |_| {})
 }
 
-/// What is wrong with what was found, and the shortest way to it.
+/// Returns what is wrong with what was found, and the shortest way to it.
 fn problems(bound: &Bound, report: &ExploreReport) -> Vec<String> {
     let way =
         |why: &String| report.violations.get(why).map(|schedule| schedule.to_toml()).unwrap_or_default();

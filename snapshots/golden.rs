@@ -29,7 +29,7 @@ fn trace(report: &RunReport) -> String {
     lines.join("\n")
 }
 
-/// What is wrong with a run, besides what its snapshot says.
+/// Returns what is wrong with a run, besides what its snapshot says.
 fn wrong(plan: &Plan, report: &RunReport) -> Option<String> {
     let strikes = |index: usize| report.struck.iter().any(|struck| struck.index == index);
     let missed = (0..plan.faults.len()).find(|index| !strikes(*index));

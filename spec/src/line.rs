@@ -1,4 +1,4 @@
-//! How a line of a trace is read.
+//! The reading of a trace's lines.
 
 /// One line: when, which process, what.
 #[derive(Debug)]
@@ -51,14 +51,15 @@ impl TraceLine {
 }
 
 impl TraceLine {
-    /// Whether the line says that the process dies; the turn in which it dies is the next line.
+    /// Returns whether the line says that the process dies; the turn in which it dies is the next line.
     pub(crate) fn is_death(&self) -> bool {
         let deaths = ["dies ", "dies, ", "ends itself: its store"];
         self.turn.is_none()
             && (self.text == "is killed" || deaths.iter().any(|death| self.text.starts_with(death)))
     }
 
-    /// Whether the line says that the process is stopped; the turn in which it is stopped is the next line.
+    /// Returns whether the line says that the process is stopped; the turn in which it is stopped is the next
+    /// line.
     pub(crate) fn is_stop(&self) -> bool {
         self.text.starts_with("*** stop")
     }

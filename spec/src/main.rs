@@ -25,7 +25,7 @@ struct SpecEvent {
     does: Vec<&'static str>,
     says: Vec<(String, u32)>,
     verdict: String,
-    /// The process died in this turn: what the turn did is not all that it would have done.
+    /// `true` if the process died in this turn: what the turn did is not all that it would have done.
     cut: bool,
 }
 
@@ -166,7 +166,7 @@ impl Converter {
         }
     }
 
-    /// What began a turn.
+    /// Takes note of what began a turn.
     fn trigger(&mut self, line: &TraceLine, turn: &TurnLine) -> Result<(), String> {
         let process = line.process;
         let text = line.text.as_str();
