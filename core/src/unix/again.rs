@@ -1,5 +1,6 @@
 //! Tries again what may have failed for a reason that passes, where to give up would cost the service.
 use std::fmt::Display;
+use std::io;
 use std::thread;
 use std::time::Duration;
 
@@ -23,6 +24,16 @@ pub(crate) fn again<T, E: Display>(
         pause *= 2;
     }
     call()
+}
+
+/// Makes `call` until no signal interrupts it.
+pub(crate) fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
 }
 
 #[cfg(test)]

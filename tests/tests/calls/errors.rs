@@ -8,7 +8,22 @@ use handoff_tests::lists;
 
 /// A call, and its errors.
 const ERRORS: &[(&str, &[&str])] = &[
-    ("accept4", &["EAGAIN", "ECONNABORTED", "EINTR", "EMFILE", "ENETDOWN", "ENFILE", "ENOBUFS", "ENOMEM", "EPERM", "EPROTO", "ETIMEDOUT"]),
+    (
+        "accept4",
+        &[
+            "EAGAIN",
+            "ECONNABORTED",
+            "EINTR",
+            "EMFILE",
+            "ENETDOWN",
+            "ENFILE",
+            "ENOBUFS",
+            "ENOMEM",
+            "EPERM",
+            "EPROTO",
+            "ETIMEDOUT",
+        ],
+    ),
     ("access", &["EACCES", "EIO", "ELOOP", "ENOENT", "ENOMEM", "ENOTDIR", "EPERM", "EROFS"]),
     ("bind", &["EACCES", "EADDRINUSE", "EADDRNOTAVAIL", "ELOOP", "ENOENT", "ENOMEM", "ENOTDIR", "EROFS"]),
     ("chmod", &["EACCES", "EIO", "ELOOP", "ENOENT", "ENOMEM", "ENOTDIR", "EPERM", "EROFS"]),
@@ -22,7 +37,13 @@ const ERRORS: &[(&str, &[&str])] = &[
     ("epoll_ctl", &["ENOMEM", "ENOSPC"]),
     ("epoll_wait", &["EINTR"]),
     ("eventfd2", &["EMFILE", "ENFILE", "ENODEV", "ENOMEM"]),
-    ("execve", &["E2BIG", "EACCES", "EAGAIN", "EIO", "EISDIR", "ELIBBAD", "ELOOP", "EMFILE", "ENFILE", "ENOENT", "ENOEXEC", "ENOMEM", "ENOTDIR", "EPERM", "ETXTBSY"]),
+    (
+        "execve",
+        &[
+            "E2BIG", "EACCES", "EAGAIN", "EIO", "EISDIR", "ELIBBAD", "ELOOP", "EMFILE", "ENFILE", "ENOENT",
+            "ENOEXEC", "ENOMEM", "ENOTDIR", "EPERM", "ETXTBSY",
+        ],
+    ),
     ("fallocate", &["EFBIG", "EINTR", "EIO", "ENOSPC", "ENOSYS", "EOPNOTSUPP", "EPERM"]),
     ("fchmod", &["EIO", "EPERM", "EROFS"]),
     ("fcntl", &["EMFILE"]),
@@ -40,10 +61,22 @@ const ERRORS: &[(&str, &[&str])] = &[
     ("inotify_add_watch", &["EACCES", "ENOENT", "ENOMEM", "ENOSPC", "ENOTDIR"]),
     ("inotify_init1", &["EMFILE", "ENFILE", "ENOMEM"]),
     ("kill", &["EPERM"]),
-    ("linkat", &["EACCES", "EDQUOT", "EEXIST", "EIO", "ELOOP", "EMLINK", "ENOENT", "ENOMEM", "ENOSPC", "ENOTDIR", "EPERM", "EROFS", "EXDEV"]),
+    (
+        "linkat",
+        &[
+            "EACCES", "EDQUOT", "EEXIST", "EIO", "ELOOP", "EMLINK", "ENOENT", "ENOMEM", "ENOSPC", "ENOTDIR",
+            "EPERM", "EROFS", "EXDEV",
+        ],
+    ),
     ("listen", &["EADDRINUSE"]),
     ("newfstatat", &["EACCES", "ELOOP", "ENOENT", "ENOMEM", "ENOTDIR"]),
-    ("openat", &["EACCES", "EDQUOT", "EEXIST", "EINTR", "EIO", "EISDIR", "ELOOP", "EMFILE", "ENFILE", "ENOENT", "ENOMEM", "ENOSPC", "ENOTDIR", "ENXIO", "EPERM", "EROFS", "ETXTBSY"]),
+    (
+        "openat",
+        &[
+            "EACCES", "EDQUOT", "EEXIST", "EINTR", "EIO", "EISDIR", "ELOOP", "EMFILE", "ENFILE", "ENOENT",
+            "ENOMEM", "ENOSPC", "ENOTDIR", "ENXIO", "EPERM", "EROFS", "ETXTBSY",
+        ],
+    ),
     ("pidfd_open", &["EMFILE", "ENFILE", "ENODEV", "ENOMEM"]),
     ("pidfd_send_signal", &["EPERM"]),
     ("pipe2", &["EMFILE", "ENFILE"]),
@@ -54,7 +87,13 @@ const ERRORS: &[(&str, &[&str])] = &[
     ("readlink", &["EACCES", "EIO", "ELOOP", "ENOENT", "ENOMEM", "ENOTDIR"]),
     ("recvfrom", &["EAGAIN", "ECONNRESET", "EINTR", "ENOMEM"]),
     ("recvmsg", &["EAGAIN", "ECONNRESET", "EINTR", "ENOMEM"]),
-    ("rename", &["EACCES", "EBUSY", "EDQUOT", "EIO", "EISDIR", "ELOOP", "ENOENT", "ENOMEM", "ENOSPC", "ENOTDIR", "EPERM", "EROFS", "EXDEV"]),
+    (
+        "rename",
+        &[
+            "EACCES", "EBUSY", "EDQUOT", "EIO", "EISDIR", "ELOOP", "ENOENT", "ENOMEM", "ENOSPC", "ENOTDIR",
+            "EPERM", "EROFS", "EXDEV",
+        ],
+    ),
     ("sendfile", &["EINTR", "EIO", "ENOMEM"]),
     ("sendmsg", &["EAGAIN", "ECONNRESET", "EINTR", "ENOBUFS", "ENOMEM", "EPIPE"]),
     ("sendto", &["EAGAIN", "ECONNRESET", "EINTR", "ENOBUFS", "ENOMEM", "EPIPE"]),
@@ -64,7 +103,10 @@ const ERRORS: &[(&str, &[&str])] = &[
     ("socketpair", &["EMFILE", "ENFILE", "ENOMEM"]),
     ("statfs", &["EACCES", "EINTR", "EIO", "ELOOP", "ENOENT", "ENOMEM", "ENOSYS", "ENOTDIR"]),
     ("statx", &["EACCES", "ELOOP", "ENOENT", "ENOMEM", "ENOTDIR"]),
-    ("unlink", &["EACCES", "EBUSY", "EIO", "EISDIR", "ELOOP", "ENOENT", "ENOMEM", "ENOTDIR", "EPERM", "EROFS"]),
+    (
+        "unlink",
+        &["EACCES", "EBUSY", "EIO", "EISDIR", "ELOOP", "ENOENT", "ENOMEM", "ENOTDIR", "EPERM", "EROFS"],
+    ),
     ("waitid", &["EINTR"]),
     ("write", &["EAGAIN", "EDQUOT", "EFBIG", "EINTR", "EIO", "ENOSPC", "EPIPE"]),
     ("writev", &["EAGAIN", "EDQUOT", "EFBIG", "EINTR", "EIO", "ENOSPC", "EPIPE"]),

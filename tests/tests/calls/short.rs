@@ -11,7 +11,8 @@ use crate::story::{CallRole, CallsScene, Story};
 use crate::verdict;
 
 /// What `short.c` counts, in its order, of one program.
-const COUNTED: [&str; 5] = ["reads of files", "writes of files", "reads of sockets", "writes to sockets", "interruptions"];
+const COUNTED: [&str; 5] =
+    ["reads of files", "writes of files", "reads of sockets", "writes to sockets", "interruptions"];
 
 /// Compiles the library, into the world's directory, and lets every process of `reference` load it.
 fn shorten(world: &World, reference: &Reference) {

@@ -12,6 +12,7 @@ use nix::sys::socket::{
 };
 
 use crate::time::Duration;
+use crate::unix::again::uninterrupted;
 use crate::unix::poller::wait_for;
 
 /// A listening socket, of TCP or Unix. It must not block: the library and the supervisor bind such ones, and every
@@ -174,15 +175,6 @@ impl AsFd for Socket {
         match self {
             Socket::Tcp(stream) => stream.as_fd(),
             Socket::Unix(stream) => stream.as_fd(),
-        }
-    }
-}
-
-fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    loop {
-        match call() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            result => return result,
         }
     }
 }
