@@ -10,8 +10,11 @@
 //! each story. Each thread has its own count, so a cell may make a call fail once in several threads; it says how often it did.
 //!
 //! **What strace can't do**: a call that is made to fail is not made. So `close(2)`, which closes although it fails, is left out, and
-//! short reads and writes are: `core/tests/wire.rs`, `core/src/unix/link/tests.rs` and `hostile_peers.rs` have those. EAGAIN of a write
-//! is a full socket buffer. `not-injected.txt` has the calls that are left out, and why; `excused.txt` the cells after which not all is well.
+//! transfers that are short are in `short.rs`. EAGAIN of a write is a full socket buffer.
+//!
+//! **Lists**, with the reasons: `not-injected.txt` has the calls that are left out, `not-given.txt` the errors of man pages (`man.txt`)
+//! that are; `excused.txt` the cells after which not all is well; `unknown.txt` and `refused-starts.txt` those in which the command may not know
+//! which daemon serves, and in which a supervisor may end at its start.
 //!
 //! Without strace, or where ptrace(2) is not allowed, nothing is tested, and that is said.
 #![cfg(target_os = "linux")]

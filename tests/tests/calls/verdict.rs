@@ -8,6 +8,9 @@ use crate::story::{AskedSwap, COMMAND, CallRole, CallsScene, Story, Told};
 /// One process serves within this: longer than the times of the configuration, one after the other.
 const BOUND: Duration = Duration::from_secs(60);
 
+/// The exit status of a command that does not know which daemon serves, or that had no answer.
+const UNCONFIRMED: i32 = 3;
+
 /// What was found.
 #[derive(Debug, Default)]
 pub(crate) struct CellVerdict {
@@ -46,7 +49,7 @@ pub(crate) fn of(scene: &CallsScene, role: CallRole, story: Story, told: &Told) 
         Some((0 | 1, _)) => {}
         Some((code, printed)) => {
             notes.push(format!("exit {code}: {}", printed.trim()));
-            *doubt = is_unknown(*code, printed).then_some(Doubt::Unknown);
+            *doubt = (*code == UNCONFIRMED).then_some(Doubt::Unknown);
         }
         None if story != Story::TakeOver => wrong.push("the command did not answer".into()),
         None => {}
@@ -69,11 +72,6 @@ pub(crate) fn of(scene: &CallsScene, role: CallRole, story: Story, told: &Told) 
     }
     wrong.extend(scene.writer.history().failures.first().map(|failure| format!("a client saw: {failure}")));
     verdict
-}
-
-/// Whether the command says that it can't know, or had no answer from the supervisor.
-fn is_unknown(code: i32, printed: &str) -> bool {
-    matches!(code, 3 | 65) || code == 69 && printed.contains("supervisor")
 }
 
 /// The process that serves, once one alone does, and no request of a client that it has not executed is lost.
@@ -105,8 +103,8 @@ fn untrue(scene: &CallsScene, told: &Told, serving: u32) -> Option<String> {
     let is_true = match code {
         0 => !is_old && printed.contains(&format!("\"pid\":{serving},")),
         // True of any daemon: a list has the cells in which it may be said.
-        code if is_unknown(*code, printed) => true,
-        1 | 66 | 69 | 71 | 73 | 75 | 76 | 77 | 78 => is_old,
+        &UNCONFIRMED => true,
+        1 | 65 | 66 | 69 | 71 | 73 | 75 | 76 | 77 | 78 => is_old,
         4 => !processes::lives(scene.incumbent),
         _ => false,
     };
