@@ -55,4 +55,13 @@ mod tests {
         assert_eq!(tries_until(3), (3, Ok(())));
         assert_eq!(tries_until(99), (4, Err("not yet")), "after 1, 2 and 4 milliseconds");
     }
+
+    #[test]
+    fn what_is_interrupted_is_made_again_and_what_fails_is_told() {
+        let mut results =
+            [Err(io::ErrorKind::Interrupted.into()), Ok(1), Err(io::ErrorKind::NotFound.into())].into_iter();
+        let mut call = || uninterrupted(|| results.next().unwrap());
+        assert_eq!(call().unwrap(), 1);
+        assert_eq!(call().map_err(|error| error.kind()), Err(io::ErrorKind::NotFound));
+    }
 }
