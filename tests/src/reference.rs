@@ -29,6 +29,8 @@ pub struct Reference {
     liveness_secs: u32,
     /// The events that are logged, unless it is what the tests wait for.
     log: Option<String>,
+    /// More variables of each process's environment.
+    env: Mutex<Vec<(String, PathBuf)>>,
     child: Mutex<Option<Child>>,
 }
 
@@ -42,6 +44,7 @@ impl Reference {
             deadline_secs: 600,
             liveness_secs: 15,
             log: None,
+            env: Mutex::default(),
             child: Mutex::default(),
         };
         listeners.iter().for_each(|(name, addr)| reference.set_listener(name, addr));
@@ -91,6 +94,27 @@ impl Reference {
         let reference = Reference::new(world, &[(tcp, free_address()), (unix, socket)]);
         reference.configure_build(&world.build());
         reference
+    }
+
+    /// One that runs the key-value server, and where that speaks RESP.
+    pub fn for_kv(world: &World) -> (Reference, String) {
+        let resp = free_address();
+        let reference = Reference::new(world, &[("resp", resp.clone()), ("http", free_address())]);
+        reference.configure_kv(&[]);
+        (reference, resp)
+    }
+
+    /// The key-value server, with the arguments `more` besides, is what is swapped to from now on.
+    pub fn configure_kv(&self, more: &[&str]) {
+        let (data, control) = (self.layout.data(), self.layout.control());
+        let [data, control] = [data, control].map(|path| path.display().to_string());
+        let own = ["--data", &data, "--control", &control, "--map-size-mb", "64"];
+        self.configure(&Bin::Kv.path(), &[&own, more].concat());
+    }
+
+    /// Sets a variable of each process that is started from now on: the supervisors, their daemons, the commands.
+    pub fn set_env(&self, name: &str, value: impl Into<PathBuf>) {
+        self.env.lock().unwrap().push((name.into(), value.into()));
     }
 
     /// A client that writes to the actor all the time.
@@ -219,6 +243,7 @@ impl Reference {
     fn surroundings<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         command.env(Layout::MARK, self.layout.dir());
         command.envs(self.log.iter().map(|filter| ("RUST_LOG", filter)));
+        command.envs(self.env.lock().unwrap().iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(self.output()).stderr(self.output())
     }
 

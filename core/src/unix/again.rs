@@ -1,5 +1,6 @@
 //! Tries again what may have failed for a reason that passes, where to give up would cost the service.
 use std::fmt::Display;
+use std::io;
 use std::thread;
 use std::time::Duration;
 
@@ -25,6 +26,16 @@ pub(crate) fn again<T, E: Display>(
     call()
 }
 
+/// Makes `call` until no signal interrupts it.
+pub(crate) fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -43,5 +54,14 @@ mod tests {
         assert_eq!(tries_until(1), (1, Ok(())));
         assert_eq!(tries_until(3), (3, Ok(())));
         assert_eq!(tries_until(99), (4, Err("not yet")), "after 1, 2 and 4 milliseconds");
+    }
+
+    #[test]
+    fn what_is_interrupted_is_made_again_and_what_fails_is_told() {
+        let mut results =
+            [Err(io::ErrorKind::Interrupted.into()), Ok(1), Err(io::ErrorKind::NotFound.into())].into_iter();
+        let mut call = || uninterrupted(|| results.next().unwrap());
+        assert_eq!(call().unwrap(), 1);
+        assert_eq!(call().map_err(|error| error.kind()), Err(io::ErrorKind::NotFound));
     }
 }

@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::id::InBoot;
 use crate::journal::{Journal, MAGIC, SLOT_SIZE};
 use crate::slots::{self, SLOTS, SlotFault, Slots, describe};
+use crate::unix::again::uninterrupted;
 use crate::unix::context::Context;
 use crate::unix::lock::{holder_of, in_words, try_flock, try_flock_for_a_moment, unflock};
 use crate::unix::pid::boot_id;
@@ -171,11 +172,9 @@ fn read(file: &File) -> io::Result<Slots<InBoot<Journal>>> {
     let mut bytes = vec![0; SLOT_SIZE * SLOTS];
     let mut length = 0;
     while length < bytes.len() {
-        match file.read_at(&mut bytes[length..], length as u64) {
-            Ok(0) => break,
-            Ok(count) => length += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+        match uninterrupted(|| file.read_at(&mut bytes[length..], length as u64))? {
+            0 => break,
+            count => length += count,
         }
     }
     Ok(slots::decode_slots(&bytes[..length], MAGIC, SLOT_SIZE))

@@ -17,6 +17,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getsid};
 
 use crate::id::{BootId, ProcessId};
+use crate::unix::again::uninterrupted;
 
 /// Returns the id of this process.
 ///
@@ -284,7 +285,8 @@ struct Stat {
 fn stat_of(pid: u32) -> io::Result<Option<Stat>> {
     // Longer than any: one read, which sees one state.
     let mut text = [0; 2048];
-    let read = File::open(format!("/proc/{pid}/stat")).and_then(|mut file| file.read(&mut text));
+    let read =
+        File::open(format!("/proc/{pid}/stat")).and_then(|mut file| uninterrupted(|| file.read(&mut text)));
     match read {
         Ok(length) => parse_stat(&text[..length]).map(Some).ok_or_else(|| {
             io::Error::new(io::ErrorKind::InvalidData, format!("can't understand /proc/{pid}/stat"))

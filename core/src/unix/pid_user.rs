@@ -4,6 +4,7 @@ use std::io::Read;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use std::os::fd::AsRawFd;
 
+use crate::unix::again::uninterrupted;
 use crate::unix::pid::Watch;
 
 /// Returns the effective user of the process that `watch` watches; `None` where the system does not tell. Clients wait for this in a
@@ -62,8 +63,9 @@ fn by_pidfd(_watch: &Watch) -> Option<u32> {
 /// Reads `proc_pid_status(5)`, at once: the users come before all that has no bound.
 fn by_number(pid: u32) -> Option<u32> {
     let mut status = [0; 1024];
-    let length =
-        File::open(format!("/proc/{pid}/status")).and_then(|mut file| file.read(&mut status)).ok()?;
+    let length = File::open(format!("/proc/{pid}/status"))
+        .and_then(|mut file| uninterrupted(|| file.read(&mut status)))
+        .ok()?;
     let uids = status[..length].split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"Uid:"))?;
     str::from_utf8(uids).ok()?.split_whitespace().nth(1)?.parse().ok()
 }

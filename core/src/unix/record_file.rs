@@ -11,6 +11,7 @@ use crate::error::Result;
 use crate::id::InBoot;
 use crate::record::{MAGIC, Record, SLOT_SIZE};
 use crate::slots::{self, SLOTS, SlotProblem, Slots};
+use crate::unix::again::uninterrupted;
 use crate::unix::context::Context;
 use crate::unix::lock::DataDir;
 use crate::unix::pid::boot_id;
@@ -129,11 +130,9 @@ fn read_slots_once(file: &File) -> io::Result<Slots<InBoot<Record>>> {
     let mut bytes = Vec::with_capacity(SLOT_SIZE * SLOTS);
     let mut window = [0; SLOT_SIZE];
     while bytes.len() < SLOT_SIZE * SLOTS {
-        match file.read_at(&mut window, bytes.len() as u64) {
-            Ok(0) => break,
-            Ok(count) => bytes.extend_from_slice(&window[..count]),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+        match uninterrupted(|| file.read_at(&mut window, bytes.len() as u64))? {
+            0 => break,
+            count => bytes.extend_from_slice(&window[..count]),
         }
     }
     Ok(slots::decode_slots(&bytes, MAGIC, SLOT_SIZE))

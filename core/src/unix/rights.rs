@@ -10,6 +10,8 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
+use crate::unix::again::uninterrupted;
+
 /// So many may travel together: Linux allows 253, others less than that but more than this.
 pub(crate) const MOST: usize = 200;
 
@@ -30,7 +32,7 @@ const RECEIVE: libc::c_int = 0;
 pub(crate) fn send(stream: &UnixStream, bytes: &[u8], fds: &[impl AsFd]) -> io::Result<usize> {
     let fds: Vec<RawFd> = fds.iter().map(|fd| fd.as_fd().as_raw_fd()).collect();
     let beside = [ControlMessage::ScmRights(&fds)];
-    Ok(sendmsg::<()>(stream.as_raw_fd(), &[IoSlice::new(bytes)], &beside, SEND, None)?)
+    uninterrupted(|| Ok(sendmsg::<()>(stream.as_raw_fd(), &[IoSlice::new(bytes)], &beside, SEND, None)?))
 }
 
 /// Receives into `bytes`: how many, and the descriptors that came beside them, close-on-exec.
@@ -48,7 +50,9 @@ pub(crate) fn receive(stream: &UnixStream, bytes: &mut [u8]) -> io::Result<(usiz
     header.msg_control = room.as_mut_ptr().cast();
     header.msg_controllen = mem::size_of_val(&room) as _;
     // SAFETY: the header points to `part` and `room`, and that to `bytes`; all outlive the call, with their lengths.
-    let count = Errno::result(unsafe { libc::recvmsg(stream.as_raw_fd(), &raw mut header, RECEIVE) })?;
+    let received =
+        || Ok(Errno::result(unsafe { libc::recvmsg(stream.as_raw_fd(), &raw mut header, RECEIVE) })?);
+    let count = uninterrupted(received)?;
     // SAFETY: recvmsg has succeeded on this header, and it is taken from only here.
     let fds = unsafe { take(&header) };
     if header.msg_flags & libc::MSG_CTRUNC != 0 {

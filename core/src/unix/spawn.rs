@@ -23,6 +23,7 @@ use nix::unistd::{Pid, pipe2};
 use crate::bounds;
 use crate::error::{Error, Result};
 use crate::id::ProcessId;
+use crate::unix::again::uninterrupted;
 use crate::unix::context::Context;
 use crate::unix::env::{FIRST_FD, LISTEN_PID, StartRole};
 use crate::unix::kill;
@@ -229,13 +230,9 @@ fn new_process(plan: &mut ChildPlan) -> nix::Result<Pid> {
 fn read_failure(report: OwnedFd) -> io::Result<Option<ChildFailure>> {
     let mut report = File::from(report);
     let mut bytes = [0; ChildFailure::SIZE];
-    loop {
-        match report.read(&mut bytes) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // It was written at once, and is read at once.
-            read => return Ok(ChildFailure::from_bytes(&bytes[..read?])),
-        }
-    }
+    // It was written at once, and is read at once.
+    let length = uninterrupted(|| report.read(&mut bytes))?;
+    Ok(ChildFailure::from_bytes(&bytes[..length]))
 }
 
 fn explain(failure: &ChildFailure, binary: &Path, setting: &Setting) -> Error {

@@ -11,7 +11,7 @@ use std::thread;
 use crate::errors;
 use crate::story::{self, CallRole, CallsScene, Story};
 use crate::tracer::{Injection, Trace};
-use crate::verdict;
+use crate::verdict::{self, CellVerdict, Doubt};
 
 /// The number of worlds at once: each has five processes, some of which wait.
 const AT_ONCE: usize = 10;
@@ -49,12 +49,21 @@ pub(crate) struct CellResult {
     pub(crate) injected: usize,
     /// `true` if one of them can't fail so: it came where another call was expected. Nothing is judged then.
     pub(crate) is_impossible: bool,
-    pub(crate) notes: Vec<String>,
-    pub(crate) wrong: Vec<String>,
+    pub(crate) verdict: CellVerdict,
 }
 
 impl CellResult {
-    /// Returns whether the call came, and was made to fail.
+    /// What is wrong, and in no list.
+    fn unexcused(&self, lists: &CellLists) -> Vec<String> {
+        let CellVerdict { wrong, doubt, .. } = &self.verdict;
+        let is_excused = lists.excused.contains_key(&self.cell.kind());
+        let mut unexcused = if is_excused { Vec::new() } else { wrong.clone() };
+        let unlisted = doubt.filter(|doubt| lists.name_of(*doubt, &self.cell).is_none());
+        unexcused.extend(unlisted.map(|doubt| format!("{doubt:?}, and {} does not have it", doubt.list())));
+        unexcused
+    }
+
+    /// Whether the call came, and was made to fail.
     pub(crate) fn came(&self) -> bool {
         self.injected > 0 && !self.is_impossible
     }
@@ -62,7 +71,7 @@ impl CellResult {
 
 impl fmt::Display for CellResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let verdict = match (self.injected, &self.wrong[..]) {
+        let verdict = match (self.injected, &self.verdict.wrong[..]) {
             _ if self.is_impossible => "can't be",
             (0, []) => "did not come",
             (_, []) => "well",
@@ -73,9 +82,10 @@ impl fmt::Display for CellResult {
             "{:<56} {:>2}x {verdict:<12} {}",
             self.cell.to_string(),
             self.injected,
-            self.notes.join(", ")
+            self.verdict.notes.join(", ")
         )?;
-        self.wrong.iter().try_for_each(|wrong| write!(f, "\n    {wrong}"))
+        self.verdict.doubt.iter().try_for_each(|doubt| write!(f, " [{doubt:?}]"))?;
+        self.verdict.wrong.iter().try_for_each(|wrong| write!(f, "\n    {wrong}"))
     }
 }
 
@@ -134,13 +144,8 @@ pub(crate) fn run_all(cells: &[CallCell]) -> Vec<CellResult> {
     at_once(cells, |cell| {
         let result = catch_unwind(AssertUnwindSafe(|| run(cell))).unwrap_or_else(|panic| {
             let why = panic.downcast_ref::<String>().cloned().unwrap_or_else(|| "a panic".into());
-            CellResult {
-                cell: cell.clone(),
-                injected: 0,
-                is_impossible: false,
-                notes: Vec::new(),
-                wrong: vec![why],
-            }
+            let verdict = CellVerdict { wrong: vec![why], ..CellVerdict::default() };
+            CellResult { cell: cell.clone(), injected: 0, is_impossible: false, verdict }
         });
         println!("{result}");
         result
@@ -153,17 +158,15 @@ fn run(cell: &CallCell) -> CellResult {
     let scene = CallsScene::new();
     let told = scene.tell(*role, *story, Some(&injection));
     let injected = told.trace.injected.len();
-    let (mut notes, mut wrong) = (Vec::new(), Vec::new());
     let is_possible = |line: &String| errors::possible(call, line).contains(error);
     let is_impossible = !told.trace.injected.iter().all(is_possible);
-    if !is_impossible {
-        wrong = verdict::wrong_with(&scene, *role, *story, &told, &mut notes);
+    let mut verdict =
+        if is_impossible { CellVerdict::default() } else { verdict::of(&scene, *role, *story, &told) };
+    verdict.notes.extend(told.trace.injected.iter().map(|line| line.chars().take(LINE).collect()));
+    if !verdict.wrong.is_empty() {
+        verdict.notes.push(keep(cell, &scene));
     }
-    notes.extend(told.trace.injected.iter().map(|line| line.chars().take(LINE).collect()));
-    if !wrong.is_empty() {
-        notes.push(keep(cell, &scene));
-    }
-    CellResult { cell: cell.clone(), injected, is_impossible, notes, wrong }
+    CellResult { cell: cell.clone(), injected, is_impossible, verdict }
 }
 
 /// Keeps what the processes of a cell have logged. Says where.
@@ -174,20 +177,46 @@ fn keep(cell: &CallCell, scene: &CallsScene) -> String {
     written.map_or_else(|error| error.to_string(), |()| path.display().to_string())
 }
 
-/// Returns what went wrong and has no reason in the list.
-pub(crate) fn unexcused(results: &[CellResult]) -> Vec<&CellResult> {
-    let excused = errors::listed("excused.txt");
-    let is_fault =
-        |result: &&CellResult| !result.wrong.is_empty() && !excused.contains_key(&result.cell.kind());
-    results.iter().filter(is_fault).collect()
+/// The lists of cells that are judged otherwise, with the reasons.
+pub(crate) struct CellLists {
+    excused: BTreeMap<String, String>,
+    doubts: [BTreeMap<String, String>; Doubt::ALL.len()],
 }
 
-/// Returns what is listed though nothing went wrong.
-pub(crate) fn needlessly_excused(results: &[CellResult]) -> Vec<String> {
-    let wrong: BTreeSet<String> =
-        results.iter().filter(|result| !result.wrong.is_empty()).map(|result| result.cell.kind()).collect();
-    let needless = errors::listed("excused.txt").into_keys().filter(|listed| !wrong.contains(listed));
-    needless.map(|listed| format!("{listed} is listed in excused.txt, and nothing goes wrong")).collect()
+impl CellLists {
+    pub(crate) fn read() -> CellLists {
+        let doubts = Doubt::ALL.map(|doubt| errors::listed(doubt.list()));
+        CellLists { excused: errors::listed("excused.txt"), doubts }
+    }
+
+    /// How the list of `doubt` names `cell`, if it does: with the error, or without it, which says that of every error but EINTR.
+    fn name_of(&self, doubt: Doubt, cell: &CallCell) -> Option<String> {
+        let kind = cell.kind();
+        let (call, error) = kind.rsplit_once('/')?;
+        let names = [Some(kind.as_str()), (error != "EINTR").then_some(call)];
+        let list = &self.doubts[doubt as usize];
+        names.into_iter().flatten().find(|name| list.contains_key(*name)).map(String::from)
+    }
+
+    /// What is wrong, and in no list.
+    pub(crate) fn unexcused(&self, results: &[CellResult]) -> Vec<String> {
+        let said = |result: &CellResult| {
+            let wrong = result.unexcused(self);
+            (!wrong.is_empty()).then(|| format!("{result}\n    {}", wrong.join("\n    ")))
+        };
+        results.iter().filter_map(said).collect()
+    }
+
+    /// What is listed though it did not come about.
+    pub(crate) fn needless(&self, results: &[CellResult]) -> Vec<String> {
+        let wrong = results.iter().filter(|result| !result.verdict.wrong.is_empty());
+        let mut used: BTreeSet<String> = wrong.map(|result| result.cell.kind()).collect();
+        let doubted = |result: &CellResult| self.name_of(result.verdict.doubt?, &result.cell);
+        used.extend(results.iter().filter_map(doubted));
+        let listed = self.excused.keys().chain(self.doubts.iter().flat_map(BTreeMap::keys));
+        let needless = listed.filter(|name| !used.contains(*name));
+        needless.map(|name| format!("{name} is listed, and nothing of that kind came about")).collect()
+    }
 }
 
 /// Does `work` for all `items`, some at once; what each came to, in order.

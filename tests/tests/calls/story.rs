@@ -89,12 +89,18 @@ pub(crate) struct CallsScene {
 
 impl CallsScene {
     pub(crate) fn new() -> CallsScene {
+        CallsScene::with(|_, _| ())
+    }
+
+    /// `prepare` is called before anything is started.
+    pub(crate) fn with(prepare: impl FnOnce(&World, &Reference)) -> CallsScene {
         let world = World::new();
         // What is logged for people is written by the process that does the work, in these tests.
         let reference =
             Reference::for_actor(&world).deadline(DEADLINE_SECS).liveness(LIVENESS_SECS).log("warn");
         reference.add("unreachable_secs = 10\nstop_grace_secs = 10\n");
         reference.configure_build(&world.build());
+        prepare(&world, &reference);
         let supervisor = reference.start();
         let incumbent = world.assert_one_serves(&[supervisor]);
         let writer = reference.writer();
@@ -106,15 +112,35 @@ impl CallsScene {
     /// one order; its connection stays open.
     pub(crate) fn tell(&self, role: CallRole, story: Story, injection: Option<&Injection>) -> Told {
         let quiet: MutexGuard<'_, ()> = self.writer.paused();
-        let told = match story {
-            Story::Commit => self.swap(&self.world.build(), role, injection),
-            Story::RollBack => {
-                self.swap(&self.world.build().on(HookName::Open, [Act::Fail]), role, injection)
-            }
-            Story::TakeOver => self.take_over(role, injection),
+        let told = match self.successor(story) {
+            Some(build) => self.swap(&build, role, injection),
+            None => self.take_over(role, injection),
         };
         drop(quiet);
         told
+    }
+
+    /// The same, and nothing is traced; the client writes all the time.
+    pub(crate) fn tell_untraced(&self, story: Story) -> Told {
+        let answer = if let Some(build) = self.successor(story) {
+            self.reference.configure_build(&build);
+            AskedSwap::swap(&self.reference).answer(COMMAND)
+        } else {
+            self.reference.kill();
+            self.reference.launch();
+            self.wait_for_supervisor();
+            None
+        };
+        Told { trace: Trace::default(), answer }
+    }
+
+    /// What the supervisor is to swap to, if it is.
+    fn successor(&self, story: Story) -> Option<Build> {
+        match story {
+            Story::Commit => Some(self.world.build()),
+            Story::RollBack => Some(self.world.build().on(HookName::Open, [Act::Fail])),
+            Story::TakeOver => None,
+        }
     }
 
     fn swap(&self, build: &Build, role: CallRole, injection: Option<&Injection>) -> Told {
@@ -155,11 +181,15 @@ impl CallsScene {
             self.reference.launch();
             tracer
         };
+        self.wait_for_supervisor();
+        Told { trace: tracer.finish(), answer: None }
+    }
+
+    fn wait_for_supervisor(&self) {
         let began = Instant::now();
         until("the supervisor watches, or has ended, or is late", || {
             self.reference.try_wait().is_some() || self.reference.is_watching() || began.elapsed() > COMMAND
         });
-        Told { trace: tracer.finish(), answer: None }
     }
 }
 

@@ -10,18 +10,49 @@ use crate::story::{AskedSwap, COMMAND, CallRole, CallsScene, Story, Told};
 /// other.
 const BOUND: Duration = Duration::from_secs(60);
 
-/// Returns what is wrong; `notes` are what the cell says besides.
-pub(crate) fn wrong_with(
-    scene: &CallsScene,
-    role: CallRole,
-    story: Story,
-    told: &Told,
-    notes: &mut Vec<String>,
-) -> Vec<String> {
-    let mut wrong = Vec::new();
+/// The exit status of a command that does not know which daemon serves, or that had no answer.
+const UNCONFIRMED: i32 = 3;
+
+/// What was found.
+#[derive(Debug, Default)]
+pub(crate) struct CellVerdict {
+    pub(crate) wrong: Vec<String>,
+    /// What is well only in a cell that a list names.
+    pub(crate) doubt: Option<Doubt>,
+    /// What the cell says besides.
+    pub(crate) notes: Vec<String>,
+}
+
+/// What is well in some cells, and would hide a fault in others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Doubt {
+    /// The command does not know, or could not learn, which daemon serves.
+    Unknown,
+    /// A supervisor has ended at its start.
+    RefusedStart,
+}
+
+impl Doubt {
+    pub(crate) const ALL: [Doubt; 2] = [Doubt::Unknown, Doubt::RefusedStart];
+
+    /// The list that names the cells.
+    pub(crate) fn list(self) -> &'static str {
+        match self {
+            Doubt::Unknown => "unknown.txt",
+            Doubt::RefusedStart => "refused-starts.txt",
+        }
+    }
+}
+
+pub(crate) fn of(scene: &CallsScene, role: CallRole, story: Story, told: &Told) -> CellVerdict {
+    let mut verdict = CellVerdict::default();
+    let CellVerdict { wrong, doubt, notes } = &mut verdict;
     match &told.answer {
         Some((0 | 1, _)) => {}
-        Some((code, printed)) => notes.push(format!("exit {code}: {}", printed.trim())),
+        Some((code, printed)) => {
+            notes.push(format!("exit {code}: {}", printed.trim()));
+            *doubt = (*code == UNCONFIRMED).then_some(Doubt::Unknown);
+        }
         None if story != Story::TakeOver => wrong.push("the command did not answer".into()),
         None => {}
     }
@@ -30,7 +61,8 @@ pub(crate) fn wrong_with(
         let is_refused_start = story == Story::TakeOver
             && role == CallRole::Supervisor
             && ended.code().is_some_and(|code| code != 101);
-        if is_refused_start { notes } else { &mut wrong }.push(format!("the supervisor ended: {ended}"));
+        *doubt = is_refused_start.then_some(Doubt::RefusedStart);
+        if is_refused_start { notes } else { &mut *wrong }.push(format!("the supervisor ended: {ended}"));
         scene.reference.launch();
     }
     match serves(scene) {
@@ -41,7 +73,7 @@ pub(crate) fn wrong_with(
         }
     }
     wrong.extend(scene.writer.history().failures.first().map(|failure| format!("a client saw: {failure}")));
-    wrong
+    verdict
 }
 
 /// The process that serves, once one alone does, and no request of a client that it has not executed is lost.
@@ -63,7 +95,7 @@ fn serves(scene: &CallsScene) -> Result<u32, String> {
     }
 }
 
-/// Names a report that is not true. The report that the serving process is not known is always true.
+/// Names a report that is not true.
 fn untrue(scene: &CallsScene, told: &Told, serving: u32) -> Option<String> {
     let is_old = serving == scene.incumbent;
     let Some((code, printed)) = &told.answer else {
@@ -72,10 +104,9 @@ fn untrue(scene: &CallsScene, told: &Told, serving: u32) -> Option<String> {
     };
     let is_true = match code {
         0 => !is_old && printed.contains(&format!("\"pid\":{serving},")),
-        // Not known, or the answer was lost.
-        3 | 65 => true,
-        69 if printed.contains("supervisor") => true,
-        1 | 66 | 69 | 71 | 73 | 75 | 76 | 77 | 78 => is_old,
+        // True of any daemon: a list has the cells in which it may be said.
+        &UNCONFIRMED => true,
+        1 | 65 | 66 | 69 | 71 | 73 | 75 | 76 | 77 | 78 => is_old,
         4 => !processes::lives(scene.incumbent),
         _ => false,
     };

@@ -164,7 +164,7 @@ fn tell(mut stream: &UnixStream, item: &Item) -> bool {
 pub(super) fn read_item(stream: &UnixStream) -> io::Result<Option<(Item, Vec<OwnedFd>)>> {
     let mut header = [0; 4];
     // The descriptors come with the first byte.
-    let (count, fds) = match uninterrupted(|| rights::receive(stream, &mut header)) {
+    let (count, fds) = match rights::receive(stream, &mut header) {
         // A peer that has ended without having read all that it was sent: what it has said was read before.
         Err(error) if error.kind() == ErrorKind::ConnectionReset => return Ok(None),
         received => received?,
@@ -177,15 +177,6 @@ pub(super) fn read_item(stream: &UnixStream) -> io::Result<Option<(Item, Vec<Own
     let mut payload = vec![0; Item::length(header).map_err(io::Error::other)?];
     reader.read_exact(&mut payload)?;
     Ok(Some((Item::decode(&payload).map_err(io::Error::other)?, fds)))
-}
-
-fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    loop {
-        match call() {
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            result => return result,
-        }
-    }
 }
 
 #[cfg(test)]

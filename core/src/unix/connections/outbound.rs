@@ -10,6 +10,7 @@ use crate::carry::{Item, Next, Outgoing, PATIENCE, Token};
 use crate::frame::{self, Decoder};
 use crate::id::ProcessId;
 use crate::message::{Capabilities, Hello, Message, PROTO_MAX};
+use crate::unix::again::uninterrupted;
 use crate::unix::control::{self, Connect};
 use crate::unix::rights;
 
@@ -180,7 +181,7 @@ fn hello(stream: &UnixStream) -> io::Result<Hello> {
             None => {}
         }
         let mut reader = stream;
-        match reader.read(&mut bytes)? {
+        match uninterrupted(|| reader.read(&mut bytes))? {
             0 => return Err(io::Error::other("it has closed the link")),
             count => decoder.push(&bytes[..count]),
         }

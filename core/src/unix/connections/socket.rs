@@ -12,6 +12,7 @@ use nix::sys::socket::{
 };
 
 use crate::time::Duration;
+use crate::unix::again::uninterrupted;
 use crate::unix::poller::wait_for;
 
 /// A listening socket, of TCP or Unix. It must not block: the library and the supervisor bind such ones, and every
@@ -178,16 +179,7 @@ impl AsFd for Socket {
     }
 }
 
-fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    loop {
-        match call() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            result => return result,
-        }
-    }
-}
-
-/// The aim of a wait, besides the socket.
+/// What a wait is for, besides the socket.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Until<'a> {
     /// The drain.

@@ -20,6 +20,7 @@ use nix::unistd::{AccessFlags, access};
 
 use crate::id::HandoffId;
 use crate::journal::{Binary, FileIdentity, Journal};
+use crate::unix::again::uninterrupted;
 use crate::unix::journal::{sync_directory, with_suffix};
 use crate::unix::privileges::Privileges;
 use crate::unix::trusted::{self, Draft, is_draft_of};
@@ -315,8 +316,9 @@ fn may_be_executed_by_the_same(original: &Metadata, copy: &File) -> io::Result<(
 fn fill(opened: &Opened, to: &mut File) -> io::Result<()> {
     let mut from = &opened.file;
     from.rewind()?;
-    let length = io::copy(&mut from, to)?;
-    if length != opened.metadata.len() || !opened.is_intact() {
+    // What an interrupted copy has moved stays there, and the next one goes on behind it.
+    uninterrupted(|| io::copy(&mut from, to))?;
+    if to.metadata()?.len() != opened.metadata.len() || !opened.is_intact() {
         return Err(io::Error::other("it was written to meanwhile"));
     }
     to.sync_all()

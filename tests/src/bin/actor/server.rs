@@ -63,11 +63,13 @@ impl ActorServer {
         for socket in self.listeners.lock().unwrap().iter() {
             let (socket, stop) = (Arc::clone(socket), Arc::clone(&stop));
             let (server, store) = (Arc::clone(self), Arc::clone(store));
-            self.counts.lock().unwrap().busy += 1;
-            thread::spawn(move || {
+            self.count(|counts| counts.busy += 1);
+            let started = thread::Builder::new().spawn(move || {
                 server.accept_all(&socket, &store, &stop);
                 server.count(|counts| counts.busy -= 1);
             });
+            // Those that have started end with `ours`.
+            started.inspect_err(|_| self.count(|counts| counts.busy -= 1))?;
         }
         *running = Some(ours);
         Ok(())
@@ -115,7 +117,10 @@ impl ActorServer {
             let Ok(stream) = accepted else { continue };
             let (server, store, stop) = (Arc::clone(self), Arc::clone(store), Arc::clone(stop));
             self.count(|counts| (counts.busy, counts.open) = (counts.busy + 1, counts.open + 1));
-            thread::spawn(move || server.converse(stream, &store, &stop));
+            // If none can be started, the client sees the end of its stream.
+            if thread::Builder::new().spawn(move || server.converse(stream, &store, &stop)).is_err() {
+                self.count(|counts| (counts.busy, counts.open) = (counts.busy - 1, counts.open - 1));
+            }
         }
     }
 
