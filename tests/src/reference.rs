@@ -96,7 +96,7 @@ impl Reference {
         reference
     }
 
-    /// One that runs the key-value server, and where that speaks RESP.
+    /// A supervisor of the key-value server, and the address where that speaks RESP.
     pub fn for_kv(world: &World) -> (Reference, String) {
         let resp = free_address();
         let reference = Reference::new(world, &[("resp", resp.clone()), ("http", free_address())]);

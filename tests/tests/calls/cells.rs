@@ -53,7 +53,7 @@ pub(crate) struct CellResult {
 }
 
 impl CellResult {
-    /// What is wrong, and in no list.
+    /// The faults of the cell that are in no list.
     fn unexcused(&self, lists: &CellLists) -> Vec<String> {
         let CellVerdict { wrong, doubt, .. } = &self.verdict;
         let is_excused = lists.excused.contains_key(&self.cell.kind());
@@ -63,7 +63,7 @@ impl CellResult {
         unexcused
     }
 
-    /// Whether the call came, and was made to fail.
+    /// Returns whether the call came, and was made to fail.
     pub(crate) fn came(&self) -> bool {
         self.injected > 0 && !self.is_impossible
     }
@@ -189,7 +189,7 @@ impl CellLists {
         CellLists { excused: errors::listed("excused.txt"), doubts }
     }
 
-    /// How the list of `doubt` names `cell`, if it does: with the error, or without it, which says that of every error but EINTR.
+    /// The name of `cell` in the list of `doubt`, if it is there: with the error, or without it, which says that of every error but EINTR.
     fn name_of(&self, doubt: Doubt, cell: &CallCell) -> Option<String> {
         let kind = cell.kind();
         let (call, error) = kind.rsplit_once('/')?;
@@ -198,7 +198,7 @@ impl CellLists {
         names.into_iter().flatten().find(|name| list.contains_key(*name)).map(String::from)
     }
 
-    /// What is wrong, and in no list.
+    /// The faults that are in no list.
     pub(crate) fn unexcused(&self, results: &[CellResult]) -> Vec<String> {
         let said = |result: &CellResult| {
             let wrong = result.unexcused(self);
@@ -207,7 +207,7 @@ impl CellLists {
         results.iter().filter_map(said).collect()
     }
 
-    /// What is listed though it did not come about.
+    /// The entries of the lists that did not come about.
     pub(crate) fn needless(&self, results: &[CellResult]) -> Vec<String> {
         let wrong = results.iter().filter(|result| !result.verdict.wrong.is_empty());
         let mut used: BTreeSet<String> = wrong.map(|result| result.cell.kind()).collect();

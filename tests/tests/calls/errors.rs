@@ -1,4 +1,4 @@
-//! Which errors each call is made to fail with: those that its man page lists (`man.txt`), unless `not-given.txt` has a reason why not;
+//! The errors that each call is made to fail with: those that its man page lists (`man.txt`), unless `not-given.txt` has a reason;
 //! and some that other pages list, of sockets (`unix(7)`), of networks (`accept(2)`, in its text) and of file systems.
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -150,7 +150,7 @@ fn may_give_when_opened(error: &str, line: &str) -> bool {
     }
 }
 
-/// What a list in this directory names, and why.
+/// The entries of a list in this directory, with their reasons.
 pub(crate) fn listed(file: &str) -> BTreeMap<String, String> {
     lists::listed(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/calls").join(file))
 }
@@ -166,7 +166,7 @@ pub(crate) fn wrong_with_lists(seen: &BTreeSet<&str>) -> Vec<String> {
         .collect()
 }
 
-/// What is wrong with the errors of the calls that are made to fail: one that the man page lists is either in the table or in
+/// The faults of the table of errors: an error that the man page lists is either in the table or in
 /// `not-given.txt`, which has nothing else.
 pub(crate) fn wrong_with_errors() -> Vec<String> {
     let (pages, not_given) = (man_pages(), listed("not-given.txt"));

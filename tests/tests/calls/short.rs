@@ -10,7 +10,7 @@ use handoff_tests::{Reference, World, until};
 use crate::story::{CallRole, CallsScene, Story};
 use crate::verdict;
 
-/// What `short.c` counts, in its order, of one program.
+/// The things that `short.c` counts, in its order, of one program.
 const COUNTED: [&str; 5] =
     ["reads of files", "writes of files", "reads of sockets", "writes to sockets", "interruptions"];
 

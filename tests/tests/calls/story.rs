@@ -134,7 +134,7 @@ impl CallsScene {
         Told { trace: Trace::default(), answer }
     }
 
-    /// What the supervisor is to swap to, if it is.
+    /// The build that the supervisor is to swap to, if it is to swap.
     fn successor(&self, story: Story) -> Option<Build> {
         match story {
             Story::Commit => Some(self.world.build()),

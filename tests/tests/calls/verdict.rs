@@ -13,17 +13,17 @@ const BOUND: Duration = Duration::from_secs(60);
 /// The exit status of a command that does not know which daemon serves, or that had no answer.
 const UNCONFIRMED: i32 = 3;
 
-/// What was found.
+/// The finding of one cell.
 #[derive(Debug, Default)]
 pub(crate) struct CellVerdict {
     pub(crate) wrong: Vec<String>,
-    /// What is well only in a cell that a list names.
+    /// The finding that is well only in a cell that a list names.
     pub(crate) doubt: Option<Doubt>,
-    /// What the cell says besides.
+    /// The remarks of the cell besides.
     pub(crate) notes: Vec<String>,
 }
 
-/// What is well in some cells, and would hide a fault in others.
+/// A finding that is well in some cells, and would hide a fault in others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Doubt {
     /// The command does not know, or could not learn, which daemon serves.

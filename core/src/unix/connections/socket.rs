@@ -179,7 +179,7 @@ impl AsFd for Socket {
     }
 }
 
-/// What a wait is for, besides the socket.
+/// The aim of a wait, besides the socket.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Until<'a> {
     /// The drain.
