@@ -52,6 +52,7 @@ pub use role::{DetectedRole, Incumbent, Successor, detect_role};
 pub use run::{Ended, Options, run};
 pub use spawn::{RunAs, Setting};
 pub use supervisor::{
-    CancelHandle, Child, CommittedBinary, DaemonStatus, HandoffOutcome, HandoffProgress, Image, Interrupted,
-    InterruptedEnd, Participant, Phases, RecoveryOutcome, RecoverySpec, SpawnSpec, Supervisor, Verdict,
+    CancelHandle, Child, CommittedBinary, DaemonStatus, HandoffError, HandoffOutcome, HandoffProgress, Image,
+    Interrupted, InterruptedEnd, Participant, Phases, RecoveryOutcome, RecoverySpec, SpawnSpec, Supervisor,
+    Verdict,
 };

@@ -6,7 +6,7 @@ use super::committed::Launch;
 use super::journal;
 use super::outcome::Stopwatch;
 use super::progress::{HandoffProgress, Participant};
-use super::{Child, HandoffOutcome, SpawnSpec, Supervisor, Workshop};
+use super::{Child, HandoffError, HandoffOutcome, SpawnSpec, Supervisor, Workshop};
 use crate::error::{Error, HostError, Result};
 use crate::host::{Clock, Crashed, Gap, Gaps};
 use crate::id::{BootId, DirectoryId, HandoffId, ProcessId};
@@ -40,7 +40,7 @@ pub(super) fn run(
     workshop: &mut Workshop,
     spec: &SpawnSpec,
     replace: bool,
-) -> Result<HandoffOutcome> {
+) -> Result<HandoffOutcome, HandoffError> {
     let handoff_id = random_id().context(|| "can't draw a handoff's id from /dev/urandom".into())?;
     let build = String::from_utf8_lossy(&supervisor.build_id);
     tracing::info!(target: "handoff", id = %handoff_id, %build, binary = %spec.binary.display(), replace, "handoff");
@@ -191,10 +191,8 @@ impl<'a> Host<'a> {
     }
 
     /// What the caller gets.
-    fn conclude(mut self, node: &HandoffNode) -> Result<HandoffOutcome> {
-        let Some(outcome) = node.outcome().cloned() else {
-            return Err(Error::Peer("the handoff has no end".into()));
-        };
+    fn conclude(mut self, node: &HandoffNode) -> Result<HandoffOutcome, HandoffError> {
+        let outcome = node.outcome().cloned().ok_or(Error::Defect("the handoff has no end"))?;
         self.decided = true;
         control::sweep(&self.supervisor.control);
         let id = self.handoff_id;
@@ -334,7 +332,7 @@ impl Os for Host<'_> {
         self.party_mut(peer).link = None;
     }
 
-    fn credentials(&self, peer: Peer) -> std::result::Result<Credentials, HostError> {
+    fn credentials(&self, peer: Peer) -> Result<Credentials, HostError> {
         let link = self.party(peer).link.as_ref().ok_or_else(|| HostError::peer("the link is gone"))?;
         Ok(control::peer(link.stream())?)
     }
@@ -359,7 +357,7 @@ impl Os for Host<'_> {
         Some(self.start_successor(replaces).map_err(HostError::from))
     }
 
-    fn watch(&mut self, incumbent: ProcessId) -> std::result::Result<(), HostError> {
+    fn watch(&mut self, incumbent: ProcessId) -> Result<(), HostError> {
         let known = self.workshop.children.iter().position(|child| child.id() == incumbent);
         let mut process = match known {
             Some(at) => self.workshop.children.swap_remove(at),
@@ -393,7 +391,7 @@ impl Os for Host<'_> {
         }
     }
 
-    fn write_journal(&mut self, note: Note, journal: &Journal) -> Option<std::result::Result<(), HostError>> {
+    fn write_journal(&mut self, note: Note, journal: &Journal) -> Option<Result<(), HostError>> {
         if note == Note::Committed {
             // The pause is over: what the journal takes is no part of it.
             self.is_in(Phase::Retire);
