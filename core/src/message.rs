@@ -168,6 +168,7 @@ pub enum Standing {
 
 /// The answer to a status query.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Status {
     /// Where the daemon stands.
     pub standing: Standing,
@@ -177,6 +178,13 @@ pub struct Status {
     pub open_conns: u32,
     /// The last revision of each shard, as it says itself.
     pub last_revision_per_shard: Vec<u64>,
+}
+
+impl Status {
+    /// The status of a daemon that stands there and says nothing of its data.
+    pub fn of(standing: Standing) -> Status {
+        Status { standing, shard_count: 0, open_conns: 0, last_revision_per_shard: Vec::new() }
+    }
 }
 
 /// A process that serves and was not yet told that its predecessor has ended: until then it does nothing that the

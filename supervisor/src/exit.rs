@@ -102,8 +102,9 @@ impl From<Verdict> for Code {
         match verdict {
             Verdict::Committed => Code::Ok,
             Verdict::RolledBack | Verdict::FellBack => Code::RolledBack,
-            Verdict::Unconfirmed => Code::Unconfirmed,
             Verdict::NobodyServes => Code::NobodyServes,
+            // And what a later library knows.
+            _ => Code::Unconfirmed,
         }
     }
 }

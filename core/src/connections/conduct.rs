@@ -8,6 +8,7 @@ use crate::time::{Duration, Time};
 /// What a drain grants each connection. All clients wait while a daemon drains, so what holds for one connection must
 /// be far below the grace of the whole drain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Patience {
     /// How long a connection may make no progress in the middle of a request or a reply before it is cut. Progress is a
     /// byte that came from the client or that its socket took, however long the whole takes.
@@ -25,6 +26,11 @@ impl Default for Patience {
 }
 
 impl Patience {
+    /// Grants `stall` without progress, and `first_request` for the first request.
+    pub const fn new(stall: Duration, first_request: Duration) -> Patience {
+        Patience { stall, first_request }
+    }
+
     /// How long to wait before looking again. No look counts for more, so that a machine that was suspended between two
     /// looks does not cut all its clients.
     pub fn step(&self) -> Duration {
@@ -34,6 +40,7 @@ impl Patience {
 
 /// How many more requests a connection takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Remaining {
     /// Any number: there is no drain.
     Any,

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 mod decisions;
 mod errors;
+mod growth;
 mod killing;
 mod names;
 mod one_order;

@@ -374,12 +374,12 @@ pub(crate) fn failed(error: Box<dyn std::error::Error + Send + Sync>) -> HostErr
 fn perform(app: &mut dyn Simulated, hook: &AnyHook) -> Result<Done, HostError> {
     match hook {
         AnyHook::Incumbent(incumbent::Hook::Drain { grace, .. }) => app.drain(*grace).map_err(failed).map(
-            |handoff::DrainReport { open_conns_remaining, accept_closed }| {
+            |handoff::DrainReport { open_conns_remaining, accept_closed, .. }| {
                 Done::Incumbent(incumbent::Done::Drained { open_conns_remaining, accept_closed })
             },
         ),
         AnyHook::Incumbent(incumbent::Hook::Seal) => app.seal(&mut |_| {}).map_err(failed).map(
-            |handoff::SealReport { last_revision_per_shard, data_dir_fingerprint }| {
+            |handoff::SealReport { last_revision_per_shard, data_dir_fingerprint, .. }| {
                 Done::Incumbent(incumbent::Done::Sealed { last_revision_per_shard, data_dir_fingerprint })
             },
         ),

@@ -10,6 +10,7 @@ use super::socket::Listener;
 
 /// What a drain, if there is one, makes of the connections that are open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum DrainState {
     /// There is none: the registry accepts.
     NoDrain,

@@ -10,6 +10,7 @@ use super::{Child, HandoffError};
 
 /// What became of a handoff that was begun: which process serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Verdict {
     /// The successor serves and the incumbent has ended.
     Committed,
