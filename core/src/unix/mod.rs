@@ -35,6 +35,7 @@ mod reactor;
 mod reports;
 mod rights;
 mod run;
+mod under_way;
 
 pub use connections::{
     Acceptor, Arrival, ConnId, Connection, Connections, Counts, DrainState, Drained, EventLoop, Listener,

@@ -30,6 +30,7 @@ use crate::unix::pid_user::effective_user_of;
 use crate::unix::poller::MonotonicClock;
 use crate::unix::reactor::{self, System};
 use crate::unix::spawn::{SpawnRequest, spawn};
+use crate::unix::under_way;
 
 /// How often a process is looked at where there is no pidfd.
 const SHORTLY: Duration = Duration::from_millis(10);
@@ -43,7 +44,8 @@ pub(super) fn run(
 ) -> Result<HandoffOutcome, HandoffError> {
     let handoff_id = random_id().context(|| "can't draw a handoff's id from /dev/urandom".into())?;
     let build = String::from_utf8_lossy(&supervisor.build_id);
-    tracing::info!(target: "handoff", id = %handoff_id, %build, binary = %spec.binary.display(), replace, "handoff");
+    under_way::note(Some(handoff_id));
+    tracing::info!(target: "handoff", handoff = %handoff_id, %build, binary = %spec.binary.display(), replace, "handoff");
     let purpose = Purpose { build_id: spec.expected_build.clone(), is_trial: spec.dry_run };
     let node = HandoffNode::new(config(spec), handoff_id, replace, workshop.knows.clone());
     let mut node = node.for_purpose(purpose);
@@ -53,7 +55,9 @@ pub(super) fn run(
     if reactor::step(&mut node, &mut host, start).is_continue() {
         reactor::run(&mut node, &mut host);
     }
-    host.conclude(&node)
+    let concluded = host.conclude(&node);
+    under_way::note(None);
+    concluded
 }
 
 fn config(spec: &SpawnSpec) -> Limits {
@@ -197,7 +201,7 @@ impl<'a> Host<'a> {
         control::sweep(&self.supervisor.control);
         let id = self.handoff_id;
         let reason = outcome.reason.as_ref().map(ToString::to_string).unwrap_or_default();
-        tracing::info!(target: "handoff", %id, verdict = ?outcome.verdict, reason, "over");
+        tracing::info!(target: "handoff", handoff = %id, verdict = ?outcome.verdict, reason, "over");
         // A process serves by now, whatever fails: nothing that may fail is left to be done.
         let is_committed = outcome.verdict == HandoffVerdict::Committed;
         let child = self.successor.process.as_ref().filter(|_| is_committed).map(Child::share);
@@ -385,9 +389,9 @@ impl Os for Host<'_> {
     fn kill(&mut self, peer: Peer) {
         let id = self.handoff_id;
         let Some(process) = &self.party(peer).process else { return };
-        tracing::warn!(target: "handoff", %id, ?peer, pid = process.id().pid, "killing");
+        tracing::warn!(target: "handoff", handoff = %id, ?peer, pid = process.id().pid, "killing");
         if let Err(error) = process.kill() {
-            tracing::error!(target: "handoff", %id, ?peer, %error, "can't kill");
+            tracing::error!(target: "handoff", handoff = %id, ?peer, %error, "can't kill");
         }
     }
 

@@ -218,20 +218,20 @@ impl Stopwatch {
 
 /// What the phase was to bring did not come.
 fn log_given_up(phase: Phase, id: HandoffId, seconds: f64) {
-    tracing::info!(target: "handoff.roll_back", %id, seconds, %phase, "given up");
+    tracing::info!(target: "handoff.roll_back", handoff = %id, seconds, %phase, "given up");
 }
 
 /// One target a phase, so that each can be filtered and measured by itself.
 fn log_phase(phase: Phase, id: HandoffId, seconds: f64) {
     match phase {
-        Phase::Spawn => tracing::debug!(target: "handoff.spawn", %id, seconds, "started"),
-        Phase::WarmUp => tracing::debug!(target: "handoff.warm_up", %id, seconds, "warm"),
-        Phase::Drain => tracing::info!(target: "handoff.drain", %id, seconds, "drained"),
-        Phase::Seal => tracing::info!(target: "handoff.seal", %id, seconds, "sealed"),
-        Phase::Open => tracing::info!(target: "handoff.open", %id, seconds, "ready"),
-        Phase::Commit => tracing::info!(target: "handoff.commit", %id, seconds, "serving"),
-        Phase::Retire => tracing::debug!(target: "handoff.retire", %id, seconds, "retired"),
-        Phase::RollBack => tracing::info!(target: "handoff.roll_back", %id, seconds, "over"),
+        Phase::Spawn => tracing::debug!(target: "handoff.spawn", handoff = %id, seconds, "started"),
+        Phase::WarmUp => tracing::debug!(target: "handoff.warm_up", handoff = %id, seconds, "warm"),
+        Phase::Drain => tracing::info!(target: "handoff.drain", handoff = %id, seconds, "drained"),
+        Phase::Seal => tracing::info!(target: "handoff.seal", handoff = %id, seconds, "sealed"),
+        Phase::Open => tracing::info!(target: "handoff.open", handoff = %id, seconds, "ready"),
+        Phase::Commit => tracing::info!(target: "handoff.commit", handoff = %id, seconds, "serving"),
+        Phase::Retire => tracing::debug!(target: "handoff.retire", handoff = %id, seconds, "retired"),
+        Phase::RollBack => tracing::info!(target: "handoff.roll_back", handoff = %id, seconds, "over"),
     }
 }
 
