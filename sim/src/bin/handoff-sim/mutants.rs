@@ -31,7 +31,7 @@ pub(crate) struct MutantsArgs {
     #[arg(long, default_value_t = 2_000)]
     seeds: u64,
     /// Where the plans are that meet what seeds meet too seldom.
-    #[arg(long, value_name = "DIR", default_value = "scenarios/rare")]
+    #[arg(long, value_name = "DIR", default_value = "scenarios/corpus")]
     plans: PathBuf,
     /// How many are judged at a time; by default as many as there are processors.
     #[arg(long)]
